@@ -1,0 +1,239 @@
+//! TCP: connecting to names with several addresses, listening on both families, socket options.
+
+use std::fmt::Write as _;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{sleep, timeout};
+
+/// How long one address is tried before the next is tried beside it (RFC 8305 section 5).
+pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+/// The most addresses of one name that are tried; further ones are ignored, so that a name with
+/// thousands cannot open thousands of sockets.
+pub const ADDRESSES_MAX: usize = 16;
+
+/// Connections that may wait to be accepted, Go's bound on Linux at most. The system caps it at
+/// `net.core.somaxconn`; past it, new connections are retried by their senders.
+pub const BACKLOG: i32 = 4096;
+
+/// Bytes a socket holds that are not sent yet, before it stops being writable. Small, so that
+/// packets wait in rtun's own queue, where they can be dropped by age, instead of in the kernel's.
+pub const NOTSENT_LOWAT: u32 = 16 * 1024;
+
+/// Silence after which the other side is asked whether it is still there.
+pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(2);
+
+/// Time between two such questions.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Unanswered questions after which the connection is dead.
+pub const KEEPALIVE_PROBES: u32 = 3;
+
+/// How long sent bytes may stay unacknowledged, or the other side's window closed, before the
+/// connection is dead.
+pub const USER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why no connection came about.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The address is not `host:port`, or the name has no address.
+    #[error("cannot find {addr}: {source}")]
+    Resolve {
+        /// What was to be reached.
+        addr: String,
+        /// What the resolver answered.
+        source: io::Error,
+    },
+    /// Every address refused or was unreachable.
+    #[error("cannot connect to {addr}: {}", list(.attempts))]
+    Failed {
+        /// What was to be reached.
+        addr: String,
+        /// Each address tried, with what it answered, in that order.
+        attempts: Vec<(SocketAddr, io::Error)>,
+    },
+    /// Time was up before any address answered.
+    #[error("cannot connect to {addr}: no answer within {} s", .after.as_secs_f32())]
+    TimedOut {
+        /// What was to be reached.
+        addr: String,
+        /// How long it was tried.
+        after: Duration,
+    },
+}
+
+/// Why an address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// It is not `host:port`, or the name has no address.
+    #[error("cannot listen on {addr:?}: {source}; write it as host:port or :port")]
+    BadAddress {
+        /// The address as configured.
+        addr: String,
+        /// What is wrong.
+        source: io::Error,
+    },
+    /// The system refused.
+    #[error("cannot listen on {addr:?}: {source}")]
+    Bind {
+        /// The address as configured.
+        addr: String,
+        /// What the system answered.
+        source: io::Error,
+    },
+}
+
+/// Connects to `addr` (`host:port`), trying all addresses of a name, IPv6 and IPv4 in turn, each
+/// a little later than the one before; the first to answer wins and the others are given up. It
+/// all takes at most `within`, the name's resolution included. The stream is [`tune`]d.
+pub async fn connect(addr: &str, within: Duration) -> Result<TcpStream, ConnectError> {
+    match timeout(within, connect_any(addr)).await {
+        Ok(result) => result,
+        Err(_) => Err(ConnectError::TimedOut { addr: addr.to_owned(), after: within }),
+    }
+}
+
+/// Listens on `addr`, `host:port`. With an empty host on all addresses: of both families through
+/// one socket, or of IPv4 alone where IPv6 is off.
+///
+/// Must be called within a tokio runtime; a host name in `addr` is looked up and blocks for it.
+pub fn listen(addr: &str) -> Result<TcpListener, ListenError> {
+    let bad = |source| ListenError::BadAddress { addr: addr.to_owned(), source };
+    let refused = |source| ListenError::Bind { addr: addr.to_owned(), source };
+    if let Some(port) = addr.strip_prefix(':') {
+        let port = port.parse().map_err(|error| bad(io::Error::other(error)))?;
+        let both = listen_on(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
+        return match both {
+            Err(error) if no_ipv6(&error) => {
+                listen_on(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))
+            }
+            result => result,
+        }
+        .map_err(refused);
+    }
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in addr.to_socket_addrs().map_err(bad)? {
+        match listen_on(address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failure = error,
+        }
+    }
+    Err(refused(failure))
+}
+
+/// Gives a stream, dialled or accepted, the options every tunnel runs with.
+pub fn tune(stream: &TcpStream) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_notsent_lowat(NOTSENT_LOWAT)?;
+    socket.set_tcp_keepalive(
+        &TcpKeepalive::new()
+            .with_time(KEEPALIVE_IDLE)
+            .with_interval(KEEPALIVE_INTERVAL)
+            .with_retries(KEEPALIVE_PROBES),
+    )?;
+    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))
+}
+
+async fn connect_any(addr: &str) -> Result<TcpStream, ConnectError> {
+    let addresses = resolve(addr)
+        .await
+        .map_err(|source| ConnectError::Resolve { addr: addr.to_owned(), source })?;
+    let mut waiting = addresses.into_iter();
+    let mut running = FuturesUnordered::new();
+    let mut attempts = Vec::new();
+    loop {
+        if let Some(address) = waiting.next() {
+            running.push(async move { (address, connect_one(address).await) });
+        }
+        let next_at = async {
+            match waiting.len() {
+                0 => std::future::pending().await,
+                _ => sleep(ATTEMPT_DELAY).await,
+            }
+        };
+        tokio::select! {
+            finished = running.next() => match finished {
+                Some((_, Ok(stream))) => return Ok(stream),
+                Some((address, Err(error))) => attempts.push((address, error)),
+                None => return Err(ConnectError::Failed { addr: addr.to_owned(), attempts }),
+            },
+            () = next_at => {}
+        }
+    }
+}
+
+async fn connect_one(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    tune(&stream)?;
+    Ok(stream)
+}
+
+/// The addresses behind `host:port`, the families taking turns (RFC 8305 section 4). An empty
+/// host is this machine.
+async fn resolve(addr: &str) -> io::Result<Vec<SocketAddr>> {
+    let local;
+    let name = if addr.starts_with(':') {
+        local = format!("localhost{addr}");
+        &local
+    } else {
+        addr
+    };
+    let found: Vec<SocketAddr> = tokio::net::lookup_host(name).await?.collect();
+    let addresses = take_turns(found);
+    if addresses.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+    }
+    Ok(addresses)
+}
+
+/// Keeps the resolver's order within each family and lets the families take turns, beginning
+/// with the one the resolver put first.
+fn take_turns(found: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let first_is_ipv6 = found.first().is_some_and(SocketAddr::is_ipv6);
+    let (first, second): (Vec<_>, Vec<_>) =
+        found.into_iter().partition(|address| address.is_ipv6() == first_is_ipv6);
+    let mut second = second.into_iter();
+    let mut turns = Vec::new();
+    for address in first {
+        turns.push(address);
+        turns.extend(second.next());
+    }
+    turns.extend(second);
+    turns.truncate(ADDRESSES_MAX);
+    turns
+}
+
+fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // One socket for both families on the unspecified address, whatever net.ipv6.bindv6only.
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Whether the system has no IPv6, or none it may use.
+fn no_ipv6(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
+}
+
+fn list(attempts: &[(SocketAddr, io::Error)]) -> String {
+    let mut text = String::new();
+    for (address, error) in attempts {
+        let separator = if text.is_empty() { "" } else { "; " };
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{separator}{address}: {error}");
+    }
+    text
+}
