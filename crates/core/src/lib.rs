@@ -1,9 +1,27 @@
 //! rtun's decisions, free of I/O, clocks and randomness: who may join, where a packet goes, what a queue keeps.
 
+mod admission;
+mod association;
+mod client;
+mod credentials;
+mod drop;
 mod host;
+mod hub;
+mod ingress;
 mod namespace;
+mod queue;
 mod route;
+mod table;
 
+pub use admission::{AccessRules, JoinRequest, Refusal};
+pub use association::{Claims, MAX_CLAIMS, Sharing};
+pub use client::{Backoff, Setback};
+pub use credentials::{Credentials, Proven};
+pub use drop::DropReason;
 pub use host::{HostName, HostNameError};
+pub use hub::{Answers, Known, NoAnswers, PluginId, Router, Routing, SourceCheck, Verdict};
+pub use ingress::Ingress;
 pub use namespace::{NamespaceId, NamespaceIdError};
+pub use queue::{FrameQueue, QueueLimits};
 pub use route::{Route, host_prefix};
+pub use table::RoutingTable;

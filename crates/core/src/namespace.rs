@@ -11,9 +11,7 @@ pub struct NamespaceId([u8; 16]);
 
 /// The text is not a UUID in any accepted spelling.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "not a UUID: expected 32 hexadecimal digits, as in e87f56dd-fd57-4921-9ab8-a0847662daae"
-)]
+#[error("not a UUID: expected 32 hexadecimal digits, as in e87f56dd-fd57-4921-9ab8-a0847662daae")]
 pub struct NamespaceIdError;
 
 impl NamespaceId {
@@ -63,7 +61,8 @@ impl FromStr for NamespaceId {
 }
 
 fn without_dashes(text: &str) -> Result<String, NamespaceIdError> {
-    let dashes_in_place = text.bytes().enumerate().all(|(i, b)| (b == b'-') == matches!(i, 8 | 13 | 18 | 23));
+    let dashes_in_place =
+        text.bytes().enumerate().all(|(i, b)| (b == b'-') == matches!(i, 8 | 13 | 18 | 23));
     if dashes_in_place { Ok(text.replace('-', "")) } else { Err(NamespaceIdError) }
 }
 

@@ -1,0 +1,83 @@
+//! A host's decisions about its hub: when to try again.
+
+use std::time::Duration;
+
+/// Why the next attempt is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Setback {
+    /// An established connection ended.
+    Lost,
+    /// The hub could not be reached or did not answer.
+    Unreachable,
+    /// The hub answered and refused.
+    Refused,
+}
+
+/// When to try again: at once after a loss, then after a random part of a growing window ("full jitter").
+///
+/// The window of an unreachable hub stays below [`Backoff::UNREACHABLE_CAP`], so that every host is back within 2 s
+/// of its hub's start; a hub that refuses is asked less and less often, up to [`Backoff::REFUSED_CAP`].
+#[derive(Debug, Default)]
+pub struct Backoff {
+    failures: u32,
+}
+
+impl Backoff {
+    /// The largest window for a hub that cannot be reached.
+    pub const UNREACHABLE_CAP: Duration = Duration::from_millis(1500);
+    /// The largest window for a hub that refuses.
+    pub const REFUSED_CAP: Duration = Duration::from_secs(30);
+    /// A connection that held this long starts the windows anew.
+    pub const HEALTHY: Duration = Duration::from_secs(10);
+    const FIRST: Duration = Duration::from_millis(100);
+
+    /// How long to wait now. `random` is uniform over all of `u32`; `held` is how long the connection had lasted.
+    pub fn next(&mut self, setback: Setback, held: Duration, random: u32) -> Duration {
+        if held >= Self::HEALTHY {
+            self.failures = 0;
+        }
+        let first_after_loss = setback == Setback::Lost && self.failures == 0;
+        let cap = match setback {
+            Setback::Refused => Self::REFUSED_CAP,
+            Setback::Lost | Setback::Unreachable => Self::UNREACHABLE_CAP,
+        };
+        let window = Self::FIRST.saturating_mul(1 << self.failures.min(16)).min(cap);
+        self.failures += 1;
+        if first_after_loss {
+            Duration::ZERO
+        } else {
+            window.mul_f64(f64::from(random) / f64::from(u32::MAX))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BRIEF: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_lost_connection_is_made_again_at_once_but_not_in_a_loop() {
+        let mut backoff = Backoff::default();
+        assert_eq!(backoff.next(Setback::Lost, BRIEF, u32::MAX), Duration::ZERO);
+        assert_eq!(backoff.next(Setback::Lost, BRIEF, u32::MAX), Duration::from_millis(200));
+        assert_eq!(backoff.next(Setback::Lost, Backoff::HEALTHY, u32::MAX), Duration::ZERO);
+    }
+
+    #[test]
+    fn windows_grow_to_their_caps() {
+        for (setback, cap) in [
+            (Setback::Unreachable, Backoff::UNREACHABLE_CAP),
+            (Setback::Refused, Backoff::REFUSED_CAP),
+        ] {
+            let mut backoff = Backoff::default();
+            let waits: Vec<_> =
+                (0..40).map(|_| backoff.next(setback, Duration::ZERO, u32::MAX)).collect();
+            assert_eq!(waits[0], Duration::from_millis(100));
+            assert!(waits.windows(2).all(|pair| pair[0] <= pair[1]));
+            assert_eq!(waits[39], cap);
+            assert_eq!(Backoff::default().next(setback, Duration::ZERO, 0), Duration::ZERO);
+        }
+    }
+}

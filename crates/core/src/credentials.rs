@@ -1,0 +1,150 @@
+//! Who may connect: users, passwords, and the host names they may report.
+
+use std::collections::{HashMap, HashSet};
+
+use subtle::{Choice, ConstantTimeEq};
+
+use crate::HostName;
+
+/// The users a hub knows.
+///
+/// Comparing takes the same work for an unknown user, a wrong password and a right one.
+#[derive(Default)]
+pub struct Credentials {
+    users: HashMap<Box<[u8]>, User>,
+}
+
+struct User {
+    password: Padded,
+    hosts: Option<HashSet<HostName>>,
+}
+
+/// A user that has proven itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Proven<'a> {
+    hosts: Option<&'a HashSet<HostName>>,
+}
+
+impl Credentials {
+    /// No user at all: everybody is refused.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a user who may report `hosts`, or any name. Names and passwords beyond 255 bytes cannot be sent, so such
+    /// a user can never prove itself. A user of the same name is replaced.
+    pub fn insert(&mut self, name: &str, password: &str, hosts: Option<Vec<HostName>>) {
+        let user = User {
+            password: Padded::new(password.as_bytes()),
+            hosts: hosts.map(|hosts| hosts.into_iter().collect()),
+        };
+        self.users.insert(name.as_bytes().into(), user);
+    }
+
+    /// Checks what a host presents. An empty stored password is never accepted.
+    pub fn prove(&self, name: &[u8], password: &[u8]) -> Option<Proven<'_>> {
+        let presented = Padded::new(password);
+        let user = self.users.get(name);
+        let nobody = Padded::new(b"");
+        let stored = user.map_or(&nobody, |user| &user.password);
+        let right = presented.ct_eq(stored) & !stored.is_empty();
+        if bool::from(right) { user.map(User::proven) } else { None }
+    }
+
+    /// The user of that name as one proven before, for asking again after a change of the rules.
+    pub fn still_known(&self, name: &[u8]) -> Option<Proven<'_>> {
+        self.users.get(name).map(User::proven)
+    }
+}
+
+impl User {
+    fn proven(&self) -> Proven<'_> {
+        Proven { hosts: self.hosts.as_ref() }
+    }
+}
+
+impl Proven<'_> {
+    /// Whether this user may report `host`.
+    pub fn may_report(&self, host: &HostName) -> bool {
+        self.hosts.is_none_or(|hosts| hosts.contains(host))
+    }
+}
+
+/// A secret of 0 to 255 bytes in a field of fixed size, so that comparing does not depend on the content.
+struct Padded([u8; 257]);
+
+impl Padded {
+    /// A longer text is marked so that it equals nothing that can be stored or sent.
+    fn new(text: &[u8]) -> Self {
+        let mut field = [0; 257];
+        let kept = text.len().min(255);
+        field[..kept].copy_from_slice(&text[..kept]);
+        field[255] = kept as u8;
+        field[256] = u8::from(text.len() > 255);
+        Self(field)
+    }
+
+    fn is_empty(&self) -> Choice {
+        self.0[255].ct_eq(&0)
+    }
+
+    fn ct_eq(&self, other: &Self) -> Choice {
+        self.0.ct_eq(&other.0) & self.0[256].ct_eq(&0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> HostName {
+        HostName::new(text).unwrap()
+    }
+
+    fn known() -> Credentials {
+        let mut users = Credentials::new();
+        users.insert("alice", "s3cret", None);
+        users.insert("bob", "pass", Some(vec![name("host-2")]));
+        users.insert("empty", "", None);
+        users
+    }
+
+    #[test]
+    fn only_the_right_password_is_accepted() {
+        let users = known();
+        assert!(users.prove(b"alice", b"s3cret").is_some());
+        for (user, password) in [
+            (&b"alice"[..], &b"s3cre"[..]),
+            (b"alice", b"s3cret\0"),
+            (b"alice", b""),
+            (b"alice", b"pass"),
+            (b"Alice", b"s3cret"),
+            (b"carol", b""),
+            (b"", b""),
+            (b"empty", b""),
+            (b"empty", b"anything"),
+        ] {
+            assert_eq!(users.prove(user, password), None, "{user:?} {password:?}");
+        }
+        assert_eq!(Credentials::new().prove(b"", b""), None);
+    }
+
+    #[test]
+    fn passwords_beyond_the_wire_never_match() {
+        let mut users = Credentials::new();
+        users.insert("long", &"x".repeat(300), None);
+        assert_eq!(users.prove(b"long", "x".repeat(300).as_bytes()), None);
+        assert_eq!(users.prove(b"long", "x".repeat(255).as_bytes()), None);
+        users.insert("fits", &"x".repeat(255), None);
+        assert!(users.prove(b"fits", "x".repeat(255).as_bytes()).is_some());
+    }
+
+    #[test]
+    fn a_user_bound_to_host_names_reports_no_other() {
+        let users = known();
+        let bob = users.prove(b"bob", b"pass").unwrap();
+        assert!(bob.may_report(&name("host-2")));
+        assert!(!bob.may_report(&name("host-1")));
+        assert!(users.prove(b"alice", b"s3cret").unwrap().may_report(&name("host-1")));
+    }
+}
