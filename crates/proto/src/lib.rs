@@ -1,1 +1,19 @@
-//! placeholder
+//! rtun's wire format: relay messages, frames, IP packets; bytes in, values out, and back.
+//!
+//! Nothing here reads a socket, a clock or a random source. The formats are those of `docs/wire.md`.
+//!
+//! | Module | Subject |
+//! |---|---|
+//! | [`relay`] | the request and the response that open an association |
+//! | [`frame`] | packets on a byte stream, each behind its length |
+//! | [`packet`] | a borrowed IP packet whose header has been checked |
+//! | [`icmp`] | the ICMP error that answers a packet which cannot be delivered |
+//! | [`checksum`] | the Internet checksum |
+
+#![forbid(unsafe_code)]
+
+pub mod checksum;
+pub mod frame;
+pub mod icmp;
+pub mod packet;
+pub mod relay;
