@@ -1,1 +1,103 @@
-//! placeholder
+//! Networks of Linux namespaces on one machine, for the demo, the benchmarks and the tests.
+//!
+//! ```text
+//!   Namespace "hub"        Namespace "h1"        Namespace "h2"
+//!     eth0 10.0.0.1/24       eth0 10.0.0.2/24      eth0 10.0.0.3/24
+//!       |                      |                     |
+//!     port1 ---------------- port2 --------------- port3     Switch (a bridge in its own namespace)
+//! ```
+//!
+//! A [`Lab`] hands out [`Namespace`]s and [`Switch`]es; programs started in a namespace end with
+//! the lab, and the kernel removes the namespaces, devices and routes once nothing holds them.
+//! Nothing outside is touched: no names under `/run/netns`, no settings of this machine.
+
+use std::io;
+use std::sync::Arc;
+
+mod error;
+mod namespace;
+mod process;
+mod switch;
+pub mod tools;
+mod user_namespace;
+
+pub use error::LabError;
+pub use namespace::Namespace;
+pub use process::Process;
+pub use switch::Switch;
+pub use user_namespace::{UserNamespaceError, enter_user_namespace};
+
+use process::Processes;
+
+/// Whether this process may build a lab: make network namespaces and mount namespaces. The text
+/// says why not and what would help; tests print it as `skipped: REASON`.
+pub fn available() -> Result<(), String> {
+    Lab::new().and_then(|lab| lab.namespace("probe")).map(drop).map_err(|error| error.to_string())
+}
+
+/// Whether, besides, TUN devices can be made in a lab's namespaces.
+pub fn tun_available() -> Result<(), String> {
+    let lab = Lab::new().map_err(|error| error.to_string())?;
+    let probe = lab.namespace("probe").map_err(|error| error.to_string())?;
+    probe
+        .block_on(async {
+            rtun_net::tun::Tun::create(&rtun_net::tun::TunConfig { name: None, mtu: 1420 })
+                .map(drop)
+                .map_err(|error| error.to_string())
+        })
+        .map_err(|error| error.to_string())?
+}
+
+/// A network on this machine. Dropping it kills the programs started in its namespaces that are
+/// still alive, each by its own process id, and waits for them; namespaces still held by a clone
+/// start no further ones. A process that is itself killed (SIGKILL) cannot do this: its programs
+/// then live on.
+#[derive(Debug)]
+pub struct Lab {
+    processes: Arc<Processes>,
+}
+
+impl Lab {
+    /// Begins an empty network.
+    pub fn new() -> Result<Lab, LabError> {
+        Ok(Lab { processes: Arc::default() })
+    }
+
+    /// Makes a namespace: a machine with nothing but its loopback device, which is up. `name` is
+    /// for messages only.
+    pub fn namespace(&self, name: &str) -> Result<Namespace, LabError> {
+        Namespace::create(name, self.processes.clone())
+    }
+
+    /// Makes a switch, to which any number of namespaces can be attached.
+    pub fn switch(&self) -> Result<Switch, LabError> {
+        Switch::create(self.namespace("switch")?)
+    }
+
+    /// Connects two namespaces by a cable: `a_device` in `a`, `b_device` in `b`, both up, without
+    /// addresses.
+    pub fn veth(
+        &self,
+        a: &Namespace,
+        a_device: &str,
+        b: &Namespace,
+        b_device: &str,
+    ) -> Result<(), LabError> {
+        switch::cable(a, a_device, b, b_device)
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.processes.end_all();
+    }
+}
+
+/// Runs `work` on a thread of its own, which may change its namespaces without anybody else
+/// noticing, and answers what it answers. A panic in `work` goes on in the caller.
+fn on_own_thread<R: Send>(work: impl FnOnce() -> R + Send) -> io::Result<R> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("lab".into()).spawn_scoped(scope, work)?;
+        Ok(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
+}

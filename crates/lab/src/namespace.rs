@@ -1,0 +1,261 @@
+//! A network namespace: code and programs run inside it, addresses, routes and settings.
+//!
+//! A namespace is made by a thread that leaves the one it was born in and keeps a descriptor of
+//! the new one; whoever wants in sends a fresh thread through that descriptor. Sockets opened and
+//! programs started by such a thread belong to the namespace.
+
+use std::fs::File;
+use std::future::Future;
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, RawFd};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use ipnet::IpNet;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, setns, unshare};
+use rtun_net::link::{Link, LinkError};
+use rtun_net::os_route::OsRoute;
+
+use crate::process::{Process, Processes};
+use crate::{LabError, on_own_thread};
+
+/// A machine of the lab. Clones are the same machine; it exists until the last is dropped and the
+/// last program in it has ended.
+#[derive(Debug, Clone)]
+pub struct Namespace {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    name: String,
+    /// The namespace's file in `/proc`, open.
+    file: File,
+    /// Names that programs started later resolve, each with its address.
+    hosts: Mutex<Vec<(String, String)>>,
+    processes: Arc<Processes>,
+}
+
+impl Namespace {
+    pub(crate) fn create(name: &str, processes: Arc<Processes>) -> Result<Namespace, LabError> {
+        let file = on_own_thread(|| {
+            unshare(CloneFlags::CLONE_NEWNET)?;
+            File::open("/proc/thread-self/ns/net")
+        })
+        .flatten()
+        .map_err(|error| LabError::system(format!("creating network namespace {name}"), error))?;
+        let hosts = Mutex::default();
+        let namespace =
+            Namespace { inner: Arc::new(Inner { name: name.to_owned(), file, hosts, processes }) };
+        namespace.with_link("lo", async |link| link.up().await)?;
+        Ok(namespace)
+    }
+
+    /// The name, for messages.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// Runs `work` on a thread inside and answers what it answers.
+    pub fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> Result<R, LabError> {
+        on_own_thread(|| self.enter().map(|()| work()))
+            .flatten()
+            .map_err(|error| self.cannot_enter(error))
+    }
+
+    /// Runs `work` inside, on a runtime of its own that ends with it.
+    pub fn block_on<R: Send>(&self, work: impl Future<Output = R> + Send) -> Result<R, LabError> {
+        on_own_thread(|| {
+            self.enter()?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            Ok(runtime.block_on(work))
+        })
+        .flatten()
+        .map_err(|error| self.cannot_enter(error))
+    }
+
+    /// Starts `work` on a thread inside and lets it run.
+    pub fn thread<R: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> R + Send + 'static,
+    ) -> Result<JoinHandle<Result<R, LabError>>, LabError> {
+        let namespace = self.clone();
+        let inside = move || match namespace.enter() {
+            Ok(()) => Ok(work()),
+            Err(error) => Err(namespace.cannot_enter(error)),
+        };
+        std::thread::Builder::new()
+            .name(format!("lab {}", self.name()))
+            .spawn(inside)
+            .map_err(|error| LabError::system("starting a thread", error))
+    }
+
+    /// Starts a program inside. It sees this machine's files and processes, the namespace's
+    /// network, and the names given to [`hosts`](Namespace::hosts) so far; it ends with the lab.
+    pub fn spawn(&self, mut command: Command) -> io::Result<Process> {
+        let hosts = self.hosts_file()?;
+        let processes = &self.inner.processes;
+        let child = on_own_thread(|| {
+            self.enter()?;
+            if let Some(file) = &hosts {
+                cover_etc_hosts(&file.path)?;
+            }
+            processes.start(&mut command)
+        })
+        .flatten();
+        // The mount keeps the file's content after its name is gone (dropped here).
+        drop(hosts);
+        child
+    }
+
+    /// Has programs started from now on resolve these names, besides those in `/etc/hosts`:
+    /// `("server_ip", "10.0.0.1")`. A later entry does not replace an earlier one of that name.
+    pub fn hosts<'a>(&self, entries: impl IntoIterator<Item = (&'a str, &'a str)>) {
+        let entries = entries.into_iter().map(|(name, ip)| (name.to_owned(), ip.to_owned()));
+        self.inner.hosts.lock().unwrap_or_else(PoisonError::into_inner).extend(entries);
+    }
+
+    /// Gives `device` an address, `10.0.0.1/24`; one that is there already is fine.
+    pub fn addr_add(&self, device: &str, address: &str) -> Result<(), LabError> {
+        let address = parse_address(address)?;
+        self.with_link(device, async |link| link.add_address(address).await)
+    }
+
+    /// Installs a route via a gateway, in place of one to the same destination.
+    pub fn route_add(&self, destination: &str, gateway: &str) -> Result<(), LabError> {
+        let gateway: IpAddr = gateway.parse().map_err(|_| LabError::BadArgument {
+            text: gateway.to_owned(),
+            expected: "an IP address",
+        })?;
+        let route = OsRoute { destination: parse_address(destination)?, gateway: Some(gateway) };
+        // The device matters only to routes without a gateway.
+        self.with_link("lo", async |link| link.replace_route(&route).await)
+    }
+
+    /// Installs a route through `device`, in place of one to the same destination.
+    pub fn route_add_device(&self, destination: &str, device: &str) -> Result<(), LabError> {
+        let route = OsRoute { destination: parse_address(destination)?, gateway: None };
+        self.with_link(device, async |link| link.replace_route(&route).await)
+    }
+
+    /// Writes a setting below `/proc/sys/net`: `sysctl("ipv4/ip_forward", "1")`.
+    pub fn sysctl(&self, key: &str, value: &str) -> Result<(), LabError> {
+        let path = Path::new("/proc/sys/net").join(key);
+        // Which namespace the setting belongs to is decided when the file is opened.
+        self.run(|| std::fs::write(&path, value))?.map_err(|error| {
+            LabError::system(
+                format!("in namespace {}: writing {value} to {}", self.name(), path.display()),
+                error,
+            )
+        })
+    }
+
+    /// Makes the machine a router for both families.
+    pub fn forward_packets(&self) -> Result<(), LabError> {
+        self.sysctl("ipv4/ip_forward", "1")?;
+        self.sysctl("ipv6/conf/all/forwarding", "1")
+    }
+
+    /// Sets the congestion control of TCP connections made inside from now on (`cubic`). Fails
+    /// where the kernel lacks it or reserves it for the machine's own root.
+    pub fn tcp_congestion(&self, name: &str) -> Result<(), LabError> {
+        self.sysctl("ipv4/tcp_congestion_control", name)
+    }
+
+    /// Has `work` change a device inside.
+    pub(crate) fn with_link<R: Send>(
+        &self,
+        device: &str,
+        work: impl AsyncFnOnce(Link) -> Result<R, LinkError> + Send,
+    ) -> Result<R, LabError> {
+        on_own_thread(|| {
+            self.enter().map_err(|error| self.cannot_enter(error))?;
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(|error| self.cannot_enter(error))?;
+            runtime
+                .block_on(async { work(Link::open(device)?).await })
+                .map_err(|source| LabError::Link { namespace: self.name().to_owned(), source })
+        })
+        .map_err(|error| self.cannot_enter(error))?
+    }
+
+    pub(crate) fn descriptor(&self) -> RawFd {
+        self.inner.file.as_raw_fd()
+    }
+
+    pub(crate) fn is(&self, other: &Namespace) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
+    /// Moves the calling thread inside.
+    fn enter(&self) -> io::Result<()> {
+        Ok(setns(&self.inner.file, CloneFlags::CLONE_NEWNET)?)
+    }
+
+    fn cannot_enter(&self, error: io::Error) -> LabError {
+        LabError::system(format!("entering network namespace {}", self.name()), error)
+    }
+
+    /// `/etc/hosts` with this namespace's names before it; `None` when there are no names.
+    fn hosts_file(&self) -> io::Result<Option<TemporaryFile>> {
+        let hosts = self.inner.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        if hosts.is_empty() {
+            return Ok(None);
+        }
+        let mut text = String::new();
+        for (name, ip) in hosts.iter() {
+            text.push_str(&format!("{ip} {name}\n"));
+        }
+        text.push_str(&std::fs::read_to_string("/etc/hosts").unwrap_or_default());
+        TemporaryFile::create(text.as_bytes()).map(Some)
+    }
+}
+
+/// Puts the file at `path` over `/etc/hosts` for the calling thread and what it starts.
+fn cover_etc_hosts(path: &Path) -> io::Result<()> {
+    const NONE: Option<&str> = None;
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    // Without this the mount would show up outside too.
+    mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE)?;
+    Ok(mount(Some(path), "/etc/hosts", NONE, MsFlags::MS_BIND, NONE)?)
+}
+
+/// A file that goes with its value.
+struct TemporaryFile {
+    path: PathBuf,
+}
+
+impl TemporaryFile {
+    fn create(content: &[u8]) -> io::Result<TemporaryFile> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("rtun-lab-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        // A file of that name is not ours: never write through it.
+        let mut file = File::create_new(&path)?;
+        let file_at = TemporaryFile { path };
+        file.write_all(content)?;
+        Ok(file_at)
+    }
+}
+
+impl Drop for TemporaryFile {
+    fn drop(&mut self) {
+        // Nothing depends on it, and there is nobody to tell.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+pub(crate) fn parse_address(text: &str) -> Result<IpNet, LabError> {
+    text.parse().map_err(|_| LabError::BadArgument {
+        text: text.to_owned(),
+        expected: "an address with its prefix length, like 10.0.0.1/24",
+    })
+}

@@ -1,0 +1,136 @@
+//! Cables between namespaces, and switches that join any number of them.
+
+use std::sync::{Mutex, PoisonError};
+
+use netlink_packet_route::link::{
+    BridgePortState, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth,
+    LinkMessage,
+};
+use rtnetlink::{LinkBridge, LinkMessageBuilder, LinkUnspec};
+
+use crate::namespace::parse_address;
+use crate::{LabError, Namespace};
+
+const BRIDGE: &str = "bridge";
+
+/// An Ethernet switch: a bridge in a namespace of its own.
+#[derive(Debug)]
+pub struct Switch {
+    namespace: Namespace,
+    ports: Mutex<Vec<Port>>,
+}
+
+#[derive(Debug)]
+struct Port {
+    name: String,
+    attached: Namespace,
+}
+
+impl Switch {
+    pub(crate) fn create(namespace: Namespace) -> Result<Switch, LabError> {
+        // Without snooping every multicast packet reaches every port, which IPv6 neighbour
+        // discovery needs from the first packet on.
+        let message = LinkBridge::new(BRIDGE).mcast_snooping(false).up().build();
+        add(&namespace, "creating a bridge", message)?;
+        Ok(Switch { namespace, ports: Mutex::default() })
+    }
+
+    /// Plugs `namespace` in: it gets the device `device` with `addresses` (`10.0.0.1/24`), up.
+    pub fn attach(
+        &self,
+        namespace: &Namespace,
+        device: &str,
+        addresses: &[&str],
+    ) -> Result<(), LabError> {
+        for address in addresses {
+            parse_address(address)?;
+        }
+        let mut ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
+        let port = format!("port{}", ports.len() + 1);
+        cable(namespace, device, &self.namespace, &port)?;
+        let bridge = self.index(BRIDGE)?;
+        let plug = LinkUnspec::new_with_index(self.index(&port)?).controller(bridge).build();
+        change(&self.namespace, &format!("plugging {} into a switch", namespace.name()), plug)?;
+        for address in addresses {
+            namespace.addr_add(device, address)?;
+        }
+        ports.push(Port { name: port, attached: namespace.clone() });
+        Ok(())
+    }
+
+    /// Cuts the connection of `namespace` silently: its device and carrier stay up, its packets
+    /// and those for it vanish in the switch. Nothing happens if it is not attached.
+    pub fn cut(&self, namespace: &Namespace) -> Result<(), LabError> {
+        self.set_state(namespace, "cutting", BridgePortState::Disabled)
+    }
+
+    /// Ends a [`cut`](Switch::cut).
+    pub fn restore(&self, namespace: &Namespace) -> Result<(), LabError> {
+        self.set_state(namespace, "restoring", BridgePortState::Forwarding)
+    }
+
+    fn set_state(
+        &self,
+        namespace: &Namespace,
+        action: &str,
+        state: BridgePortState,
+    ) -> Result<(), LabError> {
+        let ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
+        for port in ports.iter().filter(|port| port.attached.is(namespace)) {
+            let data = InfoPortData::BridgePort(vec![InfoBridgePort::State(state)]);
+            let message = LinkUnspec::new_with_index(self.index(&port.name)?)
+                .set_port_kind(InfoPortKind::Bridge)
+                .set_port_data(data)
+                .build();
+            let action = format!("{action} the connection of {}", namespace.name());
+            change(&self.namespace, &action, message)?;
+        }
+        Ok(())
+    }
+
+    fn index(&self, device: &str) -> Result<u32, LabError> {
+        self.namespace.with_link(device, async |link| Ok(link.index()))
+    }
+}
+
+/// Connects two namespaces by a pair of virtual Ethernet devices and sets both up.
+pub(crate) fn cable(
+    a: &Namespace,
+    a_device: &str,
+    b: &Namespace,
+    b_device: &str,
+) -> Result<(), LabError> {
+    let far_end = LinkUnspec::new_with_name(b_device).setns_by_fd(b.descriptor()).build();
+    let message = LinkMessageBuilder::<LinkUnspec>::new_with_info_kind(InfoKind::Veth)
+        .name(a_device)
+        .set_info_data(InfoData::Veth(InfoVeth::Peer(far_end)))
+        .build();
+    let action = format!("connecting {} ({a_device}) with {} ({b_device})", a.name(), b.name());
+    add(a, &action, message)?;
+    a.with_link(a_device, async |link| link.up().await)?;
+    b.with_link(b_device, async |link| link.up().await)
+}
+
+fn add(namespace: &Namespace, action: &str, message: LinkMessage) -> Result<(), LabError> {
+    send(namespace, action, message, true)
+}
+
+fn change(namespace: &Namespace, action: &str, message: LinkMessage) -> Result<(), LabError> {
+    send(namespace, action, message, false)
+}
+
+fn send(
+    namespace: &Namespace,
+    action: &str,
+    message: LinkMessage,
+    create: bool,
+) -> Result<(), LabError> {
+    namespace.block_on(async move {
+        let (connection, handle, _) = rtnetlink::new_connection()
+            .map_err(|error| LabError::system("opening a netlink socket", error))?;
+        tokio::spawn(connection);
+        let link = handle.link();
+        let request = if create { link.add(message) } else { link.change(message) };
+        request.execute().await.map_err(|error| LabError::netlink(action, error))
+    })?
+}

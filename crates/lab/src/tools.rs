@@ -1,0 +1,11 @@
+//! Instruments that need no installed program: ping, an UDP echo server, TCP transfers.
+//!
+//! Each runs its sockets on threads inside the namespaces it is given, and each wait is bounded.
+
+mod ping;
+mod tcp;
+mod udp;
+
+pub use ping::{PingError, ping};
+pub use tcp::{Throughput, TransferError, tcp_hash_transfer, tcp_throughput};
+pub use udp::{UdpEcho, udp_echo};
