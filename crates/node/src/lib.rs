@@ -1,1 +1,13 @@
-//! placeholder
+//! rtun's runtime: services of a configuration, started, changed, reported on and stopped.
+
+mod counters;
+mod host;
+mod hub;
+mod node;
+mod report;
+
+pub use counters::{Drops, Traffic};
+pub use host::HostError;
+pub use hub::{HubError, RulesError};
+pub use node::{Node, StartError};
+pub use report::{DeviceReport, HostReport, HubReport, NamespaceReport};

@@ -1,0 +1,416 @@
+//! What is known of a plugin's answers: remembered, asked for once, with packets waiting in between.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use rtun_core::{HostName, Known, NamespaceId};
+use tokio::{sync::Semaphore, time::Instant};
+use tracing::{debug, warn};
+
+use crate::{PluginError, RoutePlugin};
+
+type Key = (NamespaceId, IpAddr);
+
+/// Bounds of [`RouteAnswers`].
+#[derive(Debug, Clone)]
+pub struct AnswerLimits {
+    /// A gateway is asked for again after this; the old answer serves until there is a new one, also while the
+    /// plugin is down.
+    pub positive: Duration,
+    /// "No route" is believed this long.
+    pub negative: Duration,
+    /// Answers kept; past it the oldest eighth is forgotten.
+    pub answers: usize,
+    /// Questions waiting or under way; past it a packet is dropped.
+    pub questions: usize,
+    /// Questions under way at once; the others wait.
+    pub at_once: usize,
+    /// Packets waiting for one answer; past it a packet is dropped.
+    pub waiting: usize,
+    /// How long a packet waits.
+    pub patience: Duration,
+    /// For one question, from its turn on.
+    pub deadline: Duration,
+    /// After this many failures in a row nothing is asked for [`AnswerLimits::pause`].
+    pub failures: u32,
+    /// See [`AnswerLimits::failures`].
+    pub pause: Duration,
+}
+
+impl Default for AnswerLimits {
+    fn default() -> Self {
+        Self {
+            positive: Duration::from_secs(10),
+            negative: Duration::from_secs(1),
+            answers: 65_536,
+            questions: 1024,
+            at_once: 32,
+            waiting: 64,
+            patience: Duration::from_millis(500),
+            deadline: Duration::from_secs(2),
+            failures: 5,
+            pause: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Why waiting packets are handed back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Released {
+    /// The answer is known now: decide again.
+    Answered,
+    /// There will be none in time.
+    TimedOut,
+}
+
+/// Why a packet cannot wait for an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoWaiting {
+    /// Too many packets or questions wait already.
+    Full,
+    /// The plugin failed repeatedly and is left alone for a while.
+    Paused,
+}
+
+/// A plugin's answers per namespace and address. Nothing here waits for the plugin.
+///
+/// `T` is a waiting packet, with whatever its owner needs to go on with it.
+pub struct RouteAnswers<T> {
+    name: String,
+    plugin: Arc<dyn RoutePlugin>,
+    limits: AnswerLimits,
+    turns: Semaphore,
+    state: Mutex<State<T>>,
+    release: Box<dyn Fn(Vec<T>, Released) + Send + Sync>,
+}
+
+struct State<T> {
+    answers: HashMap<Key, Answer>,
+    questions: HashMap<Key, Vec<T>>,
+    failures: u32,
+    paused_until: Option<Instant>,
+}
+
+struct Answer {
+    gateway: Option<HostName>,
+    since: Instant,
+}
+
+impl<T: Send + 'static> RouteAnswers<T> {
+    /// Nothing known yet. `release` is called, outside of any lock, with packets that waited; `name` is the router's,
+    /// for log lines.
+    pub fn new(
+        name: String,
+        plugin: Arc<dyn RoutePlugin>,
+        limits: AnswerLimits,
+        release: impl Fn(Vec<T>, Released) + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            name,
+            plugin,
+            turns: Semaphore::new(limits.at_once),
+            limits,
+            state: Mutex::new(State {
+                answers: HashMap::new(),
+                questions: HashMap::new(),
+                failures: 0,
+                paused_until: None,
+            }),
+            release: Box::new(release),
+        }
+    }
+
+    /// What the plugin is known to say of `addr` in `namespace`. An aging answer is asked for again in the
+    /// background.
+    pub fn known(self: &Arc<Self>, namespace: NamespaceId, addr: IpAddr) -> Known {
+        let key = (namespace, addr);
+        let now = Instant::now();
+        let mut state = self.state();
+        let Some(answer) = state.answers.get(&key) else { return Known::Unasked };
+        let age = now.duration_since(answer.since);
+        match &answer.gateway {
+            Some(gateway) => {
+                let known = Known::Gateway(gateway.clone());
+                let refresh = age > self.limits.positive
+                    && !state.questions.contains_key(&key)
+                    && state.questions.len() < self.limits.questions
+                    && !state.is_paused(now);
+                if refresh {
+                    state.questions.insert(key, Vec::new());
+                    self.spawn(key);
+                }
+                known
+            }
+            None if age <= self.limits.negative => Known::Nothing,
+            None => Known::Unasked,
+        }
+    }
+
+    /// Asks, unless that is under way, and lets `packet` wait for the answer.
+    pub fn wait(
+        self: &Arc<Self>,
+        namespace: NamespaceId,
+        addr: IpAddr,
+        packet: impl FnOnce() -> T,
+    ) -> Result<(), NoWaiting> {
+        let key = (namespace, addr);
+        let mut state = self.state();
+        if let Some(waiting) = state.questions.get_mut(&key) {
+            if waiting.len() >= self.limits.waiting {
+                return Err(NoWaiting::Full);
+            }
+            waiting.push(packet());
+            return Ok(());
+        }
+        if state.is_paused(Instant::now()) {
+            return Err(NoWaiting::Paused);
+        }
+        if state.questions.len() >= self.limits.questions {
+            return Err(NoWaiting::Full);
+        }
+        state.questions.insert(key, vec![packet()]);
+        self.spawn(key);
+        Ok(())
+    }
+
+    /// How many packets wait for an answer.
+    pub fn waiting(&self) -> usize {
+        self.state().questions.values().map(Vec::len).sum()
+    }
+
+    fn spawn(self: &Arc<Self>, key: Key) {
+        tokio::spawn(Arc::clone(self).ask(key));
+    }
+
+    async fn ask(self: Arc<Self>, key: Key) {
+        let question = async {
+            let _turn = self.turns.acquire().await;
+            let answer = self.plugin.route(key.0, key.1);
+            tokio::time::timeout(self.limits.deadline, answer)
+                .await
+                .unwrap_or(Err(PluginError::Timeout))
+        };
+        tokio::pin!(question);
+        let answer = tokio::select! {
+            answer = &mut question => answer,
+            () = tokio::time::sleep(self.limits.patience) => {
+                let impatient = self.state().questions.get_mut(&key).map(std::mem::take);
+                self.hand_back(impatient, Released::TimedOut);
+                question.await
+            }
+        };
+        self.settle(key, answer);
+    }
+
+    fn settle(&self, key: Key, answer: Result<Option<HostName>, PluginError>) {
+        let now = Instant::now();
+        let mut state = self.state();
+        let waiting = state.questions.remove(&key);
+        let outcome = match answer {
+            Ok(gateway) => {
+                state.failures = 0;
+                state.paused_until = None;
+                if state.answers.len() >= self.limits.answers {
+                    state.forget_oldest_eighth();
+                }
+                debug!(router = self.name, destination = %key.1, namespace = %key.0, ?gateway, "plugin answered");
+                state.answers.insert(key, Answer { gateway, since: now });
+                Released::Answered
+            }
+            Err(error) => {
+                state.failures += 1;
+                if state.failures >= self.limits.failures {
+                    state.paused_until = Some(now + self.limits.pause);
+                }
+                if state.failures == 1 || state.failures == self.limits.failures {
+                    warn!(
+                        router = self.name,
+                        destination = %key.1,
+                        failures_in_a_row = state.failures,
+                        "route plugin: {error}"
+                    );
+                }
+                Released::TimedOut
+            }
+        };
+        drop(state);
+        self.hand_back(waiting, outcome);
+    }
+
+    fn hand_back(&self, packets: Option<Vec<T>>, why: Released) {
+        if let Some(packets) = packets.filter(|packets| !packets.is_empty()) {
+            (self.release)(packets, why);
+        }
+    }
+
+    /// A poisoned lock still guards whole values: no critical section leaves the maps half changed.
+    fn state(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> State<T> {
+    fn is_paused(&self, now: Instant) -> bool {
+        self.paused_until.is_some_and(|until| now < until)
+    }
+
+    fn forget_oldest_eighth(&mut self) {
+        let mut ages: Vec<_> = self.answers.values().map(|answer| answer.since).collect();
+        let eighth = ages.len() / 8;
+        let (_, threshold, _) = ages.select_nth_unstable(eighth);
+        let threshold = *threshold;
+        self.answers.retain(|_, answer| answer.since > threshold);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::{MemoryRoutePlugin, plugin::RouteFuture};
+
+    const NS: NamespaceId = NamespaceId::from_bytes([1; 16]);
+    const OTHER: NamespaceId = NamespaceId::from_bytes([2; 16]);
+
+    fn addr(n: u8) -> IpAddr {
+        IpAddr::from([10, 0, 0, n])
+    }
+
+    fn name(text: &str) -> HostName {
+        HostName::new(text).unwrap()
+    }
+
+    type Handed = mpsc::UnboundedReceiver<(Vec<u32>, Released)>;
+
+    fn answers(
+        plugin: Arc<dyn RoutePlugin>,
+        limits: AnswerLimits,
+    ) -> (Arc<RouteAnswers<u32>>, Handed) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let release = move |packets, why| sender.send((packets, why)).expect("the test listens");
+        (Arc::new(RouteAnswers::new("r".into(), plugin, limits, release)), receiver)
+    }
+
+    /// A plugin that never answers.
+    struct Hanging;
+
+    impl RoutePlugin for Hanging {
+        fn route(&self, _: NamespaceId, _: IpAddr) -> RouteFuture<'_> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn packets_for_one_destination_share_one_question() {
+        let plugin = Arc::new(MemoryRoutePlugin::default());
+        plugin.insert(NS, addr(1), name("host-1"));
+        let (answers, mut handed) = answers(plugin.clone(), AnswerLimits::default());
+        assert_eq!(answers.known(NS, addr(1)), Known::Unasked);
+        for packet in 0..3 {
+            assert_eq!(answers.wait(NS, addr(1), || packet), Ok(()));
+        }
+        assert_eq!(handed.recv().await, Some((vec![0, 1, 2], Released::Answered)));
+        assert_eq!(answers.known(NS, addr(1)), Known::Gateway(name("host-1")));
+        assert_eq!(plugin.questions(), 1);
+        assert_eq!(answers.known(OTHER, addr(1)), Known::Unasked, "namespaces share nothing");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_route_is_believed_for_a_while() {
+        let plugin = Arc::new(MemoryRoutePlugin::default());
+        let (answers, mut handed) = answers(plugin.clone(), AnswerLimits::default());
+        answers.wait(NS, addr(1), || 0).unwrap();
+        handed.recv().await.unwrap();
+        assert_eq!(answers.known(NS, addr(1)), Known::Nothing);
+        tokio::time::advance(Duration::from_millis(1100)).await;
+        assert_eq!(answers.known(NS, addr(1)), Known::Unasked);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_known_route_outlives_its_plugin_and_is_refreshed_when_it_is_back() {
+        let plugin = Arc::new(MemoryRoutePlugin::default());
+        plugin.insert(NS, addr(1), name("host-1"));
+        let (answers, mut handed) = answers(plugin.clone(), AnswerLimits::default());
+        answers.wait(NS, addr(1), || 0).unwrap();
+        handed.recv().await.unwrap();
+
+        plugin.fail_with(Some(PluginError::Timeout));
+        for _ in 0..600 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert_eq!(answers.known(NS, addr(1)), Known::Gateway(name("host-1")));
+        }
+        let asked_while_down = plugin.questions();
+        assert!(asked_while_down < 250, "left alone between failures: {asked_while_down}");
+
+        plugin.insert(NS, addr(1), name("host-2"));
+        plugin.fail_with(None);
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        answers.known(NS, addr(1));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(answers.known(NS, addr(1)), Known::Gateway(name("host-2")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hanging_plugin_costs_waiting_packets_half_a_second_and_nothing_else() {
+        let limits = AnswerLimits { waiting: 2, questions: 3, ..AnswerLimits::default() };
+        let (answers, mut handed) = answers(Arc::new(Hanging), limits);
+        let start = Instant::now();
+        assert_eq!(answers.wait(NS, addr(1), || 1), Ok(()));
+        assert_eq!(answers.wait(NS, addr(1), || 2), Ok(()));
+        assert_eq!(
+            answers.wait(NS, addr(1), || 3),
+            Err(NoWaiting::Full),
+            "packets per question are bounded"
+        );
+        assert_eq!(answers.wait(NS, addr(2), || 4), Ok(()));
+        assert_eq!(answers.wait(NS, addr(3), || 5), Ok(()));
+        assert_eq!(answers.wait(NS, addr(4), || 6), Err(NoWaiting::Full), "questions are bounded");
+        assert_eq!(answers.waiting(), 4);
+
+        let mut packets = Vec::new();
+        for _ in 0..3 {
+            let (some, why) = handed.recv().await.unwrap();
+            assert_eq!(why, Released::TimedOut);
+            packets.extend(some);
+        }
+        packets.sort();
+        assert_eq!(packets, [1, 2, 4, 5]);
+        assert_eq!(start.elapsed().as_millis(), 500);
+        assert_eq!(answers.waiting(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failing_plugin_is_left_alone_for_a_while() {
+        let plugin = Arc::new(MemoryRoutePlugin::default());
+        plugin.fail_with(Some(PluginError::Status(500)));
+        let (answers, mut handed) = answers(plugin.clone(), AnswerLimits::default());
+        for n in 0..5 {
+            answers.wait(NS, addr(n), || 0).unwrap();
+            assert_eq!(handed.recv().await, Some((vec![0], Released::TimedOut)));
+        }
+        assert_eq!(answers.wait(NS, addr(9), || 7), Err(NoWaiting::Paused));
+        assert_eq!(plugin.questions(), 5);
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!(answers.wait(NS, addr(9), || 7), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn memory_is_bounded_and_the_oldest_answers_go_first() {
+        let plugin = Arc::new(MemoryRoutePlugin::default());
+        let limits = AnswerLimits { answers: 16, ..AnswerLimits::default() };
+        let (answers, mut handed) = answers(plugin, limits);
+        for n in 0..40 {
+            answers.wait(NS, addr(n), || 0).unwrap();
+            handed.recv().await.unwrap();
+            tokio::time::advance(Duration::from_millis(1)).await;
+        }
+        assert!(answers.state().answers.len() <= 16);
+        assert_eq!(answers.known(NS, addr(39)), Known::Nothing);
+        assert_eq!(answers.known(NS, addr(0)), Known::Unasked);
+    }
+}

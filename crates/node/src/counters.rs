@@ -1,0 +1,132 @@
+//! Counting packets so that the books balance: in = out + drops + queued.
+
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use rtun_core::DropReason;
+
+/// Counters that any thread may add to. Reading them while packets move gives each value as of some moment close by;
+/// at rest they are exact.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    packets_in: AtomicU64,
+    bytes_in: AtomicU64,
+    packets_out: AtomicU64,
+    bytes_out: AtomicU64,
+    drops: [AtomicU64; DropReason::COUNT],
+}
+
+impl Counters {
+    pub(crate) fn count_in(&self, packets: u64, bytes: u64) {
+        self.packets_in.fetch_add(packets, Ordering::Relaxed);
+        self.bytes_in.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_out(&self, packets: u64, bytes: u64) {
+        self.packets_out.fetch_add(packets, Ordering::Relaxed);
+        self.bytes_out.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_drop(&self, reason: DropReason) {
+        self.count_drops(reason, 1);
+    }
+
+    pub(crate) fn count_drops(&self, reason: DropReason, packets: u64) {
+        self.drops[reason.index()].fetch_add(packets, Ordering::Relaxed);
+    }
+
+    pub(crate) fn read(&self) -> Traffic {
+        Traffic {
+            packets_in: self.packets_in.load(Ordering::Relaxed),
+            bytes_in: self.bytes_in.load(Ordering::Relaxed),
+            packets_out: self.packets_out.load(Ordering::Relaxed),
+            bytes_out: self.bytes_out.load(Ordering::Relaxed),
+            drops: std::array::from_fn(|i| self.drops[i].load(Ordering::Relaxed)),
+        }
+    }
+}
+
+/// What passed and what did not. Bytes are those of IP packets, without framing.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Traffic {
+    /// Frames that arrived, whatever became of them.
+    pub packets_in: u64,
+    /// Their payloads.
+    pub bytes_in: u64,
+    /// Frames handed on, wholly.
+    pub packets_out: u64,
+    /// Their payloads.
+    pub bytes_out: u64,
+    drops: [u64; DropReason::COUNT],
+}
+
+impl Traffic {
+    /// Packets lost for this reason.
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.drops[reason.index()]
+    }
+
+    /// The reasons for which packets were lost, with how many.
+    pub fn drops(&self) -> Drops<'_> {
+        Drops(self)
+    }
+
+    /// Packets lost, whatever the reason.
+    pub fn all_dropped(&self) -> u64 {
+        self.drops.iter().sum()
+    }
+}
+
+impl std::ops::AddAssign<&Traffic> for Traffic {
+    fn add_assign(&mut self, other: &Traffic) {
+        self.packets_in += other.packets_in;
+        self.bytes_in += other.bytes_in;
+        self.packets_out += other.packets_out;
+        self.bytes_out += other.bytes_out;
+        for (mine, theirs) in self.drops.iter_mut().zip(other.drops) {
+            *mine += theirs;
+        }
+    }
+}
+
+/// The drops of some [`Traffic`] in the form `no_route=3 queue_full_oldest=1`; empty where nothing was lost.
+pub struct Drops<'a>(&'a Traffic);
+
+impl fmt::Display for Drops<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut blank = "";
+        for reason in DropReason::ALL {
+            let count = self.0.dropped(reason);
+            if count > 0 {
+                write!(f, "{blank}{}={count}", reason.as_str())?;
+                blank = " ";
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_add_up_and_name_their_reasons() {
+        let counters = Counters::default();
+        counters.count_in(3, 300);
+        counters.count_out(1, 100);
+        counters.count_drop(DropReason::NoRoute);
+        counters.count_drop(DropReason::Hairpin);
+        let mut sum = counters.read();
+        sum += &counters.read();
+        assert_eq!(
+            (sum.packets_in, sum.bytes_in, sum.packets_out, sum.bytes_out),
+            (6, 600, 2, 200)
+        );
+        assert_eq!(sum.drops().to_string(), "no_route=2 hairpin=2");
+        assert_eq!(sum.packets_in, sum.packets_out + sum.all_dropped());
+        assert_eq!(Traffic::default().drops().to_string(), "");
+    }
+}

@@ -1,0 +1,198 @@
+//! The hub service: a listener, the hosts admitted through it, and the rules they live under.
+
+mod association;
+mod forward;
+mod handshake;
+mod namespace;
+mod outbox;
+mod registry;
+mod rules;
+mod waiting_room;
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use rtun_config::model;
+use rtun_net::transport::tcp::{self, ListenError};
+use rtun_proto::frame::FrameBuffer;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{debug, info, warn};
+
+pub use self::rules::RulesError;
+use self::{
+    association::{Association, EndReason},
+    handshake::{Admissions, HandshakeError},
+    registry::Registry,
+    rules::Rules,
+    waiting_room::{Place, WaitingRoom},
+};
+use crate::report::HubReport;
+
+/// Pause after a failure to accept, such as no descriptor left: others may end meanwhile.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A running hub.
+pub(crate) struct Hub {
+    shared: Arc<Shared>,
+    local_addr: SocketAddr,
+}
+
+struct Shared {
+    service: String,
+    registry: Registry,
+    waiting_room: Arc<WaitingRoom>,
+    admissions: Admissions,
+    /// In milliseconds; changes with the configuration.
+    handshake_timeout: AtomicU64,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// A hub cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum HubError {
+    /// Its address cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// Its rules cannot be used.
+    #[error(transparent)]
+    Rules(#[from] RulesError),
+    /// The system refused.
+    #[error(transparent)]
+    System(#[from] io::Error),
+}
+
+impl Hub {
+    /// Compiles the rules, then listens.
+    pub(crate) fn start(service: &str, config: &model::Hub) -> Result<Self, HubError> {
+        let rules = Rules::compile(&config.rules, None)?;
+        let listener = tcp::listen(&config.listen)?;
+        let local_addr = listener.local_addr()?;
+        let shared = Arc::new(Shared {
+            service: service.to_owned(),
+            registry: Registry::new(rules),
+            waiting_room: Arc::default(),
+            admissions: Admissions::default(),
+            handshake_timeout: AtomicU64::new(millis(config.handshake_timeout)),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        });
+        shared.tasks.spawn(Arc::clone(&shared).accept(listener));
+        info!(service, address = %local_addr, "hub listens");
+        Ok(Self { shared, local_addr })
+    }
+
+    /// Replaces everything but the address; hosts that keep their permission notice nothing.
+    pub(crate) fn apply(&self, config: &model::Hub) -> Result<(), RulesError> {
+        self.shared.handshake_timeout.store(millis(config.handshake_timeout), Ordering::Relaxed);
+        self.shared.registry.apply(|before| Rules::compile(&config.rules, Some(before)))
+    }
+
+    /// Where it listens.
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    pub(crate) fn report(&self) -> HubReport {
+        self.shared.registry.report()
+    }
+
+    /// Writes the report to the log.
+    pub(crate) fn log_report(&self) {
+        let service = &self.shared.service;
+        self.report().log(service);
+        let (admitted, refused) = self.shared.admissions.read();
+        info!(service, admitted, refused, "hub admissions");
+    }
+
+    /// Stops listening and ends every association.
+    pub(crate) async fn stop(self) {
+        self.shared.stop.cancel();
+        self.shared.registry.end_all(EndReason::Shutdown);
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+    }
+}
+
+impl Shared {
+    async fn accept(self: Arc<Self>, listener: TcpListener) {
+        loop {
+            let accepted = tokio::select! {
+                () = self.stop.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    let place = self.waiting_room.enter(peer.ip());
+                    self.tasks.spawn(Arc::clone(&self).serve(stream, peer, place));
+                }
+                Err(error) => {
+                    warn!(service = self.service, "cannot accept a connection: {error}");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, place: Place) {
+        let limit = Duration::from_millis(self.handshake_timeout.load(Ordering::Relaxed));
+        let admitted = tokio::select! {
+            () = self.stop.cancelled() => return,
+            () = place.turned_out() => Err(HandshakeError::TurnedOut),
+            result = timeout(limit, self.admit(stream, peer)) => {
+                result.unwrap_or(Err(HandshakeError::Timeout))
+            }
+        };
+        drop(place);
+        self.admissions.count(admitted.is_ok());
+        match admitted {
+            Ok((association, buffer)) => self.run(association, buffer).await,
+            Err(error) => {
+                let reason = error.as_str();
+                debug!(service = self.service, peer = %peer, reason, "not admitted: {error}");
+            }
+        }
+    }
+
+    async fn admit(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+    ) -> Result<(Arc<Association>, FrameBuffer), HandshakeError> {
+        tcp::tune(&stream)?;
+        handshake::admit(&self.registry, stream, peer).await
+    }
+
+    async fn run(&self, association: Arc<Association>, buffer: FrameBuffer) {
+        let Association { namespace, host, peer, since, .. } = &*association;
+        let service = &self.service;
+        info!(service, namespace = %namespace.id, host = %host, peer = %peer, "host joined");
+        if self.stop.is_cancelled() {
+            association.end(EndReason::Shutdown);
+        }
+        let reason = association.run(buffer).await;
+        self.registry.leave(&association);
+        let traffic = association.counters.read();
+        info!(
+            service, namespace = %namespace.id, host = %host, peer = %peer, reason = %reason,
+            seconds = since.elapsed().as_secs(),
+            packets_in = traffic.packets_in, packets_out = traffic.packets_out,
+            drops = %traffic.drops(), "host left"
+        );
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,154 @@
+//! From an accepted connection to an admitted host, or to a counted refusal.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use rtun_core::{JoinRequest, NamespaceId, Refusal};
+use rtun_proto::{
+    frame::FrameBuffer,
+    relay::{ASSOCIATE, DecodeError, Decoded, Request, Response, Status, TunnelId},
+};
+use tokio::{io::AsyncWriteExt, net::TcpStream};
+
+use super::{association::Association, registry::Registry};
+
+/// Why a connection did not become an association.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum HandshakeError {
+    /// The rules say no; the host was told so.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// Not a request of the protocol; nothing was answered, as GOST does.
+    #[error("{0}")]
+    Malformed(DecodeError),
+    /// The connection ended or broke.
+    #[error("the connection ended before the request was whole: {0}")]
+    Broken(#[from] io::Error),
+    /// Not done in time.
+    #[error("no whole request in time")]
+    Timeout,
+    /// Too many others wait.
+    #[error("too many connections wait to be admitted")]
+    TurnedOut,
+}
+
+impl HandshakeError {
+    /// The fixed word used in logs and metrics.
+    pub(super) fn as_str(&self) -> &'static str {
+        match self {
+            Self::Refused(refusal) => refusal.as_str(),
+            Self::Malformed(DecodeError::Version(_)) => "bad_version",
+            Self::Malformed(DecodeError::TooLong { .. }) => "request_too_big",
+            Self::Malformed(_) => "bad_feature",
+            Self::Broken(_) => "closed_early",
+            Self::Timeout => "timeout_request",
+            Self::TurnedOut => "limit_source",
+        }
+    }
+}
+
+/// Reads the request, decides, answers. On success the buffer holds what the host sent behind its request.
+pub(super) async fn admit(
+    registry: &Registry,
+    mut stream: TcpStream,
+    peer: SocketAddr,
+) -> Result<(Arc<Association>, FrameBuffer), HandshakeError> {
+    let mut buffer = FrameBuffer::new();
+    let request = read_request(&stream, &mut buffer).await?;
+    // Nothing has been written yet, so the answer below fits at once: between joining and being run there is no
+    // point at which this future can be dropped.
+    stream.writable().await?;
+
+    let association = request.association();
+    let join = JoinRequest {
+        credential: association.user.as_ref().map(|(user, password)| (&user[..], &password[..])),
+        host: &association.host,
+        namespace: NamespaceId::from_bytes(association.router_id),
+        associate: request.command == ASSOCIATE,
+    };
+    match registry.join(&join, peer, stream) {
+        Ok(association) => {
+            let connector = TunnelId::new(uuid::Uuid::new_v4().into_bytes());
+            let welcome = encode(&Response::ok(connector));
+            match association.welcome(&welcome) {
+                Ok(()) => Ok((association, buffer)),
+                Err(error) => {
+                    registry.leave(&association);
+                    Err(error.into())
+                }
+            }
+        }
+        Err((refusal, back)) => {
+            stream = back;
+            stream.write_all(&encode(&Response::refusal(status_of(refusal)))).await?;
+            stream.shutdown().await?;
+            Err(HandshakeError::Refused(refusal))
+        }
+    }
+}
+
+async fn read_request(
+    stream: &TcpStream,
+    buffer: &mut FrameBuffer,
+) -> Result<Request, HandshakeError> {
+    loop {
+        match Request::decode(buffer.filled()).map_err(HandshakeError::Malformed)? {
+            Decoded::Complete { value, len } => {
+                buffer.consume(len);
+                return Ok(value);
+            }
+            Decoded::Incomplete { .. } => {}
+        }
+        stream.readable().await?;
+        match stream.try_read(buffer.space()) {
+            Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+            Ok(n) => buffer.advance(n),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// What a refused host is told; less than the operator is (spec: wire.md section 1).
+fn status_of(refusal: Refusal) -> Status {
+    match refusal {
+        Refusal::BadCommand => Status::BadRequest,
+        Refusal::AuthMissing
+        | Refusal::AuthFailed
+        | Refusal::NameNotPermitted
+        | Refusal::NameInUse => Status::Unauthorized,
+        Refusal::NameInvalid
+        | Refusal::NamespaceUnknown
+        | Refusal::IngressNoRule
+        | Refusal::IngressOtherNamespace => Status::HostUnreachable,
+    }
+}
+
+fn encode(response: &Response) -> Vec<u8> {
+    response.encode().expect("a response of one tunnel feature is far below the limit")
+}
+
+/// How handshakes ended.
+#[derive(Default)]
+pub(super) struct Admissions {
+    admitted: AtomicU64,
+    refused: AtomicU64,
+}
+
+impl Admissions {
+    pub(super) fn count(&self, admitted: bool) {
+        let counter = if admitted { &self.admitted } else { &self.refused };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Admitted and refused.
+    pub(super) fn read(&self) -> (u64, u64) {
+        (self.admitted.load(Ordering::Relaxed), self.refused.load(Ordering::Relaxed))
+    }
+}

@@ -1,0 +1,139 @@
+//! One isolated routing world: how it routes, who is in it.
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
+
+use arc_swap::ArcSwap;
+use rtun_core::{Answers, Claims, HostName, Known, NamespaceId, PluginId, Routing, Sharing};
+
+use super::{
+    association::Association,
+    rules::{Plugin, Rules},
+};
+use crate::counters::Traffic;
+
+/// A namespace with at least one member, or one that the configuration names.
+pub(super) struct Namespace {
+    pub(super) id: NamespaceId,
+    /// Grows with every change of rules or members: whatever a reader remembers holds for one generation.
+    generation: AtomicU64,
+    snapshot: ArcSwap<Snapshot>,
+    members: papaya::HashMap<HostName, Claims<Arc<Association>>>,
+    /// What associations that have ended had counted.
+    ended: Mutex<Traffic>,
+}
+
+/// How a namespace routes at one moment.
+pub(super) struct Snapshot {
+    pub(super) routing: Routing,
+    pub(super) plugins: Arc<[Arc<Plugin>]>,
+    sharing: Sharing,
+}
+
+impl Snapshot {
+    fn new(id: NamespaceId, rules: &Rules) -> Self {
+        Self {
+            routing: rules.routing(id),
+            plugins: Arc::clone(&rules.plugins),
+            sharing: rules.sharing,
+        }
+    }
+
+    /// Whether all packets for a host go to the same association, whatever their flow.
+    pub(super) fn one_carrier_per_host(&self) -> bool {
+        self.sharing == Sharing::Newest
+    }
+}
+
+impl Answers for Snapshot {
+    fn known(&self, plugin: PluginId, namespace: NamespaceId, addr: std::net::IpAddr) -> Known {
+        self.plugins.get(plugin.0).map_or(Known::Nothing, |plugin| plugin.known(namespace, addr))
+    }
+}
+
+impl Namespace {
+    pub(super) fn new(id: NamespaceId, rules: &Rules) -> Self {
+        Self {
+            id,
+            generation: AtomicU64::new(0),
+            snapshot: ArcSwap::from_pointee(Snapshot::new(id, rules)),
+            members: papaya::HashMap::new(),
+            ended: Mutex::default(),
+        }
+    }
+
+    /// The current generation; read it before the snapshot and the members it guards.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    pub(super) fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    pub(super) fn apply(&self, rules: &Rules) {
+        self.snapshot.store(Arc::new(Snapshot::new(self.id, rules)));
+        self.changed();
+    }
+
+    /// The association that carries packets of the flow with this hash to `host`.
+    pub(super) fn carrier(
+        &self,
+        snapshot: &Snapshot,
+        host: &HostName,
+        flow_hash: impl FnOnce() -> u64,
+    ) -> Option<Arc<Association>> {
+        let members = self.members.pin();
+        members.get(host).map(|claims| Arc::clone(claims.carrier(snapshot.sharing, flow_hash)))
+    }
+
+    pub(super) fn claims(&self, host: &HostName) -> Option<Claims<Arc<Association>>> {
+        self.members.pin().get(host).cloned()
+    }
+
+    /// Adds an association in front of those of the same name; returns the one that has to go. Calls to this and to
+    /// [`Namespace::remove`] never overlap: the registry's lock sees to it.
+    pub(super) fn add(&self, association: Arc<Association>) -> Option<Arc<Association>> {
+        let host = association.host.clone();
+        let (claims, evicted) = match self.claims(&host) {
+            Some(claims) => claims.with(association),
+            None => (Claims::new(association), None),
+        };
+        self.members.pin().insert(host, claims);
+        self.changed();
+        evicted
+    }
+
+    pub(super) fn remove(&self, association: &Association) {
+        let members = self.members.pin();
+        if let Some(claims) = members.get(&association.host) {
+            match claims.without(|claim| claim.id == association.id) {
+                Some(rest) => members.insert(association.host.clone(), rest),
+                None => members.remove(&association.host),
+            };
+        }
+        self.changed();
+        *self.ended.lock().unwrap_or_else(PoisonError::into_inner) += &association.counters.read();
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Every association, active or standing by.
+    pub(super) fn associations(&self) -> Vec<Arc<Association>> {
+        let members = self.members.pin();
+        members.values().flat_map(|claims| claims.iter().cloned()).collect()
+    }
+
+    /// What associations that have ended had counted.
+    pub(super) fn ended(&self) -> Traffic {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn changed(&self) {
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+}

@@ -1,0 +1,183 @@
+//! Who is where: namespaces and their members, joined and left under the hub's rules.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use rtun_core::{JoinRequest, NamespaceId, Refusal};
+use tokio::net::TcpStream;
+use tracing::{info, warn};
+
+use super::{
+    association::{Association, EndReason},
+    namespace::Namespace,
+    rules::Rules,
+};
+use crate::{
+    counters::Traffic,
+    report::{HostReport, HubReport, NamespaceReport},
+};
+
+/// A hub's namespaces and the rules they live under.
+pub(super) struct Registry {
+    world: Mutex<World>,
+    next_id: AtomicU64,
+}
+
+struct World {
+    rules: Rules,
+    namespaces: HashMap<NamespaceId, Arc<Namespace>>,
+    /// What namespaces had counted that are gone.
+    gone: Traffic,
+}
+
+impl Registry {
+    /// The namespaces that the rules name exist from the beginning.
+    pub(super) fn new(rules: Rules) -> Self {
+        let mut world = World { rules, namespaces: HashMap::new(), gone: Traffic::default() };
+        world.add_configured();
+        Self { world: Mutex::new(world), next_id: AtomicU64::new(1) }
+    }
+
+    /// Admits a host, or hands its connection back with the reason why not. The association receives packets from now
+    /// on; they are held back until it has been welcomed.
+    pub(super) fn join(
+        &self,
+        request: &JoinRequest<'_>,
+        peer: SocketAddr,
+        stream: TcpStream,
+    ) -> Result<Arc<Association>, (Refusal, TcpStream)> {
+        let mut world = self.world();
+        let host = match world.rules.access.admit(request) {
+            Ok(host) => host,
+            Err(refusal) => return Err((refusal, stream)),
+        };
+        let user: Option<Box<[u8]>> = match (&world.rules.access.credentials, request.credential) {
+            (Some(_), Some((user, _))) => Some(user.into()),
+            _ => None,
+        };
+        let namespace = world.namespace(request.namespace);
+        let claims = namespace.claims(&host);
+        if let Some(claims) = &claims
+            && claims.iter().any(|other| other.user != user)
+        {
+            return Err((Refusal::NameInUse, stream));
+        }
+        if let Some(claims) = &claims {
+            let older: Vec<_> = claims.iter().map(|claim| claim.peer.to_string()).collect();
+            warn!(
+                namespace = %namespace.id, host = %host, peer = %peer, older = older.join(" "),
+                "one more connection reports this host name; the newest carries its packets"
+            );
+        }
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let association =
+            Arc::new(Association::new(id, host, Arc::clone(&namespace), user, peer, stream));
+        if let Some(evicted) = namespace.add(Arc::clone(&association)) {
+            evicted.end(EndReason::Replaced);
+        }
+        Ok(association)
+    }
+
+    /// Takes an association out that has ended.
+    pub(super) fn leave(&self, association: &Association) {
+        let mut world = self.world();
+        let namespace = &association.namespace;
+        namespace.remove(association);
+        let known = world.rules.access.namespaces.contains(&namespace.id);
+        if namespace.is_empty() && !known && world.namespaces.remove(&namespace.id).is_some() {
+            world.gone += &namespace.ended();
+        }
+    }
+
+    /// Replaces the rules at once for everybody; ends the associations that they no longer allow.
+    pub(super) fn apply<E>(
+        &self,
+        compile: impl FnOnce(&Rules) -> Result<Rules, E>,
+    ) -> Result<(), E> {
+        let mut world = self.world();
+        world.rules = compile(&world.rules)?;
+        world.add_configured();
+        let World { rules, namespaces, .. } = &*world;
+        for namespace in namespaces.values() {
+            namespace.apply(rules);
+            for association in namespace.associations() {
+                let user = association.user.as_deref();
+                if let Err(refusal) =
+                    rules.access.still_admits(user, &association.host, namespace.id)
+                {
+                    info!(
+                        namespace = %namespace.id, host = %association.host,
+                        "no longer admitted: {refusal}"
+                    );
+                    association.end(EndReason::Revoked);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends every association.
+    pub(super) fn end_all(&self, reason: EndReason) {
+        for namespace in self.world().namespaces.values() {
+            for association in namespace.associations() {
+                association.end(reason);
+            }
+        }
+    }
+
+    /// Who is connected, what passed and what was lost.
+    pub(super) fn report(&self) -> HubReport {
+        let world = self.world();
+        let mut namespaces: Vec<_> = world.namespaces.values().map(|ns| report(ns)).collect();
+        namespaces.sort_by_key(|namespace| namespace.id);
+        let waiting = world.rules.plugins.iter().map(|plugin| plugin.waiting() as u64).sum();
+        HubReport { namespaces, gone: world.gone.clone(), waiting_for_plugins: waiting }
+    }
+
+    /// A poisoned lock still guards a whole world: no critical section panics half way through a change.
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl World {
+    fn add_configured(&mut self) {
+        for id in self.rules.access.namespaces.clone() {
+            self.namespace(id);
+        }
+    }
+
+    fn namespace(&mut self, id: NamespaceId) -> Arc<Namespace> {
+        let Self { rules, namespaces, .. } = self;
+        Arc::clone(namespaces.entry(id).or_insert_with(|| Arc::new(Namespace::new(id, rules))))
+    }
+}
+
+fn report(namespace: &Namespace) -> NamespaceReport {
+    let mut traffic = namespace.ended();
+    let mut hosts: Vec<_> = namespace
+        .associations()
+        .iter()
+        .map(|association| {
+            let (queued_packets, queued_bytes) = association.outbox.queued();
+            let host = HostReport {
+                host: association.host.clone(),
+                peer: association.peer,
+                connected: association.since.elapsed(),
+                traffic: association.counters.read(),
+                queued_packets: queued_packets as u64,
+                queued_bytes: queued_bytes as u64,
+            };
+            traffic += &host.traffic;
+            host
+        })
+        .collect();
+    hosts.sort_by(|a, b| a.host.cmp(&b.host));
+    NamespaceReport { id: namespace.id, hosts, traffic }
+}

@@ -1,0 +1,145 @@
+//! A hub's configured rules, compiled: what admission and routing look things up in.
+
+use std::{collections::HashMap, sync::Arc};
+
+use rtun_config::model::{self, HttpPlugin, HubRules, RouterSource};
+use rtun_control::{
+    AnswerLimits, HttpPluginError, HttpPluginSettings, HttpRoutePlugin, Released, RouteAnswers,
+};
+use rtun_core::{
+    AccessRules, Credentials, Ingress, NamespaceId, PluginId, Router, Routing, RoutingTable,
+    Sharing, SourceCheck,
+};
+
+use super::association::Parked;
+
+/// A plugin's answers, with the packets that wait for one.
+pub(super) type Plugin = RouteAnswers<Parked>;
+
+/// Everything a hub decides by, ready for use. Replaced whole when the configuration changes.
+pub(super) struct Rules {
+    pub(super) access: AccessRules,
+    pub(super) sharing: Sharing,
+    pub(super) plugins: Arc<[Arc<Plugin>]>,
+    routers: HashMap<NamespaceId, Router>,
+    default_router: Option<Router>,
+    source_check: SourceCheck,
+    plugin_settings: Vec<(String, HttpPlugin)>,
+}
+
+/// A configured plugin cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("router {router:?}: {source}")]
+pub struct RulesError {
+    router: String,
+    source: HttpPluginError,
+}
+
+impl Rules {
+    /// Compiles `rules`. Plugins that `before` has with the same settings are kept with what they have answered.
+    pub(super) fn compile(rules: &HubRules, before: Option<&Self>) -> Result<Self, RulesError> {
+        let mut compiler = Compiler { before, plugins: Vec::new(), settings: Vec::new() };
+        let mut routers = HashMap::new();
+        for (namespace, router) in &rules.namespaces {
+            routers.insert(*namespace, compiler.router(router)?);
+        }
+        let default_router = match &rules.default_router {
+            Some(router) => Some(compiler.router(router)?),
+            None => None,
+        };
+        Ok(Self {
+            access: access(rules),
+            sharing: match rules.sharing {
+                model::Sharing::Newest => Sharing::Newest,
+                model::Sharing::Flow => Sharing::Flow,
+            },
+            plugins: compiler.plugins.into(),
+            routers,
+            default_router,
+            source_check: match rules.source_check {
+                model::SourceCheck::Strict => SourceCheck::Strict,
+                model::SourceCheck::Loose => SourceCheck::Loose,
+                model::SourceCheck::Off => SourceCheck::Off,
+            },
+            plugin_settings: compiler.settings,
+        })
+    }
+
+    /// How `namespace` routes: by its own router, then by the default one.
+    pub(super) fn routing(&self, namespace: NamespaceId) -> Routing {
+        let own = self.routers.get(&namespace);
+        let routers = own.into_iter().chain(&self.default_router).cloned().collect();
+        Routing::new(namespace, routers, self.source_check)
+    }
+}
+
+fn access(rules: &HubRules) -> AccessRules {
+    let credentials = rules.users.as_ref().map(|users| {
+        let mut credentials = Credentials::new();
+        for user in users {
+            credentials.insert(&user.name, user.password.expose(), user.hosts.clone());
+        }
+        credentials
+    });
+    let ingress = rules.ingress.as_ref().map(|rules| {
+        Ingress::new(rules.iter().map(|rule| (rule.pattern.as_str(), rule.namespace)))
+    });
+    AccessRules {
+        credentials,
+        ingress,
+        any_namespace: rules.default_router.is_some(),
+        namespaces: rules.namespaces.keys().copied().collect(),
+    }
+}
+
+struct Compiler<'a> {
+    before: Option<&'a Rules>,
+    plugins: Vec<Arc<Plugin>>,
+    settings: Vec<(String, HttpPlugin)>,
+}
+
+impl Compiler<'_> {
+    fn router(&mut self, router: &model::Router) -> Result<Router, RulesError> {
+        match &router.source {
+            RouterSource::Routes(routes) => Ok(Router::Table(Arc::new(RoutingTable::new(routes)))),
+            RouterSource::Http(settings) => self.plugin(&router.name, settings),
+        }
+    }
+
+    fn plugin(&mut self, router: &str, settings: &HttpPlugin) -> Result<Router, RulesError> {
+        let key = (router.to_owned(), settings.clone());
+        let kept = self.before.and_then(|before| {
+            let position = before.plugin_settings.iter().position(|other| *other == key)?;
+            before.plugins.get(position).cloned()
+        });
+        let plugin = match kept {
+            Some(plugin) => plugin,
+            None => Arc::new(connect(router, settings)?),
+        };
+        self.plugins.push(plugin);
+        self.settings.push(key);
+        Ok(Router::Plugin(PluginId(self.plugins.len() - 1)))
+    }
+}
+
+fn connect(router: &str, settings: &HttpPlugin) -> Result<Plugin, RulesError> {
+    let plugin = HttpRoutePlugin::new(&HttpPluginSettings {
+        url: &settings.url,
+        token: settings.token.as_ref().map(model::Secret::expose),
+        timeout: settings.timeout,
+        verify: settings.verify,
+        server_name: settings.server_name.as_deref(),
+    })
+    .map_err(|source| RulesError { router: router.to_owned(), source })?;
+    let limits = AnswerLimits { deadline: settings.timeout, ..AnswerLimits::default() };
+    Ok(RouteAnswers::new(router.to_owned(), Arc::new(plugin), limits, release))
+}
+
+fn release(packets: Vec<Parked>, why: Released) {
+    for packet in packets {
+        match why {
+            Released::Answered => packet.go_on(),
+            Released::TimedOut => packet.give_up(),
+        }
+    }
+}

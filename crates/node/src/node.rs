@@ -1,0 +1,187 @@
+//! The services of one configuration, and the step from one configuration to the next.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use rtun_config::model::{Config, Service, ServiceKind};
+use tracing::{info, warn};
+
+use crate::{
+    host::{Host, HostError},
+    hub::{Hub, HubError, RulesError},
+};
+
+/// Running services, by name.
+#[derive(Default)]
+pub struct Node {
+    running: BTreeMap<String, Running>,
+}
+
+struct Running {
+    config: ServiceKind,
+    service: Kind,
+}
+
+enum Kind {
+    Hub(Hub),
+    Host(Host),
+}
+
+/// A service that cannot be started.
+#[derive(Debug, thiserror::Error)]
+#[error("service {service:?}: {source}")]
+pub struct StartError {
+    /// Its name.
+    pub service: String,
+    /// Why not.
+    pub source: ServiceError,
+}
+
+/// Why a service cannot be started or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// A hub's fault.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    /// A hub's new rules are at fault.
+    #[error(transparent)]
+    Rules(#[from] RulesError),
+    /// A host's fault.
+    #[error(transparent)]
+    Host(#[from] HostError),
+}
+
+impl Node {
+    /// Starts every service, or none.
+    pub async fn start(config: &Config) -> Result<Self, StartError> {
+        let mut node = Self::default();
+        match node.apply(config).await {
+            Ok(()) => Ok(node),
+            Err(error) => {
+                node.stop().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Goes over to `config`: what is unchanged runs on, a hub whose address stays keeps its hosts, what is new is
+    /// started, then what is gone is stopped. After an error the services that could not change run as before.
+    pub async fn apply(&mut self, config: &Config) -> Result<(), StartError> {
+        let mut started = Vec::new();
+        for service in &config.services {
+            match self.apply_one(service).await {
+                Ok(true) => started.push(service.name.clone()),
+                Ok(false) => {}
+                Err(source) => {
+                    for name in started {
+                        self.stop_one(&name).await;
+                    }
+                    return Err(StartError { service: service.name.clone(), source });
+                }
+            }
+        }
+        let wanted = |name: &str| config.services.iter().any(|service| service.name == name);
+        let gone: Vec<_> = self.running.keys().filter(|name| !wanted(name)).cloned().collect();
+        for name in gone {
+            self.stop_one(&name).await;
+            info!(service = name, "service removed");
+        }
+        Ok(())
+    }
+
+    /// Writes to the log who is connected, what passed and what was lost.
+    pub fn log_report(&self) {
+        for running in self.running.values() {
+            match &running.service {
+                Kind::Hub(hub) => hub.log_report(),
+                Kind::Host(host) => host.log_report(),
+            }
+        }
+    }
+
+    /// Where the hub service `name` listens.
+    pub fn hub_address(&self, name: &str) -> Option<SocketAddr> {
+        match &self.running.get(name)?.service {
+            Kind::Hub(hub) => Some(hub.local_addr()),
+            Kind::Host(_) => None,
+        }
+    }
+
+    /// Stops every service.
+    pub async fn stop(mut self) {
+        while let Some((_, running)) = self.running.pop_first() {
+            running.service.stop().await;
+        }
+    }
+
+    /// Starts or changes a service; returns whether it was started newly.
+    async fn apply_one(&mut self, wanted: &Service) -> Result<bool, ServiceError> {
+        let Service { name, kind } = wanted;
+        match self.running.get_mut(name) {
+            None => {
+                let service = Kind::start(name, kind).await?;
+                self.running.insert(name.clone(), Running { config: kind.clone(), service });
+                Ok(true)
+            }
+            Some(running) if running.config == *kind => Ok(false),
+            Some(running) => {
+                if let (Kind::Hub(hub), ServiceKind::Hub(old), ServiceKind::Hub(new)) =
+                    (&running.service, &running.config, kind)
+                    && old.listen == new.listen
+                {
+                    hub.apply(new)?;
+                    running.config = kind.clone();
+                    info!(service = name, "rules replaced");
+                    return Ok(false);
+                }
+                self.replace(name, kind).await?;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Stops a service and starts it anew, or puts the old one back if the new one does not start: both may need the
+    /// same address or device name.
+    async fn replace(&mut self, name: &str, kind: &ServiceKind) -> Result<(), ServiceError> {
+        let Some(Running { config: before, service }) = self.running.remove(name) else {
+            return Ok(());
+        };
+        service.stop().await;
+        let failure = match Kind::start(name, kind).await {
+            Ok(service) => {
+                self.running.insert(name.to_owned(), Running { config: kind.clone(), service });
+                info!(service = name, "service replaced");
+                return Ok(());
+            }
+            Err(failure) => failure,
+        };
+        match Kind::start(name, &before).await {
+            Ok(service) => {
+                self.running.insert(name.to_owned(), Running { config: before, service });
+            }
+            Err(error) => warn!(service = name, "cannot be put back as it was: {error}"),
+        }
+        Err(failure)
+    }
+
+    async fn stop_one(&mut self, name: &str) {
+        if let Some(running) = self.running.remove(name) {
+            running.service.stop().await;
+        }
+    }
+}
+
+impl Kind {
+    async fn start(name: &str, kind: &ServiceKind) -> Result<Self, ServiceError> {
+        match kind {
+            ServiceKind::Hub(config) => Ok(Self::Hub(Hub::start(name, config)?)),
+            ServiceKind::Host(config) => Ok(Self::Host(Host::start(name, config).await?)),
+        }
+    }
+
+    async fn stop(self) {
+        match self {
+            Self::Hub(hub) => hub.stop().await,
+            Self::Host(host) => host.stop().await,
+        }
+    }
+}
