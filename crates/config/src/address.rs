@@ -1,0 +1,116 @@
+//! `host:port` as Go reads it, and port ranges.
+
+/// Most addresses a port range stands for.
+const MAX_RANGE: usize = 1024;
+
+/// Host (without brackets) and port text; `None` where Go's `net.SplitHostPort` fails, as for a bare name or IPv6 address.
+pub(crate) fn split_host_port(text: &str) -> Option<(&str, &str)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let host = match host.strip_prefix('[') {
+        Some(inner) => inner.strip_suffix(']')?,
+        None if host.contains(':') => return None,
+        None => host,
+    };
+    let clean = |text: &str| !text.contains(['[', ']']);
+    (clean(host) && clean(port)).then_some((host, port))
+}
+
+/// Why a `host:port` cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum AddressError {
+    #[error("it has no port")]
+    NoPort,
+    #[error("its port is not a number from 0 to 65535")]
+    BadPort,
+    #[error("an IPv6 address with a port needs brackets, as in [2001:db8::1]:8443")]
+    Brackets,
+    #[error("it has no host")]
+    NoHost,
+    #[error("its port range is not of the form 8000-8010, with at most 1024 ports")]
+    BadRange,
+    #[error("it contains blanks or other characters no address has")]
+    Characters,
+}
+
+/// Checks that `text` is `host:port` with a number for a port.
+pub(crate) fn check(text: &str) -> Result<(&str, u16), AddressError> {
+    if text.chars().any(|c| c.is_whitespace() || c.is_control() || matches!(c, '/' | '@' | ',')) {
+        return Err(AddressError::Characters);
+    }
+    let Some((host, port)) = split_host_port(text) else {
+        let colons = text.matches(':').count();
+        return Err(if colons > 1 { AddressError::Brackets } else { AddressError::NoPort });
+    };
+    Ok((host, self::port(port)?))
+}
+
+fn port(text: &str) -> Result<u16, AddressError> {
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    text.parse().ok().filter(|_| digits).ok_or(AddressError::BadPort)
+}
+
+/// The addresses that `text` stands for: one for each port of a range `host:a-b`, itself if it has no port.
+pub(crate) fn expand(text: &str) -> Result<Vec<String>, AddressError> {
+    let Some((host, ports)) = split_host_port(text) else { return Ok(vec![text.to_owned()]) };
+    let join = |port: u16| match host.contains(':') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
+    };
+    let Some((first, last)) = ports.split_once('-') else { return Ok(vec![join(port(ports)?)]) };
+    let (Ok(first), Ok(last)) = (port(first), port(last)) else {
+        return Err(AddressError::BadRange);
+    };
+    let range = first..=last;
+    if range.is_empty() || range.len() > MAX_RANGE {
+        return Err(AddressError::BadRange);
+    }
+    Ok(range.map(join).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn splits_as_go_does() {
+        for (text, split) in [
+            ("h:1", Some(("h", "1"))),
+            (":1", Some(("", "1"))),
+            ("h:", Some(("h", ""))),
+            ("[::1]:1", Some(("::1", "1"))),
+            ("h", None),
+            ("::1", None),
+            ("fd00:64::7", None),
+            ("[::1]", None),
+            ("[::1", None),
+            ("a]:1", None),
+            ("[a]b:1", None),
+        ] {
+            assert_eq!(split_host_port(text), split, "{text}");
+        }
+    }
+
+    #[test]
+    fn expands_ranges() {
+        let of = |text| expand(text).map(|addrs| addrs.join(" "));
+        assert_eq!(of(":8000-8002").as_deref(), Ok(":8000 :8001 :8002"));
+        assert_eq!(of("[::1]:1-2").as_deref(), Ok("[::1]:1 [::1]:2"));
+        assert_eq!(of("host-1").as_deref(), Ok("host-1"));
+        assert_eq!(of("").as_deref(), Ok(""));
+        for bad in [":2-1", ":1-", ":1-2-3", ":0-65535"] {
+            assert_eq!(of(bad), Err(AddressError::BadRange), "{bad}");
+        }
+        assert_eq!(of(":http"), Err(AddressError::BadPort));
+        assert_eq!(of(":65536"), Err(AddressError::BadPort));
+    }
+
+    #[test]
+    fn checks_addresses() {
+        assert_eq!(check(":8443"), Ok(("", 8443)));
+        assert_eq!(check("hub.example:8443"), Ok(("hub.example", 8443)));
+        assert_eq!(check("hub"), Err(AddressError::NoPort));
+        assert_eq!(check("::1"), Err(AddressError::Brackets));
+        assert_eq!(check("h:+1"), Err(AddressError::BadPort));
+        assert_eq!(check("h h:1"), Err(AddressError::Characters));
+    }
+}

@@ -1,0 +1,260 @@
+//! GOST's command line: flags read as Go's `flag` package reads them.
+
+use std::time::Duration;
+
+use crate::{
+    duration,
+    findings::quote,
+    source::{Source, as_argument},
+    suggest,
+};
+
+/// The format that `-O` prints in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputFormat {
+    /// For `json`.
+    Json,
+    /// For anything else.
+    Yaml,
+}
+
+/// What a bare command line asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Args {
+    /// `-C`, in order.
+    pub sources: Vec<Source>,
+    /// `-L`, in order.
+    pub services: Vec<String>,
+    /// `-F`, in order.
+    pub nodes: Vec<String>,
+    /// `-O`: print the merged configuration and exit.
+    pub output: Option<OutputFormat>,
+    /// `-D`: log level debug.
+    pub debug: bool,
+    /// `-DD`: log level trace.
+    pub trace: bool,
+    /// `-V`: print the version and exit.
+    pub version: bool,
+    /// `-h`, `-help`: print the help and exit.
+    pub help: bool,
+    /// `-R`: read all sources again this often.
+    pub reload: Option<Duration>,
+    /// `-api`.
+    pub api: Option<String>,
+    /// `-metrics`.
+    pub metrics: Option<String>,
+}
+
+/// Why a command line cannot be read; the display says what would be right.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}{}", .help.as_ref().map(|help| format!("\n  help: {help}")).unwrap_or_default())]
+pub struct ArgsError {
+    /// What is wrong.
+    pub message: String,
+    /// What would be right.
+    pub help: Option<String>,
+}
+
+/// The flags, without dashes.
+const FLAGS: [&str; 12] = ["C", "L", "F", "O", "D", "DD", "V", "R", "api", "metrics", "h", "help"];
+
+/// The text of `-h`.
+pub const USAGE: &str = "\
+  -C SOURCE    configuration: a file, an http(s) URL, - for standard input, or {...}; may be repeated
+  -L URL       a service: router://:8443, or tun:///HOST?net=ADDRESS/PREFIX; may be repeated
+  -F URL       a hub to connect to: router://HUB:8443?router.id=UUID; may be repeated
+  -O FORMAT    print the merged configuration as yaml or json, and exit
+  -D, -DD      log level debug, trace
+  -R DURATION  read the configuration again this often, as in 30s
+  -api ADDR    serve the Web API
+  -metrics ADDR  serve metrics
+  -V           print the version, and exit
+";
+
+/// Reads the arguments behind the program's name.
+///
+/// `-x v`, `-x=v` and `--x v` are the same; a switch takes a value only as `-D=false`. Unlike GOST, which stops at the
+/// first argument that is no flag and ignores the rest, that is an error here.
+pub fn parse<I, S>(arguments: I) -> Result<Args, ArgsError>
+where
+    I: IntoIterator<Item = S>,
+    S: Into<String>,
+{
+    let mut args = Args::default();
+    let mut rest = arguments.into_iter().map(Into::into);
+    while let Some(argument) = rest.next() {
+        let Some((name, value)) = flag(&argument)? else {
+            return fail(
+                format!("unexpected argument {}", quote(&argument)),
+                as_argument(&argument),
+            );
+        };
+        if let Some(switch) = args.switch(name) {
+            *switch = value.map_or(Ok(true), |value| switch_value(name, value))?;
+            continue;
+        }
+        if !FLAGS.contains(&name) {
+            let help = suggest::did_you_mean(name, FLAGS)
+                .map(|help| help.replace("mean `", "mean `-"))
+                .or_else(|| Some("-h lists the flags".to_owned()));
+            return fail(format!("there is no flag {}", quote(&format!("-{name}"))), help);
+        }
+        let value = match value {
+            Some(value) => value.to_owned(),
+            None => match rest.next() {
+                Some(value) => value,
+                None => return fail(format!("-{name} needs a value"), None),
+            },
+        };
+        args.set(name, value)?;
+    }
+    Ok(args)
+}
+
+impl Args {
+    fn switch(&mut self, name: &str) -> Option<&mut bool> {
+        match name {
+            "D" => Some(&mut self.debug),
+            "DD" => Some(&mut self.trace),
+            "V" => Some(&mut self.version),
+            "h" | "help" => Some(&mut self.help),
+            _ => None,
+        }
+    }
+
+    fn set(&mut self, name: &str, value: String) -> Result<(), ArgsError> {
+        match name {
+            "C" if value.trim().is_empty() => {}
+            "C" => self.sources.push(Source::parse(&value)),
+            "L" => self.services.push(value),
+            "F" => self.nodes.push(value),
+            "O" if value == "json" => self.output = Some(OutputFormat::Json),
+            "O" => self.output = Some(OutputFormat::Yaml),
+            "R" => self.reload = reload(&value)?,
+            "api" => self.api = Some(value).filter(|v| !v.is_empty()),
+            _ => self.metrics = Some(value).filter(|v| !v.is_empty()),
+        }
+        Ok(())
+    }
+}
+
+fn fail<T>(message: String, help: Option<String>) -> Result<T, ArgsError> {
+    Err(ArgsError { message, help })
+}
+
+/// Name and attached value of a flag; `None` if `argument` is no flag.
+fn flag(argument: &str) -> Result<Option<(&str, Option<&str>)>, ArgsError> {
+    if argument == "--" {
+        return fail(
+            "`--` between several processes is not supported yet".to_owned(),
+            Some("give all -L and -F to one process, or start several".to_owned()),
+        );
+    }
+    let Some(name) = argument.strip_prefix("--").or_else(|| argument.strip_prefix('-')) else {
+        return Ok(None);
+    };
+    match name.chars().next() {
+        None => return Ok(None),
+        Some('-' | '=') => {
+            return fail(format!("{} is no flag", quote(argument)), None);
+        }
+        Some(_) => {}
+    }
+    Ok(Some(match name.split_once('=') {
+        Some((name, value)) => (name, Some(value)),
+        None => (name, None),
+    }))
+}
+
+fn switch_value(name: &str, value: &str) -> Result<bool, ArgsError> {
+    match value {
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
+        _ => fail(format!("-{name}: expected `true` or `false`, found {}", quote(value)), None),
+    }
+}
+
+fn reload(value: &str) -> Result<Option<Duration>, ArgsError> {
+    match duration::parse(value) {
+        Ok(nanos) => Ok(u64::try_from(nanos).ok().filter(|n| *n > 0).map(Duration::from_nanos)),
+        Err(error) => fail(format!("-R: {} is {error}", quote(value)), None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn message(arguments: &[&str]) -> String {
+        parse(arguments.iter().copied()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn every_form_of_a_flag() {
+        for arguments in [&["-L", "x"][..], &["-L=x"], &["--L", "x"], &["--L=x"]] {
+            let args = parse(arguments.iter().copied()).unwrap();
+            assert_eq!(args.services, ["x"], "{arguments:?}");
+        }
+        assert_eq!(parse(["-L", "-F"]).unwrap().services, ["-F"], "a value may look like a flag");
+        assert_eq!(parse(["-L="]).unwrap().services, [""]);
+    }
+
+    #[test]
+    fn all_flags() {
+        let args = parse([
+            "-C", "a.yaml", "-L", "s1", "-F", "n1", "-C", "-", "-L", "s2", "-F", "n2", "-O",
+            "json", "-D", "-DD=1", "-V=false", "-R", "1m", "-api", ":1", "-metrics", ":2", "-C",
+            " ",
+        ])
+        .unwrap();
+        assert_eq!(
+            args,
+            Args {
+                sources: vec![Source::File("a.yaml".into()), Source::Stdin],
+                services: vec!["s1".into(), "s2".into()],
+                nodes: vec!["n1".into(), "n2".into()],
+                output: Some(OutputFormat::Json),
+                debug: true,
+                trace: true,
+                version: false,
+                help: false,
+                reload: Some(Duration::from_secs(60)),
+                api: Some(":1".into()),
+                metrics: Some(":2".into()),
+            }
+        );
+        assert_eq!(parse(["-O", "yml"]).unwrap().output, Some(OutputFormat::Yaml));
+        assert!(parse(["--help"]).unwrap().help && parse(["-h"]).unwrap().help);
+        assert!(parse(["-V"]).unwrap().version);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        assert_eq!(message(&["-c", "x"]), "there is no flag `-c`\n  help: did you mean `-C`?");
+        assert_eq!(message(&["-L"]), "-L needs a value");
+        assert_eq!(message(&["-D=maybe"]), "-D: expected `true` or `false`, found `maybe`");
+        assert_eq!(
+            message(&["a.yaml"]),
+            "unexpected argument `a.yaml`\n  help: did you mean -C a.yaml?"
+        );
+        assert_eq!(message(&["-D", "true"]), "unexpected argument `true`");
+        assert_eq!(message(&["-"]), "unexpected argument `-`");
+        assert_eq!(message(&["---L"]), "`---L` is no flag");
+        assert_eq!(
+            message(&["-R", "30"]),
+            "-R: `30` is a duration without a unit; write for example `10s`"
+        );
+        assert!(
+            message(&["-L", "a", "--", "-L", "b"]).starts_with("`--` between several processes")
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_arguments_panic(arguments in prop::collection::vec("[-=A-Za-z{}:/ ]{0,8}", 0..8)) {
+            let _ = parse(arguments);
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! A document as YAML or JSON, in GOST's shape, order and spelling of keys.
+
+use crate::{
+    cli::OutputFormat,
+    schema::{Object, ROOT, Shape},
+    value::{Entry, Kind, Value, same_key},
+    yaml,
+};
+
+/// `document` as text, ending in a newline. Only what was set is printed.
+pub(crate) fn emit(document: &Value, format: OutputFormat) -> String {
+    let document = canonical(document, Some(&ROOT));
+    let mut text = String::new();
+    match format {
+        OutputFormat::Json => json(&document, 0, &mut text),
+        OutputFormat::Yaml if document.entries().is_empty() => text.push_str("{}"),
+        OutputFormat::Yaml => yaml(&document, 0, &mut text),
+    }
+    text.push('\n');
+    text
+}
+
+/// Keys that `keys` knows in their canonical spelling and order; nulls left out.
+fn canonical(value: &Value, keys: Option<&'static Object>) -> Value {
+    let kind = match &value.kind {
+        Kind::List(items) => Kind::List(items.iter().map(|item| canonical(item, keys)).collect()),
+        Kind::Map(entries) => {
+            let set = entries.iter().filter(|entry| !matches!(entry.value.kind, Kind::Null));
+            let mut entries: Vec<(usize, Entry)> =
+                set.map(|entry| canonical_entry(entry, keys)).collect();
+            entries.sort_by_key(|(rank, _)| *rank);
+            Kind::Map(entries.into_iter().map(|(_, entry)| entry).collect())
+        }
+        other => other.clone(),
+    };
+    Value::new(value.place, kind)
+}
+
+/// The entry and its rank among the known keys; unknown ones come last.
+fn canonical_entry(entry: &Entry, keys: Option<&'static Object>) -> (usize, Entry) {
+    let known = keys.and_then(|keys| {
+        keys.keys.iter().enumerate().find_map(|(rank, key)| {
+            let name = key.names.iter().find(|name| same_key(name, &entry.key))?;
+            Some((rank, *name, key.shape))
+        })
+    });
+    let (rank, name, inner) = match known {
+        Some((rank, name, Shape::Object(inner) | Shape::List(inner))) => (rank, name, Some(inner)),
+        Some((rank, name, _)) => (rank, name, None),
+        None => (usize::MAX, entry.key.as_str(), None),
+    };
+    let value = canonical(&entry.value, inner);
+    (rank, Entry { key: name.to_owned(), place: entry.place, value })
+}
+
+fn newline(indent: usize, to: &mut String) {
+    to.push('\n');
+    to.extend(std::iter::repeat_n(' ', indent));
+}
+
+fn json(value: &Value, indent: usize, to: &mut String) {
+    match &value.kind {
+        Kind::List(items) if !items.is_empty() => {
+            to.push('[');
+            for (i, item) in items.iter().enumerate() {
+                to.push_str(if i > 0 { "," } else { "" });
+                newline(indent + 2, to);
+                json(item, indent + 2, to);
+            }
+            newline(indent, to);
+            to.push(']');
+        }
+        Kind::Map(entries) if !entries.is_empty() => {
+            to.push('{');
+            for (i, entry) in entries.iter().enumerate() {
+                to.push_str(if i > 0 { "," } else { "" });
+                newline(indent + 2, to);
+                quoted(&entry.key, to);
+                to.push_str(": ");
+                json(&entry.value, indent + 2, to);
+            }
+            newline(indent, to);
+            to.push('}');
+        }
+        Kind::Text(text) => quoted(text, to),
+        // JSON has no infinities.
+        Kind::Float(number) if !number.is_finite() => quoted(&number.to_string(), to),
+        _ => plain(value, to),
+    }
+}
+
+fn yaml(value: &Value, indent: usize, to: &mut String) {
+    match &value.kind {
+        Kind::Map(entries) if !entries.is_empty() => {
+            for (i, entry) in entries.iter().enumerate() {
+                if i > 0 {
+                    newline(indent, to);
+                }
+                yaml_text(&entry.key, to);
+                to.push(':');
+                match &entry.value.kind {
+                    Kind::Map(inner) if !inner.is_empty() => {
+                        newline(indent + 2, to);
+                        yaml(&entry.value, indent + 2, to);
+                    }
+                    Kind::List(items) if !items.is_empty() => {
+                        newline(indent, to);
+                        yaml(&entry.value, indent, to);
+                    }
+                    _ => {
+                        to.push(' ');
+                        yaml(&entry.value, indent, to);
+                    }
+                }
+            }
+        }
+        Kind::List(items) if !items.is_empty() => {
+            for (i, item) in items.iter().enumerate() {
+                if i > 0 {
+                    newline(indent, to);
+                }
+                to.push_str("- ");
+                yaml(item, indent + 2, to);
+            }
+        }
+        Kind::Text(text) => yaml_text(text, to),
+        Kind::Float(number) if number.is_nan() => to.push_str(".nan"),
+        Kind::Float(number) if number.is_infinite() => {
+            to.push_str(if *number > 0.0 { ".inf" } else { "-.inf" });
+        }
+        _ => plain(value, to),
+    }
+}
+
+/// What both formats write alike.
+fn plain(value: &Value, to: &mut String) {
+    match &value.kind {
+        Kind::Bool(value) => to.push_str(&value.to_string()),
+        Kind::Int(number) => to.push_str(&number.to_string()),
+        // With a point or exponent, so that it stays a float.
+        Kind::Float(number) => to.push_str(&format!("{number:?}")),
+        Kind::List(_) => to.push_str("[]"),
+        Kind::Map(_) => to.push_str("{}"),
+        Kind::Null | Kind::Text(_) => to.push_str("null"),
+    }
+}
+
+/// Plain where a reader gets the same text back, in double quotes otherwise.
+fn yaml_text(text: &str, to: &mut String) {
+    let safe = |c: char| c.is_ascii_alphanumeric() || "-_./:@+=~%*<".contains(c);
+    let is_plain = matches!(yaml::resolve(text), Kind::Text(_))
+        && text
+            .starts_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '.' | ':'))
+        && text.chars().all(safe)
+        && !text.ends_with(':')
+        && !matches!(text.to_ascii_lowercase().as_str(), "y" | "n" | "yes" | "no" | "on" | "off");
+    if is_plain { to.push_str(text) } else { quoted(text, to) }
+}
+
+/// In double quotes, with escapes that YAML and JSON share.
+fn quoted(text: &str, to: &mut String) {
+    to.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => to.extend(['\\', c]),
+            c if crate::findings::is_unprintable(c) && u32::from(c) <= 0xffff => {
+                to.push_str(&format!("\\u{:04X}", u32::from(c)));
+            }
+            c => to.push(c),
+        }
+    }
+    to.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        findings::{Profile, Report},
+        json as json_reader,
+        value::Place,
+    };
+
+    const PLACE: Place = Place { text: 0, line: 1, column: 1, width: 1 };
+
+    fn read(text: &str, format: OutputFormat) -> Value {
+        let mut report = Report::new(Profile::Compat);
+        let number = report.texts.add("a", text);
+        let value = match format {
+            OutputFormat::Yaml => yaml::read(text, number, &mut report),
+            OutputFormat::Json => json_reader::read(text, number, &mut report),
+        };
+        value.unwrap_or_else(|| panic!("{}\n{text}", report.finish().0[0]))
+    }
+
+    fn any_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            any::<bool>().prop_map(Kind::Bool),
+            any::<i64>().prop_map(Kind::Int),
+            any::<f64>().prop_filter("finite", |f| f.is_finite()).prop_map(Kind::Float),
+            any::<String>().prop_map(Kind::Text),
+            "(- |[-?:,\\[\\]{}#&*!|>'\"%@`~<]|[0-9.ex_:]|true|null|yes| ){0,6}"
+                .prop_map(Kind::Text),
+        ];
+        let leaf = leaf.prop_map(|kind| Value::new(PLACE, kind));
+        leaf.prop_recursive(4, 40, 5, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..5).prop_map(Kind::List),
+                prop::collection::btree_map("[a-z.:# -]{1,6}", inner, 0..5).prop_map(|map| {
+                    let entry = |(key, value)| Entry { key, place: PLACE, value };
+                    Kind::Map(map.into_iter().map(entry).collect())
+                }),
+            ]
+            .prop_map(|kind| Value::new(PLACE, kind))
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_again(value in any_value()) {
+            let entry = Entry { key: "x".to_owned(), place: PLACE, value };
+            let document = Value::new(PLACE, Kind::Map(vec![entry]));
+            for format in [OutputFormat::Yaml, OutputFormat::Json] {
+                let text = emit(&document, format);
+                prop_assert!(read(&text, format).same(&document), "{}", text);
+            }
+        }
+    }
+
+    #[test]
+    fn keys_are_spelled_and_ordered_as_in_gost() {
+        let text = "ROUTERS: [{Name: a, x: ~}]\nServices:\n- handler: {TYPE: router, metadata: {Router: a}}\n";
+        let document = read(text, OutputFormat::Yaml);
+        assert_eq!(
+            emit(&document, OutputFormat::Yaml),
+            "services:\n- handler:\n    type: router\n    metadata:\n      Router: a\nrouters:\n- name: a\n"
+        );
+        assert_eq!(
+            emit(&read("{\"log\": {}}", OutputFormat::Json), OutputFormat::Json),
+            "{\n  \"log\": {}\n}\n"
+        );
+    }
+}

@@ -1,0 +1,405 @@
+//! What there is to say about a configuration: findings with their place, and how they look to a person.
+
+use std::{fmt, sync::Arc};
+
+use crate::value::{Place, Texts};
+
+/// How serious a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Worth knowing; nothing to do.
+    Info,
+    /// Starts, but probably not what was meant.
+    Warning,
+    /// Nothing starts.
+    Error,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        })
+    }
+}
+
+/// How much is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Profile {
+    /// Starts what GOST starts and warns of what is unsafe: for bare command lines.
+    #[default]
+    Compat,
+    /// Refuses what is unsafe: for packages, units and generated files.
+    Strict,
+}
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $code:ident: $compat:ident, $strict:ident;)*) => {
+        /// The findings that have a number, so that they can be counted and looked up in `docs/configuration.md`.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Code { $($(#[$doc])* $code,)* }
+
+        impl Code {
+            /// Every code, in order.
+            pub const ALL: &[Code] = &[$(Code::$code),*];
+
+            /// How serious it is in `profile`.
+            pub fn severity(self, profile: Profile) -> Severity {
+                match (self, profile) {
+                    $((Self::$code, Profile::Compat) => Severity::$compat,
+                      (Self::$code, Profile::Strict) => Severity::$strict,)*
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    /// A name that does not exist.
+    C01: Error, Error;
+    /// A user with an empty password.
+    C10: Warning, Error;
+    /// An ingress endpoint that is no UUID, or the zero UUID.
+    C12: Error, Error;
+    /// Two ingress rules for one name with different endpoints.
+    C13: Warning, Error;
+    /// An ingress pattern whose `*` does not stand before a dot.
+    C14: Warning, Error;
+    /// A gateway no host can ever be.
+    C15: Warning, Warning;
+    /// An ingress endpoint without table and without default router.
+    C16: Warning, Warning;
+    /// A table that first match and longest prefix answer differently.
+    C17: Warning, Warning;
+    /// A prefix with host bits, a v4-mapped one, or a text that names none.
+    C18: Warning, Error;
+    /// A gateway that is an IP address.
+    C20: Warning, Warning;
+    /// An unknown key.
+    C26: Warning, Error;
+    /// An MTU above 4096 towards a hub that may be GOST's.
+    C27: Warning, Warning;
+    /// A default router that also answers for namespaces with a table of their own.
+    C28: Warning, Error;
+    /// A bare number as a duration.
+    C29: Warning, Error;
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// A place as a person finds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Location {
+    /// A file's path, a URL, `stdin`, or the flag or variable that was given.
+    pub file: Arc<str>,
+    /// From 1.
+    pub line: u32,
+    /// In characters, from 1.
+    pub column: u32,
+    /// In characters; at least 1.
+    pub width: u32,
+    /// The line itself, with passwords and tokens starred out; empty where there is none.
+    pub text: String,
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+/// One thing to say about a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Its number, if it has one.
+    pub code: Option<Code>,
+    /// How serious it is, in the profile that was asked for.
+    pub severity: Severity,
+    /// Where; `None` if it is about the whole.
+    pub location: Option<Location>,
+    /// The key, as in `services[0].listener.metadata.mtu`; empty if it is about the whole.
+    pub path: String,
+    /// What is the case.
+    pub message: String,
+    /// What would be right.
+    pub help: Option<String>,
+}
+
+/// Columns of a source line that are shown before and behind the place, in characters.
+const CONTEXT: usize = 50;
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(location) = &self.location {
+            write!(f, "{location}: ")?;
+        }
+        write!(f, "{}", self.severity)?;
+        if let Some(code) = self.code {
+            write!(f, "[{code}]")?;
+        }
+        write!(f, ": {}", self.message)?;
+        if let Some(location) = self.location.as_ref().filter(|l| !l.text.is_empty()) {
+            write_excerpt(f, location, &self.path)?;
+        }
+        if let Some(help) = &self.help {
+            write!(f, "\n  help: {help}")?;
+        }
+        Ok(())
+    }
+}
+
+fn write_excerpt(f: &mut fmt::Formatter<'_>, location: &Location, path: &str) -> fmt::Result {
+    let chars: Vec<char> = location.text.chars().collect();
+    let column = (location.column as usize).saturating_sub(1).min(chars.len());
+    let start = if column > CONTEXT + 10 { column - CONTEXT } else { 0 };
+    let width = (location.width as usize).clamp(1, (chars.len() - column).max(1));
+    let end = chars.len().min(column + width.min(CONTEXT) + CONTEXT);
+    let excerpt: String = chars[start..end].iter().collect();
+    let before = if start > 0 { "..." } else { "" };
+    let after = if end < chars.len() { "..." } else { "" };
+    let number = location.line.to_string();
+    let margin = " ".repeat(number.len());
+    write!(f, "\n  {number} | {before}{excerpt}{after}")?;
+    let indent = " ".repeat(before.len() + column - start);
+    let carets = "^".repeat(width.min(end.saturating_sub(column).max(1)));
+    write!(f, "\n  {margin} | {indent}{carets}")?;
+    if path.is_empty() { Ok(()) } else { write!(f, " {path}") }
+}
+
+/// Most findings that are kept; the rest are counted in one last error.
+pub const MAX_FINDINGS: usize = 100;
+
+/// Collects findings about the texts of one configuration.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) texts: Texts,
+    pub(crate) profile: Profile,
+    findings: Vec<Finding>,
+    left_out: usize,
+    left_out_error: bool,
+}
+
+impl Report {
+    pub(crate) fn new(profile: Profile) -> Self {
+        Self {
+            texts: Texts::default(),
+            profile,
+            findings: Vec::new(),
+            left_out: 0,
+            left_out_error: false,
+        }
+    }
+
+    pub(crate) fn error(&mut self, at: impl Into<At>, message: impl Into<String>) -> Draft<'_> {
+        self.draft(None, Severity::Error, at.into(), message.into())
+    }
+
+    pub(crate) fn warning(&mut self, at: impl Into<At>, message: impl Into<String>) -> Draft<'_> {
+        self.draft(None, Severity::Warning, at.into(), message.into())
+    }
+
+    pub(crate) fn info(&mut self, at: impl Into<At>, message: impl Into<String>) -> Draft<'_> {
+        self.draft(None, Severity::Info, at.into(), message.into())
+    }
+
+    pub(crate) fn coded(
+        &mut self,
+        code: Code,
+        at: impl Into<At>,
+        message: impl Into<String>,
+    ) -> Draft<'_> {
+        let severity = code.severity(self.profile);
+        self.draft(Some(code), severity, at.into(), message.into())
+    }
+
+    fn draft(
+        &mut self,
+        code: Option<Code>,
+        severity: Severity,
+        at: At,
+        message: String,
+    ) -> Draft<'_> {
+        let location = at.place.map(|place| self.texts.locate(place));
+        let finding = Finding { code, severity, location, path: at.path, message, help: None };
+        Draft { report: self, finding: Some(finding) }
+    }
+
+    fn push(&mut self, finding: Finding) {
+        // One command-line parameter lands in several places: what is said of it is said once.
+        let said = |f: &&Finding| {
+            f.location == finding.location && f.message == finding.message && f.location.is_some()
+        };
+        if self.findings.iter().find(said).is_some() {
+            return;
+        }
+        if self.findings.len() < MAX_FINDINGS {
+            self.findings.push(finding);
+        } else {
+            self.left_out += 1;
+            self.left_out_error |= finding.severity == Severity::Error;
+        }
+    }
+
+    /// Whether anything found so far is an error.
+    pub(crate) fn failed(&self) -> bool {
+        self.left_out_error || self.findings.iter().any(|f| f.severity == Severity::Error)
+    }
+
+    /// The findings in the order of their places, and the texts.
+    pub(crate) fn finish(mut self) -> (Vec<Finding>, Texts) {
+        let texts = &self.texts;
+        self.findings.sort_by_key(|f| {
+            f.location.as_ref().map(|l| (texts.position_of(&l.file), l.line, l.column))
+        });
+        if self.left_out > 0 {
+            self.findings.push(Finding {
+                code: None,
+                severity: if self.left_out_error { Severity::Error } else { Severity::Warning },
+                location: None,
+                path: String::new(),
+                message: format!("{} more findings are not shown", self.left_out),
+                help: None,
+            });
+        }
+        (self.findings, self.texts)
+    }
+}
+
+/// What a finding is about: a place and a key, either may be missing.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct At {
+    pub(crate) place: Option<Place>,
+    pub(crate) path: String,
+}
+
+impl From<Place> for At {
+    fn from(place: Place) -> Self {
+        Self { place: Some(place), path: String::new() }
+    }
+}
+
+/// A finding that is recorded when it goes out of scope, after its help was added.
+#[derive(Debug)]
+pub(crate) struct Draft<'r> {
+    report: &'r mut Report,
+    finding: Option<Finding>,
+}
+
+impl Draft<'_> {
+    pub(crate) fn help(mut self, help: impl Into<String>) {
+        if let Some(finding) = &mut self.finding {
+            finding.help = Some(help.into());
+        }
+    }
+
+    pub(crate) fn maybe_help(self, help: Option<String>) {
+        if let Some(help) = help {
+            self.help(help);
+        }
+    }
+}
+
+impl Drop for Draft<'_> {
+    fn drop(&mut self) {
+        if let Some(finding) = self.finding.take() {
+            self.report.push(finding);
+        }
+    }
+}
+
+/// `text` between backquotes, cut to 80 characters, with control and invisible characters escaped, so that no
+/// configuration can write to the terminal through a message.
+pub(crate) fn quote(text: &str) -> String {
+    let mut quoted = String::from("`");
+    for (i, c) in text.chars().enumerate() {
+        if i == 80 {
+            quoted.push_str("...");
+            break;
+        }
+        push_visible(&mut quoted, c);
+    }
+    quoted.push('`');
+    quoted
+}
+
+fn push_visible(to: &mut String, c: char) {
+    if is_unprintable(c) { to.extend(c.escape_unicode()) } else { to.push(c) }
+}
+
+/// Control characters, and format characters that hide or reorder text.
+pub(crate) fn is_unprintable(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(text: &str, column: u32, width: u32) -> Finding {
+        Finding {
+            code: Some(Code::C01),
+            severity: Severity::Error,
+            location: Some(Location {
+                file: "hub.yaml".into(),
+                line: 12,
+                column,
+                width,
+                text: text.to_owned(),
+            }),
+            path: "routers[0].name".to_owned(),
+            message: "no such name".to_owned(),
+            help: Some("use another".to_owned()),
+        }
+    }
+
+    #[test]
+    fn points_at_the_place() {
+        assert_eq!(
+            finding("    name: x", 11, 1).to_string(),
+            "hub.yaml:12:11: error[C01]: no such name\n  12 |     name: x\n     |           ^ routers[0].name\n  help: use another"
+        );
+    }
+
+    #[test]
+    fn long_lines_are_cut_around_the_place() {
+        let line = format!("{}HERE{}", "a".repeat(500), "b".repeat(500));
+        let shown = finding(&line, 501, 4).to_string();
+        let lines: Vec<&str> = shown.lines().collect();
+        let place = lines[1].find("HERE").unwrap();
+        assert_eq!(&lines[2][place..place + 4], "^^^^");
+        assert!(lines[1].len() < 150);
+    }
+
+    #[test]
+    fn places_beyond_the_text_do_not_panic() {
+        for (text, column, width) in [("", 1, 1), ("abc", 4, 1), ("abc", 90, 90), ("abc", 0, 0)] {
+            let _ = finding(text, column, width).to_string();
+        }
+    }
+
+    #[test]
+    fn quoting_escapes_what_a_terminal_would_obey() {
+        assert_eq!(quote("a\u{1b}[31mb\u{202e}"), r"`a\u{1b}[31mb\u{202e}`");
+        assert_eq!(quote(&"x".repeat(200)).len(), 85);
+    }
+
+    #[test]
+    fn what_is_left_out_is_counted() {
+        let mut report = Report::new(Profile::Compat);
+        for i in 0..150 {
+            report.error(At::default(), format!("error {i}"));
+        }
+        assert!(report.failed());
+        let (findings, _) = report.finish();
+        assert_eq!(findings.len(), MAX_FINDINGS + 1);
+        assert_eq!(findings[MAX_FINDINGS].message, "50 more findings are not shown");
+        assert_eq!(findings[MAX_FINDINGS].severity, Severity::Error);
+    }
+}

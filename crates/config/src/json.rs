@@ -1,0 +1,235 @@
+//! JSON into a tree of values with places.
+//!
+//! serde_json decides what is JSON; the reader here only finds the places and may rely on that.
+
+use crate::{
+    findings::Report,
+    value::{Entry, Kind, MAX_DEPTH, Place, Value},
+    yaml::Keys,
+};
+
+/// The value in `source`, already added to the report's texts as number `text`; `None` after an error was reported.
+pub(crate) fn read(source: &str, text: u32, report: &mut Report) -> Option<Value> {
+    if let Err(error) = serde_json::from_str::<serde_json::Value>(source) {
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).max(1);
+        let line = source.lines().nth(error.line().saturating_sub(1)).unwrap_or("");
+        let bytes = &line.as_bytes()[..error.column().saturating_sub(1).min(line.len())];
+        let column = number(String::from_utf8_lossy(bytes).chars().count() + 1);
+        let place = Place { text, line: number(error.line()), column, width: 1 };
+        let whole = error.to_string();
+        let message = whole.rsplit_once(" at line ").map_or(whole.as_str(), |(message, _)| message);
+        report.error(place, format!("not JSON: {message}"));
+        return None;
+    }
+    let mut reader = Reader { rest: source, text, line: 1, column: 1 };
+    reader.value(0).map_err(|(place, message)| drop(report.error(place, message))).ok()
+}
+
+struct Reader<'a> {
+    rest: &'a str,
+    text: u32,
+    line: u32,
+    column: u32,
+}
+
+type Problem = (Place, String);
+
+impl<'a> Reader<'a> {
+    fn value(&mut self, depth: usize) -> Result<Value, Problem> {
+        self.skip_blanks();
+        let mut place = self.place(1);
+        if depth > MAX_DEPTH {
+            return Err((place, format!("nested more than {MAX_DEPTH} levels deep")));
+        }
+        let kind = match self.rest.as_bytes().first() {
+            Some(b'{') => Kind::Map(self.map(depth)?),
+            Some(b'[') => Kind::List(self.list(depth)?),
+            Some(b'"') => {
+                let (text, at) = self.string();
+                place = at;
+                Kind::Text(text)
+            }
+            _ => {
+                let end = self.rest.find(|c: char| c.is_ascii_whitespace() || ",]}".contains(c));
+                let word = self.advance(end.unwrap_or(self.rest.len()));
+                place.width = u32::try_from(word.len()).unwrap_or(u32::MAX);
+                literal(word)
+            }
+        };
+        Ok(Value::new(place, kind))
+    }
+
+    fn map(&mut self, depth: usize) -> Result<Vec<Entry>, Problem> {
+        let mut entries = Keys::default();
+        self.advance(1);
+        loop {
+            self.skip_blanks();
+            if self.eat('}') || self.rest.is_empty() {
+                return Ok(entries.list);
+            }
+            if self.eat(',') {
+                continue;
+            }
+            let (key, place) = self.string();
+            self.skip_blanks();
+            self.eat(':');
+            let value = self.value(depth + 1)?;
+            entries.insert(Entry { key, place, value }).map_err(|d| (d.place, d.message))?;
+        }
+    }
+
+    fn list(&mut self, depth: usize) -> Result<Vec<Value>, Problem> {
+        let mut items = Vec::new();
+        self.advance(1);
+        loop {
+            self.skip_blanks();
+            if self.eat(']') || self.rest.is_empty() {
+                return Ok(items);
+            }
+            if !self.eat(',') {
+                items.push(self.value(depth + 1)?);
+            }
+        }
+    }
+
+    /// The string that begins here.
+    fn string(&mut self) -> (String, Place) {
+        let bytes = self.rest.as_bytes();
+        let mut end = 1;
+        while end < bytes.len() && bytes[end] != b'"' {
+            end += if bytes[end] == b'\\' { 2 } else { 1 };
+        }
+        let mut place = self.place(1);
+        let written = self.advance((end + 1).min(bytes.len()));
+        place.width = u32::try_from(written.chars().count()).unwrap_or(u32::MAX);
+        (serde_json::from_str(written).unwrap_or_default(), place)
+    }
+
+    fn skip_blanks(&mut self) {
+        let blanks = self.rest.len() - self.rest.trim_start_matches([' ', '\t', '\r', '\n']).len();
+        self.advance(blanks);
+    }
+
+    fn eat(&mut self, c: char) -> bool {
+        let found = self.rest.starts_with(c);
+        if found {
+            self.advance(c.len_utf8());
+        }
+        found
+    }
+
+    fn advance(&mut self, bytes: usize) -> &'a str {
+        let (taken, rest) = self.rest.split_at(bytes);
+        for c in taken.chars() {
+            if c == '\n' {
+                self.line = self.line.saturating_add(1);
+                self.column = 1;
+            } else {
+                self.column = self.column.saturating_add(1);
+            }
+        }
+        self.rest = rest;
+        taken
+    }
+
+    fn place(&self, width: u32) -> Place {
+        Place { text: self.text, line: self.line, column: self.column, width }
+    }
+}
+
+fn literal(word: &str) -> Kind {
+    match word {
+        "null" => Kind::Null,
+        "true" => Kind::Bool(true),
+        "false" => Kind::Bool(false),
+        _ => match word.parse() {
+            Ok(number) => Kind::Int(number),
+            Err(_) => Kind::Float(word.parse().unwrap_or(f64::NAN)),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::findings::Profile;
+
+    fn try_read(source: &str) -> Result<Value, String> {
+        let mut report = Report::new(Profile::Compat);
+        let text = report.texts.add("a.json", source);
+        let value = read(source, text, &mut report);
+        value.ok_or_else(|| report.finish().0[0].to_string())
+    }
+
+    fn to_serde(value: &Value) -> serde_json::Value {
+        match &value.kind {
+            Kind::Null => serde_json::Value::Null,
+            Kind::Bool(value) => (*value).into(),
+            Kind::Int(number) => (*number).into(),
+            Kind::Float(number) => (*number).into(),
+            Kind::Text(text) => text.clone().into(),
+            Kind::List(items) => items.iter().map(to_serde).collect(),
+            Kind::Map(entries) => {
+                entries.iter().map(|e| (e.key.clone(), to_serde(&e.value))).collect()
+            }
+        }
+    }
+
+    #[test]
+    fn places_are_those_of_the_text() {
+        let value = try_read("{\n  \"ä\": \"x\\\"y\", \"b\": [1, 2.5]}").unwrap();
+        let b = value.get("b").unwrap();
+        assert_eq!((b.place.line, b.place.column, b.place.width), (2, 16, 3));
+        let Kind::List(items) = &b.value.kind else { panic!("{b:?}") };
+        assert_eq!((items[1].place.line, items[1].place.column, items[1].place.width), (2, 25, 3));
+    }
+
+    #[test]
+    fn errors_name_the_place() {
+        assert!(
+            try_read("{\n  \"a\": 1,\n}").unwrap_err().starts_with("a.json:3:1: error: not JSON")
+        );
+        assert!(try_read("{\"a\": 1, \"A\": 2}").unwrap_err().contains("given twice"));
+        assert!(try_read(&"[".repeat(1000)).is_err());
+        assert!(
+            try_read(&format!("{}{}", "[".repeat(50), "]".repeat(50)))
+                .unwrap_err()
+                .contains("levels deep")
+        );
+    }
+
+    fn any_json() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            any::<f64>()
+                .prop_filter("JSON has no others", |f| f.is_finite() && f.fract() != 0.0)
+                .prop_map(Into::into),
+            any::<String>().prop_map(Into::into),
+        ];
+        leaf.prop_recursive(4, 40, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(serde_json::Value::Array),
+                prop::collection::btree_map("[a-z\"\\\\ü{}\\[\\],:]{0,5}", inner, 0..6)
+                    .prop_map(|m| serde_json::Value::Object(m.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn reads_what_serde_reads(json in any_json(), pretty: bool) {
+            let source = if pretty { serde_json::to_string_pretty(&json) } else { serde_json::to_string(&json) };
+            let value = try_read(&source.unwrap()).unwrap();
+            prop_assert_eq!(to_serde(&value), json);
+        }
+
+        #[test]
+        fn no_text_panics(text in "[\\[\\]{}\":,0-9a-z\\\\ \n]{0,60}") {
+            let _ = try_read(&text);
+        }
+    }
+}

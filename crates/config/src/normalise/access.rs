@@ -1,0 +1,112 @@
+//! Users: authers and inline credentials.
+
+use rtun_core::HostName;
+
+use super::Names;
+use crate::{
+    findings::{Code, Report, quote},
+    model::{Auth, Secret, User},
+    value::Cursor,
+};
+
+/// Longest user name and password: the wire has one byte for each length.
+const MAX_LEN: usize = 255;
+
+/// Who may connect, by the `auther`, `authers` and `auth` of a handler; named authers replace the inline user.
+pub(super) fn users(
+    handler: &Cursor<'_>,
+    names: &Names<'_>,
+    report: &mut Report,
+) -> Option<Vec<User>> {
+    let mut references: Vec<(String, Cursor<'_>)> = Vec::new();
+    for key in ["auther", "authers"] {
+        let Some(at) = handler.get(key).filter(|at| !at.value.is_unset()) else { continue };
+        references.extend(report.texts(&at, false));
+    }
+    references.retain(|(name, _)| !name.is_empty());
+    let inline = handler.get("auth").filter(|auth| !auth.value.is_unset());
+    if references.is_empty() {
+        let user = user(&inline?, report);
+        return Some(user.into_iter().collect());
+    }
+    if let Some(inline) = inline {
+        report
+            .warning(inline.key(), "this user is not admitted: the named auther counts instead")
+            .help("move the user into the auther");
+    }
+    let mut users = Vec::new();
+    for (name, at) in references {
+        if let Some((_, auther)) = names.authers.find(&name, &at, report) {
+            users.extend(auther_users(auther, report));
+        }
+    }
+    Some(users)
+}
+
+/// The users of one auther; of two entries for one user the last counts.
+fn auther_users(at: &Cursor<'_>, report: &mut Report) -> Vec<User> {
+    let mut users: Vec<User> = Vec::new();
+    for item in at.get("auths").iter().flat_map(Cursor::items) {
+        let Some(user) = user(&item, report) else { continue };
+        match users.iter().position(|u| u.name == user.name) {
+            None => users.push(user),
+            Some(i) => {
+                report
+                    .warning(
+                        &item,
+                        format!(
+                            "the user {} is given twice: the last one counts",
+                            quote(&user.name)
+                        ),
+                    )
+                    .help("put all host names of a user into one entry");
+                users[i] = user;
+            }
+        }
+    }
+    users
+}
+
+fn user(at: &Cursor<'_>, report: &mut Report) -> Option<User> {
+    let Auth { user: name, password } = credentials(at, report)?;
+    if password.expose().is_empty() {
+        report
+            .coded(
+                Code::C10,
+                at,
+                format!("the user {} may connect with any password", quote(&name)),
+            )
+            .help("add `password:`");
+    }
+    let hosts = at.get("hosts").map(|list| {
+        let mut hosts = Vec::new();
+        for (text, at) in report.texts(&list, false) {
+            match HostName::new(&text) {
+                Ok(name) => hosts.push(name),
+                Err(error) => {
+                    report.error(&at, format!("{} is no host name: {error}", quote(&text)));
+                }
+            }
+        }
+        hosts
+    });
+    Some(User { name, password, hosts })
+}
+
+/// User name and password within what the wire can carry.
+pub(super) fn credentials(at: &Cursor<'_>, report: &mut Report) -> Option<Auth> {
+    let (name_at, password_at) = (at.get("username"), at.get("password"));
+    let Some(user) = report.some_text(name_at.as_ref()) else {
+        report.error(at, "the user has no name").help("add `username:`");
+        return None;
+    };
+    let password = report.some_text(password_at.as_ref()).unwrap_or_default();
+    for (text, at) in [(&user, &name_at), (&password, &password_at)] {
+        if let Some(at) = at.as_ref().filter(|_| text.len() > MAX_LEN) {
+            let message = format!("longer than {MAX_LEN} bytes ({})", text.len());
+            report.error(at, message);
+            return None;
+        }
+    }
+    Some(Auth { user, password: Secret::new(password) })
+}

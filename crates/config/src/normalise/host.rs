@@ -1,0 +1,119 @@
+//! Services with a `tun` handler: which device, which name, which hubs.
+
+mod chain;
+mod device;
+
+use rtun_core::HostName;
+
+use super::Context;
+use crate::{
+    address,
+    coerce::Place,
+    findings::{At, Code, Report, quote},
+    model::Host,
+    value::Cursor,
+};
+
+/// Frames above this size end a GOST hub's association.
+const GOST_MTU: u16 = 4096;
+
+pub(super) fn read(at: &Cursor<'_>, context: &Context<'_>, report: &mut Report) -> Option<Host> {
+    let handler = at.get("handler")?;
+    let listener = at.get("listener")?;
+    if let Some(addr) = at.get("addr").filter(|addr| !addr.value.is_unset()) {
+        let text = report.text(&addr)?;
+        if !text.is_empty() && text != ":0" {
+            report.info(addr.key(), "`addr` has no effect on a host: it only connects outwards");
+        }
+    }
+    for key in ["auther", "authers", "auth"] {
+        if let Some(at) = handler.get(key).filter(|at| !at.value.is_unset()) {
+            report
+                .error(at.key(), format!("`{key}` has no effect on a host: nobody connects to it"))
+                .help("what the host proves itself with is the `auth` of its connector, in the chain's node");
+        }
+    }
+    let name = host_name(at, context, report);
+    let device = device::read(&listener, report);
+    let metadata = at.get("metadata");
+    let get = |key| metadata.as_ref().and_then(|m| m.get(key));
+    let dial_timeout = get("dialTimeout").and_then(|at| report.span(&at, Place::Metadata));
+    let ignore_chain = get("ignoreChain").filter(|at| report.boolean(at) == Some(true));
+    let hubs = match ignore_chain {
+        Some(at) => {
+            report
+                .error(at.key(), "`ignoreChain` leaves this host without a hub")
+                .help("remove it");
+            None
+        }
+        None => chain::hubs(at, &handler, context, report),
+    };
+    let device = device?;
+    if device.mtu > GOST_MTU {
+        let mtu = listener.get("metadata").and_then(|m| m.first(&["mtu", "tun.mtu"]));
+        report
+            .coded(
+                Code::C27,
+                mtu.as_ref().map_or_else(|| At::from(&listener), At::from),
+                format!("an MTU of {} is more than a GOST hub takes", device.mtu),
+            )
+            .help(format!("keep to {GOST_MTU} and less unless every hub is rtun"));
+    }
+    Some(Host {
+        name: name?,
+        device,
+        hubs: hubs?,
+        dial_timeout: dial_timeout.filter(|t| !t.is_zero()),
+    })
+}
+
+/// The address of the forwarder's only node.
+fn host_name(at: &Cursor<'_>, context: &Context<'_>, report: &mut Report) -> Option<HostName> {
+    const HELP: &str =
+        "a host says its name with `forwarder: {nodes: [{addr: NAME}]}`, or -L tun:///NAME?net=...";
+    let forwarder = at.get("forwarder");
+    let Some(forwarder) = forwarder.filter(|forwarder| !forwarder.value.is_unset()) else {
+        report
+            .error(at, "the host has no name: without a forwarder this is a server of GOST's UDP tunnel, which is not supported")
+            .help(HELP);
+        return None;
+    };
+    if let Some(selector) = forwarder.get("selector") {
+        chain::selector(&selector, report);
+    }
+    let hop = forwarder.first(&["hop", "name"]).filter(|hop| !hop.value.is_unset());
+    let nodes = match &hop {
+        Some(hop) => context.names.hops.resolve(hop, report)?.1.get("nodes"),
+        None => forwarder.get("nodes"),
+    };
+    let nodes = nodes.iter().flat_map(Cursor::items).collect::<Vec<_>>();
+    let node = match &nodes[..] {
+        [node] => node,
+        [] => {
+            report.error(&forwarder, "the forwarder has no node: the host has no name").help(HELP);
+            return None;
+        }
+        [_, second, ..] => {
+            report
+                .error(second, "the forwarder has several nodes: a host has one name")
+                .help("make a service for each name, or keep one node");
+            return None;
+        }
+    };
+    let Some(addr) = node.get("addr").filter(|addr| !addr.value.is_unset()) else {
+        report.error(node, "the forwarder's node has no `addr`: the host has no name").help(HELP);
+        return None;
+    };
+    let text = report.text(&addr)?;
+    if address::split_host_port(&text).is_some() {
+        report
+            .error(&addr, format!("{} has a port: this is GOST's UDP tunnel, which is not supported", quote(&text)))
+            .help("a host's name has no port; the hub's address belongs into a chain, or behind -F router://");
+        return None;
+    }
+    HostName::new(&text)
+        .map_err(|error| {
+            report.error(&addr, format!("{} is no host name: {error}", quote(&text)));
+        })
+        .ok()
+}

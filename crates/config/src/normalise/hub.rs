@@ -1,0 +1,103 @@
+//! Services with a `router` handler.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{Context, access, log::one_of};
+use crate::{
+    address,
+    coerce::Place,
+    findings::{At, Report, quote},
+    model::{Hub, HubRules, Sharing, SourceCheck, User},
+    value::Cursor,
+};
+
+/// Accept to admitted, unless `readTimeout` says otherwise.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the checks across objects need to know of a hub.
+pub(crate) struct HubView {
+    pub(crate) default_router: Option<(String, At)>,
+    pub(crate) ingress: Option<String>,
+    pub(crate) users: Option<Vec<User>>,
+    /// Where it listens, and where that was written.
+    pub(crate) listen: (String, At),
+}
+
+pub(super) fn read(
+    at: &Cursor<'_>,
+    context: &Context<'_>,
+    report: &mut Report,
+) -> Option<(Hub, HubView)> {
+    let listen = listen(at, report);
+    let handler = at.get("handler")?;
+    if let Some(forwarder) = at.get("forwarder").filter(|f| !f.value.is_unset()) {
+        report.info(forwarder.key(), "a forwarder has no effect on a hub");
+    }
+    for key in ["chain", "chainGroup"] {
+        if let Some(chain) = handler.get(key).filter(|chain| !chain.value.is_unset()) {
+            if key == "chain" {
+                context.names.chains.resolve(&chain, report);
+            }
+            report.info(chain.key(), "a chain has no effect on a hub");
+        }
+    }
+
+    let metadata = handler.get("metadata");
+    let get = |keys: &[&str]| metadata.as_ref().and_then(|m| m.first(keys));
+    let router_at = get(&["router"]).filter(|at| !at.value.is_unset());
+    let default = router_at.as_ref().and_then(|at| context.names.routers.resolve(at, report));
+    let default = default.and_then(|(name, _)| context.tables.router(name));
+    let ingress_at = get(&["ingress"]).filter(|at| !at.value.is_unset());
+    let ingress = ingress_at.as_ref().and_then(|at| context.names.ingresses.resolve(at, report));
+    let ingress = ingress.and_then(|(name, _)| context.tables.ingress(name));
+    let users = access::users(&handler, &context.names, report);
+
+    let namespaces = context.tables.routers.iter();
+    let namespaces: BTreeMap<_, _> =
+        namespaces.filter_map(|table| Some((table.id?, table.router.clone()))).collect();
+    let checks =
+        [("strict", SourceCheck::Strict), ("loose", SourceCheck::Loose), ("off", SourceCheck::Off)];
+    let source_check = get(&["sourceCheck"]).and_then(|at| one_of(&at, &checks, report));
+    let ways = [("newest", Sharing::Newest), ("flow", Sharing::Flow)];
+    let sharing = get(&["router.sharing", "sharing"]).and_then(|at| one_of(&at, &ways, report));
+    let ttl = get(&["ttl"]).and_then(|at| report.boolean(&at));
+    let timeout = get(&["readTimeout"]).and_then(|at| report.span(&at, Place::Metadata));
+
+    let (listen, listen_at) = listen?;
+    let view = HubView {
+        default_router: default
+            .zip(router_at.as_ref())
+            .map(|(table, at)| (table.router.name.clone(), at.into())),
+        ingress: ingress.map(|ingress| ingress.name.clone()),
+        users: users.clone(),
+        listen: (listen.clone(), listen_at),
+    };
+    let rules = HubRules {
+        namespaces,
+        default_router: default.map(|table| table.router.clone()),
+        ingress: ingress.map(|i| i.rules.iter().map(|(rule, _)| rule.clone()).collect()),
+        users,
+        source_check: source_check.unwrap_or_default(),
+        sharing: sharing.unwrap_or_default(),
+        ttl: ttl.unwrap_or(false),
+    };
+    let handshake_timeout = timeout.filter(|t| !t.is_zero()).unwrap_or(HANDSHAKE_TIMEOUT);
+    Some((Hub { listen, rules, handshake_timeout }, view))
+}
+
+fn listen(at: &Cursor<'_>, report: &mut Report) -> Option<(String, At)> {
+    let Some(addr) = at.get("addr").filter(|addr| !addr.value.is_unset()) else {
+        report
+            .error(at, "a hub needs an address to listen on")
+            .help("add `addr:`, for example `addr: :8443`");
+        return None;
+    };
+    let text = report.text(&addr)?;
+    if let Err(error) = address::check(&text) {
+        report
+            .error(&addr, format!("{} is no address to listen on: {error}", quote(&text)))
+            .help("write for example :8443, 192.0.2.1:8443 or [2001:db8::1]:8443");
+        return None;
+    }
+    Some((text, At::from(&addr)))
+}

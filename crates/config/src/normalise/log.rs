@@ -1,0 +1,61 @@
+//! The `log` object.
+
+use crate::{
+    findings::{Report, quote},
+    model::{Log, LogFormat, LogLevel, LogOutput},
+    suggest,
+    value::Cursor,
+};
+
+const LEVELS: [(&str, LogLevel); 6] = [
+    ("trace", LogLevel::Trace),
+    ("debug", LogLevel::Debug),
+    ("info", LogLevel::Info),
+    ("warn", LogLevel::Warn),
+    ("error", LogLevel::Error),
+    // GOST's name for lines after which it exits.
+    ("fatal", LogLevel::Error),
+];
+
+pub(super) fn read(at: Option<Cursor<'_>>, report: &mut Report) -> Log {
+    let mut log = Log::default();
+    let Some(at) = at else { return log };
+    if let Some(at) = at.get("level")
+        && let Some(level) = one_of(&at, &LEVELS, report)
+    {
+        log.level = level;
+    }
+    if let Some(at) = at.get("format")
+        && let Some(format) =
+            one_of(&at, &[("json", LogFormat::Json), ("text", LogFormat::Text)], report)
+    {
+        log.format = format;
+    }
+    if let Some(output) = report.some_text(at.get("output").as_ref()) {
+        log.output = match output.as_str() {
+            "stderr" => LogOutput::Stderr,
+            "stdout" => LogOutput::Stdout,
+            "none" | "null" => LogOutput::None,
+            path => LogOutput::File(path.into()),
+        };
+    }
+    log
+}
+
+/// The value of the name at `at`, whatever its case.
+pub(super) fn one_of<T: Copy>(
+    at: &Cursor<'_>,
+    names: &[(&str, T)],
+    report: &mut Report,
+) -> Option<T> {
+    let written = report.some_text(Some(at))?;
+    let found = names.iter().find(|(name, _)| name.eq_ignore_ascii_case(&written));
+    if found.is_none() {
+        let all: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
+        let help = suggest::did_you_mean(&written, all.iter().copied());
+        report
+            .error(at, format!("expected one of {}, found {}", all.join(", "), quote(&written)))
+            .maybe_help(help);
+    }
+    found.map(|(_, value)| *value)
+}

@@ -1,0 +1,311 @@
+//! Routers and ingresses: routing tables, plugins, and who may join which namespace.
+
+use std::{collections::HashMap, net::IpAddr, time::Duration};
+
+use ipnet::IpNet;
+use rtun_core::{HostName, NamespaceId, Route, host_prefix};
+
+use super::Names;
+use crate::{
+    coerce::Place,
+    findings::{At, Code, Report, quote},
+    model::{HttpPlugin, IngressRule, Router, RouterSource, Secret},
+    value::Cursor,
+};
+
+/// For one question to a plugin, unless configured.
+const PLUGIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// All routers and ingresses, in order.
+pub(crate) struct Tables {
+    pub(crate) routers: Vec<Table>,
+    pub(crate) ingresses: Vec<Ingress>,
+}
+
+/// A router with the places of its rows.
+pub(crate) struct Table {
+    /// The namespace it is the table of: its name, if that is a UUID.
+    pub(crate) id: Option<NamespaceId>,
+    pub(crate) router: Router,
+    /// One for each route.
+    pub(crate) rows: Vec<Row>,
+}
+
+/// Where a route was written.
+pub(crate) struct Row {
+    pub(crate) dst: At,
+    pub(crate) gateway: At,
+}
+
+/// An ingress with the places of its rules.
+pub(crate) struct Ingress {
+    pub(crate) name: String,
+    pub(crate) rules: Vec<(IngressRule, At)>,
+}
+
+impl Tables {
+    pub(super) fn read(names: &Names<'_>, report: &mut Report) -> Self {
+        let mut routers = Vec::new();
+        let mut ids: HashMap<NamespaceId, String> = HashMap::new();
+        for (name, at) in &names.routers.list {
+            let table = table(name, at, report);
+            if let Some(id) = table.id
+                && let Some(first) = ids.insert(id, name.clone())
+            {
+                let message =
+                    format!("{} and {} are the same namespace", quote(&first), quote(name));
+                report.error(at, message).help("put all routes of a namespace into one router");
+            }
+            routers.push(table);
+        }
+        let ingresses = names.ingresses.list.iter().map(|(name, at)| ingress(name, at, report));
+        Self { routers, ingresses: ingresses.collect() }
+    }
+
+    pub(super) fn router(&self, name: &str) -> Option<&Table> {
+        self.routers.iter().find(|table| table.router.name == name)
+    }
+
+    pub(super) fn ingress(&self, name: &str) -> Option<&Ingress> {
+        self.ingresses.iter().find(|ingress| ingress.name == name)
+    }
+}
+
+fn table(name: &str, at: &Cursor<'_>, report: &mut Report) -> Table {
+    let mut rows = Vec::new();
+    let mut routes = Vec::new();
+    for item in at.get("routes").iter().flat_map(Cursor::items) {
+        if let Some((route, row)) = route(&item, report) {
+            routes.push(route);
+            rows.push(row);
+        }
+    }
+    let plugin = at.get("plugin").filter(|plugin| !plugin.value.is_unset());
+    let source = match plugin.as_ref().and_then(|plugin| http_plugin(plugin, report)) {
+        Some(plugin) => {
+            if let Some(routes) = at.get("routes").filter(|routes| !routes.value.is_unset()) {
+                report
+                    .warning(routes.key(), "these routes are not used: the plugin answers instead")
+                    .help("put them into a router without plugin");
+            }
+            rows.clear();
+            RouterSource::Http(plugin)
+        }
+        None => RouterSource::Routes(routes),
+    };
+    let router = Router { name: name.to_owned(), source };
+    Table { id: name.parse().ok(), router, rows }
+}
+
+fn route(at: &Cursor<'_>, report: &mut Report) -> Option<(Route, Row)> {
+    let dst_at = at.get("dst").filter(|dst| !dst.value.is_unset()).or_else(|| at.get("net"));
+    let gateway_at = at.get("gateway");
+    let dst = report.some_text(dst_at.as_ref());
+    let gateway = report.some_text(gateway_at.as_ref());
+    let (Some(dst_at), Some(dst)) = (&dst_at, dst) else {
+        report
+            .error(at, "the route has no destination")
+            .help("add `dst:` with a prefix or an address");
+        return None;
+    };
+    let (Some(gateway_at), Some(gateway)) = (&gateway_at, gateway) else {
+        report
+            .error(at, "the route has no gateway")
+            .help("add `gateway:` with the name of the host it leads to");
+        return None;
+    };
+    let gateway = match HostName::new(&gateway) {
+        Ok(name) => name,
+        Err(error) => {
+            report.error(gateway_at, format!("{} is no host name: {error}", quote(&gateway)));
+            return None;
+        }
+    };
+    if gateway.as_str().parse::<IpAddr>().is_ok() {
+        report
+            .coded(
+                Code::C20,
+                gateway_at,
+                format!("the gateway {} is taken as the name of a host", quote(gateway.as_str())),
+            )
+            .help(
+                "a hub never changes the system's routes; name the host the destination is behind",
+            );
+    }
+    let prefix = prefix(&dst, dst_at, report)?;
+    let row = Row { dst: dst_at.into(), gateway: gateway_at.into() };
+    Some((Route::new(prefix, gateway), row))
+}
+
+/// A prefix, or an address as the prefix of itself, host bits cleared; C18 where that is not what was written.
+pub(super) fn prefix(text: &str, at: &Cursor<'_>, report: &mut Report) -> Option<IpNet> {
+    let written = match text.parse::<IpNet>() {
+        Ok(net) => net,
+        Err(_) => match text.parse::<IpAddr>() {
+            Ok(addr) => host_prefix(addr),
+            Err(_) => {
+                report
+                    .coded(
+                        Code::C18,
+                        at,
+                        format!("{} names no prefix; the route is left out", quote(text)),
+                    )
+                    .help("write an address or a prefix, as in 192.168.100.0/24");
+                return None;
+            }
+        },
+    };
+    let prefix = unmapped(written).trunc();
+    if prefix != written {
+        let reason = if unmapped(written) == written {
+            "has bits set behind the prefix length"
+        } else {
+            "is an IPv4 prefix in IPv6 form"
+        };
+        report
+            .coded(Code::C18, at, format!("{} {reason}; it is read as {prefix}", quote(text)))
+            .help(format!("write {prefix}"));
+    }
+    Some(prefix)
+}
+
+/// The IPv4 prefix behind `::ffff:a.b.c.d/96+n`.
+fn unmapped(net: IpNet) -> IpNet {
+    let IpNet::V6(v6) = net else { return net };
+    let mapped = v6.addr().to_ipv4_mapped().filter(|_| v6.prefix_len() >= 96);
+    mapped.and_then(|addr| IpNet::new(IpAddr::V4(addr), v6.prefix_len() - 96).ok()).unwrap_or(net)
+}
+
+fn http_plugin(at: &Cursor<'_>, report: &mut Report) -> Option<HttpPlugin> {
+    let kind = report.some_text(at.get("type").as_ref()).unwrap_or_else(|| "grpc".to_owned());
+    if !kind.eq_ignore_ascii_case("http") {
+        let place = at.get("type").map_or_else(|| At::from(at), |kind| At::from(&kind));
+        report
+            .error(place, format!("plugin type {} is not supported yet", quote(&kind)))
+            .help("write `type: http`");
+        return None;
+    }
+    let Some(addr) = at.get("addr").filter(|addr| !addr.value.is_unset()) else {
+        report
+            .error(at, "the plugin has no address")
+            .help("add `addr:` with an http:// or https:// URL");
+        return None;
+    };
+    let url = report.text(&addr)?;
+    let rest = ["http://", "https://"].iter().find_map(|scheme| {
+        let (start, rest) = url.split_at_checked(scheme.len())?;
+        start.eq_ignore_ascii_case(scheme).then_some(rest)
+    });
+    let host = rest.and_then(|rest| rest.split(['/', '?']).next());
+    if host.is_none_or(str::is_empty) || url.contains(char::is_whitespace) {
+        report
+            .error(&addr, format!("{} is no http:// or https:// URL", quote(&url)))
+            .help("write for example http://127.0.0.1:8000");
+        return None;
+    }
+    let timeout = at.get("timeout").and_then(|at| report.span(&at, Place::Field));
+    let tls = at.get("tls");
+    let secure = tls.as_ref().and_then(|tls| tls.get("secure"));
+    let server_name = tls.as_ref().and_then(|tls| tls.get("serverName"));
+    Some(HttpPlugin {
+        url,
+        token: report.some_text(at.get("token").as_ref()).map(Secret::new),
+        timeout: timeout.filter(|t| !t.is_zero()).unwrap_or(PLUGIN_TIMEOUT),
+        verify: secure.and_then(|at| report.boolean(&at)).unwrap_or(false),
+        server_name: report.some_text(server_name.as_ref()),
+    })
+}
+
+fn ingress(name: &str, at: &Cursor<'_>, report: &mut Report) -> Ingress {
+    let mut rules: Vec<(IngressRule, At)> = Vec::new();
+    for item in at.get("rules").iter().flat_map(Cursor::items) {
+        let Some((rule, place)) = rule(&item, report) else { continue };
+        let Some(i) = rules.iter().position(|(r, _)| r.pattern == rule.pattern) else {
+            rules.push((rule, place));
+            continue;
+        };
+        if rules[i].0.namespace != rule.namespace {
+            let first = rules[i].1.place.map(|place| report.texts.locate(place).to_string());
+            report
+                .coded(
+                    Code::C13,
+                    place.clone(),
+                    format!(
+                        "{} has two endpoints, {} and {}; the last one counts",
+                        quote(&rule.pattern),
+                        rules[i].0.namespace,
+                        rule.namespace
+                    ),
+                )
+                .maybe_help(
+                    first.map(|first| format!("the first is at {first}; remove one of them")),
+                );
+        }
+        rules[i] = (rule, place);
+    }
+    Ingress { name: name.to_owned(), rules }
+}
+
+fn rule(at: &Cursor<'_>, report: &mut Report) -> Option<(IngressRule, At)> {
+    let (name_at, endpoint_at) = (at.get("hostname"), at.get("endpoint"));
+    let (Some(name_at), Some(hostname)) = (&name_at, report.some_text(name_at.as_ref())) else {
+        report.error(at, "the rule has no host name").help("add `hostname:`");
+        return None;
+    };
+    let (Some(endpoint_at), Some(endpoint)) =
+        (&endpoint_at, report.some_text(endpoint_at.as_ref()))
+    else {
+        report
+            .error(at, "the rule has no endpoint")
+            .help("add `endpoint:` with the UUID of the namespace the host may join");
+        return None;
+    };
+    let namespace: NamespaceId = match endpoint.parse() {
+        Ok(id) => id,
+        Err(error) => {
+            report.coded(Code::C12, endpoint_at, format!("{} is {error}", quote(&endpoint)));
+            return None;
+        }
+    };
+    if namespace.is_default() {
+        report
+            .coded(
+                Code::C12,
+                endpoint_at,
+                "the zero UUID is what hosts without a `router.id` have, not an endpoint",
+            )
+            .help("name a namespace; a host that may join none needs no rule");
+        return None;
+    }
+    let pattern = pattern(&hostname, name_at, report)?;
+    Some((IngressRule { pattern, namespace }, name_at.into()))
+}
+
+/// The pattern in the form `name` or `.domain`: a leading `*` is cut off (spec: tables.md section 2).
+fn pattern(hostname: &str, at: &Cursor<'_>, report: &mut Report) -> Option<String> {
+    let pattern = hostname.strip_prefix('*').unwrap_or(hostname);
+    if pattern.is_empty() || pattern == "." {
+        report
+            .coded(
+                Code::C14,
+                at,
+                format!("{} matches no host; the rule is left out", quote(hostname)),
+            )
+            .help("a pattern is a name, or *.domain for the domain and every name below it");
+        return None;
+    }
+    if let Err(error) = HostName::new(pattern) {
+        report.error(at, format!("{} is no host name: {error}", quote(hostname)));
+        return None;
+    }
+    if hostname.starts_with('*') && !pattern.starts_with('.') {
+        report
+            .coded(Code::C14, at, format!("{} matches only {}", quote(hostname), quote(pattern)))
+            .help(format!("write {pattern}, or *.{pattern} for every name below it"));
+    } else if pattern.contains('*') {
+        report
+            .coded(Code::C14, at, format!("the `*` in {} stands for itself", quote(hostname)))
+            .help("only a leading *. stands for every name below a domain");
+    }
+    Some(pattern.to_owned())
+}

@@ -1,0 +1,248 @@
+//! The check of a document against the keys: what is unknown, not supported, of the wrong kind.
+
+use super::{Key, Object, ROOT, Shape, Status, Types, keys, metadata};
+use crate::{
+    coerce::Place,
+    findings::{Code, Report, quote},
+    suggest,
+    value::{Cursor, Kind, Value},
+};
+
+/// Reports every key of `document` that cannot be used.
+pub(crate) fn check(document: &Value, report: &mut Report) {
+    object(&Cursor::root(document), &ROOT, report);
+}
+
+fn object(at: &Cursor<'_>, keys: &'static Object, report: &mut Report) {
+    if !is_map(at, keys.what, report) {
+        return;
+    }
+    for entry in at.value.entries() {
+        let child = at.child(entry);
+        match keys.key(&entry.key) {
+            None => unknown(&child, &entry.key, keys, report),
+            Some(key) => known(&child, key, report),
+        }
+    }
+    if let Some(set) = metadata_of(at, keys) {
+        set.check(report);
+    }
+}
+
+fn is_map(at: &Cursor<'_>, what: &str, report: &mut Report) -> bool {
+    match at.value.kind {
+        Kind::Map(_) | Kind::Null => true,
+        _ => {
+            let found = at.value.describe();
+            report.error(at, format!("expected {what}, a map of keys, found {found}"));
+            false
+        }
+    }
+}
+
+fn known(at: &Cursor<'_>, key: &Key, report: &mut Report) {
+    let name = quote(key.names[0]);
+    match key.status {
+        _ if matches!(at.value.kind, Kind::Null) => {}
+        Status::Silent => {}
+        Status::Supported => shape(at, key.shape, Place::Field, report),
+        Status::NoEffect(why) => {
+            shape(at, key.shape, Place::Field, report);
+            no_effect(at, &name, why, report);
+        }
+        _ if at.value.is_unset() => {}
+        Status::NotYet => not_yet(at, &name, report),
+        Status::Elsewhere => elsewhere(at, &name, report),
+        Status::Misplaced(right) => misplaced(at, &name, right, report),
+    }
+}
+
+fn no_effect(at: &Cursor<'_>, name: &str, why: &str, report: &mut Report) {
+    report.info(at.key(), format!("{name} has no effect: {why}"));
+}
+
+fn not_yet(at: &Cursor<'_>, name: &str, report: &mut Report) {
+    report.error(at.key(), format!("{name} is not supported yet"));
+}
+
+fn elsewhere(at: &Cursor<'_>, name: &str, report: &mut Report) {
+    report
+        .error(at.key(), format!("{name} is not supported"))
+        .help("rtun builds routing tunnels; this key belongs to another use of GOST");
+}
+
+fn misplaced(at: &Cursor<'_>, name: &str, right: &str, report: &mut Report) {
+    report.error(at.key(), format!("{name} has no effect here")).help(right);
+}
+
+fn unknown(at: &Cursor<'_>, name: &str, keys: &Object, report: &mut Report) {
+    let message = format!("there is no key {} in {}", quote(name), keys.what);
+    let elsewhere = || {
+        let tables = metadata::tables();
+        let inside = tables
+            .iter()
+            .any(|table| matches!(table.key(name), Some(Key { status: Status::Supported, .. })));
+        (inside && keys.key("metadata").is_some())
+            .then(|| format!("{} belongs under `metadata`", quote(name)))
+    };
+    let help = suggest::did_you_mean(name, keys.names()).or_else(elsewhere);
+    report.coded(Code::C26, at.key(), message).maybe_help(help);
+}
+
+fn shape(at: &Cursor<'_>, shape: Shape, place: Place, report: &mut Report) {
+    match shape {
+        Shape::Text => drop(report.text(at)),
+        Shape::Bool => drop(report.boolean(at)),
+        Shape::Int => drop(report.integer(at)),
+        Shape::Duration => drop(report.span(at, place)),
+        Shape::Texts => drop(report.texts(at, false)),
+        Shape::Object(keys) => object(at, keys, report),
+        Shape::List(keys) => at.items().iter().for_each(|item| object(item, keys, report)),
+        Shape::Metadata => drop(is_map(at, "metadata", report)),
+        Shape::Any => {}
+    }
+}
+
+/// The metadata maps that one set of query parameters goes to: a key that one of them knows is right in all of them.
+struct Set<'a> {
+    maps: Vec<(Cursor<'a>, Tables)>,
+}
+
+/// The tables of one map; `None` where its type is not known, and so are its keys.
+type Tables = Option<Vec<&'static Object>>;
+
+fn metadata_of<'a>(at: &Cursor<'a>, keys: &'static Object) -> Option<Set<'a>> {
+    let mut maps = Vec::new();
+    let mut add = |owner: Option<Cursor<'a>>, tables: Tables| {
+        maps.extend(owner.and_then(|o| o.get("metadata")).map(|metadata| (metadata, tables)));
+    };
+    match keys {
+        _ if std::ptr::eq(keys, &keys::SERVICE) => {
+            let (handler, listener) = (at.get("handler"), at.get("listener"));
+            let handler_tables = of_handler(handler.as_ref());
+            let listener_tables = of_listener(listener.as_ref());
+            add(Some(at.clone()), Some(vec![&metadata::SERVICE]));
+            add(handler, handler_tables);
+            add(listener, listener_tables);
+        }
+        _ if std::ptr::eq(keys, &keys::HOP) => {
+            add(Some(at.clone()), Some(vec![&metadata::NODE]));
+            for node in at.get("nodes").iter().flat_map(Cursor::items) {
+                let (connector, dialer) = (node.get("connector"), node.get("dialer"));
+                let connector_tables = match type_of(connector.as_ref()).as_deref() {
+                    Some("router") => Some(vec![&metadata::ROUTER_CONNECTOR]),
+                    _ => None,
+                };
+                let dialer_tables = of_dialer(dialer.as_ref());
+                add(Some(node), Some(vec![&metadata::NODE]));
+                add(connector, connector_tables);
+                add(dialer, dialer_tables);
+            }
+        }
+        _ if std::ptr::eq(keys, &keys::CHAIN) => add(Some(at.clone()), Some(vec![&metadata::NODE])),
+        _ => return None,
+    }
+    Some(Set { maps })
+}
+
+fn type_of(at: Option<&Cursor<'_>>) -> Option<String> {
+    crate::coerce::text(at?.get("type")?.value).ok()
+}
+
+fn of_handler(at: Option<&Cursor<'_>>) -> Tables {
+    match type_of(at)?.as_str() {
+        "router" => Some(vec![&metadata::ROUTER_HANDLER]),
+        "tun" => Some(vec![&metadata::TUN_HANDLER]),
+        _ => None,
+    }
+}
+
+fn of_listener(at: Option<&Cursor<'_>>) -> Tables {
+    match type_of(at).as_deref() {
+        Some("tcp") | None => Some(vec![&metadata::TCP_LISTENER]),
+        Some("tun") => Some(vec![&metadata::TUN_LISTENER]),
+        Some(other) => of_transport(other, &keys::LISTENERS),
+    }
+}
+
+fn of_dialer(at: Option<&Cursor<'_>>) -> Tables {
+    match type_of(at).as_deref() {
+        Some("tcp") | None => Some(vec![&metadata::TCP_DIALER]),
+        Some(other) => of_transport(other, &keys::DIALERS),
+    }
+}
+
+fn of_transport(name: &str, types: &Types) -> Tables {
+    types.not_yet.contains(&name).then(|| metadata::of_transport(name))
+}
+
+impl Set<'_> {
+    fn check(&self, report: &mut Report) {
+        for (i, (map, tables)) in self.maps.iter().enumerate() {
+            let Some(tables) = tables else { continue };
+            for entry in map.value.entries() {
+                let at = map.child(entry);
+                match find(tables, &entry.key) {
+                    // The error about the transport's type says it all.
+                    Some(_) if tables.iter().any(|table| metadata::is_unsupported(table)) => {}
+                    Some(key) => metadata_key(&at, key, report),
+                    None if self.known_beside(i, &entry.key, &entry.value) => {}
+                    None => unknown_metadata(&at, &entry.key, tables, report),
+                }
+            }
+        }
+    }
+
+    /// Whether a map other than the `index`th has the same key with the same value and knows it.
+    fn known_beside(&self, index: usize, key: &str, value: &Value) -> bool {
+        self.maps.iter().enumerate().any(|(i, (map, tables))| {
+            i != index
+                && map.value.get(key).is_some_and(|entry| entry.value.same(value))
+                && tables.as_ref().is_none_or(|tables| {
+                    find(tables, key).is_some_and(|key| !matches!(key.status, Status::Silent))
+                })
+        })
+    }
+}
+
+fn find(tables: &[&'static Object], name: &str) -> Option<&'static Key> {
+    tables.iter().find_map(|table| table.key(name))
+}
+
+fn metadata_key(at: &Cursor<'_>, key: &Key, report: &mut Report) {
+    let nested = matches!(at.value.kind, Kind::Map(_)) && !matches!(key.shape, Shape::Any);
+    if nested {
+        let name = key.names[0];
+        let inner = at.value.entries().first().map_or("cache", |entry| entry.key.as_str());
+        report
+            .error(at, format!("metadata is flat: `{name}` cannot hold keys"))
+            .help(format!("write the key with a dot, as in {}", quote(&format!("{name}.{inner}"))));
+        return;
+    }
+    match key.status {
+        Status::Supported => shape(at, key.shape, Place::Metadata, report),
+        Status::NoEffect(why) => {
+            shape(at, key.shape, Place::Metadata, report);
+            no_effect(at, &quote(key.names[0]), why, report);
+        }
+        _ => known(at, key, report),
+    }
+}
+
+fn unknown_metadata(at: &Cursor<'_>, name: &str, tables: &[&'static Object], report: &mut Report) {
+    let what = tables.first().map_or("metadata", |table| table.what);
+    let message = format!("there is no key {} in {what}", quote(name));
+    let names = tables.iter().flat_map(|table| table.names());
+    let help = suggest::did_you_mean(name, names).or_else(|| right_table(name));
+    report.coded(Code::C26, at.key(), message).maybe_help(help);
+}
+
+/// Where a key is known, if not here.
+fn right_table(name: &str) -> Option<String> {
+    let supported = |table: &&&'static Object| {
+        matches!(table.key(name), Some(Key { status: Status::Supported, .. }))
+    };
+    let tables = metadata::tables();
+    let table = tables.iter().find(supported)?;
+    Some(format!("it belongs to {}", table.what))
+}

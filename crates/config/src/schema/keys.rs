@@ -1,0 +1,435 @@
+//! The objects of a configuration and their keys (spec: config.md section 3).
+
+use super::{
+    Key, Object,
+    Shape::{self, Any, Bool, Duration, Int, List, Metadata, Text, Texts},
+    Status::{Elsewhere, Misplaced, NoEffect, NotYet, Silent, Supported},
+    Types,
+};
+
+const fn yes(names: &'static [&'static str], shape: Shape) -> Key {
+    Key { names, shape, status: Supported }
+}
+
+const fn no_effect(names: &'static [&'static str], shape: Shape, why: &'static str) -> Key {
+    Key { names, shape, status: NoEffect(why) }
+}
+
+const fn not_yet(names: &'static [&'static str]) -> Key {
+    Key { names, shape: Any, status: NotYet }
+}
+
+/// Not supported yet, but a list that sources append to.
+const fn not_yet_list(names: &'static [&'static str]) -> Key {
+    Key { names, shape: List(&ANYTHING), status: NotYet }
+}
+
+const fn elsewhere(names: &'static [&'static str]) -> Key {
+    Key { names, shape: Any, status: Elsewhere }
+}
+
+const fn elsewhere_list(names: &'static [&'static str]) -> Key {
+    Key { names, shape: List(&ANYTHING), status: Elsewhere }
+}
+
+const fn misplaced(names: &'static [&'static str], right: &'static str) -> Key {
+    Key { names, shape: Any, status: Misplaced(right) }
+}
+
+use Shape::Object as Is;
+
+static ANYTHING: Object = Object { what: "an object", keys: &[] };
+
+pub(crate) static ROOT: Object = Object {
+    what: "a configuration",
+    keys: &[
+        yes(&["services"], List(&SERVICE)),
+        yes(&["chains"], List(&CHAIN)),
+        yes(&["hops"], List(&HOP)),
+        yes(&["authers"], List(&AUTHER)),
+        yes(&["ingresses"], List(&INGRESS)),
+        yes(&["routers"], List(&ROUTER)),
+        yes(&["log"], Is(&LOG)),
+        not_yet_list(&["admissions"]),
+        not_yet_list(&["sds"]),
+        not_yet_list(&["limiters"]),
+        not_yet_list(&["climiters"]),
+        not_yet_list(&["rlimiters"]),
+        not_yet_list(&["quotas"]),
+        not_yet_list(&["observers"]),
+        not_yet_list(&["loggers"]),
+        not_yet(&["tls"]),
+        not_yet(&["api"]),
+        not_yet(&["metrics"]),
+        not_yet(&["profiling"]),
+        elsewhere_list(&["bypasses"]),
+        elsewhere_list(&["resolvers"]),
+        elsewhere_list(&["hosts"]),
+        elsewhere_list(&["recorders"]),
+        elsewhere_list(&["rewriters"]),
+        elsewhere_list(&["caches"]),
+    ],
+};
+
+pub(super) static SERVICE: Object = Object {
+    what: "a service",
+    keys: &[
+        yes(&["name"], Text),
+        yes(&["addr"], Text),
+        yes(&["handler"], Is(&HANDLER)),
+        yes(&["listener"], Is(&LISTENER)),
+        yes(&["forwarder"], Is(&FORWARDER)),
+        yes(&["metadata"], Metadata),
+        not_yet(&["interface"]),
+        not_yet(&["sockopts"]),
+        not_yet(&["admission"]),
+        not_yet(&["admissions"]),
+        not_yet(&["limiter"]),
+        not_yet(&["quotas"]),
+        not_yet(&["climiter"]),
+        not_yet(&["rlimiter"]),
+        not_yet(&["logger"]),
+        not_yet(&["loggers"]),
+        not_yet(&["observer"]),
+        elsewhere(&["bypass"]),
+        elsewhere(&["bypasses"]),
+        elsewhere(&["resolver"]),
+        elsewhere(&["hosts"]),
+        elsewhere(&["rewriter"]),
+        elsewhere(&["cache"]),
+        elsewhere(&["recorders"]),
+        Key { names: &["status"], shape: Any, status: Silent },
+    ],
+};
+
+static HANDLER: Object = Object {
+    what: "a handler",
+    keys: &[
+        yes(&["type"], Text),
+        yes(&["chain"], Text),
+        yes(&["chainGroup"], Is(&CHAIN_GROUP)),
+        yes(&["auther"], Text),
+        yes(&["authers"], Texts),
+        yes(&["auth"], Is(&AUTH)),
+        yes(&["metadata"], Metadata),
+        no_effect(&["retries"], Int, "a host connects again for as long as it runs"),
+        not_yet(&["limiter"]),
+        not_yet(&["observer"]),
+        elsewhere(&["tls"]),
+    ],
+};
+
+static LISTENER: Object = Object {
+    what: "a listener",
+    keys: &[
+        yes(&["type"], Text),
+        yes(&["metadata"], Metadata),
+        not_yet(&["tls"]),
+        elsewhere(&["chain"]),
+        elsewhere(&["chainGroup"]),
+        misplaced(&["auther"], "put `auther` into the handler"),
+        misplaced(&["authers"], "put `authers` into the handler"),
+        misplaced(&["auth"], "put `auth` into the handler"),
+    ],
+};
+
+static CHAIN_GROUP: Object =
+    Object { what: "a chain group", keys: &[yes(&["chains"], Any), not_yet(&["selector"])] };
+
+static FORWARDER: Object = Object {
+    what: "a forwarder",
+    keys: &[
+        yes(&["nodes"], List(&TARGET)),
+        yes(&["hop", "name"], Text),
+        yes(&["selector"], Is(&SELECTOR)),
+        not_yet(&["hopGroup"]),
+    ],
+};
+
+static TARGET: Object = Object {
+    what: "a forwarder's node",
+    keys: &[
+        yes(&["name"], Text),
+        yes(&["addr"], Text),
+        elsewhere(&["network"]),
+        elsewhere(&["bypass"]),
+        elsewhere(&["bypasses"]),
+        elsewhere(&["protocol"]),
+        elsewhere(&["host"]),
+        elsewhere(&["path"]),
+        elsewhere(&["filter"]),
+        elsewhere(&["matcher"]),
+        elsewhere(&["probe"]),
+        elsewhere(&["auth"]),
+        elsewhere(&["http"]),
+        elsewhere(&["tls"]),
+        elsewhere(&["metadata"]),
+    ],
+};
+
+pub(super) static CHAIN: Object = Object {
+    what: "a chain",
+    keys: &[
+        yes(&["name"], Text),
+        yes(&["hops"], List(&HOP)),
+        yes(&["metadata"], Metadata),
+        misplaced(&["selector"], "a selector belongs to a hop"),
+    ],
+};
+
+pub(super) static HOP: Object = Object {
+    what: "a hop",
+    keys: &[
+        yes(&["name"], Text),
+        yes(&["nodes"], List(&NODE)),
+        yes(&["selector"], Is(&SELECTOR)),
+        yes(&["metadata"], Metadata),
+        not_yet(&["interface"]),
+        not_yet(&["sockopts"]),
+        not_yet(&["reload"]),
+        not_yet(&["file"]),
+        not_yet(&["redis"]),
+        not_yet(&["http"]),
+        not_yet(&["plugin"]),
+        elsewhere(&["bypass"]),
+        elsewhere(&["bypasses"]),
+        elsewhere(&["resolver"]),
+        elsewhere(&["hosts"]),
+    ],
+};
+
+static NODE: Object = Object {
+    what: "a node",
+    keys: &[
+        yes(&["name"], Text),
+        yes(&["addr"], Text),
+        yes(&["connector"], Is(&CONNECTOR)),
+        yes(&["dialer"], Is(&DIALER)),
+        yes(&["metadata"], Metadata),
+        not_yet(&["interface"]),
+        not_yet(&["netns"]),
+        not_yet(&["sockopts"]),
+        not_yet(&["probe"]),
+        elsewhere(&["network"]),
+        elsewhere(&["bypass"]),
+        elsewhere(&["bypasses"]),
+        elsewhere(&["resolver"]),
+        elsewhere(&["hosts"]),
+        elsewhere(&["filter"]),
+        elsewhere(&["matcher"]),
+        elsewhere(&["http"]),
+        elsewhere(&["tls"]),
+    ],
+};
+
+static CONNECTOR: Object = Object {
+    what: "a connector",
+    keys: &[
+        yes(&["type"], Text),
+        yes(&["auth"], Is(&AUTH)),
+        yes(&["metadata"], Metadata),
+        elsewhere(&["tls"]),
+    ],
+};
+
+static DIALER: Object = Object {
+    what: "a dialer",
+    keys: &[
+        yes(&["type"], Text),
+        yes(&["metadata"], Metadata),
+        yes(&["tls"], Is(&DIALER_TLS)),
+        elsewhere(&["auth"]),
+    ],
+};
+
+/// What `-F` writes for every dialer; a `tcp` dialer does not look at it.
+static DIALER_TLS: Object = Object {
+    what: "a dialer's tls",
+    keys: &[
+        yes(&["serverName"], Text),
+        not_yet(&["secure"]),
+        not_yet(&["certFile"]),
+        not_yet(&["keyFile"]),
+        not_yet(&["caFile"]),
+        not_yet(&["options"]),
+        not_yet(&["fingerprint"]),
+    ],
+};
+
+static SELECTOR: Object = Object {
+    what: "a selector",
+    keys: &[
+        yes(&["strategy"], Text),
+        no_effect(&["maxFails"], Int, "a node that fails is left for the next one at once"),
+        no_effect(&["failTimeout"], Duration, "a node that fails is left for the next one at once"),
+        not_yet(&["maxLatency"]),
+    ],
+};
+
+static AUTH: Object = Object {
+    what: "auth",
+    keys: &[yes(&["username"], Text), yes(&["password"], Text), not_yet(&["file"])],
+};
+
+static AUTHER: Object = Object {
+    what: "an auther",
+    keys: &[
+        yes(&["name"], Text),
+        yes(&["auths"], List(&USER)),
+        not_yet(&["reload"]),
+        not_yet(&["file"]),
+        not_yet(&["redis"]),
+        not_yet(&["http"]),
+        not_yet(&["plugin"]),
+    ],
+};
+
+static USER: Object = Object {
+    what: "a user",
+    keys: &[
+        yes(&["username"], Text),
+        yes(&["password"], Text),
+        yes(&["hosts"], Texts),
+        not_yet(&["file"]),
+    ],
+};
+
+static ROUTER: Object = Object {
+    what: "a router",
+    keys: &[
+        yes(&["name"], Text),
+        yes(&["routes"], List(&ROUTE)),
+        yes(&["plugin"], Is(&PLUGIN)),
+        not_yet(&["reload"]),
+        not_yet(&["file"]),
+        not_yet(&["redis"]),
+        not_yet(&["http"]),
+    ],
+};
+
+static ROUTE: Object = Object {
+    what: "a route",
+    keys: &[yes(&["dst"], Text), yes(&["net"], Text), yes(&["gateway"], Text)],
+};
+
+static PLUGIN: Object = Object {
+    what: "a plugin",
+    keys: &[
+        yes(&["type"], Text),
+        yes(&["addr"], Text),
+        yes(&["token"], Text),
+        yes(&["timeout"], Duration),
+        yes(&["tls"], Is(&PLUGIN_TLS)),
+    ],
+};
+
+static PLUGIN_TLS: Object = Object {
+    what: "a plugin's tls",
+    keys: &[
+        yes(&["secure"], Bool),
+        yes(&["serverName"], Text),
+        not_yet(&["certFile"]),
+        not_yet(&["keyFile"]),
+        not_yet(&["caFile"]),
+        not_yet(&["options"]),
+    ],
+};
+
+static INGRESS: Object = Object {
+    what: "an ingress",
+    keys: &[
+        yes(&["name"], Text),
+        yes(&["rules"], List(&RULE)),
+        not_yet(&["reload"]),
+        not_yet(&["file"]),
+        not_yet(&["redis"]),
+        not_yet(&["http"]),
+        not_yet(&["plugin"]),
+    ],
+};
+
+static RULE: Object =
+    Object { what: "a rule", keys: &[yes(&["hostname"], Text), yes(&["endpoint"], Text)] };
+
+static LOG: Object = Object {
+    what: "the log",
+    keys: &[
+        yes(&["level"], Text),
+        yes(&["format"], Text),
+        yes(&["output"], Text),
+        not_yet(&["rotation"]),
+    ],
+};
+
+/// The types of handlers.
+pub static HANDLERS: Types = Types {
+    what: "handler",
+    supported: &["router", "tun"],
+    not_yet: &[],
+    elsewhere: &[
+        "api", "auto", "dns", "file", "forward", "http", "http2", "http3", "masque", "metrics",
+        "red", "redir", "redirect", "redu", "relay", "rtcp", "rudp", "serial", "sni", "socks",
+        "socks4", "socks4a", "socks5", "ss", "sshd", "ssu", "tap", "tcp", "tungo", "tunnel", "udp",
+        "unix",
+    ],
+};
+
+/// The types of listeners.
+pub static LISTENERS: Types = Types {
+    what: "listener",
+    supported: &["tcp", "tun"],
+    not_yet: &[
+        "tls", "ws", "wss", "quic", "grpc", "h2", "h2c", "mtls", "mws", "mwss", "mtcp", "kcp",
+        "dtls",
+    ],
+    elsewhere: &[
+        "dns", "ftcp", "h3", "http2", "http3", "icmp", "icmp6", "ohttp", "otls", "pht", "phts",
+        "red", "redir", "redirect", "redu", "rtcp", "rudp", "runix", "serial", "ssh", "sshd",
+        "stdio", "tap", "tungo", "udp", "unix", "wt",
+    ],
+};
+
+/// The types of connectors.
+pub static CONNECTORS: Types = Types {
+    what: "connector",
+    supported: &["router"],
+    not_yet: &[],
+    elsewhere: &[
+        "direct", "forward", "http", "http2", "masque", "relay", "serial", "sni", "socks",
+        "socks4", "socks4a", "socks5", "ss", "sshd", "ssu", "tcp", "tunnel", "unix", "virtual",
+    ],
+};
+
+/// The types of dialers.
+pub static DIALERS: Types = Types {
+    what: "dialer",
+    supported: &["tcp"],
+    not_yet: &[
+        "tls", "ws", "wss", "quic", "grpc", "h2", "h2c", "mtls", "mws", "mwss", "mtcp", "kcp",
+        "dtls",
+    ],
+    elsewhere: &[
+        "direct",
+        "ftcp",
+        "h3",
+        "h3-masque",
+        "http2",
+        "http3",
+        "icmp",
+        "icmp6",
+        "ohttp",
+        "ohttps",
+        "otls",
+        "pht",
+        "phts",
+        "serial",
+        "ssh",
+        "sshd",
+        "udp",
+        "unix",
+        "utls",
+        "virtual",
+        "wg",
+        "wt",
+    ],
+};

@@ -1,0 +1,326 @@
+//! Where configurations come from, in which format, and how several become one.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    findings::{At, Report, quote},
+    json, schema, suggest,
+    value::{Entry, Kind, Place, Value, same_key},
+    yaml,
+};
+
+/// Most bytes of one source that are read.
+pub const MAX_BYTES: usize = 10 << 20;
+
+/// One place to read a configuration from: the argument of a `-C`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A file.
+    File(PathBuf),
+    /// An `http://` or `https://` URL.
+    Url(String),
+    /// The standard input.
+    Stdin,
+    /// JSON on the command line.
+    Inline(String),
+}
+
+impl Source {
+    /// What the argument of a `-C` means (spec: config.md section 2).
+    pub fn parse(argument: &str) -> Self {
+        let argument = argument.trim();
+        let scheme = argument.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+        if argument == "-" {
+            Self::Stdin
+        } else if argument.starts_with('{') && argument.ends_with('}') {
+            Self::Inline(argument.to_owned())
+        } else if matches!(scheme.as_deref(), Some("http" | "https")) {
+            Self::Url(argument.to_owned())
+        } else {
+            Self::File(argument.into())
+        }
+    }
+}
+
+/// The name used in messages; a URL without its user info.
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Url(url) => f.write_str(&without_user_info(url)),
+            Self::Stdin => f.write_str("stdin"),
+            Self::Inline(_) => f.write_str("-C"),
+        }
+    }
+}
+
+fn without_user_info(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let start = rest[..end].rfind('@').map_or(0, |at| at + 1);
+    format!("{scheme}://{}", &rest[start..])
+}
+
+/// What a source holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content {
+    /// At most [`MAX_BYTES`].
+    pub bytes: Vec<u8>,
+    /// Of an HTTP answer.
+    pub content_type: Option<String>,
+}
+
+/// Why a source could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// There is no such file.
+    #[error("no such file")]
+    NotFound,
+    /// Anything else, in words.
+    #[error("{0}")]
+    Other(String),
+}
+
+/// Reads sources: the part of loading that this crate leaves to its caller.
+///
+/// Never asked for [`Source::Inline`]. A URL is to be fetched within 30 s and must answer with status 200.
+pub trait Reader {
+    /// The content of `source`.
+    fn read(&mut self, source: &Source) -> Result<Content, ReadError>;
+}
+
+impl<F: FnMut(&Source) -> Result<Content, ReadError>> Reader for F {
+    fn read(&mut self, source: &Source) -> Result<Content, ReadError> {
+        self(source)
+    }
+}
+
+/// The files looked for when nothing names a configuration, in order: `rtun.<ext>` in the working directory and in
+/// `/etc/rtun`, then GOST's (`gost.<ext>` in `/etc/gost`, `~/.gost` and the working directory).
+pub fn default_files(home: Option<&Path>) -> Vec<PathBuf> {
+    let gost_home = home.map(|home| home.join(".gost"));
+    let places = [
+        (Some(PathBuf::new()), "rtun"),
+        (Some(PathBuf::from("/etc/rtun")), "rtun"),
+        (Some(PathBuf::from("/etc/gost")), "gost"),
+        (gost_home, "gost"),
+        (Some(PathBuf::new()), "gost"),
+    ];
+    let mut files = Vec::new();
+    for (directory, name) in places {
+        let Some(directory) = directory else { continue };
+        files.extend(["json", "yaml", "yml"].map(|ext| directory.join(format!("{name}.{ext}"))));
+    }
+    files
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Yaml,
+    Json,
+}
+
+/// Reads `source` into a document; `None` after an error was reported.
+pub(crate) fn load(source: &Source, reader: &mut dyn Reader, report: &mut Report) -> Option<Value> {
+    let content = match source {
+        Source::Inline(text) => {
+            Ok(Content { bytes: text.clone().into_bytes(), content_type: None })
+        }
+        _ => reader.read(source),
+    };
+    match content {
+        Ok(content) => parse(source, &content, report),
+        Err(error) => {
+            report.error(At::default(), format!("cannot read {source}: {error}"));
+            None
+        }
+    }
+}
+
+/// Parses what `source` holds; `None` after an error was reported.
+pub(crate) fn parse(source: &Source, content: &Content, report: &mut Report) -> Option<Value> {
+    let format = match format(source, content) {
+        Ok(format) => format,
+        Err(message) => {
+            report
+                .error(At::default(), format!("cannot read {source}: {message}"))
+                .help("name the file .yaml, .yml or .json");
+            return None;
+        }
+    };
+    if content.bytes.len() > MAX_BYTES {
+        report.error(At::default(), format!("cannot read {source}: more than {MAX_BYTES} bytes"));
+        return None;
+    }
+    let lossy = String::from_utf8_lossy(&content.bytes);
+    let source_text = lossy.strip_prefix('\u{feff}').unwrap_or(&lossy);
+    let text = report.texts.add(&source.to_string(), source_text);
+    if let Err(error) = std::str::from_utf8(&content.bytes) {
+        let before = String::from_utf8_lossy(&content.bytes[..error.valid_up_to()]).into_owned();
+        let last = before.rsplit('\n').next().unwrap_or("");
+        let place = Place {
+            text,
+            line: u32::try_from(before.matches('\n').count() + 1).unwrap_or(u32::MAX),
+            column: u32::try_from(last.chars().count() + 1).unwrap_or(u32::MAX),
+            width: 1,
+        };
+        report.error(place, "this is not UTF-8 text");
+        return None;
+    }
+    let value = match format {
+        Format::Yaml => yaml::read(source_text, text, report),
+        Format::Json => json::read(source_text, text, report),
+    }?;
+    match value.kind {
+        Kind::Map(_) => Some(value),
+        Kind::Null => Some(Value::new(value.place, Kind::Map(Vec::new()))),
+        _ => {
+            let found = value.describe();
+            report
+                .error(value.place, format!("a configuration is a map of keys, this is {found}"))
+                .help("it begins for example with `services:`");
+            None
+        }
+    }
+}
+
+fn format(source: &Source, content: &Content) -> Result<Format, String> {
+    match source {
+        Source::Inline(_) => Ok(Format::Json),
+        Source::Stdin => match content.bytes.first() {
+            Some(b'{') => Ok(Format::Json),
+            _ => Ok(Format::Yaml),
+        },
+        Source::Url(url) => {
+            let media = content.content_type.as_deref().unwrap_or("");
+            let media = media.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+            match media.as_str() {
+                "application/json" => return Ok(Format::Json),
+                "application/yaml" | "application/x-yaml" | "text/yaml" | "text/x-yaml" => {
+                    return Ok(Format::Yaml);
+                }
+                _ => {}
+            }
+            let path = url.split(['?', '#']).next().unwrap_or("");
+            let json = path.rsplit('/').next().is_some_and(|name| extension(name) == "json");
+            Ok(if json { Format::Json } else { Format::Yaml })
+        }
+        Source::File(path) => {
+            let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+            match extension(&name).as_str() {
+                "yaml" | "yml" => Ok(Format::Yaml),
+                "json" => Ok(Format::Json),
+                "" => Err("its name does not tell its format".to_owned()),
+                other => Err(format!("{} is no format rtun reads", quote(&format!(".{other}")))),
+            }
+        }
+    }
+}
+
+fn extension(name: &str) -> String {
+    name.rsplit_once('.').map(|(_, ext)| ext.to_ascii_lowercase()).unwrap_or_default()
+}
+
+/// Adds `later` to `document` (both maps): lists are appended, objects replaced by the later one (spec: config.md section 2).
+pub(crate) fn merge(document: &mut Value, later: Value) {
+    let (Kind::Map(entries), Kind::Map(new)) = (&mut document.kind, later.kind) else { return };
+    for entry in new {
+        match entries.iter_mut().find(|e| same_key(&e.key, &entry.key)) {
+            None => entries.push(entry),
+            Some(_) if matches!(entry.value.kind, Kind::Null) => {}
+            Some(old) if matches!(old.value.kind, Kind::Null) => *old = entry,
+            Some(old) if schema::is_list(&entry.key) => append(old, entry),
+            Some(old) => *old = entry,
+        }
+    }
+}
+
+fn append(old: &mut Entry, new: Entry) {
+    let items = |value: Value| match value.kind {
+        Kind::List(items) => items,
+        _ => vec![value],
+    };
+    let place = old.value.place;
+    let first = std::mem::replace(&mut old.value, Value::new(place, Kind::Null));
+    let mut all = items(first);
+    all.extend(items(new.value));
+    old.value = Value::new(place, Kind::List(all));
+}
+
+/// The message for a command line or environment that names nothing to run.
+pub(crate) fn nothing_found(files: &[PathBuf], report: &mut Report) {
+    let names: Vec<String> = files.iter().map(|f| f.display().to_string()).collect();
+    report
+        .error(At::default(), "no service is given and no configuration file was found")
+        .help(format!("give -C FILE, or -L and -F; looked for {}", names.join(", ")));
+}
+
+/// Help for a bare argument that looks like a source.
+pub(crate) fn as_argument(argument: &str) -> Option<String> {
+    let looks = matches!(extension(argument).as_str(), "yaml" | "yml" | "json");
+    if looks {
+        return Some(format!("did you mean -C {argument}?"));
+    }
+    argument.contains("://").then(|| format!("did you mean -L or -F {argument}?")).or_else(|| {
+        suggest::did_you_mean(argument, ["check", "explain", "status", "top", "demo", "bench"])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_name_sources() {
+        for (argument, source) in [
+            (" - ", Source::Stdin),
+            ("{\"a\": 1}", Source::Inline("{\"a\": 1}".into())),
+            ("https://h/x.json", Source::Url("https://h/x.json".into())),
+            ("HTTP://h/", Source::Url("HTTP://h/".into())),
+            ("a/b.yaml", Source::File("a/b.yaml".into())),
+            ("{a.yaml", Source::File("{a.yaml".into())),
+        ] {
+            assert_eq!(Source::parse(argument), source);
+        }
+    }
+
+    #[test]
+    fn formats() {
+        let of = |source: &str, first: &str, media: Option<&str>| {
+            let content = Content { bytes: first.into(), content_type: media.map(str::to_owned) };
+            format(&Source::parse(source), &content).ok()
+        };
+        assert_eq!(of("-", "{", None), Some(Format::Json));
+        assert_eq!(of("-", " {", None), Some(Format::Yaml));
+        assert_eq!(of("{}", "{}", None), Some(Format::Json));
+        assert_eq!(of("http://h/a.json", "", None), Some(Format::Json));
+        assert_eq!(of("http://h/a.json?x=1", "", Some("text/plain")), Some(Format::Json));
+        assert_eq!(of("http://h/a.json", "", Some("text/yaml; charset=utf-8")), Some(Format::Yaml));
+        assert_eq!(of("http://h/a", "", Some("Application/JSON")), Some(Format::Json));
+        assert_eq!(of("http://h.json", "", None), Some(Format::Json));
+        assert_eq!(of("http://h/a", "{", None), Some(Format::Yaml));
+        assert_eq!(of("a.YML", "", None), Some(Format::Yaml));
+        assert_eq!(of("a.json", "", None), Some(Format::Json));
+        assert_eq!(of("a.toml", "", None), None);
+        assert_eq!(of("a", "", None), None);
+    }
+
+    #[test]
+    fn the_default_files_in_order() {
+        let files = default_files(Some(Path::new("/home/u")));
+        let names: Vec<String> = files.iter().map(|f| f.display().to_string()).collect();
+        assert_eq!(names[..4], ["rtun.json", "rtun.yaml", "rtun.yml", "/etc/rtun/rtun.json"]);
+        assert_eq!(names[6], "/etc/gost/gost.json");
+        assert_eq!(names[9], "/home/u/.gost/gost.json");
+        assert_eq!(names[14], "gost.yml");
+        assert_eq!(default_files(None).len(), 12);
+    }
+
+    #[test]
+    fn user_info_is_not_shown() {
+        assert_eq!(Source::parse("https://u:p@h/x?a=@").to_string(), "https://h/x?a=@");
+    }
+}

@@ -1,0 +1,103 @@
+//! One `-F` URL: a hop with one node for each address.
+
+use super::{
+    map,
+    objects::Objects,
+    parts::{self, Params, entry},
+    text,
+};
+use crate::{
+    address,
+    findings::Report,
+    schema::{CONNECTORS, DIALERS},
+    value::{Entry, Kind, Place, Value},
+};
+
+const PLACES: [&str; 4] = ["hop.", "node.", "connector.", "dialer."];
+
+/// The hop number `number`; `None` after an error was reported.
+pub(super) fn hop(
+    flag: &str,
+    url: &str,
+    number: usize,
+    objects: &mut Objects,
+    report: &mut Report,
+) -> Option<Value> {
+    let parts = parts::parse(flag, url, report)?;
+    let place = parts.whole;
+    let (connector, dialer) = parts::halves(&parts.scheme, &CONNECTORS, &DIALERS, report)?;
+    let mut params = Params(parts.params);
+    let query_auth = params.take_auth(report).ok()?;
+    let auth = parts.user.or(query_auth).map(|auth| auth.value());
+    let selector = params.take_selector();
+    let links = objects.of_hop(&mut params);
+    let own = ["interface", "so_mark", "proxyProtocol"]
+        .into_iter()
+        .filter_map(|key| params.take(&[key]).map(|param| entry(key, param.value)))
+        .collect::<Vec<_>>();
+    let tls = tls(&mut params);
+    let metadata = |prefix: &str| {
+        let prefixes: Vec<&str> = PLACES.into_iter().filter(|p| *p != prefix).collect();
+        params.metadata(prefix, &prefixes)
+    };
+
+    let connector = || {
+        let mut entries = vec![entry("type", text(&connector, parts.scheme.place))];
+        entries.extend(auth.clone().map(|auth| entry("auth", auth)));
+        entries.extend(filled("metadata", metadata("connector."), place));
+        map(entries, place)
+    };
+    let dialer = |addr: &str| {
+        let mut tls = tls.clone();
+        if tls.iter().all(|e| e.key != "serverName") {
+            let host = address::split_host_port(addr).map_or(addr, |(host, _)| host);
+            let name =
+                (!host.is_empty()).then(|| entry("serverName", text(host, parts.host.place)));
+            tls.extend(name);
+        }
+        let mut entries = vec![entry("type", text(&dialer, parts.scheme.place))];
+        entries.extend(filled("tls", tls, place));
+        entries.extend(filled("metadata", metadata("dialer."), place));
+        map(entries, place)
+    };
+    let addrs = parts.host.text.split(',').filter(|addr| !addr.is_empty());
+    let nodes = addrs.enumerate().map(|(i, addr)| {
+        let mut entries = vec![
+            entry("name", text(&format!("node-{i}"), parts.host.place)),
+            entry("addr", text(addr, parts.host.place)),
+            entry("connector", connector()),
+            entry("dialer", dialer(addr)),
+        ];
+        entries.extend(filled("metadata", metadata("node."), place));
+        map(entries, place)
+    });
+    let nodes: Vec<Value> = nodes.collect();
+    if nodes.is_empty() {
+        report
+            .error(place, format!("{flag} names no address"))
+            .help("write for example router://hub.example:8443");
+        return None;
+    }
+
+    let mut entries = vec![entry("name", text(&format!("hop-{number}"), place))];
+    entries.extend(selector.map(|selector| entry("selector", selector)));
+    entries.extend(links);
+    entries.push(entry("nodes", Value::new(place, Kind::List(nodes))));
+    let mut hop_params = metadata("hop.");
+    hop_params.extend(own);
+    entries.extend(filled("metadata", hop_params, place));
+    Some(map(entries, place))
+}
+
+fn tls(params: &mut Params) -> Vec<Entry> {
+    let mut tls = params.take_tls_files();
+    let secure = params.take(&["tls.secure", "secure"]);
+    tls.extend(secure.map(|param| entry("secure", param.value)));
+    let name = params.take(&["tls.serverName", "serverName"]);
+    tls.extend(name.map(|param| entry("serverName", param.value)));
+    tls
+}
+
+fn filled(key: &str, entries: Vec<Entry>, place: Place) -> Option<Entry> {
+    (!entries.is_empty()).then(|| entry(key, map(entries, place)))
+}

@@ -1,0 +1,197 @@
+//! One `-L` URL: one service, or one for each port of a range.
+
+use super::{
+    CHAIN, map,
+    objects::{self, Objects},
+    parts::{self, Param, Params, Piece, entry, text as text_of},
+    text,
+};
+use crate::{
+    address,
+    findings::{Report, quote},
+    schema::{HANDLERS, LISTENERS},
+    value::{Entry, Kind, Place, Value},
+};
+
+/// A service without its name and its links.
+pub(super) struct Service {
+    whole: Place,
+    addr: Value,
+    handler: Value,
+    listener: Value,
+    auth: Option<Value>,
+    tls: Option<Value>,
+    targets: Vec<Value>,
+    selector: Option<Value>,
+    params: Vec<Entry>,
+    handler_params: Vec<Entry>,
+    listener_params: Vec<Entry>,
+}
+
+/// The services of one argument; none after an error was reported.
+pub(super) fn services(flag: &str, url: &str, report: &mut Report) -> Vec<Service> {
+    read(flag, url, report).unwrap_or_default()
+}
+
+fn read(flag: &str, url: &str, report: &mut Report) -> Option<Vec<Service>> {
+    let parts = parts::parse(flag, url, report)?;
+    let (mut handler, listener) = parts::halves(&parts.scheme, &HANDLERS, &LISTENERS, report)?;
+    let addrs = expand(&parts.host, report)?;
+    let targets = targets(&parts.path, report)?;
+    if !targets.is_empty() && handler != "relay" {
+        handler = match listener.as_str() {
+            "tcp" | "udp" | "rtcp" | "rudp" | "tun" | "tap" | "dns" | "unix" | "runix"
+            | "serial" => listener.clone(),
+            _ => "forward".to_owned(),
+        };
+    }
+
+    let mut params = Params(parts.params);
+    let query_auth = params.take_auth(report).ok()?;
+    let auth = parts.user.or(query_auth).map(|auth| auth.value());
+    let tls = tls(&mut params, report);
+    if let Some(dns) = params.0.iter_mut().find(|p| p.key.text.eq_ignore_ascii_case("dns")) {
+        let list = objects::split(text_of(&dns.value).unwrap_or(""), dns.value.place);
+        dns.value = list;
+    }
+    let own = service_only(&mut params);
+    let selector = params.take_selector();
+    let metadata = |prefix: &str| {
+        let mut prefixes = vec!["service.", "handler.", "listener."];
+        prefixes.retain(|p| *p != prefix);
+        params.metadata(prefix, &prefixes)
+    };
+    let mut service_params = metadata("service.");
+    service_params.extend(own);
+
+    let only = addrs.len() == 1;
+    let service = |(i, addr): (usize, &String)| Service {
+        whole: parts.whole,
+        addr: text(addr, parts.host.place),
+        handler: text(&handler, parts.scheme.place),
+        listener: text(&listener, parts.scheme.place),
+        auth: auth.clone(),
+        tls: tls.clone(),
+        targets: match targets.len() {
+            _ if only => targets.clone(),
+            1 => targets.clone(),
+            _ => targets.get(i).cloned().into_iter().collect(),
+        },
+        selector: selector.clone(),
+        params: service_params.clone(),
+        handler_params: metadata("handler."),
+        listener_params: metadata("listener."),
+    };
+    Some(addrs.iter().enumerate().map(service).collect())
+}
+
+fn expand(piece: &Piece, report: &mut Report) -> Option<Vec<String>> {
+    address::expand(&piece.text)
+        .map_err(|error| {
+            let message = format!("{} is no address: {error}", quote(&piece.text));
+            report.error(piece.place, message);
+        })
+        .ok()
+}
+
+/// The comma list behind the slash, port ranges expanded, as nodes of a forwarder without names.
+fn targets(path: &Piece, report: &mut Report) -> Option<Vec<Value>> {
+    let mut targets = Vec::new();
+    let trimmed = path.text.trim_matches('/');
+    for target in trimmed.split(',').filter(|_| !trimmed.is_empty()) {
+        let piece = Piece { text: escaped(target), place: path.place };
+        for addr in expand(&piece, report)? {
+            targets.push(text(&addr, path.place));
+        }
+    }
+    Some(targets)
+}
+
+/// Percent-codes for what a path cannot hold as it is; codes that are there already stay.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~!$&'()*+,;=:@[]%/".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            escaped += &format!("%{byte:02X}");
+        }
+    }
+    escaped
+}
+
+/// The listener's `tls`, which needs a certificate.
+fn tls(params: &mut Params, report: &mut Report) -> Option<Value> {
+    let files = params.take_tls_files();
+    let place = files.first()?.place;
+    if files.iter().all(|file| file.key != "certFile") {
+        report.warning(place, "a key or CA file has no effect without `certFile`");
+        return None;
+    }
+    Some(map(files, place))
+}
+
+/// Parameters that go to the service's metadata only.
+fn service_only(params: &mut Params) -> Vec<Entry> {
+    let taken = |key: &'static str, param: Param| entry(key, param.value);
+    ["interface", "so_mark", "proxyProtocol", "netns", "netns.out"]
+        .into_iter()
+        .filter_map(|key| params.take(&[key]).map(|param| taken(key, param)))
+        .collect()
+}
+
+impl Service {
+    /// Adds the service number `number` to `objects`.
+    pub(super) fn build(self, number: usize, chained: bool, objects: &mut Objects) {
+        let place = self.whole;
+        let mut handler_params = Params(
+            self.handler_params
+                .into_iter()
+                .map(|e| Param { key: Piece { text: e.key, place: e.place }, value: e.value })
+                .collect(),
+        );
+        let retries = handler_params.take(&["retries"]);
+        let links = objects.of_service(&mut handler_params);
+        let handler_params =
+            handler_params.0.into_iter().map(|p| entry(&p.key.text, p.value)).collect();
+
+        let reverse = matches!(text_of(&self.listener), Some("rtcp" | "rudp" | "runix"));
+        let link = || chained.then(|| entry("chain", text(CHAIN, place)));
+        let mut handler = vec![entry("type", self.handler)];
+        handler.extend(retries.map(|param| entry("retries", param.value)));
+        handler.extend(link().filter(|_| !reverse));
+        let on_listener = matches!(text_of(&self.listener), Some("ssh" | "sshd"));
+        handler.extend(self.auth.clone().filter(|_| !on_listener).map(|auth| entry("auth", auth)));
+        handler.extend(metadata(handler_params, place));
+        let mut listener = vec![entry("type", self.listener)];
+        listener.extend(link().filter(|_| reverse));
+        listener.extend(self.auth.filter(|_| on_listener).map(|auth| entry("auth", auth)));
+        listener.extend(self.tls.map(|tls| entry("tls", tls)));
+        listener.extend(metadata(self.listener_params, place));
+
+        let mut service = vec![entry("name", text(&format!("service-{number}"), place))];
+        service.extend((!self.addr.is_unset()).then(|| entry("addr", self.addr)));
+        service.extend(links);
+        service.push(entry("handler", map(handler, place)));
+        service.push(entry("listener", map(listener, place)));
+        service.extend(forwarder(self.targets, self.selector));
+        service.extend(metadata(self.params, place));
+        objects.push("services", service, place);
+    }
+}
+
+fn forwarder(targets: Vec<Value>, selector: Option<Value>) -> Option<Entry> {
+    let place = targets.first()?.place;
+    let nodes = targets.into_iter().enumerate().map(|(i, addr)| {
+        let name = text(&format!("target-{i}"), addr.place);
+        let place = addr.place;
+        map(vec![entry("name", name), entry("addr", addr)], place)
+    });
+    let mut entries = vec![entry("nodes", Value::new(place, Kind::List(nodes.collect())))];
+    entries.extend(selector.map(|selector| entry("selector", selector)));
+    Some(entry("forwarder", map(entries, place)))
+}
+
+fn metadata(entries: Vec<Entry>, place: Place) -> Option<Entry> {
+    (!entries.is_empty()).then(|| entry("metadata", map(entries, place)))
+}
