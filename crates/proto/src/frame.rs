@@ -73,7 +73,7 @@ impl<'a> Iterator for Frames<'a> {
 /// Why a payload cannot be a frame. The caller is at fault; nothing was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// No byte: an empty frame ends a GOST process and is never sent.
+    /// No byte: not every end takes an empty frame, so none is ever sent.
     #[error("an empty frame is never sent")]
     Empty,
     /// More than [`MAX_FRAME`] bytes.

@@ -58,6 +58,8 @@ mod v6 {
     pub(super) const DESTINATION: usize = 24;
     /// In an extension header.
     pub(super) const EXTENSION_LENGTH: usize = 1;
+    /// The fixed part of an authentication header (RFC 4302 section 2).
+    pub(super) const MIN_AUTHENTICATION: usize = 12;
     pub(super) const FRAGMENT_HEADER: usize = 8;
     pub(super) const FRAGMENT: usize = 2;
     /// In the word at `FRAGMENT`.
@@ -202,7 +204,8 @@ impl<'a> Packet<'a> {
         self.upper().is_some_and(|upper| upper.fragment.is_some())
     }
 
-    /// What follows the IP headers; none when the chain of IPv6 extension headers is cut or longer than any legal one.
+    /// What follows the IP headers; none when the chain of IPv6 extension headers is cut, impossible or longer than any
+    /// legal one.
     #[inline]
     pub fn upper(&self) -> Option<Upper<'a>> {
         if self.is_v4() {
@@ -234,7 +237,11 @@ impl<'a> Packet<'a> {
                 | protocol::MOBILITY => (usize::from(*payload.get(v6::EXTENSION_LENGTH)?) + 1) * 8,
                 // Counted in words of 32 bits less two (RFC 4302 section 2.2).
                 protocol::AUTHENTICATION => {
-                    (usize::from(*payload.get(v6::EXTENSION_LENGTH)?) + 2) * 4
+                    let len = (usize::from(*payload.get(v6::EXTENSION_LENGTH)?) + 2) * 4;
+                    if len < v6::MIN_AUTHENTICATION {
+                        return None;
+                    }
+                    len
                 }
                 protocol::FRAGMENT => {
                     let word = payload.get(v6::FRAGMENT..)?.first_chunk()?;

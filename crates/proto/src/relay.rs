@@ -28,7 +28,7 @@ pub const VERSION: u8 = 1;
 
 /// The longest message accepted or produced, in bytes with its header, request and response alike.
 ///
-/// The longest associate request with every feature once is 1,070 bytes. What announces more is refused as soon as its
+/// The longest associate request with every feature once is 1,071 bytes. What announces more is refused as soon as its
 /// header has arrived, so a stranger cannot make a hub hold more than this.
 pub const MAX_REQUEST: usize = 2048;
 

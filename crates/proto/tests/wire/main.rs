@@ -1,0 +1,10 @@
+//! The wire format as seen from outside the crate: fixtures, properties, models, and the document that describes it.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod document;
+mod fixtures;
+mod frame;
+mod icmp;
+mod packet;
+mod relay;
