@@ -14,6 +14,9 @@
 use std::io;
 use std::sync::Arc;
 
+use nix::sched::{CloneFlags, unshare};
+use rtun_net::tun::{Tun, TunConfig};
+
 mod error;
 mod namespace;
 mod process;
@@ -32,20 +35,16 @@ use process::Processes;
 /// Whether this process may build a lab: make network namespaces and mount namespaces. The text
 /// says why not and what would help; tests print it as `skipped: REASON`.
 pub fn available() -> Result<(), String> {
-    Lab::new().and_then(|lab| lab.namespace("probe")).map(drop).map_err(|error| error.to_string())
+    Lab::new().map(drop).map_err(|error| error.to_string())
 }
 
 /// Whether, besides, TUN devices can be made in a lab's namespaces.
 pub fn tun_available() -> Result<(), String> {
-    let lab = Lab::new().map_err(|error| error.to_string())?;
-    let probe = lab.namespace("probe").map_err(|error| error.to_string())?;
-    probe
-        .block_on(async {
-            rtun_net::tun::Tun::create(&rtun_net::tun::TunConfig { name: None, mtu: 1420 })
-                .map(drop)
-                .map_err(|error| error.to_string())
-        })
-        .map_err(|error| error.to_string())?
+    let probe = Lab::new().and_then(|lab| lab.namespace("probe"));
+    let made = probe.and_then(|probe| {
+        probe.block_on(async { Tun::create(&TunConfig { name: None, mtu: 1420 }).map(drop) })
+    });
+    made.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
 }
 
 /// A network on this machine. Dropping it kills the programs started in its namespaces that are
@@ -58,8 +57,12 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Begins an empty network.
+    /// Begins an empty network; fails if this process may not make namespaces.
     pub fn new() -> Result<Lab, LabError> {
+        // On a thread that ends, and they with it.
+        on_own_thread(|| Ok(unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)?))
+            .flatten()
+            .map_err(|error| LabError::system("creating network namespaces", error))?;
         Ok(Lab { processes: Arc::default() })
     }
 

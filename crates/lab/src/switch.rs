@@ -2,10 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use netlink_packet_route::link::{
-    BridgePortState, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth,
-    LinkMessage,
-};
+use netlink_packet_route::link::{InfoData, InfoKind, InfoVeth, LinkMessage};
 use rtnetlink::{LinkBridge, LinkMessageBuilder, LinkUnspec};
 
 use crate::namespace::parse_address;
@@ -48,9 +45,9 @@ impl Switch {
         let mut ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
         let port = format!("port{}", ports.len() + 1);
         cable(namespace, device, &self.namespace, &port)?;
-        let bridge = self.index(BRIDGE)?;
-        let plug = LinkUnspec::new_with_index(self.index(&port)?).controller(bridge).build();
-        change(&self.namespace, &format!("plugging {} into a switch", namespace.name()), plug)?;
+        // A port that is cut must not speak for itself either.
+        self.namespace.with_link(&port, async |link| link.no_made_up_addresses().await)?;
+        self.plug(&port, &format!("plugging {} into a switch", namespace.name()))?;
         for address in addresses {
             namespace.addr_add(device, address)?;
         }
@@ -61,31 +58,37 @@ impl Switch {
     /// Cuts the connection of `namespace` silently: its device and carrier stay up, its packets
     /// and those for it vanish in the switch. Nothing happens if it is not attached.
     pub fn cut(&self, namespace: &Namespace) -> Result<(), LabError> {
-        self.set_state(namespace, "cutting", BridgePortState::Disabled)
+        let action = format!("cutting the connection of {}", namespace.name());
+        self.for_ports_of(namespace, |port| {
+            // A port outside the bridge leads nowhere. (The bridge's own port states will not do:
+            // the kernel leaves them again at the next event of that port or another.)
+            let unplug = LinkUnspec::new_with_index(self.index(port)?).nocontroller().build();
+            change(&self.namespace, &action, unplug)
+        })
     }
 
     /// Ends a [`cut`](Switch::cut).
     pub fn restore(&self, namespace: &Namespace) -> Result<(), LabError> {
-        self.set_state(namespace, "restoring", BridgePortState::Forwarding)
+        let action = format!("restoring the connection of {}", namespace.name());
+        self.for_ports_of(namespace, |port| self.plug(port, &action))
     }
 
-    fn set_state(
+    fn for_ports_of(
         &self,
         namespace: &Namespace,
-        action: &str,
-        state: BridgePortState,
+        mut work: impl FnMut(&str) -> Result<(), LabError>,
     ) -> Result<(), LabError> {
         let ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
-        for port in ports.iter().filter(|port| port.attached.is(namespace)) {
-            let data = InfoPortData::BridgePort(vec![InfoBridgePort::State(state)]);
-            let message = LinkUnspec::new_with_index(self.index(&port.name)?)
-                .set_port_kind(InfoPortKind::Bridge)
-                .set_port_data(data)
-                .build();
-            let action = format!("{action} the connection of {}", namespace.name());
-            change(&self.namespace, &action, message)?;
-        }
-        Ok(())
+        ports
+            .iter()
+            .filter(|port| port.attached.is(namespace))
+            .try_for_each(|port| work(&port.name))
+    }
+
+    fn plug(&self, port: &str, action: &str) -> Result<(), LabError> {
+        let bridge = self.index(BRIDGE)?;
+        let plug = LinkUnspec::new_with_index(self.index(port)?).controller(bridge).build();
+        change(&self.namespace, action, plug)
     }
 
     fn index(&self, device: &str) -> Result<u32, LabError> {

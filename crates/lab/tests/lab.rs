@@ -4,6 +4,8 @@
 //!   a (10.9.0.1, fd09::1) --- switch --- b (10.9.0.2, fd09::2) === cable === c (10.8.0.2)
 //! ```
 
+#![allow(clippy::unwrap_used)]
+
 use std::net::IpAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -44,7 +46,7 @@ fn ip(text: &str) -> IpAddr {
 
 #[test]
 fn machines_on_a_switch_reach_each_other_over_both_families() {
-    let Some(Pair { a, b, .. }) = pair() else { return };
+    let Some(Pair { lab: _lab, switch: _switch, a, b }) = pair() else { return };
     for payload in [0, 1, 1400, 1452] {
         for dont_fragment in [false, true] {
             ping(&a, ip("10.9.0.2"), payload, dont_fragment, PATIENCE).unwrap();
@@ -58,7 +60,7 @@ fn machines_on_a_switch_reach_each_other_over_both_families() {
 
 #[test]
 fn long_pings_go_in_fragments_unless_that_is_forbidden() {
-    let Some(Pair { a, .. }) = pair() else { return };
+    let Some(Pair { lab: _lab, switch: _switch, a, b: _b }) = pair() else { return };
     for to in ["10.9.0.2", "fd09::2"] {
         ping(&a, ip(to), 9000, false, PATIENCE).unwrap();
         let refused = ping(&a, ip(to), 9000, true, PATIENCE);
@@ -68,7 +70,7 @@ fn long_pings_go_in_fragments_unless_that_is_forbidden() {
 
 #[test]
 fn a_cut_is_silent_and_can_be_restored() {
-    let Some(Pair { switch, a, b, .. }) = pair() else { return };
+    let Some(Pair { lab: _lab, switch, a, b }) = pair() else { return };
     ping(&a, ip("10.9.0.2"), 10, false, PATIENCE).unwrap();
     switch.cut(&b).unwrap();
     let lost = ping(&a, ip("10.9.0.2"), 10, false, SILENCE);
@@ -84,7 +86,7 @@ fn a_cut_is_silent_and_can_be_restored() {
 
 #[test]
 fn a_router_leads_to_the_network_behind_it() {
-    let Some(Pair { lab, a, b, .. }) = pair() else { return };
+    let Some(Pair { lab, switch: _switch, a, b }) = pair() else { return };
     let c = lab.namespace("c").unwrap();
     lab.veth(&b, "eth1", &c, "eth0").unwrap();
     b.addr_add("eth1", "10.8.0.1/24").unwrap();
@@ -108,7 +110,7 @@ fn a_router_leads_to_the_network_behind_it() {
 
 #[test]
 fn programs_end_with_the_lab() {
-    let Some(Pair { lab, a, .. }) = pair() else { return };
+    let Some(Pair { lab, switch: _switch, a, .. }) = pair() else { return };
     let mut sleep = Command::new("sleep");
     sleep.arg("1000");
     let process = a.spawn(sleep).unwrap();
@@ -122,7 +124,7 @@ fn programs_end_with_the_lab() {
 
 #[test]
 fn programs_see_the_network_and_the_names_of_their_namespace() {
-    let Some(Pair { a, .. }) = pair() else { return };
+    let Some(Pair { lab: _lab, switch: _switch, a, b: _b }) = pair() else { return };
     a.hosts([("server_ip", "10.9.0.2"), ("other", "fd09::2")]);
     let mut getent = Command::new("getent");
     getent.args(["hosts", "server_ip"]);
@@ -137,7 +139,7 @@ fn programs_see_the_network_and_the_names_of_their_namespace() {
 
 #[test]
 fn transfers_arrive_whole_and_are_measured() {
-    let Some(Pair { a, b, .. }) = pair() else { return };
+    let Some(Pair { lab: _lab, switch: _switch, a, b }) = pair() else { return };
     for address in ["10.9.0.2:0", "[fd09::2]:0"] {
         let address = address.parse().unwrap();
         let moved = tcp_hash_transfer(&a, &b, address, 3_000_001).unwrap();
@@ -152,7 +154,7 @@ fn transfers_arrive_whole_and_are_measured() {
 
 #[test]
 fn datagrams_come_back() {
-    let Some(Pair { a, b, .. }) = pair() else { return };
+    let Some(Pair { lab: _lab, switch: _switch, a, b }) = pair() else { return };
     let server = udp_echo(&b, "10.9.0.2:0".parse().unwrap()).unwrap();
     let answer = a.run(|| {
         let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
@@ -167,7 +169,7 @@ fn datagrams_come_back() {
 
 #[test]
 fn wrong_arguments_are_named() {
-    let Some(Pair { switch, a, b, .. }) = pair() else { return };
+    let Some(Pair { lab: _lab, switch, a, b }) = pair() else { return };
     let error = a.addr_add("eth0", "10.9.0.1").unwrap_err().to_string();
     assert!(error.contains("\"10.9.0.1\" is not an address with its prefix length"), "{error}");
     let error = a.addr_add("eth7", "10.9.0.1/24").unwrap_err().to_string();
@@ -176,7 +178,8 @@ fn wrong_arguments_are_named() {
     assert!(error.contains("connecting b (eth0)"), "{error}");
     let error = a.sysctl("ipv4/nonsense", "1").unwrap_err().to_string();
     assert!(error.contains("/proc/sys/net/ipv4/nonsense"), "{error}");
-    a.tcp_congestion("cubic").unwrap();
+    let error = a.tcp_congestion("nonsense").unwrap_err().to_string();
+    assert!(error.contains("nonsense"), "{error}");
 }
 
 fn cat(path: &str) -> Command {

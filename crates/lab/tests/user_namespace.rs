@@ -1,6 +1,8 @@
 //! A lab without root: this program starts itself as an unprivileged user, which enters a user
 //! namespace and builds a small network there.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
