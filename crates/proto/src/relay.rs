@@ -21,8 +21,6 @@ pub use association::Association;
 pub use error::{DecodeError, EncodeError};
 pub use feature::{Addr, AddrFeature, EXTENSION_VERSION, Feature, Network, RTUN_MARK, TunnelId};
 
-use feature::UnknownFeature;
-
 /// The only version of the relay protocol.
 pub const VERSION: u8 = 1;
 
@@ -64,7 +62,7 @@ pub struct Request {
     pub command: u8,
     /// The high four bits of the second byte, where they stand: `0x80` is GOST's former UDP flag. A hub ignores them.
     pub flags: u8,
-    /// In the order of the wire; repetitions are legal.
+    /// In the order of the wire; repetitions are legal. Of a decoded request those of unknown types have been left out.
     pub features: Vec<Feature>,
 }
 
@@ -82,10 +80,11 @@ impl Request {
 
     /// Reads a request from the beginning of a stream of which `bytes` has arrived so far.
     ///
-    /// An error is final: no further byte can make the stream begin with a request rtun accepts. A feature of an
-    /// unknown type is an error (spec: wire.md section 4). Commands are not judged here.
+    /// An error is final: no further byte can make the stream begin with a request rtun accepts. Features
+    /// of unknown types are skipped, so that a later host may say more than this hub understands; a feature of a known
+    /// type with a body that makes no sense is an error. Commands are not judged here.
     pub fn decode(bytes: &[u8]) -> Result<Decoded<Self>, DecodeError> {
-        decode(bytes, UnknownFeature::Refused, |second, features| Self {
+        decode(bytes, |second, features| Self {
             command: second & COMMAND_MASK,
             flags: second & !COMMAND_MASK,
             features,
@@ -207,13 +206,9 @@ impl Response {
 
     /// Reads a response from the beginning of a stream of which `bytes` has arrived so far.
     ///
-    /// An error is final. Features of unknown types are skipped, so that a later hub may say more than this host
-    /// understands; a feature of a known type with a body that makes no sense is an error.
+    /// An error is final. Features are read as in [`Request::decode`].
     pub fn decode(bytes: &[u8]) -> Result<Decoded<Self>, DecodeError> {
-        decode(bytes, UnknownFeature::Skipped, |second, features| Self {
-            status: Status::from(second),
-            features,
-        })
+        decode(bytes, |second, features| Self { status: Status::from(second), features })
     }
 }
 
@@ -233,7 +228,6 @@ fn encode(second: u8, features: &[Feature]) -> Result<Vec<u8>, EncodeError> {
 
 fn decode<T>(
     bytes: &[u8],
-    unknown: UnknownFeature,
     make: impl FnOnce(u8, Vec<Feature>) -> T,
 ) -> Result<Decoded<T>, DecodeError> {
     if let Some(&version) = bytes.first()
@@ -252,7 +246,7 @@ fn decode<T>(
     match rest.get(..features_len) {
         None => Ok(Decoded::Incomplete { needed: len }),
         Some(features) => {
-            let value = make(second, Feature::decode_all(features, unknown)?);
+            let value = make(second, Feature::decode_all(features)?);
             Ok(Decoded::Complete { value, len })
         }
     }
@@ -331,16 +325,12 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_feature_is_refused_in_a_request_and_skipped_in_a_response() {
-        let features = [0x7f, 0, 2, 0xaa, 0xbb, 0x04, 0, 2, 0, 1];
-        let message = [&[1, 0, 0, 10], &features[..]].concat();
-        assert_eq!(Request::decode(&message), Err(DecodeError::UnknownFeature(0x7f)));
-        let response =
-            Response { status: Status::Ok, features: vec![Feature::Network(Network::Udp)] };
-        assert_eq!(
-            Response::decode(&message),
-            Ok(Decoded::Complete { value: response, len: message.len() })
-        );
+    fn an_unknown_feature_is_skipped() {
+        let message = [1, 3, 0, 10, 0x7f, 0, 2, 0xaa, 0xbb, 0x04, 0, 2, 0, 1];
+        let features = vec![Feature::Network(Network::Udp)];
+        assert_eq!(complete(&message).features, features);
+        let Ok(Decoded::Complete { value, len: 14 }) = Response::decode(&message) else { panic!() };
+        assert_eq!(value.features, features);
     }
 
     #[test]

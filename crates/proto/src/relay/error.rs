@@ -17,9 +17,6 @@ pub enum DecodeError {
     /// A feature's header or body reaches past the end of the feature list.
     #[error("the peer sent a feature that is longer than the list it stands in")]
     FeatureLength,
-    /// A request holds a feature of this type.
-    #[error("the peer sent a feature of the unknown type {0:#04x}")]
-    UnknownFeature(u8),
     /// The body of a feature is shorter than its content.
     #[error("the peer sent a {feature} feature that is cut short")]
     FeatureShort {

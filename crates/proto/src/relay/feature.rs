@@ -230,19 +230,9 @@ impl TunnelId {
     }
 }
 
-/// What becomes of a feature whose type is not known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum UnknownFeature {
-    Refused,
-    Skipped,
-}
-
 impl Feature {
-    /// Reads a whole feature list.
-    pub(super) fn decode_all(
-        list: &[u8],
-        unknown: UnknownFeature,
-    ) -> Result<Vec<Self>, DecodeError> {
+    /// Reads a whole feature list and leaves out features of unknown types.
+    pub(super) fn decode_all(list: &[u8]) -> Result<Vec<Self>, DecodeError> {
         let mut features = Vec::new();
         let mut rest = Reader(list);
         while !rest.0.is_empty() {
@@ -253,9 +243,6 @@ impl Feature {
                 ADDR => Self::Addr(body.addr()?),
                 TUNNEL => Self::Tunnel(body.tunnel_id().ok_or_else(short("tunnel"))?),
                 NETWORK => Self::Network(body.u16().ok_or_else(short("network"))?.into()),
-                other if unknown == UnknownFeature::Refused => {
-                    return Err(DecodeError::UnknownFeature(other));
-                }
                 _ => continue,
             });
         }
@@ -384,7 +371,7 @@ mod tests {
     use super::*;
 
     fn decode(list: &[u8]) -> Result<Feature, DecodeError> {
-        let mut features = Feature::decode_all(list, UnknownFeature::Refused)?;
+        let mut features = Feature::decode_all(list)?;
         assert_eq!(features.len(), 1);
         Ok(features.remove(0))
     }

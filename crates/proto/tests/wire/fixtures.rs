@@ -157,7 +157,6 @@ pub(crate) fn check(name: &str, bytes: &[u8]) {
         "refused-version" => is_refused(bytes, DecodeError::Version(5)),
         "refused-too-long" => is_refused(bytes, DecodeError::TooLong { len: 2049 }),
         "refused-feature-length" => is_refused(bytes, DecodeError::FeatureLength),
-        "refused-unknown-feature" => is_refused(bytes, DecodeError::UnknownFeature(0x7f)),
         "refused-short-feature" => {
             is_refused(bytes, DecodeError::FeatureShort { feature: "network" });
         }
