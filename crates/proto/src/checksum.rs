@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 /// A running one's complement sum. Parts may be added in any order, each beginning at an even offset of what is summed.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Checksum {
-    /// The sum with its carries not yet folded; 2^32 words of 32 bits fit.
+    /// The sum with its carries not yet folded; 2^32 words of 32 bits fit. In this machine's byte order: one's
+    /// complement addition does not care (RFC 1071 section 2 B), so bytes are swapped once, at the end.
     sum: u64,
 }
 
@@ -19,10 +20,10 @@ impl Checksum {
     #[must_use]
     pub fn add_bytes(mut self, bytes: &[u8]) -> Self {
         let (words, rest) = bytes.as_chunks::<4>();
-        self.sum += words.iter().map(|word| u64::from(u32::from_be_bytes(*word))).sum::<u64>();
+        self.sum += words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum::<u64>();
         let mut last = [0; 4];
         last[..rest.len()].copy_from_slice(rest);
-        self.sum += u64::from(u32::from_be_bytes(last));
+        self.sum += u64::from(u32::from_ne_bytes(last));
         self
     }
 
@@ -48,7 +49,7 @@ impl Checksum {
         while let carry @ 1.. = sum >> 16 {
             sum = (sum & 0xffff) + carry;
         }
-        !u16::try_from(sum).expect("the loop ends below 2^16")
+        !u16::try_from(sum).expect("the loop ends below 2^16").to_be()
     }
 }
 
