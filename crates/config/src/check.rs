@@ -88,7 +88,7 @@ fn unreachable_gateways(hub: &HubView, context: &Context<'_>, report: &mut Repor
                 && !admits(ingress, gateway, id)
             {
                 not_admitted(ingress, gateway, id, &row.gateway, report);
-            } else if let Some(users) = &hub.users
+            } else if let Some(users) = hub.users.as_ref().filter(|users| !users.is_empty())
                 && users
                     .iter()
                     .all(|u| u.hosts.as_ref().is_some_and(|h| !h.contains(&route.gateway)))
@@ -121,7 +121,10 @@ fn not_admitted(ingress: &Ingress, gateway: &str, id: NamespaceId, at: &At, repo
                 quote(&ingress.name)
             ),
         )
-        .help(suggest::name_of(gateway, "names it admits", &names));
+        .help(match names.is_empty() {
+            true => format!("add a rule for {}, or another gateway", quote(gateway)),
+            false => suggest::name_of(gateway, "names it admits", &names),
+        });
 }
 
 fn ingress<'c>(context: &'c Context<'_>, name: &str) -> Option<&'c Ingress> {
@@ -175,14 +178,14 @@ fn shared_default(hub: &HubView, context: &Context<'_>, report: &mut Report) {
     let Some(first) = own.first() else { return };
     let others = match own.len() {
         1 => String::new(),
-        n => format!(" and {} more", n - 1),
+        n => format!(" (and {} more)", n - 1),
     };
     report
         .coded(
             Code::C28,
             at.clone(),
             format!(
-                "{} also answers where the table of {first}{others} has no route, as in GOST",
+                "{} also answers for {first}{others} where that has no route of its own, as in GOST",
                 quote(name)
             ),
         )

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::{
     duration::{self, DurationError},
-    findings::{Code, Report},
+    findings::{At, Code, Report},
     value::{Cursor, Kind, Value},
 };
 
@@ -64,30 +64,59 @@ pub(crate) fn text(value: &Value) -> Result<String, Wanted> {
     }
 }
 
-/// A list of texts: a list of scalars, or, where `commas` is set, a text with commas; a single text otherwise is a list of one.
+/// A list of texts: a list of scalars, or, where `commas` is set, a text with commas; a single text otherwise is a list
+/// of one.
 pub(crate) fn texts<'a>(cursor: &Cursor<'a>, commas: bool) -> Vec<Piece<'a>> {
     let mut pieces = Vec::new();
     for item in cursor.items() {
         match &item.value.kind {
-            Kind::Text(text) if commas => {
-                pieces
-                    .extend(pieces_of(text).map(|text| Piece { text: Ok(text), at: item.clone() }));
+            Kind::Text(text) if commas => pieces.extend(split(text, &item)),
+            _ => {
+                let text = self::text(item.value);
+                pieces.push(Piece { text, value: item.value, at: (&item).into() });
             }
-            _ => pieces.push(Piece { text: self::text(item.value), at: item }),
         }
     }
     pieces
 }
 
-/// One text of a list and the value it stands in.
+/// One text of a list, the value it stands in, and its own place where that is known.
 #[derive(Debug)]
 pub(crate) struct Piece<'a> {
     pub(crate) text: Result<String, Wanted>,
-    pub(crate) at: Cursor<'a>,
+    pub(crate) value: &'a Value,
+    pub(crate) at: At,
 }
 
-fn pieces_of(text: &str) -> impl Iterator<Item = String> {
-    text.split(',').map(|piece| piece.trim().to_owned()).filter(|piece| !piece.is_empty())
+/// The pieces between commas, blanks around them cut off, empty ones left out.
+fn split<'a>(text: &str, item: &Cursor<'a>) -> Vec<Piece<'a>> {
+    let place = item.value.place;
+    // Where the text stands as it is, or in quotes without escapes, the pieces have places of their own.
+    let start = match (place.width as usize).checked_sub(text.chars().count()) {
+        Some(0) => Some(place.column),
+        Some(2) => Some(place.column + 1),
+        _ => None,
+    };
+    let mut pieces = Vec::new();
+    let mut offset = 0;
+    for piece in text.split(',') {
+        let trimmed = piece.trim();
+        let blanks = piece.chars().take_while(|c| c.is_whitespace()).count();
+        let mut at = At::from(item);
+        if let Some(start) = start {
+            let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+            at.place = Some(crate::value::Place {
+                column: start.saturating_add(number(offset + blanks)),
+                width: number(trimmed.chars().count()),
+                ..place
+            });
+        }
+        if !trimmed.is_empty() {
+            pieces.push(Piece { text: Ok(trimmed.to_owned()), value: item.value, at });
+        }
+        offset += piece.chars().count() + 1;
+    }
+    pieces
 }
 
 /// Why something is no duration.
@@ -130,7 +159,7 @@ impl Report {
     pub(crate) fn text(&mut self, cursor: &Cursor<'_>) -> Option<String> {
         let read = text(cursor.value);
         self.check_spelling(cursor);
-        self.taken(cursor, read)
+        self.taken(cursor, cursor.value, read)
     }
 
     /// The text at `cursor` if it is not empty.
@@ -140,23 +169,19 @@ impl Report {
 
     pub(crate) fn boolean(&mut self, cursor: &Cursor<'_>) -> Option<bool> {
         let read = boolean(cursor.value);
-        self.taken(cursor, read)
+        self.taken(cursor, cursor.value, read)
     }
 
     pub(crate) fn integer(&mut self, cursor: &Cursor<'_>) -> Option<i64> {
         let read = integer(cursor.value);
-        self.taken(cursor, read)
+        self.taken(cursor, cursor.value, read)
     }
 
     /// The texts at `cursor`; see [`texts`].
-    pub(crate) fn texts<'a>(
-        &mut self,
-        cursor: &Cursor<'a>,
-        commas: bool,
-    ) -> Vec<(String, Cursor<'a>)> {
+    pub(crate) fn texts(&mut self, cursor: &Cursor<'_>, commas: bool) -> Vec<(String, At)> {
         let mut read = Vec::new();
         for piece in texts(cursor, commas) {
-            if let Some(text) = self.taken(&piece.at, piece.text) {
+            if let Some(text) = self.taken(&piece.at, piece.value, piece.text) {
                 read.push((text, piece.at));
             }
         }
@@ -199,10 +224,10 @@ impl Report {
         .help(format!("write `{number}s` if seconds are meant"));
     }
 
-    fn taken<T>(&mut self, cursor: &Cursor<'_>, read: Result<T, Wanted>) -> Option<T> {
+    fn taken<T>(&mut self, at: impl Into<At>, value: &Value, read: Result<T, Wanted>) -> Option<T> {
         read.map_err(|wanted| {
-            let found = cursor.value.describe();
-            self.error(cursor, format!("expected {wanted}, found {found}"));
+            let found = value.describe();
+            self.error(at, format!("expected {wanted}, found {found}"));
         })
         .ok()
     }

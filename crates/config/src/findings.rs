@@ -231,11 +231,15 @@ impl Report {
     }
 
     fn push(&mut self, finding: Finding) {
-        // One command-line parameter lands in several places: what is said of it is said once.
-        let said = |f: &&Finding| {
-            f.location == finding.location && f.message == finding.message && f.location.is_some()
+        // One command-line parameter lands in several places, and a value may be read more than once: what is said of
+        // it is said once, and the first error of a key is the one to correct.
+        let said = |f: &Finding| {
+            let again = f.message == finding.message;
+            let follows = f.path == finding.path
+                && (f.severity, finding.severity) == (Severity::Error, Severity::Error);
+            f.location.is_some() && f.location == finding.location && (again || follows)
         };
-        if self.findings.iter().find(said).is_some() {
+        if self.findings.iter().any(said) {
             return;
         }
         if self.findings.len() < MAX_FINDINGS {
@@ -255,7 +259,8 @@ impl Report {
     pub(crate) fn finish(mut self) -> (Vec<Finding>, Texts) {
         let texts = &self.texts;
         self.findings.sort_by_key(|f| {
-            f.location.as_ref().map(|l| (texts.position_of(&l.file), l.line, l.column))
+            let place = f.location.as_ref();
+            place.map_or((usize::MAX, 0, 0), |l| (texts.position_of(&l.file), l.line, l.column))
         });
         if self.left_out > 0 {
             self.findings.push(Finding {
@@ -281,6 +286,12 @@ pub(crate) struct At {
 impl From<Place> for At {
     fn from(place: Place) -> Self {
         Self { place: Some(place), path: String::new() }
+    }
+}
+
+impl From<&At> for At {
+    fn from(at: &At) -> Self {
+        at.clone()
     }
 }
 

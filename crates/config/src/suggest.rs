@@ -50,7 +50,7 @@ pub(crate) fn did_you_mean<'n>(
 pub(crate) fn name_of(written: &str, group: &str, names: &[&str]) -> String {
     match did_you_mean(written, names.iter().copied()) {
         Some(help) => help,
-        None if names.is_empty() => format!("there are no {group}"),
+        None if names.is_empty() => format!("there are no {group} at all"),
         None => {
             let more = if names.len() > 8 { ", ..." } else { "" };
             let quoted: Vec<String> =

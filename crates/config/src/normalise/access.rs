@@ -4,7 +4,7 @@ use rtun_core::HostName;
 
 use super::Names;
 use crate::{
-    findings::{Code, Report, quote},
+    findings::{At, Code, Report, quote},
     model::{Auth, Secret, User},
     value::Cursor,
 };
@@ -18,7 +18,7 @@ pub(super) fn users(
     names: &Names<'_>,
     report: &mut Report,
 ) -> Option<Vec<User>> {
-    let mut references: Vec<(String, Cursor<'_>)> = Vec::new();
+    let mut references: Vec<(String, At)> = Vec::new();
     for key in ["auther", "authers"] {
         let Some(at) = handler.get(key).filter(|at| !at.value.is_unset()) else { continue };
         references.extend(report.texts(&at, false));
@@ -39,6 +39,11 @@ pub(super) fn users(
         if let Some((_, auther)) = names.authers.find(&name, &at, report) {
             users.extend(auther_users(auther, report));
         }
+    }
+    if users.is_empty() && !report.failed() {
+        report
+            .warning(handler, "nobody can connect: the authers have no user")
+            .help("add `auths:`");
     }
     Some(users)
 }
@@ -103,7 +108,7 @@ pub(super) fn credentials(at: &Cursor<'_>, report: &mut Report) -> Option<Auth> 
     let password = report.some_text(password_at.as_ref()).unwrap_or_default();
     for (text, at) in [(&user, &name_at), (&password, &password_at)] {
         if let Some(at) = at.as_ref().filter(|_| text.len() > MAX_LEN) {
-            let message = format!("longer than {MAX_LEN} bytes ({})", text.len());
+            let message = format!("this has {} bytes, at most {MAX_LEN} are possible", text.len());
             report.error(at, message);
             return None;
         }

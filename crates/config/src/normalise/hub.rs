@@ -94,9 +94,14 @@ fn listen(at: &Cursor<'_>, report: &mut Report) -> Option<(String, At)> {
     };
     let text = report.text(&addr)?;
     if let Err(error) = address::check(&text) {
-        report
-            .error(&addr, format!("{} is no address to listen on: {error}", quote(&text)))
-            .help("write for example :8443, 192.0.2.1:8443 or [2001:db8::1]:8443");
+        report.error(&addr, format!("{} is no address to listen on: {error}", quote(&text))).help(
+            match text.parse::<u16>() {
+                Ok(port) => format!("write :{port}"),
+                Err(_) => {
+                    "write for example :8443, 192.0.2.1:8443 or [2001:db8::1]:8443".to_owned()
+                }
+            },
+        );
         return None;
     }
     Some((text, At::from(&addr)))

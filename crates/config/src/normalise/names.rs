@@ -21,6 +21,8 @@ pub(crate) struct Names<'a> {
 /// One list of objects, names unique.
 pub(crate) struct Group<'a> {
     key: &'static str,
+    /// One of them.
+    what: &'static str,
     /// In order.
     pub(crate) list: Vec<(String, Cursor<'a>)>,
     index: HashMap<String, usize>,
@@ -31,12 +33,12 @@ pub(crate) struct Group<'a> {
 impl<'a> Names<'a> {
     pub(crate) fn collect(root: &Cursor<'a>, report: &mut Report) -> Self {
         Self {
-            services: Group::collect(root, "services", "never be started", report),
-            chains: Group::collect(root, "chains", "never be used", report),
-            hops: Group::collect(root, "hops", "never be used", report),
-            routers: Group::collect(root, "routers", "never be used", report),
-            ingresses: Group::collect(root, "ingresses", "never be used", report),
-            authers: Group::collect(root, "authers", "never be used", report),
+            services: Group::collect(root, "services", "service", "never be started", report),
+            chains: Group::collect(root, "chains", "chain", "never be used", report),
+            hops: Group::collect(root, "hops", "hop", "never be used", report),
+            routers: Group::collect(root, "routers", "router", "never be used", report),
+            ingresses: Group::collect(root, "ingresses", "ingress", "never be used", report),
+            authers: Group::collect(root, "authers", "auther", "never be used", report),
         }
     }
 }
@@ -45,16 +47,18 @@ impl<'a> Group<'a> {
     fn collect(
         root: &Cursor<'a>,
         key: &'static str,
+        what: &'static str,
         consequence: &str,
         report: &mut Report,
     ) -> Self {
-        let mut group = Self { key, list: Vec::new(), index: HashMap::new(), nameless: false };
+        let mut group =
+            Self { key, what, list: Vec::new(), index: HashMap::new(), nameless: false };
         for at in root.get(key).iter().flat_map(Cursor::items) {
             let name_at = at.get("name");
             let Some(name) = report.some_text(name_at.as_ref()) else {
                 group.nameless = true;
                 report
-                    .error(&at, format!("this has no name and would {consequence}"))
+                    .error(&at, format!("this {what} has no name and would {consequence}"))
                     .help("add `name:` with a name of its own");
                 continue;
             };
@@ -62,7 +66,7 @@ impl<'a> Group<'a> {
                 let first = report.texts.locate(first.1.value.place);
                 let place = name_at.map_or_else(|| At::from(&at), |name| At::from(&name));
                 report
-                    .error(place, format!("{} has two entries named {}", key, quote(&name)))
+                    .error(place, format!("there are two {key} named {}", quote(&name)))
                     .help(format!("the first is at {first}; give one of them another name"));
                 continue;
             }
@@ -79,21 +83,25 @@ impl<'a> Group<'a> {
         report: &mut Report,
     ) -> Option<&(String, Cursor<'a>)> {
         let name = report.some_text(Some(reference))?;
-        self.find(&name, reference, report)
+        self.find(&name, &At::from(reference), report)
     }
 
     /// Like [`Group::resolve`], with the name already read.
     pub(crate) fn find(
         &self,
         name: &str,
-        reference: &Cursor<'_>,
+        reference: &At,
         report: &mut Report,
     ) -> Option<&(String, Cursor<'a>)> {
         let found = self.index.get(name).and_then(|i| self.list.get(*i));
         if found.is_none() {
             let names: Vec<&str> = self.list.iter().map(|(name, _)| name.as_str()).collect();
             report
-                .coded(Code::C01, reference, format!("{} has no {}", self.key, quote(name)))
+                .coded(
+                    Code::C01,
+                    reference,
+                    format!("there is no {} named {}", self.what, quote(name)),
+                )
                 .help(suggest::name_of(name, self.key, &names));
         }
         found

@@ -54,7 +54,8 @@ impl Tables {
             {
                 let message =
                     format!("{} and {} are the same namespace", quote(&first), quote(name));
-                report.error(at, message).help("put all routes of a namespace into one router");
+                let place = at.get("name").map_or_else(|| At::from(at), |name| At::from(&name));
+                report.error(place, message).help("put all routes of a namespace into one router");
             }
             routers.push(table);
         }
@@ -132,13 +133,14 @@ fn route(at: &Cursor<'_>, report: &mut Report) -> Option<(Route, Row)> {
                 "a hub never changes the system's routes; name the host the destination is behind",
             );
     }
-    let prefix = prefix(&dst, dst_at, report)?;
-    let row = Row { dst: dst_at.into(), gateway: gateway_at.into() };
+    let dst_at = At::from(dst_at);
+    let prefix = prefix(&dst, &dst_at, report)?;
+    let row = Row { dst: dst_at, gateway: gateway_at.into() };
     Some((Route::new(prefix, gateway), row))
 }
 
 /// A prefix, or an address as the prefix of itself, host bits cleared; C18 where that is not what was written.
-pub(super) fn prefix(text: &str, at: &Cursor<'_>, report: &mut Report) -> Option<IpNet> {
+pub(super) fn prefix(text: &str, at: &At, report: &mut Report) -> Option<IpNet> {
     let written = match text.parse::<IpNet>() {
         Ok(net) => net,
         Err(_) => match text.parse::<IpAddr>() {
@@ -177,12 +179,16 @@ fn unmapped(net: IpNet) -> IpNet {
 }
 
 fn http_plugin(at: &Cursor<'_>, report: &mut Report) -> Option<HttpPlugin> {
-    let kind = report.some_text(at.get("type").as_ref()).unwrap_or_else(|| "grpc".to_owned());
-    if !kind.eq_ignore_ascii_case("http") {
+    let kind = report.some_text(at.get("type").as_ref());
+    if !kind.as_ref().is_some_and(|kind| kind.eq_ignore_ascii_case("http")) {
         let place = at.get("type").map_or_else(|| At::from(at), |kind| At::from(&kind));
-        report
-            .error(place, format!("plugin type {} is not supported yet", quote(&kind)))
-            .help("write `type: http`");
+        let message = match kind {
+            Some(kind) => format!("plugin type {} is not supported yet", quote(&kind)),
+            None => {
+                "the plugin has no type; `grpc`, which it would be, is not supported yet".into()
+            }
+        };
+        report.error(place, message).help("write `type: http`");
         return None;
     }
     let Some(addr) = at.get("addr").filter(|addr| !addr.value.is_unset()) else {

@@ -77,7 +77,7 @@ fn misplaced(at: &Cursor<'_>, name: &str, right: &str, report: &mut Report) {
 
 fn unknown(at: &Cursor<'_>, name: &str, keys: &Object, report: &mut Report) {
     let message = format!("there is no key {} in {}", quote(name), keys.what);
-    let elsewhere = || {
+    let in_metadata = || {
         let tables = metadata::tables();
         let inside = tables
             .iter()
@@ -85,7 +85,7 @@ fn unknown(at: &Cursor<'_>, name: &str, keys: &Object, report: &mut Report) {
         (inside && keys.key("metadata").is_some())
             .then(|| format!("{} belongs under `metadata`", quote(name)))
     };
-    let help = suggest::did_you_mean(name, keys.names()).or_else(elsewhere);
+    let help = in_metadata().or_else(|| suggest::did_you_mean(name, keys.names()));
     report.coded(Code::C26, at.key(), message).maybe_help(help);
 }
 
@@ -187,10 +187,29 @@ impl Set<'_> {
                     Some(_) if tables.iter().any(|table| metadata::is_unsupported(table)) => {}
                     Some(key) => metadata_key(&at, key, report),
                     None if self.known_beside(i, &entry.key, &entry.value) => {}
-                    None => unknown_metadata(&at, &entry.key, tables, report),
+                    None => self.unknown(i, &at, &entry.key, report),
                 }
             }
         }
+    }
+
+    /// Reports a key of the `index`th map that no map knows; one parameter in several maps is reported once.
+    fn unknown(&self, index: usize, at: &Cursor<'_>, name: &str, report: &mut Report) {
+        let in_place = |(map, _): &&(Cursor<'_>, Tables)| {
+            map.value.get(name).is_some_and(|entry| entry.value.place == at.value.place)
+        };
+        if self.maps[..index].iter().any(|map| in_place(&map)) {
+            return;
+        }
+        let maps: Vec<_> = self.maps.iter().filter(in_place).collect();
+        let tables = || maps.iter().flat_map(|(_, tables)| tables.iter().flatten());
+        let message = match (maps.len(), tables().next()) {
+            (1, Some(table)) => format!("there is no key {} in {}", quote(name), table.what),
+            _ => format!("there is no parameter {}", quote(name)),
+        };
+        let names = tables().flat_map(|table| table.names());
+        let help = right_table(name).or_else(|| suggest::did_you_mean(name, names));
+        report.coded(Code::C26, at.key(), message).maybe_help(help);
     }
 
     /// Whether a map other than the `index`th has the same key with the same value and knows it.
@@ -227,14 +246,6 @@ fn metadata_key(at: &Cursor<'_>, key: &Key, report: &mut Report) {
         }
         _ => known(at, key, report),
     }
-}
-
-fn unknown_metadata(at: &Cursor<'_>, name: &str, tables: &[&'static Object], report: &mut Report) {
-    let what = tables.first().map_or("metadata", |table| table.what);
-    let message = format!("there is no key {} in {what}", quote(name));
-    let names = tables.iter().flat_map(|table| table.names());
-    let help = suggest::did_you_mean(name, names).or_else(|| right_table(name));
-    report.coded(Code::C26, at.key(), message).maybe_help(help);
 }
 
 /// Where a key is known, if not here.

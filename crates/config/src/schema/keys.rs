@@ -47,27 +47,27 @@ pub(crate) static ROOT: Object = Object {
         yes(&["chains"], List(&CHAIN)),
         yes(&["hops"], List(&HOP)),
         yes(&["authers"], List(&AUTHER)),
-        yes(&["ingresses"], List(&INGRESS)),
-        yes(&["routers"], List(&ROUTER)),
-        yes(&["log"], Is(&LOG)),
         not_yet_list(&["admissions"]),
-        not_yet_list(&["sds"]),
-        not_yet_list(&["limiters"]),
-        not_yet_list(&["climiters"]),
-        not_yet_list(&["rlimiters"]),
-        not_yet_list(&["quotas"]),
-        not_yet_list(&["observers"]),
-        not_yet_list(&["loggers"]),
-        not_yet(&["tls"]),
-        not_yet(&["api"]),
-        not_yet(&["metrics"]),
-        not_yet(&["profiling"]),
         elsewhere_list(&["bypasses"]),
         elsewhere_list(&["resolvers"]),
         elsewhere_list(&["hosts"]),
+        yes(&["ingresses"], List(&INGRESS)),
+        yes(&["routers"], List(&ROUTER)),
+        not_yet_list(&["sds"]),
         elsewhere_list(&["recorders"]),
         elsewhere_list(&["rewriters"]),
         elsewhere_list(&["caches"]),
+        not_yet_list(&["limiters"]),
+        not_yet_list(&["quotas"]),
+        not_yet_list(&["climiters"]),
+        not_yet_list(&["rlimiters"]),
+        not_yet_list(&["observers"]),
+        not_yet_list(&["loggers"]),
+        not_yet(&["tls"]),
+        yes(&["log"], Is(&LOG)),
+        not_yet(&["profiling"]),
+        not_yet(&["api"]),
+        not_yet(&["metrics"]),
     ],
 };
 
@@ -76,14 +76,14 @@ pub(super) static SERVICE: Object = Object {
     keys: &[
         yes(&["name"], Text),
         yes(&["addr"], Text),
-        yes(&["handler"], Is(&HANDLER)),
-        yes(&["listener"], Is(&LISTENER)),
-        yes(&["forwarder"], Is(&FORWARDER)),
-        yes(&["metadata"], Metadata),
         not_yet(&["interface"]),
         not_yet(&["sockopts"]),
         not_yet(&["admission"]),
         not_yet(&["admissions"]),
+        elsewhere(&["bypass"]),
+        elsewhere(&["bypasses"]),
+        elsewhere(&["resolver"]),
+        elsewhere(&["hosts"]),
         not_yet(&["limiter"]),
         not_yet(&["quotas"]),
         not_yet(&["climiter"]),
@@ -91,13 +91,13 @@ pub(super) static SERVICE: Object = Object {
         not_yet(&["logger"]),
         not_yet(&["loggers"]),
         not_yet(&["observer"]),
-        elsewhere(&["bypass"]),
-        elsewhere(&["bypasses"]),
-        elsewhere(&["resolver"]),
-        elsewhere(&["hosts"]),
         elsewhere(&["rewriter"]),
-        elsewhere(&["cache"]),
         elsewhere(&["recorders"]),
+        elsewhere(&["cache"]),
+        yes(&["handler"], Is(&HANDLER)),
+        yes(&["listener"], Is(&LISTENER)),
+        yes(&["forwarder"], Is(&FORWARDER)),
+        yes(&["metadata"], Metadata),
         Key { names: &["status"], shape: Any, status: Silent },
     ],
 };
@@ -106,16 +106,16 @@ static HANDLER: Object = Object {
     what: "a handler",
     keys: &[
         yes(&["type"], Text),
+        no_effect(&["retries"], Int, "a host connects again for as long as it runs"),
         yes(&["chain"], Text),
         yes(&["chainGroup"], Is(&CHAIN_GROUP)),
         yes(&["auther"], Text),
         yes(&["authers"], Texts),
         yes(&["auth"], Is(&AUTH)),
-        yes(&["metadata"], Metadata),
-        no_effect(&["retries"], Int, "a host connects again for as long as it runs"),
+        elsewhere(&["tls"]),
         not_yet(&["limiter"]),
         not_yet(&["observer"]),
-        elsewhere(&["tls"]),
+        yes(&["metadata"], Metadata),
     ],
 };
 
@@ -123,13 +123,13 @@ static LISTENER: Object = Object {
     what: "a listener",
     keys: &[
         yes(&["type"], Text),
-        yes(&["metadata"], Metadata),
-        not_yet(&["tls"]),
         elsewhere(&["chain"]),
         elsewhere(&["chainGroup"]),
         misplaced(&["auther"], "put `auther` into the handler"),
         misplaced(&["authers"], "put `authers` into the handler"),
         misplaced(&["auth"], "put `auth` into the handler"),
+        not_yet(&["tls"]),
+        yes(&["metadata"], Metadata),
     ],
 };
 
@@ -139,9 +139,9 @@ static CHAIN_GROUP: Object =
 static FORWARDER: Object = Object {
     what: "a forwarder",
     keys: &[
-        yes(&["nodes"], List(&TARGET)),
         yes(&["hop", "name"], Text),
         yes(&["selector"], Is(&SELECTOR)),
+        yes(&["nodes"], List(&TARGET)),
         not_yet(&["hopGroup"]),
     ],
 };
@@ -181,20 +181,20 @@ pub(super) static HOP: Object = Object {
     what: "a hop",
     keys: &[
         yes(&["name"], Text),
-        yes(&["nodes"], List(&NODE)),
-        yes(&["selector"], Is(&SELECTOR)),
-        yes(&["metadata"], Metadata),
         not_yet(&["interface"]),
         not_yet(&["sockopts"]),
+        yes(&["selector"], Is(&SELECTOR)),
+        elsewhere(&["bypass"]),
+        elsewhere(&["bypasses"]),
+        elsewhere(&["resolver"]),
+        elsewhere(&["hosts"]),
+        yes(&["nodes"], List(&NODE)),
         not_yet(&["reload"]),
         not_yet(&["file"]),
         not_yet(&["redis"]),
         not_yet(&["http"]),
         not_yet(&["plugin"]),
-        elsewhere(&["bypass"]),
-        elsewhere(&["bypasses"]),
-        elsewhere(&["resolver"]),
-        elsewhere(&["hosts"]),
+        yes(&["metadata"], Metadata),
     ],
 };
 
@@ -203,22 +203,22 @@ static NODE: Object = Object {
     keys: &[
         yes(&["name"], Text),
         yes(&["addr"], Text),
-        yes(&["connector"], Is(&CONNECTOR)),
-        yes(&["dialer"], Is(&DIALER)),
-        yes(&["metadata"], Metadata),
-        not_yet(&["interface"]),
-        not_yet(&["netns"]),
-        not_yet(&["sockopts"]),
-        not_yet(&["probe"]),
         elsewhere(&["network"]),
         elsewhere(&["bypass"]),
         elsewhere(&["bypasses"]),
         elsewhere(&["resolver"]),
         elsewhere(&["hosts"]),
+        yes(&["connector"], Is(&CONNECTOR)),
+        yes(&["dialer"], Is(&DIALER)),
+        not_yet(&["interface"]),
+        not_yet(&["netns"]),
+        not_yet(&["sockopts"]),
         elsewhere(&["filter"]),
         elsewhere(&["matcher"]),
         elsewhere(&["http"]),
         elsewhere(&["tls"]),
+        not_yet(&["probe"]),
+        yes(&["metadata"], Metadata),
     ],
 };
 
@@ -227,8 +227,8 @@ static CONNECTOR: Object = Object {
     keys: &[
         yes(&["type"], Text),
         yes(&["auth"], Is(&AUTH)),
-        yes(&["metadata"], Metadata),
         elsewhere(&["tls"]),
+        yes(&["metadata"], Metadata),
     ],
 };
 
@@ -236,9 +236,9 @@ static DIALER: Object = Object {
     what: "a dialer",
     keys: &[
         yes(&["type"], Text),
-        yes(&["metadata"], Metadata),
-        yes(&["tls"], Is(&DIALER_TLS)),
         elsewhere(&["auth"]),
+        yes(&["tls"], Is(&DIALER_TLS)),
+        yes(&["metadata"], Metadata),
     ],
 };
 
@@ -246,11 +246,11 @@ static DIALER: Object = Object {
 static DIALER_TLS: Object = Object {
     what: "a dialer's tls",
     keys: &[
-        yes(&["serverName"], Text),
-        not_yet(&["secure"]),
         not_yet(&["certFile"]),
         not_yet(&["keyFile"]),
         not_yet(&["caFile"]),
+        not_yet(&["secure"]),
+        yes(&["serverName"], Text),
         not_yet(&["options"]),
         not_yet(&["fingerprint"]),
     ],
@@ -299,17 +299,17 @@ static ROUTER: Object = Object {
     keys: &[
         yes(&["name"], Text),
         yes(&["routes"], List(&ROUTE)),
-        yes(&["plugin"], Is(&PLUGIN)),
         not_yet(&["reload"]),
         not_yet(&["file"]),
         not_yet(&["redis"]),
         not_yet(&["http"]),
+        yes(&["plugin"], Is(&PLUGIN)),
     ],
 };
 
 static ROUTE: Object = Object {
     what: "a route",
-    keys: &[yes(&["dst"], Text), yes(&["net"], Text), yes(&["gateway"], Text)],
+    keys: &[yes(&["net"], Text), yes(&["dst"], Text), yes(&["gateway"], Text)],
 };
 
 static PLUGIN: Object = Object {
@@ -317,9 +317,9 @@ static PLUGIN: Object = Object {
     keys: &[
         yes(&["type"], Text),
         yes(&["addr"], Text),
-        yes(&["token"], Text),
-        yes(&["timeout"], Duration),
         yes(&["tls"], Is(&PLUGIN_TLS)),
+        yes(&["timeout"], Duration),
+        yes(&["token"], Text),
     ],
 };
 
@@ -354,9 +354,9 @@ static RULE: Object =
 static LOG: Object = Object {
     what: "the log",
     keys: &[
+        yes(&["output"], Text),
         yes(&["level"], Text),
         yes(&["format"], Text),
-        yes(&["output"], Text),
         not_yet(&["rotation"]),
     ],
 };

@@ -25,7 +25,7 @@ pub(super) fn hop(
 ) -> Option<Value> {
     let parts = parts::parse(flag, url, report)?;
     let place = parts.whole;
-    let (connector, dialer) = parts::halves(&parts.scheme, &CONNECTORS, &DIALERS, report)?;
+    let (connector, dialer) = parts::halves(&parts, &CONNECTORS, &DIALERS, report)?;
     let mut params = Params(parts.params);
     let query_auth = params.take_auth(report).ok()?;
     let auth = parts.user.or(query_auth).map(|auth| auth.value());
@@ -41,13 +41,13 @@ pub(super) fn hop(
         params.metadata(prefix, &prefixes)
     };
 
-    let connector = || {
-        let mut entries = vec![entry("type", text(&connector, parts.scheme.place))];
+    let connector_entry = || {
+        let mut entries = vec![entry("type", connector.value())];
         entries.extend(auth.clone().map(|auth| entry("auth", auth)));
         entries.extend(filled("metadata", metadata("connector."), place));
         map(entries, place)
     };
-    let dialer = |addr: &str| {
+    let dialer_entry = |addr: &str| {
         let mut tls = tls.clone();
         if tls.iter().all(|e| e.key != "serverName") {
             let host = address::split_host_port(addr).map_or(addr, |(host, _)| host);
@@ -55,7 +55,7 @@ pub(super) fn hop(
                 (!host.is_empty()).then(|| entry("serverName", text(host, parts.host.place)));
             tls.extend(name);
         }
-        let mut entries = vec![entry("type", text(&dialer, parts.scheme.place))];
+        let mut entries = vec![entry("type", dialer.value())];
         entries.extend(filled("tls", tls, place));
         entries.extend(filled("metadata", metadata("dialer."), place));
         map(entries, place)
@@ -65,8 +65,8 @@ pub(super) fn hop(
         let mut entries = vec![
             entry("name", text(&format!("node-{i}"), parts.host.place)),
             entry("addr", text(addr, parts.host.place)),
-            entry("connector", connector()),
-            entry("dialer", dialer(addr)),
+            entry("connector", connector_entry()),
+            entry("dialer", dialer_entry(addr)),
         ];
         entries.extend(filled("metadata", metadata("node."), place));
         map(entries, place)

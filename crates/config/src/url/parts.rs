@@ -15,8 +15,8 @@ use crate::{
 /// A URL argument, taken apart.
 pub(super) struct Parts {
     pub(super) whole: Place,
-    /// `handler[+listener]` or `connector[+dialer]`, lower case.
-    pub(super) scheme: Piece,
+    /// `handler[+listener]` or `connector[+dialer]`, lower case; `None`: GOST's `auto`.
+    pub(super) scheme: Option<Piece>,
     pub(super) user: Option<Auth>,
     /// As written.
     pub(super) host: Piece,
@@ -37,6 +37,18 @@ pub(super) struct Piece {
 pub(super) struct Param {
     pub(super) key: Piece,
     pub(super) value: Value,
+}
+
+impl From<Entry> for Param {
+    fn from(entry: Entry) -> Self {
+        Self { key: Piece { text: entry.key, place: entry.place }, value: entry.value }
+    }
+}
+
+impl From<Param> for Entry {
+    fn from(param: Param) -> Self {
+        Self { key: param.key.text, place: param.key.place, value: param.value }
+    }
 }
 
 /// A user and a password.
@@ -118,7 +130,7 @@ impl<'a> Argument<'a> {
 
 /// Takes `text`, given behind `flag`, apart; `None` after an error was reported.
 ///
-/// `://` missing or a leading `:` means the scheme `auto`, and `https` means `http+tls`. The host is cut out before
+/// `://` missing or a leading `:` means no scheme, and `https` means `http+tls`. The host is cut out before
 /// anything in it is looked at: it may hold commas and port ranges.
 pub(super) fn parse(flag: &str, text: &str, report: &mut Report) -> Option<Parts> {
     let text = text.trim();
@@ -136,8 +148,8 @@ pub(super) fn parse(flag: &str, text: &str, report: &mut Report) -> Option<Parts
         return None;
     }
     let (scheme, start) = match text.find("://") {
-        Some(end) if !text.starts_with(':') => (scheme(&argument, end, report)?, end + 3),
-        _ => (Piece { text: "auto".to_owned(), place: whole }, 0),
+        Some(end) if !text.starts_with(':') => (Some(scheme(&argument, end, report)?), end + 3),
+        _ => (None, 0),
     };
     let authority_end = argument.find(start, text.len(), &['/', '?']);
     let (user, host_start) = match text[start..authority_end].rfind('@') {
@@ -231,11 +243,20 @@ fn percent_decode(text: &str, plus_is_blank: bool) -> Option<String> {
 /// The two halves of a scheme: one name stands for both, and a name of which there is only a handler (or connector)
 /// travels over `tcp`. `None` after an error was reported.
 pub(super) fn halves(
-    scheme: &Piece,
+    parts: &Parts,
     first: &'static Types,
     second: &'static Types,
     report: &mut Report,
-) -> Option<(String, String)> {
+) -> Option<(Piece, Piece)> {
+    let Some(scheme) = &parts.scheme else {
+        report.error(parts.whole, "the URL has no scheme").help(match first.what {
+            "handler" => {
+                "write router://:8443 for a hub, tun:///NAME?net=ADDRESS/PREFIX for a host"
+            }
+            _ => "write router://HUB:8443",
+        });
+        return None;
+    };
     let pieces: Vec<&str> = scheme.text.split('+').collect();
     let (a, b) = match pieces[..] {
         [one] => (one, one),
@@ -251,12 +272,13 @@ pub(super) fn halves(
         "handler" => "auto",
         _ => "http",
     };
+    let piece = |text: &str| Piece { text: text.to_owned(), place: scheme.place };
     let known = (first.knows(a), second.knows(b));
     match known {
-        (true, true) => Some((a.to_owned(), b.to_owned())),
+        (true, true) => Some((piece(a), piece(b))),
         // `router://`: there is no listener or dialer `router`.
-        (true, false) if a == b => Some((a.to_owned(), "tcp".to_owned())),
-        (false, true) if a == b => Some((fallback.to_owned(), b.to_owned())),
+        (true, false) if a == b => Some((piece(a), piece("tcp"))),
+        (false, true) if a == b => Some((piece(fallback), piece(b))),
         (known_first, _) => {
             let (types, name) = if known_first { (second, b) } else { (first, a) };
             let help = suggest::did_you_mean(name, types.names());

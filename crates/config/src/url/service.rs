@@ -35,15 +35,20 @@ pub(super) fn services(flag: &str, url: &str, report: &mut Report) -> Vec<Servic
 
 fn read(flag: &str, url: &str, report: &mut Report) -> Option<Vec<Service>> {
     let parts = parts::parse(flag, url, report)?;
-    let (mut handler, listener) = parts::halves(&parts.scheme, &HANDLERS, &LISTENERS, report)?;
+    let (mut handler, listener) = parts::halves(&parts, &HANDLERS, &LISTENERS, report)?;
     let addrs = expand(&parts.host, report)?;
     let targets = targets(&parts.path, report)?;
-    if !targets.is_empty() && handler != "relay" {
-        handler = match listener.as_str() {
-            "tcp" | "udp" | "rtcp" | "rudp" | "tun" | "tap" | "dns" | "unix" | "runix"
-            | "serial" => listener.clone(),
-            _ => "forward".to_owned(),
-        };
+    if let (Some(_), "router") = (targets.first(), handler.text.as_str()) {
+        report
+            .error(
+                parts.path.place,
+                "a path would turn this hub into a port forwarding, as in GOST",
+            )
+            .help("a host's name stands in its own URL, -L tun:///NAME?net=ADDRESS/PREFIX");
+        return None;
+    }
+    if !targets.is_empty() && handler.text != "relay" {
+        handler.text = forwarder_type(&listener.text).to_owned();
     }
 
     let mut params = Params(parts.params);
@@ -68,8 +73,8 @@ fn read(flag: &str, url: &str, report: &mut Report) -> Option<Vec<Service>> {
     let service = |(i, addr): (usize, &String)| Service {
         whole: parts.whole,
         addr: text(addr, parts.host.place),
-        handler: text(&handler, parts.scheme.place),
-        listener: text(&listener, parts.scheme.place),
+        handler: handler.value(),
+        listener: listener.value(),
         auth: auth.clone(),
         tls: tls.clone(),
         targets: match targets.len() {
@@ -83,6 +88,16 @@ fn read(flag: &str, url: &str, report: &mut Report) -> Option<Vec<Service>> {
         listener_params: metadata("listener."),
     };
     Some(addrs.iter().enumerate().map(service).collect())
+}
+
+/// The handler of a service with targets, which do not go to a `relay`.
+fn forwarder_type(listener: &str) -> &str {
+    match listener {
+        "tcp" | "udp" | "rtcp" | "rudp" | "tun" | "tap" | "dns" | "unix" | "runix" | "serial" => {
+            listener
+        }
+        _ => "forward",
+    }
 }
 
 fn expand(piece: &Piece, report: &mut Report) -> Option<Vec<String>> {
@@ -144,16 +159,10 @@ impl Service {
     /// Adds the service number `number` to `objects`.
     pub(super) fn build(self, number: usize, chained: bool, objects: &mut Objects) {
         let place = self.whole;
-        let mut handler_params = Params(
-            self.handler_params
-                .into_iter()
-                .map(|e| Param { key: Piece { text: e.key, place: e.place }, value: e.value })
-                .collect(),
-        );
+        let mut handler_params = Params(self.handler_params.into_iter().map(Param::from).collect());
         let retries = handler_params.take(&["retries"]);
         let links = objects.of_service(&mut handler_params);
-        let handler_params =
-            handler_params.0.into_iter().map(|p| entry(&p.key.text, p.value)).collect();
+        let handler_params = handler_params.0.into_iter().map(Entry::from).collect();
 
         let reverse = matches!(text_of(&self.listener), Some("rtcp" | "rudp" | "runix"));
         let link = || chained.then(|| entry("chain", text(CHAIN, place)));

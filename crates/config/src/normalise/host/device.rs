@@ -30,7 +30,7 @@ pub(super) fn read(listener: &Cursor<'_>, report: &mut Report) -> Option<Device>
     let gw_at = get(&["gw", "tun.gw"]).filter(|at| !at.value.is_unset());
     let gw = gw_at.as_ref().and_then(|at| {
         let text = report.text(at)?;
-        address(&text, at, "gateway", report)
+        address(&text, &At::from(at), "gateway", report)
     });
     let mut routes = Vec::new();
     if let Some(at) = get(&["route", "tun.route"]) {
@@ -138,7 +138,7 @@ fn mtu(at: Option<Cursor<'_>>, addresses: &[IpNet], report: &mut Report) -> Opti
     }
 }
 
-fn address(text: &str, at: &Cursor<'_>, what: &str, report: &mut Report) -> Option<IpAddr> {
+fn address(text: &str, at: &At, what: &str, report: &mut Report) -> Option<IpAddr> {
     text.parse()
         .map_err(|_| {
             report
@@ -152,7 +152,7 @@ fn route(
     prefix: &str,
     gateway: Option<&str>,
     default: Option<IpAddr>,
-    at: &Cursor<'_>,
+    at: &At,
     report: &mut Report,
 ) -> Option<DeviceRoute> {
     let own = match gateway {
@@ -163,7 +163,7 @@ fn route(
     let same_family = |addr: &IpAddr| addr.is_ipv4() == prefix.addr().is_ipv4();
     if let Some(addr) = own.filter(|addr| !same_family(addr)) {
         let message = format!("the gateway {addr} of {prefix} is of the other IP version");
-        report.error(At::from(at), message);
+        report.error(at, message);
         return None;
     }
     // A default gateway of one version does not concern routes of the other.

@@ -1,0 +1,212 @@
+//! Which sources are read, how they are merged, and what no text can do.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot read its arguments has failed")]
+
+use proptest::prelude::*;
+use rtun_config::{
+    Environment, Outcome, Variable, cli, cli_url, config_yaml,
+    findings::{Profile, Severity},
+    load, load_text,
+    source::{Content, ReadError, Source},
+};
+
+/// What `arguments` become with `files` and nothing else to read.
+fn run(arguments: &[&str], files: &[(&str, &str)]) -> Outcome {
+    let args = cli::parse(arguments.iter().copied()).unwrap();
+    let environment = Environment { home: Some("/home/u".to_owned()), ..Environment::default() };
+    let mut reader = |source: &Source| {
+        let name = source.to_string();
+        let (_, text) = files.iter().find(|(file, _)| *file == name).ok_or(ReadError::NotFound)?;
+        Ok(Content { bytes: text.as_bytes().to_vec(), content_type: None })
+    };
+    load(&args, &environment, &mut reader, Profile::Compat)
+}
+
+fn service_names(outcome: &Outcome) -> Vec<String> {
+    let shown = || outcome.findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    let config = outcome.config.as_ref().unwrap_or_else(|| panic!("{}", shown()));
+    config.services.iter().map(|service| service.name.clone()).collect()
+}
+
+fn hub(name: &str, port: u16) -> String {
+    format!("services: [{{name: {name}, addr: ':{port}', handler: {{type: router}}}}]\n")
+}
+
+#[test]
+fn sources_are_merged_left_to_right() {
+    let first = hub("a", 1) + "log: {level: debug, format: text}\nrouters: [{name: r}]\n";
+    let second = hub("b", 2) + "LOG: {level: error}\nRouters: [{name: s}]\ningresses: ~\n";
+    let outcome = run(
+        &[
+            "-C",
+            "1.yaml",
+            "-L",
+            "router://:4",
+            "-C",
+            "2.yaml",
+            "-C",
+            "{\"services\": [{\"name\": \"c\", \"addr\": \":3\", \"handler\": {\"type\": \"router\"}}]}",
+        ],
+        &[("1.yaml", &first), ("2.yaml", &second)],
+    );
+    assert_eq!(service_names(&outcome), ["a", "b", "c", "service-0"]);
+    let text = outcome.document.unwrap().emit(cli::OutputFormat::Yaml);
+    assert!(text.contains("log:\n  level: error\n"), "replaced whole\n{text}");
+    assert!(!text.contains("format"), "{text}");
+    assert!(text.contains("routers:\n- name: r\n- name: s\n"), "appended\n{text}");
+}
+
+#[test]
+fn stdin_and_urls_are_sources() {
+    let outcome = run(&["-C", "-"], &[("stdin", &hub("a", 1))]);
+    assert_eq!(service_names(&outcome), ["a"]);
+    let json = "{\"services\": [{\"name\": \"b\", \"addr\": \":1\", \"handler\": {\"type\": \"router\"}}]}";
+    let outcome = run(&["-C", "-"], &[("stdin", json)]);
+    assert_eq!(service_names(&outcome), ["b"]);
+    let outcome = run(&["-C", "https://u:p@h/x.json"], &[("https://h/x.json", json)]);
+    assert_eq!(service_names(&outcome), ["b"]);
+}
+
+#[test]
+fn a_default_file_is_read_only_when_nothing_is_named() {
+    let (a, b) = (hub("a", 1), hub("b", 2));
+    let files = [("/etc/rtun/rtun.yaml", &*a), ("gost.yml", &*b), ("x.yaml", &*b)];
+    assert_eq!(service_names(&run(&[], &files)), ["a"]);
+    assert_eq!(service_names(&run(&[], &files[1..])), ["b"]);
+    assert_eq!(service_names(&run(&["-C", "x.yaml"], &files)), ["b"]);
+    assert_eq!(service_names(&run(&["-L", "router://:3"], &files)), ["service-0"]);
+    let home = [("/home/u/.gost/gost.json", "{}"), ("gost.yml", &*b)];
+    assert_eq!(run(&[], &home).exit_status(), 78, "an earlier file counts though it is empty");
+    assert_eq!(run(&[], &[]).exit_status(), 78);
+}
+
+#[test]
+fn what_the_environment_asks_for_is_not_ignored() {
+    let args = cli::parse(["-L", "router://:1"]).unwrap();
+    let api = Variable { name: "GOST_API".to_owned(), value: ":18080".to_owned() };
+    let environment = Environment { api: Some(api), ..Environment::default() };
+    let mut nothing = |_: &Source| Err(ReadError::NotFound);
+    let outcome = load(&args, &environment, &mut nothing, Profile::Compat);
+    let shown: Vec<String> = outcome.findings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        shown,
+        ["GOST_API:1:1: error: `api` is not supported yet\n  1 | :18080\n    | ^^^^^^ api"]
+    );
+}
+
+#[test]
+fn keys_in_any_case_are_the_same_keys() {
+    let lower = "services: [{name: a, addr: ':1', handler: {type: router, metadata: {router: r, sourcecheck: off}}}]\nrouters: [{name: r, routes: [{dst: 10.0.0.0/8, gateway: h}]}]\n";
+    let mixed = "SERVICES: [{Name: a, ADDR: ':1', Handler: {Type: router, MetaData: {ROUTER: r, SourceCheck: off}}}]\nRouters: [{NAME: r, Routes: [{DST: 10.0.0.0/8, GateWay: h}]}]\n";
+    let read = |text| load_text("a", text, false, Profile::Strict).config.unwrap();
+    assert_eq!(read(lower), read(mixed));
+}
+
+#[test]
+fn the_first_alias_that_is_present_wins() {
+    let host = |metadata: &str| {
+        let text = format!(
+            "services: [{{name: a, handler: {{type: tun}}, listener: {{type: tun, metadata: {{net: 10.0.0.1/8, {metadata}}}}}, forwarder: {{nodes: [{{addr: h}}]}}}}]
+chains: [{{name: c, hops: [{{name: h, nodes: [{{addr: 'h:1', connector: {{type: router}}}}]}}]}}]"
+        );
+        let outcome = load_text("a", &text, false, Profile::Compat);
+        let config = outcome.config.unwrap_or_else(|| panic!("{}", outcome.findings[0]));
+        format!("{:?}", config.services[0].kind)
+    };
+    assert!(host("tun.mtu: 1300").contains("mtu: 1300"));
+    assert!(host("tun.mtu: 1300, mtu: 1400").contains("mtu: 1400"));
+    assert!(host("mtu: '1300'").contains("mtu: 1300"));
+    assert!(host("mtu: -1").contains("mtu: 1420"));
+}
+
+#[test]
+fn json_numbers_count() {
+    let text = r#"{"services": [{"name": "a", "addr": ":1", "handler": {"type": "router",
+        "metadata": {"readTimeout": 5, "ttl": 1}}}]}"#;
+    let outcome = load_text("a", text, true, Profile::Compat);
+    assert_eq!(outcome.worst(), Some(Severity::Warning), "C29");
+    let shown = format!("{:?}", outcome.config.unwrap());
+    assert!(shown.contains("handshake_timeout: 5s") && shown.contains("ttl: true"), "{shown}");
+}
+
+#[test]
+fn a_large_table_is_read_and_checked_in_time() {
+    let mut text = hub("a", 1) + "routers:\n- name: r\n  routes:\n";
+    for i in 0..50_000u32 {
+        let [_, a, b, c] = i.to_be_bytes();
+        text += &format!("  - {{dst: 10.{a}.{b}.{c}, gateway: h{i}}}\n");
+    }
+    let started = std::time::Instant::now();
+    let outcome = load_text("a", &text, false, Profile::Compat);
+    assert_eq!(outcome.exit_status(), 0);
+    assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
+}
+
+const TUTORIAL: [&str; 3] = [
+    include_str!("tutorial/server-ingress.yaml"),
+    include_str!("tutorial/host-1-namespace.yaml"),
+    include_str!("tutorial/server-namespaces.yaml"),
+];
+
+/// A tutorial file with some bytes replaced, removed or doubled.
+fn mutated() -> impl Strategy<Value = String> {
+    let change = (any::<prop::sample::Index>(), 0..4u8, "[ -~\n\t]{0,4}");
+    (0..TUTORIAL.len(), prop::collection::vec(change, 1..6)).prop_map(|(file, changes)| {
+        let mut chars: Vec<char> = TUTORIAL[file].chars().collect();
+        for (index, kind, text) in changes {
+            let at = index.index(chars.len());
+            match kind {
+                0 => drop(chars.remove(at)),
+                1 => drop(chars.splice(at..at, text.chars())),
+                2 => drop(chars.splice(at..(at + text.len()).min(chars.len()), text.chars())),
+                _ => {
+                    let end = (at + 40).min(chars.len());
+                    let copy = chars[at..end].to_vec();
+                    drop(chars.splice(at..at, copy));
+                }
+            }
+        }
+        chars.into_iter().collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn no_text_panics(text: String) {
+        config_yaml(&text);
+    }
+
+    #[test]
+    fn no_yaml_like_text_panics(text in "([a-z]{1,4}: ?|- |\\{|\\}|\\[|\\]|,|\n| {1,4}|\"|'|&a |\\*a|<<: |[0-9.:/]{1,8}|#|!|\\||>|%|@|`|~|\t){0,40}") {
+        config_yaml(&text);
+    }
+
+    #[test]
+    fn no_mutation_of_a_real_file_panics(text in mutated()) {
+        config_yaml(&text);
+    }
+
+    #[test]
+    fn what_loads_prints_as_itself(text in mutated()) {
+        let outcome = load_text("a", &text, false, Profile::Compat);
+        if let (Some(config), Some(document)) = (&outcome.config, &outcome.document) {
+            for (format, json) in [(cli::OutputFormat::Yaml, false), (cli::OutputFormat::Json, true)] {
+                let printed = document.emit(format);
+                let again = load_text("b", &printed, json, Profile::Compat);
+                prop_assert_eq!(again.config.as_ref(), Some(config), "{}", printed);
+            }
+        }
+    }
+
+    #[test]
+    fn no_url_panics(text: String) {
+        cli_url(&text);
+    }
+
+    #[test]
+    fn no_url_like_text_panics(text in "(router|tun|\\+tls|://|:|/|,|\\?|&|=|%|[0-9]{1,5}|-|@|\\[|\\]|net=|auth=|limiter.in=|handler\\.|[a-zö.#;]{1,3}){0,20}") {
+        cli_url(&text);
+    }
+}
