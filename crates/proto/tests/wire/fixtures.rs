@@ -154,6 +154,10 @@ pub(crate) fn check(name: &str, bytes: &[u8]) {
         "frame-lying" => is_dropped(bytes, PacketError::LengthMismatch),
         "frame-impossible" => is_dropped(bytes, PacketError::Malformed),
         "frame-empty" => assert_eq!(only_frame(bytes), []),
+        "request-unknown-feature" => {
+            let Ok(Decoded::Complete { value, len }) = Request::decode(bytes) else { panic!() };
+            assert_eq!((value.features, len), (vec![Feature::Network(Network::Ip)], bytes.len()));
+        }
         "refused-version" => is_refused(bytes, DecodeError::Version(5)),
         "refused-too-long" => is_refused(bytes, DecodeError::TooLong { len: 2049 }),
         "refused-feature-length" => is_refused(bytes, DecodeError::FeatureLength),

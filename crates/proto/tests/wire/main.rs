@@ -5,6 +5,7 @@
 mod document;
 mod fixtures;
 mod frame;
+mod gost;
 mod icmp;
 mod packet;
 mod relay;
