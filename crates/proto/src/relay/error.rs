@@ -1,5 +1,7 @@
 //! Why a relay message cannot be read or written.
 
+use super::MAX_REQUEST;
+
 /// Why received bytes are not a relay message. The peer is at fault; the stream cannot be used any further.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
@@ -8,8 +10,8 @@ pub enum DecodeError {
         "the peer speaks version {0} of the relay protocol, or another protocol; only 1 is known"
     )]
     Version(u8),
-    /// The header announces more than [`super::MAX_REQUEST`] bytes.
-    #[error("the peer announced a message of {len} bytes; at most 2048 are accepted")]
+    /// The header announces more than [`MAX_REQUEST`] bytes.
+    #[error("the peer announced a message of {len} bytes; at most {MAX_REQUEST} are accepted")]
     TooLong {
         /// The announced length with the header, in bytes.
         len: usize,
@@ -42,8 +44,8 @@ pub enum EncodeError {
         /// Its length in bytes.
         len: usize,
     },
-    /// The features need more than [`super::MAX_REQUEST`] bytes together.
-    #[error("the message would have {len} bytes; at most 2048 are sent")]
+    /// The features need more than [`MAX_REQUEST`] bytes together.
+    #[error("the message would have {len} bytes; at most {MAX_REQUEST} are sent")]
     TooLong {
         /// The length with the header, in bytes.
         len: usize,
