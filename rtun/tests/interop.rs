@@ -1,0 +1,564 @@
+//! rtun and GOST in one network: hosts of either on hubs of either, between real TUN devices.
+//!
+//! Needs `RTUN_GOST`, the path of a GOST v3 program, and the right to make network namespaces; without them every test
+//! says `skipped` and why. What is run here, and against which version, stands in `docs/interop.md`.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::{
+    fs::{self, File},
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use nix::sys::signal::Signal;
+use rtun_lab::{
+    Lab, Namespace, Process, Switch,
+    tools::{PingError, ping, tcp_hash_transfer},
+};
+
+use Program::{Gost, Rtun};
+
+/// For anything that should happen soon. A GOST host takes up to 7 s to come back to a hub.
+const SOON: Duration = Duration::from_secs(20);
+const NAMESPACE_1: &str = "e87f56dd-fd57-4921-9ab8-a0847662daae";
+const NAMESPACE_2: &str = "ef502590-c5f4-437e-a81f-fe4083505075";
+
+/// Every test below for every mix of programs.
+macro_rules! mixes {
+    ($($mix:ident: $hub:expr, $hosts:expr;)*) => {
+        $(mod $mix {
+            use super::*;
+
+            const MIX: Mix = Mix { name: stringify!($mix), hub: $hub, hosts: $hosts };
+
+            mixes! { @tests
+                routes_from_command_lines,
+                routes_from_files,
+                packets_of_every_size,
+                ipv6,
+                users_of_an_auther,
+                user_of_the_service,
+                namespaces_apart,
+                ingress,
+                default_router,
+                the_hub_comes_back,
+                hosts_come_back,
+            }
+        })*
+    };
+    (@tests $($test:ident,)*) => {
+        $(#[test]
+        fn $test() {
+            if let Some(gost) = gost() {
+                super::$test(&Network::new(MIX, stringify!($test), gost));
+            }
+        })*
+    };
+}
+
+mixes! {
+    rtun_hosts_on_a_gost_hub: Gost, [Rtun, Rtun];
+    mixed_hosts_on_a_gost_hub: Gost, [Rtun, Gost];
+    gost_hosts_on_an_rtun_hub: Rtun, [Gost, Gost];
+    mixed_hosts_on_an_rtun_hub: Rtun, [Gost, Rtun];
+}
+
+const ROUTES: &str = "
+services:
+- name: service-0
+  addr: :8443
+  handler:
+    type: router
+    metadata:
+      router: router-0
+  listener:
+    type: tcp
+routers:
+- name: router-0
+  routes:
+  - dst: 192.168.123.1
+    gateway: host-1
+  - dst: 192.168.100.0/24
+    gateway: host-1
+  - dst: 192.168.123.2
+    gateway: host-2
+  - dst: 192.168.200.0/24
+    gateway: host-2
+  - dst: fd00::1
+    gateway: host-1
+  - dst: fd00::2
+    gateway: host-2
+  - dst: fd00:200::/64
+    gateway: host-2
+";
+
+fn routes_from_command_lines(network: &Network) {
+    network.start_hub(ROUTES);
+    network.start_host(
+        0,
+        &["-L", "tun:///host-1?net=192.168.123.1/24&route=192.168.200.0/24", "-F", HUB],
+    );
+    network.start_host(
+        1,
+        &["-L", "tun:///host-2?net=192.168.123.2/24&route=192.168.100.0/24", "-F", HUB],
+    );
+    network.networks_behind();
+}
+
+fn routes_from_files(network: &Network) {
+    network.start_hub(ROUTES);
+    for (index, (address, route)) in
+        [("192.168.123.1/24", "192.168.200.0/24"), ("192.168.123.2/24", "192.168.100.0/24")]
+            .into_iter()
+            .enumerate()
+    {
+        // rtun finds the only chain of a file by itself.
+        let chain = if network.mix.hosts[index] == Gost { "chain: chain-0" } else { "" };
+        let name = format!("host-{}", index + 1);
+        let file = network.file(
+            &name,
+            &format!(
+                "
+services:
+- name: service-0
+  handler:
+    type: tun
+    {chain}
+  listener:
+    type: tun
+    metadata:
+      net: {address}
+      route: {route}
+  forwarder:
+    nodes:
+    - name: host
+      addr: {name}
+chains:
+- name: chain-0
+  hops:
+  - name: hop-0
+    nodes:
+    - name: node-0
+      addr: server_ip:8443
+      connector:
+        type: router
+      dialer:
+        type: tcp
+"
+            ),
+        );
+        network.start_host(index, &["-C", &file]);
+    }
+    network.networks_behind();
+}
+
+fn packets_of_every_size(network: &Network) {
+    network.start_hub(ROUTES);
+    network.start_plain_hosts(HUB);
+    let [one, two] = [&network.hosts[0], &network.hosts[1]];
+    eventually("host-2 answers", || reaches(one, "192.168.123.2"));
+    // The device's MTU is 1420; 20 bytes of IPv4 and 8 of ICMP come before the payload.
+    for payload in [0, 1, 2, 56, 555, 1391, 1392] {
+        ping(one, ip("192.168.123.2"), payload, true, SOON).unwrap();
+        ping(two, ip("192.168.123.1"), payload, true, SOON).unwrap();
+    }
+    let too_long = ping(one, ip("192.168.123.2"), 1393, true, SOON);
+    assert!(matches!(too_long, Err(PingError::Send(_))), "{too_long:?}");
+    for payload in [1393, 2000, 4000, 16_000] {
+        ping(one, ip("192.168.123.2"), payload, false, SOON).unwrap();
+    }
+    let address = SocketAddr::new(ip("192.168.123.2"), 5000);
+    tcp_hash_transfer(one, two, address, 20_000_000).unwrap();
+    let address = SocketAddr::new(ip("192.168.123.1"), 5000);
+    tcp_hash_transfer(two, one, address, 20_000_000).unwrap();
+}
+
+fn ipv6(network: &Network) {
+    network.start_hub(ROUTES);
+    let hub = "router://[fd77::1]:8443";
+    network.start_host(
+        0,
+        &["-L", "tun:///host-1?net=fd00::1/64,192.168.123.1/24&route=fd00:200::/64", "-F", hub],
+    );
+    network.start_host(1, &["-L", "tun:///host-2?net=192.168.123.2/24,fd00::2/64", "-F", hub]);
+    let [one, two] = [&network.hosts[0], &network.hosts[1]];
+    two.addr_add("lo", "fd00:200::1/128").unwrap();
+    for to in ["fd00::2", "192.168.123.2", "fd00:200::1"] {
+        eventually(to, || reaches(one, to));
+    }
+    // 40 bytes of IPv6 and 8 of ICMPv6.
+    for payload in [0, 1, 1371, 1372] {
+        ping(one, ip("fd00::2"), payload, true, SOON).unwrap();
+    }
+    ping(one, ip("fd00::2"), 4000, false, SOON).unwrap();
+    let address = SocketAddr::new(ip("fd00::2"), 5000);
+    tcp_hash_transfer(one, two, address, 5_000_000).unwrap();
+}
+
+fn users_of_an_auther(network: &Network) {
+    let hub = ROUTES.replace("type: router\n", "type: router\n    auther: auther-0\n")
+        + "
+authers:
+- name: auther-0
+  auths:
+  - username: alice
+    password: s3cret
+  - username: bob
+    password: pa:ss
+";
+    network.start_hub(&hub);
+    only_with_credentials(network);
+}
+
+fn user_of_the_service(network: &Network) {
+    let auth = "type: router\n    auth:\n      username: alice\n      password: s3cret\n";
+    network.start_hub(&ROUTES.replace("type: router\n", auth));
+    only_with_credentials(network);
+}
+
+fn only_with_credentials(network: &Network) {
+    let right = "router://alice:s3cret@server_ip:8443";
+    network.start_host(0, &["-L", "tun:///host-1?net=192.168.123.1/24", "-F", right]);
+    let second = ["-L", "tun:///host-2?net=192.168.123.2/24", "-F"];
+    for wrong in ["router://alice:wrong@server_ip:8443", HUB] {
+        let host = network.start_host(1, &[second.as_slice(), &[wrong]].concat());
+        eventually("a refusal in the log", || host.log().contains("unauthorized"));
+        assert!(!reaches(&network.hosts[0], "192.168.123.2"));
+        host.process.kill().unwrap();
+    }
+    // The same credentials in their other form.
+    let right = "router://server_ip:8443?auth=YWxpY2U6czNjcmV0";
+    network.start_host(1, &[second.as_slice(), &[right]].concat());
+    eventually("host-2 answers", || reaches(&network.hosts[0], "192.168.123.2"));
+}
+
+/// Two tables that are equal but for the network behind the second host.
+fn two_namespaces() -> String {
+    let table = |id, behind| {
+        format!(
+            "
+- name: {id}
+  routes:
+  - dst: 192.168.123.1
+    gateway: host-1
+  - dst: 192.168.123.2
+    gateway: host-2
+  - dst: {behind}
+    gateway: host-2
+"
+        )
+    };
+    let hub = ROUTES.split("routers:").next().unwrap().replace("router: router-0", "ttl: false");
+    hub + "routers:" + &table(NAMESPACE_1, "10.1.0.0/16") + &table(NAMESPACE_2, "10.2.0.0/16")
+}
+
+fn namespaces_apart(network: &Network) {
+    network.start_hub(&two_namespaces());
+    // Hosts 0 and 1 in the first, 2 and 3 in the second, with the same names and addresses.
+    for index in 0..4 {
+        let id = if index < 2 { NAMESPACE_1 } else { NAMESPACE_2 };
+        let name = index % 2 + 1;
+        let device = format!("tun:///host-{name}?net=192.168.123.{name}/24&route=10.0.0.0/8");
+        network.start_host(index, &["-L", &device, "-F", &format!("{HUB}?router.id={id}")]);
+    }
+    let hosts = &network.hosts;
+    hosts[1].addr_add("lo", "10.1.0.1/32").unwrap();
+    hosts[3].addr_add("lo", "10.2.0.1/32").unwrap();
+    for (one, two, own, other) in [(0, 1, "10.1.0.1", "10.2.0.1"), (2, 3, "10.2.0.1", "10.1.0.1")] {
+        eventually("host-2 of the namespace answers", || reaches(&hosts[one], "192.168.123.2"));
+        // Only the host of this namespace listens.
+        let address = SocketAddr::new(ip("192.168.123.2"), 5000);
+        tcp_hash_transfer(&hosts[one], &hosts[two], address, 1_000_000).unwrap();
+        assert!(reaches(&hosts[one], own));
+        assert!(!reaches(&hosts[one], other));
+    }
+}
+
+fn ingress(network: &Network) {
+    let hub = two_namespaces()
+        .replace("ttl: false", "ingress: ingress-0")
+        .replace("gateway: host-2", "gateway: host-2.wild.example")
+        + &format!(
+            "
+ingresses:
+- name: ingress-0
+  rules:
+  - hostname: host-1
+    endpoint: {NAMESPACE_1}
+  - hostname: '*.wild.example'
+    endpoint: {NAMESPACE_1}
+  - hostname: host-3
+    endpoint: {NAMESPACE_2}
+"
+        );
+    network.start_hub(&hub);
+    let here = format!("{HUB}?router.id={NAMESPACE_1}");
+    network.start_host(0, &["-L", "tun:///host-1?net=192.168.123.1/24", "-F", &here]);
+    let elsewhere = format!("{HUB}?router.id={NAMESPACE_2}");
+    let name = "host-2.wild.example";
+    for (name, hub) in
+        [(name, elsewhere.as_str()), (name, HUB), ("host-3", &here), ("host-4", &here)]
+    {
+        let device = format!("tun:///{name}?net=192.168.123.2/24");
+        let host = network.start_host(1, &["-L", &device, "-F", hub]);
+        eventually("a refusal in the log", || host.log().contains("host unreachable"));
+        assert!(!reaches(&network.hosts[0], "192.168.123.2"), "{name} {hub}");
+        host.process.kill().unwrap();
+    }
+    let device = format!("tun:///{name}?net=192.168.123.2/24");
+    network.start_host(1, &["-L", &device, "-F", &here]);
+    eventually("host-2 answers", || reaches(&network.hosts[0], "192.168.123.2"));
+}
+
+fn default_router(network: &Network) {
+    // The first namespace has a table, which says nothing of host-2; the second has none.
+    let hub = ROUTES.to_owned()
+        + &format!(
+            "- name: {NAMESPACE_1}\n  routes:\n  - dst: 192.168.123.1\n    gateway: host-1\n"
+        );
+    network.start_hub(&hub);
+    for (index, id) in [NAMESPACE_1, NAMESPACE_1, NAMESPACE_2, NAMESPACE_2].iter().enumerate() {
+        let name = index % 2 + 1;
+        let device = format!("tun:///host-{name}?net=192.168.123.{name}/24");
+        network.start_host(index, &["-L", &device, "-F", &format!("{HUB}?router.id={id}")]);
+    }
+    for (one, two) in [(0, 1), (2, 3)] {
+        let (one, two) = (&network.hosts[one], &network.hosts[two]);
+        eventually("host-2 answers", || reaches(one, "192.168.123.2"));
+        let address = SocketAddr::new(ip("192.168.123.2"), 5000);
+        tcp_hash_transfer(one, two, address, 1_000_000).unwrap();
+    }
+}
+
+fn the_hub_comes_back(network: &Network) {
+    let mut hub = network.start_hub(ROUTES);
+    network.start_plain_hosts(HUB);
+    let [one, two] = [&network.hosts[0], &network.hosts[1]];
+    for signal in [Signal::SIGKILL, Signal::SIGTERM] {
+        eventually("host-2 answers", || reaches(one, "192.168.123.2"));
+        hub.end(signal);
+        assert!(!reaches(one, "192.168.123.2"));
+        hub = network.start_hub(ROUTES);
+    }
+    eventually("host-2 answers", || reaches(one, "192.168.123.2"));
+    eventually("host-1 answers", || reaches(two, "192.168.123.1"));
+}
+
+fn hosts_come_back(network: &Network) {
+    network.start_hub(ROUTES);
+    let mut running = network.start_plain_hosts(HUB);
+    let [one, two] = [&network.hosts[0], &network.hosts[1]];
+    for signal in [Signal::SIGKILL, Signal::SIGTERM] {
+        for index in [0, 1] {
+            eventually("host-2 answers", || reaches(one, "192.168.123.2"));
+            eventually("host-1 answers", || reaches(two, "192.168.123.1"));
+            running[index].end(signal);
+            assert!(!reaches(&network.hosts[1 - index], &format!("192.168.123.{}", index + 1)));
+            running[index] = network.start_plain_host(index, HUB);
+        }
+    }
+    eventually("host-2 answers", || reaches(one, "192.168.123.2"));
+}
+
+/// A GOST host whose name has a port says that it carries UDP and begins with a message that is no packet.
+#[test]
+fn a_name_with_a_port() {
+    let Some(gost) = gost() else { return };
+    let mix = Mix { name: "single", hub: Rtun, hosts: [Gost, Rtun] };
+    let network = Network::new(mix, "a_name_with_a_port", gost);
+    network.start_hub(ROUTES);
+    network.start_host(0, &["-L", "tun:///host-1:0?net=192.168.123.1/24", "-F", HUB]);
+    network.start_plain_host(1, HUB);
+    eventually("host-2 answers", || reaches(&network.hosts[0], "192.168.123.2"));
+    ping(&network.hosts[1], ip("192.168.123.1"), 1392, true, SOON).unwrap();
+}
+
+/// What `-O json` prints means the same in both programs.
+#[test]
+fn printed_configurations() {
+    let Some(gost) = gost() else { return };
+    let hub = ["-L", "router://alice:s3cret@:8443?router=router-0&ingress=ingress-0"];
+    let device = "tun:///host-1?net=192.168.123.1/24&route=192.168.200.0/24&name=tun0&mtu=1300";
+    let id = format!("router://server_ip:8443?router.id={NAMESPACE_1}");
+    let lines: [&[&str]; 6] = [
+        &["-L", "tun:///host-1?net=192.168.123.1/24", "-F", HUB],
+        &["-L", device, "-F", &id],
+        &["-L", device, "-F", "router://alice:s3cret@server_ip:8443?connector.connectTimeout=5s"],
+        &hub,
+        &["-L", device, "-F", "router://a:1,b:2", "-D"],
+        &["-L", ":8443", "-L", "router://10.0.0.1:8443", "-L", "router://[::1]:8443"],
+    ];
+    for line in lines {
+        for format in ["json", "yaml"] {
+            let print = |program: &str| {
+                let output =
+                    Command::new(program).args(line).args(["-O", format]).output().unwrap();
+                assert!(output.status.success(), "{program} {line:?}: {output:?}");
+                String::from_utf8(output.stdout).unwrap()
+            };
+            let (ours, theirs) = (print(env!("CARGO_BIN_EXE_rtun")), print(&gost));
+            if format == "json" {
+                let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+                assert_eq!(value(&ours), value(&theirs), "{line:?}");
+            } else {
+                assert_eq!(ours.trim_end(), theirs.trim_end(), "{line:?}");
+            }
+        }
+    }
+}
+
+const HUB: &str = "router://server_ip:8443";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Program {
+    Rtun,
+    Gost,
+}
+
+/// Who is who. Hosts 2 and 3, where there are such, are the programs of hosts 0 and 1.
+#[derive(Debug, Clone, Copy)]
+struct Mix {
+    name: &'static str,
+    hub: Program,
+    hosts: [Program; 2],
+}
+
+/// A hub and four hosts on one switch; nothing runs in them yet.
+struct Network {
+    mix: Mix,
+    gost: String,
+    /// Configurations and logs of this test.
+    directory: PathBuf,
+    hub: Namespace,
+    hosts: Vec<Namespace>,
+    _switch: Switch,
+    // Last: what runs in the namespaces ends with it.
+    _lab: Lab,
+}
+
+struct Running {
+    process: Process,
+    log: PathBuf,
+}
+
+impl Network {
+    fn new(mix: Mix, test: &str, gost: String) -> Self {
+        let directory =
+            PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("interop").join(mix.name).join(test);
+        let _ = fs::remove_dir_all(&directory);
+        fs::create_dir_all(&directory).unwrap();
+        let lab = Lab::new().unwrap();
+        let switch = lab.switch().unwrap();
+        let machine = |name: &str, number: usize| {
+            let namespace = lab.namespace(name).unwrap();
+            let addresses = [format!("10.77.0.{number}/24"), format!("fd77::{number}/64")];
+            switch.attach(&namespace, "eth0", &addresses.each_ref().map(String::as_str)).unwrap();
+            namespace.hosts([("server_ip", "10.77.0.1")]);
+            namespace
+        };
+        let hub = machine("hub", 1);
+        let hosts = (2..6).map(|number| machine(&format!("h{}", number - 1), number)).collect();
+        Self { mix, gost, directory, hub, hosts, _switch: switch, _lab: lab }
+    }
+
+    /// Starts the hub and waits until it listens.
+    fn start_hub(&self, configuration: &str) -> Running {
+        let file = self.file("hub", configuration);
+        let hub = self.start(self.mix.hub, &self.hub, &["-C", &file]);
+        let address: SocketAddr = "127.0.0.1:8443".parse().unwrap();
+        let listens = || std::net::TcpStream::connect_timeout(&address, Duration::from_secs(1));
+        eventually("the hub listens", || self.hub.run(listens).unwrap().is_ok());
+        hub
+    }
+
+    fn start_host(&self, index: usize, arguments: &[&str]) -> Running {
+        self.start(self.mix.hosts[index % 2], &self.hosts[index], arguments)
+    }
+
+    fn start_plain_host(&self, index: usize, hub: &str) -> Running {
+        let number = index + 1;
+        let device = format!("tun:///host-{number}?net=192.168.123.{number}/24");
+        self.start_host(index, &["-L", &device, "-F", hub])
+    }
+
+    fn start_plain_hosts(&self, hub: &str) -> [Running; 2] {
+        [self.start_plain_host(0, hub), self.start_plain_host(1, hub)]
+    }
+
+    fn start(&self, program: Program, at: &Namespace, arguments: &[&str]) -> Running {
+        let program = if program == Gost { &self.gost } else { env!("CARGO_BIN_EXE_rtun") };
+        let log = self.directory.join(format!("{}.log", at.name()));
+        let output = File::create(&log).unwrap();
+        let mut command = Command::new(program);
+        command.args(arguments).stdout(output.try_clone().unwrap()).stderr(output);
+        Running { process: at.spawn(command).unwrap(), log }
+    }
+
+    /// Writes a configuration and answers its path.
+    fn file(&self, name: &str, text: &str) -> String {
+        let path = self.directory.join(name).with_extension("yaml");
+        fs::write(&path, text).unwrap();
+        path.into_os_string().into_string().unwrap()
+    }
+
+    /// Both hosts reach each other and the networks behind them.
+    fn networks_behind(&self) {
+        let [one, two] = [&self.hosts[0], &self.hosts[1]];
+        one.addr_add("lo", "192.168.100.1/32").unwrap();
+        two.addr_add("lo", "192.168.200.1/32").unwrap();
+        for (from, to) in [
+            (one, "192.168.123.2"),
+            (two, "192.168.123.1"),
+            (one, "192.168.200.1"),
+            (two, "192.168.100.1"),
+        ] {
+            eventually(&format!("{to} answers"), || reaches(from, to));
+        }
+    }
+}
+
+impl Running {
+    /// What it has logged, in lower case.
+    fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap().to_lowercase()
+    }
+
+    fn end(&self, signal: Signal) {
+        self.process.signal(signal).unwrap();
+        let status = self.process.wait(Duration::from_secs(10)).unwrap();
+        let status = status.unwrap_or_else(|| panic!("{} does not end", self.log.display()));
+        assert!(status.success() || signal == Signal::SIGKILL, "{}: {status}", self.log.display());
+    }
+}
+
+/// The GOST program, or none after saying why the test is skipped.
+fn gost() -> Option<String> {
+    let Ok(gost) = std::env::var("RTUN_GOST") else {
+        println!("skipped: RTUN_GOST is not set");
+        return None;
+    };
+    if let Err(reason) = rtun_lab::tun_available() {
+        println!("skipped: {reason}");
+        return None;
+    }
+    Some(gost)
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn reaches(from: &Namespace, to: &str) -> bool {
+    ping(from, ip(to), 56, false, Duration::from_millis(500)).is_ok()
+}
+
+fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + SOON;
+    while !condition() {
+        assert!(Instant::now() < deadline, "not within {SOON:?}: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
