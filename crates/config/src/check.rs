@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use ipnet::IpNet;
-use rtun_core::{NamespaceId, Route};
+use rtun_core::{HostName, NamespaceId, Route};
 
 use crate::{
     findings::{At, Code, Report, quote},
-    model::{Config, IngressRule, RouterSource, ServiceKind},
+    model::{Config, RouterSource, ServiceKind, User},
     normalise::{Context, HubView, Ingress, Table},
     suggest,
     value::Cursor,
@@ -79,67 +79,76 @@ fn order(table: &Table, report: &mut Report) {
 /// C15: gateways that neither the ingress nor any user may be.
 fn unreachable_gateways(hub: &HubView, context: &Context<'_>, report: &mut Report) {
     let ingress = hub.ingress.as_ref().and_then(|name| ingress(context, name));
+    let users = hub.users.as_ref().filter(|users| !users.is_empty());
     for table in &context.tables.routers {
         let is_default = hub.default_router.as_ref().is_some_and(|(n, _)| *n == table.router.name);
+        if table.id.is_none() && !is_default {
+            continue;
+        }
+        // A default router serves every namespace.
+        let namespace = table.id.filter(|_| !is_default);
         for (route, row) in routes(table).iter().zip(&table.rows) {
-            let gateway = route.gateway.as_str();
-            // A default router serves every namespace, so only the users' names can exclude a gateway there.
-            if let (Some(ingress), Some(id), false) = (ingress, table.id, is_default)
-                && !admits(ingress, gateway, id)
-            {
-                not_admitted(ingress, gateway, id, &row.gateway, report);
-            } else if let Some(users) = hub.users.as_ref().filter(|users| !users.is_empty())
-                && users
-                    .iter()
-                    .all(|u| u.hosts.as_ref().is_some_and(|h| !h.contains(&route.gateway)))
-                && (table.id.is_some() || is_default)
-            {
-                let names = users.iter().filter_map(|u| u.hosts.as_ref()).flatten();
-                let names: Vec<&str> = names.map(|name| name.as_str()).collect();
-                report
-                    .coded(
-                        Code::C15,
-                        row.gateway.clone(),
-                        format!("no host can be {}: no user may report that name", quote(gateway)),
-                    )
-                    .help(suggest::name_of(gateway, "names that may be reported", &names));
+            if let Some(ingress) = ingress.filter(|i| !admits(i, &route.gateway, namespace)) {
+                not_admitted(ingress, &route.gateway, namespace, &row.gateway, report);
+            } else if let Some(users) = users.filter(|users| !may_report(users, &route.gateway)) {
+                not_reported(users, &route.gateway, &row.gateway, report);
             }
         }
     }
 }
 
-fn not_admitted(ingress: &Ingress, gateway: &str, id: NamespaceId, at: &At, report: &mut Report) {
-    let names: Vec<&str> =
-        ingress.rules.iter().filter(|(r, _)| r.namespace == id).map(|(r, _)| &*r.pattern).collect();
+/// Whether `ingress` lets the host `name` into `namespace`, or into any: the rule for the name, else for the longest
+/// domain it is in; a host without a rule may join nothing.
+fn admits(ingress: &Ingress, name: &HostName, namespace: Option<NamespaceId>) -> bool {
+    let rules = ingress.rules.iter().map(|(rule, _)| (rule.pattern.as_str(), rule.namespace));
+    let allowed = rtun_core::Ingress::new(rules).namespace_of(name);
+    allowed.is_some_and(|allowed| namespace.is_none_or(|namespace| namespace == allowed))
+}
+
+fn not_admitted(
+    ingress: &Ingress,
+    gateway: &HostName,
+    namespace: Option<NamespaceId>,
+    at: &At,
+    report: &mut Report,
+) {
+    let rules = ingress.rules.iter().map(|(rule, _)| rule);
+    let joins = rules.filter(|rule| namespace.is_none_or(|id| id == rule.namespace));
+    let mut names: Vec<&str> = joins.map(|rule| &*rule.pattern).collect();
+    names.dedup();
+    let (gateway, name) = (gateway.as_str(), quote(&ingress.name));
+    let message = match namespace {
+        Some(_) => format!(
+            "no host can be {} in this namespace: {name} does not admit that name to it",
+            quote(gateway)
+        ),
+        None => format!("no host can be {}: {name} does not admit that name", quote(gateway)),
+    };
+    report.coded(Code::C15, at, message).help(match names.is_empty() {
+        true => format!("add a rule for {}, or another gateway", quote(gateway)),
+        false => suggest::name_of(gateway, "names it admits", &names),
+    });
+}
+
+fn may_report(users: &[User], name: &HostName) -> bool {
+    users.iter().any(|user| user.hosts.as_ref().is_none_or(|hosts| hosts.contains(name)))
+}
+
+fn not_reported(users: &[User], gateway: &HostName, at: &At, report: &mut Report) {
+    let names = users.iter().filter_map(|user| user.hosts.as_ref()).flatten();
+    let names: Vec<&str> = names.map(HostName::as_str).collect();
+    let gateway = gateway.as_str();
     report
         .coded(
             Code::C15,
-            at.clone(),
-            format!(
-                "no host can be {} in this namespace: {} does not admit that name to it",
-                quote(gateway),
-                quote(&ingress.name)
-            ),
+            at,
+            format!("no host can be {}: no user may report that name", quote(gateway)),
         )
-        .help(match names.is_empty() {
-            true => format!("add a rule for {}, or another gateway", quote(gateway)),
-            false => suggest::name_of(gateway, "names it admits", &names),
-        });
+        .help(suggest::name_of(gateway, "names that may be reported", &names));
 }
 
 fn ingress<'c>(context: &'c Context<'_>, name: &str) -> Option<&'c Ingress> {
     context.tables.ingresses.iter().find(|ingress| ingress.name == name)
-}
-
-/// Whether `ingress` lets the host `name` into `namespace` (spec: tables.md section 2): the rule for the name, else for
-/// the longest domain it is in; a name without a rule may join the default namespace only.
-fn admits(ingress: &Ingress, name: &str, namespace: NamespaceId) -> bool {
-    let rule = |pattern: &str| ingress.rules.iter().map(|(r, _)| r).find(|r| r.pattern == pattern);
-    let dots = name.match_indices('.').map(|(i, _)| i).filter(|i| *i > 0);
-    let found: Option<&IngressRule> = rule(name)
-        .or_else(|| rule(&format!(".{name}")))
-        .or_else(|| dots.filter_map(|i| rule(&name[i..])).next());
-    found.map_or(NamespaceId::DEFAULT, |rule| rule.namespace) == namespace
 }
 
 /// C16: rules that admit hosts to a namespace nobody routes for.
@@ -266,39 +275,6 @@ fn names_by_case(config: &Config, context: &Context<'_>, report: &mut Report) {
             let at = context.names.services.list.iter().find(|(name, _)| *name == service.name);
             let at = at.map_or_else(At::default, |(_, at)| At::from(at));
             see(host.name.as_str(), at, report);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn id(n: u8) -> NamespaceId {
-        NamespaceId::from_bytes([n; 16])
-    }
-
-    #[test]
-    fn an_ingress_admits_by_the_longest_rule() {
-        let rule = |pattern: &str, n| {
-            (IngressRule { pattern: pattern.to_owned(), namespace: id(n) }, At::default())
-        };
-        let ingress = Ingress {
-            name: "i".to_owned(),
-            rules: vec![rule("a", 1), rule(".example.org", 2), rule(".b.example.org", 3)],
-        };
-        for (name, n) in [
-            ("a", 1),
-            ("example.org", 2),
-            ("x.example.org", 2),
-            ("b.example.org", 3),
-            ("x.y.b.example.org", 3),
-            ("A", 0),
-            ("xexample.org", 0),
-            ("", 0),
-        ] {
-            assert!(admits(&ingress, name, id(n)), "{name}");
-            assert!(!admits(&ingress, name, id(9)), "{name}");
         }
     }
 }

@@ -59,7 +59,7 @@ macro_rules! codes {
 codes! {
     /// A name that does not exist.
     C01: Error, Error;
-    /// A user with an empty password.
+    /// A user with an empty password, who is never admitted.
     C10: Warning, Error;
     /// An ingress endpoint that is no UUID, or the zero UUID.
     C12: Error, Error;

@@ -112,7 +112,7 @@ pub struct IngressRule {
 pub struct User {
     /// 1 to 255 bytes.
     pub name: String,
-    /// At most 255 bytes.
+    /// At most 255 bytes; empty: the user is never admitted.
     pub password: Secret,
     /// The host names this user may report; `None`: any.
     pub hosts: Option<Vec<HostName>>,

@@ -128,7 +128,7 @@ fn ports_addresses_and_targets() {
             type: tcp
           forwarder:
             nodes:
-            - name: target-0
+            - name: target-1
               addr: b:2
         ",
     );

@@ -79,7 +79,7 @@ fn user(at: &Cursor<'_>, report: &mut Report) -> Option<User> {
             .coded(
                 Code::C10,
                 at,
-                format!("the user {} may connect with any password", quote(&name)),
+                format!("the user {} has no password and is never admitted", quote(&name)),
             )
             .help("add `password:`");
     }

@@ -111,6 +111,11 @@ fn host_name(at: &Cursor<'_>, context: &Context<'_>, report: &mut Report) -> Opt
             .help("a host's name has no port; the hub's address belongs into a chain, or behind -F router://");
         return None;
     }
+    if text.starts_with('[') && text.ends_with(']') {
+        report
+            .warning(&addr, format!("the brackets are part of the name {}", quote(&text)))
+            .help("write the name without them");
+    }
     HostName::new(&text)
         .map_err(|error| {
             report.error(&addr, format!("{} is no host name: {error}", quote(&text)));

@@ -109,14 +109,16 @@ fn expand(piece: &Piece, report: &mut Report) -> Option<Vec<String>> {
         .ok()
 }
 
-/// The comma list behind the slash, port ranges expanded, as nodes of a forwarder without names.
+/// The comma list behind the slash, port ranges expanded, as nodes of a forwarder.
 fn targets(path: &Piece, report: &mut Report) -> Option<Vec<Value>> {
     let mut targets = Vec::new();
     let trimmed = path.text.trim_matches('/');
     for target in trimmed.split(',').filter(|_| !trimmed.is_empty()) {
         let piece = Piece { text: escaped(target), place: path.place };
         for addr in expand(&piece, report)? {
-            targets.push(text(&addr, path.place));
+            let name = text(&format!("target-{}", targets.len()), path.place);
+            let addr = text(&addr, path.place);
+            targets.push(map(vec![entry("name", name), entry("addr", addr)], path.place));
         }
     }
     Some(targets)
@@ -191,12 +193,7 @@ impl Service {
 
 fn forwarder(targets: Vec<Value>, selector: Option<Value>) -> Option<Entry> {
     let place = targets.first()?.place;
-    let nodes = targets.into_iter().enumerate().map(|(i, addr)| {
-        let name = text(&format!("target-{i}"), addr.place);
-        let place = addr.place;
-        map(vec![entry("name", name), entry("addr", addr)], place)
-    });
-    let mut entries = vec![entry("nodes", Value::new(place, Kind::List(nodes.collect())))];
+    let mut entries = vec![entry("nodes", Value::new(place, Kind::List(targets)))];
     entries.extend(selector.map(|selector| entry("selector", selector)));
     Some(entry("forwarder", map(entries, place)))
 }
