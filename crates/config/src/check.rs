@@ -18,9 +18,13 @@ pub(crate) fn check(config: &Config, context: &Context<'_>, hubs: &[HubView], re
     for table in &context.tables.routers {
         order(table, report);
     }
+    // After an error, names that are missing are often missing because of it.
+    let complete = !report.failed();
     for hub in hubs {
-        unreachable_gateways(hub, context, report);
-        endpoints_without_table(hub, context, report);
+        if complete {
+            unreachable_gateways(hub, context, report);
+            endpoints_without_table(hub, context, report);
+        }
         shared_default(hub, context, report);
     }
     listened_twice(hubs, report);

@@ -1,0 +1,59 @@
+//! `docs/configuration.md` names every key and every code there is.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot read its files has failed")]
+
+use rtun_config::{
+    cli,
+    findings::{Code, Profile},
+    load_text, schema,
+};
+
+const PAGE: &str = include_str!("../../../docs/configuration.md");
+
+#[test]
+fn every_key_is_described() {
+    let keys = schema::all_keys();
+    assert!(keys.len() > 250, "only {} keys", keys.len());
+    let missing: Vec<_> =
+        keys.iter().filter(|(_, key)| !PAGE.contains(&format!("`{key}`"))).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    for types in [&schema::LISTENERS, &schema::DIALERS, &schema::HANDLERS, &schema::CONNECTORS] {
+        for name in types.supported.iter().chain(types.not_yet) {
+            assert!(PAGE.contains(&format!("`{name}`")), "{} {name}", types.what);
+        }
+    }
+}
+
+#[test]
+fn every_code_is_described_with_its_severities() {
+    for code in Code::ALL {
+        let start = format!("| {code} |");
+        let row = PAGE.lines().find(|line| line.starts_with(&start));
+        let end =
+            format!("| {} | {} |", code.severity(Profile::Compat), code.severity(Profile::Strict));
+        assert!(row.is_some_and(|row| row.ends_with(&end)), "{code}: {row:?}");
+    }
+}
+
+#[test]
+fn the_examples_load_without_a_word() {
+    let examples: Vec<&str> =
+        PAGE.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert_eq!(examples.len(), 3);
+    for example in examples {
+        let outcome = load_text("example", example, false, Profile::Strict);
+        let shown: Vec<String> = outcome.findings.iter().map(ToString::to_string).collect();
+        assert!(shown.is_empty(), "{}", shown.join("\n"));
+    }
+}
+
+#[test]
+fn the_usage_names_every_flag() {
+    for flag in ["-C", "-L", "-F", "-O", "-D", "-DD", "-R", "-api", "-metrics", "-V"] {
+        assert!(
+            cli::USAGE.contains(&format!("{flag} ")) || cli::USAGE.contains(&format!("{flag},")),
+            "{flag}"
+        );
+        assert!(PAGE.contains(flag), "{flag}");
+    }
+}
