@@ -39,7 +39,8 @@ pub trait Device: Send + Sync + 'static {
     /// Takes the next packet from the system into `buf` and answers its length.
     ///
     /// A packet longer than `buf` is cut to it, the rest is gone: `buf` holds at least the MTU.
-    /// [`io::ErrorKind::WouldBlock`] when there is none; any other error means that the device no
+    /// [`io::ErrorKind::WouldBlock`] when there is none, or none that
+    /// [`readable`](Device::readable) has seen since; any other error means that the device no
     /// longer works (it was deleted).
     fn try_recv(&self, buf: &mut [u8]) -> io::Result<usize>;
 

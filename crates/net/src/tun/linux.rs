@@ -71,11 +71,17 @@ impl Device for Tun {
     }
 
     async fn readable(&self) -> io::Result<()> {
-        self.file.readable().await.map(drop)
+        // A deleted device reports an error and nothing else.
+        self.file.ready(Interest::READABLE | Interest::ERROR).await.map(drop)
     }
 
     fn try_recv(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.file.try_io(Interest::READABLE, |mut file| file.read(buf))
+        let mut receive = |interest| self.file.try_io(interest, |mut file| file.read(buf));
+        match receive(Interest::READABLE) {
+            // One interest at a time: `try_io` takes a combined one for never ready.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => receive(Interest::ERROR),
+            result => result,
+        }
     }
 
     async fn writable(&self) -> io::Result<()> {
