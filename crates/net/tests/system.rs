@@ -160,6 +160,21 @@ fn failures_say_what_was_being_done() {
 }
 
 #[test]
+fn a_system_without_ipv6_takes_ipv4_and_says_why_it_refuses_ipv6() {
+    common::in_namespace(async || {
+        std::fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1").unwrap();
+        let (_tun, link) = tun("net0");
+        let mut setup =
+            LinkSetup { mtu: 1380, addresses: vec![net("10.2.0.1/24")], routes: Vec::new() };
+        let _ = link.apply(&setup).await.unwrap();
+        setup.addresses.push(net("fd01::1/64"));
+        let error = link.apply(&setup).await.unwrap_err().to_string();
+        assert!(error.starts_with("adding fd01::1/64 to net0: "), "{error}");
+        assert!(error.ends_with("is IPv6 switched off on this system?"), "{error}");
+    });
+}
+
+#[test]
 fn a_taken_name_is_said_to_be_taken() {
     common::in_namespace(async || {
         let (_tun, _link) = tun("net0");

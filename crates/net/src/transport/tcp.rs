@@ -145,6 +145,12 @@ async fn connect_any(addr: &str) -> Result<TcpStream, ConnectError> {
     let addresses = resolve(addr)
         .await
         .map_err(|source| ConnectError::Resolve { addr: addr.to_owned(), source })?;
+    race(addr, addresses).await
+}
+
+/// Tries `addresses` of `addr` in turn; the next begins when one has failed or has been silent
+/// for [`ATTEMPT_DELAY`].
+async fn race(addr: &str, addresses: Vec<SocketAddr>) -> Result<TcpStream, ConnectError> {
     let mut waiting = addresses.into_iter();
     let mut running = FuturesUnordered::new();
     let mut attempts = Vec::new();
@@ -236,4 +242,61 @@ fn list(attempts: &[(SocketAddr, io::Error)]) -> String {
         let _ = write!(text, "{separator}{address}: {error}");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn families_take_turns_from_the_resolvers_first() {
+        let found = addresses(&["[::1]:1", "[::2]:1", "[::3]:1", "1.0.0.1:1", "1.0.0.2:1"]);
+        let turns = addresses(&["[::1]:1", "1.0.0.1:1", "[::2]:1", "1.0.0.2:1", "[::3]:1"]);
+        assert_eq!(take_turns(found), turns);
+        let found = addresses(&["1.0.0.1:1", "[::1]:1", "[::2]:1"]);
+        assert_eq!(take_turns(found.clone()), found);
+        assert_eq!(take_turns(vec!["1.0.0.1:1".parse().unwrap(); 100]).len(), ADDRESSES_MAX);
+        assert_eq!(take_turns(Vec::new()), []);
+    }
+
+    /// A listener whose queue is full leaves the next connection without any answer.
+    fn silent() -> (Socket, Vec<std::net::TcpStream>, SocketAddr) {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+        socket.listen(0).unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        let mut queued = Vec::new();
+        let short = Duration::from_millis(100);
+        while let Ok(stream) = std::net::TcpStream::connect_timeout(&address, short) {
+            queued.push(stream);
+        }
+        (socket, queued, address)
+    }
+
+    #[tokio::test]
+    async fn a_silent_address_delays_the_next_and_no_more() {
+        let (_socket, _queued, silent) = silent();
+        let listener = listen("127.0.0.1:0").unwrap();
+        let answering = listener.local_addr().unwrap();
+        let start = std::time::Instant::now();
+        let stream = race("name:1", vec![silent, answering]).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), answering);
+        assert!((ATTEMPT_DELAY..ATTEMPT_DELAY * 4).contains(&start.elapsed()));
+    }
+
+    #[tokio::test]
+    async fn a_refusing_address_delays_nothing_and_every_refusal_is_told() {
+        let closed = listen("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let listener = listen("127.0.0.1:0").unwrap();
+        let answering = listener.local_addr().unwrap();
+        let start = std::time::Instant::now();
+        race("name:1", vec![closed, closed, answering]).await.unwrap();
+        assert!(start.elapsed() < ATTEMPT_DELAY);
+        let error = race("name:1", vec![closed, closed]).await.unwrap_err().to_string();
+        assert_eq!(error.matches(&closed.to_string()).count(), 2, "{error}");
+    }
 }
