@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::{
     duration::{self, DurationError},
     findings::{At, Code, Report},
+    redact,
     value::{Cursor, Kind, Value},
 };
 
@@ -239,8 +240,18 @@ impl Report {
                 (text(cursor.value), self.texts.written(cursor.value.place))
             && read != written
         {
-            let message = format!("`{written}` is a number and is read as `{read}`");
-            self.warning(cursor, message).help(format!("write '{written}' if the text is meant"));
+            let (message, help) =
+                match redact::is_secret(cursor.path.rsplit('.').next().unwrap_or("")) {
+                    true => (
+                        "this is a number and is not read as it is written".to_owned(),
+                        "put it in quotes".to_owned(),
+                    ),
+                    false => (
+                        format!("`{written}` is a number and is read as `{read}`"),
+                        format!("write '{written}' if the text is meant"),
+                    ),
+                };
+            self.warning(cursor, message).help(help);
         }
     }
 }

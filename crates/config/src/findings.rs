@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::value::{Place, Texts};
+use crate::{
+    redact,
+    value::{Place, Texts},
+};
 
 /// How serious a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -104,8 +107,10 @@ pub struct Location {
     pub column: u32,
     /// In characters; at least 1.
     pub width: u32,
-    /// The line itself, with passwords and tokens starred out; empty where there is none.
+    /// The line around the place, with passwords and tokens starred out; empty where there is none.
     pub text: String,
+    /// The column `text` begins with.
+    pub text_column: u32,
 }
 
 impl fmt::Display for Location {
@@ -131,9 +136,6 @@ pub struct Finding {
     pub help: Option<String>,
 }
 
-/// Columns of a source line that are shown before and behind the place, in characters.
-const CONTEXT: usize = 50;
-
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(location) = &self.location {
@@ -155,20 +157,15 @@ impl fmt::Display for Finding {
 }
 
 fn write_excerpt(f: &mut fmt::Formatter<'_>, location: &Location, path: &str) -> fmt::Result {
-    let chars: Vec<char> = location.text.chars().collect();
-    let column = (location.column as usize).saturating_sub(1).min(chars.len());
-    let start = if column > CONTEXT + 10 { column - CONTEXT } else { 0 };
-    let width = (location.width as usize).clamp(1, (chars.len() - column).max(1));
-    let end = chars.len().min(column + width.min(CONTEXT) + CONTEXT);
-    let excerpt: String = chars[start..end].iter().collect();
-    let before = if start > 0 { "..." } else { "" };
-    let after = if end < chars.len() { "..." } else { "" };
+    let length = location.text.chars().count();
+    let indent = location.column.saturating_sub(location.text_column) as usize;
+    let width = (location.width as usize).min(length.saturating_sub(indent)).max(1);
+    let before = if location.text_column > 1 { "..." } else { "" };
     let number = location.line.to_string();
     let margin = " ".repeat(number.len());
-    write!(f, "\n  {number} | {before}{excerpt}{after}")?;
-    let indent = " ".repeat(before.len() + column - start);
-    let carets = "^".repeat(width.min(end.saturating_sub(column).max(1)));
-    write!(f, "\n  {margin} | {indent}{carets}")?;
+    write!(f, "\n  {number} | {before}{}", location.text)?;
+    let indent = " ".repeat(before.len() + indent.min(length));
+    write!(f, "\n  {margin} | {indent}{}", "^".repeat(width))?;
     if path.is_empty() { Ok(()) } else { write!(f, " {path}") }
 }
 
@@ -225,9 +222,21 @@ impl Report {
         at: At,
         message: String,
     ) -> Draft<'_> {
+        if !self.has_room(severity) {
+            self.left_out += 1;
+            self.left_out_error |= severity == Severity::Error;
+            return Draft { report: self, finding: None };
+        }
         let location = at.place.map(|place| self.texts.locate(place));
         let finding = Finding { code, severity, location, path: at.path, message, help: None };
         Draft { report: self, finding: Some(finding) }
+    }
+
+    /// Errors push out what is less serious.
+    fn has_room(&self, severity: Severity) -> bool {
+        self.findings.len() < MAX_FINDINGS
+            || severity == Severity::Error
+                && self.findings.iter().any(|f| f.severity != Severity::Error)
     }
 
     fn push(&mut self, finding: Finding) {
@@ -242,12 +251,12 @@ impl Report {
         if self.findings.iter().any(said) {
             return;
         }
-        if self.findings.len() < MAX_FINDINGS {
-            self.findings.push(finding);
-        } else {
+        if self.findings.len() >= MAX_FINDINGS {
+            let less = self.findings.iter().rposition(|f| f.severity != Severity::Error);
+            self.findings.remove(less.unwrap_or(MAX_FINDINGS - 1));
             self.left_out += 1;
-            self.left_out_error |= finding.severity == Severity::Error;
         }
+        self.findings.push(finding);
     }
 
     /// Whether anything found so far is an error.
@@ -324,11 +333,11 @@ impl Drop for Draft<'_> {
     }
 }
 
-/// `text` between backquotes, cut to 80 characters, with control and invisible characters escaped, so that no
-/// configuration can write to the terminal through a message.
+/// `text` between backquotes, cut to 80 characters, user info starred out, with control and invisible characters
+/// escaped, so that no configuration can write to the terminal through a message.
 pub(crate) fn quote(text: &str) -> String {
     let mut quoted = String::from("`");
-    for (i, c) in text.chars().enumerate() {
+    for (i, c) in redact::user_info(text).chars().enumerate() {
         if i == 80 {
             quoted.push_str("...");
             break;
@@ -363,6 +372,7 @@ mod tests {
                 column,
                 width,
                 text: text.to_owned(),
+                text_column: 1,
             }),
             path: "routers[0].name".to_owned(),
             message: "no such name".to_owned(),
@@ -380,8 +390,11 @@ mod tests {
 
     #[test]
     fn long_lines_are_cut_around_the_place() {
-        let line = format!("{}HERE{}", "a".repeat(500), "b".repeat(500));
-        let shown = finding(&line, 501, 4).to_string();
+        let line = format!("{}HERE{}", "a".repeat(5000), "b".repeat(500_000));
+        let mut report = Report::new(Profile::Compat);
+        let text = report.texts.add("a.json", &line);
+        report.error(Place { text, line: 1, column: 5001, width: 4 }, "here");
+        let shown = report.finish().0[0].to_string();
         let lines: Vec<&str> = shown.lines().collect();
         let place = lines[1].find("HERE").unwrap();
         assert_eq!(&lines[2][place..place + 4], "^^^^");
@@ -390,27 +403,37 @@ mod tests {
 
     #[test]
     fn places_beyond_the_text_do_not_panic() {
-        for (text, column, width) in [("", 1, 1), ("abc", 4, 1), ("abc", 90, 90), ("abc", 0, 0)] {
-            let _ = finding(text, column, width).to_string();
+        let mut report = Report::new(Profile::Compat);
+        let number = report.texts.add("a.yaml", "abc\n");
+        for (text, line, column, width) in
+            [(0, 1, 4, 1), (0, 1, 90, 90), (0, 1, 0, 0), (0, 3, 1, 1), (9, 1, 1, 1), (0, 0, 9, 0)]
+        {
+            report.error(Place { text: number + text, line, column, width }, "x");
         }
+        report.finish().0.iter().for_each(|finding| drop(finding.to_string()));
     }
 
     #[test]
     fn quoting_escapes_what_a_terminal_would_obey() {
         assert_eq!(quote("a\u{1b}[31mb\u{202e}"), r"`a\u{1b}[31mb\u{202e}`");
         assert_eq!(quote(&"x".repeat(200)).len(), 85);
+        assert_eq!(quote("http://u:p@h"), "`http://***@h`");
     }
 
     #[test]
     fn what_is_left_out_is_counted() {
         let mut report = Report::new(Profile::Compat);
-        for i in 0..150 {
+        for i in 0..120 {
+            report.warning(At::default(), format!("warning {i}"));
+        }
+        assert!(!report.failed());
+        for i in 0..MAX_FINDINGS + 10 {
             report.error(At::default(), format!("error {i}"));
         }
         assert!(report.failed());
         let (findings, _) = report.finish();
         assert_eq!(findings.len(), MAX_FINDINGS + 1);
-        assert_eq!(findings[MAX_FINDINGS].message, "50 more findings are not shown");
-        assert_eq!(findings[MAX_FINDINGS].severity, Severity::Error);
+        assert!(findings.iter().all(|f| f.severity == Severity::Error), "errors come first");
+        assert_eq!(findings[MAX_FINDINGS].message, "130 more findings are not shown");
     }
 }

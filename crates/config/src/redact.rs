@@ -1,7 +1,9 @@
 //! Source lines without their secrets, every other column left where it is.
 
-/// Keys whose values are starred out.
-const SECRET_KEYS: [&str; 4] = ["password", "token", "passphrase", "auth"];
+use crate::suggest;
+
+/// Keys whose values are starred out, also where they are misspelt.
+const SECRET_KEYS: [&str; 3] = ["password", "passphrase", "token"];
 
 /// `line` with passwords, tokens and a URL's user info replaced by stars, and with control characters replaced by
 /// blanks; as many characters as before.
@@ -9,53 +11,56 @@ pub(crate) fn line(line: &str) -> String {
     let mut chars: Vec<char> =
         line.chars().map(|c| if crate::findings::is_unprintable(c) { ' ' } else { c }).collect();
     hide_user_info(&mut chars);
-    for key in SECRET_KEYS {
-        hide_values(&mut chars, key);
-    }
+    hide_values(&mut chars);
     chars.into_iter().collect()
 }
 
-/// Stars from `://` to the last `@` of the authority.
+/// `text` with user info starred out.
+pub(crate) fn user_info(text: &str) -> String {
+    let mut chars: Vec<char> = text.chars().collect();
+    hide_user_info(&mut chars);
+    chars.into_iter().collect()
+}
+
+/// Whether the value of `key` is a secret, also where the key is misspelt.
+pub(crate) fn is_secret(key: &str) -> bool {
+    suggest::closest(key, SECRET_KEYS).is_some()
+}
+
+/// Stars before the last `@` of a URL, from its `://`; or, where there is none, over what looks like `user:password`.
 fn hide_user_info(chars: &mut [char]) {
-    let mut i = 0;
-    while i + 3 <= chars.len() {
-        if chars[i..i + 3] != [':', '/', '/'] {
-            i += 1;
-            continue;
-        }
-        let start = i + 3;
-        let end = chars[start..]
-            .iter()
-            .position(|c| matches!(c, '/' | '?' | '"' | '\'' | ' '))
-            .map_or(chars.len(), |n| start + n);
+    let ends_url = |c: char| matches!(c, '"' | '\'' | ' ');
+    let mut start = 0;
+    while start < chars.len() {
+        let end = find(chars, start, ends_url);
         if let Some(at) = chars[start..end].iter().rposition(|c| *c == '@') {
-            chars[start..start + at].fill('*');
+            let url = &chars[start..start + at];
+            let scheme = url.windows(3).position(|w| w == [':', '/', '/']);
+            let hidden = scheme.map_or(0, |n| n + 3);
+            if scheme.is_some() || url.contains(&':') {
+                chars[start + hidden..start + at].fill('*');
+            }
         }
-        i = end.max(i + 1);
+        start = end + 1;
     }
 }
 
 /// Stars behind `key:` and `key=`.
-fn hide_values(chars: &mut [char], key: &str) {
-    let key: Vec<char> = key.chars().collect();
+fn hide_values(chars: &mut [char]) {
     let mut i = 0;
-    while i + key.len() < chars.len() {
-        let found =
-            chars[i..i + key.len()].iter().zip(&key).all(|(a, b)| a.eq_ignore_ascii_case(b));
-        if !found {
-            i += 1;
-            continue;
-        }
-        i += key.len();
-        let Some(separator) = skip(chars, i, |c| matches!(c, '"' | '\'' | ' ')) else { continue };
+    while let Some(start) = skip(chars, i, |c| !c.is_alphabetic()) {
+        let end = find(chars, start, |c| !c.is_alphabetic());
+        let word: String = chars[start..end].iter().take(20).collect();
+        i = end;
+        let Some(separator) = skip(chars, end, |c| matches!(c, '"' | '\'' | ' ')) else { continue };
+        let secret = is_secret(&word);
         match chars[separator] {
-            '=' => {
-                let end = find(chars, separator + 1, |c| matches!(c, '&' | ' ' | '"'));
-                chars[separator + 1..end].fill('*');
-                i = end;
+            // `auth=` is base64 of a password, `auth:` a map.
+            '=' if secret || word.eq_ignore_ascii_case("auth") => {
+                i = find(chars, separator + 1, |c| matches!(c, '&' | ' ' | '"'));
+                chars[separator + 1..i].fill('*');
             }
-            // `auth:` is a map, not a secret.
-            ':' if key.len() > 4 => {
+            ':' if secret => {
                 let Some(start) = skip(chars, separator + 1, |c| c == ' ') else { continue };
                 i = hide_scalar(chars, start);
             }
@@ -100,9 +105,14 @@ mod tests {
             ("  password: hunter2 # mine", "  password: **************"),
             (r#"{"token": "a\"bc", "addr": 1}"#, r#"{"token": "*****", "addr": 1}"#),
             ("router://u:p@h:1?net=1", "router://***@h:1?net=1"),
+            ("admin:pw@:18080", "********@:18080"),
+            ("router://u:p/w@h:1", "router://*****@h:1"),
+            ("me@example.org", "me@example.org"),
             ("-F x://h?auth=dTpw&net=1", "-F x://h?auth=****&net=1"),
             ("auth: {username: u, password: p}", "auth: {username: u, password: **"),
             ("  auther: a", "  auther: a"),
+            ("pasword: secret", "pasword: ******"),
+            ("- {tokn: a, x: b}", "- {tokn: ********"),
             ("Passphrase: 'x y'", "Passphrase: '***'"),
         ] {
             assert_eq!(line(written), shown);

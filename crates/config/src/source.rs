@@ -264,7 +264,7 @@ pub(crate) fn as_argument(argument: &str) -> Option<String> {
     if looks {
         return Some(format!("did you mean -C {argument}?"));
     }
-    argument.contains("://").then(|| format!("did you mean -L or -F {argument}?")).or_else(|| {
+    argument.contains("://").then(|| "did you mean -L or -F before it?".to_owned()).or_else(|| {
         suggest::did_you_mean(argument, ["check", "explain", "status", "top", "demo", "bench"])
     })
 }

@@ -9,7 +9,7 @@ use crate::{
 
 /// Deepest nesting of a document that is read.
 pub(crate) const MAX_DEPTH: usize = 32;
-/// Most values in one source, aliases expanded.
+/// Most values in one source, aliases expanded; a long text counts as several.
 pub(crate) const MAX_VALUES: usize = 1_000_000;
 
 /// Where something was written: a text of [`Texts`], line and column from 1, width in characters.
@@ -44,18 +44,26 @@ impl Texts {
 
     pub(crate) fn locate(&self, place: Place) -> Location {
         let source = self.0.get(place.text as usize);
+        let (text, text_column) = source.map_or_else(
+            || (String::new(), 1),
+            |source| excerpt(source.line(place.line), place.column, place.width),
+        );
         Location {
             file: source.map_or_else(|| "?".into(), |s| s.name.clone()),
             line: place.line,
             column: place.column,
             width: place.width.max(1),
-            text: source.map(|s| redact::line(s.line(place.line))).unwrap_or_default(),
+            text,
+            text_column,
         }
     }
 
-    /// What is written at `place`.
+    /// What is written at `place`, unless its line is very long.
     pub(crate) fn written(&self, place: Place) -> Option<String> {
         let line = self.0.get(place.text as usize)?.line(place.line);
+        if line.len() > LONG_LINE {
+            return None;
+        }
         Some(line.chars().skip(place.column as usize - 1).take(place.width as usize).collect())
     }
 
@@ -63,6 +71,25 @@ impl Texts {
     pub(crate) fn position_of(&self, file: &str) -> usize {
         self.0.iter().position(|s| &*s.name == file).unwrap_or(usize::MAX)
     }
+}
+
+/// Characters shown before and behind a place.
+const CONTEXT: usize = 50;
+/// Characters before a place among which the key of a secret is looked for.
+const REDACTED: usize = 4096;
+/// Bytes of a line that is not looked at for its spelling: that would be done again for every value in it.
+const LONG_LINE: usize = 16 << 10;
+
+/// The part of `line` around a place, without secrets, and the column it begins with.
+fn excerpt(line: &str, column: u32, width: u32) -> (String, u32) {
+    let before = (column as usize).saturating_sub(1);
+    let width = (width as usize).clamp(1, CONTEXT);
+    let first = before.saturating_sub(REDACTED);
+    let taken: String = line.chars().skip(first).take(before - first + width + CONTEXT).collect();
+    let redacted = redact::line(&taken);
+    let start = if before > CONTEXT + 10 { before - CONTEXT } else { first };
+    let shown = redacted.chars().skip(start - first).collect();
+    (shown, u32::try_from(start + 1).unwrap_or(u32::MAX))
 }
 
 impl SourceText {

@@ -92,7 +92,9 @@ impl<'a> Builder<'a> {
             return problem(place, format!("nested more than {MAX_DEPTH} levels deep"));
         }
         let before = self.values;
-        self.count(1, place)?;
+        // Aliases copy texts: a long one counts as several values.
+        let length = if let Event::Scalar(text, ..) = &event { text.len() } else { 0 };
+        self.count(1 + length / 64, place)?;
         let (anchor, kind) = match event {
             Event::Scalar(text, style, anchor, tag) => {
                 (anchor, scalar(&text, style, tag.as_deref(), place)?)
@@ -462,6 +464,10 @@ mod tests {
             let alias = format!("*a{}", i - 1);
             source += &format!("a{i}: &a{i} [{}]\n", vec![alias; 10].join(", "));
         }
+        assert!(try_read(&source).unwrap_err().contains("more than 1000000 values"));
+        let text = "x".repeat(1 << 20);
+        let aliases = "*a, ".repeat(1000);
+        let source = format!("a: &a {text}\nb: [{aliases}]\n");
         assert!(try_read(&source).unwrap_err().contains("more than 1000000 values"));
     }
 }

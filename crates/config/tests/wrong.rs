@@ -80,6 +80,7 @@ fn every_wrong_configuration_gets_its_message() {
         cases += 1;
         let shown = seen_by_an_operator(&path);
         assert!(!shown.starts_with("exit status 0"), "{} is not wrong", path.display());
+        assert!(!shown.contains("secret"), "{} shows a password", path.display());
         let expected_path = path.with_extension("expected");
         let expected = fs::read_to_string(&expected_path).unwrap_or_default();
         if shown != expected {

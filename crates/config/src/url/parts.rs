@@ -116,10 +116,7 @@ impl<'a> Argument<'a> {
             Some(text) => piece.text = text,
             None => {
                 report
-                    .error(
-                        piece.place,
-                        format!("{} is not percent-encoded UTF-8", quote(&piece.text)),
-                    )
+                    .error(piece.place, "this is not percent-encoded UTF-8")
                     .help("write a `%` itself as %25");
                 return None;
             }
@@ -152,6 +149,12 @@ pub(super) fn parse(flag: &str, text: &str, report: &mut Report) -> Option<Parts
         _ => (None, 0),
     };
     let authority_end = argument.find(start, text.len(), &['/', '?']);
+    if splits_user_info(&text[start..], authority_end - start) {
+        report
+            .error(argument.place(start, authority_end), "a user name or password is cut off here")
+            .help("write a `/` in it as %2F and a `?` as %3F");
+        return None;
+    }
     let (user, host_start) = match text[start..authority_end].rfind('@') {
         Some(n) => (Some(user(&argument, start, start + n, report)?), start + n + 1),
         None => (None, start),
@@ -161,6 +164,16 @@ pub(super) fn parse(flag: &str, text: &str, report: &mut Report) -> Option<Parts
     let path = argument.piece(authority_end, path_end);
     let params = params(&argument, path_end, report)?;
     Some(Parts { whole, scheme, user, host, path, params })
+}
+
+/// Whether `text`, which begins with an authority of `end` bytes, looks like a password with a `/` or `?` in it: an `@`
+/// comes later, and what would be the port is none.
+fn splits_user_info(text: &str, end: usize) -> bool {
+    let (authority, rest) = text.split_at(end);
+    let port = authority.rsplit_once(':').map(|(_, port)| port);
+    !authority.contains('@')
+        && rest.contains('@')
+        && port.is_some_and(|port| port.contains(|c: char| !c.is_ascii_digit() && c != '-'))
 }
 
 fn scheme(argument: &Argument<'_>, end: usize, report: &mut Report) -> Option<Piece> {
