@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rtun_lab::tools::{ping, tcp_hash_transfer};
 use rtun_lab::{Lab, UserNamespaceError, enter_user_namespace};
+use rtun_net::tun::{Tun, TunConfig, TunError};
 
 /// The argument by which this program knows that it is the unprivileged one.
 const INSIDE: &str = "--inside-user-namespace";
@@ -54,7 +55,22 @@ fn several_threads_are_refused() {
     assert!(thread.join().is_ok());
 }
 
+/// What somebody reads who starts a host without the rights for it.
+fn tun_devices_are_refused_with_the_reason() {
+    // A runtime of one thread starts no other, and ends here.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let _inside = runtime.enter();
+    match Tun::create(&TunConfig { name: None, mtu: 1420 }).unwrap_err() {
+        error @ TunError::NoDriver { .. } => eprintln!("skipped: {error}"),
+        error @ (TunError::NoAccess { .. } | TunError::NotPermitted { .. }) => {
+            assert!(error.to_string().contains("CAP_NET_ADMIN"), "{error}");
+        }
+        error => panic!("{error}"),
+    }
+}
+
 fn inside() -> ExitCode {
+    tun_devices_are_refused_with_the_reason();
     if let Err(error) = enter_user_namespace() {
         eprintln!("skipped: {error}");
         return ExitCode::from(NOT_ALLOWED);

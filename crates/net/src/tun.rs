@@ -69,6 +69,17 @@ pub enum TunError {
         /// What the system answered.
         source: io::Error,
     },
+    /// The control device is there, but closed to this user.
+    #[error(
+        "{path} cannot be opened ({source}): run as root, or open it to everybody as most \
+         systems do (`chmod 666 {path}`); making devices needs CAP_NET_ADMIN anyway"
+    )]
+    NoAccess {
+        /// The control device.
+        path: &'static str,
+        /// What the system answered.
+        source: io::Error,
+    },
     /// The process may not make devices.
     #[error(
         "creating TUN device {name}: not permitted; it needs the capability CAP_NET_ADMIN \

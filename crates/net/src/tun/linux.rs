@@ -39,7 +39,7 @@ impl Tun {
             check_name(name)?;
         }
         let wanted = config.name.as_deref().unwrap_or(ANY_NAME);
-        let file = open_control(wanted)?;
+        let file = open_control()?;
         let name = attach(&file, wanted).map_err(|source| attach_error(wanted, source))?;
         let index =
             nix::net::if_::if_nametoindex(name.as_str()).map_err(|errno| TunError::System {
@@ -93,14 +93,14 @@ impl Device for Tun {
     }
 }
 
-fn open_control(wanted: &str) -> Result<File, TunError> {
+fn open_control() -> Result<File, TunError> {
     OpenOptions::new()
         .read(true)
         .write(true)
         .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
         .open(CONTROL)
         .map_err(|source| match source.kind() {
-            io::ErrorKind::PermissionDenied => TunError::NotPermitted { name: wanted.to_owned() },
+            io::ErrorKind::PermissionDenied => TunError::NoAccess { path: CONTROL, source },
             _ => TunError::NoDriver { path: CONTROL, source },
         })
 }
