@@ -1,0 +1,164 @@
+//! What each fuzz target does with its input, callable without a fuzzer.
+//!
+//! A target panics when something does not hold; that an input is refused is fine.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use rtun_proto::{
+    frame::{FrameBuffer, Frames, LEN_PREFIX, write_frame},
+    icmp::{MAX_V4, MAX_V6, Unreachable, unreachable},
+    packet::{Packet, destination_is_never_routed, source_is_never_valid},
+    relay::{DecodeError, Decoded, MAX_REQUEST, Request, Response},
+};
+
+/// A target: its name, which is also that of its corpus, and what it does with an input.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: [Target; 6] = [
+    ("relay_request", relay_request),
+    ("relay_response", relay_response),
+    ("frame_stream", frame_stream),
+    ("ip_header", ip_header),
+    ("config_yaml", config_yaml),
+    ("cli_url", cli_url),
+];
+
+/// A stranger's first bytes at a hub.
+pub fn relay_request(bytes: &[u8]) {
+    let Some(request) = decoded(bytes, Request::decode) else { return };
+    let again = request.encode().expect("what fitted in a message fits in one");
+    assert_eq!(decoded(&again, Request::decode).as_ref(), Some(&request));
+    let association = request.association();
+    assert!(association.host.len() <= 255);
+    let shown = format!("{request:?} {association:?}");
+    assert!(shown.len() < 64 * 1024, "at most a few characters for each byte");
+    let asked = Request::associate(&association);
+    let bytes = asked.encode().expect("one of each feature fits in a message");
+    assert_eq!(decoded(&bytes, Request::decode), Some(asked));
+}
+
+/// A hub's first bytes at a host.
+pub fn relay_response(bytes: &[u8]) {
+    let Some(response) = decoded(bytes, Response::decode) else { return };
+    let again = response.encode().expect("what fitted in a message fits in one");
+    assert_eq!(decoded(&again, Response::decode).as_ref(), Some(&response));
+    if let Some(id) = response.connector_id() {
+        assert_ne!(id.rtun_version(), Some(0));
+    }
+    let _ = format!("{response:?} {}", response.status);
+}
+
+/// The message at the beginning of `bytes`, if a whole one is there, after checking the bounds of the answer.
+fn decoded<T: PartialEq + std::fmt::Debug>(
+    bytes: &[u8],
+    decode: impl Fn(&[u8]) -> Result<Decoded<T>, DecodeError>,
+) -> Option<T> {
+    match decode(bytes) {
+        Ok(Decoded::Complete { value, len }) => {
+            assert!(len <= bytes.len() && len <= MAX_REQUEST);
+            for cut in [0, 1, 3, 4, len / 2, len - 1] {
+                match decode(&bytes[..cut.min(len - 1)]) {
+                    Ok(Decoded::Incomplete { needed }) => assert!(needed > cut.min(len - 1)),
+                    other => panic!("{other:?} of the beginning of a message"),
+                }
+            }
+            Some(value)
+        }
+        Ok(Decoded::Incomplete { needed }) => {
+            assert!(needed > bytes.len() && needed <= MAX_REQUEST);
+            None
+        }
+        Err(error) => {
+            assert!(!error.to_string().is_empty());
+            None
+        }
+    }
+}
+
+/// A stream of frames. The first byte tells how many of the next ones say where reads end; the rest is the stream.
+pub fn frame_stream(bytes: &[u8]) {
+    let Some((&reads, rest)) = bytes.split_first() else { return };
+    let (reads, mut rest) = rest.split_at(rest.len().min(usize::from(reads % 16)));
+    let (expected, expected_left) = slow_frames(rest);
+    let mut reads = reads.iter().map(|n| usize::from(*n).pow(2)).chain(std::iter::repeat(4096));
+    let mut buffer = FrameBuffer::with_capacity(0);
+    let mut got = Vec::new();
+    while !rest.is_empty() {
+        let space = buffer.space();
+        assert!(!space.is_empty(), "whole frames are consumed, so there is room");
+        let n = space.len().min(rest.len()).min(reads.next().expect("endless") + 1);
+        let (read, unread) = rest.split_at(n);
+        space[..n].copy_from_slice(read);
+        rest = unread;
+        buffer.advance(n);
+        let mut frames = Frames::new(buffer.filled());
+        got.extend(frames.by_ref().map(|frame| frame.payload.to_vec()));
+        let consumed = frames.consumed();
+        buffer.consume(consumed);
+    }
+    assert_eq!(got, expected);
+    assert_eq!(buffer.filled(), expected_left);
+
+    let mut sent = Vec::new();
+    let written = got.iter().filter(|payload| write_frame(payload, &mut sent).is_ok()).count();
+    assert_eq!(written, got.iter().filter(|payload| !payload.is_empty()).count());
+    assert!(Frames::new(&sent).all(|frame| !frame.payload.is_empty()));
+}
+
+/// The payloads of the whole frames, and the bytes behind them.
+fn slow_frames(mut bytes: &[u8]) -> (Vec<Vec<u8>>, &[u8]) {
+    let mut payloads = Vec::new();
+    while let [high, low, ..] = bytes {
+        let len = usize::from(*high) * 256 + usize::from(*low);
+        if bytes.len() < LEN_PREFIX + len {
+            break;
+        }
+        payloads.push(bytes[LEN_PREFIX..LEN_PREFIX + len].to_vec());
+        bytes = &bytes[LEN_PREFIX + len..];
+    }
+    (payloads, bytes)
+}
+
+/// The payload of a frame from an admitted host.
+pub fn ip_header(bytes: &[u8]) {
+    let Ok(packet) = Packet::parse(bytes) else { return };
+    assert_eq!(packet.bytes(), &bytes[..packet.len()]);
+    assert_eq!(packet.len() + packet.padding(), bytes.len());
+    assert_eq!(Packet::parse(packet.bytes()).map(|again| again.padding()), Ok(0));
+    let (source, destination) = (packet.source(), packet.destination());
+    assert!(!source_is_never_valid(destination) || destination_is_never_routed(destination));
+    assert!(packet.header_len() <= packet.len());
+    assert_eq!(packet.flow_hash(1), packet.flow_hash(1));
+    let _ = (packet.protocol(), packet.dscp_ecn(), packet.ttl());
+    if let Some(upper) = packet.upper() {
+        assert!(packet.bytes().ends_with(upper.payload));
+        assert_eq!(packet.is_fragment(), upper.fragment.is_some());
+    }
+    let (hub, max): (IpAddr, usize) = match source {
+        IpAddr::V4(_) => (Ipv4Addr::new(10, 0, 0, 1).into(), MAX_V4),
+        IpAddr::V6(_) => (Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1).into(), MAX_V6),
+    };
+    for why in [Unreachable::Host, Unreachable::TooBig { mtu: 1420 }] {
+        let Some(error) = unreachable(&packet, why, hub) else { continue };
+        assert!(error.len() <= max);
+        let error = Packet::parse(&error).expect("an ICMP error is a packet");
+        assert_eq!((error.source(), error.destination()), (hub, source));
+        assert_eq!(error.padding(), 0);
+        assert_eq!(unreachable(&error, why, hub), None, "no error about an error");
+    }
+}
+
+/// A configuration file, as YAML and as JSON.
+pub fn config_yaml(bytes: &[u8]) {
+    if let Ok(text) = str::from_utf8(bytes) {
+        rtun_config::config_yaml(text);
+    }
+}
+
+/// A `-L` or `-F` argument.
+pub fn cli_url(bytes: &[u8]) {
+    if let Ok(text) = str::from_utf8(bytes) {
+        rtun_config::cli_url(text);
+    }
+}
