@@ -1,0 +1,218 @@
+//! What every supported key comes to in the model.
+
+#![allow(clippy::unwrap_used, reason = "a test whose configuration is refused has failed")]
+
+use std::time::Duration;
+
+use rtun_config::{
+    findings::{Profile, Severity},
+    load_text,
+    model::{
+        Config, Host, Hub, LogFormat, LogLevel, LogOutput, RouterSource, ServiceKind, Sharing,
+        SourceCheck,
+    },
+};
+
+/// The model of `text`, which gets no finding but informations.
+fn read(text: &str) -> Config {
+    let outcome = load_text("test", text, false, Profile::Strict);
+    let shown: Vec<String> = outcome.findings.iter().map(ToString::to_string).collect();
+    assert!(outcome.worst() <= Some(Severity::Info), "{}", shown.join("\n"));
+    outcome.config.unwrap()
+}
+
+fn hub(config: &Config) -> &Hub {
+    let ServiceKind::Hub(hub) = &config.services[0].kind else { panic!("{config:?}") };
+    hub
+}
+
+fn host(config: &Config) -> &Host {
+    let ServiceKind::Host(host) = &config.services[0].kind else { panic!("{config:?}") };
+    host
+}
+
+#[test]
+fn a_hub_with_everything() {
+    let config = read(
+        "
+services:
+- name: hub
+  addr: 127.0.0.1:8443
+  handler:
+    type: router
+    auther: a
+    authers: [b]
+    metadata:
+      router: plugin
+      ingress: doors
+      readTimeout: 3s
+      sourceCheck: Loose
+      router.sharing: flow
+      ttl: 1
+      router.bufferSize: 8192
+      router.cache: true
+      router.cache.expiration: 5s
+  listener:
+    type: tcp
+    metadata:
+      keepalive: true
+ingresses:
+- name: doors
+  rules:
+  - {hostname: '*.example.org', endpoint: '{E87F56DD-FD57-4921-9AB8-A0847662DAAE}'}
+  - {hostname: x, endpoint: e87f56ddfd5749219ab8a0847662daae}
+authers:
+- name: a
+  auths: [{username: u, password: 123, hosts: x}]
+- name: b
+  auths: [{username: u, password: other}, {username: v, password: p}]
+routers:
+- name: plugin
+  plugin:
+    type: HTTP
+    addr: https://routes.example/get
+    token: t
+    timeout: 500ms
+    tls: {secure: true, serverName: n}
+log: {level: WARN, format: text, output: /var/log/rtun.log}
+",
+    );
+    let hub = hub(&config);
+    assert_eq!(
+        (hub.listen.as_str(), hub.handshake_timeout),
+        ("127.0.0.1:8443", Duration::from_secs(3))
+    );
+    let rules = &hub.rules;
+    assert_eq!(
+        (rules.source_check, rules.sharing, rules.ttl),
+        (SourceCheck::Loose, Sharing::Flow, true)
+    );
+    let RouterSource::Http(plugin) = &rules.default_router.as_ref().unwrap().source else {
+        panic!("{rules:?}")
+    };
+    assert_eq!(plugin.url, "https://routes.example/get");
+    assert_eq!(plugin.token.as_ref().unwrap().expose(), "t");
+    assert_eq!((plugin.timeout, plugin.verify), (Duration::from_millis(500), true));
+    assert_eq!(plugin.server_name.as_deref(), Some("n"));
+    let patterns: Vec<(&str, String)> = rules
+        .ingress
+        .as_ref()
+        .unwrap()
+        .iter()
+        .map(|r| (r.pattern.as_str(), r.namespace.to_string()))
+        .collect();
+    let id = "e87f56dd-fd57-4921-9ab8-a0847662daae".to_owned();
+    assert_eq!(patterns, [(".example.org", id.clone()), ("x", id)]);
+    let users: Vec<_> = rules
+        .users
+        .as_ref()
+        .unwrap()
+        .iter()
+        .map(|u| (u.name.as_str(), u.password.expose(), u.hosts.as_ref().map(Vec::len)))
+        .collect();
+    assert_eq!(users, [("u", "123", Some(1)), ("u", "other", None), ("v", "p", None)]);
+    assert_eq!((config.log.level, config.log.format), (LogLevel::Warn, LogFormat::Text));
+    assert_eq!(config.log.output, LogOutput::File("/var/log/rtun.log".into()));
+}
+
+#[test]
+fn a_host_with_everything() {
+    let config = read(
+        "
+services:
+- name: host
+  addr: :0
+  handler:
+    type: tun
+    retries: 3
+    chainGroup: {chains: [{chain: hubs}]}
+    metadata: {keepalive: true, ttl: 10s, passphrase: x, p2p: false, bufferSize: 1500}
+  listener:
+    type: tun
+    metadata:
+      name: tun7
+      net: 10.1.0.1/24,fd00::1/64
+      mtu: 1400
+      gw: 10.1.0.254
+      route: 10.2.0.0/16,fd01::/16
+      routes: ['10.3.0.0/16', 10.4.0.0/16 10.1.0.253, 'fd02::/16 fd00::2']
+      dns: [1.1.1.1, 'fd00::53']
+  forwarder: {hop: me}
+  metadata: {dialTimeout: 2s}
+hops:
+- name: me
+  nodes: [{name: x, addr: 'fd00:64::7'}]
+- name: hub
+  selector: {strategy: fifo, maxFails: 1, failTimeout: 10s}
+  nodes:
+  - addr: a.example:8443
+    connector:
+      type: router
+      auth: {username: u, password: p}
+      metadata: {router.id: e87f56dd-fd57-4921-9ab8-a0847662daae, connectTimeout: 3s}
+  - name: second
+    addr: '[2001:db8::1]:8443'
+    connector: {type: router}
+    dialer: {type: tcp, tls: {serverName: x}}
+chains:
+- name: hubs
+  hops: [{name: hub}]
+",
+    );
+    let host = host(&config);
+    assert_eq!(host.name.as_str(), "fd00:64::7");
+    assert_eq!(host.dial_timeout, Some(Duration::from_secs(2)));
+    let device = &host.device;
+    assert_eq!((device.name.as_deref(), device.mtu), (Some("tun7"), 1400));
+    let shown: Vec<String> = device.addresses.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["10.1.0.1/24", "fd00::1/64"]);
+    let routes: Vec<(String, Option<String>)> = device
+        .routes
+        .iter()
+        .map(|r| (r.prefix.to_string(), r.gateway.map(|g| g.to_string())))
+        .collect();
+    let route =
+        |prefix: &str, gateway: Option<&str>| (prefix.to_owned(), gateway.map(str::to_owned));
+    assert_eq!(
+        routes,
+        [
+            route("10.2.0.0/16", Some("10.1.0.254")),
+            route("fd01::/16", None),
+            route("10.3.0.0/16", Some("10.1.0.254")),
+            route("10.4.0.0/16", Some("10.1.0.253")),
+            route("fd02::/16", Some("fd00::2")),
+        ]
+    );
+    assert_eq!(device.dns.len(), 2);
+    let [first, second] = &host.hubs[..] else { panic!("{host:?}") };
+    assert_eq!((first.name.as_str(), first.addr.as_str()), ("a.example:8443", "a.example:8443"));
+    assert_eq!(first.namespace.to_string(), "e87f56dd-fd57-4921-9ab8-a0847662daae");
+    assert_eq!(
+        first.auth.as_ref().map(|a| (a.user.as_str(), a.password.expose())),
+        Some(("u", "p"))
+    );
+    assert_eq!(first.connect_timeout, Some(Duration::from_secs(3)));
+    assert_eq!((second.name.as_str(), second.addr.as_str()), ("second", "[2001:db8::1]:8443"));
+    assert!(second.namespace.is_default() && second.auth.is_none());
+}
+
+#[test]
+fn defaults() {
+    let config = read(
+        "services: [{name: a, addr: ':0', handler: {type: router, auth: {username: u, password: p}}}]",
+    );
+    let hub = hub(&config);
+    assert_eq!(hub.handshake_timeout, Duration::from_secs(10));
+    assert_eq!((hub.rules.source_check, hub.rules.sharing), (SourceCheck::Strict, Sharing::Newest));
+    assert!(!hub.rules.ttl && hub.rules.default_router.is_none() && hub.rules.ingress.is_none());
+    assert_eq!(hub.rules.users.as_ref().map(Vec::len), Some(1));
+    assert_eq!((config.log.level, config.log.output), (LogLevel::Info, LogOutput::Stderr));
+}
+
+#[test]
+fn passwords_are_not_printed() {
+    let config = read(
+        "services: [{name: a, addr: ':0', handler: {type: router, auth: {username: u, password: hunter2}}}]",
+    );
+    assert!(!format!("{config:?}").contains("hunter2"));
+}
