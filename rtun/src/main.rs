@@ -1,1 +1,95 @@
-fn main() {}
+//! rtun: private IP networks out of outbound connections.
+//!
+//! Without a subcommand it takes GOST's flags and runs what they describe; subcommands are rtun's own.
+
+mod check;
+mod demo;
+mod logging;
+mod reader;
+mod run;
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+use rtun_config::cli::{self, USAGE};
+
+/// A configuration that is refused: `EX_CONFIG` of sysexits.h.
+const EXIT_CONFIG: u8 = 78;
+
+/// Something else that keeps rtun from running.
+const EXIT_FAILURE: u8 = 1;
+
+/// A command line that cannot be read: `EX_USAGE` of sysexits.h.
+const EXIT_USAGE: u8 = 64;
+
+#[derive(Parser)]
+#[command(name = "rtun", version, about = "Private IP networks out of outbound connections", after_help = USAGE)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Look a configuration over without starting anything
+    Check(check::Check),
+    /// A hub and two hosts on this machine, with the tutorial's files
+    Demo(demo::Demo),
+}
+
+const COMMANDS: [&str; 3] = ["check", "demo", "help"];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args_os()
+        .skip(1)
+        .map(|argument| argument.to_string_lossy().into_owned())
+        .collect();
+    match arguments.first() {
+        Some(first) if COMMANDS.contains(&first.as_str()) => match Cli::parse().command {
+            Command::Check(check) => check.run(),
+            Command::Demo(demo) => demo.run(),
+        },
+        _ => with_flags(arguments),
+    }
+}
+
+fn with_flags(arguments: Vec<String>) -> ExitCode {
+    let args = match cli::parse(arguments) {
+        Ok(args) => args,
+        Err(error) => {
+            complain(&format!("rtun: {error}"));
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    if args.help {
+        return say(&format!(
+            "Usage: rtun [FLAGS]\n       rtun check [FILE]...\n       rtun demo\n\n{USAGE}\n\
+             Without flags: rtun.yaml of the working directory or of /etc/rtun, or GOST's own files.\n"
+        ));
+    }
+    if args.version {
+        return say(&format!(
+            "rtun {} ({}/{})\n",
+            env!("CARGO_PKG_VERSION"),
+            std::env::consts::OS,
+            std::env::consts::ARCH
+        ));
+    }
+    run::run(&args)
+}
+
+/// Writes to the standard output; a reader that has gone is no failure of ours.
+fn say(text: &str) -> ExitCode {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::from(EXIT_FAILURE),
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+/// Writes to the standard error, where nobody may be listening.
+fn complain(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}

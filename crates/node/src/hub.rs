@@ -134,6 +134,7 @@ impl Shared {
             };
             match accepted {
                 Ok((stream, peer)) => {
+                    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
                     let place = self.waiting_room.enter(peer.ip());
                     self.tasks.spawn(Arc::clone(&self).serve(stream, peer, place));
                 }

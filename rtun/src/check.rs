@@ -1,0 +1,82 @@
+//! `rtun check`: findings about a configuration, without starting anything.
+
+use std::process::ExitCode;
+
+use clap::Args as ClapArgs;
+use rtun_config::{
+    Environment,
+    cli::Args,
+    findings::{Finding, Profile},
+    load,
+    source::Source,
+};
+use serde_json::{Value, json};
+
+use crate::{reader::SystemReader, run::use_one_crypto_provider, say};
+
+/// Look a configuration over without starting anything
+///
+/// Exit status: 0 nothing to complain of, 1 warnings, 78 refused.
+#[derive(ClapArgs)]
+pub(crate) struct Check {
+    /// Files, http(s) URLs, - or {...}, merged left to right; none: the default files
+    #[arg(value_name = "FILE")]
+    files: Vec<String>,
+    /// A service, as on rtun's own command line
+    #[arg(short = 'L', value_name = "URL", allow_hyphen_values = true)]
+    services: Vec<String>,
+    /// A hub to connect to, as on rtun's own command line
+    #[arg(short = 'F', value_name = "URL", allow_hyphen_values = true)]
+    nodes: Vec<String>,
+    /// Refuse what is unsafe instead of warning of it
+    #[arg(long)]
+    strict: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl Check {
+    pub(crate) fn run(self) -> ExitCode {
+        use_one_crypto_provider();
+        let args = Args {
+            sources: self.files.iter().map(|file| Source::parse(file)).collect(),
+            services: self.services,
+            nodes: self.nodes,
+            ..Args::default()
+        };
+        let environment = Environment::from_vars(|name| std::env::var(name).ok());
+        let profile = if self.strict { Profile::Strict } else { Profile::Compat };
+        let outcome = load(&args, &environment, &mut SystemReader::default(), profile);
+        let status = outcome.exit_status();
+        let text = if self.json {
+            let findings: Vec<_> = outcome.findings.iter().map(as_json).collect();
+            format!("{:#}\n", json!({ "status": status, "findings": findings }))
+        } else {
+            as_text(&outcome.findings)
+        };
+        say(&text);
+        ExitCode::from(status)
+    }
+}
+
+fn as_text(findings: &[Finding]) -> String {
+    if findings.is_empty() {
+        return "nothing to complain of\n".into();
+    }
+    findings.iter().map(|finding| format!("{finding}\n")).collect()
+}
+
+fn as_json(finding: &Finding) -> Value {
+    let Finding { code, severity, location, path, message, help } = finding;
+    json!({
+        "code": code.map(|code| code.to_string()),
+        "severity": severity.to_string(),
+        "file": location.as_ref().map(|location| &*location.file),
+        "line": location.as_ref().map(|location| location.line),
+        "column": location.as_ref().map(|location| location.column),
+        "key": path,
+        "message": message,
+        "help": help,
+    })
+}

@@ -1,0 +1,175 @@
+//! Runs a configuration until a signal ends it.
+
+use std::process::ExitCode;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use rtun_config::{
+    Environment, Outcome,
+    cli::Args,
+    findings::{Finding, Profile, Severity},
+    load,
+};
+use rtun_node::Node;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::Instant,
+};
+use tracing::{error, info, warn};
+
+use crate::{EXIT_CONFIG, EXIT_FAILURE, complain, logging, reader::SystemReader, say};
+
+/// Loads what `args` name, starts it, and stays until SIGINT or SIGTERM.
+pub(crate) fn run(args: &Args) -> ExitCode {
+    use_one_crypto_provider();
+    let mut reader = SystemReader::default();
+    let environment = Environment::from_vars(|name| std::env::var(name).ok());
+    let Outcome { config, document, findings } =
+        load(args, &environment, &mut reader, Profile::Compat);
+    if let (Some(format), Some(document)) = (args.output, document) {
+        print_serious(&findings);
+        return say(&document.emit(format));
+    }
+    let Some(config) = config else {
+        print_serious(&findings);
+        return ExitCode::from(EXIT_CONFIG);
+    };
+    if config.services.is_empty() {
+        complain("rtun: the configuration has no service: there is nothing to run");
+        return ExitCode::from(EXIT_CONFIG);
+    }
+    if let Err(error) = logging::start(&config.log) {
+        complain(&format!("rtun: cannot write the log: {error}"));
+        return ExitCode::from(EXIT_FAILURE);
+    }
+    log_findings(&findings);
+    raise_descriptor_limit();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&format!("rtun: cannot start threads: {error}"));
+            return ExitCode::from(EXIT_FAILURE);
+        }
+    };
+    runtime.block_on(async {
+        let node = match Node::start(&config).await {
+            Ok(node) => node,
+            Err(error) => {
+                error!("{error}");
+                complain(&format!("rtun: {error}"));
+                return ExitCode::from(EXIT_FAILURE);
+            }
+        };
+        let mut life = match Life::new(args, environment, reader) {
+            Ok(life) => life,
+            Err(error) => {
+                complain(&format!("rtun: cannot listen for signals: {error}"));
+                return ExitCode::from(EXIT_FAILURE);
+            }
+        };
+        life.live(node).await;
+        ExitCode::SUCCESS
+    })
+}
+
+/// What a running process reacts to.
+struct Life<'a> {
+    args: &'a Args,
+    environment: Environment,
+    reader: SystemReader,
+    interrupt: Signal,
+    terminate: Signal,
+    hang_up: Signal,
+    user_1: Signal,
+}
+
+impl<'a> Life<'a> {
+    fn new(
+        args: &'a Args,
+        environment: Environment,
+        reader: SystemReader,
+    ) -> std::io::Result<Self> {
+        Ok(Self {
+            args,
+            environment,
+            reader,
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+            user_1: signal(SignalKind::user_defined1())?,
+        })
+    }
+
+    async fn live(&mut self, mut node: Node) {
+        let mut next_reload = self.args.reload.map(|period| Instant::now() + period);
+        loop {
+            let period_over = async {
+                match next_reload {
+                    Some(when) => tokio::time::sleep_until(when).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                _ = self.interrupt.recv() => break,
+                _ = self.terminate.recv() => break,
+                _ = self.user_1.recv() => node.log_report(),
+                _ = self.hang_up.recv() => self.reload(&mut node).await,
+                () = period_over => {
+                    self.reload(&mut node).await;
+                    next_reload = self.args.reload.map(|period| Instant::now() + period);
+                }
+            }
+        }
+        node.log_report();
+        node.stop().await;
+        info!("stopped");
+    }
+
+    /// Reads all sources again; a configuration with an error changes nothing.
+    async fn reload(&mut self, node: &mut Node) {
+        let Self { args, environment, reader, .. } = self;
+        let outcome =
+            tokio::task::block_in_place(|| load(args, environment, reader, Profile::Compat));
+        log_findings(&outcome.findings);
+        match outcome.config {
+            Some(config) => match node.apply(&config).await {
+                Ok(()) => info!("configuration read again"),
+                Err(error) => error!("the new configuration is not applied: {error}"),
+            },
+            None => error!("the new configuration is not applied: it has errors"),
+        }
+    }
+}
+
+/// All TLS of the process uses this provider.
+pub(crate) fn use_one_crypto_provider() {
+    // Fails only if one is installed already, which is then this one.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
+
+fn print_serious(findings: &[Finding]) {
+    for finding in findings.iter().filter(|finding| finding.severity > Severity::Info) {
+        complain(&finding.to_string());
+    }
+}
+
+fn log_findings(findings: &[Finding]) {
+    for finding in findings {
+        let code = finding.code.map(|code| code.to_string());
+        let place = finding.location.as_ref().map(ToString::to_string);
+        let Finding { path, message, help, .. } = finding;
+        match finding.severity {
+            Severity::Info => info!(code, place, key = path, help, "{message}"),
+            Severity::Warning => warn!(code, place, key = path, help, "{message}"),
+            Severity::Error => error!(code, place, key = path, help, "{message}"),
+        }
+    }
+}
+
+/// Lets the process open as many descriptors as it may: every connection needs one.
+fn raise_descriptor_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        warn!("cannot raise the limit of open descriptors: {error}");
+    }
+}
