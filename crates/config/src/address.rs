@@ -3,7 +3,8 @@
 /// Most addresses a port range stands for.
 const MAX_RANGE: usize = 1024;
 
-/// Host (without brackets) and port text; `None` where Go's `net.SplitHostPort` fails, as for a bare name or IPv6 address.
+/// Host (without brackets) and port text; `None` where Go's `net.SplitHostPort` fails, as for a bare name or
+/// IPv6 address.
 pub(crate) fn split_host_port(text: &str) -> Option<(&str, &str)> {
     let (host, port) = text.rsplit_once(':')?;
     let host = match host.strip_prefix('[') {

@@ -1,4 +1,5 @@
-//! What several objects say together: gateways nobody can be, tables that surprise, names that differ by case only.
+//! What several objects say together: gateways nobody can be, tables that surprise, names that differ by case
+//! only.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -101,8 +102,8 @@ fn unreachable_gateways(hub: &HubView, context: &Context<'_>, report: &mut Repor
     }
 }
 
-/// Whether `ingress` lets the host `name` into `namespace`, or into any: the rule for the name, else for the longest
-/// domain it is in; a host without a rule may join nothing.
+/// Whether `ingress` lets the host `name` into `namespace`, or into any: the rule for the name, else for the
+/// longest domain it is in; a host without a rule may join nothing.
 fn admits(ingress: &Ingress, name: &HostName, namespace: Option<NamespaceId>) -> bool {
     let rules = ingress.rules.iter().map(|(rule, _)| (rule.pattern.as_str(), rule.namespace));
     let allowed = rtun_core::Ingress::new(rules).namespace_of(name);
@@ -202,7 +203,10 @@ fn shared_default(hub: &HubView, context: &Context<'_>, report: &mut Report) {
                 quote(name)
             ),
         )
-        .help("give each namespace a table that covers what it may reach, or remove the default router");
+        .help(
+            "give each namespace a table that covers what it may reach, or remove the default \
+             router",
+        );
 }
 
 fn listened_twice(hubs: &[HubView], report: &mut Report) {

@@ -73,8 +73,8 @@ pub const USAGE: &str = "\
 
 /// Reads the arguments behind the program's name.
 ///
-/// `-x v`, `-x=v` and `--x v` are the same; a switch takes a value only as `-D=false`. Unlike GOST, which stops at the
-/// first argument that is no flag and ignores the rest, that is an error here.
+/// `-x v`, `-x=v` and `--x v` are the same; a switch takes a value only as `-D=false`. Unlike GOST, which
+/// stops at the first argument that is no flag and ignores the rest, that is an error here.
 pub fn parse<I, S>(arguments: I) -> Result<Args, ArgsError>
 where
     I: IntoIterator<Item = S>,

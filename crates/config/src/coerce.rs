@@ -1,6 +1,7 @@
 //! From what was written to what was wanted: GOST's coercions, with an error where GOST reads nothing.
 //!
-//! Metadata and fields differ (spec: config.md section 5): a bare number is seconds in metadata and nanoseconds in a field.
+//! Metadata and fields differ (spec: config.md section 5): a bare number is seconds in metadata and
+//! nanoseconds in a field.
 
 use std::time::Duration;
 
@@ -65,8 +66,8 @@ pub(crate) fn text(value: &Value) -> Result<String, Wanted> {
     }
 }
 
-/// A list of texts: a list of scalars, or, where `commas` is set, a text with commas; a single text otherwise is a list
-/// of one.
+/// A list of texts: a list of scalars, or, where `commas` is set, a text with commas; a single text otherwise
+/// is a list of one.
 pub(crate) fn texts<'a>(cursor: &Cursor<'a>, commas: bool) -> Vec<Piece<'a>> {
     let mut pieces = Vec::new();
     for item in cursor.items() {
@@ -233,7 +234,8 @@ impl Report {
         .ok()
     }
 
-    /// Says so where a number or boolean is used as a text and reads differently from what was written (`0123` is 83).
+    /// Says so where a number or boolean is used as a text and reads differently from what was written
+    /// (`0123` is 83).
     fn check_spelling(&mut self, cursor: &Cursor<'_>) {
         if matches!(cursor.value.kind, Kind::Int(_) | Kind::Float(_) | Kind::Bool(_))
             && let (Ok(read), Some(written)) =

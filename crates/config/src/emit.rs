@@ -231,11 +231,13 @@ mod tests {
 
     #[test]
     fn keys_are_spelled_and_ordered_as_in_gost() {
-        let text = "ROUTERS: [{Name: a, x: ~}]\nServices:\n- handler: {TYPE: router, metadata: {Router: a}}\n";
+        let text = "ROUTERS: [{Name: a, x: ~}]\nServices:\n\
+                    - handler: {TYPE: router, metadata: {Router: a}}\n";
         let document = read(text, OutputFormat::Yaml);
         assert_eq!(
             emit(&document, OutputFormat::Yaml),
-            "services:\n- handler:\n    type: router\n    metadata:\n      Router: a\nrouters:\n- name: a\n"
+            "services:\n- handler:\n    type: router\n    metadata:\n      Router: a\n\
+             routers:\n- name: a\n"
         );
         assert_eq!(
             emit(&read("{\"log\": {}}", OutputFormat::Json), OutputFormat::Json),

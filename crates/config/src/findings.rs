@@ -40,7 +40,8 @@ pub enum Profile {
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $code:ident: $compat:ident, $strict:ident;)*) => {
-        /// The findings that have a number, so that they can be counted and looked up in `docs/configuration.md`.
+        /// The findings that have a number, so that they can be counted and looked up in
+        /// `docs/configuration.md`.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Code { $($(#[$doc])* $code,)* }
 
@@ -240,8 +241,8 @@ impl Report {
     }
 
     fn push(&mut self, finding: Finding) {
-        // One command-line parameter lands in several places, and a value may be read more than once: what is said of
-        // it is said once, and the first error of a key is the one to correct.
+        // One command-line parameter lands in several places, and a value may be read more than once: what is
+        // said of it is said once, and the first error of a key is the one to correct.
         let said = |f: &Finding| {
             let again = f.message == finding.message;
             let follows = f.path == finding.path
@@ -333,8 +334,8 @@ impl Drop for Draft<'_> {
     }
 }
 
-/// `text` between backquotes, cut to 80 characters, user info starred out, with control and invisible characters
-/// escaped, so that no configuration can write to the terminal through a message.
+/// `text` between backquotes, cut to 80 characters, user info starred out, with control and invisible
+/// characters escaped, so that no configuration can write to the terminal through a message.
 pub(crate) fn quote(text: &str) -> String {
     let mut quoted = String::from("`");
     for (i, c) in redact::user_info(text).chars().enumerate() {

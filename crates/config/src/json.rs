@@ -8,7 +8,8 @@ use crate::{
     yaml::Keys,
 };
 
-/// The value in `source`, already added to the report's texts as number `text`; `None` after an error was reported.
+/// The value in `source`, already added to the report's texts as number `text`; `None` after an error was
+/// reported.
 pub(crate) fn read(source: &str, text: u32, report: &mut Report) -> Option<Value> {
     if let Err(error) = serde_json::from_str::<serde_json::Value>(source) {
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).max(1);

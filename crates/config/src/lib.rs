@@ -1,8 +1,8 @@
 //! GOST's configuration files and command lines, checked and turned into rtun's own types.
 //!
-//! Nothing is opened here: a [`source::Reader`] reads what [`cli::Args`] name, [`load()`] merges it into one document,
-//! checks every key of it, and turns it into a [`model::Config`]. Whatever is to be said is a [`findings::Finding`] with
-//! its place. A configuration with an error has no model.
+//! Nothing is opened here: a [`source::Reader`] reads what [`cli::Args`] name, [`load()`] merges it into one
+//! document, checks every key of it, and turns it into a [`model::Config`]. Whatever is to be said is a
+//! [`findings::Finding`] with its place. A configuration with an error has no model.
 
 mod address;
 mod check;

@@ -1,7 +1,7 @@
 //! What a configuration means: types that cannot be wrong, the only ones the rest of rtun sees.
 //!
-//! Names are resolved here: a service holds the tables, rules and users it uses, not their names. Two models compare
-//! equal exactly when nothing would have to change, which is what a reload compares.
+//! Names are resolved here: a service holds the tables, rules and users it uses, not their names. Two models
+//! compare equal exactly when nothing would have to change, which is what a reload compares.
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf, time::Duration};
 
@@ -31,7 +31,8 @@ pub struct Service {
 pub enum ServiceKind {
     /// Handler `router`: hosts connect to it and packets are routed between them.
     Hub(Hub),
-    /// Handler and listener `tun` with a chain that ends in a `router` connector: a TUN device joined to a hub.
+    /// Handler and listener `tun` with a chain that ends in a `router` connector: a TUN device joined to a
+    /// hub.
     Host(Host),
 }
 

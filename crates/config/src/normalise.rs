@@ -25,7 +25,8 @@ pub(crate) struct Context<'a> {
     pub(crate) tables: Tables,
 }
 
-/// The model of `document`, complete only if nothing reported is an error, and what the checks across objects look at.
+/// The model of `document`, complete only if nothing reported is an error, and what the checks across objects
+/// look at.
 pub(crate) fn normalise<'a>(
     document: &'a Value,
     report: &mut Report,

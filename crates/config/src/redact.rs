@@ -5,8 +5,8 @@ use crate::suggest;
 /// Keys whose values are starred out, also where they are misspelt.
 const SECRET_KEYS: [&str; 3] = ["password", "passphrase", "token"];
 
-/// `line` with passwords, tokens and a URL's user info replaced by stars, and with control characters replaced by
-/// blanks; as many characters as before.
+/// `line` with passwords, tokens and a URL's user info replaced by stars, and with control characters
+/// replaced by blanks; as many characters as before.
 pub(crate) fn line(line: &str) -> String {
     let mut chars: Vec<char> =
         line.chars().map(|c| if crate::findings::is_unprintable(c) { ' ' } else { c }).collect();
@@ -27,7 +27,8 @@ pub(crate) fn is_secret(key: &str) -> bool {
     suggest::closest(key, SECRET_KEYS).is_some()
 }
 
-/// Stars before the last `@` of a URL, from its `://`; or, where there is none, over what looks like `user:password`.
+/// Stars before the last `@` of a URL, from its `://`; or, where there is none, over what looks like
+/// `user:password`.
 fn hide_user_info(chars: &mut [char]) {
     let ends_url = |c: char| matches!(c, '"' | '\'' | ' ');
     let mut start = 0;

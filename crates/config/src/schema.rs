@@ -1,7 +1,8 @@
-//! Every key of GOST's configuration that has to do with routing tunnels, and the check of a document against them.
+//! Every key of GOST's configuration that has to do with routing tunnels, and the check of a document against
+//! them.
 //!
-//! A key is supported, accepted without effect, known but not supported yet (an error by name), part of another use of
-//! GOST (likewise), or unknown (C26).
+//! A key is supported, accepted without effect, known but not supported yet (an error by name), part of
+//! another use of GOST (likewise), or unknown (C26).
 
 mod check;
 mod keys;

@@ -98,7 +98,8 @@ impl<F: FnMut(&Source) -> Result<Content, ReadError>> Reader for F {
     }
 }
 
-/// The files looked for when nothing names a configuration, in order: `rtun.<ext>` in the working directory and in
+/// The files looked for when nothing names a configuration, in order: `rtun.<ext>` in the working directory
+/// and in
 /// `/etc/rtun`, then GOST's (`gost.<ext>` in `/etc/gost`, `~/.gost` and the working directory).
 pub fn default_files(home: Option<&Path>) -> Vec<PathBuf> {
     let gost_home = home.map(|home| home.join(".gost"));
@@ -224,7 +225,8 @@ fn extension(name: &str) -> String {
     name.rsplit_once('.').map(|(_, ext)| ext.to_ascii_lowercase()).unwrap_or_default()
 }
 
-/// Adds `later` to `document` (both maps): lists are appended, objects replaced by the later one (spec: config.md section 2).
+/// Adds `later` to `document` (both maps): lists are appended, objects replaced by the later one (spec:
+/// config.md section 2).
 pub(crate) fn merge(document: &mut Value, later: Value) {
     let (Kind::Map(entries), Kind::Map(new)) = (&mut document.kind, later.kind) else { return };
     for entry in new {

@@ -219,6 +219,11 @@ impl<'a> Cursor<'a> {
         self.value.get(key).map(|entry| self.child(entry))
     }
 
+    /// The value of `key` unless absent, empty, false or 0.
+    pub(crate) fn filled(&self, key: &str) -> Option<Cursor<'a>> {
+        self.get(key).filter(|at| !at.value.is_unset())
+    }
+
     /// Like [`Cursor::get`] for the first of `keys` that is present.
     pub(crate) fn first(&self, keys: &[&str]) -> Option<Cursor<'a>> {
         keys.iter().find_map(|key| self.get(key))

@@ -1,4 +1,5 @@
-//! YAML into a tree of values with places: YAML 1.2 with the scalars, anchors and merge keys of the library GOST reads with.
+//! YAML into a tree of values with places: YAML 1.2 with the scalars, anchors and merge keys of the library
+//! GOST reads with.
 
 use std::collections::HashMap;
 
@@ -9,7 +10,8 @@ use crate::{
     value::{Entry, Kind, MAX_DEPTH, MAX_VALUES, Place, Value, same_key},
 };
 
-/// The one document in `source`, already added to the report's texts as number `text`; `None` after an error was reported.
+/// The one document in `source`, already added to the report's texts as number `text`; `None` after an error
+/// was reported.
 pub(crate) fn read(source: &str, text: u32, report: &mut Report) -> Option<Value> {
     let mut builder =
         Builder { parser: Parser::new_from_str(source), text, anchors: HashMap::new(), values: 0 };
@@ -288,7 +290,8 @@ fn scalar(
     }
 }
 
-/// What a plain scalar is (yaml.v3's rules: YAML 1.2's core schema, underscores in numbers, `0b`, and a leading 0 for octal).
+/// What a plain scalar is (yaml.v3's rules: YAML 1.2's core schema, underscores in numbers, `0b`, and a
+/// leading 0 for octal).
 pub(crate) fn resolve(text: &str) -> Kind {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Kind::Null,

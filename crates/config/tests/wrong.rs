@@ -1,7 +1,9 @@
 //! A corpus of wrong configurations, each with the exact text its operator sees.
 //!
-//! `tests/wrong/NAME.yaml`, `NAME.json` or `NAME.args` (one argument a line) gives `NAME.expected`. A first line
-//! `# strict` asks for the strict profile. `UPDATE_EXPECT=1` rewrites what is expected: read it before committing it.
+//! `tests/wrong/NAME.yaml`, `NAME.json` or `NAME.args` (one argument a line) gives `NAME.expected`. A first
+//! line
+//! `# strict` asks for the strict profile. `UPDATE_EXPECT=1` rewrites what is expected: read it before
+//! committing it.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot read its files has failed")]
 

@@ -12,7 +12,8 @@ use crate::{
 /// Longest user name and password: the wire has one byte for each length.
 const MAX_LEN: usize = 255;
 
-/// Who may connect, by the `auther`, `authers` and `auth` of a handler; named authers replace the inline user.
+/// Who may connect, by the `auther`, `authers` and `auth` of a handler; named authers replace the inline
+/// user.
 pub(super) fn users(
     handler: &Cursor<'_>,
     names: &Names<'_>,
@@ -20,11 +21,11 @@ pub(super) fn users(
 ) -> Option<Vec<User>> {
     let mut references: Vec<(String, At)> = Vec::new();
     for key in ["auther", "authers"] {
-        let Some(at) = handler.get(key).filter(|at| !at.value.is_unset()) else { continue };
+        let Some(at) = handler.filled(key) else { continue };
         references.extend(report.texts(&at, false));
     }
     references.retain(|(name, _)| !name.is_empty());
-    let inline = handler.get("auth").filter(|auth| !auth.value.is_unset());
+    let inline = handler.filled("auth");
     if references.is_empty() {
         let user = user(&inline?, report);
         return Some(user.into_iter().collect());

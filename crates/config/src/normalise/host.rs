@@ -14,23 +14,26 @@ use crate::{
     value::Cursor,
 };
 
-/// Frames above this size end a GOST hub's association.
+/// What a GOST hub takes unless configured, in bytes: longer packets are cut off there.
 const GOST_MTU: u16 = 4096;
 
 pub(super) fn read(at: &Cursor<'_>, context: &Context<'_>, report: &mut Report) -> Option<Host> {
     let handler = at.get("handler")?;
     let listener = at.get("listener")?;
-    if let Some(addr) = at.get("addr").filter(|addr| !addr.value.is_unset()) {
+    if let Some(addr) = at.filled("addr") {
         let text = report.text(&addr)?;
         if !text.is_empty() && text != ":0" {
             report.info(addr.key(), "`addr` has no effect on a host: it only connects outwards");
         }
     }
     for key in ["auther", "authers", "auth"] {
-        if let Some(at) = handler.get(key).filter(|at| !at.value.is_unset()) {
+        if let Some(at) = handler.filled(key) {
             report
                 .error(at.key(), format!("`{key}` has no effect on a host: nobody connects to it"))
-                .help("what the host proves itself with is the `auth` of its connector, in the chain's node");
+                .help(
+                    "what the host proves itself with is the `auth` of its connector, in the \
+                     chain's node",
+                );
         }
     }
     let name = host_name(at, context, report);
@@ -71,10 +74,13 @@ pub(super) fn read(at: &Cursor<'_>, context: &Context<'_>, report: &mut Report) 
 fn host_name(at: &Cursor<'_>, context: &Context<'_>, report: &mut Report) -> Option<HostName> {
     const HELP: &str =
         "a host says its name with `forwarder: {nodes: [{addr: NAME}]}`, or -L tun:///NAME?net=...";
-    let forwarder = at.get("forwarder");
-    let Some(forwarder) = forwarder.filter(|forwarder| !forwarder.value.is_unset()) else {
+    let Some(forwarder) = at.filled("forwarder") else {
         report
-            .error(at, "the host has no name: without a forwarder this is a server of GOST's UDP tunnel, which is not supported")
+            .error(
+                at,
+                "the host has no name: without a forwarder this is a server of GOST's UDP tunnel, \
+                 which is not supported",
+            )
             .help(HELP);
         return None;
     };
@@ -100,15 +106,24 @@ fn host_name(at: &Cursor<'_>, context: &Context<'_>, report: &mut Report) -> Opt
             return None;
         }
     };
-    let Some(addr) = node.get("addr").filter(|addr| !addr.value.is_unset()) else {
+    let Some(addr) = node.filled("addr") else {
         report.error(node, "the forwarder's node has no `addr`: the host has no name").help(HELP);
         return None;
     };
     let text = report.text(&addr)?;
     if address::split_host_port(&text).is_some() {
         report
-            .error(&addr, format!("{} has a port: this is GOST's UDP tunnel, which is not supported", quote(&text)))
-            .help("a host's name has no port; the hub's address belongs into a chain, or behind -F router://");
+            .error(
+                &addr,
+                format!(
+                    "{} has a port: this is GOST's UDP tunnel, which is not supported",
+                    quote(&text)
+                ),
+            )
+            .help(
+                "a host's name has no port; the hub's address belongs into a chain, or behind \
+                 -F router://",
+            );
         return None;
     }
     if text.starts_with('[') && text.ends_with(']') {

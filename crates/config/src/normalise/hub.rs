@@ -30,11 +30,11 @@ pub(super) fn read(
 ) -> Option<(Hub, HubView)> {
     let listen = listen(at, report);
     let handler = at.get("handler")?;
-    if let Some(forwarder) = at.get("forwarder").filter(|f| !f.value.is_unset()) {
+    if let Some(forwarder) = at.filled("forwarder") {
         report.info(forwarder.key(), "a forwarder has no effect on a hub");
     }
     for key in ["chain", "chainGroup"] {
-        if let Some(chain) = handler.get(key).filter(|chain| !chain.value.is_unset()) {
+        if let Some(chain) = handler.filled(key) {
             if key == "chain" {
                 context.names.chains.resolve(&chain, report);
             }
@@ -86,7 +86,7 @@ pub(super) fn read(
 }
 
 fn listen(at: &Cursor<'_>, report: &mut Report) -> Option<(String, At)> {
-    let Some(addr) = at.get("addr").filter(|addr| !addr.value.is_unset()) else {
+    let Some(addr) = at.filled("addr") else {
         report
             .error(at, "a hub needs an address to listen on")
             .help("add `addr:`, for example `addr: :8443`");

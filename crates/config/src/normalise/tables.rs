@@ -81,10 +81,10 @@ fn table(name: &str, at: &Cursor<'_>, report: &mut Report) -> Table {
             rows.push(row);
         }
     }
-    let plugin = at.get("plugin").filter(|plugin| !plugin.value.is_unset());
+    let plugin = at.filled("plugin");
     let source = match plugin.as_ref().and_then(|plugin| http_plugin(plugin, report)) {
         Some(plugin) => {
-            if let Some(routes) = at.get("routes").filter(|routes| !routes.value.is_unset()) {
+            if let Some(routes) = at.filled("routes") {
                 report
                     .warning(routes.key(), "these routes are not used: the plugin answers instead")
                     .help("put them into a router without plugin");
@@ -99,7 +99,7 @@ fn table(name: &str, at: &Cursor<'_>, report: &mut Report) -> Table {
 }
 
 fn route(at: &Cursor<'_>, report: &mut Report) -> Option<(Route, Row)> {
-    let dst_at = at.get("dst").filter(|dst| !dst.value.is_unset()).or_else(|| at.get("net"));
+    let dst_at = at.filled("dst").or_else(|| at.get("net"));
     let gateway_at = at.get("gateway");
     let dst = report.some_text(dst_at.as_ref());
     let gateway = report.some_text(gateway_at.as_ref());
@@ -139,7 +139,8 @@ fn route(at: &Cursor<'_>, report: &mut Report) -> Option<(Route, Row)> {
     Some((Route::new(prefix, gateway), row))
 }
 
-/// A prefix, or an address as the prefix of itself, host bits cleared; C18 where that is not what was written.
+/// A prefix, or an address as the prefix of itself, host bits cleared; C18 where that is not what was
+/// written.
 pub(super) fn prefix(text: &str, at: &At, report: &mut Report) -> Option<IpNet> {
     let written = match text.parse::<IpNet>() {
         Ok(net) => net,
@@ -191,7 +192,7 @@ fn http_plugin(at: &Cursor<'_>, report: &mut Report) -> Option<HttpPlugin> {
         report.error(place, message).help("write `type: http`");
         return None;
     }
-    let Some(addr) = at.get("addr").filter(|addr| !addr.value.is_unset()) else {
+    let Some(addr) = at.filled("addr") else {
         report
             .error(at, "the plugin has no address")
             .help("add `addr:` with an http:// or https:// URL");

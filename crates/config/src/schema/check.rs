@@ -103,7 +103,8 @@ fn shape(at: &Cursor<'_>, shape: Shape, place: Place, report: &mut Report) {
     }
 }
 
-/// The metadata maps that one set of query parameters goes to: a key that one of them knows is right in all of them.
+/// The metadata maps that one set of query parameters goes to: a key that one of them knows is right in all
+/// of them.
 struct Set<'a> {
     maps: Vec<(Cursor<'a>, Tables)>,
 }

@@ -94,7 +94,8 @@ pub(super) static ROUTER_HANDLER: Object = Object {
             &["auther"],
             Any,
             Misplaced(
-                "an auther is named in the handler itself, in a file; a command line can give one user as user:password@",
+                "an auther is named in the handler itself, in a file; a command line can give one user \
+                 as user:password@",
             ),
         ),
         key(&["observer"], Any, Misplaced("an observer is named in the handler itself, in a file")),

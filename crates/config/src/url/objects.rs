@@ -1,4 +1,5 @@
-//! Objects that a query parameter stands for, such as `admission=10.0.0.0/8`: lists of the document, referred to by name.
+//! Objects that a query parameter stands for, such as `admission=10.0.0.0/8`: lists of the document, referred
+//! to by name.
 
 use super::{
     map,

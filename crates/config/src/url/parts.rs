@@ -166,8 +166,8 @@ pub(super) fn parse(flag: &str, text: &str, report: &mut Report) -> Option<Parts
     Some(Parts { whole, scheme, user, host, path, params })
 }
 
-/// Whether `text`, which begins with an authority of `end` bytes, looks like a password with a `/` or `?` in it: an `@`
-/// comes later, and what would be the port is none.
+/// Whether `text`, which begins with an authority of `end` bytes, looks like a password with a `/` or `?` in
+/// it: an `@` comes later, and what would be the port is none.
 fn splits_user_info(text: &str, end: usize) -> bool {
     let (authority, rest) = text.split_at(end);
     let port = authority.rsplit_once(':').map(|(_, port)| port);
@@ -253,8 +253,8 @@ fn percent_decode(text: &str, plus_is_blank: bool) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// The two halves of a scheme: one name stands for both, and a name of which there is only a handler (or connector)
-/// travels over `tcp`. `None` after an error was reported.
+/// The two halves of a scheme: one name stands for both, and a name of which there is only a handler (or
+/// connector) travels over `tcp`. `None` after an error was reported.
 pub(super) fn halves(
     parts: &Parts,
     first: &'static Types,
@@ -318,7 +318,8 @@ impl Params {
         found
     }
 
-    /// The parameters meant for the place with this prefix: its own, without the prefix, and those without any of `prefixes`.
+    /// The parameters meant for the place with this prefix: its own, without the prefix, and those without
+    /// any of `prefixes`.
     pub(super) fn metadata(&self, prefix: &str, prefixes: &[&str]) -> Vec<Entry> {
         let mut entries: Vec<Entry> = Vec::new();
         for param in &self.0 {
@@ -409,7 +410,8 @@ fn decode_base64(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// The `api` or `metrics` object that the argument of `-api` or `-metrics` stands for; `keys` become its fields.
+/// The `api` or `metrics` object that the argument of `-api` or `-metrics` stands for; `keys` become its
+/// fields.
 pub(crate) fn listen_url(
     flag: &str,
     text: &str,

@@ -57,7 +57,7 @@ fn named<'a>(
     context: &Context<'a>,
     report: &mut Report,
 ) -> Option<Option<Cursor<'a>>> {
-    let chain = handler.get("chain").filter(|at| !at.value.is_unset());
+    let chain = handler.filled("chain");
     let group = handler.get("chainGroup").and_then(|group| group.get("chains"));
     let group = group.iter().flat_map(Cursor::items).collect::<Vec<_>>();
     let reference = match (chain, &group[..]) {
@@ -181,9 +181,7 @@ pub(super) fn selector(at: &Cursor<'_>, report: &mut Report) {
 fn node(at: &Cursor<'_>, report: &mut Report) -> Option<HubNode> {
     let addr = node_addr(at, report);
     let connector = match at.get("connector") {
-        Some(connector) => {
-            checked_type(&connector, &CONNECTORS, "http", report).map(|_| Some(connector))
-        }
+        Some(connector) => checked_type(&connector, &CONNECTORS, "http", report).map(|_| connector),
         None => {
             report.error(at, "the node has no connector").help("add `connector: {type: router}`");
             None
@@ -192,7 +190,7 @@ fn node(at: &Cursor<'_>, report: &mut Report) -> Option<HubNode> {
     let dialer = at.get("dialer");
     let dialer =
         dialer.map_or(Some(()), |dialer| checked_type(&dialer, &DIALERS, "tcp", report).map(drop));
-    let connector = connector??;
+    let connector = connector?;
     let metadata = connector.get("metadata");
     let id_at = metadata.as_ref().and_then(|m| m.get("router.id"));
     let timeout_at = metadata.as_ref().and_then(|m| m.get("connectTimeout"));
@@ -206,7 +204,7 @@ fn node(at: &Cursor<'_>, report: &mut Report) -> Option<HubNode> {
         },
         _ => Some(NamespaceId::DEFAULT),
     };
-    let auth = match connector.get("auth").filter(|auth| !auth.value.is_unset()) {
+    let auth = match connector.filled("auth") {
         Some(auth) => Some(access::credentials(&auth, report)?),
         None => None,
     };
@@ -225,7 +223,7 @@ fn node(at: &Cursor<'_>, report: &mut Report) -> Option<HubNode> {
 
 fn node_addr(at: &Cursor<'_>, report: &mut Report) -> Option<String> {
     const HELP: &str = "write for example hub.example:8443";
-    let Some(addr) = at.get("addr").filter(|addr| !addr.value.is_unset()) else {
+    let Some(addr) = at.filled("addr") else {
         report.error(at, "the node has no `addr`: where is the hub?").help(HELP);
         return None;
     };
