@@ -209,7 +209,7 @@ fn an_address_that_never_answers_costs_the_time_given_and_no_more() {
         let error = connect("10.2.0.7:80", within).await.unwrap_err();
         assert!(matches!(error, ConnectError::TimedOut { .. }), "{error}");
         assert!(error.to_string().contains("10.2.0.7:80: no answer within 0.3 s"), "{error}");
-        assert!((within..within * 5).contains(&start.elapsed()));
+        assert!((within..within * 20).contains(&start.elapsed()));
     });
 }
 

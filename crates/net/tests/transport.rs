@@ -200,7 +200,10 @@ async fn addresses_that_are_none_are_refused_with_the_form_expected() {
 
 #[tokio::test]
 async fn a_refusal_names_the_address() {
-    let closed = listen("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Taken but not listened on, so that nobody else can meanwhile.
+    let taken = tokio::net::TcpSocket::new_v4().unwrap();
+    taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let closed = taken.local_addr().unwrap();
     let error = connect(&closed.to_string(), PATIENCE).await.unwrap_err();
     let text = error.to_string();
     assert!(text.starts_with(&format!("cannot connect to {closed}: {closed}: ")), "{text}");
