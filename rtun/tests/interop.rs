@@ -5,24 +5,26 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod common;
+
 use std::{
     fs::{self, File},
-    net::{IpAddr, SocketAddr},
+    io::{self, Write},
     path::PathBuf,
-    process::Command,
-    time::{Duration, Instant},
+    process::{Command, Stdio},
+    time::Duration,
 };
 
+use common::{SOON, World, at, does_not_reach, ip, pings, raw, reaches, wait_until};
 use nix::sys::signal::Signal;
 use rtun_lab::{
-    Lab, Namespace, Process, Switch,
-    tools::{PingError, ping, tcp_hash_transfer},
+    Namespace, Process,
+    tools::{PingError, ping, tcp_hash_transfer, udp_echo},
 };
+use serde_json::Value;
 
 use Program::{Gost, Rtun};
 
-/// For anything that should happen soon. A GOST host takes up to 7 s to come back to a hub.
-const SOON: Duration = Duration::from_secs(20);
 const NAMESPACE_1: &str = "e87f56dd-fd57-4921-9ab8-a0847662daae";
 const NAMESPACE_2: &str = "ef502590-c5f4-437e-a81f-fe4083505075";
 
@@ -32,7 +34,7 @@ macro_rules! mixes {
         $(mod $mix {
             use super::*;
 
-            const MIX: Mix = Mix { name: stringify!($mix), hub: $hub, hosts: $hosts };
+            const MIX: Mix = Mix { hub: $hub, hosts: $hosts };
 
             mixes! { @tests
                 routes_from_command_lines,
@@ -52,8 +54,8 @@ macro_rules! mixes {
     (@tests $($test:ident,)*) => {
         $(#[test]
         fn $test() {
-            if let Some(gost) = gost() {
-                super::$test(&Network::new(MIX, stringify!($test), gost));
+            if let Some(network) = Network::new(MIX) {
+                super::$test(&network);
             }
         })*
     };
@@ -159,7 +161,7 @@ fn packets_of_every_size(network: &Network) {
     network.start_hub(ROUTES);
     network.start_plain_hosts(HUB);
     let [one, two] = [&network.hosts[0], &network.hosts[1]];
-    eventually("host-2 answers", || reaches(one, "192.168.123.2"));
+    reaches(one, "192.168.123.2");
     // The device's MTU is 1420; 20 bytes of IPv4 and 8 of ICMP come before the payload.
     for payload in [0, 1, 2, 56, 555, 1391, 1392] {
         ping(one, ip("192.168.123.2"), payload, true, SOON).unwrap();
@@ -170,9 +172,9 @@ fn packets_of_every_size(network: &Network) {
     for payload in [1393, 2000, 4000, 16_000] {
         ping(one, ip("192.168.123.2"), payload, false, SOON).unwrap();
     }
-    let address = SocketAddr::new(ip("192.168.123.2"), 5000);
+    let address = at("192.168.123.2", 5000);
     tcp_hash_transfer(one, two, address, 20_000_000).unwrap();
-    let address = SocketAddr::new(ip("192.168.123.1"), 5000);
+    let address = at("192.168.123.1", 5000);
     tcp_hash_transfer(two, one, address, 20_000_000).unwrap();
 }
 
@@ -187,14 +189,14 @@ fn ipv6(network: &Network) {
     let [one, two] = [&network.hosts[0], &network.hosts[1]];
     two.addr_add("lo", "fd00:200::1/128").unwrap();
     for to in ["fd00::2", "192.168.123.2", "fd00:200::1"] {
-        eventually(to, || reaches(one, to));
+        reaches(one, to);
     }
     // 40 bytes of IPv6 and 8 of ICMPv6.
     for payload in [0, 1, 1371, 1372] {
         ping(one, ip("fd00::2"), payload, true, SOON).unwrap();
     }
     ping(one, ip("fd00::2"), 4000, false, SOON).unwrap();
-    let address = SocketAddr::new(ip("fd00::2"), 5000);
+    let address = at("fd00::2", 5000);
     tcp_hash_transfer(one, two, address, 5_000_000).unwrap();
 }
 
@@ -225,14 +227,14 @@ fn only_with_credentials(network: &Network) {
     let second = ["-L", "tun:///host-2?net=192.168.123.2/24", "-F"];
     for wrong in ["router://alice:wrong@server_ip:8443", HUB] {
         let host = network.start_host(1, &[second.as_slice(), &[wrong]].concat());
-        eventually("a refusal in the log", || host.log().contains("unauthorized"));
+        wait_until("a refusal in the log", || host.log().contains("unauthorized"));
         assert!(!reaches(&network.hosts[0], "192.168.123.2"));
         host.process.kill().unwrap();
     }
     // The same credentials in their other form.
     let right = "router://server_ip:8443?auth=YWxpY2U6czNjcmV0";
     network.start_host(1, &[second.as_slice(), &[right]].concat());
-    eventually("host-2 answers", || reaches(&network.hosts[0], "192.168.123.2"));
+    reaches(&network.hosts[0], "192.168.123.2");
 }
 
 /// Two tables that are equal but for the network behind the second host.
@@ -268,9 +270,9 @@ fn namespaces_apart(network: &Network) {
     hosts[1].addr_add("lo", "10.1.0.1/32").unwrap();
     hosts[3].addr_add("lo", "10.2.0.1/32").unwrap();
     for (one, two, own, other) in [(0, 1, "10.1.0.1", "10.2.0.1"), (2, 3, "10.2.0.1", "10.1.0.1")] {
-        eventually("host-2 of the namespace answers", || reaches(&hosts[one], "192.168.123.2"));
+        reaches(&hosts[one], "192.168.123.2");
         // Only the host of this namespace listens.
-        let address = SocketAddr::new(ip("192.168.123.2"), 5000);
+        let address = at("192.168.123.2", 5000);
         tcp_hash_transfer(&hosts[one], &hosts[two], address, 1_000_000).unwrap();
         assert!(reaches(&hosts[one], own));
         assert!(!reaches(&hosts[one], other));
@@ -304,13 +306,13 @@ ingresses:
     {
         let device = format!("tun:///{name}?net=192.168.123.2/24");
         let host = network.start_host(1, &["-L", &device, "-F", hub]);
-        eventually("a refusal in the log", || host.log().contains("host unreachable"));
+        wait_until("a refusal in the log", || host.log().contains("host unreachable"));
         assert!(!reaches(&network.hosts[0], "192.168.123.2"), "{name} {hub}");
         host.process.kill().unwrap();
     }
     let device = format!("tun:///{name}?net=192.168.123.2/24");
     network.start_host(1, &["-L", &device, "-F", &here]);
-    eventually("host-2 answers", || reaches(&network.hosts[0], "192.168.123.2"));
+    reaches(&network.hosts[0], "192.168.123.2");
 }
 
 fn default_router(network: &Network) {
@@ -327,8 +329,8 @@ fn default_router(network: &Network) {
     }
     for (one, two) in [(0, 1), (2, 3)] {
         let (one, two) = (&network.hosts[one], &network.hosts[two]);
-        eventually("host-2 answers", || reaches(one, "192.168.123.2"));
-        let address = SocketAddr::new(ip("192.168.123.2"), 5000);
+        reaches(one, "192.168.123.2");
+        let address = at("192.168.123.2", 5000);
         tcp_hash_transfer(one, two, address, 1_000_000).unwrap();
     }
 }
@@ -338,13 +340,13 @@ fn the_hub_comes_back(network: &Network) {
     network.start_plain_hosts(HUB);
     let [one, two] = [&network.hosts[0], &network.hosts[1]];
     for signal in [Signal::SIGKILL, Signal::SIGTERM] {
-        eventually("host-2 answers", || reaches(one, "192.168.123.2"));
+        reaches(one, "192.168.123.2");
         hub.end(signal);
         assert!(!reaches(one, "192.168.123.2"));
         hub = network.start_hub(ROUTES);
     }
-    eventually("host-2 answers", || reaches(one, "192.168.123.2"));
-    eventually("host-1 answers", || reaches(two, "192.168.123.1"));
+    reaches(one, "192.168.123.2");
+    reaches(two, "192.168.123.1");
 }
 
 fn hosts_come_back(network: &Network) {
@@ -353,61 +355,96 @@ fn hosts_come_back(network: &Network) {
     let [one, two] = [&network.hosts[0], &network.hosts[1]];
     for signal in [Signal::SIGKILL, Signal::SIGTERM] {
         for index in [0, 1] {
-            eventually("host-2 answers", || reaches(one, "192.168.123.2"));
-            eventually("host-1 answers", || reaches(two, "192.168.123.1"));
+            reaches(one, "192.168.123.2");
+            reaches(two, "192.168.123.1");
             running[index].end(signal);
             assert!(!reaches(&network.hosts[1 - index], &format!("192.168.123.{}", index + 1)));
             running[index] = network.start_plain_host(index, HUB);
         }
     }
-    eventually("host-2 answers", || reaches(one, "192.168.123.2"));
+    reaches(one, "192.168.123.2");
 }
 
 /// A GOST host whose name has a port says that it carries UDP and begins with a message that is no packet.
 #[test]
 fn a_name_with_a_port() {
-    let Some(gost) = gost() else { return };
-    let mix = Mix { name: "single", hub: Rtun, hosts: [Gost, Rtun] };
-    let network = Network::new(mix, "a_name_with_a_port", gost);
+    let Some(network) = Network::new(Mix { hub: Rtun, hosts: [Gost, Rtun] }) else { return };
     network.start_hub(ROUTES);
     network.start_host(0, &["-L", "tun:///host-1:0?net=192.168.123.1/24", "-F", HUB]);
     network.start_plain_host(1, HUB);
-    eventually("host-2 answers", || reaches(&network.hosts[0], "192.168.123.2"));
+    reaches(&network.hosts[0], "192.168.123.2");
     ping(&network.hosts[1], ip("192.168.123.1"), 1392, true, SOON).unwrap();
 }
 
-/// What `-O json` prints means the same in both programs.
+/// Whatever another host sends, a GOST host gets frames it can take: none empty, none above 16,384 bytes.
+#[test]
+fn frames_a_gost_host_cannot_take() {
+    let Some(network) = Network::new(Mix { hub: Rtun, hosts: [Rtun, Gost] }) else { return };
+    let hub = network.world.hub(ROUTES);
+    let mut sender = raw::RawHost::join(&network.hosts[0], "host-1");
+    let gost = network.start_plain_host(1, HUB);
+    hub.wait_for_nth("host joined", 2);
+    let _echo = udp_echo(&network.hosts[1], at("0.0.0.0", 9)).unwrap();
+    let frame = |payload: &[u8]| raw::udp("192.168.123.1", "192.168.123.2", payload);
+    let mut answered = |sender: &mut raw::RawHost, number: u8| {
+        let stamp = [0xa5, number, 0x5a, number];
+        sender.send(&frame(&stamp));
+        // Other packets of the GOST host's may come before.
+        while !sender.receive().ends_with(&stamp) {}
+    };
+    let packet = |len: usize| frame(&vec![0; len - 28]);
+    let odd = [vec![], vec![0x45], vec![0x60; 39], vec![1; 40], b"GOST, then anything".to_vec()];
+    let large = [16_384, 16_385, 16_400, 30_000, 65_535].map(packet);
+    for (number, payload) in (1..).zip(odd.iter().chain(&large)) {
+        sender.send(payload);
+        answered(&mut sender, number);
+    }
+    assert!(gost.process.try_wait().unwrap().is_none(), "{}", gost.log());
+}
+
+/// What `-O` prints means the same in both programs, and each reads what the other prints.
 #[test]
 fn printed_configurations() {
     let Some(gost) = gost() else { return };
-    let hub = ["-L", "router://alice:s3cret@:8443?router=router-0&ingress=ingress-0"];
+    let rtun = env!("CARGO_BIN_EXE_rtun");
+    let hub = "router://alice:s3cret@:8443?router=router-0&ingress=ingress-0";
     let device = "tun:///host-1?net=192.168.123.1/24&route=192.168.200.0/24&name=tun0&mtu=1300";
     let id = format!("router://server_ip:8443?router.id={NAMESPACE_1}");
-    let lines: [&[&str]; 6] = [
+    let lines: [&[&str]; 5] = [
         &["-L", "tun:///host-1?net=192.168.123.1/24", "-F", HUB],
         &["-L", device, "-F", &id],
         &["-L", device, "-F", "router://alice:s3cret@server_ip:8443?connector.connectTimeout=5s"],
-        &hub,
-        &["-L", device, "-F", "router://a:1,b:2", "-D"],
-        &["-L", ":8443", "-L", "router://10.0.0.1:8443", "-L", "router://[::1]:8443"],
+        &["-L", hub, "-L", "router://10.0.0.1:8443", "-L", "router://[::1]:8443"],
+        &["-L", device, "-F", "router://[fd77::1]:8443", "-D"],
     ];
     for line in lines {
-        for format in ["json", "yaml"] {
-            let print = |program: &str| {
-                let output =
-                    Command::new(program).args(line).args(["-O", format]).output().unwrap();
-                assert!(output.status.success(), "{program} {line:?}: {output:?}");
-                String::from_utf8(output.stdout).unwrap()
-            };
-            let (ours, theirs) = (print(env!("CARGO_BIN_EXE_rtun")), print(&gost));
-            if format == "json" {
-                let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
-                assert_eq!(value(&ours), value(&theirs), "{line:?}");
-            } else {
-                assert_eq!(ours.trim_end(), theirs.trim_end(), "{line:?}");
-            }
+        let json = [line, &["-O", "json"]].concat();
+        let yaml = [line, &["-O", "yaml"]].concat();
+        let expected = printed(&gost, &json, "");
+        assert_eq!(printed(rtun, &json, ""), expected, "{line:?}");
+        for (writer, reader) in [(rtun, gost.as_str()), (gost.as_str(), rtun)] {
+            let text = print(writer, &yaml, "");
+            // The case of metadata keys does not count; GOST lowers it when it reads a file.
+            let lower = |value: &Value| value.to_string().to_lowercase();
+            let read = printed(reader, &["-C", "-", "-O", "json"], &text);
+            assert_eq!(lower(&read), lower(&expected), "{reader} reads of {writer}:\n{text}");
         }
     }
+}
+
+fn printed(program: &str, arguments: &[&str], input: &str) -> Value {
+    serde_json::from_str(&print(program, arguments, input)).unwrap()
+}
+
+/// What `program` prints, given `input`.
+fn print(program: &str, arguments: &[&str], input: &str) -> String {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{program} {arguments:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
 }
 
 const HUB: &str = "router://server_ip:8443";
@@ -421,7 +458,6 @@ enum Program {
 /// Who is who. Hosts 2 and 3, where there are such, are the programs of hosts 0 and 1.
 #[derive(Debug, Clone, Copy)]
 struct Mix {
-    name: &'static str,
     hub: Program,
     hosts: [Program; 2],
 }
@@ -430,13 +466,8 @@ struct Mix {
 struct Network {
     mix: Mix,
     gost: String,
-    /// Configurations and logs of this test.
-    directory: PathBuf,
-    hub: Namespace,
     hosts: Vec<Namespace>,
-    _switch: Switch,
-    // Last: what runs in the namespaces ends with it.
-    _lab: Lab,
+    world: World,
 }
 
 struct Running {
@@ -445,32 +476,20 @@ struct Running {
 }
 
 impl Network {
-    fn new(mix: Mix, test: &str, gost: String) -> Self {
-        let directory =
-            PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("interop").join(mix.name).join(test);
-        let _ = fs::remove_dir_all(&directory);
-        fs::create_dir_all(&directory).unwrap();
-        let lab = Lab::new().unwrap();
-        let switch = lab.switch().unwrap();
-        let machine = |name: &str, number: usize| {
-            let namespace = lab.namespace(name).unwrap();
-            let addresses = [format!("10.77.0.{number}/24"), format!("fd77::{number}/64")];
-            switch.attach(&namespace, "eth0", &addresses.each_ref().map(String::as_str)).unwrap();
-            namespace.hosts([("server_ip", "10.77.0.1")]);
-            namespace
-        };
-        let hub = machine("hub", 1);
-        let hosts = (2..6).map(|number| machine(&format!("h{}", number - 1), number)).collect();
-        Self { mix, gost, directory, hub, hosts, _switch: switch, _lab: lab }
+    /// A new network, or none after saying why the test is skipped.
+    fn new(mix: Mix) -> Option<Self> {
+        let gost = gost()?;
+        let world = World::new()?;
+        let hosts = ["h1", "h2", "h3", "h4"].map(|name| world.machine(name)).into();
+        Some(Self { mix, gost, hosts, world })
     }
 
     /// Starts the hub and waits until it listens.
     fn start_hub(&self, configuration: &str) -> Running {
         let file = self.file("hub", configuration);
-        let hub = self.start(self.mix.hub, &self.hub, &["-C", &file]);
-        let address: SocketAddr = "127.0.0.1:8443".parse().unwrap();
-        let listens = || std::net::TcpStream::connect_timeout(&address, Duration::from_secs(1));
-        eventually("the hub listens", || self.hub.run(listens).unwrap().is_ok());
+        let hub = self.start(self.mix.hub, &self.world.hub, &["-C", &file]);
+        let listens = || std::net::TcpStream::connect_timeout(&at("127.0.0.1", 8443), SOON);
+        wait_until("the hub listening", || self.world.hub.run(listens).unwrap().is_ok());
         hub
     }
 
@@ -490,17 +509,16 @@ impl Network {
 
     fn start(&self, program: Program, at: &Namespace, arguments: &[&str]) -> Running {
         let program = if program == Gost { &self.gost } else { env!("CARGO_BIN_EXE_rtun") };
-        let log = self.directory.join(format!("{}.log", at.name()));
+        let log = self.file(&format!("{}-log", at.name()), "").into();
         let output = File::create(&log).unwrap();
         let mut command = Command::new(program);
         command.args(arguments).stdout(output.try_clone().unwrap()).stderr(output);
         Running { process: at.spawn(command).unwrap(), log }
     }
 
-    /// Writes a configuration and answers its path.
+    /// Writes a file and answers its path.
     fn file(&self, name: &str, text: &str) -> String {
-        let path = self.directory.join(name).with_extension("yaml");
-        fs::write(&path, text).unwrap();
+        let path = self.world.file(&format!("{name}.yaml"), text);
         path.into_os_string().into_string().unwrap()
     }
 
@@ -515,7 +533,7 @@ impl Network {
             (one, "192.168.200.1"),
             (two, "192.168.100.1"),
         ] {
-            eventually(&format!("{to} answers"), || reaches(from, to));
+            reaches(from, to);
         }
     }
 }
@@ -534,31 +552,12 @@ impl Running {
     }
 }
 
-/// The GOST program, or none after saying why the test is skipped.
+/// The GOST program, or none after saying that tests are skipped.
 fn gost() -> Option<String> {
-    let Ok(gost) = std::env::var("RTUN_GOST") else {
-        println!("skipped: RTUN_GOST is not set");
-        return None;
-    };
-    if let Err(reason) = rtun_lab::tun_available() {
-        println!("skipped: {reason}");
-        return None;
+    let gost = std::env::var("RTUN_GOST").ok();
+    if gost.is_none() {
+        // Past the test harness, which shows the output of failed tests only.
+        writeln!(io::stderr(), "skipped: RTUN_GOST is not set").unwrap();
     }
-    Some(gost)
-}
-
-fn ip(text: &str) -> IpAddr {
-    text.parse().unwrap()
-}
-
-fn reaches(from: &Namespace, to: &str) -> bool {
-    ping(from, ip(to), 56, false, Duration::from_millis(500)).is_ok()
-}
-
-fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + SOON;
-    while !condition() {
-        assert!(Instant::now() < deadline, "not within {SOON:?}: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    gost
 }

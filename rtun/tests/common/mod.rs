@@ -1,6 +1,6 @@
 //! A network of namespaces with rtun in it, what it says about itself, and whether its books balance.
 
-#![allow(dead_code, reason = "each test program uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
 
 pub mod raw;
 

@@ -27,7 +27,6 @@ pub(super) struct Association {
     pub(super) since: Instant,
     pub(super) counters: Counters,
     pub(super) outbox: Outbox,
-    stream: TcpStream,
     ended: CancellationToken,
     end: OnceLock<EndReason>,
 }
@@ -103,8 +102,7 @@ impl Association {
             peer,
             since: Instant::now(),
             counters: Counters::default(),
-            outbox: Outbox::new(QueueLimits::default()),
-            stream,
+            outbox: Outbox::new(Arc::new(stream), QueueLimits::default()),
             ended: CancellationToken::new(),
             end: OnceLock::new(),
         }
@@ -112,7 +110,8 @@ impl Association {
 
     /// Tells the host that it is admitted, then lets packets through. The socket must be writable and unused.
     pub(super) fn welcome(&self, response: &[u8]) -> io::Result<()> {
-        if self.stream.try_write(response)? < response.len() {
+        let stream = self.outbox.stream().ok_or(io::ErrorKind::NotConnected)?;
+        if stream.try_write(response)? < response.len() {
             return Err(io::ErrorKind::WriteZero.into());
         }
         self.outbox.open();
@@ -121,7 +120,7 @@ impl Association {
 
     /// Hands whole frames to this host without ever waiting for it.
     pub(super) fn send(&self, run: &[u8]) {
-        if let Err(error) = self.outbox.send(&self.stream, run, &self.counters) {
+        if let Err(error) = self.outbox.send(run, &self.counters) {
             self.end(EndReason::from_write(&error));
         }
     }
@@ -138,32 +137,36 @@ impl Association {
         }
     }
 
-    /// Forwards what the host sends, and sends what is queued for it, until it ends. `buffer` holds what arrived
-    /// behind the host's request.
+    /// Forwards what the host sends, and sends what is queued for it, until it ends; the socket is closed then.
+    /// `buffer` holds what arrived behind the host's request.
     pub(super) async fn run(self: &Arc<Self>, buffer: FrameBuffer) -> EndReason {
-        let writer = Arc::clone(self);
-        let writer = tokio::spawn(async move {
-            let error = writer.outbox.drain(&writer.stream, &writer.counters).await;
-            writer.end(EndReason::from_write(&error));
-        });
-        tokio::select! {
-            () = self.ended.cancelled() => {}
-            reason = self.read(buffer) => self.end(reason),
+        if let Some(stream) = self.outbox.stream() {
+            let (writer, its_stream) = (Arc::clone(self), Arc::clone(&stream));
+            let writer = tokio::spawn(async move {
+                let error = writer.outbox.drain(&its_stream, &writer.counters).await;
+                writer.end(EndReason::from_write(&error));
+            });
+            tokio::select! {
+                () = self.ended.cancelled() => {}
+                reason = self.read(&stream, buffer) => self.end(reason),
+            }
+            writer.abort();
+            // Cancelled or done: either way it has let go of the socket.
+            let _ = writer.await;
         }
-        writer.abort();
         self.outbox.close(&self.counters);
         self.end.get().copied().unwrap_or(EndReason::Shutdown)
     }
 
-    async fn read(self: &Arc<Self>, mut buffer: FrameBuffer) -> EndReason {
+    async fn read(self: &Arc<Self>, stream: &TcpStream, mut buffer: FrameBuffer) -> EndReason {
         let mut forwarder = Forwarder::new(Arc::clone(self));
         let consumed = forwarder.forward(buffer.filled());
         buffer.consume(consumed);
         loop {
-            if let Err(error) = self.stream.readable().await {
+            if let Err(error) = stream.readable().await {
                 return EndReason::from_read(&error);
             }
-            match self.stream.try_read(buffer.space()) {
+            match stream.try_read(buffer.space()) {
                 Ok(0) => return EndReason::PeerClosed,
                 Ok(n) => {
                     buffer.advance(n);

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, IoSlice},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -31,13 +31,12 @@ struct State {
 }
 
 /// What happens to a frame that is to be sent.
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum Gate {
     /// Queued: the host has not been answered yet.
-    Held,
+    Held(Arc<TcpStream>),
     /// Written, or queued behind what waits.
-    Open,
-    /// Dropped: the association has ended.
+    Open(Arc<TcpStream>),
+    /// Dropped: the association has ended, and nothing here keeps its socket open.
     Closed,
 }
 
@@ -49,48 +48,51 @@ enum Flushed {
 
 impl Outbox {
     /// Holds frames back until [`Outbox::open`].
-    pub(crate) fn new(limits: QueueLimits) -> Self {
-        let state = State { queue: FrameQueue::new(limits), gate: Gate::Held };
+    pub(crate) fn new(stream: Arc<TcpStream>, limits: QueueLimits) -> Self {
+        let state = State { queue: FrameQueue::new(limits), gate: Gate::Held(stream) };
         Self { state: Mutex::new(state), wake: Notify::new() }
     }
 
     /// Lets frames through, those held back first.
     pub(crate) fn open(&self) {
-        self.state().gate = Gate::Open;
+        let mut state = self.state();
+        if let Some(stream) = state.stream() {
+            state.gate = Gate::Open(stream);
+        }
         self.wake.notify_one();
+    }
+
+    /// The host's socket, until [`Outbox::close`].
+    pub(crate) fn stream(&self) -> Option<Arc<TcpStream>> {
+        self.state().stream()
     }
 
     /// Sends `run`, whole frames back to back, or queues or drops them; every frame is counted once it has left.
     /// Never waits for the host. An error means that the connection is broken.
-    pub(crate) fn send(
-        &self,
-        stream: &TcpStream,
-        run: &[u8],
-        counters: &Counters,
-    ) -> io::Result<()> {
+    pub(crate) fn send(&self, run: &[u8], counters: &Counters) -> io::Result<()> {
         let mut state = self.state();
-        match state.gate {
+        let State { queue, gate } = &mut *state;
+        let written = match gate {
             Gate::Closed => {
                 counters.count_drops(DropReason::GatewayClosing, Frames::new(run).count() as u64);
                 return Ok(());
             }
-            Gate::Open if state.queue.is_empty() => match stream.try_write(run) {
-                Ok(sent) if sent == run.len() => {
-                    count_frames_out(run, counters);
-                    return Ok(());
-                }
-                Ok(sent) => state.keep_unsent(run, sent, counters),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    state.enqueue(run, counters);
-                }
-                Err(error) => {
-                    counters.count_drops(DropReason::WriteError, Frames::new(run).count() as u64);
-                    return Err(error);
-                }
-            },
-            Gate::Held | Gate::Open => {
+            Gate::Open(stream) if queue.is_empty() => stream.try_write(run),
+            Gate::Held(_) | Gate::Open(_) => {
                 state.enqueue(run, counters);
                 return Ok(());
+            }
+        };
+        match written {
+            Ok(sent) if sent == run.len() => {
+                count_frames_out(run, counters);
+                return Ok(());
+            }
+            Ok(sent) => state.keep_unsent(run, sent, counters),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => state.enqueue(run, counters),
+            Err(error) => {
+                counters.count_drops(DropReason::WriteError, Frames::new(run).count() as u64);
+                return Err(error);
             }
         }
         drop(state);
@@ -146,7 +148,7 @@ impl Outbox {
         }
     }
 
-    /// From now on every frame is dropped; those queued are too.
+    /// From now on every frame is dropped, those queued included, and the socket is let go.
     pub(crate) fn close(&self, counters: &Counters) {
         let mut state = self.state();
         state.gate = Gate::Closed;
@@ -166,6 +168,13 @@ impl Outbox {
 }
 
 impl State {
+    fn stream(&self) -> Option<Arc<TcpStream>> {
+        match &self.gate {
+            Gate::Held(stream) | Gate::Open(stream) => Some(Arc::clone(stream)),
+            Gate::Closed => None,
+        }
+    }
+
     fn enqueue(&mut self, frames: &[u8], counters: &Counters) {
         self.queue.push(frames, Instant::now(), |reason, _| counters.count_drop(reason));
     }
