@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use common::{SOON, World, at, does_not_reach, ip, pings, raw, reaches, wait_until};
+use common::{SOON, World, at, does_not_reach, ip, raw, reaches, wait_until};
 use nix::sys::signal::Signal;
 use rtun_lab::{
     Namespace, Process,
@@ -228,7 +228,7 @@ fn only_with_credentials(network: &Network) {
     for wrong in ["router://alice:wrong@server_ip:8443", HUB] {
         let host = network.start_host(1, &[second.as_slice(), &[wrong]].concat());
         wait_until("a refusal in the log", || host.log().contains("unauthorized"));
-        assert!(!reaches(&network.hosts[0], "192.168.123.2"));
+        does_not_reach(&network.hosts[0], "192.168.123.2");
         host.process.kill().unwrap();
     }
     // The same credentials in their other form.
@@ -274,8 +274,8 @@ fn namespaces_apart(network: &Network) {
         // Only the host of this namespace listens.
         let address = at("192.168.123.2", 5000);
         tcp_hash_transfer(&hosts[one], &hosts[two], address, 1_000_000).unwrap();
-        assert!(reaches(&hosts[one], own));
-        assert!(!reaches(&hosts[one], other));
+        reaches(&hosts[one], own);
+        does_not_reach(&hosts[one], other);
     }
 }
 
@@ -307,7 +307,7 @@ ingresses:
         let device = format!("tun:///{name}?net=192.168.123.2/24");
         let host = network.start_host(1, &["-L", &device, "-F", hub]);
         wait_until("a refusal in the log", || host.log().contains("host unreachable"));
-        assert!(!reaches(&network.hosts[0], "192.168.123.2"), "{name} {hub}");
+        does_not_reach(&network.hosts[0], "192.168.123.2");
         host.process.kill().unwrap();
     }
     let device = format!("tun:///{name}?net=192.168.123.2/24");
@@ -342,7 +342,7 @@ fn the_hub_comes_back(network: &Network) {
     for signal in [Signal::SIGKILL, Signal::SIGTERM] {
         reaches(one, "192.168.123.2");
         hub.end(signal);
-        assert!(!reaches(one, "192.168.123.2"));
+        does_not_reach(one, "192.168.123.2");
         hub = network.start_hub(ROUTES);
     }
     reaches(one, "192.168.123.2");
@@ -358,7 +358,7 @@ fn hosts_come_back(network: &Network) {
             reaches(one, "192.168.123.2");
             reaches(two, "192.168.123.1");
             running[index].end(signal);
-            assert!(!reaches(&network.hosts[1 - index], &format!("192.168.123.{}", index + 1)));
+            does_not_reach(&network.hosts[1 - index], &format!("192.168.123.{}", index + 1));
             running[index] = network.start_plain_host(index, HUB);
         }
     }
@@ -386,7 +386,7 @@ fn frames_a_gost_host_cannot_take() {
     hub.wait_for_nth("host joined", 2);
     let _echo = udp_echo(&network.hosts[1], at("0.0.0.0", 9)).unwrap();
     let frame = |payload: &[u8]| raw::udp("192.168.123.1", "192.168.123.2", payload);
-    let mut answered = |sender: &mut raw::RawHost, number: u8| {
+    let answered = |sender: &mut raw::RawHost, number: u8| {
         let stamp = [0xa5, number, 0x5a, number];
         sender.send(&frame(&stamp));
         // Other packets of the GOST host's may come before.
