@@ -14,6 +14,7 @@ use common::{
     raw::{Answer, RawHost, request, request_as, udp},
 };
 use nix::sys::signal::Signal;
+use rtun_proto::checksum::Checksum;
 
 const NS: [u8; 16] = [0xab; 16];
 
@@ -128,6 +129,24 @@ fn every_bad_frame_is_counted_and_the_connection_lives() {
     hub.wait_for("host left");
     drop(two);
     hub.wait_for_nth("host left", 2);
+    hub.stop_balanced();
+}
+
+#[test]
+fn a_hub_told_to_count_hops_takes_one_and_ends_loops() {
+    let Some(world) = World::new() else { return };
+    let hub = world.hub(&HUB.replace("router: router-0}", "router: router-0, ttl: true}"));
+    let machine = world.machine("host");
+    let (mut one, mut two) = (RawHost::join(&machine, "host-1"), RawHost::join(&machine, "host-2"));
+    let packet = udp("192.168.123.1", "192.168.123.2", b"x");
+    one.send(&packet);
+    let received = two.receive();
+    assert_eq!(received[8], packet[8] - 1);
+    assert_eq!(Checksum::new().add_bytes(&received[..20]).finish(), 0, "the checksum is right");
+    let mut last = packet;
+    last[8] = 1;
+    one.send(&last);
+    hub.wait_for_drops("ttl_expired", 1);
     hub.stop_balanced();
 }
 

@@ -4,10 +4,12 @@
 //! options and the payload are the business of the hosts.
 
 mod address;
+mod hop;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 pub use address::{destination_is_never_routed, source_is_never_valid};
+pub use hop::take_hop;
 
 /// Protocol numbers (IANA "Assigned Internet Protocol Numbers") that mean something here.
 pub mod protocol {
@@ -41,6 +43,7 @@ mod v4 {
     pub(super) const FRAGMENT: usize = 6;
     pub(super) const TTL: usize = 8;
     pub(super) const PROTOCOL: usize = 9;
+    pub(super) const CHECKSUM: usize = 10;
     pub(super) const SOURCE: usize = 12;
     pub(super) const DESTINATION: usize = 16;
     /// In the word at `FRAGMENT`.

@@ -14,7 +14,7 @@ use rtun_control::NoWaiting;
 use rtun_core::{DropReason, PluginId, Verdict};
 use rtun_proto::{
     frame::{Frames, GOST_HOST_MAX_FRAME, write_frame},
-    packet::{Packet, PacketError},
+    packet::{Packet, PacketError, take_hop},
 };
 
 use super::{
@@ -53,7 +53,8 @@ enum Step {
     /// It goes to the host in this slot of the recent ones.
     Deliver {
         slot: usize,
-        padded: bool,
+        /// Whether it goes out other than it came: without padding, or with one hop less.
+        changed: bool,
     },
     /// It waits for a plugin.
     Parked,
@@ -77,12 +78,12 @@ impl Forwarder {
             packets += 1;
             payloads += frame.payload.len() as u64;
             match self.decide(frame.payload) {
-                Step::Deliver { slot, padded: false } => {
+                Step::Deliver { slot, changed: false } => {
                     self.extend(&mut run, slot, frame.range, bytes)
                 }
-                Step::Deliver { slot, padded: true } => {
+                Step::Deliver { slot, changed: true } => {
                     send(run.take(), bytes);
-                    self.send_without_padding(slot, frame.payload);
+                    self.send_changed(slot, frame.payload);
                 }
                 Step::Parked => {}
                 Step::Drop(reason) => self.me.drop_packet(reason),
@@ -96,7 +97,7 @@ impl Forwarder {
     /// Forwards one packet that had to wait and was counted when it came.
     pub(super) fn forward_one(&mut self, payload: &[u8]) {
         match self.decide(payload) {
-            Step::Deliver { slot, .. } => self.send_without_padding(slot, payload),
+            Step::Deliver { slot, .. } => self.send_changed(slot, payload),
             Step::Parked => {}
             Step::Drop(reason) => self.me.drop_packet(reason),
         }
@@ -119,12 +120,12 @@ impl Forwarder {
         };
         let (source, destination) = (packet.source(), packet.destination());
         let slot = slot_of(source, destination);
-        let padded = packet.padding() > 0;
+        let changed = packet.padding() > 0 || self.snapshot.takes_hops;
         if let Some(recent) = &self.recent[slot]
             && recent.lasting
             && (recent.source, recent.destination) == (source, destination)
         {
-            return Step::Deliver { slot, padded };
+            return Step::Deliver { slot, changed };
         }
         match self.snapshot.routing.forward(&self.me.host, &packet, &*self.snapshot) {
             Verdict::Deliver { gateway, lasting } => {
@@ -135,7 +136,7 @@ impl Forwarder {
                 };
                 let lasting = lasting && self.snapshot.one_carrier_per_host();
                 self.recent[slot] = Some(Recent { source, destination, to, lasting });
-                Step::Deliver { slot, padded }
+                Step::Deliver { slot, changed }
             }
             Verdict::Ask(plugin, addr) => self.park(plugin, addr, packet.bytes()),
             Verdict::Drop(reason) => Step::Drop(reason),
@@ -153,13 +154,23 @@ impl Forwarder {
         }
     }
 
-    /// Sends one packet in a frame of its own length.
-    fn send_without_padding(&self, slot: usize, payload: &[u8]) {
-        let Some(recent) = &self.recent[slot] else { return };
+    /// Sends one packet in a frame of its own length, with a hop taken where the hub does so.
+    fn send_changed(&self, slot: usize, payload: &[u8]) {
+        let (Some(recent), Ok(packet)) = (&self.recent[slot], Packet::parse(payload)) else {
+            return self.me.drop_packet(DropReason::Internal);
+        };
         let mut frame = Vec::new();
-        match Packet::parse(payload).map(|packet| write_frame(packet.bytes(), &mut frame)) {
-            Ok(Ok(())) => recent.to.send(&frame),
-            _ => self.me.drop_packet(DropReason::Internal),
+        let framed = if self.snapshot.takes_hops {
+            let Some(packet) = take_hop(&packet) else {
+                return self.me.drop_packet(DropReason::TtlExpired);
+            };
+            write_frame(&packet, &mut frame)
+        } else {
+            write_frame(packet.bytes(), &mut frame)
+        };
+        match framed {
+            Ok(()) => recent.to.send(&frame),
+            Err(_) => self.me.drop_packet(DropReason::Internal),
         }
     }
 

@@ -29,6 +29,8 @@ pub(super) struct Namespace {
 pub(super) struct Snapshot {
     pub(super) routing: Routing,
     pub(super) plugins: Arc<[Arc<Plugin>]>,
+    /// Whether the hub takes a hop from each packet.
+    pub(super) takes_hops: bool,
     sharing: Sharing,
 }
 
@@ -37,6 +39,7 @@ impl Snapshot {
         Self {
             routing: rules.routing(id),
             plugins: Arc::clone(&rules.plugins),
+            takes_hops: rules.takes_hops,
             sharing: rules.sharing,
         }
     }

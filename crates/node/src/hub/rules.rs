@@ -20,6 +20,7 @@ pub(super) type Plugin = RouteAnswers<Parked>;
 pub(super) struct Rules {
     pub(super) access: AccessRules,
     pub(super) sharing: Sharing,
+    pub(super) takes_hops: bool,
     pub(super) plugins: Arc<[Arc<Plugin>]>,
     routers: HashMap<NamespaceId, Router>,
     default_router: Option<Router>,
@@ -53,6 +54,7 @@ impl Rules {
                 model::Sharing::Newest => Sharing::Newest,
                 model::Sharing::Flow => Sharing::Flow,
             },
+            takes_hops: rules.ttl,
             plugins: compiler.plugins.into(),
             routers,
             default_router,
