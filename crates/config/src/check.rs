@@ -1,7 +1,7 @@
 //! What several objects say together: gateways nobody can be, tables that surprise, names that differ by case
 //! only.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ipnet::IpNet;
 use rtun_core::{HostName, NamespaceId, Route};
@@ -54,7 +54,7 @@ fn order(table: &Table, report: &mut Report) {
         else {
             continue;
         };
-        let line = place.dst.place.map(|place| report.texts.locate(place).to_string());
+        let line = place.dst.place.map(|place| report.texts.show(place));
         let line = line.unwrap_or_default();
         let (message, help) = if other.prefix == route.prefix {
             (
@@ -84,7 +84,9 @@ fn order(table: &Table, report: &mut Report) {
 /// C15: gateways that neither the ingress nor any user may be.
 fn unreachable_gateways(hub: &HubView, context: &Context<'_>, report: &mut Report) {
     let ingress = hub.ingress.as_ref().and_then(|name| ingress(context, name));
+    let rules = ingress.map(compiled);
     let users = hub.users.as_ref().filter(|users| !users.is_empty());
+    let names = users.and_then(|users| reported_names(users));
     for table in &context.tables.routers {
         let is_default = hub.default_router.as_ref().is_some_and(|(n, _)| *n == table.router.name);
         if table.id.is_none() && !is_default {
@@ -93,21 +95,33 @@ fn unreachable_gateways(hub: &HubView, context: &Context<'_>, report: &mut Repor
         // A default router serves every namespace.
         let namespace = table.id.filter(|_| !is_default);
         for (route, row) in routes(table).iter().zip(&table.rows) {
-            if let Some(ingress) = ingress.filter(|i| !admits(i, &route.gateway, namespace)) {
-                not_admitted(ingress, &route.gateway, namespace, &row.gateway, report);
-            } else if let Some(users) = users.filter(|users| !may_report(users, &route.gateway)) {
-                not_reported(users, &route.gateway, &row.gateway, report);
+            let gateway = &route.gateway;
+            if let (Some(ingress), Some(rules)) = (ingress, &rules)
+                && !admits(rules, gateway, namespace)
+            {
+                not_admitted(ingress, gateway, namespace, &row.gateway, report);
+            } else if let Some(names) = names.as_ref().filter(|names| !names.contains(gateway)) {
+                not_reported(names, gateway, &row.gateway, report);
             }
         }
     }
 }
 
-/// Whether `ingress` lets the host `name` into `namespace`, or into any: the rule for the name, else for the
-/// longest domain it is in; a host without a rule may join nothing.
-fn admits(ingress: &Ingress, name: &HostName, namespace: Option<NamespaceId>) -> bool {
+fn compiled(ingress: &Ingress) -> rtun_core::Ingress {
     let rules = ingress.rules.iter().map(|(rule, _)| (rule.pattern.as_str(), rule.namespace));
-    let allowed = rtun_core::Ingress::new(rules).namespace_of(name);
+    rtun_core::Ingress::new(rules)
+}
+
+/// Whether the rules let the host `name` into `namespace`, or into any.
+fn admits(rules: &rtun_core::Ingress, name: &HostName, namespace: Option<NamespaceId>) -> bool {
+    let allowed = rules.namespace_of(name);
     allowed.is_some_and(|allowed| namespace.is_none_or(|namespace| namespace == allowed))
+}
+
+/// The names that users may report; `None` if one of them may report any.
+fn reported_names(users: &[User]) -> Option<BTreeSet<&HostName>> {
+    let names: Option<Vec<_>> = users.iter().map(|user| user.hosts.as_ref()).collect();
+    Some(names?.into_iter().flatten().collect())
 }
 
 fn not_admitted(
@@ -117,10 +131,6 @@ fn not_admitted(
     at: &At,
     report: &mut Report,
 ) {
-    let rules = ingress.rules.iter().map(|(rule, _)| rule);
-    let joins = rules.filter(|rule| namespace.is_none_or(|id| id == rule.namespace));
-    let mut names: Vec<&str> = joins.map(|rule| &*rule.pattern).collect();
-    names.dedup();
     let (gateway, name) = (gateway.as_str(), quote(&ingress.name));
     let message = match namespace {
         Some(_) => format!(
@@ -129,27 +139,24 @@ fn not_admitted(
         ),
         None => format!("no host can be {}: {name} does not admit that name", quote(gateway)),
     };
-    report.coded(Code::C15, at, message).help(match names.is_empty() {
-        true => format!("add a rule for {}, or another gateway", quote(gateway)),
-        false => suggest::name_of(gateway, "names it admits", &names),
+    report.coded(Code::C15, at, message).help_with(|| {
+        let rules = ingress.rules.iter().map(|(rule, _)| rule);
+        let joins = rules.filter(|rule| namespace.is_none_or(|id| id == rule.namespace));
+        let names: Vec<&str> = joins.map(|rule| &*rule.pattern).collect();
+        match names.is_empty() {
+            true => format!("add a rule for {}, or another gateway", quote(gateway)),
+            false => suggest::name_of(gateway, "names it admits", &names),
+        }
     });
 }
 
-fn may_report(users: &[User], name: &HostName) -> bool {
-    users.iter().any(|user| user.hosts.as_ref().is_none_or(|hosts| hosts.contains(name)))
-}
-
-fn not_reported(users: &[User], gateway: &HostName, at: &At, report: &mut Report) {
-    let names = users.iter().filter_map(|user| user.hosts.as_ref()).flatten();
-    let names: Vec<&str> = names.map(HostName::as_str).collect();
+fn not_reported(names: &BTreeSet<&HostName>, gateway: &HostName, at: &At, report: &mut Report) {
     let gateway = gateway.as_str();
-    report
-        .coded(
-            Code::C15,
-            at,
-            format!("no host can be {}: no user may report that name", quote(gateway)),
-        )
-        .help(suggest::name_of(gateway, "names that may be reported", &names));
+    let message = format!("no host can be {}: no user may report that name", quote(gateway));
+    report.coded(Code::C15, at, message).help_with(|| {
+        let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
+        suggest::name_of(gateway, "names that may be reported", &names)
+    });
 }
 
 fn ingress<'c>(context: &'c Context<'_>, name: &str) -> Option<&'c Ingress> {
@@ -164,8 +171,9 @@ fn endpoints_without_table(hub: &HubView, context: &Context<'_>, report: &mut Re
     if hub.default_router.is_some() {
         return;
     }
+    let tables: BTreeSet<_> = context.tables.routers.iter().filter_map(|t| t.id).collect();
     for (rule, at) in &ingress.rules {
-        if !context.tables.routers.iter().any(|table| table.id == Some(rule.namespace)) {
+        if !tables.contains(&rule.namespace) {
             report
                 .coded(
                     Code::C16,
@@ -210,13 +218,11 @@ fn shared_default(hub: &HubView, context: &Context<'_>, report: &mut Report) {
 }
 
 fn listened_twice(hubs: &[HubView], report: &mut Report) {
-    for (i, hub) in hubs.iter().enumerate() {
+    let mut seen: HashMap<&str, &At> = HashMap::new();
+    for hub in hubs {
         let (addr, at) = &hub.listen;
-        let Some(first) = hubs[..i].iter().find(|h| h.listen.0 == *addr && !addr.ends_with(":0"))
-        else {
-            continue;
-        };
-        let place = first.listen.1.place.map(|place| report.texts.locate(place).to_string());
+        let Some(first) = seen.insert(addr, at).filter(|_| !addr.ends_with(":0")) else { continue };
+        let place = first.place.map(|place| report.texts.show(place));
         report.error(at.clone(), format!("two hubs listen on {}", quote(addr))).maybe_help(
             place.map(|place| format!("the first is at {place}; give one of them another port")),
         );
@@ -229,8 +235,8 @@ fn devices_twice(config: &Config, context: &Context<'_>, report: &mut Report) {
         let ServiceKind::Host(host) = &service.kind else { continue };
         let Some(device) = &host.device.name else { continue };
         let Some(first) = seen.insert(device, &service.name) else { continue };
-        let at = context.names.services.list.iter().find(|(name, _)| *name == service.name);
-        let place = at.map_or_else(At::default, |(_, at)| device_place(at));
+        let at = context.names.services.get(&service.name);
+        let place = at.map_or_else(At::default, device_place);
         report
             .error(
                 place,
@@ -280,8 +286,8 @@ fn names_by_case(config: &Config, context: &Context<'_>, report: &mut Report) {
     }
     for service in &config.services {
         if let ServiceKind::Host(host) = &service.kind {
-            let at = context.names.services.list.iter().find(|(name, _)| *name == service.name);
-            let at = at.map_or_else(At::default, |(_, at)| At::from(at));
+            let at = context.names.services.get(&service.name);
+            let at = at.map_or_else(At::default, At::from);
             see(host.name.as_str(), at, report);
         }
     }

@@ -319,6 +319,13 @@ impl Draft<'_> {
         }
     }
 
+    /// Like [`Draft::help`], where finding the help takes time: not done for findings that are left out.
+    pub(crate) fn help_with(self, help: impl FnOnce() -> String) {
+        if self.finding.is_some() {
+            self.help(help());
+        }
+    }
+
     pub(crate) fn maybe_help(self, help: Option<String>) {
         if let Some(help) = help {
             self.help(help);

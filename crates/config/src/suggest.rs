@@ -1,5 +1,8 @@
 //! The name that was probably meant.
 
+/// Most names that are compared.
+const MAX_NAMES: usize = 10_000;
+
 /// The closest of `names` to `written`, if it is close enough to have been meant; case does not count.
 pub(crate) fn closest<'n>(
     written: &str,
@@ -13,6 +16,7 @@ pub(crate) fn closest<'n>(
     };
     names
         .into_iter()
+        .take(MAX_NAMES)
         .map(|name| (distance(&written, name), name))
         .filter(|(distance, name)| *distance <= allowed && *distance < name.chars().count())
         .min_by_key(|(distance, _)| *distance)

@@ -9,6 +9,8 @@ use crate::{
 
 /// Deepest nesting of a document that is read.
 pub(crate) const MAX_DEPTH: usize = 32;
+/// Most keys of one map.
+pub(crate) const MAX_KEYS: usize = 1024;
 /// Most values in one source, aliases expanded; a long text counts as several.
 pub(crate) const MAX_VALUES: usize = 1_000_000;
 
@@ -56,6 +58,12 @@ impl Texts {
             text,
             text_column,
         }
+    }
+
+    /// `file:line:column` of `place`.
+    pub(crate) fn show(&self, place: Place) -> String {
+        let name = self.0.get(place.text as usize).map_or("?", |source| &*source.name);
+        format!("{name}:{}:{}", place.line, place.column)
     }
 
     /// What is written at `place`, unless its line is very long.
@@ -197,7 +205,7 @@ impl Value {
 
 /// Keys are compared without regard to case, as GOST does.
 pub(crate) fn same_key(a: &str, b: &str) -> bool {
-    a == b || a.to_lowercase() == b.to_lowercase()
+    a.eq_ignore_ascii_case(b) || !a.is_ascii() && a.to_lowercase() == b.to_lowercase()
 }
 
 /// A value together with the key that leads to it.

@@ -7,7 +7,7 @@ use saphyr_parser::{Event, Parser, ScalarStyle, Span, StrInput, Tag};
 
 use crate::{
     findings::{At, Report, quote},
-    value::{Entry, Kind, MAX_DEPTH, MAX_VALUES, Place, Value, same_key},
+    value::{Entry, Kind, MAX_DEPTH, MAX_KEYS, MAX_VALUES, Place, Value, same_key},
 };
 
 /// The one document in `source`, already added to the report's texts as number `text`; `None` after an error
@@ -193,19 +193,23 @@ impl Keys {
     }
 
     fn add(&mut self, entry: Entry) -> Result<(), Problem> {
-        self.insert(entry).map_err(|duplicate| Problem {
-            at: duplicate.place.into(),
-            message: duplicate.message,
+        self.insert(entry).map_err(|refused| Problem {
+            at: refused.place.into(),
+            message: refused.message,
             help: None,
         })
     }
 
-    /// Adds an entry unless its key is there already.
-    pub(crate) fn insert(&mut self, entry: Entry) -> Result<(), Duplicate> {
+    /// Adds an entry unless its key is there already or the map is full.
+    pub(crate) fn insert(&mut self, entry: Entry) -> Result<(), Refused> {
+        if self.list.len() >= MAX_KEYS {
+            let message = format!("this map has more than {MAX_KEYS} keys");
+            return Err(Refused { place: entry.place, message });
+        }
         let lower = entry.key.to_lowercase();
         if let Some(first) = self.index.get(&lower).and_then(|i| self.list.get(*i)) {
             debug_assert!(same_key(&first.key, &entry.key));
-            return Err(Duplicate {
+            return Err(Refused {
                 place: entry.place,
                 message: format!(
                     "{} is given twice: first in line {}, column {}",
@@ -221,8 +225,8 @@ impl Keys {
     }
 }
 
-/// A key that was there already.
-pub(crate) struct Duplicate {
+/// Why a key cannot be added: it was there already, or it is one too many.
+pub(crate) struct Refused {
     pub(crate) place: Place,
     pub(crate) message: String,
 }

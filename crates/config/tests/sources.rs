@@ -129,16 +129,35 @@ fn json_numbers_count() {
     assert!(shown.contains("handshake_timeout: 5s") && shown.contains("ttl: true"), "{shown}");
 }
 
-#[test]
-fn a_large_table_is_read_and_checked_in_time() {
-    let mut text = hub("a", 1) + "routers:\n- name: r\n  routes:\n";
-    for i in 0..25_000u32 {
+/// A hub whose table, ingress and users have `count` entries each, on one line, with every gateway a stranger.
+fn large(count: u32) -> String {
+    let (mut routes, mut rules, mut users) = (Vec::new(), Vec::new(), Vec::new());
+    for i in 0..count {
         let [_, a, b, c] = i.to_be_bytes();
-        text += &format!("  - {{dst: 10.{a}.{b}.{c}, gateway: h{i}}}\n");
+        routes.push(format!("{{\"dst\": \"10.{a}.{b}.{c}\", \"gateway\": \"gateway-{i}\"}}"));
+        let id = format!("e87f56dd-fd57-4921-9ab8-{i:012}");
+        rules.push(format!("{{\"hostname\": \"name-{i}\", \"endpoint\": \"{id}\"}}"));
+        users.push(format!("{{\"username\": \"u{i}\", \"password\": 1, \"hosts\": [\"x{i}\"]}}"));
     }
+    format!(
+        "{{\"services\": [{{\"name\": \"a\", \"addr\": \":1\", \"handler\": {{\"type\": \"router\", \
+         \"auther\": \"a\", \"metadata\": {{\"router\": \"r\", \"ingress\": \"i\"}}}}}}], \
+         \"routers\": [{{\"name\": \"r\", \"routes\": [{}]}}], \
+         \"ingresses\": [{{\"name\": \"i\", \"rules\": [{}]}}], \
+         \"authers\": [{{\"name\": \"a\", \"auths\": [{}]}}]}}",
+        routes.join(", "),
+        rules.join(", "),
+        users.join(", ")
+    )
+}
+
+#[test]
+fn a_large_configuration_is_read_and_checked_in_time() {
     let started = std::time::Instant::now();
-    let outcome = load_text("a", &text, false, Profile::Compat);
-    assert_eq!(outcome.exit_status(), 0);
+    let outcome = load_text("a", &large(10_000), true, Profile::Compat);
+    assert_eq!(outcome.exit_status(), 1);
+    assert_eq!(outcome.findings.len(), 101);
+    assert_eq!(outcome.findings[100].message, "9900 more findings are not shown");
     assert!(started.elapsed().as_secs() < 30, "{:?}", started.elapsed());
 }
 

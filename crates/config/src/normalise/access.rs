@@ -1,5 +1,7 @@
 //! Users: authers and inline credentials.
 
+use std::collections::HashMap;
+
 use rtun_core::HostName;
 
 use super::Names;
@@ -52,11 +54,15 @@ pub(super) fn users(
 /// The users of one auther; of two entries for one user the last counts.
 fn auther_users(at: &Cursor<'_>, report: &mut Report) -> Vec<User> {
     let mut users: Vec<User> = Vec::new();
+    let mut index: HashMap<String, usize> = HashMap::new();
     for item in at.get("auths").iter().flat_map(Cursor::items) {
         let Some(user) = user(&item, report) else { continue };
-        match users.iter().position(|u| u.name == user.name) {
-            None => users.push(user),
-            Some(i) => {
+        match index.get(&user.name) {
+            None => {
+                index.insert(user.name.clone(), users.len());
+                users.push(user);
+            }
+            Some(&i) => {
                 report
                     .warning(
                         &item,

@@ -63,7 +63,7 @@ impl<'a> Group<'a> {
                 continue;
             };
             if let Some(first) = group.index.get(&name).and_then(|i| group.list.get(*i)) {
-                let first = report.texts.locate(first.1.value.place);
+                let first = report.texts.show(first.1.value.place);
                 let place = name_at.map_or_else(|| At::from(&at), |name| At::from(&name));
                 report
                     .error(place, format!("there are two {key} named {}", quote(&name)))
@@ -74,6 +74,11 @@ impl<'a> Group<'a> {
             group.list.push((name, at));
         }
         group
+    }
+
+    /// The object named `name`.
+    pub(crate) fn get(&self, name: &str) -> Option<&Cursor<'a>> {
+        self.index.get(name).and_then(|i| self.list.get(*i)).map(|(_, at)| at)
     }
 
     /// The object that the text at `reference` names; a name that does not exist is C01.
@@ -95,14 +100,16 @@ impl<'a> Group<'a> {
     ) -> Option<&(String, Cursor<'a>)> {
         let found = self.index.get(name).and_then(|i| self.list.get(*i));
         if found.is_none() {
-            let names: Vec<&str> = self.list.iter().map(|(name, _)| name.as_str()).collect();
             report
                 .coded(
                     Code::C01,
                     reference,
                     format!("there is no {} named {}", self.what, quote(name)),
                 )
-                .help(suggest::name_of(name, self.key, &names));
+                .help_with(|| {
+                    let names: Vec<&str> = self.list.iter().map(|(name, _)| &**name).collect();
+                    suggest::name_of(name, self.key, &names)
+                });
         }
         found
     }

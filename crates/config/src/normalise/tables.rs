@@ -225,14 +225,16 @@ fn http_plugin(at: &Cursor<'_>, report: &mut Report) -> Option<HttpPlugin> {
 
 fn ingress(name: &str, at: &Cursor<'_>, report: &mut Report) -> Ingress {
     let mut rules: Vec<(IngressRule, At)> = Vec::new();
+    let mut index: HashMap<String, usize> = HashMap::new();
     for item in at.get("rules").iter().flat_map(Cursor::items) {
         let Some((rule, place)) = rule(&item, report) else { continue };
-        let Some(i) = rules.iter().position(|(r, _)| r.pattern == rule.pattern) else {
+        let Some(&i) = index.get(&rule.pattern) else {
+            index.insert(rule.pattern.clone(), rules.len());
             rules.push((rule, place));
             continue;
         };
         if rules[i].0.namespace != rule.namespace {
-            let first = rules[i].1.place.map(|place| report.texts.locate(place).to_string());
+            let first = rules[i].1.place.map(|place| report.texts.show(place));
             report
                 .coded(
                     Code::C13,

@@ -1,11 +1,13 @@
 //! The check of a document against the keys: what is unknown, not supported, of the wrong kind.
 
+use std::collections::HashMap;
+
 use super::{Key, Object, ROOT, Shape, Status, Types, keys, metadata};
 use crate::{
     coerce::Place,
     findings::{Code, Report, quote},
     suggest,
-    value::{Cursor, Kind, Value},
+    value::{Cursor, Kind, Place as ValuePlace, Value},
 };
 
 /// Reports every key of `document` that cannot be used.
@@ -107,6 +109,10 @@ fn shape(at: &Cursor<'_>, shape: Shape, place: Place, report: &mut Report) {
 /// of them.
 struct Set<'a> {
     maps: Vec<(Cursor<'a>, Tables)>,
+    /// By key in lower case, the values where it is known.
+    known: HashMap<String, Vec<&'a Value>>,
+    /// By key in lower case and place, the maps it is in.
+    places: HashMap<(String, ValuePlace), Vec<usize>>,
 }
 
 /// The tables of one map; `None` where its type is not known, and so are its keys.
@@ -143,7 +149,7 @@ fn metadata_of<'a>(at: &Cursor<'a>, keys: &'static Object) -> Option<Set<'a>> {
         _ if std::ptr::eq(keys, &keys::CHAIN) => add(Some(at.clone()), Some(vec![&metadata::NODE])),
         _ => return None,
     }
-    Some(Set { maps })
+    Some(Set::new(maps))
 }
 
 fn type_of(at: Option<&Cursor<'_>>) -> Option<String> {
@@ -177,7 +183,22 @@ fn of_transport(name: &str, types: &Types) -> Tables {
     types.not_yet.contains(&name).then(|| metadata::of_transport(name))
 }
 
-impl Set<'_> {
+impl<'a> Set<'a> {
+    fn new(maps: Vec<(Cursor<'a>, Tables)>) -> Self {
+        let mut known: HashMap<String, Vec<&'a Value>> = HashMap::new();
+        let mut places: HashMap<(String, ValuePlace), Vec<usize>> = HashMap::new();
+        for (i, (map, tables)) in maps.iter().enumerate() {
+            for entry in map.value.entries() {
+                let key = entry.key.to_lowercase();
+                if tables.as_ref().is_none_or(|tables| counts(tables, &entry.key)) {
+                    known.entry(key.clone()).or_default().push(&entry.value);
+                }
+                places.entry((key, entry.value.place)).or_default().push(i);
+            }
+        }
+        Self { maps, known, places }
+    }
+
     fn check(&self, report: &mut Report) {
         for (i, (map, tables)) in self.maps.iter().enumerate() {
             let Some(tables) = tables else { continue };
@@ -187,42 +208,41 @@ impl Set<'_> {
                     // The error about the transport's type says it all.
                     Some(_) if tables.iter().any(|table| metadata::is_unsupported(table)) => {}
                     Some(key) => metadata_key(&at, key, report),
-                    None if self.known_beside(i, &entry.key, &entry.value) => {}
+                    None if self.known_beside(&entry.key, &entry.value) => {}
                     None => self.unknown(i, &at, &entry.key, report),
                 }
             }
         }
     }
 
+    /// Whether some map has the same key with the same value and knows it.
+    fn known_beside(&self, key: &str, value: &Value) -> bool {
+        let values = self.known.get(&key.to_lowercase());
+        values.is_some_and(|values| values.iter().any(|known| known.same(value)))
+    }
+
     /// Reports a key of the `index`th map that no map knows; one parameter in several maps is reported once.
     fn unknown(&self, index: usize, at: &Cursor<'_>, name: &str, report: &mut Report) {
-        let in_place = |(map, _): &&(Cursor<'_>, Tables)| {
-            map.value.get(name).is_some_and(|entry| entry.value.place == at.value.place)
-        };
-        if self.maps[..index].iter().any(|map| in_place(&map)) {
+        let key = (name.to_lowercase(), at.value.place);
+        let maps = self.places.get(&key).map_or(&[][..], Vec::as_slice);
+        if maps.first() != Some(&index) {
             return;
         }
-        let maps: Vec<_> = self.maps.iter().filter(in_place).collect();
-        let tables = || maps.iter().flat_map(|(_, tables)| tables.iter().flatten());
-        let message = match (maps.len(), tables().next()) {
-            (1, Some(table)) => format!("there is no key {} in {}", quote(name), table.what),
+        let tables: Vec<_> =
+            maps.iter().filter_map(|i| self.maps[*i].1.as_ref()).flatten().collect();
+        let message = match (maps, tables.first()) {
+            ([_], Some(table)) => format!("there is no key {} in {}", quote(name), table.what),
             _ => format!("there is no parameter {}", quote(name)),
         };
-        let names = tables().flat_map(|table| table.names());
+        let names = tables.iter().flat_map(|table| table.names());
         let help = right_table(name).or_else(|| suggest::did_you_mean(name, names));
         report.coded(Code::C26, at.key(), message).maybe_help(help);
     }
+}
 
-    /// Whether a map other than the `index`th has the same key with the same value and knows it.
-    fn known_beside(&self, index: usize, key: &str, value: &Value) -> bool {
-        self.maps.iter().enumerate().any(|(i, (map, tables))| {
-            i != index
-                && map.value.get(key).is_some_and(|entry| entry.value.same(value))
-                && tables.as_ref().is_none_or(|tables| {
-                    find(tables, key).is_some_and(|key| !matches!(key.status, Status::Silent))
-                })
-        })
-    }
+/// Whether `tables` know `key`, and not only as something meant for another map.
+fn counts(tables: &[&'static Object], key: &str) -> bool {
+    find(tables, key).is_some_and(|key| !matches!(key.status, Status::Silent))
 }
 
 fn find(tables: &[&'static Object], name: &str) -> Option<&'static Key> {

@@ -12,6 +12,9 @@ use crate::{
     value::{Entry, Kind, Place, Value, same_key},
 };
 
+/// Most bytes of a URL argument.
+const MAX_URL: usize = 16 << 10;
+
 /// A URL argument, taken apart.
 pub(super) struct Parts {
     pub(super) whole: Place,
@@ -136,6 +139,10 @@ pub(super) fn parse(flag: &str, text: &str, report: &mut Report) -> Option<Parts
     let whole = argument.place(0, text.len());
     if text.is_empty() {
         report.error(whole, format!("{flag} has an empty URL"));
+        return None;
+    }
+    if text.len() > MAX_URL {
+        report.error(argument.place(0, 1), format!("{flag} has more than {MAX_URL} bytes"));
         return None;
     }
     if let Some(hash) = text.find('#') {

@@ -134,7 +134,7 @@ fn referenced<'a>(hop: &Cursor<'_>, context: &Context<'a>) -> Option<Cursor<'a>>
         return None;
     }
     let name = crate::coerce::text(hop.get("name")?.value).ok()?;
-    context.names.hops.list.iter().find(|(n, _)| *n == name).map(|(_, hop)| hop.clone())
+    context.names.hops.get(&name).cloned()
 }
 
 fn resolved_hop<'a>(
