@@ -271,3 +271,38 @@ fn a_reload_changes_routes_revokes_what_is_gone_and_refuses_what_is_wrong() {
     let report = hub.stop_balanced();
     assert!(count_of(&report, "no_gateway_connected") >= 1);
 }
+
+#[test]
+fn a_plugin_that_hangs_costs_known_routes_nothing() {
+    let Some(world) = World::new() else { return };
+    let silent = world.hub.run(|| std::net::TcpListener::bind("127.0.0.1:8000")).unwrap().unwrap();
+    let plugin = "
+- name: fallback
+  plugin: {type: http, addr: 'http://127.0.0.1:8000', timeout: 1s}
+- name: abababab-abab-abab-abab-abababababab
+  routes:";
+    let hub = world.hub(
+        &HUB.replace("router: router-0}", "router: fallback}")
+            .replace("\n- name: router-0\n  routes:", plugin),
+    );
+    let machine = world.machine("host");
+    let join = |host| {
+        let mut raw = RawHost::connect(&machine);
+        assert_eq!(raw.ask(&request(host, NS)), Answer::Status(0));
+        raw
+    };
+    let (mut one, mut two) = (join("host-1"), join("host-2"));
+    for _ in 0..70 {
+        one.send(&udp("192.168.123.1", "10.9.9.9", b"unknown"));
+    }
+    let known = udp("192.168.123.1", "192.168.123.2", b"known");
+    let start = Instant::now();
+    one.send(&known);
+    assert_eq!(two.receive(), known);
+    assert!(start.elapsed() < Duration::from_millis(250), "waited {:?}", start.elapsed());
+    hub.wait_for_drops("route_pending_full", 6);
+    hub.wait_for_drops("route_pending_timeout", 64);
+    drop((one, two, silent));
+    hub.wait_for_nth("host left", 2);
+    hub.stop_balanced();
+}
