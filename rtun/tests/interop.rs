@@ -12,10 +12,11 @@ use std::{
     io::{self, Write},
     path::PathBuf,
     process::{Command, Stdio},
+    sync::atomic::Ordering,
     time::Duration,
 };
 
-use common::{SOON, World, at, does_not_reach, ip, raw, reaches, wait_until};
+use common::{SOON, World, at, does_not_reach, ip, raw, reaches, route_plugin, wait_until};
 use nix::sys::signal::Signal;
 use rtun_lab::{
     Namespace, Process,
@@ -39,6 +40,7 @@ macro_rules! mixes {
             mixes! { @tests
                 routes_from_command_lines,
                 routes_from_files,
+                namespaces_from_files,
                 packets_of_every_size,
                 ipv6,
                 users_of_an_auther,
@@ -111,50 +113,35 @@ fn routes_from_command_lines(network: &Network) {
 }
 
 fn routes_from_files(network: &Network) {
-    network.start_hub(ROUTES);
-    for (index, (address, route)) in
-        [("192.168.123.1/24", "192.168.200.0/24"), ("192.168.123.2/24", "192.168.100.0/24")]
-            .into_iter()
-            .enumerate()
-    {
-        // rtun finds the only chain of a file by itself.
-        let chain = if network.mix.hosts[index] == Gost { "chain: chain-0" } else { "" };
-        let name = format!("host-{}", index + 1);
-        let file = network.file(
-            &name,
-            &format!(
-                "
-services:
-- name: service-0
-  handler:
-    type: tun
-    {chain}
-  listener:
-    type: tun
-    metadata:
-      net: {address}
-      route: {route}
-  forwarder:
-    nodes:
-    - name: host
-      addr: {name}
-chains:
-- name: chain-0
-  hops:
-  - name: hop-0
-    nodes:
-    - name: node-0
-      addr: server_ip:8443
-      connector:
-        type: router
-      dialer:
-        type: tcp
-"
-            ),
-        );
-        network.start_host(index, &["-C", &file]);
-    }
+    network.start_hub(include_str!("tutorial/server-routes.yaml"));
+    let one = include_str!("tutorial/host-1.yaml");
+    network.start_host_from(0, one);
+    let two = one.replace("192.168.123.1", "192.168.123.2").replace("host-1", "host-2");
+    network.start_host_from(1, &two.replace("192.168.200.0", "192.168.100.0"));
     network.networks_behind();
+}
+
+/// Two hosts in a namespace with a table, two in one that only the default router, a plugin, knows.
+fn namespaces_from_files(network: &Network) {
+    const OTHER: &str = "11111111-2222-4333-8444-555555555555";
+    let questions = route_plugin(&network.world.hub, "127.0.0.1:8000", |dst, id| match (dst, id) {
+        ("192.168.123.1", OTHER) => r#"{"dst": "192.168.123.1/32", "gateway": "host-1"}"#.into(),
+        ("192.168.123.2", OTHER) => r#"{"net": "192.168.123.0/24", "gateway": "host-2"}"#.into(),
+        _ => "{}".into(),
+    });
+    network.start_hub(include_str!("tutorial/server-namespaces.yaml"));
+    let one = include_str!("tutorial/host-1-namespace.yaml");
+    let two = one.replace("192.168.123.1", "192.168.123.2").replace("host-1", "host-2");
+    for (index, file) in [one, &two].into_iter().enumerate() {
+        network.start_host_from(index, file);
+        network.start_host_from(index + 2, &file.replace(NAMESPACE_1, OTHER));
+    }
+    for (one, two) in [(0, 1), (2, 3)] {
+        let (one, two) = (&network.hosts[one], &network.hosts[two]);
+        reaches(one, "192.168.123.2");
+        tcp_hash_transfer(one, two, at("192.168.123.2", 5000), 1_000_000).unwrap();
+    }
+    assert!(questions.load(Ordering::SeqCst) > 0);
 }
 
 fn packets_of_every_size(network: &Network) {
@@ -495,6 +482,18 @@ impl Network {
 
     fn start_host(&self, index: usize, arguments: &[&str]) -> Running {
         self.start(self.mix.hosts[index % 2], &self.hosts[index], arguments)
+    }
+
+    /// Starts a host with a file of the tutorial's, which names no chain in its service; rtun finds the only one by
+    /// itself.
+    fn start_host_from(&self, index: usize, file: &str) -> Running {
+        let mut text = file.to_owned();
+        if self.mix.hosts[index % 2] == Gost {
+            text =
+                text.replace("type: tun\n  listener", "type: tun\n    chain: chain-0\n  listener");
+            assert_ne!(text, file);
+        }
+        self.start_host(index, &["-C", &self.file(&format!("host-{index}"), &text)])
     }
 
     fn start_plain_host(&self, index: usize, hub: &str) -> Running {
