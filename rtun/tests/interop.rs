@@ -10,6 +10,7 @@ mod common;
 use std::{
     fs::{self, File},
     io::{self, Write},
+    net::UdpSocket,
     path::PathBuf,
     process::{Command, Stdio},
     sync::atomic::Ordering,
@@ -50,6 +51,7 @@ macro_rules! mixes {
                 default_router,
                 the_hub_comes_back,
                 hosts_come_back,
+                a_link_cut_silently,
             }
         })*
     };
@@ -91,6 +93,8 @@ routers:
     gateway: host-2
   - dst: 192.168.200.0/24
     gateway: host-2
+  - dst: 192.168.123.3
+    gateway: host-3
   - dst: fd00::1
     gateway: host-1
   - dst: fd00::2
@@ -349,6 +353,72 @@ fn hosts_come_back(network: &Network) {
             running[index] = network.start_plain_host(index, HUB);
         }
     }
+    reaches(one, "192.168.123.2");
+}
+
+fn a_link_cut_silently(network: &Network) {
+    network.start_hub(ROUTES);
+    network.start_plain_hosts(HUB);
+    let [one, two] = [&network.hosts[0], &network.hosts[1]];
+    for cut in [one, two, &network.world.hub] {
+        reaches(one, "192.168.123.2");
+        reaches(two, "192.168.123.1");
+        network.world.switch.cut(cut).unwrap();
+        does_not_reach(one, "192.168.123.2");
+        does_not_reach(two, "192.168.123.1");
+        network.world.switch.restore(cut).unwrap();
+    }
+    reaches(one, "192.168.123.2");
+    reaches(two, "192.168.123.1");
+}
+
+/// Of two hosts with one name the newest carries it, whichever programs they are, and the older takes over.
+#[test]
+fn a_name_twice() {
+    let Some(network) = Network::new(Mix { hub: Rtun, hosts: [Rtun, Gost] }) else { return };
+    let hub = network.world.hub(ROUTES);
+    let sender = &network.hosts[0];
+    network.start_plain_host(0, HUB);
+    let second = ["-L", "tun:///host-2?net=192.168.123.2/24", "-F", HUB];
+    let mut joined = 1;
+    // Machines 1 and 3 run GOST, 2 runs rtun.
+    for (older, newer) in [(1, 2), (2, 3)] {
+        let programs = [older, newer].map(|index| {
+            hub.wait_for_nth("host joined", joined);
+            joined += 1;
+            network.start_host(index, &second)
+        });
+        hub.wait_for_nth("host joined", joined);
+        for carrier in [newer, older] {
+            reaches(sender, "192.168.123.2");
+            let address = at("192.168.123.2", 5000);
+            tcp_hash_transfer(sender, &network.hosts[carrier], address, 1_000_000).unwrap();
+            programs[usize::from(carrier == newer)].process.kill().unwrap();
+        }
+    }
+}
+
+/// A GOST host that takes nothing off its connection for a while costs other hosts nothing and is back afterwards.
+#[test]
+fn a_gost_host_that_stops_reading() {
+    let Some(network) = Network::new(Mix { hub: Rtun, hosts: [Rtun, Gost] }) else { return };
+    network.start_hub(ROUTES);
+    let [_, stopped] = network.start_plain_hosts(HUB);
+    network.start_host(2, &["-L", "tun:///host-3?net=192.168.123.3/24", "-F", HUB]);
+    let [one, three] = [&network.hosts[0], &network.hosts[2]];
+    reaches(one, "192.168.123.2");
+    reaches(one, "192.168.123.3");
+    stopped.process.signal(Signal::SIGSTOP).unwrap();
+    // More than sockets hold, while packets for another host go on.
+    one.run(|| {
+        let socket = UdpSocket::bind("192.168.123.1:0").unwrap();
+        for _ in 0..20_000 {
+            let _ = socket.send_to(&[0; 1300], "192.168.123.2:9");
+        }
+    })
+    .unwrap();
+    tcp_hash_transfer(one, three, at("192.168.123.3", 5000), 5_000_000).unwrap();
+    stopped.process.signal(Signal::SIGCONT).unwrap();
     reaches(one, "192.168.123.2");
 }
 
