@@ -320,9 +320,9 @@ impl Draft<'_> {
     }
 
     /// Like [`Draft::help`], where finding the help takes time: not done for findings that are left out.
-    pub(crate) fn help_with(self, help: impl FnOnce() -> String) {
+    pub(crate) fn help_with<H: Into<Option<String>>>(self, help: impl FnOnce() -> H) {
         if self.finding.is_some() {
-            self.help(help());
+            self.maybe_help(help().into());
         }
     }
 

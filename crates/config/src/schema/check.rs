@@ -87,8 +87,9 @@ fn unknown(at: &Cursor<'_>, name: &str, keys: &Object, report: &mut Report) {
         (inside && keys.key("metadata").is_some())
             .then(|| format!("{} belongs under `metadata`", quote(name)))
     };
-    let help = in_metadata().or_else(|| suggest::did_you_mean(name, keys.names()));
-    report.coded(Code::C26, at.key(), message).maybe_help(help);
+    report
+        .coded(Code::C26, at.key(), message)
+        .help_with(|| in_metadata().or_else(|| suggest::did_you_mean(name, keys.names())));
 }
 
 fn shape(at: &Cursor<'_>, shape: Shape, place: Place, report: &mut Report) {
@@ -234,9 +235,10 @@ impl<'a> Set<'a> {
             ([_], Some(table)) => format!("there is no key {} in {}", quote(name), table.what),
             _ => format!("there is no parameter {}", quote(name)),
         };
-        let names = tables.iter().flat_map(|table| table.names());
-        let help = right_table(name).or_else(|| suggest::did_you_mean(name, names));
-        report.coded(Code::C26, at.key(), message).maybe_help(help);
+        report.coded(Code::C26, at.key(), message).help_with(|| {
+            let names = tables.iter().flat_map(|table| table.names());
+            right_table(name).or_else(|| suggest::did_you_mean(name, names))
+        });
     }
 }
 

@@ -15,6 +15,9 @@ use crate::{
 
 const PLACES: [&str; 4] = ["hop.", "node.", "connector.", "dialer."];
 
+/// Most addresses of one URL.
+const MAX_NODES: usize = 256;
+
 /// The hop number `number`; `None` after an error was reported.
 pub(super) fn hop(
     flag: &str,
@@ -71,7 +74,11 @@ pub(super) fn hop(
         entries.extend(filled("metadata", metadata("node."), place));
         map(entries, place)
     });
-    let nodes: Vec<Value> = nodes.collect();
+    let nodes: Vec<Value> = nodes.take(MAX_NODES + 1).collect();
+    if nodes.len() > MAX_NODES {
+        report.error(parts.host.place, format!("a URL has at most {MAX_NODES} addresses"));
+        return None;
+    }
     if nodes.is_empty() {
         report
             .error(place, format!("{flag} names no address"))

@@ -15,6 +15,9 @@ use crate::{
 /// Most bytes of a URL argument.
 const MAX_URL: usize = 16 << 10;
 
+/// Most parameters of one.
+const MAX_PARAMS: usize = 128;
+
 /// A URL argument, taken apart.
 pub(super) struct Parts {
     pub(super) whole: Place,
@@ -215,6 +218,10 @@ fn params(argument: &Argument<'_>, question: usize, report: &mut Report) -> Opti
         let end = argument.find(start, argument.text.len(), &['&']);
         if end > start {
             let param = param(argument, start, end, report)?;
+            if params.len() >= MAX_PARAMS {
+                report.error(param.key.place, format!("a URL has at most {MAX_PARAMS} parameters"));
+                return None;
+            }
             match params.iter().find(|p| same_key(&p.key.text, &param.key.text)) {
                 None => params.push(param),
                 Some(_) => {
