@@ -1,7 +1,7 @@
 //! TUN devices: what a device does, the errors of making one, and its two kinds: Linux and memory.
 
 use std::future::Future;
-use std::io;
+use std::io::{self, IoSlice};
 
 mod linux;
 pub mod memory;
@@ -53,7 +53,36 @@ pub trait Device: Send + Sync + 'static {
     /// taken; [`io::ErrorKind::InvalidInput`] when it is neither IPv4 nor IPv6: only this packet
     /// is lost. An accepted packet may still be dropped by the system, as on any network.
     fn try_send(&self, packet: &[u8]) -> io::Result<usize>;
+
+    /// The same for a packet in pieces, which are joined on the way. At most [`PIECES_MAX`].
+    fn try_send_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Whether the device exchanges super-packets, and of which protocols.
+    fn offload(&self) -> Offload {
+        Offload::None
+    }
 }
+
+/// The most pieces of one packet: what one `writev` takes (`IOV_MAX` of Linux).
+pub const PIECES_MAX: usize = 1024;
+
+/// What a device leaves to its user, and takes from it.
+///
+/// With anything but [`Offload::None`] every packet received or sent has [`VIRTIO_HEADER`] bytes in
+/// front of it, a `virtio_net_hdr` (virtio 1.2 section 5.1.6) that says how to cut it into packets and
+/// which checksum is not filled in yet; it may be as long as 65,535 bytes, whatever the MTU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offload {
+    /// Plain packets of at most the MTU.
+    None,
+    /// Checksums, and super-packets of TCP.
+    Tcp,
+    /// The same, and super-packets of UDP (Linux 6.2 and later).
+    TcpAndUdp,
+}
+
+/// The length of the header in front of every packet of a device with [`Offload`], in bytes.
+pub const VIRTIO_HEADER: usize = 10;
 
 /// Why a TUN device could not be made.
 #[derive(Debug, thiserror::Error)]

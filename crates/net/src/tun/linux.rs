@@ -3,14 +3,14 @@
 
 use std::ffi::CStr;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::{Device, NAME_MAX, TunConfig, TunError, check_name};
+use super::{Device, NAME_MAX, Offload, TunConfig, TunError, VIRTIO_HEADER, check_name};
 
 const CONTROL: &str = "/dev/net/tun";
 
@@ -26,21 +26,40 @@ pub struct Tun {
     name: String,
     index: u32,
     mtu: u16,
+    offload: Offload,
 }
 
 impl Tun {
-    /// Makes the device, or attaches to one prepared for this user under the same name. It is
+    /// Makes a device that exchanges plain packets, or attaches to one prepared for this user under the same name. It is
     /// down and without addresses: [`crate::link::LinkSetup`] does the rest.
     ///
     /// Belongs to the network namespace of the calling thread. Must be called within a tokio
     /// runtime.
     pub fn create(config: &TunConfig) -> Result<Tun, TunError> {
-        if let Some(name) = &config.name {
-            check_name(name)?;
-        }
-        let wanted = config.name.as_deref().unwrap_or(ANY_NAME);
+        let wanted = wanted_name(config)?;
         let file = open_control()?;
-        let name = attach(&file, wanted).map_err(|source| attach_error(wanted, source))?;
+        let name = attach(&file, wanted, 0).map_err(|source| attach_error(wanted, source))?;
+        Self::watch(file, name, config.mtu, Offload::None)
+    }
+
+    /// The same, with as much [`Offload`] as the kernel has; [`Device::offload`] tells how much.
+    pub fn create_offloading(config: &TunConfig) -> Result<Tun, TunError> {
+        let wanted = wanted_name(config)?;
+        let file = open_control()?;
+        match attach(&file, wanted, libc::IFF_VNET_HDR) {
+            Ok(name) => match offload(&file) {
+                Offload::None => {}
+                offload => return Self::watch(file, name, config.mtu, offload),
+            },
+            Err(source) if source.raw_os_error() == Some(libc::EINVAL) => {}
+            Err(source) => return Err(attach_error(wanted, source)),
+        }
+        // The device, if it was made, goes with its descriptor.
+        drop(file);
+        Self::create(config)
+    }
+
+    fn watch(file: File, name: String, mtu: u16, offload: Offload) -> Result<Tun, TunError> {
         let index =
             nix::net::if_::if_nametoindex(name.as_str()).map_err(|errno| TunError::System {
                 action: format!("looking up the index of {name}"),
@@ -52,7 +71,7 @@ impl Tun {
             action: format!("watching {name} for packets"),
             source: error.into(),
         })?;
-        Ok(Tun { file, name, index, mtu: config.mtu })
+        Ok(Tun { file, name, index, mtu, offload })
     }
 
     /// The device's index in its network namespace.
@@ -91,6 +110,14 @@ impl Device for Tun {
     fn try_send(&self, packet: &[u8]) -> io::Result<usize> {
         self.file.try_io(Interest::WRITABLE, |mut file| file.write(packet))
     }
+
+    fn try_send_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.file.try_io(Interest::WRITABLE, |mut file| file.write_vectored(pieces))
+    }
+
+    fn offload(&self) -> Offload {
+        self.offload
+    }
 }
 
 fn open_control() -> Result<File, TunError> {
@@ -105,15 +132,23 @@ fn open_control() -> Result<File, TunError> {
         })
 }
 
-/// Binds the opened control device to the interface `wanted` and answers its final name.
-fn attach(file: &File, wanted: &str) -> io::Result<String> {
+fn wanted_name(config: &TunConfig) -> Result<&str, TunError> {
+    match &config.name {
+        Some(name) => check_name(name).map(|()| name.as_str()),
+        None => Ok(ANY_NAME),
+    }
+}
+
+/// Binds the opened control device to the interface `wanted`, with `flags` besides those every device has, and answers
+/// its final name.
+fn attach(file: &File, wanted: &str, flags: libc::c_int) -> io::Result<String> {
     debug_assert!(wanted.len() <= NAME_MAX);
     // SAFETY: `ifreq` is plain old data for which all zeroes is a valid value.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (slot, byte) in request.ifr_name.iter_mut().take(NAME_MAX).zip(wanted.bytes()) {
         *slot = byte.cast_signed();
     }
-    request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short;
+    request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI | flags) as libc::c_short;
     // SAFETY: TUNSETIFF reads and writes one `ifreq`; the pointer is to one that lives across the
     // call, and the descriptor is open because `file` is borrowed.
     let answer = unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw mut request) };
@@ -124,6 +159,30 @@ fn attach(file: &File, wanted: &str) -> io::Result<String> {
     // before the call and is never written by it.
     let name = unsafe { CStr::from_ptr(request.ifr_name.as_ptr()) };
     Ok(name.to_string_lossy().into_owned())
+}
+
+/// Has the kernel leave to us what it leaves to network cards, as much as it can.
+fn offload(file: &File) -> Offload {
+    let size: libc::c_int = VIRTIO_HEADER as libc::c_int;
+    // SAFETY: TUNSETVNETHDRSZ reads one `int`; the pointer is to one that lives across the call, and the descriptor is
+    // open because `file` is borrowed.
+    if unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETVNETHDRSZ, &raw const size) } < 0 {
+        return Offload::None;
+    }
+    let tcp = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6;
+    let set = |features: libc::c_uint| {
+        // SAFETY: TUNSETOFFLOAD takes its argument by value; the descriptor is open because `file` is borrowed.
+        unsafe {
+            libc::ioctl(file.as_raw_fd(), libc::TUNSETOFFLOAD, libc::c_ulong::from(features)) >= 0
+        }
+    };
+    if set(tcp | libc::TUN_F_USO4 | libc::TUN_F_USO6) {
+        Offload::TcpAndUdp
+    } else if set(tcp) {
+        Offload::Tcp
+    } else {
+        Offload::None
+    }
 }
 
 fn attach_error(wanted: &str, source: io::Error) -> TunError {

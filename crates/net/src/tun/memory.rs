@@ -1,7 +1,7 @@
 //! The TUN device's twin in memory: two bounded queues of packets, for tests without privileges.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, IoSlice};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -82,6 +82,10 @@ impl Device for MemoryTun {
         drop(state);
         self.shared.to_system.changed.notify_waiters();
         Ok(packet.len())
+    }
+
+    fn try_send_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.try_send(&pieces.iter().flat_map(|piece| piece.iter().copied()).collect::<Vec<_>>())
     }
 }
 
