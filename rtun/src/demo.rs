@@ -55,6 +55,8 @@ enum DemoError {
     #[error(transparent)]
     Lab(#[from] LabError),
     #[error("{0}")]
+    NoTun(String),
+    #[error("{0}")]
     Io(#[from] io::Error),
     #[error("{what} did not happen within {} s; the logs are in {}", PATIENCE.as_secs(), .logs.display())]
     Late { what: &'static str, logs: PathBuf },
@@ -78,6 +80,7 @@ impl Demo {
         if rootless {
             enter_user_namespace()?;
         }
+        rtun_lab::tun_available().map_err(DemoError::NoTun)?;
         let folder = tempfile::Builder::new().prefix("rtun-demo-").tempdir()?;
         let result = self.show_in(folder.path(), rootless);
         if result.is_err() {
