@@ -1,11 +1,15 @@
-//! Instruments that need no installed program: ping, an UDP echo server, TCP transfers.
+//! Instruments that need no installed program: ping, an UDP echo server, TCP transfers, load.
 //!
 //! Each runs its sockets on threads inside the namespaces it is given, and each wait is bounded.
 
+mod congestion;
+mod load;
 mod ping;
 mod tcp;
 mod udp;
 
+pub use congestion::{CongestionSetting, congestion_control};
+pub use load::{Flow, TcpLoad, UdpLoad, UdpRun, udp_load};
 pub use ping::{PingError, ping};
 pub use tcp::{Throughput, TransferError, tcp_hash_transfer, tcp_throughput};
 pub use udp::{UdpEcho, udp_echo};
