@@ -2,6 +2,7 @@
 //!
 //! Without a subcommand it takes GOST's flags and runs what they describe; subcommands are rtun's own.
 
+mod bench;
 mod check;
 mod demo;
 mod logging;
@@ -34,13 +35,17 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Measure the tunnel against a plain relay on this machine
+    Bench(bench::Bench),
+    #[command(hide = true)]
+    BenchRelay(bench::Relay),
     /// Look a configuration over without starting anything
     Check(check::Check),
     /// A hub and two hosts on this machine, with the tutorial's files
     Demo(demo::Demo),
 }
 
-const COMMANDS: [&str; 3] = ["check", "demo", "help"];
+const COMMANDS: [&str; 5] = ["bench", "bench-relay", "check", "demo", "help"];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args_os()
@@ -49,6 +54,8 @@ fn main() -> ExitCode {
         .collect();
     match arguments.first() {
         Some(first) if COMMANDS.contains(&first.as_str()) => match Cli::parse().command {
+            Command::Bench(bench) => bench.run(),
+            Command::BenchRelay(relay) => relay.run(),
             Command::Check(check) => check.run(),
             Command::Demo(demo) => demo.run(),
         },
@@ -66,7 +73,7 @@ fn with_flags(arguments: Vec<String>) -> ExitCode {
     };
     if args.help {
         return say(&format!(
-            "Usage: rtun [FLAGS]\n       rtun check [FILE]...\n       rtun demo\n\n{USAGE}\n\
+            "Usage: rtun [FLAGS]\n       rtun check [FILE]...\n       rtun demo\n       rtun bench\n\n{USAGE}\n\
              Without flags: rtun.yaml of the working directory or of /etc/rtun, or GOST's own files.\n"
         ));
     }
