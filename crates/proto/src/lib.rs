@@ -8,6 +8,7 @@
 //! | [`frame`] | packets on a byte stream, each behind its length |
 //! | [`packet`] | a borrowed IP packet whose header has been checked |
 //! | [`icmp`] | the ICMP error that answers a packet which cannot be delivered |
+//! | [`offload`] | packets of up to 64 KiB as a TUN device exchanges them: cut up, and joined |
 //! | [`checksum`] | the Internet checksum |
 
 #![forbid(unsafe_code)]
@@ -15,5 +16,6 @@
 pub mod checksum;
 pub mod frame;
 pub mod icmp;
+pub mod offload;
 pub mod packet;
 pub mod relay;

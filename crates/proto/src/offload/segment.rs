@@ -1,0 +1,128 @@
+//! Cutting a super-packet into finished packets, and completing the checksum of an ordinary one.
+
+use super::{
+    OffloadPacket, finish_ip_header, ip, length_field, set_word, tcp, udp,
+    virtio::{Kind, Transport},
+    word,
+};
+use crate::{checksum::Checksum, frame::LEN_PREFIX};
+
+impl OffloadPacket<'_> {
+    /// The number of packets it becomes, 1 to [`MAX_SEGMENTS`](super::MAX_SEGMENTS).
+    #[inline]
+    pub fn segments(&self) -> usize {
+        match &self.transport {
+            Some(transport) if self.is_super() => {
+                (self.bytes.len() - transport.payload).div_ceil(self.gso_size)
+            }
+            _ => 1,
+        }
+    }
+
+    /// The number of bytes that [`write_frames`](Self::write_frames) appends: at most 65,535 and, for each segment but
+    /// the first, [`MAX_HEADERS`](super::MAX_HEADERS), and two for each.
+    #[inline]
+    pub fn framed_len(&self) -> usize {
+        let headers = self.transport.map_or(0, |transport| transport.payload);
+        let segments = self.segments();
+        self.bytes.len() + (segments - 1) * headers + segments * LEN_PREFIX
+    }
+
+    /// Appends the packets it becomes to `out`, each as a frame ([`crate::frame`]).
+    ///
+    /// As Linux does it: every segment has the headers of the packet with its own lengths and checksums; IPv4
+    /// identifications and TCP sequence numbers count on; FIN and PSH stay on the last segment only, CWR on the first
+    /// (RFC 3168 section 6.1.2). The checksum begins from what the packet's checksum field holds, the sum of its
+    /// pseudo-header, which knows a routing header's last destination.
+    ///
+    /// Allocates only when `out` has less room than [`framed_len`](Self::framed_len).
+    pub fn write_frames(&self, out: &mut Vec<u8>) {
+        out.reserve(self.framed_len());
+        let Some(transport) = &self.transport else {
+            out.extend_from_slice(&length_field(self.bytes.len()).to_be_bytes());
+            out.extend_from_slice(self.bytes);
+            return;
+        };
+        let (headers, payload) = self.bytes.split_at(transport.payload);
+        let template = Template::new(transport, headers, payload.len());
+        let last = self.segments() - 1;
+        let mut rest = payload;
+        for n in 0..=last {
+            let len = if n < last { self.gso_size } else { rest.len() };
+            let (data, later) = rest.split_at(len);
+            rest = later;
+            template.write(Place { n, last: n == last, offset: n * self.gso_size }, data, out);
+        }
+    }
+}
+
+/// What the segments of a packet have in common.
+struct Template<'a> {
+    transport: &'a Transport,
+    headers: &'a [u8],
+    /// The sum of the pseudo-header without the length.
+    pseudo_header: Checksum,
+}
+
+/// Which segment it is.
+struct Place {
+    n: usize,
+    last: bool,
+    /// Of its data in that of the packet, in bytes.
+    offset: usize,
+}
+
+impl<'a> Template<'a> {
+    fn new(transport: &'a Transport, headers: &'a [u8], payload: usize) -> Self {
+        let partial = word(headers, transport.start + transport.kind.checksum());
+        let len = length_field(headers.len() - transport.start + payload);
+        // To subtract in one's complement is to add the complement.
+        let pseudo_header =
+            Checksum::new().add_bytes(&partial.to_be_bytes()).add_bytes(&(!len).to_be_bytes());
+        Self { transport, headers, pseudo_header }
+    }
+
+    #[inline]
+    fn write(&self, place: Place, data: &[u8], out: &mut Vec<u8>) {
+        let len = self.headers.len() + data.len();
+        out.extend_from_slice(&length_field(len).to_be_bytes());
+        let start = out.len();
+        out.extend_from_slice(self.headers);
+        let (ip_header, header) = out[start..].split_at_mut(self.transport.start);
+        if ip_header[0] >> 4 == 4 {
+            let id = word(ip_header, ip::V4_ID).wrapping_add(length_field(place.n));
+            set_word(ip_header, ip::V4_ID, id);
+        }
+        finish_ip_header(ip_header, len);
+        match self.transport.kind {
+            Kind::Tcp => finish_tcp(header, &place),
+            Kind::Udp => set_word(header, udp::LENGTH, length_field(header.len() + data.len())),
+        }
+        let field = self.transport.kind.checksum();
+        set_word(header, field, 0);
+        let sum = self
+            .pseudo_header
+            .add_bytes(&length_field(header.len() + data.len()).to_be_bytes())
+            .add_bytes(header)
+            .add_bytes(data)
+            .finish();
+        // Zero in UDP means none (RFC 768); both are zero in one's complement.
+        let sum = if sum == 0 && self.transport.kind == Kind::Udp { 0xffff } else { sum };
+        set_word(header, field, sum);
+        out.extend_from_slice(data);
+    }
+}
+
+/// Sets the sequence number and the flags of a segment.
+#[inline]
+fn finish_tcp(header: &mut [u8], place: &Place) {
+    let sequence = header[tcp::SEQUENCE..].first_chunk_mut().expect("a checked TCP header");
+    let offset = u32::from(length_field(place.offset));
+    *sequence = u32::from_be_bytes(*sequence).wrapping_add(offset).to_be_bytes();
+    if !place.last {
+        header[tcp::FLAGS] &= !(tcp::FIN | tcp::PSH);
+    }
+    if place.n > 0 {
+        header[tcp::FLAGS] &= !tcp::CWR;
+    }
+}
