@@ -5,8 +5,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use rtun_proto::{
-    frame::{FrameBuffer, Frames, LEN_PREFIX, write_frame},
+    frame::{FrameBuffer, Frames, LEN_PREFIX, MAX_FRAME, write_frame},
     icmp::{MAX_V4, MAX_V6, Unreachable, unreachable},
+    offload::{Coalescer, MAX_HEADERS, MAX_MERGED, MAX_SEGMENTS, MAX_SLICES, VirtioHeader},
     packet::{Packet, destination_is_never_routed, source_is_never_valid},
     relay::{DecodeError, Decoded, MAX_REQUEST, Request, Response},
 };
@@ -15,11 +16,12 @@ use rtun_proto::{
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     ("relay_request", relay_request),
     ("relay_response", relay_response),
     ("frame_stream", frame_stream),
     ("ip_header", ip_header),
+    ("virtio", virtio),
     ("config_yaml", config_yaml),
     ("cli_url", cli_url),
 ];
@@ -147,6 +149,39 @@ pub fn ip_header(bytes: &[u8]) {
         assert_eq!(error.padding(), 0);
         assert_eq!(unreachable(&error, why, hub), None, "no error about an error");
     }
+}
+
+/// A packet behind a virtio-net header, as another host says it came from its device.
+pub fn virtio(bytes: &[u8]) {
+    let Some((header, packet)) = VirtioHeader::split(bytes) else { return };
+    let checked = match header.check(packet) {
+        Ok(checked) => checked,
+        Err(error) => return assert!(!error.to_string().is_empty()),
+    };
+    assert_eq!(checked.header().check(packet), Ok(checked), "nothing is left to correct");
+    let mut segments = Vec::new();
+    checked.write_frames(&mut segments);
+    assert!(segments.len() <= MAX_FRAME + MAX_SEGMENTS * (MAX_HEADERS + LEN_PREFIX));
+    assert_eq!(segments.len(), checked.framed_len());
+
+    let mut coalescer = Coalescer::new();
+    let mut batch = coalescer.batch(&segments);
+    for frame in Frames::new(&segments) {
+        let segment = Packet::parse(frame.payload).expect("a segment is a packet");
+        assert_eq!(segment.padding(), 0);
+        batch.push(frame.range.start + LEN_PREFIX..frame.range.end);
+    }
+    let mut again = Vec::new();
+    let mut packets = 0;
+    for group in batch.finish() {
+        assert!(group.packets() <= MAX_MERGED && group.slices().count() <= MAX_SLICES);
+        packets += group.packets();
+        let written: Vec<u8> = group.slices().flatten().copied().collect();
+        let (header, packet) = VirtioHeader::split(&written).expect("a header is written first");
+        header.check(packet).expect("what is written is right").write_frames(&mut again);
+    }
+    assert_eq!(packets, checked.segments());
+    assert_eq!(again, segments, "what was joined is cut to the same");
 }
 
 /// A configuration file, as YAML and as JSON.

@@ -91,7 +91,7 @@ fn coalesce(c: &mut Criterion) {
 
 /// Frames of segments of so many flows in turn, some `len` bytes together.
 fn interleaved(flows: u16, len: usize) -> Vec<u8> {
-    let each = len / usize::from(flows) - HEADERS;
+    let each = (len - 1) / usize::from(flows) - HEADERS;
     let streams: Vec<Vec<u8>> = (0..flows)
         .map(|flow| {
             let (header, packet) = super_packet(1000 + flow, each);

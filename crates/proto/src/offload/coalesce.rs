@@ -22,7 +22,7 @@ pub const MAX_MERGED: usize = 64;
 /// The most slices a [`Group`] is made of, its virtio-net header included.
 pub const MAX_SLICES: usize = 2 + MAX_MERGED;
 
-/// The most flows that are joined at a time; another one ends that which began first.
+/// The most flows that are joined at a time; another one ends the group of one of them.
 pub const SLOTS: usize = 16;
 
 /// Ends a chain of pieces.
@@ -37,7 +37,8 @@ const NONE: u32 = u32::MAX;
 /// first, but the last may carry less. Every other packet passes as it is, and ends the group of its flow, or of all
 /// flows between its addresses when its ports cannot be seen, so the order in a flow never changes.
 ///
-/// A batch keeps some 70 bytes of memory for a packet, which the caller bounds by the size of its receive buffer.
+/// A batch keeps about 100 bytes for each packet, so the caller's receive buffer bounds the memory. A batch no larger
+/// than an earlier one allocates nothing.
 #[derive(Debug)]
 pub struct Coalescer {
     groups: Vec<Pending>,
@@ -46,8 +47,8 @@ pub struct Coalescer {
     slots: [Slot; SLOTS],
     /// The number of slots in use, the first ones.
     open: usize,
-    /// The slot given up next when all are in use.
-    oldest: usize,
+    /// The slot given up next when all are in use; they take turns.
+    next_victim: usize,
     max_packet: usize,
     udp: bool,
 }
@@ -67,7 +68,7 @@ impl Coalescer {
             headers: Vec::new(),
             slots: [Slot::default(); SLOTS],
             open: 0,
-            oldest: 0,
+            next_victim: 0,
             max_packet: MAX_FRAME,
             udp: true,
         }
@@ -93,7 +94,7 @@ impl Coalescer {
         self.pieces.clear();
         self.headers.clear();
         self.open = 0;
-        self.oldest = 0;
+        self.next_victim = 0;
         Batch { state: self, buffer }
     }
 }
@@ -256,8 +257,8 @@ impl Coalescer {
             self.slots[self.open] = slot;
             self.open += 1;
         } else {
-            self.slots[self.oldest] = slot;
-            self.oldest = (self.oldest + 1) % SLOTS;
+            self.slots[self.next_victim] = slot;
+            self.next_victim = (self.next_victim + 1) % SLOTS;
         }
     }
 
@@ -538,5 +539,39 @@ impl<'a> Iterator for Pieces<'a> {
         let piece = &self.pieces[position(self.next)];
         self.next = piece.next;
         Some(&self.buffer[piece.at.range()])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{Frames, LEN_PREFIX};
+
+    fn push_all(coalescer: &mut Coalescer, stream: &[u8]) -> usize {
+        let mut batch = coalescer.batch(stream);
+        for frame in Frames::new(stream) {
+            batch.push(frame.range.start + LEN_PREFIX..frame.range.end);
+        }
+        batch.finish().map(|group| group.packets()).sum()
+    }
+
+    #[test]
+    fn a_second_batch_allocates_nothing() {
+        let datagram = b"\x60\0\0\0\0\x09\x11\x40\xfd\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\xfd\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x02\
+                         \x03\xe8\0\x35\0\x09\0\0\x07";
+        let mut datagram = datagram.to_vec();
+        let sum = Checksum::new().add_bytes(&datagram[8..]).add_bytes(&[0, 17, 0, 9]).finish();
+        set_word(&mut datagram, 46, sum);
+        let frame = [&[0, 49][..], &datagram].concat();
+        let mut coalescer = Coalescer::new();
+        assert_eq!(push_all(&mut coalescer, &frame.repeat(500)), 500);
+        assert_eq!(coalescer.groups.len(), 500_usize.div_ceil(MAX_MERGED));
+        let capacities = |coalescer: &Coalescer| {
+            [coalescer.groups.capacity(), coalescer.pieces.capacity(), coalescer.headers.capacity()]
+        };
+        let before = capacities(&coalescer);
+        assert_eq!(push_all(&mut coalescer, &frame.repeat(500)), 500);
+        assert_eq!(capacities(&coalescer), before);
+        assert!(size_of::<Pending>() + size_of::<Piece>() <= 100);
     }
 }

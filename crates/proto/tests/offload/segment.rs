@@ -12,7 +12,10 @@ use crate::packets::*;
 fn segments(header: VirtioHeader, packet: &[u8]) -> Vec<Vec<u8>> {
     let checked = header.check(packet).unwrap();
     let mut out = b"before".to_vec();
+    out.reserve(checked.framed_len());
+    let capacity = out.capacity();
     checked.write_frames(&mut out);
+    assert_eq!(out.capacity(), capacity, "the length was told");
     assert_eq!(&out[..6], b"before");
     assert_eq!(out.len() - 6, checked.framed_len());
     let mut frames = Frames::new(&out[6..]);
