@@ -167,6 +167,8 @@ pub struct Device {
     pub routes: Vec<DeviceRoute>,
     /// Name servers to be used through the device.
     pub dns: Vec<IpAddr>,
+    /// Whether the kernel may hand over and take super-packets, where it can; true unless configured.
+    pub offload: bool,
 }
 
 /// A route of the system into a device.

@@ -18,7 +18,7 @@ use rtun_net::{
     dns,
     link::{Link, LinkError, LinkSetup},
     os_route::{InstalledRoutes, OsRoute},
-    tun::{Device, Tun, TunConfig, TunError},
+    tun::{Device, Offload, Tun, TunConfig, TunError},
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -65,8 +65,10 @@ pub enum HostError {
 impl Host {
     /// Makes the device with its addresses and routes, then keeps it connected to a hub in the background.
     pub(crate) async fn start(service: &str, config: &model::Host) -> Result<Self, HostError> {
-        let model::Device { name, addresses, mtu, routes, dns } = &config.device;
-        let device = Tun::create(&TunConfig { name: name.clone(), mtu: *mtu })?;
+        let model::Device { name, addresses, mtu, routes, dns, offload } = &config.device;
+        let wanted = TunConfig { name: name.clone(), mtu: *mtu };
+        let device =
+            if *offload { Tun::create_offloading(&wanted)? } else { Tun::create(&wanted)? };
         let link = Link::open(device.name())?;
         let routes: Vec<_> = routes
             .iter()
@@ -80,7 +82,7 @@ impl Host {
         let shown: Vec<_> = addresses.iter().map(ToString::to_string).collect();
         info!(
             service, host = %config.name, device = device.name(), mtu,
-            addresses = shown.join(" "), "device is up"
+            addresses = shown.join(" "), offload = describe(device.offload()), "device is up"
         );
         let shared = Arc::new(Shared {
             service: service.to_owned(),
@@ -186,6 +188,14 @@ impl<D: Device> Shared<D> {
             "lost the hub: {}", session.cause()
         );
         held
+    }
+}
+
+fn describe(offload: Offload) -> &'static str {
+    match offload {
+        Offload::None => "none: one packet at a time",
+        Offload::Tcp => "tcp",
+        Offload::TcpAndUdp => "tcp and udp",
     }
 }
 

@@ -129,6 +129,7 @@ pub(super) static TUN_LISTENER: Object = Object {
         yes(&["route", "tun.route"], Texts),
         yes(&["routes", "tun.routes"], Texts),
         yes(&["dns", "tun.dns"], Texts),
+        yes(&["offload"], Bool),
         key(&["peer", "tun.peer"], Text, NoEffect("it is for macOS")),
         key(&["guid", "tun.guid"], Text, NoEffect("it is for Windows")),
         key(

@@ -1,11 +1,15 @@
 //! A host's packet path from its hub: frames in, packets to the device out.
+//!
+//! With offload, packets of a flow that follow on each other in one read are joined, so that one write to the device
+//! takes up to 64 KiB.
 
-use std::io;
+use std::io::{self, IoSlice};
 
 use rtun_core::DropReason;
-use rtun_net::tun::Device;
+use rtun_net::tun::{Device, Offload};
 use rtun_proto::{
     frame::{FrameBuffer, Frames},
+    offload::{Coalescer, Group, MAX_SLICES},
     packet::{Packet, PacketError},
 };
 
@@ -20,7 +24,12 @@ pub(super) async fn run<D: Device>(
     mut buffer: FrameBuffer,
     counters: &Counters,
 ) {
-    let consumed = deliver(device, buffer.filled(), counters);
+    let mut downlink = Downlink {
+        device,
+        counters,
+        coalescer: Coalescer::new().with_udp(device.offload() == Offload::TcpAndUdp),
+    };
+    let consumed = downlink.deliver(buffer.filled());
     buffer.consume(consumed);
     loop {
         tokio::select! {
@@ -35,7 +44,7 @@ pub(super) async fn run<D: Device>(
             Ok(0) => return session.broke(io::ErrorKind::UnexpectedEof.into()),
             Ok(n) => {
                 buffer.advance(n);
-                let consumed = deliver(device, buffer.filled(), counters);
+                let consumed = downlink.deliver(buffer.filled());
                 buffer.consume(consumed);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => buffer.shrink(),
@@ -44,28 +53,70 @@ pub(super) async fn run<D: Device>(
     }
 }
 
-/// Hands the packets of all whole frames to the device; returns how many bytes the frames were.
-fn deliver<D: Device>(device: &D, bytes: &[u8], counters: &Counters) -> usize {
-    let mut frames = Frames::new(bytes);
-    for frame in frames.by_ref() {
-        counters.count_in(1, frame.payload.len() as u64);
-        match deliver_one(device, frame.payload) {
-            Ok(len) => counters.count_out(1, len as u64),
-            Err(reason) => counters.count_drop(reason),
-        }
-    }
-    frames.consumed()
+struct Downlink<'a, D> {
+    device: &'a D,
+    counters: &'a Counters,
+    coalescer: Coalescer,
 }
 
-fn deliver_one<D: Device>(device: &D, payload: &[u8]) -> Result<usize, DropReason> {
+impl<D: Device> Downlink<'_, D> {
+    /// Hands the packets of all whole frames to the device; returns how many bytes the frames were.
+    fn deliver(&mut self, bytes: &[u8]) -> usize {
+        let joins = self.device.offload() != Offload::None;
+        let mut frames = Frames::new(bytes);
+        let mut batch = self.coalescer.batch(bytes);
+        let (mut packets, mut payloads) = (0, 0);
+        for frame in frames.by_ref() {
+            packets += 1;
+            payloads += frame.payload.len() as u64;
+            match check(frame.payload) {
+                Ok(packet) if joins => {
+                    let start = frame.range.end - frame.payload.len();
+                    batch.push(start..start + packet.len());
+                }
+                Ok(packet) => {
+                    count(self.device.try_send(packet.bytes()), 1, packet.len(), self.counters)
+                }
+                Err(reason) => self.counters.count_drop(reason),
+            }
+        }
+        for group in batch.finish() {
+            send_group(self.device, &group, self.counters);
+        }
+        self.counters.count_in(packets, payloads);
+        frames.consumed()
+    }
+}
+
+fn send_group<D: Device>(device: &D, group: &Group<'_>, counters: &Counters) {
+    let mut pieces = [IoSlice::new(&[]); MAX_SLICES];
+    let mut filled = 0;
+    for (slot, piece) in pieces.iter_mut().zip(group.slices()) {
+        *slot = IoSlice::new(piece);
+        filled += 1;
+    }
+    // Behind the first piece, the virtio header, stand the headers that each joined packet had.
+    let headers = pieces.get(1).map_or(0, |piece| piece.len());
+    let bytes = group.len() + (group.packets() - 1) * headers;
+    count(device.try_send_vectored(&pieces[..filled]), group.packets(), bytes, counters);
+}
+
+fn count(sent: io::Result<usize>, packets: usize, bytes: usize, counters: &Counters) {
+    match sent {
+        Ok(_) => counters.count_out(packets as u64, bytes as u64),
+        Err(_) => counters.count_drops(DropReason::TunWriteError, packets as u64),
+    }
+}
+
+/// The packet in a frame.
+fn check(payload: &[u8]) -> Result<Packet<'_>, DropReason> {
     if payload.is_empty() {
         return Err(DropReason::FrameEmpty);
     }
-    let packet = Packet::parse(payload).map_err(|error| match error {
+    Packet::parse(payload).map_err(|error| match error {
         PacketError::Version => DropReason::IpVersion,
         PacketError::Truncated => DropReason::IpTruncated,
         PacketError::Malformed => DropReason::IpMalformed,
         PacketError::LengthMismatch => DropReason::FrameLengthMismatch,
-    })?;
-    device.try_send(packet.bytes()).map_err(|_| DropReason::TunWriteError)
+    })
 }

@@ -1,6 +1,7 @@
 //! A host's packet path to its hub: packets of the device in, frames out.
 //!
-//! Packets are taken from the device as long as there are any, framed next to each other, and written at once. While
+//! Packets are taken from the device as long as there are any, framed next to each other, and written at once. With
+//! offload the kernel hands over up to 64 KiB at a time, which are cut into packets here: what leaves is the same. While
 //! the socket takes nothing no packet is taken from the device: its queue in the kernel (500 packets by default) is
 //! the bound, and the kernel counts what that drops. Without a hub packets are taken and dropped, so that none is
 //! delivered long after it was sent.
@@ -9,8 +10,11 @@ use std::{io, sync::Arc};
 
 use arc_swap::ArcSwapOption;
 use rtun_core::DropReason;
-use rtun_net::tun::Device;
-use rtun_proto::frame::{Frames, LEN_PREFIX, length_prefix};
+use rtun_net::tun::{Device, Offload};
+use rtun_proto::{
+    frame::{Frames, LEN_PREFIX, MAX_FRAME, write_frame},
+    offload::{VIRTIO_HEADER, VirtioHeader},
+};
 
 use super::session::Session;
 use crate::counters::Counters;
@@ -24,19 +28,17 @@ pub(super) async fn run<D: Device>(
     session: &ArcSwapOption<Session>,
     counters: &Counters,
 ) -> io::Error {
-    let mut batch = Batch::new(usize::from(device.mtu()));
+    let mut batch = Batch::new(device);
     loop {
         if let Err(error) = device.readable().await {
             return error;
         }
-        if let Err(error) = batch.fill(device) {
+        if let Err(error) = batch.fill(device, counters) {
             return error;
         }
-        let frames = batch.filled();
-        counters
-            .count_in(batch.packets, (frames.len() - batch.packets as usize * LEN_PREFIX) as u64);
+        counters.count_in(batch.packets, batch.payload());
         match session.load_full() {
-            Some(session) => send(&session, frames, counters).await,
+            Some(session) => send(&session, &batch.frames, counters).await,
             None => counters.count_drops(DropReason::NotConnected, batch.packets),
         }
     }
@@ -76,38 +78,56 @@ async fn send(session: &Arc<Session>, frames: &[u8], counters: &Counters) {
 
 /// Packets of one round, framed next to each other.
 struct Batch {
-    bytes: Box<[u8]>,
-    len: usize,
+    frames: Vec<u8>,
     packets: u64,
-    mtu: usize,
+    /// One read of the device.
+    read: Box<[u8]>,
 }
 
 impl Batch {
-    fn new(mtu: usize) -> Self {
-        let room = BATCH.max(LEN_PREFIX + mtu);
-        Self { bytes: vec![0; room].into(), len: 0, packets: 0, mtu }
+    fn new<D: Device>(device: &D) -> Self {
+        let longest = match device.offload() {
+            Offload::None => usize::from(device.mtu()),
+            Offload::Tcp | Offload::TcpAndUdp => VIRTIO_HEADER + MAX_FRAME,
+        };
+        Self { frames: Vec::new(), packets: 0, read: vec![0; longest].into() }
     }
 
-    fn filled(&self) -> &[u8] {
-        &self.bytes[..self.len]
+    /// Bytes of the packets, without their lengths.
+    fn payload(&self) -> u64 {
+        self.frames.len() as u64 - self.packets * LEN_PREFIX as u64
     }
 
     /// Takes packets from the device until it has none or the batch is full.
-    fn fill<D: Device>(&mut self, device: &D) -> io::Result<()> {
-        (self.len, self.packets) = (0, 0);
-        while self.bytes.len() - self.len >= LEN_PREFIX + self.mtu {
-            let (prefix, room) = self.bytes[self.len..].split_at_mut(LEN_PREFIX);
-            match device.try_recv(room) {
-                Ok(n) => {
-                    let Ok(length) = length_prefix(n) else { continue };
-                    prefix.copy_from_slice(&length);
-                    self.len += LEN_PREFIX + n;
-                    self.packets += 1;
-                }
+    fn fill<D: Device>(&mut self, device: &D, counters: &Counters) -> io::Result<()> {
+        self.frames.clear();
+        self.packets = 0;
+        while self.frames.len() < BATCH {
+            let read = match device.try_recv(&mut self.read) {
+                Ok(n) => &self.read[..n],
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
+            };
+            let framed = match device.offload() {
+                Offload::None => write_frame(read, &mut self.frames).map(|()| 1).ok(),
+                Offload::Tcp | Offload::TcpAndUdp => segment(read, &mut self.frames),
+            };
+            match framed {
+                Some(packets) => self.packets += packets,
+                None => {
+                    counters.count_in(1, read.len() as u64);
+                    counters.count_drop(DropReason::Internal);
+                }
             }
         }
         Ok(())
     }
+}
+
+/// Cuts a super-packet into packets that any peer takes; returns how many. `None`: what the device gave makes no sense.
+fn segment(read: &[u8], frames: &mut Vec<u8>) -> Option<u64> {
+    let (header, packet) = VirtioHeader::split(read)?;
+    let packet = header.check(packet).ok()?;
+    packet.write_frames(frames);
+    Some(packet.segments() as u64)
 }

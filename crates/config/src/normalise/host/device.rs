@@ -57,7 +57,8 @@ pub(super) fn read(listener: &Cursor<'_>, report: &mut Report) -> Option<Device>
             dns.extend(address(&text, &at, "name server", report));
         }
     }
-    Some(Device { name: name?, addresses: addresses?, mtu: mtu?, routes, dns })
+    let offload = get(&["offload"]).and_then(|at| report.boolean(&at)).unwrap_or(true);
+    Some(Device { name: name?, addresses: addresses?, mtu: mtu?, routes, dns, offload })
 }
 
 /// The outer `None` after an error was reported.
