@@ -11,7 +11,7 @@ mod statistics;
 mod world;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     fs,
     io::{self, Write},
     path::{Path, PathBuf},
@@ -172,10 +172,12 @@ impl Bench {
         if INTERRUPTED.load(Ordering::Relaxed) {
             return Err(BenchError::Interrupted);
         }
-        if !worlds.contains_key(&key) {
-            worlds.insert(key, World::start(contender, scenario.hosts(), folder)?);
-        }
-        let world = &worlds[&key];
+        let world = match worlds.entry(key) {
+            Entry::Occupied(running) => running.into_mut(),
+            Entry::Vacant(place) => {
+                place.insert(World::start(contender, scenario.hosts(), folder)?)
+            }
+        };
         world.wait(contender)?;
         scenario.measure(world, Duration::from_secs(self.seconds))
     }

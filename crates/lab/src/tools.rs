@@ -9,7 +9,7 @@ mod tcp;
 mod udp;
 
 pub use congestion::{CongestionSetting, congestion_control};
-pub use load::{Flow, TcpLoad, UdpLoad, UdpRun, udp_load};
+pub use load::{Flow, TcpLoad, UdpLoad, UdpRun, udp_load, udp_receiver};
 pub use ping::{PingError, ping};
 pub use tcp::{Throughput, TransferError, tcp_hash_transfer, tcp_throughput};
 pub use udp::{UdpEcho, udp_echo};

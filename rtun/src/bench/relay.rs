@@ -10,6 +10,7 @@ use std::{
 };
 
 use clap::Args as ClapArgs;
+use rtun_lab::tools;
 
 use crate::{EXIT_FAILURE, complain};
 
@@ -57,7 +58,8 @@ impl Relay {
     fn relay(&self) -> io::Result<std::convert::Infallible> {
         for rule in &self.rules {
             let at = SocketAddr::from((Ipv4Addr::UNSPECIFIED, rule.port));
-            let (listener, socket) = (TcpListener::bind(at)?, UdpSocket::bind(at)?);
+            let listener = TcpListener::bind(at)?;
+            let socket = tools::udp_receiver(at)?;
             let to = rule.to;
             start(move || pass_datagrams(&socket, to))?;
             start(move || pass_connections(&listener, to))?;

@@ -170,22 +170,21 @@ fn echoes(world: &World, during: Duration) -> Result<Vec<Figure>, BenchError> {
     ])
 }
 
-/// CPU seconds of the hub and of each host for each `amount`; of more than two hosts their sum.
+/// CPU seconds of the hub, of each host (of more than two: of all hosts) and of all together, for each `amount`.
 fn cpu_figures(before: &[f64], after: &[f64], amount: f64, unit: &'static str) -> Vec<Figure> {
-    let mut used: Vec<f64> =
-        before.iter().zip(after).map(|(before, after)| after - before).collect();
-    let names: &[&str] = match used.len() {
-        0..=3 => &["cpu hub", "cpu host A", "cpu host B"],
-        _ => {
-            let hosts = used.drain(1..).sum();
-            used.push(hosts);
-            &["cpu hub", "cpu hosts"]
+    let used: Vec<f64> = before.iter().zip(after).map(|(before, after)| after - before).collect();
+    let all = used.iter().sum();
+    let named = match used[..] {
+        [hub] => vec![("cpu hub", hub)],
+        [hub, a, b] => {
+            vec![("cpu hub", hub), ("cpu host A", a), ("cpu host B", b), ("cpu all", all)]
         }
+        [hub, ..] => vec![("cpu hub", hub), ("cpu hosts", all - hub), ("cpu all", all)],
+        [] => vec![],
     };
-    let figures = names.iter().zip(used);
-    figures
-        .map(|(name, used)| Figure { name: (*name).to_owned(), unit, value: used / amount })
-        .collect()
+    let figure =
+        |(name, used): (&str, f64)| Figure { name: name.to_owned(), unit, value: used / amount };
+    named.into_iter().map(figure).collect()
 }
 
 /// Streams grow and queues fill before anything is counted.
@@ -226,11 +225,19 @@ mod tests {
         let two = cpu_figures(&[1.0, 2.0, 3.0], &[2.0, 4.0, 6.0], 2.0, "s/GB");
         assert_eq!(
             value(&two),
-            [("cpu hub".into(), 0.5), ("cpu host A".into(), 1.0), ("cpu host B".into(), 1.5)]
+            [
+                ("cpu hub".into(), 0.5),
+                ("cpu host A".into(), 1.0),
+                ("cpu host B".into(), 1.5),
+                ("cpu all".into(), 3.0)
+            ]
         );
         let relay = cpu_figures(&[1.0], &[2.0], 4.0, "s/GB");
         assert_eq!(value(&relay), [("cpu hub".into(), 0.25)]);
         let many = cpu_figures(&[0.0; 5], &[1.0, 1.0, 2.0, 3.0, 4.0], 1.0, "s/GB");
-        assert_eq!(value(&many), [("cpu hub".into(), 1.0), ("cpu hosts".into(), 10.0)]);
+        assert_eq!(
+            value(&many),
+            [("cpu hub".into(), 1.0), ("cpu hosts".into(), 10.0), ("cpu all".into(), 11.0)]
+        );
     }
 }

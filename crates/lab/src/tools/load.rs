@@ -252,7 +252,9 @@ pub fn udp_load(load: &UdpLoad<'_>) -> Result<UdpRun, TransferError> {
     })
 }
 
-fn udp_receiver(address: SocketAddr) -> io::Result<UdpSocket> {
+/// A bound socket with a receive buffer of 8 MiB, or as much as the system allows; a read gives
+/// up after 100 ms.
+pub fn udp_receiver(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind(address)?;
     // Above the system's limit where this is allowed, else up to it.
     if setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
