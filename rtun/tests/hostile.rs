@@ -12,6 +12,7 @@ use std::{
 use common::{
     World, count_of,
     raw::{Answer, RawHost, request, request_as, udp},
+    wait_until,
 };
 use nix::sys::signal::Signal;
 use rtun_proto::checksum::Checksum;
@@ -259,6 +260,18 @@ fn a_reload_changes_routes_revokes_what_is_gone_and_refuses_what_is_wrong() {
     hub.wait_for("the new configuration is not applied: it has errors");
     from_one(&mut one);
     assert_eq!(red.receive(), to_red, "a wrong file changes nothing");
+
+    // The last service cannot start; what was done before it is undone.
+    let impossible = admission().replace(
+        "routers:\n",
+        "- name: service-1\n  addr: 203.0.113.9:1\n  handler: {type: router, metadata: {router: router-0}}\n  \
+         listener: {type: tcp}\nrouters:\n",
+    );
+    world.file("hub.yaml", &impossible);
+    hub.process.signal(Signal::SIGHUP).unwrap();
+    wait_until("a service that cannot start", || hub.log().contains("203.0.113.9:1"));
+    from_one(&mut one);
+    assert_eq!(red.receive(), to_red, "a service that does not start changes nothing");
 
     let without_bob = admission().replace("- {username: bob, password: pass, hosts: [b.red]}", "");
     world.file("hub.yaml", &without_bob);

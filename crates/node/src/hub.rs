@@ -95,8 +95,10 @@ impl Hub {
 
     /// Replaces everything but the address; hosts that keep their permission notice nothing.
     pub(crate) fn apply(&self, config: &model::Hub) -> Result<(), RulesError> {
-        self.shared.handshake_timeout.store(millis(config.handshake_timeout), Ordering::Relaxed);
-        self.shared.registry.apply(|before| Rules::compile(&config.rules, Some(before)))
+        let Shared { registry, handshake_timeout, .. } = &*self.shared;
+        registry.apply(|before| Rules::compile(&config.rules, Some(before)))?;
+        handshake_timeout.store(millis(config.handshake_timeout), Ordering::Relaxed);
+        Ok(())
     }
 
     /// Where it listens.

@@ -26,6 +26,14 @@ enum Kind {
     Host(Host),
 }
 
+/// What was done to a service on the way to another configuration.
+enum Step {
+    Nothing,
+    Started,
+    /// It ran with this configuration before.
+    Changed(Box<ServiceKind>),
+}
+
 /// A service that cannot be started.
 #[derive(Debug, thiserror::Error)]
 #[error("service {service:?}: {source}")]
@@ -64,18 +72,18 @@ impl Node {
     }
 
     /// Goes over to `config`: what is unchanged runs on, a hub whose address stays keeps its hosts, what is new is
-    /// started, then what is gone is stopped. After an error the services that could not change run as before.
+    /// started, then what is gone is stopped. After an error everything is again as it was.
     pub async fn apply(&mut self, config: &Config) -> Result<(), StartError> {
-        let mut started = Vec::new();
-        for service in &config.services {
-            match self.apply_one(service).await {
-                Ok(true) => started.push(service.name.clone()),
-                Ok(false) => {}
+        let mut done = Vec::new();
+        for Service { name, kind } in &config.services {
+            match self.apply_one(name, kind).await {
+                Ok(Step::Nothing) => {}
+                Ok(step) => done.push((name, step)),
                 Err(source) => {
-                    for name in started {
-                        self.stop_one(&name).await;
+                    for (name, step) in done.into_iter().rev() {
+                        self.undo(name, step).await;
                     }
-                    return Err(StartError { service: service.name.clone(), source });
+                    return Err(StartError { service: name.clone(), source });
                 }
             }
         }
@@ -113,28 +121,38 @@ impl Node {
         }
     }
 
-    /// Starts or changes a service; returns whether it was started newly.
-    async fn apply_one(&mut self, wanted: &Service) -> Result<bool, ServiceError> {
-        let Service { name, kind } = wanted;
-        match self.running.get_mut(name) {
-            None => {
-                let service = Kind::start(name, kind).await?;
-                self.running.insert(name.clone(), Running { config: kind.clone(), service });
-                Ok(true)
+    /// Starts or changes a service; returns what would undo it.
+    async fn apply_one(&mut self, name: &str, kind: &ServiceKind) -> Result<Step, ServiceError> {
+        let Some(running) = self.running.get_mut(name) else {
+            let service = Kind::start(name, kind).await?;
+            self.running.insert(name.to_owned(), Running { config: kind.clone(), service });
+            return Ok(Step::Started);
+        };
+        if running.config == *kind {
+            return Ok(Step::Nothing);
+        }
+        let before = running.config.clone();
+        match (&running.service, &before, kind) {
+            (Kind::Hub(hub), ServiceKind::Hub(old), ServiceKind::Hub(new))
+                if old.listen == new.listen =>
+            {
+                hub.apply(new)?;
+                running.config = kind.clone();
+                info!(service = name, "rules replaced");
             }
-            Some(running) if running.config == *kind => Ok(false),
-            Some(running) => {
-                if let (Kind::Hub(hub), ServiceKind::Hub(old), ServiceKind::Hub(new)) =
-                    (&running.service, &running.config, kind)
-                    && old.listen == new.listen
-                {
-                    hub.apply(new)?;
-                    running.config = kind.clone();
-                    info!(service = name, "rules replaced");
-                    return Ok(false);
+            _ => self.replace(name, kind).await?,
+        }
+        Ok(Step::Changed(Box::new(before)))
+    }
+
+    async fn undo(&mut self, name: &str, step: Step) {
+        match step {
+            Step::Nothing => {}
+            Step::Started => self.stop_one(name).await,
+            Step::Changed(before) => {
+                if let Err(error) = self.apply_one(name, &before).await {
+                    warn!(service = name, "cannot be put back as it was: {error}");
                 }
-                self.replace(name, kind).await?;
-                Ok(false)
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Who is where: namespaces and their members, joined and left under the hub's rules.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -89,10 +89,7 @@ impl Registry {
         let mut world = self.world();
         let namespace = &association.namespace;
         namespace.remove(association);
-        let known = world.rules.access.namespaces.contains(&namespace.id);
-        if namespace.is_empty() && !known && world.namespaces.remove(&namespace.id).is_some() {
-            world.gone += &namespace.ended();
-        }
+        world.forget_if_unneeded(namespace.id);
     }
 
     /// Replaces the rules at once for everybody; ends the associations that they no longer allow.
@@ -103,6 +100,9 @@ impl Registry {
         let mut world = self.world();
         world.rules = compile(&world.rules)?;
         world.add_configured();
+        for id in world.namespaces.keys().copied().collect::<Vec<_>>() {
+            world.forget_if_unneeded(id);
+        }
         let World { rules, namespaces, .. } = &*world;
         for namespace in namespaces.values() {
             namespace.apply(rules);
@@ -150,6 +150,14 @@ impl World {
     fn add_configured(&mut self) {
         for id in self.rules.access.namespaces.clone() {
             self.namespace(id);
+        }
+    }
+
+    /// Removes a namespace that has no member and that the rules do not name; what it had counted stays.
+    fn forget_if_unneeded(&mut self, id: NamespaceId) {
+        let Entry::Occupied(entry) = self.namespaces.entry(id) else { return };
+        if entry.get().is_empty() && !self.rules.access.namespaces.contains(&id) {
+            self.gone += &entry.remove().ended();
         }
     }
 
