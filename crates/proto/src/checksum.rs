@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 /// A running one's complement sum. Parts may be added in any order, each beginning at an even offset of what is summed.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Checksum {
-    /// The sum with its carries not yet folded; 2^32 words of 32 bits fit. In this machine's byte order: one's
-    /// complement addition does not care (RFC 1071 section 2 B), so bytes are swapped once, at the end.
+    /// The sum with its carries not yet folded; each part adds less than 2^37, so 2^27 parts fit. In this machine's
+    /// byte order: one's complement addition does not care (RFC 1071 section 2 B), so bytes are swapped once, at the end.
     sum: u64,
 }
 
@@ -18,12 +18,35 @@ impl Checksum {
 
     /// Adds `bytes`; an odd last byte counts as if a zero followed, so only the last part may have odd length.
     #[must_use]
+    #[inline]
     pub fn add_bytes(mut self, bytes: &[u8]) -> Self {
-        let (words, rest) = bytes.as_chunks::<4>();
-        self.sum += words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum::<u64>();
-        let mut last = [0; 4];
-        last[..rest.len()].copy_from_slice(rest);
+        let mut rest = bytes;
+        if bytes.len() >= 2 * BLOCK {
+            let (blocks, behind) = bytes.as_chunks();
+            self.sum += sum_of_blocks(blocks);
+            rest = behind;
+        }
+        let (words, mut rest) = rest.as_chunks();
+        self.sum += fold(words.iter().map(|word| u128::from(u64::from_ne_bytes(*word))).sum());
+        if let Some((word, last)) = rest.split_first_chunk() {
+            self.sum += u64::from(u32::from_ne_bytes(*word));
+            rest = last;
+        }
+        let last = match *rest {
+            [a] => [a, 0, 0, 0],
+            [a, b] => [a, b, 0, 0],
+            [a, b, c] => [a, b, c, 0],
+            _ => [0; 4],
+        };
         self.sum += u64::from(u32::from_ne_bytes(last));
+        self
+    }
+
+    /// Adds two bytes, the value's big-endian ones.
+    #[must_use]
+    #[inline]
+    pub fn add_word(mut self, value: u16) -> Self {
+        self.sum += u64::from(value.to_be());
         self
     }
 
@@ -51,6 +74,30 @@ impl Checksum {
         }
         !u16::try_from(sum).expect("the loop ends below 2^16").to_be()
     }
+}
+
+/// Bytes that are added at once.
+const BLOCK: usize = 32;
+
+/// The sum of blocks, folded.
+#[inline]
+fn sum_of_blocks(blocks: &[[u8; BLOCK]]) -> u64 {
+    // Sums that do not wait for each other keep more than one adder busy.
+    let mut sums = [0_u128; BLOCK / 8];
+    for block in blocks {
+        for (sum, word) in sums.iter_mut().zip(block.as_chunks::<8>().0) {
+            *sum += u128::from(u64::from_ne_bytes(*word));
+        }
+    }
+    sums.into_iter().map(fold).sum()
+}
+
+/// Less than 2^35, and equal in one's complement to this sum of at most 2^32 words of 64 bits.
+#[inline]
+fn fold(sum: u128) -> u64 {
+    const LOW: u128 = 0xffff_ffff;
+    let folded = (sum & LOW) + (sum >> 32 & LOW) + (sum >> 64);
+    u64::try_from(folded).expect("three parts of 32 bits")
 }
 
 #[cfg(test)]
@@ -93,6 +140,12 @@ mod tests {
         #[test]
         fn equals_the_slow_sum(bytes in prop::collection::vec(any::<u8>(), 0..3000)) {
             prop_assert_eq!(Checksum::new().add_bytes(&bytes).finish(), slow(&bytes));
+        }
+
+        #[test]
+        fn a_word_is_two_bytes(word: u16, bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+            let both = Checksum::new().add_word(word).add_bytes(&bytes).finish();
+            prop_assert_eq!(both, slow(&[&word.to_be_bytes()[..], &bytes].concat()));
         }
 
         #[test]

@@ -424,8 +424,8 @@ impl Pending {
         let addresses = if is_v4 { ip::V4_ADDRESSES } else { ip::V6_ADDRESSES };
         let pseudo_header = Checksum::new()
             .add_bytes(&ip_header[addresses])
-            .add_bytes(&[0, last.kind.protocol()])
-            .add_bytes(&length_field(len).to_be_bytes());
+            .add_word(last.kind.protocol().into())
+            .add_word(length_field(len));
         // The device adds the rest to the sum and takes the complement of all, so here it stays as it is.
         set_word(header, last.kind.checksum(), !pseudo_header.finish());
         self.header = VirtioHeader {

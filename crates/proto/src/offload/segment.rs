@@ -77,8 +77,7 @@ impl<'a> Template<'a> {
         let partial = word(headers, transport.start + transport.kind.checksum());
         let len = length_field(headers.len() - transport.start + payload);
         // To subtract in one's complement is to add the complement.
-        let pseudo_header =
-            Checksum::new().add_bytes(&partial.to_be_bytes()).add_bytes(&(!len).to_be_bytes());
+        let pseudo_header = Checksum::new().add_word(partial).add_word(!len);
         Self { transport, headers, pseudo_header }
     }
 
@@ -102,7 +101,7 @@ impl<'a> Template<'a> {
         set_word(header, field, 0);
         let sum = self
             .pseudo_header
-            .add_bytes(&length_field(header.len() + data.len()).to_be_bytes())
+            .add_word(length_field(header.len() + data.len()))
             .add_bytes(header)
             .add_bytes(data)
             .finish();

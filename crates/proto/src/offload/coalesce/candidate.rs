@@ -137,8 +137,8 @@ fn is_intact(packet: &[u8], addresses: std::ops::Range<usize>, start: usize, pro
     let len = super::length_field(segment.len());
     Checksum::new()
         .add_bytes(&packet[addresses])
-        .add_bytes(&[0, protocol])
-        .add_bytes(&len.to_be_bytes())
+        .add_word(protocol.into())
+        .add_word(len)
         .add_bytes(segment)
         .finish()
         == 0
