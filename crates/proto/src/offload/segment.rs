@@ -19,6 +19,15 @@ impl OffloadPacket<'_> {
         }
     }
 
+    /// The length in bytes of the longest packet it becomes; what a receiver's limit is compared with.
+    #[inline]
+    pub fn longest_segment(&self) -> usize {
+        match &self.transport {
+            Some(transport) if self.is_super() => transport.payload + self.gso_size,
+            _ => self.bytes.len(),
+        }
+    }
+
     /// The number of bytes that [`write_frames`](Self::write_frames) appends: at most 65,535 and, for each segment but
     /// the first, [`MAX_HEADERS`](super::MAX_HEADERS), and two for each.
     #[inline]

@@ -22,6 +22,7 @@ fn segments(header: VirtioHeader, packet: &[u8]) -> Vec<Vec<u8>> {
     let packets: Vec<_> = frames.by_ref().map(|frame| frame.payload.to_vec()).collect();
     assert_eq!(frames.consumed(), out.len() - 6);
     assert_eq!(packets.len(), checked.segments());
+    assert_eq!(packets.iter().map(Vec::len).max(), Some(checked.longest_segment()));
     packets
 }
 
