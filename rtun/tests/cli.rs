@@ -1,0 +1,125 @@
+//! The program from outside: flags, exit statuses, where a configuration comes from.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::{
+    io::{Read, Write},
+    net::TcpListener,
+    path::Path,
+    process::{Command, Output, Stdio},
+    thread,
+};
+
+const ROUTES: &str = include_str!("tutorial/server-routes.yaml");
+
+fn rtun(folder: &Path, arguments: &[&str], stdin: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_rtun"))
+        .args(arguments)
+        .current_dir(folder)
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A program that reads nothing may have ended already.
+    let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn version_help_and_mistakes() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| rtun(folder.path(), arguments, "");
+    let version = text(&run(&["-V"]).stdout);
+    assert!(
+        version.starts_with(concat!("rtun ", env!("CARGO_PKG_VERSION"), " (linux/")),
+        "{version}"
+    );
+    let help = text(&run(&["-h"]).stdout);
+    assert!(help.contains("-L URL") && help.contains("rtun check"), "{help}");
+
+    let unknown = run(&["-l", "x"]);
+    assert_eq!(unknown.status.code(), Some(64));
+    assert!(text(&unknown.stderr).contains("did you mean `-L`"), "{}", text(&unknown.stderr));
+
+    let nothing = run(&[]);
+    assert_eq!(nothing.status.code(), Some(78));
+    assert!(text(&nothing.stderr).contains("rtun.yaml"), "{}", text(&nothing.stderr));
+
+    let no_service = run(&["-C", "{}"]);
+    assert_eq!(no_service.status.code(), Some(78));
+    assert!(text(&no_service.stderr).contains("no service"), "{}", text(&no_service.stderr));
+}
+
+#[test]
+fn a_wrong_file_starts_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let wrong = ROUTES.replace("router: router-0", "router: router-1");
+    std::fs::write(folder.path().join("hub.yaml"), wrong).unwrap();
+    for arguments in [&["-C", "hub.yaml"][..], &["check", "hub.yaml"]] {
+        let refused = rtun(folder.path(), arguments, "");
+        assert_eq!(refused.status.code(), Some(78));
+        let said = text(&refused.stderr) + &text(&refused.stdout);
+        assert!(said.contains("hub.yaml:7:"), "{said}");
+        assert!(said.contains("did you mean `router-0`"), "{said}");
+        assert!(!said.contains("listens"), "{said}");
+    }
+    let json = rtun(folder.path(), &["check", "--json", "hub.yaml"], "");
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!((&json["status"], &json["findings"][0]["code"]), (&78.into(), &"C01".into()));
+}
+
+#[test]
+fn an_address_in_use_is_said_and_ends_the_program() {
+    let folder = tempfile::tempdir().unwrap();
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let service = format!("router://{}?router=r", holder.local_addr().unwrap());
+    let table = r#"{"routers": [{"name": "r", "routes": []}]}"#;
+    let failed = rtun(folder.path(), &["-C", table, "-L", &service], "");
+    assert_eq!(failed.status.code(), Some(1), "{}", text(&failed.stderr));
+    assert!(text(&failed.stderr).contains("in use"), "{}", text(&failed.stderr));
+}
+
+#[test]
+fn every_source_gives_the_same_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("rtun.yaml"), ROUTES).unwrap();
+    let print = |arguments: &[&str], stdin: &str| {
+        let output = rtun(folder.path(), &[arguments, &["-O", "json"]].concat(), stdin);
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+    };
+    let file = print(&["-C", "rtun.yaml"], "");
+    assert_eq!(file["services"][0]["name"], "service-0");
+    assert_eq!(print(&[], ""), file, "the default file");
+    assert_eq!(print(&["-C", "-"], ROUTES), file, "the standard input");
+    assert_eq!(print(&["-C", "-"], &file.to_string()), file, "JSON on the standard input");
+    assert_eq!(print(&["-C", &file.to_string()], ""), file, "inline");
+
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = thread::spawn(move || {
+        for path in ["/gone", "/hub"] {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 4096]).unwrap();
+            let status = if path == "/gone" { "404 Not Found" } else { "200 OK" };
+            write!(
+                stream,
+                "HTTP/1.1 {status}\r\nContent-Type: application/yaml\r\nContent-Length: {}\r\n\
+                 Connection: close\r\n\r\n{ROUTES}",
+                ROUTES.len()
+            )
+            .unwrap();
+        }
+    });
+    let gone = rtun(folder.path(), &["-C", &format!("http://{address}/gone")], "");
+    assert_eq!(gone.status.code(), Some(78));
+    assert!(text(&gone.stderr).contains("404"), "{}", text(&gone.stderr));
+    assert_eq!(print(&["-C", &format!("http://{address}/hub")], ""), file, "a URL");
+    server.join().unwrap();
+}
