@@ -13,7 +13,7 @@ use std::{
     net::UdpSocket,
     path::PathBuf,
     process::{Command, Stdio},
-    sync::atomic::Ordering,
+    sync::{Once, atomic::Ordering},
     time::Duration,
 };
 
@@ -625,8 +625,11 @@ impl Running {
 fn gost() -> Option<String> {
     let gost = std::env::var("RTUN_GOST").ok();
     if gost.is_none() {
+        static SAID: Once = Once::new();
         // Past the test harness, which shows the output of failed tests only.
-        let _ = io::stderr().write_all(b"skipped: RTUN_GOST is not set\n");
+        SAID.call_once(|| {
+            let _ = io::stderr().write_all(b"skipped, all of them: RTUN_GOST is not set\n");
+        });
     }
     gost
 }

