@@ -4,6 +4,7 @@ mod counters;
 mod host;
 mod hub;
 mod node;
+mod reading;
 mod report;
 
 pub use counters::{Drops, Traffic};

@@ -14,7 +14,7 @@ use rtun_proto::{
 };
 
 use super::session::Session;
-use crate::counters::Counters;
+use crate::{counters::Counters, reading::readable};
 
 /// Moves packets from the session to the device until the session ends. `buffer` holds what came behind the hub's
 /// answer.
@@ -33,7 +33,7 @@ pub(super) async fn run<D: Device>(
     buffer.consume(consumed);
     loop {
         tokio::select! {
-            ready = session.stream.readable() => {
+            ready = readable(&session.stream, &mut buffer) => {
                 if let Err(error) = ready {
                     return session.broke(error);
                 }
@@ -47,7 +47,7 @@ pub(super) async fn run<D: Device>(
                 let consumed = downlink.deliver(buffer.filled());
                 buffer.consume(consumed);
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => buffer.shrink(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return session.broke(error),
         }
     }

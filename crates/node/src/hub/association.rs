@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::{forward::Forwarder, namespace::Namespace, outbox::Outbox};
-use crate::counters::Counters;
+use crate::{counters::Counters, reading::readable};
 
 /// A host that has been admitted.
 pub(super) struct Association {
@@ -163,7 +163,7 @@ impl Association {
         let consumed = forwarder.forward(buffer.filled());
         buffer.consume(consumed);
         loop {
-            if let Err(error) = stream.readable().await {
+            if let Err(error) = readable(stream, &mut buffer).await {
                 return EndReason::from_read(&error);
             }
             match stream.try_read(buffer.space()) {
@@ -173,7 +173,7 @@ impl Association {
                     let consumed = forwarder.forward(buffer.filled());
                     buffer.consume(consumed);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => buffer.shrink(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return EndReason::from_read(&error),
             }
         }
