@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf, time::Duration
 
 use ipnet::IpNet;
 use rtun_core::{HostName, NamespaceId, Route};
+pub use rtun_core::{Sharing, SourceCheck};
 
 /// A whole configuration.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -117,28 +118,6 @@ pub struct User {
     pub password: Secret,
     /// The host names this user may report; `None`: any.
     pub hosts: Option<Vec<HostName>>,
-}
-
-/// How strictly a hub checks where a packet claims to come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum SourceCheck {
-    /// The source must be routed back to the sending host.
-    #[default]
-    Strict,
-    /// The source must be routed to some host of the namespace.
-    Loose,
-    /// Only sources that are never valid are refused.
-    Off,
-}
-
-/// What two associations of one host name in one namespace do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Sharing {
-    /// The newest carries all packets, the others stand by.
-    #[default]
-    Newest,
-    /// Flows are spread over all of them.
-    Flow,
 }
 
 /// A host: a TUN device and the hub it is joined to.

@@ -1,5 +1,7 @@
 //! The closed list of ways to lose a packet.
 
+use rtun_proto::packet::PacketError;
+
 /// Why a packet went nowhere. Every packet that is not delivered has exactly one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
@@ -114,6 +116,17 @@ impl DropReason {
             Self::TunWriteError => "tun_write_error",
             Self::NotConnected => "not_connected",
             Self::Internal => "internal",
+        }
+    }
+}
+
+impl From<PacketError> for DropReason {
+    fn from(error: PacketError) -> Self {
+        match error {
+            PacketError::Version => Self::IpVersion,
+            PacketError::Truncated => Self::IpTruncated,
+            PacketError::Malformed => Self::IpMalformed,
+            PacketError::LengthMismatch => Self::FrameLengthMismatch,
         }
     }
 }

@@ -10,7 +10,7 @@ use rtun_net::tun::{Device, Offload};
 use rtun_proto::{
     frame::{FrameBuffer, Frames},
     offload::{Coalescer, Group, MAX_SLICES},
-    packet::{Packet, PacketError},
+    packet::Packet,
 };
 
 use super::session::Session;
@@ -113,10 +113,5 @@ fn check(payload: &[u8]) -> Result<Packet<'_>, DropReason> {
     if payload.is_empty() {
         return Err(DropReason::FrameEmpty);
     }
-    Packet::parse(payload).map_err(|error| match error {
-        PacketError::Version => DropReason::IpVersion,
-        PacketError::Truncated => DropReason::IpTruncated,
-        PacketError::Malformed => DropReason::IpMalformed,
-        PacketError::LengthMismatch => DropReason::FrameLengthMismatch,
-    })
+    Ok(Packet::parse(payload)?)
 }

@@ -14,7 +14,7 @@ use rtun_control::NoWaiting;
 use rtun_core::{DropReason, PluginId, Verdict};
 use rtun_proto::{
     frame::{Frames, GOST_HOST_MAX_FRAME, write_frame},
-    packet::{Packet, PacketError, take_hop},
+    packet::{Packet, take_hop},
 };
 
 use super::{
@@ -195,12 +195,7 @@ fn check(payload: &[u8]) -> Result<Packet<'_>, DropReason> {
     if payload.is_empty() {
         return Err(DropReason::FrameEmpty);
     }
-    Packet::parse(payload).map_err(|error| match error {
-        PacketError::Version => DropReason::IpVersion,
-        PacketError::Truncated => DropReason::IpTruncated,
-        PacketError::Malformed => DropReason::IpMalformed,
-        PacketError::LengthMismatch => DropReason::FrameLengthMismatch,
-    })
+    Ok(Packet::parse(payload)?)
 }
 
 /// Neighbouring addresses fall into different slots.

@@ -50,19 +50,12 @@ impl Rules {
         };
         Ok(Self {
             access: access(rules),
-            sharing: match rules.sharing {
-                model::Sharing::Newest => Sharing::Newest,
-                model::Sharing::Flow => Sharing::Flow,
-            },
+            sharing: rules.sharing,
             takes_hops: rules.ttl,
             plugins: compiler.plugins.into(),
             routers,
             default_router,
-            source_check: match rules.source_check {
-                model::SourceCheck::Strict => SourceCheck::Strict,
-                model::SourceCheck::Loose => SourceCheck::Loose,
-                model::SourceCheck::Off => SourceCheck::Off,
-            },
+            source_check: rules.source_check,
             plugin_settings: compiler.settings,
         })
     }
