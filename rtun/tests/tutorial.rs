@@ -211,3 +211,29 @@ fn sixty_four_hosts() {
     assert_eq!(hub.hub_report()["hosts"], HOSTS);
     hub.stop_balanced();
 }
+
+#[test]
+fn devices_with_and_without_offload_understand_each_other() {
+    let Some(world) = World::new() else { return };
+    let hub = world.hub(SERVER_ROUTES);
+    let (one, two) = (world.machine("host-1"), world.machine("host-2"));
+    for (first, second) in [(true, true), (true, false), (false, true), (false, false)] {
+        let start = |machine, n, offload| {
+            let service = format!("tun:///host-{n}?net=192.168.123.{n}/24&offload={offload}");
+            world.start(machine, &["-L", &service, "-F", "router://server_ip:8443"])
+        };
+        let hosts = [start(&one, 1, first), start(&two, 2, second)];
+        for (host, offload) in hosts.iter().zip([first, second]) {
+            let line = host.wait_for("device is up");
+            let without = line["offload"].as_str().unwrap().starts_with("none");
+            assert_eq!(without, !offload, "{line}");
+        }
+        reaches(&one, "192.168.123.2");
+        tcp_hash_transfer(&one, &two, at("192.168.123.2", 7000), 5 << 20).unwrap();
+        tcp_hash_transfer(&two, &one, at("192.168.123.1", 7000), 5 << 20).unwrap();
+        for host in hosts {
+            host.stop();
+        }
+    }
+    hub.stop_balanced();
+}
