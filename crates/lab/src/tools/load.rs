@@ -8,16 +8,14 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::SockRef;
 
 use super::TransferError;
+use super::tcp::{PATIENCE, listen};
 use crate::Namespace;
 
 /// Bytes per write and per read.
 const CHUNK: usize = 256 * 1024;
-
-/// How long connecting, or one write or read without progress, may take.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// One TCP connection of a load.
 #[derive(Debug, Clone, Copy)]
@@ -142,16 +140,6 @@ fn connect(flow: &Flow<'_>) -> Result<(TcpStream, TcpStream), TransferError> {
         .map_err(send_error)?;
     let (server, _) = listener.accept().map_err(receive_error)?;
     Ok((client, server.into()))
-}
-
-fn listen(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(1)?;
-    // Bounds accept.
-    socket.set_read_timeout(Some(PATIENCE))?;
-    Ok(socket)
 }
 
 fn send(mut stream: TcpStream, stop: &AtomicBool) -> io::Result<()> {

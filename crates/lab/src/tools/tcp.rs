@@ -16,7 +16,7 @@ const CHUNK: usize = 256 * 1024;
 const CONGESTION_CONTROL: &str = "cubic";
 
 /// How long connecting, or one write or read without progress, may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What one stream moved.
 #[derive(Debug, Clone, PartialEq)]
@@ -186,7 +186,8 @@ fn transfer(
     })
 }
 
-fn listen(address: SocketAddr) -> io::Result<Socket> {
+/// Listens for one connection, which comes within [`PATIENCE`] or not at all.
+pub(super) fn listen(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
