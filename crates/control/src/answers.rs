@@ -8,7 +8,7 @@ use std::{
 };
 
 use rtun_core::{HostName, Known, NamespaceId};
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::{runtime::Handle, sync::Semaphore, time::Instant};
 use tracing::{debug, warn};
 
 use crate::{PluginError, RoutePlugin};
@@ -84,6 +84,7 @@ pub struct RouteAnswers<T> {
     plugin: Arc<dyn RoutePlugin>,
     limits: AnswerLimits,
     turns: Semaphore,
+    runtime: Handle,
     state: Mutex<State<T>>,
     release: Box<dyn Fn(Vec<T>, Released) + Send + Sync>,
 }
@@ -102,7 +103,7 @@ struct Answer {
 
 impl<T: Send + 'static> RouteAnswers<T> {
     /// Nothing known yet. `release` is called, outside of any lock, with packets that waited; `name` is the router's,
-    /// for log lines.
+    /// for log lines. Questions are asked on the runtime that this is called on, wherever packets come from.
     pub fn new(
         name: String,
         plugin: Arc<dyn RoutePlugin>,
@@ -113,6 +114,7 @@ impl<T: Send + 'static> RouteAnswers<T> {
             name,
             plugin,
             turns: Semaphore::new(limits.at_once),
+            runtime: Handle::current(),
             limits,
             state: Mutex::new(State {
                 answers: HashMap::new(),
@@ -183,7 +185,7 @@ impl<T: Send + 'static> RouteAnswers<T> {
     }
 
     fn spawn(self: &Arc<Self>, key: Key) {
-        tokio::spawn(Arc::clone(self).ask(key));
+        self.runtime.spawn(Arc::clone(self).ask(key));
     }
 
     async fn ask(self: Arc<Self>, key: Key) {

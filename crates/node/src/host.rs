@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use self::session::{JoinError, Session};
-use crate::{counters::Counters, report::DeviceReport};
+use crate::{counters::Counters, report::DeviceReport, workers::Seat};
 
 /// The same failure is logged again after this long.
 const REPEAT_AFTER: Duration = Duration::from_secs(60);
@@ -36,6 +36,7 @@ pub(crate) struct Host {
     stop: CancellationToken,
     task: JoinHandle<()>,
     routes: InstalledRoutes,
+    _seat: Seat,
 }
 
 struct Shared<D> {
@@ -64,11 +65,18 @@ pub enum HostError {
 
 impl Host {
     /// Makes the device with its addresses and routes, then keeps it connected to a hub in the background.
-    pub(crate) async fn start(service: &str, config: &model::Host) -> Result<Self, HostError> {
+    /// All of its packets are moved on the worker that `seat` is on.
+    pub(crate) async fn start(
+        service: &str,
+        config: &model::Host,
+        seat: Seat,
+    ) -> Result<Self, HostError> {
         let model::Device { name, addresses, mtu, routes, dns, offload } = &config.device;
         let wanted = TunConfig { name: name.clone(), mtu: *mtu };
-        let device =
-            if *offload { Tun::create_offloading(&wanted)? } else { Tun::create(&wanted)? };
+        let device = {
+            let _watched_by = seat.handle().enter();
+            if *offload { Tun::create_offloading(&wanted)? } else { Tun::create(&wanted)? }
+        };
         let link = Link::open(device.name())?;
         let routes: Vec<_> = routes
             .iter()
@@ -96,8 +104,8 @@ impl Host {
             received: Counters::default(),
         });
         let stop = CancellationToken::new();
-        let task = tokio::spawn(Arc::clone(&shared).run(stop.clone()));
-        Ok(Self { shared, stop, task, routes })
+        let task = seat.handle().spawn(Arc::clone(&shared).run(stop.clone()));
+        Ok(Self { shared, stop, task, routes, _seat: seat })
     }
 
     pub(crate) fn report(&self) -> DeviceReport {
@@ -117,7 +125,7 @@ impl Host {
 
     /// Disconnects and removes the device with all that was set up for it.
     pub(crate) async fn stop(self) {
-        let Self { shared, stop, task, routes } = self;
+        let Self { shared, stop, task, routes, _seat } = self;
         stop.cancel();
         // A panic has been reported already; the device goes either way.
         let _ = task.await;

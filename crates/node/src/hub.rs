@@ -37,7 +37,10 @@ use self::{
     rules::Rules,
     waiting_room::{Place, WaitingRoom},
 };
-use crate::report::HubReport;
+use crate::{
+    report::HubReport,
+    workers::{Seat, Workers},
+};
 
 /// Pause after a failure to accept, such as no descriptor left: others may end meanwhile.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -75,7 +78,11 @@ pub enum HubError {
 
 impl Hub {
     /// Compiles the rules, then listens.
-    pub(crate) fn start(service: &str, config: &model::Hub) -> Result<Self, HubError> {
+    pub(crate) fn start(
+        service: &str,
+        config: &model::Hub,
+        workers: Arc<Workers>,
+    ) -> Result<Self, HubError> {
         let rules = Rules::compile(&config.rules, None)?;
         let listener = tcp::listen(&config.listen)?;
         let local_addr = listener.local_addr()?;
@@ -88,7 +95,7 @@ impl Hub {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
-        shared.tasks.spawn(Arc::clone(&shared).accept(listener));
+        shared.tasks.spawn(Arc::clone(&shared).accept(listener, workers));
         info!(service, address = %local_addr, "hub listens");
         Ok(Self { shared, local_addr })
     }
@@ -128,7 +135,7 @@ impl Hub {
 }
 
 impl Shared {
-    async fn accept(self: Arc<Self>, listener: TcpListener) {
+    async fn accept(self: Arc<Self>, listener: TcpListener, workers: Arc<Workers>) {
         loop {
             let accepted = tokio::select! {
                 () = self.stop.cancelled() => return,
@@ -138,7 +145,10 @@ impl Shared {
                 Ok((stream, peer)) => {
                     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
                     let place = self.waiting_room.enter(peer.ip());
-                    self.tasks.spawn(Arc::clone(&self).serve(stream, peer, place));
+                    let seat = workers.seat();
+                    let worker = seat.handle().clone();
+                    let serving = Arc::clone(&self).serve(stream, peer, place, seat);
+                    self.tasks.spawn_on(serving, &worker);
                 }
                 Err(error) => {
                     warn!(service = self.service, "cannot accept a connection: {error}");
@@ -148,7 +158,8 @@ impl Shared {
         }
     }
 
-    async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, place: Place) {
+    /// Admits the host and serves it until it leaves, on the worker that `seat` is on.
+    async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, place: Place, seat: Seat) {
         let limit = Duration::from_millis(self.handshake_timeout.load(Ordering::Relaxed));
         let admitted = tokio::select! {
             () = self.stop.cancelled() => return,
@@ -166,6 +177,7 @@ impl Shared {
                 debug!(service = self.service, peer = %peer, reason, "not admitted: {error}");
             }
         }
+        drop(seat);
     }
 
     async fn admit(
@@ -173,6 +185,8 @@ impl Shared {
         stream: TcpStream,
         peer: SocketAddr,
     ) -> Result<(Arc<Association>, FrameBuffer), HandshakeError> {
+        // From now on it is this worker's event loop that watches the socket.
+        let stream = TcpStream::from_std(stream.into_std()?)?;
         tcp::tune(&stream)?;
         handshake::admit(&self.registry, stream, peer).await
     }

@@ -6,6 +6,7 @@ mod hub;
 mod node;
 mod reading;
 mod report;
+mod workers;
 
 pub use counters::{Drops, Traffic};
 pub use host::HostError;

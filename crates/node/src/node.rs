@@ -1,6 +1,6 @@
 //! The services of one configuration, and the step from one configuration to the next.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc};
 
 use rtun_config::model::{Config, Service, ServiceKind};
 use tracing::{info, warn};
@@ -8,12 +8,13 @@ use tracing::{info, warn};
 use crate::{
     host::{Host, HostError},
     hub::{Hub, HubError, RulesError},
+    workers::Workers,
 };
 
 /// Running services, by name.
-#[derive(Default)]
 pub struct Node {
     running: BTreeMap<String, Running>,
+    workers: Arc<Workers>,
 }
 
 struct Running {
@@ -34,14 +35,20 @@ enum Step {
     Changed(Box<ServiceKind>),
 }
 
-/// A service that cannot be started.
+/// What keeps a node from running a configuration.
 #[derive(Debug, thiserror::Error)]
-#[error("service {service:?}: {source}")]
-pub struct StartError {
-    /// Its name.
-    pub service: String,
-    /// Why not.
-    pub source: ServiceError,
+pub enum StartError {
+    /// The system gives no threads or event loops.
+    #[error("cannot start threads: {0}")]
+    Threads(#[source] io::Error),
+    /// A service cannot be started.
+    #[error("service {service:?}: {source}")]
+    Service {
+        /// Its name.
+        service: String,
+        /// Why not.
+        source: ServiceError,
+    },
 }
 
 /// Why a service cannot be started or changed.
@@ -61,7 +68,8 @@ pub enum ServiceError {
 impl Node {
     /// Starts every service, or none.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
-        let mut node = Self::default();
+        let workers = Workers::start().map_err(StartError::Threads)?;
+        let mut node = Self { running: BTreeMap::new(), workers: Arc::new(workers) };
         match node.apply(config).await {
             Ok(()) => Ok(node),
             Err(error) => {
@@ -83,7 +91,7 @@ impl Node {
                     for (name, step) in done.into_iter().rev() {
                         self.undo(name, step).await;
                     }
-                    return Err(StartError { service: name.clone(), source });
+                    return Err(StartError::Service { service: name.clone(), source });
                 }
             }
         }
@@ -124,7 +132,7 @@ impl Node {
     /// Starts or changes a service; returns what would undo it.
     async fn apply_one(&mut self, name: &str, kind: &ServiceKind) -> Result<Step, ServiceError> {
         let Some(running) = self.running.get_mut(name) else {
-            let service = Kind::start(name, kind).await?;
+            let service = Kind::start(name, kind, &self.workers).await?;
             self.running.insert(name.to_owned(), Running { config: kind.clone(), service });
             return Ok(Step::Started);
         };
@@ -164,7 +172,7 @@ impl Node {
             return Ok(());
         };
         service.stop().await;
-        let failure = match Kind::start(name, kind).await {
+        let failure = match Kind::start(name, kind, &self.workers).await {
             Ok(service) => {
                 self.running.insert(name.to_owned(), Running { config: kind.clone(), service });
                 info!(service = name, "service replaced");
@@ -172,7 +180,7 @@ impl Node {
             }
             Err(failure) => failure,
         };
-        match Kind::start(name, &before).await {
+        match Kind::start(name, &before, &self.workers).await {
             Ok(service) => {
                 self.running.insert(name.to_owned(), Running { config: before, service });
             }
@@ -189,10 +197,18 @@ impl Node {
 }
 
 impl Kind {
-    async fn start(name: &str, kind: &ServiceKind) -> Result<Self, ServiceError> {
+    async fn start(
+        name: &str,
+        kind: &ServiceKind,
+        workers: &Arc<Workers>,
+    ) -> Result<Self, ServiceError> {
         match kind {
-            ServiceKind::Hub(config) => Ok(Self::Hub(Hub::start(name, config)?)),
-            ServiceKind::Host(config) => Ok(Self::Host(Host::start(name, config).await?)),
+            ServiceKind::Hub(config) => {
+                Ok(Self::Hub(Hub::start(name, config, Arc::clone(workers))?))
+            }
+            ServiceKind::Host(config) => {
+                Ok(Self::Host(Host::start(name, config, workers.seat()).await?))
+            }
         }
     }
 
