@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`relay`] | the request and the response that open an association |
 //! | [`frame`] | packets on a byte stream, each behind its length |
+//! | [`extension`] | frames between rtun ends that are no IP packets |
 //! | [`packet`] | a borrowed IP packet whose header has been checked |
 //! | [`icmp`] | the ICMP error that answers a packet which cannot be delivered |
 //! | [`offload`] | packets of up to 64 KiB as a TUN device exchanges them: cut up, and joined |
@@ -14,8 +15,10 @@
 #![forbid(unsafe_code)]
 
 pub mod checksum;
+pub mod extension;
 pub mod frame;
 pub mod icmp;
 pub mod offload;
 pub mod packet;
+mod reader;
 pub mod relay;

@@ -4,11 +4,13 @@
 //! options and the payload are the business of the hosts.
 
 mod address;
+mod ecn;
 mod hop;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 pub use address::{destination_is_never_routed, source_is_never_valid};
+pub use ecn::{Ecn, ecn, mark_ce};
 pub use hop::take_hop;
 
 /// Protocol numbers (IANA "Assigned Internet Protocol Numbers") that mean something here.

@@ -1,7 +1,8 @@
 //! The virtio-net header before a packet, and what it must satisfy before anything acts on it.
 
-use super::{tcp, udp, word};
+use super::{ip, tcp, udp, word};
 use crate::{
+    checksum::Checksum,
     frame::MAX_FRAME,
     packet::{Packet, PacketError, protocol},
 };
@@ -225,6 +226,24 @@ impl<'a> OffloadPacket<'a> {
     #[inline]
     pub fn has_partial_checksum(&self) -> bool {
         self.transport.is_some()
+    }
+
+    /// Whether the checksum field holds the sum of the pseudo-header with the addresses of the fixed IP header, as it has
+    /// to where the checksum is left to complete; true where it is not.
+    ///
+    /// A sender that puts a routing header before its packet has another sum, with the last destination.
+    #[inline]
+    pub fn has_sum_of_pseudo_header(&self) -> bool {
+        let Some(transport) = &self.transport else { return true };
+        let addresses = if self.bytes[0] >> 4 == 4 { ip::V4_ADDRESSES } else { ip::V6_ADDRESSES };
+        let partial = word(self.bytes, transport.start + transport.kind.checksum());
+        let len = super::length_field(self.bytes.len() - transport.start);
+        let difference = Checksum::new()
+            .add_bytes(&self.bytes[addresses])
+            .add_word(transport.kind.protocol().into())
+            .add_word(len)
+            .add_word(!partial);
+        difference.finish() == 0
     }
 
     /// The header for a device that is given the packet as it came: nothing of it is as the sender said, all is as the

@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::{DecodeError, EncodeError};
+use crate::reader::Reader;
 
 const USER_AUTH: u8 = 0x01;
 const ADDR: u8 = 0x02;
@@ -297,36 +298,7 @@ fn envelope(out: &mut Vec<u8>, kind: u8, body: &[&[u8]]) {
     body.iter().for_each(|part| out.extend_from_slice(part));
 }
 
-/// Takes fields off the front of a byte slice.
-struct Reader<'a>(&'a [u8]);
-
 impl<'a> Reader<'a> {
-    fn bytes(&mut self, len: usize) -> Option<&'a [u8]> {
-        let (head, rest) = self.0.split_at_checked(len)?;
-        self.0 = rest;
-        Some(head)
-    }
-
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (head, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(*head)
-    }
-
-    fn u8(&mut self) -> Option<u8> {
-        self.array().map(|[byte]| byte)
-    }
-
-    fn u16(&mut self) -> Option<u16> {
-        self.array().map(u16::from_be_bytes)
-    }
-
-    /// A string behind its length of one byte.
-    fn string(&mut self) -> Option<&'a [u8]> {
-        let len = self.u8()?;
-        self.bytes(usize::from(len))
-    }
-
     fn feature(&mut self) -> Option<(u8, Reader<'a>)> {
         let kind = self.u8()?;
         let len = self.u16()?;

@@ -1,0 +1,188 @@
+//! Frames between two rtun ends that are no IP packets: greeting, super-frames, probes, farewells.
+//!
+//! An extension frame is an ordinary frame ([`crate::frame`]) whose first byte, its type, has a high nibble other than 4
+//! or 6; GOST drops those. Integers are big-endian, except in the virtio-net header:
+//!
+//! ```text
+//! 01 hello        version 1 | capabilities 4 | mtu 2 | instance 16 | length 1, software
+//! 02 hello reply  version 1 | accepted 4 | max frame 2 | reconnect window 4, ms | namespace 16
+//!                 | count 1, so many of (family 1: 4 or 6 | prefix length 1 | address 4 or 16)
+//! 03 super-frame  virtio-net header 10 | packet
+//! 04 ping         stamp 8
+//! 05 pong         stamp 8
+//! 06 go away      within 4, ms
+//! 07 refusal      reason 1 | length 1, text
+//! ```
+//!
+//! Bytes behind these fields of a hello, a hello reply, a go away and a refusal are ignored, so that a later version can
+//! add to them. Who may send what and when is told in `docs/wire.md` section 7.
+
+mod error;
+mod hello;
+mod notice;
+mod super_frame;
+
+use std::time::Duration;
+
+pub use error::{ExtensionEncodeError, ExtensionError};
+pub use hello::{Capabilities, Hello, HelloReply, MAX_ADDRESSES, MAX_SOFTWARE};
+pub use notice::{GoAway, MAX_REFUSAL_TEXT, RefusalNotice, RefusalReason};
+pub use super_frame::{
+    MAX_SUPER_PACKET, SUPER_FRAME_HEADER, SUPER_FRAME_PREFIX, decode_super_frame, ip_packet,
+    ip_packet_mut, packets, super_frame_prefix,
+};
+
+use crate::{
+    frame::{LEN_PREFIX, length_prefix},
+    offload::OffloadPacket,
+    reader::Reader,
+};
+
+/// The version of the extension: in the mark of a hub's answer
+/// ([`TunnelId::rtun_version`](crate::relay::TunnelId::rtun_version)) and in both hellos.
+pub const VERSION: u8 = crate::relay::EXTENSION_VERSION;
+
+/// The first byte of an extension frame.
+mod kind {
+    pub(super) const HELLO: u8 = 1;
+    pub(super) const HELLO_REPLY: u8 = 2;
+    pub(super) const SUPER_FRAME: u8 = 3;
+    pub(super) const PING: u8 = 4;
+    pub(super) const PONG: u8 = 5;
+    pub(super) const GO_AWAY: u8 = 6;
+    pub(super) const REFUSAL: u8 = 7;
+}
+
+/// Whether a frame's payload is an extension frame: the high nibble of its first byte is neither 4 nor 6. An empty one
+/// is not.
+#[inline]
+pub fn is_extension(payload: &[u8]) -> bool {
+    payload.first().is_some_and(|kind| !matches!(kind >> 4, 4 | 6))
+}
+
+/// An extension frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Extension<'a> {
+    /// What a host is and can do; its first frame.
+    Hello(Hello),
+    /// What the hub makes of it; the hub's first extension frame.
+    HelloReply(HelloReply),
+    /// A packet that is still to be segmented.
+    SuperFrame(OffloadPacket<'a>),
+    /// Asks for a pong with the same bytes, which mean something to the sender only.
+    Ping([u8; 8]),
+    /// The answer to a ping.
+    Pong([u8; 8]),
+    /// The hub is about to close the connection.
+    GoAway(GoAway),
+    /// The hub closes the connection, and why.
+    Refusal(RefusalNotice),
+    /// A type this version does not know, to be skipped and counted.
+    Unknown(u8),
+}
+
+impl Extension<'_> {
+    /// Reads the payload of an extension frame.
+    ///
+    /// An error concerns this frame only: it is dropped and counted, and the stream goes on.
+    pub fn decode(payload: &[u8]) -> Result<Extension<'_>, ExtensionError> {
+        if !is_extension(payload) {
+            return Err(ExtensionError::Type);
+        }
+        let (kind, body) = payload.split_first().ok_or(ExtensionError::Type)?;
+        let reader = Reader(body);
+        Ok(match *kind {
+            kind::HELLO => Extension::Hello(Hello::read(reader)?),
+            kind::HELLO_REPLY => Extension::HelloReply(HelloReply::read(reader)?),
+            kind::SUPER_FRAME => Extension::SuperFrame(decode_super_frame(payload)?),
+            kind::PING => Extension::Ping(stamp("ping", body)?),
+            kind::PONG => Extension::Pong(stamp("pong", body)?),
+            kind::GO_AWAY => Extension::GoAway(GoAway::read(reader)?),
+            kind::REFUSAL => Extension::Refusal(RefusalNotice::read(reader)?),
+            unknown => Extension::Unknown(unknown),
+        })
+    }
+
+    /// Appends the whole frame to `out`, its length included; on an error nothing.
+    ///
+    /// What is written can always be read: text is cut to its limit and characters that may not be sent become `?`, and
+    /// durations are whole milliseconds, at most `u32::MAX` of them (49 days).
+    pub fn write_frame(&self, out: &mut Vec<u8>) -> Result<(), ExtensionEncodeError> {
+        let start = out.len();
+        let result = self.append(out);
+        if result.is_err() {
+            out.truncate(start);
+        }
+        result
+    }
+
+    fn append(&self, out: &mut Vec<u8>) -> Result<(), ExtensionEncodeError> {
+        let start = out.len();
+        out.extend_from_slice(&[0; LEN_PREFIX]);
+        out.push(self.kind());
+        match self {
+            Extension::Hello(hello) => hello.write(out),
+            Extension::HelloReply(reply) => reply.write(out)?,
+            Extension::SuperFrame(packet) => {
+                let prefix = super_frame_prefix(packet).ok_or(ExtensionEncodeError::SuperFrame)?;
+                out.extend_from_slice(&prefix[LEN_PREFIX + 1..]);
+                out.extend_from_slice(packet.bytes());
+            }
+            Extension::Ping(stamp) | Extension::Pong(stamp) => out.extend_from_slice(stamp),
+            Extension::GoAway(go_away) => go_away.write(out),
+            Extension::Refusal(refusal) => refusal.write(out),
+            Extension::Unknown(unknown) => return Err(ExtensionEncodeError::Unknown(*unknown)),
+        }
+        let len = out.len() - start - LEN_PREFIX;
+        let prefix =
+            length_prefix(len).expect("a super-packet was compared, and the rest is short");
+        out[start..start + LEN_PREFIX].copy_from_slice(&prefix);
+        Ok(())
+    }
+
+    /// The first byte of the payload.
+    fn kind(&self) -> u8 {
+        match self {
+            Extension::Hello(_) => kind::HELLO,
+            Extension::HelloReply(_) => kind::HELLO_REPLY,
+            Extension::SuperFrame(_) => kind::SUPER_FRAME,
+            Extension::Ping(_) => kind::PING,
+            Extension::Pong(_) => kind::PONG,
+            Extension::GoAway(_) => kind::GO_AWAY,
+            Extension::Refusal(_) => kind::REFUSAL,
+            Extension::Unknown(kind) => *kind,
+        }
+    }
+}
+
+/// The eight bytes that are all of a ping or a pong.
+fn stamp(kind: &'static str, body: &[u8]) -> Result<[u8; 8], ExtensionError> {
+    body.try_into().map_err(|_| ExtensionError::Length { kind })
+}
+
+/// A duration on the wire, in whole milliseconds.
+fn milliseconds(duration: Duration) -> [u8; 4] {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX).to_be_bytes()
+}
+
+/// Appends the characters of `text` that fit in `max` bytes behind their length of one byte, those that are not
+/// `allowed` as `?`.
+fn write_text(text: &str, max: u8, allowed: impl Fn(char) -> bool, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.push(0);
+    let mut buffer = [0; 4];
+    for c in text.chars() {
+        let bytes = (if allowed(c) { c } else { '?' }).encode_utf8(&mut buffer).as_bytes();
+        if out.len() - start - 1 + bytes.len() > usize::from(max) {
+            break;
+        }
+        out.extend_from_slice(bytes);
+    }
+    out[start] = u8::try_from(out.len() - start - 1).expect("at most `max`");
+}
+
+/// The text of at most `max` bytes in `bytes`, if all its characters are allowed.
+fn read_text(bytes: &[u8], max: u8, allowed: impl Fn(char) -> bool) -> Option<String> {
+    let text = str::from_utf8(bytes).ok()?;
+    (text.len() <= usize::from(max) && text.chars().all(allowed)).then(|| text.to_owned())
+}
