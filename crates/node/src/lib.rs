@@ -1,9 +1,11 @@
 //! rtun's runtime: services of a configuration, started, changed, reported on and stopped.
 
+mod budget;
 mod counters;
 mod host;
 mod hub;
 mod node;
+mod outbox;
 mod reading;
 mod report;
 mod workers;

@@ -1,19 +1,62 @@
-//! Waiting for a stream, with the memory of a busy one given back once it is quiet.
+//! Waiting for a stream: the memory of a busy one is given back once it is quiet, and one that stays silent is given up.
 
 use std::{io, time::Duration};
 
 use rtun_proto::frame::FrameBuffer;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout, timeout_at},
+};
 
 /// A stream that has been quiet this long no longer needs a large buffer. Giving it back at every pause would make the
 /// next burst begin with small reads.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// Waits until the stream is worth reading; shrinks `buffer` if that takes long.
-pub(crate) async fn readable(stream: &TcpStream, buffer: &mut FrameBuffer) -> io::Result<()> {
+/// Of two rtun ends the host asks whether the hub is still there after this much silence, and again.
+const PING_EVERY: Duration = Duration::from_secs(3);
+
+/// Either of two rtun ends gives the other up after this much silence: three questions without an answer.
+const DEAD_AFTER: Duration = Duration::from_secs(9);
+
+/// What silence means.
+pub(crate) enum Silence<'a> {
+    /// Nothing: the peer is not known to break it.
+    Normal,
+    /// The peer would have asked by now.
+    Expected,
+    /// This end asks, by calling this.
+    Broken(&'a (dyn Fn() + Sync)),
+}
+
+/// Waits until the stream is worth reading; shrinks `buffer` if that takes long. [`io::ErrorKind::TimedOut`] without a
+/// code of the system: nothing came for longer than `silence` allows.
+pub(crate) async fn readable(
+    stream: &TcpStream,
+    buffer: &mut FrameBuffer,
+    silence: Silence<'_>,
+) -> io::Result<()> {
     if let Ok(ready) = timeout(QUIET, stream.readable()).await {
         return ready;
     }
     buffer.shrink();
-    stream.readable().await
+    let begin = Instant::now() - QUIET;
+    let dead = begin + DEAD_AFTER;
+    let mut ask = match silence {
+        Silence::Normal => return stream.readable().await,
+        Silence::Expected => None,
+        Silence::Broken(ask) => Some((begin + PING_EVERY, ask)),
+    };
+    loop {
+        let until = ask.map_or(dead, |(when, _)| when.min(dead));
+        if let Ok(ready) = timeout_at(until, stream.readable()).await {
+            return ready;
+        }
+        match &mut ask {
+            Some((when, ask)) if until < dead => {
+                ask();
+                *when += PING_EVERY;
+            }
+            _ => return Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
 }

@@ -4,16 +4,27 @@ use std::{
     fmt, io,
     net::SocketAddr,
     sync::{Arc, OnceLock},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use rtun_core::{DropReason, HostName, QueueLimits};
-use rtun_proto::frame::FrameBuffer;
+use rtun_core::{DropReason, HostName};
+use rtun_proto::{
+    extension::{Extension, GoAway, RefusalNotice, RefusalReason},
+    frame::{FrameBuffer, GOST_HOST_MAX_FRAME},
+};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use super::{forward::Forwarder, namespace::Namespace, outbox::Outbox};
-use crate::{counters::Counters, reading::readable};
+use super::{forward::Forwarder, namespace::Namespace};
+use crate::{
+    budget::Budget,
+    counters::Counters,
+    outbox::Outbox,
+    reading::{Silence, readable},
+};
+
+/// How long a host that is told to go away may take to be back: the hub's restart is what most often follows.
+const GO_AWAY_WITHIN: Duration = Duration::from_secs(1);
 
 /// A host that has been admitted.
 pub(super) struct Association {
@@ -27,8 +38,22 @@ pub(super) struct Association {
     pub(super) since: Instant,
     pub(super) counters: Counters,
     pub(super) outbox: Outbox,
+    /// What it has said of itself, if it is an rtun host.
+    pub(super) greeting: OnceLock<Greeting>,
     ended: CancellationToken,
     end: OnceLock<EndReason>,
+}
+
+/// What an rtun host has said of itself.
+pub(super) struct Greeting {
+    /// Tells a run of the program from others of the same name.
+    pub(super) instance: [u8; 16],
+    /// Of its device, in bytes.
+    pub(super) mtu: u16,
+    /// Whether it takes super-frames and may send them.
+    pub(super) super_frames: bool,
+    /// Name and version of the program.
+    pub(super) software: String,
 }
 
 /// Why an association ended.
@@ -40,6 +65,8 @@ pub(super) enum EndReason {
     PeerReset,
     /// The host or the network in between is gone.
     UserTimeout,
+    /// An rtun host was silent for too long.
+    PingTimeout,
     /// The socket took nothing while packets waited.
     WriteStalled,
     /// Too many newer connections of the same name.
@@ -56,6 +83,7 @@ impl EndReason {
             Self::PeerClosed => "peer_closed",
             Self::PeerReset => "peer_reset",
             Self::UserTimeout => "user_timeout",
+            Self::PingTimeout => "ping_timeout",
             Self::WriteStalled => "write_stalled",
             Self::Replaced => "replaced",
             Self::Revoked => "revoked",
@@ -63,18 +91,40 @@ impl EndReason {
         }
     }
 
+    /// The kernel reports a timeout of its own as an error with a code; without one it is ours.
     fn from_read(error: &io::Error) -> Self {
         match error.kind() {
+            io::ErrorKind::TimedOut if error.raw_os_error().is_none() => Self::PingTimeout,
             io::ErrorKind::TimedOut | io::ErrorKind::HostUnreachable => Self::UserTimeout,
             _ => Self::PeerReset,
         }
     }
 
-    /// The kernel reports a timeout of its own as an error with a code; without one it is ours.
     fn from_write(error: &io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::TimedOut if error.raw_os_error().is_none() => Self::WriteStalled,
-            _ => Self::from_read(error),
+        match Self::from_read(error) {
+            Self::PingTimeout => Self::WriteStalled,
+            reason => reason,
+        }
+    }
+
+    /// What an rtun host is told before the connection is closed.
+    fn notice(self) -> Option<Extension<'static>> {
+        let refusal = |reason, text: &str| {
+            Some(Extension::Refusal(RefusalNotice { reason, text: text.into() }))
+        };
+        match self {
+            Self::Shutdown => Some(Extension::GoAway(GoAway { within: GO_AWAY_WITHIN })),
+            Self::Revoked => {
+                refusal(RefusalReason::Revoked, "the hub's rules no longer admit this host here")
+            }
+            Self::Replaced => {
+                refusal(RefusalReason::Replaced, "newer connections report the same host name")
+            }
+            Self::PeerClosed
+            | Self::PeerReset
+            | Self::UserTimeout
+            | Self::PingTimeout
+            | Self::WriteStalled => None,
         }
     }
 }
@@ -93,6 +143,7 @@ impl Association {
         user: Option<Box<[u8]>>,
         peer: SocketAddr,
         stream: TcpStream,
+        budget: &Arc<Budget>,
     ) -> Self {
         Self {
             id,
@@ -102,7 +153,8 @@ impl Association {
             peer,
             since: Instant::now(),
             counters: Counters::default(),
-            outbox: Outbox::new(Arc::new(stream), QueueLimits::default()),
+            outbox: Outbox::new(Arc::new(stream), budget),
+            greeting: OnceLock::new(),
             ended: CancellationToken::new(),
             end: OnceLock::new(),
         }
@@ -125,9 +177,28 @@ impl Association {
         }
     }
 
-    /// Counts a packet of this host that goes nowhere.
-    pub(super) fn drop_packet(&self, reason: DropReason) {
-        self.counters.count_drop(reason);
+    /// Sends a frame of the extension, to an rtun host only.
+    pub(super) fn send_control(&self, frame: &Extension<'_>) {
+        let mut bytes = Vec::new();
+        frame.write_frame(&mut bytes).expect("the hub's own frames keep to the limits");
+        if let Err(error) = self.outbox.send_control(&bytes) {
+            self.end(EndReason::from_write(&error));
+        }
+    }
+
+    /// Whether super-frames may go to this host and come from it.
+    pub(super) fn super_frames(&self) -> bool {
+        self.greeting.get().is_some_and(|greeting| greeting.super_frames)
+    }
+
+    /// Whether a frame of this length may go to this host.
+    pub(super) fn takes(&self, payload: usize) -> bool {
+        payload <= GOST_HOST_MAX_FRAME || self.greeting.get().is_some()
+    }
+
+    /// Counts packets of this host that go nowhere.
+    pub(super) fn drop_packets(&self, reason: DropReason, packets: u64) {
+        self.counters.count_drops(reason, packets);
     }
 
     /// Ends the association; the first reason counts.
@@ -154,8 +225,14 @@ impl Association {
             // Cancelled or done: either way it has let go of the socket.
             let _ = writer.await;
         }
+        let reason = self.end.get().copied().unwrap_or(EndReason::Shutdown);
+        if let Some(notice) = reason.notice()
+            && self.greeting.get().is_some()
+        {
+            self.send_control(&notice);
+        }
         self.outbox.close(&self.counters);
-        self.end.get().copied().unwrap_or(EndReason::Shutdown)
+        reason
     }
 
     async fn read(self: &Arc<Self>, stream: &TcpStream, mut buffer: FrameBuffer) -> EndReason {
@@ -163,8 +240,13 @@ impl Association {
         let consumed = forwarder.forward(buffer.filled());
         buffer.consume(consumed);
         loop {
-            if let Err(error) = readable(stream, &mut buffer).await {
+            let silence =
+                if self.greeting.get().is_some() { Silence::Expected } else { Silence::Normal };
+            if let Err(error) = readable(stream, &mut buffer, silence).await {
                 return EndReason::from_read(&error);
+            }
+            if buffer.allocated() == 0 {
+                forwarder.shrink();
             }
             match stream.try_read(buffer.space()) {
                 Ok(0) => return EndReason::PeerClosed,
@@ -183,17 +265,18 @@ impl Association {
 /// A packet that waits for a plugin's answer.
 pub(super) struct Parked {
     pub(super) from: Arc<Association>,
-    pub(super) packet: Box<[u8]>,
+    /// As in a frame: a packet or a super-frame.
+    pub(super) payload: Box<[u8]>,
 }
 
 impl Parked {
     /// The answer is known: decide again.
     pub(super) fn go_on(self) {
-        Forwarder::new(Arc::clone(&self.from)).forward_one(&self.packet);
+        Forwarder::new(Arc::clone(&self.from)).forward_one(&self.payload);
     }
 
     /// There is no answer.
     pub(super) fn give_up(self) {
-        self.from.drop_packet(DropReason::RoutePendingTimeout);
+        self.from.drop_packets(DropReason::RoutePendingTimeout, 1);
     }
 }

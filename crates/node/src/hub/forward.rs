@@ -1,10 +1,12 @@
-//! The hub's packet path: frames of one host in, runs of frames to other hosts out.
+//! The hub's packet path: frames of one host in, bundles of frames to other hosts out.
 //!
-//! 1. [`Forwarder::forward`] walks the whole frames of one read.
-//! 2. [`Forwarder::decide`] checks the packet and finds its destination, from memory where source and destination
-//!    were seen a moment ago, else from [`Routing::forward`](rtun_core::Routing::forward).
-//! 3. Frames that follow each other to one destination become a [`Run`], a slice of the read buffer.
-//! 4. [`Association::send`] writes the run to the destination's socket, or queues what that does not take.
+//! 1. [`Forwarder::forward`] walks the whole frames of one read: packets, super-frames, and now and then another frame
+//!    of the extension, which [`greet`](super::greet) answers.
+//! 2. [`Forwarder::decide`] finds a packet's destination, from memory where source and destination were seen a moment
+//!    ago, else from [`Routing::forward`](rtun_core::Routing::forward).
+//! 3. [`Bundles`] gathers the places of the frames in the read buffer by destination. What goes out other than it came
+//!    (a super-frame to a host that takes none, a packet with one hop less) is made in a buffer of its own.
+//! 4. [`Association::send`] writes a bundle to the destination's socket, or queues what that does not take.
 //!
 //! Nothing here waits, locks per packet, or allocates while a flow goes on.
 
@@ -13,12 +15,16 @@ use std::{net::IpAddr, ops::Range, sync::Arc};
 use rtun_control::NoWaiting;
 use rtun_core::{DropReason, PluginId, Verdict};
 use rtun_proto::{
-    frame::{Frames, GOST_HOST_MAX_FRAME, write_frame},
+    extension::{decode_super_frame, is_extension, is_super_frame, super_frame_prefix},
+    frame::{Frames, GOST_HOST_MAX_FRAME},
+    offload::OffloadPacket,
     packet::{Packet, take_hop},
 };
 
 use super::{
     association::{Association, Parked},
+    bundle::Bundles,
+    greet,
     namespace::Snapshot,
 };
 
@@ -28,6 +34,9 @@ pub(super) struct Forwarder {
     snapshot: Arc<Snapshot>,
     generation: u64,
     recent: [Option<Recent>; RECENT],
+    bundles: Bundles,
+    /// Frames that are made here; empty between packets.
+    made: Vec<u8>,
 }
 
 /// Flows remembered per association; a power of two.
@@ -42,65 +51,69 @@ struct Recent {
     lasting: bool,
 }
 
-/// Frames next to each other in the read buffer, all for one host.
-struct Run {
-    to: Arc<Association>,
-    range: Range<usize>,
-}
-
-/// What becomes of one frame.
+/// Where a packet goes.
 enum Step {
-    /// It goes to the host in this slot of the recent ones.
-    Deliver {
-        slot: usize,
-        /// Whether it goes out other than it came: without padding, or with one hop less.
-        changed: bool,
-    },
+    /// To the host in this slot of the recent ones.
+    Deliver(usize),
     /// It waits for a plugin.
     Parked,
     Drop(DropReason),
+}
+
+/// IP packets and their bytes.
+struct Amount {
+    packets: u64,
+    bytes: u64,
 }
 
 impl Forwarder {
     pub(super) fn new(me: Arc<Association>) -> Self {
         let generation = me.namespace.generation();
         let snapshot = me.namespace.snapshot();
-        Self { me, snapshot, generation, recent: Default::default() }
+        Self {
+            me,
+            snapshot,
+            generation,
+            recent: Default::default(),
+            bundles: Bundles::default(),
+            made: Vec::new(),
+        }
     }
 
     /// Forwards the whole frames at the beginning of `bytes`; returns how many bytes they were.
     pub(super) fn forward(&mut self, bytes: &[u8]) -> usize {
         self.refresh();
         let mut frames = Frames::new(bytes);
-        let mut run: Option<Run> = None;
         let (mut packets, mut payloads) = (0, 0);
         for frame in frames.by_ref() {
-            packets += 1;
-            payloads += frame.payload.len() as u64;
-            match self.decide(frame.payload) {
-                Step::Deliver { slot, changed: false } => {
-                    self.extend(&mut run, slot, frame.range, bytes)
-                }
-                Step::Deliver { slot, changed: true } => {
-                    send(run.take(), bytes);
-                    self.send_changed(slot, frame.payload);
-                }
-                Step::Parked => {}
-                Step::Drop(reason) => self.me.drop_packet(reason),
-            }
+            let amount = if !is_extension(frame.payload) {
+                self.packet(frame.payload, Some(frame.range), bytes)
+            } else if is_super_frame(frame.payload) && self.me.super_frames() {
+                self.super_frame(frame.payload, Some(frame.range), bytes)
+            } else {
+                self.other_frame(frame.payload)
+            };
+            packets += amount.packets;
+            payloads += amount.bytes;
         }
-        send(run, bytes);
+        self.bundles.send_all(bytes);
         self.me.counters.count_in(packets, payloads);
         frames.consumed()
     }
 
-    /// Forwards one packet that had to wait and was counted when it came.
+    /// Forwards one packet or super-frame that had to wait and was counted when it came.
     pub(super) fn forward_one(&mut self, payload: &[u8]) {
-        match self.decide(payload) {
-            Step::Deliver { slot, .. } => self.send_changed(slot, payload),
-            Step::Parked => {}
-            Step::Drop(reason) => self.me.drop_packet(reason),
+        if is_extension(payload) {
+            self.super_frame(payload, None, &[]);
+        } else {
+            self.packet(payload, None, &[]);
         }
+    }
+
+    /// Gives memory back that only a busy association needs.
+    pub(super) fn shrink(&mut self) {
+        self.made = Vec::new();
+        self.bundles = Bundles::default();
     }
 
     /// Forgets what no longer holds.
@@ -113,21 +126,112 @@ impl Forwarder {
         }
     }
 
-    fn decide(&mut self, payload: &[u8]) -> Step {
-        let packet = match check(payload) {
+    /// A frame with an IP packet; `place` is the frame's in `bytes`, if it is there.
+    fn packet(&mut self, payload: &[u8], place: Option<Range<usize>>, bytes: &[u8]) -> Amount {
+        let amount = Amount { packets: 1, bytes: payload.len() as u64 };
+        let packet = match Packet::parse(payload) {
             Ok(packet) => packet,
-            Err(reason) => return Step::Drop(reason),
+            Err(_) if payload.is_empty() => return self.lose(DropReason::FrameEmpty, amount),
+            Err(error) => return self.lose(error.into(), amount),
         };
+        let to = match self.decide(&packet, payload) {
+            Step::Deliver(slot) => self.recent[slot].as_ref().map(|recent| &recent.to),
+            Step::Parked => return amount,
+            Step::Drop(reason) => return self.lose(reason, amount),
+        };
+        let Some(to) = to else { return self.lose(DropReason::Internal, amount) };
+        if payload.len() > GOST_HOST_MAX_FRAME && !to.takes_long_frames() {
+            return self.lose(DropReason::FrameTooBig, amount);
+        }
+        match place {
+            Some(place) if packet.padding() == 0 && !self.snapshot.takes_hops => {
+                self.bundles.add(to, place, bytes);
+                return amount;
+            }
+            _ => {}
+        }
+        let plain = |packet: &[u8], made: &mut Vec<u8>| rtun_proto::frame::write_frame(packet, made);
+        let framed = if self.snapshot.takes_hops {
+            let Some(packet) = take_hop(&packet) else {
+                return self.lose(DropReason::TtlExpired, amount);
+            };
+            plain(&packet, &mut self.made)
+        } else {
+            plain(packet.bytes(), &mut self.made)
+        };
+        if framed.is_err() {
+            return self.lose(DropReason::Internal, amount);
+        }
+        send_made(to, &mut self.made, &mut self.bundles, bytes);
+        amount
+    }
+
+    /// A super-frame; as in [`Forwarder::packet`].
+    fn super_frame(&mut self, payload: &[u8], place: Option<Range<usize>>, bytes: &[u8]) -> Amount {
+        let once = Amount { packets: 1, bytes: payload.len() as u64 };
+        let Ok(whole) = decode_super_frame(payload) else {
+            return self.lose(DropReason::FrameMalformed, once);
+        };
+        let Ok(packet) = Packet::parse(whole.bytes()) else {
+            return self.lose(DropReason::FrameMalformed, once);
+        };
+        let amount =
+            Amount { packets: whole.segments() as u64, bytes: whole.bytes().len() as u64 };
+        let to = match self.decide(&packet, payload) {
+            Step::Deliver(slot) => self.recent[slot].as_ref().map(|recent| &recent.to),
+            Step::Parked => return amount,
+            Step::Drop(reason) => return self.lose(reason, amount),
+        };
+        let Some(to) = to else { return self.lose(DropReason::Internal, amount) };
+        if whole.longest_segment() > GOST_HOST_MAX_FRAME && !to.takes_long_frames() {
+            return self.lose(DropReason::FrameTooBig, amount);
+        }
+        match place {
+            Some(place) if to.super_frames() && !self.snapshot.takes_hops => {
+                self.bundles.add(to, place, bytes);
+                return amount;
+            }
+            _ => {}
+        }
+        if self.snapshot.takes_hops {
+            let Some(packet) = take_hop(&packet) else {
+                return self.lose(DropReason::TtlExpired, amount);
+            };
+            let Ok(whole) = whole.header().check(&packet) else {
+                return self.lose(DropReason::Internal, amount);
+            };
+            make_frames(&whole, to, &mut self.made);
+        } else {
+            make_frames(&whole, to, &mut self.made);
+        }
+        send_made(to, &mut self.made, &mut self.bundles, bytes);
+        amount
+    }
+
+    /// A frame that is no packet, or not one that this host may send.
+    fn other_frame(&mut self, payload: &[u8]) -> Amount {
+        let amount = Amount { packets: 1, bytes: payload.len() as u64 };
+        match greet::answer(&self.me, &self.snapshot, payload) {
+            Ok(()) => Amount { packets: 0, bytes: 0 },
+            Err(reason) => self.lose(reason, amount),
+        }
+    }
+
+    fn lose(&self, reason: DropReason, amount: Amount) -> Amount {
+        self.me.drop_packets(reason, amount.packets);
+        amount
+    }
+
+    fn decide(&mut self, packet: &Packet<'_>, payload: &[u8]) -> Step {
         let (source, destination) = (packet.source(), packet.destination());
         let slot = slot_of(source, destination);
-        let changed = packet.padding() > 0 || self.snapshot.takes_hops;
         if let Some(recent) = &self.recent[slot]
             && recent.lasting
             && (recent.source, recent.destination) == (source, destination)
         {
-            return Step::Deliver { slot, changed };
+            return Step::Deliver(slot);
         }
-        match self.snapshot.routing.forward(&self.me.host, &packet, &*self.snapshot) {
+        match self.snapshot.routing.forward(&self.me.host, packet, &*self.snapshot) {
             Verdict::Deliver { gateway, lasting } => {
                 let namespace = &self.me.namespace;
                 let flow_hash = || packet.flow_hash(0);
@@ -136,49 +240,18 @@ impl Forwarder {
                 };
                 let lasting = lasting && self.snapshot.one_carrier_per_host();
                 self.recent[slot] = Some(Recent { source, destination, to, lasting });
-                Step::Deliver { slot, changed }
+                Step::Deliver(slot)
             }
-            Verdict::Ask(plugin, addr) => self.park(plugin, addr, packet.bytes()),
+            Verdict::Ask(plugin, addr) => self.park(plugin, addr, payload),
             Verdict::Drop(reason) => Step::Drop(reason),
         }
     }
 
-    /// Adds a frame to the run, after sending the run if it goes elsewhere.
-    fn extend(&self, run: &mut Option<Run>, slot: usize, range: Range<usize>, bytes: &[u8]) {
-        let Some(recent) = &self.recent[slot] else { return };
-        match run {
-            Some(run) if Arc::ptr_eq(&run.to, &recent.to) && run.range.end == range.start => {
-                run.range.end = range.end;
-            }
-            _ => send(run.replace(Run { to: Arc::clone(&recent.to), range }), bytes),
-        }
-    }
-
-    /// Sends one packet in a frame of its own length, with a hop taken where the hub does so.
-    fn send_changed(&self, slot: usize, payload: &[u8]) {
-        let (Some(recent), Ok(packet)) = (&self.recent[slot], Packet::parse(payload)) else {
-            return self.me.drop_packet(DropReason::Internal);
-        };
-        let mut frame = Vec::new();
-        let framed = if self.snapshot.takes_hops {
-            let Some(packet) = take_hop(&packet) else {
-                return self.me.drop_packet(DropReason::TtlExpired);
-            };
-            write_frame(&packet, &mut frame)
-        } else {
-            write_frame(packet.bytes(), &mut frame)
-        };
-        match framed {
-            Ok(()) => recent.to.send(&frame),
-            Err(_) => self.me.drop_packet(DropReason::Internal),
-        }
-    }
-
-    fn park(&self, plugin: PluginId, addr: IpAddr, packet: &[u8]) -> Step {
+    fn park(&self, plugin: PluginId, addr: IpAddr, payload: &[u8]) -> Step {
         let Some(plugin) = self.snapshot.plugins.get(plugin.0) else {
             return Step::Drop(DropReason::Internal);
         };
-        let parked = || Parked { from: Arc::clone(&self.me), packet: packet.into() };
+        let parked = || Parked { from: Arc::clone(&self.me), payload: payload.into() };
         match plugin.wait(self.me.namespace.id, addr, parked) {
             Ok(()) => Step::Parked,
             Err(NoWaiting::Full) => Step::Drop(DropReason::RoutePendingFull),
@@ -187,15 +260,22 @@ impl Forwarder {
     }
 }
 
-/// The packet in a frame, if it is one that may be passed on.
-fn check(payload: &[u8]) -> Result<Packet<'_>, DropReason> {
-    if payload.len() > GOST_HOST_MAX_FRAME {
-        return Err(DropReason::FrameTooBig);
+/// The packet in a form that this host takes: whole, or cut into packets, once.
+fn make_frames(whole: &OffloadPacket<'_>, to: &Association, made: &mut Vec<u8>) {
+    match super_frame_prefix(whole) {
+        Some(prefix) if to.super_frames() => {
+            made.extend_from_slice(&prefix);
+            made.extend_from_slice(whole.bytes());
+        }
+        _ => whole.write_frames(made),
     }
-    if payload.is_empty() {
-        return Err(DropReason::FrameEmpty);
-    }
-    Ok(Packet::parse(payload)?)
+}
+
+/// Sends the frames in `made`, behind those gathered for the same host.
+fn send_made(to: &Arc<Association>, made: &mut Vec<u8>, bundles: &mut Bundles, bytes: &[u8]) {
+    bundles.send_to(to, bytes);
+    to.send(made, &[0..made.len()]);
+    made.clear();
 }
 
 /// Neighbouring addresses fall into different slots.
@@ -205,10 +285,4 @@ fn slot_of(source: IpAddr, destination: IpAddr) -> usize {
         IpAddr::V6(addr) => addr.to_bits() as usize,
     };
     (low(source).wrapping_mul(7) ^ low(destination)) % RECENT
-}
-
-fn send(run: Option<Run>, bytes: &[u8]) {
-    if let Some(Run { to, range }) = run {
-        to.send(&bytes[range]);
-    }
 }

@@ -38,31 +38,47 @@ impl OffloadPacket<'_> {
     }
 
     /// Appends the packets it becomes to `out`, each as a frame ([`crate::frame`]).
+    pub fn write_frames(&self, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.resize(start + self.framed_len(), 0);
+        self.write_frames_to(&mut out[start..]);
+    }
+
+    /// Writes the packets it becomes to the beginning of `out`, each as a frame ([`crate::frame`]); returns how many bytes
+    /// they are, [`framed_len`](Self::framed_len).
     ///
     /// As Linux does it: every segment has the headers of the packet with its own lengths and checksums; IPv4
     /// identifications and TCP sequence numbers count on; FIN and PSH stay on the last segment only, CWR on the first
     /// (RFC 3168 section 6.1.2). The checksum begins from what the packet's checksum field holds, the sum of its
     /// pseudo-header, which knows a routing header's last destination.
     ///
-    /// Allocates only when `out` has less room than [`framed_len`](Self::framed_len).
-    pub fn write_frames(&self, out: &mut Vec<u8>) {
-        out.reserve(self.framed_len());
+    /// # Panics
+    ///
+    /// If `out` is shorter than that.
+    pub fn write_frames_to(&self, out: &mut [u8]) -> usize {
         let Some(transport) = &self.transport else {
-            out.extend_from_slice(&length_field(self.bytes.len()).to_be_bytes());
-            out.extend_from_slice(self.bytes);
-            return;
+            return write_frame(self.bytes, out);
         };
         let (headers, payload) = self.bytes.split_at(transport.payload);
         let template = Template::new(transport, headers, payload.len());
         let last = self.segments() - 1;
-        let mut rest = payload;
+        let (mut rest, mut written) = (payload, 0);
         for n in 0..=last {
             let len = if n < last { self.gso_size } else { rest.len() };
             let (data, later) = rest.split_at(len);
             rest = later;
-            template.write(Place { n, last: n == last, offset: n * self.gso_size }, data, out);
+            let place = Place { n, last: n == last, offset: n * self.gso_size };
+            written += template.write(place, data, &mut out[written..]);
         }
+        written
     }
+}
+
+/// Writes a finished packet as a frame.
+fn write_frame(packet: &[u8], out: &mut [u8]) -> usize {
+    out[..LEN_PREFIX].copy_from_slice(&length_field(packet.len()).to_be_bytes());
+    out[LEN_PREFIX..LEN_PREFIX + packet.len()].copy_from_slice(packet);
+    LEN_PREFIX + packet.len()
 }
 
 /// What the segments of a packet have in common.
@@ -91,12 +107,14 @@ impl<'a> Template<'a> {
     }
 
     #[inline]
-    fn write(&self, place: Place, data: &[u8], out: &mut Vec<u8>) {
+    fn write(&self, place: Place, data: &[u8], out: &mut [u8]) -> usize {
         let len = self.headers.len() + data.len();
-        out.extend_from_slice(&length_field(len).to_be_bytes());
-        let start = out.len();
-        out.extend_from_slice(self.headers);
-        let (ip_header, header) = out[start..].split_at_mut(self.transport.start);
+        let (prefix, packet) = out[..LEN_PREFIX + len].split_at_mut(LEN_PREFIX);
+        prefix.copy_from_slice(&length_field(len).to_be_bytes());
+        let (headers, payload) = packet.split_at_mut(self.headers.len());
+        headers.copy_from_slice(self.headers);
+        payload.copy_from_slice(data);
+        let (ip_header, header) = headers.split_at_mut(self.transport.start);
         if ip_header[0] >> 4 == 4 {
             let id = word(ip_header, ip::V4_ID).wrapping_add(length_field(place.n));
             set_word(ip_header, ip::V4_ID, id);
@@ -117,7 +135,7 @@ impl<'a> Template<'a> {
         // Zero in UDP means none (RFC 768); both are zero in one's complement.
         let sum = if sum == 0 && self.transport.kind == Kind::Udp { 0xffff } else { sum };
         set_word(header, field, sum);
-        out.extend_from_slice(data);
+        LEN_PREFIX + len
     }
 }
 

@@ -1,0 +1,102 @@
+//! One bound for the memory of all queues, however many peers stall.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+/// The memory all queues may hold together.
+///
+/// A queue may hold a [`SHARE`]th of what is left, so that the more queues there are the less each may hold, and a new
+/// one always finds room (Choudhury and Hahne's dynamic thresholds). What several threads add at the same moment may
+/// exceed the limit by one read each.
+pub(crate) struct Budget {
+    limit: usize,
+    used: AtomicUsize,
+}
+
+/// The part of what is left that one queue may hold: with 256 MiB, a queue's own limit of 1 MiB counts until three
+/// quarters are used, and 10,000 stalled hosts hold 25 KiB each.
+const SHARE: usize = 64;
+
+/// With less than this left nothing more is queued.
+const LEAST: usize = 1024 * 1024;
+
+/// What one queue holds of a budget; given back when dropped.
+pub(crate) struct Charge {
+    budget: Arc<Budget>,
+    charged: usize,
+}
+
+impl Budget {
+    /// The limit unless configured, in bytes.
+    pub(crate) const DEFAULT: usize = 256 * 1024 * 1024;
+
+    pub(crate) fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self { limit, used: AtomicUsize::new(0) })
+    }
+}
+
+impl Charge {
+    pub(crate) fn new(budget: &Arc<Budget>) -> Self {
+        Self { budget: Arc::clone(budget), charged: 0 }
+    }
+
+    /// The bytes this queue may hold now; `None`: nothing may be added.
+    pub(crate) fn allowance(&self) -> Option<usize> {
+        let Budget { limit, used } = &*self.budget;
+        let left = limit.saturating_sub(used.load(Ordering::Relaxed));
+        (left >= LEAST).then_some(left / SHARE)
+    }
+
+    /// Says that the queue holds this many bytes now.
+    pub(crate) fn set(&mut self, bytes: usize) {
+        if bytes > self.charged {
+            self.budget.used.fetch_add(bytes - self.charged, Ordering::Relaxed);
+        } else if bytes < self.charged {
+            self.budget.used.fetch_sub(self.charged - bytes, Ordering::Relaxed);
+        }
+        self.charged = bytes;
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.set(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_more_queues_the_less_each_may_hold() {
+        let budget = Budget::new(64 * LEAST);
+        let mut queues: Vec<_> = (0..1000).map(|_| Charge::new(&budget)).collect();
+        assert_eq!(queues[0].allowance(), Some(LEAST));
+        for _ in 0..20 {
+            for queue in &mut queues {
+                if let Some(allowance) = queue.allowance() {
+                    queue.set(allowance);
+                }
+            }
+        }
+        let used = budget.used.load(Ordering::Relaxed);
+        assert!(used > 55 * LEAST && used < 64 * LEAST, "{used}");
+        let late = Charge::new(&budget);
+        assert!(late.allowance().is_some_and(|bytes| bytes > 32 * 1024), "{:?}", late.allowance());
+    }
+
+    #[test]
+    fn nothing_is_added_to_a_full_budget_until_something_is_given_back() {
+        let budget = Budget::new(2 * LEAST);
+        let mut hog = Charge::new(&budget);
+        let queue = Charge::new(&budget);
+        hog.set(LEAST + 1);
+        assert_eq!(queue.allowance(), None);
+        drop(hog);
+        assert_eq!(queue.allowance(), Some(2 * LEAST / SHARE));
+        assert_eq!(budget.used.load(Ordering::Relaxed), 0);
+    }
+}

@@ -1,0 +1,299 @@
+//! The way out of a connection: written to directly while its socket takes everything, else queued.
+
+use std::{
+    io::{self, IoSlice},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use rtun_core::{DropReason, FlowQueue, Lost, QueueLimits, Sent};
+use rtun_proto::{
+    extension::packets,
+    frame::{Frames, LEN_PREFIX},
+};
+use tokio::{net::TcpStream, sync::Notify};
+
+use crate::{
+    budget::{Budget, Charge},
+    counters::Counters,
+};
+
+/// A peer whose socket takes nothing for this long while packets wait is given up.
+pub(crate) const STALL: Duration = Duration::from_secs(10);
+
+/// An empty queue gives its memory back after this long.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// Pieces handed to one vectored write.
+const PIECES: usize = 64;
+
+/// Bytes chosen at a time for the socket. What is chosen keeps its place, so little is chosen for a socket that does not
+/// take it all, and more for one that does.
+const STAGE_MIN: usize = 16 * 1024;
+const STAGE_MAX: usize = 256 * 1024;
+
+/// Senders never wait here: what the socket does not take at once is queued within [`QueueLimits`] and the [`Budget`],
+/// and [`Outbox::drain`] writes it as the socket empties.
+pub(crate) struct Outbox {
+    state: Mutex<State>,
+    wake: Notify,
+}
+
+struct State {
+    queue: FlowQueue,
+    charge: Charge,
+    gate: Gate,
+    stage: usize,
+}
+
+/// What happens to a frame that is to be sent.
+enum Gate {
+    /// Queued: the host has not been answered yet.
+    Held(Arc<TcpStream>),
+    /// Written, or queued behind what waits.
+    Open(Arc<TcpStream>),
+    /// Dropped: the connection has ended, and nothing here keeps its socket open.
+    Closed,
+}
+
+/// How an attempt to empty the queue ended.
+enum Flushed {
+    Empty,
+    Waiting { progress: bool },
+}
+
+impl Outbox {
+    /// Holds frames back until [`Outbox::open`].
+    pub(crate) fn new(stream: Arc<TcpStream>, budget: &Arc<Budget>) -> Self {
+        let state = State {
+            queue: FlowQueue::new(QueueLimits::default(), fastrand::u64(..)),
+            charge: Charge::new(budget),
+            gate: Gate::Held(stream),
+            stage: STAGE_MIN,
+        };
+        Self { state: Mutex::new(state), wake: Notify::new() }
+    }
+
+    /// Lets frames through, those held back first.
+    pub(crate) fn open(&self) {
+        let mut state = self.state();
+        if let Some(stream) = state.stream() {
+            state.gate = Gate::Open(stream);
+        }
+        self.wake.notify_one();
+    }
+
+    /// The socket, until [`Outbox::close`].
+    pub(crate) fn stream(&self) -> Option<Arc<TcpStream>> {
+        self.state().stream()
+    }
+
+    /// Sends `run`, whole frames of packets back to back, or queues or drops them; every packet is counted once it has
+    /// left. Never waits for the peer. An error means that the connection is broken.
+    pub(crate) fn send(&self, run: &[u8], counters: &Counters) -> io::Result<()> {
+        let mut state = self.state();
+        let written = match &state.gate {
+            Gate::Closed => {
+                count_drops(DropReason::GatewayClosing, run, counters);
+                return Ok(());
+            }
+            Gate::Open(stream) if state.queue.is_empty() => stream.try_write(run),
+            Gate::Held(_) | Gate::Open(_) => {
+                state.enqueue(run, counters);
+                return Ok(());
+            }
+        };
+        match written {
+            Ok(sent) if sent == run.len() => {
+                count_out(run, counters);
+                return Ok(());
+            }
+            Ok(sent) => state.keep_unsent(run, sent, counters),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => state.enqueue(run, counters),
+            Err(error) => {
+                count_drops(DropReason::WriteError, run, counters);
+                return Err(error);
+            }
+        }
+        drop(state);
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    /// Sends an extension frame that is no packet, before the packets that wait. Lost when the connection has ended or
+    /// too many such frames wait already.
+    pub(crate) fn send_control(&self, frame: &[u8]) -> io::Result<()> {
+        let mut state = self.state();
+        let written = match &state.gate {
+            Gate::Closed => return Ok(()),
+            Gate::Open(stream) if state.queue.is_empty() => stream.try_write(frame),
+            Gate::Held(_) | Gate::Open(_) => Ok(0),
+        };
+        match written {
+            Ok(sent) if sent == frame.len() => return Ok(()),
+            Ok(sent @ 1..) => state.queue.start_with(frame, sent),
+            Ok(0) => state.queue_control(frame),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => state.queue_control(frame),
+            Err(error) => return Err(error),
+        }
+        drop(state);
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    /// Writes what is queued as the socket takes it; ends when the connection is broken or stalls.
+    pub(crate) async fn drain(&self, stream: &TcpStream, counters: &Counters) -> io::Error {
+        loop {
+            self.wake.notified().await;
+            if let Err(error) = self.empty(stream, counters).await {
+                return error;
+            }
+            while tokio::time::timeout(QUIET, self.wake.notified()).await.is_ok() {
+                if let Err(error) = self.empty(stream, counters).await {
+                    return error;
+                }
+            }
+            self.state().shrink();
+        }
+    }
+
+    async fn empty(&self, stream: &TcpStream, counters: &Counters) -> io::Result<()> {
+        let mut deadline = tokio::time::Instant::now() + STALL;
+        loop {
+            tokio::time::timeout_at(deadline, stream.writable()).await??;
+            match self.flush(stream, counters)? {
+                Flushed::Empty => return Ok(()),
+                Flushed::Waiting { progress: true } => {
+                    deadline = tokio::time::Instant::now() + STALL
+                }
+                Flushed::Waiting { progress: false } => {}
+            }
+        }
+    }
+
+    fn flush(&self, stream: &TcpStream, counters: &Counters) -> io::Result<Flushed> {
+        let mut state = self.state();
+        let flushed = state.flush(stream, counters);
+        state.settle();
+        flushed
+    }
+
+    /// From now on every frame is dropped, those queued included, and the socket is let go.
+    pub(crate) fn close(&self, counters: &Counters) {
+        let mut state = self.state();
+        state.gate = Gate::Closed;
+        state.queue.clear(DropReason::WriteError, |lost| count_lost(lost, counters));
+        state.shrink();
+    }
+
+    /// Packets and bytes waiting.
+    pub(crate) fn queued(&self) -> (u64, usize) {
+        let state = self.state();
+        (state.queue.packets(), state.queue.bytes())
+    }
+
+    /// A poisoned lock still guards a whole queue: nothing in a critical section panics half way through a change.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn stream(&self) -> Option<Arc<TcpStream>> {
+        match &self.gate {
+            Gate::Held(stream) | Gate::Open(stream) => Some(Arc::clone(stream)),
+            Gate::Closed => None,
+        }
+    }
+
+    fn flush(&mut self, stream: &TcpStream, counters: &Counters) -> io::Result<Flushed> {
+        let mut progress = false;
+        loop {
+            self.queue.stage(self.stage, Instant::now(), |lost| count_lost(lost, counters));
+            let mut pieces = [IoSlice::new(&[]); PIECES];
+            let filled = self.queue.slices(&mut pieces);
+            if filled == 0 {
+                return Ok(Flushed::Empty);
+            }
+            let offered: usize = pieces[..filled].iter().map(|piece| piece.len()).sum();
+            match stream.try_write_vectored(&pieces[..filled]) {
+                Ok(sent) => {
+                    progress |= sent > 0;
+                    if sent == offered {
+                        self.stage = (self.stage * 2).min(STAGE_MAX);
+                    }
+                    self.queue.advance(sent, |sent| count_sent(sent, counters));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.stage = (self.stage / 2).max(STAGE_MIN);
+                    return Ok(Flushed::Waiting { progress });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn enqueue(&mut self, frames: &[u8], counters: &Counters) {
+        match self.charge.allowance() {
+            Some(allowance) => {
+                self.queue.push(frames, Instant::now(), allowance, |lost| {
+                    count_lost(lost, counters);
+                });
+                self.settle();
+            }
+            None => count_drops(DropReason::QueueBudget, frames, counters),
+        }
+    }
+
+    fn queue_control(&mut self, frame: &[u8]) {
+        self.queue.push_control(frame);
+        self.settle();
+    }
+
+    /// Counts the packets of `run` that are wholly on the wire after `sent` bytes and queues the rest.
+    fn keep_unsent(&mut self, run: &[u8], sent: usize, counters: &Counters) {
+        let cut = Frames::new(run).find(|frame| frame.range.end > sent);
+        let Some(cut) = cut.map(|frame| frame.range) else { return };
+        count_out(&run[..cut.start], counters);
+        if cut.start < sent {
+            self.queue.start_with(&run[cut.clone()], sent - cut.start);
+            self.enqueue(&run[cut.end..], counters);
+        } else {
+            self.enqueue(&run[cut.start..], counters);
+        }
+    }
+
+    fn shrink(&mut self) {
+        if self.queue.is_empty() {
+            self.queue.shrink();
+            self.stage = STAGE_MIN;
+        }
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        self.charge.set(self.queue.memory());
+    }
+}
+
+fn count_sent(Sent { packets, bytes }: Sent, counters: &Counters) {
+    counters.count_out(packets, bytes as u64);
+}
+
+fn count_lost(Lost { reason, packets, .. }: Lost, counters: &Counters) {
+    counters.count_drops(reason, packets);
+}
+
+fn count_out(run: &[u8], counters: &Counters) {
+    let (mut all, mut frames) = (0, 0);
+    for frame in Frames::new(run) {
+        all += packets(frame.payload);
+        frames += 1;
+    }
+    counters.count_out(all as u64, (run.len() - frames * LEN_PREFIX) as u64);
+}
+
+fn count_drops(reason: DropReason, run: &[u8], counters: &Counters) {
+    let all: usize = Frames::new(run).map(|frame| packets(frame.payload)).sum();
+    counters.count_drops(reason, all as u64);
+}
