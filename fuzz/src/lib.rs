@@ -5,10 +5,13 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use rtun_proto::{
+    extension::{Extension, ip_packet, ip_packet_mut, is_extension, packets},
     frame::{FrameBuffer, Frames, LEN_PREFIX, MAX_FRAME, write_frame},
     icmp::{MAX_V4, MAX_V6, Unreachable, unreachable},
-    offload::{Coalescer, MAX_HEADERS, MAX_MERGED, MAX_SEGMENTS, MAX_SLICES, VirtioHeader},
-    packet::{Packet, destination_is_never_routed, source_is_never_valid},
+    offload::{
+        Coalescer, MAX_HEADERS, MAX_MERGED, MAX_SEGMENTS, MAX_SLICES, OffloadPacket, VirtioHeader,
+    },
+    packet::{Ecn, Packet, destination_is_never_routed, ecn, mark_ce, source_is_never_valid},
     relay::{DecodeError, Decoded, MAX_REQUEST, Request, Response},
 };
 
@@ -16,12 +19,13 @@ use rtun_proto::{
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     ("relay_request", relay_request),
     ("relay_response", relay_response),
     ("frame_stream", frame_stream),
     ("ip_header", ip_header),
     ("virtio", virtio),
+    ("extension_frame", extension_frame),
     ("config_yaml", config_yaml),
     ("cli_url", cli_url),
 ];
@@ -182,6 +186,83 @@ pub fn virtio(bytes: &[u8]) {
     }
     assert_eq!(packets, checked.segments());
     assert_eq!(again, segments, "what was joined is cut to the same");
+}
+
+/// The payload of a frame between rtun ends, extension or not.
+pub fn extension_frame(bytes: &[u8]) {
+    let mut marked = bytes.to_vec();
+    assert!(packets(bytes) >= 1);
+    if let Some(packet) = ip_packet_mut(&mut marked) {
+        let before = ecn(packet);
+        assert_eq!(mark_ce(packet), before != Ecn::NotEct);
+        assert_eq!(ecn(packet) == Ecn::Ce, before != Ecn::NotEct);
+    }
+    assert_eq!(ip_packet(&marked).map(<[u8]>::len), ip_packet(bytes).map(<[u8]>::len));
+    let extension = match Extension::decode(bytes) {
+        Ok(extension) => extension,
+        Err(error) => return assert!(!error.to_string().is_empty()),
+    };
+    assert!(is_extension(bytes));
+    let mut again = Vec::new();
+    if extension.write_frame(&mut again).is_err() {
+        return assert!(matches!(extension, Extension::Unknown(kind) if kind == bytes[0]));
+    }
+    let mut frames = Frames::new(&again);
+    let payload = frames.next().expect("one whole frame").payload;
+    assert_eq!(frames.consumed(), again.len());
+    // What is behind the known fields is ignored.
+    assert!(bytes.starts_with(payload));
+    if let Extension::SuperFrame(packet) = &extension {
+        assert_eq!(payload, bytes);
+        assert_eq!(ip_packet(bytes), Some(packet.bytes()));
+        assert_eq!(packets(bytes), packet.segments());
+        segments_are_intact(packet);
+        let Ok(Extension::SuperFrame(packet)) = Extension::decode(&marked) else {
+            panic!("a mark leaves a super-frame one")
+        };
+        segments_are_intact(&packet);
+    }
+}
+
+/// Every segment of a super-packet has right lengths and checksums, and together they carry its payload.
+fn segments_are_intact(packet: &OffloadPacket<'_>) {
+    let mut segments = Vec::new();
+    packet.write_frames(&mut segments);
+    let start = usize::from(packet.header().csum_start);
+    let headers = usize::from(packet.header().hdr_len);
+    let mut data = packet.bytes()[headers..].to_vec();
+    let mut count = 0;
+    for frame in Frames::new(&segments) {
+        let segment = frame.payload;
+        let parsed = Packet::parse(segment).expect("a segment is a packet");
+        assert_eq!(parsed.padding(), 0);
+        let (addresses, protocol) = match parsed.version() {
+            4 => {
+                assert_eq!(slow_sum(&segment[..start]), 0xffff);
+                (&segment[12..20], segment[9])
+            }
+            _ => (&segment[8..40], if headers - start == 8 { 17 } else { 6 }),
+        };
+        let len = u32::try_from(segment.len() - start).expect("at most a frame").to_be_bytes();
+        let pseudo_header = [addresses, &len, &[0, 0, 0, protocol]].concat();
+        assert_eq!(slow_sum(&[&pseudo_header, &segment[start..]].concat()), 0xffff);
+        let own = data.drain(..segment.len() - headers);
+        assert!(own.as_slice() == &segment[headers..]);
+        count += 1;
+    }
+    assert!(data.is_empty());
+    assert_eq!(count, packet.segments());
+}
+
+/// The one's complement sum of words of 16 bits, the carry put back after each (RFC 1071 section 1).
+fn slow_sum(bytes: &[u8]) -> u16 {
+    let mut sum: u16 = 0;
+    for word in bytes.chunks(2) {
+        let word = u16::from(word[0]) << 8 | word.get(1).map_or(0, |low| u16::from(*low));
+        let (next, carry) = sum.overflowing_add(word);
+        sum = next + u16::from(carry);
+    }
+    sum
 }
 
 /// A configuration file, as YAML and as JSON.

@@ -1,12 +1,14 @@
-//! What the data path does to every packet: frame walking, checksum, segmentation, coalescing.
+//! What the data path does to every packet: frame walking, checksum, segmentation, coalescing, super-frames, marks.
 
 use std::{hint::black_box, net::Ipv4Addr};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rtun_proto::{
     checksum::Checksum,
+    extension::{decode_super_frame, ip_packet, packets, super_frame_prefix},
     frame::{Frames, LEN_PREFIX, write_frame},
     offload::{Coalescer, VirtioHeader, flag, gso_type},
+    packet::mark_ce,
 };
 
 /// What one large read brings.
@@ -16,7 +18,7 @@ const MSS: u16 = 1448;
 /// IPv4 and TCP with timestamps.
 const HEADERS: usize = 20 + 32;
 
-criterion_group!(benches, frames, checksum, segment, coalesce);
+criterion_group!(benches, frames, checksum, segment, coalesce, super_frame, mark);
 criterion_main!(benches);
 
 fn bytes(len: usize) -> Throughput {
@@ -84,6 +86,43 @@ fn coalesce(c: &mut Criterion) {
                 let groups = batch.finish();
                 assert_eq!(groups.len(), usize::from(flows));
                 groups.map(|group| group.slices().count()).sum::<usize>()
+            });
+        });
+    }
+}
+
+fn super_frame(c: &mut Criterion) {
+    let (header, packet) = super_packet(1000, 60_000);
+    let mut group = c.benchmark_group("super-frame");
+    let checked = header.check(&packet).expect("a right header");
+    let prefix = super_frame_prefix(&checked).expect("a super-packet");
+    let payload = [&prefix[LEN_PREFIX..], &packet].concat();
+    group.bench_function("prefix", |b| b.iter(|| super_frame_prefix(black_box(&checked))));
+    group.bench_function("decode_super_frame", |b| {
+        b.iter(|| decode_super_frame(black_box(&payload)).expect("a super-frame").is_super());
+    });
+    group.bench_function("packets", |b| {
+        b.iter(|| packets(black_box(&payload)));
+    });
+    group.bench_function("ip_packet", |b| {
+        b.iter(|| ip_packet(black_box(&payload)).map(<[u8]>::len));
+    });
+}
+
+fn mark(c: &mut Criterion) {
+    let mut group = c.benchmark_group("mark_ce");
+    let (_, v4) = super_packet(1000, 1400);
+    let v6 = [&[0x60, 0x20, 0, 0][..], &[0; 1400]].concat();
+    for (name, mut packet) in [("IPv4", v4), ("IPv6", v6)] {
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                // ECT(0) again, or there would be nothing to do.
+                if packet[0] >> 4 == 4 {
+                    packet[1] = 2;
+                } else {
+                    packet[1] = 0x20;
+                }
+                mark_ce(black_box(&mut packet))
             });
         });
     }

@@ -8,7 +8,7 @@
 //!
 //! A reader treats the stream as bytes: frames are cut anywhere (spec: wire.md section 5). An empty frame is legal to
 //! receive, means nothing, and is never sent. A frame whose first byte has a high nibble other than 4 or 6 is no IP
-//! packet; such frames are reserved.
+//! packet but an extension frame ([`crate::extension`]).
 
 mod buffer;
 

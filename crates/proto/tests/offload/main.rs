@@ -6,3 +6,4 @@ mod coalesce;
 mod packets;
 mod segment;
 mod stranger;
+mod super_frame;

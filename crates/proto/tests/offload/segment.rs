@@ -33,7 +33,8 @@ fn extensions(protocol: u8) -> (u8, Vec<u8>) {
     (0, [&hop_by_hop[..], &destination].concat())
 }
 
-fn fields() -> impl Strategy<Value = Fields> {
+/// Any packet that can be cut, and some too small for it.
+pub(crate) fn fields() -> impl Strategy<Value = Fields> {
     let ip = (any::<bool>(), prop::sample::select(vec![TCP, UDP]), any::<[u8; 2]>());
     let header = (any::<u8>(), any::<u16>(), prop::sample::select(vec![0, DF]), 0_usize..3);
     let flags = prop::sample::subsequence(vec![FIN, PSH, ACK, URG, ECE, CWR], 0..=6);

@@ -1,6 +1,12 @@
 //! Every file of `tests/fixtures` itself, byte for byte: what it means, and that it is what rtun sends for that meaning.
 
+use std::time::Duration;
+
 use rtun_proto::{
+    extension::{
+        Capabilities, Extension, ExtensionError, GoAway, Hello, HelloReply, RefusalNotice,
+        RefusalReason, ip_packet, packets,
+    },
     frame::{Frames, write_frame},
     packet::{Packet, PacketError},
     relay::{
@@ -43,6 +49,11 @@ pub(crate) fn all() -> Vec<(String, Vec<u8>)> {
     all.sort();
     assert!(!all.is_empty());
     all
+}
+
+/// The fixture of this name.
+fn named(name: &str) -> Vec<u8> {
+    all().into_iter().find(|(other, _)| other == name).unwrap().1
 }
 
 fn request(
@@ -121,6 +132,51 @@ fn is_entrypoint_datagram(bytes: &[u8]) {
     is_echo(Packet::parse(&bytes[40..]), 0);
 }
 
+fn is_extension(bytes: &[u8], extension: &Extension<'_>) {
+    assert_eq!(Extension::decode(only_frame(bytes)).as_ref(), Ok(extension));
+    let mut written = Vec::new();
+    extension.write_frame(&mut written).unwrap();
+    assert_eq!(written, bytes);
+}
+
+fn hello() -> Hello {
+    Hello {
+        version: 1,
+        capabilities: Capabilities::SUPER_FRAMES,
+        mtu: 1420,
+        instance: CONNECTOR,
+        software: "rtun 0.1.0".to_owned(),
+    }
+}
+
+fn hello_reply() -> HelloReply {
+    HelloReply {
+        version: 1,
+        accepted: Capabilities::SUPER_FRAMES,
+        max_frame: 65_535,
+        reconnect_window: Duration::from_millis(200),
+        namespace: NAMESPACE,
+        addresses: vec![("192.168.123.1".parse().unwrap(), 24), ("fd00::1".parse().unwrap(), 64)],
+    }
+}
+
+fn is_super_frame(bytes: &[u8]) {
+    let payload = only_frame(bytes);
+    let extension = Extension::decode(payload).unwrap();
+    is_extension(bytes, &extension);
+    let Extension::SuperFrame(packet) = extension else { panic!("{extension:?}") };
+    assert_eq!((packets(payload), packet.segments()), (2, 2));
+    assert_eq!(ip_packet(payload), Some(packet.bytes()));
+    assert!(packet.bytes().ends_with(b"rtunrtun"));
+    let mut segments = Vec::new();
+    packet.write_frames(&mut segments);
+    assert_eq!(segments, named("extension-super-frame-segments"));
+}
+
+fn is_refused_extension(bytes: &[u8], error: ExtensionError) {
+    assert_eq!(Extension::decode(only_frame(bytes)), Err(error));
+}
+
 /// Checks what the fixture of this name says. Other names fail, so that a new fixture needs its meaning here.
 pub(crate) fn check(name: &str, bytes: &[u8]) {
     match name {
@@ -148,7 +204,10 @@ pub(crate) fn check(name: &str, bytes: &[u8]) {
         "entrypoint-datagram" => is_entrypoint_datagram(bytes),
         "frame-icmp-echo" => is_echo(Packet::parse(only_frame(bytes)), 0),
         "frame-padded" => is_echo(Packet::parse(only_frame(bytes)), 2),
-        "frame-keepalive-to-hub" => is_dropped(bytes, PacketError::Version),
+        "frame-keepalive-to-hub" => {
+            is_dropped(bytes, PacketError::Version);
+            assert_eq!(Extension::decode(only_frame(bytes)), Ok(Extension::Unknown(0)));
+        }
         // Reads as an IPv4 header of 28 bytes, 8 more than there are.
         "frame-keepalive-to-host" | "frame-cut" => is_dropped(bytes, PacketError::Truncated),
         "frame-lying" => is_dropped(bytes, PacketError::LengthMismatch),
@@ -166,6 +225,36 @@ pub(crate) fn check(name: &str, bytes: &[u8]) {
         }
         "refused-address-type" => is_refused(bytes, DecodeError::AddressType(2)),
         "refused-name" => is_refused(bytes, DecodeError::NameNotText),
+        "extension-hello" => is_extension(bytes, &Extension::Hello(hello())),
+        "extension-hello-reply" => is_extension(bytes, &Extension::HelloReply(hello_reply())),
+        "extension-longer-hello" => {
+            let capabilities = Capabilities::from_bits(0x8000_0001);
+            let later = Hello { version: 2, capabilities, mtu: 1500, ..hello() };
+            assert_eq!(Extension::decode(only_frame(bytes)), Ok(Extension::Hello(later)));
+        }
+        "extension-super-frame" => is_super_frame(bytes),
+        "extension-super-frame-segments" => {
+            let frames: Vec<_> = Frames::new(bytes).map(|frame| frame.payload).collect();
+            let ends = [&b"rtunr"[..], b"tun"];
+            assert!(frames.len() == 2 && frames.iter().zip(ends).all(|(f, end)| f.ends_with(end)));
+            assert!(frames.iter().all(|frame| Packet::parse(frame).unwrap().padding() == 0));
+        }
+        "extension-not-canonical" => is_refused_extension(bytes, ExtensionError::NotCanonical),
+        "extension-pseudo-header" => is_refused_extension(bytes, ExtensionError::PseudoHeader),
+        "extension-ping" => is_extension(bytes, &Extension::Ping([1, 2, 3, 4, 5, 6, 7, 8])),
+        "extension-pong" => is_extension(bytes, &Extension::Pong([1, 2, 3, 4, 5, 6, 7, 8])),
+        "extension-go-away" => {
+            let within = Duration::from_secs(5);
+            is_extension(bytes, &Extension::GoAway(GoAway { within }));
+        }
+        "extension-refusal" => {
+            let text = "another connection of this name".to_owned();
+            let notice = RefusalNotice { reason: RefusalReason::Replaced, text };
+            is_extension(bytes, &Extension::Refusal(notice));
+        }
+        "extension-unknown" => {
+            assert_eq!(Extension::decode(only_frame(bytes)), Ok(Extension::Unknown(0x7f)));
+        }
         other => panic!("fixture {other} has no meaning"),
     }
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod document;
+mod extension;
 mod fixtures;
 mod frame;
 mod gost;
