@@ -12,6 +12,10 @@ pub enum DropReason {
     FrameTooBig,
     /// The frame is shorter than the IP packet in it says. Look at: the peer, MTU.
     FrameLengthMismatch,
+    /// An extension frame of a type this version does not know, or out of place. Look at: the peer's version.
+    FrameUnknown,
+    /// An extension frame whose contents contradict themselves. Look at: an attack or a bug.
+    FrameMalformed,
     /// Neither IPv4 nor IPv6. Look at: the peer.
     IpVersion,
     /// The IP header is cut. Look at: the peer.
@@ -40,10 +44,14 @@ pub enum DropReason {
     NoGatewayConnected,
     /// On its way while the receiving host disconnected. Normal if low.
     GatewayClosing,
-    /// The receiving host is too slow; its oldest packet made room. Look at: that host's link.
+    /// The receiving host is too slow; the oldest packet of its fattest flow made room. Look at: that host's link.
     QueueFullOldest,
     /// Waited longer than the age limit. Look at: the receiving host's link.
     QueueTooOld,
+    /// The flow had a standing queue and lost a packet to keep its delay low. Normal under load.
+    QueueCodel,
+    /// The memory all queues may use together is used up. Look at: overload, hosts with slow links.
+    QueueBudget,
     /// The connection broke while the packet was being sent. Look at: the transport.
     WriteError,
     /// The TUN device did not take the packet. Look at: the host machine.
@@ -56,10 +64,12 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of their discriminants.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 27] = [
         Self::FrameEmpty,
         Self::FrameTooBig,
         Self::FrameLengthMismatch,
+        Self::FrameUnknown,
+        Self::FrameMalformed,
         Self::IpVersion,
         Self::IpTruncated,
         Self::IpMalformed,
@@ -76,6 +86,8 @@ impl DropReason {
         Self::GatewayClosing,
         Self::QueueFullOldest,
         Self::QueueTooOld,
+        Self::QueueCodel,
+        Self::QueueBudget,
         Self::WriteError,
         Self::TunWriteError,
         Self::NotConnected,
@@ -96,6 +108,8 @@ impl DropReason {
             Self::FrameEmpty => "frame_empty",
             Self::FrameTooBig => "frame_too_big",
             Self::FrameLengthMismatch => "frame_length_mismatch",
+            Self::FrameUnknown => "frame_unknown",
+            Self::FrameMalformed => "frame_malformed",
             Self::IpVersion => "ip_version",
             Self::IpTruncated => "ip_truncated",
             Self::IpMalformed => "ip_malformed",
@@ -112,6 +126,8 @@ impl DropReason {
             Self::GatewayClosing => "gateway_closing",
             Self::QueueFullOldest => "queue_full_oldest",
             Self::QueueTooOld => "queue_too_old",
+            Self::QueueCodel => "queue_codel",
+            Self::QueueBudget => "queue_budget",
             Self::WriteError => "write_error",
             Self::TunWriteError => "tun_write_error",
             Self::NotConnected => "not_connected",

@@ -22,6 +22,6 @@ pub use host::{HostName, HostNameError};
 pub use hub::{Answers, Known, NoAnswers, PluginId, Router, Routing, SourceCheck, Verdict};
 pub use ingress::Ingress;
 pub use namespace::{NamespaceId, NamespaceIdError};
-pub use queue::{FrameQueue, QueueLimits};
+pub use queue::{FlowQueue, Lost, MAX_CONTROL, QueueLimits, Sent};
 pub use route::{Route, host_prefix};
 pub use table::RoutingTable;

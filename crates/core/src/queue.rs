@@ -1,370 +1,413 @@
-//! The bounded queue of frames in front of one destination.
+//! The queue of frames in front of one destination: flow-queued CoDel (RFC 8290), bounded in bytes, frames and age.
+
+mod codel;
+mod flows;
+mod store;
 
 use std::{
-    collections::VecDeque,
     io::IoSlice,
     time::{Duration, Instant},
 };
 
-use rtun_proto::frame::LEN_PREFIX;
+use rtun_proto::{
+    extension::{self, ip_packet, ip_packet_mut},
+    frame::{Frames, LEN_PREFIX},
+    packet::{Packet, mark_ce},
+};
 
+use self::{
+    codel::{Aim, Judgement},
+    flows::{FlowId, Flows},
+    store::{FrameId, FrameList, Store},
+};
 use crate::DropReason;
 
-/// Bounds of a [`FrameQueue`]. Past any of them the oldest whole frames make room: what is new is worth more than
-/// what is old.
+/// The most bytes of control frames that wait, length prefixes included, besides those staged.
+pub const MAX_CONTROL: usize = 16 * 1024;
+
+/// Bounds of a [`FlowQueue`], and what it aims at below them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueLimits {
-    /// Bytes, length prefixes included. At least one largest frame always fits.
+    /// Bytes, length prefixes included. Past them the flow with the most bytes loses its oldest frames. One frame always
+    /// fits when no other waits.
     pub bytes: usize,
-    /// Frames.
+    /// Frames; past them the same happens.
     pub frames: usize,
-    /// How long a frame may wait.
+    /// How long a frame may wait; an older one is dropped instead of being staged.
     pub age: Duration,
+    /// The delay of a standing queue CoDel accepts (RFC 8289 section 4.3).
+    pub target: Duration,
+    /// How long the delay is above the target before CoDel acts: a long round trip (RFC 8289 section 4.2).
+    pub interval: Duration,
 }
 
 impl Default for QueueLimits {
-    /// 256 KiB, 512 frames, 200 ms: at 10 Mbit/s and above the bytes drain within the age; below, the age keeps the
-    /// delay bearable.
+    /// 1 MiB, 4096 frames, 200 ms: a burst at 1 Gbit/s has 8 ms to drain, and below 40 Mbit/s the age bounds the delay
+    /// before the bytes do. 5 ms and 100 ms are those of RFC 8289.
     fn default() -> Self {
-        Self { bytes: 256 * 1024, frames: 512, age: Duration::from_millis(200) }
+        Self {
+            bytes: 1024 * 1024,
+            frames: 4096,
+            age: Duration::from_millis(200),
+            target: Duration::from_millis(5),
+            interval: Duration::from_millis(100),
+        }
     }
 }
 
-/// Whole frames waiting for a slow destination, in order, with their length prefixes.
+/// A frame that goes nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lost {
+    /// Why.
+    pub reason: DropReason,
+    /// IP packets: a super-frame counts its segments.
+    pub packets: u64,
+    /// Bytes of the frame's payload.
+    pub bytes: usize,
+}
+
+/// Frames that are now wholly on the wire; control frames do not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sent {
+    /// IP packets: a super-frame counts its segments.
+    pub packets: u64,
+    /// Bytes of the frames' payloads.
+    pub bytes: usize,
+}
+
+/// Whole frames waiting for a slow destination.
 ///
-/// A frame whose first bytes are on the wire already is finished before anything else and never dropped, since the
-/// receiver could not find the next frame otherwise. Empty, the queue holds no memory.
+/// Every flow of packets has a queue of its own, and the queues take turns in equal shares of bytes; a flow that did not
+/// send a moment ago goes first, so that a ping does not wait behind a transfer. A queue that stands for longer than the
+/// target is told to its sender by a CE mark, or a drop where the packet may not be marked. What was chosen is *staged*:
+/// it is written in that order and dropped no more, since the receiver could not find the next frame behind one that is
+/// cut.
+///
+/// Bytes are held in chunks of 32 KiB. Frames that stay while others pass hold chunks; when those in use have twice the
+/// waiting bytes and 128 KiB on top, frames are moved together before there is another one. With spare chunks it is two
+/// and a half times the waiting bytes and 256 KiB, so never much more than that of [`QueueLimits::bytes`]. Once grown, a
+/// queue that stays as full as it is allocates nothing. An idle one holds nothing after [`FlowQueue::shrink`].
 #[derive(Debug)]
-pub struct FrameQueue {
+pub struct FlowQueue {
     limits: QueueLimits,
-    /// The frame that is partly on the wire, and how many of its bytes are.
-    started: Vec<u8>,
-    started_sent: usize,
-    runs: VecDeque<Run>,
+    seed: u64,
+    backlog: Option<Box<Backlog>>,
+}
+
+/// What exists only after something had to wait.
+#[derive(Debug, Default)]
+struct Backlog {
+    store: Store,
+    flows: Flows,
+    control: FrameList,
+    staged: FrameList,
+    /// Bytes of the first staged frame that are on the wire.
+    staged_sent: usize,
+    /// Bytes not yet on the wire: of the frames that are staged, of the control frames that are not, of all.
+    staged_bytes: usize,
+    control_bytes: usize,
     bytes: usize,
+    /// IP packets of all frames.
+    packets: u64,
+    /// Frames in the flows' queues, and those plus the staged ones; without control frames.
+    queued: usize,
     frames: usize,
 }
 
-/// Frames that arrived together.
-#[derive(Debug)]
-struct Run {
-    bytes: Vec<u8>,
-    start: usize,
-    arrived: Instant,
-}
-
-/// Small runs are joined up to this size, so that many small batches cost few allocations.
-const JOIN: usize = 16 * 1024;
-
-impl FrameQueue {
-    /// An empty queue.
-    pub fn new(limits: QueueLimits) -> Self {
-        Self {
-            limits,
-            started: Vec::new(),
-            started_sent: 0,
-            runs: VecDeque::new(),
-            bytes: 0,
-            frames: 0,
-        }
+impl FlowQueue {
+    /// An empty queue. `seed` is that of the flows' hash ([`Packet::flow_hash`]).
+    pub fn new(limits: QueueLimits, seed: u64) -> Self {
+        Self { limits, seed, backlog: None }
     }
 
-    /// Whether nothing waits.
+    /// Whether nothing waits, staged or not.
     pub fn is_empty(&self) -> bool {
-        self.frames == 0 && self.started.is_empty()
+        self.bytes() == 0
     }
 
-    /// Frames waiting, the partly sent one included.
-    pub fn frames(&self) -> usize {
-        self.frames + usize::from(!self.started.is_empty())
+    /// IP packets waiting, those of staged frames included, and of the one that is partly sent.
+    pub fn packets(&self) -> u64 {
+        self.backlog.as_ref().map_or(0, |backlog| backlog.packets)
     }
 
-    /// Bytes waiting.
+    /// Bytes to be sent, length prefixes and control frames included.
     pub fn bytes(&self) -> usize {
-        self.bytes + self.started.len() - self.started_sent
+        self.backlog.as_ref().map_or(0, |backlog| backlog.bytes)
     }
 
-    /// Takes over a frame whose first `sent` bytes are on the wire already. Only for an empty queue.
+    /// Bytes of memory held besides the queue itself: chunks, waiting or spare, and tables.
+    pub fn memory(&self) -> usize {
+        self.backlog.as_ref().map_or(0, |backlog| {
+            size_of::<Backlog>() + backlog.store.memory() + backlog.flows.memory()
+        })
+    }
+
+    /// Takes over a frame whose first `sent` bytes are on the wire already, length prefix included; it goes before
+    /// everything. Only for a queue with nothing staged. No bound refuses it.
     pub fn start_with(&mut self, frame: &[u8], sent: usize) {
-        debug_assert!(self.is_empty(), "only the frame in front can be partly sent");
-        self.started.extend_from_slice(frame);
-        self.started_sent = sent;
+        let backlog = self.backlog.get_or_insert_default();
+        debug_assert!(backlog.staged.is_empty(), "only the frame in front can be partly sent");
+        debug_assert!(sent < frame.len(), "the frame is not wholly on the wire");
+        let payload = frame.get(LEN_PREFIX..).unwrap_or_default();
+        let is_control = extension::is_extension(payload) && ip_packet(payload).is_none();
+        let packets = if is_control { 0 } else { packets(payload) };
+        let id = backlog.store.add(frame, packets, None);
+        backlog.bytes += frame.len() - sent;
+        backlog.packets += u64::from(packets);
+        backlog.frames += usize::from(packets > 0);
+        backlog.push_staged(id);
+        backlog.staged_sent = sent;
+        backlog.staged_bytes -= sent;
     }
 
-    /// Appends `frames`, whole frames back to back. `dropped` is told of each frame that made room.
+    /// Appends a whole frame that is no packet; it goes before everything that is not staged. It counts as no packet,
+    /// and is lost only by [`FlowQueue::clear`], unreported. False, and nothing is appended, when more than
+    /// [`MAX_CONTROL`] bytes of such frames would wait.
+    #[must_use]
+    pub fn push_control(&mut self, frame: &[u8]) -> bool {
+        let backlog = self.backlog.get_or_insert_default();
+        if backlog.control_bytes + frame.len() > MAX_CONTROL {
+            return false;
+        }
+        let id = backlog.store.add(frame, 0, None);
+        backlog.control.push(&mut backlog.store, id);
+        backlog.control_bytes += frame.len();
+        backlog.bytes += frame.len();
+        true
+    }
+
+    /// Appends `frames`, whole frames back to back. `lost` is told of each frame that made room.
+    ///
+    /// `allowance`: the bytes this queue may hold now, counted as [`FlowQueue::bytes`] does; the smaller of it and
+    /// [`QueueLimits::bytes`] is the bound. What is dropped past it is [`DropReason::QueueBudget`] when that was the
+    /// allowance, and [`DropReason::QueueFullOldest`] otherwise. A new frame is dropped itself only when everything that
+    /// may be dropped has been and staged frames still leave no room for it.
     pub fn push(
         &mut self,
         frames: &[u8],
         now: Instant,
-        mut dropped: impl FnMut(DropReason, usize),
+        allowance: usize,
+        mut lost: impl FnMut(Lost),
     ) {
-        self.drop_aged(now, &mut dropped);
-        let mut rest = frames;
-        while let Some(len) = front_frame(rest) {
-            let (frame, after) = rest.split_at(len);
-            rest = after;
-            while self.frames > 0
-                && (self.bytes + len > self.limits.bytes || self.frames >= self.limits.frames)
+        let backlog = self.backlog.get_or_insert_default();
+        for frame in Frames::new(frames) {
+            let packets = packets(frame.payload);
+            let whole = &frames[frame.range];
+            if let Err(reason) = backlog.make_room(whole.len(), &self.limits, allowance, &mut lost)
             {
-                self.drop_front(DropReason::QueueFullOldest, &mut dropped);
+                let bytes = frame.payload.len();
+                lost(Lost { reason, packets: packets.into(), bytes });
+                continue;
             }
-            self.append(frame, now);
+            let flow = flow_of(frame.payload, self.seed);
+            let id = backlog.store.add(whole, packets, Some(now));
+            backlog.flows.push(flow, id, &mut backlog.store);
+            backlog.bytes += whole.len();
+            backlog.packets += u64::from(packets);
+            backlog.queued += 1;
+            backlog.frames += 1;
         }
     }
 
-    /// Drops what has waited too long.
-    pub fn drop_aged(&mut self, now: Instant, dropped: &mut impl FnMut(DropReason, usize)) {
-        while let Some(run) = self.runs.front()
-            && now.saturating_duration_since(run.arrived) > self.limits.age
+    /// Chooses what is sent next and stages it, until at least `bytes` are staged or nothing else waits. `lost` is told
+    /// of each frame that was too old, or dropped by CoDel.
+    pub fn stage(&mut self, bytes: usize, now: Instant, mut lost: impl FnMut(Lost)) {
+        let Some(backlog) = &mut self.backlog else { return };
+        while backlog.staged_bytes < bytes
+            && let Some(id) = backlog.control.pop(&backlog.store)
         {
-            self.drop_front(DropReason::QueueTooOld, dropped);
+            backlog.control_bytes -= backlog.store.get(id).len();
+            backlog.push_staged(id);
+        }
+        backlog.flows.forget_fattest();
+        while backlog.staged_bytes < bytes
+            && let Some(id) = backlog.choose(now, &self.limits, &mut lost)
+        {
+            backlog.push_staged(id);
         }
     }
 
-    /// The waiting bytes in order, as many pieces as fit into `slices`; returns how many were filled.
+    /// The staged bytes in order, as many pieces as fit into `slices`; returns how many were filled.
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        let started = Some(&self.started[self.started_sent..]).filter(|bytes| !bytes.is_empty());
-        let runs = self.runs.iter().map(|run| &run.bytes[run.start..]);
-        let mut filled = 0;
-        for (slot, piece) in slices.iter_mut().zip(started.into_iter().chain(runs)) {
-            *slot = IoSlice::new(piece);
-            filled += 1;
-        }
-        filled
+        let Some(backlog) = &self.backlog else { return 0 };
+        let pieces = backlog.store.pieces(&backlog.staged, backlog.staged_sent);
+        slices.iter_mut().zip(pieces).map(|(slot, piece)| *slot = IoSlice::new(piece)).count()
     }
 
-    /// Removes `sent` bytes from the front; `done` is told the size of each frame that is now wholly on the wire.
-    pub fn advance(&mut self, mut sent: usize, mut done: impl FnMut(usize)) {
-        if !self.started.is_empty() {
-            let step = sent.min(self.started.len() - self.started_sent);
-            self.started_sent += step;
-            sent -= step;
-            if self.started_sent < self.started.len() {
-                return;
-            }
-            done(self.started.len());
-            self.started = Vec::new();
-            self.started_sent = 0;
-        }
-        while sent > 0
-            && let Some(run) = self.runs.front()
-            && let Some(len) = front_frame(&run.bytes[run.start..])
+    /// Removes `sent` bytes from the front of what is staged. `done` is told once of all the frames that are now wholly
+    /// on the wire, if there is any.
+    pub fn advance(&mut self, sent: usize, done: impl FnOnce(Sent)) {
+        let Some(backlog) = &mut self.backlog else { return };
+        debug_assert!(sent <= backlog.staged_bytes, "only what is staged is sent");
+        let sent = sent.min(backlog.staged_bytes);
+        backlog.bytes -= sent;
+        backlog.staged_bytes -= sent;
+        backlog.staged_sent += sent;
+        let mut total = Sent::default();
+        while let Some(id) = backlog.staged.first()
+            && let len = backlog.store.get(id).len()
+            && len <= backlog.staged_sent
         {
-            if len > sent {
-                self.started = run.bytes[run.start..run.start + len].to_vec();
-                self.started_sent = sent;
-                self.remove_front(len);
-                return;
+            backlog.staged.pop(&backlog.store);
+            backlog.staged_sent -= len;
+            let packets = backlog.forget(id);
+            if packets > 0 {
+                total.packets += packets;
+                total.bytes += len - LEN_PREFIX;
             }
-            self.remove_front(len);
-            sent -= len;
-            done(len);
+        }
+        if total.packets > 0 {
+            done(total);
         }
     }
 
-    /// Empties the queue; `dropped` is told of each frame, the partly sent one included, and its whole size.
-    pub fn clear(&mut self, reason: DropReason, mut dropped: impl FnMut(DropReason, usize)) {
-        if !self.started.is_empty() {
-            dropped(reason, self.started.len());
-            self.started = Vec::new();
-            self.started_sent = 0;
+    /// Empties the queue; `lost` is told of each frame, those staged and the one partly sent included.
+    pub fn clear(&mut self, reason: DropReason, mut lost: impl FnMut(Lost)) {
+        let Some(backlog) = &mut self.backlog else { return };
+        while let Some(id) = backlog.staged.pop(&backlog.store) {
+            backlog.bytes -= backlog.store.get(id).len() - backlog.staged_sent;
+            backlog.staged_sent = 0;
+            backlog.lose(id, reason, &mut lost);
         }
+        while let Some(id) = backlog.control.pop(&backlog.store) {
+            backlog.bytes -= backlog.store.get(id).len();
+            backlog.forget(id);
+        }
+        backlog.staged_bytes = 0;
+        backlog.control_bytes = 0;
+        while backlog.drop_from_fattest(reason, &mut lost) {}
+    }
+
+    /// Gives all memory back, with what is remembered of the flows. For a queue that has been empty for a while; any
+    /// other is left as it is.
+    pub fn shrink(&mut self) {
+        if self.is_empty() {
+            self.backlog = None;
+        }
+    }
+}
+
+impl Backlog {
+    /// Drops frames until one of `len` bytes fits; an error says why it does not.
+    fn make_room(
+        &mut self,
+        len: usize,
+        limits: &QueueLimits,
+        allowance: usize,
+        lost: &mut impl FnMut(Lost),
+    ) -> Result<(), DropReason> {
         while self.frames > 0 {
-            self.drop_front(reason, &mut dropped);
+            let reason = if self.bytes + len > allowance && allowance < limits.bytes {
+                DropReason::QueueBudget
+            } else if self.bytes + len > limits.bytes || self.frames >= limits.frames {
+                DropReason::QueueFullOldest
+            } else {
+                break;
+            };
+            if !self.drop_from_fattest(reason, lost) {
+                return Err(reason);
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops the oldest frame of the flow with the most bytes; false when none may be dropped.
+    fn drop_from_fattest(&mut self, reason: DropReason, lost: &mut impl FnMut(Lost)) -> bool {
+        let Some(flow) = self.flows.fattest() else { return false };
+        let Some(id) = self.flows.flow_mut(flow).pop(&self.store) else { return false };
+        self.drop_queued(id, reason, lost);
+        true
+    }
+
+    /// Takes the next frame to be sent off its flow's queue.
+    fn choose(
+        &mut self,
+        now: Instant,
+        limits: &QueueLimits,
+        lost: &mut impl FnMut(Lost),
+    ) -> Option<FrameId> {
+        while self.queued > 0 {
+            let flow = self.flows.next()?;
+            if let Some(id) = self.front_of(flow, now, limits, lost) {
+                let len = self.store.get(id).len();
+                self.flows.flow_mut(flow).pay(len);
+                self.queued -= 1;
+                return Some(id);
+            }
+            self.flows.retire();
+        }
+        None
+    }
+
+    /// Takes the first frame off the flow's queue that is neither too old nor dropped by CoDel.
+    fn front_of(
+        &mut self,
+        flow: FlowId,
+        now: Instant,
+        limits: &QueueLimits,
+        lost: &mut impl FnMut(Lost),
+    ) -> Option<FrameId> {
+        let aim = Aim { target: limits.target, interval: limits.interval };
+        loop {
+            let flow = self.flows.flow_mut(flow);
+            let Some(id) = flow.pop(&self.store) else {
+                flow.codel.emptied();
+                return None;
+            };
+            let arrived = self.store.get(id).arrived.unwrap_or(now);
+            let sojourn = now.saturating_duration_since(arrived);
+            if sojourn > limits.age {
+                self.drop_queued(id, DropReason::QueueTooOld, lost);
+                continue;
+            }
+            let (bytes, one_frame) = (flow.bytes(), flow.one_frame);
+            if flow.codel.judge(aim, now, sojourn, bytes, one_frame) == Judgement::Send
+                || ip_packet_mut(self.store.payload_mut(id)).is_some_and(mark_ce)
+            {
+                return Some(id);
+            }
+            self.drop_queued(id, DropReason::QueueCodel, lost);
         }
     }
 
-    fn append(&mut self, frame: &[u8], now: Instant) {
-        self.bytes += frame.len();
-        self.frames += 1;
-        if let Some(last) = self.runs.back_mut()
-            && last.arrived == now
-            && last.bytes.len() + frame.len() <= JOIN
-        {
-            last.bytes.extend_from_slice(frame);
-        } else {
-            self.runs.push_back(Run { bytes: frame.to_vec(), start: 0, arrived: now });
+    /// Stages a frame that is in no queue.
+    fn push_staged(&mut self, id: FrameId) {
+        self.staged_bytes += self.store.get(id).len();
+        self.staged.push(&mut self.store, id);
+    }
+
+    /// Drops a frame that was just taken off its flow's queue.
+    fn drop_queued(&mut self, id: FrameId, reason: DropReason, lost: &mut impl FnMut(Lost)) {
+        self.queued -= 1;
+        self.bytes -= self.store.get(id).len();
+        self.lose(id, reason, lost);
+    }
+
+    fn lose(&mut self, id: FrameId, reason: DropReason, lost: &mut impl FnMut(Lost)) {
+        let bytes = self.store.get(id).len() - LEN_PREFIX;
+        let packets = self.forget(id);
+        if packets > 0 {
+            lost(Lost { reason, packets, bytes });
         }
     }
 
-    fn drop_front(&mut self, reason: DropReason, dropped: &mut impl FnMut(DropReason, usize)) {
-        if let Some(len) = self.runs.front().and_then(|run| front_frame(&run.bytes[run.start..])) {
-            self.remove_front(len);
-            dropped(reason, len);
-        }
-    }
-
-    /// Removes the frame of `len` bytes in front of the first run.
-    fn remove_front(&mut self, len: usize) {
-        let Some(run) = self.runs.front_mut() else { return };
-        run.start += len;
-        self.bytes -= len;
-        self.frames -= 1;
-        if run.start == run.bytes.len() {
-            self.runs.pop_front();
-        }
-        if self.runs.is_empty() {
-            self.runs.shrink_to(0);
-        }
+    /// Removes a frame that is in no list, and returns its packets.
+    fn forget(&mut self, id: FrameId) -> u64 {
+        let packets = u64::from(self.store.get(id).packets);
+        self.store.remove(id);
+        self.packets -= packets;
+        self.frames -= usize::from(packets > 0);
+        packets
     }
 }
 
-/// Length, prefix included, of the whole frame in front of `bytes`.
-fn front_frame(bytes: &[u8]) -> Option<usize> {
-    let (prefix, payload) = bytes.split_first_chunk::<LEN_PREFIX>()?;
-    let len = usize::from(u16::from_be_bytes(*prefix));
-    (payload.len() >= len).then_some(LEN_PREFIX + len)
+/// The segments of a super-frame; everything else counts as one packet.
+fn packets(payload: &[u8]) -> u32 {
+    u32::try_from(extension::packets(payload)).expect("a packet has at least a byte")
 }
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn frame(len: usize, fill: u8) -> Vec<u8> {
-        let mut bytes = (len as u16).to_be_bytes().to_vec();
-        bytes.resize(LEN_PREFIX + len, fill);
-        bytes
-    }
-
-    fn limits(bytes: usize, frames: usize) -> QueueLimits {
-        QueueLimits { bytes, frames, age: Duration::from_millis(200) }
-    }
-
-    fn contents(queue: &FrameQueue) -> Vec<u8> {
-        let mut slices = [IoSlice::new(&[]); 64];
-        let filled = queue.slices(&mut slices);
-        slices[..filled].iter().flat_map(|slice| slice.to_vec()).collect()
-    }
-
-    #[test]
-    fn a_full_queue_drops_its_oldest_whole_frames() {
-        let now = Instant::now();
-        let mut queue = FrameQueue::new(limits(100, 100));
-        let mut lost = Vec::new();
-        for fill in 0..5 {
-            queue.push(&frame(30, fill), now, |reason, len| lost.push((reason, len)));
-        }
-        assert_eq!(lost, [(DropReason::QueueFullOldest, 32); 2]);
-        assert_eq!(contents(&queue), [frame(30, 2), frame(30, 3), frame(30, 4)].concat());
-
-        let mut few = FrameQueue::new(limits(1 << 20, 2));
-        let mut lost = 0;
-        few.push(&[frame(1, 1), frame(1, 2), frame(1, 3)].concat(), now, |_, _| lost += 1);
-        assert_eq!((lost, few.frames()), (1, 2));
-    }
-
-    #[test]
-    fn a_frame_larger_than_the_limit_still_passes_alone() {
-        let mut queue = FrameQueue::new(limits(100, 100));
-        queue.push(&frame(500, 1), Instant::now(), |_, _| panic!("nothing else to drop"));
-        assert_eq!(queue.frames(), 1);
-    }
-
-    #[test]
-    fn what_waited_too_long_is_dropped() {
-        let start = Instant::now();
-        let mut queue = FrameQueue::new(limits(1000, 100));
-        queue.push(&frame(10, 1), start, |_, _| {});
-        queue.push(&frame(10, 2), start + Duration::from_millis(150), |_, _| {});
-        let mut lost = Vec::new();
-        queue.drop_aged(start + Duration::from_millis(250), &mut |reason, len| {
-            lost.push((reason, len))
-        });
-        assert_eq!(lost, [(DropReason::QueueTooOld, 12)]);
-        assert_eq!(contents(&queue), frame(10, 2));
-    }
-
-    #[test]
-    fn a_frame_partly_on_the_wire_is_finished_whatever_happens() {
-        let start = Instant::now();
-        let mut queue = FrameQueue::new(limits(60, 100));
-        queue.push(&[frame(30, 1), frame(20, 2)].concat(), start, |_, _| {});
-        let mut done = Vec::new();
-        queue.advance(10, |len| done.push(len));
-        queue.push(&frame(50, 3), start + Duration::from_secs(9), |_, _| {});
-        assert_eq!(contents(&queue), [&frame(30, 1)[10..], &frame(50, 3)[..]].concat());
-        queue.advance(22 + 52, |len| done.push(len));
-        assert_eq!(done, [32, 52]);
-        assert!(queue.is_empty());
-
-        queue.start_with(&frame(9, 4), 5);
-        assert_eq!((queue.frames(), queue.bytes()), (1, 6));
-        queue.clear(DropReason::GatewayClosing, |reason, len| {
-            assert_eq!((reason, len), (DropReason::GatewayClosing, 11));
-        });
-        assert!(queue.is_empty());
-    }
-
-    #[derive(Debug, Clone)]
-    enum Step {
-        Push(Vec<usize>),
-        Sent(usize),
-        Wait(u64),
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        prop_oneof![
-            prop::collection::vec(1usize..60, 1..5).prop_map(Step::Push),
-            (0usize..150).prop_map(Step::Sent),
-            (0u64..150).prop_map(Step::Wait),
-        ]
-    }
-
-    proptest! {
-        /// Against a list of frames: the wire sees whole frames in order, and in = out + drops + queued.
-        #[test]
-        fn frames_stay_whole_and_the_books_balance(steps in prop::collection::vec(step(), 0..80)) {
-            let mut now = Instant::now();
-            let mut queue = FrameQueue::new(limits(200, 6));
-            let (mut pushed, mut dropped, mut done) = (0usize, 0usize, 0usize);
-            let mut wire = Vec::new();
-            let mut serial = 0u8;
-            for step in steps {
-                match step {
-                    Step::Push(lens) => {
-                        let mut run = Vec::new();
-                        for len in lens {
-                            serial = serial.wrapping_add(1);
-                            run.extend(frame(len, serial));
-                            pushed += 1;
-                        }
-                        queue.push(&run, now, |_, _| dropped += 1);
-                    }
-                    Step::Sent(n) => {
-                        let waiting = contents(&queue);
-                        let n = n.min(waiting.len());
-                        wire.extend_from_slice(&waiting[..n]);
-                        queue.advance(n, |_| done += 1);
-                    }
-                    Step::Wait(ms) => {
-                        now += Duration::from_millis(ms);
-                        queue.drop_aged(now, &mut |_, _| dropped += 1);
-                    }
-                }
-                prop_assert_eq!(contents(&queue).len(), queue.bytes());
-                prop_assert_eq!(pushed, done + dropped + queue.frames());
-                prop_assert!(queue.bytes() <= 200 + 62);
-            }
-            let rest = contents(&queue);
-            wire.extend_from_slice(&rest);
-            queue.advance(rest.len(), |_| done += 1);
-            prop_assert!(queue.is_empty());
-            prop_assert_eq!(pushed, done + dropped);
-
-            let (mut seen, mut last) = (0, 0u8);
-            let mut rest = &wire[..];
-            while let Some(len) = front_frame(rest) {
-                let payload = &rest[LEN_PREFIX..len];
-                prop_assert!(payload.iter().all(|byte| *byte == payload[0]), "frame cut");
-                prop_assert!(payload[0].wrapping_sub(last) < 128, "order");
-                last = payload[0];
-                seen += 1;
-                rest = &rest[len..];
-            }
-            prop_assert!(rest.is_empty());
-            prop_assert_eq!(seen, done);
-        }
-    }
+/// Whatever is no whole IP packet is one flow.
+fn flow_of(payload: &[u8], seed: u64) -> FlowId {
+    let packet = ip_packet(payload).and_then(|packet| Packet::parse(packet).ok());
+    Flows::bucket(packet.map_or(0, |packet| packet.flow_hash(seed)))
 }

@@ -1,0 +1,167 @@
+//! CoDel (RFC 8289): which frame tells its sender that the queue has been standing for too long.
+
+use std::time::{Duration, Instant};
+
+/// Twice the estimator's interval of RFC 8289 section 5.5: within so many intervals after it ended, a dropping state
+/// goes on at the rate it had.
+const REMEMBERED_INTERVALS: u32 = 16;
+
+/// What CoDel aims at (RFC 8289 sections 4.2 and 4.3).
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Aim {
+    /// The standing delay that is accepted.
+    pub(super) target: Duration,
+    /// How long the delay must stand above the target before anything is done: a worst-case round trip.
+    pub(super) interval: Duration,
+}
+
+/// The state of one flow's queue, with the names of RFC 8289 section 5.3.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Codel {
+    first_above: Option<Instant>,
+    /// Meaningless before the first time in the dropping state.
+    drop_next: Option<Instant>,
+    count: u32,
+    last_count: u32,
+    dropping: bool,
+}
+
+/// What becomes of the frame in front.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Judgement {
+    Send,
+    /// Its sender must be told: mark it, or drop it and ask about the next one.
+    Signal,
+}
+
+impl Codel {
+    /// Judges the frame just taken from the front, which waited for `sojourn`. `backlog` bytes remain behind it; no more
+    /// than `one_frame` of them is no standing queue.
+    ///
+    /// This is `dequeue` of RFC 8289 section 5.5, one frame at a time.
+    pub(super) fn judge(
+        &mut self,
+        aim: Aim,
+        now: Instant,
+        sojourn: Duration,
+        backlog: usize,
+        one_frame: usize,
+    ) -> Judgement {
+        if !self.stands(aim, now, sojourn, backlog <= one_frame) {
+            self.dropping = false;
+            return Judgement::Send;
+        }
+        let drop_next = self.drop_next.unwrap_or(now);
+        if self.dropping {
+            if now < drop_next {
+                return Judgement::Send;
+            }
+            self.count = self.count.saturating_add(1);
+            self.drop_next = Some(control_law(drop_next, aim.interval, self.count));
+        } else {
+            self.dropping = true;
+            let delta = self.count.saturating_sub(self.last_count);
+            let recent =
+                now.saturating_duration_since(drop_next) < REMEMBERED_INTERVALS * aim.interval;
+            self.count = if delta > 1 && recent { delta } else { 1 };
+            self.last_count = self.count;
+            self.drop_next = Some(control_law(now, aim.interval, self.count));
+        }
+        Judgement::Signal
+    }
+
+    /// Tells that nothing waits.
+    pub(super) fn emptied(&mut self) {
+        self.first_above = None;
+        self.dropping = false;
+    }
+
+    /// `dodequeue` of RFC 8289 section 5.6: whether the delay has been above the target for an interval.
+    fn stands(&mut self, aim: Aim, now: Instant, sojourn: Duration, is_last: bool) -> bool {
+        if sojourn < aim.target || is_last {
+            self.first_above = None;
+            return false;
+        }
+        let until = *self.first_above.get_or_insert(now + aim.interval);
+        now >= until
+    }
+}
+
+/// The time of the next signal: the rate grows with the square root of their number (RFC 8289 section 5.4).
+fn control_law(from: Instant, interval: Duration, count: u32) -> Instant {
+    from + interval.div_f64(f64::from(count.max(1)).sqrt())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AIM: Aim = Aim { target: Duration::from_millis(5), interval: Duration::from_millis(100) };
+    const FRAME: usize = 1514;
+
+    /// Asks once per millisecond, with the same delay and backlog, and gives the milliseconds of the signals.
+    fn signals(
+        codel: &mut Codel,
+        start: Instant,
+        millis: std::ops::Range<u64>,
+        sojourn: u64,
+    ) -> Vec<u64> {
+        let sojourn = Duration::from_millis(sojourn);
+        millis
+            .filter(|at| {
+                let now = start + Duration::from_millis(*at);
+                codel.judge(AIM, now, sojourn, 10 * FRAME, FRAME) == Judgement::Signal
+            })
+            .collect()
+    }
+
+    #[test]
+    fn signals_begin_after_an_interval_above_target_and_come_faster_with_the_root() {
+        let start = Instant::now();
+        let seen = signals(&mut Codel::default(), start, 0..400, 20);
+        // 100, then + 100, + 100/sqrt(2), + 100/sqrt(3), rounded up to the millisecond.
+        assert_eq!(seen, [100, 200, 271, 329, 379]);
+    }
+
+    #[test]
+    fn a_delay_that_returns_below_target_starts_the_interval_anew() {
+        let (start, mut codel) = (Instant::now(), Codel::default());
+        assert!(signals(&mut codel, start, 0..99, 5).is_empty());
+        assert!(signals(&mut codel, start, 99..100, 4).is_empty());
+        assert!(signals(&mut codel, start, 100..200, 5).is_empty());
+        assert_eq!(signals(&mut codel, start, 200..210, 5), [200]);
+    }
+
+    #[test]
+    fn the_last_frame_is_no_standing_queue() {
+        let (start, mut codel) = (Instant::now(), Codel::default());
+        for at in 0..1000 {
+            let now = start + Duration::from_millis(at);
+            let judged = codel.judge(AIM, now, Duration::from_secs(1), FRAME, FRAME);
+            assert_eq!(judged, Judgement::Send);
+        }
+    }
+
+    #[test]
+    fn one_good_frame_ends_the_dropping_state() {
+        let (start, mut codel) = (Instant::now(), Codel::default());
+        assert_eq!(signals(&mut codel, start, 0..250, 20), [100, 200]);
+        assert!(signals(&mut codel, start, 250..251, 4).is_empty());
+        assert!(!codel.dropping);
+        // A whole interval above the target again, then at once.
+        assert_eq!(signals(&mut codel, start, 251..352, 20), [351]);
+    }
+
+    #[test]
+    fn a_dropping_state_soon_after_another_goes_on_at_its_rate() {
+        let (start, mut codel) = (Instant::now(), Codel::default());
+        assert_eq!(signals(&mut codel, start, 0..400, 20).len(), 5);
+        assert_eq!(codel.count, 5);
+        codel.emptied();
+        assert_eq!(signals(&mut codel, start, 500..601, 20), [600]);
+        assert_eq!(codel.count, 4, "by how much it had grown");
+        codel.emptied();
+        assert_eq!(signals(&mut codel, start, 9000..9101, 20), [9100]);
+        assert_eq!(codel.count, 1, "long forgotten");
+    }
+}

@@ -1,0 +1,391 @@
+//! Each rule of RFC 8290 and of the bounds, alone.
+
+use std::{collections::HashMap, io::IoSlice, time::Instant};
+
+use proptest::prelude::*;
+use rtun_core::{DropReason, FlowQueue, MAX_CONTROL, QueueLimits, Sent};
+use rtun_proto::{checksum::Checksum, frame::MAX_FRAME};
+
+use crate::support::*;
+
+const NO_BUDGET: usize = usize::MAX;
+
+fn queue() -> FlowQueue {
+    FlowQueue::new(QueueLimits::default(), 7)
+}
+
+/// Stages and sends one frame.
+fn send_one(queue: &mut FlowQueue, now: Instant) -> Vec<u8> {
+    queue.stage(1, now, nothing_lost);
+    send_staged(queue).pop().unwrap()
+}
+
+#[test]
+fn a_flow_that_begins_goes_before_those_that_go_on() {
+    let now = Instant::now();
+    let mut queue = queue();
+    let bulk: Vec<u8> = (0..50).flat_map(|fill| frame(1, 1400, fill)).collect();
+    queue.push(&bulk, now, NO_BUDGET, nothing_lost);
+    for _ in 0..3 {
+        assert_eq!(flow_of(&send_one(&mut queue, now)), 1);
+    }
+    queue.push(&frame(2, 84, 0), now, NO_BUDGET, nothing_lost);
+    assert_eq!(flow_of(&send_one(&mut queue, now)), 2);
+    assert_eq!(flow_of(&send_one(&mut queue, now)), 1);
+}
+
+/// RFC 8290 section 4.2: a new flow that empties joins the old ones before it can be new again.
+#[test]
+fn a_flow_of_few_packets_cannot_stay_new() {
+    let now = Instant::now();
+    let mut queue = queue();
+    let bulk: Vec<u8> = (0..60).flat_map(|fill| frame(1, 1400, fill)).collect();
+    queue.push(&bulk, now, NO_BUDGET, nothing_lost);
+    let (mut of_bulk, mut of_few) = (0, 0);
+    for _ in 0..60 {
+        queue.push(&frame(2, 1400, 0), now, NO_BUDGET, nothing_lost);
+        match flow_of(&send_one(&mut queue, now)) {
+            1 => of_bulk += 1,
+            _ => of_few += 1,
+        }
+    }
+    assert!(of_bulk >= 28, "{of_bulk} and {of_few}");
+}
+
+#[test]
+fn flows_send_equally_many_bytes_whatever_their_frames() {
+    const LONG: u16 = 1;
+    const SHORT: u16 = 2;
+    const TINY: u16 = 3;
+    let now = Instant::now();
+    let mut queue = queue();
+    let long = super_frame(LONG, 65_000, 0, 0, 1400);
+    let short = frame(SHORT, 1000, 0);
+    let tiny: Vec<u8> = (0..10).flat_map(|fill| frame(TINY, 98, fill)).collect();
+    let (mut waiting, mut sent) = (HashMap::<u16, usize>::new(), HashMap::<u16, usize>::new());
+    for _ in 0..2000 {
+        for (flow, run) in [(LONG, &long), (SHORT, &short), (TINY, &tiny)] {
+            let waits = waiting.entry(flow).or_default();
+            while *waits < 150_000 {
+                queue.push(run, now, NO_BUDGET, nothing_lost);
+                *waits += run.len();
+            }
+        }
+        queue.stage(16_000, now, nothing_lost);
+        for frame in send_staged(&mut queue) {
+            *sent.entry(flow_of(&frame)).or_default() += frame.len();
+            *waiting.get_mut(&flow_of(&frame)).unwrap() -= frame.len();
+        }
+    }
+    let total: usize = sent.values().sum();
+    assert!(total > 30_000_000);
+    for (flow, bytes) in sent {
+        assert!((bytes * 3).abs_diff(total) < total / 10, "flow {flow}: {bytes} of {total}");
+    }
+}
+
+/// A queue that stands at 30 ms for half a second; the signals' times in milliseconds and the frames sent.
+fn standing_queue(ecn: u8) -> (Vec<u64>, Vec<Vec<u8>>) {
+    let start = Instant::now();
+    let mut queue = queue();
+    let (mut losses, mut sent) = (Vec::new(), Vec::new());
+    for at in 0..500 {
+        let now = start + ms(at);
+        queue.push(&frame_of(&packet(1, 1000, 0, ecn)), now, NO_BUDGET, nothing_lost);
+        if at >= 30 {
+            queue.stage(1, now, |lost| {
+                assert_eq!(lost.reason, DropReason::QueueCodel);
+                assert_eq!((lost.packets, lost.bytes), (1, 1000));
+                losses.push(at);
+            });
+            for frame in send_staged(&mut queue) {
+                if frame[3] & CE == CE {
+                    losses.push(at);
+                }
+                sent.push(frame);
+            }
+        }
+    }
+    (losses, sent)
+}
+
+#[test]
+fn a_standing_queue_loses_packets_after_an_interval_and_then_ever_more_often() {
+    let (losses, sent) = standing_queue(0);
+    // 30 + 100, then 100, 100/sqrt(2), 100/sqrt(3), rounded up.
+    assert_eq!(losses[..4], [130, 230, 301, 359]);
+    assert!(losses.len() > 5);
+    assert_eq!(sent.len(), 470);
+}
+
+#[test]
+fn packets_that_may_be_marked_are_marked_instead() {
+    let (marks, sent) = standing_queue(ECT);
+    assert_eq!(marks[..4], [130, 230, 301, 359]);
+    assert_eq!(sent.len(), 470, "nothing is dropped");
+    for frame in &sent {
+        assert_eq!(Checksum::new().add_bytes(&frame[2..22]).finish(), 0, "header checksum");
+    }
+}
+
+#[test]
+fn a_super_frame_that_may_be_marked_is_marked() {
+    let start = Instant::now();
+    let mut queue = queue();
+    let mut marked = 0;
+    for at in 0..200 {
+        let now = start + ms(at);
+        queue.push(&super_frame(1, 9000, 0, ECT, 1400), now, NO_BUDGET, nothing_lost);
+        if at >= 30 {
+            queue.stage(1, now, nothing_lost);
+            for frame in send_staged(&mut queue) {
+                let ip = rtun_proto::extension::ip_packet(&frame[2..]).unwrap();
+                marked += usize::from(ip[1] == CE);
+                assert_eq!(Checksum::new().add_bytes(&ip[..20]).finish(), 0);
+            }
+        }
+    }
+    assert_eq!(marked, 1, "at 130 ms; the next one is due at 230 ms");
+}
+
+#[test]
+fn a_full_queue_takes_room_from_its_fattest_flow() {
+    let now = Instant::now();
+    let mut queue = FlowQueue::new(limits(10_000, 100), 7);
+    let fat: Vec<u8> = (0..6).flat_map(|fill| frame(1, 998, fill)).collect();
+    let thin: Vec<u8> = (0..4).flat_map(|fill| frame(2, 998, fill)).collect();
+    queue.push(&[fat, thin].concat(), now, NO_BUDGET, nothing_lost);
+    assert_eq!(queue.bytes(), 10_000);
+    let mut lost = Vec::new();
+    queue.push(&frame(3, 1500, 0), now, NO_BUDGET, |loss| lost.push((loss.reason, loss.bytes)));
+    assert_eq!(lost, [(DropReason::QueueFullOldest, 998); 2]);
+    queue.stage(usize::MAX, now, nothing_lost);
+    let left = send_staged(&mut queue);
+    let fills = |flow| -> Vec<u8> {
+        left.iter().filter(|frame| flow_of(frame) == flow).map(|frame| frame[40]).collect()
+    };
+    assert_eq!((fills(1), fills(2), fills(3)), (vec![2, 3, 4, 5], vec![0, 1, 2, 3], vec![0]));
+}
+
+#[test]
+fn the_number_of_frames_is_bounded_too() {
+    let now = Instant::now();
+    let mut queue = FlowQueue::new(limits(1 << 20, 5), 7);
+    let mut lost = 0;
+    for fill in 0..20 {
+        queue.push(&frame(1, 100, fill), now, NO_BUDGET, |loss| {
+            assert_eq!(loss.reason, DropReason::QueueFullOldest);
+            lost += 1;
+        });
+    }
+    assert_eq!((lost, queue.packets()), (15, 5));
+}
+
+#[test]
+fn what_the_budget_costs_is_told_apart() {
+    let now = Instant::now();
+    let mut queue = FlowQueue::new(limits(10_000, 100), 7);
+    let run: Vec<u8> = (0..5).flat_map(|fill| frame(1, 998, fill)).collect();
+    queue.push(&run, now, 5000, nothing_lost);
+    let mut lost = Vec::new();
+    queue.push(&frame(2, 998, 0), now, 5000, |loss| lost.push(loss.reason));
+    assert_eq!(lost, [DropReason::QueueBudget]);
+    // No budget at all: what waits goes, and one frame stays.
+    lost.clear();
+    queue.push(&frame(2, 998, 1), now, 0, |loss| lost.push(loss.reason));
+    assert_eq!(lost, [DropReason::QueueBudget; 5]);
+    assert_eq!(queue.packets(), 1);
+    // A staged frame stays, so that the new one has to go.
+    queue.stage(1, now, nothing_lost);
+    lost.clear();
+    queue.push(&frame(2, 998, 2), now, 1500, |loss| lost.push(loss.reason));
+    assert_eq!(lost, [DropReason::QueueBudget]);
+    assert_eq!(send_staged(&mut queue), [frame(2, 998, 1)]);
+}
+
+#[test]
+fn a_frame_larger_than_the_bound_passes_alone() {
+    let now = Instant::now();
+    let mut queue = FlowQueue::new(limits(100, 100), 7);
+    queue.push(&frame(1, 500, 0), now, NO_BUDGET, nothing_lost);
+    queue.stage(1, now, nothing_lost);
+    assert_eq!(send_staged(&mut queue), [frame(1, 500, 0)]);
+}
+
+#[test]
+fn a_frame_too_old_is_not_sent() {
+    let start = Instant::now();
+    let mut queue = queue();
+    queue.push(&frame(1, 100, 1), start, NO_BUDGET, nothing_lost);
+    queue.push(&frame(1, 100, 2), start + ms(150), NO_BUDGET, nothing_lost);
+    let mut lost = Vec::new();
+    queue.stage(1, start + ms(201), |loss| lost.push((loss.reason, loss.packets, loss.bytes)));
+    assert_eq!(lost, [(DropReason::QueueTooOld, 1, 100)]);
+    assert_eq!(send_staged(&mut queue), [frame(1, 100, 2)]);
+}
+
+#[test]
+fn what_is_staged_does_not_age_and_control_frames_never_do() {
+    let start = Instant::now();
+    let mut queue = queue();
+    queue.push(&frame(1, 100, 1), start, NO_BUDGET, nothing_lost);
+    queue.stage(1, start, nothing_lost);
+    assert!(queue.push_control(&frame_of(&[4; 9])));
+    queue.stage(usize::MAX, start + ms(9000), nothing_lost);
+    assert_eq!(send_staged(&mut queue), [frame(1, 100, 1), frame_of(&[4; 9])]);
+}
+
+#[test]
+fn control_frames_go_before_what_is_not_staged() {
+    let now = Instant::now();
+    let mut queue = queue();
+    let run = [frame(1, 100, 1), frame(2, 100, 2)].concat();
+    queue.push(&run, now, NO_BUDGET, nothing_lost);
+    queue.stage(1, now, nothing_lost);
+    let (ping, pong) = (frame_of(&[4; 9]), frame_of(&[5; 9]));
+    assert!(queue.push_control(&ping) && queue.push_control(&pong));
+    assert_eq!((queue.packets(), queue.bytes()), (2, 204 + 22));
+    queue.stage(usize::MAX, now, nothing_lost);
+    let mut sent = Vec::new();
+    let all = staged(&queue);
+    queue.advance(all.len(), |done| sent.push(done));
+    assert_eq!(split(&all), [frame(1, 100, 1), ping, pong, frame(2, 100, 2)]);
+    assert_eq!(sent, [Sent { packets: 2, bytes: 200 }], "control frames are no packets");
+    assert!(queue.is_empty());
+}
+
+#[test]
+fn few_control_frames_wait() {
+    let mut queue = queue();
+    let frame = frame_of(&[4; 1022]);
+    for _ in 0..MAX_CONTROL / 1024 {
+        assert!(queue.push_control(&frame));
+    }
+    assert!(!queue.push_control(&frame));
+    assert_eq!(queue.bytes(), MAX_CONTROL);
+    queue.stage(1024, Instant::now(), nothing_lost);
+    assert!(queue.push_control(&frame), "what is staged waits no more");
+}
+
+#[test]
+fn a_frame_partly_on_the_wire_is_finished_first() {
+    let now = Instant::now();
+    let mut queue = queue();
+    queue.push(&frame(2, 100, 2), now, NO_BUDGET, nothing_lost);
+    assert!(queue.push_control(&frame_of(&[4; 9])));
+    queue.start_with(&frame(1, 100, 1), 60);
+    assert_eq!((queue.packets(), queue.bytes()), (2, 42 + 11 + 102));
+    queue.stage(usize::MAX, now, nothing_lost);
+    let expected = [&frame(1, 100, 1)[60..], &frame_of(&[4; 9]), &frame(2, 100, 2)].concat();
+    assert_eq!(staged(&queue), expected);
+    let mut sent = Vec::new();
+    for byte in 0..expected.len() {
+        assert_eq!(staged(&queue), expected[byte..]);
+        queue.advance(1, |done| sent.push((byte, done)));
+    }
+    let done = Sent { packets: 1, bytes: 100 };
+    assert_eq!(sent, [(41, done), (expected.len() - 1, done)]);
+}
+
+#[test]
+fn a_control_frame_partly_on_the_wire_is_no_packet() {
+    let mut queue = queue();
+    queue.start_with(&frame_of(&[4; 9]), 3);
+    assert_eq!((queue.packets(), queue.bytes(), queue.is_empty()), (0, 8, false));
+    assert_eq!(staged(&queue), [4; 8]);
+    queue.advance(8, |sent| panic!("{sent:?}"));
+    assert!(queue.is_empty());
+}
+
+#[test]
+fn a_super_frame_counts_its_segments() {
+    let now = Instant::now();
+    let mut queue = queue();
+    queue.push(&super_frame(1, HEADERS + 2801, 0, 0, 1400), now, NO_BUDGET, nothing_lost);
+    queue.push(&frame(1, 100, 0), now, NO_BUDGET, nothing_lost);
+    assert_eq!(queue.packets(), 4);
+    queue.stage(1, now, nothing_lost);
+    let len = staged(&queue).len();
+    queue.advance(len, |sent| assert_eq!(sent, Sent { packets: 3, bytes: 11 + HEADERS + 2801 }));
+    let mut lost = 0;
+    queue.push(&super_frame(1, HEADERS + 2800, 0, 0, 1400), now, NO_BUDGET, nothing_lost);
+    queue.clear(DropReason::WriteError, |loss| lost += loss.packets);
+    assert_eq!(lost, 3);
+}
+
+#[test]
+fn clearing_reports_everything_once() {
+    let now = Instant::now();
+    let mut queue = queue();
+    let run: Vec<u8> = (0..10).flat_map(|flow| frame(flow, 100, 0)).collect();
+    queue.push(&run, now, NO_BUDGET, nothing_lost);
+    queue.stage(300, now, nothing_lost);
+    queue.advance(150, |_| {});
+    assert!(queue.push_control(&frame_of(&[4; 9])));
+    let mut lost = Vec::new();
+    queue.clear(DropReason::WriteError, |loss| lost.push((loss.reason, loss.packets, loss.bytes)));
+    assert_eq!(lost, [(DropReason::WriteError, 1, 100); 9]);
+    assert!(queue.is_empty());
+    assert_eq!((queue.bytes(), queue.packets(), staged(&queue)), (0, 0, vec![]));
+    queue.push(&frame(1, 100, 5), now, NO_BUDGET, nothing_lost);
+    queue.stage(1, now, nothing_lost);
+    assert_eq!(send_staged(&mut queue), [frame(1, 100, 5)]);
+}
+
+#[test]
+fn frames_of_one_flow_are_written_in_few_pieces() {
+    let now = Instant::now();
+    let mut queue = queue();
+    let run: Vec<u8> = (0..40).flat_map(|fill| frame(1, 1398, fill)).collect();
+    queue.push(&run, now, NO_BUDGET, nothing_lost);
+    queue.stage(usize::MAX, now, nothing_lost);
+    let mut slices = [IoSlice::new(&[]); 64];
+    assert_eq!(queue.slices(&mut slices), 2, "two chunks");
+    assert_eq!(queue.slices(&mut slices[..1]), 1);
+    assert_eq!(slices[0].len(), 23 * 1400);
+    assert_eq!(queue.slices(&mut []), 0);
+}
+
+#[test]
+fn an_idle_queue_costs_next_to_nothing() {
+    assert!(size_of::<FlowQueue>() < 300, "{}", size_of::<FlowQueue>());
+    let now = Instant::now();
+    let mut queue = queue();
+    assert_eq!(queue.memory(), 0);
+    queue.push(&super_frame(1, 65_000, 0, 0, 1400), now, NO_BUDGET, nothing_lost);
+    queue.shrink();
+    assert_eq!(queue.packets(), 47, "only an empty queue is shrunk");
+    assert!(queue.memory() > MAX_FRAME);
+    queue.stage(1, now, nothing_lost);
+    send_staged(&mut queue);
+    queue.shrink();
+    assert_eq!(queue.memory(), 0);
+}
+
+proptest! {
+    /// Of flows with frames of any sizes, the one with the most bytes pays for the room.
+    #[test]
+    fn the_fattest_flow_pays(sizes in prop::collection::vec((1_u16..4, 100_usize..2000), 2..30)) {
+        let now = Instant::now();
+        let bytes = sizes.iter().map(|(_, len)| len + 2).sum();
+        let mut queue = FlowQueue::new(limits(bytes, 100), 7);
+        let mut of_flow = HashMap::<u16, usize>::new();
+        for (flow, len) in &sizes {
+            queue.push(&frame(*flow, *len, 0), now, NO_BUDGET, nothing_lost);
+            *of_flow.entry(*flow).or_default() += len + 2;
+        }
+        let most = *of_flow.values().max().unwrap();
+        let oldest_of_fattest: Vec<usize> = sizes
+            .iter()
+            .enumerate()
+            .filter(|(at, (flow, _))| {
+                of_flow[flow] == most && !sizes[..*at].iter().any(|(other, _)| other == flow)
+            })
+            .map(|(_, (_, len))| *len)
+            .collect();
+        let mut lost = Vec::new();
+        queue.push(&frame(9, 28, 0), now, NO_BUDGET, |loss| lost.push(loss.bytes));
+        prop_assert_eq!(lost.len(), 1);
+        prop_assert!(oldest_of_fattest.contains(&lost[0]));
+    }
+}
