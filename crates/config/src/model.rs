@@ -65,6 +65,8 @@ pub struct HubRules {
     pub sharing: Sharing,
     /// Whether the hub decrements TTL and hop limit.
     pub ttl: bool,
+    /// Whether rtun hosts may send packets of up to 64 KiB whole, and get them; true unless configured.
+    pub super_frames: bool,
 }
 
 /// A named routing table or a plugin in its place.
@@ -148,6 +150,8 @@ pub struct Device {
     pub dns: Vec<IpAddr>,
     /// Whether the kernel may hand over and take super-packets, where it can; true unless configured.
     pub offload: bool,
+    /// Whether packets of up to 64 KiB go whole to an rtun hub, and come from it; true unless configured.
+    pub super_frames: bool,
 }
 
 /// A route of the system into a device.

@@ -179,9 +179,9 @@ impl<T: Send + 'static> RouteAnswers<T> {
         Ok(())
     }
 
-    /// How many packets wait for an answer.
-    pub fn waiting(&self) -> usize {
-        self.state().questions.values().map(Vec::len).sum()
+    /// How much waits for an answer, by what each counts for.
+    pub fn waiting(&self, weight: impl Fn(&T) -> usize) -> usize {
+        self.state().questions.values().flatten().map(weight).sum()
     }
 
     fn spawn(self: &Arc<Self>, key: Key) {
@@ -372,7 +372,7 @@ mod tests {
         assert_eq!(answers.wait(NS, addr(2), || 4), Ok(()));
         assert_eq!(answers.wait(NS, addr(3), || 5), Ok(()));
         assert_eq!(answers.wait(NS, addr(4), || 6), Err(NoWaiting::Full), "questions are bounded");
-        assert_eq!(answers.waiting(), 4);
+        assert_eq!(answers.waiting(|_| 1), 4);
 
         let mut packets = Vec::new();
         for _ in 0..3 {
@@ -383,7 +383,7 @@ mod tests {
         packets.sort();
         assert_eq!(packets, [1, 2, 4, 5]);
         assert_eq!(start.elapsed().as_millis(), 500);
-        assert_eq!(answers.waiting(), 0);
+        assert_eq!(answers.waiting(|_| 1), 0);
     }
 
     #[tokio::test(start_paused = true)]

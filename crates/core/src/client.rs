@@ -17,9 +17,13 @@ pub enum Setback {
 ///
 /// The window of an unreachable hub stays below [`Backoff::UNREACHABLE_CAP`], so that every host is back within 2 s
 /// of its hub's start; a hub that refuses is asked less and less often, up to [`Backoff::REFUSED_CAP`].
+///
+/// A hub may ask its hosts to spread their return over a window ([`Backoff::spread_over`]): the wait after a loss is then a
+/// random part of that, and no later window is smaller.
 #[derive(Debug, Default)]
 pub struct Backoff {
     failures: u32,
+    spread: Option<Duration>,
 }
 
 impl Backoff {
@@ -29,7 +33,14 @@ impl Backoff {
     pub const REFUSED_CAP: Duration = Duration::from_secs(30);
     /// A connection that held this long starts the windows anew.
     pub const HEALTHY: Duration = Duration::from_secs(10);
+    /// The largest window a hub may ask for.
+    pub const SPREAD_MAX: Duration = Duration::from_secs(30);
     const FIRST: Duration = Duration::from_millis(100);
+
+    /// What the hub that was joined last asks for; `None`: nothing. At most [`Backoff::SPREAD_MAX`] counts.
+    pub fn spread_over(&mut self, window: Option<Duration>) {
+        self.spread = window.map(|window| window.min(Self::SPREAD_MAX));
+    }
 
     /// How long to wait now. `random` is uniform over all of `u32`; `held` is how long the connection had lasted.
     pub fn next(&mut self, setback: Setback, held: Duration, random: u32) -> Duration {
@@ -42,12 +53,10 @@ impl Backoff {
             Setback::Lost | Setback::Unreachable => Self::UNREACHABLE_CAP,
         };
         let window = Self::FIRST.saturating_mul(1 << self.failures.min(16)).min(cap);
+        let window = if first_after_loss { Duration::ZERO } else { window };
+        let window = window.max(self.spread.unwrap_or_default());
         self.failures += 1;
-        if first_after_loss {
-            Duration::ZERO
-        } else {
-            window.mul_f64(f64::from(random) / f64::from(u32::MAX))
-        }
+        window.mul_f64(f64::from(random) / f64::from(u32::MAX))
     }
 }
 
@@ -62,6 +71,19 @@ mod tests {
         let mut backoff = Backoff::default();
         assert_eq!(backoff.next(Setback::Lost, BRIEF, u32::MAX), Duration::ZERO);
         assert_eq!(backoff.next(Setback::Lost, BRIEF, u32::MAX), Duration::from_millis(200));
+        assert_eq!(backoff.next(Setback::Lost, Backoff::HEALTHY, u32::MAX), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_hub_may_ask_for_a_spread_return() {
+        let mut backoff = Backoff::default();
+        backoff.spread_over(Some(Duration::from_secs(4)));
+        assert_eq!(backoff.next(Setback::Lost, BRIEF, u32::MAX), Duration::from_secs(4));
+        assert_eq!(backoff.next(Setback::Unreachable, BRIEF, u32::MAX / 2).as_secs(), 1);
+        backoff.spread_over(Some(Duration::MAX));
+        let longest = backoff.next(Setback::Lost, BRIEF, u32::MAX);
+        assert_eq!(longest, Backoff::SPREAD_MAX);
+        backoff.spread_over(None);
         assert_eq!(backoff.next(Setback::Lost, Backoff::HEALTHY, u32::MAX), Duration::ZERO);
     }
 

@@ -129,6 +129,15 @@ impl Routing {
         }
     }
 
+    /// Whether packets to `addr` go to `host`; `None` while a plugin has still to say.
+    pub fn leads_to(&self, host: &HostName, addr: IpAddr, answers: &impl Answers) -> Option<bool> {
+        match self.find(addr, answers) {
+            Found::Gateway(gateway, _) => Some(gateway == *host),
+            Found::Nowhere(_) => Some(false),
+            Found::Ask(_) => None,
+        }
+    }
+
     /// Whether the check may be remembered, or what to do instead of forwarding.
     fn check_source(
         &self,

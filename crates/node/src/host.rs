@@ -13,18 +13,20 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use rtun_config::model::{self, HubNode};
-use rtun_core::{Backoff, HostName, Setback};
+use rtun_core::{Backoff, Setback};
 use rtun_net::{
     dns,
     link::{Link, LinkError, LinkSetup},
     os_route::{InstalledRoutes, OsRoute},
     tun::{Device, Offload, Tun, TunConfig, TunError},
 };
+use rtun_proto::frame::FrameBuffer;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+use uuid::Uuid;
 
-use self::session::{JoinError, Session};
+use self::session::{Introduction, JoinError, Session};
 use crate::{counters::Counters, report::DeviceReport, workers::Seat};
 
 /// The same failure is logged again after this long.
@@ -41,10 +43,8 @@ pub(crate) struct Host {
 
 struct Shared<D> {
     service: String,
-    name: HostName,
+    introduction: Introduction,
     hubs: Vec<HubNode>,
-    /// The device's first address, which the hub is told.
-    source: IpAddr,
     dial_timeout: Option<Duration>,
     device: D,
     session: ArcSwapOption<Session>,
@@ -71,7 +71,8 @@ impl Host {
         config: &model::Host,
         seat: Seat,
     ) -> Result<Self, HostError> {
-        let model::Device { name, addresses, mtu, routes, dns, offload } = &config.device;
+        let model::Device { name, addresses, mtu, routes, dns, offload, super_frames } =
+            &config.device;
         let wanted = TunConfig { name: name.clone(), mtu: *mtu };
         let device = {
             let _watched_by = seat.handle().enter();
@@ -94,9 +95,15 @@ impl Host {
         );
         let shared = Arc::new(Shared {
             service: service.to_owned(),
-            name: config.name.clone(),
+            introduction: Introduction {
+                name: config.name.clone(),
+                source: addresses.first().map_or(IpAddr::from([0; 4]), |net| net.addr()),
+                mtu: *mtu,
+                instance: Uuid::new_v4().into_bytes(),
+                // A device without offload takes no more than single packets.
+                super_frames: *super_frames && device.offload() != Offload::None,
+            },
             hubs: config.hubs.clone(),
-            source: addresses.first().map_or(IpAddr::from([0; 4]), |net| net.addr()),
             dial_timeout: config.dial_timeout,
             device,
             session: ArcSwapOption::empty(),
@@ -113,6 +120,7 @@ impl Host {
         DeviceReport {
             device: shared.device.name().to_owned(),
             connected: shared.session.load().is_some(),
+            queued: shared.session.load().as_ref().map_or(0, |session| session.queued()),
             sent: shared.sent.read(),
             received: shared.received.read(),
         }
@@ -137,11 +145,24 @@ impl Host {
 
 impl<D: Device> Shared<D> {
     async fn run(self: Arc<Self>, stop: CancellationToken) {
-        let uplink = uplink::run(&self.device, &self.session, &self.sent);
+        let me = Arc::clone(&self);
+        let mut uplink =
+            tokio::spawn(async move { uplink::run(&me.device, &me.session, &me.sent).await });
         tokio::select! {
             () = stop.cancelled() => {}
-            error = uplink => self.device_failed(&error),
+            failed = &mut uplink => {
+                if let Ok(error) = failed {
+                    self.device_failed(&error);
+                }
+                return;
+            }
             () = self.keep_connected() => {}
+        }
+        uplink.abort();
+        // Cancelled or done: either way it has let go of the device.
+        let _ = uplink.await;
+        if let Some(session) = self.session.swap(None) {
+            session.close(&self.sent);
         }
     }
 
@@ -158,11 +179,16 @@ impl<D: Device> Shared<D> {
         let mut backoff = Backoff::default();
         let mut complaint = Complaint::default();
         for hub in self.hubs.iter().cycle() {
-            let opened = Session::open(hub, &self.name, self.source, self.dial_timeout).await;
+            let opened = Session::open(hub, &self.introduction, self.dial_timeout).await;
             let (setback, held) = match opened {
                 Ok((session, buffer)) => {
                     complaint = Complaint::default();
-                    (Setback::Lost, self.forward(hub, session, buffer).await)
+                    let session = Arc::new(session);
+                    let held = self.forward(hub, &session, buffer).await;
+                    backoff.spread_over(session.reply.get().map(|reply| reply.reconnect_window));
+                    let setback =
+                        if session.was_refused() { Setback::Refused } else { Setback::Lost };
+                    (setback, held)
                 }
                 Err(error) => {
                     let setback = match error {
@@ -181,15 +207,19 @@ impl<D: Device> Shared<D> {
     async fn forward(
         &self,
         hub: &HubNode,
-        session: Session,
-        buffer: rtun_proto::frame::FrameBuffer,
+        session: &Arc<Session>,
+        buffer: FrameBuffer,
     ) -> Duration {
-        let (service, host, namespace) = (&self.service, &self.name, hub.namespace);
-        let session = Arc::new(session);
-        self.session.store(Some(Arc::clone(&session)));
+        let (service, host) = (&self.service, &self.introduction.name);
+        let namespace = hub.namespace;
+        self.session.store(Some(Arc::clone(session)));
         info!(service, host = %host, hub = hub.addr, namespace = %namespace, "joined the hub");
-        downlink::run(&self.device, &session, buffer, &self.received).await;
+        tokio::select! {
+            () = downlink::run(&self.device, session, buffer, &self.received) => {}
+            () = session.drain(&self.sent) => {}
+        }
         self.session.store(None);
+        session.close(&self.sent);
         let held = session.since.elapsed();
         warn!(
             service, host = %host, hub = hub.addr, seconds = held.as_secs(),

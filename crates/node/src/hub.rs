@@ -1,10 +1,11 @@
 //! The hub service: a listener, the hosts admitted through it, and the rules they live under.
 
 mod association;
+mod bundle;
 mod forward;
+mod greet;
 mod handshake;
 mod namespace;
-mod outbox;
 mod registry;
 mod rules;
 mod waiting_room;

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, IoSlice},
+    ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -88,35 +89,50 @@ impl Outbox {
         self.state().stream()
     }
 
-    /// Sends `run`, whole frames of packets back to back, or queues or drops them; every packet is counted once it has
-    /// left. Never waits for the peer. An error means that the connection is broken.
-    pub(crate) fn send(&self, run: &[u8], counters: &Counters) -> io::Result<()> {
+    /// Sends the whole frames of packets at these places of `bytes`, or queues or drops them; every packet is counted once
+    /// it has left. Never waits for the peer. An error means that the connection is broken.
+    pub(crate) fn send(
+        &self,
+        bytes: &[u8],
+        places: &[Range<usize>],
+        counters: &Counters,
+    ) -> io::Result<()> {
         let mut state = self.state();
         let written = match &state.gate {
             Gate::Closed => {
-                count_drops(DropReason::GatewayClosing, run, counters);
+                for place in places {
+                    count_drops(DropReason::GatewayClosing, &bytes[place.clone()], counters);
+                }
                 return Ok(());
             }
-            Gate::Open(stream) if state.queue.is_empty() => stream.try_write(run),
-            Gate::Held(_) | Gate::Open(_) => {
-                state.enqueue(run, counters);
-                return Ok(());
-            }
+            Gate::Open(stream) if state.queue.is_empty() => try_write(stream, bytes, places),
+            Gate::Held(_) | Gate::Open(_) => Ok(0),
         };
-        match written {
-            Ok(sent) if sent == run.len() => {
-                count_out(run, counters);
-                return Ok(());
-            }
-            Ok(sent) => state.keep_unsent(run, sent, counters),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => state.enqueue(run, counters),
+        let mut sent = match written {
+            Ok(sent) => sent,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(error) => {
-                count_drops(DropReason::WriteError, run, counters);
+                for place in places {
+                    count_drops(DropReason::WriteError, &bytes[place.clone()], counters);
+                }
                 return Err(error);
             }
+        };
+        let waited = !state.queue.is_empty();
+        for place in places {
+            let run = &bytes[place.clone()];
+            if sent < run.len() {
+                state.keep_unsent(run, sent, counters);
+            } else {
+                count_out(run, counters);
+            }
+            sent = sent.saturating_sub(run.len());
         }
+        let waits = !state.queue.is_empty();
         drop(state);
-        self.wake.notify_one();
+        if waits && !waited {
+            self.wake.notify_one();
+        }
         Ok(())
     }
 
@@ -131,8 +147,8 @@ impl Outbox {
         };
         match written {
             Ok(sent) if sent == frame.len() => return Ok(()),
-            Ok(sent @ 1..) => state.queue.start_with(frame, sent),
             Ok(0) => state.queue_control(frame),
+            Ok(sent) => state.queue.start_with(frame, sent),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => state.queue_control(frame),
             Err(error) => return Err(error),
         }
@@ -246,12 +262,16 @@ impl State {
     }
 
     fn queue_control(&mut self, frame: &[u8]) {
-        self.queue.push_control(frame);
+        // One that finds no room is made up for by the next: a peer that takes nothing is given up.
+        let _ = self.queue.push_control(frame);
         self.settle();
     }
 
     /// Counts the packets of `run` that are wholly on the wire after `sent` bytes and queues the rest.
     fn keep_unsent(&mut self, run: &[u8], sent: usize, counters: &Counters) {
+        if sent == 0 {
+            return self.enqueue(run, counters);
+        }
         let cut = Frames::new(run).find(|frame| frame.range.end > sent);
         let Some(cut) = cut.map(|frame| frame.range) else { return };
         count_out(&run[..cut.start], counters);
@@ -274,6 +294,17 @@ impl State {
     fn settle(&mut self) {
         self.charge.set(self.queue.memory());
     }
+}
+
+/// Writes as much as the socket takes.
+fn try_write(stream: &TcpStream, bytes: &[u8], places: &[Range<usize>]) -> io::Result<usize> {
+    if let [place] = places {
+        return stream.try_write(&bytes[place.clone()]);
+    }
+    let mut pieces = [IoSlice::new(&[]); PIECES];
+    let filled = pieces.iter_mut().zip(places);
+    let filled = filled.map(|(slot, place)| *slot = IoSlice::new(&bytes[place.clone()])).count();
+    stream.try_write_vectored(&pieces[..filled])
 }
 
 fn count_sent(Sent { packets, bytes }: Sent, counters: &Counters) {

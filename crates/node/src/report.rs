@@ -55,6 +55,10 @@ pub struct HostReport {
     pub peer: SocketAddr,
     /// For how long.
     pub connected: Duration,
+    /// Name and version of its program, if it is an rtun host.
+    pub software: Option<String>,
+    /// The MTU of its device in bytes, if it is an rtun host.
+    pub mtu: Option<u16>,
     /// In is what it sent, out is what it was handed; drops are of packets from it, and of packets queued for it.
     pub traffic: Traffic,
     /// Waiting for its socket.
@@ -70,6 +74,8 @@ pub struct DeviceReport {
     pub device: String,
     /// Whether a hub has admitted it.
     pub connected: bool,
+    /// Packets waiting for the connection to the hub.
+    pub queued: u64,
     /// In is what the device gave for the hub, out is what the hub was handed; drops on that way.
     pub sent: Traffic,
     /// In is what came from the hub, out is what the device took; drops on that way.
@@ -90,7 +96,7 @@ impl HubReport {
                 log_traffic!(
                     &host.traffic, host.queued_packets, "host report",
                     service, namespace = %namespace.id, host = %host.host, peer = %host.peer,
-                    connected_seconds = host.connected.as_secs()
+                    connected_seconds = host.connected.as_secs(), software = host.software, mtu = host.mtu
                 );
             }
             log_traffic!(
@@ -112,8 +118,16 @@ impl HubReport {
 impl DeviceReport {
     /// Writes one line per direction.
     pub(crate) fn log(&self, service: &str) {
-        let Self { device, connected, sent, received } = self;
-        log_traffic!(sent, 0u64, "device report", service, device, connected, direction = "to hub");
+        let Self { device, connected, queued, sent, received } = self;
+        log_traffic!(
+            sent,
+            *queued,
+            "device report",
+            service,
+            device,
+            connected,
+            direction = "to hub"
+        );
         log_traffic!(
             received,
             0u64,

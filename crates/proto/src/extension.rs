@@ -60,6 +60,12 @@ pub fn is_extension(payload: &[u8]) -> bool {
     payload.first().is_some_and(|kind| !matches!(kind >> 4, 4 | 6))
 }
 
+/// Whether a frame's payload says that it is a super-frame.
+#[inline]
+pub fn is_super_frame(payload: &[u8]) -> bool {
+    payload.first() == Some(&kind::SUPER_FRAME)
+}
+
 /// An extension frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Extension<'a> {

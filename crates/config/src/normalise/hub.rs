@@ -61,6 +61,7 @@ pub(super) fn read(
     let ways = [("newest", Sharing::Newest), ("flow", Sharing::Flow)];
     let sharing = get(&["router.sharing", "sharing"]).and_then(|at| one_of(&at, &ways, report));
     let ttl = get(&["ttl"]).and_then(|at| report.boolean(&at));
+    let super_frames = get(&["superFrames"]).and_then(|at| report.boolean(&at));
     let timeout = get(&["readTimeout"]).and_then(|at| report.span(&at, Place::Metadata));
 
     let (listen, listen_at) = listen?;
@@ -80,6 +81,7 @@ pub(super) fn read(
         source_check: source_check.unwrap_or_default(),
         sharing: sharing.unwrap_or_default(),
         ttl: ttl.unwrap_or(false),
+        super_frames: super_frames.unwrap_or(true),
     };
     let handshake_timeout = timeout.filter(|t| !t.is_zero()).unwrap_or(HANDSHAKE_TIMEOUT);
     Some((Hub { listen, rules, handshake_timeout }, view))

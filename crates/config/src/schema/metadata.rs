@@ -74,6 +74,7 @@ pub(super) static ROUTER_HANDLER: Object = Object {
         yes(&["sourceCheck"], Text),
         yes(&["router.sharing", "sharing"], Text),
         yes(&["ttl"], Bool),
+        yes(&["superFrames"], Bool),
         key(
             &["router.bufferSize", "bufferSize"],
             Int,
@@ -130,6 +131,7 @@ pub(super) static TUN_LISTENER: Object = Object {
         yes(&["routes", "tun.routes"], Texts),
         yes(&["dns", "tun.dns"], Texts),
         yes(&["offload"], Bool),
+        yes(&["superFrames"], Bool),
         key(&["peer", "tun.peer"], Text, NoEffect("it is for macOS")),
         key(&["guid", "tun.guid"], Text, NoEffect("it is for Windows")),
         key(

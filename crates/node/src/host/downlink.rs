@@ -1,20 +1,26 @@
 //! A host's packet path from its hub: frames in, packets to the device out.
 //!
-//! With offload, packets of a flow that follow on each other in one read are joined, so that one write to the device
-//! takes up to 64 KiB.
+//! With offload, super-frames are handed to the device whole, and packets of a flow that follow on each other in one read
+//! are joined, so that one write to the device takes up to 64 KiB.
 
 use std::io::{self, IoSlice};
 
 use rtun_core::DropReason;
 use rtun_net::tun::{Device, Offload};
 use rtun_proto::{
+    extension::{
+        self, SUPER_FRAME_HEADER, decode_super_frame, ip_packet, is_extension, is_super_frame,
+    },
     frame::{FrameBuffer, Frames},
-    offload::{Coalescer, Group, MAX_SLICES},
+    offload::{Coalescer, Group, MAX_SLICES, VirtioHeader},
     packet::Packet,
 };
 
 use super::session::Session;
-use crate::{counters::Counters, reading::readable};
+use crate::{
+    counters::Counters,
+    reading::{Silence, readable},
+};
 
 /// Moves packets from the session to the device until the session ends. `buffer` holds what came behind the hub's
 /// answer.
@@ -26,19 +32,25 @@ pub(super) async fn run<D: Device>(
 ) {
     let mut downlink = Downlink {
         device,
+        session,
         counters,
         coalescer: Coalescer::new().with_udp(device.offload() == Offload::TcpAndUdp),
     };
+    let ended = session.ended();
+    tokio::pin!(ended);
     let consumed = downlink.deliver(buffer.filled());
     buffer.consume(consumed);
     loop {
+        let ask = || session.ping();
+        let silence = if session.is_rtun { Silence::Broken(&ask) } else { Silence::Normal };
         tokio::select! {
-            ready = readable(&session.stream, &mut buffer) => {
+            biased;
+            ready = readable(&session.stream, &mut buffer, silence) => {
                 if let Err(error) = ready {
                     return session.broke(error);
                 }
             }
-            () = session.ended() => return,
+            () = &mut ended => return,
         }
         match session.stream.try_read(buffer.space()) {
             Ok(0) => return session.broke(io::ErrorKind::UnexpectedEof.into()),
@@ -55,6 +67,7 @@ pub(super) async fn run<D: Device>(
 
 struct Downlink<'a, D> {
     device: &'a D,
+    session: &'a Session,
     counters: &'a Counters,
     coalescer: Coalescer,
 }
@@ -62,28 +75,52 @@ struct Downlink<'a, D> {
 impl<D: Device> Downlink<'_, D> {
     /// Hands the packets of all whole frames to the device; returns how many bytes the frames were.
     fn deliver(&mut self, bytes: &[u8]) -> usize {
-        let joins = self.device.offload() != Offload::None;
+        let Self { device, session, counters, coalescer } = self;
+        let joins = device.offload() != Offload::None;
         let mut frames = Frames::new(bytes);
-        let mut batch = self.coalescer.batch(bytes);
+        let mut batch = coalescer.batch(bytes);
         let (mut packets, mut payloads) = (0, 0);
         for frame in frames.by_ref() {
-            packets += 1;
-            payloads += frame.payload.len() as u64;
-            match check(frame.payload) {
-                Ok(packet) if joins => {
-                    let start = frame.range.end - frame.payload.len();
-                    batch.push(start..start + packet.len());
+            let payload = frame.payload;
+            if is_extension(payload) && !is_super_frame(payload) {
+                if let Err(reason) = session.take(payload) {
+                    packets += 1;
+                    payloads += payload.len() as u64;
+                    counters.count_drop(reason);
                 }
-                Ok(packet) => {
-                    count(self.device.try_send(packet.bytes()), 1, packet.len(), self.counters)
-                }
-                Err(reason) => self.counters.count_drop(reason),
+                continue;
+            }
+            let amount = extension::packets(payload) as u64;
+            packets += amount;
+            payloads += ip_packet(payload).map_or(0, <[u8]>::len) as u64;
+            let taken = if is_super_frame(payload) {
+                let at = frame.range.end - payload.len() + SUPER_FRAME_HEADER..frame.range.end;
+                check_super(payload, session).and_then(|header| match joins {
+                    true => {
+                        let pushed = batch.push_offload(header, at);
+                        pushed.map_err(|_| DropReason::FrameMalformed)
+                    }
+                    false => Err(DropReason::FrameUnknown),
+                })
+            } else {
+                check(payload).map(|packet| match joins {
+                    true => {
+                        let start = frame.range.end - payload.len();
+                        batch.push(start..start + packet.len());
+                    }
+                    false => {
+                        count(device.try_send(packet.bytes()), 1, packet.len(), counters);
+                    }
+                })
+            };
+            if let Err(reason) = taken {
+                counters.count_drops(reason, amount);
             }
         }
         for group in batch.finish() {
-            send_group(self.device, &group, self.counters);
+            send_group(*device, &group, counters);
         }
-        self.counters.count_in(packets, payloads);
+        counters.count_in(packets, payloads);
         frames.consumed()
     }
 }
@@ -95,10 +132,13 @@ fn send_group<D: Device>(device: &D, group: &Group<'_>, counters: &Counters) {
         *slot = IoSlice::new(piece);
         filled += 1;
     }
-    // Behind the first piece, the virtio header, stand the headers that each joined packet had.
-    let headers = pieces.get(1).map_or(0, |piece| piece.len());
-    let bytes = group.len() + (group.packets() - 1) * headers;
-    count(device.try_send_vectored(&pieces[..filled]), group.packets(), bytes, counters);
+    // A super-frame came as one; behind the first piece of joined packets, the virtio header, stand the headers that
+    // each of them had.
+    let (packets, repeated) = match group.packets() {
+        1 => (group.segments(), 0),
+        joined => (joined, (joined - 1) * pieces.get(1).map_or(0, |piece| piece.len())),
+    };
+    count(device.try_send_vectored(&pieces[..filled]), packets, group.len() + repeated, counters);
 }
 
 fn count(sent: io::Result<usize>, packets: usize, bytes: usize, counters: &Counters) {
@@ -106,6 +146,15 @@ fn count(sent: io::Result<usize>, packets: usize, bytes: usize, counters: &Count
         Ok(_) => counters.count_out(packets as u64, bytes as u64),
         Err(_) => counters.count_drops(DropReason::TunWriteError, packets as u64),
     }
+}
+
+/// The header of a super-frame, which only an rtun hub may send, and only after it was offered.
+fn check_super(payload: &[u8], session: &Session) -> Result<VirtioHeader, DropReason> {
+    if !session.super_frames() {
+        return Err(DropReason::FrameUnknown);
+    }
+    let packet = decode_super_frame(payload).map_err(|_| DropReason::FrameMalformed)?;
+    Ok(packet.header())
 }
 
 /// The packet in a frame.

@@ -3,14 +3,16 @@
 use std::{
     io,
     net::IpAddr,
-    sync::OnceLock,
+    slice,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
 use rtun_config::model::HubNode;
-use rtun_core::HostName;
+use rtun_core::{DropReason, HostName};
 use rtun_net::transport::tcp::{self, ConnectError};
 use rtun_proto::{
+    extension::{self, Capabilities, Extension, Hello, HelloReply, RefusalNotice},
     frame::FrameBuffer,
     relay::{
         Addr, AddrFeature, Association, DecodeError, Decoded, EncodeError, Network, Request,
@@ -19,6 +21,9 @@ use rtun_proto::{
 };
 use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::{budget::Budget, counters::Counters, outbox::Outbox};
 
 /// Limit for connecting unless configured: a lost packet of the handshake is repeated after 1 s, so a network that
 /// works answers within it, and one that was cut is tried again soon after it is back.
@@ -27,12 +32,40 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 /// Limit for the hub's answer unless configured.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// What a hub is told of this host.
+pub(super) struct Introduction {
+    pub(super) name: HostName,
+    /// The device's first address.
+    pub(super) source: IpAddr,
+    /// Of the device, in bytes.
+    pub(super) mtu: u16,
+    /// Random for each run.
+    pub(super) instance: [u8; 16],
+    /// Whether super-frames are offered.
+    pub(super) super_frames: bool,
+}
+
 /// A hub that has admitted this host.
 pub(super) struct Session {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Arc<TcpStream>,
     pub(super) since: Instant,
+    /// Whether it is an rtun hub; no other is sent frames of the extension.
+    pub(super) is_rtun: bool,
+    /// What it answered to the hello.
+    pub(super) reply: OnceLock<HelloReply>,
+    /// The device's first address, as the hub was told.
+    source: IpAddr,
+    outbox: Outbox,
+    /// Why it is going to end the session, as it says.
+    notice: OnceLock<Notice>,
     broken: CancellationToken,
     cause: OnceLock<io::Error>,
+}
+
+/// What a hub says before it closes the connection.
+enum Notice {
+    GoingAway,
+    Refusal(RefusalNotice),
 }
 
 /// Why a hub did not admit this host.
@@ -75,15 +108,13 @@ fn explain(status: &Status) -> String {
 }
 
 impl Session {
-    /// Connects to `hub` and reports `name`; `source` is the device's first address. The buffer holds what the hub
-    /// sent behind its answer.
+    /// Connects to `hub` and joins. The buffer holds what the hub sent behind its answer.
     pub(super) async fn open(
         hub: &HubNode,
-        name: &HostName,
-        source: IpAddr,
+        introduction: &Introduction,
         dial_timeout: Option<Duration>,
     ) -> Result<(Self, FrameBuffer), JoinError> {
-        let request = request(hub, name, source).encode()?;
+        let request = introduction.request(hub).encode()?;
         let mut stream = tcp::connect(&hub.addr, dial_timeout.unwrap_or(DIAL_TIMEOUT)).await?;
         let limit = hub.connect_timeout.unwrap_or(ANSWER_TIMEOUT);
         let mut buffer = FrameBuffer::new();
@@ -95,13 +126,103 @@ impl Session {
         if response.status != Status::Ok {
             return Err(JoinError::Refused(response.status));
         }
+        let stream = Arc::new(stream);
+        let outbox = Outbox::new(Arc::clone(&stream), &Budget::new(Budget::DEFAULT));
+        outbox.open();
         let session = Self {
             stream,
             since: Instant::now(),
+            is_rtun: response.connector_id().is_some_and(|id| id.rtun_version().is_some()),
+            reply: OnceLock::new(),
+            source: introduction.source,
+            outbox,
+            notice: OnceLock::new(),
             broken: CancellationToken::new(),
             cause: OnceLock::new(),
         };
+        if session.is_rtun {
+            session.send_control(&Extension::Hello(introduction.hello()));
+        }
         Ok((session, buffer))
+    }
+
+    /// Sends whole frames of packets, or queues or drops them; never waits.
+    pub(super) fn send(&self, frames: &[u8], counters: &Counters) {
+        if let Err(error) = self.outbox.send(frames, slice::from_ref(&(0..frames.len())), counters)
+        {
+            self.broke(error);
+        }
+    }
+
+    /// Asks an rtun hub whether it is still there.
+    pub(super) fn ping(&self) {
+        self.send_control(&Extension::Ping([0; 8]));
+    }
+
+    /// Writes what is queued; ends when the session has to.
+    pub(super) async fn drain(&self, counters: &Counters) {
+        self.broke(self.outbox.drain(&self.stream, counters).await);
+    }
+
+    /// Drops what is queued.
+    pub(super) fn close(&self, counters: &Counters) {
+        self.outbox.close(counters);
+    }
+
+    /// Packets waiting for the socket.
+    pub(super) fn queued(&self) -> u64 {
+        self.outbox.queued().0
+    }
+
+    /// Whether the hub takes super-frames.
+    pub(super) fn super_frames(&self) -> bool {
+        self.reply.get().is_some_and(|reply| reply.accepted.has(Capabilities::SUPER_FRAMES))
+    }
+
+    /// Takes a frame of the extension that is no super-frame; an error is why it counts as lost.
+    pub(super) fn take(&self, payload: &[u8]) -> Result<(), DropReason> {
+        if !self.is_rtun {
+            return Err(DropReason::IpVersion);
+        }
+        match Extension::decode(payload) {
+            Ok(Extension::HelloReply(reply)) => {
+                if !reply.addresses.iter().any(|(addr, _)| *addr == self.source) {
+                    warn!(
+                        "the hub has no route for {} that leads to this host: nothing will be sent back to it",
+                        self.source
+                    );
+                }
+                self.reply.set(reply).map_err(|_| DropReason::FrameUnknown)
+            }
+            Ok(Extension::Ping(stamp)) => {
+                self.send_control(&Extension::Pong(stamp));
+                Ok(())
+            }
+            Ok(Extension::Pong(_)) => Ok(()),
+            Ok(Extension::GoAway(_)) => {
+                let _ = self.notice.set(Notice::GoingAway);
+                Ok(())
+            }
+            Ok(Extension::Refusal(refusal)) => {
+                let _ = self.notice.set(Notice::Refusal(refusal));
+                Ok(())
+            }
+            Ok(_) => Err(DropReason::FrameUnknown),
+            Err(_) => Err(DropReason::FrameMalformed),
+        }
+    }
+
+    /// Whether the hub ended the session because this host may not join.
+    pub(super) fn was_refused(&self) -> bool {
+        matches!(self.notice.get(), Some(Notice::Refusal(_)))
+    }
+
+    fn send_control(&self, frame: &Extension<'_>) {
+        let mut bytes = Vec::new();
+        frame.write_frame(&mut bytes).expect("a host's own frames keep to the limits");
+        if let Err(error) = self.outbox.send_control(&bytes) {
+            self.broke(error);
+        }
     }
 
     /// Ends the session; the first cause counts.
@@ -118,6 +239,11 @@ impl Session {
 
     /// Why the session ended.
     pub(super) fn cause(&self) -> String {
+        match self.notice.get() {
+            Some(Notice::GoingAway) => return "the hub is stopping".into(),
+            Some(Notice::Refusal(refusal)) => return format!("refused: {}", refusal.text),
+            None => {}
+        }
         match self.cause.get() {
             Some(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 "the hub closed the connection".into()
@@ -131,18 +257,33 @@ impl Session {
     }
 }
 
-fn request(hub: &HubNode, name: &HostName, source: IpAddr) -> Request {
-    let user = hub
-        .auth
-        .as_ref()
-        .map(|auth| (auth.user.as_bytes().to_vec(), auth.password.expose().as_bytes().to_vec()));
-    Request::associate(&Association {
-        user,
-        network: Network::Ip,
-        source: Some(AddrFeature { addr: Addr::Ip(source), port: 0 }),
-        host: name.as_str().to_owned(),
-        router_id: *hub.namespace.as_bytes(),
-    })
+impl Introduction {
+    fn request(&self, hub: &HubNode) -> Request {
+        let user = hub.auth.as_ref().map(|auth| {
+            (auth.user.as_bytes().to_vec(), auth.password.expose().as_bytes().to_vec())
+        });
+        Request::associate(&Association {
+            user,
+            network: Network::Ip,
+            source: Some(AddrFeature { addr: Addr::Ip(self.source), port: 0 }),
+            host: self.name.as_str().to_owned(),
+            router_id: *hub.namespace.as_bytes(),
+        })
+    }
+
+    fn hello(&self) -> Hello {
+        let offered = match self.super_frames {
+            true => Capabilities::SUPER_FRAMES,
+            false => Capabilities::NONE,
+        };
+        Hello {
+            version: extension::VERSION,
+            capabilities: offered,
+            mtu: self.mtu,
+            instance: self.instance,
+            software: concat!("rtun/", env!("CARGO_PKG_VERSION")).into(),
+        }
+    }
 }
 
 async fn read_answer(stream: &TcpStream, buffer: &mut FrameBuffer) -> Result<Response, JoinError> {

@@ -1,26 +1,34 @@
 //! A host's packet path to its hub: packets of the device in, frames out.
 //!
-//! Packets are taken from the device as long as there are any, framed next to each other, and written at once. With
-//! offload the kernel hands over up to 64 KiB at a time, which are cut into packets here: what leaves is the same. While
-//! the socket takes nothing no packet is taken from the device: its queue in the kernel (500 packets by default) is
-//! the bound, and the kernel counts what that drops. Without a hub packets are taken and dropped, so that none is
-//! delivered long after it was sent.
+//! Packets are taken from the device as long as there are any, framed next to each other, and handed to the connection's
+//! [`Outbox`] at once, which writes or queues them: what waits, waits there and not in the device. With offload the kernel
+//! hands over up to 64 KiB at a time: an rtun hub gets them whole, as super-frames read right into place, any other hub
+//! cut into packets. Without a hub packets are taken and dropped, so that none is delivered long after it was sent.
+//!
+//! [`Outbox`]: crate::outbox::Outbox
 
-use std::{io, sync::Arc};
+use std::io;
 
 use arc_swap::ArcSwapOption;
 use rtun_core::DropReason;
 use rtun_net::tun::{Device, Offload};
 use rtun_proto::{
-    frame::{Frames, LEN_PREFIX, MAX_FRAME, write_frame},
-    offload::{VIRTIO_HEADER, VirtioHeader},
+    extension::{SUPER_FRAME_PREFIX, super_frame_prefix},
+    frame::{LEN_PREFIX, MAX_FRAME, length_prefix},
+    offload::{MAX_HEADERS, MAX_SEGMENTS, OffloadPacket, VIRTIO_HEADER, VirtioHeader},
 };
 
 use super::session::Session;
 use crate::counters::Counters;
 
 /// Bytes gathered for one write.
-const BATCH: usize = 64 * 1024;
+const BATCH: usize = 128 * 1024;
+
+/// What is read from a device with offload at once.
+const READ: usize = VIRTIO_HEADER + MAX_FRAME;
+
+/// The most bytes that one read becomes: cut into packets, each with the headers and a length.
+const FRAMED: usize = MAX_FRAME + MAX_SEGMENTS * (MAX_HEADERS + LEN_PREFIX);
 
 /// Moves packets from the device to whichever session stands; ends when the device fails.
 pub(super) async fn run<D: Device>(
@@ -28,106 +36,128 @@ pub(super) async fn run<D: Device>(
     session: &ArcSwapOption<Session>,
     counters: &Counters,
 ) -> io::Error {
-    let mut batch = Batch::new(device);
+    let mut batch = Batch::new();
     loop {
         if let Err(error) = device.readable().await {
             return error;
         }
-        if let Err(error) = batch.fill(device, counters) {
+        let session = session.load_full();
+        let super_frames = session.as_ref().is_some_and(|session| session.super_frames());
+        batch.begin();
+        if let Err(error) = batch.fill(device, super_frames, counters) {
             return error;
         }
-        counters.count_in(batch.packets, batch.payload());
-        match session.load_full() {
-            Some(session) => send(&session, &batch.frames, counters).await,
+        counters.count_in(batch.packets, batch.bytes);
+        match session {
+            Some(session) => session.send(batch.frames(), counters),
             None => counters.count_drops(DropReason::NotConnected, batch.packets),
-        }
-    }
-}
-
-/// Writes all of `frames`, or what can be written before the session ends.
-async fn send(session: &Arc<Session>, frames: &[u8], counters: &Counters) {
-    let mut sent = 0;
-    while sent < frames.len() {
-        match session.stream.try_write(&frames[sent..]) {
-            Ok(n) => sent += n,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                tokio::select! {
-                    ready = session.stream.writable() => {
-                        if let Err(error) = ready {
-                            session.broke(error);
-                            break;
-                        }
-                    }
-                    () = session.ended() => break,
-                }
-            }
-            Err(error) => {
-                session.broke(error);
-                break;
-            }
-        }
-    }
-    for frame in Frames::new(frames) {
-        if frame.range.end <= sent {
-            counters.count_out(1, frame.payload.len() as u64);
-        } else {
-            counters.count_drop(DropReason::WriteError);
         }
     }
 }
 
 /// Packets of one round, framed next to each other.
 struct Batch {
-    frames: Vec<u8>,
-    packets: u64,
-    /// One read of the device.
+    /// Pages that no frame has reached yet cost no memory.
+    buffer: Box<[u8]>,
+    filled: usize,
+    /// One read that is going to be cut.
     read: Box<[u8]>,
+    /// IP packets, and their bytes.
+    packets: u64,
+    bytes: u64,
 }
 
 impl Batch {
-    fn new<D: Device>(device: &D) -> Self {
-        let longest = match device.offload() {
-            Offload::None => usize::from(device.mtu()),
-            Offload::Tcp | Offload::TcpAndUdp => VIRTIO_HEADER + MAX_FRAME,
-        };
-        Self { frames: Vec::new(), packets: 0, read: vec![0; longest].into() }
+    fn new() -> Self {
+        let buffer = vec![0; BATCH + FRAMED.max(SUPER_FRAME_PREFIX + READ)];
+        Self { buffer: buffer.into(), filled: 0, read: vec![0; READ].into(), packets: 0, bytes: 0 }
     }
 
-    /// Bytes of the packets, without their lengths.
-    fn payload(&self) -> u64 {
-        self.frames.len() as u64 - self.packets * LEN_PREFIX as u64
+    fn begin(&mut self) {
+        (self.filled, self.packets, self.bytes) = (0, 0, 0);
+    }
+
+    fn frames(&self) -> &[u8] {
+        &self.buffer[..self.filled]
     }
 
     /// Takes packets from the device until it has none or the batch is full.
-    fn fill<D: Device>(&mut self, device: &D, counters: &Counters) -> io::Result<()> {
-        self.frames.clear();
-        self.packets = 0;
-        while self.frames.len() < BATCH {
-            let read = match device.try_recv(&mut self.read) {
-                Ok(n) => &self.read[..n],
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error),
+    fn fill<D: Device>(
+        &mut self,
+        device: &D,
+        super_frames: bool,
+        counters: &Counters,
+    ) -> io::Result<()> {
+        while self.filled < BATCH {
+            let taken = match device.offload() {
+                Offload::None => self.take_plain(device),
+                Offload::Tcp | Offload::TcpAndUdp if super_frames => self.take_whole(device),
+                Offload::Tcp | Offload::TcpAndUdp => self.take_cut(device),
             };
-            let framed = match device.offload() {
-                Offload::None => write_frame(read, &mut self.frames).map(|()| 1).ok(),
-                Offload::Tcp | Offload::TcpAndUdp => segment(read, &mut self.frames),
-            };
-            match framed {
-                Some(packets) => self.packets += packets,
-                None => {
-                    counters.count_in(1, read.len() as u64);
+            match taken {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    counters.count_in(1, 0);
                     counters.count_drop(DropReason::Internal);
                 }
+                Err(error) => return Err(error),
             }
         }
         Ok(())
     }
+
+    /// A packet of a device without offload, read into its place in the frame.
+    fn take_plain<D: Device>(&mut self, device: &D) -> io::Result<()> {
+        let (prefix, place) = self.buffer[self.filled..].split_at_mut(LEN_PREFIX);
+        let len = device.try_recv(&mut place[..MAX_FRAME])?;
+        prefix.copy_from_slice(&length_prefix(len).map_err(|_| io::ErrorKind::InvalidData)?);
+        self.add(LEN_PREFIX + len, 1, len);
+        Ok(())
+    }
+
+    /// Up to 64 KiB, read into their place in a super-frame.
+    fn take_whole<D: Device>(&mut self, device: &D) -> io::Result<()> {
+        let place = &mut self.buffer[self.filled..];
+        let header = SUPER_FRAME_PREFIX - VIRTIO_HEADER;
+        let len = device.try_recv(&mut place[header..header + READ])?;
+        let packet = checked(&place[header..header + len])?;
+        let bytes = packet.bytes().len();
+        if let Some(prefix) = super_frame_prefix(&packet) {
+            let packets = packet.segments();
+            place[..SUPER_FRAME_PREFIX].copy_from_slice(&prefix);
+            self.add(SUPER_FRAME_PREFIX + bytes, packets, bytes);
+            return Ok(());
+        }
+        let read = &mut self.read[..len];
+        read.copy_from_slice(&place[header..header + len]);
+        self.cut(len)
+    }
+
+    /// Up to 64 KiB, cut into packets that any hub takes.
+    fn take_cut<D: Device>(&mut self, device: &D) -> io::Result<()> {
+        let len = device.try_recv(&mut self.read)?;
+        self.cut(len)
+    }
+
+    /// Frames what the first `len` bytes of the read hold.
+    fn cut(&mut self, len: usize) -> io::Result<()> {
+        let packet = checked(&self.read[..len])?;
+        let framed = packet.write_frames_to(&mut self.buffer[self.filled..]);
+        let packets = packet.segments();
+        self.add(framed, packets, framed - packets * LEN_PREFIX);
+        Ok(())
+    }
+
+    fn add(&mut self, framed: usize, packets: usize, bytes: usize) {
+        self.filled += framed;
+        self.packets += packets as u64;
+        self.bytes += bytes as u64;
+    }
 }
 
-/// Cuts a super-packet into packets that any peer takes; returns how many. `None`: what the device gave makes no sense.
-fn segment(read: &[u8], frames: &mut Vec<u8>) -> Option<u64> {
-    let (header, packet) = VirtioHeader::split(read)?;
-    let packet = header.check(packet).ok()?;
-    packet.write_frames(frames);
-    Some(packet.segments() as u64)
+/// The packet that a device with offload gave; [`io::ErrorKind::InvalidData`] when it makes no sense.
+fn checked(read: &[u8]) -> io::Result<OffloadPacket<'_>> {
+    let (header, packet) = VirtioHeader::split(read).ok_or(io::ErrorKind::InvalidData)?;
+    header.check(packet).map_err(|_| io::ErrorKind::InvalidData.into())
 }

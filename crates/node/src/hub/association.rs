@@ -2,15 +2,16 @@
 
 use std::{
     fmt, io,
-    net::SocketAddr,
-    sync::{Arc, OnceLock},
+    net::{IpAddr, SocketAddr},
+    ops::Range,
+    sync::{Arc, OnceLock, atomic::AtomicUsize},
     time::{Duration, Instant},
 };
 
 use rtun_core::{DropReason, HostName};
 use rtun_proto::{
-    extension::{Extension, GoAway, RefusalNotice, RefusalReason},
-    frame::{FrameBuffer, GOST_HOST_MAX_FRAME},
+    extension::{self, Extension, GoAway, RefusalNotice, RefusalReason},
+    frame::FrameBuffer,
 };
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -35,13 +36,34 @@ pub(super) struct Association {
     /// Who it has proven to be.
     pub(super) user: Option<Box<[u8]>>,
     pub(super) peer: SocketAddr,
+    /// The address of its device, as it says.
+    pub(super) address: Option<IpAddr>,
     pub(super) since: Instant,
     pub(super) counters: Counters,
     pub(super) outbox: Outbox,
     /// What it has said of itself, if it is an rtun host.
     pub(super) greeting: OnceLock<Greeting>,
+    /// How many hosts the hub has.
+    pub(super) population: Arc<AtomicUsize>,
     ended: CancellationToken,
     end: OnceLock<EndReason>,
+}
+
+/// What all associations of a hub have in common.
+pub(super) struct Commons {
+    /// Of the memory their queues may hold.
+    pub(super) budget: Arc<Budget>,
+    /// How many there are.
+    pub(super) population: Arc<AtomicUsize>,
+}
+
+/// A connection whose host wants to join.
+pub(super) struct Arrival {
+    pub(super) peer: SocketAddr,
+    /// The address of its device, as it says.
+    pub(super) address: Option<IpAddr>,
+    /// Writable and unused.
+    pub(super) stream: TcpStream,
 }
 
 /// What an rtun host has said of itself.
@@ -141,20 +163,22 @@ impl Association {
         host: HostName,
         namespace: Arc<Namespace>,
         user: Option<Box<[u8]>>,
-        peer: SocketAddr,
-        stream: TcpStream,
-        budget: &Arc<Budget>,
+        arrival: Arrival,
+        commons: &Commons,
     ) -> Self {
+        let Arrival { peer, address, stream } = arrival;
         Self {
             id,
             host,
             namespace,
             user,
             peer,
+            address,
             since: Instant::now(),
             counters: Counters::default(),
-            outbox: Outbox::new(Arc::new(stream), budget),
+            outbox: Outbox::new(Arc::new(stream), &commons.budget),
             greeting: OnceLock::new(),
+            population: Arc::clone(&commons.population),
             ended: CancellationToken::new(),
             end: OnceLock::new(),
         }
@@ -170,9 +194,9 @@ impl Association {
         Ok(())
     }
 
-    /// Hands whole frames to this host without ever waiting for it.
-    pub(super) fn send(&self, run: &[u8]) {
-        if let Err(error) = self.outbox.send(run, &self.counters) {
+    /// Hands the whole frames at these places of `bytes` to this host without ever waiting for it.
+    pub(super) fn send(&self, bytes: &[u8], places: &[Range<usize>]) {
+        if let Err(error) = self.outbox.send(bytes, places, &self.counters) {
             self.end(EndReason::from_write(&error));
         }
     }
@@ -191,9 +215,9 @@ impl Association {
         self.greeting.get().is_some_and(|greeting| greeting.super_frames)
     }
 
-    /// Whether a frame of this length may go to this host.
-    pub(super) fn takes(&self, payload: usize) -> bool {
-        payload <= GOST_HOST_MAX_FRAME || self.greeting.get().is_some()
+    /// Whether frames of more than [`GOST_HOST_MAX_FRAME`](rtun_proto::frame::GOST_HOST_MAX_FRAME) may go to this host.
+    pub(super) fn takes_long_frames(&self) -> bool {
+        self.greeting.get().is_some()
     }
 
     /// Counts packets of this host that go nowhere.
@@ -277,6 +301,11 @@ impl Parked {
 
     /// There is no answer.
     pub(super) fn give_up(self) {
-        self.from.drop_packets(DropReason::RoutePendingTimeout, 1);
+        self.from.drop_packets(DropReason::RoutePendingTimeout, self.packets() as u64);
+    }
+
+    /// How many packets it stands for.
+    pub(super) fn packets(&self) -> usize {
+        extension::packets(&self.payload)
     }
 }

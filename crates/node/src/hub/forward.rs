@@ -10,7 +10,7 @@
 //!
 //! Nothing here waits, locks per packet, or allocates while a flow goes on.
 
-use std::{net::IpAddr, ops::Range, sync::Arc};
+use std::{net::IpAddr, ops::Range, slice, sync::Arc};
 
 use rtun_control::NoWaiting;
 use rtun_core::{DropReason, PluginId, Verdict};
@@ -150,7 +150,8 @@ impl Forwarder {
             }
             _ => {}
         }
-        let plain = |packet: &[u8], made: &mut Vec<u8>| rtun_proto::frame::write_frame(packet, made);
+        let plain =
+            |packet: &[u8], made: &mut Vec<u8>| rtun_proto::frame::write_frame(packet, made);
         let framed = if self.snapshot.takes_hops {
             let Some(packet) = take_hop(&packet) else {
                 return self.lose(DropReason::TtlExpired, amount);
@@ -175,8 +176,7 @@ impl Forwarder {
         let Ok(packet) = Packet::parse(whole.bytes()) else {
             return self.lose(DropReason::FrameMalformed, once);
         };
-        let amount =
-            Amount { packets: whole.segments() as u64, bytes: whole.bytes().len() as u64 };
+        let amount = Amount { packets: whole.segments() as u64, bytes: whole.bytes().len() as u64 };
         let to = match self.decide(&packet, payload) {
             Step::Deliver(slot) => self.recent[slot].as_ref().map(|recent| &recent.to),
             Step::Parked => return amount,
@@ -274,7 +274,7 @@ fn make_frames(whole: &OffloadPacket<'_>, to: &Association, made: &mut Vec<u8>) 
 /// Sends the frames in `made`, behind those gathered for the same host.
 fn send_made(to: &Arc<Association>, made: &mut Vec<u8>, bundles: &mut Bundles, bytes: &[u8]) {
     bundles.send_to(to, bytes);
-    to.send(made, &[0..made.len()]);
+    to.send(made, slice::from_ref(&(0..made.len())));
     made.clear();
 }
 

@@ -1,19 +1,22 @@
 //! What an rtun host says besides its packets, and what the hub answers.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
-use rtun_core::{DropReason, Known};
+use rtun_core::DropReason;
 use rtun_proto::extension::{self, Capabilities, Extension, Hello, HelloReply};
-use rtun_proto::frame::MAX_FRAME;
-use tracing::info;
+use tracing::debug;
 
 use super::{
-    association::{Association, EndReason, Greeting},
+    association::{Association, Greeting},
     namespace::Snapshot,
 };
 
 /// Hosts that come back per second after the loss of a hub.
-const RETURNS_PER_SECOND: usize = 2000;
+const RETURNS_PER_SECOND: f64 = 2000.0;
 
 /// Bounds of the window over which they spread.
 const WINDOW_MIN: Duration = Duration::from_millis(200);
@@ -51,23 +54,47 @@ fn greet(host: &Arc<Association>, snapshot: &Snapshot, hello: Hello) {
     let offered =
         if snapshot.super_frames { Capabilities::SUPER_FRAMES } else { Capabilities::NONE };
     let accepted = capabilities.intersection(offered);
-    let reply = HelloReply {
+    let super_frames = accepted.has(Capabilities::SUPER_FRAMES);
+    // Before anything else of the extension goes to the host, which the greeting permits.
+    host.send_control(&Extension::HelloReply(HelloReply {
         version: version.min(extension::VERSION),
         accepted,
-        max_frame: MAX_FRAME as u16,
-        reconnect_window: window(host.population()),
+        max_frame: u16::MAX,
+        reconnect_window: return_window(host.population.load(Ordering::Relaxed)),
         namespace: *host.namespace.id.as_bytes(),
-        addresses: known_addresses(host, snapshot),
-    };
-    info!(
-        namespace = %host.namespace.id, host = %host.host, software, mtu,
-        super_frames = accepted.has(Capabilities::SUPER_FRAMES), "host speaks the extension"
+        addresses: known_address(host, snapshot).into_iter().collect(),
+    }));
+    debug!(
+        namespace = %host.namespace.id, host = %host.host, software, mtu, super_frames,
+        "host speaks the extension"
     );
-    let super_frames = accepted.has(Capabilities::SUPER_FRAMES);
     let greeting = Greeting { instance, mtu, super_frames, software };
-    if host.greeting.set(greeting).is_err() {
-        return;
+    if host.greeting.set(greeting).is_ok() {
+        host.namespace.end_older_of_run(host);
     }
-    host.send_control(&Extension::HelloReply(reply));
-    host.namespace.end_older_runs(host, EndReason::Replaced);
+}
+
+/// The host's own address, unless it is known to be routed elsewhere or nowhere.
+fn known_address(host: &Association, snapshot: &Snapshot) -> Option<(IpAddr, u8)> {
+    let addr = host.address?;
+    let known = snapshot.routing.leads_to(&host.host, addr, snapshot) != Some(false);
+    known.then_some((addr, if addr.is_ipv4() { 32 } else { 128 }))
+}
+
+/// Over how long so many hosts are to spread their return.
+fn return_window(hosts: usize) -> Duration {
+    let seconds = u32::try_from(hosts).map_or(f64::MAX, f64::from) / RETURNS_PER_SECOND;
+    Duration::try_from_secs_f64(seconds).unwrap_or(WINDOW_MAX).clamp(WINDOW_MIN, WINDOW_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_more_hosts_the_longer_their_return_takes() {
+        assert_eq!(return_window(1), WINDOW_MIN);
+        assert_eq!(return_window(10_000), Duration::from_secs(5));
+        assert_eq!(return_window(usize::MAX), WINDOW_MAX);
+    }
 }

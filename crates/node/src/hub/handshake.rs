@@ -12,11 +12,14 @@ use std::{
 use rtun_core::{JoinRequest, NamespaceId, Refusal};
 use rtun_proto::{
     frame::FrameBuffer,
-    relay::{ASSOCIATE, DecodeError, Decoded, Request, Response, Status, TunnelId},
+    relay::{ASSOCIATE, Addr, DecodeError, Decoded, Request, Response, Status, TunnelId},
 };
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
-use super::{association::Association, registry::Registry};
+use super::{
+    association::{Arrival, Association},
+    registry::Registry,
+};
 
 /// Why a connection did not become an association.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +59,7 @@ impl HandshakeError {
 /// Reads the request, decides, answers. On success the buffer holds what the host sent behind its request.
 pub(super) async fn admit(
     registry: &Registry,
-    mut stream: TcpStream,
+    stream: TcpStream,
     peer: SocketAddr,
 ) -> Result<(Arc<Association>, FrameBuffer), HandshakeError> {
     let mut buffer = FrameBuffer::new();
@@ -72,9 +75,13 @@ pub(super) async fn admit(
         namespace: NamespaceId::from_bytes(association.router_id),
         associate: request.command == ASSOCIATE,
     };
-    match registry.join(&join, peer, stream) {
+    let address = association.source.as_ref().and_then(|source| match source.addr {
+        Addr::Ip(addr) if !addr.is_unspecified() => Some(addr),
+        _ => None,
+    });
+    match registry.join(&join, Arrival { peer, address, stream }) {
         Ok(association) => {
-            let connector = TunnelId::new(uuid::Uuid::new_v4().into_bytes());
+            let connector = TunnelId::marked(uuid::Uuid::new_v4().into_bytes());
             let welcome = encode(&Response::ok(connector));
             match association.welcome(&welcome) {
                 Ok(()) => Ok((association, buffer)),
@@ -84,8 +91,7 @@ pub(super) async fn admit(
                 }
             }
         }
-        Err((refusal, back)) => {
-            stream = back;
+        Err((refusal, Arrival { mut stream, .. })) => {
             stream.write_all(&encode(&Response::refusal(status_of(refusal)))).await?;
             stream.shutdown().await?;
             Err(HandshakeError::Refused(refusal))

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use rtun_core::{Answers, Claims, HostName, Known, NamespaceId, PluginId, Routing, Sharing};
 
 use super::{
-    association::Association,
+    association::{Association, EndReason},
     rules::{Plugin, Rules},
 };
 use crate::counters::Traffic;
@@ -31,6 +31,8 @@ pub(super) struct Snapshot {
     pub(super) plugins: Arc<[Arc<Plugin>]>,
     /// Whether the hub takes a hop from each packet.
     pub(super) takes_hops: bool,
+    /// Whether hosts that say hello are offered super-frames.
+    pub(super) super_frames: bool,
     sharing: Sharing,
 }
 
@@ -40,6 +42,7 @@ impl Snapshot {
             routing: rules.routing(id),
             plugins: Arc::clone(&rules.plugins),
             takes_hops: rules.takes_hops,
+            super_frames: rules.super_frames,
             sharing: rules.sharing,
         }
     }
@@ -119,6 +122,16 @@ impl Namespace {
         }
         self.changed();
         *self.ended.lock().unwrap_or_else(PoisonError::into_inner) += &association.counters.read();
+    }
+
+    /// Ends associations of the same host that its present run made before: it has given them up already.
+    pub(super) fn end_older_of_run(&self, newest: &Association) {
+        let run = |association: &Association| association.greeting.get().map(|g| g.instance);
+        for claim in self.claims(&newest.host).iter().flat_map(Claims::iter) {
+            if claim.id < newest.id && run(claim).is_some() && run(claim) == run(newest) {
+                claim.end(EndReason::Replaced);
+            }
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -10,15 +9,15 @@ use std::{
 };
 
 use rtun_core::{JoinRequest, NamespaceId, Refusal};
-use tokio::net::TcpStream;
 use tracing::{info, warn};
 
 use super::{
-    association::{Association, EndReason},
+    association::{Arrival, Association, Commons, EndReason, Parked},
     namespace::Namespace,
     rules::Rules,
 };
 use crate::{
+    budget::Budget,
     counters::Traffic,
     report::{HostReport, HubReport, NamespaceReport},
 };
@@ -27,6 +26,7 @@ use crate::{
 pub(super) struct Registry {
     world: Mutex<World>,
     next_id: AtomicU64,
+    commons: Commons,
 }
 
 struct World {
@@ -41,7 +41,11 @@ impl Registry {
     pub(super) fn new(rules: Rules) -> Self {
         let mut world = World { rules, namespaces: HashMap::new(), gone: Traffic::default() };
         world.add_configured();
-        Self { world: Mutex::new(world), next_id: AtomicU64::new(1) }
+        Self {
+            world: Mutex::new(world),
+            next_id: AtomicU64::new(1),
+            commons: Commons { budget: Budget::new(Budget::DEFAULT), population: Arc::default() },
+        }
     }
 
     /// Admits a host, or hands its connection back with the reason why not. The association receives packets from now
@@ -49,13 +53,12 @@ impl Registry {
     pub(super) fn join(
         &self,
         request: &JoinRequest<'_>,
-        peer: SocketAddr,
-        stream: TcpStream,
-    ) -> Result<Arc<Association>, (Refusal, TcpStream)> {
+        arrival: Arrival,
+    ) -> Result<Arc<Association>, (Refusal, Arrival)> {
         let mut world = self.world();
         let host = match world.rules.access.admit(request) {
             Ok(host) => host,
-            Err(refusal) => return Err((refusal, stream)),
+            Err(refusal) => return Err((refusal, arrival)),
         };
         let user: Option<Box<[u8]>> = match (&world.rules.access.credentials, request.credential) {
             (Some(_), Some((user, _))) => Some(user.into()),
@@ -66,21 +69,23 @@ impl Registry {
         if let Some(claims) = &claims
             && claims.iter().any(|other| other.user != user)
         {
-            return Err((Refusal::NameInUse, stream));
+            return Err((Refusal::NameInUse, arrival));
         }
         if let Some(claims) = &claims {
             let older: Vec<_> = claims.iter().map(|claim| claim.peer.to_string()).collect();
             warn!(
-                namespace = %namespace.id, host = %host, peer = %peer, older = older.join(" "),
+                namespace = %namespace.id, host = %host, peer = %arrival.peer, older = older.join(" "),
                 "one more connection reports this host name; the newest carries its packets"
             );
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let association =
-            Arc::new(Association::new(id, host, Arc::clone(&namespace), user, peer, stream));
+            Association::new(id, host, namespace.clone(), user, arrival, &self.commons);
+        let association = Arc::new(association);
         if let Some(evicted) = namespace.add(Arc::clone(&association)) {
             evicted.end(EndReason::Replaced);
         }
+        self.commons.population.fetch_add(1, Ordering::Relaxed);
         Ok(association)
     }
 
@@ -89,6 +94,7 @@ impl Registry {
         let mut world = self.world();
         let namespace = &association.namespace;
         namespace.remove(association);
+        self.commons.population.fetch_sub(1, Ordering::Relaxed);
         world.forget_if_unneeded(namespace.id);
     }
 
@@ -136,7 +142,8 @@ impl Registry {
         let world = self.world();
         let mut namespaces: Vec<_> = world.namespaces.values().map(|ns| report(ns)).collect();
         namespaces.sort_by_key(|namespace| namespace.id);
-        let waiting = world.rules.plugins.iter().map(|plugin| plugin.waiting() as u64).sum();
+        let waiting =
+            world.rules.plugins.iter().map(|plugin| plugin.waiting(Parked::packets) as u64).sum();
         HubReport { namespaces, gone: world.gone.clone(), waiting_for_plugins: waiting }
     }
 
@@ -174,12 +181,15 @@ fn report(namespace: &Namespace) -> NamespaceReport {
         .iter()
         .map(|association| {
             let (queued_packets, queued_bytes) = association.outbox.queued();
+            let greeting = association.greeting.get();
             let host = HostReport {
                 host: association.host.clone(),
                 peer: association.peer,
                 connected: association.since.elapsed(),
+                software: greeting.map(|greeting| greeting.software.clone()),
+                mtu: greeting.map(|greeting| greeting.mtu),
                 traffic: association.counters.read(),
-                queued_packets: queued_packets as u64,
+                queued_packets,
                 queued_bytes: queued_bytes as u64,
             };
             traffic += &host.traffic;

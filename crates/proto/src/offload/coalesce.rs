@@ -499,6 +499,16 @@ impl Group<'_> {
         self.packets
     }
 
+    /// The number of packets that the packet the device sees stands for.
+    #[inline]
+    pub fn segments(&self) -> usize {
+        let VirtioHeader { gso_size, hdr_len, .. } = self.header;
+        match usize::from(gso_size) {
+            0 => 1,
+            size => self.len.saturating_sub(hdr_len.into()).div_ceil(size).max(1),
+        }
+    }
+
     /// What the device is told.
     #[inline]
     pub fn header(&self) -> VirtioHeader {

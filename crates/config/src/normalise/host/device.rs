@@ -58,7 +58,16 @@ pub(super) fn read(listener: &Cursor<'_>, report: &mut Report) -> Option<Device>
         }
     }
     let offload = get(&["offload"]).and_then(|at| report.boolean(&at)).unwrap_or(true);
-    Some(Device { name: name?, addresses: addresses?, mtu: mtu?, routes, dns, offload })
+    let super_frames = get(&["superFrames"]).and_then(|at| report.boolean(&at)).unwrap_or(true);
+    Some(Device {
+        name: name?,
+        addresses: addresses?,
+        mtu: mtu?,
+        routes,
+        dns,
+        offload,
+        super_frames,
+    })
 }
 
 /// The outer `None` after an error was reported.
