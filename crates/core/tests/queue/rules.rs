@@ -154,7 +154,7 @@ fn a_super_frame_that_may_be_marked_is_marked() {
     assert_eq!(marked, 1, "at 130 ms; the next one is due at 230 ms");
 }
 
-/// RFC 8289 section 5.7, with super-frames: the one frame may be a long one.
+/// RFC 8289 section 5, with super-frames: the one frame may be a long one.
 #[test]
 fn one_more_frame_is_no_standing_queue_however_long() {
     let start = Instant::now();
