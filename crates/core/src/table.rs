@@ -252,32 +252,33 @@ mod tests {
     }
 
     #[test]
-    fn thousands_of_neighbours_under_a_default_route() {
-        for (default, net, host) in [
-            ("0.0.0.0/0", "10.7.0.0/16", "10.7.200.9/32"),
-            ("::/0", "2001:db8:7::/112", "2001:db8:7::c809/128"),
+    fn thousands_of_neighbours_under_wide_routes() {
+        for (default, half, net, host) in [
+            ("0.0.0.0/0", "10.7.0.0/17", "10.7.0.0/16", "10.7.200.9/32"),
+            ("::/0", "2001:db8:7::/113", "2001:db8:7::/112", "2001:db8:7::c809/128"),
         ] {
-            let net: IpNet = net.parse().unwrap();
-            let len = net.max_prefix_len() - 4;
-            let mut routes = vec![route(default, "default"), route(host, "host")];
-            for (i, subnet) in net.subnets(len).unwrap().enumerate() {
+            let mut routes = vec![route(host, "host"), route(half, "half"), route(default, "all")];
+            let (half, net): (IpNet, IpNet) = (half.parse().unwrap(), net.parse().unwrap());
+            for (i, subnet) in net.subnets(net.max_prefix_len() - 4).unwrap().enumerate() {
                 if i % 5 != 0 {
                     let gateway = HostName::new(&format!("h{}", i % 7)).unwrap();
                     routes.push(Route::new(subnet, gateway));
                 }
             }
             let table = RoutingTable::new(&routes);
-            for (i, subnet) in net.subnets(len).unwrap().enumerate() {
-                let expected =
-                    if i % 5 == 0 { "default".to_owned() } else { format!("h{}", i % 7) };
-                for addr in [subnet.network(), subnet.broadcast()] {
-                    assert_eq!(table.lookup(addr).map(HostName::as_str), Some(&*expected));
-                }
+            let found = |addr| table.lookup(addr).map(HostName::as_str);
+            for (i, subnet) in net.subnets(net.max_prefix_len() - 4).unwrap().enumerate() {
+                let expected = match i % 5 {
+                    0 if half.contains(&subnet) => "half".to_owned(),
+                    0 => "all".to_owned(),
+                    _ => format!("h{}", i % 7),
+                };
+                assert_eq!(found(subnet.network()), Some(&*expected), "{subnet}");
+                assert_eq!(found(subnet.broadcast()), Some(&*expected), "{subnet}");
             }
-            let host: IpNet = host.parse().unwrap();
-            assert_eq!(table.lookup(host.addr()).map(HostName::as_str), Some("host"));
-            for addr in edges(net).into_iter().skip(2) {
-                assert_eq!(table.lookup(addr).map(HostName::as_str), Some("default"));
+            assert_eq!(found(host.parse::<IpNet>().unwrap().addr()), Some("host"));
+            for outside in edges(net).into_iter().skip(2) {
+                assert_eq!(found(outside), Some("all"));
             }
         }
     }
