@@ -26,7 +26,7 @@ const ALLOWED: [(&str, &[&str], &[&str]); 8] = [
 /// random numbers: time comes in as an argument, randomness as a seed.
 const PURE: [(&str, &[&str]); 2] = [
     ("rtun-proto", &["thiserror"]),
-    ("rtun-core", &["ipnet", "prefix-trie", "subtle", "thiserror"]),
+    ("rtun-core", &["ipnet", "subtle", "thiserror"]),
 ];
 
 #[test]
