@@ -11,7 +11,7 @@ use std::sync::{
 /// one always finds room (Choudhury and Hahne's dynamic thresholds). What several threads add at the same moment may
 /// exceed the limit by one read each.
 pub(crate) struct Budget {
-    limit: usize,
+    limit: AtomicUsize,
     used: AtomicUsize,
 }
 
@@ -29,11 +29,14 @@ pub(crate) struct Charge {
 }
 
 impl Budget {
-    /// The limit unless configured, in bytes.
-    pub(crate) const DEFAULT: usize = 256 * 1024 * 1024;
-
+    /// `limit` is in bytes.
     pub(crate) fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { limit, used: AtomicUsize::new(0) })
+        Arc::new(Self { limit: limit.into(), used: AtomicUsize::new(0) })
+    }
+
+    /// From now on another limit holds; what is held already stays until it is sent.
+    pub(crate) fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
     }
 }
 
@@ -45,7 +48,7 @@ impl Charge {
     /// The bytes this queue may hold now; `None`: nothing may be added.
     pub(crate) fn allowance(&self) -> Option<usize> {
         let Budget { limit, used } = &*self.budget;
-        let left = limit.saturating_sub(used.load(Ordering::Relaxed));
+        let left = limit.load(Ordering::Relaxed).saturating_sub(used.load(Ordering::Relaxed));
         (left >= LEAST).then_some(left / SHARE)
     }
 

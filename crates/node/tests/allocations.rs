@@ -78,6 +78,7 @@ fn config() -> Config {
         namespaces: [(NamespaceId::from_bytes(NAMESPACE), router)].into(),
         source_check: SourceCheck::Strict,
         super_frames: true,
+        queue_budget: 256 * 1024 * 1024,
         ..HubRules::default()
     };
     let hub =
