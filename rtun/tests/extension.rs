@@ -10,13 +10,12 @@ use std::{
 };
 
 use common::{
-    Rtun, World, at, count_of, ip,
+    Rtun, World, count_of, ip,
     raw::{Answer, RawHost, hello, kind, request, request_as, request_from, udp},
-    reaches,
     super_packet::{ACK, CWR, FIN, PSH, RST, SYN, SuperPacket},
 };
 use nix::sys::signal::Signal;
-use rtun_lab::{Namespace, tools::tcp_hash_transfer};
+use rtun_lab::Namespace;
 use rtun_proto::extension::Capabilities;
 
 const NS: [u8; 16] = [0xab; 16];
@@ -410,12 +409,6 @@ fn a_hub_told_so_accepts_no_super_frames() {
     let frame = SuperPacket::tcp(THREE, ONE, 3000, 1000).frame();
     let lost = drops_of(&hub, "frame_unknown", &mut three, |three| three.send(&frame));
     assert_eq!(lost, (1, 1), "a super-frame all the same");
-
-    let (one, two) = (world.machine("host-1"), world.machine("host-2"));
-    let _hosts = [start(&world, &one, 1), start(&world, &two, 2)];
-    reaches(&one, TWO);
-    tcp_hash_transfer(&one, &two, at(TWO, 7000), 5 << 20).unwrap();
-    tcp_hash_transfer(&two, &one, at(ONE, 7000), 5 << 20).unwrap();
     hub.stop_balanced();
 }
 
