@@ -11,8 +11,8 @@ use std::{
 };
 
 use common::{
-    Rtun, World, ip,
-    raw::{RawHost, udp},
+    Rtun, World, at, ip,
+    raw::{RawHost, kind, udp},
     reaches, wait_until,
 };
 use nix::sys::signal::Signal;
@@ -60,7 +60,8 @@ fn a_host_that_said_hello_and_then_nothing_is_given_up_and_others_stay() {
         }
         asking
     });
-    assert_eq!(silent.rest(), b"", "nothing is said to one that is no longer there");
+    let rest = silent.rest();
+    assert_eq!((rest[..3].to_vec(), rest.len()), (vec![0, 9, kind::PING], 11), "one question");
     let took = begin.elapsed();
     assert!(NOTICED.contains(&took), "given up after {took:?}");
     let left = hub.wait_for("host left");
@@ -127,5 +128,26 @@ fn the_hub_notices_a_host_that_stands_still_and_takes_it_back() {
     let took = begin.elapsed();
     assert!(took < Duration::from_secs(3), "forwards again after {took:?}");
     assert_eq!(hosts[0].said("joined the hub").len(), 1, "the other noticed nothing");
+    hub.stop_balanced();
+}
+
+#[test]
+fn a_host_that_only_receives_is_not_given_up() {
+    let Some(world) = World::new() else { return };
+    let hub = world.hub(HUB);
+    let machine = world.machine("host-1");
+    let host = start(&world, &machine, 1);
+    let receiver = machine.run(|| tools::udp_receiver(at("0.0.0.0", 9))).unwrap().unwrap();
+    reaches(&machine, "192.168.123.1");
+    host.wait_for("joined the hub");
+    let mut sender = RawHost::join(&world.machine("host-2"), "host-2");
+    let begin = Instant::now();
+    let (mut sent, mut arrived) = (0, 0);
+    while begin.elapsed() < NOTICED.end + Duration::from_secs(2) {
+        sender.send(&udp("192.168.123.2", "192.168.123.1", b"one way"));
+        sent += 1;
+        arrived += u32::from(receiver.recv(&mut [0; 64]).is_ok());
+    }
+    assert_eq!((arrived, hub.said("host left").len()), (sent, 0), "{}", hub.log());
     hub.stop_balanced();
 }

@@ -13,19 +13,21 @@ use tokio::{
 const QUIET: Duration = Duration::from_secs(1);
 
 /// Of two rtun ends the host asks whether the hub is still there after this much silence, and again.
-const PING_EVERY: Duration = Duration::from_secs(3);
+pub(crate) const HOST_ASKS_EVERY: Duration = Duration::from_secs(3);
 
-/// Either of two rtun ends gives the other up after this much silence: three questions without an answer.
+/// The hub asks later, so that of two quiet ends only the host does: a host that is sent to all the time has no silence
+/// to break and may have nothing to send.
+pub(crate) const HUB_ASKS_EVERY: Duration = Duration::from_secs(6);
+
+/// Either of two rtun ends gives the other up after this much silence.
 const DEAD_AFTER: Duration = Duration::from_secs(9);
 
 /// What silence means.
 pub(crate) enum Silence<'a> {
     /// Nothing: the peer is not known to break it.
     Normal,
-    /// The peer would have asked by now.
-    Expected,
-    /// This end asks, by calling this.
-    Broken(&'a (dyn Fn() + Sync)),
+    /// This end asks after so long, and again, by calling this.
+    Broken(Duration, &'a (dyn Fn() + Sync)),
 }
 
 /// Waits until the stream is worth reading; shrinks `buffer` if that takes long. [`io::ErrorKind::TimedOut`] without a
@@ -41,22 +43,17 @@ pub(crate) async fn readable(
     buffer.shrink();
     let begin = Instant::now() - QUIET;
     let dead = begin + DEAD_AFTER;
-    let mut ask = match silence {
-        Silence::Normal => return stream.readable().await,
-        Silence::Expected => None,
-        Silence::Broken(ask) => Some((begin + PING_EVERY, ask)),
-    };
+    let Silence::Broken(every, ask) = silence else { return stream.readable().await };
+    let mut next = begin + every;
     loop {
-        let until = ask.map_or(dead, |(when, _)| when.min(dead));
+        let until = next.min(dead);
         if let Ok(ready) = timeout_at(until, stream.readable()).await {
             return ready;
         }
-        match &mut ask {
-            Some((when, ask)) if until < dead => {
-                ask();
-                *when += PING_EVERY;
-            }
-            _ => return Err(io::ErrorKind::TimedOut.into()),
+        if until == dead {
+            return Err(io::ErrorKind::TimedOut.into());
         }
+        ask();
+        next += every;
     }
 }

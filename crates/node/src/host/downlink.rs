@@ -19,7 +19,7 @@ use rtun_proto::{
 use super::session::Session;
 use crate::{
     counters::Counters,
-    reading::{Silence, readable},
+    reading::{HOST_ASKS_EVERY, Silence, readable},
 };
 
 /// Moves packets from the session to the device until the session ends. `buffer` holds what came behind the hub's
@@ -42,7 +42,10 @@ pub(super) async fn run<D: Device>(
     buffer.consume(consumed);
     loop {
         let ask = || session.ping();
-        let silence = if session.is_rtun { Silence::Broken(&ask) } else { Silence::Normal };
+        let silence = match session.is_rtun {
+            true => Silence::Broken(HOST_ASKS_EVERY, &ask),
+            false => Silence::Normal,
+        };
         tokio::select! {
             biased;
             ready = readable(&session.stream, &mut buffer, silence) => {

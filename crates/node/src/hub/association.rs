@@ -21,7 +21,7 @@ use crate::{
     budget::Budget,
     counters::Counters,
     outbox::Outbox,
-    reading::{Silence, readable},
+    reading::{HUB_ASKS_EVERY, Silence, readable},
 };
 
 /// How long a host that is told to go away may take to be back: the hub's restart is what most often follows.
@@ -264,8 +264,11 @@ impl Association {
         let consumed = forwarder.forward(buffer.filled());
         buffer.consume(consumed);
         loop {
-            let silence =
-                if self.greeting.get().is_some() { Silence::Expected } else { Silence::Normal };
+            let ask = || self.send_control(&Extension::Ping([0; 8]));
+            let silence = match self.greeting.get() {
+                Some(_) => Silence::Broken(HUB_ASKS_EVERY, &ask),
+                None => Silence::Normal,
+            };
             if let Err(error) = readable(stream, &mut buffer, silence).await {
                 return EndReason::from_read(&error);
             }
