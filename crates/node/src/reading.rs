@@ -1,4 +1,5 @@
-//! Waiting for a stream: the memory of a busy one is given back once it is quiet, and one that stays silent is given up.
+//! Waiting for a stream: the memory of a busy one is given back once it is quiet, one that stays silent is given up, and
+//! one that always has more does not keep others waiting.
 
 use std::{io, time::Duration};
 
@@ -21,6 +22,27 @@ pub(crate) const HUB_ASKS_EVERY: Duration = Duration::from_secs(6);
 
 /// Either of two rtun ends gives the other up after this much silence.
 const DEAD_AFTER: Duration = Duration::from_secs(9);
+
+/// Reads of one stream, or rounds of one device, before the thread's other tasks get their turn: at most 1 MiB.
+const READS_PER_TURN: u32 = 4;
+
+/// Gives others their turn. A stream that always has more to read never waits, and what never waits is never
+/// interrupted: without this it would have its thread for itself.
+#[derive(Default)]
+pub(crate) struct Turns {
+    reads: u32,
+}
+
+impl Turns {
+    /// To be awaited after every read.
+    pub(crate) async fn after_read(&mut self) {
+        self.reads += 1;
+        if self.reads == READS_PER_TURN {
+            self.reads = 0;
+            tokio::task::yield_now().await;
+        }
+    }
+}
 
 /// What silence means.
 pub(crate) enum Silence<'a> {
