@@ -6,8 +6,11 @@ mod common;
 
 use std::time::Duration;
 
-use common::{World, at, does_not_reach, ip, pings, reaches, route_plugin, wait_until};
-use rtun_lab::tools::{self, tcp_hash_transfer};
+use common::{Rtun, World, at, does_not_reach, ip, pings, reaches, route_plugin, wait_until};
+use rtun_lab::{
+    Namespace,
+    tools::{self, tcp_hash_transfer},
+};
 
 const SERVER_ROUTES: &str = include_str!("tutorial/server-routes.yaml");
 const SERVER_NAMESPACES: &str = include_str!("tutorial/server-namespaces.yaml");
@@ -212,28 +215,101 @@ fn sixty_four_hosts() {
     hub.stop_balanced();
 }
 
+/// What a host's device and wire may do: keys of the listener, and what of it is seen in logs.
+#[derive(Clone, Copy)]
+struct Kind {
+    keys: &'static str,
+    offload: bool,
+    super_frames: bool,
+}
+
+const WHOLE: Kind = Kind { keys: "", offload: true, super_frames: true };
+const CUT: Kind = Kind { keys: "&superFrames=false", offload: true, super_frames: false };
+const PLAIN: Kind = Kind { keys: "&offload=false", offload: false, super_frames: false };
+
+/// Joins two hosts of these kinds and sends random data both ways, checking every byte.
+fn transfers(
+    world: &World,
+    hub: &Rtun,
+    (one, two): (&Namespace, &Namespace),
+    run: (Kind, Kind, u16),
+) {
+    let (first, second, mtu) = run;
+    let joined_before = hub.said("host speaks the extension").len();
+    let start = |machine, n, kind: Kind| {
+        let keys = kind.keys;
+        let service =
+            format!("tun:///host-{n}?net=192.168.123.{n}/24,fd00:123::{n}/64&mtu={mtu}{keys}");
+        world.start(machine, &["-L", &service, "-F", "router://server_ip:8443"])
+    };
+    let hosts = [start(one, 1, first), start(two, 2, second)];
+    hub.wait_for_nth("host speaks the extension", joined_before + 2);
+    let greetings = hub.said("host speaks the extension").split_off(joined_before);
+    for (n, (host, kind)) in hosts.iter().zip([first, second]).enumerate() {
+        let line = host.wait_for("device is up");
+        let without = line["offload"].as_str().unwrap().starts_with("none");
+        assert_eq!(without, !kind.offload, "{line}");
+        let name = format!("host-{}", n + 1);
+        let line = greetings.iter().find(|line| line["host"] == name).unwrap();
+        assert_eq!(line["super_frames"], kind.super_frames, "{line}");
+        assert_eq!(line["mtu"], mtu, "{line}");
+    }
+    reaches(one, "192.168.123.2");
+    let what = format!("{} to {} with MTU {mtu}", first.keys, second.keys);
+    for (from, to, address) in
+        [(one, two, "192.168.123.2"), (two, one, "192.168.123.1"), (one, two, "fd00:123::2")]
+    {
+        tcp_hash_transfer(from, to, at(address, 7000), 3 << 20)
+            .unwrap_or_else(|error| panic!("{what}: {error}"));
+    }
+    for host in hosts {
+        host.stop();
+    }
+}
+
+const IPV6_ROUTES: &str = "    routes:
+      - {dst: 'fd00:123::1', gateway: host-1}
+      - {dst: 'fd00:123::2', gateway: host-2}
+";
+
 #[test]
-fn devices_with_and_without_offload_understand_each_other() {
+fn hosts_with_and_without_offload_and_super_frames_understand_each_other() {
     let Some(world) = World::new() else { return };
-    let hub = world.hub(SERVER_ROUTES);
-    let (one, two) = (world.machine("host-1"), world.machine("host-2"));
-    for (first, second) in [(true, true), (true, false), (false, true), (false, false)] {
-        let start = |machine, n, offload| {
-            let service = format!("tun:///host-{n}?net=192.168.123.{n}/24&offload={offload}");
-            world.start(machine, &["-L", &service, "-F", "router://server_ip:8443"])
-        };
-        let hosts = [start(&one, 1, first), start(&two, 2, second)];
-        for (host, offload) in hosts.iter().zip([first, second]) {
-            let line = host.wait_for("device is up");
-            let without = line["offload"].as_str().unwrap().starts_with("none");
-            assert_eq!(without, !offload, "{line}");
+    let hub = world.hub(&SERVER_ROUTES.replace("    routes:\n", IPV6_ROUTES));
+    let machines = (&world.machine("host-1"), &world.machine("host-2"));
+    for first in [WHOLE, CUT, PLAIN] {
+        for second in [WHOLE, CUT, PLAIN] {
+            transfers(&world, &hub, machines, (first, second, 1420));
         }
-        reaches(&one, "192.168.123.2");
-        tcp_hash_transfer(&one, &two, at("192.168.123.2", 7000), 5 << 20).unwrap();
-        tcp_hash_transfer(&two, &one, at("192.168.123.1", 7000), 5 << 20).unwrap();
-        for host in hosts {
-            host.stop();
+    }
+    hub.stop_balanced();
+}
+
+#[test]
+fn devices_of_every_mtu_understand_each_other() {
+    let Some(world) = World::new() else { return };
+    let hub = world.hub(&SERVER_ROUTES.replace("    routes:\n", IPV6_ROUTES));
+    let machines = (&world.machine("host-1"), &world.machine("host-2"));
+    for mtu in [1280, 9000] {
+        for pair in [(WHOLE, WHOLE), (WHOLE, PLAIN), (PLAIN, CUT), (CUT, WHOLE)] {
+            transfers(&world, &hub, machines, (pair.0, pair.1, mtu));
         }
+    }
+    hub.stop_balanced();
+}
+
+#[test]
+fn a_hub_that_accepts_no_super_frames_serves_hosts_of_every_kind() {
+    let Some(world) = World::new() else { return };
+    let config = SERVER_ROUTES.replace("    routes:\n", IPV6_ROUTES);
+    let metadata = "        router: router-0\n";
+    let without = config.replace(metadata, &format!("{metadata}        superFrames: false\n"));
+    assert_ne!(config, without);
+    let hub = world.hub(&without);
+    let machines = (&world.machine("host-1"), &world.machine("host-2"));
+    let whole = Kind { super_frames: false, ..WHOLE };
+    for pair in [(whole, whole), (whole, PLAIN), (PLAIN, CUT)] {
+        transfers(&world, &hub, machines, (pair.0, pair.1, 1420));
     }
     hub.stop_balanced();
 }

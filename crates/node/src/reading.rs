@@ -1,4 +1,5 @@
-//! Waiting for a stream: the memory of a busy one is given back once it is quiet, and one that stays silent is given up.
+//! Waiting for a stream: the memory of a busy one is given back once it is quiet, one that stays silent is given up, and
+//! one that always has more does not keep others waiting.
 
 use std::{io, time::Duration};
 
@@ -13,19 +14,42 @@ use tokio::{
 const QUIET: Duration = Duration::from_secs(1);
 
 /// Of two rtun ends the host asks whether the hub is still there after this much silence, and again.
-const PING_EVERY: Duration = Duration::from_secs(3);
+pub(crate) const HOST_ASKS_EVERY: Duration = Duration::from_secs(3);
 
-/// Either of two rtun ends gives the other up after this much silence: three questions without an answer.
+/// The hub asks later, so that of two quiet ends only the host does: a host that is sent to all the time has no silence
+/// to break and may have nothing to send.
+pub(crate) const HUB_ASKS_EVERY: Duration = Duration::from_secs(6);
+
+/// Either of two rtun ends gives the other up after this much silence.
 const DEAD_AFTER: Duration = Duration::from_secs(9);
+
+/// Reads of one stream, or rounds of one device, before the thread's other tasks get their turn: at most 1 MiB.
+const READS_PER_TURN: u32 = 4;
+
+/// Gives others their turn. A stream that always has more to read never waits, and what never waits is never
+/// interrupted: without this it would have its thread for itself.
+#[derive(Default)]
+pub(crate) struct Turns {
+    reads: u32,
+}
+
+impl Turns {
+    /// To be awaited after every read.
+    pub(crate) async fn after_read(&mut self) {
+        self.reads += 1;
+        if self.reads == READS_PER_TURN {
+            self.reads = 0;
+            tokio::task::yield_now().await;
+        }
+    }
+}
 
 /// What silence means.
 pub(crate) enum Silence<'a> {
     /// Nothing: the peer is not known to break it.
     Normal,
-    /// The peer would have asked by now.
-    Expected,
-    /// This end asks, by calling this.
-    Broken(&'a (dyn Fn() + Sync)),
+    /// This end asks after so long, and again, by calling this.
+    Broken(Duration, &'a (dyn Fn() + Sync)),
 }
 
 /// Waits until the stream is worth reading; shrinks `buffer` if that takes long. [`io::ErrorKind::TimedOut`] without a
@@ -41,22 +65,17 @@ pub(crate) async fn readable(
     buffer.shrink();
     let begin = Instant::now() - QUIET;
     let dead = begin + DEAD_AFTER;
-    let mut ask = match silence {
-        Silence::Normal => return stream.readable().await,
-        Silence::Expected => None,
-        Silence::Broken(ask) => Some((begin + PING_EVERY, ask)),
-    };
+    let Silence::Broken(every, ask) = silence else { return stream.readable().await };
+    let mut next = begin + every;
     loop {
-        let until = ask.map_or(dead, |(when, _)| when.min(dead));
+        let until = next.min(dead);
         if let Ok(ready) = timeout_at(until, stream.readable()).await {
             return ready;
         }
-        match &mut ask {
-            Some((when, ask)) if until < dead => {
-                ask();
-                *when += PING_EVERY;
-            }
-            _ => return Err(io::ErrorKind::TimedOut.into()),
+        if until == dead {
+            return Err(io::ErrorKind::TimedOut.into());
         }
+        ask();
+        next += every;
     }
 }

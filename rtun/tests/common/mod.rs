@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
 
 pub mod raw;
+pub mod super_packet;
 
 use std::{
     fs::{self, File},

@@ -19,7 +19,7 @@ use rtun_proto::{
 use super::session::Session;
 use crate::{
     counters::Counters,
-    reading::{Silence, readable},
+    reading::{HOST_ASKS_EVERY, Silence, Turns, readable},
 };
 
 /// Moves packets from the session to the device until the session ends. `buffer` holds what came behind the hub's
@@ -40,9 +40,13 @@ pub(super) async fn run<D: Device>(
     tokio::pin!(ended);
     let consumed = downlink.deliver(buffer.filled());
     buffer.consume(consumed);
+    let mut turns = Turns::default();
     loop {
         let ask = || session.ping();
-        let silence = if session.is_rtun { Silence::Broken(&ask) } else { Silence::Normal };
+        let silence = match session.is_rtun {
+            true => Silence::Broken(HOST_ASKS_EVERY, &ask),
+            false => Silence::Normal,
+        };
         tokio::select! {
             biased;
             ready = readable(&session.stream, &mut buffer, silence) => {
@@ -58,6 +62,7 @@ pub(super) async fn run<D: Device>(
                 buffer.advance(n);
                 let consumed = downlink.deliver(buffer.filled());
                 buffer.consume(consumed);
+                turns.after_read().await;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return session.broke(error),

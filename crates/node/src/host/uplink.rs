@@ -19,7 +19,7 @@ use rtun_proto::{
 };
 
 use super::session::Session;
-use crate::counters::Counters;
+use crate::{counters::Counters, reading::Turns};
 
 /// Bytes gathered for one write.
 const BATCH: usize = 128 * 1024;
@@ -37,6 +37,7 @@ pub(super) async fn run<D: Device>(
     counters: &Counters,
 ) -> io::Error {
     let mut batch = Batch::new();
+    let mut turns = Turns::default();
     loop {
         if let Err(error) = device.readable().await {
             return error;
@@ -52,6 +53,7 @@ pub(super) async fn run<D: Device>(
             Some(session) => session.send(batch.frames(), counters),
             None => counters.count_drops(DropReason::NotConnected, batch.packets),
         }
+        turns.after_read().await;
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
     budget::Budget,
     counters::Counters,
     outbox::Outbox,
-    reading::{Silence, readable},
+    reading::{HUB_ASKS_EVERY, Silence, Turns, readable},
 };
 
 /// How long a host that is told to go away may take to be back: the hub's restart is what most often follows.
@@ -263,9 +263,13 @@ impl Association {
         let mut forwarder = Forwarder::new(Arc::clone(self));
         let consumed = forwarder.forward(buffer.filled());
         buffer.consume(consumed);
+        let mut turns = Turns::default();
         loop {
-            let silence =
-                if self.greeting.get().is_some() { Silence::Expected } else { Silence::Normal };
+            let ask = || self.send_control(&Extension::Ping([0; 8]));
+            let silence = match self.greeting.get() {
+                Some(_) => Silence::Broken(HUB_ASKS_EVERY, &ask),
+                None => Silence::Normal,
+            };
             if let Err(error) = readable(stream, &mut buffer, silence).await {
                 return EndReason::from_read(&error);
             }
@@ -278,6 +282,7 @@ impl Association {
                     buffer.advance(n);
                     let consumed = forwarder.forward(buffer.filled());
                     buffer.consume(consumed);
+                    turns.after_read().await;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return EndReason::from_read(&error),
