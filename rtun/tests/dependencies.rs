@@ -19,7 +19,7 @@ const ALLOWED: [(&str, &[&str], &[&str]); 8] = [
         &["rtun-lab"],
     ),
     ("rtun-lab", &["rtun-net"], &[]),
-    ("rtun", &["rtun-config", "rtun-lab", "rtun-node"], &["rtun-core", "rtun-net", "rtun-proto"]),
+    ("rtun", &["rtun-config", "rtun-lab", "rtun-node", "rtun-proto"], &["rtun-core", "rtun-net"]),
 ];
 
 /// All that the pure crates use from outside. Nothing here does I/O, asks the time or makes
