@@ -95,17 +95,18 @@ impl<D: Device> Downlink<'_, D> {
                 }
                 continue;
             }
-            let amount = extension::packets(payload) as u64;
-            packets += amount;
-            payloads += ip_packet(payload).map_or(0, <[u8]>::len) as u64;
+            let mut amount = 1;
             let taken = if is_super_frame(payload) {
                 let at = frame.range.end - payload.len() + SUPER_FRAME_HEADER..frame.range.end;
-                check_super(payload, session).and_then(|header| match joins {
-                    true => {
-                        let pushed = batch.push_offload(header, at);
-                        pushed.map_err(|_| DropReason::FrameMalformed)
+                check_super(payload, session).and_then(|header| {
+                    amount = extension::packets(payload) as u64;
+                    match joins {
+                        true => {
+                            let pushed = batch.push_offload(header, at);
+                            pushed.map_err(|_| DropReason::FrameMalformed)
+                        }
+                        false => Err(DropReason::FrameUnknown),
                     }
-                    false => Err(DropReason::FrameUnknown),
                 })
             } else {
                 check(payload).map(|packet| match joins {
@@ -118,6 +119,8 @@ impl<D: Device> Downlink<'_, D> {
                     }
                 })
             };
+            packets += amount;
+            payloads += ip_packet(payload).map_or(0, <[u8]>::len) as u64;
             if let Err(reason) = taken {
                 counters.count_drops(reason, amount);
             }
@@ -155,6 +158,9 @@ fn count(sent: io::Result<usize>, packets: usize, bytes: usize, counters: &Count
 
 /// The header of a super-frame, which only an rtun hub may send, and only after it was offered.
 fn check_super(payload: &[u8], session: &Session) -> Result<VirtioHeader, DropReason> {
+    if !session.is_rtun {
+        return Err(DropReason::IpVersion);
+    }
     if !session.super_frames() {
         return Err(DropReason::FrameUnknown);
     }
