@@ -5,13 +5,14 @@
 mod common;
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, TcpListener},
     time::{Duration, Instant},
 };
 
 use common::{
     Rtun, World, count_of, ip,
     raw::{Answer, RawHost, hello, kind, request, request_as, request_from, udp},
+    route_plugin,
     super_packet::{ACK, CWR, FIN, PSH, RST, SYN, SuperPacket},
 };
 use nix::sys::signal::Signal;
@@ -396,6 +397,49 @@ fn a_hub_that_counts_hops_takes_one_from_super_frames_too() {
     let last = SuperPacket { ttl: 1, ..SuperPacket::tcp(ONE, TWO, 3000, 1000) };
     let lost = drops_of(&hub, "ttl_expired", &mut one, |one| one.send(&last.frame()));
     assert_eq!(lost, (3, 3));
+    hub.stop_balanced();
+}
+
+#[test]
+fn super_frames_that_wait_for_a_plugin_go_on_and_count_as_their_segments() {
+    let Some(world) = World::new() else { return };
+    let _questions = route_plugin(&world.hub, "127.0.0.1:8000", |dst, _| match dst {
+        ONE => format!(r#"{{"dst":"{ONE}/32","gateway":"host-1"}}"#),
+        TWO => format!(r#"{{"dst":"{TWO}/32","gateway":"host-2"}}"#),
+        THREE => format!(r#"{{"dst":"{THREE}/32","gateway":"host-3"}}"#),
+        _ => "{}".into(),
+    });
+    let silent = world.hub.run(|| TcpListener::bind("127.0.0.1:8001")).unwrap().unwrap();
+    let (head, _) = HUB.split_once("  routes:").unwrap();
+    let plugin = |port| {
+        format!("{head}  plugin: {{type: http, addr: 'http://127.0.0.1:{port}', timeout: 1s}}\n")
+    };
+    let hub = world.hub(&plugin(8000));
+    let machine = world.machine("host");
+    let mut one = RawHost::join_greeting(&machine, "host-1", 1, SUPER);
+    let mut two = RawHost::join_greeting(&machine, "host-2", 2, SUPER);
+    let mut three = RawHost::join(&machine, "host-3");
+    let packet = SuperPacket::tcp(ONE, TWO, 3000, 1000);
+    one.send(&packet.frame());
+    assert!(two.receive() == packet.frame(), "whole");
+    let packet = SuperPacket::udp(ONE, THREE, 3000, 1000);
+    one.send(&packet.frame());
+    for segment in packet.packets() {
+        assert!(three.receive() == segment, "cut");
+    }
+    let lost = SuperPacket::tcp(ONE, "10.9.9.9", 3000, 1000);
+    one.send(&lost.frame());
+    hub.wait_for_drops("route_denied", 3);
+
+    world.file("hub.yaml", &plugin(8001));
+    hub.process.signal(Signal::SIGHUP).unwrap();
+    hub.wait_for("configuration read again");
+    for _ in 0..70 {
+        one.send(&packet.frame());
+    }
+    hub.wait_for_drops("route_pending_timeout", 64 * 3);
+    assert_eq!(hub.dropped("route_pending_full"), 6 * 3);
+    drop(silent);
     hub.stop_balanced();
 }
 

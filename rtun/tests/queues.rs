@@ -156,6 +156,41 @@ fn hundreds_of_stalled_hosts_hold_no_more_than_the_budget_and_hold_up_nobody() {
     hub.stop_balanced();
 }
 
+#[test]
+fn books_balance_although_hosts_come_and_go_under_load() {
+    let Some(world) = World::new() else { return };
+    let hub = hub(&world, 1..=4);
+    let machine = world.machine("hosts");
+    let stop = Arc::new(AtomicBool::new(false));
+    let floods: Vec<_> = [1, 2]
+        .into_iter()
+        .map(|n| {
+            let sender = RawHost::join(&machine, &format!("host-{n}"));
+            let frames: Vec<_> = [3, 4]
+                .map(|to| framed(&udp(&inside(n), &inside(to), &[0x5a; 1000])).repeat(20))
+                .into();
+            let stop = Arc::clone(&stop);
+            thread::spawn(move || {
+                send_in_turn(sender.stream, &frames, &stop, &AtomicBool::new(false))
+            })
+        })
+        .collect();
+    for round in 0..100 {
+        let mut three = RawHost::join(&machine, "host-3");
+        let mut four = RawHost::join(&machine, "host-4");
+        three.receive();
+        four.receive();
+        drop((three, four));
+        hub.wait_for_nth("host left", 2 * round + 2);
+    }
+    stop.store(true, Ordering::Relaxed);
+    for flood in floods {
+        flood.join().unwrap();
+    }
+    hub.wait_for_nth("host left", 202);
+    hub.stop_balanced();
+}
+
 fn framed(packet: &[u8]) -> Vec<u8> {
     [&(packet.len() as u16).to_be_bytes()[..], packet].concat()
 }

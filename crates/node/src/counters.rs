@@ -2,7 +2,10 @@
 
 use std::{
     fmt,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use rtun_core::DropReason;
@@ -91,6 +94,58 @@ impl std::ops::AddAssign<&Traffic> for Traffic {
     }
 }
 
+/// What associations that have ended had counted.
+///
+/// Whoever still held one when it ended may count for it a little later, so each is read again until nobody holds its
+/// counters any more.
+#[derive(Debug, Default)]
+pub(crate) struct Ended {
+    settled: Traffic,
+    held: Vec<Arc<Counters>>,
+    /// How many may be held before it is looked again who is not, so that looking costs little for each.
+    look_at: usize,
+}
+
+/// The least of [`Ended::look_at`].
+const LOOK_AT: usize = 64;
+
+impl Ended {
+    pub(crate) fn add(&mut self, counters: Arc<Counters>) {
+        self.held.push(counters);
+        if self.held.len() >= self.look_at {
+            self.settle();
+        }
+    }
+
+    /// Takes over what `other` had.
+    pub(crate) fn absorb(&mut self, other: Self) {
+        self.settled += &other.settled;
+        self.held.extend(other.held);
+        self.settle();
+    }
+
+    pub(crate) fn read(&mut self) -> Traffic {
+        self.settle();
+        let mut traffic = self.settled.clone();
+        for counters in &self.held {
+            traffic += &counters.read();
+        }
+        traffic
+    }
+
+    fn settle(&mut self) {
+        let settled = &mut self.settled;
+        self.held.retain_mut(|counters| match Arc::get_mut(counters) {
+            Some(counters) => {
+                *settled += &counters.read();
+                false
+            }
+            None => true,
+        });
+        self.look_at = LOOK_AT.max(2 * self.held.len());
+    }
+}
+
 /// The drops of some [`Traffic`] in the form `no_route=3 queue_full_oldest=1`; empty where nothing was lost.
 pub struct Drops<'a>(&'a Traffic);
 
@@ -128,5 +183,22 @@ mod tests {
         assert_eq!(sum.drops().to_string(), "no_route=2 hairpin=2");
         assert_eq!(sum.packets_in, sum.packets_out + sum.all_dropped());
         assert_eq!(Traffic::default().drops().to_string(), "");
+    }
+
+    #[test]
+    fn what_is_counted_after_the_end_counts() {
+        let holder = Arc::new(Counters::default());
+        let mut ended = Ended::default();
+        holder.count_in(3, 300);
+        ended.add(Arc::clone(&holder));
+        assert_eq!(ended.read().packets_in, 3);
+        holder.count_drops(DropReason::GatewayClosing, 2);
+        assert_eq!(ended.read().all_dropped(), 2);
+        let mut all = Ended::default();
+        all.absorb(ended);
+        holder.count_drop(DropReason::GatewayClosing);
+        drop(holder);
+        assert_eq!((all.read().packets_in, all.read().all_dropped()), (3, 3));
+        assert!(all.held.is_empty(), "nobody can count any more");
     }
 }

@@ -11,8 +11,8 @@ use rtun_proto::{
     extension::{
         self, SUPER_FRAME_HEADER, decode_super_frame, ip_packet, is_extension, is_super_frame,
     },
-    frame::{FrameBuffer, Frames},
-    offload::{Coalescer, Group, MAX_SLICES, VirtioHeader},
+    frame::{Frame, FrameBuffer, Frames},
+    offload::{Coalescer, Group, MAX_SLICES, VirtioHeader, gso_type},
     packet::Packet,
 };
 
@@ -95,17 +95,22 @@ impl<D: Device> Downlink<'_, D> {
                 }
                 continue;
             }
-            let amount = extension::packets(payload) as u64;
-            packets += amount;
-            payloads += ip_packet(payload).map_or(0, <[u8]>::len) as u64;
+            let mut amount = 1;
             let taken = if is_super_frame(payload) {
                 let at = frame.range.end - payload.len() + SUPER_FRAME_HEADER..frame.range.end;
-                check_super(payload, session).and_then(|header| match joins {
-                    true => {
-                        let pushed = batch.push_offload(header, at);
-                        pushed.map_err(|_| DropReason::FrameMalformed)
+                check_super(payload, session).and_then(|header| {
+                    amount = extension::packets(payload) as u64;
+                    let is_udp = header.gso_type == gso_type::UDP_L4;
+                    match joins {
+                        true if is_udp && device.offload() != Offload::TcpAndUdp => {
+                            send_cut(*device, payload, counters)
+                        }
+                        true => {
+                            let pushed = batch.push_offload(header, at);
+                            pushed.map_err(|_| DropReason::FrameMalformed)
+                        }
+                        false => Err(DropReason::FrameUnknown),
                     }
-                    false => Err(DropReason::FrameUnknown),
                 })
             } else {
                 check(payload).map(|packet| match joins {
@@ -118,6 +123,8 @@ impl<D: Device> Downlink<'_, D> {
                     }
                 })
             };
+            packets += amount;
+            payloads += ip_packet(payload).map_or(0, <[u8]>::len) as u64;
             if let Err(reason) = taken {
                 counters.count_drops(reason, amount);
             }
@@ -128,6 +135,19 @@ impl<D: Device> Downlink<'_, D> {
         counters.count_in(packets, payloads);
         frames.consumed()
     }
+}
+
+/// Hands the segments of a super-frame over one by one, to a device that takes none of its protocol.
+fn send_cut<D: Device>(device: &D, payload: &[u8], counters: &Counters) -> Result<(), DropReason> {
+    let packet = decode_super_frame(payload).map_err(|_| DropReason::FrameMalformed)?;
+    let mut frames = Vec::new();
+    packet.write_frames(&mut frames);
+    let nothing_left_to_do = VirtioHeader::default().encode();
+    for Frame { payload, .. } in Frames::new(&frames) {
+        let pieces = [IoSlice::new(&nothing_left_to_do), IoSlice::new(payload)];
+        count(device.try_send_vectored(&pieces), 1, payload.len(), counters);
+    }
+    Ok(())
 }
 
 fn send_group<D: Device>(device: &D, group: &Group<'_>, counters: &Counters) {
@@ -155,6 +175,9 @@ fn count(sent: io::Result<usize>, packets: usize, bytes: usize, counters: &Count
 
 /// The header of a super-frame, which only an rtun hub may send, and only after it was offered.
 fn check_super(payload: &[u8], session: &Session) -> Result<VirtioHeader, DropReason> {
+    if !session.is_rtun {
+        return Err(DropReason::IpVersion);
+    }
     if !session.super_frames() {
         return Err(DropReason::FrameUnknown);
     }
@@ -168,4 +191,74 @@ fn check(payload: &[u8]) -> Result<Packet<'_>, DropReason> {
         return Err(DropReason::FrameEmpty);
     }
     Ok(Packet::parse(payload)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use rtun_proto::extension::super_frame_prefix;
+
+    use super::*;
+
+    /// A device that keeps what it is given.
+    #[derive(Default)]
+    struct Kept(Mutex<Vec<Vec<u8>>>);
+
+    impl Device for Kept {
+        fn name(&self) -> &str {
+            "kept"
+        }
+
+        fn mtu(&self) -> u16 {
+            1420
+        }
+
+        async fn readable(&self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn try_recv(&self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+
+        async fn writable(&self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn try_send(&self, packet: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().push(packet.to_vec());
+            Ok(packet.len())
+        }
+
+        fn try_send_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+            let bytes: Vec<u8> = pieces.iter().flat_map(|piece| piece.to_vec()).collect();
+            self.try_send(&bytes)
+        }
+    }
+
+    #[test]
+    fn a_super_frame_is_cut_for_a_device_that_takes_none_of_its_protocol() {
+        let mut packet = vec![0x45, 0, 0, 36, 0, 1, 0x40, 0, 64, 17, 0, 0];
+        packet.extend_from_slice(&[192, 168, 123, 2, 192, 168, 123, 1]);
+        // The sum of the pseudo-header behind ports and length; eight bytes, five to a datagram.
+        packet.extend_from_slice(&[0, 1, 0, 2, 0, 16, 0x77, 0x76, 1, 2, 3, 4, 5, 6, 7, 8]);
+        let header = VirtioHeader {
+            flags: 1,
+            gso_type: gso_type::UDP_L4,
+            hdr_len: 28,
+            gso_size: 5,
+            csum_start: 20,
+            csum_offset: 6,
+        };
+        let prefix = super_frame_prefix(&header.check(&packet).unwrap()).unwrap();
+        let frame = [&prefix[..], &packet].concat();
+        let (device, counters) = (Kept::default(), Counters::default());
+        send_cut(&device, &frame[2..], &counters).unwrap();
+        let kept = device.0.into_inner().unwrap();
+        let payloads: Vec<_> = kept.iter().map(|packet| &packet[10 + 28..]).collect();
+        assert_eq!(payloads, [&[1, 2, 3, 4, 5][..], &[6, 7, 8]]);
+        assert!(kept.iter().all(|packet| packet[..10] == [0; 10]), "nothing is left to do");
+        assert_eq!((counters.read().packets_out, counters.read().bytes_out), (2, 33 + 31));
+    }
 }

@@ -39,7 +39,8 @@ pub(super) struct Association {
     /// The address of its device, as it says.
     pub(super) address: Option<IpAddr>,
     pub(super) since: Instant,
-    pub(super) counters: Counters,
+    /// Outlive it as long as somebody may count for it.
+    pub(super) counters: Arc<Counters>,
     pub(super) outbox: Outbox,
     /// What it has said of itself, if it is an rtun host.
     pub(super) greeting: OnceLock<Greeting>,
@@ -175,7 +176,7 @@ impl Association {
             peer,
             address,
             since: Instant::now(),
-            counters: Counters::default(),
+            counters: Arc::default(),
             outbox: Outbox::new(Arc::new(stream), &commons.budget),
             greeting: OnceLock::new(),
             population: Arc::clone(&commons.population),

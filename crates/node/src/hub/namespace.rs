@@ -1,8 +1,11 @@
 //! One isolated routing world: how it routes, who is in it.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    mem,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use arc_swap::ArcSwap;
@@ -12,7 +15,7 @@ use super::{
     association::{Association, EndReason},
     rules::{Plugin, Rules},
 };
-use crate::counters::Traffic;
+use crate::counters::{Ended, Traffic};
 
 /// A namespace with at least one member, or one that the configuration names.
 pub(super) struct Namespace {
@@ -22,7 +25,7 @@ pub(super) struct Namespace {
     snapshot: ArcSwap<Snapshot>,
     members: papaya::HashMap<HostName, Claims<Arc<Association>>>,
     /// What associations that have ended had counted.
-    ended: Mutex<Traffic>,
+    ended: Mutex<Ended>,
 }
 
 /// How a namespace routes at one moment.
@@ -121,7 +124,7 @@ impl Namespace {
             };
         }
         self.changed();
-        *self.ended.lock().unwrap_or_else(PoisonError::into_inner) += &association.counters.read();
+        self.ended_counters().add(Arc::clone(&association.counters));
     }
 
     /// Ends associations of the same host that its present run made before: it has given them up already.
@@ -146,7 +149,16 @@ impl Namespace {
 
     /// What associations that have ended had counted.
     pub(super) fn ended(&self) -> Traffic {
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.ended_counters().read()
+    }
+
+    /// The same to be kept elsewhere, for a namespace that goes.
+    pub(super) fn take_ended(&self) -> Ended {
+        mem::take(&mut *self.ended_counters())
+    }
+
+    fn ended_counters(&self) -> MutexGuard<'_, Ended> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn changed(&self) {

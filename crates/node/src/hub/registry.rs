@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     budget::Budget,
-    counters::Traffic,
+    counters::Ended,
     report::{HostReport, HubReport, NamespaceReport},
 };
 
@@ -33,14 +33,14 @@ struct World {
     rules: Rules,
     namespaces: HashMap<NamespaceId, Arc<Namespace>>,
     /// What namespaces had counted that are gone.
-    gone: Traffic,
+    gone: Ended,
 }
 
 impl Registry {
     /// The namespaces that the rules name exist from the beginning.
     pub(super) fn new(rules: Rules) -> Self {
         let queue_budget = rules.queue_budget;
-        let mut world = World { rules, namespaces: HashMap::new(), gone: Traffic::default() };
+        let mut world = World { rules, namespaces: HashMap::new(), gone: Ended::default() };
         world.add_configured();
         Self {
             world: Mutex::new(world),
@@ -141,12 +141,12 @@ impl Registry {
 
     /// Who is connected, what passed and what was lost.
     pub(super) fn report(&self) -> HubReport {
-        let world = self.world();
+        let mut world = self.world();
         let mut namespaces: Vec<_> = world.namespaces.values().map(|ns| report(ns)).collect();
         namespaces.sort_by_key(|namespace| namespace.id);
         let waiting =
             world.rules.plugins.iter().map(|plugin| plugin.waiting(Parked::packets) as u64).sum();
-        HubReport { namespaces, gone: world.gone.clone(), waiting_for_plugins: waiting }
+        HubReport { namespaces, gone: world.gone.read(), waiting_for_plugins: waiting }
     }
 
     /// A poisoned lock still guards a whole world: no critical section panics half way through a change.
@@ -166,7 +166,7 @@ impl World {
     fn forget_if_unneeded(&mut self, id: NamespaceId) {
         let Entry::Occupied(entry) = self.namespaces.entry(id) else { return };
         if entry.get().is_empty() && !self.rules.access.namespaces.contains(&id) {
-            self.gone += &entry.remove().ended();
+            self.gone.absorb(entry.remove().take_ended());
         }
     }
 
