@@ -14,6 +14,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use rtun_lab::{Lab, tools};
 use serde_json::Value;
 
 /// Scenarios, contenders and figures of the run below.
@@ -58,7 +59,7 @@ fn every_figure_is_measured_and_written() {
 
 #[test]
 fn scenarios_with_networks_of_their_own_run_at_small_sizes() {
-    if !can_run() {
+    if !can_run() || skipped(slow_link_available()) {
         return;
     }
     let only = "--only=stalled,link100,idle10000,swap";
@@ -76,13 +77,24 @@ fn scenarios_with_networks_of_their_own_run_at_small_sizes() {
     }
 }
 
-/// Says why not if it cannot.
 fn can_run() -> bool {
-    let Err(reason) = rtun_lab::tun_available() else { return true };
+    !skipped(rtun_lab::tun_available())
+}
+
+/// Whether `tc` and the kernel can limit what a device sends.
+fn slow_link_available() -> Result<(), String> {
+    let machine = Lab::new().and_then(|lab| lab.namespace("probe"));
+    let limited = machine.and_then(|machine| tools::slow_link(&machine, "lo", 100));
+    limited.map_err(|error| error.to_string())
+}
+
+/// Says why if it is.
+fn skipped(available: Result<(), String>) -> bool {
+    let Err(reason) = available else { return false };
     assert!(std::env::var_os("RTUN_TESTS_MUST_RUN").is_none(), "cannot run: {reason}");
     // Past the test harness, which shows the output of failed tests only.
     let _ = io::stderr().write_all(format!("skipped: {reason}\n").as_bytes());
-    false
+    true
 }
 
 fn assert_measured(figures: &[(&str, &str, &[&str])], json: &Value) {
