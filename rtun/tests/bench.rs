@@ -83,8 +83,10 @@ fn can_run() -> bool {
 
 /// Whether `tc` and the kernel can limit what a device sends.
 fn slow_link_available() -> Result<(), String> {
-    let machine = Lab::new().and_then(|lab| lab.namespace("probe"));
-    let limited = machine.and_then(|machine| tools::slow_link(&machine, "lo", 100));
+    let limited = Lab::new().and_then(|lab| {
+        let machine = lab.namespace("probe")?;
+        tools::slow_link(&machine, "lo", 100)
+    });
     limited.map_err(|error| error.to_string())
 }
 
