@@ -300,7 +300,7 @@ fn base_name(command: &[String]) -> String {
 
 fn shown(figures: &[Figure]) -> String {
     let shown =
-        figures.iter().map(|Figure { name, unit, value }| format!("{name} {value:.3} {unit}"));
+        figures.iter().map(|Figure { name, unit, value, .. }| format!("{name} {value:.3} {unit}"));
     shown.collect::<Vec<_>>().join(", ")
 }
 

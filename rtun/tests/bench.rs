@@ -14,15 +14,25 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use rtun_lab::{Lab, tools};
 use serde_json::Value;
 
 /// Scenarios, contenders and figures of the run below.
-const FIGURES: [(&str, &str, &[&str]); 5] = [
+const FIGURES: [(&str, &str, &[&str]); 6] = [
     ("tcp1", "relay", &["throughput", "cpu_hub"]),
     ("tcp1", "rtun", &["throughput", "cpu_hub", "cpu_host_A", "cpu_host_B"]),
+    ("tcp1", "rtun-plain", &["throughput", "cpu_hub", "cpu_host_A", "cpu_host_B"]),
     ("udp1372", "relay", &["rate"]),
     ("udp1372", "rtun", &["rate"]),
     ("ping-idle", "rtun", &["p50", "p99"]),
+];
+
+/// The same of the run with networks of their own; differences, which may be below zero, are not among them.
+const LARGE: [(&str, &str, &[&str]); 4] = [
+    ("stalled", "rtun", &["alone", "reading", "stalled", "kept", "stalled_p99"]),
+    ("link100", "rtun", &["goodput", "idle_p99", "load_p50", "load_p99"]),
+    ("idle10000", "rtun", &["held", "hub_after", "admitted_in"]),
+    ("swap", "rtun", &["swap_in", "gap_quiet", "gap_busy", "gap_swap"]),
 ];
 
 /// Many times what the run takes.
@@ -30,42 +40,82 @@ const PATIENCE: Duration = Duration::from_secs(180);
 
 #[test]
 fn every_figure_is_measured_and_written() {
-    if let Err(reason) = rtun_lab::tun_available() {
-        assert!(std::env::var_os("RTUN_TESTS_MUST_RUN").is_none(), "cannot run: {reason}");
-        // Past the test harness, which shows the output of failed tests only.
-        let _ = io::stderr().write_all(format!("skipped: {reason}\n").as_bytes());
+    if !can_run() {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("figures.json");
-    let output = bench(&[
-        "--rounds=1",
-        "--seconds=1",
-        "--only=tcp1,udp1372,ping-idle",
-        "--json",
-        file.to_str().unwrap(),
-    ]);
-    for said in ["tcp1: One TCP stream", "throughput", "x relay", "cubic"] {
+    let (output, json) = bench(&["--plain", "--only=tcp1,udp1372,ping-idle"]);
+    for said in ["tcp1: One TCP stream", "throughput", "x relay", "cubic", "target at least 0.600"]
+    {
         assert!(output.contains(said), "{said:?} is not in:\n{output}");
     }
-    let json: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
     assert_eq!(json["congestion_control"]["name"], "cubic", "{json:#}");
-    for (scenario, contender, figures) in FIGURES {
+    assert_measured(&FIGURES, &json);
+    let throughput = &json["scenarios"]["tcp1"]["rtun"]["figures"]["throughput"];
+    let ratio = throughput["ratios"]["relay"].as_f64();
+    assert!(ratio.is_some_and(|ratio| ratio > 0.0), "{json:#}");
+    let target = &throughput["targets"][0];
+    assert_eq!(target["met"], ratio >= target["at_least"].as_f64(), "{target}");
+}
+
+#[test]
+fn scenarios_with_networks_of_their_own_run_at_small_sizes() {
+    if !can_run() || skipped(slow_link_available()) {
+        return;
+    }
+    let only = "--only=stalled,link100,idle10000,swap";
+    let (output, json) = bench(&[only, "--associations=100", "--routes=1000"]);
+    assert_measured(&LARGE, &json);
+    let value = |scenario: &str, figure: &str| {
+        let figure = &json["scenarios"][scenario]["rtun"]["figures"][figure];
+        figure["median"].as_f64().unwrap_or_else(|| panic!("{scenario} {figure}:\n{output}"))
+    };
+    assert_eq!(value("idle10000", "held"), 100.0, "{output}");
+    let goodput = value("link100", "goodput");
+    assert!(goodput < 110.0, "the link is not limited: {goodput}");
+    for scenario in ["stalled", "link100", "idle10000", "swap"] {
+        assert_eq!(json["scenarios"][scenario]["relay"], Value::Null, "{scenario}");
+    }
+}
+
+fn can_run() -> bool {
+    !skipped(rtun_lab::tun_available())
+}
+
+/// Whether `tc` and the kernel can limit what a device sends.
+fn slow_link_available() -> Result<(), String> {
+    let limited = Lab::new().and_then(|lab| {
+        let machine = lab.namespace("probe")?;
+        tools::slow_link(&machine, "lo", 100)
+    });
+    limited.map_err(|error| error.to_string())
+}
+
+/// Says why if it is.
+fn skipped(available: Result<(), String>) -> bool {
+    let Err(reason) = available else { return false };
+    assert!(std::env::var_os("RTUN_TESTS_MUST_RUN").is_none(), "cannot run: {reason}");
+    // Past the test harness, which shows the output of failed tests only.
+    let _ = io::stderr().write_all(format!("skipped: {reason}\n").as_bytes());
+    true
+}
+
+fn assert_measured(figures: &[(&str, &str, &[&str])], json: &Value) {
+    for (scenario, contender, figures) in figures {
         let row = &json["scenarios"][scenario][contender];
         assert_eq!(row["failures"], serde_json::json!([]), "{scenario} {contender}: {row:#}");
-        for figure in figures {
+        for figure in *figures {
             let median = row["figures"][figure]["median"].as_f64();
             assert!(median.is_some_and(|value| value > 0.0), "{scenario} {contender}: {row:#}");
         }
     }
-    let ratio = &json["scenarios"]["tcp1"]["rtun"]["figures"]["throughput"]["ratios"]["relay"];
-    assert!(ratio.as_f64().is_some_and(|ratio| ratio > 0.0), "{json:#}");
 }
 
-/// Runs the benchmark and answers what it printed.
-fn bench(arguments: &[&str]) -> String {
+/// Runs the benchmark for one round of 1 s; what it printed, and what it wrote.
+fn bench(arguments: &[&str]) -> (String, Value) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("figures.json");
     let mut command = Command::new(env!("CARGO_BIN_EXE_rtun"));
-    command.arg("bench").args(arguments);
+    command.args(["bench", "--rounds=1", "--seconds=1"]).args(arguments).arg("--json").arg(&file);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let start = Instant::now();
@@ -81,5 +131,6 @@ fn bench(arguments: &[&str]) -> String {
     }
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
+    let json = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+    (String::from_utf8(output.stdout).unwrap(), json)
 }

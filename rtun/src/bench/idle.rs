@@ -23,18 +23,18 @@ const BATCH: usize = 32;
 /// Descriptors for everything but the hosts.
 const SPARE: u64 = 256;
 
-/// Until what joining needed is given back.
-const SETTLE: Duration = Duration::from_secs(3);
-
-/// How long the hub's CPU time is watched.
-const WATCHED: Duration = Duration::from_secs(5);
-
 /// How often the thread that speaks for all of them looks whether it should end.
 const POLL: Duration = Duration::from_millis(20);
 
 /// Opens as many of `wanted` associations as this process has descriptors for, and measures the hub's memory before
-/// and after, and its CPU time while they only say that they are alive.
-pub(super) fn measure(world: &World, wanted: usize) -> Result<Vec<Figure>, BenchError> {
+/// and `during` after, when what joining needed is given back; then its CPU time while they only say that they are
+/// alive, for five thirds of that.
+pub(super) fn measure(
+    world: &World,
+    during: Duration,
+    wanted: usize,
+) -> Result<Vec<Figure>, BenchError> {
+    let watched = during * 5 / 3;
     let count = wanted.min(raise_descriptor_limit(wanted)?);
     let hub = world.hub_id();
     let before = resident(hub)?;
@@ -62,8 +62,8 @@ pub(super) fn measure(world: &World, wanted: usize) -> Result<Vec<Figure>, Bench
     let ended = AtomicBool::new(false);
     let (hosts, used) = thread::scope(|scope| {
         let speaker = scope.spawn(|| speak(hosts, &ended));
-        thread::sleep(SETTLE);
-        let used = watch(hub);
+        thread::sleep(during);
+        let used = watch(hub, watched);
         ended.store(true, Ordering::Relaxed);
         let hosts = speaker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         (hosts, used)
@@ -77,7 +77,7 @@ pub(super) fn measure(world: &World, wanted: usize) -> Result<Vec<Figure>, Bench
         Figure::new("hub before", "MiB", before as f64 / f64::from(1 << 20)),
         Figure::new("hub after", "MiB", after as f64 / f64::from(1 << 20)),
         Figure::new("admitted in", "s", admitted_in.as_secs_f64()),
-        Figure::new("cpu hub", "% of a core", 100.0 * cpu / WATCHED.as_secs_f64()),
+        Figure::new("cpu hub", "% of a core", 100.0 * cpu / watched.as_secs_f64()),
     ])
 }
 
@@ -86,9 +86,9 @@ fn name(index: usize) -> String {
 }
 
 /// The hub's memory in bytes, then the CPU seconds that it uses in the time after.
-fn watch(hub: u32) -> io::Result<(u64, f64)> {
+fn watch(hub: u32, during: Duration) -> io::Result<(u64, f64)> {
     let (memory, before) = (resident(hub)?, cpu::seconds(hub)?);
-    thread::sleep(WATCHED);
+    thread::sleep(during);
     Ok((memory, cpu::seconds(hub)? - before))
 }
 

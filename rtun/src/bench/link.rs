@@ -32,8 +32,8 @@ pub(super) fn measure(world: &World, during: Duration) -> Result<Vec<Figure>, Be
         Figure::new("idle p99", "ms", idle99),
         Figure::new("load p50", "ms", load50),
         Figure::new("load p99", "ms", load99),
-        Figure::new("added p50", "ms", load50 - idle50),
-        Figure::new("added p99", "ms", load99 - idle99),
-        Figure::new("lost", "%", loaded.lost_percent()),
+        Figure::derived("added p50", "ms", load50 - idle50),
+        Figure::derived("added p99", "ms", load99 - idle99),
+        Figure::derived("lost", "%", loaded.lost_percent()),
     ])
 }

@@ -47,6 +47,7 @@ struct Series {
     name: String,
     unit: &'static str,
     values: Vec<f64>,
+    compares: bool,
 }
 
 impl Report {
@@ -66,10 +67,10 @@ impl Report {
             Ok(figures) => figures,
             Err(failure) => return row.failures.push(failure),
         };
-        for Figure { name, unit, value } in figures {
+        for Figure { name, unit, value, compares } in figures {
             match row.series.iter_mut().find(|series| series.name == name) {
                 Some(series) => series.values.push(value),
-                None => row.series.push(Series { name, unit, values: vec![value] }),
+                None => row.series.push(Series { name, unit, values: vec![value], compares }),
             }
         }
     }
@@ -92,7 +93,9 @@ impl Report {
 
     /// The others in this scenario, each with its median of this figure over theirs.
     fn ratios(&self, row: &Row, figure: &str) -> Vec<(&str, f64)> {
-        let Some(own) = row.summary(figure) else { return Vec::new() };
+        let Some(own) = row.summary(figure).filter(|_| row.compares(figure)) else {
+            return Vec::new();
+        };
         let others = self
             .rows
             .iter()
@@ -149,7 +152,7 @@ impl Report {
             for (other, ratio) in self.ratios(row, &series.name) {
                 let _ = write!(text, "  {} x {other}", digits(ratio));
             }
-            if summary.is_wide() && series.values.len() > 1 {
+            if series.compares && summary.is_wide() && series.values.len() > 1 {
                 text.push_str("  wide spread");
             }
             for (Target { over, bound, .. }, reached) in self.targets(row, &series.name) {
@@ -241,6 +244,10 @@ impl Report {
 }
 
 impl Row {
+    fn compares(&self, figure: &str) -> bool {
+        self.series.iter().any(|series| series.name == figure && series.compares)
+    }
+
     fn summary(&self, figure: &str) -> Option<Summary> {
         let series = self.series.iter().find(|series| series.name == figure)?;
         Summary::of(&series.values)
@@ -262,7 +269,7 @@ mod tests {
     use super::*;
 
     fn throughput(value: f64) -> Result<Vec<Figure>, String> {
-        Ok(vec![Figure { name: "throughput".into(), unit: "Gbit/s", value }])
+        Ok(vec![Figure::new("throughput", "Gbit/s", value), Figure::derived("lost", "%", value)])
     }
 
     fn report() -> Report {
@@ -307,6 +314,7 @@ mod tests {
             line("  rtun").join(" "),
             "rtun throughput 9.00 (8.00..10.0) Gbit/s 0.450 x relay target at least 0.600 x relay: missed"
         );
+        assert!(text.contains("rtun       lost        9.00 (8.00..10.0) %\n"), "{text}");
         assert!(text.contains("failed 1 times; the last time: no way"), "{text}");
         assert!(report.has_failures());
     }

@@ -65,6 +65,8 @@ pub(super) struct Figure {
     pub(super) name: String,
     pub(super) unit: &'static str,
     pub(super) value: f64,
+    /// Whether dividing it by another contender's says something; it does not of differences and shares.
+    pub(super) compares: bool,
 }
 
 /// The name of every scenario's first figure, or of its only one that counts.
@@ -138,7 +140,7 @@ impl Scenario {
             }
             Scenario::Stalled => stalled::measure(world, during),
             Scenario::Link100 => link::measure(world, during),
-            Scenario::Idle10000 => idle::measure(world, sizes.associations),
+            Scenario::Idle10000 => idle::measure(world, during, sizes.associations),
             Scenario::Swap => swap::measure(world, during),
         }
     }
@@ -146,7 +148,12 @@ impl Scenario {
 
 impl Figure {
     pub(super) fn new(name: &str, unit: &'static str, value: f64) -> Self {
-        Self { name: name.to_owned(), unit, value }
+        Self { name: name.to_owned(), unit, value, compares: true }
+    }
+
+    /// A difference of two figures, a share, or a count that is best zero.
+    pub(super) fn derived(name: &str, unit: &'static str, value: f64) -> Self {
+        Self { compares: false, ..Self::new(name, unit, value) }
     }
 }
 
@@ -165,7 +172,7 @@ fn tcp(world: &World, flows: &[Flow<'_>], during: Duration) -> Result<Vec<Figure
 
 pub(super) fn throughput(bytes: u64, elapsed: Duration) -> Figure {
     let value = bytes as f64 * 8.0 / 1e9 / elapsed.as_secs_f64();
-    Figure { name: THROUGHPUT.into(), unit: "Gbit/s", value }
+    Figure::new(THROUGHPUT, "Gbit/s", value)
 }
 
 /// The highest rate with little loss, and what it costs.
@@ -177,7 +184,7 @@ fn udp(world: &World, payload: usize, during: Duration) -> Result<Vec<Figure>, B
         Ok::<_, BenchError>((run, (before, world.cpu()?)))
     };
     let (run, (before, after)) = highest_load(probe)?.ok_or(BenchError::Lossy { limit: LOSS })?;
-    let mut figures = vec![Figure { name: RATE.into(), unit: "packets/s", value: run.rate() }];
+    let mut figures = vec![Figure::new(RATE, "packets/s", run.rate())];
     figures.extend(cpu_figures(&before, &after, run.arrived as f64 / 1e6, "us/packet"));
     Ok(figures)
 }
@@ -187,7 +194,7 @@ fn ping(world: &World, during: Duration) -> Result<Vec<Figure>, BenchError> {
     Ok(vec![
         Figure::new("p50", "ms", echoes.percentile(50.0)?),
         Figure::new("p99", "ms", echoes.percentile(99.0)?),
-        Figure::new("lost", "%", echoes.lost_percent()),
+        Figure::derived("lost", "%", echoes.lost_percent()),
     ])
 }
 
@@ -203,8 +210,7 @@ fn cpu_figures(before: &[f64], after: &[f64], amount: f64, unit: &'static str) -
         [hub, ..] => vec![("cpu hub", hub), ("cpu hosts", all - hub), ("cpu all", all)],
         [] => vec![],
     };
-    let figure =
-        |(name, used): (&str, f64)| Figure { name: name.to_owned(), unit, value: used / amount };
+    let figure = |(name, used)| Figure::new(name, unit, used / amount);
     named.into_iter().map(figure).collect()
 }
 

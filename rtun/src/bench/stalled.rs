@@ -91,11 +91,11 @@ fn figures(counts: &[Count; 3]) -> Vec<Figure> {
         Figure::new("alone", "Gbit/s", alone),
         Figure::new("reading", "Gbit/s", reading),
         Figure::new("stalled", "Gbit/s", stalled),
-        Figure::new("kept", "%", 100.0 * stalled / reading.max(f64::MIN_POSITIVE)),
+        Figure::derived("kept", "%", 100.0 * stalled / reading.max(f64::MIN_POSITIVE)),
         Figure::new("alone p99", "ms", alone99),
         Figure::new("reading p99", "ms", reading99),
         Figure::new("stalled p99", "ms", stalled99),
-        Figure::new("added p99", "ms", stalled99 - reading99),
+        Figure::derived("added p99", "ms", stalled99 - reading99),
     ]
 }
 

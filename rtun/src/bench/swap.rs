@@ -61,13 +61,13 @@ pub(super) fn measure(world: &World, during: Duration) -> Result<Vec<Figure>, Be
     let [gap, gap_busy, gap_swap] = [&quiet, &busy, &swap].map(|seen| median(&seen.gaps));
     Ok(vec![
         Figure::new("swap in", "s", median(&times)),
-        Figure::new("lost", "packets", swap.lost as f64),
-        Figure::new("lost quiet", "packets", (quiet.lost + busy.lost) as f64),
+        Figure::derived("lost", "packets", swap.lost as f64),
+        Figure::derived("lost quiet", "packets", (quiet.lost + busy.lost) as f64),
         Figure::new("gap quiet", "ms", gap),
         Figure::new("gap busy", "ms", gap_busy),
         Figure::new("gap swap", "ms", gap_swap),
-        Figure::new("added gap", "ms", gap_swap - gap),
-        Figure::new("over busy", "ms", gap_swap - gap_busy),
+        Figure::derived("added gap", "ms", gap_swap - gap),
+        Figure::derived("over busy", "ms", gap_swap - gap_busy),
     ])
 }
 
