@@ -3,11 +3,18 @@
 //! Method and figures: docs/performance.md.
 
 mod cpu;
+mod echo;
+mod idle;
+mod link;
+mod raw;
 mod relay;
 mod report;
 mod scenario;
 mod search;
+mod stalled;
 mod statistics;
+mod swap;
+mod target;
 mod world;
 
 use std::{
@@ -27,8 +34,8 @@ use rtun_lab::{LabError, UserNamespaceError, enter_user_namespace, tools::Transf
 
 use crate::{EXIT_FAILURE, complain, say};
 use report::{Conditions, Report};
-use scenario::{Figure, Scenario};
-use world::{Contender, Kind, World};
+use scenario::{Figure, Scenario, Sizes};
+use world::{Contender, Kind, Layout, World};
 
 pub(crate) use relay::Relay;
 
@@ -62,6 +69,15 @@ pub(crate) struct Bench {
     /// A second tunnel to measure in turn, with this program as hub and hosts
     #[arg(long, value_name = "COMMAND")]
     vs: Option<String>,
+    /// Measure rtun in GOST's wire format (super-frames off) in turn, too
+    #[arg(long)]
+    plain: bool,
+    /// Idle hosts that idle10000 holds
+    #[arg(long, default_value_t = 10_000, value_name = "N", hide = true)]
+    associations: usize,
+    /// Routes in the tables that swap replaces: what fits into the 10 MiB of a configuration
+    #[arg(long, default_value_t = 100_000, value_name = "N", hide = true)]
+    routes: usize,
     /// Write every value to this file as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -85,6 +101,10 @@ enum BenchError {
     Lossy { limit: f64 },
     #[error("no echo came back ({lost} lost)")]
     NoEcho { lost: u32 },
+    #[error("the hub does not admit {host}: {source}")]
+    Refused { host: String, source: io::Error },
+    #[error("the hub has not replaced its table after {} s", .0.as_secs())]
+    NoSwap(Duration),
     #[error("{what} names no program")]
     NoProgram { what: &'static str },
     #[error("writing {}: {source}", .path.display())]
@@ -134,11 +154,14 @@ impl Bench {
         let rounds = self.rounds;
         for round in 1..=rounds {
             for scenario in self.scenarios() {
+                if round > 1 && scenario.is_once() {
+                    continue;
+                }
                 for (index, contender) in contenders.iter().enumerate() {
                     if contender.kind == Kind::Relay && !scenario.fits_relay() {
                         continue;
                     }
-                    let key = (index, scenario.hosts());
+                    let key = (index, scenario.layout(&self.sizes()));
                     let outcome = self.measure_once(scenario, contender, folder, key, &mut worlds);
                     let name = &contender.name;
                     let shown = match &outcome {
@@ -146,12 +169,15 @@ impl Bench {
                         Err(BenchError::Interrupted) => return Err(BenchError::Interrupted),
                         Err(error) => error.to_string(),
                     };
-                    complain(&format!("{round}/{rounds} {:<9} {name:<8} {shown}", scenario.name()));
+                    complain(&format!(
+                        "{round}/{rounds} {:<9} {name:<10} {shown}",
+                        scenario.name()
+                    ));
                     if let Some(world) = worlds.get(&key) {
                         report.conditions.congestion_setting = world.congestion().to_string();
                     }
-                    if outcome.is_err() {
-                        // The next measurement begins with a network that works.
+                    if outcome.is_err() || scenario.is_once() {
+                        // The next measurement begins with a network that works; a large one is in its way.
                         worlds.remove(&key);
                     }
                     report.add(scenario, name, outcome.map_err(|error| error.to_string()));
@@ -166,20 +192,26 @@ impl Bench {
         scenario: Scenario,
         contender: &Contender,
         folder: &Path,
-        key: (usize, usize),
-        worlds: &mut BTreeMap<(usize, usize), World>,
+        key: (usize, Layout),
+        worlds: &mut BTreeMap<(usize, Layout), World>,
     ) -> Result<Vec<Figure>, BenchError> {
         if INTERRUPTED.load(Ordering::Relaxed) {
             return Err(BenchError::Interrupted);
         }
         let world = match worlds.entry(key) {
             Entry::Occupied(running) => running.into_mut(),
-            Entry::Vacant(place) => {
-                place.insert(World::start(contender, scenario.hosts(), folder)?)
-            }
+            Entry::Vacant(place) => place.insert(World::start(contender, key.1, folder)?),
         };
         world.wait(contender)?;
-        scenario.measure(world, Duration::from_secs(self.seconds))
+        scenario.measure(world, &self.sizes())
+    }
+
+    fn sizes(&self) -> Sizes {
+        Sizes {
+            during: Duration::from_secs(self.seconds),
+            associations: self.associations,
+            routes: self.routes,
+        }
     }
 
     fn scenarios(&self) -> Vec<Scenario> {
@@ -192,7 +224,7 @@ impl Bench {
         scenarios
     }
 
-    /// The relay, the tunnel, and the second tunnel if there is one.
+    /// The relay, the tunnel, the same without super-frames and the second tunnel if they are asked for.
     fn contenders(&self) -> Result<Vec<Contender>, BenchError> {
         let own = vec![std::env::current_exe()?.to_string_lossy().into_owned()];
         let or_own = |command: &Option<String>, what| match command {
@@ -207,17 +239,25 @@ impl Bench {
             _ => format!("{}+{}", base_name(&hub), base_name(&host)),
         };
         let contender = |name, kind| Contender { name, kind, mtu: self.mtu };
+        let tunnel = |hub: &[String], host: &[String], super_frames| Kind::Tunnel {
+            hub: hub.to_vec(),
+            host: host.to_vec(),
+            super_frames,
+        };
         let mut contenders = vec![
             contender("relay".into(), Kind::Relay),
-            contender(name, Kind::Tunnel { hub, host }),
+            contender(name.clone(), tunnel(&hub, &host, true)),
         ];
+        if self.plain {
+            contenders.push(contender(format!("{name}-plain"), tunnel(&hub, &host, false)));
+        }
         if let Some(vs) = &self.vs {
             let command = words(vs, "--vs")?;
             let mut name = base_name(&command);
             if contenders.iter().any(|contender| contender.name == name) {
                 name.push_str("-2");
             }
-            contenders.push(contender(name, Kind::Tunnel { hub: command.clone(), host: command }));
+            contenders.push(contender(name, tunnel(&command, &command, true)));
         }
         Ok(contenders)
     }
@@ -227,8 +267,8 @@ impl Bench {
         let kernel = kernel.map(|name| name.release().to_string_lossy().into_owned());
         let command = |contender: &Contender| match &contender.kind {
             Kind::Relay => "built in".to_owned(),
-            Kind::Tunnel { hub, host } if hub == host => hub.join(" "),
-            Kind::Tunnel { hub, host } => {
+            Kind::Tunnel { hub, host, .. } if hub == host => hub.join(" "),
+            Kind::Tunnel { hub, host, .. } => {
                 format!("hub: {}; hosts: {}", hub.join(" "), host.join(" "))
             }
         };
@@ -323,13 +363,15 @@ mod tests {
         let hub = bench(&["--hub-cmd", "/opt/gost -D", "--vs", "rtun"]).unwrap();
         assert_eq!(names(&hub)[2], "rtun");
         let kind = hub.contenders().unwrap()[1].kind.clone();
-        let Kind::Tunnel { hub, host } = kind else { panic!("{kind:?}") };
+        let Kind::Tunnel { hub, host, .. } = kind else { panic!("{kind:?}") };
         assert_eq!(hub, ["/opt/gost", "-D"]);
         assert_eq!(host.len(), 1);
         let both = bench(&["--hub-cmd", "/a/gost", "--host-cmd", "/a/gost"]).unwrap();
         assert_eq!(names(&both), ["relay", "gost"]);
         let again = bench(&["--vs", "/old/rtun"]).unwrap();
         assert_eq!(names(&again), ["relay", "rtun", "rtun-2"]);
+        let plain = bench(&["--plain", "--vs", "/opt/gost"]).unwrap();
+        assert_eq!(names(&plain), ["relay", "rtun", "rtun-plain", "gost"]);
     }
 
     #[test]

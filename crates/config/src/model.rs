@@ -67,6 +67,8 @@ pub struct HubRules {
     pub ttl: bool,
     /// Whether rtun hosts may send packets of up to 64 KiB whole, and get them; true unless configured.
     pub super_frames: bool,
+    /// The memory in bytes that the queues for all hosts may hold together; at least 16 MiB, 256 MiB unless configured.
+    pub queue_budget: usize,
 }
 
 /// A named routing table or a plugin in its place.

@@ -35,9 +35,9 @@ pub struct QueueLimits {
     pub frames: usize,
     /// How long a frame may wait; an older one is dropped instead of being staged.
     pub age: Duration,
-    /// The delay of a standing queue CoDel accepts (RFC 8289 section 4.3).
+    /// The delay of a standing queue CoDel accepts (RFC 8289 section 4).
     pub target: Duration,
-    /// How long the delay is above the target before CoDel acts: a long round trip (RFC 8289 section 4.2).
+    /// How long the delay is above the target before CoDel acts: a long round trip (RFC 8289 section 4).
     pub interval: Duration,
 }
 

@@ -34,9 +34,16 @@ impl RoutingTable {
         let mut gateways = Gateways::default();
         for route in routes {
             let value = gateways.intern(&route.gateway);
-            let (key, len) = (key(route.prefix.network()), route.prefix.prefix_len());
-            let prefixes = if let IpNet::V4(_) = route.prefix { &mut v4 } else { &mut v6 };
-            prefixes.push(Prefix { key, len, value });
+            let len = route.prefix.prefix_len();
+            match route.prefix {
+                IpNet::V4(net) => {
+                    let key = u128::from(net.network().to_bits()) << 96;
+                    v4.push(Prefix { key, len, value });
+                }
+                IpNet::V6(net) => {
+                    v6.push(Prefix { key: net.network().to_bits(), len, value });
+                }
+            }
         }
         for prefixes in [&mut v4, &mut v6] {
             prefixes.sort_by_key(|prefix| (prefix.key, prefix.len));
@@ -52,8 +59,11 @@ impl RoutingTable {
 
     /// The gateway for `addr`. Cost: one walk down a trie, for most tables two or three nodes.
     pub fn lookup(&self, addr: IpAddr) -> Option<&HostName> {
-        let trie = if addr.is_ipv4() { &self.v4 } else { &self.v6 };
-        trie.lookup(key(addr)).map(|value| &self.gateways[value as usize])
+        let value = match addr {
+            IpAddr::V4(addr) => self.v4.lookup(u64::from(addr.to_bits()) << 32),
+            IpAddr::V6(addr) => self.v6.lookup(addr.to_bits()),
+        };
+        value.map(|value| &self.gateways[value as usize])
     }
 
     /// Number of distinct prefixes.
@@ -64,14 +74,6 @@ impl RoutingTable {
     /// Whether there is no route at all.
     pub fn is_empty(&self) -> bool {
         self.len == 0
-    }
-}
-
-/// An address as a key of its family's trie: its bits come first.
-fn key(addr: IpAddr) -> u128 {
-    match addr {
-        IpAddr::V4(addr) => u128::from(addr.to_bits()) << 96,
-        IpAddr::V6(addr) => addr.to_bits(),
     }
 }
 
@@ -93,6 +95,11 @@ impl<'a> Gateways<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        collections::HashSet,
+        net::{Ipv4Addr, Ipv6Addr},
+    };
+
     use proptest::prelude::*;
 
     use super::*;
@@ -151,24 +158,159 @@ mod tests {
         ]
     }
 
-    fn arbitrary_route() -> impl Strategy<Value = Route> {
-        (addr(), any::<prop::sample::Index>(), 0..8u8).prop_map(|(addr, len, gateway)| {
+    /// Addresses in few networks that differ in some bits anywhere: clusters of any depth.
+    fn scattered_addr() -> impl Strategy<Value = IpAddr> {
+        let bits = |max| (0..4u8, prop::collection::vec(0..max, 0..6));
+        prop_oneof![
+            bits(32).prop_map(|(net, bits)| {
+                let net = u32::from_be_bytes([10 + net, 0, 0, 0]);
+                IpAddr::from(bits.iter().fold(net, |addr, bit| addr ^ 1_u32 << bit).to_be_bytes())
+            }),
+            bits(128).prop_map(|(net, bits)| {
+                let net = (0xfd00 + u128::from(net)) << 112;
+                IpAddr::from(bits.iter().fold(net, |addr, bit| addr ^ 1_u128 << bit).to_be_bytes())
+            }),
+        ]
+    }
+
+    /// Routes of any length, among them defaults and single hosts.
+    fn arbitrary_route(addr: impl Strategy<Value = IpAddr>) -> impl Strategy<Value = Route> {
+        (addr, any::<prop::sample::Index>(), 0..8u8, 0..8u8).prop_map(|(addr, len, kind, to)| {
             let max = if addr.is_ipv4() { 32 } else { 128 };
-            let prefix = IpNet::new(addr, len.index(max + 1) as u8).unwrap();
-            Route::new(prefix, HostName::new(&format!("h{gateway}")).unwrap())
+            let len = if kind == 0 { max } else { len.index(max + 1) };
+            let prefix = IpNet::new(addr, u8::try_from(len).unwrap()).unwrap();
+            Route::new(prefix, HostName::new(&format!("h{to}")).unwrap())
         })
+    }
+
+    /// The first and the last address of a prefix and the neighbours just outside.
+    fn edges(prefix: IpNet) -> Vec<IpAddr> {
+        match prefix {
+            IpNet::V4(net) => {
+                let (first, last) = (net.network().to_bits(), net.broadcast().to_bits());
+                [first, last, first.wrapping_sub(1), last.wrapping_add(1)]
+                    .map(|bits| Ipv4Addr::from_bits(bits).into())
+                    .to_vec()
+            }
+            IpNet::V6(net) => {
+                let (first, last) = (net.network().to_bits(), net.broadcast().to_bits());
+                [first, last, first.wrapping_sub(1), last.wrapping_add(1)]
+                    .map(|bits| Ipv6Addr::from_bits(bits).into())
+                    .to_vec()
+            }
+        }
+    }
+
+    fn agrees(routes: &[Route], addrs: &[IpAddr]) -> Result<(), TestCaseError> {
+        let table = RoutingTable::new(routes);
+        for addr in addrs {
+            prop_assert_eq!(table.lookup(*addr), model(routes, *addr), "{}", addr);
+        }
+        let distinct: HashSet<IpNet> = routes.iter().map(|route| route.prefix).collect();
+        prop_assert_eq!(table.len(), distinct.len());
+        prop_assert_eq!(table.is_empty(), routes.is_empty());
+        Ok(())
     }
 
     proptest! {
         #[test]
         fn agrees_with_a_linear_scan(
-            routes in prop::collection::vec(arbitrary_route(), 0..60),
+            routes in prop::collection::vec(arbitrary_route(addr()), 0..60),
             addrs in prop::collection::vec(addr(), 0..60),
         ) {
+            agrees(&routes, &addrs)?;
+        }
+
+        #[test]
+        fn agrees_at_the_edges_of_every_prefix(
+            routes in prop::collection::vec(arbitrary_route(scattered_addr()), 0..100),
+        ) {
+            let addrs: Vec<IpAddr> = routes.iter().flat_map(|r| edges(r.prefix)).collect();
+            agrees(&routes, &addrs)?;
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { max_shrink_iters: 200, ..ProptestConfig::with_cases(6) })]
+
+        #[test]
+        fn agrees_with_a_linear_scan_of_thousands(
+            mut routes in prop::collection::vec(
+                prop_oneof![arbitrary_route(addr()), arbitrary_route(scattered_addr())],
+                2000..3000,
+            ),
+            defaults in any::<bool>(),
+            addrs in prop::collection::vec(scattered_addr(), 100),
+        ) {
+            if defaults {
+                routes.extend([route("0.0.0.0/0", "default-4"), route("::/0", "default-6")]);
+            }
+            let edges = routes.iter().flat_map(|route| edges(route.prefix)).step_by(7);
+            let addrs: Vec<IpAddr> = addrs.into_iter().chain(edges).collect();
+            agrees(&routes, &addrs)?;
+        }
+    }
+
+    #[test]
+    fn thousands_of_neighbours_under_wide_routes() {
+        for (default, half, net, host) in [
+            ("0.0.0.0/0", "10.7.0.0/17", "10.7.0.0/16", "10.7.200.9/32"),
+            ("::/0", "2001:db8:7::/113", "2001:db8:7::/112", "2001:db8:7::c809/128"),
+        ] {
+            let mut routes = vec![route(host, "host"), route(half, "half"), route(default, "all")];
+            let (half, net): (IpNet, IpNet) = (half.parse().unwrap(), net.parse().unwrap());
+            for (i, subnet) in net.subnets(net.max_prefix_len() - 4).unwrap().enumerate() {
+                if i % 5 != 0 {
+                    let gateway = HostName::new(&format!("h{}", i % 7)).unwrap();
+                    routes.push(Route::new(subnet, gateway));
+                }
+            }
             let table = RoutingTable::new(&routes);
-            for addr in addrs {
-                prop_assert_eq!(table.lookup(addr), model(&routes, addr));
+            let found = |addr| table.lookup(addr).map(HostName::as_str);
+            for (i, subnet) in net.subnets(net.max_prefix_len() - 4).unwrap().enumerate() {
+                let expected = match i % 5 {
+                    0 if half.contains(&subnet) => "half".to_owned(),
+                    0 => "all".to_owned(),
+                    _ => format!("h{}", i % 7),
+                };
+                assert_eq!(found(subnet.network()), Some(&*expected), "{subnet}");
+                assert_eq!(found(subnet.broadcast()), Some(&*expected), "{subnet}");
+            }
+            assert_eq!(found(host.parse::<IpNet>().unwrap().addr()), Some("host"));
+            for outside in edges(net).into_iter().skip(2) {
+                assert_eq!(found(outside), Some("all"));
             }
         }
+    }
+
+    fn heap_bytes(table: &RoutingTable) -> usize {
+        table.v4.heap_bytes() + table.v6.heap_bytes() + size_of_val(&*table.gateways)
+    }
+
+    #[test]
+    fn a_small_table_is_small() {
+        let table = RoutingTable::new(&[
+            route("10.0.0.0/8", "a"),
+            route("192.168.7.0/24", "b"),
+            route("fd00:64::1/128", "c"),
+        ]);
+        assert!(heap_bytes(&table) < 512, "{} bytes", heap_bytes(&table));
+        assert_eq!(heap_bytes(&RoutingTable::default()), 0);
+    }
+
+    /// Equal names are kept once, however many routes lead there.
+    #[test]
+    fn a_large_table_takes_less_than_thirty_bytes_a_route() {
+        let routes: Vec<Route> = (0..100_000_u32)
+            .map(|i| {
+                let addr = Ipv4Addr::from_bits(i.wrapping_mul(0x9e37_79b1));
+                let gateway = HostName::new(&format!("host-{}", i % 100)).unwrap();
+                Route::new(IpNet::new(addr.into(), 24).unwrap(), gateway)
+            })
+            .collect();
+        let table = RoutingTable::new(&routes);
+        assert!(table.len() > 99_000, "{} routes", table.len());
+        assert_eq!(table.gateways.len(), 100);
+        assert!(heap_bytes(&table) < 30 * table.len(), "{} bytes", heap_bytes(&table));
     }
 }

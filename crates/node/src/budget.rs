@@ -11,7 +11,7 @@ use std::sync::{
 /// one always finds room (Choudhury and Hahne's dynamic thresholds). What several threads add at the same moment may
 /// exceed the limit by one read each.
 pub(crate) struct Budget {
-    limit: usize,
+    limit: AtomicUsize,
     used: AtomicUsize,
 }
 
@@ -19,7 +19,7 @@ pub(crate) struct Budget {
 /// quarters are used, and 10,000 stalled hosts hold 25 KiB each.
 const SHARE: usize = 64;
 
-/// With less than this left nothing more is queued.
+/// With less than this left no further queue is begun.
 const LEAST: usize = 1024 * 1024;
 
 /// What one queue holds of a budget; given back when dropped.
@@ -29,11 +29,14 @@ pub(crate) struct Charge {
 }
 
 impl Budget {
-    /// The limit unless configured, in bytes.
-    pub(crate) const DEFAULT: usize = 256 * 1024 * 1024;
-
+    /// `limit` is in bytes.
     pub(crate) fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { limit, used: AtomicUsize::new(0) })
+        Arc::new(Self { limit: limit.into(), used: AtomicUsize::new(0) })
+    }
+
+    /// From now on another limit holds; what is held already stays until it is sent.
+    pub(crate) fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
     }
 }
 
@@ -42,11 +45,12 @@ impl Charge {
         Self { budget: Arc::clone(budget), charged: 0 }
     }
 
-    /// The bytes this queue may hold now; `None`: nothing may be added.
+    /// The bytes this queue may hold now; `None`: nothing may be added to a queue that holds nothing yet. One that holds
+    /// more than its share gives some up for what is added.
     pub(crate) fn allowance(&self) -> Option<usize> {
         let Budget { limit, used } = &*self.budget;
-        let left = limit.saturating_sub(used.load(Ordering::Relaxed));
-        (left >= LEAST).then_some(left / SHARE)
+        let left = limit.load(Ordering::Relaxed).saturating_sub(used.load(Ordering::Relaxed));
+        (left >= LEAST || self.charged > 0).then_some(left / SHARE)
     }
 
     /// Says that the queue holds this many bytes now.
@@ -95,6 +99,7 @@ mod tests {
         let queue = Charge::new(&budget);
         hog.set(LEAST + 1);
         assert_eq!(queue.allowance(), None);
+        assert_eq!(hog.allowance(), Some((LEAST - 1) / SHARE));
         drop(hog);
         assert_eq!(queue.allowance(), Some(2 * LEAST / SHARE));
         assert_eq!(budget.used.load(Ordering::Relaxed), 0);

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{
     scenario::{Figure, Scenario},
     statistics::Summary,
+    target::{Bound, Target, targets},
 };
 
 /// How the measurements were made.
@@ -104,7 +105,21 @@ impl Report {
             .collect()
     }
 
-    /// For people: medians, spread and ratios.
+    /// The targets of a figure that could be checked in this run, each with what was reached.
+    fn targets(&self, row: &Row, figure: &str) -> Vec<(Target, f64)> {
+        let reached = |target: &Target| match target.over {
+            None => row.summary(figure).map(|summary| summary.median),
+            Some(over) => self
+                .ratios(row, figure)
+                .into_iter()
+                .find_map(|(other, ratio)| other.starts_with(over).then_some(ratio)),
+        };
+        targets(row.scenario, &row.contender, figure)
+            .filter_map(|target| reached(&target).map(|value| (target, value)))
+            .collect()
+    }
+
+    /// For people: medians, spread, ratios and targets.
     pub(super) fn text(&self) -> String {
         let Conditions { rounds, seconds, mtu, cores, kernel, .. } = &self.conditions;
         let mut text = format!(
@@ -130,19 +145,28 @@ impl Report {
             let (label, unit) = (&series.name, series.unit);
             let contender = &row.contender;
             let values = format!("{} ({}..{}) {unit}", digits(median), digits(min), digits(max));
-            let _ = write!(text, "  {contender:<8} {label:<11} {values:<36}");
+            let _ = write!(text, "  {contender:<10} {label:<11} {values:<36}");
             for (other, ratio) in self.ratios(row, &series.name) {
                 let _ = write!(text, "  {} x {other}", digits(ratio));
             }
             if summary.is_wide() && series.values.len() > 1 {
                 text.push_str("  wide spread");
             }
+            for (Target { over, bound, .. }, reached) in self.targets(row, &series.name) {
+                let (side, wanted) = match bound {
+                    Bound::AtLeast(wanted) => ("at least", wanted),
+                    Bound::AtMost(wanted) => ("at most", wanted),
+                };
+                let over = over.map(|over| format!(" x {over}")).unwrap_or_default();
+                let verdict = if bound.is_met(reached) { "met" } else { "missed" };
+                let _ = write!(text, "  target {side} {}{over}: {verdict}", digits(wanted));
+            }
             text.truncate(text.trim_end().len());
             text.push('\n');
         }
         if let Some(last) = row.failures.last() {
             let (contender, count) = (&row.contender, row.failures.len());
-            let _ = writeln!(text, "  {contender:<8} failed {count} times; the last time: {last}");
+            let _ = writeln!(text, "  {contender:<10} failed {count} times; the last time: {last}");
         }
     }
 
@@ -194,10 +218,25 @@ impl Report {
                     "max": max,
                     "values": series.values,
                     "ratios": ratios,
+                    "targets": self.targets_json(row, &series.name),
                 }),
             );
         }
         json!({ "figures": figures, "failures": row.failures })
+    }
+}
+
+impl Report {
+    fn targets_json(&self, row: &Row, figure: &str) -> Value {
+        let targets = self.targets(row, figure).into_iter();
+        let targets = targets.map(|(Target { over, bound, .. }, reached)| {
+            let (side, wanted) = match bound {
+                Bound::AtLeast(wanted) => ("at_least", wanted),
+                Bound::AtMost(wanted) => ("at_most", wanted),
+            };
+            json!({ "over": over, side: wanted, "reached": reached, "met": bound.is_met(reached) })
+        });
+        targets.collect()
     }
 }
 
@@ -266,7 +305,7 @@ mod tests {
         );
         assert_eq!(
             line("  rtun").join(" "),
-            "rtun throughput 9.00 (8.00..10.0) Gbit/s 0.450 x relay"
+            "rtun throughput 9.00 (8.00..10.0) Gbit/s 0.450 x relay target at least 0.600 x relay: missed"
         );
         assert!(text.contains("failed 1 times; the last time: no way"), "{text}");
         assert!(report.has_failures());
@@ -283,6 +322,7 @@ mod tests {
             json!({
                 "unit": "Gbit/s", "median": 9.0, "min": 8.0, "max": 10.0, "values": [9.0, 8.0, 10.0],
                 "ratios": { "relay": 0.45 },
+                "targets": [{ "over": "relay", "at_least": 0.6, "reached": 0.45, "met": false }],
             })
         );
         assert_eq!(json["scenarios"]["tcp4"]["rtun"]["failures"], json!(["no way"]));

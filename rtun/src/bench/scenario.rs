@@ -10,9 +10,11 @@ use rtun_lab::tools::{Flow, TcpLoad, udp_load};
 
 use super::{
     BenchError, CONGESTION_CONTROL,
+    echo::Echoes,
+    idle, link,
     search::{LOSS, highest_load},
-    statistics::percentile,
-    world::World,
+    stalled, swap,
+    world::{Layout, World},
 };
 
 /// One kind of traffic.
@@ -38,6 +40,23 @@ pub(super) enum Scenario {
     PingLoad,
     /// 16 hosts in 8 pairs, one TCP stream each
     Pairs16,
+    /// Four TCP streams and an echo next to datagrams for a third host that reads them, or does not
+    Stalled,
+    /// A TCP stream and an echo through an access link of 100 Mbit/s at the receiver
+    Link100,
+    /// Idle hosts and what each costs the hub; measured once
+    Idle10000,
+    /// A table of 100,000 routes replaced while an echo each ms and UDP run; measured once
+    Swap,
+}
+
+/// How large and how long everything is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sizes {
+    /// One measurement, about.
+    pub(super) during: Duration,
+    pub(super) associations: usize,
+    pub(super) routes: usize,
 }
 
 /// One measured value.
@@ -53,10 +72,7 @@ const THROUGHPUT: &str = "throughput";
 const RATE: &str = "rate";
 
 /// Between two echo requests.
-const PING_PAUSE: Duration = Duration::from_millis(2);
-
-/// After this an echo counts as lost.
-const PING_PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const PING_PAUSE: Duration = Duration::from_millis(2);
 
 impl Scenario {
     /// As in `--only` and in JSON.
@@ -71,25 +87,31 @@ impl Scenario {
         value.get_help().map(ToString::to_string).unwrap_or_default()
     }
 
-    /// How many hosts the network needs.
-    pub(super) fn hosts(self) -> usize {
+    /// The network it needs.
+    pub(super) fn layout(self, sizes: &Sizes) -> Layout {
         match self {
-            Scenario::Pairs16 => 16,
-            _ => 2,
+            Scenario::Pairs16 => Layout::hosts(16),
+            Scenario::Stalled => Layout { machines: 3, ..Layout::hosts(2) },
+            Scenario::Link100 => Layout { access_link: Some(100), ..Layout::hosts(2) },
+            Scenario::Idle10000 => Layout { hosts: 0, ..Layout::hosts(2) },
+            Scenario::Swap => Layout { routes: sizes.routes, ..Layout::hosts(2) },
+            _ => Layout::hosts(2),
         }
     }
 
     /// Whether a plain relay carries this traffic.
     pub(super) fn fits_relay(self) -> bool {
-        !matches!(self, Scenario::PingIdle | Scenario::PingLoad)
+        self <= Scenario::Udp1372 || self == Scenario::Pairs16
     }
 
-    /// Measures for about `during`.
-    pub(super) fn measure(
-        self,
-        world: &World,
-        during: Duration,
-    ) -> Result<Vec<Figure>, BenchError> {
+    /// Whether it is measured in the first round only, because it takes long and varies little.
+    pub(super) fn is_once(self) -> bool {
+        matches!(self, Scenario::Idle10000 | Scenario::Swap)
+    }
+
+    /// Measures.
+    pub(super) fn measure(self, world: &World, sizes: &Sizes) -> Result<Vec<Figure>, BenchError> {
+        let during = sizes.during;
         match self {
             Scenario::Tcp1 => tcp(world, &[world.flow(0, 1, false)], during),
             Scenario::Tcp4 => tcp(world, &[world.flow(0, 1, false); 4], during),
@@ -100,12 +122,12 @@ impl Scenario {
             Scenario::Udp64 => udp(world, 64, during),
             Scenario::Udp512 => udp(world, 512, during),
             Scenario::Udp1372 => udp(world, 1372, during),
-            Scenario::PingIdle => echoes(world, during),
+            Scenario::PingIdle => ping(world, during),
             Scenario::PingLoad => {
                 let load = TcpLoad::start(&[world.flow(0, 1, false); 4], CONGESTION_CONTROL)?;
                 thread::sleep(warm_up(during));
                 let (before, start) = (load.arrived(), Instant::now());
-                let mut figures = echoes(world, during)?;
+                let mut figures = ping(world, during)?;
                 figures.push(throughput(load.arrived() - before, start.elapsed()));
                 load.stop()?;
                 Ok(figures)
@@ -114,7 +136,17 @@ impl Scenario {
                 let flows: Vec<_> = (0..8).map(|n| world.flow(2 * n, 2 * n + 1, false)).collect();
                 tcp(world, &flows, during)
             }
+            Scenario::Stalled => stalled::measure(world, during),
+            Scenario::Link100 => link::measure(world, during),
+            Scenario::Idle10000 => idle::measure(world, sizes.associations),
+            Scenario::Swap => swap::measure(world, during),
         }
+    }
+}
+
+impl Figure {
+    pub(super) fn new(name: &str, unit: &'static str, value: f64) -> Self {
+        Self { name: name.to_owned(), unit, value }
     }
 }
 
@@ -131,7 +163,7 @@ fn tcp(world: &World, flows: &[Flow<'_>], during: Duration) -> Result<Vec<Figure
     Ok(figures)
 }
 
-fn throughput(bytes: u64, elapsed: Duration) -> Figure {
+pub(super) fn throughput(bytes: u64, elapsed: Duration) -> Figure {
     let value = bytes as f64 * 8.0 / 1e9 / elapsed.as_secs_f64();
     Figure { name: THROUGHPUT.into(), unit: "Gbit/s", value }
 }
@@ -150,23 +182,12 @@ fn udp(world: &World, payload: usize, during: Duration) -> Result<Vec<Figure>, B
     Ok(figures)
 }
 
-fn echoes(world: &World, during: Duration) -> Result<Vec<Figure>, BenchError> {
-    let start = Instant::now();
-    let (mut times, mut lost) = (Vec::new(), 0);
-    while start.elapsed() < during {
-        match world.ping_once(PING_PATIENCE) {
-            Some(time) => times.push(time.as_secs_f64() * 1000.0),
-            None => lost += 1,
-        }
-        thread::sleep(PING_PAUSE);
-    }
-    let at = |percent| percentile(&times, percent).ok_or(BenchError::NoEcho { lost });
-    let (p50, p99) = (at(50.0)?, at(99.0)?);
-    let lost = 100.0 * f64::from(lost) / (times.len() as f64 + f64::from(lost));
+fn ping(world: &World, during: Duration) -> Result<Vec<Figure>, BenchError> {
+    let echoes = Echoes::during(world, PING_PAUSE, during);
     Ok(vec![
-        Figure { name: "p50".into(), unit: "ms", value: p50 },
-        Figure { name: "p99".into(), unit: "ms", value: p99 },
-        Figure { name: "lost".into(), unit: "%", value: lost },
+        Figure::new("p50", "ms", echoes.percentile(50.0)?),
+        Figure::new("p99", "ms", echoes.percentile(99.0)?),
+        Figure::new("lost", "%", echoes.lost_percent()),
     ])
 }
 
@@ -188,7 +209,7 @@ fn cpu_figures(before: &[f64], after: &[f64], amount: f64, unit: &'static str) -
 }
 
 /// Streams grow and queues fill before anything is counted.
-fn warm_up(during: Duration) -> Duration {
+pub(super) fn warm_up(during: Duration) -> Duration {
     (during / 4).clamp(Duration::from_millis(200), Duration::from_secs(1))
 }
 
@@ -211,9 +232,15 @@ mod tests {
                 "udp1372",
                 "ping-idle",
                 "ping-load",
-                "pairs16"
+                "pairs16",
+                "stalled",
+                "link100",
+                "idle10000",
+                "swap"
             ]
         );
+        let relayed = Scenario::value_variants().iter().filter(|it| it.fits_relay());
+        assert_eq!(relayed.count(), 8);
         assert_eq!(Scenario::Tcp4.description(), "Four TCP streams");
     }
 

@@ -6,15 +6,17 @@
 //! ```
 
 use std::{
+    fmt::Write as _,
     fs::File,
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
+use nix::sys::signal::Signal;
 use rtun_lab::{
     Lab, Namespace, Process,
     tools::{self, CongestionSetting, Flow},
@@ -28,6 +30,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Where every host's traffic generator listens.
 const PORT: u16 = 6000;
 
+/// The hub's port for hosts.
+const HUB_PORT: u16 = 8443;
+
 /// The relay's port for host 0; the others' follow.
 const RELAY_PORTS: u16 = 7000;
 
@@ -37,7 +42,12 @@ pub(super) enum Kind {
     /// The plain relay.
     Relay,
     /// A tunnel: the commands of hub and hosts, before the arguments that say what to be.
-    Tunnel { hub: Vec<String>, host: Vec<String> },
+    Tunnel {
+        hub: Vec<String>,
+        host: Vec<String>,
+        /// Whether they may send packets whole that are larger than the MTU, as far as they know how.
+        super_frames: bool,
+    },
 }
 
 /// One of those compared.
@@ -49,9 +59,40 @@ pub(super) struct Contender {
     pub(super) mtu: u16,
 }
 
+impl Contender {
+    fn super_frames(&self) -> bool {
+        matches!(self.kind, Kind::Tunnel { super_frames: true, .. })
+    }
+}
+
+/// What a scenario needs of its network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Layout {
+    /// The machines around the hub, each with its route.
+    pub(super) machines: usize,
+    /// On how many of them, the first ones, the contender's host runs.
+    pub(super) hosts: usize,
+    /// What the hub's end of the cable to the second carries, in Mbit/s, if it is limited.
+    pub(super) access_link: Option<u32>,
+    /// Routes in the hub's table besides those of the machines.
+    pub(super) routes: usize,
+}
+
+impl Layout {
+    /// So many machines, a host on each, with nothing in their way.
+    pub(super) fn hosts(hosts: usize) -> Self {
+        Self { machines: hosts, hosts, access_link: None, routes: 0 }
+    }
+}
+
 /// A running network of one contender.
 pub(super) struct World {
     relay: bool,
+    layout: Layout,
+    /// The hub's configuration.
+    file: PathBuf,
+    super_frames: bool,
+    loaded_in: Duration,
     hub: Namespace,
     hosts: Vec<Namespace>,
     hub_process: Process,
@@ -61,18 +102,18 @@ pub(super) struct World {
 }
 
 impl World {
-    /// Builds a network of `hosts` hosts, starts the programs and waits until all pairs (0 and 1, 2 and 3, ...) reach
+    /// Builds the network, starts the programs and waits until all pairs of hosts (0 and 1, 2 and 3, ...) reach
     /// each other. Configuration and logs go to `folder`.
     pub(super) fn start(
         contender: &Contender,
-        hosts: usize,
+        layout: Layout,
         folder: &Path,
     ) -> Result<Self, BenchError> {
         let lab = Lab::new()?;
         let hub = lab.namespace("hub")?;
         let mut machines = Vec::new();
         let mut congestion = CongestionSetting::Sysctl;
-        for index in 0..hosts {
+        for index in 0..layout.machines {
             let machine = lab.namespace(&format!("host-{}", index + 1))?;
             let cable = format!("host-{}", index + 1);
             lab.veth(&hub, &cable, &machine, "eth0")?;
@@ -86,30 +127,37 @@ impl World {
             }
             machines.push(machine);
         }
+        if let Some(mbit) = layout.access_link {
+            tools::slow_link(&hub, "host-2", mbit)?;
+        }
         let start = |machine: &Namespace, command: Command| {
             start(machine, command, folder, &contender.name)
         };
         let mut host_processes = Vec::new();
+        let Layout { machines: count, hosts, routes, .. } = layout;
+        let file = folder.join(format!("{}-{count}-{routes}-hub.yaml", contender.name));
+        let mut loaded_in = Duration::ZERO;
         let hub_process = match &contender.kind {
             Kind::Relay => {
                 let mut command = Command::new(std::env::current_exe()?);
                 command.arg("bench-relay");
                 command.args(
-                    (0..hosts)
+                    (0..count)
                         .map(|index| format!("{}={}:{PORT}", relay_port(index), outer(index, 2))),
                 );
                 start(&hub, command)?
             }
-            Kind::Tunnel { hub: hub_command, host: host_command } => {
-                let file = folder.join(format!("{}-hub.yaml", contender.name));
-                std::fs::write(&file, hub_configuration(hosts))?;
+            Kind::Tunnel { hub: hub_command, host: host_command, super_frames } => {
+                std::fs::write(&file, hub_configuration(layout, *super_frames, 0))?;
                 let mut command = program(hub_command);
-                command.arg("-C").arg(file);
+                command.arg("-C").arg(&file);
+                let begin = Instant::now();
                 let hub_process = start(&hub, command)?;
-                wait_for_port(&hub, 8443, contender)?;
-                for (index, machine) in machines.iter().enumerate() {
+                wait_for_port(&hub, HUB_PORT, contender)?;
+                loaded_in = begin.elapsed();
+                for (index, machine) in machines.iter().enumerate().take(hosts) {
                     let mut command = program(host_command);
-                    command.args(host_arguments(index, contender.mtu));
+                    command.args(host_arguments(index, contender.mtu, *super_frames));
                     host_processes.push(start(machine, command)?);
                 }
                 hub_process
@@ -118,6 +166,10 @@ impl World {
         let relay = contender.kind == Kind::Relay;
         let world = Self {
             relay,
+            layout,
+            file,
+            super_frames: contender.super_frames(),
+            loaded_in,
             hub,
             hosts: machines,
             hub_process,
@@ -135,7 +187,7 @@ impl World {
             return wait_for_port(&self.hub, relay_port(0), contender);
         }
         let start = Instant::now();
-        for (index, host) in self.hosts.iter().enumerate() {
+        for (index, host) in self.hosts.iter().enumerate().take(self.layout.hosts) {
             while self.ping(host, index ^ 1, Duration::from_millis(200)).is_none() {
                 if start.elapsed() > PATIENCE || self.has_ended()? {
                     return Err(BenchError::Late { contender: contender.name.clone() });
@@ -167,6 +219,41 @@ impl World {
     /// Time there and back from the first host to the second, through the tunnel.
     pub(super) fn ping_once(&self, within: Duration) -> Option<Duration> {
         self.ping(&self.hosts[0], 1, within)
+    }
+
+    /// Whether the first host reaches the address that the table of this generation adds.
+    pub(super) fn reaches(&self, generation: u8, within: Duration) -> bool {
+        tools::ping(&self.hosts[0], marker(generation).into(), 56, false, within).is_ok()
+    }
+
+    /// Gives the second host the address that the table of this generation adds, and has the hub replace its table by
+    /// that one, of as many other routes as before; when it was told to.
+    pub(super) fn replace_table(&self, generation: u8) -> Result<Instant, BenchError> {
+        self.hosts[1].addr_add("lo", &format!("{}/32", marker(generation)))?;
+        std::fs::write(&self.file, hub_configuration(self.layout, self.super_frames, generation))?;
+        let start = Instant::now();
+        self.hub_process.signal(Signal::SIGHUP)?;
+        Ok(start)
+    }
+
+    /// How long the hub took from its start until it listened.
+    pub(super) fn loaded_in(&self) -> Duration {
+        self.loaded_in
+    }
+
+    /// The machine around the hub with this index, and where it reaches the hub.
+    pub(super) fn machine(&self, index: usize) -> (&Namespace, SocketAddr) {
+        (&self.hosts[index], (outer(index, 1), HUB_PORT).into())
+    }
+
+    /// Where traffic for the machine with this index goes through the tunnel.
+    pub(super) fn inner_address(&self, index: usize) -> SocketAddr {
+        (inner(index), PORT).into()
+    }
+
+    /// The hub's program.
+    pub(super) fn hub_id(&self) -> u32 {
+        self.hub_process.id()
     }
 
     /// CPU seconds used so far: the hub's program, then every host's.
@@ -217,6 +304,11 @@ fn inner(index: usize) -> Ipv4Addr {
     Ipv4Addr::new(10, 64, 0, number(index))
 }
 
+/// What only the table of this generation has a route for.
+fn marker(generation: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 64, 200, generation)
+}
+
 fn number(index: usize) -> u8 {
     u8::try_from(index + 1).expect("no scenario has more than 16 hosts")
 }
@@ -232,25 +324,40 @@ fn program(command: &[String]) -> Command {
     command
 }
 
-fn hub_configuration(hosts: usize) -> String {
-    let mut text = String::from(
-        "services:\n- name: hub\n  addr: :8443\n  handler:\n    type: router\n    metadata:\n      router: bench\n  \
-         listener:\n    type: tcp\nrouters:\n- name: bench\n  routes:\n",
+/// The hub's file. Tables of different generations share the machines' routes only; generation 0 has no marker.
+fn hub_configuration(layout: Layout, super_frames: bool, generation: u8) -> String {
+    let mut text = format!(
+        "services:\n- name: hub\n  addr: :{HUB_PORT}\n  handler:\n    type: router\n    metadata:\n      router: bench\n"
     );
-    for index in 0..hosts {
-        let (net, name) = (inner(index), index + 1);
-        text.push_str(&format!("  - dst: {net}/32\n    gateway: host-{name}\n"));
+    if !super_frames {
+        text.push_str("      superFrames: false\n");
+    }
+    text.push_str("  listener:\n    type: tcp\nrouters:\n- name: bench\n  routes:\n");
+    let mut route = |net: Ipv4Addr, length: u32, name: usize| {
+        let _ = writeln!(text, "  - {{dst: {net}/{length}, gateway: host-{name}}}");
+    };
+    for index in 0..layout.machines {
+        route(inner(index), 32, index + 1);
+    }
+    if generation > 0 {
+        route(marker(generation), 32, 2);
+    }
+    for (number, index) in (0..layout.routes).zip(0u32..) {
+        // Disjoint blocks of 256 addresses from 32.0.0.0 or 48.0.0.0 on, of each a part.
+        let base = 0x2000_0000 + (u32::from(generation) % 2) * 0x1000_0000;
+        route(Ipv4Addr::from_bits(base + index * 256), 24 + index % 9, 1 + number % 2);
     }
     text
 }
 
-fn host_arguments(index: usize, mtu: u16) -> [String; 4] {
+fn host_arguments(index: usize, mtu: u16, super_frames: bool) -> [String; 4] {
     let name = index + 1;
+    let plain = if super_frames { "" } else { "&superFrames=false" };
     [
         "-L".into(),
-        format!("tun:///host-{name}?net={}/16&mtu={mtu}", inner(index)),
+        format!("tun:///host-{name}?net={}/16&mtu={mtu}{plain}", inner(index)),
         "-F".into(),
-        format!("router://{}:8443", outer(index, 1)),
+        format!("router://{}:{HUB_PORT}", outer(index, 1)),
     ]
 }
 
@@ -284,16 +391,39 @@ fn wait_for_port(hub: &Namespace, port: u16, contender: &Contender) -> Result<()
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
     fn every_host_has_its_route_and_its_command_line() {
-        let text = hub_configuration(2);
-        assert!(text.contains("- dst: 10.64.0.1/32\n    gateway: host-1\n"), "{text}");
-        assert!(text.contains("- dst: 10.64.0.2/32\n    gateway: host-2\n"), "{text}");
+        let text = hub_configuration(Layout::hosts(2), true, 0);
+        assert!(text.contains("- {dst: 10.64.0.1/32, gateway: host-1}\n"), "{text}");
+        assert!(text.contains("- {dst: 10.64.0.2/32, gateway: host-2}\n"), "{text}");
+        assert!(!text.contains("superFrames"), "{text}");
         assert_eq!(
-            host_arguments(1, 1400),
+            host_arguments(1, 1400, true),
             ["-L", "tun:///host-2?net=10.64.0.2/16&mtu=1400", "-F", "router://10.0.2.1:8443"]
         );
+        let plain = hub_configuration(Layout::hosts(2), false, 0);
+        assert!(plain.contains("    metadata:\n      router: bench\n      superFrames: false\n"));
+        assert!(host_arguments(1, 1400, false)[1].ends_with("&mtu=1400&superFrames=false"));
+    }
+
+    #[test]
+    fn large_tables_have_distinct_routes_and_differ() {
+        let layout = Layout { routes: 1000, ..Layout::hosts(2) };
+        let routes = |generation| {
+            let text = hub_configuration(layout, true, generation);
+            let routes: BTreeSet<String> = text
+                .lines()
+                .filter(|line| line.contains("dst"))
+                .map(|line| line.trim().to_owned())
+                .collect();
+            routes
+        };
+        assert_eq!(routes(0).len(), 1002);
+        assert_eq!(routes(1).len(), 1003);
+        assert_eq!(routes(1).intersection(&routes(2)).count(), 2, "the machines' own");
     }
 }

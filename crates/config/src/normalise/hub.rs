@@ -1,6 +1,6 @@
 //! Services with a `router` handler.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 
 use super::{Context, access, log::one_of};
 use crate::{
@@ -13,6 +13,14 @@ use crate::{
 
 /// Accept to admitted, unless `readTimeout` says otherwise.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+const MIB: usize = 1024 * 1024;
+
+/// Of all queues, in MiB, unless `queueBudget` says otherwise.
+const QUEUE_BUDGET: usize = 256;
+
+/// What it may say: not less than a handful of hosts need, not more than a machine has.
+const QUEUE_BUDGETS: RangeInclusive<usize> = 16..=1024 * 1024;
 
 /// What the checks across objects need to know of a hub.
 pub(crate) struct HubView {
@@ -62,6 +70,7 @@ pub(super) fn read(
     let sharing = get(&["router.sharing", "sharing"]).and_then(|at| one_of(&at, &ways, report));
     let ttl = get(&["ttl"]).and_then(|at| report.boolean(&at));
     let super_frames = get(&["superFrames"]).and_then(|at| report.boolean(&at));
+    let queue_budget = get(&["queueBudget"]).and_then(|at| queue_budget(&at, report));
     let timeout = get(&["readTimeout"]).and_then(|at| report.span(&at, Place::Metadata));
 
     let (listen, listen_at) = listen?;
@@ -82,9 +91,24 @@ pub(super) fn read(
         sharing: sharing.unwrap_or_default(),
         ttl: ttl.unwrap_or(false),
         super_frames: super_frames.unwrap_or(true),
+        queue_budget: queue_budget.unwrap_or(QUEUE_BUDGET) * MIB,
     };
     let handshake_timeout = timeout.filter(|t| !t.is_zero()).unwrap_or(HANDSHAKE_TIMEOUT);
     Some((Hub { listen, rules, handshake_timeout }, view))
+}
+
+/// In MiB.
+fn queue_budget(at: &Cursor<'_>, report: &mut Report) -> Option<usize> {
+    let number = report.integer(at)?;
+    match usize::try_from(number) {
+        Ok(mebibytes) if QUEUE_BUDGETS.contains(&mebibytes) => Some(mebibytes),
+        _ => {
+            report
+                .error(at, format!("{number} MiB is no memory to queue packets in"))
+                .help("write a whole number of MiB, at least 16; 256 unless configured");
+            None
+        }
+    }
 }
 
 fn listen(at: &Cursor<'_>, report: &mut Report) -> Option<(String, At)> {

@@ -75,6 +75,7 @@ pub(super) static ROUTER_HANDLER: Object = Object {
         yes(&["router.sharing", "sharing"], Text),
         yes(&["ttl"], Bool),
         yes(&["superFrames"], Bool),
+        yes(&["queueBudget"], Int),
         key(
             &["router.bufferSize", "bufferSize"],
             Int,

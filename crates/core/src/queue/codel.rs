@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-/// Twice the estimator's interval of RFC 8289 section 5.5: within so many intervals after it ended, a dropping state
-/// goes on at the rate it had.
+/// A dropping state that begins within so many intervals after the last signal was due goes on at the rate that was
+/// reached (RFC 8289 section 5).
 const REMEMBERED_INTERVALS: u32 = 16;
 
-/// What CoDel aims at (RFC 8289 sections 4.2 and 4.3).
+/// What CoDel aims at (RFC 8289 section 4).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Aim {
     /// The standing delay that is accepted.
@@ -15,7 +15,7 @@ pub(super) struct Aim {
     pub(super) interval: Duration,
 }
 
-/// The state of one flow's queue, with the names of RFC 8289 section 5.3.
+/// The state of one flow's queue, with the names of RFC 8289 section 5.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Codel {
     first_above: Option<Instant>,
@@ -38,7 +38,7 @@ impl Codel {
     /// Judges the frame just taken from the front, which waited for `sojourn`. `backlog` bytes remain behind it; no more
     /// than `one_frame` of them is no standing queue.
     ///
-    /// This is `dequeue` of RFC 8289 section 5.5, one frame at a time.
+    /// This is `dequeue` of RFC 8289 section 5, one frame at a time.
     pub(super) fn judge(
         &mut self,
         aim: Aim,
@@ -76,7 +76,7 @@ impl Codel {
         self.dropping = false;
     }
 
-    /// `dodequeue` of RFC 8289 section 5.6: whether the delay has been above the target for an interval.
+    /// `dodequeue` of RFC 8289 section 5: whether the delay has been above the target for an interval.
     fn stands(&mut self, aim: Aim, now: Instant, sojourn: Duration, is_last: bool) -> bool {
         if sojourn < aim.target || is_last {
             self.first_above = None;
@@ -87,7 +87,7 @@ impl Codel {
     }
 }
 
-/// The time of the next signal: the rate grows with the square root of their number (RFC 8289 section 5.4).
+/// The time of the next signal: the rate grows with the square root of their number (RFC 8289 section 5).
 fn control_law(from: Instant, interval: Duration, count: u32) -> Instant {
     from + interval.div_f64(f64::from(count.max(1)).sqrt())
 }

@@ -16,7 +16,7 @@ pub(super) const QUANTUM: i64 = 1514;
 /// A queue of at most the longest frame seen is not a standing one; frames up to this length are not told apart.
 const ONE_FRAME: usize = 1514;
 
-/// Frames the fattest flow loses before another one is looked for (RFC 8290 section 4.1.3).
+/// Frames the fattest flow loses before another one is looked for (RFC 8290 section 4.1).
 const BATCH: u8 = 64;
 
 /// Names a flow of [`Flows`].
@@ -109,10 +109,9 @@ impl Flows {
     }
 
     /// The flow whose turn it is: the first new one that has not used its share up, else the first old one. It may turn
-    /// out to be empty. None when there is no flow.
+    /// out to be empty. None when there is no flow. Paying the longest frame back takes 44 rounds.
     pub(super) fn next(&mut self) -> Option<FlowId> {
         loop {
-            let is_lone = self.new.len() + self.old.len() == 1;
             let list = if self.new.is_empty() { &mut self.old } else { &mut self.new };
             let id = *list.front()?;
             let flow = &mut self.table[usize::from(id)];
@@ -120,8 +119,7 @@ impl Flows {
                 return Some(id);
             }
             list.pop_front();
-            // With nobody to wait for, the rounds it would take to pay back pass at once.
-            flow.deficit = if is_lone { QUANTUM } else { flow.deficit + QUANTUM };
+            flow.deficit += QUANTUM;
             self.old.push_back(id);
         }
     }
@@ -141,7 +139,7 @@ impl Flows {
     /// The flow with the most bytes; none when nothing waits.
     ///
     /// Looking for it takes as long as there are flows. Therefore the one found is taken again until it has lost half
-    /// of its bytes or [`BATCH`] frames, or [`Flows::forget_fattest`]: the batch of RFC 8290 section 4.1.3, though no
+    /// of its bytes or [`BATCH`] frames, or [`Flows::forget_fattest`]: the batch of RFC 8290 section 4.1, though no
     /// more of it is dropped than is needed.
     pub(super) fn fattest(&mut self) -> Option<FlowId> {
         let known = self.fattest.filter(|fattest| {

@@ -51,7 +51,7 @@ impl Trie {
     }
 
     /// The value of the longest prefix of `key`.
-    pub(super) fn lookup(&self, mut key: u128) -> Option<u32> {
+    pub(super) fn lookup<K: Key>(&self, mut key: K) -> Option<u32> {
         let words = &*self.words;
         let mut entry = self.root;
         loop {
@@ -60,19 +60,19 @@ impl Trie {
                 Kind::Leaf => return entry.value(),
                 Kind::Skip => {
                     let bits = words[at];
-                    (bits, if leading(key, bits) == words[at + 1] { at + 3 } else { at + 2 })
+                    (bits, if key.leading(bits) == words[at + 1] { at + 3 } else { at + 2 })
                 }
                 Kind::Bitmap => {
                     let starts = u64::from(words[at]) | u64::from(words[at + 1]) << 32;
-                    let up_to_here = starts << (63 - leading(key, STRIDE));
+                    let up_to_here = starts << (63 - key.leading(STRIDE));
                     (STRIDE, at + 1 + up_to_here.count_ones() as usize)
                 }
                 Kind::Array => {
                     let bits = words[at];
-                    (bits, at + 1 + leading(key, bits) as usize)
+                    (bits, at + 1 + key.leading(bits) as usize)
                 }
             };
-            key <<= bits;
+            key = key.rest(bits);
             entry = Entry(words[next]);
         }
     }
@@ -84,9 +84,33 @@ impl Trie {
     }
 }
 
-/// The first `bits` bits of `key`: 1 to 32.
-fn leading(key: u128, bits: u32) -> u32 {
-    ((key >> 64) as u64 >> (64 - bits)) as u32
+/// Bits that are looked at from the front.
+pub(super) trait Key: Copy {
+    /// The first `bits` bits: 1 to 32.
+    fn leading(self, bits: u32) -> u32;
+
+    /// What follows them, then zeros.
+    fn rest(self, bits: u32) -> Self;
+}
+
+impl Key for u64 {
+    fn leading(self, bits: u32) -> u32 {
+        (self >> (Self::BITS - bits)) as u32
+    }
+
+    fn rest(self, bits: u32) -> Self {
+        self << bits
+    }
+}
+
+impl Key for u128 {
+    fn leading(self, bits: u32) -> u32 {
+        ((self >> 64) as u64).leading(bits)
+    }
+
+    fn rest(self, bits: u32) -> Self {
+        self << bits
+    }
 }
 
 /// What a slot leads to: a value, nothing, or a node by its place in the vector.
@@ -146,12 +170,12 @@ impl Builder {
             above = Entry::leaf(first.value);
             prefixes = rest;
         }
-        let [first, ..] = prefixes else {
+        if prefixes.is_empty() {
             return above;
-        };
+        }
         let skip = common_len(prefixes) - depth;
-        if prefixes.len() == 1 || skip >= STRIDE {
-            self.skip(prefixes, depth, skip.min(MAX_SKIP), first.key, above)
+        if skip >= STRIDE {
+            self.skip(prefixes, depth, skip.min(MAX_SKIP), above)
         } else if prefixes.len() < MANY {
             self.bitmap(prefixes, depth, above)
         } else {
@@ -159,17 +183,11 @@ impl Builder {
         }
     }
 
-    fn skip(
-        &mut self,
-        prefixes: &[Prefix],
-        depth: u32,
-        bits: u32,
-        key: u128,
-        above: Entry,
-    ) -> Entry {
+    fn skip(&mut self, prefixes: &[Prefix], depth: u32, bits: u32, above: Entry) -> Entry {
+        let in_common = (prefixes[0].key << depth).leading(bits);
         let below = self.entry(prefixes, depth + bits, above);
         let at = self.words.len();
-        self.words.extend([bits, leading(key << depth, bits), above.0, below.0]);
+        self.words.extend([bits, in_common, above.0, below.0]);
         Entry::node(Kind::Skip, at)
     }
 
@@ -205,7 +223,7 @@ impl Builder {
     /// Sets the entries of all slots that are not what lies above. A prefix that covers slots comes before those that
     /// lie in them, so that the longer overwrites the shorter.
     fn fill(&mut self, slots: &mut [Entry], mut prefixes: &[Prefix], depth: u32, bits: u32) {
-        let slot_of = |prefix: &Prefix| leading(prefix.key << depth, bits) as usize;
+        let slot_of = |prefix: &Prefix| (prefix.key << depth).leading(bits) as usize;
         let end = depth + bits;
         while let [first, rest @ ..] = prefixes {
             let slot = slot_of(first);
@@ -222,8 +240,8 @@ impl Builder {
     }
 }
 
-/// How many leading bits all of `prefixes` have in common, none of them shorter. One that is shorter than what the
-/// first and the last have in common would come before both.
+/// How many leading bits all of `prefixes` have in common, none of them shorter: a prefix shorter than what the first
+/// and the last have in common would be the first.
 fn common_len(prefixes: &[Prefix]) -> u32 {
     match prefixes {
         [] => 0,

@@ -27,7 +27,10 @@ struct Reno {
 
 impl Reno {
     fn learn(&mut self, at: u64) {
-        while let Some((_, arrived)) = self.news.pop_front_if(|(due, _)| *due <= at) {
+        while let Some((due, arrived)) = self.news.front().copied()
+            && due <= at
+        {
+            self.news.pop_front();
             self.in_flight -= 1;
             if arrived {
                 self.window += 1.0 / self.window;

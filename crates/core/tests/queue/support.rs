@@ -1,5 +1,7 @@
 //! Frames to queue, and what the queue makes of them.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot make its frames has failed")]
+
 use std::{io::IoSlice, net::Ipv4Addr, time::Duration};
 
 use rtun_core::{FlowQueue, Lost, QueueLimits};

@@ -240,6 +240,55 @@ pub fn udp_load(load: &UdpLoad<'_>) -> Result<UdpRun, TransferError> {
     })
 }
 
+/// Datagrams at a steady rate to somebody who need not take them. They end when this is dropped.
+#[derive(Debug)]
+pub struct UdpSource {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl UdpSource {
+    /// Sends `rate` datagrams of `payload` bytes per second to `connect`.
+    pub fn start(
+        client: &Namespace,
+        connect: SocketAddr,
+        payload: usize,
+        rate: f64,
+    ) -> Result<UdpSource, TransferError> {
+        let socket = client
+            .run(|| udp_sender(connect))?
+            .map_err(|source| TransferError::Send { to: connect, source })?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let work = move || {
+            let datagram = vec![0x5a; payload];
+            pace(
+                rate,
+                |_| stopped.load(Ordering::Relaxed),
+                || {
+                    // One that the system refuses is lost, as on any network.
+                    let _ = socket.send(&datagram);
+                },
+            );
+        };
+        let thread = thread::Builder::new()
+            .name("lab load".into())
+            .spawn(work)
+            .map_err(|error| crate::LabError::system("starting a thread", error))?;
+        Ok(UdpSource { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for UdpSource {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been printed, and a drop cannot pass it on.
+            let _ = thread.join();
+        }
+    }
+}
+
 /// A bound socket with a receive buffer of 8 MiB, or as much as the system allows; a read gives
 /// up after 100 ms.
 pub fn udp_receiver(address: SocketAddr) -> io::Result<UdpSocket> {
@@ -266,17 +315,32 @@ fn udp_sender(address: SocketAddr) -> io::Result<UdpSocket> {
 fn send_datagrams(socket: &UdpSocket, stamp: [u8; STAMP], load: &UdpLoad<'_>) -> (u64, Duration) {
     let mut datagram = vec![0x5a; load.payload.max(STAMP)];
     datagram[..STAMP].copy_from_slice(&stamp);
-    let start = Instant::now();
     let mut sent = 0;
-    loop {
-        let elapsed = start.elapsed();
-        if elapsed >= load.during {
-            return (sent, elapsed);
-        }
-        if (sent as f64) < elapsed.as_secs_f64() * load.rate {
+    let elapsed = pace(
+        load.rate,
+        |elapsed| elapsed >= load.during,
+        || {
             // One that the system refuses is lost, as on any network.
             let _ = socket.send(&datagram);
             sent += 1;
+        },
+    );
+    (sent, elapsed)
+}
+
+/// Does something `rate` times a second until it is `done`, and answers how long that was; what
+/// falls due within a timer's tick is done together.
+fn pace(rate: f64, done: impl Fn(Duration) -> bool, mut act: impl FnMut()) -> Duration {
+    let start = Instant::now();
+    let mut acts: u64 = 0;
+    loop {
+        let elapsed = start.elapsed();
+        if done(elapsed) {
+            return elapsed;
+        }
+        if (acts as f64) < elapsed.as_secs_f64() * rate {
+            act();
+            acts += 1;
         } else {
             thread::sleep(PACE);
         }

@@ -32,6 +32,9 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 /// Limit for the hub's answer unless configured.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The memory in bytes that the one queue of a session may hold: enough that its own limit is what counts.
+const QUEUE_BUDGET: usize = 256 * 1024 * 1024;
+
 /// What a hub is told of this host.
 pub(super) struct Introduction {
     pub(super) name: HostName,
@@ -127,7 +130,7 @@ impl Session {
             return Err(JoinError::Refused(response.status));
         }
         let stream = Arc::new(stream);
-        let outbox = Outbox::new(Arc::clone(&stream), &Budget::new(Budget::DEFAULT));
+        let outbox = Outbox::new(Arc::clone(&stream), &Budget::new(QUEUE_BUDGET));
         outbox.open();
         let session = Self {
             stream,

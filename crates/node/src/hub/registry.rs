@@ -39,12 +39,13 @@ struct World {
 impl Registry {
     /// The namespaces that the rules name exist from the beginning.
     pub(super) fn new(rules: Rules) -> Self {
+        let queue_budget = rules.queue_budget;
         let mut world = World { rules, namespaces: HashMap::new(), gone: Ended::default() };
         world.add_configured();
         Self {
             world: Mutex::new(world),
             next_id: AtomicU64::new(1),
-            commons: Commons { budget: Budget::new(Budget::DEFAULT), population: Arc::default() },
+            commons: Commons { budget: Budget::new(queue_budget), population: Arc::default() },
         }
     }
 
@@ -105,6 +106,7 @@ impl Registry {
     ) -> Result<(), E> {
         let mut world = self.world();
         world.rules = compile(&world.rules)?;
+        self.commons.budget.set_limit(world.rules.queue_budget);
         world.add_configured();
         for id in world.namespaces.keys().copied().collect::<Vec<_>>() {
             world.forget_if_unneeded(id);

@@ -22,6 +22,8 @@ pub(super) struct Rules {
     pub(super) sharing: Sharing,
     pub(super) takes_hops: bool,
     pub(super) super_frames: bool,
+    /// In bytes.
+    pub(super) queue_budget: usize,
     pub(super) plugins: Arc<[Arc<Plugin>]>,
     routers: HashMap<NamespaceId, Router>,
     default_router: Option<Router>,
@@ -54,6 +56,7 @@ impl Rules {
             sharing: rules.sharing,
             takes_hops: rules.ttl,
             super_frames: rules.super_frames,
+            queue_budget: rules.queue_budget,
             plugins: compiler.plugins.into(),
             routers,
             default_router,

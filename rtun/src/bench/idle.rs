@@ -1,0 +1,148 @@
+//! How many hosts a hub holds that do nothing, and what each costs it.
+
+use std::{
+    fs,
+    io::{self, ErrorKind},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use super::{
+    BenchError, cpu,
+    raw::{PING_EVERY, RawHost},
+    scenario::Figure,
+    world::World,
+};
+
+/// Hosts that join at once: fewer than the 64 that an rtun hub lets wait from one address.
+const BATCH: usize = 32;
+
+/// Descriptors for everything but the hosts.
+const SPARE: u64 = 256;
+
+/// Until what joining needed is given back.
+const SETTLE: Duration = Duration::from_secs(3);
+
+/// How long the hub's CPU time is watched.
+const WATCHED: Duration = Duration::from_secs(5);
+
+/// How often the thread that speaks for all of them looks whether it should end.
+const POLL: Duration = Duration::from_millis(20);
+
+/// Opens as many of `wanted` associations as this process has descriptors for, and measures the hub's memory before
+/// and after, and its CPU time while they only say that they are alive.
+pub(super) fn measure(world: &World, wanted: usize) -> Result<Vec<Figure>, BenchError> {
+    let count = wanted.min(raise_descriptor_limit(wanted)?);
+    let hub = world.hub_id();
+    let before = resident(hub)?;
+    let start = Instant::now();
+    let mut hosts = Vec::with_capacity(count);
+    while hosts.len() < count {
+        let batch = hosts.len()..(hosts.len() + BATCH).min(count);
+        // Turn by turn from two machines: neither runs out of ports.
+        let (machine, address) = world.machine(hosts.len() / BATCH % 2);
+        let joined = machine.run(|| -> Result<Vec<RawHost>, BenchError> {
+            let refused = |index, source| BenchError::Refused { host: name(index), source };
+            let mut asked = Vec::with_capacity(BATCH);
+            for index in batch.clone() {
+                let host = RawHost::ask(address, &name(index));
+                asked.push(host.map_err(|error| refused(index, error))?);
+            }
+            for (host, index) in asked.iter_mut().zip(batch) {
+                host.join().map_err(|error| refused(index, error))?;
+            }
+            Ok(asked)
+        })??;
+        hosts.extend(joined);
+    }
+    let admitted_in = start.elapsed();
+    let ended = AtomicBool::new(false);
+    let (hosts, used) = thread::scope(|scope| {
+        let speaker = scope.spawn(|| speak(hosts, &ended));
+        thread::sleep(SETTLE);
+        let used = watch(hub);
+        ended.store(true, Ordering::Relaxed);
+        let hosts = speaker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        (hosts, used)
+    });
+    let (after, cpu) = used?;
+    let held = hosts.into_iter().map(|mut host| usize::from(host.is_held())).sum::<usize>();
+    let each = after.saturating_sub(before) as f64 / 1024.0 / held.max(1) as f64;
+    Ok(vec![
+        Figure::new("held", "hosts", held as f64),
+        Figure::new("memory each", "KiB", each),
+        Figure::new("hub before", "MiB", before as f64 / f64::from(1 << 20)),
+        Figure::new("hub after", "MiB", after as f64 / f64::from(1 << 20)),
+        Figure::new("admitted in", "s", admitted_in.as_secs_f64()),
+        Figure::new("cpu hub", "% of a core", 100.0 * cpu / WATCHED.as_secs_f64()),
+    ])
+}
+
+fn name(index: usize) -> String {
+    format!("idle-{}", index + 1)
+}
+
+/// The hub's memory in bytes, then the CPU seconds that it uses in the time after.
+fn watch(hub: u32) -> io::Result<(u64, f64)> {
+    let (memory, before) = (resident(hub)?, cpu::seconds(hub)?);
+    thread::sleep(WATCHED);
+    Ok((memory, cpu::seconds(hub)? - before))
+}
+
+/// Has every host say within each [`PING_EVERY`] that it is alive, evenly.
+fn speak(mut hosts: Vec<RawHost>, ended: &AtomicBool) -> Vec<RawHost> {
+    let start = Instant::now();
+    let mut said: usize = 0;
+    while !ended.load(Ordering::Relaxed) {
+        let part = start.elapsed().as_secs_f64() / PING_EVERY.as_secs_f64();
+        let due = (part * hosts.len() as f64) as usize;
+        while said < due {
+            let index = said % hosts.len();
+            // One that the hub has let go is found when those held are counted.
+            let _ = hosts[index].ping();
+            said += 1;
+        }
+        thread::sleep(POLL);
+    }
+    hosts
+}
+
+/// Allows this process and those it starts a descriptor for each of `wanted` connections, as far as the system lets
+/// it, and answers how many it has room for.
+fn raise_descriptor_limit(wanted: usize) -> io::Result<usize> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let needed = wanted as u64 + SPARE;
+    for (soft, hard) in [(needed.max(soft), needed.max(hard)), (hard, hard)] {
+        if setrlimit(Resource::RLIMIT_NOFILE, soft, hard).is_ok() {
+            break;
+        }
+    }
+    let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(usize::try_from(soft.saturating_sub(SPARE)).unwrap_or(usize::MAX))
+}
+
+/// Resident memory of a process in bytes: `VmRSS` of proc(5).
+fn resident(process: u32) -> io::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    parse(&status).ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "no VmRSS"))
+}
+
+fn parse(status: &str) -> Option<u64> {
+    let rest = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_read_as_the_kernel_writes_it() {
+        assert_eq!(parse("Name:\thub\nVmRSS:\t    2048 kB\nRssAnon:\t 1 kB\n"), Some(2 << 20));
+        assert_eq!(parse("Name:\tVmRSS: 1 kB\n"), None);
+        assert!(resident(std::process::id()).unwrap() > 0);
+    }
+}
