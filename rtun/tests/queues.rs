@@ -175,7 +175,7 @@ fn books_balance_although_hosts_come_and_go_under_load() {
             })
         })
         .collect();
-    for round in 0..100 {
+    for round in 0..50 {
         let mut three = RawHost::join(&machine, "host-3");
         let mut four = RawHost::join(&machine, "host-4");
         three.receive();
@@ -187,7 +187,7 @@ fn books_balance_although_hosts_come_and_go_under_load() {
     for flood in floods {
         flood.join().unwrap();
     }
-    hub.wait_for_nth("host left", 202);
+    hub.wait_for_nth("host left", 102);
     hub.stop_balanced();
 }
 

@@ -1,7 +1,7 @@
 //! The hub's packet path: frames of one host in, bundles of frames to other hosts out.
 //!
 //! 1. [`Forwarder::forward`] walks the whole frames of one read: packets, super-frames, and now and then another frame
-//!    of the extension, which [`greet`](super::greet) answers.
+//!    of the extension, which [`greet`] answers.
 //! 2. [`Forwarder::decide`] finds a packet's destination, from memory where source and destination were seen a moment
 //!    ago, else from [`Routing::forward`](rtun_core::Routing::forward).
 //! 3. [`Bundles`] gathers the places of the frames in the read buffer by destination. What goes out other than it came
