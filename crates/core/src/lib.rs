@@ -12,6 +12,7 @@ mod namespace;
 mod queue;
 mod route;
 mod table;
+mod window;
 
 pub use admission::{AccessRules, JoinRequest, Refusal};
 pub use association::{Claims, MAX_CLAIMS, Sharing};
@@ -25,3 +26,4 @@ pub use namespace::{NamespaceId, NamespaceIdError};
 pub use queue::{FlowQueue, Lost, MAX_CONTROL, QueueLimits, Sent};
 pub use route::{Route, host_prefix};
 pub use table::RoutingTable;
+pub use window::Window;

@@ -125,6 +125,11 @@ impl FlowQueue {
         self.bytes() == 0
     }
 
+    /// Whether something waits that is sent whatever else holds packets back: staged frames and control frames.
+    pub fn is_urgent(&self) -> bool {
+        self.backlog.as_ref().is_some_and(|b| b.staged_bytes > 0 || b.control_bytes > 0)
+    }
+
     /// IP packets waiting, those of staged frames included, and of the one that is partly sent.
     pub fn packets(&self) -> u64 {
         self.backlog.as_ref().map_or(0, |backlog| backlog.packets)

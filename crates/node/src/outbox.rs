@@ -2,14 +2,15 @@
 
 use std::{
     io::{self, IoSlice},
+    mem,
     ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use rtun_core::{DropReason, FlowQueue, Lost, QueueLimits, Sent};
+use rtun_core::{DropReason, FlowQueue, Lost, QueueLimits, Sent, Window};
 use rtun_proto::{
-    extension::packets,
+    extension::{decode_super_frame, packets, ping_frame},
     frame::{Frames, LEN_PREFIX},
 };
 use tokio::{net::TcpStream, sync::Notify};
@@ -24,6 +25,13 @@ pub(crate) const STALL: Duration = Duration::from_secs(10);
 
 /// An empty queue gives its memory back after this long.
 const QUIET: Duration = Duration::from_secs(1);
+
+/// Longest wait for a peer's answer to a mark; past it the window holds nothing back.
+const ANSWER: Duration = Duration::from_secs(1);
+
+/// A way that carries less than this, in bytes per second, gets super-frames cut into packets, so that what goes before
+/// others never waits longer than for a packet: 64 KiB take 1 ms at this rate.
+const SLOW: u64 = 64_000_000;
 
 /// Pieces handed to one vectored write.
 const PIECES: usize = 64;
@@ -45,6 +53,12 @@ struct State {
     charge: Charge,
     gate: Gate,
     stage: usize,
+    /// Only of use to a peer that answers marks; another never limits anything.
+    window: Window,
+    /// Whether the peer has said hello, and may be sent marks.
+    marks: bool,
+    /// Packets cut out of super-frames; empty between two.
+    cut: Vec<u8>,
 }
 
 /// What happens to a frame that is to be sent.
@@ -60,7 +74,12 @@ enum Gate {
 /// How an attempt to empty the queue ended.
 enum Flushed {
     Empty,
-    Waiting { progress: bool },
+    /// The socket takes no more now.
+    Waiting {
+        progress: bool,
+    },
+    /// Enough is on its way; the peer's next answer goes on.
+    Full,
 }
 
 impl Outbox {
@@ -71,6 +90,9 @@ impl Outbox {
             charge: Charge::new(budget),
             gate: Gate::Held(stream),
             stage: STAGE_MIN,
+            window: Window::default(),
+            marks: false,
+            cut: Vec::new(),
         };
         Self { state: Mutex::new(state), wake: Notify::new() }
     }
@@ -105,7 +127,9 @@ impl Outbox {
                 }
                 return Ok(());
             }
-            Gate::Open(stream) if state.queue.is_empty() => try_write(stream, bytes, places),
+            Gate::Open(stream) if state.queue.is_empty() && !state.is_slow() => {
+                try_write(stream, bytes, places, state.window.room(Instant::now()))
+            }
             Gate::Held(_) | Gate::Open(_) => Ok(0),
         };
         let mut sent = match written {
@@ -119,6 +143,7 @@ impl Outbox {
             }
         };
         let waited = !state.queue.is_empty();
+        state.window.wrote(sent);
         for place in places {
             let run = &bytes[place.clone()];
             if sent < run.len() {
@@ -128,32 +153,44 @@ impl Outbox {
             }
             sent = sent.saturating_sub(run.len());
         }
+        let marked = match state.is_slow() && !waited {
+            true => state.flush_open(counters),
+            false => state.mark(),
+        };
         let waits = !state.queue.is_empty();
         drop(state);
         if waits && !waited {
             self.wake.notify_one();
         }
-        Ok(())
+        marked
+    }
+
+    /// From now on marks are sent, which the peer answers.
+    pub(crate) fn begin_marks(&self) {
+        self.state().marks = true;
+    }
+
+    /// The peer has answered a mark.
+    pub(crate) fn answered(&self, stamp: [u8; 8]) {
+        let mut state = self.state();
+        state.window.answered(stamp, Instant::now());
+        let waits = !state.queue.is_empty();
+        drop(state);
+        if waits {
+            self.wake.notify_one();
+        }
     }
 
     /// Sends an extension frame that is no packet, before the packets that wait. Lost when the connection has ended or
     /// too many such frames wait already.
     pub(crate) fn send_control(&self, frame: &[u8]) -> io::Result<()> {
         let mut state = self.state();
-        let written = match &state.gate {
-            Gate::Closed => return Ok(()),
-            Gate::Open(stream) if state.queue.is_empty() => stream.try_write(frame),
-            Gate::Held(_) | Gate::Open(_) => Ok(0),
-        };
-        match written {
-            Ok(sent) if sent == frame.len() => return Ok(()),
-            Ok(0) => state.queue_control(frame),
-            Ok(sent) => state.queue.start_with(frame, sent),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => state.queue_control(frame),
-            Err(error) => return Err(error),
-        }
+        state.send_control(frame)?;
+        let waits = !state.queue.is_empty();
         drop(state);
-        self.wake.notify_one();
+        if waits {
+            self.wake.notify_one();
+        }
         Ok(())
     }
 
@@ -179,6 +216,11 @@ impl Outbox {
             tokio::time::timeout_at(deadline, stream.writable()).await??;
             match self.flush(stream, counters)? {
                 Flushed::Empty => return Ok(()),
+                Flushed::Full => {
+                    // Without an answer the window opens by itself, and the socket decides again.
+                    let _ = tokio::time::timeout(ANSWER, self.wake.notified()).await;
+                    deadline = tokio::time::Instant::now() + STALL;
+                }
                 Flushed::Waiting { progress: true } => {
                     deadline = tokio::time::Instant::now() + STALL
                 }
@@ -225,7 +267,19 @@ impl State {
     fn flush(&mut self, stream: &TcpStream, counters: &Counters) -> io::Result<Flushed> {
         let mut progress = false;
         loop {
-            self.queue.stage(self.stage, Instant::now(), |lost| count_lost(lost, counters));
+            let now = Instant::now();
+            let mut room = self.window.room_to_mark(now).min(self.stage);
+            if room == 0 && self.queue.is_urgent() {
+                // As little as there is: what is staged, or one control frame.
+                room = 1;
+            } else if room == 0 && !self.queue.is_empty() {
+                self.mark()?;
+                if self.queue.is_urgent() {
+                    continue;
+                }
+                return Ok(Flushed::Full);
+            }
+            self.queue.stage(room, now, |lost| count_lost(lost, counters));
             let mut pieces = [IoSlice::new(&[]); PIECES];
             let filled = self.queue.slices(&mut pieces);
             if filled == 0 {
@@ -239,6 +293,8 @@ impl State {
                         self.stage = (self.stage * 2).min(STAGE_MAX);
                     }
                     self.queue.advance(sent, |sent| count_sent(sent, counters));
+                    self.window.wrote(sent);
+                    self.mark()?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.stage = (self.stage / 2).max(STAGE_MIN);
@@ -249,7 +305,64 @@ impl State {
         }
     }
 
+    /// Writes what was queued just now, as far as it goes, unless the host has not been answered yet.
+    fn flush_open(&mut self, counters: &Counters) -> io::Result<()> {
+        if let Gate::Open(stream) = &self.gate {
+            let stream = Arc::clone(stream);
+            self.flush(&stream, counters)?;
+            self.settle();
+        }
+        Ok(())
+    }
+
+    fn is_slow(&self) -> bool {
+        self.window.rate().is_some_and(|rate| rate < SLOW)
+    }
+
+    /// Sends a mark where one is due: behind what has been written, and behind what is staged if anything is.
+    fn mark(&mut self) -> io::Result<()> {
+        if !self.marks || !self.window.wants_mark() {
+            return Ok(());
+        }
+        let stamp = self.window.mark(!self.queue.is_empty(), Instant::now());
+        self.send_control(&ping_frame(stamp))
+    }
+
+    fn send_control(&mut self, frame: &[u8]) -> io::Result<()> {
+        let written = match &self.gate {
+            Gate::Closed => return Ok(()),
+            Gate::Open(stream) if self.queue.is_empty() => stream.try_write(frame),
+            Gate::Held(_) | Gate::Open(_) => Ok(0),
+        };
+        match written {
+            Ok(sent) if sent == frame.len() => {}
+            Ok(0) => self.queue_control(frame),
+            Ok(sent) => self.queue.start_with(frame, sent),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.queue_control(frame),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
     fn enqueue(&mut self, frames: &[u8], counters: &Counters) {
+        if !self.is_slow() {
+            return self.push(frames, counters);
+        }
+        for frame in Frames::new(frames) {
+            match decode_super_frame(frame.payload) {
+                Ok(whole) => {
+                    let mut cut = mem::take(&mut self.cut);
+                    whole.write_frames(&mut cut);
+                    self.push(&cut, counters);
+                    cut.clear();
+                    self.cut = cut;
+                }
+                Err(_) => self.push(&frames[frame.range], counters),
+            }
+        }
+    }
+
+    fn push(&mut self, frames: &[u8], counters: &Counters) {
         match self.charge.allowance() {
             Some(allowance) => {
                 self.queue.push(frames, Instant::now(), allowance, |lost| {
@@ -287,6 +400,7 @@ impl State {
         if self.queue.is_empty() {
             self.queue.shrink();
             self.stage = STAGE_MIN;
+            self.cut = Vec::new();
         }
         self.settle();
     }
@@ -296,15 +410,31 @@ impl State {
     }
 }
 
-/// Writes as much as the socket takes.
-fn try_write(stream: &TcpStream, bytes: &[u8], places: &[Range<usize>]) -> io::Result<usize> {
-    if let [place] = places {
-        return stream.try_write(&bytes[place.clone()]);
+/// Writes as much as the socket takes, at most `room` bytes.
+fn try_write(
+    stream: &TcpStream,
+    bytes: &[u8],
+    places: &[Range<usize>],
+    mut room: usize,
+) -> io::Result<usize> {
+    if room == 0 {
+        return Ok(0);
     }
     let mut pieces = [IoSlice::new(&[]); PIECES];
-    let filled = pieces.iter_mut().zip(places);
-    let filled = filled.map(|(slot, place)| *slot = IoSlice::new(&bytes[place.clone()])).count();
-    stream.try_write_vectored(&pieces[..filled])
+    let mut filled = 0;
+    for (slot, place) in pieces.iter_mut().zip(places) {
+        if room == 0 {
+            break;
+        }
+        let run = &bytes[place.clone()];
+        *slot = IoSlice::new(&run[..run.len().min(room)]);
+        room -= slot.len();
+        filled += 1;
+    }
+    match &pieces[..filled] {
+        [piece] => stream.try_write(piece),
+        pieces => stream.try_write_vectored(pieces),
+    }
 }
 
 fn count_sent(Sent { packets, bytes }: Sent, counters: &Counters) {

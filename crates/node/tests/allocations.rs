@@ -16,7 +16,7 @@ use rtun_core::{HostName, NamespaceId, Route};
 use rtun_node::Node;
 use rtun_proto::{
     checksum::Checksum,
-    extension::{self, Capabilities, Extension, Hello},
+    extension::{self, Capabilities, Extension, Hello, pong_frame},
     frame::{Frames, write_frame},
     offload::{VirtioHeader, flag, gso_type},
     relay::{Association, Network, Request},
@@ -131,14 +131,22 @@ impl Peer {
         peer
     }
 
-    /// Waits for this many frames.
+    /// Waits for this many frames with packets; answers the hub's marks as a host does.
     fn receive(&mut self, mut frames: usize) {
         while frames > 0 {
             let n = self.stream.read(&mut self.buffer[self.filled..]).unwrap();
             assert!(n > 0, "the hub closed the connection");
             self.filled += n;
             let mut walk = Frames::new(&self.buffer[..self.filled]);
-            frames -= walk.by_ref().count();
+            for frame in walk.by_ref() {
+                match frame.payload {
+                    [4, stamp @ ..] => {
+                        let pong = pong_frame(stamp.try_into().unwrap());
+                        self.stream.write_all(&pong).unwrap();
+                    }
+                    _ => frames -= 1,
+                }
+            }
             let consumed = walk.consumed();
             self.buffer.copy_within(consumed..self.filled, 0);
             self.filled -= consumed;

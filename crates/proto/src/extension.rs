@@ -161,6 +161,25 @@ impl Extension<'_> {
     }
 }
 
+/// The length of a whole ping or pong frame in bytes.
+pub const PING_FRAME: usize = LEN_PREFIX + 9;
+
+/// A whole ping frame.
+pub fn ping_frame(stamp: [u8; 8]) -> [u8; PING_FRAME] {
+    stamp_frame(kind::PING, stamp)
+}
+
+/// The whole pong frame that answers a ping with this stamp.
+pub fn pong_frame(stamp: [u8; 8]) -> [u8; PING_FRAME] {
+    stamp_frame(kind::PONG, stamp)
+}
+
+fn stamp_frame(kind: u8, stamp: [u8; 8]) -> [u8; PING_FRAME] {
+    let mut frame = [0, 9, kind, 0, 0, 0, 0, 0, 0, 0, 0];
+    frame[LEN_PREFIX + 1..].copy_from_slice(&stamp);
+    frame
+}
+
 /// The eight bytes that are all of a ping or a pong.
 fn stamp(kind: &'static str, body: &[u8]) -> Result<[u8; 8], ExtensionError> {
     body.try_into().map_err(|_| ExtensionError::Length { kind })

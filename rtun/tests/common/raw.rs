@@ -144,13 +144,18 @@ impl RawHost {
         self.stream.write_all(&frame).unwrap();
     }
 
-    /// The payload of the next frame.
+    /// The payload of the next frame that is no mark; marks are answered.
     pub fn receive(&mut self) -> Vec<u8> {
-        let mut length = [0; 2];
-        self.stream.read_exact(&mut length).unwrap();
-        let mut payload = vec![0; usize::from(u16::from_be_bytes(length))];
-        self.stream.read_exact(&mut payload).unwrap();
-        payload
+        loop {
+            let mut length = [0; 2];
+            self.stream.read_exact(&mut length).unwrap();
+            let mut payload = vec![0; usize::from(u16::from_be_bytes(length))];
+            self.stream.read_exact(&mut payload).unwrap();
+            match is_mark(&payload) {
+                true => self.send(&[&[kind::PONG][..], &payload[1..]].concat()),
+                false => return payload,
+            }
+        }
     }
 
     /// Everything until the hub closes the connection.
@@ -171,6 +176,11 @@ impl RawHost {
             _ => since.elapsed(),
         }
     }
+}
+
+/// Whether a frame's payload is a ping that marks the stream: one that only asks whether somebody is there has no stamp.
+pub fn is_mark(payload: &[u8]) -> bool {
+    payload.first() == Some(&kind::PING) && payload[1..] != [0; 8]
 }
 
 /// What a hub does with a request.

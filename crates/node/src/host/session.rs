@@ -12,7 +12,7 @@ use rtun_config::model::HubNode;
 use rtun_core::{DropReason, HostName};
 use rtun_net::transport::tcp::{self, ConnectError};
 use rtun_proto::{
-    extension::{self, Capabilities, Extension, Hello, HelloReply, RefusalNotice},
+    extension::{self, Capabilities, Extension, Hello, HelloReply, RefusalNotice, pong_frame},
     frame::FrameBuffer,
     relay::{
         Addr, AddrFeature, Association, DecodeError, Decoded, EncodeError, Network, Request,
@@ -195,13 +195,18 @@ impl Session {
                         self.source
                     );
                 }
-                self.reply.set(reply).map_err(|_| DropReason::FrameUnknown)
-            }
-            Ok(Extension::Ping(stamp)) => {
-                self.send_control(&Extension::Pong(stamp));
+                self.reply.set(reply).map_err(|_| DropReason::FrameUnknown)?;
+                self.outbox.begin_marks();
                 Ok(())
             }
-            Ok(Extension::Pong(_)) => Ok(()),
+            Ok(Extension::Ping(stamp)) => {
+                self.send_frame(&pong_frame(stamp));
+                Ok(())
+            }
+            Ok(Extension::Pong(stamp)) => {
+                self.outbox.answered(stamp);
+                Ok(())
+            }
             Ok(Extension::GoAway(_)) => {
                 let _ = self.notice.set(Notice::GoingAway);
                 Ok(())
@@ -223,7 +228,11 @@ impl Session {
     fn send_control(&self, frame: &Extension<'_>) {
         let mut bytes = Vec::new();
         frame.write_frame(&mut bytes).expect("a host's own frames keep to the limits");
-        if let Err(error) = self.outbox.send_control(&bytes) {
+        self.send_frame(&bytes);
+    }
+
+    fn send_frame(&self, frame: &[u8]) {
+        if let Err(error) = self.outbox.send_control(frame) {
             self.broke(error);
         }
     }

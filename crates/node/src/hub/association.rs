@@ -206,7 +206,12 @@ impl Association {
     pub(super) fn send_control(&self, frame: &Extension<'_>) {
         let mut bytes = Vec::new();
         frame.write_frame(&mut bytes).expect("the hub's own frames keep to the limits");
-        if let Err(error) = self.outbox.send_control(&bytes) {
+        self.send_frame(&bytes);
+    }
+
+    /// The same, made already.
+    pub(super) fn send_frame(&self, frame: &[u8]) {
+        if let Err(error) = self.outbox.send_control(frame) {
             self.end(EndReason::from_write(&error));
         }
     }

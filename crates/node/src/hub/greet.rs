@@ -7,7 +7,7 @@ use std::{
 };
 
 use rtun_core::DropReason;
-use rtun_proto::extension::{self, Capabilities, Extension, Hello, HelloReply};
+use rtun_proto::extension::{self, Capabilities, Extension, Hello, HelloReply, pong_frame};
 use tracing::debug;
 
 use super::{
@@ -40,10 +40,13 @@ pub(super) fn answer(
         // From hosts that have not said hello such frames are packets of no IP version.
         _ if !greeted => Err(DropReason::IpVersion),
         Ok(Extension::Ping(stamp)) => {
-            from.send_control(&Extension::Pong(stamp));
+            from.send_frame(&pong_frame(stamp));
             Ok(())
         }
-        Ok(Extension::Pong(_)) => Ok(()),
+        Ok(Extension::Pong(stamp)) => {
+            from.outbox.answered(stamp);
+            Ok(())
+        }
         Ok(_) => Err(DropReason::FrameUnknown),
         Err(_) => Err(DropReason::FrameMalformed),
     }
@@ -70,6 +73,7 @@ fn greet(host: &Arc<Association>, snapshot: &Snapshot, hello: Hello) {
     );
     let greeting = Greeting { instance, mtu, super_frames, software };
     if host.greeting.set(greeting).is_ok() {
+        host.outbox.begin_marks();
         host.namespace.end_older_of_run(host);
     }
 }
