@@ -127,12 +127,13 @@ impl Window {
         self.written += bytes as u64;
     }
 
-    /// Whether a mark is to be sent behind what has been written.
-    pub fn wants_mark(&self) -> bool {
-        match self.marks.back() {
-            Some(_) => self.to_mark() == 0 && self.marks.len() < MARKS,
-            None => self.written > self.received,
+    /// Whether a mark is to be sent behind what has been written: where one belongs, behind the very first bytes, and when
+    /// `blocked`, that is nothing more may be written, so that an answer will come. Little traffic is not marked.
+    pub fn wants_mark(&self, blocked: bool) -> bool {
+        if self.marks.is_empty() && (blocked || self.received == 0) {
+            return self.written > self.received;
         }
+        self.to_mark() == 0 && self.marks.len() < MARKS
     }
 
     /// A mark behind what has been written, to be sent now; `backlog`: whether more waits. Its bytes are never all zero.
@@ -302,7 +303,7 @@ mod tests {
                     self.free = self.free.max(self.now) + carried;
                     worst = worst.max(self.free - self.now);
                 }
-                if self.window.wants_mark() {
+                if self.window.wants_mark(self.window.room(self.now) == 0) {
                     let stamp = self.window.mark(true, self.now);
                     self.answers.push_back((self.free.max(self.now) + self.delay, stamp));
                 }
@@ -353,9 +354,9 @@ mod tests {
     fn a_receiver_that_answers_nothing_is_not_waited_for() {
         let mut now = Instant::now();
         let mut window = Window::default();
-        assert!(!window.wants_mark(), "nothing has been written");
+        assert!(!window.wants_mark(true), "nothing has been written");
         window.wrote(1_000_000);
-        assert!(window.wants_mark());
+        assert!(window.wants_mark(false));
         let stamp = window.mark(true, now);
         assert_ne!(stamp, [0; 8]);
         assert_eq!(window.room(now), usize::MAX);
@@ -368,6 +369,20 @@ mod tests {
         assert_eq!(window.room(now), 0);
         window.mark(true, now);
         assert_eq!(window.room(now + PATIENCE), usize::MAX);
+    }
+
+    #[test]
+    fn little_traffic_is_not_marked_unless_it_has_to_wait() {
+        let mut window = Window::default();
+        window.wrote(100);
+        assert!(window.wants_mark(false), "the first bytes");
+        let stamp = window.mark(false, Instant::now());
+        window.answered(stamp, Instant::now());
+        window.wrote(1000);
+        assert!(!window.wants_mark(false));
+        assert!(window.wants_mark(true));
+        window.wrote(1_000_000);
+        assert!(window.wants_mark(false));
     }
 
     #[test]

@@ -155,7 +155,7 @@ impl Outbox {
         }
         let marked = match state.is_slow() && !waited {
             true => state.flush_open(counters),
-            false => state.mark(),
+            false => state.mark(false),
         };
         let waits = !state.queue.is_empty();
         drop(state);
@@ -273,7 +273,7 @@ impl State {
                 // As little as there is: what is staged, or one control frame.
                 room = 1;
             } else if room == 0 && !self.queue.is_empty() {
-                self.mark()?;
+                self.mark(true)?;
                 if self.queue.is_urgent() {
                     continue;
                 }
@@ -294,7 +294,7 @@ impl State {
                     }
                     self.queue.advance(sent, |sent| count_sent(sent, counters));
                     self.window.wrote(sent);
-                    self.mark()?;
+                    self.mark(false)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.stage = (self.stage / 2).max(STAGE_MIN);
@@ -320,8 +320,8 @@ impl State {
     }
 
     /// Sends a mark where one is due: behind what has been written, and behind what is staged if anything is.
-    fn mark(&mut self) -> io::Result<()> {
-        if !self.marks || !self.window.wants_mark() {
+    fn mark(&mut self, blocked: bool) -> io::Result<()> {
+        if !self.marks || !self.window.wants_mark(blocked) {
             return Ok(());
         }
         let stamp = self.window.mark(!self.queue.is_empty(), Instant::now());
