@@ -52,17 +52,19 @@ pub(crate) enum Silence<'a> {
     Broken(Duration, &'a (dyn Fn() + Sync)),
 }
 
-/// Waits until the stream is worth reading; shrinks `buffer` if that takes long. [`io::ErrorKind::TimedOut`] without a
-/// code of the system: nothing came for longer than `silence` allows.
+/// Waits until the stream is worth reading; shrinks `buffer`, and calls `quiet`, if that takes long.
+/// [`io::ErrorKind::TimedOut`] without a code of the system: nothing came for longer than `silence` allows.
 pub(crate) async fn readable(
     stream: &TcpStream,
     buffer: &mut FrameBuffer,
     silence: Silence<'_>,
+    quiet: impl FnOnce(),
 ) -> io::Result<()> {
     if let Ok(ready) = timeout(QUIET, stream.readable()).await {
         return ready;
     }
     buffer.shrink();
+    quiet();
     let begin = Instant::now() - QUIET;
     let dead = begin + DEAD_AFTER;
     let Silence::Broken(every, ask) = silence else { return stream.readable().await };

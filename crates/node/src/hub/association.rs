@@ -276,11 +276,9 @@ impl Association {
                 Some(_) => Silence::Broken(HUB_ASKS_EVERY, &ask),
                 None => Silence::Normal,
             };
-            if let Err(error) = readable(stream, &mut buffer, silence).await {
+            let quiet = || forwarder.rest();
+            if let Err(error) = readable(stream, &mut buffer, silence, quiet).await {
                 return EndReason::from_read(&error);
-            }
-            if buffer.allocated() == 0 {
-                forwarder.shrink();
             }
             match stream.try_read(buffer.space()) {
                 Ok(0) => return EndReason::PeerClosed,

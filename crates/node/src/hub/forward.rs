@@ -32,7 +32,8 @@ use super::{
 pub(super) struct Forwarder {
     me: Arc<Association>,
     snapshot: Arc<Snapshot>,
-    generation: u64,
+    /// Which the snapshot is of; none while it holds nothing.
+    generation: Option<u64>,
     recent: [Option<Recent>; RECENT],
     bundles: Bundles,
     /// Frames that are made here; empty between packets.
@@ -73,7 +74,7 @@ impl Forwarder {
         Self {
             me,
             snapshot,
-            generation,
+            generation: Some(generation),
             recent: Default::default(),
             bundles: Bundles::default(),
             made: Vec::new(),
@@ -110,17 +111,20 @@ impl Forwarder {
         }
     }
 
-    /// Gives memory back that only a busy association needs.
-    pub(super) fn shrink(&mut self) {
+    /// Lets go of what only a busy association needs: buffers, tables that may be replaced meanwhile, other hosts.
+    pub(super) fn rest(&mut self) {
         self.made = Vec::new();
         self.bundles = Bundles::default();
+        self.recent = Default::default();
+        self.snapshot = self.me.namespace.no_snapshot();
+        self.generation = None;
     }
 
     /// Forgets what no longer holds.
     fn refresh(&mut self) {
         let generation = self.me.namespace.generation();
-        if generation != self.generation {
-            self.generation = generation;
+        if self.generation != Some(generation) {
+            self.generation = Some(generation);
             self.snapshot = self.me.namespace.snapshot();
             self.recent = Default::default();
         }

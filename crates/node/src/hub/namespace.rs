@@ -9,7 +9,9 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use rtun_core::{Answers, Claims, HostName, Known, NamespaceId, PluginId, Routing, Sharing};
+use rtun_core::{
+    Answers, Claims, HostName, Known, NamespaceId, PluginId, Routing, Sharing, SourceCheck,
+};
 
 use super::{
     association::{Association, EndReason},
@@ -80,6 +82,17 @@ impl Namespace {
 
     pub(super) fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
+    }
+
+    /// One that routes nothing and keeps nothing alive.
+    pub(super) fn no_snapshot(&self) -> Arc<Snapshot> {
+        Arc::new(Snapshot {
+            routing: Routing::new(self.id, Vec::new(), SourceCheck::Strict),
+            plugins: Arc::new([]),
+            takes_hops: false,
+            super_frames: false,
+            sharing: Sharing::Newest,
+        })
     }
 
     pub(super) fn apply(&self, rules: &Rules) {

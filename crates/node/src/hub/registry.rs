@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use super::{
     association::{Arrival, Association, Commons, EndReason, Parked},
     namespace::Namespace,
-    rules::Rules,
+    rules::{Rules, retire},
 };
 use crate::{
     budget::Budget,
@@ -30,7 +30,7 @@ pub(super) struct Registry {
 }
 
 struct World {
-    rules: Rules,
+    rules: Arc<Rules>,
     namespaces: HashMap<NamespaceId, Arc<Namespace>>,
     /// What namespaces had counted that are gone.
     gone: Ended,
@@ -40,7 +40,8 @@ impl Registry {
     /// The namespaces that the rules name exist from the beginning.
     pub(super) fn new(rules: Rules) -> Self {
         let queue_budget = rules.queue_budget;
-        let mut world = World { rules, namespaces: HashMap::new(), gone: Ended::default() };
+        let mut world =
+            World { rules: Arc::new(rules), namespaces: HashMap::new(), gone: Ended::default() };
         world.add_configured();
         Self {
             world: Mutex::new(world),
@@ -99,13 +100,17 @@ impl Registry {
         world.forget_if_unneeded(namespace.id);
     }
 
-    /// Replaces the rules at once for everybody; ends the associations that they no longer allow.
+    /// Replaces the rules at once for everybody; ends the associations that they no longer allow. Calls do not overlap.
     pub(super) fn apply<E>(
         &self,
         compile: impl FnOnce(&Rules) -> Result<Rules, E>,
     ) -> Result<(), E> {
+        let before = Arc::clone(&self.world().rules);
+        // Without the lock: large tables take long, and hosts join and leave meanwhile.
+        let rules = Arc::new(compile(&before)?);
+        tokio::spawn(retire(before));
         let mut world = self.world();
-        world.rules = compile(&world.rules)?;
+        world.rules = rules;
         self.commons.budget.set_limit(world.rules.queue_budget);
         world.add_configured();
         for id in world.namespaces.keys().copied().collect::<Vec<_>>() {

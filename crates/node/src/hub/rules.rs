@@ -1,6 +1,6 @@
 //! A hub's configured rules, compiled: what admission and routing look things up in.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use rtun_config::model::{self, HttpPlugin, HubRules, RouterSource};
 use rtun_control::{
@@ -30,6 +30,9 @@ pub(super) struct Rules {
     source_check: SourceCheck,
     plugin_settings: Vec<(String, HttpPlugin)>,
 }
+
+/// Time between looks whether replaced rules are still in use.
+const RETIREMENT_CHECK: Duration = Duration::from_millis(500);
 
 /// A configured plugin cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +73,18 @@ impl Rules {
         let own = self.routers.get(&namespace);
         let routers = own.into_iter().chain(&self.default_router).cloned().collect();
         Routing::new(namespace, routers, self.source_check)
+    }
+}
+
+/// Frees replaced rules here, once nobody routes by their tables any more: large ones take long, and whoever let go of
+/// them last would have packets wait for that. Forwarders let go at their next packet, or after a quiet second.
+pub(super) async fn retire(rules: Arc<Rules>) {
+    let routed_by = |router: &Router| match router {
+        Router::Table(table) => Arc::strong_count(table) > 1,
+        Router::Plugin(_) => false,
+    };
+    while rules.routers.values().chain(&rules.default_router).any(routed_by) {
+        tokio::time::sleep(RETIREMENT_CHECK).await;
     }
 }
 
@@ -141,5 +156,28 @@ fn release(packets: Vec<Parked>, why: Released) {
             Released::Answered => packet.go_on(),
             Released::TimedOut => packet.give_up(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn replaced_tables_are_freed_once_nobody_routes_by_them() {
+        let namespace = NamespaceId::from_bytes([1; 16]);
+        let router =
+            model::Router { name: "table".into(), source: RouterSource::Routes(Vec::new()) };
+        let config = HubRules { namespaces: [(namespace, router)].into(), ..HubRules::default() };
+        let Ok(rules) = Rules::compile(&config, None) else { panic!("a table always compiles") };
+        let routing = rules.routing(namespace);
+        let mut retiring = tokio::spawn(retire(Arc::new(rules)));
+        let early = timeout(RETIREMENT_CHECK + RETIREMENT_CHECK / 2, &mut retiring).await;
+        assert!(early.is_err(), "freed while somebody routes by it");
+        drop(routing);
+        let freed = timeout(Duration::from_secs(10), retiring).await;
+        assert!(freed.is_ok(), "kept for ever");
     }
 }
