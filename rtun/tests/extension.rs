@@ -16,7 +16,6 @@ use common::{
     super_packet::{ACK, CWR, FIN, PSH, RST, SYN, SuperPacket},
 };
 use nix::sys::signal::Signal;
-use rtun_lab::Namespace;
 use rtun_proto::extension::Capabilities;
 
 const NS: [u8; 16] = [0xab; 16];
@@ -456,11 +455,6 @@ fn a_hub_told_so_accepts_no_super_frames() {
     hub.stop_balanced();
 }
 
-fn start(world: &World, machine: &Namespace, n: u8) -> Rtun {
-    let service = format!("tun:///host-{n}?net=192.168.123.{n}/24");
-    world.start(machine, &["-L", &service, "-F", "router://server_ip:8443"])
-}
-
 #[test]
 fn long_frames_go_to_hosts_that_said_hello_only() {
     let Some(world) = World::new() else { return };
@@ -505,7 +499,7 @@ fn hosts_are_told_that_the_hub_stops() {
     let machine = world.machine("raw");
     let mut two = RawHost::join_greeting(&machine, "host-2", 2, SUPER);
     let one = world.machine("host-1");
-    let host = start(&world, &one, 1);
+    let host = world.join(&one, 1);
     host.wait_for("joined the hub");
     hub.stop();
     assert_eq!(two.rest(), [0, 5, kind::GO_AWAY, 0, 0, 3, 0xe8], "within a second");

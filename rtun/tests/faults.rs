@@ -11,31 +11,12 @@ use std::{
 };
 
 use common::{
-    HUB, World, count_of, ip, pings,
+    HUB, THREE_HOSTS, World, count_of, ip, pings,
     raw::{RawHost, request, udp},
     reaches, wait_until,
 };
 use nix::sys::signal::Signal;
 use rtun_lab::{Namespace, tools};
-
-const THREE_HOSTS: &str = "
-services:
-- name: service-0
-  addr: :8443
-  handler: {type: router, metadata: {router: router-0}}
-  listener: {type: tcp}
-routers:
-- name: router-0
-  routes:
-  - {dst: 192.168.123.1, gateway: host-1}
-  - {dst: 192.168.123.2, gateway: host-2}
-  - {dst: 192.168.123.3, gateway: host-3}
-";
-
-fn join(world: &World, machine: &Namespace, n: u8) -> common::Rtun {
-    let service = format!("tun:///host-{n}?net=192.168.123.{n}/24");
-    world.start(machine, &["-L", &service, "-F", "router://server_ip:8443"])
-}
 
 fn inside(n: u8) -> String {
     format!("192.168.123.{n}")
@@ -51,7 +32,7 @@ fn a_killed_hub_is_back_with_all_its_hosts_within_two_seconds_of_its_start() {
     let Some(world) = World::new() else { return };
     let mut hub = world.hub(THREE_HOSTS);
     let machines = [1, 2, 3].map(|n| world.machine(&format!("host-{n}")));
-    let hosts = [1, 2, 3].map(|n| join(&world, &machines[usize::from(n) - 1], n));
+    let hosts = [1, 2, 3].map(|n| world.join(&machines[usize::from(n) - 1], n));
     reaches(&machines[0], &inside(2));
     reaches(&machines[2], &inside(1));
 
@@ -86,7 +67,7 @@ fn a_killed_host_leaves_nothing_and_is_back_when_started_again() {
     let Some(world) = World::new() else { return };
     let hub = world.hub(THREE_HOSTS);
     let machines = [1, 2, 3].map(|n| world.machine(&format!("host-{n}")));
-    let hosts = [1, 2, 3].map(|n| join(&world, &machines[usize::from(n) - 1], n));
+    let hosts = [1, 2, 3].map(|n| world.join(&machines[usize::from(n) - 1], n));
     reaches(&machines[0], &inside(2));
     reaches(&machines[0], &inside(3));
 
@@ -97,7 +78,7 @@ fn a_killed_host_leaves_nothing_and_is_back_when_started_again() {
     assert!(pings(&machines[0], &inside(3)), "the others flow on");
     hub.wait_for_drops("no_gateway_connected", 1);
 
-    let again = join(&world, &machines[1], 2);
+    let again = world.join(&machines[1], 2);
     reaches(&machines[0], &inside(2));
     again.stop();
     hub.stop_balanced();
@@ -108,7 +89,7 @@ fn a_link_cut_silently_is_noticed_and_everything_comes_back() {
     let Some(world) = World::new() else { return };
     let hub = world.hub(THREE_HOSTS);
     let machines = [1, 2].map(|n| world.machine(&format!("host-{n}")));
-    let hosts = [1, 2].map(|n| join(&world, &machines[usize::from(n) - 1], n));
+    let hosts = [1, 2].map(|n| world.join(&machines[usize::from(n) - 1], n));
     reaches(&machines[0], &inside(2));
 
     // Short enough for the connection to survive.
@@ -168,7 +149,7 @@ fn a_host_that_stops_reading_costs_the_others_nothing_and_is_given_up() {
     let Some(world) = World::new() else { return };
     let hub = world.hub(THREE_HOSTS);
     let machines = [1, 2, 3].map(|n| world.machine(&format!("host-{n}")));
-    let _hosts = [1, 2].map(|n| join(&world, &machines[usize::from(n) - 1], n));
+    let _hosts = [1, 2].map(|n| world.join(&machines[usize::from(n) - 1], n));
     reaches(&machines[0], &inside(2));
     let mut stalled = RawHost::join(&machines[2], "host-3");
 

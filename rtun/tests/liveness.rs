@@ -11,40 +11,21 @@ use std::{
 };
 
 use common::{
-    Rtun, World, at, ip,
+    THREE_HOSTS, World, at, ip,
     raw::{RawHost, kind, udp},
     reaches, wait_until,
 };
 use nix::sys::signal::Signal;
-use rtun_lab::{Namespace, tools};
+use rtun_lab::tools;
 use rtun_proto::extension::Capabilities;
-
-const HUB: &str = "
-services:
-- name: service-0
-  addr: :8443
-  handler: {type: router, metadata: {router: router-0}}
-  listener: {type: tcp}
-routers:
-- name: router-0
-  routes:
-  - {dst: 192.168.123.1, gateway: host-1}
-  - {dst: 192.168.123.2, gateway: host-2}
-  - {dst: 192.168.123.3, gateway: host-3}
-";
 
 /// Silence after which either end gives the other up, and a bit for the machine to be busy.
 const NOTICED: std::ops::Range<Duration> = Duration::from_millis(8_500)..Duration::from_secs(10);
 
-fn start(world: &World, machine: &Namespace, n: u8) -> Rtun {
-    let service = format!("tun:///host-{n}?net=192.168.123.{n}/24");
-    world.start(machine, &["-L", &service, "-F", "router://server_ip:8443"])
-}
-
 #[test]
 fn a_host_that_said_hello_and_then_nothing_is_given_up_and_others_stay() {
     let Some(world) = World::new() else { return };
-    let hub = world.hub(HUB);
+    let hub = world.hub(THREE_HOSTS);
     let machine = world.machine("host");
     let (one, two) = ("192.168.123.1", "192.168.123.2");
     let mut asking = RawHost::join_greeting(&machine, "host-1", 1, Capabilities::NONE);
@@ -83,9 +64,9 @@ fn a_host_that_said_hello_and_then_nothing_is_given_up_and_others_stay() {
 #[test]
 fn hosts_notice_a_hub_that_stands_still_and_are_back_when_it_goes_on() {
     let Some(world) = World::new() else { return };
-    let hub = world.hub(HUB);
+    let hub = world.hub(THREE_HOSTS);
     let (one, two) = (world.machine("host-1"), world.machine("host-2"));
-    let hosts = [start(&world, &one, 1), start(&world, &two, 2)];
+    let hosts = [world.join(&one, 1), world.join(&two, 2)];
     reaches(&one, "192.168.123.2");
 
     hub.process.signal(Signal::SIGSTOP).unwrap();
@@ -110,9 +91,9 @@ fn hosts_notice_a_hub_that_stands_still_and_are_back_when_it_goes_on() {
 #[test]
 fn the_hub_notices_a_host_that_stands_still_and_takes_it_back() {
     let Some(world) = World::new() else { return };
-    let hub = world.hub(HUB);
+    let hub = world.hub(THREE_HOSTS);
     let (one, two) = (world.machine("host-1"), world.machine("host-2"));
-    let hosts = [start(&world, &one, 1), start(&world, &two, 2)];
+    let hosts = [world.join(&one, 1), world.join(&two, 2)];
     reaches(&one, "192.168.123.2");
 
     hosts[1].process.signal(Signal::SIGSTOP).unwrap();
@@ -134,9 +115,9 @@ fn the_hub_notices_a_host_that_stands_still_and_takes_it_back() {
 #[test]
 fn a_host_that_only_receives_is_not_given_up() {
     let Some(world) = World::new() else { return };
-    let hub = world.hub(HUB);
+    let hub = world.hub(THREE_HOSTS);
     let machine = world.machine("host-1");
-    let host = start(&world, &machine, 1);
+    let host = world.join(&machine, 1);
     let receiver = machine.run(|| tools::udp_receiver(at("0.0.0.0", 9))).unwrap().unwrap();
     reaches(&machine, "192.168.123.1");
     host.wait_for("joined the hub");

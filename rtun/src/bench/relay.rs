@@ -58,8 +58,9 @@ impl Relay {
     fn relay(&self) -> io::Result<std::convert::Infallible> {
         for rule in &self.rules {
             let at = SocketAddr::from((Ipv4Addr::UNSPECIFIED, rule.port));
-            let listener = TcpListener::bind(at)?;
+            // This order: whoever reaches the listener may send datagrams too.
             let socket = tools::udp_receiver(at)?;
+            let listener = TcpListener::bind(at)?;
             let to = rule.to;
             start(move || pass_datagrams(&socket, to))?;
             start(move || pass_connections(&listener, to))?;

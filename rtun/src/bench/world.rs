@@ -184,7 +184,8 @@ impl World {
     /// Waits until every pair of hosts is connected.
     pub(super) fn wait(&self, contender: &Contender) -> Result<(), BenchError> {
         if self.relay {
-            return wait_for_port(&self.hub, relay_port(0), contender);
+            let mut ports = (0..self.layout.hosts).map(relay_port);
+            return ports.try_for_each(|port| wait_for_port(&self.hub, port, contender));
         }
         let start = Instant::now();
         for (index, host) in self.hosts.iter().enumerate().take(self.layout.hosts) {

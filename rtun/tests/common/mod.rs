@@ -29,6 +29,21 @@ pub const SOON: Duration = Duration::from_secs(20);
 /// The hub's address on the switch, and its name in the tutorial.
 pub const HUB: &str = "10.0.0.1";
 
+/// A hub with one table, in which each of three hosts has one address.
+pub const THREE_HOSTS: &str = "
+services:
+- name: service-0
+  addr: :8443
+  handler: {type: router, metadata: {router: router-0}}
+  listener: {type: tcp}
+routers:
+- name: router-0
+  routes:
+  - {dst: 192.168.123.1, gateway: host-1}
+  - {dst: 192.168.123.2, gateway: host-2}
+  - {dst: 192.168.123.3, gateway: host-3}
+";
+
 /// A switch with a hub's machine on it; machines for hosts are added as needed.
 pub struct World {
     pub hub: Namespace,
@@ -69,6 +84,12 @@ impl World {
         self.switch.attach(&machine, "eth0", &[&v4, &format!("fd77::{n}/64")]).unwrap();
         machine.hosts([("server_ip", HUB)]);
         machine
+    }
+
+    /// Starts host N with the tutorial's address for it.
+    pub fn join(&self, machine: &Namespace, n: u8) -> Rtun {
+        let service = format!("tun:///host-{n}?net=192.168.123.{n}/24");
+        self.start(machine, &["-L", &service, "-F", "router://server_ip:8443"])
     }
 
     /// A machine behind `gateway`, in `net` ("192.168.100"): the gateway is .1, the machine .2.
