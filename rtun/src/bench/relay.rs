@@ -56,9 +56,9 @@ impl Relay {
     }
 
     fn relay(&self) -> io::Result<std::convert::Infallible> {
-        for rule in &self.rules {
+        // The first rule last: whoever reaches its port reaches all of them.
+        for rule in self.rules.iter().rev() {
             let at = SocketAddr::from((Ipv4Addr::UNSPECIFIED, rule.port));
-            // This order: whoever reaches the listener may send datagrams too.
             let socket = tools::udp_receiver(at)?;
             let listener = TcpListener::bind(at)?;
             let to = rule.to;

@@ -184,8 +184,7 @@ impl World {
     /// Waits until every pair of hosts is connected.
     pub(super) fn wait(&self, contender: &Contender) -> Result<(), BenchError> {
         if self.relay {
-            let mut ports = (0..self.layout.hosts).map(relay_port);
-            return ports.try_for_each(|port| wait_for_port(&self.hub, port, contender));
+            return wait_for_port(&self.hub, relay_port(0), contender);
         }
         let start = Instant::now();
         for (index, host) in self.hosts.iter().enumerate().take(self.layout.hosts) {
