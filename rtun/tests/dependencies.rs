@@ -11,7 +11,7 @@ const ALLOWED: [(&str, &[&str], &[&str]); 8] = [
     ("rtun-proto", &[], &[]),
     ("rtun-core", &["rtun-proto"], &[]),
     ("rtun-config", &["rtun-core"], &[]),
-    ("rtun-control", &["rtun-core"], &[]),
+    ("rtun-control", &["rtun-config", "rtun-core"], &[]),
     ("rtun-net", &["rtun-proto"], &[]),
     (
         "rtun-node",

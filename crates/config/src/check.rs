@@ -8,7 +8,7 @@ use rtun_core::{HostName, NamespaceId, Route};
 
 use crate::{
     findings::{At, Code, Report, quote},
-    model::{Config, RouterSource, ServiceKind, User},
+    model::{Config, Named, Provider, ServiceKind, User},
     normalise::{Context, HubView, Ingress, Table},
     suggest,
     value::Cursor,
@@ -33,10 +33,10 @@ pub(crate) fn check(config: &Config, context: &Context<'_>, hubs: &[HubView], re
     names_by_case(config, context, report);
 }
 
-fn routes(table: &Table) -> &[Route] {
-    match &table.router.source {
-        RouterSource::Routes(routes) => routes,
-        RouterSource::Http(_) => &[],
+fn routes(table: &Table) -> Vec<&Route> {
+    match &table.router.provider {
+        Provider::Rows(rows) => rows.inline.iter().map(|row| &row.value).collect(),
+        Provider::Plugin(_) => Vec::new(),
     }
 }
 
@@ -85,8 +85,7 @@ fn order(table: &Table, report: &mut Report) {
 fn unreachable_gateways(hub: &HubView, context: &Context<'_>, report: &mut Report) {
     let ingress = hub.ingress.as_ref().and_then(|name| ingress(context, name));
     let rules = ingress.map(compiled);
-    let users = hub.users.as_ref().filter(|users| !users.is_empty());
-    let names = users.and_then(|users| reported_names(users));
+    let names = hub.authers.as_deref().and_then(reported_names);
     for table in &context.tables.routers {
         let is_default = hub.default_router.as_ref().is_some_and(|(n, _)| *n == table.router.name);
         if table.id.is_none() && !is_default {
@@ -94,7 +93,7 @@ fn unreachable_gateways(hub: &HubView, context: &Context<'_>, report: &mut Repor
         }
         // A default router serves every namespace.
         let namespace = table.id.filter(|_| !is_default);
-        for (route, row) in routes(table).iter().zip(&table.rows) {
+        for (route, row) in routes(table).into_iter().zip(&table.rows) {
             let gateway = &route.gateway;
             if let (Some(ingress), Some(rules)) = (ingress, &rules)
                 && !admits(rules, gateway, namespace)
@@ -118,8 +117,20 @@ fn admits(rules: &rtun_core::Ingress, name: &HostName, namespace: Option<Namespa
     allowed.is_some_and(|allowed| namespace.is_none_or(|namespace| namespace == allowed))
 }
 
-/// The names that users may report; `None` if one of them may report any.
-fn reported_names(users: &[User]) -> Option<BTreeSet<&HostName>> {
+/// The names that users may report; `None` if one of them may report any, or not all users are known here.
+fn reported_names(authers: &[Named<User>]) -> Option<BTreeSet<&HostName>> {
+    let mut users = Vec::new();
+    for auther in authers {
+        match &auther.provider {
+            Provider::Rows(rows) if rows.sources.is_empty() => {
+                users.extend(rows.inline.iter().map(|row| &row.value));
+            }
+            _ => return None,
+        }
+    }
+    if users.is_empty() {
+        return None;
+    }
     let names: Option<Vec<_>> = users.iter().map(|user| user.hosts.as_ref()).collect();
     Some(names?.into_iter().flatten().collect())
 }
@@ -277,7 +288,7 @@ fn names_by_case(config: &Config, context: &Context<'_>, report: &mut Report) {
         }
     };
     for table in &context.tables.routers {
-        for (route, row) in routes(table).iter().zip(&table.rows) {
+        for (route, row) in routes(table).into_iter().zip(&table.rows) {
             see(route.gateway.as_str(), row.gateway.clone(), report);
         }
     }

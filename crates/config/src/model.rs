@@ -3,11 +3,11 @@
 //! Names are resolved here: a service holds the tables, rules and users it uses, not their names. Two models
 //! compare equal exactly when nothing would have to change, which is what a reload compares.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
-use rtun_core::{HostName, NamespaceId, Route};
-pub use rtun_core::{Sharing, SourceCheck};
+use rtun_core::{HostName, NamespaceId};
+pub use rtun_core::{IngressRule, Route, Secret, Sharing, SourceCheck, User};
 
 /// A whole configuration.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -16,6 +16,8 @@ pub struct Config {
     pub services: Vec<Service>,
     /// Where log lines go.
     pub log: Log,
+    /// Where metrics are served, if anywhere.
+    pub metrics: Option<Metrics>,
 }
 
 /// One configured listener or device.
@@ -52,13 +54,15 @@ pub struct Hub {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct HubRules {
     /// Routers whose name is a UUID: the namespaces known by name.
-    pub namespaces: BTreeMap<NamespaceId, Router>,
+    pub namespaces: BTreeMap<NamespaceId, Named<Route>>,
     /// Asked where a namespace has no router of its own or that one has no route (`router` in the metadata).
-    pub default_router: Option<Router>,
+    pub default_router: Option<Named<Route>>,
     /// Which host may join which namespace; `None`: any host, any known namespace.
-    pub ingress: Option<Vec<IngressRule>>,
-    /// Who may connect; `None`: anyone.
-    pub users: Option<Vec<User>>,
+    pub ingress: Option<Named<IngressRule>>,
+    /// Who may connect: whomever one of these accepts. `None`: anyone.
+    pub authers: Option<Vec<Named<User>>>,
+    /// From where: each has to admit the address.
+    pub admissions: Vec<Admission>,
     /// How strictly a packet's source address is checked.
     pub source_check: SourceCheck,
     /// What two associations of one host name do.
@@ -69,59 +73,199 @@ pub struct HubRules {
     pub super_frames: bool,
     /// The memory in bytes that the queues for all hosts may hold together; at least 16 MiB, 256 MiB unless configured.
     pub queue_budget: usize,
+    /// Of everything else.
+    pub quotas: Quotas,
 }
 
-/// A named routing table or a plugin in its place.
+/// A table or list that a hub decides by, under its name, wherever its rows are.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Router {
-    /// As written.
+pub struct Named<T> {
+    /// As written; the one of a handler's inline `auth` is empty.
     pub name: String,
-    /// Where its routes are.
-    pub source: RouterSource,
+    /// Its rows, or who is asked instead.
+    pub provider: Provider<T>,
 }
 
-/// Where a router's routes are.
+/// Where a table's or list's rows are.
 #[derive(Debug, Clone, PartialEq)]
-pub enum RouterSource {
-    /// In the configuration, in its order; of equal prefixes the first counts.
-    Routes(Vec<Route>),
-    /// Asked over HTTP, per destination.
-    Http(HttpPlugin),
+pub enum Provider<T> {
+    /// Known in advance.
+    Rows(Rows<T>),
+    /// Asked one by one.
+    Plugin(Plugin),
 }
 
-/// An HTTP plugin (spec: tables.md sections 4 and 5).
+/// Rows written in the configuration, and those that are read, and read again, from elsewhere.
+///
+/// Where two sources contradict each other http comes before redis, redis before a file, and a file before what
+/// the configuration says (design: overlapping routes; spec: tables.md section 2).
 #[derive(Debug, Clone, PartialEq)]
-pub struct HttpPlugin {
-    /// `http://` or `https://` URL.
+pub struct Rows<T> {
+    /// In the configuration's order.
+    pub inline: Vec<Located<T>>,
+    /// In rising order of priority, at most one of each kind.
+    pub sources: Vec<Source>,
+    /// Time between two readings of the sources, at least 1 s; `None`: at start, when told to, and files as they
+    /// change.
+    pub reload: Option<Duration>,
+}
+
+impl<T> Rows<T> {
+    /// Only what the configuration says.
+    pub fn inline(inline: Vec<Located<T>>) -> Self {
+        Self { inline, sources: Vec::new(), reload: None }
+    }
+}
+
+/// A row and where in the configuration it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Located<T> {
+    /// What it says.
+    pub value: T,
+    /// The configuration's file, or whatever else it was read from.
+    pub file: Arc<str>,
+    /// From 1.
+    pub line: u32,
+}
+
+/// A source of lines.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Source {
+    /// A file, followed as it changes.
+    File(PathBuf),
+    /// A key of a redis server.
+    Redis(Redis),
+    /// A URL.
+    Http(HttpSource),
+}
+
+/// A key of a redis server (spec: config.md section 3).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Redis {
+    /// `host:port`.
+    pub addr: String,
+    /// The database's number; 0 unless configured.
+    pub db: i64,
+    /// With servers that know users.
+    pub username: Option<String>,
+    /// If the server wants one.
+    pub password: Option<Secret>,
+    /// `gost` unless configured.
+    pub key: String,
+    /// What is stored there.
+    pub kind: RedisKind,
+    /// Whether and how the connection is encrypted.
+    pub tls: Option<ClientTls>,
+}
+
+/// What a redis key holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RedisKind {
+    /// Each field and its value, with a blank between them, are a line.
+    Hash,
+    /// Each member is a line.
+    Set,
+    /// Each element is a line.
+    List,
+}
+
+/// A URL whose content is lines.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HttpSource {
+    /// `http://` or `https://`.
     pub url: String,
-    /// Sent as `Authorization: Bearer`.
-    pub token: Option<Secret>,
-    /// For one question; 2 s unless configured.
+    /// For one reading, from connecting to the last byte; 10 s unless configured.
     pub timeout: Duration,
-    /// Whether an https server's certificate is verified (`tls.secure`).
+}
+
+/// How the other end of a TLS connection is checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientTls {
+    /// Whether its certificate is verified (`secure`).
     pub verify: bool,
-    /// The name expected in the certificate, if not the URL's.
+    /// The name expected in the certificate, if not the address's.
     pub server_name: Option<String>,
 }
 
-/// One line of an ingress: hosts that match may join the namespace.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IngressRule {
-    /// A host name, or `*.example.org` / `.example.org` for the name and everything below it.
-    pub pattern: String,
-    /// The namespace it may join.
-    pub namespace: NamespaceId,
+/// A plugin (spec: tables.md sections 4 and 5).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plugin {
+    /// What it speaks.
+    pub protocol: PluginProtocol,
+    /// HTTP: an `http://` or `https://` URL. gRPC: `host:port`.
+    pub addr: String,
+    /// HTTP: sent as `Authorization: Bearer`. gRPC: sent as metadata `token`.
+    pub token: Option<Secret>,
+    /// For one question; 2 s unless configured.
+    pub timeout: Duration,
+    /// HTTP: how an https server is checked, `None` as unverified. gRPC: whether the connection is encrypted at all, and
+    /// how the server is checked.
+    pub tls: Option<ClientTls>,
 }
 
-/// A user that hosts connect as.
+/// What a plugin speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PluginProtocol {
+    /// GOST's HTTP and JSON.
+    Http,
+    /// GOST's gRPC.
+    Grpc,
+}
+
+/// Who may connect at all, by where they come from.
 #[derive(Debug, Clone, PartialEq)]
-pub struct User {
-    /// 1 to 255 bytes.
-    pub name: String,
-    /// At most 255 bytes; empty: the user is never admitted.
-    pub password: Secret,
-    /// The host names this user may report; `None`: any.
-    pub hosts: Option<Vec<HostName>>,
+pub struct Admission {
+    /// Whether only what matches is admitted; otherwise all but what matches.
+    pub whitelist: bool,
+    /// What there is to match.
+    pub matchers: Named<Matcher>,
+}
+
+/// Addresses an admission speaks of.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Matcher {
+    /// An address or prefix, host bits cleared.
+    Prefix(IpNet),
+    /// A name, resolved when the list is read.
+    Name(String),
+}
+
+/// How much a hub holds; what is past it is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quotas {
+    /// Routes of one router (`maxRoutesPerRouter`).
+    pub routes_per_router: usize,
+    /// Routes of all routers (`maxRoutes`).
+    pub routes: usize,
+    /// Namespaces with a host (`maxNamespaces`).
+    pub namespaces: usize,
+    /// Hosts connected (`maxHosts`).
+    pub hosts: usize,
+    /// Hosts connected as one user (`maxHostsPerUser`); `None`: as many as there may be hosts.
+    pub hosts_per_user: Option<usize>,
+}
+
+impl Default for Quotas {
+    fn default() -> Self {
+        Self {
+            routes_per_router: 2_000_000,
+            routes: 4_000_000,
+            namespaces: 65_536,
+            hosts: 65_536,
+            hosts_per_user: None,
+        }
+    }
+}
+
+/// Where metrics are served.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Metrics {
+    /// `host:port`, or `unix://path`.
+    pub addr: String,
+    /// `/metrics` unless configured.
+    pub path: String,
+    /// Who may read them, by HTTP Basic authentication; `None`: anyone.
+    pub auther: Option<Named<User>>,
 }
 
 /// A host: a TUN device and the hub it is joined to.
@@ -187,28 +331,6 @@ pub struct Auth {
     pub user: String,
     /// At most 255 bytes.
     pub password: Secret,
-}
-
-/// A password or token: never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps `text`.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text itself.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
 }
 
 /// Where log lines go and which.

@@ -35,7 +35,8 @@ pub(crate) fn normalise<'a>(
     let names = Names::collect(&root, report);
     let tables = Tables::read(&names, report);
     let context = Context { names, tables };
-    let mut config = Config { services: Vec::new(), log: log::read(root.get("log"), report) };
+    let log = log::read(root.get("log"), report);
+    let mut config = Config { services: Vec::new(), log, metrics: None };
     let mut hubs = Vec::new();
     if context.names.services.list.is_empty() && !context.names.services.nameless {
         report

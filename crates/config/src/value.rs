@@ -60,6 +60,12 @@ impl Texts {
         }
     }
 
+    /// The name of the text that `place` is in, and its line.
+    pub(crate) fn file_and_line(&self, place: Place) -> (Arc<str>, u32) {
+        let file = self.0.get(place.text as usize).map_or_else(|| "?".into(), |s| s.name.clone());
+        (file, place.line)
+    }
+
     /// `file:line:column` of `place`.
     pub(crate) fn show(&self, place: Place) -> String {
         let name = self.0.get(place.text as usize).map_or("?", |source| &*source.name);

@@ -8,7 +8,7 @@ use rtun_config::{
     findings::{Profile, Severity},
     load_text,
     model::{
-        Config, Host, Hub, LogFormat, LogLevel, LogOutput, RouterSource, ServiceKind, Sharing,
+        Config, Host, Hub, LogFormat, LogLevel, LogOutput, Named, Provider, ServiceKind, Sharing,
         SourceCheck,
     },
 };
@@ -29,6 +29,12 @@ fn hub(config: &Config) -> &Hub {
 fn host(config: &Config) -> &Host {
     let ServiceKind::Host(host) = &config.services[0].kind else { panic!("{config:?}") };
     host
+}
+
+/// What the configuration itself says.
+fn inline<T>(named: &Named<T>) -> impl Iterator<Item = &T> {
+    let Provider::Rows(rows) = &named.provider else { panic!("a plugin") };
+    rows.inline.iter().map(|row| &row.value)
 }
 
 #[test]
@@ -87,27 +93,22 @@ log: {level: WARN, format: text, output: /var/log/rtun.log}
         (rules.source_check, rules.sharing, rules.ttl),
         (SourceCheck::Loose, Sharing::Flow, true)
     );
-    let RouterSource::Http(plugin) = &rules.default_router.as_ref().unwrap().source else {
+    let Provider::Plugin(plugin) = &rules.default_router.as_ref().unwrap().provider else {
         panic!("{rules:?}")
     };
-    assert_eq!(plugin.url, "https://routes.example/get");
+    assert_eq!(plugin.addr, "https://routes.example/get");
     assert_eq!(plugin.token.as_ref().unwrap().expose(), "t");
-    assert_eq!((plugin.timeout, plugin.verify), (Duration::from_millis(500), true));
-    assert_eq!(plugin.server_name.as_deref(), Some("n"));
-    let patterns: Vec<(&str, String)> = rules
-        .ingress
-        .as_ref()
-        .unwrap()
-        .iter()
+    assert_eq!(plugin.timeout, Duration::from_millis(500));
+    let tls = plugin.tls.as_ref().unwrap();
+    assert_eq!((tls.verify, tls.server_name.as_deref()), (true, Some("n")));
+    let patterns: Vec<(&str, String)> = inline(rules.ingress.as_ref().unwrap())
         .map(|r| (r.pattern.as_str(), r.namespace.to_string()))
         .collect();
     let id = "e87f56dd-fd57-4921-9ab8-a0847662daae".to_owned();
     assert_eq!(patterns, [(".example.org", id.clone()), ("x", id)]);
-    let users: Vec<_> = rules
-        .users
-        .as_ref()
-        .unwrap()
-        .iter()
+    let authers = rules.authers.iter().flatten();
+    let users: Vec<_> = authers
+        .flat_map(inline)
         .map(|u| (u.name.as_str(), u.password.expose(), u.hosts.as_ref().map(Vec::len)))
         .collect();
     assert_eq!(users, [("u", "123", Some(1)), ("u", "other", None), ("v", "p", None)]);
@@ -205,7 +206,8 @@ fn defaults() {
     assert_eq!(hub.handshake_timeout, Duration::from_secs(10));
     assert_eq!((hub.rules.source_check, hub.rules.sharing), (SourceCheck::Strict, Sharing::Newest));
     assert!(!hub.rules.ttl && hub.rules.default_router.is_none() && hub.rules.ingress.is_none());
-    assert_eq!(hub.rules.users.as_ref().map(Vec::len), Some(1));
+    let authers = hub.rules.authers.as_deref().unwrap();
+    assert_eq!(authers.iter().flat_map(inline).count(), 1);
     assert_eq!((config.log.level, config.log.output), (LogLevel::Info, LogOutput::Stderr));
 }
 

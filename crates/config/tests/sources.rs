@@ -7,6 +7,7 @@ use rtun_config::{
     Environment, Outcome, Variable, cli, cli_url, config_yaml,
     findings::{Profile, Severity},
     load, load_text,
+    model::Config,
     source::{Content, ReadError, Source},
 };
 
@@ -187,6 +188,14 @@ fn mutated() -> impl Strategy<Value = String> {
     })
 }
 
+/// The model as text, without the files and lines its rows were written on.
+fn without_places(config: &Config) -> String {
+    let text = format!("{config:?}");
+    let mut parts = text.split(", file: ");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |whole, part| whole + part.split_once(" }").map_or("", |(_, rest)| rest))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
@@ -212,7 +221,8 @@ proptest! {
             for (format, json) in [(cli::OutputFormat::Yaml, false), (cli::OutputFormat::Json, true)] {
                 let printed = document.emit(format);
                 let again = load_text("b", &printed, json, Profile::Compat);
-                prop_assert_eq!(again.config.as_ref(), Some(config), "{}", printed);
+                let again = again.config.as_ref().map(without_places);
+                prop_assert_eq!(again, Some(without_places(config)), "{}", printed);
             }
         }
     }

@@ -6,7 +6,7 @@ use rtun_config::{
     Environment, Outcome, cli,
     findings::{Code, Profile, Severity},
     load, load_text,
-    model::{Config, Host, Hub, RouterSource, ServiceKind},
+    model::{Config, Host, Hub, Provider, ServiceKind},
     source::{Content, ReadError, Source},
 };
 
@@ -70,10 +70,11 @@ fn one_table() {
     let hub = hub(config(&outcome));
     assert_eq!(hub.listen, ":8443");
     assert_eq!(hub.rules.namespaces.len(), 0);
-    assert_eq!((&hub.rules.ingress, &hub.rules.users), (&None, &None));
+    assert_eq!((&hub.rules.ingress, &hub.rules.authers), (&None, &None));
     let router = hub.rules.default_router.as_ref().unwrap();
-    let RouterSource::Routes(routes) = &router.source else { panic!("{router:?}") };
-    let lines: Vec<String> = routes.iter().map(|r| format!("{} {}", r.prefix, r.gateway)).collect();
+    let Provider::Rows(rows) = &router.provider else { panic!("{router:?}") };
+    let routes = rows.inline.iter().map(|row| &row.value);
+    let lines: Vec<String> = routes.map(|r| format!("{} {}", r.prefix, r.gateway)).collect();
     assert_eq!(
         lines,
         [
@@ -92,8 +93,8 @@ fn namespaces_with_a_plugin_for_the_others() {
     let ids: Vec<String> = hub.rules.namespaces.keys().map(ToString::to_string).collect();
     assert_eq!(ids, [ID_1, ID_2]);
     let router = hub.rules.default_router.as_ref().unwrap();
-    let RouterSource::Http(plugin) = &router.source else { panic!("{router:?}") };
-    assert_eq!(plugin.url, "http://127.0.0.1:8000");
+    let Provider::Plugin(plugin) = &router.provider else { panic!("{router:?}") };
+    assert_eq!(plugin.addr, "http://127.0.0.1:8000");
     assert_eq!(plugin.timeout.as_secs(), 2);
     let codes: Vec<_> = outcome.findings.iter().filter_map(|f| f.code).collect();
     assert_eq!(codes, [Code::C28]);
@@ -103,7 +104,10 @@ fn namespaces_with_a_plugin_for_the_others() {
 fn an_ingress_whose_names_are_not_those_of_the_routes() {
     let outcome = yaml("server-ingress.yaml");
     let hub = hub(config(&outcome));
-    assert_eq!(hub.rules.ingress.as_ref().map(Vec::len), Some(4));
+    let Provider::Rows(rules) = &hub.rules.ingress.as_ref().unwrap().provider else {
+        panic!("an ingress of rules")
+    };
+    assert_eq!(rules.inline.len(), 4);
     let unreachable: Vec<_> =
         outcome.findings.iter().filter(|f| f.code == Some(Code::C15)).collect();
     assert_eq!(unreachable.len(), 8, "every route of both tables");

@@ -1,20 +1,56 @@
 //! Who may connect: users, passwords, and the host names they may report.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+};
 
 use subtle::{Choice, ConstantTimeEq};
 
 use crate::HostName;
+
+/// A user that hosts connect as.
+#[derive(Debug, Clone, PartialEq)]
+pub struct User {
+    /// 1 to 255 bytes.
+    pub name: String,
+    /// At most 255 bytes; empty: the user is never admitted.
+    pub password: Secret,
+    /// The host names this user may report; `None`: any.
+    pub hosts: Option<Vec<HostName>>,
+}
+
+/// A password or token: never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps `text`.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
 
 /// The users a hub knows.
 ///
 /// Comparing takes the same work for an unknown user, a wrong password and a right one.
 #[derive(Default)]
 pub struct Credentials {
-    users: HashMap<Box<[u8]>, User>,
+    users: HashMap<Box<[u8]>, Stored>,
 }
 
-struct User {
+struct Stored {
     password: Padded,
     hosts: Option<HashSet<HostName>>,
 }
@@ -34,7 +70,7 @@ impl Credentials {
     /// Adds a user who may report `hosts`, or any name. Names and passwords beyond 255 bytes cannot be sent, so such
     /// a user can never prove itself. A user of the same name is replaced.
     pub fn insert(&mut self, name: &str, password: &str, hosts: Option<Vec<HostName>>) {
-        let user = User {
+        let user = Stored {
             password: Padded::new(password.as_bytes()),
             hosts: hosts.map(|hosts| hosts.into_iter().collect()),
         };
@@ -48,16 +84,16 @@ impl Credentials {
         let nobody = Padded::new(b"");
         let stored = user.map_or(&nobody, |user| &user.password);
         let right = presented.ct_eq(stored) & !stored.is_empty();
-        if bool::from(right) { user.map(User::proven) } else { None }
+        if bool::from(right) { user.map(Stored::proven) } else { None }
     }
 
     /// The user of that name as one proven before, for asking again after a change of the rules.
     pub fn still_known(&self, name: &[u8]) -> Option<Proven<'_>> {
-        self.users.get(name).map(User::proven)
+        self.users.get(name).map(Stored::proven)
     }
 }
 
-impl User {
+impl Stored {
     fn proven(&self) -> Proven<'_> {
         Proven { hosts: self.hosts.as_ref() }
     }

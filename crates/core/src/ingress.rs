@@ -4,6 +4,15 @@ use std::collections::HashMap;
 
 use crate::{HostName, NamespaceId};
 
+/// One rule of an ingress: hosts that match may join the namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IngressRule {
+    /// A host name, or `*.example.org` / `.example.org` for the name and everything below it.
+    pub pattern: String,
+    /// The namespace it may join.
+    pub namespace: NamespaceId,
+}
+
 /// Rules from host names to the one namespace each may join.
 ///
 /// A pattern is a host name, or `*.example.org` / `.example.org` for that name and everything below it

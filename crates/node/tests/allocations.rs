@@ -10,7 +10,7 @@ use std::{
 };
 
 use rtun_config::model::{
-    Config, Hub, HubRules, Log, Router, RouterSource, Service, ServiceKind, SourceCheck,
+    Config, Hub, HubRules, Located, Log, Named, Provider, Rows, Service, ServiceKind, SourceCheck,
 };
 use rtun_core::{HostName, NamespaceId, Route};
 use rtun_node::Node;
@@ -73,9 +73,10 @@ fn packets_are_forwarded_without_allocating() {
 
 fn config() -> Config {
     let host = |n: u8| format!("host-{n}").parse::<HostName>().unwrap();
-    let routes =
-        (1..=3).map(|n| Route::new(format!("10.0.0.{n}/32").parse().unwrap(), host(n))).collect();
-    let router = Router { name: "table".into(), source: RouterSource::Routes(routes) };
+    let route = |n| Route::new(format!("10.0.0.{n}/32").parse().unwrap(), host(n));
+    let rows = (1..=3).map(|n| Located { value: route(n), file: "test".into(), line: n.into() });
+    let provider = Provider::Rows(Rows::inline(rows.collect()));
+    let router = Named { name: "table".into(), provider };
     let rules = HubRules {
         namespaces: [(NamespaceId::from_bytes(NAMESPACE), router)].into(),
         source_check: SourceCheck::Strict,
@@ -88,6 +89,7 @@ fn config() -> Config {
     Config {
         services: vec![Service { name: "hub".into(), kind: ServiceKind::Hub(hub) }],
         log: Log::default(),
+        metrics: None,
     }
 }
 

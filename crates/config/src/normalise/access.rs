@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use rtun_core::HostName;
 
-use super::Names;
+use super::{Names, tables::located};
 use crate::{
     findings::{At, Code, Report, quote},
-    model::{Auth, Secret, User},
+    model::{Auth, Located, Named, Provider, Rows, Secret, User},
     value::Cursor,
 };
 
@@ -16,11 +16,11 @@ const MAX_LEN: usize = 255;
 
 /// Who may connect, by the `auther`, `authers` and `auth` of a handler; named authers replace the inline
 /// user.
-pub(super) fn users(
+pub(super) fn authers(
     handler: &Cursor<'_>,
     names: &Names<'_>,
     report: &mut Report,
-) -> Option<Vec<User>> {
+) -> Option<Vec<Named<User>>> {
     let mut references: Vec<(String, At)> = Vec::new();
     for key in ["auther", "authers"] {
         let Some(at) = handler.filled(key) else { continue };
@@ -29,37 +29,45 @@ pub(super) fn users(
     references.retain(|(name, _)| !name.is_empty());
     let inline = handler.filled("auth");
     if references.is_empty() {
-        let user = user(&inline?, report);
-        return Some(user.into_iter().collect());
+        let inline = inline?;
+        let user = user(&inline, report);
+        let user = user.map(|user| located(user, &At::from(&inline), report));
+        let provider = Provider::Rows(Rows::inline(user.into_iter().collect()));
+        return Some(vec![Named { name: String::new(), provider }]);
     }
     if let Some(inline) = inline {
         report
             .warning(inline.key(), "this user is not admitted: the named auther counts instead")
             .help("move the user into the auther");
     }
-    let mut users = Vec::new();
+    let mut authers = Vec::new();
+    let mut nobody = true;
     for (name, at) in references {
-        if let Some((_, auther)) = names.authers.find(&name, &at, report) {
-            users.extend(auther_users(auther, report));
+        if let Some((name, auther)) = names.authers.find(&name, &at, report) {
+            let users = auther_users(auther, report);
+            nobody &= users.is_empty();
+            let provider = Provider::Rows(Rows::inline(users));
+            authers.push(Named { name: name.clone(), provider });
         }
     }
-    if users.is_empty() && !report.failed() {
+    if nobody && !report.failed() {
         report
             .warning(handler, "nobody can connect: the authers have no user")
             .help("add `auths:`");
     }
-    Some(users)
+    Some(authers)
 }
 
 /// The users of one auther; of two entries for one user the last counts.
-fn auther_users(at: &Cursor<'_>, report: &mut Report) -> Vec<User> {
-    let mut users: Vec<User> = Vec::new();
+fn auther_users(at: &Cursor<'_>, report: &mut Report) -> Vec<Located<User>> {
+    let mut users: Vec<Located<User>> = Vec::new();
     let mut index: HashMap<String, usize> = HashMap::new();
     for item in at.get("auths").iter().flat_map(Cursor::items) {
         let Some(user) = user(&item, report) else { continue };
-        match index.get(&user.name) {
+        let user = located(user, &At::from(&item), report);
+        match index.get(&user.value.name) {
             None => {
-                index.insert(user.name.clone(), users.len());
+                index.insert(user.value.name.clone(), users.len());
                 users.push(user);
             }
             Some(&i) => {
@@ -68,7 +76,7 @@ fn auther_users(at: &Cursor<'_>, report: &mut Report) -> Vec<User> {
                         &item,
                         format!(
                             "the user {} is given twice: the last one counts",
-                            quote(&user.name)
+                            quote(&user.value.name)
                         ),
                     )
                     .help("put all host names of a user into one entry");

@@ -7,7 +7,7 @@ use crate::{
     address,
     coerce::Place,
     findings::{At, Report, quote},
-    model::{Hub, HubRules, Sharing, SourceCheck, User},
+    model::{Hub, HubRules, Named, Quotas, Sharing, SourceCheck, User},
     value::Cursor,
 };
 
@@ -26,7 +26,7 @@ const QUEUE_BUDGETS: RangeInclusive<usize> = 16..=1024 * 1024;
 pub(crate) struct HubView {
     pub(crate) default_router: Option<(String, At)>,
     pub(crate) ingress: Option<String>,
-    pub(crate) users: Option<Vec<User>>,
+    pub(crate) authers: Option<Vec<Named<User>>>,
     /// Where it listens, and where that was written.
     pub(crate) listen: (String, At),
 }
@@ -58,7 +58,7 @@ pub(super) fn read(
     let ingress_at = get(&["ingress"]).filter(|at| !at.value.is_unset());
     let ingress = ingress_at.as_ref().and_then(|at| context.names.ingresses.resolve(at, report));
     let ingress = ingress.and_then(|(name, _)| context.tables.ingress(name));
-    let users = access::users(&handler, &context.names, report);
+    let authers = access::authers(&handler, &context.names, report);
 
     let namespaces = context.tables.routers.iter();
     let namespaces: BTreeMap<_, _> =
@@ -79,19 +79,21 @@ pub(super) fn read(
             .zip(router_at.as_ref())
             .map(|(table, at)| (table.router.name.clone(), at.into())),
         ingress: ingress.map(|ingress| ingress.name.clone()),
-        users: users.clone(),
+        authers: authers.clone(),
         listen: (listen.clone(), listen_at),
     };
     let rules = HubRules {
         namespaces,
         default_router: default.map(|table| table.router.clone()),
-        ingress: ingress.map(|i| i.rules.iter().map(|(rule, _)| rule.clone()).collect()),
-        users,
+        ingress: ingress.map(|i| Named { name: i.name.clone(), provider: i.provider.clone() }),
+        authers,
+        admissions: Vec::new(),
         source_check: source_check.unwrap_or_default(),
         sharing: sharing.unwrap_or_default(),
         ttl: ttl.unwrap_or(false),
         super_frames: super_frames.unwrap_or(true),
         queue_budget: queue_budget.unwrap_or(QUEUE_BUDGET) * MIB,
+        quotas: Quotas::default(),
     };
     let handshake_timeout = timeout.filter(|t| !t.is_zero()).unwrap_or(HANDSHAKE_TIMEOUT);
     Some((Hub { listen, rules, handshake_timeout }, view))

@@ -9,7 +9,9 @@ use super::Names;
 use crate::{
     coerce::Place,
     findings::{At, Code, Report, quote},
-    model::{HttpPlugin, IngressRule, Router, RouterSource, Secret},
+    model::{
+        ClientTls, IngressRule, Located, Named, Plugin, PluginProtocol, Provider, Rows, Secret,
+    },
     value::Cursor,
 };
 
@@ -26,7 +28,7 @@ pub(crate) struct Tables {
 pub(crate) struct Table {
     /// The namespace it is the table of: its name, if that is a UUID.
     pub(crate) id: Option<NamespaceId>,
-    pub(crate) router: Router,
+    pub(crate) router: Named<Route>,
     /// One for each route.
     pub(crate) rows: Vec<Row>,
 }
@@ -41,6 +43,7 @@ pub(crate) struct Row {
 pub(crate) struct Ingress {
     pub(crate) name: String,
     pub(crate) rules: Vec<(IngressRule, At)>,
+    pub(crate) provider: Provider<IngressRule>,
 }
 
 impl Tables {
@@ -77,12 +80,12 @@ fn table(name: &str, at: &Cursor<'_>, report: &mut Report) -> Table {
     let mut routes = Vec::new();
     for item in at.get("routes").iter().flat_map(Cursor::items) {
         if let Some((route, row)) = route(&item, report) {
-            routes.push(route);
+            routes.push(located(route, &row.dst, report));
             rows.push(row);
         }
     }
     let plugin = at.filled("plugin");
-    let source = match plugin.as_ref().and_then(|plugin| http_plugin(plugin, report)) {
+    let provider = match plugin.as_ref().and_then(|plugin| http_plugin(plugin, report)) {
         Some(plugin) => {
             if let Some(routes) = at.filled("routes") {
                 report
@@ -90,12 +93,21 @@ fn table(name: &str, at: &Cursor<'_>, report: &mut Report) -> Table {
                     .help("put them into a router without plugin");
             }
             rows.clear();
-            RouterSource::Http(plugin)
+            Provider::Plugin(plugin)
         }
-        None => RouterSource::Routes(routes),
+        None => Provider::Rows(Rows::inline(routes)),
     };
-    let router = Router { name: name.to_owned(), source };
+    let router = Named { name: name.to_owned(), provider };
     Table { id: name.parse().ok(), router, rows }
+}
+
+/// `value` with the file and line it was written on.
+pub(super) fn located<T>(value: T, at: &At, report: &Report) -> Located<T> {
+    let (file, line) = match at.place {
+        Some(place) => report.texts.file_and_line(place),
+        None => ("?".into(), 0),
+    };
+    Located { value, file, line }
 }
 
 fn route(at: &Cursor<'_>, report: &mut Report) -> Option<(Route, Row)> {
@@ -179,7 +191,7 @@ fn unmapped(net: IpNet) -> IpNet {
     mapped.and_then(|addr| IpNet::new(IpAddr::V4(addr), v6.prefix_len() - 96).ok()).unwrap_or(net)
 }
 
-fn http_plugin(at: &Cursor<'_>, report: &mut Report) -> Option<HttpPlugin> {
+fn http_plugin(at: &Cursor<'_>, report: &mut Report) -> Option<Plugin> {
     let kind = report.some_text(at.get("type").as_ref());
     if !kind.as_ref().is_some_and(|kind| kind.eq_ignore_ascii_case("http")) {
         let place = at.get("type").map_or_else(|| At::from(at), |kind| At::from(&kind));
@@ -214,12 +226,16 @@ fn http_plugin(at: &Cursor<'_>, report: &mut Report) -> Option<HttpPlugin> {
     let tls = at.get("tls");
     let secure = tls.as_ref().and_then(|tls| tls.get("secure"));
     let server_name = tls.as_ref().and_then(|tls| tls.get("serverName"));
-    Some(HttpPlugin {
-        url,
-        token: report.some_text(at.get("token").as_ref()).map(Secret::new),
-        timeout: timeout.filter(|t| !t.is_zero()).unwrap_or(PLUGIN_TIMEOUT),
+    let tls = tls.as_ref().map(|_| ClientTls {
         verify: secure.and_then(|at| report.boolean(&at)).unwrap_or(false),
         server_name: report.some_text(server_name.as_ref()),
+    });
+    Some(Plugin {
+        protocol: PluginProtocol::Http,
+        addr: url,
+        token: report.some_text(at.get("token").as_ref()).map(Secret::new),
+        timeout: timeout.filter(|t| !t.is_zero()).unwrap_or(PLUGIN_TIMEOUT),
+        tls,
     })
 }
 
@@ -252,7 +268,8 @@ fn ingress(name: &str, at: &Cursor<'_>, report: &mut Report) -> Ingress {
         }
         rules[i] = (rule, place);
     }
-    Ingress { name: name.to_owned(), rules }
+    let inline = rules.iter().map(|(rule, at)| located(rule.clone(), at, report)).collect();
+    Ingress { name: name.to_owned(), rules, provider: Provider::Rows(Rows::inline(inline)) }
 }
 
 fn rule(at: &Cursor<'_>, report: &mut Report) -> Option<(IngressRule, At)> {

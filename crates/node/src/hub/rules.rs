@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use rtun_config::model::{self, HttpPlugin, HubRules, RouterSource};
+use rtun_config::model::{self, HubRules, Named, Plugin as PluginSettings, Provider, Secret};
 use rtun_control::{
     AnswerLimits, HttpPluginError, HttpPluginSettings, HttpRoutePlugin, Released, RouteAnswers,
 };
@@ -28,7 +28,7 @@ pub(super) struct Rules {
     routers: HashMap<NamespaceId, Router>,
     default_router: Option<Router>,
     source_check: SourceCheck,
-    plugin_settings: Vec<(String, HttpPlugin)>,
+    plugin_settings: Vec<(String, PluginSettings)>,
 }
 
 /// Time between looks whether replaced rules are still in use.
@@ -89,15 +89,15 @@ pub(super) async fn retire(rules: Arc<Rules>) {
 }
 
 fn access(rules: &HubRules) -> AccessRules {
-    let credentials = rules.users.as_ref().map(|users| {
+    let credentials = rules.authers.as_ref().map(|authers| {
         let mut credentials = Credentials::new();
-        for user in users {
+        for user in authers.iter().flat_map(rows) {
             credentials.insert(&user.name, user.password.expose(), user.hosts.clone());
         }
         credentials
     });
-    let ingress = rules.ingress.as_ref().map(|rules| {
-        Ingress::new(rules.iter().map(|rule| (rule.pattern.as_str(), rule.namespace)))
+    let ingress = rules.ingress.as_ref().map(|ingress| {
+        Ingress::new(rows(ingress).map(|rule| (rule.pattern.as_str(), rule.namespace)))
     });
     AccessRules {
         credentials,
@@ -107,21 +107,29 @@ fn access(rules: &HubRules) -> AccessRules {
     }
 }
 
+fn rows<T>(named: &Named<T>) -> impl Iterator<Item = &T> {
+    let rows = match &named.provider {
+        Provider::Rows(rows) => rows.inline.as_slice(),
+        Provider::Plugin(_) => &[],
+    };
+    rows.iter().map(|row| &row.value)
+}
+
 struct Compiler<'a> {
     before: Option<&'a Rules>,
     plugins: Vec<Arc<Plugin>>,
-    settings: Vec<(String, HttpPlugin)>,
+    settings: Vec<(String, PluginSettings)>,
 }
 
 impl Compiler<'_> {
-    fn router(&mut self, router: &model::Router) -> Result<Router, RulesError> {
-        match &router.source {
-            RouterSource::Routes(routes) => Ok(Router::Table(Arc::new(RoutingTable::new(routes)))),
-            RouterSource::Http(settings) => self.plugin(&router.name, settings),
+    fn router(&mut self, router: &Named<model::Route>) -> Result<Router, RulesError> {
+        match &router.provider {
+            Provider::Rows(_) => Ok(Router::Table(Arc::new(RoutingTable::new(rows(router))))),
+            Provider::Plugin(settings) => self.plugin(&router.name, settings),
         }
     }
 
-    fn plugin(&mut self, router: &str, settings: &HttpPlugin) -> Result<Router, RulesError> {
+    fn plugin(&mut self, router: &str, settings: &PluginSettings) -> Result<Router, RulesError> {
         let key = (router.to_owned(), settings.clone());
         let kept = self.before.and_then(|before| {
             let position = before.plugin_settings.iter().position(|other| *other == key)?;
@@ -137,13 +145,13 @@ impl Compiler<'_> {
     }
 }
 
-fn connect(router: &str, settings: &HttpPlugin) -> Result<Plugin, RulesError> {
+fn connect(router: &str, settings: &PluginSettings) -> Result<Plugin, RulesError> {
     let plugin = HttpRoutePlugin::new(&HttpPluginSettings {
-        url: &settings.url,
-        token: settings.token.as_ref().map(model::Secret::expose),
+        url: &settings.addr,
+        token: settings.token.as_ref().map(Secret::expose),
         timeout: settings.timeout,
-        verify: settings.verify,
-        server_name: settings.server_name.as_deref(),
+        verify: settings.tls.as_ref().is_some_and(|tls| tls.verify),
+        server_name: settings.tls.as_ref().and_then(|tls| tls.server_name.as_deref()),
     })
     .map_err(|source| RulesError { router: router.to_owned(), source })?;
     let limits = AnswerLimits { deadline: settings.timeout, ..AnswerLimits::default() };
@@ -168,8 +176,8 @@ mod tests {
     #[tokio::test]
     async fn replaced_tables_are_freed_once_nobody_routes_by_them() {
         let namespace = NamespaceId::from_bytes([1; 16]);
-        let router =
-            model::Router { name: "table".into(), source: RouterSource::Routes(Vec::new()) };
+        let provider = Provider::Rows(model::Rows::inline(Vec::new()));
+        let router = Named { name: "table".into(), provider };
         let config = HubRules { namespaces: [(namespace, router)].into(), ..HubRules::default() };
         let Ok(rules) = Rules::compile(&config, None) else { panic!("a table always compiles") };
         let routing = rules.routing(namespace);
