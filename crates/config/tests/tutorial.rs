@@ -58,6 +58,14 @@ fn host(config: &Config) -> &Host {
     }
 }
 
+/// The model as text, without the files and lines its rows were written on.
+fn without_places(config: &Config) -> String {
+    let text = format!("{config:?}");
+    let mut parts = text.split(", file: ");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |whole, part| whole + part.split_once(" }").map_or("", |(_, rest)| rest))
+}
+
 fn messages(outcome: &Outcome, severity: Severity) -> Vec<String> {
     let wanted = outcome.findings.iter().filter(|f| f.severity == severity);
     wanted.map(|f| f.to_string()).collect()
@@ -169,7 +177,8 @@ fn what_is_printed_means_the_same_in_both_formats() {
         for (format, json) in [(cli::OutputFormat::Yaml, false), (cli::OutputFormat::Json, true)] {
             let text = document.emit(format);
             let again = load_text("printed", &text, json, Profile::Compat);
-            assert_eq!(config(&again), config(&outcome), "{name}:\n{text}");
+            let (again_model, model) = (config(&again), config(&outcome));
+            assert_eq!(without_places(again_model), without_places(model), "{name}:\n{text}");
             let codes = |o: &Outcome| o.findings.iter().map(|f| f.code).collect::<Vec<_>>();
             assert_eq!(codes(&again), codes(&outcome), "{name}");
         }
@@ -197,7 +206,7 @@ fn a_printed_command_line_means_the_same() {
     for (format, json) in [(cli::OutputFormat::Yaml, false), (cli::OutputFormat::Json, true)] {
         let text = outcome.document.as_ref().unwrap().emit(format);
         let again = load_text("printed", &text, json, Profile::Compat);
-        assert_eq!(config(&again), wanted, "{text}");
+        assert_eq!(without_places(config(&again)), without_places(wanted), "{text}");
         assert_eq!(messages(&again, Severity::Warning), [""; 0]);
     }
 }
