@@ -97,8 +97,8 @@ fn what_the_environment_asks_for_is_not_ignored() {
 
 #[test]
 fn keys_in_any_case_are_the_same_keys() {
-    let lower = "services: [{name: a, addr: ':1', handler: {type: router, metadata: {router: r, sourcecheck: off}}}]\nrouters: [{name: r, routes: [{dst: 10.0.0.0/8, gateway: h}]}]\n";
-    let mixed = "SERVICES: [{Name: a, ADDR: ':1', Handler: {Type: router, MetaData: {ROUTER: r, SourceCheck: off}}}]\nRouters: [{NAME: r, Routes: [{DST: 10.0.0.0/8, GateWay: h}]}]\n";
+    let lower = "services: [{name: a, addr: 'localhost:1', handler: {type: router, metadata: {router: r, sourcecheck: off}}}]\nrouters: [{name: r, routes: [{dst: 10.0.0.0/8, gateway: h}]}]\n";
+    let mixed = "SERVICES: [{Name: a, ADDR: 'localhost:1', Handler: {Type: router, MetaData: {ROUTER: r, SourceCheck: off}}}]\nRouters: [{NAME: r, Routes: [{DST: 10.0.0.0/8, GateWay: h}]}]\n";
     let read = |text| load_text("a", text, false, Profile::Strict).config.unwrap();
     assert_eq!(read(lower), read(mixed));
 }
@@ -141,7 +141,7 @@ fn large(count: u32) -> String {
         users.push(format!("{{\"username\": \"u{i}\", \"password\": 1, \"hosts\": [\"x{i}\"]}}"));
     }
     format!(
-        "{{\"services\": [{{\"name\": \"a\", \"addr\": \":1\", \"handler\": {{\"type\": \"router\", \
+        "{{\"services\": [{{\"name\": \"a\", \"addr\": \"[::1]:1\", \"handler\": {{\"type\": \"router\", \
          \"auther\": \"a\", \"metadata\": {{\"router\": \"r\", \"ingress\": \"i\"}}}}}}], \
          \"routers\": [{{\"name\": \"r\", \"routes\": [{}]}}], \
          \"ingresses\": [{{\"name\": \"i\", \"rules\": [{}]}}], \
