@@ -61,11 +61,16 @@ pub(crate) fn url_host(url: &str) -> Option<&str> {
     };
     let rest = after("http://").or_else(|| after("https://"))?;
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = authority.rsplit('@').next().unwrap_or_default();
-    let host = split_host_port(host).map_or(host, |(host, _)| host);
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    (!host.is_empty() && !url.contains(|c: char| c.is_whitespace() || c.is_control()))
-        .then_some(host)
+    let authority = authority.rsplit('@').next().unwrap_or_default();
+    let host = match split_host_port(authority) {
+        Some((host, text)) => (text.is_empty() || port(text).is_ok()).then_some(host)?,
+        None => match authority.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            Some(address) => address,
+            None => (!authority.contains([':', '[', ']'])).then_some(authority)?,
+        },
+    };
+    let blank = |c: char| c.is_whitespace() || c.is_control();
+    (!host.is_empty() && !url.contains(blank)).then_some(host)
 }
 
 fn port(text: &str) -> Result<u16, AddressError> {
@@ -150,6 +155,9 @@ mod tests {
             ("http://", None),
             ("http:///x", None),
             ("http://h h", None),
+            ("http://h:80a/", None),
+            ("http://::1/", None),
+            ("http://[::1/", None),
             ("ftp://h", None),
             ("h:1", None),
         ] {

@@ -160,17 +160,18 @@ fn what_a_large_configuration_has_said_of_it_is_bounded() {
     assert_eq!(outcome.findings[100].message, "900 more findings are not shown");
 }
 
-const TUTORIAL: [&str; 3] = [
+const FILES: [&str; 4] = [
     include_str!("tutorial/server-ingress.yaml"),
     include_str!("tutorial/host-1-namespace.yaml"),
     include_str!("tutorial/server-namespaces.yaml"),
+    include_str!("everything.yaml"),
 ];
 
-/// A tutorial file with some bytes replaced, removed or doubled.
+/// A right file with some bytes replaced, removed or doubled.
 fn mutated() -> impl Strategy<Value = String> {
     let change = (any::<prop::sample::Index>(), 0..4u8, "[ -~\n\t]{0,4}");
-    (0..TUTORIAL.len(), prop::collection::vec(change, 1..6)).prop_map(|(file, changes)| {
-        let mut chars: Vec<char> = TUTORIAL[file].chars().collect();
+    (0..FILES.len(), prop::collection::vec(change, 1..6)).prop_map(|(file, changes)| {
+        let mut chars: Vec<char> = FILES[file].chars().collect();
         for (index, kind, text) in changes {
             let at = index.index(chars.len());
             match kind {
@@ -186,6 +187,15 @@ fn mutated() -> impl Strategy<Value = String> {
         }
         chars.into_iter().collect()
     })
+}
+
+#[test]
+fn what_is_changed_at_random_is_right_unchanged() {
+    for file in FILES {
+        let outcome = load_text("a", file, false, Profile::Compat);
+        let shown: Vec<String> = outcome.findings.iter().map(ToString::to_string).collect();
+        assert!(outcome.config.is_some(), "{}", shown.join("\n"));
+    }
 }
 
 /// The model as text, without the files and lines its rows were written on.
