@@ -8,6 +8,7 @@ mod demo;
 mod logging;
 mod reader;
 mod run;
+mod state;
 
 use std::{
     io::{self, Write},

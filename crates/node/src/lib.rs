@@ -2,6 +2,7 @@
 
 mod budget;
 mod counters;
+mod feeds;
 mod host;
 mod hub;
 mod node;
@@ -11,7 +12,9 @@ mod report;
 mod workers;
 
 pub use counters::{Drops, Traffic};
+pub use feeds::FeedError;
 pub use host::HostError;
 pub use hub::{HubError, RulesError};
 pub use node::{Node, StartError};
+pub use rtun_control::SnapshotDir;
 pub use report::{DeviceReport, HostReport, HubReport, NamespaceReport};
