@@ -8,6 +8,7 @@ use tracing::{info, warn};
 use crate::{
     host::{Host, HostError},
     hub::{Hub, HubError, RulesError},
+    status::{Board, View},
     workers::Workers,
 };
 
@@ -15,6 +16,7 @@ use crate::{
 pub struct Node {
     running: BTreeMap<String, Running>,
     workers: Arc<Workers>,
+    board: Arc<Board>,
 }
 
 struct Running {
@@ -69,7 +71,8 @@ impl Node {
     /// Starts every service, or none.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
         let workers = Workers::start().map_err(StartError::Threads)?;
-        let mut node = Self { running: BTreeMap::new(), workers: Arc::new(workers) };
+        let mut node =
+            Self { running: BTreeMap::new(), workers: Arc::new(workers), board: Arc::default() };
         match node.apply(config).await {
             Ok(()) => Ok(node),
             Err(error) => {
@@ -82,6 +85,12 @@ impl Node {
     /// Goes over to `config`: what is unchanged runs on, a hub whose address stays keeps its hosts, what is new is
     /// started, then what is gone is stopped. After an error everything is again as it was.
     pub async fn apply(&mut self, config: &Config) -> Result<(), StartError> {
+        let applied = self.apply_all(config).await;
+        self.board.show(self.running.iter().map(|(name, it)| (name.clone(), it.service.view())));
+        applied
+    }
+
+    async fn apply_all(&mut self, config: &Config) -> Result<(), StartError> {
         let mut done = Vec::new();
         for Service { name, kind } in &config.services {
             match self.apply_one(name, kind).await {
@@ -112,6 +121,11 @@ impl Node {
                 Kind::Host(host) => host.log_report(),
             }
         }
+    }
+
+    /// Where whoever asks can see how the services go, also while they are being changed.
+    pub fn board(&self) -> Arc<Board> {
+        Arc::clone(&self.board)
     }
 
     /// Where the hub service `name` listens.
@@ -209,6 +223,13 @@ impl Kind {
             ServiceKind::Host(config) => {
                 Ok(Self::Host(Host::start(name, config, workers.seat()).await?))
             }
+        }
+    }
+
+    fn view(&self) -> View {
+        match self {
+            Self::Hub(hub) => View::Hub(hub.view()),
+            Self::Host(host) => View::Host(host.view()),
         }
     }
 

@@ -1,6 +1,7 @@
 //! From an accepted connection to an admitted host, or to a counted refusal.
 
 use std::{
+    collections::BTreeMap,
     io,
     net::SocketAddr,
     sync::{
@@ -20,6 +21,7 @@ use super::{
     association::{Arrival, Association},
     registry::Registry,
 };
+use crate::counters::{Happened, Tally};
 
 /// Why a connection did not become an association.
 #[derive(Debug, thiserror::Error)]
@@ -144,17 +146,26 @@ fn encode(response: &Response) -> Vec<u8> {
 #[derive(Default)]
 pub(super) struct Admissions {
     admitted: AtomicU64,
-    refused: AtomicU64,
+    refused: Tally,
 }
 
 impl Admissions {
-    pub(super) fn count(&self, admitted: bool) {
-        let counter = if admitted { &self.admitted } else { &self.refused };
-        counter.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn count<T>(&self, ended: &Result<T, HandshakeError>) {
+        match ended {
+            Ok(_) => {
+                self.admitted.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(error) => self.refused.count(error.as_str()),
+        }
     }
 
-    /// Admitted and refused.
-    pub(super) fn read(&self) -> (u64, u64) {
-        (self.admitted.load(Ordering::Relaxed), self.refused.load(Ordering::Relaxed))
+    /// How many were admitted.
+    pub(super) fn admitted(&self) -> u64 {
+        self.admitted.load(Ordering::Relaxed)
+    }
+
+    /// How many were not, by reason.
+    pub(super) fn refused(&self) -> BTreeMap<String, Happened> {
+        self.refused.read()
     }
 }
