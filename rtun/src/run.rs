@@ -9,7 +9,10 @@ use rtun_config::{
     findings::{Finding, Profile, Severity},
     load,
 };
-use rtun_node::Node;
+use rtun_node::{
+    Node,
+    control_socket::{ControlSocket, Places},
+};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::Instant,
@@ -66,6 +69,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
                 return ExitCode::from(EXIT_FAILURE);
             }
         };
+        let _control = open_control_socket(&node);
         life.live(node).await;
         ExitCode::SUCCESS
     })
@@ -139,6 +143,21 @@ impl<'a> Life<'a> {
                 Err(error) => error!("the new configuration is not applied: {error}"),
             },
             None => error!("the new configuration is not applied: it has errors"),
+        }
+    }
+}
+
+/// For `rtun status`; without it everything else works.
+fn open_control_socket(node: &Node) -> Option<ControlSocket> {
+    let places = Places::from_vars(|name| std::env::var_os(name));
+    match ControlSocket::open(&places, node.board()) {
+        Ok(socket) => {
+            info!(path = %socket.path().display(), "control socket is open");
+            Some(socket)
+        }
+        Err(error) => {
+            warn!("`rtun status` cannot ask this process: {error}");
+            None
         }
     }
 }

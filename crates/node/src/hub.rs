@@ -36,11 +36,12 @@ pub use self::rules::RulesError;
 use self::{
     association::{Association, EndReason},
     handshake::{Admissions, HandshakeError},
-    registry::Registry,
+    registry::{Census, Registry},
     upkeep::Upkeep,
     waiting_room::{Place, WaitingRoom},
 };
 use crate::{
+    counters::Tally,
     feeds::Feeds,
     report::HubReport,
     workers::{Seat, Workers},
@@ -55,12 +56,20 @@ pub(crate) struct Hub {
     local_addr: SocketAddr,
 }
 
+/// A hub as somebody sees it who only asks.
+#[derive(Clone)]
+pub(crate) struct HubView {
+    shared: Arc<Shared>,
+    local_addr: SocketAddr,
+}
+
 struct Shared {
     service: String,
     registry: Registry,
     upkeep: Upkeep,
     waiting_room: Arc<WaitingRoom>,
     admissions: Admissions,
+    ends: Tally,
     /// In milliseconds; changes with the configuration.
     handshake_timeout: AtomicU64,
     stop: CancellationToken,
@@ -98,6 +107,7 @@ impl Hub {
             upkeep,
             waiting_room: Arc::default(),
             admissions: Admissions::default(),
+            ends: Tally::default(),
             handshake_timeout: AtomicU64::new(millis(config.handshake_timeout)),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -121,16 +131,17 @@ impl Hub {
         self.local_addr
     }
 
-    pub(crate) fn report(&self) -> HubReport {
-        self.shared.registry.report()
+    /// For whoever asks how it goes. Does not keep it running.
+    pub(crate) fn view(&self) -> HubView {
+        HubView { shared: Arc::clone(&self.shared), local_addr: self.local_addr }
     }
 
     /// Writes the report to the log.
     pub(crate) fn log_report(&self) {
         let service = &self.shared.service;
-        self.report().log(service);
-        let (admitted, refused) = self.shared.admissions.read();
-        info!(service, admitted, refused, "hub admissions");
+        let report = self.view().report();
+        report.log(service);
+        info!(service, admitted = report.admitted, refused = report.all_refused(), "hub admissions");
     }
 
     /// Stops listening and ends every association.
@@ -139,6 +150,27 @@ impl Hub {
         self.shared.registry.end_all(EndReason::Shutdown);
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
+    }
+}
+
+impl HubView {
+    /// Who is connected, who was not admitted, what passed and what was lost.
+    pub(crate) fn report(&self) -> HubReport {
+        let Shared { registry, waiting_room, admissions, ends, .. } = &*self.shared;
+        let Census { namespaces, gone, waiting_for_plugins, queue_memory, queue_budget } =
+            registry.census();
+        HubReport {
+            listen: self.local_addr,
+            namespaces,
+            gone,
+            waiting_for_plugins,
+            admitted: admissions.admitted(),
+            refused: admissions.refused(),
+            ended: ends.read(),
+            unadmitted: waiting_room.len(),
+            queue_memory,
+            queue_budget,
+        }
     }
 }
 
@@ -191,7 +223,7 @@ impl Shared {
         drop(place);
         match admitted {
             Ok((association, buffer)) => {
-                self.admissions.count(true);
+                self.admissions.count_admitted();
                 self.run(association, buffer).await;
             }
             Err(error) => self.refuse(peer, &error),
@@ -200,7 +232,7 @@ impl Shared {
     }
 
     fn refuse(&self, peer: SocketAddr, why: &HandshakeError) {
-        self.admissions.count(false);
+        self.admissions.count_refused(why);
         let reason = why.as_str();
         debug!(service = self.service, peer = %peer, reason, "not admitted: {why}");
     }
@@ -224,6 +256,7 @@ impl Shared {
             association.end(EndReason::Shutdown);
         }
         let reason = association.run(buffer).await;
+        self.ends.count(reason.as_str());
         self.registry.leave(&association);
         let traffic = association.counters.read();
         info!(

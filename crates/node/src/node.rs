@@ -10,6 +10,7 @@ use crate::{
     feeds::{FeedError, Feeds},
     host::{Host, HostError},
     hub::{Hub, HubError, RulesError},
+    status::{Board, View},
     workers::Workers,
 };
 
@@ -19,6 +20,7 @@ pub struct Node {
     feeds: Feeds,
     snapshots: Option<Arc<SnapshotDir>>,
     workers: Arc<Workers>,
+    board: Arc<Board>,
 }
 
 struct Running {
@@ -81,7 +83,7 @@ impl Node {
     ) -> Result<Self, StartError> {
         let workers = Arc::new(Workers::start().map_err(StartError::Threads)?);
         let feeds = Feeds::default();
-        let mut node = Self { running: BTreeMap::new(), feeds, snapshots, workers };
+        let mut node = Self { running: BTreeMap::new(), feeds, snapshots, workers, board: Arc::default() };
         match node.apply(config).await {
             Ok(()) => Ok(node),
             Err(error) => {
@@ -94,6 +96,12 @@ impl Node {
     /// Goes over to `config`: what is unchanged runs on, a hub whose address stays keeps its hosts, what is new is
     /// started, then what is gone is stopped. After an error everything is again as it was.
     pub async fn apply(&mut self, config: &Config) -> Result<(), StartError> {
+        let applied = self.apply_all(config).await;
+        self.board.show(self.running.iter().map(|(name, it)| (name.clone(), it.service.view())));
+        applied
+    }
+
+    async fn apply_all(&mut self, config: &Config) -> Result<(), StartError> {
         let feeds = self.feeds.follow(config, self.snapshots.as_ref()).await?;
         let mut done = Vec::new();
         for Service { name, kind } in &config.services {
@@ -131,6 +139,11 @@ impl Node {
                 Kind::Host(host) => host.log_report(),
             }
         }
+    }
+
+    /// Where whoever asks can see how the services go, also while they are being changed.
+    pub fn board(&self) -> Arc<Board> {
+        Arc::clone(&self.board)
     }
 
     /// Where the hub service `name` listens.
@@ -241,6 +254,13 @@ impl Kind {
             ServiceKind::Host(config) => {
                 Ok(Self::Host(Host::start(name, config, workers.seat()).await?))
             }
+        }
+    }
+
+    fn view(&self) -> View {
+        match self {
+            Self::Hub(hub) => View::Hub(hub.view()),
+            Self::Host(host) => View::Host(host.view()),
         }
     }
 

@@ -1,6 +1,7 @@
 //! From an accepted connection to an admitted host, or to a counted refusal.
 
 use std::{
+    collections::BTreeMap,
     io,
     net::SocketAddr,
     sync::{
@@ -21,6 +22,7 @@ use super::{
     association::{Arrival, Association},
     registry::{Joining, Registry},
 };
+use crate::counters::{Happened, Tally};
 
 /// Why a connection did not become an association.
 #[derive(Debug, thiserror::Error)]
@@ -192,17 +194,25 @@ fn encode(response: &Response) -> Vec<u8> {
 #[derive(Default)]
 pub(super) struct Admissions {
     admitted: AtomicU64,
-    refused: AtomicU64,
+    refused: Tally,
 }
 
 impl Admissions {
-    pub(super) fn count(&self, admitted: bool) {
-        let counter = if admitted { &self.admitted } else { &self.refused };
-        counter.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn count_admitted(&self) {
+        self.admitted.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Admitted and refused.
-    pub(super) fn read(&self) -> (u64, u64) {
-        (self.admitted.load(Ordering::Relaxed), self.refused.load(Ordering::Relaxed))
+    pub(super) fn count_refused(&self, why: &HandshakeError) {
+        self.refused.count(why.as_str());
+    }
+
+    /// How many were admitted.
+    pub(super) fn admitted(&self) -> u64 {
+        self.admitted.load(Ordering::Relaxed)
+    }
+
+    /// How many were not, by reason.
+    pub(super) fn refused(&self) -> BTreeMap<String, Happened> {
+        self.refused.read()
     }
 }

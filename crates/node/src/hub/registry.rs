@@ -19,8 +19,8 @@ use super::{
 };
 use crate::{
     budget::Budget,
-    counters::Ended,
-    report::{HostReport, HubReport, NamespaceReport},
+    counters::{Ended, Traffic},
+    report::{HostReport, NamespaceReport, Queued, Transport},
 };
 
 /// A hub's namespaces and the rules they live under.
@@ -47,6 +47,15 @@ struct World {
     hosts_by_user: HashMap<Box<[u8]>, usize>,
     /// What namespaces had counted that are gone.
     gone: Ended,
+}
+
+/// The part of a hub's report that is the registry's.
+pub(super) struct Census {
+    pub(super) namespaces: Vec<NamespaceReport>,
+    pub(super) gone: Traffic,
+    pub(super) waiting_for_plugins: u64,
+    pub(super) queue_memory: usize,
+    pub(super) queue_budget: usize,
 }
 
 impl Registry {
@@ -161,13 +170,20 @@ impl Registry {
     }
 
     /// Who is connected, what passed and what was lost.
-    pub(super) fn report(&self) -> HubReport {
+    pub(super) fn census(&self) -> Census {
         let mut world = self.world();
-        let mut namespaces: Vec<_> = world.namespaces.values().map(|ns| report(ns)).collect();
+        let configured = &world.rules.access.namespaces;
+        let mut namespaces: Vec<_> = world
+            .namespaces
+            .values()
+            .map(|namespace| report(namespace, configured.contains(&namespace.id)))
+            .collect();
         namespaces.sort_by_key(|namespace| namespace.id);
         let waiting =
             world.rules.plugins.routes().iter().map(|plugin| plugin.waiting(Parked::packets) as u64).sum();
-        HubReport { namespaces, gone: world.gone.read(), waiting_for_plugins: waiting }
+        let (queue_memory, queue_budget) = self.commons.budget.read();
+        let gone = world.gone.read();
+        Census { namespaces, gone, waiting_for_plugins: waiting, queue_memory, queue_budget }
     }
 
     /// A poisoned lock still guards a whole world: no critical section panics half way through a change.
@@ -239,28 +255,31 @@ impl World {
     }
 }
 
-fn report(namespace: &Namespace) -> NamespaceReport {
+fn report(namespace: &Namespace, configured: bool) -> NamespaceReport {
+    let snapshot = namespace.snapshot();
     let mut traffic = namespace.ended();
-    let mut hosts: Vec<_> = namespace
-        .associations()
-        .iter()
-        .map(|association| {
-            let (queued_packets, queued_bytes) = association.outbox.queued();
-            let greeting = association.greeting.get();
-            let host = HostReport {
-                host: association.host.clone(),
-                peer: association.peer,
-                connected: association.since.elapsed(),
-                software: greeting.map(|greeting| greeting.software.clone()),
-                mtu: greeting.map(|greeting| greeting.mtu),
-                traffic: association.counters.read(),
-                queued_packets,
-                queued_bytes: queued_bytes as u64,
-            };
-            traffic += &host.traffic;
-            host
-        })
-        .collect();
-    hosts.sort_by(|a, b| a.host.cmp(&b.host));
-    NamespaceReport { id: namespace.id, hosts, traffic }
+    let mut associations = namespace.associations();
+    associations.sort_by(|a, b| a.host.cmp(&b.host).then(b.id.cmp(&a.id)));
+    let mut hosts: Vec<HostReport> = Vec::with_capacity(associations.len());
+    for association in associations {
+        let (packets, bytes) = association.outbox.queued();
+        let greeting = association.greeting.get();
+        let newest = hosts.last().is_none_or(|before| before.host != association.host);
+        let host = HostReport {
+            host: association.host.clone(),
+            peer: association.peer,
+            transport: Transport::Tcp,
+            connected: association.since.elapsed(),
+            carries: newest || !snapshot.one_carrier_per_host(),
+            software: greeting.map(|greeting| greeting.software.clone()),
+            mtu: greeting.map(|greeting| greeting.mtu),
+            super_frames: association.super_frames(),
+            traffic: association.counters.read(),
+            queued: Queued { packets, bytes: bytes as u64 },
+        };
+        traffic += &host.traffic;
+        hosts.push(host);
+    }
+    let routes = snapshot.routing.prefixes();
+    NamespaceReport { id: namespace.id, configured, routes, hosts, traffic }
 }
