@@ -8,6 +8,8 @@ mod demo;
 mod logging;
 mod reader;
 mod run;
+mod state;
+mod status;
 
 use std::{
     io::{self, Write},
@@ -43,9 +45,11 @@ enum Command {
     Check(check::Check),
     /// A hub and two hosts on this machine, with the tutorial's files
     Demo(demo::Demo),
+    /// How the running rtuns of this machine go: hosts, traffic, drops, problems
+    Status(status::StatusCommand),
 }
 
-const COMMANDS: [&str; 5] = ["bench", "bench-relay", "check", "demo", "help"];
+const COMMANDS: [&str; 6] = ["bench", "bench-relay", "check", "demo", "help", "status"];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args_os()
@@ -58,6 +62,7 @@ fn main() -> ExitCode {
             Command::BenchRelay(relay) => relay.run(),
             Command::Check(check) => check.run(),
             Command::Demo(demo) => demo.run(),
+            Command::Status(status) => status.run(),
         },
         _ => with_flags(arguments),
     }
@@ -73,7 +78,7 @@ fn with_flags(arguments: Vec<String>) -> ExitCode {
     };
     if args.help {
         return say(&format!(
-            "Usage: rtun [FLAGS]\n       rtun check [FILE]...\n       rtun demo\n       rtun bench\n\n{USAGE}\n\
+            "Usage: rtun [FLAGS]\n       rtun check [FILE]...\n       rtun status\n       rtun demo\n       rtun bench\n\n{USAGE}\n\
              Without flags: rtun.yaml of the working directory or of /etc/rtun, or GOST's own files.\n"
         ));
     }
