@@ -4,10 +4,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use rtun_config::model::{Config, HubRules, Matcher, Named, Provider, ServiceKind, Source};
-use rtun_control::{Feed, FeedSpec, FeedStatus, SnapshotDir, SourceSetupError};
+use rtun_control::{Feed, FeedSpec, FeedStatus, Parse, SnapshotDir, SourceSetupError};
 use rtun_core::{
-    IngressRule, Route, User,
-    lines::{Parsed, TooManyRows, parse_matchers, parse_routes, parse_rules, parse_users},
+    IngressRule, Route, User, parse_matchers, parse_routes, parse_rules, parse_users,
 };
 use tokio::sync::watch;
 
@@ -33,8 +32,6 @@ struct Open<T> {
     max_rows: usize,
     feed: Arc<Feed<T>>,
 }
-
-type Parse<T> = fn(&str, usize) -> Result<Parsed<T>, TooManyRows>;
 
 /// A source of the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
