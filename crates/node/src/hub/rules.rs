@@ -2,10 +2,8 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use rtun_config::model::{self, HubRules, Named, Plugin as PluginSettings, Provider, Secret};
-use rtun_control::{
-    AnswerLimits, HttpPluginError, HttpPluginSettings, HttpRoutePlugin, Released, RouteAnswers,
-};
+use rtun_config::model::{self, HubRules, Named, Plugin as PluginSettings, Provider};
+use rtun_control::{AnswerLimits, PluginSetupError, Released, RouteAnswers, connect_route_plugin};
 use rtun_core::{
     AccessRules, Credentials, Ingress, NamespaceId, PluginId, Router, Routing, RoutingTable,
     Sharing, SourceCheck,
@@ -39,7 +37,7 @@ const RETIREMENT_CHECK: Duration = Duration::from_millis(500);
 #[error("router {router:?}: {source}")]
 pub struct RulesError {
     router: String,
-    source: HttpPluginError,
+    source: PluginSetupError,
 }
 
 impl Rules {
@@ -146,16 +144,10 @@ impl Compiler<'_> {
 }
 
 fn connect(router: &str, settings: &PluginSettings) -> Result<Plugin, RulesError> {
-    let plugin = HttpRoutePlugin::new(&HttpPluginSettings {
-        url: &settings.addr,
-        token: settings.token.as_ref().map(Secret::expose),
-        timeout: settings.timeout,
-        verify: settings.tls.as_ref().is_some_and(|tls| tls.verify),
-        server_name: settings.tls.as_ref().and_then(|tls| tls.server_name.as_deref()),
-    })
-    .map_err(|source| RulesError { router: router.to_owned(), source })?;
+    let plugin = connect_route_plugin(settings)
+        .map_err(|source| RulesError { router: router.to_owned(), source })?;
     let limits = AnswerLimits { deadline: settings.timeout, ..AnswerLimits::default() };
-    Ok(RouteAnswers::new(router.to_owned(), Arc::new(plugin), limits, release))
+    Ok(RouteAnswers::new(router.to_owned(), plugin, limits, release))
 }
 
 fn release(packets: Vec<Parked>, why: Released) {
