@@ -79,7 +79,7 @@ fn plugins_decide_about_users_places_and_addresses_and_without_an_answer_nobody_
     let Some(world) = World::new() else { return };
     let auth = Http::start(&world.hub, 8101, yes());
     let ingress = Http::start(&world.hub, 8102, place(ID));
-    let door = Http::start(&world.hub, 8103, yes());
+    let _door = Http::start(&world.hub, 8103, yes());
     let hub = world.hub(PLUGINS);
     let machine = world.machine("hosts");
     let ask = |user: Option<(&str, &str)>, host: &str| {
@@ -98,7 +98,12 @@ fn plugins_decide_about_users_places_and_addresses_and_without_an_answer_nobody_
     let head = auth.heads().pop().unwrap();
     assert!(head.starts_with("POST /auth HTTP/1.1\r\n"), "{head}");
     assert!(head.to_lowercase().contains("authorization: bearer t0ken\r\n"), "{head}");
-    for part in ["\"username\":\"bob\"", "\"password\":\"pass\"", "\"service\":\"service-0\"", "\"client\":\"10.0."] {
+    for part in [
+        "\"username\":\"bob\"",
+        "\"password\":\"pass\"",
+        "\"service\":\"service-0\"",
+        "\"client\":\"10.0.",
+    ] {
         assert!(head.replace(": \"", ":\"").contains(part), "{part} in {head}");
     }
     let head = ingress.heads().pop().unwrap();
@@ -209,7 +214,10 @@ authers:
             })
             .collect();
         for n in 0..reloads {
-            world.file("hub.yaml", &format!("{config}# {n}\n").replace("lice, p", &format!("lice{}, p", n % 2)));
+            world.file(
+                "hub.yaml",
+                &format!("{config}# {n}\n").replace("lice, p", &format!("lice{}, p", n % 2)),
+            );
             hub.process.signal(nix::sys::signal::Signal::SIGHUP).unwrap();
             hub.wait_for_nth("configuration read again", n + 1);
         }

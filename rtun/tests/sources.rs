@@ -59,7 +59,10 @@ fn of_equal_prefixes_http_comes_before_redis_before_a_file_before_the_configurat
     let Some(redis) = Redis::start(&world, &world.hub) else { return };
     let http = Http::start(&world.hub, 8100, Manner::Says("10.1.0.0/16 http\n# more\n\n".into()));
     redis.tell("HSET routes 10.1.0.0/16 redis");
-    let file = world.file("routes.txt", "# routes\n\n10.1.0.0/16\tfile # ours\nnonsense\n10.1.2.0/24 sender more\n");
+    let file = world.file(
+        "routes.txt",
+        "# routes\n\n10.1.0.0/16\tfile # ours\nnonsense\n10.1.2.0/24 sender more\n",
+    );
     let hub = world.hub(FOUR_SOURCES);
     let machine = world.machine("hosts");
     let mut sender = RawHost::join(&machine, "sender");

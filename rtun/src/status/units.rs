@@ -90,7 +90,10 @@ mod tests {
     #[test]
     fn nothing_reaches_the_terminal_that_it_would_act_on() {
         assert_eq!(printable("rtun/0.1.0 é"), "rtun/0.1.0 é");
-        assert_eq!(printable("\x1b[31m\u{9b}1m\n\u{202e}x"), "\\u{1b}[31m\\u{9b}1m\\u{a}\\u{202e}x");
+        assert_eq!(
+            printable("\x1b[31m\u{9b}1m\n\u{202e}x"),
+            "\\u{1b}[31m\\u{9b}1m\\u{a}\\u{202e}x"
+        );
         assert_eq!(printable(&"x".repeat(500)).chars().count(), MAX_TEXT + 1);
     }
 }

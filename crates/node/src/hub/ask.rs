@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use rtun_control::{AdmissionQuestion, AuthQuestion};
-use rtun_core::{JoinRequest, NamespaceId, Secret, Word};
+use rtun_control::AuthQuestion;
+use rtun_core::{HostName, JoinRequest, NamespaceId, Secret, Word};
 
 use super::{handshake::HandshakeError, rules::Rules};
 
@@ -14,12 +14,7 @@ pub(super) async fn ask_about_address(
     peer: SocketAddr,
 ) -> Result<(), HandshakeError> {
     for plugin in rules.plugins.admissions() {
-        let question = AdmissionQuestion {
-            service: service.to_owned(),
-            network: "tcp".to_owned(),
-            addr: peer,
-        };
-        match plugin.ask(question).await {
+        match plugin.ask(service, peer).await {
             Ok(true) => {}
             Ok(false) => return Err(HandshakeError::AddressRefused),
             Err(_) => return Err(HandshakeError::AddressUnavailable),
@@ -36,9 +31,9 @@ pub(super) async fn ask_about_user(
     peer: SocketAddr,
 ) -> Word<bool> {
     // Plugins speak of text; what is none is no user that they know.
-    let texts = join.credential.map(|(user, password)| {
-        Some((str::from_utf8(user).ok()?, str::from_utf8(password).ok()?))
-    });
+    let texts = join
+        .credential
+        .map(|(user, password)| Some((str::from_utf8(user).ok()?, str::from_utf8(password).ok()?)));
     let Some(Some((user, password))) = texts else { return Word::Said(false) };
     let mut unavailable = false;
     for plugin in rules.plugins.authers() {
@@ -63,11 +58,11 @@ pub(super) async fn ask_about_place(
     service: &str,
     host: &str,
 ) -> Word<Option<NamespaceId>> {
-    match rules.plugins.ingress() {
-        Some(plugin) => match plugin.ask(host, service).await {
-            Ok(namespace) => Word::Said(namespace),
-            Err(_) => Word::Unavailable,
-        },
-        None => Word::Unavailable,
+    let (Some(plugin), Ok(host)) = (rules.plugins.ingress(), HostName::new(host)) else {
+        return Word::Unavailable;
+    };
+    match plugin.ask(&host, service).await {
+        Ok(namespace) => Word::Said(namespace),
+        Err(_) => Word::Unavailable,
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use rtun_config::model::{self, HubRules, Named, Provider};
 use rtun_control::{
     AdmissionQuestions, AnswerLimits, AuthQuestions, IngressQuestions, PluginSetupError,
-    PluginStatus, Released, RouteAnswers, connect_admission_plugin, connect_auth_plugin,
-    connect_ingress_plugin, connect_route_plugin,
+    PluginStatus, QuestionLimits, Released, RouteAnswers, connect_admission_plugin,
+    connect_auth_plugin, connect_ingress_plugin, connect_route_plugin,
 };
 use rtun_core::PluginId;
 
@@ -47,22 +47,32 @@ impl Plugins {
                 plugins.routes.extend(plugin);
             }
         }
-        plugins.by_id = plugins.routes.iter().map(|connected| Arc::clone(&connected.plugin)).collect();
+        plugins.by_id =
+            plugins.routes.iter().map(|connected| Arc::clone(&connected.plugin)).collect();
         for auther in config.authers.iter().flatten() {
-            plugins.authers.extend(connect("auther", auther, &before.authers, |name, settings| {
-                Ok(AuthQuestions::new(name, connect_auth_plugin(settings)?))
-            })?);
+            plugins.authers.extend(connect(
+                "auther",
+                auther,
+                &before.authers,
+                |name, settings| {
+                    Ok(AuthQuestions::new(name, connect_auth_plugin(settings)?, limits(settings)))
+                },
+            )?);
         }
         if let Some(ingress) = &config.ingress {
             let before = before.ingress.as_slice();
             plugins.ingress = connect("ingress", ingress, before, |name, settings| {
-                Ok(IngressQuestions::new(name, connect_ingress_plugin(settings)?))
+                Ok(IngressQuestions::new(name, connect_ingress_plugin(settings)?, limits(settings)))
             })?;
         }
         for admission in &config.admissions {
             let before = &before.admissions;
             let plugin = connect("admission", &admission.matchers, before, |name, settings| {
-                Ok(AdmissionQuestions::new(name, connect_admission_plugin(settings)?))
+                Ok(AdmissionQuestions::new(
+                    name,
+                    connect_admission_plugin(settings)?,
+                    limits(settings),
+                ))
             })?;
             plugins.admissions.extend(plugin);
         }
@@ -119,7 +129,11 @@ fn connect<R, T>(
         Some(kept) => Arc::clone(&kept.plugin),
         None => {
             let made = make(name.clone(), settings);
-            Arc::new(made.map_err(|source| RulesError::Plugin { kind, name: name.clone(), source })?)
+            Arc::new(made.map_err(|source| RulesError::Plugin {
+                kind,
+                name: name.clone(),
+                source,
+            })?)
         }
     };
     Ok(Some(Connected { name, settings: settings.clone(), plugin }))
@@ -129,6 +143,10 @@ fn route_plugin(name: String, settings: &model::Plugin) -> Result<RoutePlugin, P
     let plugin = connect_route_plugin(settings)?;
     let limits = AnswerLimits { deadline: settings.timeout, ..AnswerLimits::default() };
     Ok(RouteAnswers::new(name, plugin, limits, release))
+}
+
+fn limits(settings: &model::Plugin) -> QuestionLimits {
+    QuestionLimits { deadline: settings.timeout, ..QuestionLimits::default() }
 }
 
 fn release(packets: Vec<Parked>, why: Released) {
