@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc, time::Du
 
 use ipnet::IpNet;
 use rtun_core::{HostName, NamespaceId};
-pub use rtun_core::{IngressRule, Route, Secret, Sharing, SourceCheck, User};
+pub use rtun_core::{IngressRule, Matcher, Route, Secret, Sharing, SourceCheck, User};
 
 /// A whole configuration.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -219,15 +219,6 @@ pub struct Admission {
     pub whitelist: bool,
     /// What there is to match.
     pub matchers: Named<Matcher>,
-}
-
-/// Addresses an admission speaks of.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Matcher {
-    /// An address or prefix, host bits cleared.
-    Prefix(IpNet),
-    /// A name, resolved when the list is read.
-    Name(String),
 }
 
 /// How much a hub holds; what is past it is refused.

@@ -9,6 +9,8 @@ pub mod explain;
 mod host;
 mod hub;
 mod ingress;
+mod lines;
+mod matcher;
 mod namespace;
 mod queue;
 pub mod reach;
@@ -24,10 +26,15 @@ pub use credentials::{Credentials, Proven, Secret, User};
 pub use drop::DropReason;
 pub use host::{HostName, HostNameError};
 pub use hub::{Answers, Known, NoAnswers, PluginId, Router, Routing, SourceCheck, Verdict};
-pub use ingress::{Ingress, IngressRule};
+pub use ingress::{Ingress, IngressRule, PatternError};
+pub use lines::{
+    BadLine, BadLines, LineError, MAX_LINE, Parsed, TooManyRows, parse_matchers, parse_routes,
+    parse_rules, parse_users,
+};
+pub use matcher::{Matcher, MatcherError};
 pub use namespace::{NamespaceId, NamespaceIdError};
 pub use queue::{FlowQueue, Lost, MAX_CONTROL, QueueLimits, Sent};
-pub use route::{Route, host_prefix};
+pub use route::{Route, host_prefix, parse_prefix, unmapped};
 pub use row::Row;
 pub use table::RoutingTable;
 pub use window::Window;

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, net::IpAddr, time::Duration};
 
 use ipnet::IpNet;
-use rtun_core::{HostName, NamespaceId, Route, host_prefix};
+use rtun_core::{HostName, NamespaceId, PatternError, Route, parse_prefix, unmapped};
 
 use super::Names;
 use crate::{
@@ -154,21 +154,11 @@ fn route(at: &Cursor<'_>, report: &mut Report) -> Option<(Route, Row)> {
 /// A prefix, or an address as the prefix of itself, host bits cleared; C18 where that is not what was
 /// written.
 pub(super) fn prefix(text: &str, at: &At, report: &mut Report) -> Option<IpNet> {
-    let written = match text.parse::<IpNet>() {
-        Ok(net) => net,
-        Err(_) => match text.parse::<IpAddr>() {
-            Ok(addr) => host_prefix(addr),
-            Err(_) => {
-                report
-                    .coded(
-                        Code::C18,
-                        at,
-                        format!("{} names no prefix; the route is left out", quote(text)),
-                    )
-                    .help("write an address or a prefix, as in 192.168.100.0/24");
-                return None;
-            }
-        },
+    let Some(written) = parse_prefix(text) else {
+        report
+            .coded(Code::C18, at, format!("{} names no prefix; the route is left out", quote(text)))
+            .help("write an address or a prefix, as in 192.168.100.0/24");
+        return None;
     };
     let prefix = unmapped(written).trunc();
     if prefix != written {
@@ -182,13 +172,6 @@ pub(super) fn prefix(text: &str, at: &At, report: &mut Report) -> Option<IpNet> 
             .help(format!("write {prefix}"));
     }
     Some(prefix)
-}
-
-/// The IPv4 prefix behind `::ffff:a.b.c.d/96+n`.
-fn unmapped(net: IpNet) -> IpNet {
-    let IpNet::V6(v6) = net else { return net };
-    let mapped = v6.addr().to_ipv4_mapped().filter(|_| v6.prefix_len() >= 96);
-    mapped.and_then(|addr| IpNet::new(IpAddr::V4(addr), v6.prefix_len() - 96).ok()).unwrap_or(net)
 }
 
 fn http_plugin(at: &Cursor<'_>, report: &mut Report) -> Option<Plugin> {
@@ -309,21 +292,23 @@ fn rule(at: &Cursor<'_>, report: &mut Report) -> Option<(IngressRule, At)> {
 
 /// The pattern in the form `name` or `.domain`: a leading `*` is cut off (spec: tables.md section 2).
 fn pattern(hostname: &str, at: &Cursor<'_>, report: &mut Report) -> Option<String> {
-    let pattern = hostname.strip_prefix('*').unwrap_or(hostname);
-    if pattern.is_empty() || pattern == "." {
-        report
-            .coded(
-                Code::C14,
-                at,
-                format!("{} matches no host; the rule is left out", quote(hostname)),
-            )
-            .help("a pattern is a name, or *.domain for the domain and every name below it");
-        return None;
-    }
-    if let Err(error) = HostName::new(pattern) {
-        report.error(at, format!("{} is no host name: {error}", quote(hostname)));
-        return None;
-    }
+    let pattern = match IngressRule::pattern(hostname) {
+        Ok(pattern) => pattern,
+        Err(PatternError::Nothing) => {
+            report
+                .coded(
+                    Code::C14,
+                    at,
+                    format!("{} matches no host; the rule is left out", quote(hostname)),
+                )
+                .help("a pattern is a name, or *.domain for the domain and every name below it");
+            return None;
+        }
+        Err(PatternError::HostName(error)) => {
+            report.error(at, format!("{} is no host name: {error}", quote(hostname)));
+            return None;
+        }
+    };
     if hostname.starts_with('*') && !pattern.starts_with('.') {
         report
             .coded(Code::C14, at, format!("{} matches only {}", quote(hostname), quote(pattern)))
