@@ -19,11 +19,7 @@ const ALLOWED: [(&str, &[&str], &[&str]); 8] = [
         &["rtun-lab"],
     ),
     ("rtun-lab", &["rtun-net"], &[]),
-    (
-        "rtun",
-        &["rtun-config", "rtun-core", "rtun-lab", "rtun-node", "rtun-proto"],
-        &["rtun-net"],
-    ),
+    ("rtun", &["rtun-config", "rtun-core", "rtun-lab", "rtun-node", "rtun-proto"], &["rtun-net"]),
 ];
 
 /// All that the pure crates use from outside. Nothing here does I/O, asks the time or makes
