@@ -10,6 +10,8 @@ mod logging;
 mod offline;
 mod reader;
 mod run;
+mod state;
+mod status;
 
 use std::{
     io::{self, Write},
@@ -47,9 +49,11 @@ enum Command {
     Demo(demo::Demo),
     /// Tell where a packet goes and why, or why it goes nowhere
     Explain(explain::Explain),
+    /// How the running rtuns of this machine go: hosts, traffic, drops, problems
+    Status(status::StatusCommand),
 }
 
-const COMMANDS: [&str; 6] = ["bench", "bench-relay", "check", "demo", "explain", "help"];
+const COMMANDS: [&str; 7] = ["bench", "bench-relay", "check", "demo", "explain", "help", "status"];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args_os()
@@ -64,6 +68,7 @@ fn main() -> ExitCode {
                 Ok(Command::Check(check)) => check.run(),
                 Ok(Command::Demo(demo)) => demo.run(),
                 Ok(Command::Explain(explain)) => explain.run(),
+                Ok(Command::Status(status)) => status.run(),
                 Err(error) => {
                     let _ = error.print();
                     if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS }
@@ -84,7 +89,7 @@ fn with_flags(arguments: Vec<String>) -> ExitCode {
     };
     if args.help {
         return say(&format!(
-            "Usage: rtun [FLAGS]\n       rtun check [FILE]...\n       rtun explain SRC DST\n       rtun demo\n       rtun bench\n\n{USAGE}\n\
+            "Usage: rtun [FLAGS]\n       rtun check [FILE]...\n       rtun explain SRC DST\n       rtun status\n       rtun demo\n       rtun bench\n\n{USAGE}\n\
              Without flags: rtun.yaml of the working directory or of /etc/rtun, or GOST's own files.\n"
         ));
     }

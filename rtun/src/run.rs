@@ -9,14 +9,17 @@ use rtun_config::{
     findings::{Finding, Profile, Severity},
     load,
 };
-use rtun_node::Node;
+use rtun_node::{
+    Node,
+    control_socket::{ControlSocket, Places},
+};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::Instant,
 };
 use tracing::{error, info, warn};
 
-use crate::{EXIT_CONFIG, EXIT_FAILURE, complain, logging, reader::SystemReader, say};
+use crate::{EXIT_CONFIG, EXIT_FAILURE, complain, logging, reader::SystemReader, say, state};
 
 /// Loads what `args` name, starts it, and stays until SIGINT or SIGTERM.
 pub(crate) fn run(args: &Args) -> ExitCode {
@@ -51,7 +54,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         }
     };
     runtime.block_on(async {
-        let node = match Node::start(&config).await {
+        let node = match Node::start(&config, state::snapshots(&config)).await {
             Ok(node) => node,
             Err(error) => {
                 error!("{error}");
@@ -66,6 +69,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
                 return ExitCode::from(EXIT_FAILURE);
             }
         };
+        let _control = open_control_socket(&node);
         life.live(node).await;
         ExitCode::SUCCESS
     })
@@ -132,10 +136,28 @@ impl<'a> Life<'a> {
         log_findings(&outcome.findings);
         match outcome.config {
             Some(config) => match node.apply(&config).await {
-                Ok(()) => info!("configuration read again"),
+                Ok(()) => {
+                    node.reload_sources();
+                    info!("configuration read again");
+                }
                 Err(error) => error!("the new configuration is not applied: {error}"),
             },
             None => error!("the new configuration is not applied: it has errors"),
+        }
+    }
+}
+
+/// For `rtun status`; without it everything else works.
+fn open_control_socket(node: &Node) -> Option<ControlSocket> {
+    let places = Places::from_vars(|name| std::env::var_os(name));
+    match ControlSocket::open(&places, node.board()) {
+        Ok(socket) => {
+            info!(path = %socket.path().display(), "control socket is open");
+            Some(socket)
+        }
+        Err(error) => {
+            warn!("`rtun status` cannot ask this process: {error}");
+            None
         }
     }
 }

@@ -102,6 +102,15 @@ impl Routing {
         self.namespace
     }
 
+    /// How many prefixes its tables have; what plugins know is not counted.
+    pub fn prefixes(&self) -> usize {
+        let prefixes = |router: &Router| match router {
+            Router::Table(table) => table.len(),
+            Router::Plugin(_) => 0,
+        };
+        self.routers.iter().map(prefixes).sum()
+    }
+
     /// Decides about a packet that the host `sender` sent.
     pub fn forward(
         &self,

@@ -50,13 +50,18 @@ pub struct Ingress {
 impl Ingress {
     /// Compiles the rules; of two with the same pattern the later counts.
     pub fn new<'a>(rules: impl IntoIterator<Item = (&'a str, NamespaceId)>) -> Self {
-        let rules = rules
-            .into_iter()
-            .map(|(pattern, namespace)| {
-                (pattern.strip_prefix('*').unwrap_or(pattern).into(), namespace)
-            })
-            .collect();
-        Self { rules }
+        let mut ingress = Self::default();
+        rules.into_iter().for_each(|(pattern, namespace)| ingress.add(pattern, namespace));
+        ingress
+    }
+
+    /// Adds a rule, in place of one with the same pattern.
+    pub fn insert(&mut self, rule: &IngressRule) {
+        self.add(&rule.pattern, rule.namespace);
+    }
+
+    fn add(&mut self, pattern: &str, namespace: NamespaceId) {
+        self.rules.insert(pattern.strip_prefix('*').unwrap_or(pattern).into(), namespace);
     }
 
     /// The namespace `host` may join.

@@ -1,5 +1,6 @@
 //! rtun's decisions, free of I/O, clocks and randomness: who may join, where a packet goes, what a queue keeps.
 
+mod address_list;
 mod admission;
 mod association;
 mod client;
@@ -19,10 +20,14 @@ mod row;
 mod table;
 mod window;
 
-pub use admission::{AccessRules, JoinRequest, Refusal};
+pub use address_list::AddressList;
+pub use admission::{
+    AccessRules, Admitted, Decision, Identity, JoinRequest, Placement, Question, Refusal, Users,
+    Word,
+};
 pub use association::{Claims, MAX_CLAIMS, Sharing};
 pub use client::{Backoff, Setback};
-pub use credentials::{Credentials, Proven, Secret, User};
+pub use credentials::{Credentials, Proof, Proven, Secret, User};
 pub use drop::DropReason;
 pub use host::{HostName, HostNameError};
 pub use hub::{Answers, Known, NoAnswers, PluginId, Router, Routing, SourceCheck, Verdict};

@@ -38,6 +38,11 @@ impl Budget {
     pub(crate) fn set_limit(&self, limit: usize) {
         self.limit.store(limit, Ordering::Relaxed);
     }
+
+    /// Bytes held, and the most that may be.
+    pub(crate) fn read(&self) -> (usize, usize) {
+        (self.used.load(Ordering::Relaxed), self.limit.load(Ordering::Relaxed))
+    }
 }
 
 impl Charge {

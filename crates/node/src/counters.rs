@@ -1,5 +1,8 @@
 //! Counting packets so that the books balance: in = out + drops + queued.
 
+mod drops;
+mod tally;
+
 use std::{
     fmt,
     sync::{
@@ -9,6 +12,10 @@ use std::{
 };
 
 use rtun_core::DropReason;
+use serde::{Deserialize, Serialize};
+
+pub use self::tally::Happened;
+pub(crate) use self::tally::Tally;
 
 /// Counters that any thread may add to. Reading them while packets move gives each value as of some moment close by;
 /// at rest they are exact.
@@ -52,7 +59,7 @@ impl Counters {
 }
 
 /// What passed and what did not. Bytes are those of IP packets, without framing.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Traffic {
     /// Frames that arrived, whatever became of them.
     pub packets_in: u64,
@@ -62,6 +69,7 @@ pub struct Traffic {
     pub packets_out: u64,
     /// Their payloads.
     pub bytes_out: u64,
+    #[serde(with = "drops")]
     drops: [u64; DropReason::COUNT],
 }
 
@@ -79,6 +87,23 @@ impl Traffic {
     /// Packets lost, whatever the reason.
     pub fn all_dropped(&self) -> u64 {
         self.drops.iter().sum()
+    }
+
+    /// Each reason for which packets were lost, as its fixed word, with how many.
+    pub fn dropped_by_reason(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = DropReason::ALL.into_iter().zip(self.drops);
+        counts.filter(|(_, count)| *count > 0).map(|(reason, count)| (reason.as_str(), count))
+    }
+
+    /// What came after `earlier`; nothing where that counted more.
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            packets_in: self.packets_in.saturating_sub(earlier.packets_in),
+            bytes_in: self.bytes_in.saturating_sub(earlier.bytes_in),
+            packets_out: self.packets_out.saturating_sub(earlier.packets_out),
+            bytes_out: self.bytes_out.saturating_sub(earlier.bytes_out),
+            drops: std::array::from_fn(|i| self.drops[i].saturating_sub(earlier.drops[i])),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The host service: a TUN device that stays, and the connection to a hub that comes and goes.
 
 mod downlink;
+mod progress;
 mod session;
 mod uplink;
 
@@ -11,7 +12,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arc_swap::ArcSwapOption;
 use rtun_config::model::{self, HubNode};
 use rtun_core::{Backoff, Setback};
 use rtun_net::{
@@ -26,8 +26,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
 
+pub(crate) use self::progress::Progress;
 use self::session::{Introduction, JoinError, Session};
-use crate::{counters::Counters, report::DeviceReport, workers::Seat};
+use crate::workers::Seat;
 
 /// The same failure is logged again after this long.
 const REPEAT_AFTER: Duration = Duration::from_secs(60);
@@ -47,9 +48,7 @@ struct Shared<D> {
     hubs: Vec<HubNode>,
     dial_timeout: Option<Duration>,
     device: D,
-    session: ArcSwapOption<Session>,
-    sent: Counters,
-    received: Counters,
+    progress: Arc<Progress>,
 }
 
 /// A host cannot be started.
@@ -105,30 +104,22 @@ impl Host {
             },
             hubs: config.hubs.clone(),
             dial_timeout: config.dial_timeout,
+            progress: Arc::new(Progress::new(&config.name, device.name(), *mtu)),
             device,
-            session: ArcSwapOption::empty(),
-            sent: Counters::default(),
-            received: Counters::default(),
         });
         let stop = CancellationToken::new();
         let task = seat.handle().spawn(Arc::clone(&shared).run(stop.clone()));
         Ok(Self { shared, stop, task, routes, _seat: seat })
     }
 
-    pub(crate) fn report(&self) -> DeviceReport {
-        let shared = &self.shared;
-        DeviceReport {
-            device: shared.device.name().to_owned(),
-            connected: shared.session.load().is_some(),
-            queued: shared.session.load().as_ref().map_or(0, |session| session.queued()),
-            sent: shared.sent.read(),
-            received: shared.received.read(),
-        }
+    /// For whoever asks how it goes. Keeps neither the device nor the connection.
+    pub(crate) fn view(&self) -> Arc<Progress> {
+        Arc::clone(&self.shared.progress)
     }
 
     /// Writes the report to the log.
     pub(crate) fn log_report(&self) {
-        self.report().log(&self.shared.service);
+        self.shared.progress.report().log(&self.shared.service);
     }
 
     /// Disconnects and removes the device with all that was set up for it.
@@ -147,7 +138,10 @@ impl<D: Device> Shared<D> {
     async fn run(self: Arc<Self>, stop: CancellationToken) {
         let me = Arc::clone(&self);
         let mut uplink =
-            tokio::spawn(async move { uplink::run(&me.device, &me.session, &me.sent).await });
+            tokio::spawn(async move {
+                let Progress { session, sent, .. } = &*me.progress;
+                uplink::run(&me.device, session, sent).await
+            });
         tokio::select! {
             () = stop.cancelled() => {}
             failed = &mut uplink => {
@@ -161,9 +155,7 @@ impl<D: Device> Shared<D> {
         uplink.abort();
         // Cancelled or done: either way it has let go of the device.
         let _ = uplink.await;
-        if let Some(session) = self.session.swap(None) {
-            session.close(&self.sent);
-        }
+        self.progress.end_session();
     }
 
     fn device_failed(&self, error: &io::Error) {
@@ -195,6 +187,7 @@ impl<D: Device> Shared<D> {
                         JoinError::Refused(_) => Setback::Refused,
                         _ => Setback::Unreachable,
                     };
+                    self.progress.failed(hub, error.to_string());
                     complaint.about(&self.service, hub, &error);
                     (setback, Duration::ZERO)
                 }
@@ -212,19 +205,20 @@ impl<D: Device> Shared<D> {
     ) -> Duration {
         let (service, host) = (&self.service, &self.introduction.name);
         let namespace = hub.namespace;
-        self.session.store(Some(Arc::clone(session)));
+        self.progress.joined(hub, session);
         info!(service, host = %host, hub = hub.addr, namespace = %namespace, "joined the hub");
         tokio::select! {
-            () = downlink::run(&self.device, session, buffer, &self.received) => {}
-            () = session.drain(&self.sent) => {}
+            () = downlink::run(&self.device, session, buffer, &self.progress.received) => {}
+            () = session.drain(&self.progress.sent) => {}
         }
-        self.session.store(None);
-        session.close(&self.sent);
+        self.progress.end_session();
         let held = session.since.elapsed();
+        let cause = session.cause();
         warn!(
             service, host = %host, hub = hub.addr, seconds = held.as_secs(),
-            "lost the hub: {}", session.cause()
+            "lost the hub: {cause}"
         );
+        self.progress.failed(hub, cause);
         held
     }
 }

@@ -1,17 +1,26 @@
 //! rtun's runtime: services of a configuration, started, changed, reported on and stopped.
 
 mod budget;
+pub mod control_socket;
 mod counters;
+mod feeds;
 mod host;
 mod hub;
 mod node;
 mod outbox;
 mod reading;
 mod report;
+mod status;
 mod workers;
 
-pub use counters::{Drops, Traffic};
+pub use counters::{Drops, Happened, Traffic};
+pub use feeds::FeedError;
 pub use host::HostError;
 pub use hub::{HubError, RulesError};
 pub use node::{Node, StartError};
-pub use report::{DeviceReport, HostReport, HubReport, NamespaceReport};
+pub use rtun_control::SnapshotDir;
+pub use report::{
+    ConnectionReport, DeviceReport, FailureReport, HostReport, HubReport, KindReport,
+    NamespaceReport, Queued, ServiceReport, Status, Transport,
+};
+pub use status::Board;

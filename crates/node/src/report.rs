@@ -1,141 +1,220 @@
-//! What a node can say about itself at a moment, as values and as log lines.
+//! What a process can say about itself at a moment: values that are the same in the log, in the answer to `rtun status`
+//! and in its JSON, whose names and units are those of the fields here.
 
-use std::{net::SocketAddr, time::Duration};
+mod log;
+pub(crate) mod format;
+
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use rtun_core::{HostName, NamespaceId};
-use tracing::info;
+use serde::{Deserialize, Serialize};
 
-use crate::counters::Traffic;
+use crate::counters::{Happened, Traffic};
 
-macro_rules! log_traffic {
-    ($traffic:expr, $queued:expr, $message:literal, $($field:tt)*) => {{
-        let traffic: &Traffic = $traffic;
-        info!(
-            $($field)*,
-            packets_in = traffic.packets_in,
-            bytes_in = traffic.bytes_in,
-            packets_out = traffic.packets_out,
-            bytes_out = traffic.bytes_out,
-            queued = $queued,
-            dropped = traffic.all_dropped(),
-            drops = %traffic.drops(),
-            $message
-        );
-    }};
+/// A process and its services.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Of the program.
+    pub version: String,
+    /// Of the process, as it sees itself.
+    pub pid: u32,
+    /// When it started, in seconds of Unix time.
+    pub started: u64,
+    /// For how long it runs.
+    #[serde(with = "format::seconds")]
+    pub uptime: Duration,
+    /// By name.
+    pub services: Vec<ServiceReport>,
+}
+
+/// A service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServiceReport {
+    /// As configured.
+    pub name: String,
+    /// What it does, and how that goes.
+    #[serde(flatten)]
+    pub kind: KindReport,
+}
+
+/// A service of either kind.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum KindReport {
+    /// Hosts connect to it.
+    Hub(HubReport),
+    /// A device, connected to a hub.
+    Host(DeviceReport),
 }
 
 /// A hub: its namespaces, and what is no longer attributed to one.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HubReport {
+    /// Where it listens.
+    pub listen: SocketAddr,
     /// By id.
     pub namespaces: Vec<NamespaceReport>,
     /// What namespaces had counted that no longer exist.
     pub gone: Traffic,
     /// Packets waiting for a plugin's answer.
     pub waiting_for_plugins: u64,
+    /// Hosts admitted so far.
+    pub admitted: u64,
+    /// Connections not admitted so far, by reason.
+    pub refused: BTreeMap<String, Happened>,
+    /// Associations that have ended so far, by reason.
+    pub ended: BTreeMap<String, Happened>,
+    /// Connections that wait to be admitted.
+    pub unadmitted: usize,
+    /// Memory the queues for hosts hold together, in bytes.
+    pub queue_memory: usize,
+    /// The most they may hold together, in bytes.
+    pub queue_budget: usize,
 }
 
 /// A namespace, its connected hosts included in its traffic.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NamespaceReport {
     /// Which.
+    #[serde(with = "format::text")]
     pub id: NamespaceId,
-    /// Connected now, by name; a name may stand several times.
+    /// Whether the configuration names it; it stays without hosts then.
+    pub configured: bool,
+    /// Prefixes in the tables it routes by, a default router's included; what plugins know is not counted.
+    pub routes: usize,
+    /// Connected now, by name; of several with one name the newest comes first.
     pub hosts: Vec<HostReport>,
     /// In is what hosts sent, out is what was handed to hosts.
     pub traffic: Traffic,
 }
 
 /// A connected host.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HostReport {
     /// Its name.
+    #[serde(with = "format::text")]
     pub host: HostName,
     /// Where it connects from.
     pub peer: SocketAddr,
+    /// What carries its connection.
+    pub transport: Transport,
     /// For how long.
+    #[serde(with = "format::seconds")]
     pub connected: Duration,
+    /// Whether packets for its name may go to it; otherwise it stands by for one of the same name.
+    pub carries: bool,
     /// Name and version of its program, if it is an rtun host.
     pub software: Option<String>,
     /// The MTU of its device in bytes, if it is an rtun host.
     pub mtu: Option<u16>,
+    /// Whether packets of up to 64 KiB go whole to it and come from it.
+    pub super_frames: bool,
     /// In is what it sent, out is what it was handed; drops are of packets from it, and of packets queued for it.
     pub traffic: Traffic,
-    /// Waiting for its socket.
-    pub queued_packets: u64,
-    /// Waiting for its socket, length prefixes included.
-    pub queued_bytes: u64,
+    /// For its socket.
+    pub queued: Queued,
+}
+
+/// What carries a connection between a host and a hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Transport {
+    /// Plain TCP.
+    Tcp,
+}
+
+impl Transport {
+    /// The fixed word used in reports and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
+/// What waits for a socket.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Queued {
+    /// How many packets.
+    pub packets: u64,
+    /// Their bytes, length prefixes included.
+    pub bytes: u64,
 }
 
 /// A host's own side: its device and its hub.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DeviceReport {
+    /// The name it reports to hubs.
+    #[serde(with = "format::text")]
+    pub host: HostName,
     /// The device's name.
     pub device: String,
-    /// Whether a hub has admitted it.
-    pub connected: bool,
-    /// Packets waiting for the connection to the hub.
-    pub queued: u64,
+    /// The device's MTU in bytes.
+    pub mtu: u16,
+    /// The hub that has admitted it, if one has.
+    pub connection: Option<ConnectionReport>,
+    /// Connections so far that a hub has admitted.
+    pub joined: u64,
+    /// Connections so far that could not be made, or were lost.
+    pub failed: u64,
+    /// Why the last connection ended or could not be made, if any.
+    pub last_error: Option<FailureReport>,
+    /// For the connection to the hub.
+    pub queued: Queued,
     /// In is what the device gave for the hub, out is what the hub was handed; drops on that way.
     pub sent: Traffic,
     /// In is what came from the hub, out is what the device took; drops on that way.
     pub received: Traffic,
 }
 
-impl HubReport {
-    /// Writes one line per namespace and host, and one for the whole.
-    pub(crate) fn log(&self, service: &str) {
-        let mut all = self.gone.clone();
-        let (mut hosts, mut queued) = (0, self.waiting_for_plugins);
-        for namespace in &self.namespaces {
-            all += &namespace.traffic;
-            let namespace_queued: u64 = namespace.hosts.iter().map(|h| h.queued_packets).sum();
-            hosts += namespace.hosts.len();
-            queued += namespace_queued;
-            for host in &namespace.hosts {
-                log_traffic!(
-                    &host.traffic, host.queued_packets, "host report",
-                    service, namespace = %namespace.id, host = %host.host, peer = %host.peer,
-                    connected_seconds = host.connected.as_secs(), software = host.software, mtu = host.mtu
-                );
-            }
-            log_traffic!(
-                &namespace.traffic, namespace_queued, "namespace report",
-                service, namespace = %namespace.id, hosts = namespace.hosts.len()
-            );
-        }
-        log_traffic!(
-            &all,
-            queued,
-            "hub report",
-            service,
-            namespaces = self.namespaces.len(),
-            hosts
-        );
-    }
+/// A host's connection.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ConnectionReport {
+    /// The hub's address, as configured.
+    pub hub: String,
+    /// The namespace that was asked for.
+    #[serde(with = "format::text")]
+    pub namespace: NamespaceId,
+    /// What carries it.
+    pub transport: Transport,
+    /// For how long.
+    #[serde(with = "format::seconds")]
+    pub connected: Duration,
+    /// Whether the hub is an rtun hub.
+    pub rtun: bool,
+    /// Whether packets of up to 64 KiB go whole to the hub and come from it.
+    pub super_frames: bool,
 }
 
-impl DeviceReport {
-    /// Writes one line per direction.
-    pub(crate) fn log(&self, service: &str) {
-        let Self { device, connected, queued, sent, received } = self;
-        log_traffic!(
-            sent,
-            *queued,
-            "device report",
-            service,
-            device,
-            connected,
-            direction = "to hub"
-        );
-        log_traffic!(
-            received,
-            0u64,
-            "device report",
-            service,
-            device,
-            connected,
-            direction = "from hub"
-        );
+/// A connection that could not be made, or ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FailureReport {
+    /// The hub's address, as configured.
+    pub hub: String,
+    /// What was wrong.
+    pub error: String,
+    /// How long ago.
+    #[serde(with = "format::seconds")]
+    pub ago: Duration,
+}
+
+impl HubReport {
+    /// What passed and what was lost since it started.
+    pub fn traffic(&self) -> Traffic {
+        let mut all = self.gone.clone();
+        for namespace in &self.namespaces {
+            all += &namespace.traffic;
+        }
+        all
+    }
+
+    /// Everybody connected.
+    pub fn hosts(&self) -> impl Iterator<Item = &HostReport> {
+        self.namespaces.iter().flat_map(|namespace| &namespace.hosts)
+    }
+
+    /// Connections not admitted so far.
+    pub fn all_refused(&self) -> u64 {
+        self.refused.values().map(|happened| happened.count).sum()
     }
 }

@@ -23,7 +23,7 @@ use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::{budget::Budget, counters::Counters, outbox::Outbox};
+use crate::{budget::Budget, counters::Counters, outbox::Outbox, report::Queued};
 
 /// Limit for connecting unless configured: a lost packet of the handshake is repeated after 1 s, so a network that
 /// works answers within it, and one that was cut is tried again soon after it is back.
@@ -172,9 +172,10 @@ impl Session {
         self.outbox.close(counters);
     }
 
-    /// Packets waiting for the socket.
-    pub(super) fn queued(&self) -> u64 {
-        self.outbox.queued().0
+    /// What waits for the socket.
+    pub(super) fn queued(&self) -> Queued {
+        let (packets, bytes) = self.outbox.queued();
+        Queued { packets, bytes: bytes as u64 }
     }
 
     /// Whether the hub takes super-frames.

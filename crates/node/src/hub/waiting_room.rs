@@ -56,8 +56,7 @@ impl WaitingRoom {
     }
 
     /// How many wait.
-    #[cfg(test)]
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.state().by_age.len()
     }
 

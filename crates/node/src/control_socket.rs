@@ -1,0 +1,384 @@
+//! The local control socket: how other programs on this machine ask a running process how it goes.
+//!
+//! One request in, one answer out, each a line of JSON, then the connection is closed: `{"request":"status"}` is answered
+//! by `{"status":{...}}`, and what cannot be answered by `{"error":"..."}`. Only root and the user that the process runs
+//! as are answered.
+
+mod places;
+
+use std::{
+    fs, io,
+    io::{Read, Write},
+    net::Shutdown,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use nix::unistd::geteuid;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use socket2::{Domain, SockAddr, Socket, Type};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{UnixListener, UnixStream},
+    sync::Semaphore,
+    task::AbortHandle,
+    time::timeout,
+};
+
+pub use self::places::{Places, remove_stale};
+use crate::{report::Status, status::Board};
+
+/// The longest request, in bytes.
+const MAX_REQUEST: u64 = 64 * 1024;
+
+/// The longest answer, in bytes: enough for 100,000 hosts.
+const MAX_ANSWER: u64 = 64 * 1024 * 1024;
+
+/// From accepting to the last byte of the answer; whoever asks waits as long.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Requests answered at a time; further ones are told to come back.
+const AT_ONCE: usize = 8;
+
+/// What can be asked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// How it goes.
+    Status,
+}
+
+/// What is answered, under the name of the request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// To [`Request::Status`].
+    Status(Box<Status>),
+    /// Why there is no other answer.
+    Error(String),
+}
+
+/// A socket that is listened on; dropping this removes it.
+pub struct ControlSocket {
+    path: PathBuf,
+    inode: u64,
+    accepting: AbortHandle,
+}
+
+/// Why nobody can ask.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The environment names no place, and the usual ones are root's.
+    #[error("no folder for the control socket: set RTUN_SOCKET, or XDG_RUNTIME_DIR")]
+    NoPlace,
+    /// A place there is, but no socket can be made there.
+    #[error("no control socket at {}: {source}", path.display())]
+    Place {
+        /// Of the socket.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// The process has ended, or there is no such socket.
+    #[error("nobody listens there")]
+    Nobody,
+    /// It is another user's.
+    #[error("it belongs to another user")]
+    NotPermitted,
+    /// It said no.
+    #[error("{0}")]
+    Refused(String),
+    /// It does not answer in time.
+    #[error("no answer within {} s", DEADLINE.as_secs())]
+    Timeout,
+    /// What it answered is not an answer.
+    #[error("what it answers is no answer to this: {0}")]
+    Malformed(#[from] serde_json::Error),
+    /// The connection broke.
+    #[error(transparent)]
+    Broken(#[from] io::Error),
+}
+
+impl ControlSocket {
+    /// Listens at the first of `places` where that is possible. Sockets there that nobody listens on are removed.
+    pub fn open(places: &Places, board: Arc<Board>) -> Result<Self, OpenError> {
+        let mut failure = OpenError::NoPlace;
+        for path in places.own() {
+            match Self::open_at(&path, places, &board) {
+                Ok(socket) => return Ok(socket),
+                Err(source) => failure = OpenError::Place { path, source },
+            }
+        }
+        Err(failure)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn open_at(path: &Path, places: &Places, board: &Arc<Board>) -> io::Result<Self> {
+        places.prepare(path)?;
+        places::remove_stale(path)?;
+        // Under its name only once it is listened on: until then it would look abandoned.
+        let unfinished = path.with_extension(format!("{}.new", std::process::id()));
+        let _ = fs::remove_file(&unfinished);
+        let listener = UnixListener::bind(&unfinished)?;
+        let named = fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o600))
+            .and_then(|()| fs::rename(&unfinished, path))
+            .and_then(|()| fs::symlink_metadata(path));
+        let inode = match named {
+            Ok(metadata) => metadata.ino(),
+            Err(error) => {
+                let _ = fs::remove_file(&unfinished);
+                return Err(error);
+            }
+        };
+        let accepting = tokio::spawn(accept(listener, Arc::clone(board))).abort_handle();
+        Ok(Self { path: path.to_owned(), inode, accepting })
+    }
+}
+
+impl Drop for ControlSocket {
+    fn drop(&mut self) {
+        self.accepting.abort();
+        // Unless somebody else has put theirs in its place.
+        if fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Asks the process that listens at `path`; waits no longer than a few seconds. The answer is what stands under the
+/// request's name.
+pub fn ask(path: &Path, request: &Request) -> Result<Value, AskError> {
+    let deadline = Instant::now() + DEADLINE;
+    let mut socket = connect(path)?;
+    let mut line = serde_json::to_vec(request)?;
+    line.push(b'\n');
+    // Who is not permitted is told so without having been listened to.
+    let sent = socket.write_all(&line);
+    let answer = match read_all(&mut socket, deadline) {
+        Ok(answer) if answer.is_empty() => {
+            sent?;
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        answer => answer?,
+    };
+    let mut answer: Value = serde_json::from_slice(&answer)?;
+    if let Some(error) = answer["error"].as_str() {
+        return Err(AskError::Refused(error.to_owned()));
+    }
+    let name = serde_json::to_value(request)?["request"].clone();
+    Ok(name.as_str().map_or(Value::Null, |name| answer[name].take()))
+}
+
+fn connect(path: &Path) -> Result<Socket, AskError> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // Also bounds connecting, where too many wait already.
+    socket.set_write_timeout(Some(DEADLINE))?;
+    match socket.connect(&SockAddr::unix(path)?) {
+        Ok(()) => Ok(socket),
+        Err(error) => Err(match error.kind() {
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => AskError::Nobody,
+            io::ErrorKind::PermissionDenied => AskError::NotPermitted,
+            io::ErrorKind::WouldBlock => AskError::Timeout,
+            _ => error.into(),
+        }),
+    }
+}
+
+fn read_all(socket: &mut Socket, deadline: Instant) -> Result<Vec<u8>, AskError> {
+    let mut answer = Vec::new();
+    let mut piece = vec![0; 64 * 1024];
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(AskError::Timeout);
+        }
+        socket.set_read_timeout(Some(left))?;
+        match socket.read(&mut piece) {
+            Ok(0) => return Ok(answer),
+            // How a connection ends whose other end did not want to hear all of the request.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(answer),
+            Ok(_) if answer.len() as u64 > MAX_ANSWER => {
+                return Err(io::Error::from(io::ErrorKind::FileTooLarge).into());
+            }
+            Ok(n) => answer.extend_from_slice(&piece[..n]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(AskError::Timeout),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+async fn accept(listener: UnixListener, board: Arc<Board>) {
+    let places = Arc::new(Semaphore::new(AT_ONCE));
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => match Arc::clone(&places).try_acquire_owned() {
+                Ok(place) => {
+                    let board = Arc::clone(&board);
+                    tokio::spawn(async move {
+                        // Whoever is too slow, or has gone, gets no answer.
+                        let _ = timeout(DEADLINE, serve(stream, &board)).await;
+                        drop(place);
+                    });
+                }
+                Err(_) => {
+                    let _ = stream.try_write(b"{\"error\":\"busy: ask again\"}\n");
+                }
+            },
+            // No descriptor left, most likely: others may end meanwhile.
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+async fn serve(mut stream: UnixStream, board: &Board) -> io::Result<()> {
+    let uid = stream.peer_cred()?.uid();
+    let answer = if uid == 0 || uid == geteuid().as_raw() {
+        match read_request(&mut stream).await? {
+            Ok(request) => board.answer(request),
+            Err(error) => Answer::Error(error),
+        }
+    } else {
+        Answer::Error("only root and the user that it runs as are answered".into())
+    };
+    let mut line = serde_json::to_vec(&answer)?;
+    if line.len() as u64 >= MAX_ANSWER {
+        line = serde_json::to_vec(&Answer::Error("the answer is too long".into()))?;
+    }
+    line.push(b'\n');
+    stream.write_all(&line).await?;
+    stream.shutdown().await
+}
+
+/// The request, or what is wrong with it.
+async fn read_request(stream: &mut UnixStream) -> io::Result<Result<Request, String>> {
+    let mut line = Vec::new();
+    BufReader::new(stream.take(MAX_REQUEST + 1)).read_until(b'\n', &mut line).await?;
+    if line.len() as u64 > MAX_REQUEST {
+        return Ok(Err("the request is too long".into()));
+    }
+    Ok(serde_json::from_slice(&line).map_err(|error| format!("not a request: {error}")))
+}
+
+impl Board {
+    /// Answers whoever may ask.
+    fn answer(&self, request: Request) -> Answer {
+        match request {
+            Request::Status => Answer::Status(Box::new(self.status())),
+        }
+    }
+}
+
+/// Ends both ways of a connection that was made to see whether somebody listens.
+fn hang_up(socket: &Socket) {
+    let _ = socket.shutdown(Shutdown::Both);
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn folder_and_places() -> (TempDir, Places) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_owned();
+        let places = Places::from_vars(move |name| {
+            (name == "RUNTIME_DIRECTORY").then(|| path.clone().into_os_string())
+        });
+        (folder, places)
+    }
+
+    async fn raw(path: &Path, request: Vec<u8>) -> String {
+        let mut stream = UnixStream::connect(path).await.unwrap();
+        // It may answer before it has read everything.
+        let _ = stream.write_all(&request).await;
+        let _ = stream.shutdown().await;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn a_process_tells_how_it_goes_until_its_socket_is_gone() {
+        let (_folder, places) = folder_and_places();
+        let socket = ControlSocket::open(&places, Arc::default()).unwrap();
+        let path = socket.path().to_owned();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(places.sockets(), [path.clone()]);
+
+        let at = path.clone();
+        let asked = tokio::task::spawn_blocking(move || ask(&at, &Request::Status));
+        let status: Status = serde_json::from_value(asked.await.unwrap().unwrap()).unwrap();
+        assert_eq!(status.pid, std::process::id());
+
+        drop(socket);
+        assert!(!path.exists());
+        assert!(matches!(ask(&path, &Request::Status), Err(AskError::Nobody)));
+    }
+
+    #[tokio::test]
+    async fn what_is_no_request_is_answered_with_what_is_wrong() {
+        let (_folder, places) = folder_and_places();
+        let socket = ControlSocket::open(&places, Arc::default()).unwrap();
+        for (request, expected) in [
+            (&b"{\"request\":\"reboot\"}\n"[..], "unknown variant `reboot`"),
+            (b"{\"request\":\"status\",\"of\":1}\n", "unknown field `of`"),
+            (b"\x1b[31m\n", "not a request"),
+            (b"", "not a request"),
+            (&[b' '; 65 * 1024], "too long"),
+        ] {
+            let answer = raw(socket.path(), request.to_vec()).await;
+            let answer: Answer = serde_json::from_str(&answer).unwrap();
+            assert!(matches!(&answer, Answer::Error(text) if text.contains(expected)), "{answer:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn those_who_ask_slowly_do_not_keep_others_waiting_for_ever() {
+        let (_folder, places) = folder_and_places();
+        let socket = ControlSocket::open(&places, Arc::default()).unwrap();
+        let mut idle = Vec::new();
+        for _ in 0..AT_ONCE {
+            idle.push(UnixStream::connect(socket.path()).await.unwrap());
+        }
+        let busy = raw(socket.path(), Vec::new()).await;
+        assert!(busy.contains("busy"), "{busy}");
+        let mut nothing = String::new();
+        let ended = timeout(2 * DEADLINE, idle[0].read_to_string(&mut nothing)).await;
+        assert_eq!(ended.unwrap().unwrap(), 0, "closed without an answer");
+    }
+
+    #[tokio::test]
+    async fn an_abandoned_socket_makes_room_and_one_in_use_does_not() {
+        let (folder, places) = folder_and_places();
+        let abandoned = folder.path().join("1.sock");
+        drop(std::os::unix::net::UnixListener::bind(&abandoned).unwrap());
+        let own = places.own().remove(0);
+        drop(std::os::unix::net::UnixListener::bind(&own).unwrap());
+        let socket = ControlSocket::open(&places, Arc::default()).unwrap();
+        assert_eq!(socket.path(), own);
+        assert!(!abandoned.exists(), "swept");
+
+        let second = ControlSocket::open(&places, Arc::default());
+        assert!(second.is_err_and(|error| error.to_string().contains("in use")));
+        assert!(own.exists(), "the first is there still");
+
+        drop(socket);
+        fs::write(&own, "precious").unwrap();
+        assert!(ControlSocket::open(&places, Arc::default()).is_err());
+        assert_eq!(fs::read_to_string(&own).unwrap(), "precious");
+    }
+}

@@ -1,0 +1,56 @@
+//! Counting rare events by word, and when each happened last.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::report::format;
+
+/// Counts of events. Words are the program's own, so there are few of them whatever a peer does.
+#[derive(Debug, Default)]
+pub(crate) struct Tally(Mutex<BTreeMap<&'static str, (u64, Instant)>>);
+
+/// How often something happened.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Happened {
+    /// So far; at least once.
+    pub count: u64,
+    /// How long ago it happened last.
+    #[serde(with = "format::seconds")]
+    pub ago: Duration,
+}
+
+impl Tally {
+    pub(crate) fn count(&self, word: &'static str) {
+        let now = Instant::now();
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (count, last) = counts.entry(word).or_insert((0, now));
+        *count += 1;
+        *last = now;
+    }
+
+    pub(crate) fn read(&self) -> BTreeMap<String, Happened> {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let happened = |(count, last): &(u64, Instant)| Happened { count: *count, ago: last.elapsed() };
+        counts.iter().map(|(word, event)| ((*word).to_owned(), happened(event))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_word_has_its_count() {
+        let tally = Tally::default();
+        for word in ["auth_failed", "bad_version", "auth_failed"] {
+            tally.count(word);
+        }
+        let counts: Vec<_> = tally.read().into_iter().map(|(word, it)| (word, it.count)).collect();
+        assert_eq!(counts, [("auth_failed".to_owned(), 2), ("bad_version".to_owned(), 1)]);
+    }
+}

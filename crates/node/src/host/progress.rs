@@ -1,0 +1,120 @@
+//! How a host's connection goes, for whoever asks: kept apart from the device, which ends with its service.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use arc_swap::ArcSwapOption;
+use rtun_config::model::HubNode;
+use rtun_core::{HostName, NamespaceId};
+
+use super::session::Session;
+use crate::{
+    counters::Counters,
+    report::{ConnectionReport, DeviceReport, FailureReport, Queued, Transport},
+};
+
+/// A host's session if it has one, what it has counted, and what went wrong last.
+pub(crate) struct Progress {
+    pub(super) session: ArcSwapOption<Session>,
+    pub(super) sent: Counters,
+    pub(super) received: Counters,
+    host: HostName,
+    device: String,
+    mtu: u16,
+    joined: AtomicU64,
+    failed: AtomicU64,
+    story: Mutex<Story>,
+}
+
+#[derive(Default)]
+struct Story {
+    /// Address and namespace of the hub joined last.
+    hub: Option<(String, NamespaceId)>,
+    failure: Option<Failure>,
+}
+
+struct Failure {
+    hub: String,
+    error: String,
+    when: Instant,
+}
+
+impl Progress {
+    pub(super) fn new(host: &HostName, device: &str, mtu: u16) -> Self {
+        Self {
+            session: ArcSwapOption::empty(),
+            sent: Counters::default(),
+            received: Counters::default(),
+            host: host.clone(),
+            device: device.to_owned(),
+            mtu,
+            joined: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            story: Mutex::default(),
+        }
+    }
+
+    /// From now on this session carries packets.
+    pub(super) fn joined(&self, hub: &HubNode, session: &Arc<Session>) {
+        self.joined.fetch_add(1, Ordering::Relaxed);
+        self.with_story(|story| story.hub = Some((hub.addr.clone(), hub.namespace)));
+        self.session.store(Some(Arc::clone(session)));
+    }
+
+    /// No session carries packets any more; what waited for it is dropped.
+    pub(super) fn end_session(&self) {
+        if let Some(session) = self.session.swap(None) {
+            session.close(&self.sent);
+        }
+    }
+
+    /// A connection could not be made, or has ended.
+    pub(super) fn failed(&self, hub: &HubNode, error: String) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+        let failure = Failure { hub: hub.addr.clone(), error, when: Instant::now() };
+        self.with_story(|story| story.failure = Some(failure));
+    }
+
+    /// How it goes.
+    pub(crate) fn report(&self) -> DeviceReport {
+        let session = self.session.load_full();
+        let (hub, last_error) = self.with_story(|story| {
+            let failure = story.failure.as_ref().map(|Failure { hub, error, when }| {
+                FailureReport { hub: hub.clone(), error: error.clone(), ago: when.elapsed() }
+            });
+            (story.hub.clone(), failure)
+        });
+        let connection = session.as_ref().zip(hub).map(|(session, (hub, namespace))| {
+            ConnectionReport {
+                hub,
+                namespace,
+                transport: Transport::Tcp,
+                connected: session.since.elapsed(),
+                rtun: session.is_rtun,
+                super_frames: session.super_frames(),
+            }
+        });
+        DeviceReport {
+            host: self.host.clone(),
+            device: self.device.clone(),
+            mtu: self.mtu,
+            connection,
+            joined: self.joined.load(Ordering::Relaxed),
+            failed: self.failed.load(Ordering::Relaxed),
+            last_error,
+            queued: session.as_ref().map_or_else(Queued::default, |session| session.queued()),
+            sent: self.sent.read(),
+            received: self.received.read(),
+        }
+    }
+
+    /// A poisoned lock still guards a whole story: each change is one assignment.
+    fn with_story<T>(&self, look: impl FnOnce(&mut Story) -> T) -> T {
+        look(&mut self.story.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

@@ -1,0 +1,212 @@
+//! What `rtun status` says about running hubs and hosts, and to whom.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
+use std::{
+    fs,
+    os::unix::{fs::PermissionsExt, net::UnixListener, process::CommandExt},
+    path::Path,
+    process::{Command, Output},
+    time::Duration,
+};
+
+use common::{Rtun, THREE_HOSTS, World, raw::RawHost, reaches, wait_until};
+use nix::sys::signal::Signal;
+use rtun_proto::extension::Capabilities;
+use serde_json::Value;
+
+/// `rtun status` as somebody runs it whose runtime folder this is.
+fn status(folder: &Path, arguments: &[&str]) -> Output {
+    command(Path::new(env!("CARGO_BIN_EXE_rtun")), folder, arguments).output().unwrap()
+}
+
+fn command(program: &Path, folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.arg("status").args(arguments).env_clear().env("RUNTIME_DIRECTORY", folder);
+    command
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// The status of the process whose socket this is.
+fn json(socket: &Path) -> Value {
+    let output = status(Path::new("/nowhere"), &["--json", "--socket", socket.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let mut all: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(all.as_array().map(Vec::len), Some(1), "{all}");
+    all[0].take()
+}
+
+fn socket_of(rtun: &Rtun) -> std::path::PathBuf {
+    rtun.wait_for("control socket is open")["path"].as_str().unwrap().into()
+}
+
+#[test]
+fn a_hub_and_a_host_tell_how_they_go() {
+    let Some(world) = World::new() else { return };
+    let hub = world.hub(THREE_HOSTS);
+    let (one, two) = (world.machine("host-1"), world.machine("host-2"));
+    let hosts = [world.join(&one, 1), world.join(&two, 2)];
+    reaches(&one, "192.168.123.2");
+    hosts[0].wait_for("joined the hub");
+    let mut standing =
+        RawHost::join_greeting(&world.machine("old"), "host-3", 1, Capabilities::NONE);
+    let _newer = RawHost::join(&world.machine("new"), "host-3");
+    standing.send(&common::raw::udp("10.9.9.9", "192.168.123.1", b"from nowhere"));
+
+    let at_hub = socket_of(&hub);
+    wait_until("the drop is counted", || {
+        json(&at_hub)["services"][0]["namespaces"][0]["traffic"]["drops"]["src_not_allowed"] == 1
+    });
+    let report = json(&at_hub);
+    let service = &report["services"][0];
+    assert_eq!((&service["name"], &service["kind"]), (&"service-0".into(), &"hub".into()));
+    assert_eq!(service["listen"], "[::]:8443");
+    assert_eq!(service["admitted"], 4);
+    assert_eq!(service["queue_budget"], 256 * 1024 * 1024);
+    let namespace = &service["namespaces"][0];
+    assert_eq!(namespace["routes"], 3);
+    let hosts_seen = namespace["hosts"].as_array().unwrap();
+    let seen: Vec<_> = hosts_seen
+        .iter()
+        .map(|host| (host["host"].as_str().unwrap(), host["carries"].as_bool().unwrap()))
+        .collect();
+    assert_eq!(seen, [("host-1", true), ("host-2", true), ("host-3", true), ("host-3", false)]);
+    assert_eq!(hosts_seen[0]["transport"], "tcp");
+    assert_eq!(hosts_seen[0]["software"], concat!("rtun/", env!("CARGO_PKG_VERSION")));
+    assert_eq!(hosts_seen[0]["mtu"], 1420);
+    assert!(hosts_seen[0]["traffic"]["packets_in"].as_u64().unwrap() > 0);
+    assert_eq!(hosts_seen[2]["software"], Value::Null, "says nothing of itself");
+
+    let output = status(Path::new("/nowhere"), &["--socket", at_hub.to_str().unwrap()]);
+    let shown = text(&output.stdout);
+    assert!(output.status.success() && shown.is_ascii(), "{shown}");
+    assert!(shown.contains("Hub service-0   listens on [::]:8443"), "{shown}");
+    assert!(shown.contains("Namespace default   3 routes, 4 hosts"), "{shown}");
+    assert!(shown.contains("host-3 (standby)") && shown.contains("src_not_allowed 1"), "{shown}");
+    assert!(shown.lines().all(|line| line.chars().count() <= 100), "{shown}");
+
+    let at_host = socket_of(&hosts[0]);
+    let report = json(&at_host);
+    let service = &report["services"][0];
+    assert_eq!((&service["kind"], &service["host"]), (&"host".into(), &"host-1".into()));
+    assert_eq!(service["connection"]["hub"], "server_ip:8443");
+    assert_eq!(service["connection"]["rtun"], true);
+    assert_eq!((&service["joined"], &service["last_error"]), (&1.into(), &Value::Null));
+
+    hub.stop();
+    assert!(!at_hub.exists(), "an orderly end leaves nothing behind");
+    wait_until("the loss of the hub shows", || {
+        json(&at_host)["services"][0]["connection"].is_null()
+    });
+    let output = status(Path::new("/nowhere"), &["--socket", at_host.to_str().unwrap()]);
+    let shown = text(&output.stdout);
+    let (problems, rest) = shown.split_once("Host ").unwrap();
+    assert!(
+        problems.contains("Problems") && problems.contains("not connected: server_ip:8443"),
+        "{shown}"
+    );
+    assert!(rest.contains("hub           not connected"), "{shown}");
+}
+
+#[test]
+fn all_of_a_machine_are_found_and_the_dead_are_forgotten() {
+    let Some(world) = World::new() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let config = world.file("hub.yaml", THREE_HOSTS);
+    let start = |name: &str| {
+        let machine = world.machine(name);
+        let mut rtun = Command::new(env!("CARGO_BIN_EXE_rtun"));
+        rtun.arg("-C").arg(&config).env("RUNTIME_DIRECTORY", folder.path());
+        rtun.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        machine.spawn(rtun).unwrap()
+    };
+    let (first, second) = (start("first"), start("second"));
+    let pids = || {
+        let output = status(folder.path(), &["--json"]);
+        let all: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let all = all.as_array().unwrap();
+        all.iter().map(|one| one["pid"].as_u64().unwrap() as u32).collect::<Vec<_>>()
+    };
+    let both = [first.id(), second.id()];
+    wait_until("both", || both.iter().all(|pid| pids().contains(pid)));
+
+    let killed = folder.path().join(format!("{}.sock", first.id()));
+    assert!(killed.exists());
+    first.kill().unwrap();
+    assert!(!pids().contains(&first.id()) && pids().contains(&second.id()));
+    assert!(!killed.exists(), "swept");
+
+    let ended = folder.path().join(format!("{}.sock", second.id()));
+    second.signal(Signal::SIGTERM).unwrap();
+    assert!(second.wait(Duration::from_secs(5)).unwrap().unwrap().success());
+    assert!(!ended.exists());
+}
+
+#[test]
+fn where_nobody_runs_it_says_where_it_looked() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("1.sock");
+    let output = status(folder.path(), &["--socket", socket.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("nobody listens there"), "{}", text(&output.stderr));
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn what_a_stranger_answers_is_escaped_and_what_is_no_answer_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("odd.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let answers = ["{\"error\":\"\\u001b[2Jgone\"}\n", "\x1b[2J\n", ""];
+    let server = std::thread::spawn(move || {
+        for answer in answers {
+            let (mut stream, _) = listener.accept().unwrap();
+            std::io::Write::write_all(&mut stream, answer.as_bytes()).unwrap();
+        }
+    });
+    for expected in ["\\u{1b}[2Jgone", "no answer to this", "Broken pipe|end of file"] {
+        let output = status(folder.path(), &["--socket", path.to_str().unwrap()]);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(expected.split('|').any(|expected| said.contains(expected)), "{said}");
+        assert!(!said.contains('\x1b'), "{said:?}");
+    }
+    server.join().unwrap();
+}
+
+#[test]
+fn another_user_is_told_nothing() {
+    if !nix::unistd::geteuid().is_root() {
+        // Nobody else can be anybody else.
+        return;
+    }
+    let Some(world) = World::new() else { return };
+    let hub = world.hub(THREE_HOSTS);
+    let socket = socket_of(&hub);
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let program = folder.path().join("rtun");
+    fs::copy(env!("CARGO_BIN_EXE_rtun"), &program).unwrap();
+    let as_nobody = |socket: &Path| {
+        let mut command = command(&program, folder.path(), &["--socket", socket.to_str().unwrap()]);
+        command.uid(65_534).gid(65_534).current_dir("/").output().unwrap()
+    };
+    let output = as_nobody(&socket);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("belongs to another user"), "{}", text(&output.stderr));
+
+    // Even where somebody has opened the door for them.
+    let open = folder.path().join("open.sock");
+    fs::rename(&socket, &open).unwrap();
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o666)).unwrap();
+    let output = as_nobody(&open);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("only root and the user"), "{}", text(&output.stderr));
+    assert!(output.stdout.is_empty());
+    json(&open);
+}
