@@ -31,6 +31,7 @@ pub struct Service {
 
 /// The kinds of service.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "there are a handful of services")]
 pub enum ServiceKind {
     /// Handler `router`: hosts connect to it and packets are routed between them.
     Hub(Hub),
@@ -198,7 +199,7 @@ pub struct Plugin {
     pub token: Option<Secret>,
     /// For one question; 2 s unless configured.
     pub timeout: Duration,
-    /// HTTP: how an https server is checked, `None` as unverified. gRPC: whether the connection is encrypted at all, and
+    /// HTTP: how an https server is checked, `None` for an http:// URL. gRPC: whether the connection is encrypted at all, and
     /// how the server is checked.
     pub tls: Option<ClientTls>,
 }
