@@ -79,7 +79,7 @@ fn plugins_decide_about_users_places_and_addresses_and_without_an_answer_nobody_
     let Some(world) = World::new() else { return };
     let auth = Http::start(&world.hub, 8101, yes());
     let ingress = Http::start(&world.hub, 8102, place(ID));
-    let door = Http::start(&world.hub, 8103, yes());
+    let _door = Http::start(&world.hub, 8103, yes());
     let hub = world.hub(PLUGINS);
     let machine = world.machine("hosts");
     let ask = |user: Option<(&str, &str)>, host: &str| {

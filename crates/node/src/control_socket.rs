@@ -213,7 +213,9 @@ fn read_all(socket: &mut Socket, deadline: Instant) -> Result<Vec<u8>, AskError>
                 return Err(io::Error::from(io::ErrorKind::FileTooLarge).into());
             }
             Ok(n) => answer.extend_from_slice(&piece[..n]),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(AskError::Timeout),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Err(AskError::Timeout);
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error.into()),
         }
@@ -342,7 +344,10 @@ mod tests {
         ] {
             let answer = raw(socket.path(), request.to_vec()).await;
             let answer: Answer = serde_json::from_str(&answer).unwrap();
-            assert!(matches!(&answer, Answer::Error(text) if text.contains(expected)), "{answer:?}");
+            assert!(
+                matches!(&answer, Answer::Error(text) if text.contains(expected)),
+                "{answer:?}"
+            );
         }
     }
 

@@ -5,9 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use futures_util::future::join_all;
 use rtun_config::model::{Config, HubRules, Matcher, Named, Provider, ServiceKind, Source};
 use rtun_control::{Feed, FeedSpec, FeedStatus, Parse, SnapshotDir, SourceSetupError};
-use rtun_core::{
-    IngressRule, Route, User, parse_matchers, parse_routes, parse_rules, parse_users,
-};
+use rtun_core::{IngressRule, Route, User, parse_matchers, parse_routes, parse_rules, parse_users};
 use tokio::sync::watch;
 
 /// Most rows of one list that is no routing table.
@@ -56,10 +54,11 @@ impl Feeds {
             let quotas = &hub.rules.quotas;
             let routers = hub.rules.namespaces.values().chain(&hub.rules.default_router);
             for router in routers {
-                let how = How { kind: "router", max_rows: quotas.routes_per_router, parse: parse_routes };
+                let how =
+                    How { kind: "router", max_rows: quotas.routes_per_router, parse: parse_routes };
                 next.routes.open(&self.routes, router, &how, snapshots)?;
             }
-            for ingress in &hub.rules.ingress {
+            if let Some(ingress) = &hub.rules.ingress {
                 let how = How { kind: "ingress", max_rows: MAX_ROWS, parse: parse_rules };
                 next.rules.open(&self.rules, ingress, &how, snapshots)?;
             }
@@ -185,9 +184,8 @@ impl<T: Send + Sync + 'static> Fed<T> {
                 reload: rows.reload,
                 max_rows: how.max_rows,
             };
-            let feed = Feed::start(&spec, how.parse, snapshots.cloned()).map_err(|source| {
-                FeedError { kind: how.kind, name: named.name.clone(), source }
-            })?;
+            let feed = Feed::start(&spec, how.parse, snapshots.cloned())
+                .map_err(|source| FeedError { kind: how.kind, name: named.name.clone(), source })?;
             let (source, reload, max_rows) = (source.clone(), rows.reload, how.max_rows);
             opened.push(Open { source, reload, max_rows, feed });
         }

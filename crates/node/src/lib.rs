@@ -18,9 +18,9 @@ pub use feeds::FeedError;
 pub use host::HostError;
 pub use hub::{HubError, RulesError};
 pub use node::{Node, StartError};
-pub use rtun_control::SnapshotDir;
 pub use report::{
     ConnectionReport, DeviceReport, FailureReport, HostReport, HubReport, KindReport,
     NamespaceReport, Queued, ServiceReport, Status, Transport,
 };
+pub use rtun_control::SnapshotDir;
 pub use status::Board;

@@ -83,7 +83,8 @@ impl Node {
     ) -> Result<Self, StartError> {
         let workers = Arc::new(Workers::start().map_err(StartError::Threads)?);
         let feeds = Feeds::default();
-        let mut node = Self { running: BTreeMap::new(), feeds, snapshots, workers, board: Arc::default() };
+        let mut node =
+            Self { running: BTreeMap::new(), feeds, snapshots, workers, board: Arc::default() };
         match node.apply(config).await {
             Ok(()) => Ok(node),
             Err(error) => {

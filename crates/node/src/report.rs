@@ -1,8 +1,8 @@
 //! What a process can say about itself at a moment: values that are the same in the log, in the answer to `rtun status`
 //! and in its JSON, whose names and units are those of the fields here.
 
-mod log;
 pub(crate) mod format;
+mod log;
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 

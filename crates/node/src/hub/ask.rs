@@ -31,9 +31,9 @@ pub(super) async fn ask_about_user(
     peer: SocketAddr,
 ) -> Word<bool> {
     // Plugins speak of text; what is none is no user that they know.
-    let texts = join.credential.map(|(user, password)| {
-        Some((str::from_utf8(user).ok()?, str::from_utf8(password).ok()?))
-    });
+    let texts = join
+        .credential
+        .map(|(user, password)| Some((str::from_utf8(user).ok()?, str::from_utf8(password).ok()?)));
     let Some(Some((user, password))) = texts else { return Word::Said(false) };
     let mut unavailable = false;
     for plugin in rules.plugins.authers() {

@@ -179,8 +179,13 @@ impl Registry {
             .map(|namespace| report(namespace, configured.contains(&namespace.id)))
             .collect();
         namespaces.sort_by_key(|namespace| namespace.id);
-        let waiting =
-            world.rules.plugins.routes().iter().map(|plugin| plugin.waiting(Parked::packets) as u64).sum();
+        let waiting = world
+            .rules
+            .plugins
+            .routes()
+            .iter()
+            .map(|plugin| plugin.waiting(Parked::packets) as u64)
+            .sum();
         let (queue_memory, queue_budget) = self.commons.budget.read();
         let gone = world.gone.read();
         Census { namespaces, gone, waiting_for_plugins: waiting, queue_memory, queue_budget }

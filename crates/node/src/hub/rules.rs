@@ -13,7 +13,6 @@ use rtun_core::{AccessRules, NamespaceId, Router, Routing};
 pub(super) use self::{
     access::{Doors, ResolvedNames},
     plugins::RoutePlugin,
-    tables::{Part, Table},
 };
 use self::{plugins::Plugins, tables::Tables};
 use crate::feeds::Feeds;
@@ -49,7 +48,9 @@ pub enum RulesError {
         source: PluginSetupError,
     },
     /// A router has more routes than it may have.
-    #[error("router {router:?} has {routes} routes, at most {limit} are allowed (maxRoutesPerRouter)")]
+    #[error(
+        "router {router:?} has {routes} routes, at most {limit} are allowed (maxRoutesPerRouter)"
+    )]
     RouterTooLarge {
         /// Its name.
         router: String,
@@ -103,7 +104,10 @@ impl Rules {
     }
 
     /// The routers that `namespace` asks, in turn.
-    pub(super) fn routers(&self, namespace: NamespaceId) -> impl Iterator<Item = &Named<model::Route>> {
+    pub(super) fn routers(
+        &self,
+        namespace: NamespaceId,
+    ) -> impl Iterator<Item = &Named<model::Route>> {
         let own = self.config.namespaces.get(&namespace);
         own.into_iter().chain(&self.config.default_router)
     }
@@ -116,9 +120,10 @@ impl Rules {
 
     fn router(&self, router: &Named<model::Route>) -> Option<Router> {
         match &router.provider {
-            Provider::Rows(_) => {
-                self.tables.get(&router.name).map(|table| Router::Table(Arc::clone(&table.compiled)))
-            }
+            Provider::Rows(_) => self
+                .tables
+                .get(&router.name)
+                .map(|table| Router::Table(Arc::clone(&table.compiled))),
             Provider::Plugin(_) => self.plugins.route_plugin(&router.name).map(Router::Plugin),
         }
     }

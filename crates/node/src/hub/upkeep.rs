@@ -43,7 +43,10 @@ struct Ingredients {
 
 impl Upkeep {
     /// The first rules.
-    pub(super) async fn begin(config: &HubRules, feeds: Feeds) -> Result<(Self, Rules), RulesError> {
+    pub(super) async fn begin(
+        config: &HubRules,
+        feeds: Feeds,
+    ) -> Result<(Self, Rules), RulesError> {
         let names = ResolvedNames::default().resolve(config, &feeds).await;
         let ingredients = Ingredients { config: Arc::new(config.clone()), feeds, names };
         let rules = ingredients.compile(None).await?;

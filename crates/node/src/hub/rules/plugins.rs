@@ -5,8 +5,8 @@ use std::sync::Arc;
 use rtun_config::model::{self, HubRules, Named, Provider};
 use rtun_control::{
     AdmissionQuestions, AnswerLimits, AuthQuestions, IngressQuestions, PluginSetupError,
-    PluginStatus, QuestionLimits, Released, RouteAnswers, connect_admission_plugin, connect_auth_plugin,
-    connect_ingress_plugin, connect_route_plugin,
+    PluginStatus, QuestionLimits, Released, RouteAnswers, connect_admission_plugin,
+    connect_auth_plugin, connect_ingress_plugin, connect_route_plugin,
 };
 use rtun_core::PluginId;
 
@@ -47,11 +47,17 @@ impl Plugins {
                 plugins.routes.extend(plugin);
             }
         }
-        plugins.by_id = plugins.routes.iter().map(|connected| Arc::clone(&connected.plugin)).collect();
+        plugins.by_id =
+            plugins.routes.iter().map(|connected| Arc::clone(&connected.plugin)).collect();
         for auther in config.authers.iter().flatten() {
-            plugins.authers.extend(connect("auther", auther, &before.authers, |name, settings| {
-                Ok(AuthQuestions::new(name, connect_auth_plugin(settings)?, limits(settings)))
-            })?);
+            plugins.authers.extend(connect(
+                "auther",
+                auther,
+                &before.authers,
+                |name, settings| {
+                    Ok(AuthQuestions::new(name, connect_auth_plugin(settings)?, limits(settings)))
+                },
+            )?);
         }
         if let Some(ingress) = &config.ingress {
             let before = before.ingress.as_slice();
@@ -62,7 +68,11 @@ impl Plugins {
         for admission in &config.admissions {
             let before = &before.admissions;
             let plugin = connect("admission", &admission.matchers, before, |name, settings| {
-                Ok(AdmissionQuestions::new(name, connect_admission_plugin(settings)?, limits(settings)))
+                Ok(AdmissionQuestions::new(
+                    name,
+                    connect_admission_plugin(settings)?,
+                    limits(settings),
+                ))
             })?;
             plugins.admissions.extend(plugin);
         }
@@ -119,7 +129,11 @@ fn connect<R, T>(
         Some(kept) => Arc::clone(&kept.plugin),
         None => {
             let made = make(name.clone(), settings);
-            Arc::new(made.map_err(|source| RulesError::Plugin { kind, name: name.clone(), source })?)
+            Arc::new(made.map_err(|source| RulesError::Plugin {
+                kind,
+                name: name.clone(),
+                source,
+            })?)
         }
     };
     Ok(Some(Connected { name, settings: settings.clone(), plugin }))

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, ptr, sync::Arc};
 
 use rtun_config::model::{self, Located, Named, Provider, Quotas};
-use rtun_core::{Row, RoutingTable};
+use rtun_core::{RoutingTable, Row};
 
 use super::RulesError;
 use crate::feeds::Feeds;
@@ -50,7 +50,8 @@ impl Tables {
                 .iter()
                 .map(|feed| Part { label: feed.label(), rows: feed.rows() })
                 .collect();
-            let routes = rows.inline.len() + parts.iter().map(|part| part.rows.len()).sum::<usize>();
+            let routes =
+                rows.inline.len() + parts.iter().map(|part| part.rows.len()).sum::<usize>();
             all += routes;
             let limit = quotas.routes_per_router;
             if routes > limit {
