@@ -2,11 +2,13 @@
 
 mod answers;
 mod breaker;
+mod grpc;
 mod http;
 mod plugin;
 mod questions;
 
 pub use answers::{AnswerLimits, NoWaiting, Released, RouteAnswers};
+pub use grpc::GrpcPlugin;
 pub use http::HttpPlugin;
 pub use plugin::{
     Addressed, AdmissionPlugin, Answering, AuthPlugin, AuthQuestion, IngressPlugin, PluginError,
