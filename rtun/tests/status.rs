@@ -53,7 +53,8 @@ fn a_hub_and_a_host_tell_how_they_go() {
     let hosts = [world.join(&one, 1), world.join(&two, 2)];
     reaches(&one, "192.168.123.2");
     hosts[0].wait_for("joined the hub");
-    let mut standing = RawHost::join_greeting(&world.machine("old"), "host-3", 1, Capabilities::NONE);
+    let mut standing =
+        RawHost::join_greeting(&world.machine("old"), "host-3", 1, Capabilities::NONE);
     let _newer = RawHost::join(&world.machine("new"), "host-3");
     standing.send(&common::raw::udp("10.9.9.9", "192.168.123.1", b"from nowhere"));
 
@@ -99,11 +100,16 @@ fn a_hub_and_a_host_tell_how_they_go() {
 
     hub.stop();
     assert!(!at_hub.exists(), "an orderly end leaves nothing behind");
-    wait_until("the loss of the hub shows", || json(&at_host)["services"][0]["connection"].is_null());
+    wait_until("the loss of the hub shows", || {
+        json(&at_host)["services"][0]["connection"].is_null()
+    });
     let output = status(Path::new("/nowhere"), &["--socket", at_host.to_str().unwrap()]);
     let shown = text(&output.stdout);
     let (problems, rest) = shown.split_once("Host ").unwrap();
-    assert!(problems.contains("Problems") && problems.contains("not connected: server_ip:8443"), "{shown}");
+    assert!(
+        problems.contains("Problems") && problems.contains("not connected: server_ip:8443"),
+        "{shown}"
+    );
     assert!(rest.contains("hub           not connected"), "{shown}");
 }
 

@@ -137,11 +137,10 @@ impl Host {
 impl<D: Device> Shared<D> {
     async fn run(self: Arc<Self>, stop: CancellationToken) {
         let me = Arc::clone(&self);
-        let mut uplink =
-            tokio::spawn(async move {
-                let Progress { session, sent, .. } = &*me.progress;
-                uplink::run(&me.device, session, sent).await
-            });
+        let mut uplink = tokio::spawn(async move {
+            let Progress { session, sent, .. } = &*me.progress;
+            uplink::run(&me.device, session, sent).await
+        });
         tokio::select! {
             () = stop.cancelled() => {}
             failed = &mut uplink => {

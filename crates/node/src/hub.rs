@@ -134,7 +134,12 @@ impl Hub {
         let service = &self.shared.service;
         let report = self.view().report();
         report.log(service);
-        info!(service, admitted = report.admitted, refused = report.all_refused(), "hub admissions");
+        info!(
+            service,
+            admitted = report.admitted,
+            refused = report.all_refused(),
+            "hub admissions"
+        );
     }
 
     /// Stops listening and ends every association.

@@ -1,8 +1,8 @@
 //! What a process can say about itself at a moment: values that are the same in the log, in the answer to `rtun status`
 //! and in its JSON, whose names and units are those of the fields here.
 
-mod log;
 pub(crate) mod format;
+mod log;
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
@@ -42,9 +42,9 @@ pub struct ServiceReport {
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum KindReport {
     /// Hosts connect to it.
-    Hub(HubReport),
+    Hub(Box<HubReport>),
     /// A device, connected to a hub.
-    Host(DeviceReport),
+    Host(Box<DeviceReport>),
 }
 
 /// A hub: its namespaces, and what is no longer attributed to one.

@@ -7,7 +7,7 @@ use rtun_node::{
     Status, Traffic,
 };
 
-use super::units::{bytes, count, duration, printable};
+use super::units::{bytes, count, duration, printable, short};
 
 /// What went wrong longer ago than this is no problem any more, unless it lasts.
 const RECENT: Duration = Duration::from_secs(15 * 60);
@@ -86,7 +86,8 @@ impl Look<'_> {
 
     fn hub(&self, name: &str, hub: &HubReport, before: Option<(&HubReport, Duration)>) -> String {
         let hosts = hub.hosts().count();
-        let mut text = format!("{}   listens on {}\n", self.bold(&format!("Hub {name}")), hub.listen);
+        let mut text =
+            format!("{}   listens on {}\n", self.bold(&format!("Hub {name}")), hub.listen);
         let mut facts = vec![
             fact("hosts", format!("{hosts} connected, {} admitted so far", hub.admitted)),
             fact("refused", happened(&hub.refused)),
@@ -100,7 +101,10 @@ impl Look<'_> {
             facts.push(fact("joining", format!("{} not admitted yet", hub.unadmitted)));
         }
         if hub.waiting_for_plugins > 0 {
-            facts.push(fact("parked", format!("{} packets wait for plugins", hub.waiting_for_plugins)));
+            facts.push(fact(
+                "parked",
+                format!("{} packets wait for plugins", hub.waiting_for_plugins),
+            ));
         }
         if hub.gone.all_dropped() > 0 {
             facts.push(fact("drops gone by", drops(&hub.gone)));
@@ -144,17 +148,20 @@ impl Look<'_> {
         }
         let rate = if before.is_some() { "/s" } else { "" };
         let mut rows = vec![
-            ["HOST", "FROM", "FOR", "IN", "PACKETS", "OUT", "PACKETS", "QUEUED", "DROPS", "PROGRAM"]
-                .map(str::to_owned)
-                .to_vec(),
+            [
+                "HOST", "FROM", "FOR", "IN", "PACKETS", "OUT", "PACKETS", "QUEUED", "DROPS",
+                "PROGRAM",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
         ];
         for (title, column) in [("IN", 3), ("PACKETS", 4), ("OUT", 5), ("PACKETS", 6)] {
             rows[0][column] = format!("{title}{rate}");
         }
         for host in hosts.iter().take(SHOWN) {
-            let then = before.and_then(|(namespace, ago)| {
+            let then = before.map(|(namespace, ago)| {
                 let same = |then: &&HostReport| then.host == host.host && then.peer == host.peer;
-                Some((namespace.hosts.iter().find(same), ago))
+                (namespace.hosts.iter().find(same), ago)
             });
             rows.push(host_row(host, then));
         }
@@ -277,10 +284,7 @@ fn problems_of(service: &ServiceReport, status: &Status) -> Vec<Problem> {
     problems
 }
 
-fn host_row(
-    host: &HostReport,
-    before: Option<(Option<&HostReport>, Duration)>,
-) -> Vec<String> {
+fn host_row(host: &HostReport, before: Option<(Option<&HostReport>, Duration)>) -> Vec<String> {
     let standby = if host.carries { "" } else { " (standby)" };
     let traffic = &host.traffic;
     let (seconds, shown) = match before {
@@ -291,12 +295,12 @@ fn host_row(
         None => (1.0, traffic.clone()),
     };
     let program = match (&host.software, host.super_frames) {
-        (Some(software), true) => printable(software),
-        (Some(software), false) => format!("{} (no super-frames)", printable(software)),
+        (Some(software), true) => short(software),
+        (Some(software), false) => format!("{}, no GSO", short(software)),
         (None, _) => "-".into(),
     };
     vec![
-        format!("{}{standby}", host.host),
+        format!("{}{standby}", short(host.host.as_str())),
         host.peer.to_string(),
         duration(host.connected),
         bytes(shown.bytes_in as f64 / seconds),

@@ -5,6 +5,9 @@ use std::time::Duration;
 /// The longest text of somebody else's that is shown, in characters.
 const MAX_TEXT: usize = 160;
 
+/// The same in a column among others.
+const MAX_CELL: usize = 24;
+
 /// A size in bytes: `0 B`, `1.5 KiB`, `210 MiB`.
 pub(super) fn bytes(count: f64) -> String {
     scaled(count, 1024.0, &[" B", " KiB", " MiB", " GiB", " TiB", " PiB"])
@@ -29,9 +32,18 @@ pub(super) fn duration(duration: Duration) -> String {
 
 /// Text of somebody else's, without anything that a terminal would act on or hide.
 pub(super) fn printable(text: &str) -> String {
+    printable_within(text, MAX_TEXT)
+}
+
+/// The same where there is little room.
+pub(super) fn short(text: &str) -> String {
+    printable_within(text, MAX_CELL)
+}
+
+fn printable_within(text: &str, limit: usize) -> String {
     let mut printable = String::new();
     for (n, c) in text.chars().enumerate() {
-        if n == MAX_TEXT {
+        if n == limit {
             printable.push('…');
             break;
         }
@@ -90,7 +102,10 @@ mod tests {
     #[test]
     fn nothing_reaches_the_terminal_that_it_would_act_on() {
         assert_eq!(printable("rtun/0.1.0 é"), "rtun/0.1.0 é");
-        assert_eq!(printable("\x1b[31m\u{9b}1m\n\u{202e}x"), "\\u{1b}[31m\\u{9b}1m\\u{a}\\u{202e}x");
+        assert_eq!(
+            printable("\x1b[31m\u{9b}1m\n\u{202e}x"),
+            "\\u{1b}[31m\\u{9b}1m\\u{a}\\u{202e}x"
+        );
         assert_eq!(printable(&"x".repeat(500)).chars().count(), MAX_TEXT + 1);
     }
 }

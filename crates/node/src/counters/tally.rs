@@ -35,7 +35,8 @@ impl Tally {
 
     pub(crate) fn read(&self) -> BTreeMap<String, Happened> {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let happened = |(count, last): &(u64, Instant)| Happened { count: *count, ago: last.elapsed() };
+        let happened =
+            |(count, last): &(u64, Instant)| Happened { count: *count, ago: last.elapsed() };
         counts.iter().map(|(word, event)| ((*word).to_owned(), happened(event))).collect()
     }
 }

@@ -89,16 +89,15 @@ impl Progress {
             });
             (story.hub.clone(), failure)
         });
-        let connection = session.as_ref().zip(hub).map(|(session, (hub, namespace))| {
-            ConnectionReport {
+        let connection =
+            session.as_ref().zip(hub).map(|(session, (hub, namespace))| ConnectionReport {
                 hub,
                 namespace,
                 transport: Transport::Tcp,
                 connected: session.since.elapsed(),
                 rtun: session.is_rtun,
                 super_frames: session.super_frames(),
-            }
-        });
+            });
         DeviceReport {
             host: self.host.clone(),
             device: self.device.clone(),
