@@ -161,11 +161,13 @@ impl Hub {
 impl HubView {
     /// Who is connected, who was not admitted, what passed and what was lost.
     pub(crate) fn report(&self) -> HubReport {
-        let Shared { registry, waiting_room, admissions, ends, .. } = &*self.shared;
+        let Shared { registry, upkeep, waiting_room, admissions, ends, .. } = &*self.shared;
         let Census { namespaces, gone, waiting_for_plugins, queue_memory, queue_budget } =
             registry.census();
         HubReport {
             listen: self.local_addr,
+            behind: upkeep.why_behind(),
+            plugins: registry.rules().plugins.status(),
             namespaces,
             gone,
             waiting_for_plugins,

@@ -98,7 +98,8 @@ impl Node {
     /// started, then what is gone is stopped. After an error everything is again as it was.
     pub async fn apply(&mut self, config: &Config) -> Result<(), StartError> {
         let applied = self.apply_all(config).await;
-        self.board.show(self.running.iter().map(|(name, it)| (name.clone(), it.service.view())));
+        let views = self.running.iter().map(|(name, it)| (name.clone(), it.service.view()));
+        self.board.show(views, self.feeds.clone());
         applied
     }
 

@@ -6,6 +6,7 @@ mod log;
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
+use rtun_control::{FeedStatus, PluginStatus};
 use rtun_core::{HostName, NamespaceId};
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,8 @@ pub struct Status {
     pub uptime: Duration,
     /// By name.
     pub services: Vec<ServiceReport>,
+    /// Where tables, rules and users come from besides the configuration, by kind and name.
+    pub sources: Vec<FeedStatus>,
 }
 
 /// A service.
@@ -52,6 +55,10 @@ pub enum KindReport {
 pub struct HubReport {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// Why its rules are not those that its sources say, if they are not.
+    pub behind: Option<String>,
+    /// Whom it asks for routes, users, places and addresses.
+    pub plugins: Vec<PluginStatus>,
     /// By id.
     pub namespaces: Vec<NamespaceReport>,
     /// What namespaces had counted that no longer exist.

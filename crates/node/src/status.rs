@@ -8,6 +8,7 @@ use std::{
 use arc_swap::ArcSwap;
 
 use crate::{
+    feeds::Feeds,
     host::Progress,
     hub::HubView,
     report::{KindReport, ServiceReport, Status},
@@ -18,6 +19,7 @@ pub struct Board {
     started: SystemTime,
     since: Instant,
     services: ArcSwap<Vec<(String, View)>>,
+    feeds: ArcSwap<Feeds>,
 }
 
 /// One service as somebody sees it who only asks.
@@ -29,13 +31,19 @@ pub(crate) enum View {
 impl Default for Board {
     /// Nothing runs, and the process has just begun.
     fn default() -> Self {
-        Self { started: SystemTime::now(), since: Instant::now(), services: ArcSwap::default() }
+        Self {
+            started: SystemTime::now(),
+            since: Instant::now(),
+            services: ArcSwap::default(),
+            feeds: ArcSwap::default(),
+        }
     }
 }
 
 impl Board {
-    /// From now on these are the services, in the order of their names.
-    pub(crate) fn show(&self, services: impl Iterator<Item = (String, View)>) {
+    /// From now on these are the services, in the order of their names, and the sources they use.
+    pub(crate) fn show(&self, services: impl Iterator<Item = (String, View)>, feeds: Feeds) {
+        self.feeds.store(Arc::new(feeds));
         self.services.store(Arc::new(services.collect()));
     }
 
@@ -47,6 +55,7 @@ impl Board {
             started: self.started.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs(),
             uptime: self.since.elapsed(),
             services: self.services.load().iter().map(report).collect(),
+            sources: self.feeds.load().status(),
         }
     }
 }
