@@ -334,7 +334,7 @@ fn table<T: PartialEq + std::fmt::Debug>(
     let Ok(text) = str::from_utf8(bytes) else { return };
     let parsed = match parse(text, MAX_ROWS) {
         Ok(parsed) => parsed,
-        Err(refused) => return assert!(refused.lines > MAX_ROWS),
+        Err(refused) => return assert_eq!(refused.limit, MAX_ROWS),
     };
     assert!(parsed.rows.len() + parsed.bad.count <= MAX_ROWS);
     assert_eq!(parsed.bad.first.len(), parsed.bad.count.min(10));
