@@ -12,7 +12,8 @@ use std::{
 };
 
 use rtun_config::model::{self, ClientTls, RedisKind, Secret};
-use rtun_control::{Loaded, MAX_TEXT, RedisSource, Source, SourceError};
+use rtun_control::{Feed, FeedSpec, FeedState, Loaded, MAX_TEXT, RedisSource, Source, SourceError};
+use rtun_core::parse_routes;
 
 use crate::{
     battery::{Act, Stage, TEXT, battery},
@@ -255,6 +256,40 @@ async fn connections_are_encrypted_and_certificates_verified_where_that_is_asked
     assert!(error.contains("certificate"), "{error}");
     key.tls = Some(ClientTls { verify: false, server_name: None });
     assert_eq!(source(&key).load().await, unverified.load().await, "an address needs no name");
+}
+
+#[tokio::test]
+async fn a_feed_outlives_its_server_and_follows_the_next_one() {
+    let Some(mut redis) = Redis::new(&[]) else { return };
+    redis.put(RedisKind::Hash);
+    let source = model::Source::Redis(key(&redis.addr(), RedisKind::Hash));
+    let reload = Some(Duration::from_secs(1));
+    let spec = FeedSpec { kind: "router", name: "east", source: &source, reload, max_rows: 100 };
+    let feed = Feed::start(&spec, parse_routes, None).unwrap();
+    feed.ready().await;
+    let before = feed.rows();
+    assert_eq!(before.len(), 2);
+    assert_eq!(&*feed.label(), format!("redis://{}/0/gost", redis.addr()));
+
+    redis.stop();
+    becomes(|| feed.status().state == FeedState::Failing).await;
+    assert!(std::sync::Arc::ptr_eq(&before, &feed.rows()));
+    redis.start();
+    becomes(|| feed.status().problem.unwrap().text.starts_with("is empty")).await;
+    assert!(std::sync::Arc::ptr_eq(&before, &feed.rows()), "an empty server is no empty table");
+    redis.put(RedisKind::Hash);
+    redis.run(&[&[b"HSET", b"gost", b"10.2.0.0/16", b"host-3"]]);
+    becomes(|| feed.rows().len() == 3).await;
+    assert_eq!(feed.status().state, FeedState::Fresh);
+}
+
+/// Waits until `what` holds, five seconds at most.
+async fn becomes(what: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !what() {
+        assert!(start.elapsed() < Duration::from_secs(5), "it does not");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// A server that may do anything.
