@@ -17,9 +17,10 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use prometheus_client::metrics::histogram::Histogram;
 use rtun_config::model;
 use rtun_net::transport::tcp::{self, ListenError};
 use rtun_proto::frame::FrameBuffer;
@@ -47,6 +48,10 @@ use crate::{
 /// Pause after a failure to accept, such as no descriptor left: others may end meanwhile.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Bounds in seconds between which connections are counted by how long they lasted (spec: api.md section 3).
+const LASTED: [f64; 14] =
+    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0];
+
 /// A running hub.
 pub(crate) struct Hub {
     shared: Arc<Shared>,
@@ -66,6 +71,8 @@ struct Shared {
     waiting_room: Arc<WaitingRoom>,
     admissions: Admissions,
     ends: Tally,
+    /// How long connections lasted, admitted or not, in seconds.
+    lasted: Histogram,
     /// In milliseconds; changes with the configuration.
     handshake_timeout: AtomicU64,
     stop: CancellationToken,
@@ -102,6 +109,7 @@ impl Hub {
             waiting_room: Arc::default(),
             admissions: Admissions::default(),
             ends: Tally::default(),
+            lasted: Histogram::new(LASTED),
             handshake_timeout: AtomicU64::new(millis(config.handshake_timeout)),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -152,6 +160,16 @@ impl Hub {
 }
 
 impl HubView {
+    /// Whether it is the same run of the same hub.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    /// How long connections lasted that have ended, admitted or not, in seconds.
+    pub(crate) fn lasted(&self) -> Histogram {
+        self.shared.lasted.clone()
+    }
+
     /// Who is connected, who was not admitted, what passed and what was lost.
     pub(crate) fn report(&self) -> HubReport {
         let Shared { registry, waiting_room, admissions, ends, .. } = &*self.shared;
@@ -198,6 +216,7 @@ impl Shared {
 
     /// Admits the host and serves it until it leaves, on the worker that `seat` is on.
     async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, place: Place, seat: Seat) {
+        let since = Instant::now();
         let limit = Duration::from_millis(self.handshake_timeout.load(Ordering::Relaxed));
         let admitted = tokio::select! {
             () = self.stop.cancelled() => return,
@@ -215,6 +234,7 @@ impl Shared {
                 debug!(service = self.service, peer = %peer, reason, "not admitted: {error}");
             }
         }
+        self.lasted.observe(since.elapsed().as_secs_f64());
         drop(seat);
     }
 

@@ -5,6 +5,7 @@ pub mod control_socket;
 mod counters;
 mod host;
 mod hub;
+mod metrics;
 mod node;
 mod outbox;
 mod reading;
@@ -15,6 +16,7 @@ mod workers;
 pub use counters::{Drops, Happened, Traffic};
 pub use host::HostError;
 pub use hub::{HubError, RulesError};
+pub use metrics::MetricsError;
 pub use node::{Node, StartError};
 pub use report::{
     ConnectionReport, DeviceReport, FailureReport, HostReport, HubReport, KindReport,

@@ -8,6 +8,7 @@ use tracing::{info, warn};
 use crate::{
     host::{Host, HostError},
     hub::{Hub, HubError, RulesError},
+    metrics::{MetricsError, MetricsServer},
     status::{Board, View},
     workers::Workers,
 };
@@ -17,6 +18,7 @@ pub struct Node {
     running: BTreeMap<String, Running>,
     workers: Arc<Workers>,
     board: Arc<Board>,
+    metrics: Option<Arc<MetricsServer>>,
 }
 
 struct Running {
@@ -43,6 +45,9 @@ pub enum StartError {
     /// The system gives no threads or event loops.
     #[error("cannot start threads: {0}")]
     Threads(#[source] io::Error),
+    /// Metrics cannot be served.
+    #[error("metrics: {0}")]
+    Metrics(#[from] MetricsError),
     /// A service cannot be started.
     #[error("service {service:?}: {source}")]
     Service {
@@ -71,8 +76,12 @@ impl Node {
     /// Starts every service, or none.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
         let workers = Workers::start().map_err(StartError::Threads)?;
-        let mut node =
-            Self { running: BTreeMap::new(), workers: Arc::new(workers), board: Arc::default() };
+        let mut node = Self {
+            running: BTreeMap::new(),
+            workers: Arc::new(workers),
+            board: Arc::default(),
+            metrics: None,
+        };
         match node.apply(config).await {
             Ok(()) => Ok(node),
             Err(error) => {
@@ -85,7 +94,15 @@ impl Node {
     /// Goes over to `config`: what is unchanged runs on, a hub whose address stays keeps its hosts, what is new is
     /// started, then what is gone is stopped. After an error everything is again as it was.
     pub async fn apply(&mut self, config: &Config) -> Result<(), StartError> {
+        let metrics =
+            MetricsServer::next(self.metrics.as_ref(), config.metrics.as_ref(), &self.board)?;
         let applied = self.apply_all(config).await;
+        if applied.is_ok() {
+            if let Some(metrics) = &metrics {
+                metrics.commit();
+            }
+            self.metrics = metrics;
+        }
         self.board.show(self.running.iter().map(|(name, it)| (name.clone(), it.service.view())));
         applied
     }
@@ -134,6 +151,11 @@ impl Node {
             Kind::Hub(hub) => Some(hub.local_addr()),
             Kind::Host(_) => None,
         }
+    }
+
+    /// Where metrics are served, if they are, and not on a Unix socket.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref()?.local_addr()
     }
 
     /// Stops every service.
