@@ -66,8 +66,10 @@ fn join(hub: SocketAddr, host: &str, namespace: [u8; 16]) -> (TcpStream, u8) {
         router_id: namespace,
     });
     stream.write_all(&request.encode().unwrap()).unwrap();
-    let mut answer = [0; 2];
+    let mut answer = [0; 4];
     stream.read_exact(&mut answer).unwrap();
+    let features = u16::from_be_bytes([answer[2], answer[3]]);
+    stream.read_exact(&mut vec![0; features.into()]).unwrap();
     (stream, answer[1])
 }
 
