@@ -1,4 +1,6 @@
-//! `rtun check`: findings about a configuration, without starting anything.
+//! `rtun check`: findings about a configuration, and who can reach whom by it, without starting anything.
+
+mod reach;
 
 use std::process::ExitCode;
 
@@ -31,7 +33,10 @@ pub(crate) struct Check {
     /// Refuse what is unsafe instead of warning of it
     #[arg(long)]
     strict: bool,
-    /// Print one JSON object
+    /// Also print which host can reach which
+    #[arg(long)]
+    reach: bool,
+    /// Print one JSON object, reach included
     #[arg(long)]
     json: bool,
 }
@@ -49,11 +54,15 @@ impl Check {
         let profile = if self.strict { Profile::Strict } else { Profile::Compat };
         let outcome = load(&args, &environment, &mut SystemReader::default(), profile);
         let status = outcome.exit_status();
+        let reach = match &outcome.config {
+            Some(config) if self.reach || self.json => reach::reach(config),
+            _ => Vec::new(),
+        };
         let text = if self.json {
             let findings: Vec<_> = outcome.findings.iter().map(as_json).collect();
-            format!("{:#}\n", json!({ "status": status, "findings": findings }))
+            format!("{:#}\n", json!({ "status": status, "findings": findings, "reach": reach }))
         } else {
-            as_text(&outcome.findings)
+            as_text(&outcome.findings) + &reach::text(&reach)
         };
         say(&text);
         ExitCode::from(status)

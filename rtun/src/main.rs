@@ -5,9 +5,12 @@
 mod bench;
 mod check;
 mod demo;
+mod explain;
 mod logging;
+mod offline;
 mod reader;
 mod run;
+mod state;
 mod status;
 
 use std::{
@@ -44,11 +47,13 @@ enum Command {
     Check(check::Check),
     /// A hub and two hosts on this machine, with the tutorial's files
     Demo(demo::Demo),
+    /// Tell where a packet goes and why, or why it goes nowhere
+    Explain(explain::Explain),
     /// How the running rtuns of this machine go: hosts, traffic, drops, problems
     Status(status::StatusCommand),
 }
 
-const COMMANDS: [&str; 6] = ["bench", "bench-relay", "check", "demo", "help", "status"];
+const COMMANDS: [&str; 7] = ["bench", "bench-relay", "check", "demo", "explain", "help", "status"];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args_os()
@@ -56,13 +61,20 @@ fn main() -> ExitCode {
         .map(|argument| argument.to_string_lossy().into_owned())
         .collect();
     match arguments.first() {
-        Some(first) if COMMANDS.contains(&first.as_str()) => match Cli::parse().command {
-            Command::Bench(bench) => bench.run(),
-            Command::BenchRelay(relay) => relay.run(),
-            Command::Check(check) => check.run(),
-            Command::Demo(demo) => demo.run(),
-            Command::Status(status) => status.run(),
-        },
+        Some(first) if COMMANDS.contains(&first.as_str()) => {
+            match Cli::try_parse().map(|cli| cli.command) {
+                Ok(Command::Bench(bench)) => bench.run(),
+                Ok(Command::BenchRelay(relay)) => relay.run(),
+                Ok(Command::Check(check)) => check.run(),
+                Ok(Command::Demo(demo)) => demo.run(),
+                Ok(Command::Explain(explain)) => explain.run(),
+                Ok(Command::Status(status)) => status.run(),
+                Err(error) => {
+                    let _ = error.print();
+                    if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS }
+                }
+            }
+        }
         _ => with_flags(arguments),
     }
 }
@@ -77,7 +89,7 @@ fn with_flags(arguments: Vec<String>) -> ExitCode {
     };
     if args.help {
         return say(&format!(
-            "Usage: rtun [FLAGS]\n       rtun check [FILE]...\n       rtun status\n       rtun demo\n       rtun bench\n\n{USAGE}\n\
+            "Usage: rtun [FLAGS]\n       rtun check [FILE]...\n       rtun explain SRC DST\n       rtun status\n       rtun demo\n       rtun bench\n\n{USAGE}\n\
              Without flags: rtun.yaml of the working directory or of /etc/rtun, or GOST's own files.\n"
         ));
     }

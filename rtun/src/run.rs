@@ -19,7 +19,7 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use crate::{EXIT_CONFIG, EXIT_FAILURE, complain, logging, reader::SystemReader, say};
+use crate::{EXIT_CONFIG, EXIT_FAILURE, complain, logging, reader::SystemReader, say, state};
 
 /// Loads what `args` name, starts it, and stays until SIGINT or SIGTERM.
 pub(crate) fn run(args: &Args) -> ExitCode {
@@ -54,7 +54,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         }
     };
     runtime.block_on(async {
-        let node = match Node::start(&config).await {
+        let node = match Node::start(&config, state::snapshots(&config)).await {
             Ok(node) => node,
             Err(error) => {
                 error!("{error}");
@@ -136,7 +136,10 @@ impl<'a> Life<'a> {
         log_findings(&outcome.findings);
         match outcome.config {
             Some(config) => match node.apply(&config).await {
-                Ok(()) => info!("configuration read again"),
+                Ok(()) => {
+                    node.reload_sources();
+                    info!("configuration read again");
+                }
                 Err(error) => error!("the new configuration is not applied: {error}"),
             },
             None => error!("the new configuration is not applied: it has errors"),

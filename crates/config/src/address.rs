@@ -1,5 +1,7 @@
 //! `host:port` as Go reads it, and port ranges.
 
+use std::net::IpAddr;
+
 /// Most addresses a port range stands for.
 const MAX_RANGE: usize = 1024;
 
@@ -43,6 +45,32 @@ pub(crate) fn check(text: &str) -> Result<(&str, u16), AddressError> {
         return Err(if colons > 1 { AddressError::Brackets } else { AddressError::NoPort });
     };
     Ok((host, self::port(port)?))
+}
+
+/// Whether only this machine has the address `host`, which may be a name or an address without brackets.
+pub(crate) fn is_loopback(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse().is_ok_and(|addr: IpAddr| addr.to_canonical().is_loopback())
+}
+
+/// The host of an `http://` or `https://` URL, without user info, brackets and port; `None` for any other text.
+pub(crate) fn url_host(url: &str) -> Option<&str> {
+    let after = |scheme: &str| {
+        let (start, rest) = url.split_at_checked(scheme.len())?;
+        start.eq_ignore_ascii_case(scheme).then_some(rest)
+    };
+    let rest = after("http://").or_else(|| after("https://"))?;
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let authority = authority.rsplit('@').next().unwrap_or_default();
+    let host = match split_host_port(authority) {
+        Some((host, text)) => (text.is_empty() || port(text).is_ok()).then_some(host)?,
+        None => match authority.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            Some(address) => address,
+            None => (!authority.contains([':', '[', ']'])).then_some(authority)?,
+        },
+    };
+    let blank = |c: char| c.is_whitespace() || c.is_control();
+    (!host.is_empty() && !url.contains(blank)).then_some(host)
 }
 
 fn port(text: &str) -> Result<u16, AddressError> {
@@ -103,6 +131,38 @@ mod tests {
         }
         assert_eq!(of(":http"), Err(AddressError::BadPort));
         assert_eq!(of(":65536"), Err(AddressError::BadPort));
+    }
+
+    #[test]
+    fn loopback_is_this_machine() {
+        for host in ["localhost", "LOCALHOST", "127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"]
+        {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in ["", "0.0.0.0", "::", "10.0.0.1", "localhost.example", "127.0.0.1.example"] {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn hosts_of_urls() {
+        for (url, host) in [
+            ("http://h", Some("h")),
+            ("HTTPS://h:1/x?y", Some("h")),
+            ("http://u:p@h:1", Some("h")),
+            ("http://[::1]:80/", Some("::1")),
+            ("http://[::1]", Some("::1")),
+            ("http://", None),
+            ("http:///x", None),
+            ("http://h h", None),
+            ("http://h:80a/", None),
+            ("http://::1/", None),
+            ("http://[::1/", None),
+            ("ftp://h", None),
+            ("h:1", None),
+        ] {
+            assert_eq!(url_host(url), host, "{url}");
+        }
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! What several objects say together: gateways nobody can be, tables that surprise, names that differ by case
 //! only.
 
+mod exposure;
+mod quotas;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ipnet::IpNet;
@@ -9,7 +12,7 @@ use rtun_core::{HostName, NamespaceId, Route};
 use crate::{
     findings::{At, Code, Report, quote},
     model::{Config, Named, Provider, ServiceKind, User},
-    normalise::{Context, HubView, Ingress, Table},
+    normalise::{Context, HubView, Ingress, Table, is_all_inline},
     suggest,
     value::Cursor,
 };
@@ -18,6 +21,7 @@ use crate::{
 pub(crate) fn check(config: &Config, context: &Context<'_>, hubs: &[HubView], report: &mut Report) {
     for table in &context.tables.routers {
         order(table, report);
+        default_routes(table, report);
     }
     // After an error, names that are missing are often missing because of it.
     let complete = !report.failed();
@@ -25,7 +29,9 @@ pub(crate) fn check(config: &Config, context: &Context<'_>, hubs: &[HubView], re
         if complete {
             unreachable_gateways(hub, context, report);
             endpoints_without_table(hub, context, report);
+            exposure::check(hub, report);
         }
+        quotas::check(hub, context, report);
         shared_default(hub, context, report);
     }
     listened_twice(hubs, report);
@@ -43,6 +49,7 @@ fn routes(table: &Table) -> Vec<&Route> {
 /// C17: where the first match (GOST) and the longest prefix (rtun) are different hosts.
 fn order(table: &Table, report: &mut Report) {
     let routes = routes(table);
+    let complete = is_all_inline(&table.router.provider);
     let mut first: HashMap<IpNet, usize> = HashMap::new();
     for (i, (route, row)) in routes.iter().zip(&table.rows).enumerate() {
         let earlier = (0..=route.prefix.prefix_len())
@@ -50,6 +57,8 @@ fn order(table: &Table, report: &mut Report) {
             .min()
             .and_then(|j| routes.get(*j).zip(table.rows.get(*j)));
         first.entry(route.prefix).or_insert(i);
+        // A source may have the same prefix once more, and then that counts.
+        let earlier = earlier.filter(|(other, _)| complete || other.prefix == route.prefix);
         let Some((other, place)) = earlier.filter(|(other, _)| other.gateway != route.gateway)
         else {
             continue;
@@ -81,9 +90,23 @@ fn order(table: &Table, report: &mut Report) {
     }
 }
 
+/// C19: hosts that everything goes to.
+fn default_routes(table: &Table, report: &mut Report) {
+    for (route, row) in routes(table).into_iter().zip(&table.rows) {
+        if route.prefix.prefix_len() == 0 {
+            let (prefix, gateway) = (route.prefix, quote(route.gateway.as_str()));
+            let message = format!("{prefix} leads everything that has no other route to {gateway}");
+            report
+                .coded(Code::C19, row.dst.clone(), message)
+                .help("name the prefixes behind that host, unless it is meant as the way out");
+        }
+    }
+}
+
 /// C15: gateways that neither the ingress nor any user may be.
 fn unreachable_gateways(hub: &HubView, context: &Context<'_>, report: &mut Report) {
     let ingress = hub.ingress.as_ref().and_then(|name| ingress(context, name));
+    let ingress = ingress.filter(|ingress| is_all_inline(&ingress.provider));
     let rules = ingress.map(compiled);
     let names = hub.authers.as_deref().and_then(reported_names);
     for table in &context.tables.routers {

@@ -212,6 +212,14 @@ impl Report {
         }
     }
 
+    /// The duration in the field at `cursor`, `None` where it is zero or less.
+    pub(crate) fn period(&mut self, cursor: &Cursor<'_>) -> Option<Duration> {
+        match span(cursor.value, Place::Field) {
+            Err(NotSpan::Negative) => None,
+            _ => self.span(cursor, Place::Field).filter(|span| !span.is_zero()),
+        }
+    }
+
     fn bare_number(&mut self, cursor: &Cursor<'_>, place: Place) {
         let number = text(cursor.value).unwrap_or_default();
         let unit = match place {

@@ -63,8 +63,16 @@ macro_rules! codes {
 codes! {
     /// A name that does not exist.
     C01: Error, Error;
+    /// A hub beyond loopback with neither TLS nor users.
+    C02: Warning, Error;
+    /// A hub beyond loopback whose passwords cross the network as they are.
+    C03: Warning, Error;
+    /// A TLS client that does not verify the server.
+    C07: Warning, Error;
     /// A user with an empty password, who is never admitted.
     C10: Warning, Error;
+    /// Users that may report any host name, and no ingress.
+    C11: Warning, Error;
     /// An ingress endpoint that is no UUID, or the zero UUID.
     C12: Error, Error;
     /// Two ingress rules for one name with different endpoints.
@@ -79,8 +87,12 @@ codes! {
     C17: Warning, Warning;
     /// A prefix with host bits, a v4-mapped one, or a text that names none.
     C18: Warning, Error;
+    /// A default route in a routing table.
+    C19: Warning, Warning;
     /// A gateway that is an IP address.
     C20: Warning, Warning;
+    /// A source or plugin beyond this machine without TLS, or a redis server without a password.
+    C23: Warning, Error;
     /// An unknown key.
     C26: Warning, Error;
     /// An MTU above 4096 towards a hub that may be GOST's.

@@ -1,19 +1,26 @@
 //! From a document to the model: names resolved, texts read, everything else reported.
 
 mod access;
+mod admissions;
 mod host;
 mod hub;
 mod log;
+mod metrics;
 mod names;
+mod plugins;
+mod providers;
+mod quotas;
+mod sources;
 mod tables;
 
 pub(crate) use hub::HubView;
 pub(crate) use names::Names;
+pub(crate) use providers::is_all_inline;
 pub(crate) use tables::{Ingress, Table, Tables};
 
 use crate::{
     findings::{At, Report, quote},
-    model::{Config, Service, ServiceKind},
+    model::{Admission, Config, Named, Service, ServiceKind, User},
     schema::{HANDLERS, LISTENERS, Types},
     suggest,
     value::{Cursor, Value},
@@ -23,6 +30,8 @@ use crate::{
 pub(crate) struct Context<'a> {
     pub(crate) names: Names<'a>,
     pub(crate) tables: Tables,
+    pub(crate) authers: Vec<Named<User>>,
+    pub(crate) admissions: Vec<Admission>,
 }
 
 /// The model of `document`, complete only if nothing reported is an error, and what the checks across objects
@@ -34,9 +43,12 @@ pub(crate) fn normalise<'a>(
     let root = Cursor::root(document);
     let names = Names::collect(&root, report);
     let tables = Tables::read(&names, report);
-    let context = Context { names, tables };
+    let authers = access::read(&names, report);
+    let admissions = admissions::read(&names, report);
+    let context = Context { names, tables, authers, admissions };
     let log = log::read(root.get("log"), report);
-    let mut config = Config { services: Vec::new(), log, metrics: None };
+    let metrics = metrics::read(root.get("metrics"), &context, report);
+    let mut config = Config { services: Vec::new(), log, metrics };
     let mut hubs = Vec::new();
     if context.names.services.list.is_empty() && !context.names.services.nameless {
         report

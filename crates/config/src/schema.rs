@@ -7,6 +7,7 @@
 mod check;
 mod keys;
 mod metadata;
+mod providers;
 
 pub(crate) use check::check;
 pub(crate) use keys::ROOT;
@@ -19,6 +20,8 @@ pub(crate) enum Shape {
     Bool,
     Int,
     Duration,
+    /// A duration; none if it is zero or less.
+    Period,
     /// A list of texts; a single one stands for itself.
     Texts,
     Object(&'static Object),

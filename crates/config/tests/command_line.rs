@@ -7,6 +7,7 @@ use rtun_config::{
     findings::Profile,
     load,
     model::LogLevel,
+    model::{Matcher, Provider, ServiceKind},
     source::{Content, ReadError, Source},
 };
 
@@ -347,4 +348,37 @@ fn the_api_and_metrics_flags_replace_the_objects() {
     ] {
         assert!(text.contains(wanted), "{text}");
     }
+}
+
+#[test]
+fn metrics_of_a_flag_are_served() {
+    let metrics = |arguments: &[&str]| {
+        let outcome = run(&[&["-L", "router://127.0.0.1:1"], arguments].concat());
+        let shown: Vec<String> = outcome.findings.iter().map(ToString::to_string).collect();
+        let config = outcome.config.unwrap_or_else(|| panic!("{}", shown.join("\n")));
+        let metrics = config.metrics.unwrap();
+        (metrics.addr, metrics.path, metrics.auther.is_some())
+    };
+    let is = |addr: &str, path: &str, auth| (addr.to_owned(), path.to_owned(), auth);
+    assert_eq!(metrics(&["-metrics", ":9000"]), is(":9000", "/metrics", false));
+    assert_eq!(metrics(&["-metrics", "u:p@[::1]:9000?path=/m"]), is("[::1]:9000", "/m", true));
+    assert_eq!(
+        metrics(&["-metrics", "unix:///run/m.sock?path=/m"]),
+        is("unix:///run/m.sock", "/m", false)
+    );
+}
+
+#[test]
+fn an_admission_of_a_url_counts() {
+    let outcome = run(&["-L", "router://127.0.0.1:1?admission=~10.0.0.0/8,::1,office.example"]);
+    assert!(outcome.findings.is_empty(), "{:?}", outcome.findings);
+    let config = outcome.config.unwrap();
+    let ServiceKind::Hub(hub) = &config.services[0].kind else { panic!("{config:?}") };
+    let [admission] = &hub.rules.admissions[..] else { panic!("{hub:?}") };
+    assert!(admission.whitelist);
+    let Provider::Rows(rows) = &admission.matchers.provider else { panic!("{admission:?}") };
+    let matchers: Vec<&Matcher> = rows.inline.iter().map(|row| &row.value).collect();
+    let prefix = |text: &str| Matcher::Prefix(text.parse().unwrap());
+    let name = Matcher::Name("office.example".to_owned());
+    assert_eq!(matchers, [&prefix("10.0.0.0/8"), &prefix("::1/128"), &name]);
 }

@@ -8,8 +8,8 @@ use rtun_config::{
     findings::{Profile, Severity},
     load_text,
     model::{
-        Config, Host, Hub, LogFormat, LogLevel, LogOutput, Named, Provider, ServiceKind, Sharing,
-        SourceCheck,
+        Config, Host, Hub, LogFormat, LogLevel, LogOutput, Named, Provider, Quotas, ServiceKind,
+        Sharing, SourceCheck,
     },
 };
 
@@ -199,22 +199,35 @@ chains:
 
 #[test]
 fn defaults() {
-    let config = read(
-        "services: [{name: a, addr: ':0', handler: {type: router, auth: {username: u, password: p}}}]",
-    );
+    let config = read("services: [{name: a, addr: '127.0.0.1:0', handler: {type: router}}]");
     let hub = hub(&config);
     assert_eq!(hub.handshake_timeout, Duration::from_secs(10));
     assert_eq!((hub.rules.source_check, hub.rules.sharing), (SourceCheck::Strict, Sharing::Newest));
     assert!(!hub.rules.ttl && hub.rules.default_router.is_none() && hub.rules.ingress.is_none());
-    let authers = hub.rules.authers.as_deref().unwrap();
-    assert_eq!(authers.iter().flat_map(inline).count(), 1);
+    assert_eq!((&hub.rules.authers, &hub.rules.admissions), (&None, &vec![]));
+    assert_eq!((&hub.rules.quotas, &config.metrics), (&Quotas::default(), &None));
     assert_eq!((config.log.level, config.log.output), (LogLevel::Info, LogOutput::Stderr));
 }
 
 #[test]
 fn passwords_are_not_printed() {
-    let config = read(
-        "services: [{name: a, addr: ':0', handler: {type: router, auth: {username: u, password: hunter2}}}]",
-    );
+    let text = "
+services:
+- name: a
+  addr: 127.0.0.1:0
+  admissions: [a, b]
+  handler: {type: router, auth: {username: u, password: hunter2}, metadata: {ingress: i}}
+ingresses:
+- name: i
+  redis: {addr: '127.0.0.1:6379', password: hunter2}
+  http: {url: 'https://u:hunter2@rules.example/'}
+admissions:
+- {name: a, plugin: {addr: '127.0.0.1:8000', token: hunter2}}
+- {name: b, plugin: {type: http, addr: 'https://u:hunter2@door.example/?token=hunter2'}}
+metrics: {addr: '127.0.0.1:0', auth: {username: u, password: hunter2}}
+";
+    let config = read(text);
+    let users = hub(&config).rules.authers.as_deref().unwrap();
+    assert_eq!(users.iter().flat_map(inline).count(), 1);
     assert!(!format!("{config:?}").contains("hunter2"));
 }

@@ -97,8 +97,8 @@ fn what_the_environment_asks_for_is_not_ignored() {
 
 #[test]
 fn keys_in_any_case_are_the_same_keys() {
-    let lower = "services: [{name: a, addr: ':1', handler: {type: router, metadata: {router: r, sourcecheck: off}}}]\nrouters: [{name: r, routes: [{dst: 10.0.0.0/8, gateway: h}]}]\n";
-    let mixed = "SERVICES: [{Name: a, ADDR: ':1', Handler: {Type: router, MetaData: {ROUTER: r, SourceCheck: off}}}]\nRouters: [{NAME: r, Routes: [{DST: 10.0.0.0/8, GateWay: h}]}]\n";
+    let lower = "services: [{name: a, addr: 'localhost:1', handler: {type: router, metadata: {router: r, sourcecheck: off}}}]\nrouters: [{name: r, routes: [{dst: 10.0.0.0/8, gateway: h}]}]\n";
+    let mixed = "SERVICES: [{Name: a, ADDR: 'localhost:1', Handler: {Type: router, MetaData: {ROUTER: r, SourceCheck: off}}}]\nRouters: [{NAME: r, Routes: [{DST: 10.0.0.0/8, GateWay: h}]}]\n";
     let read = |text| load_text("a", text, false, Profile::Strict).config.unwrap();
     assert_eq!(read(lower), read(mixed));
 }
@@ -141,7 +141,7 @@ fn large(count: u32) -> String {
         users.push(format!("{{\"username\": \"u{i}\", \"password\": 1, \"hosts\": [\"x{i}\"]}}"));
     }
     format!(
-        "{{\"services\": [{{\"name\": \"a\", \"addr\": \":1\", \"handler\": {{\"type\": \"router\", \
+        "{{\"services\": [{{\"name\": \"a\", \"addr\": \"[::1]:1\", \"handler\": {{\"type\": \"router\", \
          \"auther\": \"a\", \"metadata\": {{\"router\": \"r\", \"ingress\": \"i\"}}}}}}], \
          \"routers\": [{{\"name\": \"r\", \"routes\": [{}]}}], \
          \"ingresses\": [{{\"name\": \"i\", \"rules\": [{}]}}], \
@@ -160,17 +160,18 @@ fn what_a_large_configuration_has_said_of_it_is_bounded() {
     assert_eq!(outcome.findings[100].message, "900 more findings are not shown");
 }
 
-const TUTORIAL: [&str; 3] = [
+const FILES: [&str; 4] = [
     include_str!("tutorial/server-ingress.yaml"),
     include_str!("tutorial/host-1-namespace.yaml"),
     include_str!("tutorial/server-namespaces.yaml"),
+    include_str!("everything.yaml"),
 ];
 
-/// A tutorial file with some bytes replaced, removed or doubled.
+/// A right file with some bytes replaced, removed or doubled.
 fn mutated() -> impl Strategy<Value = String> {
     let change = (any::<prop::sample::Index>(), 0..4u8, "[ -~\n\t]{0,4}");
-    (0..TUTORIAL.len(), prop::collection::vec(change, 1..6)).prop_map(|(file, changes)| {
-        let mut chars: Vec<char> = TUTORIAL[file].chars().collect();
+    (0..FILES.len(), prop::collection::vec(change, 1..6)).prop_map(|(file, changes)| {
+        let mut chars: Vec<char> = FILES[file].chars().collect();
         for (index, kind, text) in changes {
             let at = index.index(chars.len());
             match kind {
@@ -186,6 +187,15 @@ fn mutated() -> impl Strategy<Value = String> {
         }
         chars.into_iter().collect()
     })
+}
+
+#[test]
+fn what_is_changed_at_random_is_right_unchanged() {
+    for file in FILES {
+        let outcome = load_text("a", file, false, Profile::Compat);
+        let shown: Vec<String> = outcome.findings.iter().map(ToString::to_string).collect();
+        assert!(outcome.config.is_some(), "{}", shown.join("\n"));
+    }
 }
 
 /// The model as text, without the files and lines its rows were written on.

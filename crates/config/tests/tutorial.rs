@@ -58,6 +58,14 @@ fn host(config: &Config) -> &Host {
     }
 }
 
+/// The model as text, without the files and lines its rows were written on.
+fn without_places(config: &Config) -> String {
+    let text = format!("{config:?}");
+    let mut parts = text.split(", file: ");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |whole, part| whole + part.split_once(" }").map_or("", |(_, rest)| rest))
+}
+
 fn messages(outcome: &Outcome, severity: Severity) -> Vec<String> {
     let wanted = outcome.findings.iter().filter(|f| f.severity == severity);
     wanted.map(|f| f.to_string()).collect()
@@ -66,7 +74,13 @@ fn messages(outcome: &Outcome, severity: Severity) -> Vec<String> {
 #[test]
 fn one_table() {
     let outcome = yaml("server-routes.yaml");
-    assert_eq!(messages(&outcome, Severity::Warning), [""; 0]);
+    assert_eq!(
+        messages(&outcome, Severity::Warning),
+        ["server-routes.yaml:3:11: warning[C02]: anybody who reaches `:8443` may join: there is neither TLS nor auth
+  3 |     addr: :8443
+    |           ^^^^^ services[0].addr
+  help: name an `auther` in the handler, or listen on a loopback address"]
+    );
     let hub = hub(config(&outcome));
     assert_eq!(hub.listen, ":8443");
     assert_eq!(hub.rules.namespaces.len(), 0);
@@ -97,7 +111,7 @@ fn namespaces_with_a_plugin_for_the_others() {
     assert_eq!(plugin.addr, "http://127.0.0.1:8000");
     assert_eq!(plugin.timeout.as_secs(), 2);
     let codes: Vec<_> = outcome.findings.iter().filter_map(|f| f.code).collect();
-    assert_eq!(codes, [Code::C28]);
+    assert_eq!(codes, [Code::C02, Code::C28]);
 }
 
 #[test]
@@ -169,7 +183,8 @@ fn what_is_printed_means_the_same_in_both_formats() {
         for (format, json) in [(cli::OutputFormat::Yaml, false), (cli::OutputFormat::Json, true)] {
             let text = document.emit(format);
             let again = load_text("printed", &text, json, Profile::Compat);
-            assert_eq!(config(&again), config(&outcome), "{name}:\n{text}");
+            let (again_model, model) = (config(&again), config(&outcome));
+            assert_eq!(without_places(again_model), without_places(model), "{name}:\n{text}");
             let codes = |o: &Outcome| o.findings.iter().map(|f| f.code).collect::<Vec<_>>();
             assert_eq!(codes(&again), codes(&outcome), "{name}");
         }
@@ -180,13 +195,14 @@ fn what_is_printed_means_the_same_in_both_formats() {
 fn a_printed_command_line_means_the_same() {
     let outcome = arguments(&[
         "-L",
-        "router://u:p@:8443?ttl=true&readTimeout=5s",
+        "router://u:p@:8443?ttl=true&readTimeout=5s&admission=10.0.0.0/8",
         "-L",
         "tun://:0/host-1?net=192.168.123.1/24,fd00::1/64&name=tun5&mtu=1400&dns=1.1.1.1,::1&keepalive=true",
         "-F",
         "router://a%40b:p%3A@h1:1,h2:2?router.id=E87F56DDFD5749219AB8A0847662DAAE&connectTimeout=3s&keepalive=true",
     ]);
-    assert_eq!(messages(&outcome, Severity::Warning), [""; 0]);
+    let codes = |o: &Outcome| o.findings.iter().filter_map(|f| f.code).collect::<Vec<_>>();
+    assert_eq!(codes(&outcome), [Code::C11, Code::C03]);
     let wanted = config(&outcome);
     let ServiceKind::Host(host) = &wanted.services[1].kind else { panic!("{wanted:?}") };
     assert_eq!(host.device.addresses.len(), 2);
@@ -197,7 +213,7 @@ fn a_printed_command_line_means_the_same() {
     for (format, json) in [(cli::OutputFormat::Yaml, false), (cli::OutputFormat::Json, true)] {
         let text = outcome.document.as_ref().unwrap().emit(format);
         let again = load_text("printed", &text, json, Profile::Compat);
-        assert_eq!(config(&again), wanted, "{text}");
-        assert_eq!(messages(&again, Severity::Warning), [""; 0]);
+        assert_eq!(without_places(config(&again)), without_places(wanted), "{text}");
+        assert_eq!(codes(&again).len(), 2);
     }
 }

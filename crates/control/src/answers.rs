@@ -11,7 +11,9 @@ use rtun_core::{HostName, Known, NamespaceId};
 use tokio::{runtime::Handle, sync::Semaphore, time::Instant};
 use tracing::{debug, warn};
 
-use crate::{PluginError, RoutePlugin};
+use crate::{
+    PluginError, PluginKind, PluginStatus, RoutePlugin, breaker::Breaker, plugin::cache::Cache,
+};
 
 type Key = (NamespaceId, IpAddr);
 
@@ -31,6 +33,8 @@ pub struct AnswerLimits {
     pub at_once: usize,
     /// Packets waiting for one answer; past it a packet is dropped.
     pub waiting: usize,
+    /// Bytes of packets waiting for all answers together; past it a packet is dropped.
+    pub waiting_bytes: usize,
     /// How long a packet waits.
     pub patience: Duration,
     /// For one question, from its turn on.
@@ -50,6 +54,7 @@ impl Default for AnswerLimits {
             questions: 1024,
             at_once: 32,
             waiting: 64,
+            waiting_bytes: 16 << 20,
             patience: Duration::from_millis(500),
             deadline: Duration::from_secs(2),
             failures: 5,
@@ -90,15 +95,26 @@ pub struct RouteAnswers<T> {
 }
 
 struct State<T> {
-    answers: HashMap<Key, Answer>,
-    questions: HashMap<Key, Vec<T>>,
-    failures: u32,
-    paused_until: Option<Instant>,
+    answers: Cache<Key, Option<HostName>>,
+    questions: HashMap<Key, Waiting<T>>,
+    /// In bytes, of all questions together.
+    waiting_bytes: usize,
+    breaker: Breaker,
 }
 
-struct Answer {
-    gateway: Option<HostName>,
-    since: Instant,
+/// Packets that wait for one answer.
+struct Waiting<T> {
+    packets: Vec<T>,
+    bytes: usize,
+}
+
+/// What became of a question.
+type Outcome = Result<Option<HostName>, NoAnswer>;
+
+enum NoAnswer {
+    Failed(PluginError),
+    /// The plugin was left alone by the time that it would have been asked.
+    Unasked,
 }
 
 impl<T: Send + 'static> RouteAnswers<T> {
@@ -115,13 +131,13 @@ impl<T: Send + 'static> RouteAnswers<T> {
             plugin,
             turns: Semaphore::new(limits.at_once),
             runtime: Handle::current(),
-            limits,
             state: Mutex::new(State {
-                answers: HashMap::new(),
+                answers: Cache::new(limits.answers),
                 questions: HashMap::new(),
-                failures: 0,
-                paused_until: None,
+                waiting_bytes: 0,
+                breaker: Breaker::new(limits.failures, limits.pause),
             }),
+            limits,
             release: Box::new(release),
         }
     }
@@ -132,17 +148,17 @@ impl<T: Send + 'static> RouteAnswers<T> {
         let key = (namespace, addr);
         let now = Instant::now();
         let mut state = self.state();
-        let Some(answer) = state.answers.get(&key) else { return Known::Unasked };
-        let age = now.duration_since(answer.since);
-        match &answer.gateway {
+        let Some((gateway, since)) = state.answers.get(&key) else { return Known::Unasked };
+        let age = now.duration_since(*since);
+        match gateway {
             Some(gateway) => {
                 let known = Known::Gateway(gateway.clone());
                 let refresh = age > self.limits.positive
                     && !state.questions.contains_key(&key)
                     && state.questions.len() < self.limits.questions
-                    && !state.is_paused(now);
+                    && !state.breaker.is_paused(now);
                 if refresh {
-                    state.questions.insert(key, Vec::new());
+                    state.questions.insert(key, Waiting::default());
                     self.spawn(key);
                 }
                 known
@@ -152,36 +168,50 @@ impl<T: Send + 'static> RouteAnswers<T> {
         }
     }
 
-    /// Asks, unless that is under way, and lets `packet` wait for the answer.
+    /// Asks, unless that is under way, and lets `packet`, of `bytes`, wait for the answer.
     pub fn wait(
         self: &Arc<Self>,
         namespace: NamespaceId,
         addr: IpAddr,
+        bytes: usize,
         packet: impl FnOnce() -> T,
     ) -> Result<(), NoWaiting> {
         let key = (namespace, addr);
         let mut state = self.state();
-        if let Some(waiting) = state.questions.get_mut(&key) {
-            if waiting.len() >= self.limits.waiting {
-                return Err(NoWaiting::Full);
-            }
-            waiting.push(packet());
-            return Ok(());
-        }
-        if state.is_paused(Instant::now()) {
+        let State { questions, waiting_bytes, breaker, .. } = &mut *state;
+        let under_way = questions.get(&key);
+        if under_way.is_none() && breaker.is_paused(Instant::now()) {
             return Err(NoWaiting::Paused);
         }
-        if state.questions.len() >= self.limits.questions {
+        let too_many = match under_way {
+            Some(waiting) => waiting.packets.len() >= self.limits.waiting,
+            None => questions.len() >= self.limits.questions,
+        };
+        if too_many || *waiting_bytes + bytes > self.limits.waiting_bytes {
             return Err(NoWaiting::Full);
         }
-        state.questions.insert(key, vec![packet()]);
-        self.spawn(key);
+        let is_new = under_way.is_none();
+        let waiting = questions.entry(key).or_default();
+        waiting.packets.push(packet());
+        waiting.bytes += bytes;
+        *waiting_bytes += bytes;
+        if is_new {
+            self.spawn(key);
+        }
         Ok(())
     }
 
     /// How much waits for an answer, by what each counts for.
     pub fn waiting(&self, weight: impl Fn(&T) -> usize) -> usize {
-        self.state().questions.values().flatten().map(weight).sum()
+        self.state().questions.values().flat_map(|waiting| &waiting.packets).map(weight).sum()
+    }
+
+    /// How the plugin is doing.
+    pub fn status(&self) -> PluginStatus {
+        let waiting = self.waiting(|_| 1);
+        let state = self.state();
+        let address = self.plugin.address();
+        state.breaker.status(PluginKind::Router, &self.name, address, waiting, state.answers.len())
     }
 
     fn spawn(self: &Arc<Self>, key: Key) {
@@ -191,60 +221,58 @@ impl<T: Send + 'static> RouteAnswers<T> {
     async fn ask(self: Arc<Self>, key: Key) {
         let question = async {
             let _turn = self.turns.acquire().await;
+            if !self.state().breaker.may_ask(Instant::now()) {
+                return Err(NoAnswer::Unasked);
+            }
             let answer = self.plugin.route(key.0, key.1);
             tokio::time::timeout(self.limits.deadline, answer)
                 .await
                 .unwrap_or(Err(PluginError::Timeout))
+                .map_err(NoAnswer::Failed)
         };
         tokio::pin!(question);
-        let answer = tokio::select! {
-            answer = &mut question => answer,
+        let outcome = tokio::select! {
+            outcome = &mut question => outcome,
             () = tokio::time::sleep(self.limits.patience) => {
-                let impatient = self.state().questions.get_mut(&key).map(std::mem::take);
+                let impatient = self.state().release(&key);
                 self.hand_back(impatient, Released::TimedOut);
                 question.await
             }
         };
-        self.settle(key, answer);
+        self.settle(key, outcome);
     }
 
-    fn settle(&self, key: Key, answer: Result<Option<HostName>, PluginError>) {
+    fn settle(&self, key: Key, outcome: Outcome) {
         let now = Instant::now();
         let mut state = self.state();
-        let waiting = state.questions.remove(&key);
-        let outcome = match answer {
+        let packets = state.release(&key);
+        state.questions.remove(&key);
+        let why = match outcome {
             Ok(gateway) => {
-                state.failures = 0;
-                state.paused_until = None;
-                if state.answers.len() >= self.limits.answers {
-                    state.forget_oldest_eighth();
-                }
+                state.breaker.succeeded(now);
                 debug!(router = self.name, destination = %key.1, namespace = %key.0, ?gateway, "plugin answered");
-                state.answers.insert(key, Answer { gateway, since: now });
+                state.answers.insert(key, gateway, now);
                 Released::Answered
             }
-            Err(error) => {
-                state.failures += 1;
-                if state.failures >= self.limits.failures {
-                    state.paused_until = Some(now + self.limits.pause);
-                }
-                if state.failures == 1 || state.failures == self.limits.failures {
+            Err(NoAnswer::Failed(error)) => {
+                if state.breaker.failed(&error, now) {
                     warn!(
                         router = self.name,
                         destination = %key.1,
-                        failures_in_a_row = state.failures,
+                        failures_in_a_row = state.breaker.failures_in_a_row(),
                         "route plugin: {error}"
                     );
                 }
                 Released::TimedOut
             }
+            Err(NoAnswer::Unasked) => Released::TimedOut,
         };
         drop(state);
-        self.hand_back(waiting, outcome);
+        self.hand_back(packets, why);
     }
 
-    fn hand_back(&self, packets: Option<Vec<T>>, why: Released) {
-        if let Some(packets) = packets.filter(|packets| !packets.is_empty()) {
+    fn hand_back(&self, packets: Vec<T>, why: Released) {
+        if !packets.is_empty() {
             (self.release)(packets, why);
         }
     }
@@ -256,16 +284,17 @@ impl<T: Send + 'static> RouteAnswers<T> {
 }
 
 impl<T> State<T> {
-    fn is_paused(&self, now: Instant) -> bool {
-        self.paused_until.is_some_and(|until| now < until)
+    /// The packets that wait for this answer, which wait no longer.
+    fn release(&mut self, key: &Key) -> Vec<T> {
+        let waiting = self.questions.get_mut(key).map(std::mem::take).unwrap_or_default();
+        self.waiting_bytes -= waiting.bytes;
+        waiting.packets
     }
+}
 
-    fn forget_oldest_eighth(&mut self) {
-        let mut ages: Vec<_> = self.answers.values().map(|answer| answer.since).collect();
-        let eighth = ages.len() / 8;
-        let (_, threshold, _) = ages.select_nth_unstable(eighth);
-        let threshold = *threshold;
-        self.answers.retain(|_, answer| answer.since > threshold);
+impl<T> Default for Waiting<T> {
+    fn default() -> Self {
+        Self { packets: Vec::new(), bytes: 0 }
     }
 }
 
@@ -274,7 +303,7 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::{MemoryRoutePlugin, plugin::RouteFuture};
+    use crate::MemoryPlugin;
 
     const NS: NamespaceId = NamespaceId::from_bytes([1; 16]);
     const OTHER: NamespaceId = NamespaceId::from_bytes([2; 16]);
@@ -298,23 +327,20 @@ mod tests {
         (Arc::new(RouteAnswers::new("r".into(), plugin, limits, release)), receiver)
     }
 
-    /// A plugin that never answers.
-    struct Hanging;
-
-    impl RoutePlugin for Hanging {
-        fn route(&self, _: NamespaceId, _: IpAddr) -> RouteFuture<'_> {
-            Box::pin(std::future::pending())
-        }
+    fn hanging() -> Arc<MemoryPlugin> {
+        let plugin = MemoryPlugin::default();
+        plugin.hang(true);
+        Arc::new(plugin)
     }
 
     #[tokio::test(start_paused = true)]
     async fn packets_for_one_destination_share_one_question() {
-        let plugin = Arc::new(MemoryRoutePlugin::default());
-        plugin.insert(NS, addr(1), name("host-1"));
+        let plugin = Arc::new(MemoryPlugin::default());
+        plugin.insert_route(NS, addr(1), name("host-1"));
         let (answers, mut handed) = answers(plugin.clone(), AnswerLimits::default());
         assert_eq!(answers.known(NS, addr(1)), Known::Unasked);
         for packet in 0..3 {
-            assert_eq!(answers.wait(NS, addr(1), || packet), Ok(()));
+            assert_eq!(answers.wait(NS, addr(1), 100, || packet), Ok(()));
         }
         assert_eq!(handed.recv().await, Some((vec![0, 1, 2], Released::Answered)));
         assert_eq!(answers.known(NS, addr(1)), Known::Gateway(name("host-1")));
@@ -324,9 +350,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn no_route_is_believed_for_a_while() {
-        let plugin = Arc::new(MemoryRoutePlugin::default());
+        let plugin = Arc::new(MemoryPlugin::default());
         let (answers, mut handed) = answers(plugin.clone(), AnswerLimits::default());
-        answers.wait(NS, addr(1), || 0).unwrap();
+        answers.wait(NS, addr(1), 100, || 0).unwrap();
         handed.recv().await.unwrap();
         assert_eq!(answers.known(NS, addr(1)), Known::Nothing);
         tokio::time::advance(Duration::from_millis(1100)).await;
@@ -335,10 +361,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_known_route_outlives_its_plugin_and_is_refreshed_when_it_is_back() {
-        let plugin = Arc::new(MemoryRoutePlugin::default());
-        plugin.insert(NS, addr(1), name("host-1"));
+        let plugin = Arc::new(MemoryPlugin::default());
+        plugin.insert_route(NS, addr(1), name("host-1"));
         let (answers, mut handed) = answers(plugin.clone(), AnswerLimits::default());
-        answers.wait(NS, addr(1), || 0).unwrap();
+        answers.wait(NS, addr(1), 100, || 0).unwrap();
         handed.recv().await.unwrap();
 
         plugin.fail_with(Some(PluginError::Timeout));
@@ -349,7 +375,7 @@ mod tests {
         let asked_while_down = plugin.questions();
         assert!(asked_while_down < 250, "left alone between failures: {asked_while_down}");
 
-        plugin.insert(NS, addr(1), name("host-2"));
+        plugin.insert_route(NS, addr(1), name("host-2"));
         plugin.fail_with(None);
         tokio::time::sleep(Duration::from_secs(6)).await;
         answers.known(NS, addr(1));
@@ -360,18 +386,22 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_hanging_plugin_costs_waiting_packets_half_a_second_and_nothing_else() {
         let limits = AnswerLimits { waiting: 2, questions: 3, ..AnswerLimits::default() };
-        let (answers, mut handed) = answers(Arc::new(Hanging), limits);
+        let (answers, mut handed) = answers(hanging(), limits);
         let start = Instant::now();
-        assert_eq!(answers.wait(NS, addr(1), || 1), Ok(()));
-        assert_eq!(answers.wait(NS, addr(1), || 2), Ok(()));
+        assert_eq!(answers.wait(NS, addr(1), 100, || 1), Ok(()));
+        assert_eq!(answers.wait(NS, addr(1), 100, || 2), Ok(()));
         assert_eq!(
-            answers.wait(NS, addr(1), || 3),
+            answers.wait(NS, addr(1), 100, || 3),
             Err(NoWaiting::Full),
             "packets per question are bounded"
         );
-        assert_eq!(answers.wait(NS, addr(2), || 4), Ok(()));
-        assert_eq!(answers.wait(NS, addr(3), || 5), Ok(()));
-        assert_eq!(answers.wait(NS, addr(4), || 6), Err(NoWaiting::Full), "questions are bounded");
+        assert_eq!(answers.wait(NS, addr(2), 100, || 4), Ok(()));
+        assert_eq!(answers.wait(NS, addr(3), 100, || 5), Ok(()));
+        assert_eq!(
+            answers.wait(NS, addr(4), 100, || 6),
+            Err(NoWaiting::Full),
+            "questions are bounded"
+        );
         assert_eq!(answers.waiting(|_| 1), 4);
 
         let mut packets = Vec::new();
@@ -388,30 +418,30 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_failing_plugin_is_left_alone_for_a_while() {
-        let plugin = Arc::new(MemoryRoutePlugin::default());
+        let plugin = Arc::new(MemoryPlugin::default());
         plugin.fail_with(Some(PluginError::Status(500)));
         let (answers, mut handed) = answers(plugin.clone(), AnswerLimits::default());
         for n in 0..5 {
-            answers.wait(NS, addr(n), || 0).unwrap();
+            answers.wait(NS, addr(n), 100, || 0).unwrap();
             assert_eq!(handed.recv().await, Some((vec![0], Released::TimedOut)));
         }
-        assert_eq!(answers.wait(NS, addr(9), || 7), Err(NoWaiting::Paused));
+        assert_eq!(answers.wait(NS, addr(9), 100, || 7), Err(NoWaiting::Paused));
         assert_eq!(plugin.questions(), 5);
         tokio::time::advance(Duration::from_secs(5)).await;
-        assert_eq!(answers.wait(NS, addr(9), || 7), Ok(()));
+        assert_eq!(answers.wait(NS, addr(9), 100, || 7), Ok(()));
     }
 
     #[tokio::test(start_paused = true)]
     async fn memory_is_bounded_and_the_oldest_answers_go_first() {
-        let plugin = Arc::new(MemoryRoutePlugin::default());
+        let plugin = Arc::new(MemoryPlugin::default());
         let limits = AnswerLimits { answers: 16, ..AnswerLimits::default() };
         let (answers, mut handed) = answers(plugin, limits);
         for n in 0..40 {
-            answers.wait(NS, addr(n), || 0).unwrap();
+            answers.wait(NS, addr(n), 100, || 0).unwrap();
             handed.recv().await.unwrap();
             tokio::time::advance(Duration::from_millis(1)).await;
         }
-        assert!(answers.state().answers.len() <= 16);
+        assert!(answers.status().cached <= 16);
         assert_eq!(answers.known(NS, addr(39)), Known::Nothing);
         assert_eq!(answers.known(NS, addr(0)), Known::Unasked);
     }

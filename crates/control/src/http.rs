@@ -1,180 +1,199 @@
-//! GOST's HTTP route plugin: `GET ?dst=<ip>&id=<namespace>`, answered by `{"dst", "gateway"}`
-//! (spec: tables.md section 5).
+//! GOST's HTTP plugins: a question as a GET's query or a POST's JSON object, answered by a JSON object
+//! (spec: tables.md sections 4 and 5).
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
-use ipnet::IpNet;
 use reqwest::{
-    Client, Url,
+    Client, RequestBuilder, StatusCode, Url,
     dns::{Addrs, Name, Resolve, Resolving},
     header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue},
 };
+use rtun_config::model;
 use rtun_core::{HostName, NamespaceId};
-use serde::Deserialize;
+use serde::Serialize;
 
-use crate::{PluginError, RoutePlugin, plugin::RouteFuture};
+use crate::{
+    Addressed, AdmissionPlugin, Answering, AuthPlugin, AuthQuestion, IngressPlugin, PluginError,
+    PluginSetupError, RoutePlugin,
+    plugin::{MAX_ANSWER, answer, reach},
+};
 
-/// The largest answer that is read.
-const MAX_ANSWER: usize = 64 * 1024;
-
-/// How to reach an HTTP plugin.
-#[derive(Debug, Clone, PartialEq)]
-pub struct HttpPluginSettings<'a> {
-    /// `http://` or `https://` URL; its query is kept and added to.
-    pub url: &'a str,
-    /// Sent as `Authorization: Bearer`.
-    pub token: Option<&'a str>,
-    /// Limit for one question, from connecting to the last byte.
-    pub timeout: Duration,
-    /// Whether the server's certificate is verified.
-    pub verify: bool,
-    /// The name expected in the certificate, if not the URL's.
-    pub server_name: Option<&'a str>,
-}
-
-/// An HTTP route plugin. Keeps connections; follows no redirect, so that the token goes nowhere else.
-pub struct HttpRoutePlugin {
+/// A plugin that speaks HTTP, of every kind. Keeps connections; follows no redirect, so that the token goes nowhere else;
+/// uses no proxy; takes no compressed answers.
+pub struct HttpPlugin {
     client: Client,
     url: Url,
+    address: String,
 }
 
-/// The settings cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum HttpPluginError {
-    /// Not an http or https URL with a host.
-    #[error("{0:?} is not an http:// or https:// URL")]
-    Url(String),
-    /// The token holds characters that no header can.
-    #[error("the token holds characters that cannot be sent in a header")]
-    Token,
-    /// The system refused, most likely its trust store.
-    #[error("cannot set up the HTTP client: {0}")]
-    Client(#[from] reqwest::Error),
-}
-
-impl HttpRoutePlugin {
+impl HttpPlugin {
     /// Prepares the client; nothing is connected yet.
-    pub fn new(settings: &HttpPluginSettings<'_>) -> Result<Self, HttpPluginError> {
-        let bad_url = || HttpPluginError::Url(settings.url.to_owned());
-        let mut url = Url::parse(settings.url).map_err(|_| bad_url())?;
+    pub fn new(settings: &model::Plugin) -> Result<Self, PluginSetupError> {
+        let bad_url = || PluginSetupError::Url(settings.addr.clone());
+        let mut url = Url::parse(&settings.addr).map_err(|_| bad_url())?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(bad_url());
         }
         let host = url.host_str().ok_or_else(bad_url)?.to_owned();
+        if let Ok(addr) = host.trim_matches(['[', ']']).parse() {
+            reach::check(addr)?;
+        }
+        let address = without_secrets(&url);
 
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        if let Some(token) = settings.token {
-            let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
-                .map_err(|_| HttpPluginError::Token)?;
+        if let Some(token) = &settings.token {
+            let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
+                .map_err(|_| PluginSetupError::Token)?;
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
 
-        let mut client = Client::builder()
+        let encrypted = url.scheme() == "https";
+        let mut alias = None;
+        let server_name = settings.tls.as_ref().and_then(|tls| tls.server_name.as_ref());
+        if let Some(name) = server_name.filter(|name| encrypted && **name != host) {
+            let authority = match url.port() {
+                Some(port) => format!("{host}:{port}"),
+                None => host.clone(),
+            };
+            headers.insert(HOST, HeaderValue::from_str(&authority).map_err(|_| bad_url())?);
+            let bad_name = || PluginSetupError::ServerName(name.clone());
+            url.set_host(Some(name)).map_err(|_| bad_name())?;
+            alias = Some(host.trim_matches(['[', ']']).to_owned());
+        }
+        let tls = reach::tls_config(settings.tls.as_ref().filter(|_| encrypted), &[])?;
+        let client = Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .timeout(settings.timeout)
-            .pool_max_idle_per_host(4);
-        if url.scheme() == "https" {
-            client = client.tls_danger_accept_invalid_certs(!settings.verify);
-            if let Some(name) = settings.server_name.filter(|name| *name != host) {
-                let authority = match url.port() {
-                    Some(port) => format!("{host}:{port}"),
-                    None => host.clone(),
-                };
-                headers.insert(HOST, HeaderValue::from_str(&authority).map_err(|_| bad_url())?);
-                url.set_host(Some(name)).map_err(|_| bad_url())?;
-                client = client.dns_resolver(Arc::new(Alias { real: host }));
-            }
-        }
-        Ok(Self { client: client.default_headers(headers).build()?, url })
+            .pool_max_idle_per_host(4)
+            .dns_resolver(Arc::new(Resolver { alias }))
+            .tls_backend_preconfigured(tls)
+            .default_headers(headers)
+            .build()
+            .map_err(|error| PluginSetupError::Client(error.without_url().to_string()))?;
+        Ok(Self { client, url, address })
+    }
+
+    fn get(&self, query: &[(&str, &str)]) -> RequestBuilder {
+        let mut url = self.url.clone();
+        url.query_pairs_mut().extend_pairs(query);
+        self.client.get(url)
+    }
+
+    fn post(&self, question: &impl Serialize) -> RequestBuilder {
+        let body = serde_json::to_vec(question).expect("texts always make JSON");
+        self.client.post(self.url.clone()).body(body)
     }
 }
 
-impl RoutePlugin for HttpRoutePlugin {
-    fn route(&self, namespace: NamespaceId, destination: IpAddr) -> RouteFuture<'_> {
-        let mut url = self.url.clone();
-        url.query_pairs_mut()
-            .append_pair("dst", &destination.to_string())
-            .append_pair("id", &namespace.to_string());
-        let request = self.client.get(url);
-        Box::pin(async move {
-            let mut response = request.send().await.map_err(failure)?;
-            if response.status() != reqwest::StatusCode::OK {
-                return Err(PluginError::Status(response.status().as_u16()));
-            }
-            let mut body = Vec::new();
-            while let Some(chunk) = response.chunk().await.map_err(failure)? {
-                if body.len() + chunk.len() > MAX_ANSWER {
-                    return Err(PluginError::TooLarge);
-                }
-                body.extend_from_slice(&chunk);
-            }
-            read_answer(&body, destination)
-        })
+/// Sends the question and reads the answer, which is at most [`MAX_ANSWER`] long.
+async fn ask(request: RequestBuilder) -> Result<Vec<u8>, PluginError> {
+    let mut response = request.send().await.map_err(failure)?;
+    if response.status() != StatusCode::OK {
+        return Err(PluginError::Status(response.status().as_u16()));
     }
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(failure)? {
+        if body.len() + chunk.len() > MAX_ANSWER {
+            return Err(PluginError::TooLarge);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
 }
 
 fn failure(error: reqwest::Error) -> PluginError {
     if error.is_timeout() {
         return PluginError::Timeout;
     }
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(&error);
-    while let Some(inner) = cause {
-        text = inner.to_string();
-        cause = inner.source();
+    PluginError::Unreachable(reach::root_cause(&error.without_url()))
+}
+
+fn without_secrets(url: &Url) -> String {
+    let mut url = url.clone();
+    // Neither can fail: the URL has a host.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_query(None);
+    url.set_fragment(None);
+    url.into()
+}
+
+impl Addressed for HttpPlugin {
+    fn address(&self) -> &str {
+        &self.address
     }
-    PluginError::Unreachable(text)
 }
 
-/// A plugin's answer; `net` is the older name of `dst`.
-#[derive(Deserialize)]
-struct Answer {
-    #[serde(default)]
-    net: String,
-    #[serde(default)]
-    dst: String,
-    #[serde(default)]
-    gateway: String,
-}
-
-/// Reads the body of an answer about `destination`. The prefix it names must contain the destination: an answer to
-/// another question is no answer.
-fn read_answer(body: &[u8], destination: IpAddr) -> Result<Option<HostName>, PluginError> {
-    let nonsense = |text: String| PluginError::Nonsense(text);
-    let answer: Answer =
-        serde_json::from_slice(body).map_err(|error| nonsense(error.to_string()))?;
-    let prefix = if answer.dst.is_empty() { &answer.net } else { &answer.dst };
-    if prefix.is_empty() || answer.gateway.is_empty() {
-        return Ok(None);
+impl RoutePlugin for HttpPlugin {
+    fn route(
+        &self,
+        namespace: NamespaceId,
+        destination: IpAddr,
+    ) -> Answering<'_, Option<HostName>> {
+        let (dst, id) = (destination.to_string(), namespace.to_string());
+        let request = self.get(&[("dst", &dst), ("id", &id)]);
+        Box::pin(async move { answer::route_json(&ask(request).await?, destination) })
     }
-    let covers = prefix
-        .parse::<IpNet>()
-        .or_else(|_| prefix.parse::<IpAddr>().map(IpNet::from))
-        .map_err(|_| nonsense(format!("{prefix:?} is neither an address nor a prefix")))?
-        .contains(&destination);
-    if !covers {
-        return Err(nonsense(format!(
-            "{prefix} does not contain {destination}, which was asked for"
-        )));
+}
+
+impl IngressPlugin for HttpPlugin {
+    fn namespace(&self, host: &HostName, service: &str) -> Answering<'_, Option<NamespaceId>> {
+        let request = self.get(&[("host", host.as_str()), ("service", service)]);
+        Box::pin(async move { answer::ingress_json(&ask(request).await?) })
     }
-    HostName::new(&answer.gateway).map(Some).map_err(|error| nonsense(error.to_string()))
 }
 
-/// Resolves whatever is asked to the addresses of one host: the URL names the certificate, this the machine.
-struct Alias {
-    real: String,
+#[derive(Serialize)]
+struct AuthBody<'a> {
+    service: &'a str,
+    username: &'a str,
+    password: &'a str,
+    client: String,
 }
 
-impl Resolve for Alias {
-    fn resolve(&self, _: Name) -> Resolving {
-        let real = self.real.clone();
+impl AuthPlugin for HttpPlugin {
+    fn authenticate(&self, question: &AuthQuestion) -> Answering<'_, Option<String>> {
+        let request = self.post(&AuthBody {
+            service: &question.service,
+            username: &question.user,
+            password: question.password.expose(),
+            client: question.client.to_string(),
+        });
+        Box::pin(async move { answer::auth_json(&ask(request).await?) })
+    }
+}
+
+#[derive(Serialize)]
+struct AdmissionBody<'a> {
+    service: &'a str,
+    network: &'a str,
+    addr: String,
+}
+
+impl AdmissionPlugin for HttpPlugin {
+    fn admit(&self, service: &str, addr: SocketAddr) -> Answering<'_, bool> {
+        let request = self.post(&AdmissionBody { service, network: "tcp", addr: addr.to_string() });
+        Box::pin(async move { answer::admission_json(&ask(request).await?) })
+    }
+}
+
+/// Finds the machine. Where the URL holds the certificate's name in place of the host's, that one's.
+struct Resolver {
+    alias: Option<String>,
+}
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let host = self.alias.clone().unwrap_or_else(|| name.as_str().to_owned());
         Box::pin(async move {
-            let addrs: Vec<_> = tokio::net::lookup_host((real.as_str(), 0)).await?.collect();
+            let addrs = reach::resolve(&host, 0).await?;
             Ok(Box::new(addrs.into_iter()) as Addrs)
         })
     }

@@ -1,29 +1,84 @@
-//! What a route plugin is asked and may answer, with a twin in memory.
+//! What plugins are asked and may answer, whatever they speak (spec: tables.md sections 4 and 5).
+
+pub(crate) mod answer;
+pub(crate) mod cache;
+pub(crate) mod memory;
+pub(crate) mod reach;
+pub(crate) mod status;
 
 use std::{
-    collections::HashMap,
-    future::Future,
-    net::IpAddr,
+    fmt,
+    hash::{Hash, Hasher},
+    net::{IpAddr, SocketAddr},
     pin::Pin,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
 };
 
-use rtun_core::{HostName, NamespaceId};
+use rtun_config::model::{self, PluginProtocol};
+use rtun_core::{HostName, NamespaceId, Secret};
 
-/// Names the gateway for a destination, one question at a time.
-pub trait RoutePlugin: Send + Sync + 'static {
-    /// The host behind which `destination` lies in `namespace`; `Ok(None)`: the plugin knows no route.
-    fn route(&self, namespace: NamespaceId, destination: IpAddr) -> RouteFuture<'_>;
+use crate::{grpc::GrpcPlugin, http::HttpPlugin};
+
+/// The largest answer that is read, in bytes.
+pub(crate) const MAX_ANSWER: usize = 64 * 1024;
+
+/// A question under way. An error is never a permission, and a refusal is never an error.
+pub type Answering<'a, T> = Pin<Box<dyn Future<Output = Result<T, PluginError>> + Send + 'a>>;
+
+/// Something that is asked at an address.
+pub trait Addressed: Send + Sync + 'static {
+    /// Where it is asked, for people: without secrets.
+    fn address(&self) -> &str;
 }
 
-/// A question under way.
-pub type RouteFuture<'a> =
-    Pin<Box<dyn Future<Output = Result<Option<HostName>, PluginError>> + Send + 'a>>;
+/// Names the gateway for a destination, one question at a time.
+pub trait RoutePlugin: Addressed {
+    /// The host behind which `destination` lies in `namespace`; `Ok(None)`: the plugin knows no route.
+    fn route(&self, namespace: NamespaceId, destination: IpAddr)
+    -> Answering<'_, Option<HostName>>;
+}
 
-/// Why a question has no answer. Nothing is concluded from it about the route.
+/// Says which namespace a host belongs to.
+pub trait IngressPlugin: Addressed {
+    /// The namespace that `host` may join at the hub `service`; `Ok(None)`: there is no rule for it.
+    fn namespace(&self, host: &HostName, service: &str) -> Answering<'_, Option<NamespaceId>>;
+}
+
+/// Knows users and their passwords.
+pub trait AuthPlugin: Addressed {
+    /// The id of the client, which may be empty; `Ok(None)`: refused.
+    fn authenticate(&self, question: &AuthQuestion) -> Answering<'_, Option<String>>;
+}
+
+/// Says who may connect at all.
+pub trait AdmissionPlugin: Addressed {
+    /// Whether the client at `addr` may connect to the hub `service` over TCP.
+    fn admit(&self, service: &str, addr: SocketAddr) -> Answering<'_, bool>;
+}
+
+/// What an [`AuthPlugin`] is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthQuestion {
+    /// As sent by the client.
+    pub user: String,
+    /// As sent by the client.
+    pub password: Secret,
+    /// Where the client connected from.
+    pub client: SocketAddr,
+    /// The hub's name.
+    pub service: String,
+}
+
+impl Hash for AuthQuestion {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.user.hash(state);
+        self.password.expose().hash(state);
+        self.client.hash(state);
+        self.service.hash(state);
+    }
+}
+
+/// Why a question has no answer. Nothing is concluded from it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PluginError {
     /// The plugin cannot be reached, or the connection broke.
@@ -32,54 +87,140 @@ pub enum PluginError {
     /// No whole answer in time.
     #[error("no answer in time")]
     Timeout,
-    /// A status other than 200; redirects are not followed.
+    /// HTTP: a status other than 200; redirects are not followed.
     #[error("answered with status {0} instead of 200")]
     Status(u16),
+    /// gRPC: a status other than OK, from the plugin or on its behalf.
+    #[error("answered with gRPC status {code}: {message:?}")]
+    Grpc {
+        /// The status as a number, 1 to 16 (grpc/grpc: doc/statuscodes.md).
+        code: i32,
+        /// What the plugin says of it, cut short.
+        message: String,
+    },
     /// More than 64 KiB.
     #[error("the answer is larger than 64 KiB")]
     TooLarge,
-    /// Not the JSON object that was asked for.
+    /// Not the answer to what was asked.
     #[error("the answer is not understood: {0}")]
     Nonsense(String),
 }
 
-/// A plugin in memory: answers from a table and counts the questions.
-#[derive(Default)]
-pub struct MemoryRoutePlugin {
-    routes: Mutex<HashMap<(NamespaceId, IpAddr), HostName>>,
-    failure: Mutex<Option<PluginError>>,
-    questions: AtomicUsize,
-}
-
-impl MemoryRoutePlugin {
-    /// Adds or replaces a route.
-    pub fn insert(&self, namespace: NamespaceId, destination: IpAddr, gateway: HostName) {
-        lock(&self.routes).insert((namespace, destination), gateway);
+impl PluginError {
+    /// Whether it speaks of the plugin rather than of the question. A plugin that says 401 or `PERMISSION_DENIED` to a
+    /// wrong password is well, and whoever tries passwords must not have it left alone.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Status(status) => !matches!(status, 400..=499) || matches!(status, 408 | 429),
+            // INVALID_ARGUMENT, NOT_FOUND, PERMISSION_DENIED, FAILED_PRECONDITION, OUT_OF_RANGE, UNAUTHENTICATED.
+            Self::Grpc { code, .. } => !matches!(code, 3 | 5 | 7 | 9 | 11 | 16),
+            Self::Unreachable(_) | Self::Timeout | Self::TooLarge | Self::Nonsense(_) => true,
+        }
     }
 
-    /// From now on every question fails so, or with `None` is answered.
-    pub fn fail_with(&self, failure: Option<PluginError>) {
-        *lock(&self.failure) = failure;
-    }
-
-    /// How often it was asked.
-    pub fn questions(&self) -> usize {
-        self.questions.load(Ordering::SeqCst)
+    /// What a plugin made of an answer; `text` may hold parts of it and is cut short.
+    pub(crate) fn nonsense(text: impl fmt::Display) -> Self {
+        Self::Nonsense(excerpt(&text.to_string()))
     }
 }
 
-impl RoutePlugin for MemoryRoutePlugin {
-    fn route(&self, namespace: NamespaceId, destination: IpAddr) -> RouteFuture<'_> {
-        self.questions.fetch_add(1, Ordering::SeqCst);
-        let answer = match lock(&self.failure).clone() {
-            Some(failure) => Err(failure),
-            None => Ok(lock(&self.routes).get(&(namespace, destination)).cloned()),
+/// The settings of a plugin cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PluginSetupError {
+    /// Not an http or https URL with a host.
+    #[error("{0:?} is not an http:// or https:// URL")]
+    Url(String),
+    /// Not `host:port`.
+    #[error("{0:?} is not host:port")]
+    Addr(String),
+    /// No plugin lives there, but what hands out credentials to machines may.
+    #[error("{0} is a link-local address; plugins are not asked there")]
+    LinkLocal(IpAddr),
+    /// The token holds characters that no header can.
+    #[error("the token holds characters that cannot be sent in a header")]
+    Token,
+    /// The name expected in the certificate is none.
+    #[error("{0:?} cannot be the name in a certificate")]
+    ServerName(String),
+    /// The system refused, most likely its trust store.
+    #[error("cannot set up the client: {0}")]
+    Client(String),
+}
+
+/// The route plugin described by `settings`. Nothing is connected yet, as with the other `connect` functions; all of them
+/// are called on the runtime that connections shall be served by.
+pub fn connect_route_plugin(
+    settings: &model::Plugin,
+) -> Result<Arc<dyn RoutePlugin>, PluginSetupError> {
+    Ok(match settings.protocol {
+        PluginProtocol::Http => Arc::new(HttpPlugin::new(settings)?),
+        PluginProtocol::Grpc => Arc::new(GrpcPlugin::new(settings)?),
+    })
+}
+
+/// The ingress plugin described by `settings`.
+pub fn connect_ingress_plugin(
+    settings: &model::Plugin,
+) -> Result<Arc<dyn IngressPlugin>, PluginSetupError> {
+    Ok(match settings.protocol {
+        PluginProtocol::Http => Arc::new(HttpPlugin::new(settings)?),
+        PluginProtocol::Grpc => Arc::new(GrpcPlugin::new(settings)?),
+    })
+}
+
+/// The auth plugin described by `settings`.
+pub fn connect_auth_plugin(
+    settings: &model::Plugin,
+) -> Result<Arc<dyn AuthPlugin>, PluginSetupError> {
+    Ok(match settings.protocol {
+        PluginProtocol::Http => Arc::new(HttpPlugin::new(settings)?),
+        PluginProtocol::Grpc => Arc::new(GrpcPlugin::new(settings)?),
+    })
+}
+
+/// The admission plugin described by `settings`.
+pub fn connect_admission_plugin(
+    settings: &model::Plugin,
+) -> Result<Arc<dyn AdmissionPlugin>, PluginSetupError> {
+    Ok(match settings.protocol {
+        PluginProtocol::Http => Arc::new(HttpPlugin::new(settings)?),
+        PluginProtocol::Grpc => Arc::new(GrpcPlugin::new(settings)?),
+    })
+}
+
+/// At most 200 characters of what somebody else wrote.
+pub(crate) fn excerpt(text: &str) -> String {
+    match text.char_indices().nth(200) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_not_printed() {
+        let question = AuthQuestion {
+            user: "u".into(),
+            password: Secret::new("hidden"),
+            client: ([127, 0, 0, 1], 5).into(),
+            service: "s".into(),
         };
-        Box::pin(async move { answer })
+        assert!(!format!("{question:?}").contains("hidden"));
     }
-}
 
-/// A poisoned lock still guards whole values here: every critical section is one map operation.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    #[test]
+    fn a_refusal_by_status_is_no_outage() {
+        let grpc = |code| PluginError::Grpc { code, message: String::new() };
+        for refusal in [PluginError::Status(401), PluginError::Status(404), grpc(7), grpc(16)] {
+            assert!(!refusal.is_outage(), "{refusal}");
+        }
+        let outages =
+            [PluginError::Status(302), PluginError::Status(429), PluginError::Status(503)];
+        for outage in outages.into_iter().chain([grpc(14), grpc(4), PluginError::Timeout]) {
+            assert!(outage.is_outage(), "{outage}");
+        }
+    }
 }

@@ -10,18 +10,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rtun_control::{HttpPluginSettings, HttpRoutePlugin, PluginError, RoutePlugin};
-use rtun_core::NamespaceId;
+use rtun_config::model::{ClientTls, Plugin, PluginProtocol};
+use rtun_control::{PluginError, connect_route_plugin};
+use rtun_core::{NamespaceId, Secret};
 
 const NAMESPACE: &str = "e87f56dd-fd57-4921-9ab8-a0847662daae";
 
-fn settings(url: &str) -> HttpPluginSettings<'_> {
-    HttpPluginSettings {
-        url,
+fn settings(url: &str) -> Plugin {
+    Plugin {
+        protocol: PluginProtocol::Http,
+        addr: url.to_owned(),
         token: None,
         timeout: Duration::from_millis(500),
-        verify: false,
-        server_name: None,
+        tls: None,
     }
 }
 
@@ -56,10 +57,8 @@ fn says(status: &'static str, body: &'static str) -> impl Fn(&mut TcpStream) + S
     }
 }
 
-async fn ask(settings: &HttpPluginSettings<'_>) -> Result<Option<String>, PluginError> {
-    // All tests of this process want the same provider; only the first can install it.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let plugin = HttpRoutePlugin::new(settings).unwrap();
+async fn ask(settings: &Plugin) -> Result<Option<String>, PluginError> {
+    let plugin = connect_route_plugin(settings).unwrap();
     let answer =
         plugin.route(NAMESPACE.parse::<NamespaceId>().unwrap(), IpAddr::from([10, 0, 0, 7]));
     answer.await.map(|gateway| gateway.map(|gateway| gateway.to_string()))
@@ -76,7 +75,7 @@ async fn ask_one_that(
 async fn the_question_is_gosts() {
     let (address, heads) = server(says("200 OK", r#"{"dst":"10.0.0.0/24","gateway":"host-1"}"#));
     let url = format!("http://{address}/routes?site=a");
-    let with_token = HttpPluginSettings { token: Some("t0ken"), ..settings(&url) };
+    let with_token = Plugin { token: Some(Secret::new("t0ken")), ..settings(&url) };
     assert_eq!(ask(&with_token).await, Ok(Some("host-1".into())));
     let head = heads.recv().unwrap().to_ascii_lowercase();
     let first = format!("get /routes?site=a&dst=10.0.0.7&id={NAMESPACE} http/1.1\r\n");
@@ -122,7 +121,7 @@ async fn a_redirect_is_not_followed_and_the_token_stays() {
         );
     });
     let url = format!("http://{address}/");
-    let with_token = HttpPluginSettings { token: Some("t0ken"), ..settings(&url) };
+    let with_token = Plugin { token: Some(Secret::new("t0ken")), ..settings(&url) };
     assert_eq!(ask(&with_token).await, Err(PluginError::Status(302)));
     assert!(caught.try_recv().is_err(), "nobody asked the other server");
 }
@@ -196,9 +195,10 @@ async fn tls_server() -> SocketAddr {
 #[tokio::test]
 async fn certificates_are_verified_where_that_is_asked_for() {
     let url = format!("https://{}/", tls_server().await);
-    let unverified = HttpPluginSettings { server_name: Some("plugin.example"), ..settings(&url) };
+    let tls = |verify| Some(ClientTls { verify, server_name: Some("plugin.example".into()) });
+    let unverified = Plugin { tls: tls(false), ..settings(&url) };
     assert_eq!(ask(&unverified).await, Ok(Some("plugin.example".into())), "the name is asked for");
-    let verified = HttpPluginSettings { verify: true, ..unverified };
+    let verified = Plugin { tls: tls(true), ..unverified };
     let refused = ask(&verified).await;
     assert!(
         matches!(&refused, Err(PluginError::Unreachable(text)) if text.contains("certificate")),

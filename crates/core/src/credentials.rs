@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     fmt,
+    sync::Arc,
 };
 
 use subtle::{Choice, ConstantTimeEq};
@@ -51,14 +52,25 @@ pub struct Credentials {
 }
 
 struct Stored {
-    password: Padded,
+    password: Proof,
     hosts: Option<HashSet<HostName>>,
 }
 
 /// A user that has proven itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Proven<'a> {
     hosts: Option<&'a HashSet<HostName>>,
+    proof: &'a Proof,
+}
+
+/// What a user has shown to know, kept to see later whether it still counts: never printed.
+#[derive(Clone)]
+pub struct Proof(Arc<Padded>);
+
+impl fmt::Debug for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
 }
 
 impl Credentials {
@@ -71,7 +83,7 @@ impl Credentials {
     /// a user can never prove itself. A user of the same name is replaced.
     pub fn insert(&mut self, name: &str, password: &str, hosts: Option<Vec<HostName>>) {
         let user = Stored {
-            password: Padded::new(password.as_bytes()),
+            password: Proof(Arc::new(Padded::new(password.as_bytes()))),
             hosts: hosts.map(|hosts| hosts.into_iter().collect()),
         };
         self.users.insert(name.as_bytes().into(), user);
@@ -82,24 +94,36 @@ impl Credentials {
         let presented = Padded::new(password);
         let user = self.users.get(name);
         let nobody = Padded::new(b"");
-        let stored = user.map_or(&nobody, |user| &user.password);
+        let stored = user.map_or(&nobody, |user| &user.password.0);
         let right = presented.ct_eq(stored) & !stored.is_empty();
         if bool::from(right) { user.map(Stored::proven) } else { None }
     }
 
-    /// The user of that name as one proven before, for asking again after a change of the rules.
-    pub fn still_known(&self, name: &[u8]) -> Option<Proven<'_>> {
-        self.users.get(name).map(Stored::proven)
+    /// The user of that name if what it has proven to know before would still do.
+    pub fn still_knows(&self, name: &[u8], proof: &Proof) -> Option<Proven<'_>> {
+        let user = self.users.get(name)?;
+        let right = proof.0.ct_eq(&user.password.0) & !user.password.0.is_empty();
+        bool::from(right).then(|| user.proven())
     }
 }
 
 impl Stored {
     fn proven(&self) -> Proven<'_> {
-        Proven { hosts: self.hosts.as_ref() }
+        Proven { hosts: self.hosts.as_ref(), proof: &self.password }
     }
 }
 
-impl Proven<'_> {
+impl<'a> Proven<'a> {
+    /// The host names it is bound to, if it is.
+    pub(crate) fn hosts(&self) -> Option<&'a HashSet<HostName>> {
+        self.hosts
+    }
+
+    /// What it has shown to know.
+    pub fn proof(&self) -> Proof {
+        self.proof.clone()
+    }
+
     /// Whether this user may report `host`.
     pub fn may_report(&self, host: &HostName) -> bool {
         self.hosts.is_none_or(|hosts| hosts.contains(host))
@@ -160,19 +184,31 @@ mod tests {
             (b"empty", b""),
             (b"empty", b"anything"),
         ] {
-            assert_eq!(users.prove(user, password), None, "{user:?} {password:?}");
+            assert!(users.prove(user, password).is_none(), "{user:?} {password:?}");
         }
-        assert_eq!(Credentials::new().prove(b"", b""), None);
+        assert!(Credentials::new().prove(b"", b"").is_none());
     }
 
     #[test]
     fn passwords_beyond_the_wire_never_match() {
         let mut users = Credentials::new();
         users.insert("long", &"x".repeat(300), None);
-        assert_eq!(users.prove(b"long", "x".repeat(300).as_bytes()), None);
-        assert_eq!(users.prove(b"long", "x".repeat(255).as_bytes()), None);
+        assert!(users.prove(b"long", "x".repeat(300).as_bytes()).is_none());
+        assert!(users.prove(b"long", "x".repeat(255).as_bytes()).is_none());
         users.insert("fits", &"x".repeat(255), None);
         assert!(users.prove(b"fits", "x".repeat(255).as_bytes()).is_some());
+    }
+
+    #[test]
+    fn what_was_proven_counts_for_as_long_as_the_password_stays() {
+        let proof = known().prove(b"alice", b"s3cret").unwrap().proof();
+        assert!(known().still_knows(b"alice", &proof).is_some());
+        assert!(known().still_knows(b"bob", &proof).is_none());
+        let mut changed = Credentials::new();
+        changed.insert("alice", "another", None);
+        assert!(changed.still_knows(b"alice", &proof).is_none());
+        assert!(Credentials::new().still_knows(b"alice", &proof).is_none());
+        assert_eq!(format!("{proof:?}"), "***");
     }
 
     #[test]

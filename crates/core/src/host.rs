@@ -30,6 +30,12 @@ impl HostName {
 
     /// Checks `text` and makes it a name.
     pub fn new(text: &str) -> Result<Self, HostNameError> {
+        Self::check(text)?;
+        Ok(Self(text.into()))
+    }
+
+    /// Whether `text` could be a name.
+    pub fn check(text: &str) -> Result<(), HostNameError> {
         if text.is_empty() {
             return Err(HostNameError::Empty);
         }
@@ -38,7 +44,7 @@ impl HostName {
         }
         match text.chars().find(|c| c.is_whitespace() || c.is_control() || is_invisible(*c)) {
             Some(c) => Err(HostNameError::Unprintable(c)),
-            None => Ok(Self(text.into())),
+            None => Ok(()),
         }
     }
 

@@ -81,9 +81,13 @@ pub enum Verdict {
     Drop(DropReason),
 }
 
-enum Found {
-    Gateway(HostName, bool),
-    Ask(PluginId),
+/// What a namespace's routers say of an address.
+pub(crate) enum Found {
+    /// The router at this position names this gateway; whether that holds until the snapshot changes.
+    Gateway { gateway: HostName, router: usize, lasting: bool },
+    /// The router at this position is this plugin, which has to be asked.
+    Ask { plugin: PluginId, router: usize },
+    /// None of them has a route.
     Nowhere(DropReason),
 }
 
@@ -114,7 +118,17 @@ impl Routing {
         packet: &Packet<'_>,
         answers: &impl Answers,
     ) -> Verdict {
-        let (source, destination) = (packet.source(), packet.destination());
+        self.decide(Some(sender), packet.source(), packet.destination(), answers)
+    }
+
+    /// Decides by the addresses alone, which is all that counts; `None` is a sender that owns nothing.
+    pub(crate) fn decide(
+        &self,
+        sender: Option<&HostName>,
+        source: IpAddr,
+        destination: IpAddr,
+        answers: &impl Answers,
+    ) -> Verdict {
         if destination_is_never_routed(destination) {
             return Verdict::Drop(DropReason::IpDisallowedDst);
         }
@@ -129,11 +143,13 @@ impl Routing {
             Err(verdict) => return verdict,
         };
         match self.find(destination, answers) {
-            Found::Gateway(gateway, _) if gateway == *sender => Verdict::Drop(DropReason::Hairpin),
-            Found::Gateway(gateway, lasting) => {
+            Found::Gateway { gateway, .. } if Some(&gateway) == sender => {
+                Verdict::Drop(DropReason::Hairpin)
+            }
+            Found::Gateway { gateway, lasting, .. } => {
                 Verdict::Deliver { gateway, lasting: lasting && source_lasting }
             }
-            Found::Ask(plugin) => Verdict::Ask(plugin, destination),
+            Found::Ask { plugin, .. } => Verdict::Ask(plugin, destination),
             Found::Nowhere(reason) => Verdict::Drop(reason),
         }
     }
@@ -141,16 +157,26 @@ impl Routing {
     /// Whether packets to `addr` go to `host`; `None` while a plugin has still to say.
     pub fn leads_to(&self, host: &HostName, addr: IpAddr, answers: &impl Answers) -> Option<bool> {
         match self.find(addr, answers) {
-            Found::Gateway(gateway, _) => Some(gateway == *host),
+            Found::Gateway { gateway, .. } => Some(gateway == *host),
             Found::Nowhere(_) => Some(false),
-            Found::Ask(_) => None,
+            Found::Ask { .. } => None,
         }
+    }
+
+    /// How strictly sources are checked.
+    pub fn source_check(&self) -> SourceCheck {
+        self.source_check
+    }
+
+    /// The routers, in the order in which they are asked.
+    pub(crate) fn routers(&self) -> &[Router] {
+        &self.routers
     }
 
     /// Whether the check may be remembered, or what to do instead of forwarding.
     fn check_source(
         &self,
-        sender: &HostName,
+        sender: Option<&HostName>,
         source: IpAddr,
         answers: &impl Answers,
     ) -> Result<bool, Verdict> {
@@ -158,32 +184,37 @@ impl Routing {
             return Ok(true);
         }
         match self.find(source, answers) {
-            Found::Gateway(gateway, lasting)
-                if self.source_check == SourceCheck::Loose || gateway == *sender =>
+            Found::Gateway { gateway, lasting, .. }
+                if self.source_check == SourceCheck::Loose || Some(&gateway) == sender =>
             {
                 Ok(lasting)
             }
-            Found::Ask(plugin) => Err(Verdict::Ask(plugin, source)),
-            Found::Gateway(..) | Found::Nowhere(_) => Err(Verdict::Drop(DropReason::SrcNotAllowed)),
+            Found::Ask { plugin, .. } => Err(Verdict::Ask(plugin, source)),
+            Found::Gateway { .. } | Found::Nowhere(_) => {
+                Err(Verdict::Drop(DropReason::SrcNotAllowed))
+            }
         }
     }
 
-    fn find(&self, addr: IpAddr, answers: &impl Answers) -> Found {
+    /// Asks the routers in turn until one has a route to `addr`.
+    pub(crate) fn find(&self, addr: IpAddr, answers: &impl Answers) -> Found {
         let mut reason = DropReason::NoRoute;
         let mut lasting = true;
-        for router in &self.routers {
-            match router {
+        for (router, asked) in self.routers.iter().enumerate() {
+            match asked {
                 Router::Table(table) => {
                     if let Some(gateway) = table.lookup(addr) {
-                        return Found::Gateway(gateway.clone(), lasting);
+                        return Found::Gateway { gateway: gateway.clone(), router, lasting };
                     }
                 }
                 Router::Plugin(plugin) => {
                     lasting = false;
                     match answers.known(*plugin, self.namespace, addr) {
-                        Known::Gateway(gateway) => return Found::Gateway(gateway, false),
+                        Known::Gateway(gateway) => {
+                            return Found::Gateway { gateway, router, lasting: false };
+                        }
                         Known::Nothing => reason = DropReason::RouteDenied,
-                        Known::Unasked => return Found::Ask(*plugin),
+                        Known::Unasked => return Found::Ask { plugin: *plugin, router },
                     }
                 }
             }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::{HostName, NamespaceId};
+use crate::{HostName, HostNameError, NamespaceId};
 
 /// One rule of an ingress: hosts that match may join the namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +11,29 @@ pub struct IngressRule {
     pub pattern: String,
     /// The namespace it may join.
     pub namespace: NamespaceId,
+}
+
+impl IngressRule {
+    /// The pattern that `hostname` stands for, a leading `*` cut off (spec: tables.md section 2).
+    pub fn pattern(hostname: &str) -> Result<&str, PatternError> {
+        let pattern = hostname.strip_prefix('*').unwrap_or(hostname);
+        if pattern.is_empty() || pattern == "." {
+            return Err(PatternError::Nothing);
+        }
+        HostName::check(pattern)?;
+        Ok(pattern)
+    }
+}
+
+/// Why a text cannot be an ingress rule's host name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PatternError {
+    /// Nothing but a wildcard.
+    #[error("matches no host; write a name, or *.domain for the domain and every name below it")]
+    Nothing,
+    /// What is left behind the wildcard is no name.
+    #[error("is no host name: {0}")]
+    HostName(#[from] HostNameError),
 }
 
 /// Rules from host names to the one namespace each may join.
@@ -27,13 +50,18 @@ pub struct Ingress {
 impl Ingress {
     /// Compiles the rules; of two with the same pattern the later counts.
     pub fn new<'a>(rules: impl IntoIterator<Item = (&'a str, NamespaceId)>) -> Self {
-        let rules = rules
-            .into_iter()
-            .map(|(pattern, namespace)| {
-                (pattern.strip_prefix('*').unwrap_or(pattern).into(), namespace)
-            })
-            .collect();
-        Self { rules }
+        let mut ingress = Self::default();
+        rules.into_iter().for_each(|(pattern, namespace)| ingress.add(pattern, namespace));
+        ingress
+    }
+
+    /// Adds a rule, in place of one with the same pattern.
+    pub fn insert(&mut self, rule: &IngressRule) {
+        self.add(&rule.pattern, rule.namespace);
+    }
+
+    fn add(&mut self, pattern: &str, namespace: NamespaceId) {
+        self.rules.insert(pattern.strip_prefix('*').unwrap_or(pattern).into(), namespace);
     }
 
     /// The namespace `host` may join.

@@ -26,3 +26,18 @@ impl Route {
 pub fn host_prefix(addr: IpAddr) -> IpNet {
     IpNet::from(addr)
 }
+
+/// A prefix, or an address as the prefix of itself, as written; `None`: the text is neither.
+pub fn parse_prefix(text: &str) -> Option<IpNet> {
+    match text.parse::<IpNet>() {
+        Ok(net) => Some(net),
+        Err(_) => text.parse().ok().map(host_prefix),
+    }
+}
+
+/// The IPv4 prefix behind `::ffff:a.b.c.d/96+n`; any other as it is.
+pub fn unmapped(net: IpNet) -> IpNet {
+    let IpNet::V6(v6) = net else { return net };
+    let mapped = v6.addr().to_ipv4_mapped().filter(|_| v6.prefix_len() >= 96);
+    mapped.and_then(|addr| IpNet::new(IpAddr::V4(addr), v6.prefix_len() - 96).ok()).unwrap_or(net)
+}

@@ -16,11 +16,9 @@ use crate::{HostName, Route};
 /// takes no time either.
 #[derive(Default)]
 pub struct RoutingTable {
-    v4: Trie,
-    v6: Trie,
+    tries: Tries,
     /// Every gateway once; the tries' values are places in it.
     gateways: Box<[HostName]>,
-    len: usize,
 }
 
 impl RoutingTable {
@@ -30,50 +28,76 @@ impl RoutingTable {
     ///
     /// When the compiled routes of one family need more than 4 GiB: not below 10^8 routes.
     pub fn new<'a>(routes: impl IntoIterator<Item = &'a Route>) -> Self {
-        let (mut v4, mut v6) = (Vec::new(), Vec::new());
         let mut gateways = Gateways::default();
-        for route in routes {
-            let value = gateways.intern(&route.gateway);
-            let len = route.prefix.prefix_len();
-            match route.prefix {
+        let routes = routes.into_iter();
+        let tries = Tries::new(routes.map(|route| (route.prefix, gateways.intern(&route.gateway))));
+        Self { tries, gateways: gateways.list.into() }
+    }
+
+    /// The gateway for `addr`. Cost: one walk down a trie, for most tables two or three nodes.
+    pub fn lookup(&self, addr: IpAddr) -> Option<&HostName> {
+        self.tries.lookup(addr).map(|value| &self.gateways[value as usize])
+    }
+
+    /// Number of distinct prefixes.
+    pub fn len(&self) -> usize {
+        self.tries.len
+    }
+
+    /// Whether there is no route at all.
+    pub fn is_empty(&self) -> bool {
+        self.tries.len == 0
+    }
+}
+
+/// A set of prefixes.
+#[derive(Default)]
+pub(crate) struct PrefixSet(Tries);
+
+impl PrefixSet {
+    pub(crate) fn new(prefixes: impl IntoIterator<Item = IpNet>) -> Self {
+        Self(Tries::new(prefixes.into_iter().map(|prefix| (prefix, 0))))
+    }
+
+    pub(crate) fn contains(&self, addr: IpAddr) -> bool {
+        self.0.lookup(addr).is_some()
+    }
+}
+
+/// Values by prefix, for both families.
+#[derive(Default)]
+struct Tries {
+    v4: Trie,
+    v6: Trie,
+    len: usize,
+}
+
+impl Tries {
+    /// Of equal prefixes the first counts.
+    fn new(prefixes: impl IntoIterator<Item = (IpNet, u32)>) -> Self {
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for (prefix, value) in prefixes {
+            let len = prefix.prefix_len();
+            match prefix {
                 IpNet::V4(net) => {
                     let key = u128::from(net.network().to_bits()) << 96;
                     v4.push(Prefix { key, len, value });
                 }
-                IpNet::V6(net) => {
-                    v6.push(Prefix { key: net.network().to_bits(), len, value });
-                }
+                IpNet::V6(net) => v6.push(Prefix { key: net.network().to_bits(), len, value }),
             }
         }
         for prefixes in [&mut v4, &mut v6] {
             prefixes.sort_by_key(|prefix| (prefix.key, prefix.len));
             prefixes.dedup_by_key(|prefix| (prefix.key, prefix.len));
         }
-        Self {
-            v4: Trie::new(&v4),
-            v6: Trie::new(&v6),
-            gateways: gateways.list.into(),
-            len: v4.len() + v6.len(),
-        }
+        Self { v4: Trie::new(&v4), v6: Trie::new(&v6), len: v4.len() + v6.len() }
     }
 
-    /// The gateway for `addr`. Cost: one walk down a trie, for most tables two or three nodes.
-    pub fn lookup(&self, addr: IpAddr) -> Option<&HostName> {
-        let value = match addr {
+    fn lookup(&self, addr: IpAddr) -> Option<u32> {
+        match addr {
             IpAddr::V4(addr) => self.v4.lookup(u64::from(addr.to_bits()) << 32),
             IpAddr::V6(addr) => self.v6.lookup(addr.to_bits()),
-        };
-        value.map(|value| &self.gateways[value as usize])
-    }
-
-    /// Number of distinct prefixes.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether there is no route at all.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
+        }
     }
 }
 
@@ -284,7 +308,7 @@ mod tests {
     }
 
     fn heap_bytes(table: &RoutingTable) -> usize {
-        table.v4.heap_bytes() + table.v6.heap_bytes() + size_of_val(&*table.gateways)
+        table.tries.v4.heap_bytes() + table.tries.v6.heap_bytes() + size_of_val(&*table.gateways)
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The hub service: a listener, the hosts admitted through it, and the rules they live under.
 
+mod ask;
 mod association;
 mod bundle;
 mod forward;
@@ -8,6 +9,7 @@ mod handshake;
 mod namespace;
 mod registry;
 mod rules;
+mod upkeep;
 mod waiting_room;
 
 use std::{
@@ -36,11 +38,12 @@ use self::{
     association::{Association, EndReason},
     handshake::{Admissions, HandshakeError},
     registry::{Census, Registry},
-    rules::Rules,
+    upkeep::Upkeep,
     waiting_room::{Place, WaitingRoom},
 };
 use crate::{
     counters::Tally,
+    feeds::Feeds,
     report::HubReport,
     workers::{Seat, Workers},
 };
@@ -68,6 +71,7 @@ pub(crate) struct HubView {
 struct Shared {
     service: String,
     registry: Registry,
+    upkeep: Upkeep,
     waiting_room: Arc<WaitingRoom>,
     admissions: Admissions,
     ends: Tally,
@@ -94,18 +98,20 @@ pub enum HubError {
 }
 
 impl Hub {
-    /// Compiles the rules, then listens.
-    pub(crate) fn start(
+    /// Compiles the rules, of `config` and what `feeds` have read, then listens.
+    pub(crate) async fn start(
         service: &str,
         config: &model::Hub,
+        feeds: Feeds,
         workers: Arc<Workers>,
     ) -> Result<Self, HubError> {
-        let rules = Rules::compile(&config.rules, None)?;
+        let (upkeep, rules) = Upkeep::begin(&config.rules, feeds).await?;
         let listener = tcp::listen(&config.listen)?;
         let local_addr = listener.local_addr()?;
         let shared = Arc::new(Shared {
             service: service.to_owned(),
             registry: Registry::new(rules),
+            upkeep,
             waiting_room: Arc::default(),
             admissions: Admissions::default(),
             ends: Tally::default(),
@@ -115,14 +121,15 @@ impl Hub {
             tasks: TaskTracker::new(),
         });
         shared.tasks.spawn(Arc::clone(&shared).accept(listener, workers));
+        shared.tasks.spawn(Arc::clone(&shared).keep_up());
         info!(service, address = %local_addr, "hub listens");
         Ok(Self { shared, local_addr })
     }
 
     /// Replaces everything but the address; hosts that keep their permission notice nothing.
-    pub(crate) fn apply(&self, config: &model::Hub) -> Result<(), RulesError> {
-        let Shared { registry, handshake_timeout, .. } = &*self.shared;
-        registry.apply(|before| Rules::compile(&config.rules, Some(before)))?;
+    pub(crate) async fn apply(&self, config: &model::Hub, feeds: Feeds) -> Result<(), RulesError> {
+        let Shared { registry, upkeep, handshake_timeout, .. } = &*self.shared;
+        upkeep.apply(registry, &config.rules, feeds).await?;
         handshake_timeout.store(millis(config.handshake_timeout), Ordering::Relaxed);
         Ok(())
     }
@@ -172,14 +179,16 @@ impl HubView {
 
     /// Who is connected, who was not admitted, what passed and what was lost.
     pub(crate) fn report(&self) -> HubReport {
-        let Shared { registry, waiting_room, admissions, ends, .. } = &*self.shared;
-        let Census { namespaces, gone, waiting_for_plugins, queue_memory, queue_budget } =
+        let Shared { registry, upkeep, waiting_room, admissions, ends, .. } = &*self.shared;
+        let Census { namespaces, gone, waiting_for_plugins, plugins, queue_memory, queue_budget } =
             registry.census();
         HubReport {
             listen: self.local_addr,
             namespaces,
             gone,
             waiting_for_plugins,
+            plugins,
+            behind: upkeep.why_behind(),
             admitted: admissions.admitted(),
             refused: admissions.refused(),
             ended: ends.read(),
@@ -191,6 +200,14 @@ impl HubView {
 }
 
 impl Shared {
+    /// Follows the sources until the hub stops.
+    async fn keep_up(self: Arc<Self>) {
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = self.upkeep.run(&self.service, &self.registry) => {}
+        }
+    }
+
     async fn accept(self: Arc<Self>, listener: TcpListener, workers: Arc<Workers>) {
         loop {
             let accepted = tokio::select! {
@@ -200,6 +217,10 @@ impl Shared {
             match accepted {
                 Ok((stream, peer)) => {
                     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+                    if !self.registry.rules().doors.admit(peer.ip()) {
+                        self.refuse(peer, &HandshakeError::AddressRefused);
+                        continue;
+                    }
                     let place = self.waiting_room.enter(peer.ip());
                     let seat = workers.seat();
                     let worker = seat.handle().clone();
@@ -226,16 +247,21 @@ impl Shared {
             }
         };
         drop(place);
-        self.admissions.count(&admitted);
         match admitted {
-            Ok((association, buffer)) => self.run(association, buffer).await,
-            Err(error) => {
-                let reason = error.as_str();
-                debug!(service = self.service, peer = %peer, reason, "not admitted: {error}");
+            Ok((association, buffer)) => {
+                self.admissions.count_admitted();
+                self.run(association, buffer).await;
             }
+            Err(error) => self.refuse(peer, &error),
         }
         self.lasted.observe(since.elapsed().as_secs_f64());
         drop(seat);
+    }
+
+    fn refuse(&self, peer: SocketAddr, why: &HandshakeError) {
+        self.admissions.count_refused(why);
+        let reason = why.as_str();
+        debug!(service = self.service, peer = %peer, reason, "not admitted: {why}");
     }
 
     async fn admit(
@@ -246,7 +272,7 @@ impl Shared {
         // From now on it is this worker's event loop that watches the socket.
         let stream = TcpStream::from_std(stream.into_std()?)?;
         tcp::tune(&stream)?;
-        handshake::admit(&self.registry, stream, peer).await
+        handshake::admit(&self.registry, &self.service, stream, peer).await
     }
 
     async fn run(&self, association: Arc<Association>, buffer: FrameBuffer) {

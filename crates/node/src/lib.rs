@@ -3,6 +3,7 @@
 mod budget;
 pub mod control_socket;
 mod counters;
+mod feeds;
 mod host;
 mod hub;
 mod metrics;
@@ -14,6 +15,7 @@ mod status;
 mod workers;
 
 pub use counters::{Drops, Happened, Traffic};
+pub use feeds::FeedError;
 pub use host::HostError;
 pub use hub::{HubError, RulesError};
 pub use metrics::MetricsError;
@@ -21,5 +23,8 @@ pub use node::{Node, StartError};
 pub use report::{
     ConnectionReport, DeviceReport, FailureReport, HostReport, HubReport, KindReport,
     NamespaceReport, Queued, ServiceReport, Status, Transport,
+};
+pub use rtun_control::{
+    FeedLine, FeedProblem, FeedState, FeedStatus, LastError, PluginKind, PluginStatus, SnapshotDir,
 };
 pub use status::Board;

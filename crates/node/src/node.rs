@@ -3,9 +3,11 @@
 use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc};
 
 use rtun_config::model::{Config, Service, ServiceKind};
+use rtun_control::SnapshotDir;
 use tracing::{info, warn};
 
 use crate::{
+    feeds::{FeedError, Feeds},
     host::{Host, HostError},
     hub::{Hub, HubError, RulesError},
     metrics::{MetricsError, MetricsServer},
@@ -16,6 +18,8 @@ use crate::{
 /// Running services, by name.
 pub struct Node {
     running: BTreeMap<String, Running>,
+    feeds: Feeds,
+    snapshots: Option<Arc<SnapshotDir>>,
     workers: Arc<Workers>,
     board: Arc<Board>,
     metrics: Option<Arc<MetricsServer>>,
@@ -48,6 +52,9 @@ pub enum StartError {
     /// Metrics cannot be served.
     #[error("metrics: {0}")]
     Metrics(#[from] MetricsError),
+    /// A source of rows cannot be used.
+    #[error(transparent)]
+    Source(#[from] FeedError),
     /// A service cannot be started.
     #[error("service {service:?}: {source}")]
     Service {
@@ -73,12 +80,18 @@ pub enum ServiceError {
 }
 
 impl Node {
-    /// Starts every service, or none.
-    pub async fn start(config: &Config) -> Result<Self, StartError> {
-        let workers = Workers::start().map_err(StartError::Threads)?;
+    /// Starts every service, or none. What sources have read is kept in `snapshots`, so that the next start does not
+    /// depend on them.
+    pub async fn start(
+        config: &Config,
+        snapshots: Option<Arc<SnapshotDir>>,
+    ) -> Result<Self, StartError> {
+        let workers = Arc::new(Workers::start().map_err(StartError::Threads)?);
         let mut node = Self {
             running: BTreeMap::new(),
-            workers: Arc::new(workers),
+            feeds: Feeds::default(),
+            snapshots,
+            workers,
             board: Arc::default(),
             metrics: None,
         };
@@ -103,14 +116,16 @@ impl Node {
             }
             self.metrics = metrics;
         }
-        self.board.show(self.running.iter().map(|(name, it)| (name.clone(), it.service.view())));
+        let services = self.running.iter().map(|(name, it)| (name.clone(), it.service.view()));
+        self.board.show(services, self.feeds.clone());
         applied
     }
 
     async fn apply_all(&mut self, config: &Config) -> Result<(), StartError> {
+        let feeds = self.feeds.follow(config, self.snapshots.as_ref()).await?;
         let mut done = Vec::new();
         for Service { name, kind } in &config.services {
-            match self.apply_one(name, kind).await {
+            match self.apply_one(name, kind, &feeds).await {
                 Ok(Step::Nothing) => {}
                 Ok(step) => done.push((name, step)),
                 Err(source) => {
@@ -127,7 +142,13 @@ impl Node {
             self.stop_one(&name).await;
             info!(service = name, "service removed");
         }
+        self.feeds = feeds;
         Ok(())
+    }
+
+    /// Has every source of tables, rules and users read now.
+    pub fn reload_sources(&self) {
+        self.feeds.reload();
     }
 
     /// Writes to the log who is connected, what passed and what was lost.
@@ -166,9 +187,14 @@ impl Node {
     }
 
     /// Starts or changes a service; returns what would undo it.
-    async fn apply_one(&mut self, name: &str, kind: &ServiceKind) -> Result<Step, ServiceError> {
+    async fn apply_one(
+        &mut self,
+        name: &str,
+        kind: &ServiceKind,
+        feeds: &Feeds,
+    ) -> Result<Step, ServiceError> {
         let Some(running) = self.running.get_mut(name) else {
-            let service = Kind::start(name, kind, &self.workers).await?;
+            let service = Kind::start(name, kind, feeds, &self.workers).await?;
             self.running.insert(name.to_owned(), Running { config: kind.clone(), service });
             return Ok(Step::Started);
         };
@@ -180,11 +206,11 @@ impl Node {
             (Kind::Hub(hub), ServiceKind::Hub(old), ServiceKind::Hub(new))
                 if old.listen == new.listen =>
             {
-                hub.apply(new)?;
+                hub.apply(new, feeds.of(&new.rules)).await?;
                 running.config = kind.clone();
                 info!(service = name, "rules replaced");
             }
-            _ => self.replace(name, kind).await?,
+            _ => self.replace(name, kind, feeds).await?,
         }
         Ok(Step::Changed(Box::new(before)))
     }
@@ -194,7 +220,8 @@ impl Node {
             Step::Nothing => {}
             Step::Started => self.stop_one(name).await,
             Step::Changed(before) => {
-                if let Err(error) = self.apply_one(name, &before).await {
+                let feeds = self.feeds.clone();
+                if let Err(error) = self.apply_one(name, &before, &feeds).await {
                     warn!(service = name, "cannot be put back as it was: {error}");
                 }
             }
@@ -203,12 +230,17 @@ impl Node {
 
     /// Stops a service and starts it anew, or puts the old one back if the new one does not start: both may need the
     /// same address or device name.
-    async fn replace(&mut self, name: &str, kind: &ServiceKind) -> Result<(), ServiceError> {
+    async fn replace(
+        &mut self,
+        name: &str,
+        kind: &ServiceKind,
+        feeds: &Feeds,
+    ) -> Result<(), ServiceError> {
         let Some(Running { config: before, service }) = self.running.remove(name) else {
             return Ok(());
         };
         service.stop().await;
-        let failure = match Kind::start(name, kind, &self.workers).await {
+        let failure = match Kind::start(name, kind, feeds, &self.workers).await {
             Ok(service) => {
                 self.running.insert(name.to_owned(), Running { config: kind.clone(), service });
                 info!(service = name, "service replaced");
@@ -216,7 +248,7 @@ impl Node {
             }
             Err(failure) => failure,
         };
-        match Kind::start(name, &before, &self.workers).await {
+        match Kind::start(name, &before, &self.feeds, &self.workers).await {
             Ok(service) => {
                 self.running.insert(name.to_owned(), Running { config: before, service });
             }
@@ -236,11 +268,13 @@ impl Kind {
     async fn start(
         name: &str,
         kind: &ServiceKind,
+        feeds: &Feeds,
         workers: &Arc<Workers>,
     ) -> Result<Self, ServiceError> {
         match kind {
             ServiceKind::Hub(config) => {
-                Ok(Self::Hub(Hub::start(name, config, Arc::clone(workers))?))
+                let feeds = feeds.of(&config.rules);
+                Ok(Self::Hub(Hub::start(name, config, feeds, Arc::clone(workers)).await?))
             }
             ServiceKind::Host(config) => {
                 Ok(Self::Host(Host::start(name, config, workers.seat()).await?))

@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use prometheus_client::metrics::histogram::Histogram;
 
 use crate::{
+    feeds::Feeds,
     host::Progress,
     hub::HubView,
     metrics::{
@@ -26,6 +27,7 @@ pub struct Board {
     started: SystemTime,
     since: Instant,
     services: ArcSwap<Vec<Shown>>,
+    feeds: ArcSwap<Feeds>,
     next_id: AtomicU64,
     ledger: Mutex<Ledger>,
 }
@@ -60,6 +62,7 @@ impl Default for Board {
             started: SystemTime::now(),
             since: Instant::now(),
             services: ArcSwap::default(),
+            feeds: ArcSwap::default(),
             next_id: AtomicU64::new(0),
             ledger: Mutex::default(),
         }
@@ -67,8 +70,8 @@ impl Default for Board {
 }
 
 impl Board {
-    /// From now on these are the services, in the order of their names. Calls do not overlap.
-    pub(crate) fn show(&self, services: impl Iterator<Item = (String, View)>) {
+    /// From now on these are the services, in the order of their names, and their feeds. Calls do not overlap.
+    pub(crate) fn show(&self, services: impl Iterator<Item = (String, View)>, feeds: Feeds) {
         let before = self.services.load_full();
         let known = |view: &View| before.iter().find(|shown| shown.view.is(view));
         let shown = services.map(|(name, view)| {
@@ -83,6 +86,7 @@ impl Board {
         // What those have counted that end now counts on.
         enter(&mut ledger, &before, &report(&before));
         self.services.store(Arc::new(shown));
+        self.feeds.store(Arc::new(feeds));
     }
 
     /// How they go.
@@ -115,6 +119,7 @@ impl Board {
             started: self.started.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs(),
             uptime: self.since.elapsed(),
             services,
+            sources: self.feeds.load().status(),
         }
     }
 

@@ -36,7 +36,7 @@ fn packets_are_forwarded_without_allocating() {
     assert_eq!(region.change().allocations, 1, "the allocator counts");
 
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let node = runtime.block_on(Node::start(&config())).unwrap();
+    let node = runtime.block_on(Node::start(&config(), None)).unwrap();
     let hub = node.hub_address("hub").unwrap();
     let mut sender = Peer::join(hub, 1, true);
     let mut able = Peer::join(hub, 2, true);

@@ -153,7 +153,7 @@ fn frame(source: [u8; 4], destination: [u8; 4]) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_passes_and_what_does_not_is_on_the_page() {
-    let node = Node::start(&config(&open_to_all())).await.unwrap();
+    let node = Node::start(&config(&open_to_all()), None).await.unwrap();
     let (hub, address) = (node.hub_address("service-0").unwrap(), node.metrics_address().unwrap());
 
     let begin = samples(&page(address).await);
@@ -212,7 +212,7 @@ async fn what_passes_and_what_does_not_is_on_the_page() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strangers_do_not_make_the_page_grow() {
-    let node = Node::start(&config(&open_to_all())).await.unwrap();
+    let node = Node::start(&config(&open_to_all()), None).await.unwrap();
     let (hub, address) = (node.hub_address("service-0").unwrap(), node.metrics_address().unwrap());
     let before: BTreeSet<_> = samples(&page(address).await).into_keys().collect();
     let packets = "rtun_packets_total{ns=\"other\",direction=\"in\"}";
@@ -244,7 +244,7 @@ async fn strangers_do_not_make_the_page_grow() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn counts_go_on_over_a_reload_and_so_does_the_listener() {
     let mut metrics = open_to_all();
-    let mut node = Node::start(&config(&metrics)).await.unwrap();
+    let mut node = Node::start(&config(&metrics), None).await.unwrap();
     let (hub, address) = (node.hub_address("service-0").unwrap(), node.metrics_address().unwrap());
     let _a = join(hub, "a", *NAMED.as_bytes());
     let admitted = "rtun_admission_total{result=\"ok\"}";
@@ -304,7 +304,7 @@ async fn only_those_who_may_read_it_and_only_by_get() {
         path: "/metrics".into(),
         auther: Some(auther),
     };
-    let node = Node::start(&config(&metrics)).await.unwrap();
+    let node = Node::start(&config(&metrics), None).await.unwrap();
     let answers = {
         let socket = socket.clone();
         tokio::task::spawn_blocking(move || {

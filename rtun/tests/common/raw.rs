@@ -158,6 +158,12 @@ impl RawHost {
         }
     }
 
+    /// The same, if something comes before the stream's time limit.
+    pub fn try_receive(&mut self) -> Option<Vec<u8>> {
+        let came = self.stream.peek(&mut [0]);
+        came.is_ok().then(|| self.receive())
+    }
+
     /// Everything until the hub closes the connection.
     pub fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();

@@ -4,7 +4,12 @@ use std::collections::HashMap;
 
 use rtun_core::HostName;
 
-use super::{Names, tables::located};
+use super::{
+    Context, Names,
+    providers::{self, provider},
+    sources,
+    tables::located,
+};
 use crate::{
     findings::{At, Code, Report, quote},
     model::{Auth, Located, Named, Provider, Rows, Secret, User},
@@ -14,43 +19,44 @@ use crate::{
 /// Longest user name and password: the wire has one byte for each length.
 const MAX_LEN: usize = 255;
 
+/// All authers, in order.
+pub(super) fn read(names: &Names<'_>, report: &mut Report) -> Vec<Named<User>> {
+    let auther = |(name, at): &(String, Cursor<'_>)| {
+        let users = users(at, report);
+        Named { name: name.clone(), provider: provider(at, &providers::AUTHER, users, report) }
+    };
+    names.authers.list.iter().map(auther).collect()
+}
+
+/// The names in the texts under `keys`, with their places.
+pub(super) fn references(
+    at: &Cursor<'_>,
+    keys: [&str; 2],
+    report: &mut Report,
+) -> Vec<(String, At)> {
+    let mut references = Vec::new();
+    for list in keys.iter().filter_map(|key| at.filled(key)) {
+        references.extend(report.texts(&list, false));
+    }
+    references.retain(|(name, _)| !name.is_empty());
+    references
+}
+
 /// Who may connect, by the `auther`, `authers` and `auth` of a handler; named authers replace the inline
 /// user.
 pub(super) fn authers(
     handler: &Cursor<'_>,
-    names: &Names<'_>,
+    context: &Context<'_>,
     report: &mut Report,
 ) -> Option<Vec<Named<User>>> {
-    let mut references: Vec<(String, At)> = Vec::new();
-    for key in ["auther", "authers"] {
-        let Some(at) = handler.filled(key) else { continue };
-        references.extend(report.texts(&at, false));
-    }
-    references.retain(|(name, _)| !name.is_empty());
-    let inline = handler.filled("auth");
+    let references = references(handler, ["auther", "authers"], report);
+    let inline = inline(handler, !references.is_empty(), report);
     if references.is_empty() {
-        let inline = inline?;
-        let user = user(&inline, report);
-        let user = user.map(|user| located(user, &At::from(&inline), report));
-        let provider = Provider::Rows(Rows::inline(user.into_iter().collect()));
-        return Some(vec![Named { name: String::new(), provider }]);
+        return inline.map(|inline| vec![inline]);
     }
-    if let Some(inline) = inline {
-        report
-            .warning(inline.key(), "this user is not admitted: the named auther counts instead")
-            .help("move the user into the auther");
-    }
-    let mut authers = Vec::new();
-    let mut nobody = true;
-    for (name, at) in references {
-        if let Some((name, auther)) = names.authers.find(&name, &at, report) {
-            let users = auther_users(auther, report);
-            nobody &= users.is_empty();
-            let provider = Provider::Rows(Rows::inline(users));
-            authers.push(Named { name: name.clone(), provider });
-        }
-    }
-    if nobody && !report.failed() {
+    let authers: Vec<Named<User>> =
+        references.iter().filter_map(|(name, at)| named(name, at, context, report)).collect();
+    if authers.iter().all(|auther| providers::is_empty(&auther.provider)) && !report.failed() {
         report
             .warning(handler, "nobody can connect: the authers have no user")
             .help("add `auths:`");
@@ -58,12 +64,45 @@ pub(super) fn authers(
     Some(authers)
 }
 
-/// The users of one auther; of two entries for one user the last counts.
-fn auther_users(at: &Cursor<'_>, report: &mut Report) -> Vec<Located<User>> {
+/// Who may read what is served at `at`, by its `auther` and `auth`.
+pub(super) fn reader(
+    at: &Cursor<'_>,
+    context: &Context<'_>,
+    report: &mut Report,
+) -> Option<Named<User>> {
+    let reference = at.filled("auther");
+    let inline = inline(at, reference.is_some(), report);
+    let Some(reference) = reference else { return inline };
+    let name = report.text(&reference)?;
+    named(&name, &At::from(&reference), context, report)
+}
+
+fn named(name: &str, at: &At, context: &Context<'_>, report: &mut Report) -> Option<Named<User>> {
+    let (name, _) = context.names.authers.find(name, at, report)?;
+    context.authers.iter().find(|auther| auther.name == *name).cloned()
+}
+
+/// The user in the `auth` of `at`, who does not count where there is a named auther.
+fn inline(at: &Cursor<'_>, replaced: bool, report: &mut Report) -> Option<Named<User>> {
+    let auth = at.filled("auth")?;
+    if replaced {
+        report
+            .warning(auth.key(), "this user is not admitted: the named auther counts instead")
+            .help("move the user into the auther");
+        return None;
+    }
+    let user = user(&auth, false, report).map(|user| located(user, &At::from(&auth), report));
+    let provider = Provider::Rows(Rows::inline(user.into_iter().collect()));
+    Some(Named { name: String::new(), provider })
+}
+
+/// The users that one auther has in the configuration; of two entries for one user the last counts.
+fn users(at: &Cursor<'_>, report: &mut Report) -> Vec<Located<User>> {
+    let elsewhere = sources::are_in(at);
     let mut users: Vec<Located<User>> = Vec::new();
     let mut index: HashMap<String, usize> = HashMap::new();
     for item in at.get("auths").iter().flat_map(Cursor::items) {
-        let Some(user) = user(&item, report) else { continue };
+        let Some(user) = user(&item, elsewhere, report) else { continue };
         let user = located(user, &At::from(&item), report);
         match index.get(&user.value.name) {
             None => {
@@ -71,14 +110,9 @@ fn auther_users(at: &Cursor<'_>, report: &mut Report) -> Vec<Located<User>> {
                 users.push(user);
             }
             Some(&i) => {
+                let name = quote(&user.value.name);
                 report
-                    .warning(
-                        &item,
-                        format!(
-                            "the user {} is given twice: the last one counts",
-                            quote(&user.value.name)
-                        ),
-                    )
+                    .warning(&item, format!("the user {name} is given twice: the last one counts"))
                     .help("put all host names of a user into one entry");
                 users[i] = user;
             }
@@ -87,18 +121,19 @@ fn auther_users(at: &Cursor<'_>, report: &mut Report) -> Vec<Located<User>> {
     users
 }
 
-fn user(at: &Cursor<'_>, report: &mut Report) -> Option<User> {
+/// A user; one whose password may be `elsewhere` may be here for its host names only.
+fn user(at: &Cursor<'_>, elsewhere: bool, report: &mut Report) -> Option<User> {
     let Auth { user: name, password } = credentials(at, report)?;
-    if password.expose().is_empty() {
-        report
-            .coded(
-                Code::C10,
-                at,
-                format!("the user {} has no password and is never admitted", quote(&name)),
-            )
-            .help("add `password:`");
+    let hosts = at.get("hosts");
+    if password.expose().is_empty() && !(elsewhere && hosts.is_some()) {
+        let (name, help) = (quote(&name), "add `password:`");
+        let message = match elsewhere {
+            false => format!("the user {name} has no password and is never admitted"),
+            true => format!("this says nothing of the user {name}: no password and no `hosts`"),
+        };
+        report.coded(Code::C10, at, message).help(help);
     }
-    let hosts = at.get("hosts").map(|list| {
+    let hosts = hosts.map(|list| {
         let mut hosts = Vec::new();
         for (text, at) in report.texts(&list, false) {
             match HostName::new(&text) {

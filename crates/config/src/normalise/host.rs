@@ -36,6 +36,12 @@ pub(super) fn read(at: &Cursor<'_>, context: &Context<'_>, report: &mut Report) 
                 );
         }
     }
+    for key in ["admission", "admissions"] {
+        if let Some(at) = at.filled(key) {
+            let message = "an admission has no effect on a host: nobody connects to it";
+            report.info(at.key(), message);
+        }
+    }
     let name = host_name(at, context, report);
     let device = device::read(&listener, report);
     let metadata = at.get("metadata");

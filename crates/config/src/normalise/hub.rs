@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 
-use super::{Context, access, log::one_of};
+use super::{Context, access, admissions, log::one_of, quotas};
 use crate::{
     address,
     coerce::Place,
@@ -27,6 +27,11 @@ pub(crate) struct HubView {
     pub(crate) default_router: Option<(String, At)>,
     pub(crate) ingress: Option<String>,
     pub(crate) authers: Option<Vec<Named<User>>>,
+    /// Where `authers` stand in its handler.
+    pub(crate) auth: At,
+    pub(crate) quotas: Quotas,
+    /// Where the quota of all routes was written.
+    pub(crate) max_routes: Option<At>,
     /// Where it listens, and where that was written.
     pub(crate) listen: (String, At),
 }
@@ -58,7 +63,8 @@ pub(super) fn read(
     let ingress_at = get(&["ingress"]).filter(|at| !at.value.is_unset());
     let ingress = ingress_at.as_ref().and_then(|at| context.names.ingresses.resolve(at, report));
     let ingress = ingress.and_then(|(name, _)| context.tables.ingress(name));
-    let authers = access::authers(&handler, &context.names, report);
+    let authers = access::authers(&handler, context, report);
+    let admissions = admissions::of_service(at, &context.names, &context.admissions, report);
 
     let namespaces = context.tables.routers.iter();
     let namespaces: BTreeMap<_, _> =
@@ -71,6 +77,7 @@ pub(super) fn read(
     let ttl = get(&["ttl"]).and_then(|at| report.boolean(&at));
     let super_frames = get(&["superFrames"]).and_then(|at| report.boolean(&at));
     let queue_budget = get(&["queueBudget"]).and_then(|at| queue_budget(&at, report));
+    let quotas = quotas::read(metadata.as_ref(), report);
     let timeout = get(&["readTimeout"]).and_then(|at| report.span(&at, Place::Metadata));
 
     let (listen, listen_at) = listen?;
@@ -81,19 +88,25 @@ pub(super) fn read(
         ingress: ingress.map(|ingress| ingress.name.clone()),
         authers: authers.clone(),
         listen: (listen.clone(), listen_at),
+        auth: ["auther", "authers", "auth"]
+            .iter()
+            .find_map(|key| handler.filled(key))
+            .map_or_else(|| At::from(&handler), |at| at.key()),
+        quotas: quotas.clone(),
+        max_routes: metadata.as_ref().and_then(|at| at.get("maxRoutes")).map(|at| At::from(&at)),
     };
     let rules = HubRules {
         namespaces,
         default_router: default.map(|table| table.router.clone()),
         ingress: ingress.map(|i| Named { name: i.name.clone(), provider: i.provider.clone() }),
         authers,
-        admissions: Vec::new(),
+        admissions,
         source_check: source_check.unwrap_or_default(),
         sharing: sharing.unwrap_or_default(),
         ttl: ttl.unwrap_or(false),
         super_frames: super_frames.unwrap_or(true),
         queue_budget: queue_budget.unwrap_or(QUEUE_BUDGET) * MIB,
-        quotas: Quotas::default(),
+        quotas,
     };
     let handshake_timeout = timeout.filter(|t| !t.is_zero()).unwrap_or(HANDSHAKE_TIMEOUT);
     Some((Hub { listen, rules, handshake_timeout }, view))

@@ -16,6 +16,7 @@ pub(crate) struct Names<'a> {
     pub(crate) routers: Group<'a>,
     pub(crate) ingresses: Group<'a>,
     pub(crate) authers: Group<'a>,
+    pub(crate) admissions: Group<'a>,
 }
 
 /// One list of objects, names unique.
@@ -39,6 +40,7 @@ impl<'a> Names<'a> {
             routers: Group::collect(root, "routers", "router", "never be used", report),
             ingresses: Group::collect(root, "ingresses", "ingress", "never be used", report),
             authers: Group::collect(root, "authers", "auther", "never be used", report),
+            admissions: Group::collect(root, "admissions", "admission", "never be used", report),
         }
     }
 }

@@ -1,22 +1,19 @@
 //! Routers and ingresses: routing tables, plugins, and who may join which namespace.
 
-use std::{collections::HashMap, net::IpAddr, time::Duration};
+use std::{collections::HashMap, net::IpAddr};
 
 use ipnet::IpNet;
-use rtun_core::{HostName, NamespaceId, Route, host_prefix};
+use rtun_core::{HostName, NamespaceId, PatternError, Route, parse_prefix, unmapped};
 
-use super::Names;
+use super::{
+    Names,
+    providers::{self, provider},
+};
 use crate::{
-    coerce::Place,
     findings::{At, Code, Report, quote},
-    model::{
-        ClientTls, IngressRule, Located, Named, Plugin, PluginProtocol, Provider, Rows, Secret,
-    },
+    model::{IngressRule, Located, Named, Provider},
     value::Cursor,
 };
-
-/// For one question to a plugin, unless configured.
-const PLUGIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// All routers and ingresses, in order.
 pub(crate) struct Tables {
@@ -24,7 +21,7 @@ pub(crate) struct Tables {
     pub(crate) ingresses: Vec<Ingress>,
 }
 
-/// A router with the places of its rows.
+/// A router with the places of its rows, those in the configuration.
 pub(crate) struct Table {
     /// The namespace it is the table of: its name, if that is a UUID.
     pub(crate) id: Option<NamespaceId>,
@@ -39,7 +36,7 @@ pub(crate) struct Row {
     pub(crate) gateway: At,
 }
 
-/// An ingress with the places of its rules.
+/// An ingress with its rules in the configuration and their places; a plugin leaves none.
 pub(crate) struct Ingress {
     pub(crate) name: String,
     pub(crate) rules: Vec<(IngressRule, At)>,
@@ -84,19 +81,10 @@ fn table(name: &str, at: &Cursor<'_>, report: &mut Report) -> Table {
             rows.push(row);
         }
     }
-    let plugin = at.filled("plugin");
-    let provider = match plugin.as_ref().and_then(|plugin| http_plugin(plugin, report)) {
-        Some(plugin) => {
-            if let Some(routes) = at.filled("routes") {
-                report
-                    .warning(routes.key(), "these routes are not used: the plugin answers instead")
-                    .help("put them into a router without plugin");
-            }
-            rows.clear();
-            Provider::Plugin(plugin)
-        }
-        None => Provider::Rows(Rows::inline(routes)),
-    };
+    let provider = provider(at, &providers::ROUTER, routes, report);
+    if matches!(provider, Provider::Plugin(_)) {
+        rows.clear();
+    }
     let router = Named { name: name.to_owned(), provider };
     Table { id: name.parse().ok(), router, rows }
 }
@@ -154,22 +142,18 @@ fn route(at: &Cursor<'_>, report: &mut Report) -> Option<(Route, Row)> {
 /// A prefix, or an address as the prefix of itself, host bits cleared; C18 where that is not what was
 /// written.
 pub(super) fn prefix(text: &str, at: &At, report: &mut Report) -> Option<IpNet> {
-    let written = match text.parse::<IpNet>() {
-        Ok(net) => net,
-        Err(_) => match text.parse::<IpAddr>() {
-            Ok(addr) => host_prefix(addr),
-            Err(_) => {
-                report
-                    .coded(
-                        Code::C18,
-                        at,
-                        format!("{} names no prefix; the route is left out", quote(text)),
-                    )
-                    .help("write an address or a prefix, as in 192.168.100.0/24");
-                return None;
-            }
-        },
+    let Some(written) = parse_prefix(text) else {
+        report
+            .coded(Code::C18, at, format!("{} names no prefix; the route is left out", quote(text)))
+            .help("write an address or a prefix, as in 192.168.100.0/24");
+        return None;
     };
+    Some(normal_prefix(written, text, at, report))
+}
+
+/// `written` with host bits cleared and as IPv4 where it is that, `text` in the configuration; C18 where that is
+/// not the same.
+pub(super) fn normal_prefix(written: IpNet, text: &str, at: &At, report: &mut Report) -> IpNet {
     let prefix = unmapped(written).trunc();
     if prefix != written {
         let reason = if unmapped(written) == written {
@@ -181,62 +165,7 @@ pub(super) fn prefix(text: &str, at: &At, report: &mut Report) -> Option<IpNet> 
             .coded(Code::C18, at, format!("{} {reason}; it is read as {prefix}", quote(text)))
             .help(format!("write {prefix}"));
     }
-    Some(prefix)
-}
-
-/// The IPv4 prefix behind `::ffff:a.b.c.d/96+n`.
-fn unmapped(net: IpNet) -> IpNet {
-    let IpNet::V6(v6) = net else { return net };
-    let mapped = v6.addr().to_ipv4_mapped().filter(|_| v6.prefix_len() >= 96);
-    mapped.and_then(|addr| IpNet::new(IpAddr::V4(addr), v6.prefix_len() - 96).ok()).unwrap_or(net)
-}
-
-fn http_plugin(at: &Cursor<'_>, report: &mut Report) -> Option<Plugin> {
-    let kind = report.some_text(at.get("type").as_ref());
-    if !kind.as_ref().is_some_and(|kind| kind.eq_ignore_ascii_case("http")) {
-        let place = at.get("type").map_or_else(|| At::from(at), |kind| At::from(&kind));
-        let message = match kind {
-            Some(kind) => format!("plugin type {} is not supported yet", quote(&kind)),
-            None => {
-                "the plugin has no type; `grpc`, which it would be, is not supported yet".into()
-            }
-        };
-        report.error(place, message).help("write `type: http`");
-        return None;
-    }
-    let Some(addr) = at.filled("addr") else {
-        report
-            .error(at, "the plugin has no address")
-            .help("add `addr:` with an http:// or https:// URL");
-        return None;
-    };
-    let url = report.text(&addr)?;
-    let rest = ["http://", "https://"].iter().find_map(|scheme| {
-        let (start, rest) = url.split_at_checked(scheme.len())?;
-        start.eq_ignore_ascii_case(scheme).then_some(rest)
-    });
-    let host = rest.and_then(|rest| rest.split(['/', '?']).next());
-    if host.is_none_or(str::is_empty) || url.contains(char::is_whitespace) {
-        report
-            .error(&addr, format!("{} is no http:// or https:// URL", quote(&url)))
-            .help("write for example http://127.0.0.1:8000");
-        return None;
-    }
-    let timeout = at.get("timeout").and_then(|at| report.span(&at, Place::Field));
-    let tls = at.get("tls");
-    let secure = tls.as_ref().and_then(|tls| tls.get("secure"));
-    let server_name = tls.as_ref().and_then(|tls| tls.get("serverName"));
-    let tls = tls.as_ref().map(|_| ClientTls {
-        verify: secure.and_then(|at| report.boolean(&at)).unwrap_or(false),
-        server_name: report.some_text(server_name.as_ref()),
-    });
-    Some(Plugin {
-        protocol: PluginProtocol::Http,
-        addr: url,
-        token: report.some_text(at.get("token").as_ref()).map(Secret::new),
-        timeout: timeout.filter(|t| !t.is_zero()).unwrap_or(PLUGIN_TIMEOUT),
-        tls,
-    })
+    prefix
 }
 
 fn ingress(name: &str, at: &Cursor<'_>, report: &mut Report) -> Ingress {
@@ -269,7 +198,11 @@ fn ingress(name: &str, at: &Cursor<'_>, report: &mut Report) -> Ingress {
         rules[i] = (rule, place);
     }
     let inline = rules.iter().map(|(rule, at)| located(rule.clone(), at, report)).collect();
-    Ingress { name: name.to_owned(), rules, provider: Provider::Rows(Rows::inline(inline)) }
+    let provider = provider(at, &providers::INGRESS, inline, report);
+    if matches!(provider, Provider::Plugin(_)) {
+        rules.clear();
+    }
+    Ingress { name: name.to_owned(), rules, provider }
 }
 
 fn rule(at: &Cursor<'_>, report: &mut Report) -> Option<(IngressRule, At)> {
@@ -309,21 +242,23 @@ fn rule(at: &Cursor<'_>, report: &mut Report) -> Option<(IngressRule, At)> {
 
 /// The pattern in the form `name` or `.domain`: a leading `*` is cut off (spec: tables.md section 2).
 fn pattern(hostname: &str, at: &Cursor<'_>, report: &mut Report) -> Option<String> {
-    let pattern = hostname.strip_prefix('*').unwrap_or(hostname);
-    if pattern.is_empty() || pattern == "." {
-        report
-            .coded(
-                Code::C14,
-                at,
-                format!("{} matches no host; the rule is left out", quote(hostname)),
-            )
-            .help("a pattern is a name, or *.domain for the domain and every name below it");
-        return None;
-    }
-    if let Err(error) = HostName::new(pattern) {
-        report.error(at, format!("{} is no host name: {error}", quote(hostname)));
-        return None;
-    }
+    let pattern = match IngressRule::pattern(hostname) {
+        Ok(pattern) => pattern,
+        Err(PatternError::Nothing) => {
+            report
+                .coded(
+                    Code::C14,
+                    at,
+                    format!("{} matches no host; the rule is left out", quote(hostname)),
+                )
+                .help("a pattern is a name, or *.domain for the domain and every name below it");
+            return None;
+        }
+        Err(PatternError::HostName(error)) => {
+            report.error(at, format!("{} is no host name: {error}", quote(hostname)));
+            return None;
+        }
+    };
     if hostname.starts_with('*') && !pattern.starts_with('.') {
         report
             .coded(Code::C14, at, format!("{} matches only {}", quote(hostname), quote(pattern)))

@@ -98,6 +98,7 @@ fn shape(at: &Cursor<'_>, shape: Shape, place: Place, report: &mut Report) {
         Shape::Bool => drop(report.boolean(at)),
         Shape::Int => drop(report.integer(at)),
         Shape::Duration => drop(report.span(at, place)),
+        Shape::Period => drop(report.period(at)),
         Shape::Texts => drop(report.texts(at, false)),
         Shape::Object(keys) => object(at, keys, report),
         Shape::List(keys) => at.items().iter().for_each(|item| object(item, keys, report)),

@@ -7,7 +7,7 @@ use super::{
     Types,
 };
 
-const fn yes(names: &'static [&'static str], shape: Shape) -> Key {
+pub(super) const fn yes(names: &'static [&'static str], shape: Shape) -> Key {
     Key { names, shape, status: Supported }
 }
 
@@ -15,7 +15,7 @@ const fn no_effect(names: &'static [&'static str], shape: Shape, why: &'static s
     Key { names, shape, status: NoEffect(why) }
 }
 
-const fn not_yet(names: &'static [&'static str]) -> Key {
+pub(super) const fn not_yet(names: &'static [&'static str]) -> Key {
     Key { names, shape: Any, status: NotYet }
 }
 
@@ -36,6 +36,7 @@ const fn misplaced(names: &'static [&'static str], right: &'static str) -> Key {
     Key { names, shape: Any, status: Misplaced(right) }
 }
 
+use super::providers::{FILE, HTTP, PLUGIN, REDIS, RELOAD};
 use Shape::Object as Is;
 
 static ANYTHING: Object = Object { what: "an object", keys: &[] };
@@ -47,7 +48,7 @@ pub(crate) static ROOT: Object = Object {
         yes(&["chains"], List(&CHAIN)),
         yes(&["hops"], List(&HOP)),
         yes(&["authers"], List(&AUTHER)),
-        not_yet_list(&["admissions"]),
+        yes(&["admissions"], List(&ADMISSION)),
         elsewhere_list(&["bypasses"]),
         elsewhere_list(&["resolvers"]),
         elsewhere_list(&["hosts"]),
@@ -67,7 +68,7 @@ pub(crate) static ROOT: Object = Object {
         yes(&["log"], Is(&LOG)),
         not_yet(&["profiling"]),
         not_yet(&["api"]),
-        not_yet(&["metrics"]),
+        yes(&["metrics"], Is(&METRICS)),
     ],
 };
 
@@ -78,8 +79,8 @@ pub(super) static SERVICE: Object = Object {
         yes(&["addr"], Text),
         not_yet(&["interface"]),
         not_yet(&["sockopts"]),
-        not_yet(&["admission"]),
-        not_yet(&["admissions"]),
+        yes(&["admission"], Text),
+        yes(&["admissions"], Texts),
         elsewhere(&["bypass"]),
         elsewhere(&["bypasses"]),
         elsewhere(&["resolver"]),
@@ -273,15 +274,7 @@ static AUTH: Object = Object {
 
 static AUTHER: Object = Object {
     what: "an auther",
-    keys: &[
-        yes(&["name"], Text),
-        yes(&["auths"], List(&USER)),
-        not_yet(&["reload"]),
-        not_yet(&["file"]),
-        not_yet(&["redis"]),
-        not_yet(&["http"]),
-        not_yet(&["plugin"]),
-    ],
+    keys: &[yes(&["name"], Text), yes(&["auths"], List(&USER)), RELOAD, FILE, REDIS, HTTP, PLUGIN],
 };
 
 static USER: Object = Object {
@@ -299,11 +292,11 @@ static ROUTER: Object = Object {
     keys: &[
         yes(&["name"], Text),
         yes(&["routes"], List(&ROUTE)),
-        not_yet(&["reload"]),
-        not_yet(&["file"]),
-        not_yet(&["redis"]),
-        not_yet(&["http"]),
-        yes(&["plugin"], Is(&PLUGIN)),
+        RELOAD,
+        FILE,
+        REDIS,
+        HTTP,
+        PLUGIN,
     ],
 };
 
@@ -312,44 +305,38 @@ static ROUTE: Object = Object {
     keys: &[yes(&["net"], Text), yes(&["dst"], Text), yes(&["gateway"], Text)],
 };
 
-static PLUGIN: Object = Object {
-    what: "a plugin",
-    keys: &[
-        yes(&["type"], Text),
-        yes(&["addr"], Text),
-        yes(&["tls"], Is(&PLUGIN_TLS)),
-        yes(&["timeout"], Duration),
-        yes(&["token"], Text),
-    ],
-};
-
-static PLUGIN_TLS: Object = Object {
-    what: "a plugin's tls",
-    keys: &[
-        yes(&["secure"], Bool),
-        yes(&["serverName"], Text),
-        not_yet(&["certFile"]),
-        not_yet(&["keyFile"]),
-        not_yet(&["caFile"]),
-        not_yet(&["options"]),
-    ],
-};
-
 static INGRESS: Object = Object {
     what: "an ingress",
-    keys: &[
-        yes(&["name"], Text),
-        yes(&["rules"], List(&RULE)),
-        not_yet(&["reload"]),
-        not_yet(&["file"]),
-        not_yet(&["redis"]),
-        not_yet(&["http"]),
-        not_yet(&["plugin"]),
-    ],
+    keys: &[yes(&["name"], Text), yes(&["rules"], List(&RULE)), RELOAD, FILE, REDIS, HTTP, PLUGIN],
 };
 
 static RULE: Object =
     Object { what: "a rule", keys: &[yes(&["hostname"], Text), yes(&["endpoint"], Text)] };
+
+static ADMISSION: Object = Object {
+    what: "an admission",
+    keys: &[
+        yes(&["name"], Text),
+        yes(&["whitelist"], Bool),
+        yes(&["reverse"], Bool),
+        yes(&["matchers"], Texts),
+        RELOAD,
+        FILE,
+        REDIS,
+        HTTP,
+        PLUGIN,
+    ],
+};
+
+static METRICS: Object = Object {
+    what: "the metrics",
+    keys: &[
+        yes(&["addr"], Text),
+        yes(&["path"], Text),
+        yes(&["auth"], Is(&AUTH)),
+        yes(&["auther"], Text),
+    ],
+};
 
 static LOG: Object = Object {
     what: "the log",

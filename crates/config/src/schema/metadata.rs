@@ -76,6 +76,11 @@ pub(super) static ROUTER_HANDLER: Object = Object {
         yes(&["ttl"], Bool),
         yes(&["superFrames"], Bool),
         yes(&["queueBudget"], Int),
+        yes(&["maxRoutesPerRouter"], Int),
+        yes(&["maxRoutes"], Int),
+        yes(&["maxNamespaces"], Int),
+        yes(&["maxHosts"], Int),
+        yes(&["maxHostsPerUser"], Int),
         key(
             &["router.bufferSize", "bufferSize"],
             Int,

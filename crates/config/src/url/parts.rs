@@ -433,7 +433,14 @@ pub(crate) fn listen_url(
     report: &mut Report,
 ) -> Option<Value> {
     let parts = parse(flag, text, report)?;
-    let mut entries = vec![entry("addr", parts.host.value())];
+    let addr = match text.starts_with("unix://") {
+        true => {
+            let path = text.split('?').next().unwrap_or_default();
+            Value::new(parts.host.place, Kind::Text(path.to_owned()))
+        }
+        false => parts.host.value(),
+    };
+    let mut entries = vec![entry("addr", addr)];
     entries.extend(parts.user.map(|auth| entry("auth", auth.value())));
     let mut params = Params(parts.params);
     for key in keys {

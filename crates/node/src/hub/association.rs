@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rtun_core::{DropReason, HostName};
+use rtun_core::{Admitted, DropReason, HostName, Identity};
 use rtun_proto::{
     extension::{self, Extension, GoAway, RefusalNotice, RefusalReason},
     frame::FrameBuffer,
@@ -33,8 +33,8 @@ pub(super) struct Association {
     pub(super) id: u64,
     pub(super) host: HostName,
     pub(super) namespace: Arc<Namespace>,
-    /// Who it has proven to be.
-    pub(super) user: Option<Box<[u8]>>,
+    /// Who it has proven to be, if users are required.
+    pub(super) identity: Option<Identity>,
     pub(super) peer: SocketAddr,
     /// The address of its device, as it says.
     pub(super) address: Option<IpAddr>,
@@ -161,18 +161,18 @@ impl fmt::Display for EndReason {
 impl Association {
     pub(super) fn new(
         id: u64,
-        host: HostName,
+        admitted: Admitted,
         namespace: Arc<Namespace>,
-        user: Option<Box<[u8]>>,
         arrival: Arrival,
         commons: &Commons,
     ) -> Self {
         let Arrival { peer, address, stream } = arrival;
+        let Admitted { host, identity } = admitted;
         Self {
             id,
             host,
             namespace,
-            user,
+            identity,
             peer,
             address,
             since: Instant::now(),
@@ -214,6 +214,11 @@ impl Association {
         if let Err(error) = self.outbox.send_control(frame) {
             self.end(EndReason::from_write(&error));
         }
+    }
+
+    /// The user it has proven to be, if users are required.
+    pub(super) fn user(&self) -> Option<&[u8]> {
+        self.identity.as_ref().map(|identity| &*identity.user)
     }
 
     /// Whether super-frames may go to this host and come from it.

@@ -256,7 +256,7 @@ impl Forwarder {
             return Step::Drop(DropReason::Internal);
         };
         let parked = || Parked { from: Arc::clone(&self.me), payload: payload.into() };
-        match plugin.wait(self.me.namespace.id, addr, parked) {
+        match plugin.wait(self.me.namespace.id, addr, payload.len(), parked) {
             Ok(()) => Step::Parked,
             Err(NoWaiting::Full) => Step::Drop(DropReason::RoutePendingFull),
             Err(NoWaiting::Paused) => Step::Drop(DropReason::RoutePendingTimeout),

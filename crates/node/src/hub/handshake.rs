@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use rtun_core::{JoinRequest, NamespaceId, Refusal};
+use rtun_core::{JoinRequest, NamespaceId, Question, Refusal, Word};
 use rtun_proto::{
     frame::FrameBuffer,
     relay::{ASSOCIATE, Addr, DecodeError, Decoded, Request, Response, Status, TunnelId},
@@ -18,8 +18,9 @@ use rtun_proto::{
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use super::{
+    ask::{ask_about_address, ask_about_place, ask_about_user},
     association::{Arrival, Association},
-    registry::Registry,
+    registry::{Joining, Registry},
 };
 use crate::counters::{Happened, Tally};
 
@@ -38,6 +39,12 @@ pub(super) enum HandshakeError {
     /// Not done in time.
     #[error("no whole request in time")]
     Timeout,
+    /// No host may connect from there.
+    #[error("no host may connect from this address")]
+    AddressRefused,
+    /// The plugin that knows from where hosts may connect gives no answer.
+    #[error("the admission plugin does not answer")]
+    AddressUnavailable,
     /// Too many others wait.
     #[error("too many connections wait to be admitted")]
     TurnedOut,
@@ -52,6 +59,8 @@ impl HandshakeError {
             Self::Malformed(DecodeError::TooLong { .. }) => "request_too_big",
             Self::Malformed(_) => "bad_feature",
             Self::Broken(_) => "closed_early",
+            Self::AddressRefused => "address_refused",
+            Self::AddressUnavailable => "address_unavailable",
             Self::Timeout => "timeout_request",
             Self::TurnedOut => "limit_source",
         }
@@ -61,9 +70,11 @@ impl HandshakeError {
 /// Reads the request, decides, answers. On success the buffer holds what the host sent behind its request.
 pub(super) async fn admit(
     registry: &Registry,
+    service: &str,
     stream: TcpStream,
     peer: SocketAddr,
 ) -> Result<(Arc<Association>, FrameBuffer), HandshakeError> {
+    ask_about_address(&registry.rules(), service, peer).await?;
     let mut buffer = FrameBuffer::new();
     let request = read_request(&stream, &mut buffer).await?;
     // Nothing has been written yet, so the answer below fits at once: between joining and being run there is no
@@ -71,33 +82,65 @@ pub(super) async fn admit(
     stream.writable().await?;
 
     let association = request.association();
-    let join = JoinRequest {
+    let mut join = JoinRequest {
         credential: association.user.as_ref().map(|(user, password)| (&user[..], &password[..])),
         host: &association.host,
         namespace: NamespaceId::from_bytes(association.router_id),
         associate: request.command == ASSOCIATE,
+        accepted: Word::Unasked,
+        placed: Word::Unasked,
     };
     let address = association.source.as_ref().and_then(|source| match source.addr {
         Addr::Ip(addr) if !addr.is_unspecified() => Some(addr),
         _ => None,
     });
-    match registry.join(&join, Arrival { peer, address, stream }) {
-        Ok(association) => {
-            let connector = TunnelId::marked(uuid::Uuid::new_v4().into_bytes());
-            let welcome = encode(&Response::ok(connector));
-            match association.welcome(&welcome) {
-                Ok(()) => Ok((association, buffer)),
-                Err(error) => {
-                    registry.leave(&association);
-                    Err(error.into())
+    let mut arrival = Arrival { peer, address, stream };
+    loop {
+        match registry.join(&join, arrival) {
+            Joining::Joined(association) => return welcome(registry, association, buffer),
+            Joining::Refused(refusal, Arrival { stream, .. }) => {
+                return Err(refuse(refusal, stream).await);
+            }
+            Joining::Ask(question, waiting) => {
+                arrival = waiting;
+                let rules = registry.rules();
+                match question {
+                    Question::Credential => {
+                        join.accepted = ask_about_user(&rules, service, &join, peer).await;
+                    }
+                    Question::Placement => {
+                        join.placed = ask_about_place(&rules, service, join.host).await;
+                    }
                 }
             }
         }
-        Err((refusal, Arrival { mut stream, .. })) => {
-            stream.write_all(&encode(&Response::refusal(status_of(refusal)))).await?;
-            stream.shutdown().await?;
-            Err(HandshakeError::Refused(refusal))
+    }
+}
+
+fn welcome(
+    registry: &Registry,
+    association: Arc<Association>,
+    buffer: FrameBuffer,
+) -> Result<(Arc<Association>, FrameBuffer), HandshakeError> {
+    let connector = TunnelId::marked(uuid::Uuid::new_v4().into_bytes());
+    match association.welcome(&encode(&Response::ok(connector))) {
+        Ok(()) => Ok((association, buffer)),
+        Err(error) => {
+            registry.leave(&association);
+            Err(error.into())
         }
+    }
+}
+
+async fn refuse(refusal: Refusal, mut stream: TcpStream) -> HandshakeError {
+    let answer = encode(&Response::refusal(status_of(refusal)));
+    let told = async {
+        stream.write_all(&answer).await?;
+        stream.shutdown().await
+    };
+    match told.await {
+        Ok(()) => HandshakeError::Refused(refusal),
+        Err(error) => error.into(),
     }
 }
 
@@ -131,6 +174,11 @@ fn status_of(refusal: Refusal) -> Status {
         | Refusal::AuthFailed
         | Refusal::NameNotPermitted
         | Refusal::NameInUse => Status::Unauthorized,
+        Refusal::AuthUnavailable
+        | Refusal::IngressUnavailable
+        | Refusal::LimitTotal
+        | Refusal::LimitCredential
+        | Refusal::LimitNamespaces => Status::ServiceUnavailable,
         Refusal::NameInvalid
         | Refusal::NamespaceUnknown
         | Refusal::IngressNoRule
@@ -150,13 +198,12 @@ pub(super) struct Admissions {
 }
 
 impl Admissions {
-    pub(super) fn count<T>(&self, ended: &Result<T, HandshakeError>) {
-        match ended {
-            Ok(_) => {
-                self.admitted.fetch_add(1, Ordering::Relaxed);
-            }
-            Err(error) => self.refused.count(error.as_str()),
-        }
+    pub(super) fn count_admitted(&self) {
+        self.admitted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_refused(&self, why: &HandshakeError) {
+        self.refused.count(why.as_str());
     }
 
     /// How many were admitted.

@@ -15,7 +15,7 @@ use rtun_core::{
 
 use super::{
     association::{Association, EndReason},
-    rules::{Plugin, Rules},
+    rules::{RoutePlugin, Rules},
 };
 use crate::counters::{Ended, Traffic};
 
@@ -33,7 +33,7 @@ pub(super) struct Namespace {
 /// How a namespace routes at one moment.
 pub(super) struct Snapshot {
     pub(super) routing: Routing,
-    pub(super) plugins: Arc<[Arc<Plugin>]>,
+    pub(super) plugins: Arc<[Arc<RoutePlugin>]>,
     /// Whether the hub takes a hop from each packet.
     pub(super) takes_hops: bool,
     /// Whether hosts that say hello are offered super-frames.
@@ -45,10 +45,10 @@ impl Snapshot {
     fn new(id: NamespaceId, rules: &Rules) -> Self {
         Self {
             routing: rules.routing(id),
-            plugins: Arc::clone(&rules.plugins),
-            takes_hops: rules.takes_hops,
-            super_frames: rules.super_frames,
-            sharing: rules.sharing,
+            plugins: rules.plugins.routes(),
+            takes_hops: rules.config.ttl,
+            super_frames: rules.config.super_frames,
+            sharing: rules.config.sharing,
         }
     }
 

@@ -2,13 +2,15 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
+    mem,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-use rtun_core::{JoinRequest, NamespaceId, Refusal};
+use rtun_control::PluginStatus;
+use rtun_core::{Admitted, Decision, JoinRequest, NamespaceId, Question, Refusal};
 use tracing::{info, warn};
 
 use super::{
@@ -29,9 +31,21 @@ pub(super) struct Registry {
     commons: Commons,
 }
 
+/// What becomes of a host that wants to join.
+pub(super) enum Joining {
+    /// It has joined.
+    Joined(Arc<Association>),
+    /// A plugin has to be asked first.
+    Ask(Question, Arrival),
+    /// It may not.
+    Refused(Refusal, Arrival),
+}
+
 struct World {
     rules: Arc<Rules>,
     namespaces: HashMap<NamespaceId, Arc<Namespace>>,
+    /// How many hosts are connected as each user that has any.
+    hosts_by_user: HashMap<Box<[u8]>, usize>,
     /// What namespaces had counted that are gone.
     gone: Ended,
 }
@@ -41,6 +55,7 @@ pub(super) struct Census {
     pub(super) namespaces: Vec<NamespaceReport>,
     pub(super) gone: Traffic,
     pub(super) waiting_for_plugins: u64,
+    pub(super) plugins: Vec<PluginStatus>,
     pub(super) queue_memory: usize,
     pub(super) queue_budget: usize,
 }
@@ -48,9 +63,13 @@ pub(super) struct Census {
 impl Registry {
     /// The namespaces that the rules name exist from the beginning.
     pub(super) fn new(rules: Rules) -> Self {
-        let queue_budget = rules.queue_budget;
-        let mut world =
-            World { rules: Arc::new(rules), namespaces: HashMap::new(), gone: Ended::default() };
+        let queue_budget = rules.config.queue_budget;
+        let mut world = World {
+            rules: Arc::new(rules),
+            namespaces: HashMap::new(),
+            hosts_by_user: HashMap::new(),
+            gone: Ended::default(),
+        };
         world.add_configured();
         Self {
             world: Mutex::new(world),
@@ -59,45 +78,52 @@ impl Registry {
         }
     }
 
-    /// Admits a host, or hands its connection back with the reason why not. The association receives packets from now
-    /// on; they are held back until it has been welcomed.
-    pub(super) fn join(
-        &self,
-        request: &JoinRequest<'_>,
-        arrival: Arrival,
-    ) -> Result<Arc<Association>, (Refusal, Arrival)> {
+    /// What decides at the moment.
+    pub(super) fn rules(&self) -> Arc<Rules> {
+        Arc::clone(&self.world().rules)
+    }
+
+    /// Admits a host, or hands its connection back. The association receives packets from now on; they are held back
+    /// until it has been welcomed.
+    pub(super) fn join(&self, request: &JoinRequest<'_>, arrival: Arrival) -> Joining {
         let mut world = self.world();
-        let host = match world.rules.access.admit(request) {
-            Ok(host) => host,
-            Err(refusal) => return Err((refusal, arrival)),
+        let admitted = match world.rules.access.decide(request) {
+            Decision::Admit(admitted) => admitted,
+            Decision::Ask(question) => return Joining::Ask(question, arrival),
+            Decision::Refuse(refusal) => return Joining::Refused(refusal, arrival),
         };
-        let user: Option<Box<[u8]>> = match (&world.rules.access.credentials, request.credential) {
-            (Some(_), Some((user, _))) => Some(user.into()),
-            _ => None,
-        };
+        let population = self.commons.population.load(Ordering::Relaxed);
+        if let Err(refusal) = world.has_room(&admitted, request.namespace, population) {
+            return Joining::Refused(refusal, arrival);
+        }
         let namespace = world.namespace(request.namespace);
-        let claims = namespace.claims(&host);
+        let claims = namespace.claims(&admitted.host);
+        let user = admitted.identity.as_ref().map(|identity| &*identity.user);
         if let Some(claims) = &claims
-            && claims.iter().any(|other| other.user != user)
+            && claims.iter().any(|other| other.user() != user)
         {
-            return Err((Refusal::NameInUse, arrival));
+            return Joining::Refused(Refusal::NameInUse, arrival);
         }
         if let Some(claims) = &claims {
             let older: Vec<_> = claims.iter().map(|claim| claim.peer.to_string()).collect();
             warn!(
-                namespace = %namespace.id, host = %host, peer = %arrival.peer, older = older.join(" "),
+                namespace = %namespace.id, host = %admitted.host, peer = %arrival.peer,
+                older = older.join(" "),
                 "one more connection reports this host name; the newest carries its packets"
             );
         }
+        if let Some(user) = user {
+            *world.hosts_by_user.entry(user.into()).or_default() += 1;
+        }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let association =
-            Association::new(id, host, namespace.clone(), user, arrival, &self.commons);
+            Association::new(id, admitted, Arc::clone(&namespace), arrival, &self.commons);
         let association = Arc::new(association);
         if let Some(evicted) = namespace.add(Arc::clone(&association)) {
             evicted.end(EndReason::Replaced);
         }
         self.commons.population.fetch_add(1, Ordering::Relaxed);
-        Ok(association)
+        Joining::Joined(association)
     }
 
     /// Takes an association out that has ended.
@@ -106,42 +132,34 @@ impl Registry {
         let namespace = &association.namespace;
         namespace.remove(association);
         self.commons.population.fetch_sub(1, Ordering::Relaxed);
+        world.leave_user(association);
         world.forget_if_unneeded(namespace.id);
     }
 
     /// Replaces the rules at once for everybody; ends the associations that they no longer allow. Calls do not overlap.
-    pub(super) fn apply<E>(
-        &self,
-        compile: impl FnOnce(&Rules) -> Result<Rules, E>,
-    ) -> Result<(), E> {
-        let before = Arc::clone(&self.world().rules);
-        // Without the lock: large tables take long, and hosts join and leave meanwhile.
-        let rules = Arc::new(compile(&before)?);
-        tokio::spawn(retire(before));
+    pub(super) fn apply(&self, rules: Rules) {
+        let rules = Arc::new(rules);
         let mut world = self.world();
-        world.rules = rules;
-        self.commons.budget.set_limit(world.rules.queue_budget);
+        let before = mem::replace(&mut world.rules, Arc::clone(&rules));
+        self.commons.budget.set_limit(rules.config.queue_budget);
         world.add_configured();
         for id in world.namespaces.keys().copied().collect::<Vec<_>>() {
             world.forget_if_unneeded(id);
         }
-        let World { rules, namespaces, .. } = &*world;
-        for namespace in namespaces.values() {
-            namespace.apply(rules);
+        for namespace in world.namespaces.values() {
+            namespace.apply(&rules);
             for association in namespace.associations() {
-                let user = association.user.as_deref();
-                if let Err(refusal) =
-                    rules.access.still_admits(user, &association.host, namespace.id)
-                {
+                if let Err(why) = still_admitted(&rules, &association) {
                     info!(
                         namespace = %namespace.id, host = %association.host,
-                        "no longer admitted: {refusal}"
+                        "no longer admitted: {why}"
                     );
                     association.end(EndReason::Revoked);
                 }
             }
         }
-        Ok(())
+        drop(world);
+        tokio::spawn(retire(before, &rules));
     }
 
     /// Ends every association.
@@ -163,11 +181,24 @@ impl Registry {
             .map(|namespace| report(namespace, configured.contains(&namespace.id)))
             .collect();
         namespaces.sort_by_key(|namespace| namespace.id);
-        let waiting =
-            world.rules.plugins.iter().map(|plugin| plugin.waiting(Parked::packets) as u64).sum();
+        let plugins = world.rules.plugins.status();
+        let waiting = world
+            .rules
+            .plugins
+            .routes()
+            .iter()
+            .map(|plugin| plugin.waiting(Parked::packets) as u64)
+            .sum();
         let (queue_memory, queue_budget) = self.commons.budget.read();
         let gone = world.gone.read();
-        Census { namespaces, gone, waiting_for_plugins: waiting, queue_memory, queue_budget }
+        Census {
+            namespaces,
+            gone,
+            waiting_for_plugins: waiting,
+            plugins,
+            queue_memory,
+            queue_budget,
+        }
     }
 
     /// A poisoned lock still guards a whole world: no critical section panics half way through a change.
@@ -176,7 +207,49 @@ impl Registry {
     }
 }
 
+/// Whether the rules still allow what they once allowed.
+fn still_admitted(rules: &Rules, association: &Association) -> Result<(), String> {
+    if !rules.doors.admit(association.peer.ip()) {
+        return Err(format!("connections from {} are refused", association.peer.ip()));
+    }
+    let Association { identity, host, namespace, .. } = association;
+    let admitted = rules.access.still_admits(identity.as_ref(), host, namespace.id);
+    admitted.map_err(|refusal| refusal.to_string())
+}
+
 impl World {
+    /// Whether the quotas leave room for one more host.
+    fn has_room(
+        &self,
+        admitted: &Admitted,
+        namespace: NamespaceId,
+        population: usize,
+    ) -> Result<(), Refusal> {
+        let quotas = &self.rules.config.quotas;
+        if population >= quotas.hosts {
+            return Err(Refusal::LimitTotal);
+        }
+        if let (Some(identity), Some(limit)) = (&admitted.identity, quotas.hosts_per_user)
+            && self.hosts_by_user.get(&identity.user).is_some_and(|hosts| *hosts >= limit)
+        {
+            return Err(Refusal::LimitCredential);
+        }
+        if !self.namespaces.contains_key(&namespace) && self.namespaces.len() >= quotas.namespaces {
+            return Err(Refusal::LimitNamespaces);
+        }
+        Ok(())
+    }
+
+    fn leave_user(&mut self, association: &Association) {
+        let Some(user) = association.user() else { return };
+        if let Some(hosts) = self.hosts_by_user.get_mut(user) {
+            *hosts -= 1;
+            if *hosts == 0 {
+                self.hosts_by_user.remove(user);
+            }
+        }
+    }
+
     fn add_configured(&mut self) {
         for id in self.rules.access.namespaces.clone() {
             self.namespace(id);

@@ -1,191 +1,140 @@
-//! A hub's configured rules, compiled: what admission and routing look things up in.
+//! A hub's rules, compiled: what admission and routing look things up in.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+mod access;
+mod plugins;
+mod tables;
 
-use rtun_config::model::{self, HubRules, Named, Plugin as PluginSettings, Provider, Secret};
-use rtun_control::{
-    AnswerLimits, HttpPluginError, HttpPluginSettings, HttpRoutePlugin, Released, RouteAnswers,
+use std::{sync::Arc, time::Duration};
+
+use rtun_config::model::{self, HubRules, Named, Provider};
+use rtun_control::PluginSetupError;
+use rtun_core::{AccessRules, NamespaceId, Router, Routing};
+
+pub(super) use self::{
+    access::{Doors, ResolvedNames},
+    plugins::RoutePlugin,
 };
-use rtun_core::{
-    AccessRules, Credentials, Ingress, NamespaceId, PluginId, Router, Routing, RoutingTable,
-    Sharing, SourceCheck,
-};
+use self::{plugins::Plugins, tables::Tables};
+use crate::feeds::Feeds;
 
-use super::association::Parked;
-
-/// A plugin's answers, with the packets that wait for one.
-pub(super) type Plugin = RouteAnswers<Parked>;
-
-/// Everything a hub decides by, ready for use. Replaced whole when the configuration changes.
+/// Everything a hub decides by, ready for use. Replaced whole when the configuration or a source changes.
 pub(super) struct Rules {
+    /// As configured.
+    pub(super) config: Arc<HubRules>,
     pub(super) access: AccessRules,
-    pub(super) sharing: Sharing,
-    pub(super) takes_hops: bool,
-    pub(super) super_frames: bool,
-    /// In bytes.
-    pub(super) queue_budget: usize,
-    pub(super) plugins: Arc<[Arc<Plugin>]>,
-    routers: HashMap<NamespaceId, Router>,
-    default_router: Option<Router>,
-    source_check: SourceCheck,
-    plugin_settings: Vec<(String, PluginSettings)>,
+    /// From where hosts may connect.
+    pub(super) doors: Doors,
+    /// Routing tables by the name of their router.
+    pub(super) tables: Tables,
+    pub(super) plugins: Plugins,
+    /// Of the feeds, when they were looked at.
+    generations: Vec<u64>,
 }
 
-/// Time between looks whether replaced rules are still in use.
+/// Time between looks whether replaced tables are still in use.
 const RETIREMENT_CHECK: Duration = Duration::from_millis(500);
 
-/// A configured plugin cannot be used.
+/// A hub's rules cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("router {router:?}: {source}")]
-pub struct RulesError {
-    router: String,
-    source: HttpPluginError,
+pub enum RulesError {
+    /// A configured plugin cannot be asked.
+    #[error("{kind} {name:?}: {source}")]
+    Plugin {
+        /// `router`, `ingress`, `auther` or `admission`.
+        kind: &'static str,
+        /// Whose plugin it is.
+        name: String,
+        /// Why not.
+        source: PluginSetupError,
+    },
+    /// A router has more routes than it may have.
+    #[error(
+        "router {router:?} has {routes} routes, at most {limit} are allowed (maxRoutesPerRouter)"
+    )]
+    RouterTooLarge {
+        /// Its name.
+        router: String,
+        /// From all its sources.
+        routes: usize,
+        /// The quota.
+        limit: usize,
+    },
+    /// All routers together have more routes than they may have.
+    #[error("the routers have {routes} routes in all, at most {limit} are allowed (maxRoutes)")]
+    TooManyRoutes {
+        /// From all sources.
+        routes: usize,
+        /// The quota.
+        limit: usize,
+    },
 }
 
 impl Rules {
-    /// Compiles `rules`. Plugins that `before` has with the same settings are kept with what they have answered.
-    pub(super) fn compile(rules: &HubRules, before: Option<&Self>) -> Result<Self, RulesError> {
-        let mut compiler = Compiler { before, plugins: Vec::new(), settings: Vec::new() };
-        let mut routers = HashMap::new();
-        for (namespace, router) in &rules.namespaces {
-            routers.insert(*namespace, compiler.router(router)?);
-        }
-        let default_router = match &rules.default_router {
-            Some(router) => Some(compiler.router(router)?),
-            None => None,
-        };
+    /// Compiles `config` with what `feeds` have read. What `before` has compiled from the same is kept, and so are its
+    /// plugins that stay, with what they have answered.
+    pub(super) fn compile(
+        config: &Arc<HubRules>,
+        feeds: &Feeds,
+        names: &ResolvedNames,
+        before: Option<&Self>,
+    ) -> Result<Self, RulesError> {
+        let generations = feeds.generations();
+        let routers = || config.namespaces.values().chain(&config.default_router);
+        let tables = Tables::compile(routers(), feeds, &config.quotas, before.map(|b| &b.tables))?;
+        let plugins = Plugins::connect(config, before.map(|before| &before.plugins))?;
         Ok(Self {
-            access: access(rules),
-            sharing: rules.sharing,
-            takes_hops: rules.ttl,
-            super_frames: rules.super_frames,
-            queue_budget: rules.queue_budget,
-            plugins: compiler.plugins.into(),
-            routers,
-            default_router,
-            source_check: rules.source_check,
-            plugin_settings: compiler.settings,
+            access: access::access(config, feeds),
+            doors: Doors::new(config, feeds, names),
+            config: Arc::clone(config),
+            tables,
+            plugins,
+            generations,
         })
+    }
+
+    /// Whether the rows of `feeds`, those it was compiled with, are still the same.
+    pub(super) fn is_of(&self, feeds: &Feeds) -> bool {
+        self.generations == feeds.generations()
     }
 
     /// How `namespace` routes: by its own router, then by the default one.
     pub(super) fn routing(&self, namespace: NamespaceId) -> Routing {
-        let own = self.routers.get(&namespace);
-        let routers = own.into_iter().chain(&self.default_router).cloned().collect();
-        Routing::new(namespace, routers, self.source_check)
+        let routers = self.routers(namespace).filter_map(|router| self.router(router)).collect();
+        Routing::new(namespace, routers, self.config.source_check)
     }
-}
 
-/// Frees replaced rules here, once nobody routes by their tables any more: large ones take long, and whoever let go of
-/// them last would have packets wait for that. Forwarders let go at their next packet, or after a quiet second.
-pub(super) async fn retire(rules: Arc<Rules>) {
-    let routed_by = |router: &Router| match router {
-        Router::Table(table) => Arc::strong_count(table) > 1,
-        Router::Plugin(_) => false,
-    };
-    while rules.routers.values().chain(&rules.default_router).any(routed_by) {
-        tokio::time::sleep(RETIREMENT_CHECK).await;
+    /// The routers that `namespace` asks, in turn.
+    pub(super) fn routers(
+        &self,
+        namespace: NamespaceId,
+    ) -> impl Iterator<Item = &Named<model::Route>> {
+        let own = self.config.namespaces.get(&namespace);
+        own.into_iter().chain(&self.config.default_router)
     }
-}
 
-fn access(rules: &HubRules) -> AccessRules {
-    let credentials = rules.authers.as_ref().map(|authers| {
-        let mut credentials = Credentials::new();
-        for user in authers.iter().flat_map(rows) {
-            credentials.insert(&user.name, user.password.expose(), user.hosts.clone());
-        }
-        credentials
-    });
-    let ingress = rules.ingress.as_ref().map(|ingress| {
-        Ingress::new(rows(ingress).map(|rule| (rule.pattern.as_str(), rule.namespace)))
-    });
-    AccessRules {
-        credentials,
-        ingress,
-        any_namespace: rules.default_router.is_some(),
-        namespaces: rules.namespaces.keys().copied().collect(),
-    }
-}
-
-fn rows<T>(named: &Named<T>) -> impl Iterator<Item = &T> {
-    let rows = match &named.provider {
-        Provider::Rows(rows) => rows.inline.as_slice(),
-        Provider::Plugin(_) => &[],
-    };
-    rows.iter().map(|row| &row.value)
-}
-
-struct Compiler<'a> {
-    before: Option<&'a Rules>,
-    plugins: Vec<Arc<Plugin>>,
-    settings: Vec<(String, PluginSettings)>,
-}
-
-impl Compiler<'_> {
-    fn router(&mut self, router: &Named<model::Route>) -> Result<Router, RulesError> {
+    fn router(&self, router: &Named<model::Route>) -> Option<Router> {
         match &router.provider {
-            Provider::Rows(_) => Ok(Router::Table(Arc::new(RoutingTable::new(rows(router))))),
-            Provider::Plugin(settings) => self.plugin(&router.name, settings),
-        }
-    }
-
-    fn plugin(&mut self, router: &str, settings: &PluginSettings) -> Result<Router, RulesError> {
-        let key = (router.to_owned(), settings.clone());
-        let kept = self.before.and_then(|before| {
-            let position = before.plugin_settings.iter().position(|other| *other == key)?;
-            before.plugins.get(position).cloned()
-        });
-        let plugin = match kept {
-            Some(plugin) => plugin,
-            None => Arc::new(connect(router, settings)?),
-        };
-        self.plugins.push(plugin);
-        self.settings.push(key);
-        Ok(Router::Plugin(PluginId(self.plugins.len() - 1)))
-    }
-}
-
-fn connect(router: &str, settings: &PluginSettings) -> Result<Plugin, RulesError> {
-    let plugin = HttpRoutePlugin::new(&HttpPluginSettings {
-        url: &settings.addr,
-        token: settings.token.as_ref().map(Secret::expose),
-        timeout: settings.timeout,
-        verify: settings.tls.as_ref().is_some_and(|tls| tls.verify),
-        server_name: settings.tls.as_ref().and_then(|tls| tls.server_name.as_deref()),
-    })
-    .map_err(|source| RulesError { router: router.to_owned(), source })?;
-    let limits = AnswerLimits { deadline: settings.timeout, ..AnswerLimits::default() };
-    Ok(RouteAnswers::new(router.to_owned(), Arc::new(plugin), limits, release))
-}
-
-fn release(packets: Vec<Parked>, why: Released) {
-    for packet in packets {
-        match why {
-            Released::Answered => packet.go_on(),
-            Released::TimedOut => packet.give_up(),
+            Provider::Rows(_) => self
+                .tables
+                .get(&router.name)
+                .map(|table| Router::Table(Arc::clone(&table.compiled))),
+            Provider::Plugin(_) => self.plugins.route_plugin(&router.name).map(Router::Plugin),
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use tokio::time::timeout;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn replaced_tables_are_freed_once_nobody_routes_by_them() {
-        let namespace = NamespaceId::from_bytes([1; 16]);
-        let provider = Provider::Rows(model::Rows::inline(Vec::new()));
-        let router = Named { name: "table".into(), provider };
-        let config = HubRules { namespaces: [(namespace, router)].into(), ..HubRules::default() };
-        let Ok(rules) = Rules::compile(&config, None) else { panic!("a table always compiles") };
-        let routing = rules.routing(namespace);
-        let mut retiring = tokio::spawn(retire(Arc::new(rules)));
-        let early = timeout(RETIREMENT_CHECK + RETIREMENT_CHECK / 2, &mut retiring).await;
-        assert!(early.is_err(), "freed while somebody routes by it");
-        drop(routing);
-        let freed = timeout(Duration::from_secs(10), retiring).await;
-        assert!(freed.is_ok(), "kept for ever");
+/// Frees replaced rules here, once nobody routes by those of their tables that `after` does not have: large ones take
+/// long, and whoever let go of them last would have packets wait for that. Forwarders let go at their next packet, or
+/// after a quiet second.
+pub(super) fn retire(before: Arc<Rules>, after: &Rules) -> impl Future<Output = ()> + use<> {
+    let replaced = before.tables.replaced_by(&after.tables);
+    async move {
+        drop(before);
+        while replaced.iter().any(|table| Arc::strong_count(table) > 1) {
+            tokio::time::sleep(RETIREMENT_CHECK).await;
+        }
+        // Freeing a table takes no time, its rows take some.
+        let freed = tokio::task::spawn_blocking(move || drop(replaced)).await;
+        drop(freed);
     }
 }

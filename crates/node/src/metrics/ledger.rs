@@ -135,6 +135,8 @@ mod tests {
             namespaces: namespaces.collect(),
             gone: traffic(gone),
             waiting_for_plugins: 0,
+            plugins: Vec::new(),
+            behind: None,
             admitted: 0,
             refused: BTreeMap::new(),
             ended: BTreeMap::new(),

@@ -11,6 +11,7 @@ use prometheus_client::{
     metrics::{MetricType, histogram::Histogram},
     registry::Registry,
 };
+use rtun_control::{FeedStatus, PluginKind, PluginStatus};
 use rtun_core::{DropReason, NamespaceId};
 
 use super::{
@@ -58,6 +59,8 @@ impl Collector for Snapshot {
         let mut page = Page { encoder };
         self.encode_process(&mut page)?;
         self.encode_hubs(&mut page)?;
+        self.encode_sources(&mut page)?;
+        self.encode_plugins(&mut page)?;
         self.encode_devices(&mut page)?;
         self.encode_as_gost(&mut page)
     }
@@ -170,6 +173,79 @@ impl Snapshot {
         )
     }
 
+    fn encode_sources(&self, page: &mut Page<'_>) -> fmt::Result {
+        let of = |source: &FeedStatus| {
+            let FeedStatus { kind, name, source, .. } = source;
+            vec![("kind", kind.clone()), ("name", name.clone()), ("source", source.clone())]
+        };
+        let sources = || self.status.sources.iter();
+        let loads = sources().flat_map(|source| {
+            [("ok", source.loads_ok), ("failed", source.loads_failed)].map(|(result, count)| {
+                let mut labels = of(source);
+                labels.push(("result", result.into()));
+                (labels, count)
+            })
+        });
+        page.counter("rtun_reload", "Readings of a source, taken and not", loads)?;
+        page.gauge(
+            "rtun_reload_age_seconds",
+            "Time since a source last gave rows that were taken",
+            sources().filter_map(|source| Some((of(source), source.last_success?))),
+        )?;
+        page.gauge(
+            "rtun_reload_lines_skipped",
+            "Lines of a source that are left out",
+            sources().map(|source| (of(source), source.bad_lines as f64)),
+        )?;
+        page.gauge(
+            "rtun_source_rows",
+            "Rows of a source that are in force",
+            sources().map(|source| (of(source), source.rows as f64)),
+        )?;
+        page.gauge(
+            "rtun_rules_behind",
+            "Whether a hub cannot go by what its sources say now: 0 or 1",
+            self.hubs().map(|(name, hub)| (of_service(name), truth(hub.behind.is_some()))),
+        )
+    }
+
+    fn encode_plugins(&self, page: &mut Page<'_>) -> fmt::Result {
+        let of = |service: &str, plugin: &PluginStatus| {
+            let kind = plugin_kind(plugin.kind);
+            vec![("service", service.into()), ("kind", kind.into()), ("name", plugin.name.clone())]
+        };
+        let plugins = || {
+            self.hubs().flat_map(|(service, hub)| {
+                let first = |n: &usize| {
+                    let same = |it: &PluginStatus| {
+                        (it.kind, &it.name) == (hub.plugins[*n].kind, &hub.plugins[*n].name)
+                    };
+                    hub.plugins.iter().position(same) == Some(*n)
+                };
+                // One that is named twice is one series.
+                (0..hub.plugins.len()).filter(first).map(move |n| (service, &hub.plugins[n]))
+            })
+        };
+        let questions = plugins().flat_map(|(service, plugin)| {
+            [("answered", plugin.answered), ("failed", plugin.failed)].map(|(result, count)| {
+                let mut labels = of(service, plugin);
+                labels.push(("result", result.into()));
+                (labels, count)
+            })
+        });
+        page.counter("rtun_plugin", "Questions to a plugin, answered and not", questions)?;
+        page.gauge(
+            "rtun_plugin_waiting",
+            "Packets, or hosts, that wait for a plugin's answer",
+            plugins().map(|(service, plugin)| (of(service, plugin), plugin.waiting as f64)),
+        )?;
+        page.gauge(
+            "rtun_plugin_breaker_open",
+            "Whether a plugin is left alone for having failed too often: 0 or 1",
+            plugins().map(|(service, plugin)| (of(service, plugin), truth(plugin.paused))),
+        )
+    }
+
     fn encode_devices(&self, page: &mut Page<'_>) -> fmt::Result {
         let ways = |of: fn(&Traffic) -> u64| {
             self.devices().flat_map(move |(service, device)| {
@@ -213,9 +289,8 @@ impl Snapshot {
         page.gauge(
             "rtun_device_connected",
             "Whether a hub has admitted the host: 0 or 1",
-            self.devices().map(|(service, device)| {
-                (of_service(service), f64::from(u8::from(device.connection.is_some())))
-            }),
+            self.devices()
+                .map(|(service, device)| (of_service(service), truth(device.connection.is_some()))),
         )
     }
 
@@ -308,6 +383,19 @@ fn name_of(id: Option<NamespaceId>) -> String {
         Some(id) if id.is_default() => "default".into(),
         Some(id) => id.to_string(),
         None => "other".into(),
+    }
+}
+
+fn truth(it: bool) -> f64 {
+    f64::from(u8::from(it))
+}
+
+fn plugin_kind(kind: PluginKind) -> &'static str {
+    match kind {
+        PluginKind::Router => "router",
+        PluginKind::Ingress => "ingress",
+        PluginKind::Auther => "auther",
+        PluginKind::Admission => "admission",
     }
 }
 

@@ -1,0 +1,62 @@
+//! Hubs that more can use than should: open to the network, passwords in the clear, names for the taking.
+
+use crate::{
+    address,
+    findings::{Code, Report, quote},
+    model::{Named, Provider, User},
+    normalise::HubView,
+};
+
+/// C02, C03 and C11 for one hub.
+pub(super) fn check(hub: &HubView, report: &mut Report) {
+    listener(hub, report);
+    any_name(hub, report);
+}
+
+/// C02 and C03: who can reach the address can join, or read passwords on their way.
+fn listener(hub: &HubView, report: &mut Report) {
+    let (addr, at) = &hub.listen;
+    let host = address::split_host_port(addr).map_or("", |(host, _)| host);
+    if address::is_loopback(host) {
+        return;
+    }
+    let addr = quote(addr);
+    if hub.authers.is_none() {
+        let message = format!("anybody who reaches {addr} may join: there is neither TLS nor auth");
+        report
+            .coded(Code::C02, at.clone(), message)
+            .help("name an `auther` in the handler, or listen on a loopback address");
+    } else {
+        let message = format!("passwords cross the network to {addr} readable: there is no TLS");
+        report
+            .coded(Code::C03, at.clone(), message)
+            .help("listen on a loopback address, or where only a trusted network reaches it");
+    }
+}
+
+/// C11: users who may take the name of any host, and with it the packets to it.
+fn any_name(hub: &HubView, report: &mut Report) {
+    let Some(authers) = hub.authers.as_ref().filter(|_| hub.ingress.is_none()) else { return };
+    let free: Vec<String> = authers.iter().flat_map(unbound).collect();
+    let Some(first) = free.first() else { return };
+    let others = match free.len() {
+        1 => String::new(),
+        n => format!(" (and {} more)", n - 1),
+    };
+    let message = format!("{first}{others} may report any host name, and there is no ingress");
+    let help =
+        "list the `hosts` of each user in an auther, or say in an ingress which host may join what";
+    report.coded(Code::C11, hub.auth.clone(), message).help(help);
+}
+
+/// The users who may report any name, as far as the configuration knows; of a plugin that is all.
+fn unbound(auther: &Named<User>) -> Vec<String> {
+    match &auther.provider {
+        Provider::Plugin(_) => vec![format!("all users of {}", quote(&auther.name))],
+        Provider::Rows(rows) => {
+            let users = rows.inline.iter().map(|row| &row.value);
+            let free = users.filter(|u| u.hosts.is_none() && !u.password.expose().is_empty());
+            free.map(|user| quote(&user.name)).collect()
+        }
+    }
+}

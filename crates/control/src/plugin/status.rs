@@ -1,0 +1,53 @@
+//! How a plugin is doing, for people.
+
+use serde::{Deserialize, Serialize};
+
+/// How a plugin is doing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginStatus {
+    /// What it stands in for.
+    pub kind: PluginKind,
+    /// The name of the router, ingress, auther or admission.
+    pub name: String,
+    /// Where it is asked, without secrets.
+    pub address: String,
+    /// Questions sent to it.
+    pub asked: u64,
+    /// Questions that it answered, a refusal being an answer.
+    pub answered: u64,
+    /// Questions without an answer; those under way are neither.
+    pub failed: u64,
+    /// Packets, or askers, that wait for an answer now.
+    pub waiting: usize,
+    /// Answers remembered, outdated ones included.
+    pub cached: usize,
+    /// Whether it is left alone for having failed too often.
+    pub paused: bool,
+    /// Seconds since it last answered; `None`: never did.
+    pub last_success: Option<u64>,
+    /// What went wrong last.
+    pub last_error: Option<LastError>,
+}
+
+/// What went wrong last with a plugin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastError {
+    /// In words.
+    pub text: String,
+    /// Seconds since.
+    pub age: u64,
+}
+
+/// What a plugin stands in for, by GOST's names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PluginKind {
+    /// A routing table.
+    Router,
+    /// Rules of which host may join which namespace.
+    Ingress,
+    /// A list of users.
+    Auther,
+    /// A list of addresses.
+    Admission,
+}

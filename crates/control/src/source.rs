@@ -1,0 +1,126 @@
+//! Where lines come from: a file, a redis key or a URL, read whole; with a twin in memory.
+
+mod file;
+mod http;
+mod memory;
+mod redis;
+mod resp;
+
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+
+pub use self::{file::FileSource, http::HttpSource, memory::MemorySource, redis::RedisSource};
+
+/// The longest text that is read, in bytes. More is a failure.
+pub const MAX_TEXT: usize = 128 * 1024 * 1024;
+
+/// A text that can be read again and again.
+pub trait Source: Send + Sync + 'static {
+    /// Reads the whole text. Ends within a time of the source's own, with [`SourceError::Timeout`] if need be.
+    fn load(&self) -> LoadFuture<'_>;
+
+    /// Looks whether the text may have changed, for sources where that costs next to nothing; `None`: the source has
+    /// to be read to know.
+    fn stamp(&self) -> Option<StampFuture<'_>> {
+        None
+    }
+
+    /// Path, URL or address and key, for people; without secrets.
+    fn label(&self) -> Arc<str>;
+}
+
+/// A reading under way.
+pub type LoadFuture<'a> = Pin<Box<dyn Future<Output = Result<Loaded, SourceError>> + Send + 'a>>;
+
+/// A look under way; `None`: there is nothing to be seen.
+pub type StampFuture<'a> = Pin<Box<dyn Future<Output = Option<Stamp>> + Send + 'a>>;
+
+/// What a reading found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Loaded {
+    /// Certainly what the last successful reading found.
+    Unchanged,
+    /// The whole text.
+    Text(String),
+}
+
+/// Differs whenever a text may have changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// Which file it is: device and inode.
+    pub file: (u64, u64),
+    /// Length in bytes.
+    pub len: u64,
+    /// When its content and its properties were last changed, in seconds and nanoseconds.
+    pub times: [(i64, i64); 2],
+}
+
+/// Why a reading gave no text.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SourceError {
+    /// It cannot be opened, reached or read, or the connection broke in the middle.
+    #[error("cannot be read: {0}")]
+    Unreachable(String),
+    /// Not all of it in time.
+    #[error("was not read within {}", Seconds(*.0))]
+    Timeout(Duration),
+    /// More than [`MAX_TEXT`].
+    #[error("is larger than {} MiB", MAX_TEXT >> 20)]
+    TooLarge,
+    /// Not text.
+    #[error("is not UTF-8 text")]
+    NotUtf8,
+    /// HTTP: a status other than 200; redirects are not followed.
+    #[error("answered with status {0} instead of 200")]
+    Status(u16),
+    /// HTTP: compressed although nobody asked for it.
+    #[error("is sent with content encoding {0:?}; only `identity` is read")]
+    Encoding(String),
+    /// redis: the server's own words.
+    #[error("is refused by redis: {0}")]
+    Refused(String),
+    /// redis: not what a redis server would answer.
+    #[error("does not speak the redis protocol: {0}")]
+    Nonsense(&'static str),
+}
+
+/// A source cannot be used as it is configured.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SourceSetupError {
+    /// Not an http or https URL with a host.
+    #[error("{0:?} is not an http:// or https:// URL")]
+    Url(String),
+    /// redis: the server's name for TLS is none.
+    #[error("{0:?} cannot be the name in a certificate; set `tls.serverName`")]
+    ServerName(String),
+    /// The system refused, most likely its trust store.
+    #[error("cannot set up the connection: {0}")]
+    System(String),
+}
+
+/// The source that a configuration describes. Nothing is opened or connected yet.
+pub(crate) fn source(
+    source: &rtun_config::model::Source,
+) -> Result<Box<dyn Source>, SourceSetupError> {
+    use rtun_config::model::Source;
+    Ok(match source {
+        Source::File(path) => Box::new(FileSource::new(path)),
+        Source::Redis(redis) => Box::new(RedisSource::new(redis)?),
+        Source::Http(http) => Box::new(HttpSource::new(http)?),
+    })
+}
+
+/// A text from its bytes.
+fn text(bytes: Vec<u8>) -> Result<Loaded, SourceError> {
+    if bytes.len() > MAX_TEXT {
+        return Err(SourceError::TooLarge);
+    }
+    String::from_utf8(bytes).map(Loaded::Text).map_err(|_| SourceError::NotUtf8)
+}
+
+struct Seconds(Duration);
+
+impl std::fmt::Display for Seconds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} s", self.0.as_secs_f64())
+    }
+}

@@ -1,0 +1,139 @@
+//! A URL as a source.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use reqwest::{
+    Client, RequestBuilder, Response, StatusCode, Url,
+    header::{
+        ACCEPT_ENCODING, CONTENT_ENCODING, ETAG, HeaderName, HeaderValue, IF_MODIFIED_SINCE,
+        IF_NONE_MATCH, LAST_MODIFIED,
+    },
+};
+use rtun_config::model;
+
+use super::{LoadFuture, Loaded, MAX_TEXT, Source, SourceError, SourceSetupError, text};
+
+/// A URL, read with GET. No redirect is followed, no proxy used, nothing decompressed.
+pub struct HttpSource {
+    client: Client,
+    url: Url,
+    label: Arc<str>,
+    timeout: Duration,
+    /// What the last text was sent with (RFC 9110 section 13.1).
+    validators: Mutex<Validators>,
+}
+
+/// Headers of an answer, each under the name of the header that asks for what differs.
+type Validators = Vec<(HeaderName, HeaderValue)>;
+
+impl HttpSource {
+    /// Prepares the client; nothing is connected yet.
+    pub fn new(source: &model::HttpSource) -> Result<Self, SourceSetupError> {
+        let bad_url = || SourceSetupError::Url(without_secrets(&source.url));
+        let url = Url::parse(&source.url).map_err(|_| bad_url())?;
+        if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+            return Err(bad_url());
+        }
+        let client = Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .timeout(source.timeout)
+            .pool_max_idle_per_host(1)
+            .build()
+            .map_err(|error| SourceSetupError::System(innermost(&error)))?;
+        Ok(Self {
+            client,
+            label: without_secrets(&source.url).into(),
+            url,
+            timeout: source.timeout,
+            validators: Mutex::default(),
+        })
+    }
+
+    fn request(&self) -> RequestBuilder {
+        let request = self.client.get(self.url.clone()).header(ACCEPT_ENCODING, "identity");
+        self.known().iter().fold(request, |request, (name, value)| request.header(name, value))
+    }
+
+    async fn read(&self) -> Result<Loaded, SourceError> {
+        let request = self.request();
+        let conditional = !self.known().is_empty();
+        let mut response = request.send().await.map_err(|error| self.failure(error))?;
+        if response.status() == StatusCode::NOT_MODIFIED && conditional {
+            return Ok(Loaded::Unchanged);
+        }
+        if response.status() != StatusCode::OK {
+            return Err(SourceError::Status(response.status().as_u16()));
+        }
+        let encoding = response.headers().get(CONTENT_ENCODING);
+        if let Some(other) =
+            encoding.filter(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
+        {
+            return Err(SourceError::Encoding(format!("{other:?}")));
+        }
+        if response.content_length().is_some_and(|len| len > MAX_TEXT as u64) {
+            return Err(SourceError::TooLarge);
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.failure(error))? {
+            if body.len() + chunk.len() > MAX_TEXT {
+                return Err(SourceError::TooLarge);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        let text = text(body)?;
+        *self.known() = validators(&response);
+        Ok(text)
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, Validators> {
+        self.validators.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failure(&self, error: reqwest::Error) -> SourceError {
+        if error.is_timeout() {
+            return SourceError::Timeout(self.timeout);
+        }
+        SourceError::Unreachable(innermost(&error.without_url()))
+    }
+}
+
+impl Source for HttpSource {
+    fn load(&self) -> LoadFuture<'_> {
+        Box::pin(self.read())
+    }
+
+    fn label(&self) -> Arc<str> {
+        Arc::clone(&self.label)
+    }
+}
+
+/// The headers that tell whether a later answer would be the same.
+fn validators(response: &Response) -> Validators {
+    let pairs = [(ETAG, IF_NONE_MATCH), (LAST_MODIFIED, IF_MODIFIED_SINCE)];
+    pairs
+        .into_iter()
+        .filter_map(|(of, with)| response.headers().get(of).map(|value| (with, value.clone())))
+        .collect()
+}
+
+/// The cause behind the causes: the outer ones only say that a request failed.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut inner = error;
+    while let Some(source) = inner.source() {
+        inner = source;
+    }
+    inner.to_string()
+}
+
+/// The URL without user info, query and fragment, where secrets are kept.
+fn without_secrets(url: &str) -> String {
+    let shown = url.split(['?', '#']).next().unwrap_or_default();
+    let Some((scheme, rest)) = shown.split_once("://") else { return shown.to_owned() };
+    let host = rest.find('/').unwrap_or(rest.len());
+    let start = rest[..host].rfind('@').map_or(0, |at| at + 1);
+    format!("{scheme}://{}", &rest[start..])
+}

@@ -1,0 +1,130 @@
+//! As much of the redis protocol (RESP2) as reading one key takes, into memory that is bounded.
+//!
+//! The client sends each command as an array of bulk strings and waits for its reply: `+text` or `-error` on a line,
+//! or `*count` and so many times `$length`, a line end, the bytes and a line end
+//! (<https://redis.io/docs/latest/develop/reference/protocol-spec/>).
+
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+
+use super::{MAX_TEXT, SourceError};
+
+/// Longest line of a reply, in bytes: a type, a count, or an error's text.
+const MAX_LINE: u64 = 1024;
+
+/// What is asked for before any has arrived, in strings.
+const FIRST_STRINGS: usize = 64 * 1024;
+
+/// A connection to a redis server. A connection that has failed is of no more use.
+pub(super) struct Client<S> {
+    stream: BufReader<S>,
+    /// How many bytes of replies are still read.
+    left: usize,
+}
+
+/// Strings, one behind the other.
+#[derive(Debug, Default)]
+pub(super) struct Strings {
+    bytes: Vec<u8>,
+    /// Where each ends. They are at most [`MAX_TEXT`] bytes together.
+    ends: Vec<u32>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    /// Speaks over `stream`; reads at most [`MAX_TEXT`] bytes, all replies together.
+    pub(super) fn new(stream: S) -> Self {
+        Self { stream: BufReader::with_capacity(64 * 1024, stream), left: MAX_TEXT }
+    }
+
+    /// A command that is answered with a word.
+    pub(super) async fn run(&mut self, command: &[&str]) -> Result<(), SourceError> {
+        self.send(command).await?;
+        match self.line().await?.as_bytes() {
+            [b'+', ..] => Ok(()),
+            _ => Err(SourceError::Nonsense("a word was expected")),
+        }
+    }
+
+    /// A command that is answered with a list of strings.
+    pub(super) async fn strings(&mut self, command: &[&str]) -> Result<Strings, SourceError> {
+        self.send(command).await?;
+        let count = number(&self.line().await?, '*')?;
+        let mut strings = Strings::default();
+        strings.ends.reserve(count.min(FIRST_STRINGS));
+        for _ in 0..count {
+            let len = number(&self.line().await?, '$')?;
+            self.spend(len.saturating_add(2))?;
+            let got = (&mut self.stream).take(len as u64).read_to_end(&mut strings.bytes).await;
+            if got.map_err(failed)? < len {
+                return Err(cut_short());
+            }
+            strings.ends.push(strings.bytes.len() as u32);
+            let mut end = [0; 2];
+            self.stream.read_exact(&mut end).await.map_err(failed)?;
+            if end != *b"\r\n" {
+                return Err(SourceError::Nonsense("a string is longer than announced"));
+            }
+        }
+        Ok(strings)
+    }
+
+    async fn send(&mut self, command: &[&str]) -> Result<(), SourceError> {
+        let mut bytes = format!("*{}\r\n", command.len());
+        for word in command {
+            bytes.push_str(&format!("${}\r\n{word}\r\n", word.len()));
+        }
+        self.stream.write_all(bytes.as_bytes()).await.map_err(failed)?;
+        self.stream.flush().await.map_err(failed)
+    }
+
+    /// The next line without its end. One that is an error is the server's refusal.
+    async fn line(&mut self) -> Result<String, SourceError> {
+        let mut line = Vec::new();
+        (&mut self.stream).take(MAX_LINE).read_until(b'\n', &mut line).await.map_err(failed)?;
+        self.spend(line.len())?;
+        let Some(text) = line.strip_suffix(b"\r\n") else {
+            let whole = line.len() as u64 == MAX_LINE || line.ends_with(b"\n");
+            return Err(if whole {
+                SourceError::Nonsense("a line has no end")
+            } else {
+                cut_short()
+            });
+        };
+        let text = String::from_utf8_lossy(text);
+        match text.strip_prefix('-') {
+            Some(error) => Err(SourceError::Refused(error.escape_debug().to_string())),
+            None => Ok(text.into_owned()),
+        }
+    }
+
+    fn spend(&mut self, bytes: usize) -> Result<(), SourceError> {
+        self.left = self.left.checked_sub(bytes).ok_or(SourceError::TooLarge)?;
+        Ok(())
+    }
+}
+
+impl Strings {
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// # Panics
+    ///
+    /// When there are not so many.
+    pub(super) fn get(&self, n: usize) -> &[u8] {
+        let start = if n == 0 { 0 } else { self.ends[n - 1] };
+        &self.bytes[start as usize..self.ends[n] as usize]
+    }
+}
+
+fn number(line: &str, kind: char) -> Result<usize, SourceError> {
+    let number = line.strip_prefix(kind).and_then(|digits| digits.parse().ok());
+    number.ok_or(SourceError::Nonsense("a list of strings was expected"))
+}
+
+fn failed(error: std::io::Error) -> SourceError {
+    SourceError::Unreachable(error.to_string())
+}
+
+fn cut_short() -> SourceError {
+    SourceError::Unreachable("the answer ends in the middle".into())
+}

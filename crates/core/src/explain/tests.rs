@@ -1,0 +1,462 @@
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use ipnet::IpNet;
+use proptest::prelude::*;
+use rtun_proto::packet::Packet;
+
+use super::*;
+use crate::{NoAnswers, RoutingTable};
+
+const NS: NamespaceId = NamespaceId::from_bytes([7; 16]);
+
+fn name(text: &str) -> HostName {
+    HostName::new(text).unwrap()
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+/// A row with the kind of its source; its line is its place in the router.
+type Rows = Vec<(Route, Origin)>;
+
+#[derive(Debug, Clone)]
+enum Written {
+    Table(Rows),
+    Plugin(BTreeMap<IpAddr, Option<HostName>>),
+}
+
+#[derive(Debug, Clone)]
+struct World {
+    routers: Vec<Written>,
+    check: SourceCheck,
+    connected: BTreeSet<HostName>,
+    takes_hops: bool,
+}
+
+impl World {
+    /// Compiled as a hub does: of equal prefixes the one of the better source first, then in order.
+    fn routing(&self) -> Routing {
+        let routers = self.routers.iter().enumerate().map(|(i, router)| match router {
+            Written::Table(rows) => {
+                let mut rows: Vec<_> = rows.iter().collect();
+                rows.sort_by_key(|(_, origin)| std::cmp::Reverse(*origin));
+                Router::Table(Arc::new(RoutingTable::new(rows.iter().map(|(route, _)| route))))
+            }
+            Written::Plugin(_) => Router::Plugin(PluginId(i)),
+        });
+        Routing::new(NS, routers.collect(), self.check)
+    }
+
+    fn explain(&self, question: &Question) -> Explanation {
+        let names: Vec<String> = (0..self.routers.len()).map(|i| format!("router-{i}")).collect();
+        let listings =
+            names.iter().zip(&self.routers).enumerate().map(|(i, (name, router))| {
+                let rows: Option<Box<dyn Iterator<Item = Listed<'_>>>> =
+                    match router {
+                        Written::Plugin(_) => None,
+                        Written::Table(rows) => {
+                            Some(Box::new(rows.iter().zip(1..).map(|((route, origin), line)| {
+                                Listed { route, origin: *origin, source: "rows", line }
+                            })))
+                        }
+                    };
+                Listing { name, is_default: i > 0, rows, not_read: Vec::new() }
+            });
+        let scene = Scene {
+            routing: &self.routing(),
+            listings: listings.collect(),
+            answers: self,
+            takes_hops: self.takes_hops,
+            presence: &|host| self.presence(host),
+        };
+        explain(scene, question)
+    }
+
+    fn presence(&self, host: &HostName) -> Presence {
+        match self.connected.contains(host) {
+            true => Presence::Connected { connections: Vec::new() },
+            false => Presence::NotConnected,
+        }
+    }
+
+    /// Slowly and obviously: the first router that has an answer, and the row it is from.
+    fn locate(&self, address: IpAddr) -> Model<'_> {
+        for (i, router) in self.routers.iter().enumerate() {
+            match router {
+                Written::Plugin(answers) => match answers.get(&address) {
+                    None => return Model::Ask,
+                    Some(Some(gateway)) => return Model::Gateway(i, gateway, None),
+                    Some(None) => {}
+                },
+                Written::Table(rows) => {
+                    let mut best: Option<(usize, &(Route, Origin))> = None;
+                    for (line, row) in rows.iter().enumerate() {
+                        let rank = |row: &(Route, Origin)| (row.0.prefix.prefix_len(), row.1);
+                        if row.0.prefix.contains(&address)
+                            && best.is_none_or(|(_, best)| rank(row) > rank(best))
+                        {
+                            best = Some((line + 1, row));
+                        }
+                    }
+                    if let Some((line, row)) = best {
+                        return Model::Gateway(i, &row.0.gateway, Some(line));
+                    }
+                }
+            }
+        }
+        Model::Nowhere
+    }
+
+    fn containing(&self, address: IpAddr) -> usize {
+        let count = |router: &Written| match router {
+            Written::Plugin(_) => 0,
+            Written::Table(rows) => {
+                rows.iter().filter(|(route, _)| route.prefix.contains(&address)).count()
+            }
+        };
+        self.routers.iter().map(count).sum()
+    }
+}
+
+enum Model<'a> {
+    Gateway(usize, &'a HostName, Option<usize>),
+    Ask,
+    Nowhere,
+}
+
+impl Answers for World {
+    fn known(&self, plugin: PluginId, _: NamespaceId, addr: IpAddr) -> Known {
+        match &self.routers[plugin.0] {
+            Written::Plugin(answers) => match answers.get(&addr) {
+                None => Known::Unasked,
+                Some(None) => Known::Nothing,
+                Some(Some(gateway)) => Known::Gateway(gateway.clone()),
+            },
+            Written::Table(_) => panic!("no plugin"),
+        }
+    }
+}
+
+fn packet(source: IpAddr, destination: IpAddr, hops: u8) -> Vec<u8> {
+    match (source, destination) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            let mut bytes = vec![0x45, 0, 0, 20, 0, 0, 0, 0, hops, 59, 0, 0];
+            bytes.extend(source.octets());
+            bytes.extend(destination.octets());
+            bytes
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            let mut bytes = vec![0x60, 0, 0, 0, 0, 0, 59, hops];
+            bytes.extend(source.octets());
+            bytes.extend(destination.octets());
+            bytes
+        }
+        _ => panic!("mixed families"),
+    }
+}
+
+/// Few enough addresses that most are in several rows, and all that are special.
+fn address(v6: bool) -> BoxedStrategy<IpAddr> {
+    const SPECIAL: [[&str; 8]; 2] = [
+        [
+            "0.0.0.0",
+            "127.0.0.1",
+            "224.0.0.251",
+            "255.255.255.255",
+            "169.254.7.7",
+            "240.0.0.1",
+            "10.0.0.0",
+            "192.0.2.1",
+        ],
+        ["::", "::1", "ff02::2", "::ffff:10.0.0.1", "fe80::7", "fd00::", "fd00::1", "2001:db8::1"],
+    ];
+    let near = (0..64u8).prop_map(move |low| match v6 {
+        false => IpAddr::from([10, 0, low >> 4, low & 15]),
+        true => IpAddr::from([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, low >> 4, 0, low & 15]),
+    });
+    let special = prop::sample::select(SPECIAL[usize::from(v6)].to_vec()).prop_map(ip);
+    prop_oneof![5 => near, 1 => special].boxed()
+}
+
+fn host() -> impl Strategy<Value = HostName> {
+    (0..5u8).prop_map(|n| name(&format!("h{n}")))
+}
+
+fn origin() -> impl Strategy<Value = Origin> {
+    prop::sample::select(vec![Origin::Inline, Origin::File, Origin::Redis, Origin::Http])
+}
+
+fn row(v6: bool) -> impl Strategy<Value = (Route, Origin)> {
+    let max: u8 = if v6 { 128 } else { 32 };
+    let len = prop_oneof![max - 16..=max, Just(max), Just(max - 8), 0..=max];
+    (address(v6), len, host(), origin()).prop_map(|(address, len, gateway, origin)| {
+        (Route::new(IpNet::new(address, len).unwrap(), gateway), origin)
+    })
+}
+
+fn router() -> impl Strategy<Value = Written> {
+    let family = any::<bool>();
+    let rows = prop::collection::vec(family.prop_flat_map(row), 0..60);
+    let answers = prop::collection::btree_map(
+        any::<bool>().prop_flat_map(address),
+        prop::option::of(host()),
+        0..60,
+    );
+    prop_oneof![4 => rows.prop_map(Written::Table), 1 => answers.prop_map(Written::Plugin)]
+}
+
+fn world() -> impl Strategy<Value = World> {
+    (
+        prop::collection::vec(router(), 0..3),
+        prop::sample::select(vec![SourceCheck::Strict, SourceCheck::Loose, SourceCheck::Off]),
+        prop::collection::btree_set(host(), 0..5),
+        any::<bool>(),
+    )
+        .prop_map(|(routers, check, connected, takes_hops)| World {
+            routers,
+            check,
+            connected,
+            takes_hops,
+        })
+}
+
+fn question() -> impl Strategy<Value = Question> {
+    any::<bool>().prop_flat_map(|v6| {
+        (
+            prop::option::of(host()),
+            address(v6),
+            address(v6),
+            prop::sample::select(vec![0, 1, 2, 64]),
+        )
+            .prop_map(|(sender, source, destination, hops)| Question {
+                sender,
+                source,
+                destination,
+                hops,
+            })
+    })
+}
+
+/// What the hub does with the packet, by way of the packet itself.
+fn reality(world: &World, sender: &HostName, question: &Question) -> Result<String, String> {
+    let bytes = packet(question.source, question.destination, question.hops);
+    let packet = Packet::parse(&bytes).unwrap();
+    match world.routing().forward(sender, &packet, world) {
+        Verdict::Drop(reason) => Err(reason.as_str().into()),
+        Verdict::Ask(plugin, address) => Err(format!("asks router-{} {address}", plugin.0)),
+        Verdict::Deliver { gateway, .. } if !world.connected.contains(&gateway) => {
+            Err("no_gateway_connected".into())
+        }
+        Verdict::Deliver { .. }
+            if world.takes_hops && rtun_proto::packet::take_hop(&packet).is_none() =>
+        {
+            Err("ttl_expired".into())
+        }
+        Verdict::Deliver { gateway, .. } => Ok(gateway.as_str().into()),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// The explanation and the packet itself come to the same end, for whoever sends it.
+    #[test]
+    fn never_another_answer_than_the_packet_gets(
+        world in world(),
+        questions in prop::collection::vec(question(), 20),
+    ) {
+        for question in &questions {
+            let explanation = world.explain(question);
+            let told = match &explanation.conclusion {
+                Conclusion::Delivered { to } => Ok(to.clone()),
+                Conclusion::Dropped { reason } => Err(reason.as_str().to_owned()),
+                Conclusion::Asks { plugin, address } => Err(format!("asks {plugin} {address}")),
+            };
+            let sender = match (&question.sender, world.locate(question.source)) {
+                (Some(sender), _) => sender.clone(),
+                (None, Model::Gateway(_, owner, _)) => owner.clone(),
+                (None, _) => name("somebody-else"),
+            };
+            prop_assert_eq!(told, reality(&world, &sender, question), "{:?}", question);
+            prop_assert_eq!(
+                explanation.source.special.is_some(), source_is_never_valid(question.source)
+            );
+            prop_assert_eq!(
+                explanation.destination.special.is_some(),
+                destination_is_never_routed(question.destination)
+            );
+            let text = serde_json::to_string(&explanation).unwrap();
+            prop_assert_eq!(&serde_json::from_str::<Explanation>(&text).unwrap(), &explanation);
+        }
+    }
+
+    /// The row that is told is the one that decides, and every other row that contains the address is accounted for.
+    #[test]
+    fn the_row_is_the_one_that_decides(
+        world in world(),
+        questions in prop::collection::vec(question(), 20),
+    ) {
+        for question in &questions {
+            let explanation = world.explain(question);
+            for located in [&explanation.source, &explanation.destination] {
+                let rows = world.containing(located.address);
+                let told = usize::from(located.row.is_some()) + located.passed_over.len();
+                prop_assert_eq!(told + located.passed_over_more as usize, rows);
+                let line = located.row.as_ref().map(|row| row.line as usize);
+                match world.locate(located.address) {
+                    Model::Gateway(router, gateway, expected) => {
+                        prop_assert_eq!(&located.router, &Some(format!("router-{router}")));
+                        prop_assert_eq!(located.gateway.as_deref(), Some(gateway.as_str()));
+                        prop_assert_eq!(line, expected);
+                        prop_assert_eq!(&located.asks, &None);
+                    }
+                    Model::Ask => {
+                        prop_assert!(located.asks.is_some());
+                        prop_assert_eq!(line, None);
+                    }
+                    Model::Nowhere => {
+                        prop_assert_eq!((&located.router, &located.gateway), (&None, &None));
+                        prop_assert_eq!(rows, 0);
+                    }
+                }
+                for passed in &located.passed_over {
+                    let same_router = Some(&passed.router) == located.router.as_ref();
+                    let len = |row: &Row| row.prefix.parse::<IpNet>().unwrap().prefix_len();
+                    let expected = match &located.row {
+                        Some(row) if same_router => match len(&passed.row).cmp(&len(row)) {
+                            std::cmp::Ordering::Less => Because::ShorterPrefix,
+                            _ if passed.row.origin < row.origin => Because::LowerSource,
+                            _ => Because::ListedLater,
+                        },
+                        _ => Because::RouterNotAsked,
+                    };
+                    prop_assert_eq!(passed.because, expected);
+                }
+            }
+        }
+    }
+}
+
+fn tutorial() -> World {
+    let row = |prefix: &str, gateway: &str, origin| {
+        (Route::new(prefix.parse().unwrap(), name(gateway)), origin)
+    };
+    World {
+        routers: vec![
+            Written::Table(vec![
+                row("192.168.123.1/32", "host-1", Origin::Inline),
+                row("192.168.0.0/16", "host-9", Origin::Inline),
+                row("192.168.200.0/24", "host-8", Origin::Inline),
+                row("192.168.200.0/24", "host-2", Origin::File),
+                row("192.168.200.0/24", "host-7", Origin::File),
+            ]),
+            Written::Table(vec![row("192.168.200.7/32", "host-6", Origin::Http)]),
+        ],
+        check: SourceCheck::Strict,
+        connected: [name("host-1"), name("host-2")].into(),
+        takes_hops: false,
+    }
+}
+
+fn asked(sender: Option<&str>, source: &str, destination: &str) -> Question {
+    Question {
+        sender: sender.map(name),
+        source: ip(source),
+        destination: ip(destination),
+        hops: 64,
+    }
+}
+
+#[test]
+fn its_json_is_a_contract() {
+    let explanation = tutorial().explain(&asked(None, "192.168.123.1", "192.168.200.7"));
+    let row = |prefix: &str, gateway: &str, origin: &str, line: u32| {
+        serde_json::json!({
+            "prefix": prefix, "gateway": gateway, "origin": origin, "source": "rows", "line": line
+        })
+    };
+    let passed = |router: &str, row: serde_json::Value, because: &str| {
+        let mut passed = row;
+        passed["router"] = router.into();
+        passed["because"] = because.into();
+        passed
+    };
+    assert_eq!(
+        serde_json::to_value(&explanation).unwrap(),
+        serde_json::json!({
+            "namespace": "07070707-0707-0707-0707-070707070707",
+            "source_check": "strict",
+            "routers": [
+                {"name": "router-0", "is_default": false, "is_plugin": false, "not_read": []},
+                {"name": "router-1", "is_default": true, "is_plugin": false, "not_read": []},
+            ],
+            "sender": {
+                "host": "host-1", "named": false,
+                "presence": {"state": "connected", "connections": []},
+            },
+            "source": {
+                "address": "192.168.123.1", "special": null, "router": "router-0", "gateway": "host-1",
+                "row": row("192.168.123.1/32", "host-1", "inline", 1), "asks": null,
+                "passed_over": [
+                    passed("router-0", row("192.168.0.0/16", "host-9", "inline", 2), "shorter_prefix"),
+                ],
+                "passed_over_more": 0,
+            },
+            "destination": {
+                "address": "192.168.200.7", "special": null, "router": "router-0", "gateway": "host-2",
+                "row": row("192.168.200.0/24", "host-2", "file", 4), "asks": null,
+                "passed_over": [
+                    passed("router-0", row("192.168.200.0/24", "host-7", "file", 5), "listed_later"),
+                    passed("router-0", row("192.168.200.0/24", "host-8", "inline", 3), "lower_source"),
+                    passed("router-0", row("192.168.0.0/16", "host-9", "inline", 2), "shorter_prefix"),
+                    passed("router-1", row("192.168.200.7/32", "host-6", "http", 1), "router_not_asked"),
+                ],
+                "passed_over_more": 0,
+            },
+            "gateway": {"host": "host-2", "presence": {"state": "connected", "connections": []}},
+            "conclusion": {"verdict": "delivered", "to": "host-2"},
+        })
+    );
+    let spoofed = tutorial().explain(&asked(Some("host-2"), "192.168.123.1", "192.168.200.7"));
+    assert_eq!(
+        serde_json::to_value(&spoofed.conclusion).unwrap(),
+        serde_json::json!({"verdict": "dropped", "reason": "src_not_allowed"})
+    );
+}
+
+#[test]
+fn what_can_never_be_connected_is_not_there_and_what_is_unknown_may_be() {
+    let world = tutorial();
+    let routing = world.routing();
+    let conclusion = |presence: Presence| {
+        let scene = Scene {
+            routing: &routing,
+            listings: Vec::new(),
+            answers: &NoAnswers,
+            takes_hops: false,
+            presence: &|_| presence.clone(),
+        };
+        explain(scene, &asked(None, "192.168.123.1", "192.168.200.7")).conclusion
+    };
+    let gone = Conclusion::Dropped { reason: DropReason::NoGatewayConnected };
+    assert_eq!(conclusion(Presence::Impossible { because: "no rule".into() }), gone);
+    assert_eq!(conclusion(Presence::NotConnected), gone);
+    assert_eq!(conclusion(Presence::Unknown), Conclusion::Delivered { to: "host-2".into() });
+}
+
+#[test]
+fn thousands_of_rows_for_one_address_are_counted_not_kept() {
+    let mut world = tutorial();
+    let route = Route::new("10.0.0.0/8".parse().unwrap(), name("a"));
+    world.routers = vec![Written::Table(vec![(route, Origin::File); 5_000])];
+    let explanation = world.explain(&asked(None, "10.0.0.1", "10.0.0.2"));
+    let Located { row, passed_over, passed_over_more, .. } = explanation.destination;
+    assert_eq!(row.map(|row| row.line), Some(1));
+    let lines: Vec<u32> = passed_over.iter().map(|passed| passed.row.line).collect();
+    assert_eq!(lines, (2..=33).collect::<Vec<_>>());
+    assert_eq!(passed_over_more, 5_000 - 33);
+}

@@ -1,0 +1,238 @@
+//! The sources that a configuration names, each read by one feed for all who use it.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use futures_util::future::join_all;
+use rtun_config::model::{Config, HubRules, Matcher, Named, Provider, ServiceKind, Source};
+use rtun_control::{Feed, FeedSpec, FeedStatus, Parse, SnapshotDir, SourceSetupError};
+use rtun_core::{IngressRule, Route, User, parse_matchers, parse_routes, parse_rules, parse_users};
+use tokio::sync::watch;
+
+/// Most rows of one list that is no routing table.
+const MAX_ROWS: usize = 1_000_000;
+
+/// Feeds by the kind and name of what they feed.
+#[derive(Default, Clone)]
+pub(crate) struct Feeds {
+    routes: Fed<Route>,
+    rules: Fed<IngressRule>,
+    users: Fed<User>,
+    matchers: Fed<Matcher>,
+}
+
+/// Feeds of one kind of row.
+struct Fed<T>(BTreeMap<String, Vec<Open<T>>>);
+
+/// A feed and what it was started with.
+struct Open<T> {
+    source: Source,
+    reload: Option<Duration>,
+    max_rows: usize,
+    feed: Arc<Feed<T>>,
+}
+
+/// A source of the configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{kind} {name:?}: {source}")]
+pub struct FeedError {
+    kind: &'static str,
+    name: String,
+    source: SourceSetupError,
+}
+
+impl Feeds {
+    /// The feeds of `config`: those of `self` whose source has stayed, and new ones, each of which has tried its source
+    /// once.
+    pub(crate) async fn follow(
+        &self,
+        config: &Config,
+        snapshots: Option<&Arc<SnapshotDir>>,
+    ) -> Result<Self, FeedError> {
+        let mut next = Self::default();
+        for service in &config.services {
+            let ServiceKind::Hub(hub) = &service.kind else { continue };
+            let quotas = &hub.rules.quotas;
+            let routers = hub.rules.namespaces.values().chain(&hub.rules.default_router);
+            for router in routers {
+                let how =
+                    How { kind: "router", max_rows: quotas.routes_per_router, parse: parse_routes };
+                next.routes.open(&self.routes, router, &how, snapshots)?;
+            }
+            if let Some(ingress) = &hub.rules.ingress {
+                let how = How { kind: "ingress", max_rows: MAX_ROWS, parse: parse_rules };
+                next.rules.open(&self.rules, ingress, &how, snapshots)?;
+            }
+            for auther in hub.rules.authers.iter().flatten() {
+                let how = How { kind: "auther", max_rows: MAX_ROWS, parse: parse_users };
+                next.users.open(&self.users, auther, &how, snapshots)?;
+            }
+            for admission in &hub.rules.admissions {
+                let how = How { kind: "admission", max_rows: MAX_ROWS, parse: parse_matchers };
+                next.matchers.open(&self.matchers, &admission.matchers, &how, snapshots)?;
+            }
+        }
+        next.ready().await;
+        Ok(next)
+    }
+
+    /// Only those that `rules` decide by.
+    pub(crate) fn of(&self, rules: &HubRules) -> Self {
+        let routers = rules.namespaces.values().chain(&rules.default_router);
+        let admissions = rules.admissions.iter();
+        Self {
+            routes: self.routes.only(routers),
+            rules: self.rules.only(&rules.ingress),
+            users: self.users.only(rules.authers.iter().flatten()),
+            matchers: self.matchers.only(admissions.map(|admission| &admission.matchers)),
+        }
+    }
+
+    pub(crate) fn routes(&self, router: &Named<Route>) -> Vec<Arc<Feed<Route>>> {
+        self.routes.get(&router.name)
+    }
+
+    pub(crate) fn rules(&self, ingress: &Named<IngressRule>) -> Vec<Arc<Feed<IngressRule>>> {
+        self.rules.get(&ingress.name)
+    }
+
+    pub(crate) fn users(&self, auther: &Named<User>) -> Vec<Arc<Feed<User>>> {
+        self.users.get(&auther.name)
+    }
+
+    pub(crate) fn matchers(&self, matchers: &Named<Matcher>) -> Vec<Arc<Feed<Matcher>>> {
+        self.matchers.get(&matchers.name)
+    }
+
+    /// One receiver for each feed; see [`Feed::changes`].
+    pub(crate) fn changes(&self) -> Vec<watch::Receiver<u64>> {
+        let mut all = Vec::new();
+        all.extend(self.routes.feeds().map(|feed| feed.changes()));
+        all.extend(self.rules.feeds().map(|feed| feed.changes()));
+        all.extend(self.users.feeds().map(|feed| feed.changes()));
+        all.extend(self.matchers.feeds().map(|feed| feed.changes()));
+        all
+    }
+
+    /// A number for each feed that grows with its rows.
+    pub(crate) fn generations(&self) -> Vec<u64> {
+        self.changes().iter().map(|receiver| *receiver.borrow()).collect()
+    }
+
+    /// Has every source read now.
+    pub(crate) fn reload(&self) {
+        self.routes.feeds().for_each(|feed| feed.reload());
+        self.rules.feeds().for_each(|feed| feed.reload());
+        self.users.feeds().for_each(|feed| feed.reload());
+        self.matchers.feeds().for_each(|feed| feed.reload());
+    }
+
+    /// How each source does.
+    pub(crate) fn status(&self) -> Vec<FeedStatus> {
+        let mut all = Vec::new();
+        all.extend(self.routes.feeds().map(|feed| feed.status()));
+        all.extend(self.rules.feeds().map(|feed| feed.status()));
+        all.extend(self.users.feeds().map(|feed| feed.status()));
+        all.extend(self.matchers.feeds().map(|feed| feed.status()));
+        all.sort_by(|a, b| (&a.kind, &a.name, &a.source).cmp(&(&b.kind, &b.name, &b.source)));
+        all
+    }
+
+    async fn ready(&self) {
+        tokio::join!(
+            join_all(self.routes.feeds().map(|feed| feed.ready())),
+            join_all(self.rules.feeds().map(|feed| feed.ready())),
+            join_all(self.users.feeds().map(|feed| feed.ready())),
+            join_all(self.matchers.feeds().map(|feed| feed.ready())),
+        );
+    }
+}
+
+/// What feeds of one kind are started with.
+struct How<T> {
+    kind: &'static str,
+    max_rows: usize,
+    parse: Parse<T>,
+}
+
+impl<T: Send + Sync + 'static> Fed<T> {
+    /// Feeds for `named`, unless they are there already: those of `before`, or new ones.
+    fn open(
+        &mut self,
+        before: &Self,
+        named: &Named<T>,
+        how: &How<T>,
+        snapshots: Option<&Arc<SnapshotDir>>,
+    ) -> Result<(), FeedError> {
+        let Provider::Rows(rows) = &named.provider else { return Ok(()) };
+        if rows.sources.is_empty() || self.0.contains_key(&named.name) {
+            return Ok(());
+        }
+        let old = before.0.get(&named.name).map_or(&[][..], Vec::as_slice);
+        let mut opened = Vec::new();
+        for source in &rows.sources {
+            let stays = |open: &&Open<T>| {
+                (&open.source, open.reload, open.max_rows) == (source, rows.reload, how.max_rows)
+            };
+            if let Some(open) = old.iter().find(stays) {
+                opened.push(open.clone());
+                continue;
+            }
+            let spec = FeedSpec {
+                kind: how.kind,
+                name: &named.name,
+                source,
+                reload: rows.reload,
+                max_rows: how.max_rows,
+            };
+            let feed = Feed::start(&spec, how.parse, snapshots.cloned())
+                .map_err(|source| FeedError { kind: how.kind, name: named.name.clone(), source })?;
+            let (source, reload, max_rows) = (source.clone(), rows.reload, how.max_rows);
+            opened.push(Open { source, reload, max_rows, feed });
+        }
+        self.0.insert(named.name.clone(), opened);
+        Ok(())
+    }
+
+    fn only<'a>(&self, named: impl IntoIterator<Item = &'a Named<T>>) -> Self
+    where
+        T: 'a,
+    {
+        let names = named.into_iter().map(|named| &named.name);
+        let feeds = names.filter_map(|name| Some((name.clone(), self.0.get(name)?.clone())));
+        Self(feeds.collect())
+    }
+
+    /// In the order of the sources.
+    fn get(&self, name: &str) -> Vec<Arc<Feed<T>>> {
+        let feeds = self.0.get(name).into_iter().flatten();
+        feeds.map(|open| Arc::clone(&open.feed)).collect()
+    }
+
+    fn feeds(&self) -> impl Iterator<Item = &Arc<Feed<T>>> {
+        self.0.values().flatten().map(|open| &open.feed)
+    }
+}
+
+impl<T> Clone for Open<T> {
+    fn clone(&self) -> Self {
+        let Self { source, reload, max_rows, feed } = self;
+        Self {
+            source: source.clone(),
+            reload: *reload,
+            max_rows: *max_rows,
+            feed: Arc::clone(feed),
+        }
+    }
+}
+
+impl<T> Clone for Fed<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T> Default for Fed<T> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}

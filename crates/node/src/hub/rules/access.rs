@@ -1,0 +1,145 @@
+//! Who may connect from where, as whom, and into which namespace.
+
+use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
+
+use ipnet::IpNet;
+use rtun_config::model::{HubRules, IngressRule, Matcher, Named, Provider, Rows, User};
+use rtun_control::Feed;
+use rtun_core::{AccessRules, AddressList, Credentials, HostName, Ingress, Placement, Users};
+use tokio::{net::lookup_host, time::timeout};
+use tracing::warn;
+
+use crate::feeds::Feeds;
+
+/// For one name of an admission to be resolved.
+const RESOLVING: Duration = Duration::from_secs(5);
+
+/// Whom a hub admits and where to, by `config` and what `feeds` have read.
+pub(super) fn access(config: &HubRules, feeds: &Feeds) -> AccessRules {
+    let users = config.authers.as_ref().map(|authers| {
+        let is_plugin = |auther: &Named<User>| matches!(auther.provider, Provider::Plugin(_));
+        Users {
+            asked: authers.iter().any(is_plugin),
+            lists: authers.iter().filter_map(|auther| credentials(auther, feeds)).collect(),
+        }
+    });
+    let ingress = config.ingress.as_ref().map(|ingress| match &ingress.provider {
+        Provider::Plugin(_) => Placement::Asked,
+        Provider::Rows(rows) => {
+            let mut rules = Ingress::default();
+            for_each_row(rows, &feeds.rules(ingress), |rule: &IngressRule| rules.insert(rule));
+            Placement::Rules(rules)
+        }
+    });
+    AccessRules {
+        users,
+        ingress,
+        any_namespace: config.default_router.is_some(),
+        namespaces: config.namespaces.keys().copied().collect(),
+    }
+}
+
+/// The users of one auther. A later source says another password, but the host names that an earlier one has bound the
+/// user to hold until one names others.
+fn credentials(auther: &Named<User>, feeds: &Feeds) -> Option<Credentials> {
+    let Provider::Rows(rows) = &auther.provider else { return None };
+    let mut bound: HashMap<String, Vec<HostName>> = HashMap::new();
+    let mut credentials = Credentials::new();
+    for_each_row(rows, &feeds.users(auther), |user: &User| {
+        if let Some(hosts) = &user.hosts {
+            bound.insert(user.name.clone(), hosts.clone());
+        }
+        let hosts = bound.get(&user.name).cloned();
+        credentials.insert(&user.name, user.password.expose(), hosts);
+    });
+    Some(credentials)
+}
+
+/// Those of the configuration, then those of each source, in rising order of priority.
+fn for_each_row<T: Send + Sync + 'static>(
+    rows: &Rows<T>,
+    feeds: &[Arc<Feed<T>>],
+    mut visit: impl FnMut(&T),
+) {
+    rows.inline.iter().for_each(|row| visit(&row.value));
+    for feed in feeds {
+        feed.rows().iter().for_each(|row| visit(&row.value));
+    }
+}
+
+/// From where hosts may connect: each of these lists has to admit an address.
+pub(in crate::hub) struct Doors(Vec<AddressList>);
+
+impl Doors {
+    pub(super) fn new(config: &HubRules, feeds: &Feeds, names: &ResolvedNames) -> Self {
+        let mut lists = Vec::new();
+        for admission in &config.admissions {
+            let Provider::Rows(rows) = &admission.matchers.provider else { continue };
+            let mut prefixes = Vec::new();
+            let matchers = feeds.matchers(&admission.matchers);
+            for_each_row(rows, &matchers, |matcher: &Matcher| match matcher {
+                Matcher::Prefix(prefix) => prefixes.push(*prefix),
+                Matcher::Name(name) => prefixes.extend(names.prefixes(name)),
+            });
+            lists.push(AddressList::new(prefixes, admission.whitelist));
+        }
+        Self(lists)
+    }
+
+    /// Whether every list admits `addr`.
+    pub(in crate::hub) fn admit(&self, addr: IpAddr) -> bool {
+        self.0.iter().all(|list| list.admits(addr))
+    }
+}
+
+/// The addresses of the names in admissions.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(in crate::hub) struct ResolvedNames(HashMap<String, Vec<IpAddr>>);
+
+impl ResolvedNames {
+    /// Resolves the names of all admissions; one that cannot be resolved keeps the addresses it had.
+    pub(in crate::hub) async fn resolve(&self, config: &HubRules, feeds: &Feeds) -> Self {
+        let mut resolved = HashMap::new();
+        for admission in &config.admissions {
+            let Provider::Rows(rows) = &admission.matchers.provider else { continue };
+            let mut names = Vec::new();
+            for_each_row(rows, &feeds.matchers(&admission.matchers), |matcher| {
+                if let Matcher::Name(name) = matcher {
+                    names.push(name.clone());
+                }
+            });
+            for name in names {
+                if !resolved.contains_key(&name) {
+                    let addresses = self.addresses_of(&name).await;
+                    resolved.insert(name, addresses);
+                }
+            }
+        }
+        Self(resolved)
+    }
+
+    async fn addresses_of(&self, name: &str) -> Vec<IpAddr> {
+        let found = timeout(RESOLVING, lookup_host((name, 0))).await;
+        let why = match found {
+            Ok(Ok(found)) => {
+                let mut addresses: Vec<_> = found.map(|addr| addr.ip().to_canonical()).collect();
+                addresses.sort();
+                addresses.dedup();
+                return addresses;
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no answer in time".to_owned(),
+        };
+        warn!(name, "an admission's name cannot be resolved: {why}");
+        self.0.get(name).cloned().unwrap_or_default()
+    }
+
+    /// Whether there is any name.
+    pub(in crate::hub) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn prefixes(&self, name: &str) -> impl Iterator<Item = IpNet> {
+        self.0.get(name).into_iter().flatten().map(|addr| IpNet::from(*addr))
+    }
+}

@@ -1,0 +1,297 @@
+//! An explanation for people: a line for each step, the last one says what becomes of the packet.
+
+use std::fmt::Write;
+
+use rtun_core::{
+    DropReason,
+    explain::{
+        Because, Conclusion, Connection, Explanation, Located, Origin, PassedOver, Presence, Row,
+        Special,
+    },
+};
+
+use super::HubReport;
+
+/// How many rows that do not count are shown for an address.
+const MAX_PASSED_OVER: usize = 8;
+
+/// The width of the first column, the blanks behind it included.
+const LABEL: usize = 11;
+
+/// All explanations, one below the other.
+pub(super) fn text(hubs: &[HubReport]) -> String {
+    let texts = hubs.iter().map(|hub| {
+        let mut text = Text::default();
+        if hubs.len() > 1 {
+            text.line("hub", &hub.service);
+        }
+        text.explanation(&hub.explanation);
+        for source in &hub.not_asked {
+            text.line("not asked", source);
+        }
+        text.verdict(&hub.explanation);
+        text.0
+    });
+    texts.collect::<Vec<_>>().join("\n")
+}
+
+#[derive(Default)]
+struct Text(String);
+
+impl Text {
+    fn line(&mut self, label: &str, text: &str) {
+        let _ = writeln!(self.0, "{label:<LABEL$}{text}");
+    }
+
+    fn more(&mut self, text: &str) {
+        self.line("", text);
+    }
+
+    fn explanation(&mut self, explanation: &Explanation) {
+        self.line("namespace", &format!("{}  {}", explanation.namespace, routers(explanation)));
+        self.sender(explanation);
+        self.addresses(explanation);
+        if let Some(gateway) = &explanation.gateway {
+            self.presence(&gateway.host, &gateway.presence);
+        }
+    }
+
+    fn sender(&mut self, explanation: &Explanation) {
+        let Some(sender) = &explanation.sender else { return };
+        let Explanation { source_check, .. } = explanation;
+        let host = &sender.host;
+        if sender.named {
+            self.line("sent by", &format!("{host}  (source check: {source_check})"));
+        }
+        match &sender.presence {
+            Presence::Impossible { because } => {
+                self.more(&format!("{host} can never join: {because}"));
+            }
+            Presence::NotConnected => self.more(&format!("{host} is not connected now")),
+            Presence::Unknown | Presence::Connected { .. } => {}
+        }
+    }
+
+    fn addresses(&mut self, explanation: &Explanation) {
+        let located = [&explanation.source, &explanation.destination];
+        let addresses = located.map(|located| located.address.to_string());
+        let width = addresses.iter().map(String::len).max().unwrap_or(0);
+        let behind = located.map(|located| behind(located, explanation));
+        let places = located.map(|located| located.row.as_ref().map(place).unwrap_or_default());
+        // What has no place behind it may be longer.
+        let with_place = behind.iter().zip(&places).filter(|(_, place)| !place.is_empty());
+        let behind_width = with_place.map(|(behind, _)| behind.len()).max().unwrap_or(0);
+        for (i, label) in ["source", "to"].into_iter().enumerate() {
+            let (address, behind, place) = (&addresses[i], &behind[i], &places[i]);
+            let text = format!("{address:<width$}  {behind:<behind_width$}   {place}");
+            self.line(label, text.trim_end());
+            if let Some(special) = located[i].special {
+                self.more(&format!(
+                    "  {} {}",
+                    kind(special),
+                    "is never routed, whatever the tables say"
+                ));
+            }
+            self.passed_over(located[i]);
+        }
+    }
+
+    fn passed_over(&mut self, located: &Located) {
+        let shown = located.passed_over.iter().take(MAX_PASSED_OVER);
+        for PassedOver { router, row, because } in shown {
+            let because = match because {
+                Because::ShorterPrefix => "shorter prefix".to_owned(),
+                Because::LowerSource => format!("the same prefix, only in {}", origin(row.origin)),
+                Because::ListedLater => "the same prefix, listed later".to_owned(),
+                Because::RouterNotAsked => format!("{router} is asked only after that"),
+            };
+            self.more(&format!("  passed over: {}   ({because})", place(row)));
+        }
+        let hidden = located.passed_over.len().saturating_sub(MAX_PASSED_OVER) as u64;
+        let more = hidden + located.passed_over_more;
+        if more > 0 {
+            self.more(&format!("  passed over: {more} more"));
+        }
+    }
+
+    fn presence(&mut self, host: &str, presence: &Presence) {
+        match presence {
+            Presence::Unknown => {
+                self.line(
+                    "gateway",
+                    &format!("{host}; no running hub was asked whether it is connected"),
+                );
+            }
+            Presence::Impossible { because } => {
+                self.line("gateway", &format!("{host}, which can never join: {because}"));
+            }
+            Presence::NotConnected => {
+                self.line("gateway", &format!("{host}, which is not connected"));
+            }
+            Presence::Connected { connections } => {
+                for connection in connections {
+                    self.connection(host, connection);
+                }
+            }
+        }
+    }
+
+    fn connection(&mut self, host: &str, connection: &Connection) {
+        let Connection { peer, transport, seconds, queued_packets, standing_by, .. } = connection;
+        let standing_by = if *standing_by { ", standing by" } else { "" };
+        let since = duration(*seconds);
+        let packets = if *queued_packets == 1 { "packet" } else { "packets" };
+        let text = format!(
+            "{host}, connected for {since} from {peer} ({transport}), {queued_packets} {packets} \
+             queued{standing_by}"
+        );
+        self.line("gateway", &text);
+    }
+
+    fn verdict(&mut self, explanation: &Explanation) {
+        match &explanation.conclusion {
+            Conclusion::Delivered { to } => self.line("verdict", &format!("delivered to {to}")),
+            Conclusion::Asks { plugin, address } => {
+                let text =
+                    format!("not decided: waits until plugin {plugin} says where {address} is");
+                self.line("verdict", &text);
+            }
+            Conclusion::Dropped { reason } => {
+                self.line("verdict", &format!("dropped: {}", reason.as_str()));
+                self.more(&advice(*reason, explanation));
+            }
+        }
+    }
+}
+
+fn routers(explanation: &Explanation) -> String {
+    let routers = explanation.routers.iter().map(|router| {
+        let default = if router.is_default { "default " } else { "" };
+        let kind = if router.is_plugin { "plugin" } else { "router" };
+        // A namespace's own router has its name.
+        match router.name.parse() == explanation.namespace.parse::<rtun_core::NamespaceId>() {
+            true => format!("own {kind}"),
+            false => format!("{default}{kind} {}", router.name),
+        }
+    });
+    match routers.collect::<Vec<_>>().join(", ") {
+        none if none.is_empty() => "(no router)".into(),
+        routers => format!("({routers})"),
+    }
+}
+
+fn behind(located: &Located, explanation: &Explanation) -> String {
+    let Located { router, gateway, row, asks, .. } = located;
+    let router = router.as_deref().unwrap_or_default();
+    let is_first = explanation.routers.first().is_some_and(|first| first.name == router);
+    match (gateway, asks) {
+        (Some(gateway), _) if row.is_none() => format!("is behind {gateway}, says plugin {router}"),
+        (Some(gateway), _) if is_first => format!("is behind {gateway}"),
+        (Some(gateway), _) => format!("is behind {gateway}, says {router}"),
+        (None, Some(plugin)) => format!("is behind a host that plugin {plugin} has to say"),
+        (None, None) => "is behind nobody: no route contains it".into(),
+    }
+}
+
+fn place(row: &Row) -> String {
+    let Row { prefix, gateway, source, line, .. } = row;
+    format!("{source}:{line}  {prefix} -> {gateway}")
+}
+
+fn origin(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Inline => "the configuration",
+        Origin::File => "a file",
+        Origin::Redis => "redis",
+        Origin::Http => "an http source",
+    }
+}
+
+fn kind(special: Special) -> &'static str {
+    match special {
+        Special::Unspecified => "the unspecified address",
+        Special::Loopback => "a loopback address",
+        Special::Multicast => "a multicast address",
+        Special::Broadcast => "the broadcast address",
+        Special::LinkLocal => "a link-local address",
+        Special::Ipv4Mapped => "an IPv4 address in IPv6 form",
+    }
+}
+
+/// What to do about a packet that is dropped for this reason.
+fn advice(reason: DropReason, explanation: &Explanation) -> String {
+    let Explanation { source, destination, sender, gateway, namespace, .. } = explanation;
+    let sender = sender.as_ref().map_or("the sender", |sender| sender.host.as_str());
+    let (from, to) = (source.address, destination.address);
+    match reason {
+        DropReason::IpDisallowedDst => {
+            "hosts send such packets of their own accord; nothing is wrong if they are few".into()
+        }
+        DropReason::SrcNotAllowed if source.special.is_some() => {
+            format!("have {sender} send from an address that is routed to it")
+        }
+        DropReason::SrcNotAllowed => match &source.gateway {
+            Some(owner) => format!(
+                "{from} is {owner}'s: have {sender} send from an address that is routed to it, or \
+                 correct that route"
+            ),
+            None => format!("add a route for {from} to the host it is behind"),
+        },
+        DropReason::NoRoute => format!("add a route for {to} to the host it is behind"),
+        DropReason::NoTable => {
+            format!("add a router named {namespace}, or a default `router` to the handler")
+        }
+        DropReason::RouteDenied => {
+            format!("neither a table nor the plugin knows {to}: add a route to one of them")
+        }
+        DropReason::Hairpin => format!(
+            "{to} is behind {sender} itself: correct the routes on {sender}, or the one in the table"
+        ),
+        DropReason::TtlExpired => {
+            "the hub takes a hop (`ttl: true`) and the packet has none left: look for a loop".into()
+        }
+        DropReason::NoGatewayConnected => match gateway {
+            Some(gateway) => match &gateway.presence {
+                Presence::Impossible { .. } => format!(
+                    "correct the gateway's name in that route, or admit {} here",
+                    gateway.host
+                ),
+                _ => format!(
+                    "start {}, or compare the name it reports with the one in the route",
+                    gateway.host
+                ),
+            },
+            None => "start the host that the route names".into(),
+        },
+        _ => "docs/architecture.md lists all reasons under \"Packets that go nowhere\"".into(),
+    }
+}
+
+/// In the greatest unit of which there is at least one.
+fn duration(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min", seconds / 60),
+        3_600..86_400 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_one_unit() {
+        for (seconds, text) in [
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 min"),
+            (7_199, "1 h"),
+            (86_400, "1 d"),
+            (900_000, "10 d"),
+        ] {
+            assert_eq!(duration(seconds), text);
+        }
+    }
+}

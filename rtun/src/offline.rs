@@ -1,0 +1,322 @@
+//! What a configuration says of its hubs, files it names included, without asking anybody.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    fs::File,
+    io::{self, Read},
+    path::Path,
+    sync::Arc,
+};
+
+use rtun_config::model::{
+    self, Config, HubRules, IngressRule, Named, Provider, Route, Rows, ServiceKind, User,
+};
+use rtun_core::{
+    HostName, Ingress, NamespaceId, Parsed, PluginId, Router, Routing, RoutingTable, TooManyRows,
+    explain::{Listed, Listing, Origin},
+    parse_routes, parse_rules, parse_users,
+};
+
+/// The longest file of rows that is read, in bytes.
+const MAX_BYTES: u64 = 256 * 1024 * 1024;
+
+/// A hub as its configuration describes it.
+pub(crate) struct Hub<'a> {
+    pub(crate) service: &'a str,
+    pub(crate) rules: &'a HubRules,
+    routers: BTreeMap<NamespaceId, Table>,
+    default_router: Option<Table>,
+    ingress: Option<(String, Known<IngressRule>)>,
+    /// Which names users may report; `None`: any.
+    reported: Option<BTreeSet<HostName>>,
+    /// Of its ingress and authers, what was not asked and might say more, in words.
+    pub(crate) access_not_asked: Vec<String>,
+}
+
+/// A router and the rows of it that are known.
+pub(crate) struct Table {
+    pub(crate) name: String,
+    pub(crate) is_plugin: bool,
+    rows: Known<Route>,
+}
+
+/// Rows that are known, and sources that are not.
+struct Known<T> {
+    /// Those of the best source first.
+    rows: Vec<Found<T>>,
+    not_read: Vec<String>,
+    is_plugin: bool,
+}
+
+/// A row and its place.
+struct Found<T> {
+    value: T,
+    origin: Origin,
+    source: Arc<str>,
+    line: u32,
+}
+
+/// Why no host of a name can join a namespace.
+pub(crate) enum Barred {
+    /// It has neither a table nor a default router.
+    NoNamespace,
+    /// No user may report that name.
+    NoUser,
+    /// This ingress has no rule for it.
+    NoRule(String),
+    /// This ingress admits it to that namespace instead.
+    Elsewhere(String, NamespaceId),
+}
+
+/// Every hub of the configuration, in its order.
+pub(crate) fn hubs(config: &Config) -> Vec<Hub<'_>> {
+    let services = config.services.iter().filter_map(|service| match &service.kind {
+        ServiceKind::Hub(hub) => Some(Hub::read(&service.name, &hub.rules)),
+        ServiceKind::Host(_) => None,
+    });
+    services.collect()
+}
+
+impl<'a> Hub<'a> {
+    fn read(service: &'a str, rules: &'a HubRules) -> Self {
+        let max_rows = rules.quotas.routes_per_router;
+        let table = |router: &Named<Route>| {
+            let rows = known(router, max_rows, parse_routes);
+            Table { name: router.name.clone(), is_plugin: rows.is_plugin, rows }
+        };
+        let routers: BTreeMap<_, _> =
+            rules.namespaces.iter().map(|(id, router)| (*id, table(router))).collect();
+        let default_router = rules.default_router.as_ref().map(table);
+        let ingress = rules
+            .ingress
+            .as_ref()
+            .map(|ingress| (ingress.name.clone(), known(ingress, max_rows, parse_rules)));
+        let authers: Option<Vec<_>> = rules.authers.as_ref().map(|authers| {
+            authers.iter().map(|auther| (auther, known(auther, max_rows, parse_users))).collect()
+        });
+        let mut access_not_asked = Vec::new();
+        if let Some((name, rules)) = &ingress {
+            access_not_asked.extend(rules.not_asked("ingress", name));
+        }
+        for (auther, users) in authers.iter().flatten() {
+            access_not_asked.extend(users.not_asked("auther", &auther.name));
+        }
+        let reported = authers.and_then(|authers| {
+            let users: Vec<Known<User>> = authers.into_iter().map(|(_, users)| users).collect();
+            reported(&users)
+        });
+        Self { service, rules, routers, default_router, ingress, reported, access_not_asked }
+    }
+
+    /// The namespaces that its tables and its ingress name.
+    pub(crate) fn named_namespaces(&self) -> BTreeSet<NamespaceId> {
+        let rules = self.ingress.iter().flat_map(|(_, known)| &known.rows);
+        let admitted = rules.map(|rule| rule.value.namespace);
+        self.routers.keys().copied().chain(admitted).collect()
+    }
+
+    /// Whether hosts may also be in namespaces that nothing here names.
+    pub(crate) fn has_other_namespaces(&self) -> bool {
+        self.default_router.is_some()
+            && self.ingress.as_ref().is_none_or(|(_, rules)| !rules.is_complete())
+    }
+
+    /// The routers of a namespace in the order in which they are asked, with whether each is the default one.
+    pub(crate) fn routers(&self, namespace: NamespaceId) -> impl Iterator<Item = (&Table, bool)> {
+        let own = self.routers.get(&namespace).map(|table| (table, false));
+        own.into_iter().chain(self.default_router.as_ref().map(|table| (table, true)))
+    }
+
+    /// Asked where a namespace's own router has no route.
+    pub(crate) fn default_router(&self) -> Option<&Table> {
+        self.default_router.as_ref()
+    }
+
+    /// What was not asked and might say more of a namespace, in words.
+    pub(crate) fn not_asked(&self, namespace: NamespaceId) -> Vec<String> {
+        let tables = self.routers(namespace);
+        let routers = tables.flat_map(|(table, _)| table.rows.not_asked("router", &table.name));
+        routers.chain(self.access_not_asked.iter().cloned()).collect()
+    }
+
+    /// How the namespace routes; a plugin's number is its place among the namespace's routers.
+    pub(crate) fn routing(&self, namespace: NamespaceId) -> Routing {
+        let routers =
+            self.routers(namespace).enumerate().map(|(place, (table, _))| match table.is_plugin {
+                true => Router::Plugin(PluginId(place)),
+                false => Router::Table(Arc::new(RoutingTable::new(table.routes()))),
+            });
+        Routing::new(namespace, routers.collect(), self.rules.source_check)
+    }
+
+    /// The rows that a namespace's routing is made of.
+    pub(crate) fn listings(&self, namespace: NamespaceId) -> Vec<Listing<'_>> {
+        self.routers(namespace).map(|(table, is_default)| table.listing(is_default)).collect()
+    }
+
+    /// The host names that rules name one by one for this namespace, and those that users are bound to.
+    pub(crate) fn named_hosts(&self, namespace: NamespaceId) -> BTreeSet<HostName> {
+        let rules = self.ingress.iter().flat_map(|(_, known)| &known.rows);
+        let exact = rules
+            .filter(|rule| rule.value.namespace == namespace)
+            .filter(|rule| !rule.value.pattern.starts_with(['*', '.']))
+            .filter_map(|rule| HostName::new(&rule.value.pattern).ok());
+        let users = self.reported.iter().flatten().cloned();
+        exact.chain(users).filter(|host| self.admits(host, namespace).is_ok()).collect()
+    }
+
+    /// Whether a host of that name can join the namespace, as far as is known.
+    pub(crate) fn admits(&self, host: &HostName, namespace: NamespaceId) -> Result<(), Barred> {
+        if self.default_router.is_none() && !self.routers.contains_key(&namespace) {
+            return Err(Barred::NoNamespace);
+        }
+        if self.reported.as_ref().is_some_and(|names| !names.contains(host)) {
+            return Err(Barred::NoUser);
+        }
+        let Some((name, rules)) = self.ingress.as_ref().filter(|(_, rules)| rules.is_complete())
+        else {
+            return Ok(());
+        };
+        match self.ingress_of(rules).namespace_of(host) {
+            Some(admitted) if admitted == namespace => Ok(()),
+            Some(admitted) => Err(Barred::Elsewhere(name.clone(), admitted)),
+            None => Err(Barred::NoRule(name.clone())),
+        }
+    }
+
+    /// Of rules with the same pattern the last of the best source counts.
+    fn ingress_of(&self, rules: &Known<IngressRule>) -> Ingress {
+        let mut rows: Vec<_> = rules.rows.iter().collect();
+        rows.sort_by_key(|row| row.origin);
+        Ingress::new(rows.iter().map(|row| (row.value.pattern.as_str(), row.value.namespace)))
+    }
+}
+
+impl Table {
+    /// The known routes, those of the best source first.
+    pub(crate) fn routes(&self) -> impl Iterator<Item = &Route> {
+        self.rows.rows.iter().map(|row| &row.value)
+    }
+
+    fn listing(&self, is_default: bool) -> Listing<'_> {
+        let rows = self.rows.rows.iter().map(|row| Listed {
+            route: &row.value,
+            origin: row.origin,
+            source: &row.source,
+            line: row.line,
+        });
+        Listing {
+            name: &self.name,
+            is_default,
+            rows: (!self.is_plugin).then(|| Box::new(rows) as Box<dyn Iterator<Item = _>>),
+            not_read: self.rows.not_read.clone(),
+        }
+    }
+}
+
+impl<T> Known<T> {
+    fn is_complete(&self) -> bool {
+        !self.is_plugin && self.not_read.is_empty()
+    }
+
+    fn not_asked(&self, kind: &str, name: &str) -> Vec<String> {
+        let plugin = self.is_plugin.then(|| format!("{kind} {name}: its plugin"));
+        let sources = self.not_read.iter().map(|source| format!("{kind} {name}: {source}"));
+        plugin.into_iter().chain(sources).collect()
+    }
+}
+
+impl fmt::Display for Barred {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoNamespace => {
+                f.write_str("the namespace has neither a table nor a default router")
+            }
+            Self::NoUser => f.write_str("no user may report that name"),
+            Self::NoRule(ingress) => write!(f, "{ingress} has no rule for that name"),
+            Self::Elsewhere(ingress, namespace) => {
+                write!(f, "{ingress} admits that name to {namespace} instead")
+            }
+        }
+    }
+}
+
+/// The names that users may report; `None` if one may report any, or not all users are known.
+fn reported(authers: &[Known<User>]) -> Option<BTreeSet<HostName>> {
+    let mut names = BTreeSet::new();
+    for auther in authers {
+        if !auther.is_complete() {
+            return None;
+        }
+        // Nobody is ever admitted by an empty password.
+        let users = auther.rows.iter().filter(|user| !user.value.password.expose().is_empty());
+        for user in users {
+            names.extend(user.value.hosts.as_ref()?.iter().cloned());
+        }
+    }
+    Some(names)
+}
+
+type Parse<T> = fn(&str, usize) -> Result<Parsed<T>, TooManyRows>;
+
+fn known<T: Clone>(named: &Named<T>, max_rows: usize, parse: Parse<T>) -> Known<T> {
+    let rows: &Rows<T> = match &named.provider {
+        Provider::Plugin(_) => {
+            return Known { rows: Vec::new(), not_read: Vec::new(), is_plugin: true };
+        }
+        Provider::Rows(rows) => rows,
+    };
+    let inline = rows.inline.iter().map(|row| Found {
+        value: row.value.clone(),
+        origin: Origin::Inline,
+        source: Arc::clone(&row.file),
+        line: row.line,
+    });
+    let (mut found, mut not_read): (Vec<_>, Vec<_>) = (inline.collect(), Vec::new());
+    for source in &rows.sources {
+        match source {
+            model::Source::File(path) => match read_file(path, max_rows, parse) {
+                Ok(rows) => found.extend(rows),
+                Err(error) => not_read.push(format!("file {}: {error}", path.display())),
+            },
+            model::Source::Redis(redis) => {
+                not_read.push(format!("redis {} key {}", redis.addr, redis.key));
+            }
+            model::Source::Http(http) => not_read.push(without_secrets(&http.url)),
+        }
+    }
+    found.sort_by_key(|row| std::cmp::Reverse(row.origin));
+    Known { rows: found, not_read, is_plugin: false }
+}
+
+fn read_file<T>(path: &Path, max_rows: usize, parse: Parse<T>) -> io::Result<Vec<Found<T>>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    let text = String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8"))?;
+    let parsed = parse(&text, max_rows).map_err(io::Error::other)?;
+    let source: Arc<str> = path.display().to_string().into();
+    let rows = parsed.rows.into_iter().map(|row| Found {
+        value: row.value,
+        origin: Origin::File,
+        source: Arc::clone(&source),
+        line: row.line,
+    });
+    Ok(rows.collect())
+}
+
+/// A URL without user, password and query.
+fn without_secrets(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    match url.split_once("://") {
+        Some((scheme, rest)) => {
+            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            let host = authority.rsplit('@').next().unwrap_or_default();
+            format!("{scheme}://{host}{path}")
+        }
+        None => url.to_owned(),
+    }
+}
