@@ -26,7 +26,7 @@ pub struct Status {
     pub uptime: Duration,
     /// By name.
     pub services: Vec<ServiceReport>,
-    /// Where tables, rules and users come from besides the configuration, by kind and name.
+    /// Where rows are read from, by kind and name of what they are for.
     pub sources: Vec<FeedStatus>,
 }
 
@@ -55,16 +55,16 @@ pub enum KindReport {
 pub struct HubReport {
     /// Where it listens.
     pub listen: SocketAddr,
-    /// Why its rules are not those that its sources say, if they are not.
-    pub behind: Option<String>,
-    /// Whom it asks for routes, users, places and addresses.
-    pub plugins: Vec<PluginStatus>,
     /// By id.
     pub namespaces: Vec<NamespaceReport>,
     /// What namespaces had counted that no longer exist.
     pub gone: Traffic,
     /// Packets waiting for a plugin's answer.
     pub waiting_for_plugins: u64,
+    /// Whom it asks.
+    pub plugins: Vec<PluginStatus>,
+    /// Why it does not go by what its sources say now, if it does not.
+    pub behind: Option<String>,
     /// Hosts admitted so far.
     pub admitted: u64,
     /// Connections not admitted so far, by reason.

@@ -1,16 +1,24 @@
 //! How all services of a process go, for whoever asks while they run or are being changed.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use arc_swap::ArcSwap;
+use prometheus_client::metrics::histogram::Histogram;
 
 use crate::{
     feeds::Feeds,
     host::Progress,
     hub::HubView,
+    metrics::{
+        ledger::{HubId, Ledger, Totals},
+        series::Snapshot,
+    },
     report::{KindReport, ServiceReport, Status},
 };
 
@@ -18,14 +26,33 @@ use crate::{
 pub struct Board {
     started: SystemTime,
     since: Instant,
-    services: ArcSwap<Vec<(String, View)>>,
+    services: ArcSwap<Vec<Shown>>,
     feeds: ArcSwap<Feeds>,
+    next_id: AtomicU64,
+    ledger: Mutex<Ledger>,
+}
+
+struct Shown {
+    /// Of one run of a service.
+    id: HubId,
+    name: String,
+    view: View,
 }
 
 /// One service as somebody sees it who only asks.
 pub(crate) enum View {
     Hub(HubView),
     Host(Arc<Progress>),
+}
+
+/// How it went with one of the hubs that a host may connect to.
+pub(crate) struct NodeHistory {
+    /// As configured.
+    pub(crate) name: String,
+    /// From dialling to being admitted.
+    pub(crate) connect_seconds: Histogram,
+    /// Attempts that did not reach it.
+    pub(crate) unreachable: u64,
 }
 
 impl Default for Board {
@@ -36,34 +63,96 @@ impl Default for Board {
             since: Instant::now(),
             services: ArcSwap::default(),
             feeds: ArcSwap::default(),
+            next_id: AtomicU64::new(0),
+            ledger: Mutex::default(),
         }
     }
 }
 
 impl Board {
-    /// From now on these are the services, in the order of their names, and the sources they use.
+    /// From now on these are the services, in the order of their names, and their feeds. Calls do not overlap.
     pub(crate) fn show(&self, services: impl Iterator<Item = (String, View)>, feeds: Feeds) {
+        let before = self.services.load_full();
+        let known = |view: &View| before.iter().find(|shown| shown.view.is(view));
+        let shown = services.map(|(name, view)| {
+            let id = match known(&view) {
+                Some(same) => same.id,
+                None => self.next_id.fetch_add(1, Ordering::Relaxed),
+            };
+            Shown { id, name, view }
+        });
+        let shown = shown.collect();
+        let mut ledger = self.ledger();
+        // What those have counted that end now counts on.
+        enter(&mut ledger, &before, &report(&before));
+        self.services.store(Arc::new(shown));
         self.feeds.store(Arc::new(feeds));
-        self.services.store(Arc::new(services.collect()));
     }
 
     /// How they go.
     pub fn status(&self) -> Status {
+        self.status_of(report(&self.services.load()))
+    }
+
+    /// The same with all that metrics need.
+    pub(crate) fn look(&self) -> Snapshot {
+        // One look after the other, so that none sees less than an earlier one.
+        let mut ledger = self.ledger();
+        let shown = self.services.load_full();
+        let reports = report(&shown);
+        let totals = enter(&mut ledger, &shown, &reports);
+        drop(ledger);
+        let (mut lasted, mut nodes) = (Vec::new(), Vec::new());
+        for Shown { name, view, .. } in &*shown {
+            match view {
+                View::Hub(hub) => lasted.push((name.clone(), hub.lasted())),
+                View::Host(host) => nodes.push((name.clone(), host.nodes())),
+            }
+        }
+        Snapshot { status: self.status_of(reports), totals, lasted, nodes }
+    }
+
+    fn status_of(&self, services: Vec<ServiceReport>) -> Status {
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
             started: self.started.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs(),
             uptime: self.since.elapsed(),
-            services: self.services.load().iter().map(report).collect(),
+            services,
             sources: self.feeds.load().status(),
+        }
+    }
+
+    /// A poisoned lock still guards usable totals: at worst one look is missing from them.
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl View {
+    fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Hub(one), Self::Hub(other)) => one.is(other),
+            (Self::Host(one), Self::Host(other)) => Arc::ptr_eq(one, other),
+            _ => false,
         }
     }
 }
 
-fn report((name, view): &(String, View)) -> ServiceReport {
-    let kind = match view {
-        View::Hub(hub) => KindReport::Hub(Box::new(hub.report())),
-        View::Host(host) => KindReport::Host(Box::new(host.report())),
+fn report(shown: &[Shown]) -> Vec<ServiceReport> {
+    let report = |Shown { name, view, .. }: &Shown| {
+        let kind = match view {
+            View::Hub(hub) => KindReport::Hub(Box::new(hub.report())),
+            View::Host(host) => KindReport::Host(Box::new(host.report())),
+        };
+        ServiceReport { name: name.clone(), kind }
     };
-    ServiceReport { name: name.clone(), kind }
+    shown.iter().map(report).collect()
+}
+
+fn enter(ledger: &mut Ledger, shown: &[Shown], reports: &[ServiceReport]) -> Totals {
+    ledger.look(shown.iter().zip(reports).filter_map(|(shown, report)| match &report.kind {
+        KindReport::Hub(hub) => Some((shown.id, &**hub)),
+        KindReport::Host(_) => None,
+    }))
 }

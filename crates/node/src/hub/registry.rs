@@ -9,6 +9,7 @@ use std::{
     },
 };
 
+use rtun_control::PluginStatus;
 use rtun_core::{Admitted, Decision, JoinRequest, NamespaceId, Question, Refusal};
 use tracing::{info, warn};
 
@@ -54,6 +55,7 @@ pub(super) struct Census {
     pub(super) namespaces: Vec<NamespaceReport>,
     pub(super) gone: Traffic,
     pub(super) waiting_for_plugins: u64,
+    pub(super) plugins: Vec<PluginStatus>,
     pub(super) queue_memory: usize,
     pub(super) queue_budget: usize,
 }
@@ -179,6 +181,7 @@ impl Registry {
             .map(|namespace| report(namespace, configured.contains(&namespace.id)))
             .collect();
         namespaces.sort_by_key(|namespace| namespace.id);
+        let plugins = world.rules.plugins.status();
         let waiting = world
             .rules
             .plugins
@@ -188,7 +191,14 @@ impl Registry {
             .sum();
         let (queue_memory, queue_budget) = self.commons.budget.read();
         let gone = world.gone.read();
-        Census { namespaces, gone, waiting_for_plugins: waiting, queue_memory, queue_budget }
+        Census {
+            namespaces,
+            gone,
+            waiting_for_plugins: waiting,
+            plugins,
+            queue_memory,
+            queue_budget,
+        }
     }
 
     /// A poisoned lock still guards a whole world: no critical section panics half way through a change.
