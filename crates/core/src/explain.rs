@@ -1,6 +1,7 @@
 //! Why a packet goes where it goes: the decision of [`Routing`], and the rows of tables that are behind it.
 
 mod candidates;
+mod choice;
 
 use std::{
     cell::RefCell,
@@ -11,6 +12,7 @@ use rtun_proto::packet::{destination_is_never_routed, source_is_never_valid};
 use serde::{Deserialize, Serialize};
 
 use self::candidates::Candidates;
+pub use self::choice::{HubExplanation, Unclear, choose_hubs, choose_namespace};
 use crate::{
     Answers, DropReason, HostName, Known, NamespaceId, PluginId, Route, Router, Routing,
     SourceCheck, Verdict, hub::Found,

@@ -3,6 +3,7 @@
 mod ask;
 mod association;
 mod bundle;
+mod explain;
 mod forward;
 mod greet;
 mod handshake;
@@ -23,6 +24,7 @@ use std::{
 };
 
 use rtun_config::model;
+use rtun_core::explain::{HubExplanation, Unclear};
 use rtun_net::transport::tcp::{self, ListenError};
 use rtun_proto::frame::FrameBuffer;
 use tokio::{
@@ -32,13 +34,17 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, info, warn};
 
-pub use self::rules::RulesError;
+pub(crate) use self::explain::Understood;
 use self::{
     association::{Association, EndReason},
     handshake::{Admissions, HandshakeError},
     registry::{Census, Registry},
     upkeep::Upkeep,
     waiting_room::{Place, WaitingRoom},
+};
+pub use self::{
+    explain::{Explained, Inquiry},
+    rules::RulesError,
 };
 use crate::{
     counters::Tally,
@@ -159,6 +165,11 @@ impl Hub {
 }
 
 impl HubView {
+    /// Why a packet goes where it goes.
+    pub(crate) fn explain(&self, asked: &Understood) -> Result<HubExplanation, Unclear> {
+        explain::explain_at(&self.shared.registry, &self.shared.service, asked)
+    }
+
     /// Who is connected, who was not admitted, what passed and what was lost.
     pub(crate) fn report(&self) -> HubReport {
         let Shared { registry, waiting_room, admissions, ends, .. } = &*self.shared;

@@ -6,10 +6,11 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use rtun_core::explain::choose_hubs;
 
 use crate::{
     host::Progress,
-    hub::HubView,
+    hub::{Explained, HubView, Inquiry},
     report::{KindReport, ServiceReport, Status},
 };
 
@@ -37,6 +38,23 @@ impl Board {
     /// From now on these are the services, in the order of their names.
     pub(crate) fn show(&self, services: impl Iterator<Item = (String, View)>) {
         self.services.store(Arc::new(services.collect()));
+    }
+
+    /// What becomes of a packet at the hubs, or why that cannot be said.
+    pub fn explain(&self, inquiry: Inquiry) -> Result<Explained, String> {
+        let asked = inquiry.understand()?;
+        let services = self.services.load();
+        let hubs: Vec<(&str, &HubView)> = services
+            .iter()
+            .filter_map(|(name, view)| match view {
+                View::Hub(hub) => Some((&**name, hub)),
+                View::Host(_) => None,
+            })
+            .collect();
+        let chosen = choose_hubs(&hubs, |(name, _)| name, asked.service.as_deref());
+        let hubs =
+            chosen.and_then(|hubs| hubs.iter().map(|(_, hub)| hub.explain(&asked)).collect());
+        Ok(hubs.map_or_else(Explained::Unclear, Explained::Hubs))
     }
 
     /// How they go.
