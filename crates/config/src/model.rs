@@ -3,11 +3,13 @@
 //! Names are resolved here: a service holds the tables, rules and users it uses, not their names. Two models
 //! compare equal exactly when nothing would have to change, which is what a reload compares.
 
-use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 use rtun_core::{HostName, NamespaceId};
 pub use rtun_core::{IngressRule, Matcher, Route, Secret, Sharing, SourceCheck, User};
+
+use crate::redact;
 
 /// A whole configuration.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -170,13 +172,21 @@ pub enum RedisKind {
     List,
 }
 
-/// A URL whose content is lines.
-#[derive(Debug, Clone, PartialEq)]
+/// A URL whose content is lines; printed without its user info.
+#[derive(Clone, PartialEq)]
 pub struct HttpSource {
     /// `http://` or `https://`.
     pub url: String,
     /// For one reading, from connecting to the last byte; 10 s unless configured.
     pub timeout: Duration,
+}
+
+impl fmt::Debug for HttpSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { url, timeout } = self;
+        let url = redact::line(url);
+        f.debug_struct("HttpSource").field("url", &url).field("timeout", timeout).finish()
+    }
 }
 
 /// How the other end of a TLS connection is checked.
@@ -188,8 +198,8 @@ pub struct ClientTls {
     pub server_name: Option<String>,
 }
 
-/// A plugin (spec: tables.md sections 4 and 5).
-#[derive(Debug, Clone, PartialEq)]
+/// A plugin (spec: tables.md sections 4 and 5); printed without the user info of its URL.
+#[derive(Clone, PartialEq)]
 pub struct Plugin {
     /// What it speaks.
     pub protocol: PluginProtocol,
@@ -202,6 +212,19 @@ pub struct Plugin {
     /// HTTP: how an https server is checked, `None` for an http:// URL. gRPC: whether the connection is encrypted at all, and
     /// how the server is checked.
     pub tls: Option<ClientTls>,
+}
+
+impl fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { protocol, addr, token, timeout, tls } = self;
+        f.debug_struct("Plugin")
+            .field("protocol", protocol)
+            .field("addr", &redact::line(addr))
+            .field("token", token)
+            .field("timeout", timeout)
+            .field("tls", tls)
+            .finish()
+    }
 }
 
 /// What a plugin speaks.

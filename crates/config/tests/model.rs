@@ -215,11 +215,15 @@ fn passwords_are_not_printed() {
 services:
 - name: a
   addr: 127.0.0.1:0
+  admissions: [a, b]
   handler: {type: router, auth: {username: u, password: hunter2}, metadata: {ingress: i}}
 ingresses:
 - name: i
   redis: {addr: '127.0.0.1:6379', password: hunter2}
-admissions: [{name: a, plugin: {addr: '127.0.0.1:8000', token: hunter2}}]
+  http: {url: 'https://u:hunter2@rules.example/'}
+admissions:
+- {name: a, plugin: {addr: '127.0.0.1:8000', token: hunter2}}
+- {name: b, plugin: {type: http, addr: 'https://u:hunter2@door.example/?token=hunter2'}}
 metrics: {addr: '127.0.0.1:0', auth: {username: u, password: hunter2}}
 ";
     let config = read(text);

@@ -3,6 +3,7 @@
 mod answers;
 mod breaker;
 mod feed;
+mod grpc;
 mod http;
 mod plugin;
 mod questions;
@@ -11,6 +12,7 @@ mod source;
 
 pub use answers::{AnswerLimits, NoWaiting, Released, RouteAnswers};
 pub use feed::{Feed, FeedLine, FeedProblem, FeedSpec, FeedState, FeedStatus, Parse};
+pub use grpc::GrpcPlugin;
 pub use http::HttpPlugin;
 pub use plugin::{
     Addressed, AdmissionPlugin, Answering, AuthPlugin, AuthQuestion, IngressPlugin, PluginError,

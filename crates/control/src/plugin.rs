@@ -17,7 +17,7 @@ use std::{
 use rtun_config::model::{self, PluginProtocol};
 use rtun_core::{HostName, NamespaceId, Secret};
 
-use crate::http::HttpPlugin;
+use crate::{grpc::GrpcPlugin, http::HttpPlugin};
 
 /// The largest answer that is read, in bytes.
 pub(crate) const MAX_ANSWER: usize = 64 * 1024;
@@ -154,7 +154,7 @@ pub fn connect_route_plugin(
 ) -> Result<Arc<dyn RoutePlugin>, PluginSetupError> {
     Ok(match settings.protocol {
         PluginProtocol::Http => Arc::new(HttpPlugin::new(settings)?),
-        PluginProtocol::Grpc => return Err(PluginSetupError::Addr(settings.addr.clone())),
+        PluginProtocol::Grpc => Arc::new(GrpcPlugin::new(settings)?),
     })
 }
 
@@ -164,7 +164,7 @@ pub fn connect_ingress_plugin(
 ) -> Result<Arc<dyn IngressPlugin>, PluginSetupError> {
     Ok(match settings.protocol {
         PluginProtocol::Http => Arc::new(HttpPlugin::new(settings)?),
-        PluginProtocol::Grpc => return Err(PluginSetupError::Addr(settings.addr.clone())),
+        PluginProtocol::Grpc => Arc::new(GrpcPlugin::new(settings)?),
     })
 }
 
@@ -174,7 +174,7 @@ pub fn connect_auth_plugin(
 ) -> Result<Arc<dyn AuthPlugin>, PluginSetupError> {
     Ok(match settings.protocol {
         PluginProtocol::Http => Arc::new(HttpPlugin::new(settings)?),
-        PluginProtocol::Grpc => return Err(PluginSetupError::Addr(settings.addr.clone())),
+        PluginProtocol::Grpc => Arc::new(GrpcPlugin::new(settings)?),
     })
 }
 
@@ -184,7 +184,7 @@ pub fn connect_admission_plugin(
 ) -> Result<Arc<dyn AdmissionPlugin>, PluginSetupError> {
     Ok(match settings.protocol {
         PluginProtocol::Http => Arc::new(HttpPlugin::new(settings)?),
-        PluginProtocol::Grpc => return Err(PluginSetupError::Addr(settings.addr.clone())),
+        PluginProtocol::Grpc => Arc::new(GrpcPlugin::new(settings)?),
     })
 }
 

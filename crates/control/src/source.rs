@@ -98,7 +98,9 @@ pub enum SourceSetupError {
 }
 
 /// The source that a configuration describes. Nothing is opened or connected yet.
-pub(crate) fn source(source: &rtun_config::model::Source) -> Result<Box<dyn Source>, SourceSetupError> {
+pub(crate) fn source(
+    source: &rtun_config::model::Source,
+) -> Result<Box<dyn Source>, SourceSetupError> {
     use rtun_config::model::Source;
     Ok(match source {
         Source::File(path) => Box::new(FileSource::new(path)),

@@ -42,9 +42,9 @@ pub struct ServiceReport {
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum KindReport {
     /// Hosts connect to it.
-    Hub(HubReport),
+    Hub(Box<HubReport>),
     /// A device, connected to a hub.
-    Host(DeviceReport),
+    Host(Box<DeviceReport>),
 }
 
 /// A hub: its namespaces, and what is no longer attributed to one.

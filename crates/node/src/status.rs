@@ -71,8 +71,8 @@ impl Board {
 
 fn report((name, view): &(String, View)) -> ServiceReport {
     let kind = match view {
-        View::Hub(hub) => KindReport::Hub(hub.report()),
-        View::Host(host) => KindReport::Host(host.report()),
+        View::Hub(hub) => KindReport::Hub(Box::new(hub.report())),
+        View::Host(host) => KindReport::Host(Box::new(host.report())),
     };
     ServiceReport { name: name.clone(), kind }
 }

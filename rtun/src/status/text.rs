@@ -7,7 +7,7 @@ use rtun_node::{
     Status, Traffic,
 };
 
-use super::units::{bytes, count, duration, printable};
+use super::units::{bytes, count, duration, printable, short};
 
 /// What went wrong longer ago than this is no problem any more, unless it lasts.
 const RECENT: Duration = Duration::from_secs(15 * 60);
@@ -159,9 +159,9 @@ impl Look<'_> {
             rows[0][column] = format!("{title}{rate}");
         }
         for host in hosts.iter().take(SHOWN) {
-            let then = before.and_then(|(namespace, ago)| {
+            let then = before.map(|(namespace, ago)| {
                 let same = |then: &&HostReport| then.host == host.host && then.peer == host.peer;
-                Some((namespace.hosts.iter().find(same), ago))
+                (namespace.hosts.iter().find(same), ago)
             });
             rows.push(host_row(host, then));
         }
@@ -295,12 +295,12 @@ fn host_row(host: &HostReport, before: Option<(Option<&HostReport>, Duration)>) 
         None => (1.0, traffic.clone()),
     };
     let program = match (&host.software, host.super_frames) {
-        (Some(software), true) => printable(software),
-        (Some(software), false) => format!("{} (no super-frames)", printable(software)),
+        (Some(software), true) => short(software),
+        (Some(software), false) => format!("{}, no GSO", short(software)),
         (None, _) => "-".into(),
     };
     vec![
-        format!("{}{standby}", host.host),
+        format!("{}{standby}", short(host.host.as_str())),
         host.peer.to_string(),
         duration(host.connected),
         bytes(shown.bytes_in as f64 / seconds),

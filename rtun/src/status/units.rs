@@ -5,6 +5,9 @@ use std::time::Duration;
 /// The longest text of somebody else's that is shown, in characters.
 const MAX_TEXT: usize = 160;
 
+/// The same in a column among others.
+const MAX_CELL: usize = 24;
+
 /// A size in bytes: `0 B`, `1.5 KiB`, `210 MiB`.
 pub(super) fn bytes(count: f64) -> String {
     scaled(count, 1024.0, &[" B", " KiB", " MiB", " GiB", " TiB", " PiB"])
@@ -29,9 +32,18 @@ pub(super) fn duration(duration: Duration) -> String {
 
 /// Text of somebody else's, without anything that a terminal would act on or hide.
 pub(super) fn printable(text: &str) -> String {
+    printable_within(text, MAX_TEXT)
+}
+
+/// The same where there is little room.
+pub(super) fn short(text: &str) -> String {
+    printable_within(text, MAX_CELL)
+}
+
+fn printable_within(text: &str, limit: usize) -> String {
     let mut printable = String::new();
     for (n, c) in text.chars().enumerate() {
-        if n == MAX_TEXT {
+        if n == limit {
             printable.push('…');
             break;
         }

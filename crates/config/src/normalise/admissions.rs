@@ -1,9 +1,6 @@
 //! Admissions: from which addresses anybody may connect.
 
-use std::net::IpAddr;
-
-use ipnet::IpNet;
-use rtun_core::host_prefix;
+use rtun_core::parse_prefix;
 
 use super::{
     Names,
@@ -15,9 +12,6 @@ use crate::{
     model::{Admission, Matcher, Named},
     value::Cursor,
 };
-
-/// Longest name of the domain name system.
-const MAX_NAME: usize = 253;
 
 /// All admissions, in order.
 pub(super) fn read(names: &Names<'_>, report: &mut Report) -> Vec<Admission> {
@@ -63,45 +57,12 @@ fn admission(name: &str, at: &Cursor<'_>, report: &mut Report) -> Admission {
 }
 
 fn matcher(text: &str, at: &At, report: &mut Report) -> Option<Matcher> {
-    if let Ok(prefix) = text.parse::<IpNet>() {
-        return Some(Matcher::Prefix(normal_prefix(prefix, text, at, report)));
+    if let Some(written) = parse_prefix(text) {
+        return Some(Matcher::Prefix(normal_prefix(written, text, at, report)));
     }
-    if let Ok(addr) = text.parse::<IpAddr>() {
-        return Some(Matcher::Prefix(normal_prefix(host_prefix(addr), text, at, report)));
-    }
-    if is_name(text) {
-        return Some(Matcher::Name(text.to_owned()));
-    }
-    report
-        .error(at, format!("{} is no address, prefix or name", quote(text)))
-        .help("write for example 192.0.2.1, 10.0.0.0/8, 2001:db8::/32 or office.example");
-    None
-}
-
-/// Whether the domain name system could know `text`; what ends in a number is a misspelt address.
-fn is_name(text: &str) -> bool {
-    let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
-    };
-    let name = text.strip_suffix('.').unwrap_or(text);
-    let last = name.rsplit('.').next().unwrap_or_default();
-    name.len() <= MAX_NAME
-        && name.split('.').all(label)
-        && !last.bytes().all(|b| b.is_ascii_digit())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_and_what_is_none() {
-        for name in ["office.example", "localhost", "a-b.c_d", "x1.example.", "1.example"] {
-            assert!(is_name(name), "{name}");
-        }
-        for text in ["", ".", "10.0.0.256", "10.0.0.0/33", "a..b", "a b", "*.example", "10"] {
-            assert!(!is_name(text), "{text}");
-        }
-    }
+    Matcher::parse(text)
+        .map_err(|error| {
+            report.error(at, format!("{} {error}", quote(text)));
+        })
+        .ok()
 }

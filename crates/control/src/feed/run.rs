@@ -53,6 +53,8 @@ const LARGE_ROWS: usize = LARGE / 32;
 
 pub(super) struct Run<T> {
     shared: Arc<Shared<T>>,
+    /// The kind and name of what is fed.
+    object: (&'static str, String),
     source: Box<dyn Source>,
     parse: Parse<T>,
     max_rows: usize,
@@ -98,6 +100,7 @@ impl<T: Send + Sync + 'static> Run<T> {
     ) -> Self {
         Self {
             shared,
+            object: (spec.kind, spec.name.to_owned()),
             source,
             parse,
             max_rows: spec.max_rows,
@@ -202,16 +205,16 @@ impl<T: Send + Sync + 'static> Run<T> {
         let loaded = self.source.load().await;
         let result = self.judge(loaded).await;
         self.ended = Instant::now();
-        let source = &*self.shared.label;
+        let ((kind, name), source) = (&self.object, &*self.shared.label);
         match result {
             Ok(()) => self.failures = 0,
             Err(why) => {
                 self.failures = self.failures.saturating_add(1);
-                let first = lock(&self.shared.record).not_taken(why.to_string());
-                if first {
-                    warn!(source, "the source {why}; the last good rows stay");
+                let error = why.to_string();
+                if lock(&self.shared.record).not_taken(error.clone()) {
+                    warn!(kind, name, source, error, "a source fails; its last good rows stay");
                 } else {
-                    debug!(source, "the source still {why}");
+                    debug!(kind, name, source, error, "a source still fails");
                 }
             }
         }
@@ -293,17 +296,18 @@ impl<T: Send + Sync + 'static> Run<T> {
         let Candidate { hash, text, parsed, .. } = candidate;
         let bad = parsed.bad.clone();
         let (before, rows) = self.put(parsed).await;
-        let source = &*self.shared.label;
-        info!(source, rows, before, "rows have changed");
-        if bad.count > 0 {
-            warn!(source, lines = bad.count, "the source has bad lines, which are left out");
-        }
+        let ((kind, name), source) = (&self.object, &*self.shared.label);
+        info!(kind, name, source, rows, before, "rows have changed");
         for line in &bad.first {
-            warn!(source, line = line.line, "{line}");
+            let why = line.to_string();
+            warn!(kind, name, source, line = line.line, why, "a line is left out");
+        }
+        if let Some(more) = bad.count.checked_sub(bad.first.len()).filter(|more| *more > 0) {
+            warn!(kind, name, source, more, "more lines are left out");
         }
         let back = lock(&self.shared.record).taken(Some(bad));
         if back {
-            info!(source, "the source is back");
+            info!(kind, name, source, "a source is back");
         }
         self.in_force = Some(hash);
         self.last = Last::Taken;
@@ -317,7 +321,8 @@ impl<T: Send + Sync + 'static> Run<T> {
     /// The rows in force are what the source has.
     fn keeps(&self) {
         if lock(&self.shared.record).taken(None) {
-            info!(source = &*self.shared.label, "the source is back");
+            let ((kind, name), source) = (&self.object, &*self.shared.label);
+            info!(kind, name, source, "a source is back");
         }
     }
 

@@ -1,0 +1,194 @@
+//! GOST's gRPC plugins: unary calls of the package `proto` (spec: tables.md sections 4 and 5).
+
+mod connect;
+
+/// Written by `proto/generate` from `proto/plugins.proto`.
+#[rustfmt::skip]
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+#[path = "grpc/generated/proto.rs"]
+mod generated;
+
+use std::{
+    error::Error,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use rtun_config::model;
+use rtun_core::{HostName, NamespaceId};
+use tokio::time::Instant;
+use tonic::{
+    Code, ConnectError, Request, Response, Status,
+    metadata::{Ascii, MetadataValue},
+    transport::Channel,
+};
+
+use self::{
+    connect::Connector,
+    generated::{
+        AdmitRequest, AuthenticateRequest, RouteRequest, RuleRequest,
+        admission_client::AdmissionClient, authenticator_client::AuthenticatorClient,
+        ingress_client::IngressClient, router_client::RouterClient,
+    },
+};
+use crate::{
+    Addressed, AdmissionPlugin, Answering, AuthPlugin, AuthQuestion, IngressPlugin, PluginError,
+    PluginSetupError, RoutePlugin,
+    plugin::{MAX_ANSWER, answer, excerpt, reach},
+};
+
+/// A plugin that speaks gRPC, of every kind. Keeps one connection, made for the first question and again when it is lost;
+/// takes no compressed answers.
+pub struct GrpcPlugin {
+    channel: Channel,
+    connector: Arc<Connector>,
+    token: Option<MetadataValue<Ascii>>,
+    timeout: Duration,
+    address: String,
+}
+
+impl GrpcPlugin {
+    /// Prepares the client; nothing is connected yet. To be called on the runtime that the connection shall live on.
+    pub fn new(settings: &model::Plugin) -> Result<Self, PluginSetupError> {
+        let token = match &settings.token {
+            Some(token) => {
+                let parsed = MetadataValue::try_from(token.expose());
+                let mut value = parsed.map_err(|_| PluginSetupError::Token)?;
+                value.set_sensitive(true);
+                Some(value)
+            }
+            None => None,
+        };
+        let connector = Arc::new(Connector::new(settings)?);
+        let channel = connector.channel()?;
+        let address = settings.addr.clone();
+        Ok(Self { channel, connector, token, timeout: settings.timeout, address })
+    }
+
+    fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        if let Some(token) = &self.token {
+            request.metadata_mut().insert("token", token.clone());
+        }
+        request
+    }
+
+    /// Makes the call, and once more where it met the end of an attempt to connect that began before it.
+    async fn ask<Q, A, F>(
+        &self,
+        question: Q,
+        call: impl Fn(Request<Q>) -> F,
+    ) -> Result<A, PluginError>
+    where
+        Q: Clone,
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        let start = Instant::now();
+        let answer = async {
+            let first = call(self.request(question.clone())).await;
+            match first {
+                Err(status) if is_unconnected(&status) && self.connector.tried_before(start) => {
+                    call(self.request(question)).await
+                }
+                answer => answer,
+            }
+        };
+        let answer = tokio::time::timeout(self.timeout, answer).await;
+        answer.map_err(|_| PluginError::Timeout)?.map(Response::into_inner).map_err(failure)
+    }
+}
+
+fn is_unconnected(status: &Status) -> bool {
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        if error.is::<ConnectError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// What a status stands for. Those that come from the plugin have no source; what tonic thinks of an answer is told by its
+/// text alone.
+fn failure(status: Status) -> PluginError {
+    if let Some(error) = status.source() {
+        return PluginError::Unreachable(reach::root_cause(error));
+    }
+    let text = status.message();
+    match status.code() {
+        Code::OutOfRange if text.starts_with("Error, decoded message length too large") => {
+            PluginError::TooLarge
+        }
+        Code::Internal if text.starts_with("failed to decode Protobuf message") => {
+            PluginError::nonsense(text)
+        }
+        code => PluginError::Grpc { code: code.into(), message: excerpt(text) },
+    }
+}
+
+/// A client of the service with the limits that all have.
+macro_rules! client {
+    ($client:ident, $plugin:expr) => {
+        $client::new($plugin.channel.clone()).max_decoding_message_size(MAX_ANSWER)
+    };
+}
+
+impl Addressed for GrpcPlugin {
+    fn address(&self) -> &str {
+        &self.address
+    }
+}
+
+impl RoutePlugin for GrpcPlugin {
+    fn route(
+        &self,
+        namespace: NamespaceId,
+        destination: IpAddr,
+    ) -> Answering<'_, Option<HostName>> {
+        let question = RouteRequest { dst: destination.to_string(), id: namespace.to_string() };
+        Box::pin(async move {
+            let call = |request| async { client!(RouterClient, self).get_route(request).await };
+            let reply = self.ask(question, call).await?;
+            answer::route(&reply.dst, &reply.gateway, destination)
+        })
+    }
+}
+
+impl IngressPlugin for GrpcPlugin {
+    fn namespace(&self, host: &HostName, service: &str) -> Answering<'_, Option<NamespaceId>> {
+        let question = RuleRequest { host: host.to_string(), service: service.to_owned() };
+        Box::pin(async move {
+            let call = |request| async { client!(IngressClient, self).get_rule(request).await };
+            answer::ingress(&self.ask(question, call).await?.endpoint)
+        })
+    }
+}
+
+impl AuthPlugin for GrpcPlugin {
+    fn authenticate(&self, question: &AuthQuestion) -> Answering<'_, Option<String>> {
+        let question = AuthenticateRequest {
+            username: question.user.clone(),
+            password: question.password.expose().to_owned(),
+            client: question.client.to_string(),
+            service: question.service.clone(),
+        };
+        Box::pin(async move {
+            let call =
+                |request| async { client!(AuthenticatorClient, self).authenticate(request).await };
+            let reply = self.ask(question, call).await?;
+            answer::auth(reply.ok, reply.id)
+        })
+    }
+}
+
+impl AdmissionPlugin for GrpcPlugin {
+    fn admit(&self, service: &str, addr: SocketAddr) -> Answering<'_, bool> {
+        let question = AdmitRequest { addr: addr.to_string(), service: service.to_owned() };
+        Box::pin(async move {
+            let call = |request| async { client!(AdmissionClient, self).admit(request).await };
+            Ok(self.ask(question, call).await?.ok)
+        })
+    }
+}

@@ -1,0 +1,167 @@
+//! The connection to a gRPC plugin: made when it is needed, given up after the plugin's timeout, tried again with growing
+//! pauses.
+
+use std::{
+    io,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use hyper_util::rt::TokioIo;
+use rtun_config::model;
+use rustls::pki_types::ServerName;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::Instant,
+};
+use tokio_rustls::TlsConnector;
+use tonic::transport::{Channel, Endpoint, Uri};
+
+use crate::{PluginSetupError, plugin::reach};
+
+/// After the first failure; doubled with each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest pause, so that a plugin that is back is soon found.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// A connection on which nothing is acknowledged for so long is broken; questions that are only given up one by one would
+/// never show it.
+const DEAD_AFTER: Duration = Duration::from_secs(10);
+
+/// Makes connections to one plugin.
+pub(super) struct Connector {
+    addr: String,
+    host: String,
+    port: u16,
+    /// Sent with each call: the name expected in the certificate, or the address.
+    authority: String,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+    timeout: Duration,
+    attempts: Mutex<Attempts>,
+}
+
+#[derive(Default)]
+struct Attempts {
+    /// When the latest one began.
+    latest: Option<Instant>,
+    failures: u32,
+    not_before: Option<(Instant, String)>,
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+impl Connector {
+    pub(super) fn new(settings: &model::Plugin) -> Result<Self, PluginSetupError> {
+        let bad_addr = || PluginSetupError::Addr(settings.addr.clone());
+        let (host, port) = settings.addr.rsplit_once(':').ok_or_else(bad_addr)?;
+        let port = port.parse().map_err(|_| bad_addr())?;
+        let host = host.trim_matches(['[', ']']).to_owned();
+        if host.is_empty() {
+            return Err(bad_addr());
+        }
+        if let Ok(addr) = host.parse::<IpAddr>() {
+            reach::check(addr)?;
+        }
+        let mut authority = settings.addr.clone();
+        let tls = match &settings.tls {
+            Some(tls) => {
+                let config = reach::tls_config(Some(tls), &[b"h2"])?;
+                let name = tls.server_name.clone().unwrap_or_else(|| host.clone());
+                if tls.server_name.is_some() {
+                    authority.clone_from(&name);
+                }
+                let expected = ServerName::try_from(name.clone())
+                    .map_err(|_| PluginSetupError::ServerName(name))?;
+                Some((TlsConnector::from(Arc::new(config)), expected))
+            }
+            None => None,
+        };
+        Ok(Self {
+            addr: settings.addr.clone(),
+            host,
+            port,
+            authority,
+            tls,
+            timeout: settings.timeout,
+            attempts: Mutex::default(),
+        })
+    }
+
+    /// A channel over connections that this makes, none of them yet.
+    pub(super) fn channel(self: &Arc<Self>) -> Result<Channel, PluginSetupError> {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        let origin = format!("{scheme}://{}", self.authority);
+        let origin: Uri =
+            origin.parse().map_err(|_| PluginSetupError::ServerName(self.authority.clone()))?;
+        let failure = |error: tonic::transport::Error| PluginSetupError::Client(error.to_string());
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.addr))
+            .map_err(|_| PluginSetupError::Addr(self.addr.clone()))?
+            .origin(origin)
+            .user_agent(concat!("rtun/", env!("CARGO_PKG_VERSION")))
+            .map_err(failure)?;
+        let connector = Arc::clone(self);
+        let connect = move |_: Uri| {
+            let connector = Arc::clone(&connector);
+            // A task of its own goes on when whoever wanted the connection has given up.
+            async move { tokio::spawn(async move { connector.attempt().await }).await? }
+        };
+        Ok(endpoint.connect_with_connector_lazy(tower::service_fn(connect)))
+    }
+
+    /// Whether the latest attempt began before `then`.
+    pub(super) fn tried_before(&self, then: Instant) -> bool {
+        self.attempts().latest.is_some_and(|latest| latest < then)
+    }
+
+    async fn attempt(&self) -> io::Result<TokioIo<Box<dyn Stream>>> {
+        let start = Instant::now();
+        {
+            let mut attempts = self.attempts();
+            attempts.latest = Some(start);
+            if let Some((not_before, error)) = &attempts.not_before
+                && start < *not_before
+            {
+                return Err(io::Error::other(error.clone()));
+            }
+        }
+        let connected = tokio::time::timeout(self.timeout, self.connect()).await;
+        let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let mut attempts = self.attempts();
+        match &connected {
+            Ok(_) => (attempts.failures, attempts.not_before) = (0, None),
+            Err(error) => {
+                let pause = FIRST_PAUSE * (1 << attempts.failures.min(8));
+                attempts.failures = attempts.failures.saturating_add(1);
+                let until = Instant::now() + pause.min(LONGEST_PAUSE);
+                attempts.not_before = Some((until, reach::root_cause(error)));
+            }
+        }
+        connected.map(TokioIo::new)
+    }
+
+    async fn connect(&self) -> io::Result<Box<dyn Stream>> {
+        let addrs = reach::resolve(&self.host, self.port).await?;
+        let stream = TcpStream::connect(addrs.as_slice()).await?;
+        stream.set_nodelay(true)?;
+        let socket = SockRef::from(&stream);
+        let keepalive = TcpKeepalive::new().with_time(DEAD_AFTER / 2);
+        socket.set_tcp_keepalive(&keepalive.with_interval(DEAD_AFTER / 4))?;
+        #[cfg(target_os = "linux")]
+        socket.set_tcp_user_timeout(Some(DEAD_AFTER))?;
+        Ok(match &self.tls {
+            Some((tls, name)) => Box::new(tls.connect(name.clone(), stream).await?),
+            None => Box::new(stream),
+        })
+    }
+
+    /// A poisoned lock still guards whole values: every critical section is a few assignments.
+    fn attempts(&self) -> MutexGuard<'_, Attempts> {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
