@@ -341,6 +341,25 @@ pub fn explain<A: Answers>(scene: Scene<'_, A>, question: &Question) -> Explanat
     }
 }
 
+impl Explanation {
+    /// Of the routers that were asked, the sources that might have had a better row, in words.
+    pub fn sources_not_read(&self) -> Vec<String> {
+        let Self { routers, source, destination, .. } = self;
+        let last = [source, destination].map(|located| {
+            let answering = located.router.as_ref().or(located.asks.as_ref());
+            answering.and_then(|name| routers.iter().position(|router| router.name == *name))
+        });
+        let [Some(a), Some(b)] = last.map(|last| last.or(routers.len().checked_sub(1))) else {
+            return Vec::new();
+        };
+        let asked = routers.iter().take(a.max(b) + 1);
+        let sources = asked.flat_map(|router| {
+            router.not_read.iter().map(|source| format!("router {}: {source}", router.name))
+        });
+        sources.collect()
+    }
+}
+
 impl Conclusion {
     /// Whether the packet arrives.
     pub fn is_delivered(&self) -> bool {

@@ -101,7 +101,8 @@ pub(super) fn explain_at(
         },
     };
     let explanation = explain(scene, &asked.question);
-    Ok(HubExplanation { service: service.to_owned(), explanation, not_asked: Vec::new() })
+    let not_asked = explanation.sources_not_read();
+    Ok(HubExplanation { service: service.to_owned(), explanation, not_asked })
 }
 
 /// The rows of the routers that [`Rules::routing`] asks.
