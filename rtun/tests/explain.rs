@@ -315,7 +315,7 @@ fn each_prediction_is_the_counter_that_moves() {
                 (0, false) => random.choice(["224.0.0.1", "127.0.0.1", "0.0.0.0"].map(ip)).unwrap(),
                 (0, true) => random.choice(["ff02::1", "::1", "fe80::1"].map(ip)).unwrap(),
                 (_, false) => IpAddr::from([10, 0, 0, random.u8(..140)]),
-                (_, true) => IpAddr::from(0xfd00_u128 << 112 | u128::from(random.u8(..))),
+                (_, true) => IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, random.u16(..256)]),
             }
         };
         let (source, destination) = (address(), address());
@@ -360,7 +360,7 @@ fn a_running_hub_explains_with_its_rows_and_connections() {
     let socket = socket_of(&hub);
     let machine = world.machine("hosts");
     let id = *RED.parse::<NamespaceId>().unwrap().as_bytes();
-    let mut join = |name: &str| {
+    let join = |name: &str| {
         let mut raw = RawHost::connect(&machine);
         assert_eq!(raw.ask(&request(name, id)), Answer::Status(0));
         raw
