@@ -2,7 +2,7 @@
 
 mod text;
 
-use std::{fmt, net::IpAddr, process::ExitCode};
+use std::{net::IpAddr, path::PathBuf, process::ExitCode};
 
 use clap::Args as ClapArgs;
 use rtun_config::{
@@ -14,9 +14,15 @@ use rtun_config::{
 };
 use rtun_core::{
     Answers, HostName, Known, NamespaceId, PluginId,
-    explain::{Explanation, Presence, Question, Scene, explain},
+    explain::{
+        HubExplanation, Presence, Question, Scene, Unclear, choose_hubs, choose_namespace, explain,
+    },
 };
-use serde::{Deserialize, Serialize};
+use rtun_node::{
+    Explained, Inquiry,
+    control_socket::{AskError, Places, Request, ask},
+};
+use serde::Serialize;
 
 use crate::{
     EXIT_CONFIG, EXIT_FAILURE, EXIT_USAGE, complain, offline, offline::Hub, reader::SystemReader,
@@ -25,7 +31,9 @@ use crate::{
 
 /// Tell where a packet goes and why, or why it goes nowhere
 ///
-/// By configuration files and the files of rows they name; redis, http sources and plugins are not asked.
+/// Asks the hubs that run on this machine; with -C goes by configuration files and the files of rows that these name,
+/// asking neither redis nor http sources nor plugins.
+///
 /// Exit status: 0 delivered, 1 not delivered or not decided, 64 wrong arguments, 78 configuration refused.
 #[derive(ClapArgs)]
 pub(crate) struct Explain {
@@ -47,39 +55,26 @@ pub(crate) struct Explain {
     /// TTL or hop limit of the packet
     #[arg(long, value_name = "HOPS", default_value_t = 64)]
     ttl: u8,
-    /// Files, http(s) URLs, - or {...}, merged left to right; none: the default files
+    /// Files, http(s) URLs, - or {...}, merged left to right; none: ask the running hubs
     #[arg(short = 'C', value_name = "FILE")]
     files: Vec<String>,
+    /// Ask only the rtun with this control socket
+    #[arg(long, value_name = "PATH", conflicts_with = "files")]
+    socket: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
 
 /// All that is said.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize)]
 struct Report {
     /// The exit status.
     status: u8,
+    /// Whether a running hub says so, and not a configuration.
+    live: bool,
     /// One for each hub.
-    hubs: Vec<HubReport>,
-}
-
-/// What becomes of the packet at one hub.
-#[derive(Debug, Serialize, Deserialize)]
-struct HubReport {
-    service: String,
-    #[serde(flatten)]
-    explanation: Explanation,
-    /// What was not asked and might change it.
-    not_asked: Vec<String>,
-}
-
-/// A question that has no answer.
-#[derive(Debug)]
-enum Unclear {
-    NoHub,
-    NoSuchHub { name: String, hubs: Vec<String> },
-    WhichNamespace { service: String, namespaces: Vec<NamespaceId> },
+    hubs: Vec<HubExplanation>,
 }
 
 impl Explain {
@@ -89,6 +84,19 @@ impl Explain {
             return ExitCode::from(EXIT_USAGE);
         }
         use_one_crypto_provider();
+        if self.files.is_empty() {
+            match self.ask_running() {
+                Ok(hubs) if !hubs.is_empty() => return self.print(true, hubs),
+                Ok(_) if self.socket.is_none() => {
+                    complain("rtun: no running hub that this user may ask; by the default files:");
+                }
+                Ok(_) => {
+                    complain("rtun: no running hub there");
+                    return ExitCode::from(EXIT_FAILURE);
+                }
+                Err(status) => return status,
+            }
+        }
         let args = Args {
             sources: self.files.iter().map(|file| Source::parse(file)).collect(),
             ..Args::default()
@@ -102,42 +110,50 @@ impl Explain {
             }
             return ExitCode::from(EXIT_CONFIG);
         };
-        match self.explain(&offline::hubs(&config)) {
-            Ok(hubs) => self.print(hubs),
-            Err(unclear) => {
-                complain(&format!("rtun: {unclear}"));
-                ExitCode::from(EXIT_USAGE)
-            }
+        let hubs = offline::hubs(&config);
+        let chosen = choose_hubs(&hubs, |hub| hub.service, self.service.as_deref());
+        match chosen.and_then(|hubs| hubs.iter().map(|hub| self.explain_at(hub)).collect()) {
+            Ok(hubs) => self.print(false, hubs),
+            Err(unclear) => usage(&unclear),
         }
     }
 
-    fn explain(&self, hubs: &[Hub<'_>]) -> Result<Vec<HubReport>, Unclear> {
-        let all = || hubs.iter().map(|hub| hub.service.to_owned()).collect();
-        let named = |hub: &&Hub<'_>| self.service.as_ref().is_none_or(|name| name == hub.service);
-        let chosen: Vec<_> = hubs.iter().filter(named).collect();
-        match &self.service {
-            _ if hubs.is_empty() => return Err(Unclear::NoHub),
-            Some(name) if chosen.is_empty() => {
-                return Err(Unclear::NoSuchHub { name: name.clone(), hubs: all() });
-            }
-            _ => {}
-        }
-        chosen.into_iter().map(|hub| self.explain_at(hub)).collect()
-    }
-
-    fn explain_at(&self, hub: &Hub<'_>) -> Result<HubReport, Unclear> {
-        let namespaces: Vec<_> = hub.named_namespaces().into_iter().collect();
-        let namespace = match (self.namespace, &*namespaces) {
-            (Some(namespace), _) => namespace,
-            (None, []) => NamespaceId::DEFAULT,
-            (None, [namespace]) => *namespace,
-            (None, _) => {
-                return Err(Unclear::WhichNamespace {
-                    service: hub.service.to_owned(),
-                    namespaces,
-                });
-            }
+    /// What the hubs say that run on this machine, or the exit status where it is not clear what was meant.
+    fn ask_running(&self) -> Result<Vec<HubExplanation>, ExitCode> {
+        let sockets = match &self.socket {
+            Some(socket) => vec![socket.clone()],
+            None => Places::from_vars(|name| std::env::var_os(name)).sockets(),
         };
+        let request = Request::Explain(Inquiry {
+            source: self.source,
+            destination: self.destination,
+            from: self.from.as_ref().map(ToString::to_string),
+            namespace: self.namespace.as_ref().map(ToString::to_string),
+            service: self.service.clone(),
+            ttl: self.ttl,
+        });
+        let (mut all, mut unclear) = (Vec::new(), None);
+        for socket in sockets {
+            let answer = ask(&socket, &request)
+                .and_then(|json| Ok(serde_json::from_value::<Explained>(json)?));
+            match answer {
+                Ok(Explained::Hubs(hubs)) => all.extend(hubs),
+                // It is a host, or its hub has another name: another one may be meant.
+                Ok(Explained::Unclear(Unclear::NoHub)) => {}
+                Ok(Explained::Unclear(other @ Unclear::NoSuchHub { .. })) => unclear = Some(other),
+                Ok(Explained::Unclear(other)) => return Err(usage(&other)),
+                Err(AskError::Nobody) if self.socket.is_none() => {}
+                Err(error) => complain(&format!("rtun: {}: {error}", socket.display())),
+            }
+        }
+        match unclear.filter(|_| all.is_empty()) {
+            Some(unclear) => Err(usage(&unclear)),
+            None => Ok(all),
+        }
+    }
+
+    fn explain_at(&self, hub: &Hub<'_>) -> Result<HubExplanation, Unclear> {
+        let namespace = choose_namespace(hub.service, self.namespace, hub.named_namespaces())?;
         let question = Question {
             sender: self.from.clone(),
             source: self.source,
@@ -155,16 +171,16 @@ impl Explain {
             },
         };
         let explanation = explain(scene, &question);
-        let mut not_asked = sources_not_read(&explanation);
+        let mut not_asked = explanation.sources_not_read();
         not_asked.extend(hub.access_not_asked.iter().cloned());
-        Ok(HubReport { service: hub.service.to_owned(), explanation, not_asked })
+        Ok(HubExplanation { service: hub.service.to_owned(), explanation, not_asked })
     }
 
-    fn print(&self, hubs: Vec<HubReport>) -> ExitCode {
+    fn print(&self, live: bool, hubs: Vec<HubExplanation>) -> ExitCode {
         let delivered = hubs.iter().all(|hub| hub.explanation.conclusion.is_delivered());
         let status = if delivered { 0 } else { EXIT_FAILURE };
         let text = if self.json {
-            match serde_json::to_string_pretty(&Report { status, hubs }) {
+            match serde_json::to_string_pretty(&Report { status, live, hubs }) {
                 Ok(json) => json + "\n",
                 Err(error) => {
                     complain(&format!("rtun: {error}"));
@@ -179,23 +195,6 @@ impl Explain {
     }
 }
 
-/// Of the routers that were asked, the sources that might have had a better row.
-fn sources_not_read(explanation: &Explanation) -> Vec<String> {
-    let Explanation { routers, source, destination, .. } = explanation;
-    let last = [source, destination].map(|located| {
-        let answering = located.router.as_ref().or(located.asks.as_ref());
-        answering.and_then(|name| routers.iter().position(|router| router.name == *name))
-    });
-    let [Some(a), Some(b)] = last.map(|last| last.or(routers.len().checked_sub(1))) else {
-        return Vec::new();
-    };
-    let asked = routers.iter().take(a.max(b) + 1);
-    let sources = asked.flat_map(|router| {
-        router.not_read.iter().map(|source| format!("router {}: {source}", router.name))
-    });
-    sources.collect()
-}
-
 /// Offline no plugin is asked.
 struct NobodyAsked;
 
@@ -205,19 +204,7 @@ impl Answers for NobodyAsked {
     }
 }
 
-impl fmt::Display for Unclear {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoHub => {
-                f.write_str("the configuration has no hub: no service with handler `router`")
-            }
-            Self::NoSuchHub { name, hubs } => {
-                write!(f, "there is no hub {name:?}; hubs: {}", hubs.join(", "))
-            }
-            Self::WhichNamespace { service, namespaces } => {
-                write!(f, "hub {service:?} has several namespaces: choose one with --namespace")?;
-                namespaces.iter().try_for_each(|id| write!(f, "\n  {id}"))
-            }
-        }
-    }
+fn usage(unclear: &Unclear) -> ExitCode {
+    complain(&format!("rtun: {unclear}"));
+    ExitCode::from(EXIT_USAGE)
 }

@@ -249,10 +249,18 @@ fn reported(authers: &[Known<User>]) -> Option<BTreeSet<HostName>> {
         if !auther.is_complete() {
             return None;
         }
+        // A better source says another password; the names a user is bound to hold until it names others.
+        let mut rows: Vec<_> = auther.rows.iter().collect();
+        rows.sort_by_key(|row| row.origin);
+        let mut users: BTreeMap<&str, (bool, Option<&[HostName]>)> = BTreeMap::new();
+        for Found { value: user, .. } in rows {
+            let known = users.entry(&user.name).or_default();
+            known.0 = !user.password.expose().is_empty();
+            known.1 = user.hosts.as_deref().or(known.1);
+        }
         // Nobody is ever admitted by an empty password.
-        let users = auther.rows.iter().filter(|user| !user.value.password.expose().is_empty());
-        for user in users {
-            names.extend(user.value.hosts.as_ref()?.iter().cloned());
+        for (_, hosts) in users.into_values().filter(|(has_password, _)| *has_password) {
+            names.extend(hosts?.iter().cloned());
         }
     }
     Some(names)

@@ -1,6 +1,7 @@
 //! Why a packet goes where it goes: the decision of [`Routing`], and the rows of tables that are behind it.
 
 mod candidates;
+mod choice;
 
 use std::{
     cell::RefCell,
@@ -11,6 +12,7 @@ use rtun_proto::packet::{destination_is_never_routed, source_is_never_valid};
 use serde::{Deserialize, Serialize};
 
 use self::candidates::Candidates;
+pub use self::choice::{HubExplanation, Unclear, choose_hubs, choose_namespace};
 use crate::{
     Answers, DropReason, HostName, Known, NamespaceId, PluginId, Route, Router, Routing,
     SourceCheck, Verdict, hub::Found,
@@ -336,6 +338,25 @@ pub fn explain<A: Answers>(scene: Scene<'_, A>, question: &Question) -> Explanat
             .map(|host| Gateway { host: host.as_str().to_owned(), presence: presence(host) }),
         conclusion,
         routers,
+    }
+}
+
+impl Explanation {
+    /// Of the routers that were asked, the sources that might have had a better row, in words.
+    pub fn sources_not_read(&self) -> Vec<String> {
+        let Self { routers, source, destination, .. } = self;
+        let last = [source, destination].map(|located| {
+            let answering = located.router.as_ref().or(located.asks.as_ref());
+            answering.and_then(|name| routers.iter().position(|router| router.name == *name))
+        });
+        let [Some(a), Some(b)] = last.map(|last| last.or(routers.len().checked_sub(1))) else {
+            return Vec::new();
+        };
+        let asked = routers.iter().take(a.max(b) + 1);
+        let sources = asked.flat_map(|router| {
+            router.not_read.iter().map(|source| format!("router {}: {source}", router.name))
+        });
+        sources.collect()
     }
 }
 

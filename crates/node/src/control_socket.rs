@@ -29,7 +29,11 @@ use tokio::{
 };
 
 pub use self::places::{Places, remove_stale};
-use crate::{report::Status, status::Board};
+use crate::{
+    hub::{Explained, Inquiry},
+    report::Status,
+    status::Board,
+};
 
 /// The longest request, in bytes.
 const MAX_REQUEST: u64 = 64 * 1024;
@@ -49,6 +53,8 @@ const AT_ONCE: usize = 8;
 pub enum Request {
     /// How it goes.
     Status,
+    /// What becomes of a packet, and why.
+    Explain(Inquiry),
 }
 
 /// What is answered, under the name of the request.
@@ -57,6 +63,8 @@ pub enum Request {
 pub enum Answer {
     /// To [`Request::Status`].
     Status(Box<Status>),
+    /// To [`Request::Explain`].
+    Explain(Explained),
     /// Why there is no other answer.
     Error(String),
 }
@@ -279,6 +287,9 @@ impl Board {
     fn answer(&self, request: Request) -> Answer {
         match request {
             Request::Status => Answer::Status(Box::new(self.status())),
+            Request::Explain(inquiry) => {
+                self.explain(inquiry).map_or_else(Answer::Error, Answer::Explain)
+            }
         }
     }
 }

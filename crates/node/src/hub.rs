@@ -3,6 +3,7 @@
 mod ask;
 mod association;
 mod bundle;
+mod explain;
 mod forward;
 mod greet;
 mod handshake;
@@ -24,6 +25,7 @@ use std::{
 
 use prometheus_client::metrics::histogram::Histogram;
 use rtun_config::model;
+use rtun_core::explain::{HubExplanation, Unclear};
 use rtun_net::transport::tcp::{self, ListenError};
 use rtun_proto::frame::FrameBuffer;
 use tokio::{
@@ -33,13 +35,17 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, info, warn};
 
-pub use self::rules::RulesError;
+pub(crate) use self::explain::Understood;
 use self::{
     association::{Association, EndReason},
     handshake::{Admissions, HandshakeError},
     registry::{Census, Registry},
     upkeep::Upkeep,
     waiting_room::{Place, WaitingRoom},
+};
+pub use self::{
+    explain::{Explained, Inquiry},
+    rules::RulesError,
 };
 use crate::{
     counters::Tally,
@@ -175,6 +181,11 @@ impl HubView {
     /// How long connections lasted that have ended, admitted or not, in seconds.
     pub(crate) fn lasted(&self) -> Histogram {
         self.shared.lasted.clone()
+    }
+
+    /// Why a packet goes where it goes.
+    pub(crate) fn explain(&self, asked: &Understood) -> Result<HubExplanation, Unclear> {
+        explain::explain_at(&self.shared.registry, &self.shared.service, asked)
     }
 
     /// Who is connected, who was not admitted, what passed and what was lost.

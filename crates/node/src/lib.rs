@@ -17,7 +17,7 @@ mod workers;
 pub use counters::{Drops, Happened, Traffic};
 pub use feeds::FeedError;
 pub use host::HostError;
-pub use hub::{HubError, RulesError};
+pub use hub::{Explained, HubError, Inquiry, RulesError};
 pub use metrics::MetricsError;
 pub use node::{Node, StartError};
 pub use report::{

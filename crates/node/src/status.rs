@@ -10,11 +10,12 @@ use std::{
 
 use arc_swap::ArcSwap;
 use prometheus_client::metrics::histogram::Histogram;
+use rtun_core::explain::choose_hubs;
 
 use crate::{
     feeds::Feeds,
     host::Progress,
-    hub::HubView,
+    hub::{Explained, HubView, Inquiry},
     metrics::{
         ledger::{HubId, Ledger, Totals},
         series::Snapshot,
@@ -87,6 +88,23 @@ impl Board {
         enter(&mut ledger, &before, &report(&before));
         self.services.store(Arc::new(shown));
         self.feeds.store(Arc::new(feeds));
+    }
+
+    /// What becomes of a packet at the hubs, or why that cannot be said.
+    pub fn explain(&self, inquiry: Inquiry) -> Result<Explained, String> {
+        let asked = inquiry.understand()?;
+        let services = self.services.load();
+        let hubs: Vec<(&str, &HubView)> = services
+            .iter()
+            .filter_map(|Shown { name, view, .. }| match view {
+                View::Hub(hub) => Some((&**name, hub)),
+                View::Host(_) => None,
+            })
+            .collect();
+        let chosen = choose_hubs(&hubs, |(name, _)| name, asked.service.as_deref());
+        let hubs =
+            chosen.and_then(|hubs| hubs.iter().map(|(_, hub)| hub.explain(&asked)).collect());
+        Ok(hubs.map_or_else(Explained::Unclear, Explained::Hubs))
     }
 
     /// How they go.

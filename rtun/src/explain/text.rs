@@ -5,12 +5,10 @@ use std::fmt::Write;
 use rtun_core::{
     DropReason,
     explain::{
-        Because, Conclusion, Connection, Explanation, Located, Origin, PassedOver, Presence, Row,
-        Special,
+        Because, Conclusion, Connection, Explanation, HubExplanation, Located, Origin, PassedOver,
+        Presence, Row, Special,
     },
 };
-
-use super::HubReport;
 
 /// How many rows that do not count are shown for an address.
 const MAX_PASSED_OVER: usize = 8;
@@ -19,7 +17,7 @@ const MAX_PASSED_OVER: usize = 8;
 const LABEL: usize = 11;
 
 /// All explanations, one below the other.
-pub(super) fn text(hubs: &[HubReport]) -> String {
+pub(super) fn text(hubs: &[HubExplanation]) -> String {
     let texts = hubs.iter().map(|hub| {
         let mut text = Text::default();
         if hubs.len() > 1 {

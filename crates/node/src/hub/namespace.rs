@@ -42,7 +42,7 @@ pub(super) struct Snapshot {
 }
 
 impl Snapshot {
-    fn new(id: NamespaceId, rules: &Rules) -> Self {
+    pub(super) fn new(id: NamespaceId, rules: &Rules) -> Self {
         Self {
             routing: rules.routing(id),
             plugins: rules.plugins.routes(),

@@ -1,7 +1,7 @@
 //! Who is where: namespaces and their members, joined and left under the hub's rules.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{BTreeSet, HashMap, hash_map::Entry},
     mem,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -15,7 +15,7 @@ use tracing::{info, warn};
 
 use super::{
     association::{Arrival, Association, Commons, EndReason, Parked},
-    namespace::Namespace,
+    namespace::{Namespace, Snapshot},
     rules::{Rules, retire},
 };
 use crate::{
@@ -81,6 +81,22 @@ impl Registry {
     /// What decides at the moment.
     pub(super) fn rules(&self) -> Arc<Rules> {
         Arc::clone(&self.world().rules)
+    }
+
+    /// Those there are now.
+    pub(super) fn namespaces(&self) -> BTreeSet<NamespaceId> {
+        self.world().namespaces.keys().copied().collect()
+    }
+
+    /// What decides at the moment, and the namespace with what it routes by, if it is there.
+    pub(super) fn moment(
+        &self,
+        id: NamespaceId,
+    ) -> (Arc<Rules>, Option<(Arc<Namespace>, Arc<Snapshot>)>) {
+        let world = self.world();
+        let namespace = world.namespaces.get(&id);
+        let present = namespace.map(|namespace| (Arc::clone(namespace), namespace.snapshot()));
+        (Arc::clone(&world.rules), present)
     }
 
     /// Admits a host, or hands its connection back. The association receives packets from now on; they are held back

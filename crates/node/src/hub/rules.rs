@@ -13,6 +13,7 @@ use rtun_core::{AccessRules, NamespaceId, Router, Routing};
 pub(super) use self::{
     access::{Doors, ResolvedNames},
     plugins::RoutePlugin,
+    tables::Table,
 };
 use self::{plugins::Plugins, tables::Tables};
 use crate::feeds::Feeds;

@@ -80,7 +80,7 @@ impl Plugins {
     }
 
     /// The number of the plugin that stands for the router `name`.
-    pub(super) fn route_plugin(&self, name: &str) -> Option<PluginId> {
+    pub(in crate::hub) fn route_plugin(&self, name: &str) -> Option<PluginId> {
         self.routes.iter().position(|connected| connected.name == name).map(PluginId)
     }
 

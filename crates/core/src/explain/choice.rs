@@ -1,0 +1,112 @@
+//! Which hub and which namespace a question is about.
+
+use serde::{Deserialize, Serialize};
+
+use super::Explanation;
+use crate::NamespaceId;
+
+/// What becomes of a packet at one hub.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HubExplanation {
+    /// The hub's service name.
+    pub service: String,
+    /// What becomes of the packet, and why.
+    #[serde(flatten)]
+    pub explanation: Explanation,
+    /// What was not asked and might change it, in words.
+    pub not_asked: Vec<String>,
+}
+
+/// The question does not say which hub or namespace it is about.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(tag = "unclear", rename_all = "snake_case")]
+pub enum Unclear {
+    /// There is none at all.
+    #[error("there is no hub: no service with handler `router`")]
+    NoHub,
+    /// There is none of that name.
+    #[error("there is no hub {name:?}; hubs: {}", hubs.join(", "))]
+    NoSuchHub {
+        /// As asked.
+        name: String,
+        /// Those that there are.
+        hubs: Vec<String>,
+    },
+    /// There are several namespaces.
+    #[error("hub {service:?} has {} namespaces: choose one with --namespace{}", namespaces.len(), lines(namespaces))]
+    WhichNamespace {
+        /// Of the hub.
+        service: String,
+        /// The first of them.
+        namespaces: Vec<String>,
+    },
+}
+
+/// How many namespaces are listed to choose from.
+const MAX_LISTED: usize = 32;
+
+fn lines(namespaces: &[String]) -> String {
+    let shown = namespaces.iter().take(MAX_LISTED).map(|id| format!("\n  {id}"));
+    let more = if namespaces.len() > MAX_LISTED { "\n  ..." } else { "" };
+    shown.chain([more.to_owned()]).collect()
+}
+
+/// The hub called `wanted`; without a name all of them.
+pub fn choose_hubs<'h, H>(
+    hubs: &'h [H],
+    name_of: impl Fn(&H) -> &str,
+    wanted: Option<&str>,
+) -> Result<Vec<&'h H>, Unclear> {
+    if hubs.is_empty() {
+        return Err(Unclear::NoHub);
+    }
+    let Some(wanted) = wanted else { return Ok(hubs.iter().collect()) };
+    let chosen: Vec<&H> = hubs.iter().filter(|hub| name_of(hub) == wanted).collect();
+    if chosen.is_empty() {
+        let hubs = hubs.iter().map(|hub| name_of(hub).to_owned()).collect();
+        return Err(Unclear::NoSuchHub { name: wanted.to_owned(), hubs });
+    }
+    Ok(chosen)
+}
+
+/// The namespace `wanted`; without one the only one of `named`, or, where there is none, that of hosts that name none.
+pub fn choose_namespace(
+    service: &str,
+    wanted: Option<NamespaceId>,
+    named: impl IntoIterator<Item = NamespaceId>,
+) -> Result<NamespaceId, Unclear> {
+    if let Some(wanted) = wanted {
+        return Ok(wanted);
+    }
+    let named: Vec<NamespaceId> = named.into_iter().collect();
+    match *named {
+        [] => Ok(NamespaceId::DEFAULT),
+        [only] => Ok(only),
+        _ => Err(Unclear::WhichNamespace {
+            service: service.to_owned(),
+            namespaces: named.iter().map(ToString::to_string).collect(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_said_is_what_there_is_only_one_of() {
+        let (one, two) = (NamespaceId::from_bytes([1; 16]), NamespaceId::from_bytes([2; 16]));
+        assert_eq!(choose_namespace("hub", None, []), Ok(NamespaceId::DEFAULT));
+        assert_eq!(choose_namespace("hub", None, [one]), Ok(one));
+        assert_eq!(choose_namespace("hub", Some(two), [one]), Ok(two));
+        let unclear = choose_namespace("hub", None, [one, two]).unwrap_err().to_string();
+        assert!(unclear.contains(&one.to_string()) && unclear.contains(&two.to_string()));
+
+        let hubs = ["a", "b"];
+        assert_eq!(choose_hubs(&hubs, |hub| hub, None), Ok(vec![&"a", &"b"]));
+        assert_eq!(choose_hubs(&hubs, |hub| hub, Some("b")), Ok(vec![&"b"]));
+        let unclear = choose_hubs(&hubs, |hub| hub, Some("c")).unwrap_err().to_string();
+        assert!(unclear.contains("a, b"), "{unclear}");
+        assert_eq!(choose_hubs::<&str>(&[], |hub| hub, None), Err(Unclear::NoHub));
+    }
+}

@@ -1,0 +1,190 @@
+//! Why a packet goes where it goes, by the rules, rows and associations of the moment.
+
+use std::{net::IpAddr, ptr, sync::Arc};
+
+use rtun_config::model::{Provider, Source};
+use rtun_core::{
+    Claims, HostName, NamespaceId, NamespaceIdError, Placement,
+    explain::{
+        Connection, HubExplanation, Listed, Listing, Origin, Presence, Question, Scene, Unclear,
+        choose_namespace, explain,
+    },
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    namespace::{Namespace, Snapshot},
+    registry::Registry,
+    rules::{Rules, Table},
+};
+use crate::report::Transport;
+
+/// A packet somebody wonders about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Inquiry {
+    /// Its source address.
+    pub source: IpAddr,
+    /// Its destination address, of the same family.
+    pub destination: IpAddr,
+    /// The host that sends it; `None`: the one that its source is behind.
+    pub from: Option<String>,
+    /// The namespace's UUID; `None`: the only one there is.
+    pub namespace: Option<String>,
+    /// The hub's service name; `None`: every hub.
+    pub service: Option<String>,
+    /// Its TTL or hop limit when it comes to the hub.
+    pub ttl: u8,
+}
+
+/// What becomes of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Explained {
+    /// At each hub.
+    Hubs(Vec<HubExplanation>),
+    /// It was not clear which hub or namespace was meant.
+    Unclear(Unclear),
+}
+
+/// An [`Inquiry`] that has been understood.
+pub(crate) struct Understood {
+    question: Question,
+    namespace: Option<NamespaceId>,
+    pub(crate) service: Option<String>,
+}
+
+impl Inquiry {
+    /// Understands it, or says what is wrong with it.
+    pub(crate) fn understand(self) -> Result<Understood, String> {
+        let Self { source, destination, from, namespace, service, ttl } = self;
+        if source.is_ipv4() != destination.is_ipv4() {
+            return Err("source and destination must both be IPv4, or both IPv6".into());
+        }
+        let from = from.map(|name| HostName::new(&name)).transpose();
+        let namespace = namespace.map(|id| id.parse()).transpose();
+        let question = Question {
+            sender: from.map_err(|error| error.to_string())?,
+            source,
+            destination,
+            hops: ttl,
+        };
+        let namespace = namespace.map_err(|error: NamespaceIdError| error.to_string())?;
+        Ok(Understood { question, namespace, service })
+    }
+}
+
+/// Explains what the hub `service` does with the packet now.
+pub(super) fn explain_at(
+    registry: &Registry,
+    service: &str,
+    asked: &Understood,
+) -> Result<HubExplanation, Unclear> {
+    let id = choose_namespace(service, asked.namespace, registry.namespaces())?;
+    let (rules, present) = registry.moment(id);
+    let (namespace, snapshot) = match present {
+        Some((namespace, snapshot)) => (Some(namespace), snapshot),
+        // As it would be if a host were there.
+        None => (None, Arc::new(Snapshot::new(id, &rules))),
+    };
+    let scene = Scene {
+        routing: &snapshot.routing,
+        listings: listings(&rules, id),
+        answers: &*snapshot,
+        takes_hops: snapshot.takes_hops,
+        presence: &|host| {
+            let connections = namespace.as_ref().map(|ns| connections(ns, &snapshot, host));
+            match connections.filter(|connections| !connections.is_empty()) {
+                Some(connections) => Presence::Connected { connections },
+                None => absence(&rules, id, host),
+            }
+        },
+    };
+    let explanation = explain(scene, &asked.question);
+    let not_asked = explanation.sources_not_read();
+    Ok(HubExplanation { service: service.to_owned(), explanation, not_asked })
+}
+
+/// The rows of the routers that [`Rules::routing`] asks.
+fn listings(rules: &Rules, namespace: NamespaceId) -> Vec<Listing<'_>> {
+    let default = rules.config.default_router.as_ref();
+    let mut listings = Vec::new();
+    for router in rules.routers(namespace) {
+        let is_default = default.is_some_and(|default| ptr::eq(default, router));
+        let (rows, not_read) = match &router.provider {
+            Provider::Plugin(_) if rules.plugins.route_plugin(&router.name).is_some() => {
+                (None, Vec::new())
+            }
+            Provider::Plugin(_) => continue,
+            Provider::Rows(configured) => {
+                let Some(table) = rules.tables.get(&router.name) else { continue };
+                let origins: Vec<Origin> = configured.sources.iter().map(origin).collect();
+                let empty = table.parts.iter().filter(|part| part.rows.is_empty());
+                let not_read = empty.map(|part| format!("{} has given no rows", part.label));
+                (Some(rows(table, origins)), not_read.collect())
+            }
+        };
+        listings.push(Listing { name: &router.name, is_default, rows, not_read });
+    }
+    listings
+}
+
+/// `origins` are those of the table's sources, in their order.
+fn rows(table: &Table, origins: Vec<Origin>) -> Box<dyn Iterator<Item = Listed<'_>> + '_> {
+    let inline = table.inline.iter().map(|row| Listed {
+        route: &row.value,
+        origin: Origin::Inline,
+        source: &row.file,
+        line: row.line,
+    });
+    let read = table.parts.iter().zip(origins).flat_map(|(part, origin)| {
+        part.rows.iter().map(move |row| Listed {
+            route: &row.value,
+            origin,
+            source: &part.label,
+            line: row.line,
+        })
+    });
+    Box::new(inline.chain(read))
+}
+
+fn origin(source: &Source) -> Origin {
+    match source {
+        Source::File(_) => Origin::File,
+        Source::Redis(_) => Origin::Redis,
+        Source::Http(_) => Origin::Http,
+    }
+}
+
+/// Those of a host, the newest first.
+fn connections(namespace: &Namespace, snapshot: &Snapshot, host: &HostName) -> Vec<Connection> {
+    let claims = namespace.claims(host);
+    let newest_first = claims.iter().flat_map(Claims::iter).enumerate();
+    let connections = newest_first.map(|(older, association)| {
+        let (queued_packets, queued_bytes) = association.outbox.queued();
+        Connection {
+            peer: association.peer,
+            transport: Transport::Tcp.as_str().to_owned(),
+            seconds: association.since.elapsed().as_secs(),
+            queued_packets,
+            queued_bytes: queued_bytes as u64,
+            standing_by: older > 0 && snapshot.one_carrier_per_host(),
+        }
+    });
+    connections.collect()
+}
+
+/// Why a host is not connected, if its ingress tells.
+fn absence(rules: &Rules, namespace: NamespaceId, host: &HostName) -> Presence {
+    let (Some(Placement::Rules(placement)), Some(ingress)) =
+        (&rules.access.ingress, &rules.config.ingress)
+    else {
+        return Presence::NotConnected;
+    };
+    let because = match placement.namespace_of(host) {
+        Some(admitted) if admitted == namespace => return Presence::NotConnected,
+        Some(admitted) => format!("{} admits that name to {admitted} instead", ingress.name),
+        None => format!("{} has no rule for that name", ingress.name),
+    };
+    Presence::Impossible { because }
+}
