@@ -32,7 +32,9 @@ pub struct HttpPlugin {
 impl HttpPlugin {
     /// Prepares the client; nothing is connected yet.
     pub fn new(settings: &model::Plugin) -> Result<Self, PluginSetupError> {
-        let bad_url = || PluginSetupError::Url(settings.addr.clone());
+        // What stands before an `@` may be a password.
+        let shown = settings.addr.rsplit('@').next().unwrap_or_default();
+        let bad_url = || PluginSetupError::Url(shown.to_owned());
         let mut url = Url::parse(&settings.addr).map_err(|_| bad_url())?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(bad_url());

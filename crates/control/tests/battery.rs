@@ -1,7 +1,5 @@
 //! One battery for each kind of plugin, run on every implementation: in memory, over HTTP, over gRPC.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
 mod support;
 
 use std::sync::Arc;

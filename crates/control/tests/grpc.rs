@@ -5,6 +5,7 @@
 mod support;
 
 use std::{
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -19,6 +20,10 @@ use support::{
     facts,
     grpc::{Fake, Mode, raw_server},
     login, name, namespace, settings,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::{JoinHandle, JoinSet},
 };
 use tonic::Code;
 
@@ -150,8 +155,9 @@ async fn bytes_that_are_no_answer_permit_nothing() {
 #[tokio::test]
 async fn an_endless_answer_is_not_read_on() {
     let endless = || {
+        // Each is 800 empty messages.
         let messages = futures_util::stream::repeat_with(|| {
-            Ok::<_, std::convert::Infallible>([0; 5].as_slice())
+            Ok::<_, std::convert::Infallible>([0; 4000].as_slice())
         });
         let body = Body::from_stream(messages);
         Response::builder().header("content-type", "application/grpc").body(body).unwrap()
@@ -172,25 +178,40 @@ async fn a_redirect_is_not_followed() {
     assert!(matches!(answer, Err(PluginError::Grpc { .. })), "{answer:?}");
 }
 
+/// Passes connections on to `backend`; all of them end with the task.
+async fn forward(address: &str, backend: SocketAddr) -> (SocketAddr, JoinHandle<()>) {
+    let listener = TcpListener::bind(address).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let task = tokio::spawn(async move {
+        let mut connections = JoinSet::new();
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            connections.spawn(async move {
+                let mut backend = TcpStream::connect(backend).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut stream, &mut backend).await;
+            });
+        }
+    });
+    (address, task)
+}
+
 #[tokio::test]
 async fn a_plugin_that_was_gone_is_found_again() {
-    let fake = Fake::new(facts());
-    let (address, task) = fake.serve("127.0.0.1:0").await;
+    let (server, _task) = Fake::new(facts()).serve("127.0.0.1:0").await;
+    let (address, task) = forward("127.0.0.1:0", server).await;
     let all = All::at(&support::grpc(address));
     assert_eq!(all.route().await, Ok(true));
     task.abort();
     assert!(task.await.unwrap_err().is_cancelled());
-    // Connections made before live on in their own tasks; only new ones are refused.
-    let late = All::at(&support::grpc(address));
     let start = Instant::now();
     for _ in 0..50 {
-        let answer = late.route().await;
+        let answer = all.route().await;
         assert!(matches!(answer, Err(PluginError::Unreachable(_))), "{answer:?}");
     }
     assert!(start.elapsed() < Duration::from_secs(1), "those who ask meanwhile fail at once");
-    let (_, _task) = fake.serve(&address.to_string()).await;
+    let (_, _task) = forward(&address.to_string(), server).await;
     let start = Instant::now();
-    while late.route().await != Ok(true) {
+    while all.route().await != Ok(true) {
         assert!(start.elapsed() < Duration::from_secs(5), "not found again");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -198,7 +219,7 @@ async fn a_plugin_that_was_gone_is_found_again() {
 
 #[tokio::test]
 async fn a_server_that_accepts_and_says_nothing_is_not_waited_for() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let all = All::at(&support::grpc(listener.local_addr().unwrap()));
     assert_eq!(all.route().await, Err(PluginError::Timeout));
 }

@@ -1,4 +1,5 @@
-//! An HTTP route plugin that is right, slow, refusing, redirecting, endless, talking nonsense, or gone.
+//! An HTTP plugin that is right, slow, hanging, refusing, redirecting, endless, talking nonsense, empty, cut short, or
+//! gone.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -10,9 +11,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rtun_config::model::{ClientTls, Plugin, PluginProtocol};
-use rtun_control::{PluginError, connect_route_plugin};
-use rtun_core::{NamespaceId, Secret};
+use rtun_config::model::{Plugin, PluginProtocol};
+use rtun_control::{
+    AuthQuestion, PluginError, PluginSetupError, connect_admission_plugin, connect_auth_plugin,
+    connect_ingress_plugin, connect_route_plugin,
+};
+use rtun_core::{HostName, NamespaceId, Secret};
 
 const NAMESPACE: &str = "e87f56dd-fd57-4921-9ab8-a0847662daae";
 
@@ -26,7 +30,7 @@ fn settings(url: &str) -> Plugin {
     }
 }
 
-/// Serves each connection with `answer`, and hands out the heads of the requests.
+/// Serves each connection with `answer`, and hands out the requests.
 fn server(
     answer: impl Fn(&mut TcpStream) + Send + 'static,
 ) -> (SocketAddr, mpsc::Receiver<String>) {
@@ -40,7 +44,11 @@ fn server(
             while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap_or(0) == 1 {
                 head.push(byte[0]);
             }
-            let _ = heads.send(String::from_utf8_lossy(&head).into_owned());
+            let head = String::from_utf8_lossy(&head).into_owned();
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+            let _ = stream.read_exact(&mut body);
+            let _ = heads.send(head + &String::from_utf8_lossy(&body));
             answer(&mut stream);
         }
     });
@@ -161,47 +169,146 @@ async fn bad_servers_are_held_to_their_limits() {
     assert!(matches!(refused, Err(PluginError::Unreachable(_))), "{refused:?}");
 }
 
-/// A TLS server with a certificate of its own making, for the name `plugin.example`.
-async fn tls_server() -> SocketAddr {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+/// Whether each kind permits something at the same server, one after the other.
+async fn permissions(settings: &Plugin) -> [Result<bool, PluginError>; 4] {
+    let login = AuthQuestion {
+        user: "u".into(),
+        password: Secret::new("p"),
+        client: ([192, 0, 2, 1], 4711).into(),
+        service: "hub".into(),
+    };
+    let host = HostName::new("host").unwrap();
+    [
+        ask(settings).await.map(|gateway| gateway.is_some()),
+        connect_ingress_plugin(settings)
+            .unwrap()
+            .namespace(&host, "my hub")
+            .await
+            .map(|rule| rule.is_some()),
+        connect_auth_plugin(settings).unwrap().authenticate(&login).await.map(|id| id.is_some()),
+        connect_admission_plugin(settings).unwrap().admit("hub", login.client).await,
+    ]
+}
 
-    let certified = rcgen::generate_simple_self_signed(["plugin.example".to_owned()]).unwrap();
-    let key = rustls::pki_types::PrivateKeyDer::Pkcs8(certified.signing_key.serialize_der().into());
-    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certified.cert.der().clone()], key)
-        .unwrap();
-    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
-            let asked_for = stream.get_ref().1.server_name().unwrap_or("none").to_owned();
-            let _ = stream.read(&mut [0; 4096]).await;
-            let body = format!("{{\"dst\":\"10.0.0.7\",\"gateway\":\"{asked_for}\"}}");
-            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-            let _ = stream.write_all(answer.as_bytes()).await;
-            let _ = stream.shutdown().await;
-        }
-    });
-    address
+async fn permissions_of(
+    answer: impl Fn(&mut TcpStream) + Send + 'static,
+) -> [Result<bool, PluginError>; 4] {
+    let (address, _requests) = server(answer);
+    permissions(&settings(&format!("http://{address}/"))).await
 }
 
 #[tokio::test]
-async fn certificates_are_verified_where_that_is_asked_for() {
-    let url = format!("https://{}/", tls_server().await);
-    let tls = |verify| Some(ClientTls { verify, server_name: Some("plugin.example".into()) });
-    let unverified = Plugin { tls: tls(false), ..settings(&url) };
-    assert_eq!(ask(&unverified).await, Ok(Some("plugin.example".into())), "the name is asked for");
-    let verified = Plugin { tls: tls(true), ..unverified };
-    let refused = ask(&verified).await;
-    assert!(
-        matches!(&refused, Err(PluginError::Unreachable(text)) if text.contains("certificate")),
-        "{refused:?}"
-    );
+async fn the_questions_of_all_kinds_are_gosts() {
+    let everything = r#"{"dst":"10.0.0.7","gateway":"a","ok":true,"id":"i",
+        "endpoint":"e87f56dd-fd57-4921-9ab8-a0847662daae"}"#;
+    let (address, requests) = server(says("200 OK", everything));
+    let url = format!("http://{address}/ask");
+    let with_token = Plugin { token: Some(Secret::new("t0ken")), ..settings(&url) };
+    assert_eq!(permissions(&with_token).await, [true; 4].map(Ok));
+    let requests: Vec<_> = requests.try_iter().collect();
+    for (request, first, body) in [
+        (&requests[1], "GET /ask?host=host&service=my+hub HTTP/1.1", ""),
+        (
+            &requests[2],
+            "POST /ask HTTP/1.1",
+            r#"{"service":"hub","username":"u","password":"p","client":"192.0.2.1:4711"}"#,
+        ),
+        (
+            &requests[3],
+            "POST /ask HTTP/1.1",
+            r#"{"service":"hub","network":"tcp","addr":"192.0.2.1:4711"}"#,
+        ),
+    ] {
+        let (head, sent) = request.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with(first), "{head}");
+        assert!(head.contains("\r\ncontent-type: application/json\r\n"), "{head}");
+        assert!(head.contains("\r\nauthorization: Bearer t0ken\r\n"), "{head}");
+        assert_eq!(sent, body);
+    }
+}
+
+#[tokio::test]
+async fn a_bad_server_permits_nothing_of_any_kind() {
+    for (status, body, code) in [
+        ("500 Oh no", r#"{"ok":true,"id":"i"}"#, 500),
+        ("403 Forbidden", r#"{"ok":true}"#, 403),
+        ("201 Created", r#"{"ok":true}"#, 201),
+        ("302 Found", r#"{"ok":true}"#, 302),
+    ] {
+        let expected = [(); 4].map(|()| Err(PluginError::Status(code)));
+        assert_eq!(permissions_of(says(status, body)).await, expected);
+    }
+    assert_eq!(permissions_of(says("200 OK", "{}")).await, [false; 4].map(Ok));
+    for nonsense in ["", "[]", "true", r#"{"ok":true"#, "{\"ok\":true}{"] {
+        for answer in permissions_of(says("200 OK", nonsense)).await {
+            assert!(matches!(answer, Err(PluginError::Nonsense(_))), "{nonsense}: {answer:?}");
+        }
+    }
+    let hanging = permissions_of(|stream| {
+        let _ = stream.read(&mut [0]);
+    });
+    assert_eq!(hanging.await, [(); 4].map(|()| Err(PluginError::Timeout)));
+    let endless = permissions_of(|stream| {
+        let _ = write!(stream, "HTTP/1.1 200 OK\r\n\r\n");
+        while stream.write_all(&[b' '; 4096]).is_ok() {}
+    });
+    assert_eq!(endless.await, [(); 4].map(|()| Err(PluginError::TooLarge)));
+    let compressed = permissions_of(|stream| {
+        let head = "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nConnection: close\r\n\r\n";
+        let _ = stream.write_all(head.as_bytes());
+        let _ = stream.write_all(b"\x1f\x8b\x08\0\0\0\0\0\0\x03");
+    });
+    for answer in compressed.await {
+        assert!(matches!(answer, Err(PluginError::Nonsense(_))), "{answer:?}");
+    }
+    let cut = permissions_of(|stream| {
+        let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{{\"ok\":true}}");
+    });
+    for answer in cut.await {
+        assert!(matches!(answer, Err(PluginError::Unreachable(_))), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_slow_plugin_is_waited_for() {
+    let slow = ask_one_that(|stream| {
+        thread::sleep(Duration::from_millis(200));
+        says("200 OK", r#"{"dst":"10.0.0.7","gateway":"a"}"#)(stream);
+    });
+    assert_eq!(slow.await, Ok(Some("a".into())));
+}
+
+#[tokio::test]
+async fn a_plugin_that_was_gone_is_found_again() {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let plugin = connect_route_plugin(&settings(&format!("http://{address}/"))).unwrap();
+    let namespace: NamespaceId = NAMESPACE.parse().unwrap();
+    let gone = plugin.route(namespace, [10, 0, 0, 7].into()).await;
+    assert!(matches!(gone, Err(PluginError::Unreachable(_))), "{gone:?}");
+    let listener = TcpListener::bind(address).unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            says("200 OK", r#"{"dst":"10.0.0.7","gateway":"a"}"#)(&mut stream);
+        }
+    });
+    let back = plugin.route(namespace, [10, 0, 0, 7].into()).await;
+    assert_eq!(back, Ok(Some(HostName::new("a").unwrap())));
+}
+
+#[tokio::test]
+async fn unusable_settings_are_refused_and_secrets_not_shown() {
+    let refusal = |url: &str| connect_route_plugin(&settings(url)).err().expect("refused");
+    for url in ["", "plugin:80", "ftp://plugin/", "unix:/plugin", "http://"] {
+        assert!(matches!(refusal(url), PluginSetupError::Url(_)), "{url}");
+    }
+    for url in ["http://169.254.169.254/latest", "http://[fe80::1]/", "https://2852039166/"] {
+        assert!(matches!(refusal(url), PluginSetupError::LinkLocal(_)), "{url}");
+    }
+    let bad_token = Plugin { token: Some(Secret::new("a\nb")), ..settings("http://plugin/") };
+    assert!(matches!(connect_route_plugin(&bad_token), Err(PluginSetupError::Token)));
+    let url = "http://user:secret@plugin:8000/routes?key=secret#secret";
+    let plugin = connect_route_plugin(&settings(url)).unwrap();
+    assert_eq!(plugin.address(), "http://plugin:8000/routes");
 }

@@ -51,3 +51,28 @@ pub enum PluginKind {
     /// A list of addresses.
     Admission,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_read_as_it_was_written() {
+        let status = PluginStatus {
+            kind: PluginKind::Auther,
+            name: "users".into(),
+            address: "http://plugin/".into(),
+            asked: 3,
+            answered: 1,
+            failed: 1,
+            waiting: 2,
+            cached: 0,
+            paused: false,
+            last_success: None,
+            last_error: Some(LastError { text: "no answer in time".into(), age: 7 }),
+        };
+        let text = serde_json::to_string(&status).unwrap();
+        assert!(text.starts_with(r#"{"kind":"auther","name":"users","#), "{text}");
+        assert_eq!(serde_json::from_str::<PluginStatus>(&text).unwrap(), status);
+    }
+}
