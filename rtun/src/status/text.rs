@@ -470,3 +470,83 @@ fn table(indent: &str, alignment: &str, rows: Vec<Vec<String>>) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn traffic(packets: u64, bytes: u64) -> Value {
+        json!({
+            "packets_in": packets, "bytes_in": bytes, "packets_out": 0, "bytes_out": 0,
+            "drops": {"no_route": 2, "hairpin": 9, "of_a_later_version": 1}
+        })
+    }
+
+    /// A hub with one host, which has sent this much, and a host that has lost its hub.
+    fn status(packets: u64, bytes: u64) -> Status {
+        let host = json!({
+            "host": "host-1", "peer": "10.0.0.2:49108", "transport": "tcp", "connected": 3700.5,
+            "carries": true, "software": "\u{1b}[2Jevil\u{202e}", "mtu": 1420, "super_frames": true,
+            "traffic": traffic(packets, bytes), "queued": {"packets": 1, "bytes": 1500}
+        });
+        let namespace = json!({
+            "id": "e87f56dd-fd57-4921-9ab8-a0847662daae", "configured": true, "routes": 1,
+            "hosts": [host], "traffic": traffic(packets, bytes)
+        });
+        let hub = json!({
+            "name": "hub", "kind": "hub", "listen": "[::]:8443", "namespaces": [namespace],
+            "gone": traffic(0, 0), "waiting_for_plugins": 0, "plugins": [], "behind": null,
+            "admitted": 1, "unadmitted": 0, "queue_memory": 95, "queue_budget": 100,
+            "refused": {
+                "auth_failed": {"count": 3, "ago": 41.0}, "bad_version": {"count": 1, "ago": 5000.0}
+            },
+            "ended": {"peer_closed": {"count": 7, "ago": 1.0}}
+        });
+        let device = json!({
+            "name": "tun", "kind": "host", "host": "host-1", "device": "tun0", "mtu": 1420,
+            "connection": null, "joined": 1, "failed": 2,
+            "last_error": {"hub": "hub:8443", "error": "bad\u{1b}]0;title\u{7}", "ago": 7.0},
+            "queued": {"packets": 0, "bytes": 0}, "sent": traffic(0, 0), "received": traffic(0, 0)
+        });
+        let status = json!({
+            "version": "0.1.0", "pid": 1, "started": 1, "uptime": 100_000.0,
+            "services": [hub, device], "sources": []
+        });
+        serde_json::from_value(status).unwrap()
+    }
+
+    #[test]
+    fn the_newest_problem_stands_first_and_nothing_reaches_the_terminal_raw() {
+        let now = status(1000, 2_000_000);
+        let text = Look { now: &now, before: None, colour: false }.text();
+        let mut sections = text.split("\n\n");
+        assert_eq!(sections.next(), Some("rtun 0.1.0   pid 1   up 1d 3h"));
+        let problems: Vec<_> = sections.next().unwrap().lines().skip(1).collect();
+        let expected = [
+            "  now      hub  the memory for queues is nearly used up",
+            "  7s ago   tun  not connected: hub:8443: bad\\u{1b}]0;title\\u{7}",
+            "  41s ago  hub  connection refused: auth_failed (3 so far)",
+        ];
+        assert_eq!(problems, expected);
+        assert!(text.contains("drops       hairpin 9, no_route 2\n"), "{text}");
+        assert!(
+            text.contains("1.9 MiB     1.0k  0 B        0  1.5 KiB     11  \\u{1b}[2Jevil"),
+            "{text}"
+        );
+        assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
+    }
+
+    #[test]
+    fn two_looks_give_rates() {
+        let (then, now) = (status(1000, 0), status(3000, 4 * 1024 * 1024));
+        let before = Some((&then, Duration::from_secs(2)));
+        let text = Look { now: &now, before, colour: false }.text();
+        assert!(text.contains("now 1.0k packets/s, 2.0 MiB/s"), "{text}");
+        assert!(text.contains("IN/s"), "{text}");
+        let row = text.lines().find(|line| line.contains("10.0.0.2:49108")).unwrap();
+        let cells: Vec<_> = row.split_whitespace().collect();
+        assert_eq!(cells[4..7], ["2.0", "MiB", "1.0k"], "{row}");
+    }
+}
