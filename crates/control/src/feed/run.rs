@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     snapshot::Snapshot,
-    source::{Loaded, Source, Stamp},
+    source::{Loaded, Source, SourceError, Stamp},
 };
 
 /// Between the beginnings of two readings, whatever asks for them.
@@ -148,6 +148,8 @@ impl<T: Send + Sync + 'static> Run<T> {
         let follows = self.source.stamp().is_some();
         loop {
             tokio::select! {
+                // Who is to read need not look first.
+                biased;
                 () = shared.told.notified() => break,
                 () = at(due) => break,
                 () = sleep_until(next_look), if follows => {
@@ -164,12 +166,16 @@ impl<T: Send + Sync + 'static> Run<T> {
     /// When to read again if nothing tells to do so earlier.
     fn due(&self) -> Option<Instant> {
         let periodic = self.period.map(|period| self.began + period);
-        let again = match self.last {
-            _ if self.failures == 0 => return periodic,
-            Last::Waiting(_) if self.source.stamp().is_some() => LEAST_PERIOD,
-            Last::Waiting(_) => CONFIRM,
-            _ => LEAST_PERIOD.saturating_mul(1 << (self.failures - 1).min(5)).min(LONGEST_PAUSE),
-        };
+        let again =
+            match &self.last {
+                _ if self.failures == 0 => return periodic,
+                Last::Waiting(candidate) if candidate.readings > 0 => {
+                    if self.source.stamp().is_some() { LEAST_PERIOD } else { CONFIRM }
+                }
+                _ => {
+                    LEAST_PERIOD.saturating_mul(1 << (self.failures - 1).min(5)).min(LONGEST_PAUSE)
+                }
+            };
         let again = self.ended + again;
         Some(periodic.map_or(again, |periodic| periodic.min(again)))
     }
@@ -220,10 +226,7 @@ impl<T: Send + Sync + 'static> Run<T> {
         }
     }
 
-    async fn judge(
-        &mut self,
-        loaded: Result<Loaded, crate::source::SourceError>,
-    ) -> Result<(), NotTaken> {
+    async fn judge(&mut self, loaded: Result<Loaded, SourceError>) -> Result<(), NotTaken> {
         let text = match loaded {
             Ok(Loaded::Text(text)) => text,
             Ok(Loaded::Unchanged) => return self.unchanged().await,
@@ -234,8 +237,7 @@ impl<T: Send + Sync + 'static> Run<T> {
                 return Err(error.into());
             }
         };
-        let hasher = self.hasher.clone();
-        let (hash, text) = off_path(text.len(), move || (hasher.hash_one(&text), text)).await;
+        let (hash, text) = self.hashed(text).await;
         if self.in_force == Some(hash) {
             self.last = Last::Taken;
             self.keeps();
@@ -268,6 +270,11 @@ impl<T: Send + Sync + 'static> Run<T> {
                 self.weigh(Candidate { readings: candidate.readings + 1, ..candidate }).await
             }
         }
+    }
+
+    async fn hashed(&self, text: String) -> (u64, String) {
+        let hasher = self.hasher.clone();
+        off_path(text.len(), move || (hasher.hash_one(&text), text)).await
     }
 
     async fn parsed(&self, hash: u64, text: String) -> Result<Candidate<T>, NotTaken> {
@@ -342,7 +349,7 @@ impl<T: Send + Sync + 'static> Run<T> {
     async fn restore(&mut self) -> bool {
         let Some(snapshot) = self.snapshot.clone() else { return false };
         let Ok(Some(text)) = spawn_blocking(move || snapshot.read()).await else { return false };
-        let hash = self.hasher.hash_one(&text);
+        let (hash, text) = self.hashed(text).await;
         let source = &*self.shared.label;
         match self.parsed(hash, text).await {
             Ok(candidate) => {
