@@ -6,6 +6,7 @@ mod cpu;
 mod echo;
 mod idle;
 mod link;
+mod memory;
 mod raw;
 mod relay;
 mod report;
@@ -14,6 +15,7 @@ mod search;
 mod stalled;
 mod statistics;
 mod swap;
+mod table;
 mod target;
 mod world;
 
@@ -35,6 +37,7 @@ use rtun_lab::{LabError, UserNamespaceError, enter_user_namespace, tools::Transf
 use crate::{EXIT_FAILURE, complain, say};
 use report::{Conditions, Report};
 use scenario::{Figure, Scenario, Sizes};
+use table::Origin;
 use world::{Contender, Kind, Layout, World};
 
 pub(crate) use relay::Relay;
@@ -75,8 +78,11 @@ pub(crate) struct Bench {
     /// Idle hosts that idle10000 holds
     #[arg(long, default_value_t = 10_000, value_name = "N", hide = true)]
     associations: usize,
-    /// Routes in the tables that swap replaces: what fits into the 10 MiB of a configuration
-    #[arg(long, default_value_t = 100_000, value_name = "N", hide = true)]
+    /// Where the hub reads the tables from that swap replaces
+    #[arg(long, default_value = "inline", value_name = "SOURCE")]
+    table: Origin,
+    /// Routes in the tables that swap replaces; a configuration holds some 200,000
+    #[arg(long, default_value_t = 100_000, value_name = "N")]
     routes: usize,
     /// Write every value to this file as JSON
     #[arg(long, value_name = "FILE")]
@@ -211,6 +217,7 @@ impl Bench {
             during: Duration::from_secs(self.seconds),
             associations: self.associations,
             routes: self.routes,
+            origin: self.table,
         }
     }
 

@@ -210,3 +210,78 @@ fn another_user_is_told_nothing() {
     assert!(output.stdout.is_empty());
     json(&open);
 }
+
+#[test]
+fn a_source_that_fails_shows_first_and_metrics_say_the_same() {
+    let Some(world) = World::new() else { return };
+    let routes = world.file("routes.txt", "192.168.123.1 host-1\n192.168.123.2 host-2\nnonsense\n");
+    let config = "
+services:
+- name: service-0
+  addr: :8443
+  handler: {type: router, metadata: {router: router-0}}
+  listener: {type: tcp}
+routers:
+- name: router-0
+  reload: 1s
+  file: {path: routes.txt}
+metrics: {addr: '127.0.0.1:9000', path: /m}
+";
+    let hub = world.hub(config);
+    let socket = socket_of(&hub);
+    let one = world.machine("host-1");
+    let service = "tun:///host-1?net=192.168.123.1/24&name=tun9";
+    let arguments = ["-L", service, "-F", "router://server_ip:8443", "-metrics", "127.0.0.1:9001"];
+    let host = world.start(&one, &arguments);
+    host.wait_for("joined the hub");
+    assert_eq!(json(&socket)["sources"][0]["rows"], 2);
+    fs::remove_file(routes).unwrap();
+    wait_until("the failure shows", || json(&socket)["sources"][0]["state"] == "failing");
+
+    let output = status(Path::new("/nowhere"), &["--socket", socket.to_str().unwrap()]);
+    let shown = text(&output.stdout);
+    let problems = shown.split("\n\n").nth(1).unwrap();
+    assert!(problems.starts_with("Problems\n"), "{shown}");
+    assert!(problems.contains("router router-0  1 line left out; line 3: "), "{shown}");
+    assert!(problems.contains("source fails for "), "{shown}");
+    assert!(shown.contains("failing") && shown.contains("routes.txt"), "{shown}");
+    assert!(shown.contains("Namespace default   2 routes, 1 host"), "the good rows stay: {shown}");
+
+    let scrape = |machine: &rtun_lab::Namespace, port: u16, path: &str| {
+        let path = path.to_owned();
+        let page = machine.run(move || {
+            let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+            let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+            std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
+            let mut page = String::new();
+            std::io::Read::read_to_string(&mut stream, &mut page).unwrap();
+            page
+        });
+        page.unwrap()
+    };
+    let page = scrape(&world.hub, 9000, "/m");
+    let of_source = |name: &str| {
+        let prefix = format!("{name}{{kind=\"router\",name=\"router-0\",source=\"");
+        let line =
+            page.lines().find(|line| line.starts_with(&prefix)).unwrap_or_else(|| panic!("{page}"));
+        line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()
+    };
+    assert_eq!(of_source("rtun_reload_lines_skipped"), 1.0);
+    assert_eq!(of_source("rtun_source_rows"), 2.0);
+    assert!(of_source("rtun_reload_age_seconds") > 0.0);
+    assert!(page.contains("\nrtun_sessions{transport=\"tcp\"} 1"), "{page}");
+
+    let page = scrape(&one, 9001, "/metrics");
+    let connected = page.lines().find(|line| line.starts_with("rtun_device_connected{"));
+    assert!(
+        connected.is_some_and(|line| line.ends_with("} 1.0") || line.ends_with("} 1")),
+        "{page}"
+    );
+    assert!(
+        page.lines().any(|line| {
+            line.starts_with("gost_chain_node_connect_duration_seconds_count{")
+                && line.ends_with(" 1")
+        }),
+        "{page}"
+    );
+}

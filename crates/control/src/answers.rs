@@ -445,4 +445,93 @@ mod tests {
         assert_eq!(answers.known(NS, addr(39)), Known::Nothing);
         assert_eq!(answers.known(NS, addr(0)), Known::Unasked);
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_packets_are_bounded_in_bytes() {
+        let limits = AnswerLimits { waiting_bytes: 1000, ..AnswerLimits::default() };
+        let (answers, mut handed) = answers(hanging(), limits);
+        assert_eq!(answers.wait(NS, addr(1), 600, || 1), Ok(()));
+        assert_eq!(answers.wait(NS, addr(1), 500, || 2), Err(NoWaiting::Full));
+        assert_eq!(answers.wait(OTHER, addr(2), 500, || 3), Err(NoWaiting::Full));
+        assert_eq!(answers.wait(OTHER, addr(2), 400, || 4), Ok(()));
+        assert_eq!(answers.status().waiting, 2);
+        for _ in 0..2 {
+            handed.recv().await.unwrap();
+        }
+        assert_eq!(
+            answers.wait(NS, addr(3), 1000, || 5),
+            Ok(()),
+            "those handed back count no more"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn questions_that_queued_before_a_pause_are_not_asked_in_it() {
+        let limits = AnswerLimits { at_once: 1, ..AnswerLimits::default() };
+        let plugin = Arc::new(MemoryPlugin::default());
+        plugin.fail_with(Some(PluginError::Timeout));
+        let (answers, mut handed) = answers(plugin.clone(), limits);
+        for n in 0..20 {
+            answers.wait(NS, addr(n), 100, || n.into()).unwrap();
+        }
+        for _ in 0..20 {
+            assert_eq!(handed.recv().await.unwrap().1, Released::TimedOut);
+        }
+        assert_eq!(plugin.questions(), 5);
+        let status = answers.status();
+        assert_eq!((status.asked, status.failed, status.paused), (5, 5, true));
+    }
+
+    /// Answers whatever it was told to, whoever asks.
+    struct Liar(Mutex<(String, String)>);
+
+    impl crate::Addressed for Liar {
+        fn address(&self) -> &str {
+            "here"
+        }
+    }
+
+    impl RoutePlugin for Liar {
+        fn route(
+            &self,
+            _: NamespaceId,
+            destination: IpAddr,
+        ) -> crate::Answering<'_, Option<HostName>> {
+            let (prefix, gateway) = self.0.lock().unwrap().clone();
+            Box::pin(async move { crate::plugin::answer::route(&prefix, &gateway, destination) })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_is_believed_only_where_it_was_asked_for_and_covers() {
+        use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
+
+        let liar = Arc::new(Liar(Mutex::default()));
+        let (answers, mut handed) = answers(liar.clone(), AnswerLimits::default());
+        let mut model = HashMap::new();
+        let mut runner = TestRunner::default();
+        let lie = (0u8..3, 0u8..64, 0u8..64, 20u8..=32, 0u8..4);
+        for _ in 0..20_000 {
+            let (ns, asked, answered, length, gateway) =
+                lie.new_tree(&mut runner).unwrap().current();
+            let (ns, asked) = (NamespaceId::from_bytes([ns; 16]), addr(asked));
+            *liar.0.lock().unwrap() =
+                (format!("{}/{length}", addr(answered)), format!("host-{gateway}"));
+            let before = answers.known(ns, asked);
+            if before == Known::Unasked && answers.wait(ns, asked, 100, || 0).is_ok() {
+                handed.recv().await.unwrap();
+                let covers = [asked, addr(answered)].map(|addr| match addr {
+                    IpAddr::V4(addr) => u64::from(addr.to_bits()) >> (32 - length),
+                    IpAddr::V6(_) => unreachable!("all are IPv4"),
+                });
+                if covers[0] == covers[1] {
+                    model.insert((ns, asked), name(&format!("host-{gateway}")));
+                }
+            }
+            let expected = model.get(&(ns, asked)).cloned().map_or(Known::Unasked, Known::Gateway);
+            assert_eq!(answers.known(ns, asked), expected);
+            tokio::time::advance(Duration::from_micros(400)).await;
+        }
+        assert!(model.len() > 100, "{}", model.len());
+    }
 }

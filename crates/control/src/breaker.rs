@@ -117,3 +117,41 @@ impl Breaker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAUSE: Duration = Duration::from_secs(5);
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_pause_one_question_is_tried() {
+        let mut breaker = Breaker::new(2, PAUSE);
+        let now = Instant::now();
+        for _ in 0..2 {
+            assert!(breaker.may_ask(now));
+            breaker.failed(&PluginError::Timeout, now);
+        }
+        assert!(!breaker.may_ask(now + PAUSE / 2));
+        assert!(breaker.may_ask(now + PAUSE));
+        assert!(!breaker.may_ask(now + PAUSE), "one try at a time");
+        assert!(breaker.may_ask(now + 2 * PAUSE), "a try that nobody hears of blocks for a pause");
+        breaker.succeeded(now + 2 * PAUSE);
+        assert!(breaker.may_ask(now + 2 * PAUSE) && breaker.may_ask(now + 2 * PAUSE));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_failures_in_a_row_pause() {
+        let mut breaker = Breaker::new(2, PAUSE);
+        let now = Instant::now();
+        for _ in 0..10 {
+            breaker.failed(&PluginError::Timeout, now);
+            breaker.declined(&PluginError::Status(401), now);
+        }
+        assert!(!breaker.is_paused(now));
+        let status = breaker.status(PluginKind::Auther, "a", "http://x/", 3, 4);
+        assert_eq!((status.failed, status.answered, status.waiting, status.cached), (20, 0, 3, 4));
+        let text = "answered with status 401 instead of 200".to_owned();
+        assert_eq!(status.last_error, Some(LastError { text, age: 0 }));
+    }
+}

@@ -15,14 +15,18 @@ use std::{
     time::Duration,
 };
 
+use http_body_util::{LengthLimitError, Limited};
 use rtun_config::model;
 use rtun_core::{HostName, NamespaceId};
 use tokio::time::Instant;
 use tonic::{
     Code, ConnectError, Request, Response, Status,
+    body::Body,
+    codegen::http,
     metadata::{Ascii, MetadataValue},
     transport::Channel,
 };
+use tower::util::MapResponse;
 
 use self::{
     connect::Connector,
@@ -41,11 +45,19 @@ use crate::{
 /// A plugin that speaks gRPC, of every kind. Keeps one connection, made for the first question and again when it is lost;
 /// takes no compressed answers.
 pub struct GrpcPlugin {
-    channel: Channel,
+    channel: MapResponse<Channel, Limit>,
     connector: Arc<Connector>,
     token: Option<MetadataValue<Ascii>>,
     timeout: Duration,
     address: String,
+}
+
+type Limit = fn(http::Response<Body>) -> http::Response<Body>;
+
+/// One message with its five bytes of framing, and nothing behind it: tonic would read on for as long as there is
+/// something to read.
+fn limit(response: http::Response<Body>) -> http::Response<Body> {
+    response.map(|body| Body::new(Limited::new(body, MAX_ANSWER + 5)))
 }
 
 impl GrpcPlugin {
@@ -61,7 +73,7 @@ impl GrpcPlugin {
             None => None,
         };
         let connector = Arc::new(Connector::new(settings)?);
-        let channel = connector.channel()?;
+        let channel = MapResponse::new(connector.channel()?, limit as Limit);
         let address = settings.addr.clone();
         Ok(Self { channel, connector, token, timeout: settings.timeout, address })
     }
@@ -88,7 +100,10 @@ impl GrpcPlugin {
         let answer = async {
             let first = call(self.request(question.clone())).await;
             match first {
-                Err(status) if is_unconnected(&status) && self.connector.tried_before(start) => {
+                Err(status)
+                    if comes_from::<ConnectError>(&status)
+                        && self.connector.tried_before(start) =>
+                {
                     call(self.request(question)).await
                 }
                 answer => answer,
@@ -99,10 +114,10 @@ impl GrpcPlugin {
     }
 }
 
-fn is_unconnected(status: &Status) -> bool {
+fn comes_from<E: Error + 'static>(status: &Status) -> bool {
     let mut cause = status.source();
     while let Some(error) = cause {
-        if error.is::<ConnectError>() {
+        if error.is::<E>() {
             return true;
         }
         cause = error.source();
@@ -113,6 +128,9 @@ fn is_unconnected(status: &Status) -> bool {
 /// What a status stands for. Those that come from the plugin have no source; what tonic thinks of an answer is told by its
 /// text alone.
 fn failure(status: Status) -> PluginError {
+    if comes_from::<LengthLimitError>(&status) {
+        return PluginError::TooLarge;
+    }
     if let Some(error) = status.source() {
         return PluginError::Unreachable(reach::root_cause(error));
     }

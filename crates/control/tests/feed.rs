@@ -142,7 +142,7 @@ async fn a_text_that_is_no_table_counts_as_a_failure() {
     let too_many = table(1001);
     for (text, problem) in [
         ("", "is empty; an empty table on purpose has a comment"),
-        (&too_many, "has 1001 lines, at most 1000 are allowed"),
+        (&too_many, "has more than the 1000 rows that are allowed"),
         ("<html>\n<body>Out of order</body>\n", "has no good line; line 1: \"<html>\" is neither"),
     ] {
         let source = MemorySource::new(&table(3), true);

@@ -17,7 +17,7 @@ impl IngressRule {
     /// The pattern that `hostname` stands for, a leading `*` cut off (spec: tables.md section 2).
     pub fn pattern(hostname: &str) -> Result<&str, PatternError> {
         let pattern = hostname.strip_prefix('*').unwrap_or(hostname);
-        if pattern.is_empty() || pattern == "." {
+        if pattern.is_empty() || pattern == "." || pattern.starts_with('*') {
             return Err(PatternError::Nothing);
         }
         HostName::check(pattern)?;
@@ -28,7 +28,7 @@ impl IngressRule {
 /// Why a text cannot be an ingress rule's host name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
-    /// Nothing but a wildcard.
+    /// Nothing but a wildcard, or two of them.
     #[error("matches no host; write a name, or *.domain for the domain and every name below it")]
     Nothing,
     /// What is left behind the wildcard is no name.

@@ -104,7 +104,7 @@ impl Host {
             },
             hubs: config.hubs.clone(),
             dial_timeout: config.dial_timeout,
-            progress: Arc::new(Progress::new(&config.name, device.name(), *mtu)),
+            progress: Arc::new(Progress::new(&config.name, device.name(), *mtu, &config.hubs)),
             device,
         });
         let stop = CancellationToken::new();
@@ -170,9 +170,11 @@ impl<D: Device> Shared<D> {
         let mut backoff = Backoff::default();
         let mut complaint = Complaint::default();
         for hub in self.hubs.iter().cycle() {
+            let dialled = Instant::now();
             let opened = Session::open(hub, &self.introduction, self.dial_timeout).await;
             let (setback, held) = match opened {
                 Ok((session, buffer)) => {
+                    self.progress.connected(hub, dialled.elapsed());
                     complaint = Complaint::default();
                     let session = Arc::new(session);
                     let held = self.forward(hub, &session, buffer).await;
@@ -186,6 +188,9 @@ impl<D: Device> Shared<D> {
                         JoinError::Refused(_) => Setback::Refused,
                         _ => Setback::Unreachable,
                     };
+                    if let JoinError::Connect(_) = error {
+                        self.progress.unreachable(hub);
+                    }
                     self.progress.failed(hub, error.to_string());
                     complaint.about(&self.service, hub, &error);
                     (setback, Duration::ZERO)

@@ -20,9 +20,10 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use prometheus_client::metrics::histogram::Histogram;
 use rtun_config::model;
 use rtun_core::explain::{HubExplanation, Unclear};
 use rtun_net::transport::tcp::{self, ListenError};
@@ -56,6 +57,10 @@ use crate::{
 /// Pause after a failure to accept, such as no descriptor left: others may end meanwhile.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Bounds in seconds between which connections are counted by how long they lasted (spec: api.md section 3).
+const LASTED: [f64; 14] =
+    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0];
+
 /// A running hub.
 pub(crate) struct Hub {
     shared: Arc<Shared>,
@@ -76,6 +81,8 @@ struct Shared {
     waiting_room: Arc<WaitingRoom>,
     admissions: Admissions,
     ends: Tally,
+    /// How long connections lasted, admitted or not, in seconds.
+    lasted: Histogram,
     /// In milliseconds; changes with the configuration.
     handshake_timeout: AtomicU64,
     stop: CancellationToken,
@@ -114,6 +121,7 @@ impl Hub {
             waiting_room: Arc::default(),
             admissions: Admissions::default(),
             ends: Tally::default(),
+            lasted: Histogram::new(LASTED),
             handshake_timeout: AtomicU64::new(millis(config.handshake_timeout)),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -170,16 +178,28 @@ impl HubView {
         explain::explain_at(&self.shared.registry, &self.shared.service, asked)
     }
 
+    /// Whether it is the same run of the same hub.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    /// How long connections lasted that have ended, admitted or not, in seconds.
+    pub(crate) fn lasted(&self) -> Histogram {
+        self.shared.lasted.clone()
+    }
+
     /// Who is connected, who was not admitted, what passed and what was lost.
     pub(crate) fn report(&self) -> HubReport {
-        let Shared { registry, waiting_room, admissions, ends, .. } = &*self.shared;
-        let Census { namespaces, gone, waiting_for_plugins, queue_memory, queue_budget } =
+        let Shared { registry, upkeep, waiting_room, admissions, ends, .. } = &*self.shared;
+        let Census { namespaces, gone, waiting_for_plugins, plugins, queue_memory, queue_budget } =
             registry.census();
         HubReport {
             listen: self.local_addr,
             namespaces,
             gone,
             waiting_for_plugins,
+            plugins,
+            behind: upkeep.why_behind(),
             admitted: admissions.admitted(),
             refused: admissions.refused(),
             ended: ends.read(),
@@ -228,6 +248,7 @@ impl Shared {
 
     /// Admits the host and serves it until it leaves, on the worker that `seat` is on.
     async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, place: Place, seat: Seat) {
+        let since = Instant::now();
         let limit = Duration::from_millis(self.handshake_timeout.load(Ordering::Relaxed));
         let admitted = tokio::select! {
             () = self.stop.cancelled() => return,
@@ -244,6 +265,7 @@ impl Shared {
             }
             Err(error) => self.refuse(peer, &error),
         }
+        self.lasted.observe(since.elapsed().as_secs_f64());
         drop(seat);
     }
 

@@ -6,6 +6,7 @@ mod counters;
 mod feeds;
 mod host;
 mod hub;
+mod metrics;
 mod node;
 mod outbox;
 mod reading;
@@ -17,10 +18,13 @@ pub use counters::{Drops, Happened, Traffic};
 pub use feeds::FeedError;
 pub use host::HostError;
 pub use hub::{Explained, HubError, Inquiry, RulesError};
+pub use metrics::MetricsError;
 pub use node::{Node, StartError};
 pub use report::{
     ConnectionReport, DeviceReport, FailureReport, HostReport, HubReport, KindReport,
     NamespaceReport, Queued, ServiceReport, Status, Transport,
 };
-pub use rtun_control::SnapshotDir;
+pub use rtun_control::{
+    FeedLine, FeedProblem, FeedState, FeedStatus, LastError, PluginKind, PluginStatus, SnapshotDir,
+};
 pub use status::Board;

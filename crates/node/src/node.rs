@@ -10,6 +10,7 @@ use crate::{
     feeds::{FeedError, Feeds},
     host::{Host, HostError},
     hub::{Hub, HubError, RulesError},
+    metrics::{MetricsError, MetricsServer},
     status::{Board, View},
     workers::Workers,
 };
@@ -21,6 +22,7 @@ pub struct Node {
     snapshots: Option<Arc<SnapshotDir>>,
     workers: Arc<Workers>,
     board: Arc<Board>,
+    metrics: Option<Arc<MetricsServer>>,
 }
 
 struct Running {
@@ -47,6 +49,9 @@ pub enum StartError {
     /// The system gives no threads or event loops.
     #[error("cannot start threads: {0}")]
     Threads(#[source] io::Error),
+    /// Metrics cannot be served.
+    #[error("metrics: {0}")]
+    Metrics(#[from] MetricsError),
     /// A source of rows cannot be used.
     #[error(transparent)]
     Source(#[from] FeedError),
@@ -82,9 +87,14 @@ impl Node {
         snapshots: Option<Arc<SnapshotDir>>,
     ) -> Result<Self, StartError> {
         let workers = Arc::new(Workers::start().map_err(StartError::Threads)?);
-        let feeds = Feeds::default();
-        let mut node =
-            Self { running: BTreeMap::new(), feeds, snapshots, workers, board: Arc::default() };
+        let mut node = Self {
+            running: BTreeMap::new(),
+            feeds: Feeds::default(),
+            snapshots,
+            workers,
+            board: Arc::default(),
+            metrics: None,
+        };
         match node.apply(config).await {
             Ok(()) => Ok(node),
             Err(error) => {
@@ -97,8 +107,17 @@ impl Node {
     /// Goes over to `config`: what is unchanged runs on, a hub whose address stays keeps its hosts, what is new is
     /// started, then what is gone is stopped. After an error everything is again as it was.
     pub async fn apply(&mut self, config: &Config) -> Result<(), StartError> {
+        let metrics =
+            MetricsServer::next(self.metrics.as_ref(), config.metrics.as_ref(), &self.board)?;
         let applied = self.apply_all(config).await;
-        self.board.show(self.running.iter().map(|(name, it)| (name.clone(), it.service.view())));
+        if applied.is_ok() {
+            if let Some(metrics) = &metrics {
+                metrics.commit();
+            }
+            self.metrics = metrics;
+        }
+        let services = self.running.iter().map(|(name, it)| (name.clone(), it.service.view()));
+        self.board.show(services, self.feeds.clone());
         applied
     }
 
@@ -153,6 +172,11 @@ impl Node {
             Kind::Hub(hub) => Some(hub.local_addr()),
             Kind::Host(_) => None,
         }
+    }
+
+    /// Where metrics are served, if they are, and not on a Unix socket.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref()?.local_addr()
     }
 
     /// Stops every service.

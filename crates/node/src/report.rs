@@ -6,6 +6,7 @@ mod log;
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
+use rtun_control::{FeedStatus, PluginStatus};
 use rtun_core::{HostName, NamespaceId};
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,8 @@ pub struct Status {
     pub uptime: Duration,
     /// By name.
     pub services: Vec<ServiceReport>,
+    /// Where rows are read from, by kind and name of what they are for.
+    pub sources: Vec<FeedStatus>,
 }
 
 /// A service.
@@ -58,6 +61,10 @@ pub struct HubReport {
     pub gone: Traffic,
     /// Packets waiting for a plugin's answer.
     pub waiting_for_plugins: u64,
+    /// Whom it asks.
+    pub plugins: Vec<PluginStatus>,
+    /// Why it does not go by what its sources say now, if it does not.
+    pub behind: Option<String>,
     /// Hosts admitted so far.
     pub admitted: u64,
     /// Connections not admitted so far, by reason.

@@ -1,16 +1,25 @@
 //! How all services of a process go, for whoever asks while they run or are being changed.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use arc_swap::ArcSwap;
+use prometheus_client::metrics::histogram::Histogram;
 use rtun_core::explain::choose_hubs;
 
 use crate::{
+    feeds::Feeds,
     host::Progress,
     hub::{Explained, HubView, Inquiry},
+    metrics::{
+        ledger::{HubId, Ledger, Totals},
+        series::Snapshot,
+    },
     report::{KindReport, ServiceReport, Status},
 };
 
@@ -18,7 +27,17 @@ use crate::{
 pub struct Board {
     started: SystemTime,
     since: Instant,
-    services: ArcSwap<Vec<(String, View)>>,
+    services: ArcSwap<Vec<Shown>>,
+    feeds: ArcSwap<Feeds>,
+    next_id: AtomicU64,
+    ledger: Mutex<Ledger>,
+}
+
+struct Shown {
+    /// Of one run of a service.
+    id: HubId,
+    name: String,
+    view: View,
 }
 
 /// One service as somebody sees it who only asks.
@@ -27,17 +46,48 @@ pub(crate) enum View {
     Host(Arc<Progress>),
 }
 
+/// How it went with one of the hubs that a host may connect to.
+pub(crate) struct NodeHistory {
+    /// As configured.
+    pub(crate) name: String,
+    /// From dialling to being admitted.
+    pub(crate) connect_seconds: Histogram,
+    /// Attempts that did not reach it.
+    pub(crate) unreachable: u64,
+}
+
 impl Default for Board {
     /// Nothing runs, and the process has just begun.
     fn default() -> Self {
-        Self { started: SystemTime::now(), since: Instant::now(), services: ArcSwap::default() }
+        Self {
+            started: SystemTime::now(),
+            since: Instant::now(),
+            services: ArcSwap::default(),
+            feeds: ArcSwap::default(),
+            next_id: AtomicU64::new(0),
+            ledger: Mutex::default(),
+        }
     }
 }
 
 impl Board {
-    /// From now on these are the services, in the order of their names.
-    pub(crate) fn show(&self, services: impl Iterator<Item = (String, View)>) {
-        self.services.store(Arc::new(services.collect()));
+    /// From now on these are the services, in the order of their names, and their feeds. Calls do not overlap.
+    pub(crate) fn show(&self, services: impl Iterator<Item = (String, View)>, feeds: Feeds) {
+        let before = self.services.load_full();
+        let known = |view: &View| before.iter().find(|shown| shown.view.is(view));
+        let shown = services.map(|(name, view)| {
+            let id = match known(&view) {
+                Some(same) => same.id,
+                None => self.next_id.fetch_add(1, Ordering::Relaxed),
+            };
+            Shown { id, name, view }
+        });
+        let shown = shown.collect();
+        let mut ledger = self.ledger();
+        // What those have counted that end now counts on.
+        enter(&mut ledger, &before, &report(&before));
+        self.services.store(Arc::new(shown));
+        self.feeds.store(Arc::new(feeds));
     }
 
     /// What becomes of a packet at the hubs, or why that cannot be said.
@@ -46,7 +96,7 @@ impl Board {
         let services = self.services.load();
         let hubs: Vec<(&str, &HubView)> = services
             .iter()
-            .filter_map(|(name, view)| match view {
+            .filter_map(|Shown { name, view, .. }| match view {
                 View::Hub(hub) => Some((&**name, hub)),
                 View::Host(_) => None,
             })
@@ -59,20 +109,68 @@ impl Board {
 
     /// How they go.
     pub fn status(&self) -> Status {
+        self.status_of(report(&self.services.load()))
+    }
+
+    /// The same with all that metrics need.
+    pub(crate) fn look(&self) -> Snapshot {
+        // One look after the other, so that none sees less than an earlier one.
+        let mut ledger = self.ledger();
+        let shown = self.services.load_full();
+        let reports = report(&shown);
+        let totals = enter(&mut ledger, &shown, &reports);
+        drop(ledger);
+        let (mut lasted, mut nodes) = (Vec::new(), Vec::new());
+        for Shown { name, view, .. } in &*shown {
+            match view {
+                View::Hub(hub) => lasted.push((name.clone(), hub.lasted())),
+                View::Host(host) => nodes.push((name.clone(), host.nodes())),
+            }
+        }
+        Snapshot { status: self.status_of(reports), totals, lasted, nodes }
+    }
+
+    fn status_of(&self, services: Vec<ServiceReport>) -> Status {
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
             started: self.started.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs(),
             uptime: self.since.elapsed(),
-            services: self.services.load().iter().map(report).collect(),
+            services,
+            sources: self.feeds.load().status(),
+        }
+    }
+
+    /// A poisoned lock still guards usable totals: at worst one look is missing from them.
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl View {
+    fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Hub(one), Self::Hub(other)) => one.is(other),
+            (Self::Host(one), Self::Host(other)) => Arc::ptr_eq(one, other),
+            _ => false,
         }
     }
 }
 
-fn report((name, view): &(String, View)) -> ServiceReport {
-    let kind = match view {
-        View::Hub(hub) => KindReport::Hub(Box::new(hub.report())),
-        View::Host(host) => KindReport::Host(Box::new(host.report())),
+fn report(shown: &[Shown]) -> Vec<ServiceReport> {
+    let report = |Shown { name, view, .. }: &Shown| {
+        let kind = match view {
+            View::Hub(hub) => KindReport::Hub(Box::new(hub.report())),
+            View::Host(host) => KindReport::Host(Box::new(host.report())),
+        };
+        ServiceReport { name: name.clone(), kind }
     };
-    ServiceReport { name: name.clone(), kind }
+    shown.iter().map(report).collect()
+}
+
+fn enter(ledger: &mut Ledger, shown: &[Shown], reports: &[ServiceReport]) -> Totals {
+    ledger.look(shown.iter().zip(reports).filter_map(|(shown, report)| match &report.kind {
+        KindReport::Hub(hub) => Some((shown.id, &**hub)),
+        KindReport::Host(_) => None,
+    }))
 }

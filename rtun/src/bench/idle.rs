@@ -1,8 +1,7 @@
 //! How many hosts a hub holds that do nothing, and what each costs it.
 
 use std::{
-    fs,
-    io::{self, ErrorKind},
+    io,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
@@ -11,7 +10,7 @@ use std::{
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::{
-    BenchError, cpu,
+    BenchError, cpu, memory,
     raw::{PING_EVERY, RawHost},
     scenario::Figure,
     world::World,
@@ -37,7 +36,7 @@ pub(super) fn measure(
     let watched = during * 5 / 3;
     let count = wanted.min(raise_descriptor_limit(wanted)?);
     let hub = world.hub_id();
-    let before = resident(hub)?;
+    let before = memory::resident(hub)?;
     let start = Instant::now();
     let mut hosts = Vec::with_capacity(count);
     while hosts.len() < count {
@@ -87,7 +86,7 @@ fn name(index: usize) -> String {
 
 /// The hub's memory in bytes, then the CPU seconds that it uses in the time after.
 fn watch(hub: u32, during: Duration) -> io::Result<(u64, f64)> {
-    let (memory, before) = (resident(hub)?, cpu::seconds(hub)?);
+    let (memory, before) = (memory::resident(hub)?, cpu::seconds(hub)?);
     thread::sleep(during);
     Ok((memory, cpu::seconds(hub)? - before))
 }
@@ -122,27 +121,4 @@ fn raise_descriptor_limit(wanted: usize) -> io::Result<usize> {
     }
     let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
     Ok(usize::try_from(soft.saturating_sub(SPARE)).unwrap_or(usize::MAX))
-}
-
-/// Resident memory of a process in bytes: `VmRSS` of proc(5).
-fn resident(process: u32) -> io::Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
-    parse(&status).ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "no VmRSS"))
-}
-
-fn parse(status: &str) -> Option<u64> {
-    let rest = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    Some(rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn memory_is_read_as_the_kernel_writes_it() {
-        assert_eq!(parse("Name:\thub\nVmRSS:\t    2048 kB\nRssAnon:\t 1 kB\n"), Some(2 << 20));
-        assert_eq!(parse("Name:\tVmRSS: 1 kB\n"), None);
-        assert!(resident(std::process::id()).unwrap() > 0);
-    }
 }

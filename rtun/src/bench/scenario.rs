@@ -14,6 +14,7 @@ use super::{
     idle, link,
     search::{LOSS, highest_load},
     stalled, swap,
+    table::Origin,
     world::{Layout, World},
 };
 
@@ -57,6 +58,7 @@ pub(super) struct Sizes {
     pub(super) during: Duration,
     pub(super) associations: usize,
     pub(super) routes: usize,
+    pub(super) origin: Origin,
 }
 
 /// One measured value.
@@ -96,7 +98,9 @@ impl Scenario {
             Scenario::Stalled => Layout { machines: 3, ..Layout::hosts(2) },
             Scenario::Link100 => Layout { access_link: Some(100), ..Layout::hosts(2) },
             Scenario::Idle10000 => Layout { hosts: 0, ..Layout::hosts(2) },
-            Scenario::Swap => Layout { routes: sizes.routes, ..Layout::hosts(2) },
+            Scenario::Swap => {
+                Layout { routes: sizes.routes, origin: sizes.origin, ..Layout::hosts(2) }
+            }
             _ => Layout::hosts(2),
         }
     }

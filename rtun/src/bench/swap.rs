@@ -9,7 +9,7 @@ use std::{
 
 use rtun_lab::tools::{Pulse, udp_echo, udp_load};
 
-use super::{BenchError, scenario::Figure, statistics::Summary, world::World};
+use super::{BenchError, memory, scenario::Figure, statistics::Summary, world::World};
 
 /// Tables that replace one another, each next to two windows without: a longest gap varies much.
 const SWAPS: u8 = 3;
@@ -42,6 +42,9 @@ struct Seen {
 /// one, while another program computes as long as a swap took; and while the hub reads its file and swaps.
 pub(super) fn measure(world: &World, during: Duration) -> Result<Vec<Figure>, BenchError> {
     let window = during.max(3 * world.loaded_in());
+    let hub = world.hub_id();
+    let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    let before = mebibytes(memory::resident(hub)?);
     let (echoing, _) = world.machine(1);
     let mut echo = world.inner_address(1);
     echo.set_port(ECHO_PORT);
@@ -61,6 +64,8 @@ pub(super) fn measure(world: &World, during: Duration) -> Result<Vec<Figure>, Be
     let [gap, gap_busy, gap_swap] = [&quiet, &busy, &swap].map(|seen| median(&seen.gaps));
     Ok(vec![
         Figure::new("swap in", "s", median(&times)),
+        Figure::new("memory", "MiB", before),
+        Figure::new("peak", "MiB", mebibytes(memory::peak(hub)?)),
         Figure::derived("lost", "packets", swap.lost as f64),
         Figure::derived("lost quiet", "packets", (quiet.lost + busy.lost) as f64),
         Figure::new("gap quiet", "ms", gap),

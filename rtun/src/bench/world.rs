@@ -22,7 +22,10 @@ use rtun_lab::{
     tools::{self, CongestionSetting, Flow},
 };
 
-use super::{BenchError, CONGESTION_CONTROL, cpu};
+use super::{
+    BenchError, CONGESTION_CONTROL, cpu,
+    table::{self, Origin, Table},
+};
 
 /// How long a network may take until packets pass.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -76,12 +79,14 @@ pub(super) struct Layout {
     pub(super) access_link: Option<u32>,
     /// Routes in the hub's table besides those of the machines.
     pub(super) routes: usize,
+    /// Where the hub reads these from.
+    pub(super) origin: Origin,
 }
 
 impl Layout {
     /// So many machines, a host on each, with nothing in their way.
     pub(super) fn hosts(hosts: usize) -> Self {
-        Self { machines: hosts, hosts, access_link: None, routes: 0 }
+        Self { machines: hosts, hosts, access_link: None, routes: 0, origin: Origin::Inline }
     }
 }
 
@@ -91,6 +96,7 @@ pub(super) struct World {
     layout: Layout,
     /// The hub's configuration.
     file: PathBuf,
+    table: Table,
     super_frames: bool,
     loaded_in: Duration,
     hub: Namespace,
@@ -134,7 +140,8 @@ impl World {
             start(machine, command, folder, &contender.name)
         };
         let mut host_processes = Vec::new();
-        let Layout { machines: count, hosts, routes, .. } = layout;
+        let Layout { machines: count, hosts, routes, origin, .. } = layout;
+        let table = Table::start(origin, &hub, folder)?;
         let file = folder.join(format!("{}-{count}-{routes}-hub.yaml", contender.name));
         let mut loaded_in = Duration::ZERO;
         let hub_process = match &contender.kind {
@@ -148,7 +155,8 @@ impl World {
                 start(&hub, command)?
             }
             Kind::Tunnel { hub: hub_command, host: host_command, super_frames } => {
-                std::fs::write(&file, hub_configuration(layout, *super_frames, 0))?;
+                table.replace(table_routes(layout, 0))?;
+                std::fs::write(&file, hub_configuration(layout, &table, *super_frames, 0))?;
                 let mut command = program(hub_command);
                 command.arg("-C").arg(&file);
                 let begin = Instant::now();
@@ -168,6 +176,7 @@ impl World {
             relay,
             layout,
             file,
+            table,
             super_frames: contender.super_frames(),
             loaded_in,
             hub,
@@ -230,7 +239,10 @@ impl World {
     /// that one, of as many other routes as before; when it was told to.
     pub(super) fn replace_table(&self, generation: u8) -> Result<Instant, BenchError> {
         self.hosts[1].addr_add("lo", &format!("{}/32", marker(generation)))?;
-        std::fs::write(&self.file, hub_configuration(self.layout, self.super_frames, generation))?;
+        let Self { layout, table, super_frames, .. } = self;
+        let configuration = hub_configuration(*layout, table, *super_frames, generation);
+        std::fs::write(&self.file, configuration)?;
+        table.replace(table_routes(*layout, generation))?;
         let start = Instant::now();
         self.hub_process.signal(Signal::SIGHUP)?;
         Ok(start)
@@ -324,30 +336,33 @@ fn program(command: &[String]) -> Command {
     command
 }
 
-/// The hub's file. Tables of different generations share the machines' routes only; generation 0 has no marker.
-fn hub_configuration(layout: Layout, super_frames: bool, generation: u8) -> String {
+/// The hub's file. Tables of different generations share the machines' routes only.
+fn hub_configuration(layout: Layout, table: &Table, super_frames: bool, generation: u8) -> String {
     let mut text = format!(
         "services:\n- name: hub\n  addr: :{HUB_PORT}\n  handler:\n    type: router\n    metadata:\n      router: bench\n"
     );
     if !super_frames {
         text.push_str("      superFrames: false\n");
     }
-    text.push_str("  listener:\n    type: tcp\nrouters:\n- name: bench\n  routes:\n");
-    let mut route = |net: Ipv4Addr, length: u32, name: usize| {
+    text.push_str("  listener:\n    type: tcp\nrouters:\n- name: bench\n");
+    text.push_str(&table.keys());
+    text.push_str("  routes:\n");
+    let mut route = |(net, length, name): (Ipv4Addr, u32, usize)| {
         let _ = writeln!(text, "  - {{dst: {net}/{length}, gateway: host-{name}}}");
     };
     for index in 0..layout.machines {
-        route(inner(index), 32, index + 1);
+        route((inner(index), 32, index + 1));
     }
-    if generation > 0 {
-        route(marker(generation), 32, 2);
-    }
-    for (number, index) in (0..layout.routes).zip(0u32..) {
-        // Disjoint blocks of 256 addresses from 32.0.0.0 or 48.0.0.0 on, of each a part.
-        let base = 0x2000_0000 + (u32::from(generation) % 2) * 0x1000_0000;
-        route(Ipv4Addr::from_bits(base + index * 256), 24 + index % 9, 1 + number % 2);
+    if matches!(table, Table::Inline) {
+        table_routes(layout, generation).for_each(route);
     }
     text
+}
+
+/// The large table of this generation, its marker included; generation 0 has none.
+fn table_routes(layout: Layout, generation: u8) -> impl Iterator<Item = (Ipv4Addr, u32, usize)> {
+    let marker = (generation > 0).then(|| (marker(generation), 32, 2));
+    marker.into_iter().chain(table::routes(layout.routes, generation))
 }
 
 fn host_arguments(index: usize, mtu: u16, super_frames: bool) -> [String; 4] {
@@ -397,7 +412,7 @@ mod tests {
 
     #[test]
     fn every_host_has_its_route_and_its_command_line() {
-        let text = hub_configuration(Layout::hosts(2), true, 0);
+        let text = hub_configuration(Layout::hosts(2), &Table::Inline, true, 0);
         assert!(text.contains("- {dst: 10.64.0.1/32, gateway: host-1}\n"), "{text}");
         assert!(text.contains("- {dst: 10.64.0.2/32, gateway: host-2}\n"), "{text}");
         assert!(!text.contains("superFrames"), "{text}");
@@ -405,7 +420,7 @@ mod tests {
             host_arguments(1, 1400, true),
             ["-L", "tun:///host-2?net=10.64.0.2/16&mtu=1400", "-F", "router://10.0.2.1:8443"]
         );
-        let plain = hub_configuration(Layout::hosts(2), false, 0);
+        let plain = hub_configuration(Layout::hosts(2), &Table::Inline, false, 0);
         assert!(plain.contains("    metadata:\n      router: bench\n      superFrames: false\n"));
         assert!(host_arguments(1, 1400, false)[1].ends_with("&mtu=1400&superFrames=false"));
     }
@@ -414,7 +429,7 @@ mod tests {
     fn large_tables_have_distinct_routes_and_differ() {
         let layout = Layout { routes: 1000, ..Layout::hosts(2) };
         let routes = |generation| {
-            let text = hub_configuration(layout, true, generation);
+            let text = hub_configuration(layout, &Table::Inline, true, generation);
             let routes: BTreeSet<String> = text
                 .lines()
                 .filter(|line| line.contains("dst"))

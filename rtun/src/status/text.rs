@@ -3,11 +3,11 @@
 use std::{collections::BTreeMap, fmt::Write, time::Duration};
 
 use rtun_node::{
-    DeviceReport, Happened, HostReport, HubReport, KindReport, NamespaceReport, ServiceReport,
-    Status, Traffic,
+    DeviceReport, FeedProblem, FeedState, FeedStatus, Happened, HostReport, HubReport, KindReport,
+    NamespaceReport, PluginKind, PluginStatus, ServiceReport, Status, Traffic,
 };
 
-use super::units::{bytes, count, duration, printable, short};
+use super::units::{bytes, count, duration, printable, seconds, short};
 
 /// What went wrong longer ago than this is no problem any more, unless it lasts.
 const RECENT: Duration = Duration::from_secs(15 * 60);
@@ -41,6 +41,7 @@ impl Look<'_> {
         let title = self.bold(&format!("rtun {}", printable(version)));
         let mut text = format!("{title}   pid {pid}   up {}\n", duration(*uptime));
         text += &self.problems();
+        text += &self.sources();
         for service in services {
             text.push('\n');
             text += &self.service(service);
@@ -51,6 +52,7 @@ impl Look<'_> {
     fn problems(&self) -> String {
         let mut problems: Vec<_> =
             self.now.services.iter().flat_map(|service| problems_of(service, self.now)).collect();
+        problems.extend(self.now.sources.iter().flat_map(problems_of_source));
         if problems.is_empty() {
             return String::new();
         }
@@ -64,6 +66,30 @@ impl Look<'_> {
         });
         let table = table("  ", "lll", rows.collect());
         format!("\n{}\n{table}", self.paint("1;31", "Problems"))
+    }
+
+    fn sources(&self) -> String {
+        let sources = &self.now.sources;
+        if sources.is_empty() {
+            return String::new();
+        }
+        let mut rows =
+            vec![["FOR", "NAME", "ROWS", "STATE", "READ", "SOURCE"].map(str::to_owned).to_vec()];
+        rows.extend(sources.iter().take(SHOWN).map(|source| {
+            let state = match source.state {
+                FeedState::Loading => "loading",
+                FeedState::Fresh => "fresh",
+                FeedState::Snapshot => "kept from before",
+                FeedState::Failing => "failing",
+            };
+            let read =
+                source.last_success.map_or("never".into(), |ago| format!("{} ago", seconds(ago)));
+            let rows = count(source.rows as f64);
+            let kind = printable(&source.kind);
+            vec![kind, short(&source.name), rows, state.into(), read, printable(&source.source)]
+        }));
+        let table = table("  ", "llrlll", rows);
+        format!("\n{}\n{table}{}", self.bold("Sources"), more(sources.len(), "sources", "  "))
     }
 
     fn service(&self, service: &ServiceReport) -> String {
@@ -110,6 +136,7 @@ impl Look<'_> {
             facts.push(fact("drops gone by", drops(&hub.gone)));
         }
         text += &table("  ", "ll", facts);
+        text += &self.plugins(&hub.plugins);
         for namespace in hub.namespaces.iter().take(SHOWN) {
             let then = before.and_then(|(hub, ago)| {
                 let same = hub.namespaces.iter().find(|then| then.id == namespace.id)?;
@@ -119,6 +146,32 @@ impl Look<'_> {
             text += &self.namespace(namespace, then);
         }
         text + &more(hub.namespaces.len(), "namespaces", "  ")
+    }
+
+    fn plugins(&self, plugins: &[PluginStatus]) -> String {
+        if plugins.is_empty() {
+            return String::new();
+        }
+        let mut rows = vec![
+            ["FOR", "NAME", "ASKED", "FAILED", "WAITING", "ANSWERED", "PLUGIN"]
+                .map(str::to_owned)
+                .to_vec(),
+        ];
+        rows.extend(plugins.iter().take(SHOWN).map(|plugin| {
+            let kind = match plugin.kind {
+                PluginKind::Router => "router",
+                PluginKind::Ingress => "ingress",
+                PluginKind::Auther => "auther",
+                PluginKind::Admission => "admission",
+            };
+            let last = plugin.last_success;
+            let last = last.map_or("never".into(), |ago| format!("{} ago", seconds(ago as f64)));
+            let (asked, failed) = (count(plugin.asked as f64), count(plugin.failed as f64));
+            let (waiting, address) = (plugin.waiting.to_string(), printable(&plugin.address));
+            vec![kind.into(), short(&plugin.name), asked, failed, waiting, last, address]
+        }));
+        let table = table("    ", "llrrrll", rows);
+        format!("\n  {}\n{table}", self.bold("Plugins"))
     }
 
     fn namespace(
@@ -253,6 +306,19 @@ fn problems_of(service: &ServiceReport, status: &Status) -> Vec<Problem> {
                 let events = events.iter().filter(|(_, it)| it.ago < RECENT);
                 events.map(|(word, it)| (printable(word), *it)).collect::<Vec<_>>()
             };
+            if let Some(why) = &hub.behind {
+                add(Duration::ZERO, format!("does not go by its sources: {}", printable(why)));
+            }
+            for plugin in &hub.plugins {
+                let Some(error) = &plugin.last_error else { continue };
+                let ago = Duration::from_secs(error.age);
+                let (name, error) = (printable(&plugin.name), printable(&error.text));
+                if plugin.paused {
+                    add(ago, format!("plugin {name} is left alone for a while: {error}"));
+                } else if ago < RECENT {
+                    add(ago, format!("plugin {name}: {error}"));
+                }
+            }
             for (word, Happened { count, ago }) in recent(&hub.refused) {
                 add(ago, format!("connection refused: {word} ({count} so far)"));
             }
@@ -280,6 +346,27 @@ fn problems_of(service: &ServiceReport, status: &Status) -> Vec<Problem> {
             }
             _ => {}
         },
+    }
+    problems
+}
+
+fn problems_of_source(source: &FeedStatus) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let name = format!("{} {}", source.kind, source.name);
+    let mut add = |ago, what| problems.push(Problem { ago, service: name.clone(), what });
+    if let Some(FeedProblem { text, age, failing_for }) = &source.problem {
+        let text = printable(text);
+        let ago = Duration::try_from_secs_f64(*age).unwrap_or(Duration::MAX);
+        match failing_for {
+            Some(since) => add(ago, format!("source fails for {}: {text}", seconds(*since))),
+            None if ago < RECENT => add(ago, format!("source failed: {text}")),
+            None => {}
+        }
+    }
+    if let Some(first) = source.first_bad_lines.first() {
+        let left_out = number(source.bad_lines, "line");
+        let (line, text) = (first.line, printable(&first.text));
+        add(Duration::ZERO, format!("{left_out} left out; line {line}: {text}"));
     }
     problems
 }

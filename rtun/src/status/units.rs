@@ -30,6 +30,11 @@ pub(super) fn duration(duration: Duration) -> String {
     }
 }
 
+/// The same of seconds.
+pub(super) fn seconds(seconds: f64) -> String {
+    duration(Duration::try_from_secs_f64(seconds).unwrap_or_default())
+}
+
 /// Text of somebody else's, without anything that a terminal would act on or hide.
 pub(super) fn printable(text: &str) -> String {
     printable_within(text, MAX_TEXT)

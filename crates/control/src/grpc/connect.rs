@@ -32,6 +32,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// never show it.
 const DEAD_AFTER: Duration = Duration::from_secs(10);
 
+/// In bytes: an answer fits, and no more of it is ever held.
+const STREAM_WINDOW: u32 = 128 * 1024;
+
 /// Makes connections to one plugin.
 pub(super) struct Connector {
     addr: String,
@@ -103,6 +106,7 @@ impl Connector {
         let endpoint = Endpoint::from_shared(format!("http://{}", self.addr))
             .map_err(|_| PluginSetupError::Addr(self.addr.clone()))?
             .origin(origin)
+            .initial_stream_window_size(STREAM_WINDOW)
             .user_agent(concat!("rtun/", env!("CARGO_PKG_VERSION")))
             .map_err(failure)?;
         let connector = Arc::clone(self);

@@ -119,3 +119,133 @@ pub(crate) fn auth_json(body: &[u8]) -> Result<Option<String>, PluginError> {
 pub(crate) fn admission_json(body: &[u8]) -> Result<bool, PluginError> {
     Fields::parse(body)?.flag("ok")
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const UUID: &str = "e87f56dd-fd57-4921-9ab8-a0847662daae";
+
+    #[test]
+    fn only_a_uuid_that_is_not_zero_is_an_endpoint() {
+        assert_eq!(ingress_json(b"{}"), Ok(None));
+        assert_eq!(ingress_json(br#"{"endpoint":null}"#), Ok(None));
+        assert_eq!(ingress(UUID), Ok(Some(UUID.parse().unwrap())));
+        for wrong in ["00000000-0000-0000-0000-000000000000", "host-1", " ", "e87f56dd"] {
+            assert!(matches!(ingress(wrong), Err(PluginError::Nonsense(_))), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn keys_are_found_as_go_finds_them_and_permissions_need_a_true() {
+        assert_eq!(auth_json(br#"{"OK":true,"Id":"c"}"#), Ok(Some("c".into())));
+        assert_eq!(auth_json(br#"{"ok":false,"OK":true,"id":"c"}"#), Ok(None));
+        assert_eq!(auth_json(br#"{"id":"c"}"#), Ok(None));
+        assert_eq!(admission_json(b"{}"), Ok(false));
+        assert_eq!(admission_json(br#"{"ok":null}"#), Ok(false));
+        for wrong in [r#"{"ok":"true"}"#, r#"{"ok":1}"#, "true", "[true]", "null", r#"{"ok":true"#]
+        {
+            let answer = admission_json(wrong.as_bytes());
+            assert!(matches!(answer, Err(PluginError::Nonsense(_))), "{wrong}: {answer:?}");
+        }
+        let long = format!(r#"{{"ok":true,"id":"{}"}}"#, "x".repeat(256));
+        assert!(auth_json(long.as_bytes()).is_err());
+        assert!(auth_json(br#"{"ok":true,"id":"\u0007"}"#).is_err());
+    }
+
+    #[test]
+    fn a_long_answer_makes_a_short_error() {
+        let Err(PluginError::Nonsense(text)) = ingress(&"\u{e9}".repeat(60_000)) else {
+            panic!("no UUID")
+        };
+        assert!(text.len() < 500, "{}", text.len());
+    }
+
+    /// Bit by bit, as the text of the prefix says.
+    fn covers(prefix: IpAddr, length: u8, addr: IpAddr) -> bool {
+        let bits = |addr: IpAddr| match addr {
+            IpAddr::V4(addr) => (4, u128::from(addr.to_bits()) << 96),
+            IpAddr::V6(addr) => (6, addr.to_bits()),
+        };
+        let ((family, prefix), (other, addr)) = (bits(prefix), bits(addr));
+        family == other && (0..length).all(|n| (prefix << n) >> 127 == (addr << n) >> 127)
+    }
+
+    /// Few enough that answers often nearly cover questions.
+    fn some_addr() -> impl Strategy<Value = IpAddr> {
+        prop_oneof![
+            (0u32..4, 0u32..1024)
+                .prop_map(|(high, low)| IpAddr::from((high << 30 | low).to_be_bytes())),
+            (0u128..4, 0u128..1024)
+                .prop_map(|(high, low)| IpAddr::from((high << 126 | low).to_be_bytes())),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+        #[test]
+        fn no_gateway_is_believed_of_an_address_that_the_answer_does_not_cover(
+            destination in some_addr(),
+            prefix in some_addr(),
+            length in 0u8..=128,
+            json in any::<bool>(),
+            net in any::<bool>(),
+        ) {
+            let length = if prefix.is_ipv4() { length % 33 } else { length };
+            let text = format!("{prefix}/{length}");
+            let answer = if json {
+                let key = if net { "net" } else { "dst" };
+                let body = format!(r#"{{"{key}":"{text}","gateway":"host-1"}}"#);
+                route_json(body.as_bytes(), destination)
+            } else {
+                route(&text, "host-1", destination)
+            };
+            if covers(prefix, length, destination) {
+                prop_assert_eq!(answer, Ok(Some(HostName::new("host-1").unwrap())));
+            } else {
+                prop_assert!(matches!(answer, Err(PluginError::Nonsense(_))));
+            }
+        }
+
+        #[test]
+        fn whatever_a_plugin_sends_is_read_or_refused(body in some_body(), destination in some_addr()) {
+            let readable = serde_json::from_slice::<Map<String, Value>>(&body).is_ok();
+            prop_assert!(readable || route_json(&body, destination).is_err());
+            prop_assert!(readable || ingress_json(&body).is_err());
+            prop_assert!(readable || auth_json(&body).is_err());
+            prop_assert!(readable || admission_json(&body).is_err());
+            let says_true = String::from_utf8_lossy(&body).contains("true");
+            prop_assert!(says_true || !matches!(admission_json(&body), Ok(true)));
+            prop_assert!(says_true || !matches!(auth_json(&body), Ok(Some(_))));
+        }
+    }
+
+    /// Random bytes, and texts that look like answers.
+    fn some_body() -> impl Strategy<Value = Vec<u8>> {
+        let key = prop_oneof![
+            Just("dst"),
+            Just("net"),
+            Just("gateway"),
+            Just("endpoint"),
+            Just("ok"),
+            Just("ID")
+        ];
+        let value = prop_oneof![
+            Just("null".to_owned()),
+            Just("true".into()),
+            Just("-1e999".into()),
+            Just("[[{}]]".into()),
+            "\"[ -~]{0,20}\"",
+            "\\PC{0,8}",
+        ];
+        let object = proptest::collection::vec((key, value), 0..4).prop_map(|fields| {
+            let fields: Vec<_> =
+                fields.iter().map(|(key, value)| format!("\"{key}\":{value}")).collect();
+            format!("{{{}}}", fields.join(",")).into_bytes()
+        });
+        prop_oneof![proptest::collection::vec(any::<u8>(), 0..64), object]
+    }
+}

@@ -5,10 +5,11 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwapOption;
+use prometheus_client::metrics::histogram::Histogram;
 use rtun_config::model::HubNode;
 use rtun_core::{HostName, NamespaceId};
 
@@ -16,6 +17,7 @@ use super::session::Session;
 use crate::{
     counters::Counters,
     report::{ConnectionReport, DeviceReport, FailureReport, Queued, Transport},
+    status::NodeHistory,
 };
 
 /// A host's session if it has one, what it has counted, and what went wrong last.
@@ -29,7 +31,19 @@ pub(crate) struct Progress {
     joined: AtomicU64,
     failed: AtomicU64,
     story: Mutex<Story>,
+    /// In the order of the configuration.
+    nodes: Vec<Node>,
 }
+
+/// One of the hubs that the host may connect to.
+struct Node {
+    name: String,
+    connect_seconds: Histogram,
+    unreachable: AtomicU64,
+}
+
+/// Bounds in seconds between which connections are counted by how long they took to make (spec: api.md section 3).
+const CONNECT: [f64; 13] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0];
 
 #[derive(Default)]
 struct Story {
@@ -45,8 +59,14 @@ struct Failure {
 }
 
 impl Progress {
-    pub(super) fn new(host: &HostName, device: &str, mtu: u16) -> Self {
+    pub(super) fn new(host: &HostName, device: &str, mtu: u16, hubs: &[HubNode]) -> Self {
+        let node = |hub: &HubNode| Node {
+            name: hub.name.clone(),
+            connect_seconds: Histogram::new(CONNECT),
+            unreachable: AtomicU64::new(0),
+        };
         Self {
+            nodes: hubs.iter().map(node).collect(),
             session: ArcSwapOption::empty(),
             sent: Counters::default(),
             received: Counters::default(),
@@ -64,6 +84,34 @@ impl Progress {
         self.joined.fetch_add(1, Ordering::Relaxed);
         self.with_story(|story| story.hub = Some((hub.addr.clone(), hub.namespace)));
         self.session.store(Some(Arc::clone(session)));
+    }
+
+    /// A hub has admitted the host, this long after it was dialled.
+    pub(super) fn connected(&self, hub: &HubNode, took: Duration) {
+        if let Some(node) = self.node(hub) {
+            node.connect_seconds.observe(took.as_secs_f64());
+        }
+    }
+
+    /// A hub was not reached.
+    pub(super) fn unreachable(&self, hub: &HubNode) {
+        if let Some(node) = self.node(hub) {
+            node.unreachable.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How it went with each hub.
+    pub(crate) fn nodes(&self) -> Vec<NodeHistory> {
+        let history = |node: &Node| NodeHistory {
+            name: node.name.clone(),
+            connect_seconds: node.connect_seconds.clone(),
+            unreachable: node.unreachable.load(Ordering::Relaxed),
+        };
+        self.nodes.iter().map(history).collect()
+    }
+
+    fn node(&self, hub: &HubNode) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.name == hub.name)
     }
 
     /// No session carries packets any more; what waited for it is dropped.

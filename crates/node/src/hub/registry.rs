@@ -9,6 +9,7 @@ use std::{
     },
 };
 
+use rtun_control::PluginStatus;
 use rtun_core::{Admitted, Decision, JoinRequest, NamespaceId, Question, Refusal};
 use tracing::{info, warn};
 
@@ -40,6 +41,9 @@ pub(super) enum Joining {
     Refused(Refusal, Arrival),
 }
 
+/// A namespace and what it routes by.
+pub(super) type Present = (Arc<Namespace>, Arc<Snapshot>);
+
 struct World {
     rules: Arc<Rules>,
     namespaces: HashMap<NamespaceId, Arc<Namespace>>,
@@ -54,6 +58,7 @@ pub(super) struct Census {
     pub(super) namespaces: Vec<NamespaceReport>,
     pub(super) gone: Traffic,
     pub(super) waiting_for_plugins: u64,
+    pub(super) plugins: Vec<PluginStatus>,
     pub(super) queue_memory: usize,
     pub(super) queue_budget: usize,
 }
@@ -87,10 +92,7 @@ impl Registry {
     }
 
     /// What decides at the moment, and the namespace with what it routes by, if it is there.
-    pub(super) fn moment(
-        &self,
-        id: NamespaceId,
-    ) -> (Arc<Rules>, Option<(Arc<Namespace>, Arc<Snapshot>)>) {
+    pub(super) fn moment(&self, id: NamespaceId) -> (Arc<Rules>, Option<Present>) {
         let world = self.world();
         let namespace = world.namespaces.get(&id);
         let present = namespace.map(|namespace| (Arc::clone(namespace), namespace.snapshot()));
@@ -195,6 +197,7 @@ impl Registry {
             .map(|namespace| report(namespace, configured.contains(&namespace.id)))
             .collect();
         namespaces.sort_by_key(|namespace| namespace.id);
+        let plugins = world.rules.plugins.status();
         let waiting = world
             .rules
             .plugins
@@ -204,7 +207,14 @@ impl Registry {
             .sum();
         let (queue_memory, queue_budget) = self.commons.budget.read();
         let gone = world.gone.read();
-        Census { namespaces, gone, waiting_for_plugins: waiting, queue_memory, queue_budget }
+        Census {
+            namespaces,
+            gone,
+            waiting_for_plugins: waiting,
+            plugins,
+            queue_memory,
+            queue_budget,
+        }
     }
 
     /// A poisoned lock still guards a whole world: no critical section panics half way through a change.

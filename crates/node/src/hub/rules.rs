@@ -113,12 +113,6 @@ impl Rules {
         own.into_iter().chain(&self.config.default_router)
     }
 
-    /// Number of distinct prefixes in the table of `namespace`, if it has one of its own.
-    pub(super) fn routes(&self, namespace: NamespaceId) -> Option<usize> {
-        let router = self.config.namespaces.get(&namespace)?;
-        self.tables.get(&router.name).map(|table| table.compiled.len())
-    }
-
     fn router(&self, router: &Named<model::Route>) -> Option<Router> {
         match &router.provider {
             Provider::Rows(_) => self

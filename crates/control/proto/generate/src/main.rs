@@ -7,7 +7,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let proto = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("no parent")?;
     let control = proto.parent().ok_or("no parent")?;
     let descriptors = protox::compile(["plugins.proto"], [proto])?;
-    for (out, client) in [("src/grpc/generated", true), ("tests/grpc/generated", false)] {
+    for (out, client) in [("src/grpc/generated", true), ("tests/support/generated", false)] {
         tonic_prost_build::configure()
             .build_client(client)
             .build_server(!client)
