@@ -41,6 +41,9 @@ pub(super) enum Joining {
     Refused(Refusal, Arrival),
 }
 
+/// A namespace and what it routes by.
+pub(super) type Present = (Arc<Namespace>, Arc<Snapshot>);
+
 struct World {
     rules: Arc<Rules>,
     namespaces: HashMap<NamespaceId, Arc<Namespace>>,
@@ -89,10 +92,7 @@ impl Registry {
     }
 
     /// What decides at the moment, and the namespace with what it routes by, if it is there.
-    pub(super) fn moment(
-        &self,
-        id: NamespaceId,
-    ) -> (Arc<Rules>, Option<(Arc<Namespace>, Arc<Snapshot>)>) {
+    pub(super) fn moment(&self, id: NamespaceId) -> (Arc<Rules>, Option<Present>) {
         let world = self.world();
         let namespace = world.namespaces.get(&id);
         let present = namespace.map(|namespace| (Arc::clone(namespace), namespace.snapshot()));

@@ -1,6 +1,6 @@
 //! Who may connect from where, as whom, and into which namespace.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::{HashMap, hash_map::Entry}, net::IpAddr, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 use rtun_config::model::{HubRules, IngressRule, Matcher, Named, Provider, Rows, User};
@@ -109,9 +109,9 @@ impl ResolvedNames {
                 }
             });
             for name in names {
-                if !resolved.contains_key(&name) {
-                    let addresses = self.addresses_of(&name).await;
-                    resolved.insert(name, addresses);
+                if let Entry::Vacant(entry) = resolved.entry(name) {
+                    let addresses = self.addresses_of(entry.key()).await;
+                    entry.insert(addresses);
                 }
             }
         }
