@@ -164,7 +164,8 @@ fn http_plugins_are_asked_in_the_same_words() {
     });
     let mut before = 0;
     let mut asked = || {
-        let all: Vec<_> = services.iter().flat_map(Http::heads).map(|head| essence(&head)).collect();
+        let all: Vec<_> =
+            services.iter().flat_map(Http::heads).map(|head| essence(&head)).collect();
         let calls = same_in_every_run(all);
         let new = services.iter().flat_map(Http::heads).count() - before;
         before += new;

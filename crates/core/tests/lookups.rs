@@ -114,9 +114,5 @@ fn shifted(bits: u128, by: u32) -> u128 {
 }
 
 fn to_addr(bits: u128, v4: bool) -> IpAddr {
-    if v4 {
-        Ipv4Addr::from_bits(bits as u32).into()
-    } else {
-        Ipv6Addr::from_bits(bits).into()
-    }
+    if v4 { Ipv4Addr::from_bits(bits as u32).into() } else { Ipv6Addr::from_bits(bits).into() }
 }

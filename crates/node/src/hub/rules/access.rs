@@ -1,6 +1,11 @@
 //! Who may connect from where, as whom, and into which namespace.
 
-use std::{collections::{HashMap, hash_map::Entry}, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    net::IpAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use ipnet::IpNet;
 use rtun_config::model::{HubRules, IngressRule, Matcher, Named, Provider, Rows, User};
