@@ -1,5 +1,7 @@
 //! A gRPC server with GOST's plugins that remembers what it was asked.
 
+#![allow(unreachable_pub, reason = "a test program is no library")]
+
 use std::{
     net::TcpListener,
     sync::{Arc, Mutex},
