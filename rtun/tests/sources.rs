@@ -406,7 +406,7 @@ fn past_a_quota_there_is_a_clear_refusal_and_the_old_table_stays() {
     let many: String = (0..6).map(|n| format!("10.0.{n}.0/24 host-3\n")).collect();
     fs::write(&path, many).unwrap();
     let failing = hub.wait_for(FAILS);
-    assert!(failing["error"].as_str().unwrap().contains("at most 5 are allowed"), "{failing}");
+    assert!(failing["error"].as_str().unwrap().contains("more than the 5 rows"), "{failing}");
     let _third = RawHost::join(&machine, "host-3");
     let mut fourth = RawHost::connect(&machine);
     assert_eq!(fourth.ask(&request("host-4", [0; 16])), Answer::Status(5));

@@ -41,7 +41,8 @@ impl HttpSource {
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .timeout(source.timeout)
-            .pool_max_idle_per_host(1)
+            // A connection kept since the last reading may just be closing.
+            .pool_max_idle_per_host(0)
             .build()
             .map_err(|error| SourceSetupError::System(innermost(&error)))?;
         Ok(Self {
