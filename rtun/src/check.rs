@@ -14,7 +14,7 @@ use rtun_config::{
 };
 use serde_json::{Value, json};
 
-use crate::{reader::SystemReader, run::use_one_crypto_provider, say};
+use crate::{machine, reader::SystemReader, run::use_one_crypto_provider, say};
 
 /// Look a configuration over without starting anything
 ///
@@ -52,7 +52,10 @@ impl Check {
         };
         let environment = Environment::from_vars(|name| std::env::var(name).ok());
         let profile = if self.strict { Profile::Strict } else { Profile::Compat };
-        let outcome = load(&args, &environment, &mut SystemReader::default(), profile);
+        let mut outcome = load(&args, &environment, &mut SystemReader::default(), profile);
+        if let Some(config) = &outcome.config {
+            outcome.findings.extend(machine::files(&args, &environment, config, profile));
+        }
         let status = outcome.exit_status();
         let reach = match &outcome.config {
             Some(config) if self.reach || self.json => reach::reach(config),

@@ -7,6 +7,7 @@ mod check;
 mod demo;
 mod explain;
 mod logging;
+mod machine;
 mod offline;
 mod reader;
 mod run;

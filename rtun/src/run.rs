@@ -19,23 +19,30 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use crate::{EXIT_CONFIG, EXIT_FAILURE, complain, logging, reader::SystemReader, say, state};
+use crate::{
+    EXIT_CONFIG, EXIT_FAILURE, complain, logging, machine, reader::SystemReader, say, state,
+};
 
 /// Loads what `args` name, starts it, and stays until SIGINT or SIGTERM.
 pub(crate) fn run(args: &Args) -> ExitCode {
     use_one_crypto_provider();
     let mut reader = SystemReader::default();
     let environment = Environment::from_vars(|name| std::env::var(name).ok());
-    let Outcome { config, document, findings } =
+    let Outcome { config, document, mut findings } =
         load(args, &environment, &mut reader, Profile::Compat);
     if let (Some(format), Some(document)) = (args.output, document) {
         print_serious(&findings);
         return say(&document.emit(format));
     }
-    let Some(config) = config else {
+    let Some(mut config) = config else {
         print_serious(&findings);
         return ExitCode::from(EXIT_CONFIG);
     };
+    findings.extend(machine::files(args, &environment, &config, Profile::Compat));
+    if is_refused(&findings) {
+        print_serious(&findings);
+        return ExitCode::from(EXIT_CONFIG);
+    }
     if config.services.is_empty() {
         complain("rtun: the configuration has no service: there is nothing to run");
         return ExitCode::from(EXIT_CONFIG);
@@ -46,6 +53,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     }
     log_findings(&findings);
     raise_descriptor_limit();
+    log_findings(&machine::process(&mut config));
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -133,8 +141,14 @@ impl<'a> Life<'a> {
         let Self { args, environment, reader, .. } = self;
         let outcome =
             tokio::task::block_in_place(|| load(args, environment, reader, Profile::Compat));
-        log_findings(&outcome.findings);
-        match outcome.config {
+        let mut findings = outcome.findings;
+        let config = outcome.config.map(|mut config| {
+            findings.extend(machine::files(args, environment, &config, Profile::Compat));
+            machine::process(&mut config);
+            config
+        });
+        log_findings(&findings);
+        match config.filter(|_| !is_refused(&findings)) {
             Some(config) => match node.apply(&config).await {
                 Ok(()) => {
                     node.reload_sources();
@@ -145,6 +159,10 @@ impl<'a> Life<'a> {
             None => error!("the new configuration is not applied: it has errors"),
         }
     }
+}
+
+fn is_refused(findings: &[Finding]) -> bool {
+    findings.iter().any(|finding| finding.severity == Severity::Error)
 }
 
 /// For `rtun status`; without it everything else works.

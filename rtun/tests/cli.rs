@@ -5,6 +5,7 @@
 use std::{
     io::{Read, Write},
     net::TcpListener,
+    os::unix::fs::PermissionsExt,
     path::Path,
     process::{Command, Output, Stdio},
     thread,
@@ -122,4 +123,34 @@ fn every_source_gives_the_same_configuration() {
     assert!(text(&gone.stderr).contains("404"), "{}", text(&gone.stderr));
     assert_eq!(print(&["-C", &format!("http://{address}/hub")], ""), file, "a URL");
     server.join().unwrap();
+}
+
+#[test]
+fn files_that_others_may_change_or_read_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let users = ROUTES.replace("type: router\n", "type: router\n      auther: users\n")
+        + "authers:\n- name: users\n  auths: [{username: u, password: p}]\n";
+    let check = |config: &str, mode: u32| {
+        let path = folder.path().join("hub.yaml");
+        std::fs::write(&path, config).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let checked = rtun(folder.path(), &["check", "hub.yaml"], "");
+        (checked.status.code().unwrap(), text(&checked.stdout))
+    };
+    for (config, mode, status, said) in [
+        (&users, 0o600, 1, None),
+        (&users, 0o644, 1, Some("can read the secrets")),
+        (&users, 0o660, 1, Some("its whole group can change")),
+        (&users, 0o646, 78, Some("can change this file")),
+        (&ROUTES.to_owned(), 0o644, 1, None),
+    ] {
+        let (code, output) = check(config, mode);
+        assert_eq!(code, status, "{mode:o}: {output}");
+        assert_eq!(output.contains("C08"), said.is_some(), "{mode:o}: {output}");
+        assert!(output.contains(said.unwrap_or("")), "{mode:o}: {output}");
+    }
+    check(ROUTES, 0o666);
+    let refused = rtun(folder.path(), &["-C", "hub.yaml"], "");
+    assert_eq!(refused.status.code(), Some(78), "{}", text(&refused.stderr));
+    assert!(text(&refused.stderr).contains("chmod o-w hub.yaml"), "{}", text(&refused.stderr));
 }

@@ -69,6 +69,10 @@ codes! {
     C03: Warning, Error;
     /// A TLS client that does not verify the server.
     C07: Warning, Error;
+    /// A file with secrets that others may read, or any trusted file that others may write.
+    C08: Warning, Error;
+    /// A password on the command line.
+    C09: Warning, Error;
     /// A user with an empty password, who is never admitted.
     C10: Warning, Error;
     /// Users that may report any host name, and no ingress.
@@ -93,6 +97,10 @@ codes! {
     C20: Warning, Warning;
     /// A source or plugin beyond this machine without TLS, or a redis server without a password.
     C23: Warning, Error;
+    /// More hosts than the system gives descriptors for.
+    C24: Warning, Warning;
+    /// A hub that runs as root.
+    C25: Warning, Warning;
     /// An unknown key.
     C26: Warning, Error;
     /// An MTU above 4096 towards a hub that may be GOST's.

@@ -31,7 +31,9 @@ pub(super) fn hop(
     let (connector, dialer) = parts::halves(&parts, &CONNECTORS, &DIALERS, report)?;
     let mut params = Params(parts.params);
     let query_auth = params.take_auth(report).ok()?;
-    let auth = parts.user.or(query_auth).map(|auth| auth.value());
+    let auth = parts.user.or(query_auth);
+    auth.iter().for_each(|auth| auth.warn_of_password(report));
+    let auth = auth.map(|auth| auth.value());
     let selector = params.take_selector();
     let links = objects.of_hop(&mut params);
     let own = ["interface", "so_mark", "proxyProtocol"]

@@ -6,7 +6,7 @@ use base64::{
 };
 
 use crate::{
-    findings::{Report, quote},
+    findings::{Code, Report, quote},
     schema::Types,
     suggest,
     value::{Entry, Kind, Place, Value, same_key},
@@ -70,6 +70,18 @@ impl Piece {
 }
 
 impl Auth {
+    /// C09: every user of the machine sees other programs' command lines.
+    pub(super) fn warn_of_password(&self, report: &mut Report) {
+        let Some(password) = self.password.as_ref().filter(|p| !p.text.is_empty()) else { return };
+        report
+            .coded(
+                Code::C09,
+                password.place,
+                "every user of this machine can read a password on the command line",
+            )
+            .help("put it into a file that only rtun's user can read, and name that with -C");
+    }
+
     pub(super) fn value(&self) -> Value {
         let mut entries = vec![entry("username", self.user.value())];
         if let Some(password) = self.password.as_ref().filter(|p| !p.text.is_empty()) {

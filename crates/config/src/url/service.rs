@@ -53,7 +53,9 @@ fn read(flag: &str, url: &str, report: &mut Report) -> Option<Vec<Service>> {
 
     let mut params = Params(parts.params);
     let query_auth = params.take_auth(report).ok()?;
-    let auth = parts.user.or(query_auth).map(|auth| auth.value());
+    let auth = parts.user.or(query_auth);
+    auth.iter().for_each(|auth| auth.warn_of_password(report));
+    let auth = auth.map(|auth| auth.value());
     let tls = tls(&mut params, report);
     if let Some(dns) = params.0.iter_mut().find(|p| p.key.text.eq_ignore_ascii_case("dns")) {
         let list = objects::split(text_of(&dns.value).unwrap_or(""), dns.value.place);
