@@ -58,7 +58,7 @@ pub struct Feed<T> {
 /// What the task and its owner both see.
 struct Shared<T> {
     label: Arc<str>,
-    rows: Mutex<Arc<[Row<T>]>>,
+    rows: Mutex<Arc<Vec<Row<T>>>>,
     record: Mutex<Record>,
     changes: watch::Sender<u64>,
     ready: watch::Sender<bool>,
@@ -87,7 +87,7 @@ impl<T: Send + Sync + 'static> Feed<T> {
         let snapshot =
             snapshots.map(|directory| Snapshot::new(directory, spec.kind, spec.name, &label));
         let shared = Arc::new(Shared {
-            rows: Mutex::new(Vec::new().into()),
+            rows: Mutex::default(),
             record: Mutex::new(Record::new(spec.kind, spec.name)),
             label,
             changes: watch::Sender::new(0),
@@ -107,7 +107,7 @@ impl<T: Send + Sync + 'static> Feed<T> {
     }
 
     /// The last good rows: the same, pointer-equal, while nothing changes.
-    pub fn rows(&self) -> Arc<[Row<T>]> {
+    pub fn rows(&self) -> Arc<Vec<Row<T>>> {
         Arc::clone(&lock(&self.shared.rows))
     }
 

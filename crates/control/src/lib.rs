@@ -1,6 +1,7 @@
 //! Where routes, rules and users come from besides the configuration: files, redis, HTTP services and plugins.
 
 mod answers;
+mod background;
 mod breaker;
 mod feed;
 mod grpc;
@@ -11,6 +12,7 @@ mod snapshot;
 mod source;
 
 pub use answers::{AnswerLimits, NoWaiting, Released, RouteAnswers};
+pub use background::in_background;
 pub use feed::{Feed, FeedLine, FeedProblem, FeedSpec, FeedState, FeedStatus, Parse};
 pub use grpc::GrpcPlugin;
 pub use http::HttpPlugin;

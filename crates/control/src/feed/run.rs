@@ -2,12 +2,11 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
-    panic::resume_unwind,
     sync::Arc,
     time::Duration,
 };
 
-use rtun_core::{Parsed, Row};
+use rtun_core::Parsed;
 use tokio::{
     task::spawn_blocking,
     time::{Instant, sleep, sleep_until, timeout},
@@ -20,6 +19,7 @@ use super::{
     lock,
 };
 use crate::{
+    background::in_background,
     snapshot::Snapshot,
     source::{Loaded, Source, SourceError, Stamp},
 };
@@ -336,9 +336,7 @@ impl<T: Send + Sync + 'static> Run<T> {
     /// Replaces the rows in force. Returns how many there were and are.
     async fn put(&self, parsed: Parsed<T>) -> (usize, usize) {
         let len = parsed.rows.len();
-        let work = len.saturating_mul(LARGE / LARGE_ROWS);
-        let rows: Arc<[Row<T>]> = off_path(work, move || parsed.rows.into()).await;
-        let old = std::mem::replace(&mut *lock(&self.shared.rows), rows);
+        let old = std::mem::replace(&mut *lock(&self.shared.rows), Arc::new(parsed.rows));
         let before = old.len();
         let work = before.saturating_mul(LARGE / LARGE_ROWS);
         off_path(work, move || drop(old)).await;
@@ -378,13 +376,5 @@ async fn at(due: Option<Instant>) {
 
 /// Does `work` on `size` bytes, where nobody else waits if they are many.
 async fn off_path<R: Send + 'static>(size: usize, work: impl FnOnce() -> R + Send + 'static) -> R {
-    if size < LARGE {
-        return work();
-    }
-    match spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
-        // The runtime is ending, and this task with it.
-        Err(_) => std::future::pending().await,
-    }
+    if size < LARGE { work() } else { in_background(work).await }
 }

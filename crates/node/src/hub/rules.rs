@@ -7,7 +7,7 @@ mod tables;
 use std::{sync::Arc, time::Duration};
 
 use rtun_config::model::{self, HubRules, Named, Provider};
-use rtun_control::PluginSetupError;
+use rtun_control::{PluginSetupError, in_background};
 use rtun_core::{AccessRules, NamespaceId, Router, Routing};
 
 pub(super) use self::{
@@ -130,12 +130,59 @@ impl Rules {
 pub(super) fn retire(before: Arc<Rules>, after: &Rules) -> impl Future<Output = ()> + use<> {
     let replaced = before.tables.replaced_by(&after.tables);
     async move {
-        drop(before);
-        while replaced.iter().any(|table| Arc::strong_count(table) > 1) {
+        // Held here and by the rules before.
+        while replaced.iter().any(|table| Arc::strong_count(table) > 2) {
             tokio::time::sleep(RETIREMENT_CHECK).await;
         }
-        // Freeing a table takes no time, its rows take some.
-        let freed = tokio::task::spawn_blocking(move || drop(replaced)).await;
-        drop(freed);
+        in_background(move || drop((before, replaced))).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rtun_config::model::{Located, Rows};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const NAMESPACE: NamespaceId = NamespaceId::from_bytes([1; 16]);
+
+    /// With one table of one route to `gateway`.
+    fn rules(gateway: &str, before: Option<&Rules>) -> Rules {
+        let (prefix, gateway) = ("10.0.0.0/8".parse().unwrap(), gateway.parse().unwrap());
+        let value = model::Route::new(prefix, gateway);
+        let row = Located { value, file: "test".into(), line: 1 };
+        let provider = Provider::Rows(Rows::inline(vec![row]));
+        let router = Named { name: "table".into(), provider };
+        let config =
+            Arc::new(HubRules { namespaces: [(NAMESPACE, router)].into(), ..HubRules::default() });
+        let compiled =
+            Rules::compile(&config, &Feeds::default(), &ResolvedNames::default(), before);
+        compiled.ok().unwrap()
+    }
+
+    #[tokio::test]
+    async fn replaced_tables_are_freed_once_nobody_routes_by_them() {
+        let before = Arc::new(rules("host-1", None));
+        let after = rules("host-2", Some(&before));
+        let routing = before.routing(NAMESPACE);
+        let table = Arc::downgrade(&before.tables.get("table").unwrap().compiled);
+        let mut retiring = tokio::spawn(retire(before, &after));
+        let early = timeout(RETIREMENT_CHECK + RETIREMENT_CHECK / 2, &mut retiring).await;
+        assert!(early.is_err(), "freed while somebody routes by it");
+        drop(routing);
+        let freed = timeout(Duration::from_secs(10), retiring).await;
+        assert!(freed.is_ok(), "kept for ever");
+        assert_eq!(table.strong_count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_table_of_the_same_rows_is_kept() {
+        let before = Arc::new(rules("host-1", None));
+        let after = rules("host-1", Some(&before));
+        let table = |rules: &Rules| Arc::clone(&rules.tables.get("table").unwrap().compiled);
+        assert!(Arc::ptr_eq(&table(&before), &table(&after)));
+        let retired = timeout(Duration::from_secs(10), retire(before, &after)).await;
+        assert!(retired.is_ok(), "nothing is replaced");
     }
 }

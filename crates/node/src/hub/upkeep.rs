@@ -7,7 +7,9 @@ use std::{
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use rtun_config::model::HubRules;
+use rtun_control::in_background;
 use tokio::{
+    runtime::Handle,
     sync::{Mutex, Notify, watch},
     time::sleep,
 };
@@ -132,13 +134,16 @@ impl Upkeep {
 }
 
 impl Ingredients {
-    /// Compiles on a thread of its own: large tables take long, and hosts join and leave meanwhile.
+    /// Compiles in the background: large tables take long, and hosts join and leave meanwhile.
     async fn compile(&self, before: Option<Arc<Rules>>) -> Result<Rules, RulesError> {
         let Self { config, feeds, names } = self.clone();
-        let compiling = tokio::task::spawn_blocking(move || {
+        // Plugins are connected by this runtime's means.
+        let runtime = Handle::current();
+        in_background(move || {
+            let _within = runtime.enter();
             Rules::compile(&config, &feeds, &names, before.as_deref())
-        });
-        compiling.await.expect("compiling rules does not panic and is not cancelled")
+        })
+        .await
     }
 }
 

@@ -1,6 +1,6 @@
 //! Routing tables, compiled from what is configured and what sources have read.
 
-use std::{collections::HashMap, ptr, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use rtun_config::model::{self, Located, Named, Provider, Quotas};
 use rtun_core::{RoutingTable, Row};
@@ -26,7 +26,7 @@ pub(in crate::hub) struct Table {
 pub(in crate::hub) struct Part<T> {
     /// The source, for people.
     pub(in crate::hub) label: Arc<str>,
-    pub(in crate::hub) rows: Arc<[Row<T>]>,
+    pub(in crate::hub) rows: Arc<Vec<Row<T>>>,
 }
 
 impl Tables {
@@ -93,7 +93,8 @@ impl Table {
     }
 
     fn is_of(&self, inline: &[Located<model::Route>], parts: &[Part<model::Route>]) -> bool {
-        let same = |(a, b): (&Part<_>, &Part<_>)| ptr::eq(&*a.rows, &*b.rows) && a.label == b.label;
+        let same =
+            |(a, b): (&Part<_>, &Part<_>)| Arc::ptr_eq(&a.rows, &b.rows) && a.label == b.label;
         self.parts.len() == parts.len()
             && self.parts.iter().zip(parts).all(same)
             && *self.inline == *inline
