@@ -1,6 +1,7 @@
 //! `rtun check`: findings about a configuration, and who can reach whom by it, without starting anything.
 
 mod reach;
+mod rows;
 
 use std::process::ExitCode;
 
@@ -55,6 +56,7 @@ impl Check {
         let mut outcome = load(&args, &environment, &mut SystemReader::default(), profile);
         if let Some(config) = &outcome.config {
             outcome.findings.extend(machine::files(&args, &environment, config, profile));
+            outcome.findings.extend(rows::findings(config));
         }
         let status = outcome.exit_status();
         let reach = match &outcome.config {

@@ -19,7 +19,7 @@ use rtun_core::{
 };
 
 /// The longest file of rows that is read, in bytes.
-const MAX_BYTES: u64 = 256 * 1024 * 1024;
+const MAX_BYTES: u64 = 128 * 1024 * 1024;
 
 /// A hub as its configuration describes it.
 pub(crate) struct Hub<'a> {
@@ -266,7 +266,7 @@ fn reported(authers: &[Known<User>]) -> Option<BTreeSet<HostName>> {
     Some(names)
 }
 
-type Parse<T> = fn(&str, usize) -> Result<Parsed<T>, TooManyRows>;
+pub(crate) type Parse<T> = fn(&str, usize) -> Result<Parsed<T>, TooManyRows>;
 
 fn known<T: Clone>(named: &Named<T>, max_rows: usize, parse: Parse<T>) -> Known<T> {
     let rows: &Rows<T> = match &named.provider {
@@ -298,14 +298,23 @@ fn known<T: Clone>(named: &Named<T>, max_rows: usize, parse: Parse<T>) -> Known<
     Known { rows: found, not_read, is_plugin: false }
 }
 
-fn read_file<T>(path: &Path, max_rows: usize, parse: Parse<T>) -> io::Result<Vec<Found<T>>> {
+/// The rows and the bad lines of a file.
+pub(crate) fn parse_file<T>(
+    path: &Path,
+    max_rows: usize,
+    parse: Parse<T>,
+) -> io::Result<Parsed<T>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_BYTES {
         return Err(io::ErrorKind::FileTooLarge.into());
     }
     let text = String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8"))?;
-    let parsed = parse(&text, max_rows).map_err(io::Error::other)?;
+    parse(&text, max_rows).map_err(io::Error::other)
+}
+
+fn read_file<T>(path: &Path, max_rows: usize, parse: Parse<T>) -> io::Result<Vec<Found<T>>> {
+    let parsed = parse_file(path, max_rows, parse)?;
     let source: Arc<str> = path.display().to_string().into();
     let rows = parsed.rows.into_iter().map(|row| Found {
         value: row.value,

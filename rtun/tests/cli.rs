@@ -154,3 +154,21 @@ fn files_that_others_may_change_or_read_are_named() {
     assert_eq!(refused.status.code(), Some(78), "{}", text(&refused.stderr));
     assert!(text(&refused.stderr).contains("chmod o-w hub.yaml"), "{}", text(&refused.stderr));
 }
+
+#[test]
+fn files_of_rows_are_looked_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = ROUTES.replace("    routes:\n", "    file: {path: routes.txt}\n    routes:\n");
+    assert_ne!(config, ROUTES, "the tutorial's table has a file beside it");
+    std::fs::write(folder.path().join("hub.yaml"), config).unwrap();
+    let check = || text(&rtun(folder.path(), &["check", "hub.yaml"], "").stdout);
+    assert!(check().contains("routes.txt:1:1: warning: this file of rows cannot be used"));
+    let rows = "# ours\n\n10.0.0.0/8 host-1\n10.0.0.0/33 host-1\n";
+    std::fs::write(folder.path().join("routes.txt"), rows).unwrap();
+    let output = check();
+    assert!(
+        output.contains("routes.txt:4:1: warning: the line is left out: \"10.0.0.0/33\""),
+        "{output}"
+    );
+    assert_eq!(output.matches("routes.txt").count(), 1, "{output}");
+}

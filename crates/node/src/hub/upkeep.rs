@@ -9,7 +9,6 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 use rtun_config::model::HubRules;
 use rtun_control::in_background;
 use tokio::{
-    runtime::Handle,
     sync::{Mutex, Notify, watch},
     time::sleep,
 };
@@ -137,13 +136,7 @@ impl Ingredients {
     /// Compiles in the background: large tables take long, and hosts join and leave meanwhile.
     async fn compile(&self, before: Option<Arc<Rules>>) -> Result<Rules, RulesError> {
         let Self { config, feeds, names } = self.clone();
-        // Plugins are connected by this runtime's means.
-        let runtime = Handle::current();
-        in_background(move || {
-            let _within = runtime.enter();
-            Rules::compile(&config, &feeds, &names, before.as_deref())
-        })
-        .await
+        in_background(move || Rules::compile(&config, &feeds, &names, before.as_deref())).await
     }
 }
 
