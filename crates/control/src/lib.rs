@@ -10,6 +10,7 @@ mod plugin;
 mod questions;
 mod snapshot;
 mod source;
+mod tls;
 
 pub use answers::{AnswerLimits, NoWaiting, Released, RouteAnswers};
 pub use background::in_background;

@@ -64,9 +64,10 @@ fn packets_are_forwarded_without_allocating() {
         let region = Region::new(ALLOCATOR);
         pass(2_000);
         let stats = region.change();
-        // Whatever else the process does in that time is nothing to 2,000 reads with up to 80,000 packets.
+        // A reader that the machine keeps waiting makes queues grow, once; one allocation for each of 2,000 reads, or for
+        // each of up to 80,000 packets, would be another matter.
         let allocations = stats.allocations + stats.reallocations;
-        assert!(allocations < 20, "{what}: {allocations} allocations");
+        assert!(allocations < 200, "{what}: {allocations} allocations");
     }
     runtime.block_on(node.stop());
 }

@@ -1,17 +1,11 @@
 //! How plugins are reached: which addresses are tried, and how their certificates are checked.
 
-use std::{io, net::IpAddr, net::SocketAddr, sync::Arc};
+use std::{io, net::IpAddr, net::SocketAddr};
 
 use rtun_config::model::ClientTls;
-use rustls::{
-    ClientConfig, DigitallySignedStruct, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime},
-};
-use rustls_platform_verifier::Verifier;
+use rustls::ClientConfig;
 
-use crate::{PluginSetupError, plugin::excerpt};
+use crate::{PluginSetupError, plugin::excerpt, tls};
 
 /// The addresses of a host, without those that no plugin is asked at.
 pub(crate) async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
@@ -54,62 +48,10 @@ pub(crate) fn tls_config(
     tls: Option<&ClientTls>,
     alpn: &[&[u8]],
 ) -> Result<ClientConfig, PluginSetupError> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let failure = |error: rustls::Error| PluginSetupError::Client(error.to_string());
-    let verifier: Arc<dyn ServerCertVerifier> = if tls.is_some_and(|tls| tls.verify) {
-        Arc::new(Verifier::new(Arc::clone(&provider)).map_err(failure)?)
-    } else {
-        Arc::new(Unverified(Arc::clone(&provider)))
-    };
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(failure)?
-        .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth();
+    let config = tls::client_config(tls.is_some_and(|tls| tls.verify));
+    let mut config = config.map_err(|error| PluginSetupError::Client(error.to_string()))?;
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     Ok(config)
-}
-
-/// Takes any certificate: GOST's meaning of a `tls` without `secure` (spec: tables.md section 4).
-#[derive(Debug)]
-struct Unverified(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Unverified {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let known = &self.0.signature_verification_algorithms;
-        verify_tls12_signature(message, cert, dss, known)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let known = &self.0.signature_verification_algorithms;
-        verify_tls13_signature(message, cert, dss, known)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }
 
 #[cfg(test)]

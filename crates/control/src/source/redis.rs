@@ -3,13 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use rtun_config::model::{self, ClientTls, RedisKind};
-use rustls::{
-    ClientConfig, DigitallySignedStruct, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime},
-};
-use rustls_platform_verifier::Verifier;
+use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -22,6 +16,7 @@ use super::{
     resp::{Client, Strings},
     text,
 };
+use crate::tls::client_config;
 
 /// From connecting to the last byte.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -136,57 +131,7 @@ fn server_name(tls: &ClientTls, addr: &str) -> Result<ServerName<'static>, Sourc
 }
 
 fn connector(tls: &ClientTls) -> Result<TlsConnector, SourceSetupError> {
-    let failed = |error: rustls::Error| SourceSetupError::System(error.to_string());
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(failed)?
-        .dangerous();
-    let config = if tls.verify {
-        config.with_custom_certificate_verifier(Arc::new(Verifier::new(provider).map_err(failed)?))
-    } else {
-        config.with_custom_certificate_verifier(Arc::new(Unverified(provider)))
-    };
-    Ok(TlsConnector::from(Arc::new(config.with_no_client_auth())))
-}
-
-/// Takes any certificate whose key the server has (`secure: false`).
-#[derive(Debug)]
-struct Unverified(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Unverified {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
+    let config = client_config(tls.verify);
+    let config = config.map_err(|error| SourceSetupError::System(error.to_string()))?;
+    Ok(TlsConnector::from(Arc::new(config)))
 }

@@ -10,7 +10,7 @@ use rtun_config::model::HubRules;
 use rtun_control::in_background;
 use tokio::{
     sync::{Mutex, Notify, watch},
-    time::sleep,
+    time::{Instant, interval_at, sleep},
 };
 use tracing::{info, warn};
 
@@ -48,7 +48,7 @@ impl Upkeep {
         config: &HubRules,
         feeds: Feeds,
     ) -> Result<(Self, Rules), RulesError> {
-        let names = ResolvedNames::default().resolve(config, &feeds).await;
+        let names = ResolvedNames::default().resolve(config, &feeds, true).await;
         let ingredients = Ingredients { config: Arc::new(config.clone()), feeds, names };
         let rules = ingredients.compile(None).await?;
         let upkeep = Self {
@@ -67,7 +67,7 @@ impl Upkeep {
         feeds: Feeds,
     ) -> Result<(), RulesError> {
         let mut made_of = self.made_of.lock().await;
-        let names = made_of.names.resolve(config, &feeds).await;
+        let names = made_of.names.resolve(config, &feeds, true).await;
         let next = Ingredients { config: Arc::new(config.clone()), feeds, names };
         registry.apply(next.compile(Some(registry.rules())).await?);
         *made_of = next;
@@ -78,24 +78,23 @@ impl Upkeep {
 
     /// Applies what sources read anew, for ever.
     pub(super) async fn run(&self, service: &str, registry: &Registry) {
+        let mut resolve_again = interval_at(Instant::now() + RESOLVE_AGAIN, RESOLVE_AGAIN);
         loop {
-            let (changes, has_names) = {
-                let made_of = self.made_of.lock().await;
-                (made_of.feeds.changes(), !made_of.names.is_empty())
-            };
+            let changes = self.made_of.lock().await.feeds.changes();
             let mut changes: FuturesUnordered<_> = changes.into_iter().map(changed).collect();
             // What changed before the receivers were there shows in what the rules were compiled from.
-            self.catch_up(service, registry).await;
+            self.catch_up(service, registry, false).await;
             loop {
-                tokio::select! {
+                let again = tokio::select! {
                     () = self.reconfigured.notified() => break,
                     Some(receiver) = changes.next() => {
                         changes.extend(receiver.map(changed));
                         sleep(GATHER).await;
+                        false
                     }
-                    () = sleep(RESOLVE_AGAIN), if has_names => {}
-                }
-                self.catch_up(service, registry).await;
+                    _ = resolve_again.tick() => true,
+                };
+                self.catch_up(service, registry, again).await;
             }
         }
     }
@@ -105,9 +104,10 @@ impl Upkeep {
         self.trouble().clone()
     }
 
-    async fn catch_up(&self, service: &str, registry: &Registry) {
+    async fn catch_up(&self, service: &str, registry: &Registry, resolve_again: bool) {
         let mut made_of = self.made_of.lock().await;
-        let names = made_of.names.resolve(&made_of.config, &made_of.feeds).await;
+        let Ingredients { config, feeds, names } = &*made_of;
+        let names = names.resolve(config, feeds, resolve_again).await;
         let before = registry.rules();
         if names == made_of.names && before.is_of(&made_of.feeds) {
             return;

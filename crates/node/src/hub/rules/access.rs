@@ -1,23 +1,33 @@
 //! Who may connect from where, as whom, and into which namespace.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{BTreeSet, HashMap},
     net::IpAddr,
     sync::Arc,
     time::Duration,
 };
 
+use futures_util::{StreamExt, stream};
 use ipnet::IpNet;
 use rtun_config::model::{HubRules, IngressRule, Matcher, Named, Provider, Rows, User};
 use rtun_control::Feed;
 use rtun_core::{AccessRules, AddressList, Credentials, HostName, Ingress, Placement, Users};
-use tokio::{net::lookup_host, time::timeout};
+use tokio::{
+    net::lookup_host,
+    time::{sleep, timeout},
+};
 use tracing::warn;
 
 use crate::feeds::Feeds;
 
 /// For one name of an admission to be resolved.
 const RESOLVING: Duration = Duration::from_secs(5);
+
+/// For all of them; those that are not resolved by then have no address yet, or the ones they had.
+const RESOLVING_ALL: Duration = Duration::from_secs(10);
+
+/// Names that are being resolved at a time.
+const RESOLVED_AT_ONCE: usize = 32;
 
 /// Whom a hub admits and where to, by `config` and what `feeds` have read.
 pub(super) fn access(config: &HubRules, feeds: &Feeds) -> AccessRules {
@@ -102,49 +112,56 @@ impl Doors {
 pub(in crate::hub) struct ResolvedNames(HashMap<String, Vec<IpAddr>>);
 
 impl ResolvedNames {
-    /// Resolves the names of all admissions; one that cannot be resolved keeps the addresses it had.
-    pub(in crate::hub) async fn resolve(&self, config: &HubRules, feeds: &Feeds) -> Self {
-        let mut resolved = HashMap::new();
+    /// Resolves the names of all admissions that are not known yet, or with `again` every one. One that cannot be
+    /// resolved keeps the addresses it had.
+    pub(in crate::hub) async fn resolve(
+        &self,
+        config: &HubRules,
+        feeds: &Feeds,
+        again: bool,
+    ) -> Self {
+        let mut names = BTreeSet::new();
         for admission in &config.admissions {
             let Provider::Rows(rows) = &admission.matchers.provider else { continue };
-            let mut names = Vec::new();
             for_each_row(rows, &feeds.matchers(&admission.matchers), |matcher| {
                 if let Matcher::Name(name) = matcher {
-                    names.push(name.clone());
+                    names.insert(name.clone());
                 }
             });
-            for name in names {
-                if let Entry::Vacant(entry) = resolved.entry(name) {
-                    let addresses = self.addresses_of(entry.key()).await;
-                    entry.insert(addresses);
+        }
+        let known = |name: &String| self.0.get(name).map(|addrs| (name.clone(), addrs.clone()));
+        let mut resolved: HashMap<_, _> = names.iter().filter_map(known).collect();
+        names.retain(|name| again || !resolved.contains_key(name));
+        let asked = stream::iter(names)
+            .map(|name| async { (addresses_of(&name).await, name) })
+            .buffer_unordered(RESOLVED_AT_ONCE)
+            .take_until(Box::pin(sleep(RESOLVING_ALL)));
+        let mut asked = Box::pin(asked);
+        while let Some((addresses, name)) = asked.next().await {
+            match addresses {
+                Ok(addresses) => {
+                    resolved.insert(name, addresses);
+                }
+                Err(why) => {
+                    warn!(name, "an admission's name cannot be resolved: {why}");
+                    resolved.entry(name).or_default();
                 }
             }
         }
         Self(resolved)
     }
 
-    async fn addresses_of(&self, name: &str) -> Vec<IpAddr> {
-        let found = timeout(RESOLVING, lookup_host((name, 0))).await;
-        let why = match found {
-            Ok(Ok(found)) => {
-                let mut addresses: Vec<_> = found.map(|addr| addr.ip().to_canonical()).collect();
-                addresses.sort();
-                addresses.dedup();
-                return addresses;
-            }
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "no answer in time".to_owned(),
-        };
-        warn!(name, "an admission's name cannot be resolved: {why}");
-        self.0.get(name).cloned().unwrap_or_default()
-    }
-
-    /// Whether there is any name.
-    pub(in crate::hub) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     fn prefixes(&self, name: &str) -> impl Iterator<Item = IpNet> {
         self.0.get(name).into_iter().flatten().map(|addr| IpNet::from(*addr))
     }
+}
+
+async fn addresses_of(name: &str) -> Result<Vec<IpAddr>, String> {
+    let found = timeout(RESOLVING, lookup_host((name, 0))).await;
+    let found = found.map_err(|_| "no answer in time".to_owned())?;
+    let found = found.map_err(|error| error.to_string())?;
+    let mut addresses: Vec<_> = found.map(|addr| addr.ip().to_canonical()).collect();
+    addresses.sort();
+    addresses.dedup();
+    Ok(addresses)
 }
