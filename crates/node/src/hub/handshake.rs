@@ -172,17 +172,17 @@ fn status_of(refusal: Refusal) -> Status {
         Refusal::BadCommand => Status::BadRequest,
         Refusal::AuthMissing
         | Refusal::AuthFailed
+        | Refusal::AuthUnavailable
         | Refusal::NameNotPermitted
         | Refusal::NameInUse => Status::Unauthorized,
-        Refusal::AuthUnavailable
-        | Refusal::IngressUnavailable
-        | Refusal::LimitTotal
-        | Refusal::LimitCredential
-        | Refusal::LimitNamespaces => Status::ServiceUnavailable,
+        Refusal::LimitTotal | Refusal::LimitCredential | Refusal::LimitNamespaces => {
+            Status::ServiceUnavailable
+        }
         Refusal::NameInvalid
         | Refusal::NamespaceUnknown
         | Refusal::IngressNoRule
-        | Refusal::IngressOtherNamespace => Status::HostUnreachable,
+        | Refusal::IngressOtherNamespace
+        | Refusal::IngressUnavailable => Status::HostUnreachable,
     }
 }
 
