@@ -9,7 +9,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -90,26 +90,26 @@ fn of_equal_prefixes_http_comes_before_redis_before_a_file_before_the_configurat
 /// Sends without pause, and counts what arrives: nothing may be missing.
 struct Flow {
     done: Arc<AtomicBool>,
-    sender: thread::JoinHandle<u64>,
+    sent: Arc<AtomicU64>,
+    sender: thread::JoinHandle<()>,
     receiver: thread::JoinHandle<u64>,
 }
 
 impl Flow {
     fn start(mut sender: RawHost, mut receiver: RawHost) -> Self {
         let done = Arc::new(AtomicBool::new(false));
-        let stop = Arc::clone(&done);
+        let sent = Arc::new(AtomicU64::new(0));
+        let (stop, count) = (Arc::clone(&done), Arc::clone(&sent));
         let packet = udp("192.168.123.1", "192.168.123.2", b"on and on");
         let last = udp("192.168.123.1", "192.168.123.2", b"the last");
         let end = last.clone();
         let sender = thread::spawn(move || {
-            let mut sent = 0;
             while !stop.load(Ordering::Relaxed) {
                 sender.send(&packet);
-                sent += 1;
+                count.fetch_add(1, Ordering::Relaxed);
                 thread::sleep(Duration::from_micros(500));
             }
             sender.send(&last);
-            sent
         });
         let receiver = thread::spawn(move || {
             let mut received = 0;
@@ -118,14 +118,15 @@ impl Flow {
             }
             received
         });
-        Self { done, sender, receiver }
+        Self { done, sent, sender, receiver }
     }
 
-    /// Ends it; nothing was lost.
+    /// Ends it, not before it has said something; nothing was lost.
     fn end(self) {
+        wait_until("packets", || self.sent.load(Ordering::Relaxed) > 100);
         self.done.store(true, Ordering::Relaxed);
-        let (sent, received) = (self.sender.join().unwrap(), self.receiver.join().unwrap());
-        assert!(sent > 100, "{sent} packets say little");
+        self.sender.join().unwrap();
+        let (sent, received) = (self.sent.load(Ordering::Relaxed), self.receiver.join().unwrap());
         assert_eq!(sent, received, "packets were lost");
     }
 }
