@@ -387,6 +387,8 @@ fn start(
         .create(true)
         .open(folder.join(format!("{contender}-{}.log", machine.name())))?;
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    // Nothing of a benchmark stays on the machine.
+    command.env("RTUN_STATE_DIR", folder.join("state"));
     let program = command.get_program().to_string_lossy().into_owned();
     machine.spawn(command).map_err(|source| BenchError::Start { program, source })
 }
