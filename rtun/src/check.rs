@@ -15,7 +15,7 @@ use rtun_config::{
 };
 use serde_json::{Value, json};
 
-use crate::{machine, reader::SystemReader, run::use_one_crypto_provider, say};
+use crate::{machine, offline, reader::SystemReader, run::use_one_crypto_provider, say};
 
 /// Look a configuration over without starting anything
 ///
@@ -54,15 +54,13 @@ impl Check {
         let environment = Environment::from_vars(|name| std::env::var(name).ok());
         let profile = if self.strict { Profile::Strict } else { Profile::Compat };
         let mut outcome = load(&args, &environment, &mut SystemReader::default(), profile);
+        let hubs = outcome.config.as_ref().map(offline::hubs).unwrap_or_default();
         if let Some(config) = &outcome.config {
             outcome.findings.extend(machine::files(&args, &environment, config, profile));
-            outcome.findings.extend(rows::findings(config));
+            outcome.findings.extend(rows::findings(&hubs));
         }
         let status = outcome.exit_status();
-        let reach = match &outcome.config {
-            Some(config) if self.reach || self.json => reach::reach(config),
-            _ => Vec::new(),
-        };
+        let reach = if self.reach || self.json { reach::reach(&hubs) } else { Vec::new() };
         let text = if self.json {
             let findings: Vec<_> = outcome.findings.iter().map(as_json).collect();
             format!("{:#}\n", json!({ "status": status, "findings": findings, "reach": reach }))

@@ -4,7 +4,6 @@ use std::{
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use nix::{
@@ -15,9 +14,7 @@ use rtun_config::{
     Environment,
     cli::Args,
     findings::{Code, Finding, Location, Profile, Severity},
-    model::{
-        Config, HubRules, Named, Plugin, Provider, Quotas, Redis, Rows, ServiceKind, Source, User,
-    },
+    model::{Config, HubRules, Named, Provider, Quotas, ServiceKind, Source, User},
     source,
 };
 
@@ -32,25 +29,25 @@ pub(crate) fn files(
     profile: Profile,
 ) -> Vec<Finding> {
     let secret = has_secrets(config);
+    let own = configuration_files(args, environment).into_iter().map(|path| (path, secret));
+    let hubs = config.services.iter().filter_map(|service| match &service.kind {
+        ServiceKind::Hub(hub) => Some(&hub.rules),
+        ServiceKind::Host(_) => None,
+    });
+    // Users' passwords are secrets, whatever else is.
+    let users = |rules: &HubRules| -> Vec<PathBuf> {
+        rules.authers.iter().flatten().flat_map(Named::sources).filter_map(path_of).collect()
+    };
+    let sources = hubs.flat_map(|rules| {
+        let users = users(rules);
+        let files = rules.sources().filter_map(path_of);
+        files.map(|path| (path.clone(), users.contains(&path))).collect::<Vec<_>>()
+    });
     let mut findings = Vec::new();
-    for path in configuration_files(args, environment) {
-        findings.extend(file(&path, secret, profile));
+    for (path, secret) in own.chain(sources) {
+        let finding = file(&path, secret, profile);
+        findings.extend(finding.filter(|finding| !findings.contains(finding)));
     }
-    for service in &config.services {
-        let ServiceKind::Hub(hub) = &service.kind else { continue };
-        let HubRules { namespaces, default_router, ingress, authers, admissions, .. } = &hub.rules;
-        let mut sources = Vec::new();
-        namespaces.values().chain(default_router).for_each(|r| sources.extend(source_file(r)));
-        ingress.iter().for_each(|ingress| sources.extend(source_file(ingress)));
-        admissions.iter().for_each(|a| sources.extend(source_file(&a.matchers)));
-        for path in sources {
-            findings.extend(file(&path, false, profile));
-        }
-        for path in authers.iter().flatten().filter_map(source_file) {
-            findings.extend(file(&path, true, profile));
-        }
-    }
-    findings.dedup();
     findings
 }
 
@@ -130,24 +127,16 @@ fn finding(
     message: String,
     help: &str,
 ) -> Finding {
-    let location = file.map(|file| Location {
-        file: Arc::from(file.display().to_string()),
-        line: 1,
-        column: 1,
-        width: 1,
-        text: String::new(),
-        text_column: 1,
-    });
+    let location = file.map(|file| Location::of_line(file, 1));
     let (path, help) = (String::new(), Some(help.to_owned()));
     Finding { code: Some(code), severity, location, path, message, help }
 }
 
-fn source_file<T>(named: &Named<T>) -> Option<PathBuf> {
-    let Provider::Rows(Rows { sources, .. }) = &named.provider else { return None };
-    sources.iter().find_map(|source| match source {
+fn path_of(source: &Source) -> Option<PathBuf> {
+    match source {
         Source::File(path) => Some(path.clone()),
         Source::Redis(_) | Source::Http(_) => None,
-    })
+    }
 }
 
 /// Whether the configuration itself holds a password or token.
@@ -156,10 +145,9 @@ fn has_secrets(config: &Config) -> bool {
         ServiceKind::Host(host) => host.hubs.iter().any(|hub| hub.auth.is_some()),
         ServiceKind::Hub(hub) => {
             let rules = &hub.rules;
-            rules.authers.iter().flatten().any(|users| named_has_secrets(users) || has_users(users))
-                || rules.namespaces.values().chain(&rules.default_router).any(named_has_secrets)
-                || rules.ingress.iter().any(named_has_secrets)
-                || rules.admissions.iter().any(|admission| named_has_secrets(&admission.matchers))
+            rules.authers.iter().flatten().any(has_users)
+                || rules.plugins().any(|plugin| plugin.token.is_some())
+                || rules.sources().any(has_secret)
         }
     })
 }
@@ -168,13 +156,10 @@ fn has_users(auther: &Named<User>) -> bool {
     matches!(&auther.provider, Provider::Rows(rows) if !rows.inline.is_empty())
 }
 
-fn named_has_secrets<T>(named: &Named<T>) -> bool {
-    match &named.provider {
-        Provider::Plugin(Plugin { token, .. }) => token.is_some(),
-        Provider::Rows(rows) => rows.sources.iter().any(|source| match source {
-            Source::Redis(Redis { password, .. }) => password.is_some(),
-            Source::Http(http) => http.url.contains('@'),
-            Source::File(_) => false,
-        }),
+fn has_secret(source: &Source) -> bool {
+    match source {
+        Source::Redis(redis) => redis.password.is_some(),
+        Source::Http(http) => http.url.contains('@'),
+        Source::File(_) => false,
     }
 }

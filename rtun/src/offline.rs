@@ -5,7 +5,7 @@ use std::{
     fmt,
     fs::File,
     io::{self, Read},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -13,9 +13,10 @@ use rtun_config::model::{
     self, Config, HubRules, IngressRule, Named, Provider, Route, Rows, ServiceKind, User,
 };
 use rtun_core::{
-    HostName, Ingress, NamespaceId, Parsed, PluginId, Router, Routing, RoutingTable, TooManyRows,
+    HostName, Ingress, NamespaceId, Parsed, PluginId, Router, Routing, RoutingTable, Row,
+    TooManyRows,
     explain::{Listed, Listing, Origin},
-    parse_routes, parse_rules, parse_users,
+    parse_matchers, parse_routes, parse_rules, parse_users,
 };
 
 /// The longest file of rows that is read, in bytes.
@@ -32,6 +33,26 @@ pub(crate) struct Hub<'a> {
     reported: Option<BTreeSet<HostName>>,
     /// Of its ingress and authers, what was not asked and might say more, in words.
     pub(crate) access_not_asked: Vec<String>,
+    /// Of the files that were read.
+    flaws: Vec<Flaw>,
+}
+
+/// What is wrong with a file of rows.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Flaw {
+    pub(crate) file: PathBuf,
+    pub(crate) what: What,
+}
+
+/// What is wrong, and where.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum What {
+    /// No row of it counts, for this reason.
+    Unusable(String),
+    /// One line of it does not count.
+    BadLine(u32, String),
+    /// So many more lines do not count.
+    More(usize),
 }
 
 /// A router and the rows of it that are known.
@@ -46,6 +67,7 @@ struct Known<T> {
     /// Those of the best source first.
     rows: Vec<Found<T>>,
     not_read: Vec<String>,
+    flaws: Vec<Flaw>,
     is_plugin: bool,
 }
 
@@ -91,10 +113,16 @@ impl<'a> Hub<'a> {
         let ingress = rules
             .ingress
             .as_ref()
-            .map(|ingress| (ingress.name.clone(), known(ingress, max_rows, parse_rules)));
+            .map(|ingress| (ingress.name.clone(), known(ingress, usize::MAX, parse_rules)));
         let authers: Option<Vec<_>> = rules.authers.as_ref().map(|authers| {
-            authers.iter().map(|auther| (auther, known(auther, max_rows, parse_users))).collect()
+            authers.iter().map(|auther| (auther, known(auther, usize::MAX, parse_users))).collect()
         });
+        let mut flaws = Vec::new();
+        for table in routers.values().chain(&default_router) {
+            flaws.extend_from_slice(&table.rows.flaws);
+        }
+        flaws.extend(ingress.iter().flat_map(|(_, rules)| rules.flaws.clone()));
+        flaws.extend(authers.iter().flatten().flat_map(|(_, users)| users.flaws.clone()));
         let mut access_not_asked = Vec::new();
         if let Some((name, rules)) = &ingress {
             access_not_asked.extend(rules.not_asked("ingress", name));
@@ -106,7 +134,15 @@ impl<'a> Hub<'a> {
             let users: Vec<Known<User>> = authers.into_iter().map(|(_, users)| users).collect();
             reported(&users)
         });
-        Self { service, rules, routers, default_router, ingress, reported, access_not_asked }
+        Self { service, rules, routers, default_router, ingress, reported, access_not_asked, flaws }
+    }
+
+    /// What is wrong with the files of rows that it would read at its start; those of admissions are read for this.
+    pub(crate) fn flaws(&self) -> Vec<Flaw> {
+        let admissions = self.rules.admissions.iter();
+        let matchers = admissions
+            .flat_map(|admission| known(&admission.matchers, usize::MAX, parse_matchers).flaws);
+        self.flaws.iter().cloned().chain(matchers).collect()
     }
 
     /// The namespaces that its tables and its ingress name.
@@ -266,12 +302,13 @@ fn reported(authers: &[Known<User>]) -> Option<BTreeSet<HostName>> {
     Some(names)
 }
 
-pub(crate) type Parse<T> = fn(&str, usize) -> Result<Parsed<T>, TooManyRows>;
+type Parse<T> = fn(&str, usize) -> Result<Parsed<T>, TooManyRows>;
 
 fn known<T: Clone>(named: &Named<T>, max_rows: usize, parse: Parse<T>) -> Known<T> {
     let rows: &Rows<T> = match &named.provider {
         Provider::Plugin(_) => {
-            return Known { rows: Vec::new(), not_read: Vec::new(), is_plugin: true };
+            let (rows, not_read, flaws) = Default::default();
+            return Known { rows, not_read, flaws, is_plugin: true };
         }
         Provider::Rows(rows) => rows,
     };
@@ -281,29 +318,49 @@ fn known<T: Clone>(named: &Named<T>, max_rows: usize, parse: Parse<T>) -> Known<
         source: Arc::clone(&row.file),
         line: row.line,
     });
-    let (mut found, mut not_read): (Vec<_>, Vec<_>) = (inline.collect(), Vec::new());
+    let (mut found, mut not_read, mut flaws): (Vec<_>, Vec<_>, Vec<_>) =
+        (inline.collect(), Vec::new(), Vec::new());
     for source in &rows.sources {
         match source {
-            model::Source::File(path) => match read_file(path, max_rows, parse) {
-                Ok(rows) => found.extend(rows),
-                Err(error) => not_read.push(format!("file {}: {error}", path.display())),
-            },
+            model::Source::File(path) => {
+                let mut flaw = |what| flaws.push(Flaw { file: path.clone(), what });
+                match parse_file(path, max_rows, parse) {
+                    Ok(Parsed { rows, bad }) => {
+                        found.extend(in_file(path, rows));
+                        for line in &bad.first {
+                            flaw(What::BadLine(line.line, line.to_string()));
+                        }
+                        if bad.count > bad.first.len() {
+                            flaw(What::More(bad.count - bad.first.len()));
+                        }
+                    }
+                    Err(error) => {
+                        flaw(What::Unusable(error.to_string()));
+                        not_read.push(format!("file {}: {error}", path.display()));
+                    }
+                }
+            }
             model::Source::Redis(redis) => {
                 not_read.push(format!("redis {} key {}", redis.addr, redis.key));
             }
-            model::Source::Http(http) => not_read.push(without_secrets(&http.url)),
+            model::Source::Http(http) => not_read.push(http.label()),
         }
     }
     found.sort_by_key(|row| std::cmp::Reverse(row.origin));
-    Known { rows: found, not_read, is_plugin: false }
+    Known { rows: found, not_read, flaws, is_plugin: false }
 }
 
-/// The rows and the bad lines of a file.
-pub(crate) fn parse_file<T>(
-    path: &Path,
-    max_rows: usize,
-    parse: Parse<T>,
-) -> io::Result<Parsed<T>> {
+fn in_file<T>(path: &Path, rows: Vec<Row<T>>) -> impl Iterator<Item = Found<T>> {
+    let source: Arc<str> = path.display().to_string().into();
+    rows.into_iter().map(move |row| Found {
+        value: row.value,
+        origin: Origin::File,
+        source: Arc::clone(&source),
+        line: row.line,
+    })
+}
+
+fn parse_file<T>(path: &Path, max_rows: usize, parse: Parse<T>) -> io::Result<Parsed<T>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_BYTES {
@@ -311,29 +368,4 @@ pub(crate) fn parse_file<T>(
     }
     let text = String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8"))?;
     parse(&text, max_rows).map_err(io::Error::other)
-}
-
-fn read_file<T>(path: &Path, max_rows: usize, parse: Parse<T>) -> io::Result<Vec<Found<T>>> {
-    let parsed = parse_file(path, max_rows, parse)?;
-    let source: Arc<str> = path.display().to_string().into();
-    let rows = parsed.rows.into_iter().map(|row| Found {
-        value: row.value,
-        origin: Origin::File,
-        source: Arc::clone(&source),
-        line: row.line,
-    });
-    Ok(rows.collect())
-}
-
-/// A URL without user, password and query.
-fn without_secrets(url: &str) -> String {
-    let url = url.split(['?', '#']).next().unwrap_or_default();
-    match url.split_once("://") {
-        Some((scheme, rest)) => {
-            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-            let host = authority.rsplit('@').next().unwrap_or_default();
-            format!("{scheme}://{host}{path}")
-        }
-        None => url.to_owned(),
-    }
 }

@@ -28,8 +28,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     use_one_crypto_provider();
     let mut reader = SystemReader::default();
     let environment = Environment::from_vars(|name| std::env::var(name).ok());
-    let Outcome { config, document, mut findings } =
-        load(args, &environment, &mut reader, Profile::Compat);
+    let Outcome { config, document, findings } = read(args, &environment, &mut reader);
     if let (Some(format), Some(document)) = (args.output, document) {
         print_serious(&findings);
         return say(&document.emit(format));
@@ -38,11 +37,6 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         print_serious(&findings);
         return ExitCode::from(EXIT_CONFIG);
     };
-    findings.extend(machine::files(args, &environment, &config, Profile::Compat));
-    if is_refused(&findings) {
-        print_serious(&findings);
-        return ExitCode::from(EXIT_CONFIG);
-    }
     if config.services.is_empty() {
         complain("rtun: the configuration has no service: there is nothing to run");
         return ExitCode::from(EXIT_CONFIG);
@@ -139,30 +133,34 @@ impl<'a> Life<'a> {
     /// Reads all sources again; a configuration with an error changes nothing.
     async fn reload(&mut self, node: &mut Node) {
         let Self { args, environment, reader, .. } = self;
-        let outcome =
-            tokio::task::block_in_place(|| load(args, environment, reader, Profile::Compat));
-        let mut findings = outcome.findings;
-        let config = outcome.config.map(|mut config| {
-            findings.extend(machine::files(args, environment, &config, Profile::Compat));
-            machine::process(&mut config);
-            config
-        });
-        log_findings(&findings);
-        match config.filter(|_| !is_refused(&findings)) {
-            Some(config) => match node.apply(&config).await {
-                Ok(()) => {
-                    node.reload_sources();
-                    info!("configuration read again");
+        let outcome = tokio::task::block_in_place(|| read(args, environment, reader));
+        log_findings(&outcome.findings);
+        match outcome.config {
+            Some(mut config) => {
+                machine::process(&mut config);
+                match node.apply(&config).await {
+                    Ok(()) => {
+                        node.reload_sources();
+                        info!("configuration read again");
+                    }
+                    Err(error) => error!("the new configuration is not applied: {error}"),
                 }
-                Err(error) => error!("the new configuration is not applied: {error}"),
-            },
+            }
             None => error!("the new configuration is not applied: it has errors"),
         }
     }
 }
 
-fn is_refused(findings: &[Finding]) -> bool {
-    findings.iter().any(|finding| finding.severity == Severity::Error)
+/// Loads the configuration and looks at its files; there is none if anything found is an error.
+fn read(args: &Args, environment: &Environment, reader: &mut SystemReader) -> Outcome {
+    let mut outcome = load(args, environment, reader, Profile::Compat);
+    if let Some(config) = &outcome.config {
+        outcome.findings.extend(machine::files(args, environment, config, Profile::Compat));
+    }
+    if outcome.worst() == Some(Severity::Error) {
+        outcome.config = None;
+    }
+    outcome
 }
 
 /// For `rtun status`; without it everything else works.

@@ -3,7 +3,7 @@
 use std::{env, path::PathBuf, sync::Arc};
 
 use nix::unistd::Uid;
-use rtun_config::model::{Config, HubRules, Named, Provider, ServiceKind};
+use rtun_config::model::{Config, ServiceKind};
 use rtun_node::SnapshotDir;
 use tracing::warn;
 
@@ -39,14 +39,5 @@ fn directory() -> Option<PathBuf> {
 }
 
 fn has_sources(kind: &ServiceKind) -> bool {
-    let ServiceKind::Hub(hub) = kind else { return false };
-    let HubRules { namespaces, default_router, ingress, authers, admissions, .. } = &hub.rules;
-    namespaces.values().chain(default_router).any(named_has_sources)
-        || ingress.iter().any(named_has_sources)
-        || authers.iter().flatten().any(named_has_sources)
-        || admissions.iter().any(|admission| named_has_sources(&admission.matchers))
-}
-
-fn named_has_sources<T>(named: &Named<T>) -> bool {
-    matches!(&named.provider, Provider::Rows(rows) if !rows.sources.is_empty())
+    matches!(kind, ServiceKind::Hub(hub) if hub.rules.sources().next().is_some())
 }

@@ -1,6 +1,6 @@
 //! What there is to say about a configuration: findings with their place, and how they look to a person.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, path::Path, sync::Arc};
 
 use crate::{
     redact,
@@ -132,6 +132,14 @@ pub struct Location {
     pub text: String,
     /// The column `text` begins with.
     pub text_column: u32,
+}
+
+impl Location {
+    /// A line of a file that is no part of the configuration's own text.
+    pub fn of_line(file: &Path, line: u32) -> Self {
+        let file = file.display().to_string().into();
+        Self { file, line, column: 1, width: 1, text: String::new(), text_column: 1 }
+    }
 }
 
 impl fmt::Display for Location {

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use rtun_core::{HostName, NamespaceId};
 pub use rtun_core::{IngressRule, Matcher, Route, Secret, Sharing, SourceCheck, User};
 
-use crate::redact;
+use crate::{redact, source::without_user_info};
 
 /// A whole configuration.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -80,6 +80,31 @@ pub struct HubRules {
     pub quotas: Quotas,
 }
 
+impl HubRules {
+    /// Every router: the namespaces' own, then the default one.
+    pub fn routers(&self) -> impl Iterator<Item = &Named<Route>> {
+        self.namespaces.values().chain(&self.default_router)
+    }
+
+    /// Every source of rows, whatever they are rows of.
+    pub fn sources(&self) -> impl Iterator<Item = &Source> {
+        let routers = self.routers().flat_map(Named::sources);
+        let ingress = self.ingress.iter().flat_map(Named::sources);
+        let authers = self.authers.iter().flatten().flat_map(Named::sources);
+        let admissions = self.admissions.iter().flat_map(|admission| admission.matchers.sources());
+        routers.chain(ingress).chain(authers).chain(admissions)
+    }
+
+    /// Every plugin, whatever it is asked for.
+    pub fn plugins(&self) -> impl Iterator<Item = &Plugin> {
+        let routers = self.routers().filter_map(Named::plugin);
+        let ingress = self.ingress.iter().filter_map(Named::plugin);
+        let authers = self.authers.iter().flatten().filter_map(Named::plugin);
+        let admissions = self.admissions.iter().filter_map(|admission| admission.matchers.plugin());
+        routers.chain(ingress).chain(authers).chain(admissions)
+    }
+}
+
 /// A table or list that a hub decides by, under its name, wherever its rows are.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Named<T> {
@@ -87,6 +112,24 @@ pub struct Named<T> {
     pub name: String,
     /// Its rows, or who is asked instead.
     pub provider: Provider<T>,
+}
+
+impl<T> Named<T> {
+    /// What its rows are read from, besides the configuration.
+    pub fn sources(&self) -> &[Source] {
+        match &self.provider {
+            Provider::Rows(rows) => &rows.sources,
+            Provider::Plugin(_) => &[],
+        }
+    }
+
+    /// Who is asked in the place of rows.
+    pub fn plugin(&self) -> Option<&Plugin> {
+        match &self.provider {
+            Provider::Rows(_) => None,
+            Provider::Plugin(plugin) => Some(plugin),
+        }
+    }
 }
 
 /// Where a table's or list's rows are.
@@ -179,6 +222,13 @@ pub struct HttpSource {
     pub url: String,
     /// For one reading, from connecting to the last byte; 10 s unless configured.
     pub timeout: Duration,
+}
+
+impl HttpSource {
+    /// For people: the URL without user info, query and fragment, where secrets are kept.
+    pub fn label(&self) -> String {
+        without_user_info(self.url.split(['?', '#']).next().unwrap_or_default())
+    }
 }
 
 impl fmt::Debug for HttpSource {

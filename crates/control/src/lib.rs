@@ -3,6 +3,7 @@
 mod answers;
 mod background;
 mod breaker;
+mod cause;
 mod feed;
 mod grpc;
 mod http;

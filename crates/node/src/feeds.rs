@@ -52,8 +52,7 @@ impl Feeds {
         for service in &config.services {
             let ServiceKind::Hub(hub) = &service.kind else { continue };
             let quotas = &hub.rules.quotas;
-            let routers = hub.rules.namespaces.values().chain(&hub.rules.default_router);
-            for router in routers {
+            for router in hub.rules.routers() {
                 let how =
                     How { kind: "router", max_rows: quotas.routes_per_router, parse: parse_routes };
                 next.routes.open(&self.routes, router, &how, snapshots)?;
@@ -77,10 +76,9 @@ impl Feeds {
 
     /// Only those that `rules` decide by.
     pub(crate) fn of(&self, rules: &HubRules) -> Self {
-        let routers = rules.namespaces.values().chain(&rules.default_router);
         let admissions = rules.admissions.iter();
         Self {
-            routes: self.routes.only(routers),
+            routes: self.routes.only(rules.routers()),
             rules: self.rules.only(&rules.ingress),
             users: self.users.only(rules.authers.iter().flatten()),
             matchers: self.matchers.only(admissions.map(|admission| &admission.matchers)),

@@ -5,14 +5,13 @@
 
 use std::fmt::Write;
 
-use rtun_config::model::Config;
 use rtun_core::{
     NamespaceId,
     reach::{Domain, Reach, in_several},
 };
 use serde::Serialize;
 
-use crate::offline::{self, Hub};
+use crate::offline::Hub;
 
 /// Pairs listed in all.
 const MAX_PAIRS: usize = 100_000;
@@ -83,10 +82,10 @@ struct SharedHost {
     namespaces: Vec<String>,
 }
 
-/// Of every hub.
-pub(super) fn reach(config: &Config) -> Vec<HubReach> {
+/// Of each of these hubs.
+pub(super) fn reach(hubs: &[Hub<'_>]) -> Vec<HubReach> {
     let mut room = MAX_PAIRS;
-    offline::hubs(config).iter().map(|hub| of_hub(hub, &mut room)).collect()
+    hubs.iter().map(|hub| of_hub(hub, &mut room)).collect()
 }
 
 fn of_hub(hub: &Hub<'_>, room: &mut usize) -> HubReach {

@@ -5,7 +5,7 @@ use std::{io, net::IpAddr, net::SocketAddr};
 use rtun_config::model::ClientTls;
 use rustls::ClientConfig;
 
-use crate::{PluginSetupError, plugin::excerpt, tls};
+use crate::{PluginSetupError, cause::innermost_cause, plugin::excerpt, tls};
 
 /// The addresses of a host, without those that no plugin is asked at.
 pub(crate) async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
@@ -34,13 +34,9 @@ pub(crate) fn check(addr: IpAddr) -> Result<(), PluginSetupError> {
     Ok(())
 }
 
-/// What an error comes from in the end: what wraps it says little more than that there was one.
+/// What an error comes from in the end, cut short: a plugin may have written it.
 pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
-    let mut innermost = error;
-    while let Some(inner) = innermost.source() {
-        innermost = inner;
-    }
-    excerpt(&innermost.to_string())
+    excerpt(&innermost_cause(error))
 }
 
 /// A TLS client that verifies as `tls` says: with the system's roots, or not at all.

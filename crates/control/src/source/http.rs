@@ -15,6 +15,7 @@ use reqwest::{
 use rtun_config::model;
 
 use super::{LoadFuture, Loaded, MAX_TEXT, Source, SourceError, SourceSetupError, text};
+use crate::cause::innermost_cause;
 
 /// A URL, read with GET. No redirect is followed, no proxy used, nothing decompressed.
 pub struct HttpSource {
@@ -32,7 +33,7 @@ type Validators = Vec<(HeaderName, HeaderValue)>;
 impl HttpSource {
     /// Prepares the client; nothing is connected yet.
     pub fn new(source: &model::HttpSource) -> Result<Self, SourceSetupError> {
-        let bad_url = || SourceSetupError::Url(without_secrets(&source.url));
+        let bad_url = || SourceSetupError::Url(source.label());
         let url = Url::parse(&source.url).map_err(|_| bad_url())?;
         if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
             return Err(bad_url());
@@ -44,10 +45,10 @@ impl HttpSource {
             // A connection kept since the last reading may just be closing.
             .pool_max_idle_per_host(0)
             .build()
-            .map_err(|error| SourceSetupError::System(innermost(&error)))?;
+            .map_err(|error| SourceSetupError::System(innermost_cause(&error)))?;
         Ok(Self {
             client,
-            label: without_secrets(&source.url).into(),
+            label: source.label().into(),
             url,
             timeout: source.timeout,
             validators: Mutex::default(),
@@ -98,7 +99,7 @@ impl HttpSource {
         if error.is_timeout() {
             return SourceError::Timeout(self.timeout);
         }
-        SourceError::Unreachable(innermost(&error.without_url()))
+        SourceError::Unreachable(innermost_cause(&error.without_url()))
     }
 }
 
@@ -119,22 +120,4 @@ fn validators(response: &Response) -> Validators {
         .into_iter()
         .filter_map(|(of, with)| response.headers().get(of).map(|value| (with, value.clone())))
         .collect()
-}
-
-/// The cause behind the causes: the outer ones only say that a request failed.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut inner = error;
-    while let Some(source) = inner.source() {
-        inner = source;
-    }
-    inner.to_string()
-}
-
-/// The URL without user info, query and fragment, where secrets are kept.
-fn without_secrets(url: &str) -> String {
-    let shown = url.split(['?', '#']).next().unwrap_or_default();
-    let Some((scheme, rest)) = shown.split_once("://") else { return shown.to_owned() };
-    let host = rest.find('/').unwrap_or(rest.len());
-    let start = rest[..host].rfind('@').map_or(0, |at| at + 1);
-    format!("{scheme}://{}", &rest[start..])
 }

@@ -80,8 +80,8 @@ impl Rules {
         before: Option<&Self>,
     ) -> Result<Self, RulesError> {
         let generations = feeds.generations();
-        let routers = || config.namespaces.values().chain(&config.default_router);
-        let tables = Tables::compile(routers(), feeds, &config.quotas, before.map(|b| &b.tables))?;
+        let tables =
+            Tables::compile(config.routers(), feeds, &config.quotas, before.map(|b| &b.tables))?;
         let plugins = Plugins::connect(config, before.map(|before| &before.plugins))?;
         Ok(Self {
             access: access::access(config, feeds),

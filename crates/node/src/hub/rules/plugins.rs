@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rtun_config::model::{self, HubRules, Named, Provider};
+use rtun_config::model::{self, HubRules, Named};
 use rtun_control::{
     AdmissionQuestions, AnswerLimits, AuthQuestions, IngressQuestions, PluginSetupError,
     PluginStatus, QuestionLimits, Released, RouteAnswers, connect_admission_plugin,
@@ -41,7 +41,7 @@ impl Plugins {
         let nothing = Self::default();
         let before = before.unwrap_or(&nothing);
         let mut plugins = Self::default();
-        for router in config.namespaces.values().chain(&config.default_router) {
+        for router in config.routers() {
             if plugins.route_plugin(&router.name).is_none() {
                 let plugin = connect("router", router, &before.routes, route_plugin)?;
                 plugins.routes.extend(plugin);
@@ -122,7 +122,7 @@ fn connect<R, T>(
     before: &[Connected<T>],
     make: impl FnOnce(String, &model::Plugin) -> Result<T, PluginSetupError>,
 ) -> Result<Option<Connected<T>>, RulesError> {
-    let Provider::Plugin(settings) = &named.provider else { return Ok(None) };
+    let Some(settings) = named.plugin() else { return Ok(None) };
     let name = named.name.clone();
     let kept = before.iter().find(|other| other.name == name && other.settings == *settings);
     let plugin = match kept {
