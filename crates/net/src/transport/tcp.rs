@@ -1,8 +1,9 @@
 //! TCP: connecting to names with several addresses, listening on both families, socket options.
 
 use std::fmt::Write as _;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -10,6 +11,8 @@ use futures_util::stream::FuturesUnordered;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
+
+use super::Stream;
 
 /// How long one address is tried before the next is tried beside it (RFC 8305 section 5).
 pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
@@ -139,6 +142,31 @@ pub fn tune(stream: &TcpStream) -> io::Result<()> {
             .with_retries(KEEPALIVE_PROBES),
     )?;
     socket.set_tcp_user_timeout(Some(USER_TIMEOUT))
+}
+
+impl Stream for TcpStream {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_read_ready(cx)
+    }
+
+    fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
+        Self::try_read(self, into)
+    }
+
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_write_ready(cx)
+    }
+
+    fn try_write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        match pieces {
+            [piece] => self.try_write(piece),
+            pieces => Self::try_write_vectored(self, pieces),
+        }
+    }
+
+    fn poll_shutdown(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(SockRef::from(self).shutdown(std::net::Shutdown::Write))
+    }
 }
 
 async fn connect_any(addr: &str) -> Result<TcpStream, ConnectError> {
