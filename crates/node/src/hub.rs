@@ -283,7 +283,7 @@ impl Shared {
         // From now on it is this worker's event loop that watches the socket.
         let stream = TcpStream::from_std(stream.into_std()?)?;
         tcp::tune(&stream)?;
-        handshake::admit(&self.registry, &self.service, stream, peer).await
+        handshake::admit(&self.registry, &self.service, Arc::new(stream), peer).await
     }
 
     async fn run(&self, association: Arc<Association>, buffer: FrameBuffer) {

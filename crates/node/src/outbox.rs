@@ -9,11 +9,12 @@ use std::{
 };
 
 use rtun_core::{DropReason, FlowQueue, Lost, QueueLimits, Sent, Window};
+use rtun_net::transport::Stream;
 use rtun_proto::{
     extension::{decode_super_frame, packets, ping_frame},
     frame::{Frames, LEN_PREFIX},
 };
-use tokio::{net::TcpStream, sync::Notify};
+use tokio::sync::Notify;
 
 use crate::{
     budget::{Budget, Charge},
@@ -64,9 +65,9 @@ struct State {
 /// What happens to a frame that is to be sent.
 enum Gate {
     /// Queued: the host has not been answered yet.
-    Held(Arc<TcpStream>),
+    Held(Arc<dyn Stream>),
     /// Written, or queued behind what waits.
-    Open(Arc<TcpStream>),
+    Open(Arc<dyn Stream>),
     /// Dropped: the connection has ended, and nothing here keeps its socket open.
     Closed,
 }
@@ -84,7 +85,7 @@ enum Flushed {
 
 impl Outbox {
     /// Holds frames back until [`Outbox::open`].
-    pub(crate) fn new(stream: Arc<TcpStream>, budget: &Arc<Budget>) -> Self {
+    pub(crate) fn new(stream: Arc<dyn Stream>, budget: &Arc<Budget>) -> Self {
         let state = State {
             queue: FlowQueue::new(QueueLimits::default(), fastrand::u64(..)),
             charge: Charge::new(budget),
@@ -107,7 +108,7 @@ impl Outbox {
     }
 
     /// The socket, until [`Outbox::close`].
-    pub(crate) fn stream(&self) -> Option<Arc<TcpStream>> {
+    pub(crate) fn stream(&self) -> Option<Arc<dyn Stream>> {
         self.state().stream()
     }
 
@@ -128,7 +129,7 @@ impl Outbox {
                 return Ok(());
             }
             Gate::Open(stream) if state.queue.is_empty() && !state.is_slow() => {
-                try_write(stream, bytes, places, state.window.room(Instant::now()))
+                try_write(&**stream, bytes, places, state.window.room(Instant::now()))
             }
             Gate::Held(_) | Gate::Open(_) => Ok(0),
         };
@@ -142,7 +143,7 @@ impl Outbox {
                 return Err(error);
             }
         };
-        let waited = !state.queue.is_empty();
+        let waited = state.waits();
         state.window.wrote(sent);
         for place in places {
             let run = &bytes[place.clone()];
@@ -157,7 +158,7 @@ impl Outbox {
             true => state.flush_open(counters),
             false => state.mark(false),
         };
-        let waits = !state.queue.is_empty();
+        let waits = state.waits();
         drop(state);
         if waits && !waited {
             self.wake.notify_one();
@@ -174,7 +175,7 @@ impl Outbox {
     pub(crate) fn answered(&self, stamp: [u8; 8]) {
         let mut state = self.state();
         state.window.answered(stamp, Instant::now());
-        let waits = !state.queue.is_empty();
+        let waits = state.waits();
         drop(state);
         if waits {
             self.wake.notify_one();
@@ -186,7 +187,7 @@ impl Outbox {
     pub(crate) fn send_control(&self, frame: &[u8]) -> io::Result<()> {
         let mut state = self.state();
         state.send_control(frame)?;
-        let waits = !state.queue.is_empty();
+        let waits = state.waits();
         drop(state);
         if waits {
             self.wake.notify_one();
@@ -195,7 +196,7 @@ impl Outbox {
     }
 
     /// Writes what is queued as the socket takes it; ends when the connection is broken or stalls.
-    pub(crate) async fn drain(&self, stream: &TcpStream, counters: &Counters) -> io::Error {
+    pub(crate) async fn drain(&self, stream: &dyn Stream, counters: &Counters) -> io::Error {
         loop {
             self.wake.notified().await;
             if let Err(error) = self.empty(stream, counters).await {
@@ -210,11 +211,12 @@ impl Outbox {
         }
     }
 
-    async fn empty(&self, stream: &TcpStream, counters: &Counters) -> io::Result<()> {
+    async fn empty(&self, stream: &dyn Stream, counters: &Counters) -> io::Result<()> {
         let mut deadline = tokio::time::Instant::now() + STALL;
         loop {
             tokio::time::timeout_at(deadline, stream.writable()).await??;
             match self.flush(stream, counters)? {
+                Flushed::Empty if stream.is_holding() => {}
                 Flushed::Empty => return Ok(()),
                 Flushed::Full => {
                     // Without an answer the window opens by itself, and the socket decides again.
@@ -229,7 +231,7 @@ impl Outbox {
         }
     }
 
-    fn flush(&self, stream: &TcpStream, counters: &Counters) -> io::Result<Flushed> {
+    fn flush(&self, stream: &dyn Stream, counters: &Counters) -> io::Result<Flushed> {
         let mut state = self.state();
         let flushed = state.flush(stream, counters);
         state.settle();
@@ -257,14 +259,14 @@ impl Outbox {
 }
 
 impl State {
-    fn stream(&self) -> Option<Arc<TcpStream>> {
+    fn stream(&self) -> Option<Arc<dyn Stream>> {
         match &self.gate {
             Gate::Held(stream) | Gate::Open(stream) => Some(Arc::clone(stream)),
             Gate::Closed => None,
         }
     }
 
-    fn flush(&mut self, stream: &TcpStream, counters: &Counters) -> io::Result<Flushed> {
+    fn flush(&mut self, stream: &dyn Stream, counters: &Counters) -> io::Result<Flushed> {
         let mut progress = false;
         loop {
             let now = Instant::now();
@@ -309,10 +311,22 @@ impl State {
     fn flush_open(&mut self, counters: &Counters) -> io::Result<()> {
         if let Gate::Open(stream) = &self.gate {
             let stream = Arc::clone(stream);
-            self.flush(&stream, counters)?;
+            self.flush(&*stream, counters)?;
             self.settle();
         }
         Ok(())
+    }
+
+    /// Whether something here or in the stream's layers has still to be written.
+    fn waits(&self) -> bool {
+        !self.queue.is_empty() || self.open_stream().is_some_and(|stream| stream.is_holding())
+    }
+
+    fn open_stream(&self) -> Option<&dyn Stream> {
+        match &self.gate {
+            Gate::Open(stream) => Some(&**stream),
+            Gate::Held(_) | Gate::Closed => None,
+        }
     }
 
     fn is_slow(&self) -> bool {
@@ -412,7 +426,7 @@ impl State {
 
 /// Writes as much as the socket takes, at most `room` bytes.
 fn try_write(
-    stream: &TcpStream,
+    stream: &dyn Stream,
     bytes: &[u8],
     places: &[Range<usize>],
     mut room: usize,
@@ -431,10 +445,7 @@ fn try_write(
         room -= slot.len();
         filled += 1;
     }
-    match &pieces[..filled] {
-        [piece] => stream.try_write(piece),
-        pieces => stream.try_write_vectored(pieces),
-    }
+    stream.try_write_vectored(&pieces[..filled])
 }
 
 fn count_sent(Sent { packets, bytes }: Sent, counters: &Counters) {

@@ -3,11 +3,9 @@
 
 use std::{io, time::Duration};
 
+use rtun_net::transport::Stream;
 use rtun_proto::frame::FrameBuffer;
-use tokio::{
-    net::TcpStream,
-    time::{Instant, timeout, timeout_at},
-};
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// A stream that has been quiet this long no longer needs a large buffer. Giving it back at every pause would make the
 /// next burst begin with small reads.
@@ -55,7 +53,7 @@ pub(crate) enum Silence<'a> {
 /// Waits until the stream is worth reading; shrinks `buffer`, and calls `quiet`, if that takes long.
 /// [`io::ErrorKind::TimedOut`] without a code of the system: nothing came for longer than `silence` allows.
 pub(crate) async fn readable(
-    stream: &TcpStream,
+    stream: &dyn Stream,
     buffer: &mut FrameBuffer,
     silence: Silence<'_>,
     quiet: impl FnOnce(),

@@ -49,7 +49,7 @@ pub(super) async fn run<D: Device>(
         };
         tokio::select! {
             biased;
-            ready = readable(&session.stream, &mut buffer, silence, || {}) => {
+            ready = readable(&*session.stream, &mut buffer, silence, || {}) => {
                 if let Err(error) = ready {
                     return session.broke(error);
                 }

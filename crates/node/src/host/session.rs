@@ -10,7 +10,10 @@ use std::{
 
 use rtun_config::model::HubNode;
 use rtun_core::{DropReason, HostName};
-use rtun_net::transport::tcp::{self, ConnectError};
+use rtun_net::transport::{
+    Stream,
+    tcp::{self, ConnectError},
+};
 use rtun_proto::{
     extension::{self, Capabilities, Extension, Hello, HelloReply, RefusalNotice, pong_frame},
     frame::FrameBuffer,
@@ -19,7 +22,7 @@ use rtun_proto::{
         Response, Status,
     },
 };
-use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -50,7 +53,7 @@ pub(super) struct Introduction {
 
 /// A hub that has admitted this host.
 pub(super) struct Session {
-    pub(super) stream: Arc<TcpStream>,
+    pub(super) stream: Arc<dyn Stream>,
     pub(super) since: Instant,
     /// Whether it is an rtun hub; no other is sent frames of the extension.
     pub(super) is_rtun: bool,
@@ -118,18 +121,18 @@ impl Session {
         dial_timeout: Option<Duration>,
     ) -> Result<(Self, FrameBuffer), JoinError> {
         let request = introduction.request(hub).encode()?;
-        let mut stream = tcp::connect(&hub.addr, dial_timeout.unwrap_or(DIAL_TIMEOUT)).await?;
+        let stream = tcp::connect(&hub.addr, dial_timeout.unwrap_or(DIAL_TIMEOUT)).await?;
+        let stream: Arc<dyn Stream> = Arc::new(stream);
         let limit = hub.connect_timeout.unwrap_or(ANSWER_TIMEOUT);
         let mut buffer = FrameBuffer::new();
         let answer = async {
             stream.write_all(&request).await?;
-            read_answer(&stream, &mut buffer).await
+            read_answer(&*stream, &mut buffer).await
         };
         let response = timeout(limit, answer).await.unwrap_or(Err(JoinError::Timeout(limit)))?;
         if response.status != Status::Ok {
             return Err(JoinError::Refused(response.status));
         }
-        let stream = Arc::new(stream);
         let outbox = Outbox::new(Arc::clone(&stream), &Budget::new(QUEUE_BUDGET));
         outbox.open();
         let session = Self {
@@ -164,7 +167,7 @@ impl Session {
 
     /// Writes what is queued; ends when the session has to.
     pub(super) async fn drain(&self, counters: &Counters) {
-        self.broke(self.outbox.drain(&self.stream, counters).await);
+        self.broke(self.outbox.drain(&*self.stream, counters).await);
     }
 
     /// Drops what is queued.
@@ -299,7 +302,7 @@ impl Introduction {
     }
 }
 
-async fn read_answer(stream: &TcpStream, buffer: &mut FrameBuffer) -> Result<Response, JoinError> {
+async fn read_answer(stream: &dyn Stream, buffer: &mut FrameBuffer) -> Result<Response, JoinError> {
     loop {
         if let Decoded::Complete { value, len } = Response::decode(buffer.filled())? {
             buffer.consume(len);

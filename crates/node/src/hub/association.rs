@@ -9,11 +9,11 @@ use std::{
 };
 
 use rtun_core::{Admitted, DropReason, HostName, Identity};
+use rtun_net::transport::Stream;
 use rtun_proto::{
     extension::{self, Extension, GoAway, RefusalNotice, RefusalReason},
     frame::FrameBuffer,
 };
-use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::{forward::Forwarder, namespace::Namespace};
@@ -64,7 +64,7 @@ pub(super) struct Arrival {
     /// The address of its device, as it says.
     pub(super) address: Option<IpAddr>,
     /// Writable and unused.
-    pub(super) stream: TcpStream,
+    pub(super) stream: Arc<dyn Stream>,
 }
 
 /// What an rtun host has said of itself.
@@ -177,7 +177,7 @@ impl Association {
             address,
             since: Instant::now(),
             counters: Arc::default(),
-            outbox: Outbox::new(Arc::new(stream), &commons.budget),
+            outbox: Outbox::new(stream, &commons.budget),
             greeting: OnceLock::new(),
             population: Arc::clone(&commons.population),
             ended: CancellationToken::new(),
@@ -249,12 +249,12 @@ impl Association {
         if let Some(stream) = self.outbox.stream() {
             let (writer, its_stream) = (Arc::clone(self), Arc::clone(&stream));
             let writer = tokio::spawn(async move {
-                let error = writer.outbox.drain(&its_stream, &writer.counters).await;
+                let error = writer.outbox.drain(&*its_stream, &writer.counters).await;
                 writer.end(EndReason::from_write(&error));
             });
             tokio::select! {
                 () = self.ended.cancelled() => {}
-                reason = self.read(&stream, buffer) => self.end(reason),
+                reason = self.read(&*stream, buffer) => self.end(reason),
             }
             writer.abort();
             // Cancelled or done: either way it has let go of the socket.
@@ -270,7 +270,7 @@ impl Association {
         reason
     }
 
-    async fn read(self: &Arc<Self>, stream: &TcpStream, mut buffer: FrameBuffer) -> EndReason {
+    async fn read(self: &Arc<Self>, stream: &dyn Stream, mut buffer: FrameBuffer) -> EndReason {
         let mut forwarder = Forwarder::new(Arc::clone(self));
         let consumed = forwarder.forward(buffer.filled());
         buffer.consume(consumed);

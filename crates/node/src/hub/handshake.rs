@@ -11,11 +11,11 @@ use std::{
 };
 
 use rtun_core::{JoinRequest, NamespaceId, Question, Refusal, Word};
+use rtun_net::transport::Stream;
 use rtun_proto::{
     frame::FrameBuffer,
     relay::{ASSOCIATE, Addr, DecodeError, Decoded, Request, Response, Status, TunnelId},
 };
-use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use super::{
     ask::{ask_about_address, ask_about_place, ask_about_user},
@@ -71,12 +71,12 @@ impl HandshakeError {
 pub(super) async fn admit(
     registry: &Registry,
     service: &str,
-    stream: TcpStream,
+    stream: Arc<dyn Stream>,
     peer: SocketAddr,
 ) -> Result<(Arc<Association>, FrameBuffer), HandshakeError> {
     ask_about_address(&registry.rules(), service, peer).await?;
     let mut buffer = FrameBuffer::new();
-    let request = read_request(&stream, &mut buffer).await?;
+    let request = read_request(&*stream, &mut buffer).await?;
     // Nothing has been written yet, so the answer below fits at once: between joining and being run there is no
     // point at which this future can be dropped.
     stream.writable().await?;
@@ -132,7 +132,7 @@ fn welcome(
     }
 }
 
-async fn refuse(refusal: Refusal, mut stream: TcpStream) -> HandshakeError {
+async fn refuse(refusal: Refusal, stream: Arc<dyn Stream>) -> HandshakeError {
     let answer = encode(&Response::refusal(status_of(refusal)));
     let told = async {
         stream.write_all(&answer).await?;
@@ -145,7 +145,7 @@ async fn refuse(refusal: Refusal, mut stream: TcpStream) -> HandshakeError {
 }
 
 async fn read_request(
-    stream: &TcpStream,
+    stream: &dyn Stream,
     buffer: &mut FrameBuffer,
 ) -> Result<Request, HandshakeError> {
     loop {
