@@ -61,9 +61,8 @@ pub trait Datagrams: Send + Sync {
     /// Ready when datagrams may be taken again. The last caller's task is woken.
     fn poll_sendable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
-    /// The next datagram, written to the beginning of `into`, which has room for the longest; its length. The last caller's
-    /// task is woken.
-    fn poll_recv(&self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>>;
+    /// Appends the next datagram to `into`; its length. The last caller's task is woken.
+    fn poll_recv(&self, cx: &mut Context<'_>, into: &mut Vec<u8>) -> Poll<io::Result<usize>>;
 }
 
 impl dyn Stream {

@@ -1,6 +1,7 @@
 //! The way out of a connection: written to directly while its socket takes everything, else queued.
 
 use std::{
+    future::poll_fn,
     io::{self, IoSlice},
     mem,
     ops::Range,
@@ -9,9 +10,9 @@ use std::{
 };
 
 use rtun_core::{DropReason, FlowQueue, Lost, QueueLimits, Sent, Window};
-use rtun_net::transport::Stream;
+use rtun_net::transport::{Datagrams, Stream};
 use rtun_proto::{
-    extension::{decode_super_frame, packets, ping_frame},
+    extension::{decode_super_frame, is_extension, packets, ping_frame},
     frame::{Frames, LEN_PREFIX},
 };
 use tokio::sync::Notify;
@@ -58,6 +59,8 @@ struct State {
     window: Window,
     /// Whether the peer has said hello, and may be sent marks.
     marks: bool,
+    /// Whether packets go beside the stream where they fit: the peer takes them there.
+    datagrams: bool,
     /// Packets cut out of super-frames; empty between two.
     cut: Vec<u8>,
 }
@@ -75,12 +78,30 @@ enum Gate {
 /// How an attempt to empty the queue ended.
 enum Flushed {
     Empty,
-    /// The socket takes no more now.
+    /// No more is taken now.
     Waiting {
         progress: bool,
+        blocked: Blocked,
     },
     /// Enough is on its way; the peer's next answer goes on.
     Full,
+}
+
+/// What takes no more.
+#[derive(Clone, Copy)]
+enum Blocked {
+    Stream,
+    Datagrams,
+}
+
+impl Blocked {
+    /// Waits until it may take more.
+    async fn over(self, stream: &dyn Stream) -> io::Result<()> {
+        match (self, stream.datagrams()) {
+            (Self::Datagrams, Some(datagrams)) => poll_fn(|cx| datagrams.poll_sendable(cx)).await,
+            _ => stream.writable().await,
+        }
+    }
 }
 
 impl Outbox {
@@ -93,6 +114,7 @@ impl Outbox {
             stage: STAGE_MIN,
             window: Window::default(),
             marks: false,
+            datagrams: false,
             cut: Vec::new(),
         };
         Self { state: Mutex::new(state), wake: Notify::new() }
@@ -110,6 +132,11 @@ impl Outbox {
     /// The socket, until [`Outbox::close`].
     pub(crate) fn stream(&self) -> Option<Arc<dyn Stream>> {
         self.state().stream()
+    }
+
+    /// Whether the connection has an unreliable way beside its stream.
+    pub(crate) fn has_datagrams(&self) -> bool {
+        self.stream().is_some_and(|stream| stream.datagrams().is_some())
     }
 
     /// Sends the whole frames of packets at these places of `bytes`, or queues or drops them; every packet is counted once
@@ -171,6 +198,13 @@ impl Outbox {
         self.state().marks = true;
     }
 
+    /// From now on packets go as datagrams where they fit, and the stream carries the rest. What waits for it to be carried
+    /// is bounded by the transport then, which sees each packet, and no longer by marks.
+    pub(crate) fn begin_datagrams(&self) {
+        let mut state = self.state();
+        state.datagrams = true;
+    }
+
     /// The peer has answered a mark.
     pub(crate) fn answered(&self, stamp: [u8; 8]) {
         let mut state = self.state();
@@ -213,8 +247,9 @@ impl Outbox {
 
     async fn empty(&self, stream: &dyn Stream, counters: &Counters) -> io::Result<()> {
         let mut deadline = tokio::time::Instant::now() + STALL;
+        let mut blocked = Blocked::Stream;
         loop {
-            tokio::time::timeout_at(deadline, stream.writable()).await??;
+            tokio::time::timeout_at(deadline, blocked.over(stream)).await??;
             match self.flush(stream, counters)? {
                 Flushed::Empty if stream.is_holding() => {}
                 Flushed::Empty => return Ok(()),
@@ -223,10 +258,12 @@ impl Outbox {
                     let _ = tokio::time::timeout(ANSWER, self.wake.notified()).await;
                     deadline = tokio::time::Instant::now() + STALL;
                 }
-                Flushed::Waiting { progress: true } => {
-                    deadline = tokio::time::Instant::now() + STALL
+                Flushed::Waiting { progress, blocked: by } => {
+                    blocked = by;
+                    if progress {
+                        deadline = tokio::time::Instant::now() + STALL;
+                    }
                 }
-                Flushed::Waiting { progress: false } => {}
             }
         }
     }
@@ -267,6 +304,11 @@ impl State {
     }
 
     fn flush(&mut self, stream: &dyn Stream, counters: &Counters) -> io::Result<Flushed> {
+        if self.datagrams
+            && let Some(datagrams) = stream.datagrams()
+        {
+            return self.flush_beside(stream, datagrams, counters);
+        }
         let mut progress = false;
         loop {
             let now = Instant::now();
@@ -300,10 +342,43 @@ impl State {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.stage = (self.stage / 2).max(STAGE_MIN);
-                    return Ok(Flushed::Waiting { progress });
+                    return Ok(Flushed::Waiting { progress, blocked: Blocked::Stream });
                 }
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// The same with packets as datagrams: frame by frame, as late as possible.
+    fn flush_beside(
+        &mut self,
+        stream: &dyn Stream,
+        datagrams: &dyn Datagrams,
+        counters: &Counters,
+    ) -> io::Result<Flushed> {
+        let mut progress = false;
+        loop {
+            self.queue.stage(1, Instant::now(), |lost| count_lost(lost, counters));
+            let Some((frame, begun)) = self.queue.front() else { return Ok(Flushed::Empty) };
+            let payload = &frame[LEN_PREFIX..];
+            let fits = datagrams.max_len().is_some_and(|longest| payload.len() <= longest);
+            let beside = fits && begun == 0 && !is_extension(payload);
+            let (sent, blocked) = match beside.then(|| datagrams.try_send(payload)) {
+                Some(Ok(())) => (Ok(frame.len()), Blocked::Datagrams),
+                // The way has become narrower just now.
+                Some(Err(error)) if error.kind() != io::ErrorKind::InvalidInput => {
+                    (Err(error), Blocked::Datagrams)
+                }
+                _ => (stream.try_write(&frame[begun..]), Blocked::Stream),
+            };
+            match sent {
+                Ok(sent) => self.queue.advance(sent, |sent| count_sent(sent, counters)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(Flushed::Waiting { progress, blocked });
+                }
+                Err(error) => return Err(error),
+            }
+            progress = true;
         }
     }
 
@@ -329,8 +404,9 @@ impl State {
         }
     }
 
+    /// Whether packets are queued one by one before they are sent.
     fn is_slow(&self) -> bool {
-        self.window.rate().is_some_and(|rate| rate < SLOW)
+        self.datagrams || self.window.rate().is_some_and(|rate| rate < SLOW)
     }
 
     /// Sends a mark where one is due: behind what has been written, and behind what is staged if anything is.

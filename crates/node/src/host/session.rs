@@ -147,7 +147,8 @@ impl Session {
             cause: OnceLock::new(),
         };
         if session.is_rtun {
-            session.send_control(&Extension::Hello(introduction.hello()));
+            let datagrams = session.stream.datagrams().is_some();
+            session.send_control(&Extension::Hello(introduction.hello(datagrams)));
         }
         Ok((session, buffer))
     }
@@ -199,8 +200,12 @@ impl Session {
                         self.source
                     );
                 }
+                let datagrams = reply.accepted.has(Capabilities::DATAGRAMS);
                 self.reply.set(reply).map_err(|_| DropReason::FrameUnknown)?;
-                self.outbox.begin_marks();
+                match datagrams && self.outbox.has_datagrams() {
+                    true => self.outbox.begin_datagrams(),
+                    false => self.outbox.begin_marks(),
+                }
                 Ok(())
             }
             Ok(Extension::Ping(stamp)) => {
@@ -287,11 +292,14 @@ impl Introduction {
         })
     }
 
-    fn hello(&self) -> Hello {
-        let offered = match self.super_frames {
-            true => Capabilities::SUPER_FRAMES,
-            false => Capabilities::NONE,
-        };
+    fn hello(&self, datagrams: bool) -> Hello {
+        let mut offered = Capabilities::NONE;
+        if self.super_frames {
+            offered = offered.with(Capabilities::SUPER_FRAMES);
+        }
+        if datagrams {
+            offered = offered.with(Capabilities::DATAGRAMS);
+        }
         Hello {
             version: extension::VERSION,
             capabilities: offered,

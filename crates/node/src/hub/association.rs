@@ -21,7 +21,7 @@ use crate::{
     budget::Budget,
     counters::Counters,
     outbox::Outbox,
-    reading::{HUB_ASKS_EVERY, Silence, Turns, readable},
+    reading::{Beside, HUB_ASKS_EVERY, Silence, Turns, readable},
 };
 
 /// How long a host that is told to go away may take to be back: the hub's restart is what most often follows.
@@ -275,6 +275,8 @@ impl Association {
         let consumed = forwarder.forward(buffer.filled());
         buffer.consume(consumed);
         let mut turns = Turns::default();
+        let mut beside = Beside::default();
+        let has_datagrams = stream.datagrams().is_some();
         loop {
             let ask = || self.send_control(&Extension::Ping([0; 8]));
             let silence = match self.greeting.get() {
@@ -282,8 +284,19 @@ impl Association {
                 None => Silence::Normal,
             };
             let quiet = || forwarder.rest();
-            if let Err(error) = readable(stream, &mut buffer, silence, quiet).await {
-                return EndReason::from_read(&error);
+            let arrived = tokio::select! {
+                biased;
+                ready = readable(stream, &mut buffer, silence, quiet) => ready.map(|()| None),
+                frames = beside.recv(stream), if has_datagrams => frames.map(Some),
+            };
+            match arrived {
+                Ok(None) => {}
+                Ok(Some(frames)) => {
+                    forwarder.forward(frames);
+                    turns.after_read().await;
+                    continue;
+                }
+                Err(error) => return EndReason::from_read(&error),
             }
             match stream.try_read(buffer.space()) {
                 Ok(0) => return EndReason::PeerClosed,
