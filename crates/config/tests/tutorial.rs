@@ -82,7 +82,7 @@ fn one_table() {
   help: name an `auther` in the handler, or listen on a loopback address"]
     );
     let hub = hub(config(&outcome));
-    assert_eq!(hub.listen, ":8443");
+    assert_eq!(hub.listener.addr, ":8443");
     assert_eq!(hub.rules.namespaces.len(), 0);
     assert_eq!((&hub.rules.ingress, &hub.rules.authers), (&None, &None));
     let router = hub.rules.default_router.as_ref().unwrap();

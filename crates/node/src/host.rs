@@ -70,7 +70,7 @@ impl Host {
         config: &model::Host,
         seat: Seat,
     ) -> Result<Self, HostError> {
-        let model::Device { name, addresses, mtu, routes, dns, offload, super_frames } =
+        let model::Device { name, addresses, mtu, routes, dns, offload, super_frames, .. } =
             &config.device;
         let wanted = TunConfig { name: name.clone(), mtu: *mtu };
         let device = {

@@ -112,7 +112,7 @@ impl Hub {
         workers: Arc<Workers>,
     ) -> Result<Self, HubError> {
         let (upkeep, rules) = Upkeep::begin(&config.rules, feeds).await?;
-        let listener = tcp::listen(&config.listen)?;
+        let listener = tcp::listen(&config.listener.addr)?;
         let local_addr = listener.local_addr()?;
         let shared = Arc::new(Shared {
             service: service.to_owned(),

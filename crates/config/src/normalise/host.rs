@@ -10,7 +10,7 @@ use crate::{
     address,
     coerce::Place,
     findings::{At, Code, Report, quote},
-    model::Host,
+    model::{Host, Selector},
     value::Cursor,
 };
 
@@ -72,6 +72,9 @@ pub(super) fn read(at: &Cursor<'_>, context: &Context<'_>, report: &mut Report) 
         name: name?,
         device,
         hubs: hubs?,
+        selector: Selector::default(),
+        proxies: Vec::new(),
+        retries: 0,
         dial_timeout: dial_timeout.filter(|t| !t.is_zero()),
     })
 }

@@ -7,7 +7,7 @@ use crate::{
     address,
     coerce::Place,
     findings::{At, Report, quote},
-    model::{Hub, HubRules, Named, Quotas, Sharing, SourceCheck, User},
+    model::{Hub, HubRules, Listener, Named, Quotas, Sharing, SourceCheck, User},
     value::Cursor,
 };
 
@@ -109,7 +109,7 @@ pub(super) fn read(
         quotas,
     };
     let handshake_timeout = timeout.filter(|t| !t.is_zero()).unwrap_or(HANDSHAKE_TIMEOUT);
-    Some((Hub { listen, rules, handshake_timeout }, view))
+    Some((Hub { listener: Listener::tcp(listen), rules, handshake_timeout }, view))
 }
 
 /// In MiB.

@@ -214,10 +214,10 @@ fn node(at: &Cursor<'_>, report: &mut Report) -> Option<HubNode> {
     dialer?;
     Some(HubNode {
         name: name.unwrap_or_else(|| addr.clone()),
-        addr,
         namespace: namespace?,
         auth,
         connect_timeout: connect_timeout.filter(|t| !t.is_zero()),
+        ..HubNode::tcp(addr)
     })
 }
 
