@@ -42,6 +42,6 @@ pub use namespace::{NamespaceId, NamespaceIdError};
 pub use queue::{FlowQueue, Lost, MAX_CONTROL, QueueLimits, Sent};
 pub use route::{Route, host_prefix, parse_prefix, unmapped};
 pub use row::Row;
-pub use selector::{Selection, Selector, Strategy};
+pub use selector::{Selection, Selector, Standing, Strategy};
 pub use table::RoutingTable;
 pub use window::Window;

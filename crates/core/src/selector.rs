@@ -34,6 +34,21 @@ impl Default for Selection {
     }
 }
 
+/// What a node is among the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Standing {
+    /// With [`Strategy::Random`], how often it is taken compared to the others; 0 counts as 1.
+    pub weight: u32,
+    /// Whether it is only taken when no other can be.
+    pub backup: bool,
+}
+
+impl Default for Standing {
+    fn default() -> Self {
+        Self { weight: 1, backup: false }
+    }
+}
+
 /// Chooses among nodes numbered from 0, by what has become of them before.
 ///
 /// Time is given as what has passed since any fixed moment.
@@ -46,30 +61,38 @@ pub struct Selector {
     tried: Vec<bool>,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 struct Node {
+    standing: Standing,
     fails: u32,
     failed_at: Option<Duration>,
 }
 
 impl Selector {
-    /// Of `nodes` nodes, at least one.
-    pub fn new(selection: Selection, nodes: usize) -> Self {
-        let nodes = nodes.max(1);
-        Self { selection, nodes: vec![Node::default(); nodes], next: 0, tried: vec![false; nodes] }
+    /// Of these nodes, at least one.
+    pub fn new(selection: Selection, nodes: impl IntoIterator<Item = Standing>) -> Self {
+        let node = |standing| Node { standing, fails: 0, failed_at: None };
+        let nodes: Vec<_> = nodes.into_iter().map(node).collect();
+        debug_assert!(!nodes.is_empty(), "there is something to choose");
+        Self { selection, next: 0, tried: vec![false; nodes.len()], nodes }
     }
 
     /// The node to try now. Where all are marked it is the one whose failure is longest ago, since a host without a hub
     /// has nothing to lose. `random` is uniform over all of `u32`; of strategy `hash` it is the hash.
     pub fn choose(&mut self, now: Duration, random: u32) -> usize {
-        let open: Vec<usize> = (0..self.nodes.len()).filter(|&n| !self.is_marked(n, now)).collect();
+        let is_open = |&node: &usize| !self.is_marked(node, now);
+        let (backups, mut open): (Vec<usize>, Vec<usize>) =
+            (0..self.nodes.len()).filter(is_open).partition(|&n| self.nodes[n].standing.backup);
+        if open.is_empty() {
+            open = backups;
+        }
         let chosen = match (&open[..], self.selection.strategy) {
             ([], _) => self.longest_ago(),
             ([first, ..], Strategy::Fifo) => *first,
             ([first, ..], Strategy::Round) => {
                 *open.iter().find(|&&node| node >= self.next).unwrap_or(first)
             }
-            (open, Strategy::Random) => open[random as usize % open.len()],
+            (open, Strategy::Random) => self.by_weight(open, random),
             (open, Strategy::Hash) => {
                 // Passing over a marked node moves only the hosts that were on it.
                 let wanted = random as usize % self.nodes.len();
@@ -88,21 +111,22 @@ impl Selector {
 
     /// The node did not serve: it was not reached, it refused, or its connection was lost soon.
     pub fn failed(&mut self, node: usize, now: Duration) {
-        let Node { fails, failed_at } = &mut self.nodes[node];
+        let Node { fails, failed_at, .. } = &mut self.nodes[node];
         *fails += 1;
         *failed_at = Some(now);
     }
 
     /// The node serves. It is no failure to have been tried before it.
     pub fn succeeded(&mut self, node: usize) {
-        self.nodes[node] = Node::default();
+        let Node { fails, failed_at, .. } = &mut self.nodes[node];
+        (*fails, *failed_at) = (0, None);
         self.tried.fill(false);
         self.tried[node] = true;
     }
 
     /// Whether the node is passed over now.
     pub fn is_marked(&self, node: usize, now: Duration) -> bool {
-        let Node { fails, failed_at } = self.nodes[node];
+        let Node { fails, failed_at, .. } = self.nodes[node];
         fails >= self.selection.max_fails.max(1)
             && failed_at.is_some_and(|at| now.saturating_sub(at) < self.selection.fail_timeout)
     }
@@ -110,6 +134,19 @@ impl Selector {
     /// Attempts in a row have all failed: from here on each node counts as untried again.
     pub fn begin_round(&mut self) {
         self.tried.fill(false);
+    }
+
+    fn by_weight(&self, open: &[usize], random: u32) -> usize {
+        let weight = |node: usize| u64::from(self.nodes[node].standing.weight.max(1));
+        let all: u64 = open.iter().map(|&node| weight(node)).sum();
+        let mut left = u64::from(random) * all >> 32;
+        for &node in open {
+            match left.checked_sub(weight(node)) {
+                Some(rest) => left = rest,
+                None => return node,
+            }
+        }
+        open[0]
     }
 
     fn longest_ago(&self) -> usize {
@@ -126,7 +163,7 @@ mod tests {
     }
 
     fn selector(strategy: Strategy) -> Selector {
-        Selector::new(Selection { strategy, ..Selection::default() }, 3)
+        Selector::new(Selection { strategy, ..Selection::default() }, [Standing::default(); 3])
     }
 
     #[test]
@@ -150,9 +187,26 @@ mod tests {
     }
 
     #[test]
+    fn a_heavier_node_is_taken_more_often_and_a_backup_last() {
+        let standings =
+            [(1, false), (3, false), (9, true)].map(|(weight, backup)| Standing { weight, backup });
+        let selection = Selection { strategy: Strategy::Random, ..Selection::default() };
+        let mut selector = Selector::new(selection, standings);
+        let mut taken = [0; 3];
+        for step in 0..4000 {
+            taken[selector.choose(seconds(0), (2 * step + 1) * (u32::MAX / 8000))] += 1;
+        }
+        assert_eq!(taken, [1000, 3000, 0]);
+        selector.failed(0, seconds(0));
+        assert_eq!(selector.choose(seconds(0), 5), 1);
+        selector.failed(1, seconds(0));
+        assert_eq!(selector.choose(seconds(0), 5), 2);
+    }
+
+    #[test]
     fn several_failures_may_be_allowed() {
         let selection = Selection { max_fails: 2, ..Selection::default() };
-        let mut selector = Selector::new(selection, 2);
+        let mut selector = Selector::new(selection, [Standing::default(); 2]);
         selector.failed(0, seconds(0));
         assert!(!selector.is_marked(0, seconds(0)));
         selector.failed(0, seconds(1));
