@@ -3,6 +3,7 @@
 
 pub mod dns;
 pub mod link;
+pub mod netns;
 pub mod os_route;
 pub mod transport;
 pub mod tun;

@@ -21,6 +21,7 @@ use rtun_core::{Backoff, Setback};
 use rtun_net::{
     dns,
     link::{Link, LinkError, LinkSetup},
+    netns::{self, NetnsError},
     os_route::{InstalledRoutes, OsRoute},
     tun::{Device, Offload, Tun, TunConfig, TunError},
 };
@@ -34,7 +35,7 @@ pub use self::dial::SetupError;
 use self::hubs::{Hub, Hubs};
 pub(crate) use self::progress::Progress;
 use self::session::{Introduction, JoinError, Session};
-use crate::workers::Seat;
+use crate::{sockets, workers::Seat};
 
 /// How long a connection that has been replaced by a better one is still read from.
 const LINGER: Duration = Duration::from_secs(1);
@@ -69,6 +70,9 @@ pub enum HostError {
     /// The device cannot be made.
     #[error(transparent)]
     Tun(#[from] TunError),
+    /// The device's network namespace cannot be entered.
+    #[error(transparent)]
+    Netns(#[from] NetnsError),
     /// The device cannot be set up.
     #[error(transparent)]
     Link(#[from] LinkError),
@@ -83,14 +87,19 @@ impl Host {
         seat: Seat,
     ) -> Result<Self, HostError> {
         let hubs = Hubs::new(config)?;
-        let model::Device { name, addresses, mtu, routes, dns, offload, super_frames, .. } =
+        let model::Device { name, addresses, mtu, routes, dns, offload, super_frames, netns } =
             &config.device;
         let wanted = TunConfig { name: name.clone(), mtu: *mtu };
-        let device = {
-            let _watched_by = seat.handle().enter();
-            if *offload { Tun::create_offloading(&wanted)? } else { Tun::create(&wanted)? }
+        let netns = netns.as_ref().map(sockets::netns);
+        let make = || -> Result<(Tun, Link), HostError> {
+            let device = {
+                let _watched_by = seat.handle().enter();
+                if *offload { Tun::create_offloading(&wanted)? } else { Tun::create(&wanted)? }
+            };
+            let link = Link::open(device.name())?;
+            Ok((device, link))
         };
-        let link = Link::open(device.name())?;
+        let (device, link) = netns::within(netns.as_deref(), make)??;
         let routes: Vec<_> = routes
             .iter()
             .map(|route| OsRoute { destination: route.prefix, gateway: route.gateway })

@@ -11,6 +11,7 @@ mod node;
 mod outbox;
 mod reading;
 mod report;
+mod sockets;
 mod status;
 mod workers;
 

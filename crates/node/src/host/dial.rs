@@ -5,10 +5,11 @@ use std::{io, sync::Arc, time::Duration};
 use rtun_config::model::{HubNode, ProxyHop, Way};
 use rtun_net::transport::{
     Stream,
+    socket::SocketOptions,
     tcp::{self, ConnectError},
 };
 
-use crate::report::Transport;
+use crate::{report::Transport, sockets::socket_options};
 
 /// Limit for connecting over plain TCP unless configured: a lost packet of the handshake is repeated after 1 s, so a
 /// network that works answers within it, and one that was cut is tried again soon after it is back.
@@ -21,6 +22,7 @@ const LAYERED_DIAL_TIMEOUT: Duration = Duration::from_secs(6);
 pub(super) struct Dialer {
     addr: String,
     transport: Transport,
+    sockets: SocketOptions,
 }
 
 /// The proxies that each connection goes through.
@@ -51,8 +53,12 @@ pub(super) enum DialError {
 }
 
 impl Dialer {
-    pub(super) fn to_hub(way: &Way, _hub: &HubNode) -> Result<Self, SetupError> {
-        Ok(Self { addr: way.addr.clone(), transport: Transport::of(&way.carriage) })
+    pub(super) fn to_hub(way: &Way, hub: &HubNode) -> Result<Self, SetupError> {
+        Ok(Self {
+            addr: way.addr.clone(),
+            transport: Transport::of(&way.carriage),
+            sockets: socket_options(&hub.sockets),
+        })
     }
 
     pub(super) fn transport(&self) -> Transport {
@@ -68,6 +74,6 @@ impl Dialer {
     }
 
     pub(super) async fn open(&self, _proxies: &Proxies) -> Result<Arc<dyn Stream>, DialError> {
-        Ok(Arc::new(tcp::connect(&self.addr, self.usual_limit()).await?))
+        Ok(Arc::new(tcp::connect(&self.addr, &self.sockets, self.usual_limit()).await?))
     }
 }

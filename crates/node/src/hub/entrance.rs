@@ -14,7 +14,7 @@ use rtun_net::transport::{
 };
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::report::Transport;
+use crate::{report::Transport, sockets::listen_options};
 
 /// A listening hub's socket with all that a connection goes through before its request is read.
 pub(super) struct Entrance {
@@ -90,7 +90,7 @@ impl EntranceError {
 impl Entrance {
     /// Listens.
     pub(super) fn open(config: &Listener) -> Result<Self, OpenError> {
-        let listener = tcp::listen(&config.addr)?;
+        let listener = tcp::listen(&config.addr, &listen_options(config))?;
         let local_addr = listener.local_addr()?;
         Ok(Self {
             door: Door::Tcp(listener),
