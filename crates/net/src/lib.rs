@@ -4,5 +4,6 @@
 pub mod dns;
 pub mod link;
 pub mod os_route;
+pub mod tls;
 pub mod transport;
 pub mod tun;
