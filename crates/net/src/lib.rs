@@ -5,5 +5,6 @@ pub mod dns;
 pub mod link;
 pub mod netns;
 pub mod os_route;
+pub mod tls;
 pub mod transport;
 pub mod tun;
