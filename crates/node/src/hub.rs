@@ -107,8 +107,9 @@ impl Hub {
         workers: Arc<Workers>,
     ) -> Result<Self, HubError> {
         let (upkeep, rules) = Upkeep::begin(&config.rules, feeds).await?;
-        let entrance = Arc::new(Entrance::open(&config.listener)?);
+        let entrance = Arc::new(Entrance::open(service, &config.listener)?);
         let local_addr = entrance.local_addr();
+        let transport = entrance.transport().as_str();
         let shared = Arc::new(Shared {
             service: service.to_owned(),
             registry: Registry::new(rules),
@@ -122,8 +123,7 @@ impl Hub {
             tasks: TaskTracker::new(),
         });
         shared.tasks.spawn(Arc::clone(&shared).accept(Arc::clone(&entrance), workers));
-        shared.tasks.spawn(Arc::clone(&shared).keep_up());
-        let transport = entrance.transport().as_str();
+        shared.tasks.spawn(Arc::clone(&shared).keep_up(entrance));
         info!(service, address = %local_addr, transport, "hub listens");
         Ok(Self { shared, local_addr })
     }
@@ -207,10 +207,11 @@ impl HubView {
 }
 
 impl Shared {
-    /// Follows the sources until the hub stops.
-    async fn keep_up(self: Arc<Self>) {
+    /// Follows the sources and the certificate until the hub stops.
+    async fn keep_up(self: Arc<Self>, entrance: Arc<Entrance>) {
         tokio::select! {
             () = self.stop.cancelled() => {}
+            () = entrance.follow_certificate(&self.service) => {}
             () = self.upkeep.run(&self.service, &self.registry) => {}
         }
     }

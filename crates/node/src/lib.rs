@@ -3,6 +3,7 @@
 mod budget;
 pub mod control_socket;
 mod counters;
+mod encryption;
 mod feeds;
 mod host;
 mod hub;

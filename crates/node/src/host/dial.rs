@@ -1,15 +1,23 @@
 //! Opening what carries a session: through the proxies of a chain to a hub, layer upon layer.
 
-use std::{io, sync::Arc, time::Duration};
-
-use rtun_config::model::{HubNode, ProxyHop, Way};
-use rtun_net::transport::{
-    Stream,
-    socket::SocketOptions,
-    tcp::{self, ConnectError},
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
-use crate::{report::Transport, sockets::socket_options};
+use rtun_config::model::{Carriage, DialTls, HubNode, ProxyHop, Way};
+use rtun_net::{
+    tls::{Connector, TlsError},
+    transport::{
+        Stream,
+        socket::SocketOptions,
+        tcp::{self, ConnectError},
+    },
+};
+use tracing::warn;
+
+use crate::{encryption, report::Transport, sockets::socket_options};
 
 /// Limit for connecting over plain TCP unless configured: a lost packet of the handshake is repeated after 1 s, so a
 /// network that works answers within it, and one that was cut is tried again soon after it is back.
@@ -21,7 +29,8 @@ const LAYERED_DIAL_TIMEOUT: Duration = Duration::from_secs(6);
 /// Opens one way to a hub, or to a proxy.
 pub(super) struct Dialer {
     addr: String,
-    transport: Transport,
+    carriage: Carriage<DialTls>,
+    tls: Option<Encryption>,
     sockets: SocketOptions,
 }
 
@@ -36,7 +45,16 @@ impl Proxies {
 
 /// A way cannot be used as configured.
 #[derive(Debug, thiserror::Error)]
-pub enum SetupError {}
+pub enum SetupError {
+    /// Its TLS cannot.
+    #[error("{addr}: {source}")]
+    Tls {
+        /// Where it leads.
+        addr: String,
+        /// Why.
+        source: TlsError,
+    },
+}
 
 /// Nothing was opened.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +62,9 @@ pub(super) enum DialError {
     /// The address was not reached.
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    /// There is no encrypted connection.
+    #[error("TLS with {0}: {1}")]
+    Tls(String, TlsError),
     /// The connection broke on the way.
     #[error("the connection broke: {0}")]
     Broken(#[from] io::Error),
@@ -54,26 +75,63 @@ pub(super) enum DialError {
 
 impl Dialer {
     pub(super) fn to_hub(way: &Way, hub: &HubNode) -> Result<Self, SetupError> {
+        let failed = |source| SetupError::Tls { addr: way.addr.clone(), source };
         Ok(Self {
             addr: way.addr.clone(),
-            transport: Transport::of(&way.carriage),
+            carriage: way.carriage.clone(),
+            tls: way.carriage.tls().map(Encryption::new).transpose().map_err(failed)?,
             sockets: socket_options(&hub.sockets),
         })
     }
 
     pub(super) fn transport(&self) -> Transport {
-        self.transport
+        Transport::of(&self.carriage)
     }
 
     /// How long it may take unless configured.
     pub(super) fn usual_limit(&self) -> Duration {
-        match self.transport {
+        match self.transport() {
             Transport::Tcp => DIAL_TIMEOUT,
             _ => LAYERED_DIAL_TIMEOUT,
         }
     }
 
     pub(super) async fn open(&self, _proxies: &Proxies) -> Result<Arc<dyn Stream>, DialError> {
-        Ok(Arc::new(tcp::connect(&self.addr, &self.sockets, self.usual_limit()).await?))
+        let mut stream: Arc<dyn Stream> =
+            Arc::new(tcp::connect(&self.addr, &self.sockets, self.usual_limit()).await?);
+        if let Some(tls) = &self.tls {
+            let connected = tls.connector().connect(stream, host_of(&self.addr)).await;
+            stream = connected.map_err(|error| DialError::Tls(self.addr.clone(), error))?.stream;
+        }
+        Ok(stream)
     }
+}
+
+/// A dialer's TLS. Its files are read again for each connection; while they cannot be used those read before count.
+struct Encryption {
+    config: DialTls,
+    last: Mutex<Connector>,
+}
+
+impl Encryption {
+    fn new(config: &DialTls) -> Result<Self, TlsError> {
+        let last = Mutex::new(encryption::connector(config)?);
+        Ok(Self { config: config.clone(), last })
+    }
+
+    fn connector(&self) -> Connector {
+        // A poisoned lock still guards a whole connector: it is only ever replaced.
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        match encryption::connector(&self.config) {
+            Ok(connector) => *last = connector,
+            Err(error) => warn!("the files of TLS are used as they were before: {error}"),
+        }
+        last.clone()
+    }
+}
+
+/// The host of `host:port`, without brackets.
+fn host_of(addr: &str) -> &str {
+    let host = addr.rsplit_once(':').map_or(addr, |(host, _)| host);
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }

@@ -1,27 +1,44 @@
 //! Where hosts come in: the listening socket, and the transport's handshakes on each connection.
 
 use std::{
+    future::pending,
     io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use ipnet::IpNet;
 use rtun_config::model::Listener;
-use rtun_net::transport::{
-    Stream,
-    tcp::{self, ListenError},
+use rtun_net::{
+    tls::{Acceptor, Fault, TlsError},
+    transport::{
+        Stream,
+        tcp::{self, ListenError},
+    },
 };
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::{report::Transport, sockets::listen_options};
+use tracing::warn;
+
+use crate::{encryption, report::Transport, sockets::listen_options};
+
+/// How often the files of a certificate are looked at.
+const CERTIFICATE_POLL: Duration = Duration::from_secs(1);
 
 /// A listening hub's socket with all that a connection goes through before its request is read.
 pub(super) struct Entrance {
     door: Door,
     transport: Transport,
+    tls: Option<Encryption>,
     trusted_proxies: Vec<IpNet>,
     local_addr: SocketAddr,
+}
+
+struct Encryption {
+    acceptor: Acceptor,
+    /// Whether a host may only report names that stand in its certificate.
+    binds_names: bool,
 }
 
 enum Door {
@@ -65,6 +82,9 @@ pub enum OpenError {
     /// Its address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// Its TLS cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The system refused.
     #[error(transparent)]
     System(#[from] io::Error),
@@ -73,6 +93,9 @@ pub enum OpenError {
 /// Why a connection never got as far as its request.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum EntranceError {
+    /// There is no encrypted connection.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The connection broke.
     #[error("the connection broke: {0}")]
     Broken(#[from] io::Error),
@@ -82,6 +105,8 @@ impl EntranceError {
     /// The fixed word used in logs and metrics.
     pub(super) fn as_str(&self) -> &'static str {
         match self {
+            Self::Tls(error) if error.fault() == Fault::Network => "closed_early",
+            Self::Tls(_) => "tls_error",
             Self::Broken(_) => "closed_early",
         }
     }
@@ -89,12 +114,20 @@ impl EntranceError {
 
 impl Entrance {
     /// Listens.
-    pub(super) fn open(config: &Listener) -> Result<Self, OpenError> {
+    pub(super) fn open(service: &str, config: &Listener) -> Result<Self, OpenError> {
+        let tls = match config.carriage.tls() {
+            Some(tls) => Some(Encryption {
+                acceptor: encryption::acceptor(service, tls)?,
+                binds_names: tls.bind_names,
+            }),
+            None => None,
+        };
         let listener = tcp::listen(&config.addr, &listen_options(config))?;
         let local_addr = listener.local_addr()?;
         Ok(Self {
             door: Door::Tcp(listener),
             transport: Transport::of(&config.carriage),
+            tls,
             trusted_proxies: config.trusted_proxies.clone(),
             local_addr,
         })
@@ -111,6 +144,30 @@ impl Entrance {
     /// Whether this address may say for whom it connects.
     pub(super) fn trusts(&self, addr: IpAddr) -> bool {
         self.trusted_proxies.iter().any(|net| net.contains(&addr))
+    }
+
+    /// Keeps to the files of its certificate as they change, for ever. What runs keeps running; files that cannot be used
+    /// change nothing.
+    pub(super) async fn follow_certificate(&self, service: &str) {
+        let Some(Encryption { acceptor, .. }) = &self.tls else { return pending().await };
+        let mut complained = None;
+        loop {
+            tokio::time::sleep(CERTIFICATE_POLL).await;
+            match acceptor.reload() {
+                Ok(true) => {
+                    complained = None;
+                    encryption::describe(service, &acceptor.certificate());
+                }
+                Ok(false) => complained = None,
+                Err(error) => {
+                    let text = error.to_string();
+                    if complained.as_ref() != Some(&text) {
+                        warn!(service, "the certificate stays as it was: {text}");
+                        complained = Some(text);
+                    }
+                }
+            }
+        }
     }
 
     /// The next connection.
@@ -134,8 +191,14 @@ impl Entrance {
                 // From now on it is this worker's event loop that watches the socket.
                 let stream = TcpStream::from_std(stream.into_std()?)?;
                 tcp::tune(&stream)?;
-                let (stream, transport) = (Arc::new(stream), self.transport);
-                Ok(Received::One(Guest { stream, peer, transport, names: None }))
+                let mut stream: Arc<dyn Stream> = Arc::new(stream);
+                let mut names = None;
+                if let Some(tls) = &self.tls {
+                    let accepted = tls.acceptor.accept(stream).await?;
+                    stream = accepted.stream;
+                    names = accepted.client_names.filter(|_| tls.binds_names).map(Arc::from);
+                }
+                Ok(Received::One(Guest { stream, peer, transport: self.transport, names }))
             }
         }
     }
