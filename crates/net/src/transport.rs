@@ -1,15 +1,171 @@
-//! Transports: what carries a tunnel's bytes, and its two kinds so far: TCP and memory.
+//! Transports: what carries a tunnel's bytes.
+//!
+//! Whatever carries them, the rest of rtun sees a [`Stream`]: `tcp` is the system's own, the others are layers on one
+//! (`tls`, `ws`, `mux`) or streams of a connection of their own (`quic`, `http2`, `grpc`), and `memory` is the twin for tests.
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use std::{
+    fmt,
+    future::poll_fn,
+    io::{self, IoSlice},
+    sync::Arc,
+    task::{Context, Poll},
+};
 
+pub mod io_stream;
 pub mod memory;
+pub mod socket;
 pub mod tcp;
+pub(crate) mod tls;
 
-/// An ordered, reliable stream of bytes in both directions, each of which can be ended on its own
-/// (`shutdown` of the writing side lets the other read to the end).
+/// An ordered, reliable stream of bytes in both directions, used by readiness: one task may wait to read, one to write, and
+/// anybody may try either at any time.
 ///
-/// Dropping a stream is an abrupt end: the other side reads either to the end or an error, and
-/// its writes fail.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+/// Dropping the last reference is an abrupt end: the other side reads either to the end or an error, and its writes fail.
+pub trait Stream: Send + Sync + 'static {
+    /// Ready when there may be something to read: bytes, the end, or an error. The last caller's task is woken.
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
-impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for S {}
+    /// Takes bytes that have arrived; 0 means that the other side has ended its direction, if `into` is not empty.
+    /// [`io::ErrorKind::WouldBlock`]: none have.
+    fn try_read(&self, into: &mut [u8]) -> io::Result<usize>;
+
+    /// Ready when all that was taken has been handed on and more may be taken. Has to be awaited while
+    /// [`Stream::is_holding`], or what is held stays where it is. The last caller's task is woken.
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Takes bytes from the beginning of `pieces`, as many as go at once.
+    /// [`io::ErrorKind::WouldBlock`]: none do.
+    fn try_write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Whether a layer holds bytes that it has taken and that the layer below has not.
+    fn is_holding(&self) -> bool {
+        false
+    }
+
+    /// Ends the own direction, behind all that was taken. Where a transport can only end both it ends both.
+    fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// The unreliable way beside the stream, where the transport has one.
+    fn datagrams(&self) -> Option<&dyn Datagrams> {
+        None
+    }
+}
+
+/// Datagrams between the two ends of a stream: each arrives whole, once and in any order, or not at all.
+pub trait Datagrams: Send + Sync {
+    /// The longest datagram in bytes that the way takes now; `None` while it takes none.
+    fn max_len(&self) -> Option<usize>;
+
+    /// Sends a datagram, or fails with [`io::ErrorKind::WouldBlock`] when too many wait to be sent, and with
+    /// [`io::ErrorKind::InvalidInput`] when it is too long.
+    fn try_send(&self, datagram: &[u8]) -> io::Result<()>;
+
+    /// Ready when datagrams may be taken again. The last caller's task is woken.
+    fn poll_sendable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Appends the next datagram to `into`; its length. The last caller's task is woken.
+    fn poll_recv(&self, cx: &mut Context<'_>, into: &mut Vec<u8>) -> Poll<io::Result<usize>>;
+}
+
+impl dyn Stream {
+    /// Waits until there may be something to read.
+    pub async fn readable(&self) -> io::Result<()> {
+        poll_fn(|cx| self.poll_readable(cx)).await
+    }
+
+    /// Waits until all that was taken has been handed on and more may be taken.
+    pub async fn writable(&self) -> io::Result<()> {
+        poll_fn(|cx| self.poll_writable(cx)).await
+    }
+
+    /// Takes bytes from the beginning of `bytes`, as many as go at once.
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.try_write_vectored(&[IoSlice::new(bytes)])
+    }
+
+    /// Waits for bytes and takes them; 0 at the end. Loses nothing when dropped.
+    pub async fn read(&self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            self.readable().await?;
+            match self.try_read(into) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Fills `into`; [`io::ErrorKind::UnexpectedEof`] when the other side ends before.
+    pub async fn read_exact(&self, mut into: &mut [u8]) -> io::Result<()> {
+        while !into.is_empty() {
+            let read = self.read(into).await?;
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            into = &mut into[read..];
+        }
+        Ok(())
+    }
+
+    /// Writes all of `bytes` and waits until no layer holds any.
+    pub async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            self.writable().await?;
+            match self.try_write(bytes) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => bytes = &bytes[written..],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.flush().await
+    }
+
+    /// Waits until no layer holds bytes.
+    pub async fn flush(&self) -> io::Result<()> {
+        while self.is_holding() {
+            self.writable().await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the own direction.
+    pub async fn shutdown(&self) -> io::Result<()> {
+        poll_fn(|cx| self.poll_shutdown(cx)).await
+    }
+}
+
+impl fmt::Debug for dyn Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Stream")
+    }
+}
+
+impl<S: Stream + ?Sized> Stream for Arc<S> {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        (**self).poll_readable(cx)
+    }
+
+    fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
+        (**self).try_read(into)
+    }
+
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        (**self).poll_writable(cx)
+    }
+
+    fn try_write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        (**self).try_write_vectored(pieces)
+    }
+
+    fn is_holding(&self) -> bool {
+        (**self).is_holding()
+    }
+
+    fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        (**self).poll_shutdown(cx)
+    }
+
+    fn datagrams(&self) -> Option<&dyn Datagrams> {
+        (**self).datagrams()
+    }
+}
