@@ -11,7 +11,7 @@ use rtun_core::{HostName, NamespaceId, Route};
 
 use crate::{
     findings::{At, Code, Report, quote},
-    model::{Config, Named, Provider, ServiceKind, User},
+    model::{Config, Listener, Named, Provider, ServiceKind, User},
     normalise::{Context, HubView, Ingress, Table, is_all_inline},
     suggest,
     value::Cursor,
@@ -252,14 +252,20 @@ fn shared_default(hub: &HubView, context: &Context<'_>, report: &mut Report) {
 }
 
 fn listened_twice(hubs: &[HubView], report: &mut Report) {
-    let mut seen: HashMap<&str, &At> = HashMap::new();
-    for hub in hubs {
-        let (addr, at) = &hub.listen;
-        let Some(first) = seen.insert(addr, at).filter(|_| !addr.ends_with(":0")) else { continue };
+    let mut seen = HashMap::new();
+    for hub in hubs.iter().filter(|hub| !hub.listener.reuse_port) {
+        let Listener { addr, carriage, netns, .. } = &hub.listener;
+        // UDP has ports of its own, and so has each network namespace.
+        let key = (addr, carriage.is_on_udp(), netns);
+        let first: Option<&At> = seen.insert(key, &hub.addr_at);
+        let Some(first) = first.filter(|_| !addr.ends_with(":0")) else { continue };
         let place = first.place.map(|place| report.texts.show(place));
-        report.error(at.clone(), format!("two hubs listen on {}", quote(addr))).maybe_help(
-            place.map(|place| format!("the first is at {place}; give one of them another port")),
-        );
+        report
+            .error(hub.addr_at.clone(), format!("two hubs listen on {}", quote(addr)))
+            .maybe_help(
+                place
+                    .map(|place| format!("the first is at {place}; give one of them another port")),
+            );
     }
 }
 

@@ -3,11 +3,19 @@
 //! Names are resolved here: a service holds the tables, rules and users it uses, not their names. Two models
 //! compare equal exactly when nothing would have to change, which is what a reload compares.
 
+mod carriage;
+mod reach;
+mod tls;
+
 use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
+pub use carriage::*;
 use ipnet::IpNet;
+pub use reach::*;
 use rtun_core::{HostName, NamespaceId};
 pub use rtun_core::{IngressRule, Matcher, Route, Secret, Sharing, SourceCheck, User};
+
+pub use tls::*;
 
 use crate::{redact, source::without_user_info};
 
@@ -42,11 +50,11 @@ pub enum ServiceKind {
     Host(Host),
 }
 
-/// A hub: one listening address with its rules.
+/// A hub: one listener with its rules.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Hub {
-    /// `host:port` as written; an empty host means every address.
-    pub listen: String,
+    /// Where and how it listens.
+    pub listener: Listener,
     /// May change while hosts are connected.
     pub rules: HubRules,
     /// Accept to admitted, TLS and upgrade included; 10 s unless `readTimeout` says otherwise.
@@ -340,9 +348,15 @@ pub struct Host {
     pub name: HostName,
     /// The device.
     pub device: Device,
-    /// At least one; tried in turn.
+    /// The nodes of the chain's last hop; at least one.
     pub hubs: Vec<HubNode>,
-    /// Limit for connecting to one hub (`dialTimeout`), if configured.
+    /// Which of them is used.
+    pub selector: Selector,
+    /// The chain's hops before that, the nearest first.
+    pub proxies: Vec<ProxyHop>,
+    /// More nodes that are tried at once when one fails, before there is a pause (`retries`).
+    pub retries: u32,
+    /// Limit for connecting to one hub, proxies and handshakes included (`dialTimeout`), if configured.
     pub dial_timeout: Option<Duration>,
 }
 
@@ -363,6 +377,8 @@ pub struct Device {
     pub offload: bool,
     /// Whether packets of up to 64 KiB go whole to an rtun hub, and come from it; true unless configured.
     pub super_frames: bool,
+    /// Where the device is made, if not where rtun runs (`netns`).
+    pub netns: Option<NetworkNamespace>,
 }
 
 /// A route of the system into a device.
@@ -372,21 +388,6 @@ pub struct DeviceRoute {
     pub prefix: IpNet,
     /// Next hop; `None`: on the device.
     pub gateway: Option<IpAddr>,
-}
-
-/// One hub a host may connect to.
-#[derive(Debug, Clone, PartialEq)]
-pub struct HubNode {
-    /// The node's name, for log lines.
-    pub name: String,
-    /// `host:port`.
-    pub addr: String,
-    /// The namespace to join (`router.id`).
-    pub namespace: NamespaceId,
-    /// What the host proves itself with.
-    pub auth: Option<Auth>,
-    /// Limit for the hub's answer (`connectTimeout`), if configured.
-    pub connect_timeout: Option<Duration>,
 }
 
 /// A user name and its password.

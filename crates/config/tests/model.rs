@@ -85,7 +85,7 @@ log: {level: WARN, format: text, output: /var/log/rtun.log}
     );
     let hub = hub(&config);
     assert_eq!(
-        (hub.listen.as_str(), hub.handshake_timeout),
+        (hub.listener.addr.as_str(), hub.handshake_timeout),
         ("127.0.0.1:8443", Duration::from_secs(3))
     );
     let rules = &hub.rules;

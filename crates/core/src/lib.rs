@@ -17,6 +17,7 @@ mod queue;
 pub mod reach;
 mod route;
 mod row;
+mod selector;
 mod table;
 mod window;
 
@@ -41,5 +42,6 @@ pub use namespace::{NamespaceId, NamespaceIdError};
 pub use queue::{FlowQueue, Lost, MAX_CONTROL, QueueLimits, Sent};
 pub use route::{Route, host_prefix, parse_prefix, unmapped};
 pub use row::Row;
+pub use selector::{Selection, Selector, Standing, Strategy};
 pub use table::RoutingTable;
 pub use window::Window;

@@ -239,6 +239,13 @@ impl FlowQueue {
         slices.iter_mut().zip(pieces).map(|(slot, piece)| *slot = IoSlice::new(piece)).count()
     }
 
+    /// The first staged frame, its length prefix included, and how many of its bytes are on the wire.
+    pub fn front(&self) -> Option<(&[u8], usize)> {
+        let backlog = self.backlog.as_ref()?;
+        let frame = backlog.store.bytes(backlog.staged.first()?);
+        Some((frame, backlog.staged_sent))
+    }
+
     /// Removes `sent` bytes from the front of what is staged. `done` is told once of all the frames that are now wholly
     /// on the wire, if there is any.
     pub fn advance(&mut self, sent: usize, done: impl FnOnce(Sent)) {

@@ -13,7 +13,9 @@ use std::{
 
 pub mod io_stream;
 pub mod memory;
+pub mod socket;
 pub mod tcp;
+pub(crate) mod tls;
 
 /// An ordered, reliable stream of bytes in both directions, used by readiness: one task may wait to read, one to write, and
 /// anybody may try either at any time.
@@ -61,9 +63,8 @@ pub trait Datagrams: Send + Sync {
     /// Ready when datagrams may be taken again. The last caller's task is woken.
     fn poll_sendable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
-    /// The next datagram, written to the beginning of `into`, which has room for the longest; its length. The last caller's
-    /// task is woken.
-    fn poll_recv(&self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>>;
+    /// Appends the next datagram to `into`; its length. The last caller's task is woken.
+    fn poll_recv(&self, cx: &mut Context<'_>, into: &mut Vec<u8>) -> Poll<io::Result<usize>>;
 }
 
 impl dyn Stream {

@@ -11,13 +11,14 @@ mod node;
 mod outbox;
 mod reading;
 mod report;
+mod sockets;
 mod status;
 mod workers;
 
 pub use counters::{Drops, Happened, Traffic};
 pub use feeds::FeedError;
-pub use host::HostError;
-pub use hub::{Explained, HubError, Inquiry, RulesError};
+pub use host::{HostError, SetupError};
+pub use hub::{Explained, HubError, Inquiry, OpenError, RulesError};
 pub use metrics::MetricsError;
 pub use node::{Node, StartError};
 pub use report::{

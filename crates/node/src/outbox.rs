@@ -1,6 +1,7 @@
 //! The way out of a connection: written to directly while its socket takes everything, else queued.
 
 use std::{
+    future::poll_fn,
     io::{self, IoSlice},
     mem,
     ops::Range,
@@ -9,11 +10,12 @@ use std::{
 };
 
 use rtun_core::{DropReason, FlowQueue, Lost, QueueLimits, Sent, Window};
+use rtun_net::transport::{Datagrams, Stream};
 use rtun_proto::{
-    extension::{decode_super_frame, packets, ping_frame},
+    extension::{decode_super_frame, is_extension, packets, ping_frame},
     frame::{Frames, LEN_PREFIX},
 };
-use tokio::{net::TcpStream, sync::Notify};
+use tokio::sync::Notify;
 
 use crate::{
     budget::{Budget, Charge},
@@ -57,6 +59,8 @@ struct State {
     window: Window,
     /// Whether the peer has said hello, and may be sent marks.
     marks: bool,
+    /// Whether packets go beside the stream where they fit: the peer takes them there.
+    datagrams: bool,
     /// Packets cut out of super-frames; empty between two.
     cut: Vec<u8>,
 }
@@ -64,9 +68,9 @@ struct State {
 /// What happens to a frame that is to be sent.
 enum Gate {
     /// Queued: the host has not been answered yet.
-    Held(Arc<TcpStream>),
+    Held(Arc<dyn Stream>),
     /// Written, or queued behind what waits.
-    Open(Arc<TcpStream>),
+    Open(Arc<dyn Stream>),
     /// Dropped: the connection has ended, and nothing here keeps its socket open.
     Closed,
 }
@@ -74,17 +78,35 @@ enum Gate {
 /// How an attempt to empty the queue ended.
 enum Flushed {
     Empty,
-    /// The socket takes no more now.
+    /// No more is taken now.
     Waiting {
         progress: bool,
+        blocked: Blocked,
     },
     /// Enough is on its way; the peer's next answer goes on.
     Full,
 }
 
+/// What takes no more.
+#[derive(Clone, Copy)]
+enum Blocked {
+    Stream,
+    Datagrams,
+}
+
+impl Blocked {
+    /// Waits until it may take more.
+    async fn over(self, stream: &dyn Stream) -> io::Result<()> {
+        match (self, stream.datagrams()) {
+            (Self::Datagrams, Some(datagrams)) => poll_fn(|cx| datagrams.poll_sendable(cx)).await,
+            _ => stream.writable().await,
+        }
+    }
+}
+
 impl Outbox {
     /// Holds frames back until [`Outbox::open`].
-    pub(crate) fn new(stream: Arc<TcpStream>, budget: &Arc<Budget>) -> Self {
+    pub(crate) fn new(stream: Arc<dyn Stream>, budget: &Arc<Budget>) -> Self {
         let state = State {
             queue: FlowQueue::new(QueueLimits::default(), fastrand::u64(..)),
             charge: Charge::new(budget),
@@ -92,6 +114,7 @@ impl Outbox {
             stage: STAGE_MIN,
             window: Window::default(),
             marks: false,
+            datagrams: false,
             cut: Vec::new(),
         };
         Self { state: Mutex::new(state), wake: Notify::new() }
@@ -107,8 +130,13 @@ impl Outbox {
     }
 
     /// The socket, until [`Outbox::close`].
-    pub(crate) fn stream(&self) -> Option<Arc<TcpStream>> {
+    pub(crate) fn stream(&self) -> Option<Arc<dyn Stream>> {
         self.state().stream()
+    }
+
+    /// Whether the connection has an unreliable way beside its stream.
+    pub(crate) fn has_datagrams(&self) -> bool {
+        self.stream().is_some_and(|stream| stream.datagrams().is_some())
     }
 
     /// Sends the whole frames of packets at these places of `bytes`, or queues or drops them; every packet is counted once
@@ -128,7 +156,7 @@ impl Outbox {
                 return Ok(());
             }
             Gate::Open(stream) if state.queue.is_empty() && !state.is_slow() => {
-                try_write(stream, bytes, places, state.window.room(Instant::now()))
+                try_write(&**stream, bytes, places, state.window.room(Instant::now()))
             }
             Gate::Held(_) | Gate::Open(_) => Ok(0),
         };
@@ -142,7 +170,7 @@ impl Outbox {
                 return Err(error);
             }
         };
-        let waited = !state.queue.is_empty();
+        let waited = state.waits();
         state.window.wrote(sent);
         for place in places {
             let run = &bytes[place.clone()];
@@ -157,7 +185,7 @@ impl Outbox {
             true => state.flush_open(counters),
             false => state.mark(false),
         };
-        let waits = !state.queue.is_empty();
+        let waits = state.waits();
         drop(state);
         if waits && !waited {
             self.wake.notify_one();
@@ -170,11 +198,18 @@ impl Outbox {
         self.state().marks = true;
     }
 
+    /// From now on packets go as datagrams where they fit, and the stream carries the rest. What waits for it to be carried
+    /// is bounded by the transport then, which sees each packet, and no longer by marks.
+    pub(crate) fn begin_datagrams(&self) {
+        let mut state = self.state();
+        state.datagrams = true;
+    }
+
     /// The peer has answered a mark.
     pub(crate) fn answered(&self, stamp: [u8; 8]) {
         let mut state = self.state();
         state.window.answered(stamp, Instant::now());
-        let waits = !state.queue.is_empty();
+        let waits = state.waits();
         drop(state);
         if waits {
             self.wake.notify_one();
@@ -186,7 +221,7 @@ impl Outbox {
     pub(crate) fn send_control(&self, frame: &[u8]) -> io::Result<()> {
         let mut state = self.state();
         state.send_control(frame)?;
-        let waits = !state.queue.is_empty();
+        let waits = state.waits();
         drop(state);
         if waits {
             self.wake.notify_one();
@@ -195,7 +230,7 @@ impl Outbox {
     }
 
     /// Writes what is queued as the socket takes it; ends when the connection is broken or stalls.
-    pub(crate) async fn drain(&self, stream: &TcpStream, counters: &Counters) -> io::Error {
+    pub(crate) async fn drain(&self, stream: &dyn Stream, counters: &Counters) -> io::Error {
         loop {
             self.wake.notified().await;
             if let Err(error) = self.empty(stream, counters).await {
@@ -210,26 +245,30 @@ impl Outbox {
         }
     }
 
-    async fn empty(&self, stream: &TcpStream, counters: &Counters) -> io::Result<()> {
+    async fn empty(&self, stream: &dyn Stream, counters: &Counters) -> io::Result<()> {
         let mut deadline = tokio::time::Instant::now() + STALL;
+        let mut blocked = Blocked::Stream;
         loop {
-            tokio::time::timeout_at(deadline, stream.writable()).await??;
+            tokio::time::timeout_at(deadline, blocked.over(stream)).await??;
             match self.flush(stream, counters)? {
+                Flushed::Empty if stream.is_holding() => {}
                 Flushed::Empty => return Ok(()),
                 Flushed::Full => {
                     // Without an answer the window opens by itself, and the socket decides again.
                     let _ = tokio::time::timeout(ANSWER, self.wake.notified()).await;
                     deadline = tokio::time::Instant::now() + STALL;
                 }
-                Flushed::Waiting { progress: true } => {
-                    deadline = tokio::time::Instant::now() + STALL
+                Flushed::Waiting { progress, blocked: by } => {
+                    blocked = by;
+                    if progress {
+                        deadline = tokio::time::Instant::now() + STALL;
+                    }
                 }
-                Flushed::Waiting { progress: false } => {}
             }
         }
     }
 
-    fn flush(&self, stream: &TcpStream, counters: &Counters) -> io::Result<Flushed> {
+    fn flush(&self, stream: &dyn Stream, counters: &Counters) -> io::Result<Flushed> {
         let mut state = self.state();
         let flushed = state.flush(stream, counters);
         state.settle();
@@ -257,14 +296,19 @@ impl Outbox {
 }
 
 impl State {
-    fn stream(&self) -> Option<Arc<TcpStream>> {
+    fn stream(&self) -> Option<Arc<dyn Stream>> {
         match &self.gate {
             Gate::Held(stream) | Gate::Open(stream) => Some(Arc::clone(stream)),
             Gate::Closed => None,
         }
     }
 
-    fn flush(&mut self, stream: &TcpStream, counters: &Counters) -> io::Result<Flushed> {
+    fn flush(&mut self, stream: &dyn Stream, counters: &Counters) -> io::Result<Flushed> {
+        if self.datagrams
+            && let Some(datagrams) = stream.datagrams()
+        {
+            return self.flush_beside(stream, datagrams, counters);
+        }
         let mut progress = false;
         loop {
             let now = Instant::now();
@@ -298,10 +342,43 @@ impl State {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.stage = (self.stage / 2).max(STAGE_MIN);
-                    return Ok(Flushed::Waiting { progress });
+                    return Ok(Flushed::Waiting { progress, blocked: Blocked::Stream });
                 }
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// The same with packets as datagrams: frame by frame, as late as possible.
+    fn flush_beside(
+        &mut self,
+        stream: &dyn Stream,
+        datagrams: &dyn Datagrams,
+        counters: &Counters,
+    ) -> io::Result<Flushed> {
+        let mut progress = false;
+        loop {
+            self.queue.stage(1, Instant::now(), |lost| count_lost(lost, counters));
+            let Some((frame, begun)) = self.queue.front() else { return Ok(Flushed::Empty) };
+            let payload = &frame[LEN_PREFIX..];
+            let fits = datagrams.max_len().is_some_and(|longest| payload.len() <= longest);
+            let beside = fits && begun == 0 && !is_extension(payload);
+            let (sent, blocked) = match beside.then(|| datagrams.try_send(payload)) {
+                Some(Ok(())) => (Ok(frame.len()), Blocked::Datagrams),
+                // The way has become narrower just now.
+                Some(Err(error)) if error.kind() != io::ErrorKind::InvalidInput => {
+                    (Err(error), Blocked::Datagrams)
+                }
+                _ => (stream.try_write(&frame[begun..]), Blocked::Stream),
+            };
+            match sent {
+                Ok(sent) => self.queue.advance(sent, |sent| count_sent(sent, counters)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(Flushed::Waiting { progress, blocked });
+                }
+                Err(error) => return Err(error),
+            }
+            progress = true;
         }
     }
 
@@ -309,14 +386,27 @@ impl State {
     fn flush_open(&mut self, counters: &Counters) -> io::Result<()> {
         if let Gate::Open(stream) = &self.gate {
             let stream = Arc::clone(stream);
-            self.flush(&stream, counters)?;
+            self.flush(&*stream, counters)?;
             self.settle();
         }
         Ok(())
     }
 
+    /// Whether something here or in the stream's layers has still to be written.
+    fn waits(&self) -> bool {
+        !self.queue.is_empty() || self.open_stream().is_some_and(|stream| stream.is_holding())
+    }
+
+    fn open_stream(&self) -> Option<&dyn Stream> {
+        match &self.gate {
+            Gate::Open(stream) => Some(&**stream),
+            Gate::Held(_) | Gate::Closed => None,
+        }
+    }
+
+    /// Whether packets are queued one by one before they are sent.
     fn is_slow(&self) -> bool {
-        self.window.rate().is_some_and(|rate| rate < SLOW)
+        self.datagrams || self.window.rate().is_some_and(|rate| rate < SLOW)
     }
 
     /// Sends a mark where one is due: behind what has been written, and behind what is staged if anything is.
@@ -412,7 +502,7 @@ impl State {
 
 /// Writes as much as the socket takes, at most `room` bytes.
 fn try_write(
-    stream: &TcpStream,
+    stream: &dyn Stream,
     bytes: &[u8],
     places: &[Range<usize>],
     mut room: usize,
@@ -431,10 +521,7 @@ fn try_write(
         room -= slot.len();
         filled += 1;
     }
-    match &pieces[..filled] {
-        [piece] => stream.try_write(piece),
-        pieces => stream.try_write_vectored(pieces),
-    }
+    stream.try_write_vectored(&pieces[..filled])
 }
 
 fn count_sent(Sent { packets, bytes }: Sent, counters: &Counters) {

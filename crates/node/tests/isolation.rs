@@ -12,7 +12,8 @@ use std::{
 };
 
 use rtun_config::model::{
-    Config, Hub, HubRules, Located, Log, Named, Provider, Rows, Service, ServiceKind, SourceCheck,
+    Config, Hub, HubRules, Listener, Located, Log, Named, Provider, Rows, Service, ServiceKind,
+    SourceCheck,
 };
 use rtun_core::{NamespaceId, Route};
 use rtun_node::Node;
@@ -95,8 +96,11 @@ fn config(change: u64) -> Config {
         queue_budget: 64 * 1024 * 1024,
         ..HubRules::default()
     };
-    let hub =
-        Hub { listen: "127.0.0.1:0".into(), rules, handshake_timeout: Duration::from_secs(10) };
+    let hub = Hub {
+        listener: Listener::tcp("127.0.0.1:0"),
+        rules,
+        handshake_timeout: Duration::from_secs(10),
+    };
     Config {
         services: vec![Service { name: "hub".into(), kind: ServiceKind::Hub(hub) }],
         log: Log::default(),

@@ -13,8 +13,8 @@ use std::{
 };
 
 use rtun_config::model::{
-    Config, Hub, HubRules, Located, Metrics, Named, Provider, Route, Rows, Secret, Service,
-    ServiceKind, User,
+    Config, Hub, HubRules, Listener, Located, Metrics, Named, Provider, Route, Rows, Secret,
+    Service, ServiceKind, User,
 };
 use rtun_core::{HostName, NamespaceId};
 use rtun_node::Node;
@@ -45,8 +45,11 @@ fn config(metrics: &Metrics) -> Config {
         queue_budget: 16 * 1024 * 1024,
         ..HubRules::default()
     };
-    let hub =
-        Hub { listen: "127.0.0.1:0".into(), rules, handshake_timeout: Duration::from_secs(10) };
+    let hub = Hub {
+        listener: Listener::tcp("127.0.0.1:0"),
+        rules,
+        handshake_timeout: Duration::from_secs(10),
+    };
     let service = Service { name: "service-0".into(), kind: ServiceKind::Hub(hub) };
     Config { services: vec![service], metrics: Some(metrics.clone()), ..Config::default() }
 }

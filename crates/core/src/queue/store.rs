@@ -124,6 +124,12 @@ impl Store {
         &self.frames[id.0 as usize]
     }
 
+    /// The whole frame.
+    pub(super) fn bytes(&self, id: FrameId) -> &[u8] {
+        let Stored { chunk, start, len, .. } = self.frames[id.0 as usize];
+        &self.chunks[chunk as usize].bytes[start as usize..][..len as usize]
+    }
+
     /// The payload, without its length prefix.
     pub(super) fn payload_mut(&mut self, id: FrameId) -> &mut [u8] {
         let Stored { chunk, start, len, .. } = self.frames[id.0 as usize];

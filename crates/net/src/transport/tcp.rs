@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::net::{TcpListener, TcpStream};
+use socket2::{Protocol, SockRef, TcpKeepalive, Type};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 
 use super::Stream;
+use super::socket::{Interface, ListenOptions, SocketOptions};
 
 /// How long one address is tried before the next is tried beside it (RFC 8305 section 5).
 pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
@@ -95,8 +96,12 @@ pub enum ListenError {
 /// Connects to `addr` (`host:port`), trying all addresses of a name, IPv6 and IPv4 in turn, each
 /// a little later than the one before; the first to answer wins and the others are given up. It
 /// all takes at most `within`, the name's resolution included. The stream is [`tune`]d.
-pub async fn connect(addr: &str, within: Duration) -> Result<TcpStream, ConnectError> {
-    match timeout(within, connect_any(addr)).await {
+pub async fn connect(
+    addr: &str,
+    options: &SocketOptions,
+    within: Duration,
+) -> Result<TcpStream, ConnectError> {
+    match timeout(within, connect_any(addr, options)).await {
         Ok(result) => result,
         Err(_) => Err(ConnectError::TimedOut { addr: addr.to_owned(), after: within }),
     }
@@ -106,15 +111,15 @@ pub async fn connect(addr: &str, within: Duration) -> Result<TcpStream, ConnectE
 /// one socket, or of IPv4 alone where IPv6 is off.
 ///
 /// Must be called within a tokio runtime; a host name in `addr` is looked up and blocks for it.
-pub fn listen(addr: &str) -> Result<TcpListener, ListenError> {
+pub fn listen(addr: &str, options: &ListenOptions) -> Result<TcpListener, ListenError> {
     let bad = |source| ListenError::BadAddress { addr: addr.to_owned(), source };
     let refused = |source| ListenError::Bind { addr: addr.to_owned(), source };
     if let Some(port) = addr.strip_prefix(':') {
         let port = port.parse().map_err(|error| bad(io::Error::other(error)))?;
-        let both = listen_on(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
+        let both = listen_on(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), options);
         return match both {
             Err(error) if no_ipv6(&error) => {
-                listen_on(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))
+                listen_on(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), options)
             }
             result => result,
         }
@@ -122,7 +127,7 @@ pub fn listen(addr: &str) -> Result<TcpListener, ListenError> {
     }
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in addr.to_socket_addrs().map_err(bad)? {
-        match listen_on(address) {
+        match listen_on(address, options) {
             Ok(listener) => return Ok(listener),
             Err(error) => failure = error,
         }
@@ -169,22 +174,26 @@ impl Stream for TcpStream {
     }
 }
 
-async fn connect_any(addr: &str) -> Result<TcpStream, ConnectError> {
+async fn connect_any(addr: &str, options: &SocketOptions) -> Result<TcpStream, ConnectError> {
     let addresses = resolve(addr)
         .await
         .map_err(|source| ConnectError::Resolve { addr: addr.to_owned(), source })?;
-    race(addr, addresses).await
+    race(addr, addresses, options).await
 }
 
 /// Tries `addresses` of `addr` in turn; the next begins when one has failed or has been silent
 /// for [`ATTEMPT_DELAY`].
-async fn race(addr: &str, addresses: Vec<SocketAddr>) -> Result<TcpStream, ConnectError> {
+async fn race(
+    addr: &str,
+    addresses: Vec<SocketAddr>,
+    options: &SocketOptions,
+) -> Result<TcpStream, ConnectError> {
     let mut waiting = addresses.into_iter();
     let mut running = FuturesUnordered::new();
     let mut attempts = Vec::new();
     loop {
         if let Some(address) = waiting.next() {
-            running.push(async move { (address, connect_one(address).await) });
+            running.push(async move { (address, connect_one(address, options).await) });
         }
         let next_at = async {
             match waiting.len() {
@@ -203,8 +212,28 @@ async fn race(addr: &str, addresses: Vec<SocketAddr>) -> Result<TcpStream, Conne
     }
 }
 
-async fn connect_one(address: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(address).await?;
+async fn connect_one(address: SocketAddr, options: &SocketOptions) -> io::Result<TcpStream> {
+    let none = "no interface has an address of this family";
+    let mut failure = io::Error::new(io::ErrorKind::AddrNotAvailable, none);
+    for interface in options.bindings(address) {
+        match connect_by(address, options, interface).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failure = error,
+        }
+        if interface.is_some_and(|interface| interface.strict) {
+            break;
+        }
+    }
+    Err(failure)
+}
+
+async fn connect_by(
+    address: SocketAddr,
+    options: &SocketOptions,
+    interface: Option<&Interface>,
+) -> io::Result<TcpStream> {
+    let socket = options.open(address, Type::STREAM, Protocol::TCP, interface)?;
+    let stream = TcpSocket::from_std_stream(socket.into()).connect(address).await?;
     tune(&stream)?;
     Ok(stream)
 }
@@ -244,14 +273,9 @@ fn take_turns(found: Vec<SocketAddr>) -> Vec<SocketAddr> {
     turns
 }
 
-fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+fn listen_on(address: SocketAddr, options: &ListenOptions) -> io::Result<TcpListener> {
+    let socket = options.open(address, Type::STREAM, Protocol::TCP)?;
     socket.set_reuse_address(true)?;
-    if address.is_ipv6() {
-        // One socket for both families on the unspecified address, whatever net.ipv6.bindv6only.
-        socket.set_only_v6(!address.ip().is_unspecified())?;
-    }
-    socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
@@ -274,6 +298,8 @@ fn list(attempts: &[(SocketAddr, io::Error)]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use socket2::{Domain, Socket};
+
     use super::*;
 
     fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
@@ -308,10 +334,11 @@ mod tests {
     #[tokio::test]
     async fn a_silent_address_delays_the_next_and_no_more() {
         let (_socket, _queued, silent) = silent();
-        let listener = listen("127.0.0.1:0").unwrap();
+        let listener = listen("127.0.0.1:0", &ListenOptions::default()).unwrap();
         let answering = listener.local_addr().unwrap();
         let start = std::time::Instant::now();
-        let stream = race("name:1", vec![silent, answering]).await.unwrap();
+        let stream =
+            race("name:1", vec![silent, answering], &SocketOptions::default()).await.unwrap();
         assert_eq!(stream.peer_addr().unwrap(), answering);
         assert!((ATTEMPT_DELAY..ATTEMPT_DELAY * 20).contains(&start.elapsed()));
     }
@@ -322,14 +349,17 @@ mod tests {
         let taken = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         taken.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
         let closed = taken.local_addr().unwrap().as_socket().unwrap();
-        let listener = listen("127.0.0.1:0").unwrap();
+        let listener = listen("127.0.0.1:0", &ListenOptions::default()).unwrap();
         let answering = listener.local_addr().unwrap();
         let start = std::time::Instant::now();
         let mut addresses = vec![closed; 10];
         addresses.push(answering);
-        race("name:1", addresses).await.unwrap();
+        race("name:1", addresses, &SocketOptions::default()).await.unwrap();
         assert!(start.elapsed() < ATTEMPT_DELAY * 10);
-        let error = race("name:1", vec![closed, closed]).await.unwrap_err().to_string();
+        let error = race("name:1", vec![closed, closed], &SocketOptions::default())
+            .await
+            .unwrap_err()
+            .to_string();
         assert_eq!(error.matches(&closed.to_string()).count(), 2, "{error}");
     }
 }

@@ -19,7 +19,7 @@ use rtun_proto::{
 use super::session::Session;
 use crate::{
     counters::Counters,
-    reading::{HOST_ASKS_EVERY, Silence, Turns, readable},
+    reading::{Beside, HOST_ASKS_EVERY, Silence, Turns, readable},
 };
 
 /// Moves packets from the session to the device until the session ends. `buffer` holds what came behind the hub's
@@ -41,20 +41,28 @@ pub(super) async fn run<D: Device>(
     let consumed = downlink.deliver(buffer.filled());
     buffer.consume(consumed);
     let mut turns = Turns::default();
+    let mut beside = Beside::default();
+    let has_datagrams = session.stream.datagrams().is_some();
     loop {
         let ask = || session.ping();
         let silence = match session.is_rtun {
             true => Silence::Broken(HOST_ASKS_EVERY, &ask),
             false => Silence::Normal,
         };
-        tokio::select! {
+        let arrived = tokio::select! {
             biased;
-            ready = readable(&session.stream, &mut buffer, silence, || {}) => {
-                if let Err(error) = ready {
-                    return session.broke(error);
-                }
-            }
+            ready = readable(&*session.stream, &mut buffer, silence, || {}) => ready.map(|()| None),
+            frames = beside.recv(&*session.stream), if has_datagrams => frames.map(Some),
             () = &mut ended => return,
+        };
+        match arrived {
+            Ok(None) => {}
+            Ok(Some(frames)) => {
+                downlink.deliver(frames);
+                turns.after_read().await;
+                continue;
+            }
+            Err(error) => return session.broke(error),
         }
         match session.stream.try_read(buffer.space()) {
             Ok(0) => return session.broke(io::ErrorKind::UnexpectedEof.into()),

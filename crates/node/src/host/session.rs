@@ -10,7 +10,7 @@ use std::{
 
 use rtun_config::model::HubNode;
 use rtun_core::{DropReason, HostName};
-use rtun_net::transport::tcp::{self, ConnectError};
+use rtun_net::transport::Stream;
 use rtun_proto::{
     extension::{self, Capabilities, Extension, Hello, HelloReply, RefusalNotice, pong_frame},
     frame::FrameBuffer,
@@ -19,15 +19,17 @@ use rtun_proto::{
         Response, Status,
     },
 };
-use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::{budget::Budget, counters::Counters, outbox::Outbox, report::Queued};
-
-/// Limit for connecting unless configured: a lost packet of the handshake is repeated after 1 s, so a network that
-/// works answers within it, and one that was cut is tried again soon after it is back.
-const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
+use super::way::{Connected, NoWay};
+use crate::{
+    budget::Budget,
+    counters::Counters,
+    outbox::Outbox,
+    report::{Queued, Transport},
+};
 
 /// Limit for the hub's answer unless configured.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,7 +52,10 @@ pub(super) struct Introduction {
 
 /// A hub that has admitted this host.
 pub(super) struct Session {
-    pub(super) stream: Arc<TcpStream>,
+    pub(super) stream: Arc<dyn Stream>,
+    pub(super) transport: Transport,
+    /// Its place among the hub's ways.
+    pub(super) way: usize,
     pub(super) since: Instant,
     /// Whether it is an rtun hub; no other is sent frames of the extension.
     pub(super) is_rtun: bool,
@@ -76,7 +81,7 @@ enum Notice {
 pub(super) enum JoinError {
     /// It was not reached.
     #[error(transparent)]
-    Connect(#[from] ConnectError),
+    Connect(#[from] NoWay),
     /// The request cannot be sent: the configuration is at fault.
     #[error("the request cannot be sent: {0}")]
     Request(#[from] EncodeError),
@@ -111,29 +116,30 @@ fn explain(status: &Status) -> String {
 }
 
 impl Session {
-    /// Connects to `hub` and joins. The buffer holds what the hub sent behind its answer.
-    pub(super) async fn open(
+    /// Joins the hub that is connected to. The buffer holds what the hub sent behind its answer.
+    pub(super) async fn join(
+        connected: Connected,
         hub: &HubNode,
         introduction: &Introduction,
-        dial_timeout: Option<Duration>,
     ) -> Result<(Self, FrameBuffer), JoinError> {
         let request = introduction.request(hub).encode()?;
-        let mut stream = tcp::connect(&hub.addr, dial_timeout.unwrap_or(DIAL_TIMEOUT)).await?;
+        let Connected { stream, transport, way } = connected;
         let limit = hub.connect_timeout.unwrap_or(ANSWER_TIMEOUT);
         let mut buffer = FrameBuffer::new();
         let answer = async {
             stream.write_all(&request).await?;
-            read_answer(&stream, &mut buffer).await
+            read_answer(&*stream, &mut buffer).await
         };
         let response = timeout(limit, answer).await.unwrap_or(Err(JoinError::Timeout(limit)))?;
         if response.status != Status::Ok {
             return Err(JoinError::Refused(response.status));
         }
-        let stream = Arc::new(stream);
         let outbox = Outbox::new(Arc::clone(&stream), &Budget::new(QUEUE_BUDGET));
         outbox.open();
         let session = Self {
             stream,
+            transport,
+            way,
             since: Instant::now(),
             is_rtun: response.connector_id().is_some_and(|id| id.rtun_version().is_some()),
             reply: OnceLock::new(),
@@ -144,7 +150,8 @@ impl Session {
             cause: OnceLock::new(),
         };
         if session.is_rtun {
-            session.send_control(&Extension::Hello(introduction.hello()));
+            let datagrams = session.stream.datagrams().is_some();
+            session.send_control(&Extension::Hello(introduction.hello(datagrams)));
         }
         Ok((session, buffer))
     }
@@ -164,7 +171,7 @@ impl Session {
 
     /// Writes what is queued; ends when the session has to.
     pub(super) async fn drain(&self, counters: &Counters) {
-        self.broke(self.outbox.drain(&self.stream, counters).await);
+        self.broke(self.outbox.drain(&*self.stream, counters).await);
     }
 
     /// Drops what is queued.
@@ -196,8 +203,12 @@ impl Session {
                         self.source
                     );
                 }
+                let datagrams = reply.accepted.has(Capabilities::DATAGRAMS);
                 self.reply.set(reply).map_err(|_| DropReason::FrameUnknown)?;
-                self.outbox.begin_marks();
+                match datagrams && self.outbox.has_datagrams() {
+                    true => self.outbox.begin_datagrams(),
+                    false => self.outbox.begin_marks(),
+                }
                 Ok(())
             }
             Ok(Extension::Ping(stamp)) => {
@@ -284,11 +295,14 @@ impl Introduction {
         })
     }
 
-    fn hello(&self) -> Hello {
-        let offered = match self.super_frames {
-            true => Capabilities::SUPER_FRAMES,
-            false => Capabilities::NONE,
-        };
+    fn hello(&self, datagrams: bool) -> Hello {
+        let mut offered = Capabilities::NONE;
+        if self.super_frames {
+            offered = offered.with(Capabilities::SUPER_FRAMES);
+        }
+        if datagrams {
+            offered = offered.with(Capabilities::DATAGRAMS);
+        }
         Hello {
             version: extension::VERSION,
             capabilities: offered,
@@ -299,7 +313,7 @@ impl Introduction {
     }
 }
 
-async fn read_answer(stream: &TcpStream, buffer: &mut FrameBuffer) -> Result<Response, JoinError> {
+async fn read_answer(stream: &dyn Stream, buffer: &mut FrameBuffer) -> Result<Response, JoinError> {
     loop {
         if let Decoded::Complete { value, len } = Response::decode(buffer.filled())? {
             buffer.consume(len);

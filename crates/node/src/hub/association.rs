@@ -9,11 +9,11 @@ use std::{
 };
 
 use rtun_core::{Admitted, DropReason, HostName, Identity};
+use rtun_net::transport::Stream;
 use rtun_proto::{
     extension::{self, Extension, GoAway, RefusalNotice, RefusalReason},
     frame::FrameBuffer,
 };
-use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::{forward::Forwarder, namespace::Namespace};
@@ -21,7 +21,8 @@ use crate::{
     budget::Budget,
     counters::Counters,
     outbox::Outbox,
-    reading::{HUB_ASKS_EVERY, Silence, Turns, readable},
+    reading::{Beside, HUB_ASKS_EVERY, Silence, Turns, readable},
+    report::Transport,
 };
 
 /// How long a host that is told to go away may take to be back: the hub's restart is what most often follows.
@@ -36,6 +37,7 @@ pub(super) struct Association {
     /// Who it has proven to be, if users are required.
     pub(super) identity: Option<Identity>,
     pub(super) peer: SocketAddr,
+    pub(super) transport: Transport,
     /// The address of its device, as it says.
     pub(super) address: Option<IpAddr>,
     pub(super) since: Instant,
@@ -61,10 +63,11 @@ pub(super) struct Commons {
 /// A connection whose host wants to join.
 pub(super) struct Arrival {
     pub(super) peer: SocketAddr,
+    pub(super) transport: Transport,
     /// The address of its device, as it says.
     pub(super) address: Option<IpAddr>,
     /// Writable and unused.
-    pub(super) stream: TcpStream,
+    pub(super) stream: Arc<dyn Stream>,
 }
 
 /// What an rtun host has said of itself.
@@ -166,7 +169,7 @@ impl Association {
         arrival: Arrival,
         commons: &Commons,
     ) -> Self {
-        let Arrival { peer, address, stream } = arrival;
+        let Arrival { peer, transport, address, stream } = arrival;
         let Admitted { host, identity } = admitted;
         Self {
             id,
@@ -174,10 +177,11 @@ impl Association {
             namespace,
             identity,
             peer,
+            transport,
             address,
             since: Instant::now(),
             counters: Arc::default(),
-            outbox: Outbox::new(Arc::new(stream), &commons.budget),
+            outbox: Outbox::new(stream, &commons.budget),
             greeting: OnceLock::new(),
             population: Arc::clone(&commons.population),
             ended: CancellationToken::new(),
@@ -249,12 +253,12 @@ impl Association {
         if let Some(stream) = self.outbox.stream() {
             let (writer, its_stream) = (Arc::clone(self), Arc::clone(&stream));
             let writer = tokio::spawn(async move {
-                let error = writer.outbox.drain(&its_stream, &writer.counters).await;
+                let error = writer.outbox.drain(&*its_stream, &writer.counters).await;
                 writer.end(EndReason::from_write(&error));
             });
             tokio::select! {
                 () = self.ended.cancelled() => {}
-                reason = self.read(&stream, buffer) => self.end(reason),
+                reason = self.read(&*stream, buffer) => self.end(reason),
             }
             writer.abort();
             // Cancelled or done: either way it has let go of the socket.
@@ -270,11 +274,13 @@ impl Association {
         reason
     }
 
-    async fn read(self: &Arc<Self>, stream: &TcpStream, mut buffer: FrameBuffer) -> EndReason {
+    async fn read(self: &Arc<Self>, stream: &dyn Stream, mut buffer: FrameBuffer) -> EndReason {
         let mut forwarder = Forwarder::new(Arc::clone(self));
         let consumed = forwarder.forward(buffer.filled());
         buffer.consume(consumed);
         let mut turns = Turns::default();
+        let mut beside = Beside::default();
+        let has_datagrams = stream.datagrams().is_some();
         loop {
             let ask = || self.send_control(&Extension::Ping([0; 8]));
             let silence = match self.greeting.get() {
@@ -282,8 +288,19 @@ impl Association {
                 None => Silence::Normal,
             };
             let quiet = || forwarder.rest();
-            if let Err(error) = readable(stream, &mut buffer, silence, quiet).await {
-                return EndReason::from_read(&error);
+            let arrived = tokio::select! {
+                biased;
+                ready = readable(stream, &mut buffer, silence, quiet) => ready.map(|()| None),
+                frames = beside.recv(stream), if has_datagrams => frames.map(Some),
+            };
+            match arrived {
+                Ok(None) => {}
+                Ok(Some(frames)) => {
+                    forwarder.forward(frames);
+                    turns.after_read().await;
+                    continue;
+                }
+                Err(error) => return EndReason::from_read(&error),
             }
             match stream.try_read(buffer.space()) {
                 Ok(0) => return EndReason::PeerClosed,

@@ -54,9 +54,15 @@ pub(super) fn answer(
 
 fn greet(host: &Arc<Association>, snapshot: &Snapshot, hello: Hello) {
     let Hello { version, capabilities, mtu, instance, software } = hello;
-    let offered =
-        if snapshot.super_frames { Capabilities::SUPER_FRAMES } else { Capabilities::NONE };
+    let mut offered = Capabilities::NONE;
+    if snapshot.super_frames {
+        offered = offered.with(Capabilities::SUPER_FRAMES);
+    }
+    if host.outbox.has_datagrams() {
+        offered = offered.with(Capabilities::DATAGRAMS);
+    }
     let accepted = capabilities.intersection(offered);
+    let datagrams = accepted.has(Capabilities::DATAGRAMS);
     let super_frames = accepted.has(Capabilities::SUPER_FRAMES);
     // Before anything else of the extension goes to the host, which the greeting permits.
     host.send_control(&Extension::HelloReply(HelloReply {
@@ -68,12 +74,15 @@ fn greet(host: &Arc<Association>, snapshot: &Snapshot, hello: Hello) {
         addresses: known_address(host, snapshot).into_iter().collect(),
     }));
     debug!(
-        namespace = %host.namespace.id, host = %host.host, software, mtu, super_frames,
+        namespace = %host.namespace.id, host = %host.host, software, mtu, super_frames, datagrams,
         "host speaks the extension"
     );
     let greeting = Greeting { instance, mtu, super_frames, software };
     if host.greeting.set(greeting).is_ok() {
-        host.outbox.begin_marks();
+        match datagrams {
+            true => host.outbox.begin_datagrams(),
+            false => host.outbox.begin_marks(),
+        }
         host.namespace.end_older_of_run(host);
     }
 }

@@ -26,6 +26,8 @@ impl Capabilities {
     pub const NONE: Self = Self(0);
     /// Takes super-frames.
     pub const SUPER_FRAMES: Self = Self(1);
+    /// Takes packets as datagrams beside the stream.
+    pub const DATAGRAMS: Self = Self(2);
 
     /// Everything of this set and of `other`.
     #[must_use]

@@ -67,6 +67,7 @@ pub(super) fn read(listener: &Cursor<'_>, report: &mut Report) -> Option<Device>
         dns,
         offload,
         super_frames,
+        netns: None,
     })
 }
 

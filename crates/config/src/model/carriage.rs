@@ -1,0 +1,181 @@
+//! What carries a tunnel's bytes: TCP or QUIC, and the layers on it (spec: transports.md).
+
+use std::time::Duration;
+
+use super::Secret;
+
+/// What a listener accepts or a dialer opens, from the outside in; `T` is [`super::ServerTls`] at a listener and
+/// [`super::DialTls`] at a dialer.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Carriage<T> {
+    /// `tcp`, `tls`, `ws`, `wss`, `mtcp`, `mtls`, `mws` and `mwss`: TCP and, where there are any, TLS, WebSocket and
+    /// smux on it.
+    Tcp {
+        /// Encryption, on TCP.
+        tls: Option<T>,
+        /// Messages, on what is below.
+        ws: Option<WebSocket>,
+        /// Many streams, on what is below.
+        mux: Option<Mux>,
+    },
+    /// `quic`: each association is a stream of a QUIC connection.
+    Quic {
+        /// QUIC's own encryption, always TLS 1.3.
+        tls: T,
+        /// The connection.
+        quic: Quic,
+    },
+    /// `h2` and `h2c`: the bodies of an HTTP/2 request and its answer.
+    Http2 {
+        /// Encryption; none with `h2c`.
+        tls: Option<T>,
+        /// The request.
+        http: Http2,
+    },
+    /// `grpc`: the messages of a gRPC call.
+    Grpc {
+        /// Encryption; none with `grpc.insecure`.
+        tls: Option<T>,
+        /// The call.
+        grpc: Grpc,
+    },
+}
+
+impl<T> Carriage<T> {
+    /// Plain TCP.
+    pub const fn tcp() -> Self {
+        Self::Tcp { tls: None, ws: None, mux: None }
+    }
+
+    /// GOST's word for it, such as `mwss`.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Tcp { tls, ws, mux } => match (tls.is_some(), ws.is_some(), mux.is_some()) {
+                (false, false, false) => "tcp",
+                (true, false, false) => "tls",
+                (false, true, false) => "ws",
+                (true, true, false) => "wss",
+                (false, false, true) => "mtcp",
+                (true, false, true) => "mtls",
+                (false, true, true) => "mws",
+                (true, true, true) => "mwss",
+            },
+            Self::Quic { .. } => "quic",
+            Self::Http2 { tls: Some(_), .. } => "h2",
+            Self::Http2 { tls: None, .. } => "h2c",
+            Self::Grpc { .. } => "grpc",
+        }
+    }
+
+    /// How it is encrypted, if it is.
+    pub const fn tls(&self) -> Option<&T> {
+        match self {
+            Self::Quic { tls, .. } => Some(tls),
+            Self::Tcp { tls, .. } | Self::Http2 { tls, .. } | Self::Grpc { tls, .. } => {
+                tls.as_ref()
+            }
+        }
+    }
+
+    /// Whether it runs on UDP, not on TCP.
+    pub const fn is_on_udp(&self) -> bool {
+        matches!(self, Self::Quic { .. })
+    }
+}
+
+/// WebSocket: every write is a binary message (spec: transports.md section 5).
+#[derive(Debug, Clone, PartialEq)]
+pub struct WebSocket {
+    /// `/ws` unless configured. At a listener one that ends in a slash stands for all paths that begin with it.
+    pub path: String,
+    /// Dialers: sent as `Host` in the place of the address.
+    pub host: Option<String>,
+    /// Sent with the request (dialers) or the answer (listeners).
+    pub headers: Vec<Header>,
+    /// Dialers: time between pings (`keepalive` and `ttl`); nothing received for twice as long ends the connection.
+    pub ping_every: Option<Duration>,
+}
+
+/// A header of HTTP; its value may be a secret.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Header {
+    /// A token (RFC 9110 section 5.1), spelled as written.
+    pub name: String,
+    /// Printable ASCII, blanks and tabs.
+    pub value: Secret,
+}
+
+/// smux: many streams on one connection (spec: transports.md section 6).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mux {
+    /// 1 unless configured, with `mtcp` 2; both ends must have the same.
+    pub version: MuxVersion,
+    /// Time between frames that keep the connection alive, 10 s unless configured; `None`: there are none.
+    pub keepalive: Option<Duration>,
+    /// Nothing received for this long ends the connection; longer than `keepalive`, 30 s unless configured.
+    pub keepalive_timeout: Duration,
+    /// Most bytes of a frame's payload, 1 to 65,535; 32,768 unless configured.
+    pub max_frame: u16,
+    /// Bytes received on all streams of a connection and not read yet; 4 MiB unless configured.
+    pub receive_buffer: usize,
+    /// Version 2: of one stream, not more than `receive_buffer`; 64 KiB unless configured.
+    pub stream_buffer: usize,
+}
+
+/// Versions of smux.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MuxVersion {
+    /// Without windows for each stream.
+    One,
+    /// With them.
+    Two,
+}
+
+/// QUIC (spec: transports.md section 7).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quic {
+    /// Time between frames that keep the connection alive (`keepAlive` and `ttl`), 10 s unless configured; `None`: there
+    /// are none.
+    pub keepalive: Option<Duration>,
+    /// Nothing received for this long ends the connection (`maxIdleTimeout`); 90 s unless configured.
+    pub idle_timeout: Duration,
+    /// Limit for the handshake (`handshakeTimeout`), if configured.
+    pub handshake_timeout: Option<Duration>,
+    /// Whether packets may go as datagrams where both ends are rtun (`datagrams`); true unless configured.
+    pub datagrams: bool,
+    /// Streams that the other end may have open at once (`maxStreams`), if configured.
+    pub max_streams: Option<u32>,
+}
+
+/// One request of HTTP/2 (spec: transports.md section 8).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Http2 {
+    /// `GET` of it in the place of `CONNECT`.
+    pub path: Option<String>,
+    /// Dialers: the authority in the place of the address.
+    pub host: Option<String>,
+    /// Dialers: sent with the request.
+    pub headers: Vec<Header>,
+}
+
+/// A gRPC call (spec: transports.md section 8).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grpc {
+    /// Service and method as HTTP/2 has them, `/GostTunel/Tunnel` unless configured.
+    pub path: String,
+    /// Dialers: the authority in the place of the address's host.
+    pub authority: Option<String>,
+    /// Whether and how the connection is kept alive.
+    pub keepalive: Option<GrpcKeepalive>,
+}
+
+/// Pings of a gRPC connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GrpcKeepalive {
+    /// Time without traffic before a ping; dialers 30 s, listeners 60 s unless configured.
+    pub time: Duration,
+    /// Without an answer for this long the connection ends; 30 s unless configured.
+    pub timeout: Duration,
+    /// Whether there are pings while there is no call.
+    pub without_calls: bool,
+}

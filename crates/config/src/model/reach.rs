@@ -1,0 +1,246 @@
+//! Where a hub listens, and how a host gets to it: nodes, the proxies before them, sockets.
+
+use std::{net::IpAddr, path::PathBuf, time::Duration};
+
+use ipnet::IpNet;
+use rtun_core::NamespaceId;
+
+use super::{Auth, Carriage, DialTls, ServerTls};
+
+/// Where and how a hub listens.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listener {
+    /// `host:port` as written; an empty host means every address.
+    pub addr: String,
+    /// What it accepts.
+    pub carriage: Carriage<ServerTls>,
+    /// Whether connections begin with a PROXY preamble (`proxyProtocol`); those from elsewhere than `trusted_proxies` are
+    /// refused. Only with transports on TCP.
+    pub proxy_protocol: bool,
+    /// From where PROXY preambles and headers such as `X-Forwarded-For` are believed (`trustedProxies`).
+    pub trusted_proxies: Vec<IpNet>,
+    /// The listening socket's mark (`so_mark`), which accepted ones take over.
+    pub mark: Option<u32>,
+    /// Where the socket is opened, if not where rtun runs (`netns`).
+    pub netns: Option<NetworkNamespace>,
+    /// Whether other processes of the same user may listen on the same address (`reuseport`).
+    pub reuse_port: bool,
+}
+
+impl Listener {
+    /// Plain TCP on `addr`.
+    pub fn tcp(addr: impl Into<String>) -> Self {
+        Self {
+            addr: addr.into(),
+            carriage: Carriage::tcp(),
+            proxy_protocol: false,
+            trusted_proxies: Vec::new(),
+            mark: None,
+            netns: None,
+            reuse_port: false,
+        }
+    }
+}
+
+/// One hub a host may connect to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HubNode {
+    /// The node's name, for log lines.
+    pub name: String,
+    /// `host:port`: that of the first of `ways`.
+    pub addr: String,
+    /// How it is reached, the preferred way first; at least one.
+    pub ways: Vec<Way>,
+    /// The namespace to join (`router.id`).
+    pub namespace: NamespaceId,
+    /// What the host proves itself with.
+    pub auth: Option<Auth>,
+    /// Limit for the hub's answer (`connectTimeout`), if configured.
+    pub connect_timeout: Option<Duration>,
+    /// Of the connections to it; without effect behind a proxy.
+    pub sockets: SocketOptions,
+    /// Sent first on connections on TCP (`proxyProtocol`).
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// Its place among the nodes of its hop.
+    pub standing: Standing,
+}
+
+impl HubNode {
+    /// A hub named as its address, reached over plain TCP.
+    pub fn tcp(addr: impl Into<String>) -> Self {
+        let addr = addr.into();
+        Self {
+            name: addr.clone(),
+            addr: addr.clone(),
+            ways: vec![Way { addr, carriage: Carriage::tcp() }],
+            namespace: NamespaceId::DEFAULT,
+            auth: None,
+            connect_timeout: None,
+            sockets: SocketOptions::default(),
+            proxy_protocol: None,
+            standing: Standing::default(),
+        }
+    }
+}
+
+/// One way to a node.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Way {
+    /// `host:port`.
+    pub addr: String,
+    /// What is opened there.
+    pub carriage: Carriage<DialTls>,
+}
+
+/// A hop before the last: each connection goes through one of its proxies.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProxyHop {
+    /// At least one.
+    pub nodes: Vec<ProxyNode>,
+    /// Which of them is used.
+    pub selector: Selector,
+}
+
+/// A proxy.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProxyNode {
+    /// The node's name, for log lines.
+    pub name: String,
+    /// `host:port`.
+    pub addr: String,
+    /// What it speaks.
+    pub protocol: ProxyKind,
+    /// What is told to it.
+    pub auth: Option<Auth>,
+    /// What is opened to it: `tcp` or `tls`.
+    pub carriage: Carriage<DialTls>,
+    /// Limit for its answer (`connectTimeout`), if configured.
+    pub connect_timeout: Option<Duration>,
+    /// HTTP: sent with the request (`header`).
+    pub headers: Vec<super::Header>,
+    /// Of the connections to it; without effect behind another proxy.
+    pub sockets: SocketOptions,
+    /// Sent first (`proxyProtocol`).
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// Its place among the nodes of its hop.
+    pub standing: Standing,
+}
+
+/// What proxies speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyKind {
+    /// CONNECT of HTTP/1.1 (RFC 9110 section 9.3.6).
+    Http,
+    /// SOCKS version 5 (RFC 1928).
+    Socks5,
+}
+
+/// A node among others of its hop (spec: config.md section 3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// With `random`: how often it is taken, compared to the others; 1 unless configured, never 0.
+    pub weight: u32,
+    /// Whether it is only used when no other can be.
+    pub backup: bool,
+    /// Whether and how often it is tried without need.
+    pub probe: Option<Probe>,
+}
+
+impl Default for Standing {
+    fn default() -> Self {
+        Self { weight: 1, backup: false, probe: None }
+    }
+}
+
+/// Which of several nodes is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Selector {
+    /// Where it begins.
+    pub strategy: Strategy,
+    /// After this many failures a node is left out; 1 unless configured.
+    pub max_fails: u32,
+    /// For this long; 10 s unless configured.
+    pub fail_timeout: Duration,
+}
+
+impl Default for Selector {
+    fn default() -> Self {
+        Self { strategy: Strategy::Round, max_fails: 1, fail_timeout: Duration::from_secs(10) }
+    }
+}
+
+/// GOST's words for where to begin among several nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Strategy {
+    /// The next one each time.
+    #[default]
+    Round,
+    /// Any, by weight.
+    Random,
+    /// The first that is not left out.
+    Fifo,
+    /// By the host's name, so that the same host comes to the same node.
+    Hash,
+}
+
+/// How a node is tried without need: it is connected to, and the connection is closed again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Probe {
+    /// Between two attempts; 30 s unless configured.
+    pub interval: Duration,
+    /// For one; 10 s unless configured.
+    pub timeout: Duration,
+}
+
+impl Default for Probe {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(30), timeout: Duration::from_secs(10) }
+    }
+}
+
+/// How the socket of a connection is opened.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SocketOptions {
+    /// What it is bound to, one after the other until one works (`interface`); empty: nothing.
+    pub interfaces: Vec<Interface>,
+    /// For the system's routing rules (`so_mark`).
+    pub mark: Option<u32>,
+    /// Where it is opened, if not where rtun runs (`netns`).
+    pub netns: Option<NetworkNamespace>,
+}
+
+/// What a socket is bound to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interface {
+    /// A device of the system, or one of its addresses.
+    pub bind: Bind,
+    /// Whether the ones behind it are not tried when it does not work (`eth0!`).
+    pub strict: bool,
+}
+
+/// A device of the system, or one of its addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bind {
+    /// At most 15 bytes.
+    Device(String),
+    /// Of this machine.
+    Address(IpAddr),
+}
+
+/// A network namespace of the system.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum NetworkNamespace {
+    /// As `ip netns` has it, in `/run/netns`.
+    Named(String),
+    /// A file.
+    Path(PathBuf),
+}
+
+/// Forms of the PROXY protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// Text.
+    V1,
+    /// Binary.
+    V2,
+}
