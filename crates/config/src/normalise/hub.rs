@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 
 use super::{Context, access, admissions, listener, log::one_of, quotas};
 use crate::{
-    coerce::Place,
+    coerce::{self, Place},
     findings::{At, Report},
     model::{Hub, HubRules, Listener, Named, Quotas, Sharing, SourceCheck, User},
     value::Cursor,
@@ -77,7 +77,8 @@ pub(super) fn read(
     let source_check = get(&["sourceCheck"]).and_then(|at| one_of(&at, &checks, report));
     let ways = [("newest", Sharing::Newest), ("flow", Sharing::Flow)];
     let sharing = get(&["router.sharing", "sharing"]).and_then(|at| one_of(&at, &ways, report));
-    let ttl = get(&["ttl"]).and_then(|at| report.boolean(&at));
+    // On a command line it may be that of a `quic` listener; anything else was said when keys were checked.
+    let ttl = get(&["ttl"]).and_then(|at| coerce::boolean(at.value).ok());
     let super_frames = get(&["superFrames"]).and_then(|at| report.boolean(&at));
     let queue_budget = get(&["queueBudget"]).and_then(|at| queue_budget(&at, report));
     let quotas = quotas::read(metadata.as_ref(), report);

@@ -4,10 +4,10 @@ use std::{borrow::Cow, collections::HashMap};
 
 use super::{Key, Object, ROOT, Shape, Status, carriage, keys, metadata};
 use crate::{
-    coerce::Place,
+    coerce::{self, Place},
     findings::{Code, Report, quote},
     suggest,
-    value::{Cursor, Kind, Place as ValuePlace, Value},
+    value::{Cursor, Entry, Kind, Place as ValuePlace, Value},
 };
 
 /// Reports every key of `document` that cannot be used.
@@ -112,12 +112,17 @@ fn shape(at: &Cursor<'_>, shape: Shape, place: Place, report: &mut Report) {
     }
 }
 
+/// Most different values of one key that are compared with those of other maps.
+const MAX_ACCEPTED: usize = 64;
+
 /// The metadata maps that one set of query parameters goes to: a key that one of them knows is right in all
 /// of them.
 struct Set<'a> {
     maps: Vec<(Cursor<'a>, Tables)>,
     /// By key in lower case, the values where it is known.
     known: HashMap<String, Vec<&'a Value>>,
+    /// Likewise, where they can be read; at most [`MAX_ACCEPTED`] different ones.
+    accepted: HashMap<String, Vec<&'a Value>>,
     /// By key in lower case and place, the maps it is in.
     places: HashMap<(String, ValuePlace), Vec<usize>>,
 }
@@ -217,6 +222,7 @@ fn of_dialer(at: &Cursor<'_>) -> Tables {
 impl<'a> Set<'a> {
     fn new(maps: Vec<(Cursor<'a>, Tables)>) -> Self {
         let mut known: HashMap<String, Vec<&'a Value>> = HashMap::new();
+        let mut accepted: HashMap<String, Vec<&'a Value>> = HashMap::new();
         let mut places: HashMap<(String, ValuePlace), Vec<usize>> = HashMap::new();
         for (i, (map, tables)) in maps.iter().enumerate() {
             for entry in map.value.entries() {
@@ -224,10 +230,18 @@ impl<'a> Set<'a> {
                 if tables.as_ref().is_none_or(|known| counts(&known.tables, &entry.key)) {
                     known.entry(key.clone()).or_default().push(&entry.value);
                 }
+                let here = tables.as_ref().and_then(|known| find(&known.tables, &entry.key));
+                if here.is_some_and(|key| accepts(&entry.value, key)) {
+                    let values = accepted.entry(key.clone()).or_default();
+                    let new = !values.iter().any(|value| value.same(&entry.value));
+                    if new && values.len() < MAX_ACCEPTED {
+                        values.push(&entry.value);
+                    }
+                }
                 places.entry((key, entry.value.place)).or_default().push(i);
             }
         }
-        Self { maps, known, places }
+        Self { maps, known, accepted, places }
     }
 
     fn check(&self, report: &mut Report) {
@@ -236,12 +250,20 @@ impl<'a> Set<'a> {
             for entry in map.value.entries() {
                 let at = map.child(entry);
                 match find(&tables.tables, &entry.key) {
+                    Some(key) if !accepts(&entry.value, key) && self.accepted_beside(entry) => {}
                     Some(key) => metadata_key(&at, key, report),
                     None if self.known_beside(&entry.key, &entry.value) => {}
                     None => self.unknown(i, &at, &entry.key, report),
                 }
             }
         }
+    }
+
+    /// Whether some map has the same key with the same value and can read it, as a `quic` listener can read `ttl=5s` and
+    /// a hub cannot.
+    fn accepted_beside(&self, entry: &Entry) -> bool {
+        let values = self.accepted.get(&entry.key.to_lowercase());
+        values.is_some_and(|values| values.iter().any(|value| value.same(&entry.value)))
     }
 
     /// Whether some map has the same key with the same value and knows it.
@@ -267,6 +289,17 @@ impl<'a> Set<'a> {
             let names = tables.flat_map(|table| table.names());
             right_table(name).or_else(|| suggest::did_you_mean(name, names))
         });
+    }
+}
+
+/// Whether `value` can be read as what `key` says there.
+fn accepts(value: &Value, key: &Key) -> bool {
+    match (key.status, key.shape) {
+        (Status::Silent, _) => false,
+        (_, Shape::Bool) => coerce::boolean(value).is_ok(),
+        (_, Shape::Int) => coerce::integer(value).is_ok(),
+        (_, Shape::Duration) => coerce::span(value, Place::Metadata).is_ok(),
+        _ => true,
     }
 }
 

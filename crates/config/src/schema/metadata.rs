@@ -175,6 +175,23 @@ pub(super) static SOCKS5_CONNECTOR: Object = Object {
 
 const NO_DATAGRAMS: Status = NoEffect("no datagrams go through a proxy");
 
+/// What GOST leaves in a hop's metadata of the parameters that become the dialer's `tls`.
+const TLS_LEFT_BEHIND: Key = silent(&[
+    "tls.certFile",
+    "certFile",
+    "cert",
+    "tls.keyFile",
+    "keyFile",
+    "key",
+    "tls.caFile",
+    "caFile",
+    "ca",
+    "tls.secure",
+    "secure",
+    "tls.serverName",
+    "serverName",
+]);
+
 /// Of a hop or node.
 pub(super) static NODE: Object = Object {
     what: "the metadata of a hop or node",
@@ -187,6 +204,7 @@ pub(super) static NODE: Object = Object {
         yes(&["backup"], Bool),
         not_yet(&["maxFails"]),
         not_yet(&["failTimeout"]),
+        TLS_LEFT_BEHIND,
     ],
 };
 
