@@ -1,18 +1,18 @@
 //! Opening what carries a session: through the proxies of a chain to a hub, layer upon layer.
 
 use std::{
-    io,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use rtun_config::model::{Carriage, DialTls, HubNode, ProxyHop, Way};
+use rtun_config::model::{Carriage, DialTls, Header, HubNode, ProxyHop, Way, WebSocket};
 use rtun_net::{
     tls::{Connector, TlsError},
     transport::{
         Stream,
         socket::SocketOptions,
         tcp::{self, ConnectError},
+        ws::{self, WsError},
     },
 };
 use tracing::warn;
@@ -65,9 +65,9 @@ pub(super) enum DialError {
     /// There is no encrypted connection.
     #[error("TLS with {0}: {1}")]
     Tls(String, TlsError),
-    /// The connection broke on the way.
-    #[error("the connection broke: {0}")]
-    Broken(#[from] io::Error),
+    /// There is no WebSocket.
+    #[error("WebSocket with {0}: {1}")]
+    Ws(String, WsError),
     /// It all took too long.
     #[error("not connected within {} s", .0.as_secs_f32())]
     Timeout(Duration),
@@ -103,6 +103,10 @@ impl Dialer {
             let connected = tls.connector().connect(stream, host_of(&self.addr)).await;
             stream = connected.map_err(|error| DialError::Tls(self.addr.clone(), error))?.stream;
         }
+        if let Carriage::Tcp { ws: Some(ws), .. } = &self.carriage {
+            let connected = ws::connect(stream, &web_socket(ws, &self.addr)).await;
+            stream = connected.map_err(|error| DialError::Ws(self.addr.clone(), error))?;
+        }
         Ok(stream)
     }
 }
@@ -127,6 +131,16 @@ impl Encryption {
             Err(error) => warn!("the files of TLS are used as they were before: {error}"),
         }
         last.clone()
+    }
+}
+
+fn web_socket(config: &WebSocket, addr: &str) -> ws::ClientSettings {
+    let header = |header: &Header| (header.name.clone(), header.value.expose().to_owned());
+    ws::ClientSettings {
+        path: config.path.clone(),
+        host: config.host.clone().unwrap_or_else(|| addr.to_owned()),
+        headers: config.headers.iter().map(header).collect(),
+        ping_every: config.ping_every,
     }
 }
 

@@ -9,12 +9,14 @@ use std::{
 };
 
 use ipnet::IpNet;
-use rtun_config::model::Listener;
+use rtun_config::model::{Carriage, Listener};
 use rtun_net::{
     tls::{Acceptor, Fault, TlsError},
     transport::{
         Stream,
+        forwarded::Forwarded,
         tcp::{self, ListenError},
+        ws::{self, WsError},
     },
 };
 use tokio::net::{TcpListener, TcpStream};
@@ -31,8 +33,15 @@ pub(super) struct Entrance {
     door: Door,
     transport: Transport,
     tls: Option<Encryption>,
+    layer: Layer,
     trusted_proxies: Vec<IpNet>,
     local_addr: SocketAddr,
+}
+
+/// What is on TCP, or on TLS on it.
+enum Layer {
+    None,
+    Ws(ws::ServerSettings),
 }
 
 struct Encryption {
@@ -96,6 +105,12 @@ pub(super) enum EntranceError {
     /// There is no encrypted connection.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// There is no WebSocket.
+    #[error(transparent)]
+    Ws(#[from] WsError),
+    /// Somebody who is no trusted proxy says for whom it connects.
+    #[error("forwarding headers come from {0}, which is none of `trustedProxies`")]
+    UntrustedForwarder(IpAddr),
     /// The connection broke.
     #[error("the connection broke: {0}")]
     Broken(#[from] io::Error),
@@ -107,6 +122,9 @@ impl EntranceError {
         match self {
             Self::Tls(error) if error.fault() == Fault::Network => "closed_early",
             Self::Tls(_) => "tls_error",
+            Self::Ws(WsError::Io(_)) => "closed_early",
+            Self::Ws(_) => "upgrade_error",
+            Self::UntrustedForwarder(_) => "untrusted_forwarder",
             Self::Broken(_) => "closed_early",
         }
     }
@@ -128,6 +146,12 @@ impl Entrance {
             door: Door::Tcp(listener),
             transport: Transport::of(&config.carriage),
             tls,
+            layer: match &config.carriage {
+                Carriage::Tcp { ws: Some(ws), .. } => {
+                    Layer::Ws(ws::ServerSettings { path: ws.path.clone() })
+                }
+                _ => Layer::None,
+            },
             trusted_proxies: config.trusted_proxies.clone(),
             local_addr,
         })
@@ -170,6 +194,19 @@ impl Entrance {
         }
     }
 
+    /// Where a client comes from whose request has these forwarding headers: believed from trusted proxies, refused from
+    /// others where there are any, and else not looked at.
+    fn client(&self, peer: SocketAddr, forwarded: &Forwarded) -> Result<SocketAddr, EntranceError> {
+        if self.trusts(peer.ip()) {
+            let client = forwarded.client_behind(|addr| self.trusts(addr));
+            return Ok(client.map_or(peer, |addr| SocketAddr::new(addr, 0)));
+        }
+        match forwarded.present && !self.trusted_proxies.is_empty() {
+            true => Err(EntranceError::UntrustedForwarder(peer.ip())),
+            false => Ok(peer),
+        }
+    }
+
     /// The next connection.
     pub(super) async fn accept(&self) -> io::Result<(Caller, SocketAddr)> {
         match &self.door {
@@ -198,7 +235,16 @@ impl Entrance {
                     stream = accepted.stream;
                     names = accepted.client_names.filter(|_| tls.binds_names).map(Arc::from);
                 }
-                Ok(Received::One(Guest { stream, peer, transport: self.transport, names }))
+                let mut from = peer;
+                match &self.layer {
+                    Layer::None => {}
+                    Layer::Ws(settings) => {
+                        let (socket, forwarded) = ws::accept(stream, settings).await?;
+                        stream = socket;
+                        from = self.client(peer, &forwarded)?;
+                    }
+                }
+                Ok(Received::One(Guest { stream, peer: from, transport: self.transport, names }))
             }
         }
     }
