@@ -5,6 +5,8 @@
 mod battery;
 #[path = "tls/files.rs"]
 mod files;
+#[path = "tls/gost.rs"]
+mod gost;
 #[path = "tls/interop.rs"]
 mod interop;
 #[path = "tls/records.rs"]
