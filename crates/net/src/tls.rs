@@ -32,7 +32,8 @@ pub use self::{
     verify::Witness,
 };
 
-/// Records that are sealed under one key before it is replaced (RFC 8446 section 5.5 allows 2^24.5 of full size).
+/// Records that are sealed under one key before it is replaced (RFC 8446 section 5.5 allows 2^24.5 of full size). TLS 1.2 cannot
+/// replace keys: there a connection ends after 256 GiB.
 pub const RECORDS_PER_KEY: u64 = 1 << 23;
 
 /// A version of TLS. Older ones are not spoken.
