@@ -14,6 +14,7 @@ use std::{
 pub mod forwarded;
 pub mod io_stream;
 pub mod memory;
+pub mod quic;
 pub mod socket;
 pub mod tcp;
 pub(crate) mod tls;

@@ -107,7 +107,7 @@ impl Hub {
         workers: Arc<Workers>,
     ) -> Result<Self, HubError> {
         let (upkeep, rules) = Upkeep::begin(&config.rules, feeds).await?;
-        let entrance = Arc::new(Entrance::open(service, &config.listener)?);
+        let entrance = Arc::new(Entrance::open(service, &config.listener, &workers)?);
         let local_addr = entrance.local_addr();
         let transport = entrance.transport().as_str();
         let shared = Arc::new(Shared {

@@ -5,11 +5,12 @@ use std::{
     time::Duration,
 };
 
-use rtun_config::model::{Carriage, DialTls, Header, HubNode, ProxyHop, Way, WebSocket};
+use rtun_config::model::{self, Carriage, DialTls, Header, HubNode, ProxyHop, Way, WebSocket};
 use rtun_net::{
     tls::{Connector, TlsError},
     transport::{
         Stream,
+        quic::{self, QuicError},
         socket::SocketOptions,
         tcp::{self, ConnectError},
         ws::{self, WsError},
@@ -17,7 +18,11 @@ use rtun_net::{
 };
 use tracing::warn;
 
-use crate::{encryption, report::Transport, sockets::socket_options};
+use crate::{
+    encryption,
+    report::Transport,
+    sockets::{quic_settings, socket_options},
+};
 
 /// Limit for connecting over plain TCP unless configured: a lost packet of the handshake is repeated after 1 s, so a
 /// network that works answers within it, and one that was cut is tried again soon after it is back.
@@ -65,6 +70,9 @@ pub(super) enum DialError {
     /// There is no encrypted connection.
     #[error("TLS with {0}: {1}")]
     Tls(String, TlsError),
+    /// The address was not reached over QUIC.
+    #[error(transparent)]
+    Quic(#[from] QuicError),
     /// There is no WebSocket.
     #[error("WebSocket with {0}: {1}")]
     Ws(String, WsError),
@@ -97,6 +105,9 @@ impl Dialer {
     }
 
     pub(super) async fn open(&self, _proxies: &Proxies) -> Result<Arc<dyn Stream>, DialError> {
+        if let (Carriage::Quic { quic, .. }, Some(tls)) = (&self.carriage, &self.tls) {
+            return self.open_quic(quic, tls).await;
+        }
         let mut stream: Arc<dyn Stream> =
             Arc::new(tcp::connect(&self.addr, &self.sockets, self.usual_limit()).await?);
         if let Some(tls) = &self.tls {
@@ -108,6 +119,30 @@ impl Dialer {
             stream = connected.map_err(|error| DialError::Ws(self.addr.clone(), error))?;
         }
         Ok(stream)
+    }
+}
+
+impl Dialer {
+    async fn open_quic(
+        &self,
+        quic: &model::Quic,
+        tls: &Encryption,
+    ) -> Result<Arc<dyn Stream>, DialError> {
+        let failed = |error| DialError::Tls(self.addr.clone(), error);
+        let connector = tls.connector();
+        let name = connector.name_for(host_of(&self.addr)).map_err(failed)?;
+        let (protocols, witness) = connector.quic_config(&[]).map_err(failed)?;
+        let (name, protocols, settings) = (name.to_str(), Arc::new(protocols), quic_settings(quic));
+        let limit = self.usual_limit();
+        let opened =
+            quic::connect(&self.addr, &name, protocols, &settings, &self.sockets, limit).await;
+        match opened {
+            Ok(stream) => Ok(stream),
+            Err(error) => Err(match witness.refusal() {
+                Some(refusal) => failed(refusal),
+                None => error.into(),
+            }),
+        }
     }
 }
 

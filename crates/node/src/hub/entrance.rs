@@ -11,10 +11,11 @@ use std::{
 use ipnet::IpNet;
 use rtun_config::model::{Carriage, Listener};
 use rtun_net::{
-    tls::{Acceptor, Fault, TlsError},
+    tls::{Acceptor, CertificateInfo, Fault, TlsError},
     transport::{
         Stream,
         forwarded::Forwarded,
+        quic::{self, BindError, HandshakeError},
         tcp::{self, ListenError},
         ws::{self, WsError},
     },
@@ -23,7 +24,12 @@ use tokio::net::{TcpListener, TcpStream};
 
 use tracing::warn;
 
-use crate::{encryption, report::Transport, sockets::listen_options};
+use crate::{
+    encryption,
+    report::Transport,
+    sockets::{listen_options, quic_settings},
+    workers::{Seat, Workers},
+};
 
 /// How often the files of a certificate are looked at.
 const CERTIFICATE_POLL: Duration = Duration::from_secs(1);
@@ -52,11 +58,14 @@ struct Encryption {
 
 enum Door {
     Tcp(TcpListener),
+    /// Its packets are moved where the seat is.
+    Quic(quic::Listener, Seat),
 }
 
 /// A connection that nothing has been read of.
 pub(super) enum Caller {
     Tcp(TcpStream),
+    Quic(quic::Incoming),
 }
 
 /// Who is there.
@@ -76,12 +85,28 @@ pub(super) struct Guest {
 }
 
 /// A connection that carries many streams.
-pub(super) enum Guests {}
+pub(super) struct Guests {
+    streams: Streams,
+    peer: SocketAddr,
+    transport: Transport,
+    names: Option<Arc<[String]>>,
+}
+
+enum Streams {
+    Quic(quic::Connection),
+}
 
 impl Guests {
     /// The next stream; none when the connection has ended.
     pub(super) async fn next(&mut self) -> Option<Result<Guest, EntranceError>> {
-        match *self {}
+        let stream: Arc<dyn Stream> = match &mut self.streams {
+            Streams::Quic(connection) => match connection.accept_stream().await? {
+                Ok(stream) => stream,
+                Err(error) => return Some(Err(error.into())),
+            },
+        };
+        let Self { peer, transport, names, .. } = self;
+        Some(Ok(Guest { stream, peer: *peer, transport: *transport, names: names.clone() }))
     }
 }
 
@@ -91,6 +116,9 @@ pub enum OpenError {
     /// Its address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// Its address cannot be listened on with QUIC.
+    #[error(transparent)]
+    Quic(#[from] BindError),
     /// Its TLS cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -105,6 +133,9 @@ pub(super) enum EntranceError {
     /// There is no encrypted connection.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// There is no QUIC connection.
+    #[error("QUIC: {0}")]
+    Quic(#[from] HandshakeError),
     /// There is no WebSocket.
     #[error(transparent)]
     Ws(#[from] WsError),
@@ -122,6 +153,10 @@ impl EntranceError {
         match self {
             Self::Tls(error) if error.fault() == Fault::Network => "closed_early",
             Self::Tls(_) => "tls_error",
+            Self::Quic(HandshakeError::Tls { .. } | HandshakeError::TlsRefused { .. }) => {
+                "tls_error"
+            }
+            Self::Quic(_) => "closed_early",
             Self::Ws(WsError::Io(_)) => "closed_early",
             Self::Ws(_) => "upgrade_error",
             Self::UntrustedForwarder(_) => "untrusted_forwarder",
@@ -132,7 +167,11 @@ impl EntranceError {
 
 impl Entrance {
     /// Listens.
-    pub(super) fn open(service: &str, config: &Listener) -> Result<Self, OpenError> {
+    pub(super) fn open(
+        service: &str,
+        config: &Listener,
+        workers: &Workers,
+    ) -> Result<Self, OpenError> {
         let tls = match config.carriage.tls() {
             Some(tls) => Some(Encryption {
                 acceptor: encryption::acceptor(service, tls)?,
@@ -140,10 +179,27 @@ impl Entrance {
             }),
             None => None,
         };
-        let listener = tcp::listen(&config.addr, &listen_options(config))?;
-        let local_addr = listener.local_addr()?;
+        let options = listen_options(config);
+        let (door, local_addr) = match (&config.carriage, &tls) {
+            (Carriage::Quic { quic, .. }, Some(tls)) => {
+                let protocols = tls.acceptor.quic_config(&[])?;
+                let seat = workers.seat();
+                let listener = {
+                    let _moved_by = seat.handle().enter();
+                    let settings = quic_settings(quic);
+                    quic::Listener::bind(&config.addr, Arc::new(protocols), &settings, &options)?
+                };
+                let local_addr = listener.local_addr()?;
+                (Door::Quic(listener, seat), local_addr)
+            }
+            _ => {
+                let listener = tcp::listen(&config.addr, &options)?;
+                let local_addr = listener.local_addr()?;
+                (Door::Tcp(listener), local_addr)
+            }
+        };
         Ok(Self {
-            door: Door::Tcp(listener),
+            door,
             transport: Transport::of(&config.carriage),
             tls,
             layer: match &config.carriage {
@@ -214,6 +270,13 @@ impl Entrance {
                 let (stream, peer) = listener.accept().await?;
                 Ok((Caller::Tcp(stream), SocketAddr::new(peer.ip().to_canonical(), peer.port())))
             }
+            Door::Quic(listener, _) => match listener.accept().await {
+                Some(incoming) => {
+                    let peer = incoming.remote();
+                    Ok((Caller::Quic(incoming), peer))
+                }
+                None => pending().await,
+            },
         }
     }
 
@@ -245,6 +308,19 @@ impl Entrance {
                     }
                 }
                 Ok(Received::One(Guest { stream, peer: from, transport: self.transport, names }))
+            }
+            Caller::Quic(incoming) => {
+                let connection = incoming.accept().await?;
+                let own = connection.peer_certificates().into_iter().next();
+                let names = own
+                    .filter(|_| self.tls.as_ref().is_some_and(|tls| tls.binds_names))
+                    .map(|own| CertificateInfo::of(&own).map_or_else(Vec::new, |info| info.names));
+                Ok(Received::Many(Guests {
+                    streams: Streams::Quic(connection),
+                    peer,
+                    transport: self.transport,
+                    names: names.map(Arc::from),
+                }))
             }
         }
     }
