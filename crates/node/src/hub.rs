@@ -108,6 +108,8 @@ impl Hub {
     ) -> Result<Self, HubError> {
         let (upkeep, rules) = Upkeep::begin(&config.rules, feeds).await?;
         let entrance = Arc::new(Entrance::open(&config.listener)?);
+        let more = config.more_listeners.iter().map(|config| Entrance::open(config).map(Arc::new));
+        let more = more.collect::<Result<Vec<_>, _>>()?;
         let local_addr = entrance.local_addr();
         let shared = Arc::new(Shared {
             service: service.to_owned(),
@@ -121,10 +123,12 @@ impl Hub {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
-        shared.tasks.spawn(Arc::clone(&shared).accept(Arc::clone(&entrance), workers));
+        for entrance in std::iter::once(entrance).chain(more) {
+            let (address, transport) = (entrance.local_addr(), entrance.transport().as_str());
+            shared.tasks.spawn(Arc::clone(&shared).accept(entrance, Arc::clone(&workers)));
+            info!(service, %address, transport, "hub listens");
+        }
         shared.tasks.spawn(Arc::clone(&shared).keep_up());
-        let transport = entrance.transport().as_str();
-        info!(service, address = %local_addr, transport, "hub listens");
         Ok(Self { shared, local_addr })
     }
 
