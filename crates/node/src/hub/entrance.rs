@@ -58,8 +58,11 @@ struct Encryption {
 
 enum Door {
     Tcp(TcpListener),
-    /// Its packets are moved where the seat is.
-    Quic(quic::Listener, Seat),
+    Quic {
+        listener: quic::Listener,
+        /// Where its packets are moved.
+        _seat: Seat,
+    },
 }
 
 /// A connection that nothing has been read of.
@@ -190,7 +193,7 @@ impl Entrance {
                     quic::Listener::bind(&config.addr, Arc::new(protocols), &settings, &options)?
                 };
                 let local_addr = listener.local_addr()?;
-                (Door::Quic(listener, seat), local_addr)
+                (Door::Quic { listener, _seat: seat }, local_addr)
             }
             _ => {
                 let listener = tcp::listen(&config.addr, &options)?;
@@ -270,7 +273,7 @@ impl Entrance {
                 let (stream, peer) = listener.accept().await?;
                 Ok((Caller::Tcp(stream), SocketAddr::new(peer.ip().to_canonical(), peer.port())))
             }
-            Door::Quic(listener, _) => match listener.accept().await {
+            Door::Quic { listener, .. } => match listener.accept().await {
                 Some(incoming) => {
                     let peer = incoming.remote();
                     Ok((Caller::Quic(incoming), peer))
