@@ -1,6 +1,6 @@
 //! TLS: who is at the other end, and a [`Stream`](crate::transport::Stream) that nobody else reads or changes.
 //!
-//! rustls performs the handshakes; the records after them are sealed and opened here, in [`record`] and [`cipher`], because its
+//! rustls performs the handshakes; the records after them are sealed and opened here, in `record` and `cipher`, because its
 //! interface copies each byte twice more. Nothing is ever resumed and no early data is sent or taken: each connection proves
 //! anew who is at its ends.
 
