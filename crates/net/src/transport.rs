@@ -12,6 +12,8 @@ use std::{
 };
 
 pub mod forwarded;
+pub mod grpc;
+pub mod http2;
 pub mod io_stream;
 pub mod memory;
 pub mod quic;
