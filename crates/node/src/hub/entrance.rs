@@ -15,6 +15,8 @@ use rtun_net::{
     transport::{
         Stream,
         forwarded::Forwarded,
+        grpc,
+        http2::{self, HttpError},
         quic::{self, BindError, HandshakeError},
         tcp::{self, ListenError},
         ws::{self, WsError},
@@ -40,7 +42,7 @@ pub(super) struct Entrance {
     transport: Transport,
     tls: Option<Encryption>,
     layer: Layer,
-    trusted_proxies: Vec<IpNet>,
+    trusted: Trusted,
     local_addr: SocketAddr,
 }
 
@@ -48,6 +50,8 @@ pub(super) struct Entrance {
 enum Layer {
     None,
     Ws(ws::ServerSettings),
+    Http2(http2::ServerSettings),
+    Grpc(grpc::ServerSettings),
 }
 
 struct Encryption {
@@ -96,20 +100,33 @@ pub(super) struct Guests {
 }
 
 enum Streams {
+    /// What each request says of its client is believed of these.
+    Http(http2::Server, Trusted),
     Quic(quic::Connection),
 }
 
 impl Guests {
     /// The next stream; none when the connection has ended.
     pub(super) async fn next(&mut self) -> Option<Result<Guest, EntranceError>> {
+        let mut from = self.peer;
         let stream: Arc<dyn Stream> = match &mut self.streams {
+            Streams::Http(server, trusted) => match server.next().await? {
+                Ok((stream, forwarded)) => match trusted.client(from, &forwarded) {
+                    Ok(client) => {
+                        from = client;
+                        stream
+                    }
+                    Err(error) => return Some(Err(error)),
+                },
+                Err(error) => return Some(Err(error.into())),
+            },
             Streams::Quic(connection) => match connection.accept_stream().await? {
                 Ok(stream) => stream,
                 Err(error) => return Some(Err(error.into())),
             },
         };
-        let Self { peer, transport, names, .. } = self;
-        Some(Ok(Guest { stream, peer: *peer, transport: *transport, names: names.clone() }))
+        let Self { transport, names, .. } = self;
+        Some(Ok(Guest { stream, peer: from, transport: *transport, names: names.clone() }))
     }
 }
 
@@ -139,6 +156,9 @@ pub(super) enum EntranceError {
     /// There is no QUIC connection.
     #[error("QUIC: {0}")]
     Quic(#[from] HandshakeError),
+    /// There is no HTTP/2 stream.
+    #[error(transparent)]
+    Http(#[from] HttpError),
     /// There is no WebSocket.
     #[error(transparent)]
     Ws(#[from] WsError),
@@ -160,10 +180,34 @@ impl EntranceError {
                 "tls_error"
             }
             Self::Quic(_) => "closed_early",
+            Self::Http(_) => "upgrade_error",
             Self::Ws(WsError::Io(_)) => "closed_early",
             Self::Ws(_) => "upgrade_error",
             Self::UntrustedForwarder(_) => "untrusted_forwarder",
             Self::Broken(_) => "closed_early",
+        }
+    }
+}
+
+/// Who may say for whom it connects.
+#[derive(Clone)]
+struct Trusted(Arc<[IpNet]>);
+
+impl Trusted {
+    fn contains(&self, addr: IpAddr) -> bool {
+        self.0.iter().any(|net| net.contains(&addr))
+    }
+
+    /// Where a client comes from whose request has these forwarding headers: believed from trusted proxies, refused from
+    /// others where there are any, and else not looked at.
+    fn client(&self, peer: SocketAddr, forwarded: &Forwarded) -> Result<SocketAddr, EntranceError> {
+        if self.contains(peer.ip()) {
+            let client = forwarded.client_behind(|addr| self.contains(addr));
+            return Ok(client.map_or(peer, |addr| SocketAddr::new(addr, 0)));
+        }
+        match forwarded.present && !self.0.is_empty() {
+            true => Err(EntranceError::UntrustedForwarder(peer.ip())),
+            false => Ok(peer),
         }
     }
 }
@@ -177,7 +221,11 @@ impl Entrance {
     ) -> Result<Self, OpenError> {
         let tls = match config.carriage.tls() {
             Some(tls) => Some(Encryption {
-                acceptor: encryption::acceptor(service, tls)?,
+                acceptor: encryption::acceptor(
+                    service,
+                    tls,
+                    encryption::usual_protocols(&config.carriage),
+                )?,
                 binds_names: tls.bind_names,
             }),
             None => None,
@@ -209,9 +257,15 @@ impl Entrance {
                 Carriage::Tcp { ws: Some(ws), .. } => {
                     Layer::Ws(ws::ServerSettings { path: ws.path.clone() })
                 }
-                _ => Layer::None,
+                Carriage::Http2 { http, .. } => {
+                    Layer::Http2(http2::ServerSettings { path: http.path.clone() })
+                }
+                Carriage::Grpc { grpc, .. } => {
+                    Layer::Grpc(grpc::ServerSettings { path: grpc.path.clone() })
+                }
+                Carriage::Tcp { .. } | Carriage::Quic { .. } => Layer::None,
             },
-            trusted_proxies: config.trusted_proxies.clone(),
+            trusted: Trusted(config.trusted_proxies.clone().into()),
             local_addr,
         })
     }
@@ -226,7 +280,7 @@ impl Entrance {
 
     /// Whether this address may say for whom it connects.
     pub(super) fn trusts(&self, addr: IpAddr) -> bool {
-        self.trusted_proxies.iter().any(|net| net.contains(&addr))
+        self.trusted.contains(addr)
     }
 
     /// Keeps to the files of its certificate as they change, for ever. What runs keeps running; files that cannot be used
@@ -250,19 +304,6 @@ impl Entrance {
                     }
                 }
             }
-        }
-    }
-
-    /// Where a client comes from whose request has these forwarding headers: believed from trusted proxies, refused from
-    /// others where there are any, and else not looked at.
-    fn client(&self, peer: SocketAddr, forwarded: &Forwarded) -> Result<SocketAddr, EntranceError> {
-        if self.trusts(peer.ip()) {
-            let client = forwarded.client_behind(|addr| self.trusts(addr));
-            return Ok(client.map_or(peer, |addr| SocketAddr::new(addr, 0)));
-        }
-        match forwarded.present && !self.trusted_proxies.is_empty() {
-            true => Err(EntranceError::UntrustedForwarder(peer.ip())),
-            false => Ok(peer),
         }
     }
 
@@ -302,12 +343,24 @@ impl Entrance {
                     names = accepted.client_names.filter(|_| tls.binds_names).map(Arc::from);
                 }
                 let mut from = peer;
+                let many = |streams, names| {
+                    let transport = self.transport;
+                    Ok(Received::Many(Guests { streams, peer, transport, names }))
+                };
                 match &self.layer {
                     Layer::None => {}
+                    Layer::Http2(settings) => {
+                        let server = http2::serve(stream, settings);
+                        return many(Streams::Http(server, self.trusted.clone()), names);
+                    }
+                    Layer::Grpc(settings) => {
+                        let server = grpc::serve(stream, settings);
+                        return many(Streams::Http(server, self.trusted.clone()), names);
+                    }
                     Layer::Ws(settings) => {
                         let (socket, forwarded) = ws::accept(stream, settings).await?;
                         stream = socket;
-                        from = self.client(peer, &forwarded)?;
+                        from = self.trusted.client(peer, &forwarded)?;
                     }
                 }
                 Ok(Received::One(Guest { stream, peer: from, transport: self.transport, names }))
