@@ -18,6 +18,7 @@ pub mod io_stream;
 pub mod memory;
 pub mod quic;
 pub mod socket;
+pub mod mux;
 pub mod tcp;
 pub(crate) mod tls;
 pub mod ws;
