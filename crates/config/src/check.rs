@@ -253,19 +253,19 @@ fn shared_default(hub: &HubView, context: &Context<'_>, report: &mut Report) {
 
 fn listened_twice(hubs: &[HubView], report: &mut Report) {
     let mut seen = HashMap::new();
-    for hub in hubs.iter().filter(|hub| !hub.listener.reuse_port) {
-        let Listener { addr, carriage, netns, .. } = &hub.listener;
+    let listeners = hubs.iter().flat_map(|hub| &hub.listeners);
+    for (listener, at) in listeners.filter(|(listener, _)| !listener.reuse_port) {
+        let Listener { addr, carriage, netns, .. } = listener;
         // UDP has ports of its own, and so has each network namespace.
         let key = (addr, carriage.is_on_udp(), netns);
-        let first: Option<&At> = seen.insert(key, &hub.addr_at);
+        let first: Option<&At> = seen.insert(key, at);
         let Some(first) = first.filter(|_| !addr.ends_with(":0")) else { continue };
-        let place = first.place.map(|place| report.texts.show(place));
-        report
-            .error(hub.addr_at.clone(), format!("two hubs listen on {}", quote(addr)))
-            .maybe_help(
-                place
-                    .map(|place| format!("the first is at {place}; give one of them another port")),
-            );
+        let place = first.place.filter(|place| Some(*place) != at.place);
+        let help = match place.map(|place| report.texts.show(place)) {
+            Some(place) => format!("the first is at {place}; give one of them another port"),
+            None => "give one of them an `addr` with another port".to_owned(),
+        };
+        report.error(at.clone(), format!("two listeners are on {}", quote(addr))).help(help);
     }
 }
 

@@ -571,6 +571,37 @@ fn around_a_hub() {
     assert!(!two("listener: {type: tls}"));
 }
 
+#[test]
+fn several_ways_in_to_one_hub() {
+    let text = "services:
+- name: a
+  addr: 127.0.0.1:443
+  metadata: {so_mark: 7}
+  handler: {type: router}
+  listener: {type: wss, metadata: {path: /t}}
+  listeners:
+  - {type: quic}
+  - {type: ws, addr: '[::1]:80', metadata: {trustedProxies: '::1'}}";
+    let config = model(load_text("a", text, false, Profile::Strict));
+    let ServiceKind::Hub(hub) = &config.services[0].kind else { panic!("{config:?}") };
+    let shown: Vec<_> = hub
+        .listeners()
+        .map(|listener| (listener.addr.as_str(), listener.carriage.name(), listener.mark))
+        .collect();
+    let expected = [
+        ("127.0.0.1:443", "wss", Some(7)),
+        ("127.0.0.1:443", "quic", Some(7)),
+        ("[::1]:80", "ws", Some(7)),
+    ];
+    assert_eq!(shown, expected);
+    let trusted: Vec<usize> = hub.listeners().map(|l| l.trusted_proxies.len()).collect();
+    assert_eq!(trusted, [0, 0, 1], "each for itself");
+    let open = text.replace("127.0.0.1:443", ":443");
+    let findings = load_text("a", &open, false, Profile::Compat).findings;
+    let codes: Vec<_> = findings.iter().map(|finding| finding.code).collect();
+    assert_eq!(codes, [Some(Code::C04)], "once for one address");
+}
+
 /// `tests/gost/NAME.yaml` is what GOST 3.3.0 printed with `-O yaml` for the arguments in `NAME.args`.
 #[test]
 fn what_gost_writes_means_what_its_command_line_means() {

@@ -1,6 +1,6 @@
 //! TLS: who is at the other end, and a [`Stream`](crate::transport::Stream) that nobody else reads or changes.
 //!
-//! rustls performs the handshakes; the records after them are sealed and opened here, in [`record`] and [`cipher`], because its
+//! rustls performs the handshakes; the records after them are sealed and opened here, in `record` and `cipher`, because its
 //! interface copies each byte twice more. Nothing is ever resumed and no early data is sent or taken: each connection proves
 //! anew who is at its ends.
 
@@ -32,7 +32,8 @@ pub use self::{
     verify::Witness,
 };
 
-/// Records that are sealed under one key before it is replaced (RFC 8446 section 5.5 allows 2^24.5 of full size).
+/// Records that are sealed under one key before it is replaced (RFC 8446 section 5.5 allows 2^24.5 of full size). TLS 1.2 cannot
+/// replace keys: there a connection ends after 256 GiB.
 pub const RECORDS_PER_KEY: u64 = 1 << 23;
 
 /// A version of TLS. Older ones are not spoken.

@@ -12,8 +12,11 @@ use std::{
 };
 
 pub mod forwarded;
+pub mod grpc;
+pub mod http2;
 pub mod io_stream;
 pub mod memory;
+pub mod quic;
 pub mod socket;
 pub mod tcp;
 pub(crate) mod tls;

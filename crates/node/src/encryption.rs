@@ -7,7 +7,7 @@ use std::{
 };
 
 use rtun_config::model::{
-    CipherSuite, DialTls, OwnCertificate, ServerCertificate, ServerTls, TlsVersions,
+    Carriage, CipherSuite, DialTls, OwnCertificate, ServerCertificate, ServerTls, TlsVersions,
     Verification as Verify,
 };
 use rtun_net::tls::{
@@ -19,8 +19,8 @@ use tracing::{info, warn};
 /// A certificate that ends within this time is warned of.
 const ENDS_SOON: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// What a dialer's TLS is made with.
-pub(crate) fn connector(config: &DialTls) -> Result<Connector, TlsError> {
+/// What a dialer's TLS is made with. `protocols` are those of the transport.
+pub(crate) fn connector(config: &DialTls, protocols: &[&str]) -> Result<Connector, TlsError> {
     let verification = match &config.verification {
         Verify::Full { ca } => Verification::Full { ca_file: ca.clone() },
         Verify::Chain { ca } => Verification::ChainOnly { ca_file: ca.clone() },
@@ -32,12 +32,16 @@ pub(crate) fn connector(config: &DialTls) -> Result<Connector, TlsError> {
         fingerprint: config.fingerprints.first().map(|fingerprint| Fingerprint(fingerprint.0)),
         server_name: config.server_name.clone(),
         identity: identity.map(|files| (files.certificate.clone(), files.key.clone())),
-        protocol: protocol(config.versions, &config.cipher_suites, &config.alpn),
+        protocol: protocol(config.versions, &config.cipher_suites, &config.alpn, protocols),
     })
 }
 
-/// What a listener's TLS is made with; says in the log what certificate that is.
-pub(crate) fn acceptor(service: &str, config: &ServerTls) -> Result<Acceptor, TlsError> {
+/// What a listener's TLS is made with, `protocols` being those of the transport; says in the log what certificate that is.
+pub(crate) fn acceptor(
+    service: &str,
+    config: &ServerTls,
+    protocols: &[&str],
+) -> Result<Acceptor, TlsError> {
     let (acceptor, not_kept) = Acceptor::new(&ServerSettings {
         certificate: match &config.certificate {
             ServerCertificate::Files(files) => Certificate::Files {
@@ -49,7 +53,7 @@ pub(crate) fn acceptor(service: &str, config: &ServerTls) -> Result<Acceptor, Tl
         client_ca: config.client_ca.clone(),
         reject_unknown_sni: config.reject_unknown_sni,
         server_names: config.server_names.clone(),
-        protocol: protocol(config.versions, &config.cipher_suites, &config.alpn),
+        protocol: protocol(config.versions, &config.cipher_suites, &config.alpn, protocols),
     })?;
     if let Some(error) = not_kept {
         warn!(
@@ -91,7 +95,20 @@ fn own_certificate(own: &OwnCertificate) -> Certificate {
     })
 }
 
-fn protocol(versions: TlsVersions, suites: &[CipherSuite], alpn: &[String]) -> Protocol {
+/// The application protocols of a transport on TLS that are spoken unless others are configured.
+pub(crate) fn usual_protocols<T>(carriage: &Carriage<T>) -> &'static [&'static str] {
+    match carriage {
+        Carriage::Http2 { .. } | Carriage::Grpc { .. } => &["h2"],
+        Carriage::Tcp { .. } | Carriage::Quic { .. } => &[],
+    }
+}
+
+fn protocol(
+    versions: TlsVersions,
+    suites: &[CipherSuite],
+    alpn: &[String],
+    usual: &[&str],
+) -> Protocol {
     let (min, max) = match versions {
         TlsVersions::Tls13 => (Version::Tls13, Version::Tls13),
         TlsVersions::Tls12And13 => (Version::Tls12, Version::Tls13),
@@ -101,7 +118,10 @@ fn protocol(versions: TlsVersions, suites: &[CipherSuite], alpn: &[String]) -> P
         min,
         max,
         cipher_suites: suites.iter().map(|suite| name(*suite).to_owned()).collect(),
-        alpn: alpn.to_vec(),
+        alpn: match alpn {
+            [] => usual.iter().map(|&name| name.to_owned()).collect(),
+            alpn => alpn.to_vec(),
+        },
         ..Protocol::default()
     }
 }

@@ -23,6 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::future::join_all;
 use prometheus_client::metrics::histogram::Histogram;
 use rtun_config::model;
 use rtun_core::explain::{HubExplanation, Unclear};
@@ -107,9 +108,9 @@ impl Hub {
         workers: Arc<Workers>,
     ) -> Result<Self, HubError> {
         let (upkeep, rules) = Upkeep::begin(&config.rules, feeds).await?;
-        let entrance = Arc::new(Entrance::open(service, &config.listener)?);
-        let local_addr = entrance.local_addr();
-        let transport = entrance.transport().as_str();
+        let open = |config| Entrance::open(service, config, &workers).map(Arc::new);
+        let entrances = config.listeners().map(open).collect::<Result<Vec<_>, _>>()?;
+        let local_addr = entrances[0].local_addr();
         let shared = Arc::new(Shared {
             service: service.to_owned(),
             registry: Registry::new(rules),
@@ -122,9 +123,13 @@ impl Hub {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
-        shared.tasks.spawn(Arc::clone(&shared).accept(Arc::clone(&entrance), workers));
-        shared.tasks.spawn(Arc::clone(&shared).keep_up(entrance));
-        info!(service, address = %local_addr, transport, "hub listens");
+        for entrance in &entrances {
+            let (address, transport) = (entrance.local_addr(), entrance.transport().as_str());
+            info!(service, %address, transport, "hub listens");
+            let accepting = Arc::clone(&shared).accept(Arc::clone(entrance), Arc::clone(&workers));
+            shared.tasks.spawn(accepting);
+        }
+        shared.tasks.spawn(Arc::clone(&shared).keep_up(entrances));
         Ok(Self { shared, local_addr })
     }
 
@@ -207,11 +212,12 @@ impl HubView {
 }
 
 impl Shared {
-    /// Follows the sources and the certificate until the hub stops.
-    async fn keep_up(self: Arc<Self>, entrance: Arc<Entrance>) {
+    /// Follows the sources and the certificates until the hub stops.
+    async fn keep_up(self: Arc<Self>, entrances: Vec<Arc<Entrance>>) {
+        let certificates = entrances.iter().map(|it| it.follow_certificate(&self.service));
         tokio::select! {
             () = self.stop.cancelled() => {}
-            () = entrance.follow_certificate(&self.service) => {}
+            _ = join_all(certificates) => {}
             () = self.upkeep.run(&self.service, &self.registry) => {}
         }
     }

@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use rtun_config::model::{self, NetworkNamespace};
-use rtun_net::transport::socket::{Bind, Interface, ListenOptions, SocketOptions};
+use rtun_net::transport::{
+    quic,
+    socket::{Bind, Interface, ListenOptions, SocketOptions},
+};
 
 /// Where `ip netns` keeps namespaces by name.
 const NAMED: &str = "/run/netns";
@@ -30,6 +33,17 @@ pub(crate) fn listen_options(config: &model::Listener) -> ListenOptions {
         mark: config.mark,
         netns: config.netns.as_ref().map(netns),
         reuse_port: config.reuse_port,
+    }
+}
+
+/// How QUIC connections are kept.
+pub(crate) fn quic_settings(config: &model::Quic) -> quic::Settings {
+    let usual = quic::Settings::default();
+    quic::Settings {
+        keepalive: config.keepalive,
+        idle_timeout: config.idle_timeout,
+        handshake_timeout: config.handshake_timeout,
+        max_streams: config.max_streams.unwrap_or(usual.max_streams),
     }
 }
 

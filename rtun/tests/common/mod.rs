@@ -135,6 +135,7 @@ impl World {
     fn spawn(&self, machine: &Namespace, arguments: &[&str], log: File, path: PathBuf) -> Rtun {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rtun"));
         command.args(arguments).arg("-D").current_dir(self.folder.path());
+        command.env("HOME", self.folder.path());
         command.env("RTUN_STATE_DIR", self.folder.path().join("state"));
         command.env("RUNTIME_DIRECTORY", self.folder.path().join("run"));
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);

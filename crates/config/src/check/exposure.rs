@@ -2,26 +2,28 @@
 
 use crate::{
     address,
-    findings::{Code, Report, quote},
-    model::{Named, Provider, User},
+    findings::{At, Code, Report, quote},
+    model::{Listener, Named, Provider, User},
     normalise::{HubView, encrypted_form},
 };
 
 /// C02, C03, C04 and C11 for one hub.
 pub(super) fn check(hub: &HubView, report: &mut Report) {
-    listener(hub, report);
+    for (listener, at) in &hub.listeners {
+        self::listener(hub, listener, at.clone(), report);
+    }
     any_name(hub, report);
 }
 
 /// C02, C03 and C04: who can reach the address can join, or read passwords on their way.
-fn listener(hub: &HubView, report: &mut Report) {
-    let addr = &hub.listener.addr;
+fn listener(hub: &HubView, listener: &Listener, at: At, report: &mut Report) {
+    let addr = &listener.addr;
     let host = address::split_host_port(addr).map_or("", |(host, _)| host);
     if address::is_loopback(host) {
         return;
     }
-    let (addr, at) = (quote(addr), hub.addr_at.clone());
-    match (hub.listener.carriage.tls(), &hub.authers) {
+    let addr = quote(addr);
+    match (listener.carriage.tls(), &hub.authers) {
         (None, None) => {
             let message =
                 format!("anybody who reaches {addr} may join: there is neither TLS nor auth");
@@ -35,7 +37,7 @@ fn listener(hub: &HubView, report: &mut Report) {
                 format!("passwords cross the network to {addr} readable: there is no TLS");
             let help = format!(
                 "encrypt with {}, or listen where only a trusted network reaches it",
-                encrypted_form(hub.listener.carriage.name())
+                encrypted_form(listener.carriage.name())
             );
             report.coded(Code::C03, at, message).help(help);
         }

@@ -44,6 +44,10 @@ pub(super) fn read(at: &Cursor<'_>, context: &Context<'_>, report: &mut Report) 
             report.info(at.key(), message);
         }
     }
+    if let Some(at) = at.filled("listeners") {
+        let message = "`listeners` has no effect on a host: nobody connects to it";
+        report.error(at.key(), message).help("remove it");
+    }
     let name = host_name(at, context, report);
     let device = device::read(&listener, report);
     let metadata = at.get("metadata");

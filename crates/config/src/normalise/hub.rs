@@ -31,9 +31,8 @@ pub(crate) struct HubView {
     pub(crate) quotas: Quotas,
     /// Where the quota of all routes was written.
     pub(crate) max_routes: Option<At>,
-    pub(crate) listener: Listener,
-    /// Where its address was written.
-    pub(crate) addr_at: At,
+    /// Where and how it listens, and where the address was written.
+    pub(crate) listeners: Vec<(Listener, At)>,
 }
 
 pub(super) fn read(
@@ -41,7 +40,7 @@ pub(super) fn read(
     context: &Context<'_>,
     report: &mut Report,
 ) -> Option<(Hub, HubView)> {
-    let listener = listener::read(at, context, report);
+    let listeners = listener::read(at, context, report);
     let handler = at.get("handler")?;
     if let Some(forwarder) = at.filled("forwarder") {
         report.info(forwarder.key(), "a forwarder has no effect on a hub");
@@ -84,15 +83,16 @@ pub(super) fn read(
     let quotas = quotas::read(metadata.as_ref(), report);
     let timeout = get(&["readTimeout"]).and_then(|at| report.span(&at, Place::Metadata));
 
-    let (listener, addr_at) = listener?;
+    let listeners = listeners?;
+    let mut read = listeners.iter().map(|(listener, _)| listener.clone());
+    let (listener, more_listeners) = (read.next()?, read.collect());
     let view = HubView {
         default_router: default
             .zip(router_at.as_ref())
             .map(|(table, at)| (table.router.name.clone(), at.into())),
         ingress: ingress.map(|ingress| ingress.name.clone()),
         authers: authers.clone(),
-        listener: listener.clone(),
-        addr_at,
+        listeners,
         auth: ["auther", "authers", "auth"]
             .iter()
             .find_map(|key| handler.filled(key))
@@ -114,7 +114,7 @@ pub(super) fn read(
         quotas,
     };
     let handshake_timeout = timeout.filter(|t| !t.is_zero()).unwrap_or(HANDSHAKE_TIMEOUT);
-    Some((Hub { listener, rules, handshake_timeout }, view))
+    Some((Hub { listener, more_listeners, rules, handshake_timeout }, view))
 }
 
 /// In MiB.

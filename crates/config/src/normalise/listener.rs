@@ -15,14 +15,43 @@ use crate::{
     value::Cursor,
 };
 
-/// The listener of the service at `at`, and where its address is written; `None` after an error was reported.
+/// Most listeners of one hub.
+const MAX_LISTENERS: usize = 64;
+
+/// The listeners of the service at `at`, at least one, and where their addresses are written; `None` after an error was
+/// reported.
 pub(super) fn read(
     at: &Cursor<'_>,
     context: &Context<'_>,
     report: &mut Report,
-) -> Option<(Listener, At)> {
+) -> Option<Vec<(Listener, At)>> {
     let addr = addr(at, report);
-    let listener = at.get("listener");
+    let first = one(at, at.get("listener"), addr.clone(), context, report);
+    let more = at.get("listeners").map(|more| more.items()).unwrap_or_default();
+    if more.len() >= MAX_LISTENERS {
+        report.error(at, format!("a hub has at most {MAX_LISTENERS} listeners"));
+        return None;
+    }
+    let more = more.into_iter().map(|listener| {
+        let addr = match listener.filled("addr") {
+            Some(_) => self::addr(&listener, report),
+            None => addr.clone(),
+        };
+        one(at, Some(listener), addr, context, report)
+    });
+    // All of them, so that every error is reported.
+    let more: Vec<_> = more.collect();
+    std::iter::once(first).chain(more).collect()
+}
+
+/// One `listener` of the service at `at`.
+fn one(
+    at: &Cursor<'_>,
+    listener: Option<Cursor<'_>>,
+    addr: Option<(String, At)>,
+    context: &Context<'_>,
+    report: &mut Report,
+) -> Option<(Listener, At)> {
     let carriage = match &listener {
         Some(listener) => carriage(listener, context, report),
         None => Some(Carriage::tcp()),
@@ -71,6 +100,11 @@ fn carriage(
     report: &mut Report,
 ) -> Option<Carriage<ServerTls>> {
     let name = checked_type(listener, &LISTENERS, "tcp", report)?;
+    if name == "tun" {
+        let place = listener.get("type").map_or_else(|| At::from(listener), |at| At::from(&at));
+        report.error(place, "a hub does not listen on a `tun` device").help("remove it");
+        return None;
+    }
     let transport = Transport { name: &name, side: Side::Listener, at: listener };
     if !transport.is_encrypted(report) {
         if let Some(tls) = listener.filled("tls") {

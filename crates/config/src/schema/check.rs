@@ -156,6 +156,10 @@ fn metadata_of<'a>(at: &Cursor<'a>, keys: &'static Object) -> Option<Set<'a>> {
             add(Some(at.clone()), Some((&metadata::SERVICE).into()));
             add(handler, handler_tables);
             add(listener, listener_tables);
+            for listener in at.get("listeners").iter().flat_map(Cursor::items) {
+                let tables = of_listener(Some(&listener));
+                add(Some(listener), tables);
+            }
         }
         _ if std::ptr::eq(keys, &keys::HOP) => {
             add(Some(at.clone()), Some((&metadata::NODE).into()));

@@ -101,6 +101,7 @@ pub(super) static SERVICE: Object = Object {
         elsewhere(&["cache"]),
         yes(&["handler"], Is(&HANDLER)),
         yes(&["listener"], Is(&LISTENER)),
+        yes(&["listeners"], List(&WAY_IN)),
         yes(&["forwarder"], Is(&FORWARDER)),
         yes(&["metadata"], Metadata),
         Key { names: &["status"], shape: Any, status: Silent },
@@ -133,6 +134,17 @@ static LISTENER: Object = Object {
         misplaced(&["auther"], "put `auther` into the handler"),
         misplaced(&["authers"], "put `authers` into the handler"),
         misplaced(&["auth"], "put `auth` into the handler"),
+        yes(&["tls"], Is(&LISTENER_TLS)),
+        yes(&["metadata"], Metadata),
+    ],
+};
+
+/// One more listener of a hub.
+static WAY_IN: Object = Object {
+    what: "a listener",
+    keys: &[
+        yes(&["type"], Text),
+        yes(&["addr"], Text),
         yes(&["tls"], Is(&LISTENER_TLS)),
         yes(&["metadata"], Metadata),
     ],

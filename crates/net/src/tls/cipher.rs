@@ -94,8 +94,15 @@ fn tls12_aad(number: u64, header: [u8; HEADER_LEN], content_len: usize) -> Aad<[
     Aad::from(aad)
 }
 
+/// Blocks of 16 bytes that are sealed under one key of TLS 1.2, which knows no update: as many as RFC 8446 section 5.5 allows in
+/// records of full size, 256 GiB.
+const TLS12_BLOCKS_MAX: u64 = 1 << 34;
+
 /// Seals what this side sends.
-pub(crate) struct Sealer(Keyed);
+pub(crate) struct Sealer {
+    keyed: Keyed,
+    blocks: u64,
+}
 
 impl Sealer {
     /// From the secrets of the records from number `sequence` on; `None` for an algorithm that is not known.
@@ -104,18 +111,21 @@ impl Sealer {
         sequence: u64,
         version: Version,
     ) -> Option<Self> {
-        Keyed::new(secrets, sequence, version).map(Self)
+        Keyed::new(secrets, sequence, version).map(|keyed| Self { keyed, blocks: 0 })
     }
 
-    /// Records sealed under this key.
-    pub(crate) fn sealed(&self) -> u64 {
-        self.0.sequence
+    /// Whether this key has to be replaced: after `records_max` records, and in TLS 1.2 after [`TLS12_BLOCKS_MAX`].
+    pub(crate) fn is_worn(&self, records_max: u64) -> bool {
+        match self.keyed.form {
+            Form::Tls13 => self.keyed.sequence >= records_max,
+            Form::Tls12Explicit | Form::Tls12Implicit => self.blocks >= TLS12_BLOCKS_MAX,
+        }
     }
 
     /// The length of a record that carries `content_len` bytes.
     pub(crate) fn record_len(&self, content_len: usize) -> usize {
-        let inner_type = usize::from(self.0.form == Form::Tls13);
-        HEADER_LEN + content_len + inner_type + self.0.overhead()
+        let inner_type = usize::from(self.keyed.form == Form::Tls13);
+        HEADER_LEN + content_len + inner_type + self.keyed.overhead()
     }
 
     /// Seals the next `len` bytes of `content`, at most [`PLAINTEXT_MAX`], into a record at the beginning of `into`, which has
@@ -128,21 +138,22 @@ impl Sealer {
         into: &mut [u8],
     ) -> Result<usize, RecordError> {
         debug_assert!(len <= PLAINTEXT_MAX);
-        let number = self.0.next()?;
+        let number = self.keyed.next()?;
+        self.blocks += 2 + len as u64 / 16;
         let record_len = self.record_len(len);
         let (header_place, body) = into[..record_len].split_at_mut(HEADER_LEN);
-        let outer_type = match self.0.form {
+        let outer_type = match self.keyed.form {
             Form::Tls13 => ContentType::ApplicationData,
             Form::Tls12Explicit | Form::Tls12Implicit => content_type,
         };
         let header = Header::write(outer_type, body.len());
         header_place.copy_from_slice(&header);
-        let nonce = self.0.nonce(number);
-        let (explicit, body) = body.split_at_mut(self.0.explicit_len());
+        let nonce = self.keyed.nonce(number);
+        let (explicit, body) = body.split_at_mut(self.keyed.explicit_len());
         explicit.copy_from_slice(&nonce[NONCE_LEN - explicit.len()..]);
         let (sealed, trailer) = body.split_at_mut(len);
         let nonce = Nonce::assume_unique_for_key(nonce);
-        match self.0.form {
+        match self.keyed.form {
             Form::Tls13 => {
                 let inner_type = [content_type.code()];
                 self.seal_with(nonce, Aad::from(header), content, sealed, &inner_type, trailer)
@@ -164,7 +175,7 @@ impl Sealer {
         inner_type: &[u8],
         trailer: &mut [u8],
     ) -> Result<(), RecordError> {
-        let key = &self.0.key;
+        let key = &self.keyed.key;
         let result = match content.take_slice(sealed.len()) {
             Some(plain) => {
                 key.seal_out_of_place_scatter(nonce, aad, plain, sealed, inner_type, trailer)

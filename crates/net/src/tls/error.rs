@@ -155,6 +155,12 @@ pub enum CertificateProblem {
         /// Whether that is itself.
         self_signed: bool,
     },
+    /// Whom it names as its signer has not signed it.
+    #[error("it claims to be signed by {issuer}, whose key says no")]
+    BadSignature {
+        /// Who should have signed it.
+        issuer: String,
+    },
     /// It is for other names.
     #[error("it is for {}, not for {wanted}", list(.names))]
     WrongName {

@@ -190,7 +190,7 @@ pub(super) async fn perform<S: Side>(
             }
             Next::Finish => break,
             Next::Fail(error) => {
-                tell(side, &*below);
+                tell(side, &mut incoming.bytes[..incoming.shown], &*below);
                 return Err(TlsError::from_handshake(error));
             }
         }
@@ -235,10 +235,10 @@ fn encode(
 }
 
 /// Sends the alert that rustls has made of an error, as far as it goes at once: nobody waits for one that has failed.
-fn tell<S: Side>(mut side: S, below: &dyn Stream) {
+fn tell<S: Side>(mut side: S, incoming: &mut [u8], below: &dyn Stream) {
     let mut outgoing = Vec::new();
     for _ in 0..ALERTS_MAX {
-        match side.process(&mut []).state {
+        match side.process(incoming).state {
             Ok(ConnectionState::EncodeTlsData(mut data)) => {
                 if encode(&mut outgoing, |into| data.encode(into)).is_err() {
                     break;

@@ -257,3 +257,142 @@ impl Messages {
         Ok(None)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TAG: usize = 16;
+
+    fn header(code: u8, len: usize) -> [u8; 5] {
+        [code, 3, 3, (len >> 8) as u8, len as u8]
+    }
+
+    #[test]
+    fn headers_have_their_limits() {
+        let read = |bytes: &[u8], version| Header::read(bytes, version, TAG);
+        for version in [Version::Tls12, Version::Tls13] {
+            assert_eq!(read(&header(23, 100)[..4], version), Ok(None));
+            let found = read(&header(23, 100), version).unwrap().unwrap();
+            assert_eq!(found.record_len, 105);
+            assert_eq!(found.content_type, ContentType::ApplicationData);
+            for code in [0, 20, 24, 255] {
+                let error = Err(RecordError::UnexpectedType(code));
+                assert_eq!(read(&header(code, 100), version), error);
+            }
+            assert_eq!(read(&header(23, TAG - 1), version), Err(RecordError::TooShort));
+            assert!(read(&header(23, TAG + 1), version).is_ok());
+        }
+        // An empty content needs no byte in TLS 1.2, and a type in TLS 1.3.
+        assert!(read(&header(23, TAG), Version::Tls12).is_ok());
+        assert_eq!(read(&header(23, TAG), Version::Tls13), Err(RecordError::TooShort));
+        assert!(read(&header(23, 16_384 + 256), Version::Tls13).is_ok());
+        let too_long = Err(RecordError::TooLong);
+        assert_eq!(read(&header(23, 16_384 + 257), Version::Tls13), too_long);
+        assert!(read(&header(23, 16_384 + 2048), Version::Tls12).is_ok());
+        assert_eq!(read(&header(23, 16_384 + 2049), Version::Tls12), too_long);
+        // Only TLS 1.2 shows what is inside.
+        assert!(read(&header(21, 100), Version::Tls12).is_ok());
+        let error = Err(RecordError::UnexpectedType(21));
+        assert_eq!(read(&header(21, 100), Version::Tls13), error);
+        let old = [23, 3, 1, 0, 100];
+        assert_eq!(read(&old, Version::Tls12), Err(RecordError::WrongVersion));
+        assert!(read(&old, Version::Tls13).is_ok());
+    }
+
+    #[test]
+    fn padding_is_not_content() {
+        assert_eq!(unpad(&[1, 0, 2, 23]), Ok((ContentType::ApplicationData, 3)));
+        assert_eq!(unpad(&[1, 0, 2, 23, 0, 0]), Ok((ContentType::ApplicationData, 3)));
+        assert_eq!(unpad(&[22]), Ok((ContentType::Handshake, 0)));
+        assert_eq!(unpad(&[0, 0]), Err(RecordError::Empty));
+        assert_eq!(unpad(&[]), Err(RecordError::Empty));
+        assert_eq!(unpad(&[1, 20]), Err(RecordError::UnexpectedType(20)));
+        let mut full = vec![1; PLAINTEXT_MAX];
+        full.push(23);
+        assert_eq!(unpad(&full), Ok((ContentType::ApplicationData, PLAINTEXT_MAX)));
+        full.push(0);
+        assert_eq!(unpad(&full), Err(RecordError::TooLong));
+    }
+
+    #[test]
+    fn alerts_mean_what_they_say() {
+        let read = |bytes: &[u8]| Alert::read(bytes, Version::Tls13);
+        assert_eq!(read(&[1, 0]), Ok(Alert::Close));
+        assert_eq!(read(&[2, 0]), Ok(Alert::Close));
+        assert_eq!(read(&[1, 90]), Ok(Alert::Warning));
+        // A level is of no meaning in TLS 1.3 (RFC 8446 section 6).
+        assert_eq!(read(&[1, 40]), Ok(Alert::Fatal(40)));
+        assert_eq!(Alert::read(&[1, 41], Version::Tls12), Ok(Alert::Warning));
+        assert_eq!(Alert::read(&[2, 40], Version::Tls12), Ok(Alert::Fatal(40)));
+        for bytes in [&[][..], &[1], &[1, 0, 0]] {
+            assert_eq!(read(bytes), Err(RecordError::Malformed));
+        }
+    }
+
+    #[test]
+    fn messages_are_only_what_may_follow() {
+        let take = |bytes: &[u8], at_client| Messages::default().take(bytes, at_client);
+        assert_eq!(take(&[24, 0, 0, 1, 1], false), Ok(Some(KeyUpdate { answer: true })));
+        assert_eq!(take(&KeyUpdate::MESSAGE, true), Ok(Some(KeyUpdate { answer: false })));
+        assert_eq!(take(&[24, 0, 0, 1, 2], true), Err(RecordError::Malformed));
+        assert_eq!(take(&[24, 0, 0, 2, 0, 0], true), Err(RecordError::Malformed));
+        // Nothing follows it under the old key.
+        let error = Err(RecordError::UnexpectedMessage(24));
+        assert_eq!(take(&[24, 0, 0, 1, 0, 24], true), error);
+        assert!(!take(&[4, 0, 0, 2, 9, 9, 24, 0, 0, 1, 0], true).unwrap().unwrap().answer);
+        assert_eq!(take(&[4, 0, 0, 1, 9], false), Err(RecordError::UnexpectedMessage(4)));
+        assert_eq!(take(&[4, 2, 1, 11, 0], true), Err(RecordError::Malformed));
+        assert_eq!(take(&[13, 0, 0, 0], true), Err(RecordError::UnexpectedMessage(13)));
+        assert_eq!(take(&[], true), Err(RecordError::Empty));
+    }
+
+    /// The slow and obvious way: all tickets whole, one after the other.
+    fn tickets(lengths: &[usize]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for &len in lengths {
+            bytes.extend([4, 0, (len >> 8) as u8, len as u8]);
+            bytes.extend(vec![7; len]);
+        }
+        bytes
+    }
+
+    proptest! {
+        /// Wherever messages are cut into records, the key update behind them is found, and nowhere before.
+        #[test]
+        fn messages_may_be_cut_anywhere(
+            lengths in prop::collection::vec(0_usize..600, 0..4),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+            answer: bool,
+        ) {
+            let mut bytes = tickets(&lengths);
+            bytes.extend([24, 0, 0, 1, u8::from(answer)]);
+            let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(bytes.len())).collect();
+            cuts.extend([0, bytes.len()]);
+            cuts.sort_unstable();
+            cuts.dedup();
+            let mut messages = Messages::default();
+            for cut in cuts.windows(2) {
+                let found = messages.take(&bytes[cut[0]..cut[1]], true);
+                let last = cut[1] == bytes.len();
+                prop_assert_eq!(found, Ok(last.then_some(KeyUpdate { answer })));
+                prop_assert!(!(last && messages.is_within()));
+            }
+        }
+
+        #[test]
+        fn anything_is_read_without_harm(bytes in prop::collection::vec(any::<u8>(), 0..80), tls12: bool) {
+            let version = if tls12 { Version::Tls12 } else { Version::Tls13 };
+            let _ = Alert::read(&bytes, version);
+            let _ = Messages::default().take(&bytes, true);
+            if let Ok((_, len)) = unpad(&bytes) {
+                prop_assert!(bytes[len] != 0 && bytes[len + 1..].iter().all(|&byte| byte == 0));
+            }
+            if let Ok(Some(header)) = Header::whole(&bytes, version, TAG) {
+                prop_assert!(header.record_len <= bytes.len());
+            }
+        }
+    }
+}

@@ -349,6 +349,7 @@ fn problem(
         CertificateError::UnknownIssuer => {
             CertificateProblem::UnknownIssuer { issuer: info.issuer, self_signed }
         }
+        CertificateError::BadSignature => CertificateProblem::BadSignature { issuer: info.issuer },
         CertificateError::Other(OtherError(other)) => {
             match other.downcast_ref::<CertificateProblem>() {
                 Some(problem) => problem.clone(),

@@ -1,6 +1,6 @@
 //! TCP: connecting to names with several addresses, listening on both families, socket options.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::task::{Context, Poll};
@@ -112,23 +112,30 @@ pub async fn connect(
 ///
 /// Must be called within a tokio runtime; a host name in `addr` is looked up and blocks for it.
 pub fn listen(addr: &str, options: &ListenOptions) -> Result<TcpListener, ListenError> {
+    bind_first(addr, |address| listen_on(address, options))
+}
+
+/// Gives `bind` the addresses of `addr` until one works: the unspecified ones where its host is
+/// empty, IPv6 first, which `bind` opens for both families.
+pub(super) fn bind_first<T>(
+    addr: &str,
+    bind: impl Fn(SocketAddr) -> io::Result<T>,
+) -> Result<T, ListenError> {
     let bad = |source| ListenError::BadAddress { addr: addr.to_owned(), source };
     let refused = |source| ListenError::Bind { addr: addr.to_owned(), source };
     if let Some(port) = addr.strip_prefix(':') {
         let port = port.parse().map_err(|error| bad(io::Error::other(error)))?;
-        let both = listen_on(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), options);
+        let both = bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
         return match both {
-            Err(error) if no_ipv6(&error) => {
-                listen_on(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), options)
-            }
+            Err(error) if no_ipv6(&error) => bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))),
             result => result,
         }
         .map_err(refused);
     }
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in addr.to_socket_addrs().map_err(bad)? {
-        match listen_on(address, options) {
-            Ok(listener) => return Ok(listener),
+        match bind(address) {
+            Ok(bound) => return Ok(bound),
             Err(error) => failure = error,
         }
     }
@@ -178,22 +185,33 @@ async fn connect_any(addr: &str, options: &SocketOptions) -> Result<TcpStream, C
     let addresses = resolve(addr)
         .await
         .map_err(|source| ConnectError::Resolve { addr: addr.to_owned(), source })?;
-    race(addr, addresses, options).await
+    connect_first(addr, addresses, options).await
 }
 
-/// Tries `addresses` of `addr` in turn; the next begins when one has failed or has been silent
-/// for [`ATTEMPT_DELAY`].
-async fn race(
+async fn connect_first(
     addr: &str,
     addresses: Vec<SocketAddr>,
     options: &SocketOptions,
 ) -> Result<TcpStream, ConnectError> {
+    let mut attempts = Vec::new();
+    let stream = race(addresses, &mut attempts, |address| connect_one(address, options)).await;
+    stream.ok_or_else(|| ConnectError::Failed { addr: addr.to_owned(), attempts })
+}
+
+/// Makes an attempt at each of `addresses` in turn; the next begins when one has failed or has
+/// been silent for [`ATTEMPT_DELAY`]. The first to succeed wins. What fails is added to `failures`
+/// as it happens; `None` when all have.
+pub(super) async fn race<T, E, F: Future<Output = Result<T, E>>>(
+    addresses: Vec<SocketAddr>,
+    failures: &mut Vec<(SocketAddr, E)>,
+    attempt: impl Fn(SocketAddr) -> F,
+) -> Option<T> {
     let mut waiting = addresses.into_iter();
     let mut running = FuturesUnordered::new();
-    let mut attempts = Vec::new();
     loop {
         if let Some(address) = waiting.next() {
-            running.push(async move { (address, connect_one(address, options).await) });
+            let attempt = attempt(address);
+            running.push(async move { (address, attempt.await) });
         }
         let next_at = async {
             match waiting.len() {
@@ -203,9 +221,9 @@ async fn race(
         };
         tokio::select! {
             finished = running.next() => match finished {
-                Some((_, Ok(stream))) => return Ok(stream),
-                Some((address, Err(error))) => attempts.push((address, error)),
-                None => return Err(ConnectError::Failed { addr: addr.to_owned(), attempts }),
+                Some((_, Ok(won))) => return Some(won),
+                Some((address, Err(error))) => failures.push((address, error)),
+                None => return None,
             },
             () = next_at => {}
         }
@@ -240,7 +258,7 @@ async fn connect_by(
 
 /// The addresses behind `host:port`, the families taking turns (RFC 8305 section 4). An empty
 /// host is this machine.
-async fn resolve(addr: &str) -> io::Result<Vec<SocketAddr>> {
+pub(super) async fn resolve(addr: &str) -> io::Result<Vec<SocketAddr>> {
     let local;
     let name = if addr.starts_with(':') {
         local = format!("localhost{addr}");
@@ -286,7 +304,8 @@ fn no_ipv6(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
 }
 
-fn list(attempts: &[(SocketAddr, io::Error)]) -> String {
+/// Each attempt's address and why it failed.
+pub(super) fn list(attempts: &[(SocketAddr, impl fmt::Display)]) -> String {
     let mut text = String::new();
     for (address, error) in attempts {
         let separator = if text.is_empty() { "" } else { "; " };
@@ -337,8 +356,12 @@ mod tests {
         let listener = listen("127.0.0.1:0", &ListenOptions::default()).unwrap();
         let answering = listener.local_addr().unwrap();
         let start = std::time::Instant::now();
-        let stream =
-            race("name:1", vec![silent, answering], &SocketOptions::default()).await.unwrap();
+        let stream = connect_first("name:1", vec![silent, answering], &SocketOptions::default())
+            .await
+            .unwrap();
+        let stream = connect_first("name:1", vec![silent, answering], &SocketOptions::default())
+            .await
+            .unwrap();
         assert_eq!(stream.peer_addr().unwrap(), answering);
         assert!((ATTEMPT_DELAY..ATTEMPT_DELAY * 20).contains(&start.elapsed()));
     }
@@ -354,9 +377,14 @@ mod tests {
         let start = std::time::Instant::now();
         let mut addresses = vec![closed; 10];
         addresses.push(answering);
-        race("name:1", addresses, &SocketOptions::default()).await.unwrap();
+        connect_first("name:1", addresses, &SocketOptions::default()).await.unwrap();
         assert!(start.elapsed() < ATTEMPT_DELAY * 10);
-        let error = race("name:1", vec![closed, closed], &SocketOptions::default())
+        let error = connect_first("name:1", vec![closed, closed], &SocketOptions::default())
+            .await
+            .unwrap_err()
+            .to_string();
+        connect_first("name:1", addresses, &SocketOptions::default()).await.unwrap();
+        let error = connect_first("name:1", vec![closed, closed], &SocketOptions::default())
             .await
             .unwrap_err()
             .to_string();

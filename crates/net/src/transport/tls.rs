@@ -131,6 +131,18 @@ impl Drop for Scratch {
     }
 }
 
+impl Reader {
+    /// Whether the part of a record that is kept is none the more whole with `new` behind it. To copy it each time would have a
+    /// trickle cost this side more than the other.
+    fn stays_partial(&self, new: &[u8], version: Version) -> bool {
+        let kept = self.sealed.bytes();
+        match Header::read(kept, version, self.opener.overhead()) {
+            Ok(Some(header)) => kept.len() + new.len() < header.record_len,
+            _ => false,
+        }
+    }
+}
+
 impl TlsStream {
     /// The stream above `below` after its handshake, of which `received` came behind the last message. `None` if the cipher is
     /// not known.
@@ -358,7 +370,7 @@ impl TlsStream {
         let mut content = Content::new(pieces);
         let (mut done, mut filled) = (0, 0);
         while done < total {
-            if writer.sealer.sealed() >= self.records_per_key
+            if writer.sealer.is_worn(self.records_per_key)
                 || self.owes_key_update.load(Ordering::Acquire)
             {
                 filled += self.replace_key(writer, &mut into[filled..])?;
@@ -436,8 +448,15 @@ impl Stream for TlsStream {
                 reader.end = Some(End::Cut);
                 continue;
             }
-            scratch.0[..kept].copy_from_slice(reader.sealed.bytes());
-            reader.sealed = Rest::default();
+            if kept > 0 {
+                let new = &scratch.0[kept..kept + read];
+                if reader.stays_partial(new, self.version) {
+                    reader.sealed.bytes.extend_from_slice(new);
+                    continue;
+                }
+                scratch.0[..kept].copy_from_slice(reader.sealed.bytes());
+                reader.sealed = Rest::default();
+            }
             let records = &scratch.0[..kept + read];
             let (done, filled) = self.open_records(reader, records, into);
             if done < records.len() && reader.end.is_none() {

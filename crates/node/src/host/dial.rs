@@ -5,11 +5,13 @@ use std::{
     time::Duration,
 };
 
-use rtun_config::model::{Carriage, DialTls, Header, HubNode, ProxyHop, Way, WebSocket};
+use rtun_config::model::{self, Carriage, DialTls, Header, HubNode, ProxyHop, Way, WebSocket};
 use rtun_net::{
     tls::{Connector, TlsError},
     transport::{
-        Stream,
+        Stream, grpc,
+        http2::{self, HttpError},
+        quic::{self, QuicError},
         socket::SocketOptions,
         tcp::{self, ConnectError},
         ws::{self, WsError},
@@ -17,7 +19,11 @@ use rtun_net::{
 };
 use tracing::warn;
 
-use crate::{encryption, report::Transport, sockets::socket_options};
+use crate::{
+    encryption,
+    report::Transport,
+    sockets::{quic_settings, socket_options},
+};
 
 /// Limit for connecting over plain TCP unless configured: a lost packet of the handshake is repeated after 1 s, so a
 /// network that works answers within it, and one that was cut is tried again soon after it is back.
@@ -65,6 +71,12 @@ pub(super) enum DialError {
     /// There is no encrypted connection.
     #[error("TLS with {0}: {1}")]
     Tls(String, TlsError),
+    /// The address was not reached over QUIC.
+    #[error(transparent)]
+    Quic(#[from] QuicError),
+    /// There is no HTTP/2 stream.
+    #[error("HTTP/2 with {0}: {1}")]
+    Http(String, HttpError),
     /// There is no WebSocket.
     #[error("WebSocket with {0}: {1}")]
     Ws(String, WsError),
@@ -79,7 +91,7 @@ impl Dialer {
         Ok(Self {
             addr: way.addr.clone(),
             carriage: way.carriage.clone(),
-            tls: way.carriage.tls().map(Encryption::new).transpose().map_err(failed)?,
+            tls: Encryption::of(&way.carriage).map_err(failed)?,
             sockets: socket_options(&hub.sockets),
         })
     }
@@ -97,36 +109,88 @@ impl Dialer {
     }
 
     pub(super) async fn open(&self, _proxies: &Proxies) -> Result<Arc<dyn Stream>, DialError> {
+        if let (Carriage::Quic { quic, .. }, Some(tls)) = (&self.carriage, &self.tls) {
+            return self.open_quic(quic, tls).await;
+        }
         let mut stream: Arc<dyn Stream> =
             Arc::new(tcp::connect(&self.addr, &self.sockets, self.usual_limit()).await?);
         if let Some(tls) = &self.tls {
             let connected = tls.connector().connect(stream, host_of(&self.addr)).await;
             stream = connected.map_err(|error| DialError::Tls(self.addr.clone(), error))?.stream;
         }
-        if let Carriage::Tcp { ws: Some(ws), .. } = &self.carriage {
-            let connected = ws::connect(stream, &web_socket(ws, &self.addr)).await;
-            stream = connected.map_err(|error| DialError::Ws(self.addr.clone(), error))?;
+        let failed = |error| DialError::Http(self.addr.clone(), error);
+        match &self.carriage {
+            Carriage::Http2 { http, tls } => {
+                let settings = http2::ClientSettings {
+                    path: http.path.clone(),
+                    host: http.host.clone().unwrap_or_else(|| self.addr.clone()),
+                    headers: headers(&http.headers),
+                    is_tls: tls.is_some(),
+                };
+                http2::connect(stream, &settings).await.map_err(failed)
+            }
+            Carriage::Grpc { grpc, tls } => {
+                let authority = || host_of(&self.addr).to_owned();
+                let settings = grpc::ClientSettings {
+                    path: grpc.path.clone(),
+                    host: grpc.authority.clone().unwrap_or_else(authority),
+                    headers: Vec::new(),
+                    is_tls: tls.is_some(),
+                };
+                grpc::connect(stream, &settings).await.map_err(failed)
+            }
+            Carriage::Tcp { ws: Some(ws), .. } => {
+                let connected = ws::connect(stream, &web_socket(ws, &self.addr)).await;
+                connected.map_err(|error| DialError::Ws(self.addr.clone(), error))
+            }
+            Carriage::Tcp { .. } | Carriage::Quic { .. } => Ok(stream),
         }
-        Ok(stream)
+    }
+}
+
+impl Dialer {
+    async fn open_quic(
+        &self,
+        quic: &model::Quic,
+        tls: &Encryption,
+    ) -> Result<Arc<dyn Stream>, DialError> {
+        let failed = |error| DialError::Tls(self.addr.clone(), error);
+        let connector = tls.connector();
+        let name = connector.name_for(host_of(&self.addr)).map_err(failed)?;
+        let (protocols, witness) = connector.quic_config(&[]).map_err(failed)?;
+        let (name, protocols, settings) = (name.to_str(), Arc::new(protocols), quic_settings(quic));
+        let limit = self.usual_limit();
+        let opened =
+            quic::connect(&self.addr, &name, protocols, &settings, &self.sockets, limit).await;
+        match opened {
+            Ok(stream) => Ok(stream),
+            Err(error) => Err(match witness.refusal() {
+                Some(refusal) => failed(refusal),
+                None => error.into(),
+            }),
+        }
     }
 }
 
 /// A dialer's TLS. Its files are read again for each connection; while they cannot be used those read before count.
 struct Encryption {
     config: DialTls,
+    protocols: &'static [&'static str],
     last: Mutex<Connector>,
 }
 
 impl Encryption {
-    fn new(config: &DialTls) -> Result<Self, TlsError> {
-        let last = Mutex::new(encryption::connector(config)?);
-        Ok(Self { config: config.clone(), last })
+    fn of(carriage: &Carriage<DialTls>) -> Result<Option<Self>, TlsError> {
+        let Some(config) = carriage.tls() else { return Ok(None) };
+        let protocols = encryption::usual_protocols(carriage);
+        let last = Mutex::new(encryption::connector(config, protocols)?);
+        Ok(Some(Self { config: config.clone(), protocols, last }))
     }
 
     fn connector(&self) -> Connector {
         // A poisoned lock still guards a whole connector: it is only ever replaced.
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        match encryption::connector(&self.config) {
+        match encryption::connector(&self.config, self.protocols) {
             Ok(connector) => *last = connector,
             Err(error) => warn!("the files of TLS are used as they were before: {error}"),
         }
@@ -134,12 +198,15 @@ impl Encryption {
     }
 }
 
+fn headers(config: &[Header]) -> Vec<(String, String)> {
+    config.iter().map(|it| (it.name.clone(), it.value.expose().to_owned())).collect()
+}
+
 fn web_socket(config: &WebSocket, addr: &str) -> ws::ClientSettings {
-    let header = |header: &Header| (header.name.clone(), header.value.expose().to_owned());
     ws::ClientSettings {
         path: config.path.clone(),
         host: config.host.clone().unwrap_or_else(|| addr.to_owned()),
-        headers: config.headers.iter().map(header).collect(),
+        headers: headers(&config.headers),
         ping_every: config.ping_every,
     }
 }

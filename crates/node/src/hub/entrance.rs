@@ -11,10 +11,13 @@ use std::{
 use ipnet::IpNet;
 use rtun_config::model::{Carriage, Listener};
 use rtun_net::{
-    tls::{Acceptor, Fault, TlsError},
+    tls::{Acceptor, CertificateInfo, Fault, TlsError},
     transport::{
         Stream,
         forwarded::Forwarded,
+        grpc,
+        http2::{self, HttpError},
+        quic::{self, BindError, HandshakeError},
         tcp::{self, ListenError},
         ws::{self, WsError},
     },
@@ -23,7 +26,12 @@ use tokio::net::{TcpListener, TcpStream};
 
 use tracing::warn;
 
-use crate::{encryption, report::Transport, sockets::listen_options};
+use crate::{
+    encryption,
+    report::Transport,
+    sockets::{listen_options, quic_settings},
+    workers::{Seat, Workers},
+};
 
 /// How often the files of a certificate are looked at.
 const CERTIFICATE_POLL: Duration = Duration::from_secs(1);
@@ -34,7 +42,7 @@ pub(super) struct Entrance {
     transport: Transport,
     tls: Option<Encryption>,
     layer: Layer,
-    trusted_proxies: Vec<IpNet>,
+    trusted: Trusted,
     local_addr: SocketAddr,
 }
 
@@ -42,6 +50,8 @@ pub(super) struct Entrance {
 enum Layer {
     None,
     Ws(ws::ServerSettings),
+    Http2(http2::ServerSettings),
+    Grpc(grpc::ServerSettings),
 }
 
 struct Encryption {
@@ -52,11 +62,17 @@ struct Encryption {
 
 enum Door {
     Tcp(TcpListener),
+    Quic {
+        listener: quic::Listener,
+        /// Where its packets are moved.
+        _seat: Seat,
+    },
 }
 
 /// A connection that nothing has been read of.
 pub(super) enum Caller {
     Tcp(TcpStream),
+    Quic(quic::Incoming),
 }
 
 /// Who is there.
@@ -76,12 +92,41 @@ pub(super) struct Guest {
 }
 
 /// A connection that carries many streams.
-pub(super) enum Guests {}
+pub(super) struct Guests {
+    streams: Streams,
+    peer: SocketAddr,
+    transport: Transport,
+    names: Option<Arc<[String]>>,
+}
+
+enum Streams {
+    /// What each request says of its client is believed of these.
+    Http(http2::Server, Trusted),
+    Quic(quic::Connection),
+}
 
 impl Guests {
     /// The next stream; none when the connection has ended.
     pub(super) async fn next(&mut self) -> Option<Result<Guest, EntranceError>> {
-        match *self {}
+        let mut from = self.peer;
+        let stream: Arc<dyn Stream> = match &mut self.streams {
+            Streams::Http(server, trusted) => match server.next().await? {
+                Ok((stream, forwarded)) => match trusted.client(from, &forwarded) {
+                    Ok(client) => {
+                        from = client;
+                        stream
+                    }
+                    Err(error) => return Some(Err(error)),
+                },
+                Err(error) => return Some(Err(error.into())),
+            },
+            Streams::Quic(connection) => match connection.accept_stream().await? {
+                Ok(stream) => stream,
+                Err(error) => return Some(Err(error.into())),
+            },
+        };
+        let Self { transport, names, .. } = self;
+        Some(Ok(Guest { stream, peer: from, transport: *transport, names: names.clone() }))
     }
 }
 
@@ -91,6 +136,9 @@ pub enum OpenError {
     /// Its address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// Its address cannot be listened on with QUIC.
+    #[error(transparent)]
+    Quic(#[from] BindError),
     /// Its TLS cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -105,6 +153,12 @@ pub(super) enum EntranceError {
     /// There is no encrypted connection.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// There is no QUIC connection.
+    #[error("QUIC: {0}")]
+    Quic(#[from] HandshakeError),
+    /// There is no HTTP/2 stream.
+    #[error(transparent)]
+    Http(#[from] HttpError),
     /// There is no WebSocket.
     #[error(transparent)]
     Ws(#[from] WsError),
@@ -122,6 +176,11 @@ impl EntranceError {
         match self {
             Self::Tls(error) if error.fault() == Fault::Network => "closed_early",
             Self::Tls(_) => "tls_error",
+            Self::Quic(HandshakeError::Tls { .. } | HandshakeError::TlsRefused { .. }) => {
+                "tls_error"
+            }
+            Self::Quic(_) => "closed_early",
+            Self::Http(_) => "upgrade_error",
             Self::Ws(WsError::Io(_)) => "closed_early",
             Self::Ws(_) => "upgrade_error",
             Self::UntrustedForwarder(_) => "untrusted_forwarder",
@@ -130,29 +189,83 @@ impl EntranceError {
     }
 }
 
+/// Who may say for whom it connects.
+#[derive(Clone)]
+struct Trusted(Arc<[IpNet]>);
+
+impl Trusted {
+    fn contains(&self, addr: IpAddr) -> bool {
+        self.0.iter().any(|net| net.contains(&addr))
+    }
+
+    /// Where a client comes from whose request has these forwarding headers: believed from trusted proxies, refused from
+    /// others where there are any, and else not looked at.
+    fn client(&self, peer: SocketAddr, forwarded: &Forwarded) -> Result<SocketAddr, EntranceError> {
+        if self.contains(peer.ip()) {
+            let client = forwarded.client_behind(|addr| self.contains(addr));
+            return Ok(client.map_or(peer, |addr| SocketAddr::new(addr, 0)));
+        }
+        match forwarded.present && !self.0.is_empty() {
+            true => Err(EntranceError::UntrustedForwarder(peer.ip())),
+            false => Ok(peer),
+        }
+    }
+}
+
 impl Entrance {
     /// Listens.
-    pub(super) fn open(service: &str, config: &Listener) -> Result<Self, OpenError> {
+    pub(super) fn open(
+        service: &str,
+        config: &Listener,
+        workers: &Workers,
+    ) -> Result<Self, OpenError> {
         let tls = match config.carriage.tls() {
             Some(tls) => Some(Encryption {
-                acceptor: encryption::acceptor(service, tls)?,
+                acceptor: encryption::acceptor(
+                    service,
+                    tls,
+                    encryption::usual_protocols(&config.carriage),
+                )?,
                 binds_names: tls.bind_names,
             }),
             None => None,
         };
-        let listener = tcp::listen(&config.addr, &listen_options(config))?;
-        let local_addr = listener.local_addr()?;
+        let options = listen_options(config);
+        let (door, local_addr) = match (&config.carriage, &tls) {
+            (Carriage::Quic { quic, .. }, Some(tls)) => {
+                let protocols = tls.acceptor.quic_config(&[])?;
+                let seat = workers.seat();
+                let listener = {
+                    let _moved_by = seat.handle().enter();
+                    let settings = quic_settings(quic);
+                    quic::Listener::bind(&config.addr, Arc::new(protocols), &settings, &options)?
+                };
+                let local_addr = listener.local_addr()?;
+                (Door::Quic { listener, _seat: seat }, local_addr)
+            }
+            _ => {
+                let listener = tcp::listen(&config.addr, &options)?;
+                let local_addr = listener.local_addr()?;
+                (Door::Tcp(listener), local_addr)
+            }
+        };
         Ok(Self {
-            door: Door::Tcp(listener),
+            door,
             transport: Transport::of(&config.carriage),
             tls,
             layer: match &config.carriage {
                 Carriage::Tcp { ws: Some(ws), .. } => {
                     Layer::Ws(ws::ServerSettings { path: ws.path.clone() })
                 }
-                _ => Layer::None,
+                Carriage::Http2 { http, .. } => {
+                    Layer::Http2(http2::ServerSettings { path: http.path.clone() })
+                }
+                Carriage::Grpc { grpc, .. } => {
+                    Layer::Grpc(grpc::ServerSettings { path: grpc.path.clone() })
+                }
+                Carriage::Tcp { .. } | Carriage::Quic { .. } => Layer::None,
             },
-            trusted_proxies: config.trusted_proxies.clone(),
+            trusted: Trusted(config.trusted_proxies.clone().into()),
             local_addr,
         })
     }
@@ -167,7 +280,7 @@ impl Entrance {
 
     /// Whether this address may say for whom it connects.
     pub(super) fn trusts(&self, addr: IpAddr) -> bool {
-        self.trusted_proxies.iter().any(|net| net.contains(&addr))
+        self.trusted.contains(addr)
     }
 
     /// Keeps to the files of its certificate as they change, for ever. What runs keeps running; files that cannot be used
@@ -194,19 +307,6 @@ impl Entrance {
         }
     }
 
-    /// Where a client comes from whose request has these forwarding headers: believed from trusted proxies, refused from
-    /// others where there are any, and else not looked at.
-    fn client(&self, peer: SocketAddr, forwarded: &Forwarded) -> Result<SocketAddr, EntranceError> {
-        if self.trusts(peer.ip()) {
-            let client = forwarded.client_behind(|addr| self.trusts(addr));
-            return Ok(client.map_or(peer, |addr| SocketAddr::new(addr, 0)));
-        }
-        match forwarded.present && !self.trusted_proxies.is_empty() {
-            true => Err(EntranceError::UntrustedForwarder(peer.ip())),
-            false => Ok(peer),
-        }
-    }
-
     /// The next connection.
     pub(super) async fn accept(&self) -> io::Result<(Caller, SocketAddr)> {
         match &self.door {
@@ -214,6 +314,13 @@ impl Entrance {
                 let (stream, peer) = listener.accept().await?;
                 Ok((Caller::Tcp(stream), SocketAddr::new(peer.ip().to_canonical(), peer.port())))
             }
+            Door::Quic { listener, .. } => match listener.accept().await {
+                Some(incoming) => {
+                    let peer = incoming.remote();
+                    Ok((Caller::Quic(incoming), peer))
+                }
+                None => pending().await,
+            },
         }
     }
 
@@ -236,15 +343,40 @@ impl Entrance {
                     names = accepted.client_names.filter(|_| tls.binds_names).map(Arc::from);
                 }
                 let mut from = peer;
+                let many = |streams, names| {
+                    let transport = self.transport;
+                    Ok(Received::Many(Guests { streams, peer, transport, names }))
+                };
                 match &self.layer {
                     Layer::None => {}
+                    Layer::Http2(settings) => {
+                        let server = http2::serve(stream, settings);
+                        return many(Streams::Http(server, self.trusted.clone()), names);
+                    }
+                    Layer::Grpc(settings) => {
+                        let server = grpc::serve(stream, settings);
+                        return many(Streams::Http(server, self.trusted.clone()), names);
+                    }
                     Layer::Ws(settings) => {
                         let (socket, forwarded) = ws::accept(stream, settings).await?;
                         stream = socket;
-                        from = self.client(peer, &forwarded)?;
+                        from = self.trusted.client(peer, &forwarded)?;
                     }
                 }
                 Ok(Received::One(Guest { stream, peer: from, transport: self.transport, names }))
+            }
+            Caller::Quic(incoming) => {
+                let connection = incoming.accept().await?;
+                let own = connection.peer_certificates().into_iter().next();
+                let names = own
+                    .filter(|_| self.tls.as_ref().is_some_and(|tls| tls.binds_names))
+                    .map(|own| CertificateInfo::of(&own).map_or_else(Vec::new, |info| info.names));
+                Ok(Received::Many(Guests {
+                    streams: Streams::Quic(connection),
+                    peer,
+                    transport: self.transport,
+                    names: names.map(Arc::from),
+                }))
             }
         }
     }

@@ -201,7 +201,7 @@ fn path_of(target: &str) -> &str {
 }
 
 /// A path as a request carries it, like GOST's: what is not for a path is percent-encoded.
-fn encode_path(path: &str) -> String {
+pub(in crate::transport) fn encode_path(path: &str) -> String {
     let mut encoded = String::new();
     if !path.starts_with('/') {
         encoded.push('/');
@@ -238,7 +238,7 @@ fn decode_path(path: &str) -> Vec<u8> {
 }
 
 /// The beginning of a stranger's text, safe to log.
-fn shown(text: &[u8]) -> String {
+pub(in crate::transport) fn shown(text: &[u8]) -> String {
     text[..text.len().min(64)].escape_ascii().to_string()
 }
 

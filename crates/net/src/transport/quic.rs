@@ -1,0 +1,24 @@
+//! QUIC (RFC 9000): streams and datagrams of connections that outlive a change of address.
+//!
+//! Each association is one bidirectional stream that the dialling side opens; it carries raw bytes from its first, and the
+//! other side learns of it with that byte (spec: transports.md section 7). Between rtun ends a connection has one stream, and
+//! the connection's datagrams (RFC 9221) belong to it.
+
+mod connection;
+mod dial;
+mod error;
+mod listener;
+mod readiness;
+mod settings;
+mod socket;
+mod stream;
+
+pub use connection::Connection;
+pub use dial::{QuicError, connect};
+pub use error::HandshakeError;
+pub use listener::{BindError, Counts, HANDSHAKES_MAX, Incoming, Listener, RETRY_ABOVE};
+pub use settings::{
+    ALPN, CONNECTION_RECEIVE_WINDOW, HANDSHAKE_TIMEOUT, SEND_WINDOW, STREAM_RECEIVE_WINDOW,
+    Settings,
+};
+pub use stream::{LINGER, QuicStream};

@@ -1,0 +1,95 @@
+//! What a QUIC connection is set to, and the bounds of what it may hold.
+
+use std::{sync::Arc, time::Duration};
+
+use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
+
+/// The protocols offered where the TLS settings name none, the preferred first (spec: transports.md section 7).
+pub const ALPN: [&[u8]; 2] = [b"h3", b"quic/v1"];
+
+/// How long a handshake may take where [`Settings::handshake_timeout`] says nothing.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes of one stream that may wait to be read; the other side holds back what is beyond.
+pub const STREAM_RECEIVE_WINDOW: u32 = 1024 * 1024;
+
+/// The same of all streams of a connection together.
+pub const CONNECTION_RECEIVE_WINDOW: u32 = 1536 * 1024;
+
+/// Bytes of a connection that were taken and are not acknowledged yet, at most.
+pub const SEND_WINDOW: u64 = 1024 * 1024;
+
+/// The longest UDP payload tried on a path: what IPv4 leaves of Ethernet's 1500 bytes. IPv6 leaves 20 less, which is found
+/// out by trying (RFC 9000 section 14.3).
+const UDP_PAYLOAD_MAX: u16 = 1472;
+
+/// What users may set of a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Silence after which the other side is asked for a sign of life; `None`: never.
+    pub keepalive: Option<Duration>,
+    /// Silence after which the connection is dead. The smaller of both sides' counts.
+    pub idle_timeout: Duration,
+    /// How long a handshake may take from the first packet; `None`: [`HANDSHAKE_TIMEOUT`].
+    pub handshake_timeout: Option<Duration>,
+    /// Streams that the other side may have open at once; further ones it has to hold back.
+    pub max_streams: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            keepalive: Some(Duration::from_secs(10)),
+            idle_timeout: Duration::from_secs(90),
+            handshake_timeout: None,
+            max_streams: 100,
+        }
+    }
+}
+
+impl Settings {
+    pub(super) fn handshake_limit(&self) -> Duration {
+        self.handshake_timeout.unwrap_or(HANDSHAKE_TIMEOUT)
+    }
+
+    /// What quinn is told of a connection whose other side may open `max_streams`.
+    pub(super) fn transport(&self, max_streams: u32) -> TransportConfig {
+        let mut transport = TransportConfig::default();
+        let mut mtu = MtuDiscoveryConfig::default();
+        mtu.upper_bound(UDP_PAYLOAD_MAX);
+        // Longer than a QUIC integer can say is as good as for ever.
+        let idle = IdleTimeout::try_from(self.idle_timeout).ok();
+        transport
+            .keep_alive_interval(self.keepalive)
+            .max_idle_timeout(idle)
+            .max_concurrent_bidi_streams(VarInt::from_u32(max_streams))
+            .max_concurrent_uni_streams(VarInt::from_u32(0))
+            .stream_receive_window(VarInt::from_u32(STREAM_RECEIVE_WINDOW))
+            .receive_window(VarInt::from_u32(CONNECTION_RECEIVE_WINDOW))
+            .send_window(SEND_WINDOW)
+            .mtu_discovery_config(Some(mtu));
+        transport
+    }
+}
+
+/// `own` protocols, or [`ALPN`] if there are none.
+pub(super) fn protocols(own: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    match own {
+        [] => ALPN.map(<[u8]>::to_vec).to_vec(),
+        own => own.to_vec(),
+    }
+}
+
+/// `tls` with [`protocols`].
+pub(super) fn offering(tls: Arc<rustls::ClientConfig>) -> Arc<rustls::ClientConfig> {
+    let mut tls = Arc::unwrap_or_clone(tls);
+    tls.alpn_protocols = protocols(&tls.alpn_protocols);
+    Arc::new(tls)
+}
+
+/// `tls` with [`protocols`].
+pub(super) fn accepting(tls: Arc<rustls::ServerConfig>) -> Arc<rustls::ServerConfig> {
+    let mut tls = Arc::unwrap_or_clone(tls);
+    tls.alpn_protocols = protocols(&tls.alpn_protocols);
+    Arc::new(tls)
+}

@@ -1,0 +1,36 @@
+//! QUIC: what every transport's stream does, and what it does besides.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "../battery/mod.rs"]
+mod battery;
+mod certificates;
+mod connecting;
+mod ends;
+mod pair;
+
+use self::{
+    battery::{Abilities, battery},
+    pair::{pair, server},
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn quic_passes() {
+    let server = server();
+    battery(Abilities { half_close: true }, async || {
+        let (a, b) = pair(&server).await;
+        (a as _, b as _)
+    })
+    .await;
+}
+
+/// All the library's tasks on one thread, as the data path runs them.
+#[tokio::test]
+async fn quic_passes_on_one_thread() {
+    let server = server();
+    battery(Abilities { half_close: true }, async || {
+        let (a, b) = pair(&server).await;
+        (a as _, b as _)
+    })
+    .await;
+}
