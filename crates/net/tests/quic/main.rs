@@ -4,10 +4,15 @@
 
 #[path = "../battery/mod.rs"]
 mod battery;
+mod beside;
 mod certificates;
 mod connecting;
 mod ends;
+mod flood;
+mod goodput;
+mod moving;
 mod pair;
+mod relay;
 
 use self::{
     battery::{Abilities, battery},

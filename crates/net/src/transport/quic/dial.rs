@@ -9,7 +9,9 @@ use quinn::{
 use tokio::time::timeout;
 
 use super::{
+    datagrams::QuicDatagrams,
     error::{HandshakeError, ended},
+    flow::Flow,
     settings::{Settings, offering},
     socket,
     stream::QuicStream,
@@ -72,16 +74,13 @@ pub async fn connect(
     settings: &Settings,
     within: Duration,
 ) -> Result<Arc<QuicStream>, QuicError> {
-    let mut client = ClientConfig::new(Arc::new(QuicClientConfig::try_from(offering(tls))?));
-    // The listening side of a tunnel opens no streams.
-    client.transport_config(Arc::new(settings.transport(0)));
-    let limit = settings.handshake_limit();
+    let client = ClientConfig::new(Arc::new(QuicClientConfig::try_from(offering(tls))?));
     let mut attempts = Vec::new();
     let connect = async {
         let addresses = resolve(addr)
             .await
             .map_err(|source| QuicError::Resolve { addr: addr.to_owned(), source })?;
-        let attempt = |address| handshake(address, server_name, client.clone(), limit);
+        let attempt = |address| handshake(address, server_name, client.clone(), settings);
         match race(addresses, &mut attempts, attempt).await {
             Some(connection) => open(addr, connection).await.map(Some),
             None => Ok(None),
@@ -95,21 +94,29 @@ pub async fn connect(
     }
 }
 
-async fn open(addr: &str, connection: quinn::Connection) -> Result<QuicStream, QuicError> {
+async fn open(
+    addr: &str,
+    (connection, flow): (quinn::Connection, Arc<Flow>),
+) -> Result<QuicStream, QuicError> {
     let ends = connection
         .open_bi()
         .await
         .map_err(|error| QuicError::Stream { addr: addr.to_owned(), source: ended(error) })?;
-    Ok(QuicStream::new(connection, ends))
+    let datagrams = QuicDatagrams::of(&connection, &flow);
+    Ok(QuicStream::new(connection, flow, ends, datagrams))
 }
 
 /// One handshake from a socket of its own, so that a change of address concerns this connection alone.
 async fn handshake(
     address: SocketAddr,
     server_name: &str,
-    client: ClientConfig,
-    limit: Duration,
-) -> Result<quinn::Connection, HandshakeError> {
+    mut client: ClientConfig,
+    settings: &Settings,
+) -> Result<(quinn::Connection, Arc<Flow>), HandshakeError> {
+    let limit = settings.handshake_limit();
+    let flow = Flow::new();
+    // The listening side of a tunnel opens no streams.
+    client.transport_config(Arc::new(settings.transport(0, &flow)));
     let socket = socket::bind_towards(address).map_err(HandshakeError::Socket)?;
     let endpoint = Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime))
         .map_err(HandshakeError::Socket)?;
@@ -119,7 +126,7 @@ async fn handshake(
             error => HandshakeError::Socket(io::Error::new(io::ErrorKind::InvalidInput, error)),
         })?;
     match timeout(limit, connecting).await {
-        Ok(connection) => Ok(connection?),
+        Ok(connection) => Ok((connection?, flow)),
         Err(_) => Err(HandshakeError::TimedOut { after: limit }),
     }
 }
