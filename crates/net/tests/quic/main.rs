@@ -10,6 +10,7 @@ mod connecting;
 mod ends;
 mod flood;
 mod goodput;
+mod gost;
 mod moving;
 mod pair;
 mod relay;
