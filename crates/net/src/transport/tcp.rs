@@ -383,11 +383,6 @@ mod tests {
             .await
             .unwrap_err()
             .to_string();
-        connect_first("name:1", addresses, &SocketOptions::default()).await.unwrap();
-        let error = connect_first("name:1", vec![closed, closed], &SocketOptions::default())
-            .await
-            .unwrap_err()
-            .to_string();
         assert_eq!(error.matches(&closed.to_string()).count(), 2, "{error}");
     }
 }
