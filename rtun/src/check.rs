@@ -3,7 +3,7 @@
 mod reach;
 mod rows;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::SystemTime};
 
 use clap::Args as ClapArgs;
 use rtun_config::{
@@ -57,6 +57,8 @@ impl Check {
         let hubs = outcome.config.as_ref().map(offline::hubs).unwrap_or_default();
         if let Some(config) = &outcome.config {
             outcome.findings.extend(machine::files(&args, &environment, config, profile));
+            let now = SystemTime::now();
+            outcome.findings.extend(machine::certificates(config, profile, now));
             outcome.findings.extend(rows::findings(&hubs));
         }
         let status = outcome.exit_status();

@@ -1,5 +1,7 @@
 //! What is to be said of a configuration on this machine: its files' modes, its limits, the user rtun runs as.
 
+mod certificates;
+
 use std::{
     fs,
     os::unix::fs::MetadataExt,
@@ -14,12 +16,31 @@ use rtun_config::{
     Environment,
     cli::Args,
     findings::{Code, Finding, Location, Profile, Severity},
-    model::{Config, HubRules, Named, Provider, Quotas, ServiceKind, Source, User},
+    model::{
+        Carriage, Config, DialTls, Header, Host, HubRules, Named, Provider, Quotas, ServerTls,
+        ServiceKind, Source, User, Verification,
+    },
     source,
 };
+use rtun_node::certificates::files_of;
+
+pub(crate) use self::certificates::certificates;
 
 /// Descriptors that a hub needs besides one for each host: 10 % of them all.
 const SPARE: u64 = 10;
+
+/// Headers whose values are no secrets, whatever they are.
+const PLAIN_HEADERS: [&str; 9] = [
+    "accept",
+    "accept-encoding",
+    "accept-language",
+    "cache-control",
+    "host",
+    "origin",
+    "pragma",
+    "referer",
+    "user-agent",
+];
 
 /// C08: files that others may write or, where they hold secrets, read.
 pub(crate) fn files(
@@ -44,7 +65,7 @@ pub(crate) fn files(
         files.map(|path| (path.clone(), users.contains(&path))).collect::<Vec<_>>()
     });
     let mut findings = Vec::new();
-    for (path, secret) in own.chain(sources) {
+    for (path, secret) in own.chain(sources).chain(tls_files(config)) {
         let finding = file(&path, secret, profile);
         findings.extend(finding.filter(|finding| !findings.contains(finding)));
     }
@@ -139,17 +160,89 @@ fn path_of(source: &Source) -> Option<PathBuf> {
     }
 }
 
+/// Keys, which are secrets, and what is trusted: certificates and authorities.
+fn tls_files(config: &Config) -> Vec<(PathBuf, bool)> {
+    let mut files = Vec::new();
+    for tls in listeners(config) {
+        let (certificate, key) = files_of(tls);
+        files.extend([(key, true), (certificate, false)]);
+        files.extend(tls.client_ca.iter().map(|path| (path.clone(), false)));
+    }
+    for tls in dialers(config) {
+        if let Some(own) = &tls.certificate {
+            files.extend([(own.key.clone(), true), (own.certificate.clone(), false)]);
+        }
+        files.extend(authorities_of(tls).map(|path| (path.clone(), false)));
+    }
+    files
+}
+
+/// TLS of every way into a hub.
+fn listeners(config: &Config) -> impl Iterator<Item = &ServerTls> {
+    let hubs = config.services.iter().filter_map(|service| match &service.kind {
+        ServiceKind::Hub(hub) => Some(hub),
+        ServiceKind::Host(_) => None,
+    });
+    hubs.flat_map(|hub| hub.listeners()).filter_map(|listener| listener.carriage.tls())
+}
+
+/// TLS of every way to a hub or to a proxy.
+fn dialers(config: &Config) -> impl Iterator<Item = &DialTls> {
+    let hosts = config.services.iter().filter_map(|service| match &service.kind {
+        ServiceKind::Hub(_) => None,
+        ServiceKind::Host(host) => Some(host),
+    });
+    hosts.flat_map(carriages).filter_map(Carriage::tls)
+}
+
+/// What a host opens, to hubs and to proxies.
+fn carriages(host: &Host) -> impl Iterator<Item = &Carriage<DialTls>> {
+    let ways = host.hubs.iter().flat_map(|hub| &hub.ways).map(|way| &way.carriage);
+    let proxies = host.proxies.iter().flat_map(|hop| &hop.nodes).map(|node| &node.carriage);
+    ways.chain(proxies)
+}
+
+/// The file of those whom a dialer trusts, if it is not the system's.
+fn authorities_of(tls: &DialTls) -> Option<&PathBuf> {
+    match &tls.verification {
+        Verification::Full { ca } => ca.as_ref(),
+        Verification::Chain { ca } => Some(ca),
+        Verification::Off => None,
+    }
+}
+
 /// Whether the configuration itself holds a password or token.
 fn has_secrets(config: &Config) -> bool {
-    config.services.iter().any(|service| match &service.kind {
-        ServiceKind::Host(host) => host.hubs.iter().any(|hub| hub.auth.is_some()),
+    let scrapers = config.metrics.iter().filter_map(|metrics| metrics.auther.as_ref());
+    let of_services = config.services.iter().any(|service| match &service.kind {
+        ServiceKind::Host(host) => {
+            let mut proxies = host.proxies.iter().flat_map(|hop| &hop.nodes);
+            host.hubs.iter().any(|hub| hub.auth.is_some())
+                || proxies.any(|node| node.auth.is_some() || node.headers.iter().any(is_secret))
+                || carriages(host).flat_map(headers).any(is_secret)
+        }
         ServiceKind::Hub(hub) => {
             let rules = &hub.rules;
             rules.authers.iter().flatten().any(has_users)
                 || rules.plugins().any(|plugin| plugin.token.is_some())
                 || rules.sources().any(has_secret)
         }
-    })
+    });
+    of_services || scrapers.into_iter().any(has_users)
+}
+
+/// What is sent along with the request of a carriage that has one.
+fn headers<T>(carriage: &Carriage<T>) -> &[Header] {
+    match carriage {
+        Carriage::Tcp { ws: Some(ws), .. } => &ws.headers,
+        Carriage::Http2 { http, .. } => &http.headers,
+        Carriage::Tcp { ws: None, .. } | Carriage::Quic { .. } | Carriage::Grpc { .. } => &[],
+    }
+}
+
+/// A header may be a secret unless it is known to be none.
+fn is_secret(header: &Header) -> bool {
+    !PLAIN_HEADERS.iter().any(|plain| header.name.eq_ignore_ascii_case(plain))
 }
 
 fn has_users(auther: &Named<User>) -> bool {
@@ -161,5 +254,74 @@ fn has_secret(source: &Source) -> bool {
         Source::Redis(redis) => redis.password.is_some(),
         Source::Http(http) => http.url.contains('@'),
         Source::File(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rtun_config::load_text;
+
+    use super::*;
+
+    fn host(proxy: &str, hub: &str) -> String {
+        format!(
+            "
+services:
+- name: service-0
+  handler: {{type: tun}}
+  listener: {{type: tun, metadata: {{net: 10.0.0.1/24}}}}
+  forwarder: {{nodes: [{{addr: host-1}}]}}
+chains:
+- name: chain
+  hops:
+  - name: proxy
+    nodes:
+    - name: proxy
+      addr: proxy.example:3128
+      connector: {{type: http, {proxy}}}
+  - name: hub
+    nodes:
+    - name: hub
+      addr: hub.example:8443
+      connector: {{type: router}}
+      dialer: {{{hub}}}
+"
+        )
+    }
+
+    fn metrics(scrapers: &str) -> String {
+        format!(
+            "
+services:
+- name: service-0
+  addr: 127.0.0.1:8443
+  handler: {{type: router, metadata: {{router: r}}}}
+  listener: {{type: tcp}}
+routers: [{{name: r, routes: [{{dst: 10.0.0.1, gateway: host-1}}]}}]
+metrics: {{addr: '127.0.0.1:9000'{scrapers}}}
+authers:
+- name: scrapers
+  auths: [{{username: prometheus, password: p}}]
+"
+        )
+    }
+
+    #[test]
+    fn a_file_holds_secrets_where_there_is_a_password_token_or_header() {
+        for (config, expected) in [
+            (host("", "type: tcp"), false),
+            (host("auth: {username: u, password: p}", "type: tcp"), true),
+            (host("metadata: {header: {Proxy-Authorization: Basic eDp5}}", "type: tcp"), true),
+            (host("metadata: {header: {user-agent: curl/8}}", "type: tcp"), false),
+            (host("", "type: ws, metadata: {header: {X-Api-Key: k}}"), true),
+            (host("", "type: ws, metadata: {header: {Origin: 'https://hub.example'}}"), false),
+            (host("", "type: h2, tls: {secure: true}, metadata: {header: {Cookie: k}}"), true),
+            (metrics(""), false),
+            (metrics(", auther: scrapers"), true),
+        ] {
+            let outcome = load_text("test", &config, false, Profile::Compat);
+            let model = outcome.config.unwrap_or_else(|| panic!("{:?}", outcome.findings));
+            assert_eq!(has_secrets(&model), expected, "{config}");
+        }
     }
 }

@@ -6,6 +6,7 @@ mod bench;
 mod check;
 mod demo;
 mod explain;
+mod generate;
 mod logging;
 mod machine;
 mod offline;
@@ -50,11 +51,14 @@ enum Command {
     Demo(demo::Demo),
     /// Tell where a packet goes and why, or why it goes nowhere
     Explain(explain::Explain),
+    /// Make files that a network needs: certificates
+    Gen(generate::Generate),
     /// How the running rtuns of this machine go: hosts, traffic, drops, problems
     Status(status::StatusCommand),
 }
 
-const COMMANDS: [&str; 7] = ["bench", "bench-relay", "check", "demo", "explain", "help", "status"];
+const COMMANDS: [&str; 8] =
+    ["bench", "bench-relay", "check", "demo", "explain", "gen", "help", "status"];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args_os()
@@ -69,6 +73,7 @@ fn main() -> ExitCode {
                 Ok(Command::Check(check)) => check.run(),
                 Ok(Command::Demo(demo)) => demo.run(),
                 Ok(Command::Explain(explain)) => explain.run(),
+                Ok(Command::Gen(generate)) => generate.run(),
                 Ok(Command::Status(status)) => status.run(),
                 Err(error) => {
                     let _ = error.print();
@@ -90,7 +95,7 @@ fn with_flags(arguments: Vec<String>) -> ExitCode {
     };
     if args.help {
         return say(&format!(
-            "Usage: rtun [FLAGS]\n       rtun check [FILE]...\n       rtun explain SRC DST\n       rtun status\n       rtun demo\n       rtun bench\n\n{USAGE}\n\
+            "Usage: rtun [FLAGS]\n       rtun check [FILE]...\n       rtun explain SRC DST\n       rtun status\n       rtun gen cert\n       rtun demo\n       rtun bench\n\n{USAGE}\n\
              Without flags: rtun.yaml of the working directory or of /etc/rtun, or GOST's own files.\n"
         ));
     }

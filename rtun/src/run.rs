@@ -1,6 +1,6 @@
 //! Runs a configuration until a signal ends it.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::SystemTime};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rtun_config::{
@@ -156,6 +156,8 @@ fn read(args: &Args, environment: &Environment, reader: &mut SystemReader) -> Ou
     let mut outcome = load(args, environment, reader, Profile::Compat);
     if let Some(config) = &outcome.config {
         outcome.findings.extend(machine::files(args, environment, config, Profile::Compat));
+        let now = SystemTime::now();
+        outcome.findings.extend(machine::certificates(config, Profile::Compat, now));
     }
     if outcome.worst() == Some(Severity::Error) {
         outcome.config = None;

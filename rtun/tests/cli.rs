@@ -156,6 +156,70 @@ fn files_that_others_may_change_or_read_are_named() {
 }
 
 #[test]
+fn keys_and_certificates_are_looked_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = rtun(
+        folder.path(),
+        &["gen", "cert", "--dir", ".", "--hub", "hub.example", "--host", "host-1"],
+        "",
+    );
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    let hub = ROUTES.replace(
+        "type: tcp",
+        "type: tls\n      tls: {certFile: hub.pem, keyFile: hub-key.pem, caFile: ca.pem}",
+    );
+    assert_ne!(hub, ROUTES);
+    std::fs::write(folder.path().join("hub.yaml"), &hub).unwrap();
+    let dialer = "certFile=host-1.pem&keyFile=host-1-key.pem&caFile=ca.pem&secure=true";
+    let node = format!("router+tls://hub.example:8443?{dialer}");
+    let host = ["check", "-L", "tun:///host-1?net=10.0.0.1/24", "-F", &node];
+    let hub = ["check", "hub.yaml"];
+    let check = |arguments: &[&str]| {
+        let checked = rtun(folder.path(), arguments, "");
+        (checked.status.code().unwrap(), text(&checked.stdout))
+    };
+    let c08 = |output: &str| {
+        let lines = output.lines().filter(|line| line.contains("[C08]"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    for (arguments, file, mode, status, said) in [
+        (&hub[..], "hub-key.pem", 0o600, 0, None),
+        (&hub, "hub-key.pem", 0o644, 1, Some("warning[C08]: every user of this machine can read")),
+        (&hub, "hub-key.pem", 0o620, 1, Some("warning[C08]: its whole group can change this file")),
+        (&hub, "hub-key.pem", 0o602, 78, Some("error[C08]: every user of this machine can change")),
+        (&hub, "hub.pem", 0o644, 0, None),
+        (&hub, "hub.pem", 0o646, 78, Some("error[C08]: every user of this machine can change")),
+        (&hub, "ca.pem", 0o666, 78, Some("error[C08]: every user of this machine can change")),
+        (&host, "host-1-key.pem", 0o644, 1, Some("warning[C08]: every user")),
+        (&host, "host-1.pem", 0o664, 1, Some("warning[C08]: its whole group")),
+        (&host, "ca.pem", 0o646, 78, Some("error[C08]: every user of this machine can change")),
+        (&host, "ca.pem", 0o644, 0, None),
+    ] {
+        let path = folder.path().join(file);
+        let before = std::fs::metadata(&path).unwrap().permissions();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let (code, output) = check(arguments);
+        std::fs::set_permissions(&path, before).unwrap();
+        let found = c08(&output);
+        assert_eq!(found.len(), usize::from(said.is_some()), "{file} {mode:o}: {output}");
+        for (line, said) in found.iter().zip(said) {
+            assert!(line.starts_with(&format!("{file}:1:1: {said}")), "{mode:o}: {line}");
+        }
+        assert_eq!(code, status, "{file} {mode:o}: {output}");
+    }
+    std::fs::copy(folder.path().join("host-1-key.pem"), folder.path().join("hub-key.pem")).unwrap();
+    for arguments in [&hub[..], &["-C", "hub.yaml"]] {
+        let refused = rtun(folder.path(), arguments, "");
+        assert_eq!(refused.status.code(), Some(78));
+        let said = text(&refused.stdout) + &text(&refused.stderr);
+        assert!(
+            said.contains("the key in hub-key.pem does not belong to the certificate in hub.pem"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
 fn files_of_rows_are_looked_over() {
     let folder = tempfile::tempdir().unwrap();
     let config = ROUTES.replace("    routes:\n", "    file: {path: routes.txt}\n    routes:\n");

@@ -12,22 +12,26 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 
+mod authority;
 mod certificate;
 pub(crate) mod cipher;
 mod client;
-mod error;
+pub(crate) mod error;
 mod generate;
 mod handshake;
+mod inspect;
 pub(crate) mod kernel;
 pub(crate) mod record;
 mod server;
 mod verify;
 
 pub use self::{
+    authority::{Authority, Issued},
     certificate::{CertificateInfo, Fingerprint},
     client::{ClientSettings, Connected, Connector, Verification},
     error::{CertificateProblem, Fault, TlsError},
     generate::Generate,
+    inspect::Inspected,
     server::{Accepted, Acceptor, Certificate, ServerSettings},
     verify::Witness,
 };

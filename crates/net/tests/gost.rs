@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use rtun_net::transport::{Stream, grpc, http2, tcp, ws};
+use rtun_net::transport::{Stream, grpc, http2, socket::ListenOptions, tcp, ws};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -131,7 +131,7 @@ impl Drop for Gost {
 #[tokio::test]
 async fn gost_dials_rtun() {
     for kind in KINDS {
-        let listener = tcp::listen("127.0.0.1:0").unwrap();
+        let listener = tcp::listen("127.0.0.1:0", &ListenOptions::default()).unwrap();
         let ours = listener.local_addr().unwrap();
         let theirs = free_port();
         let (scheme, query) = kind.gost();

@@ -13,7 +13,9 @@ use rtun_net::transport::{
     Stream, grpc,
     http2::{self, HttpError, Server},
     io_stream::IoStream,
-    memory, tcp,
+    memory,
+    socket::{ListenOptions, SocketOptions},
+    tcp,
 };
 use tokio::{sync::mpsc, time::timeout};
 
@@ -407,9 +409,9 @@ fn call(method: &str) -> Request<()> {
 }
 
 async fn tcp_pair() -> Ends {
-    let listener = tcp::listen("127.0.0.1:0").unwrap();
+    let listener = tcp::listen("127.0.0.1:0", &ListenOptions::default()).unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let client = tcp::connect(&address, PATIENCE).await.unwrap();
+    let client = tcp::connect(&address, &SocketOptions::default(), PATIENCE).await.unwrap();
     let (server, _) = listener.accept().await.unwrap();
     tcp::tune(&server).unwrap();
     (Arc::new(client), Arc::new(server))

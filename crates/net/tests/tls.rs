@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "tls/authority.rs"]
+mod authority;
 mod battery;
 #[path = "tls/files.rs"]
 mod files;
@@ -28,7 +30,11 @@ use rtun_net::{
         Accepted, Acceptor, Certificate, ClientSettings, Connected, Connector, Generate, Protocol,
         ServerSettings, TlsError, Verification, Version,
     },
-    transport::{Stream, memory, tcp},
+    transport::{
+        Stream, memory,
+        socket::{ListenOptions, SocketOptions},
+        tcp,
+    },
 };
 use tokio::{net::TcpStream, time::timeout};
 
@@ -41,9 +47,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const ABILITIES: Abilities = Abilities { half_close: true };
 
 async fn tcp_pair() -> (TcpStream, TcpStream) {
-    let listener = tcp::listen("127.0.0.1:0").unwrap();
+    let listener = tcp::listen("127.0.0.1:0", &ListenOptions::default()).unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let client = tcp::connect(&address, PATIENCE).await.unwrap();
+    let client = tcp::connect(&address, &SocketOptions::default(), PATIENCE).await.unwrap();
     let (server, _) = listener.accept().await.unwrap();
     tcp::tune(&server).unwrap();
     (client, server)

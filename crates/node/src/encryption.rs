@@ -81,7 +81,7 @@ pub(crate) fn describe(service: &str, certificate: &CertificateInfo) {
 }
 
 /// Where GOST looks for one that nobody names (spec: transports.md section 2).
-fn own_certificate(own: &OwnCertificate) -> Certificate {
+pub(crate) fn own_certificate(own: &OwnCertificate) -> Certificate {
     let (certificate, key) = (Path::new("cert.pem"), Path::new("key.pem"));
     if certificate.exists() && key.exists() {
         return Certificate::Files { certificate: certificate.into(), key: key.into() };

@@ -1,6 +1,7 @@
 //! rtun's runtime: services of a configuration, started, changed, reported on and stopped.
 
 mod budget;
+pub mod certificates;
 pub mod control_socket;
 mod counters;
 mod encryption;

@@ -108,6 +108,11 @@ impl CertificateInfo {
             sha256: Fingerprint::of(certificate),
         })
     }
+
+    /// When its time ends, as `2027-03-01 12:30:00 UTC`.
+    pub fn until(&self) -> String {
+        date(self.not_after)
+    }
 }
 
 /// The DNS names a certificate is for; none if it is malformed.
@@ -132,6 +137,11 @@ pub(crate) fn allows(certificate: &CertificateDer<'_>, use_of: Use) -> bool {
         }
         Err(_) => false,
     }
+}
+
+/// Whether it is an authority's own.
+pub(crate) fn is_authority(certificate: &CertificateDer<'_>) -> bool {
+    X509Certificate::from_der(certificate).is_ok_and(|(_, parsed)| parsed.is_ca())
 }
 
 /// A side of TLS that a certificate can be for.

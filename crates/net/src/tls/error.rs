@@ -204,7 +204,7 @@ fn list(names: &[String]) -> String {
 }
 
 /// What an alert usually means to the one who reads it.
-fn hint(alert: &AlertDescription) -> &'static str {
+pub(crate) fn hint(alert: &AlertDescription) -> &'static str {
     match alert {
         AlertDescription::UnknownCA
         | AlertDescription::BadCertificate

@@ -49,7 +49,8 @@ impl Generate {
         }
     }
 
-    pub(super) fn paths(&self) -> (PathBuf, PathBuf) {
+    /// The files of certificate and key.
+    pub fn paths(&self) -> (PathBuf, PathBuf) {
         (self.directory.join(CERTIFICATE_FILE), self.directory.join(KEY_FILE))
     }
 
@@ -101,7 +102,7 @@ impl Generate {
 }
 
 /// A positive number of 127 random bits: at most 16 bytes long in DER.
-fn serial() -> Result<SerialNumber, TlsError> {
+pub(super) fn serial() -> Result<SerialNumber, TlsError> {
     let mut bytes = [0; 16];
     rand::fill(&mut bytes).map_err(|_| TlsError::Generate(rcgen::Error::RingUnspecified))?;
     bytes[0] = bytes[0] & 0x7f | 0x40;

@@ -25,10 +25,9 @@ use rustls::{
     },
 };
 use rustls_platform_verifier::Verifier;
-use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{
-    certificate::{self, CertificateInfo, Fingerprint, Use},
+    certificate::{self, CertificateInfo, Fingerprint, Use, is_authority},
     error::{CertificateProblem, TlsError},
 };
 
@@ -362,8 +361,4 @@ fn problem(
         }
         refusal => CertificateProblem::Other(refusal.to_string()),
     }
-}
-
-fn is_authority(certificate: &CertificateDer<'_>) -> bool {
-    X509Certificate::from_der(certificate).is_ok_and(|(_, parsed)| parsed.is_ca())
 }

@@ -20,6 +20,7 @@ use super::Stream;
 use crate::tls::{
     Version,
     cipher::{Content, Opener, Sealer},
+    error::hint,
     kernel::Kernel,
     record::{
         Alert, ContentType, Header, KeyUpdate, Messages, PLAINTEXT_MAX, RECORD_MAX, RecordError,
@@ -552,7 +553,7 @@ impl End {
             }
             Self::Refused(alert) => (
                 io::ErrorKind::ConnectionAborted,
-                format!("TLS: the other side gives up with the alert {alert:?}"),
+                format!("TLS: the other side gives up with the alert {alert:?}{}", hint(&alert)),
             ),
             Self::Broken(error) => (io::ErrorKind::InvalidData, format!("TLS: {error}")),
             Self::Failed => (io::ErrorKind::ConnectionAborted, "TLS: the connection failed".into()),

@@ -7,7 +7,10 @@ use rtun_net::{
         Acceptor, Certificate, ClientSettings, Connector, Generate, Protocol, ServerSettings,
         Verification, Version,
     },
-    transport::tcp,
+    transport::{
+        socket::{ListenOptions, SocketOptions},
+        tcp,
+    },
 };
 use tokio::{
     io::AsyncWriteExt,
@@ -46,7 +49,7 @@ async fn free_address() -> String {
 async fn reach(address: &str) -> TcpStream {
     soon(async {
         loop {
-            if let Ok(stream) = tcp::connect(address, PATIENCE).await {
+            if let Ok(stream) = tcp::connect(address, &SocketOptions::default(), PATIENCE).await {
                 return stream;
             }
             tokio::task::yield_now().await;
@@ -102,7 +105,7 @@ async fn gost_as_client_that_verifies_the_generated_certificate() {
     let generate = Generate::new(home.file("hub"));
     let settings = ServerSettings::new(Certificate::Generated(generate));
     let (acceptor, _) = Acceptor::new(&settings).unwrap();
-    let listener = tcp::listen("127.0.0.1:0").unwrap();
+    let listener = tcp::listen("127.0.0.1:0", &ListenOptions::default()).unwrap();
     let hub = listener.local_addr().unwrap();
     let entry = free_address().await;
     let ca_file = home.file("hub/auto-ca-cert.pem");

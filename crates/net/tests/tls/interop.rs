@@ -7,7 +7,13 @@ use rtun_net::{
         Acceptor, Certificate, ClientSettings, Connector, Protocol, ServerSettings, Verification,
         Version,
     },
-    transport::{Stream, io_stream::IoStream, memory, tcp},
+    transport::{
+        Stream,
+        io_stream::IoStream,
+        memory,
+        socket::{ListenOptions, SocketOptions},
+        tcp,
+    },
 };
 use rustls::{
     ClientConfig, HandshakeKind, RootCertStore, ServerConfig, crypto::aws_lc_rs,
@@ -299,7 +305,7 @@ async fn openssl_as_client() {
     let pair = self_signed(params("hub.example"));
     let acceptor = acceptor(&pair, &dir, BOTH);
     for version in ["-tls1_3", "-tls1_2"] {
-        let listener = tcp::listen("127.0.0.1:0").unwrap();
+        let listener = tcp::listen("127.0.0.1:0", &ListenOptions::default()).unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let mut openssl = Command::new("openssl")
             .args(["s_client", "-connect", &address, "-servername", "hub.example", version])
@@ -379,7 +385,8 @@ async fn openssl_as_server() {
                 break address.trim().to_owned();
             }
         };
-        let client = tcp::connect(&address, super::PATIENCE).await.unwrap();
+        let client =
+            tcp::connect(&address, &SocketOptions::default(), super::PATIENCE).await.unwrap();
         let own = soon(connector.connect(Arc::new(client), "hub.example")).await.unwrap().stream;
         for i in 0..5 {
             let there = format!("{}{i}", "abc".repeat(i * 700));

@@ -1,0 +1,20 @@
+//! Certificates apart from any service: for whoever makes them or looks them over.
+
+use std::path::PathBuf;
+
+use rtun_config::model::{ServerCertificate, ServerTls};
+use rtun_net::tls::Certificate;
+pub use rtun_net::tls::{Authority, CertificateInfo, Fingerprint, Inspected, Issued, TlsError};
+
+use crate::encryption;
+
+/// Where a listener's certificate and its key are, or will be kept once they have been made.
+pub fn files_of(tls: &ServerTls) -> (PathBuf, PathBuf) {
+    match &tls.certificate {
+        ServerCertificate::Files(files) => (files.certificate.clone(), files.key.clone()),
+        ServerCertificate::Own(own) => match encryption::own_certificate(own) {
+            Certificate::Files { certificate, key } => (certificate, key),
+            Certificate::Generated(generate) => generate.paths(),
+        },
+    }
+}
