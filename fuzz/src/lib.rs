@@ -7,6 +7,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use rtun_core::{
     Matcher, Parsed, TooManyRows, parse_matchers, parse_routes, parse_rules, parse_users,
 };
+use rtun_net::transport::{
+    grpc::chunk,
+    ws::{frame, upgrade},
+};
 use rtun_proto::{
     extension::{Extension, ip_packet, ip_packet_mut, is_extension, packets},
     frame::{FrameBuffer, Frames, LEN_PREFIX, MAX_FRAME, write_frame},
@@ -22,7 +26,7 @@ use rtun_proto::{
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 15] = [
     ("relay_request", relay_request),
     ("relay_response", relay_response),
     ("frame_stream", frame_stream),
@@ -35,6 +39,9 @@ pub const TARGETS: [Target; 12] = [
     ("ingress_text", ingress_text),
     ("auth_text", auth_text),
     ("admission_text", admission_text),
+    ("ws_frames", ws_frames),
+    ("ws_upgrade", ws_upgrade),
+    ("grpc_chunks", grpc_chunks),
 ];
 
 /// A stranger's first bytes at a hub.
@@ -352,4 +359,93 @@ fn table<T: PartialEq + std::fmt::Debug>(
     let again = parse(&again.join("\r\n"), MAX_ROWS).expect("no more rows than there were");
     assert_eq!(again.bad.count, 0);
     assert!(again.rows.iter().map(|row| &row.value).eq(parsed.rows.iter().map(|row| &row.value)));
+}
+
+/// A WebSocket peer's frames. The first byte tells who it is and how many of the next ones say where reads end; the rest is
+/// the stream.
+pub fn ws_frames(bytes: &[u8]) {
+    let Some((&first, rest)) = bytes.split_first() else { return };
+    let is_client = first >= 128;
+    let (reads, stream) = rest.split_at(rest.len().min(usize::from(first % 16)));
+    let decode = |mut rest: &[u8], reads: &[u8]| {
+        let mut decoder = match is_client {
+            true => frame::Decoder::of_client(),
+            false => frame::Decoder::of_server(),
+        };
+        let mut reads = reads.iter().map(|n| usize::from(*n) + 1).chain(std::iter::repeat(1));
+        let mut messages = Vec::new();
+        let mut ping = None;
+        while !rest.is_empty() {
+            let read;
+            (read, rest) = rest.split_at(reads.next().expect("endless").min(rest.len()));
+            let mut read = read.to_vec();
+            let len = decoder.decode(&mut read);
+            messages.extend_from_slice(&read[..len]);
+            ping = decoder.take_ping().or(ping);
+        }
+        if let Some(end) = decoder.end() {
+            assert!(end.reason().len() + 2 <= frame::CONTROL_MAX);
+        }
+        (messages, ping, decoder.end().copied(), decoder.is_between_messages())
+    };
+    let outcome = decode(stream, reads);
+    assert_eq!(outcome, decode(stream, &[]), "where reads end makes no difference");
+    let (messages, ..) = outcome;
+    assert!(messages.len() <= stream.len());
+
+    let key = is_client.then_some([1, 2, 3, first]);
+    let mut written =
+        frame::Header::new(frame::Opcode::Binary, messages.len(), key).bytes().to_vec();
+    let payload_at = written.len();
+    written.extend_from_slice(&messages);
+    frame::mask(&mut written[payload_at..], key.unwrap_or_default());
+    assert_eq!(decode(&written, reads), (messages, None, None, true));
+}
+
+/// A stranger's HTTP request, or a server's response.
+pub fn ws_upgrade(bytes: &[u8]) {
+    for pattern in ["/ws", "/"] {
+        match upgrade::answer(bytes, pattern) {
+            Ok((response, forwarded)) => {
+                assert!(response.is_ascii() && response.starts_with("HTTP/1.1 101 "));
+                assert_eq!(response.find("\r\n\r\n"), Some(response.len() - 4));
+                assert!(forwarded.present || forwarded.client().is_none());
+                let error = upgrade::check(response.as_bytes(), &upgrade::Key::new([0; 16]));
+                assert!(error.is_err() || response.contains("ICX+Yqv66kxgM0FcWaLWlFLwTAI="));
+            }
+            Err(error) => {
+                assert!(upgrade::refusal(&error).is_some(), "{error}");
+                assert!(error.to_string().bytes().all(|byte| (32..127).contains(&byte)));
+            }
+        }
+    }
+    if let Err(error) = upgrade::check(bytes, &upgrade::Key::new([0; 16])) {
+        assert!(error.to_string().bytes().all(|byte| (32..127).contains(&byte)));
+    }
+}
+
+/// A gRPC peer's messages. The first byte tells how many of the next ones say where reads end; the rest is the stream.
+pub fn grpc_chunks(bytes: &[u8]) {
+    let Some((&first, rest)) = bytes.split_first() else { return };
+    let (reads, stream) = rest.split_at(rest.len().min(usize::from(first % 16)));
+    let decode = |mut rest: &[u8], reads: &[u8]| {
+        let mut decoder = chunk::Decoder::default();
+        let mut reads = reads.iter().map(|n| usize::from(*n) + 1).chain(std::iter::repeat(1));
+        let mut data = Vec::new();
+        while !rest.is_empty() && decoder.failure().is_none() {
+            let read = &rest[..reads.next().expect("endless").min(rest.len())];
+            let mut into = [0; 7];
+            let progress = decoder.decode(read, &mut into);
+            assert!(progress.consumed > 0 && progress.written <= progress.consumed);
+            data.extend_from_slice(&into[..progress.written]);
+            rest = &rest[progress.consumed..];
+        }
+        (data, decoder.failure(), decoder.is_between_messages())
+    };
+    let outcome = decode(stream, reads);
+    assert_eq!(outcome, decode(stream, &[]), "where reads end makes no difference");
+    let (data, ..) = outcome;
+    let mut written = chunk::Header::new(data.len() as u32).bytes().to_vec();
+    written.extend_from_slice(&data);
+    assert_eq!(decode(&written, reads), (data, None, true));
 }
