@@ -286,12 +286,12 @@ async fn either_end_of_a_recorded_session_can_be_ours() {
 
         let (a, b) = memory_pair(1000);
         let session = Session::server(b, settings(version));
-        let (before, end) = client.split_at(client.len() - HEADER);
-        a.write_all(before).await.unwrap();
+        let (question, rest) = client.split_at(2 * HEADER + bytes.len());
+        a.write_all(question).await.unwrap();
         let stream = session.accept().await.unwrap().unwrap();
         expect(&*stream, &bytes).await;
         stream.write_all(&bytes).await.unwrap();
-        a.write_all(end).await.unwrap();
+        a.write_all(rest).await.unwrap();
         at_end(&*stream).await;
         drop((stream, session));
         expect(&*a, &server).await;
