@@ -17,7 +17,7 @@ macro_rules! transports {
     };
 }
 
-transports! { tcp tls ws wss quic h2 h2c grpc }
+transports! { tcp tls ws wss quic mtcp mtls mws mwss h2 h2c grpc }
 
 /// Packets of all sizes in both directions, many at once, again after the hub's restart; the books balance.
 fn carries(transport: &str) {

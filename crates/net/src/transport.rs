@@ -7,7 +7,6 @@ use std::{
     fmt,
     future::poll_fn,
     io::{self, IoSlice},
-    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -17,8 +16,10 @@ pub mod http2;
 pub mod io_stream;
 pub mod memory;
 pub mod mux;
+pub mod proxy;
 pub mod quic;
 pub mod socket;
+pub mod stream_only;
 pub mod tcp;
 pub(crate) mod tls;
 pub mod ws;
@@ -143,35 +144,5 @@ impl dyn Stream {
 impl fmt::Debug for dyn Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Stream")
-    }
-}
-
-impl<S: Stream + ?Sized> Stream for Arc<S> {
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        (**self).poll_readable(cx)
-    }
-
-    fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
-        (**self).try_read(into)
-    }
-
-    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        (**self).poll_writable(cx)
-    }
-
-    fn try_write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-        (**self).try_write_vectored(pieces)
-    }
-
-    fn is_holding(&self) -> bool {
-        (**self).is_holding()
-    }
-
-    fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        (**self).poll_shutdown(cx)
-    }
-
-    fn datagrams(&self) -> Option<&dyn Datagrams> {
-        (**self).datagrams()
     }
 }

@@ -4,6 +4,7 @@ mod dial;
 mod downlink;
 mod hubs;
 mod progress;
+mod proxies;
 mod session;
 mod uplink;
 mod way;

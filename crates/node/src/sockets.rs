@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rtun_config::model::{self, NetworkNamespace};
 use rtun_net::transport::{
-    quic,
+    mux, quic,
     socket::{Bind, Interface, ListenOptions, SocketOptions},
 };
 
@@ -44,6 +44,23 @@ pub(crate) fn quic_settings(config: &model::Quic) -> quic::Settings {
         idle_timeout: config.idle_timeout,
         handshake_timeout: config.handshake_timeout,
         max_streams: config.max_streams.unwrap_or(usual.max_streams),
+        ..usual
+    }
+}
+
+/// How smux sessions run.
+pub(crate) fn mux_settings(config: &model::Mux) -> mux::Settings {
+    let bytes = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
+    mux::Settings {
+        version: match config.version {
+            model::MuxVersion::One => mux::Version::One,
+            model::MuxVersion::Two => mux::Version::Two,
+        },
+        keepalive: config.keepalive,
+        keepalive_timeout: config.keepalive_timeout,
+        max_frame: config.max_frame,
+        receive_buffer: bytes(config.receive_buffer),
+        stream_buffer: bytes(config.stream_buffer),
     }
 }
 

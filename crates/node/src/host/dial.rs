@@ -1,28 +1,33 @@
 //! Opening what carries a session: through the proxies of a chain to a hub, layer upon layer.
 
 use std::{
+    io,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use rtun_config::model::{self, Carriage, DialTls, Header, HubNode, ProxyHop, Way, WebSocket};
+use rtun_config::model::{self, Carriage, DialTls, Header, HubNode, ProxyProtocol, Way, WebSocket};
 use rtun_net::{
     tls::{Connector, TlsError},
     transport::{
         Stream, grpc,
         http2::{self, HttpError},
+        mux::{self, MuxError},
+        proxy::{HeaderVersion, ProxyError, write_proxy_header},
         quic::{self, QuicError},
         socket::SocketOptions,
+        stream_only::StreamOnly,
         tcp::{self, ConnectError},
         ws::{self, WsError},
     },
 };
 use tracing::warn;
 
+use super::proxies::Proxies;
 use crate::{
     encryption,
     report::Transport,
-    sockets::{quic_settings, socket_options},
+    sockets::{mux_settings, quic_settings, socket_options},
 };
 
 /// Limit for connecting over plain TCP unless configured: a lost packet of the handshake is repeated after 1 s, so a
@@ -38,15 +43,7 @@ pub(super) struct Dialer {
     carriage: Carriage<DialTls>,
     tls: Option<Encryption>,
     sockets: SocketOptions,
-}
-
-/// The proxies that each connection goes through.
-pub(super) struct Proxies {}
-
-impl Proxies {
-    pub(super) fn new(_hops: &[ProxyHop]) -> Result<Self, SetupError> {
-        Ok(Self {})
-    }
+    proxy_protocol: Option<ProxyProtocol>,
 }
 
 /// A way cannot be used as configured.
@@ -68,6 +65,12 @@ pub(super) enum DialError {
     /// The address was not reached.
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    /// A proxy does not let through.
+    #[error("proxy {0}: {1}")]
+    Proxy(String, ProxyError),
+    /// The connection broke before its PROXY preamble was sent.
+    #[error("the connection to {0} broke: {1}")]
+    Broken(String, io::Error),
     /// There is no encrypted connection.
     #[error("TLS with {0}: {1}")]
     Tls(String, TlsError),
@@ -77,6 +80,9 @@ pub(super) enum DialError {
     /// There is no HTTP/2 stream.
     #[error("HTTP/2 with {0}: {1}")]
     Http(String, HttpError),
+    /// There is no smux session.
+    #[error("smux with {0}: {1}")]
+    Mux(String, MuxError),
     /// There is no WebSocket.
     #[error("WebSocket with {0}: {1}")]
     Ws(String, WsError),
@@ -93,6 +99,7 @@ impl Dialer {
             carriage: way.carriage.clone(),
             tls: Encryption::of(&way.carriage).map_err(failed)?,
             sockets: socket_options(&hub.sockets),
+            proxy_protocol: hub.proxy_protocol,
         })
     }
 
@@ -101,22 +108,23 @@ impl Dialer {
     }
 
     /// How long it may take unless configured.
-    pub(super) fn usual_limit(&self) -> Duration {
+    pub(super) fn usual_limit(&self, proxies: &Proxies) -> Duration {
         match self.transport() {
-            Transport::Tcp => DIAL_TIMEOUT,
+            Transport::Tcp if !proxies.are_there() => DIAL_TIMEOUT,
             _ => LAYERED_DIAL_TIMEOUT,
         }
     }
 
-    pub(super) async fn open(&self, _proxies: &Proxies) -> Result<Arc<dyn Stream>, DialError> {
+    pub(super) async fn open(&self, proxies: &Proxies) -> Result<Arc<dyn Stream>, DialError> {
         if let (Carriage::Quic { quic, .. }, Some(tls)) = (&self.carriage, &self.tls) {
             return self.open_quic(quic, tls).await;
         }
-        let mut stream: Arc<dyn Stream> =
-            Arc::new(tcp::connect(&self.addr, &self.sockets, self.usual_limit()).await?);
+        let mut stream = match proxies.reach(&self.addr).await? {
+            Some(stream) => stream,
+            None => connect_tcp(&self.addr, &self.sockets, self.proxy_protocol).await?,
+        };
         if let Some(tls) = &self.tls {
-            let connected = tls.connector().connect(stream, host_of(&self.addr)).await;
-            stream = connected.map_err(|error| DialError::Tls(self.addr.clone(), error))?.stream;
+            stream = tls.connect(stream, &self.addr).await?;
         }
         let failed = |error| DialError::Http(self.addr.clone(), error);
         match &self.carriage {
@@ -139,11 +147,20 @@ impl Dialer {
                 };
                 grpc::connect(stream, &settings).await.map_err(failed)
             }
-            Carriage::Tcp { ws: Some(ws), .. } => {
-                let connected = ws::connect(stream, &web_socket(ws, &self.addr)).await;
-                connected.map_err(|error| DialError::Ws(self.addr.clone(), error))
+            Carriage::Tcp { ws, mux, .. } => {
+                if let Some(ws) = ws {
+                    let connected = ws::connect(stream, &web_socket(ws, &self.addr)).await;
+                    stream = connected.map_err(|error| DialError::Ws(self.addr.clone(), error))?;
+                }
+                match mux {
+                    // The session lives as long as its only stream.
+                    Some(mux) => mux::Session::client(stream, mux_settings(mux))
+                        .open()
+                        .map_err(|error| DialError::Mux(self.addr.clone(), error)),
+                    None => Ok(stream),
+                }
             }
-            Carriage::Tcp { .. } | Carriage::Quic { .. } => Ok(stream),
+            Carriage::Quic { .. } => Ok(stream),
         }
     }
 }
@@ -159,11 +176,11 @@ impl Dialer {
         let name = connector.name_for(host_of(&self.addr)).map_err(failed)?;
         let (protocols, witness) = connector.quic_config(&[]).map_err(failed)?;
         let (name, protocols, settings) = (name.to_str(), Arc::new(protocols), quic_settings(quic));
-        let limit = self.usual_limit();
-        let opened =
-            quic::connect(&self.addr, &name, protocols, &settings, &self.sockets, limit).await;
+        let (sockets, limit) = (&self.sockets, LAYERED_DIAL_TIMEOUT);
+        let opened = quic::connect(&self.addr, &name, protocols, &settings, sockets, limit).await;
         match opened {
-            Ok(stream) => Ok(stream),
+            Ok(stream) if quic.datagrams => Ok(stream),
+            Ok(stream) => Ok(Arc::new(StreamOnly(stream))),
             Err(error) => Err(match witness.refusal() {
                 Some(refusal) => failed(refusal),
                 None => error.into(),
@@ -172,19 +189,53 @@ impl Dialer {
     }
 }
 
+/// A connection over TCP; it is the caller who limits the time for the whole.
+pub(super) async fn connect_tcp(
+    addr: &str,
+    sockets: &SocketOptions,
+    preamble: Option<ProxyProtocol>,
+) -> Result<Arc<dyn Stream>, DialError> {
+    let stream = tcp::connect(addr, sockets, LAYERED_DIAL_TIMEOUT).await?;
+    let broken = |error| DialError::Broken(addr.to_owned(), error);
+    let ends = stream.local_addr().and_then(|own| Ok((own, stream.peer_addr()?)));
+    let stream: Arc<dyn Stream> = Arc::new(stream);
+    if let Some(preamble) = preamble {
+        let version = match preamble {
+            ProxyProtocol::V1 => HeaderVersion::One,
+            ProxyProtocol::V2 => HeaderVersion::Two,
+        };
+        let (source, destination) = ends.map_err(broken)?;
+        let written = write_proxy_header(&*stream, version, source, destination).await;
+        written.map_err(broken)?;
+    }
+    Ok(stream)
+}
+
 /// A dialer's TLS. Its files are read again for each connection; while they cannot be used those read before count.
-struct Encryption {
+pub(super) struct Encryption {
     config: DialTls,
     protocols: &'static [&'static str],
     last: Mutex<Connector>,
 }
 
 impl Encryption {
-    fn of(carriage: &Carriage<DialTls>) -> Result<Option<Self>, TlsError> {
+    pub(super) fn of(carriage: &Carriage<DialTls>) -> Result<Option<Self>, TlsError> {
         let Some(config) = carriage.tls() else { return Ok(None) };
         let protocols = encryption::usual_protocols(carriage);
         let last = Mutex::new(encryption::connector(config, protocols)?);
         Ok(Some(Self { config: config.clone(), protocols, last }))
+    }
+
+    /// Encrypts `stream`, which leads to `addr`.
+    pub(super) async fn connect(
+        &self,
+        stream: Arc<dyn Stream>,
+        addr: &str,
+    ) -> Result<Arc<dyn Stream>, DialError> {
+        match self.connector().connect(stream, host_of(addr)).await {
+            Ok(connected) => Ok(connected.stream),
+            Err(error) => Err(DialError::Tls(addr.to_owned(), error)),
+        }
     }
 
     fn connector(&self) -> Connector {

@@ -9,10 +9,7 @@ use futures_util::future::join_all;
 use rtun_config::model::{self, HubNode};
 use rtun_core::{Selection, Selector, Standing, Strategy};
 
-use super::{
-    dial::{Proxies, SetupError},
-    way::Ways,
-};
+use super::{dial::SetupError, proxies::Proxies, way::Ways};
 
 /// A host's hubs and the way to them.
 pub(super) struct Hubs {
@@ -37,7 +34,7 @@ impl Hubs {
         let standings = config.hubs.iter().map(|hub| standing(&hub.standing));
         Ok(Self {
             nodes: config.hubs.iter().map(hub).collect::<Result<_, _>>()?,
-            proxies: Proxies::new(&config.proxies)?,
+            proxies: Proxies::new(&config.proxies, config.name.as_str())?,
             selector: Mutex::new(Selector::new(selection, standings)),
             hash: (selection.strategy == Strategy::Hash).then(|| hash(config.name.as_str())),
             begin: Instant::now(),

@@ -14,7 +14,10 @@ use rtun_config::model::HubNode;
 use rtun_net::transport::Stream;
 use tokio::time::{sleep, timeout};
 
-use super::dial::{DialError, Dialer, Proxies, SetupError};
+use super::{
+    dial::{DialError, Dialer, SetupError},
+    proxies::Proxies,
+};
 use crate::report::Transport;
 
 /// How long a way is tried alone before the next is tried beside it: longer than RFC 8305 has it for addresses, since a
@@ -100,7 +103,7 @@ impl Ways {
     ) -> Result<Connected, NoWay> {
         let open = |way: usize| async move {
             let dialer = &self.dialers[way];
-            let limit = within.unwrap_or(dialer.usual_limit());
+            let limit = within.unwrap_or_else(|| dialer.usual_limit(proxies));
             let opened = timeout(limit, dialer.open(proxies)).await;
             (way, opened.unwrap_or(Err(DialError::Timeout(limit))))
         };

@@ -9,7 +9,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use rtun_config::model::{Carriage, Listener};
+use rtun_config::model::{self, Carriage, Listener};
 use rtun_net::{
     tls::{Acceptor, CertificateInfo, Fault, TlsError},
     transport::{
@@ -17,7 +17,10 @@ use rtun_net::{
         forwarded::Forwarded,
         grpc,
         http2::{self, HttpError},
+        mux::{self, MuxError},
+        proxy::{ReadHeaderError, read_proxy_header},
         quic::{self, BindError, HandshakeError},
+        stream_only::StreamOnly,
         tcp::{self, ListenError},
         ws::{self, WsError},
     },
@@ -29,7 +32,7 @@ use tracing::warn;
 use crate::{
     encryption,
     report::Transport,
-    sockets::{listen_options, quic_settings},
+    sockets::{listen_options, mux_settings, quic_settings},
     workers::{Seat, Workers},
 };
 
@@ -43,13 +46,17 @@ pub(super) struct Entrance {
     tls: Option<Encryption>,
     layer: Layer,
     trusted: Trusted,
+    /// Whether QUIC carries packets as datagrams too.
+    datagrams: bool,
+    /// Whether connections over TCP begin with where they come from.
+    proxy_protocol: bool,
     local_addr: SocketAddr,
 }
 
 /// What is on TCP, or on TLS on it.
 enum Layer {
-    None,
-    Ws(ws::ServerSettings),
+    /// WebSocket, if that is there, and smux, if that is.
+    Stream(Option<ws::ServerSettings>, Option<mux::Settings>),
     Http2(http2::ServerSettings),
     Grpc(grpc::ServerSettings),
 }
@@ -100,9 +107,11 @@ pub(super) struct Guests {
 }
 
 enum Streams {
+    Mux(mux::Session),
     /// What each request says of its client is believed of these.
     Http(http2::Server, Trusted),
-    Quic(quic::Connection),
+    /// Whether datagrams are used.
+    Quic(quic::Connection, bool),
 }
 
 impl Guests {
@@ -120,8 +129,13 @@ impl Guests {
                 },
                 Err(error) => return Some(Err(error.into())),
             },
-            Streams::Quic(connection) => match connection.accept_stream().await? {
+            Streams::Mux(session) => match session.accept().await? {
                 Ok(stream) => stream,
+                Err(error) => return Some(Err(error.into())),
+            },
+            Streams::Quic(connection, datagrams) => match connection.accept_stream().await? {
+                Ok(stream) if *datagrams => stream,
+                Ok(stream) => Arc::new(StreamOnly(stream)),
                 Err(error) => return Some(Err(error.into())),
             },
         };
@@ -156,6 +170,12 @@ pub(super) enum EntranceError {
     /// There is no QUIC connection.
     #[error("QUIC: {0}")]
     Quic(#[from] HandshakeError),
+    /// There is no smux session.
+    #[error(transparent)]
+    Mux(#[from] MuxError),
+    /// Where a connection comes from is not told as it has to be.
+    #[error(transparent)]
+    ProxyHeader(#[from] ReadHeaderError),
     /// There is no HTTP/2 stream.
     #[error(transparent)]
     Http(#[from] HttpError),
@@ -180,7 +200,9 @@ impl EntranceError {
                 "tls_error"
             }
             Self::Quic(_) => "closed_early",
-            Self::Http(_) => "upgrade_error",
+            Self::Mux(_) | Self::Http(_) => "upgrade_error",
+            Self::ProxyHeader(ReadHeaderError::Io(_)) => "closed_early",
+            Self::ProxyHeader(_) => "upgrade_error",
             Self::Ws(WsError::Io(_)) => "closed_early",
             Self::Ws(_) => "upgrade_error",
             Self::UntrustedForwarder(_) => "untrusted_forwarder",
@@ -254,17 +276,23 @@ impl Entrance {
             transport: Transport::of(&config.carriage),
             tls,
             layer: match &config.carriage {
-                Carriage::Tcp { ws: Some(ws), .. } => {
-                    Layer::Ws(ws::ServerSettings { path: ws.path.clone() })
-                }
+                Carriage::Tcp { ws, mux, .. } => Layer::Stream(
+                    ws.as_ref().map(|ws| ws::ServerSettings { path: ws.path.clone() }),
+                    mux.as_ref().map(mux_settings),
+                ),
                 Carriage::Http2 { http, .. } => {
                     Layer::Http2(http2::ServerSettings { path: http.path.clone() })
                 }
                 Carriage::Grpc { grpc, .. } => {
                     Layer::Grpc(grpc::ServerSettings { path: grpc.path.clone() })
                 }
-                Carriage::Tcp { .. } | Carriage::Quic { .. } => Layer::None,
+                Carriage::Quic { .. } => Layer::Stream(None, None),
             },
+            datagrams: matches!(
+                &config.carriage,
+                Carriage::Quic { quic: model::Quic { datagrams: true, .. }, .. }
+            ),
+            proxy_protocol: config.proxy_protocol,
             trusted: Trusted(config.trusted_proxies.clone().into()),
             local_addr,
         })
@@ -336,6 +364,13 @@ impl Entrance {
                 let stream = TcpStream::from_std(stream.into_std()?)?;
                 tcp::tune(&stream)?;
                 let mut stream: Arc<dyn Stream> = Arc::new(stream);
+                let mut peer = peer;
+                if self.proxy_protocol {
+                    if !self.trusts(peer.ip()) {
+                        return Err(EntranceError::UntrustedForwarder(peer.ip()));
+                    }
+                    peer = read_proxy_header(&*stream).await?.unwrap_or(peer);
+                }
                 let mut names = None;
                 if let Some(tls) = &self.tls {
                     let accepted = tls.acceptor.accept(stream).await?;
@@ -343,27 +378,32 @@ impl Entrance {
                     names = accepted.client_names.filter(|_| tls.binds_names).map(Arc::from);
                 }
                 let mut from = peer;
-                let many = |streams, names| {
-                    let transport = self.transport;
+                let transport = self.transport;
+                let many = |streams, peer, names| {
                     Ok(Received::Many(Guests { streams, peer, transport, names }))
                 };
                 match &self.layer {
-                    Layer::None => {}
                     Layer::Http2(settings) => {
                         let server = http2::serve(stream, settings);
-                        return many(Streams::Http(server, self.trusted.clone()), names);
+                        return many(Streams::Http(server, self.trusted.clone()), peer, names);
                     }
                     Layer::Grpc(settings) => {
                         let server = grpc::serve(stream, settings);
-                        return many(Streams::Http(server, self.trusted.clone()), names);
+                        return many(Streams::Http(server, self.trusted.clone()), peer, names);
                     }
-                    Layer::Ws(settings) => {
-                        let (socket, forwarded) = ws::accept(stream, settings).await?;
-                        stream = socket;
-                        from = self.trusted.client(peer, &forwarded)?;
+                    Layer::Stream(ws, mux) => {
+                        if let Some(settings) = ws {
+                            let (socket, forwarded) = ws::accept(stream, settings).await?;
+                            stream = socket;
+                            from = self.trusted.client(peer, &forwarded)?;
+                        }
+                        if let Some(settings) = mux {
+                            let session = mux::Session::server(stream, *settings);
+                            return many(Streams::Mux(session), from, names);
+                        }
                     }
                 }
-                Ok(Received::One(Guest { stream, peer: from, transport: self.transport, names }))
+                Ok(Received::One(Guest { stream, peer: from, transport, names }))
             }
             Caller::Quic(incoming) => {
                 let connection = incoming.accept().await?;
@@ -372,7 +412,7 @@ impl Entrance {
                     .filter(|_| self.tls.as_ref().is_some_and(|tls| tls.binds_names))
                     .map(|own| CertificateInfo::of(&own).map_or_else(Vec::new, |info| info.names));
                 Ok(Received::Many(Guests {
-                    streams: Streams::Quic(connection),
+                    streams: Streams::Quic(connection, self.datagrams),
                     peer,
                     transport: self.transport,
                     names: names.map(Arc::from),
