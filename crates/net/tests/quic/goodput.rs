@@ -113,7 +113,7 @@ async fn stream(way: Way, congestion: Congestion) -> Figure {
 #[ignore = "a measurement"]
 async fn controllers() {
     let only = std::env::var("CONTROLLER").ok();
-    for (rate, queue) in [(20e6, 100), (20e6, 20)] {
+    for (rate, queue) in [(20e6, 100), (20e6, 20), (2e6, 200)] {
         for loss in [0.0, 0.01, 0.03] {
             let way = Way {
                 delay: Duration::from_millis(25),
@@ -121,7 +121,7 @@ async fn controllers() {
                 rate,
                 queue: Duration::from_millis(queue),
             };
-            for congestion in [Congestion::Cubic, Congestion::Bbr] {
+            for congestion in [Congestion::Measured, Congestion::Cubic, Congestion::Bbr] {
                 if only.as_ref().is_some_and(|only| *only != format!("{congestion:?}")) {
                     continue;
                 }
