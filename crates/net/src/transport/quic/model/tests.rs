@@ -107,8 +107,13 @@ enum Event {
     Ack(usize, u64),
 }
 
-/// All `controls` over one way for `time`, each with always more to send.
-fn run(way: Way, time: Duration, controls: Vec<&mut dyn Control>) -> Vec<Outcome> {
+/// All `controls` for `time`, each with always more to send, over a way that becomes another after a quarter of it.
+fn run(
+    mut way: Way,
+    becomes: Way,
+    time: Duration,
+    controls: Vec<&mut dyn Control>,
+) -> Vec<Outcome> {
     let start = Instant::now();
     let end = start + time;
     let mut chance = fastrand::Rng::with_seed(1);
@@ -136,6 +141,9 @@ fn run(way: Way, time: Duration, controls: Vec<&mut dyn Control>) -> Vec<Outcome
             break;
         }
         let counts = now > start + time / 2;
+        if now > start + time / 4 {
+            way = becomes;
+        }
         let (Event::Send(who) | Event::Ack(who, _)) = event;
         let sender = &mut senders[who];
         if let Event::Send(_) = event {
@@ -206,11 +214,21 @@ fn run(way: Way, time: Duration, controls: Vec<&mut dyn Control>) -> Vec<Outcome
 
 fn alone(way: Way) -> Outcome {
     let mut model = Model::new(PACKET as u16);
-    run(way, Duration::from_secs(20), vec![&mut model]).remove(0)
+    run(way, way, Duration::from_secs(20), vec![&mut model]).remove(0)
+}
+
+/// Looked at when the shortest round trip of before is forgotten.
+fn moved(way: Way, becomes: Way) -> Outcome {
+    let mut model = Model::new(PACKET as u16);
+    run(way, becomes, 10 * HALF_MEMORY, vec![&mut model]).remove(0)
 }
 
 fn mbit(rate: f64) -> f64 {
     rate * 1e6 / 8.0
+}
+
+fn ms(count: u64) -> Duration {
+    Duration::from_millis(count)
 }
 
 const USUAL: Way = Way {
@@ -224,15 +242,21 @@ const USUAL: Way = Way {
 fn a_path_is_filled_and_little_waits_on_it() {
     for rate in [1.0, 5.0, 20.0] {
         for round_trip in [2, 10, 50, 200] {
-            for queue in [20, 100, 1000] {
+            for queue in [100, 1000] {
                 let way = Way {
                     rate: mbit(rate),
-                    round_trip: Duration::from_millis(round_trip),
-                    queue: Duration::from_millis(queue),
+                    round_trip: ms(round_trip),
+                    queue: ms(queue),
                     loss: 0.0,
                 };
                 let outcome = alone(way);
-                println!("{rate} Mbit/s, {round_trip} ms, {queue} ms: {outcome:?}");
+                let told = format!("{rate} Mbit/s, {round_trip} ms, {queue} ms: {outcome:?}");
+                assert!(outcome.share > 0.95, "{told}");
+                // Some packets, and a tenth of the round trip.
+                let packets = 8.0 * PACKET as f64 / way.rate;
+                let due = Duration::from_secs_f64(packets) + way.round_trip / 10 + 2 * JITTER;
+                assert!(outcome.waited < due, "{told}, due {due:?}");
+                assert!(outcome.lost < 0.01, "{told}");
             }
         }
     }
@@ -242,7 +266,9 @@ fn a_path_is_filled_and_little_waits_on_it() {
 fn loss_by_chance_costs_little_more_than_what_is_lost() {
     for loss in [0.001, 0.01, 0.03, 0.1] {
         let outcome = alone(Way { loss, ..USUAL });
-        println!("{loss}: {outcome:?}");
+        assert!(outcome.share > 0.95 - loss, "{loss}: {outcome:?}");
+        assert!(outcome.lost < loss * 1.2 + 0.001, "{loss}: {outcome:?}");
+        assert!(outcome.waited < ms(15), "{loss}: {outcome:?}");
     }
 }
 
@@ -250,16 +276,31 @@ fn loss_by_chance_costs_little_more_than_what_is_lost() {
 fn a_path_without_a_queue_loses_little_by_our_doing() {
     for queue in [1, 2, 5, 10] {
         for loss in [0.0, 0.01] {
-            let outcome = alone(Way { queue: Duration::from_millis(queue), loss, ..USUAL });
-            println!("{queue} ms, {loss}: {outcome:?}");
+            let outcome = alone(Way { queue: ms(queue), loss, ..USUAL });
+            assert!(outcome.share > 0.8, "{queue} ms, {loss}: {outcome:?}");
+            assert!(outcome.lost < loss + 0.05, "{queue} ms, {loss}: {outcome:?}");
         }
+    }
+}
+
+#[test]
+fn a_path_that_changes_is_found_out() {
+    for (rate, round_trip) in
+        [(2.0, 50), (80.0, 50), (20.0, 5), (20.0, 150), (5.0, 200), (50.0, 10)]
+    {
+        let becomes = Way { rate: mbit(rate), round_trip: ms(round_trip), ..USUAL };
+        let outcome = moved(USUAL, becomes);
+        let told = format!("{rate} Mbit/s, {round_trip} ms: {outcome:?}");
+        assert!(outcome.share > 0.9, "{told}");
+        assert!(outcome.waited < becomes.round_trip / 4 + ms(30), "{told}");
+        assert!(outcome.lost < 0.02, "{told}");
     }
 }
 
 #[test]
 fn others_get_their_share_and_so_do_we() {
     for queue in [20, 50, 100, 300] {
-        let way = Way { queue: Duration::from_millis(queue), ..USUAL };
+        let way = Way { queue: ms(queue), ..USUAL };
         let mut model = Model::new(PACKET as u16);
         let mut reno = Reno {
             window: 10.0 * PACKET as f64,
@@ -267,11 +308,43 @@ fn others_get_their_share_and_so_do_we() {
             recovery: None,
             last_ack: None,
         };
-        let outcomes = run(way, Duration::from_secs(40), vec![&mut model, &mut reno]);
-        println!("reno {queue} ms: {outcomes:?}");
+        let both: Vec<&mut dyn Control> = vec![&mut model, &mut reno];
+        let outcomes = run(way, way, Duration::from_secs(60), both);
+        for outcome in &outcomes {
+            assert!(outcome.share > 0.1, "with Reno, {queue} ms: {outcomes:?}");
+        }
         let mut models = [Model::new(PACKET as u16), Model::new(PACKET as u16)];
         let [a, b] = &mut models;
-        let outcomes = run(way, Duration::from_secs(40), vec![a, b]);
-        println!("two {queue} ms: {outcomes:?}");
+        let outcomes = run(way, way, Duration::from_secs(60), vec![a, b]);
+        for outcome in &outcomes {
+            assert!(outcome.share > 0.25, "two of us, {queue} ms: {outcomes:?}");
+        }
     }
+}
+
+#[test]
+fn after_a_cut_it_begins_small_and_finds_the_path_again() {
+    let mut model = Model::new(PACKET as u16);
+    run(USUAL, USUAL, Duration::from_secs(5), vec![&mut model]);
+    assert!(model.window() > 100_000);
+    model.cut_off();
+    assert_eq!(model.window(), MIN_PACKETS * PACKET);
+    let outcome = run(USUAL, USUAL, Duration::from_secs(10), vec![&mut model]).remove(0);
+    assert!(outcome.share > 0.95, "{outcome:?}");
+}
+
+/// What has nothing to send is no measure of the path.
+#[test]
+fn a_rate_with_nothing_more_to_send_does_not_lower_what_is_known() {
+    let mut model = Model::new(PACKET as u16);
+    run(USUAL, USUAL, Duration::from_secs(5), vec![&mut model]);
+    let before = model.rate();
+    let start = Instant::now();
+    for number in 0..200 {
+        let sent = start + ms(100 * number);
+        model.acked(sent + ms(50), sent, 100, true);
+        model.end_of_acks(sent + ms(50));
+    }
+    assert!(model.rate() >= before);
+    assert!(model.window() > 100_000);
 }
