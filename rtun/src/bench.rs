@@ -6,17 +6,20 @@ mod cpu;
 mod echo;
 mod idle;
 mod link;
+mod lossy;
 mod memory;
 mod raw;
 mod relay;
 mod report;
 mod scenario;
 mod search;
+mod sockets;
 mod stalled;
 mod statistics;
 mod swap;
 mod table;
 mod target;
+mod transport;
 mod world;
 
 use std::{
@@ -38,6 +41,7 @@ use crate::{EXIT_FAILURE, complain, say};
 use report::{Conditions, Report};
 use scenario::{Figure, Scenario, Sizes};
 use table::Origin;
+use transport::Transport;
 use world::{Contender, Kind, Layout, World};
 
 pub(crate) use relay::Relay;
@@ -75,6 +79,14 @@ pub(crate) struct Bench {
     /// Measure rtun in GOST's wire format (super-frames off) in turn, too
     #[arg(long)]
     plain: bool,
+    /// What lossy and transports compare, separated by commas: names of listeners, and what hosts add (quic?datagrams=false)
+    #[arg(
+        long,
+        value_name = "TRANSPORT",
+        value_delimiter = ',',
+        default_value = "tcp,tls,wss,quic"
+    )]
+    transports: Vec<Transport>,
     /// Idle hosts that idle10000 holds
     #[arg(long, default_value_t = 10_000, value_name = "N", hide = true)]
     associations: usize,
@@ -101,6 +113,10 @@ enum BenchError {
     Start { program: String, source: io::Error },
     #[error("{contender} does not connect the hosts")]
     Late { contender: String },
+    #[error("{contender} refuses its configuration: it does not have the transport")]
+    Unsupported { contender: String },
+    #[error("the link emulator failed to carry {failed} packets")]
+    Emulator { failed: u64 },
     #[error(transparent)]
     Transfer(#[from] TransferError),
     #[error("more than {} % of the datagrams are lost at every rate tried", 100.0 * .limit)]
@@ -164,7 +180,9 @@ impl Bench {
                     continue;
                 }
                 for (index, contender) in contenders.iter().enumerate() {
-                    if contender.kind == Kind::Relay && !scenario.fits_relay() {
+                    if !takes_part(contender, scenario)
+                        || report.is_skipped(scenario, &contender.name)
+                    {
                         continue;
                     }
                     let key = (index, scenario.layout(&self.sizes()));
@@ -173,6 +191,7 @@ impl Bench {
                     let shown = match &outcome {
                         Ok(figures) => shown(figures),
                         Err(BenchError::Interrupted) => return Err(BenchError::Interrupted),
+                        Err(error @ BenchError::Unsupported { .. }) => format!("skipped: {error}"),
                         Err(error) => error.to_string(),
                     };
                     complain(&format!(
@@ -186,7 +205,14 @@ impl Bench {
                         // The next measurement begins with a network that works; a large one is in its way.
                         worlds.remove(&key);
                     }
-                    report.add(scenario, name, outcome.map_err(|error| error.to_string()));
+                    match outcome {
+                        Err(error @ BenchError::Unsupported { .. }) => {
+                            report.skip(scenario, name, error.to_string());
+                        }
+                        outcome => {
+                            report.add(scenario, name, outcome.map_err(|error| error.to_string()));
+                        }
+                    }
                 }
             }
         }
@@ -208,7 +234,7 @@ impl Bench {
             Entry::Occupied(running) => running.into_mut(),
             Entry::Vacant(place) => place.insert(World::start(contender, key.1, folder)?),
         };
-        world.wait(contender)?;
+        world.wait()?;
         scenario.measure(world, &self.sizes())
     }
 
@@ -231,7 +257,8 @@ impl Bench {
         scenarios
     }
 
-    /// The relay, the tunnel, the same without super-frames and the second tunnel if they are asked for.
+    /// The relay, the tunnel, the same without super-frames and the second tunnel if they are asked for; and both tunnels
+    /// over each transport if a scenario compares these.
     fn contenders(&self) -> Result<Vec<Contender>, BenchError> {
         let own = vec![std::env::current_exe()?.to_string_lossy().into_owned()];
         let or_own = |command: &Option<String>, what| match command {
@@ -245,7 +272,7 @@ impl Bench {
             _ if hub == host => base_name(&hub),
             _ => format!("{}+{}", base_name(&hub), base_name(&host)),
         };
-        let contender = |name, kind| Contender { name, kind, mtu: self.mtu };
+        let contender = |name, kind| Contender { name, kind, mtu: self.mtu, transport: None };
         let tunnel = |hub: &[String], host: &[String], super_frames| Kind::Tunnel {
             hub: hub.to_vec(),
             host: host.to_vec(),
@@ -265,6 +292,17 @@ impl Bench {
                 name.push_str("-2");
             }
             contenders.push(contender(name, tunnel(&command, &command, true)));
+        }
+        if self.scenarios().into_iter().any(Scenario::is_over_transports) {
+            let tunnels: Vec<_> =
+                contenders.iter().filter(|contender| contender.super_frames()).cloned().collect();
+            for (tunnel, transport) in
+                tunnels.iter().flat_map(|tunnel| self.transports.iter().map(move |it| (tunnel, it)))
+            {
+                let name = format!("{}+{}", tunnel.name, transport.label());
+                let transport = Some(transport.clone());
+                contenders.push(Contender { name, transport, ..tunnel.clone() });
+            }
         }
         Ok(contenders)
     }
@@ -292,6 +330,13 @@ impl Bench {
                 .map(|contender| (contender.name.clone(), command(contender)))
                 .collect(),
         }
+    }
+}
+
+fn takes_part(contender: &Contender, scenario: Scenario) -> bool {
+    match contender.kind {
+        Kind::Relay => scenario.fits_relay(),
+        Kind::Tunnel { .. } => contender.transport.is_some() == scenario.is_over_transports(),
     }
 }
 
@@ -348,7 +393,9 @@ mod tests {
     }
 
     fn names(bench: &Bench) -> Vec<String> {
-        bench.contenders().unwrap().into_iter().map(|contender| contender.name).collect()
+        let contenders = bench.contenders().unwrap().into_iter();
+        let over_tcp = contenders.filter(|contender| contender.transport.is_none());
+        over_tcp.map(|contender| contender.name).collect()
     }
 
     #[test]
@@ -382,12 +429,38 @@ mod tests {
     }
 
     #[test]
+    fn both_tunnels_are_compared_over_each_transport_where_that_is_measured() {
+        let parts = |arguments: &[&str], scenario: Scenario| -> Vec<String> {
+            let contenders = bench(arguments).unwrap().contenders().unwrap().into_iter();
+            let parts = contenders.filter(|contender| takes_part(contender, scenario));
+            parts.map(|contender| contender.name).collect()
+        };
+        let every = parts(&["--plain"], Scenario::Transports);
+        assert_eq!(every, ["rtun+tcp", "rtun+tls", "rtun+wss", "rtun+quic"]);
+        let few = ["--vs", "/opt/gost", "--transports", "tcp,quic?datagrams=false"];
+        assert_eq!(
+            parts(&few, Scenario::Lossy),
+            [
+                "relay",
+                "rtun+tcp",
+                "rtun+quic?datagrams=false",
+                "gost+tcp",
+                "gost+quic?datagrams=false"
+            ]
+        );
+        assert_eq!(parts(&few, Scenario::Tcp1), ["relay", "rtun", "gost"]);
+        let other = bench(&["--only", "tcp1"]).unwrap().contenders().unwrap();
+        assert_eq!(other.len(), 2, "no transports where none are compared");
+    }
+
+    #[test]
     fn wrong_arguments_are_refused() {
         for wrong in [
             &["--rounds", "0"][..],
             &["--seconds", "0"],
             &["--mtu", "1000"],
             &["--only", "tcp2"],
+            &["--transports", "tls://"],
             &["extra"],
         ] {
             assert!(bench(wrong).is_err(), "{wrong:?}");

@@ -37,6 +37,13 @@ const LARGE: [(&str, &str, &[&str]); 4] = [
     ("swap", "rtun", &["swap_in", "gap_quiet", "gap_busy", "gap_swap"]),
 ];
 
+/// The same over a transport that there is, on a way that loses packets.
+const OVER_TRANSPORTS: [(&str, &str, &[&str]); 3] = [
+    ("lossy", "relay", &["tcp1", "tcp8", "udp", "udp_lost"]),
+    ("lossy", "rtun+tcp", &["tcp1", "tcp8", "udp", "load_p50", "load_p99"]),
+    ("transports", "rtun+tcp", &["throughput", "cpu_hub"]),
+];
+
 /// Two benchmarks at once take the processors from each other.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
@@ -82,6 +89,27 @@ fn scenarios_with_networks_of_their_own_run_at_small_sizes() {
     for scenario in ["stalled", "link100", "idle10000", "swap"] {
         assert_eq!(json["scenarios"][scenario]["relay"], Value::Null, "{scenario}");
     }
+}
+
+#[test]
+fn transports_are_compared_and_one_that_is_not_there_is_skipped() {
+    if !can_run() {
+        return;
+    }
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let (output, json) = bench(&["--only=lossy,transports", "--transports=tcp,pigeon"]);
+    assert_measured(&OVER_TRANSPORTS, &json);
+    for scenario in ["lossy", "transports"] {
+        let skipped = &json["scenarios"][scenario]["rtun+pigeon"]["skipped"];
+        assert!(skipped.as_str().is_some_and(|why| why.contains("refuses")), "{output}");
+    }
+    let relay = &json["scenarios"]["lossy"]["relay"]["figures"];
+    let value = |figure: &str| relay[figure]["median"].as_f64().unwrap();
+    // Thousands of datagrams, each lost by a chance of 1 in 100; streams cannot fill such a way.
+    assert!((0.5..2.0).contains(&value("udp_lost")), "{output}");
+    assert!(value("tcp1") < 20.0, "{output}");
+    let through_tcp = &json["scenarios"]["lossy"]["rtun+tcp"]["figures"]["udp"]["ratios"]["relay"];
+    assert!(through_tcp.as_f64().is_some_and(|ratio| ratio < 0.5), "{output}");
 }
 
 fn can_run() -> bool {

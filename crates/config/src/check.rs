@@ -11,7 +11,7 @@ use rtun_core::{HostName, NamespaceId, Route};
 
 use crate::{
     findings::{At, Code, Report, quote},
-    model::{Config, Named, Provider, ServiceKind, User},
+    model::{Config, Listener, Named, Provider, ServiceKind, User},
     normalise::{Context, HubView, Ingress, Table, is_all_inline},
     suggest,
     value::Cursor,
@@ -252,14 +252,20 @@ fn shared_default(hub: &HubView, context: &Context<'_>, report: &mut Report) {
 }
 
 fn listened_twice(hubs: &[HubView], report: &mut Report) {
-    let mut seen: HashMap<&str, &At> = HashMap::new();
-    for hub in hubs {
-        let (addr, at) = &hub.listen;
-        let Some(first) = seen.insert(addr, at).filter(|_| !addr.ends_with(":0")) else { continue };
-        let place = first.place.map(|place| report.texts.show(place));
-        report.error(at.clone(), format!("two hubs listen on {}", quote(addr))).maybe_help(
-            place.map(|place| format!("the first is at {place}; give one of them another port")),
-        );
+    let mut seen = HashMap::new();
+    let listeners = hubs.iter().flat_map(|hub| &hub.listeners);
+    for (listener, at) in listeners.filter(|(listener, _)| !listener.reuse_port) {
+        let Listener { addr, carriage, netns, .. } = listener;
+        // UDP has ports of its own, and so has each network namespace.
+        let key = (addr, carriage.is_on_udp(), netns);
+        let first: Option<&At> = seen.insert(key, at);
+        let Some(first) = first.filter(|_| !addr.ends_with(":0")) else { continue };
+        let place = first.place.filter(|place| Some(*place) != at.place);
+        let help = match place.map(|place| report.texts.show(place)) {
+            Some(place) => format!("the first is at {place}; give one of them another port"),
+            None => "give one of them an `addr` with another port".to_owned(),
+        };
+        report.error(at.clone(), format!("two listeners are on {}", quote(addr))).help(help);
     }
 }
 

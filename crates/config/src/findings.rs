@@ -67,6 +67,8 @@ codes! {
     C02: Warning, Error;
     /// A hub beyond loopback whose passwords cross the network as they are.
     C03: Warning, Error;
+    /// A hub beyond loopback with TLS, but with neither users nor an ingress.
+    C04: Warning, Error;
     /// A TLS client that does not verify the server.
     C07: Warning, Error;
     /// A file with secrets that others may read, or any trusted file that others may write.
@@ -95,6 +97,8 @@ codes! {
     C19: Warning, Warning;
     /// A gateway that is an IP address.
     C20: Warning, Warning;
+    /// A certificate that has run out or soon will, or whose names are not the listener's.
+    C22: Warning, Warning;
     /// A source or plugin beyond this machine without TLS, or a redis server without a password.
     C23: Warning, Error;
     /// More hosts than the system gives descriptors for.
@@ -109,6 +113,8 @@ codes! {
     C28: Warning, Error;
     /// A bare number as a duration.
     C29: Warning, Error;
+    /// A way to a hub without TLS beside one with it.
+    C30: Warning, Error;
 }
 
 impl fmt::Display for Code {

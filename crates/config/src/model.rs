@@ -50,15 +50,24 @@ pub enum ServiceKind {
     Host(Host),
 }
 
-/// A hub: one listener with its rules.
+/// A hub: its listeners and its rules.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Hub {
     /// Where and how it listens.
     pub listener: Listener,
+    /// More ways in to the same hub (`listeners`).
+    pub more_listeners: Vec<Listener>,
     /// May change while hosts are connected.
     pub rules: HubRules,
     /// Accept to admitted, TLS and upgrade included; 10 s unless `readTimeout` says otherwise.
     pub handshake_timeout: Duration,
+}
+
+impl Hub {
+    /// Every way in.
+    pub fn listeners(&self) -> impl Iterator<Item = &Listener> {
+        std::iter::once(&self.listener).chain(&self.more_listeners)
+    }
 }
 
 /// Everything a hub decides by.

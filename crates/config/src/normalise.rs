@@ -2,18 +2,23 @@
 
 mod access;
 mod admissions;
+mod carriage;
 mod host;
 mod hub;
+mod listener;
 mod log;
 mod metrics;
 mod names;
 mod plugins;
 mod providers;
 mod quotas;
+mod sockets;
 mod sources;
 mod tables;
+mod tls;
 
 pub(crate) use hub::HubView;
+pub(crate) use listener::encrypted_form;
 pub(crate) use names::Names;
 pub(crate) use providers::is_all_inline;
 pub(crate) use tables::{Ingress, Table, Tables};
@@ -32,6 +37,7 @@ pub(crate) struct Context<'a> {
     pub(crate) tables: Tables,
     pub(crate) authers: Vec<Named<User>>,
     pub(crate) admissions: Vec<Admission>,
+    pub(crate) tls: tls::Common,
 }
 
 /// The model of `document`, complete only if nothing reported is an error, and what the checks across objects
@@ -45,7 +51,8 @@ pub(crate) fn normalise<'a>(
     let tables = Tables::read(&names, report);
     let authers = access::read(&names, report);
     let admissions = admissions::read(&names, report);
-    let context = Context { names, tables, authers, admissions };
+    let tls = tls::common(root.get("tls").as_ref(), report);
+    let context = Context { names, tables, authers, admissions, tls };
     let log = log::read(root.get("log"), report);
     let metrics = metrics::read(root.get("metrics"), &context, report);
     let mut config = Config { services: Vec::new(), log, metrics };
@@ -141,8 +148,9 @@ pub(crate) fn checked_type(
                 format!("the {what} has no type; {quoted}, which it would be, is not supported"),
             )
             .help(supported);
-    } else if types.not_yet.contains(&name.as_str()) {
-        report.error(place, format!("{what} type {quoted} is not supported yet")).help(supported);
+    } else if let Some(refused) = types.refused(&name) {
+        let message = format!("{what} type {quoted} is not supported: {}", refused.reason);
+        report.error(place, message).help(refused.instead);
     } else if types.elsewhere.contains(&name.as_str()) {
         report
             .error(

@@ -3,7 +3,8 @@
 use crate::suggest;
 
 /// Keys whose values are starred out, also where they are misspelt.
-const SECRET_KEYS: [&str; 3] = ["password", "passphrase", "token"];
+const SECRET_KEYS: [&str; 6] =
+    ["password", "passphrase", "token", "authorization", "cookie", "cipherkey"];
 
 /// `line` with passwords, tokens and a URL's user info replaced by stars, and with control characters
 /// replaced by blanks; as many characters as before.

@@ -1,17 +1,20 @@
 //! Every key of GOST's configuration that has to do with routing tunnels, and the check of a document against
 //! them.
 //!
-//! A key is supported, accepted without effect, known but not supported yet (an error by name), part of
-//! another use of GOST (likewise), or unknown (C26).
+//! A key is supported, accepted without effect, known but not supported yet (an error by name), refused for a
+//! reason or part of another use of GOST (likewise), or unknown (C26).
 
+mod carriage;
 mod check;
 mod keys;
 mod metadata;
 mod providers;
+mod tls;
+mod types;
 
 pub(crate) use check::check;
 pub(crate) use keys::ROOT;
-pub use keys::{CONNECTORS, DIALERS, HANDLERS, LISTENERS};
+pub use types::{CONNECTORS, DIALERS, HANDLERS, LISTENERS, Refused, Types};
 
 /// What a key's value must be.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +41,8 @@ pub(crate) enum Status {
     /// Accepted; the text says why it changes nothing.
     NoEffect(&'static str),
     NotYet,
+    /// rtun will not; the text says why.
+    Refused(&'static str),
     /// Part of GOST's other uses.
     Elsewhere,
     /// In the wrong place; the text says what is right.
@@ -73,29 +78,6 @@ impl Object {
             matches!(key.status, Status::Supported | Status::NoEffect(_) | Status::NotYet)
         };
         self.keys.iter().filter(offered).flat_map(|key| key.names.iter().copied())
-    }
-}
-
-/// The types a handler, listener, connector or dialer may have.
-#[derive(Debug)]
-pub struct Types {
-    /// `handler`, `listener`, `connector` or `dialer`.
-    pub what: &'static str,
-    /// What rtun does.
-    pub supported: &'static [&'static str],
-    /// What rtun will do.
-    pub not_yet: &'static [&'static str],
-    /// What belongs to other uses of GOST.
-    pub elsewhere: &'static [&'static str],
-}
-
-impl Types {
-    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
-        [self.supported, self.not_yet, self.elsewhere].into_iter().flatten().copied()
-    }
-
-    pub(crate) fn knows(&self, name: &str) -> bool {
-        self.names().any(|known| known == name)
     }
 }
 

@@ -267,7 +267,14 @@ fn parameters_that_become_something_else() {
         ),
         "{text}"
     );
-    assert!(!printed(&["-L", "router://:1?keyFile=k"]).contains("tls"));
+    let text =
+        printed(&["-L", "router+wss://:1?ca=a&rejectUnknownSNI=true&serverNames=a,b&bindNames=1"]);
+    assert!(
+        text.contains(
+            "    tls:\n      caFile: a\n      rejectUnknownSNI: \"true\"\n      serverNames:\n      - a\n      - b\n      bindNames: \"1\"\n"
+        ),
+        "{text}"
+    );
     for (query, wanted) in [
         (
             "secure=true&serverName=x&caFile=a",

@@ -160,11 +160,12 @@ fn what_a_large_configuration_has_said_of_it_is_bounded() {
     assert_eq!(outcome.findings[100].message, "900 more findings are not shown");
 }
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
     include_str!("tutorial/server-ingress.yaml"),
     include_str!("tutorial/host-1-namespace.yaml"),
     include_str!("tutorial/server-namespaces.yaml"),
     include_str!("everything.yaml"),
+    include_str!("transports.yaml"),
 ];
 
 /// A right file with some bytes replaced, removed or doubled.
@@ -243,7 +244,7 @@ proptest! {
     }
 
     #[test]
-    fn no_url_like_text_panics(text in "(router|tun|\\+tls|://|:|/|,|\\?|&|=|%|[0-9]{1,5}|-|@|\\[|\\]|net=|auth=|limiter.in=|handler\\.|[a-zö.#;]{1,3}){0,20}") {
+    fn no_url_like_text_panics(text in "(router|tun|socks5|\\+tls|\\+quic|://|:|/|,|\\?|&|=|%|[0-9]{1,5}|-|@|\\[|\\]|net=|auth=|limiter.in=|fallback=|fingerprint=|mux.version=|handler\\.|[a-zö.#;]{1,3}){0,20}") {
         cli_url(&text);
     }
 }

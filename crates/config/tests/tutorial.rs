@@ -79,7 +79,7 @@ fn one_table() {
         ["server-routes.yaml:3:11: warning[C02]: anybody who reaches `:8443` may join: there is neither TLS nor auth
   3 |     addr: :8443
     |           ^^^^^ services[0].addr
-  help: name an `auther` in the handler, or listen on a loopback address"]
+  help: name an `auther` in the handler and encrypt with `type: tls`, or listen on a loopback address"]
     );
     let hub = hub(config(&outcome));
     assert_eq!(hub.listener.addr, ":8443");

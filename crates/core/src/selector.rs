@@ -118,10 +118,15 @@ impl Selector {
 
     /// The node serves. It is no failure to have been tried before it.
     pub fn succeeded(&mut self, node: usize) {
-        let Node { fails, failed_at, .. } = &mut self.nodes[node];
-        (*fails, *failed_at) = (0, None);
+        self.recovered(node);
         self.tried.fill(false);
         self.tried[node] = true;
+    }
+
+    /// The node has been tried without need and answers: it is no longer marked.
+    pub fn recovered(&mut self, node: usize) {
+        let Node { fails, failed_at, .. } = &mut self.nodes[node];
+        (*fails, *failed_at) = (0, None);
     }
 
     /// Whether the node is passed over now.
@@ -139,7 +144,7 @@ impl Selector {
     fn by_weight(&self, open: &[usize], random: u32) -> usize {
         let weight = |node: usize| u64::from(self.nodes[node].standing.weight.max(1));
         let all: u64 = open.iter().map(|&node| weight(node)).sum();
-        let mut left = u64::from(random) * all >> 32;
+        let mut left = (u64::from(random) * all) >> 32;
         for &node in open {
             match left.checked_sub(weight(node)) {
                 Some(rest) => left = rest,

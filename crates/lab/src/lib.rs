@@ -23,12 +23,14 @@ mod process;
 mod switch;
 pub mod tools;
 mod user_namespace;
+mod wan;
 
 pub use error::LabError;
 pub use namespace::Namespace;
 pub use process::Process;
 pub use switch::Switch;
 pub use user_namespace::{UserNamespaceError, enter_user_namespace};
+pub use wan::{Direction, Impairment, Rate, Reorder, Wan, WanConfig, WanCounters};
 
 use process::Processes;
 
@@ -87,6 +89,21 @@ impl Lab {
         b_device: &str,
     ) -> Result<(), LabError> {
         switch::cable(a, a_device, b, b_device)
+    }
+
+    /// Connects two namespaces by a long way: `a_device` in `a`, `b_device` in `b`, both up,
+    /// without addresses. They are point-to-point devices, not Ethernet: whatever is routed to one
+    /// comes out at the other, without neighbour discovery. The connection lasts as long as its
+    /// handle.
+    pub fn wan(
+        &self,
+        a: &Namespace,
+        a_device: &str,
+        b: &Namespace,
+        b_device: &str,
+        config: &WanConfig,
+    ) -> Result<Wan, LabError> {
+        Wan::start(a, a_device, b, b_device, config)
     }
 }
 

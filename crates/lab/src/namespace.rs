@@ -195,7 +195,7 @@ impl Namespace {
     }
 
     /// Moves the calling thread inside.
-    fn enter(&self) -> io::Result<()> {
+    pub(crate) fn enter(&self) -> io::Result<()> {
         Ok(setns(&self.inner.file, CloneFlags::CLONE_NEWNET)?)
     }
 

@@ -118,7 +118,11 @@ fn add(namespace: &Namespace, action: &str, message: LinkMessage) -> Result<(), 
     send(namespace, action, message, true)
 }
 
-fn change(namespace: &Namespace, action: &str, message: LinkMessage) -> Result<(), LabError> {
+pub(crate) fn change(
+    namespace: &Namespace,
+    action: &str,
+    message: LinkMessage,
+) -> Result<(), LabError> {
     send(namespace, action, message, false)
 }
 

@@ -3,6 +3,8 @@
 
 pub mod dns;
 pub mod link;
+pub mod netns;
 pub mod os_route;
+pub mod tls;
 pub mod transport;
 pub mod tun;

@@ -11,10 +11,17 @@ use std::{
     task::{Context, Poll},
 };
 
+pub mod forwarded;
+pub mod grpc;
+pub mod http2;
 pub mod io_stream;
 pub mod memory;
+pub mod mux;
 pub mod quic;
+pub mod socket;
 pub mod tcp;
+pub(crate) mod tls;
+pub mod ws;
 
 /// An ordered, reliable stream of bytes in both directions, used by readiness: one task may wait to read, one to write, and
 /// anybody may try either at any time.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use rtun_net::link::{Link, LinkSetup};
 use rtun_net::os_route::OsRoute;
+use rtun_net::transport::socket::SocketOptions;
 use rtun_net::transport::tcp::{ConnectError, connect};
 use rtun_net::tun::{Device, Tun, TunConfig, TunError};
 
@@ -206,7 +207,7 @@ fn an_address_that_never_answers_costs_the_time_given_and_no_more() {
         let _ = link.apply(&setup).await.unwrap();
         let within = Duration::from_millis(300);
         let start = std::time::Instant::now();
-        let error = connect("10.2.0.7:80", within).await.unwrap_err();
+        let error = connect("10.2.0.7:80", &SocketOptions::default(), within).await.unwrap_err();
         assert!(matches!(error, ConnectError::TimedOut { .. }), "{error}");
         assert!(error.to_string().contains("10.2.0.7:80: no answer within 0.3 s"), "{error}");
         assert!((within..within * 20).contains(&start.elapsed()));

@@ -8,6 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rtun_net::transport::socket::{ListenOptions, SocketOptions};
 use rtun_net::transport::tcp::{self, ConnectError, ListenError, connect, listen, tune};
 use rtun_net::transport::{Stream, memory};
 use socket2::SockRef;
@@ -73,36 +74,36 @@ async fn a_window_that_stays_closed_ends_the_connection() {
 
 #[tokio::test]
 async fn an_empty_host_listens_on_both_families() {
-    let listener = listen(":0").unwrap();
+    let listener = listen(":0", &ListenOptions::default()).unwrap();
     let port = listener.local_addr().unwrap().port();
-    connect(&format!("127.0.0.1:{port}"), PATIENCE).await.unwrap();
-    connect(&format!(":{port}"), PATIENCE).await.unwrap();
+    connect(&format!("127.0.0.1:{port}"), &SocketOptions::default(), PATIENCE).await.unwrap();
+    connect(&format!(":{port}"), &SocketOptions::default(), PATIENCE).await.unwrap();
     if listener.local_addr().unwrap().is_ipv6() {
-        connect(&format!("[::1]:{port}"), PATIENCE).await.unwrap();
+        connect(&format!("[::1]:{port}"), &SocketOptions::default(), PATIENCE).await.unwrap();
     }
 }
 
 #[tokio::test]
 async fn a_port_can_be_taken_again_at_once_but_not_twice() {
-    let listener = listen("127.0.0.1:0").unwrap();
+    let listener = listen("127.0.0.1:0", &ListenOptions::default()).unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let client = connect(&address, PATIENCE).await.unwrap();
+    let client = connect(&address, &SocketOptions::default(), PATIENCE).await.unwrap();
     let (server, _) = listener.accept().await.unwrap();
-    let twice = listen(&address).unwrap_err();
+    let twice = listen(&address, &ListenOptions::default()).unwrap_err();
     assert!(matches!(twice, ListenError::Bind { .. }), "{twice}");
     assert!(twice.to_string().contains(&address), "{twice}");
     drop((server, client, listener));
-    listen(&address).unwrap();
+    listen(&address, &ListenOptions::default()).unwrap();
 }
 
 #[tokio::test]
 async fn addresses_that_are_none_are_refused_with_the_form_expected() {
     for bad in ["8421", "", "127.0.0.1", ":http2", ":70000"] {
-        let error = listen(bad).unwrap_err();
+        let error = listen(bad, &ListenOptions::default()).unwrap_err();
         assert!(matches!(error, ListenError::BadAddress { .. }), "{error}");
         assert!(error.to_string().contains("write it as host:port or :port"), "{error}");
     }
-    let error = connect("127.0.0.1", PATIENCE).await.unwrap_err();
+    let error = connect("127.0.0.1", &SocketOptions::default(), PATIENCE).await.unwrap_err();
     assert!(matches!(error, ConnectError::Resolve { .. }), "{error}");
 }
 
@@ -112,7 +113,8 @@ async fn a_refusal_names_the_address() {
     let taken = tokio::net::TcpSocket::new_v4().unwrap();
     taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let closed = taken.local_addr().unwrap();
-    let error = connect(&closed.to_string(), PATIENCE).await.unwrap_err();
+    let error =
+        connect(&closed.to_string(), &SocketOptions::default(), PATIENCE).await.unwrap_err();
     let text = error.to_string();
     assert!(text.starts_with(&format!("cannot connect to {closed}: {closed}: ")), "{text}");
     let ConnectError::Failed { attempts, .. } = error else { panic!("{text}") };
@@ -120,9 +122,9 @@ async fn a_refusal_names_the_address() {
 }
 
 async fn tcp_pair() -> (TcpStream, TcpStream) {
-    let listener = listen("127.0.0.1:0").unwrap();
+    let listener = listen("127.0.0.1:0", &ListenOptions::default()).unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let client = connect(&address, tcp::USER_TIMEOUT).await.unwrap();
+    let client = connect(&address, &SocketOptions::default(), tcp::USER_TIMEOUT).await.unwrap();
     let (server, _) = listener.accept().await.unwrap();
     tune(&server).unwrap();
     (client, server)

@@ -1,9 +1,12 @@
 //! The host service: a TUN device that stays, and the connection to a hub that comes and goes.
 
+mod dial;
 mod downlink;
+mod hubs;
 mod progress;
 mod session;
 mod uplink;
+mod way;
 
 use std::{
     io,
@@ -12,23 +15,30 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::future::BoxFuture;
 use rtun_config::model::{self, HubNode};
 use rtun_core::{Backoff, Setback};
 use rtun_net::{
     dns,
     link::{Link, LinkError, LinkSetup},
+    netns::{self, NetnsError},
     os_route::{InstalledRoutes, OsRoute},
     tun::{Device, Offload, Tun, TunConfig, TunError},
 };
 use rtun_proto::frame::FrameBuffer;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 use uuid::Uuid;
 
+pub use self::dial::SetupError;
+use self::hubs::{Hub, Hubs};
 pub(crate) use self::progress::Progress;
 use self::session::{Introduction, JoinError, Session};
-use crate::workers::Seat;
+use crate::{sockets, workers::Seat};
+
+/// How long a connection that has been replaced by a better one is still read from.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// The same failure is logged again after this long.
 const REPEAT_AFTER: Duration = Duration::from_secs(60);
@@ -45,7 +55,7 @@ pub(crate) struct Host {
 struct Shared<D> {
     service: String,
     introduction: Introduction,
-    hubs: Vec<HubNode>,
+    hubs: Hubs,
     dial_timeout: Option<Duration>,
     device: D,
     progress: Arc<Progress>,
@@ -54,9 +64,15 @@ struct Shared<D> {
 /// A host cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
+    /// What leads to its hubs cannot be used.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
     /// The device cannot be made.
     #[error(transparent)]
     Tun(#[from] TunError),
+    /// The device's network namespace cannot be entered.
+    #[error(transparent)]
+    Netns(#[from] NetnsError),
     /// The device cannot be set up.
     #[error(transparent)]
     Link(#[from] LinkError),
@@ -70,14 +86,20 @@ impl Host {
         config: &model::Host,
         seat: Seat,
     ) -> Result<Self, HostError> {
-        let model::Device { name, addresses, mtu, routes, dns, offload, super_frames, .. } =
+        let hubs = Hubs::new(config)?;
+        let model::Device { name, addresses, mtu, routes, dns, offload, super_frames, netns } =
             &config.device;
         let wanted = TunConfig { name: name.clone(), mtu: *mtu };
-        let device = {
-            let _watched_by = seat.handle().enter();
-            if *offload { Tun::create_offloading(&wanted)? } else { Tun::create(&wanted)? }
+        let netns = netns.as_ref().map(sockets::netns);
+        let make = || -> Result<(Tun, Link), HostError> {
+            let device = {
+                let _watched_by = seat.handle().enter();
+                if *offload { Tun::create_offloading(&wanted)? } else { Tun::create(&wanted)? }
+            };
+            let link = Link::open(device.name())?;
+            Ok((device, link))
         };
-        let link = Link::open(device.name())?;
+        let (device, link) = netns::within(netns.as_deref(), make)??;
         let routes: Vec<_> = routes
             .iter()
             .map(|route| OsRoute { destination: route.prefix, gateway: route.gateway })
@@ -102,7 +124,7 @@ impl Host {
                 // A device without offload takes no more than single packets.
                 super_frames: *super_frames && device.offload() != Offload::None,
             },
-            hubs: config.hubs.clone(),
+            hubs,
             dial_timeout: config.dial_timeout,
             progress: Arc::new(Progress::new(&config.name, device.name(), *mtu, &config.hubs)),
             device,
@@ -150,6 +172,7 @@ impl<D: Device> Shared<D> {
                 return;
             }
             () = self.keep_connected() => {}
+            () = self.hubs.probe() => {}
         }
         uplink.abort();
         // Cancelled or done: either way it has let go of the device.
@@ -169,19 +192,17 @@ impl<D: Device> Shared<D> {
     async fn keep_connected(&self) {
         let mut backoff = Backoff::default();
         let mut complaint = Complaint::default();
-        for hub in self.hubs.iter().cycle() {
-            let dialled = Instant::now();
-            let opened = Session::open(hub, &self.introduction, self.dial_timeout).await;
-            let (setback, held) = match opened {
+        loop {
+            let node = self.hubs.choose();
+            let hub = &self.hubs.nodes[node];
+            let (setback, held) = match self.connect(hub).await {
                 Ok((session, buffer)) => {
-                    self.progress.connected(hub, dialled.elapsed());
+                    self.hubs.succeeded(node);
                     complaint = Complaint::default();
-                    let session = Arc::new(session);
-                    let held = self.forward(hub, &session, buffer).await;
-                    backoff.spread_over(session.reply.get().map(|reply| reply.reconnect_window));
-                    let setback =
-                        if session.was_refused() { Setback::Refused } else { Setback::Lost };
-                    (setback, held)
+                    let last = self.forward(hub, Arc::new(session), buffer).await;
+                    backoff.spread_over(last.reply.get().map(|reply| reply.reconnect_window));
+                    let setback = if last.was_refused() { Setback::Refused } else { Setback::Lost };
+                    (setback, last.since.elapsed())
                 }
                 Err(error) => {
                     let setback = match error {
@@ -189,41 +210,89 @@ impl<D: Device> Shared<D> {
                         _ => Setback::Unreachable,
                     };
                     if let JoinError::Connect(_) = error {
-                        self.progress.unreachable(hub);
+                        self.progress.unreachable(&hub.config);
                     }
-                    self.progress.failed(hub, error.to_string());
-                    complaint.about(&self.service, hub, &error);
+                    self.progress.failed(&hub.config, error.to_string());
+                    complaint.about(&self.service, &hub.config, &error);
                     (setback, Duration::ZERO)
                 }
             };
+            self.hubs.failed(node);
+            let fresh = self.hubs.has_fresh();
+            if fresh && setback == Setback::Unreachable {
+                continue;
+            }
+            if !fresh {
+                self.hubs.begin_round();
+            }
             tokio::time::sleep(backoff.next(setback, held, fastrand::u32(..))).await;
         }
     }
 
-    /// Forwards until the session ends; returns how long it lasted.
-    async fn forward(
-        &self,
-        hub: &HubNode,
-        session: &Arc<Session>,
+    /// Connects to a hub and joins.
+    async fn connect(&self, hub: &Hub) -> Result<(Session, FrameBuffer), JoinError> {
+        let dialled = Instant::now();
+        let connected = hub.ways.connect(&self.hubs.proxies, self.dial_timeout).await?;
+        let joined = Session::join(connected, &hub.config, &self.introduction).await?;
+        self.progress.connected(&hub.config, dialled.elapsed());
+        Ok(joined)
+    }
+
+    /// Forwards until the session ends, and then the one by a better way that may have taken its place; returns the last.
+    fn forward<'a>(
+        &'a self,
+        hub: &'a Hub,
+        session: Arc<Session>,
         buffer: FrameBuffer,
-    ) -> Duration {
-        let (service, host) = (&self.service, &self.introduction.name);
-        let namespace = hub.namespace;
-        self.progress.joined(hub, session);
-        info!(service, host = %host, hub = hub.addr, namespace = %namespace, "joined the hub");
-        tokio::select! {
-            () = downlink::run(&self.device, session, buffer, &self.progress.received) => {}
-            () = session.drain(&self.progress.sent) => {}
+    ) -> BoxFuture<'a, Arc<Session>> {
+        Box::pin(async move {
+            let (service, host, addr) = (&self.service, &self.introduction.name, &hub.config.addr);
+            let (namespace, transport) = (hub.config.namespace, session.transport.as_str());
+            self.progress.joined(&hub.config, &session);
+            info!(service, host = %host, hub = addr, namespace = %namespace, transport, "joined the hub");
+            let carrying = Arc::clone(&session);
+            let carry = async move {
+                let Progress { sent, received, .. } = &*self.progress;
+                tokio::select! {
+                    () = downlink::run(&self.device, &carrying, buffer, received) => {}
+                    () = carrying.drain(sent) => {}
+                }
+            };
+            tokio::pin!(carry);
+            let better = tokio::select! {
+                () = &mut carry => None,
+                better = self.join_better(hub, session.way) => Some(better),
+            };
+            if let Some((next, buffer)) = better {
+                // What is on its way on the old connection still arrives.
+                let rest = async {
+                    let _ = tokio::time::timeout(LINGER, carry).await;
+                    session.close(&self.progress.sent);
+                };
+                let ((), last) = tokio::join!(rest, self.forward(hub, Arc::new(next), buffer));
+                return last;
+            }
+            self.progress.end_session();
+            let (seconds, cause) = (session.since.elapsed().as_secs(), session.cause());
+            warn!(service, host = %host, hub = addr, seconds, transport, "lost the hub: {cause}");
+            self.progress.failed(&hub.config, cause);
+            session
+        })
+    }
+
+    /// Joins the hub once more, when a way works that is preferred to the one in use.
+    async fn join_better(&self, hub: &Hub, way: usize) -> (Session, FrameBuffer) {
+        loop {
+            let ways = &hub.ways;
+            let better = ways.connect_better(way, &self.hubs.proxies, self.dial_timeout).await;
+            match Session::join(better, &hub.config, &self.introduction).await {
+                Ok(joined) => return joined,
+                Err(error) => {
+                    let (service, hub) = (&self.service, &hub.config.addr);
+                    debug!(service, hub, "a better way is open, but: {error}");
+                }
+            }
         }
-        self.progress.end_session();
-        let held = session.since.elapsed();
-        let cause = session.cause();
-        warn!(
-            service, host = %host, hub = hub.addr, seconds = held.as_secs(),
-            "lost the hub: {cause}"
-        );
-        self.progress.failed(hub, cause);
-        held
     }
 }
 

@@ -3,6 +3,7 @@
 mod ask;
 mod association;
 mod bundle;
+mod entrance;
 mod explain;
 mod forward;
 mod greet;
@@ -14,7 +15,6 @@ mod upkeep;
 mod waiting_room;
 
 use std::{
-    io,
     net::SocketAddr,
     sync::{
         Arc,
@@ -23,27 +23,26 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::future::join_all;
 use prometheus_client::metrics::histogram::Histogram;
 use rtun_config::model;
 use rtun_core::explain::{HubExplanation, Unclear};
-use rtun_net::transport::tcp::{self, ListenError};
 use rtun_proto::frame::FrameBuffer;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    time::timeout,
-};
+use tokio::time::{Instant as Deadline, timeout_at};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, info, warn};
 
 pub(crate) use self::explain::Understood;
 use self::{
     association::{Association, EndReason},
+    entrance::{Caller, Entrance, Guest, Guests, Received},
     handshake::{Admissions, HandshakeError},
     registry::{Census, Registry},
     upkeep::Upkeep,
     waiting_room::{Place, WaitingRoom},
 };
 pub use self::{
+    entrance::OpenError,
     explain::{Explained, Inquiry},
     rules::RulesError,
 };
@@ -92,15 +91,12 @@ struct Shared {
 /// A hub cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum HubError {
-    /// Its address cannot be listened on.
+    /// It cannot listen.
     #[error(transparent)]
-    Listen(#[from] ListenError),
+    Listen(#[from] OpenError),
     /// Its rules cannot be used.
     #[error(transparent)]
     Rules(#[from] RulesError),
-    /// The system refused.
-    #[error(transparent)]
-    System(#[from] io::Error),
 }
 
 impl Hub {
@@ -112,8 +108,9 @@ impl Hub {
         workers: Arc<Workers>,
     ) -> Result<Self, HubError> {
         let (upkeep, rules) = Upkeep::begin(&config.rules, feeds).await?;
-        let listener = tcp::listen(&config.listener.addr)?;
-        let local_addr = listener.local_addr()?;
+        let open = |config| Entrance::open(service, config, &workers).map(Arc::new);
+        let entrances = config.listeners().map(open).collect::<Result<Vec<_>, _>>()?;
+        let local_addr = entrances[0].local_addr();
         let shared = Arc::new(Shared {
             service: service.to_owned(),
             registry: Registry::new(rules),
@@ -126,9 +123,13 @@ impl Hub {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
-        shared.tasks.spawn(Arc::clone(&shared).accept(listener, workers));
-        shared.tasks.spawn(Arc::clone(&shared).keep_up());
-        info!(service, address = %local_addr, "hub listens");
+        for entrance in &entrances {
+            let (address, transport) = (entrance.local_addr(), entrance.transport().as_str());
+            info!(service, %address, transport, "hub listens");
+            let accepting = Arc::clone(&shared).accept(Arc::clone(entrance), Arc::clone(&workers));
+            shared.tasks.spawn(accepting);
+        }
+        shared.tasks.spawn(Arc::clone(&shared).keep_up(entrances));
         Ok(Self { shared, local_addr })
     }
 
@@ -211,32 +212,36 @@ impl HubView {
 }
 
 impl Shared {
-    /// Follows the sources until the hub stops.
-    async fn keep_up(self: Arc<Self>) {
+    /// Follows the sources and the certificates until the hub stops.
+    async fn keep_up(self: Arc<Self>, entrances: Vec<Arc<Entrance>>) {
+        let certificates = entrances.iter().map(|it| it.follow_certificate(&self.service));
         tokio::select! {
             () = self.stop.cancelled() => {}
+            _ = join_all(certificates) => {}
             () = self.upkeep.run(&self.service, &self.registry) => {}
         }
     }
 
-    async fn accept(self: Arc<Self>, listener: TcpListener, workers: Arc<Workers>) {
+    async fn accept(self: Arc<Self>, entrance: Arc<Entrance>, workers: Arc<Workers>) {
         loop {
             let accepted = tokio::select! {
                 () = self.stop.cancelled() => return,
-                accepted = listener.accept() => accepted,
+                accepted = entrance.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => {
-                    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-                    if !self.registry.rules().doors.admit(peer.ip()) {
+                Ok((caller, peer)) => {
+                    // Of those whom a trusted proxy brings the proxy says where they come from.
+                    if !entrance.trusts(peer.ip()) && !self.registry.rules().doors.admit(peer.ip())
+                    {
                         self.refuse(peer, &HandshakeError::AddressRefused);
                         continue;
                     }
                     let place = self.waiting_room.enter(peer.ip());
                     let seat = workers.seat();
                     let worker = seat.handle().clone();
-                    let serving = Arc::clone(&self).serve(stream, peer, place, seat);
-                    self.tasks.spawn_on(serving, &worker);
+                    let entrance = Arc::clone(&entrance);
+                    let receiving = Arc::clone(&self).receive(entrance, caller, peer, place, seat);
+                    self.tasks.spawn_on(receiving, &worker);
                 }
                 Err(error) => {
                     warn!(service = self.service, "cannot accept a connection: {error}");
@@ -246,14 +251,90 @@ impl Shared {
         }
     }
 
-    /// Admits the host and serves it until it leaves, on the worker that `seat` is on.
-    async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, place: Place, seat: Seat) {
+    /// Takes a connection through its transport's handshakes and serves who is there, on the worker that `seat` is on.
+    async fn receive(
+        self: Arc<Self>,
+        entrance: Arc<Entrance>,
+        caller: Caller,
+        peer: SocketAddr,
+        place: Place,
+        seat: Seat,
+    ) {
         let since = Instant::now();
-        let limit = Duration::from_millis(self.handshake_timeout.load(Ordering::Relaxed));
+        let deadline = self.deadline();
+        let received = tokio::select! {
+            () = self.stop.cancelled() => return,
+            () = place.turned_out() => Err(HandshakeError::TurnedOut),
+            result = timeout_at(deadline, entrance.receive(caller, peer)) => match result {
+                Ok(received) => received.map_err(HandshakeError::from),
+                Err(_) => Err(HandshakeError::TransportTimeout),
+            }
+        };
+        match received {
+            Ok(Received::One(guest)) => self.serve(guest, place, since, deadline).await,
+            Ok(Received::Many(guests)) => self.serve_all(guests, peer, place).await,
+            Err(error) => {
+                self.refuse(peer, &error);
+                self.lasted.observe(since.elapsed().as_secs_f64());
+            }
+        }
+        drop(seat);
+    }
+
+    /// Serves each stream of a connection that carries many, until the connection ends or nobody uses it.
+    async fn serve_all(self: Arc<Self>, mut guests: Guests, peer: SocketAddr, place: Place) {
+        let served = TaskTracker::new();
+        let mut place = Some(place);
+        loop {
+            let idle = async {
+                served.wait().await;
+                tokio::time::sleep_until(self.deadline()).await;
+            };
+            let turned_out = async {
+                match &place {
+                    Some(place) => place.turned_out().await,
+                    None => std::future::pending().await,
+                }
+            };
+            served.close();
+            let next = tokio::select! {
+                () = self.stop.cancelled() => break,
+                () = turned_out => return self.refuse(peer, &HandshakeError::TurnedOut),
+                () = idle => break,
+                next = guests.next() => next,
+            };
+            let guest = match next {
+                Some(Ok(guest)) => guest,
+                Some(Err(error)) => {
+                    debug!(service = self.service, peer = %peer, "a stream was not opened: {error}");
+                    continue;
+                }
+                None => break,
+            };
+            let place = place.take().unwrap_or_else(|| self.waiting_room.enter(guest.peer.ip()));
+            let serving = Arc::clone(&self).serve(guest, place, Instant::now(), self.deadline());
+            served.spawn(serving);
+        }
+        served.wait().await;
+    }
+
+    /// Admits the host and serves it until it leaves.
+    async fn serve(
+        self: Arc<Self>,
+        guest: Guest,
+        place: Place,
+        since: Instant,
+        deadline: Deadline,
+    ) {
+        let peer = guest.peer;
+        if !self.registry.rules().doors.admit(peer.ip()) {
+            return self.refuse(peer, &HandshakeError::AddressRefused);
+        }
+        let admission = handshake::admit(&self.registry, &self.service, guest);
         let admitted = tokio::select! {
             () = self.stop.cancelled() => return,
             () = place.turned_out() => Err(HandshakeError::TurnedOut),
-            result = timeout(limit, self.admit(stream, peer)) => {
+            result = timeout_at(deadline, admission) => {
                 result.unwrap_or(Err(HandshakeError::Timeout))
             }
         };
@@ -266,24 +347,17 @@ impl Shared {
             Err(error) => self.refuse(peer, &error),
         }
         self.lasted.observe(since.elapsed().as_secs_f64());
-        drop(seat);
+    }
+
+    /// By when somebody who comes now has to be admitted.
+    fn deadline(&self) -> Deadline {
+        Deadline::now() + Duration::from_millis(self.handshake_timeout.load(Ordering::Relaxed))
     }
 
     fn refuse(&self, peer: SocketAddr, why: &HandshakeError) {
         self.admissions.count_refused(why);
         let reason = why.as_str();
         debug!(service = self.service, peer = %peer, reason, "not admitted: {why}");
-    }
-
-    async fn admit(
-        &self,
-        stream: TcpStream,
-        peer: SocketAddr,
-    ) -> Result<(Arc<Association>, FrameBuffer), HandshakeError> {
-        // From now on it is this worker's event loop that watches the socket.
-        let stream = TcpStream::from_std(stream.into_std()?)?;
-        tcp::tune(&stream)?;
-        handshake::admit(&self.registry, &self.service, Arc::new(stream), peer).await
     }
 
     async fn run(&self, association: Arc<Association>, buffer: FrameBuffer) {

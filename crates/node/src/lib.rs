@@ -3,6 +3,7 @@
 mod budget;
 pub mod control_socket;
 mod counters;
+mod encryption;
 mod feeds;
 mod host;
 mod hub;
@@ -11,13 +12,14 @@ mod node;
 mod outbox;
 mod reading;
 mod report;
+mod sockets;
 mod status;
 mod workers;
 
 pub use counters::{Drops, Happened, Traffic};
 pub use feeds::FeedError;
-pub use host::HostError;
-pub use hub::{Explained, HubError, Inquiry, RulesError};
+pub use host::{HostError, SetupError};
+pub use hub::{Explained, HubError, Inquiry, OpenError, RulesError};
 pub use metrics::MetricsError;
 pub use node::{Node, StartError};
 pub use report::{

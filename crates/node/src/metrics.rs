@@ -29,7 +29,10 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use rtun_config::model::{self, Provider};
 use rtun_core::Credentials;
-use rtun_net::transport::tcp::{self, ListenError};
+use rtun_net::transport::{
+    socket::ListenOptions,
+    tcp::{self, ListenError},
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
@@ -143,7 +146,7 @@ impl Listening {
                 (Listener::Unix(listener), None, Some(path))
             }
             None => {
-                let listener = tcp::listen(addr)?;
+                let listener = tcp::listen(addr, &ListenOptions::default())?;
                 let local_addr = listener.local_addr().ok();
                 (Listener::Tcp(listener), local_addr, None)
             }

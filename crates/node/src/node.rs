@@ -204,7 +204,7 @@ impl Node {
         let before = running.config.clone();
         match (&running.service, &before, kind) {
             (Kind::Hub(hub), ServiceKind::Hub(old), ServiceKind::Hub(new))
-                if old.listener == new.listener =>
+                if old.listeners().eq(new.listeners()) =>
             {
                 hub.apply(new, feeds.of(&new.rules)).await?;
                 running.config = kind.clone();

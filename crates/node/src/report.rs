@@ -6,6 +6,7 @@ mod log;
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
+use rtun_config::model::Carriage;
 use rtun_control::{FeedStatus, PluginStatus};
 use rtun_core::{HostName, NamespaceId};
 use serde::{Deserialize, Serialize};
@@ -125,16 +126,60 @@ pub struct HostReport {
 /// What carries a connection between a host and a hub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "GOST's words for them")]
 pub enum Transport {
-    /// Plain TCP.
     Tcp,
+    Tls,
+    Ws,
+    Wss,
+    Mtcp,
+    Mtls,
+    Mws,
+    Mwss,
+    Quic,
+    H2,
+    H2c,
+    Grpc,
 }
 
 impl Transport {
+    /// All there are.
+    pub const ALL: [Self; 12] = [
+        Self::Tcp,
+        Self::Tls,
+        Self::Ws,
+        Self::Wss,
+        Self::Mtcp,
+        Self::Mtls,
+        Self::Mws,
+        Self::Mwss,
+        Self::Quic,
+        Self::H2,
+        Self::H2c,
+        Self::Grpc,
+    ];
+
+    /// That of a listener or a dialer.
+    pub fn of<T>(carriage: &Carriage<T>) -> Self {
+        let name = carriage.name();
+        Self::ALL.into_iter().find(|transport| transport.as_str() == name).unwrap_or(Self::Tcp)
+    }
+
     /// The fixed word used in reports and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Ws => "ws",
+            Self::Wss => "wss",
+            Self::Mtcp => "mtcp",
+            Self::Mtls => "mtls",
+            Self::Mws => "mws",
+            Self::Mwss => "mwss",
+            Self::Quic => "quic",
+            Self::H2 => "h2",
+            Self::H2c => "h2c",
+            Self::Grpc => "grpc",
         }
     }
 }

@@ -88,6 +88,7 @@ fn config() -> Config {
     };
     let hub = Hub {
         listener: Listener::tcp("127.0.0.1:0"),
+        more_listeners: Vec::new(),
         rules,
         handshake_timeout: Duration::from_secs(10),
     };

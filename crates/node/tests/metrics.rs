@@ -47,6 +47,7 @@ fn config(metrics: &Metrics) -> Config {
     };
     let hub = Hub {
         listener: Listener::tcp("127.0.0.1:0"),
+        more_listeners: Vec::new(),
         rules,
         handshake_timeout: Duration::from_secs(10),
     };

@@ -11,6 +11,7 @@
 //! | [`icmp`] | the ICMP error that answers a packet which cannot be delivered |
 //! | [`offload`] | packets of up to 64 KiB as a TUN device exchanges them: cut up, and joined |
 //! | [`checksum`] | the Internet checksum |
+//! | [`mux`] | smux frames: several streams on one |
 
 #![forbid(unsafe_code)]
 
@@ -18,6 +19,7 @@ pub mod checksum;
 pub mod extension;
 pub mod frame;
 pub mod icmp;
+pub mod mux;
 pub mod offload;
 pub mod packet;
 mod reader;

@@ -40,6 +40,8 @@ struct Row {
     /// In the order of measuring; every figure has one value of each measurement that succeeded.
     series: Vec<Series>,
     failures: Vec<String>,
+    /// Why it was not measured, if it cannot be.
+    skipped: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -75,6 +77,19 @@ impl Report {
         }
     }
 
+    /// Leaves a contender out that cannot take part.
+    pub(super) fn skip(&mut self, scenario: Scenario, contender: &str, reason: String) {
+        self.row(scenario, contender).skipped = Some(reason);
+    }
+
+    /// Whether it was left out before.
+    pub(super) fn is_skipped(&self, scenario: Scenario, contender: &str) -> bool {
+        let mut rows = self.rows.iter();
+        rows.any(|row| {
+            row.scenario == scenario && row.contender == contender && row.skipped.is_some()
+        })
+    }
+
     /// Whether any measurement failed.
     pub(super) fn has_failures(&self) -> bool {
         self.rows.iter().any(|row| !row.failures.is_empty())
@@ -85,21 +100,30 @@ impl Report {
             self.rows.iter().position(|row| row.scenario == scenario && row.contender == contender);
         let index = found.unwrap_or_else(|| {
             let contender = contender.to_owned();
-            self.rows.push(Row { scenario, contender, series: vec![], failures: vec![] });
+            self.rows.push(Row {
+                scenario,
+                contender,
+                series: vec![],
+                failures: vec![],
+                skipped: None,
+            });
             self.rows.len() - 1
         });
         &mut self.rows[index]
     }
 
-    /// The others in this scenario, each with its median of this figure over theirs.
+    /// The others in this scenario, each with its median of this figure over theirs. Where transports are compared, of the
+    /// tunnels only those over TCP.
     fn ratios(&self, row: &Row, figure: &str) -> Vec<(&str, f64)> {
         let Some(own) = row.summary(figure).filter(|_| row.compares(figure)) else {
             return Vec::new();
         };
-        let others = self
-            .rows
-            .iter()
-            .filter(|other| other.scenario == row.scenario && other.contender != row.contender);
+        let transports = row.scenario.is_over_transports();
+        let others = self.rows.iter().filter(|other| {
+            let name = &*other.contender;
+            let compares = !transports || !name.contains('+') || name.ends_with("+tcp");
+            other.scenario == row.scenario && name != row.contender && compares
+        });
         others
             .filter_map(|other| {
                 let theirs = other.summary(figure)?;
@@ -167,6 +191,9 @@ impl Report {
             text.truncate(text.trim_end().len());
             text.push('\n');
         }
+        if let Some(reason) = &row.skipped {
+            let _ = writeln!(text, "  {:<10} skipped: {reason}", row.contender);
+        }
         if let Some(last) = row.failures.last() {
             let (contender, count) = (&row.contender, row.failures.len());
             let _ = writeln!(text, "  {contender:<10} failed {count} times; the last time: {last}");
@@ -225,7 +252,7 @@ impl Report {
                 }),
             );
         }
-        json!({ "figures": figures, "failures": row.failures })
+        json!({ "figures": figures, "failures": row.failures, "skipped": row.skipped })
     }
 }
 
@@ -291,6 +318,7 @@ mod tests {
             report.add(Scenario::Tcp1, "rtun", throughput(rtun));
         }
         report.add(Scenario::Tcp4, "rtun", Err("no way".into()));
+        report.skip(Scenario::Lossy, "rtun+quic", "not there".into());
         report
     }
 
@@ -316,7 +344,26 @@ mod tests {
         );
         assert!(text.contains("rtun       lost        9.00 (8.00..10.0) %\n"), "{text}");
         assert!(text.contains("failed 1 times; the last time: no way"), "{text}");
+        assert!(text.contains("  rtun+quic  skipped: not there\n"), "{text}");
+        assert!(report.is_skipped(Scenario::Lossy, "rtun+quic"));
+        assert!(!report.is_skipped(Scenario::Lossy, "rtun+tcp"));
         assert!(report.has_failures());
+    }
+
+    #[test]
+    fn transports_are_compared_with_tcp() {
+        let mut report = report();
+        for (name, value) in
+            [("relay", 8.0), ("rtun+tcp", 4.0), ("rtun+tls", 3.0), ("rtun+ws", 2.0)]
+        {
+            report.add(Scenario::Transports, name, throughput(value));
+        }
+        let text = report.text();
+        let tls = text.lines().find(|line| line.starts_with("  rtun+tls   throughput")).unwrap();
+        assert_eq!(
+            tls.split_whitespace().skip(4).collect::<Vec<_>>().join(" "),
+            "Gbit/s 0.375 x relay 0.750 x rtun+tcp target at least 0.600 x rtun+tcp: met"
+        );
     }
 
     #[test]
@@ -334,6 +381,7 @@ mod tests {
             })
         );
         assert_eq!(json["scenarios"]["tcp4"]["rtun"]["failures"], json!(["no way"]));
+        assert_eq!(json["scenarios"]["lossy"]["rtun+quic"]["skipped"], "not there");
     }
 
     #[test]

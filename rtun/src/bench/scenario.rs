@@ -11,7 +11,7 @@ use rtun_lab::tools::{Flow, TcpLoad, udp_load};
 use super::{
     BenchError, CONGESTION_CONTROL,
     echo::Echoes,
-    idle, link,
+    idle, link, lossy,
     search::{LOSS, highest_load},
     stalled, swap,
     table::Origin,
@@ -45,6 +45,11 @@ pub(super) enum Scenario {
     Stalled,
     /// A TCP stream and an echo through an access link of 100 Mbit/s at the receiver
     Link100,
+    /// TCP, datagrams and an echo where 1 % of the packets between a host and its hub is lost, 50 ms there and back, over
+    /// each transport
+    Lossy,
+    /// One TCP stream over each transport
+    Transports,
     /// Idle hosts and what each costs the hub; measured once
     Idle10000,
     /// A table of 100,000 routes replaced while an echo each ms and UDP run; measured once
@@ -97,6 +102,7 @@ impl Scenario {
             Scenario::Pairs16 => Layout::hosts(16),
             Scenario::Stalled => Layout { machines: 3, ..Layout::hosts(2) },
             Scenario::Link100 => Layout { access_link: Some(100), ..Layout::hosts(2) },
+            Scenario::Lossy => Layout { lossy: true, ..Layout::hosts(2) },
             Scenario::Idle10000 => Layout { hosts: 0, ..Layout::hosts(2) },
             Scenario::Swap => {
                 Layout { routes: sizes.routes, origin: sizes.origin, ..Layout::hosts(2) }
@@ -107,7 +113,12 @@ impl Scenario {
 
     /// Whether a plain relay carries this traffic.
     pub(super) fn fits_relay(self) -> bool {
-        self <= Scenario::Udp1372 || self == Scenario::Pairs16
+        self <= Scenario::Udp1372 || matches!(self, Scenario::Pairs16 | Scenario::Lossy)
+    }
+
+    /// Whether it compares transports instead of tunnels over TCP.
+    pub(super) fn is_over_transports(self) -> bool {
+        matches!(self, Scenario::Lossy | Scenario::Transports)
     }
 
     /// Whether it is measured in the first round only, because it takes long and varies little.
@@ -119,7 +130,7 @@ impl Scenario {
     pub(super) fn measure(self, world: &World, sizes: &Sizes) -> Result<Vec<Figure>, BenchError> {
         let during = sizes.during;
         match self {
-            Scenario::Tcp1 => tcp(world, &[world.flow(0, 1, false)], during),
+            Scenario::Tcp1 | Scenario::Transports => tcp(world, &[world.flow(0, 1, false)], during),
             Scenario::Tcp4 => tcp(world, &[world.flow(0, 1, false); 4], during),
             Scenario::Reverse => tcp(world, &[world.flow(0, 1, true)], during),
             Scenario::Bidir => {
@@ -144,6 +155,7 @@ impl Scenario {
             }
             Scenario::Stalled => stalled::measure(world, during),
             Scenario::Link100 => link::measure(world, during),
+            Scenario::Lossy => lossy::measure(world, during),
             Scenario::Idle10000 => idle::measure(world, during, sizes.associations),
             Scenario::Swap => swap::measure(world, during),
         }
@@ -245,12 +257,14 @@ mod tests {
                 "pairs16",
                 "stalled",
                 "link100",
+                "lossy",
+                "transports",
                 "idle10000",
                 "swap"
             ]
         );
         let relayed = Scenario::value_variants().iter().filter(|it| it.fits_relay());
-        assert_eq!(relayed.count(), 8);
+        assert_eq!(relayed.count(), 9);
         assert_eq!(Scenario::Tcp4.description(), "Four TCP streams");
     }
 

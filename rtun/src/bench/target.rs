@@ -22,7 +22,7 @@ pub(super) enum Bound {
 
 const TCP: &[Scenario] = &[Scenario::Tcp1, Scenario::Tcp4];
 
-const TARGETS: [Target; 13] = [
+const TARGETS: [Target; 16] = [
     target(TCP, "rtun", "throughput", Some("relay"), Bound::AtLeast(0.6)),
     target(TCP, "rtun-plain", "throughput", Some("relay"), Bound::AtLeast(0.5)),
     target(TCP, "rtun", "throughput", Some("gost"), Bound::AtLeast(15.0)),
@@ -32,6 +32,15 @@ const TARGETS: [Target; 13] = [
     target(&[Scenario::Stalled], "rtun", "kept", None, Bound::AtLeast(99.0)),
     target(&[Scenario::Stalled], "rtun", "added p99", None, Bound::AtMost(1.0)),
     target(&[Scenario::Link100], "rtun", "added p99", None, Bound::AtMost(10.0)),
+    target(&[Scenario::Lossy], "rtun+quic", "tcp8", Some("rtun+tcp"), Bound::AtLeast(5.0)),
+    target(&[Scenario::Lossy], "rtun+quic", "udp", Some("rtun+tcp"), Bound::AtLeast(5.0)),
+    target(
+        &[Scenario::Transports],
+        "rtun+tls",
+        "throughput",
+        Some("rtun+tcp"),
+        Bound::AtLeast(0.6),
+    ),
     target(&[Scenario::Idle10000], "rtun", "held", None, Bound::AtLeast(10_000.0)),
     target(&[Scenario::Idle10000], "rtun", "memory each", None, Bound::AtMost(16.0)),
     target(&[Scenario::Swap], "rtun", "lost", None, Bound::AtMost(0.0)),

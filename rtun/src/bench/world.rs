@@ -9,7 +9,7 @@ use std::{
     fmt::Write as _,
     fs::File,
     io,
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
@@ -18,14 +18,16 @@ use std::{
 
 use nix::sys::signal::Signal;
 use rtun_lab::{
-    Lab, Namespace, Process,
+    Lab, Namespace, Process, Wan,
     tools::{self, CongestionSetting, Flow},
 };
 
 use super::{
-    BenchError, CONGESTION_CONTROL, cpu,
+    BenchError, CONGESTION_CONTROL, cpu, lossy, sockets,
     table::{self, Origin, Table},
+    transport::Transport,
 };
+use crate::EXIT_CONFIG;
 
 /// How long a network may take until packets pass.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -60,10 +62,12 @@ pub(super) struct Contender {
     pub(super) kind: Kind,
     /// The tunnel's MTU in bytes.
     pub(super) mtu: u16,
+    /// What hosts and hub speak over; `None`: TCP, as in every scenario that does not compare transports.
+    pub(super) transport: Option<Transport>,
 }
 
 impl Contender {
-    fn super_frames(&self) -> bool {
+    pub(super) fn super_frames(&self) -> bool {
         matches!(self.kind, Kind::Tunnel { super_frames: true, .. })
     }
 }
@@ -77,6 +81,8 @@ pub(super) struct Layout {
     pub(super) hosts: usize,
     /// What the hub's end of the cable to the second carries, in Mbit/s, if it is limited.
     pub(super) access_link: Option<u32>,
+    /// Whether the first is far from the hub, over a way that loses packets ([`lossy::way`]).
+    pub(super) lossy: bool,
     /// Routes in the hub's table besides those of the machines.
     pub(super) routes: usize,
     /// Where the hub reads these from.
@@ -86,7 +92,14 @@ pub(super) struct Layout {
 impl Layout {
     /// So many machines, a host on each, with nothing in their way.
     pub(super) fn hosts(hosts: usize) -> Self {
-        Self { machines: hosts, hosts, access_link: None, routes: 0, origin: Origin::Inline }
+        Self {
+            machines: hosts,
+            hosts,
+            access_link: None,
+            lossy: false,
+            routes: 0,
+            origin: Origin::Inline,
+        }
     }
 }
 
@@ -97,13 +110,14 @@ pub(super) struct World {
     /// The hub's configuration.
     file: PathBuf,
     table: Table,
-    super_frames: bool,
+    contender: Contender,
     loaded_in: Duration,
     hub: Namespace,
     hosts: Vec<Namespace>,
     hub_process: Process,
     host_processes: Vec<Process>,
     congestion: CongestionSetting,
+    wan: Option<Wan>,
     _lab: Lab,
 }
 
@@ -119,10 +133,15 @@ impl World {
         let hub = lab.namespace("hub")?;
         let mut machines = Vec::new();
         let mut congestion = CongestionSetting::Sysctl;
+        let mut wan = None;
         for index in 0..layout.machines {
             let machine = lab.namespace(&format!("host-{}", index + 1))?;
             let cable = format!("host-{}", index + 1);
-            lab.veth(&hub, &cable, &machine, "eth0")?;
+            if layout.lossy && index == 0 {
+                wan = Some(lab.wan(&hub, &cable, &machine, "eth0", &lossy::way())?);
+            } else {
+                lab.veth(&hub, &cable, &machine, "eth0")?;
+            }
             for (end, device, address) in
                 [(&hub, &*cable, outer(index, 1)), (&machine, "eth0", outer(index, 2))]
             {
@@ -154,18 +173,18 @@ impl World {
                 );
                 start(&hub, command)?
             }
-            Kind::Tunnel { hub: hub_command, host: host_command, super_frames } => {
+            Kind::Tunnel { hub: hub_command, host: host_command, .. } => {
                 table.replace(table_routes(layout, 0))?;
-                std::fs::write(&file, hub_configuration(layout, &table, *super_frames, 0))?;
+                std::fs::write(&file, hub_configuration(layout, &table, contender, 0))?;
                 let mut command = program(hub_command);
                 command.arg("-C").arg(&file);
                 let begin = Instant::now();
                 let hub_process = start(&hub, command)?;
-                wait_for_port(&hub, HUB_PORT, contender)?;
+                wait_for_port(&hub, &hub_process, HUB_PORT, contender)?;
                 loaded_in = begin.elapsed();
                 for (index, machine) in machines.iter().enumerate().take(hosts) {
                     let mut command = program(host_command);
-                    command.args(host_arguments(index, contender.mtu, *super_frames));
+                    command.args(host_arguments(index, contender));
                     host_processes.push(start(machine, command)?);
                 }
                 hub_process
@@ -177,29 +196,34 @@ impl World {
             layout,
             file,
             table,
-            super_frames: contender.super_frames(),
+            contender: contender.clone(),
             loaded_in,
             hub,
             hosts: machines,
             hub_process,
             host_processes,
             congestion,
+            wan,
             _lab: lab,
         };
-        world.wait(contender)?;
+        world.wait()?;
         Ok(world)
     }
 
     /// Waits until every pair of hosts is connected.
-    pub(super) fn wait(&self, contender: &Contender) -> Result<(), BenchError> {
+    pub(super) fn wait(&self) -> Result<(), BenchError> {
+        let Self { contender, hub, hub_process, .. } = self;
         if self.relay {
-            return wait_for_port(&self.hub, relay_port(0), contender);
+            return wait_for_port(hub, hub_process, relay_port(0), contender);
         }
         let start = Instant::now();
         for (index, host) in self.hosts.iter().enumerate().take(self.layout.hosts) {
             while self.ping(host, index ^ 1, Duration::from_millis(200)).is_none() {
-                if start.elapsed() > PATIENCE || self.has_ended()? {
-                    return Err(BenchError::Late { contender: contender.name.clone() });
+                for process in std::iter::once(hub_process).chain(&self.host_processes) {
+                    still_runs(process, contender)?;
+                }
+                if start.elapsed() > PATIENCE {
+                    return Err(late(contender));
                 }
             }
         }
@@ -239,8 +263,8 @@ impl World {
     /// that one, of as many other routes as before; when it was told to.
     pub(super) fn replace_table(&self, generation: u8) -> Result<Instant, BenchError> {
         self.hosts[1].addr_add("lo", &format!("{}/32", marker(generation)))?;
-        let Self { layout, table, super_frames, .. } = self;
-        let configuration = hub_configuration(*layout, table, *super_frames, generation);
+        let Self { layout, table, contender, .. } = self;
+        let configuration = hub_configuration(*layout, table, contender, generation);
         std::fs::write(&self.file, configuration)?;
         table.replace(table_routes(*layout, generation))?;
         let start = Instant::now();
@@ -274,6 +298,16 @@ impl World {
         processes.map(|process| cpu::seconds(process.id())).collect()
     }
 
+    /// Whether it is the yardstick's.
+    pub(super) fn is_relay(&self) -> bool {
+        self.relay
+    }
+
+    /// The way between the first host and the hub, where it is a long one.
+    pub(super) fn wan(&self) -> Option<&Wan> {
+        self.wan.as_ref()
+    }
+
     /// How the programs' own connections got their congestion control.
     pub(super) fn congestion(&self) -> CongestionSetting {
         self.congestion
@@ -294,15 +328,6 @@ impl World {
 
     fn ping(&self, from: &Namespace, to: usize, within: Duration) -> Option<Duration> {
         tools::ping(from, IpAddr::from(inner(to)), 56, false, within).ok()
-    }
-
-    fn has_ended(&self) -> io::Result<bool> {
-        for process in std::iter::once(&self.hub_process).chain(&self.host_processes) {
-            if process.try_wait()?.is_some() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 }
 
@@ -337,14 +362,20 @@ fn program(command: &[String]) -> Command {
 }
 
 /// The hub's file. Tables of different generations share the machines' routes only.
-fn hub_configuration(layout: Layout, table: &Table, super_frames: bool, generation: u8) -> String {
+fn hub_configuration(
+    layout: Layout,
+    table: &Table,
+    contender: &Contender,
+    generation: u8,
+) -> String {
     let mut text = format!(
         "services:\n- name: hub\n  addr: :{HUB_PORT}\n  handler:\n    type: router\n    metadata:\n      router: bench\n"
     );
-    if !super_frames {
+    if !contender.super_frames() {
         text.push_str("      superFrames: false\n");
     }
-    text.push_str("  listener:\n    type: tcp\nrouters:\n- name: bench\n");
+    let transport = contender.transport.as_ref().map_or("tcp", Transport::listener);
+    let _ = write!(text, "  listener:\n    type: {transport}\nrouters:\n- name: bench\n");
     text.push_str(&table.keys());
     text.push_str("  routes:\n");
     let mut route = |(net, length, name): (Ipv4Addr, u32, usize)| {
@@ -365,14 +396,19 @@ fn table_routes(layout: Layout, generation: u8) -> impl Iterator<Item = (Ipv4Add
     marker.into_iter().chain(table::routes(layout.routes, generation))
 }
 
-fn host_arguments(index: usize, mtu: u16, super_frames: bool) -> [String; 4] {
-    let name = index + 1;
-    let plain = if super_frames { "" } else { "&superFrames=false" };
+fn host_arguments(index: usize, contender: &Contender) -> [String; 4] {
+    let (name, mtu) = (index + 1, contender.mtu);
+    let hub = format!("{}:{HUB_PORT}", outer(index, 1));
+    let node = match &contender.transport {
+        Some(transport) => transport.node(&hub),
+        None => format!("router://{hub}"),
+    };
+    let plain = if contender.super_frames() { "" } else { "&superFrames=false" };
     [
         "-L".into(),
         format!("tun:///host-{name}?net={}/16&mtu={mtu}{plain}", inner(index)),
         "-F".into(),
-        format!("router://{}:{HUB_PORT}", outer(index, 1)),
+        node,
     ]
 }
 
@@ -387,23 +423,43 @@ fn start(
         .create(true)
         .open(folder.join(format!("{contender}-{}.log", machine.name())))?;
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-    // Nothing of a benchmark stays on the machine.
-    command.env("RTUN_STATE_DIR", folder.join("state"));
+    // Nothing of a benchmark stays on the machine; GOST keeps its certificate at home.
+    command.env("RTUN_STATE_DIR", folder.join("state")).env("HOME", folder);
     let program = command.get_program().to_string_lossy().into_owned();
     machine.spawn(command).map_err(|source| BenchError::Start { program, source })
 }
 
-/// Waits until a program listens on this port of the hub.
-fn wait_for_port(hub: &Namespace, port: u16, contender: &Contender) -> Result<(), BenchError> {
-    let at = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+/// Waits until a program listens on this port of the hub, TCP or UDP.
+fn wait_for_port(
+    hub: &Namespace,
+    process: &Process,
+    port: u16,
+    contender: &Contender,
+) -> Result<(), BenchError> {
     let start = Instant::now();
-    while hub.run(|| TcpStream::connect_timeout(&at, PATIENCE))?.is_err() {
+    while !hub.run(|| sockets::listens(port))?? {
+        still_runs(process, contender)?;
         if start.elapsed() > PATIENCE {
-            return Err(BenchError::Late { contender: contender.name.clone() });
+            return Err(late(contender));
         }
         thread::sleep(Duration::from_millis(10));
     }
     Ok(())
+}
+
+fn late(contender: &Contender) -> BenchError {
+    BenchError::Late { contender: contender.name.clone() }
+}
+
+/// Fails if a program has ended; one that refuses its configuration cannot do what it asks for.
+fn still_runs(process: &Process, contender: &Contender) -> Result<(), BenchError> {
+    match process.try_wait()?.map(|status| status.code()) {
+        None => Ok(()),
+        Some(Some(code)) if code == i32::from(EXIT_CONFIG) => {
+            Err(BenchError::Unsupported { contender: contender.name.clone() })
+        }
+        Some(_) => Err(late(contender)),
+    }
 }
 
 #[cfg(test)]
@@ -412,26 +468,43 @@ mod tests {
 
     use super::*;
 
+    fn contender(super_frames: bool, transport: Option<Transport>) -> Contender {
+        let kind = Kind::Tunnel { hub: vec![], host: vec![], super_frames };
+        Contender { name: "rtun".into(), kind, mtu: 1400, transport }
+    }
+
     #[test]
     fn every_host_has_its_route_and_its_command_line() {
-        let text = hub_configuration(Layout::hosts(2), &Table::Inline, true, 0);
+        let rtun = contender(true, None);
+        let text = hub_configuration(Layout::hosts(2), &Table::Inline, &rtun, 0);
         assert!(text.contains("- {dst: 10.64.0.1/32, gateway: host-1}\n"), "{text}");
         assert!(text.contains("- {dst: 10.64.0.2/32, gateway: host-2}\n"), "{text}");
         assert!(!text.contains("superFrames"), "{text}");
         assert_eq!(
-            host_arguments(1, 1400, true),
+            host_arguments(1, &rtun),
             ["-L", "tun:///host-2?net=10.64.0.2/16&mtu=1400", "-F", "router://10.0.2.1:8443"]
         );
-        let plain = hub_configuration(Layout::hosts(2), &Table::Inline, false, 0);
+        let no_super = contender(false, None);
+        let plain = hub_configuration(Layout::hosts(2), &Table::Inline, &no_super, 0);
         assert!(plain.contains("    metadata:\n      router: bench\n      superFrames: false\n"));
-        assert!(host_arguments(1, 1400, false)[1].ends_with("&mtu=1400&superFrames=false"));
+        assert!(host_arguments(1, &no_super)[1].ends_with("&mtu=1400&superFrames=false"));
+    }
+
+    #[test]
+    fn a_transport_is_the_hubs_listener_and_part_of_the_hosts_urls() {
+        let quic = contender(true, Some("quic?datagrams=false".parse().unwrap()));
+        let text = hub_configuration(Layout::hosts(2), &Table::Inline, &quic, 0);
+        assert!(text.contains("  listener:\n    type: quic\n"), "{text}");
+        let node = "router+quic://10.0.1.1:8443?datagrams=false";
+        assert_eq!(host_arguments(0, &quic)[3], node);
     }
 
     #[test]
     fn large_tables_have_distinct_routes_and_differ() {
         let layout = Layout { routes: 1000, ..Layout::hosts(2) };
         let routes = |generation| {
-            let text = hub_configuration(layout, &Table::Inline, true, generation);
+            let rtun = contender(true, None);
+            let text = hub_configuration(layout, &Table::Inline, &rtun, generation);
             let routes: BTreeSet<String> = text
                 .lines()
                 .filter(|line| line.contains("dst"))

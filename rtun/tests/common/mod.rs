@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
 
+pub mod programs;
 pub mod raw;
 pub mod services;
 pub mod super_packet;
@@ -95,13 +96,19 @@ impl World {
 
     /// A machine behind `gateway`, in `net` ("192.168.100"): the gateway is .1, the machine .2.
     pub fn behind(&self, gateway: &Namespace, net: &str) -> Namespace {
+        let machine = self.only_beside(gateway, net);
+        gateway.forward_packets().unwrap();
+        machine
+    }
+
+    /// The same, but the gateway passes nothing on.
+    pub fn only_beside(&self, gateway: &Namespace, net: &str) -> Namespace {
         let machine = self.lab.namespace(net).unwrap();
         let cable = format!("lan{}", self.machines.fetch_add(1, Ordering::SeqCst));
         self.lab.veth(gateway, &cable, &machine, "eth0").unwrap();
         gateway.addr_add(&cable, &format!("{net}.1/24")).unwrap();
         machine.addr_add("eth0", &format!("{net}.2/24")).unwrap();
         machine.route_add("0.0.0.0/0", &format!("{net}.1")).unwrap();
-        gateway.forward_packets().unwrap();
         machine
     }
 
@@ -128,6 +135,7 @@ impl World {
     fn spawn(&self, machine: &Namespace, arguments: &[&str], log: File, path: PathBuf) -> Rtun {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rtun"));
         command.args(arguments).arg("-D").current_dir(self.folder.path());
+        command.env("HOME", self.folder.path());
         command.env("RTUN_STATE_DIR", self.folder.path().join("state"));
         command.env("RUNTIME_DIRECTORY", self.folder.path().join("run"));
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);

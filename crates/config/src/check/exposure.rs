@@ -2,35 +2,55 @@
 
 use crate::{
     address,
-    findings::{Code, Report, quote},
-    model::{Named, Provider, User},
-    normalise::HubView,
+    findings::{At, Code, Report, quote},
+    model::{Listener, Named, Provider, User},
+    normalise::{HubView, encrypted_form},
 };
 
-/// C02, C03 and C11 for one hub.
+/// C02, C03, C04 and C11 for one hub.
 pub(super) fn check(hub: &HubView, report: &mut Report) {
-    listener(hub, report);
+    for (listener, at) in &hub.listeners {
+        self::listener(hub, listener, at.clone(), report);
+    }
     any_name(hub, report);
 }
 
-/// C02 and C03: who can reach the address can join, or read passwords on their way.
-fn listener(hub: &HubView, report: &mut Report) {
-    let (addr, at) = &hub.listen;
+/// C02, C03 and C04: who can reach the address can join, or read passwords on their way.
+fn listener(hub: &HubView, listener: &Listener, at: At, report: &mut Report) {
+    let addr = &listener.addr;
     let host = address::split_host_port(addr).map_or("", |(host, _)| host);
     if address::is_loopback(host) {
         return;
     }
     let addr = quote(addr);
-    if hub.authers.is_none() {
-        let message = format!("anybody who reaches {addr} may join: there is neither TLS nor auth");
-        report
-            .coded(Code::C02, at.clone(), message)
-            .help("name an `auther` in the handler, or listen on a loopback address");
-    } else {
-        let message = format!("passwords cross the network to {addr} readable: there is no TLS");
-        report
-            .coded(Code::C03, at.clone(), message)
-            .help("listen on a loopback address, or where only a trusted network reaches it");
+    match (listener.carriage.tls(), &hub.authers) {
+        (None, None) => {
+            let message =
+                format!("anybody who reaches {addr} may join: there is neither TLS nor auth");
+            report.coded(Code::C02, at, message).help(
+                "name an `auther` in the handler and encrypt with `type: tls`, or listen on a loopback \
+                 address",
+            );
+        }
+        (None, Some(_)) => {
+            let message =
+                format!("passwords cross the network to {addr} readable: there is no TLS");
+            let help = format!(
+                "encrypt with {}, or listen where only a trusted network reaches it",
+                encrypted_form(listener.carriage.name())
+            );
+            report.coded(Code::C03, at, message).help(help);
+        }
+        (Some(tls), None) if tls.client_ca.is_none() && hub.ingress.is_none() => {
+            let message = format!(
+                "anybody who reaches {addr} may join under any name: there is neither auth nor an ingress"
+            );
+            report.coded(Code::C04, at, message).help(
+                "name an `auther` in the handler, or give the listener's `tls` a `caFile` that signs the \
+                 hosts' certificates",
+            );
+        }
+        (Some(_), _) => {}
     }
 }
 

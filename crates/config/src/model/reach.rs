@@ -192,6 +192,12 @@ pub struct Probe {
     pub timeout: Duration,
 }
 
+impl Default for Probe {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(30), timeout: Duration::from_secs(10) }
+    }
+}
+
 /// How the socket of a connection is opened.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SocketOptions {
@@ -222,7 +228,7 @@ pub enum Bind {
 }
 
 /// A network namespace of the system.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum NetworkNamespace {
     /// As `ip netns` has it, in `/run/netns`.
     Named(String),

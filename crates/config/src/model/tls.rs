@@ -15,9 +15,9 @@ pub struct ServerTls {
     pub cipher_suites: Vec<CipherSuite>,
     /// Application protocols, the preferred first; empty: those of the transport.
     pub alpn: Vec<String>,
-    /// The names that hosts may ask for, where `reject_unknown_sni` is set.
+    /// The only names that hosts may ask for, where `reject_unknown_sni` is set; empty: any.
     pub server_names: Vec<String>,
-    /// Whether handshakes that ask for no name or for one that is not in `server_names` are refused.
+    /// Whether handshakes are refused that ask for no name, or for one that is not in `server_names`.
     pub reject_unknown_sni: bool,
     /// Whether a host may report only names that stand in its certificate as DNS names (`bindNames`); with `client_ca` only.
     pub bind_names: bool,

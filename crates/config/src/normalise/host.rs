@@ -2,15 +2,17 @@
 
 mod chain;
 mod device;
+mod node;
+mod selector;
 
 use rtun_core::HostName;
 
-use super::Context;
+use super::{Context, sockets};
 use crate::{
     address,
     coerce::Place,
     findings::{At, Code, Report, quote},
-    model::{Host, Selector},
+    model::{Device, Host},
     value::Cursor,
 };
 
@@ -42,22 +44,34 @@ pub(super) fn read(at: &Cursor<'_>, context: &Context<'_>, report: &mut Report) 
             report.info(at.key(), message);
         }
     }
+    if let Some(at) = at.filled("listeners") {
+        let message = "`listeners` has no effect on a host: nobody connects to it";
+        report.error(at.key(), message).help("remove it");
+    }
     let name = host_name(at, context, report);
     let device = device::read(&listener, report);
     let metadata = at.get("metadata");
     let get = |key| metadata.as_ref().and_then(|m| m.get(key));
     let dial_timeout = get("dialTimeout").and_then(|at| report.span(&at, Place::Metadata));
     let ignore_chain = get("ignoreChain").filter(|at| report.boolean(at) == Some(true));
-    let hubs = match ignore_chain {
+    let chain = match ignore_chain {
         Some(at) => {
             report
                 .error(at.key(), "`ignoreChain` leaves this host without a hub")
                 .help("remove it");
             None
         }
-        None => chain::hubs(at, &handler, context, report),
+        None => chain::read(at, &handler, context, report),
     };
-    let device = device?;
+    let retries = handler.get("retries").and_then(|at| report.integer(&at)).filter(|n| *n > 0);
+    let netns = sockets::netns_of(at, report);
+    if let Some(at) = get("proxyProtocol").filter(|at| !at.value.is_unset()) {
+        report
+            .info(at.key(), "`proxyProtocol` has no effect here: nobody connects to a host")
+            .help("what a host sends first to a hub or proxy is said in the metadata of its node");
+    }
+    let device = Device { netns, ..device? };
+    let chain = chain?;
     if device.mtu > GOST_MTU {
         let mtu = listener.get("metadata").and_then(|m| m.first(&["mtu", "tun.mtu"]));
         report
@@ -71,10 +85,10 @@ pub(super) fn read(at: &Cursor<'_>, context: &Context<'_>, report: &mut Report) 
     Some(Host {
         name: name?,
         device,
-        hubs: hubs?,
-        selector: Selector::default(),
-        proxies: Vec::new(),
-        retries: 0,
+        hubs: chain.hubs,
+        selector: chain.selector,
+        proxies: chain.proxies,
+        retries: retries.map_or(0, |retries| u32::try_from(retries).unwrap_or(u32::MAX)),
         dial_timeout: dial_timeout.filter(|t| !t.is_zero()),
     })
 }
@@ -94,7 +108,7 @@ fn host_name(at: &Cursor<'_>, context: &Context<'_>, report: &mut Report) -> Opt
         return None;
     };
     if let Some(selector) = forwarder.get("selector") {
-        chain::selector(&selector, report);
+        selector::of(Some(&selector), report);
     }
     let hop = forwarder.first(&["hop", "name"]).filter(|hop| !hop.value.is_unset());
     let nodes = match &hop {

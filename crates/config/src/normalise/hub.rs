@@ -2,11 +2,10 @@
 
 use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 
-use super::{Context, access, admissions, log::one_of, quotas};
+use super::{Context, access, admissions, listener, log::one_of, quotas};
 use crate::{
-    address,
-    coerce::Place,
-    findings::{At, Report, quote},
+    coerce::{self, Place},
+    findings::{At, Report},
     model::{Hub, HubRules, Listener, Named, Quotas, Sharing, SourceCheck, User},
     value::Cursor,
 };
@@ -32,8 +31,8 @@ pub(crate) struct HubView {
     pub(crate) quotas: Quotas,
     /// Where the quota of all routes was written.
     pub(crate) max_routes: Option<At>,
-    /// Where it listens, and where that was written.
-    pub(crate) listen: (String, At),
+    /// Where and how it listens, and where the address was written.
+    pub(crate) listeners: Vec<(Listener, At)>,
 }
 
 pub(super) fn read(
@@ -41,7 +40,7 @@ pub(super) fn read(
     context: &Context<'_>,
     report: &mut Report,
 ) -> Option<(Hub, HubView)> {
-    let listen = listen(at, report);
+    let listeners = listener::read(at, context, report);
     let handler = at.get("handler")?;
     if let Some(forwarder) = at.filled("forwarder") {
         report.info(forwarder.key(), "a forwarder has no effect on a hub");
@@ -53,6 +52,9 @@ pub(super) fn read(
             }
             report.info(chain.key(), "a chain has no effect on a hub");
         }
+    }
+    if let Some(retries) = handler.filled("retries") {
+        report.info(retries.key(), "`retries` has no effect on a hub: it opens no connections");
     }
 
     let metadata = handler.get("metadata");
@@ -74,20 +76,23 @@ pub(super) fn read(
     let source_check = get(&["sourceCheck"]).and_then(|at| one_of(&at, &checks, report));
     let ways = [("newest", Sharing::Newest), ("flow", Sharing::Flow)];
     let sharing = get(&["router.sharing", "sharing"]).and_then(|at| one_of(&at, &ways, report));
-    let ttl = get(&["ttl"]).and_then(|at| report.boolean(&at));
+    // On a command line it may be that of a `quic` listener; anything else was said when keys were checked.
+    let ttl = get(&["ttl"]).and_then(|at| coerce::boolean(at.value).ok());
     let super_frames = get(&["superFrames"]).and_then(|at| report.boolean(&at));
     let queue_budget = get(&["queueBudget"]).and_then(|at| queue_budget(&at, report));
     let quotas = quotas::read(metadata.as_ref(), report);
     let timeout = get(&["readTimeout"]).and_then(|at| report.span(&at, Place::Metadata));
 
-    let (listen, listen_at) = listen?;
+    let listeners = listeners?;
+    let mut read = listeners.iter().map(|(listener, _)| listener.clone());
+    let (listener, more_listeners) = (read.next()?, read.collect());
     let view = HubView {
         default_router: default
             .zip(router_at.as_ref())
             .map(|(table, at)| (table.router.name.clone(), at.into())),
         ingress: ingress.map(|ingress| ingress.name.clone()),
         authers: authers.clone(),
-        listen: (listen.clone(), listen_at),
+        listeners,
         auth: ["auther", "authers", "auth"]
             .iter()
             .find_map(|key| handler.filled(key))
@@ -109,7 +114,7 @@ pub(super) fn read(
         quotas,
     };
     let handshake_timeout = timeout.filter(|t| !t.is_zero()).unwrap_or(HANDSHAKE_TIMEOUT);
-    Some((Hub { listener: Listener::tcp(listen), rules, handshake_timeout }, view))
+    Some((Hub { listener, more_listeners, rules, handshake_timeout }, view))
 }
 
 /// In MiB.
@@ -124,26 +129,4 @@ fn queue_budget(at: &Cursor<'_>, report: &mut Report) -> Option<usize> {
             None
         }
     }
-}
-
-fn listen(at: &Cursor<'_>, report: &mut Report) -> Option<(String, At)> {
-    let Some(addr) = at.filled("addr") else {
-        report
-            .error(at, "a hub needs an address to listen on")
-            .help("add `addr:`, for example `addr: :8443`");
-        return None;
-    };
-    let text = report.text(&addr)?;
-    if let Err(error) = address::check(&text) {
-        report.error(&addr, format!("{} is no address to listen on: {error}", quote(&text))).help(
-            match text.parse::<u16>() {
-                Ok(port) => format!("write :{port}"),
-                Err(_) => {
-                    "write for example :8443, 192.0.2.1:8443 or [2001:db8::1]:8443".to_owned()
-                }
-            },
-        );
-        return None;
-    }
-    Some((text, At::from(&addr)))
 }

@@ -1,13 +1,13 @@
 //! The check of a document against the keys: what is unknown, not supported, of the wrong kind.
 
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
-use super::{Key, Object, ROOT, Shape, Status, Types, keys, metadata};
+use super::{Key, Object, ROOT, Shape, Status, carriage, keys, metadata};
 use crate::{
-    coerce::Place,
+    coerce::{self, Place},
     findings::{Code, Report, quote},
     suggest,
-    value::{Cursor, Kind, Place as ValuePlace, Value},
+    value::{Cursor, Entry, Kind, Place as ValuePlace, Value},
 };
 
 /// Reports every key of `document` that cannot be used.
@@ -54,6 +54,7 @@ fn known(at: &Cursor<'_>, key: &Key, report: &mut Report) {
         }
         _ if at.value.is_unset() => {}
         Status::NotYet => not_yet(at, &name, report),
+        Status::Refused(why) => refused(at, &name, why, report),
         Status::Elsewhere => elsewhere(at, &name, report),
         Status::Misplaced(right) => misplaced(at, &name, right, report),
     }
@@ -65,6 +66,10 @@ fn no_effect(at: &Cursor<'_>, name: &str, why: &str, report: &mut Report) {
 
 fn not_yet(at: &Cursor<'_>, name: &str, report: &mut Report) {
     report.error(at.key(), format!("{name} is not supported yet"));
+}
+
+fn refused(at: &Cursor<'_>, name: &str, why: &str, report: &mut Report) {
+    report.error(at.key(), format!("{name} is not supported: {why}"));
 }
 
 fn elsewhere(at: &Cursor<'_>, name: &str, report: &mut Report) {
@@ -107,18 +112,36 @@ fn shape(at: &Cursor<'_>, shape: Shape, place: Place, report: &mut Report) {
     }
 }
 
+/// Most different values of one key that are compared with those of other maps.
+const MAX_ACCEPTED: usize = 64;
+
 /// The metadata maps that one set of query parameters goes to: a key that one of them knows is right in all
 /// of them.
 struct Set<'a> {
     maps: Vec<(Cursor<'a>, Tables)>,
     /// By key in lower case, the values where it is known.
     known: HashMap<String, Vec<&'a Value>>,
+    /// Likewise, where they can be read; at most [`MAX_ACCEPTED`] different ones.
+    accepted: HashMap<String, Vec<&'a Value>>,
     /// By key in lower case and place, the maps it is in.
     places: HashMap<(String, ValuePlace), Vec<usize>>,
 }
 
-/// The tables of one map; `None` where its type is not known, and so are its keys.
-type Tables = Option<Vec<&'static Object>>;
+/// The keys of one map.
+struct Known {
+    /// For messages: "the metadata of a `wss` listener".
+    what: Cow<'static, str>,
+    tables: Vec<&'static Object>,
+}
+
+impl From<&'static Object> for Known {
+    fn from(table: &'static Object) -> Self {
+        Self { what: table.what.into(), tables: vec![table] }
+    }
+}
+
+/// `None` where the type of what a map belongs to is not known, and so are its keys.
+type Tables = Option<Known>;
 
 fn metadata_of<'a>(at: &Cursor<'a>, keys: &'static Object) -> Option<Set<'a>> {
     let mut maps = Vec::new();
@@ -130,25 +153,32 @@ fn metadata_of<'a>(at: &Cursor<'a>, keys: &'static Object) -> Option<Set<'a>> {
             let (handler, listener) = (at.get("handler"), at.get("listener"));
             let handler_tables = of_handler(handler.as_ref());
             let listener_tables = of_listener(listener.as_ref());
-            add(Some(at.clone()), Some(vec![&metadata::SERVICE]));
+            add(Some(at.clone()), Some((&metadata::SERVICE).into()));
             add(handler, handler_tables);
             add(listener, listener_tables);
-        }
-        _ if std::ptr::eq(keys, &keys::HOP) => {
-            add(Some(at.clone()), Some(vec![&metadata::NODE]));
-            for node in at.get("nodes").iter().flat_map(Cursor::items) {
-                let (connector, dialer) = (node.get("connector"), node.get("dialer"));
-                let connector_tables = match type_of(connector.as_ref()).as_deref() {
-                    Some("router") => Some(vec![&metadata::ROUTER_CONNECTOR]),
-                    _ => None,
-                };
-                let dialer_tables = of_dialer(dialer.as_ref());
-                add(Some(node), Some(vec![&metadata::NODE]));
-                add(connector, connector_tables);
-                add(dialer, dialer_tables);
+            for listener in at.get("listeners").iter().flat_map(Cursor::items) {
+                let tables = of_listener(Some(&listener));
+                add(Some(listener), tables);
             }
         }
-        _ if std::ptr::eq(keys, &keys::CHAIN) => add(Some(at.clone()), Some(vec![&metadata::NODE])),
+        _ if std::ptr::eq(keys, &keys::HOP) => {
+            add(Some(at.clone()), Some((&metadata::NODE).into()));
+            for node in at.get("nodes").iter().flat_map(Cursor::items) {
+                let connector = node.get("connector");
+                let connector_tables = of_connector(connector.as_ref());
+                let ways = node.get("dialers");
+                let ways = ways.iter().flat_map(Cursor::items);
+                for dialer in node.get("dialer").into_iter().chain(ways) {
+                    let tables = of_dialer(&dialer);
+                    add(Some(dialer), tables);
+                }
+                add(Some(node), Some((&metadata::NODE).into()));
+                add(connector, connector_tables);
+            }
+        }
+        _ if std::ptr::eq(keys, &keys::CHAIN) => {
+            add(Some(at.clone()), Some((&metadata::CHAIN).into()));
+        }
         _ => return None,
     }
     Some(Set::new(maps))
@@ -160,45 +190,62 @@ fn type_of(at: Option<&Cursor<'_>>) -> Option<String> {
 
 fn of_handler(at: Option<&Cursor<'_>>) -> Tables {
     match type_of(at)?.as_str() {
-        "router" => Some(vec![&metadata::ROUTER_HANDLER]),
-        "tun" => Some(vec![&metadata::TUN_HANDLER]),
+        "router" => Some((&metadata::ROUTER_HANDLER).into()),
+        "tun" => Some((&metadata::TUN_HANDLER).into()),
         _ => None,
     }
 }
 
 fn of_listener(at: Option<&Cursor<'_>>) -> Tables {
     match type_of(at).as_deref() {
-        Some("tcp") | None => Some(vec![&metadata::TCP_LISTENER]),
-        Some("tun") => Some(vec![&metadata::TUN_LISTENER]),
-        Some(other) => of_transport(other, &keys::LISTENERS),
+        Some("tun") => Some((&metadata::TUN_LISTENER).into()),
+        name => {
+            let name = name.unwrap_or("tcp");
+            let what = format!("the metadata of a `{name}` listener").into();
+            carriage::of_listener(name).map(|tables| Known { what, tables })
+        }
     }
 }
 
-fn of_dialer(at: Option<&Cursor<'_>>) -> Tables {
+fn of_connector(at: Option<&Cursor<'_>>) -> Tables {
     match type_of(at).as_deref() {
-        Some("tcp") | None => Some(vec![&metadata::TCP_DIALER]),
-        Some(other) => of_transport(other, &keys::DIALERS),
+        Some("router") => Some((&metadata::ROUTER_CONNECTOR).into()),
+        Some("http") | None => Some((&metadata::HTTP_CONNECTOR).into()),
+        Some("socks5" | "socks") => Some((&metadata::SOCKS5_CONNECTOR).into()),
+        Some(_) => None,
     }
 }
 
-fn of_transport(name: &str, types: &Types) -> Tables {
-    types.not_yet.contains(&name).then(|| metadata::of_transport(name))
+fn of_dialer(at: &Cursor<'_>) -> Tables {
+    let name = type_of(Some(at));
+    let name = name.as_deref().unwrap_or("tcp");
+    let what = format!("the metadata of a `{name}` dialer").into();
+    carriage::of_dialer(name).map(|tables| Known { what, tables })
 }
 
 impl<'a> Set<'a> {
     fn new(maps: Vec<(Cursor<'a>, Tables)>) -> Self {
         let mut known: HashMap<String, Vec<&'a Value>> = HashMap::new();
+        let mut accepted: HashMap<String, Vec<&'a Value>> = HashMap::new();
         let mut places: HashMap<(String, ValuePlace), Vec<usize>> = HashMap::new();
         for (i, (map, tables)) in maps.iter().enumerate() {
             for entry in map.value.entries() {
                 let key = entry.key.to_lowercase();
-                if tables.as_ref().is_none_or(|tables| counts(tables, &entry.key)) {
+                if tables.as_ref().is_none_or(|known| counts(&known.tables, &entry.key)) {
                     known.entry(key.clone()).or_default().push(&entry.value);
+                }
+                let here = tables.as_ref().and_then(|known| find(&known.tables, &entry.key));
+                if here.is_some_and(|key| accepts(&entry.value, key)) {
+                    let values = accepted.entry(key.clone()).or_default();
+                    let new = !values.iter().any(|value| value.same(&entry.value));
+                    if new && values.len() < MAX_ACCEPTED {
+                        values.push(&entry.value);
+                    }
                 }
                 places.entry((key, entry.value.place)).or_default().push(i);
             }
         }
-        Self { maps, known, places }
+        Self { maps, known, accepted, places }
     }
 
     fn check(&self, report: &mut Report) {
@@ -206,15 +253,21 @@ impl<'a> Set<'a> {
             let Some(tables) = tables else { continue };
             for entry in map.value.entries() {
                 let at = map.child(entry);
-                match find(tables, &entry.key) {
-                    // The error about the transport's type says it all.
-                    Some(_) if tables.iter().any(|table| metadata::is_unsupported(table)) => {}
+                match find(&tables.tables, &entry.key) {
+                    Some(key) if !accepts(&entry.value, key) && self.accepted_beside(entry) => {}
                     Some(key) => metadata_key(&at, key, report),
                     None if self.known_beside(&entry.key, &entry.value) => {}
                     None => self.unknown(i, &at, &entry.key, report),
                 }
             }
         }
+    }
+
+    /// Whether some map has the same key with the same value and can read it, as a `quic` listener can read `ttl=5s` and
+    /// a hub cannot.
+    fn accepted_beside(&self, entry: &Entry) -> bool {
+        let values = self.accepted.get(&entry.key.to_lowercase());
+        values.is_some_and(|values| values.iter().any(|value| value.same(&entry.value)))
     }
 
     /// Whether some map has the same key with the same value and knows it.
@@ -230,16 +283,27 @@ impl<'a> Set<'a> {
         if maps.first() != Some(&index) {
             return;
         }
-        let tables: Vec<_> =
-            maps.iter().filter_map(|i| self.maps[*i].1.as_ref()).flatten().collect();
-        let message = match (maps, tables.first()) {
-            ([_], Some(table)) => format!("there is no key {} in {}", quote(name), table.what),
+        let known: Vec<_> = maps.iter().filter_map(|i| self.maps[*i].1.as_ref()).collect();
+        let message = match (maps, known.first()) {
+            ([_], Some(known)) => format!("there is no key {} in {}", quote(name), known.what),
             _ => format!("there is no parameter {}", quote(name)),
         };
         report.coded(Code::C26, at.key(), message).help_with(|| {
-            let names = tables.iter().flat_map(|table| table.names());
+            let tables = known.iter().flat_map(|known| &known.tables);
+            let names = tables.flat_map(|table| table.names());
             right_table(name).or_else(|| suggest::did_you_mean(name, names))
         });
+    }
+}
+
+/// Whether `value` can be read as what `key` says there.
+fn accepts(value: &Value, key: &Key) -> bool {
+    match (key.status, key.shape) {
+        (Status::Silent, _) => false,
+        (_, Shape::Bool) => coerce::boolean(value).is_ok(),
+        (_, Shape::Int) => coerce::integer(value).is_ok(),
+        (_, Shape::Duration) => coerce::span(value, Place::Metadata).is_ok(),
+        _ => true,
     }
 }
 

@@ -2,16 +2,21 @@
 
 use super::{
     Key, Object,
-    Shape::{self, Any, Bool, Duration, Int, List, Metadata, Text, Texts},
+    Shape::{self, Any, Bool, Int, List, Metadata, Period, Text, Texts},
     Status::{Elsewhere, Misplaced, NoEffect, NotYet, Silent, Supported},
-    Types,
+    providers::{FILE, HTTP, PLUGIN, REDIS, RELOAD},
+    tls::{DIALER_TLS, LISTENER_TLS, TOP_TLS},
 };
 
 pub(super) const fn yes(names: &'static [&'static str], shape: Shape) -> Key {
     Key { names, shape, status: Supported }
 }
 
-const fn no_effect(names: &'static [&'static str], shape: Shape, why: &'static str) -> Key {
+pub(super) const fn no_effect(
+    names: &'static [&'static str],
+    shape: Shape,
+    why: &'static str,
+) -> Key {
     Key { names, shape, status: NoEffect(why) }
 }
 
@@ -32,11 +37,10 @@ const fn elsewhere_list(names: &'static [&'static str]) -> Key {
     Key { names, shape: List(&ANYTHING), status: Elsewhere }
 }
 
-const fn misplaced(names: &'static [&'static str], right: &'static str) -> Key {
+pub(super) const fn misplaced(names: &'static [&'static str], right: &'static str) -> Key {
     Key { names, shape: Any, status: Misplaced(right) }
 }
 
-use super::providers::{FILE, HTTP, PLUGIN, REDIS, RELOAD};
 use Shape::Object as Is;
 
 static ANYTHING: Object = Object { what: "an object", keys: &[] };
@@ -64,7 +68,7 @@ pub(crate) static ROOT: Object = Object {
         not_yet_list(&["rlimiters"]),
         not_yet_list(&["observers"]),
         not_yet_list(&["loggers"]),
-        not_yet(&["tls"]),
+        yes(&["tls"], Is(&TOP_TLS)),
         yes(&["log"], Is(&LOG)),
         not_yet(&["profiling"]),
         not_yet(&["api"]),
@@ -77,8 +81,8 @@ pub(super) static SERVICE: Object = Object {
     keys: &[
         yes(&["name"], Text),
         yes(&["addr"], Text),
-        not_yet(&["interface"]),
-        not_yet(&["sockopts"]),
+        yes(&["interface"], Text),
+        yes(&["sockopts"], Is(&SOCKOPTS)),
         yes(&["admission"], Text),
         yes(&["admissions"], Texts),
         elsewhere(&["bypass"]),
@@ -97,6 +101,7 @@ pub(super) static SERVICE: Object = Object {
         elsewhere(&["cache"]),
         yes(&["handler"], Is(&HANDLER)),
         yes(&["listener"], Is(&LISTENER)),
+        yes(&["listeners"], List(&WAY_IN)),
         yes(&["forwarder"], Is(&FORWARDER)),
         yes(&["metadata"], Metadata),
         Key { names: &["status"], shape: Any, status: Silent },
@@ -107,7 +112,7 @@ static HANDLER: Object = Object {
     what: "a handler",
     keys: &[
         yes(&["type"], Text),
-        no_effect(&["retries"], Int, "a host connects again for as long as it runs"),
+        yes(&["retries"], Int),
         yes(&["chain"], Text),
         yes(&["chainGroup"], Is(&CHAIN_GROUP)),
         yes(&["auther"], Text),
@@ -129,7 +134,18 @@ static LISTENER: Object = Object {
         misplaced(&["auther"], "put `auther` into the handler"),
         misplaced(&["authers"], "put `authers` into the handler"),
         misplaced(&["auth"], "put `auth` into the handler"),
-        not_yet(&["tls"]),
+        yes(&["tls"], Is(&LISTENER_TLS)),
+        yes(&["metadata"], Metadata),
+    ],
+};
+
+/// One more listener of a hub.
+static WAY_IN: Object = Object {
+    what: "a listener",
+    keys: &[
+        yes(&["type"], Text),
+        yes(&["addr"], Text),
+        yes(&["tls"], Is(&LISTENER_TLS)),
         yes(&["metadata"], Metadata),
     ],
 };
@@ -182,8 +198,8 @@ pub(super) static HOP: Object = Object {
     what: "a hop",
     keys: &[
         yes(&["name"], Text),
-        not_yet(&["interface"]),
-        not_yet(&["sockopts"]),
+        yes(&["interface"], Text),
+        yes(&["sockopts"], Is(&SOCKOPTS)),
         yes(&["selector"], Is(&SELECTOR)),
         elsewhere(&["bypass"]),
         elsewhere(&["bypasses"]),
@@ -211,14 +227,15 @@ static NODE: Object = Object {
         elsewhere(&["hosts"]),
         yes(&["connector"], Is(&CONNECTOR)),
         yes(&["dialer"], Is(&DIALER)),
-        not_yet(&["interface"]),
-        not_yet(&["netns"]),
-        not_yet(&["sockopts"]),
+        yes(&["dialers"], List(&WAY)),
+        yes(&["interface"], Text),
+        yes(&["netns"], Text),
+        yes(&["sockopts"], Is(&SOCKOPTS)),
         elsewhere(&["filter"]),
         elsewhere(&["matcher"]),
         elsewhere(&["http"]),
         elsewhere(&["tls"]),
-        not_yet(&["probe"]),
+        yes(&["probe"], Is(&PROBE)),
         yes(&["metadata"], Metadata),
     ],
 };
@@ -243,17 +260,32 @@ static DIALER: Object = Object {
     ],
 };
 
-/// What `-F` writes for every dialer; a `tcp` dialer does not look at it.
-static DIALER_TLS: Object = Object {
-    what: "a dialer's tls",
+/// One of several dialers of a node.
+static WAY: Object = Object {
+    what: "a dialer",
     keys: &[
-        not_yet(&["certFile"]),
-        not_yet(&["keyFile"]),
-        not_yet(&["caFile"]),
-        not_yet(&["secure"]),
-        yes(&["serverName"], Text),
-        not_yet(&["options"]),
-        not_yet(&["fingerprint"]),
+        yes(&["type"], Text),
+        yes(&["addr"], Text),
+        elsewhere(&["auth"]),
+        yes(&["tls"], Is(&DIALER_TLS)),
+        yes(&["metadata"], Metadata),
+    ],
+};
+
+static SOCKOPTS: Object = Object { what: "socket options", keys: &[yes(&["mark"], Int)] };
+
+static PROBE: Object = Object {
+    what: "a probe",
+    keys: &[
+        yes(&["type"], Text),
+        no_effect(&["addr"], Text, "the node's own address is probed"),
+        yes(&["interval"], Period),
+        yes(&["timeout"], Period),
+        elsewhere(&["httpPath"]),
+        elsewhere(&["httpHost"]),
+        elsewhere(&["httpHeaders"]),
+        elsewhere(&["expectedStatus"]),
+        elsewhere(&["command"]),
     ],
 };
 
@@ -261,8 +293,8 @@ static SELECTOR: Object = Object {
     what: "a selector",
     keys: &[
         yes(&["strategy"], Text),
-        no_effect(&["maxFails"], Int, "a node that fails is left for the next one at once"),
-        no_effect(&["failTimeout"], Duration, "a node that fails is left for the next one at once"),
+        yes(&["maxFails"], Int),
+        yes(&["failTimeout"], Period),
         not_yet(&["maxLatency"]),
     ],
 };
@@ -345,78 +377,5 @@ static LOG: Object = Object {
         yes(&["level"], Text),
         yes(&["format"], Text),
         not_yet(&["rotation"]),
-    ],
-};
-
-/// The types of handlers.
-pub static HANDLERS: Types = Types {
-    what: "handler",
-    supported: &["router", "tun"],
-    not_yet: &[],
-    elsewhere: &[
-        "api", "auto", "dns", "file", "forward", "http", "http2", "http3", "masque", "metrics",
-        "red", "redir", "redirect", "redu", "relay", "rtcp", "rudp", "serial", "sni", "socks",
-        "socks4", "socks4a", "socks5", "ss", "sshd", "ssu", "tap", "tcp", "tungo", "tunnel", "udp",
-        "unix",
-    ],
-};
-
-/// The types of listeners.
-pub static LISTENERS: Types = Types {
-    what: "listener",
-    supported: &["tcp", "tun"],
-    not_yet: &[
-        "tls", "ws", "wss", "quic", "grpc", "h2", "h2c", "mtls", "mws", "mwss", "mtcp", "kcp",
-        "dtls",
-    ],
-    elsewhere: &[
-        "dns", "ftcp", "h3", "http2", "http3", "icmp", "icmp6", "ohttp", "otls", "pht", "phts",
-        "red", "redir", "redirect", "redu", "rtcp", "rudp", "runix", "serial", "ssh", "sshd",
-        "stdio", "tap", "tungo", "udp", "unix", "wt",
-    ],
-};
-
-/// The types of connectors.
-pub static CONNECTORS: Types = Types {
-    what: "connector",
-    supported: &["router"],
-    not_yet: &[],
-    elsewhere: &[
-        "direct", "forward", "http", "http2", "masque", "relay", "serial", "sni", "socks",
-        "socks4", "socks4a", "socks5", "ss", "sshd", "ssu", "tcp", "tunnel", "unix", "virtual",
-    ],
-};
-
-/// The types of dialers.
-pub static DIALERS: Types = Types {
-    what: "dialer",
-    supported: &["tcp"],
-    not_yet: &[
-        "tls", "ws", "wss", "quic", "grpc", "h2", "h2c", "mtls", "mws", "mwss", "mtcp", "kcp",
-        "dtls",
-    ],
-    elsewhere: &[
-        "direct",
-        "ftcp",
-        "h3",
-        "h3-masque",
-        "http2",
-        "http3",
-        "icmp",
-        "icmp6",
-        "ohttp",
-        "ohttps",
-        "otls",
-        "pht",
-        "phts",
-        "serial",
-        "ssh",
-        "sshd",
-        "udp",
-        "unix",
-        "utls",
-        "virtual",
-        "wg",
-        "wt",
     ],
 };

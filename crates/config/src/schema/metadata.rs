@@ -1,20 +1,21 @@
-//! Metadata keys by the type of what they belong to (spec: config.md section 7, transports.md).
+//! Metadata keys by the type of what they belong to (spec: config.md section 7).
 
 use super::{
     Key, Object,
     Shape::{self, Any, Bool, Duration, Int, Text, Texts},
     Status::{self, Misplaced, NoEffect, NotYet, Silent, Supported},
+    carriage,
 };
 
-const fn key(names: &'static [&'static str], shape: Shape, status: Status) -> Key {
+pub(super) const fn key(names: &'static [&'static str], shape: Shape, status: Status) -> Key {
     Key { names, shape, status }
 }
 
-const fn yes(names: &'static [&'static str], shape: Shape) -> Key {
+pub(super) const fn yes(names: &'static [&'static str], shape: Shape) -> Key {
     key(names, shape, Supported)
 }
 
-const fn not_yet(names: &'static [&'static str]) -> Key {
+pub(super) const fn not_yet(names: &'static [&'static str]) -> Key {
     key(names, Any, NotYet)
 }
 
@@ -23,7 +24,7 @@ const fn silent(names: &'static [&'static str]) -> Key {
     key(names, Any, Silent)
 }
 
-const LEFT_BEHIND: Key = silent(&[
+pub(super) const LEFT_BEHIND: Key = silent(&[
     "retries",
     "admission",
     "bypass",
@@ -43,9 +44,9 @@ pub(super) static SERVICE: Object = Object {
     keys: &[
         yes(&["dialTimeout"], Duration),
         yes(&["ignoreChain"], Bool),
-        not_yet(&["proxyProtocol"]),
-        not_yet(&["interface"]),
-        not_yet(&["so_mark"]),
+        yes(&["proxyProtocol"], Int),
+        yes(&["interface"], Text),
+        yes(&["so_mark"], Int),
         not_yet(&["preUp"]),
         not_yet(&["preDown"]),
         not_yet(&["postUp"]),
@@ -53,8 +54,8 @@ pub(super) static SERVICE: Object = Object {
         not_yet(&["enableStats"]),
         not_yet(&["observer.resetTraffic"]),
         not_yet(&["observer.period", "observePeriod"]),
-        not_yet(&["netns"]),
-        not_yet(&["netns.out"]),
+        yes(&["netns"], Text),
+        yes(&["netns.out"], Text),
         not_yet(&["limiter.refreshInterval"]),
         not_yet(&["limiter.cleanupInterval"]),
         not_yet(&["limiter.scope"]),
@@ -154,172 +155,84 @@ pub(super) static ROUTER_CONNECTOR: Object = Object {
     keys: &[yes(&["router.id"], Text), yes(&["connectTimeout"], Duration)],
 };
 
-const KEEPALIVE: Status = NoEffect("connections are always kept alive and checked");
+/// Of the connector to an HTTP proxy.
+pub(super) static HTTP_CONNECTOR: Object = Object {
+    what: "the metadata of an `http` connector",
+    keys: &[yes(&["timeout"], Duration), yes(&["header"], Any)],
+};
 
-pub(super) static TCP_LISTENER: Object = Object {
-    what: "the metadata of a `tcp` listener",
+/// Of the connector to a SOCKS5 proxy.
+pub(super) static SOCKS5_CONNECTOR: Object = Object {
+    what: "the metadata of a `socks5` connector",
     keys: &[
-        key(&["keepalive"], Bool, KEEPALIVE),
-        key(&["keepalive.idle"], Duration, KEEPALIVE),
-        key(&["keepalive.interval"], Duration, KEEPALIVE),
-        key(&["keepalive.count"], Int, KEEPALIVE),
-        not_yet(&["mptcp"]),
-        not_yet(&["reuseport"]),
-        LEFT_BEHIND,
+        yes(&["timeout"], Duration),
+        key(&["notls"], Bool, NoEffect("GOST's own encryption of SOCKS5 is never offered")),
+        key(&["relay"], Text, NO_DATAGRAMS),
+        key(&["udp.bufferSize", "udpBufferSize"], Int, NO_DATAGRAMS),
+        key(&["udp.timeout"], Duration, NO_DATAGRAMS),
     ],
 };
 
-pub(super) static TCP_DIALER: Object = Object {
-    what: "the metadata of a `tcp` dialer",
-    keys: &[
-        key(&["keepalive"], Bool, KEEPALIVE),
-        key(&["keepalive.idle"], Duration, KEEPALIVE),
-        key(&["keepalive.interval"], Duration, KEEPALIVE),
-        key(&["keepalive.count"], Int, KEEPALIVE),
-    ],
-};
+const NO_DATAGRAMS: Status = NoEffect("no datagrams go through a proxy");
 
-/// Of a hop, node or chain.
+/// What GOST leaves in a hop's metadata of the parameters that become the dialer's `tls`.
+const TLS_LEFT_BEHIND: Key = silent(&[
+    "tls.certFile",
+    "certFile",
+    "cert",
+    "tls.keyFile",
+    "keyFile",
+    "key",
+    "tls.caFile",
+    "caFile",
+    "ca",
+    "tls.secure",
+    "secure",
+    "tls.serverName",
+    "serverName",
+]);
+
+/// Of a hop or node.
 pub(super) static NODE: Object = Object {
     what: "the metadata of a hop or node",
     keys: &[
-        not_yet(&["interface"]),
-        not_yet(&["so_mark"]),
-        not_yet(&["proxyProtocol"]),
-        not_yet(&["netns"]),
+        yes(&["interface"], Text),
+        yes(&["so_mark"], Int),
+        yes(&["proxyProtocol"], Int),
+        yes(&["netns"], Text),
+        yes(&["weight"], Int),
+        yes(&["backup"], Bool),
+        not_yet(&["maxFails"]),
+        not_yet(&["failTimeout"]),
+        TLS_LEFT_BEHIND,
     ],
 };
 
-/// Of transports that are not supported yet: nothing more is said than that of the type, but spelling counts.
-static STREAM: Object = Object {
-    what: "the metadata of a transport",
-    keys: &[
-        not_yet(&["mptcp"]),
-        not_yet(&["backlog", "ws.backlog"]),
-        not_yet(&["keepalive", "ws.keepalive", "grpc.keepalive"]),
-        not_yet(&["keepalive.idle"]),
-        not_yet(&["keepalive.interval"]),
-        not_yet(&["keepalive.count"]),
-        not_yet(&["tcp.keepalive"]),
-        not_yet(&["tcp.keepalive.idle"]),
-        not_yet(&["tcp.keepalive.interval"]),
-        not_yet(&["tcp.keepalive.count"]),
-        not_yet(&["ttl"]),
-        not_yet(&["handshakeTimeout", "ws.handshakeTimeout"]),
-        not_yet(&["readHeaderTimeout", "ws.readHeaderTimeout"]),
-        not_yet(&["readBufferSize", "ws.readBufferSize"]),
-        not_yet(&["writeBufferSize", "ws.writeBufferSize"]),
-        not_yet(&["enableCompression", "ws.enableCompression"]),
-        not_yet(&["path", "ws.path", "grpc.path"]),
-        not_yet(&["host", "ws.host", "grpc.host", "grpc.authority"]),
-        not_yet(&["header", "ws.header"]),
-        not_yet(&["rejectUnknownSNI"]),
-        not_yet(&["serverNames"]),
-        LEFT_BEHIND,
-    ],
-};
+const ONLY_CHAIN: Status = NoEffect("a host has one chain");
 
-static MUX: Object = Object {
-    what: "the metadata of a multiplexed transport",
+pub(super) static CHAIN: Object = Object {
+    what: "the metadata of a chain",
     keys: &[
-        not_yet(&["mux.type", "muxType"]),
-        not_yet(&["mux.version", "muxVersion"]),
-        not_yet(&["mux.keepaliveInterval", "muxKeepAliveInterval"]),
-        not_yet(&["mux.keepaliveDisabled", "muxKeepAliveDisabled"]),
-        not_yet(&["mux.keepaliveTimeout", "muxKeepAliveTimeout"]),
-        not_yet(&["mux.maxFrameSize", "muxMaxFrameSize"]),
-        not_yet(&["mux.maxReceiveBuffer", "muxMaxReceiveBuffer"]),
-        not_yet(&["mux.maxStreamBuffer", "muxMaxStreamBuffer"]),
-        not_yet(&["mux.maxStreamWindow", "muxMaxStreamWindow"]),
-    ],
-};
-
-static QUIC: Object = Object {
-    what: "the metadata of a `quic` transport",
-    keys: &[
-        not_yet(&["keepAlive"]),
-        not_yet(&["maxIdleTimeout"]),
-        not_yet(&["maxStreams"]),
-        not_yet(&["quic.enableDatagram", "enableDatagram"]),
-        not_yet(&["cipherKey"]),
-    ],
-};
-
-static GRPC: Object = Object {
-    what: "the metadata of a `grpc` transport",
-    keys: &[
-        not_yet(&["grpc.insecure", "grpcInsecure", "insecure"]),
-        not_yet(&["grpc.keepalive.minTime"]),
-        not_yet(&["grpc.keepalive.time"]),
-        not_yet(&["grpc.keepalive.timeout"]),
-        not_yet(&["grpc.keepalive.permitWithoutStream"]),
-        not_yet(&["grpc.minConnectTimeout"]),
-    ],
-};
-
-static DTLS: Object = Object {
-    what: "the metadata of a `dtls` transport",
-    keys: &[
-        not_yet(&["dtls.mtu", "mtu"]),
-        not_yet(&["dtls.bufferSize", "bufferSize"]),
-        not_yet(&["dtls.flightInterval", "flightInterval"]),
-    ],
-};
-
-static KCP: Object = Object {
-    what: "the metadata of a `kcp` transport",
-    keys: &[
-        not_yet(&["kcp.config", "c"]),
-        not_yet(&["kcp.key"]),
-        not_yet(&["kcp.crypt"]),
-        not_yet(&["kcp.mode"]),
-        not_yet(&["kcp.keepalive"]),
-        not_yet(&["kcp.interval"]),
-        not_yet(&["kcp.mtu"]),
-        not_yet(&["kcp.rcvwnd"]),
-        not_yet(&["kcp.sndwnd"]),
-        not_yet(&["kcp.smuxver"]),
-        not_yet(&["kcp.smuxbuf"]),
-        not_yet(&["kcp.streambuf"]),
-        not_yet(&["kcp.nocomp"]),
-        not_yet(&["kcp.tcp"]),
+        key(&["weight"], Int, ONLY_CHAIN),
+        key(&["backup"], Bool, ONLY_CHAIN),
+        key(&["maxFails"], Int, ONLY_CHAIN),
+        key(&["failTimeout"], Duration, ONLY_CHAIN),
     ],
 };
 
 /// All tables.
 pub(super) fn tables() -> Vec<&'static Object> {
-    vec![
+    let mut tables = vec![
         &SERVICE,
         &ROUTER_HANDLER,
         &TUN_HANDLER,
         &TUN_LISTENER,
         &ROUTER_CONNECTOR,
-        &TCP_LISTENER,
-        &TCP_DIALER,
+        &HTTP_CONNECTOR,
+        &SOCKS5_CONNECTOR,
         &NODE,
-        &STREAM,
-        &MUX,
-        &QUIC,
-        &GRPC,
-        &DTLS,
-        &KCP,
-    ]
-}
-
-/// Whether `table` is that of a transport that is not supported yet.
-pub(super) fn is_unsupported(table: &Object) -> bool {
-    std::ptr::eq(table, &STREAM)
-}
-
-/// The tables of a transport that is not supported yet.
-pub(super) fn of_transport(name: &str) -> Vec<&'static Object> {
-    match name {
-        "tls" | "ws" | "wss" | "h2" | "h2c" => vec![&STREAM],
-        "mtls" | "mws" | "mwss" | "mtcp" => vec![&STREAM, &MUX],
-        "quic" => vec![&STREAM, &QUIC],
-        "grpc" => vec![&STREAM, &GRPC],
-        "dtls" => vec![&STREAM, &DTLS],
-        "kcp" => vec![&STREAM, &KCP],
-        _ => vec![],
-    }
+        &CHAIN,
+    ];
+    tables.extend(carriage::tables());
+    tables
 }

@@ -2,8 +2,8 @@
 
 use super::{
     map,
-    objects::Objects,
-    parts::{self, Params, entry},
+    objects::{self, Objects},
+    parts::{self, Params, entry, text as text_of},
     text,
 };
 use crate::{
@@ -41,6 +41,7 @@ pub(super) fn hop(
         .filter_map(|key| params.take(&[key]).map(|param| entry(key, param.value)))
         .collect::<Vec<_>>();
     let tls = tls(&mut params);
+    let fallback = params.take(&["fallback"]);
     let metadata = |prefix: &str| {
         let prefixes: Vec<&str> = PLACES.into_iter().filter(|p| *p != prefix).collect();
         params.metadata(prefix, &prefixes)
@@ -52,18 +53,37 @@ pub(super) fn hop(
         entries.extend(filled("metadata", metadata("connector."), place));
         map(entries, place)
     };
-    let dialer_entry = |addr: &str| {
-        let mut tls = tls.clone();
-        if tls.iter().all(|e| e.key != "serverName") {
+    let dialer_of = |kind: &Value, addr: &str, with_tls: bool| {
+        let mut tls = if with_tls { tls.clone() } else { Vec::new() };
+        if with_tls && tls.iter().all(|e| e.key != "serverName") {
             let host = address::split_host_port(addr).map_or(addr, |(host, _)| host);
             let name =
                 (!host.is_empty()).then(|| entry("serverName", text(host, parts.host.place)));
             tls.extend(name);
         }
-        let mut entries = vec![entry("type", dialer.value())];
+        let mut entries = vec![entry("type", kind.clone())];
         entries.extend(filled("tls", tls, place));
         entries.extend(filled("metadata", metadata("dialer."), place));
         map(entries, place)
+    };
+    // `fallback=wss,tls`: the same with these dialers, where the first does not get through.
+    let fallback = fallback
+        .map(|param| objects::split(text_of(&param.value).unwrap_or(""), param.value.place));
+    let fallback: &[Value] = match fallback.as_ref().map(|list| &list.kind) {
+        Some(Kind::List(list)) => list,
+        _ => &[],
+    };
+    let dialers = |addr: &str| {
+        let first = dialer_of(&dialer.value(), addr, true);
+        if fallback.is_empty() {
+            return entry("dialer", first);
+        }
+        let encrypted = |kind: &Value| {
+            text_of(kind).is_none_or(|kind| !matches!(kind, "tcp" | "ws" | "mtcp" | "mws" | "h2c"))
+        };
+        let others = fallback.iter().map(|kind| dialer_of(kind, addr, encrypted(kind)));
+        let list = std::iter::once(first).chain(others).collect();
+        entry("dialers", Value::new(place, Kind::List(list)))
     };
     let addrs = parts.host.text.split(',').filter(|addr| !addr.is_empty());
     let nodes = addrs.enumerate().map(|(i, addr)| {
@@ -71,7 +91,7 @@ pub(super) fn hop(
             entry("name", text(&format!("node-{i}"), parts.host.place)),
             entry("addr", text(addr, parts.host.place)),
             entry("connector", connector_entry()),
-            entry("dialer", dialer_entry(addr)),
+            dialers(addr),
         ];
         entries.extend(filled("metadata", metadata("node."), place));
         map(entries, place)
@@ -100,10 +120,11 @@ pub(super) fn hop(
 
 fn tls(params: &mut Params) -> Vec<Entry> {
     let mut tls = params.take_tls_files();
-    let secure = params.take(&["tls.secure", "secure"]);
-    tls.extend(secure.map(|param| entry("secure", param.value)));
-    let name = params.take(&["tls.serverName", "serverName"]);
-    tls.extend(name.map(|param| entry("serverName", param.value)));
+    tls.extend(params.take_tls(&[
+        ("secure", ["tls.secure", "secure"]),
+        ("serverName", ["tls.serverName", "serverName"]),
+        ("fingerprint", ["tls.fingerprint", "fingerprint"]),
+    ]));
     tls
 }
 

@@ -401,6 +401,15 @@ impl Params {
         Some(Value::new(place, Kind::Map(entries)))
     }
 
+    /// Entries of a `tls` object: of each pair a key of it, and the parameters it may be given as.
+    pub(super) fn take_tls(&mut self, keys: &[(&str, [&str; 2])]) -> Vec<Entry> {
+        let taken = keys.iter().filter_map(|(name, keys)| {
+            let param = self.take(keys)?;
+            Some(entry(name, param.value))
+        });
+        taken.collect()
+    }
+
     /// Certificate files, as entries of a `tls` object.
     pub(super) fn take_tls_files(&mut self) -> Vec<Entry> {
         [

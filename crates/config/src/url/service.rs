@@ -56,7 +56,7 @@ fn read(flag: &str, url: &str, report: &mut Report) -> Option<Vec<Service>> {
     let auth = parts.user.or(query_auth);
     auth.iter().for_each(|auth| auth.warn_of_password(report));
     let auth = auth.map(|auth| auth.value());
-    let tls = tls(&mut params, report);
+    let tls = tls(&mut params);
     if let Some(dns) = params.0.iter_mut().find(|p| p.key.text.eq_ignore_ascii_case("dns")) {
         let list = objects::split(text_of(&dns.value).unwrap_or(""), dns.value.place);
         dns.value = list;
@@ -139,15 +139,19 @@ fn escaped(text: &str) -> String {
     escaped
 }
 
-/// The listener's `tls`, which needs a certificate.
-fn tls(params: &mut Params, report: &mut Report) -> Option<Value> {
-    let files = params.take_tls_files();
-    let place = files.first()?.place;
-    if files.iter().all(|file| file.key != "certFile") {
-        report.warning(place, "a key or CA file has no effect without `certFile`");
-        return None;
+/// The listener's `tls`.
+fn tls(params: &mut Params) -> Option<Value> {
+    let mut tls = params.take_tls_files();
+    tls.extend(params.take_tls(&[
+        ("rejectUnknownSNI", ["tls.rejectUnknownSNI", "rejectUnknownSNI"]),
+        ("bindNames", ["tls.bindNames", "bindNames"]),
+    ]));
+    if let Some(names) = params.take(&["tls.serverNames", "serverNames"]) {
+        let list = objects::split(text_of(&names.value).unwrap_or(""), names.value.place);
+        tls.push(entry("serverNames", list));
     }
-    Some(map(files, place))
+    let place = tls.first()?.place;
+    Some(map(tls, place))
 }
 
 /// Parameters that go to the service's metadata only.

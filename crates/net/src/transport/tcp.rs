@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::net::{TcpListener, TcpStream};
+use socket2::{Protocol, SockRef, TcpKeepalive, Type};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 
 use super::Stream;
+use super::socket::{Interface, ListenOptions, SocketOptions};
 
 /// How long one address is tried before the next is tried beside it (RFC 8305 section 5).
 pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
@@ -95,8 +96,12 @@ pub enum ListenError {
 /// Connects to `addr` (`host:port`), trying all addresses of a name, IPv6 and IPv4 in turn, each
 /// a little later than the one before; the first to answer wins and the others are given up. It
 /// all takes at most `within`, the name's resolution included. The stream is [`tune`]d.
-pub async fn connect(addr: &str, within: Duration) -> Result<TcpStream, ConnectError> {
-    match timeout(within, connect_any(addr)).await {
+pub async fn connect(
+    addr: &str,
+    options: &SocketOptions,
+    within: Duration,
+) -> Result<TcpStream, ConnectError> {
+    match timeout(within, connect_any(addr, options)).await {
         Ok(result) => result,
         Err(_) => Err(ConnectError::TimedOut { addr: addr.to_owned(), after: within }),
     }
@@ -106,8 +111,8 @@ pub async fn connect(addr: &str, within: Duration) -> Result<TcpStream, ConnectE
 /// one socket, or of IPv4 alone where IPv6 is off.
 ///
 /// Must be called within a tokio runtime; a host name in `addr` is looked up and blocks for it.
-pub fn listen(addr: &str) -> Result<TcpListener, ListenError> {
-    bind_first(addr, listen_on)
+pub fn listen(addr: &str, options: &ListenOptions) -> Result<TcpListener, ListenError> {
+    bind_first(addr, |address| listen_on(address, options))
 }
 
 /// Gives `bind` the addresses of `addr` until one works: the unspecified ones where its host is
@@ -176,16 +181,20 @@ impl Stream for TcpStream {
     }
 }
 
-async fn connect_any(addr: &str) -> Result<TcpStream, ConnectError> {
+async fn connect_any(addr: &str, options: &SocketOptions) -> Result<TcpStream, ConnectError> {
     let addresses = resolve(addr)
         .await
         .map_err(|source| ConnectError::Resolve { addr: addr.to_owned(), source })?;
-    connect_first(addr, addresses).await
+    connect_first(addr, addresses, options).await
 }
 
-async fn connect_first(addr: &str, addresses: Vec<SocketAddr>) -> Result<TcpStream, ConnectError> {
+async fn connect_first(
+    addr: &str,
+    addresses: Vec<SocketAddr>,
+    options: &SocketOptions,
+) -> Result<TcpStream, ConnectError> {
     let mut attempts = Vec::new();
-    let stream = race(addresses, &mut attempts, connect_one).await;
+    let stream = race(addresses, &mut attempts, |address| connect_one(address, options)).await;
     stream.ok_or_else(|| ConnectError::Failed { addr: addr.to_owned(), attempts })
 }
 
@@ -221,8 +230,28 @@ pub(super) async fn race<T, E, F: Future<Output = Result<T, E>>>(
     }
 }
 
-async fn connect_one(address: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(address).await?;
+async fn connect_one(address: SocketAddr, options: &SocketOptions) -> io::Result<TcpStream> {
+    let none = "no interface has an address of this family";
+    let mut failure = io::Error::new(io::ErrorKind::AddrNotAvailable, none);
+    for interface in options.bindings(address) {
+        match connect_by(address, options, interface).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failure = error,
+        }
+        if interface.is_some_and(|interface| interface.strict) {
+            break;
+        }
+    }
+    Err(failure)
+}
+
+async fn connect_by(
+    address: SocketAddr,
+    options: &SocketOptions,
+    interface: Option<&Interface>,
+) -> io::Result<TcpStream> {
+    let socket = options.open(address, Type::STREAM, Protocol::TCP, interface)?;
+    let stream = TcpSocket::from_std_stream(socket.into()).connect(address).await?;
     tune(&stream)?;
     Ok(stream)
 }
@@ -262,14 +291,9 @@ fn take_turns(found: Vec<SocketAddr>) -> Vec<SocketAddr> {
     turns
 }
 
-fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+fn listen_on(address: SocketAddr, options: &ListenOptions) -> io::Result<TcpListener> {
+    let socket = options.open(address, Type::STREAM, Protocol::TCP)?;
     socket.set_reuse_address(true)?;
-    if address.is_ipv6() {
-        // One socket for both families on the unspecified address, whatever net.ipv6.bindv6only.
-        socket.set_only_v6(!address.ip().is_unspecified())?;
-    }
-    socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
@@ -293,6 +317,8 @@ pub(super) fn list(attempts: &[(SocketAddr, impl fmt::Display)]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use socket2::{Domain, Socket};
+
     use super::*;
 
     fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
@@ -327,10 +353,12 @@ mod tests {
     #[tokio::test]
     async fn a_silent_address_delays_the_next_and_no_more() {
         let (_socket, _queued, silent) = silent();
-        let listener = listen("127.0.0.1:0").unwrap();
+        let listener = listen("127.0.0.1:0", &ListenOptions::default()).unwrap();
         let answering = listener.local_addr().unwrap();
         let start = std::time::Instant::now();
-        let stream = connect_first("name:1", vec![silent, answering]).await.unwrap();
+        let stream = connect_first("name:1", vec![silent, answering], &SocketOptions::default())
+            .await
+            .unwrap();
         assert_eq!(stream.peer_addr().unwrap(), answering);
         assert!((ATTEMPT_DELAY..ATTEMPT_DELAY * 20).contains(&start.elapsed()));
     }
@@ -341,14 +369,17 @@ mod tests {
         let taken = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         taken.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
         let closed = taken.local_addr().unwrap().as_socket().unwrap();
-        let listener = listen("127.0.0.1:0").unwrap();
+        let listener = listen("127.0.0.1:0", &ListenOptions::default()).unwrap();
         let answering = listener.local_addr().unwrap();
         let start = std::time::Instant::now();
         let mut addresses = vec![closed; 10];
         addresses.push(answering);
-        connect_first("name:1", addresses).await.unwrap();
+        connect_first("name:1", addresses, &SocketOptions::default()).await.unwrap();
         assert!(start.elapsed() < ATTEMPT_DELAY * 10);
-        let error = connect_first("name:1", vec![closed, closed]).await.unwrap_err().to_string();
+        let error = connect_first("name:1", vec![closed, closed], &SocketOptions::default())
+            .await
+            .unwrap_err()
+            .to_string();
         assert_eq!(error.matches(&closed.to_string()).count(), 2, "{error}");
     }
 }

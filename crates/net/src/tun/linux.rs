@@ -4,7 +4,7 @@
 use std::ffi::CStr;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 use tokio::io::Interest;
@@ -66,7 +66,7 @@ impl Tun {
                 source: errno.into(),
             })?;
         // SAFETY: the descriptor stays open and the same until `AsyncFd` has let go of it: the
-        // `File` owns it, moves in here and is never handed out again.
+        // `File` owns it, moves in here and is only lent again.
         let file = unsafe { AsyncFd::register(file) }.map_err(|error| TunError::System {
             action: format!("watching {name} for packets"),
             source: error.into(),
@@ -77,6 +77,13 @@ impl Tun {
     /// The device's index in its network namespace.
     pub fn index(&self) -> u32 {
         self.index
+    }
+}
+
+/// For waiting and moving packets without tokio; reads and writes never block.
+impl AsFd for Tun {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.get_ref().as_fd()
     }
 }
 

@@ -4,14 +4,14 @@ use std::{collections::BTreeSet, future::poll_fn, io, sync::Arc, time::Duration}
 
 use rtun_net::transport::{
     Datagrams, Stream,
-    quic::{DATAGRAM_SEND_BUFFER, QuicStream, Settings, connect},
+    quic::{DATAGRAM_SEND_BUFFER, QuicStream, Settings},
 };
 use tokio::time::timeout;
 
 use super::{
     battery::pattern,
     certificates::NAME,
-    pair::{PATIENCE, as_stream, first_stream, pair, server},
+    pair::{PATIENCE, as_stream, connect, first_stream, pair, server},
     relay::{Relay, Way},
 };
 

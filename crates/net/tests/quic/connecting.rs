@@ -4,13 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use rtun_net::transport::{
     Stream,
-    quic::{self, BindError, HandshakeError, Listener, QuicError, Settings, connect},
+    quic::{self, BindError, HandshakeError, Listener, QuicError, Settings},
 };
 use tokio::{net::UdpSocket, sync::Semaphore, task::JoinSet, time::timeout};
 
 use super::{
     certificates::{Ca, NAME},
-    pair::{PATIENCE, as_stream, first_stream, pair, server, server_with},
+    pair::{PATIENCE, as_stream, bind, connect, first_stream, pair, server, server_with},
 };
 
 /// The one reason a connection to a single address failed.
@@ -50,7 +50,7 @@ fn serve(listener: Arc<Listener>) -> tokio::task::JoinHandle<()> {
 #[tokio::test]
 async fn an_empty_host_listens_on_both_families() {
     let ca = Ca::new();
-    let listener = Listener::bind(":0", ca.server(), &Settings::default()).unwrap();
+    let listener = bind(":0", ca.server(), &Settings::default()).unwrap();
     let local = listener.local_addr().unwrap();
     let listener = Arc::new(listener);
     let server = serve(Arc::clone(&listener));
@@ -72,7 +72,7 @@ async fn an_empty_host_listens_on_both_families() {
 #[tokio::test]
 async fn the_remote_of_a_dual_listener_is_written_in_its_own_family() {
     let ca = Ca::new();
-    let listener = Listener::bind(":0", ca.server(), &Settings::default()).unwrap();
+    let listener = bind(":0", ca.server(), &Settings::default()).unwrap();
     let addr = format!("127.0.0.1:{}", listener.local_addr().unwrap().port());
     let settings = Settings::default();
     let accept = async {
@@ -118,7 +118,7 @@ async fn a_certificate_that_does_not_hold_is_named_and_nothing_is_sent() {
 async fn a_client_proves_itself_by_its_certificate() {
     let ca = Ca::new();
     let settings = Settings::default();
-    let listener = Listener::bind("127.0.0.1:0", ca.mutual_server(), &settings).unwrap();
+    let listener = bind("127.0.0.1:0", ca.mutual_server(), &settings).unwrap();
     let addr = listener.local_addr().unwrap().to_string();
     let identity = ca.issue("host.test");
     let certificate = identity.certificate.clone();
@@ -273,7 +273,7 @@ async fn a_thousand_connections_stand() {
     let ca = Ca::new();
     let settings =
         Settings { handshake_timeout: Some(Duration::from_secs(60)), ..Settings::default() };
-    let listener = Arc::new(Listener::bind("127.0.0.1:0", ca.server(), &settings).unwrap());
+    let listener = Arc::new(bind("127.0.0.1:0", ca.server(), &settings).unwrap());
     let addr = listener.local_addr().unwrap().to_string();
     let server = serve(Arc::clone(&listener));
     let tls = ca.client();
@@ -355,11 +355,11 @@ async fn a_certificate_is_exchanged_without_dropping_anyone() {
 async fn addresses_that_are_none_are_refused() {
     let ca = Ca::new();
     for bad in ["8421", "", "127.0.0.1", ":http3"] {
-        let error = Listener::bind(bad, ca.server(), &Settings::default()).unwrap_err();
+        let error = bind(bad, ca.server(), &Settings::default()).unwrap_err();
         assert!(matches!(error, BindError::Listen(_)), "{error}");
     }
     let taken = server();
-    let error = Listener::bind(&taken.addr(), ca.server(), &Settings::default()).unwrap_err();
+    let error = bind(&taken.addr(), ca.server(), &Settings::default()).unwrap_err();
     assert!(error.to_string().contains(&taken.addr()), "{error}");
     let error =
         connect("127.0.0.1", NAME, ca.client(), &Settings::default(), PATIENCE).await.unwrap_err();

@@ -9,13 +9,13 @@ use std::{
 
 use rtun_net::transport::{
     Stream,
-    quic::{Congestion, QuicStream, Settings, connect},
+    quic::{Congestion, QuicStream, Settings},
 };
 use tokio::time::timeout;
 
 use super::{
     certificates::NAME,
-    pair::{PATIENCE, as_stream, first_stream, server_with},
+    pair::{PATIENCE, as_stream, connect, first_stream, server_with},
     relay::{Relay, Way},
 };
 

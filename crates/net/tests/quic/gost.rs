@@ -10,7 +10,7 @@ use std::{
 
 use rtun_net::transport::{
     Stream,
-    quic::{QuicStream, Settings, connect},
+    quic::{QuicStream, Settings},
 };
 use rustls::{
     ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
@@ -28,7 +28,7 @@ use tokio::{
 
 use super::{
     battery::pattern,
-    pair::{PATIENCE, as_stream, server},
+    pair::{PATIENCE, as_stream, connect, server},
 };
 
 const BYTES: usize = 300_000;

@@ -12,14 +12,14 @@ use nix::sched::{CloneFlags, unshare};
 use rtnetlink::{LinkUnspec, RouteMessageBuilder};
 use rtun_net::transport::{
     Stream,
-    quic::{Connection, Listener, QuicStream, Settings, connect},
+    quic::{Connection, QuicStream, Settings},
 };
 use tokio::time::timeout;
 
 use super::{
     battery::pattern,
     certificates::{Ca, NAME},
-    pair::{PATIENCE, as_stream, first_stream, server},
+    pair::{PATIENCE, as_stream, bind, connect, first_stream, server},
     relay::{Relay, Way},
 };
 
@@ -152,7 +152,7 @@ fn a_change_of_the_hosts_own_address_takes_the_connection_along() {
             };
             come_from(HERE).await;
             let (ca, settings) = (Ca::new(), Settings::default());
-            let listener = Listener::bind(&format!("{HUB}:0"), ca.server(), &settings).unwrap();
+            let listener = bind(&format!("{HUB}:0"), ca.server(), &settings).unwrap();
             let addr = listener.local_addr().unwrap().to_string();
             let (client, connection) =
                 tokio::join!(connect(&addr, NAME, ca.client(), &settings, PATIENCE), async {

@@ -16,7 +16,7 @@ use rtun_core::{HostName, NamespaceId};
 use super::session::Session;
 use crate::{
     counters::Counters,
-    report::{ConnectionReport, DeviceReport, FailureReport, Queued, Transport},
+    report::{ConnectionReport, DeviceReport, FailureReport, Queued},
     status::NodeHistory,
 };
 
@@ -141,7 +141,7 @@ impl Progress {
             session.as_ref().zip(hub).map(|(session, (hub, namespace))| ConnectionReport {
                 hub,
                 namespace,
-                transport: Transport::Tcp,
+                transport: session.transport,
                 connected: session.since.elapsed(),
                 rtun: session.is_rtun,
                 super_frames: session.super_frames(),

@@ -10,10 +10,7 @@ use std::{
 
 use rtun_config::model::HubNode;
 use rtun_core::{DropReason, HostName};
-use rtun_net::transport::{
-    Stream,
-    tcp::{self, ConnectError},
-};
+use rtun_net::transport::Stream;
 use rtun_proto::{
     extension::{self, Capabilities, Extension, Hello, HelloReply, RefusalNotice, pong_frame},
     frame::FrameBuffer,
@@ -26,11 +23,13 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::{budget::Budget, counters::Counters, outbox::Outbox, report::Queued};
-
-/// Limit for connecting unless configured: a lost packet of the handshake is repeated after 1 s, so a network that
-/// works answers within it, and one that was cut is tried again soon after it is back.
-const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
+use super::way::{Connected, NoWay};
+use crate::{
+    budget::Budget,
+    counters::Counters,
+    outbox::Outbox,
+    report::{Queued, Transport},
+};
 
 /// Limit for the hub's answer unless configured.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -54,6 +53,9 @@ pub(super) struct Introduction {
 /// A hub that has admitted this host.
 pub(super) struct Session {
     pub(super) stream: Arc<dyn Stream>,
+    pub(super) transport: Transport,
+    /// Its place among the hub's ways.
+    pub(super) way: usize,
     pub(super) since: Instant,
     /// Whether it is an rtun hub; no other is sent frames of the extension.
     pub(super) is_rtun: bool,
@@ -79,7 +81,7 @@ enum Notice {
 pub(super) enum JoinError {
     /// It was not reached.
     #[error(transparent)]
-    Connect(#[from] ConnectError),
+    Connect(#[from] NoWay),
     /// The request cannot be sent: the configuration is at fault.
     #[error("the request cannot be sent: {0}")]
     Request(#[from] EncodeError),
@@ -114,15 +116,14 @@ fn explain(status: &Status) -> String {
 }
 
 impl Session {
-    /// Connects to `hub` and joins. The buffer holds what the hub sent behind its answer.
-    pub(super) async fn open(
+    /// Joins the hub that is connected to. The buffer holds what the hub sent behind its answer.
+    pub(super) async fn join(
+        connected: Connected,
         hub: &HubNode,
         introduction: &Introduction,
-        dial_timeout: Option<Duration>,
     ) -> Result<(Self, FrameBuffer), JoinError> {
         let request = introduction.request(hub).encode()?;
-        let stream = tcp::connect(&hub.addr, dial_timeout.unwrap_or(DIAL_TIMEOUT)).await?;
-        let stream: Arc<dyn Stream> = Arc::new(stream);
+        let Connected { stream, transport, way } = connected;
         let limit = hub.connect_timeout.unwrap_or(ANSWER_TIMEOUT);
         let mut buffer = FrameBuffer::new();
         let answer = async {
@@ -137,6 +138,8 @@ impl Session {
         outbox.open();
         let session = Self {
             stream,
+            transport,
+            way,
             since: Instant::now(),
             is_rtun: response.connector_id().is_some_and(|id| id.rtun_version().is_some()),
             reply: OnceLock::new(),

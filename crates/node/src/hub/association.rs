@@ -22,6 +22,7 @@ use crate::{
     counters::Counters,
     outbox::Outbox,
     reading::{Beside, HUB_ASKS_EVERY, Silence, Turns, readable},
+    report::Transport,
 };
 
 /// How long a host that is told to go away may take to be back: the hub's restart is what most often follows.
@@ -36,6 +37,7 @@ pub(super) struct Association {
     /// Who it has proven to be, if users are required.
     pub(super) identity: Option<Identity>,
     pub(super) peer: SocketAddr,
+    pub(super) transport: Transport,
     /// The address of its device, as it says.
     pub(super) address: Option<IpAddr>,
     pub(super) since: Instant,
@@ -61,6 +63,7 @@ pub(super) struct Commons {
 /// A connection whose host wants to join.
 pub(super) struct Arrival {
     pub(super) peer: SocketAddr,
+    pub(super) transport: Transport,
     /// The address of its device, as it says.
     pub(super) address: Option<IpAddr>,
     /// Writable and unused.
@@ -166,7 +169,7 @@ impl Association {
         arrival: Arrival,
         commons: &Commons,
     ) -> Self {
-        let Arrival { peer, address, stream } = arrival;
+        let Arrival { peer, transport, address, stream } = arrival;
         let Admitted { host, identity } = admitted;
         Self {
             id,
@@ -174,6 +177,7 @@ impl Association {
             namespace,
             identity,
             peer,
+            transport,
             address,
             since: Instant::now(),
             counters: Arc::default(),

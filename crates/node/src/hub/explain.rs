@@ -17,7 +17,6 @@ use super::{
     registry::Registry,
     rules::{Rules, Table},
 };
-use crate::report::Transport;
 
 /// A packet somebody wonders about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -164,7 +163,7 @@ fn connections(namespace: &Namespace, snapshot: &Snapshot, host: &HostName) -> V
         let (queued_packets, queued_bytes) = association.outbox.queued();
         Connection {
             peer: association.peer,
-            transport: Transport::Tcp.as_str().to_owned(),
+            transport: association.transport.as_str().to_owned(),
             seconds: association.since.elapsed().as_secs(),
             queued_packets,
             queued_bytes: queued_bytes as u64,

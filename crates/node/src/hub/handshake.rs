@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     io,
-    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -20,6 +19,7 @@ use rtun_proto::{
 use super::{
     ask::{ask_about_address, ask_about_place, ask_about_user},
     association::{Arrival, Association},
+    entrance::{EntranceError, Guest},
     registry::{Joining, Registry},
 };
 use crate::counters::{Happened, Tally};
@@ -36,6 +36,15 @@ pub(super) enum HandshakeError {
     /// The connection ended or broke.
     #[error("the connection ended before the request was whole: {0}")]
     Broken(#[from] io::Error),
+    /// The transport's own handshakes failed.
+    #[error(transparent)]
+    Entrance(#[from] EntranceError),
+    /// The host's certificate is not for the name that it reports.
+    #[error("the host's certificate is not for the name {0:?}")]
+    NotInCertificate(String),
+    /// The transport's handshakes were not done in time.
+    #[error("the transport's handshakes were not done in time")]
+    TransportTimeout,
     /// Not done in time.
     #[error("no whole request in time")]
     Timeout,
@@ -61,6 +70,9 @@ impl HandshakeError {
             Self::Broken(_) => "closed_early",
             Self::AddressRefused => "address_refused",
             Self::AddressUnavailable => "address_unavailable",
+            Self::Entrance(error) => error.as_str(),
+            Self::NotInCertificate(_) => "name_not_permitted",
+            Self::TransportTimeout => "timeout_transport",
             Self::Timeout => "timeout_request",
             Self::TurnedOut => "limit_source",
         }
@@ -71,9 +83,9 @@ impl HandshakeError {
 pub(super) async fn admit(
     registry: &Registry,
     service: &str,
-    stream: Arc<dyn Stream>,
-    peer: SocketAddr,
+    guest: Guest,
 ) -> Result<(Arc<Association>, FrameBuffer), HandshakeError> {
+    let Guest { stream, peer, transport, names } = guest;
     ask_about_address(&registry.rules(), service, peer).await?;
     let mut buffer = FrameBuffer::new();
     let request = read_request(&*stream, &mut buffer).await?;
@@ -90,11 +102,17 @@ pub(super) async fn admit(
         accepted: Word::Unasked,
         placed: Word::Unasked,
     };
+    if let Some(names) = names
+        && !names.iter().any(|name| *name == association.host)
+    {
+        refuse(Refusal::NameNotPermitted, stream).await;
+        return Err(HandshakeError::NotInCertificate(association.host));
+    }
     let address = association.source.as_ref().and_then(|source| match source.addr {
         Addr::Ip(addr) if !addr.is_unspecified() => Some(addr),
         _ => None,
     });
-    let mut arrival = Arrival { peer, address, stream };
+    let mut arrival = Arrival { peer, transport, address, stream };
     loop {
         match registry.join(&join, arrival) {
             Joining::Joined(association) => return welcome(registry, association, buffer),

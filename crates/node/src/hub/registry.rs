@@ -21,7 +21,7 @@ use super::{
 use crate::{
     budget::Budget,
     counters::{Ended, Traffic},
-    report::{HostReport, NamespaceReport, Queued, Transport},
+    report::{HostReport, NamespaceReport, Queued},
 };
 
 /// A hub's namespaces and the rules they live under.
@@ -299,7 +299,7 @@ fn report(namespace: &Namespace, configured: bool) -> NamespaceReport {
         let host = HostReport {
             host: association.host.clone(),
             peer: association.peer,
-            transport: Transport::Tcp,
+            transport: association.transport,
             connected: association.since.elapsed(),
             carries: newest || !snapshot.one_carrier_per_host(),
             software: greeting.map(|greeting| greeting.software.clone()),

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     counters::Traffic,
-    report::{DeviceReport, HubReport, KindReport, Status},
+    report::{DeviceReport, HubReport, KindReport, Status, Transport},
     status::{Board, NodeHistory},
 };
 
@@ -141,7 +141,14 @@ impl Snapshot {
         page.gauge(
             "rtun_sessions",
             "Hosts connected, those standing by included",
-            [(vec![("transport", "tcp".into())], sum(|hub| hub.hosts().count()))],
+            Transport::ALL.into_iter().filter_map(|transport| {
+                let by = |hub: &&HubReport| {
+                    hub.hosts().filter(|host| host.transport == transport).count()
+                };
+                let hosts = hubs.iter().map(by).sum::<usize>();
+                let used = hosts > 0 || transport == Transport::Tcp;
+                used.then(|| (vec![("transport", transport.as_str().into())], hosts as f64))
+            }),
         )?;
         for (name, help, value) in [
             ("rtun_sessions_unadmitted", "Connections not admitted yet", sum(|hub| hub.unadmitted)),

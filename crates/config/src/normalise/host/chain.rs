@@ -1,54 +1,79 @@
-//! The hubs a host connects to: the nodes of its chain's only hop.
+//! The chain of a host: proxies, then the hubs it connects to.
 
-use rtun_core::NamespaceId;
-
+use super::{
+    node::{self, Hop},
+    selector,
+};
 use crate::{
-    address,
-    coerce::Place,
     findings::{Report, quote},
-    model::HubNode,
-    normalise::{Context, access, checked_type},
-    schema::{CONNECTORS, DIALERS},
+    model::{HubNode, ProxyHop, Selector},
+    normalise::Context,
     value::Cursor,
 };
 
-/// The hubs of the service at `at`, in order; at least one, else `None` after an error was reported.
-pub(super) fn hubs(
+/// Most hops of a chain.
+const MAX_HOPS: usize = 8;
+
+/// How a host gets to its hubs.
+pub(super) struct Chain {
+    /// At least one.
+    pub(super) hubs: Vec<HubNode>,
+    pub(super) selector: Selector,
+    pub(super) proxies: Vec<ProxyHop>,
+}
+
+/// The chain of the service at `at`; `None` after an error was reported.
+pub(super) fn read(
     at: &Cursor<'_>,
     handler: &Cursor<'_>,
     context: &Context<'_>,
     report: &mut Report,
-) -> Option<Vec<HubNode>> {
+) -> Option<Chain> {
     let chain = match named(handler, context, report)? {
         Some(chain) => chain,
         None => only_chain(at, context, report)?,
     };
     let hops = chain.get("hops").iter().flat_map(Cursor::items).collect::<Vec<_>>();
-    let hop = match &hops[..] {
-        [hop] => hop,
-        [] => {
-            report.error(&chain, "the chain has no hop").help("add a hop with the hub as its node");
-            return None;
-        }
-        [_, second, ..] => {
-            report
-                .error(second, "a chain of more than one hop is not supported yet")
-                .help("keep the hop whose nodes have a `router` connector");
-            return None;
-        }
+    let Some((last, before)) = hops.split_last() else {
+        report.error(&chain, "the chain has no hop").help("add a hop with the hub as its node");
+        return None;
     };
-    let hop = resolved_hop(hop, context, report)?;
-    if let Some(selector) = hop.get("selector") {
-        self::selector(&selector, report);
-    }
-    let nodes = hop.get("nodes").iter().flat_map(Cursor::items).collect::<Vec<_>>();
-    if nodes.is_empty() {
-        report.error(&hop, "the hop has no node").help("add a node with the hub's address");
+    if before.len() >= MAX_HOPS {
+        report.error(last, format!("a chain has at most {MAX_HOPS} hops"));
         return None;
     }
     // All of them, so that every error is reported.
-    let hubs: Vec<_> = nodes.iter().map(|node| self::node(node, report)).collect();
-    hubs.into_iter().collect()
+    let proxies: Vec<_> = before
+        .iter()
+        .enumerate()
+        .map(|(i, hop)| {
+            let hop = resolved_hop(hop, context, report)?;
+            let selector = selector::of(hop.get("selector").as_ref(), report);
+            let hop = Hop { service: at, at: &hop, behind_proxy: i > 0 };
+            Some(ProxyHop { nodes: nodes(&hop, node::proxy, report)?, selector })
+        })
+        .collect();
+    let last = resolved_hop(last, context, report)?;
+    let selector = selector::of(last.get("selector").as_ref(), report);
+    let last = Hop { service: at, at: &last, behind_proxy: !before.is_empty() };
+    let hubs = nodes(&last, node::hub, report);
+    let proxies: Option<Vec<_>> = proxies.into_iter().collect();
+    Some(Chain { hubs: hubs?, selector, proxies: proxies? })
+}
+
+/// The nodes of `hop`, at least one, read by `read`; `None` after an error was reported.
+fn nodes<T>(
+    hop: &Hop<'_>,
+    read: fn(&Cursor<'_>, &Hop<'_>, &mut Report) -> Option<T>,
+    report: &mut Report,
+) -> Option<Vec<T>> {
+    let nodes = hop.at.get("nodes").iter().flat_map(Cursor::items).collect::<Vec<_>>();
+    if nodes.is_empty() {
+        report.error(hop.at, "the hop has no node").help("add a node with an address");
+        return None;
+    }
+    let nodes: Vec<_> = nodes.iter().map(|node| read(node, hop, report)).collect();
+    nodes.into_iter().collect()
 }
 
 /// The chain that the handler names, if it names one; the outer `None` after an error was reported.
@@ -137,6 +162,7 @@ fn referenced<'a>(hop: &Cursor<'_>, context: &Context<'a>) -> Option<Cursor<'a>>
     context.names.hops.get(&name).cloned()
 }
 
+/// The hop itself, or the one that its name stands for; `None` after an error was reported.
 fn resolved_hop<'a>(
     hop: &Cursor<'a>,
     context: &Context<'a>,
@@ -152,93 +178,4 @@ fn resolved_hop<'a>(
         return None;
     };
     context.names.hops.resolve(&name, report).map(|(_, hop)| hop.clone())
-}
-
-/// Nodes are tried in turn: strategies that ask for more are refused.
-pub(super) fn selector(at: &Cursor<'_>, report: &mut Report) {
-    let strategy = at.get("strategy");
-    let Some(name) = report.some_text(strategy.as_ref()) else { return };
-    let Some(at) = strategy else { return };
-    match name.as_str() {
-        "round" | "rr" | "fifo" | "ha" => {}
-        "random" | "rand" | "hash" | "parallel" | "lowestlatency" | "lowest" | "ll" => {
-            report
-                .error(&at, format!("the strategy {} is not supported yet", quote(&name)))
-                .help("with `fifo` nodes are tried in turn");
-        }
-        _ => {
-            let names = ["round", "fifo", "random", "hash", "parallel", "lowestlatency"];
-            report
-                .warning(
-                    &at,
-                    format!("there is no strategy {}; nodes are tried in turn", quote(&name)),
-                )
-                .maybe_help(crate::suggest::did_you_mean(&name, names));
-        }
-    }
-}
-
-fn node(at: &Cursor<'_>, report: &mut Report) -> Option<HubNode> {
-    let addr = node_addr(at, report);
-    let connector = match at.get("connector") {
-        Some(connector) => checked_type(&connector, &CONNECTORS, "http", report).map(|_| connector),
-        None => {
-            report.error(at, "the node has no connector").help("add `connector: {type: router}`");
-            None
-        }
-    };
-    let dialer = at.get("dialer");
-    let dialer =
-        dialer.map_or(Some(()), |dialer| checked_type(&dialer, &DIALERS, "tcp", report).map(drop));
-    let connector = connector?;
-    let metadata = connector.get("metadata");
-    let id_at = metadata.as_ref().and_then(|m| m.get("router.id"));
-    let timeout_at = metadata.as_ref().and_then(|m| m.get("connectTimeout"));
-    let namespace = match (report.some_text(id_at.as_ref()), &id_at) {
-        (Some(text), Some(at)) => match text.parse::<NamespaceId>() {
-            Ok(id) => Some(id),
-            Err(error) => {
-                report.error(at, format!("{} is {error}", quote(&text)));
-                None
-            }
-        },
-        _ => Some(NamespaceId::DEFAULT),
-    };
-    let auth = match connector.filled("auth") {
-        Some(auth) => Some(access::credentials(&auth, report)?),
-        None => None,
-    };
-    let connect_timeout = timeout_at.and_then(|at| report.span(&at, Place::Metadata));
-    let name = report.some_text(at.get("name").as_ref());
-    let addr = addr?;
-    dialer?;
-    Some(HubNode {
-        name: name.unwrap_or_else(|| addr.clone()),
-        namespace: namespace?,
-        auth,
-        connect_timeout: connect_timeout.filter(|t| !t.is_zero()),
-        ..HubNode::tcp(addr)
-    })
-}
-
-fn node_addr(at: &Cursor<'_>, report: &mut Report) -> Option<String> {
-    const HELP: &str = "write for example hub.example:8443";
-    let Some(addr) = at.filled("addr") else {
-        report.error(at, "the node has no `addr`: where is the hub?").help(HELP);
-        return None;
-    };
-    let text = report.text(&addr)?;
-    let checked = match address::check(&text) {
-        Ok(("", _)) => Err(address::AddressError::NoHost),
-        Ok((_, 0)) => Err(address::AddressError::BadPort),
-        other => other,
-    };
-    checked
-        .map_err(|error| {
-            report
-                .error(&addr, format!("{} is no address of a hub: {error}", quote(&text)))
-                .help(HELP);
-        })
-        .ok()?;
-    Some(text)
 }

@@ -1,6 +1,11 @@
 //! Connecting: all addresses of a name, one socket each, and the first to finish its handshake.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{SocketAddr, UdpSocket},
+    sync::Arc,
+    time::Duration,
+};
 
 use quinn::{
     ClientConfig, ConnectError, Endpoint, EndpointConfig, TokioRuntime,
@@ -16,7 +21,10 @@ use super::{
     socket,
     stream::QuicStream,
 };
-use crate::transport::tcp::{list, race, resolve};
+use crate::transport::{
+    socket::SocketOptions,
+    tcp::{list, race, resolve},
+};
 
 /// Why no stream came about.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +80,7 @@ pub async fn connect(
     server_name: &str,
     tls: Arc<rustls::ClientConfig>,
     settings: &Settings,
+    options: &SocketOptions,
     within: Duration,
 ) -> Result<Arc<QuicStream>, QuicError> {
     let client = ClientConfig::new(Arc::new(QuicClientConfig::try_from(offering(tls))?));
@@ -80,7 +89,7 @@ pub async fn connect(
         let addresses = resolve(addr)
             .await
             .map_err(|source| QuicError::Resolve { addr: addr.to_owned(), source })?;
-        let attempt = |address| handshake(address, server_name, client.clone(), settings);
+        let attempt = |address| handshake(address, server_name, &client, settings, options);
         match race(addresses, &mut attempts, attempt).await {
             Some(connection) => open(addr, connection).await.map(Some),
             None => Ok(None),
@@ -106,8 +115,39 @@ async fn open(
     Ok(QuicStream::new(connection, flow, ends, datagrams))
 }
 
-/// One handshake from a socket of its own, so that a change of address concerns this connection alone.
+/// A handshake by each interface until one works.
 async fn handshake(
+    address: SocketAddr,
+    server_name: &str,
+    client: &ClientConfig,
+    settings: &Settings,
+    options: &SocketOptions,
+) -> Result<(quinn::Connection, Arc<Flow>), HandshakeError> {
+    let none = "no interface has an address of this family";
+    let mut failure = HandshakeError::Socket(io::Error::new(io::ErrorKind::AddrNotAvailable, none));
+    for interface in options.bindings(address) {
+        let socket =
+            socket::bind_towards(address, options, interface).map_err(HandshakeError::Socket);
+        let connected = match socket {
+            Ok(socket) => {
+                handshake_from(socket, address, server_name, client.clone(), settings).await
+            }
+            Err(error) => Err(error),
+        };
+        match connected {
+            Ok(connection) => return Ok(connection),
+            Err(error) => failure = error,
+        }
+        if interface.is_some_and(|interface| interface.strict) {
+            break;
+        }
+    }
+    Err(failure)
+}
+
+/// One handshake from a socket of its own, so that a change of address concerns this connection alone.
+async fn handshake_from(
+    socket: UdpSocket,
     address: SocketAddr,
     server_name: &str,
     mut client: ClientConfig,
@@ -117,7 +157,6 @@ async fn handshake(
     let flow = Flow::new();
     // The listening side of a tunnel opens no streams.
     client.transport_config(Arc::new(settings.transport(0, &flow)));
-    let socket = socket::bind_towards(address).map_err(HandshakeError::Socket)?;
     let endpoint = Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime))
         .map_err(HandshakeError::Socket)?;
     let connecting =

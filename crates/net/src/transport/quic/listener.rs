@@ -22,7 +22,10 @@ use super::{
     settings::{Settings, accepting},
     socket,
 };
-use crate::transport::tcp::{ListenError, bind_first};
+use crate::transport::{
+    socket::ListenOptions,
+    tcp::{ListenError, bind_first},
+};
 
 /// Open handshakes above which a sender has to prove its address first, by a Retry (RFC 9000 section 8.1.2).
 pub const RETRY_ABOVE: usize = 128;
@@ -107,6 +110,7 @@ impl Listener {
         addr: &str,
         tls: Arc<rustls::ServerConfig>,
         settings: &Settings,
+        options: &ListenOptions,
     ) -> Result<Self, BindError> {
         let mut server =
             ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(accepting(tls))?));
@@ -114,7 +118,7 @@ impl Listener {
             .max_incoming(INCOMING_MAX)
             .incoming_buffer_size(INCOMING_BUFFER)
             .incoming_buffer_size_total(INCOMING_BUFFERS);
-        let socket = bind_first(addr, socket::bind)?;
+        let socket = bind_first(addr, |address| socket::bind(address, options))?;
         let endpoint = Endpoint::new(
             EndpointConfig::default(),
             Some(server.clone()),

@@ -1,0 +1,57 @@
+//! Work in another network namespace of the system.
+
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+    thread,
+};
+
+use nix::sched::{CloneFlags, setns};
+use tokio::runtime::Handle;
+
+/// Why nothing could be done in a network namespace.
+#[derive(Debug, thiserror::Error)]
+#[error("the network namespace {}: {source}{}", .path.display(), hint(.source))]
+pub struct NetnsError {
+    /// Which.
+    pub path: PathBuf,
+    /// What the system answered.
+    pub source: io::Error,
+}
+
+/// Does `work` in the network namespace at `path`, a file such as `/run/netns/blue`; without one, here. Sockets and devices
+/// opened meanwhile belong to it for as long as they live.
+///
+/// A namespace is a thread's: the work is done on a thread of its own, which the caller waits for, within the caller's tokio
+/// runtime if there is one.
+pub fn within<T: Send>(
+    path: Option<&Path>,
+    work: impl FnOnce() -> T + Send,
+) -> Result<T, NetnsError> {
+    let Some(path) = path else { return Ok(work()) };
+    let failed = |source| NetnsError { path: path.to_owned(), source };
+    let namespace = File::open(path).map_err(failed)?;
+    let runtime = Handle::try_current().ok();
+    let there = thread::scope(|scope| {
+        let there = scope.spawn(move || {
+            setns(namespace, CloneFlags::CLONE_NEWNET)?;
+            let _runtime = runtime.as_ref().map(Handle::enter);
+            Ok(work())
+        });
+        there.join()
+    });
+    match there {
+        Ok(done) => done.map_err(|errno: nix::Error| failed(errno.into())),
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EPERM) => "; it needs the capability CAP_SYS_ADMIN",
+        Some(libc::ENOENT) => "; `ip netns add` makes one",
+        Some(libc::EINVAL) => "; the file is no network namespace",
+        _ => "",
+    }
+}

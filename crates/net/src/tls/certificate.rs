@@ -1,0 +1,232 @@
+//! Certificates: what is in them, their fingerprints, and reading them from files.
+
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use aws_lc_rs::digest;
+use rustls::{
+    Error, InconsistentKeys,
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    sign::CertifiedKey,
+};
+use time::OffsetDateTime;
+use x509_parser::prelude::{ASN1Time, FromDer, GeneralName, ParsedExtension, X509Certificate};
+
+use super::error::TlsError;
+
+/// The SHA-256 of a certificate's DER form, written as 64 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint(pub [u8; 32]);
+
+/// What there is to say about a certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateInfo {
+    /// Who it is, as `O=GOST, CN=gost.run`.
+    pub subject: String,
+    /// Who signed it.
+    pub issuer: String,
+    /// The DNS names and addresses it is for.
+    pub names: Vec<String>,
+    /// When its time begins.
+    pub not_before: SystemTime,
+    /// When its time ends.
+    pub not_after: SystemTime,
+    /// The SHA-256 of its DER form.
+    pub sha256: Fingerprint,
+}
+
+impl Fingerprint {
+    /// That of a certificate.
+    pub fn of(certificate: &CertificateDer<'_>) -> Self {
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(digest::digest(&digest::SHA256, certificate).as_ref());
+        Self(bytes)
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A text that is no fingerprint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a fingerprint is the SHA-256 of a certificate: 64 hexadecimal digits")]
+pub struct NoFingerprint;
+
+impl FromStr for Fingerprint {
+    type Err = NoFingerprint;
+
+    /// Takes digits of either case, with or without colons between bytes and `sha256:` or openssl's `sha256 Fingerprint=` before.
+    fn from_str(text: &str) -> Result<Self, NoFingerprint> {
+        let text = text.trim();
+        let digits = match text.get(..6) {
+            Some(label) if label.eq_ignore_ascii_case("sha256") => {
+                text[6..].trim_start_matches(" Fingerprint").trim_start_matches([':', '='])
+            }
+            _ => text,
+        };
+        let digits: Vec<u32> = digits
+            .chars()
+            .filter(|&c| c != ':')
+            .map(|c| c.to_digit(16).ok_or(NoFingerprint))
+            .collect::<Result<_, _>>()?;
+        if digits.len() != 64 {
+            return Err(NoFingerprint);
+        }
+        let mut bytes = [0; 32];
+        for (byte, digits) in bytes.iter_mut().zip(digits.chunks(2)) {
+            *byte = (digits[0] * 16 + digits[1]) as u8;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl CertificateInfo {
+    /// Reads a certificate; `None` if it is malformed.
+    pub fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
+        let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+        Some(Self {
+            subject: parsed.subject().to_string(),
+            issuer: parsed.issuer().to_string(),
+            names: names(&parsed, true),
+            not_before: system_time(parsed.validity().not_before),
+            not_after: system_time(parsed.validity().not_after),
+            sha256: Fingerprint::of(certificate),
+        })
+    }
+}
+
+/// The DNS names a certificate is for; none if it is malformed.
+pub(crate) fn dns_names(certificate: &CertificateDer<'_>) -> Vec<String> {
+    X509Certificate::from_der(certificate)
+        .map(|(_, parsed)| names(&parsed, false))
+        .unwrap_or_default()
+}
+
+/// Whether a certificate is made for a use of TLS: it names that use, or any, or none in particular.
+pub(crate) fn allows(certificate: &CertificateDer<'_>, use_of: Use) -> bool {
+    let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { return false };
+    match parsed.extended_key_usage() {
+        Ok(None) => true,
+        Ok(Some(usage)) => {
+            let usage = usage.value;
+            usage.any
+                || match use_of {
+                    Use::Server => usage.server_auth,
+                    Use::Client => usage.client_auth,
+                }
+        }
+        Err(_) => false,
+    }
+}
+
+/// A side of TLS that a certificate can be for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Use {
+    Server,
+    Client,
+}
+
+fn names(certificate: &X509Certificate<'_>, addresses: bool) -> Vec<String> {
+    let mut names = Vec::new();
+    for extension in certificate.extensions() {
+        let ParsedExtension::SubjectAlternativeName(alternatives) = extension.parsed_extension()
+        else {
+            continue;
+        };
+        for name in &alternatives.general_names {
+            match name {
+                GeneralName::DNSName(name) => names.push((*name).to_owned()),
+                GeneralName::IPAddress(bytes) if addresses => names.extend(address(bytes)),
+                _ => {}
+            }
+        }
+    }
+    names
+}
+
+fn address(bytes: &[u8]) -> Option<String> {
+    if let Ok(bytes) = <[u8; 4]>::try_from(bytes) {
+        return Some(std::net::Ipv4Addr::from(bytes).to_string());
+    }
+    <[u8; 16]>::try_from(bytes).ok().map(|bytes| std::net::Ipv6Addr::from(bytes).to_string())
+}
+
+fn system_time(time: ASN1Time) -> SystemTime {
+    let seconds = Duration::from_secs(time.timestamp().unsigned_abs());
+    let epoch = SystemTime::UNIX_EPOCH;
+    match time.timestamp() < 0 {
+        true => epoch.checked_sub(seconds),
+        false => epoch.checked_add(seconds),
+    }
+    .unwrap_or(epoch)
+}
+
+/// As `2027-03-01 12:30:00 UTC`.
+pub(crate) fn date(time: SystemTime) -> String {
+    let time = OffsetDateTime::from(time);
+    let ((year, month, day), (hour, minute, second)) =
+        ((time.year(), u8::from(time.month()), time.day()), time.to_hms());
+    format!("{year}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+}
+
+/// Reads the certificates of a PEM file: at least one, in its order.
+pub(crate) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let text = read(path)?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    match found {
+        Ok(found) if found.is_empty() => Err(unusable(path, "holds no certificate in PEM form")),
+        Ok(found) => Ok(found),
+        Err(error) => Err(unusable(path, error)),
+    }
+}
+
+/// Reads a certificate with its chain and its key, and makes sure that they belong together.
+pub(crate) fn read_pair(
+    certificate: &Path,
+    key: &Path,
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, TlsError> {
+    let chain = read_certificates(certificate)?;
+    let private = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|error| match error {
+        rustls::pki_types::pem::Error::NoItemsFound => {
+            unusable(key, "holds no private key in PEM form")
+        }
+        error => unusable(key, error),
+    })?;
+    if CertificateInfo::of(&chain[0]).is_none() {
+        return Err(unusable(certificate, "holds a malformed certificate"));
+    }
+    CertifiedKey::from_der(chain, private, provider).map_err(|error| match error {
+        Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+            TlsError::KeyMismatch { certificate: certificate.into(), key: key.into() }
+        }
+        Error::InvalidCertificate(error) => unusable(certificate, error),
+        error => unusable(key, error),
+    })
+}
+
+/// A certificate and its key as both sides of TLS show them.
+pub(crate) type SharedKey = Arc<CertifiedKey>;
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    fs::read(path).map_err(|source| TlsError::Read { path: path.into(), source })
+}
+
+fn unusable(path: &Path, reason: impl fmt::Display) -> TlsError {
+    TlsError::Unusable { path: PathBuf::from(path), reason: reason.to_string() }
+}

@@ -1,0 +1,186 @@
+//! HTTP/2 (RFC 9113) on a stream: each request is one stream, its bodies the bytes of both directions
+//! (spec: transports.md section 8, `h2` and `h2c`).
+
+use std::sync::Arc;
+
+use http::{
+    HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
+    request::Parts,
+    uri::{Authority, PathAndQuery, Scheme},
+};
+use tokio::sync::mpsc;
+
+use self::{
+    connection::{Answer, Service, Taken},
+    request::{Framing, RequestStream},
+};
+use super::{Stream, forwarded::Forwarded, ws::upgrade::encode_path};
+
+mod connection;
+mod request;
+
+pub use self::connection::{
+    CONNECTION_WINDOW, FIRST_CONNECTION_WINDOW, FIRST_REQUEST_WINDOW, HEADERS_MAX, PROOF,
+    REQUEST_WINDOW, REQUESTS_MAX,
+};
+pub(super) use self::{
+    connection::{Answer as RequestAnswer, Service as RequestService},
+    request::Framing as BodyFraming,
+};
+
+pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+
+/// What a client asks for.
+#[derive(Debug, Clone, Default)]
+pub struct ClientSettings {
+    /// The path of a `GET`; a `CONNECT` without one.
+    pub path: Option<String>,
+    /// The authority: a name or address, with the port if it is not the scheme's.
+    pub host: String,
+    /// Further headers. `Host` among them takes the place of [`ClientSettings::host`].
+    pub headers: Vec<(String, String)>,
+    /// Whether TLS carries the connection, which decides the request's scheme.
+    pub is_tls: bool,
+}
+
+/// What a server takes.
+#[derive(Debug, Clone, Default)]
+pub struct ServerSettings {
+    /// The request target, of any method; without one a `CONNECT` to anything.
+    pub path: Option<String>,
+}
+
+/// Why there is no request.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// The stream below fails, or one of the sides breaks HTTP/2.
+    #[error("the HTTP/2 connection fails: {0}")]
+    Protocol(h2::Error),
+    /// The server refuses the request.
+    #[error("the server refuses the request: {0}")]
+    Refused(StatusCode),
+    /// A header that was to be sent cannot be.
+    #[error("{0:?} with its value is no header")]
+    BadHeader(String),
+    /// The host cannot be sent.
+    #[error("{0:?} is no host")]
+    BadHost(String),
+    /// The path cannot be sent.
+    #[error("{0:?} is no path")]
+    BadPath(String),
+}
+
+/// The requests of one connection.
+#[derive(Debug)]
+pub struct Server {
+    pub(super) requests: mpsc::Receiver<Taken>,
+}
+
+impl Server {
+    /// The next request that is one for a stream, answered, and what it says of its client; `None` after the connection's
+    /// end. Others are answered by their status and not told. Loses nothing when dropped.
+    ///
+    /// A request that is not taken while [`REQUESTS_MAX`] wait is refused. Streams outlive the server.
+    pub async fn next(&mut self) -> Option<Result<(Arc<dyn Stream>, Forwarded), HttpError>> {
+        self.requests.recv().await
+    }
+}
+
+/// Sends a request on a connection of its own and waits for the answer. Takes as long as the server does; the caller sets
+/// the deadline. Has to be called within a tokio runtime.
+pub async fn connect(
+    stream: Arc<dyn Stream>,
+    settings: &ClientSettings,
+) -> Result<Arc<dyn Stream>, HttpError> {
+    let (response, body, alone) = connection::request(stream, request_for(settings)?).await?;
+    let response = response.await.map_err(HttpError::Protocol)?;
+    if response.status() != StatusCode::OK {
+        return Err(HttpError::Refused(response.status()));
+    }
+    Ok(Arc::new(RequestStream::of_client(body, response.into_body(), Framing::Raw, alone)))
+}
+
+/// Serves requests: `CONNECT` without a path, else that path. Others are answered by 405 without a path, by 400 with one.
+/// Has to be called within a tokio runtime.
+///
+/// A task of the connection's own serves it, until its end, or until the server and all streams are dropped.
+pub fn serve(stream: Arc<dyn Stream>, settings: &ServerSettings) -> Server {
+    let path = settings.path.clone();
+    let judge = move |request: &Parts| {
+        let refusal = match &path {
+            None if request.method == Method::CONNECT => None,
+            None => Some(StatusCode::METHOD_NOT_ALLOWED),
+            Some(path) => {
+                let target = request.uri.path_and_query().map(PathAndQuery::as_str);
+                let is_it =
+                    target.is_some_and(|target| target == path || target == encode_path(path));
+                (!is_it).then_some(StatusCode::BAD_REQUEST)
+            }
+        };
+        let mut response = Response::new(());
+        match refusal {
+            None => Answer::Take(response),
+            Some(status) => {
+                *response.status_mut() = status;
+                Answer::Refuse(response)
+            }
+        }
+    };
+    let service = Service { judge: Box::new(judge), framing: Framing::Raw };
+    Server { requests: connection::serve(stream, service) }
+}
+
+fn request_for(settings: &ClientSettings) -> Result<Request<()>, HttpError> {
+    let (method, path) = match &settings.path {
+        Some(path) => (Method::GET, Some(encode_path(path))),
+        None => (Method::CONNECT, None),
+    };
+    request(method, path, &settings.host, settings.is_tls, &settings.headers)
+}
+
+/// A request; without a path its target is the host alone.
+pub(super) fn request(
+    method: Method,
+    path: Option<String>,
+    host: &str,
+    is_tls: bool,
+    headers: &[(String, String)],
+) -> Result<Request<()>, HttpError> {
+    let is_host = |(name, _): &&(String, String)| name.eq_ignore_ascii_case("host");
+    let host = headers.iter().find(is_host).map_or(host, |(_, value)| value);
+    let mut target = http::uri::Parts::default();
+    let authority = Authority::try_from(host).map_err(|_| HttpError::BadHost(host.to_owned()))?;
+    target.authority = Some(authority);
+    if let Some(path) = path {
+        target.scheme = Some(if is_tls { Scheme::HTTPS } else { Scheme::HTTP });
+        let bad = |_| HttpError::BadPath(path.clone());
+        target.path_and_query = Some(PathAndQuery::try_from(path.as_str()).map_err(bad)?);
+    }
+    let mut request = Request::new(());
+    *request.method_mut() = method;
+    *request.version_mut() = Version::HTTP_2;
+    *request.uri_mut() =
+        Uri::from_parts(target).map_err(|_| HttpError::BadHost(host.to_owned()))?;
+    for (name, value) in headers.iter().filter(|header| !is_host(header)) {
+        let bad = || HttpError::BadHeader(name.clone());
+        let value = HeaderValue::from_str(value).map_err(|_| bad())?;
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad())?;
+        request.headers_mut().append(name, value);
+    }
+    Ok(request)
+}
+
+/// Serves the requests of `service`.
+pub(super) fn serve_with(stream: Arc<dyn Stream>, service: RequestService) -> Server {
+    Server { requests: connection::serve(stream, service) }
+}
+
+/// Sends a request on a connection of its own; the answer may come as late as the first byte.
+pub(super) async fn connect_early(
+    stream: Arc<dyn Stream>,
+    request: Request<()>,
+    framing: BodyFraming,
+) -> Result<Arc<dyn Stream>, HttpError> {
+    let (response, body, alone) = connection::request(stream, request).await?;
+    Ok(Arc::new(RequestStream::of_early_client(body, response, framing, alone)))
+}

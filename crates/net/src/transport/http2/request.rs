@@ -1,0 +1,354 @@
+//! The two bodies of one HTTP/2 request as a [`Stream`].
+
+use std::{
+    fmt,
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker, ready},
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+use h2::{Reason, RecvStream, SendStream, client::ResponseFuture};
+use http::{HeaderMap, HeaderValue, Response};
+use tokio::sync::oneshot;
+
+use super::connection::Proof;
+use crate::transport::{
+    Stream,
+    grpc::{
+        chunk::{Decoder, HEADER_MAX, Header},
+        status_of,
+    },
+};
+
+/// The most bytes that one write takes.
+pub(super) const WRITE_MAX: usize = 64 * 1024;
+
+/// What the bodies consist of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::transport) enum Framing {
+    /// The stream's bytes.
+    Raw,
+    /// gRPC messages, a status at the end.
+    Grpc,
+}
+
+/// One end of a request.
+pub(in crate::transport) struct RequestStream {
+    incoming: Mutex<Incoming>,
+    outgoing: Mutex<Outgoing>,
+    /// Tells the connection's task of the end, where it serves this request alone.
+    _alone: Option<oneshot::Sender<()>>,
+}
+
+struct Incoming {
+    source: Source,
+    /// Bytes that have come; they count against the windows until they are read.
+    chunk: Bytes,
+    /// Of gRPC.
+    decoder: Option<Decoder>,
+    end: Option<End>,
+    /// The last reader's.
+    waker: Waker,
+    /// Tells the connection that its requests are read.
+    proof: Option<Arc<Proof>>,
+}
+
+enum Source {
+    /// The server has not answered.
+    Response(ResponseFuture),
+    Body(RecvStream),
+}
+
+#[derive(Debug)]
+enum End {
+    Whole,
+    Failed(io::ErrorKind, String),
+}
+
+struct Outgoing {
+    body: SendStream<Bytes>,
+    framing: Framing,
+    is_server: bool,
+    is_ended: bool,
+}
+
+impl RequestStream {
+    /// A server's, answered.
+    pub(super) fn of_server(
+        body: RecvStream,
+        response: SendStream<Bytes>,
+        framing: Framing,
+        proof: Arc<Proof>,
+    ) -> Self {
+        Self::new(Source::Body(body), response, framing, Some(proof), None)
+    }
+
+    /// A client's, whose answer has come.
+    pub(super) fn of_client(
+        request: SendStream<Bytes>,
+        response: RecvStream,
+        framing: Framing,
+        alone: oneshot::Sender<()>,
+    ) -> Self {
+        Self::new(Source::Body(response), request, framing, None, Some(alone))
+    }
+
+    /// A client's, whose answer may come as late as the first byte.
+    pub(super) fn of_early_client(
+        request: SendStream<Bytes>,
+        response: ResponseFuture,
+        framing: Framing,
+        alone: oneshot::Sender<()>,
+    ) -> Self {
+        Self::new(Source::Response(response), request, framing, None, Some(alone))
+    }
+
+    fn new(
+        source: Source,
+        body: SendStream<Bytes>,
+        framing: Framing,
+        proof: Option<Arc<Proof>>,
+        alone: Option<oneshot::Sender<()>>,
+    ) -> Self {
+        let incoming = Incoming {
+            source,
+            chunk: Bytes::new(),
+            decoder: (framing == Framing::Grpc).then(Decoder::default),
+            end: None,
+            waker: Waker::noop().clone(),
+            proof,
+        };
+        let is_server = incoming.proof.is_some();
+        Self {
+            incoming: Mutex::new(incoming),
+            outgoing: Mutex::new(Outgoing { body, framing, is_server, is_ended: false }),
+            _alone: alone,
+        }
+    }
+
+    /// A poisoned lock guards whole chunks: nothing in between panics.
+    fn incoming(&self) -> MutexGuard<'_, Incoming> {
+        self.incoming.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn outgoing(&self) -> MutexGuard<'_, Outgoing> {
+        self.outgoing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Incoming {
+    /// Ready when a chunk is there, or the end.
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.chunk.is_empty() && self.end.is_none() {
+            match &mut self.source {
+                Source::Response(response) => match ready!(Pin::new(response).poll(cx)) {
+                    Ok(response) => self.answered(response),
+                    Err(error) => self.end = Some(End::of(&error)),
+                },
+                Source::Body(body) => match ready!(body.poll_data(cx)) {
+                    Some(Ok(chunk)) => self.chunk = chunk,
+                    Some(Err(error)) => self.end = Some(End::of(&error)),
+                    None => self.end = Some(ready!(self.poll_end(cx))),
+                },
+            }
+        }
+        Poll::Ready(())
+    }
+
+    fn answered(&mut self, response: Response<RecvStream>) {
+        let (head, body) = response.into_parts();
+        if head.status != http::StatusCode::OK {
+            let refusal = format!("the server refuses the request: {}", head.status);
+            self.end = Some(End::Failed(io::ErrorKind::ConnectionRefused, refusal));
+        } else if let Some(status) = status_of(&head.headers)
+            && self.decoder.is_some()
+        {
+            self.end = Some(End::of_grpc(Some(status)));
+        }
+        self.source = Source::Body(body);
+    }
+
+    /// How the body ends.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let Some(decoder) = &self.decoder else { return Poll::Ready(End::Whole) };
+        if !decoder.is_between_messages() {
+            let cut = "the other side ends within a gRPC message".to_owned();
+            return Poll::Ready(End::Failed(io::ErrorKind::UnexpectedEof, cut));
+        }
+        if self.proof.is_some() {
+            // A client ends without a status.
+            return Poll::Ready(End::Whole);
+        }
+        let Source::Body(body) = &mut self.source else { return Poll::Ready(End::Whole) };
+        Poll::Ready(match ready!(body.poll_trailers(cx)) {
+            Ok(trailers) => End::of_grpc(trailers.as_ref().and_then(status_of)),
+            Err(error) => End::of(&error),
+        })
+    }
+
+    /// Takes from the chunk; how much was written.
+    fn take(&mut self, into: &mut [u8]) -> usize {
+        let (consumed, written) = match &mut self.decoder {
+            Some(decoder) => {
+                let progress = decoder.decode(&self.chunk, into);
+                if let Some(error) = decoder.failure() {
+                    self.end = Some(End::Failed(io::ErrorKind::InvalidData, error.to_string()));
+                    self.chunk.clear();
+                }
+                (progress.consumed, progress.written)
+            }
+            None => {
+                let len = self.chunk.len().min(into.len());
+                into[..len].copy_from_slice(&self.chunk[..len]);
+                (len, len)
+            }
+        };
+        self.chunk.advance(consumed.min(self.chunk.len()));
+        if let Source::Body(body) = &mut self.source {
+            // Fails only when more is given back than was taken.
+            let _ = body.flow_control().release_capacity(consumed);
+        }
+        if let Some(proof) = &self.proof {
+            proof.read(consumed);
+        }
+        written
+    }
+}
+
+impl End {
+    fn of(error: &h2::Error) -> Self {
+        let kind = match error.get_io() {
+            Some(error) => error.kind(),
+            None if error.is_reset() || error.is_go_away() => io::ErrorKind::ConnectionReset,
+            None => io::ErrorKind::InvalidData,
+        };
+        Self::Failed(kind, format!("the HTTP/2 stream fails: {error}"))
+    }
+
+    fn of_grpc(status: Option<(String, String)>) -> Self {
+        let text = match status {
+            Some((code, _)) if code == "0" => return Self::Whole,
+            Some((code, message)) => {
+                format!("the server ends the call with gRPC status {code}: \"{message}\"")
+            }
+            None => "the server ends the call without a gRPC status".to_owned(),
+        };
+        Self::Failed(io::ErrorKind::ConnectionAborted, text)
+    }
+
+    fn outcome(&self) -> io::Result<usize> {
+        match self {
+            Self::Whole => Ok(0),
+            Self::Failed(kind, text) => Err(io::Error::new(*kind, text.clone())),
+        }
+    }
+}
+
+impl Stream for RequestStream {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut incoming = self.incoming();
+        if !incoming.waker.will_wake(cx.waker()) {
+            incoming.waker = cx.waker().clone();
+        }
+        incoming.poll_chunk(cx).map(Ok)
+    }
+
+    fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
+        let mut incoming = self.incoming();
+        let mut written = 0;
+        while written < into.len() {
+            // A poll replaces the waker that the body wakes: it has to stay the reader's.
+            let waker = incoming.waker.clone();
+            let is_ready = incoming.poll_chunk(&mut Context::from_waker(&waker)).is_ready();
+            if incoming.chunk.is_empty() {
+                return match &incoming.end {
+                    _ if written > 0 => Ok(written),
+                    Some(end) if is_ready => end.outcome(),
+                    _ => Err(io::ErrorKind::WouldBlock.into()),
+                };
+            }
+            written += incoming.take(&mut into[written..]);
+        }
+        Ok(written)
+    }
+
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut outgoing = self.outgoing();
+        if outgoing.is_ended {
+            return Poll::Ready(Ok(()));
+        }
+        outgoing.body.reserve_capacity(WRITE_MAX);
+        while outgoing.body.capacity() == 0 {
+            match ready!(outgoing.body.poll_capacity(cx)) {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Poll::Ready(Err(broken(&error))),
+                None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn try_write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut outgoing = self.outgoing();
+        if outgoing.is_ended {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let wanted = pieces.iter().map(|piece| piece.len()).sum::<usize>().min(WRITE_MAX);
+        if wanted == 0 {
+            return Ok(0);
+        }
+        outgoing.body.reserve_capacity(wanted + HEADER_MAX);
+        // A chunk's header may go beyond the capacity; what does not fit waits in the connection.
+        let len = wanted.min(outgoing.body.capacity());
+        if len == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let mut bytes = BytesMut::with_capacity(HEADER_MAX + len);
+        if outgoing.framing == Framing::Grpc {
+            bytes.extend_from_slice(Header::new(len as u32).bytes());
+        }
+        let end = bytes.len() + len;
+        for piece in pieces {
+            let missing = end - bytes.len();
+            bytes.extend_from_slice(&piece[..piece.len().min(missing)]);
+        }
+        outgoing.body.send_data(bytes.freeze(), false).map_err(|error| broken(&error))?;
+        if len == wanted {
+            // What is reserved is taken from the connection's other requests.
+            outgoing.body.reserve_capacity(0);
+        }
+        Ok(len)
+    }
+
+    fn poll_shutdown(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut outgoing = self.outgoing();
+        if std::mem::replace(&mut outgoing.is_ended, true) {
+            return Poll::Ready(Ok(()));
+        }
+        let ended = match (outgoing.framing, outgoing.is_server) {
+            (Framing::Grpc, true) => {
+                let ok = HeaderValue::from_static("0");
+                outgoing.body.send_trailers(HeaderMap::from_iter([(super::GRPC_STATUS, ok)]))
+            }
+            _ => outgoing.body.send_data(Bytes::new(), true),
+        };
+        Poll::Ready(ended.map_err(|error| broken(&error)))
+    }
+}
+
+impl fmt::Debug for RequestStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RequestStream")
+    }
+}
+
+/// Why nothing can be written.
+fn broken(error: &h2::Error) -> io::Error {
+    let kind = match error.reason() {
+        Some(Reason::NO_ERROR) | None => io::ErrorKind::BrokenPipe,
+        Some(_) => io::ErrorKind::ConnectionReset,
+    };
+    io::Error::new(kind, format!("the HTTP/2 stream fails: {error}"))
+}

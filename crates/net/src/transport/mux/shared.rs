@@ -1,0 +1,415 @@
+//! What the handles of a session and its driver share: the carrier, and who may use which side of it when.
+//!
+//! Three locks, taken in this order: `reading` or `writing`, which are held while the carrier is used and never both; then
+//! `state`, which never is.
+
+use std::{
+    cell::Cell,
+    io::{self, IoSlice},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker, ready},
+};
+
+use rtun_proto::mux::Decoder;
+use tokio::{sync::Notify, time::Instant};
+
+use super::{
+    MuxError, Settings,
+    cut::{Cut, Taken},
+    state::{Role, Room, State},
+};
+use crate::transport::Stream;
+
+/// Bytes of one read from a carrier.
+const READ: usize = 64 * 1024;
+
+/// What `held` may keep while it is empty.
+const KEPT: usize = 4 * 1024;
+
+thread_local! {
+    /// Where carriers are read to: everything in it is handed out before the lock of the reading is given back.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// A session.
+pub(super) struct Shared {
+    carrier: Arc<dyn Stream>,
+    pub(super) settings: Settings,
+    reading: Mutex<Decoder>,
+    /// Bytes the carrier has yet to take: the rest of a frame, or control frames. More is added only when it is empty.
+    writing: Mutex<Vec<u8>>,
+    state: Mutex<State>,
+    /// Whether bytes are held that the carrier has not taken.
+    holding: AtomicBool,
+    /// Calls the driver: frames are due that wait for a lock, reading may go on, or the session is over.
+    pub(super) driver: Notify,
+    /// What the carrier wakes when it takes more: all who wait for that, as it keeps one waker only.
+    writable: Waker,
+}
+
+/// What became of a read from the carrier.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Received {
+    /// Bytes came and were handed out.
+    Some,
+    /// There are none now.
+    Nothing,
+    /// There is no room for any.
+    NoRoom,
+}
+
+struct WakeWriters(Weak<Shared>);
+
+impl Wake for WakeWriters {
+    fn wake(self: Arc<Self>) {
+        if let Some(shared) = self.0.upgrade()
+            && shared.state().carrier_is_writable()
+        {
+            shared.driver.notify_one();
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn new(carrier: Arc<dyn Stream>, role: Role, settings: Settings) -> Arc<Self> {
+        Arc::new_cyclic(|shared| Self {
+            carrier,
+            settings,
+            reading: Mutex::new(Decoder::new(settings.version)),
+            writing: Mutex::default(),
+            state: Mutex::new(State::new(role, &settings)),
+            holding: AtomicBool::new(false),
+            driver: Notify::new(),
+            writable: Waker::from(Arc::new(WakeWriters(Weak::clone(shared)))),
+        })
+    }
+
+    /// Nothing in a critical section of the state panics half way through a change.
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn is_holding(&self) -> bool {
+        self.holding.load(Ordering::Acquire) || self.carrier.is_holding()
+    }
+
+    /// Ends the session.
+    pub(super) fn fail(&self, error: MuxError) {
+        self.state().fail(error);
+        self.driver.notify_one();
+    }
+
+    /// Ready when the carrier may have bytes. For the driver alone.
+    pub(super) fn poll_carrier_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.carrier.poll_readable(cx)
+    }
+
+    /// Ready when the carrier has handed on all that is held and due, and is ended. For the driver alone, at the end.
+    pub(super) fn poll_end(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_flush(&mut self.writing(), cx))?;
+        self.carrier.poll_shutdown(cx)
+    }
+
+    /// A handle is gone: ends what it was for, and lets the driver go on or end.
+    pub(super) fn released(&self) {
+        self.flush();
+        let mut state = self.state();
+        let calls = state.may_resume() || state.is_abandoned();
+        drop(state);
+        if calls {
+            self.driver.notify_one();
+        }
+    }
+
+    /// Reads from the carrier once. For the driver alone; a failure ends the session.
+    pub(super) fn receive(&self) -> Received {
+        let mut decoder = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        self.receive_with(&mut decoder, &mut None)
+    }
+
+    /// Reads what was received of a stream and then, unless somebody else is at it, from the carrier.
+    pub(super) fn try_read(&self, id: u32, into: &mut [u8]) -> io::Result<usize> {
+        if into.is_empty() {
+            return Ok(0);
+        }
+        let reading = match self.reading.try_lock() {
+            Ok(reading) => Some(reading),
+            Err(TryLockError::Poisoned(reading)) => Some(reading.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        };
+        let mut state = self.state();
+        let mut read = state.read(id, into);
+        let over = state.nothing_to_read(id).is_ok() || state.end().is_some();
+        let mut resumes = state.may_resume();
+        drop(state);
+        if let Some(mut decoder) = reading.filter(|_| read < into.len() && !over) {
+            let room = into.len() - read;
+            let mut sink = Some((id, &mut into[read..]));
+            self.receive_with(&mut decoder, &mut sink);
+            read += room - sink.map_or(0, |(_, rest)| rest.len());
+        }
+        let mut state = self.state();
+        let result = if read > 0 { Ok(read) } else { state.nothing_to_read(id) };
+        resumes |= state.may_resume();
+        let due = state.has_due();
+        drop(state);
+        if resumes {
+            self.driver.notify_one();
+        }
+        if due {
+            self.flush();
+        }
+        result
+    }
+
+    fn receive_with(&self, decoder: &mut Decoder, sink: &mut Option<(u32, &mut [u8])>) -> Received {
+        let mut state = self.state();
+        if state.end().is_some() {
+            return Received::Nothing;
+        }
+        if !state.may_receive() {
+            return Received::NoRoom;
+        }
+        drop(state);
+        // A carrier may be a stream of another session: it finds an empty buffer here and makes its own.
+        let mut buffer = SCRATCH.take();
+        buffer.resize(READ, 0);
+        let received = match self.carrier.try_read(&mut buffer) {
+            Ok(0) => Err(MuxError::Ended),
+            Ok(read) => self.hand_out(decoder, &buffer[..read], sink).map(|()| Received::Some),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Received::Nothing),
+            Err(error) => Err(error.into()),
+        };
+        SCRATCH.set(buffer);
+        received.unwrap_or_else(|error| {
+            self.fail(error);
+            Received::Nothing
+        })
+    }
+
+    fn hand_out(
+        &self,
+        decoder: &mut Decoder,
+        mut bytes: &[u8],
+        sink: &mut Option<(u32, &mut [u8])>,
+    ) -> Result<(), MuxError> {
+        let mut state = self.state();
+        state.heard = Instant::now();
+        while let Some(event) = decoder.next(&mut bytes).map_err(MuxError::Frame)? {
+            state.apply(event, sink)?;
+        }
+        Ok(())
+    }
+
+    /// Writes bytes of a stream in frames, behind the control frames that are due.
+    pub(super) fn try_write(&self, id: u32, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut held = self.writing();
+        let mut took_due = false;
+        let result = self.write_with(&mut held, id, pieces, &mut took_due);
+        self.note_holding(&mut held);
+        if took_due && !held.is_empty() {
+            // Others wait for these, whether or not this writer comes back.
+            self.flush_with(&mut held);
+        }
+        result
+    }
+
+    fn write_with(
+        &self,
+        held: &mut Vec<u8>,
+        id: u32,
+        pieces: &[IoSlice<'_>],
+        took_due: &mut bool,
+    ) -> io::Result<usize> {
+        let mut state = self.state();
+        if let Some(end) = state.end() {
+            return Err(end.to_io());
+        }
+        let Room::Bytes(room) = state.room(id) else {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        };
+        if pieces.iter().all(|piece| piece.is_empty()) {
+            return Ok(0);
+        }
+        if !held.is_empty() {
+            drop(state);
+            self.write_held(held)?;
+            state = self.state();
+        }
+        *took_due = state.take_due(held);
+        let resumes = state.may_resume();
+        drop(state);
+        if resumes {
+            self.driver.notify_one();
+        }
+        if room == 0 {
+            self.write_held(held)?;
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let Settings { version, max_frame, .. } = self.settings;
+        let cut = Cut::new(version, id, pieces, room, max_frame.max(1));
+        let taken =
+            cut.write(held, pieces, |slices| match self.carrier.try_write_vectored(slices) {
+                Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+                result => result,
+            });
+        match self.of_carrier(taken)? {
+            Taken::Control(taken) => {
+                held.drain(..taken);
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+            Taken::Frames { payload, missing } => {
+                held.clear();
+                if missing > 0 {
+                    cut.rest(pieces, payload, missing, held);
+                }
+                self.state().sent(id, payload);
+                if payload == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(payload) }
+            }
+        }
+    }
+
+    /// Ready when nothing is held and a stream may write, or has nothing to wait for.
+    pub(super) fn poll_writable(&self, id: u32, cx: &Context<'_>) -> Poll<io::Result<()>> {
+        let mut held = self.writing();
+        {
+            let mut state = self.state();
+            if let Some(end) = state.end() {
+                return Poll::Ready(Err(end.to_io()));
+            }
+            // Before the carrier is asked, which may wake from then on.
+            state.wait_to_write(id, cx.waker());
+            if self.is_holding() {
+                *state.flushing(id) = true;
+            }
+        }
+        let cx = &mut Context::from_waker(&self.writable);
+        ready!(self.poll_flush(&mut held, cx))?;
+        let mut state = self.state();
+        match state.room(id) {
+            Room::Closed => return Poll::Ready(Ok(())),
+            // Its bytes were handed on, and that may be all it waits for.
+            Room::Bytes(_) if std::mem::take(state.flushing(id)) => return Poll::Ready(Ok(())),
+            Room::Bytes(0) => return Poll::Pending,
+            Room::Bytes(_) => {}
+        }
+        drop(state);
+        self.poll_carrier_writable(cx)
+    }
+
+    /// Ends the own direction of a stream; ready when that has been handed on.
+    pub(super) fn poll_shutdown(&self, id: u32, cx: &Context<'_>) -> Poll<io::Result<()>> {
+        let mut held = self.writing();
+        {
+            let mut state = self.state();
+            if let Some(end) = state.end() {
+                let result = if state.is_shut(id) { Ok(()) } else { Err(end.to_io()) };
+                return Poll::Ready(result);
+            }
+            state.wait_to_write(id, cx.waker());
+            state.shut(id);
+        }
+        self.poll_flush(&mut held, &mut Context::from_waker(&self.writable))
+    }
+
+    /// Writes what is held and due as far as the carrier takes it; the driver sees to the rest.
+    pub(super) fn flush(&self) {
+        match self.writing.try_lock() {
+            Ok(mut held) => self.flush_with(&mut held),
+            // Whoever has the lock may have taken what was due before this became due.
+            Err(_) => self.driver.notify_one(),
+        }
+    }
+
+    /// As [`Self::flush`], waiting for a lock that somebody else has. For the driver alone.
+    pub(super) fn flush_by_driver(&self) {
+        self.flush_with(&mut self.writing());
+    }
+
+    fn flush_with(&self, held: &mut Vec<u8>) {
+        // Before the carrier is asked, which may wake from then on.
+        self.state().driver_waits = true;
+        // An error has ended the session, and whoever uses it is told.
+        let _ = self.poll_flush(held, &mut Context::from_waker(&self.writable));
+    }
+
+    /// Ready when the carrier has handed on all that is held and due.
+    fn poll_flush(&self, held: &mut Vec<u8>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = self.poll_flush_carrier(held, cx);
+        self.note_holding(held);
+        result
+    }
+
+    fn poll_flush_carrier(&self, held: &mut Vec<u8>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            match self.write_held(held) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(self.poll_carrier_writable(cx))?;
+                    continue;
+                }
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+            let mut state = self.state();
+            if state.take_due(held) {
+                // Others wait for these, whether or not this writer comes back.
+                state.driver_waits = true;
+                if state.may_resume() {
+                    self.driver.notify_one();
+                }
+                continue;
+            }
+            drop(state);
+            if self.carrier.is_holding() {
+                ready!(self.poll_carrier_writable(cx))?;
+                continue;
+            }
+            self.state().driver_waits = false;
+            return Poll::Ready(Ok(()));
+        }
+    }
+
+    fn poll_carrier_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.carrier.poll_writable(cx).map(|result| self.of_carrier(result))
+    }
+
+    /// Writes what is held; [`io::ErrorKind::WouldBlock`] as long as some of it is.
+    fn write_held(&self, held: &mut Vec<u8>) -> io::Result<()> {
+        while !held.is_empty() {
+            let written = match self.carrier.try_write_vectored(&[IoSlice::new(held)]) {
+                Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+                result => result,
+            };
+            held.drain(..self.of_carrier(written)?);
+        }
+        Ok(())
+    }
+
+    fn note_holding(&self, held: &mut Vec<u8>) {
+        if held.is_empty() && held.capacity() > KEPT {
+            *held = Vec::new();
+        }
+        self.holding.store(!held.is_empty(), Ordering::Release);
+    }
+
+    /// What is held changes by whole steps, whatever panics.
+    fn writing(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A failure of the carrier ends the session.
+    fn of_carrier<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        match result {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                let error = MuxError::from(error);
+                let told = error.to_io();
+                self.fail(error);
+                Err(told)
+            }
+            result => result,
+        }
+    }
+}

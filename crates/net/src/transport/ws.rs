@@ -1,0 +1,150 @@
+//! WebSocket (RFC 6455) on a stream: every write is one binary message, what comes is the bytes of all messages
+//! (spec: transports.md section 5).
+
+use std::{io, sync::Arc, time::Duration};
+
+use self::{
+    frame::Decoder,
+    stream::{Keys, WebSocket},
+    upgrade::{HEAD_MAX, Key, answer, check, head_end, refusal, request},
+};
+use super::{Stream, forwarded::Forwarded};
+
+pub mod frame;
+mod keepalive;
+mod stream;
+pub mod upgrade;
+
+pub use self::stream::MESSAGE_MAX;
+
+/// What a client asks for.
+#[derive(Debug, Clone)]
+pub struct ClientSettings {
+    /// The path; `/ws` unless set.
+    pub path: String,
+    /// The `Host` header: a name or address, with the port if it is not the scheme's.
+    pub host: String,
+    /// Further headers. `Host` among them takes the place of [`ClientSettings::host`]; the upgrade's own are refused.
+    pub headers: Vec<(String, String)>,
+    /// How often the server is asked whether it is still there, while somebody waits to read. After two questions and
+    /// nothing heard the stream fails with [`io::ErrorKind::TimedOut`].
+    pub ping_every: Option<Duration>,
+}
+
+impl Default for ClientSettings {
+    fn default() -> Self {
+        Self { path: "/ws".to_owned(), host: String::new(), headers: Vec::new(), ping_every: None }
+    }
+}
+
+/// What a server takes.
+#[derive(Debug, Clone)]
+pub struct ServerSettings {
+    /// The path, `/ws` unless set. With a slash at its end it stands for all below it.
+    pub path: String,
+}
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        Self { path: "/ws".to_owned() }
+    }
+}
+
+/// Why a stream does not become a WebSocket.
+#[derive(Debug, thiserror::Error)]
+pub enum WsError {
+    /// The stream below ends or fails first.
+    #[error("the connection fails during the WebSocket upgrade: {0}")]
+    Io(#[from] io::Error),
+    /// The request or response head has more than [`HEAD_MAX`] bytes.
+    #[error("the WebSocket upgrade's head is longer than {HEAD_MAX} bytes")]
+    HeadTooLong,
+    /// The other side does not speak HTTP.
+    #[error("the other side does not speak HTTP: {0}")]
+    NotHttp(httparse::Error),
+    /// The server refuses the request.
+    #[error("the server refuses the WebSocket: {status} {reason}")]
+    Refused {
+        /// The status of its response.
+        status: u16,
+        /// The reason beside it: at most 64 bytes, escaped.
+        reason: String,
+    },
+    /// The server's response begins no WebSocket.
+    #[error("the server's response {0}")]
+    BadResponse(&'static str),
+    /// The client asks for a path that is not served.
+    #[error("a client asks for the path {0}, which is not served")]
+    WrongPath(String),
+    /// The client's request asks for no WebSocket.
+    #[error("a client's request {0}")]
+    BadRequest(&'static str),
+    /// A header that was to be sent cannot be.
+    #[error("the header {name:?} {why}")]
+    BadHeader {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+}
+
+/// Begins a WebSocket as the client. Takes as long as the server does; the caller sets the deadline.
+pub async fn connect(
+    stream: Arc<dyn Stream>,
+    settings: &ClientSettings,
+) -> Result<Arc<dyn Stream>, WsError> {
+    let key = Key::new(stream::random());
+    stream.write_all(&request(settings, &key)?).await?;
+    let (head, behind) = read_head(&*stream).await?;
+    check(&head, &key)?;
+    let socket = WebSocket::new(stream, Decoder::of_server(), behind)
+        .masking(Keys::new())
+        .asking_every(settings.ping_every);
+    Ok(Arc::new(socket))
+}
+
+/// Begins a WebSocket as the server, and tells what the request says of its client. A request for another path is answered
+/// by 404, every other one by 400. Takes as long as the client does; the caller sets the deadline.
+pub async fn accept(
+    stream: Arc<dyn Stream>,
+    settings: &ServerSettings,
+) -> Result<(Arc<dyn Stream>, Forwarded), WsError> {
+    let answered = match read_head(&*stream).await {
+        Ok((head, behind)) => answer(&head, &settings.path).map(|answered| (answered, behind)),
+        Err(error) => Err(error),
+    };
+    let ((response, forwarded), behind) = match answered {
+        Ok(answered) => answered,
+        Err(error) => {
+            if let Some(response) = refusal(&error) {
+                stream.write_all(response.as_bytes()).await?;
+                stream.shutdown().await?;
+            }
+            return Err(error);
+        }
+    };
+    stream.write_all(response.as_bytes()).await?;
+    Ok((Arc::new(WebSocket::new(stream, Decoder::of_client(), behind)), forwarded))
+}
+
+/// A head, and what has come behind it.
+async fn read_head(stream: &dyn Stream) -> Result<(Vec<u8>, Vec<u8>), WsError> {
+    let mut head = Vec::new();
+    loop {
+        let before = head.len();
+        head.resize((before + 1024).min(HEAD_MAX), 0);
+        let read = stream.read(&mut head[before..]).await?;
+        head.truncate(before + read);
+        if let Some(end) = head_end(&head, before) {
+            let behind = head.split_off(end);
+            return Ok((head, behind));
+        }
+        if head.len() == HEAD_MAX {
+            return Err(WsError::HeadTooLong);
+        }
+        if read == 0 {
+            return Err(WsError::Io(io::ErrorKind::UnexpectedEof.into()));
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Sessions of several streams: the battery on both versions, what they do on the wire, their bounds, and a model.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "../battery/mod.rs"]
+mod battery;
+mod bounds;
+mod model;
+mod wire;
+
+use std::{sync::Arc, time::Duration};
+
+use rtun_net::transport::{
+    Stream, memory,
+    mux::{Session, Settings, Version},
+    tcp::{connect, listen, tune},
+};
+
+use self::battery::{Abilities, Ends, battery};
+
+/// An end of either side ends a stream of this multiplexing.
+const ABILITIES: Abilities = Abilities { half_close: false };
+
+const VERSIONS: [Version; 2] = [Version::One, Version::Two];
+
+fn settings(version: Version) -> Settings {
+    Settings { version, ..Settings::default() }
+}
+
+/// Two ends of a session on the ends of a stream.
+fn sessions((a, b): Ends, settings: Settings) -> (Session, Session) {
+    (Session::client(a, settings), Session::server(b, settings))
+}
+
+/// The ends of the first stream of a session that nobody holds but they.
+async fn only_stream(carrier: Ends, settings: Settings) -> Ends {
+    let (client, server) = sessions(carrier, settings);
+    let a = client.open().unwrap();
+    let b = server.accept().await.unwrap().unwrap();
+    (a, b)
+}
+
+fn memory_pair(capacity: usize) -> Ends {
+    let (a, b) = memory::pair(capacity);
+    (Arc::new(a) as Arc<dyn Stream>, Arc::new(b) as _)
+}
+
+async fn tcp_pair() -> Ends {
+    let listener = listen("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let client = connect(&address, Duration::from_secs(10)).await.unwrap();
+    let (server, _) = listener.accept().await.unwrap();
+    tune(&server).unwrap();
+    (Arc::new(client) as Arc<dyn Stream>, Arc::new(server) as _)
+}
+
+#[tokio::test]
+async fn a_stream_on_memory_passes() {
+    for version in VERSIONS {
+        battery(ABILITIES, async || only_stream(memory_pair(16 * 1024), settings(version)).await)
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn a_stream_on_a_narrow_carrier_passes() {
+    for version in VERSIONS {
+        let settings = Settings { max_frame: 1000, ..settings(version) };
+        battery(ABILITIES, async || only_stream(memory_pair(300), settings).await).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_on_tcp_passes() {
+    for version in VERSIONS {
+        battery(ABILITIES, async || only_stream(tcp_pair().await, settings(version)).await).await;
+    }
+}
+
+/// A session carries a stream of another one.
+#[tokio::test]
+async fn a_stream_in_a_stream_passes() {
+    battery(ABILITIES, async || {
+        let outer = only_stream(memory_pair(16 * 1024), settings(Version::Two)).await;
+        only_stream(outer, settings(Version::One)).await
+    })
+    .await;
+}

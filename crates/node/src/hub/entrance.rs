@@ -1,0 +1,383 @@
+//! Where hosts come in: the listening socket, and the transport's handshakes on each connection.
+
+use std::{
+    future::pending,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use ipnet::IpNet;
+use rtun_config::model::{Carriage, Listener};
+use rtun_net::{
+    tls::{Acceptor, CertificateInfo, Fault, TlsError},
+    transport::{
+        Stream,
+        forwarded::Forwarded,
+        grpc,
+        http2::{self, HttpError},
+        quic::{self, BindError, HandshakeError},
+        tcp::{self, ListenError},
+        ws::{self, WsError},
+    },
+};
+use tokio::net::{TcpListener, TcpStream};
+
+use tracing::warn;
+
+use crate::{
+    encryption,
+    report::Transport,
+    sockets::{listen_options, quic_settings},
+    workers::{Seat, Workers},
+};
+
+/// How often the files of a certificate are looked at.
+const CERTIFICATE_POLL: Duration = Duration::from_secs(1);
+
+/// A listening hub's socket with all that a connection goes through before its request is read.
+pub(super) struct Entrance {
+    door: Door,
+    transport: Transport,
+    tls: Option<Encryption>,
+    layer: Layer,
+    trusted: Trusted,
+    local_addr: SocketAddr,
+}
+
+/// What is on TCP, or on TLS on it.
+enum Layer {
+    None,
+    Ws(ws::ServerSettings),
+    Http2(http2::ServerSettings),
+    Grpc(grpc::ServerSettings),
+}
+
+struct Encryption {
+    acceptor: Acceptor,
+    /// Whether a host may only report names that stand in its certificate.
+    binds_names: bool,
+}
+
+enum Door {
+    Tcp(TcpListener),
+    Quic {
+        listener: quic::Listener,
+        /// Where its packets are moved.
+        _seat: Seat,
+    },
+}
+
+/// A connection that nothing has been read of.
+pub(super) enum Caller {
+    Tcp(TcpStream),
+    Quic(quic::Incoming),
+}
+
+/// Who is there.
+pub(super) enum Received {
+    One(Guest),
+    Many(Guests),
+}
+
+/// A stream on which a host may ask to join.
+pub(super) struct Guest {
+    pub(super) stream: Arc<dyn Stream>,
+    /// Where it comes from, as far as that is believed.
+    pub(super) peer: SocketAddr,
+    pub(super) transport: Transport,
+    /// The only host names it may report, if its certificate says.
+    pub(super) names: Option<Arc<[String]>>,
+}
+
+/// A connection that carries many streams.
+pub(super) struct Guests {
+    streams: Streams,
+    peer: SocketAddr,
+    transport: Transport,
+    names: Option<Arc<[String]>>,
+}
+
+enum Streams {
+    /// What each request says of its client is believed of these.
+    Http(http2::Server, Trusted),
+    Quic(quic::Connection),
+}
+
+impl Guests {
+    /// The next stream; none when the connection has ended.
+    pub(super) async fn next(&mut self) -> Option<Result<Guest, EntranceError>> {
+        let mut from = self.peer;
+        let stream: Arc<dyn Stream> = match &mut self.streams {
+            Streams::Http(server, trusted) => match server.next().await? {
+                Ok((stream, forwarded)) => match trusted.client(from, &forwarded) {
+                    Ok(client) => {
+                        from = client;
+                        stream
+                    }
+                    Err(error) => return Some(Err(error)),
+                },
+                Err(error) => return Some(Err(error.into())),
+            },
+            Streams::Quic(connection) => match connection.accept_stream().await? {
+                Ok(stream) => stream,
+                Err(error) => return Some(Err(error.into())),
+            },
+        };
+        let Self { transport, names, .. } = self;
+        Some(Ok(Guest { stream, peer: from, transport: *transport, names: names.clone() }))
+    }
+}
+
+/// A hub cannot listen.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Its address cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// Its address cannot be listened on with QUIC.
+    #[error(transparent)]
+    Quic(#[from] BindError),
+    /// Its TLS cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The system refused.
+    #[error(transparent)]
+    System(#[from] io::Error),
+}
+
+/// Why a connection never got as far as its request.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum EntranceError {
+    /// There is no encrypted connection.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// There is no QUIC connection.
+    #[error("QUIC: {0}")]
+    Quic(#[from] HandshakeError),
+    /// There is no HTTP/2 stream.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// There is no WebSocket.
+    #[error(transparent)]
+    Ws(#[from] WsError),
+    /// Somebody who is no trusted proxy says for whom it connects.
+    #[error("forwarding headers come from {0}, which is none of `trustedProxies`")]
+    UntrustedForwarder(IpAddr),
+    /// The connection broke.
+    #[error("the connection broke: {0}")]
+    Broken(#[from] io::Error),
+}
+
+impl EntranceError {
+    /// The fixed word used in logs and metrics.
+    pub(super) fn as_str(&self) -> &'static str {
+        match self {
+            Self::Tls(error) if error.fault() == Fault::Network => "closed_early",
+            Self::Tls(_) => "tls_error",
+            Self::Quic(HandshakeError::Tls { .. } | HandshakeError::TlsRefused { .. }) => {
+                "tls_error"
+            }
+            Self::Quic(_) => "closed_early",
+            Self::Http(_) => "upgrade_error",
+            Self::Ws(WsError::Io(_)) => "closed_early",
+            Self::Ws(_) => "upgrade_error",
+            Self::UntrustedForwarder(_) => "untrusted_forwarder",
+            Self::Broken(_) => "closed_early",
+        }
+    }
+}
+
+/// Who may say for whom it connects.
+#[derive(Clone)]
+struct Trusted(Arc<[IpNet]>);
+
+impl Trusted {
+    fn contains(&self, addr: IpAddr) -> bool {
+        self.0.iter().any(|net| net.contains(&addr))
+    }
+
+    /// Where a client comes from whose request has these forwarding headers: believed from trusted proxies, refused from
+    /// others where there are any, and else not looked at.
+    fn client(&self, peer: SocketAddr, forwarded: &Forwarded) -> Result<SocketAddr, EntranceError> {
+        if self.contains(peer.ip()) {
+            let client = forwarded.client_behind(|addr| self.contains(addr));
+            return Ok(client.map_or(peer, |addr| SocketAddr::new(addr, 0)));
+        }
+        match forwarded.present && !self.0.is_empty() {
+            true => Err(EntranceError::UntrustedForwarder(peer.ip())),
+            false => Ok(peer),
+        }
+    }
+}
+
+impl Entrance {
+    /// Listens.
+    pub(super) fn open(
+        service: &str,
+        config: &Listener,
+        workers: &Workers,
+    ) -> Result<Self, OpenError> {
+        let tls = match config.carriage.tls() {
+            Some(tls) => Some(Encryption {
+                acceptor: encryption::acceptor(
+                    service,
+                    tls,
+                    encryption::usual_protocols(&config.carriage),
+                )?,
+                binds_names: tls.bind_names,
+            }),
+            None => None,
+        };
+        let options = listen_options(config);
+        let (door, local_addr) = match (&config.carriage, &tls) {
+            (Carriage::Quic { quic, .. }, Some(tls)) => {
+                let protocols = tls.acceptor.quic_config(&[])?;
+                let seat = workers.seat();
+                let listener = {
+                    let _moved_by = seat.handle().enter();
+                    let settings = quic_settings(quic);
+                    quic::Listener::bind(&config.addr, Arc::new(protocols), &settings, &options)?
+                };
+                let local_addr = listener.local_addr()?;
+                (Door::Quic { listener, _seat: seat }, local_addr)
+            }
+            _ => {
+                let listener = tcp::listen(&config.addr, &options)?;
+                let local_addr = listener.local_addr()?;
+                (Door::Tcp(listener), local_addr)
+            }
+        };
+        Ok(Self {
+            door,
+            transport: Transport::of(&config.carriage),
+            tls,
+            layer: match &config.carriage {
+                Carriage::Tcp { ws: Some(ws), .. } => {
+                    Layer::Ws(ws::ServerSettings { path: ws.path.clone() })
+                }
+                Carriage::Http2 { http, .. } => {
+                    Layer::Http2(http2::ServerSettings { path: http.path.clone() })
+                }
+                Carriage::Grpc { grpc, .. } => {
+                    Layer::Grpc(grpc::ServerSettings { path: grpc.path.clone() })
+                }
+                Carriage::Tcp { .. } | Carriage::Quic { .. } => Layer::None,
+            },
+            trusted: Trusted(config.trusted_proxies.clone().into()),
+            local_addr,
+        })
+    }
+
+    pub(super) fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    pub(super) fn transport(&self) -> Transport {
+        self.transport
+    }
+
+    /// Whether this address may say for whom it connects.
+    pub(super) fn trusts(&self, addr: IpAddr) -> bool {
+        self.trusted.contains(addr)
+    }
+
+    /// Keeps to the files of its certificate as they change, for ever. What runs keeps running; files that cannot be used
+    /// change nothing.
+    pub(super) async fn follow_certificate(&self, service: &str) {
+        let Some(Encryption { acceptor, .. }) = &self.tls else { return pending().await };
+        let mut complained = None;
+        loop {
+            tokio::time::sleep(CERTIFICATE_POLL).await;
+            match acceptor.reload() {
+                Ok(true) => {
+                    complained = None;
+                    encryption::describe(service, &acceptor.certificate());
+                }
+                Ok(false) => complained = None,
+                Err(error) => {
+                    let text = error.to_string();
+                    if complained.as_ref() != Some(&text) {
+                        warn!(service, "the certificate stays as it was: {text}");
+                        complained = Some(text);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The next connection.
+    pub(super) async fn accept(&self) -> io::Result<(Caller, SocketAddr)> {
+        match &self.door {
+            Door::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                Ok((Caller::Tcp(stream), SocketAddr::new(peer.ip().to_canonical(), peer.port())))
+            }
+            Door::Quic { listener, .. } => match listener.accept().await {
+                Some(incoming) => {
+                    let peer = incoming.remote();
+                    Ok((Caller::Quic(incoming), peer))
+                }
+                None => pending().await,
+            },
+        }
+    }
+
+    /// Goes through the transport's handshakes. Has to be called where the connection is going to be served.
+    pub(super) async fn receive(
+        &self,
+        caller: Caller,
+        peer: SocketAddr,
+    ) -> Result<Received, EntranceError> {
+        match caller {
+            Caller::Tcp(stream) => {
+                // From now on it is this worker's event loop that watches the socket.
+                let stream = TcpStream::from_std(stream.into_std()?)?;
+                tcp::tune(&stream)?;
+                let mut stream: Arc<dyn Stream> = Arc::new(stream);
+                let mut names = None;
+                if let Some(tls) = &self.tls {
+                    let accepted = tls.acceptor.accept(stream).await?;
+                    stream = accepted.stream;
+                    names = accepted.client_names.filter(|_| tls.binds_names).map(Arc::from);
+                }
+                let mut from = peer;
+                let many = |streams, names| {
+                    let transport = self.transport;
+                    Ok(Received::Many(Guests { streams, peer, transport, names }))
+                };
+                match &self.layer {
+                    Layer::None => {}
+                    Layer::Http2(settings) => {
+                        let server = http2::serve(stream, settings);
+                        return many(Streams::Http(server, self.trusted.clone()), names);
+                    }
+                    Layer::Grpc(settings) => {
+                        let server = grpc::serve(stream, settings);
+                        return many(Streams::Http(server, self.trusted.clone()), names);
+                    }
+                    Layer::Ws(settings) => {
+                        let (socket, forwarded) = ws::accept(stream, settings).await?;
+                        stream = socket;
+                        from = self.trusted.client(peer, &forwarded)?;
+                    }
+                }
+                Ok(Received::One(Guest { stream, peer: from, transport: self.transport, names }))
+            }
+            Caller::Quic(incoming) => {
+                let connection = incoming.accept().await?;
+                let own = connection.peer_certificates().into_iter().next();
+                let names = own
+                    .filter(|_| self.tls.as_ref().is_some_and(|tls| tls.binds_names))
+                    .map(|own| CertificateInfo::of(&own).map_or_else(Vec::new, |info| info.names));
+                Ok(Received::Many(Guests {
+                    streams: Streams::Quic(connection),
+                    peer,
+                    transport: self.transport,
+                    names: names.map(Arc::from),
+                }))
+            }
+        }
+    }
+}
