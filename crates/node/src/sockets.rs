@@ -44,6 +44,7 @@ pub(crate) fn quic_settings(config: &model::Quic) -> quic::Settings {
         idle_timeout: config.idle_timeout,
         handshake_timeout: config.handshake_timeout,
         max_streams: config.max_streams.unwrap_or(usual.max_streams),
+        ..usual
     }
 }
 
