@@ -4,23 +4,26 @@
 //! other side learns of it with that byte (spec: transports.md section 7). Between rtun ends a connection has one stream, and
 //! the connection's datagrams (RFC 9221) belong to it.
 
+mod congestion;
 mod connection;
 mod datagrams;
 mod dial;
 mod error;
 mod flow;
 mod listener;
+mod model;
 mod readiness;
 mod settings;
 mod socket;
 mod stream;
 
+pub use congestion::Congestion;
 pub use connection::Connection;
 pub use dial::{QuicError, connect};
 pub use error::HandshakeError;
 pub use listener::{BindError, Counts, HANDSHAKES_MAX, Incoming, Listener, RETRY_ABOVE};
 pub use settings::{
-    ALPN, CONNECTION_RECEIVE_WINDOW, Congestion, DATAGRAM_RECEIVE_BUFFER, DATAGRAM_SEND_BUFFER,
+    ALPN, CONNECTION_RECEIVE_WINDOW, DATAGRAM_RECEIVE_BUFFER, DATAGRAM_SEND_BUFFER,
     HANDSHAKE_TIMEOUT, SEND_WINDOW_MAX, SEND_WINDOW_MIN, STREAM_RECEIVE_WINDOW, Settings,
 };
 pub use stream::{LINGER, QuicStream};

@@ -2,17 +2,16 @@
 
 use std::{collections::BTreeSet, future::poll_fn, io, sync::Arc, time::Duration};
 
-use rtun_net::transport::socket::SocketOptions;
 use rtun_net::transport::{
     Datagrams, Stream,
-    quic::{DATAGRAM_SEND_BUFFER, QuicStream, Settings, connect},
+    quic::{DATAGRAM_SEND_BUFFER, QuicStream, Settings},
 };
 use tokio::time::timeout;
 
 use super::{
     battery::pattern,
     certificates::NAME,
-    pair::{PATIENCE, as_stream, first_stream, pair, server},
+    pair::{PATIENCE, as_stream, connect, first_stream, pair, server},
     relay::{Relay, Way},
 };
 
@@ -86,7 +85,7 @@ async fn what_cannot_leave_is_refused_at_once_and_none_that_was_taken_is_dropped
     let relay = Relay::start(server.listener.local_addr().unwrap(), slow(), 1);
     let (addr, settings) = (relay.addr(), Settings::default());
     let (client, connection) = tokio::join!(
-        connect(&addr, NAME, server.ca.client(), &settings, &SocketOptions::default(), PATIENCE),
+        connect(&addr, NAME, server.ca.client(), &settings, PATIENCE),
         server.accept()
     );
     let a = client.unwrap();
@@ -128,7 +127,7 @@ async fn who_waits_learns_of_the_end() {
     let relay = Relay::start(server.listener.local_addr().unwrap(), slow(), 1);
     let (addr, settings) = (relay.addr(), Settings::default());
     let (client, connection) = tokio::join!(
-        connect(&addr, NAME, server.ca.client(), &settings, &SocketOptions::default(), PATIENCE),
+        connect(&addr, NAME, server.ca.client(), &settings, PATIENCE),
         server.accept()
     );
     let a = client.unwrap();
@@ -173,7 +172,7 @@ async fn a_lost_datagram_delays_no_other() {
     let relay = Relay::start(server.listener.local_addr().unwrap(), way, 7);
     let (addr, settings) = (relay.addr(), Settings::default());
     let (client, connection) = tokio::join!(
-        connect(&addr, NAME, server.ca.client(), &settings, &SocketOptions::default(), PATIENCE),
+        connect(&addr, NAME, server.ca.client(), &settings, PATIENCE),
         server.accept()
     );
     let a = client.unwrap();

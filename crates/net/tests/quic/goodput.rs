@@ -7,16 +7,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rtun_net::transport::socket::SocketOptions;
 use rtun_net::transport::{
     Stream,
-    quic::{Congestion, QuicStream, Settings, connect},
+    quic::{Congestion, QuicStream, Settings},
 };
 use tokio::time::timeout;
 
 use super::{
     certificates::NAME,
-    pair::{PATIENCE, as_stream, first_stream, server_with},
+    pair::{PATIENCE, as_stream, connect, first_stream, server_with},
     relay::{Relay, Way},
 };
 
@@ -37,10 +36,8 @@ async fn ends(way: Way, congestion: Congestion) -> (Relay, Arc<QuicStream>, Arc<
     let server = server_with(&settings);
     let relay = Relay::start(server.listener.local_addr().unwrap(), way, 1);
     let (addr, tls) = (relay.addr(), server.ca.client());
-    let (client, connection) = tokio::join!(
-        connect(&addr, NAME, tls, &settings, &SocketOptions::default(), PATIENCE),
-        server.accept()
-    );
+    let (client, connection) =
+        tokio::join!(connect(&addr, NAME, tls, &settings, PATIENCE), server.accept());
     let client = client.unwrap();
     let accepted = first_stream(&client, &connection).await;
     (relay, client, accepted)
@@ -116,7 +113,7 @@ async fn stream(way: Way, congestion: Congestion) -> Figure {
 #[ignore = "a measurement"]
 async fn controllers() {
     let only = std::env::var("CONTROLLER").ok();
-    for (rate, queue) in [(20e6, 100), (20e6, 20)] {
+    for (rate, queue) in [(20e6, 100), (20e6, 20), (2e6, 200)] {
         for loss in [0.0, 0.01, 0.03] {
             let way = Way {
                 delay: Duration::from_millis(25),
@@ -124,7 +121,7 @@ async fn controllers() {
                 rate,
                 queue: Duration::from_millis(queue),
             };
-            for congestion in [Congestion::Cubic, Congestion::Bbr] {
+            for congestion in [Congestion::Measured, Congestion::Cubic, Congestion::Bbr] {
                 if only.as_ref().is_some_and(|only| *only != format!("{congestion:?}")) {
                     continue;
                 }

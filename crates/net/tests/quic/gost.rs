@@ -8,10 +8,9 @@ use std::{
     time::Duration,
 };
 
-use rtun_net::transport::socket::SocketOptions;
 use rtun_net::transport::{
     Stream,
-    quic::{QuicStream, Settings, connect},
+    quic::{QuicStream, Settings},
 };
 use rustls::{
     ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
@@ -29,7 +28,7 @@ use tokio::{
 
 use super::{
     battery::pattern,
-    pair::{PATIENCE, as_stream, server},
+    pair::{PATIENCE, as_stream, connect, server},
 };
 
 const BYTES: usize = 300_000;
@@ -142,10 +141,7 @@ async fn a_stream_to_gost_carries_bytes_to_its_target_and_back() {
     let args = ["-L".to_owned(), format!("relay+quic://127.0.0.1:{port}")];
     let Some(_gost) = Gost::start("server", &args) else { return };
     let (addr, settings) = (format!("127.0.0.1:{port}"), Settings::default());
-    let stream =
-        connect(&addr, "gost.run", trusting(), &settings, &SocketOptions::default(), PATIENCE)
-            .await
-            .unwrap();
+    let stream = connect(&addr, "gost.run", trusting(), &settings, PATIENCE).await.unwrap();
     // GOST offers none.
     assert!(stream.datagrams().is_none());
     let target = TcpListener::bind("127.0.0.1:0").await.unwrap();

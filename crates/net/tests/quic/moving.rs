@@ -10,17 +10,16 @@ use std::{
 use netlink_packet_route::route::{RouteScope, RouteType};
 use nix::sched::{CloneFlags, unshare};
 use rtnetlink::{LinkUnspec, RouteMessageBuilder};
-use rtun_net::transport::socket::{ListenOptions, SocketOptions};
 use rtun_net::transport::{
     Stream,
-    quic::{Connection, Listener, QuicStream, Settings, connect},
+    quic::{Connection, QuicStream, Settings},
 };
 use tokio::time::timeout;
 
 use super::{
     battery::pattern,
     certificates::{Ca, NAME},
-    pair::{PATIENCE, as_stream, first_stream, server},
+    pair::{PATIENCE, as_stream, bind, connect, first_stream, server},
     relay::{Relay, Way},
 };
 
@@ -113,7 +112,7 @@ async fn a_packet_from_another_address_takes_the_connection_there() {
     let relay = Relay::start(server.listener.local_addr().unwrap(), way, 3);
     let (addr, settings) = (relay.addr(), Settings::default());
     let (client, connection) = tokio::join!(
-        connect(&addr, NAME, server.ca.client(), &settings, &SocketOptions::default(), PATIENCE),
+        connect(&addr, NAME, server.ca.client(), &settings, PATIENCE),
         server.accept()
     );
     moves(&client.unwrap(), &connection, THERE, async || relay.move_to(THERE)).await;
@@ -153,18 +152,12 @@ fn a_change_of_the_hosts_own_address_takes_the_connection_along() {
             };
             come_from(HERE).await;
             let (ca, settings) = (Ca::new(), Settings::default());
-            let listener = Listener::bind(
-                &format!("{HUB}:0"),
-                ca.server(),
-                &settings,
-                &ListenOptions::default(),
-            )
-            .unwrap();
+            let listener = bind(&format!("{HUB}:0"), ca.server(), &settings).unwrap();
             let addr = listener.local_addr().unwrap().to_string();
-            let (client, connection) = tokio::join!(
-                connect(&addr, NAME, ca.client(), &settings, &SocketOptions::default(), PATIENCE),
-                async { listener.accept().await.unwrap().accept().await.unwrap() }
-            );
+            let (client, connection) =
+                tokio::join!(connect(&addr, NAME, ca.client(), &settings, PATIENCE), async {
+                    listener.accept().await.unwrap().accept().await.unwrap()
+                });
             assert_eq!(connection.remote().ip(), IpAddr::V4(HERE));
             moves(&client.unwrap(), &connection, THERE, async || come_from(THERE).await).await;
         });

@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rtun_net::transport::socket::{ListenOptions, SocketOptions};
 use rtun_net::transport::{
     Stream,
-    quic::{Connection, Listener, QuicError, QuicStream, Settings, connect},
+    quic::{self, BindError, Connection, Listener, QuicError, QuicStream, Settings},
+    socket::{ListenOptions, SocketOptions},
 };
 
 use super::certificates::{Ca, NAME};
@@ -18,14 +18,33 @@ pub(crate) struct Server {
     pub(crate) listener: Listener,
 }
 
+/// Listens on a usual socket.
+pub(crate) fn bind(
+    addr: &str,
+    tls: Arc<rustls::ServerConfig>,
+    settings: &Settings,
+) -> Result<Listener, BindError> {
+    Listener::bind(addr, tls, settings, &ListenOptions::default())
+}
+
+/// Dials from a usual socket.
+pub(crate) async fn connect(
+    addr: &str,
+    server_name: &str,
+    tls: Arc<rustls::ClientConfig>,
+    settings: &Settings,
+    within: Duration,
+) -> Result<Arc<QuicStream>, QuicError> {
+    quic::connect(addr, server_name, tls, settings, &SocketOptions::default(), within).await
+}
+
 pub(crate) fn server() -> Server {
     server_with(&Settings::default())
 }
 
 pub(crate) fn server_with(settings: &Settings) -> Server {
     let ca = Ca::new();
-    let listener =
-        Listener::bind("127.0.0.1:0", ca.server(), settings, &ListenOptions::default()).unwrap();
+    let listener = bind("127.0.0.1:0", ca.server(), settings).unwrap();
     Server { ca, listener }
 }
 
@@ -36,8 +55,7 @@ impl Server {
 
     /// Dials with what the server accepts.
     pub(crate) async fn dial(&self, settings: &Settings) -> Result<Arc<QuicStream>, QuicError> {
-        connect(&self.addr(), NAME, self.ca.client(), settings, &SocketOptions::default(), PATIENCE)
-            .await
+        connect(&self.addr(), NAME, self.ca.client(), settings, PATIENCE).await
     }
 
     /// Makes the next connection.

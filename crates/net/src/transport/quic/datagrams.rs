@@ -16,7 +16,7 @@ use super::{error::ended, flow::Flow, settings::DATAGRAM_SEND_BUFFER};
 use crate::transport::Datagrams;
 
 /// Bytes of datagrams that may wait to be sent on a slow path, at least.
-const WAITING_MIN: usize = 16 * 1024;
+const WAITING_MIN: usize = 8 * 1024;
 
 /// What may wait to be sent, as a share of what may be on its way: an eighth is an eighth of a round trip's time. The rest
 /// waits in rtun's own queue, where it can be dropped by age.

@@ -2,12 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use quinn::{
-    IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt,
-    congestion::{BbrConfig, ControllerFactory, CubicConfig},
-};
+use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 
-use super::flow::{Flow, Watch};
+use super::{
+    congestion::Congestion,
+    flow::{Flow, Watch},
+};
 
 /// The protocols offered where the TLS settings name none, the preferred first (spec: transports.md section 7).
 pub const ALPN: [&[u8]; 2] = [b"h3", b"quic/v1"];
@@ -52,24 +52,6 @@ pub struct Settings {
     pub congestion: Congestion,
 }
 
-/// Congestion controllers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Congestion {
-    /// By loss (RFC 9438).
-    Cubic,
-    /// By rate and delay.
-    Bbr,
-}
-
-impl Congestion {
-    fn factory(self) -> Arc<dyn ControllerFactory + Send + Sync> {
-        match self {
-            Self::Cubic => Arc::new(CubicConfig::default()),
-            Self::Bbr => Arc::new(BbrConfig::default()),
-        }
-    }
-}
-
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -77,7 +59,7 @@ impl Default for Settings {
             idle_timeout: Duration::from_secs(90),
             handshake_timeout: None,
             max_streams: 100,
-            congestion: Congestion::Bbr,
+            congestion: Congestion::default(),
         }
     }
 }

@@ -1,0 +1,350 @@
+//! The model on simulated ways, packet by packet, without a clock.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap},
+    time::{Duration, Instant},
+};
+
+use super::*;
+
+const PACKET: u64 = 1200;
+
+/// A way with one bottleneck.
+#[derive(Clone, Copy)]
+struct Way {
+    /// Bytes per second.
+    rate: f64,
+    /// There and back, when nothing waits.
+    round_trip: Duration,
+    /// How long a packet may wait for the rate.
+    queue: Duration,
+    /// The share lost by chance.
+    loss: f64,
+}
+
+/// What one sender got of it, in the second half of the time.
+#[derive(Debug)]
+struct Outcome {
+    /// Bytes per second that arrived, as a share of the rate.
+    share: f64,
+    /// The mean time that packets waited for the rate.
+    waited: Duration,
+    /// The share that was lost.
+    lost: f64,
+}
+
+/// What decides how much is on the way.
+trait Control {
+    fn window(&self) -> u64;
+    fn acked(&mut self, now: Instant, sent: Instant);
+    fn lost(&mut self, sent: Instant);
+}
+
+impl Control for Model {
+    fn window(&self) -> u64 {
+        self.window()
+    }
+
+    fn acked(&mut self, now: Instant, sent: Instant) {
+        self.acked(now, sent, PACKET, false);
+        self.end_of_acks(now);
+    }
+
+    fn lost(&mut self, _: Instant) {
+        self.lost(PACKET);
+    }
+}
+
+/// RFC 5681, roughly: what other people's connections do.
+struct Reno {
+    window: f64,
+    threshold: f64,
+    recovery: Option<Instant>,
+    last_ack: Option<Instant>,
+}
+
+impl Control for Reno {
+    fn window(&self) -> u64 {
+        self.window as u64
+    }
+
+    fn acked(&mut self, now: Instant, _: Instant) {
+        self.last_ack = Some(now);
+        let packet = PACKET as f64;
+        self.window += match self.window < self.threshold {
+            true => packet,
+            false => packet * packet / self.window,
+        };
+    }
+
+    fn lost(&mut self, sent: Instant) {
+        if self.recovery.is_none_or(|until| sent > until) {
+            self.recovery = self.last_ack;
+            self.window = (self.window / 2.0).max(2.0 * PACKET as f64);
+            self.threshold = self.window;
+        }
+    }
+}
+
+struct Sender<'a> {
+    control: &'a mut dyn Control,
+    /// By number: when it was sent.
+    flying: BTreeMap<u64, Instant>,
+    next: u64,
+    may_send_at: Instant,
+    /// A `Send` is due.
+    is_due: bool,
+    smoothed: Duration,
+    arrived: u64,
+    waited: Duration,
+    lost: u64,
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    Send(usize),
+    Ack(usize, u64),
+}
+
+/// All `controls` for `time`, each with always more to send, over a way that becomes another after a quarter of it.
+fn run(
+    mut way: Way,
+    becomes: Way,
+    time: Duration,
+    controls: Vec<&mut dyn Control>,
+) -> Vec<Outcome> {
+    let start = Instant::now();
+    let end = start + time;
+    let mut chance = fastrand::Rng::with_seed(1);
+    let mut free_at = start;
+    let mut events = BinaryHeap::new();
+    let mut senders: Vec<_> = controls
+        .into_iter()
+        .map(|control| Sender {
+            control,
+            flying: BTreeMap::new(),
+            next: 0,
+            may_send_at: start,
+            is_due: true,
+            smoothed: way.round_trip,
+            arrived: 0,
+            waited: Duration::ZERO,
+            lost: 0,
+        })
+        .collect();
+    for who in 0..senders.len() {
+        events.push(Reverse((start, Event::Send(who))));
+    }
+    while let Some(Reverse((now, event))) = events.pop() {
+        if now > end {
+            break;
+        }
+        let counts = now > start + time / 2;
+        if now > start + time / 4 {
+            way = becomes;
+        }
+        let (Event::Send(who) | Event::Ack(who, _)) = event;
+        let sender = &mut senders[who];
+        if let Event::Send(_) = event {
+            sender.is_due = false;
+            // What is overdue by far is lost, as a timeout finds.
+            let overdue = 4 * (way.round_trip + way.queue);
+            sender.flying.retain(|_, sent| *sent + overdue > now);
+        }
+        if let Event::Ack(_, number) = event {
+            let Some(sent) = sender.flying.remove(&number) else { continue };
+            sender.smoothed = (sender.smoothed * 7 + (now - sent)) / 8;
+            sender.control.acked(now, sent);
+            if counts {
+                sender.arrived += 1;
+            }
+            while let Some((&first, &sent)) = sender.flying.first_key_value()
+                && first + 3 <= number
+            {
+                sender.flying.remove(&first);
+                sender.control.lost(sent);
+                if counts {
+                    sender.lost += 1;
+                }
+            }
+        }
+        // As quinn paces: a quarter faster than the window.
+        let gap = sender.smoothed.mul_f64(PACKET as f64 / (1.25 * sender.control.window() as f64));
+        while sender.flying.len() as u64 * PACKET + PACKET <= sender.control.window() {
+            if sender.may_send_at > now {
+                break;
+            }
+            sender.may_send_at = sender.may_send_at.max(now - 4 * gap) + gap;
+            let number = sender.next;
+            sender.next += 1;
+            sender.flying.insert(number, now);
+            free_at = free_at.max(now);
+            if free_at - now > way.queue {
+                continue;
+            }
+            if counts {
+                sender.waited += free_at - now;
+            }
+            free_at += Duration::from_secs_f64(PACKET as f64 / way.rate);
+            if chance.f64() >= way.loss {
+                events.push(Reverse((free_at + way.round_trip, Event::Ack(who, number))));
+            }
+        }
+        if !sender.is_due {
+            sender.is_due = true;
+            let next = sender.may_send_at.max(now + Duration::from_micros(50));
+            let next = match (sender.flying.len() as u64 + 1) * PACKET <= sender.control.window() {
+                true => next,
+                false => now + way.round_trip,
+            };
+            events.push(Reverse((next, Event::Send(who))));
+        }
+    }
+    let half = time.as_secs_f64() / 2.0;
+    senders
+        .iter()
+        .map(|sender| Outcome {
+            share: (sender.arrived * PACKET) as f64 / half / way.rate,
+            waited: sender.waited / (sender.arrived.max(1) as u32),
+            lost: sender.lost as f64 / (sender.lost + sender.arrived).max(1) as f64,
+        })
+        .collect()
+}
+
+fn alone(way: Way) -> Outcome {
+    let mut model = Model::new(PACKET as u16);
+    run(way, way, Duration::from_secs(20), vec![&mut model]).remove(0)
+}
+
+/// Looked at when the shortest round trip of before is forgotten.
+fn moved(way: Way, becomes: Way) -> Outcome {
+    let mut model = Model::new(PACKET as u16);
+    run(way, becomes, 10 * HALF_MEMORY, vec![&mut model]).remove(0)
+}
+
+fn mbit(rate: f64) -> f64 {
+    rate * 1e6 / 8.0
+}
+
+fn ms(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+const USUAL: Way = Way {
+    rate: 20e6 / 8.0,
+    round_trip: Duration::from_millis(50),
+    queue: Duration::from_millis(100),
+    loss: 0.0,
+};
+
+#[test]
+fn a_path_is_filled_and_little_waits_on_it() {
+    for rate in [1.0, 5.0, 20.0] {
+        for round_trip in [2, 10, 50, 200] {
+            for queue in [100, 1000] {
+                let way = Way {
+                    rate: mbit(rate),
+                    round_trip: ms(round_trip),
+                    queue: ms(queue),
+                    loss: 0.0,
+                };
+                let outcome = alone(way);
+                let told = format!("{rate} Mbit/s, {round_trip} ms, {queue} ms: {outcome:?}");
+                assert!(outcome.share > 0.95, "{told}");
+                // Some packets, and a tenth of the round trip.
+                let packets = 8.0 * PACKET as f64 / way.rate;
+                let due = Duration::from_secs_f64(packets) + way.round_trip / 10 + 2 * JITTER;
+                assert!(outcome.waited < due, "{told}, due {due:?}");
+                assert!(outcome.lost < 0.01, "{told}");
+            }
+        }
+    }
+}
+
+#[test]
+fn loss_by_chance_costs_little_more_than_what_is_lost() {
+    for loss in [0.001, 0.01, 0.03, 0.1] {
+        let outcome = alone(Way { loss, ..USUAL });
+        assert!(outcome.share > 0.95 - loss, "{loss}: {outcome:?}");
+        assert!(outcome.lost < loss * 1.2 + 0.001, "{loss}: {outcome:?}");
+        assert!(outcome.waited < ms(15), "{loss}: {outcome:?}");
+    }
+}
+
+#[test]
+fn a_path_without_a_queue_loses_little_by_our_doing() {
+    for queue in [1, 2, 5, 10] {
+        for loss in [0.0, 0.01] {
+            let outcome = alone(Way { queue: ms(queue), loss, ..USUAL });
+            assert!(outcome.share > 0.8, "{queue} ms, {loss}: {outcome:?}");
+            assert!(outcome.lost < loss + 0.05, "{queue} ms, {loss}: {outcome:?}");
+        }
+    }
+}
+
+#[test]
+fn a_path_that_changes_is_found_out() {
+    for (rate, round_trip) in
+        [(2.0, 50), (80.0, 50), (20.0, 5), (20.0, 150), (5.0, 200), (50.0, 10)]
+    {
+        let becomes = Way { rate: mbit(rate), round_trip: ms(round_trip), ..USUAL };
+        let outcome = moved(USUAL, becomes);
+        let told = format!("{rate} Mbit/s, {round_trip} ms: {outcome:?}");
+        assert!(outcome.share > 0.9, "{told}");
+        assert!(outcome.waited < becomes.round_trip / 4 + ms(30), "{told}");
+        assert!(outcome.lost < 0.02, "{told}");
+    }
+}
+
+#[test]
+fn others_get_their_share_and_so_do_we() {
+    for queue in [20, 50, 100, 300] {
+        let way = Way { queue: ms(queue), ..USUAL };
+        let mut model = Model::new(PACKET as u16);
+        let mut reno = Reno {
+            window: 10.0 * PACKET as f64,
+            threshold: f64::MAX,
+            recovery: None,
+            last_ack: None,
+        };
+        let both: Vec<&mut dyn Control> = vec![&mut model, &mut reno];
+        let outcomes = run(way, way, Duration::from_secs(60), both);
+        for outcome in &outcomes {
+            assert!(outcome.share > 0.1, "with Reno, {queue} ms: {outcomes:?}");
+        }
+        let mut models = [Model::new(PACKET as u16), Model::new(PACKET as u16)];
+        let [a, b] = &mut models;
+        let outcomes = run(way, way, Duration::from_secs(60), vec![a, b]);
+        for outcome in &outcomes {
+            assert!(outcome.share > 0.25, "two of us, {queue} ms: {outcomes:?}");
+        }
+    }
+}
+
+#[test]
+fn after_a_cut_it_begins_small_and_finds_the_path_again() {
+    let mut model = Model::new(PACKET as u16);
+    run(USUAL, USUAL, Duration::from_secs(5), vec![&mut model]);
+    assert!(model.window() > 100_000);
+    model.cut_off();
+    assert_eq!(model.window(), MIN_PACKETS * PACKET);
+    let outcome = run(USUAL, USUAL, Duration::from_secs(10), vec![&mut model]).remove(0);
+    assert!(outcome.share > 0.95, "{outcome:?}");
+}
+
+/// What has nothing to send is no measure of the path.
+#[test]
+fn a_rate_with_nothing_more_to_send_does_not_lower_what_is_known() {
+    let mut model = Model::new(PACKET as u16);
+    run(USUAL, USUAL, Duration::from_secs(5), vec![&mut model]);
+    let before = model.rate();
+    let start = Instant::now();
+    for number in 0..200 {
+        let sent = start + ms(100 * number);
+        model.acked(sent + ms(50), sent, 100, true);
+        model.end_of_acks(sent + ms(50));
+    }
+    assert!(model.rate() >= before);
+    assert!(model.window() > 100_000);
+}
