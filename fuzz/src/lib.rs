@@ -7,10 +7,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use rtun_core::{
     Matcher, Parsed, TooManyRows, parse_matchers, parse_routes, parse_rules, parse_users,
 };
+use rtun_net::transport::{
+    grpc::chunk,
+    ws::{frame, upgrade},
+};
 use rtun_proto::{
     extension::{Extension, ip_packet, ip_packet_mut, is_extension, packets},
     frame::{FrameBuffer, Frames, LEN_PREFIX, MAX_FRAME, write_frame},
     icmp::{MAX_V4, MAX_V6, Unreachable, unreachable},
+    mux::{self, Command, Decoder, Event, Version},
     offload::{
         Coalescer, MAX_HEADERS, MAX_MERGED, MAX_SEGMENTS, MAX_SLICES, OffloadPacket, VirtioHeader,
     },
@@ -22,19 +27,23 @@ use rtun_proto::{
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 16] = [
     ("relay_request", relay_request),
     ("relay_response", relay_response),
     ("frame_stream", frame_stream),
     ("ip_header", ip_header),
     ("virtio", virtio),
     ("extension_frame", extension_frame),
+    ("smux_frames", smux_frames),
     ("config_yaml", config_yaml),
     ("cli_url", cli_url),
     ("routes_text", routes_text),
     ("ingress_text", ingress_text),
     ("auth_text", auth_text),
     ("admission_text", admission_text),
+    ("ws_frames", ws_frames),
+    ("ws_upgrade", ws_upgrade),
+    ("grpc_chunks", grpc_chunks),
 ];
 
 /// A stranger's first bytes at a hub.
@@ -272,6 +281,69 @@ fn slow_sum(bytes: &[u8]) -> u16 {
     sum
 }
 
+/// What the other end of a multiplexed session sends. The first byte tells the version and how many of the next ones say
+/// where reads end; the rest is the stream.
+pub fn smux_frames(bytes: &[u8]) {
+    let Some((&first, rest)) = bytes.split_first() else { return };
+    let version = if first & 0x80 == 0 { Version::One } else { Version::Two };
+    let (reads, mut rest) = rest.split_at(rest.len().min(usize::from(first % 16)));
+    let expected = slow_smux(version, rest);
+    let mut reads = reads.iter().map(|n| usize::from(*n)).chain(std::iter::repeat(4096));
+    let mut decoder = Decoder::new(version);
+    let mut got = Vec::new();
+    while !rest.is_empty() {
+        let (mut read, unread) = rest.split_at(rest.len().min(reads.next().expect("endless") + 1));
+        rest = unread;
+        loop {
+            match decoder.next(&mut read) {
+                Ok(Some(Event::Psh(id, payload))) => {
+                    assert!(!payload.is_empty());
+                    got.extend(payload.iter().map(|byte| (Command::Psh, id, u64::from(*byte))));
+                }
+                Ok(Some(Event::Syn(id))) => got.push((Command::Syn, id, 0)),
+                Ok(Some(Event::Fin(id))) => got.push((Command::Fin, id, 0)),
+                Ok(Some(Event::Nop)) => got.push((Command::Nop, 0, 0)),
+                Ok(Some(Event::Upd { id, consumed, window })) => {
+                    got.push((Command::Upd, id, u64::from(consumed) << 32 | u64::from(window)));
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    assert!(!error.to_string().is_empty());
+                    return assert_eq!((got, false), expected);
+                }
+            }
+        }
+        assert!(read.is_empty());
+    }
+    assert_eq!((got, true), expected);
+}
+
+/// What whole frames and the beginning of the last one say, payload byte by byte, and whether nothing is wrong behind them.
+fn slow_smux(version: Version, mut bytes: &[u8]) -> (Vec<(Command, u32, u64)>, bool) {
+    let word = |bytes: &[u8]| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+    let mut said = Vec::new();
+    while bytes.len() >= mux::HEADER {
+        let length = usize::from(bytes[2]) + 256 * usize::from(bytes[3]);
+        let id = word(&bytes[4..]);
+        let body = &bytes[8..bytes.len().min(8 + length)];
+        match (bytes[1], length) {
+            _ if bytes[0] != version as u8 => return (said, false),
+            (0, 0) => said.push((Command::Syn, id, 0)),
+            (1, 0) => said.push((Command::Fin, id, 0)),
+            (2, _) => said.extend(body.iter().map(|byte| (Command::Psh, id, u64::from(*byte)))),
+            (3, 0) => said.push((Command::Nop, 0, 0)),
+            (4, 8) if version == Version::Two && body.len() < 8 => break,
+            (4, 8) if version == Version::Two => {
+                let (consumed, window) = (word(body), word(&body[4..]));
+                said.push((Command::Upd, id, u64::from(consumed) << 32 | u64::from(window)));
+            }
+            _ => return (said, false),
+        }
+        bytes = &bytes[8 + body.len()..];
+    }
+    (said, true)
+}
+
 /// A configuration file, as YAML and as JSON.
 pub fn config_yaml(bytes: &[u8]) {
     if let Ok(text) = str::from_utf8(bytes) {
@@ -352,4 +424,93 @@ fn table<T: PartialEq + std::fmt::Debug>(
     let again = parse(&again.join("\r\n"), MAX_ROWS).expect("no more rows than there were");
     assert_eq!(again.bad.count, 0);
     assert!(again.rows.iter().map(|row| &row.value).eq(parsed.rows.iter().map(|row| &row.value)));
+}
+
+/// A WebSocket peer's frames. The first byte tells who it is and how many of the next ones say where reads end; the rest is
+/// the stream.
+pub fn ws_frames(bytes: &[u8]) {
+    let Some((&first, rest)) = bytes.split_first() else { return };
+    let is_client = first >= 128;
+    let (reads, stream) = rest.split_at(rest.len().min(usize::from(first % 16)));
+    let decode = |mut rest: &[u8], reads: &[u8]| {
+        let mut decoder = match is_client {
+            true => frame::Decoder::of_client(),
+            false => frame::Decoder::of_server(),
+        };
+        let mut reads = reads.iter().map(|n| usize::from(*n) + 1).chain(std::iter::repeat(1));
+        let mut messages = Vec::new();
+        let mut ping = None;
+        while !rest.is_empty() {
+            let read;
+            (read, rest) = rest.split_at(reads.next().expect("endless").min(rest.len()));
+            let mut read = read.to_vec();
+            let len = decoder.decode(&mut read);
+            messages.extend_from_slice(&read[..len]);
+            ping = decoder.take_ping().or(ping);
+        }
+        if let Some(end) = decoder.end() {
+            assert!(end.reason().len() + 2 <= frame::CONTROL_MAX);
+        }
+        (messages, ping, decoder.end().copied(), decoder.is_between_messages())
+    };
+    let outcome = decode(stream, reads);
+    assert_eq!(outcome, decode(stream, &[]), "where reads end makes no difference");
+    let (messages, ..) = outcome;
+    assert!(messages.len() <= stream.len());
+
+    let key = is_client.then_some([1, 2, 3, first]);
+    let mut written =
+        frame::Header::new(frame::Opcode::Binary, messages.len(), key).bytes().to_vec();
+    let payload_at = written.len();
+    written.extend_from_slice(&messages);
+    frame::mask(&mut written[payload_at..], key.unwrap_or_default());
+    assert_eq!(decode(&written, reads), (messages, None, None, true));
+}
+
+/// A stranger's HTTP request, or a server's response.
+pub fn ws_upgrade(bytes: &[u8]) {
+    for pattern in ["/ws", "/"] {
+        match upgrade::answer(bytes, pattern) {
+            Ok((response, forwarded)) => {
+                assert!(response.is_ascii() && response.starts_with("HTTP/1.1 101 "));
+                assert_eq!(response.find("\r\n\r\n"), Some(response.len() - 4));
+                assert!(forwarded.present || forwarded.client().is_none());
+                let error = upgrade::check(response.as_bytes(), &upgrade::Key::new([0; 16]));
+                assert!(error.is_err() || response.contains("ICX+Yqv66kxgM0FcWaLWlFLwTAI="));
+            }
+            Err(error) => {
+                assert!(upgrade::refusal(&error).is_some(), "{error}");
+                assert!(error.to_string().bytes().all(|byte| (32..127).contains(&byte)));
+            }
+        }
+    }
+    if let Err(error) = upgrade::check(bytes, &upgrade::Key::new([0; 16])) {
+        assert!(error.to_string().bytes().all(|byte| (32..127).contains(&byte)));
+    }
+}
+
+/// A gRPC peer's messages. The first byte tells how many of the next ones say where reads end; the rest is the stream.
+pub fn grpc_chunks(bytes: &[u8]) {
+    let Some((&first, rest)) = bytes.split_first() else { return };
+    let (reads, stream) = rest.split_at(rest.len().min(usize::from(first % 16)));
+    let decode = |mut rest: &[u8], reads: &[u8]| {
+        let mut decoder = chunk::Decoder::default();
+        let mut reads = reads.iter().map(|n| usize::from(*n) + 1).chain(std::iter::repeat(1));
+        let mut data = Vec::new();
+        while !rest.is_empty() && decoder.failure().is_none() {
+            let read = &rest[..reads.next().expect("endless").min(rest.len())];
+            let mut into = [0; 7];
+            let progress = decoder.decode(read, &mut into);
+            assert!(progress.consumed > 0 && progress.written <= progress.consumed);
+            data.extend_from_slice(&into[..progress.written]);
+            rest = &rest[progress.consumed..];
+        }
+        (data, decoder.failure(), decoder.is_between_messages())
+    };
+    let outcome = decode(stream, reads);
+    assert_eq!(outcome, decode(stream, &[]), "where reads end makes no difference");
+    let (data, ..) = outcome;
+    let mut written = chunk::Header::new(data.len() as u32).bytes().to_vec();
+    written.extend_from_slice(&data);
+    assert_eq!(decode(&written, reads), (data, None, true));
 }

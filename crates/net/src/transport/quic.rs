@@ -5,8 +5,10 @@
 //! the connection's datagrams (RFC 9221) belong to it.
 
 mod connection;
+mod datagrams;
 mod dial;
 mod error;
+mod flow;
 mod listener;
 mod readiness;
 mod settings;
@@ -18,7 +20,7 @@ pub use dial::{QuicError, connect};
 pub use error::HandshakeError;
 pub use listener::{BindError, Counts, HANDSHAKES_MAX, Incoming, Listener, RETRY_ABOVE};
 pub use settings::{
-    ALPN, CONNECTION_RECEIVE_WINDOW, HANDSHAKE_TIMEOUT, SEND_WINDOW, STREAM_RECEIVE_WINDOW,
-    Settings,
+    ALPN, CONNECTION_RECEIVE_WINDOW, Congestion, DATAGRAM_RECEIVE_BUFFER, DATAGRAM_SEND_BUFFER,
+    HANDSHAKE_TIMEOUT, SEND_WINDOW_MAX, SEND_WINDOW_MIN, STREAM_RECEIVE_WINDOW, Settings,
 };
 pub use stream::{LINGER, QuicStream};

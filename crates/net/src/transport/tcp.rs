@@ -359,9 +359,6 @@ mod tests {
         let stream = connect_first("name:1", vec![silent, answering], &SocketOptions::default())
             .await
             .unwrap();
-        let stream = connect_first("name:1", vec![silent, answering], &SocketOptions::default())
-            .await
-            .unwrap();
         assert_eq!(stream.peer_addr().unwrap(), answering);
         assert!((ATTEMPT_DELAY..ATTEMPT_DELAY * 20).contains(&start.elapsed()));
     }

@@ -16,7 +16,9 @@ use rtun_net::transport::{
     tcp::{connect, listen, tune},
 };
 
-use self::battery::{Abilities, Ends, battery};
+use tokio::time::timeout;
+
+use self::battery::{Abilities, Ends, battery, pattern};
 
 /// An end of either side ends a stream of this multiplexing.
 const ABILITIES: Abilities = Abilities { half_close: false };
@@ -85,4 +87,37 @@ async fn a_stream_in_a_stream_passes() {
         only_stream(outer, settings(Version::One)).await
     })
     .await;
+}
+
+/// Reads and writes of several streams at the same time on several threads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn streams_cross_on_several_threads() {
+    const LENGTH: usize = 3_000_000;
+    const CHUNK: usize = 70_000;
+    async fn write(stream: Arc<dyn Stream>, seed: u8) {
+        for _ in 0..LENGTH / CHUNK {
+            stream.write_all(&pattern(CHUNK, seed)).await.unwrap();
+        }
+    }
+    async fn read(stream: Arc<dyn Stream>, seed: u8) {
+        let mut received = vec![0; CHUNK];
+        for _ in 0..LENGTH / CHUNK {
+            stream.read_exact(&mut received).await.unwrap();
+            assert!(received == pattern(CHUNK, seed));
+        }
+    }
+    for version in VERSIONS {
+        let (client, server) = sessions(tcp_pair().await, settings(version));
+        let mut tasks = tokio::task::JoinSet::new();
+        for seed in 1..5 {
+            let a = client.open().unwrap();
+            let b = server.accept().await.unwrap().unwrap();
+            tasks.spawn(write(Arc::clone(&a), seed));
+            tasks.spawn(read(Arc::clone(&b), seed));
+            tasks.spawn(write(b, seed + 100));
+            tasks.spawn(read(a, seed + 100));
+        }
+        timeout(Duration::from_secs(60), tasks.join_all()).await.expect("all cross");
+        assert!(client.end().is_none() && server.end().is_none());
+    }
 }

@@ -250,3 +250,51 @@ async fn a_full_receive_buffer_is_no_silence() {
     stream.read(&mut [0; 1]).await.unwrap_err();
     assert!(matches!(session.end(), Some(MuxError::Silent(_))));
 }
+
+/// The bytes of `proto`'s fixture, written as two hexadecimal digits each.
+fn hex(text: &str) -> Vec<u8> {
+    let digits = text.split([' ', '|', '\n']).filter(|digits| !digits.is_empty());
+    digits.map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect()
+}
+
+/// Told what one end of smux 1.5.31 said, ours says the same as its other end did.
+#[tokio::test]
+async fn either_end_of_a_recorded_session_can_be_ours() {
+    macro_rules! recorded {
+        ($name:literal) => {
+            hex(include_str!(concat!("../../../proto/tests/fixtures/smux/", $name, ".hex")))
+        };
+    }
+    let sessions = [
+        (Version::One, recorded!("version-1-client"), recorded!("version-1-server")),
+        (Version::Two, recorded!("version-2-client"), recorded!("version-2-server")),
+    ];
+    let bytes: Vec<u8> = (0..10).collect();
+    for (version, client, server) in sessions {
+        let (a, b) = memory_pair(1000);
+        let session = Session::client(a, settings(version));
+        let stream = session.open().unwrap();
+        stream.write_all(&bytes).await.unwrap();
+        let (before, end) = server.split_at(server.len() - HEADER);
+        b.write_all(before).await.unwrap();
+        expect(&*stream, &bytes).await;
+        b.write_all(end).await.unwrap();
+        at_end(&*stream).await;
+        drop((stream, session));
+        expect(&*b, &client).await;
+        at_end(&*b).await;
+
+        let (a, b) = memory_pair(1000);
+        let session = Session::server(b, settings(version));
+        let (question, rest) = client.split_at(2 * HEADER + bytes.len());
+        a.write_all(question).await.unwrap();
+        let stream = session.accept().await.unwrap().unwrap();
+        expect(&*stream, &bytes).await;
+        stream.write_all(&bytes).await.unwrap();
+        a.write_all(rest).await.unwrap();
+        at_end(&*stream).await;
+        drop((stream, session));
+        expect(&*a, &server).await;
+        at_end(&*a).await;
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use rtun_net::transport::socket::{ListenOptions, SocketOptions};
 use rtun_net::transport::{
     Stream,
     quic::{self, BindError, HandshakeError, Listener, QuicError, Settings, connect},
@@ -19,7 +20,9 @@ async fn refusal(
     name: &str,
     tls: Arc<rustls::ClientConfig>,
 ) -> (HandshakeError, String) {
-    let error = connect(addr, name, tls, &Settings::default(), PATIENCE).await.unwrap_err();
+    let error = connect(addr, name, tls, &Settings::default(), &SocketOptions::default(), PATIENCE)
+        .await
+        .unwrap_err();
     let text = error.to_string();
     let QuicError::Failed { mut attempts, .. } = error else { panic!("{text}") };
     assert_eq!(attempts.len(), 1, "{text}");
@@ -50,7 +53,8 @@ fn serve(listener: Arc<Listener>) -> tokio::task::JoinHandle<()> {
 #[tokio::test]
 async fn an_empty_host_listens_on_both_families() {
     let ca = Ca::new();
-    let listener = Listener::bind(":0", ca.server(), &Settings::default()).unwrap();
+    let listener =
+        Listener::bind(":0", ca.server(), &Settings::default(), &ListenOptions::default()).unwrap();
     let local = listener.local_addr().unwrap();
     let listener = Arc::new(listener);
     let server = serve(Arc::clone(&listener));
@@ -60,8 +64,16 @@ async fn an_empty_host_listens_on_both_families() {
     }
     for host in hosts {
         let addr = format!("{host}:{}", local.port());
-        let stream =
-            connect(&addr, NAME, ca.client(), &Settings::default(), PATIENCE).await.unwrap();
+        let stream = connect(
+            &addr,
+            NAME,
+            ca.client(),
+            &Settings::default(),
+            &SocketOptions::default(),
+            PATIENCE,
+        )
+        .await
+        .unwrap();
         as_stream(&stream).write_all(b"hello").await.unwrap();
         as_stream(&stream).read_exact(&mut [0; 5]).await.unwrap();
         assert_eq!(stream.remote().port(), local.port());
@@ -72,7 +84,8 @@ async fn an_empty_host_listens_on_both_families() {
 #[tokio::test]
 async fn the_remote_of_a_dual_listener_is_written_in_its_own_family() {
     let ca = Ca::new();
-    let listener = Listener::bind(":0", ca.server(), &Settings::default()).unwrap();
+    let listener =
+        Listener::bind(":0", ca.server(), &Settings::default(), &ListenOptions::default()).unwrap();
     let addr = format!("127.0.0.1:{}", listener.local_addr().unwrap().port());
     let settings = Settings::default();
     let accept = async {
@@ -80,8 +93,10 @@ async fn the_remote_of_a_dual_listener_is_written_in_its_own_family() {
         assert_eq!(incoming.remote().ip().to_string(), "127.0.0.1");
         incoming.accept().await.unwrap()
     };
-    let (client, connection) =
-        tokio::join!(connect(&addr, NAME, ca.client(), &settings, PATIENCE), accept);
+    let (client, connection) = tokio::join!(
+        connect(&addr, NAME, ca.client(), &settings, &SocketOptions::default(), PATIENCE),
+        accept
+    );
     assert_eq!(connection.remote().ip().to_string(), "127.0.0.1");
     assert_eq!(connection.server_name().as_deref(), Some(NAME));
     assert!(connection.peer_certificates().is_empty());
@@ -118,14 +133,23 @@ async fn a_certificate_that_does_not_hold_is_named_and_nothing_is_sent() {
 async fn a_client_proves_itself_by_its_certificate() {
     let ca = Ca::new();
     let settings = Settings::default();
-    let listener = Listener::bind("127.0.0.1:0", ca.mutual_server(), &settings).unwrap();
+    let listener =
+        Listener::bind("127.0.0.1:0", ca.mutual_server(), &settings, &ListenOptions::default())
+            .unwrap();
     let addr = listener.local_addr().unwrap().to_string();
     let identity = ca.issue("host.test");
     let certificate = identity.certificate.clone();
-    let (client, connection) =
-        tokio::join!(connect(&addr, NAME, ca.client_with(identity), &settings, PATIENCE), async {
-            listener.accept().await.unwrap().accept().await.unwrap()
-        });
+    let (client, connection) = tokio::join!(
+        connect(
+            &addr,
+            NAME,
+            ca.client_with(identity),
+            &settings,
+            &SocketOptions::default(),
+            PATIENCE
+        ),
+        async { listener.accept().await.unwrap().accept().await.unwrap() }
+    );
     assert_eq!(connection.peer_certificates(), [certificate]);
     first_stream(&client.unwrap(), &connection).await;
 
@@ -134,7 +158,9 @@ async fn a_client_proves_itself_by_its_certificate() {
         let refuse = async { listener.accept().await.unwrap().accept().await.unwrap_err() };
         let dial = async {
             // Refused with the first answer, when the client believes that it is done.
-            let stream = connect(&addr, NAME, tls, &settings, PATIENCE).await.unwrap();
+            let stream = connect(&addr, NAME, tls, &settings, &SocketOptions::default(), PATIENCE)
+                .await
+                .unwrap();
             as_stream(&stream).read(&mut [0; 1]).await.unwrap_err()
         };
         let (refused, error) = tokio::join!(refuse, dial);
@@ -161,8 +187,10 @@ async fn each_of_the_protocols_is_enough() {
         let mut tls = Arc::unwrap_or_clone(server.ca.client());
         tls.alpn_protocols = vec![protocol.to_vec()];
         let (addr, settings) = (server.addr(), Settings::default());
-        let (client, _) =
-            tokio::join!(connect(&addr, NAME, Arc::new(tls), &settings, PATIENCE), server.accept());
+        let (client, _) = tokio::join!(
+            connect(&addr, NAME, Arc::new(tls), &settings, &SocketOptions::default(), PATIENCE),
+            server.accept()
+        );
         client.unwrap();
     }
 }
@@ -199,12 +227,14 @@ async fn nobody_there_is_told_in_time() {
     let addr = silent.local_addr().unwrap().to_string();
     let within = Duration::from_millis(300);
     let settings = Settings::default();
-    let dial = connect(&addr, NAME, Ca::new().client(), &settings, within);
+    let dial =
+        connect(&addr, NAME, Ca::new().client(), &settings, &SocketOptions::default(), within);
     let error = timeout(PATIENCE, dial).await.unwrap().unwrap_err();
     assert!(matches!(error, QuicError::TimedOut { .. }), "{error}");
     let impatient =
         Settings { handshake_timeout: Some(Duration::from_millis(200)), ..Settings::default() };
-    let dial = connect(&addr, NAME, Ca::new().client(), &impatient, PATIENCE);
+    let dial =
+        connect(&addr, NAME, Ca::new().client(), &impatient, &SocketOptions::default(), PATIENCE);
     let error = timeout(PATIENCE, dial).await.unwrap().unwrap_err();
     let text = error.to_string();
     let QuicError::Failed { attempts, .. } = error else { panic!("{text}") };
@@ -221,7 +251,7 @@ async fn a_handshake_that_never_goes_on_is_given_up_at_its_limit() {
     let (tls, settings) = (server.ca.client(), Settings::default());
     let mut first = [0; 2048];
     let length = tokio::select! {
-        _ = connect(&recorder_addr, NAME, tls, &settings, PATIENCE) => panic!("connected"),
+        _ = connect(&recorder_addr, NAME, tls, &settings, &SocketOptions::default(), PATIENCE) => panic!("connected"),
         length = recorder.recv(&mut first) => length.unwrap(),
     };
     recorder.send_to(&first[..length], server.addr()).await.unwrap();
@@ -245,7 +275,7 @@ async fn a_sender_that_is_not_there_gets_three_times_what_it_sent_and_no_further
     let (tls, settings) = (server.ca.client(), Settings::default());
     let mut packet = [0; 2048];
     let length = tokio::select! {
-        _ = connect(&recorder_addr, NAME, tls, &settings, PATIENCE) => panic!("connected"),
+        _ = connect(&recorder_addr, NAME, tls, &settings, &SocketOptions::default(), PATIENCE) => panic!("connected"),
         length = recorder.recv(&mut packet) => length.unwrap(),
     };
     recorder.send_to(&packet[..length], server.addr()).await.unwrap();
@@ -273,7 +303,9 @@ async fn a_thousand_connections_stand() {
     let ca = Ca::new();
     let settings =
         Settings { handshake_timeout: Some(Duration::from_secs(60)), ..Settings::default() };
-    let listener = Arc::new(Listener::bind("127.0.0.1:0", ca.server(), &settings).unwrap());
+    let listener = Arc::new(
+        Listener::bind("127.0.0.1:0", ca.server(), &settings, &ListenOptions::default()).unwrap(),
+    );
     let addr = listener.local_addr().unwrap().to_string();
     let server = serve(Arc::clone(&listener));
     let tls = ca.client();
@@ -285,7 +317,7 @@ async fn a_thousand_connections_stand() {
         dials.spawn(async move {
             let _turn = at_once.acquire().await.unwrap();
             let within = Duration::from_secs(60);
-            connect(&addr, NAME, tls, &settings, within).await.unwrap()
+            connect(&addr, NAME, tls, &settings, &SocketOptions::default(), within).await.unwrap()
         });
     }
     let streams = dials.join_all().await;
@@ -310,7 +342,9 @@ async fn above_the_second_bound_senders_wait_and_get_in_later() {
     while held.len() < quic::HANDSHAKES_MAX {
         let (addr, tls) = (addr.clone(), Arc::clone(&tls));
         dials.spawn(async move {
-            connect(&addr, NAME, tls, &Settings::default(), PATIENCE).await.unwrap_err()
+            connect(&addr, NAME, tls, &Settings::default(), &SocketOptions::default(), PATIENCE)
+                .await
+                .unwrap_err()
         });
         let incoming = timeout(PATIENCE, server.listener.accept()).await.unwrap().unwrap();
         assert_eq!(incoming.is_validated(), held.len() >= quic::RETRY_ABOVE);
@@ -320,7 +354,9 @@ async fn above_the_second_bound_senders_wait_and_get_in_later() {
     assert!(before.retried >= (quic::HANDSHAKES_MAX - quic::RETRY_ABOVE) as u64);
     assert_eq!(before.ignored, 0);
     let late = tokio::spawn(async move {
-        connect(&addr, NAME, tls, &Settings::default(), PATIENCE).await.unwrap()
+        connect(&addr, NAME, tls, &Settings::default(), &SocketOptions::default(), PATIENCE)
+            .await
+            .unwrap()
     });
     let accept = timeout(Duration::from_millis(500), server.listener.accept());
     assert!(accept.await.is_err());
@@ -346,8 +382,10 @@ async fn a_certificate_is_exchanged_without_dropping_anyone() {
     as_stream(&client).write_all(b"still").await.unwrap();
     as_stream(&accepted).read_exact(&mut [0; 5]).await.unwrap();
     let (addr, settings) = (server.addr(), Settings::default());
-    let (stream, _connection) =
-        tokio::join!(connect(&addr, NAME, other.client(), &settings, PATIENCE), server.accept());
+    let (stream, _connection) = tokio::join!(
+        connect(&addr, NAME, other.client(), &settings, &SocketOptions::default(), PATIENCE),
+        server.accept()
+    );
     stream.unwrap();
 }
 
@@ -355,13 +393,25 @@ async fn a_certificate_is_exchanged_without_dropping_anyone() {
 async fn addresses_that_are_none_are_refused() {
     let ca = Ca::new();
     for bad in ["8421", "", "127.0.0.1", ":http3"] {
-        let error = Listener::bind(bad, ca.server(), &Settings::default()).unwrap_err();
+        let error =
+            Listener::bind(bad, ca.server(), &Settings::default(), &ListenOptions::default())
+                .unwrap_err();
         assert!(matches!(error, BindError::Listen(_)), "{error}");
     }
     let taken = server();
-    let error = Listener::bind(&taken.addr(), ca.server(), &Settings::default()).unwrap_err();
-    assert!(error.to_string().contains(&taken.addr()), "{error}");
     let error =
-        connect("127.0.0.1", NAME, ca.client(), &Settings::default(), PATIENCE).await.unwrap_err();
+        Listener::bind(&taken.addr(), ca.server(), &Settings::default(), &ListenOptions::default())
+            .unwrap_err();
+    assert!(error.to_string().contains(&taken.addr()), "{error}");
+    let error = connect(
+        "127.0.0.1",
+        NAME,
+        ca.client(),
+        &Settings::default(),
+        &SocketOptions::default(),
+        PATIENCE,
+    )
+    .await
+    .unwrap_err();
     assert!(matches!(error, QuicError::Resolve { .. }), "{error}");
 }

@@ -4,10 +4,16 @@
 
 #[path = "../battery/mod.rs"]
 mod battery;
+mod beside;
 mod certificates;
 mod connecting;
 mod ends;
+mod flood;
+mod goodput;
+mod gost;
+mod moving;
 mod pair;
+mod relay;
 
 use self::{
     battery::{Abilities, battery},

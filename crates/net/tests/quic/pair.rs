@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use rtun_net::transport::socket::{ListenOptions, SocketOptions};
 use rtun_net::transport::{
     Stream,
     quic::{Connection, Listener, QuicError, QuicStream, Settings, connect},
@@ -23,7 +24,8 @@ pub(crate) fn server() -> Server {
 
 pub(crate) fn server_with(settings: &Settings) -> Server {
     let ca = Ca::new();
-    let listener = Listener::bind("127.0.0.1:0", ca.server(), settings).unwrap();
+    let listener =
+        Listener::bind("127.0.0.1:0", ca.server(), settings, &ListenOptions::default()).unwrap();
     Server { ca, listener }
 }
 
@@ -34,7 +36,8 @@ impl Server {
 
     /// Dials with what the server accepts.
     pub(crate) async fn dial(&self, settings: &Settings) -> Result<Arc<QuicStream>, QuicError> {
-        connect(&self.addr(), NAME, self.ca.client(), settings, PATIENCE).await
+        connect(&self.addr(), NAME, self.ca.client(), settings, &SocketOptions::default(), PATIENCE)
+            .await
     }
 
     /// Makes the next connection.

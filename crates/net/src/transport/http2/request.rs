@@ -206,6 +206,10 @@ impl Incoming {
             }
         };
         self.chunk.advance(consumed.min(self.chunk.len()));
+        if self.chunk.is_empty() {
+            // Even an empty rest keeps the connection's whole buffer.
+            self.chunk = Bytes::new();
+        }
         if let Source::Body(body) = &mut self.source {
             // Fails only when more is given back than was taken.
             let _ = body.flow_control().release_capacity(consumed);

@@ -57,6 +57,11 @@ impl Cut {
         cut
     }
 
+    /// Bytes of the pieces in all frames.
+    pub(super) fn payload(&self) -> usize {
+        self.lengths.iter().sum()
+    }
+
     /// Hands `control` and the frames with their bytes to `write`, which says how many it took.
     pub(super) fn write<E>(
         &self,

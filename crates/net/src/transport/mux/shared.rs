@@ -240,25 +240,42 @@ impl Shared {
             state = self.state();
         }
         *took_due = state.take_due(held);
+        let Settings { version, max_frame, .. } = self.settings;
+        let cut = Cut::new(version, id, pieces, room, max_frame.max(1));
+        // Before it is, as the other side may read it and say so before the carrier returns.
+        state.sent(id, cut.payload());
         let resumes = state.may_resume();
         drop(state);
         if resumes {
             self.driver.notify_one();
         }
-        if room == 0 {
+        let result = self.write_cut(held, &cut, pieces);
+        let unsent = cut.payload() - result.as_ref().map_or(0, |taken| *taken);
+        if unsent > 0 {
+            self.state().unsent(id, unsent);
+        }
+        result
+    }
+
+    /// Writes frames behind what is held; how many bytes of the pieces were taken.
+    fn write_cut(
+        &self,
+        held: &mut Vec<u8>,
+        cut: &Cut,
+        pieces: &[IoSlice<'_>],
+    ) -> io::Result<usize> {
+        if cut.payload() == 0 {
             self.write_held(held)?;
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let Settings { version, max_frame, .. } = self.settings;
-        let cut = Cut::new(version, id, pieces, room, max_frame.max(1));
-        let taken =
-            cut.write(held, pieces, |slices| match self.carrier.try_write_vectored(slices) {
-                Ok(0) => Err(io::ErrorKind::WriteZero.into()),
-                result => result,
-            });
-        match self.of_carrier(taken)? {
+        let taken = cut.write(held, pieces, |slices| self.write_to_carrier(slices))?;
+        match taken {
             Taken::Control(taken) => {
                 held.drain(..taken);
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+            Taken::Frames { payload: 0, .. } => {
+                held.clear();
                 Err(io::ErrorKind::WouldBlock.into())
             }
             Taken::Frames { payload, missing } => {
@@ -266,8 +283,7 @@ impl Shared {
                 if missing > 0 {
                     cut.rest(pieces, payload, missing, held);
                 }
-                self.state().sent(id, payload);
-                if payload == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(payload) }
+                Ok(payload)
             }
         }
     }
@@ -379,13 +395,16 @@ impl Shared {
     /// Writes what is held; [`io::ErrorKind::WouldBlock`] as long as some of it is.
     fn write_held(&self, held: &mut Vec<u8>) -> io::Result<()> {
         while !held.is_empty() {
-            let written = match self.carrier.try_write_vectored(&[IoSlice::new(held)]) {
-                Ok(0) => Err(io::ErrorKind::WriteZero.into()),
-                result => result,
-            };
-            held.drain(..self.of_carrier(written)?);
+            held.drain(..self.write_to_carrier(&[IoSlice::new(held)])?);
         }
         Ok(())
+    }
+
+    fn write_to_carrier(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.of_carrier(match self.carrier.try_write_vectored(pieces) {
+            Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+            result => result,
+        })
     }
 
     fn note_holding(&self, held: &mut Vec<u8>) {

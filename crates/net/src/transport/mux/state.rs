@@ -355,6 +355,12 @@ impl State {
         slot.sent = slot.sent.wrapping_add(wrapped(payload));
     }
 
+    /// Bytes counted as sent were not.
+    pub(super) fn unsent(&mut self, id: u32, payload: usize) {
+        let slot = self.slot(id);
+        slot.sent = slot.sent.wrapping_sub(wrapped(payload));
+    }
+
     /// The carrier takes more: wakes those who wait for it. Whether the driver does.
     pub(super) fn carrier_is_writable(&mut self) -> bool {
         for slot in self.streams.values_mut() {

@@ -1,28 +1,47 @@
 //! A connection as the listening side sees it: the streams that the other side opens on it.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use quinn::{ConnectionError, VarInt, crypto::rustls::HandshakeData};
 use rustls::pki_types::CertificateDer;
 
-use super::{error::ended, socket::canonical, stream::QuicStream};
+use super::{
+    datagrams::QuicDatagrams, error::ended, flow::Flow, socket::canonical, stream::QuicStream,
+};
 
 /// A connection whose handshake is done. It lives while this or a stream of it does.
 #[derive(Debug)]
 pub struct Connection {
     inner: quinn::Connection,
+    flow: Arc<Flow>,
+    /// A stream was accepted, and has the datagrams.
+    has_stream: AtomicBool,
 }
 
 impl Connection {
-    pub(super) fn new(inner: quinn::Connection) -> Self {
-        Self { inner }
+    pub(super) fn new(inner: quinn::Connection, flow: Arc<Flow>) -> Self {
+        Self { inner, flow, has_stream: AtomicBool::new(false) }
     }
 
     /// Waits for the next stream that the other side opens; `None` when it has closed the connection, or
-    /// [`Connection::close`] was called. After an error there are no more. Loses nothing when dropped.
+    /// [`Connection::close`] was called. After an error there are no more. The first has the connection's datagrams, if both
+    /// sides have agreed on having any. Loses nothing when dropped.
     pub async fn accept_stream(&self) -> Option<io::Result<Arc<QuicStream>>> {
         match self.inner.accept_bi().await {
-            Ok(ends) => Some(Ok(Arc::new(QuicStream::new(self.inner.clone(), ends)))),
+            Ok(ends) => {
+                let is_first = !self.has_stream.swap(true, Ordering::Relaxed);
+                let datagrams =
+                    is_first.then(|| QuicDatagrams::of(&self.inner, &self.flow)).flatten();
+                let (connection, flow) = (self.inner.clone(), Arc::clone(&self.flow));
+                Some(Ok(Arc::new(QuicStream::new(connection, flow, ends, datagrams))))
+            }
             Err(ConnectionError::ApplicationClosed(_) | ConnectionError::LocallyClosed) => None,
             Err(error) => Some(Err(ended(error))),
         }

@@ -14,7 +14,9 @@ use quinn::{
 use tokio::time::timeout;
 
 use super::{
+    datagrams::QuicDatagrams,
     error::{HandshakeError, ended},
+    flow::Flow,
     settings::{Settings, offering},
     socket,
     stream::QuicStream,
@@ -81,16 +83,13 @@ pub async fn connect(
     options: &SocketOptions,
     within: Duration,
 ) -> Result<Arc<QuicStream>, QuicError> {
-    let mut client = ClientConfig::new(Arc::new(QuicClientConfig::try_from(offering(tls))?));
-    // The listening side of a tunnel opens no streams.
-    client.transport_config(Arc::new(settings.transport(0)));
-    let limit = settings.handshake_limit();
+    let client = ClientConfig::new(Arc::new(QuicClientConfig::try_from(offering(tls))?));
     let mut attempts = Vec::new();
     let connect = async {
         let addresses = resolve(addr)
             .await
             .map_err(|source| QuicError::Resolve { addr: addr.to_owned(), source })?;
-        let attempt = |address| handshake(address, server_name, client.clone(), options, limit);
+        let attempt = |address| handshake(address, server_name, &client, settings, options);
         match race(addresses, &mut attempts, attempt).await {
             Some(connection) => open(addr, connection).await.map(Some),
             None => Ok(None),
@@ -104,29 +103,35 @@ pub async fn connect(
     }
 }
 
-async fn open(addr: &str, connection: quinn::Connection) -> Result<QuicStream, QuicError> {
+async fn open(
+    addr: &str,
+    (connection, flow): (quinn::Connection, Arc<Flow>),
+) -> Result<QuicStream, QuicError> {
     let ends = connection
         .open_bi()
         .await
         .map_err(|error| QuicError::Stream { addr: addr.to_owned(), source: ended(error) })?;
-    Ok(QuicStream::new(connection, ends))
+    let datagrams = QuicDatagrams::of(&connection, &flow);
+    Ok(QuicStream::new(connection, flow, ends, datagrams))
 }
 
 /// A handshake by each interface until one works.
 async fn handshake(
     address: SocketAddr,
     server_name: &str,
-    client: ClientConfig,
+    client: &ClientConfig,
+    settings: &Settings,
     options: &SocketOptions,
-    limit: Duration,
-) -> Result<quinn::Connection, HandshakeError> {
+) -> Result<(quinn::Connection, Arc<Flow>), HandshakeError> {
     let none = "no interface has an address of this family";
     let mut failure = HandshakeError::Socket(io::Error::new(io::ErrorKind::AddrNotAvailable, none));
     for interface in options.bindings(address) {
         let socket =
             socket::bind_towards(address, options, interface).map_err(HandshakeError::Socket);
         let connected = match socket {
-            Ok(socket) => handshake_from(socket, address, server_name, &client, limit).await,
+            Ok(socket) => {
+                handshake_from(socket, address, server_name, client.clone(), settings).await
+            }
             Err(error) => Err(error),
         };
         match connected {
@@ -145,19 +150,22 @@ async fn handshake_from(
     socket: UdpSocket,
     address: SocketAddr,
     server_name: &str,
-    client: &ClientConfig,
-    limit: Duration,
-) -> Result<quinn::Connection, HandshakeError> {
+    mut client: ClientConfig,
+    settings: &Settings,
+) -> Result<(quinn::Connection, Arc<Flow>), HandshakeError> {
+    let limit = settings.handshake_limit();
+    let flow = Flow::new();
+    // The listening side of a tunnel opens no streams.
+    client.transport_config(Arc::new(settings.transport(0, &flow)));
     let endpoint = Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime))
         .map_err(HandshakeError::Socket)?;
-    let connecting = endpoint.connect_with(client.clone(), address, server_name).map_err(
-        |error| match error {
+    let connecting =
+        endpoint.connect_with(client, address, server_name).map_err(|error| match error {
             ConnectError::InvalidServerName(name) => HandshakeError::ServerName { name },
             error => HandshakeError::Socket(io::Error::new(io::ErrorKind::InvalidInput, error)),
-        },
-    )?;
+        })?;
     match timeout(limit, connecting).await {
-        Ok(connection) => Ok(connection?),
+        Ok(connection) => Ok((connection?, flow)),
         Err(_) => Err(HandshakeError::TimedOut { after: limit }),
     }
 }

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use super::{
     connection::Connection,
     error::HandshakeError,
+    flow::Flow,
     settings::{Settings, accepting},
     socket,
 };
@@ -114,7 +115,6 @@ impl Listener {
         let mut server =
             ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(accepting(tls))?));
         server
-            .transport_config(Arc::new(settings.transport(settings.max_streams)))
             .max_incoming(INCOMING_MAX)
             .incoming_buffer_size(INCOMING_BUFFER)
             .incoming_buffer_size_total(INCOMING_BUFFERS);
@@ -224,11 +224,13 @@ impl Incoming {
 
     /// Makes the connection: the whole handshake, within the time the settings give it.
     pub async fn accept(self) -> Result<Connection, HandshakeError> {
-        let Self { inner, server, settings, seat: _seat } = self;
+        let Self { inner, mut server, settings, seat: _seat } = self;
         let limit = settings.handshake_limit();
+        let flow = Flow::new();
+        server.transport_config(Arc::new(settings.transport(settings.max_streams, &flow)));
         let connecting = inner.accept_with(Arc::new(server))?;
         match timeout(limit, connecting).await {
-            Ok(connection) => Ok(Connection::new(connection?)),
+            Ok(connection) => Ok(Connection::new(connection?, flow)),
             Err(_) => Err(HandshakeError::TimedOut { after: limit }),
         }
     }

@@ -2,7 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
+use quinn::{
+    IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt,
+    congestion::{BbrConfig, ControllerFactory, CubicConfig},
+};
+
+use super::flow::{Flow, Watch};
 
 /// The protocols offered where the TLS settings name none, the preferred first (spec: transports.md section 7).
 pub const ALPN: [&[u8]; 2] = [b"h3", b"quic/v1"];
@@ -16,8 +21,17 @@ pub const STREAM_RECEIVE_WINDOW: u32 = 1024 * 1024;
 /// The same of all streams of a connection together.
 pub const CONNECTION_RECEIVE_WINDOW: u32 = 1536 * 1024;
 
-/// Bytes of a connection that were taken and are not acknowledged yet, at most.
-pub const SEND_WINDOW: u64 = 1024 * 1024;
+/// Bytes of a stream's connection that were taken and are not acknowledged yet, at least and at most; between them as many as
+/// the path takes, so that what cannot leave waits in rtun's own queue. The most is what the other side lets be on its way.
+pub const SEND_WINDOW_MIN: u64 = 32 * 1024;
+/// See [`SEND_WINDOW_MIN`].
+pub const SEND_WINDOW_MAX: u64 = 1024 * 1024;
+
+/// Bytes of datagrams that may wait to be sent, at most.
+pub const DATAGRAM_SEND_BUFFER: usize = 128 * 1024;
+
+/// Bytes of datagrams that may wait to be taken; the oldest beyond are dropped.
+pub const DATAGRAM_RECEIVE_BUFFER: usize = 256 * 1024;
 
 /// The longest UDP payload tried on a path: what IPv4 leaves of Ethernet's 1500 bytes. IPv6 leaves 20 less, which is found
 /// out by trying (RFC 9000 section 14.3).
@@ -34,6 +48,26 @@ pub struct Settings {
     pub handshake_timeout: Option<Duration>,
     /// Streams that the other side may have open at once; further ones it has to hold back.
     pub max_streams: u32,
+    /// What decides how fast to send.
+    pub congestion: Congestion,
+}
+
+/// Congestion controllers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Congestion {
+    /// By loss (RFC 9438).
+    Cubic,
+    /// By rate and delay.
+    Bbr,
+}
+
+impl Congestion {
+    fn factory(self) -> Arc<dyn ControllerFactory + Send + Sync> {
+        match self {
+            Self::Cubic => Arc::new(CubicConfig::default()),
+            Self::Bbr => Arc::new(BbrConfig::default()),
+        }
+    }
 }
 
 impl Default for Settings {
@@ -43,6 +77,7 @@ impl Default for Settings {
             idle_timeout: Duration::from_secs(90),
             handshake_timeout: None,
             max_streams: 100,
+            congestion: Congestion::Bbr,
         }
     }
 }
@@ -53,7 +88,7 @@ impl Settings {
     }
 
     /// What quinn is told of a connection whose other side may open `max_streams`.
-    pub(super) fn transport(&self, max_streams: u32) -> TransportConfig {
+    pub(super) fn transport(&self, max_streams: u32, flow: &Arc<Flow>) -> TransportConfig {
         let mut transport = TransportConfig::default();
         let mut mtu = MtuDiscoveryConfig::default();
         mtu.upper_bound(UDP_PAYLOAD_MAX);
@@ -66,7 +101,13 @@ impl Settings {
             .max_concurrent_uni_streams(VarInt::from_u32(0))
             .stream_receive_window(VarInt::from_u32(STREAM_RECEIVE_WINDOW))
             .receive_window(VarInt::from_u32(CONNECTION_RECEIVE_WINDOW))
-            .send_window(SEND_WINDOW)
+            .send_window(SEND_WINDOW_MIN)
+            .datagram_send_buffer_size(DATAGRAM_SEND_BUFFER)
+            .datagram_receive_buffer_size(Some(DATAGRAM_RECEIVE_BUFFER))
+            .congestion_controller_factory(Arc::new(Watch {
+                flow: Arc::clone(flow),
+                factory: self.congestion.factory(),
+            }))
             .mtu_discovery_config(Some(mtu));
         transport
     }

@@ -5,7 +5,7 @@ use std::{
     io::{self, IoSlice},
     net::SocketAddr,
     pin::{Pin, pin},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -14,8 +14,15 @@ use bytes::Bytes;
 use quinn::{ReadError, RecvStream, SendStream, VarInt, WriteError};
 use tokio::{runtime::Handle, task::coop, time::timeout};
 
-use super::{error::ended, readiness::Readiness, socket::canonical};
-use crate::transport::Stream;
+use super::{
+    datagrams::QuicDatagrams,
+    error::ended,
+    flow::Flow,
+    readiness::Readiness,
+    settings::{SEND_WINDOW_MAX, SEND_WINDOW_MIN},
+    socket::canonical,
+};
+use crate::transport::{Datagrams, Stream};
 
 /// How long a dropped stream that was shut down before holds its connection, until the other side has all that was written.
 pub const LINGER: Duration = Duration::from_secs(5);
@@ -26,13 +33,17 @@ const GATHER_MAX: usize = 64 * 1024;
 /// One end of a stream, and a share of its connection.
 pub struct QuicStream {
     connection: quinn::Connection,
+    flow: Arc<Flow>,
     writing: Mutex<Writing>,
     reading: Mutex<Reading>,
+    datagrams: Option<QuicDatagrams>,
 }
 
 struct Writing {
     stream: SendStream,
     readiness: Readiness,
+    /// Bytes that quinn holds at most: what is on its way and what waits for that.
+    window: u64,
     /// The own direction has ended.
     ended: bool,
 }
@@ -47,11 +58,36 @@ struct Reading {
 impl QuicStream {
     pub(super) fn new(
         connection: quinn::Connection,
+        flow: Arc<Flow>,
         (send, recv): (SendStream, RecvStream),
+        datagrams: Option<QuicDatagrams>,
     ) -> Self {
-        let writing = Writing { stream: send, readiness: Readiness::new(), ended: false };
+        let writing = Writing {
+            stream: send,
+            readiness: Readiness::new(),
+            window: SEND_WINDOW_MIN,
+            ended: false,
+        };
         let reading = Reading { stream: recv, readiness: Readiness::new(), abandoned: None };
-        Self { connection, writing: Mutex::new(writing), reading: Mutex::new(reading) }
+        Self {
+            connection,
+            flow,
+            writing: Mutex::new(writing),
+            reading: Mutex::new(reading),
+            datagrams,
+        }
+    }
+
+    /// Lets quinn hold what may be on its way and a quarter more, so that it never runs dry, and little waits where rtun
+    /// cannot drop it.
+    fn adapt(&self, window: &mut u64) {
+        let wanted = self.flow.window();
+        let wanted = (wanted + wanted / 4).clamp(SEND_WINDOW_MIN, SEND_WINDOW_MAX);
+        // Small changes are not worth the lock.
+        if wanted.abs_diff(*window) > *window / 8 {
+            self.connection.set_send_window(wanted);
+            *window = wanted;
+        }
     }
 
     /// Where the other side is now; it may move.
@@ -105,10 +141,11 @@ impl Stream for QuicStream {
 
     fn try_write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut writing = self.writing();
-        let Writing { stream, readiness, ended: own_end } = &mut *writing;
+        let Writing { stream, readiness, window, ended: own_end } = &mut *writing;
         if *own_end {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
+        self.adapt(window);
         let result = match pieces {
             [piece] => readiness.attempt(|cx| Pin::new(stream).poll_write(cx, piece)),
             pieces => {
@@ -136,6 +173,10 @@ impl Stream for QuicStream {
         // Fails only where the direction has ended already.
         let _ = writing.stream.finish();
         Poll::Ready(Ok(()))
+    }
+
+    fn datagrams(&self) -> Option<&dyn Datagrams> {
+        self.datagrams.as_ref().map(|datagrams| datagrams as _)
     }
 }
 

@@ -1,0 +1,5 @@
+//! What carries a tunnel, as seen from outside the crate: fixtures, and properties against slow models.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod mux;
