@@ -14,6 +14,7 @@ use std::{
 
 use common::{Rtun, THREE_HOSTS, World, raw::RawHost, reaches, wait_until};
 use nix::sys::signal::Signal;
+use rtun_node::certificates::Authority;
 use rtun_proto::extension::Capabilities;
 use serde_json::Value;
 
@@ -41,6 +42,20 @@ fn json(socket: &Path) -> Value {
     all[0].take()
 }
 
+/// A page of metrics of a process in this namespace.
+fn scrape(machine: &rtun_lab::Namespace, port: u16, path: &str) -> String {
+    let path = path.to_owned();
+    let page = machine.run(move || {
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+        std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
+        let mut page = String::new();
+        std::io::Read::read_to_string(&mut stream, &mut page).unwrap();
+        page
+    });
+    page.unwrap()
+}
+
 fn socket_of(rtun: &Rtun) -> std::path::PathBuf {
     rtun.wait_for("control socket is open")["path"].as_str().unwrap().into()
 }
@@ -65,7 +80,10 @@ fn a_hub_and_a_host_tell_how_they_go() {
     let report = json(&at_hub);
     let service = &report["services"][0];
     assert_eq!((&service["name"], &service["kind"]), (&"service-0".into(), &"hub".into()));
-    assert_eq!(service["listen"], "[::]:8443");
+    let listen = serde_json::json!([
+        {"address": "[::]:8443", "transport": "tcp", "certificate": null}
+    ]);
+    assert_eq!(service["listen"], listen);
     assert_eq!(service["admitted"], 4);
     assert_eq!(service["queue_budget"], 256 * 1024 * 1024);
     let namespace = &service["namespaces"][0];
@@ -85,7 +103,7 @@ fn a_hub_and_a_host_tell_how_they_go() {
     let output = status(Path::new("/nowhere"), &["--socket", at_hub.to_str().unwrap()]);
     let shown = text(&output.stdout);
     assert!(output.status.success() && shown.is_ascii(), "{shown}");
-    assert!(shown.contains("Hub service-0   listens on [::]:8443"), "{shown}");
+    assert!(shown.contains("Hub service-0   listens on tcp [::]:8443\n"), "{shown}");
     assert!(shown.contains("Namespace default   3 routes, 4 hosts"), "{shown}");
     assert!(shown.contains("host-3 (standby)") && shown.contains("src_not_allowed 1"), "{shown}");
     assert!(shown.lines().all(|line| line.chars().count() <= 100), "{shown}");
@@ -111,6 +129,93 @@ fn a_hub_and_a_host_tell_how_they_go() {
         "{shown}"
     );
     assert!(rest.contains("hub           not connected"), "{shown}");
+}
+
+#[test]
+fn ways_in_and_the_ends_of_their_certificates_are_told() {
+    const DAY: u64 = 24 * 60 * 60;
+    let Some(world) = World::new() else { return };
+    let (authority, own) = Authority::make("authority", Duration::from_secs(400 * DAY)).unwrap();
+    world.file("ca.pem", &own.certificate);
+    let save = |name: &str, days: u64| {
+        let names = ["hub.example".to_owned()];
+        let issued = authority.server(&names, Duration::from_secs(days * DAY + 60)).unwrap();
+        world.file(&format!("{name}.pem"), &issued.certificate);
+        world.file(&format!("{name}.key"), &issued.key);
+        issued.info.sha256.to_string()
+    };
+    let [long, short] = [save("long", 300), save("short", 20)];
+    let config = THREE_HOSTS.replace(
+        "listener: {type: tcp}",
+        "listener: {type: tls, tls: {certFile: long.pem, keyFile: long.key}}
+  listeners:
+  - {type: quic, tls: {certFile: short.pem, keyFile: short.key}}
+  - {type: tcp, addr: ':8444'}",
+    ) + "metrics: {addr: '127.0.0.1:9000'}\n";
+    let hub = world.hub(&config);
+    let socket = socket_of(&hub);
+    let listen = json(&socket)["services"][0]["listen"].take();
+    let said: Vec<_> = listen
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|way| {
+            let certificate = &way["certificate"];
+            let days = certificate["expires_in"].as_f64().map(|left| left as u64 / DAY);
+            let fingerprint = certificate["fingerprint"].as_str().map(str::to_owned);
+            let text = |key: &str| way[key].as_str().unwrap().to_owned();
+            (text("transport"), text("address"), days, fingerprint)
+        })
+        .collect();
+    let way = |transport: &str, address: &str, days, fingerprint| {
+        (transport.to_owned(), address.to_owned(), days, fingerprint)
+    };
+    let expected = [
+        way("tls", "[::]:8443", Some(300), Some(long)),
+        way("quic", "[::]:8443", Some(20), Some(short)),
+        way("tcp", "[::]:8444", None, None),
+    ];
+    assert_eq!(said, expected);
+
+    let output = status(Path::new("/nowhere"), &["--socket", socket.to_str().unwrap()]);
+    let shown = text(&output.stdout);
+    assert!(shown.contains("quic [::]:8443: its certificate ends in 20d 0h\n"), "{shown}");
+    assert!(shown.contains("listens on tls [::]:8443\n  and on   quic [::]:8443, "), "{shown}");
+    assert!(shown.contains("\n  and on   tcp [::]:8444\n"), "{shown}");
+    let page = scrape(&world.hub, 9000, "/metrics");
+    let left = |listener: &str| {
+        let series = format!(
+            "rtun_tls_cert_expiry_seconds{{service=\"service-0\",listener=\"{listener}\"}} "
+        );
+        let line = page.lines().find_map(|line| line.strip_prefix(&series));
+        line.map(|value| value.parse::<f64>().unwrap() as u64 / DAY)
+    };
+    let left = ["tls://[::]:8443", "quic://[::]:8443", "tcp://[::]:8444"].map(left);
+    assert_eq!(left, [Some(300), Some(20), None], "{page}");
+
+    // Over QUIC packets of rtun hosts go as datagrams, and both ends say so.
+    let (one, two) = (world.machine("one"), world.machine("two"));
+    let join = |machine: &rtun_lab::Namespace, n: u8, transport: &str| {
+        let service = format!("tun:///host-{n}?net=192.168.123.{n}/24");
+        let node = format!("router+{transport}://server_ip:8443");
+        world.start(machine, &["-L", &service, "-F", &node])
+    };
+    let hosts = [join(&one, 1, "quic"), join(&two, 2, "tls")];
+    reaches(&one, "192.168.123.2");
+    let at_hub = json(&socket);
+    let seen = at_hub["services"][0]["namespaces"][0]["hosts"].as_array().unwrap();
+    let seen: Vec<_> = seen.iter().map(|host| host["datagrams"].as_bool().unwrap()).collect();
+    assert_eq!(seen, [true, false]);
+    for (host, (transport, datagrams)) in hosts.iter().zip([("quic", true), ("tls", false)]) {
+        let at_host = json(&socket_of(host));
+        let connection = &at_host["services"][0]["connection"];
+        assert_eq!(connection["transport"], transport);
+        assert_eq!(connection["datagrams"], datagrams);
+    }
+    let socket = socket_of(&hosts[0]);
+    let output = status(Path::new("/nowhere"), &["--socket", socket.to_str().unwrap()]);
+    assert!(text(&output.stdout).contains(" over quic for "), "{}", text(&output.stdout));
+    assert!(text(&output.stdout).contains(", datagrams\n"), "{}", text(&output.stdout));
 }
 
 #[test]
@@ -247,18 +352,6 @@ metrics: {addr: '127.0.0.1:9000', path: /m}
     assert!(shown.contains("failing") && shown.contains("routes.txt"), "{shown}");
     assert!(shown.contains("Namespace default   2 routes, 1 host"), "the good rows stay: {shown}");
 
-    let scrape = |machine: &rtun_lab::Namespace, port: u16, path: &str| {
-        let path = path.to_owned();
-        let page = machine.run(move || {
-            let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
-            let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
-            std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
-            let mut page = String::new();
-            std::io::Read::read_to_string(&mut stream, &mut page).unwrap();
-            page
-        });
-        page.unwrap()
-    };
     let page = scrape(&world.hub, 9000, "/m");
     let of_source = |name: &str| {
         let prefix = format!("{name}{{kind=\"router\",name=\"router-0\",source=\"");

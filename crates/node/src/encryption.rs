@@ -16,8 +16,14 @@ use rtun_net::tls::{
 };
 use tracing::{info, warn};
 
-/// A certificate that ends within this time is warned of.
-const ENDS_SOON: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const DAY: u64 = 24 * 60 * 60;
+
+/// A certificate is warned of when less than each of these is left of its time, and when it is over.
+const WARNED: [Duration; 3] =
+    [Duration::from_secs(30 * DAY), Duration::from_secs(7 * DAY), Duration::from_secs(DAY)];
+
+/// How often the files of a certificate are looked at.
+const CERTIFICATE_POLL: Duration = Duration::from_secs(1);
 
 /// What a dialer's TLS is made with. `protocols` are those of the transport.
 pub(crate) fn connector(config: &DialTls, protocols: &[&str]) -> Result<Connector, TlsError> {
@@ -65,18 +71,78 @@ pub(crate) fn acceptor(
     Ok(acceptor)
 }
 
+/// Keeps to the files of a listener's certificate as they change, for ever. What runs keeps running; files that cannot be used
+/// change nothing, and are complained of once. A certificate that gets near its end is warned of, each time more of its time
+/// is over.
+pub(crate) async fn follow(service: &str, acceptor: &Acceptor) {
+    let mut complained = None;
+    let mut warned = stage(left(&acceptor.certificate()));
+    loop {
+        tokio::time::sleep(CERTIFICATE_POLL).await;
+        match acceptor.reload() {
+            Ok(true) => {
+                complained = None;
+                let shown = acceptor.certificate();
+                describe(service, &shown);
+                warned = stage(left(&shown));
+            }
+            Ok(false) => complained = None,
+            Err(error) => {
+                let text = error.to_string();
+                if complained.as_ref() != Some(&text) {
+                    warn!(service, "the certificate stays as it was: {text}");
+                    complained = Some(text);
+                }
+            }
+        }
+        let shown = acceptor.certificate();
+        let now = stage(left(&shown));
+        if now > warned {
+            warn_of_end(service, &shown);
+        }
+        warned = now;
+    }
+}
+
 /// Says what is shown to hosts, and whether it is about to end.
-pub(crate) fn describe(service: &str, certificate: &CertificateInfo) {
-    let CertificateInfo { subject, names, not_after, sha256, .. } = certificate;
+fn describe(service: &str, certificate: &CertificateInfo) {
+    let CertificateInfo { subject, names, sha256, .. } = certificate;
     let names = names.join(" ");
     info!(service, subject, names, fingerprint = %sha256, "certificate of the hub");
-    match not_after.duration_since(SystemTime::now()) {
-        Err(_) => warn!(service, fingerprint = %sha256, "the hub's certificate has expired"),
-        Ok(left) if left < ENDS_SOON => {
-            let days = left.as_secs() / (24 * 60 * 60);
+    if stage(left(certificate)) > 0 {
+        warn_of_end(service, certificate);
+    }
+}
+
+fn warn_of_end(service: &str, certificate: &CertificateInfo) {
+    let CertificateInfo { sha256, .. } = certificate;
+    match left(certificate) {
+        None => warn!(service, fingerprint = %sha256, "the hub's certificate has expired"),
+        Some(left) => {
+            let days = left.as_secs() / DAY;
             warn!(service, fingerprint = %sha256, "the hub's certificate expires in {days} days");
         }
-        Ok(_) => {}
+    }
+}
+
+/// What is left of a certificate's time; none when it is over.
+fn left(certificate: &CertificateInfo) -> Option<Duration> {
+    certificate.not_after.duration_since(SystemTime::now()).ok()
+}
+
+/// How often there was reason to warn of a certificate of which so much is left.
+fn stage(left: Option<Duration>) -> usize {
+    match left {
+        Some(left) => WARNED.iter().filter(|limit| left < **limit).count(),
+        None => WARNED.len() + 1,
+    }
+}
+
+/// Seconds until a certificate's time is over, or the negative of those since.
+pub(crate) fn seconds_left(certificate: &CertificateInfo) -> f64 {
+    match certificate.not_after.duration_since(SystemTime::now()) {
+        Ok(left) => left.as_secs_f64(),
+        Err(since) => -since.duration().as_secs_f64(),
     }
 }
 
@@ -138,5 +204,19 @@ fn name(suite: CipherSuite) -> &'static str {
         CipherSuite::EcdheRsaChacha20Poly1305Sha256 => {
             "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256"
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_more_reason_to_warn_the_less_is_left() {
+        let days = |days: u64| stage(Some(Duration::from_secs(days * DAY)));
+        let stages = [400, 31, 30, 29, 8, 6, 2, 1].map(days);
+        assert_eq!(stages, [0, 0, 0, 1, 1, 2, 2, 2]);
+        assert_eq!(stage(Some(Duration::from_secs(DAY - 1))), 3);
+        assert_eq!(stage(None), 4);
     }
 }

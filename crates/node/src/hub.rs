@@ -13,6 +13,7 @@ mod registry;
 mod rules;
 mod upkeep;
 mod waiting_room;
+mod way_in;
 
 use std::{
     net::SocketAddr,
@@ -40,6 +41,7 @@ use self::{
     registry::{Census, Registry},
     upkeep::Upkeep,
     waiting_room::{Place, WaitingRoom},
+    way_in::WayIn,
 };
 pub use self::{
     entrance::OpenError,
@@ -63,14 +65,15 @@ const LASTED: [f64; 14] =
 /// A running hub.
 pub(crate) struct Hub {
     shared: Arc<Shared>,
-    local_addr: SocketAddr,
+    /// At least one.
+    ways_in: Arc<[WayIn]>,
 }
 
 /// A hub as somebody sees it who only asks.
 #[derive(Clone)]
 pub(crate) struct HubView {
     shared: Arc<Shared>,
-    local_addr: SocketAddr,
+    ways_in: Arc<[WayIn]>,
 }
 
 struct Shared {
@@ -110,7 +113,7 @@ impl Hub {
         let (upkeep, rules) = Upkeep::begin(&config.rules, feeds).await?;
         let open = |config| Entrance::open(service, config, &workers).map(Arc::new);
         let entrances = config.listeners().map(open).collect::<Result<Vec<_>, _>>()?;
-        let local_addr = entrances[0].local_addr();
+        let ways_in: Arc<[WayIn]> = entrances.iter().map(|entrance| entrance.way_in()).collect();
         let shared = Arc::new(Shared {
             service: service.to_owned(),
             registry: Registry::new(rules),
@@ -124,13 +127,13 @@ impl Hub {
             tasks: TaskTracker::new(),
         });
         for entrance in &entrances {
-            let (address, transport) = (entrance.local_addr(), entrance.transport().as_str());
-            info!(service, %address, transport, "hub listens");
+            let WayIn { address, transport, .. } = entrance.way_in();
+            info!(service, %address, transport = transport.as_str(), "hub listens");
             let accepting = Arc::clone(&shared).accept(Arc::clone(entrance), Arc::clone(&workers));
             shared.tasks.spawn(accepting);
         }
         shared.tasks.spawn(Arc::clone(&shared).keep_up(entrances));
-        Ok(Self { shared, local_addr })
+        Ok(Self { shared, ways_in })
     }
 
     /// Replaces everything but the address; hosts that keep their permission notice nothing.
@@ -141,14 +144,14 @@ impl Hub {
         Ok(())
     }
 
-    /// Where it listens.
+    /// Where it listens first.
     pub(crate) fn local_addr(&self) -> SocketAddr {
-        self.local_addr
+        self.ways_in[0].address
     }
 
     /// For whoever asks how it goes. Does not keep it running.
     pub(crate) fn view(&self) -> HubView {
-        HubView { shared: Arc::clone(&self.shared), local_addr: self.local_addr }
+        HubView { shared: Arc::clone(&self.shared), ways_in: Arc::clone(&self.ways_in) }
     }
 
     /// Writes the report to the log.
@@ -195,7 +198,7 @@ impl HubView {
         let Census { namespaces, gone, waiting_for_plugins, plugins, queue_memory, queue_budget } =
             registry.census();
         HubReport {
-            listen: self.local_addr,
+            listen: self.ways_in.iter().map(WayIn::report).collect(),
             namespaces,
             gone,
             waiting_for_plugins,

@@ -205,6 +205,11 @@ impl Outbox {
         state.datagrams = true;
     }
 
+    /// Whether packets go as datagrams where they fit.
+    pub(crate) fn uses_datagrams(&self) -> bool {
+        self.state().datagrams
+    }
+
     /// The peer has answered a mark.
     pub(crate) fn answered(&self, stamp: [u8; 8]) {
         let mut state = self.state();

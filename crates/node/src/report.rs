@@ -54,8 +54,8 @@ pub enum KindReport {
 /// A hub: its namespaces, and what is no longer attributed to one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HubReport {
-    /// Where it listens.
-    pub listen: SocketAddr,
+    /// Where and how it listens.
+    pub listen: Vec<ListenerReport>,
     /// By id.
     pub namespaces: Vec<NamespaceReport>,
     /// What namespaces had counted that no longer exist.
@@ -78,6 +78,30 @@ pub struct HubReport {
     pub queue_memory: usize,
     /// The most they may hold together, in bytes.
     pub queue_budget: usize,
+}
+
+/// A way into a hub.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ListenerReport {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What carries connections that come in.
+    pub transport: Transport,
+    /// What is shown to hosts now, if connections are encrypted.
+    pub certificate: Option<CertificateReport>,
+}
+
+/// A hub's certificate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CertificateReport {
+    /// Whose it is, as `CN=hub.example`.
+    pub subject: String,
+    /// The DNS names and addresses it is for.
+    pub names: Vec<String>,
+    /// The SHA-256 of its DER form, in hexadecimal digits.
+    pub fingerprint: String,
+    /// Seconds until its time is over; negative afterwards.
+    pub expires_in: f64,
 }
 
 /// A namespace, its connected hosts included in its traffic.
@@ -117,6 +141,8 @@ pub struct HostReport {
     pub mtu: Option<u16>,
     /// Whether packets of up to 64 KiB go whole to it and come from it.
     pub super_frames: bool,
+    /// Whether packets go as datagrams beside the connection's stream where they fit.
+    pub datagrams: bool,
     /// In is what it sent, out is what it was handed; drops are of packets from it, and of packets queued for it.
     pub traffic: Traffic,
     /// For its socket.
@@ -236,6 +262,8 @@ pub struct ConnectionReport {
     pub rtun: bool,
     /// Whether packets of up to 64 KiB go whole to the hub and come from it.
     pub super_frames: bool,
+    /// Whether packets go as datagrams beside the connection's stream where they fit.
+    pub datagrams: bool,
 }
 
 /// A connection that could not be made, or ended.

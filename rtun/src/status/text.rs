@@ -4,13 +4,16 @@ use std::{collections::BTreeMap, fmt::Write, time::Duration};
 
 use rtun_node::{
     DeviceReport, FeedProblem, FeedState, FeedStatus, Happened, HostReport, HubReport, KindReport,
-    NamespaceReport, PluginKind, PluginStatus, ServiceReport, Status, Traffic,
+    ListenerReport, NamespaceReport, PluginKind, PluginStatus, ServiceReport, Status, Traffic,
 };
 
 use super::units::{bytes, count, duration, printable, seconds, short};
 
 /// What went wrong longer ago than this is no problem any more, unless it lasts.
 const RECENT: Duration = Duration::from_secs(15 * 60);
+
+/// A certificate is mentioned that ends within so many seconds: 30 days.
+const ENDS_SOON: f64 = 30.0 * 24.0 * 60.0 * 60.0;
 
 /// Hosts shown of each namespace, and namespaces of each hub.
 const SHOWN: usize = 50;
@@ -112,9 +115,14 @@ impl Look<'_> {
 
     fn hub(&self, name: &str, hub: &HubReport, before: Option<(&HubReport, Duration)>) -> String {
         let hosts = hub.hosts().count();
-        let mut text =
-            format!("{}   listens on {}\n", self.bold(&format!("Hub {name}")), hub.listen);
-        let mut facts = vec![
+        let mut ways = hub.listen.iter().map(listener);
+        let mut text = format!(
+            "{}   listens on {}\n",
+            self.bold(&format!("Hub {name}")),
+            ways.next().unwrap_or_default()
+        );
+        let mut facts: Vec<_> = ways.map(|way| fact("and on", way)).collect();
+        facts.extend([
             fact("hosts", format!("{hosts} connected, {} admitted so far", hub.admitted)),
             fact("refused", happened(&hub.refused)),
             fact("ended", happened(&hub.ended)),
@@ -122,7 +130,7 @@ impl Look<'_> {
                 "queues",
                 format!("{} of {}", bytes(hub.queue_memory as f64), bytes(hub.queue_budget as f64)),
             ),
-        ];
+        ]);
         if hub.unadmitted > 0 {
             facts.push(fact("joining", format!("{} not admitted yet", hub.unadmitted)));
         }
@@ -249,14 +257,15 @@ impl Look<'_> {
         let mut facts = Vec::new();
         match connection {
             Some(hub) => {
-                let kind = match (hub.rtun, hub.super_frames) {
-                    (true, true) => "rtun hub, packets of up to 64 KiB whole",
-                    (true, false) => "rtun hub",
-                    (false, _) => "GOST hub",
-                };
+                let kind = if hub.rtun { "rtun hub" } else { "GOST hub" };
+                let whole = if hub.super_frames { ", packets of up to 64 KiB whole" } else { "" };
+                let datagrams = if hub.datagrams { ", datagrams" } else { "" };
                 let (transport, since) = (hub.transport.as_str(), duration(hub.connected));
                 let address = printable(&hub.hub);
-                facts.push(fact("hub", format!("{address} over {transport} for {since}; {kind}")));
+                facts.push(fact(
+                    "hub",
+                    format!("{address} over {transport} for {since}; {kind}{whole}{datagrams}"),
+                ));
                 if !hub.namespace.is_default() {
                     facts.push(fact("namespace", hub.namespace.to_string()));
                 }
@@ -297,6 +306,24 @@ impl Look<'_> {
     }
 }
 
+/// `tls [::]:8443`, and when its certificate ends if that is soon.
+fn listener(way: &ListenerReport) -> String {
+    let (transport, address) = (way.transport.as_str(), way.address);
+    match end_of_certificate(way) {
+        Some(end) => format!("{transport} {address}, certificate {end}"),
+        None => format!("{transport} {address}"),
+    }
+}
+
+fn end_of_certificate(way: &ListenerReport) -> Option<String> {
+    let left = way.certificate.as_ref()?.expires_in;
+    match left {
+        left if left < 0.0 => Some(format!("has ended {} ago", seconds(-left))),
+        left if left < ENDS_SOON => Some(format!("ends in {}", seconds(left))),
+        _ => None,
+    }
+}
+
 fn problems_of(service: &ServiceReport, status: &Status) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mut add = |ago, what| problems.push(Problem { ago, service: service.name.clone(), what });
@@ -308,6 +335,12 @@ fn problems_of(service: &ServiceReport, status: &Status) -> Vec<Problem> {
             };
             if let Some(why) = &hub.behind {
                 add(Duration::ZERO, format!("does not go by its sources: {}", printable(why)));
+            }
+            for way in &hub.listen {
+                if let Some(end) = end_of_certificate(way) {
+                    let (transport, address) = (way.transport.as_str(), way.address);
+                    add(Duration::ZERO, format!("{transport} {address}: its certificate {end}"));
+                }
             }
             for plugin in &hub.plugins {
                 let Some(error) = &plugin.last_error else { continue };
@@ -381,10 +414,13 @@ fn host_row(host: &HostReport, before: Option<(Option<&HostReport>, Duration)>) 
         }
         None => (1.0, traffic.clone()),
     };
-    let program = match (&host.software, host.super_frames) {
-        (Some(software), true) => short(software),
-        (Some(software), false) => format!("{}, no GSO", short(software)),
-        (None, _) => "-".into(),
+    let program = match &host.software {
+        Some(software) => {
+            let whole = if host.super_frames { "" } else { ", no GSO" };
+            let datagrams = if host.datagrams { ", datagrams" } else { "" };
+            format!("{}{whole}{datagrams}", short(software))
+        }
+        None => "-".into(),
     };
     vec![
         format!("{}{standby}", short(host.host.as_str())),
@@ -488,15 +524,27 @@ mod tests {
     fn status(packets: u64, bytes: u64) -> Status {
         let host = json!({
             "host": "host-1", "peer": "10.0.0.2:49108", "transport": "tcp", "connected": 3700.5,
-            "carries": true, "software": "\u{1b}[2Jevil\u{202e}", "mtu": 1420, "super_frames": true,
+            "carries": true, "software": "\u{1b}[2Jevil\u{202e}", "mtu": 1420, "super_frames": true, "datagrams": true,
             "traffic": traffic(packets, bytes), "queued": {"packets": 1, "bytes": 1500}
         });
         let namespace = json!({
             "id": "e87f56dd-fd57-4921-9ab8-a0847662daae", "configured": true, "routes": 1,
             "hosts": [host], "traffic": traffic(packets, bytes)
         });
+        let way = |transport: &str, address: &str, expires_in: Option<f64>| {
+            let certificate = expires_in.map(|expires_in| {
+                json!({"subject": "CN=hub", "names": [], "fingerprint": "00", "expires_in": expires_in})
+            });
+            json!({"transport": transport, "address": address, "certificate": certificate})
+        };
+        let listen = [
+            way("tcp", "[::]:8443", None),
+            way("tls", "[::]:443", Some(40.0 * 86_400.0)),
+            way("quic", "[::]:443", Some(9.5 * 86_400.0)),
+            way("wss", "10.0.0.1:444", Some(-7200.0)),
+        ];
         let hub = json!({
-            "name": "hub", "kind": "hub", "listen": "[::]:8443", "namespaces": [namespace],
+            "name": "hub", "kind": "hub", "listen": listen, "namespaces": [namespace],
             "gone": traffic(0, 0), "waiting_for_plugins": 0, "plugins": [], "behind": null,
             "admitted": 1, "unadmitted": 0, "queue_memory": 95, "queue_budget": 100,
             "refused": {
@@ -525,16 +573,23 @@ mod tests {
         assert_eq!(sections.next(), Some("rtun 0.1.0   pid 1   up 1d 3h"));
         let problems: Vec<_> = sections.next().unwrap().lines().skip(1).collect();
         let expected = [
+            "  now      hub  quic [::]:443: its certificate ends in 9d 12h",
+            "  now      hub  wss 10.0.0.1:444: its certificate has ended 2h 0m ago",
             "  now      hub  the memory for queues is nearly used up",
             "  7s ago   tun  not connected: hub:8443: bad\\u{1b}]0;title\\u{7}",
             "  41s ago  hub  connection refused: auth_failed (3 so far)",
         ];
         assert_eq!(problems, expected);
         assert!(text.contains("drops       hairpin 9, no_route 2\n"), "{text}");
+        let listens = "\nHub hub   listens on tcp [::]:8443\n  and on         tls [::]:443\n  \
+                       and on         quic [::]:443, certificate ends in 9d 12h\n";
+        assert!(text.contains(listens), "{text}");
         assert!(
             text.contains("1.9 MiB     1.0k  0 B        0  1.5 KiB     11  \\u{1b}[2Jevil"),
             "{text}"
         );
+        let program = text.lines().find(|line| line.contains("evil")).unwrap();
+        assert!(program.ends_with(", datagrams"), "{program}");
         assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
     }
 

@@ -145,6 +145,7 @@ impl Progress {
                 connected: session.since.elapsed(),
                 rtun: session.is_rtun,
                 super_frames: session.super_frames(),
+                datagrams: session.uses_datagrams(),
             });
         DeviceReport {
             host: self.host.clone(),

@@ -190,6 +190,11 @@ impl Session {
         self.reply.get().is_some_and(|reply| reply.accepted.has(Capabilities::SUPER_FRAMES))
     }
 
+    /// Whether packets go to the hub as datagrams where they fit.
+    pub(super) fn uses_datagrams(&self) -> bool {
+        self.outbox.uses_datagrams()
+    }
+
     /// Takes a frame of the extension that is no super-frame; an error is why it counts as lost.
     pub(super) fn take(&self, payload: &[u8]) -> Result<(), DropReason> {
         if !self.is_rtun {

@@ -5,7 +5,6 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::Duration,
 };
 
 use ipnet::IpNet;
@@ -27,17 +26,13 @@ use rtun_net::{
 };
 use tokio::net::{TcpListener, TcpStream};
 
-use tracing::warn;
-
+use super::way_in::WayIn;
 use crate::{
     encryption,
     report::Transport,
     sockets::{listen_options, mux_settings, quic_settings},
     workers::{Seat, Workers},
 };
-
-/// How often the files of a certificate are looked at.
-const CERTIFICATE_POLL: Duration = Duration::from_secs(1);
 
 /// A listening hub's socket with all that a connection goes through before its request is read.
 pub(super) struct Entrance {
@@ -298,40 +293,25 @@ impl Entrance {
         })
     }
 
-    pub(super) fn local_addr(&self) -> SocketAddr {
-        self.local_addr
-    }
-
-    pub(super) fn transport(&self) -> Transport {
-        self.transport
-    }
-
     /// Whether this address may say for whom it connects.
     pub(super) fn trusts(&self, addr: IpAddr) -> bool {
         self.trusted.contains(addr)
     }
 
-    /// Keeps to the files of its certificate as they change, for ever. What runs keeps running; files that cannot be used
-    /// change nothing.
+    /// For whoever asks. Does not keep it open.
+    pub(super) fn way_in(&self) -> WayIn {
+        WayIn {
+            address: self.local_addr,
+            transport: self.transport,
+            acceptor: self.tls.as_ref().map(|tls| tls.acceptor.clone()),
+        }
+    }
+
+    /// Keeps to the files of its certificate as they change, for ever.
     pub(super) async fn follow_certificate(&self, service: &str) {
-        let Some(Encryption { acceptor, .. }) = &self.tls else { return pending().await };
-        let mut complained = None;
-        loop {
-            tokio::time::sleep(CERTIFICATE_POLL).await;
-            match acceptor.reload() {
-                Ok(true) => {
-                    complained = None;
-                    encryption::describe(service, &acceptor.certificate());
-                }
-                Ok(false) => complained = None,
-                Err(error) => {
-                    let text = error.to_string();
-                    if complained.as_ref() != Some(&text) {
-                        warn!(service, "the certificate stays as it was: {text}");
-                        complained = Some(text);
-                    }
-                }
-            }
+        match &self.tls {
+            Some(tls) => encryption::follow(service, &tls.acceptor).await,
+            None => pending().await,
         }
     }
 

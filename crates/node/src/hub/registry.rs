@@ -305,6 +305,7 @@ fn report(namespace: &Namespace, configured: bool) -> NamespaceReport {
             software: greeting.map(|greeting| greeting.software.clone()),
             mtu: greeting.map(|greeting| greeting.mtu),
             super_frames: association.super_frames(),
+            datagrams: association.outbox.uses_datagrams(),
             traffic: association.counters.read(),
             queued: Queued { packets, bytes: bytes as u64 },
         };

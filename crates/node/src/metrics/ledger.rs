@@ -131,7 +131,7 @@ mod tests {
             traffic: traffic(packets),
         });
         HubReport {
-            listen: ([127, 0, 0, 1], 1).into(),
+            listen: Vec::new(),
             namespaces: namespaces.collect(),
             gone: traffic(gone),
             waiting_for_plugins: 0,

@@ -167,6 +167,18 @@ impl Snapshot {
             "Part of the memory for queues that is in use, from 0 to 1: the fullest hub's",
             [(Labels::new(), used.fold(0.0, f64::max))],
         )?;
+        let listeners = self.hubs().flat_map(|(service, hub)| {
+            hub.listen.iter().filter_map(move |listener| {
+                let left = listener.certificate.as_ref()?.expires_in;
+                let name = format!("{}://{}", listener.transport.as_str(), listener.address);
+                Some((vec![("service", service.into()), ("listener", name)], left))
+            })
+        });
+        page.gauge(
+            "rtun_tls_cert_expiry_seconds",
+            "Time until the certificate ends that a listener shows; negative when it has ended",
+            listeners,
+        )?;
         let mut routes = std::collections::BTreeMap::<NamespaceId, usize>::new();
         for namespace in hubs.iter().flat_map(|hub| &hub.namespaces) {
             if is_labelled(namespace.id, namespace.configured) {
