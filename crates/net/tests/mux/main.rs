@@ -13,6 +13,7 @@ use std::{sync::Arc, time::Duration};
 use rtun_net::transport::{
     Stream, memory,
     mux::{Session, Settings, Version},
+    socket::{ListenOptions, SocketOptions},
     tcp::{connect, listen, tune},
 };
 
@@ -48,9 +49,10 @@ fn memory_pair(capacity: usize) -> Ends {
 }
 
 async fn tcp_pair() -> Ends {
-    let listener = listen("127.0.0.1:0").unwrap();
+    let listener = listen("127.0.0.1:0", &ListenOptions::default()).unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let client = connect(&address, Duration::from_secs(10)).await.unwrap();
+    let client =
+        connect(&address, &SocketOptions::default(), Duration::from_secs(10)).await.unwrap();
     let (server, _) = listener.accept().await.unwrap();
     tune(&server).unwrap();
     (Arc::new(client) as Arc<dyn Stream>, Arc::new(server) as _)
