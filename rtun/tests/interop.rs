@@ -72,6 +72,63 @@ mixes! {
     mixed_hosts_on_an_rtun_hub: Rtun, [Gost, Rtun];
 }
 
+/// Every transport for every mix of programs.
+macro_rules! transports {
+    ($($transport:ident)*) => {
+        mod over {
+            use super::*;
+
+            $(mod $transport {
+                use super::*;
+
+                const NAME: &str = stringify!($transport);
+
+                #[test]
+                fn rtun_hosts_on_a_gost_hub() {
+                    carried_by(NAME, Mix { hub: Gost, hosts: [Rtun, Rtun] });
+                }
+
+                #[test]
+                fn gost_hosts_on_an_rtun_hub() {
+                    carried_by(NAME, Mix { hub: Rtun, hosts: [Gost, Gost] });
+                }
+
+                #[test]
+                fn mixed_hosts_on_an_rtun_hub() {
+                    carried_by(NAME, Mix { hub: Rtun, hosts: [Gost, Rtun] });
+                }
+            })*
+        }
+    };
+}
+
+transports! { tcp tls ws wss quic mtcp mtls mws mwss h2 h2c grpc }
+
+/// Packets of all sizes and many at once; the hub ends and comes back.
+fn carried_by(transport: &str, mix: Mix) {
+    let Some(network) = Network::new(mix) else { return };
+    let config = ROUTES.replace("type: tcp", &format!("type: {transport}"));
+    let start = || match transport {
+        "quic" => network.launch_hub(&config),
+        _ => network.start_hub(&config),
+    };
+    let hub = start();
+    let _hosts = network.start_plain_hosts(&format!("router+{transport}://server_ip:8443"));
+    let [one, two] = [&network.hosts[0], &network.hosts[1]];
+    reaches(one, "192.168.123.2");
+    for payload in [0, 1, 555, 1392] {
+        ping(one, ip("192.168.123.2"), payload, true, SOON).unwrap();
+        ping(two, ip("192.168.123.1"), payload, true, SOON).unwrap();
+    }
+    ping(one, ip("192.168.123.2"), 4000, false, SOON).unwrap();
+    tcp_hash_transfer(one, two, at("192.168.123.2", 5000), 5_000_000).unwrap();
+    tcp_hash_transfer(two, one, at("192.168.123.1", 5000), 5_000_000).unwrap();
+    hub.end(Signal::SIGTERM);
+    let _again = start();
+    reaches(one, "192.168.123.2");
+    reaches(two, "192.168.123.1");
+}
+
 const ROUTES: &str = "
 services:
 - name: service-0
@@ -541,10 +598,15 @@ impl Network {
         Some(Self { mix, gost, hosts, world })
     }
 
+    /// Starts the hub.
+    fn launch_hub(&self, configuration: &str) -> Running {
+        let file = self.file("hub", configuration);
+        self.start(self.mix.hub, &self.world.hub, &["-C", &file])
+    }
+
     /// Starts the hub and waits until it listens.
     fn start_hub(&self, configuration: &str) -> Running {
-        let file = self.file("hub", configuration);
-        let hub = self.start(self.mix.hub, &self.world.hub, &["-C", &file]);
+        let hub = self.launch_hub(configuration);
         let listens = || std::net::TcpStream::connect_timeout(&at("127.0.0.1", 8443), SOON);
         wait_until("the hub listening", || self.world.hub.run(listens).unwrap().is_ok());
         hub
@@ -578,10 +640,12 @@ impl Network {
 
     fn start(&self, program: Program, at: &Namespace, arguments: &[&str]) -> Running {
         let program = if program == Gost { &self.gost } else { env!("CARGO_BIN_EXE_rtun") };
-        let log = self.file(&format!("{}-log", at.name()), "").into();
+        let log: PathBuf = self.file(&format!("{}-log", at.name()), "").into();
         let output = File::create(&log).unwrap();
         let mut command = Command::new(program);
         command.args(arguments).stdout(output.try_clone().unwrap()).stderr(output);
+        // Where certificates are kept that the programs make themselves.
+        command.env("HOME", log.parent().unwrap());
         Running { process: at.spawn(command).unwrap(), log }
     }
 

@@ -148,6 +148,7 @@ impl Outbox {
         counters: &Counters,
     ) -> io::Result<()> {
         let mut state = self.state();
+        let waited = state.waits();
         let written = match &state.gate {
             Gate::Closed => {
                 for place in places {
@@ -170,7 +171,6 @@ impl Outbox {
                 return Err(error);
             }
         };
-        let waited = state.waits();
         state.window.wrote(sent);
         for place in places {
             let run = &bytes[place.clone()];

@@ -1,6 +1,9 @@
 //! From configured socket options to those of `net`.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use rtun_config::model::{self, NetworkNamespace};
 use rtun_net::transport::{
@@ -36,12 +39,22 @@ pub(crate) fn listen_options(config: &model::Listener) -> ListenOptions {
     }
 }
 
+/// A QUIC peer is asked for a sign of life this often, unless more often is configured, or never: UDP tells nothing of a
+/// process that has ended.
+const QUIC_KEEPALIVE: Duration = Duration::from_secs(2);
+
+/// So long without any it is gone, as between rtun ends.
+const QUIC_SILENCE: Duration = Duration::from_secs(6);
+
 /// How QUIC connections are kept.
 pub(crate) fn quic_settings(config: &model::Quic) -> quic::Settings {
     let usual = quic::Settings::default();
     quic::Settings {
-        keepalive: config.keepalive,
-        idle_timeout: config.idle_timeout,
+        keepalive: config.keepalive.map(|period| period.min(QUIC_KEEPALIVE)),
+        idle_timeout: match config.keepalive {
+            Some(_) => config.idle_timeout.min(QUIC_SILENCE),
+            None => config.idle_timeout,
+        },
         handshake_timeout: config.handshake_timeout,
         max_streams: config.max_streams.unwrap_or(usual.max_streams),
         ..usual
