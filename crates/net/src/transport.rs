@@ -14,6 +14,7 @@ use std::{
 pub mod io_stream;
 pub mod memory;
 pub mod mux;
+pub mod proxy;
 pub mod tcp;
 
 /// An ordered, reliable stream of bytes in both directions, used by readiness: one task may wait to read, one to write, and

@@ -12,6 +12,7 @@
 //! | [`offload`] | packets of up to 64 KiB as a TUN device exchanges them: cut up, and joined |
 //! | [`checksum`] | the Internet checksum |
 //! | [`mux`] | smux frames: several streams on one |
+//! | [`proxy`] | the ways through a proxy: HTTP CONNECT, SOCKS 5, the PROXY protocol |
 
 #![forbid(unsafe_code)]
 
@@ -22,5 +23,6 @@ pub mod icmp;
 pub mod mux;
 pub mod offload;
 pub mod packet;
+pub mod proxy;
 mod reader;
 pub mod relay;

@@ -50,7 +50,7 @@ pub enum Decoded<T> {
     /// The beginning of a message.
     Incomplete {
         /// The number of bytes, counted from the message's first, that must be there before asking again is of use;
-        /// more than were given and at most [`MAX_REQUEST`].
+        /// more than were given and at most what the message may have.
         needed: usize,
     },
 }

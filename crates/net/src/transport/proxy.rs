@@ -1,0 +1,143 @@
+//! Through a proxy: asking one for a way to the target, and telling or being told whom a connection is for.
+//!
+//! All of it takes not one byte more off a stream than belongs to it, so that the stream itself goes on afterwards. None
+//! has a deadline of its own.
+
+use std::{io, net::SocketAddr};
+
+use rtun_proto::{
+    proxy::{
+        Target, TargetError, header,
+        http_connect::{self, Reply},
+        socks5,
+    },
+    relay::Decoded,
+};
+
+use super::Stream;
+
+pub use rtun_proto::proxy::header::{Addresses, HeaderError, Version as HeaderVersion};
+
+/// Why there is no way through a proxy.
+#[derive(Debug, thiserror::Error)]
+pub enum ProxyError {
+    /// What is to be reached cannot be asked for.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// The user or the password cannot be sent to an HTTP proxy.
+    #[error(transparent)]
+    HttpCredentials(#[from] http_connect::CredentialsError),
+    /// The user or the password cannot be sent to a SOCKS proxy.
+    #[error(transparent)]
+    Socks5Credentials(#[from] socks5::CredentialsError),
+    /// The connection to the proxy failed; [`io::ErrorKind::UnexpectedEof`] when the proxy ended it.
+    #[error("the connection to the proxy failed: {0}")]
+    Io(#[from] io::Error),
+    /// The proxy's answer is none of HTTP.
+    #[error("{0}; is the proxy an HTTP proxy?")]
+    Http(http_connect::ReplyError),
+    /// The HTTP proxy wants a user and a password, and none are configured (407; tinyproxy also says 401).
+    #[error("the proxy wants a user and a password: {0:?}")]
+    PasswordWanted(String),
+    /// The HTTP proxy does not know this user with this password (407 or 401).
+    #[error("the proxy refused the user and password: {0:?}")]
+    PasswordRefused(String),
+    /// The HTTP proxy may not go there (403).
+    #[error("the proxy forbids this target: {0:?}")]
+    Forbidden(String),
+    /// The HTTP proxy does not go there; its status line in print.
+    #[error("the proxy answered {0:?}")]
+    Refused(String),
+    /// The SOCKS proxy said no, or does not speak SOCKS 5.
+    #[error(transparent)]
+    Socks5(socks5::ReplyError),
+}
+
+/// Why there is no PROXY header.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadHeaderError {
+    /// The connection ended or failed before the header was there.
+    #[error("no PROXY header: {0}")]
+    Io(#[from] io::Error),
+    /// What is there is none.
+    #[error(transparent)]
+    Header(HeaderError),
+}
+
+/// Asks an HTTP proxy at the other end of `stream` for a way to `target`, `host:port`, as `auth`, user and password.
+/// Afterwards `stream` leads to the target. The proxy looks names up.
+pub async fn http_connect(
+    stream: &dyn Stream,
+    target: &str,
+    auth: Option<(&str, &str)>,
+) -> Result<(), ProxyError> {
+    let request = http_connect::request(&target.parse()?, auth)?;
+    stream.write_all(&request).await?;
+    let Reply { status, line } =
+        take(stream, http_connect::decode_reply).await?.map_err(ProxyError::Http)?;
+    Err(match status {
+        200..300 => return Ok(()),
+        401 | 407 if auth.is_none() => ProxyError::PasswordWanted(line),
+        401 | 407 => ProxyError::PasswordRefused(line),
+        403 => ProxyError::Forbidden(line),
+        _ => ProxyError::Refused(line),
+    })
+}
+
+/// Asks a SOCKS 5 proxy at the other end of `stream` for a way to `target`, `host:port`, as `auth`, user and password,
+/// if it wants these. Afterwards `stream` leads to the target. The proxy looks names up.
+pub async fn socks5(
+    stream: &dyn Stream,
+    target: &str,
+    auth: Option<(&str, &str)>,
+) -> Result<(), ProxyError> {
+    let target: Target = target.parse()?;
+    let password = auth.map(|(user, password)| socks5::password_request(user, password));
+    let password = password.transpose()?;
+    stream.write_all(socks5::greeting(password.is_some())).await?;
+    let method = take(stream, |bytes| socks5::decode_method(bytes, password.is_some())).await?;
+    if method.map_err(ProxyError::Socks5)? == socks5::Method::Password
+        && let Some(password) = password
+    {
+        stream.write_all(&password).await?;
+        take(stream, socks5::decode_password_reply).await?.map_err(ProxyError::Socks5)?;
+    }
+    stream.write_all(&socks5::request(&target)).await?;
+    take(stream, socks5::decode_reply).await?.map_err(ProxyError::Socks5)
+}
+
+/// Takes the PROXY header off the beginning of a stream that a proxy has opened: who connected to the proxy, or nobody
+/// when the proxy speaks for itself or does not say.
+pub async fn read_proxy_header(stream: &dyn Stream) -> Result<Option<SocketAddr>, ReadHeaderError> {
+    let addresses = take(stream, header::decode).await?.map_err(ReadHeaderError::Header)?;
+    Ok(addresses.map(|addresses| addresses.source))
+}
+
+/// Writes the PROXY header of a connection from `source` to `destination`, before all else.
+pub async fn write_proxy_header(
+    stream: &dyn Stream,
+    version: HeaderVersion,
+    source: SocketAddr,
+    destination: SocketAddr,
+) -> io::Result<()> {
+    stream.write_all(&header::encode(version, Some(Addresses { source, destination }))).await
+}
+
+/// Takes one message off a stream, and nothing of what follows it.
+async fn take<T, E>(
+    stream: &dyn Stream,
+    decode: impl Fn(&[u8]) -> Result<Decoded<T>, E>,
+) -> io::Result<Result<T, E>> {
+    let mut bytes = Vec::new();
+    loop {
+        match decode(&bytes) {
+            Ok(Decoded::Complete { value, .. }) => return Ok(Ok(value)),
+            Ok(Decoded::Incomplete { needed }) => {
+                let filled = bytes.len();
+                bytes.resize(needed, 0);
+                stream.read_exact(&mut bytes[filled..]).await?;
+            }
+            Err(error) => return Ok(Err(error)),
+        }
+    }
+}

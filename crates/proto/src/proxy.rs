@@ -1,0 +1,133 @@
+//! How a client gets through a proxy, and how a proxy tells a server whom it speaks for.
+//!
+//! | Module | Subject |
+//! |---|---|
+//! | [`http_connect`] | the CONNECT method of HTTP/1.1 |
+//! | [`socks5`] | SOCKS version 5, with a user and a password or without |
+//! | [`header`] | the PROXY protocol, versions 1 and 2 |
+//!
+//! The readers take whole messages and ask for no byte that is not part of one: whoever reads as many bytes as they ask
+//! for leaves what follows where it is.
+
+pub mod header;
+pub mod http_connect;
+pub mod socks5;
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    str::FromStr,
+};
+
+/// What is to be reached through a proxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    host: Host,
+    port: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Host {
+    V4(Ipv4Addr),
+    V6(Ipv6Addr),
+    /// 1 to 255 bytes.
+    Name(String),
+}
+
+/// Why a text is no target. Whoever configured it is at fault.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    /// There is no port, or it is not 1 to 65535.
+    #[error("{0:?} has no port of 1 to 65535; write it as host:port")]
+    Port(String),
+    /// The host is neither an address nor a name of letters, digits, `.`, `-` and `_`.
+    #[error(
+        "{0:?} has no host a proxy can be asked for; write it as name:port, 192.0.2.1:port or [2001:db8::1]:port"
+    )]
+    Host(String),
+}
+
+impl FromStr for Target {
+    type Err = TargetError;
+
+    /// Reads `host:port`, an IPv6 address in brackets.
+    fn from_str(text: &str) -> Result<Self, TargetError> {
+        let no_port = || TargetError::Port(text.to_owned());
+        let (host, port) = text.rsplit_once(':').ok_or_else(no_port)?;
+        let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+        let port = port.parse().ok().filter(|port| digits && *port > 0).ok_or_else(no_port)?;
+        let host = Host::parse(host).ok_or_else(|| TargetError::Host(text.to_owned()))?;
+        Ok(Self { host, port })
+    }
+}
+
+impl Host {
+    fn parse(text: &str) -> Option<Self> {
+        if let Some(address) = text.strip_prefix('[') {
+            return address.strip_suffix(']')?.parse().ok().map(Self::V6);
+        }
+        if let Ok(address) = text.parse() {
+            return Some(Self::V4(address));
+        }
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+        let is_name = (1..=255).contains(&text.len()) && text.bytes().all(allowed);
+        is_name.then(|| Self::Name(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            Host::V4(address) => write!(f, "{address}:{}", self.port),
+            Host::V6(address) => write!(f, "[{address}]:{}", self.port),
+            Host::Name(name) => write!(f, "{name}:{}", self.port),
+        }
+    }
+}
+
+impl From<(IpAddr, u16)> for Target {
+    fn from((address, port): (IpAddr, u16)) -> Self {
+        let host = match address {
+            IpAddr::V4(address) => Host::V4(address),
+            IpAddr::V6(address) => Host::V6(address),
+        };
+        Self { host, port }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_written_as_they_are_read() {
+        for text in ["hub.example:8421", "192.0.2.1:1", "[2001:db8::1]:65535", "a_b-c.:9"] {
+            assert_eq!(text.parse::<Target>().unwrap().to_string(), text);
+        }
+        let long = format!("{}:1", "a".repeat(255));
+        assert_eq!(long.parse::<Target>().unwrap().to_string(), long);
+        let address = (IpAddr::from([192, 0, 2, 1]), 7);
+        assert_eq!(Target::from(address), "192.0.2.1:7".parse().unwrap());
+    }
+
+    #[test]
+    fn what_no_proxy_can_be_asked_for_is_no_target() {
+        for text in ["", "hub", "hub:", "hub:0", "hub:65536", "hub:+1", "hub:1 "] {
+            assert!(matches!(text.parse::<Target>(), Err(TargetError::Port(_))), "{text}");
+        }
+        let long = format!("{}:1", "a".repeat(256));
+        for text in [
+            ":1",
+            "::1:1",
+            "[::1:1",
+            "[192.0.2.1]:1",
+            "a b:1",
+            "a\r\nX: y:1",
+            "ä:1",
+            "a/b:1",
+            &long,
+        ] {
+            assert!(matches!(text.parse::<Target>(), Err(TargetError::Host(_))), "{text}");
+        }
+    }
+}
