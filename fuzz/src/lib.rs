@@ -20,6 +20,7 @@ use rtun_proto::{
         Coalescer, MAX_HEADERS, MAX_MERGED, MAX_SEGMENTS, MAX_SLICES, OffloadPacket, VirtioHeader,
     },
     packet::{Ecn, Packet, destination_is_never_routed, ecn, mark_ce, source_is_never_valid},
+    proxy::{header, http_connect, socks5},
     relay::{DecodeError, Decoded, MAX_REQUEST, Request, Response},
 };
 
@@ -27,7 +28,7 @@ use rtun_proto::{
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 16] = [
+pub const TARGETS: [Target; 18] = [
     ("relay_request", relay_request),
     ("relay_response", relay_response),
     ("frame_stream", frame_stream),
@@ -35,6 +36,8 @@ pub const TARGETS: [Target; 16] = [
     ("virtio", virtio),
     ("extension_frame", extension_frame),
     ("smux_frames", smux_frames),
+    ("proxy_reply", proxy_reply),
+    ("proxy_preamble", proxy_preamble),
     ("config_yaml", config_yaml),
     ("cli_url", cli_url),
     ("routes_text", routes_text),
@@ -342,6 +345,76 @@ fn slow_smux(version: Version, mut bytes: &[u8]) -> (Vec<(Command, u32, u64)>, b
         bytes = &bytes[8 + body.len()..];
     }
     (said, true)
+}
+
+/// What a proxy answers. The first byte tells to what; the rest is the answer.
+pub fn proxy_reply(bytes: &[u8]) {
+    let Some((first, bytes)) = bytes.split_first() else { return };
+    match first % 5 {
+        0 => {
+            let Some((reply, head)) =
+                taken(bytes, http_connect::MAX_REPLY, http_connect::decode_reply)
+            else {
+                return;
+            };
+            assert!(head.ends_with(b"\n\n") || head.ends_with(b"\n\r\n"));
+            assert!(reply.status >= 200 && reply.line.len() <= 200);
+            assert!(reply.line.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
+        }
+        1 => drop(taken(bytes, 262, socks5::decode_reply)),
+        2 => drop(taken(bytes, 2, socks5::decode_password_reply)),
+        has_password => {
+            let method = taken(bytes, 2, |bytes| socks5::decode_method(bytes, has_password == 3));
+            assert!(has_password == 3 || method.is_none_or(|(m, _)| m == socks5::Method::None));
+        }
+    }
+}
+
+/// What a stranger, or a proxy, sends before all else.
+pub fn proxy_preamble(bytes: &[u8]) {
+    let Some((addresses, head)) = taken(bytes, header::MAX_V2, header::decode) else { return };
+    assert!(head.starts_with(b"PROXY ") || head.starts_with(b"\r\n\r\n\0\r\nQUIT\n"));
+    let Some(addresses) = addresses else { return };
+    for version in [header::Version::One, header::Version::Two] {
+        let again = header::encode(version, Some(addresses));
+        let (read, head) = taken(&again, header::MAX_V2, header::decode).expect("a whole header");
+        assert_eq!(head, again);
+        // An IPv4 address mapped to IPv6 is told as what it is, unless the other one is IPv6.
+        let read = read.expect("addresses were written");
+        assert_eq!(read.source.ip().to_canonical(), addresses.source.ip().to_canonical());
+        assert_eq!(read.destination.ip().to_canonical(), addresses.destination.ip().to_canonical());
+        assert_eq!(read.source.port(), addresses.source.port());
+        assert_eq!(read.destination.port(), addresses.destination.port());
+    }
+}
+
+/// Reads a message by taking as many bytes as are asked for: the message and its bytes, of which there are at most `max`
+/// and no byte that follows.
+fn taken<T, E: std::fmt::Display>(
+    bytes: &[u8],
+    max: usize,
+    decode: impl Fn(&[u8]) -> Result<Decoded<T>, E>,
+) -> Option<(T, &[u8])> {
+    let mut taken = 0;
+    loop {
+        match decode(&bytes[..taken]) {
+            Ok(Decoded::Complete { value, len }) => {
+                assert_eq!(len, taken);
+                return Some((value, &bytes[..len]));
+            }
+            Ok(Decoded::Incomplete { needed }) => {
+                assert!(needed > taken && needed <= max);
+                if needed > bytes.len() {
+                    return None;
+                }
+                taken = needed;
+            }
+            Err(error) => {
+                assert!(!error.to_string().is_empty());
+                return None;
+            }
+        }
+    }
 }
 
 /// A configuration file, as YAML and as JSON.

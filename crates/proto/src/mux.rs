@@ -25,8 +25,11 @@ pub const UPDATE_FRAME: usize = HEADER + 8;
 /// The window of a stream in bytes until the first UPD (version 2).
 pub const INITIAL_WINDOW: u32 = 262_144;
 
-/// The stream that the opener of a session opens first; each further one is 2 higher.
+/// The stream that the client of a session opens first; each further one is 2 higher.
 pub const FIRST_CLIENT_ID: u32 = 3;
+
+/// The stream that the server of a session opens first; each further one is 2 higher.
+pub const FIRST_SERVER_ID: u32 = 2;
 
 /// The version of a session; both ends are configured alike, nothing is negotiated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

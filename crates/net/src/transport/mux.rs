@@ -76,7 +76,7 @@ impl Settings {
 }
 
 /// One end of a session. When it and all its streams are dropped the stream below is ended and dropped, behind what was
-/// written, or after 5 s.
+/// written, or after 5 s. A session that fails ends the stream below at once; it is dropped with the last handle.
 pub struct Session {
     shared: Arc<Shared>,
 }
@@ -98,7 +98,8 @@ impl Session {
         Self { shared }
     }
 
-    /// Opens a stream, without waiting for the other side. A server's end opens none: the other side would refuse it.
+    /// Opens a stream, without waiting for the other side. GOST opens streams from the client's end only, and rtun's client
+    /// refuses those of a server by ending them.
     pub fn open(&self) -> Result<Arc<dyn Stream>, MuxError> {
         let id = self.shared.state().open()?;
         let stream = MuxStream { id, shared: Arc::clone(&self.shared) };

@@ -36,10 +36,10 @@ pub enum ProxyError {
     /// The proxy's answer is none of HTTP.
     #[error("{0}; is the proxy an HTTP proxy?")]
     Http(http_connect::ReplyError),
-    /// The HTTP proxy wants a user and a password, and none are configured (407).
+    /// The HTTP proxy wants a user and a password, and none are configured (407; tinyproxy also says 401).
     #[error("the proxy wants a user and a password: {0:?}")]
     PasswordWanted(String),
-    /// The HTTP proxy does not know this user with this password (407).
+    /// The HTTP proxy does not know this user with this password (407 or 401).
     #[error("the proxy refused the user and password: {0:?}")]
     PasswordRefused(String),
     /// The HTTP proxy may not go there (403).
@@ -77,8 +77,8 @@ pub async fn http_connect(
         take(stream, http_connect::decode_reply).await?.map_err(ProxyError::Http)?;
     Err(match status {
         200..300 => return Ok(()),
-        407 if auth.is_none() => ProxyError::PasswordWanted(line),
-        407 => ProxyError::PasswordRefused(line),
+        401 | 407 if auth.is_none() => ProxyError::PasswordWanted(line),
+        401 | 407 => ProxyError::PasswordRefused(line),
         403 => ProxyError::Forbidden(line),
         _ => ProxyError::Refused(line),
     })

@@ -136,6 +136,10 @@ async fn a_client_lets_no_stream_be_opened() {
     let _session = Session::client(a, settings(Version::One));
     b.write_all(&frame(Version::One, Command::Syn, 2, b"")).await.unwrap();
     expect(&*b, &frame(Version::One, Command::Fin, 2, b"")).await;
+    let (client, server) = sessions(memory_pair(1000), settings(Version::One));
+    let refused = server.open().unwrap();
+    assert_eq!(timeout(PATIENCE, refused.read(&mut [0; 1])).await.unwrap().unwrap(), 0);
+    assert!(client.end().is_none() && client.streams() == 0);
 }
 
 /// It reads none of the refusals.

@@ -342,7 +342,9 @@ impl Shared {
 
     /// As [`Self::flush`], waiting for a lock that somebody else has. For the driver alone.
     pub(super) fn flush_by_driver(&self) {
-        self.flush_with(&mut self.writing());
+        if self.state().has_due() || self.is_holding() {
+            self.flush_with(&mut self.writing());
+        }
     }
 
     fn flush_with(&self, held: &mut Vec<u8>) {
@@ -373,6 +375,7 @@ impl Shared {
             if state.take_due(held) {
                 // Others wait for these, whether or not this writer comes back.
                 state.driver_waits = true;
+                self.holding.store(true, Ordering::Release);
                 if state.may_resume() {
                     self.driver.notify_one();
                 }

@@ -6,7 +6,7 @@ use std::{
     task::Waker,
 };
 
-use rtun_proto::mux::{Command, Event, FIRST_CLIENT_ID, INITIAL_WINDOW, Version};
+use rtun_proto::mux::{Command, Event, FIRST_CLIENT_ID, FIRST_SERVER_ID, INITIAL_WINDOW, Version};
 use rtun_proto::mux::{header, update_frame};
 use tokio::time::Instant;
 
@@ -111,7 +111,10 @@ impl State {
             receive_buffer: settings.receive_buffer.max(1) as usize,
             window: settings.window(),
             streams: HashMap::new(),
-            next_id: Some(FIRST_CLIENT_ID),
+            next_id: Some(match role {
+                Role::Client => FIRST_CLIENT_ID,
+                Role::Server => FIRST_SERVER_ID,
+            }),
             unread: 0,
             due: VecDeque::new(),
             refused: Vec::new(),
@@ -154,15 +157,21 @@ impl State {
         self.streams.len()
     }
 
-    /// Whether there is room for what may arrive. If not, the first thing that makes room says so.
-    pub(super) fn may_receive(&mut self) -> bool {
-        self.paused = self.unread >= self.receive_buffer || self.refused.len() >= MAX_REFUSED;
-        !self.paused
+    fn has_room(&self) -> bool {
+        self.unread < self.receive_buffer && self.refused.len() < MAX_REFUSED
     }
 
-    /// Whether reading stopped and may go on.
+    /// Whether there is room for what may arrive. If not, reading stops until [`Self::may_resume`].
+    pub(super) fn may_receive(&mut self) -> bool {
+        self.paused |= !self.has_room();
+        self.has_room()
+    }
+
+    /// Whether reading stopped and may go on, which the driver has to be told. Asked after all that makes room.
     pub(super) fn may_resume(&mut self) -> bool {
-        self.paused && self.may_receive()
+        let resumes = self.paused && self.has_room();
+        self.paused &= !resumes;
+        resumes
     }
 
     pub(super) fn is_paused(&self) -> bool {

@@ -1,0 +1,7 @@
+//! Through proxies: scripted ones that answer byte by byte, and Debian's.
+
+#![allow(clippy::unwrap_used)]
+
+mod header;
+mod programs;
+mod scripted;
