@@ -70,8 +70,9 @@ pub async fn http_connect(
     stream: &dyn Stream,
     target: &str,
     auth: Option<(&str, &str)>,
+    headers: &[(String, String)],
 ) -> Result<(), ProxyError> {
-    let request = http_connect::request(&target.parse()?, auth)?;
+    let request = http_connect::request(&target.parse()?, auth, headers)?;
     stream.write_all(&request).await?;
     let Reply { status, line } =
         take(stream, http_connect::decode_reply).await?.map_err(ProxyError::Http)?;

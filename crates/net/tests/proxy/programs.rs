@@ -15,6 +15,7 @@ use std::{
 use rtun_net::transport::{
     Stream,
     proxy::{ProxyError, http_connect, socks5},
+    socket::{ListenOptions, SocketOptions},
     tcp::{connect, listen},
 };
 use tokio::task::JoinHandle;
@@ -37,7 +38,8 @@ impl Program {
         let directory =
             std::env::temp_dir().join(format!("rtun-{name}-{}-{n}", std::process::id()));
         fs::create_dir(&directory).unwrap();
-        let port = listen("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port =
+            listen("127.0.0.1:0", &ListenOptions::default()).unwrap().local_addr().unwrap().port();
         let mut command = Command::new(name);
         command.args(arguments(&directory, port)).stdout(Stdio::null()).stderr(Stdio::null());
         let process = match command.spawn() {
@@ -53,7 +55,7 @@ impl Program {
         };
         let program = Self { process, directory, addr: format!("127.0.0.1:{port}") };
         let start = Instant::now();
-        while connect(&program.addr, PATIENCE).await.is_err() {
+        while connect(&program.addr, &SocketOptions::default(), PATIENCE).await.is_err() {
             assert!(start.elapsed() < PATIENCE, "{name} does not listen");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -61,7 +63,7 @@ impl Program {
     }
 
     async fn connect(&self) -> Arc<dyn Stream> {
-        Arc::new(connect(&self.addr, PATIENCE).await.unwrap())
+        Arc::new(connect(&self.addr, &SocketOptions::default(), PATIENCE).await.unwrap())
     }
 }
 
@@ -75,7 +77,7 @@ impl Drop for Program {
 
 /// A target that greets and echoes.
 fn target() -> (String, JoinHandle<()>) {
-    let listener = listen("127.0.0.1:0").unwrap();
+    let listener = listen("127.0.0.1:0", &ListenOptions::default()).unwrap();
     let addr = listener.local_addr().unwrap().to_string();
     let serve = async move {
         while let Ok((stream, _)) = listener.accept().await {
@@ -120,21 +122,21 @@ async fn tinyproxy_opens_the_way() {
     };
     let (addr, serving) = target();
     let stream = proxy.connect().await;
-    http_connect(&*stream, &addr, ME).await.unwrap();
+    http_connect(&*stream, &addr, ME, &[]).await.unwrap();
     echoes(&*stream).await;
     let stream = proxy.connect().await;
     let named = addr.replace("127.0.0.1", "localhost");
-    http_connect(&*stream, &named, ME).await.unwrap();
+    http_connect(&*stream, &named, ME, &[]).await.unwrap();
     echoes(&*stream).await;
 
-    let error = http_connect(&*proxy.connect().await, &addr, None).await.unwrap_err();
+    let error = http_connect(&*proxy.connect().await, &addr, None, &[]).await.unwrap_err();
     assert!(matches!(error, ProxyError::PasswordWanted(_)), "{error}");
     let wrong = Some(("me", "guess"));
-    let error = http_connect(&*proxy.connect().await, &addr, wrong).await.unwrap_err();
+    let error = http_connect(&*proxy.connect().await, &addr, wrong, &[]).await.unwrap_err();
     assert!(matches!(error, ProxyError::PasswordRefused(_)), "{error}");
     serving.abort();
     let _ = serving.await;
-    let error = http_connect(&*proxy.connect().await, &addr, ME).await.unwrap_err();
+    let error = http_connect(&*proxy.connect().await, &addr, ME, &[]).await.unwrap_err();
     assert!(matches!(&error, ProxyError::Refused(line) if line.contains(" 50")), "{error}");
 }
 
@@ -167,6 +169,6 @@ async fn microsocks_opens_the_way() {
     let _ = serving.await;
     let error = socks5(&*proxy.connect().await, &addr, ME).await.unwrap_err().to_string();
     assert_eq!(error, "the proxy refused: connection refused");
-    let error = http_connect(&*proxy.connect().await, &addr, ME).await.unwrap_err();
+    let error = http_connect(&*proxy.connect().await, &addr, ME, &[]).await.unwrap_err();
     assert!(matches!(error, ProxyError::Http(_) | ProxyError::Io(_)), "{error}");
 }

@@ -39,7 +39,7 @@ async fn play(stream: &dyn Stream, script: Script<'_>) {
 
 async fn through_http(auth: Auth<'_>, script: Script<'_>) -> Result<(), ProxyError> {
     let (a, b) = pair();
-    let client = http_connect(&*a, "hub.example:8421", auth);
+    let client = http_connect(&*a, "hub.example:8421", auth, &[]);
     let (result, ()) = timeout(PATIENCE, async { tokio::join!(client, play(&*b, script)) })
         .await
         .expect("the client comes to an end");
@@ -175,7 +175,7 @@ async fn a_proxy_that_ends_the_connection_is_told_apart() {
         let (a, b) = pair();
         b.write_all(beginning).await.unwrap();
         b.shutdown().await.unwrap();
-        let error = http_connect(&*a, "hub.example:8421", None).await.unwrap_err();
+        let error = http_connect(&*a, "hub.example:8421", None, &[]).await.unwrap_err();
         assert!(
             matches!(&error, ProxyError::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof),
             "{error}"
@@ -188,11 +188,11 @@ async fn a_proxy_that_ends_the_connection_is_told_apart() {
 async fn what_cannot_be_asked_for_is_refused_before_a_byte_is_sent() {
     let (a, b) = pair();
     for target in ["hub.example", "a\r\nX: y:1", "hub:0"] {
-        assert!(matches!(http_connect(&*a, target, None).await, Err(ProxyError::Target(_))));
+        assert!(matches!(http_connect(&*a, target, None, &[]).await, Err(ProxyError::Target(_))));
         assert!(matches!(socks5(&*a, target, None).await, Err(ProxyError::Target(_))));
     }
     let bad = Some(("me\r\nX: y", "s3cret"));
-    let error = http_connect(&*a, "hub:1", bad).await.unwrap_err();
+    let error = http_connect(&*a, "hub:1", bad, &[]).await.unwrap_err();
     assert!(!error.to_string().contains("s3cret"), "{error}");
     assert!(matches!(error, ProxyError::HttpCredentials(_)));
     let error = socks5(&*a, "hub:1", Some(("", "s3cret"))).await.unwrap_err();

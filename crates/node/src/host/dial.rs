@@ -249,7 +249,7 @@ impl Encryption {
     }
 }
 
-fn headers(config: &[Header]) -> Vec<(String, String)> {
+pub(super) fn headers(config: &[Header]) -> Vec<(String, String)> {
     config.iter().map(|it| (it.name.clone(), it.value.expose().to_owned())).collect()
 }
 

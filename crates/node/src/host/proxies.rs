@@ -11,7 +11,7 @@ use rtun_net::transport::{Stream, proxy, socket::SocketOptions};
 use tokio::time::timeout;
 
 use super::{
-    dial::{DialError, Encryption, SetupError, connect_tcp},
+    dial::{DialError, Encryption, SetupError, connect_tcp, headers},
     hubs::{hash, selection, standing},
 };
 use crate::sockets::socket_options;
@@ -118,7 +118,9 @@ impl Proxy {
         let auth = config.auth.as_ref().map(|auth| (&*auth.user, auth.password.expose()));
         let asked = async {
             match config.protocol {
-                ProxyKind::Http => proxy::http_connect(&*stream, target, auth).await,
+                ProxyKind::Http => {
+                    proxy::http_connect(&*stream, target, auth, &headers(&config.headers)).await
+                }
                 ProxyKind::Socks5 => proxy::socks5(&*stream, target, auth).await,
             }
         };

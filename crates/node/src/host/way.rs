@@ -25,7 +25,7 @@ use crate::report::Transport;
 const NEXT_WAY_AFTER: Duration = Duration::from_millis(500);
 
 /// A better way is tried again after this long, and after twice as long each time that it does not work.
-const BETTER_AFTER: Duration = Duration::from_secs(15);
+const BETTER_AFTER: Duration = Duration::from_secs(10);
 const BETTER_AFTER_MAX: Duration = Duration::from_secs(600);
 
 /// The ways to one hub, the preferred first.

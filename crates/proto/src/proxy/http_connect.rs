@@ -22,8 +22,13 @@ const MAX_LINE: usize = 200;
 #[error("a user for an HTTP proxy has no colon, and neither user nor password a control character")]
 pub struct CredentialsError;
 
-/// The request for a way to `target`, with a user and a password if the proxy wants these (RFC 7617).
-pub fn request(target: &Target, auth: Option<(&str, &str)>) -> Result<Vec<u8>, CredentialsError> {
+/// The request for a way to `target`, with a user and a password if the proxy wants these (RFC 7617), and further headers,
+/// which have to be such.
+pub fn request(
+    target: &Target,
+    auth: Option<(&str, &str)>,
+    headers: &[(String, String)],
+) -> Result<Vec<u8>, CredentialsError> {
     let mut text = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
     if let Some((user, password)) = auth {
         let control = |text: &str| text.chars().any(char::is_control);
@@ -32,6 +37,9 @@ pub fn request(target: &Target, auth: Option<(&str, &str)>) -> Result<Vec<u8>, C
         }
         let both = BASE64_STANDARD.encode(format!("{user}:{password}"));
         text.push_str(&format!("Proxy-Authorization: Basic {both}\r\n"));
+    }
+    for (name, value) in headers {
+        text.push_str(&format!("{name}: {value}\r\n"));
     }
     text.push_str("\r\n");
     Ok(text.into_bytes())
@@ -160,19 +168,21 @@ mod tests {
     fn the_request_names_the_target_and_the_user() {
         let target: Target = "[2001:db8::1]:443".parse().unwrap();
         assert_eq!(
-            request(&target, None).unwrap(),
+            request(&target, None, &[]).unwrap(),
             b"CONNECT [2001:db8::1]:443 HTTP/1.1\r\nHost: [2001:db8::1]:443\r\n\r\n"
         );
         // The example of RFC 7617 section 2.
-        let text = request(&target, Some(("Aladdin", "open sesame"))).unwrap();
+        let text =
+            request(&target, Some(("Aladdin", "open sesame")), &[("X-Site".into(), "7".into())])
+                .unwrap();
         let text = String::from_utf8(text).unwrap();
         assert!(
             text.ends_with("\r\nProxy-Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==\r\n\r\n")
         );
         for bad in [("a:b", "c"), ("a\r\nb", "c"), ("a", "b\0")] {
-            assert_eq!(request(&target, Some(bad)), Err(CredentialsError));
+            assert_eq!(request(&target, Some(bad), &[]), Err(CredentialsError));
         }
-        assert!(request(&target, Some(("", "b:c"))).is_ok());
+        assert!(request(&target, Some(("", "b:c")), &[]).is_ok());
     }
 
     #[test]

@@ -128,7 +128,7 @@ proptest! {
             IpAddr::V6(address) => address.octets().to_vec(),
         };
         prop_assert_eq!(&request[4..], &[&octets[..], &port.to_be_bytes()].concat());
-        let request = http_connect::request(&target, Some((&user, &password))).unwrap();
+        let request = http_connect::request(&target, Some((&user, &password)), &[]).unwrap();
         let request = String::from_utf8(request).unwrap();
         let line = format!("CONNECT {target} HTTP/1.1\r\n");
         prop_assert!(request.starts_with(&line) && request.ends_with("\r\n\r\n"));

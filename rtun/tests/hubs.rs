@@ -1,0 +1,170 @@
+//! Several hubs and several ways to one: the next one is taken when one fails, and a better way as soon as it works.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use common::{Rtun, SOON, THREE_HOSTS, World, pings, reaches, wait_until};
+use nix::sys::signal::Signal;
+use rtun_lab::Namespace;
+
+/// Two hubs with the same table, and two hosts that know both and prefer the first.
+struct Pair {
+    hubs: [Rtun; 2],
+    machines: [Namespace; 2],
+    hosts: [Rtun; 2],
+    /// Machines and folder, for as long as it runs.
+    _ground: (Namespace, World),
+}
+
+impl Pair {
+    fn new(transport: &str) -> Option<Self> {
+        let world = World::new()?;
+        let second = world.machine("hub-2");
+        let file = THREE_HOSTS.replace("type: tcp", &format!("type: {transport}"));
+        let hubs = [world.hub(&file), start_hub(&world, &second, &file)];
+        let machines = [world.machine("host-1"), world.machine("host-2")];
+        let hosts = [0, 1].map(|index| world.host(&machines[index], &host_file(index, transport)));
+        reaches(&machines[0], "192.168.123.2");
+        Some(Self { hubs, machines, hosts, _ground: (second, world) })
+    }
+
+    /// Longest time without an answer to a ping from the first host to the second while `event` happens.
+    fn hole(&self, event: impl FnOnce()) -> Duration {
+        event();
+        let start = Instant::now();
+        while !pings(&self.machines[0], "192.168.123.2") {
+            assert!(start.elapsed() < SOON, "{}", self.hosts[0].log());
+        }
+        start.elapsed()
+    }
+
+    fn joined_through(&self, hub: &str) -> bool {
+        self.hosts
+            .iter()
+            .all(|host| host.said("joined the hub").last().is_some_and(|line| line["hub"] == hub))
+    }
+}
+
+/// The second machine on the switch.
+const HUB_2: &str = "10.0.0.3";
+
+fn start_hub(world: &World, machine: &Namespace, file: &str) -> Rtun {
+    let path = world.file("hub-2.yaml", file);
+    let hub = world.start(machine, &["-C", path.to_str().unwrap()]);
+    hub.wait_for("hub listens");
+    hub
+}
+
+fn host_file(index: usize, transport: &str) -> String {
+    let number = index + 1;
+    let node = |name: &str, addr: &str| {
+        format!(
+            "
+    - name: {name}
+      addr: {addr}:8443
+      connector: {{type: router}}
+      dialer: {{type: {transport}}}"
+        )
+    };
+    format!(
+        "
+services:
+- name: service-0
+  handler: {{type: tun, chain: chain-0}}
+  listener: {{type: tun, metadata: {{net: 192.168.123.{number}/24}}}}
+  forwarder: {{nodes: [{{addr: host-{number}}}]}}
+chains:
+- name: chain-0
+  hops:
+  - name: hop-0
+    selector: {{strategy: fifo, maxFails: 1, failTimeout: 30s}}
+    nodes:{}{}
+",
+        node("hub-1", "10.0.0.1"),
+        node("hub-2", HUB_2)
+    )
+}
+
+#[test]
+fn the_next_hub_takes_over_from_a_killed_one() {
+    for transport in ["tcp", "tls"] {
+        let Some(pair) = Pair::new(transport) else { return };
+        assert!(pair.joined_through("10.0.0.1:8443"));
+        let hole = pair.hole(|| pair.hubs[0].process.signal(Signal::SIGKILL).unwrap());
+        assert!(hole < Duration::from_secs(3), "{transport}: {hole:?}");
+        assert!(pair.joined_through("10.0.0.3:8443"));
+    }
+}
+
+#[test]
+fn the_next_hub_takes_over_from_a_silent_one() {
+    for transport in ["tcp", "quic"] {
+        let Some(pair) = Pair::new(transport) else { return };
+        let hole = pair.hole(|| pair.hubs[0].process.signal(Signal::SIGSTOP).unwrap());
+        assert!(hole < Duration::from_secs(8), "{transport}: {hole:?}");
+        assert!(pair.joined_through("10.0.0.3:8443"));
+        pair.hubs[0].process.signal(Signal::SIGCONT).unwrap();
+    }
+}
+
+#[test]
+fn a_hub_that_refuses_is_left_for_the_next() {
+    let Some(world) = World::new() else { return };
+    let second = world.machine("hub-2");
+    let strict = THREE_HOSTS.replace(
+        "metadata: {router: router-0}",
+        "auth: {username: somebody, password: else}, metadata: {router: router-0}",
+    );
+    let hubs = [world.hub(&strict), start_hub(&world, &second, THREE_HOSTS)];
+    let machines = [world.machine("host-1"), world.machine("host-2")];
+    let hosts = [0, 1].map(|index| world.host(&machines[index], &host_file(index, "tcp")));
+    let start = Instant::now();
+    reaches(&machines[0], "192.168.123.2");
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert!(hosts[0].log().contains("unauthorized"), "{}", hosts[0].log());
+    drop(hubs);
+}
+
+#[test]
+fn a_host_takes_the_way_that_works_and_goes_over_to_the_better_one_later() {
+    let Some(world) = World::new() else { return };
+    let hub = world.hub(THREE_HOSTS);
+    let machines = [world.machine("host-1"), world.machine("host-2")];
+    let node = "router+quic://server_ip:8443?fallback=tls,tcp";
+    let hosts = [0, 1].map(|index| {
+        let number = index + 1;
+        let device = format!("tun:///host-{number}?net=192.168.123.{number}/24");
+        world.start(&machines[index], &["-L", &device, "-F", node])
+    });
+    for host in &hosts {
+        assert_eq!(host.wait_for("joined the hub")["transport"], "tcp", "the only one there is");
+    }
+    reaches(&machines[0], "192.168.123.2");
+
+    // The hub also listens for QUIC now, on the same port number; what runs over TCP goes on.
+    let file = THREE_HOSTS.replace(
+        "  listener: {type: tcp}",
+        "  listener: {type: tcp}\n  listeners: [{addr: ':8443', type: quic}]",
+    );
+    hub.stop();
+    let hub = world.hub(&file);
+    wait_until("both on QUIC", || {
+        hosts.iter().all(|host| {
+            host.said("joined the hub").last().is_some_and(|line| line["transport"] == "quic")
+        })
+    });
+    let (mut lost, mut sent) = (0, 0);
+    for _ in 0..20 {
+        sent += 1;
+        lost += u32::from(!pings(&machines[0], "192.168.123.2"));
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(lost, 0, "of {sent}");
+    drop(hub);
+}
