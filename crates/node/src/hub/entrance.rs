@@ -65,7 +65,7 @@ struct Encryption {
 enum Door {
     Tcp(TcpListener),
     Quic {
-        listener: quic::Listener,
+        listener: Box<quic::Listener>,
         /// Where its packets are moved.
         _seat: Seat,
     },
@@ -74,7 +74,7 @@ enum Door {
 /// A connection that nothing has been read of.
 pub(super) enum Caller {
     Tcp(TcpStream),
-    Quic(quic::Incoming),
+    Quic(Box<quic::Incoming>),
 }
 
 /// Who is there.
@@ -258,7 +258,7 @@ impl Entrance {
                     quic::Listener::bind(&config.addr, Arc::new(protocols), &settings, &options)?
                 };
                 let local_addr = listener.local_addr()?;
-                (Door::Quic { listener, _seat: seat }, local_addr)
+                (Door::Quic { listener: Box::new(listener), _seat: seat }, local_addr)
             }
             _ => {
                 let listener = tcp::listen(&config.addr, &options)?;
@@ -325,7 +325,7 @@ impl Entrance {
             Door::Quic { listener, .. } => match listener.accept().await {
                 Some(incoming) => {
                     let peer = incoming.remote();
-                    Ok((Caller::Quic(incoming), peer))
+                    Ok((Caller::Quic(Box::new(incoming)), peer))
                 }
                 None => pending().await,
             },

@@ -103,7 +103,7 @@ pub(super) async fn admit(
         placed: Word::Unasked,
     };
     if let Some(names) = names
-        && !names.iter().any(|name| *name == association.host)
+        && !names.contains(&association.host)
     {
         refuse(Refusal::NameNotPermitted, stream).await;
         return Err(HandshakeError::NotInCertificate(association.host));
