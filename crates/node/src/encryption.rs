@@ -14,6 +14,7 @@ use rtun_net::tls::{
     Acceptor, Certificate, CertificateInfo, ClientSettings, Connector, Fingerprint, Generate,
     Protocol, ServerSettings, TlsError, Verification, Version,
 };
+use tokio::sync::Notify;
 use tracing::{info, warn};
 
 const DAY: u64 = 24 * 60 * 60;
@@ -71,14 +72,15 @@ pub(crate) fn acceptor(
     Ok(acceptor)
 }
 
-/// Keeps to the files of a listener's certificate as they change, for ever. What runs keeps running; files that cannot be used
+/// Keeps to the files of a listener's certificate as they change, for ever, and reads them at once when told to. What runs keeps running; files that cannot be used
 /// change nothing, and are complained of once. A certificate that gets near its end is warned of, each time more of its time
 /// is over.
-pub(crate) async fn follow(service: &str, acceptor: &Acceptor) {
+pub(crate) async fn follow(service: &str, acceptor: &Acceptor, reread: &Notify) {
     let mut complained = None;
     let mut warned = stage(left(&acceptor.certificate()));
     loop {
-        tokio::time::sleep(CERTIFICATE_POLL).await;
+        // Time that is over and a word that comes are the same here.
+        let _ = tokio::time::timeout(CERTIFICATE_POLL, reread.notified()).await;
         match acceptor.reload() {
             Ok(true) => {
                 complained = None;

@@ -144,6 +144,11 @@ impl Hub {
         Ok(())
     }
 
+    /// Has the files of its certificates read now.
+    pub(crate) fn reload_certificates(&self) {
+        self.ways_in.iter().for_each(WayIn::reload_certificate);
+    }
+
     /// Where it listens first.
     pub(crate) fn local_addr(&self) -> SocketAddr {
         self.ways_in[0].address

@@ -146,9 +146,14 @@ impl Node {
         Ok(())
     }
 
-    /// Has every source of tables, rules and users read now.
+    /// Has every source of tables, rules and users read now, and the certificates of hubs.
     pub fn reload_sources(&self) {
         self.feeds.reload();
+        for running in self.running.values() {
+            if let Kind::Hub(hub) = &running.service {
+                hub.reload_certificates();
+            }
+        }
     }
 
     /// Writes to the log who is connected, what passed and what was lost.

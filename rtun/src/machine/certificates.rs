@@ -160,6 +160,9 @@ mod tests {
 
     const YEAR: Duration = Duration::from_secs(365 * DAY);
 
+    /// Severity when lenient and when strict, code, words of the message.
+    type Expected = (Severity, Severity, Option<Code>, &'static str);
+
     /// An authority of ten years; a hub's and a host's certificates of one year.
     fn folder() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
@@ -234,8 +237,8 @@ chains:
         let mixed = |tls: &str| self::hub(&at(tls));
         let (warning, error) = (Severity::Warning, Severity::Error);
         let (c22, none) = (Some(Code::C22), None);
-        // Configuration, days from now, what is said of it: severity when lenient and when strict, code, words.
-        let cases: &[(&str, u64, &[(Severity, Severity, Option<Code>, &str)])] = &[
+        // Configuration, days from now, what is said of it.
+        let cases: &[(&str, u64, &[Expected])] = &[
             (&hub("hub.example, x.sites.example"), 0, &[]),
             (&hub(""), 334, &[]),
             (&hub(""), 336, &[(warning, warning, c22, "this certificate ends in 28 days")]),

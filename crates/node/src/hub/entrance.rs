@@ -24,7 +24,10 @@ use rtun_net::{
         ws::{self, WsError},
     },
 };
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Notify,
+};
 
 use super::way_in::WayIn;
 use crate::{
@@ -58,6 +61,8 @@ enum Layer {
 
 struct Encryption {
     acceptor: Acceptor,
+    /// Has its files read at once.
+    reread: Arc<Notify>,
     /// Whether a host may only report names that stand in its certificate.
     binds_names: bool,
 }
@@ -243,6 +248,7 @@ impl Entrance {
                     tls,
                     encryption::usual_protocols(&config.carriage),
                 )?,
+                reread: Arc::default(),
                 binds_names: tls.bind_names,
             }),
             None => None,
@@ -303,14 +309,14 @@ impl Entrance {
         WayIn {
             address: self.local_addr,
             transport: self.transport,
-            acceptor: self.tls.as_ref().map(|tls| tls.acceptor.clone()),
+            tls: self.tls.as_ref().map(|tls| (tls.acceptor.clone(), Arc::clone(&tls.reread))),
         }
     }
 
     /// Keeps to the files of its certificate as they change, for ever.
     pub(super) async fn follow_certificate(&self, service: &str) {
         match &self.tls {
-            Some(tls) => encryption::follow(service, &tls.acceptor).await,
+            Some(tls) => encryption::follow(service, &tls.acceptor, &tls.reread).await,
             None => pending().await,
         }
     }

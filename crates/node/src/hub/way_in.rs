@@ -1,8 +1,9 @@
 //! A hub's ways in as somebody sees them who only asks.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use rtun_net::tls::Acceptor;
+use tokio::sync::Notify;
 
 use crate::{
     encryption,
@@ -14,13 +15,13 @@ use crate::{
 pub(super) struct WayIn {
     pub(super) address: SocketAddr,
     pub(super) transport: Transport,
-    /// Knows the certificate of the moment, if it is encrypted.
-    pub(super) acceptor: Option<Acceptor>,
+    /// If it is encrypted: who knows the certificate of the moment, and what has its files read at once.
+    pub(super) tls: Option<(Acceptor, Arc<Notify>)>,
 }
 
 impl WayIn {
     pub(super) fn report(&self) -> ListenerReport {
-        let certificate = self.acceptor.as_ref().map(|acceptor| {
+        let certificate = self.tls.as_ref().map(|(acceptor, _)| {
             let shown = acceptor.certificate();
             CertificateReport {
                 expires_in: encryption::seconds_left(&shown),
@@ -30,5 +31,12 @@ impl WayIn {
             }
         });
         ListenerReport { address: self.address, transport: self.transport, certificate }
+    }
+
+    /// Has the files of its certificate read now.
+    pub(super) fn reload_certificate(&self) {
+        if let Some((_, reread)) = &self.tls {
+            reread.notify_one();
+        }
     }
 }
