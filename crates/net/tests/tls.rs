@@ -81,7 +81,7 @@ fn pinned_pair(protocol: &Protocol) -> (Connector, Acceptor) {
     assert!(not_kept.is_none());
     let connector = Connector::new(&ClientSettings {
         verification: Verification::Off,
-        fingerprint: Some(acceptor.fingerprint()),
+        fingerprints: vec![acceptor.fingerprint()],
         protocol: protocol.clone(),
         ..ClientSettings::default()
     })

@@ -36,7 +36,7 @@ pub(crate) fn connector(config: &DialTls, protocols: &[&str]) -> Result<Connecto
     let identity = config.certificate.as_ref();
     Connector::new(&ClientSettings {
         verification,
-        fingerprint: config.fingerprints.first().map(|fingerprint| Fingerprint(fingerprint.0)),
+        fingerprints: config.fingerprints.iter().map(|it| Fingerprint(it.0)).collect(),
         server_name: config.server_name.clone(),
         identity: identity.map(|files| (files.certificate.clone(), files.key.clone())),
         protocol: protocol(config.versions, &config.cipher_suites, &config.alpn, protocols),

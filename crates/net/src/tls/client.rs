@@ -47,8 +47,8 @@ pub enum Verification {
 pub struct ClientSettings {
     /// How the server has to show who it is.
     pub verification: Verification,
-    /// The one certificate that is taken, besides the verification.
-    pub fingerprint: Option<Fingerprint>,
+    /// Unless empty only these certificates are taken, besides the verification.
+    pub fingerprints: Vec<Fingerprint>,
     /// The name asked for and verified; the host of the address if none.
     pub server_name: Option<String>,
     /// The own certificate and its key, as PEM files.
@@ -62,7 +62,7 @@ impl Default for ClientSettings {
     fn default() -> Self {
         Self {
             verification: Verification::Full { ca_file: None },
-            fingerprint: None,
+            fingerprints: Vec::new(),
             server_name: None,
             identity: None,
             protocol: Protocol::default(),
@@ -115,7 +115,7 @@ impl Connector {
         };
         let check = Arc::new(ServerCheck {
             trust,
-            pin: settings.fingerprint,
+            pins: settings.fingerprints.clone(),
             algorithms: provider.signature_verification_algorithms,
         });
         let identity = match &settings.identity {

@@ -133,15 +133,20 @@ impl TlsError {
     }
 }
 
+fn hex(fingerprints: &[Fingerprint]) -> String {
+    let texts: Vec<String> = fingerprints.iter().map(ToString::to_string).collect();
+    texts.join(", ")
+}
+
 /// Why a certificate is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CertificateProblem {
-    /// It is not the pinned one.
-    #[error("the pinned one is {pinned}")]
+    /// It is none of the pinned ones.
+    #[error("pinned: {}", hex(.pinned))]
     NotPinned {
-        /// The one that is.
-        pinned: Fingerprint,
+        /// Those that are.
+        pinned: Vec<Fingerprint>,
     },
     /// Nobody trusted has signed it.
     #[error("{}", if *.self_signed {

@@ -143,7 +143,8 @@ pub(super) enum Trust {
 #[derive(Debug)]
 pub(super) struct ServerCheck {
     pub(super) trust: Trust,
-    pub(super) pin: Option<Fingerprint>,
+    /// Unless empty the certificate has to be one of these, too.
+    pub(super) pins: Vec<Fingerprint>,
     pub(super) algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -156,10 +157,8 @@ impl ServerCheck {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<(), Error> {
-        if let Some(pinned) = self.pin
-            && pinned != Fingerprint::of(certificate)
-        {
-            let problem = CertificateProblem::NotPinned { pinned };
+        if !self.pins.is_empty() && !self.pins.contains(&Fingerprint::of(certificate)) {
+            let problem = CertificateProblem::NotPinned { pinned: self.pins.clone() };
             return Err(CertificateError::Other(OtherError(Arc::new(problem))).into());
         }
         match &self.trust {

@@ -81,7 +81,7 @@ async fn gost_as_server_with_its_own_certificate() {
             let protocol = Protocol { min: version, max: version, ..Protocol::default() };
             let settings = ClientSettings {
                 verification: verification.clone(),
-                fingerprint,
+                fingerprints: fingerprint.into_iter().collect(),
                 server_name: server_name.clone(),
                 identity: None,
                 protocol,

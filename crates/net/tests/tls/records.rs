@@ -80,7 +80,7 @@ fn connector(pair: &Pair, version: Version) -> Connector {
     let certificate: CertificateDer<'_> = pair.der();
     Connector::new(&ClientSettings {
         verification: Verification::Off,
-        fingerprint: Some(Fingerprint::of(&certificate)),
+        fingerprints: vec![Fingerprint::of(&certificate)],
         protocol: Protocol { min: version, max: version, ..Protocol::default() },
         ..ClientSettings::default()
     })

@@ -153,7 +153,7 @@ async fn a_pin_is_enough_alone_and_adds_to_verification() {
     let (ca_file, _) = ca.save(&dir, "ca");
     let hub = signed(params("hub.example"), &ca);
     let pin = |settings: ClientSettings, of: &Pair| ClientSettings {
-        fingerprint: Some(Fingerprint::of(&of.der())),
+        fingerprints: vec![Fingerprint::of(&of.der())],
         ..settings
     };
     // Alone: neither name nor authority nor time counts.
@@ -164,7 +164,17 @@ async fn a_pin_is_enough_alone_and_adds_to_verification() {
     result.unwrap();
     assert_eq!(seen, SECRET);
     let problem = problem_of(&pin(off(), &hub), &stranger).await;
-    assert_eq!(problem, CertificateProblem::NotPinned { pinned: Fingerprint::of(&hub.der()) });
+    assert_eq!(
+        problem,
+        CertificateProblem::NotPinned { pinned: vec![Fingerprint::of(&hub.der())] }
+    );
+
+    // One of several is enough, so that the next one can be named before it is shown.
+    let mut several = pin(off(), &hub);
+    several.fingerprints.push(Fingerprint::of(&stranger.der()));
+    for shown in [&hub, &stranger] {
+        attack(&several, shown, rustls::ALL_VERSIONS).await.0.unwrap();
+    }
 
     let verified = verified_by(Some(ca_file));
     let both = pin(verified.clone(), &hub);
@@ -180,7 +190,7 @@ async fn a_pin_is_enough_alone_and_adds_to_verification() {
 #[tokio::test]
 async fn a_pinned_certificate_without_its_key_is_refused() {
     let hub = self_signed(params("hub.example"));
-    let settings = ClientSettings { fingerprint: Some(Fingerprint::of(&hub.der())), ..off() };
+    let settings = ClientSettings { fingerprints: vec![Fingerprint::of(&hub.der())], ..off() };
     let thief = Pair { key: rcgen::KeyPair::generate().unwrap(), ..hub };
     let provider = aws_lc_rs::default_provider();
     let key = provider.key_provider.load_private_key(thief.key_der()).unwrap();
@@ -299,7 +309,7 @@ async fn gosts_own_certificate_is_taken_where_gost_takes_it() {
     let days = info.not_after.duration_since(info.not_before).unwrap().as_secs() / 86_400;
     assert_eq!(days, 365);
 
-    let pinned = ClientSettings { fingerprint: Some(acceptor.fingerprint()), ..off() };
+    let pinned = ClientSettings { fingerprints: vec![acceptor.fingerprint()], ..off() };
     let chain = Verification::ChainOnly { ca_file: ca_file.clone() };
     let chain = ClientSettings { verification: chain, ..off() };
     let full = verified_by(Some(ca_file));
