@@ -20,7 +20,7 @@ use rtun_lab::tools;
 use rtun_proto::extension::Capabilities;
 
 /// Silence after which either end gives the other up, and a bit for the machine to be busy.
-const NOTICED: std::ops::Range<Duration> = Duration::from_millis(8_500)..Duration::from_secs(10);
+const NOTICED: std::ops::Range<Duration> = Duration::from_millis(5_500)..Duration::from_secs(8);
 
 #[test]
 fn a_host_that_said_hello_and_then_nothing_is_given_up_and_others_stay() {

@@ -13,7 +13,9 @@ pub use carriage::*;
 use ipnet::IpNet;
 pub use reach::*;
 use rtun_core::{HostName, NamespaceId};
-pub use rtun_core::{IngressRule, Matcher, Route, Secret, Sharing, SourceCheck, User};
+pub use rtun_core::{
+    IngressRule, Matcher, Route, Secret, Selection, Sharing, SourceCheck, Strategy, User,
+};
 
 pub use tls::*;
 
@@ -360,7 +362,7 @@ pub struct Host {
     /// The nodes of the chain's last hop; at least one.
     pub hubs: Vec<HubNode>,
     /// Which of them is used.
-    pub selector: Selector,
+    pub selector: Selection,
     /// The chain's hops before that, the nearest first.
     pub proxies: Vec<ProxyHop>,
     /// More nodes that are tried at once when one fails, before there is a pause (`retries`).

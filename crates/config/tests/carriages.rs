@@ -11,7 +11,7 @@ use rtun_config::{
     model::{
         Bind, Carriage, CertificateFiles, CipherSuite, Config, DialTls, Fingerprint, Grpc,
         GrpcKeepalive, Header, Host, Http2, Hub, HubNode, Interface, Mux, MuxVersion,
-        NetworkNamespace, OwnCertificate, Probe, ProxyKind, ProxyProtocol, Quic, Secret, Selector,
+        NetworkNamespace, OwnCertificate, Probe, ProxyKind, ProxyProtocol, Quic, Secret, Selection,
         ServerCertificate, ServerTls, ServiceKind, SocketOptions, Standing, Strategy, TlsVersions,
         Verification, Way, WebSocket,
     },
@@ -474,8 +474,11 @@ fn selectors_and_probes() {
         let (mut host, _) = host_of("", &hop);
         (host.selector, host.hubs.remove(0).standing)
     };
-    let default =
-        Selector { strategy: Strategy::Round, max_fails: 1, fail_timeout: Duration::from_secs(10) };
+    let default = Selection {
+        strategy: Strategy::Round,
+        max_fails: 1,
+        fail_timeout: Duration::from_secs(10),
+    };
     assert_eq!(hop("", ""), (default, Standing { weight: 1, backup: false, probe: None }));
     for (name, strategy) in [
         ("round", Strategy::Round),

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
-use rtun_core::NamespaceId;
+use rtun_core::{NamespaceId, Selection};
 
 use super::{Auth, Carriage, DialTls, ServerTls};
 
@@ -98,7 +98,7 @@ pub struct ProxyHop {
     /// At least one.
     pub nodes: Vec<ProxyNode>,
     /// Which of them is used.
-    pub selector: Selector,
+    pub selector: Selection,
 }
 
 /// A proxy.
@@ -150,37 +150,6 @@ impl Default for Standing {
     fn default() -> Self {
         Self { weight: 1, backup: false, probe: None }
     }
-}
-
-/// Which of several nodes is used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Selector {
-    /// Where it begins.
-    pub strategy: Strategy,
-    /// After this many failures a node is left out; 1 unless configured.
-    pub max_fails: u32,
-    /// For this long; 10 s unless configured.
-    pub fail_timeout: Duration,
-}
-
-impl Default for Selector {
-    fn default() -> Self {
-        Self { strategy: Strategy::Round, max_fails: 1, fail_timeout: Duration::from_secs(10) }
-    }
-}
-
-/// GOST's words for where to begin among several nodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Strategy {
-    /// The next one each time.
-    #[default]
-    Round,
-    /// Any, by weight.
-    Random,
-    /// The first that is not left out.
-    Fifo,
-    /// By the host's name, so that the same host comes to the same node.
-    Hash,
 }
 
 /// How a node is tried without need: it is connected to, and the connection is closed again.

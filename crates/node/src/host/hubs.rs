@@ -7,7 +7,7 @@ use std::{
 
 use futures_util::future::join_all;
 use rtun_config::model::{self, HubNode};
-use rtun_core::{Selection, Selector, Standing, Strategy};
+use rtun_core::{Selector, Standing, Strategy};
 
 use super::{dial::SetupError, proxies::Proxies, way::Ways};
 
@@ -30,7 +30,7 @@ pub(super) struct Hub {
 impl Hubs {
     pub(super) fn new(config: &model::Host) -> Result<Self, SetupError> {
         let hub = |config: &HubNode| Ok(Hub { ways: Ways::new(config)?, config: config.clone() });
-        let selection = selection(&config.selector);
+        let selection = config.selector;
         let standings = config.hubs.iter().map(|hub| standing(&hub.standing));
         Ok(Self {
             nodes: config.hubs.iter().map(hub).collect::<Result<_, _>>()?,
@@ -92,17 +92,6 @@ impl Hubs {
     fn selector(&self) -> MutexGuard<'_, Selector> {
         self.selector.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// How nodes are chosen.
-pub(super) fn selection(config: &model::Selector) -> Selection {
-    let strategy = match config.strategy {
-        model::Strategy::Round => Strategy::Round,
-        model::Strategy::Random => Strategy::Random,
-        model::Strategy::Fifo => Strategy::Fifo,
-        model::Strategy::Hash => Strategy::Hash,
-    };
-    Selection { strategy, max_fails: config.max_fails, fail_timeout: config.fail_timeout }
 }
 
 /// What a node is among the others.

@@ -1,18 +1,18 @@
 //! The proxies of a chain: each connection goes through one of every hop.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
 use rtun_config::model::{ProxyHop, ProxyKind, ProxyNode};
-use rtun_core::Selector;
+use rtun_core::{Selector, Strategy};
 use rtun_net::transport::{Stream, proxy, socket::SocketOptions};
 use tokio::time::timeout;
 
 use super::{
     dial::{DialError, Encryption, SetupError, connect_tcp, headers},
-    hubs::{hash, selection, standing},
+    hubs::{hash, standing},
 };
 use crate::sockets::socket_options;
 
@@ -76,17 +76,17 @@ impl Proxies {
 
 impl Hop {
     fn new(config: &ProxyHop) -> Result<Self, SetupError> {
-        let selection = selection(&config.selector);
+        let selection = config.selector;
         let standings = config.nodes.iter().map(|node| standing(&node.standing));
         Ok(Self {
             nodes: config.nodes.iter().map(Proxy::new).collect::<Result<_, _>>()?,
             selector: Mutex::new(Selector::new(selection, standings)),
-            is_hashed: selection.strategy == rtun_core::Strategy::Hash,
+            is_hashed: selection.strategy == Strategy::Hash,
         })
     }
 
     /// A poisoned lock still guards a whole selector: nothing in it panics half way through a change.
-    fn selector(&self) -> std::sync::MutexGuard<'_, Selector> {
+    fn selector(&self) -> MutexGuard<'_, Selector> {
         self.selector.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -176,9 +176,9 @@ mod tests {
             request(&target, Some(("Aladdin", "open sesame")), &[("X-Site".into(), "7".into())])
                 .unwrap();
         let text = String::from_utf8(text).unwrap();
-        assert!(
-            text.ends_with("\r\nProxy-Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==\r\n\r\n")
-        );
+        assert!(text.ends_with(
+            "\r\nProxy-Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==\r\nX-Site: 7\r\n\r\n"
+        ));
         for bad in [("a:b", "c"), ("a\r\nb", "c"), ("a", "b\0")] {
             assert_eq!(request(&target, Some(bad), &[]), Err(CredentialsError));
         }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     findings::{Report, quote},
-    model::{HubNode, ProxyHop, Selector},
+    model::{HubNode, ProxyHop, Selection},
     normalise::Context,
     value::Cursor,
 };
@@ -18,7 +18,7 @@ const MAX_HOPS: usize = 8;
 pub(super) struct Chain {
     /// At least one.
     pub(super) hubs: Vec<HubNode>,
-    pub(super) selector: Selector,
+    pub(super) selector: Selection,
     pub(super) proxies: Vec<ProxyHop>,
 }
 

@@ -2,19 +2,19 @@
 
 use crate::{
     findings::{Report, quote},
-    model::{Probe, Selector, Standing, Strategy},
+    model::{Probe, Selection, Standing, Strategy},
     suggest,
     value::Cursor,
 };
 
 /// The selector at `at`, or the one there is without it.
-pub(super) fn of(at: Option<&Cursor<'_>>, report: &mut Report) -> Selector {
-    let default = Selector::default();
+pub(super) fn of(at: Option<&Cursor<'_>>, report: &mut Report) -> Selection {
+    let default = Selection::default();
     let Some(at) = at else { return default };
     let fails = at.get("maxFails").and_then(|at| report.integer(&at));
     let fails = fails.filter(|fails| *fails > 0);
     let timeout = at.get("failTimeout").and_then(|at| report.period(&at));
-    Selector {
+    Selection {
         strategy: at.get("strategy").map(|at| strategy(&at, report)).unwrap_or_default(),
         max_fails: fails
             .map_or(default.max_fails, |fails| u32::try_from(fails).unwrap_or(u32::MAX)),
