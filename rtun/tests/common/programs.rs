@@ -120,7 +120,10 @@ visible_hostname proxy
         users.display()
     );
     let file = world.file("squid.conf", &text);
-    let arguments = ["-N".as_ref(), "-f".as_ref(), file.as_os_str()];
+    // The name of its shared memory, of which all squids of the machine would have the same: letters and digits.
+    let folder = world.folder.path().to_string_lossy();
+    let name: String = folder.chars().filter(char::is_ascii_alphanumeric).collect();
+    let arguments = ["-N".as_ref(), "-n".as_ref(), name.as_ref(), "-f".as_ref(), file.as_os_str()];
     start(world, machine, "/usr/sbin/squid", &arguments, 3128)
 }
 
