@@ -365,7 +365,7 @@ pub struct Host {
     pub selector: Selection,
     /// The chain's hops before that, the nearest first.
     pub proxies: Vec<ProxyHop>,
-    /// More nodes that are tried at once when one fails, before there is a pause (`retries`).
+    /// As configured (`retries`); every other node is tried at once when one fails, whatever it says.
     pub retries: u32,
     /// Limit for connecting to one hub, proxies and handshakes included (`dialTimeout`), if configured.
     pub dial_timeout: Option<Duration>,

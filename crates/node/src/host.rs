@@ -1,5 +1,6 @@
 //! The host service: a TUN device that stays, and the connection to a hub that comes and goes.
 
+mod choice;
 mod dial;
 mod downlink;
 mod hubs;
@@ -194,11 +195,11 @@ impl<D: Device> Shared<D> {
         let mut backoff = Backoff::default();
         let mut complaint = Complaint::default();
         loop {
-            let node = self.hubs.choose();
+            let node = self.hubs.choice.choose();
             let hub = &self.hubs.nodes[node];
             let (setback, held) = match self.connect(hub).await {
                 Ok((session, buffer)) => {
-                    self.hubs.succeeded(node);
+                    self.hubs.choice.succeeded(node);
                     complaint = Complaint::default();
                     let last = self.forward(hub, Arc::new(session), buffer).await;
                     backoff.spread_over(last.reply.get().map(|reply| reply.reconnect_window));
@@ -218,13 +219,13 @@ impl<D: Device> Shared<D> {
                     (setback, Duration::ZERO)
                 }
             };
-            self.hubs.failed(node);
-            let fresh = self.hubs.has_fresh();
+            self.hubs.choice.failed(node);
+            let fresh = self.hubs.choice.has_fresh();
             if fresh && setback == Setback::Unreachable {
                 continue;
             }
             if !fresh {
-                self.hubs.begin_round();
+                self.hubs.choice.begin_round();
             }
             tokio::time::sleep(backoff.next(setback, held, fastrand::u32(..))).await;
         }

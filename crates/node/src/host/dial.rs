@@ -163,9 +163,7 @@ impl Dialer {
             Carriage::Quic { .. } => Ok(stream),
         }
     }
-}
 
-impl Dialer {
     async fn open_quic(
         &self,
         quic: &model::Quic,

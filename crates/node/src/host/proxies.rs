@@ -1,32 +1,25 @@
 //! The proxies of a chain: each connection goes through one of every hop.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
-};
+use std::sync::Arc;
 
 use rtun_config::model::{ProxyHop, ProxyKind, ProxyNode};
-use rtun_core::{Selector, Strategy};
 use rtun_net::transport::{Stream, proxy, socket::SocketOptions};
 use tokio::time::timeout;
 
 use super::{
+    choice::Choice,
     dial::{DialError, Encryption, SetupError, connect_tcp, headers},
-    hubs::{hash, standing},
 };
 use crate::sockets::socket_options;
 
 /// The hops before a hub, the nearest first; none where it is reached directly.
 pub(super) struct Proxies {
     hops: Vec<Hop>,
-    hash: u32,
-    begin: Instant,
 }
 
 struct Hop {
     nodes: Vec<Proxy>,
-    selector: Mutex<Selector>,
-    is_hashed: bool,
+    choice: Choice,
 }
 
 struct Proxy {
@@ -38,8 +31,8 @@ struct Proxy {
 impl Proxies {
     /// `host` is who goes through them, for the choice by hash.
     pub(super) fn new(hops: &[ProxyHop], host: &str) -> Result<Self, SetupError> {
-        let hops = hops.iter().map(Hop::new).collect::<Result<_, _>>()?;
-        Ok(Self { hops, hash: hash(host), begin: Instant::now() })
+        let hops = hops.iter().map(|hop| Hop::new(hop, host));
+        Ok(Self { hops: hops.collect::<Result<_, _>>()? })
     }
 
     /// Whether there is any.
@@ -49,23 +42,18 @@ impl Proxies {
 
     /// A stream to `target` (`host:port`), which the last proxy connects to; none where there is no proxy.
     pub(super) async fn reach(&self, target: &str) -> Result<Option<Arc<dyn Stream>>, DialError> {
-        let now = self.begin.elapsed();
-        let chosen = self.hops.iter().map(|hop| {
-            let random = if hop.is_hashed { self.hash } else { fastrand::u32(..) };
-            let node = hop.selector().choose(now, random);
-            (hop, node)
-        });
-        let chosen: Vec<(&Hop, usize)> = chosen.collect();
+        let chosen: Vec<(&Hop, usize)> =
+            self.hops.iter().map(|hop| (hop, hop.choice.choose())).collect();
         let mut stream = None;
         for (place, &(hop, node)) in chosen.iter().enumerate() {
             let next = chosen.get(place + 1).map(|&(hop, node)| &*hop.nodes[node].config.addr);
             match hop.nodes[node].pass(stream, next.unwrap_or(target)).await {
                 Ok(through) => {
-                    hop.selector().succeeded(node);
+                    hop.choice.succeeded(node);
                     stream = Some(through);
                 }
                 Err(error) => {
-                    hop.selector().failed(node, self.begin.elapsed());
+                    hop.choice.failed(node);
                     return Err(error);
                 }
             }
@@ -75,19 +63,12 @@ impl Proxies {
 }
 
 impl Hop {
-    fn new(config: &ProxyHop) -> Result<Self, SetupError> {
-        let selection = config.selector;
-        let standings = config.nodes.iter().map(|node| standing(&node.standing));
+    fn new(config: &ProxyHop, host: &str) -> Result<Self, SetupError> {
+        let standings = config.nodes.iter().map(|node| &node.standing);
         Ok(Self {
             nodes: config.nodes.iter().map(Proxy::new).collect::<Result<_, _>>()?,
-            selector: Mutex::new(Selector::new(selection, standings)),
-            is_hashed: selection.strategy == Strategy::Hash,
+            choice: Choice::new(config.selector, standings, host),
         })
-    }
-
-    /// A poisoned lock still guards a whole selector: nothing in it panics half way through a change.
-    fn selector(&self) -> MutexGuard<'_, Selector> {
-        self.selector.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,0 +1,77 @@
+//! A choice among the nodes of a hop, shared by whoever tries them.
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use rtun_config::model;
+use rtun_core::{Selection, Selector, Standing, Strategy};
+
+/// Which node is tried next, by how it went before.
+pub(super) struct Choice {
+    selector: Mutex<Selector>,
+    /// For [`Strategy::Hash`]: the same for the same host.
+    hash: Option<u32>,
+    begin: Instant,
+}
+
+impl Choice {
+    /// Among nodes of these standings, at least one, for the host of this name.
+    pub(super) fn new<'a>(
+        selection: Selection,
+        nodes: impl Iterator<Item = &'a model::Standing>,
+        host: &str,
+    ) -> Self {
+        let standing = |it: &model::Standing| Standing { weight: it.weight, backup: it.backup };
+        Self {
+            selector: Mutex::new(Selector::new(selection, nodes.map(standing))),
+            hash: (selection.strategy == Strategy::Hash).then(|| hash(host)),
+            begin: Instant::now(),
+        }
+    }
+
+    /// The one to try now.
+    pub(super) fn choose(&self) -> usize {
+        let random = self.hash.unwrap_or_else(|| fastrand::u32(..));
+        self.selector().choose(self.now(), random)
+    }
+
+    /// Whether there is another one to try without waiting.
+    pub(super) fn has_fresh(&self) -> bool {
+        self.selector().has_fresh(self.now())
+    }
+
+    /// All have been tried.
+    pub(super) fn begin_round(&self) {
+        self.selector().begin_round();
+    }
+
+    pub(super) fn succeeded(&self, node: usize) {
+        self.selector().succeeded(node);
+    }
+
+    pub(super) fn failed(&self, node: usize) {
+        let now = self.now();
+        self.selector().failed(node, now);
+    }
+
+    /// It answers although nobody needed it.
+    pub(super) fn recovered(&self, node: usize) {
+        self.selector().recovered(node);
+    }
+
+    fn now(&self) -> Duration {
+        self.begin.elapsed()
+    }
+
+    /// A poisoned lock still guards a whole selector: nothing in it panics half way through a change.
+    fn selector(&self) -> MutexGuard<'_, Selector> {
+        self.selector.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// FNV-1a, 32 bits.
+fn hash(text: &str) -> u32 {
+    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
