@@ -58,6 +58,9 @@ use crate::{
 /// Pause after a failure to accept, such as no descriptor left: others may end meanwhile.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// How long a connection of many streams may take for an orderly end.
+const GOODBYE: Duration = Duration::from_secs(1);
+
 /// Bounds in seconds between which connections are counted by how long they lasted (spec: api.md section 3).
 const LASTED: [f64; 14] =
     [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0];
@@ -324,6 +327,7 @@ impl Shared {
             served.spawn(serving);
         }
         served.wait().await;
+        guests.shutdown(GOODBYE).await;
     }
 
     /// Admits the host and serves it until it leaves.
