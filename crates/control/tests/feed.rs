@@ -111,7 +111,7 @@ async fn a_failing_source_leaves_the_last_good_rows_and_says_so() {
     for problem in [
         SourceError::Status(500),
         SourceError::Unreachable("connection refused".into()),
-        SourceError::NotUtf8,
+        SourceError::NotText(rtun_core::text::decode(vec![0xff]).unwrap_err()),
         SourceError::TooLarge,
     ] {
         let source = MemorySource::new(&table(3), false);

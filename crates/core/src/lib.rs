@@ -19,6 +19,7 @@ mod route;
 mod row;
 mod selector;
 mod table;
+pub mod text;
 mod window;
 
 pub use address_list::AddressList;
