@@ -1,6 +1,9 @@
 //! Runs a configuration until a signal ends it.
 
-use std::{process::ExitCode, time::SystemTime};
+use std::{
+    process::ExitCode,
+    time::{Duration, SystemTime},
+};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rtun_config::{
@@ -15,13 +18,17 @@ use rtun_node::{
 };
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    time::Instant,
+    time::{Instant, MissedTickBehavior, interval},
 };
 use tracing::{error, info, warn};
 
 use crate::{
-    EXIT_CONFIG, EXIT_FAILURE, complain, logging, machine, reader::SystemReader, say, state,
+    EXIT_CONFIG, EXIT_FAILURE, complain, logging::Logging, machine, reader::SystemReader, say,
+    state,
 };
+
+/// How often is looked after what others may take away.
+const LOOK_AFTER: Duration = Duration::from_secs(1);
 
 /// Loads what `args` name, starts it, and stays until SIGINT or SIGTERM.
 pub(crate) fn run(args: &Args) -> ExitCode {
@@ -41,10 +48,13 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         complain("rtun: the configuration has no service: there is nothing to run");
         return ExitCode::from(EXIT_CONFIG);
     }
-    if let Err(error) = logging::start(&config.log) {
-        complain(&format!("rtun: cannot write the log: {error}"));
-        return ExitCode::from(EXIT_FAILURE);
-    }
+    let logging = match Logging::start(&config.log) {
+        Ok(logging) => logging,
+        Err(error) => {
+            complain(&format!("rtun: cannot write the log: {error}"));
+            return ExitCode::from(EXIT_FAILURE);
+        }
+    };
     log_findings(&findings);
     raise_descriptor_limit();
     log_findings(&machine::process(&mut config));
@@ -64,7 +74,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
                 return ExitCode::from(EXIT_FAILURE);
             }
         };
-        let mut life = match Life::new(args, environment, reader) {
+        let mut life = match Life::new(args, environment, reader, logging) {
             Ok(life) => life,
             Err(error) => {
                 complain(&format!("rtun: cannot listen for signals: {error}"));
@@ -82,6 +92,7 @@ struct Life<'a> {
     args: &'a Args,
     environment: Environment,
     reader: SystemReader,
+    logging: Logging,
     interrupt: Signal,
     terminate: Signal,
     hang_up: Signal,
@@ -93,11 +104,13 @@ impl<'a> Life<'a> {
         args: &'a Args,
         environment: Environment,
         reader: SystemReader,
+        logging: Logging,
     ) -> std::io::Result<Self> {
         Ok(Self {
             args,
             environment,
             reader,
+            logging,
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             hang_up: signal(SignalKind::hangup())?,
@@ -106,6 +119,8 @@ impl<'a> Life<'a> {
     }
 
     async fn live(&mut self, mut node: Node) {
+        let mut look_after = interval(LOOK_AFTER);
+        look_after.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut next_reload = self.args.reload.map(|period| Instant::now() + period);
         loop {
             let period_over = async {
@@ -118,6 +133,7 @@ impl<'a> Life<'a> {
                 _ = self.interrupt.recv() => break,
                 _ = self.terminate.recv() => break,
                 _ = self.user_1.recv() => node.log_report(),
+                _ = look_after.tick() => self.logging.look_after(),
                 _ = self.hang_up.recv() => self.reload(&mut node).await,
                 () = period_over => {
                     self.reload(&mut node).await;
@@ -127,11 +143,14 @@ impl<'a> Life<'a> {
         }
         node.log_report();
         node.stop().await;
+        self.logging.look_after();
         info!("stopped");
     }
 
     /// Reads all sources again; a configuration with an error changes nothing.
     async fn reload(&mut self, node: &mut Node) {
+        // Whoever sends the signal may have moved the file away, whatever the configuration says.
+        self.logging.reopen();
         let Self { args, environment, reader, .. } = self;
         let outcome = tokio::task::block_in_place(|| read(args, environment, reader));
         log_findings(&outcome.findings);
@@ -140,6 +159,7 @@ impl<'a> Life<'a> {
                 machine::process(&mut config);
                 match node.apply(&config).await {
                     Ok(()) => {
+                        self.logging.apply(&config.log);
                         node.reload_sources();
                         info!("configuration read again");
                     }
