@@ -5,7 +5,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rtun_config::{
     Environment, Outcome,
     cli::Args,
@@ -15,6 +14,7 @@ use rtun_config::{
 use rtun_node::{
     Node,
     control_socket::{ControlSocket, Places},
+    descriptors,
 };
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -24,7 +24,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     EXIT_CONFIG, EXIT_FAILURE, complain, logging::Logging, machine, reader::SystemReader, say,
-    state,
+    state::State,
 };
 
 /// How often is looked after what others may take away.
@@ -56,8 +56,9 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         }
     };
     log_findings(&findings);
-    raise_descriptor_limit();
-    log_findings(&machine::process(&mut config));
+    descriptors::raise_limit();
+    let of_process = machine::process(&mut config);
+    log_findings(&of_process);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -66,7 +67,8 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         }
     };
     runtime.block_on(async {
-        let node = match Node::start(&config, state::snapshots(&config)).await {
+        let mut state = State::default();
+        let node = match Node::start(&config, state.directory(&config)).await {
             Ok(node) => node,
             Err(error) => {
                 error!("{error}");
@@ -75,7 +77,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
             }
         };
         let mut life = match Life::new(args, environment, reader, logging) {
-            Ok(life) => life,
+            Ok(life) => Life { state, of_process, ..life },
             Err(error) => {
                 complain(&format!("rtun: cannot listen for signals: {error}"));
                 return ExitCode::from(EXIT_FAILURE);
@@ -93,6 +95,9 @@ struct Life<'a> {
     environment: Environment,
     reader: SystemReader,
     logging: Logging,
+    state: State,
+    /// What was said of this process on its machine.
+    of_process: Vec<Finding>,
     interrupt: Signal,
     terminate: Signal,
     hang_up: Signal,
@@ -111,6 +116,8 @@ impl<'a> Life<'a> {
             environment,
             reader,
             logging,
+            state: State::default(),
+            of_process: Vec::new(),
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             hang_up: signal(SignalKind::hangup())?,
@@ -133,7 +140,7 @@ impl<'a> Life<'a> {
                 _ = self.interrupt.recv() => break,
                 _ = self.terminate.recv() => break,
                 _ = self.user_1.recv() => node.log_report(),
-                _ = look_after.tick() => self.logging.look_after(),
+                _ = look_after.tick() => self.look_after(&node),
                 _ = self.hang_up.recv() => self.reload(&mut node).await,
                 () = period_over => {
                     self.reload(&mut node).await;
@@ -147,6 +154,15 @@ impl<'a> Life<'a> {
         info!("stopped");
     }
 
+    /// Makes again what others have taken away.
+    fn look_after(&mut self, node: &Node) {
+        self.logging.look_after();
+        if self.state.look_after() {
+            // What they say is kept again.
+            node.reload_sources();
+        }
+    }
+
     /// Reads all sources again; a configuration with an error changes nothing.
     async fn reload(&mut self, node: &mut Node) {
         // Whoever sends the signal may have moved the file away, whatever the configuration says.
@@ -156,7 +172,11 @@ impl<'a> Life<'a> {
         log_findings(&outcome.findings);
         match outcome.config {
             Some(mut config) => {
-                machine::process(&mut config);
+                let of_process = machine::process(&mut config);
+                let new = of_process.iter().filter(|finding| !self.of_process.contains(finding));
+                log_findings(&new.cloned().collect::<Vec<_>>());
+                self.of_process = of_process;
+                node.keep_state_in(self.state.directory(&config));
                 match node.apply(&config).await {
                     Ok(()) => {
                         self.logging.apply(&config.log);
@@ -222,14 +242,5 @@ fn log_findings(findings: &[Finding]) {
             Severity::Warning => warn!(code, place, key = path, help, "{message}"),
             Severity::Error => error!(code, place, key = path, help, "{message}"),
         }
-    }
-}
-
-/// Lets the process open as many descriptors as it may: every connection needs one.
-fn raise_descriptor_limit() {
-    let raised = getrlimit(Resource::RLIMIT_NOFILE)
-        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
-    if let Err(error) = raised {
-        warn!("cannot raise the limit of open descriptors: {error}");
     }
 }

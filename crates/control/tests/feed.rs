@@ -12,8 +12,9 @@ use std::{
 };
 
 use rtun_config::model;
-use rtun_control::{Feed, FeedSpec, FeedState, MemorySource, SnapshotDir, SourceError};
+use rtun_control::{Feed, FeedSpec, FeedState, MemorySource, SourceError};
 use rtun_core::{Route, User, parse_routes, parse_users};
+use rtun_state::StateDir;
 use tokio::time::{Instant, sleep, timeout};
 
 /// Not read: the feeds here have sources in memory.
@@ -298,7 +299,7 @@ impl Drop for TempDir {
 }
 
 fn with_snapshots(source: &MemorySource, directory: &Path) -> Arc<Feed<Route>> {
-    let snapshots = Arc::new(SnapshotDir::new(directory).unwrap());
+    let snapshots = Arc::new(StateDir::open(directory).unwrap());
     let source = Box::new(source.clone());
     Feed::of(source, &spec(&nowhere(), Some(Duration::from_secs(1))), parse_routes, Some(snapshots))
 }
@@ -370,7 +371,7 @@ async fn a_snapshot_is_its_owners_alone() {
     let directory = TempDir::new("private");
     let users = directory.join("users");
     fs::write(&users, "alice s3cret\n").unwrap();
-    let snapshots = Arc::new(SnapshotDir::new(directory.join("a/b")).unwrap());
+    let snapshots = Arc::new(StateDir::open(directory.join("a/b")).unwrap());
     let source = model::Source::File(users);
     let spec = FeedSpec { kind: "auther", name: "../the users", ..spec(&source, None) };
     let feed: Arc<Feed<User>> = Feed::start(&spec, parse_users, Some(snapshots)).unwrap();

@@ -31,7 +31,7 @@ use rtun_core::explain::{HubExplanation, Unclear};
 use rtun_proto::frame::FrameBuffer;
 use tokio::time::{Instant as Deadline, timeout_at};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 pub(crate) use self::explain::Understood;
 use self::{
@@ -50,7 +50,9 @@ pub use self::{
 };
 use crate::{
     counters::Tally,
+    descriptors::Descriptors,
     feeds::Feeds,
+    machine::Machine,
     report::HubReport,
     workers::{Seat, Workers},
 };
@@ -87,6 +89,7 @@ struct Shared {
     lasted: Histogram,
     /// In milliseconds; changes with the configuration.
     handshake_timeout: AtomicU64,
+    descriptors: Arc<Descriptors>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -109,9 +112,10 @@ impl Hub {
         config: &model::Hub,
         feeds: Feeds,
         workers: Arc<Workers>,
+        machine: &Machine,
     ) -> Result<Self, HubError> {
         let (upkeep, rules) = Upkeep::begin(&config.rules, feeds).await?;
-        let open = |config| Entrance::open(service, config, &workers).map(Arc::new);
+        let open = |config| Entrance::open(service, config, &workers, machine).map(Arc::new);
         let entrances = config.listeners().map(open).collect::<Result<Vec<_>, _>>()?;
         let ways_in: Arc<[WayIn]> = entrances.iter().map(|entrance| entrance.way_in()).collect();
         let shared = Arc::new(Shared {
@@ -123,6 +127,7 @@ impl Hub {
             ends: Tally::default(),
             lasted: Histogram::new(LASTED),
             handshake_timeout: AtomicU64::new(millis(config.handshake_timeout)),
+            descriptors: Arc::clone(&machine.descriptors),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
@@ -252,7 +257,7 @@ impl Shared {
                     self.tasks.spawn_on(receiving, &worker);
                 }
                 Err(error) => {
-                    warn!(service = self.service, "cannot accept a connection: {error}");
+                    self.descriptors.accept_failed(&self.service, &error);
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }

@@ -13,6 +13,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use rtun_core::explain::choose_hubs;
 
 use crate::{
+    descriptors::{Descriptors, limit},
     feeds::Feeds,
     host::Progress,
     hub::{Explained, HubView, Inquiry},
@@ -20,7 +21,7 @@ use crate::{
         ledger::{HubId, Ledger, Totals},
         series::Snapshot,
     },
-    report::{KindReport, ServiceReport, Status},
+    report::{DescriptorReport, KindReport, ServiceReport, Status},
 };
 
 /// What runs now. Asking waits for nobody, not even for a configuration that is being applied.
@@ -31,6 +32,7 @@ pub struct Board {
     feeds: ArcSwap<Feeds>,
     next_id: AtomicU64,
     ledger: Mutex<Ledger>,
+    descriptors: Arc<Descriptors>,
 }
 
 struct Shown {
@@ -66,11 +68,17 @@ impl Default for Board {
             feeds: ArcSwap::default(),
             next_id: AtomicU64::new(0),
             ledger: Mutex::default(),
+            descriptors: Arc::default(),
         }
     }
 }
 
 impl Board {
+    /// Nothing runs, and the process has just begun, whose descriptors these are.
+    pub(crate) fn new(descriptors: Arc<Descriptors>) -> Self {
+        Self { descriptors, ..Self::default() }
+    }
+
     /// From now on these are the services, in the order of their names, and their feeds. Calls do not overlap.
     pub(crate) fn show(&self, services: impl Iterator<Item = (String, View)>, feeds: Feeds) {
         let before = self.services.load_full();
@@ -136,6 +144,7 @@ impl Board {
             pid: std::process::id(),
             started: self.started.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs(),
             uptime: self.since.elapsed(),
+            descriptors: DescriptorReport { limit: limit(), exhausted: self.descriptors.refused() },
             services,
             sources: self.feeds.load().status(),
         }
