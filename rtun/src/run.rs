@@ -83,7 +83,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
                 return ExitCode::from(EXIT_FAILURE);
             }
         };
-        let _control = open_control_socket(&node);
+        life.control = open_control_socket(&node);
         life.live(node).await;
         ExitCode::SUCCESS
     })
@@ -96,6 +96,9 @@ struct Life<'a> {
     reader: SystemReader,
     logging: Logging,
     state: State,
+    control: Option<ControlSocket>,
+    /// Whether it could not be made again, which was said.
+    control_lost: bool,
     /// What was said of this process on its machine.
     of_process: Vec<Finding>,
     interrupt: Signal,
@@ -117,6 +120,8 @@ impl<'a> Life<'a> {
             reader,
             logging,
             state: State::default(),
+            control: None,
+            control_lost: false,
             of_process: Vec::new(),
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
@@ -160,6 +165,23 @@ impl<'a> Life<'a> {
         if self.state.look_after() {
             // What they say is kept again.
             node.reload_sources();
+        }
+        if let Some(control) = &mut self.control {
+            match control.look_after() {
+                Ok(had_gone) => {
+                    self.control_lost = false;
+                    if had_gone {
+                        let path = control.path().display();
+                        warn!(%path, "the control socket had gone and is made again");
+                    }
+                }
+                Err(error) if !self.control_lost => {
+                    self.control_lost = true;
+                    let path = control.path().display();
+                    warn!(%path, "the control socket has gone and cannot be made again: {error}");
+                }
+                Err(_) => {}
+            }
         }
     }
 

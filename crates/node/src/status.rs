@@ -79,6 +79,11 @@ impl Board {
         Self { descriptors, ..Self::default() }
     }
 
+    /// What the process may open.
+    pub(crate) fn descriptors(&self) -> &Descriptors {
+        &self.descriptors
+    }
+
     /// From now on these are the services, in the order of their names, and their feeds. Calls do not overlap.
     pub(crate) fn show(&self, services: impl Iterator<Item = (String, View)>, feeds: Feeds) {
         let before = self.services.load_full();
