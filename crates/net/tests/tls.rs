@@ -7,6 +7,8 @@ mod authority;
 mod battery;
 #[path = "tls/files.rs"]
 mod files;
+#[path = "tls/full.rs"]
+mod full;
 #[path = "tls/gost.rs"]
 mod gost;
 #[path = "tls/interop.rs"]
@@ -15,6 +17,9 @@ mod interop;
 mod records;
 #[path = "tls/reload.rs"]
 mod reload;
+#[path = "ends/tap.rs"]
+#[expect(dead_code, reason = "records are looked at, not frames")]
+mod tap;
 #[path = "tls/trust.rs"]
 mod trust;
 

@@ -13,6 +13,7 @@ use h2::{Reason, RecvStream, SendStream, client::ResponseFuture};
 use http::{HeaderMap, HeaderValue, Response};
 
 use super::connection::{Proof, Task};
+use crate::tls::record::PLAINTEXT_MAX;
 use crate::transport::{
     Stream,
     grpc::{
@@ -21,8 +22,12 @@ use crate::transport::{
     },
 };
 
-/// The most bytes that one write takes.
-pub(super) const WRITE_MAX: usize = 64 * 1024;
+/// The payload of a DATA frame that with its header fills a TLS record. As every side takes frames of 16 KiB (RFC 9113 section
+/// 4.2), none is cut further.
+const FRAME_MAX: usize = PLAINTEXT_MAX - 9;
+
+/// The most bytes that one write takes, with a chunk's header.
+pub(super) const WRITE_MAX: usize = 4 * FRAME_MAX;
 
 /// What the bodies consist of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -308,17 +313,26 @@ impl Stream for RequestStream {
         let Outgoing { body: Some(body), framing, is_ended: false, .. } = &mut *outgoing else {
             return Err(io::ErrorKind::BrokenPipe.into());
         };
-        let wanted = pieces.iter().map(|piece| piece.len()).sum::<usize>().min(WRITE_MAX);
+        let header_max = if *framing == Framing::Grpc { HEADER_MAX } else { 0 };
+        let total: usize = pieces.iter().map(|piece| piece.len()).sum();
+        let wanted = total.min(WRITE_MAX - header_max);
         if wanted == 0 {
             return Ok(0);
         }
-        body.reserve_capacity(wanted + HEADER_MAX);
-        // A chunk's header may go beyond the capacity; what does not fit waits in the connection.
-        let len = wanted.min(body.capacity());
+        body.reserve_capacity(wanted + header_max);
+        // Where there is room for little more than a chunk's header, this goes beyond and waits in the connection.
+        let capacity = body.capacity();
+        let room = capacity.checked_sub(header_max).filter(|room| *room > 0).unwrap_or(capacity);
+        let mut len = wanted.min(room);
         if len == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let mut bytes = BytesMut::with_capacity(HEADER_MAX + len);
+        // Whole frames, unless there is less than one.
+        let beyond = (header_max + len) % FRAME_MAX;
+        if len < wanted && header_max + len > FRAME_MAX {
+            len -= beyond;
+        }
+        let mut bytes = BytesMut::with_capacity(header_max + len);
         if *framing == Framing::Grpc {
             bytes.extend_from_slice(Header::new(len as u32).bytes());
         }
@@ -327,7 +341,11 @@ impl Stream for RequestStream {
             let missing = end - bytes.len();
             bytes.extend_from_slice(&piece[..piece.len().min(missing)]);
         }
-        body.send_data(bytes.freeze(), false).map_err(|error| broken(&error))?;
+        let mut bytes = bytes.freeze();
+        while !bytes.is_empty() {
+            let frame = bytes.split_to(bytes.len().min(FRAME_MAX));
+            body.send_data(frame, false).map_err(|error| broken(&error))?;
+        }
         if len == wanted {
             // What is reserved is taken from the connection's other requests.
             body.reserve_capacity(0);
