@@ -14,14 +14,14 @@ use rustls::{
 
 mod authority;
 mod certificate;
-pub(crate) mod cipher;
+pub mod cipher;
 mod client;
 pub(crate) mod error;
 mod generate;
 mod handshake;
 mod inspect;
 pub(crate) mod kernel;
-pub(crate) mod record;
+pub mod record;
 mod server;
 mod verify;
 

@@ -13,6 +13,8 @@ mod full;
 mod gost;
 #[path = "tls/interop.rs"]
 mod interop;
+#[path = "tls/known.rs"]
+mod known;
 #[path = "tls/records.rs"]
 mod records;
 #[path = "tls/reload.rs"]

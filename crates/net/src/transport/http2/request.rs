@@ -17,7 +17,7 @@ use crate::tls::record::PLAINTEXT_MAX;
 use crate::transport::{
     Stream,
     grpc::{
-        chunk::{Decoder, HEADER_MAX, Header},
+        chunk::{Decoder, Header},
         status_of,
     },
 };
@@ -313,27 +313,33 @@ impl Stream for RequestStream {
         let Outgoing { body: Some(body), framing, is_ended: false, .. } = &mut *outgoing else {
             return Err(io::ErrorKind::BrokenPipe.into());
         };
-        let header_max = if *framing == Framing::Grpc { HEADER_MAX } else { 0 };
+        let is_grpc = *framing == Framing::Grpc;
+        // Of a chunk that fills so many bytes, or a little more than it has.
+        let header_len = |len: usize| match is_grpc {
+            true => Header::new(len as u32).bytes().len(),
+            false => 0,
+        };
         let total: usize = pieces.iter().map(|piece| piece.len()).sum();
-        let wanted = total.min(WRITE_MAX - header_max);
+        let wanted = total.min(WRITE_MAX - header_len(WRITE_MAX));
         if wanted == 0 {
             return Ok(0);
         }
-        body.reserve_capacity(wanted + header_max);
+        body.reserve_capacity(wanted + header_len(wanted));
         // Where there is room for little more than a chunk's header, this goes beyond and waits in the connection.
         let capacity = body.capacity();
-        let room = capacity.checked_sub(header_max).filter(|room| *room > 0).unwrap_or(capacity);
+        let room =
+            capacity.checked_sub(header_len(capacity)).filter(|room| *room > 0).unwrap_or(capacity);
         let mut len = wanted.min(room);
         if len == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         // Whole frames, unless there is less than one.
-        let beyond = (header_max + len) % FRAME_MAX;
-        if len < wanted && header_max + len > FRAME_MAX {
-            len -= beyond;
+        let all = len + header_len(len);
+        if len < wanted && all > FRAME_MAX {
+            len -= all % FRAME_MAX;
         }
-        let mut bytes = BytesMut::with_capacity(header_max + len);
-        if *framing == Framing::Grpc {
+        let mut bytes = BytesMut::with_capacity(len + header_len(len));
+        if is_grpc {
             bytes.extend_from_slice(Header::new(len as u32).bytes());
         }
         let end = bytes.len() + len;
