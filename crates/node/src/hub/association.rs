@@ -199,9 +199,10 @@ impl Association {
         Ok(())
     }
 
-    /// Hands the whole frames at these places of `bytes` to this host without ever waiting for it.
-    pub(super) fn send(&self, bytes: &[u8], places: &[Range<usize>]) {
-        if let Err(error) = self.outbox.send(bytes, places, &self.counters) {
+    /// Hands the whole frames at these places of `bytes`, which the association of number `from` sent, to this host without
+    /// ever waiting for it.
+    pub(super) fn send(&self, from: u64, bytes: &[u8], places: &[Range<usize>]) {
+        if let Err(error) = self.outbox.send(from, bytes, places, &self.counters) {
             self.end(EndReason::from_write(&error));
         }
     }

@@ -69,6 +69,7 @@ struct Amount {
 
 impl Forwarder {
     pub(super) fn new(me: Arc<Association>) -> Self {
+        let from = me.id;
         let generation = me.namespace.generation();
         let snapshot = me.namespace.snapshot();
         Self {
@@ -76,7 +77,7 @@ impl Forwarder {
             snapshot,
             generation: Some(generation),
             recent: Default::default(),
-            bundles: Bundles::default(),
+            bundles: Bundles::new(from),
             made: Vec::new(),
         }
     }
@@ -114,7 +115,7 @@ impl Forwarder {
     /// Lets go of what only a busy association needs: buffers, tables that may be replaced meanwhile, other hosts.
     pub(super) fn rest(&mut self) {
         self.made = Vec::new();
-        self.bundles = Bundles::default();
+        self.bundles = Bundles::new(self.me.id);
         self.recent = Default::default();
         self.snapshot = self.me.namespace.no_snapshot();
         self.generation = None;
@@ -167,7 +168,7 @@ impl Forwarder {
         if framed.is_err() {
             return self.lose(DropReason::Internal, amount);
         }
-        send_made(to, &mut self.made, &mut self.bundles, bytes);
+        send_made(&self.me, to, &mut self.made, &mut self.bundles, bytes);
         amount
     }
 
@@ -208,7 +209,7 @@ impl Forwarder {
         } else {
             make_frames(&whole, to, &mut self.made);
         }
-        send_made(to, &mut self.made, &mut self.bundles, bytes);
+        send_made(&self.me, to, &mut self.made, &mut self.bundles, bytes);
         amount
     }
 
@@ -276,9 +277,15 @@ fn make_frames(whole: &OffloadPacket<'_>, to: &Association, made: &mut Vec<u8>) 
 }
 
 /// Sends the frames in `made`, behind those gathered for the same host.
-fn send_made(to: &Arc<Association>, made: &mut Vec<u8>, bundles: &mut Bundles, bytes: &[u8]) {
+fn send_made(
+    from: &Association,
+    to: &Arc<Association>,
+    made: &mut Vec<u8>,
+    bundles: &mut Bundles,
+    bytes: &[u8],
+) {
     bundles.send_to(to, bytes);
-    to.send(made, slice::from_ref(&(0..made.len())));
+    to.send(from.id, made, slice::from_ref(&(0..made.len())));
     made.clear();
 }
 
