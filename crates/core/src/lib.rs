@@ -43,5 +43,5 @@ pub use queue::{FlowQueue, Lost, MAX_CONTROL, QueueLimits, Sent};
 pub use route::{Route, host_prefix, parse_prefix, unmapped};
 pub use row::Row;
 pub use selector::{Selection, Selector, Standing, Strategy};
-pub use table::RoutingTable;
+pub use table::{MAX_GATEWAYS, RoutingTable, Shared};
 pub use window::Window;
