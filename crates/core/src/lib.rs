@@ -2,6 +2,7 @@
 
 mod address_list;
 mod admission;
+mod answer_limit;
 mod association;
 mod client;
 mod credentials;
@@ -26,6 +27,7 @@ pub use admission::{
     AccessRules, Admitted, Decision, Identity, JoinRequest, Placement, Question, Refusal, Users,
     Word,
 };
+pub use answer_limit::AnswerLimit;
 pub use association::{Claims, MAX_CLAIMS, Sharing};
 pub use client::{Backoff, Setback};
 pub use credentials::{Credentials, Proof, Proven, Secret, User};

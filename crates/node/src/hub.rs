@@ -1,5 +1,6 @@
 //! The hub service: a listener, the hosts admitted through it, and the rules they live under.
 
+mod answer;
 mod ask;
 mod association;
 mod bundle;

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rtun_core::{DropReason, FlowQueue, Lost, QueueLimits, Sent, Window};
+use rtun_core::{DropReason, FlowQueue, Lost, MAX_CONTROL, QueueLimits, Sent, Window};
 use rtun_net::transport::{Datagrams, Stream};
 use rtun_proto::{
     extension::{decode_super_frame, is_extension, packets, ping_frame},
@@ -234,6 +234,15 @@ impl Outbox {
             self.wake.notify_one();
         }
         Ok(())
+    }
+
+    /// Sends a frame with a packet that no sender has sent. It goes before those that wait and is counted nowhere. False,
+    /// and it is not sent, where half of what there is room for before packets waits already.
+    pub(crate) fn send_answer(&self, frame: &[u8]) -> io::Result<bool> {
+        if self.state().queue.control_bytes() + frame.len() > MAX_CONTROL / 2 {
+            return Ok(false);
+        }
+        self.send_control(frame).map(|()| true)
     }
 
     /// Writes what is queued as the socket takes it; ends when the connection is broken or stalls.

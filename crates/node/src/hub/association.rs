@@ -8,11 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rtun_core::{Admitted, DropReason, HostName, Identity};
+use rtun_core::{Admitted, AnswerLimit, DropReason, HostName, Identity};
 use rtun_net::transport::Stream;
 use rtun_proto::{
     extension::{self, Extension, GoAway, RefusalNotice, RefusalReason},
-    frame::FrameBuffer,
+    frame::{FrameBuffer, GOST_HOST_MAX_FRAME, LEN_PREFIX, write_frame},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -46,6 +46,8 @@ pub(super) struct Association {
     pub(super) outbox: Outbox,
     /// What it has said of itself, if it is an rtun host.
     pub(super) greeting: OnceLock<Greeting>,
+    /// How often its packets that go nowhere are answered.
+    pub(super) answers: AnswerLimit,
     /// How many hosts the hub has.
     pub(super) population: Arc<AtomicUsize>,
     ended: CancellationToken,
@@ -171,6 +173,7 @@ impl Association {
     ) -> Self {
         let Arrival { peer, transport, address, stream } = arrival;
         let Admitted { host, identity } = admitted;
+        let now = Instant::now();
         Self {
             id,
             host,
@@ -179,10 +182,11 @@ impl Association {
             peer,
             transport,
             address,
-            since: Instant::now(),
+            since: now,
             counters: Arc::default(),
             outbox: Outbox::new(stream, &commons.budget),
             greeting: OnceLock::new(),
+            answers: AnswerLimit::new(now),
             population: Arc::clone(&commons.population),
             ended: CancellationToken::new(),
             end: OnceLock::new(),
@@ -221,6 +225,21 @@ impl Association {
         }
     }
 
+    /// Sends a packet that the hub has made; false when it did not.
+    pub(super) fn send_answer(&self, packet: &[u8]) -> bool {
+        let mut frame = Vec::with_capacity(LEN_PREFIX + packet.len());
+        if write_frame(packet, &mut frame).is_err() {
+            return false;
+        }
+        match self.outbox.send_answer(&frame) {
+            Ok(sent) => sent,
+            Err(error) => {
+                self.end(EndReason::from_write(&error));
+                false
+            }
+        }
+    }
+
     /// The user it has proven to be, if users are required.
     pub(super) fn user(&self) -> Option<&[u8]> {
         self.identity.as_ref().map(|identity| &*identity.user)
@@ -231,9 +250,12 @@ impl Association {
         self.greeting.get().is_some_and(|greeting| greeting.super_frames)
     }
 
-    /// Whether frames of more than [`GOST_HOST_MAX_FRAME`](rtun_proto::frame::GOST_HOST_MAX_FRAME) may go to this host.
-    pub(super) fn takes_long_frames(&self) -> bool {
-        self.greeting.get().is_some()
+    /// The longest packet that may go to this host, and the MTU of its device if it has said that, in bytes.
+    pub(super) fn takes(&self) -> (usize, Option<u16>) {
+        match self.greeting.get() {
+            Some(greeting) => (usize::MAX, Some(greeting.mtu)),
+            None => (GOST_HOST_MAX_FRAME, None),
+        }
     }
 
     /// Counts packets of this host that go nowhere.

@@ -16,16 +16,18 @@ use rtun_control::NoWaiting;
 use rtun_core::{DropReason, PluginId, Verdict};
 use rtun_proto::{
     extension::{decode_super_frame, is_extension, is_super_frame, super_frame_prefix},
-    frame::{Frames, GOST_HOST_MAX_FRAME},
+    frame::Frames,
+    icmp::Unreachable,
     offload::OffloadPacket,
     packet::{Packet, take_hop},
 };
 
 use super::{
+    answer,
     association::{Association, Parked},
     bundle::Bundles,
     greet,
-    namespace::Snapshot,
+    namespace::{Moment, Snapshot},
 };
 
 /// Forwards what one association receives.
@@ -142,10 +144,11 @@ impl Forwarder {
         let to = match self.decide(&packet, payload) {
             Step::Deliver(slot) => self.recent[slot].as_ref().map(|recent| &recent.to),
             Step::Parked => return amount,
-            Step::Drop(reason) => return self.lose(reason, amount),
+            Step::Drop(reason) => return self.refuse(reason, amount, &packet),
         };
         let Some(to) = to else { return self.lose(DropReason::Internal, amount) };
-        if payload.len() > GOST_HOST_MAX_FRAME && !to.takes_long_frames() {
+        if let Some(mtu) = answer::too_long(&packet, payload.len(), to, &self.snapshot) {
+            answer::send(&self.me, &self.snapshot, &packet, Unreachable::TooBig { mtu });
             return self.lose(DropReason::FrameTooBig, amount);
         }
         match place {
@@ -159,7 +162,7 @@ impl Forwarder {
             |packet: &[u8], made: &mut Vec<u8>| rtun_proto::frame::write_frame(packet, made);
         let framed = if self.snapshot.takes_hops {
             let Some(packet) = take_hop(&packet) else {
-                return self.lose(DropReason::TtlExpired, amount);
+                return self.refuse(DropReason::TtlExpired, amount, &packet);
             };
             plain(&packet, &mut self.made)
         } else {
@@ -185,10 +188,12 @@ impl Forwarder {
         let to = match self.decide(&packet, payload) {
             Step::Deliver(slot) => self.recent[slot].as_ref().map(|recent| &recent.to),
             Step::Parked => return amount,
-            Step::Drop(reason) => return self.lose(reason, amount),
+            Step::Drop(reason) => return self.refuse(reason, amount, &packet),
         };
         let Some(to) = to else { return self.lose(DropReason::Internal, amount) };
-        if whole.longest_segment() > GOST_HOST_MAX_FRAME && !to.takes_long_frames() {
+        let longest = whole.longest_segment();
+        if let Some(mtu) = answer::too_long(&packet, longest, to, &self.snapshot) {
+            answer::send(&self.me, &self.snapshot, &packet, Unreachable::TooBig { mtu });
             return self.lose(DropReason::FrameTooBig, amount);
         }
         match place {
@@ -200,7 +205,7 @@ impl Forwarder {
         }
         if self.snapshot.takes_hops {
             let Some(packet) = take_hop(&packet) else {
-                return self.lose(DropReason::TtlExpired, amount);
+                return self.refuse(DropReason::TtlExpired, amount, &packet);
             };
             let Ok(whole) = whole.header().check(&packet) else {
                 return self.lose(DropReason::Internal, amount);
@@ -227,6 +232,14 @@ impl Forwarder {
         amount
     }
 
+    /// Loses a packet; its sender is told, where a router would tell.
+    fn refuse(&self, reason: DropReason, amount: Amount, packet: &Packet<'_>) -> Amount {
+        if let Some(why) = answer::why(reason) {
+            answer::send(&self.me, &self.snapshot, packet, why);
+        }
+        self.lose(reason, amount)
+    }
+
     fn decide(&mut self, packet: &Packet<'_>, payload: &[u8]) -> Step {
         let (source, destination) = (packet.source(), packet.destination());
         let slot = slot_of(source, destination);
@@ -236,7 +249,8 @@ impl Forwarder {
         {
             return Step::Deliver(slot);
         }
-        match self.snapshot.routing.forward(&self.me.host, packet, &*self.snapshot) {
+        let moment = Moment { snapshot: &self.snapshot, namespace: Some(&self.me.namespace) };
+        match self.snapshot.routing.forward(&self.me.host, packet, &moment) {
             Verdict::Deliver { gateway, lasting } => {
                 let namespace = &self.me.namespace;
                 let flow_hash = || packet.flow_hash(0);
