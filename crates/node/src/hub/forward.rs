@@ -270,8 +270,9 @@ impl Forwarder {
         let Some(plugin) = self.snapshot.plugins.get(plugin.0) else {
             return Step::Drop(DropReason::Internal);
         };
-        let parked = || Parked { from: Arc::clone(&self.me), payload: payload.into() };
-        match plugin.wait(self.me.namespace.id, addr, payload.len(), parked) {
+        let me = &self.me;
+        let parked = || Parked { from: Arc::clone(me), payload: payload.into() };
+        match plugin.wait(me.namespace.id, &me.host, addr, payload.len(), parked) {
             Ok(()) => Step::Parked,
             Err(NoWaiting::Full) => Step::Drop(DropReason::RoutePendingFull),
             Err(NoWaiting::Paused) => Step::Drop(DropReason::RoutePendingTimeout),
