@@ -249,8 +249,8 @@ impl<T: Send + 'static> RouteAnswers<T> {
     }
 
     fn spawn(self: &Arc<Self>, key: Key, serial: u64, asker: Asker) {
-        let place = Place { answers: Arc::clone(self), asker };
-        self.runtime.spawn(place.ask(key, serial));
+        let place = Place { answers: Arc::clone(self), asker, key, serial };
+        self.runtime.spawn(place.ask());
     }
 
     async fn question(&self, key: Key) -> Outcome {
@@ -262,11 +262,6 @@ impl<T: Send + 'static> RouteAnswers<T> {
             .await
             .unwrap_or(Err(PluginError::Timeout))
             .map_err(NoAnswer::Failed)
-    }
-
-    fn lose_patience(&self, key: &Key, serial: u64, asker: &Asker) {
-        let impatient = self.state().release(key, serial, asker);
-        self.hand_back(impatient, Released::TimedOut);
     }
 
     fn settle(&self, key: Key, outcome: Outcome) {
@@ -309,23 +304,26 @@ impl<T: Send + 'static> RouteAnswers<T> {
     }
 }
 
-/// The place of an asker that waits for an answer; it ends when this is dropped.
+/// The place of an asker that waits for an answer, given back whatever ends it.
 struct Place<T: Send + 'static> {
     answers: Arc<RouteAnswers<T>>,
     asker: Asker,
+    key: Key,
+    /// Of the question.
+    serial: u64,
 }
 
 impl<T: Send + 'static> Place<T> {
     /// Asks as soon as the asker has a turn, unless another has by then; its packets wait no longer than they may.
-    async fn ask(self, key: Key, serial: u64) {
-        let Self { answers, asker } = &self;
+    async fn ask(self) {
+        let Self { answers, asker, key, .. } = &self;
         let patience = tokio::time::sleep(answers.limits.patience);
         let question = async {
             let _turn = answers.turns.take(asker.clone()).await;
-            let is_first = answers.state().begin(&key, serial);
-            if is_first {
-                let outcome = answers.question(key).await;
-                answers.settle(key, outcome);
+            let asking = self.begin();
+            let is_first = asking.is_some();
+            if let Some(asking) = asking {
+                asking.settle(answers.question(*key).await);
             }
             is_first
         };
@@ -333,19 +331,56 @@ impl<T: Send + 'static> Place<T> {
         tokio::select! {
             is_settled = &mut question => if !is_settled {
                 patience.await;
-                answers.lose_patience(&key, serial, asker);
             },
             () = &mut patience => {
-                answers.lose_patience(&key, serial, asker);
+                self.lose_patience();
                 question.await;
             }
         }
+    }
+
+    /// What settles the question, if it is to be asked now: it still waits, and nobody has begun.
+    fn begin(&self) -> Option<Asking<T>> {
+        let Self { answers, key, serial, .. } = self;
+        let begun = answers.state().begin(key, *serial);
+        begun.then(|| Asking { answers: Arc::clone(answers), key: Some(*key) })
+    }
+
+    fn lose_patience(&self) {
+        let Self { answers, asker, key, serial } = self;
+        let impatient = answers.state().release(key, *serial, asker);
+        answers.hand_back(impatient, Released::TimedOut);
     }
 }
 
 impl<T: Send + 'static> Drop for Place<T> {
     fn drop(&mut self) {
-        self.answers.state().places.give_back(&self.asker, 1);
+        self.lose_patience();
+        let Self { answers, asker, key, serial } = self;
+        answers.state().leave(key, *serial, asker);
+    }
+}
+
+/// A question that is under way, settled whatever ends it: nothing waits for one that nobody asks any more.
+struct Asking<T: Send + 'static> {
+    answers: Arc<RouteAnswers<T>>,
+    /// `None` when it is settled.
+    key: Option<Key>,
+}
+
+impl<T: Send + 'static> Asking<T> {
+    fn settle(mut self, outcome: Outcome) {
+        if let Some(key) = self.key.take() {
+            self.answers.settle(key, outcome);
+        }
+    }
+}
+
+impl<T: Send + 'static> Drop for Asking<T> {
+    fn drop(&mut self) {
+        if let Some(key) = self.key.take() {
+            self.answers.settle(key, Err(NoAnswer::Unasked));
+        }
     }
 }
 
@@ -378,6 +413,18 @@ impl<T> State<T> {
         std::mem::take(&mut waiting.packets)
     }
 
+    /// Gives the place of `asker` back. A question for which nobody waits for a turn is over, unless it is under way.
+    fn leave(&mut self, key: &Key, serial: u64, asker: &Asker) {
+        self.places.give_back(asker, 1);
+        let Some(question) = self.questions.get_mut(key).filter(|it| it.serial == serial) else {
+            return;
+        };
+        question.waiting.retain(|waiting| waiting.asker != *asker);
+        if question.waiting.is_empty() && !question.under_way {
+            self.questions.remove(key);
+        }
+    }
+
     /// Ends a question; the packets that still wait for it.
     fn end(&mut self, key: &Key) -> Vec<T> {
         let mut packets = Vec::new();
@@ -395,7 +442,7 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::MemoryPlugin;
+    use crate::{Addressed, Answering, MemoryPlugin};
 
     const NS: NamespaceId = NamespaceId::from_bytes([1; 16]);
     const OTHER: NamespaceId = NamespaceId::from_bytes([2; 16]);
@@ -417,6 +464,32 @@ mod tests {
         let (sender, receiver) = mpsc::unbounded_channel();
         let release = move |packets, why| sender.send((packets, why)).expect("the test listens");
         (Arc::new(RouteAnswers::new("r".into(), plugin, limits, release)), receiver)
+    }
+
+    /// Fails to say anything at all.
+    struct Defective;
+
+    impl RoutePlugin for Defective {
+        fn route(&self, _: NamespaceId, _: IpAddr) -> Answering<'_, Option<HostName>> {
+            Box::pin(async { panic!("on purpose") })
+        }
+    }
+
+    impl Addressed for Defective {
+        fn address(&self) -> &str {
+            "defective"
+        }
+    }
+
+    #[tokio::test]
+    async fn a_question_whose_plugin_panics_gives_its_place_and_its_packets_back() {
+        let (answers, mut handed) = answers(Arc::new(Defective), AnswerLimits::default());
+        answers.wait(NS, &name("a"), addr(1), 100, || 7).unwrap();
+        assert_eq!(handed.recv().await, Some((vec![7], Released::TimedOut)));
+        assert_eq!(answers.waiting(|_| 1), 0);
+        assert!(answers.state().questions.is_empty());
+        answers.wait(NS, &name("a"), addr(1), 100, || 8).unwrap();
+        assert_eq!(handed.recv().await, Some((vec![8], Released::TimedOut)), "it is asked again");
     }
 
     fn hanging() -> Arc<MemoryPlugin> {

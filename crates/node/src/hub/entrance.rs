@@ -5,6 +5,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use ipnet::IpNet;
@@ -115,32 +116,41 @@ enum Streams {
 }
 
 impl Guests {
-    /// The next stream; none when the connection has ended.
+    /// The next stream; none when the connection has ended, after the error that ended it.
     pub(super) async fn next(&mut self) -> Option<Result<Guest, EntranceError>> {
+        self.accept().await.transpose()
+    }
+
+    async fn accept(&mut self) -> Result<Option<Guest>, EntranceError> {
         let mut from = self.peer;
-        let stream: Arc<dyn Stream> = match &mut self.streams {
+        let stream: Option<Arc<dyn Stream>> = match &mut self.streams {
             Streams::Http(server, trusted) => match server.next().await? {
-                Ok((stream, forwarded)) => match trusted.client(from, &forwarded) {
-                    Ok(client) => {
-                        from = client;
-                        stream
-                    }
-                    Err(error) => return Some(Err(error)),
-                },
-                Err(error) => return Some(Err(error.into())),
+                Some((stream, forwarded)) => {
+                    from = trusted.client(from, &forwarded)?;
+                    Some(stream)
+                }
+                None => None,
             },
-            Streams::Mux(session) => match session.accept().await? {
-                Ok(stream) => stream,
-                Err(error) => return Some(Err(error.into())),
-            },
+            Streams::Mux(session) => session.accept().await?,
             Streams::Quic(connection, datagrams) => match connection.accept_stream().await? {
-                Ok(stream) if *datagrams => stream,
-                Ok(stream) => Arc::new(StreamOnly(stream)),
-                Err(error) => return Some(Err(error.into())),
+                Some(stream) if *datagrams => Some(stream),
+                Some(stream) => Some(Arc::new(StreamOnly(stream))),
+                None => None,
             },
         };
         let Self { transport, names, .. } = self;
-        Some(Ok(Guest { stream, peer: from, transport: *transport, names: names.clone() }))
+        let guest =
+            |stream| Guest { stream, peer: from, transport: *transport, names: names.clone() };
+        Ok(stream.map(guest))
+    }
+
+    /// Ends the connection in order, within that time.
+    pub(super) async fn shutdown(self, within: Duration) {
+        match self.streams {
+            Streams::Http(server, _) => server.shutdown(within).await,
+            Streams::Mux(session) => session.shutdown(within).await,
+            Streams::Quic(connection, _) => connection.shutdown(within).await,
+        }
     }
 }
 
@@ -338,17 +348,21 @@ impl Entrance {
         }
     }
 
-    /// Goes through the transport's handshakes. Has to be called where the connection is going to be served.
+    /// Goes through the transport's handshakes; `speaks` is called when the other side has said something. Has to be
+    /// called where the connection is going to be served.
     pub(super) async fn receive(
         &self,
         caller: Caller,
         peer: SocketAddr,
+        speaks: impl FnOnce(),
     ) -> Result<Received, EntranceError> {
         match caller {
             Caller::Tcp(stream) => {
                 // From now on it is this worker's event loop that watches the socket.
                 let stream = TcpStream::from_std(stream.into_std()?)?;
                 tcp::tune(&stream)?;
+                stream.readable().await?;
+                speaks();
                 let mut stream: Arc<dyn Stream> = Arc::new(stream);
                 let mut peer = peer;
                 if self.proxy_protocol {
