@@ -112,6 +112,16 @@ impl World {
         machine
     }
 
+    /// A machine at the other end of a cable to `from`, whose device there is called `name` at both ends, with these
+    /// addresses.
+    pub fn cable(&self, from: &Namespace, name: &str, address: &str, other: &str) -> Namespace {
+        let machine = self.lab.namespace(name).unwrap();
+        self.lab.veth(from, name, &machine, name).unwrap();
+        from.addr_add(name, address).unwrap();
+        machine.addr_add(name, other).unwrap();
+        machine
+    }
+
     /// Writes a file into the test's folder.
     pub fn file(&self, name: &str, text: &str) -> PathBuf {
         let path = self.folder.path().join(name);
