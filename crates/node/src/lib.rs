@@ -25,7 +25,7 @@ pub use metrics::MetricsError;
 pub use node::{Node, StartError};
 pub use report::{
     CertificateReport, ConnectionReport, DeviceReport, FailureReport, HostReport, HubReport,
-    KindReport, ListenerReport, NamespaceReport, Queued, ServiceReport, Status, Transport,
+    KindReport, ListenerReport, NamespaceReport, Queued, ServiceReport, Status, Tasks, Transport,
 };
 pub use rtun_control::{
     FeedLine, FeedProblem, FeedState, FeedStatus, LastError, PluginKind, PluginStatus, SnapshotDir,

@@ -87,12 +87,13 @@ impl Node {
         snapshots: Option<Arc<SnapshotDir>>,
     ) -> Result<Self, StartError> {
         let workers = Arc::new(Workers::start().map_err(StartError::Threads)?);
+        let board = Arc::new(Board::new(&workers));
         let mut node = Self {
             running: BTreeMap::new(),
             feeds: Feeds::default(),
             snapshots,
             workers,
-            board: Arc::default(),
+            board,
             metrics: None,
         };
         match node.apply(config).await {

@@ -25,10 +25,21 @@ pub struct Status {
     /// For how long it runs.
     #[serde(with = "format::seconds")]
     pub uptime: Duration,
+    /// Tasks that have not ended.
+    pub tasks: Tasks,
     /// By name.
     pub services: Vec<ServiceReport>,
     /// Where rows are read from, by kind and name of what they are for.
     pub sources: Vec<FeedStatus>,
+}
+
+/// How many tasks have not ended, by the event loop they run on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tasks {
+    /// Of the one for accepting, configuration, signals and plugins.
+    pub main: usize,
+    /// Of each thread that moves packets.
+    pub workers: Vec<usize>,
 }
 
 /// A service.

@@ -11,6 +11,7 @@ use std::{
 use arc_swap::ArcSwap;
 use prometheus_client::metrics::histogram::Histogram;
 use rtun_core::explain::choose_hubs;
+use tokio::runtime::Handle;
 
 use crate::{
     feeds::Feeds,
@@ -20,13 +21,17 @@ use crate::{
         ledger::{HubId, Ledger, Totals},
         series::Snapshot,
     },
-    report::{KindReport, ServiceReport, Status},
+    report::{KindReport, ServiceReport, Status, Tasks},
+    workers::Workers,
 };
 
 /// What runs now. Asking waits for nobody, not even for a configuration that is being applied.
 pub struct Board {
     started: SystemTime,
     since: Instant,
+    /// The main event loop, and those that move packets. Does not keep them running.
+    main: Handle,
+    workers: Vec<Handle>,
     services: ArcSwap<Vec<Shown>>,
     feeds: ArcSwap<Feeds>,
     next_id: AtomicU64,
@@ -56,21 +61,21 @@ pub(crate) struct NodeHistory {
     pub(crate) unreachable: u64,
 }
 
-impl Default for Board {
-    /// Nothing runs, and the process has just begun.
-    fn default() -> Self {
+impl Board {
+    /// Nothing runs, and the process has just begun. Has to be called on the main event loop.
+    pub(crate) fn new(workers: &Workers) -> Self {
         Self {
             started: SystemTime::now(),
             since: Instant::now(),
+            main: Handle::current(),
+            workers: workers.handles(),
             services: ArcSwap::default(),
             feeds: ArcSwap::default(),
             next_id: AtomicU64::new(0),
             ledger: Mutex::default(),
         }
     }
-}
 
-impl Board {
     /// From now on these are the services, in the order of their names, and their feeds. Calls do not overlap.
     pub(crate) fn show(&self, services: impl Iterator<Item = (String, View)>, feeds: Feeds) {
         let before = self.services.load_full();
@@ -136,6 +141,10 @@ impl Board {
             pid: std::process::id(),
             started: self.started.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs(),
             uptime: self.since.elapsed(),
+            tasks: Tasks {
+                main: self.main.metrics().num_alive_tasks(),
+                workers: self.workers.iter().map(|it| it.metrics().num_alive_tasks()).collect(),
+            },
             services,
             sources: self.feeds.load().status(),
         }
