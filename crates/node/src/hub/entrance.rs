@@ -82,6 +82,16 @@ pub(super) enum Caller {
     Quic(Box<quic::Incoming>),
 }
 
+impl Caller {
+    /// Whether it is known to come from where it says: it has answered something that was sent there.
+    pub(super) fn is_proven(&self) -> bool {
+        match self {
+            Self::Tcp(_) => true,
+            Self::Quic(incoming) => incoming.is_validated(),
+        }
+    }
+}
+
 /// Who is there.
 pub(super) enum Received {
     One(Guest),
@@ -338,17 +348,21 @@ impl Entrance {
         }
     }
 
-    /// Goes through the transport's handshakes. Has to be called where the connection is going to be served.
+    /// Goes through the transport's handshakes; `speaks` is called when the other side has said something. Has to be
+    /// called where the connection is going to be served.
     pub(super) async fn receive(
         &self,
         caller: Caller,
         peer: SocketAddr,
+        speaks: impl FnOnce(),
     ) -> Result<Received, EntranceError> {
         match caller {
             Caller::Tcp(stream) => {
                 // From now on it is this worker's event loop that watches the socket.
                 let stream = TcpStream::from_std(stream.into_std()?)?;
                 tcp::tune(&stream)?;
+                stream.readable().await?;
+                speaks();
                 let mut stream: Arc<dyn Stream> = Arc::new(stream);
                 let mut peer = peer;
                 if self.proxy_protocol {
