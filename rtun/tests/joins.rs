@@ -24,10 +24,10 @@ use tokio::{
 };
 
 /// Unless `RTUN_JOINS` says otherwise.
-const JOINS: u32 = 6_000;
+const JOINS: u32 = 15_000;
 
 /// Before the hub's memory counts: what is needed once is there then.
-const WARM_UP: u32 = 1_000;
+const WARM_UP: u32 = 2_000;
 
 /// What the hub may hold more afterwards, in bytes.
 const GROWTH: u64 = 5 << 20;
