@@ -134,7 +134,7 @@ impl PacketKey for SickKey {
     ) -> Result<(), CryptoError> {
         self.0.decrypt(packet, header, payload)?;
         // No frame begins like this (RFC 9000 section 19).
-        payload.fill(0x1f);
+        payload.fill(0x3f);
         Ok(())
     }
 
