@@ -19,7 +19,6 @@ use rtun_proto::{
     extension::{Extension, pong_frame},
     frame::FrameBuffer,
 };
-use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::error;
 
@@ -35,7 +34,7 @@ pub(crate) use self::{
 use crate::{budget::Budget, counters::Counters, outbox::Outbox};
 
 /// How long a link that ends in order may take for what its transport has to say.
-const FAREWELL: Duration = Duration::from_secs(1);
+pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
 
 /// One end of a connection. Any number of tasks may send; one task runs it.
 pub(crate) struct Link {
@@ -226,12 +225,8 @@ impl Link {
         self.close();
         async move {
             if let Some(stream) = stream {
-                let ends = async {
-                    stream.flush().await?;
-                    stream.shutdown().await
-                };
                 // A peer that does not let it end in order gets an abrupt end.
-                let _ = timeout(FAREWELL, ends).await;
+                let _ = stream.close(FAREWELL).await;
             }
         }
     }

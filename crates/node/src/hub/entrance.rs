@@ -5,6 +5,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use ipnet::IpNet;
@@ -82,16 +83,6 @@ pub(super) enum Caller {
     Quic(Box<quic::Incoming>),
 }
 
-impl Caller {
-    /// Whether it is known to come from where it says: it has answered something that was sent there.
-    pub(super) fn is_proven(&self) -> bool {
-        match self {
-            Self::Tcp(_) => true,
-            Self::Quic(incoming) => incoming.is_validated(),
-        }
-    }
-}
-
 /// Who is there.
 pub(super) enum Received {
     One(Guest),
@@ -125,32 +116,41 @@ enum Streams {
 }
 
 impl Guests {
-    /// The next stream; none when the connection has ended.
+    /// The next stream; none when the connection has ended, after the error that ended it.
     pub(super) async fn next(&mut self) -> Option<Result<Guest, EntranceError>> {
+        self.accept().await.transpose()
+    }
+
+    async fn accept(&mut self) -> Result<Option<Guest>, EntranceError> {
         let mut from = self.peer;
-        let stream: Arc<dyn Stream> = match &mut self.streams {
+        let stream: Option<Arc<dyn Stream>> = match &mut self.streams {
             Streams::Http(server, trusted) => match server.next().await? {
-                Ok((stream, forwarded)) => match trusted.client(from, &forwarded) {
-                    Ok(client) => {
-                        from = client;
-                        stream
-                    }
-                    Err(error) => return Some(Err(error)),
-                },
-                Err(error) => return Some(Err(error.into())),
+                Some((stream, forwarded)) => {
+                    from = trusted.client(from, &forwarded)?;
+                    Some(stream)
+                }
+                None => None,
             },
-            Streams::Mux(session) => match session.accept().await? {
-                Ok(stream) => stream,
-                Err(error) => return Some(Err(error.into())),
-            },
+            Streams::Mux(session) => session.accept().await?,
             Streams::Quic(connection, datagrams) => match connection.accept_stream().await? {
-                Ok(stream) if *datagrams => stream,
-                Ok(stream) => Arc::new(StreamOnly(stream)),
-                Err(error) => return Some(Err(error.into())),
+                Some(stream) if *datagrams => Some(stream),
+                Some(stream) => Some(Arc::new(StreamOnly(stream))),
+                None => None,
             },
         };
         let Self { transport, names, .. } = self;
-        Some(Ok(Guest { stream, peer: from, transport: *transport, names: names.clone() }))
+        let guest =
+            |stream| Guest { stream, peer: from, transport: *transport, names: names.clone() };
+        Ok(stream.map(guest))
+    }
+
+    /// Ends the connection in order, within that time.
+    pub(super) async fn shutdown(self, within: Duration) {
+        match self.streams {
+            Streams::Http(server, _) => server.shutdown(within).await,
+            Streams::Mux(session) => session.shutdown(within).await,
+            Streams::Quic(connection, _) => connection.shutdown(within).await,
+        }
     }
 }
 

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     counters::{Happened, Tally},
-    link::{EndReason, MessageError, read_message},
+    link::{EndReason, FAREWELL, MessageError, read_message},
 };
 
 /// Why a connection did not become an association.
@@ -158,11 +158,13 @@ fn welcome(member: Member) -> Result<Member, HandshakeError> {
 
 async fn refuse(refusal: Refusal, stream: Arc<dyn Stream>) -> HandshakeError {
     let answer = encode(&Response::refusal(status_of(refusal)));
-    let told = async {
+    let answered = async {
         stream.write_all(&answer).await?;
-        stream.shutdown().await
+        // Who keeps its end open is turned out all the same.
+        let _ = stream.close(FAREWELL).await;
+        Ok::<_, io::Error>(())
     };
-    match told.await {
+    match answered.await {
         Ok(()) => HandshakeError::Refused(refusal),
         Err(error) => error.into(),
     }

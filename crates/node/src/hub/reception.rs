@@ -29,7 +29,7 @@ use super::{
     waiting_room::{Place, Proven},
 };
 use crate::{
-    link::EndReason,
+    link::{EndReason, FAREWELL},
     workers::{Seat, Workers},
 };
 
@@ -42,7 +42,8 @@ const REPEAT_AFTER: Duration = Duration::from_secs(60);
 /// Streams of one connection on which nobody is admitted yet; further ones wait in the transport, which bounds them.
 const PENDING_STREAMS: usize = 8;
 
-/// A connection on which nobody is admitted: the place it takes meanwhile, if its address is proven, and until when.
+/// A connection on which nobody is admitted: the place it takes meanwhile, and until when. A stream of a connection takes none
+/// of its own.
 struct Waiting {
     place: Option<Place>,
     deadline: Deadline,
@@ -95,18 +96,11 @@ impl Shared {
                         self.refuse(peer, &HandshakeError::AddressRefused);
                         continue;
                     }
-                    let place = match caller.is_proven() {
-                        true => match self.waiting_room.enter(peer.ip()) {
-                            Some(place) => Some(place),
-                            None => {
-                                self.refuse(peer, &HandshakeError::TurnedOut);
-                                continue;
-                            }
-                        },
-                        // An address that anybody can write into a packet takes nobody's place.
-                        false => None,
+                    let Some(place) = self.waiting_room.enter(peer.ip()) else {
+                        self.refuse(peer, &HandshakeError::TurnedOut);
+                        continue;
                     };
-                    let waiting = Waiting { place, deadline: self.deadline() };
+                    let waiting = Waiting { place: Some(place), deadline: self.deadline() };
                     let seat = workers.seat();
                     let worker = seat.handle().clone();
                     let entrance = Arc::clone(&entrance);
@@ -161,7 +155,7 @@ impl Shared {
         entrance: &Entrance,
         caller: Caller,
         peer: SocketAddr,
-        mut waiting: Waiting,
+        waiting: Waiting,
     ) -> Result<(Received, Waiting), HandshakeError> {
         let received = tokio::select! {
             why = waiting.over() => match why {
@@ -170,10 +164,6 @@ impl Shared {
             },
             received = entrance.receive(caller, peer, || waiting.proves(Proven::Speech)) => received?,
         };
-        if waiting.place.is_none() {
-            let place = self.waiting_room.enter(peer.ip());
-            waiting.place = Some(place.ok_or(HandshakeError::TurnedOut)?);
-        }
         waiting.proves(Proven::Transport);
         Ok((received, waiting))
     }
@@ -230,9 +220,9 @@ impl Shared {
                 None => break,
             }
         }
-        drop(guests);
         // Those of a connection that has ended end with it.
         while streams.join_next().await.is_some() {}
+        guests.shutdown(FAREWELL).await;
     }
 
     async fn serve_stream(self: Arc<Self>, guest: Guest, hosts: Arc<Hosts>) {
