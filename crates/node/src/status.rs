@@ -30,7 +30,7 @@ pub struct Board {
     started: SystemTime,
     since: Instant,
     /// The main event loop, and those that move packets. Does not keep them running.
-    main: Handle,
+    main: Option<Handle>,
     workers: Vec<Handle>,
     services: ArcSwap<Vec<Shown>>,
     feeds: ArcSwap<Feeds>,
@@ -61,19 +61,26 @@ pub(crate) struct NodeHistory {
     pub(crate) unreachable: u64,
 }
 
-impl Board {
-    /// Nothing runs, and the process has just begun. Has to be called on the main event loop.
-    pub(crate) fn new(workers: &Workers) -> Self {
+impl Default for Board {
+    /// Nothing runs, and the process has just begun. No tasks are counted.
+    fn default() -> Self {
         Self {
             started: SystemTime::now(),
             since: Instant::now(),
-            main: Handle::current(),
-            workers: workers.handles(),
+            main: None,
+            workers: Vec::new(),
             services: ArcSwap::default(),
             feeds: ArcSwap::default(),
             next_id: AtomicU64::new(0),
             ledger: Mutex::default(),
         }
+    }
+}
+
+impl Board {
+    /// Nothing runs, and the process has just begun. Has to be called on the main event loop.
+    pub(crate) fn new(workers: &Workers) -> Self {
+        Self { main: Some(Handle::current()), workers: workers.handles(), ..Self::default() }
     }
 
     /// From now on these are the services, in the order of their names, and their feeds. Calls do not overlap.
@@ -142,7 +149,7 @@ impl Board {
             started: self.started.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs(),
             uptime: self.since.elapsed(),
             tasks: Tasks {
-                main: self.main.metrics().num_alive_tasks(),
+                main: self.main.as_ref().map_or(0, |it| it.metrics().num_alive_tasks()),
                 workers: self.workers.iter().map(|it| it.metrics().num_alive_tasks()).collect(),
             },
             services,

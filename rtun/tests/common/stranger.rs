@@ -56,6 +56,7 @@ pub async fn connect(transport: &str, port: u16) -> io::Result<Arc<dyn Stream>> 
         let settings = mux::Settings { version, ..Default::default() };
         let session = mux::Session::client(stream, settings);
         stream = session.open().map_err(io::Error::other)?;
+        session.release();
     }
     Ok(stream)
 }
