@@ -30,6 +30,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use prometheus_client::metrics::histogram::Histogram;
 use rtun_config::model;
 use rtun_core::explain::{HubExplanation, Unclear};
+use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::info;
 
@@ -47,7 +48,13 @@ pub use self::{
     explain::{Explained, Inquiry},
     rules::RulesError,
 };
-use crate::{feeds::Feeds, link::EndReason, report::HubReport, workers::Workers};
+use crate::{
+    duties::{Duties, Duty},
+    feeds::Feeds,
+    link::EndReason,
+    report::HubReport,
+    workers::Workers,
+};
 
 /// Bounds in seconds between which connections are counted by how long they lasted (spec: api.md section 3).
 const LASTED: [f64; 14] =
@@ -56,6 +63,7 @@ const LASTED: [f64; 14] =
 /// A running hub.
 pub(crate) struct Hub {
     shared: Arc<Shared>,
+    duties: Vec<Duty>,
     /// At least one.
     ways_in: Arc<[WayIn]>,
 }
@@ -99,6 +107,7 @@ impl Hub {
         config: &model::Hub,
         feeds: Feeds,
         workers: Arc<Workers>,
+        duties: &Arc<Duties>,
     ) -> Result<Self, HubError> {
         let (upkeep, rules) = Upkeep::begin(&config.rules, feeds).await?;
         let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
@@ -116,14 +125,25 @@ impl Hub {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
+        let runtime = Handle::current();
+        let mut kept = Vec::new();
         for entrance in &entrances {
             let WayIn { address, transport, .. } = entrance.way_in();
-            info!(service, %address, transport = transport.as_str(), "hub listens");
-            let accepting = Arc::clone(&shared).accept(Arc::clone(entrance), Arc::clone(&workers));
-            shared.tasks.spawn(accepting);
+            let transport = transport.as_str();
+            info!(service, %address, transport, "hub listens");
+            let (shared, entrance, workers) =
+                (Arc::clone(&shared), Arc::clone(entrance), Arc::clone(&workers));
+            let name = format!("{service}: accepting connections on {address} ({transport})");
+            kept.push(duties.keep(&runtime, name, move || {
+                Arc::clone(&shared).accept(Arc::clone(&entrance), Arc::clone(&workers))
+            }));
         }
-        shared.tasks.spawn(Arc::clone(&shared).keep_up(entrances));
-        Ok(Self { shared, ways_in })
+        let name = format!("{service}: following sources and certificates");
+        let keeper = Arc::clone(&shared);
+        kept.push(
+            duties.keep(&runtime, name, move || Arc::clone(&keeper).keep_up(entrances.clone())),
+        );
+        Ok(Self { shared, duties: kept, ways_in })
     }
 
     /// Replaces everything but the address; hosts that keep their permission notice nothing.
@@ -165,6 +185,7 @@ impl Hub {
     /// Stops listening and ends every association.
     pub(crate) async fn stop(self) {
         self.shared.stop.cancel();
+        join_all(self.duties.into_iter().map(Duty::end)).await;
         self.shared.registry.end_all(EndReason::Shutdown);
         self.shared.tasks.close();
         self.shared.tasks.wait().await;

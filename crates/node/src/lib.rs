@@ -4,6 +4,7 @@ mod budget;
 pub mod certificates;
 pub mod control_socket;
 mod counters;
+mod duties;
 mod encryption;
 mod feeds;
 mod host;
@@ -18,6 +19,7 @@ mod status;
 mod workers;
 
 pub use counters::{Drops, Happened, Traffic};
+pub use duties::TaskReport;
 pub use feeds::FeedError;
 pub use host::{HostError, SetupError};
 pub use hub::{Explained, HubError, Inquiry, OpenError, RulesError};

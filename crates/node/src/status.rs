@@ -14,6 +14,7 @@ use rtun_core::explain::choose_hubs;
 use tokio::runtime::Handle;
 
 use crate::{
+    duties::Duties,
     feeds::Feeds,
     host::Progress,
     hub::{Explained, HubView, Inquiry},
@@ -36,6 +37,7 @@ pub struct Board {
     feeds: ArcSwap<Feeds>,
     next_id: AtomicU64,
     ledger: Mutex<Ledger>,
+    duties: Arc<Duties>,
 }
 
 struct Shown {
@@ -73,6 +75,7 @@ impl Default for Board {
             feeds: ArcSwap::default(),
             next_id: AtomicU64::new(0),
             ledger: Mutex::default(),
+            duties: Arc::default(),
         }
     }
 }
@@ -81,6 +84,11 @@ impl Board {
     /// Nothing runs, and the process has just begun. Has to be called on the main event loop.
     pub(crate) fn new(workers: &Workers) -> Self {
         Self { main: Some(Handle::current()), workers: workers.handles(), ..Self::default() }
+    }
+
+    /// The tasks that have to run.
+    pub(crate) fn duties(&self) -> &Arc<Duties> {
+        &self.duties
     }
 
     /// From now on these are the services, in the order of their names, and their feeds. Calls do not overlap.
@@ -154,6 +162,7 @@ impl Board {
             },
             services,
             sources: self.feeds.load().status(),
+            failed_tasks: self.duties.report(),
         }
     }
 
