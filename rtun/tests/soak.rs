@@ -278,7 +278,7 @@ impl Soak {
         for host in &self.hosts {
             host.stop();
         }
-        self.hub.stop_balanced();
+        self.hub.stop();
     }
 }
 

@@ -30,6 +30,9 @@ pub struct Status {
     pub uptime: Duration,
     /// Tasks that have not ended.
     pub tasks: Tasks,
+    /// What it may open.
+    #[serde(default)]
+    pub descriptors: DescriptorReport,
     /// By name.
     pub services: Vec<ServiceReport>,
     /// Where rows are read from, by kind and name of what they are for.
@@ -45,6 +48,15 @@ pub struct Tasks {
     pub main: usize,
     /// Of each thread that moves packets.
     pub workers: Vec<usize>,
+}
+
+/// Files and connections that a process may have open.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct DescriptorReport {
+    /// How many at a time.
+    pub limit: u64,
+    /// How often a connection had to wait because there were no more.
+    pub exhausted: Option<Happened>,
 }
 
 /// A service.

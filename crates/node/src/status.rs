@@ -14,15 +14,16 @@ use rtun_core::explain::choose_hubs;
 use tokio::runtime::Handle;
 
 use crate::{
-    duties::Duties,
+    descriptors::limit,
     feeds::Feeds,
     host::Progress,
     hub::{Explained, HubView, Inquiry},
+    machine::Machine,
     metrics::{
         ledger::{HubId, Ledger, Totals},
         series::Snapshot,
     },
-    report::{KindReport, ServiceReport, Status, Tasks},
+    report::{DescriptorReport, KindReport, ServiceReport, Status, Tasks},
     workers::Workers,
 };
 
@@ -37,7 +38,7 @@ pub struct Board {
     feeds: ArcSwap<Feeds>,
     next_id: AtomicU64,
     ledger: Mutex<Ledger>,
-    duties: Arc<Duties>,
+    machine: Machine,
 }
 
 struct Shown {
@@ -75,20 +76,21 @@ impl Default for Board {
             feeds: ArcSwap::default(),
             next_id: AtomicU64::new(0),
             ledger: Mutex::default(),
-            duties: Arc::default(),
+            machine: Machine::default(),
         }
     }
 }
 
 impl Board {
-    /// Nothing runs, and the process has just begun. Has to be called on the main event loop.
-    pub(crate) fn new(workers: &Workers) -> Self {
-        Self { main: Some(Handle::current()), workers: workers.handles(), ..Self::default() }
+    /// Nothing runs, and the process has just begun, with this part of its machine. Has to be called on the main event loop.
+    pub(crate) fn new(machine: Machine, workers: &Workers) -> Self {
+        let main = Some(Handle::current());
+        Self { main, workers: workers.handles(), machine, ..Self::default() }
     }
 
-    /// The tasks that have to run.
-    pub(crate) fn duties(&self) -> &Arc<Duties> {
-        &self.duties
+    /// The process's part of its machine.
+    pub(crate) fn machine(&self) -> &Machine {
+        &self.machine
     }
 
     /// From now on these are the services, in the order of their names, and their feeds. Calls do not overlap.
@@ -160,9 +162,13 @@ impl Board {
                 main: self.main.as_ref().map_or(0, |it| it.metrics().num_alive_tasks()),
                 workers: self.workers.iter().map(|it| it.metrics().num_alive_tasks()).collect(),
             },
+            descriptors: DescriptorReport {
+                limit: limit(),
+                exhausted: self.machine.descriptors.refused(),
+            },
             services,
             sources: self.feeds.load().status(),
-            failed_tasks: self.duties.report(),
+            failed_tasks: self.machine.duties.report(),
         }
     }
 

@@ -25,7 +25,7 @@ use std::{
 
 use common::World;
 use fault::Fault;
-use network::{Account, Network};
+use network::{Account, Network, Outcome};
 
 const TRANSPORTS: [&str; 12] =
     ["tcp", "tls", "ws", "wss", "quic", "mtcp", "mtls", "mws", "mwss", "h2", "h2c", "grpc"];
@@ -51,6 +51,9 @@ const SOME: &[(Fault, &[&str])] = &[
 ];
 
 type Cell = (Fault, &'static str);
+
+/// What came of it, or why it failed.
+type Row = (Cell, Result<Account, String>);
 
 #[test]
 fn after_every_fault_on_every_transport_all_is_as_it_was() {
@@ -90,7 +93,7 @@ fn after_every_fault_on_every_transport_all_is_as_it_was() {
         rows.iter().filter_map(|(cell, row)| Some((cell, row.as_ref().err()?))).collect();
     if whole || !failed.is_empty() {
         // Past the test harness, which shows the output of failed tests only.
-        let _ = std::io::stderr().write_all(table(&rows).as_bytes());
+        let _ = std::io::stderr().write_all((matrix(&rows) + "\n" + &table(&rows)).as_bytes());
     }
     for ((fault, transport), why) in &failed {
         eprintln!("\n{}:{transport}: {why}", fault.name());
@@ -125,7 +128,33 @@ fn message(panic: &(dyn Any + Send)) -> String {
     text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("a panic").to_owned()
 }
 
-fn table(rows: &[(Cell, Result<Account, String>)]) -> String {
+/// Seconds until packets passed again, and before it until the fault was noticed where an end has to.
+fn matrix(rows: &[Row]) -> String {
+    let is_there = |transport: &&str| rows.iter().any(|((_, on), _)| on == transport);
+    let columns: Vec<_> = TRANSPORTS.into_iter().filter(|it| is_there(it)).collect();
+    let mut text =
+        format!("| Fault | {} |\n|---{}|\n", columns.join(" | "), "|---".repeat(columns.len()));
+    for fault in Fault::ALL {
+        let cell = |transport: &&str| {
+            let row = rows.iter().find(|(cell, _)| *cell == (fault, *transport));
+            match row.map(|(_, row)| row.as_ref().map(|account| account.outcome)) {
+                None => String::new(),
+                Some(Err(_)) => "failed".into(),
+                Some(Ok(Outcome { noticed: None, back })) => format!("{:.1}", back.as_secs_f64()),
+                Some(Ok(Outcome { noticed: Some(noticed), back })) => {
+                    format!("{:.1}, {:.1}", noticed.as_secs_f64(), back.as_secs_f64())
+                }
+            }
+        };
+        let cells: Vec<_> = columns.iter().map(cell).collect();
+        if cells.iter().any(|cell| !cell.is_empty()) {
+            text += &format!("| {} | {} |\n", fault.name(), cells.join(" | "));
+        }
+    }
+    text
+}
+
+fn table(rows: &[Row]) -> String {
     let mut text = String::from(
         "| Fault | Transport | Noticed, s | Back, s | Load, % | Descriptors | Tasks | Memory, KiB |\n\
          |---|---|---|---|---|---|---|---|\n",
