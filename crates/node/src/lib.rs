@@ -30,7 +30,7 @@ pub use node::{Node, StartError};
 pub use report::{
     CertificateReport, ConnectionReport, DescriptorReport, DeviceReport, FailureReport,
     GatewayReport, HostReport, HubReport, KindReport, ListenerReport, NamespaceReport, Queued,
-    ServiceReport, SharedReport, Status, Transport,
+    ServiceReport, SharedReport, Status, Tasks, Transport,
 };
 pub use rtun_control::{
     FeedLine, FeedProblem, FeedState, FeedStatus, LastError, PluginKind, PluginStatus,

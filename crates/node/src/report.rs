@@ -29,6 +29,8 @@ pub struct Status {
     /// For how long it runs.
     #[serde(with = "format::seconds")]
     pub uptime: Duration,
+    /// Tasks that have not ended.
+    pub tasks: Tasks,
     /// What it may open.
     #[serde(default)]
     pub descriptors: DescriptorReport,
@@ -38,6 +40,15 @@ pub struct Status {
     pub sources: Vec<FeedStatus>,
     /// Tasks that have failed: defects.
     pub failed_tasks: Vec<TaskReport>,
+}
+
+/// How many tasks have not ended, by the event loop they run on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tasks {
+    /// Of the one for accepting, configuration, signals and plugins.
+    pub main: usize,
+    /// Of each thread that moves packets.
+    pub workers: Vec<usize>,
 }
 
 /// Files and connections that a process may have open.

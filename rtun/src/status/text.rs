@@ -612,6 +612,7 @@ mod tests {
         });
         let status = json!({
             "version": "0.1.0", "pid": 1, "started": 1, "uptime": 100_000.0,
+            "tasks": {"main": 9, "workers": [4, 2]},
             "services": [hub, device], "sources": []
         });
         serde_json::from_value(status).unwrap()
