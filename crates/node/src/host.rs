@@ -1,6 +1,7 @@
 //! The host service: a TUN device that stays, and the connection to a hub that comes and goes.
 
 mod choice;
+mod device;
 mod dial;
 mod downlink;
 mod hubs;
@@ -11,7 +12,6 @@ mod uplink;
 mod way;
 
 use std::{
-    io,
     net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -21,14 +21,12 @@ use futures_util::future::BoxFuture;
 use rtun_config::model::{self, HubNode};
 use rtun_core::{Backoff, Setback};
 use rtun_net::{
-    dns,
-    link::{Link, LinkError, LinkSetup},
-    netns::{self, NetnsError},
-    os_route::{InstalledRoutes, OsRoute},
-    tun::{Device, Offload, Tun, TunConfig, TunError},
+    link::LinkError,
+    netns::NetnsError,
+    tun::{Device, Offload, TunError},
 };
 use rtun_proto::frame::FrameBuffer;
-use tokio::task::JoinHandle;
+use tokio::{sync::Notify, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use uuid::Uuid;
@@ -36,8 +34,11 @@ use uuid::Uuid;
 pub use self::dial::SetupError;
 use self::hubs::{Hub, Hubs};
 pub(crate) use self::progress::Progress;
-use self::session::{Introduction, JoinError, Session};
-use crate::{sockets, workers::Seat};
+use self::{
+    device::{Ends, Keeper, Maker, Port},
+    session::{Introduction, JoinError, Session},
+};
+use crate::workers::Seat;
 
 /// How long a connection that has been replaced by a better one is still read from.
 const LINGER: Duration = Duration::from_secs(1);
@@ -47,10 +48,13 @@ const REPEAT_AFTER: Duration = Duration::from_secs(60);
 
 /// A running host.
 pub(crate) struct Host {
-    shared: Arc<Shared<Tun>>,
+    shared: Arc<Shared<Port>>,
     stop: CancellationToken,
-    task: JoinHandle<()>,
-    routes: InstalledRoutes,
+    /// Keeps it connected to a hub.
+    connecting: JoinHandle<()>,
+    /// Owns the device.
+    keeping: JoinHandle<()>,
+    look_again: Arc<Notify>,
     _seat: Seat,
 }
 
@@ -59,7 +63,7 @@ struct Shared<D> {
     introduction: Introduction,
     hubs: Hubs,
     dial_timeout: Option<Duration>,
-    device: D,
+    device: Arc<D>,
     progress: Arc<Progress>,
 }
 
@@ -88,52 +92,43 @@ impl Host {
         config: &model::Host,
         seat: Seat,
     ) -> Result<Self, HostError> {
-        let hubs = Hubs::new(config)?;
-        let model::Device { name, addresses, mtu, routes, dns, offload, super_frames, netns } =
-            &config.device;
-        let wanted = TunConfig { name: name.clone(), mtu: *mtu };
-        let netns = netns.as_ref().map(sockets::netns);
-        let make = || -> Result<(Tun, Link), HostError> {
-            let device = {
-                let _watched_by = seat.handle().enter();
-                if *offload { Tun::create_offloading(&wanted)? } else { Tun::create(&wanted)? }
-            };
-            let link = Link::open(device.name())?;
-            Ok((device, link))
+        let mut config = config.clone();
+        let ends = Ends::mark(service, &mut config);
+        let hubs = Hubs::new(&config)?;
+        let model::Device { addresses, mtu, super_frames, .. } = &config.device;
+        let (source, mtu) = (addresses.first().map(|net| net.addr()), *mtu);
+        let super_frames = *super_frames;
+        let mut maker = Maker {
+            service: service.to_owned(),
+            host: config.name.clone(),
+            config: config.device,
+            ends,
+            packets: seat.handle().clone(),
         };
-        let (device, link) = netns::within(netns.as_deref(), make)??;
-        let routes: Vec<_> = routes
-            .iter()
-            .map(|route| OsRoute { destination: route.prefix, gateway: route.gateway })
-            .collect();
-        let setup = LinkSetup { mtu: *mtu, addresses: addresses.clone(), routes };
-        let routes = link.apply(&setup).await?;
-        if let Err(error) = dns::set_servers(device.name(), dns).await {
-            warn!(service, "{error}");
-        }
-        let shown: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-        info!(
-            service, host = %config.name, device = device.name(), mtu,
-            addresses = shown.join(" "), offload = describe(device.offload()), "device is up"
-        );
+        let wanted = maker.config.name.clone();
+        let made = maker.make(wanted.as_deref()).await?;
+        let device = Arc::new(Port::like(made.tun()));
+        let progress = Arc::new(Progress::new(&config.name, device.name(), mtu, &config.hubs));
         let shared = Arc::new(Shared {
             service: service.to_owned(),
             introduction: Introduction {
-                name: config.name.clone(),
-                source: addresses.first().map_or(IpAddr::from([0; 4]), |net| net.addr()),
-                mtu: *mtu,
+                name: config.name,
+                source: source.unwrap_or(IpAddr::from([0; 4])),
+                mtu,
                 instance: Uuid::new_v4().into_bytes(),
                 // A device without offload takes no more than single packets.
-                super_frames: *super_frames && device.offload() != Offload::None,
+                super_frames: super_frames && device.offload() != Offload::None,
             },
             hubs,
             dial_timeout: config.dial_timeout,
-            progress: Arc::new(Progress::new(&config.name, device.name(), *mtu, &config.hubs)),
-            device,
+            progress: Arc::clone(&progress),
+            device: Arc::clone(&device),
         });
-        let stop = CancellationToken::new();
-        let task = seat.handle().spawn(Arc::clone(&shared).run(stop.clone()));
-        Ok(Self { shared, stop, task, routes, _seat: seat })
+        let (stop, look_again) = (CancellationToken::new(), Arc::new(Notify::new()));
+        let keeper = Keeper::new(maker, device, progress, Arc::clone(&look_again));
+        let keeping = tokio::spawn(keeper.run(made, stop.clone()));
+        let connecting = seat.handle().spawn(Arc::clone(&shared).run(stop.clone()));
+        Ok(Self { shared, stop, connecting, keeping, look_again, _seat: seat })
     }
 
     /// For whoever asks how it goes. Keeps neither the device nor the connection.
@@ -146,48 +141,29 @@ impl Host {
         self.shared.progress.report().log(&self.shared.service);
     }
 
+    /// Has the device looked at, and made again if it is gone, at once.
+    pub(crate) fn look_at_device(&self) {
+        self.look_again.notify_one();
+    }
+
     /// Disconnects and removes the device with all that was set up for it.
     pub(crate) async fn stop(self) {
-        let Self { shared, stop, task, routes, _seat } = self;
+        let Self { stop, connecting, keeping, .. } = self;
         stop.cancel();
-        // A panic has been reported already; the device goes either way.
-        let _ = task.await;
-        if let Err(error) = routes.remove_routes().await {
-            warn!(service = shared.service, "{error}");
-        }
+        // A panic has been reported already.
+        let _ = connecting.await;
+        let _ = keeping.await;
     }
 }
 
 impl<D: Device> Shared<D> {
     async fn run(self: Arc<Self>, stop: CancellationToken) {
-        let me = Arc::clone(&self);
-        let mut uplink = tokio::spawn(async move {
-            let Progress { session, sent, .. } = &*me.progress;
-            uplink::run(&me.device, session, sent).await
-        });
         tokio::select! {
             () = stop.cancelled() => {}
-            failed = &mut uplink => {
-                if let Ok(error) = failed {
-                    self.device_failed(&error);
-                }
-                return;
-            }
             () = self.keep_connected() => {}
             () = self.hubs.probe() => {}
         }
-        uplink.abort();
-        // Cancelled or done: either way it has let go of the device.
-        let _ = uplink.await;
         self.progress.end_session();
-    }
-
-    fn device_failed(&self, error: &io::Error) {
-        warn!(
-            service = self.service,
-            device = self.device.name(),
-            "the device no longer works: {error}"
-        );
     }
 
     /// Connects, forwards until the connection ends, and starts over, for ever; each failure goes to the next hub.
@@ -256,7 +232,7 @@ impl<D: Device> Shared<D> {
             let carry = async move {
                 let Progress { sent, received, .. } = &*self.progress;
                 tokio::select! {
-                    () = downlink::run(&self.device, &carrying, buffer, received) => {}
+                    () = downlink::run(&*self.device, &carrying, buffer, received) => {}
                     () = carrying.drain(sent) => {}
                 }
             };
@@ -295,14 +271,6 @@ impl<D: Device> Shared<D> {
                 }
             }
         }
-    }
-}
-
-fn describe(offload: Offload) -> &'static str {
-    match offload {
-        Offload::None => "none: one packet at a time",
-        Offload::Tcp => "tcp",
-        Offload::TcpAndUdp => "tcp and udp",
     }
 }
 

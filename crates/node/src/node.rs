@@ -146,12 +146,14 @@ impl Node {
         Ok(())
     }
 
-    /// Has every source of tables, rules and users read now, and the certificates of hubs.
+    /// Has every source of tables, rules and users read now, and the certificates of hubs; and the devices of hosts
+    /// looked at.
     pub fn reload_sources(&self) {
         self.feeds.reload();
         for running in self.running.values() {
-            if let Kind::Hub(hub) = &running.service {
-                hub.reload_certificates();
+            match &running.service {
+                Kind::Hub(hub) => hub.reload_certificates(),
+                Kind::Host(host) => host.look_at_device(),
             }
         }
     }

@@ -1,0 +1,90 @@
+//! How often something is put back before whoever takes it away is let have their way.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    time::{Duration, Instant},
+};
+
+use rtun_net::installation::Item;
+
+/// So often something is put back
+const TIMES: usize = 3;
+
+/// within this long; then it is left.
+const WITHIN: Duration = Duration::from_secs(60);
+
+/// What was put back when, and what is left.
+#[derive(Default)]
+pub(super) struct Contest {
+    /// At most [`TIMES`] of each item, and there are as many items as a device is given.
+    put_back: HashMap<Item, VecDeque<Instant>>,
+    left: HashSet<Item>,
+}
+
+impl Contest {
+    /// Whether an item that is missing may be put back.
+    pub(super) fn may(&mut self, item: &Item, now: Instant) -> bool {
+        if self.left.contains(item) {
+            return false;
+        }
+        let Some(times) = self.put_back.get_mut(item) else { return true };
+        while times.front().is_some_and(|first| now.duration_since(*first) >= WITHIN) {
+            times.pop_front();
+        }
+        times.len() < TIMES
+    }
+
+    /// It has been put back.
+    pub(super) fn was_put_back(&mut self, item: &Item, now: Instant) {
+        let times = self.put_back.entry(item.clone()).or_default();
+        times.push_back(now);
+        if times.len() > TIMES {
+            times.pop_front();
+        }
+    }
+
+    /// Whether it was left already.
+    pub(super) fn has_left(&self, item: &Item) -> bool {
+        self.left.contains(item)
+    }
+
+    /// All that is missing and left; what is there again is not left any more.
+    pub(super) fn leave(&mut self, left: &[Item]) {
+        self.left = left.iter().cloned().collect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(begin: Instant, seconds: u64) -> Instant {
+        begin + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn the_fourth_time_within_a_minute_is_left_until_the_item_is_there_again() {
+        let (mut contest, begin) = (Contest::default(), Instant::now());
+        for seconds in [0, 10, 20] {
+            assert!(contest.may(&Item::Up, after(begin, seconds)));
+            contest.was_put_back(&Item::Up, after(begin, seconds));
+        }
+        assert!(!contest.may(&Item::Up, after(begin, 30)));
+        assert!(contest.may(&Item::Mtu, after(begin, 30)), "each for itself");
+        contest.leave(&[Item::Up]);
+        assert!(contest.has_left(&Item::Up));
+        assert!(!contest.may(&Item::Up, after(begin, 3000)), "left is left");
+        contest.leave(&[]);
+        assert!(contest.may(&Item::Up, after(begin, 3000)));
+    }
+
+    #[test]
+    fn what_goes_every_half_minute_is_always_put_back() {
+        let (mut contest, begin) = (Contest::default(), Instant::now());
+        for round in 0..100 {
+            let now = after(begin, round * 30);
+            assert!(contest.may(&Item::Up, now));
+            contest.was_put_back(&Item::Up, now);
+        }
+    }
+}
