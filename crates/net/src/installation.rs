@@ -9,7 +9,6 @@ use std::fmt;
 
 use futures_util::TryStreamExt;
 use ipnet::IpNet;
-use netlink_packet_route::link::LinkAttribute;
 
 use crate::link::{Address, GEN_MODE_NONE, Link, LinkError, LinkSetup, Settings};
 use crate::os_route::{self, Family, Found, MAIN, OsRoute, Placed, Scope};
@@ -109,6 +108,25 @@ struct Present {
 }
 
 impl Installation {
+    /// To be called for a device that is there before a program attaches to it: one that stays is kept from being given an
+    /// IPv6 address by the system when that happens, and how it was is noted in its alias.
+    pub async fn announce(link: &Link) -> Result<(), LinkError> {
+        let settings = link.settings().await?;
+        if settings.persistent && !settings.running {
+            link.set_alias(&Before::of(&settings).alias_in_use()).await?;
+            link.no_made_up_addresses().await?;
+        }
+        Ok(())
+    }
+
+    /// Makes a device what it was before it was announced, where nothing came of it.
+    pub async fn withdraw(link: &Link) -> Result<(), LinkError> {
+        let settings = link.settings().await?;
+        let noted = settings.alias.as_deref().and_then(Before::noted);
+        let Some(before) = noted.filter(|_| !settings.running) else { return Ok(()) };
+        before.put_back(link).await
+    }
+
     /// Prepares for giving the device of `link` what `setup` says. Removes what killed runs have left, of this device and
     /// of those that are gone. Nothing is given yet: [`restore`](Installation::restore) does that.
     pub async fn prepare(link: Link, setup: LinkSetup) -> Result<Self, LinkError> {
@@ -188,27 +206,19 @@ impl Installation {
             Err(error) => done(Err(error)),
         }
         if let Some(before) = &self.before {
-            done(self.put_back(before).await);
+            done(self.remove_addresses().await);
+            done(before.put_back(&self.link).await);
         }
         first
     }
 
-    async fn put_back(&self, before: &Before) -> Result<(), LinkError> {
+    async fn remove_addresses(&self) -> Result<(), LinkError> {
         for address in self.link.addresses().await? {
             if address.ours || self.added.contains(&address.net) {
                 self.link.remove_address(address.net).await?;
             }
         }
-        if !before.up {
-            self.link.down().await?;
-        }
-        if let Ok(mtu) = u16::try_from(before.mtu) {
-            self.link.set_mtu(mtu).await?;
-        }
-        if let Some(mode) = before.gen_mode {
-            self.link.set_gen_mode(mode).await?;
-        }
-        self.link.set_alias(&before.alias).await
+        Ok(())
     }
 
     async fn restore_device(&mut self, plan: &Plan, work: &mut Work<'_>) -> Result<(), LinkError> {
@@ -435,6 +445,19 @@ impl Before {
         })
     }
 
+    async fn put_back(&self, link: &Link) -> Result<(), LinkError> {
+        if !self.up {
+            link.down().await?;
+        }
+        if let Ok(mtu) = u16::try_from(self.mtu) {
+            link.set_mtu(mtu).await?;
+        }
+        if let Some(mode) = self.gen_mode {
+            link.set_gen_mode(mode).await?;
+        }
+        link.set_alias(&self.alias).await
+    }
+
     fn noted(alias: &str) -> Option<Self> {
         let mut words = alias.strip_prefix(WAS)?.splitn(4, ' ');
         let up = words.next()? == "up";
@@ -457,11 +480,7 @@ async fn sweep(link: &Link, own: u32) -> Result<(), LinkError> {
     let failed = |error| LinkError::new("reading the devices".into(), error);
     let mut answers = link.handle().link().get().execute();
     while let Some(message) = answers.try_next().await.map_err(failed)? {
-        let has_carrier = message
-            .attributes
-            .iter()
-            .any(|attribute| matches!(attribute, LinkAttribute::Carrier(carrier) if *carrier != 0));
-        if has_carrier {
+        if Settings::of(&message).running {
             alive.insert(NUMBERS + message.header.index);
         }
     }

@@ -56,7 +56,7 @@ pub(crate) struct Settings {
     pub(crate) up: bool,
     /// Whether the device is a TUN device that outlives the program that holds it.
     pub(crate) persistent: bool,
-    /// Whether packets can pass; of a TUN device, whether a program holds it.
+    /// Whether it has a carrier; of a TUN device, whether a program holds it.
     pub(crate) running: bool,
     pub(crate) alias: Option<String>,
     /// How IPv6 addresses are made up; none where IPv6 is off.
@@ -281,18 +281,18 @@ impl Link {
 
 impl Settings {
     pub(crate) fn of(link: &LinkMessage) -> Self {
-        let flags = link.header.flags;
         let mut settings = Self {
             mtu: 0,
-            up: flags.contains(LinkFlags::Up),
+            up: link.header.flags.contains(LinkFlags::Up),
             persistent: false,
-            running: flags.contains(LinkFlags::LowerUp),
+            running: false,
             alias: None,
             gen_mode: None,
         };
         for attribute in &link.attributes {
             match attribute {
                 LinkAttribute::Mtu(mtu) => settings.mtu = *mtu,
+                LinkAttribute::Carrier(carrier) => settings.running = *carrier != 0,
                 LinkAttribute::IfAlias(alias) => settings.alias = Some(alias.clone()),
                 LinkAttribute::LinkInfo(infos) => settings.persistent = is_persistent(infos),
                 LinkAttribute::AfSpecUnspec(families) => {

@@ -261,6 +261,9 @@ fn a_persistent_device_is_afterwards_what_it_was_also_after_a_killed_run() {
             addresses: vec![net("10.2.0.1/24"), net("fd01::1/64"), net("10.3.0.1/24")],
             routes: vec![route("10.8.0.0/24", None), route("fd08::/64", None)],
         };
+        Installation::announce(&Link::open("net0").unwrap()).await.unwrap();
+        Installation::withdraw(&Link::open("net0").unwrap()).await.unwrap();
+        assert_eq!(everything(), before);
         let (device, link) = tun("net0");
         let (killed, _) = install(&link, &setup).await;
         drop((killed, device));

@@ -131,7 +131,19 @@ impl Maker {
             let strict_paths = ends::paths_are_strict(tun.name());
             Ok((tun, link, changes, strict_paths))
         };
-        let (tun, link, changes, strict_paths) = netns::within(path.as_deref(), open)??;
+        let there = match name {
+            Some(name) => netns::within(path.as_deref(), || Link::open(name).ok())?,
+            None => None,
+        };
+        if let Some(link) = &there {
+            Installation::announce(link).await?;
+        }
+        let opened = netns::within(path.as_deref(), open)?;
+        if let (Err(_), Some(link)) = (&opened, &there) {
+            // The failure is what the caller must hear of.
+            let _ = Installation::withdraw(link).await;
+        }
+        let (tun, link, changes, strict_paths) = opened?;
         let mut installation = Installation::prepare(link, setup).await?;
         let own = self.ends.own_packets(false, strict_paths);
         let outcome = match installation.restore(&own, &mut |_| true).await {
@@ -423,7 +435,7 @@ impl Keeper {
             let what = list(&back);
             warn!(service, device, what, "what somebody has taken from the device is put back");
             self.progress.device.put_back(what);
-            for item in back {
+            for item in contest::taken(&back) {
                 contest.was_put_back(item, now);
             }
         }

@@ -54,9 +54,36 @@ impl Contest {
     }
 }
 
+/// Of things that were missing those that somebody has taken: routes go with addresses, and both with a device that is
+/// set down.
+pub(super) fn taken<'a>(missing: &[&'a Item]) -> Vec<&'a Item> {
+    let depth = |item: &Item| match item {
+        Item::Mtu | Item::Up => 0,
+        Item::Address(_) => 1,
+        Item::Rules | Item::Route(_) => 2,
+    };
+    let roots = missing.iter().filter(|item| ***item != Item::Mtu).map(|item| depth(item)).min();
+    let is_root = |item: &&&Item| **item == &Item::Mtu || Some(depth(item)) == roots;
+    missing.iter().filter(is_root).copied().collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_goes_along_with_something_else_was_not_taken() {
+        let (address, route) = (
+            Item::Address("10.0.0.1/24".parse().unwrap()),
+            Item::Route(rtun_net::os_route::OsRoute {
+                destination: "10.0.0.0/8".parse().unwrap(),
+                gateway: None,
+            }),
+        );
+        assert_eq!(taken(&[&address, &Item::Up, &route]), [&Item::Up]);
+        assert_eq!(taken(&[&Item::Mtu, &address, &route]), [&Item::Mtu, &address]);
+        assert_eq!(taken(&[&Item::Rules, &route]), [&Item::Rules, &route]);
+    }
 
     fn after(begin: Instant, seconds: u64) -> Instant {
         begin + Duration::from_secs(seconds)
