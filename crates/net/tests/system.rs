@@ -7,6 +7,7 @@ mod common;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use rtun_net::changes::{Change, Changes};
 use rtun_net::installation::{Installation, Item, Outcome};
 use rtun_net::link::{Link, LinkError, LinkSetup};
 use rtun_net::os_route::OsRoute;
@@ -122,6 +123,52 @@ fn what_is_taken_away_is_put_back_and_what_may_not_be_is_named() {
         let outcome = installation.restore(&OwnPackets::default(), &mut |_| false).await.unwrap();
         assert_eq!(outcome.left, [Item::Route(route("10.8.0.0/24", None))]);
         installation.remove().await.unwrap();
+    });
+}
+
+#[test]
+fn changes_are_told_and_lost_ones_too() {
+    common::in_namespace(async || {
+        let (device, link) = tun("net0");
+        let setup = LinkSetup {
+            mtu: 1380,
+            addresses: vec![net("10.1.0.1/24")],
+            routes: vec![route("10.8.0.0/24", None)],
+        };
+        let mut changes = Changes::follow(link.index(), &setup).unwrap();
+        let nothing = async |changes: &mut Changes| {
+            let wait = Duration::from_millis(50);
+            tokio::time::timeout(wait, changes.next()).await.unwrap_err();
+        };
+        let mut next = async |command: &[&str]| {
+            ip(command);
+            let first = changes.next().await.unwrap();
+            let wait = Duration::from_millis(50);
+            while tokio::time::timeout(wait, changes.next()).await.is_ok() {}
+            first
+        };
+        assert_eq!(next(&["link", "set", "net0", "up"]).await, Change::Own);
+        assert_eq!(next(&["address", "add", "10.1.0.1/24", "dev", "net0"]).await, Change::Own);
+        assert_eq!(next(&["rule", "add", "priority", "7", "lookup", "7"]).await, Change::Own);
+        assert_eq!(next(&["link", "set", "lo", "up"]).await, Change::Surroundings);
+        let taken = ["route", "add", "blackhole", "10.9.0.0/24"];
+        ip(&taken);
+        nothing(&mut changes).await;
+        ip(&["route", "add", "10.8.0.0/24", "dev", "lo"]);
+        assert_eq!(changes.next().await.unwrap(), Change::Surroundings);
+
+        // More than the system keeps, and none of it of any interest.
+        let many: String = (0..3000)
+            .map(|n| format!("route add blackhole 172.16.{}.{}/32\n", n / 250, n % 250))
+            .collect();
+        let batch = std::env::temp_dir().join(format!("rtun-batch-{}", std::process::id()));
+        std::fs::write(&batch, many).unwrap();
+        ip(&["-batch", batch.to_str().unwrap()]);
+        std::fs::remove_file(&batch).unwrap();
+        assert_eq!(changes.next().await.unwrap(), Change::Surroundings);
+        nothing(&mut changes).await;
+        drop(device);
+        while changes.next().await.unwrap() != Change::Gone {}
     });
 }
 

@@ -4,12 +4,14 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     net::IpAddr,
+    path::PathBuf,
     time::Duration,
 };
 
 use futures_util::future::join_all;
-use rtun_config::model::{self, Carriage, SocketOptions};
+use rtun_config::model::{self, Carriage, NetworkNamespace, SocketOptions};
 use rtun_net::{
+    netns,
     placement::{MARK, OwnPackets},
     transport::socket::may_mark,
 };
@@ -29,6 +31,9 @@ const ADDRESSES_MAX: usize = 64;
 
 /// Where the system says whom it asks for addresses, its own stub left out.
 const RESOLVERS: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
+
+/// The network namespace that rtun runs in.
+const OWN_NAMESPACE: &str = "/proc/self/ns/net";
 
 /// Names, each with the addresses it has, as far as it could be looked up.
 pub(super) type Answers = Vec<(String, Vec<IpAddr>)>;
@@ -53,10 +58,11 @@ impl Ends {
             marks: Vec::new(),
             marked: true,
         };
-        let netns = host.device.netns.clone();
+        let netns = namespace(host.device.netns.as_ref());
+        let is_there = |sockets: &SocketOptions| namespace(sockets.netns.as_ref()) == netns;
         let has_proxies = !host.proxies.is_empty();
         for hub in &mut host.hubs {
-            if hub.sockets.netns != netns {
+            if !is_there(&hub.sockets) {
                 continue;
             }
             // QUIC goes past proxies.
@@ -67,7 +73,7 @@ impl Ends {
             ends.mark_sockets(&mut hub.sockets);
         }
         for (place, hop) in host.proxies.iter_mut().enumerate() {
-            for node in hop.nodes.iter_mut().filter(|node| node.sockets.netns == netns) {
+            for node in hop.nodes.iter_mut().filter(|node| is_there(&node.sockets)) {
                 if place == 0 {
                     ends.add(&[&node.addr]);
                 }
@@ -174,6 +180,12 @@ impl Ends {
             known.extend(found.into_iter().take(ADDRESSES_MAX));
         }
     }
+}
+
+/// A network namespace, however it is written; its path where there is none.
+fn namespace(config: Option<&NetworkNamespace>) -> Result<netns::Identity, PathBuf> {
+    let path = config.map_or_else(|| PathBuf::from(OWN_NAMESPACE), sockets::netns);
+    netns::identity(&path).map_err(|_| path)
 }
 
 /// What comes of a lookup that goes on; never ready without one.
