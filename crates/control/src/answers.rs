@@ -219,6 +219,7 @@ impl<T: Send + 'static> RouteAnswers<T> {
     }
 
     async fn ask(self: Arc<Self>, key: Key) {
+        let place = Place { answers: Arc::clone(&self), key: Some(key) };
         let question = async {
             let _turn = self.turns.acquire().await;
             if !self.state().breaker.may_ask(Instant::now()) {
@@ -239,7 +240,7 @@ impl<T: Send + 'static> RouteAnswers<T> {
                 question.await
             }
         };
-        self.settle(key, outcome);
+        place.settle(outcome);
     }
 
     fn settle(&self, key: Key, outcome: Outcome) {
@@ -283,6 +284,29 @@ impl<T: Send + 'static> RouteAnswers<T> {
     }
 }
 
+/// The place of a question, given back whatever ends it: nothing waits for one that nobody asks any more.
+struct Place<T: Send + 'static> {
+    answers: Arc<RouteAnswers<T>>,
+    /// `None` when it is settled.
+    key: Option<Key>,
+}
+
+impl<T: Send + 'static> Place<T> {
+    fn settle(mut self, outcome: Outcome) {
+        if let Some(key) = self.key.take() {
+            self.answers.settle(key, outcome);
+        }
+    }
+}
+
+impl<T: Send + 'static> Drop for Place<T> {
+    fn drop(&mut self) {
+        if let Some(key) = self.key.take() {
+            self.answers.settle(key, Err(NoAnswer::Unasked));
+        }
+    }
+}
+
 impl<T> State<T> {
     /// The packets that wait for this answer, which wait no longer.
     fn release(&mut self, key: &Key) -> Vec<T> {
@@ -303,7 +327,7 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::MemoryPlugin;
+    use crate::{Addressed, Answering, MemoryPlugin};
 
     const NS: NamespaceId = NamespaceId::from_bytes([1; 16]);
     const OTHER: NamespaceId = NamespaceId::from_bytes([2; 16]);
@@ -325,6 +349,32 @@ mod tests {
         let (sender, receiver) = mpsc::unbounded_channel();
         let release = move |packets, why| sender.send((packets, why)).expect("the test listens");
         (Arc::new(RouteAnswers::new("r".into(), plugin, limits, release)), receiver)
+    }
+
+    /// Fails to say anything at all.
+    struct Defective;
+
+    impl RoutePlugin for Defective {
+        fn route(&self, _: NamespaceId, _: IpAddr) -> Answering<'_, Option<HostName>> {
+            Box::pin(async { panic!("on purpose") })
+        }
+    }
+
+    impl Addressed for Defective {
+        fn address(&self) -> &str {
+            "defective"
+        }
+    }
+
+    #[tokio::test]
+    async fn a_question_whose_plugin_panics_gives_its_place_and_its_packets_back() {
+        let (answers, mut handed) = answers(Arc::new(Defective), AnswerLimits::default());
+        answers.wait(NS, addr(1), 100, || 7).unwrap();
+        assert_eq!(handed.recv().await, Some((vec![7], Released::TimedOut)));
+        assert_eq!(answers.waiting(|_| 1), 0);
+        assert!(answers.state().questions.is_empty());
+        answers.wait(NS, addr(1), 100, || 8).unwrap();
+        assert_eq!(handed.recv().await, Some((vec![8], Released::TimedOut)), "it is asked again");
     }
 
     fn hanging() -> Arc<MemoryPlugin> {

@@ -7,8 +7,11 @@ use std::{
     fmt,
     future::poll_fn,
     io::{self, IoSlice},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
+    time::Duration,
 };
+
+use tokio::time::timeout;
 
 pub mod forwarded;
 pub mod grpc;
@@ -27,7 +30,11 @@ pub mod ws;
 /// An ordered, reliable stream of bytes in both directions, used by readiness: one task may wait to read, one to write, and
 /// anybody may try either at any time.
 ///
-/// Dropping the last reference is an abrupt end: the other side reads either to the end or an error, and its writes fail.
+/// Dropping the last reference is an abrupt end, at once: what the stream owns goes with it, down to the socket, and what was not
+/// handed on is lost. The other side reads either to the end or an error, and its writes fail. `close` is the orderly end.
+///
+/// An error other than [`io::ErrorKind::WouldBlock`] is final: each further attempt in its direction fails as well, without
+/// waiting.
 pub trait Stream: Send + Sync + 'static {
     /// Ready when there may be something to read: bytes, the end, or an error. The last caller's task is woken.
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
@@ -49,8 +56,15 @@ pub trait Stream: Send + Sync + 'static {
         false
     }
 
-    /// Ends the own direction, behind all that was taken. Where a transport can only end both it ends both.
+    /// Ends the own direction, after all that was taken. Where a transport can only end both it ends both. May be asked again
+    /// when it is done. The last caller's task is woken.
     fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Ends what the stream stands on and nobody else uses, in order and down to the socket, and discards what still arrives
+    /// there. For a stream both of whose directions have ended; it is of no use afterwards. The last caller's task is woken.
+    fn poll_closed(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
 
     /// The unreliable way beside the stream, where the transport has one.
     fn datagrams(&self) -> Option<&dyn Datagrams> {
@@ -139,6 +153,45 @@ impl dyn Stream {
     pub async fn shutdown(&self) -> io::Result<()> {
         poll_fn(|cx| self.poll_shutdown(cx)).await
     }
+
+    /// Ends the stream as each of its layers' standards says: hands on what is held, ends the own direction, discards what
+    /// arrives until the other side has ended its own, and does the same below, down to the socket. Nobody may read or write
+    /// meanwhile.
+    ///
+    /// Takes at most `within`; [`io::ErrorKind::TimedOut`] past it. Whatever the outcome, the stream is to be dropped next.
+    pub async fn close(&self, within: Duration) -> io::Result<()> {
+        let closed = timeout(within, poll_fn(|cx| poll_end(self, cx))).await;
+        closed.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+/// Most reads of one turn whose bytes are discarded: a peer that sends without end cannot hold the task.
+const DISCARDS_MAX: usize = 16;
+/// Bytes of one such read.
+const DISCARD_LEN: usize = 16 * 1024;
+
+/// Ends `stream` in order, down to the socket.
+fn poll_end(stream: &dyn Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    ready!(stream.poll_shutdown(cx))?;
+    ready!(poll_discard(stream, cx))?;
+    stream.poll_closed(cx)
+}
+
+/// Reads to the other side's end. A socket that is closed with bytes unread is reset, and what was written last is lost.
+fn poll_discard(stream: &dyn Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    let mut discarded = [0; DISCARD_LEN];
+    for _ in 0..DISCARDS_MAX {
+        match stream.try_read(&mut discarded) {
+            Ok(0) => return Poll::Ready(Ok(())),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                ready!(stream.poll_readable(cx))?;
+            }
+            Err(error) => return Poll::Ready(Err(error)),
+        }
+    }
+    cx.waker().wake_by_ref();
+    Poll::Pending
 }
 
 impl fmt::Debug for dyn Stream {

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod battery;
+#[path = "battery/owned.rs"]
+mod owned;
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -19,7 +21,10 @@ use rtun_net::transport::{
 };
 use tokio::{sync::mpsc, time::timeout};
 
-use self::battery::{Abilities, Ends, battery};
+use self::{
+    battery::{Abilities, Ends, battery},
+    owned::Owned,
+};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const ABILITIES: Abilities = Abilities { half_close: true };
@@ -270,7 +275,7 @@ async fn a_refused_request_is_told_with_its_status() {
     let error = http2::connect(client, &settings).await.unwrap_err();
     assert!(matches!(error, HttpError::Refused(StatusCode::BAD_REQUEST)), "{error}");
     // The connection was for that request alone.
-    assert!(timeout(PATIENCE, server.next()).await.unwrap().is_none());
+    assert!(timeout(PATIENCE, server.next()).await.unwrap().unwrap().is_none());
 }
 
 #[tokio::test]
@@ -288,7 +293,7 @@ async fn settings_that_cannot_be_sent_are_told() {
 }
 
 #[tokio::test]
-async fn the_connection_ends_with_its_last_stream_and_server() {
+async fn a_connection_that_is_shut_down_ends_with_its_last_stream() {
     let (client, below) = tcp_pair().await;
     let mut server = http2::serve(below, &http2::ServerSettings::default());
     let (mut requests, connection) = client::handshake(IoStream(client)).await.unwrap();
@@ -296,8 +301,8 @@ async fn the_connection_ends_with_its_last_stream_and_server() {
     let connect = Request::builder().method(Method::CONNECT).uri("anywhere:443").body(()).unwrap();
     let (response, mut body) = requests.send_request(connect, false).unwrap();
     let (stream, _) = next(&mut server).await;
-    drop(server);
-    // The stream outlives its server.
+    let shutting = tokio::spawn(server.shutdown(PATIENCE));
+    // The client is told that no more requests are taken, and this one goes on.
     stream.write_all(b"last words").await.unwrap();
     body.send_data(Bytes::from_static(b"heard"), false).unwrap();
     assert_eq!(take(&*stream, 5).await, b"heard");
@@ -310,6 +315,7 @@ async fn the_connection_ends_with_its_last_stream_and_server() {
     assert_eq!(heard, b"last words");
     drop(stream);
     timeout(PATIENCE, ended).await.expect("the connection ends").unwrap().unwrap();
+    timeout(PATIENCE, shutting).await.expect("the server ends").unwrap();
 }
 
 #[tokio::test]
@@ -336,9 +342,9 @@ async fn what_is_no_http2_is_an_error() {
     let (client, below) = memory::pair(1000);
     let mut server = http2::serve(Arc::new(below), &http2::ServerSettings::default());
     (&client as &dyn Stream).write_all(b"GET / HTTP/1.1\r\nHost: hub\r\n\r\n").await.unwrap();
-    let error = timeout(PATIENCE, server.next()).await.unwrap().unwrap().unwrap_err();
+    let error = timeout(PATIENCE, server.next()).await.unwrap().unwrap_err();
     assert!(matches!(error, HttpError::Protocol(_)), "{error}");
-    assert!(timeout(PATIENCE, server.next()).await.unwrap().is_none());
+    assert!(timeout(PATIENCE, server.next()).await.unwrap().unwrap().is_none());
 }
 
 #[tokio::test]
@@ -422,8 +428,8 @@ async fn ends(
     connecting: impl Future<Output = Result<Arc<dyn Stream>, HttpError>>,
     mut server: Server,
 ) -> Ends {
-    let (client, server) = tokio::join!(connecting, next(&mut server));
-    (client.unwrap(), server.0)
+    let (client, (stream, _)) = tokio::join!(connecting, next(&mut server));
+    (client.unwrap(), Arc::new(Owned(stream, server)))
 }
 
 async fn next(server: &mut Server) -> (Arc<dyn Stream>, rtun_net::transport::forwarded::Forwarded) {

@@ -1,4 +1,4 @@
-//! The hub service: a listener, the hosts admitted through it, and the rules they live under.
+//! The hub service: its listeners, the rules its hosts live under, and what is known of it.
 
 mod ask;
 mod association;
@@ -9,6 +9,7 @@ mod forward;
 mod greet;
 mod handshake;
 mod namespace;
+mod reception;
 mod registry;
 mod rules;
 mod upkeep;
@@ -21,26 +22,25 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures_util::future::join_all;
+use nix::sys::resource::{Resource, getrlimit};
 use prometheus_client::metrics::histogram::Histogram;
 use rtun_config::model;
 use rtun_core::explain::{HubExplanation, Unclear};
-use rtun_proto::frame::FrameBuffer;
-use tokio::time::{Instant as Deadline, timeout_at};
+use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{debug, info, warn};
+use tracing::info;
 
 pub(crate) use self::explain::Understood;
 use self::{
-    association::{Association, EndReason},
-    entrance::{Caller, Entrance, Guest, Guests, Received},
-    handshake::{Admissions, HandshakeError},
+    entrance::Entrance,
+    handshake::Admissions,
     registry::{Census, Registry},
     upkeep::Upkeep,
-    waiting_room::{Place, WaitingRoom},
+    waiting_room::WaitingRoom,
     way_in::WayIn,
 };
 pub use self::{
@@ -49,14 +49,12 @@ pub use self::{
     rules::RulesError,
 };
 use crate::{
-    counters::Tally,
+    duties::{Duties, Duty},
     feeds::Feeds,
+    link::EndReason,
     report::HubReport,
-    workers::{Seat, Workers},
+    workers::Workers,
 };
-
-/// Pause after a failure to accept, such as no descriptor left: others may end meanwhile.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Bounds in seconds between which connections are counted by how long they lasted (spec: api.md section 3).
 const LASTED: [f64; 14] =
@@ -65,6 +63,7 @@ const LASTED: [f64; 14] =
 /// A running hub.
 pub(crate) struct Hub {
     shared: Arc<Shared>,
+    duties: Vec<Duty>,
     /// At least one.
     ways_in: Arc<[WayIn]>,
 }
@@ -78,11 +77,10 @@ pub(crate) struct HubView {
 
 struct Shared {
     service: String,
-    registry: Registry,
+    registry: Arc<Registry>,
     upkeep: Upkeep,
     waiting_room: Arc<WaitingRoom>,
     admissions: Admissions,
-    ends: Tally,
     /// How long connections lasted, admitted or not, in seconds.
     lasted: Histogram,
     /// In milliseconds; changes with the configuration.
@@ -109,31 +107,43 @@ impl Hub {
         config: &model::Hub,
         feeds: Feeds,
         workers: Arc<Workers>,
+        duties: &Arc<Duties>,
     ) -> Result<Self, HubError> {
         let (upkeep, rules) = Upkeep::begin(&config.rules, feeds).await?;
+        let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
         let open = |config| Entrance::open(service, config, &workers).map(Arc::new);
         let entrances = config.listeners().map(open).collect::<Result<Vec<_>, _>>()?;
         let ways_in: Arc<[WayIn]> = entrances.iter().map(|entrance| entrance.way_in()).collect();
         let shared = Arc::new(Shared {
             service: service.to_owned(),
-            registry: Registry::new(rules),
+            registry: Arc::new(Registry::new(service, rules)),
             upkeep,
-            waiting_room: Arc::default(),
+            waiting_room: WaitingRoom::new(descriptors),
             admissions: Admissions::default(),
-            ends: Tally::default(),
             lasted: Histogram::new(LASTED),
             handshake_timeout: AtomicU64::new(millis(config.handshake_timeout)),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
+        let runtime = Handle::current();
+        let mut kept = Vec::new();
         for entrance in &entrances {
             let WayIn { address, transport, .. } = entrance.way_in();
-            info!(service, %address, transport = transport.as_str(), "hub listens");
-            let accepting = Arc::clone(&shared).accept(Arc::clone(entrance), Arc::clone(&workers));
-            shared.tasks.spawn(accepting);
+            let transport = transport.as_str();
+            info!(service, %address, transport, "hub listens");
+            let (shared, entrance, workers) =
+                (Arc::clone(&shared), Arc::clone(entrance), Arc::clone(&workers));
+            let name = format!("{service}: accepting connections on {address} ({transport})");
+            kept.push(duties.keep(&runtime, name, move || {
+                Arc::clone(&shared).accept(Arc::clone(&entrance), Arc::clone(&workers))
+            }));
         }
-        shared.tasks.spawn(Arc::clone(&shared).keep_up(entrances));
-        Ok(Self { shared, ways_in })
+        let name = format!("{service}: following sources and certificates");
+        let keeper = Arc::clone(&shared);
+        kept.push(
+            duties.keep(&runtime, name, move || Arc::clone(&keeper).keep_up(entrances.clone())),
+        );
+        Ok(Self { shared, duties: kept, ways_in })
     }
 
     /// Replaces everything but the address; hosts that keep their permission notice nothing.
@@ -175,6 +185,7 @@ impl Hub {
     /// Stops listening and ends every association.
     pub(crate) async fn stop(self) {
         self.shared.stop.cancel();
+        join_all(self.duties.into_iter().map(Duty::end)).await;
         self.shared.registry.end_all(EndReason::Shutdown);
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
@@ -199,7 +210,7 @@ impl HubView {
 
     /// Who is connected, who was not admitted, what passed and what was lost.
     pub(crate) fn report(&self) -> HubReport {
-        let Shared { registry, upkeep, waiting_room, admissions, ends, .. } = &*self.shared;
+        let Shared { registry, upkeep, waiting_room, admissions, .. } = &*self.shared;
         let Census { namespaces, gone, waiting_for_plugins, plugins, queue_memory, queue_budget } =
             registry.census();
         HubReport {
@@ -211,7 +222,7 @@ impl HubView {
             behind: upkeep.why_behind(),
             admitted: admissions.admitted(),
             refused: admissions.refused(),
-            ended: ends.read(),
+            ended: registry.ends(),
             unadmitted: waiting_room.len(),
             queue_memory,
             queue_budget,
@@ -228,163 +239,6 @@ impl Shared {
             _ = join_all(certificates) => {}
             () = self.upkeep.run(&self.service, &self.registry) => {}
         }
-    }
-
-    async fn accept(self: Arc<Self>, entrance: Arc<Entrance>, workers: Arc<Workers>) {
-        loop {
-            let accepted = tokio::select! {
-                () = self.stop.cancelled() => return,
-                accepted = entrance.accept() => accepted,
-            };
-            match accepted {
-                Ok((caller, peer)) => {
-                    // Of those whom a trusted proxy brings the proxy says where they come from.
-                    if !entrance.trusts(peer.ip()) && !self.registry.rules().doors.admit(peer.ip())
-                    {
-                        self.refuse(peer, &HandshakeError::AddressRefused);
-                        continue;
-                    }
-                    let place = self.waiting_room.enter(peer.ip());
-                    let seat = workers.seat();
-                    let worker = seat.handle().clone();
-                    let entrance = Arc::clone(&entrance);
-                    let receiving = Arc::clone(&self).receive(entrance, caller, peer, place, seat);
-                    self.tasks.spawn_on(receiving, &worker);
-                }
-                Err(error) => {
-                    warn!(service = self.service, "cannot accept a connection: {error}");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
-    }
-
-    /// Takes a connection through its transport's handshakes and serves who is there, on the worker that `seat` is on.
-    async fn receive(
-        self: Arc<Self>,
-        entrance: Arc<Entrance>,
-        caller: Caller,
-        peer: SocketAddr,
-        place: Place,
-        seat: Seat,
-    ) {
-        let since = Instant::now();
-        let deadline = self.deadline();
-        let received = tokio::select! {
-            () = self.stop.cancelled() => return,
-            () = place.turned_out() => Err(HandshakeError::TurnedOut),
-            result = timeout_at(deadline, entrance.receive(caller, peer)) => match result {
-                Ok(received) => received.map_err(HandshakeError::from),
-                Err(_) => Err(HandshakeError::TransportTimeout),
-            }
-        };
-        match received {
-            Ok(Received::One(guest)) => self.serve(guest, place, since, deadline).await,
-            Ok(Received::Many(guests)) => self.serve_all(guests, peer, place).await,
-            Err(error) => {
-                self.refuse(peer, &error);
-                self.lasted.observe(since.elapsed().as_secs_f64());
-            }
-        }
-        drop(seat);
-    }
-
-    /// Serves each stream of a connection that carries many, until the connection ends or nobody uses it.
-    async fn serve_all(self: Arc<Self>, mut guests: Guests, peer: SocketAddr, place: Place) {
-        let served = TaskTracker::new();
-        let mut place = Some(place);
-        loop {
-            let idle = async {
-                served.wait().await;
-                tokio::time::sleep_until(self.deadline()).await;
-            };
-            let turned_out = async {
-                match &place {
-                    Some(place) => place.turned_out().await,
-                    None => std::future::pending().await,
-                }
-            };
-            served.close();
-            let next = tokio::select! {
-                () = self.stop.cancelled() => break,
-                () = turned_out => return self.refuse(peer, &HandshakeError::TurnedOut),
-                () = idle => break,
-                next = guests.next() => next,
-            };
-            let guest = match next {
-                Some(Ok(guest)) => guest,
-                Some(Err(error)) => {
-                    debug!(service = self.service, peer = %peer, "a stream was not opened: {error}");
-                    continue;
-                }
-                None => break,
-            };
-            let place = place.take().unwrap_or_else(|| self.waiting_room.enter(guest.peer.ip()));
-            let serving = Arc::clone(&self).serve(guest, place, Instant::now(), self.deadline());
-            served.spawn(serving);
-        }
-        served.wait().await;
-    }
-
-    /// Admits the host and serves it until it leaves.
-    async fn serve(
-        self: Arc<Self>,
-        guest: Guest,
-        place: Place,
-        since: Instant,
-        deadline: Deadline,
-    ) {
-        let peer = guest.peer;
-        if !self.registry.rules().doors.admit(peer.ip()) {
-            return self.refuse(peer, &HandshakeError::AddressRefused);
-        }
-        let admission = handshake::admit(&self.registry, &self.service, guest);
-        let admitted = tokio::select! {
-            () = self.stop.cancelled() => return,
-            () = place.turned_out() => Err(HandshakeError::TurnedOut),
-            result = timeout_at(deadline, admission) => {
-                result.unwrap_or(Err(HandshakeError::Timeout))
-            }
-        };
-        drop(place);
-        match admitted {
-            Ok((association, buffer)) => {
-                self.admissions.count_admitted();
-                self.run(association, buffer).await;
-            }
-            Err(error) => self.refuse(peer, &error),
-        }
-        self.lasted.observe(since.elapsed().as_secs_f64());
-    }
-
-    /// By when somebody who comes now has to be admitted.
-    fn deadline(&self) -> Deadline {
-        Deadline::now() + Duration::from_millis(self.handshake_timeout.load(Ordering::Relaxed))
-    }
-
-    fn refuse(&self, peer: SocketAddr, why: &HandshakeError) {
-        self.admissions.count_refused(why);
-        let reason = why.as_str();
-        debug!(service = self.service, peer = %peer, reason, "not admitted: {why}");
-    }
-
-    async fn run(&self, association: Arc<Association>, buffer: FrameBuffer) {
-        let Association { namespace, host, peer, since, .. } = &*association;
-        let service = &self.service;
-        info!(service, namespace = %namespace.id, host = %host, peer = %peer, "host joined");
-        if self.stop.is_cancelled() {
-            association.end(EndReason::Shutdown);
-        }
-        let reason = association.run(buffer).await;
-        self.ends.count(reason.as_str());
-        self.registry.leave(&association);
-        let traffic = association.counters.read();
-        info!(
-            service, namespace = %namespace.id, host = %host, peer = %peer, reason = %reason,
-            seconds = since.elapsed().as_secs(),
-            packets_in = traffic.packets_in, packets_out = traffic.packets_out,
-            drops = %traffic.drops(), "host left"
-        );
     }
 }
 

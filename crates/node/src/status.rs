@@ -13,6 +13,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use rtun_core::explain::choose_hubs;
 
 use crate::{
+    duties::Duties,
     feeds::Feeds,
     host::Progress,
     hub::{Explained, HubView, Inquiry},
@@ -31,6 +32,7 @@ pub struct Board {
     feeds: ArcSwap<Feeds>,
     next_id: AtomicU64,
     ledger: Mutex<Ledger>,
+    duties: Arc<Duties>,
 }
 
 struct Shown {
@@ -66,11 +68,17 @@ impl Default for Board {
             feeds: ArcSwap::default(),
             next_id: AtomicU64::new(0),
             ledger: Mutex::default(),
+            duties: Arc::default(),
         }
     }
 }
 
 impl Board {
+    /// The tasks that have to run.
+    pub(crate) fn duties(&self) -> &Arc<Duties> {
+        &self.duties
+    }
+
     /// From now on these are the services, in the order of their names, and their feeds. Calls do not overlap.
     pub(crate) fn show(&self, services: impl Iterator<Item = (String, View)>, feeds: Feeds) {
         let before = self.services.load_full();
@@ -138,6 +146,7 @@ impl Board {
             uptime: self.since.elapsed(),
             services,
             sources: self.feeds.load().status(),
+            failed_tasks: self.duties.report(),
         }
     }
 

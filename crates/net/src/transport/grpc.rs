@@ -74,7 +74,7 @@ pub async fn connect(
 /// Serves calls. Other methods are answered by gRPC's status 12, what is no gRPC by 405 or 415. Has to be called within a
 /// tokio runtime.
 ///
-/// A task of the connection's own serves it, until its end, or until the server and all streams are dropped.
+/// A task of the connection's own serves it, until its end or the server's.
 pub fn serve(stream: Arc<dyn Stream>, settings: &ServerSettings) -> Server {
     let path = method_path(&settings.path);
     let judge = move |request: &Parts| judge(request, &path);

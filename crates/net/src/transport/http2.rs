@@ -1,17 +1,17 @@
 //! HTTP/2 (RFC 9113) on a stream: each request is one stream, its bodies the bytes of both directions
 //! (spec: transports.md section 8, `h2` and `h2c`).
 
-use std::sync::Arc;
+use std::{future::poll_fn, sync::Arc, time::Duration};
 
 use http::{
     HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
     request::Parts,
     uri::{Authority, PathAndQuery, Scheme},
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::timeout};
 
 use self::{
-    connection::{Answer, Service, Taken},
+    connection::{Answer, Service, Taken, Task},
     request::{Framing, RequestStream},
 };
 use super::{Stream, forwarded::Forwarded, ws::upgrade::encode_path};
@@ -70,19 +70,30 @@ pub enum HttpError {
     BadPath(String),
 }
 
-/// The requests of one connection.
+/// A connection as its server sees it, and all its requests: dropping it ends them and the stream below at once.
+/// [`Server::shutdown`] is the orderly end.
 #[derive(Debug)]
 pub struct Server {
-    pub(super) requests: mpsc::Receiver<Taken>,
+    requests: mpsc::Receiver<Taken>,
+    connection: Task,
 }
 
 impl Server {
-    /// The next request that is one for a stream, answered, and what it says of its client; `None` after the connection's
-    /// end. Others are answered by their status and not told. Loses nothing when dropped.
+    /// The next request that is one for a stream, answered, and what it says of its client. Others are answered by their status
+    /// and not told. After the connection's end, `None`; where that is no orderly one, the error that ended it first, at most
+    /// once. Loses nothing when dropped.
     ///
-    /// A request that is not taken while [`REQUESTS_MAX`] wait is refused. Streams outlive the server.
-    pub async fn next(&mut self) -> Option<Result<(Arc<dyn Stream>, Forwarded), HttpError>> {
-        self.requests.recv().await
+    /// A request that is not taken while [`REQUESTS_MAX`] wait is refused.
+    pub async fn next(&mut self) -> Result<Option<(Arc<dyn Stream>, Forwarded)>, HttpError> {
+        self.requests.recv().await.transpose()
+    }
+
+    /// Takes no more requests, says so to the client (GOAWAY), waits until those there are have ended, and ends the connection
+    /// and the stream below in order. Past `within` it ends at once, with its requests.
+    pub async fn shutdown(mut self, within: Duration) {
+        self.requests.close();
+        // What is left then the drop ends.
+        let _ = timeout(within, poll_fn(|cx| self.connection.poll_over(cx))).await;
     }
 }
 
@@ -92,18 +103,18 @@ pub async fn connect(
     stream: Arc<dyn Stream>,
     settings: &ClientSettings,
 ) -> Result<Arc<dyn Stream>, HttpError> {
-    let (response, body, alone) = connection::request(stream, request_for(settings)?).await?;
+    let (response, body, connection) = connection::request(stream, request_for(settings)?).await?;
     let response = response.await.map_err(HttpError::Protocol)?;
     if response.status() != StatusCode::OK {
         return Err(HttpError::Refused(response.status()));
     }
-    Ok(Arc::new(RequestStream::of_client(body, response.into_body(), Framing::Raw, alone)))
+    Ok(Arc::new(RequestStream::of_client(body, response.into_body(), Framing::Raw, connection)))
 }
 
 /// Serves requests: `CONNECT` without a path, else that path. Others are answered by 405 without a path, by 400 with one.
 /// Has to be called within a tokio runtime.
 ///
-/// A task of the connection's own serves it, until its end, or until the server and all streams are dropped.
+/// A task of the connection's own serves it, until its end or the server's.
 pub fn serve(stream: Arc<dyn Stream>, settings: &ServerSettings) -> Server {
     let path = settings.path.clone();
     let judge = move |request: &Parts| {
@@ -126,8 +137,7 @@ pub fn serve(stream: Arc<dyn Stream>, settings: &ServerSettings) -> Server {
             }
         }
     };
-    let service = Service { judge: Box::new(judge), framing: Framing::Raw };
-    Server { requests: connection::serve(stream, service) }
+    serve_with(stream, Service { judge: Box::new(judge), framing: Framing::Raw })
 }
 
 fn request_for(settings: &ClientSettings) -> Result<Request<()>, HttpError> {
@@ -172,7 +182,8 @@ pub(super) fn request(
 
 /// Serves the requests of `service`.
 pub(super) fn serve_with(stream: Arc<dyn Stream>, service: RequestService) -> Server {
-    Server { requests: connection::serve(stream, service) }
+    let (requests, connection) = connection::serve(stream, service);
+    Server { requests, connection }
 }
 
 /// Sends a request on a connection of its own; the answer may come as late as the first byte.
@@ -181,6 +192,6 @@ pub(super) async fn connect_early(
     request: Request<()>,
     framing: BodyFraming,
 ) -> Result<Arc<dyn Stream>, HttpError> {
-    let (response, body, alone) = connection::request(stream, request).await?;
-    Ok(Arc::new(RequestStream::of_early_client(body, response, framing, alone)))
+    let (response, body, connection) = connection::request(stream, request).await?;
+    Ok(Arc::new(RequestStream::of_early_client(body, response, framing, connection)))
 }

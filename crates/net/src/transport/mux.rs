@@ -23,6 +23,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::timeout;
+
 pub use rtun_proto::mux::Version;
 
 pub use self::error::MuxError;
@@ -75,10 +77,12 @@ impl Settings {
     }
 }
 
-/// One end of a session. When it and all its streams are dropped the stream below is ended and dropped, behind what was
-/// written, or after 5 s. A session that fails ends the stream below at once; it is dropped with the last handle.
+/// One end of a session, and all its streams: dropping it ends them and the stream below at once. [`Session::shutdown`] is the
+/// orderly end. A session that fails gives up the stream below at once, whoever holds it.
 pub struct Session {
     shared: Arc<Shared>,
+    /// It is left to its streams.
+    is_released: bool,
 }
 
 impl Session {
@@ -95,7 +99,7 @@ impl Session {
     fn new(carrier: Arc<dyn Stream>, role: Role, settings: Settings) -> Self {
         let shared = Shared::new(carrier, role, settings);
         tokio::spawn(drive(Arc::clone(&shared)));
-        Self { shared }
+        Self { shared, is_released: false }
     }
 
     /// Opens a stream, without waiting for the other side. GOST opens streams from the client's end only, and rtun's client
@@ -107,15 +111,30 @@ impl Session {
         Ok(Arc::new(stream))
     }
 
-    /// The next stream the other side has opened. After the session's end, the error that ended it, once, and `None`.
-    /// Loses nothing when dropped; one task may wait.
-    pub async fn accept(&self) -> Option<Result<Arc<dyn Stream>, MuxError>> {
-        let id = poll_fn(|cx| match self.shared.state().accept(cx.waker()) {
-            Some(accepted) => Poll::Ready(accepted),
-            None => Poll::Pending,
-        });
-        let stream = |id| Arc::new(MuxStream { id, shared: Arc::clone(&self.shared) }) as _;
-        Some(id.await?.map(stream))
+    /// The next stream the other side has opened. After the session's end, `None`; where that is no orderly one, the error that
+    /// ended it first, once. Loses nothing when dropped; one task may wait.
+    pub async fn accept(&self) -> Result<Option<Arc<dyn Stream>>, MuxError> {
+        let id = poll_fn(|cx| self.shared.state().poll_accept(cx.waker())).await?;
+        Ok(id.map(|id| Arc::new(MuxStream { id, shared: Arc::clone(&self.shared) }) as _))
+    }
+
+    /// Leaves the session to its streams; with the last of them it ends, in order if that is closed and at once if it is dropped.
+    /// Further streams are refused.
+    pub fn release(mut self) {
+        self.is_released = true;
+    }
+
+    /// Takes and opens no more streams, waits until nobody holds one, and ends the session and the stream below in order. Past
+    /// `within` it ends at once, with its streams.
+    pub async fn shutdown(self, within: Duration) {
+        {
+            let mut state = self.shared.state();
+            state.end_in_order();
+            state.release_session();
+        }
+        self.shared.released();
+        // What is left then the drop ends.
+        let _ = timeout(within, poll_fn(|cx| self.shared.poll_over(cx))).await;
     }
 
     /// Why the session is over; `None` while it is not.
@@ -139,6 +158,9 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.shared.state().release_session();
         self.shared.released();
+        if !self.is_released {
+            self.shared.end();
+        }
     }
 }
 
@@ -174,6 +196,10 @@ impl Stream for MuxStream {
 
     fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.shared.poll_shutdown(self.id, cx)
+    }
+
+    fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.shared.poll_closed(cx)
     }
 }
 

@@ -21,9 +21,9 @@ pub use congestion::Congestion;
 pub use connection::Connection;
 pub use dial::{QuicError, connect};
 pub use error::HandshakeError;
-pub use listener::{BindError, Counts, HANDSHAKES_MAX, Incoming, Listener, RETRY_ABOVE};
+pub use listener::{BindError, Counts, HANDSHAKES_MAX, Incoming, Listener};
 pub use settings::{
     ALPN, CONNECTION_RECEIVE_WINDOW, DATAGRAM_RECEIVE_BUFFER, DATAGRAM_SEND_BUFFER,
     HANDSHAKE_TIMEOUT, SEND_WINDOW_MAX, SEND_WINDOW_MIN, STREAM_RECEIVE_WINDOW, Settings,
 };
-pub use stream::{LINGER, QuicStream};
+pub use stream::QuicStream;

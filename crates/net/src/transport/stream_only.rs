@@ -35,4 +35,8 @@ impl Stream for StreamOnly {
     fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0.poll_shutdown(cx)
     }
+
+    fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_closed(cx)
+    }
 }

@@ -177,7 +177,11 @@ impl Stream for TcpStream {
     }
 
     fn poll_shutdown(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(SockRef::from(self).shutdown(std::net::Shutdown::Write))
+        Poll::Ready(match SockRef::from(self).shutdown(std::net::Shutdown::Write) {
+            // Both directions are over.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+            result => result,
+        })
     }
 }
 

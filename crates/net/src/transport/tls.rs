@@ -16,7 +16,7 @@ use std::{
 
 use rustls::{AlertDescription, ExtractedSecrets};
 
-use super::Stream;
+use super::{Stream, poll_end};
 use crate::tls::{
     Version,
     cipher::{Content, Opener, Sealer},
@@ -526,6 +526,10 @@ impl Stream for TlsStream {
             ready!(self.below.poll_writable(cx))?;
         }
         self.below.poll_shutdown(cx)
+    }
+
+    fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        poll_end(&*self.below, cx)
     }
 }
 

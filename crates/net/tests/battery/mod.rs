@@ -3,11 +3,11 @@
 use std::{
     io::{self, IoSlice},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rtun_net::transport::Stream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const CHUNK: usize = 64 * 1024;
@@ -35,6 +35,10 @@ pub(crate) async fn battery(abilities: Abilities, make: impl AsyncFn() -> Ends) 
     within("back pressure", a_reader_that_waits_holds_the_writer(make().await)).await;
     within("a stall", a_stalled_direction_leaves_the_other_alone(make().await)).await;
     within("abrupt end", an_abrupt_end_is_noticed(make().await)).await;
+    for sides in [Sides::First, Sides::Second, Sides::Both] {
+        within("close", a_close_is_read_after_all_that_was_written(&make, sides)).await;
+    }
+    within("unanswered", a_close_that_nobody_answers_is_bounded(make().await)).await;
 }
 
 async fn within(what: &str, check: impl Future<Output = ()>) {
@@ -188,6 +192,70 @@ async fn an_abrupt_end_is_noticed((a, b): Ends) {
     }
     // A first write may still be taken; soon none is.
     while a.write_all(&pattern(CHUNK, 1)).await.is_ok() {}
+}
+
+/// Who begins to close.
+#[derive(Clone, Copy)]
+enum Sides {
+    First,
+    Second,
+    Both,
+}
+
+/// What is held in layers is handed on first, what nobody has read of the other direction destroys nothing, and afterwards no
+/// task of the stream is left.
+async fn a_close_is_read_after_all_that_was_written(make: &impl AsyncFn() -> Ends, sides: Sides) {
+    const WITHIN: Duration = Duration::from_secs(1);
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    let (a, b) = make().await;
+    let (a, b) = match sides {
+        Sides::First | Sides::Both => (a, b),
+        Sides::Second => (b, a),
+    };
+    let chunk = pattern(CHUNK, 3);
+    let mut sent = 0;
+    b.write_all(b"never read").await.unwrap();
+    while sent < 4 * CHUNK && !a.is_holding() {
+        match a.try_write(&chunk[sent % CHUNK..]) {
+            Ok(written) => sent += written,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    let other = async {
+        let received = match sides {
+            Sides::Both => None,
+            Sides::First | Sides::Second => Some(to_end(&*b).await.unwrap()),
+        };
+        b.close(WITHIN).await.unwrap();
+        received
+    };
+    let start = Instant::now();
+    let (closed, received) = tokio::join!(a.close(WITHIN), other);
+    closed.unwrap();
+    assert!(start.elapsed() < WITHIN, "{:?}", start.elapsed());
+    if let Some(received) = received {
+        assert!(received == chunk.repeat(4)[..sent], "{} of {sent}", received.len());
+    }
+    drop((a, b));
+    while tasks() > before {
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn a_close_that_nobody_answers_is_bounded((a, b): Ends) {
+    const SHORT: Duration = Duration::from_millis(100);
+    a.write_all(b"last words").await.unwrap();
+    let start = Instant::now();
+    let outcome = a.close(SHORT).await;
+    assert!(start.elapsed() < SHORT + Duration::from_secs(1));
+    drop(a);
+    // Some transports end both directions at once.
+    if let Err(error) = outcome {
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
+    }
+    assert_eq!(to_end(&*b).await.unwrap(), b"last words");
 }
 
 /// Writes until nothing more is taken for a while; how much was.

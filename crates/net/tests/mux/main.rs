@@ -40,6 +40,8 @@ async fn only_stream(carrier: Ends, settings: Settings) -> Ends {
     let (client, server) = sessions(carrier, settings);
     let a = client.open().unwrap();
     let b = server.accept().await.unwrap().unwrap();
+    client.release();
+    server.release();
     (a, b)
 }
 

@@ -123,9 +123,9 @@ async fn what_breaks_the_protocol_ends_the_session_with_its_name() {
         a.write_all(&frame(two, Command::Syn, 3, b"")).await.unwrap();
         let stream = session.accept().await.unwrap().unwrap();
         a.write_all(&bytes).await.unwrap();
-        let error = timeout(PATIENCE, session.accept()).await.unwrap().unwrap().unwrap_err();
+        let error = timeout(PATIENCE, session.accept()).await.unwrap().unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");
-        assert!(session.accept().await.is_none());
+        assert!(session.accept().await.unwrap().is_none());
         assert!(session.end().is_some() && session.open().is_err());
         assert!(stream.write_all(b"more").await.is_err());
         let told = loop {
@@ -141,7 +141,7 @@ async fn what_breaks_the_protocol_ends_the_session_with_its_name() {
     let (a, b) = memory_pair(1000);
     let session = Session::server(b, settings(Version::One));
     a.write_all(&[1, 4, 8, 0, 3, 0, 0, 0]).await.unwrap();
-    let error = session.accept().await.unwrap().unwrap_err();
+    let error = session.accept().await.unwrap_err();
     assert!(matches!(error, MuxError::Frame(FrameError::Command(4))), "{error}");
 }
 
@@ -161,7 +161,7 @@ async fn an_end_of_the_carrier_ends_the_session() {
         drop(a);
         let cut = session.accept().await.unwrap().unwrap();
         let ended = session.accept().await.unwrap().unwrap();
-        assert!(session.accept().await.is_none());
+        assert!(session.accept().await.unwrap().is_none());
         for stream in [&cut, &ended] {
             expect(&**stream, b"last words").await;
         }
@@ -280,9 +280,14 @@ async fn either_end_of_a_recorded_session_can_be_ours() {
         expect(&*stream, &bytes).await;
         b.write_all(end).await.unwrap();
         at_end(&*stream).await;
-        drop((stream, session));
-        expect(&*b, &client).await;
-        at_end(&*b).await;
+        session.release();
+        let closed = stream.close(PATIENCE);
+        let read = async {
+            expect(&*b, &client).await;
+            at_end(&*b).await;
+            b.shutdown().await.unwrap();
+        };
+        tokio::join!(closed, read).0.unwrap();
 
         let (a, b) = memory_pair(1000);
         let session = Session::server(b, settings(version));
@@ -293,8 +298,12 @@ async fn either_end_of_a_recorded_session_can_be_ours() {
         stream.write_all(&bytes).await.unwrap();
         a.write_all(rest).await.unwrap();
         at_end(&*stream).await;
-        drop((stream, session));
-        expect(&*a, &server).await;
-        at_end(&*a).await;
+        drop(stream);
+        let read = async {
+            expect(&*a, &server).await;
+            at_end(&*a).await;
+            a.shutdown().await.unwrap();
+        };
+        tokio::join!(session.shutdown(PATIENCE), read);
     }
 }

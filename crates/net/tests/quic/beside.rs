@@ -46,7 +46,7 @@ fn slow() -> Way {
 #[tokio::test]
 async fn datagrams_of_all_lengths_arrive_whole_in_both_directions() {
     let server = server();
-    let (a, b) = pair(&server).await;
+    let (a, b, _connection) = pair(&server).await;
     for (from, to) in [(&a, &b), (&b, &a)] {
         let longest = beside(from).max_len().unwrap();
         for length in [1, 2, 20, 1000, longest] {
@@ -63,7 +63,7 @@ async fn datagrams_of_all_lengths_arrive_whole_in_both_directions() {
 #[tokio::test]
 async fn one_that_is_too_long_is_refused_and_the_path_decides_what_is() {
     let server = server();
-    let (a, b) = pair(&server).await;
+    let (a, b, _connection) = pair(&server).await;
     let first = beside(&a).max_len().unwrap();
     assert!(first >= 1150, "{first}");
     // Loopback takes more than any path has to (RFC 9000 section 14), which is found out on the way.
@@ -149,7 +149,7 @@ async fn who_waits_learns_of_the_end() {
         #[expect(unreachable_code, reason = "says what the task returns")]
         io::Result::Ok(())
     });
-    connection.close();
+    drop(connection);
     for task in [waits, receives] {
         let error = timeout(PATIENCE, task).await.unwrap().unwrap().unwrap_err();
         assert!(

@@ -10,15 +10,15 @@ use super::{
     pair::{PATIENCE, as_stream, first_stream, pair, server, server_with},
 };
 
-/// Words before an orderly end arrive though the stream is dropped at once.
+/// Though the stream is dropped at once, and its connection.
 #[tokio::test]
-async fn what_was_written_before_a_shutdown_arrives_after_the_drop() {
+async fn what_was_written_before_a_shutdown_has_arrived_by_then() {
     let server = server();
-    let (client, accepted) = pair(&server).await;
+    let (client, accepted, connection) = pair(&server).await;
     let answer = pattern(200_000, 3);
     as_stream(&accepted).write_all(&answer).await.unwrap();
     as_stream(&accepted).shutdown().await.unwrap();
-    drop(accepted);
+    drop((accepted, connection));
     let mut received = vec![0; answer.len()];
     as_stream(&client).read_exact(&mut received).await.unwrap();
     assert!(received == answer);
@@ -33,7 +33,7 @@ async fn an_end_of_the_dialler_ends_the_accepted_connection() {
     let client = client.unwrap();
     let accepted = first_stream(&client, &connection).await;
     drop(client);
-    assert!(timeout(PATIENCE, connection.accept_stream()).await.unwrap().is_none());
+    assert!(timeout(PATIENCE, connection.accept_stream()).await.unwrap().unwrap().is_none());
     let error = as_stream(&accepted).read(&mut [0; 1]).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     let error = as_stream(&accepted).write_all(b"more").await.unwrap_err();
@@ -70,7 +70,8 @@ async fn silence_beyond_the_idle_timeout_ends_both_sides() {
         let end = timeout(PATIENCE, as_stream(stream).read(&mut [0; 1])).await.unwrap();
         assert_eq!(end.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
-    assert!(connection.accept_stream().await.unwrap().is_err());
+    assert!(connection.accept_stream().await.is_err());
+    assert!(connection.accept_stream().await.unwrap().is_none());
 }
 
 #[tokio::test]

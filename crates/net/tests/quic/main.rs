@@ -12,11 +12,16 @@ mod flood;
 mod goodput;
 mod gost;
 mod moving;
+#[path = "../battery/owned.rs"]
+mod owned;
 mod pair;
 mod relay;
 
+use std::sync::Arc;
+
 use self::{
     battery::{Abilities, battery},
+    owned::Owned,
     pair::{pair, server},
 };
 
@@ -24,8 +29,8 @@ use self::{
 async fn quic_passes() {
     let server = server();
     battery(Abilities { half_close: true }, async || {
-        let (a, b) = pair(&server).await;
-        (a as _, b as _)
+        let (a, b, connection) = pair(&server).await;
+        (a as _, Arc::new(Owned(b as _, connection)) as _)
     })
     .await;
 }
@@ -35,8 +40,8 @@ async fn quic_passes() {
 async fn quic_passes_on_one_thread() {
     let server = server();
     battery(Abilities { half_close: true }, async || {
-        let (a, b) = pair(&server).await;
-        (a as _, b as _)
+        let (a, b, connection) = pair(&server).await;
+        (a as _, Arc::new(Owned(b as _, connection)) as _)
     })
     .await;
 }

@@ -64,13 +64,13 @@ impl Server {
     }
 }
 
-/// The dialled and the accepted end of a new stream.
-pub(crate) async fn pair(server: &Server) -> (Arc<QuicStream>, Arc<QuicStream>) {
+/// The dialled and the accepted end of a new stream, and what the latter belongs to.
+pub(crate) async fn pair(server: &Server) -> (Arc<QuicStream>, Arc<QuicStream>, Connection) {
     let settings = Settings::default();
     let (client, connection) = tokio::join!(server.dial(&settings), server.accept());
     let client = client.unwrap();
     let accepted = first_stream(&client, &connection).await;
-    (client, accepted)
+    (client, accepted, connection)
 }
 
 /// The accepted end of `client`'s stream, which tells of itself with a byte.

@@ -37,7 +37,7 @@ use tokio::{
     task::JoinHandle,
     time::{MissedTickBehavior, interval, sleep, sleep_until},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::{info, warn};
 
 use self::contest::Contest;
@@ -321,19 +321,23 @@ impl Keeper {
         self.own = self.own_packets(made);
         self.port.put(Arc::clone(&made.tun));
         let (tun, progress) = (Arc::clone(&made.tun), Arc::clone(&self.progress));
-        let mut uplink = Uplink(self.maker.packets.spawn(async move {
+        let mut uplink = AbortOnDropHandle::new(self.maker.packets.spawn(async move {
             let Progress { session, sent, .. } = &*progress;
             uplink::run(&*tun, session, sent).await
         }));
         let end = self.watch(made, &mut uplink, stop).await;
-        uplink.end().await;
+        uplink.abort();
+        if !uplink.is_finished() {
+            // It has let go of the device afterwards.
+            let _ = uplink.await;
+        }
         end
     }
 
     async fn watch(
         &mut self,
         made: &mut Made,
-        uplink: &mut Uplink,
+        uplink: &mut AbortOnDropHandle<io::Error>,
         stop: &CancellationToken,
     ) -> End {
         let mut ticks = interval(TICK);
@@ -349,7 +353,7 @@ impl Keeper {
             let soon = || Some(tokio::time::Instant::now() + SETTLE);
             tokio::select! {
                 () = stop.cancelled() => return End::Stopped,
-                ended = &mut uplink.0 => return End::Gone(match ended {
+                ended = &mut *uplink => return End::Gone(match ended {
                     Ok(error) => error.to_string(),
                     Err(_reported) => "a bug in rtun: please report it".into(),
                 }),
@@ -465,25 +469,6 @@ impl Keeper {
         }
         self.progress.device.failing(failing.clone());
         self.failing = failing;
-    }
-}
-
-/// The task that moves a device's packets to the hub; ended when this is dropped.
-struct Uplink(JoinHandle<io::Error>);
-
-impl Uplink {
-    /// Ends it; afterwards it has let go of the device.
-    async fn end(mut self) {
-        self.0.abort();
-        if !self.0.is_finished() {
-            let _ = (&mut self.0).await;
-        }
-    }
-}
-
-impl Drop for Uplink {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 

@@ -152,13 +152,14 @@ impl Dialer {
                     let connected = ws::connect(stream, &web_socket(ws, &self.addr)).await;
                     stream = connected.map_err(|error| DialError::Ws(self.addr.clone(), error))?;
                 }
-                match mux {
-                    // The session lives as long as its only stream.
-                    Some(mux) => mux::Session::client(stream, mux_settings(mux))
-                        .open()
-                        .map_err(|error| DialError::Mux(self.addr.clone(), error)),
-                    None => Ok(stream),
+                if let Some(mux) = mux {
+                    let session = mux::Session::client(stream, mux_settings(mux));
+                    let opened = session.open();
+                    stream = opened.map_err(|error| DialError::Mux(self.addr.clone(), error))?;
+                    // It ends with its only stream.
+                    session.release();
                 }
+                Ok(stream)
             }
             Carriage::Quic { .. } => Ok(stream),
         }

@@ -3,7 +3,10 @@
 //! With offload, super-frames are handed to the device whole, and packets of a flow that follow on each other in one read
 //! are joined, so that one write to the device takes up to 64 KiB.
 
-use std::io::{self, IoSlice};
+use std::{
+    io::{self, IoSlice},
+    time::Duration,
+};
 
 use rtun_core::DropReason;
 use rtun_net::tun::{Device, Offload};
@@ -17,65 +20,22 @@ use rtun_proto::{
 };
 
 use super::session::Session;
-use crate::{
-    counters::Counters,
-    reading::{Beside, HOST_ASKS_EVERY, Silence, Turns, readable},
-};
+use crate::{counters::Counters, link::Receiver};
 
-/// Moves packets from the session to the device until the session ends. `buffer` holds what came behind the hub's
+/// The host asks sooner than the hub does, so that of two quiet ends only one asks.
+const ASKS_AFTER: Duration = Duration::from_secs(2);
+
+/// Moves packets from the session to the device until the session ends. `buffer` holds what came after the hub's
 /// answer.
 pub(super) async fn run<D: Device>(
     device: &D,
     session: &Session,
-    mut buffer: FrameBuffer,
+    buffer: FrameBuffer,
     counters: &Counters,
 ) {
-    let mut downlink = Downlink {
-        device,
-        session,
-        counters,
-        coalescer: Coalescer::new().with_udp(device.offload() == Offload::TcpAndUdp),
-    };
-    let ended = session.ended();
-    tokio::pin!(ended);
-    let consumed = downlink.deliver(buffer.filled());
-    buffer.consume(consumed);
-    let mut turns = Turns::default();
-    let mut beside = Beside::default();
-    let has_datagrams = session.stream.datagrams().is_some();
-    loop {
-        let ask = || session.ping();
-        let silence = match session.is_rtun {
-            true => Silence::Broken(HOST_ASKS_EVERY, &ask),
-            false => Silence::Normal,
-        };
-        let arrived = tokio::select! {
-            biased;
-            ready = readable(&*session.stream, &mut buffer, silence, || {}) => ready.map(|()| None),
-            frames = beside.recv(&*session.stream), if has_datagrams => frames.map(Some),
-            () = &mut ended => return,
-        };
-        match arrived {
-            Ok(None) => {}
-            Ok(Some(frames)) => {
-                downlink.deliver(frames);
-                turns.after_read().await;
-                continue;
-            }
-            Err(error) => return session.broke(error),
-        }
-        match session.stream.try_read(buffer.space()) {
-            Ok(0) => return session.broke(io::ErrorKind::UnexpectedEof.into()),
-            Ok(n) => {
-                buffer.advance(n);
-                let consumed = downlink.deliver(buffer.filled());
-                buffer.consume(consumed);
-                turns.after_read().await;
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return session.broke(error),
-        }
-    }
+    let coalescer = Coalescer::new().with_udp(device.offload() == Offload::TcpAndUdp);
+    let mut downlink = Downlink { device, session, counters, coalescer };
+    session.link.run(&mut downlink, buffer).await;
 }
 
 struct Downlink<'a, D> {
@@ -83,6 +43,16 @@ struct Downlink<'a, D> {
     session: &'a Session,
     counters: &'a Counters,
     coalescer: Coalescer,
+}
+
+impl<D: Device> Receiver for Downlink<'_, D> {
+    fn take(&mut self, bytes: &[u8]) -> usize {
+        self.deliver(bytes)
+    }
+
+    fn asks_after(&self) -> Option<Duration> {
+        self.session.is_rtun.then_some(ASKS_AFTER)
+    }
 }
 
 impl<D: Device> Downlink<'_, D> {
@@ -111,6 +81,8 @@ impl<D: Device> Downlink<'_, D> {
                     let is_udp = header.gso_type == gso_type::UDP_L4;
                     match joins {
                         true if is_udp && device.offload() != Offload::TcpAndUdp => {
+                            // What came before goes before.
+                            batch.flush(|group| send_group(*device, &group, counters));
                             send_cut(*device, payload, counters)
                         }
                         true => {
@@ -203,11 +175,13 @@ fn check(payload: &[u8]) -> Result<Packet<'_>, DropReason> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use std::sync::{Arc, Mutex};
 
-    use rtun_proto::extension::super_frame_prefix;
+    use rtun_net::transport::memory;
+    use rtun_proto::extension::{Capabilities, HelloReply, super_frame_prefix};
 
     use super::*;
+    use crate::{budget::Budget, link::Link};
 
     /// A device that keeps what it is given.
     #[derive(Default)]
@@ -234,6 +208,10 @@ mod tests {
             Ok(())
         }
 
+        fn offload(&self) -> Offload {
+            Offload::Tcp
+        }
+
         fn try_send(&self, packet: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().push(packet.to_vec());
             Ok(packet.len())
@@ -245,11 +223,11 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_super_frame_is_cut_for_a_device_that_takes_none_of_its_protocol() {
+    /// Two datagrams of 5 and 3 bytes of one flow, as a super-frame.
+    fn super_frame() -> Vec<u8> {
         let mut packet = vec![0x45, 0, 0, 36, 0, 1, 0x40, 0, 64, 17, 0, 0];
         packet.extend_from_slice(&[192, 168, 123, 2, 192, 168, 123, 1]);
-        // The sum of the pseudo-header behind ports and length; eight bytes, five to a datagram.
+        // The sum of the pseudo-header after ports and length; eight bytes, five to a datagram.
         packet.extend_from_slice(&[0, 1, 0, 2, 0, 16, 0x77, 0x76, 1, 2, 3, 4, 5, 6, 7, 8]);
         let header = VirtioHeader {
             flags: 1,
@@ -260,7 +238,12 @@ mod tests {
             csum_offset: 6,
         };
         let prefix = super_frame_prefix(&header.check(&packet).unwrap()).unwrap();
-        let frame = [&prefix[..], &packet].concat();
+        [&prefix[..], &packet].concat()
+    }
+
+    #[test]
+    fn a_super_frame_is_cut_for_a_device_that_takes_none_of_its_protocol() {
+        let frame = super_frame();
         let (device, counters) = (Kept::default(), Counters::default());
         send_cut(&device, &frame[2..], &counters).unwrap();
         let kept = device.0.into_inner().unwrap();
@@ -268,5 +251,38 @@ mod tests {
         assert_eq!(payloads, [&[1, 2, 3, 4, 5][..], &[6, 7, 8]]);
         assert!(kept.iter().all(|packet| packet[..10] == [0; 10]), "nothing is left to do");
         assert_eq!((counters.read().packets_out, counters.read().bytes_out), (2, 33 + 31));
+    }
+    #[test]
+    fn datagrams_stay_in_order_around_a_super_frame_that_is_cut() {
+        let whole = super_frame();
+        let plain = |byte: u8| {
+            let mut packet = whole[whole.len() - 36..].to_vec();
+            (packet[3], packet[25], packet[28]) = (29, 9, byte);
+            packet.truncate(29);
+            let mut frame = Vec::new();
+            rtun_proto::frame::write_frame(&packet, &mut frame).unwrap();
+            frame
+        };
+        let bytes = [&plain(10)[..], &whole, &plain(20)].concat();
+        let reply = HelloReply {
+            version: 1,
+            accepted: Capabilities::NONE.with(Capabilities::SUPER_FRAMES),
+            max_frame: u16::MAX,
+            reconnect_window: Duration::ZERO,
+            namespace: [0; 16],
+            addresses: Vec::new(),
+        };
+        let (near, _far) = memory::pair(1024);
+        let link = Link::new(Arc::new(near), &Budget::new(1 << 20), Arc::default());
+        let session = Session::greeted(link, reply);
+        let (device, counters) = (Kept::default(), Counters::default());
+        let coalescer = Coalescer::new().with_udp(false);
+        let mut downlink =
+            Downlink { device: &device, session: &session, counters: &counters, coalescer };
+        assert_eq!(downlink.deliver(&bytes), bytes.len());
+        let kept = device.0.into_inner().unwrap();
+        let first_bytes: Vec<_> = kept.iter().map(|packet| packet[10 + 28]).collect();
+        assert_eq!(first_bytes, [10, 1, 6, 20]);
+        assert_eq!(counters.read().packets_in, counters.read().packets_out);
     }
 }

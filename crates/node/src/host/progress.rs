@@ -23,7 +23,7 @@ use crate::{
 /// A host's session if it has one, what it has counted, and what went wrong last.
 pub(crate) struct Progress {
     pub(super) session: ArcSwapOption<Session>,
-    pub(super) sent: Counters,
+    pub(super) sent: Arc<Counters>,
     pub(super) received: Counters,
     pub(super) device: DeviceHistory,
     host: HostName,
@@ -69,7 +69,7 @@ impl Progress {
         Self {
             nodes: hubs.iter().map(node).collect(),
             session: ArcSwapOption::empty(),
-            sent: Counters::default(),
+            sent: Arc::default(),
             received: Counters::default(),
             host: host.clone(),
             device: DeviceHistory::default(),
@@ -116,11 +116,10 @@ impl Progress {
         self.nodes.iter().find(|node| node.name == hub.name)
     }
 
-    /// No session carries packets any more; what waited for it is dropped.
-    pub(super) fn end_session(&self) {
-        if let Some(session) = self.session.swap(None) {
-            session.close(&self.sent);
-        }
+    /// This session carries no packets any more.
+    pub(super) fn left(&self, session: &Arc<Session>) {
+        let none: Option<Arc<Session>> = None;
+        self.session.compare_and_swap(&Some(Arc::clone(session)), none);
     }
 
     /// A connection could not be made, or has ended.
@@ -147,7 +146,7 @@ impl Progress {
                 connected: session.since.elapsed(),
                 rtun: session.is_rtun,
                 super_frames: session.super_frames(),
-                datagrams: session.uses_datagrams(),
+                datagrams: session.link.uses_datagrams(),
             });
         DeviceReport {
             host: self.host.clone(),

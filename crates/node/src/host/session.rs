@@ -1,4 +1,4 @@
-//! One connection to a hub, from dialling to its end.
+//! A host's membership of a hub: joining, what the two say to each other, why it ended.
 
 use std::{
     io,
@@ -10,24 +10,22 @@ use std::{
 
 use rtun_config::model::HubNode;
 use rtun_core::{DropReason, HostName};
-use rtun_net::transport::Stream;
 use rtun_proto::{
-    extension::{self, Capabilities, Extension, Hello, HelloReply, RefusalNotice, pong_frame},
+    extension::{self, Capabilities, Extension, Hello, HelloReply, RefusalNotice},
     frame::FrameBuffer,
     relay::{
-        Addr, AddrFeature, Association, DecodeError, Decoded, EncodeError, Network, Request,
-        Response, Status,
+        Addr, AddrFeature, Association, DecodeError, EncodeError, Network, Request, Response,
+        Status,
     },
 };
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::way::{Connected, NoWay};
 use crate::{
     budget::Budget,
     counters::Counters,
-    outbox::Outbox,
+    link::{EndReason, Link, MessageError, read_message},
     report::{Queued, Transport},
 };
 
@@ -52,7 +50,7 @@ pub(super) struct Introduction {
 
 /// A hub that has admitted this host.
 pub(super) struct Session {
-    pub(super) stream: Arc<dyn Stream>,
+    pub(super) link: Arc<Link>,
     pub(super) transport: Transport,
     /// Its place among the hub's ways.
     pub(super) way: usize,
@@ -63,11 +61,8 @@ pub(super) struct Session {
     pub(super) reply: OnceLock<HelloReply>,
     /// The device's first address, as the hub was told.
     source: IpAddr,
-    outbox: Outbox,
     /// Why it is going to end the session, as it says.
     notice: OnceLock<Notice>,
-    broken: CancellationToken,
-    cause: OnceLock<io::Error>,
 }
 
 /// What a hub says before it closes the connection.
@@ -115,12 +110,27 @@ fn explain(status: &Status) -> String {
     format!("{status} ({hint})")
 }
 
+impl From<MessageError> for JoinError {
+    fn from(error: MessageError) -> Self {
+        match error {
+            MessageError::Malformed(error) => Self::Malformed(error),
+            MessageError::Ended => Self::Closed,
+            MessageError::Broken(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                Self::Closed
+            }
+            MessageError::Broken(error) => Self::Broken(error),
+        }
+    }
+}
+
 impl Session {
-    /// Joins the hub that is connected to. The buffer holds what the hub sent behind its answer.
+    /// Joins the hub that is connected to. The buffer holds what the hub sent after its answer. What is sent is counted in
+    /// `sent`.
     pub(super) async fn join(
         connected: Connected,
         hub: &HubNode,
         introduction: &Introduction,
+        sent: &Arc<Counters>,
     ) -> Result<(Self, FrameBuffer), JoinError> {
         let request = introduction.request(hub).encode()?;
         let Connected { stream, transport, way } = connected;
@@ -128,60 +138,54 @@ impl Session {
         let mut buffer = FrameBuffer::new();
         let answer = async {
             stream.write_all(&request).await?;
-            read_answer(&*stream, &mut buffer).await
+            Ok(read_message(&*stream, &mut buffer, Response::decode).await?)
         };
         let response = timeout(limit, answer).await.unwrap_or(Err(JoinError::Timeout(limit)))?;
         if response.status != Status::Ok {
             return Err(JoinError::Refused(response.status));
         }
-        let outbox = Outbox::new(Arc::clone(&stream), &Budget::new(QUEUE_BUDGET));
-        outbox.open();
+        let link = Link::new(stream, &Budget::new(QUEUE_BUDGET), Arc::clone(sent));
+        link.open();
         let session = Self {
-            stream,
+            link: Arc::new(link),
             transport,
             way,
             since: Instant::now(),
             is_rtun: response.connector_id().is_some_and(|id| id.rtun_version().is_some()),
             reply: OnceLock::new(),
             source: introduction.source,
-            outbox,
             notice: OnceLock::new(),
-            broken: CancellationToken::new(),
-            cause: OnceLock::new(),
         };
         if session.is_rtun {
-            let datagrams = session.stream.datagrams().is_some();
-            session.send_control(&Extension::Hello(introduction.hello(datagrams)));
+            let hello = introduction.hello(session.link.has_datagrams());
+            session.link.send_extension(&Extension::Hello(hello));
         }
         Ok((session, buffer))
     }
 
-    /// Sends whole frames of packets, or queues or drops them; never waits.
-    pub(super) fn send(&self, frames: &[u8], counters: &Counters) {
-        if let Err(error) = self.outbox.send(frames, slice::from_ref(&(0..frames.len())), counters)
-        {
-            self.broke(error);
+    /// With an rtun hub that has accepted what `reply` says.
+    #[cfg(test)]
+    pub(super) fn greeted(link: Link, reply: HelloReply) -> Self {
+        Self {
+            link: Arc::new(link),
+            transport: Transport::Tcp,
+            way: 0,
+            since: Instant::now(),
+            is_rtun: true,
+            reply: OnceLock::from(reply),
+            source: IpAddr::from([0; 4]),
+            notice: OnceLock::new(),
         }
     }
 
-    /// Asks an rtun hub whether it is still there.
-    pub(super) fn ping(&self) {
-        self.send_control(&Extension::Ping([0; 8]));
-    }
-
-    /// Writes what is queued; ends when the session has to.
-    pub(super) async fn drain(&self, counters: &Counters) {
-        self.broke(self.outbox.drain(&*self.stream, counters).await);
-    }
-
-    /// Drops what is queued.
-    pub(super) fn close(&self, counters: &Counters) {
-        self.outbox.close(counters);
+    /// Sends whole frames of packets, or queues or drops them; never waits.
+    pub(super) fn send(&self, frames: &[u8]) {
+        self.link.send(frames, slice::from_ref(&(0..frames.len())));
     }
 
     /// What waits for the socket.
     pub(super) fn queued(&self) -> Queued {
-        let (packets, bytes) = self.outbox.queued();
+        let (packets, bytes) = self.link.queued();
         Queued { packets, bytes: bytes as u64 }
     }
 
@@ -190,18 +194,15 @@ impl Session {
         self.reply.get().is_some_and(|reply| reply.accepted.has(Capabilities::SUPER_FRAMES))
     }
 
-    /// Whether packets go to the hub as datagrams where they fit.
-    pub(super) fn uses_datagrams(&self) -> bool {
-        self.outbox.uses_datagrams()
-    }
-
     /// Takes a frame of the extension that is no super-frame; an error is why it counts as lost.
     pub(super) fn take(&self, payload: &[u8]) -> Result<(), DropReason> {
         if !self.is_rtun {
             return Err(DropReason::IpVersion);
         }
-        match Extension::decode(payload) {
-            Ok(Extension::HelloReply(reply)) => {
+        let Ok(frame) = Extension::decode(payload) else { return Err(DropReason::FrameMalformed) };
+        match self.link.take(frame) {
+            None => Ok(()),
+            Some(Extension::HelloReply(reply)) => {
                 if !reply.addresses.iter().any(|(addr, _)| *addr == self.source) {
                     warn!(
                         "the hub has no route for {} that leads to this host: nothing will be sent back to it",
@@ -210,60 +211,24 @@ impl Session {
                 }
                 let datagrams = reply.accepted.has(Capabilities::DATAGRAMS);
                 self.reply.set(reply).map_err(|_| DropReason::FrameUnknown)?;
-                match datagrams && self.outbox.has_datagrams() {
-                    true => self.outbox.begin_datagrams(),
-                    false => self.outbox.begin_marks(),
-                }
+                self.link.greeted(datagrams);
                 Ok(())
             }
-            Ok(Extension::Ping(stamp)) => {
-                self.send_frame(&pong_frame(stamp));
-                Ok(())
-            }
-            Ok(Extension::Pong(stamp)) => {
-                self.outbox.answered(stamp);
-                Ok(())
-            }
-            Ok(Extension::GoAway(_)) => {
+            Some(Extension::GoAway(_)) => {
                 let _ = self.notice.set(Notice::GoingAway);
                 Ok(())
             }
-            Ok(Extension::Refusal(refusal)) => {
+            Some(Extension::Refusal(refusal)) => {
                 let _ = self.notice.set(Notice::Refusal(refusal));
                 Ok(())
             }
-            Ok(_) => Err(DropReason::FrameUnknown),
-            Err(_) => Err(DropReason::FrameMalformed),
+            Some(_) => Err(DropReason::FrameUnknown),
         }
     }
 
     /// Whether the hub ended the session because this host may not join.
     pub(super) fn was_refused(&self) -> bool {
         matches!(self.notice.get(), Some(Notice::Refusal(_)))
-    }
-
-    fn send_control(&self, frame: &Extension<'_>) {
-        let mut bytes = Vec::new();
-        frame.write_frame(&mut bytes).expect("a host's own frames keep to the limits");
-        self.send_frame(&bytes);
-    }
-
-    fn send_frame(&self, frame: &[u8]) {
-        if let Err(error) = self.outbox.send_control(frame) {
-            self.broke(error);
-        }
-    }
-
-    /// Ends the session; the first cause counts.
-    pub(super) fn broke(&self, cause: io::Error) {
-        if self.cause.set(cause).is_ok() {
-            self.broken.cancel();
-        }
-    }
-
-    /// Resolves when the session has ended.
-    pub(super) async fn ended(&self) {
-        self.broken.cancelled().await;
     }
 
     /// Why the session ended.
@@ -273,15 +238,16 @@ impl Session {
             Some(Notice::Refusal(refusal)) => return format!("refused: {}", refusal.text),
             None => {}
         }
-        match self.cause.get() {
-            Some(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                "the hub closed the connection".into()
-            }
-            Some(error) if error.kind() == io::ErrorKind::TimedOut => {
-                "the hub or the network in between is gone".into()
-            }
-            Some(error) => error.to_string(),
-            None => "stopped".into(),
+        match (self.link.end_reason(), self.link.end_error()) {
+            (Some(EndReason::PeerClosed), _) => "the hub closed the connection".into(),
+            (
+                Some(EndReason::PingTimeout | EndReason::UserTimeout | EndReason::WriteStalled),
+                _,
+            ) => "the hub or the network in between is gone".into(),
+            (Some(EndReason::Internal), _) => "a task of this host failed".into(),
+            (_, Some(error)) => error.to_string(),
+            (Some(EndReason::Replaced), None) => "replaced by a better connection".into(),
+            _ => "stopped".into(),
         }
     }
 }
@@ -314,25 +280,6 @@ impl Introduction {
             mtu: self.mtu,
             instance: self.instance,
             software: concat!("rtun/", env!("CARGO_PKG_VERSION")).into(),
-        }
-    }
-}
-
-async fn read_answer(stream: &dyn Stream, buffer: &mut FrameBuffer) -> Result<Response, JoinError> {
-    loop {
-        if let Decoded::Complete { value, len } = Response::decode(buffer.filled())? {
-            buffer.consume(len);
-            return Ok(value);
-        }
-        stream.readable().await?;
-        match stream.try_read(buffer.space()) {
-            Ok(0) => return Err(JoinError::Closed),
-            Ok(n) => buffer.advance(n),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
-                return Err(JoinError::Closed);
-            }
-            Err(error) => return Err(error.into()),
         }
     }
 }

@@ -19,7 +19,7 @@ use rtun_proto::{
 };
 
 use super::session::Session;
-use crate::{counters::Counters, reading::Turns};
+use crate::{counters::Counters, link::Turns};
 
 /// Bytes gathered for one write.
 const BATCH: usize = 128 * 1024;
@@ -50,7 +50,7 @@ pub(super) async fn run<D: Device>(
         }
         counters.count_in(batch.packets, batch.bytes);
         match session {
-            Some(session) => session.send(batch.frames(), counters),
+            Some(session) => session.send(batch.frames()),
             None => counters.count_drops(DropReason::NotConnected, batch.packets),
         }
         turns.after_read().await;

@@ -1,7 +1,7 @@
-//! One live host connection: its socket, its way out, its counters, and how it ends.
+//! One live host connection at a hub: who it is, its link, its counters.
 
 use std::{
-    fmt, io,
+    io,
     net::{IpAddr, SocketAddr},
     ops::Range,
     sync::{Arc, OnceLock, atomic::AtomicUsize},
@@ -14,14 +14,12 @@ use rtun_proto::{
     extension::{self, Extension, GoAway, RefusalNotice, RefusalReason},
     frame::FrameBuffer,
 };
-use tokio_util::sync::CancellationToken;
 
 use super::{forward::Forwarder, namespace::Namespace};
 use crate::{
     budget::Budget,
     counters::Counters,
-    outbox::Outbox,
-    reading::{Beside, HUB_ASKS_EVERY, Silence, Turns, readable},
+    link::{EndReason, Link},
     report::Transport,
 };
 
@@ -43,13 +41,11 @@ pub(super) struct Association {
     pub(super) since: Instant,
     /// Outlive it as long as somebody may count for it.
     pub(super) counters: Arc<Counters>,
-    pub(super) outbox: Outbox,
+    pub(super) link: Arc<Link>,
     /// What it has said of itself, if it is an rtun host.
     pub(super) greeting: OnceLock<Greeting>,
     /// How many hosts the hub has.
     pub(super) population: Arc<AtomicUsize>,
-    ended: CancellationToken,
-    end: OnceLock<EndReason>,
 }
 
 /// What all associations of a hub have in common.
@@ -82,85 +78,6 @@ pub(super) struct Greeting {
     pub(super) software: String,
 }
 
-/// Why an association ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum EndReason {
-    /// The host closed the connection.
-    PeerClosed,
-    /// The connection was reset.
-    PeerReset,
-    /// The host or the network in between is gone.
-    UserTimeout,
-    /// An rtun host was silent for too long.
-    PingTimeout,
-    /// The socket took nothing while packets waited.
-    WriteStalled,
-    /// Too many newer connections of the same name.
-    Replaced,
-    /// The rules no longer allow it.
-    Revoked,
-    /// The hub stops.
-    Shutdown,
-}
-
-impl EndReason {
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Self::PeerClosed => "peer_closed",
-            Self::PeerReset => "peer_reset",
-            Self::UserTimeout => "user_timeout",
-            Self::PingTimeout => "ping_timeout",
-            Self::WriteStalled => "write_stalled",
-            Self::Replaced => "replaced",
-            Self::Revoked => "revoked",
-            Self::Shutdown => "shutdown",
-        }
-    }
-
-    /// The kernel reports a timeout of its own as an error with a code; without one it is ours.
-    fn from_read(error: &io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::TimedOut if error.raw_os_error().is_none() => Self::PingTimeout,
-            io::ErrorKind::TimedOut | io::ErrorKind::HostUnreachable => Self::UserTimeout,
-            _ => Self::PeerReset,
-        }
-    }
-
-    fn from_write(error: &io::Error) -> Self {
-        match Self::from_read(error) {
-            Self::PingTimeout => Self::WriteStalled,
-            reason => reason,
-        }
-    }
-
-    /// What an rtun host is told before the connection is closed.
-    fn notice(self) -> Option<Extension<'static>> {
-        let refusal = |reason, text: &str| {
-            Some(Extension::Refusal(RefusalNotice { reason, text: text.into() }))
-        };
-        match self {
-            Self::Shutdown => Some(Extension::GoAway(GoAway { within: GO_AWAY_WITHIN })),
-            Self::Revoked => {
-                refusal(RefusalReason::Revoked, "the hub's rules no longer admit this host here")
-            }
-            Self::Replaced => {
-                refusal(RefusalReason::Replaced, "newer connections report the same host name")
-            }
-            Self::PeerClosed
-            | Self::PeerReset
-            | Self::UserTimeout
-            | Self::PingTimeout
-            | Self::WriteStalled => None,
-        }
-    }
-}
-
-impl fmt::Display for EndReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 impl Association {
     pub(super) fn new(
         id: u64,
@@ -171,6 +88,8 @@ impl Association {
     ) -> Self {
         let Arrival { peer, transport, address, stream } = arrival;
         let Admitted { host, identity } = admitted;
+        let counters = Arc::<Counters>::default();
+        let link = Link::new(stream, &commons.budget, Arc::clone(&counters));
         Self {
             id,
             host,
@@ -180,44 +99,26 @@ impl Association {
             transport,
             address,
             since: Instant::now(),
-            counters: Arc::default(),
-            outbox: Outbox::new(stream, &commons.budget),
+            counters,
+            link: Arc::new(link),
             greeting: OnceLock::new(),
             population: Arc::clone(&commons.population),
-            ended: CancellationToken::new(),
-            end: OnceLock::new(),
         }
     }
 
     /// Tells the host that it is admitted, then lets packets through. The socket must be writable and unused.
     pub(super) fn welcome(&self, response: &[u8]) -> io::Result<()> {
-        let stream = self.outbox.stream().ok_or(io::ErrorKind::NotConnected)?;
+        let stream = self.link.stream().ok_or(io::ErrorKind::NotConnected)?;
         if stream.try_write(response)? < response.len() {
             return Err(io::ErrorKind::WriteZero.into());
         }
-        self.outbox.open();
+        self.link.open();
         Ok(())
     }
 
     /// Hands the whole frames at these places of `bytes` to this host without ever waiting for it.
     pub(super) fn send(&self, bytes: &[u8], places: &[Range<usize>]) {
-        if let Err(error) = self.outbox.send(bytes, places, &self.counters) {
-            self.end(EndReason::from_write(&error));
-        }
-    }
-
-    /// Sends a frame of the extension, to an rtun host only.
-    pub(super) fn send_control(&self, frame: &Extension<'_>) {
-        let mut bytes = Vec::new();
-        frame.write_frame(&mut bytes).expect("the hub's own frames keep to the limits");
-        self.send_frame(&bytes);
-    }
-
-    /// The same, made already.
-    pub(super) fn send_frame(&self, frame: &[u8]) {
-        if let Err(error) = self.outbox.send_control(frame) {
-            self.end(EndReason::from_write(&error));
-        }
+        self.link.send(bytes, places);
     }
 
     /// The user it has proven to be, if users are required.
@@ -242,78 +143,41 @@ impl Association {
 
     /// Ends the association; the first reason counts.
     pub(super) fn end(&self, reason: EndReason) {
-        if self.end.set(reason).is_ok() {
-            self.ended.cancel();
-        }
+        self.link.end(reason);
     }
 
-    /// Forwards what the host sends, and sends what is queued for it, until it ends; the socket is closed then.
-    /// `buffer` holds what arrived behind the host's request.
+    /// Forwards what the host sends, and sends what waits for it, until it ends. `buffer` holds what arrived after the
+    /// host's request.
     pub(super) async fn run(self: &Arc<Self>, buffer: FrameBuffer) -> EndReason {
-        if let Some(stream) = self.outbox.stream() {
-            let (writer, its_stream) = (Arc::clone(self), Arc::clone(&stream));
-            let writer = tokio::spawn(async move {
-                let error = writer.outbox.drain(&*its_stream, &writer.counters).await;
-                writer.end(EndReason::from_write(&error));
-            });
-            tokio::select! {
-                () = self.ended.cancelled() => {}
-                reason = self.read(&*stream, buffer) => self.end(reason),
-            }
-            writer.abort();
-            // Cancelled or done: either way it has let go of the socket.
-            let _ = writer.await;
-        }
-        let reason = self.end.get().copied().unwrap_or(EndReason::Shutdown);
-        if let Some(notice) = reason.notice()
+        let mut forwarder = Forwarder::new(Arc::clone(self));
+        let reason = self.link.run(&mut forwarder, buffer).await;
+        if let Some(notice) = notice(reason)
             && self.greeting.get().is_some()
         {
-            self.send_control(&notice);
+            self.link.send_extension(&notice);
         }
-        self.outbox.close(&self.counters);
         reason
     }
+}
 
-    async fn read(self: &Arc<Self>, stream: &dyn Stream, mut buffer: FrameBuffer) -> EndReason {
-        let mut forwarder = Forwarder::new(Arc::clone(self));
-        let consumed = forwarder.forward(buffer.filled());
-        buffer.consume(consumed);
-        let mut turns = Turns::default();
-        let mut beside = Beside::default();
-        let has_datagrams = stream.datagrams().is_some();
-        loop {
-            let ask = || self.send_control(&Extension::Ping([0; 8]));
-            let silence = match self.greeting.get() {
-                Some(_) => Silence::Broken(HUB_ASKS_EVERY, &ask),
-                None => Silence::Normal,
-            };
-            let quiet = || forwarder.rest();
-            let arrived = tokio::select! {
-                biased;
-                ready = readable(stream, &mut buffer, silence, quiet) => ready.map(|()| None),
-                frames = beside.recv(stream), if has_datagrams => frames.map(Some),
-            };
-            match arrived {
-                Ok(None) => {}
-                Ok(Some(frames)) => {
-                    forwarder.forward(frames);
-                    turns.after_read().await;
-                    continue;
-                }
-                Err(error) => return EndReason::from_read(&error),
-            }
-            match stream.try_read(buffer.space()) {
-                Ok(0) => return EndReason::PeerClosed,
-                Ok(n) => {
-                    buffer.advance(n);
-                    let consumed = forwarder.forward(buffer.filled());
-                    buffer.consume(consumed);
-                    turns.after_read().await;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return EndReason::from_read(&error),
-            }
+/// What an rtun host is told before the connection is closed.
+fn notice(reason: EndReason) -> Option<Extension<'static>> {
+    let refusal =
+        |reason, text: &str| Some(Extension::Refusal(RefusalNotice { reason, text: text.into() }));
+    match reason {
+        EndReason::Shutdown => Some(Extension::GoAway(GoAway { within: GO_AWAY_WITHIN })),
+        EndReason::Revoked => {
+            refusal(RefusalReason::Revoked, "the hub's rules no longer admit this host here")
         }
+        EndReason::Replaced => {
+            refusal(RefusalReason::Replaced, "newer connections report the same host name")
+        }
+        EndReason::PeerClosed
+        | EndReason::PeerReset
+        | EndReason::UserTimeout
+        | EndReason::PingTimeout
+        | EndReason::WriteStalled
+        | EndReason::Internal => None,
     }
 }
 

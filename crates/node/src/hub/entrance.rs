@@ -5,8 +5,10 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use rtun_config::model::{self, Carriage, Listener};
 use rtun_net::{
@@ -27,6 +29,7 @@ use rtun_net::{
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Notify,
+    time::sleep,
 };
 
 use super::way_in::WayIn;
@@ -34,8 +37,11 @@ use crate::{
     encryption,
     report::Transport,
     sockets::{listen_options, mux_settings, quic_settings},
-    workers::{Seat, Workers},
+    workers::Workers,
 };
+
+/// A QUIC listener whose socket has failed is opened again after this long.
+const REOPEN_AFTER: Duration = Duration::from_millis(50);
 
 /// A listening hub's socket with all that a connection goes through before its request is read.
 pub(super) struct Entrance {
@@ -70,9 +76,9 @@ struct Encryption {
 enum Door {
     Tcp(TcpListener),
     Quic {
-        listener: Box<quic::Listener>,
-        /// Where its packets are moved.
-        _seat: Seat,
+        listener: ArcSwap<quic::Listener>,
+        /// Listens once more, where the socket has failed.
+        again: Box<dyn Fn() -> Result<quic::Listener, BindError> + Send + Sync>,
     },
 }
 
@@ -115,32 +121,41 @@ enum Streams {
 }
 
 impl Guests {
-    /// The next stream; none when the connection has ended.
+    /// The next stream; none when the connection has ended, after the error that ended it.
     pub(super) async fn next(&mut self) -> Option<Result<Guest, EntranceError>> {
+        self.accept().await.transpose()
+    }
+
+    async fn accept(&mut self) -> Result<Option<Guest>, EntranceError> {
         let mut from = self.peer;
-        let stream: Arc<dyn Stream> = match &mut self.streams {
+        let stream: Option<Arc<dyn Stream>> = match &mut self.streams {
             Streams::Http(server, trusted) => match server.next().await? {
-                Ok((stream, forwarded)) => match trusted.client(from, &forwarded) {
-                    Ok(client) => {
-                        from = client;
-                        stream
-                    }
-                    Err(error) => return Some(Err(error)),
-                },
-                Err(error) => return Some(Err(error.into())),
+                Some((stream, forwarded)) => {
+                    from = trusted.client(from, &forwarded)?;
+                    Some(stream)
+                }
+                None => None,
             },
-            Streams::Mux(session) => match session.accept().await? {
-                Ok(stream) => stream,
-                Err(error) => return Some(Err(error.into())),
-            },
+            Streams::Mux(session) => session.accept().await?,
             Streams::Quic(connection, datagrams) => match connection.accept_stream().await? {
-                Ok(stream) if *datagrams => stream,
-                Ok(stream) => Arc::new(StreamOnly(stream)),
-                Err(error) => return Some(Err(error.into())),
+                Some(stream) if *datagrams => Some(stream),
+                Some(stream) => Some(Arc::new(StreamOnly(stream))),
+                None => None,
             },
         };
         let Self { transport, names, .. } = self;
-        Some(Ok(Guest { stream, peer: from, transport: *transport, names: names.clone() }))
+        let guest =
+            |stream| Guest { stream, peer: from, transport: *transport, names: names.clone() };
+        Ok(stream.map(guest))
+    }
+
+    /// Ends the connection in order, within that time.
+    pub(super) async fn shutdown(self, within: Duration) {
+        match self.streams {
+            Streams::Http(server, _) => server.shutdown(within).await,
+            Streams::Mux(session) => session.shutdown(within).await,
+            Streams::Quic(connection, _) => connection.shutdown(within).await,
+        }
     }
 }
 
@@ -256,15 +271,18 @@ impl Entrance {
         let options = listen_options(config);
         let (door, local_addr) = match (&config.carriage, &tls) {
             (Carriage::Quic { quic, .. }, Some(tls)) => {
-                let protocols = tls.acceptor.quic_config(&[])?;
+                let protocols = Arc::new(tls.acceptor.quic_config(&[])?);
+                // Where its packets are moved.
                 let seat = workers.seat();
-                let listener = {
+                let (addr, settings) = (config.addr.clone(), quic_settings(quic));
+                let again = move || {
                     let _moved_by = seat.handle().enter();
-                    let settings = quic_settings(quic);
-                    quic::Listener::bind(&config.addr, Arc::new(protocols), &settings, &options)?
+                    quic::Listener::bind(&addr, Arc::clone(&protocols), &settings, &options)
                 };
+                let listener = again()?;
                 let local_addr = listener.local_addr()?;
-                (Door::Quic { listener: Box::new(listener), _seat: seat }, local_addr)
+                let listener = ArcSwap::from_pointee(listener);
+                (Door::Quic { listener, again: Box::new(again) }, local_addr)
             }
             _ => {
                 let listener = tcp::listen(&config.addr, &options)?;
@@ -328,27 +346,33 @@ impl Entrance {
                 let (stream, peer) = listener.accept().await?;
                 Ok((Caller::Tcp(stream), SocketAddr::new(peer.ip().to_canonical(), peer.port())))
             }
-            Door::Quic { listener, .. } => match listener.accept().await {
-                Some(incoming) => {
+            Door::Quic { listener, again } => loop {
+                if let Some(incoming) = listener.load_full().accept().await {
                     let peer = incoming.remote();
-                    Ok((Caller::Quic(Box::new(incoming)), peer))
+                    return Ok((Caller::Quic(Box::new(incoming)), peer));
                 }
-                None => pending().await,
+                // Its socket has failed, which may be for good.
+                sleep(REOPEN_AFTER).await;
+                listener.store(Arc::new(again().map_err(io::Error::other)?));
             },
         }
     }
 
-    /// Goes through the transport's handshakes. Has to be called where the connection is going to be served.
+    /// Goes through the transport's handshakes; `speaks` is called when the other side has said something. Has to be
+    /// called where the connection is going to be served.
     pub(super) async fn receive(
         &self,
         caller: Caller,
         peer: SocketAddr,
+        speaks: impl FnOnce(),
     ) -> Result<Received, EntranceError> {
         match caller {
             Caller::Tcp(stream) => {
                 // From now on it is this worker's event loop that watches the socket.
                 let stream = TcpStream::from_std(stream.into_std()?)?;
                 tcp::tune(&stream)?;
+                stream.readable().await?;
+                speaks();
                 let mut stream: Arc<dyn Stream> = Arc::new(stream);
                 let mut peer = peer;
                 if self.proxy_protocol {

@@ -4,7 +4,7 @@ use std::{net::IpAddr, ptr, sync::Arc};
 
 use rtun_config::model::{Provider, Source};
 use rtun_core::{
-    Claims, HostName, NamespaceId, NamespaceIdError, Placement,
+    HostName, NamespaceId, NamespaceIdError, Placement,
     explain::{
         Connection, HubExplanation, Listed, Listing, Origin, Presence, Question, Scene, Unclear,
         choose_namespace, explain,
@@ -157,10 +157,9 @@ fn origin(source: &Source) -> Origin {
 
 /// Those of a host, the newest first.
 fn connections(namespace: &Namespace, snapshot: &Snapshot, host: &HostName) -> Vec<Connection> {
-    let claims = namespace.claims(host);
-    let newest_first = claims.iter().flat_map(Claims::iter).enumerate();
+    let newest_first = namespace.claims(host).into_iter().enumerate();
     let connections = newest_first.map(|(older, association)| {
-        let (queued_packets, queued_bytes) = association.outbox.queued();
+        let (queued_packets, queued_bytes) = association.link.queued();
         Connection {
             peer: association.peer,
             transport: association.transport.as_str().to_owned(),

@@ -10,7 +10,7 @@
 //!
 //! Nothing here waits, locks per packet, or allocates while a flow goes on.
 
-use std::{net::IpAddr, ops::Range, slice, sync::Arc};
+use std::{net::IpAddr, ops::Range, slice, sync::Arc, time::Duration};
 
 use rtun_control::NoWaiting;
 use rtun_core::{DropReason, PluginId, Verdict};
@@ -27,6 +27,7 @@ use super::{
     greet,
     namespace::Snapshot,
 };
+use crate::link::Receiver;
 
 /// Forwards what one association receives.
 pub(super) struct Forwarder {
@@ -39,6 +40,10 @@ pub(super) struct Forwarder {
     /// Frames that are made here; empty between packets.
     made: Vec<u8>,
 }
+
+/// The hub asks later than the host does, so that of two quiet ends only the host does: a host that is sent to all the
+/// time has no silence to break and may have nothing to send.
+const ASKS_AFTER: Duration = Duration::from_secs(4);
 
 /// Flows remembered per association; a power of two.
 const RECENT: usize = 16;
@@ -109,15 +114,6 @@ impl Forwarder {
         } else {
             self.packet(payload, None, &[]);
         }
-    }
-
-    /// Lets go of what only a busy association needs: buffers, tables that may be replaced meanwhile, other hosts.
-    pub(super) fn rest(&mut self) {
-        self.made = Vec::new();
-        self.bundles = Bundles::default();
-        self.recent = Default::default();
-        self.snapshot = self.me.namespace.no_snapshot();
-        self.generation = None;
     }
 
     /// Forgets what no longer holds.
@@ -261,6 +257,25 @@ impl Forwarder {
             Err(NoWaiting::Full) => Step::Drop(DropReason::RoutePendingFull),
             Err(NoWaiting::Paused) => Step::Drop(DropReason::RoutePendingTimeout),
         }
+    }
+}
+
+impl Receiver for Forwarder {
+    fn take(&mut self, bytes: &[u8]) -> usize {
+        self.forward(bytes)
+    }
+
+    /// Lets go of buffers, of tables that may be replaced meanwhile, and of other hosts.
+    fn rest(&mut self) {
+        self.made = Vec::new();
+        self.bundles = Bundles::default();
+        self.recent = Default::default();
+        self.snapshot = self.me.namespace.no_snapshot();
+        self.generation = None;
+    }
+
+    fn asks_after(&self) -> Option<Duration> {
+        self.me.greeting.get().map(|_| ASKS_AFTER)
     }
 }
 

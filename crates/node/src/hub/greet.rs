@@ -7,7 +7,7 @@ use std::{
 };
 
 use rtun_core::DropReason;
-use rtun_proto::extension::{self, Capabilities, Extension, Hello, HelloReply, pong_frame};
+use rtun_proto::extension::{self, Capabilities, Extension, Hello, HelloReply};
 use tracing::debug;
 
 use super::{
@@ -39,15 +39,10 @@ pub(super) fn answer(
         }
         // From hosts that have not said hello such frames are packets of no IP version.
         _ if !greeted => Err(DropReason::IpVersion),
-        Ok(Extension::Ping(stamp)) => {
-            from.send_frame(&pong_frame(stamp));
-            Ok(())
-        }
-        Ok(Extension::Pong(stamp)) => {
-            from.outbox.answered(stamp);
-            Ok(())
-        }
-        Ok(_) => Err(DropReason::FrameUnknown),
+        Ok(frame) => match from.link.take(frame) {
+            None => Ok(()),
+            Some(_) => Err(DropReason::FrameUnknown),
+        },
         Err(_) => Err(DropReason::FrameMalformed),
     }
 }
@@ -58,14 +53,14 @@ fn greet(host: &Arc<Association>, snapshot: &Snapshot, hello: Hello) {
     if snapshot.super_frames {
         offered = offered.with(Capabilities::SUPER_FRAMES);
     }
-    if host.outbox.has_datagrams() {
+    if host.link.has_datagrams() {
         offered = offered.with(Capabilities::DATAGRAMS);
     }
     let accepted = capabilities.intersection(offered);
     let datagrams = accepted.has(Capabilities::DATAGRAMS);
     let super_frames = accepted.has(Capabilities::SUPER_FRAMES);
     // Before anything else of the extension goes to the host, which the greeting permits.
-    host.send_control(&Extension::HelloReply(HelloReply {
+    host.link.send_extension(&Extension::HelloReply(HelloReply {
         version: version.min(extension::VERSION),
         accepted,
         max_frame: u16::MAX,
@@ -79,10 +74,7 @@ fn greet(host: &Arc<Association>, snapshot: &Snapshot, hello: Hello) {
     );
     let greeting = Greeting { instance, mtu, super_frames, software };
     if host.greeting.set(greeting).is_ok() {
-        match datagrams {
-            true => host.outbox.begin_datagrams(),
-            false => host.outbox.begin_marks(),
-        }
+        host.link.greeted(datagrams);
         host.namespace.end_older_of_run(host);
     }
 }

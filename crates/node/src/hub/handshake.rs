@@ -13,16 +13,19 @@ use rtun_core::{JoinRequest, NamespaceId, Question, Refusal, Word};
 use rtun_net::transport::Stream;
 use rtun_proto::{
     frame::FrameBuffer,
-    relay::{ASSOCIATE, Addr, DecodeError, Decoded, Request, Response, Status, TunnelId},
+    relay::{ASSOCIATE, Addr, DecodeError, Request, Response, Status, TunnelId},
 };
 
 use super::{
     ask::{ask_about_address, ask_about_place, ask_about_user},
-    association::{Arrival, Association},
+    association::Arrival,
     entrance::{EntranceError, Guest},
-    registry::{Joining, Registry},
+    registry::{Joining, Member, Registry},
 };
-use crate::counters::{Happened, Tally};
+use crate::{
+    counters::{Happened, Tally},
+    link::{EndReason, FAREWELL, MessageError, read_message},
+};
 
 /// Why a connection did not become an association.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +62,16 @@ pub(super) enum HandshakeError {
     TurnedOut,
 }
 
+impl From<MessageError> for HandshakeError {
+    fn from(error: MessageError) -> Self {
+        match error {
+            MessageError::Malformed(error) => Self::Malformed(error),
+            MessageError::Ended => Self::Broken(io::ErrorKind::UnexpectedEof.into()),
+            MessageError::Broken(error) => Self::Broken(error),
+        }
+    }
+}
+
 impl HandshakeError {
     /// The fixed word used in logs and metrics.
     pub(super) fn as_str(&self) -> &'static str {
@@ -79,18 +92,17 @@ impl HandshakeError {
     }
 }
 
-/// Reads the request, decides, answers. On success the buffer holds what the host sent behind its request.
+/// Reads the request, decides, answers. On success the buffer holds what the host sent after its request.
 pub(super) async fn admit(
-    registry: &Registry,
+    registry: &Arc<Registry>,
     service: &str,
     guest: Guest,
-) -> Result<(Arc<Association>, FrameBuffer), HandshakeError> {
+) -> Result<(Member, FrameBuffer), HandshakeError> {
     let Guest { stream, peer, transport, names } = guest;
     ask_about_address(&registry.rules(), service, peer).await?;
     let mut buffer = FrameBuffer::new();
-    let request = read_request(&*stream, &mut buffer).await?;
-    // Nothing has been written yet, so the answer below fits at once: between joining and being run there is no
-    // point at which this future can be dropped.
+    let request = read_message(&*stream, &mut buffer, Request::decode).await?;
+    // Nothing has been written yet, so the answer below fits at once.
     stream.writable().await?;
 
     let association = request.association();
@@ -115,7 +127,7 @@ pub(super) async fn admit(
     let mut arrival = Arrival { peer, transport, address, stream };
     loop {
         match registry.join(&join, arrival) {
-            Joining::Joined(association) => return welcome(registry, association, buffer),
+            Joining::Joined(member) => return Ok((welcome(member)?, buffer)),
             Joining::Refused(refusal, Arrival { stream, .. }) => {
                 return Err(refuse(refusal, stream).await);
             }
@@ -135,52 +147,26 @@ pub(super) async fn admit(
     }
 }
 
-fn welcome(
-    registry: &Registry,
-    association: Arc<Association>,
-    buffer: FrameBuffer,
-) -> Result<(Arc<Association>, FrameBuffer), HandshakeError> {
+fn welcome(member: Member) -> Result<Member, HandshakeError> {
     let connector = TunnelId::marked(uuid::Uuid::new_v4().into_bytes());
-    match association.welcome(&encode(&Response::ok(connector))) {
-        Ok(()) => Ok((association, buffer)),
-        Err(error) => {
-            registry.leave(&association);
-            Err(error.into())
-        }
+    if let Err(error) = member.welcome(&encode(&Response::ok(connector))) {
+        member.end(EndReason::PeerReset);
+        return Err(error.into());
     }
+    Ok(member)
 }
 
 async fn refuse(refusal: Refusal, stream: Arc<dyn Stream>) -> HandshakeError {
     let answer = encode(&Response::refusal(status_of(refusal)));
-    let told = async {
+    let answered = async {
         stream.write_all(&answer).await?;
-        stream.shutdown().await
+        // Who keeps its end open is turned out all the same.
+        let _ = stream.close(FAREWELL).await;
+        Ok::<_, io::Error>(())
     };
-    match told.await {
+    match answered.await {
         Ok(()) => HandshakeError::Refused(refusal),
         Err(error) => error.into(),
-    }
-}
-
-async fn read_request(
-    stream: &dyn Stream,
-    buffer: &mut FrameBuffer,
-) -> Result<Request, HandshakeError> {
-    loop {
-        match Request::decode(buffer.filled()).map_err(HandshakeError::Malformed)? {
-            Decoded::Complete { value, len } => {
-                buffer.consume(len);
-                return Ok(value);
-            }
-            Decoded::Incomplete { .. } => {}
-        }
-        stream.readable().await?;
-        match stream.try_read(buffer.space()) {
-            Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
-            Ok(n) => buffer.advance(n),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error.into()),
-        }
     }
 }
 

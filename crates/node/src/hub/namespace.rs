@@ -1,9 +1,9 @@
 //! One isolated routing world: how it routes, who is in it.
 
 use std::{
-    mem,
+    mem, ptr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -14,10 +14,13 @@ use rtun_core::{
 };
 
 use super::{
-    association::{Association, EndReason},
+    association::Association,
     rules::{RoutePlugin, Rules},
 };
-use crate::counters::{Ended, Traffic};
+use crate::{
+    counters::{Ended, Traffic},
+    link::EndReason,
+};
 
 /// A namespace with at least one member, or one that the configuration names.
 pub(super) struct Namespace {
@@ -25,7 +28,9 @@ pub(super) struct Namespace {
     /// Grows with every change of rules or members: whatever a reader remembers holds for one generation.
     generation: AtomicU64,
     snapshot: ArcSwap<Snapshot>,
-    members: papaya::HashMap<HostName, Claims<Arc<Association>>>,
+    /// Each association has an owner of its own, which takes it out here when it ends. It keeps its namespace: if the
+    /// namespace kept it too, what the map has not reclaimed yet would keep both.
+    members: papaya::HashMap<HostName, Claims<Weak<Association>>>,
     /// What associations that have ended had counted.
     ended: Mutex<Ended>,
 }
@@ -108,30 +113,34 @@ impl Namespace {
         flow_hash: impl FnOnce() -> u64,
     ) -> Option<Arc<Association>> {
         let members = self.members.pin();
-        members.get(host).map(|claims| Arc::clone(claims.carrier(snapshot.sharing, flow_hash)))
+        members.get(host).and_then(|claims| claims.carrier(snapshot.sharing, flow_hash).upgrade())
     }
 
-    pub(super) fn claims(&self, host: &HostName) -> Option<Claims<Arc<Association>>> {
-        self.members.pin().get(host).cloned()
+    /// The associations of `host`, newest first.
+    pub(super) fn claims(&self, host: &HostName) -> Vec<Arc<Association>> {
+        let members = self.members.pin();
+        let claims = members.get(host).into_iter().flat_map(Claims::iter);
+        claims.filter_map(Weak::upgrade).collect()
     }
 
     /// Adds an association in front of those of the same name; returns the one that has to go. Calls to this and to
     /// [`Namespace::remove`] never overlap: the registry's lock sees to it.
-    pub(super) fn add(&self, association: Arc<Association>) -> Option<Arc<Association>> {
-        let host = association.host.clone();
-        let (claims, evicted) = match self.claims(&host) {
-            Some(claims) => claims.with(association),
-            None => (Claims::new(association), None),
+    pub(super) fn add(&self, association: &Arc<Association>) -> Option<Arc<Association>> {
+        let members = self.members.pin();
+        let newest = Arc::downgrade(association);
+        let (claims, evicted) = match members.get(&association.host) {
+            Some(claims) => claims.with(newest),
+            None => (Claims::new(newest), None),
         };
-        self.members.pin().insert(host, claims);
+        members.insert(association.host.clone(), claims);
         self.changed();
-        evicted
+        evicted.as_ref().and_then(Weak::upgrade)
     }
 
     pub(super) fn remove(&self, association: &Association) {
         let members = self.members.pin();
         if let Some(claims) = members.get(&association.host) {
-            match claims.without(|claim| claim.id == association.id) {
+            match claims.without(|claim| ptr::eq(claim.as_ptr(), association)) {
                 Some(rest) => members.insert(association.host.clone(), rest),
                 None => members.remove(&association.host),
             };
@@ -143,8 +152,8 @@ impl Namespace {
     /// Ends associations of the same host that its present run made before: it has given them up already.
     pub(super) fn end_older_of_run(&self, newest: &Association) {
         let run = |association: &Association| association.greeting.get().map(|g| g.instance);
-        for claim in self.claims(&newest.host).iter().flat_map(Claims::iter) {
-            if claim.id < newest.id && run(claim).is_some() && run(claim) == run(newest) {
+        for claim in self.claims(&newest.host) {
+            if claim.id < newest.id && run(&claim).is_some() && run(&claim) == run(newest) {
                 claim.end(EndReason::Replaced);
             }
         }
@@ -157,7 +166,7 @@ impl Namespace {
     /// Every association, active or standing by.
     pub(super) fn associations(&self) -> Vec<Arc<Association>> {
         let members = self.members.pin();
-        members.values().flat_map(|claims| claims.iter().cloned()).collect()
+        members.values().flat_map(Claims::iter).filter_map(Weak::upgrade).collect()
     }
 
     /// What associations that have ended had counted.

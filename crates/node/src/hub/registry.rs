@@ -1,8 +1,9 @@
 //! Who is where: namespaces and their members, joined and left under the hub's rules.
 
 use std::{
-    collections::{BTreeSet, HashMap, hash_map::Entry},
+    collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
     mem,
+    ops::Deref,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -14,31 +15,41 @@ use rtun_core::{Admitted, Decision, JoinRequest, NamespaceId, Question, Refusal}
 use tracing::{info, warn};
 
 use super::{
-    association::{Arrival, Association, Commons, EndReason, Parked},
+    association::{Arrival, Association, Commons, Parked},
     namespace::{Namespace, Snapshot},
     rules::{Rules, retire},
 };
 use crate::{
     budget::Budget,
-    counters::{Ended, Traffic},
+    counters::{Ended, Happened, Tally, Traffic},
+    link::EndReason,
     report::{HostReport, NamespaceReport, Queued},
 };
 
 /// A hub's namespaces and the rules they live under.
 pub(super) struct Registry {
+    service: String,
     world: Mutex<World>,
     next_id: AtomicU64,
     commons: Commons,
+    ends: Tally,
 }
 
 /// What becomes of a host that wants to join.
 pub(super) enum Joining {
     /// It has joined.
-    Joined(Arc<Association>),
+    Joined(Member),
     /// A plugin has to be asked first.
     Ask(Question, Arrival),
     /// It may not.
     Refused(Refusal, Arrival),
+}
+
+/// A host's place in its namespace. Whatever ends the task that has it, dropping it closes the link, takes the host out,
+/// counts what it had and says so.
+pub(super) struct Member {
+    registry: Arc<Registry>,
+    association: Arc<Association>,
 }
 
 /// A namespace and what it routes by.
@@ -65,7 +76,7 @@ pub(super) struct Census {
 
 impl Registry {
     /// The namespaces that the rules name exist from the beginning.
-    pub(super) fn new(rules: Rules) -> Self {
+    pub(super) fn new(service: &str, rules: Rules) -> Self {
         let queue_budget = rules.config.queue_budget;
         let mut world = World {
             rules: Arc::new(rules),
@@ -75,9 +86,11 @@ impl Registry {
         };
         world.add_configured();
         Self {
+            service: service.to_owned(),
             world: Mutex::new(world),
             next_id: AtomicU64::new(1),
             commons: Commons { budget: Budget::new(queue_budget), population: Arc::default() },
+            ends: Tally::default(),
         }
     }
 
@@ -101,7 +114,7 @@ impl Registry {
 
     /// Admits a host, or hands its connection back. The association receives packets from now on; they are held back
     /// until it has been welcomed.
-    pub(super) fn join(&self, request: &JoinRequest<'_>, arrival: Arrival) -> Joining {
+    pub(super) fn join(self: &Arc<Self>, request: &JoinRequest<'_>, arrival: Arrival) -> Joining {
         let mut world = self.world();
         let admitted = match world.rules.access.decide(request) {
             Decision::Admit(admitted) => admitted,
@@ -115,12 +128,10 @@ impl Registry {
         let namespace = world.namespace(request.namespace);
         let claims = namespace.claims(&admitted.host);
         let user = admitted.identity.as_ref().map(|identity| &*identity.user);
-        if let Some(claims) = &claims
-            && claims.iter().any(|other| other.user() != user)
-        {
+        if claims.iter().any(|other| other.user() != user) {
             return Joining::Refused(Refusal::NameInUse, arrival);
         }
-        if let Some(claims) = &claims {
+        if !claims.is_empty() {
             let older: Vec<_> = claims.iter().map(|claim| claim.peer.to_string()).collect();
             warn!(
                 namespace = %namespace.id, host = %admitted.host, peer = %arrival.peer,
@@ -135,15 +146,14 @@ impl Registry {
         let association =
             Association::new(id, admitted, Arc::clone(&namespace), arrival, &self.commons);
         let association = Arc::new(association);
-        if let Some(evicted) = namespace.add(Arc::clone(&association)) {
+        if let Some(evicted) = namespace.add(&association) {
             evicted.end(EndReason::Replaced);
         }
         self.commons.population.fetch_add(1, Ordering::Relaxed);
-        Joining::Joined(association)
+        Joining::Joined(Member { registry: Arc::clone(self), association })
     }
 
-    /// Takes an association out that has ended.
-    pub(super) fn leave(&self, association: &Association) {
+    fn leave(&self, association: &Association) {
         let mut world = self.world();
         let namespace = &association.namespace;
         namespace.remove(association);
@@ -187,6 +197,11 @@ impl Registry {
         }
     }
 
+    /// How associations ended, by reason.
+    pub(super) fn ends(&self) -> BTreeMap<String, Happened> {
+        self.ends.read()
+    }
+
     /// Who is connected, what passed and what was lost.
     pub(super) fn census(&self) -> Census {
         let mut world = self.world();
@@ -220,6 +235,34 @@ impl Registry {
     /// A poisoned lock still guards a whole world: no critical section panics half way through a change.
     fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Deref for Member {
+    type Target = Arc<Association>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.association
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let Self { registry, association } = self;
+        let Association { namespace, host, peer, since, link, counters, .. } = &**association;
+        // Where nothing else has ended it, its task was ended in the middle of its work.
+        link.end(EndReason::Internal);
+        link.close();
+        registry.leave(association);
+        let reason = link.end_reason().unwrap_or(EndReason::Internal);
+        registry.ends.count(reason.as_str());
+        let traffic = counters.read();
+        info!(
+            service = registry.service, namespace = %namespace.id, host = %host, peer = %peer,
+            reason = %reason, seconds = since.elapsed().as_secs(),
+            packets_in = traffic.packets_in, packets_out = traffic.packets_out,
+            drops = %traffic.drops(), "host left"
+        );
     }
 }
 
@@ -293,7 +336,7 @@ fn report(namespace: &Namespace, configured: bool) -> NamespaceReport {
     associations.sort_by(|a, b| a.host.cmp(&b.host).then(b.id.cmp(&a.id)));
     let mut hosts: Vec<HostReport> = Vec::with_capacity(associations.len());
     for association in associations {
-        let (packets, bytes) = association.outbox.queued();
+        let (packets, bytes) = association.link.queued();
         let greeting = association.greeting.get();
         let newest = hosts.last().is_none_or(|before| before.host != association.host);
         let host = HostReport {
@@ -305,7 +348,7 @@ fn report(namespace: &Namespace, configured: bool) -> NamespaceReport {
             software: greeting.map(|greeting| greeting.software.clone()),
             mtu: greeting.map(|greeting| greeting.mtu),
             super_frames: association.super_frames(),
-            datagrams: association.outbox.uses_datagrams(),
+            datagrams: association.link.uses_datagrams(),
             traffic: association.counters.read(),
             queued: Queued { packets, bytes: bytes as u64 },
         };
@@ -315,3 +358,6 @@ fn report(namespace: &Namespace, configured: bool) -> NamespaceReport {
     let routes = snapshot.routing.prefixes();
     NamespaceReport { id: namespace.id, configured, routes, hosts, traffic }
 }
+
+#[cfg(test)]
+mod tests;

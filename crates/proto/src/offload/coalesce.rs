@@ -90,12 +90,16 @@ impl Coalescer {
 
     /// Begins with the packets in `buffer`, which is at most 4 GiB.
     pub fn batch<'a>(&'a mut self, buffer: &'a [u8]) -> Batch<'a> {
+        self.begin();
+        Batch { state: self, buffer }
+    }
+
+    fn begin(&mut self) {
         self.groups.clear();
         self.pieces.clear();
         self.headers.clear();
         self.open = 0;
         self.next_victim = 0;
-        Batch { state: self, buffer }
     }
 }
 
@@ -140,6 +144,12 @@ impl<'a> Batch<'a> {
             self.push_packet(at, packet.has_partial_checksum(), packet.header());
         }
         Ok(())
+    }
+
+    /// Hands over the packets as [`Batch::finish`] does, and begins again with none.
+    pub fn flush(&mut self, each: impl FnMut(Group<'_>)) {
+        Batch { state: self.state, buffer: self.buffer }.finish().for_each(each);
+        self.state.begin();
     }
 
     /// The packets, joined where possible, in the order in which the first ones of each group were added.

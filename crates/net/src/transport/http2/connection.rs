@@ -5,11 +5,10 @@ use std::{
     future::poll_fn,
     pin::pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    task::Poll,
-    time::Duration,
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
@@ -17,15 +16,15 @@ use futures_util::task::AtomicWaker;
 use h2::{Reason, RecvStream, SendStream, client, server};
 use http::{Request, Response, request::Parts};
 use tokio::{
-    sync::{mpsc, oneshot},
-    time::timeout,
+    sync::mpsc,
+    task::{JoinError, JoinHandle},
 };
 
 use super::{
     HttpError,
     request::{Framing, RequestStream, WRITE_MAX},
 };
-use crate::transport::{Stream, forwarded::Forwarded, io_stream::IoStream};
+use crate::transport::{Stream, forwarded::Forwarded, io_stream::IoStream, poll_end};
 
 /// Requests that one connection may have at once; further ones are refused (RFC 9113 section 5.1.2).
 pub const REQUESTS_MAX: u32 = 128;
@@ -50,8 +49,32 @@ pub const FIRST_CONNECTION_WINDOW: u32 = 256 * 1024;
 /// So much of a client's bytes has to be read before it is given the full windows: more than strangers have to say.
 pub const PROOF: usize = 4096;
 
-/// How long a connection without requests may take to say goodbye.
-const GOODBYE: Duration = Duration::from_secs(5);
+/// The task that a connection is: it ends with this, and the stream below with it.
+#[derive(Debug)]
+pub(super) struct Task(Mutex<Option<JoinHandle<()>>>);
+
+impl Task {
+    fn spawn(connection: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(Mutex::new(Some(tokio::spawn(connection))))
+    }
+
+    /// Ready when the connection is over. The last caller's task is woken.
+    pub(super) fn poll_over(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut task = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(running) = &mut *task {
+            let _: Result<(), JoinError> = ready!(pin!(running).poll(cx));
+            *task = None;
+        }
+        Poll::Ready(())
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        let task = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        task.iter().for_each(JoinHandle::abort);
+    }
+}
 
 /// How much of a connection's bytes has been read.
 #[derive(Debug, Default)]
@@ -96,10 +119,10 @@ pub(in crate::transport) enum Answer {
 /// A request taken: its stream, and what it says of its client.
 pub(super) type Taken = Result<(Arc<dyn Stream>, Forwarded), HttpError>;
 
-/// Serves requests on `stream` until it ends, or all who might want one are gone.
-pub(super) fn serve(stream: Arc<dyn Stream>, service: Service) -> mpsc::Receiver<Taken> {
+/// Serves requests on `stream` until it ends, or nobody takes requests any more and the last of them is done.
+pub(super) fn serve(stream: Arc<dyn Stream>, service: Service) -> (mpsc::Receiver<Taken>, Task) {
     let (requests, taken) = mpsc::channel(REQUESTS_MAX as usize);
-    tokio::spawn(async move {
+    let task = Task::spawn(async move {
         let mut builder = server::Builder::new();
         builder
             .initial_window_size(FIRST_REQUEST_WINDOW)
@@ -108,19 +131,25 @@ pub(super) fn serve(stream: Arc<dyn Stream>, service: Service) -> mpsc::Receiver
             .max_header_list_size(HEADERS_MAX)
             .max_send_buffer_size(WRITE_MAX);
         let connection = tokio::select! {
-            connection = builder.handshake(IoStream(stream)) => connection,
+            connection = builder.handshake(IoStream(Arc::clone(&stream))) => connection,
             () = requests.closed() => return,
         };
         let end = match connection {
             Ok(connection) => drive(connection, &service, &requests).await,
             Err(error) => Err(error),
         };
+        let is_orderly = end.is_ok();
         if let Err(error) = end {
             // Nobody is there to be told, or has enough to do with requests.
             let _ = requests.try_send(Err(HttpError::Protocol(error)));
         }
+        drop(requests);
+        if is_orderly {
+            // Whoever waits for that limits its time.
+            let _ = poll_fn(|cx| poll_end(&*stream, cx)).await;
+        }
     });
-    taken
+    (taken, task)
 }
 
 async fn drive(
@@ -166,11 +195,7 @@ async fn drive(
             }
             Some(Some(Err(error))) => return Err(error),
             Some(None) => return Ok(()),
-            None => {
-                // Its client may be gone without a word.
-                let _ = timeout(GOODBYE, poll_fn(|cx| connection.poll_closed(cx))).await;
-                return Ok(());
-            }
+            None => return poll_fn(|cx| connection.poll_closed(cx)).await,
         }
     }
 }
@@ -208,7 +233,7 @@ fn take(
 pub(super) async fn request(
     stream: Arc<dyn Stream>,
     request: Request<()>,
-) -> Result<(client::ResponseFuture, SendStream<Bytes>, oneshot::Sender<()>), HttpError> {
+) -> Result<(client::ResponseFuture, SendStream<Bytes>, Task), HttpError> {
     let mut builder = client::Builder::new();
     builder
         .enable_push(false)
@@ -217,19 +242,15 @@ pub(super) async fn request(
         .max_header_list_size(HEADERS_MAX)
         .max_send_buffer_size(WRITE_MAX);
     let (requests, connection) =
-        builder.handshake(IoStream(stream)).await.map_err(HttpError::Protocol)?;
-    let (alone, is_over) = oneshot::channel::<()>();
-    tokio::spawn(async move {
-        let mut connection = pin!(connection);
+        builder.handshake(IoStream(Arc::clone(&stream))).await.map_err(HttpError::Protocol)?;
+    let task = Task::spawn(async move {
         // How it ends the request's stream tells.
-        tokio::select! {
-            _ = &mut connection => {}
-            _ = is_over => {
-                let _ = timeout(GOODBYE, connection).await;
-            }
+        if connection.await.is_ok() {
+            // Whoever waits for that limits its time.
+            let _ = poll_fn(|cx| poll_end(&*stream, cx)).await;
         }
     });
     let mut requests = requests.ready().await.map_err(HttpError::Protocol)?;
     let (response, body) = requests.send_request(request, false).map_err(HttpError::Protocol)?;
-    Ok((response, body, alone))
+    Ok((response, body, task))
 }

@@ -11,9 +11,8 @@ use std::{
 use bytes::{Buf, Bytes, BytesMut};
 use h2::{Reason, RecvStream, SendStream, client::ResponseFuture};
 use http::{HeaderMap, HeaderValue, Response};
-use tokio::sync::oneshot;
 
-use super::connection::Proof;
+use super::connection::{Proof, Task};
 use crate::transport::{
     Stream,
     grpc::{
@@ -38,8 +37,8 @@ pub(in crate::transport) enum Framing {
 pub(in crate::transport) struct RequestStream {
     incoming: Mutex<Incoming>,
     outgoing: Mutex<Outgoing>,
-    /// Tells the connection's task of the end, where it serves this request alone.
-    _alone: Option<oneshot::Sender<()>>,
+    /// The connection, where it serves this request alone.
+    connection: Option<Task>,
 }
 
 struct Incoming {
@@ -59,6 +58,8 @@ enum Source {
     /// The server has not answered.
     Response(ResponseFuture),
     Body(RecvStream),
+    /// The stream is closed.
+    Gone,
 }
 
 #[derive(Debug)]
@@ -68,7 +69,8 @@ enum End {
 }
 
 struct Outgoing {
-    body: SendStream<Bytes>,
+    /// Gone when the stream is closed.
+    body: Option<SendStream<Bytes>>,
     framing: Framing,
     is_server: bool,
     is_ended: bool,
@@ -90,9 +92,9 @@ impl RequestStream {
         request: SendStream<Bytes>,
         response: RecvStream,
         framing: Framing,
-        alone: oneshot::Sender<()>,
+        connection: Task,
     ) -> Self {
-        Self::new(Source::Body(response), request, framing, None, Some(alone))
+        Self::new(Source::Body(response), request, framing, None, Some(connection))
     }
 
     /// A client's, whose answer may come as late as the first byte.
@@ -100,9 +102,9 @@ impl RequestStream {
         request: SendStream<Bytes>,
         response: ResponseFuture,
         framing: Framing,
-        alone: oneshot::Sender<()>,
+        connection: Task,
     ) -> Self {
-        Self::new(Source::Response(response), request, framing, None, Some(alone))
+        Self::new(Source::Response(response), request, framing, None, Some(connection))
     }
 
     fn new(
@@ -110,7 +112,7 @@ impl RequestStream {
         body: SendStream<Bytes>,
         framing: Framing,
         proof: Option<Arc<Proof>>,
-        alone: Option<oneshot::Sender<()>>,
+        connection: Option<Task>,
     ) -> Self {
         let incoming = Incoming {
             source,
@@ -123,8 +125,13 @@ impl RequestStream {
         let is_server = incoming.proof.is_some();
         Self {
             incoming: Mutex::new(incoming),
-            outgoing: Mutex::new(Outgoing { body, framing, is_server, is_ended: false }),
-            _alone: alone,
+            outgoing: Mutex::new(Outgoing {
+                body: Some(body),
+                framing,
+                is_server,
+                is_ended: false,
+            }),
+            connection,
         }
     }
 
@@ -152,6 +159,7 @@ impl Incoming {
                     Some(Err(error)) => self.end = Some(End::of(&error)),
                     None => self.end = Some(ready!(self.poll_end(cx))),
                 },
+                Source::Gone => self.end = Some(End::Whole),
             }
         }
         Poll::Ready(())
@@ -283,9 +291,10 @@ impl Stream for RequestStream {
         if outgoing.is_ended {
             return Poll::Ready(Ok(()));
         }
-        outgoing.body.reserve_capacity(WRITE_MAX);
-        while outgoing.body.capacity() == 0 {
-            match ready!(outgoing.body.poll_capacity(cx)) {
+        let Some(body) = &mut outgoing.body else { return Poll::Ready(Ok(())) };
+        body.reserve_capacity(WRITE_MAX);
+        while body.capacity() == 0 {
+            match ready!(body.poll_capacity(cx)) {
                 Some(Ok(_)) => {}
                 Some(Err(error)) => return Poll::Ready(Err(broken(&error))),
                 None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
@@ -296,21 +305,21 @@ impl Stream for RequestStream {
 
     fn try_write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut outgoing = self.outgoing();
-        if outgoing.is_ended {
+        let Outgoing { body: Some(body), framing, is_ended: false, .. } = &mut *outgoing else {
             return Err(io::ErrorKind::BrokenPipe.into());
-        }
+        };
         let wanted = pieces.iter().map(|piece| piece.len()).sum::<usize>().min(WRITE_MAX);
         if wanted == 0 {
             return Ok(0);
         }
-        outgoing.body.reserve_capacity(wanted + HEADER_MAX);
+        body.reserve_capacity(wanted + HEADER_MAX);
         // A chunk's header may go beyond the capacity; what does not fit waits in the connection.
-        let len = wanted.min(outgoing.body.capacity());
+        let len = wanted.min(body.capacity());
         if len == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let mut bytes = BytesMut::with_capacity(HEADER_MAX + len);
-        if outgoing.framing == Framing::Grpc {
+        if *framing == Framing::Grpc {
             bytes.extend_from_slice(Header::new(len as u32).bytes());
         }
         let end = bytes.len() + len;
@@ -318,27 +327,38 @@ impl Stream for RequestStream {
             let missing = end - bytes.len();
             bytes.extend_from_slice(&piece[..piece.len().min(missing)]);
         }
-        outgoing.body.send_data(bytes.freeze(), false).map_err(|error| broken(&error))?;
+        body.send_data(bytes.freeze(), false).map_err(|error| broken(&error))?;
         if len == wanted {
             // What is reserved is taken from the connection's other requests.
-            outgoing.body.reserve_capacity(0);
+            body.reserve_capacity(0);
         }
         Ok(len)
     }
 
     fn poll_shutdown(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut outgoing = self.outgoing();
-        if std::mem::replace(&mut outgoing.is_ended, true) {
+        let Outgoing { body: Some(body), framing, is_server, is_ended } = &mut *outgoing else {
+            return Poll::Ready(Ok(()));
+        };
+        if std::mem::replace(is_ended, true) {
             return Poll::Ready(Ok(()));
         }
-        let ended = match (outgoing.framing, outgoing.is_server) {
+        let ended = match (framing, is_server) {
             (Framing::Grpc, true) => {
                 let ok = HeaderValue::from_static("0");
-                outgoing.body.send_trailers(HeaderMap::from_iter([(super::GRPC_STATUS, ok)]))
+                body.send_trailers(HeaderMap::from_iter([(super::GRPC_STATUS, ok)]))
             }
-            _ => outgoing.body.send_data(Bytes::new(), true),
+            _ => body.send_data(Bytes::new(), true),
         };
         Poll::Ready(ended.map_err(|error| broken(&error)))
+    }
+
+    fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(connection) = &self.connection else { return Poll::Ready(Ok(())) };
+        // The library ends the connection when nobody holds its only request.
+        self.outgoing().body = None;
+        self.incoming().source = Source::Gone;
+        connection.poll_over(cx).map(Ok)
     }
 }
 

@@ -2,15 +2,12 @@
 
 use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
 use super::{
     MuxError, Settings,
     shared::{Received, Shared},
 };
-
-/// How long the end of a session waits for the carrier to take what is left.
-const LINGER: Duration = Duration::from_secs(5);
 
 /// The shortest time between two looks at the clock, so that none of zero makes the task spin.
 const SHORTEST: Duration = Duration::from_millis(1);
@@ -18,11 +15,27 @@ const SHORTEST: Duration = Duration::from_millis(1);
 /// The longest time a clock is asked for; a year is never.
 const LONGEST: Duration = Duration::from_secs(365 * 86_400);
 
-/// Runs a session until it is over or nobody holds it.
+/// A session that is driven; ends it when dropped.
+struct Driven(Arc<Shared>);
+
+impl Drop for Driven {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// Runs a session until it is over or is to end in order, and ends it.
 pub(super) async fn drive(shared: Arc<Shared>) {
-    run(&shared).await;
-    // What cannot be ended properly is ended by being dropped.
-    let _ = timeout(LINGER, poll_fn(|cx| shared.poll_end(cx))).await;
+    let Driven(shared) = &Driven(shared);
+    run(shared).await;
+    if shared.state().end().is_some() {
+        return shared.say_farewell();
+    }
+    tokio::select! {
+        _ = poll_fn(|cx| shared.poll_end(cx)) => {}
+        // Whoever waits for the end takes its time for over.
+        () = shared.is_over() => {}
+    }
 }
 
 async fn run(shared: &Shared) {
@@ -33,7 +46,7 @@ async fn run(shared: &Shared) {
         shared.flush_by_driver();
         let reads = {
             let state = shared.state();
-            if state.end().is_some() || state.is_abandoned() {
+            if state.end().is_some() || state.ends_in_order() {
                 return;
             }
             !state.is_paused()

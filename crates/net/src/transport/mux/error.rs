@@ -13,6 +13,9 @@ pub enum MuxError {
     /// The other side ended the stream below, and the session with it.
     #[error("the other side ended the connection")]
     Ended,
+    /// This side ended the session.
+    #[error("the session was closed")]
+    Closed,
     /// The other side sent what is no frame of the session's version.
     #[error("the other side does not speak this multiplexing: {0}")]
     Frame(FrameError),
@@ -39,6 +42,7 @@ impl MuxError {
         let kind = match self {
             Self::Carrier(error) => error.kind(),
             Self::Ended => io::ErrorKind::UnexpectedEof,
+            Self::Closed => io::ErrorKind::NotConnected,
             Self::Frame(_) | Self::WindowExceeded(_) | Self::ConsumedUnsent(_) => {
                 io::ErrorKind::InvalidData
             }

@@ -21,7 +21,7 @@ use super::{
     cut::{Cut, Taken},
     state::{Role, Room, State},
 };
-use crate::transport::Stream;
+use crate::transport::{Stream, poll_end};
 
 /// Bytes of one read from a carrier.
 const READ: usize = 64 * 1024;
@@ -36,11 +36,9 @@ thread_local! {
 
 /// A session.
 pub(super) struct Shared {
-    carrier: Arc<dyn Stream>,
     pub(super) settings: Settings,
-    reading: Mutex<Decoder>,
-    /// Bytes the carrier has yet to take: the rest of a frame, or control frames. More is added only when it is empty.
-    writing: Mutex<Vec<u8>>,
+    reading: Mutex<Reading>,
+    writing: Mutex<Writing>,
     state: Mutex<State>,
     /// Whether bytes are held that the carrier has not taken.
     holding: AtomicBool,
@@ -48,6 +46,32 @@ pub(super) struct Shared {
     pub(super) driver: Notify,
     /// What the carrier wakes when it takes more: all who wait for that, as it keeps one waker only.
     writable: Waker,
+}
+
+/// What is needed to read from the carrier.
+struct Reading {
+    /// Gone when the session is over.
+    carrier: Option<Arc<dyn Stream>>,
+    decoder: Decoder,
+}
+
+/// What is needed to write to the carrier.
+struct Writing {
+    /// Gone when the session is over.
+    carrier: Option<Arc<dyn Stream>>,
+    /// Bytes the carrier has yet to take: the rest of a frame, or control frames. More is added only when it is empty.
+    held: Vec<u8>,
+}
+
+impl Writing {
+    fn carrier(&self) -> io::Result<&dyn Stream> {
+        self.carrier.as_deref().ok_or_else(gone)
+    }
+}
+
+/// What using a carrier that is gone comes to.
+fn gone() -> io::Error {
+    MuxError::Closed.to_io()
 }
 
 /// What became of a read from the carrier.
@@ -76,10 +100,12 @@ impl Wake for WakeWriters {
 impl Shared {
     pub(super) fn new(carrier: Arc<dyn Stream>, role: Role, settings: Settings) -> Arc<Self> {
         Arc::new_cyclic(|shared| Self {
-            carrier,
             settings,
-            reading: Mutex::new(Decoder::new(settings.version)),
-            writing: Mutex::default(),
+            reading: Mutex::new(Reading {
+                carrier: Some(Arc::clone(&carrier)),
+                decoder: Decoder::new(settings.version),
+            }),
+            writing: Mutex::new(Writing { carrier: Some(carrier), held: Vec::new() }),
             state: Mutex::new(State::new(role, &settings)),
             holding: AtomicBool::new(false),
             driver: Notify::new(),
@@ -93,41 +119,79 @@ impl Shared {
     }
 
     pub(super) fn is_holding(&self) -> bool {
-        self.holding.load(Ordering::Acquire) || self.carrier.is_holding()
+        self.holding.load(Ordering::Acquire)
+            || self.writing().carrier.as_ref().is_some_and(|carrier| carrier.is_holding())
     }
 
-    /// Ends the session.
+    /// Ends the session for a reason.
     pub(super) fn fail(&self, error: MuxError) {
         self.state().fail(error);
         self.driver.notify_one();
     }
 
+    /// Ends the session, if nothing has, and gives up the carrier.
+    pub(super) fn end(&self) {
+        self.fail(MuxError::Closed);
+        let read = self.reading().carrier.take();
+        let mut writing = self.writing();
+        let written = writing.carrier.take();
+        writing.held = Vec::new();
+        self.holding.store(false, Ordering::Release);
+        drop(writing);
+        // A carrier that goes may take a session of its own with it.
+        drop((read, written));
+    }
+
     /// Ready when the carrier may have bytes. For the driver alone.
     pub(super) fn poll_carrier_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.carrier.poll_readable(cx)
+        match &self.reading().carrier {
+            Some(carrier) => carrier.poll_readable(cx),
+            None => Poll::Ready(Err(gone())),
+        }
     }
 
-    /// Ready when the carrier has handed on all that is held and due, and is ended. For the driver alone, at the end.
+    /// Ready when the carrier has handed on all that is held and due and is ended in order. For the driver alone, at the end.
     pub(super) fn poll_end(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_flush(&mut self.writing(), cx))?;
-        self.carrier.poll_shutdown(cx)
+        let mut writing = self.writing();
+        ready!(self.poll_flush(&mut writing, cx))?;
+        poll_end(writing.carrier()?, cx)
     }
 
-    /// A handle is gone: ends what it was for, and lets the driver go on or end.
+    /// Waits until the session has ended. For the driver alone.
+    pub(super) async fn is_over(&self) {
+        while self.state().end().is_none() {
+            self.driver.notified().await;
+        }
+    }
+
+    /// Ends the carrier as far as that goes at once, when the session has failed. For the driver alone, at the end.
+    pub(super) fn say_farewell(&self) {
+        let writing = self.writing();
+        if writing.held.is_empty()
+            && let Some(carrier) = &writing.carrier
+        {
+            let _ = carrier.poll_shutdown(&mut Context::from_waker(Waker::noop()));
+        }
+    }
+
+    /// A handle is gone: ends what it was for, and lets the driver go on or end. The last takes the session with it, unless that
+    /// is to end in order.
     pub(super) fn released(&self) {
         self.flush();
         let mut state = self.state();
+        let is_over = state.is_abandoned() && !state.waits_for_order();
         let calls = state.may_resume() || state.is_abandoned();
         drop(state);
-        if calls {
+        if is_over {
+            self.end();
+        } else if calls {
             self.driver.notify_one();
         }
     }
 
     /// Reads from the carrier once. For the driver alone; a failure ends the session.
     pub(super) fn receive(&self) -> Received {
-        let mut decoder = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        self.receive_with(&mut decoder, &mut None)
+        self.receive_with(&mut self.reading(), &mut None)
     }
 
     /// Reads what was received of a stream and then, unless somebody else is at it, from the carrier.
@@ -145,10 +209,10 @@ impl Shared {
         let over = state.nothing_to_read(id).is_ok() || state.end().is_some();
         let mut resumes = state.may_resume();
         drop(state);
-        if let Some(mut decoder) = reading.filter(|_| read < into.len() && !over) {
+        if let Some(mut reading) = reading.filter(|_| read < into.len() && !over) {
             let room = into.len() - read;
             let mut sink = Some((id, &mut into[read..]));
-            self.receive_with(&mut decoder, &mut sink);
+            self.receive_with(&mut reading, &mut sink);
             read += room - sink.map_or(0, |(_, rest)| rest.len());
         }
         let mut state = self.state();
@@ -165,7 +229,10 @@ impl Shared {
         result
     }
 
-    fn receive_with(&self, decoder: &mut Decoder, sink: &mut Option<(u32, &mut [u8])>) -> Received {
+    fn receive_with(&self, reading: &mut Reading, sink: &mut Option<(u32, &mut [u8])>) -> Received {
+        let Reading { carrier: Some(carrier), decoder } = reading else {
+            return Received::Nothing;
+        };
         let mut state = self.state();
         if state.end().is_some() {
             return Received::Nothing;
@@ -177,7 +244,7 @@ impl Shared {
         // A carrier may be a stream of another session: it finds an empty buffer here and makes its own.
         let mut buffer = SCRATCH.take();
         buffer.resize(READ, 0);
-        let received = match self.carrier.try_read(&mut buffer) {
+        let received = match carrier.try_read(&mut buffer) {
             Ok(0) => Err(MuxError::Ended),
             Ok(read) => self.hand_out(decoder, &buffer[..read], sink).map(|()| Received::Some),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Received::Nothing),
@@ -206,20 +273,20 @@ impl Shared {
 
     /// Writes bytes of a stream in frames, behind the control frames that are due.
     pub(super) fn try_write(&self, id: u32, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-        let mut held = self.writing();
+        let mut writing = self.writing();
         let mut took_due = false;
-        let result = self.write_with(&mut held, id, pieces, &mut took_due);
-        self.note_holding(&mut held);
-        if took_due && !held.is_empty() {
+        let result = self.write_with(&mut writing, id, pieces, &mut took_due);
+        self.note_holding(&mut writing);
+        if took_due && !writing.held.is_empty() {
             // Others wait for these, whether or not this writer comes back.
-            self.flush_with(&mut held);
+            self.flush_with(&mut writing);
         }
         result
     }
 
     fn write_with(
         &self,
-        held: &mut Vec<u8>,
+        writing: &mut Writing,
         id: u32,
         pieces: &[IoSlice<'_>],
         took_due: &mut bool,
@@ -234,12 +301,12 @@ impl Shared {
         if pieces.iter().all(|piece| piece.is_empty()) {
             return Ok(0);
         }
-        if !held.is_empty() {
+        if !writing.held.is_empty() {
             drop(state);
-            self.write_held(held)?;
+            self.write_held(writing)?;
             state = self.state();
         }
-        *took_due = state.take_due(held);
+        *took_due = state.take_due(&mut writing.held);
         let Settings { version, max_frame, .. } = self.settings;
         let cut = Cut::new(version, id, pieces, room, max_frame.max(1));
         // Before it is, as the other side may read it and say so before the carrier returns.
@@ -249,7 +316,7 @@ impl Shared {
         if resumes {
             self.driver.notify_one();
         }
-        let result = self.write_cut(held, &cut, pieces);
+        let result = self.write_cut(writing, &cut, pieces);
         let unsent = cut.payload() - result.as_ref().map_or(0, |taken| *taken);
         if unsent > 0 {
             self.state().unsent(id, unsent);
@@ -260,15 +327,18 @@ impl Shared {
     /// Writes frames behind what is held; how many bytes of the pieces were taken.
     fn write_cut(
         &self,
-        held: &mut Vec<u8>,
+        writing: &mut Writing,
         cut: &Cut,
         pieces: &[IoSlice<'_>],
     ) -> io::Result<usize> {
         if cut.payload() == 0 {
-            self.write_held(held)?;
+            self.write_held(writing)?;
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let taken = cut.write(held, pieces, |slices| self.write_to_carrier(slices))?;
+        let carrier = writing.carrier()?;
+        let write = |slices: &[IoSlice<'_>]| self.write_to_carrier(carrier, slices);
+        let taken = cut.write(&writing.held, pieces, write)?;
+        let held = &mut writing.held;
         match taken {
             Taken::Control(taken) => {
                 held.drain(..taken);
@@ -290,7 +360,9 @@ impl Shared {
 
     /// Ready when nothing is held and a stream may write, or has nothing to wait for.
     pub(super) fn poll_writable(&self, id: u32, cx: &Context<'_>) -> Poll<io::Result<()>> {
-        let mut held = self.writing();
+        let mut writing = self.writing();
+        let is_holding = !writing.held.is_empty()
+            || writing.carrier.as_ref().is_some_and(|carrier| carrier.is_holding());
         {
             let mut state = self.state();
             if let Some(end) = state.end() {
@@ -298,12 +370,12 @@ impl Shared {
             }
             // Before the carrier is asked, which may wake from then on.
             state.wait_to_write(id, cx.waker());
-            if self.is_holding() {
+            if is_holding {
                 *state.flushing(id) = true;
             }
         }
         let cx = &mut Context::from_waker(&self.writable);
-        ready!(self.poll_flush(&mut held, cx))?;
+        ready!(self.poll_flush(&mut writing, cx))?;
         let mut state = self.state();
         match state.room(id) {
             Room::Closed => return Poll::Ready(Ok(())),
@@ -313,12 +385,12 @@ impl Shared {
             Room::Bytes(_) => {}
         }
         drop(state);
-        self.poll_carrier_writable(cx)
+        self.poll_carrier_writable(&writing, cx)
     }
 
     /// Ends the own direction of a stream; ready when that has been handed on.
     pub(super) fn poll_shutdown(&self, id: u32, cx: &Context<'_>) -> Poll<io::Result<()>> {
-        let mut held = self.writing();
+        let mut writing = self.writing();
         {
             let mut state = self.state();
             if let Some(end) = state.end() {
@@ -328,13 +400,38 @@ impl Shared {
             state.wait_to_write(id, cx.waker());
             state.shut(id);
         }
-        self.poll_flush(&mut held, &mut Context::from_waker(&self.writable))
+        self.poll_flush(&mut writing, &mut Context::from_waker(&self.writable))
+    }
+
+    /// Ends the session in order where it ends with this stream; ready when it is over.
+    pub(super) fn poll_closed(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.state();
+        if !state.close_last() {
+            return Poll::Ready(Ok(()));
+        }
+        if !state.poll_over(cx.waker()) {
+            drop(state);
+            self.driver.notify_one();
+            return Poll::Pending;
+        }
+        Poll::Ready(match state.end() {
+            None | Some(MuxError::Closed | MuxError::Ended) => Ok(()),
+            Some(error) => Err(error.to_io()),
+        })
+    }
+
+    /// Ready when the session is over.
+    pub(super) fn poll_over(&self, cx: &Context<'_>) -> Poll<()> {
+        match self.state().poll_over(cx.waker()) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
     }
 
     /// Writes what is held and due as far as the carrier takes it; the driver sees to the rest.
     pub(super) fn flush(&self) {
         match self.writing.try_lock() {
-            Ok(mut held) => self.flush_with(&mut held),
+            Ok(mut writing) => self.flush_with(&mut writing),
             // Whoever has the lock may have taken what was due before this became due.
             Err(_) => self.driver.notify_one(),
         }
@@ -347,32 +444,36 @@ impl Shared {
         }
     }
 
-    fn flush_with(&self, held: &mut Vec<u8>) {
+    fn flush_with(&self, writing: &mut Writing) {
         // Before the carrier is asked, which may wake from then on.
         self.state().driver_waits = true;
         // An error has ended the session, and whoever uses it is told.
-        let _ = self.poll_flush(held, &mut Context::from_waker(&self.writable));
+        let _ = self.poll_flush(writing, &mut Context::from_waker(&self.writable));
     }
 
     /// Ready when the carrier has handed on all that is held and due.
-    fn poll_flush(&self, held: &mut Vec<u8>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let result = self.poll_flush_carrier(held, cx);
-        self.note_holding(held);
+    fn poll_flush(&self, writing: &mut Writing, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = self.poll_flush_carrier(writing, cx);
+        self.note_holding(writing);
         result
     }
 
-    fn poll_flush_carrier(&self, held: &mut Vec<u8>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush_carrier(
+        &self,
+        writing: &mut Writing,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
         loop {
-            match self.write_held(held) {
+            match self.write_held(writing) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready!(self.poll_carrier_writable(cx))?;
+                    ready!(self.poll_carrier_writable(writing, cx))?;
                     continue;
                 }
                 Err(error) => return Poll::Ready(Err(error)),
             }
             let mut state = self.state();
-            if state.take_due(held) {
+            if state.take_due(&mut writing.held) {
                 // Others wait for these, whether or not this writer comes back.
                 state.driver_waits = true;
                 self.holding.store(true, Ordering::Release);
@@ -382,8 +483,8 @@ impl Shared {
                 continue;
             }
             drop(state);
-            if self.carrier.is_holding() {
-                ready!(self.poll_carrier_writable(cx))?;
+            if writing.carrier()?.is_holding() {
+                ready!(self.poll_carrier_writable(writing, cx))?;
                 continue;
             }
             self.state().driver_waits = false;
@@ -391,26 +492,33 @@ impl Shared {
         }
     }
 
-    fn poll_carrier_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.carrier.poll_writable(cx).map(|result| self.of_carrier(result))
+    fn poll_carrier_writable(
+        &self,
+        writing: &Writing,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        writing.carrier()?.poll_writable(cx).map(|result| self.of_carrier(result))
     }
 
     /// Writes what is held; [`io::ErrorKind::WouldBlock`] as long as some of it is.
-    fn write_held(&self, held: &mut Vec<u8>) -> io::Result<()> {
-        while !held.is_empty() {
-            held.drain(..self.write_to_carrier(&[IoSlice::new(held)])?);
+    fn write_held(&self, writing: &mut Writing) -> io::Result<()> {
+        while !writing.held.is_empty() {
+            let pieces = [IoSlice::new(&writing.held)];
+            let written = self.write_to_carrier(writing.carrier()?, &pieces)?;
+            writing.held.drain(..written);
         }
         Ok(())
     }
 
-    fn write_to_carrier(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.of_carrier(match self.carrier.try_write_vectored(pieces) {
+    fn write_to_carrier(&self, carrier: &dyn Stream, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.of_carrier(match carrier.try_write_vectored(pieces) {
             Ok(0) => Err(io::ErrorKind::WriteZero.into()),
             result => result,
         })
     }
 
-    fn note_holding(&self, held: &mut Vec<u8>) {
+    fn note_holding(&self, writing: &mut Writing) {
+        let held = &mut writing.held;
         if held.is_empty() && held.capacity() > KEPT {
             *held = Vec::new();
         }
@@ -418,8 +526,12 @@ impl Shared {
     }
 
     /// What is held changes by whole steps, whatever panics.
-    fn writing(&self) -> MutexGuard<'_, Vec<u8>> {
+    fn writing(&self) -> MutexGuard<'_, Writing> {
         self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reading(&self) -> MutexGuard<'_, Reading> {
+        self.reading.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A failure of the carrier ends the session.

@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     io::{self, Read},
-    task::Waker,
+    task::{Poll, Waker},
 };
 
 use rtun_proto::mux::{Command, Event, FIRST_CLIENT_ID, FIRST_SERVER_ID, INITIAL_WINDOW, Version};
@@ -53,6 +53,12 @@ pub(super) struct State {
     end: Option<MuxError>,
     /// The acceptor knows the end.
     end_told: bool,
+    /// The session is to end in order, as soon as nobody holds a stream but whoever waits for that.
+    ending: bool,
+    /// The last stream waits for that.
+    last_is_closed: bool,
+    /// Who waits for the end.
+    closer: Option<Waker>,
     /// Reading stopped for want of room.
     paused: bool,
     /// The driver waits for the carrier to take frames that are due.
@@ -125,6 +131,9 @@ impl State {
             has_session: true,
             end: None,
             end_told: false,
+            ending: false,
+            last_is_closed: false,
+            closer: None,
             paused: false,
             driver_waits: false,
             heard: Instant::now(),
@@ -141,6 +150,7 @@ impl State {
             self.end = Some(error);
         }
         wake(&mut self.acceptor);
+        wake(&mut self.closer);
         for slot in self.streams.values_mut() {
             wake(&mut slot.reader);
             wake(&mut slot.writer);
@@ -150,6 +160,38 @@ impl State {
     /// Whether nobody holds the session or a stream of it any more.
     pub(super) fn is_abandoned(&self) -> bool {
         self.handles == 0
+    }
+
+    /// Has the session end in order once nobody holds it, or only a last stream that is closed.
+    pub(super) fn end_in_order(&mut self) {
+        self.ending = true;
+    }
+
+    /// Whether it is to end so.
+    pub(super) fn waits_for_order(&self) -> bool {
+        self.ending && !self.last_is_closed
+    }
+
+    /// Whether it is time for that.
+    pub(super) fn ends_in_order(&self) -> bool {
+        self.ending && (self.is_abandoned() || self.last_is_closed)
+    }
+
+    /// A stream is closed: whether the session ends with it, as it belongs to its streams and this is the last.
+    pub(super) fn close_last(&mut self) -> bool {
+        let is_last = !self.has_session && self.handles == 1;
+        self.ending |= is_last;
+        self.last_is_closed |= is_last;
+        is_last
+    }
+
+    /// Whether the session has ended; if not `waker` is told.
+    pub(super) fn poll_over(&mut self, waker: &Waker) -> bool {
+        let over = self.end.is_some();
+        if !over {
+            remember(&mut self.closer, waker);
+        }
+        over
     }
 
     /// Streams that are open, those included that wait to be accepted.
@@ -196,29 +238,31 @@ impl State {
         Ok(id)
     }
 
-    /// The next stream the other side has opened; `None` after the end, which is an error once if it was one.
-    pub(super) fn accept(&mut self, waker: &Waker) -> Option<Option<Result<u32, MuxError>>> {
+    /// The next stream the other side has opened; none after the end, which is an error once if it was one.
+    pub(super) fn poll_accept(&mut self, waker: &Waker) -> Poll<Result<Option<u32>, MuxError>> {
         if let Some(id) = self.accepted.pop_front() {
             self.handles += 1;
-            return Some(Some(Ok(id)));
+            return Poll::Ready(Ok(Some(id)));
         }
         match &self.end {
-            Some(MuxError::Ended) => Some(None),
-            Some(_) if self.end_told => Some(None),
+            Some(MuxError::Ended) => Poll::Ready(Ok(None)),
+            Some(_) if self.end_told => Poll::Ready(Ok(None)),
             Some(error) => {
                 self.end_told = true;
-                Some(Some(Err(error.clone())))
+                Poll::Ready(Err(error.clone()))
             }
             None => {
                 self.acceptor = Some(waker.clone());
-                None
+                Poll::Pending
             }
         }
     }
 
-    /// The session's handle is gone: nothing more is opened or accepted.
+    /// The session's handle is of no use any more: nothing more is opened or accepted.
     pub(super) fn release_session(&mut self) {
-        self.has_session = false;
+        if !std::mem::replace(&mut self.has_session, false) {
+            return;
+        }
         self.handles -= 1;
         for id in std::mem::take(&mut self.accepted) {
             self.close(id);

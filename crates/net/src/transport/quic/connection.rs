@@ -7,43 +7,58 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use quinn::{ConnectionError, VarInt, crypto::rustls::HandshakeData};
 use rustls::pki_types::CertificateDer;
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 
 use super::{
-    datagrams::QuicDatagrams, error::ended, flow::Flow, socket::canonical, stream::QuicStream,
+    datagrams::QuicDatagrams,
+    error::ended,
+    flow::Flow,
+    socket::canonical,
+    stream::{NO_ERROR, Owner, QuicStream},
 };
 
-/// A connection whose handshake is done. It lives while this or a stream of it does.
+/// A connection whose handshake is done, and all its streams: dropping it ends them at once.
+/// [`Connection::shutdown`] is the orderly end.
 #[derive(Debug)]
 pub struct Connection {
     inner: quinn::Connection,
     flow: Arc<Flow>,
     /// A stream was accepted, and has the datagrams.
     has_stream: AtomicBool,
+    /// Streams that somebody holds.
+    held: TaskTracker,
+    /// Whoever accepts knows the end.
+    end_told: AtomicBool,
 }
 
 impl Connection {
     pub(super) fn new(inner: quinn::Connection, flow: Arc<Flow>) -> Self {
-        Self { inner, flow, has_stream: AtomicBool::new(false) }
+        let (has_stream, end_told) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { inner, flow, has_stream, held: TaskTracker::new(), end_told }
     }
 
-    /// Waits for the next stream that the other side opens; `None` when it has closed the connection, or
-    /// [`Connection::close`] was called. After an error there are no more. The first has the connection's datagrams, if both
-    /// sides have agreed on having any. Loses nothing when dropped.
-    pub async fn accept_stream(&self) -> Option<io::Result<Arc<QuicStream>>> {
+    /// Waits for the next stream that the other side opens. After the connection's end, `None`; where that is no orderly one,
+    /// the error that ended it first, once. The first stream has the connection's datagrams, if both sides have agreed on having
+    /// any. Loses nothing when dropped.
+    pub async fn accept_stream(&self) -> io::Result<Option<Arc<QuicStream>>> {
         match self.inner.accept_bi().await {
             Ok(ends) => {
                 let is_first = !self.has_stream.swap(true, Ordering::Relaxed);
                 let datagrams =
                     is_first.then(|| QuicDatagrams::of(&self.inner, &self.flow)).flatten();
                 let (connection, flow) = (self.inner.clone(), Arc::clone(&self.flow));
-                Some(Ok(Arc::new(QuicStream::new(connection, flow, ends, datagrams))))
+                let owner = Owner::Connection { _held: self.held.token() };
+                Ok(Some(Arc::new(QuicStream::new(connection, flow, ends, datagrams, owner))))
             }
-            Err(ConnectionError::ApplicationClosed(_) | ConnectionError::LocallyClosed) => None,
-            Err(error) => Some(Err(ended(error))),
+            Err(ConnectionError::ApplicationClosed(_) | ConnectionError::LocallyClosed) => Ok(None),
+            Err(_) if self.end_told.swap(true, Ordering::Relaxed) => Ok(None),
+            Err(error) => Err(ended(error)),
         }
     }
 
@@ -67,8 +82,18 @@ impl Connection {
         data.server_name
     }
 
-    /// Ends the connection and all its streams at once.
-    pub fn close(&self) {
-        self.inner.close(VarInt::from_u32(0), b"closed");
+    /// Takes no more streams, waits until nobody holds one and ends the connection. Past `within` it ends at once, with its
+    /// streams.
+    pub async fn shutdown(self, within: Duration) {
+        self.inner.set_max_concurrent_bi_streams(VarInt::from_u32(0));
+        self.held.close();
+        // Past it the drop does the same.
+        let _ = timeout(within, self.held.wait()).await;
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.inner.close(NO_ERROR, &[]);
     }
 }

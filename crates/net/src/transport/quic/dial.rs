@@ -19,7 +19,7 @@ use super::{
     flow::Flow,
     settings::{Settings, offering},
     socket,
-    stream::QuicStream,
+    stream::{Owner, QuicStream},
 };
 use crate::transport::{
     socket::SocketOptions,
@@ -112,7 +112,7 @@ async fn open(
         .await
         .map_err(|error| QuicError::Stream { addr: addr.to_owned(), source: ended(error) })?;
     let datagrams = QuicDatagrams::of(&connection, &flow);
-    Ok(QuicStream::new(connection, flow, ends, datagrams))
+    Ok(QuicStream::new(connection, flow, ends, datagrams, Owner::Stream))
 }
 
 /// A handshake by each interface until one works.

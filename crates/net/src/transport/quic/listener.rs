@@ -27,11 +27,8 @@ use crate::transport::{
     tcp::{ListenError, bind_first},
 };
 
-/// Open handshakes above which a sender has to prove its address first, by a Retry (RFC 9000 section 8.1.2).
-pub const RETRY_ABOVE: usize = 128;
-
-/// Open handshakes above which first packets are left without an answer; their senders try again, as with a full TCP backlog.
-/// So when many hosts come at once, all get in, one after the other.
+/// Open handshakes above which senders are left without an answer; they try again, as with a full TCP backlog. So when many
+/// hosts come at once, all get in, one after the other.
 pub const HANDSHAKES_MAX: usize = 512;
 
 /// First packets that wait for [`Listener::accept`]; further ones are dropped, and their senders try again.
@@ -55,10 +52,10 @@ pub enum BindError {
     Socket(#[source] io::Error),
 }
 
-/// Handshakes that were turned away so far.
+/// What was not let in so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counts {
-    /// Told to prove their address.
+    /// First packets whose senders were told to prove their address.
     pub retried: u64,
     /// Left without an answer because too many were open.
     pub ignored: u64,
@@ -75,7 +72,7 @@ pub struct Listener {
     ignored: AtomicU64,
 }
 
-/// A sender that wants a connection and was not answered yet. Dropping it refuses.
+/// A sender that wants a connection, has proven its address and was not answered since. Dropping it refuses.
 #[derive(Debug)]
 pub struct Incoming {
     inner: quinn::Incoming,
@@ -150,19 +147,21 @@ impl Listener {
         Ok(())
     }
 
-    /// Waits for the next sender that wants a connection, with a proven address where more than [`RETRY_ABOVE`] handshakes are
-    /// open; above [`HANDSHAKES_MAX`] they get no answer. `None` when the listener is closed. Loses nothing when dropped.
+    /// Waits for the next sender that wants a connection and has proven its address. All others are told to prove theirs by a
+    /// Retry (RFC 9000 section 8.1.2), for which nothing is kept here: whoever forges addresses takes no place, and has less sent
+    /// to them than was sent in their name. Without that quinn answers with up to a packet more than the three times which
+    /// section 8.1 allows. Above [`HANDSHAKES_MAX`] open handshakes senders get no answer. `None` when the listener is closed.
+    /// Loses nothing when dropped.
     pub async fn accept(&self) -> Option<Incoming> {
         loop {
             let incoming = self.endpoint.accept().await?;
-            let open = self.open.load(Ordering::Relaxed);
-            if open >= HANDSHAKES_MAX {
-                self.ignored.fetch_add(1, Ordering::Relaxed);
-                incoming.ignore();
-            } else if open >= RETRY_ABOVE && !incoming.remote_address_validated() {
+            if !incoming.remote_address_validated() {
                 self.retried.fetch_add(1, Ordering::Relaxed);
                 // Fails only where the address is proven.
                 let _ = incoming.retry();
+            } else if self.open.load(Ordering::Relaxed) >= HANDSHAKES_MAX {
+                self.ignored.fetch_add(1, Ordering::Relaxed);
+                incoming.ignore();
             } else {
                 return Some(Incoming {
                     inner: incoming,
@@ -179,7 +178,7 @@ impl Listener {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Handshakes that were turned away so far.
+    /// What was not let in so far.
     pub fn counts(&self) -> Counts {
         Counts {
             retried: self.retried.load(Ordering::Relaxed),
@@ -200,21 +199,14 @@ impl Drop for Listener {
 }
 
 impl Incoming {
-    /// Where the sender says it is.
+    /// Where the sender is.
     pub fn remote(&self) -> SocketAddr {
         socket::canonical(self.inner.remote_address())
     }
 
-    /// Whether the sender has proven that it is at [`Incoming::remote`].
+    /// Whether the sender has proven that it is at [`Incoming::remote`], as each has that [`Listener::accept`] yields.
     pub fn is_validated(&self) -> bool {
         self.inner.remote_address_validated()
-    }
-
-    /// Tells the sender to prove its address and come again; refuses it if it has proven it.
-    pub fn retry(self) {
-        if let Err(error) = self.inner.retry() {
-            error.into_incoming().refuse();
-        }
     }
 
     /// Tells the sender that it gets no connection.

@@ -7,12 +7,12 @@ use std::{
     pin::{Pin, pin},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use bytes::Bytes;
-use quinn::{ReadError, RecvStream, SendStream, VarInt, WriteError};
-use tokio::{runtime::Handle, task::coop, time::timeout};
+use quinn::{ReadError, RecvStream, SendStream, StoppedError, VarInt, WriteError};
+use tokio::task::coop;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{
     datagrams::QuicDatagrams,
@@ -24,27 +24,40 @@ use super::{
 };
 use crate::transport::{Datagrams, Stream};
 
-/// How long a dropped stream that was shut down before holds its connection, until the other side has all that was written.
-pub const LINGER: Duration = Duration::from_secs(5);
+/// What connections and streams of this protocol end with.
+pub(super) const NO_ERROR: VarInt = VarInt::from_u32(0);
 
 /// Bytes gathered from pieces in one go.
 const GATHER_MAX: usize = 64 * 1024;
 
-/// One end of a stream, and a share of its connection.
+/// One end of a stream. The one that [`connect`](super::connect) makes owns its connection; others are gone with theirs.
 pub struct QuicStream {
     connection: quinn::Connection,
     flow: Arc<Flow>,
     writing: Mutex<Writing>,
     reading: Mutex<Reading>,
     datagrams: Option<QuicDatagrams>,
+    owner: Owner,
 }
+
+/// Whose the connection of a stream is.
+pub(super) enum Owner {
+    /// The stream's.
+    Stream,
+    /// The [`Connection`](super::Connection)'s, which waits for the streams that have this.
+    Connection { _held: TaskTrackerToken },
+}
+
+/// The other side's having all that was written, or its wanting no more.
+type Delivered = Pin<Box<dyn Future<Output = Result<Option<VarInt>, StoppedError>> + Send>>;
 
 struct Writing {
     stream: SendStream,
     readiness: Readiness,
     /// Bytes that quinn holds at most: what is on its way and what waits for that.
     window: u64,
-    /// The own direction has ended.
+    /// The own direction has ended, and this is still to come.
+    delivered: Option<Delivered>,
     ended: bool,
 }
 
@@ -61,11 +74,13 @@ impl QuicStream {
         flow: Arc<Flow>,
         (send, recv): (SendStream, RecvStream),
         datagrams: Option<QuicDatagrams>,
+        owner: Owner,
     ) -> Self {
         let writing = Writing {
             stream: send,
             readiness: Readiness::new(),
             window: SEND_WINDOW_MIN,
+            delivered: None,
             ended: false,
         };
         let reading = Reading { stream: recv, readiness: Readiness::new(), abandoned: None };
@@ -75,6 +90,7 @@ impl QuicStream {
             writing: Mutex::new(writing),
             reading: Mutex::new(reading),
             datagrams,
+            owner,
         }
     }
 
@@ -141,7 +157,7 @@ impl Stream for QuicStream {
 
     fn try_write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut writing = self.writing();
-        let Writing { stream, readiness, window, ended: own_end } = &mut *writing;
+        let Writing { stream, readiness, window, ended: own_end, .. } = &mut *writing;
         if *own_end {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
@@ -167,11 +183,29 @@ impl Stream for QuicStream {
         }
     }
 
-    fn poll_shutdown(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Ready when the other side has all that was written.
+    fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut writing = self.writing();
-        writing.ended = true;
-        // Fails only where the direction has ended already.
-        let _ = writing.stream.finish();
+        let Writing { stream, delivered, ended: own_end, .. } = &mut *writing;
+        if !std::mem::replace(own_end, true) {
+            // Fails only where the direction has ended already.
+            let _ = stream.finish();
+            *delivered = Some(Box::pin(stream.stopped()));
+        }
+        let Some(waiting) = delivered else { return Poll::Ready(Ok(())) };
+        let result = ready!(waiting.as_mut().poll(cx));
+        *delivered = None;
+        Poll::Ready(match result {
+            Ok(_) => Ok(()),
+            Err(StoppedError::ConnectionLost(error)) => Err(ended(error)),
+            Err(error @ StoppedError::ZeroRttRejected) => Err(io::Error::other(error)),
+        })
+    }
+
+    fn poll_closed(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Owner::Stream = self.owner {
+            self.connection.close(NO_ERROR, &[]);
+        }
         Poll::Ready(Ok(()))
     }
 
@@ -193,14 +227,13 @@ fn gather(pieces: &[IoSlice<'_>]) -> Bytes {
 
 impl Drop for QuicStream {
     fn drop(&mut self) {
+        if let Owner::Stream = self.owner {
+            return self.connection.close(NO_ERROR, &[]);
+        }
         let writing = self.writing.get_mut().unwrap_or_else(PoisonError::into_inner);
         if !writing.ended {
             // Fails only where the connection is gone.
-            let _ = writing.stream.reset(VarInt::from_u32(0));
-        } else if let Ok(runtime) = Handle::try_current() {
-            // Holds the connection, whose end would take with it what is still on its way.
-            let delivered = writing.stream.stopped();
-            runtime.spawn(async { timeout(LINGER, delivered).await.is_ok() });
+            let _ = writing.stream.reset(NO_ERROR);
         }
     }
 }

@@ -14,7 +14,7 @@ use super::{
     frame::{Control, Decoder, End, HEADER_MAX, Header, Opcode, ProtocolError, mask},
     keepalive::{Due, Keepalive},
 };
-use crate::transport::Stream;
+use crate::transport::{Stream, poll_end};
 
 /// The most bytes that one write takes and sends as one message; as many may be held while the stream below takes none.
 pub const MESSAGE_MAX: usize = 64 * 1024;
@@ -411,6 +411,10 @@ impl Stream for WebSocket {
             ready!(self.below.poll_writable(&mut below))?;
         }
         self.below.poll_shutdown(cx)
+    }
+
+    fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        poll_end(&*self.below, cx)
     }
 }
 
