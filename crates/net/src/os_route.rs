@@ -138,7 +138,11 @@ pub(crate) async fn list(
     let mut answers = handle.route().get(question).execute();
     loop {
         match answers.try_next().await {
-            Ok(Some(message)) => found.extend(parse(&message).filter(|found| scope.has(found))),
+            // A system without the family answers with the other.
+            Ok(Some(message)) if message.header.address_family == family.netlink() => {
+                found.extend(parse(&message).filter(|found| scope.has(found)));
+            }
+            Ok(Some(_)) => {}
             Ok(None) => return Ok(found),
             // A table without a route need not exist, nor does a family that is switched off.
             Err(error)

@@ -19,6 +19,7 @@ use std::{
 };
 
 use futures_util::FutureExt;
+use nix::errno::Errno;
 use rtun_config::model;
 use rtun_core::HostName;
 use rtun_net::{
@@ -59,6 +60,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// A device that has lived this long is made again at once when it is gone.
 const LIVED: Duration = Duration::from_secs(60);
+
+const DELETED: &str = "somebody has deleted it";
 
 /// Makes a host's device as often as it is needed.
 pub(super) struct Maker {
@@ -354,11 +357,12 @@ impl Keeper {
             tokio::select! {
                 () = stop.cancelled() => return End::Stopped,
                 ended = &mut *uplink => return End::Gone(match ended {
+                    Ok(error) if error.raw_os_error() == Some(Errno::EBADFD as i32) => DELETED.into(),
                     Ok(error) => error.to_string(),
                     Err(_reported) => "a bug in rtun: please report it".into(),
                 }),
                 change = made.changes.next() => match change {
-                    Ok(Change::Gone) => return End::Gone("somebody has deleted it".into()),
+                    Ok(Change::Gone) => return End::Gone(DELETED.into()),
                     Ok(change) => {
                         if change == Change::Surroundings {
                             made.installation.surroundings_changed();
@@ -373,7 +377,7 @@ impl Keeper {
                     due = None;
                     if let Err(error) = self.restore(made).await {
                         if error.is_device_gone() {
-                            return End::Gone("somebody has deleted it".into());
+                            return End::Gone(DELETED.into());
                         }
                         self.says_failing(vec![error.to_string()]);
                     }
