@@ -133,8 +133,7 @@ impl StateDir {
         }
     }
 
-    /// Keeps a file, readable by others only if its mode says so: whole, or as it was before. Makes the directory if it
-    /// has gone.
+    /// Keeps a file, readable by others only if its mode says so: whole, or as it was before.
     ///
     /// # Errors
     ///
@@ -142,7 +141,6 @@ impl StateDir {
     pub fn write(&self, name: &str, content: &[&[u8]], mode: u32) -> Result<(), StateError> {
         /// Two writers of one file may meet.
         static WRITES: AtomicU64 = AtomicU64::new(0);
-        self.make()?;
         // What is not ours is not replaced either.
         match self.file(name) {
             Ok(_) | Err(Trouble::System(Errno::ENOENT)) => {}
