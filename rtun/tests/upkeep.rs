@@ -551,3 +551,126 @@ authers:
     assert!(took >= quick, "{took:?}");
     assert_eq!(timed("bob", "s3cret").0, Some(0));
 }
+
+#[test]
+fn a_crash_leaves_no_dump_unless_asked_for() {
+    let site = Site::new();
+    let file = site.file("rtun.yaml", site.hub(TCP, ""));
+    for (asked, allowed) in [(false, false), (true, true)] {
+        let mut shell = Command::new("sh");
+        let program = env!("CARGO_BIN_EXE_rtun");
+        let line = format!("ulimit -c unlimited && exec {program} -C {}", file.display());
+        shell.arg("-c").arg(line).current_dir(&site.folder).stdin(Stdio::null());
+        shell.env_clear().env("RUNTIME_DIRECTORY", site.path("run"));
+        if asked {
+            shell.env("RTUN_CORE_DUMPS", "1");
+        }
+        let mut hub = site.spawn(shell);
+        hub.wait_for("control socket is open");
+        let limits = fs::read_to_string(format!("/proc/{}/limits", hub.pid())).unwrap();
+        let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+        let soft = core.split_whitespace().nth(4);
+        assert_eq!(soft, Some(if allowed { "unlimited" } else { "0" }), "{core}");
+        hub.signal(Signal::SIGABRT);
+        let ended = hub.child.wait().unwrap();
+        let dumped = std::os::unix::process::ExitStatusExt::core_dumped(&ended);
+        // Where dumps go, and whether any do, is up to the system.
+        assert!(allowed || !dumped, "{ended:?}");
+    }
+}
+
+/// Makes files as people do.
+fn openssl(folder: &Path, line: &str) {
+    let output = Command::new("openssl").args(line.split(' ')).current_dir(folder).output();
+    let output = output.unwrap();
+    assert!(output.status.success(), "openssl {line}: {output:?}");
+}
+
+#[test]
+fn a_certificate_or_key_that_is_something_else_is_named_with_what_mends_it() {
+    let site = Site::new();
+    let folder = site.folder.path();
+    let curve = "-algorithm EC -pkeyopt ec_paramgen_curve:P-256";
+    for name in ["ca", "leaf"] {
+        openssl(folder, &format!("genpkey {curve} -out {name}.key"));
+    }
+    openssl(folder, "req -x509 -key ca.key -subj /CN=authority -days 100 -out ca.pem");
+    openssl(folder, "req -new -key leaf.key -subj /CN=hub.example -out leaf.csr");
+    site.file("leaf.ext", "subjectAltName=DNS:hub.example\n");
+    openssl(
+        folder,
+        "x509 -req -in leaf.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 90 -extfile leaf.ext -out leaf.pem",
+    );
+    openssl(folder, "req -new -key leaf.key -subj /CN=old -out old.csr");
+    // Without extensions the old program writes version 1.
+    openssl(folder, "x509 -req -in old.csr -signkey leaf.key -days 90 -out maybe-v1.pem");
+    openssl(folder, "pkey -in leaf.key -aes128 -passout pass:hunter2 -out encrypted.key");
+    openssl(folder, "ec -in leaf.key -aes128 -passout pass:hunter2 -out legacy.key");
+    openssl(folder, "x509 -in leaf.pem -outform DER -out leaf.der");
+    openssl(folder, "pkey -in leaf.key -outform DER -out leaf-key.der");
+    openssl(
+        folder,
+        "pkcs12 -export -in leaf.pem -inkey leaf.key -passout pass:hunter2 -out leaf.p12",
+    );
+    openssl(folder, "pkey -in leaf.key -pubout -out public.key");
+    let read = |name: &str| fs::read_to_string(site.path(name)).unwrap();
+    site.file("turned.pem", read("ca.pem") + &read("leaf.pem"));
+    site.file("chain.pem", read("leaf.pem") + &read("ca.pem"));
+    site.file("marked.pem", marked(&read("chain.pem")));
+    site.file("utf16.pem", utf16(&read("chain.pem")));
+    site.file("cut.pem", &read("leaf.pem")[..300]);
+    site.file("empty.pem", "");
+    for name in ["leaf.key", "encrypted.key", "legacy.key", "leaf-key.der", "leaf.p12", "ca.key"] {
+        fs::set_permissions(site.path(name), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let look = |certificate: &str, key: &str| {
+        let tls = format!("{{type: tls, tls: {{certFile: {certificate}, keyFile: {key}}}}}");
+        site.file("hub.yaml", site.hub(&tls, ""));
+        site.output(&["check", "hub.yaml"])
+    };
+    let (status, said) = look("chain.pem", "leaf.key");
+    assert_eq!(status, Some(0), "{said}");
+    for (certificate, key, words) in [
+        ("chain.pem", "encrypted.key", &["encrypted with a passphrase", "openssl pkey -in"][..]),
+        ("chain.pem", "legacy.key", &["encrypted with a passphrase", "openssl pkey -in"]),
+        ("turned.pem", "leaf.key", &["its certificate 2 of 2 (CN=hub.example)", "that one first"]),
+        ("marked.pem", "leaf.key", &["byte order mark", "sed -i"]),
+        ("utf16.pem", "leaf.key", &["UTF-16", "iconv -f UTF-16"]),
+        ("leaf.der", "leaf.key", &["DER form", "openssl x509 -inform DER"]),
+        ("leaf.pem", "leaf-key.der", &["DER form", "openssl pkey -inform DER"]),
+        ("leaf.p12", "leaf.key", &["PKCS #12", "openssl pkcs12"]),
+        ("leaf.csr", "leaf.key", &["request for a certificate", "have an authority sign it"]),
+        ("leaf.key", "leaf.pem", &["a private key, but no certificate", "certFile"]),
+        ("leaf.pem", "ca.pem", &["a certificate, but no private key", "keyFile"]),
+        ("leaf.pem", "public.key", &["public key only", "private key"]),
+        ("leaf.pem", "ca.key", &["does not belong", "put the key there"]),
+        ("cut.pem", "leaf.key", &["is damaged", "copy it again"]),
+        ("empty.pem", "leaf.key", &["is empty", "put the certificate there"]),
+    ] {
+        let (status, said) = look(certificate, key);
+        assert_eq!(status, Some(78), "{certificate} {key}: {said}");
+        for word in words {
+            assert!(said.contains(word), "{certificate} {key}, {word:?}: {said}");
+        }
+        assert!(!said.contains("hunter2"), "{said}");
+        // The program that is started says the same.
+        let (status, started) = site.output(&["-C", "hub.yaml"]);
+        assert_eq!(status, Some(78), "{started}");
+        assert!(started.contains(words[0]), "{started}");
+    }
+    // What this openssl writes without extensions is of version 1, or else refused by none.
+    if openssl_version(&site, "maybe-v1.pem") == "1" {
+        let (status, said) = look("maybe-v1.pem", "leaf.key");
+        assert_eq!(status, Some(78), "{said}");
+        assert!(said.contains("X.509 version 1") && said.contains("-extfile"), "{said}");
+    }
+}
+
+/// The version of a certificate.
+fn openssl_version(site: &Site, name: &str) -> String {
+    let mut command = Command::new("openssl");
+    command.args(["x509", "-noout", "-text", "-in", name]).current_dir(&site.folder);
+    let text = String::from_utf8(command.output().unwrap().stdout).unwrap();
+    let line = text.lines().find(|line| line.contains("Version:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().to_owned()
+}
