@@ -13,7 +13,7 @@ use std::{
 
 use rtun_config::model;
 use rtun_control::{Feed, FeedSpec, FeedState, MemorySource, SourceError};
-use rtun_core::{Route, User, parse_routes, parse_users};
+use rtun_core::{Parsed, Route, TooManyRows, User, parse_routes, parse_users};
 use rtun_state::StateDir;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -47,6 +47,27 @@ async fn until(what: impl Fn() -> bool) -> Duration {
         sleep(Duration::from_millis(10)).await;
     }
     start.elapsed()
+}
+
+/// Fails on some texts as no program should.
+fn defective(text: &str, max_rows: usize) -> Result<Parsed<Route>, TooManyRows> {
+    assert!(!text.contains("host-7"), "on purpose");
+    parse_routes(text, max_rows)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reading_that_panics_changes_nothing_and_is_tried_again() {
+    let source = MemorySource::new(&table(3), true);
+    let feed = Feed::of(Box::new(source.clone()), &spec(&nowhere(), None), defective, None);
+    feed.ready().await;
+    source.set(&table(8));
+    until(|| feed.status().problem.is_some()).await;
+    let problem = feed.status().problem.unwrap().text;
+    assert!(problem.contains("defect of this program: on purpose"), "{problem}");
+    assert_eq!((feed.rows().len(), feed.status().state), (3, FeedState::Failing));
+    source.set(&table(4));
+    until(|| feed.rows().len() == 4).await;
+    assert_eq!(feed.status().state, FeedState::Fresh);
 }
 
 #[tokio::test(start_paused = true)]

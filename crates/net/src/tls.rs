@@ -14,7 +14,7 @@ use rustls::{
 
 mod authority;
 mod certificate;
-pub(crate) mod cipher;
+pub mod cipher;
 mod client;
 pub(crate) mod error;
 mod generate;
@@ -22,7 +22,7 @@ mod handshake;
 mod inspect;
 pub(crate) mod kernel;
 mod pem;
-pub(crate) mod record;
+pub mod record;
 mod server;
 mod verify;
 

@@ -29,6 +29,7 @@ use futures_util::future::join_all;
 use prometheus_client::metrics::histogram::Histogram;
 use rtun_config::model;
 use rtun_core::explain::{HubExplanation, Unclear};
+use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::info;
 
@@ -48,6 +49,7 @@ pub use self::{
 };
 use crate::{
     descriptors::{self, Descriptors},
+    duties::Duty,
     feeds::Feeds,
     link::EndReason,
     machine::Machine,
@@ -62,6 +64,7 @@ const LASTED: [f64; 14] =
 /// A running hub.
 pub(crate) struct Hub {
     shared: Arc<Shared>,
+    duties: Vec<Duty>,
     /// At least one.
     ways_in: Arc<[WayIn]>,
 }
@@ -124,14 +127,27 @@ impl Hub {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
+        let runtime = Handle::current();
+        let mut kept = Vec::new();
         for entrance in &entrances {
             let WayIn { address, transport, .. } = entrance.way_in();
-            info!(service, %address, transport = transport.as_str(), "hub listens");
-            let accepting = Arc::clone(&shared).accept(Arc::clone(entrance), Arc::clone(&workers));
-            shared.tasks.spawn(accepting);
+            let transport = transport.as_str();
+            info!(service, %address, transport, "hub listens");
+            let (shared, entrance, workers) =
+                (Arc::clone(&shared), Arc::clone(entrance), Arc::clone(&workers));
+            let name = format!("{service}: accepting connections on {address} ({transport})");
+            kept.push(machine.duties.keep(&runtime, name, move || {
+                Arc::clone(&shared).accept(Arc::clone(&entrance), Arc::clone(&workers))
+            }));
         }
-        shared.tasks.spawn(Arc::clone(&shared).keep_up(entrances));
-        Ok(Self { shared, ways_in })
+        let name = format!("{service}: following sources and certificates");
+        let keeper = Arc::clone(&shared);
+        kept.push(
+            machine
+                .duties
+                .keep(&runtime, name, move || Arc::clone(&keeper).keep_up(entrances.clone())),
+        );
+        Ok(Self { shared, duties: kept, ways_in })
     }
 
     /// Replaces everything but the address; hosts that keep their permission notice nothing.
@@ -173,6 +189,7 @@ impl Hub {
     /// Stops listening and ends every association.
     pub(crate) async fn stop(self) {
         self.shared.stop.cancel();
+        join_all(self.duties.into_iter().map(Duty::end)).await;
         self.shared.registry.end_all(EndReason::Shutdown);
         self.shared.tasks.close();
         self.shared.tasks.wait().await;

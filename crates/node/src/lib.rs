@@ -5,6 +5,7 @@ pub mod certificates;
 pub mod control_socket;
 mod counters;
 pub mod descriptors;
+mod duties;
 mod encryption;
 mod feeds;
 mod host;
@@ -20,6 +21,7 @@ mod status;
 mod workers;
 
 pub use counters::{Drops, Happened, Traffic};
+pub use duties::TaskReport;
 pub use feeds::FeedError;
 pub use host::{HostError, SetupError};
 pub use hub::{Explained, HubError, Inquiry, OpenError, RulesError};

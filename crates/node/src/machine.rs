@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rtun_state::StateDir;
 
-use crate::descriptors::Descriptors;
+use crate::{descriptors::Descriptors, duties::Duties};
 
 /// A process's part of its machine.
 #[derive(Default, Clone)]
@@ -12,4 +12,6 @@ pub(crate) struct Machine {
     /// Where is kept what the next start needs, if anywhere.
     pub(crate) state: Option<Arc<StateDir>>,
     pub(crate) descriptors: Arc<Descriptors>,
+    /// The tasks that have to run.
+    pub(crate) duties: Arc<Duties>,
 }

@@ -232,7 +232,7 @@ async fn accept(listener: Listener, settings: Arc<ArcSwap<Settings>>, board: Arc
                 }));
             }
             Err(error) => {
-                board.descriptors().accept_failed("metrics", &error);
+                board.machine().descriptors.accept_failed("metrics", &error);
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

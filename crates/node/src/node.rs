@@ -90,7 +90,7 @@ impl Node {
             running: BTreeMap::new(),
             feeds: Feeds::default(),
             workers,
-            board: Arc::new(Board::new(Arc::clone(&machine.descriptors))),
+            board: Arc::new(Board::new(machine.clone())),
             machine,
             metrics: None,
         };
@@ -203,7 +203,7 @@ impl Node {
         feeds: &Feeds,
     ) -> Result<Step, ServiceError> {
         let Some(running) = self.running.get_mut(name) else {
-            let service = Kind::start(name, kind, feeds, &self.workers, &self.machine).await?;
+            let service = self.start_service(name, kind, feeds).await?;
             self.running.insert(name.to_owned(), Running { config: kind.clone(), service });
             return Ok(Step::Started);
         };
@@ -249,7 +249,7 @@ impl Node {
             return Ok(());
         };
         service.stop().await;
-        let failure = match Kind::start(name, kind, feeds, &self.workers, &self.machine).await {
+        let failure = match self.start_service(name, kind, feeds).await {
             Ok(service) => {
                 self.running.insert(name.to_owned(), Running { config: kind.clone(), service });
                 info!(service = name, "service replaced");
@@ -257,13 +257,32 @@ impl Node {
             }
             Err(failure) => failure,
         };
-        match Kind::start(name, &before, &self.feeds, &self.workers, &self.machine).await {
+        match self.start_service(name, &before, &self.feeds).await {
             Ok(service) => {
                 self.running.insert(name.to_owned(), Running { config: before, service });
             }
             Err(error) => warn!(service = name, "cannot be put back as it was: {error}"),
         }
         Err(failure)
+    }
+
+    async fn start_service(
+        &self,
+        name: &str,
+        kind: &ServiceKind,
+        feeds: &Feeds,
+    ) -> Result<Kind, ServiceError> {
+        let Self { workers, machine, .. } = self;
+        match kind {
+            ServiceKind::Hub(config) => {
+                let feeds = feeds.of(&config.rules);
+                let hub = Hub::start(name, config, feeds, Arc::clone(workers), machine);
+                Ok(Kind::Hub(hub.await?))
+            }
+            ServiceKind::Host(config) => {
+                Ok(Kind::Host(Host::start(name, config, workers.seat()).await?))
+            }
+        }
     }
 
     async fn stop_one(&mut self, name: &str) {
@@ -274,24 +293,6 @@ impl Node {
 }
 
 impl Kind {
-    async fn start(
-        name: &str,
-        kind: &ServiceKind,
-        feeds: &Feeds,
-        workers: &Arc<Workers>,
-        machine: &Machine,
-    ) -> Result<Self, ServiceError> {
-        match kind {
-            ServiceKind::Hub(config) => {
-                let feeds = feeds.of(&config.rules);
-                Ok(Self::Hub(Hub::start(name, config, feeds, Arc::clone(workers), machine).await?))
-            }
-            ServiceKind::Host(config) => {
-                Ok(Self::Host(Host::start(name, config, workers.seat()).await?))
-            }
-        }
-    }
-
     fn view(&self) -> View {
         match self {
             Self::Hub(hub) => View::Hub(hub.view()),
@@ -306,3 +307,6 @@ impl Kind {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

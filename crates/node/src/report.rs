@@ -11,7 +11,10 @@ use rtun_control::{FeedStatus, PluginStatus};
 use rtun_core::{HostName, NamespaceId};
 use serde::{Deserialize, Serialize};
 
-use crate::counters::{Happened, Traffic};
+use crate::{
+    counters::{Happened, Traffic},
+    duties::TaskReport,
+};
 
 /// A process and its services.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,6 +35,8 @@ pub struct Status {
     pub services: Vec<ServiceReport>,
     /// Where rows are read from, by kind and name of what they are for.
     pub sources: Vec<FeedStatus>,
+    /// Tasks that have failed: defects.
+    pub failed_tasks: Vec<TaskReport>,
 }
 
 /// Files and connections that a process may have open.

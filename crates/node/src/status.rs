@@ -13,10 +13,11 @@ use prometheus_client::metrics::histogram::Histogram;
 use rtun_core::explain::choose_hubs;
 
 use crate::{
-    descriptors::{Descriptors, limit},
+    descriptors::limit,
     feeds::Feeds,
     host::Progress,
     hub::{Explained, HubView, Inquiry},
+    machine::Machine,
     metrics::{
         ledger::{HubId, Ledger, Totals},
         series::Snapshot,
@@ -32,7 +33,7 @@ pub struct Board {
     feeds: ArcSwap<Feeds>,
     next_id: AtomicU64,
     ledger: Mutex<Ledger>,
-    descriptors: Arc<Descriptors>,
+    machine: Machine,
 }
 
 struct Shown {
@@ -68,20 +69,20 @@ impl Default for Board {
             feeds: ArcSwap::default(),
             next_id: AtomicU64::new(0),
             ledger: Mutex::default(),
-            descriptors: Arc::default(),
+            machine: Machine::default(),
         }
     }
 }
 
 impl Board {
-    /// Nothing runs, and the process has just begun, whose descriptors these are.
-    pub(crate) fn new(descriptors: Arc<Descriptors>) -> Self {
-        Self { descriptors, ..Self::default() }
+    /// Nothing runs, and the process has just begun, with this part of its machine.
+    pub(crate) fn new(machine: Machine) -> Self {
+        Self { machine, ..Self::default() }
     }
 
-    /// What the process may open.
-    pub(crate) fn descriptors(&self) -> &Descriptors {
-        &self.descriptors
+    /// The process's part of its machine.
+    pub(crate) fn machine(&self) -> &Machine {
+        &self.machine
     }
 
     /// From now on these are the services, in the order of their names, and their feeds. Calls do not overlap.
@@ -149,9 +150,13 @@ impl Board {
             pid: std::process::id(),
             started: self.started.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs(),
             uptime: self.since.elapsed(),
-            descriptors: DescriptorReport { limit: limit(), exhausted: self.descriptors.refused() },
+            descriptors: DescriptorReport {
+                limit: limit(),
+                exhausted: self.machine.descriptors.refused(),
+            },
             services,
             sources: self.feeds.load().status(),
+            failed_tasks: self.machine.duties.report(),
         }
     }
 

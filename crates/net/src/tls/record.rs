@@ -5,11 +5,11 @@ use rustls::AlertDescription;
 use super::Version;
 
 /// Bytes before each record's body: type, version, length.
-pub(crate) const HEADER_LEN: usize = 5;
+pub const HEADER_LEN: usize = 5;
 /// The most bytes of content in a record.
-pub(crate) const PLAINTEXT_MAX: usize = 1 << 14;
+pub const PLAINTEXT_MAX: usize = 1 << 14;
 /// The longest record of any version, with its header.
-pub(crate) const RECORD_MAX: usize = HEADER_LEN + PLAINTEXT_MAX + 2048;
+pub const RECORD_MAX: usize = HEADER_LEN + PLAINTEXT_MAX + 2048;
 /// The longest ticket message: all its fields at their longest (RFC 8446 section 4.6.1).
 const TICKET_MAX: usize = 4 + 4 + 1 + 255 + 2 + 0xffff + 2 + 0xffff;
 /// The longest request for another handshake that is passed over: a hello with all that a client may say.
@@ -17,14 +17,18 @@ const HELLO_MAX: usize = 0x1_0000;
 
 /// What a record carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ContentType {
+pub enum ContentType {
+    /// The end of a direction, or of both.
     Alert,
+    /// A message of a handshake or after it.
     Handshake,
+    /// Bytes of whoever uses the connection.
     ApplicationData,
 }
 
 impl ContentType {
-    pub(crate) const fn code(self) -> u8 {
+    /// Its number on the wire.
+    pub const fn code(self) -> u8 {
         match self {
             Self::Alert => 21,
             Self::Handshake => 22,
@@ -45,32 +49,42 @@ impl ContentType {
 
 /// Why a record, or what it carries, is refused. Each ends the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum RecordError {
+pub enum RecordError {
+    /// It has more content than any may have.
     #[error("a record is too long")]
     TooLong,
+    /// It has less than a record needs.
     #[error("a record is too short")]
     TooShort,
+    /// It is of a type that may not come here.
     #[error("a record is of the unexpected type {0}")]
     UnexpectedType(u8),
+    /// TLS 1.2: its header has another version.
     #[error("a record is not of the version agreed upon")]
     WrongVersion,
+    /// Its tag is not that of its bytes and its place.
     #[error("a record was changed on the way")]
     Forged,
+    /// It has neither content nor a type.
     #[error("a record has no content and no type")]
     Empty,
+    /// Too many in a row carry nothing.
     #[error("records carry nothing, one after the other")]
     Useless,
+    /// It carries a message that may not come here.
     #[error("a message of the unexpected type {0}")]
     UnexpectedMessage(u8),
+    /// A message in it contradicts itself.
     #[error("a message is malformed")]
     Malformed,
+    /// The numbers or the blocks of a key are used up.
     #[error("all records of a key are used up")]
     Exhausted,
 }
 
 impl RecordError {
     /// What the other side is told.
-    pub(crate) fn alert(self) -> AlertDescription {
+    pub fn alert(self) -> AlertDescription {
         match self {
             Self::TooLong => AlertDescription::RecordOverflow,
             Self::TooShort | Self::Malformed => AlertDescription::DecodeError,
@@ -86,16 +100,16 @@ impl RecordError {
 
 /// A record's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Header {
+pub struct Header {
     /// The type as seen from outside; TLS 1.3 has the true one inside.
-    pub(crate) content_type: ContentType,
+    pub content_type: ContentType,
     /// The record's length with its header.
-    pub(crate) record_len: usize,
+    pub record_len: usize,
 }
 
 impl Header {
     /// Reads the header at the beginning of `bytes`; `None` while it is not whole. `overhead` bytes of each body are not content.
-    pub(crate) fn read(
+    pub fn read(
         bytes: &[u8],
         version: Version,
         overhead: usize,
@@ -123,7 +137,7 @@ impl Header {
     }
 
     /// The record at the beginning of `bytes`, if it is whole.
-    pub(crate) fn whole(
+    pub fn whole(
         bytes: &[u8],
         version: Version,
         overhead: usize,
@@ -132,7 +146,8 @@ impl Header {
         Ok(header.filter(|header| header.record_len <= bytes.len()))
     }
 
-    pub(crate) fn write(content_type: ContentType, body_len: usize) -> [u8; HEADER_LEN] {
+    /// The header of a record whose body has so many bytes, at most what [`RECORD_MAX`] leaves.
+    pub fn write(content_type: ContentType, body_len: usize) -> [u8; HEADER_LEN] {
         debug_assert!(body_len <= PLAINTEXT_MAX + 2048);
         let [high, low] = (body_len as u16).to_be_bytes();
         [content_type.code(), 3, 3, high, low]
@@ -140,7 +155,7 @@ impl Header {
 }
 
 /// The true type and the length of what a record of TLS 1.3 carries: zeros behind it are padding (RFC 8446 section 5.4).
-pub(crate) fn unpad(inner: &[u8]) -> Result<(ContentType, usize), RecordError> {
+pub fn unpad(inner: &[u8]) -> Result<(ContentType, usize), RecordError> {
     if inner.len() > PLAINTEXT_MAX + 1 {
         return Err(RecordError::TooLong);
     }
@@ -150,7 +165,7 @@ pub(crate) fn unpad(inner: &[u8]) -> Result<(ContentType, usize), RecordError> {
 
 /// An alert's meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Alert {
+pub enum Alert {
     /// The other side has ended its direction.
     Close,
     /// Of no consequence.
@@ -160,7 +175,8 @@ pub(crate) enum Alert {
 }
 
 impl Alert {
-    pub(crate) fn read(content: &[u8], version: Version) -> Result<Self, RecordError> {
+    /// Reads the content of a record.
+    pub fn read(content: &[u8], version: Version) -> Result<Self, RecordError> {
         let &[level, code] = content else { return Err(RecordError::Malformed) };
         Ok(match (code, version) {
             (0, _) => Self::Close,
@@ -172,7 +188,7 @@ impl Alert {
     }
 
     /// The closing one, the one that is a warning by its nature, or a fatal one.
-    pub(crate) fn write(description: AlertDescription) -> [u8; 2] {
+    pub fn write(description: AlertDescription) -> [u8; 2] {
         let level = match description {
             AlertDescription::CloseNotify | AlertDescription::NoRenegotiation => 1,
             _ => 2,
@@ -183,20 +199,20 @@ impl Alert {
 
 /// A message that has the keys of its direction replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct KeyUpdate {
+pub struct KeyUpdate {
     /// Whether this side has to replace its own too.
-    pub(crate) answer: bool,
+    pub answer: bool,
 }
 
 impl KeyUpdate {
     /// One that asks for no answer.
-    pub(crate) const MESSAGE: [u8; 5] = [24, 0, 0, 1, 0];
+    pub const MESSAGE: [u8; 5] = [24, 0, 0, 1, 0];
 }
 
 /// Reads the messages after a handshake, which may be cut anywhere. Tickets are passed over, as nothing is resumed, and so
 /// are requests for another handshake.
 #[derive(Debug, Default)]
-pub(crate) struct Messages {
+pub struct Messages {
     header: [u8; 4],
     header_len: usize,
     /// What is still to come of a message that is passed over.
@@ -205,17 +221,13 @@ pub(crate) struct Messages {
 
 impl Messages {
     /// Whether a message has begun and not ended: nothing but its rest may follow (RFC 8446 section 5.1).
-    pub(crate) fn is_within(&self) -> bool {
+    pub fn is_within(&self) -> bool {
         self.header_len > 0 || self.rest > 0
     }
 
     /// Takes the content of a record of TLS 1.2, at a client or at a server: whether another handshake is asked for, which
     /// there is not (RFC 5246 section 7.2.2).
-    pub(crate) fn take_tls12(
-        &mut self,
-        mut content: &[u8],
-        at_client: bool,
-    ) -> Result<bool, RecordError> {
+    pub fn take_tls12(&mut self, mut content: &[u8], at_client: bool) -> Result<bool, RecordError> {
         const HELLO_REQUEST: u8 = 0;
         const CLIENT_HELLO: u8 = 1;
         if content.is_empty() {
@@ -264,7 +276,7 @@ impl Messages {
     }
 
     /// Takes the content of a record, at a client or at a server. A key update is the last in its record.
-    pub(crate) fn take(
+    pub fn take(
         &mut self,
         mut content: &[u8],
         at_client: bool,

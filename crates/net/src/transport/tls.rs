@@ -16,7 +16,7 @@ use std::{
 
 use rustls::{AlertDescription, ExtractedSecrets};
 
-use super::{Stream, poll_end};
+use super::{Stream, WRITE_MAX, poll_end};
 use crate::tls::{
     Version,
     cipher::{Content, Opener, Sealer},
@@ -27,8 +27,6 @@ use crate::tls::{
     },
 };
 
-/// The most bytes that are sealed at once, and so the most that a stream holds, records' overhead apart.
-const WRITE_MAX: usize = 4 * PLAINTEXT_MAX;
 /// The most bytes that are read at once.
 const READ_MAX: usize = 256 * 1024;
 /// Records in a row that may carry nothing: a flood of them would cost this side more than the other.
@@ -523,6 +521,10 @@ impl Stream for TlsStream {
             writer.held = Rest::new(sealed[written..].to_vec());
         }
         Ok(total)
+    }
+
+    fn write_max(&self) -> usize {
+        WRITE_MAX
     }
 
     fn is_holding(&self) -> bool {
