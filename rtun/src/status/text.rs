@@ -1,6 +1,10 @@
 //! A process's status as text: what is wrong first, then each service, aligned for a terminal of 100 columns.
 
-use std::{collections::BTreeMap, fmt::Write, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+    time::Duration,
+};
 
 use rtun_node::{
     DescriptorReport, DeviceReport, FeedProblem, FeedState, FeedStatus, Happened, HostReport,
@@ -366,6 +370,15 @@ fn problems_of(service: &ServiceReport, status: &Status) -> Vec<Problem> {
             if hub.traffic().dropped_by_reason().any(|(reason, _)| reason == "internal") {
                 add(Duration::ZERO, "packets lost by a bug in rtun: please report it".into());
             }
+            for (host, addresses) in twice(hub) {
+                let (host, addresses) = (short(&host), addresses.join(", "));
+                add(
+                    Duration::ZERO,
+                    format!(
+                        "{host} is reported by several machines, the newest carries its packets: {addresses}"
+                    ),
+                );
+            }
             if hub.queue_memory > hub.queue_budget / 10 * 8 {
                 add(Duration::ZERO, "the memory for queues is nearly used up".into());
             }
@@ -393,6 +406,21 @@ fn problem_of_task(task: &TaskReport) -> Problem {
         service: "rtun".into(),
         what: format!("{}: {state}: {}", printable(&task.task), printable(&task.error)),
     }
+}
+
+/// Names that machines at different addresses report while one of them carries all packets, with these addresses.
+fn twice(hub: &HubReport) -> Vec<(String, Vec<String>)> {
+    let mut found = Vec::new();
+    for namespace in &hub.namespaces {
+        for same in namespace.hosts.chunk_by(|one, other| one.host == other.host) {
+            let addresses: BTreeSet<_> = same.iter().map(|host| host.peer.ip()).collect();
+            if addresses.len() > 1 && same.iter().any(|host| !host.carries) {
+                let addresses = addresses.iter().take(4).map(ToString::to_string);
+                found.push((same[0].host.as_str().to_owned(), addresses.collect()));
+            }
+        }
+    }
+    found
 }
 
 fn problem_of_descriptors(descriptors: &DescriptorReport) -> Option<Problem> {
