@@ -18,7 +18,7 @@ use tracing_subscriber::{
     filter::FilterExt as _,
     fmt::{
         FmtContext, FormatEvent, FormatFields, Layer,
-        format::{Format, Full, Json, JsonFields, Writer},
+        format::{Format, Full, Json, Writer},
     },
     layer::SubscriberExt as _,
     registry::LookupSpan,
@@ -45,13 +45,12 @@ impl Logging {
         let (level, handle) = reload::Layer::new(level(log));
         let limit = Limit::default();
         let lines = Layer::default()
-            .fmt_fields(JsonFields::new())
             .event_format(Form {
                 json: Format::default()
                     .json()
                     .flatten_event(true)
                     .with_target(false)
-                    // Only libraries have spans, and what these say of themselves is in their lines.
+                    // Only libraries have spans, whose fields are not kept as JSON.
                     .with_current_span(false)
                     .with_span_list(false),
                 text: Format::default().with_target(false).with_ansi(false),

@@ -53,7 +53,7 @@ use crate::{
     feeds::Feeds,
     link::EndReason,
     machine::Machine,
-    report::HubReport,
+    report::{ASKED, HubReport},
     workers::Workers,
 };
 
@@ -179,6 +179,7 @@ impl Hub {
         let report = self.view().report();
         report.log(service);
         info!(
+            target: ASKED,
             service,
             admitted = report.admitted,
             refused = report.all_refused(),

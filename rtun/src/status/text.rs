@@ -371,12 +371,11 @@ fn problems_of(service: &ServiceReport, status: &Status) -> Vec<Problem> {
                 add(Duration::ZERO, "packets lost by a bug in rtun: please report it".into());
             }
             for (host, addresses) in twice(hub) {
-                let (host, addresses) = (short(&host), addresses.join(", "));
+                let host = short(&host);
+                let addresses = addresses.join(", ");
                 add(
                     Duration::ZERO,
-                    format!(
-                        "{host} is reported by several machines, the newest carries its packets: {addresses}"
-                    ),
+                    format!("{host} is reported by {addresses}; the newest carries"),
                 );
             }
             if hub.queue_memory > hub.queue_budget / 10 * 8 {
@@ -408,14 +407,14 @@ fn problem_of_task(task: &TaskReport) -> Problem {
     }
 }
 
-/// Names that machines at different addresses report while one of them carries all packets, with these addresses.
+/// Names that machines at different addresses report while one of them carries all packets, with two of these addresses.
 fn twice(hub: &HubReport) -> Vec<(String, Vec<String>)> {
     let mut found = Vec::new();
     for namespace in &hub.namespaces {
         for same in namespace.hosts.chunk_by(|one, other| one.host == other.host) {
             let addresses: BTreeSet<_> = same.iter().map(|host| host.peer.ip()).collect();
             if addresses.len() > 1 && same.iter().any(|host| !host.carries) {
-                let addresses = addresses.iter().take(4).map(ToString::to_string);
+                let addresses = addresses.iter().take(2).map(ToString::to_string);
                 found.push((same[0].host.as_str().to_owned(), addresses.collect()));
             }
         }
@@ -426,9 +425,8 @@ fn twice(hub: &HubReport) -> Vec<(String, Vec<String>)> {
 fn problem_of_descriptors(descriptors: &DescriptorReport) -> Option<Problem> {
     let limit = descriptors.limit;
     let Happened { count, ago } = descriptors.exhausted.filter(|it| it.ago < RECENT)?;
-    let what = format!(
-        "connections had to wait: all {limit} descriptors are in use ({count} times so far); raise the limit of open files"
-    );
+    let what =
+        format!("all {limit} descriptors are in use: connections wait ({count} times so far)");
     Some(Problem { ago, service: "-".into(), what })
 }
 
