@@ -12,6 +12,8 @@ pub const PLAINTEXT_MAX: usize = 1 << 14;
 pub const RECORD_MAX: usize = HEADER_LEN + PLAINTEXT_MAX + 2048;
 /// The longest ticket message: all its fields at their longest (RFC 8446 section 4.6.1).
 const TICKET_MAX: usize = 4 + 4 + 1 + 255 + 2 + 0xffff + 2 + 0xffff;
+/// The longest request for another handshake that is passed over: a hello with all that a client may say.
+const HELLO_MAX: usize = 0x1_0000;
 
 /// What a record carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,9 +77,6 @@ pub enum RecordError {
     /// A message in it contradicts itself.
     #[error("a message is malformed")]
     Malformed,
-    /// TLS 1.2: another handshake is asked for.
-    #[error("a renegotiation is asked for")]
-    Renegotiation,
     /// The numbers or the blocks of a key are used up.
     #[error("all records of a key are used up")]
     Exhausted,
@@ -94,7 +93,6 @@ impl RecordError {
             }
             Self::WrongVersion => AlertDescription::ProtocolVersion,
             Self::Forged => AlertDescription::BadRecordMac,
-            Self::Renegotiation => AlertDescription::NoRenegotiation,
             Self::Exhausted => AlertDescription::InternalError,
         }
     }
@@ -189,12 +187,13 @@ impl Alert {
         })
     }
 
-    /// The closing one, or a fatal one.
+    /// The closing one, the one that is a warning by its nature, or a fatal one.
     pub fn write(description: AlertDescription) -> [u8; 2] {
-        match description {
-            AlertDescription::CloseNotify => [1, 0],
-            description => [2, description.into()],
-        }
+        let level = match description {
+            AlertDescription::CloseNotify | AlertDescription::NoRenegotiation => 1,
+            _ => 2,
+        };
+        [level, description.into()]
     }
 }
 
@@ -210,19 +209,70 @@ impl KeyUpdate {
     pub const MESSAGE: [u8; 5] = [24, 0, 0, 1, 0];
 }
 
-/// Reads the messages after a handshake of TLS 1.3, which may be cut anywhere. Tickets are passed over, as nothing is resumed.
+/// Reads the messages after a handshake, which may be cut anywhere. Tickets are passed over, as nothing is resumed, and so
+/// are requests for another handshake.
 #[derive(Debug, Default)]
 pub struct Messages {
     header: [u8; 4],
     header_len: usize,
-    /// What is still to come of a ticket.
-    ticket_rest: usize,
+    /// What is still to come of a message that is passed over.
+    rest: usize,
 }
 
 impl Messages {
     /// Whether a message has begun and not ended: nothing but its rest may follow (RFC 8446 section 5.1).
     pub fn is_within(&self) -> bool {
-        self.header_len > 0 || self.ticket_rest > 0
+        self.header_len > 0 || self.rest > 0
+    }
+
+    /// Takes the content of a record of TLS 1.2, at a client or at a server: whether another handshake is asked for, which
+    /// there is not (RFC 5246 section 7.2.2).
+    pub fn take_tls12(&mut self, mut content: &[u8], at_client: bool) -> Result<bool, RecordError> {
+        const HELLO_REQUEST: u8 = 0;
+        const CLIENT_HELLO: u8 = 1;
+        if content.is_empty() {
+            return Err(RecordError::Empty);
+        }
+        let mut asked = false;
+        while !content.is_empty() {
+            content = self.begin(content);
+            if self.header_len < 4 {
+                break;
+            }
+            let (kind, len) = self.message();
+            match kind {
+                HELLO_REQUEST if at_client && len == 0 => {}
+                CLIENT_HELLO if !at_client && len <= HELLO_MAX => {}
+                HELLO_REQUEST if at_client => return Err(RecordError::Malformed),
+                CLIENT_HELLO if !at_client => return Err(RecordError::Malformed),
+                kind => return Err(RecordError::UnexpectedMessage(kind)),
+            }
+            asked = true;
+            self.pass_over(len);
+        }
+        Ok(asked)
+    }
+
+    /// Passes over what is left of a message and takes the header of the next, as far as that is there; what follows it.
+    fn begin<'a>(&mut self, content: &'a [u8]) -> &'a [u8] {
+        let passed = content.len().min(self.rest);
+        self.rest -= passed;
+        let content = &content[passed..];
+        let len = content.len().min(4 - self.header_len);
+        self.header[self.header_len..self.header_len + len].copy_from_slice(&content[..len]);
+        self.header_len += len;
+        &content[len..]
+    }
+
+    /// Type and length of the message whose header is there.
+    fn message(&self) -> (u8, usize) {
+        let [kind, high, middle, low] = self.header;
+        (kind, u32::from_be_bytes([0, high, middle, low]) as usize)
+    }
+
+    fn pass_over(&mut self, len: usize) {
+        self.header_len = 0;
+        self.rest = len;
     }
 
     /// Takes the content of a record, at a client or at a server. A key update is the last in its record.
@@ -237,26 +287,13 @@ impl Messages {
             return Err(RecordError::Empty);
         }
         while !content.is_empty() {
-            let passed = content.len().min(self.ticket_rest);
-            self.ticket_rest -= passed;
-            content = &content[passed..];
-            while let Some((&byte, rest)) = content.split_first()
-                && self.header_len < 4
-            {
-                self.header[self.header_len] = byte;
-                self.header_len += 1;
-                content = rest;
-            }
+            content = self.begin(content);
             if self.header_len < 4 {
                 break;
             }
-            let [kind, high, middle, low] = self.header;
-            let len = u32::from_be_bytes([0, high, middle, low]) as usize;
+            let (kind, len) = self.message();
             match kind {
-                TICKET if at_client && len <= TICKET_MAX => {
-                    self.header_len = 0;
-                    self.ticket_rest = len;
-                }
+                TICKET if at_client && len <= TICKET_MAX => self.pass_over(len),
                 TICKET if at_client => return Err(RecordError::Malformed),
                 KEY_UPDATE if len != 1 => return Err(RecordError::Malformed),
                 KEY_UPDATE => match *content {
@@ -364,6 +401,28 @@ mod tests {
         assert_eq!(take(&[4, 2, 1, 11, 0], true), Err(RecordError::Malformed));
         assert_eq!(take(&[13, 0, 0, 0], true), Err(RecordError::UnexpectedMessage(13)));
         assert_eq!(take(&[], true), Err(RecordError::Empty));
+    }
+
+    #[test]
+    fn another_handshake_is_asked_for_by_whom_it_may_be() {
+        let take = |bytes: &[u8], at_client| Messages::default().take_tls12(bytes, at_client);
+        assert_eq!(take(&[0, 0, 0, 0], true), Ok(true));
+        assert_eq!(take(&[1, 0, 0, 2, 3, 3], false), Ok(true));
+        assert_eq!(take(&[0, 0, 0, 0, 0, 0, 0, 0], true), Ok(true));
+        assert_eq!(take(&[0, 0, 0, 1, 0], true), Err(RecordError::Malformed));
+        assert_eq!(take(&[1, 1, 0, 1], false), Err(RecordError::Malformed));
+        assert_eq!(take(&[1, 0, 0, 0], true), Err(RecordError::UnexpectedMessage(1)));
+        assert_eq!(take(&[0, 0, 0, 0], false), Err(RecordError::UnexpectedMessage(0)));
+        assert_eq!(take(&[], false), Err(RecordError::Empty));
+        // Cut anywhere it is one.
+        let hello = [&[1, 0, 0, 5][..], &[9; 5]].concat();
+        for cut in 1..hello.len() {
+            let mut messages = Messages::default();
+            let first = messages.take_tls12(&hello[..cut], false).unwrap();
+            assert!(messages.is_within(), "{cut}");
+            let second = messages.take_tls12(&hello[cut..], false).unwrap();
+            assert!(first != second && !messages.is_within(), "{cut}");
+        }
     }
 
     /// The slow and obvious way: all tickets whole, one after the other.
