@@ -24,7 +24,7 @@ use tracing::error;
 
 use self::{
     end::End,
-    reading::{Arrived, Reader},
+    reading::{Arrived, Reader, Unfinished},
 };
 pub(crate) use self::{
     end::EndReason,
@@ -203,12 +203,20 @@ impl Link {
         buffer.consume(consumed);
         let mut reader = Reader::default();
         let mut turns = Turns::default();
+        let mut unfinished = Unfinished::default();
         let ask = || self.send_extension(&Extension::Ping([0; 8]));
         loop {
             match reader.next(stream, &mut buffer, receiver, &ask).await {
                 Ok(Arrived::Stream) => {
                     let consumed = receiver.take(buffer.filled());
                     buffer.consume(consumed);
+                    let asks = receiver.asks_after().is_some();
+                    if unfinished.lasts_too_long(consumed > 0) && asks {
+                        return End {
+                            reason: EndReason::PingTimeout,
+                            error: Some(io::ErrorKind::TimedOut.into()),
+                        };
+                    }
                 }
                 Ok(Arrived::Datagrams(frames)) => {
                     receiver.take(frames);
