@@ -12,8 +12,9 @@ use std::{
 };
 
 use rtun_config::model;
-use rtun_control::{Feed, FeedSpec, FeedState, MemorySource, SnapshotDir, SourceError};
+use rtun_control::{Feed, FeedSpec, FeedState, MemorySource, SourceError};
 use rtun_core::{Parsed, Route, TooManyRows, User, parse_routes, parse_users};
+use rtun_state::StateDir;
 use tokio::time::{Instant, sleep, timeout};
 
 /// Not read: the feeds here have sources in memory.
@@ -132,7 +133,7 @@ async fn a_failing_source_leaves_the_last_good_rows_and_says_so() {
     for problem in [
         SourceError::Status(500),
         SourceError::Unreachable("connection refused".into()),
-        SourceError::NotUtf8,
+        SourceError::NotText(rtun_core::text::decode(vec![0xff]).unwrap_err()),
         SourceError::TooLarge,
     ] {
         let source = MemorySource::new(&table(3), false);
@@ -319,7 +320,7 @@ impl Drop for TempDir {
 }
 
 fn with_snapshots(source: &MemorySource, directory: &Path) -> Arc<Feed<Route>> {
-    let snapshots = Arc::new(SnapshotDir::new(directory).unwrap());
+    let snapshots = Arc::new(StateDir::open(directory).unwrap());
     let source = Box::new(source.clone());
     Feed::of(source, &spec(&nowhere(), Some(Duration::from_secs(1))), parse_routes, Some(snapshots))
 }
@@ -391,7 +392,7 @@ async fn a_snapshot_is_its_owners_alone() {
     let directory = TempDir::new("private");
     let users = directory.join("users");
     fs::write(&users, "alice s3cret\n").unwrap();
-    let snapshots = Arc::new(SnapshotDir::new(directory.join("a/b")).unwrap());
+    let snapshots = Arc::new(StateDir::open(directory.join("a/b")).unwrap());
     let source = model::Source::File(users);
     let spec = FeedSpec { kind: "auther", name: "../the users", ..spec(&source, None) };
     let feed: Arc<Feed<User>> = Feed::start(&spec, parse_users, Some(snapshots)).unwrap();

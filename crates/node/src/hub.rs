@@ -26,7 +26,6 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use nix::sys::resource::{Resource, getrlimit};
 use prometheus_client::metrics::histogram::Histogram;
 use rtun_config::model;
 use rtun_core::explain::{HubExplanation, Unclear};
@@ -49,9 +48,11 @@ pub use self::{
     rules::RulesError,
 };
 use crate::{
-    duties::{Duties, Duty},
+    descriptors::{self, Descriptors},
+    duties::Duty,
     feeds::Feeds,
     link::EndReason,
+    machine::Machine,
     report::HubReport,
     workers::Workers,
 };
@@ -85,6 +86,7 @@ struct Shared {
     lasted: Histogram,
     /// In milliseconds; changes with the configuration.
     handshake_timeout: AtomicU64,
+    descriptors: Arc<Descriptors>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -107,21 +109,21 @@ impl Hub {
         config: &model::Hub,
         feeds: Feeds,
         workers: Arc<Workers>,
-        duties: &Arc<Duties>,
+        machine: &Machine,
     ) -> Result<Self, HubError> {
         let (upkeep, rules) = Upkeep::begin(&config.rules, feeds).await?;
-        let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
-        let open = |config| Entrance::open(service, config, &workers).map(Arc::new);
+        let open = |config| Entrance::open(service, config, &workers, machine).map(Arc::new);
         let entrances = config.listeners().map(open).collect::<Result<Vec<_>, _>>()?;
         let ways_in: Arc<[WayIn]> = entrances.iter().map(|entrance| entrance.way_in()).collect();
         let shared = Arc::new(Shared {
             service: service.to_owned(),
             registry: Arc::new(Registry::new(service, rules)),
             upkeep,
-            waiting_room: WaitingRoom::new(descriptors),
+            waiting_room: WaitingRoom::new(descriptors::limit()),
             admissions: Admissions::default(),
             lasted: Histogram::new(LASTED),
             handshake_timeout: AtomicU64::new(millis(config.handshake_timeout)),
+            descriptors: Arc::clone(&machine.descriptors),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
@@ -134,14 +136,16 @@ impl Hub {
             let (shared, entrance, workers) =
                 (Arc::clone(&shared), Arc::clone(entrance), Arc::clone(&workers));
             let name = format!("{service}: accepting connections on {address} ({transport})");
-            kept.push(duties.keep(&runtime, name, move || {
+            kept.push(machine.duties.keep(&runtime, name, move || {
                 Arc::clone(&shared).accept(Arc::clone(&entrance), Arc::clone(&workers))
             }));
         }
         let name = format!("{service}: following sources and certificates");
         let keeper = Arc::clone(&shared);
         kept.push(
-            duties.keep(&runtime, name, move || Arc::clone(&keeper).keep_up(entrances.clone())),
+            machine
+                .duties
+                .keep(&runtime, name, move || Arc::clone(&keeper).keep_up(entrances.clone())),
         );
         Ok(Self { shared, duties: kept, ways_in })
     }

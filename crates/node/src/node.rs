@@ -3,13 +3,14 @@
 use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc};
 
 use rtun_config::model::{Config, Service, ServiceKind};
-use rtun_control::SnapshotDir;
+use rtun_state::StateDir;
 use tracing::{info, warn};
 
 use crate::{
     feeds::{FeedError, Feeds},
     host::{Host, HostError},
     hub::{Hub, HubError, RulesError},
+    machine::Machine,
     metrics::{MetricsError, MetricsServer},
     status::{Board, View},
     workers::Workers,
@@ -19,7 +20,7 @@ use crate::{
 pub struct Node {
     running: BTreeMap<String, Running>,
     feeds: Feeds,
-    snapshots: Option<Arc<SnapshotDir>>,
+    machine: Machine,
     workers: Arc<Workers>,
     board: Arc<Board>,
     metrics: Option<Arc<MetricsServer>>,
@@ -80,19 +81,17 @@ pub enum ServiceError {
 }
 
 impl Node {
-    /// Starts every service, or none. What sources have read is kept in `snapshots`, so that the next start does not
-    /// depend on them.
-    pub async fn start(
-        config: &Config,
-        snapshots: Option<Arc<SnapshotDir>>,
-    ) -> Result<Self, StartError> {
+    /// Starts every service, or none. In `state` is kept what sources have read and certificates that are made, so that
+    /// the next start depends on none of them.
+    pub async fn start(config: &Config, state: Option<Arc<StateDir>>) -> Result<Self, StartError> {
+        let machine = Machine { state, ..Machine::default() };
         let workers = Arc::new(Workers::start().map_err(StartError::Threads)?);
         let mut node = Self {
             running: BTreeMap::new(),
             feeds: Feeds::default(),
-            snapshots,
             workers,
-            board: Arc::default(),
+            board: Arc::new(Board::new(machine.clone())),
+            machine,
             metrics: None,
         };
         match node.apply(config).await {
@@ -122,7 +121,7 @@ impl Node {
     }
 
     async fn apply_all(&mut self, config: &Config) -> Result<(), StartError> {
-        let feeds = self.feeds.follow(config, self.snapshots.as_ref()).await?;
+        let feeds = self.feeds.follow(config, self.machine.state.as_ref()).await?;
         let mut done = Vec::new();
         for Service { name, kind } in &config.services {
             match self.apply_one(name, kind, &feeds).await {
@@ -144,6 +143,11 @@ impl Node {
         }
         self.feeds = feeds;
         Ok(())
+    }
+
+    /// What is started from now on keeps in `state` what the next start needs.
+    pub fn keep_state_in(&mut self, state: Option<Arc<StateDir>>) {
+        self.machine.state = state;
     }
 
     /// Has every source of tables, rules and users read now, and the certificates of hubs; and the devices of hosts
@@ -270,15 +274,15 @@ impl Node {
         kind: &ServiceKind,
         feeds: &Feeds,
     ) -> Result<Kind, ServiceError> {
-        let (workers, duties) = (&self.workers, self.board.duties());
+        let Self { workers, machine, .. } = self;
         match kind {
             ServiceKind::Hub(config) => {
                 let feeds = feeds.of(&config.rules);
-                let hub = Hub::start(name, config, feeds, Arc::clone(workers), duties);
+                let hub = Hub::start(name, config, feeds, Arc::clone(workers), machine);
                 Ok(Kind::Hub(hub.await?))
             }
             ServiceKind::Host(config) => {
-                Ok(Kind::Host(Host::start(name, config, workers.seat(), duties).await?))
+                Ok(Kind::Host(Host::start(name, config, workers.seat(), &machine.duties).await?))
             }
         }
     }

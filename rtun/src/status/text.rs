@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, fmt::Write, time::Duration};
 
 use rtun_node::{
-    DeviceHealth, DeviceReport, FeedProblem, FeedState, FeedStatus, Happened, HappenedReport,
-    HostReport, HubReport, KindReport, ListenerReport, NamespaceReport, PluginKind, PluginStatus,
-    ServiceReport, Status, TaskReport, Traffic,
+    DescriptorReport, DeviceHealth, DeviceReport, FeedProblem, FeedState, FeedStatus, Happened,
+    HappenedReport, HostReport, HubReport, KindReport, ListenerReport, NamespaceReport, PluginKind,
+    PluginStatus, ServiceReport, Status, TaskReport, Traffic,
 };
 
 use super::units::{bytes, count, duration, printable, seconds, short};
@@ -58,6 +58,7 @@ impl Look<'_> {
             self.now.services.iter().flat_map(|service| problems_of(service, self.now)).collect();
         problems.extend(self.now.sources.iter().flat_map(problems_of_source));
         problems.extend(self.now.failed_tasks.iter().map(problem_of_task));
+        problems.extend(problem_of_descriptors(&self.now.descriptors));
         if problems.is_empty() {
             return String::new();
         }
@@ -445,6 +446,15 @@ fn problem_of_task(task: &TaskReport) -> Problem {
         service: "rtun".into(),
         what: format!("{}: {state}: {}", printable(&task.task), printable(&task.error)),
     }
+}
+
+fn problem_of_descriptors(descriptors: &DescriptorReport) -> Option<Problem> {
+    let limit = descriptors.limit;
+    let Happened { count, ago } = descriptors.exhausted.filter(|it| it.ago < RECENT)?;
+    let what = format!(
+        "connections had to wait: all {limit} descriptors are in use ({count} times so far); raise the limit of open files"
+    );
+    Some(Problem { ago, service: "-".into(), what })
 }
 
 fn problems_of_source(source: &FeedStatus) -> Vec<Problem> {

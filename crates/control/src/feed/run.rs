@@ -251,6 +251,11 @@ impl<T: Send + Sync + 'static> Run<T> {
         if self.in_force == Some(hash) {
             self.last = Last::Taken;
             self.keeps();
+            if let Some(snapshot) = self.snapshot.clone() {
+                // Fails only while the runtime ends.
+                let keep = move || snapshot.is_lost().then(|| snapshot.write(&text));
+                let _ = spawn_blocking(keep).await;
+            }
             return Ok(());
         }
         if matches!(&self.last, Last::Waiting(candidate) if candidate.hash == hash) {

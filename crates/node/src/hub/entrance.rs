@@ -26,6 +26,7 @@ use rtun_net::{
         ws::{self, WsError},
     },
 };
+use rtun_state::StateDir;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Notify,
@@ -35,6 +36,7 @@ use tokio::{
 use super::way_in::WayIn;
 use crate::{
     encryption,
+    machine::Machine,
     report::Transport,
     sockets::{listen_options, mux_settings, quic_settings},
     workers::Workers,
@@ -255,6 +257,7 @@ impl Entrance {
         service: &str,
         config: &Listener,
         workers: &Workers,
+        machine: &Machine,
     ) -> Result<Self, OpenError> {
         let tls = match config.carriage.tls() {
             Some(tls) => Some(Encryption {
@@ -262,6 +265,7 @@ impl Entrance {
                     service,
                     tls,
                     encryption::usual_protocols(&config.carriage),
+                    machine.state.as_deref().map(StateDir::path),
                 )?,
                 reread: Arc::default(),
                 binds_names: tls.bind_names,

@@ -51,7 +51,7 @@ async fn answers(hub: SocketAddr) -> bool {
 async fn each_task_that_ends_is_shown_and_runs_again() {
     let node = Node::start(&config(), None).await.unwrap();
     let (hub, board) = (node.hub_address("hub").unwrap(), node.board());
-    let duties = Arc::clone(board.duties());
+    let duties = Arc::clone(&board.machine().duties);
     let begun = async {
         while duties.running().len() < 2 {
             sleep(Duration::from_millis(5)).await;
