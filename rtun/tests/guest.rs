@@ -326,6 +326,8 @@ fn a_hub_that_moves_is_found_by_name_though_everything_leads_into_the_tunnel() {
         sockets.unwrap().unwrap().contains("0707000A:20FB 01")
     });
     host.stop();
+    let taken = host.said("what somebody has taken from the device is put back");
+    assert_eq!(taken, [] as [Value; 0], "nobody has taken anything");
     is_again(&site.machine, &before);
     site.host_2.process.kill().unwrap();
     site.hub.stop();
@@ -369,6 +371,8 @@ fn routes_that_are_there_stay_and_are_named() {
     wait_until("ours where it was", || {
         ip(&site.machine, "route").contains("198.51.100.0/24 dev net0 proto 114")
     });
+    let taken = host.said("what somebody has taken from the device is put back");
+    assert_eq!(taken, [] as [Value; 0], "nobody has taken anything");
     host.stop();
     is_again(&site.machine, &before);
     site.end();
