@@ -29,8 +29,8 @@ pub use metrics::MetricsError;
 pub use node::{Node, StartError};
 pub use report::{
     CertificateReport, ConnectionReport, DescriptorReport, DeviceHealth, DeviceReport,
-    FailureReport, HappenedReport, HostReport, HubReport, KindReport, ListenerReport,
-    NamespaceReport, Queued, ServiceReport, Status, Transport,
+    FailureReport, GatewayReport, HappenedReport, HostReport, HubReport, KindReport,
+    ListenerReport, NamespaceReport, Queued, ServiceReport, SharedReport, Status, Tasks, Transport,
 };
 pub use rtun_control::{
     FeedLine, FeedProblem, FeedState, FeedStatus, LastError, PluginKind, PluginStatus,

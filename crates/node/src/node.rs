@@ -86,11 +86,12 @@ impl Node {
     pub async fn start(config: &Config, state: Option<Arc<StateDir>>) -> Result<Self, StartError> {
         let machine = Machine { state, ..Machine::default() };
         let workers = Arc::new(Workers::start().map_err(StartError::Threads)?);
+        let board = Arc::new(Board::new(machine.clone(), &workers));
         let mut node = Self {
             running: BTreeMap::new(),
             feeds: Feeds::default(),
             workers,
-            board: Arc::new(Board::new(machine.clone())),
+            board,
             machine,
             metrics: None,
         };

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write, time::Duration};
 use rtun_node::{
     DescriptorReport, DeviceHealth, DeviceReport, FeedProblem, FeedState, FeedStatus, Happened,
     HappenedReport, HostReport, HubReport, KindReport, ListenerReport, NamespaceReport, PluginKind,
-    PluginStatus, ServiceReport, Status, TaskReport, Traffic,
+    PluginStatus, ServiceReport, SharedReport, Status, TaskReport, Traffic,
 };
 
 use super::units::{bytes, count, duration, printable, seconds, short};
@@ -18,6 +18,9 @@ const ENDS_SOON: f64 = 30.0 * 24.0 * 60.0 * 60.0;
 
 /// Hosts shown of each namespace, and namespaces of each hub.
 const SHOWN: usize = 50;
+
+/// Shared prefixes shown of each namespace, one line for all behind the same hosts.
+const SHOWN_SHARED: usize = 8;
 
 /// Ways for an association to end that are nobody's problem.
 const NORMAL_ENDS: [&str; 3] = ["peer_closed", "replaced", "shutdown"];
@@ -190,7 +193,7 @@ impl Look<'_> {
         namespace: &NamespaceReport,
         before: Option<(&NamespaceReport, Duration)>,
     ) -> String {
-        let NamespaceReport { id, routes, hosts, traffic, .. } = namespace;
+        let NamespaceReport { id, routes, shared, hosts, traffic, .. } = namespace;
         let title = match id.is_default() {
             true => "Namespace default".to_owned(),
             false => format!("Namespace {id}"),
@@ -201,11 +204,15 @@ impl Look<'_> {
             number(*routes, "route"),
             number(hosts.len(), "host")
         );
-        let facts = vec![
+        let mut facts = vec![
             fact("from hosts", passed(traffic, before.map(|(then, ago)| (&then.traffic, ago)), IN)),
             fact("to hosts", passed(traffic, before.map(|(then, ago)| (&then.traffic, ago)), OUT)),
             fact("drops", drops(traffic)),
         ];
+        if traffic.answered > 0 {
+            facts.push(fact("ICMP errors", count(traffic.answered as f64)));
+        }
+        facts.extend(shared.iter().take(SHOWN_SHARED).map(|it| fact("shared", carriers(it))));
         text += &table("    ", "ll", facts);
         if hosts.is_empty() {
             return text;
@@ -387,6 +394,12 @@ fn problems_of(service: &ServiceReport, status: &Status) -> Vec<Problem> {
                     add(ago, format!("connection of a host ended: {word} ({count} so far)"));
                 }
             }
+            for namespace in &hub.namespaces {
+                let missing = |it: &&SharedReport| !it.gateways[0].connected;
+                for shared in namespace.shared.iter().filter(missing).take(SHOWN_SHARED) {
+                    add(Duration::ZERO, carriers(shared));
+                }
+            }
             if hub.traffic().dropped_by_reason().any(|(reason, _)| reason == "internal") {
                 add(Duration::ZERO, "packets lost by a bug in rtun: please report it".into());
             }
@@ -455,6 +468,24 @@ fn problem_of_descriptors(descriptors: &DescriptorReport) -> Option<Problem> {
         "connections had to wait: all {limit} descriptors are in use ({count} times so far); raise the limit of open files"
     );
     Some(Problem { ago, service: "-".into(), what })
+}
+
+/// `10.1.0.0/16 and 3 more: site-a is away, site-b carries`
+fn carriers(shared: &SharedReport) -> String {
+    let SharedReport { prefix, prefixes, gateways } = shared;
+    let more = match prefixes - 1 {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let gateways = gateways.iter().map(|gateway| {
+        let state = match (gateway.carries, gateway.connected) {
+            (true, _) => "carries",
+            (false, true) => "stands by",
+            (false, false) => "is away",
+        };
+        format!("{} {state}", short(gateway.host.as_str()))
+    });
+    format!("{prefix}{more}: {}", gateways.collect::<Vec<_>>().join(", "))
 }
 
 fn problems_of_source(source: &FeedStatus) -> Vec<Problem> {
@@ -638,6 +669,7 @@ mod tests {
         });
         let status = json!({
             "version": "0.1.0", "pid": 1, "started": 1, "uptime": 100_000.0,
+            "tasks": {"main": 9, "workers": [4, 2]},
             "services": [hub, device], "sources": []
         });
         serde_json::from_value(status).unwrap()
