@@ -46,7 +46,13 @@ impl Logging {
         let limit = Limit::default();
         let lines = Layer::default()
             .event_format(Form {
-                json: Format::default().json().flatten_event(true).with_target(false),
+                // Spans, which only libraries have, keep their fields in one form, whatever that of the lines is.
+                json: Format::default()
+                    .json()
+                    .flatten_event(true)
+                    .with_target(false)
+                    .with_current_span(false)
+                    .with_span_list(false),
                 text: Format::default().with_target(false).with_ansi(false),
                 is_json: Arc::clone(&is_json),
             })
