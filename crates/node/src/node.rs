@@ -151,12 +151,14 @@ impl Node {
         self.machine.state = state;
     }
 
-    /// Has every source of tables, rules and users read now, and the certificates of hubs.
+    /// Has every source of tables, rules and users read now, and the certificates of hubs; and the devices of hosts
+    /// looked at.
     pub fn reload_sources(&self) {
         self.feeds.reload();
         for running in self.running.values() {
-            if let Kind::Hub(hub) = &running.service {
-                hub.reload_certificates();
+            match &running.service {
+                Kind::Hub(hub) => hub.reload_certificates(),
+                Kind::Host(host) => host.look_at_device(),
             }
         }
     }
@@ -281,7 +283,7 @@ impl Node {
                 Ok(Kind::Hub(hub.await?))
             }
             ServiceKind::Host(config) => {
-                Ok(Kind::Host(Host::start(name, config, workers.seat()).await?))
+                Ok(Kind::Host(Host::start(name, config, workers.seat(), &machine.duties).await?))
             }
         }
     }

@@ -285,6 +285,9 @@ pub struct DeviceReport {
     pub device: String,
     /// The device's MTU in bytes.
     pub mtu: u16,
+    /// What is not as it should be with the device.
+    #[serde(default)]
+    pub health: DeviceHealth,
     /// The hub that has admitted it, if one has.
     pub connection: Option<ConnectionReport>,
     /// Connections so far that a hub has admitted.
@@ -299,6 +302,33 @@ pub struct DeviceReport {
     pub sent: Traffic,
     /// In is what came from the hub, out is what the device took; drops on that way.
     pub received: Traffic,
+}
+
+/// How a host's device has fared.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct DeviceHealth {
+    /// Why there is no device at the moment, and since when; none if there is one.
+    pub missing: Option<HappenedReport>,
+    /// How often the device was gone so far.
+    pub times_gone: u64,
+    /// How often something was put back so far that somebody had taken from it.
+    pub times_put_back: u64,
+    /// What that was the last time.
+    pub last_put_back: Option<HappenedReport>,
+    /// What is missing and is not put back any more, since somebody takes it away again and again.
+    pub left: Vec<String>,
+    /// What is missing because the system refuses it, and why.
+    pub failing: Vec<String>,
+}
+
+/// Something that happened, or lasts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HappenedReport {
+    /// In words.
+    pub what: String,
+    /// How long ago it happened or began.
+    #[serde(with = "format::seconds")]
+    pub ago: Duration,
 }
 
 /// A host's connection.

@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, fmt::Write, time::Duration};
 
 use rtun_node::{
-    DescriptorReport, DeviceReport, FeedProblem, FeedState, FeedStatus, Happened, HostReport,
-    HubReport, KindReport, ListenerReport, NamespaceReport, PluginKind, PluginStatus,
-    ServiceReport, SharedReport, Status, TaskReport, Traffic,
+    DescriptorReport, DeviceHealth, DeviceReport, FeedProblem, FeedState, FeedStatus, Happened,
+    HappenedReport, HostReport, HubReport, KindReport, ListenerReport, NamespaceReport, PluginKind,
+    PluginStatus, ServiceReport, SharedReport, Status, TaskReport, Traffic,
 };
 
 use super::units::{bytes, count, duration, printable, seconds, short};
@@ -282,6 +282,7 @@ impl Look<'_> {
             }
             None => facts.push(fact("hub", self.paint("31", "not connected"))),
         }
+        facts.extend(health(&report.health));
         if let Some(error) = last_error {
             let what = printable(&error.error);
             let hub = printable(&error.hub);
@@ -314,6 +315,29 @@ impl Look<'_> {
     fn paint(&self, style: &str, text: &str) -> String {
         if self.colour { format!("\x1b[{style}m{text}\x1b[0m") } else { text.to_owned() }
     }
+}
+
+/// What is not as it should be with a host's device.
+fn health(health: &DeviceHealth) -> Vec<Vec<String>> {
+    let DeviceHealth { missing, times_gone, times_put_back, last_put_back, left, failing } = health;
+    let mut facts = Vec::new();
+    if let Some(HappenedReport { what, ago }) = missing {
+        facts.push(fact("device", format!("none for {}: {}", duration(*ago), printable(what))));
+    }
+    if *times_gone > 0 {
+        facts.push(fact("device gone", times(*times_gone)));
+    }
+    if let Some(HappenedReport { what, ago }) = last_put_back {
+        let times = times(*times_put_back);
+        let (ago, what) = (duration(*ago), printable(what));
+        facts.push(fact("put back", format!("{times}, last {ago} ago: {what}")));
+    }
+    for (label, missing) in [("left", left), ("refused", failing)] {
+        if !missing.is_empty() {
+            facts.push(fact(label, printable(&missing.join(", "))));
+        }
+    }
+    facts
 }
 
 /// `tls [::]:8443`, and when its certificate ends if that is soon.
@@ -383,18 +407,47 @@ fn problems_of(service: &ServiceReport, status: &Status) -> Vec<Problem> {
                 add(Duration::ZERO, "the memory for queues is nearly used up".into());
             }
         }
-        KindReport::Host(host) => match (&host.connection, &host.last_error) {
-            (None, None) => add(status.uptime, "not connected to a hub yet".into()),
-            (connection, Some(error)) if connection.is_none() || error.ago < RECENT => {
-                let state = match connection {
-                    Some(_) => "connected again after",
-                    None => "not connected:",
-                };
-                let (hub, what) = (printable(&error.hub), printable(&error.error));
-                add(error.ago, format!("{state} {hub}: {what}"));
+        KindReport::Host(host) => {
+            let health = &host.health;
+            if let Some(HappenedReport { what, ago }) = &health.missing {
+                add(*ago, format!("there is no device: {}", printable(what)));
             }
-            _ => {}
-        },
+            if let Some(HappenedReport { what, ago }) =
+                health.last_put_back.as_ref().filter(|last| last.ago < RECENT)
+            {
+                add(
+                    *ago,
+                    format!("put back what somebody took from the device: {}", printable(what)),
+                );
+            }
+            if !health.left.is_empty() {
+                let what = printable(&health.left.join(", "));
+                add(
+                    Duration::ZERO,
+                    format!(
+                        "missing at the device, somebody takes it away again and again: {what}"
+                    ),
+                );
+            }
+            for what in &health.failing {
+                add(
+                    Duration::ZERO,
+                    format!("the device is not as it should be: {}", printable(what)),
+                );
+            }
+            match (&host.connection, &host.last_error) {
+                (None, None) => add(status.uptime, "not connected to a hub yet".into()),
+                (connection, Some(error)) if connection.is_none() || error.ago < RECENT => {
+                    let state = match connection {
+                        Some(_) => "connected again after",
+                        None => "not connected:",
+                    };
+                    let (hub, what) = (printable(&error.hub), printable(&error.error));
+                    add(error.ago, format!("{state} {hub}: {what}"));
+                }
+                _ => {}
+            }
+        }
     }
     problems
 }
@@ -525,6 +578,10 @@ fn happened(events: &BTreeMap<String, Happened>) -> String {
 
 fn number(count: usize, of: &str) -> String {
     if count == 1 { format!("1 {of}") } else { format!("{count} {of}s") }
+}
+
+fn times(count: u64) -> String {
+    number(usize::try_from(count).unwrap_or(usize::MAX), "time")
 }
 
 fn more(count: usize, of: &str, indent: &str) -> String {

@@ -315,6 +315,13 @@ impl Snapshot {
             "Whether a hub has admitted the host: 0 or 1",
             self.devices()
                 .map(|(service, device)| (of_service(service), truth(device.connection.is_some()))),
+        )?;
+        page.gauge(
+            "rtun_device_up",
+            "Whether the host has its device: 0 or 1",
+            self.devices().map(|(service, device)| {
+                (of_service(service), truth(device.health.missing.is_none()))
+            }),
         )
     }
 
