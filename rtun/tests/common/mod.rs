@@ -22,7 +22,7 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
-use rtun_lab::{Lab, Namespace, Process, Switch, tools};
+use rtun_lab::{Lab, Namespace, Process, Switch, Wan, WanConfig, tools};
 use serde_json::Value;
 
 /// For what should happen at once.
@@ -86,6 +86,15 @@ impl World {
         self.switch.attach(&machine, "eth0", &[&v4, &format!("fd77::{n}/64")]).unwrap();
         machine.hosts([("server_ip", HUB)]);
         machine
+    }
+
+    /// A machine at the other end of a long way to the hub's, in 10.9.0.0/24: the hub is .1, the machine .2.
+    pub fn far(&self, name: &str, way: &WanConfig) -> (Namespace, Wan) {
+        let machine = self.lab.namespace(name).unwrap();
+        let wan = self.lab.wan(&machine, "wan0", &self.hub, "wan0", way).unwrap();
+        machine.addr_add("wan0", "10.9.0.2/24").unwrap();
+        self.hub.addr_add("wan0", "10.9.0.1/24").unwrap();
+        (machine, wan)
     }
 
     /// Starts host N with the tutorial's address for it.
