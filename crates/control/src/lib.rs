@@ -12,6 +12,7 @@ mod questions;
 mod snapshot;
 mod source;
 mod tls;
+mod zone;
 
 pub use answers::{AnswerLimits, NoWaiting, Released, RouteAnswers};
 pub use background::in_background;
@@ -33,3 +34,4 @@ pub use source::{
     FileSource, HttpSource, LoadFuture, Loaded, MAX_TEXT, MemorySource, RedisSource, Source,
     SourceError, SourceSetupError, Stamp, StampFuture,
 };
+pub use zone::take_zone;
