@@ -10,6 +10,7 @@ mod proxies;
 mod session;
 mod uplink;
 mod way;
+mod wire;
 
 use std::{io, net::IpAddr, sync::Arc, time::Duration};
 

@@ -177,6 +177,7 @@ fn notice(reason: EndReason) -> Option<Extension<'static>> {
         | EndReason::UserTimeout
         | EndReason::PingTimeout
         | EndReason::WriteStalled
+        | EndReason::LargeLost
         | EndReason::Internal => None,
     }
 }
