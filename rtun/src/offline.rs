@@ -183,7 +183,7 @@ impl<'a> Hub<'a> {
                 true => Router::Plugin(PluginId(place)),
                 false => Router::Table(Arc::new(RoutingTable::new(table.routes()))),
             });
-        Routing::new(namespace, routers.collect(), self.rules.source_check)
+        Routing::new(namespace, routers.collect(), self.rules.source_check, self.rules.sharing)
     }
 
     /// The rows that a namespace's routing is made of.
@@ -366,6 +366,6 @@ fn parse_file<T>(path: &Path, max_rows: usize, parse: Parse<T>) -> io::Result<Pa
     if bytes.len() as u64 > MAX_BYTES {
         return Err(io::ErrorKind::FileTooLarge.into());
     }
-    let text = String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8"))?;
+    let text = rtun_core::text::decode(bytes).map_err(io::Error::other)?;
     parse(&text, max_rows).map_err(io::Error::other)
 }

@@ -9,9 +9,11 @@ mod grpc;
 mod http;
 mod plugin;
 mod questions;
+mod shares;
 mod snapshot;
 mod source;
 mod tls;
+mod turns;
 mod zone;
 
 pub use answers::{AnswerLimits, NoWaiting, Released, RouteAnswers};
@@ -29,7 +31,6 @@ pub use plugin::{
 pub use questions::{
     AdmissionQuestions, AskError, AuthQuestions, IngressQuestions, QuestionLimits,
 };
-pub use snapshot::SnapshotDir;
 pub use source::{
     FileSource, HttpSource, LoadFuture, Loaded, MAX_TEXT, MemorySource, RedisSource, Source,
     SourceError, SourceSetupError, Stamp, StampFuture,

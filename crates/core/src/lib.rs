@@ -2,11 +2,13 @@
 
 mod address_list;
 mod admission;
+mod answer_limit;
 mod association;
 mod client;
 mod credentials;
 mod drop;
 pub mod explain;
+mod guesses;
 mod host;
 mod hub;
 mod ingress;
@@ -20,6 +22,7 @@ mod row;
 mod segments;
 mod selector;
 mod table;
+pub mod text;
 mod window;
 
 pub use address_list::AddressList;
@@ -27,10 +30,12 @@ pub use admission::{
     AccessRules, Admitted, Decision, Identity, JoinRequest, Placement, Question, Refusal, Users,
     Word,
 };
+pub use answer_limit::AnswerLimit;
 pub use association::{Claims, MAX_CLAIMS, Sharing};
 pub use client::{Backoff, Setback};
 pub use credentials::{Credentials, Proof, Proven, Secret, User};
 pub use drop::DropReason;
+pub use guesses::{FREE_GUESSES, Guesses};
 pub use host::{HostName, HostNameError};
 pub use hub::{Answers, Known, NoAnswers, PluginId, Router, Routing, SourceCheck, Verdict};
 pub use ingress::{Ingress, IngressRule, PatternError};
@@ -45,5 +50,5 @@ pub use route::{Route, host_prefix, parse_prefix, unmapped};
 pub use row::Row;
 pub use segments::{Counts, LossWatch, Segments, Silence};
 pub use selector::{Selection, Selector, Standing, Strategy};
-pub use table::RoutingTable;
+pub use table::{MAX_GATEWAYS, RoutingTable, Shared};
 pub use window::Window;

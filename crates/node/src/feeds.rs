@@ -4,8 +4,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use rtun_config::model::{Config, HubRules, Matcher, Named, Provider, ServiceKind, Source};
-use rtun_control::{Feed, FeedSpec, FeedStatus, Parse, SnapshotDir, SourceSetupError};
+use rtun_control::{Feed, FeedSpec, FeedStatus, Parse, SourceSetupError};
 use rtun_core::{IngressRule, Route, User, parse_matchers, parse_routes, parse_rules, parse_users};
+use rtun_state::StateDir;
 use tokio::sync::watch;
 
 /// Most rows of one list that is no routing table.
@@ -46,7 +47,7 @@ impl Feeds {
     pub(crate) async fn follow(
         &self,
         config: &Config,
-        snapshots: Option<&Arc<SnapshotDir>>,
+        snapshots: Option<&Arc<StateDir>>,
     ) -> Result<Self, FeedError> {
         let mut next = Self::default();
         for service in &config.services {
@@ -159,7 +160,7 @@ impl<T: Send + Sync + 'static> Fed<T> {
         before: &Self,
         named: &Named<T>,
         how: &How<T>,
-        snapshots: Option<&Arc<SnapshotDir>>,
+        snapshots: Option<&Arc<StateDir>>,
     ) -> Result<(), FeedError> {
         let Provider::Rows(rows) = &named.provider else { return Ok(()) };
         if rows.sources.is_empty() || self.0.contains_key(&named.name) {

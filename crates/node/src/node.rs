@@ -3,13 +3,14 @@
 use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc};
 
 use rtun_config::model::{Config, Service, ServiceKind};
-use rtun_control::SnapshotDir;
+use rtun_state::StateDir;
 use tracing::{info, warn};
 
 use crate::{
     feeds::{FeedError, Feeds},
     host::{Host, HostError},
     hub::{Hub, HubError, RulesError},
+    machine::Machine,
     metrics::{MetricsError, MetricsServer},
     status::{Board, View},
     workers::Workers,
@@ -19,7 +20,7 @@ use crate::{
 pub struct Node {
     running: BTreeMap<String, Running>,
     feeds: Feeds,
-    snapshots: Option<Arc<SnapshotDir>>,
+    machine: Machine,
     workers: Arc<Workers>,
     board: Arc<Board>,
     metrics: Option<Arc<MetricsServer>>,
@@ -80,19 +81,18 @@ pub enum ServiceError {
 }
 
 impl Node {
-    /// Starts every service, or none. What sources have read is kept in `snapshots`, so that the next start does not
-    /// depend on them.
-    pub async fn start(
-        config: &Config,
-        snapshots: Option<Arc<SnapshotDir>>,
-    ) -> Result<Self, StartError> {
+    /// Starts every service, or none. In `state` is kept what sources have read and certificates that are made, so that
+    /// the next start depends on none of them.
+    pub async fn start(config: &Config, state: Option<Arc<StateDir>>) -> Result<Self, StartError> {
+        let machine = Machine { state, ..Machine::default() };
         let workers = Arc::new(Workers::start().map_err(StartError::Threads)?);
+        let board = Arc::new(Board::new(machine.clone(), &workers));
         let mut node = Self {
             running: BTreeMap::new(),
             feeds: Feeds::default(),
-            snapshots,
             workers,
-            board: Arc::default(),
+            board,
+            machine,
             metrics: None,
         };
         match node.apply(config).await {
@@ -122,7 +122,7 @@ impl Node {
     }
 
     async fn apply_all(&mut self, config: &Config) -> Result<(), StartError> {
-        let feeds = self.feeds.follow(config, self.snapshots.as_ref()).await?;
+        let feeds = self.feeds.follow(config, self.machine.state.as_ref()).await?;
         let mut done = Vec::new();
         for Service { name, kind } in &config.services {
             match self.apply_one(name, kind, &feeds).await {
@@ -146,12 +146,19 @@ impl Node {
         Ok(())
     }
 
-    /// Has every source of tables, rules and users read now, and the certificates of hubs.
+    /// What is started from now on keeps in `state` what the next start needs.
+    pub fn keep_state_in(&mut self, state: Option<Arc<StateDir>>) {
+        self.machine.state = state;
+    }
+
+    /// Has every source of tables, rules and users read now, and the certificates of hubs; and the devices of hosts
+    /// looked at.
     pub fn reload_sources(&self) {
         self.feeds.reload();
         for running in self.running.values() {
-            if let Kind::Hub(hub) = &running.service {
-                hub.reload_certificates();
+            match &running.service {
+                Kind::Hub(hub) => hub.reload_certificates(),
+                Kind::Host(host) => host.look_at_device(),
             }
         }
     }
@@ -199,7 +206,7 @@ impl Node {
         feeds: &Feeds,
     ) -> Result<Step, ServiceError> {
         let Some(running) = self.running.get_mut(name) else {
-            let service = Kind::start(name, kind, feeds, &self.workers).await?;
+            let service = self.start_service(name, kind, feeds).await?;
             self.running.insert(name.to_owned(), Running { config: kind.clone(), service });
             return Ok(Step::Started);
         };
@@ -245,7 +252,7 @@ impl Node {
             return Ok(());
         };
         service.stop().await;
-        let failure = match Kind::start(name, kind, feeds, &self.workers).await {
+        let failure = match self.start_service(name, kind, feeds).await {
             Ok(service) => {
                 self.running.insert(name.to_owned(), Running { config: kind.clone(), service });
                 info!(service = name, "service replaced");
@@ -253,13 +260,32 @@ impl Node {
             }
             Err(failure) => failure,
         };
-        match Kind::start(name, &before, &self.feeds, &self.workers).await {
+        match self.start_service(name, &before, &self.feeds).await {
             Ok(service) => {
                 self.running.insert(name.to_owned(), Running { config: before, service });
             }
             Err(error) => warn!(service = name, "cannot be put back as it was: {error}"),
         }
         Err(failure)
+    }
+
+    async fn start_service(
+        &self,
+        name: &str,
+        kind: &ServiceKind,
+        feeds: &Feeds,
+    ) -> Result<Kind, ServiceError> {
+        let Self { workers, machine, .. } = self;
+        match kind {
+            ServiceKind::Hub(config) => {
+                let feeds = feeds.of(&config.rules);
+                let hub = Hub::start(name, config, feeds, Arc::clone(workers), machine);
+                Ok(Kind::Hub(hub.await?))
+            }
+            ServiceKind::Host(config) => {
+                Ok(Kind::Host(Host::start(name, config, workers.seat(), &machine.duties).await?))
+            }
+        }
     }
 
     async fn stop_one(&mut self, name: &str) {
@@ -270,23 +296,6 @@ impl Node {
 }
 
 impl Kind {
-    async fn start(
-        name: &str,
-        kind: &ServiceKind,
-        feeds: &Feeds,
-        workers: &Arc<Workers>,
-    ) -> Result<Self, ServiceError> {
-        match kind {
-            ServiceKind::Hub(config) => {
-                let feeds = feeds.of(&config.rules);
-                Ok(Self::Hub(Hub::start(name, config, feeds, Arc::clone(workers)).await?))
-            }
-            ServiceKind::Host(config) => {
-                Ok(Self::Host(Host::start(name, config, workers.seat()).await?))
-            }
-        }
-    }
-
     fn view(&self) -> View {
         match self {
             Self::Hub(hub) => View::Hub(hub.view()),
@@ -301,3 +310,6 @@ impl Kind {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

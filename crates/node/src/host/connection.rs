@@ -154,7 +154,7 @@ impl<D: Device> Shared<D> {
         // While it is still open.
         let mut segment_max = wire.and_then(Wire::segment_max).unwrap_or_default();
         tokio::select! {
-            () = downlink::run(&self.device, session, buffer, &self.progress.received) => {}
+            () = downlink::run(&*self.device, session, buffer, &self.progress.received) => {}
             () = losing => session.link.end(EndReason::LargeLost),
             () = self.stop.cancelled() => session.link.end(EndReason::Shutdown),
         }

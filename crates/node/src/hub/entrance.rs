@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use rtun_config::model::{self, Carriage, Listener};
 use rtun_net::{
@@ -25,18 +26,24 @@ use rtun_net::{
         ws::{self, WsError},
     },
 };
+use rtun_state::StateDir;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Notify,
+    time::sleep,
 };
 
 use super::way_in::WayIn;
 use crate::{
     encryption,
+    machine::Machine,
     report::Transport,
     sockets::{listen_options, mux_settings, quic_settings},
-    workers::{Seat, Workers},
+    workers::Workers,
 };
+
+/// A QUIC listener whose socket has failed is opened again after this long.
+const REOPEN_AFTER: Duration = Duration::from_millis(50);
 
 /// A listening hub's socket with all that a connection goes through before its request is read.
 pub(super) struct Entrance {
@@ -71,9 +78,9 @@ struct Encryption {
 enum Door {
     Tcp(TcpListener),
     Quic {
-        listener: Box<quic::Listener>,
-        /// Where its packets are moved.
-        _seat: Seat,
+        listener: ArcSwap<quic::Listener>,
+        /// Listens once more, where the socket has failed.
+        again: Box<dyn Fn() -> Result<quic::Listener, BindError> + Send + Sync>,
     },
 }
 
@@ -250,6 +257,7 @@ impl Entrance {
         service: &str,
         config: &Listener,
         workers: &Workers,
+        machine: &Machine,
     ) -> Result<Self, OpenError> {
         let tls = match config.carriage.tls() {
             Some(tls) => Some(Encryption {
@@ -257,6 +265,7 @@ impl Entrance {
                     service,
                     tls,
                     encryption::usual_protocols(&config.carriage),
+                    machine.state.as_deref().map(StateDir::path),
                 )?,
                 reread: Arc::default(),
                 binds_names: tls.bind_names,
@@ -266,15 +275,18 @@ impl Entrance {
         let options = listen_options(config);
         let (door, local_addr) = match (&config.carriage, &tls) {
             (Carriage::Quic { quic, .. }, Some(tls)) => {
-                let protocols = tls.acceptor.quic_config(&[])?;
+                let protocols = Arc::new(tls.acceptor.quic_config(&[])?);
+                // Where its packets are moved.
                 let seat = workers.seat();
-                let listener = {
+                let (addr, settings) = (config.addr.clone(), quic_settings(quic));
+                let again = move || {
                     let _moved_by = seat.handle().enter();
-                    let settings = quic_settings(quic);
-                    quic::Listener::bind(&config.addr, Arc::new(protocols), &settings, &options)?
+                    quic::Listener::bind(&addr, Arc::clone(&protocols), &settings, &options)
                 };
+                let listener = again()?;
                 let local_addr = listener.local_addr()?;
-                (Door::Quic { listener: Box::new(listener), _seat: seat }, local_addr)
+                let listener = ArcSwap::from_pointee(listener);
+                (Door::Quic { listener, again: Box::new(again) }, local_addr)
             }
             _ => {
                 let listener = tcp::listen(&config.addr, &options)?;
@@ -338,12 +350,14 @@ impl Entrance {
                 let (stream, peer) = listener.accept().await?;
                 Ok((Caller::Tcp(stream), SocketAddr::new(peer.ip().to_canonical(), peer.port())))
             }
-            Door::Quic { listener, .. } => match listener.accept().await {
-                Some(incoming) => {
+            Door::Quic { listener, again } => loop {
+                if let Some(incoming) = listener.load_full().accept().await {
                     let peer = incoming.remote();
-                    Ok((Caller::Quic(Box::new(incoming)), peer))
+                    return Ok((Caller::Quic(Box::new(incoming)), peer));
                 }
-                None => pending().await,
+                // Its socket has failed, which may be for good.
+                sleep(REOPEN_AFTER).await;
+                listener.store(Arc::new(again().map_err(io::Error::other)?));
             },
         }
     }

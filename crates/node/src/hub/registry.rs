@@ -3,15 +3,19 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
     mem,
+    net::IpAddr,
     ops::Deref,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use rtun_control::PluginStatus;
-use rtun_core::{Admitted, Decision, JoinRequest, NamespaceId, Question, Refusal};
+use rtun_core::{
+    Admitted, Decision, Guesses, JoinRequest, NamespaceId, Question, Refusal, RoutingTable,
+};
 use tracing::{info, warn};
 
 use super::{
@@ -23,8 +27,11 @@ use crate::{
     budget::Budget,
     counters::{Ended, Happened, Tally, Traffic},
     link::EndReason,
-    report::{HostReport, NamespaceReport, Queued},
+    report::{GatewayReport, HostReport, NamespaceReport, Queued, SharedReport},
 };
+
+/// Prefixes behind several hosts are reported for so many different lists of hosts.
+const MAX_SHARED: usize = 64;
 
 /// A hub's namespaces and the rules they live under.
 pub(super) struct Registry {
@@ -33,6 +40,7 @@ pub(super) struct Registry {
     next_id: AtomicU64,
     commons: Commons,
     ends: Tally,
+    guesses: Mutex<Guesses>,
 }
 
 /// What becomes of a host that wants to join.
@@ -91,6 +99,7 @@ impl Registry {
             next_id: AtomicU64::new(1),
             commons: Commons { budget: Budget::new(queue_budget), population: Arc::default() },
             ends: Tally::default(),
+            guesses: Mutex::default(),
         }
     }
 
@@ -110,6 +119,12 @@ impl Registry {
         let namespace = world.namespaces.get(&id);
         let present = namespace.map(|namespace| (Arc::clone(namespace), namespace.snapshot()));
         (Arc::clone(&world.rules), present)
+    }
+
+    /// How long somebody waits for the answer that this is not the user's password.
+    pub(super) fn failed(&self, user: &[u8], source: IpAddr) -> Duration {
+        let mut guesses = self.guesses.lock().unwrap_or_else(PoisonError::into_inner);
+        guesses.failed(user, source, Instant::now())
     }
 
     /// Admits a host, or hands its connection back. The association receives packets from now on; they are held back
@@ -356,7 +371,25 @@ fn report(namespace: &Namespace, configured: bool) -> NamespaceReport {
         hosts.push(host);
     }
     let routes = snapshot.routing.prefixes();
-    NamespaceReport { id: namespace.id, configured, routes, hosts, traffic }
+    let shared = shared(namespace, &snapshot);
+    NamespaceReport { id: namespace.id, configured, routes, shared, hosts, traffic }
+}
+
+/// Who carries what is behind several hosts.
+fn shared(namespace: &Namespace, snapshot: &Snapshot) -> Vec<SharedReport> {
+    let all = snapshot.routing.tables().flat_map(RoutingTable::shared);
+    let reports = all.take(MAX_SHARED).map(|shared| {
+        let mut carried = false;
+        let gateways = shared.gateways.iter().map(|host| {
+            let connected = namespace.has(host);
+            let carries = connected && !(carried && snapshot.one_carrier_per_host());
+            carried |= carries;
+            GatewayReport { host: host.clone(), connected, carries }
+        });
+        let gateways = gateways.collect();
+        SharedReport { prefix: shared.example, prefixes: shared.prefixes, gateways }
+    });
+    reports.collect()
 }
 
 #[cfg(test)]
