@@ -2,6 +2,7 @@
 
 mod choice;
 mod connection;
+mod device;
 mod dial;
 mod downlink;
 mod hubs;
@@ -11,32 +12,40 @@ mod session;
 mod uplink;
 mod way;
 
-use std::{io, net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use rtun_config::model;
 use rtun_net::{
-    dns,
-    link::{Link, LinkError, LinkSetup},
-    netns::{self, NetnsError},
-    os_route::{InstalledRoutes, OsRoute},
-    tun::{Device, Offload, Tun, TunConfig, TunError},
+    link::LinkError,
+    netns::NetnsError,
+    tun::{Device, Offload, TunError},
 };
-use tokio::task::JoinHandle;
+use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
-use tracing::{info, warn};
 use uuid::Uuid;
 
 pub use self::dial::SetupError;
 use self::hubs::Hubs;
 pub(crate) use self::progress::Progress;
-use self::session::Introduction;
-use crate::{sockets, workers::Seat};
+use self::{
+    device::{Ends, Keeper, Maker, Port},
+    session::Introduction,
+};
+use crate::{
+    duties::{Duties, Duty},
+    workers::Seat,
+};
 
 /// A running host.
 pub(crate) struct Host {
-    shared: Arc<Shared<Tun>>,
-    task: JoinHandle<()>,
-    routes: InstalledRoutes,
+    shared: Arc<Shared<Port>>,
+    /// Keeps it connected to a hub.
+    connecting: Duty,
+    /// Owns the device.
+    keeping: AbortOnDropHandle<()>,
+    /// Ends the latter, once nothing is connected any more.
+    take_away: CancellationToken,
+    look_again: Arc<Notify>,
     _seat: Seat,
 }
 
@@ -45,7 +54,7 @@ struct Shared<D> {
     introduction: Introduction,
     hubs: Hubs,
     dial_timeout: Option<Duration>,
-    device: D,
+    device: Arc<D>,
     progress: Arc<Progress>,
     stop: CancellationToken,
 }
@@ -74,53 +83,48 @@ impl Host {
         service: &str,
         config: &model::Host,
         seat: Seat,
+        duties: &Arc<Duties>,
     ) -> Result<Self, HostError> {
-        let hubs = Hubs::new(config)?;
-        let model::Device { name, addresses, mtu, routes, dns, offload, super_frames, netns } =
-            &config.device;
-        let wanted = TunConfig { name: name.clone(), mtu: *mtu };
-        let netns = netns.as_ref().map(sockets::netns);
-        let make = || -> Result<(Tun, Link), HostError> {
-            let device = {
-                let _watched_by = seat.handle().enter();
-                if *offload { Tun::create_offloading(&wanted)? } else { Tun::create(&wanted)? }
-            };
-            let link = Link::open(device.name())?;
-            Ok((device, link))
+        let mut config = config.clone();
+        let ends = Ends::mark(service, &mut config);
+        let hubs = Hubs::new(&config)?;
+        let model::Device { addresses, mtu, super_frames, .. } = &config.device;
+        let (source, mtu) = (addresses.first().map(|net| net.addr()), *mtu);
+        let super_frames = *super_frames;
+        let mut maker = Maker {
+            service: service.to_owned(),
+            host: config.name.clone(),
+            config: config.device,
+            ends,
+            packets: seat.handle().clone(),
         };
-        let (device, link) = netns::within(netns.as_deref(), make)??;
-        let routes: Vec<_> = routes
-            .iter()
-            .map(|route| OsRoute { destination: route.prefix, gateway: route.gateway })
-            .collect();
-        let setup = LinkSetup { mtu: *mtu, addresses: addresses.clone(), routes };
-        let routes = link.apply(&setup).await?;
-        if let Err(error) = dns::set_servers(device.name(), dns).await {
-            warn!(service, "{error}");
-        }
-        let shown: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-        info!(
-            service, host = %config.name, device = device.name(), mtu,
-            addresses = shown.join(" "), offload = describe(device.offload()), "device is up"
-        );
+        let wanted = maker.config.name.clone();
+        let made = maker.make(wanted.as_deref()).await?;
+        let device = Arc::new(Port::like(made.tun()));
+        let progress = Arc::new(Progress::new(&config.name, device.name(), mtu, &config.hubs));
         let shared = Arc::new(Shared {
             service: service.to_owned(),
             introduction: Introduction {
-                name: config.name.clone(),
-                source: addresses.first().map_or(IpAddr::from([0; 4]), |net| net.addr()),
-                mtu: *mtu,
+                name: config.name,
+                source: source.unwrap_or(IpAddr::from([0; 4])),
+                mtu,
                 instance: Uuid::new_v4().into_bytes(),
                 // A device without offload takes no more than single packets.
-                super_frames: *super_frames && device.offload() != Offload::None,
+                super_frames: super_frames && device.offload() != Offload::None,
             },
             hubs,
             dial_timeout: config.dial_timeout,
-            progress: Arc::new(Progress::new(&config.name, device.name(), *mtu, &config.hubs)),
-            device,
+            progress: Arc::clone(&progress),
+            device: Arc::clone(&device),
             stop: CancellationToken::new(),
         });
-        let task = seat.handle().spawn(Arc::clone(&shared).run());
-        Ok(Self { shared, task, routes, _seat: seat })
+        let (look_again, take_away) = (Arc::<Notify>::default(), CancellationToken::new());
+        let keeper = Keeper::new(maker, device, progress, Arc::clone(&look_again));
+        let keeping = AbortOnDropHandle::new(tokio::spawn(keeper.run(made, take_away.clone())));
+        let connected = Arc::clone(&shared);
+        let name = format!("{service}: connecting to a hub");
+        let connecting = duties.keep(seat.handle(), name, move || Arc::clone(&connected).run());
+        Ok(Self { shared, connecting, keeping, take_away, look_again, _seat: seat })
     }
 
     /// For whoever asks how it goes. Keeps neither the device nor the connection.
@@ -133,49 +137,27 @@ impl Host {
         self.shared.progress.report().log(&self.shared.service);
     }
 
+    /// Has the device looked at, and made again if it is gone, at once.
+    pub(crate) fn look_at_device(&self) {
+        self.look_again.notify_one();
+    }
+
     /// Disconnects and removes the device with all that was set up for it.
     pub(crate) async fn stop(self) {
-        let Self { shared, task, routes, _seat } = self;
+        let Self { shared, connecting, keeping, take_away, .. } = self;
         shared.stop.cancel();
-        // A panic has been reported already; the device goes either way.
-        let _ = task.await;
-        if let Err(error) = routes.remove_routes().await {
-            warn!(service = shared.service, "{error}");
-        }
+        connecting.end().await;
+        take_away.cancel();
+        // A panic has been reported already.
+        let _ = keeping.await;
     }
 }
 
 impl<D: Device> Shared<D> {
     async fn run(self: Arc<Self>) {
-        let me = Arc::clone(&self);
-        let mut uplink = AbortOnDropHandle::new(tokio::spawn(async move {
-            let Progress { session, sent, .. } = &*me.progress;
-            uplink::run(&me.device, session, sent).await
-        }));
         tokio::select! {
-            failed = &mut uplink => {
-                if let Ok(error) = failed {
-                    self.device_failed(&error);
-                }
-            }
             () = self.keep_connected() => {}
             () = self.hubs.probe() => {}
         }
-    }
-
-    fn device_failed(&self, error: &io::Error) {
-        warn!(
-            service = self.service,
-            device = self.device.name(),
-            "the device no longer works: {error}"
-        );
-    }
-}
-
-fn describe(offload: Offload) -> &'static str {
-    match offload {
-        Offload::None => "none: one packet at a time",
-        Offload::Tcp => "tcp",
-        Offload::TcpAndUdp => "tcp and udp",
     }
 }

@@ -86,11 +86,12 @@ impl Node {
     pub async fn start(config: &Config, state: Option<Arc<StateDir>>) -> Result<Self, StartError> {
         let machine = Machine { state, ..Machine::default() };
         let workers = Arc::new(Workers::start().map_err(StartError::Threads)?);
+        let board = Arc::new(Board::new(machine.clone(), &workers));
         let mut node = Self {
             running: BTreeMap::new(),
             feeds: Feeds::default(),
             workers,
-            board: Arc::new(Board::new(machine.clone())),
+            board,
             machine,
             metrics: None,
         };
@@ -150,12 +151,14 @@ impl Node {
         self.machine.state = state;
     }
 
-    /// Has every source of tables, rules and users read now, and the certificates of hubs.
+    /// Has every source of tables, rules and users read now, and the certificates of hubs; and the devices of hosts
+    /// looked at.
     pub fn reload_sources(&self) {
         self.feeds.reload();
         for running in self.running.values() {
-            if let Kind::Hub(hub) = &running.service {
-                hub.reload_certificates();
+            match &running.service {
+                Kind::Hub(hub) => hub.reload_certificates(),
+                Kind::Host(host) => host.look_at_device(),
             }
         }
     }
@@ -280,7 +283,7 @@ impl Node {
                 Ok(Kind::Hub(hub.await?))
             }
             ServiceKind::Host(config) => {
-                Ok(Kind::Host(Host::start(name, config, workers.seat()).await?))
+                Ok(Kind::Host(Host::start(name, config, workers.seat(), &machine.duties).await?))
             }
         }
     }

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rtun_core::{DropReason, FlowQueue, Lost, QueueLimits, Sent, Window};
+use rtun_core::{DropReason, FlowQueue, Lost, MAX_CONTROL, QueueLimits, Sent, Window};
 use rtun_net::transport::{Datagrams, Stream};
 use rtun_proto::{
     extension::{decode_super_frame, is_extension, packets, ping_frame},
@@ -140,9 +140,11 @@ impl Outbox {
     }
 
     /// Sends the whole frames of packets at these places of `bytes`, or queues or drops them; every packet is counted once
-    /// it has left. Never waits for the peer. An error means that the connection is broken.
+    /// it has left. What waits is shared out among senders: `sender` is any number that tells one from others. Never
+    /// waits for the peer. An error means that the connection is broken.
     pub(crate) fn send(
         &self,
+        sender: u64,
         bytes: &[u8],
         places: &[Range<usize>],
         counters: &Counters,
@@ -175,7 +177,7 @@ impl Outbox {
         for place in places {
             let run = &bytes[place.clone()];
             if sent < run.len() {
-                state.keep_unsent(run, sent, counters);
+                state.keep_unsent(sender, run, sent, counters);
             } else {
                 count_out(run, counters);
             }
@@ -232,6 +234,15 @@ impl Outbox {
             self.wake.notify_one();
         }
         Ok(())
+    }
+
+    /// Sends a frame with a packet that no sender has sent. It goes before those that wait and is counted nowhere. False,
+    /// and it is not sent, where half of what there is room for before packets waits already.
+    pub(crate) fn send_answer(&self, frame: &[u8]) -> io::Result<bool> {
+        if self.state().queue.control_bytes() + frame.len() > MAX_CONTROL / 2 {
+            return Ok(false);
+        }
+        self.send_control(frame).map(|()| true)
     }
 
     /// Writes what is queued as the socket takes it; ends when the connection is broken or stalls.
@@ -432,35 +443,35 @@ impl State {
         match written {
             Ok(sent) if sent == frame.len() => {}
             Ok(0) => self.queue_control(frame),
-            Ok(sent) => self.queue.start_with(frame, sent),
+            Ok(sent) => self.queue.start_with_control(frame, sent),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.queue_control(frame),
             Err(error) => return Err(error),
         }
         Ok(())
     }
 
-    fn enqueue(&mut self, frames: &[u8], counters: &Counters) {
+    fn enqueue(&mut self, sender: u64, frames: &[u8], counters: &Counters) {
         if !self.is_slow() {
-            return self.push(frames, counters);
+            return self.push(sender, frames, counters);
         }
         for frame in Frames::new(frames) {
             match decode_super_frame(frame.payload) {
                 Ok(whole) => {
                     let mut cut = mem::take(&mut self.cut);
                     whole.write_frames(&mut cut);
-                    self.push(&cut, counters);
+                    self.push(sender, &cut, counters);
                     cut.clear();
                     self.cut = cut;
                 }
-                Err(_) => self.push(&frames[frame.range], counters),
+                Err(_) => self.push(sender, &frames[frame.range], counters),
             }
         }
     }
 
-    fn push(&mut self, frames: &[u8], counters: &Counters) {
+    fn push(&mut self, sender: u64, frames: &[u8], counters: &Counters) {
         match self.charge.allowance() {
             Some(allowance) => {
-                self.queue.push(frames, Instant::now(), allowance, |lost| {
+                self.queue.push(sender, frames, Instant::now(), allowance, |lost| {
                     count_lost(lost, counters);
                 });
                 self.settle();
@@ -476,18 +487,18 @@ impl State {
     }
 
     /// Counts the packets of `run` that are wholly on the wire after `sent` bytes and queues the rest.
-    fn keep_unsent(&mut self, run: &[u8], sent: usize, counters: &Counters) {
+    fn keep_unsent(&mut self, sender: u64, run: &[u8], sent: usize, counters: &Counters) {
         if sent == 0 {
-            return self.enqueue(run, counters);
+            return self.enqueue(sender, run, counters);
         }
         let cut = Frames::new(run).find(|frame| frame.range.end > sent);
         let Some(cut) = cut.map(|frame| frame.range) else { return };
         count_out(&run[..cut.start], counters);
         if cut.start < sent {
             self.queue.start_with(&run[cut.clone()], sent - cut.start);
-            self.enqueue(&run[cut.end..], counters);
+            self.enqueue(sender, &run[cut.end..], counters);
         } else {
-            self.enqueue(&run[cut.start..], counters);
+            self.enqueue(sender, &run[cut.start..], counters);
         }
     }
 
