@@ -46,11 +46,11 @@ impl Logging {
         let limit = Limit::default();
         let lines = Layer::default()
             .event_format(Form {
-                // Without spans, which only libraries have: their fields are kept in the form of text.
                 json: Format::default()
                     .json()
                     .flatten_event(true)
                     .with_target(false)
+                    // Only libraries have spans, whose fields are not kept as JSON.
                     .with_current_span(false)
                     .with_span_list(false),
                 text: Format::default().with_target(false).with_ansi(false),
