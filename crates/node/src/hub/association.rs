@@ -44,17 +44,10 @@ pub(super) struct Association {
     pub(super) link: Arc<Link>,
     /// What it has said of itself, if it is an rtun host.
     pub(super) greeting: OnceLock<Greeting>,
-<<<<<<< HEAD
     /// How often its packets that go nowhere are answered.
     pub(super) answers: AnswerLimit,
     /// Where the newest of those comes from that report its name, once it had to make room for that one.
     pub(super) replaced_by: OnceLock<SocketAddr>,
-=======
-    /// Where the newest of those comes from that report its name, once it had to make room for that one.
-    pub(super) replaced_by: OnceLock<SocketAddr>,
-    /// How often its packets that go nowhere are answered.
-    pub(super) answers: AnswerLimit,
->>>>>>> files
     /// How many hosts the hub has.
     pub(super) population: Arc<AtomicUsize>,
 }
@@ -114,13 +107,8 @@ impl Association {
             counters,
             link: Arc::new(link),
             greeting: OnceLock::new(),
-<<<<<<< HEAD
             answers: AnswerLimit::new(now),
             replaced_by: OnceLock::new(),
-=======
-            replaced_by: OnceLock::new(),
-            answers: AnswerLimit::new(now),
->>>>>>> files
             population: Arc::clone(&commons.population),
         }
     }
