@@ -30,13 +30,16 @@ pub use self::dial::SetupError;
 use self::hubs::Hubs;
 pub(crate) use self::progress::Progress;
 use self::session::Introduction;
-use crate::{sockets, workers::Seat};
+use crate::{sockets, surroundings::Surroundings, workers::Seat};
 
 /// A running host.
 pub(crate) struct Host {
-    shared: Arc<Shared<Tun>>,
+    service: String,
+    progress: Arc<Progress>,
+    stop: CancellationToken,
     task: JoinHandle<()>,
-    routes: InstalledRoutes,
+    /// None where the device has none of the system's.
+    routes: Option<InstalledRoutes>,
     _seat: Seat,
 }
 
@@ -73,10 +76,16 @@ impl Host {
     pub(crate) async fn start(
         service: &str,
         config: &model::Host,
+        surroundings: &Surroundings,
         seat: Seat,
     ) -> Result<Self, HostError> {
-        let hubs = Hubs::new(config)?;
-        let model::Device { name, addresses, mtu, routes, dns, offload, super_frames, netns } =
+        let hubs = Hubs::new(config, surroundings)?;
+        if let Surroundings::Twin(twin) = surroundings {
+            let name = config.device.name.as_deref().unwrap_or(service);
+            let device = twin.device(name, config.device.mtu);
+            return Ok(Self::run(service, config, hubs, device, None, seat));
+        }
+        let model::Device { name, addresses, mtu, routes, dns, offload, netns, .. } =
             &config.device;
         let wanted = TunConfig { name: name.clone(), mtu: *mtu };
         let netns = netns.as_ref().map(sockets::netns);
@@ -103,6 +112,19 @@ impl Host {
             service, host = %config.name, device = device.name(), mtu,
             addresses = shown.join(" "), offload = describe(device.offload()), "device is up"
         );
+        Ok(Self::run(service, config, hubs, device, Some(routes), seat))
+    }
+
+    /// Keeps `device` connected to one of `hubs` in the background.
+    fn run<D: Device>(
+        service: &str,
+        config: &model::Host,
+        hubs: Hubs,
+        device: D,
+        routes: Option<InstalledRoutes>,
+        seat: Seat,
+    ) -> Self {
+        let model::Device { addresses, mtu, super_frames, .. } = &config.device;
         let shared = Arc::new(Shared {
             service: service.to_owned(),
             introduction: Introduction {
@@ -119,28 +141,32 @@ impl Host {
             device,
             stop: CancellationToken::new(),
         });
-        let task = seat.handle().spawn(Arc::clone(&shared).run());
-        Ok(Self { shared, task, routes, _seat: seat })
+        let (service, progress) = (shared.service.clone(), Arc::clone(&shared.progress));
+        let stop = shared.stop.clone();
+        let task = seat.handle().spawn(shared.run());
+        Self { service, progress, stop, task, routes, _seat: seat }
     }
 
     /// For whoever asks how it goes. Keeps neither the device nor the connection.
     pub(crate) fn view(&self) -> Arc<Progress> {
-        Arc::clone(&self.shared.progress)
+        Arc::clone(&self.progress)
     }
 
     /// Writes the report to the log.
     pub(crate) fn log_report(&self) {
-        self.shared.progress.report().log(&self.shared.service);
+        self.progress.report().log(&self.service);
     }
 
     /// Disconnects and removes the device with all that was set up for it.
     pub(crate) async fn stop(self) {
-        let Self { shared, task, routes, _seat } = self;
-        shared.stop.cancel();
+        let Self { service, progress: _, stop, task, routes, _seat } = self;
+        stop.cancel();
         // A panic has been reported already; the device goes either way.
         let _ = task.await;
-        if let Err(error) = routes.remove_routes().await {
-            warn!(service = shared.service, "{error}");
+        if let Some(routes) = routes
+            && let Err(error) = routes.remove_routes().await
+        {
+            warn!(service, "{error}");
         }
     }
 }

@@ -100,9 +100,10 @@ impl Hub {
         feeds: Feeds,
         workers: Arc<Workers>,
     ) -> Result<Self, HubError> {
+        let around = feeds.surroundings().clone();
         let (upkeep, rules) = Upkeep::begin(&config.rules, feeds).await?;
         let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
-        let open = |config| Entrance::open(service, config, &workers).map(Arc::new);
+        let open = |config| Entrance::open(service, config, &around, &workers).map(Arc::new);
         let entrances = config.listeners().map(open).collect::<Result<Vec<_>, _>>()?;
         let ways_in: Arc<[WayIn]> = entrances.iter().map(|entrance| entrance.way_in()).collect();
         let shared = Arc::new(Shared {

@@ -15,6 +15,7 @@ mod outbox;
 mod report;
 mod sockets;
 mod status;
+mod surroundings;
 mod workers;
 
 pub use counters::{Drops, Happened, Traffic};
@@ -31,3 +32,4 @@ pub use rtun_control::{
     FeedLine, FeedProblem, FeedState, FeedStatus, LastError, PluginKind, PluginStatus, SnapshotDir,
 };
 pub use status::Board;
+pub use surroundings::{Door, Surroundings, Twin};

@@ -12,6 +12,7 @@ use crate::{
     hub::{Hub, HubError, RulesError},
     metrics::{MetricsError, MetricsServer},
     status::{Board, View},
+    surroundings::Surroundings,
     workers::Workers,
 };
 
@@ -19,6 +20,7 @@ use crate::{
 pub struct Node {
     running: BTreeMap<String, Running>,
     feeds: Feeds,
+    surroundings: Surroundings,
     snapshots: Option<Arc<SnapshotDir>>,
     workers: Arc<Workers>,
     board: Arc<Board>,
@@ -86,12 +88,25 @@ impl Node {
         config: &Config,
         snapshots: Option<Arc<SnapshotDir>>,
     ) -> Result<Self, StartError> {
-        let workers = Arc::new(Workers::start().map_err(StartError::Threads)?);
+        Self::start_in(Surroundings::System, config, snapshots).await
+    }
+
+    /// The same in other surroundings.
+    pub async fn start_in(
+        surroundings: Surroundings,
+        config: &Config,
+        snapshots: Option<Arc<SnapshotDir>>,
+    ) -> Result<Self, StartError> {
+        let workers = match surroundings {
+            Surroundings::System => Workers::start().map_err(StartError::Threads)?,
+            Surroundings::Twin(_) => Workers::here(),
+        };
         let mut node = Self {
             running: BTreeMap::new(),
-            feeds: Feeds::default(),
+            feeds: Feeds::new(surroundings.clone()),
+            surroundings,
             snapshots,
-            workers,
+            workers: Arc::new(workers),
             board: Arc::default(),
             metrics: None,
         };
@@ -199,7 +214,7 @@ impl Node {
         feeds: &Feeds,
     ) -> Result<Step, ServiceError> {
         let Some(running) = self.running.get_mut(name) else {
-            let service = Kind::start(name, kind, feeds, &self.workers).await?;
+            let service = self.start_one(name, kind, feeds).await?;
             self.running.insert(name.to_owned(), Running { config: kind.clone(), service });
             return Ok(Step::Started);
         };
@@ -245,7 +260,7 @@ impl Node {
             return Ok(());
         };
         service.stop().await;
-        let failure = match Kind::start(name, kind, feeds, &self.workers).await {
+        let failure = match self.start_one(name, kind, feeds).await {
             Ok(service) => {
                 self.running.insert(name.to_owned(), Running { config: kind.clone(), service });
                 info!(service = name, "service replaced");
@@ -253,13 +268,31 @@ impl Node {
             }
             Err(failure) => failure,
         };
-        match Kind::start(name, &before, &self.feeds, &self.workers).await {
+        match self.start_one(name, &before, &self.feeds).await {
             Ok(service) => {
                 self.running.insert(name.to_owned(), Running { config: before, service });
             }
             Err(error) => warn!(service = name, "cannot be put back as it was: {error}"),
         }
         Err(failure)
+    }
+
+    async fn start_one(
+        &self,
+        name: &str,
+        kind: &ServiceKind,
+        feeds: &Feeds,
+    ) -> Result<Kind, ServiceError> {
+        let Self { workers, surroundings, .. } = self;
+        Ok(match kind {
+            ServiceKind::Hub(config) => {
+                let feeds = feeds.of(&config.rules);
+                Kind::Hub(Hub::start(name, config, feeds, Arc::clone(workers)).await?)
+            }
+            ServiceKind::Host(config) => {
+                Kind::Host(Host::start(name, config, surroundings, workers.seat()).await?)
+            }
+        })
     }
 
     async fn stop_one(&mut self, name: &str) {
@@ -270,23 +303,6 @@ impl Node {
 }
 
 impl Kind {
-    async fn start(
-        name: &str,
-        kind: &ServiceKind,
-        feeds: &Feeds,
-        workers: &Arc<Workers>,
-    ) -> Result<Self, ServiceError> {
-        match kind {
-            ServiceKind::Hub(config) => {
-                let feeds = feeds.of(&config.rules);
-                Ok(Self::Hub(Hub::start(name, config, feeds, Arc::clone(workers)).await?))
-            }
-            ServiceKind::Host(config) => {
-                Ok(Self::Host(Host::start(name, config, workers.seat()).await?))
-            }
-        }
-    }
-
     fn view(&self) -> View {
         match self {
             Self::Hub(hub) => View::Hub(hub.view()),

@@ -6,7 +6,7 @@ use std::{
     mem,
     ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rtun_core::{DropReason, FlowQueue, Lost, QueueLimits, Sent, Window};
@@ -15,7 +15,7 @@ use rtun_proto::{
     extension::{decode_super_frame, is_extension, packets, ping_frame},
     frame::{Frames, LEN_PREFIX},
 };
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     budget::{Budget, Charge},
@@ -157,7 +157,7 @@ impl Outbox {
                 return Ok(());
             }
             Gate::Open(stream) if state.queue.is_empty() && !state.is_slow() => {
-                try_write(&**stream, bytes, places, state.window.room(Instant::now()))
+                try_write(&**stream, bytes, places, state.window.room(now()))
             }
             Gate::Held(_) | Gate::Open(_) => Ok(0),
         };
@@ -213,7 +213,7 @@ impl Outbox {
     /// The peer has answered a mark.
     pub(crate) fn answered(&self, stamp: [u8; 8]) {
         let mut state = self.state();
-        state.window.answered(stamp, Instant::now());
+        state.window.answered(stamp, now());
         let waits = state.waits();
         drop(state);
         if waits {
@@ -251,7 +251,7 @@ impl Outbox {
     }
 
     async fn empty(&self, stream: &dyn Stream, counters: &Counters) -> io::Result<()> {
-        let mut deadline = tokio::time::Instant::now() + STALL;
+        let mut deadline = Instant::now() + STALL;
         let mut blocked = Blocked::Stream;
         loop {
             tokio::time::timeout_at(deadline, blocked.over(stream)).await??;
@@ -261,12 +261,12 @@ impl Outbox {
                 Flushed::Full => {
                     // Without an answer the window opens by itself, and the socket decides again.
                     let _ = tokio::time::timeout(ANSWER, self.wake.notified()).await;
-                    deadline = tokio::time::Instant::now() + STALL;
+                    deadline = Instant::now() + STALL;
                 }
                 Flushed::Waiting { progress, blocked: by } => {
                     blocked = by;
                     if progress {
-                        deadline = tokio::time::Instant::now() + STALL;
+                        deadline = Instant::now() + STALL;
                     }
                 }
             }
@@ -316,7 +316,7 @@ impl State {
         }
         let mut progress = false;
         loop {
-            let now = Instant::now();
+            let now = now();
             let mut room = self.window.room_to_mark(now).min(self.stage);
             if room == 0 && self.queue.is_urgent() {
                 // As little as there is: what is staged, or one control frame.
@@ -363,7 +363,7 @@ impl State {
     ) -> io::Result<Flushed> {
         let mut progress = false;
         loop {
-            self.queue.stage(1, Instant::now(), |lost| count_lost(lost, counters));
+            self.queue.stage(1, now(), |lost| count_lost(lost, counters));
             let Some((frame, begun)) = self.queue.front() else { return Ok(Flushed::Empty) };
             let payload = &frame[LEN_PREFIX..];
             let fits = datagrams.max_len().is_some_and(|longest| payload.len() <= longest);
@@ -419,7 +419,7 @@ impl State {
         if !self.marks || !self.window.wants_mark(blocked) {
             return Ok(());
         }
-        let stamp = self.window.mark(!self.queue.is_empty(), Instant::now());
+        let stamp = self.window.mark(!self.queue.is_empty(), now());
         self.send_control(&ping_frame(stamp))
     }
 
@@ -460,7 +460,7 @@ impl State {
     fn push(&mut self, frames: &[u8], counters: &Counters) {
         match self.charge.allowance() {
             Some(allowance) => {
-                self.queue.push(frames, Instant::now(), allowance, |lost| {
+                self.queue.push(frames, now(), allowance, |lost| {
                     count_lost(lost, counters);
                 });
                 self.settle();
@@ -503,6 +503,11 @@ impl State {
     fn settle(&mut self) {
         self.charge.set(self.queue.memory());
     }
+}
+
+/// On the clock that all waiting goes by, which tests can pause.
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
 }
 
 /// Writes as much as the socket takes, at most `room` bytes.

@@ -28,6 +28,7 @@ use crate::{
     encryption,
     report::Transport,
     sockets::{mux_settings, quic_settings, socket_options},
+    surroundings::Surroundings,
 };
 
 /// Limit for connecting over plain TCP unless configured: a lost packet of the handshake is repeated after 1 s, so a
@@ -44,6 +45,7 @@ pub(super) struct Dialer {
     tls: Option<Encryption>,
     sockets: SocketOptions,
     proxy_protocol: Option<ProxyProtocol>,
+    surroundings: Surroundings,
 }
 
 /// A way cannot be used as configured.
@@ -92,7 +94,11 @@ pub(super) enum DialError {
 }
 
 impl Dialer {
-    pub(super) fn to_hub(way: &Way, hub: &HubNode) -> Result<Self, SetupError> {
+    pub(super) fn to_hub(
+        way: &Way,
+        hub: &HubNode,
+        surroundings: &Surroundings,
+    ) -> Result<Self, SetupError> {
         let failed = |source| SetupError::Tls { addr: way.addr.clone(), source };
         Ok(Self {
             addr: way.addr.clone(),
@@ -100,6 +106,7 @@ impl Dialer {
             tls: Encryption::of(&way.carriage).map_err(failed)?,
             sockets: socket_options(&hub.sockets),
             proxy_protocol: hub.proxy_protocol,
+            surroundings: surroundings.clone(),
         })
     }
 
@@ -119,9 +126,12 @@ impl Dialer {
         if let (Carriage::Quic { quic, .. }, Some(tls)) = (&self.carriage, &self.tls) {
             return self.open_quic(quic, tls).await;
         }
-        let mut stream = match proxies.reach(&self.addr).await? {
-            Some(stream) => stream,
-            None => connect_tcp(&self.addr, &self.sockets, self.proxy_protocol).await?,
+        let mut stream = match (&self.surroundings, proxies.reach(&self.addr).await?) {
+            (_, Some(stream)) => stream,
+            (Surroundings::System, None) => {
+                connect_tcp(&self.addr, &self.sockets, self.proxy_protocol).await?
+            }
+            (Surroundings::Twin(twin), None) => twin.connect(&self.addr).await?,
         };
         if let Some(tls) = &self.tls {
             stream = tls.connect(stream, &self.addr).await?;

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     ops::Range,
     sync::{Arc, OnceLock, atomic::AtomicUsize},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rtun_core::{Admitted, DropReason, HostName, Identity};
@@ -14,6 +14,8 @@ use rtun_proto::{
     extension::{self, Extension, GoAway, RefusalNotice, RefusalReason},
     frame::FrameBuffer,
 };
+
+use tokio::time::Instant;
 
 use super::{forward::Forwarder, namespace::Namespace};
 use crate::{
