@@ -184,7 +184,7 @@ impl<D: Device> Shared<D> {
                     self.device_failed(&error);
                 }
             }
-            () = self.keep_connected() => {}
+            () = Arc::clone(&self).stay_connected() => {}
             () = self.hubs.probe() => {}
         }
     }
