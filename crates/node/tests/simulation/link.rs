@@ -290,8 +290,8 @@ impl End {
             let now = Instant::now();
             let last = theirs.busy_until.map_or(now, |busy| busy.max(now));
             theirs.ended = Some(last + self.shared.pace.latency);
+            theirs.wake();
         }
-        theirs.wake();
     }
 }
 

@@ -16,9 +16,15 @@ mod world;
 use std::{
     alloc::System,
     env,
+    io::{self, Write},
     ops::Range,
-    sync::atomic::{AtomicU64, Ordering},
+    process,
+    sync::{
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
     thread,
+    time::Duration,
 };
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
@@ -35,6 +41,9 @@ const FIRST: u64 = 20;
 
 /// The most bytes that all others together may leave behind them. One association that is kept has more.
 const LEFT: usize = 16 * 1024;
+
+/// A run takes a fraction of a second, and much more where others use the machine too.
+const LONGEST: Duration = Duration::from_secs(120);
 
 /// What happens in a run.
 const STEPS: usize = 30;
@@ -80,6 +89,8 @@ fn run_all(seeds: Range<u64>) {
 /// One run.
 fn run(seed: u64) {
     let _said = Said(seed);
+    let (_ends, ended) = mpsc::channel::<()>();
+    thread::spawn(move || watch(seed, &ended));
     fastrand::seed(seed);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -98,13 +109,32 @@ fn run(seed: u64) {
     });
 }
 
+/// Ends the process if a run does not: on simulated time whatever spins stands still.
+fn watch(seed: u64, ended: &mpsc::Receiver<()>) {
+    if ended.recv_timeout(LONGEST) == Err(mpsc::RecvTimeoutError::Timeout) {
+        Said(seed).say("spins");
+        process::abort();
+    }
+}
+
 /// Says how to repeat a run that has failed.
 struct Said(u64);
+
+impl Said {
+    fn say(&self, what: &str) {
+        // Past the test harness, which shows the output of tests that end.
+        let line = format!(
+            "{what}; to repeat: RTUN_SEED={} cargo test -p rtun-node --test simulation\n",
+            self.0
+        );
+        let _ = io::stderr().write_all(line.as_bytes());
+    }
+}
 
 impl Drop for Said {
     fn drop(&mut self) {
         if thread::panicking() {
-            eprintln!("to repeat: RTUN_SEED={} cargo test -p rtun-node --test simulation", self.0);
+            self.say("failed");
         }
     }
 }
