@@ -4,6 +4,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+mod tls;
+
+pub use tls::{tls_headers, tls_messages, tls_opener, tls_padding};
+
 use rtun_core::{
     Matcher, Parsed, TooManyRows, parse_matchers, parse_routes, parse_rules, parse_users,
 };
@@ -28,7 +32,7 @@ use rtun_proto::{
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 18] = [
+pub const TARGETS: [Target; 22] = [
     ("relay_request", relay_request),
     ("relay_response", relay_response),
     ("frame_stream", frame_stream),
@@ -47,6 +51,10 @@ pub const TARGETS: [Target; 18] = [
     ("ws_frames", ws_frames),
     ("ws_upgrade", ws_upgrade),
     ("grpc_chunks", grpc_chunks),
+    ("tls_headers", tls_headers),
+    ("tls_padding", tls_padding),
+    ("tls_messages", tls_messages),
+    ("tls_opener", tls_opener),
 ];
 
 /// A stranger's first bytes at a hub.

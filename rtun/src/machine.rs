@@ -8,10 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::{
-    sys::resource::{Resource, getrlimit},
-    unistd::Uid,
-};
+use nix::unistd::Uid;
 use rtun_config::{
     Environment,
     cli::Args,
@@ -22,12 +19,19 @@ use rtun_config::{
     },
     source,
 };
-use rtun_node::certificates::files_of;
+use rtun_node::{certificates::files_of, descriptors};
 
 pub(crate) use self::certificates::certificates;
+use crate::state;
 
-/// Descriptors that a hub needs besides one for each host: 10 % of them all.
+/// Descriptors that a hub needs besides one for each host: 10 % of them all, and no fewer than [`SPARE_MIN`].
 const SPARE: u64 = 10;
+
+/// For event loops, listeners, sources, the log, and connections that are not admitted yet.
+const SPARE_MIN: u64 = 32;
+
+/// Room for fewer hosts than this is worth a word even where nobody has asked for more.
+const FEW_HOSTS: usize = 1000;
 
 /// Headers whose values are no secrets, whatever they are.
 const PLAIN_HEADERS: [&str; 9] = [
@@ -75,8 +79,9 @@ pub(crate) fn files(
 /// C24 and C25, for a process that is about to run; what the limits do not carry is lowered.
 pub(crate) fn process(config: &mut Config) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
-    let room = usize::try_from(descriptors - descriptors / SPARE).unwrap_or(usize::MAX);
+    let descriptors = descriptors::limit();
+    let room = descriptors.saturating_sub((descriptors / SPARE).max(SPARE_MIN)).max(1);
+    let room = usize::try_from(room).unwrap_or(usize::MAX);
     let mut only_hubs = true;
     for service in &mut config.services {
         let ServiceKind::Hub(hub) = &mut service.kind else {
@@ -86,9 +91,9 @@ pub(crate) fn process(config: &mut Config) -> Vec<Finding> {
         let quotas = &mut hub.rules.quotas;
         if quotas.hosts > room {
             // Nobody has asked for what is so by default.
-            if quotas.hosts != Quotas::default().hosts {
+            if quotas.hosts != Quotas::default().hosts || room < FEW_HOSTS {
                 let message = format!(
-                    "there are descriptors for {room} hosts, not for {}; more are refused",
+                    "the limit of open files, {descriptors}, has room for {room} hosts, not for {}; more are refused",
                     quotas.hosts
                 );
                 findings.push(finding(
@@ -164,8 +169,9 @@ fn path_of(source: &Source) -> Option<PathBuf> {
 fn tls_files(config: &Config) -> Vec<(PathBuf, bool)> {
     let mut files = Vec::new();
     for tls in listeners(config) {
-        let (certificate, key) = files_of(tls);
-        files.extend([(key, true), (certificate, false)]);
+        if let Some((certificate, key)) = files_of(tls, state::place().as_deref()) {
+            files.extend([(key, true), (certificate, false)]);
+        }
         files.extend(tls.client_ca.iter().map(|path| (path.clone(), false)));
     }
     for tls in dialers(config) {

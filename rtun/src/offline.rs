@@ -366,6 +366,6 @@ fn parse_file<T>(path: &Path, max_rows: usize, parse: Parse<T>) -> io::Result<Pa
     if bytes.len() as u64 > MAX_BYTES {
         return Err(io::ErrorKind::FileTooLarge.into());
     }
-    let text = String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8"))?;
+    let text = rtun_core::text::decode(bytes).map_err(io::Error::other)?;
     parse(&text, max_rows).map_err(io::Error::other)
 }

@@ -1,8 +1,10 @@
 //! Runs a configuration until a signal ends it.
 
-use std::{process::ExitCode, time::SystemTime};
+use std::{
+    process::ExitCode,
+    time::{Duration, SystemTime},
+};
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rtun_config::{
     Environment, Outcome,
     cli::Args,
@@ -12,16 +14,21 @@ use rtun_config::{
 use rtun_node::{
     Node,
     control_socket::{ControlSocket, Places},
+    descriptors,
 };
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    time::Instant,
+    time::{Instant, MissedTickBehavior, interval},
 };
 use tracing::{error, info, warn};
 
 use crate::{
-    EXIT_CONFIG, EXIT_FAILURE, complain, logging, machine, reader::SystemReader, say, state,
+    EXIT_CONFIG, EXIT_FAILURE, complain, logging::Logging, machine, reader::SystemReader, say,
+    state::State,
 };
+
+/// How often is looked after what others may take away.
+const LOOK_AFTER: Duration = Duration::from_secs(1);
 
 /// Loads what `args` name, starts it, and stays until SIGINT or SIGTERM.
 pub(crate) fn run(args: &Args) -> ExitCode {
@@ -41,13 +48,17 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         complain("rtun: the configuration has no service: there is nothing to run");
         return ExitCode::from(EXIT_CONFIG);
     }
-    if let Err(error) = logging::start(&config.log) {
-        complain(&format!("rtun: cannot write the log: {error}"));
-        return ExitCode::from(EXIT_FAILURE);
-    }
+    let logging = match Logging::start(&config.log) {
+        Ok(logging) => logging,
+        Err(error) => {
+            complain(&format!("rtun: cannot write the log: {error}"));
+            return ExitCode::from(EXIT_FAILURE);
+        }
+    };
     log_findings(&findings);
-    raise_descriptor_limit();
-    log_findings(&machine::process(&mut config));
+    descriptors::raise_limit();
+    let of_process = machine::process(&mut config);
+    log_findings(&of_process);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -56,7 +67,8 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         }
     };
     runtime.block_on(async {
-        let node = match Node::start(&config, state::snapshots(&config)).await {
+        let mut state = State::default();
+        let node = match Node::start(&config, state.directory(&config)).await {
             Ok(node) => node,
             Err(error) => {
                 error!("{error}");
@@ -64,14 +76,14 @@ pub(crate) fn run(args: &Args) -> ExitCode {
                 return ExitCode::from(EXIT_FAILURE);
             }
         };
-        let mut life = match Life::new(args, environment, reader) {
-            Ok(life) => life,
+        let mut life = match Life::new(args, environment, reader, logging) {
+            Ok(life) => Life { state, of_process, ..life },
             Err(error) => {
                 complain(&format!("rtun: cannot listen for signals: {error}"));
                 return ExitCode::from(EXIT_FAILURE);
             }
         };
-        let _control = open_control_socket(&node);
+        life.control = open_control_socket(&node);
         life.live(node).await;
         ExitCode::SUCCESS
     })
@@ -82,6 +94,13 @@ struct Life<'a> {
     args: &'a Args,
     environment: Environment,
     reader: SystemReader,
+    logging: Logging,
+    state: State,
+    control: Option<ControlSocket>,
+    /// Whether it could not be made again, which was said.
+    control_lost: bool,
+    /// What was said of this process on its machine.
+    of_process: Vec<Finding>,
     interrupt: Signal,
     terminate: Signal,
     hang_up: Signal,
@@ -93,11 +112,17 @@ impl<'a> Life<'a> {
         args: &'a Args,
         environment: Environment,
         reader: SystemReader,
+        logging: Logging,
     ) -> std::io::Result<Self> {
         Ok(Self {
             args,
             environment,
             reader,
+            logging,
+            state: State::default(),
+            control: None,
+            control_lost: false,
+            of_process: Vec::new(),
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             hang_up: signal(SignalKind::hangup())?,
@@ -106,6 +131,8 @@ impl<'a> Life<'a> {
     }
 
     async fn live(&mut self, mut node: Node) {
+        let mut look_after = interval(LOOK_AFTER);
+        look_after.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut next_reload = self.args.reload.map(|period| Instant::now() + period);
         loop {
             let period_over = async {
@@ -118,6 +145,7 @@ impl<'a> Life<'a> {
                 _ = self.interrupt.recv() => break,
                 _ = self.terminate.recv() => break,
                 _ = self.user_1.recv() => node.log_report(),
+                _ = look_after.tick() => self.look_after(&node),
                 _ = self.hang_up.recv() => self.reload(&mut node).await,
                 () = period_over => {
                     self.reload(&mut node).await;
@@ -127,19 +155,53 @@ impl<'a> Life<'a> {
         }
         node.log_report();
         node.stop().await;
+        self.logging.look_after();
         info!("stopped");
+    }
+
+    /// Makes again what others have taken away.
+    fn look_after(&mut self, node: &Node) {
+        self.logging.look_after();
+        if self.state.look_after() {
+            // What they say is kept again.
+            node.reload_sources();
+        }
+        if let Some(control) = &mut self.control {
+            match control.look_after() {
+                Ok(had_gone) => {
+                    self.control_lost = false;
+                    if had_gone {
+                        let path = control.path().display();
+                        warn!(%path, "the control socket had gone and is made again");
+                    }
+                }
+                Err(error) if !self.control_lost => {
+                    self.control_lost = true;
+                    let path = control.path().display();
+                    warn!(%path, "the control socket has gone and cannot be made again: {error}");
+                }
+                Err(_) => {}
+            }
+        }
     }
 
     /// Reads all sources again; a configuration with an error changes nothing.
     async fn reload(&mut self, node: &mut Node) {
+        // Whoever sends the signal may have moved the file away, whatever the configuration says.
+        self.logging.reopen();
         let Self { args, environment, reader, .. } = self;
         let outcome = tokio::task::block_in_place(|| read(args, environment, reader));
         log_findings(&outcome.findings);
         match outcome.config {
             Some(mut config) => {
-                machine::process(&mut config);
+                let of_process = machine::process(&mut config);
+                let new = of_process.iter().filter(|finding| !self.of_process.contains(finding));
+                log_findings(&new.cloned().collect::<Vec<_>>());
+                self.of_process = of_process;
+                node.keep_state_in(self.state.directory(&config));
                 match node.apply(&config).await {
                     Ok(()) => {
+                        self.logging.apply(&config.log);
                         node.reload_sources();
                         info!("configuration read again");
                     }
@@ -202,14 +264,5 @@ fn log_findings(findings: &[Finding]) {
             Severity::Warning => warn!(code, place, key = path, help, "{message}"),
             Severity::Error => error!(code, place, key = path, help, "{message}"),
         }
-    }
-}
-
-/// Lets the process open as many descriptors as it may: every connection needs one.
-fn raise_descriptor_limit() {
-    let raised = getrlimit(Resource::RLIMIT_NOFILE)
-        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
-    if let Err(error) = raised {
-        warn!("cannot raise the limit of open descriptors: {error}");
     }
 }

@@ -1,43 +1,75 @@
-//! Where rtun keeps what its sources have said, so that it starts while they are down.
+//! Where rtun keeps what its sources have said and the certificates it has made, and that it stays there.
 
 use std::{env, path::PathBuf, sync::Arc};
 
 use nix::unistd::Uid;
-use rtun_config::model::{Config, ServiceKind};
-use rtun_node::SnapshotDir;
+use rtun_config::model::{Config, ServerCertificate, ServiceKind};
+use rtun_state::StateDir;
 use tracing::warn;
 
-/// The directory for snapshots, made if there is anything to keep in it. Without one rtun runs all the same.
-pub(crate) fn snapshots(config: &Config) -> Option<Arc<SnapshotDir>> {
-    if !config.services.iter().any(|service| has_sources(&service.kind)) {
-        return None;
+/// The directory for it by this process's environment.
+pub(crate) fn place() -> Option<PathBuf> {
+    rtun_state::place(|name| env::var_os(name), Uid::effective().is_root())
+}
+
+/// The directory of a running process.
+#[derive(Default)]
+pub(crate) struct State {
+    directory: Option<Arc<StateDir>>,
+    /// What was complained of last.
+    complaint: Option<String>,
+}
+
+impl State {
+    /// The directory, made if there is anything to keep in it. Without one rtun runs all the same, and says so.
+    pub(crate) fn directory(&mut self, config: &Config) -> Option<Arc<StateDir>> {
+        if self.directory.is_none() && config.services.iter().any(|it| keeps_something(&it.kind)) {
+            let opened = match place() {
+                Some(place) => StateDir::open(place).map_err(|error| error.to_string()),
+                None => Err("neither RTUN_STATE_DIR nor HOME is set".into()),
+            };
+            match opened {
+                Ok(directory) => self.directory = Some(Arc::new(directory)),
+                Err(why) => self.complain(why),
+            }
+        }
+        self.directory.clone()
     }
-    let Some(directory) = directory() else {
-        warn!("nothing is kept of what sources say: neither RTUN_STATE_DIR nor HOME is set");
-        return None;
-    };
-    match SnapshotDir::new(&directory) {
-        Ok(snapshots) => Some(Arc::new(snapshots)),
-        Err(error) => {
-            let directory = directory.display();
-            warn!(%directory, "nothing is kept of what sources say: {error}");
-            None
+
+    /// Makes the directory again if it has gone; whether it had.
+    pub(crate) fn look_after(&mut self) -> bool {
+        let Some(directory) = &self.directory else { return false };
+        match directory.make() {
+            Ok(had_gone) => {
+                self.complaint = None;
+                if had_gone {
+                    let path = directory.path().display();
+                    warn!(%path, "the state directory had gone and is made again");
+                }
+                had_gone
+            }
+            Err(error) => {
+                self.complain(error.to_string());
+                false
+            }
+        }
+    }
+
+    /// Once for the same reason.
+    fn complain(&mut self, why: String) {
+        if self.complaint.as_ref() != Some(&why) {
+            warn!("nothing is kept for the next start, neither rows nor certificates: {why}");
+            self.complaint = Some(why);
         }
     }
 }
 
-/// `RTUN_STATE_DIR`, what systemd gives the unit, or the usual place for such things.
-fn directory() -> Option<PathBuf> {
-    let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let systemd = || {
-        let all = env::var("STATE_DIRECTORY").ok()?;
-        all.split(':').next().filter(|first| !first.is_empty()).map(PathBuf::from)
-    };
-    let system = || Uid::effective().is_root().then(|| PathBuf::from("/var/lib/rtun"));
-    let user = || set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local/state")));
-    set("RTUN_STATE_DIR").or_else(systemd).or_else(system).or_else(|| Some(user()?.join("rtun")))
-}
-
-fn has_sources(kind: &ServiceKind) -> bool {
-    matches!(kind, ServiceKind::Hub(hub) if hub.rules.sources().next().is_some())
+/// Whether a service has sources, or a certificate that rtun makes.
+fn keeps_something(kind: &ServiceKind) -> bool {
+    let ServiceKind::Hub(hub) = kind else { return false };
+    hub.rules.sources().next().is_some()
+        || hub
+            .listeners()
+            .filter_map(|listener| listener.carriage.tls())
+            .any(|tls| matches!(tls.certificate, ServerCertificate::Own(_)))
 }

@@ -7,19 +7,24 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Every edge there may be: a crate, those it may use, and those its tests may use besides.
-const ALLOWED: [(&str, &[&str], &[&str]); 8] = [
+const ALLOWED: [(&str, &[&str], &[&str]); 9] = [
     ("rtun-proto", &[], &[]),
     ("rtun-core", &["rtun-proto"], &[]),
     ("rtun-config", &["rtun-core"], &[]),
-    ("rtun-control", &["rtun-config", "rtun-core"], &[]),
-    ("rtun-net", &["rtun-proto"], &[]),
+    ("rtun-state", &[], &[]),
+    ("rtun-control", &["rtun-config", "rtun-core", "rtun-state"], &[]),
+    ("rtun-net", &["rtun-proto", "rtun-state"], &[]),
     (
         "rtun-node",
-        &["rtun-config", "rtun-control", "rtun-core", "rtun-net", "rtun-proto"],
+        &["rtun-config", "rtun-control", "rtun-core", "rtun-net", "rtun-proto", "rtun-state"],
         &["rtun-lab"],
     ),
     ("rtun-lab", &["rtun-net"], &[]),
-    ("rtun", &["rtun-config", "rtun-core", "rtun-lab", "rtun-node", "rtun-proto"], &["rtun-net"]),
+    (
+        "rtun",
+        &["rtun-config", "rtun-core", "rtun-lab", "rtun-node", "rtun-proto", "rtun-state"],
+        &["rtun-net"],
+    ),
 ];
 
 /// All that the pure crates use from outside. Nothing here does I/O, asks the time or makes

@@ -163,7 +163,7 @@ fn quoted(text: &str, to: &mut String) {
     for c in text.chars() {
         match c {
             '"' | '\\' => to.extend(['\\', c]),
-            c if crate::findings::is_unprintable(c) && u32::from(c) <= 0xffff => {
+            c if rtun_core::text::is_invisible(c) && u32::from(c) <= 0xffff => {
                 to.push_str(&format!("\\u{:04X}", u32::from(c)));
             }
             c => to.push(c),

@@ -2,6 +2,8 @@
 
 use std::{fmt, path::Path, sync::Arc};
 
+use rtun_core::text::is_invisible;
+
 use crate::{
     redact,
     value::{Place, Texts},
@@ -391,13 +393,7 @@ pub(crate) fn quote(text: &str) -> String {
 }
 
 fn push_visible(to: &mut String, c: char) {
-    if is_unprintable(c) { to.extend(c.escape_unicode()) } else { to.push(c) }
-}
-
-/// Control characters, and format characters that hide or reorder text.
-pub(crate) fn is_unprintable(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    if is_invisible(c) { to.extend(c.escape_unicode()) } else { to.push(c) }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ const SECRET_KEYS: [&str; 6] =
 /// replaced by blanks; as many characters as before.
 pub(crate) fn line(line: &str) -> String {
     let mut chars: Vec<char> =
-        line.chars().map(|c| if crate::findings::is_unprintable(c) { ' ' } else { c }).collect();
+        line.chars().map(|c| if rtun_core::text::is_invisible(c) { ' ' } else { c }).collect();
     hide_user_info(&mut chars);
     hide_values(&mut chars);
     chars.into_iter().collect()

@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rtun_core::text;
+
 use crate::{
     findings::{At, Report, quote},
     json, schema, suggest,
@@ -143,7 +145,13 @@ pub(crate) fn load(source: &Source, reader: &mut dyn Reader, report: &mut Report
 
 /// Parses what `source` holds; `None` after an error was reported.
 pub(crate) fn parse(source: &Source, content: &Content, report: &mut Report) -> Option<Value> {
-    let format = match format(source, content) {
+    if content.bytes.len() > MAX_BYTES {
+        report.error(At::default(), format!("cannot read {source}: more than {MAX_BYTES} bytes"));
+        return None;
+    }
+    let decoded = text::decode(content.bytes.clone());
+    let begin = decoded.as_deref().unwrap_or_default();
+    let format = match format(source, content.content_type.as_deref(), begin) {
         Ok(format) => format,
         Err(message) => {
             report
@@ -152,28 +160,20 @@ pub(crate) fn parse(source: &Source, content: &Content, report: &mut Report) -> 
             return None;
         }
     };
-    if content.bytes.len() > MAX_BYTES {
-        report.error(At::default(), format!("cannot read {source}: more than {MAX_BYTES} bytes"));
-        return None;
-    }
-    let lossy = String::from_utf8_lossy(&content.bytes);
-    let source_text = lossy.strip_prefix('\u{feff}').unwrap_or(&lossy);
-    let text = report.texts.add(&source.to_string(), source_text);
-    if let Err(error) = std::str::from_utf8(&content.bytes) {
-        let before = String::from_utf8_lossy(&content.bytes[..error.valid_up_to()]).into_owned();
-        let last = before.rsplit('\n').next().unwrap_or("");
-        let place = Place {
-            text,
-            line: u32::try_from(before.matches('\n').count() + 1).unwrap_or(u32::MAX),
-            column: u32::try_from(last.chars().count() + 1).unwrap_or(u32::MAX),
-            width: 1,
-        };
-        report.error(place, "this is not UTF-8 text");
-        return None;
-    }
+    let source_text = match decoded {
+        Ok(text) => text,
+        Err(error) => {
+            let shown = String::from_utf8_lossy(&content.bytes);
+            let text = report.texts.add(&source.to_string(), &shown);
+            let place = Place { text, line: error.line, column: error.column, width: 1 };
+            report.error(place, format!("this {error}"));
+            return None;
+        }
+    };
+    let text = report.texts.add(&source.to_string(), &source_text);
     let value = match format {
-        Format::Yaml => yaml::read(source_text, text, report),
-        Format::Json => json::read(source_text, text, report),
+        Format::Yaml => yaml::read(&source_text, text, report),
+        Format::Json => json::read(&source_text, text, report),
     }?;
     match value.kind {
         Kind::Map(_) => Some(value),
@@ -188,15 +188,13 @@ pub(crate) fn parse(source: &Source, content: &Content, report: &mut Report) -> 
     }
 }
 
-fn format(source: &Source, content: &Content) -> Result<Format, String> {
+fn format(source: &Source, media: Option<&str>, text: &str) -> Result<Format, String> {
     match source {
         Source::Inline(_) => Ok(Format::Json),
-        Source::Stdin => match content.bytes.first() {
-            Some(b'{') => Ok(Format::Json),
-            _ => Ok(Format::Yaml),
-        },
+        Source::Stdin if text.starts_with('{') => Ok(Format::Json),
+        Source::Stdin => Ok(Format::Yaml),
         Source::Url(url) => {
-            let media = content.content_type.as_deref().unwrap_or("");
+            let media = media.unwrap_or("");
             let media = media.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
             match media.as_str() {
                 "application/json" => return Ok(Format::Json),
@@ -292,8 +290,7 @@ mod tests {
     #[test]
     fn formats() {
         let of = |source: &str, first: &str, media: Option<&str>| {
-            let content = Content { bytes: first.into(), content_type: media.map(str::to_owned) };
-            format(&Source::parse(source), &content).ok()
+            format(&Source::parse(source), media, first).ok()
         };
         assert_eq!(of("-", "{", None), Some(Format::Json));
         assert_eq!(of("-", " {", None), Some(Format::Yaml));

@@ -11,6 +11,7 @@ use std::{
 
 use rtun_config::model;
 use rtun_core::{Parsed, Row, TooManyRows};
+use rtun_state::StateDir;
 use tokio::{
     sync::{Notify, watch},
     task::AbortHandle,
@@ -19,7 +20,7 @@ use tokio::{
 pub use self::status::{FeedLine, FeedProblem, FeedState, FeedStatus};
 use self::{run::Run, status::Record};
 use crate::{
-    snapshot::{Snapshot, SnapshotDir},
+    snapshot::Snapshot,
     source::{Source, SourceSetupError, source},
 };
 
@@ -71,7 +72,7 @@ impl<T: Send + Sync + 'static> Feed<T> {
     pub fn start(
         spec: &FeedSpec<'_>,
         parse: Parse<T>,
-        snapshots: Option<Arc<SnapshotDir>>,
+        snapshots: Option<Arc<StateDir>>,
     ) -> Result<Arc<Self>, SourceSetupError> {
         Ok(Self::of(source(spec.source)?, spec, parse, snapshots))
     }
@@ -81,7 +82,7 @@ impl<T: Send + Sync + 'static> Feed<T> {
         source: Box<dyn Source>,
         spec: &FeedSpec<'_>,
         parse: Parse<T>,
-        snapshots: Option<Arc<SnapshotDir>>,
+        snapshots: Option<Arc<StateDir>>,
     ) -> Arc<Self> {
         let label = source.label();
         let snapshot =

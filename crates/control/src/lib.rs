@@ -28,7 +28,6 @@ pub use plugin::{
 pub use questions::{
     AdmissionQuestions, AskError, AuthQuestions, IngressQuestions, QuestionLimits,
 };
-pub use snapshot::SnapshotDir;
 pub use source::{
     FileSource, HttpSource, LoadFuture, Loaded, MAX_TEXT, MemorySource, RedisSource, Source,
     SourceError, SourceSetupError, Stamp, StampFuture,

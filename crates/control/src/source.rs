@@ -8,6 +8,8 @@ mod resp;
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
+use rtun_core::text::{NotText, decode};
+
 pub use self::{file::FileSource, http::HttpSource, memory::MemorySource, redis::RedisSource};
 
 /// The longest text that is read, in bytes. More is a failure.
@@ -67,8 +69,8 @@ pub enum SourceError {
     #[error("is larger than {} MiB", MAX_TEXT >> 20)]
     TooLarge,
     /// Not text.
-    #[error("is not UTF-8 text")]
-    NotUtf8,
+    #[error("{0} (line {line})", line = .0.line)]
+    NotText(NotText),
     /// HTTP: a status other than 200; redirects are not followed.
     #[error("answered with status {0} instead of 200")]
     Status(u16),
@@ -109,12 +111,12 @@ pub(crate) fn source(
     })
 }
 
-/// A text from its bytes.
+/// A text from its bytes, in any of the encodings that [`decode`] knows.
 fn text(bytes: Vec<u8>) -> Result<Loaded, SourceError> {
     if bytes.len() > MAX_TEXT {
         return Err(SourceError::TooLarge);
     }
-    String::from_utf8(bytes).map(Loaded::Text).map_err(|_| SourceError::NotUtf8)
+    decode(bytes).map(Loaded::Text).map_err(SourceError::NotText)
 }
 
 struct Seconds(Duration);

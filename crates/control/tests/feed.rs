@@ -12,8 +12,9 @@ use std::{
 };
 
 use rtun_config::model;
-use rtun_control::{Feed, FeedSpec, FeedState, MemorySource, SnapshotDir, SourceError};
-use rtun_core::{Route, User, parse_routes, parse_users};
+use rtun_control::{Feed, FeedSpec, FeedState, MemorySource, SourceError};
+use rtun_core::{Parsed, Route, TooManyRows, User, parse_routes, parse_users};
+use rtun_state::StateDir;
 use tokio::time::{Instant, sleep, timeout};
 
 /// Not read: the feeds here have sources in memory.
@@ -46,6 +47,27 @@ async fn until(what: impl Fn() -> bool) -> Duration {
         sleep(Duration::from_millis(10)).await;
     }
     start.elapsed()
+}
+
+/// Fails on some texts as no program should.
+fn defective(text: &str, max_rows: usize) -> Result<Parsed<Route>, TooManyRows> {
+    assert!(!text.contains("host-7"), "on purpose");
+    parse_routes(text, max_rows)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reading_that_panics_changes_nothing_and_is_tried_again() {
+    let source = MemorySource::new(&table(3), true);
+    let feed = Feed::of(Box::new(source.clone()), &spec(&nowhere(), None), defective, None);
+    feed.ready().await;
+    source.set(&table(8));
+    until(|| feed.status().problem.is_some()).await;
+    let problem = feed.status().problem.unwrap().text;
+    assert!(problem.contains("defect of this program: on purpose"), "{problem}");
+    assert_eq!((feed.rows().len(), feed.status().state), (3, FeedState::Failing));
+    source.set(&table(4));
+    until(|| feed.rows().len() == 4).await;
+    assert_eq!(feed.status().state, FeedState::Fresh);
 }
 
 #[tokio::test(start_paused = true)]
@@ -111,7 +133,7 @@ async fn a_failing_source_leaves_the_last_good_rows_and_says_so() {
     for problem in [
         SourceError::Status(500),
         SourceError::Unreachable("connection refused".into()),
-        SourceError::NotUtf8,
+        SourceError::NotText(rtun_core::text::decode(vec![0xff]).unwrap_err()),
         SourceError::TooLarge,
     ] {
         let source = MemorySource::new(&table(3), false);
@@ -298,7 +320,7 @@ impl Drop for TempDir {
 }
 
 fn with_snapshots(source: &MemorySource, directory: &Path) -> Arc<Feed<Route>> {
-    let snapshots = Arc::new(SnapshotDir::new(directory).unwrap());
+    let snapshots = Arc::new(StateDir::open(directory).unwrap());
     let source = Box::new(source.clone());
     Feed::of(source, &spec(&nowhere(), Some(Duration::from_secs(1))), parse_routes, Some(snapshots))
 }
@@ -370,7 +392,7 @@ async fn a_snapshot_is_its_owners_alone() {
     let directory = TempDir::new("private");
     let users = directory.join("users");
     fs::write(&users, "alice s3cret\n").unwrap();
-    let snapshots = Arc::new(SnapshotDir::new(directory.join("a/b")).unwrap());
+    let snapshots = Arc::new(StateDir::open(directory.join("a/b")).unwrap());
     let source = model::Source::File(users);
     let spec = FeedSpec { kind: "auther", name: "../the users", ..spec(&source, None) };
     let feed: Arc<Feed<User>> = Feed::start(&spec, parse_users, Some(snapshots)).unwrap();

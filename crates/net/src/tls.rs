@@ -14,14 +14,15 @@ use rustls::{
 
 mod authority;
 mod certificate;
-pub(crate) mod cipher;
+pub mod cipher;
 mod client;
 pub(crate) mod error;
 mod generate;
 mod handshake;
 mod inspect;
 pub(crate) mod kernel;
-pub(crate) mod record;
+mod pem;
+pub mod record;
 mod server;
 mod verify;
 
@@ -30,7 +31,7 @@ pub use self::{
     certificate::{CertificateInfo, Fingerprint},
     client::{ClientSettings, Connected, Connector, Verification},
     error::{CertificateProblem, Fault, TlsError},
-    generate::Generate,
+    generate::{Generate, NotKept},
     inspect::Inspected,
     server::{Accepted, Acceptor, Certificate, ServerSettings},
     verify::Witness,

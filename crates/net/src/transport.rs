@@ -13,6 +13,8 @@ use std::{
 
 use tokio::time::timeout;
 
+use crate::tls::record::PLAINTEXT_MAX;
+
 pub mod forwarded;
 pub mod grpc;
 pub mod http2;
@@ -26,6 +28,9 @@ pub mod stream_only;
 pub mod tcp;
 pub(crate) mod tls;
 pub mod ws;
+
+/// The most bytes that layers which copy take in one write: so many full TLS records.
+pub(crate) const WRITE_MAX: usize = 4 * PLAINTEXT_MAX;
 
 /// An ordered, reliable stream of bytes in both directions, used by readiness: one task may wait to read, one to write, and
 /// anybody may try either at any time.
@@ -50,6 +55,12 @@ pub trait Stream: Send + Sync + 'static {
     /// Takes bytes from the beginning of `pieces`, as many as go at once.
     /// [`io::ErrorKind::WouldBlock`]: none do.
     fn try_write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// The most bytes that one write takes. A layer above makes no longer writes: what did not fit would follow on its own, in a
+    /// TLS record of a few bytes.
+    fn write_max(&self) -> usize {
+        usize::MAX
+    }
 
     /// Whether a layer holds bytes that it has taken and that the layer below has not.
     fn is_holding(&self) -> bool {

@@ -89,7 +89,7 @@ impl Kind {
                 grpc::serve(stream, &grpc::ServerSettings { path: path.unwrap_or_default() })
             }
         };
-        while let Some(Ok((stream, _))) = server.next().await {
+        while let Ok(Some((stream, _))) = server.next().await {
             tokio::spawn(echo(stream));
         }
     }

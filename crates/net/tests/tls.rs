@@ -7,14 +7,21 @@ mod authority;
 mod battery;
 #[path = "tls/files.rs"]
 mod files;
+#[path = "tls/full.rs"]
+mod full;
 #[path = "tls/gost.rs"]
 mod gost;
 #[path = "tls/interop.rs"]
 mod interop;
+#[path = "tls/known.rs"]
+mod known;
 #[path = "tls/records.rs"]
 mod records;
 #[path = "tls/reload.rs"]
 mod reload;
+#[path = "ends/tap.rs"]
+#[expect(dead_code, reason = "records are looked at, not frames")]
+mod tap;
 #[path = "tls/trust.rs"]
 mod trust;
 

@@ -177,6 +177,30 @@ async fn a_close_is_answered_and_ends_both_directions() {
     assert_eq!(to_end(&*peer).await.unwrap(), b"");
 }
 
+/// Behind all that was taken, a close frame and the end of the stream below; then the other side's are waited for.
+#[tokio::test]
+async fn a_stream_is_closed_as_the_standard_says() {
+    let (server, peer) = served().await;
+    // More than the stream below takes at once.
+    let sent = pattern(40_000, 3);
+    assert_eq!(server.try_write(&sent).unwrap(), sent.len());
+    assert!(server.is_holding());
+    peer.write_all(&masked(0x82, b"never read")).await.unwrap();
+    let reading = async {
+        let mut expected = vec![0x82, 126];
+        expected.extend((sent.len() as u16).to_be_bytes());
+        expected.extend(&sent);
+        expected.extend([0x88, 2, 0x03, 0xe8]);
+        assert!(to_end(&*peer).await.unwrap() == expected);
+        peer.write_all(&masked(0x88, &[0x03, 0xe8])).await.unwrap();
+        peer.shutdown().await.unwrap();
+    };
+    let start = Instant::now();
+    let (closed, ()) = tokio::join!(server.close(PATIENCE), reading);
+    closed.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+}
+
 #[tokio::test]
 async fn an_unusual_close_is_told() {
     let (server, peer) = served().await;

@@ -7,7 +7,9 @@
 mod places;
 
 use std::{
-    fs, io,
+    fs,
+    fs::File,
+    io,
     io::{Read, Write},
     net::Shutdown,
     os::unix::fs::{MetadataExt, PermissionsExt},
@@ -30,6 +32,7 @@ use tokio::{
 
 pub use self::places::{Places, remove_stale};
 use crate::{
+    descriptors::is_exhausted,
     hub::{Explained, Inquiry},
     report::Status,
     status::Board,
@@ -71,6 +74,13 @@ pub enum Answer {
 
 /// A socket that is listened on; dropping this removes it.
 pub struct ControlSocket {
+    places: Places,
+    board: Arc<Board>,
+    listening: Listening,
+}
+
+/// A socket under its name.
+struct Listening {
     path: PathBuf,
     inode: u64,
     accepting: AbortHandle,
@@ -121,7 +131,9 @@ impl ControlSocket {
         let mut failure = OpenError::NoPlace;
         for path in places.own() {
             match Self::open_at(&path, places, &board) {
-                Ok(socket) => return Ok(socket),
+                Ok(listening) => {
+                    return Ok(Self { places: places.clone(), board, listening });
+                }
                 Err(source) => failure = OpenError::Place { path, source },
             }
         }
@@ -130,10 +142,21 @@ impl ControlSocket {
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.listening.path
     }
 
-    fn open_at(path: &Path, places: &Places, board: &Arc<Board>) -> io::Result<Self> {
+    /// Listens there again if the socket has been removed; whether it had been. What else is in its place is left, and is
+    /// an error.
+    pub fn look_after(&mut self) -> io::Result<bool> {
+        if self.listening.is_in_place() {
+            return Ok(false);
+        }
+        let path = self.listening.path.clone();
+        self.listening = Self::open_at(&path, &self.places, &self.board)?;
+        Ok(true)
+    }
+
+    fn open_at(path: &Path, places: &Places, board: &Arc<Board>) -> io::Result<Listening> {
         places.prepare(path)?;
         places::remove_stale(path)?;
         // Under its name only once it is listened on: until then it would look abandoned.
@@ -151,15 +174,21 @@ impl ControlSocket {
             }
         };
         let accepting = tokio::spawn(accept(listener, Arc::clone(board))).abort_handle();
-        Ok(Self { path: path.to_owned(), inode, accepting })
+        Ok(Listening { path: path.to_owned(), inode, accepting })
     }
 }
 
-impl Drop for ControlSocket {
+impl Listening {
+    fn is_in_place(&self) -> bool {
+        fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode)
+    }
+}
+
+impl Drop for Listening {
     fn drop(&mut self) {
         self.accepting.abort();
         // Unless somebody else has put theirs in its place.
-        if fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
+        if self.is_in_place() {
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -232,6 +261,8 @@ fn read_all(socket: &mut Socket, deadline: Instant) -> Result<Vec<u8>, AskError>
 
 async fn accept(listener: UnixListener, board: Arc<Board>) {
     let places = Arc::new(Semaphore::new(AT_ONCE));
+    // Given up for a connection when there is no other descriptor left.
+    let mut reserve = Reserve::take();
     loop {
         match listener.accept().await {
             Ok((stream, _)) => match Arc::clone(&places).try_acquire_owned() {
@@ -247,9 +278,30 @@ async fn accept(listener: UnixListener, board: Arc<Board>) {
                     let _ = stream.try_write(b"{\"error\":\"busy: ask again\"}\n");
                 }
             },
-            // No descriptor left, most likely: others may end meanwhile.
-            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            Err(error) if is_exhausted(&error) && reserve.is_some() => {
+                drop(reserve.take());
+                if let Ok(Ok((stream, _))) = timeout(Duration::ZERO, listener.accept()).await {
+                    // One after the other, as there is one descriptor.
+                    let _ = timeout(DEADLINE, serve(stream, &board)).await;
+                }
+                reserve = Reserve::take();
+            }
+            Err(_) => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                if reserve.is_none() {
+                    reserve = Reserve::take();
+                }
+            }
         }
+    }
+}
+
+/// A descriptor that is held so that there is one when all others are in use.
+struct Reserve(#[expect(dead_code, reason = "it is there to be closed")] File);
+
+impl Reserve {
+    fn take() -> Option<Self> {
+        File::open("/dev/null").ok().map(Self)
     }
 }
 
@@ -340,6 +392,23 @@ mod tests {
         drop(socket);
         assert!(!path.exists());
         assert!(matches!(ask(&path, &Request::Status), Err(AskError::Nobody)));
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_is_removed_is_made_again() {
+        let (folder, places) = folder_and_places();
+        let mut socket = ControlSocket::open(&places, Arc::default()).unwrap();
+        let path = socket.path().to_owned();
+        assert!(!socket.look_after().unwrap());
+        fs::remove_dir_all(folder.path()).unwrap();
+        assert!(socket.look_after().unwrap());
+        assert!(!socket.look_after().unwrap());
+        assert!(raw(&path, b"{\"request\":\"status\"}\n".to_vec()).await.contains("uptime"));
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "precious").unwrap();
+        assert!(socket.look_after().is_err());
+        drop(socket);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
     }
 
     #[tokio::test]

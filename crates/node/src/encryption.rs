@@ -44,10 +44,12 @@ pub(crate) fn connector(config: &DialTls, protocols: &[&str]) -> Result<Connecto
 }
 
 /// What a listener's TLS is made with, `protocols` being those of the transport; says in the log what certificate that is.
+/// One that is made is kept in the directory `state`.
 pub(crate) fn acceptor(
     service: &str,
     config: &ServerTls,
     protocols: &[&str],
+    state: Option<&Path>,
 ) -> Result<Acceptor, TlsError> {
     let (acceptor, not_kept) = Acceptor::new(&ServerSettings {
         certificate: match &config.certificate {
@@ -55,7 +57,7 @@ pub(crate) fn acceptor(
                 certificate: files.certificate.clone(),
                 key: files.key.clone(),
             },
-            ServerCertificate::Own(own) => own_certificate(own),
+            ServerCertificate::Own(own) => own_certificate(own, state),
         },
         client_ca: config.client_ca.clone(),
         reject_unknown_sni: config.reject_unknown_sni,
@@ -148,19 +150,27 @@ pub(crate) fn seconds_left(certificate: &CertificateInfo) -> f64 {
     }
 }
 
-/// Where GOST looks for one that nobody names (spec: transports.md section 2).
-pub(crate) fn own_certificate(own: &OwnCertificate) -> Certificate {
+/// One that nobody names: where GOST looks for it (spec: transports.md section 2), else in the directory `state`, where
+/// it is made.
+pub(crate) fn own_certificate(own: &OwnCertificate, state: Option<&Path>) -> Certificate {
     let (certificate, key) = (Path::new("cert.pem"), Path::new("key.pem"));
     if certificate.exists() && key.exists() {
         return Certificate::Files { certificate: certificate.into(), key: key.into() };
     }
-    let home = env::var_os("HOME").map_or_else(|| PathBuf::from("/"), PathBuf::from);
-    Certificate::Generated(Generate {
-        directory: home.join(".gost"),
+    let generate = |directory: Option<PathBuf>| Generate {
+        directory,
         validity: own.validity,
         common_name: own.common_name.clone(),
         organization: own.organization.clone(),
-    })
+    };
+    let home = env::var_os("HOME").map_or_else(|| PathBuf::from("/"), PathBuf::from);
+    let gosts = generate(Some(home.join(".gost")));
+    let is_there = gosts.paths().is_some_and(|(certificate, key)| {
+        // What is no regular file is looked at where it is opened.
+        [certificate, key].iter().all(|path| path.symlink_metadata().is_ok())
+    });
+    let kept = if is_there { gosts } else { generate(state.map(Path::to_owned)) };
+    Certificate::Generated(kept)
 }
 
 /// The application protocols of a transport on TLS that are spoken unless others are configured.

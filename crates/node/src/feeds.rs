@@ -4,8 +4,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use rtun_config::model::{Config, HubRules, Matcher, Named, Provider, ServiceKind, Source};
-use rtun_control::{Feed, FeedSpec, FeedStatus, Parse, SnapshotDir, SourceSetupError};
+use rtun_control::{Feed, FeedSpec, FeedStatus, Parse, SourceSetupError};
 use rtun_core::{IngressRule, Route, User, parse_matchers, parse_routes, parse_rules, parse_users};
+use rtun_state::StateDir;
 use tokio::sync::watch;
 
 use crate::surroundings::Surroundings;
@@ -59,7 +60,7 @@ impl Feeds {
     pub(crate) async fn follow(
         &self,
         config: &Config,
-        snapshots: Option<&Arc<SnapshotDir>>,
+        snapshots: Option<&Arc<StateDir>>,
     ) -> Result<Self, FeedError> {
         let mut next = Self::new(self.surroundings.clone());
         let around = Around { surroundings: &self.surroundings, snapshots };
@@ -170,7 +171,7 @@ struct How<T> {
 /// Where feeds read, and where they keep what they have read.
 struct Around<'a> {
     surroundings: &'a Surroundings,
-    snapshots: Option<&'a Arc<SnapshotDir>>,
+    snapshots: Option<&'a Arc<StateDir>>,
 }
 
 impl Around<'_> {

@@ -11,7 +11,7 @@ mod session;
 mod uplink;
 mod way;
 
-use std::{io, net::IpAddr, sync::Arc, time::Duration};
+use std::{io, net::IpAddr, panic::resume_unwind, sync::Arc, time::Duration};
 
 use rtun_config::model;
 use rtun_net::{
@@ -21,7 +21,6 @@ use rtun_net::{
     os_route::{InstalledRoutes, OsRoute},
     tun::{Device, Offload, Tun, TunConfig, TunError},
 };
-use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -30,14 +29,15 @@ pub use self::dial::SetupError;
 use self::hubs::Hubs;
 pub(crate) use self::progress::Progress;
 use self::session::Introduction;
-use crate::{sockets, surroundings::Surroundings, workers::Seat};
+use crate::{duties::Duty, machine::Machine, sockets, surroundings::Surroundings, workers::Seat};
 
 /// A running host.
 pub(crate) struct Host {
     service: String,
     progress: Arc<Progress>,
     stop: CancellationToken,
-    task: JoinHandle<()>,
+    /// Has it connected, and forwards.
+    duty: Duty,
     /// None where the device has none of the system's.
     routes: Option<InstalledRoutes>,
     _seat: Seat,
@@ -76,14 +76,14 @@ impl Host {
     pub(crate) async fn start(
         service: &str,
         config: &model::Host,
-        surroundings: &Surroundings,
+        machine: &Machine,
         seat: Seat,
     ) -> Result<Self, HostError> {
-        let hubs = Hubs::new(config, surroundings)?;
-        if let Surroundings::Twin(twin) = surroundings {
+        let hubs = Hubs::new(config, &machine.surroundings)?;
+        if let Surroundings::Twin(twin) = &machine.surroundings {
             let name = config.device.name.as_deref().unwrap_or(service);
             let device = twin.device(name, config.device.mtu);
-            return Ok(Self::run(service, config, hubs, device, None, seat));
+            return Ok(Self::run(service, config, hubs, device, None, machine, seat));
         }
         let model::Device { name, addresses, mtu, routes, dns, offload, netns, .. } =
             &config.device;
@@ -112,7 +112,7 @@ impl Host {
             service, host = %config.name, device = device.name(), mtu,
             addresses = shown.join(" "), offload = describe(device.offload()), "device is up"
         );
-        Ok(Self::run(service, config, hubs, device, Some(routes), seat))
+        Ok(Self::run(service, config, hubs, device, Some(routes), machine, seat))
     }
 
     /// Keeps `device` connected to one of `hubs` in the background.
@@ -122,6 +122,7 @@ impl Host {
         hubs: Hubs,
         device: D,
         routes: Option<InstalledRoutes>,
+        machine: &Machine,
         seat: Seat,
     ) -> Self {
         let model::Device { addresses, mtu, super_frames, .. } = &config.device;
@@ -143,8 +144,9 @@ impl Host {
         });
         let (service, progress) = (shared.service.clone(), Arc::clone(&shared.progress));
         let stop = shared.stop.clone();
-        let task = seat.handle().spawn(shared.run());
-        Self { service, progress, stop, task, routes, _seat: seat }
+        let name = format!("{service}: connecting, and forwarding");
+        let duty = machine.duties.keep(seat.handle(), name, move || Arc::clone(&shared).run());
+        Self { service, progress, stop, duty, routes, _seat: seat }
     }
 
     /// For whoever asks how it goes. Keeps neither the device nor the connection.
@@ -159,10 +161,9 @@ impl Host {
 
     /// Disconnects and removes the device with all that was set up for it.
     pub(crate) async fn stop(self) {
-        let Self { service, progress: _, stop, task, routes, _seat } = self;
+        let Self { service, progress: _, stop, duty, routes, _seat } = self;
         stop.cancel();
-        // A panic has been reported already; the device goes either way.
-        let _ = task.await;
+        duty.end().await;
         if let Some(routes) = routes
             && let Err(error) = routes.remove_routes().await
         {
@@ -179,12 +180,15 @@ impl<D: Device> Shared<D> {
             uplink::run(&me.device, session, sent).await
         }));
         tokio::select! {
-            failed = &mut uplink => {
-                if let Ok(error) = failed {
-                    self.device_failed(&error);
+            failed = &mut uplink => match failed {
+                Ok(error) => self.device_failed(&error),
+                Err(failed) => {
+                    if let Ok(panic) = failed.try_into_panic() {
+                        resume_unwind(panic);
+                    }
                 }
-            }
-            () = Arc::clone(&self).stay_connected() => {}
+            },
+            () = self.keep_connected() => {}
             () = self.hubs.probe() => {}
         }
     }

@@ -26,10 +26,10 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use nix::sys::resource::{Resource, getrlimit};
 use prometheus_client::metrics::histogram::Histogram;
 use rtun_config::model;
 use rtun_core::explain::{HubExplanation, Unclear};
+use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::info;
 
@@ -47,7 +47,15 @@ pub use self::{
     explain::{Explained, Inquiry},
     rules::RulesError,
 };
-use crate::{feeds::Feeds, link::EndReason, report::HubReport, workers::Workers};
+use crate::{
+    descriptors::{self, Descriptors},
+    duties::Duty,
+    feeds::Feeds,
+    link::EndReason,
+    machine::Machine,
+    report::HubReport,
+    workers::Workers,
+};
 
 /// Bounds in seconds between which connections are counted by how long they lasted (spec: api.md section 3).
 const LASTED: [f64; 14] =
@@ -56,6 +64,7 @@ const LASTED: [f64; 14] =
 /// A running hub.
 pub(crate) struct Hub {
     shared: Arc<Shared>,
+    duties: Vec<Duty>,
     /// At least one.
     ways_in: Arc<[WayIn]>,
 }
@@ -77,6 +86,7 @@ struct Shared {
     lasted: Histogram,
     /// In milliseconds; changes with the configuration.
     handshake_timeout: AtomicU64,
+    descriptors: Arc<Descriptors>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -99,32 +109,45 @@ impl Hub {
         config: &model::Hub,
         feeds: Feeds,
         workers: Arc<Workers>,
+        machine: &Machine,
     ) -> Result<Self, HubError> {
-        let around = feeds.surroundings().clone();
         let (upkeep, rules) = Upkeep::begin(&config.rules, feeds).await?;
-        let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
-        let open = |config| Entrance::open(service, config, &around, &workers).map(Arc::new);
+        let open = |config| Entrance::open(service, config, &workers, machine).map(Arc::new);
         let entrances = config.listeners().map(open).collect::<Result<Vec<_>, _>>()?;
         let ways_in: Arc<[WayIn]> = entrances.iter().map(|entrance| entrance.way_in()).collect();
         let shared = Arc::new(Shared {
             service: service.to_owned(),
             registry: Arc::new(Registry::new(service, rules)),
             upkeep,
-            waiting_room: WaitingRoom::new(descriptors),
+            waiting_room: WaitingRoom::new(descriptors::limit()),
             admissions: Admissions::default(),
             lasted: Histogram::new(LASTED),
             handshake_timeout: AtomicU64::new(millis(config.handshake_timeout)),
+            descriptors: Arc::clone(&machine.descriptors),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
+        let runtime = Handle::current();
+        let mut kept = Vec::new();
         for entrance in &entrances {
             let WayIn { address, transport, .. } = entrance.way_in();
-            info!(service, %address, transport = transport.as_str(), "hub listens");
-            let accepting = Arc::clone(&shared).accept(Arc::clone(entrance), Arc::clone(&workers));
-            shared.tasks.spawn(accepting);
+            let transport = transport.as_str();
+            info!(service, %address, transport, "hub listens");
+            let (shared, entrance, workers) =
+                (Arc::clone(&shared), Arc::clone(entrance), Arc::clone(&workers));
+            let name = format!("{service}: accepting connections on {address} ({transport})");
+            kept.push(machine.duties.keep(&runtime, name, move || {
+                Arc::clone(&shared).accept(Arc::clone(&entrance), Arc::clone(&workers))
+            }));
         }
-        shared.tasks.spawn(Arc::clone(&shared).keep_up(entrances));
-        Ok(Self { shared, ways_in })
+        let name = format!("{service}: following sources and certificates");
+        let keeper = Arc::clone(&shared);
+        kept.push(
+            machine
+                .duties
+                .keep(&runtime, name, move || Arc::clone(&keeper).keep_up(entrances.clone())),
+        );
+        Ok(Self { shared, duties: kept, ways_in })
     }
 
     /// Replaces everything but the address; hosts that keep their permission notice nothing.
@@ -166,6 +189,7 @@ impl Hub {
     /// Stops listening and ends every association.
     pub(crate) async fn stop(self) {
         self.shared.stop.cancel();
+        join_all(self.duties.into_iter().map(Duty::end)).await;
         self.shared.registry.end_all(EndReason::Shutdown);
         self.shared.tasks.close();
         self.shared.tasks.wait().await;

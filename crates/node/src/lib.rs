@@ -4,11 +4,14 @@ mod budget;
 pub mod certificates;
 pub mod control_socket;
 mod counters;
+pub mod descriptors;
+mod duties;
 mod encryption;
 mod feeds;
 mod host;
 mod hub;
 mod link;
+mod machine;
 mod metrics;
 mod node;
 mod outbox;
@@ -19,17 +22,19 @@ mod surroundings;
 mod workers;
 
 pub use counters::{Drops, Happened, Traffic};
+pub use duties::TaskReport;
 pub use feeds::FeedError;
 pub use host::{HostError, SetupError};
 pub use hub::{Explained, HubError, Inquiry, OpenError, RulesError};
 pub use metrics::MetricsError;
 pub use node::{Node, StartError};
 pub use report::{
-    CertificateReport, ConnectionReport, DeviceReport, FailureReport, HostReport, HubReport,
-    KindReport, ListenerReport, NamespaceReport, Queued, ServiceReport, Status, Transport,
+    CertificateReport, ConnectionReport, DescriptorReport, DeviceReport, FailureReport, HostReport,
+    HubReport, KindReport, ListenerReport, NamespaceReport, Queued, ServiceReport, Status,
+    Transport,
 };
 pub use rtun_control::{
-    FeedLine, FeedProblem, FeedState, FeedStatus, LastError, PluginKind, PluginStatus, SnapshotDir,
+    FeedLine, FeedProblem, FeedState, FeedStatus, LastError, PluginKind, PluginStatus,
 };
 pub use status::Board;
 pub use surroundings::{Door, Surroundings, Twin};

@@ -5,6 +5,7 @@ mod process;
 pub(crate) mod series;
 
 use std::{
+    collections::VecDeque,
     convert::Infallible,
     io,
     net::SocketAddr,
@@ -26,7 +27,7 @@ use hyper::{
     server::conn::http1,
     service::service_fn,
 };
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use rtun_config::model::{self, Provider};
 use rtun_core::Credentials;
 use rtun_net::transport::{
@@ -36,19 +37,22 @@ use rtun_net::transport::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
-    sync::Semaphore,
-    task::AbortHandle,
+    task::{AbortHandle, JoinHandle},
     time::timeout,
 };
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::{control_socket::remove_stale, status::Board};
 
 /// What the page is.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Connections at a time; further ones wait in the kernel until one has ended.
-const AT_ONCE: usize = 8;
+/// Connections at a time; for one more the one that has been there longest is closed, so that those who are slow keep
+/// nobody out.
+const AT_ONCE: usize = 16;
+
+/// From accepting to the end of the request's head.
+const REQUEST_DEADLINE: Duration = Duration::from_secs(2);
 
 /// From accepting to the last byte of the answer.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -211,9 +215,8 @@ fn basic(value: &HeaderValue) -> Option<Vec<u8>> {
 }
 
 async fn accept(listener: Listener, settings: Arc<ArcSwap<Settings>>, board: Arc<Board>) {
-    let places = Arc::new(Semaphore::new(AT_ONCE));
+    let mut served = Served::default();
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let accepted = match &listener {
             Listener::Tcp(listener) => {
                 listener.accept().await.map(|(it, _)| Box::new(it) as Box<dyn Stream>)
@@ -223,17 +226,38 @@ async fn accept(listener: Listener, settings: Arc<ArcSwap<Settings>>, board: Arc
         match accepted {
             Ok(stream) => {
                 let (settings, board) = (settings.load_full(), Arc::clone(&board));
-                tokio::spawn(async move {
-                    // Whoever is too slow, or has gone, gets no answer.
+                served.add(tokio::spawn(async move {
+                    // Who is too slow, or has gone, gets no answer.
                     let _ = timeout(DEADLINE, serve(stream, &settings, &board)).await;
-                    drop(place);
-                });
+                }));
             }
             Err(error) => {
-                warn!("cannot accept a connection for metrics: {error}");
+                board.machine().descriptors.accept_failed("metrics", &error);
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
+    }
+}
+
+/// Connections that are served, the oldest first; they end with this.
+#[derive(Default)]
+struct Served(VecDeque<JoinHandle<()>>);
+
+impl Served {
+    fn add(&mut self, connection: JoinHandle<()>) {
+        self.0.retain(|served| !served.is_finished());
+        if self.0.len() >= AT_ONCE
+            && let Some(oldest) = self.0.pop_front()
+        {
+            oldest.abort();
+        }
+        self.0.push_back(connection);
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.0.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -250,7 +274,12 @@ async fn serve(
         let answer = answer(&request, settings, board);
         async { Ok::<_, Infallible>(answer) }
     });
-    http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service).await
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(REQUEST_DEADLINE)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service)
+        .await
 }
 
 fn answer<B>(request: &Request<B>, settings: &Settings, board: &Board) -> Response<Full<Bytes>> {

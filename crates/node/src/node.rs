@@ -3,13 +3,14 @@
 use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc};
 
 use rtun_config::model::{Config, Service, ServiceKind};
-use rtun_control::SnapshotDir;
+use rtun_state::StateDir;
 use tracing::{info, warn};
 
 use crate::{
     feeds::{FeedError, Feeds},
     host::{Host, HostError},
     hub::{Hub, HubError, RulesError},
+    machine::Machine,
     metrics::{MetricsError, MetricsServer},
     status::{Board, View},
     surroundings::Surroundings,
@@ -20,8 +21,7 @@ use crate::{
 pub struct Node {
     running: BTreeMap<String, Running>,
     feeds: Feeds,
-    surroundings: Surroundings,
-    snapshots: Option<Arc<SnapshotDir>>,
+    machine: Machine,
     workers: Arc<Workers>,
     board: Arc<Board>,
     metrics: Option<Arc<MetricsServer>>,
@@ -82,32 +82,29 @@ pub enum ServiceError {
 }
 
 impl Node {
-    /// Starts every service, or none. What sources have read is kept in `snapshots`, so that the next start does not
-    /// depend on them.
-    pub async fn start(
-        config: &Config,
-        snapshots: Option<Arc<SnapshotDir>>,
-    ) -> Result<Self, StartError> {
-        Self::start_in(Surroundings::System, config, snapshots).await
+    /// Starts every service, or none. In `state` is kept what sources have read and certificates that are made, so that
+    /// the next start depends on none of them.
+    pub async fn start(config: &Config, state: Option<Arc<StateDir>>) -> Result<Self, StartError> {
+        Self::start_in(Surroundings::System, config, state).await
     }
 
     /// The same in other surroundings.
     pub async fn start_in(
         surroundings: Surroundings,
         config: &Config,
-        snapshots: Option<Arc<SnapshotDir>>,
+        state: Option<Arc<StateDir>>,
     ) -> Result<Self, StartError> {
         let workers = match surroundings {
             Surroundings::System => Workers::start().map_err(StartError::Threads)?,
             Surroundings::Twin(_) => Workers::here(),
         };
+        let machine = Machine { state, surroundings, ..Machine::default() };
         let mut node = Self {
             running: BTreeMap::new(),
-            feeds: Feeds::new(surroundings.clone()),
-            surroundings,
-            snapshots,
+            feeds: Feeds::new(machine.surroundings.clone()),
             workers: Arc::new(workers),
-            board: Arc::default(),
+            board: Arc::new(Board::new(machine.clone())),
+            machine,
             metrics: None,
         };
         match node.apply(config).await {
@@ -137,7 +134,7 @@ impl Node {
     }
 
     async fn apply_all(&mut self, config: &Config) -> Result<(), StartError> {
-        let feeds = self.feeds.follow(config, self.snapshots.as_ref()).await?;
+        let feeds = self.feeds.follow(config, self.machine.state.as_ref()).await?;
         let mut done = Vec::new();
         for Service { name, kind } in &config.services {
             match self.apply_one(name, kind, &feeds).await {
@@ -159,6 +156,11 @@ impl Node {
         }
         self.feeds = feeds;
         Ok(())
+    }
+
+    /// What is started from now on keeps in `state` what the next start needs.
+    pub fn keep_state_in(&mut self, state: Option<Arc<StateDir>>) {
+        self.machine.state = state;
     }
 
     /// Has every source of tables, rules and users read now, and the certificates of hubs.
@@ -214,7 +216,7 @@ impl Node {
         feeds: &Feeds,
     ) -> Result<Step, ServiceError> {
         let Some(running) = self.running.get_mut(name) else {
-            let service = self.start_one(name, kind, feeds).await?;
+            let service = self.start_service(name, kind, feeds).await?;
             self.running.insert(name.to_owned(), Running { config: kind.clone(), service });
             return Ok(Step::Started);
         };
@@ -260,7 +262,7 @@ impl Node {
             return Ok(());
         };
         service.stop().await;
-        let failure = match self.start_one(name, kind, feeds).await {
+        let failure = match self.start_service(name, kind, feeds).await {
             Ok(service) => {
                 self.running.insert(name.to_owned(), Running { config: kind.clone(), service });
                 info!(service = name, "service replaced");
@@ -268,7 +270,7 @@ impl Node {
             }
             Err(failure) => failure,
         };
-        match self.start_one(name, &before, &self.feeds).await {
+        match self.start_service(name, &before, &self.feeds).await {
             Ok(service) => {
                 self.running.insert(name.to_owned(), Running { config: before, service });
             }
@@ -277,22 +279,23 @@ impl Node {
         Err(failure)
     }
 
-    async fn start_one(
+    async fn start_service(
         &self,
         name: &str,
         kind: &ServiceKind,
         feeds: &Feeds,
     ) -> Result<Kind, ServiceError> {
-        let Self { workers, surroundings, .. } = self;
-        Ok(match kind {
+        let Self { workers, machine, .. } = self;
+        match kind {
             ServiceKind::Hub(config) => {
                 let feeds = feeds.of(&config.rules);
-                Kind::Hub(Hub::start(name, config, feeds, Arc::clone(workers)).await?)
+                let hub = Hub::start(name, config, feeds, Arc::clone(workers), machine);
+                Ok(Kind::Hub(hub.await?))
             }
             ServiceKind::Host(config) => {
-                Kind::Host(Host::start(name, config, surroundings, workers.seat()).await?)
+                Ok(Kind::Host(Host::start(name, config, machine, workers.seat()).await?))
             }
-        })
+        }
     }
 
     async fn stop_one(&mut self, name: &str) {
@@ -317,3 +320,6 @@ impl Kind {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

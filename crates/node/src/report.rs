@@ -11,7 +11,10 @@ use rtun_control::{FeedStatus, PluginStatus};
 use rtun_core::{HostName, NamespaceId};
 use serde::{Deserialize, Serialize};
 
-use crate::counters::{Happened, Traffic};
+use crate::{
+    counters::{Happened, Traffic},
+    duties::TaskReport,
+};
 
 /// A process and its services.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,10 +28,24 @@ pub struct Status {
     /// For how long it runs.
     #[serde(with = "format::seconds")]
     pub uptime: Duration,
+    /// What it may open.
+    #[serde(default)]
+    pub descriptors: DescriptorReport,
     /// By name.
     pub services: Vec<ServiceReport>,
     /// Where rows are read from, by kind and name of what they are for.
     pub sources: Vec<FeedStatus>,
+    /// Tasks that have failed: defects.
+    pub failed_tasks: Vec<TaskReport>,
+}
+
+/// Files and connections that a process may have open.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct DescriptorReport {
+    /// How many at a time.
+    pub limit: u64,
+    /// How often a connection had to wait because there were no more.
+    pub exhausted: Option<Happened>,
 }
 
 /// A service.

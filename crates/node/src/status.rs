@@ -13,14 +13,16 @@ use prometheus_client::metrics::histogram::Histogram;
 use rtun_core::explain::choose_hubs;
 
 use crate::{
+    descriptors::limit,
     feeds::Feeds,
     host::Progress,
     hub::{Explained, HubView, Inquiry},
+    machine::Machine,
     metrics::{
         ledger::{HubId, Ledger, Totals},
         series::Snapshot,
     },
-    report::{KindReport, ServiceReport, Status},
+    report::{DescriptorReport, KindReport, ServiceReport, Status},
 };
 
 /// What runs now. Asking waits for nobody, not even for a configuration that is being applied.
@@ -31,6 +33,7 @@ pub struct Board {
     feeds: ArcSwap<Feeds>,
     next_id: AtomicU64,
     ledger: Mutex<Ledger>,
+    machine: Machine,
 }
 
 struct Shown {
@@ -66,11 +69,22 @@ impl Default for Board {
             feeds: ArcSwap::default(),
             next_id: AtomicU64::new(0),
             ledger: Mutex::default(),
+            machine: Machine::default(),
         }
     }
 }
 
 impl Board {
+    /// Nothing runs, and the process has just begun, with this part of its machine.
+    pub(crate) fn new(machine: Machine) -> Self {
+        Self { machine, ..Self::default() }
+    }
+
+    /// The process's part of its machine.
+    pub(crate) fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
     /// From now on these are the services, in the order of their names, and their feeds. Calls do not overlap.
     pub(crate) fn show(&self, services: impl Iterator<Item = (String, View)>, feeds: Feeds) {
         let before = self.services.load_full();
@@ -136,8 +150,13 @@ impl Board {
             pid: std::process::id(),
             started: self.started.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs(),
             uptime: self.since.elapsed(),
+            descriptors: DescriptorReport {
+                limit: limit(),
+                exhausted: self.machine.descriptors.refused(),
+            },
             services,
             sources: self.feeds.load().status(),
+            failed_tasks: self.machine.duties.report(),
         }
     }
 

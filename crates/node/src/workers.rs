@@ -6,6 +6,7 @@
 use std::{
     io,
     num::NonZeroUsize,
+    panic::{self, AssertUnwindSafe},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -13,8 +14,9 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use tokio::runtime::{self, Handle};
+use tokio::runtime::{self, Handle, Runtime};
 use tokio_util::sync::CancellationToken;
+use tracing::error;
 
 /// The threads; ended and joined when this is dropped, so nothing that runs on one may hold it.
 pub(crate) struct Workers {
@@ -44,7 +46,7 @@ impl Workers {
             let stop = started.stop.clone();
             let thread = thread::Builder::new()
                 .name(format!("packets-{number}"))
-                .spawn(move || runtime.block_on(stop.cancelled()))?;
+                .spawn(move || run(&runtime, &stop))?;
             started.workers.push(worker);
             started.threads.push(thread);
         }
@@ -71,6 +73,14 @@ impl Drop for Workers {
             // A panic in a task was reported when it happened and does not end its thread.
             let _ = thread.join();
         }
+    }
+}
+
+/// A worker's thread. Tasks that fail do not end it, and neither does a failure of the event loop itself.
+fn run(runtime: &Runtime, stop: &CancellationToken) {
+    let turn = || runtime.block_on(stop.cancelled());
+    while panic::catch_unwind(AssertUnwindSafe(turn)).is_err() {
+        error!("the event loop of a thread that moves packets has failed; it goes on");
     }
 }
 

@@ -12,6 +12,7 @@ use rtun_config::{
 use rtun_node::certificates::{CertificateInfo, Inspected, TlsError, files_of};
 
 use super::{authorities_of, dialers, listeners};
+use crate::state;
 
 /// A certificate that ends within this time is warned of.
 const ENDS_SOON: Duration = Duration::from_secs(30 * DAY);
@@ -23,10 +24,10 @@ pub(crate) fn certificates(config: &Config, profile: Profile, now: SystemTime) -
     let look = Look { profile, now };
     let mut all = Vec::new();
     for tls in listeners(config) {
-        let (certificate, key) = files_of(tls);
-        let made = matches!(tls.certificate, ServerCertificate::Files(_)) || certificate.exists();
-        // One that is not there yet is made at the start.
-        if made {
+        if let Some((certificate, key)) = files_of(tls, state::place().as_deref())
+            // One that is not there yet is made at the start.
+            && (matches!(tls.certificate, ServerCertificate::Files(_)) || certificate.exists())
+        {
             all.extend(look.pair(&certificate, &key, &tls.server_names));
         }
         all.extend(tls.client_ca.as_ref().and_then(|path| look.authorities(path)));
@@ -132,19 +133,24 @@ impl Look {
 
 /// Files that are not here may be where it runs; others are wrong everywhere.
 fn unusable(path: &Path, error: &TlsError) -> Finding {
+    let mut message = error.to_string();
     let (severity, help) = match error {
         TlsError::Read { .. } => (Severity::Warning, "nothing that needs it starts without it"),
         TlsError::KeyMismatch { .. } => {
             (Severity::Error, "put the key there that the certificate was made with")
         }
-        _ => (Severity::Error, "put PEM files there"),
+        TlsError::Unusable { path, reason, mend } => {
+            message = format!("{}: {reason}", path.display());
+            (Severity::Error, &**mend)
+        }
+        _ => (Severity::Error, "name other files"),
     };
     Finding {
         code: None,
         severity,
         location: Some(Location::of_line(path, 1)),
         path: String::new(),
-        message: error.to_string(),
+        message,
         help: Some(help.to_owned()),
     }
 }

@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, fmt::Write, time::Duration};
 
 use rtun_node::{
-    DeviceReport, FeedProblem, FeedState, FeedStatus, Happened, HostReport, HubReport, KindReport,
-    ListenerReport, NamespaceReport, PluginKind, PluginStatus, ServiceReport, Status, Traffic,
+    DescriptorReport, DeviceReport, FeedProblem, FeedState, FeedStatus, Happened, HostReport,
+    HubReport, KindReport, ListenerReport, NamespaceReport, PluginKind, PluginStatus,
+    ServiceReport, Status, TaskReport, Traffic,
 };
 
 use super::units::{bytes, count, duration, printable, seconds, short};
@@ -56,6 +57,8 @@ impl Look<'_> {
         let mut problems: Vec<_> =
             self.now.services.iter().flat_map(|service| problems_of(service, self.now)).collect();
         problems.extend(self.now.sources.iter().flat_map(problems_of_source));
+        problems.extend(self.now.failed_tasks.iter().map(problem_of_task));
+        problems.extend(problem_of_descriptors(&self.now.descriptors));
         if problems.is_empty() {
             return String::new();
         }
@@ -381,6 +384,24 @@ fn problems_of(service: &ServiceReport, status: &Status) -> Vec<Problem> {
         },
     }
     problems
+}
+
+fn problem_of_task(task: &TaskReport) -> Problem {
+    let state = if task.running { "has failed and runs again" } else { "does not run" };
+    Problem {
+        ago: task.ago,
+        service: "rtun".into(),
+        what: format!("{}: {state}: {}", printable(&task.task), printable(&task.error)),
+    }
+}
+
+fn problem_of_descriptors(descriptors: &DescriptorReport) -> Option<Problem> {
+    let limit = descriptors.limit;
+    let Happened { count, ago } = descriptors.exhausted.filter(|it| it.ago < RECENT)?;
+    let what = format!(
+        "connections had to wait: all {limit} descriptors are in use ({count} times so far); raise the limit of open files"
+    );
+    Some(Problem { ago, service: "-".into(), what })
 }
 
 fn problems_of_source(source: &FeedStatus) -> Vec<Problem> {

@@ -21,13 +21,13 @@ pub(super) fn read(at: Option<Cursor<'_>>, report: &mut Report) -> Log {
     let mut log = Log::default();
     let Some(at) = at else { return log };
     if let Some(at) = at.get("level")
-        && let Some(level) = one_of(&at, &LEVELS, report)
+        && let Some(level) = known(&at, &LEVELS, "info", report)
     {
         log.level = level;
     }
     if let Some(at) = at.get("format")
         && let Some(format) =
-            one_of(&at, &[("json", LogFormat::Json), ("text", LogFormat::Text)], report)
+            known(&at, &[("json", LogFormat::Json), ("text", LogFormat::Text)], "json", report)
     {
         log.format = format;
     }
@@ -40,6 +40,23 @@ pub(super) fn read(at: Option<Cursor<'_>>, report: &mut Report) -> Log {
         };
     }
     log
+}
+
+/// The value of the name at `at`, whatever its case. GOST starts with `usual` where it does not know the name.
+fn known<T: Copy>(
+    at: &Cursor<'_>,
+    names: &[(&str, T)],
+    usual: &str,
+    report: &mut Report,
+) -> Option<T> {
+    let written = report.some_text(Some(at))?;
+    let found = names.iter().find(|(name, _)| name.eq_ignore_ascii_case(&written));
+    if found.is_none() {
+        let all: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
+        let message = format!("{} is not known, `{usual}` is taken", quote(&written));
+        report.warning(at, message).help(format!("write one of {}", all.join(", ")));
+    }
+    found.map(|(_, value)| *value)
 }
 
 /// The value of the name at `at`, whatever its case.

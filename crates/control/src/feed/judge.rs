@@ -15,6 +15,8 @@ pub(super) enum NotTaken {
     TooManyRows(#[from] TooManyRows),
     #[error("has no good line; line {line}: {why}")]
     NothingGood { line: u32, why: String },
+    #[error("could not be read because of a defect of this program: {0}")]
+    Defect(String),
     #[error("has {rows} rows instead of {before}: waiting to read it again")]
     Shrunk { rows: usize, before: usize },
 }

@@ -1,11 +1,14 @@
 //! The task of a feed: when it reads, and what becomes of the text.
 
 use std::{
+    any::Any,
     hash::{BuildHasher, RandomState},
+    panic::AssertUnwindSafe,
     sync::Arc,
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use rtun_core::Parsed;
 use tokio::{
     task::spawn_blocking,
@@ -208,8 +211,15 @@ impl<T: Send + Sync + 'static> Run<T> {
     /// One reading and what follows from it.
     async fn read(&mut self) {
         self.began = Instant::now();
-        let loaded = self.source.load().await;
-        let result = self.judge(loaded).await;
+        let reading = async {
+            let loaded = self.source.load().await;
+            self.judge(loaded).await
+        };
+        // The rows in force are changed as the last step of a reading, which one that fails has not got to.
+        let result = AssertUnwindSafe(reading)
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|panic| Err(NotTaken::Defect(panic_text(&*panic))));
         self.ended = Instant::now();
         let ((kind, name), source) = (&self.object, &*self.shared.label);
         match result {
@@ -241,6 +251,11 @@ impl<T: Send + Sync + 'static> Run<T> {
         if self.in_force == Some(hash) {
             self.last = Last::Taken;
             self.keeps();
+            if let Some(snapshot) = self.snapshot.clone() {
+                // Fails only while the runtime ends.
+                let keep = move || snapshot.is_lost().then(|| snapshot.write(&text));
+                let _ = spawn_blocking(keep).await;
+            }
             return Ok(());
         }
         if matches!(&self.last, Last::Waiting(candidate) if candidate.hash == hash) {
@@ -366,7 +381,12 @@ impl<T: Send + Sync + 'static> Run<T> {
     }
 }
 
-/// Sleeps until `due`; for ever without.
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref().cloned()).unwrap_or_default()
+}
+
+/// Sleeps until `due`; does not end without.
 async fn at(due: Option<Instant>) {
     match due {
         Some(due) => sleep_until(due).await,

@@ -69,7 +69,7 @@ pub(crate) async fn battery(stage: &mut dyn Stage, limit: Duration) -> usize {
             | (Act::Refuse, Err(SourceError::Refused(_) | SourceError::Status(_)))
             | (Act::Refuse | Act::Gone | Act::CutShort, Err(SourceError::Unreachable(_)))
             | (Act::TooLarge, Err(SourceError::TooLarge))
-            | (Act::NotUtf8, Err(SourceError::NotUtf8)) => {}
+            | (Act::NotUtf8, Err(SourceError::NotText(_))) => {}
             _ => panic!("{act:?}: {result:?}"),
         }
         assert!(stage.play(Act::Right));

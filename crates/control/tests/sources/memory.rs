@@ -19,7 +19,9 @@ impl Stage for MemorySource {
             Act::Empty => self.set(""),
             Act::CutShort | Act::Gone => self.fail(SourceError::Unreachable("broken".into())),
             Act::TooLarge => self.fail(SourceError::TooLarge),
-            Act::NotUtf8 => self.fail(SourceError::NotUtf8),
+            Act::NotUtf8 => {
+                self.fail(SourceError::NotText(rtun_core::text::decode(vec![0xff]).unwrap_err()))
+            }
         }
         true
     }

@@ -1,7 +1,7 @@
 //! An authority of one's own: made once, it signs the certificates of a hub and its hosts.
 
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, SystemTime},
 };
 
@@ -15,10 +15,14 @@ use super::{
     error::TlsError,
     generate::serial,
     inspect::Inspected,
+    pem::unusable,
 };
 
 /// Certificates count from this long before they are made: clocks differ.
 const BACKDATED: Duration = Duration::from_secs(60 * 60);
+
+/// What helps where an authority cannot sign.
+const ANOTHER: &str = "make another authority: `rtun gen cert` makes one in an empty directory";
 
 /// Signs certificates. Keys are ECDSA on P-256.
 pub struct Authority {
@@ -61,20 +65,21 @@ impl Authority {
     /// or has run out.
     pub fn read(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
         let found = Inspected::pair(certificate, key)?;
-        let unusable =
-            |path: &Path, reason: String| TlsError::Unusable { path: PathBuf::from(path), reason };
         if !found.is_authority() {
-            return Err(unusable(certificate, "holds no certificate of an authority".into()));
+            let reason = "holds no certificate of an authority";
+            return Err(unusable(certificate, reason, ANOTHER));
         }
         if found.info.not_after <= SystemTime::now() {
             let reason = format!("the authority was valid until {}", date(found.info.not_after));
-            return Err(unusable(certificate, reason));
+            return Err(unusable(certificate, reason, ANOTHER));
         }
         let text = std::fs::read_to_string(key)
             .map_err(|source| TlsError::Read { path: key.into(), source })?;
-        let pair = KeyPair::from_pem(&text).map_err(|error| unusable(key, error.to_string()))?;
+        let pair = KeyPair::from_pem(&text).map_err(|error| {
+            unusable(key, format!("is a key that cannot sign here: {error}"), ANOTHER)
+        })?;
         let issuer = Issuer::from_ca_cert_der(found.der(), pair)
-            .map_err(|error| unusable(certificate, error.to_string()))?;
+            .map_err(|error| unusable(certificate, format!("cannot sign: {error}"), ANOTHER))?;
         Ok(Self { issuer, info: found.info })
     }
 

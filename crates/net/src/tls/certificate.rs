@@ -1,8 +1,11 @@
 //! Certificates: what is in them, their fingerprints, and reading them from files.
 
 use std::{
-    fmt, fs,
-    path::{Path, PathBuf},
+    fmt,
+    fs::File,
+    io::{self, Read},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
     str::FromStr,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -10,15 +13,14 @@ use std::{
 
 use aws_lc_rs::digest;
 use rustls::{
-    Error, InconsistentKeys,
-    crypto::CryptoProvider,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    sign::CertifiedKey,
+    Error, InconsistentKeys, crypto::CryptoProvider, pki_types::CertificateDer, sign::CertifiedKey,
 };
 use time::OffsetDateTime;
-use x509_parser::prelude::{ASN1Time, FromDer, GeneralName, ParsedExtension, X509Certificate};
+use x509_parser::prelude::{
+    ASN1Time, FromDer, GeneralName, ParsedExtension, X509Certificate, X509Version,
+};
 
-use super::error::TlsError;
+use super::{error::TlsError, pem};
 
 /// The SHA-256 of a certificate's DER form, written as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -194,15 +196,12 @@ pub(crate) fn date(time: SystemTime) -> String {
     format!("{year}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
 }
 
+/// The most bytes of a file that are read.
+pub(crate) const MAX_FILE: u64 = 1 << 20;
+
 /// Reads the certificates of a PEM file: at least one, in its order.
 pub(crate) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let text = read(path)?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-    match found {
-        Ok(found) if found.is_empty() => Err(unusable(path, "holds no certificate in PEM form")),
-        Ok(found) => Ok(found),
-        Err(error) => Err(unusable(path, error)),
-    }
+    pem::certificates(path, &read(path)?)
 }
 
 /// Reads a certificate with its chain and its key, and makes sure that they belong together.
@@ -211,32 +210,85 @@ pub(crate) fn read_pair(
     key: &Path,
     provider: &CryptoProvider,
 ) -> Result<CertifiedKey, TlsError> {
-    let chain = read_certificates(certificate)?;
-    let private = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|error| match error {
-        rustls::pki_types::pem::Error::NoItemsFound => {
-            unusable(key, "holds no private key in PEM form")
-        }
-        error => unusable(key, error),
-    })?;
-    if CertificateInfo::of(&chain[0]).is_none() {
-        return Err(unusable(certificate, "holds a malformed certificate"));
+    pair_of((certificate, &read(certificate)?), (key, &read(key)?), provider)
+}
+
+/// The same of two files' texts.
+pub(crate) fn pair_of(
+    (certificate, chain): (&Path, &[u8]),
+    (key, private): (&Path, &[u8]),
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, TlsError> {
+    let chain = pem::certificates(certificate, chain)?;
+    let private = pem::private_key(key, private)?;
+    let Ok((_, first)) = X509Certificate::from_der(&chain[0]) else {
+        return Err(malformed(certificate));
+    };
+    if first.version() != X509Version::V3 {
+        let version = first.version().0.saturating_add(1);
+        return Err(pem::unusable(
+            certificate,
+            format!("is a certificate of X.509 version {version}; TLS takes version 3 only"),
+            "have it issued with extensions, as `openssl x509 -req` does with `-extfile FILE` and a line \
+             `subjectAltName=DNS:NAME` in that file, or make one with `rtun gen cert`",
+        ));
     }
-    CertifiedKey::from_der(chain, private, provider).map_err(|error| match error {
+    let pair = |chain| CertifiedKey::from_der(chain, private.clone_key(), provider);
+    pair(chain.clone()).map_err(|error| match error {
         Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-            TlsError::KeyMismatch { certificate: certificate.into(), key: key.into() }
+            let owner = chain.iter().position(|other| pair(vec![other.clone()]).is_ok());
+            match owner {
+                Some(n) => pem::unusable(
+                    certificate,
+                    format!(
+                        "the key in {} belongs to its certificate {} of {} ({})",
+                        key.display(),
+                        n + 1,
+                        chain.len(),
+                        CertificateInfo::of(&chain[n]).map(|info| info.subject).unwrap_or_default()
+                    ),
+                    "put that one first, then the one that has signed it, and so on",
+                ),
+                None => TlsError::KeyMismatch { certificate: certificate.into(), key: key.into() },
+            }
         }
-        Error::InvalidCertificate(error) => unusable(certificate, error),
-        error => unusable(key, error),
+        Error::InvalidCertificate(error) => pem::unusable(
+            certificate,
+            format!("is a certificate that TLS does not take: {error}"),
+            format!("`openssl x509 -in {} -noout -text` shows it", certificate.display()),
+        ),
+        error => pem::unusable(
+            key,
+            format!("is a key that TLS does not take: {error}"),
+            "ECDSA with P-256, P-384 or P-521, RSA from 2048 bits, and Ed25519 are taken: \
+             `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256` makes one",
+        ),
     })
+}
+
+/// A file whose certificate cannot be read.
+pub(super) fn malformed(path: &Path) -> TlsError {
+    let mend = format!("`openssl x509 -in {} -noout -text` tells more", path.display());
+    pem::unusable(path, "holds a malformed certificate", mend)
 }
 
 /// A certificate and its key as both sides of TLS show them.
 pub(crate) type SharedKey = Arc<CertifiedKey>;
 
+/// Reads a file, which is no pipe whose other end may be silent.
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    fs::read(path).map_err(|source| TlsError::Read { path: path.into(), source })
-}
-
-fn unusable(path: &Path, reason: impl fmt::Display) -> TlsError {
-    TlsError::Unusable { path: PathBuf::from(path), reason: reason.to_string() }
+    let read = || {
+        let mut options = File::options();
+        let file = options.read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("it is no regular file"));
+        }
+        let mut text = Vec::new();
+        file.take(MAX_FILE + 1).read_to_end(&mut text)?;
+        if text.len() as u64 > MAX_FILE {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        Ok(text)
+    };
+    read().map_err(|source| TlsError::Read { path: path.into(), source })
 }

@@ -18,6 +18,17 @@ const TAG_LEN: usize = MAX_TAG_LEN;
 /// Bytes of the nonce that AES-GCM sends along in TLS 1.2 (RFC 5288).
 const EXPLICIT_LEN: usize = 8;
 
+/// What records are sealed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Algorithm {
+    /// With a key of 16 bytes.
+    Aes128Gcm,
+    /// With a key of 32 bytes.
+    Aes256Gcm,
+    /// With a key of 32 bytes.
+    Chacha20Poly1305,
+}
+
 /// Where a record's nonce and additional data come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
@@ -40,21 +51,36 @@ struct Keyed {
 
 impl Keyed {
     fn new(secrets: &ConnectionTrafficSecrets, sequence: u64, version: Version) -> Option<Self> {
-        let (algorithm, key, iv, implicit) = match secrets {
-            ConnectionTrafficSecrets::Aes128Gcm { key, iv } => (&AES_128_GCM, key, iv, false),
-            ConnectionTrafficSecrets::Aes256Gcm { key, iv } => (&AES_256_GCM, key, iv, false),
+        let (algorithm, key, iv) = match secrets {
+            ConnectionTrafficSecrets::Aes128Gcm { key, iv } => (Algorithm::Aes128Gcm, key, iv),
+            ConnectionTrafficSecrets::Aes256Gcm { key, iv } => (Algorithm::Aes256Gcm, key, iv),
             ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => {
-                (&CHACHA20_POLY1305, key, iv, true)
+                (Algorithm::Chacha20Poly1305, key, iv)
             }
             _ => return None,
+        };
+        Self::of(algorithm, key.as_ref(), iv.as_ref().try_into().ok()?, sequence, version)
+    }
+
+    fn of(
+        algorithm: Algorithm,
+        key: &[u8],
+        iv: [u8; NONCE_LEN],
+        sequence: u64,
+        version: Version,
+    ) -> Option<Self> {
+        let (aead, implicit) = match algorithm {
+            Algorithm::Aes128Gcm => (&AES_128_GCM, false),
+            Algorithm::Aes256Gcm => (&AES_256_GCM, false),
+            Algorithm::Chacha20Poly1305 => (&CHACHA20_POLY1305, true),
         };
         let form = match (version, implicit) {
             (Version::Tls13, _) => Form::Tls13,
             (Version::Tls12, false) => Form::Tls12Explicit,
             (Version::Tls12, true) => Form::Tls12Implicit,
         };
-        let key = LessSafeKey::new(UnboundKey::new(algorithm, key.as_ref()).ok()?);
-        Some(Self { key, iv: iv.as_ref().try_into().ok()?, form, sequence })
+        let key = LessSafeKey::new(UnboundKey::new(aead, key).ok()?);
+        Some(Self { key, iv, form, sequence })
     }
 
     /// The number of the next record, which is used up by it.
@@ -99,14 +125,14 @@ fn tls12_aad(number: u64, header: [u8; HEADER_LEN], content_len: usize) -> Aad<[
 const TLS12_BLOCKS_MAX: u64 = 1 << 34;
 
 /// Seals what this side sends.
-pub(crate) struct Sealer {
+pub struct Sealer {
     keyed: Keyed,
     blocks: u64,
 }
 
 impl Sealer {
     /// From the secrets of the records from number `sequence` on; `None` for an algorithm that is not known.
-    pub(crate) fn new(
+    pub fn new(
         secrets: &ConnectionTrafficSecrets,
         sequence: u64,
         version: Version,
@@ -114,8 +140,20 @@ impl Sealer {
         Keyed::new(secrets, sequence, version).map(|keyed| Self { keyed, blocks: 0 })
     }
 
+    /// From a key and what its nonces are made of; `None` for a key of the wrong length.
+    pub fn with_key(
+        algorithm: Algorithm,
+        key: &[u8],
+        iv: [u8; NONCE_LEN],
+        sequence: u64,
+        version: Version,
+    ) -> Option<Self> {
+        let keyed = Keyed::of(algorithm, key, iv, sequence, version)?;
+        Some(Self { keyed, blocks: 0 })
+    }
+
     /// Whether this key has to be replaced: after `records_max` records, and in TLS 1.2 after [`TLS12_BLOCKS_MAX`].
-    pub(crate) fn is_worn(&self, records_max: u64) -> bool {
+    pub fn is_worn(&self, records_max: u64) -> bool {
         match self.keyed.form {
             Form::Tls13 => self.keyed.sequence >= records_max,
             Form::Tls12Explicit | Form::Tls12Implicit => self.blocks >= TLS12_BLOCKS_MAX,
@@ -123,14 +161,14 @@ impl Sealer {
     }
 
     /// The length of a record that carries `content_len` bytes.
-    pub(crate) fn record_len(&self, content_len: usize) -> usize {
+    pub fn record_len(&self, content_len: usize) -> usize {
         let inner_type = usize::from(self.keyed.form == Form::Tls13);
         HEADER_LEN + content_len + inner_type + self.keyed.overhead()
     }
 
     /// Seals the next `len` bytes of `content`, at most [`PLAINTEXT_MAX`], into a record at the beginning of `into`, which has
     /// room for it; the record's length.
-    pub(crate) fn seal(
+    pub fn seal(
         &mut self,
         content_type: ContentType,
         content: &mut Content<'_>,
@@ -190,14 +228,15 @@ impl Sealer {
 }
 
 /// Bytes in pieces, taken from the beginning.
-pub(crate) struct Content<'a> {
+pub struct Content<'a> {
     pieces: &'a [IoSlice<'a>],
     /// Taken of the first piece.
     taken: usize,
 }
 
 impl<'a> Content<'a> {
-    pub(crate) fn new(pieces: &'a [IoSlice<'a>]) -> Self {
+    /// All of `pieces`.
+    pub fn new(pieces: &'a [IoSlice<'a>]) -> Self {
         Self { pieces, taken: 0 }
     }
 
@@ -229,12 +268,12 @@ impl<'a> Content<'a> {
     }
 }
 
-/// Opens what the other side sends.
-pub(crate) struct Opener(Keyed);
+/// Opens what the other side sends. A number is used up even by a record that is refused.
+pub struct Opener(Keyed);
 
 impl Opener {
     /// From the secrets of the records from number `sequence` on; `None` for an algorithm that is not known.
-    pub(crate) fn new(
+    pub fn new(
         secrets: &ConnectionTrafficSecrets,
         sequence: u64,
         version: Version,
@@ -242,14 +281,25 @@ impl Opener {
         Keyed::new(secrets, sequence, version).map(Self)
     }
 
+    /// From a key and what its nonces are made of; `None` for a key of the wrong length.
+    pub fn with_key(
+        algorithm: Algorithm,
+        key: &[u8],
+        iv: [u8; NONCE_LEN],
+        sequence: u64,
+        version: Version,
+    ) -> Option<Self> {
+        Keyed::of(algorithm, key, iv, sequence, version).map(Self)
+    }
+
     /// Bytes of a record's body that are neither content nor TLS 1.3's type.
-    pub(crate) fn overhead(&self) -> usize {
+    pub fn overhead(&self) -> usize {
         self.0.overhead()
     }
 
     /// Opens a whole record into the beginning of `into`, which has room for its body without [`Self::overhead`]: its true type,
     /// and the length of its content.
-    pub(crate) fn open(
+    pub fn open(
         &mut self,
         record: &[u8],
         into: &mut [u8],

@@ -4,7 +4,10 @@ use std::{io, path::PathBuf, time::SystemTime};
 
 use rustls::{AlertDescription, PeerIncompatible};
 
-use super::certificate::{Fingerprint, date};
+use super::{
+    certificate::{Fingerprint, date},
+    generate::NotKept,
+};
 
 /// Where what is wrong has to be put right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,12 +33,14 @@ pub enum TlsError {
         source: io::Error,
     },
     /// A file does not hold what it is for, or something unusable.
-    #[error("{}: {reason}", .path.display())]
+    #[error("{}: {reason}; {mend}", .path.display())]
     Unusable {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
+        /// What would be right, or the command that makes it so.
+        mend: String,
     },
     /// The key is not that of the certificate.
     #[error(
@@ -60,6 +65,9 @@ pub enum TlsError {
     /// No certificate could be made.
     #[error("cannot make a certificate: {0}")]
     Generate(rcgen::Error),
+    /// What was made is no longer kept, or not used.
+    #[error("the certificate that was made: {0}")]
+    NotKept(NotKept),
     /// The settings do not go together.
     #[error("these TLS settings cannot be used: {0}")]
     Settings(rustls::Error),
@@ -110,6 +118,7 @@ impl TlsError {
             | Self::NoVersion
             | Self::BadServerName(_)
             | Self::Generate(_)
+            | Self::NotKept(_)
             | Self::Settings(_) => Fault::Own,
             Self::Certificate { .. }
             | Self::NoClientCertificate

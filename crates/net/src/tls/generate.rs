@@ -1,10 +1,9 @@
 //! The certificate of a server that has none: made once and kept, as GOST does (spec: transports.md section 2).
 
 use std::{
-    fs::{self, DirBuilder, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::{Path, PathBuf},
+    fmt,
+    path::PathBuf,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -13,23 +12,24 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair, KeyUsagePurpose, SerialNumber,
 };
-use rustls::{crypto::CryptoProvider, pki_types::PrivateKeyDer, sign::CertifiedKey};
+use rtun_state::{Identity, StateDir, StateError};
+use rustls::crypto::CryptoProvider;
 
 use super::{
-    certificate::{SharedKey, read_pair},
+    certificate::{MAX_FILE, SharedKey, pair_of},
     error::TlsError,
 };
 
 /// The certificate's file in its directory.
-pub(super) const CERTIFICATE_FILE: &str = "auto-ca-cert.pem";
+const CERTIFICATE_FILE: &str = "auto-ca-cert.pem";
 /// The key's file in its directory.
-pub(super) const KEY_FILE: &str = "auto-ca-key.pem";
+const KEY_FILE: &str = "auto-ca-key.pem";
 
 /// A certificate to be found in a directory, or made and kept there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Generate {
-    /// Where it is kept, in `auto-ca-cert.pem` and `auto-ca-key.pem`; GOST's is `~/.gost`.
-    pub directory: PathBuf,
+    /// Where it is kept, in `auto-ca-cert.pem` and `auto-ca-key.pem`, the directory made if need be; `None`: nowhere.
+    pub directory: Option<PathBuf>,
     /// How long a new one is valid.
     pub validity: Duration,
     /// The common name and only DNS name of a new one.
@@ -38,38 +38,104 @@ pub struct Generate {
     pub organization: String,
 }
 
+/// Why a certificate is made anew at the next start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotKept {
+    /// There is no directory for it.
+    #[error("nothing says where: set RTUN_STATE_DIR or HOME")]
+    Nowhere,
+    /// The directory or a file in it is not used, or cannot be.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+/// A certificate with its key, and their texts.
+pub(super) struct Kept {
+    pub(super) key: SharedKey,
+    certificate_pem: Vec<u8>,
+    key_pem: Vec<u8>,
+    /// The directory that holds the texts, if one does.
+    kept_in: Option<Identity>,
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kept").field("kept_in", &self.kept_in).finish_non_exhaustive()
+    }
+}
+
 impl Generate {
     /// GOST's own in a directory: 365 days, `gost.run`, `GOST`.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         Self {
-            directory: directory.into(),
+            directory: Some(directory.into()),
             validity: Duration::from_secs(365 * 24 * 60 * 60),
             common_name: "gost.run".into(),
             organization: "GOST".into(),
         }
     }
 
-    /// The files of certificate and key.
-    pub fn paths(&self) -> (PathBuf, PathBuf) {
-        (self.directory.join(CERTIFICATE_FILE), self.directory.join(KEY_FILE))
+    /// The files of certificate and key, if they have a place.
+    pub fn paths(&self) -> Option<(PathBuf, PathBuf)> {
+        let directory = self.directory.as_ref()?;
+        Some((directory.join(CERTIFICATE_FILE), directory.join(KEY_FILE)))
     }
 
     /// The pair kept, or a new one, with the reason it could not be kept if so.
     pub(super) fn find_or_make(
         &self,
         provider: &CryptoProvider,
-    ) -> Result<(SharedKey, Option<io::Error>), TlsError> {
-        let (certificate, key) = self.paths();
-        if let Ok(found) = read_pair(&certificate, &key, provider) {
-            return Ok((found.into(), None));
+    ) -> Result<(Kept, Option<NotKept>), TlsError> {
+        let state = match &self.directory {
+            Some(directory) => StateDir::open(directory).map_err(NotKept::State),
+            None => Err(NotKept::Nowhere),
+        };
+        let state = state.and_then(|state| match find(&state, provider)? {
+            Ok(found) => Ok(Ok(found)),
+            Err(NoPair) => Ok(Err(state)),
+        });
+        match state {
+            Ok(Ok(found)) => Ok((found, None)),
+            Ok(Err(state)) => {
+                let mut made = self.make_pair(provider)?;
+                let not_kept = made.keep(&state).err().map(NotKept::State);
+                Ok((made, not_kept))
+            }
+            Err(why) => Ok((self.make_pair(provider)?, Some(why))),
         }
+    }
+
+    /// What is kept now. Keeps `last` again if the directory has gone that held it.
+    ///
+    /// # Errors
+    ///
+    /// The reason that what is kept is not used.
+    pub(super) fn find_again(
+        &self,
+        last: &mut Kept,
+        provider: &CryptoProvider,
+    ) -> Result<(), NotKept> {
+        let (Some(directory), Some(kept_in)) = (&self.directory, last.kept_in) else {
+            return Ok(());
+        };
+        let state = StateDir::open(directory)?;
+        match find(&state, provider)? {
+            Ok(found) => *last = found,
+            Err(NoPair) if state.identity() != Some(kept_in) => last.keep(&state)?,
+            // Somebody wants another one at the next start.
+            Err(NoPair) => {}
+        }
+        Ok(())
+    }
+
+    fn make_pair(&self, provider: &CryptoProvider) -> Result<Kept, TlsError> {
         let (made, key_pair) = self.make()?;
-        let kept = self.keep(&made.pem(), &key_pair.serialize_pem());
-        let private = PrivateKeyDer::try_from(key_pair.serialize_der())
-            .expect("rcgen writes keys in PKCS #8, which is known");
-        let pair = CertifiedKey::from_der(vec![made.der().clone()], private, provider)
-            .map_err(TlsError::Settings)?;
-        Ok((pair.into(), kept.err()))
+        let (certificate_pem, key_pem) = (made.pem().into_bytes(), key_pair.serialize_pem());
+        let key_pem = key_pem.into_bytes();
+        let (certificate, key) = (CERTIFICATE_FILE.as_ref(), KEY_FILE.as_ref());
+        let pair = pair_of((certificate, &certificate_pem), (key, &key_pem), provider)?;
+        Ok(Kept { key: Arc::new(pair), certificate_pem, key_pem, kept_in: None })
     }
 
     fn make(&self) -> Result<(rcgen::Certificate, KeyPair), TlsError> {
@@ -91,13 +157,33 @@ impl Generate {
         let certificate = params.self_signed(&key).map_err(TlsError::Generate)?;
         Ok((certificate, key))
     }
+}
 
-    /// Both files appear whole or not at all, the key first: nobody reads a certificate without its key.
-    fn keep(&self, certificate: &str, key: &str) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
-        let (certificate_path, key_path) = self.paths();
-        write_whole(&key_path, key, 0o600)?;
-        write_whole(&certificate_path, certificate, 0o644)
+/// There is no whole pair.
+struct NoPair;
+
+/// The pair in a directory, if there is one.
+fn find(state: &StateDir, provider: &CryptoProvider) -> Result<Result<Kept, NoPair>, StateError> {
+    let read = |name| state.read(name, MAX_FILE);
+    let (Some(certificate_pem), Some(key_pem)) = (read(CERTIFICATE_FILE)?, read(KEY_FILE)?) else {
+        return Ok(Err(NoPair));
+    };
+    let (certificate, key) = (CERTIFICATE_FILE.as_ref(), KEY_FILE.as_ref());
+    Ok(match pair_of((certificate, &certificate_pem), (key, &key_pem), provider) {
+        Ok(pair) => {
+            Ok(Kept { key: Arc::new(pair), certificate_pem, key_pem, kept_in: state.identity() })
+        }
+        Err(_) => Err(NoPair),
+    })
+}
+
+impl Kept {
+    /// The key first: nobody reads a certificate without its key.
+    fn keep(&mut self, state: &StateDir) -> Result<(), StateError> {
+        state.write(KEY_FILE, &[&self.key_pem], 0o600)?;
+        state.write(CERTIFICATE_FILE, &[&self.certificate_pem], 0o644)?;
+        self.kept_in = state.identity();
+        Ok(())
     }
 }
 
@@ -107,26 +193,4 @@ pub(super) fn serial() -> Result<SerialNumber, TlsError> {
     rand::fill(&mut bytes).map_err(|_| TlsError::Generate(rcgen::Error::RingUnspecified))?;
     bytes[0] = bytes[0] & 0x7f | 0x40;
     Ok(SerialNumber::from_slice(&bytes))
-}
-
-fn write_whole(path: &Path, text: &str, mode: u32) -> io::Result<()> {
-    let mut draft = path.as_os_str().to_owned();
-    draft.push(format!(".{}", std::process::id()));
-    let draft = PathBuf::from(draft);
-    let written = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(mode)
-        .open(&draft)
-        .and_then(|mut file| {
-            file.write_all(text.as_bytes())?;
-            file.sync_all()
-        })
-        .and_then(|()| fs::rename(&draft, path));
-    if written.is_err() {
-        // The reason that counts is the first.
-        let _ = fs::remove_file(&draft);
-    }
-    written
 }

@@ -10,7 +10,7 @@ use rustls::{
 };
 
 use super::{
-    certificate::{CertificateInfo, is_authority, read_certificates, read_pair},
+    certificate::{CertificateInfo, is_authority, malformed, read_certificates, read_pair},
     error::TlsError,
 };
 
@@ -47,10 +47,7 @@ impl Inspected {
             .filter_map(|der| Some(Self { info: CertificateInfo::of(&der)?, der }))
             .collect();
         match found.is_empty() {
-            true => Err(TlsError::Unusable {
-                path: path.into(),
-                reason: "holds no well-formed certificate".into(),
-            }),
+            true => Err(malformed(path)),
             false => Ok(found),
         }
     }

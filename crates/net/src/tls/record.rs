@@ -5,24 +5,30 @@ use rustls::AlertDescription;
 use super::Version;
 
 /// Bytes before each record's body: type, version, length.
-pub(crate) const HEADER_LEN: usize = 5;
+pub const HEADER_LEN: usize = 5;
 /// The most bytes of content in a record.
-pub(crate) const PLAINTEXT_MAX: usize = 1 << 14;
+pub const PLAINTEXT_MAX: usize = 1 << 14;
 /// The longest record of any version, with its header.
-pub(crate) const RECORD_MAX: usize = HEADER_LEN + PLAINTEXT_MAX + 2048;
+pub const RECORD_MAX: usize = HEADER_LEN + PLAINTEXT_MAX + 2048;
 /// The longest ticket message: all its fields at their longest (RFC 8446 section 4.6.1).
 const TICKET_MAX: usize = 4 + 4 + 1 + 255 + 2 + 0xffff + 2 + 0xffff;
+/// The longest request for another handshake that is passed over: a hello with all that a client may say.
+const HELLO_MAX: usize = 0x1_0000;
 
 /// What a record carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ContentType {
+pub enum ContentType {
+    /// The end of a direction, or of both.
     Alert,
+    /// A message of a handshake or after it.
     Handshake,
+    /// Bytes of whoever uses the connection.
     ApplicationData,
 }
 
 impl ContentType {
-    pub(crate) const fn code(self) -> u8 {
+    /// Its number on the wire.
+    pub const fn code(self) -> u8 {
         match self {
             Self::Alert => 21,
             Self::Handshake => 22,
@@ -43,34 +49,42 @@ impl ContentType {
 
 /// Why a record, or what it carries, is refused. Each ends the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum RecordError {
+pub enum RecordError {
+    /// It has more content than any may have.
     #[error("a record is too long")]
     TooLong,
+    /// It has less than a record needs.
     #[error("a record is too short")]
     TooShort,
+    /// It is of a type that may not come here.
     #[error("a record is of the unexpected type {0}")]
     UnexpectedType(u8),
+    /// TLS 1.2: its header has another version.
     #[error("a record is not of the version agreed upon")]
     WrongVersion,
+    /// Its tag is not that of its bytes and its place.
     #[error("a record was changed on the way")]
     Forged,
+    /// It has neither content nor a type.
     #[error("a record has no content and no type")]
     Empty,
+    /// Too many in a row carry nothing.
     #[error("records carry nothing, one after the other")]
     Useless,
+    /// It carries a message that may not come here.
     #[error("a message of the unexpected type {0}")]
     UnexpectedMessage(u8),
+    /// A message in it contradicts itself.
     #[error("a message is malformed")]
     Malformed,
-    #[error("a renegotiation is asked for")]
-    Renegotiation,
+    /// The numbers or the blocks of a key are used up.
     #[error("all records of a key are used up")]
     Exhausted,
 }
 
 impl RecordError {
     /// What the other side is told.
-    pub(crate) fn alert(self) -> AlertDescription {
+    pub fn alert(self) -> AlertDescription {
         match self {
             Self::TooLong => AlertDescription::RecordOverflow,
             Self::TooShort | Self::Malformed => AlertDescription::DecodeError,
@@ -79,7 +93,6 @@ impl RecordError {
             }
             Self::WrongVersion => AlertDescription::ProtocolVersion,
             Self::Forged => AlertDescription::BadRecordMac,
-            Self::Renegotiation => AlertDescription::NoRenegotiation,
             Self::Exhausted => AlertDescription::InternalError,
         }
     }
@@ -87,16 +100,16 @@ impl RecordError {
 
 /// A record's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Header {
+pub struct Header {
     /// The type as seen from outside; TLS 1.3 has the true one inside.
-    pub(crate) content_type: ContentType,
+    pub content_type: ContentType,
     /// The record's length with its header.
-    pub(crate) record_len: usize,
+    pub record_len: usize,
 }
 
 impl Header {
     /// Reads the header at the beginning of `bytes`; `None` while it is not whole. `overhead` bytes of each body are not content.
-    pub(crate) fn read(
+    pub fn read(
         bytes: &[u8],
         version: Version,
         overhead: usize,
@@ -124,7 +137,7 @@ impl Header {
     }
 
     /// The record at the beginning of `bytes`, if it is whole.
-    pub(crate) fn whole(
+    pub fn whole(
         bytes: &[u8],
         version: Version,
         overhead: usize,
@@ -133,7 +146,8 @@ impl Header {
         Ok(header.filter(|header| header.record_len <= bytes.len()))
     }
 
-    pub(crate) fn write(content_type: ContentType, body_len: usize) -> [u8; HEADER_LEN] {
+    /// The header of a record whose body has so many bytes, at most what [`RECORD_MAX`] leaves.
+    pub fn write(content_type: ContentType, body_len: usize) -> [u8; HEADER_LEN] {
         debug_assert!(body_len <= PLAINTEXT_MAX + 2048);
         let [high, low] = (body_len as u16).to_be_bytes();
         [content_type.code(), 3, 3, high, low]
@@ -141,7 +155,7 @@ impl Header {
 }
 
 /// The true type and the length of what a record of TLS 1.3 carries: zeros behind it are padding (RFC 8446 section 5.4).
-pub(crate) fn unpad(inner: &[u8]) -> Result<(ContentType, usize), RecordError> {
+pub fn unpad(inner: &[u8]) -> Result<(ContentType, usize), RecordError> {
     if inner.len() > PLAINTEXT_MAX + 1 {
         return Err(RecordError::TooLong);
     }
@@ -151,7 +165,7 @@ pub(crate) fn unpad(inner: &[u8]) -> Result<(ContentType, usize), RecordError> {
 
 /// An alert's meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Alert {
+pub enum Alert {
     /// The other side has ended its direction.
     Close,
     /// Of no consequence.
@@ -161,7 +175,8 @@ pub(crate) enum Alert {
 }
 
 impl Alert {
-    pub(crate) fn read(content: &[u8], version: Version) -> Result<Self, RecordError> {
+    /// Reads the content of a record.
+    pub fn read(content: &[u8], version: Version) -> Result<Self, RecordError> {
         let &[level, code] = content else { return Err(RecordError::Malformed) };
         Ok(match (code, version) {
             (0, _) => Self::Close,
@@ -172,44 +187,96 @@ impl Alert {
         })
     }
 
-    /// The closing one, or a fatal one.
-    pub(crate) fn write(description: AlertDescription) -> [u8; 2] {
-        match description {
-            AlertDescription::CloseNotify => [1, 0],
-            description => [2, description.into()],
-        }
+    /// The closing one, the one that is a warning by its nature, or a fatal one.
+    pub fn write(description: AlertDescription) -> [u8; 2] {
+        let level = match description {
+            AlertDescription::CloseNotify | AlertDescription::NoRenegotiation => 1,
+            _ => 2,
+        };
+        [level, description.into()]
     }
 }
 
 /// A message that has the keys of its direction replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct KeyUpdate {
+pub struct KeyUpdate {
     /// Whether this side has to replace its own too.
-    pub(crate) answer: bool,
+    pub answer: bool,
 }
 
 impl KeyUpdate {
     /// One that asks for no answer.
-    pub(crate) const MESSAGE: [u8; 5] = [24, 0, 0, 1, 0];
+    pub const MESSAGE: [u8; 5] = [24, 0, 0, 1, 0];
 }
 
-/// Reads the messages after a handshake of TLS 1.3, which may be cut anywhere. Tickets are passed over, as nothing is resumed.
+/// Reads the messages after a handshake, which may be cut anywhere. Tickets are passed over, as nothing is resumed, and so
+/// are requests for another handshake.
 #[derive(Debug, Default)]
-pub(crate) struct Messages {
+pub struct Messages {
     header: [u8; 4],
     header_len: usize,
-    /// What is still to come of a ticket.
-    ticket_rest: usize,
+    /// What is still to come of a message that is passed over.
+    rest: usize,
 }
 
 impl Messages {
     /// Whether a message has begun and not ended: nothing but its rest may follow (RFC 8446 section 5.1).
-    pub(crate) fn is_within(&self) -> bool {
-        self.header_len > 0 || self.ticket_rest > 0
+    pub fn is_within(&self) -> bool {
+        self.header_len > 0 || self.rest > 0
+    }
+
+    /// Takes the content of a record of TLS 1.2, at a client or at a server: whether another handshake is asked for, which
+    /// there is not (RFC 5246 section 7.2.2).
+    pub fn take_tls12(&mut self, mut content: &[u8], at_client: bool) -> Result<bool, RecordError> {
+        const HELLO_REQUEST: u8 = 0;
+        const CLIENT_HELLO: u8 = 1;
+        if content.is_empty() {
+            return Err(RecordError::Empty);
+        }
+        let mut asked = false;
+        while !content.is_empty() {
+            content = self.begin(content);
+            if self.header_len < 4 {
+                break;
+            }
+            let (kind, len) = self.message();
+            match kind {
+                HELLO_REQUEST if at_client && len == 0 => {}
+                CLIENT_HELLO if !at_client && len <= HELLO_MAX => {}
+                HELLO_REQUEST if at_client => return Err(RecordError::Malformed),
+                CLIENT_HELLO if !at_client => return Err(RecordError::Malformed),
+                kind => return Err(RecordError::UnexpectedMessage(kind)),
+            }
+            asked = true;
+            self.pass_over(len);
+        }
+        Ok(asked)
+    }
+
+    /// Passes over what is left of a message and takes the header of the next, as far as that is there; what follows it.
+    fn begin<'a>(&mut self, content: &'a [u8]) -> &'a [u8] {
+        let passed = content.len().min(self.rest);
+        self.rest -= passed;
+        let content = &content[passed..];
+        let len = content.len().min(4 - self.header_len);
+        self.header[self.header_len..self.header_len + len].copy_from_slice(&content[..len]);
+        self.header_len += len;
+        &content[len..]
+    }
+
+    /// Type and length of the message whose header is there.
+    fn message(&self) -> (u8, usize) {
+        let [kind, high, middle, low] = self.header;
+        (kind, u32::from_be_bytes([0, high, middle, low]) as usize)
+    }
+
+    fn pass_over(&mut self, len: usize) {
+        self.header_len = 0;
+        self.rest = len;
     }
 
     /// Takes the content of a record, at a client or at a server. A key update is the last in its record.
-    pub(crate) fn take(
+    pub fn take(
         &mut self,
         mut content: &[u8],
         at_client: bool,
@@ -220,26 +287,13 @@ impl Messages {
             return Err(RecordError::Empty);
         }
         while !content.is_empty() {
-            let passed = content.len().min(self.ticket_rest);
-            self.ticket_rest -= passed;
-            content = &content[passed..];
-            while let Some((&byte, rest)) = content.split_first()
-                && self.header_len < 4
-            {
-                self.header[self.header_len] = byte;
-                self.header_len += 1;
-                content = rest;
-            }
+            content = self.begin(content);
             if self.header_len < 4 {
                 break;
             }
-            let [kind, high, middle, low] = self.header;
-            let len = u32::from_be_bytes([0, high, middle, low]) as usize;
+            let (kind, len) = self.message();
             match kind {
-                TICKET if at_client && len <= TICKET_MAX => {
-                    self.header_len = 0;
-                    self.ticket_rest = len;
-                }
+                TICKET if at_client && len <= TICKET_MAX => self.pass_over(len),
                 TICKET if at_client => return Err(RecordError::Malformed),
                 KEY_UPDATE if len != 1 => return Err(RecordError::Malformed),
                 KEY_UPDATE => match *content {
@@ -347,6 +401,28 @@ mod tests {
         assert_eq!(take(&[4, 2, 1, 11, 0], true), Err(RecordError::Malformed));
         assert_eq!(take(&[13, 0, 0, 0], true), Err(RecordError::UnexpectedMessage(13)));
         assert_eq!(take(&[], true), Err(RecordError::Empty));
+    }
+
+    #[test]
+    fn another_handshake_is_asked_for_by_whom_it_may_be() {
+        let take = |bytes: &[u8], at_client| Messages::default().take_tls12(bytes, at_client);
+        assert_eq!(take(&[0, 0, 0, 0], true), Ok(true));
+        assert_eq!(take(&[1, 0, 0, 2, 3, 3], false), Ok(true));
+        assert_eq!(take(&[0, 0, 0, 0, 0, 0, 0, 0], true), Ok(true));
+        assert_eq!(take(&[0, 0, 0, 1, 0], true), Err(RecordError::Malformed));
+        assert_eq!(take(&[1, 1, 0, 1], false), Err(RecordError::Malformed));
+        assert_eq!(take(&[1, 0, 0, 0], true), Err(RecordError::UnexpectedMessage(1)));
+        assert_eq!(take(&[0, 0, 0, 0], false), Err(RecordError::UnexpectedMessage(0)));
+        assert_eq!(take(&[], false), Err(RecordError::Empty));
+        // Cut anywhere it is one.
+        let hello = [&[1, 0, 0, 5][..], &[9; 5]].concat();
+        for cut in 1..hello.len() {
+            let mut messages = Messages::default();
+            let first = messages.take_tls12(&hello[..cut], false).unwrap();
+            assert!(messages.is_within(), "{cut}");
+            let second = messages.take_tls12(&hello[cut..], false).unwrap();
+            assert!(first != second && !messages.is_within(), "{cut}");
+        }
     }
 
     /// The slow and obvious way: all tickets whole, one after the other.

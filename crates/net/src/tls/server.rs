@@ -1,6 +1,10 @@
 //! The server's side: accepting, with a certificate that can be changed while connections run.
 
-use std::{io, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
+};
 
 use arc_swap::ArcSwap;
 use rustls::{
@@ -15,7 +19,7 @@ use super::{
     Protocol,
     certificate::{CertificateInfo, Fingerprint, SharedKey, dns_names, read_pair},
     error::TlsError,
-    generate::Generate,
+    generate::{Generate, Kept, NotKept},
     handshake,
     verify::{ClientCheck, ClientVerifier, Witness},
 };
@@ -69,6 +73,8 @@ pub struct Acceptor {
     settings: Arc<ServerSettings>,
     provider: Arc<CryptoProvider>,
     current: Arc<ArcSwap<Current>>,
+    /// What is shown, if it was made.
+    made: Option<Arc<Mutex<Kept>>>,
     clients: Option<Arc<ArcSwap<ClientCheck>>>,
 }
 
@@ -99,13 +105,16 @@ impl Acceptor {
     /// # Errors
     ///
     /// Any of [`Fault::Own`](super::Fault::Own).
-    pub fn new(settings: &ServerSettings) -> Result<(Self, Option<io::Error>), TlsError> {
+    pub fn new(settings: &ServerSettings) -> Result<(Self, Option<NotKept>), TlsError> {
         let provider = settings.protocol.provider();
-        let (key, not_kept) = match &settings.certificate {
+        let (key, made, not_kept) = match &settings.certificate {
             Certificate::Files { certificate, key } => {
-                (Arc::new(read_pair(certificate, key, &provider)?), None)
+                (Arc::new(read_pair(certificate, key, &provider)?), None, None)
             }
-            Certificate::Generated(generate) => generate.find_or_make(&provider)?,
+            Certificate::Generated(generate) => {
+                let (made, not_kept) = generate.find_or_make(&provider)?;
+                (Arc::clone(&made.key), Some(Arc::new(Mutex::new(made))), not_kept)
+            }
         };
         let clients = match &settings.client_ca {
             Some(path) => {
@@ -117,6 +126,7 @@ impl Acceptor {
             settings: Arc::new(settings.clone()),
             provider,
             current: Arc::new(ArcSwap::from_pointee(Current::new(key))),
+            made,
             clients,
         };
         // What cannot be used is told now and not to the first client.
@@ -153,19 +163,16 @@ impl Acceptor {
     /// Any of [`Fault::Own`](super::Fault::Own), as when a pair is half written; then all stays as it was.
     pub fn reload(&self) -> Result<bool, TlsError> {
         let old = self.current.load();
-        let key = match &self.settings.certificate {
-            Certificate::Files { certificate, key } => {
+        let key = match (&self.settings.certificate, &self.made) {
+            (Certificate::Files { certificate, key }, _) => {
                 Arc::new(read_pair(certificate, key, &self.provider)?)
             }
-            Certificate::Generated(generate) => {
-                let (certificate, key) = generate.paths();
-                match read_pair(&certificate, &key, &self.provider) {
-                    Ok(found) => Arc::new(found),
-                    // It could not be kept; the one in memory goes on.
-                    Err(TlsError::Read { .. }) => Arc::clone(&old.key),
-                    Err(error) => return Err(error),
-                }
+            (Certificate::Generated(generate), Some(made)) => {
+                let mut made = made.lock().unwrap_or_else(PoisonError::into_inner);
+                generate.find_again(&mut made, &self.provider).map_err(TlsError::NotKept)?;
+                Arc::clone(&made.key)
             }
+            (Certificate::Generated(_), None) => Arc::clone(&old.key),
         };
         let new_clients = match (&self.settings.client_ca, &self.clients) {
             (Some(path), Some(clients)) => {

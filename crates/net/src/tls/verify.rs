@@ -29,6 +29,7 @@ use rustls_platform_verifier::Verifier;
 use super::{
     certificate::{self, CertificateInfo, Fingerprint, Use, is_authority},
     error::{CertificateProblem, TlsError},
+    pem,
 };
 
 /// What a handshake has seen of the other side, to be looked at when it has failed.
@@ -89,8 +90,10 @@ impl Roots {
         let mut anchors = RootCertStore::empty();
         let (usable, _) = anchors.add_parsable_certificates(exact.iter().cloned());
         if usable == 0 {
-            let reason = "holds no usable certificate of an authority".into();
-            return Err(TlsError::Unusable { path: path.into(), reason });
+            let reason = "holds no usable certificate of an authority";
+            let mend =
+                format!("`openssl x509 -in {} -noout -text` says what it is", path.display());
+            return Err(pem::unusable(path, reason, mend));
         }
         Ok(Self { anchors: Arc::new(anchors), exact })
     }
@@ -251,7 +254,10 @@ impl ClientCheck {
             Arc::clone(provider),
         )
         .build()
-        .map_err(|error| TlsError::Unusable { path: path.into(), reason: error.to_string() })?;
+        .map_err(|error| {
+            let reason = format!("cannot be used to check clients: {error}");
+            pem::unusable(path, reason, "name a file with the authority of the hosts' certificates")
+        })?;
         Ok(Self { roots, by_authority })
     }
 

@@ -28,6 +28,10 @@ impl Stream for StreamOnly {
         self.0.try_write_vectored(pieces)
     }
 
+    fn write_max(&self) -> usize {
+        self.0.write_max()
+    }
+
     fn is_holding(&self) -> bool {
         self.0.is_holding()
     }

@@ -42,7 +42,7 @@ pub(crate) const KINDS: [Kind; 5] =
 pub(crate) enum Source {
     Mux(mux::Session),
     Http(http2::Server),
-    Quic(quic::Connection, Listener),
+    Quic(quic::Connection, Box<Listener>),
 }
 
 impl Source {
@@ -151,7 +151,7 @@ async fn quic_connection() -> (Source, Other) {
     let accepting = async { listener.accept().await.unwrap().accept().await.unwrap() };
     let (connection, accepted) = tokio::join!(connecting, accepting);
     let other = Other::Quic(connection.unwrap(), endpoint, Apart(Some(apart)));
-    (Source::Quic(accepted, listener), other)
+    (Source::Quic(accepted, Box::new(listener)), other)
 }
 
 pub(crate) async fn tcp_pair() -> (TcpStream, TcpStream) {

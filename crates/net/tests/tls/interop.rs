@@ -186,6 +186,43 @@ async fn rustls_follows_new_keys() {
     soon(exchange(&own, &mut other, |_| {})).await;
 }
 
+/// Both replace their keys with every record and ask the other to, while what the other says is still on its way.
+#[tokio::test]
+async fn both_sides_replace_their_keys_at_once() {
+    let dir = Dir::new();
+    let pair = self_signed(params("hub.example"));
+    let connector = connector(&pair, &dir, Protocol { records_per_key: 1, ..BOTH });
+    let other = TlsAcceptor::from(Arc::new(plain_server(&pair, Version::Tls13)));
+    let (client, server) = tcp_pair().await;
+    let (own, other) = soon(async {
+        tokio::join!(connector.connect(Arc::new(client), "hub.example"), other.accept(server))
+    })
+    .await;
+    let (own, mut other) = (own.unwrap().stream, other.unwrap());
+    for round in 0..200_u8 {
+        let (there, back) = (pattern(100 + usize::from(round), 3), pattern(300, round));
+        other.get_mut().1.refresh_traffic_keys().unwrap();
+        let cross = async {
+            let written = tokio::join!(own.write_all(&there), async {
+                other.write_all(&back).await.unwrap();
+                other.flush().await
+            });
+            written.0.unwrap();
+            written.1.unwrap();
+        };
+        soon(cross).await;
+        let (mut read_there, mut read_back) = (vec![0; there.len()], vec![0; back.len()]);
+        let both = async {
+            tokio::join!(other.read_exact(&mut read_there), own.read_exact(&mut read_back))
+        };
+        let read = soon(both).await;
+        read.0.unwrap();
+        read.1.unwrap();
+        assert!(read_there == there && read_back == back, "{round}");
+    }
+    soon(close(&own, &mut other)).await;
+}
+
 /// Whoever asks for new keys sees them announced before the next data (RFC 8446 section 4.6.3).
 #[tokio::test]
 async fn a_wish_for_new_keys_is_answered_before_the_next_data() {

@@ -8,8 +8,7 @@ use rtun_core::{Backoff, Setback};
 use rtun_net::tun::Device;
 use rtun_proto::frame::FrameBuffer;
 use tokio::time::Instant;
-use tokio_util::task::AbortOnDropHandle;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 use super::{
     Shared, downlink,
@@ -25,34 +24,10 @@ const LINGER: Duration = Duration::from_secs(1);
 /// The same failure is logged again after this long.
 const REPEAT_AFTER: Duration = Duration::from_secs(60);
 
-/// The pause before a task that has failed is started again: what fails each time does not fill the log.
-const AFTER_FAILURE: Duration = Duration::from_millis(500);
-
 impl<D: Device> Shared<D> {
-    /// Keeps the host connected until it stops; a panic ends one connection and not the host.
-    pub(super) async fn stay_connected(self: Arc<Self>) {
-        loop {
-            let me = Arc::clone(&self);
-            let connecting = tokio::spawn(async move { me.keep_connected().await });
-            match AbortOnDropHandle::new(connecting).await {
-                Err(failed) if failed.is_panic() => {
-                    error!(
-                        service = self.service,
-                        "connecting has failed, and starts over: {failed}"
-                    );
-                }
-                Ok(()) | Err(_) => return,
-            }
-            let pause = tokio::time::sleep(AFTER_FAILURE);
-            if self.stop.run_until_cancelled(pause).await.is_none() {
-                return;
-            }
-        }
-    }
-
     /// Connects, forwards until the connection ends, and starts over, until the host stops; each failure goes to the next
     /// hub.
-    async fn keep_connected(&self) {
+    pub(super) async fn keep_connected(&self) {
         let mut backoff = Backoff::default();
         let mut complaint = Complaint::default();
         loop {

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use rtun_config::model::{self, Carriage, Listener};
 use rtun_net::{
@@ -25,19 +26,25 @@ use rtun_net::{
         ws::{self, WsError},
     },
 };
+use rtun_state::StateDir;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Notify,
+    time::sleep,
 };
 
 use super::way_in::WayIn;
 use crate::{
     encryption,
+    machine::Machine,
     report::Transport,
     sockets::{listen_options, mux_settings, quic_settings},
     surroundings::{self, Surroundings},
-    workers::{Seat, Workers},
+    workers::Workers,
 };
+
+/// A QUIC listener whose socket has failed is opened again after this long.
+const REOPEN_AFTER: Duration = Duration::from_millis(50);
 
 /// A listening hub's socket with all that a connection goes through before its request is read.
 pub(super) struct Entrance {
@@ -73,9 +80,9 @@ enum Door {
     Tcp(TcpListener),
     Twin(Box<dyn surroundings::Door>),
     Quic {
-        listener: Box<quic::Listener>,
-        /// Where its packets are moved.
-        _seat: Seat,
+        listener: ArcSwap<quic::Listener>,
+        /// Listens once more, where the socket has failed.
+        again: Box<dyn Fn() -> Result<quic::Listener, BindError> + Send + Sync>,
     },
 }
 
@@ -252,8 +259,8 @@ impl Entrance {
     pub(super) fn open(
         service: &str,
         config: &Listener,
-        surroundings: &Surroundings,
         workers: &Workers,
+        machine: &Machine,
     ) -> Result<Self, OpenError> {
         let tls = match config.carriage.tls() {
             Some(tls) => Some(Encryption {
@@ -261,6 +268,7 @@ impl Entrance {
                     service,
                     tls,
                     encryption::usual_protocols(&config.carriage),
+                    machine.state.as_deref().map(StateDir::path),
                 )?,
                 reread: Arc::default(),
                 binds_names: tls.bind_names,
@@ -268,17 +276,20 @@ impl Entrance {
             None => None,
         };
         let options = listen_options(config);
-        let (door, local_addr) = match (&config.carriage, &tls, surroundings) {
+        let (door, local_addr) = match (&config.carriage, &tls, &machine.surroundings) {
             (Carriage::Quic { quic, .. }, Some(tls), _) => {
-                let protocols = tls.acceptor.quic_config(&[])?;
+                let protocols = Arc::new(tls.acceptor.quic_config(&[])?);
+                // Where its packets are moved.
                 let seat = workers.seat();
-                let listener = {
+                let (addr, settings) = (config.addr.clone(), quic_settings(quic));
+                let again = move || {
                     let _moved_by = seat.handle().enter();
-                    let settings = quic_settings(quic);
-                    quic::Listener::bind(&config.addr, Arc::new(protocols), &settings, &options)?
+                    quic::Listener::bind(&addr, Arc::clone(&protocols), &settings, &options)
                 };
+                let listener = again()?;
                 let local_addr = listener.local_addr()?;
-                (Door::Quic { listener: Box::new(listener), _seat: seat }, local_addr)
+                let listener = ArcSwap::from_pointee(listener);
+                (Door::Quic { listener, again: Box::new(again) }, local_addr)
             }
             (_, _, Surroundings::Twin(twin)) => {
                 let door = twin.listen(&config.addr)?;
@@ -351,12 +362,14 @@ impl Entrance {
                 let (stream, peer) = door.accept().await;
                 Ok((Caller::Twin(stream), peer))
             }
-            Door::Quic { listener, .. } => match listener.accept().await {
-                Some(incoming) => {
+            Door::Quic { listener, again } => loop {
+                if let Some(incoming) = listener.load_full().accept().await {
                     let peer = incoming.remote();
-                    Ok((Caller::Quic(Box::new(incoming)), peer))
+                    return Ok((Caller::Quic(Box::new(incoming)), peer));
                 }
-                None => pending().await,
+                // Its socket has failed, which may be for good.
+                sleep(REOPEN_AFTER).await;
+                listener.store(Arc::new(again().map_err(io::Error::other)?));
             },
         }
     }

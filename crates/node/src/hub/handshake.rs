@@ -16,6 +16,8 @@ use rtun_proto::{
     relay::{ASSOCIATE, Addr, DecodeError, Request, Response, Status, TunnelId},
 };
 
+use tokio::time::sleep;
+
 use super::{
     ask::{ask_about_address, ask_about_place, ask_about_user},
     association::Arrival,
@@ -129,6 +131,11 @@ pub(super) async fn admit(
         match registry.join(&join, arrival) {
             Joining::Joined(member) => return Ok((welcome(member)?, buffer)),
             Joining::Refused(refusal, Arrival { stream, .. }) => {
+                if refusal == Refusal::AuthFailed
+                    && let Some((user, _)) = join.credential
+                {
+                    sleep(registry.failed(user, peer.ip())).await;
+                }
                 return Err(refuse(refusal, stream).await);
             }
             Joining::Ask(question, waiting) => {

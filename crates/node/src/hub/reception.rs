@@ -18,7 +18,7 @@ use tokio::{
     task::JoinSet,
     time::{Instant, sleep, sleep_until},
 };
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, info};
 
 use super::{
     Shared,
@@ -35,9 +35,6 @@ use crate::{
 
 /// Pause after a failure to accept, such as no descriptor left: others may end meanwhile.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// The same failure to accept is logged again after this long.
-const REPEAT_AFTER: Duration = Duration::from_secs(60);
 
 /// Streams of one connection on which nobody is admitted yet; further ones wait in the transport, which bounds them.
 const PENDING_STREAMS: usize = 8;
@@ -86,7 +83,6 @@ impl Drop for Lasting<'_> {
 impl Shared {
     /// Takes connections until the hub stops.
     pub(super) async fn accept(self: Arc<Self>, entrance: Arc<Entrance>, workers: Arc<Workers>) {
-        let mut complained: Option<Instant> = None;
         while let Some(accepted) = self.stop.run_until_cancelled(entrance.accept()).await {
             match accepted {
                 Ok((caller, peer)) => {
@@ -109,10 +105,7 @@ impl Shared {
                     self.tasks.spawn_on(receiving, &worker);
                 }
                 Err(error) => {
-                    if complained.is_none_or(|when| when.elapsed() >= REPEAT_AFTER) {
-                        warn!(service = self.service, "cannot accept connections: {error}");
-                        complained = Some(Instant::now());
-                    }
+                    self.descriptors.accept_failed(&self.service, &error);
                     sleep(ACCEPT_PAUSE).await;
                 }
             }

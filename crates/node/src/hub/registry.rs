@@ -3,15 +3,17 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
     mem,
+    net::IpAddr,
     ops::Deref,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use rtun_control::PluginStatus;
-use rtun_core::{Admitted, Decision, JoinRequest, NamespaceId, Question, Refusal};
+use rtun_core::{Admitted, Decision, Guesses, JoinRequest, NamespaceId, Question, Refusal};
 use tracing::{info, warn};
 
 use super::{
@@ -33,6 +35,7 @@ pub(super) struct Registry {
     next_id: AtomicU64,
     commons: Commons,
     ends: Tally,
+    guesses: Mutex<Guesses>,
 }
 
 /// What becomes of a host that wants to join.
@@ -91,6 +94,7 @@ impl Registry {
             next_id: AtomicU64::new(1),
             commons: Commons { budget: Budget::new(queue_budget), population: Arc::default() },
             ends: Tally::default(),
+            guesses: Mutex::default(),
         }
     }
 
@@ -110,6 +114,12 @@ impl Registry {
         let namespace = world.namespaces.get(&id);
         let present = namespace.map(|namespace| (Arc::clone(namespace), namespace.snapshot()));
         (Arc::clone(&world.rules), present)
+    }
+
+    /// How long somebody waits for the answer that this is not the user's password.
+    pub(super) fn failed(&self, user: &[u8], source: IpAddr) -> Duration {
+        let mut guesses = self.guesses.lock().unwrap_or_else(PoisonError::into_inner);
+        guesses.failed(user, source, Instant::now())
     }
 
     /// Admits a host, or hands its connection back. The association receives packets from now on; they are held back

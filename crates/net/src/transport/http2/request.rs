@@ -13,16 +13,21 @@ use h2::{Reason, RecvStream, SendStream, client::ResponseFuture};
 use http::{HeaderMap, HeaderValue, Response};
 
 use super::connection::{Proof, Task};
+use crate::tls::record::PLAINTEXT_MAX;
 use crate::transport::{
     Stream,
     grpc::{
-        chunk::{Decoder, HEADER_MAX, Header},
+        chunk::{Decoder, Header},
         status_of,
     },
 };
 
-/// The most bytes that one write takes.
-pub(super) const WRITE_MAX: usize = 64 * 1024;
+/// The payload of a DATA frame that with its header fills a TLS record. As every side takes frames of 16 KiB (RFC 9113 section
+/// 4.2), none is cut further.
+const FRAME_MAX: usize = PLAINTEXT_MAX - 9;
+
+/// The most bytes that one write takes, with a chunk's header.
+pub(super) const WRITE_MAX: usize = 4 * FRAME_MAX;
 
 /// What the bodies consist of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -308,18 +313,33 @@ impl Stream for RequestStream {
         let Outgoing { body: Some(body), framing, is_ended: false, .. } = &mut *outgoing else {
             return Err(io::ErrorKind::BrokenPipe.into());
         };
-        let wanted = pieces.iter().map(|piece| piece.len()).sum::<usize>().min(WRITE_MAX);
+        let is_grpc = *framing == Framing::Grpc;
+        // Of a chunk that fills so many bytes, or a little more than it has.
+        let header_len = |len: usize| match is_grpc {
+            true => Header::new(len as u32).bytes().len(),
+            false => 0,
+        };
+        let total: usize = pieces.iter().map(|piece| piece.len()).sum();
+        let wanted = total.min(WRITE_MAX - header_len(WRITE_MAX));
         if wanted == 0 {
             return Ok(0);
         }
-        body.reserve_capacity(wanted + HEADER_MAX);
-        // A chunk's header may go beyond the capacity; what does not fit waits in the connection.
-        let len = wanted.min(body.capacity());
+        body.reserve_capacity(wanted + header_len(wanted));
+        // Where there is room for little more than a chunk's header, this goes beyond and waits in the connection.
+        let capacity = body.capacity();
+        let room =
+            capacity.checked_sub(header_len(capacity)).filter(|room| *room > 0).unwrap_or(capacity);
+        let mut len = wanted.min(room);
         if len == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let mut bytes = BytesMut::with_capacity(HEADER_MAX + len);
-        if *framing == Framing::Grpc {
+        // Whole frames, unless there is less than one.
+        let all = len + header_len(len);
+        if len < wanted && all > FRAME_MAX {
+            len -= all % FRAME_MAX;
+        }
+        let mut bytes = BytesMut::with_capacity(len + header_len(len));
+        if is_grpc {
             bytes.extend_from_slice(Header::new(len as u32).bytes());
         }
         let end = bytes.len() + len;
@@ -327,7 +347,11 @@ impl Stream for RequestStream {
             let missing = end - bytes.len();
             bytes.extend_from_slice(&piece[..piece.len().min(missing)]);
         }
-        body.send_data(bytes.freeze(), false).map_err(|error| broken(&error))?;
+        let mut bytes = bytes.freeze();
+        while !bytes.is_empty() {
+            let frame = bytes.split_to(bytes.len().min(FRAME_MAX));
+            body.send_data(frame, false).map_err(|error| broken(&error))?;
+        }
         if len == wanted {
             // What is reserved is taken from the connection's other requests.
             body.reserve_capacity(0);

@@ -36,19 +36,23 @@ pub(super) enum Taken {
 }
 
 impl Cut {
-    /// Cuts at most `room` bytes of `pieces` into frames of at most `max_frame` each.
+    /// Cuts at most `room` bytes of `pieces` into frames of at most `max_frame` each, of at most `space` bytes together with their
+    /// headers.
     pub(super) fn new(
         version: Version,
         id: u32,
         pieces: &[IoSlice<'_>],
         room: usize,
         max_frame: u16,
+        mut space: usize,
     ) -> Self {
         let total: usize = pieces.iter().take(PIECES).map(|piece| piece.len()).sum();
         let mut left = total.min(room);
         let mut cut = Self { headers: [[0; HEADER]; FRAMES], lengths: [0; FRAMES], frames: 0 };
-        while left > 0 && cut.frames < FRAMES {
-            let length = u16::try_from(left).map_or(max_frame, |left| left.min(max_frame));
+        while left > 0 && space > HEADER && cut.frames < FRAMES {
+            let fits = left.min(space - HEADER);
+            let length = u16::try_from(fits).map_or(max_frame, |fits| fits.min(max_frame));
+            space -= HEADER + usize::from(length);
             cut.headers[cut.frames] = header(version, Command::Psh, length, id);
             cut.lengths[cut.frames] = usize::from(length);
             cut.frames += 1;
@@ -148,15 +152,21 @@ mod tests {
     use super::*;
 
     /// The frames of `bytes` one behind the other.
-    fn slow(bytes: &[u8], room: usize, max_frame: u16) -> Vec<u8> {
+    fn slow(bytes: &[u8], room: usize, max_frame: u16, space: usize) -> Vec<u8> {
         let bytes = &bytes[..bytes.len().min(room)];
-        let frames = bytes.chunks(usize::from(max_frame)).take(FRAMES);
-        frames
-            .flat_map(|chunk| {
-                let length = u16::try_from(chunk.len()).unwrap();
-                [&header(Version::One, Command::Psh, length, 9)[..], chunk].concat()
-            })
-            .collect()
+        let mut out = Vec::new();
+        for chunk in bytes.chunks(usize::from(max_frame)).take(FRAMES) {
+            let fits = (space - out.len()).saturating_sub(HEADER).min(chunk.len());
+            if fits > 0 {
+                let length = u16::try_from(fits).unwrap();
+                out.extend(header(Version::One, Command::Psh, length, 9));
+                out.extend(&chunk[..fits]);
+            }
+            if fits < chunk.len() {
+                break;
+            }
+        }
+        out
     }
 
     proptest! {
@@ -166,13 +176,14 @@ mod tests {
             control in vec(any::<u8>(), 0..20),
             room in 0..2000_usize,
             max_frame in 1..100_u16,
+            space in prop_oneof![Just(usize::MAX), 0..2000_usize],
             taken in any::<prop::sample::Index>(),
         ) {
             let slices: Vec<_> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
             let bytes = pieces[..pieces.len().min(PIECES)].concat();
-            let expected = [&control[..], &slow(&bytes, room, max_frame)].concat();
+            let expected = [&control[..], &slow(&bytes, room, max_frame, space)].concat();
             let taken = taken.index(expected.len() + 1);
-            let cut = Cut::new(Version::One, 9, &slices, room, max_frame);
+            let cut = Cut::new(Version::One, 9, &slices, room, max_frame, space);
             let mut wire = Vec::new();
             let outcome = cut.write(&control, &slices, |slices| {
                 let offered: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
@@ -189,7 +200,7 @@ mod tests {
                     if missing > 0 {
                         cut.rest(&slices, payload, missing, &mut wire);
                     }
-                    let whole = slow(&bytes, payload, max_frame);
+                    let whole = slow(&bytes, payload, max_frame, space);
                     prop_assert_eq!(wire, [&control[..], &whole].concat());
                     prop_assert!(taken <= control.len() || payload > 0);
                 }

@@ -59,6 +59,8 @@ struct Reading {
 struct Writing {
     /// Gone when the session is over.
     carrier: Option<Arc<dyn Stream>>,
+    /// What the carrier takes in one write.
+    write_max: usize,
     /// Bytes the carrier has yet to take: the rest of a frame, or control frames. More is added only when it is empty.
     held: Vec<u8>,
 }
@@ -105,7 +107,11 @@ impl Shared {
                 carrier: Some(Arc::clone(&carrier)),
                 decoder: Decoder::new(settings.version),
             }),
-            writing: Mutex::new(Writing { carrier: Some(carrier), held: Vec::new() }),
+            writing: Mutex::new(Writing {
+                write_max: carrier.write_max(),
+                carrier: Some(carrier),
+                held: Vec::new(),
+            }),
             state: Mutex::new(State::new(role, &settings)),
             holding: AtomicBool::new(false),
             driver: Notify::new(),
@@ -308,7 +314,8 @@ impl Shared {
         }
         *took_due = state.take_due(&mut writing.held);
         let Settings { version, max_frame, .. } = self.settings;
-        let cut = Cut::new(version, id, pieces, room, max_frame.max(1));
+        let space = writing.write_max.saturating_sub(writing.held.len());
+        let cut = Cut::new(version, id, pieces, room, max_frame.max(1), space);
         // Before it is, as the other side may read it and say so before the carrier returns.
         state.sent(id, cut.payload());
         let resumes = state.may_resume();

@@ -14,10 +14,11 @@ use super::{
     frame::{Control, Decoder, End, HEADER_MAX, Header, Opcode, ProtocolError, mask},
     keepalive::{Due, Keepalive},
 };
-use crate::transport::{Stream, poll_end};
+use crate::transport::{Stream, WRITE_MAX, poll_end};
 
-/// The most bytes that one write takes and sends as one message; as many may be held while the stream below takes none.
-pub const MESSAGE_MAX: usize = 64 * 1024;
+/// The most bytes that one write takes and sends as one message; as many may be held while the stream below takes none. With a
+/// client's header, of two bytes, a length of two and a key, it is what TLS takes in full records.
+pub const MESSAGE_MAX: usize = WRITE_MAX - (2 + 2 + 4);
 
 /// The most pieces of one write that are taken.
 const PIECES_MAX: usize = 64;
@@ -395,6 +396,10 @@ impl Stream for WebSocket {
             outgoing.take(&*self.below, &taken[..count], len)?;
         }
         Ok(len)
+    }
+
+    fn write_max(&self) -> usize {
+        MESSAGE_MAX
     }
 
     fn is_holding(&self) -> bool {
