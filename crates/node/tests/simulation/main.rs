@@ -80,6 +80,9 @@ fn run_all(seeds: Range<u64>) {
                         return;
                     }
                     run(seed);
+                    if (seed + 1).is_multiple_of(1000) {
+                        say(&format!("{} seeds have been run", seed + 1));
+                    }
                 }
             });
         }
@@ -122,12 +125,10 @@ struct Said(u64);
 
 impl Said {
     fn say(&self, what: &str) {
-        // Past the test harness, which shows the output of tests that end.
-        let line = format!(
-            "{what}; to repeat: RTUN_SEED={} cargo test -p rtun-node --test simulation\n",
-            self.0
-        );
-        let _ = io::stderr().write_all(line.as_bytes());
+        let Self(seed) = self;
+        say(&format!(
+            "{what}; to repeat: RTUN_SEED={seed} cargo test -p rtun-node --test simulation"
+        ));
     }
 }
 
@@ -137,6 +138,11 @@ impl Drop for Said {
             self.say("failed");
         }
     }
+}
+
+/// Past the test harness, which shows the output of tests that have ended.
+fn say(line: &str) {
+    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 fn number(variable: &str) -> Option<u64> {

@@ -5,13 +5,17 @@ use std::{
     collections::{BTreeMap, HashMap},
     io, iter,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use futures_util::future::BoxFuture;
 use rtun_config::model;
-use rtun_control::{MemoryPlugin, MemorySource, RoutePlugin, Source};
+use rtun_control::{Addressed, Answering, MemoryPlugin, MemorySource, RoutePlugin, Source};
+use rtun_core::{HostName, NamespaceId};
 use rtun_net::{
     transport::{
         Stream,
@@ -25,7 +29,10 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use crate::link::{self, Link, Pace, Side};
+use crate::{
+    link::{self, Link, Pace, Side},
+    panics::panic_as_asked,
+};
 
 /// When a system says again that it wants to connect, after the first time (RFC 6298 section 2).
 const SYN_AGAIN: [u64; 4] = [1, 3, 7, 15];
@@ -45,6 +52,7 @@ struct Inner {
     doors: HashMap<SocketAddr, mpsc::UnboundedSender<Caller>>,
     machines: BTreeMap<usize, Machine>,
     next_port: u16,
+    door_panics: bool,
 }
 
 struct Machine {
@@ -70,6 +78,8 @@ pub(crate) struct OnMachine {
 pub(crate) struct Sources {
     pub(crate) routes: MemorySource,
     pub(crate) plugin: Arc<MemoryPlugin>,
+    /// Whether each question to the plugin panics.
+    pub(crate) plugin_panics: Arc<AtomicBool>,
 }
 
 impl Network {
@@ -129,6 +139,15 @@ impl Network {
         self.with(machine, |it| it.links.iter().for_each(|link| link.panic(side)));
     }
 
+    /// Whoever accepts a connection next panics.
+    pub(crate) fn panic_at_door(&self) {
+        self.inner().door_panics = true;
+    }
+
+    fn take_door_panics(&self) -> bool {
+        std::mem::take(&mut self.inner().door_panics)
+    }
+
     /// The machine's connections that somebody still holds an end of.
     pub(crate) fn connections(&self) -> usize {
         let mut inner = self.inner();
@@ -185,7 +204,7 @@ impl Network {
     /// None if the way has been cut.
     fn open(&self, number: usize, to: SocketAddr) -> Option<io::Result<Arc<dyn Stream>>> {
         let mut inner = self.inner();
-        let Inner { doors, machines, next_port } = &mut *inner;
+        let Inner { doors, machines, next_port, .. } = &mut *inner;
         let machine = machines.get_mut(&number).expect("it was added");
         if machine.cut {
             return None;
@@ -249,7 +268,26 @@ impl Twin for OnMachine {
     }
 
     fn route_plugin(&self, _: &model::Plugin) -> Arc<dyn RoutePlugin> {
-        self.sources.plugin.clone()
+        Arc::new(self.sources.clone())
+    }
+}
+
+impl Addressed for Sources {
+    fn address(&self) -> &str {
+        self.plugin.address()
+    }
+}
+
+impl RoutePlugin for Sources {
+    fn route(
+        &self,
+        namespace: NamespaceId,
+        destination: IpAddr,
+    ) -> Answering<'_, Option<HostName>> {
+        if self.plugin_panics.load(Ordering::Relaxed) {
+            return Box::pin(async { panic_as_asked() });
+        }
+        self.plugin.route(namespace, destination)
     }
 }
 
@@ -266,7 +304,11 @@ impl Door for Listening {
 
     fn accept(&self) -> BoxFuture<'_, Caller> {
         Box::pin(async {
-            match self.callers.lock().await.recv().await {
+            let caller = self.callers.lock().await.recv().await;
+            if self.network.take_door_panics() {
+                panic_as_asked();
+            }
+            match caller {
                 Some(caller) => caller,
                 None => std::future::pending().await,
             }

@@ -22,6 +22,8 @@ pub(crate) enum Step {
     Move(usize),
     /// What reads of a machine's connection panics, at the host or at the hub.
     Panic(usize, Side),
+    /// What accepts the hub's next connection panics.
+    PanicAtDoor,
     /// The hub's configuration sends the prefix that moves to the other host.
     Reroute,
     /// The user of a machine is taken out of the configuration, or put back.
@@ -41,6 +43,7 @@ pub(crate) enum Step {
     ReroutePlugin,
     FailPlugin,
     HangPlugin,
+    PanicPlugin,
     /// A machine sends so many long packets at once.
     Burst(usize, usize),
     /// Strangers connect, and say nothing, or nonsense, or half a request.
@@ -71,7 +74,8 @@ pub(crate) fn next(random: &mut fastrand::Rng) -> (Duration, Step) {
         29..35 => Step::Stall(machine),
         35..40 => Step::Reset(machine),
         40..45 => Step::Move(machine),
-        45..51 => Step::Panic(machine, side),
+        45..50 => Step::Panic(machine, side),
+        50 => Step::PanicAtDoor,
         51..55 => Step::Reroute,
         55..58 => Step::Revoke(machine),
         58..60 => Step::Admit(machine),
@@ -84,7 +88,8 @@ pub(crate) fn next(random: &mut fastrand::Rng) -> (Duration, Step) {
         77..79 => Step::EmptySource,
         79..82 => Step::ReroutePlugin,
         82..85 => Step::FailPlugin,
-        85..87 => Step::HangPlugin,
+        85 => Step::HangPlugin,
+        86 => Step::PanicPlugin,
         87..91 => Step::Burst(machine, random.usize(20..400)),
         91..95 => {
             let stranger = *random

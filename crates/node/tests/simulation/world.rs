@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     fmt::Debug,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -41,6 +41,9 @@ const SILENCE: Duration = Duration::from_secs(6);
 /// A host that was refused tries again within this time.
 const REFUSED: Duration = Duration::from_secs(30);
 
+/// A task that panics again and again is started again after this time at the latest.
+const PANICS: Duration = Duration::from_secs(30);
+
 /// A source that works again is read within this time: a reading that hangs ends after 5 s, a change is looked for each
 /// second, and left to rest.
 const READ: Duration = Duration::from_secs(8);
@@ -61,6 +64,7 @@ pub(crate) struct World {
     hosts: BTreeMap<usize, Node>,
     /// How often each machine has moved.
     moved: BTreeMap<usize, u8>,
+    panics: u32,
     carriages: BTreeMap<usize, usize>,
     /// Behind which host [`MOVING`] lies, in each namespace.
     behind: [u8; 3],
@@ -104,10 +108,15 @@ impl World {
             random,
             begin: now,
             network,
-            sources: Sources { routes: MemorySource::new(&text(1), true), plugin },
+            sources: Sources {
+                routes: MemorySource::new(&text(1), true),
+                plugin,
+                plugin_panics: Arc::default(),
+            },
             hub: None,
             hosts: BTreeMap::new(),
             moved: BTreeMap::new(),
+            panics: 0,
             carriages,
             behind: [1; 3],
             revoked: BTreeSet::new(),
@@ -176,7 +185,8 @@ impl World {
             }
             Step::Panic(machine, side) => {
                 self.network.panic(machine, side);
-                self.promise(BACK);
+                let pause = self.pause_after_panic();
+                self.promise(BACK + pause);
             }
             Step::Reroute => {
                 self.behind[0] = 3 - self.behind[0];
@@ -222,6 +232,14 @@ impl World {
                 let failure = PluginError::Unreachable("as asked".into());
                 self.sources.plugin.fail_with(Some(failure));
             }
+            Step::PanicAtDoor => {
+                self.network.panic_at_door();
+                self.strangers.clear();
+                self.knock(Stranger::Leaves, 1).await;
+                let pause = self.pause_after_panic();
+                self.promise(BACK + pause);
+            }
+            Step::PanicPlugin => self.sources.plugin_panics.store(true, Ordering::Relaxed),
             Step::HangPlugin => self.sources.plugin.hang(true),
             Step::Burst(machine, count) => {
                 for _ in 0..count {
@@ -277,12 +295,19 @@ impl World {
         self.mend_source();
         self.sources.plugin.fail_with(None);
         self.sources.plugin.hang(false);
+        self.sources.plugin_panics.store(false, Ordering::Relaxed);
         self.promise(ASKED);
     }
 
     fn mend_source(&mut self) {
         self.sources.routes.set(&text(self.behind[1]));
         self.promise(READ);
+    }
+
+    /// How long a task that panics once more may wait until it is started again, if all panics were its own.
+    fn pause_after_panic(&mut self) -> Duration {
+        self.panics += 1;
+        (Duration::from_millis(100) * 2_u32.saturating_pow(self.panics)).min(PANICS)
     }
 
     /// What has been mended works within this time.
