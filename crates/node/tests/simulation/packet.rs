@@ -26,8 +26,8 @@ impl Packet {
         bytes[9] = 17;
         bytes[12..16].copy_from_slice(&self.source.octets());
         bytes[16..20].copy_from_slice(&self.destination.octets());
-        // A flow for each pair of hosts.
-        bytes[20..24].copy_from_slice(&[3, 232, 0, 80]);
+        // Short packets and long ones of two hosts are two flows.
+        bytes[20..24].copy_from_slice(&[3, 232, 0, if len > 100 { 80 } else { 81 }]);
         bytes[HEADERS] = u8::try_from(self.namespace).expect("there are few");
         bytes[HEADERS + 1..HEADERS + 9].copy_from_slice(&self.number.to_be_bytes());
         bytes

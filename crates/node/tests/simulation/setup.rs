@@ -197,7 +197,7 @@ fn config(name: &str, kind: ServiceKind) -> Config {
 pub(crate) fn pace(random: &mut fastrand::Rng) -> Pace {
     Pace {
         latency: Duration::from_millis(random.u64(1..100)),
-        rate: *random.choice(&[50_000, 1_000_000, 100_000_000]).expect("there are some"),
-        capacity: *random.choice(&[4_096, 65_536, 1 << 20]).expect("there are some"),
+        rate: *random.choice(&[200_000, 1_000_000, 100_000_000]).expect("there are some"),
+        capacity: *random.choice(&[4_096, 16_384, 65_536]).expect("there are some"),
     }
 }
