@@ -66,7 +66,7 @@ pub(crate) fn next(random: &mut fastrand::Rng) -> (Duration, Step) {
     let machine = random.usize(1..=MACHINES);
     let a_while = Duration::from_millis(random.u64(0..15_000));
     let side = if random.bool() { Side::Host } else { Side::Hub };
-    let step = match random.u32(0..100) {
+    let step = match random.u32(0..120) {
         0..12 => Step::Start(machine),
         12..17 => Step::Stop(machine),
         17..21 => Step::Vanish(machine),

@@ -38,6 +38,10 @@ const AT_REST: Duration = Duration::from_secs(10);
 /// A host is back so long after its hub or the way to it is (docs/architecture.md, "When things break").
 const BACK: Duration = Duration::from_secs(2);
 
+/// The same after a way was cut: an attempt to connect that began before is repeated by the system after 1 s and 3 s, given up
+/// after 3 s, or 6 s with more layers than TCP, and followed by the next after 1.5 s at most.
+const DIALLED: Duration = Duration::from_millis(4_500);
+
 /// The one end of a connection notices after this much silence that the other is gone.
 const SILENCE: Duration = Duration::from_secs(6);
 
@@ -295,7 +299,7 @@ impl World {
         self.promise(Duration::ZERO);
         for machine in std::mem::take(&mut self.cut) {
             self.network.cut(machine, false);
-            self.promise(BACK);
+            self.promise(DIALLED);
         }
         for machine in std::mem::take(&mut self.stalled) {
             self.network.stall(machine, false);
@@ -303,7 +307,7 @@ impl World {
         }
         if std::mem::take(&mut self.hub_is_cut) {
             (1..=MACHINES).for_each(|machine| self.network.cut(machine, false));
-            self.promise(BACK);
+            self.promise(DIALLED);
         }
         if std::mem::take(&mut self.source_is_ill) {
             self.mend_source();
