@@ -195,12 +195,16 @@ impl Explain {
     }
 }
 
-/// Offline no plugin is asked.
+/// Offline no plugin is asked, and nobody knows who is connected.
 struct NobodyAsked;
 
 impl Answers for NobodyAsked {
     fn known(&self, _: PluginId, _: NamespaceId, _: IpAddr) -> Known {
         Known::Unasked
+    }
+
+    fn is_connected(&self, _: &HostName) -> bool {
+        true
     }
 }
 

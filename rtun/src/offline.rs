@@ -183,7 +183,7 @@ impl<'a> Hub<'a> {
                 true => Router::Plugin(PluginId(place)),
                 false => Router::Table(Arc::new(RoutingTable::new(table.routes()))),
             });
-        Routing::new(namespace, routers.collect(), self.rules.source_check)
+        Routing::new(namespace, routers.collect(), self.rules.source_check, self.rules.sharing)
     }
 
     /// The rows that a namespace's routing is made of.

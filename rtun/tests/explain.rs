@@ -376,7 +376,7 @@ fn a_running_hub_explains_with_its_rows_and_connections() {
     assert_eq!(
         passed,
         [
-            (15, Because::LowerSource),
+            (15, Because::StandsBy),
             (16, Because::LowerSource),
             (11, Because::ShorterPrefix),
             (13, Because::ShorterPrefix),
@@ -397,15 +397,20 @@ fn a_running_hub_explains_with_its_rows_and_connections() {
     let (status, shown) = said(["10.0.0.1", "10.0.0.9"]);
     assert_eq!(status, Some(0), "{shown}");
     assert!(shown.contains("red.txt:2  10.0.0.8/29 -> h2"), "{shown}");
-    assert!(shown.contains("(tcp), 0 packets queued, standing by\nverdict"), "{shown}");
+    assert!(
+        shown.contains(
+            "(tcp), 0 packets queued, standing by\nor         h1 is not connected\nverdict"
+        ),
+        "{shown}"
+    );
     let (status, shown) = said(["10.0.0.1", "10.0.0.33"]);
     assert_eq!(status, Some(1), "{shown}");
     assert!(shown.contains("dropped: no_gateway_connected"), "{shown}");
 
-    std::fs::write(rows, "10.0.0.8/29 h1\n10.0.0.4 h1\n").unwrap();
+    std::fs::write(rows, "10.0.0.8/29 h2\n10.0.0.4 h1\n").unwrap();
     wait_until("the new row", || {
         let row = explain(&socket, asked()).explanation.destination.row.unwrap();
-        (row.line, &*row.gateway) == (1, "h1")
+        (row.line, &*row.gateway) == (1, "h2")
     });
     let unclear = ask(&socket, &Request::Explain(Inquiry { namespace: None, ..asked() })).unwrap();
     assert!(unclear.to_string().contains(BLUE), "{unclear}");

@@ -191,6 +191,79 @@ fn books_balance_although_hosts_come_and_go_under_load() {
     hub.stop_balanced();
 }
 
+/// The first host sends as much as it can, in 500 flows from as many addresses; the second twice its share, in one flow.
+#[test]
+fn many_flows_and_addresses_get_a_host_no_more_of_a_slow_one_than_others_have() {
+    const RATE: f64 = 2e6;
+    const FLOWS: u16 = 500;
+    let Some(world) = World::new() else { return };
+    let config = HUB.to_owned()
+        + "  - {dst: 10.7.0.0/16, gateway: greedy}\n  - {dst: 10.8.0.1, gateway: honest}\n"
+        + "  - {dst: 10.9.0.1, gateway: slow}\n";
+    let hub = world.hub(&config);
+    let machine = world.machine("hosts");
+    with_small_buffers(&world, &machine);
+    let [greedy, honest, mut slow] =
+        ["greedy", "honest", "slow"].map(|n| RawHost::join(&machine, n));
+    let one = [framed(&udp_to("10.8.0.1", "10.9.0.1", 1, &[0x5a; 1372]))];
+    let many: Vec<_> = (0..FLOWS)
+        .map(|n| {
+            let source = format!("10.7.{}.{}", n / 250, n % 250 + 1);
+            framed(&udp_to(&source, "10.9.0.1", n, &[0x5a; 1372]))
+        })
+        .collect();
+    let stop = Arc::new(AtomicBool::new(false));
+    // Frames in a millisecond: 1.4 MB/s each.
+    let senders = [(greedy, many, 12), (honest, one.to_vec(), 2)].map(|(host, frames, each)| {
+        let stop = Arc::clone(&stop);
+        thread::spawn(move || {
+            let mut stream = host.stream;
+            let (begin, mut sent) = (Instant::now(), 0);
+            for frame in frames.iter().cycle() {
+                if stop.load(Ordering::Relaxed) {
+                    return;
+                }
+                while sent / each > begin.elapsed().as_millis() {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                stream.write_all(frame).unwrap();
+                sent += 1;
+            }
+        })
+    });
+    let (begin, mut read, mut buffer) = (Instant::now(), 0, Vec::new());
+    let mut chunk = [0; 4096];
+    let mut bytes = [0_usize; 2];
+    while begin.elapsed() < Duration::from_secs(5) {
+        let due = begin + Duration::from_secs_f64(read as f64 / RATE);
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        let len = slow.stream.read(&mut chunk).unwrap();
+        read += len;
+        buffer.extend_from_slice(&chunk[..len]);
+        while buffer.len() >= 2 {
+            let frame = 2 + usize::from(u16::from_be_bytes([buffer[0], buffer[1]]));
+            if buffer.len() < frame {
+                break;
+            }
+            let packet: Vec<u8> = buffer.drain(..frame).skip(2).collect();
+            // Once the queue stands.
+            if begin.elapsed() > Duration::from_secs(1) {
+                bytes[usize::from(packet[13] == 8)] += packet.len();
+            }
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    drop(slow);
+    for sender in senders {
+        sender.join().unwrap();
+    }
+    let [of_greedy, of_honest] = bytes;
+    let share = of_honest as f64 / ((of_greedy + of_honest) as f64 / 2.0);
+    assert!(of_greedy > 1_000_000, "{of_greedy} bytes: the host was busy");
+    assert!(share > 0.9, "{share:.3} of a fair share: {of_honest} bytes beside {of_greedy}");
+    hub.stop_balanced();
+}
+
 fn framed(packet: &[u8]) -> Vec<u8> {
     [&(packet.len() as u16).to_be_bytes()[..], packet].concat()
 }

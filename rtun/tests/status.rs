@@ -78,6 +78,12 @@ fn a_hub_and_a_host_tell_how_they_go() {
         json(&at_hub)["services"][0]["namespaces"][0]["traffic"]["drops"]["src_not_allowed"] == 1
     });
     let report = json(&at_hub);
+    let workers = std::thread::available_parallelism().unwrap().get();
+    let tasks = report["tasks"]["workers"].as_array().unwrap();
+    assert_eq!(tasks.len(), workers);
+    // Each of four associations has at least one.
+    assert!(tasks.iter().map(|tasks| tasks.as_u64().unwrap()).sum::<u64>() >= 4, "{tasks:?}");
+    assert!(report["tasks"]["main"].as_u64().unwrap() > 0);
     let service = &report["services"][0];
     assert_eq!((&service["name"], &service["kind"]), (&"service-0".into(), &"hub".into()));
     let listen = serde_json::json!([

@@ -68,11 +68,12 @@ fn order(table: &Table, report: &mut Report) {
         let (message, help) = if other.prefix == route.prefix {
             (
                 format!(
-                    "{} leads to {} already; this route is never used",
+                    "{} leads to {} first; {} carries it while that one is away; GOST takes the first only",
                     route.prefix,
-                    quote(other.gateway.as_str())
+                    quote(other.gateway.as_str()),
+                    quote(route.gateway.as_str())
                 ),
-                format!("the first is at {line}; remove one of them"),
+                format!("the first is at {line}; `router.sharing: flow` shares flows instead"),
             )
         } else {
             (

@@ -7,7 +7,14 @@ mod carriage;
 mod reach;
 mod tls;
 
-use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 pub use carriage::*;
 use ipnet::IpNet;
@@ -87,8 +94,10 @@ pub struct HubRules {
     pub admissions: Vec<Admission>,
     /// How strictly a packet's source address is checked.
     pub source_check: SourceCheck,
-    /// What two associations of one host name do.
+    /// How packets are shared out among associations of one host name, and among hosts that one prefix is behind.
     pub sharing: Sharing,
+    /// ICMP errors to hosts about packets of theirs that are not delivered; `None`: none. Sent unless configured.
+    pub icmp: Option<IcmpErrors>,
     /// Whether the hub decrements TTL and hop limit.
     pub ttl: bool,
     /// Whether rtun hosts may send packets of up to 64 KiB whole, and get them; true unless configured.
@@ -97,6 +106,15 @@ pub struct HubRules {
     pub queue_budget: usize,
     /// Of everything else.
     pub quotas: Quotas,
+}
+
+/// From where a hub's ICMP errors come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct IcmpErrors {
+    /// About IPv4 packets; `None`: from the destination of the packet.
+    pub v4: Option<Ipv4Addr>,
+    /// The same for IPv6.
+    pub v6: Option<Ipv6Addr>,
 }
 
 impl HubRules {

@@ -8,8 +8,8 @@ use rtun_config::{
     findings::{Profile, Severity},
     load_text,
     model::{
-        Config, Host, Hub, LogFormat, LogLevel, LogOutput, Named, Provider, Quotas, ServiceKind,
-        Sharing, SourceCheck,
+        Config, Host, Hub, IcmpErrors, LogFormat, LogLevel, LogOutput, Named, Provider, Quotas,
+        ServiceKind, Sharing, SourceCheck,
     },
 };
 
@@ -54,6 +54,7 @@ services:
       readTimeout: 3s
       sourceCheck: Loose
       router.sharing: flow
+      address: 10.0.0.254, fd00::fe
       ttl: 1
       router.bufferSize: 8192
       router.cache: true
@@ -93,6 +94,9 @@ log: {level: WARN, format: text, output: /var/log/rtun.log}
         (rules.source_check, rules.sharing, rules.ttl),
         (SourceCheck::Loose, Sharing::Flow, true)
     );
+    let icmp = rules.icmp.unwrap();
+    assert_eq!(icmp.v4, Some([10, 0, 0, 254].into()));
+    assert_eq!(icmp.v6, Some("fd00::fe".parse().unwrap()));
     let Provider::Plugin(plugin) = &rules.default_router.as_ref().unwrap().provider else {
         panic!("{rules:?}")
     };
@@ -203,6 +207,7 @@ fn defaults() {
     let hub = hub(&config);
     assert_eq!(hub.handshake_timeout, Duration::from_secs(10));
     assert_eq!((hub.rules.source_check, hub.rules.sharing), (SourceCheck::Strict, Sharing::Newest));
+    assert_eq!(hub.rules.icmp, Some(IcmpErrors::default()), "sent unless configured");
     assert!(!hub.rules.ttl && hub.rules.default_router.is_none() && hub.rules.ingress.is_none());
     assert_eq!((&hub.rules.authers, &hub.rules.admissions), (&None, &vec![]));
     assert_eq!((&hub.rules.quotas, &config.metrics), (&Quotas::default(), &None));

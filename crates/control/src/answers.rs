@@ -8,11 +8,15 @@ use std::{
 };
 
 use rtun_core::{HostName, Known, NamespaceId};
-use tokio::{runtime::Handle, sync::Semaphore, time::Instant};
+use tokio::{runtime::Handle, time::Instant};
 use tracing::{debug, warn};
 
 use crate::{
-    PluginError, PluginKind, PluginStatus, RoutePlugin, breaker::Breaker, plugin::cache::Cache,
+    PluginError, PluginKind, PluginStatus, RoutePlugin,
+    breaker::Breaker,
+    plugin::cache::Cache,
+    shares::{Asker, Shares},
+    turns::Turns,
 };
 
 type Key = (NamespaceId, IpAddr);
@@ -27,13 +31,14 @@ pub struct AnswerLimits {
     pub negative: Duration,
     /// Answers kept; past it the oldest eighth is forgotten.
     pub answers: usize,
-    /// Questions waiting or under way; past it a packet is dropped.
+    /// Questions waiting or under way, counted for each host that waits for one; past it, or past the host's or its
+    /// namespace's share of it, a packet is dropped.
     pub questions: usize,
-    /// Questions under way at once; the others wait.
+    /// Questions under way at once, shared in the same way; the others wait, and hosts take turns.
     pub at_once: usize,
-    /// Packets waiting for one answer; past it a packet is dropped.
+    /// Packets of one host waiting for one answer; past it a packet is dropped.
     pub waiting: usize,
-    /// Bytes of packets waiting for all answers together; past it a packet is dropped.
+    /// Bytes of packets waiting for all answers together, shared in the same way; past it a packet is dropped.
     pub waiting_bytes: usize,
     /// How long a packet waits.
     pub patience: Duration,
@@ -83,12 +88,16 @@ pub enum NoWaiting {
 
 /// A plugin's answers per namespace and address. Nothing here waits for the plugin.
 ///
+/// Of questions, turns and bytes each host of a namespace has a share, and each namespace: of what is left, half as much as
+/// it has, and as much. Whoever has none gets some as long as there are any; so a host that asks for very many addresses
+/// costs others nothing.
+///
 /// `T` is a waiting packet, with whatever its owner needs to go on with it.
 pub struct RouteAnswers<T> {
     name: String,
     plugin: Arc<dyn RoutePlugin>,
     limits: AnswerLimits,
-    turns: Semaphore,
+    turns: Arc<Turns>,
     runtime: Handle,
     state: Mutex<State<T>>,
     release: Box<dyn Fn(Vec<T>, Released) + Send + Sync>,
@@ -96,14 +105,26 @@ pub struct RouteAnswers<T> {
 
 struct State<T> {
     answers: Cache<Key, Option<HostName>>,
-    questions: HashMap<Key, Waiting<T>>,
-    /// In bytes, of all questions together.
-    waiting_bytes: usize,
+    questions: HashMap<Key, Question<T>>,
+    /// How many questions there have been.
+    asked: u64,
+    places: Shares,
+    waiting_bytes: Shares,
     breaker: Breaker,
 }
 
-/// Packets that wait for one answer.
+/// A question that waits for its turn or is under way.
+struct Question<T> {
+    /// Tells it from others of the same key.
+    serial: u64,
+    under_way: bool,
+    /// Whoever waits for the answer: each waits for a turn to ask of its own, and the first to get one asks.
+    waiting: Vec<Waiting<T>>,
+}
+
+/// Packets of one host that wait for one answer.
 struct Waiting<T> {
+    asker: Asker,
     packets: Vec<T>,
     bytes: usize,
 }
@@ -129,12 +150,14 @@ impl<T: Send + 'static> RouteAnswers<T> {
         Self {
             name,
             plugin,
-            turns: Semaphore::new(limits.at_once),
+            turns: Turns::new(limits.at_once),
             runtime: Handle::current(),
             state: Mutex::new(State {
                 answers: Cache::new(limits.answers),
                 questions: HashMap::new(),
-                waiting_bytes: 0,
+                asked: 0,
+                places: Shares::new(limits.questions),
+                waiting_bytes: Shares::new(limits.waiting_bytes),
                 breaker: Breaker::new(limits.failures, limits.pause),
             }),
             limits,
@@ -153,13 +176,14 @@ impl<T: Send + 'static> RouteAnswers<T> {
         match gateway {
             Some(gateway) => {
                 let known = Known::Gateway(gateway.clone());
+                let asker = Asker { namespace, host: None };
                 let refresh = age > self.limits.positive
                     && !state.questions.contains_key(&key)
-                    && state.questions.len() < self.limits.questions
-                    && !state.breaker.is_paused(now);
+                    && !state.breaker.is_paused(now)
+                    && state.places.take(&asker, 1);
                 if refresh {
-                    state.questions.insert(key, Waiting::default());
-                    self.spawn(key);
+                    let serial = state.ask(key, asker.clone());
+                    self.spawn(key, serial, asker);
                 }
                 known
             }
@@ -168,42 +192,52 @@ impl<T: Send + 'static> RouteAnswers<T> {
         }
     }
 
-    /// Asks, unless that is under way, and lets `packet`, of `bytes`, wait for the answer.
+    /// Asks, unless that is under way, and lets `packet` of the host `from`, of `bytes`, wait for the answer.
     pub fn wait(
         self: &Arc<Self>,
         namespace: NamespaceId,
+        from: &HostName,
         addr: IpAddr,
         bytes: usize,
         packet: impl FnOnce() -> T,
     ) -> Result<(), NoWaiting> {
         let key = (namespace, addr);
+        let asker = Asker { namespace, host: Some(from.clone()) };
         let mut state = self.state();
-        let State { questions, waiting_bytes, breaker, .. } = &mut *state;
-        let under_way = questions.get(&key);
-        if under_way.is_none() && breaker.is_paused(Instant::now()) {
+        let question = state.questions.get(&key);
+        if question.is_none() && state.breaker.is_paused(Instant::now()) {
             return Err(NoWaiting::Paused);
         }
-        let too_many = match under_way {
+        let is_waiting = |waiting: &Waiting<T>| waiting.asker == asker;
+        let waiting = question.and_then(|question| question.waiting.iter().find(|w| is_waiting(w)));
+        let too_many = match waiting {
             Some(waiting) => waiting.packets.len() >= self.limits.waiting,
-            None => questions.len() >= self.limits.questions,
+            None => !state.places.may_take(&asker, 1),
         };
-        if too_many || *waiting_bytes + bytes > self.limits.waiting_bytes {
+        let is_new = waiting.is_none();
+        if too_many || !state.waiting_bytes.take(&asker, bytes) {
             return Err(NoWaiting::Full);
         }
-        let is_new = under_way.is_none();
-        let waiting = questions.entry(key).or_default();
-        waiting.packets.push(packet());
-        waiting.bytes += bytes;
-        *waiting_bytes += bytes;
         if is_new {
-            self.spawn(key);
+            state.places.take(&asker, 1);
+            let serial = state.ask(key, asker.clone());
+            self.spawn(key, serial, asker.clone());
+        }
+        let question = state.questions.get_mut(&key);
+        let waiting =
+            question.and_then(|question| question.waiting.iter_mut().find(|w| is_waiting(w)));
+        if let Some(waiting) = waiting {
+            waiting.packets.push(packet());
+            waiting.bytes += bytes;
         }
         Ok(())
     }
 
     /// How much waits for an answer, by what each counts for.
     pub fn waiting(&self, weight: impl Fn(&T) -> usize) -> usize {
-        self.state().questions.values().flat_map(|waiting| &waiting.packets).map(weight).sum()
+        let state = self.state();
+        let waiting = state.questions.values().flat_map(|question| &question.waiting);
+        waiting.flat_map(|waiting| &waiting.packets).map(weight).sum()
     }
 
     /// How the plugin is doing.
@@ -214,40 +248,26 @@ impl<T: Send + 'static> RouteAnswers<T> {
         state.breaker.status(PluginKind::Router, &self.name, address, waiting, state.answers.len())
     }
 
-    fn spawn(self: &Arc<Self>, key: Key) {
-        self.runtime.spawn(Arc::clone(self).ask(key));
+    fn spawn(self: &Arc<Self>, key: Key, serial: u64, asker: Asker) {
+        let place = Place { answers: Arc::clone(self), asker, key, serial };
+        self.runtime.spawn(place.ask());
     }
 
-    async fn ask(self: Arc<Self>, key: Key) {
-        let place = Place { answers: Arc::clone(&self), key: Some(key) };
-        let question = async {
-            let _turn = self.turns.acquire().await;
-            if !self.state().breaker.may_ask(Instant::now()) {
-                return Err(NoAnswer::Unasked);
-            }
-            let answer = self.plugin.route(key.0, key.1);
-            tokio::time::timeout(self.limits.deadline, answer)
-                .await
-                .unwrap_or(Err(PluginError::Timeout))
-                .map_err(NoAnswer::Failed)
-        };
-        tokio::pin!(question);
-        let outcome = tokio::select! {
-            outcome = &mut question => outcome,
-            () = tokio::time::sleep(self.limits.patience) => {
-                let impatient = self.state().release(&key);
-                self.hand_back(impatient, Released::TimedOut);
-                question.await
-            }
-        };
-        place.settle(outcome);
+    async fn question(&self, key: Key) -> Outcome {
+        if !self.state().breaker.may_ask(Instant::now()) {
+            return Err(NoAnswer::Unasked);
+        }
+        let answer = self.plugin.route(key.0, key.1);
+        tokio::time::timeout(self.limits.deadline, answer)
+            .await
+            .unwrap_or(Err(PluginError::Timeout))
+            .map_err(NoAnswer::Failed)
     }
 
     fn settle(&self, key: Key, outcome: Outcome) {
         let now = Instant::now();
         let mut state = self.state();
-        let packets = state.release(&key);
-        state.questions.remove(&key);
+        let packets = state.end(&key);
         let why = match outcome {
             Ok(gateway) => {
                 state.breaker.succeeded(now);
@@ -284,14 +304,71 @@ impl<T: Send + 'static> RouteAnswers<T> {
     }
 }
 
-/// The place of a question, given back whatever ends it: nothing waits for one that nobody asks any more.
+/// The place of an asker that waits for an answer, given back whatever ends it.
 struct Place<T: Send + 'static> {
+    answers: Arc<RouteAnswers<T>>,
+    asker: Asker,
+    key: Key,
+    /// Of the question.
+    serial: u64,
+}
+
+impl<T: Send + 'static> Place<T> {
+    /// Asks as soon as the asker has a turn, unless another has by then; its packets wait no longer than they may.
+    async fn ask(self) {
+        let Self { answers, asker, key, .. } = &self;
+        let patience = tokio::time::sleep(answers.limits.patience);
+        let question = async {
+            let _turn = answers.turns.take(asker.clone()).await;
+            let asking = self.begin();
+            let is_first = asking.is_some();
+            if let Some(asking) = asking {
+                asking.settle(answers.question(*key).await);
+            }
+            is_first
+        };
+        tokio::pin!(question, patience);
+        tokio::select! {
+            is_settled = &mut question => if !is_settled {
+                patience.await;
+            },
+            () = &mut patience => {
+                self.lose_patience();
+                question.await;
+            }
+        }
+    }
+
+    /// What settles the question, if it is to be asked now: it still waits, and nobody has begun.
+    fn begin(&self) -> Option<Asking<T>> {
+        let Self { answers, key, serial, .. } = self;
+        let begun = answers.state().begin(key, *serial);
+        begun.then(|| Asking { answers: Arc::clone(answers), key: Some(*key) })
+    }
+
+    fn lose_patience(&self) {
+        let Self { answers, asker, key, serial } = self;
+        let impatient = answers.state().release(key, *serial, asker);
+        answers.hand_back(impatient, Released::TimedOut);
+    }
+}
+
+impl<T: Send + 'static> Drop for Place<T> {
+    fn drop(&mut self) {
+        self.lose_patience();
+        let Self { answers, asker, key, serial } = self;
+        answers.state().leave(key, *serial, asker);
+    }
+}
+
+/// A question that is under way, settled whatever ends it: nothing waits for one that nobody asks any more.
+struct Asking<T: Send + 'static> {
     answers: Arc<RouteAnswers<T>>,
     /// `None` when it is settled.
     key: Option<Key>,
 }
 
-impl<T: Send + 'static> Place<T> {
+impl<T: Send + 'static> Asking<T> {
     fn settle(mut self, outcome: Outcome) {
         if let Some(key) = self.key.take() {
             self.answers.settle(key, outcome);
@@ -299,7 +376,7 @@ impl<T: Send + 'static> Place<T> {
     }
 }
 
-impl<T: Send + 'static> Drop for Place<T> {
+impl<T: Send + 'static> Drop for Asking<T> {
     fn drop(&mut self) {
         if let Some(key) = self.key.take() {
             self.answers.settle(key, Err(NoAnswer::Unasked));
@@ -308,17 +385,55 @@ impl<T: Send + 'static> Drop for Place<T> {
 }
 
 impl<T> State<T> {
-    /// The packets that wait for this answer, which wait no longer.
-    fn release(&mut self, key: &Key) -> Vec<T> {
-        let waiting = self.questions.get_mut(key).map(std::mem::take).unwrap_or_default();
-        self.waiting_bytes -= waiting.bytes;
-        waiting.packets
+    /// Adds `asker`, who has taken a place, to those who wait for this answer; which question that is.
+    fn ask(&mut self, key: Key, asker: Asker) -> u64 {
+        let State { questions, asked, .. } = self;
+        let question = questions.entry(key).or_insert_with(|| {
+            *asked += 1;
+            Question { serial: *asked, under_way: false, waiting: Vec::new() }
+        });
+        question.waiting.push(Waiting { asker, packets: Vec::new(), bytes: 0 });
+        question.serial
     }
-}
 
-impl<T> Default for Waiting<T> {
-    fn default() -> Self {
-        Self { packets: Vec::new(), bytes: 0 }
+    /// Whether this question is to be asked now: it still waits, and nobody has begun.
+    fn begin(&mut self, key: &Key, serial: u64) -> bool {
+        let question = self.questions.get_mut(key).filter(|question| question.serial == serial);
+        question.is_some_and(|question| !std::mem::replace(&mut question.under_way, true))
+    }
+
+    /// The packets of `asker` that wait for this answer, which wait no longer.
+    fn release(&mut self, key: &Key, serial: u64, asker: &Asker) -> Vec<T> {
+        let question = self.questions.get_mut(key).filter(|question| question.serial == serial);
+        let mut waiting = question.into_iter().flat_map(|question| &mut question.waiting);
+        let Some(waiting) = waiting.find(|waiting| waiting.asker == *asker) else {
+            return Vec::new();
+        };
+        self.waiting_bytes.give_back(asker, std::mem::take(&mut waiting.bytes));
+        std::mem::take(&mut waiting.packets)
+    }
+
+    /// Gives the place of `asker` back. A question for which nobody waits for a turn is over, unless it is under way.
+    fn leave(&mut self, key: &Key, serial: u64, asker: &Asker) {
+        self.places.give_back(asker, 1);
+        let Some(question) = self.questions.get_mut(key).filter(|it| it.serial == serial) else {
+            return;
+        };
+        question.waiting.retain(|waiting| waiting.asker != *asker);
+        if question.waiting.is_empty() && !question.under_way {
+            self.questions.remove(key);
+        }
+    }
+
+    /// Ends a question; the packets that still wait for it.
+    fn end(&mut self, key: &Key) -> Vec<T> {
+        let mut packets = Vec::new();
+        for waiting in self.questions.remove(key).into_iter().flat_map(|question| question.waiting)
+        {
+            self.waiting_bytes.give_back(&waiting.asker, waiting.bytes);
+            packets.extend(waiting.packets);
+        }
+        packets
     }
 }
 
@@ -369,11 +484,11 @@ mod tests {
     #[tokio::test]
     async fn a_question_whose_plugin_panics_gives_its_place_and_its_packets_back() {
         let (answers, mut handed) = answers(Arc::new(Defective), AnswerLimits::default());
-        answers.wait(NS, addr(1), 100, || 7).unwrap();
+        answers.wait(NS, &name("a"), addr(1), 100, || 7).unwrap();
         assert_eq!(handed.recv().await, Some((vec![7], Released::TimedOut)));
         assert_eq!(answers.waiting(|_| 1), 0);
         assert!(answers.state().questions.is_empty());
-        answers.wait(NS, addr(1), 100, || 8).unwrap();
+        answers.wait(NS, &name("a"), addr(1), 100, || 8).unwrap();
         assert_eq!(handed.recv().await, Some((vec![8], Released::TimedOut)), "it is asked again");
     }
 
@@ -390,7 +505,7 @@ mod tests {
         let (answers, mut handed) = answers(plugin.clone(), AnswerLimits::default());
         assert_eq!(answers.known(NS, addr(1)), Known::Unasked);
         for packet in 0..3 {
-            assert_eq!(answers.wait(NS, addr(1), 100, || packet), Ok(()));
+            assert_eq!(answers.wait(NS, &name("a"), addr(1), 100, || packet), Ok(()));
         }
         assert_eq!(handed.recv().await, Some((vec![0, 1, 2], Released::Answered)));
         assert_eq!(answers.known(NS, addr(1)), Known::Gateway(name("host-1")));
@@ -402,7 +517,7 @@ mod tests {
     async fn no_route_is_believed_for_a_while() {
         let plugin = Arc::new(MemoryPlugin::default());
         let (answers, mut handed) = answers(plugin.clone(), AnswerLimits::default());
-        answers.wait(NS, addr(1), 100, || 0).unwrap();
+        answers.wait(NS, &name("a"), addr(1), 100, || 0).unwrap();
         handed.recv().await.unwrap();
         assert_eq!(answers.known(NS, addr(1)), Known::Nothing);
         tokio::time::advance(Duration::from_millis(1100)).await;
@@ -414,7 +529,7 @@ mod tests {
         let plugin = Arc::new(MemoryPlugin::default());
         plugin.insert_route(NS, addr(1), name("host-1"));
         let (answers, mut handed) = answers(plugin.clone(), AnswerLimits::default());
-        answers.wait(NS, addr(1), 100, || 0).unwrap();
+        answers.wait(NS, &name("a"), addr(1), 100, || 0).unwrap();
         handed.recv().await.unwrap();
 
         plugin.fail_with(Some(PluginError::Timeout));
@@ -435,20 +550,20 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_hanging_plugin_costs_waiting_packets_half_a_second_and_nothing_else() {
-        let limits = AnswerLimits { waiting: 2, questions: 3, ..AnswerLimits::default() };
+        let limits = AnswerLimits { waiting: 2, questions: 8, ..AnswerLimits::default() };
         let (answers, mut handed) = answers(hanging(), limits);
         let start = Instant::now();
-        assert_eq!(answers.wait(NS, addr(1), 100, || 1), Ok(()));
-        assert_eq!(answers.wait(NS, addr(1), 100, || 2), Ok(()));
+        assert_eq!(answers.wait(NS, &name("a"), addr(1), 100, || 1), Ok(()));
+        assert_eq!(answers.wait(NS, &name("a"), addr(1), 100, || 2), Ok(()));
         assert_eq!(
-            answers.wait(NS, addr(1), 100, || 3),
+            answers.wait(NS, &name("a"), addr(1), 100, || 3),
             Err(NoWaiting::Full),
             "packets per question are bounded"
         );
-        assert_eq!(answers.wait(NS, addr(2), 100, || 4), Ok(()));
-        assert_eq!(answers.wait(NS, addr(3), 100, || 5), Ok(()));
+        assert_eq!(answers.wait(NS, &name("a"), addr(2), 100, || 4), Ok(()));
+        assert_eq!(answers.wait(NS, &name("a"), addr(3), 100, || 5), Ok(()));
         assert_eq!(
-            answers.wait(NS, addr(4), 100, || 6),
+            answers.wait(NS, &name("a"), addr(4), 100, || 6),
             Err(NoWaiting::Full),
             "questions are bounded"
         );
@@ -472,13 +587,13 @@ mod tests {
         plugin.fail_with(Some(PluginError::Status(500)));
         let (answers, mut handed) = answers(plugin.clone(), AnswerLimits::default());
         for n in 0..5 {
-            answers.wait(NS, addr(n), 100, || 0).unwrap();
+            answers.wait(NS, &name("a"), addr(n), 100, || 0).unwrap();
             assert_eq!(handed.recv().await, Some((vec![0], Released::TimedOut)));
         }
-        assert_eq!(answers.wait(NS, addr(9), 100, || 7), Err(NoWaiting::Paused));
+        assert_eq!(answers.wait(NS, &name("a"), addr(9), 100, || 7), Err(NoWaiting::Paused));
         assert_eq!(plugin.questions(), 5);
         tokio::time::advance(Duration::from_secs(5)).await;
-        assert_eq!(answers.wait(NS, addr(9), 100, || 7), Ok(()));
+        assert_eq!(answers.wait(NS, &name("a"), addr(9), 100, || 7), Ok(()));
     }
 
     #[tokio::test(start_paused = true)]
@@ -487,7 +602,7 @@ mod tests {
         let limits = AnswerLimits { answers: 16, ..AnswerLimits::default() };
         let (answers, mut handed) = answers(plugin, limits);
         for n in 0..40 {
-            answers.wait(NS, addr(n), 100, || 0).unwrap();
+            answers.wait(NS, &name("a"), addr(n), 100, || 0).unwrap();
             handed.recv().await.unwrap();
             tokio::time::advance(Duration::from_millis(1)).await;
         }
@@ -500,16 +615,16 @@ mod tests {
     async fn waiting_packets_are_bounded_in_bytes() {
         let limits = AnswerLimits { waiting_bytes: 1000, ..AnswerLimits::default() };
         let (answers, mut handed) = answers(hanging(), limits);
-        assert_eq!(answers.wait(NS, addr(1), 600, || 1), Ok(()));
-        assert_eq!(answers.wait(NS, addr(1), 500, || 2), Err(NoWaiting::Full));
-        assert_eq!(answers.wait(OTHER, addr(2), 500, || 3), Err(NoWaiting::Full));
-        assert_eq!(answers.wait(OTHER, addr(2), 400, || 4), Ok(()));
+        assert_eq!(answers.wait(NS, &name("a"), addr(1), 600, || 1), Ok(()));
+        assert_eq!(answers.wait(NS, &name("a"), addr(1), 500, || 2), Err(NoWaiting::Full));
+        assert_eq!(answers.wait(OTHER, &name("a"), addr(2), 500, || 3), Err(NoWaiting::Full));
+        assert_eq!(answers.wait(OTHER, &name("a"), addr(2), 400, || 4), Ok(()));
         assert_eq!(answers.status().waiting, 2);
         for _ in 0..2 {
             handed.recv().await.unwrap();
         }
         assert_eq!(
-            answers.wait(NS, addr(3), 1000, || 5),
+            answers.wait(NS, &name("a"), addr(3), 1000, || 5),
             Ok(()),
             "those handed back count no more"
         );
@@ -522,7 +637,7 @@ mod tests {
         plugin.fail_with(Some(PluginError::Timeout));
         let (answers, mut handed) = answers(plugin.clone(), limits);
         for n in 0..20 {
-            answers.wait(NS, addr(n), 100, || n.into()).unwrap();
+            answers.wait(NS, &name("a"), addr(n), 100, || n.into()).unwrap();
         }
         for _ in 0..20 {
             assert_eq!(handed.recv().await.unwrap().1, Released::TimedOut);
@@ -530,6 +645,62 @@ mod tests {
         assert_eq!(plugin.questions(), 5);
         let status = answers.status();
         assert_eq!((status.asked, status.failed, status.paused), (5, 5, true));
+    }
+
+    /// A host asks for as many addresses as there are places for questions and more, of a plugin that takes 100 ms for each.
+    #[tokio::test(start_paused = true)]
+    async fn a_host_that_asks_for_very_many_addresses_costs_others_nothing() {
+        let plugin = Arc::new(MemoryPlugin::default());
+        plugin.take(Duration::from_millis(100));
+        let (answers, mut handed) = answers(plugin.clone(), AnswerLimits::default());
+        let far = |n: u16| IpAddr::from([10, 9, n.to_be_bytes()[0], n.to_be_bytes()[1]]);
+        let (greedy, other) = (name("greedy"), name("other"));
+        let flood = || {
+            let asked =
+                (0..2048).filter(|n| answers.wait(NS, &greedy, far(*n), 1400, || 0).is_ok());
+            asked.count()
+        };
+        assert_eq!(flood(), 341);
+        for (packet, ns) in [(1, NS), (2, OTHER), (3, NS)] {
+            // The third is an address that the greedy one waits for too.
+            let addr = if packet == 3 { far(300) } else { addr(packet) };
+            let (host, start) =
+                (if packet == 3 { name("third") } else { other.clone() }, Instant::now());
+            answers.wait(ns, &host, addr, 1400, || packet.into()).unwrap();
+            loop {
+                let (packets, why) = handed.recv().await.unwrap();
+                if packets.contains(&packet.into()) {
+                    assert_eq!(why, Released::Answered);
+                    break;
+                }
+            }
+            assert_eq!(start.elapsed().as_millis(), 100, "{packet}: as without the other");
+            flood();
+        }
+        // However many packets: each may fill its own share of what waits.
+        while answers.wait(NS, &greedy, far(0), 60_000, || 0).is_ok()
+            || (0..2048).any(|n| answers.wait(NS, &greedy, far(n), 60_000, || 0).is_ok())
+        {}
+        assert_eq!(answers.wait(NS, &other, addr(9), 60_000, || 4), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_in_vain_for_anothers_question_gives_up_in_time() {
+        let (answers, mut handed) = answers(hanging(), AnswerLimits::default());
+        assert_eq!(answers.wait(NS, &name("a"), addr(1), 100, || 1), Ok(()));
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let start = Instant::now();
+        assert_eq!(answers.wait(NS, &name("b"), addr(1), 100, || 2), Ok(()));
+        assert_eq!(handed.recv().await, Some((vec![1], Released::TimedOut)));
+        assert_eq!(start.elapsed().as_millis(), 200);
+        assert_eq!(handed.recv().await, Some((vec![2], Released::TimedOut)));
+        assert_eq!(start.elapsed().as_millis(), 500);
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let State { places, waiting_bytes, questions, .. } = &mut *answers.state();
+        assert!(questions.is_empty());
+        let whole =
+            |shares: &Shares, all| shares.may_take(&Asker { namespace: NS, host: None }, all);
+        assert!(whole(places, 1024) && whole(waiting_bytes, 16 << 20), "all places are free again");
     }
 
     /// Answers whatever it was told to, whoever asks.
@@ -570,7 +741,7 @@ mod tests {
             *liar.0.lock().unwrap() =
                 (format!("{}/{length}", addr(answered)), format!("host-{gateway}"));
             let before = answers.known(ns, asked);
-            if before == Known::Unasked && answers.wait(ns, asked, 100, || 0).is_ok() {
+            if before == Known::Unasked && answers.wait(ns, &name("a"), asked, 100, || 0).is_ok() {
                 handed.recv().await.unwrap();
                 let covers = [asked, addr(answered)].map(|addr| match addr {
                     IpAddr::V4(addr) => u64::from(addr.to_bits()) >> (32 - length),

@@ -9,9 +9,11 @@ mod grpc;
 mod http;
 mod plugin;
 mod questions;
+mod shares;
 mod snapshot;
 mod source;
 mod tls;
+mod turns;
 
 pub use answers::{AnswerLimits, NoWaiting, Released, RouteAnswers};
 pub use background::in_background;

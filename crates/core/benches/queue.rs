@@ -42,7 +42,13 @@ fn queue(c: &mut Criterion) {
             group.bench_function(BenchmarkId::new(size, flows), |b| {
                 b.iter(|| {
                     let frame = next.next().expect("a cycle has no end");
-                    queue.push(black_box(frame), now, usize::MAX, support::nothing_lost);
+                    queue.push(
+                        support::ONE,
+                        black_box(frame),
+                        now,
+                        usize::MAX,
+                        support::nothing_lost,
+                    );
                     while queue.bytes() > BACKLOG {
                         write(&mut queue, now);
                     }
@@ -65,9 +71,15 @@ fn overload(c: &mut Criterion) {
             b.iter(|| {
                 now += Duration::from_micros(1);
                 let frame = next.next().expect("a cycle has no end");
-                queue.push(black_box(frame), now, usize::MAX, |Lost { packets, .. }| {
-                    lost += packets;
-                });
+                queue.push(
+                    support::ONE,
+                    black_box(frame),
+                    now,
+                    usize::MAX,
+                    |Lost { packets, .. }| {
+                        lost += packets;
+                    },
+                );
             });
         });
     }

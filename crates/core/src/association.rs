@@ -4,13 +4,13 @@
 /// oldest out, so that a host that keeps reconnecting over dead links cannot pile them up.
 pub const MAX_CLAIMS: usize = 4;
 
-/// How packets for a name with several connections are shared out.
+/// How packets are shared out among the connections of one name, and among the hosts that one prefix is behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Sharing {
-    /// The newest carries all, the others stand by until it ends.
+    /// The newest connection carries all, the others stand by until it ends; of the hosts the first one that is connected.
     #[default]
     Newest,
-    /// Each flow stays on one of them.
+    /// Each flow stays on one of them, as long as that one is connected.
     Flow,
 }
 

@@ -11,11 +11,12 @@ use std::{
 use rtun_proto::packet::{destination_is_never_routed, source_is_never_valid};
 use serde::{Deserialize, Serialize};
 
-use self::candidates::Candidates;
+use self::candidates::{Candidates, End};
 pub use self::choice::{HubExplanation, Unclear, choose_hubs, choose_namespace};
 use crate::{
-    Answers, DropReason, HostName, Known, NamespaceId, PluginId, Route, Router, Routing,
-    SourceCheck, Verdict, hub::Found,
+    Answers, DropReason, HostName, Known, NamespaceId, PluginId, Route, Router, Routing, Sharing,
+    SourceCheck, Verdict,
+    hub::{Found, Gateways},
 };
 
 /// What a packet meets: a namespace's routing, the rows it was made of, and who is connected.
@@ -24,7 +25,7 @@ pub struct Scene<'a, A> {
     pub routing: &'a Routing,
     /// One for each router of `routing`, in the same order.
     pub listings: Vec<Listing<'a>>,
-    /// Of the plugins.
+    /// Of the plugins; who is connected is asked of `presence`.
     pub answers: &'a A,
     /// Whether the hub takes a hop from each packet.
     pub takes_hops: bool,
@@ -99,8 +100,14 @@ pub struct Explanation {
     pub source: Located,
     /// Where the destination is.
     pub destination: Located,
-    /// The host the destination is behind.
+    /// The host that the destination is behind and that carries its packets; of several that share flows the first.
     pub gateway: Option<Gateway>,
+    /// Other hosts that the same prefix is behind, in order of preference.
+    #[serde(default)]
+    pub others: Vec<Gateway>,
+    /// Whether those that are connected share flows, rather than one of them carrying all.
+    #[serde(default)]
+    pub share_flows: bool,
     /// What becomes of the packet.
     pub conclusion: Conclusion,
 }
@@ -209,6 +216,16 @@ pub enum Because {
     LowerSource,
     /// The same prefix stands further up in the same source.
     ListedLater,
+    /// The same prefix, whose host is used while those of the rows before are away.
+    StandsBy,
+    /// The same prefix comes first, but its host is not connected.
+    Away,
+    /// The same prefix comes first, but its host is the one that sends.
+    Sends,
+    /// The same prefix, whose host gets some of the flows.
+    SharesFlows,
+    /// The same prefix, whose host may send from there too.
+    MaySendToo,
     /// Another router answers before this one is asked.
     RouterNotAsked,
 }
@@ -281,7 +298,7 @@ pub fn explain<A: Answers>(scene: Scene<'_, A>, question: &Question) -> Explanat
     let Scene { routing, listings, answers, takes_hops, presence } = scene;
     let Question { sender, source, destination, hops } = question;
     let (source, destination) = (*source, *destination);
-    let answers = Remembered { answers, known: RefCell::default() };
+    let answers = Remembered { answers, presence, known: RefCell::default() };
     let routers: Vec<RouterInfo> = listings
         .iter()
         .map(|listing| RouterInfo {
@@ -295,10 +312,13 @@ pub fn explain<A: Answers>(scene: Scene<'_, A>, question: &Question) -> Explanat
 
     let source_found = routing.find(source, &answers);
     let destination_found = routing.find(destination, &answers);
-    let owner = gateway_of(&source_found);
+    let owner = gateways_of(&source_found).map(|all| routing.choose(all, None, None, &answers));
     let from = sender.as_ref().or(owner);
-    let gateway = gateway_of(&destination_found);
-    let conclusion = match routing.decide(from, source, destination, &answers) {
+    let destination_gateways = gateways_of(&destination_found);
+    let gateway = destination_gateways.map(|all| routing.choose(all, from, None, &answers));
+    let share_flows = routing.sharing() == Sharing::Flow
+        && destination_gateways.is_some_and(|gateways| gateways.all().len() > 1);
+    let conclusion = match routing.decide(from, source, destination, None, &answers) {
         Verdict::Drop(reason) => Conclusion::Dropped { reason },
         Verdict::Ask(plugin, address) => {
             Conclusion::Asks { plugin: plugin_name(routing, &routers, plugin), address }
@@ -315,10 +335,16 @@ pub fn explain<A: Answers>(scene: Scene<'_, A>, question: &Question) -> Explanat
             }
         },
     };
-    let locate = |address, never, rows, found: &Found| {
+    let locate = |address, never, rows, found: &Found<'_>, gateway, end| {
         let special = special(address).filter(|_| never);
-        located(address, special, rows, found, &routers)
+        located(address, special, rows, found, gateway, end, &routers)
     };
+    let is_owner = gateways_of(&source_found).is_some_and(|gateways| gateways.contains(from));
+    let owner = if is_owner { from } else { owner };
+    let as_gateway =
+        |host: &HostName| Gateway { host: host.as_str().to_owned(), presence: presence(host) };
+    let others = destination_gateways.iter().flat_map(|gateways| gateways.all());
+    let others = others.filter(|host| Some(*host) != gateway).map(as_gateway).collect();
     Explanation {
         namespace: routing.namespace().to_string(),
         source_check: check_word(routing.source_check()).to_owned(),
@@ -327,15 +353,25 @@ pub fn explain<A: Answers>(scene: Scene<'_, A>, question: &Question) -> Explanat
             named: sender.is_some(),
             presence: presence(host),
         }),
-        source: locate(source, source_is_never_valid(source), source_rows, &source_found),
+        source: locate(
+            source,
+            source_is_never_valid(source),
+            source_rows,
+            &source_found,
+            owner,
+            End::Source,
+        ),
         destination: locate(
             destination,
             destination_is_never_routed(destination),
             destination_rows,
             &destination_found,
+            gateway,
+            End::Destination { sender: from, share_flows },
         ),
-        gateway: gateway
-            .map(|host| Gateway { host: host.as_str().to_owned(), presence: presence(host) }),
+        gateway: gateway.map(as_gateway),
+        others,
+        share_flows,
         conclusion,
         routers,
     }
@@ -367,9 +403,9 @@ impl Conclusion {
     }
 }
 
-fn gateway_of(found: &Found) -> Option<&HostName> {
+fn gateways_of<'a, 'b>(found: &'a Found<'b>) -> Option<&'a Gateways<'b>> {
     match found {
-        Found::Gateway { gateway, .. } => Some(gateway),
+        Found::Behind { gateways, .. } => Some(gateways),
         Found::Ask { .. } | Found::Nowhere(_) => None,
     }
 }
@@ -384,16 +420,18 @@ fn located(
     address: IpAddr,
     special: Option<Special>,
     rows: Candidates<'_>,
-    found: &Found,
+    found: &Found<'_>,
+    gateway: Option<&HostName>,
+    end: End<'_>,
     routers: &[RouterInfo],
 ) -> Located {
     let name = |router: usize| routers.get(router).map(|router| router.name.clone());
-    let (answering, gateway, asks) = match found {
-        Found::Gateway { gateway, router, .. } => (Some(*router), Some(gateway), None),
-        Found::Ask { router, .. } => (None, None, name(*router)),
-        Found::Nowhere(_) => (None, None, None),
+    let (answering, asks) = match found {
+        Found::Behind { router, .. } => (Some(*router), None),
+        Found::Ask { router, .. } => (None, name(*router)),
+        Found::Nowhere(_) => (None, None),
     };
-    let (row, passed_over, passed_over_more) = rows.judge(answering, gateway, routers);
+    let (row, passed_over, passed_over_more) = rows.judge(answering, gateway, end, routers);
     Located {
         address,
         special,
@@ -431,6 +469,7 @@ fn check_word(check: SourceCheck) -> &'static str {
 /// Answers that stay the same for one explanation, however they age meanwhile.
 struct Remembered<'a, A> {
     answers: &'a A,
+    presence: &'a dyn Fn(&HostName) -> Presence,
     known: RefCell<Vec<(PluginId, IpAddr, Known)>>,
 }
 
@@ -443,6 +482,10 @@ impl<A: Answers> Answers for Remembered<'_, A> {
         let answer = self.answers.known(plugin, namespace, addr);
         known.push((plugin, addr, answer.clone()));
         answer
+    }
+
+    fn is_connected(&self, host: &HostName) -> bool {
+        matches!((self.presence)(host), Presence::Unknown | Presence::Connected { .. })
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod address_list;
 mod admission;
+mod answer_limit;
 mod association;
 mod client;
 mod credentials;
@@ -28,6 +29,7 @@ pub use admission::{
     AccessRules, Admitted, Decision, Identity, JoinRequest, Placement, Question, Refusal, Users,
     Word,
 };
+pub use answer_limit::AnswerLimit;
 pub use association::{Claims, MAX_CLAIMS, Sharing};
 pub use client::{Backoff, Setback};
 pub use credentials::{Credentials, Proof, Proven, Secret, User};
@@ -46,5 +48,5 @@ pub use queue::{FlowQueue, Lost, MAX_CONTROL, QueueLimits, Sent};
 pub use route::{Route, host_prefix, parse_prefix, unmapped};
 pub use row::Row;
 pub use selector::{Selection, Selector, Standing, Strategy};
-pub use table::RoutingTable;
+pub use table::{MAX_GATEWAYS, RoutingTable, Shared};
 pub use window::Window;

@@ -28,7 +28,8 @@ pub const MAX_CONTROL: usize = 16 * 1024;
 /// Bounds of a [`FlowQueue`], and what it aims at below them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueLimits {
-    /// Bytes, length prefixes included. Past them the flow with the most bytes loses its oldest frames. One frame always
+    /// Bytes, length prefixes included. Past them the fattest flow of the fattest sender, counted in bytes and 256 for each
+    /// frame, loses its oldest frames. One frame always
     /// fits when no other waits.
     pub bytes: usize,
     /// Frames; past them the same happens.
@@ -77,8 +78,9 @@ pub struct Sent {
 
 /// Whole frames waiting for a slow destination.
 ///
-/// Every flow of packets has a queue of its own, and the queues take turns in equal shares of bytes; a flow that did not
-/// send a moment ago goes first, so that a ping does not wait behind a transfer. A queue that stands for longer than the
+/// Senders take turns in equal shares of bytes, and so do the flows of a sender, each with a queue of its own: neither
+/// many flows nor many addresses get a sender more. Who did not send a moment ago goes first, so that a ping does not wait
+/// behind a transfer. A queue that stands for longer than the
 /// target is told to its sender by a CE mark, or a drop where the packet may not be marked. What was chosen is *staged*:
 /// it is written in that order and dropped no more, since the receiver could not find the next frame behind one that is
 /// cut.
@@ -150,12 +152,19 @@ impl FlowQueue {
     /// Takes over a frame whose first `sent` bytes are on the wire already, length prefix included; it goes before
     /// everything. Only for a queue with nothing staged. No bound refuses it.
     pub fn start_with(&mut self, frame: &[u8], sent: usize) {
+        let packets = packets(frame.get(LEN_PREFIX..).unwrap_or_default());
+        self.start(frame, sent, packets);
+    }
+
+    /// The same with a control frame.
+    pub fn start_with_control(&mut self, frame: &[u8], sent: usize) {
+        self.start(frame, sent, 0);
+    }
+
+    fn start(&mut self, frame: &[u8], sent: usize, packets: u32) {
         let backlog = self.backlog.get_or_insert_default();
         debug_assert!(backlog.staged.is_empty(), "only the frame in front can be partly sent");
         debug_assert!(sent < frame.len(), "the frame is not wholly on the wire");
-        let payload = frame.get(LEN_PREFIX..).unwrap_or_default();
-        let is_control = extension::is_extension(payload) && ip_packet(payload).is_none();
-        let packets = if is_control { 0 } else { packets(payload) };
         let id = backlog.store.add(frame, packets, None);
         backlog.bytes += frame.len() - sent;
         backlog.packets += u64::from(packets);
@@ -165,8 +174,8 @@ impl FlowQueue {
         backlog.staged_bytes -= sent;
     }
 
-    /// Appends a whole frame that is no packet; it goes before everything that is not staged. It counts as no packet,
-    /// and is lost only by [`FlowQueue::clear`], unreported. False, and nothing is appended, when more than
+    /// Appends a whole frame that is no sender's packet; it goes before everything that is not staged. It counts as no
+    /// packet, and is lost only by [`FlowQueue::clear`], unreported. False, and nothing is appended, when more than
     /// [`MAX_CONTROL`] bytes of such frames would wait.
     #[must_use]
     pub fn push_control(&mut self, frame: &[u8]) -> bool {
@@ -181,7 +190,15 @@ impl FlowQueue {
         true
     }
 
-    /// Appends `frames`, whole frames back to back. `lost` is told of each frame that made room.
+    /// Bytes of the control frames that wait and are not staged.
+    pub fn control_bytes(&self) -> usize {
+        self.backlog.as_ref().map_or(0, |backlog| backlog.control_bytes)
+    }
+
+    /// Appends `frames` of `sender`, whole frames back to back. `lost` is told of each frame that made room: the fattest
+    /// sender's, of its fattest flow.
+    ///
+    /// `sender`: any number below 2^55 that tells senders apart.
     ///
     /// `allowance`: the bytes this queue may hold now, counted as [`FlowQueue::bytes`] does; the smaller of it and
     /// [`QueueLimits::bytes`] is the bound. What is dropped past it is [`DropReason::QueueBudget`] when that was the
@@ -189,6 +206,7 @@ impl FlowQueue {
     /// may be dropped has been and staged frames still leave no room for it.
     pub fn push(
         &mut self,
+        sender: u64,
         frames: &[u8],
         now: Instant,
         allowance: usize,
@@ -204,9 +222,9 @@ impl FlowQueue {
                 lost(Lost { reason, packets: packets.into(), bytes });
                 continue;
             }
-            let flow = flow_of(frame.payload, self.seed);
+            let flow = flow_hash(frame.payload, self.seed);
             let id = backlog.store.add(whole, packets, Some(now));
-            backlog.flows.push(flow, id, &mut backlog.store);
+            backlog.flows.push(sender, flow, id, &mut backlog.store);
             backlog.bytes += whole.len();
             backlog.packets += u64::from(packets);
             backlog.queued += 1;
@@ -323,10 +341,10 @@ impl Backlog {
         Ok(())
     }
 
-    /// Drops the oldest frame of the flow with the most bytes; false when none may be dropped.
+    /// Drops the oldest frame of the fattest flow; false when none may be dropped.
     fn drop_from_fattest(&mut self, reason: DropReason, lost: &mut impl FnMut(Lost)) -> bool {
         let Some(flow) = self.flows.fattest() else { return false };
-        let Some(id) = self.flows.flow_mut(flow).pop(&self.store) else { return false };
+        let Some(id) = self.flows.pop(flow, &self.store) else { return false };
         self.drop_queued(id, reason, lost);
         true
     }
@@ -342,7 +360,7 @@ impl Backlog {
             let flow = self.flows.next()?;
             if let Some(id) = self.front_of(flow, now, limits, lost) {
                 let len = self.store.get(id).len();
-                self.flows.flow_mut(flow).pay(len);
+                self.flows.pay(flow, len);
                 self.queued -= 1;
                 return Some(id);
             }
@@ -361,8 +379,9 @@ impl Backlog {
     ) -> Option<FrameId> {
         let aim = Aim { target: limits.target, interval: limits.interval };
         loop {
+            let popped = self.flows.pop(flow, &self.store);
             let flow = self.flows.flow_mut(flow);
-            let Some(id) = flow.pop(&self.store) else {
+            let Some(id) = popped else {
                 flow.codel.emptied();
                 return None;
             };
@@ -419,7 +438,7 @@ fn packets(payload: &[u8]) -> u32 {
 }
 
 /// Whatever is no whole IP packet is one flow.
-fn flow_of(payload: &[u8], seed: u64) -> FlowId {
+fn flow_hash(payload: &[u8], seed: u64) -> u64 {
     let packet = ip_packet(payload).and_then(|packet| Packet::parse(packet).ok());
-    Flows::bucket(packet.map_or(0, |packet| packet.flow_hash(seed)))
+    packet.map_or(0, |packet| packet.flow_hash(seed))
 }

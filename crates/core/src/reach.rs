@@ -11,7 +11,7 @@ use crate::{HostName, Route, SourceCheck};
 
 /// What reach is computed from.
 pub struct Domain<'a> {
-    /// The tables, in the order in which they are asked; of equal prefixes in one the first counts.
+    /// The tables, in the order in which they are asked; each of equal prefixes in one counts.
     pub tables: Vec<Vec<&'a Route>>,
     /// How strictly sources are checked.
     pub source_check: SourceCheck,
@@ -210,9 +210,12 @@ struct Rule<'a> {
     gateway: Option<&'a HostName>,
 }
 
-/// A rule on the way from the whole address space to the rule looked at, and how much of it longer ones take.
+/// A prefix on the way from the whole address space to the rule looked at, and how much of it longer ones take.
 struct Open<'a> {
-    rule: Rule<'a>,
+    span: Span,
+    layer: usize,
+    /// Whoever it is behind.
+    gateways: Vec<&'a HostName>,
     /// `None`: all 2^128.
     taken: Option<u128>,
 }
@@ -223,7 +226,7 @@ impl Open<'_> {
     }
 
     fn is_used_up(&self) -> bool {
-        self.taken == self.rule.span.size()
+        self.taken == self.span.size()
     }
 }
 
@@ -242,27 +245,33 @@ fn owners<'a>(tables: &[Vec<&'a Route>], nobody: &[&str]) -> BTreeMap<&'a HostNa
         rules[family].push(Rule { span, layer, gateway });
     }
     for (family, mut rules) in rules.into_iter().enumerate() {
-        // Stable, so of equal prefixes in one table the first comes first.
+        // Equal prefixes of one table stand beside each other.
         rules.sort_by(|a, b| a.span.cmp(&b.span).then(a.layer.cmp(&b.layer)));
         let mut open: Vec<Open<'_>> = Vec::new();
         let mut close = |closed: Open<'a>| {
-            if let Some(gateway) = closed.rule.gateway.filter(|_| !closed.is_used_up()) {
-                owners.entry(gateway).or_default()[family] = true;
+            let gateways = closed.gateways.iter().filter(|_| !closed.is_used_up());
+            for gateway in gateways {
+                owners.entry(*gateway).or_default()[family] = true;
             }
         };
         for rule in rules {
-            while let Some(closed) = open.pop_if(|open| !open.rule.span.contains(rule.span)) {
+            while let Some(closed) = open.pop_if(|open| !open.span.contains(rule.span)) {
                 close(closed);
             }
             if let Some(around) = open.last_mut() {
-                // What an earlier table answers, or an equal prefix before, is never asked again.
-                match rule.layer.cmp(&around.rule.layer) {
+                // What an earlier table answers is never asked again.
+                match rule.layer.cmp(&around.layer) {
                     Ordering::Greater => continue,
-                    _ if rule.span == around.rule.span => continue,
+                    _ if rule.span == around.span => {
+                        around.gateways.extend(rule.gateway);
+                        continue;
+                    }
                     _ => around.take(rule.span),
                 }
             }
-            open.push(Open { rule, taken: Some(0) });
+            let Rule { span, layer, gateway } = rule;
+            let gateways = gateway.into_iter().collect();
+            open.push(Open { span, layer, gateways, taken: Some(0) });
         }
         open.into_iter().for_each(&mut close);
     }
@@ -322,7 +331,6 @@ mod tests {
                     route("10.0.0.0/24", "a"),
                     route("10.0.0.0/25", "b"),
                     route("10.0.0.128/25", "c"),
-                    route("10.0.0.128/25", "later"),
                     route("224.0.0.0/8", "multicast"),
                     route("0.0.0.0/1", "b"),
                     route("128.0.0.0/1", "b"),
@@ -394,8 +402,21 @@ mod tests {
         }
     }
 
+    /// One host is connected.
+    struct Only<'a>(&'a HostName);
+
+    impl crate::Answers for Only<'_> {
+        fn known(&self, _: crate::PluginId, _: crate::NamespaceId, _: IpAddr) -> crate::Known {
+            crate::Known::Nothing
+        }
+
+        fn is_connected(&self, host: &HostName) -> bool {
+            host == self.0
+        }
+    }
+
     proptest! {
-        /// In a world of 256 addresses every packet is tried, by way of the decision itself.
+        /// In a world of 256 addresses every packet is tried, whoever is connected, by way of the decision itself.
         #[test]
         fn agrees_with_trying_every_address(
             tables in prop::collection::vec(
@@ -412,14 +433,15 @@ mod tests {
                 crate::Router::Table(std::sync::Arc::new(crate::RoutingTable::new(table)))
             });
             let routing =
-                crate::Routing::new(crate::NamespaceId::DEFAULT, routers.collect(), check);
+                crate::Routing::new(crate::NamespaceId::DEFAULT, routers.collect(), check, crate::Sharing::Newest);
             let reach = reach(&tables, check, &[]);
             let mut names: BTreeSet<HostName> = [name("guest")].into();
             names.extend(tables.iter().flatten().map(|route| route.gateway.clone()));
             prop_assert!(reach.hosts().eq(names.iter()));
             let inside: Vec<IpAddr> = (0..=255).map(|low| IpAddr::from([10, 0, 0, low])).collect();
-            let gets = |from: &HostName, source: IpAddr, destination: IpAddr| {
-                match routing.decide(Some(from), source, destination, &crate::NoAnswers) {
+            let gets = |from: &HostName, source: IpAddr, destination: IpAddr, only: &HostName| {
+                let connected = Only(only);
+                match routing.decide(Some(from), source, destination, None, &connected) {
                     crate::Verdict::Deliver { gateway, .. } => Some(gateway),
                     _ => None,
                 }
@@ -428,11 +450,11 @@ mod tests {
             for from in &names {
                 let by = |source: &IpAddr| {
                     // Any destination that is delivered with one good source is with every other.
-                    inside.iter().find_map(|to| gets(from, *source, *to)).is_some()
+                    inside.iter().find_map(|to| gets(from, *source, *to, from)).is_some()
                 };
                 let Some(source) = inside.iter().find(|source| by(source)) else { continue };
-                for to in &inside {
-                    expected.extend(gets(from, *source, *to).map(|to| (from.clone(), to)));
+                for (to, only) in inside.iter().flat_map(|to| names.iter().map(move |n| (to, n))) {
+                    expected.extend(gets(from, *source, *to, only).map(|to| (from.clone(), to)));
                 }
             }
             let found: BTreeSet<_> =

@@ -2,23 +2,55 @@
 
 mod trie;
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{
+    collections::HashMap,
+    mem,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    slice,
+};
 
 use ipnet::IpNet;
 
 use self::trie::{Prefix, Trie};
 use crate::{HostName, Route};
 
+/// The most hosts that one prefix is behind; further routes with the same prefix do not count.
+pub const MAX_GATEWAYS: usize = 16;
+
 /// An immutable set of routes; the longest prefix that contains an address wins.
 ///
-/// Of several routes with equal prefixes the first listed counts. Built whole and swapped whole, so that a reader
+/// Several routes with equal prefixes are one prefix behind several hosts, in the order of the routes. Built whole and swapped whole, so that a reader
 /// never sees half of a change. Made of few allocations, whatever the number of routes, so that freeing an old table
 /// takes no time either.
 #[derive(Default)]
 pub struct RoutingTable {
     tries: Tries,
-    /// Every gateway once; the tries' values are places in it.
+    /// Every gateway once, then the gateways of each group one behind the other. The tries' values are places in the
+    /// first part, and past it those of `groups`.
     gateways: Box<[HostName]>,
+    /// Different ones only.
+    groups: Box<[Group]>,
+}
+
+/// The hosts that some prefixes are behind, each behind all of them.
+struct Group {
+    /// Where in [`RoutingTable::gateways`] they stand.
+    first: u32,
+    len: u32,
+    /// One of the prefixes.
+    example: IpNet,
+    prefixes: usize,
+}
+
+/// Prefixes that are behind several hosts, the same ones in the same order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shared<'a> {
+    /// The hosts, in order of preference: at least two, at most [`MAX_GATEWAYS`].
+    pub gateways: &'a [HostName],
+    /// One of the prefixes.
+    pub example: IpNet,
+    /// How many they are.
+    pub prefixes: usize,
 }
 
 impl RoutingTable {
@@ -30,13 +62,46 @@ impl RoutingTable {
     pub fn new<'a>(routes: impl IntoIterator<Item = &'a Route>) -> Self {
         let mut gateways = Gateways::default();
         let routes = routes.into_iter();
-        let tries = Tries::new(routes.map(|route| (route.prefix, gateways.intern(&route.gateway))));
-        Self { tries, gateways: gateways.list.into() }
+        let prefixes = routes.map(|route| (route.prefix, gateways.intern(&route.gateway)));
+        let (mut v4, mut v6) = by_family(prefixes);
+        let mut groups = Groups::default();
+        let single = gateways.list.len();
+        groups.join_equal(&mut v4, single, |key, len| {
+            IpNet::new_assert(Ipv4Addr::from_bits((key >> 96) as u32).into(), len)
+        });
+        groups.join_equal(&mut v6, single, |key, len| {
+            IpNet::new_assert(Ipv6Addr::from_bits(key).into(), len)
+        });
+        let mut list = gateways.list;
+        list.reserve_exact(groups.members.len());
+        for member in groups.members {
+            list.push(list[member as usize].clone());
+        }
+        Self { tries: Tries::new(&v4, &v6), gateways: list.into(), groups: groups.list.into() }
     }
 
-    /// The gateway for `addr`. Cost: one walk down a trie, for most tables two or three nodes.
-    pub fn lookup(&self, addr: IpAddr) -> Option<&HostName> {
-        self.tries.lookup(addr).map(|value| &self.gateways[value as usize])
+    /// The hosts that `addr` is behind, in order of preference: one or more of the same prefix. Cost: one walk down a trie,
+    /// for most tables two or three nodes.
+    pub fn lookup(&self, addr: IpAddr) -> Option<&[HostName]> {
+        let value = self.tries.lookup(addr)? as usize;
+        let single = self.groups.first().map_or(self.gateways.len(), |group| group.first as usize);
+        Some(match value.checked_sub(single) {
+            None => slice::from_ref(&self.gateways[value]),
+            Some(group) => self.members(&self.groups[group]),
+        })
+    }
+
+    /// What is behind several hosts.
+    pub fn shared(&self) -> impl ExactSizeIterator<Item = Shared<'_>> {
+        self.groups.iter().map(|group| Shared {
+            gateways: self.members(group),
+            example: group.example,
+            prefixes: group.prefixes,
+        })
+    }
+
+    fn members(&self, group: &Group) -> &[HostName] {
+        &self.gateways[group.first as usize..][..group.len as usize]
     }
 
     /// Number of distinct prefixes.
@@ -56,7 +121,11 @@ pub(crate) struct PrefixSet(Tries);
 
 impl PrefixSet {
     pub(crate) fn new(prefixes: impl IntoIterator<Item = IpNet>) -> Self {
-        Self(Tries::new(prefixes.into_iter().map(|prefix| (prefix, 0))))
+        let (mut v4, mut v6) = by_family(prefixes.into_iter().map(|prefix| (prefix, 0)));
+        for prefixes in [&mut v4, &mut v6] {
+            prefixes.dedup_by_key(|prefix| (prefix.key, prefix.len));
+        }
+        Self(Tries::new(&v4, &v6))
     }
 
     pub(crate) fn contains(&self, addr: IpAddr) -> bool {
@@ -73,24 +142,9 @@ struct Tries {
 }
 
 impl Tries {
-    /// Of equal prefixes the first counts.
-    fn new(prefixes: impl IntoIterator<Item = (IpNet, u32)>) -> Self {
-        let (mut v4, mut v6) = (Vec::new(), Vec::new());
-        for (prefix, value) in prefixes {
-            let len = prefix.prefix_len();
-            match prefix {
-                IpNet::V4(net) => {
-                    let key = u128::from(net.network().to_bits()) << 96;
-                    v4.push(Prefix { key, len, value });
-                }
-                IpNet::V6(net) => v6.push(Prefix { key: net.network().to_bits(), len, value }),
-            }
-        }
-        for prefixes in [&mut v4, &mut v6] {
-            prefixes.sort_by_key(|prefix| (prefix.key, prefix.len));
-            prefixes.dedup_by_key(|prefix| (prefix.key, prefix.len));
-        }
-        Self { v4: Trie::new(&v4), v6: Trie::new(&v6), len: v4.len() + v6.len() }
+    /// Of prefixes that are sorted and all different.
+    fn new(v4: &[Prefix], v6: &[Prefix]) -> Self {
+        Self { v4: Trie::new(v4), v6: Trie::new(v6), len: v4.len() + v6.len() }
     }
 
     fn lookup(&self, addr: IpAddr) -> Option<u32> {
@@ -98,6 +152,89 @@ impl Tries {
             IpAddr::V4(addr) => self.v4.lookup(u64::from(addr.to_bits()) << 32),
             IpAddr::V6(addr) => self.v6.lookup(addr.to_bits()),
         }
+    }
+}
+
+/// Sorted as tries need them; equal ones in the order in which they came.
+fn by_family(prefixes: impl IntoIterator<Item = (IpNet, u32)>) -> (Vec<Prefix>, Vec<Prefix>) {
+    let (mut v4, mut v6) = (Vec::new(), Vec::new());
+    for (prefix, value) in prefixes {
+        let len = prefix.prefix_len();
+        match prefix {
+            IpNet::V4(net) => {
+                let key = u128::from(net.network().to_bits()) << 96;
+                v4.push(Prefix { key, len, value });
+            }
+            IpNet::V6(net) => v6.push(Prefix { key: net.network().to_bits(), len, value }),
+        }
+    }
+    for prefixes in [&mut v4, &mut v6] {
+        prefixes.sort_by_key(|prefix| (prefix.key, prefix.len));
+    }
+    (v4, v6)
+}
+
+/// Groups of gateways, each once, in the order of their first appearance.
+#[derive(Default)]
+struct Groups {
+    list: Vec<Group>,
+    /// Of all groups, as places among the gateways.
+    members: Vec<u32>,
+    places: HashMap<Box<[u32]>, u32>,
+    /// Those of the prefix that is looked at.
+    gathered: Vec<u32>,
+}
+
+impl Groups {
+    /// Leaves one of equal prefixes, with its group's place past the first `single` values where it is behind several
+    /// gateways.
+    fn join_equal(
+        &mut self,
+        prefixes: &mut Vec<Prefix>,
+        single: usize,
+        net: impl Fn(u128, u8) -> IpNet,
+    ) {
+        let mut kept = 0;
+        let mut at = 0;
+        while let Some(&first) = prefixes.get(at) {
+            let equal =
+                prefixes[at..].iter().take_while(|p| (p.key, p.len) == (first.key, first.len));
+            let mut gathered = mem::take(&mut self.gathered);
+            gathered.clear();
+            for prefix in equal {
+                at += 1;
+                if gathered.len() < MAX_GATEWAYS && !gathered.contains(&prefix.value) {
+                    gathered.push(prefix.value);
+                }
+            }
+            let value = match *gathered {
+                [one] => one,
+                _ => self.intern(&gathered, single, || net(first.key, first.len)),
+            };
+            self.gathered = gathered;
+            prefixes[kept] = Prefix { value, ..first };
+            kept += 1;
+        }
+        prefixes.truncate(kept);
+    }
+
+    /// The place of a group, past `single` others.
+    fn intern(&mut self, gateways: &[u32], single: usize, example: impl FnOnce() -> IpNet) -> u32 {
+        let place = |number: usize| u32::try_from(number).expect("fewer than 2^32 fit in memory");
+        if let Some(group) = self.places.get(gateways) {
+            self.list[*group as usize].prefixes += 1;
+            return place(single) + group;
+        }
+        let group = place(self.list.len());
+        self.list.push(Group {
+            first: place(single + self.members.len()),
+            len: place(gateways.len()),
+            example: example(),
+            prefixes: 1,
+        });
+        self.members.extend_from_slice(gateways);
+        self.places.insert(gateways.into(), group);
+        place(single) + group
     }
 }
 
@@ -119,10 +256,7 @@ impl<'a> Gateways<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        collections::HashSet,
-        net::{Ipv4Addr, Ipv6Addr},
-    };
+    use std::collections::HashSet;
 
     use proptest::prelude::*;
 
@@ -133,7 +267,10 @@ mod tests {
     }
 
     fn lookup<'a>(table: &'a RoutingTable, addr: &str) -> Option<&'a str> {
-        table.lookup(addr.parse().unwrap()).map(HostName::as_str)
+        table.lookup(addr.parse().unwrap()).map(|gateways| match gateways {
+            [one] => one.as_str(),
+            more => panic!("{more:?}"),
+        })
     }
 
     #[test]
@@ -155,21 +292,53 @@ mod tests {
     }
 
     #[test]
-    fn of_equal_prefixes_the_first_counts() {
-        let table = RoutingTable::new(&[route("10.0.0.0/8", "a"), route("10.9.9.9/8", "b")]);
-        assert_eq!(lookup(&table, "10.0.0.1"), Some("a"));
-        assert_eq!(table.len(), 1);
+    fn equal_prefixes_are_behind_several_hosts_in_their_order() {
+        let table = RoutingTable::new(&[
+            route("10.0.0.0/8", "a"),
+            route("fd00::/16", "b"),
+            route("10.9.9.9/8", "b"),
+            route("10.1.0.0/16", "c"),
+            route("10.0.0.0/8", "a"),
+            route("fd00::7/16", "a"),
+            route("11.0.0.0/8", "a"),
+            route("11.0.0.0/8", "b"),
+        ]);
+        let found = |addr: &str| -> Vec<&str> {
+            let gateways = table.lookup(addr.parse().unwrap()).unwrap();
+            gateways.iter().map(HostName::as_str).collect()
+        };
+        assert_eq!(found("10.0.0.1"), ["a", "b"]);
+        assert_eq!(found("11.0.0.1"), ["a", "b"]);
+        assert_eq!(found("10.1.0.1"), ["c"]);
+        assert_eq!(found("fd00::1"), ["b", "a"]);
+        assert_eq!(table.len(), 4);
+        let shared: Vec<_> = table
+            .shared()
+            .map(|it| (it.example.to_string(), it.prefixes, it.gateways.len()))
+            .collect();
+        assert_eq!(shared, [("10.0.0.0/8".into(), 2, 2), ("fd00::/16".into(), 1, 2)]);
     }
 
-    /// The slow, obvious table: of all routes that contain the address, the longest, then the first.
-    fn model(routes: &[Route], addr: IpAddr) -> Option<&HostName> {
-        let mut best: Option<&Route> = None;
-        for route in routes.iter().filter(|route| route.prefix.contains(&addr)) {
-            if best.is_none_or(|b| route.prefix.prefix_len() > b.prefix.prefix_len()) {
-                best = Some(route);
+    #[test]
+    fn so_many_hosts_and_no_more_are_told_apart() {
+        let routes: Vec<_> = (0..40).map(|n| route("10.0.0.0/8", &format!("h{n}"))).collect();
+        let table = RoutingTable::new(&routes);
+        let gateways = table.lookup("10.0.0.1".parse().unwrap()).unwrap();
+        assert_eq!(gateways.len(), MAX_GATEWAYS);
+        assert!(gateways.iter().zip(&routes).all(|(found, route)| *found == route.gateway));
+    }
+
+    /// The slow, obvious table: of all routes that contain the address, those of the longest prefix.
+    fn model(routes: &[Route], addr: IpAddr) -> Option<Vec<HostName>> {
+        let containing = || routes.iter().filter(|route| route.prefix.contains(&addr));
+        let longest = containing().map(|route| route.prefix.prefix_len()).max()?;
+        let mut gateways: Vec<HostName> = Vec::new();
+        for route in containing().filter(|route| route.prefix.prefix_len() == longest) {
+            if !gateways.contains(&route.gateway) {
+                gateways.push(route.gateway.clone());
             }
         }
-        best.map(|route| &route.gateway)
+        Some(gateways)
     }
 
     /// Addresses that share long prefixes, so that nesting is the rule.
@@ -228,7 +397,8 @@ mod tests {
     fn agrees(routes: &[Route], addrs: &[IpAddr]) -> Result<(), TestCaseError> {
         let table = RoutingTable::new(routes);
         for addr in addrs {
-            prop_assert_eq!(table.lookup(*addr), model(routes, *addr), "{}", addr);
+            let expected = model(routes, *addr);
+            prop_assert_eq!(table.lookup(*addr), expected.as_deref(), "{}", addr);
         }
         let distinct: HashSet<IpNet> = routes.iter().map(|route| route.prefix).collect();
         prop_assert_eq!(table.len(), distinct.len());
@@ -290,7 +460,7 @@ mod tests {
                 }
             }
             let table = RoutingTable::new(&routes);
-            let found = |addr| table.lookup(addr).map(HostName::as_str);
+            let found = |addr| table.lookup(addr).map(|gateways| gateways[0].as_str());
             for (i, subnet) in net.subnets(net.max_prefix_len() - 4).unwrap().enumerate() {
                 let expected = match i % 5 {
                     0 if half.contains(&subnet) => "half".to_owned(),
@@ -308,7 +478,10 @@ mod tests {
     }
 
     fn heap_bytes(table: &RoutingTable) -> usize {
-        table.tries.v4.heap_bytes() + table.tries.v6.heap_bytes() + size_of_val(&*table.gateways)
+        table.tries.v4.heap_bytes()
+            + table.tries.v6.heap_bytes()
+            + size_of_val(&*table.gateways)
+            + size_of_val(&*table.groups)
     }
 
     #[test]

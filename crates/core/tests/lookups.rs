@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use rtun_core::{HostName, Route, RoutingTable};
+use rtun_core::{HostName, MAX_GATEWAYS, Route, RoutingTable};
 
 /// Without `RTUN_LOOKUPS`.
 const LOOKUPS: u64 = 200_000;
@@ -45,7 +45,7 @@ struct Known {
 #[test]
 fn every_lookup_agrees_with_looking_at_every_route() {
     let wanted = std::env::var("RTUN_LOOKUPS").map_or(LOOKUPS, |text| text.parse().unwrap());
-    let names: Vec<HostName> = (0..16).map(|n| format!("host-{n}").parse().unwrap()).collect();
+    let names: Vec<HostName> = (0..20).map(|n| format!("host-{n}").parse().unwrap()).collect();
     let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
     let mut done = 0;
     while done < wanted {
@@ -57,8 +57,9 @@ fn every_lookup_agrees_with_looking_at_every_route() {
         for _ in 0..lookups {
             let bits = address(&mut numbers, &known, width);
             let found = table.lookup(to_addr(bits, v4));
-            let expected = scan(&known, bits).map(|gateway| &names[gateway]);
-            assert_eq!(found, expected, "{} in {routes:?}", to_addr(bits, v4));
+            let expected = scan(&known, bits)
+                .map(|gateways| gateways.iter().map(|n| names[*n].clone()).collect::<Vec<_>>());
+            assert_eq!(found, expected.as_deref(), "{} in {routes:?}", to_addr(bits, v4));
         }
         done += lookups;
     }
@@ -99,14 +100,16 @@ fn address(numbers: &mut Numbers, known: &[Known], width: u8) -> u128 {
 }
 
 /// The gateway of the longest prefix; of equal ones the first.
-fn scan(known: &[Known], bits: u128) -> Option<usize> {
-    let mut best: Option<&Known> = None;
-    for route in known {
-        if shifted(bits, route.unused) == route.bits && best.is_none_or(|b| route.len > b.len) {
-            best = Some(route);
+fn scan(known: &[Known], bits: u128) -> Option<Vec<usize>> {
+    let containing = || known.iter().filter(|route| shifted(bits, route.unused) == route.bits);
+    let longest = containing().map(|route| route.len).max()?;
+    let mut gateways = Vec::new();
+    for route in containing().filter(|route| route.len == longest) {
+        if !gateways.contains(&route.gateway) && gateways.len() < MAX_GATEWAYS {
+            gateways.push(route.gateway);
         }
     }
-    best.map(|route| route.gateway)
+    Some(gateways)
 }
 
 fn shifted(bits: u128, by: u32) -> u128 {

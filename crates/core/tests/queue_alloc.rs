@@ -20,7 +20,7 @@ fn pass(runs: &[Vec<u8>], backlog: usize) -> (usize, f64) {
     let (mut passed, mut lost) = (0, 0);
     let mut pass = |frames: usize| {
         for run in runs.iter().cycle().take(frames) {
-            queue.push(run, now, usize::MAX, |loss| lost += loss.packets);
+            queue.push(ONE, run, now, usize::MAX, |loss| lost += loss.packets);
             while queue.bytes() > backlog {
                 queue.stage(64 * 1024, now, |loss| lost += loss.packets);
                 let mut slices = [IoSlice::new(&[]); 64];

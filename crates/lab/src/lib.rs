@@ -20,6 +20,7 @@ use rtun_net::tun::{Tun, TunConfig};
 mod error;
 mod namespace;
 mod process;
+mod removal;
 mod switch;
 pub mod tools;
 mod user_namespace;

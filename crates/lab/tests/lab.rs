@@ -85,6 +85,20 @@ fn a_cut_is_silent_and_can_be_restored() {
 }
 
 #[test]
+fn addresses_and_devices_go_while_others_look_on() {
+    let Some(Pair { a, b, .. }) = pair() else { return };
+    b.addr_add("eth0", "10.9.0.3/24").unwrap();
+    ping(&a, ip("10.9.0.3"), 56, false, PATIENCE).unwrap();
+    b.addr_remove("eth0", "10.9.0.3/24").unwrap();
+    assert!(ping(&a, ip("10.9.0.3"), 56, false, SILENCE).is_err(), "the address is gone");
+    assert!(b.addr_remove("eth0", "10.9.0.3/24").is_err(), "it is gone already");
+    assert!(b.has_device("eth0"));
+    b.device_remove("eth0").unwrap();
+    assert!(!b.has_device("eth0"));
+    assert!(b.device_remove("eth0").is_err(), "it is gone already");
+}
+
+#[test]
 fn a_router_leads_to_the_network_behind_it() {
     let Some(Pair { lab, switch: _switch, a, b }) = pair() else { return };
     let c = lab.namespace("c").unwrap();

@@ -48,22 +48,28 @@ pub enum DnsError {
 /// Has the system ask `servers` for names looked up through `device`. The setting goes with the
 /// device. No servers: nothing is done.
 pub async fn set_servers(device: &str, servers: &[IpAddr]) -> Result<(), DnsError> {
-    run("resolvectl", device, servers).await
+    set("resolvectl", device, servers).await
 }
 
-async fn run(program: &str, device: &str, servers: &[IpAddr]) -> Result<(), DnsError> {
+/// Has the system forget what it was told of a device that outlives its tunnel.
+pub async fn revert(device: &str) -> Result<(), DnsError> {
+    run("resolvectl", device, vec!["revert".into(), device.into()]).await
+}
+
+async fn set(program: &str, device: &str, servers: &[IpAddr]) -> Result<(), DnsError> {
     if servers.is_empty() {
         return Ok(());
     }
-    let servers: Vec<String> = servers.iter().map(IpAddr::to_string).collect();
-    let command = format!("{program} dns {device} {}", servers.join(" "));
+    let mut arguments = vec!["dns".into(), device.into()];
+    arguments.extend(servers.iter().map(IpAddr::to_string));
+    run(program, device, arguments).await
+}
+
+async fn run(program: &str, device: &str, arguments: Vec<String>) -> Result<(), DnsError> {
+    let command = format!("{program} {}", arguments.join(" "));
     let device = device.to_owned();
-    let output = Command::new(program)
-        .args(["dns", &device])
-        .args(&servers)
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
+    let output =
+        Command::new(program).args(&arguments).stdin(Stdio::null()).kill_on_drop(true).output();
     let output = match tokio::time::timeout(RESOLVECTL_TIMEOUT, output).await {
         Ok(Ok(output)) => output,
         Ok(Err(source)) if source.kind() == io::ErrorKind::NotFound => {
@@ -93,20 +99,20 @@ mod tests {
 
     #[tokio::test]
     async fn a_missing_program_is_named_with_what_to_do() {
-        let error = run("/nonexistent/resolvectl", "tun0", &SERVER).await.unwrap_err();
+        let error = set("/nonexistent/resolvectl", "tun0", &SERVER).await.unwrap_err();
         assert!(matches!(error, DnsError::NoResolvectl { .. }));
         assert!(error.to_string().contains("install systemd-resolved"), "{error}");
     }
 
     #[tokio::test]
     async fn a_refusal_repeats_the_command_line() {
-        let error = run("false", "tun0", &SERVER).await.unwrap_err().to_string();
+        let error = set("false", "tun0", &SERVER).await.unwrap_err().to_string();
         assert!(error.contains("`false dns tun0 10.0.0.53` failed"), "{error}");
     }
 
     #[tokio::test]
     async fn success_and_nothing_to_set_are_fine() {
-        run("true", "tun0", &SERVER).await.unwrap();
-        run("/nonexistent/resolvectl", "tun0", &[]).await.unwrap();
+        set("true", "tun0", &SERVER).await.unwrap();
+        set("/nonexistent/resolvectl", "tun0", &[]).await.unwrap();
     }
 }

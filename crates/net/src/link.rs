@@ -1,21 +1,28 @@
 //! A network device's settings in the system, over netlink: MTU, addresses, up, routes.
 
 use std::io;
-use std::net::IpAddr;
 
 use futures_util::TryStreamExt;
 use ipnet::IpNet;
-use netlink_packet_route::AddressFamily;
-use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressProtocol};
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute, LinkFlags,
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, LinkAttribute, LinkFlags, LinkInfo,
+    LinkMessage,
 };
-use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol,
-};
+use rtnetlink::packet_core::Nla;
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec};
 
-use crate::os_route::{self, InstalledRoutes, OsRoute};
+use crate::os_route::{self, Family, OsRoute, Scope};
+
+/// The number under which rtun's routes, rules and addresses are known to the system: the
+/// `protocol` of `ip route`, `ip rule` and `ip address`. Nobody else is known to use it.
+pub const PROTOCOL: u8 = 114;
+
+/// `IN6_ADDR_GEN_MODE_NONE` of Linux: no IPv6 address is made up.
+pub(crate) const GEN_MODE_NONE: u8 = 1;
+
+/// `IFLA_TUN_PERSIST` of Linux.
+const TUN_PERSIST: u16 = 6;
 
 /// Everything a tunnel's device is given before packets flow.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,9 +44,31 @@ pub struct LinkState {
     pub up: bool,
     /// Its addresses, each with its prefix length.
     pub addresses: Vec<IpNet>,
-    /// The routes through it that somebody installed; those that come with an address are left
-    /// out.
+    /// The routes of the main table through it that somebody installed; those that come with an
+    /// address are left out.
     pub routes: Vec<OsRoute>,
+}
+
+/// The settings of a device itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Settings {
+    pub(crate) mtu: u32,
+    pub(crate) up: bool,
+    /// Whether the device is a TUN device that outlives the program that holds it.
+    pub(crate) persistent: bool,
+    /// Whether it has a carrier; of a TUN device, whether a program holds it.
+    pub(crate) running: bool,
+    pub(crate) alias: Option<String>,
+    /// How IPv6 addresses are made up; none where IPv6 is off.
+    pub(crate) gen_mode: Option<u8>,
+}
+
+/// An address of a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Address {
+    pub(crate) net: IpNet,
+    /// Whether rtun added it, also a run before this one.
+    pub(crate) ours: bool,
 }
 
 /// A step of setting up a device that the system refused.
@@ -65,7 +94,9 @@ impl Link {
     /// within a tokio runtime, on which a small task serves netlink until the last clone and the
     /// last guard are dropped.
     pub fn open(name: &str) -> Result<Link, LinkError> {
-        let (connection, handle, _) = rtnetlink::new_connection()
+        // Before Linux 4.20 the system does not filter what it is asked for; it is done here too.
+        let (connection, handle, _) = rtnetlink::new_connection_with_strict_check()
+            .or_else(|_| rtnetlink::new_connection())
             .map_err(|source| LinkError { action: "opening a netlink socket".into(), source })?;
         tokio::spawn(connection);
         let index = nix::net::if_::if_nametoindex(name).map_err(|errno| LinkError {
@@ -80,29 +111,13 @@ impl Link {
         self.index
     }
 
-    /// Applies `setup` in its order: MTU, no addresses made up by the system, addresses, up,
-    /// routes. What is there already is fine, so a second call changes nothing. Stops at the
-    /// first refusal, after taking back the routes via gateways that it had installed.
-    pub async fn apply(&self, setup: &LinkSetup) -> Result<InstalledRoutes, LinkError> {
-        self.set_mtu(setup.mtu).await?;
-        self.no_made_up_addresses().await?;
-        for address in &setup.addresses {
-            self.add_address(*address).await?;
-        }
-        self.up().await?;
-        let mut installed = InstalledRoutes { handle: self.handle.clone(), routes: Vec::new() };
-        for route in &setup.routes {
-            if let Err(error) = self.replace_route(route).await {
-                // The refusal is what the caller must hear of; a failure to tidy up after it
-                // would hide it.
-                let _ = installed.remove_routes().await;
-                return Err(error);
-            }
-            if route.gateway.is_some() {
-                installed.routes.push(route.clone());
-            }
-        }
-        Ok(installed)
+    /// The device's name when it was found.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.handle
     }
 
     /// Sets the longest packet, in bytes.
@@ -115,10 +130,12 @@ impl Link {
     /// Keeps the system from giving the device an IPv6 link-local address, and with it from
     /// sending router solicitations into the tunnel. Nothing to do where IPv6 is off.
     pub async fn no_made_up_addresses(&self) -> Result<(), LinkError> {
-        let mode =
-            LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(
-                In6AddrGenMode::None,
-            )])]);
+        self.set_gen_mode(GEN_MODE_NONE).await
+    }
+
+    pub(crate) async fn set_gen_mode(&self, mode: u8) -> Result<(), LinkError> {
+        let mode = AfSpecInet6::AddrGenMode(In6AddrGenMode::from(mode));
+        let mode = LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![mode])]);
         match self.change(self.builder().append_extra_attribute(mode)).await {
             Err(error) if errno(&error) == Some(libc::EAFNOSUPPORT) => Ok(()),
             result => result.map_err(|error| {
@@ -134,15 +151,44 @@ impl Link {
     /// Adds an address; one that is there already is fine. IPv6 addresses are usable at once (no
     /// duplicate address detection: there is nobody to ask on a tunnel).
     pub async fn add_address(&self, address: IpNet) -> Result<(), LinkError> {
+        self.add_address_as(address, true).await
+    }
+
+    /// The same; `with_route` says whether its prefix becomes a route through the device.
+    pub(crate) async fn add_address_as(
+        &self,
+        address: IpNet,
+        with_route: bool,
+    ) -> Result<(), LinkError> {
         let mut request =
             self.handle.address().add(self.index, address.addr(), address.prefix_len());
+        let mut flags = AddressFlags::empty();
         if address.addr().is_ipv6() {
-            request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
+            flags |= AddressFlags::Nodad;
         }
+        if !with_route {
+            flags |= AddressFlags::Noprefixroute;
+        }
+        let attributes = &mut request.message_mut().attributes;
+        attributes.push(AddressAttribute::Flags(flags));
+        // Systems before Linux 5.18 pass it over.
+        attributes.push(AddressAttribute::Protocol(AddressProtocol::Other(PROTOCOL)));
         match request.execute().await {
             Err(error) if errno(&error) == Some(libc::EEXIST) => Ok(()),
             result => result.map_err(|error| {
                 LinkError::new(format!("adding {address} to {}", self.name), error)
+            }),
+        }
+    }
+
+    /// Takes an address away; one that is not there is fine.
+    pub(crate) async fn remove_address(&self, address: IpNet) -> Result<(), LinkError> {
+        let mut add = self.handle.address().add(self.index, address.addr(), address.prefix_len());
+        let message = add.message_mut().clone();
+        match self.handle.address().del(message).execute().await {
+            Err(error) if errno(&error) == Some(libc::EADDRNOTAVAIL) => Ok(()),
+            result => result.map_err(|error| {
+                LinkError::new(format!("removing {address} from {}", self.name), error)
             }),
         }
     }
@@ -154,98 +200,71 @@ impl Link {
             .map_err(|error| LinkError::new(format!("setting {} up", self.name), error))
     }
 
+    /// Sets the device down.
+    pub(crate) async fn down(&self) -> Result<(), LinkError> {
+        self.change(self.builder().down())
+            .await
+            .map_err(|error| LinkError::new(format!("setting {} down", self.name), error))
+    }
+
+    /// Writes a text beside the device's name in `ip link`; an empty one removes it.
+    pub(crate) async fn set_alias(&self, alias: &str) -> Result<(), LinkError> {
+        self.change(self.builder().alias(alias))
+            .await
+            .map_err(|error| LinkError::new(format!("setting the alias of {}", self.name), error))
+    }
+
     /// Installs a route in place of one to the same destination. One with a gateway outlives the
-    /// device if the gateway is reached through another: prefer [`apply`](Link::apply), whose
-    /// guard removes such.
+    /// device if the gateway is reached through another: an
+    /// [`Installation`](crate::installation::Installation) removes such.
     pub async fn replace_route(&self, route: &OsRoute) -> Result<(), LinkError> {
         os_route::replace(&self.handle, route, self.index, &self.name).await
     }
 
     /// Reads the settings back.
     pub async fn state(&self) -> Result<LinkState, LinkError> {
-        let failed = |what: &str| {
-            let action = format!("reading the {what} of {}", self.name);
-            move |error| LinkError::new(action.clone(), error)
-        };
-        let link = self
-            .handle
-            .link()
-            .get()
-            .match_index(self.index)
-            .execute()
-            .try_next()
-            .await
-            .map_err(failed("settings"))?
-            .ok_or_else(|| failed("settings")(rtnetlink::Error::RequestFailed))?;
-        let mtu = link.attributes.iter().find_map(|attribute| match attribute {
-            LinkAttribute::Mtu(mtu) => Some(*mtu),
-            _ => None,
-        });
-        Ok(LinkState {
-            mtu: mtu.unwrap_or_default(),
-            up: link.header.flags.contains(LinkFlags::Up),
-            addresses: self.addresses().await.map_err(failed("addresses"))?,
-            routes: self.routes().await.map_err(failed("routes"))?,
-        })
+        let Settings { mtu, up, .. } = self.settings().await?;
+        let addresses = self.addresses().await?.into_iter().map(|address| address.net).collect();
+        let mut routes = Vec::new();
+        for family in [Family::V4, Family::V6] {
+            let scope = Scope::main_through(self.index);
+            let found = os_route::list(&self.handle, family, scope).await?;
+            let installed = found.into_iter().filter(|found| !found.is_the_systems());
+            routes.extend(installed.map(|found| found.route));
+        }
+        Ok(LinkState { mtu, up, addresses, routes })
     }
 
-    async fn addresses(&self) -> Result<Vec<IpNet>, rtnetlink::Error> {
+    pub(crate) async fn settings(&self) -> Result<Settings, LinkError> {
+        let failed =
+            |error| LinkError::new(format!("reading the settings of {}", self.name), error);
+        let mut answers = self.handle.link().get().match_index(self.index).execute();
+        let link = answers.try_next().await.map_err(failed)?;
+        let link = link.ok_or_else(|| failed(rtnetlink::Error::RequestFailed))?;
+        Ok(Settings::of(&link))
+    }
+
+    pub(crate) async fn addresses(&self) -> Result<Vec<Address>, LinkError> {
+        let failed =
+            |error| LinkError::new(format!("reading the addresses of {}", self.name), error);
         let mut found = Vec::new();
-        let mut answers = self.handle.address().get().set_link_index_filter(self.index).execute();
-        while let Some(message) = answers.try_next().await? {
-            let local = message.attributes.iter().find_map(|attribute| match attribute {
-                AddressAttribute::Local(address) => Some(*address),
-                _ => None,
-            });
-            let address = local.or_else(|| {
-                message.attributes.iter().find_map(|attribute| match attribute {
-                    AddressAttribute::Address(address) => Some(*address),
-                    _ => None,
-                })
-            });
-            found.extend(address.and_then(|ip| IpNet::new(ip, message.header.prefix_len).ok()));
+        let mut request = self.handle.address().get().set_link_index_filter(self.index);
+        request.message_mut().header.index = self.index;
+        let mut answers = request.execute();
+        while let Some(message) = answers.try_next().await.map_err(failed)? {
+            let (mut local, mut peer, mut ours) = (None, None, false);
+            for attribute in &message.attributes {
+                match attribute {
+                    AddressAttribute::Local(address) => local = Some(*address),
+                    AddressAttribute::Address(address) => peer = Some(*address),
+                    AddressAttribute::Protocol(AddressProtocol::Other(PROTOCOL)) => ours = true,
+                    _ => {}
+                }
+            }
+            let net = local.or(peer).and_then(|ip| IpNet::new(ip, message.header.prefix_len).ok());
+            found.extend(net.map(|net| Address { net, ours }));
         }
         Ok(found)
-    }
-
-    async fn routes(&self) -> Result<Vec<OsRoute>, rtnetlink::Error> {
-        let mut found = Vec::new();
-        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            let mut question = RouteMessage::default();
-            question.header.address_family = family;
-            let mut answers = self.handle.route().get(question).execute();
-            while let Some(message) = answers.try_next().await? {
-                found.extend(self.own_route(&message));
-            }
-        }
-        Ok(found)
-    }
-
-    /// The route in `message`, if somebody installed it in the main table through this device.
-    fn own_route(&self, message: &RouteMessage) -> Option<OsRoute> {
-        let header = &message.header;
-        if header.table != RouteHeader::RT_TABLE_MAIN || header.protocol == RouteProtocol::Kernel {
-            return None;
-        }
-        let mut destination = match header.address_family {
-            AddressFamily::Inet => IpAddr::from([0u8; 4]),
-            _ => IpAddr::from([0u8; 16]),
-        };
-        let mut gateway = None;
-        let mut through = None;
-        for attribute in &message.attributes {
-            match attribute {
-                RouteAttribute::Destination(address) => destination = ip(address)?,
-                RouteAttribute::Gateway(address) => gateway = Some(ip(address)?),
-                RouteAttribute::Oif(index) => through = Some(*index),
-                _ => {}
-            }
-        }
-        if through != Some(self.index) {
-            return None;
-        }
-        let destination = IpNet::new(destination, header.destination_prefix_length).ok()?;
-        Some(OsRoute { destination, gateway })
     }
 
     fn builder(&self) -> LinkMessageBuilder<LinkUnspec> {
@@ -260,7 +279,64 @@ impl Link {
     }
 }
 
+impl Settings {
+    pub(crate) fn of(link: &LinkMessage) -> Self {
+        let mut settings = Self {
+            mtu: 0,
+            up: link.header.flags.contains(LinkFlags::Up),
+            persistent: false,
+            running: false,
+            alias: None,
+            gen_mode: None,
+        };
+        for attribute in &link.attributes {
+            match attribute {
+                LinkAttribute::Mtu(mtu) => settings.mtu = *mtu,
+                LinkAttribute::Carrier(carrier) => settings.running = *carrier != 0,
+                LinkAttribute::IfAlias(alias) => settings.alias = Some(alias.clone()),
+                LinkAttribute::LinkInfo(infos) => settings.persistent = is_persistent(infos),
+                LinkAttribute::AfSpecUnspec(families) => {
+                    settings.gen_mode = families.iter().find_map(gen_mode);
+                }
+                _ => {}
+            }
+        }
+        settings
+    }
+}
+
+fn is_persistent(infos: &[LinkInfo]) -> bool {
+    let data = infos.iter().filter_map(|info| match info {
+        LinkInfo::Data(InfoData::Tun(data)) => Some(data),
+        _ => None,
+    });
+    data.flatten().any(|it| {
+        let mut value = vec![0; it.value_len()];
+        it.emit_value(&mut value);
+        it.kind() == TUN_PERSIST && value.first() == Some(&1)
+    })
+}
+
+fn gen_mode(family: &AfSpecUnspec) -> Option<u8> {
+    let AfSpecUnspec::Inet6(attributes) = family else { return None };
+    attributes.iter().find_map(|attribute| match attribute {
+        AfSpecInet6::AddrGenMode(mode) => Some(mode.into()),
+        _ => None,
+    })
+}
+
 impl LinkError {
+    /// Whether the system refused because IPv6 is switched off.
+    pub fn is_ipv6_off(&self) -> bool {
+        let errors = [libc::EACCES, libc::EOPNOTSUPP, libc::EAFNOSUPPORT];
+        self.source.raw_os_error().is_some_and(|errno| errors.contains(&errno))
+    }
+
+    /// Whether there is no such device any more.
+    pub fn is_device_gone(&self) -> bool {
+        self.source.raw_os_error() == Some(libc::ENODEV)
+    }
+
     pub(crate) fn new(action: String, error: rtnetlink::Error) -> LinkError {
         let source = match errno(&error) {
             Some(errno) => io::Error::from_raw_os_error(errno),
@@ -274,14 +350,6 @@ impl LinkError {
 pub(crate) fn errno(error: &rtnetlink::Error) -> Option<i32> {
     match error {
         rtnetlink::Error::NetlinkError(message) => message.code.map(|code| code.get().abs()),
-        _ => None,
-    }
-}
-
-fn ip(address: &RouteAddress) -> Option<IpAddr> {
-    match address {
-        RouteAddress::Inet(ip) => Some((*ip).into()),
-        RouteAddress::Inet6(ip) => Some((*ip).into()),
         _ => None,
     }
 }

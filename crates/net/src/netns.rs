@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     thread,
 };
@@ -44,6 +45,21 @@ pub fn within<T: Send>(
     match there {
         Ok(done) => done.map_err(|errno: nix::Error| failed(errno.into())),
         Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+/// Which network namespace a file stands for: the same again only for the same namespace, while it exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+/// Which network namespace the file at `path` stands for now.
+pub fn identity(path: &Path) -> Result<Identity, NetnsError> {
+    match std::fs::metadata(path) {
+        Ok(file) => Ok(Identity { device: file.dev(), inode: file.ino() }),
+        Err(source) => Err(NetnsError { path: path.to_owned(), source }),
     }
 }
 

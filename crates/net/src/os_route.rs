@@ -1,16 +1,23 @@
-//! Routes of the system: one route, and the guard that takes back what outlives the device.
+//! Routes of the system: what is there, adding beside it, removing what is one's own.
 
 use std::fmt;
 use std::net::IpAddr;
 
+use futures_util::TryStreamExt;
 use ipnet::IpNet;
-use netlink_packet_route::route::{RouteMessage, RouteScope};
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
 use rtnetlink::{Handle, RouteMessageBuilder};
 
-use crate::link::{LinkError, errno};
+use crate::link::{LinkError, PROTOCOL, errno};
 
-/// A route of the system's main table.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// The table that everything looks at.
+pub(crate) const MAIN: u32 = RouteHeader::RT_TABLE_MAIN as u32;
+
+/// A route of the system.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OsRoute {
     /// Where packets go; bits behind the prefix are ignored.
     pub destination: IpNet,
@@ -28,49 +35,203 @@ impl fmt::Display for OsRoute {
     }
 }
 
-/// The routes that do not vanish with the device, because a gateway leads them through another
-/// one. Whoever installed them calls [`remove_routes`](InstalledRoutes::remove_routes) at exit.
-#[must_use = "routes via a gateway stay in the system until they are removed"]
-#[derive(Debug)]
-pub struct InstalledRoutes {
-    pub(crate) handle: Handle,
-    pub(crate) routes: Vec<OsRoute>,
+/// IPv4 or IPv6.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Family {
+    V4,
+    V6,
 }
 
-impl InstalledRoutes {
-    /// The routes that will be removed.
-    pub fn routes(&self) -> &[OsRoute] {
-        &self.routes
+impl Family {
+    pub(crate) const BOTH: [Self; 2] = [Self::V4, Self::V6];
+
+    pub(crate) fn of(net: &IpNet) -> Self {
+        if net.addr().is_ipv4() { Self::V4 } else { Self::V6 }
     }
 
-    /// Removes every route of this guard; one already gone is fine. Goes on after a failure and
-    /// answers the first one.
-    pub async fn remove_routes(self) -> Result<(), LinkError> {
-        let mut first_failure = Ok(());
-        for route in &self.routes {
-            let result = remove(&self.handle, route).await;
-            first_failure = first_failure.and(result);
+    pub(crate) fn netlink(self) -> AddressFamily {
+        match self {
+            Self::V4 => AddressFamily::Inet,
+            Self::V6 => AddressFamily::Inet6,
         }
-        first_failure
     }
 }
 
-/// Installs `route`, in place of one to the same destination; without a gateway through the
-/// device `index`, named `device`.
+/// A route of rtun's and its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Placed {
+    pub(crate) route: OsRoute,
+    pub(crate) table: u32,
+    /// Among routes to the same destination the lowest wins; the system's own choice if none.
+    pub(crate) metric: Option<u32>,
+    /// The source address of packets that have none yet.
+    pub(crate) source: Option<IpAddr>,
+}
+
+/// A route that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Its gateway is `None` where packets go out directly.
+    pub(crate) route: OsRoute,
+    /// The device's index; none where there are several, or where it leads nowhere.
+    pub(crate) through: Option<u32>,
+    pub(crate) table: u32,
+    pub(crate) metric: u32,
+    pub(crate) protocol: u8,
+}
+
+impl Found {
+    /// Whether the system made it, for an address.
+    pub(crate) fn is_the_systems(&self) -> bool {
+        self.protocol == u8::from(RouteProtocol::Kernel)
+    }
+
+    /// Whether an rtun made it.
+    pub(crate) fn is_rtuns(&self) -> bool {
+        self.protocol == PROTOCOL
+    }
+}
+
+/// Which routes are asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Scope {
+    table: Option<u32>,
+    protocol: Option<u8>,
+    through: Option<u32>,
+}
+
+impl Scope {
+    /// The whole main table.
+    pub(crate) fn main() -> Self {
+        Self { table: Some(MAIN), ..Self::default() }
+    }
+
+    /// What in the main table leads through the device `index`.
+    pub(crate) fn main_through(index: u32) -> Self {
+        Self { table: Some(MAIN), through: Some(index), ..Self::default() }
+    }
+
+    /// What any rtun has made, in all tables.
+    pub(crate) fn of_rtuns() -> Self {
+        Self { protocol: Some(PROTOCOL), ..Self::default() }
+    }
+
+    fn has(&self, found: &Found) -> bool {
+        self.table.is_none_or(|table| table == found.table)
+            && self.protocol.is_none_or(|protocol| protocol == found.protocol)
+            && self.through.is_none_or(|index| Some(index) == found.through)
+    }
+}
+
+/// The unicast routes of a family within `scope`.
+pub(crate) async fn list(
+    handle: &Handle,
+    family: Family,
+    scope: Scope,
+) -> Result<Vec<Found>, LinkError> {
+    let mut question = RouteMessage::default();
+    question.header.address_family = family.netlink();
+    question.header.table = scope.table.and_then(|table| table.try_into().ok()).unwrap_or_default();
+    question.header.protocol = scope.protocol.unwrap_or_default().into();
+    question.attributes.extend(scope.through.map(RouteAttribute::Oif));
+    let mut found = Vec::new();
+    let mut answers = handle.route().get(question).execute();
+    loop {
+        match answers.try_next().await {
+            // A system without the family answers with the other.
+            Ok(Some(message)) if message.header.address_family == family.netlink() => {
+                found.extend(parse(&message).filter(|found| scope.has(found)));
+            }
+            Ok(Some(_)) => {}
+            Ok(None) => return Ok(found),
+            // A table without a route need not exist, nor does a family that is switched off.
+            Err(error)
+                if matches!(
+                    errno(&error),
+                    Some(libc::ENOENT | libc::EAFNOSUPPORT | libc::EOPNOTSUPP)
+                ) =>
+            {
+                return Ok(found);
+            }
+            Err(error) => return Err(LinkError::new("reading the routes".into(), error)),
+        }
+    }
+}
+
+/// The route in a message, if it is a unicast one.
+pub(crate) fn parse(message: &RouteMessage) -> Option<Found> {
+    let header = &message.header;
+    let mut destination = match header.address_family {
+        AddressFamily::Inet => IpAddr::from([0u8; 4]),
+        AddressFamily::Inet6 => IpAddr::from([0u8; 16]),
+        _ => return None,
+    };
+    if header.kind != RouteType::Unicast {
+        return None;
+    }
+    let (mut gateway, mut through, mut metric) = (None, None, 0);
+    let mut table = u32::from(header.table);
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Destination(address) => destination = ip(address)?,
+            RouteAttribute::Gateway(address) => gateway = Some(ip(address)?),
+            RouteAttribute::Oif(index) => through = Some(*index),
+            RouteAttribute::Priority(priority) => metric = *priority,
+            RouteAttribute::Table(number) => table = *number,
+            _ => {}
+        }
+    }
+    let destination = IpNet::new(destination, header.destination_prefix_length).ok()?;
+    let protocol = header.protocol.into();
+    Some(Found { route: OsRoute { destination, gateway }, through, table, metric, protocol })
+}
+
+fn ip(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(ip) => Some((*ip).into()),
+        RouteAddress::Inet6(ip) => Some((*ip).into()),
+        _ => None,
+    }
+}
+
+/// Adds a route of rtun's beside whatever is there; without a gateway through the device `index`, named `device`. One that
+/// is there already is fine.
+pub(crate) async fn add(
+    handle: &Handle,
+    placed: &Placed,
+    index: u32,
+    device: &str,
+) -> Result<(), LinkError> {
+    let Placed { route, table, metric, source } = placed;
+    let action = || adding(route, device);
+    let mut message = message(route, index).ok_or_else(|| mixed_families(action()))?;
+    message.header.protocol = PROTOCOL.into();
+    if *table != MAIN {
+        message.header.table = RouteHeader::RT_TABLE_UNSPEC;
+        message.attributes.push(RouteAttribute::Table(*table));
+    }
+    message.attributes.extend(metric.map(RouteAttribute::Priority));
+    message.attributes.extend(source.map(|source| {
+        RouteAttribute::PrefSource(match source {
+            IpAddr::V4(ip) => RouteAddress::Inet(ip),
+            IpAddr::V6(ip) => RouteAddress::Inet6(ip),
+        })
+    }));
+    match handle.route().add(message).execute().await {
+        Err(error) if errno(&error) == Some(libc::EEXIST) => Ok(()),
+        result => result.map_err(|error| LinkError::new(action(), error)),
+    }
+}
+
+/// Installs `route` in the main table, in place of one to the same destination.
 pub(crate) async fn replace(
     handle: &Handle,
     route: &OsRoute,
     index: u32,
     device: &str,
 ) -> Result<(), LinkError> {
-    let action = || match route.gateway {
-        Some(_) => format!("adding route {route}"),
-        None => format!("adding route {route} through {device}"),
-    };
-    let mut message = message(route).ok_or_else(|| mixed_families(action()))?;
-    if route.gateway.is_none() {
-        message.attributes.push(netlink_packet_route::route::RouteAttribute::Oif(index));
-    }
+    let action = || adding(route, device);
+    let message = message(route, index).ok_or_else(|| mixed_families(action()))?;
     handle
         .route()
         .add(message)
@@ -80,17 +241,35 @@ pub(crate) async fn replace(
         .map_err(|error| LinkError::new(action(), error))
 }
 
-async fn remove(handle: &Handle, route: &OsRoute) -> Result<(), LinkError> {
-    let action = || format!("removing route {route}");
-    let message = message(route).ok_or_else(|| mixed_families(action()))?;
+/// Removes a route that was found; one already gone is fine.
+pub(crate) async fn remove(handle: &Handle, found: &Found) -> Result<(), LinkError> {
+    let action = || format!("removing route {}", found.route);
+    let mut message = message(&found.route, found.through.unwrap_or_default())
+        .ok_or_else(|| mixed_families(action()))?;
+    // Any scope.
+    message.header.scope = RouteScope::NoWhere;
+    message.header.protocol = found.protocol.into();
+    message.header.table = RouteHeader::RT_TABLE_UNSPEC;
+    message.attributes.push(RouteAttribute::Table(found.table));
+    if found.metric != 0 {
+        message.attributes.push(RouteAttribute::Priority(found.metric));
+    }
     match handle.route().del(message).execute().await {
         Err(error) if errno(&error) == Some(libc::ESRCH) => Ok(()),
         result => result.map_err(|error| LinkError::new(action(), error)),
     }
 }
 
-/// The route as netlink says it; `None` when its gateway is of the other family.
-fn message(route: &OsRoute) -> Option<RouteMessage> {
+fn adding(route: &OsRoute, device: &str) -> String {
+    match route.gateway {
+        Some(_) => format!("adding route {route}"),
+        None => format!("adding route {route} through {device}"),
+    }
+}
+
+/// The route as netlink says it, through the device `index` if it has no gateway; `None` when its gateway is of the other
+/// family.
+fn message(route: &OsRoute, index: u32) -> Option<RouteMessage> {
     let destination = route.destination.trunc();
     let builder = RouteMessageBuilder::<IpAddr>::new()
         .destination_prefix(destination.addr(), destination.prefix_len())
@@ -98,7 +277,7 @@ fn message(route: &OsRoute) -> Option<RouteMessage> {
     let builder = match route.gateway {
         Some(gateway) if gateway.is_ipv4() != destination.addr().is_ipv4() => return None,
         Some(gateway) => builder.gateway(gateway).ok()?,
-        None => builder.scope(RouteScope::Link),
+        None => builder.scope(RouteScope::Link).output_interface(index),
     };
     Some(builder.build())
 }

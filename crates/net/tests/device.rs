@@ -8,7 +8,9 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use rtun_net::installation::Installation;
 use rtun_net::link::{Link, LinkSetup};
+use rtun_net::placement::OwnPackets;
 use rtun_net::tun::memory::{self, MemoryTun, System};
 use rtun_net::tun::{Device, Tun, TunConfig};
 use tokio::net::UdpSocket;
@@ -190,7 +192,8 @@ impl Linux {
             addresses: vec!["10.7.0.1/24".parse().unwrap()],
             routes: Vec::new(),
         };
-        let _ = link.apply(&setup).await.unwrap();
+        let mut installation = Installation::prepare(link.clone(), setup).await.unwrap();
+        installation.restore(&OwnPackets::default(), &mut |_| true).await.unwrap();
         let socket = UdpSocket::bind(HERE).await.unwrap();
         Linux { device, link, socket }
     }

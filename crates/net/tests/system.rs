@@ -7,8 +7,11 @@ mod common;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use rtun_net::link::{Link, LinkSetup};
+use rtun_net::changes::{Change, Changes};
+use rtun_net::installation::{Installation, Item, Outcome};
+use rtun_net::link::{Link, LinkError, LinkSetup};
 use rtun_net::os_route::OsRoute;
+use rtun_net::placement::OwnPackets;
 use rtun_net::transport::socket::SocketOptions;
 use rtun_net::transport::tcp::{ConnectError, connect};
 use rtun_net::tun::{Device, Tun, TunConfig, TunError};
@@ -32,6 +35,23 @@ fn tun(name: &str) -> (Tun, Link) {
     (tun, link)
 }
 
+/// Gives the device all of `setup`, as a host does that talks to nobody.
+async fn install(link: &Link, setup: &LinkSetup) -> (Installation, Outcome) {
+    let mut installation = Installation::prepare(link.clone(), setup.clone()).await.unwrap();
+    let outcome = restore(&mut installation).await;
+    (installation, outcome)
+}
+
+async fn restore(installation: &mut Installation) -> Outcome {
+    installation.restore(&OwnPackets::default(), &mut |_| true).await.unwrap()
+}
+
+/// The only thing that the system has refused.
+fn refusal(outcome: Outcome) -> LinkError {
+    let [(_, error)] = <[_; 1]>::try_from(outcome.failed).unwrap();
+    error
+}
+
 #[test]
 fn the_system_has_what_was_set_and_a_second_time_changes_nothing() {
     common::in_namespace(async || {
@@ -48,9 +68,10 @@ fn the_system_has_what_was_set_and_a_second_time_changes_nothing() {
                 route("::/0", None),
             ],
         };
+        let (mut installation, outcome) = install(&link, &setup).await;
+        assert_eq!(outcome.put.len(), 1 + 3 + 1 + 6, "{outcome:?}");
+        assert!(outcome.apart.is_empty());
         for _ in 0..2 {
-            let installed = link.apply(&setup).await.unwrap();
-            assert_eq!(installed.routes().len(), 2);
             let state = link.state().await.unwrap();
             assert_eq!((state.mtu, state.up), (1380, true));
             assert_eq!(sorted(&state.addresses), sorted(&setup.addresses));
@@ -68,8 +89,106 @@ fn the_system_has_what_was_set_and_a_second_time_changes_nothing() {
                     "fd09::/64 via fd01::7",
                 ]
             );
+            assert_eq!(restore(&mut installation).await.put, []);
         }
+        installation.remove().await.unwrap();
+        assert_eq!(link.state().await.unwrap().routes, []);
     });
+}
+
+#[test]
+fn what_is_taken_away_is_put_back_and_what_may_not_be_is_named() {
+    common::in_namespace(async || {
+        let (_tun, link) = tun("net0");
+        let address = net("10.1.0.1/24");
+        let setup = LinkSetup {
+            mtu: 1380,
+            addresses: vec![address, net("fd01::1/64")],
+            routes: vec![route("10.8.0.0/24", None), route("fd08::/64", None)],
+        };
+        let (mut installation, _) = install(&link, &setup).await;
+        let before = link.state().await.unwrap();
+        link.set_mtu(1300).await.unwrap();
+        ip(&["link", "set", "net0", "down"]);
+        ip(&["address", "flush", "dev", "net0"]);
+        assert_eq!(restore(&mut installation).await.put.len(), 1 + 2 + 1 + 2);
+        ip(&["route", "delete", "10.1.0.0/24"]);
+        let prefix = Item::Route(route("10.1.0.0/24", None));
+        assert_eq!(restore(&mut installation).await.put, [prefix]);
+        let after = link.state().await.unwrap();
+        assert_eq!(sorted(&after.addresses), sorted(&before.addresses));
+        assert_eq!((after.mtu, after.up), (1380, true));
+
+        ip(&["route", "delete", "10.8.0.0/24"]);
+        let outcome = installation.restore(&OwnPackets::default(), &mut |_| false).await.unwrap();
+        assert_eq!(outcome.left, [Item::Route(route("10.8.0.0/24", None))]);
+        installation.remove().await.unwrap();
+    });
+}
+
+#[test]
+fn changes_are_told_and_lost_ones_too() {
+    common::in_namespace(async || {
+        let (device, link) = tun("net0");
+        let setup = LinkSetup {
+            mtu: 1380,
+            addresses: vec![net("10.1.0.1/24")],
+            routes: vec![route("10.8.0.0/24", None)],
+        };
+        let mut changes = Changes::follow(link.index(), &setup).unwrap();
+        let nothing = async |changes: &mut Changes| {
+            let wait = Duration::from_millis(50);
+            tokio::time::timeout(wait, changes.next()).await.unwrap_err();
+        };
+        let mut next = async |command: &[&str]| {
+            ip(command);
+            let first = changes.next().await.unwrap();
+            let wait = Duration::from_millis(50);
+            while tokio::time::timeout(wait, changes.next()).await.is_ok() {}
+            first
+        };
+        assert_eq!(next(&["link", "set", "net0", "up"]).await, Change::Own);
+        assert_eq!(next(&["address", "add", "10.1.0.1/24", "dev", "net0"]).await, Change::Own);
+        assert_eq!(next(&["rule", "add", "priority", "7", "lookup", "7"]).await, Change::Own);
+        assert_eq!(next(&["link", "set", "lo", "up"]).await, Change::Surroundings);
+        let taken = ["route", "add", "blackhole", "10.9.0.0/24"];
+        ip(&taken);
+        nothing(&mut changes).await;
+        ip(&["route", "add", "10.8.0.0/24", "dev", "lo"]);
+        assert_eq!(changes.next().await.unwrap(), Change::Surroundings);
+
+        // More than the system keeps, and none of it of any interest.
+        let many: String = (0..3000)
+            .map(|n| format!("route add blackhole 172.16.{}.{}/32\n", n / 250, n % 250))
+            .collect();
+        let batch = std::env::temp_dir().join(format!("rtun-batch-{}", std::process::id()));
+        std::fs::write(&batch, many).unwrap();
+        ip(&["-batch", batch.to_str().unwrap()]);
+        std::fs::remove_file(&batch).unwrap();
+        assert_eq!(changes.next().await.unwrap(), Change::Surroundings);
+        nothing(&mut changes).await;
+        drop(device);
+        while changes.next().await.unwrap() != Change::Gone {}
+    });
+}
+
+/// Runs `ip` in this thread's network namespace.
+fn ip(arguments: &[&str]) -> String {
+    let output = std::process::Command::new("ip").args(arguments).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// All that somebody could see of routes, rules, addresses and devices, without counters.
+fn everything() -> String {
+    let commands: [&[&str]; 5] = [
+        &["-d", "address"],
+        &["route", "show", "table", "all"],
+        &["-6", "route", "show", "table", "all"],
+        &["rule"],
+        &["-6", "rule"],
+    ];
+    commands.map(ip).join("\n")
 }
 
 #[test]
@@ -77,69 +196,148 @@ fn ipv6_addresses_are_usable_at_once() {
     common::in_namespace(async || {
         let (_tun, link) = tun("net0");
         let setup = LinkSetup { mtu: 1380, addresses: vec![net("fd01::1/64")], routes: Vec::new() };
-        let _ = link.apply(&setup).await.unwrap();
+        let _installation = install(&link, &setup).await;
         tokio::net::UdpSocket::bind("[fd01::1]:0").await.unwrap();
     });
 }
 
 #[test]
-fn a_device_takes_its_routes_along_and_the_guard_those_elsewhere() {
+fn routes_via_other_devices_go_with_the_installation_or_with_the_next_one() {
     common::in_namespace(async || {
         let (_uplink, uplink) = tun("uplink");
         uplink.add_address(net("10.1.0.1/24")).await.unwrap();
         uplink.up().await.unwrap();
-        let (tun, link) = tun("net0");
         let setup = LinkSetup {
             mtu: 1380,
             addresses: vec![net("10.2.0.1/24")],
             routes: vec![route("10.8.0.0/24", None), route("10.9.0.0/24", Some("10.1.0.7"))],
         };
-        let installed = link.apply(&setup).await.unwrap();
-        drop(tun);
-        assert!(link.state().await.is_err());
-        let elsewhere = uplink.state().await.unwrap().routes;
-        assert_eq!(elsewhere, [route("10.9.0.0/24", Some("10.1.0.7"))]);
-        installed.remove_routes().await.unwrap();
-        assert_eq!(uplink.state().await.unwrap().routes, []);
+        let elsewhere = [route("10.9.0.0/24", Some("10.1.0.7"))];
+        for killed in [false, true] {
+            let (device, link) = tun("net0");
+            let (installation, _) = install(&link, &setup).await;
+            drop(device);
+            assert!(link.state().await.is_err());
+            assert_eq!(uplink.state().await.unwrap().routes, elsewhere);
+            if killed {
+                drop(installation);
+                let (_next, link) = tun("net1");
+                let _ = Installation::prepare(link, setup.clone()).await.unwrap();
+            } else {
+                installation.remove().await.unwrap();
+            }
+            assert_eq!(uplink.state().await.unwrap().routes, []);
+        }
     });
 }
 
 #[test]
-fn a_route_that_somebody_else_removed_is_no_trouble_for_the_guard() {
+fn what_a_living_tunnel_has_is_nobody_elses_to_sweep() {
     common::in_namespace(async || {
-        let (_tun, link) = tun("net0");
-        let setup = LinkSetup {
+        let setup = |prefix: &str| LinkSetup {
             mtu: 1380,
             addresses: vec![net("10.2.0.1/24")],
-            routes: vec![route("10.9.0.0/24", Some("10.2.0.7"))],
+            routes: vec![route(prefix, None)],
         };
-        let first = link.apply(&setup).await.unwrap();
-        let second = link.apply(&setup).await.unwrap();
-        first.remove_routes().await.unwrap();
-        second.remove_routes().await.unwrap();
-        assert_eq!(link.state().await.unwrap().routes, []);
+        let own = OwnPackets { may_go_anywhere: true, marks: vec![1], ..OwnPackets::default() };
+        let nothing = everything();
+        let (device, link) = tun("net0");
+        let mut first = Installation::prepare(link, setup("10.8.0.0/24")).await.unwrap();
+        first.restore(&own, &mut |_| true).await.unwrap();
+        let alone = everything();
+        let (other, link) = tun("net1");
+        let mut second = Installation::prepare(link, setup("10.9.0.0/24")).await.unwrap();
+        second.restore(&own, &mut |_| true).await.unwrap();
+        assert_eq!(ip(&["rule"]).matches("goto").count(), 2, "{}", ip(&["rule"]));
+        second.remove().await.unwrap();
+        drop(other);
+        assert_eq!(everything(), alone);
+        first.remove().await.unwrap();
+        drop(device);
+        assert_eq!(everything(), nothing);
     });
 }
 
 #[test]
-fn a_refused_route_leaves_no_route_via_a_gateway_behind() {
+fn a_route_that_is_there_stays_and_ours_stands_apart() {
     common::in_namespace(async || {
         let (_uplink, uplink) = tun("uplink");
         uplink.add_address(net("10.1.0.1/24")).await.unwrap();
         uplink.up().await.unwrap();
+        for theirs in ["default", "10.8.0.0/24"] {
+            ip(&["route", "add", theirs, "via", "10.1.0.7"]);
+        }
+        let before = everything();
+        let (device, link) = tun("net0");
+        let setup = LinkSetup {
+            mtu: 1380,
+            addresses: vec![net("10.2.0.1/24")],
+            routes: vec![route("10.8.0.0/24", None), route("0.0.0.0/0", None)],
+        };
+        let (installation, outcome) = install(&link, &setup).await;
+        let reasons: Vec<_> = outcome.apart.iter().map(|it| it.reason.to_string()).collect();
+        assert_eq!(
+            reasons,
+            [
+                "the system has 10.8.0.0/24 via 10.1.0.7 through uplink already, which stays",
+                "the system has 0.0.0.0/0 via 10.1.0.7 through uplink already, which stays",
+            ]
+        );
+        for (to, through) in [("10.8.0.1", "net0"), ("192.0.2.1", "net0"), ("10.1.0.9", "uplink")] {
+            let route = ip(&["route", "get", to]);
+            assert!(route.contains(&format!("dev {through} ")), "{route}");
+        }
+        installation.remove().await.unwrap();
+        drop(device);
+        assert_eq!(everything(), before);
+    });
+}
+
+#[test]
+fn a_persistent_device_is_afterwards_what_it_was_also_after_a_killed_run() {
+    common::in_namespace(async || {
+        ip(&["tuntap", "add", "net0", "mode", "tun"]);
+        ip(&["link", "set", "net0", "mtu", "1400", "alias", "for the tunnel"]);
+        ip(&["address", "add", "10.3.0.1/24", "dev", "net0"]);
+        // A device that was never up has another queue than one that is down again.
+        ip(&["link", "set", "net0", "up"]);
+        ip(&["link", "set", "net0", "down"]);
+        let before = everything();
+        let setup = LinkSetup {
+            mtu: 1380,
+            addresses: vec![net("10.2.0.1/24"), net("fd01::1/64"), net("10.3.0.1/24")],
+            routes: vec![route("10.8.0.0/24", None), route("fd08::/64", None)],
+        };
+        Installation::announce(&Link::open("net0").unwrap()).await.unwrap();
+        Installation::withdraw(&Link::open("net0").unwrap()).await.unwrap();
+        assert_eq!(everything(), before);
+        let (device, link) = tun("net0");
+        let (killed, _) = install(&link, &setup).await;
+        drop((killed, device));
+        assert_ne!(everything(), before);
+        let (device, link) = tun("net0");
+        let (installation, _) = install(&link, &setup).await;
+        assert!(installation.is_persistent());
+        installation.remove().await.unwrap();
+        drop(device);
+        assert_eq!(everything(), before);
+    });
+}
+
+#[test]
+fn a_refused_route_does_not_keep_others_out() {
+    common::in_namespace(async || {
         let (_tun, link) = tun("net0");
         let setup = LinkSetup {
             mtu: 1380,
             addresses: vec![net("10.2.0.1/24")],
-            routes: vec![
-                route("10.9.0.0/24", Some("10.1.0.7")),
-                route("10.10.0.0/24", Some("192.0.2.1")),
-            ],
+            routes: vec![route("10.10.0.0/24", Some("192.0.2.1")), route("10.9.0.0/24", None)],
         };
-        let error = link.apply(&setup).await.unwrap_err().to_string();
+        let (_installation, outcome) = install(&link, &setup).await;
+        let error = refusal(outcome).to_string();
         assert!(error.starts_with("adding route 10.10.0.0/24 via 192.0.2.1: "), "{error}");
         assert!(error.contains("the gateway is not in any network"), "{error}");
-        assert_eq!(uplink.state().await.unwrap().routes, []);
+        assert_eq!(link.state().await.unwrap().routes, [route("10.9.0.0/24", None)]);
     });
 }
 
@@ -167,9 +365,12 @@ fn a_system_without_ipv6_takes_ipv4_and_says_why_it_refuses_ipv6() {
         let (_tun, link) = tun("net0");
         let mut setup =
             LinkSetup { mtu: 1380, addresses: vec![net("10.2.0.1/24")], routes: Vec::new() };
-        let _ = link.apply(&setup).await.unwrap();
         setup.addresses.push(net("fd01::1/64"));
-        let error = link.apply(&setup).await.unwrap_err().to_string();
+        setup.routes = vec![route("fd08::/64", None), route("10.8.0.0/24", None)];
+        let (_installation, outcome) = install(&link, &setup).await;
+        assert_eq!(link.state().await.unwrap().routes, [route("10.8.0.0/24", None)]);
+        assert!(outcome.failed.is_empty(), "{outcome:?}");
+        let error = outcome.ipv6_off.unwrap().to_string();
         assert!(error.starts_with("adding fd01::1/64 to net0: "), "{error}");
         assert!(error.ends_with("is IPv6 switched off on this system?"), "{error}");
     });
@@ -204,7 +405,7 @@ fn an_address_that_never_answers_costs_the_time_given_and_no_more() {
         let (_tun, link) = tun("net0");
         let setup =
             LinkSetup { mtu: 1380, addresses: vec![net("10.2.0.1/24")], routes: Vec::new() };
-        let _ = link.apply(&setup).await.unwrap();
+        let _installation = install(&link, &setup).await;
         let within = Duration::from_millis(300);
         let start = std::time::Instant::now();
         let error = connect("10.2.0.7:80", &SocketOptions::default(), within).await.unwrap_err();

@@ -25,6 +25,7 @@ pub(crate) struct Counters {
     bytes_in: AtomicU64,
     packets_out: AtomicU64,
     bytes_out: AtomicU64,
+    answered: AtomicU64,
     drops: [AtomicU64; DropReason::COUNT],
 }
 
@@ -37,6 +38,10 @@ impl Counters {
     pub(crate) fn count_out(&self, packets: u64, bytes: u64) {
         self.packets_out.fetch_add(packets, Ordering::Relaxed);
         self.bytes_out.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_answered(&self) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn count_drop(&self, reason: DropReason) {
@@ -53,6 +58,7 @@ impl Counters {
             bytes_in: self.bytes_in.load(Ordering::Relaxed),
             packets_out: self.packets_out.load(Ordering::Relaxed),
             bytes_out: self.bytes_out.load(Ordering::Relaxed),
+            answered: self.answered.load(Ordering::Relaxed),
             drops: std::array::from_fn(|i| self.drops[i].load(Ordering::Relaxed)),
         }
     }
@@ -69,6 +75,9 @@ pub struct Traffic {
     pub packets_out: u64,
     /// Their payloads.
     pub bytes_out: u64,
+    /// ICMP errors that the hub sent about packets lost; in no other count.
+    #[serde(default)]
+    pub answered: u64,
     #[serde(with = "drops")]
     drops: [u64; DropReason::COUNT],
 }
@@ -102,6 +111,7 @@ impl Traffic {
             bytes_in: self.bytes_in.saturating_sub(earlier.bytes_in),
             packets_out: self.packets_out.saturating_sub(earlier.packets_out),
             bytes_out: self.bytes_out.saturating_sub(earlier.bytes_out),
+            answered: self.answered.saturating_sub(earlier.answered),
             drops: std::array::from_fn(|i| self.drops[i].saturating_sub(earlier.drops[i])),
         }
     }
@@ -113,6 +123,7 @@ impl std::ops::AddAssign<&Traffic> for Traffic {
         self.bytes_in += other.bytes_in;
         self.packets_out += other.packets_out;
         self.bytes_out += other.bytes_out;
+        self.answered += other.answered;
         for (mine, theirs) in self.drops.iter_mut().zip(other.drops) {
             *mine += theirs;
         }

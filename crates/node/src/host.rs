@@ -2,6 +2,7 @@
 
 mod choice;
 mod connection;
+mod device;
 mod dial;
 mod downlink;
 mod hubs;
@@ -11,36 +12,44 @@ mod session;
 mod uplink;
 mod way;
 
-use std::{io, net::IpAddr, panic::resume_unwind, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use rtun_config::model;
 use rtun_net::{
-    dns,
-    link::{Link, LinkError, LinkSetup},
-    netns::{self, NetnsError},
-    os_route::{InstalledRoutes, OsRoute},
-    tun::{Device, Offload, Tun, TunConfig, TunError},
+    link::LinkError,
+    netns::NetnsError,
+    tun::{Device, Offload, TunError},
 };
+use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
-use tracing::{info, warn};
 use uuid::Uuid;
 
 pub use self::dial::SetupError;
 use self::hubs::Hubs;
 pub(crate) use self::progress::Progress;
-use self::session::Introduction;
-use crate::{duties::Duty, machine::Machine, sockets, surroundings::Surroundings, workers::Seat};
+use self::{
+    device::{Ends, Keeper, Maker, Port},
+    session::Introduction,
+};
+use crate::{duties::Duty, machine::Machine, surroundings::Surroundings, workers::Seat};
 
 /// A running host.
 pub(crate) struct Host {
     service: String,
     progress: Arc<Progress>,
     stop: CancellationToken,
-    /// Has it connected, and forwards.
-    duty: Duty,
-    /// None where the device has none of the system's.
-    routes: Option<InstalledRoutes>,
+    /// Keeps it connected to a hub.
+    connecting: Duty,
+    keeping: Keeping,
     _seat: Seat,
+}
+
+/// The task that owns the device.
+struct Keeping {
+    task: AbortOnDropHandle<()>,
+    /// Ends it, once nothing is connected any more.
+    take_away: CancellationToken,
+    look_again: Arc<Notify>,
 }
 
 struct Shared<D> {
@@ -48,7 +57,7 @@ struct Shared<D> {
     introduction: Introduction,
     hubs: Hubs,
     dial_timeout: Option<Duration>,
-    device: D,
+    device: Arc<D>,
     progress: Arc<Progress>,
     stop: CancellationToken,
 }
@@ -79,53 +88,62 @@ impl Host {
         machine: &Machine,
         seat: Seat,
     ) -> Result<Self, HostError> {
-        let hubs = Hubs::new(config, &machine.surroundings)?;
+        let mut config = config.clone();
+        let (look_again, take_away) = (Arc::<Notify>::default(), CancellationToken::new());
         if let Surroundings::Twin(twin) = &machine.surroundings {
+            let hubs = Hubs::new(&config, &machine.surroundings)?;
             let name = config.device.name.as_deref().unwrap_or(service);
-            let device = twin.device(name, config.device.mtu);
-            return Ok(Self::run(service, config, hubs, device, None, machine, seat));
-        }
-        let model::Device { name, addresses, mtu, routes, dns, offload, netns, .. } =
-            &config.device;
-        let wanted = TunConfig { name: name.clone(), mtu: *mtu };
-        let netns = netns.as_ref().map(sockets::netns);
-        let make = || -> Result<(Tun, Link), HostError> {
-            let device = {
-                let _watched_by = seat.handle().enter();
-                if *offload { Tun::create_offloading(&wanted)? } else { Tun::create(&wanted)? }
+            let device = Arc::new(twin.device(name, config.device.mtu));
+            let progress = Arc::new(Progress::new(&config.name, name, device.mtu(), &config.hubs));
+            let (tun, its_progress, told) =
+                (Arc::clone(&device), Arc::clone(&progress), take_away.clone());
+            let keeping = async move {
+                let Progress { session, sent, .. } = &*its_progress;
+                told.run_until_cancelled(uplink::run(&*tun, session, sent)).await;
             };
-            let link = Link::open(device.name())?;
-            Ok((device, link))
-        };
-        let (device, link) = netns::within(netns.as_deref(), make)??;
-        let routes: Vec<_> = routes
-            .iter()
-            .map(|route| OsRoute { destination: route.prefix, gateway: route.gateway })
-            .collect();
-        let setup = LinkSetup { mtu: *mtu, addresses: addresses.clone(), routes };
-        let routes = link.apply(&setup).await?;
-        if let Err(error) = dns::set_servers(device.name(), dns).await {
-            warn!(service, "{error}");
+            let keeping = Keeping {
+                task: AbortOnDropHandle::new(tokio::spawn(keeping)),
+                take_away,
+                look_again,
+            };
+            return Ok(Self::connect(
+                service, &config, hubs, device, progress, keeping, machine, seat,
+            ));
         }
-        let shown: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-        info!(
-            service, host = %config.name, device = device.name(), mtu,
-            addresses = shown.join(" "), offload = describe(device.offload()), "device is up"
-        );
-        Ok(Self::run(service, config, hubs, device, Some(routes), machine, seat))
+        let ends = Ends::mark(service, &mut config);
+        let hubs = Hubs::new(&config, &machine.surroundings)?;
+        let mut maker = Maker {
+            service: service.to_owned(),
+            host: config.name.clone(),
+            config: config.device.clone(),
+            ends,
+            packets: seat.handle().clone(),
+        };
+        let made = maker.make(config.device.name.as_deref()).await?;
+        let device = Arc::new(Port::like(made.tun()));
+        let mtu = config.device.mtu;
+        let progress = Arc::new(Progress::new(&config.name, device.name(), mtu, &config.hubs));
+        let keeper =
+            Keeper::new(maker, Arc::clone(&device), Arc::clone(&progress), Arc::clone(&look_again));
+        let task = AbortOnDropHandle::new(tokio::spawn(keeper.run(made, take_away.clone())));
+        let keeping = Keeping { task, take_away, look_again };
+        Ok(Self::connect(service, &config, hubs, device, progress, keeping, machine, seat))
     }
 
-    /// Keeps `device` connected to one of `hubs` in the background.
-    fn run<D: Device>(
+    /// Keeps a device connected to one of `hubs` in the background.
+    #[expect(clippy::too_many_arguments, reason = "it is the second half of `start`")]
+    fn connect<D: Device>(
         service: &str,
         config: &model::Host,
         hubs: Hubs,
-        device: D,
-        routes: Option<InstalledRoutes>,
+        device: Arc<D>,
+        progress: Arc<Progress>,
+        keeping: Keeping,
         machine: &Machine,
         seat: Seat,
     ) -> Self {
         let model::Device { addresses, mtu, super_frames, .. } = &config.device;
+        let stop = CancellationToken::new();
         let shared = Arc::new(Shared {
             service: service.to_owned(),
             introduction: Introduction {
@@ -138,15 +156,15 @@ impl Host {
             },
             hubs,
             dial_timeout: config.dial_timeout,
-            progress: Arc::new(Progress::new(&config.name, device.name(), *mtu, &config.hubs)),
+            progress: Arc::clone(&progress),
             device,
-            stop: CancellationToken::new(),
+            stop: stop.clone(),
         });
-        let (service, progress) = (shared.service.clone(), Arc::clone(&shared.progress));
-        let stop = shared.stop.clone();
-        let name = format!("{service}: connecting, and forwarding");
-        let duty = machine.duties.keep(seat.handle(), name, move || Arc::clone(&shared).run());
-        Self { service, progress, stop, duty, routes, _seat: seat }
+        let name = format!("{service}: connecting to a hub");
+        let connecting =
+            machine.duties.keep(seat.handle(), name, move || Arc::clone(&shared).run());
+        let service = service.to_owned();
+        Self { service, progress, stop, connecting, keeping, _seat: seat }
     }
 
     /// For whoever asks how it goes. Keeps neither the device nor the connection.
@@ -159,53 +177,27 @@ impl Host {
         self.progress.report().log(&self.service);
     }
 
+    /// Has the device looked at, and made again if it is gone, at once.
+    pub(crate) fn look_at_device(&self) {
+        self.keeping.look_again.notify_one();
+    }
+
     /// Disconnects and removes the device with all that was set up for it.
     pub(crate) async fn stop(self) {
-        let Self { service, progress: _, stop, duty, routes, _seat } = self;
+        let Self { stop, connecting, keeping, .. } = self;
         stop.cancel();
-        duty.end().await;
-        if let Some(routes) = routes
-            && let Err(error) = routes.remove_routes().await
-        {
-            warn!(service, "{error}");
-        }
+        connecting.end().await;
+        keeping.take_away.cancel();
+        // A panic has been reported already.
+        let _ = keeping.task.await;
     }
 }
 
 impl<D: Device> Shared<D> {
     async fn run(self: Arc<Self>) {
-        let me = Arc::clone(&self);
-        let mut uplink = AbortOnDropHandle::new(tokio::spawn(async move {
-            let Progress { session, sent, .. } = &*me.progress;
-            uplink::run(&me.device, session, sent).await
-        }));
         tokio::select! {
-            failed = &mut uplink => match failed {
-                Ok(error) => self.device_failed(&error),
-                Err(failed) => {
-                    if let Ok(panic) = failed.try_into_panic() {
-                        resume_unwind(panic);
-                    }
-                }
-            },
             () = self.keep_connected() => {}
             () = self.hubs.probe() => {}
         }
-    }
-
-    fn device_failed(&self, error: &io::Error) {
-        warn!(
-            service = self.service,
-            device = self.device.name(),
-            "the device no longer works: {error}"
-        );
-    }
-}
-
-fn describe(offload: Offload) -> &'static str {
-    match offload {
-        Offload::None => "none: one packet at a time",
-        Offload::Tcp => "tcp",
-        Offload::TcpAndUdp => "tcp and udp",
     }
 }

@@ -1,5 +1,6 @@
 //! The hub service: its listeners, the rules its hosts live under, and what is known of it.
 
+mod answer;
 mod ask;
 mod association;
 mod bundle;

@@ -29,9 +29,9 @@ pub use hub::{Explained, HubError, Inquiry, OpenError, RulesError};
 pub use metrics::MetricsError;
 pub use node::{Node, StartError};
 pub use report::{
-    CertificateReport, ConnectionReport, DescriptorReport, DeviceReport, FailureReport, HostReport,
-    HubReport, KindReport, ListenerReport, NamespaceReport, Queued, ServiceReport, Status,
-    Transport,
+    CertificateReport, ConnectionReport, DescriptorReport, DeviceHealth, DeviceReport,
+    FailureReport, GatewayReport, HappenedReport, HostReport, HubReport, KindReport,
+    ListenerReport, NamespaceReport, Queued, ServiceReport, SharedReport, Status, Tasks, Transport,
 };
 pub use rtun_control::{
     FeedLine, FeedProblem, FeedState, FeedStatus, LastError, PluginKind, PluginStatus,

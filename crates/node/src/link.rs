@@ -24,7 +24,7 @@ use tracing::error;
 
 use self::{
     end::End,
-    reading::{Arrived, Reader},
+    reading::{Arrived, Reader, Unfinished},
 };
 pub(crate) use self::{
     end::EndReason,
@@ -78,9 +78,10 @@ impl Link {
         self.outbox.stream()
     }
 
-    /// Hands over the whole frames of packets at these places of `bytes`; never waits for the peer.
-    pub(crate) fn send(&self, bytes: &[u8], places: &[Range<usize>]) {
-        if let Err(error) = self.outbox.send(bytes, places, &self.sent) {
+    /// Hands over the whole frames of packets at these places of `bytes`; never waits for the peer. `sender`: any number
+    /// that tells who sent them from others, for each to have a share of what waits.
+    pub(crate) fn send(&self, sender: u64, bytes: &[u8], places: &[Range<usize>]) {
+        if let Err(error) = self.outbox.send(sender, bytes, places, &self.sent) {
             self.broke(EndReason::from_write(&error), error);
         }
     }
@@ -92,7 +93,15 @@ impl Link {
         self.send_frame(&bytes);
     }
 
-    /// The same, encoded already.
+    /// Sends a frame with a packet that is made here, before the packets that wait; false where it is not sent.
+    pub(crate) fn send_answer(&self, frame: &[u8]) -> bool {
+        self.outbox.send_answer(frame).unwrap_or_else(|error| {
+            self.broke(EndReason::from_write(&error), error);
+            false
+        })
+    }
+
+    /// The same as [`Link::send_extension`], encoded already.
     fn send_frame(&self, frame: &[u8]) {
         if let Err(error) = self.outbox.send_control(frame) {
             self.broke(EndReason::from_write(&error), error);
@@ -194,12 +203,20 @@ impl Link {
         buffer.consume(consumed);
         let mut reader = Reader::default();
         let mut turns = Turns::default();
+        let mut unfinished = Unfinished::default();
         let ask = || self.send_extension(&Extension::Ping([0; 8]));
         loop {
             match reader.next(stream, &mut buffer, receiver, &ask).await {
                 Ok(Arrived::Stream) => {
                     let consumed = receiver.take(buffer.filled());
                     buffer.consume(consumed);
+                    let asks = receiver.asks_after().is_some();
+                    if unfinished.lasts_too_long(consumed > 0) && asks {
+                        return End {
+                            reason: EndReason::PingTimeout,
+                            error: Some(io::ErrorKind::TimedOut.into()),
+                        };
+                    }
                 }
                 Ok(Arrived::Datagrams(frames)) => {
                     receiver.take(frames);

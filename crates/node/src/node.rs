@@ -98,12 +98,14 @@ impl Node {
             Surroundings::System => Workers::start().map_err(StartError::Threads)?,
             Surroundings::Twin(_) => Workers::here(),
         };
+        let workers = Arc::new(workers);
         let machine = Machine { state, surroundings, ..Machine::default() };
+        let board = Arc::new(Board::new(machine.clone(), &workers));
         let mut node = Self {
             running: BTreeMap::new(),
             feeds: Feeds::new(machine.surroundings.clone()),
-            workers: Arc::new(workers),
-            board: Arc::new(Board::new(machine.clone())),
+            workers,
+            board,
             machine,
             metrics: None,
         };
@@ -163,12 +165,14 @@ impl Node {
         self.machine.state = state;
     }
 
-    /// Has every source of tables, rules and users read now, and the certificates of hubs.
+    /// Has every source of tables, rules and users read now, and the certificates of hubs; and the devices of hosts
+    /// looked at.
     pub fn reload_sources(&self) {
         self.feeds.reload();
         for running in self.running.values() {
-            if let Kind::Hub(hub) = &running.service {
-                hub.reload_certificates();
+            match &running.service {
+                Kind::Hub(hub) => hub.reload_certificates(),
+                Kind::Host(host) => host.look_at_device(),
             }
         }
     }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use rtun_core::{DropReason, FlowQueue, Lost, QueueLimits, Sent, Window};
+use rtun_core::{DropReason, FlowQueue, Lost, MAX_CONTROL, QueueLimits, Sent, Window};
 use rtun_net::transport::{Datagrams, Stream};
 use rtun_proto::{
     extension::{decode_super_frame, is_extension, packets, ping_frame},
@@ -140,15 +140,18 @@ impl Outbox {
     }
 
     /// Sends the whole frames of packets at these places of `bytes`, or queues or drops them; every packet is counted once
-    /// it has left. Never waits for the peer. An error means that the connection is broken.
+    /// it has left. What waits is shared out among senders: `sender` is any number that tells one from others. Never
+    /// waits for the peer. An error means that the connection is broken.
     pub(crate) fn send(
         &self,
+        sender: u64,
         bytes: &[u8],
         places: &[Range<usize>],
         counters: &Counters,
     ) -> io::Result<()> {
         let mut state = self.state();
         let waited = state.waits();
+        let was_bare = state.queue.memory() == 0;
         let written = match &state.gate {
             Gate::Closed => {
                 for place in places {
@@ -175,7 +178,7 @@ impl Outbox {
         for place in places {
             let run = &bytes[place.clone()];
             if sent < run.len() {
-                state.keep_unsent(run, sent, counters);
+                state.keep_unsent(sender, run, sent, counters);
             } else {
                 count_out(run, counters);
             }
@@ -185,9 +188,10 @@ impl Outbox {
             true => state.flush_open(counters),
             false => state.mark(false),
         };
-        let waits = state.waits();
+        // What was queued and has left at once leaves memory to be given back.
+        let begins = state.waits() && !waited || was_bare && state.queue.memory() > 0;
         drop(state);
-        if waits && !waited {
+        if begins {
             self.wake.notify_one();
         }
         marked
@@ -232,6 +236,15 @@ impl Outbox {
             self.wake.notify_one();
         }
         Ok(())
+    }
+
+    /// Sends a frame with a packet that no sender has sent. It goes before those that wait and is counted nowhere. False,
+    /// and it is not sent, where half of what there is room for before packets waits already.
+    pub(crate) fn send_answer(&self, frame: &[u8]) -> io::Result<bool> {
+        if self.state().queue.control_bytes() + frame.len() > MAX_CONTROL / 2 {
+            return Ok(false);
+        }
+        self.send_control(frame).map(|()| true)
     }
 
     /// Writes what is queued as the socket takes it; ends when the connection is broken or stalls.
@@ -432,35 +445,35 @@ impl State {
         match written {
             Ok(sent) if sent == frame.len() => {}
             Ok(0) => self.queue_control(frame),
-            Ok(sent) => self.queue.start_with(frame, sent),
+            Ok(sent) => self.queue.start_with_control(frame, sent),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.queue_control(frame),
             Err(error) => return Err(error),
         }
         Ok(())
     }
 
-    fn enqueue(&mut self, frames: &[u8], counters: &Counters) {
+    fn enqueue(&mut self, sender: u64, frames: &[u8], counters: &Counters) {
         if !self.is_slow() {
-            return self.push(frames, counters);
+            return self.push(sender, frames, counters);
         }
         for frame in Frames::new(frames) {
             match decode_super_frame(frame.payload) {
                 Ok(whole) => {
                     let mut cut = mem::take(&mut self.cut);
                     whole.write_frames(&mut cut);
-                    self.push(&cut, counters);
+                    self.push(sender, &cut, counters);
                     cut.clear();
                     self.cut = cut;
                 }
-                Err(_) => self.push(&frames[frame.range], counters),
+                Err(_) => self.push(sender, &frames[frame.range], counters),
             }
         }
     }
 
-    fn push(&mut self, frames: &[u8], counters: &Counters) {
+    fn push(&mut self, sender: u64, frames: &[u8], counters: &Counters) {
         match self.charge.allowance() {
             Some(allowance) => {
-                self.queue.push(frames, now(), allowance, |lost| {
+                self.queue.push(sender, frames, now(), allowance, |lost| {
                     count_lost(lost, counters);
                 });
                 self.settle();
@@ -476,18 +489,18 @@ impl State {
     }
 
     /// Counts the packets of `run` that are wholly on the wire after `sent` bytes and queues the rest.
-    fn keep_unsent(&mut self, run: &[u8], sent: usize, counters: &Counters) {
+    fn keep_unsent(&mut self, sender: u64, run: &[u8], sent: usize, counters: &Counters) {
         if sent == 0 {
-            return self.enqueue(run, counters);
+            return self.enqueue(sender, run, counters);
         }
         let cut = Frames::new(run).find(|frame| frame.range.end > sent);
         let Some(cut) = cut.map(|frame| frame.range) else { return };
         count_out(&run[..cut.start], counters);
         if cut.start < sent {
             self.queue.start_with(&run[cut.clone()], sent - cut.start);
-            self.enqueue(&run[cut.end..], counters);
+            self.enqueue(sender, &run[cut.end..], counters);
         } else {
-            self.enqueue(&run[cut.start..], counters);
+            self.enqueue(sender, &run[cut.start..], counters);
         }
     }
 
@@ -554,4 +567,35 @@ fn count_out(run: &[u8], counters: &Counters) {
 fn count_drops(reason: DropReason, run: &[u8], counters: &Counters) {
     let all: usize = Frames::new(run).map(|frame| packets(frame.payload)).sum();
     counters.count_drops(reason, all as u64);
+}
+
+#[cfg(test)]
+mod tests {
+    use rtun_net::transport::memory;
+
+    use super::*;
+
+    /// Packets that are queued one by one before they are sent, and leave at once.
+    #[tokio::test(start_paused = true)]
+    async fn memory_is_given_back_although_nothing_ever_waited() {
+        let (stream, other) = memory::pair(1 << 20);
+        let stream: Arc<dyn Stream> = Arc::new(stream);
+        let (budget, counters) = (Budget::new(1 << 24), Arc::<Counters>::default());
+        let outbox = Arc::new(Outbox::new(Arc::clone(&stream), &budget));
+        outbox.open();
+        outbox.begin_datagrams();
+        let (its_outbox, its_counters) = (Arc::clone(&outbox), Arc::clone(&counters));
+        let drain = tokio::spawn(async move { its_outbox.drain(&*stream, &its_counters).await });
+        tokio::time::sleep(2 * QUIET).await;
+
+        let mut frame = vec![0, 20, 0x45];
+        frame.resize(LEN_PREFIX + 20, 0);
+        outbox.send(1, &frame, &[0..frame.len()], &counters).unwrap();
+        assert_eq!((outbox.queued(), counters.read().packets_out), ((0, 0), 1));
+        assert!(budget.read().0 > 0, "it was queued");
+        tokio::time::sleep(2 * QUIET).await;
+        assert_eq!(budget.read().0, 0);
+        drain.abort();
+        drop(other);
+    }
 }

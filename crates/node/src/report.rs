@@ -6,6 +6,7 @@ mod log;
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
+use ipnet::IpNet;
 use rtun_config::model::Carriage;
 use rtun_control::{FeedStatus, PluginStatus};
 use rtun_core::{HostName, NamespaceId};
@@ -28,6 +29,8 @@ pub struct Status {
     /// For how long it runs.
     #[serde(with = "format::seconds")]
     pub uptime: Duration,
+    /// Tasks that have not ended.
+    pub tasks: Tasks,
     /// What it may open.
     #[serde(default)]
     pub descriptors: DescriptorReport,
@@ -37,6 +40,15 @@ pub struct Status {
     pub sources: Vec<FeedStatus>,
     /// Tasks that have failed: defects.
     pub failed_tasks: Vec<TaskReport>,
+}
+
+/// How many tasks have not ended, by the event loop they run on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tasks {
+    /// Of the one for accepting, configuration, signals and plugins.
+    pub main: usize,
+    /// Of each thread that moves packets.
+    pub workers: Vec<usize>,
 }
 
 /// Files and connections that a process may have open.
@@ -131,10 +143,37 @@ pub struct NamespaceReport {
     pub configured: bool,
     /// Prefixes in the tables it routes by, a default router's included; what plugins know is not counted.
     pub routes: usize,
+    /// Prefixes that are behind several hosts, the first ones by the hosts they are behind.
+    #[serde(default)]
+    pub shared: Vec<SharedReport>,
     /// Connected now, by name; of several with one name the newest comes first.
     pub hosts: Vec<HostReport>,
     /// In is what hosts sent, out is what was handed to hosts.
     pub traffic: Traffic,
+}
+
+/// Prefixes that are behind the same hosts in the same order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SharedReport {
+    /// One of them.
+    #[serde(with = "format::text")]
+    pub prefix: IpNet,
+    /// How many they are.
+    pub prefixes: usize,
+    /// The hosts, in order of preference.
+    pub gateways: Vec<GatewayReport>,
+}
+
+/// A host that shares prefixes with others.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GatewayReport {
+    /// Its name.
+    #[serde(with = "format::text")]
+    pub host: HostName,
+    /// Whether it is connected.
+    pub connected: bool,
+    /// Whether packets go to it now: all of them, or where flows are shared some.
+    pub carries: bool,
 }
 
 /// A connected host.
@@ -246,6 +285,9 @@ pub struct DeviceReport {
     pub device: String,
     /// The device's MTU in bytes.
     pub mtu: u16,
+    /// What is not as it should be with the device.
+    #[serde(default)]
+    pub health: DeviceHealth,
     /// The hub that has admitted it, if one has.
     pub connection: Option<ConnectionReport>,
     /// Connections so far that a hub has admitted.
@@ -260,6 +302,33 @@ pub struct DeviceReport {
     pub sent: Traffic,
     /// In is what came from the hub, out is what the device took; drops on that way.
     pub received: Traffic,
+}
+
+/// How a host's device has fared.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct DeviceHealth {
+    /// Why there is no device at the moment, and since when; none if there is one.
+    pub missing: Option<HappenedReport>,
+    /// How often the device was gone so far.
+    pub times_gone: u64,
+    /// How often something was put back so far that somebody had taken from it.
+    pub times_put_back: u64,
+    /// What that was the last time.
+    pub last_put_back: Option<HappenedReport>,
+    /// What is missing and is not put back any more, since somebody takes it away again and again.
+    pub left: Vec<String>,
+    /// What is missing because the system refuses it, and why.
+    pub failing: Vec<String>,
+}
+
+/// Something that happened, or lasts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HappenedReport {
+    /// In words.
+    pub what: String,
+    /// How long ago it happened or began.
+    #[serde(with = "format::seconds")]
+    pub ago: Duration,
 }
 
 /// A host's connection.

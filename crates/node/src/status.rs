@@ -11,6 +11,7 @@ use std::{
 use arc_swap::ArcSwap;
 use prometheus_client::metrics::histogram::Histogram;
 use rtun_core::explain::choose_hubs;
+use tokio::runtime::Handle;
 
 use crate::{
     descriptors::limit,
@@ -22,13 +23,17 @@ use crate::{
         ledger::{HubId, Ledger, Totals},
         series::Snapshot,
     },
-    report::{DescriptorReport, KindReport, ServiceReport, Status},
+    report::{DescriptorReport, KindReport, ServiceReport, Status, Tasks},
+    workers::Workers,
 };
 
 /// What runs now. Asking waits for nobody, not even for a configuration that is being applied.
 pub struct Board {
     started: SystemTime,
     since: Instant,
+    /// The main event loop, and those that move packets. Does not keep them running.
+    main: Option<Handle>,
+    workers: Vec<Handle>,
     services: ArcSwap<Vec<Shown>>,
     feeds: ArcSwap<Feeds>,
     next_id: AtomicU64,
@@ -60,11 +65,13 @@ pub(crate) struct NodeHistory {
 }
 
 impl Default for Board {
-    /// Nothing runs, and the process has just begun.
+    /// Nothing runs, and the process has just begun. No tasks are counted.
     fn default() -> Self {
         Self {
             started: SystemTime::now(),
             since: Instant::now(),
+            main: None,
+            workers: Vec::new(),
             services: ArcSwap::default(),
             feeds: ArcSwap::default(),
             next_id: AtomicU64::new(0),
@@ -75,9 +82,10 @@ impl Default for Board {
 }
 
 impl Board {
-    /// Nothing runs, and the process has just begun, with this part of its machine.
-    pub(crate) fn new(machine: Machine) -> Self {
-        Self { machine, ..Self::default() }
+    /// Nothing runs, and the process has just begun, with this part of its machine. Has to be called on the main event loop.
+    pub(crate) fn new(machine: Machine, workers: &Workers) -> Self {
+        let main = Some(Handle::current());
+        Self { main, workers: workers.handles(), machine, ..Self::default() }
     }
 
     /// The process's part of its machine.
@@ -150,6 +158,10 @@ impl Board {
             pid: std::process::id(),
             started: self.started.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs(),
             uptime: self.since.elapsed(),
+            tasks: Tasks {
+                main: self.main.as_ref().map_or(0, |it| it.metrics().num_alive_tasks()),
+                workers: self.workers.iter().map(|it| it.metrics().num_alive_tasks()).collect(),
+            },
             descriptors: DescriptorReport {
                 limit: limit(),
                 exhausted: self.machine.descriptors.refused(),

@@ -64,6 +64,11 @@ impl Workers {
         let least = self.workers.iter().min_by_key(|worker| worker.load.load(Ordering::Relaxed));
         Seat::take(least.expect("there is at least one core"))
     }
+
+    /// The event loop of each thread. Does not keep it running.
+    pub(crate) fn handles(&self) -> Vec<Handle> {
+        self.workers.iter().map(|worker| worker.handle.clone()).collect()
+    }
 }
 
 impl Drop for Workers {

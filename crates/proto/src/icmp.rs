@@ -1,4 +1,7 @@
-//! The ICMP error a router sends about a packet it cannot deliver (RFC 792, RFC 1191, RFC 4443).
+//! The ICMP error a router sends about a packet it cannot deliver (RFC 792, RFC 1191, RFC 4443), and what one that came
+//! is about.
+
+mod quote;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -6,6 +9,8 @@ use crate::{
     checksum::Checksum,
     packet::{Packet, protocol, source_is_never_valid},
 };
+
+pub use self::quote::{Quote, quoted};
 
 /// The longest ICMPv4 error in bytes, its IP header included (RFC 1812 section 4.3.2.3).
 pub const MAX_V4: usize = 576;

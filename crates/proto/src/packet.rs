@@ -48,6 +48,8 @@ mod v4 {
     pub(super) const CHECKSUM: usize = 10;
     pub(super) const SOURCE: usize = 12;
     pub(super) const DESTINATION: usize = 16;
+    /// In the byte at `FRAGMENT`.
+    pub(super) const DO_NOT_FRAGMENT: u8 = 0x40;
     /// In the word at `FRAGMENT`.
     pub(super) const MORE_FRAGMENTS: u16 = 0x2000;
     pub(super) const FRAGMENT_OFFSET: u16 = 0x1fff;
@@ -200,6 +202,12 @@ impl<'a> Packet<'a> {
     #[inline]
     pub fn header_len(&self) -> usize {
         if self.is_v4() { v4_header_len(self.bytes) } else { v6::HEADER }
+    }
+
+    /// Whether a router may cut the packet into fragments: an IPv4 packet without the bit that forbids it.
+    #[inline]
+    pub fn may_be_fragmented(&self) -> bool {
+        self.is_v4() && self.bytes[v4::FRAGMENT] & v4::DO_NOT_FRAGMENT == 0
     }
 
     /// Whether the packet is one of several fragments. An IPv6 packet with a fragment header that is all of its
@@ -412,6 +420,11 @@ mod tests {
         assert_eq!(packet.ttl(), 64);
         assert_eq!(packet.header_len(), 20);
         assert!(!packet.is_fragment(), "`do not fragment` is not a fragment");
+        assert!(!packet.may_be_fragmented());
+        let free = v4(protocol::UDP, 0, &[0; 8]);
+        assert!(Packet::parse(&free).unwrap().may_be_fragmented());
+        let six = v6(protocol::UDP, &[0; 8]);
+        assert!(!Packet::parse(&six).unwrap().may_be_fragmented());
     }
 
     #[test]

@@ -52,6 +52,16 @@ impl Text {
         if let Some(gateway) = &explanation.gateway {
             self.presence(&gateway.host, &gateway.presence);
         }
+        for other in &explanation.others {
+            let state = match (&other.presence, explanation.share_flows) {
+                (Presence::Connected { .. }, true) => "gets some of the flows",
+                (Presence::Connected { .. }, false) => "stands by",
+                (Presence::Unknown, true) => "gets some of the flows while it is connected",
+                (Presence::Unknown, false) => "stands by while it is connected",
+                (Presence::NotConnected | Presence::Impossible { .. }, _) => "is not connected",
+            };
+            self.line("or", &format!("{} {state}", other.host));
+        }
     }
 
     fn sender(&mut self, explanation: &Explanation) {
@@ -101,6 +111,13 @@ impl Text {
                 Because::ShorterPrefix => "shorter prefix".to_owned(),
                 Because::LowerSource => format!("the same prefix, only in {}", origin(row.origin)),
                 Because::ListedLater => "the same prefix, listed later".to_owned(),
+                Because::StandsBy => "the same prefix, next while those before are away".to_owned(),
+                Because::Away => format!("the same prefix first, but {} is away", row.gateway),
+                Because::Sends => {
+                    "the same prefix first, but that host sends the packet".to_owned()
+                }
+                Because::SharesFlows => "the same prefix, gets some of the flows".to_owned(),
+                Because::MaySendToo => "the same prefix, may send from there too".to_owned(),
                 Because::RouterNotAsked => format!("{router} is asked only after that"),
             };
             self.more(&format!("  passed over: {}   ({because})", place(row)));
@@ -233,7 +250,10 @@ fn advice(reason: DropReason, explanation: &Explanation) -> String {
                 "{from} is {owner}'s: have {sender} send from an address that is routed to it, or \
                  correct that route"
             ),
-            None => format!("add a route for {from} to the host it is behind"),
+            None => format!(
+                "add a route for {from} to the host it is behind; a router there may only send ICMP errors \
+                 about packets that went to that host"
+            ),
         },
         DropReason::NoRoute => format!("add a route for {to} to the host it is behind"),
         DropReason::NoTable => {

@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, fmt::Write, time::Duration};
 
 use rtun_node::{
-    DescriptorReport, DeviceReport, FeedProblem, FeedState, FeedStatus, Happened, HostReport,
-    HubReport, KindReport, ListenerReport, NamespaceReport, PluginKind, PluginStatus,
-    ServiceReport, Status, TaskReport, Traffic,
+    DescriptorReport, DeviceHealth, DeviceReport, FeedProblem, FeedState, FeedStatus, Happened,
+    HappenedReport, HostReport, HubReport, KindReport, ListenerReport, NamespaceReport, PluginKind,
+    PluginStatus, ServiceReport, SharedReport, Status, TaskReport, Traffic,
 };
 
 use super::units::{bytes, count, duration, printable, seconds, short};
@@ -18,6 +18,9 @@ const ENDS_SOON: f64 = 30.0 * 24.0 * 60.0 * 60.0;
 
 /// Hosts shown of each namespace, and namespaces of each hub.
 const SHOWN: usize = 50;
+
+/// Shared prefixes shown of each namespace, one line for all behind the same hosts.
+const SHOWN_SHARED: usize = 8;
 
 /// Ways for an association to end that are nobody's problem.
 const NORMAL_ENDS: [&str; 3] = ["peer_closed", "replaced", "shutdown"];
@@ -190,7 +193,7 @@ impl Look<'_> {
         namespace: &NamespaceReport,
         before: Option<(&NamespaceReport, Duration)>,
     ) -> String {
-        let NamespaceReport { id, routes, hosts, traffic, .. } = namespace;
+        let NamespaceReport { id, routes, shared, hosts, traffic, .. } = namespace;
         let title = match id.is_default() {
             true => "Namespace default".to_owned(),
             false => format!("Namespace {id}"),
@@ -201,11 +204,15 @@ impl Look<'_> {
             number(*routes, "route"),
             number(hosts.len(), "host")
         );
-        let facts = vec![
+        let mut facts = vec![
             fact("from hosts", passed(traffic, before.map(|(then, ago)| (&then.traffic, ago)), IN)),
             fact("to hosts", passed(traffic, before.map(|(then, ago)| (&then.traffic, ago)), OUT)),
             fact("drops", drops(traffic)),
         ];
+        if traffic.answered > 0 {
+            facts.push(fact("ICMP errors", count(traffic.answered as f64)));
+        }
+        facts.extend(shared.iter().take(SHOWN_SHARED).map(|it| fact("shared", carriers(it))));
         text += &table("    ", "ll", facts);
         if hosts.is_empty() {
             return text;
@@ -275,6 +282,7 @@ impl Look<'_> {
             }
             None => facts.push(fact("hub", self.paint("31", "not connected"))),
         }
+        facts.extend(health(&report.health));
         if let Some(error) = last_error {
             let what = printable(&error.error);
             let hub = printable(&error.hub);
@@ -307,6 +315,29 @@ impl Look<'_> {
     fn paint(&self, style: &str, text: &str) -> String {
         if self.colour { format!("\x1b[{style}m{text}\x1b[0m") } else { text.to_owned() }
     }
+}
+
+/// What is not as it should be with a host's device.
+fn health(health: &DeviceHealth) -> Vec<Vec<String>> {
+    let DeviceHealth { missing, times_gone, times_put_back, last_put_back, left, failing } = health;
+    let mut facts = Vec::new();
+    if let Some(HappenedReport { what, ago }) = missing {
+        facts.push(fact("device", format!("none for {}: {}", duration(*ago), printable(what))));
+    }
+    if *times_gone > 0 {
+        facts.push(fact("device gone", times(*times_gone)));
+    }
+    if let Some(HappenedReport { what, ago }) = last_put_back {
+        let times = times(*times_put_back);
+        let (ago, what) = (duration(*ago), printable(what));
+        facts.push(fact("put back", format!("{times}, last {ago} ago: {what}")));
+    }
+    for (label, missing) in [("left", left), ("refused", failing)] {
+        if !missing.is_empty() {
+            facts.push(fact(label, printable(&missing.join(", "))));
+        }
+    }
+    facts
 }
 
 /// `tls [::]:8443`, and when its certificate ends if that is soon.
@@ -363,6 +394,12 @@ fn problems_of(service: &ServiceReport, status: &Status) -> Vec<Problem> {
                     add(ago, format!("connection of a host ended: {word} ({count} so far)"));
                 }
             }
+            for namespace in &hub.namespaces {
+                let missing = |it: &&SharedReport| !it.gateways[0].connected;
+                for shared in namespace.shared.iter().filter(missing).take(SHOWN_SHARED) {
+                    add(Duration::ZERO, carriers(shared));
+                }
+            }
             if hub.traffic().dropped_by_reason().any(|(reason, _)| reason == "internal") {
                 add(Duration::ZERO, "packets lost by a bug in rtun: please report it".into());
             }
@@ -370,18 +407,47 @@ fn problems_of(service: &ServiceReport, status: &Status) -> Vec<Problem> {
                 add(Duration::ZERO, "the memory for queues is nearly used up".into());
             }
         }
-        KindReport::Host(host) => match (&host.connection, &host.last_error) {
-            (None, None) => add(status.uptime, "not connected to a hub yet".into()),
-            (connection, Some(error)) if connection.is_none() || error.ago < RECENT => {
-                let state = match connection {
-                    Some(_) => "connected again after",
-                    None => "not connected:",
-                };
-                let (hub, what) = (printable(&error.hub), printable(&error.error));
-                add(error.ago, format!("{state} {hub}: {what}"));
+        KindReport::Host(host) => {
+            let health = &host.health;
+            if let Some(HappenedReport { what, ago }) = &health.missing {
+                add(*ago, format!("there is no device: {}", printable(what)));
             }
-            _ => {}
-        },
+            if let Some(HappenedReport { what, ago }) =
+                health.last_put_back.as_ref().filter(|last| last.ago < RECENT)
+            {
+                add(
+                    *ago,
+                    format!("put back what somebody took from the device: {}", printable(what)),
+                );
+            }
+            if !health.left.is_empty() {
+                let what = printable(&health.left.join(", "));
+                add(
+                    Duration::ZERO,
+                    format!(
+                        "missing at the device, somebody takes it away again and again: {what}"
+                    ),
+                );
+            }
+            for what in &health.failing {
+                add(
+                    Duration::ZERO,
+                    format!("the device is not as it should be: {}", printable(what)),
+                );
+            }
+            match (&host.connection, &host.last_error) {
+                (None, None) => add(status.uptime, "not connected to a hub yet".into()),
+                (connection, Some(error)) if connection.is_none() || error.ago < RECENT => {
+                    let state = match connection {
+                        Some(_) => "connected again after",
+                        None => "not connected:",
+                    };
+                    let (hub, what) = (printable(&error.hub), printable(&error.error));
+                    add(error.ago, format!("{state} {hub}: {what}"));
+                }
+                _ => {}
+            }
+        }
     }
     problems
 }
@@ -402,6 +468,24 @@ fn problem_of_descriptors(descriptors: &DescriptorReport) -> Option<Problem> {
         "connections had to wait: all {limit} descriptors are in use ({count} times so far); raise the limit of open files"
     );
     Some(Problem { ago, service: "-".into(), what })
+}
+
+/// `10.1.0.0/16 and 3 more: site-a is away, site-b carries`
+fn carriers(shared: &SharedReport) -> String {
+    let SharedReport { prefix, prefixes, gateways } = shared;
+    let more = match prefixes - 1 {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let gateways = gateways.iter().map(|gateway| {
+        let state = match (gateway.carries, gateway.connected) {
+            (true, _) => "carries",
+            (false, true) => "stands by",
+            (false, false) => "is away",
+        };
+        format!("{} {state}", short(gateway.host.as_str()))
+    });
+    format!("{prefix}{more}: {}", gateways.collect::<Vec<_>>().join(", "))
 }
 
 fn problems_of_source(source: &FeedStatus) -> Vec<Problem> {
@@ -496,6 +580,10 @@ fn number(count: usize, of: &str) -> String {
     if count == 1 { format!("1 {of}") } else { format!("{count} {of}s") }
 }
 
+fn times(count: u64) -> String {
+    number(usize::try_from(count).unwrap_or(usize::MAX), "time")
+}
+
 fn more(count: usize, of: &str, indent: &str) -> String {
     match count.checked_sub(SHOWN) {
         None | Some(0) => String::new(),
@@ -581,6 +669,7 @@ mod tests {
         });
         let status = json!({
             "version": "0.1.0", "pid": 1, "started": 1, "uptime": 100_000.0,
+            "tasks": {"main": 9, "workers": [4, 2]},
             "services": [hub, device], "sources": []
         });
         serde_json::from_value(status).unwrap()

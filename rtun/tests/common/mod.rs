@@ -5,7 +5,9 @@
 pub mod programs;
 pub mod raw;
 pub mod services;
+pub mod stranger;
 pub mod super_packet;
+pub mod vitals;
 
 use std::{
     fs::{self, File},
@@ -22,7 +24,7 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
-use rtun_lab::{Lab, Namespace, Process, Switch, tools};
+use rtun_lab::{Impairment, Lab, Namespace, Process, Switch, Wan, WanConfig, tools};
 use serde_json::Value;
 
 /// For what should happen at once.
@@ -94,6 +96,18 @@ impl World {
         self.start(machine, &["-L", &service, "-F", "router://server_ip:8443"])
     }
 
+    /// A machine whose packets take `delay` to the hub's, and as long back: it reaches that as the address returned. The way
+    /// lasts as long as its handle.
+    pub fn far(&self, name: &str, delay: Duration) -> (Namespace, Wan, String) {
+        let machine = self.lab.namespace(name).unwrap();
+        let n = self.machines.fetch_add(1, Ordering::SeqCst);
+        let way = WanConfig::symmetric(1, Impairment { delay, ..Impairment::default() });
+        let wan = self.lab.wan(&self.hub, &format!("wan{n}"), &machine, "eth0", &way).unwrap();
+        self.hub.addr_add(&format!("wan{n}"), &format!("10.77.{n}.1/24")).unwrap();
+        machine.addr_add("eth0", &format!("10.77.{n}.2/24")).unwrap();
+        (machine, wan, format!("10.77.{n}.1"))
+    }
+
     /// A machine behind `gateway`, in `net` ("192.168.100"): the gateway is .1, the machine .2.
     pub fn behind(&self, gateway: &Namespace, net: &str) -> Namespace {
         let machine = self.only_beside(gateway, net);
@@ -112,6 +126,16 @@ impl World {
         machine
     }
 
+    /// A machine at the other end of a cable to `from`, whose device there is called `name` at both ends, with these
+    /// addresses.
+    pub fn cable(&self, from: &Namespace, name: &str, address: &str, other: &str) -> Namespace {
+        let machine = self.lab.namespace(name).unwrap();
+        self.lab.veth(from, name, &machine, name).unwrap();
+        from.addr_add(name, address).unwrap();
+        machine.addr_add(name, other).unwrap();
+        machine
+    }
+
     /// Writes a file into the test's folder.
     pub fn file(&self, name: &str, text: &str) -> PathBuf {
         let path = self.folder.path().join(name);
@@ -123,18 +147,25 @@ impl World {
     pub fn start(&self, machine: &Namespace, arguments: &[&str]) -> Rtun {
         let log = tempfile::Builder::new().suffix(".log").tempfile_in(self.folder.path()).unwrap();
         let (log, path) = log.keep().unwrap();
+        self.spawn(machine, &[arguments, &["-D"]].concat(), log, path)
+    }
+
+    /// The same at the level that the configuration says, for much that would be logged.
+    pub fn start_quietly(&self, machine: &Namespace, arguments: &[&str]) -> Rtun {
+        let log = tempfile::Builder::new().suffix(".log").tempfile_in(self.folder.path()).unwrap();
+        let (log, path) = log.keep().unwrap();
         self.spawn(machine, arguments, log, path)
     }
 
     /// Starts it again, with the log going on.
     pub fn start_again(&self, machine: &Namespace, arguments: &[&str], before: &Rtun) -> Rtun {
         let log = File::options().append(true).open(&before.log).unwrap();
-        self.spawn(machine, arguments, log, before.log.clone())
+        self.spawn(machine, &[arguments, &["-D"]].concat(), log, before.log.clone())
     }
 
     fn spawn(&self, machine: &Namespace, arguments: &[&str], log: File, path: PathBuf) -> Rtun {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rtun"));
-        command.args(arguments).arg("-D").current_dir(self.folder.path());
+        command.args(arguments).current_dir(self.folder.path());
         command.env("HOME", self.folder.path());
         command.env("RTUN_STATE_DIR", self.folder.path().join("state"));
         command.env("RUNTIME_DIRECTORY", self.folder.path().join("run"));

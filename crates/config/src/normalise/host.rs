@@ -5,6 +5,8 @@ mod device;
 mod node;
 mod selector;
 
+use std::net::IpAddr;
+
 use rtun_core::HostName;
 
 use super::{Context, sockets};
@@ -82,7 +84,7 @@ pub(super) fn read(at: &Cursor<'_>, context: &Context<'_>, report: &mut Report) 
             )
             .help(format!("keep to {GOST_MTU} and less unless every hub is rtun"));
     }
-    Some(Host {
+    let host = Host {
         name: name?,
         device,
         hubs: chain.hubs,
@@ -90,6 +92,36 @@ pub(super) fn read(at: &Cursor<'_>, context: &Context<'_>, report: &mut Report) 
         proxies: chain.proxies,
         retries: retries.map_or(0, |retries| u32::try_from(retries).unwrap_or(u32::MAX)),
         dial_timeout: dial_timeout.filter(|t| !t.is_zero()),
+    };
+    if let Some(addr) = connects_to_itself(&host) {
+        let net = listener.get("metadata").and_then(|m| m.first(&["net", "tun.net"]));
+        report
+            .warning(
+                net.as_ref().map_or_else(|| At::from(&listener), At::from),
+                format!(
+                    "{} is an address of this host too: no connection from here leaves this machine",
+                    quote(addr)
+                ),
+            )
+            .help("give the host another address, or write the hub's right one");
+    }
+    Some(host)
+}
+
+/// The address of a hub, or of a proxy before it, that is one of the host's own.
+fn connects_to_itself(host: &Host) -> Option<&str> {
+    let Host { device, hubs, proxies, .. } = host;
+    let hubs = hubs.iter().filter(|hub| hub.sockets.netns == device.netns);
+    let ways = hubs.flat_map(|hub| &hub.ways).map(|way| &*way.addr);
+    let proxies = proxies.first().into_iter().flat_map(|hop| &hop.nodes);
+    let proxies = proxies.filter(|node| node.sockets.netns == device.netns);
+    let mut direct: Box<dyn Iterator<Item = &str>> = match host.proxies.is_empty() {
+        true => Box::new(ways),
+        false => Box::new(proxies.map(|node| &*node.addr)),
+    };
+    direct.find(|addr| {
+        let host = address::split_host_port(addr).and_then(|(host, _)| host.parse::<IpAddr>().ok());
+        host.is_some_and(|host| device.addresses.iter().any(|own| own.addr() == host))
     })
 }
 

@@ -1,12 +1,12 @@
 //! Services with a `router` handler.
 
-use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, ops::RangeInclusive, time::Duration};
 
 use super::{Context, access, admissions, listener, log::one_of, quotas};
 use crate::{
     coerce::{self, Place},
-    findings::{At, Report},
-    model::{Hub, HubRules, Listener, Named, Quotas, Sharing, SourceCheck, User},
+    findings::{At, Report, quote},
+    model::{Hub, HubRules, IcmpErrors, Listener, Named, Quotas, Sharing, SourceCheck, User},
     value::Cursor,
 };
 
@@ -79,6 +79,8 @@ pub(super) fn read(
     // On a command line it may be that of a `quic` listener; anything else was said when keys were checked.
     let ttl = get(&["ttl"]).and_then(|at| coerce::boolean(at.value).ok());
     let super_frames = get(&["superFrames"]).and_then(|at| report.boolean(&at));
+    let icmp = get(&["icmp"]).and_then(|at| report.boolean(&at)).unwrap_or(true);
+    let addresses = get(&["address"]).map(|at| addresses(&at, report)).unwrap_or_default();
     let queue_budget = get(&["queueBudget"]).and_then(|at| queue_budget(&at, report));
     let quotas = quotas::read(metadata.as_ref(), report);
     let timeout = get(&["readTimeout"]).and_then(|at| report.span(&at, Place::Metadata));
@@ -108,6 +110,7 @@ pub(super) fn read(
         admissions,
         source_check: source_check.unwrap_or_default(),
         sharing: sharing.unwrap_or_default(),
+        icmp: icmp.then_some(addresses),
         ttl: ttl.unwrap_or(false),
         super_frames: super_frames.unwrap_or(true),
         queue_budget: queue_budget.unwrap_or(QUEUE_BUDGET) * MIB,
@@ -115,6 +118,43 @@ pub(super) fn read(
     };
     let handshake_timeout = timeout.filter(|t| !t.is_zero()).unwrap_or(HANDSHAKE_TIMEOUT);
     Some((Hub { listener, more_listeners, rules, handshake_timeout }, view))
+}
+
+/// At most one of each IP version.
+fn addresses(at: &Cursor<'_>, report: &mut Report) -> IcmpErrors {
+    let mut icmp = IcmpErrors::default();
+    for (text, at) in report.texts(at, true) {
+        let taken = match text.parse() {
+            Ok(address) if !names_one_host(address) => {
+                report
+                    .error(at, format!("{address} is no address that an ICMP error may come from"))
+                    .help("write an address of the hub inside the tunnel, such as 10.0.0.254");
+                continue;
+            }
+            Ok(IpAddr::V4(address)) => icmp.v4.replace(address).is_some(),
+            Ok(IpAddr::V6(address)) => icmp.v6.replace(address).is_some(),
+            Err(_) => {
+                report
+                    .error(at, format!("{} is no IP address", quote(&text)))
+                    .help("write one IPv4 address, one IPv6 address or both");
+                continue;
+            }
+        };
+        if taken {
+            report
+                .error(at, "there is another address of that IP version")
+                .help("write one IPv4 address, one IPv6 address or both");
+        }
+    }
+    icmp
+}
+
+/// Whether somebody could answer there.
+fn names_one_host(address: IpAddr) -> bool {
+    !(address.is_unspecified()
+        || address.is_loopback()
+        || address.is_multicast()
+        || matches!(address, IpAddr::V4(address) if address.octets()[0] >= 240))
 }
 
 /// In MiB.

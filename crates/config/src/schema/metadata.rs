@@ -75,6 +75,8 @@ pub(super) static ROUTER_HANDLER: Object = Object {
         yes(&["sourceCheck"], Text),
         yes(&["router.sharing", "sharing"], Text),
         yes(&["ttl"], Bool),
+        yes(&["icmp"], Bool),
+        yes(&["address"], Texts),
         yes(&["superFrames"], Bool),
         yes(&["queueBudget"], Int),
         yes(&["maxRoutesPerRouter"], Int),

@@ -7,6 +7,7 @@ use std::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use rtun_core::{HostName, NamespaceId};
@@ -27,6 +28,7 @@ pub struct MemoryPlugin {
 struct Tables {
     failure: Option<PluginError>,
     hangs: bool,
+    takes: Duration,
     routes: HashMap<(NamespaceId, IpAddr), HostName>,
     rules: HashMap<HostName, NamespaceId>,
     users: HashMap<String, (String, String)>,
@@ -70,6 +72,11 @@ impl MemoryPlugin {
         self.tables().hangs = hangs;
     }
 
+    /// From now on every answer takes so long.
+    pub fn take(&self, time: Duration) {
+        self.tables().takes = time;
+    }
+
     /// How often it was asked.
     pub fn questions(&self) -> usize {
         self.questions.load(Ordering::SeqCst)
@@ -82,7 +89,13 @@ impl MemoryPlugin {
             return Box::pin(std::future::pending());
         }
         let answer = tables.failure.clone().map_or_else(|| Ok(look_up(&tables)), Err);
-        Box::pin(async move { answer })
+        let takes = tables.takes;
+        Box::pin(async move {
+            if !takes.is_zero() {
+                tokio::time::sleep(takes).await;
+            }
+            answer
+        })
     }
 
     /// A poisoned lock still guards whole values: every critical section is one operation on a table.

@@ -22,6 +22,18 @@ struct Candidate<'a> {
     listed: Listed<'a>,
 }
 
+/// Which end of a packet an address is.
+#[derive(Clone, Copy)]
+pub(super) enum End<'a> {
+    Source,
+    Destination {
+        /// Who sends it.
+        sender: Option<&'a HostName>,
+        /// Whether the hosts that share the best prefix share its flows too.
+        share_flows: bool,
+    },
+}
+
 /// The candidates for each of `addresses`, reading each row once.
 pub(super) fn gather<'a, const N: usize>(
     addresses: [IpAddr; N],
@@ -68,34 +80,48 @@ impl<'a> Candidates<'a> {
         self,
         answering: Option<usize>,
         gateway: Option<&HostName>,
+        end: End<'_>,
         routers: &[RouterInfo],
     ) -> (Option<Row>, Vec<PassedOver>, u64) {
-        let winner = self
-            .kept
-            .first()
-            .map(|best| (best.router, best.listed))
-            .filter(|best| Some(best.0) == answering && Some(&best.1.route.gateway) == gateway);
-        let losers = &self.kept[usize::from(winner.is_some())..];
-        let beyond = losers.len().saturating_sub(MAX_PASSED_OVER);
-        let passed_over = losers.iter().take(MAX_PASSED_OVER).map(|loser| PassedOver {
+        let best = self.kept.first().filter(|best| Some(best.router) == answering);
+        let winner = best.and_then(|best| {
+            self.kept.iter().position(|candidate| {
+                candidate.router == best.router
+                    && candidate.listed.route.prefix == best.listed.route.prefix
+                    && Some(&candidate.listed.route.gateway) == gateway
+            })
+        });
+        let losers = || self.kept.iter().enumerate().filter(|(at, _)| Some(*at) != winner);
+        let beyond = losers().count().saturating_sub(MAX_PASSED_OVER);
+        let passed_over = losers().take(MAX_PASSED_OVER).map(|(at, loser)| PassedOver {
             router: routers.get(loser.router).map_or_else(String::new, |r| r.name.clone()),
             row: row(&loser.listed),
-            because: match winner {
-                Some((router, best)) if router == loser.router => why(&best, &loser.listed),
+            because: match winner.map(|winner| (winner, &self.kept[winner])) {
+                Some((place, winner)) if winner.router == loser.router => {
+                    why(&winner.listed, &loser.listed, at < place, end)
+                }
                 _ => Because::RouterNotAsked,
             },
         });
-        (winner.map(|(_, best)| row(&best)), passed_over.collect(), self.more + beyond as u64)
+        let passed_over = passed_over.collect();
+        let row = winner.map(|winner| row(&self.kept[winner].listed));
+        (row, passed_over, self.more + beyond as u64)
     }
 }
 
-fn why(winner: &Listed<'_>, loser: &Listed<'_>) -> Because {
-    if loser.route.prefix.prefix_len() < winner.route.prefix.prefix_len() {
-        Because::ShorterPrefix
-    } else if loser.origin < winner.origin {
-        Because::LowerSource
-    } else {
-        Because::ListedLater
+fn why(winner: &Listed<'_>, loser: &Listed<'_>, comes_first: bool, end: End<'_>) -> Because {
+    let is_shorter = loser.route.prefix.prefix_len() < winner.route.prefix.prefix_len();
+    match end {
+        _ if is_shorter => Because::ShorterPrefix,
+        _ if loser.route.gateway == winner.route.gateway && loser.origin < winner.origin => {
+            Because::LowerSource
+        }
+        _ if loser.route.gateway == winner.route.gateway => Because::ListedLater,
+        End::Source => Because::MaySendToo,
+        End::Destination { sender, .. } if sender == Some(&loser.route.gateway) => Because::Sends,
+        End::Destination { share_flows: true, .. } => Because::SharesFlows,
+        End::Destination { .. } if comes_first => Because::Away,
+        End::Destination { .. } => Because::StandsBy,
     }
 }
 

@@ -48,7 +48,7 @@ impl World {
             }
             Written::Plugin(_) => Router::Plugin(PluginId(i)),
         });
-        Routing::new(NS, routers.collect(), self.check)
+        Routing::new(NS, routers.collect(), self.check, Sharing::Newest)
     }
 
     fn explain(&self, question: &Question) -> Explanation {
@@ -83,32 +83,56 @@ impl World {
         }
     }
 
-    /// Slowly and obviously: the first router that has an answer, and the row it is from.
+    /// Slowly and obviously: the first router that has an answer, and the hosts it names with the rows they are from.
     fn locate(&self, address: IpAddr) -> Model<'_> {
         for (i, router) in self.routers.iter().enumerate() {
             match router {
                 Written::Plugin(answers) => match answers.get(&address) {
                     None => return Model::Ask,
-                    Some(Some(gateway)) => return Model::Gateway(i, gateway, None),
+                    Some(Some(gateway)) => return Model::Behind(i, vec![(gateway, None)]),
                     Some(None) => {}
                 },
                 Written::Table(rows) => {
-                    let mut best: Option<(usize, &(Route, Origin))> = None;
-                    for (line, row) in rows.iter().enumerate() {
-                        let rank = |row: &(Route, Origin)| (row.0.prefix.prefix_len(), row.1);
-                        if row.0.prefix.contains(&address)
-                            && best.is_none_or(|(_, best)| rank(row) > rank(best))
+                    let containing =
+                        rows.iter().zip(1..).filter(|(row, _)| row.0.prefix.contains(&address));
+                    let mut containing: Vec<_> = containing.collect();
+                    containing.sort_by_key(|((route, origin), _)| {
+                        std::cmp::Reverse((route.prefix.prefix_len(), *origin))
+                    });
+                    let Some(((best, _), _)) = containing.first() else { continue };
+                    let mut hosts: Vec<(&HostName, Option<usize>)> = Vec::new();
+                    for ((route, _), line) in &containing {
+                        if route.prefix == best.prefix
+                            && !hosts.iter().any(|(host, _)| **host == route.gateway)
                         {
-                            best = Some((line + 1, row));
+                            hosts.push((&route.gateway, Some(*line)));
                         }
                     }
-                    if let Some((line, row)) = best {
-                        return Model::Gateway(i, &row.0.gateway, Some(line));
-                    }
+                    return Model::Behind(i, hosts);
                 }
             }
         }
         Model::Nowhere
+    }
+
+    /// The host of these that gets a packet of `sender`.
+    fn carrier<'a>(
+        &self,
+        hosts: &[(&'a HostName, Option<usize>)],
+        sender: Option<&HostName>,
+    ) -> (&'a HostName, Option<usize>) {
+        let other = |host: &&(&HostName, Option<usize>)| Some(host.0) != sender;
+        let connected = hosts.iter().filter(other).find(|host| self.connected.contains(host.0));
+        *connected.or_else(|| hosts.iter().find(other)).unwrap_or(&hosts[0])
+    }
+
+    /// Whoever sends: as asked, or whoever the source is behind.
+    fn sender<'a>(&'a self, question: &'a Question) -> Option<&'a HostName> {
+        match (&question.sender, self.locate(question.source)) {
+            (Some(sender), _) => Some(sender),
+            (None, Model::Behind(_, hosts)) => Some(self.carrier(&hosts, None).0),
+            (None, _) => None,
+        }
     }
 
     fn containing(&self, address: IpAddr) -> usize {
@@ -123,7 +147,7 @@ impl World {
 }
 
 enum Model<'a> {
-    Gateway(usize, &'a HostName, Option<usize>),
+    Behind(usize, Vec<(&'a HostName, Option<usize>)>),
     Ask,
     Nowhere,
 }
@@ -138,6 +162,10 @@ impl Answers for World {
             },
             Written::Table(_) => panic!("no plugin"),
         }
+    }
+
+    fn is_connected(&self, host: &HostName) -> bool {
+        self.connected.contains(host)
     }
 }
 
@@ -276,11 +304,7 @@ proptest! {
                 Conclusion::Dropped { reason } => Err(reason.as_str().to_owned()),
                 Conclusion::Asks { plugin, address } => Err(format!("asks {plugin} {address}")),
             };
-            let sender = match (&question.sender, world.locate(question.source)) {
-                (Some(sender), _) => sender.clone(),
-                (None, Model::Gateway(_, owner, _)) => owner.clone(),
-                (None, _) => name("somebody-else"),
-            };
+            let sender = world.sender(question).cloned().unwrap_or(name("somebody-else"));
             prop_assert_eq!(told, reality(&world, &sender, question), "{:?}", question);
             prop_assert_eq!(
                 explanation.source.special.is_some(), source_is_never_valid(question.source)
@@ -302,13 +326,27 @@ proptest! {
     ) {
         for question in &questions {
             let explanation = world.explain(question);
-            for located in [&explanation.source, &explanation.destination] {
+            let sender = world.sender(question);
+            for (is_source, located) in
+                [(true, &explanation.source), (false, &explanation.destination)]
+            {
                 let rows = world.containing(located.address);
                 let told = usize::from(located.row.is_some()) + located.passed_over.len();
                 prop_assert_eq!(told + located.passed_over_more as usize, rows);
                 let line = located.row.as_ref().map(|row| row.line as usize);
                 match world.locate(located.address) {
-                    Model::Gateway(router, gateway, expected) => {
+                    Model::Behind(router, hosts) => {
+                        let its_own = hosts.iter().find(|(host, _)| Some(*host) == sender);
+                        let (gateway, expected) = match its_own.filter(|_| is_source) {
+                            Some(own) => *own,
+                            None if is_source => world.carrier(&hosts, None),
+                            None => world.carrier(&hosts, sender),
+                        };
+                        if !is_source {
+                            let others = explanation.others.iter().map(|other| other.host.as_str());
+                            let expected = hosts.iter().map(|(host, _)| host.as_str());
+                            prop_assert!(others.eq(expected.filter(|host| *host != gateway.as_str())));
+                        }
                         prop_assert_eq!(&located.router, &Some(format!("router-{router}")));
                         prop_assert_eq!(located.gateway.as_deref(), Some(gateway.as_str()));
                         prop_assert_eq!(line, expected);
@@ -329,8 +367,23 @@ proptest! {
                     let expected = match &located.row {
                         Some(row) if same_router => match len(&passed.row).cmp(&len(row)) {
                             std::cmp::Ordering::Less => Because::ShorterPrefix,
-                            _ if passed.row.origin < row.origin => Because::LowerSource,
-                            _ => Because::ListedLater,
+                            _ if passed.row.gateway == row.gateway => {
+                                match passed.row.origin < row.origin {
+                                    true => Because::LowerSource,
+                                    false => Because::ListedLater,
+                                }
+                            }
+                            _ if is_source => Because::MaySendToo,
+                            _ if sender.is_some_and(|s| s.as_str() == passed.row.gateway) => {
+                                Because::Sends
+                            }
+                            _ if passed.row.origin > row.origin
+                                || passed.row.origin == row.origin
+                                    && passed.row.line < row.line =>
+                            {
+                                Because::Away
+                            }
+                            _ => Because::StandsBy,
                         },
                         _ => Because::RouterNotAsked,
                     };
@@ -410,14 +463,19 @@ fn its_json_is_a_contract() {
                 "address": "192.168.200.7", "special": null, "router": "router-0", "gateway": "host-2",
                 "row": row("192.168.200.0/24", "host-2", "file", 4), "asks": null,
                 "passed_over": [
-                    passed("router-0", row("192.168.200.0/24", "host-7", "file", 5), "listed_later"),
-                    passed("router-0", row("192.168.200.0/24", "host-8", "inline", 3), "lower_source"),
+                    passed("router-0", row("192.168.200.0/24", "host-7", "file", 5), "stands_by"),
+                    passed("router-0", row("192.168.200.0/24", "host-8", "inline", 3), "stands_by"),
                     passed("router-0", row("192.168.0.0/16", "host-9", "inline", 2), "shorter_prefix"),
                     passed("router-1", row("192.168.200.7/32", "host-6", "http", 1), "router_not_asked"),
                 ],
                 "passed_over_more": 0,
             },
             "gateway": {"host": "host-2", "presence": {"state": "connected", "connections": []}},
+            "others": [
+                {"host": "host-7", "presence": {"state": "not_connected"}},
+                {"host": "host-8", "presence": {"state": "not_connected"}},
+            ],
+            "share_flows": false,
             "conclusion": {"verdict": "delivered", "to": "host-2"},
         })
     );

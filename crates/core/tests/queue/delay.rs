@@ -60,10 +60,10 @@ fn pings_pass_a_transfer_whose_own_delay_returns_to_the_target() {
         let now = start + ms(at);
         bulk.learn(at);
         while bulk.may_send() {
-            queue.push(&frame(BULK, BULK_LEN, 0), now, usize::MAX, nothing_lost);
+            queue.push(ONE, &frame(BULK, BULK_LEN, 0), now, usize::MAX, nothing_lost);
         }
         if at % PING_EVERY == 0 {
-            queue.push(&frame(PING, 84, 0), now, usize::MAX, nothing_lost);
+            queue.push(ONE, &frame(PING, 84, 0), now, usize::MAX, nothing_lost);
             pings_sent += 1;
         }
         credit += BYTES_PER_MS;

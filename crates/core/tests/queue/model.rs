@@ -18,6 +18,7 @@ const LIMITS: QueueLimits = QueueLimits {
 
 #[derive(Debug, Clone)]
 struct Shape {
+    sender: u64,
     flow: u16,
     size: Size,
     ecn: u8,
@@ -50,11 +51,22 @@ fn shape() -> impl Strategy<Value = Shape> {
         1 => Just(Size::Large),
         1 => Just(Size::Super),
     ];
-    (0_u16..6, size, prop_oneof![Just(0), Just(ECT)]).prop_map(|(flow, size, ecn)| Shape {
+    let ecn = prop_oneof![Just(0), Just(ECT)];
+    (1_u64..4, 0_u16..6, size, ecn).prop_map(|(sender, flow, size, ecn)| Shape {
+        sender,
         flow,
         size,
         ecn,
     })
+}
+
+/// A flow, and whose it is.
+type Flow = (u64, u16);
+
+impl Shape {
+    fn of(&self) -> Flow {
+        (self.sender, self.flow)
+    }
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -76,7 +88,7 @@ fn step() -> impl Strategy<Value = Step> {
 #[derive(Debug)]
 struct Waiting {
     frame: Vec<u8>,
-    flow: u16,
+    flow: Flow,
     packets: u64,
     arrived: Option<Instant>,
 }
@@ -92,8 +104,8 @@ struct Model {
     /// What has been sent of the frame in front.
     wire: Vec<u8>,
     /// The order of the frames pushed, and of those sent, by flow.
-    pushed: BTreeMap<u16, Vec<usize>>,
-    sent: BTreeMap<u16, Vec<usize>>,
+    pushed: BTreeMap<Flow, Vec<usize>>,
+    sent: BTreeMap<Flow, Vec<usize>>,
     packets_in: u64,
     packets_out: u64,
     packets_lost: u64,
@@ -136,10 +148,10 @@ impl Model {
         };
         let packets = packets as u64;
         self.packets_in += packets;
-        let waiting = Waiting { frame: frame.clone(), flow: shape.flow, packets, arrived };
+        let waiting = Waiting { frame: frame.clone(), flow: shape.of(), packets, arrived };
         let length = frame.len() - LEN_PREFIX;
         assert!(self.waiting.insert(length, waiting).is_none(), "lengths differ");
-        self.pushed.entry(shape.flow).or_default().push(length);
+        self.pushed.entry(shape.of()).or_default().push(length);
         frame
     }
 
@@ -149,7 +161,8 @@ impl Model {
             Step::Push { shapes, allowance } => {
                 for shape in shapes {
                     let frame = self.frame(shape, Some(self.now));
-                    self.queue.push(&frame, self.now, *allowance, |lost| losses.push(lost));
+                    self.queue
+                        .push(shape.sender, &frame, self.now, *allowance, |lost| losses.push(lost));
                     let bound = LIMITS.bytes.min(*allowance);
                     for lost in losses.drain(..) {
                         let budget = *allowance < LIMITS.bytes;
@@ -178,7 +191,7 @@ impl Model {
             }
             Step::StartWith { shape, sent } if staged(&self.queue).is_empty() => {
                 let frame = self.frame(shape, None);
-                let flow = self.pushed.get_mut(&shape.flow).unwrap();
+                let flow = self.pushed.get_mut(&shape.of()).unwrap();
                 let length = flow.pop().unwrap();
                 // It goes before the others of its flow.
                 let place = flow.iter().position(|length| self.waiting.contains_key(length));
@@ -303,7 +316,7 @@ proptest! {
         assert!(model.queue.is_empty() && model.waiting.is_empty() && model.wire.is_empty());
         for (flow, sent) in &model.sent {
             let mut pushed = model.pushed[flow].iter();
-            assert!(sent.iter().all(|sent| pushed.any(|pushed| pushed == sent)), "order of {flow}");
+            assert!(sent.iter().all(|sent| pushed.any(|pushed| pushed == sent)), "order of {flow:?}");
         }
     }
 }

@@ -25,11 +25,11 @@ fn a_flow_that_begins_goes_before_those_that_go_on() {
     let now = Instant::now();
     let mut queue = queue();
     let bulk: Vec<u8> = (0..50).flat_map(|fill| frame(1, 1400, fill)).collect();
-    queue.push(&bulk, now, NO_BUDGET, nothing_lost);
+    queue.push(ONE, &bulk, now, NO_BUDGET, nothing_lost);
     for _ in 0..3 {
         assert_eq!(flow_of(&send_one(&mut queue, now)), 1);
     }
-    queue.push(&frame(2, 84, 0), now, NO_BUDGET, nothing_lost);
+    queue.push(ONE, &frame(2, 84, 0), now, NO_BUDGET, nothing_lost);
     assert_eq!(flow_of(&send_one(&mut queue, now)), 2);
     assert_eq!(flow_of(&send_one(&mut queue, now)), 1);
 }
@@ -41,6 +41,7 @@ fn flows_of_few_packets_cannot_stay_new() {
     let mut queue = queue();
     let bulk: Vec<u8> = (0..60).flat_map(|fill| frame(1, 1400, fill)).collect();
     queue.push(
+        ONE,
         &[frame(2, 1400, 0), frame(3, 1400, 0), bulk].concat(),
         now,
         NO_BUDGET,
@@ -52,7 +53,7 @@ fn flows_of_few_packets_cannot_stay_new() {
         of_bulk += usize::from(flow == 1);
         // A frame again once the flow has been found without.
         if let Some(flow) = before.replace(flow).filter(|flow| *flow != 1) {
-            queue.push(&frame(flow, 1400, 0), now, NO_BUDGET, nothing_lost);
+            queue.push(ONE, &frame(flow, 1400, 0), now, NO_BUDGET, nothing_lost);
         }
     }
     assert!((18..=22).contains(&of_bulk), "{of_bulk} of 60, where a third is fair");
@@ -73,7 +74,7 @@ fn flows_send_equally_many_bytes_whatever_their_frames() {
         for (flow, run) in [(LONG, &long), (SHORT, &short), (TINY, &tiny)] {
             let waits = waiting.entry(flow).or_default();
             while *waits < 150_000 {
-                queue.push(run, now, NO_BUDGET, nothing_lost);
+                queue.push(ONE, run, now, NO_BUDGET, nothing_lost);
                 *waits += run.len();
             }
         }
@@ -90,6 +91,106 @@ fn flows_send_equally_many_bytes_whatever_their_frames() {
     }
 }
 
+/// Bytes that each sender gets of a queue that is always full, of which each run is pushed as often as any other.
+fn shares(runs: &[(u64, Vec<Vec<u8>>)], rounds: usize) -> HashMap<u64, usize> {
+    let now = Instant::now();
+    let mut queue = queue();
+    let sender_of = |frame: &[u8]| u64::from(frame[2 + 20 + 6]);
+    let mut sent = HashMap::<u64, usize>::new();
+    for round in 0..rounds {
+        for (sender, frames) in runs {
+            for frame in frames.iter().cycle().skip(round * 40 % frames.len()).take(40) {
+                // The checksum, which nobody looks at, tells whose it is.
+                let mut frame = frame.clone();
+                frame[2 + 20 + 6] = u8::try_from(*sender).unwrap();
+                queue.push(*sender, &frame, now, NO_BUDGET, |_| {});
+            }
+        }
+        queue.stage(14_000, now, nothing_lost);
+        for frame in send_staged(&mut queue) {
+            *sent.entry(sender_of(&frame)).or_default() += frame.len();
+        }
+    }
+    sent
+}
+
+#[test]
+fn many_flows_get_a_sender_no_more_than_one_does() {
+    let many: Vec<_> = (0..500).map(|flow| frame(flow, 1400, 0)).collect();
+    let few: Vec<_> = (0..5).map(|flow| frame(flow, 1400, 0)).collect();
+    let one = vec![frame(7, 1400, 0)];
+    let sent = shares(&[(1, many), (2, few), (3, one)], 1500);
+    let total: usize = sent.values().sum();
+    assert!(total > 20_000_000, "{total}");
+    for (sender, bytes) in sent {
+        assert!((bytes * 3).abs_diff(total) < total / 20, "sender {sender}: {bytes} of {total}");
+    }
+}
+
+/// What fills the bound of frames is not what fills the bound of bytes.
+#[test]
+fn short_frames_of_many_flows_cost_nobody_else_a_frame() {
+    let now = Instant::now();
+    let mut queue = queue();
+    let honest: Vec<u8> = (0..150).flat_map(|fill| frame(1, 1400, fill)).collect();
+    queue.push(2, &honest, now, NO_BUDGET, nothing_lost);
+    let mut lost = Vec::new();
+    for flow in 0..8000_u16 {
+        queue.push(1, &frame(flow, 60, 0), now, NO_BUDGET, |loss| lost.push(loss.bytes));
+    }
+    assert_eq!(lost.len(), 8000 + 150 - 4096);
+    assert!(lost.iter().all(|bytes| *bytes == 60), "of the sender of short ones alone");
+}
+
+#[test]
+fn of_a_full_queue_the_fattest_sender_makes_room_though_its_flows_are_thin() {
+    let now = Instant::now();
+    let mut queue = FlowQueue::new(limits(100_000, 1000), 7);
+    let honest: Vec<u8> = (0..30).flat_map(|fill| frame(1, 998, fill)).collect();
+    queue.push(2, &honest, now, NO_BUDGET, nothing_lost);
+    for flow in 0..300 {
+        queue.push(1, &frame(flow, 898, 0), now, NO_BUDGET, |loss| assert_eq!(loss.bytes, 898));
+    }
+}
+
+#[test]
+fn a_sender_that_begins_goes_before_those_that_go_on() {
+    let now = Instant::now();
+    let mut queue = queue();
+    for flow in 10..100 {
+        queue.push(1, &frame(flow, 1400, 0), now, NO_BUDGET, nothing_lost);
+    }
+    send_one(&mut queue, now);
+    send_one(&mut queue, now);
+    queue.push(2, &frame(5, 84, 0), now, NO_BUDGET, nothing_lost);
+    assert_eq!(flow_of(&send_one(&mut queue, now)), 5);
+}
+
+/// Senders and flows that come and go, more of them than are told apart.
+#[test]
+fn what_is_remembered_of_senders_and_flows_is_bounded() {
+    let now = Instant::now();
+    let mut queue = queue();
+    let (mut pushed, mut lost, mut sent, mut most) = (0, 0, 0, 0);
+    for n in 0..60_000_u64 {
+        let flow = u16::try_from(n % 50_000).unwrap();
+        queue.push(n * 7 % 3001, &frame(flow, 60, 0), now, NO_BUDGET, |_| lost += 1);
+        pushed += 1;
+        if n % 8000 > 5000 {
+            queue.stage(120, now, nothing_lost);
+            sent += send_staged(&mut queue).len();
+        }
+        most = most.max(queue.memory());
+    }
+    while !queue.is_empty() {
+        queue.stage(6_000, now, nothing_lost);
+        sent += send_staged(&mut queue).len();
+    }
+    assert_eq!(pushed, lost + sent);
+    assert!(lost > 10_000 && sent > 10_000, "{lost} lost, {sent} sent");
+    assert!(most < 2 << 20, "{most} bytes");
+}
+
 /// A queue that stands at 30 ms for half a second; the signals' times in milliseconds and the frames sent.
 fn standing_queue(ecn: u8) -> (Vec<u64>, Vec<Vec<u8>>) {
     let start = Instant::now();
@@ -97,7 +198,7 @@ fn standing_queue(ecn: u8) -> (Vec<u64>, Vec<Vec<u8>>) {
     let (mut losses, mut sent) = (Vec::new(), Vec::new());
     for at in 0..500 {
         let now = start + ms(at);
-        queue.push(&frame_of(&packet(1, 1000, 0, ecn)), now, NO_BUDGET, nothing_lost);
+        queue.push(ONE, &frame_of(&packet(1, 1000, 0, ecn)), now, NO_BUDGET, nothing_lost);
         if at >= 30 {
             queue.stage(1, now, |lost| {
                 assert_eq!((lost.reason, lost.bytes), (DropReason::QueueCodel, 1000));
@@ -141,7 +242,7 @@ fn a_super_frame_that_may_be_marked_is_marked() {
     let mut marked = 0;
     for at in 0..200 {
         let now = start + ms(at);
-        queue.push(&super_frame(1, 9000, 0, ECT, 1400), now, NO_BUDGET, nothing_lost);
+        queue.push(ONE, &super_frame(1, 9000, 0, ECT, 1400), now, NO_BUDGET, nothing_lost);
         if at >= 30 {
             queue.stage(1, now, nothing_lost);
             for frame in send_staged(&mut queue) {
@@ -161,7 +262,7 @@ fn one_more_frame_is_no_standing_queue_however_long() {
     let mut queue = queue();
     for at in 0..100 {
         let now = start + ms(10 * at);
-        queue.push(&super_frame(1, 60_000, 0, 0, 1400), now, NO_BUDGET, nothing_lost);
+        queue.push(ONE, &super_frame(1, 60_000, 0, 0, 1400), now, NO_BUDGET, nothing_lost);
         if at > 0 {
             queue.stage(1, now, nothing_lost);
             send_staged(&mut queue);
@@ -174,7 +275,7 @@ fn a_flow_that_was_empty_has_an_interval_again() {
     let start = Instant::now();
     let mut queue = queue();
     let burst: Vec<u8> = (0..60).flat_map(|fill| frame(1, 1000, fill)).collect();
-    queue.push(&burst, start, NO_BUDGET, nothing_lost);
+    queue.push(ONE, &burst, start, NO_BUDGET, nothing_lost);
     let mut lost = Vec::new();
     for at in [10, 50, 111, 1000] {
         queue.stage(1, start + ms(at), |loss| lost.push(loss.reason));
@@ -182,7 +283,7 @@ fn a_flow_that_was_empty_has_an_interval_again() {
     }
     assert_eq!(lost[0], DropReason::QueueCodel);
     assert_eq!(lost[1..], [DropReason::QueueTooOld; 56]);
-    queue.push(&burst, start + ms(1000), NO_BUDGET, nothing_lost);
+    queue.push(ONE, &burst, start + ms(1000), NO_BUDGET, nothing_lost);
     for at in 1020..1080 {
         queue.stage(1, start + ms(at), nothing_lost);
         send_staged(&mut queue);
@@ -197,16 +298,16 @@ fn the_fattest_flow_is_not_the_fattest_for_ever() {
     let mut queue = FlowQueue::new(limits(20_000, 100), 7);
     let (fat, thin) = (frame(1, 998, 0), frame(2, 898, 0));
     let mut lost = Vec::new();
-    queue.push(&[fat.repeat(15), thin.repeat(5)].concat(), now, NO_BUDGET, nothing_lost);
-    queue.push(&fat, now, NO_BUDGET, |loss| lost.push(loss.bytes));
+    queue.push(ONE, &[fat.repeat(15), thin.repeat(5)].concat(), now, NO_BUDGET, nothing_lost);
+    queue.push(ONE, &fat, now, NO_BUDGET, |loss| lost.push(loss.bytes));
     assert_eq!(lost, [998]);
     let mut left = 15;
     while left > 8 {
         left -= usize::from(flow_of(&send_one(&mut queue, now)) == 1);
     }
-    queue.push(&thin.repeat(10), now, NO_BUDGET, nothing_lost);
+    queue.push(ONE, &thin.repeat(10), now, NO_BUDGET, nothing_lost);
     while lost.len() < 2 {
-        queue.push(&frame(3, 498, 0), now, NO_BUDGET, |loss| lost.push(loss.bytes));
+        queue.push(ONE, &frame(3, 498, 0), now, NO_BUDGET, |loss| lost.push(loss.bytes));
     }
     assert_eq!(lost[1..], [898]);
 }
@@ -217,10 +318,11 @@ fn a_full_queue_takes_room_from_its_fattest_flow() {
     let mut queue = FlowQueue::new(limits(10_000, 100), 7);
     let fat: Vec<u8> = (0..6).flat_map(|fill| frame(1, 998, fill)).collect();
     let thin: Vec<u8> = (0..4).flat_map(|fill| frame(2, 998, fill)).collect();
-    queue.push(&[fat, thin].concat(), now, NO_BUDGET, nothing_lost);
+    queue.push(ONE, &[fat, thin].concat(), now, NO_BUDGET, nothing_lost);
     assert_eq!(queue.bytes(), 10_000);
     let mut lost = Vec::new();
-    queue.push(&frame(3, 1500, 0), now, NO_BUDGET, |loss| lost.push((loss.reason, loss.bytes)));
+    queue
+        .push(ONE, &frame(3, 1500, 0), now, NO_BUDGET, |loss| lost.push((loss.reason, loss.bytes)));
     assert_eq!(lost, [(DropReason::QueueFullOldest, 998); 2]);
     queue.stage(usize::MAX, now, nothing_lost);
     let left = send_staged(&mut queue);
@@ -236,7 +338,7 @@ fn the_number_of_frames_is_bounded_too() {
     let mut queue = FlowQueue::new(limits(1 << 20, 5), 7);
     let mut lost = 0;
     for fill in 0..20 {
-        queue.push(&frame(1, 100, fill), now, NO_BUDGET, |loss| {
+        queue.push(ONE, &frame(1, 100, fill), now, NO_BUDGET, |loss| {
             assert_eq!(loss.reason, DropReason::QueueFullOldest);
             lost += 1;
         });
@@ -249,19 +351,19 @@ fn what_the_budget_costs_is_told_apart() {
     let now = Instant::now();
     let mut queue = FlowQueue::new(limits(10_000, 100), 7);
     let run: Vec<u8> = (0..5).flat_map(|fill| frame(1, 998, fill)).collect();
-    queue.push(&run, now, 5000, nothing_lost);
+    queue.push(ONE, &run, now, 5000, nothing_lost);
     let mut lost = Vec::new();
-    queue.push(&frame(2, 998, 0), now, 5000, |loss| lost.push(loss.reason));
+    queue.push(ONE, &frame(2, 998, 0), now, 5000, |loss| lost.push(loss.reason));
     assert_eq!(lost, [DropReason::QueueBudget]);
     // No budget at all: what waits goes, and one frame stays.
     lost.clear();
-    queue.push(&frame(2, 998, 1), now, 0, |loss| lost.push(loss.reason));
+    queue.push(ONE, &frame(2, 998, 1), now, 0, |loss| lost.push(loss.reason));
     assert_eq!(lost, [DropReason::QueueBudget; 5]);
     assert_eq!(queue.packets(), 1);
     // A staged frame stays, so that the new one has to go.
     queue.stage(1, now, nothing_lost);
     lost.clear();
-    queue.push(&frame(2, 998, 2), now, 1500, |loss| lost.push(loss.reason));
+    queue.push(ONE, &frame(2, 998, 2), now, 1500, |loss| lost.push(loss.reason));
     assert_eq!(lost, [DropReason::QueueBudget]);
     assert_eq!(send_staged(&mut queue), [frame(2, 998, 1)]);
 }
@@ -270,7 +372,7 @@ fn what_the_budget_costs_is_told_apart() {
 fn a_frame_larger_than_the_bound_passes_alone() {
     let now = Instant::now();
     let mut queue = FlowQueue::new(limits(100, 100), 7);
-    queue.push(&frame(1, 500, 0), now, NO_BUDGET, nothing_lost);
+    queue.push(ONE, &frame(1, 500, 0), now, NO_BUDGET, nothing_lost);
     queue.stage(1, now, nothing_lost);
     assert_eq!(send_staged(&mut queue), [frame(1, 500, 0)]);
 }
@@ -279,8 +381,8 @@ fn a_frame_larger_than_the_bound_passes_alone() {
 fn a_frame_too_old_is_not_sent() {
     let start = Instant::now();
     let mut queue = queue();
-    queue.push(&frame(1, 100, 1), start, NO_BUDGET, nothing_lost);
-    queue.push(&frame(1, 100, 2), start + ms(150), NO_BUDGET, nothing_lost);
+    queue.push(ONE, &frame(1, 100, 1), start, NO_BUDGET, nothing_lost);
+    queue.push(ONE, &frame(1, 100, 2), start + ms(150), NO_BUDGET, nothing_lost);
     let mut lost = Vec::new();
     queue.stage(1, start + ms(201), |loss| lost.push((loss.reason, loss.packets, loss.bytes)));
     assert_eq!(lost, [(DropReason::QueueTooOld, 1, 100)]);
@@ -291,7 +393,7 @@ fn a_frame_too_old_is_not_sent() {
 fn what_is_staged_does_not_age_and_control_frames_never_do() {
     let start = Instant::now();
     let mut queue = queue();
-    queue.push(&frame(1, 100, 1), start, NO_BUDGET, nothing_lost);
+    queue.push(ONE, &frame(1, 100, 1), start, NO_BUDGET, nothing_lost);
     queue.stage(1, start, nothing_lost);
     assert!(queue.push_control(&frame_of(&[4; 9])));
     queue.stage(usize::MAX, start + ms(9000), nothing_lost);
@@ -303,7 +405,7 @@ fn control_frames_go_before_what_is_not_staged() {
     let now = Instant::now();
     let mut queue = queue();
     let run = [frame(1, 100, 1), frame(2, 100, 2)].concat();
-    queue.push(&run, now, NO_BUDGET, nothing_lost);
+    queue.push(ONE, &run, now, NO_BUDGET, nothing_lost);
     queue.stage(1, now, nothing_lost);
     let (ping, pong) = (frame_of(&[4; 9]), frame_of(&[5; 9]));
     assert!(queue.push_control(&ping) && queue.push_control(&pong));
@@ -334,7 +436,7 @@ fn few_control_frames_wait() {
 fn a_frame_partly_on_the_wire_is_finished_first() {
     let now = Instant::now();
     let mut queue = queue();
-    queue.push(&frame(2, 100, 2), now, NO_BUDGET, nothing_lost);
+    queue.push(ONE, &frame(2, 100, 2), now, NO_BUDGET, nothing_lost);
     assert!(queue.push_control(&frame_of(&[4; 9])));
     queue.start_with(&frame(1, 100, 1), 60);
     assert_eq!((queue.packets(), queue.bytes()), (2, 42 + 11 + 102));
@@ -353,7 +455,7 @@ fn a_frame_partly_on_the_wire_is_finished_first() {
 #[test]
 fn a_control_frame_partly_on_the_wire_is_no_packet() {
     let mut queue = queue();
-    queue.start_with(&frame_of(&[4; 9]), 3);
+    queue.start_with_control(&frame_of(&[4; 9]), 3);
     assert_eq!((queue.packets(), queue.bytes(), queue.is_empty()), (0, 8, false));
     assert_eq!(staged(&queue), [4; 8]);
     queue.advance(8, |sent| panic!("{sent:?}"));
@@ -364,14 +466,14 @@ fn a_control_frame_partly_on_the_wire_is_no_packet() {
 fn a_super_frame_counts_its_segments() {
     let now = Instant::now();
     let mut queue = queue();
-    queue.push(&super_frame(1, HEADERS + 2801, 0, 0, 1400), now, NO_BUDGET, nothing_lost);
-    queue.push(&frame(1, 100, 0), now, NO_BUDGET, nothing_lost);
+    queue.push(ONE, &super_frame(1, HEADERS + 2801, 0, 0, 1400), now, NO_BUDGET, nothing_lost);
+    queue.push(ONE, &frame(1, 100, 0), now, NO_BUDGET, nothing_lost);
     assert_eq!(queue.packets(), 4);
     queue.stage(1, now, nothing_lost);
     let len = staged(&queue).len();
     queue.advance(len, |sent| assert_eq!(sent, Sent { packets: 3, bytes: 11 + HEADERS + 2801 }));
     let mut lost = 0;
-    queue.push(&super_frame(1, HEADERS + 2800, 0, 0, 1400), now, NO_BUDGET, nothing_lost);
+    queue.push(ONE, &super_frame(1, HEADERS + 2800, 0, 0, 1400), now, NO_BUDGET, nothing_lost);
     queue.clear(DropReason::WriteError, |loss| lost += loss.packets);
     assert_eq!(lost, 3);
 }
@@ -381,7 +483,7 @@ fn clearing_reports_everything_once() {
     let now = Instant::now();
     let mut queue = queue();
     let run: Vec<u8> = (0..10).flat_map(|flow| frame(flow, 100, 0)).collect();
-    queue.push(&run, now, NO_BUDGET, nothing_lost);
+    queue.push(ONE, &run, now, NO_BUDGET, nothing_lost);
     queue.stage(300, now, nothing_lost);
     queue.advance(150, |_| {});
     assert!(queue.push_control(&frame_of(&[4; 9])));
@@ -390,7 +492,7 @@ fn clearing_reports_everything_once() {
     assert_eq!(lost, [(DropReason::WriteError, 1, 100); 9]);
     assert!(queue.is_empty());
     assert_eq!((queue.bytes(), queue.packets(), staged(&queue)), (0, 0, vec![]));
-    queue.push(&frame(1, 100, 5), now, NO_BUDGET, nothing_lost);
+    queue.push(ONE, &frame(1, 100, 5), now, NO_BUDGET, nothing_lost);
     queue.stage(1, now, nothing_lost);
     assert_eq!(send_staged(&mut queue), [frame(1, 100, 5)]);
 }
@@ -400,7 +502,7 @@ fn frames_of_one_flow_are_written_in_few_pieces() {
     let now = Instant::now();
     let mut queue = queue();
     let run: Vec<u8> = (0..40).flat_map(|fill| frame(1, 1398, fill)).collect();
-    queue.push(&run, now, NO_BUDGET, nothing_lost);
+    queue.push(ONE, &run, now, NO_BUDGET, nothing_lost);
     queue.stage(usize::MAX, now, nothing_lost);
     let mut slices = [IoSlice::new(&[]); 64];
     assert_eq!(queue.slices(&mut slices), 2, "two chunks");
@@ -415,7 +517,7 @@ fn an_idle_queue_costs_next_to_nothing() {
     let now = Instant::now();
     let mut queue = queue();
     assert_eq!(queue.memory(), 0);
-    queue.push(&super_frame(1, 65_000, 0, 0, 1400), now, NO_BUDGET, nothing_lost);
+    queue.push(ONE, &super_frame(1, 65_000, 0, 0, 1400), now, NO_BUDGET, nothing_lost);
     queue.shrink();
     assert_eq!(queue.packets(), 47, "only an empty queue is shrunk");
     assert!(queue.memory() > MAX_FRAME);
@@ -426,7 +528,7 @@ fn an_idle_queue_costs_next_to_nothing() {
 }
 
 proptest! {
-    /// Of flows with frames of any sizes, the one with the most bytes pays for the room.
+    /// Of flows with frames of any sizes, the fattest one pays for the room: by bytes, and 256 for each frame.
     #[test]
     fn the_fattest_flow_pays(sizes in prop::collection::vec((1_u16..4, 100_usize..2000), 2..30)) {
         let now = Instant::now();
@@ -434,8 +536,8 @@ proptest! {
         let mut queue = FlowQueue::new(limits(bytes, 100), 7);
         let mut of_flow = HashMap::<u16, usize>::new();
         for (flow, len) in &sizes {
-            queue.push(&frame(*flow, *len, 0), now, NO_BUDGET, nothing_lost);
-            *of_flow.entry(*flow).or_default() += len + 2;
+            queue.push(ONE, &frame(*flow, *len, 0), now, NO_BUDGET, nothing_lost);
+            *of_flow.entry(*flow).or_default() += len + 2 + 256;
         }
         let most = *of_flow.values().max().unwrap();
         let oldest_of_fattest: Vec<usize> = sizes
@@ -447,7 +549,7 @@ proptest! {
             .map(|(_, (_, len))| *len)
             .collect();
         let mut lost = Vec::new();
-        queue.push(&frame(9, 28, 0), now, NO_BUDGET, |loss| lost.push(loss.bytes));
+        queue.push(ONE, &frame(9, 28, 0), now, NO_BUDGET, |loss| lost.push(loss.bytes));
         prop_assert_eq!(lost.len(), 1);
         prop_assert!(oldest_of_fattest.contains(&lost[0]));
     }

@@ -13,6 +13,8 @@ use rtun_proto::{
     packet::protocol,
 };
 
+/// A sender.
+pub(crate) const ONE: u64 = 1;
 /// IPv4 and UDP.
 pub(crate) const HEADERS: usize = 28;
 /// ECN-capable transport (RFC 3168 section 5).

@@ -3,7 +3,7 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -69,11 +69,27 @@ impl SocketOptions {
         }
         match interface.map(|interface| &interface.bind) {
             None => {}
-            Some(Bind::Device(name)) => socket.bind_device(Some(name.as_bytes()))?,
-            Some(Bind::Address(addr)) => socket.bind(&SocketAddr::new(*addr, 0).into())?,
+            Some(Bind::Device(name)) => socket
+                .bind_device(Some(name.as_bytes()))
+                .map_err(|error| naming(&format!("interface {name}"), error))?,
+            Some(Bind::Address(addr)) => socket
+                .bind(&SocketAddr::new(*addr, 0).into())
+                .map_err(|error| naming(&format!("interface {addr}"), error))?,
         }
         Ok(socket)
     }
+}
+
+/// The error with what it is about, of the same kind.
+fn naming(what: &str, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what}: {error}"))
+}
+
+/// Whether this process may mark sockets in the network namespace at `netns`, or here: it needs CAP_NET_ADMIN, or
+/// CAP_NET_RAW since Linux 5.17.
+pub fn may_mark(netns: Option<&Path>) -> bool {
+    let socket = netns::within(netns, || Socket::new(Domain::IPV4, Type::DGRAM, None));
+    socket.is_ok_and(|socket| socket.is_ok_and(|socket| socket.set_mark(1).is_ok()))
 }
 
 /// How a listening socket is opened.

@@ -142,7 +142,7 @@ impl<D: Device> Shared<D> {
             "joined the hub"
         );
         tokio::select! {
-            () = downlink::run(&self.device, session, buffer, &self.progress.received) => {}
+            () = downlink::run(&*self.device, session, buffer, &self.progress.received) => {}
             () = self.stop.cancelled() => session.link.end(EndReason::Shutdown),
         }
         let farewell = session.link.farewell();

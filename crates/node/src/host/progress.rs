@@ -14,7 +14,7 @@ use rtun_config::model::HubNode;
 use rtun_core::{HostName, NamespaceId};
 use tokio::time::Instant;
 
-use super::session::Session;
+use super::{device::DeviceHistory, session::Session};
 use crate::{
     counters::Counters,
     report::{ConnectionReport, DeviceReport, FailureReport, Queued},
@@ -26,8 +26,9 @@ pub(crate) struct Progress {
     pub(super) session: ArcSwapOption<Session>,
     pub(super) sent: Arc<Counters>,
     pub(super) received: Counters,
+    pub(super) device: DeviceHistory,
     host: HostName,
-    device: String,
+    device_name: String,
     mtu: u16,
     joined: AtomicU64,
     failed: AtomicU64,
@@ -72,7 +73,8 @@ impl Progress {
             sent: Arc::default(),
             received: Counters::default(),
             host: host.clone(),
-            device: device.to_owned(),
+            device: DeviceHistory::default(),
+            device_name: device.to_owned(),
             mtu,
             joined: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -149,7 +151,8 @@ impl Progress {
             });
         DeviceReport {
             host: self.host.clone(),
-            device: self.device.clone(),
+            device: self.device_name.clone(),
+            health: self.device.report(),
             mtu: self.mtu,
             connection,
             joined: self.joined.load(Ordering::Relaxed),

@@ -36,6 +36,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The memory in bytes that the one queue of a session may hold: enough that its own limit is what counts.
 const QUEUE_BUDGET: usize = 256 * 1024 * 1024;
 
+/// The only sender whose packets wait for a hub.
+const ITSELF: u64 = 0;
+
 /// What a hub is told of this host.
 pub(super) struct Introduction {
     pub(super) name: HostName,
@@ -181,7 +184,7 @@ impl Session {
 
     /// Sends whole frames of packets, or queues or drops them; never waits.
     pub(super) fn send(&self, frames: &[u8]) {
-        self.link.send(frames, slice::from_ref(&(0..frames.len())));
+        self.link.send(ITSELF, frames, slice::from_ref(&(0..frames.len())));
     }
 
     /// What waits for the socket.

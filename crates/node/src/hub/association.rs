@@ -8,11 +8,11 @@ use std::{
     time::Duration,
 };
 
-use rtun_core::{Admitted, DropReason, HostName, Identity};
+use rtun_core::{Admitted, AnswerLimit, DropReason, HostName, Identity};
 use rtun_net::transport::Stream;
 use rtun_proto::{
     extension::{self, Extension, GoAway, RefusalNotice, RefusalReason},
-    frame::FrameBuffer,
+    frame::{FrameBuffer, GOST_HOST_MAX_FRAME, LEN_PREFIX, write_frame},
 };
 
 use tokio::time::Instant;
@@ -46,6 +46,8 @@ pub(super) struct Association {
     pub(super) link: Arc<Link>,
     /// What it has said of itself, if it is an rtun host.
     pub(super) greeting: OnceLock<Greeting>,
+    /// How often its packets that go nowhere are answered.
+    pub(super) answers: AnswerLimit,
     /// How many hosts the hub has.
     pub(super) population: Arc<AtomicUsize>,
 }
@@ -90,6 +92,7 @@ impl Association {
     ) -> Self {
         let Arrival { peer, transport, address, stream } = arrival;
         let Admitted { host, identity } = admitted;
+        let now = Instant::now();
         let counters = Arc::<Counters>::default();
         let link = Link::new(stream, &commons.budget, Arc::clone(&counters));
         Self {
@@ -100,10 +103,11 @@ impl Association {
             peer,
             transport,
             address,
-            since: Instant::now(),
+            since: now,
             counters,
             link: Arc::new(link),
             greeting: OnceLock::new(),
+            answers: AnswerLimit::new(now.into_std()),
             population: Arc::clone(&commons.population),
         }
     }
@@ -118,9 +122,19 @@ impl Association {
         Ok(())
     }
 
-    /// Hands the whole frames at these places of `bytes` to this host without ever waiting for it.
-    pub(super) fn send(&self, bytes: &[u8], places: &[Range<usize>]) {
-        self.link.send(bytes, places);
+    /// Hands the whole frames at these places of `bytes`, which the association of number `from` sent, to this host without
+    /// ever waiting for it.
+    pub(super) fn send(&self, from: u64, bytes: &[u8], places: &[Range<usize>]) {
+        self.link.send(from, bytes, places);
+    }
+
+    /// Sends a packet that the hub has made; false when it did not.
+    pub(super) fn send_answer(&self, packet: &[u8]) -> bool {
+        let mut frame = Vec::with_capacity(LEN_PREFIX + packet.len());
+        if write_frame(packet, &mut frame).is_err() {
+            return false;
+        }
+        self.link.send_answer(&frame)
     }
 
     /// The user it has proven to be, if users are required.
@@ -133,9 +147,12 @@ impl Association {
         self.greeting.get().is_some_and(|greeting| greeting.super_frames)
     }
 
-    /// Whether frames of more than [`GOST_HOST_MAX_FRAME`](rtun_proto::frame::GOST_HOST_MAX_FRAME) may go to this host.
-    pub(super) fn takes_long_frames(&self) -> bool {
-        self.greeting.get().is_some()
+    /// The longest packet that may go to this host, and the MTU of its device if it has said that, in bytes.
+    pub(super) fn takes(&self) -> (usize, Option<u16>) {
+        match self.greeting.get() {
+            Some(greeting) => (usize::MAX, Some(greeting.mtu)),
+            None => (GOST_HOST_MAX_FRAME, None),
+        }
     }
 
     /// Counts packets of this host that go nowhere.

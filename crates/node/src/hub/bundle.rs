@@ -11,8 +11,9 @@ const HOSTS: usize = 16;
 const PLACES: usize = 64;
 
 /// Keeps its memory from read to read.
-#[derive(Default)]
 pub(super) struct Bundles {
+    /// The association that sent them.
+    from: u64,
     bundles: Vec<Bundle>,
 }
 
@@ -25,8 +26,14 @@ struct Bundle {
 }
 
 impl Bundles {
+    /// For frames that the association of this number sends.
+    pub(super) fn new(from: u64) -> Self {
+        Self { from, bundles: Vec::new() }
+    }
+
     /// Adds the frame at `place` of `bytes` behind the others for this host.
     pub(super) fn add(&mut self, to: &Arc<Association>, place: Range<usize>, bytes: &[u8]) {
+        let from = self.from;
         let bundle = match self.find(to) {
             Some(index) => &mut self.bundles[index],
             None => self.open(to, bytes),
@@ -38,7 +45,7 @@ impl Bundles {
             return;
         }
         if bundle.places.len() >= PLACES {
-            bundle.send(bytes);
+            bundle.send(from, bytes);
         }
         bundle.places.push(place);
     }
@@ -46,14 +53,15 @@ impl Bundles {
     /// Sends what is gathered for this host.
     pub(super) fn send_to(&mut self, to: &Arc<Association>, bytes: &[u8]) {
         if let Some(index) = self.find(to) {
-            self.bundles[index].send(bytes);
+            self.bundles[index].send(self.from, bytes);
         }
     }
 
     /// Sends everything.
     pub(super) fn send_all(&mut self, bytes: &[u8]) {
+        let from = self.from;
         for bundle in self.bundles.iter_mut().take_while(|bundle| bundle.to.is_some()) {
-            bundle.send(bytes);
+            bundle.send(from, bytes);
             bundle.to = None;
         }
     }
@@ -72,7 +80,7 @@ impl Bundles {
                 self.bundles.len() - 1
             }
             None => {
-                self.bundles[0].send(bytes);
+                self.bundles[0].send(self.from, bytes);
                 self.bundles.rotate_left(1);
                 HOSTS - 1
             }
@@ -83,9 +91,9 @@ impl Bundles {
 }
 
 impl Bundle {
-    fn send(&mut self, bytes: &[u8]) {
+    fn send(&mut self, from: u64, bytes: &[u8]) {
         if let Some(to) = &self.to {
-            to.send(bytes, &self.places);
+            to.send(from, bytes, &self.places);
         }
         self.places.clear();
     }

@@ -13,7 +13,7 @@ use rtun_core::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    namespace::{Namespace, Snapshot},
+    namespace::{Moment, Namespace, Snapshot},
     registry::Registry,
     rules::{Rules, Table},
 };
@@ -86,10 +86,11 @@ pub(super) fn explain_at(
         // As it would be if a host were there.
         None => (None, Arc::new(Snapshot::new(id, &rules))),
     };
+    let moment = Moment { snapshot: &snapshot, namespace: namespace.as_deref() };
     let scene = Scene {
         routing: &snapshot.routing,
         listings: listings(&rules, id),
-        answers: &*snapshot,
+        answers: &moment,
         takes_hops: snapshot.takes_hops,
         presence: &|host| {
             let connections = namespace.as_ref().map(|ns| connections(ns, &snapshot, host));

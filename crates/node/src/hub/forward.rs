@@ -16,16 +16,18 @@ use rtun_control::NoWaiting;
 use rtun_core::{DropReason, PluginId, Verdict};
 use rtun_proto::{
     extension::{decode_super_frame, is_extension, is_super_frame, super_frame_prefix},
-    frame::{Frames, GOST_HOST_MAX_FRAME},
+    frame::Frames,
+    icmp::Unreachable,
     offload::OffloadPacket,
     packet::{Packet, take_hop},
 };
 
 use super::{
+    answer,
     association::{Association, Parked},
     bundle::Bundles,
     greet,
-    namespace::Snapshot,
+    namespace::{Moment, Snapshot},
 };
 use crate::link::Receiver;
 
@@ -74,6 +76,7 @@ struct Amount {
 
 impl Forwarder {
     pub(super) fn new(me: Arc<Association>) -> Self {
+        let from = me.id;
         let generation = me.namespace.generation();
         let snapshot = me.namespace.snapshot();
         Self {
@@ -81,7 +84,7 @@ impl Forwarder {
             snapshot,
             generation: Some(generation),
             recent: Default::default(),
-            bundles: Bundles::default(),
+            bundles: Bundles::new(from),
             made: Vec::new(),
         }
     }
@@ -137,10 +140,11 @@ impl Forwarder {
         let to = match self.decide(&packet, payload) {
             Step::Deliver(slot) => self.recent[slot].as_ref().map(|recent| &recent.to),
             Step::Parked => return amount,
-            Step::Drop(reason) => return self.lose(reason, amount),
+            Step::Drop(reason) => return self.refuse(reason, amount, &packet),
         };
         let Some(to) = to else { return self.lose(DropReason::Internal, amount) };
-        if payload.len() > GOST_HOST_MAX_FRAME && !to.takes_long_frames() {
+        if let Some(mtu) = answer::too_long(&packet, payload.len(), to, &self.snapshot) {
+            answer::send(&self.me, &self.snapshot, &packet, Unreachable::TooBig { mtu });
             return self.lose(DropReason::FrameTooBig, amount);
         }
         match place {
@@ -154,7 +158,7 @@ impl Forwarder {
             |packet: &[u8], made: &mut Vec<u8>| rtun_proto::frame::write_frame(packet, made);
         let framed = if self.snapshot.takes_hops {
             let Some(packet) = take_hop(&packet) else {
-                return self.lose(DropReason::TtlExpired, amount);
+                return self.refuse(DropReason::TtlExpired, amount, &packet);
             };
             plain(&packet, &mut self.made)
         } else {
@@ -163,7 +167,7 @@ impl Forwarder {
         if framed.is_err() {
             return self.lose(DropReason::Internal, amount);
         }
-        send_made(to, &mut self.made, &mut self.bundles, bytes);
+        send_made(&self.me, to, &mut self.made, &mut self.bundles, bytes);
         amount
     }
 
@@ -180,10 +184,12 @@ impl Forwarder {
         let to = match self.decide(&packet, payload) {
             Step::Deliver(slot) => self.recent[slot].as_ref().map(|recent| &recent.to),
             Step::Parked => return amount,
-            Step::Drop(reason) => return self.lose(reason, amount),
+            Step::Drop(reason) => return self.refuse(reason, amount, &packet),
         };
         let Some(to) = to else { return self.lose(DropReason::Internal, amount) };
-        if whole.longest_segment() > GOST_HOST_MAX_FRAME && !to.takes_long_frames() {
+        let longest = whole.longest_segment();
+        if let Some(mtu) = answer::too_long(&packet, longest, to, &self.snapshot) {
+            answer::send(&self.me, &self.snapshot, &packet, Unreachable::TooBig { mtu });
             return self.lose(DropReason::FrameTooBig, amount);
         }
         match place {
@@ -195,7 +201,7 @@ impl Forwarder {
         }
         if self.snapshot.takes_hops {
             let Some(packet) = take_hop(&packet) else {
-                return self.lose(DropReason::TtlExpired, amount);
+                return self.refuse(DropReason::TtlExpired, amount, &packet);
             };
             let Ok(whole) = whole.header().check(&packet) else {
                 return self.lose(DropReason::Internal, amount);
@@ -204,7 +210,7 @@ impl Forwarder {
         } else {
             make_frames(&whole, to, &mut self.made);
         }
-        send_made(to, &mut self.made, &mut self.bundles, bytes);
+        send_made(&self.me, to, &mut self.made, &mut self.bundles, bytes);
         amount
     }
 
@@ -222,6 +228,14 @@ impl Forwarder {
         amount
     }
 
+    /// Loses a packet; its sender is told, where a router would tell.
+    fn refuse(&self, reason: DropReason, amount: Amount, packet: &Packet<'_>) -> Amount {
+        if let Some(why) = answer::why(reason) {
+            answer::send(&self.me, &self.snapshot, packet, why);
+        }
+        self.lose(reason, amount)
+    }
+
     fn decide(&mut self, packet: &Packet<'_>, payload: &[u8]) -> Step {
         let (source, destination) = (packet.source(), packet.destination());
         let slot = slot_of(source, destination);
@@ -231,7 +245,8 @@ impl Forwarder {
         {
             return Step::Deliver(slot);
         }
-        match self.snapshot.routing.forward(&self.me.host, packet, &*self.snapshot) {
+        let moment = Moment { snapshot: &self.snapshot, namespace: Some(&self.me.namespace) };
+        match self.snapshot.routing.forward(&self.me.host, packet, &moment) {
             Verdict::Deliver { gateway, lasting } => {
                 let namespace = &self.me.namespace;
                 let flow_hash = || packet.flow_hash(0);
@@ -251,8 +266,9 @@ impl Forwarder {
         let Some(plugin) = self.snapshot.plugins.get(plugin.0) else {
             return Step::Drop(DropReason::Internal);
         };
-        let parked = || Parked { from: Arc::clone(&self.me), payload: payload.into() };
-        match plugin.wait(self.me.namespace.id, addr, payload.len(), parked) {
+        let me = &self.me;
+        let parked = || Parked { from: Arc::clone(me), payload: payload.into() };
+        match plugin.wait(me.namespace.id, &me.host, addr, payload.len(), parked) {
             Ok(()) => Step::Parked,
             Err(NoWaiting::Full) => Step::Drop(DropReason::RoutePendingFull),
             Err(NoWaiting::Paused) => Step::Drop(DropReason::RoutePendingTimeout),
@@ -268,7 +284,7 @@ impl Receiver for Forwarder {
     /// Lets go of buffers, of tables that may be replaced meanwhile, and of other hosts.
     fn rest(&mut self) {
         self.made = Vec::new();
-        self.bundles = Bundles::default();
+        self.bundles = Bundles::new(self.me.id);
         self.recent = Default::default();
         self.snapshot = self.me.namespace.no_snapshot();
         self.generation = None;
@@ -291,9 +307,15 @@ fn make_frames(whole: &OffloadPacket<'_>, to: &Association, made: &mut Vec<u8>) 
 }
 
 /// Sends the frames in `made`, behind those gathered for the same host.
-fn send_made(to: &Arc<Association>, made: &mut Vec<u8>, bundles: &mut Bundles, bytes: &[u8]) {
+fn send_made(
+    from: &Association,
+    to: &Arc<Association>,
+    made: &mut Vec<u8>,
+    bundles: &mut Bundles,
+    bytes: &[u8],
+) {
     bundles.send_to(to, bytes);
-    to.send(made, slice::from_ref(&(0..made.len())));
+    to.send(from.id, made, slice::from_ref(&(0..made.len())));
     made.clear();
 }
 

@@ -12,7 +12,7 @@ use tracing::debug;
 
 use super::{
     association::{Association, Greeting},
-    namespace::Snapshot,
+    namespace::{Moment, Snapshot},
 };
 
 /// Hosts that come back per second after the loss of a hub.
@@ -82,7 +82,8 @@ fn greet(host: &Arc<Association>, snapshot: &Snapshot, hello: Hello) {
 /// The host's own address, unless it is known to be routed elsewhere or nowhere.
 fn known_address(host: &Association, snapshot: &Snapshot) -> Option<(IpAddr, u8)> {
     let addr = host.address?;
-    let known = snapshot.routing.leads_to(&host.host, addr, snapshot) != Some(false);
+    let moment = Moment { snapshot, namespace: Some(&host.namespace) };
+    let known = snapshot.routing.leads_to(&host.host, addr, &moment) != Some(false);
     known.then_some((addr, if addr.is_ipv4() { 32 } else { 128 }))
 }
 

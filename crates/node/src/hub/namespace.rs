@@ -9,6 +9,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use rtun_config::model::IcmpErrors;
 use rtun_core::{
     Answers, Claims, HostName, Known, NamespaceId, PluginId, Routing, Sharing, SourceCheck,
 };
@@ -43,7 +44,15 @@ pub(super) struct Snapshot {
     pub(super) takes_hops: bool,
     /// Whether hosts that say hello are offered super-frames.
     pub(super) super_frames: bool,
-    sharing: Sharing,
+    /// Whether hosts are told of their packets that go nowhere, and from where.
+    pub(super) icmp: Option<IcmpErrors>,
+}
+
+/// What a decision depends on at one moment.
+pub(super) struct Moment<'a> {
+    pub(super) snapshot: &'a Snapshot,
+    /// Who is connected; `None`: nobody.
+    pub(super) namespace: Option<&'a Namespace>,
 }
 
 impl Snapshot {
@@ -53,19 +62,24 @@ impl Snapshot {
             plugins: rules.plugins.routes(),
             takes_hops: rules.config.ttl,
             super_frames: rules.config.super_frames,
-            sharing: rules.config.sharing,
+            icmp: rules.config.icmp,
         }
     }
 
     /// Whether all packets for a host go to the same association, whatever their flow.
     pub(super) fn one_carrier_per_host(&self) -> bool {
-        self.sharing == Sharing::Newest
+        self.routing.sharing() == Sharing::Newest
     }
 }
 
-impl Answers for Snapshot {
+impl Answers for Moment<'_> {
     fn known(&self, plugin: PluginId, namespace: NamespaceId, addr: std::net::IpAddr) -> Known {
-        self.plugins.get(plugin.0).map_or(Known::Nothing, |plugin| plugin.known(namespace, addr))
+        let plugin = self.snapshot.plugins.get(plugin.0);
+        plugin.map_or(Known::Nothing, |plugin| plugin.known(namespace, addr))
+    }
+
+    fn is_connected(&self, host: &HostName) -> bool {
+        self.namespace.is_some_and(|namespace| namespace.has(host))
     }
 }
 
@@ -92,11 +106,11 @@ impl Namespace {
     /// One that routes nothing and keeps nothing alive.
     pub(super) fn no_snapshot(&self) -> Arc<Snapshot> {
         Arc::new(Snapshot {
-            routing: Routing::new(self.id, Vec::new(), SourceCheck::Strict),
+            routing: Routing::new(self.id, Vec::new(), SourceCheck::Strict, Sharing::Newest),
             plugins: Arc::new([]),
             takes_hops: false,
             super_frames: false,
-            sharing: Sharing::Newest,
+            icmp: None,
         })
     }
 
@@ -113,7 +127,13 @@ impl Namespace {
         flow_hash: impl FnOnce() -> u64,
     ) -> Option<Arc<Association>> {
         let members = self.members.pin();
-        members.get(host).and_then(|claims| claims.carrier(snapshot.sharing, flow_hash).upgrade())
+        let sharing = snapshot.routing.sharing();
+        members.get(host).and_then(|claims| claims.carrier(sharing, flow_hash).upgrade())
+    }
+
+    /// Whether a host of this name is connected.
+    pub(super) fn has(&self, host: &HostName) -> bool {
+        self.members.pin().contains_key(host)
     }
 
     /// The associations of `host`, newest first.

@@ -13,7 +13,9 @@ use std::{
 };
 
 use rtun_control::PluginStatus;
-use rtun_core::{Admitted, Decision, Guesses, JoinRequest, NamespaceId, Question, Refusal};
+use rtun_core::{
+    Admitted, Decision, Guesses, JoinRequest, NamespaceId, Question, Refusal, RoutingTable,
+};
 use tracing::{info, warn};
 
 use super::{
@@ -25,8 +27,11 @@ use crate::{
     budget::Budget,
     counters::{Ended, Happened, Tally, Traffic},
     link::EndReason,
-    report::{HostReport, NamespaceReport, Queued},
+    report::{GatewayReport, HostReport, NamespaceReport, Queued, SharedReport},
 };
+
+/// Prefixes behind several hosts are reported for so many different lists of hosts.
+const MAX_SHARED: usize = 64;
 
 /// A hub's namespaces and the rules they live under.
 pub(super) struct Registry {
@@ -366,7 +371,25 @@ fn report(namespace: &Namespace, configured: bool) -> NamespaceReport {
         hosts.push(host);
     }
     let routes = snapshot.routing.prefixes();
-    NamespaceReport { id: namespace.id, configured, routes, hosts, traffic }
+    let shared = shared(namespace, &snapshot);
+    NamespaceReport { id: namespace.id, configured, routes, shared, hosts, traffic }
+}
+
+/// Who carries what is behind several hosts.
+fn shared(namespace: &Namespace, snapshot: &Snapshot) -> Vec<SharedReport> {
+    let all = snapshot.routing.tables().flat_map(RoutingTable::shared);
+    let reports = all.take(MAX_SHARED).map(|shared| {
+        let mut carried = false;
+        let gateways = shared.gateways.iter().map(|host| {
+            let connected = namespace.has(host);
+            let carries = connected && !(carried && snapshot.one_carrier_per_host());
+            carried |= carries;
+            GatewayReport { host: host.clone(), connected, carries }
+        });
+        let gateways = gateways.collect();
+        SharedReport { prefix: shared.example, prefixes: shared.prefixes, gateways }
+    });
+    reports.collect()
 }
 
 #[cfg(test)]

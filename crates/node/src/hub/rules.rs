@@ -102,7 +102,7 @@ impl Rules {
     /// How `namespace` routes: by its own router, then by the default one.
     pub(super) fn routing(&self, namespace: NamespaceId) -> Routing {
         let routers = self.routers(namespace).filter_map(|router| self.router(router)).collect();
-        Routing::new(namespace, routers, self.config.source_check)
+        Routing::new(namespace, routers, self.config.source_check, self.config.sharing)
     }
 
     /// The routers that `namespace` asks, in turn.

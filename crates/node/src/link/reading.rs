@@ -37,6 +37,24 @@ impl Turns {
     }
 }
 
+/// For how long bytes arrive that make no whole frame. They are no sign of life: where a stream's bytes are not those that
+/// were sent, and nothing below finds that out, what is taken for a length may be any.
+#[derive(Default)]
+pub(super) struct Unfinished {
+    since: Option<Instant>,
+}
+
+impl Unfinished {
+    /// To be called after every read, with whether it made a frame whole. Whether a peer that is there would have.
+    pub(super) fn lasts_too_long(&mut self, whole: bool) -> bool {
+        if whole {
+            self.since = None;
+            return false;
+        }
+        self.since.get_or_insert_with(Instant::now).elapsed() > DEAD_AFTER
+    }
+}
+
 /// Bytes of datagrams that are taken at once, and one more datagram.
 const DATAGRAMS: usize = 64 * 1024;
 
@@ -144,5 +162,25 @@ async fn readable(
         }
         ask();
         next += every;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_frame_that_never_becomes_whole_is_no_sign_of_life() {
+        let mut unfinished = Unfinished::default();
+        for _ in 0..10 {
+            assert!(!unfinished.lasts_too_long(false));
+            tokio::time::advance(DEAD_AFTER / 2).await;
+            assert!(!unfinished.lasts_too_long(true), "one that is slow is");
+        }
+        assert!(!unfinished.lasts_too_long(false));
+        tokio::time::advance(DEAD_AFTER).await;
+        assert!(!unfinished.lasts_too_long(false));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(unfinished.lasts_too_long(false));
     }
 }

@@ -127,6 +127,7 @@ mod tests {
             id: NamespaceId::from_bytes([id; 16]),
             configured,
             routes: 0,
+            shared: Vec::new(),
             hosts: Vec::new(),
             traffic: traffic(packets),
         });

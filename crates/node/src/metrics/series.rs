@@ -117,6 +117,11 @@ impl Snapshot {
             })
         });
         page.counter("rtun_drop_packets", "Packets that went nowhere at a hub", drops)?;
+        page.counter(
+            "rtun_icmp_errors",
+            "ICMP errors that a hub sent to hosts about packets that went nowhere",
+            traffic.iter().map(|(id, traffic)| (vec![("ns", name_of(*id))], traffic.answered)),
+        )?;
         let worded = |word: &'static str, (value, count): (&String, &u64)| {
             (vec![(word, value.clone())], *count)
         };
@@ -310,6 +315,13 @@ impl Snapshot {
             "Whether a hub has admitted the host: 0 or 1",
             self.devices()
                 .map(|(service, device)| (of_service(service), truth(device.connection.is_some()))),
+        )?;
+        page.gauge(
+            "rtun_device_up",
+            "Whether the host has its device: 0 or 1",
+            self.devices().map(|(service, device)| {
+                (of_service(service), truth(device.health.missing.is_none()))
+            }),
         )
     }
 

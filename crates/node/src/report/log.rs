@@ -17,6 +17,7 @@ macro_rules! log_traffic {
             queued = $queued,
             dropped = traffic.all_dropped(),
             drops = %traffic.drops(),
+            answered = traffic.answered,
             $message
         );
     }};

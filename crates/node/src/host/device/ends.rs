@@ -1,0 +1,261 @@
+//! Where a host's own packets go, and how they are told from those that belong into the tunnel.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    net::IpAddr,
+    path::PathBuf,
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use rtun_config::model::{self, Carriage, NetworkNamespace, SocketOptions};
+use rtun_net::{
+    netns,
+    placement::{MARK, OwnPackets},
+    transport::socket::may_mark,
+};
+use tokio::{task::JoinHandle, time::timeout};
+use tracing::warn;
+
+use crate::sockets;
+
+/// How often names are looked up while there is no connection.
+pub(super) const LOOK_UP_EVERY: Duration = Duration::from_secs(5);
+
+/// How long the device may wait for the first answer; until it is there every route stands apart.
+const FIRST_ANSWER: Duration = Duration::from_secs(2);
+
+/// Addresses of one name that are remembered. When it has changed so often, the old ones are forgotten.
+const ADDRESSES_MAX: usize = 64;
+
+/// Where the system says whom it asks for addresses, its own stub left out.
+const RESOLVERS: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
+
+/// The network namespace that rtun runs in.
+const OWN_NAMESPACE: &str = "/proc/self/ns/net";
+
+/// Names, each with the addresses it has, as far as it could be looked up.
+pub(super) type Answers = Vec<(String, Vec<IpAddr>)>;
+
+/// The other ends of a host's connections: hubs, or the proxies before them.
+pub(in crate::host) struct Ends {
+    addresses: BTreeSet<IpAddr>,
+    /// Names, as `host:port`, with the addresses they have had.
+    names: BTreeMap<String, BTreeSet<IpAddr>>,
+    marks: Vec<u32>,
+    /// Whether all connections are marked.
+    marked: bool,
+}
+
+impl Ends {
+    /// Those of a host. Its connections are given a mark from now on, where they have none and the system allows it.
+    /// Connections that are made in another network namespace than the device is in cannot enter it and are left out.
+    pub(in crate::host) fn mark(service: &str, host: &mut model::Host) -> Self {
+        let mut ends = Self {
+            addresses: BTreeSet::new(),
+            names: BTreeMap::new(),
+            marks: Vec::new(),
+            marked: true,
+        };
+        let netns = namespace(host.device.netns.as_ref());
+        let is_there = |sockets: &SocketOptions| namespace(sockets.netns.as_ref()) == netns;
+        let has_proxies = !host.proxies.is_empty();
+        for hub in &mut host.hubs {
+            if !is_there(&hub.sockets) {
+                continue;
+            }
+            // QUIC goes past proxies.
+            let direct =
+                |way: &&model::Way| !has_proxies || matches!(way.carriage, Carriage::Quic { .. });
+            let addrs: Vec<&str> = hub.ways.iter().filter(direct).map(|way| &*way.addr).collect();
+            ends.add(&addrs);
+            ends.mark_sockets(&mut hub.sockets);
+        }
+        for (place, hop) in host.proxies.iter_mut().enumerate() {
+            for node in hop.nodes.iter_mut().filter(|node| is_there(&node.sockets)) {
+                if place == 0 {
+                    ends.add(&[&node.addr]);
+                }
+                ends.mark_sockets(&mut node.sockets);
+            }
+        }
+        if !ends.marked && !host.device.routes.is_empty() {
+            warn!(
+                service,
+                "the tunnel's own packets cannot be marked (CAP_NET_ADMIN, or CAP_NET_RAW since Linux 5.17): they are \
+                 kept out of its routes by the addresses they go to"
+            );
+        }
+        ends
+    }
+
+    fn add(&mut self, addrs: &[&str]) {
+        for addr in addrs {
+            let host = addr.rsplit_once(':').map_or(*addr, |(host, _)| host);
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            let bare = host.split('%').next().unwrap_or_default();
+            match bare.parse() {
+                Ok(address) => {
+                    self.addresses.insert(address);
+                }
+                Err(_) if bare.is_empty() => {}
+                Err(_) => {
+                    self.names.entry((*addr).to_owned()).or_default();
+                }
+            }
+        }
+    }
+
+    fn mark_sockets(&mut self, sockets: &mut SocketOptions) {
+        if sockets.mark.is_none_or(|mark| mark == 0) {
+            let netns = sockets.netns.as_ref().map(sockets::netns);
+            sockets.mark = may_mark(netns.as_deref()).then_some(MARK);
+        }
+        match sockets.mark {
+            Some(mark) if !self.marks.contains(&mark) => self.marks.push(mark),
+            Some(_) => {}
+            None => self.marked = false,
+        }
+    }
+
+    /// The packets as they are now.
+    pub(super) fn own_packets(&self, is_connected: bool, strict_paths: bool) -> OwnPackets {
+        let mut peers = self.addresses.clone();
+        peers.extend(self.names.values().flatten());
+        let mut let_past = BTreeSet::new();
+        if !self.marked || strict_paths {
+            let_past.extend(&peers);
+        }
+        // Whoever cannot connect has to be able to ask where to.
+        if !is_connected && !self.names.is_empty() {
+            let_past.extend(
+                RESOLVERS
+                    .iter()
+                    .flat_map(|path| name_servers(&fs::read_to_string(path).unwrap_or_default())),
+            );
+        }
+        OwnPackets {
+            marks: self.marks.clone(),
+            peers,
+            may_go_anywhere: self.names.values().any(BTreeSet::is_empty),
+            let_past,
+        }
+    }
+
+    /// Looks names up that have no address yet, for a while.
+    pub(super) async fn look_up_first(&mut self) {
+        if !self.names.values().any(BTreeSet::is_empty) {
+            return;
+        }
+        let Some(lookup) = self.look_up() else { return };
+        if let Ok(Ok(answers)) = timeout(FIRST_ANSWER, lookup).await {
+            self.learn(answers);
+        }
+    }
+
+    /// Begins to look all names up, if there are any.
+    pub(super) fn look_up(&self) -> Option<JoinHandle<Answers>> {
+        let names: Vec<String> = self.names.keys().cloned().collect();
+        if names.is_empty() {
+            return None;
+        }
+        Some(tokio::spawn(async move {
+            let lookups = names.into_iter().map(|name| async move {
+                let found = tokio::net::lookup_host(&name).await;
+                let found = found.map(|found| found.map(|it| it.ip()).collect());
+                (name, found.unwrap_or_default())
+            });
+            join_all(lookups).await
+        }))
+    }
+
+    /// Remembers addresses, beside those that were known: a connection may still go there.
+    pub(super) fn learn(&mut self, answers: Answers) {
+        for (name, found) in answers {
+            let Some(known) = self.names.get_mut(&name) else { continue };
+            if known.len() + found.len() > ADDRESSES_MAX {
+                known.clear();
+            }
+            known.extend(found.into_iter().take(ADDRESSES_MAX));
+        }
+    }
+}
+
+/// A network namespace, however it is written; its path where there is none.
+fn namespace(config: Option<&NetworkNamespace>) -> Result<netns::Identity, PathBuf> {
+    let path = config.map_or_else(|| PathBuf::from(OWN_NAMESPACE), sockets::netns);
+    netns::identity(&path).map_err(|_| path)
+}
+
+/// What comes of a lookup that goes on; never ready without one.
+pub(super) async fn answers(lookup: &mut Option<JoinHandle<Answers>>) -> Answers {
+    match lookup {
+        Some(lookup) => lookup.await.unwrap_or_default(),
+        None => std::future::pending().await,
+    }
+}
+
+/// The servers in a resolv.conf that are not on this machine.
+fn name_servers(text: &str) -> Vec<IpAddr> {
+    let servers = text.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        words.next().filter(|word| *word == "nameserver")?;
+        words.next()?.split('%').next()?.parse::<IpAddr>().ok()
+    });
+    servers.filter(|server| !server.is_loopback()).collect()
+}
+
+/// Whether, in the network namespace of the calling thread, a device other than `own` drops packets that come by another
+/// way than answers to them would take (`rp_filter` 1): answers to marked packets would be among them.
+pub(super) fn paths_are_strict(own: &str) -> bool {
+    const FOLDER: &str = "/proc/sys/net/ipv4/conf";
+    let filter = |device: &str| {
+        let text = fs::read_to_string(format!("{FOLDER}/{device}/rp_filter")).unwrap_or_default();
+        text.trim().parse::<u8>().unwrap_or_default()
+    };
+    let all = filter("all");
+    let devices = fs::read_dir(FOLDER).into_iter().flatten().flatten();
+    let mut names = devices.filter_map(|entry| entry.file_name().into_string().ok());
+    names
+        .any(|name| !["all", "default", "lo", own].contains(&&*name) && filter(&name).max(all) == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_of_a_resolv_conf_are_those_elsewhere() {
+        let text = "# nameserver 9.9.9.9\nnameserver 192.0.2.53\nnameserver 127.0.0.53\nsearch example\n\
+                    nameserver fe80::1%eth0\nnameserver\nnameserver x\n";
+        let found: Vec<String> = name_servers(text).iter().map(ToString::to_string).collect();
+        assert_eq!(found, ["192.0.2.53", "fe80::1"]);
+    }
+
+    #[test]
+    fn a_name_without_an_address_may_lead_anywhere_and_known_ones_are_kept() {
+        let mut ends = Ends {
+            addresses: BTreeSet::new(),
+            names: BTreeMap::new(),
+            marks: vec![1],
+            marked: true,
+        };
+        ends.add(&["hub.example:443", "[2001:db8::1]:443", "192.0.2.1:8443", ":8443"]);
+        assert!(ends.own_packets(true, false).may_go_anywhere);
+        let answer =
+            |last: u8| vec![("hub.example:443".to_owned(), vec![IpAddr::from([10, 0, 0, last])])];
+        ends.learn(answer(1));
+        ends.learn(answer(2));
+        ends.learn(vec![("hub.example:443".to_owned(), Vec::new())]);
+        let own = ends.own_packets(true, false);
+        assert!(!own.may_go_anywhere && own.let_past.is_empty());
+        let peers: Vec<String> = own.peers.iter().map(ToString::to_string).collect();
+        assert_eq!(peers, ["10.0.0.1", "10.0.0.2", "192.0.2.1", "2001:db8::1"]);
+        assert_eq!(ends.own_packets(true, true).let_past, own.peers);
+        for last in 3..=200 {
+            ends.learn(answer(last));
+        }
+        assert!(ends.own_packets(true, false).peers.len() <= ADDRESSES_MAX + 2);
+    }
+}

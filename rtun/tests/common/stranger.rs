@@ -1,0 +1,97 @@
+//! Strangers: they connect over any transport as far as a request, and go no further, or wrong.
+
+use std::{io, sync::Arc, time::Duration};
+
+use rtun_net::{
+    tls::{ClientSettings, Connector, Protocol, Verification},
+    transport::{
+        Stream, grpc, http2, mux,
+        quic::{self, Settings},
+        socket::SocketOptions,
+        tcp, ws,
+    },
+};
+
+use super::{HUB, SOON, raw::request};
+
+/// A stream to this port of the hub on which a host would ask to join now. Has to be called within a tokio runtime.
+pub async fn connect(transport: &str, port: u16) -> io::Result<Arc<dyn Stream>> {
+    let addr = format!("{HUB}:{port}");
+    let options = SocketOptions::default();
+    if transport == "quic" {
+        let (tls, _) = connector().quic_config(&[]).map_err(io::Error::other)?;
+        let settings = Settings::default();
+        let stream = quic::connect(&addr, HUB, Arc::new(tls), &settings, &options, SOON).await;
+        return Ok(stream.map_err(io::Error::other)?);
+    }
+    let stream = tcp::connect(&addr, &options, SOON).await.map_err(io::Error::other)?;
+    let mut stream: Arc<dyn Stream> = Arc::new(stream);
+    let is_tls = matches!(transport, "tls" | "wss" | "mtls" | "mwss" | "h2" | "grpc");
+    if is_tls {
+        let connector = match transport {
+            "h2" | "grpc" => connector_for("h2"),
+            _ => connector(),
+        };
+        stream = connector.connect(stream, HUB).await.map_err(io::Error::other)?.stream;
+    }
+    match transport {
+        "h2" | "h2c" => {
+            let settings =
+                http2::ClientSettings { host: addr.clone(), is_tls, ..Default::default() };
+            return http2::connect(stream, &settings).await.map_err(io::Error::other);
+        }
+        "grpc" => {
+            let settings = grpc::ClientSettings { host: HUB.into(), is_tls, ..Default::default() };
+            return grpc::connect(stream, &settings).await.map_err(io::Error::other);
+        }
+        _ => {}
+    }
+    if matches!(transport, "ws" | "wss" | "mws" | "mwss") {
+        let settings =
+            ws::ClientSettings { path: "/ws".into(), host: addr.clone(), ..Default::default() };
+        stream = ws::connect(stream, &settings).await.map_err(io::Error::other)?;
+    }
+    if matches!(transport, "mtcp" | "mtls" | "mws" | "mwss") {
+        let version = if transport == "mtcp" { mux::Version::Two } else { mux::Version::One };
+        let settings = mux::Settings { version, ..Default::default() };
+        let session = mux::Session::client(stream, settings);
+        stream = session.open().map_err(io::Error::other)?;
+        session.release();
+    }
+    Ok(stream)
+}
+
+/// Waits until the other side ends this, whatever it says before.
+pub async fn ended(stream: &dyn Stream) {
+    let mut buffer = [0; 4096];
+    while let Ok(1..) = stream.read(&mut buffer).await {}
+}
+
+/// The same for at most so long; whether it ended.
+pub async fn ends_within(stream: &dyn Stream, limit: Duration) -> bool {
+    tokio::time::timeout(limit, ended(stream)).await.is_ok()
+}
+
+fn connector() -> Connector {
+    Connector::new(&ClientSettings { verification: Verification::Off, ..Default::default() })
+        .unwrap()
+}
+
+fn connector_for(protocol: &str) -> Connector {
+    Connector::new(&ClientSettings {
+        verification: Verification::Off,
+        protocol: Protocol { alpn: vec![protocol.to_owned()], ..Default::default() },
+        ..Default::default()
+    })
+    .unwrap()
+}
+
+/// Asks to join as this host; whether the hub admits it.
+pub async fn join(stream: &dyn Stream, host: &str, router_id: [u8; 16]) -> io::Result<bool> {
+    stream.write_all(&request(host, router_id)).await?;
+    let mut head = [0; 4];
+    stream.read_exact(&mut head).await?;
+    let mut features = vec![0; usize::from(u16::from_be_bytes([head[2], head[3]]))];
+    stream.read_exact(&mut features).await?;
+    Ok(head[1] == 0)
+}
