@@ -45,6 +45,9 @@ const DIALLED: Duration = Duration::from_millis(4_500);
 /// The one end of a connection notices after this much silence that the other is gone.
 const SILENCE: Duration = Duration::from_secs(6);
 
+/// A host that is joining gives the hub so long for its answer.
+const ANSWER: Duration = Duration::from_secs(10);
+
 /// A host that was refused tries again within this time.
 const REFUSED: Duration = Duration::from_secs(30);
 
@@ -197,7 +200,11 @@ impl World {
                 let moved = self.moved.entry(machine).or_default();
                 *moved += 1;
                 self.network.move_away(machine, *moved);
-                self.promise(SILENCE + BACK);
+                let joined = |node: &Node| device_report(node).connection.is_some();
+                match self.hosts.get(&machine).is_some_and(joined) {
+                    true => self.promise(SILENCE + BACK),
+                    false => self.promise(ANSWER + BACK),
+                }
             }
             Step::Panic(machine, side) => {
                 self.network.panic(machine, side);
