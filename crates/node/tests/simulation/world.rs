@@ -48,8 +48,8 @@ const SILENCE: Duration = Duration::from_secs(6);
 /// A host that is joining gives the hub so long for its answer.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// A host that was refused tries again within this time.
-const REFUSED: Duration = Duration::from_secs(30);
+/// A host that was refused tries again within this time, after an answer that waits for up to 4 s.
+const REFUSED: Duration = Duration::from_secs(34);
 
 /// A task that panics again and again is started again after this time at the latest.
 const PANICS: Duration = Duration::from_secs(30);
