@@ -1,5 +1,6 @@
 //! The host service: a TUN device that stays, and the connection to a hub that comes and goes.
 
+mod address_book;
 mod choice;
 mod connection;
 mod device;
@@ -32,10 +33,7 @@ use self::{
     device::{Ends, Keeper, Maker, Port},
     session::Introduction,
 };
-use crate::{
-    duties::{Duties, Duty},
-    workers::Seat,
-};
+use crate::{duties::Duty, machine::Machine, workers::Seat};
 
 /// A running host.
 pub(crate) struct Host {
@@ -84,11 +82,11 @@ impl Host {
         service: &str,
         config: &model::Host,
         seat: Seat,
-        duties: &Arc<Duties>,
+        machine: &Machine,
     ) -> Result<Self, HostError> {
         let mut config = config.clone();
         let ends = Ends::mark(service, &mut config);
-        let hubs = Hubs::new(&config)?;
+        let hubs = Hubs::new(&config, machine.state.as_ref())?;
         let model::Device { addresses, mtu, super_frames, .. } = &config.device;
         let (source, mtu) = (addresses.first().map(|net| net.addr()), *mtu);
         let super_frames = *super_frames;
@@ -124,7 +122,8 @@ impl Host {
         let keeping = AbortOnDropHandle::new(tokio::spawn(keeper.run(made, take_away.clone())));
         let connected = Arc::clone(&shared);
         let name = format!("{service}: connecting to a hub");
-        let connecting = duties.keep(seat.handle(), name, move || Arc::clone(&connected).run());
+        let connecting =
+            machine.duties.keep(seat.handle(), name, move || Arc::clone(&connected).run());
         Ok(Self { shared, connecting, keeping, take_away, look_again, _seat: seat })
     }
 

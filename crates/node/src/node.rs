@@ -283,7 +283,7 @@ impl Node {
                 Ok(Kind::Hub(hub.await?))
             }
             ServiceKind::Host(config) => {
-                Ok(Kind::Host(Host::start(name, config, workers.seat(), &machine.duties).await?))
+                Ok(Kind::Host(Host::start(name, config, workers.seat(), machine).await?))
             }
         }
     }

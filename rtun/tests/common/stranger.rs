@@ -6,8 +6,8 @@ use rtun_net::{
     tls::{ClientSettings, Connector, Protocol, Verification},
     transport::{
         Stream, grpc, http2, mux,
-        quic::{self, Settings},
         names::Found,
+        quic::{self, Settings},
         socket::SocketOptions,
         tcp, ws,
     },
@@ -48,8 +48,11 @@ pub async fn connect(transport: &str, port: u16) -> io::Result<Arc<dyn Stream>> 
         _ => {}
     }
     if matches!(transport, "ws" | "wss" | "mws" | "mwss") {
-        let settings =
-            ws::ClientSettings { path: "/ws".into(), host: addr.addr.clone(), ..Default::default() };
+        let settings = ws::ClientSettings {
+            path: "/ws".into(),
+            host: addr.addr.clone(),
+            ..Default::default()
+        };
         stream = ws::connect(stream, &settings).await.map_err(io::Error::other)?;
     }
     if matches!(transport, "mtcp" | "mtls" | "mws" | "mwss") {

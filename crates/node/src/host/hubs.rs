@@ -1,10 +1,14 @@
 //! The hubs that a host may connect to: which one is tried next, and by which ways.
 
+use std::sync::Arc;
+
 use futures_util::future::join_all;
 use rtun_config::model::{self, HubNode};
 use rtun_net::transport::names::Names;
+use rtun_state::StateDir;
 
 use super::{
+    address_book::AddressBook,
     choice::Choice,
     dial::SetupError,
     proxies::Proxies,
@@ -15,7 +19,7 @@ use super::{
 pub(super) struct Hubs {
     pub(super) nodes: Vec<Hub>,
     pub(super) proxies: Proxies,
-    /// Of the hubs and the proxies. At most as many as are configured, and forgotten with the service.
+    /// Of the hubs and the proxies: at most as many as are configured.
     pub(super) names: Names,
     pub(super) choice: Choice,
 }
@@ -27,13 +31,21 @@ pub(super) struct Hub {
 }
 
 impl Hubs {
-    pub(super) fn new(config: &model::Host) -> Result<Self, SetupError> {
+    pub(super) fn new(
+        config: &model::Host,
+        state: Option<&Arc<StateDir>>,
+    ) -> Result<Self, SetupError> {
         let hub = |config: &HubNode| Ok(Hub { ways: Ways::new(config)?, config: config.clone() });
         let standings = config.hubs.iter().map(|hub| &hub.standing);
         Ok(Self {
             nodes: config.hubs.iter().map(hub).collect::<Result<_, _>>()?,
             proxies: Proxies::new(&config.proxies, config.name.as_str())?,
-            names: Names::default(),
+            names: match state {
+                Some(state) => {
+                    Names::default().remembering(Arc::new(AddressBook(Arc::clone(state))))
+                }
+                None => Names::default(),
+            },
             choice: Choice::new(config.selector, standings, config.name.as_str()),
         })
     }
