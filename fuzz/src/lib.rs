@@ -16,14 +16,17 @@ use rtun_net::transport::{
     ws::{frame, upgrade},
 };
 use rtun_proto::{
+    checksum::Checksum,
     extension::{Extension, ip_packet, ip_packet_mut, is_extension, packets},
     frame::{FrameBuffer, Frames, LEN_PREFIX, MAX_FRAME, write_frame},
-    icmp::{MAX_V4, MAX_V6, Unreachable, unreachable},
+    icmp::{MAX_V4, MAX_V6, Unreachable, quoted, unreachable},
     mux::{self, Command, Decoder, Event, Version},
     offload::{
         Coalescer, MAX_HEADERS, MAX_MERGED, MAX_SEGMENTS, MAX_SLICES, OffloadPacket, VirtioHeader,
     },
-    packet::{Ecn, Packet, destination_is_never_routed, ecn, mark_ce, source_is_never_valid},
+    packet::{
+        Ecn, Packet, destination_is_never_routed, ecn, mark_ce, protocol, source_is_never_valid,
+    },
     proxy::{header, http_connect, socks5},
     relay::{DecodeError, Decoded, MAX_REQUEST, Request, Response},
 };
@@ -179,7 +182,25 @@ pub fn ip_header(bytes: &[u8]) {
         assert_eq!((error.source(), error.destination()), (hub, source));
         assert_eq!(error.padding(), 0);
         assert_eq!(unreachable(&error, why, hub), None, "no error about an error");
+        if let Some(quote) = quoted(&error) {
+            assert_eq!((quote.source, quote.destination), (source, destination));
+        }
     }
+    let _ = quoted(&packet);
+    // With a right checksum what it quotes counts.
+    let (mut error, header) = (packet.bytes().to_vec(), packet.header_len());
+    let Some(sum) = error.get_mut(header + 2..header + 4) else { return };
+    sum.fill(0);
+    let sum = match (source, destination) {
+        (IpAddr::V6(from), IpAddr::V6(to)) => {
+            let len = u32::try_from(error.len() - header).expect("a packet is short");
+            Checksum::new().pseudo_header_v6(from, to, protocol::ICMPV6, len)
+        }
+        _ => Checksum::new(),
+    };
+    let sum = sum.add_bytes(&error[header..]).finish();
+    error[header + 2..header + 4].copy_from_slice(&sum.to_be_bytes());
+    let _ = quoted(&Packet::parse(&error).expect("its header is the same"));
 }
 
 /// A packet behind a virtio-net header, as another host says it came from its device.

@@ -46,7 +46,13 @@ impl Logging {
         let limit = Limit::default();
         let lines = Layer::default()
             .event_format(Form {
-                json: Format::default().json().flatten_event(true).with_target(false),
+                json: Format::default()
+                    .json()
+                    .flatten_event(true)
+                    .with_target(false)
+                    // Only libraries have spans, whose fields are not kept as JSON.
+                    .with_current_span(false)
+                    .with_span_list(false),
                 text: Format::default().with_target(false).with_ansi(false),
                 is_json: Arc::clone(&is_json),
             })

@@ -4,6 +4,7 @@
 
 mod bench;
 mod check;
+mod core_dumps;
 mod demo;
 mod explain;
 mod generate;

@@ -23,8 +23,8 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use crate::{
-    EXIT_CONFIG, EXIT_FAILURE, complain, logging::Logging, machine, reader::SystemReader, say,
-    state::State,
+    EXIT_CONFIG, EXIT_FAILURE, complain, core_dumps, logging::Logging, machine,
+    reader::SystemReader, say, state::State,
 };
 
 /// How often is looked after what others may take away.
@@ -32,6 +32,7 @@ const LOOK_AFTER: Duration = Duration::from_secs(1);
 
 /// Loads what `args` name, starts it, and stays until SIGINT or SIGTERM.
 pub(crate) fn run(args: &Args) -> ExitCode {
+    let dumps = core_dumps::prevent();
     use_one_crypto_provider();
     let mut reader = SystemReader::default();
     let environment = Environment::from_vars(|name| std::env::var(name).ok());
@@ -55,6 +56,9 @@ pub(crate) fn run(args: &Args) -> ExitCode {
             return ExitCode::from(EXIT_FAILURE);
         }
     };
+    if let Err(error) = dumps {
+        warn!("a crash may leave a dump with passwords in it: {error}");
+    }
     log_findings(&findings);
     descriptors::raise_limit();
     let of_process = machine::process(&mut config);

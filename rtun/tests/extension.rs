@@ -578,5 +578,9 @@ fn a_host_that_comes_back_ends_its_former_connection_and_no_other() {
     for raw in &mut pile {
         raw.is_answered();
     }
+    let seventh = RawHost::join(&machine, "host-2");
+    let told = String::from_utf8_lossy(&pile[0].rest()).into_owned();
+    let from = format!(", the newest from {}", seventh.stream.local_addr().unwrap());
+    assert!(told.ends_with(&from), "{told}");
     hub.stop_balanced();
 }

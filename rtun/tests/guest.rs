@@ -7,9 +7,10 @@ mod common;
 
 use std::{
     io::{self, Read, Write},
-    net::{Shutdown, TcpListener, TcpStream},
+    net::{Ipv4Addr, Shutdown, TcpListener, TcpStream, UdpSocket},
     path::PathBuf,
     process::{Command, Stdio},
+    sync::{Arc, Mutex},
     thread,
     time::{Duration, Instant},
 };
@@ -266,6 +267,72 @@ fn nor_does_the_way_through_a_proxy_nor_with_a_mark_of_the_users() {
     site.end();
 }
 
+/// A name server on a machine, for as long as the process lives: every name has the IPv4 address that was said last.
+fn name_server(machine: &Namespace) -> Arc<Mutex<Ipv4Addr>> {
+    let address = Arc::new(Mutex::new(Ipv4Addr::UNSPECIFIED));
+    let socket = machine.run(|| UdpSocket::bind(("0.0.0.0", 53))).unwrap().unwrap();
+    let answer = Arc::clone(&address);
+    let serve = move || {
+        let mut query = [0; 512];
+        while let Ok((length, client)) = socket.recv_from(&mut query) {
+            // The question is a name, two bytes of type and two of class; what follows it is left out.
+            let name = query[12..length].iter().position(|byte| *byte == 0).unwrap();
+            let question = &query[12..12 + name + 5];
+            let is_a = question[name + 1..name + 3] == [0, 1];
+            let mut reply =
+                [&query[..2], &[0x81, 0x80, 0, 1, 0, u8::from(is_a), 0, 0, 0, 0]].concat();
+            reply.extend_from_slice(question);
+            if is_a {
+                reply.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4]);
+                reply.extend_from_slice(&answer.lock().unwrap().octets());
+            }
+            socket.send_to(&reply, client).unwrap();
+        }
+    };
+    machine.thread(serve).unwrap();
+    address
+}
+
+#[test]
+fn a_hub_that_moves_is_found_by_name_though_everything_leads_into_the_tunnel() {
+    let Some(mut site) = Site::new() else { return };
+    let before = everything(&site.machine);
+    let names = name_server(&site.outside);
+    *names.lock().unwrap() = Ipv4Addr::new(10, 0, 0, 1);
+    let server = programs::address(&site.outside);
+    let service = "tun:///host-1?net=192.168.123.1/24&name=net0&route=0.0.0.0/0";
+    let arguments = ["-L", service, "-F", "router://moving.test:8443"];
+    let host = site.world.start_asking(&site.machine, server, &arguments);
+    host.wait_for("joined the hub");
+    reaches(&site.machine, "203.0.113.9");
+    // Only while there is no connection do packets to the name server pass the tunnel by.
+    let passes_by = format!("to {server} ");
+    wait_until("the way to the name server to close", || {
+        !ip(&site.machine, "rule").contains(&passes_by)
+    });
+    *names.lock().unwrap() = Ipv4Addr::new(10, 0, 7, 7);
+    site.hub.process.kill().unwrap();
+    site.world.hub.sysctl("ipv4/conf/eth0/promote_secondaries", "1").unwrap();
+    ip(&site.world.hub, "address add 10.0.7.7/16 dev eth0");
+    ip(&site.world.hub, "address del 10.0.0.1/16 dev eth0");
+    let way = ip(&site.outside, "route show 192.168.100.0/24");
+    site.world.hub.route_add("192.168.100.0/24", way.split(' ').nth(2).unwrap()).unwrap();
+    wait_until("the way to the name server", || ip(&site.machine, "rule").contains(&passes_by));
+    site.hub = site.world.hub(HUB_CONFIG);
+    host.wait_for_nth("joined the hub", 2);
+    wait_until("the peer", || {
+        let sockets = site.machine.run(|| std::fs::read_to_string("/proc/thread-self/net/tcp"));
+        // 10.0.7.7:8443, established.
+        sockets.unwrap().unwrap().contains("0707000A:20FB 01")
+    });
+    host.stop();
+    let taken = host.said("what somebody has taken from the device is put back");
+    assert_eq!(taken, [] as [Value; 0], "nobody has taken anything");
+    is_again(&site.machine, &before);
+    site.host_2.process.kill().unwrap();
+    site.hub.stop();
+}
+
 #[test]
 fn a_system_that_is_strict_about_paths_lets_the_tunnel_live() {
     let Some(mut site) = Site::new() else { return };
@@ -304,6 +371,8 @@ fn routes_that_are_there_stay_and_are_named() {
     wait_until("ours where it was", || {
         ip(&site.machine, "route").contains("198.51.100.0/24 dev net0 proto 114")
     });
+    let taken = host.said("what somebody has taken from the device is put back");
+    assert_eq!(taken, [] as [Value; 0], "nobody has taken anything");
     host.stop();
     is_again(&site.machine, &before);
     site.end();

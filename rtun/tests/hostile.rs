@@ -12,7 +12,7 @@ use std::{
 use common::{
     World, count_of,
     raw::{Answer, RawHost, request, request_as, udp},
-    wait_until,
+    route_plugin, wait_until,
 };
 use nix::sys::signal::Signal;
 use rtun_proto::checksum::Checksum;
@@ -316,5 +316,51 @@ fn a_plugin_that_hangs_costs_known_routes_nothing() {
     hub.wait_for_drops("route_pending_timeout", 64);
     drop((one, two, silent));
     hub.wait_for_nth("host left", 2);
+    hub.stop_balanced();
+}
+
+/// The plugin takes one question at a time, and 20 ms for it.
+#[test]
+fn a_host_that_asks_for_a_thousand_unknown_addresses_costs_others_no_new_destination() {
+    let Some(world) = World::new() else { return };
+    let _questions = route_plugin(&world.hub, "127.0.0.1:8000", |dst, _| {
+        std::thread::sleep(Duration::from_millis(20));
+        format!("{{\"net\": \"{dst}/32\", \"gateway\": \"host-2\"}}")
+    });
+    let plugin = "
+- name: fallback
+  plugin: {type: http, addr: 'http://127.0.0.1:8000', timeout: 5s}
+- name: abababab-abab-abab-abab-abababababab
+  routes:
+  - {dst: 192.168.99.1, gateway: greedy}";
+    let hub = world.hub(
+        &HUB.replace("router: router-0}", "router: fallback}")
+            .replace("\n- name: router-0\n  routes:", plugin),
+    );
+    let machine = world.machine("host");
+    let join = |host| {
+        let mut raw = RawHost::connect(&machine);
+        assert_eq!(raw.ask(&request(host, NS)), Answer::Status(0));
+        raw
+    };
+    let (mut greedy, mut one, mut two) = (join("greedy"), join("host-1"), join("host-2"));
+    two.stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let mut times = Vec::new();
+    for n in 0..6_u8 {
+        for m in 0..1024_u16 {
+            let to = format!("10.9.{}.{}", m / 250, m % 250 + 1);
+            greedy.send(&udp("192.168.99.1", &to, b"greedy"));
+        }
+        let wanted = udp("192.168.123.1", &format!("10.8.0.{}", n + 1), b"new");
+        let start = Instant::now();
+        one.send(&wanted);
+        while two.receive() != wanted {}
+        times.push(start.elapsed());
+    }
+    times.sort();
+    assert!(times[5] < Duration::from_millis(500), "no longer than a packet waits: {times:?}");
+    hub.wait_for_drops("route_pending_full", 1000);
+    drop((greedy, one, two));
+    hub.wait_for_nth("host left", 3);
     hub.stop_balanced();
 }

@@ -168,3 +168,25 @@ fn a_host_takes_the_way_that_works_and_goes_over_to_the_better_one_later() {
     assert_eq!(lost, 0, "of {sent}");
     drop(hub);
 }
+
+/// The better way leads to another process, so that the connection that is replaced does not end by itself.
+#[test]
+fn a_connection_that_is_replaced_is_ended_and_nothing_is_lost_meanwhile() {
+    let Some(world) = World::new() else { return };
+    let before = world.hub(THREE_HOSTS);
+    let machine = world.machine("host-1");
+    let node = "router+quic://server_ip:8443?fallback=tcp";
+    let host = world.start(&machine, &["-L", "tun:///host-1?net=192.168.123.1/24", "-F", node]);
+    assert_eq!(host.wait_for("joined the hub")["transport"], "tcp", "the only way there is");
+
+    let file = world.file("quic.yaml", &THREE_HOSTS.replace("type: tcp", "type: quic"));
+    let after = world.start(&world.hub, &["-C", file.to_str().unwrap()]);
+    assert_eq!(host.wait_for_nth("joined the hub", 2)["transport"], "quic");
+    let replaced = Instant::now();
+    let left = before.wait_for("host left");
+    assert_eq!(left["reason"], "peer_closed", "in order");
+    let took = replaced.elapsed();
+    assert!(took < Duration::from_secs(3), "the old connection lived on for {took:?}");
+    assert_eq!(host.said("lost the hub"), Vec::<serde_json::Value>::new());
+    assert!(after.said("host left").is_empty());
+}

@@ -176,6 +176,10 @@ pub(crate) fn parse(source: &Source, content: &Content, report: &mut Report) -> 
         Format::Json => json::read(&source_text, text, report),
     }?;
     match value.kind {
+        Kind::Map(ref entries) if is_version_2(entries) => {
+            say_version_2(&value, report);
+            None
+        }
         Kind::Map(_) => Some(value),
         Kind::Null => Some(Value::new(value.place, Kind::Map(Vec::new()))),
         _ => {
@@ -221,6 +225,31 @@ fn format(source: &Source, media: Option<&str>, text: &str) -> Result<Format, St
 
 fn extension(name: &str) -> String {
     name.rsplit_once('.').map(|(_, ext)| ext.to_ascii_lowercase()).unwrap_or_default()
+}
+
+/// Whether only GOST's version 2 has keys like these.
+fn is_version_2(entries: &[Entry]) -> bool {
+    let has = |entries: &[Entry], name: &str| entries.iter().any(|e| same_key(&e.key, name));
+    let is_node_list = |entries: &[Entry]| has(entries, "ServeNodes") || has(entries, "ChainNodes");
+    let routes = entries.iter().filter(|entry| same_key(&entry.key, "Routes"));
+    let routes = routes.flat_map(|entry| match &entry.value.kind {
+        Kind::List(items) => items.as_slice(),
+        _ => &[],
+    });
+    is_node_list(entries)
+        || routes.into_iter().any(|route| match &route.kind {
+            Kind::Map(entries) => is_node_list(entries),
+            _ => false,
+        })
+}
+
+fn say_version_2(document: &Value, report: &mut Report) {
+    report
+        .error(document.place, "this is a configuration of GOST's version 2; rtun reads version 3")
+        .help(
+            "give each of `ServeNodes` as -L and each of `ChainNodes` as -F: with -O yaml that prints the file of \
+             version 3. Version 2 has no routing tunnel: a hub is -L router://:8443, a host -L tun:///NAME?net=ADDRESS",
+        );
 }
 
 /// Adds `later` to `document` (both maps): lists are appended, objects replaced by the later one (spec:

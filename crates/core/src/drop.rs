@@ -8,7 +8,7 @@ use rtun_proto::packet::PacketError;
 pub enum DropReason {
     /// A frame without payload. Look at: the peer's version.
     FrameEmpty,
-    /// A frame larger than its receiver can take. Look at: MTU.
+    /// Longer than its receiver can take, or than its device's MTU where it may not be fragmented. Look at: MTU.
     FrameTooBig,
     /// The frame is shorter than the IP packet in it says. Look at: the peer, MTU.
     FrameLengthMismatch,
@@ -24,7 +24,8 @@ pub enum DropReason {
     IpMalformed,
     /// Multicast, broadcast, link-local or unspecified destination. Normal noise if low.
     IpDisallowedDst,
-    /// The source is not routed to the sending host. Look at: a missing route for its LAN, or spoofing.
+    /// The source is not routed to the sending host, nor is it an ICMP error about a packet that went to that host. Look at: a
+    /// missing route for its LAN, or spoofing.
     SrcNotAllowed,
     /// No prefix contains the destination. Look at: the table.
     NoRoute,

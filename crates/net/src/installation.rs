@@ -48,9 +48,11 @@ impl fmt::Display for Item {
 /// What came of a look.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// What was missing and has been put there.
+    /// What was not to be there before and has been put there.
     pub put: Vec<Item>,
-    /// What is missing and was not to be put there.
+    /// What was to be there already, was missing, and has been put back.
+    pub back: Vec<Item>,
+    /// What is missing and was not to be put back.
     pub left: Vec<Item>,
     /// What is missing because the system refused.
     pub failed: Vec<(Item, LinkError)>,
@@ -74,6 +76,8 @@ pub struct Installation {
     /// Addresses added by this run.
     added: BTreeSet<IpNet>,
     others: Others,
+    /// What was to be there when it was looked at last.
+    last: Option<Plan>,
     /// Whether somebody else's routes have to be read again.
     stale: bool,
 }
@@ -141,8 +145,8 @@ impl Installation {
                 Some(before)
             }
         };
-        let (added, others) = (BTreeSet::new(), Others::default());
-        Ok(Self { link, setup, number, before, added, others, stale: true })
+        let (added, others, last) = (BTreeSet::new(), Others::default(), None);
+        Ok(Self { link, setup, number, before, added, others, last, stale: true })
     }
 
     /// Whether the device was there before rtun, and stays.
@@ -157,7 +161,7 @@ impl Installation {
 
     /// Puts there what is missing, in this order: MTU, addresses, up, rules, routes; removes routes and rules of this
     /// tunnel that are no longer right. What is there already is left alone, so a second call changes nothing. `may` is
-    /// asked before something is put there. Goes on after a refusal; an error means that the system cannot be read.
+    /// asked before something is put back. Goes on after a refusal; an error means that the system cannot be read.
     pub async fn restore(
         &mut self,
         own: &OwnPackets,
@@ -167,7 +171,8 @@ impl Installation {
             self.others = self.read_others().await?;
             self.stale = false;
         }
-        let mut work = Work { outcome: Outcome::default(), may };
+        let last = self.last.take();
+        let mut work = Work { outcome: Outcome::default(), may, last: last.as_ref() };
         let plan = placement::plan(self.number, &self.setup, own, &self.others.taken);
         self.restore_device(&plan, &mut work).await?;
         let present = self.read().await?;
@@ -175,8 +180,10 @@ impl Installation {
             self.restore_routes(&plan, &present, &mut work).await;
         }
         self.remove_wrong(&plan, &present).await?;
-        work.outcome.apart = plan.apart;
-        Ok(work.outcome)
+        let mut outcome = work.outcome;
+        outcome.apart.clone_from(&plan.apart);
+        self.last = Some(plan);
+        Ok(outcome)
     }
 
     /// Takes away all that the device was given, and makes a persistent device what it was. What is gone already is fine.
@@ -222,9 +229,10 @@ impl Installation {
     }
 
     async fn restore_device(&mut self, plan: &Plan, work: &mut Work<'_>) -> Result<(), LinkError> {
+        let again = work.last.is_some();
         let settings = self.link.settings().await?;
-        if settings.mtu != u32::from(self.setup.mtu) && work.wants(Item::Mtu) {
-            work.done(Item::Mtu, self.link.set_mtu(self.setup.mtu).await);
+        if settings.mtu != u32::from(self.setup.mtu) && work.wants(Item::Mtu, again) {
+            work.done(Item::Mtu, again, self.link.set_mtu(self.setup.mtu).await);
         }
         if settings.gen_mode.is_some_and(|mode| mode != GEN_MODE_NONE) {
             self.link.no_made_up_addresses().await?;
@@ -234,7 +242,7 @@ impl Installation {
             let item = Item::Address(*address);
             if present.iter().any(|it| it.net == *address)
                 || work.is_off(address)
-                || !work.wants(item.clone())
+                || !work.wants(item.clone(), again)
             {
                 continue;
             }
@@ -243,10 +251,10 @@ impl Installation {
             if added.is_ok() {
                 self.added.insert(*address);
             }
-            work.done(item, added);
+            work.done(item, again, added);
         }
-        if !settings.up && work.wants(Item::Up) {
-            work.done(Item::Up, self.link.up().await);
+        if !settings.up && work.wants(Item::Up, again) {
+            work.done(Item::Up, again, self.link.up().await);
         }
         Ok(())
     }
@@ -254,7 +262,8 @@ impl Installation {
     async fn restore_routes(&self, plan: &Plan, present: &Present, work: &mut Work<'_>) {
         let missing: Vec<&Rule> =
             plan.rules.iter().filter(|rule| !present.rules.contains(rule)).collect();
-        if !missing.is_empty() && work.wants(Item::Rules) {
+        let again = work.last.is_some_and(|last| missing.iter().all(|it| last.rules.contains(*it)));
+        if !missing.is_empty() && work.wants(Item::Rules, again) {
             let mut result = Ok(());
             for rule in missing {
                 result = os_rule::add(self.link.handle(), rule).await;
@@ -263,7 +272,7 @@ impl Installation {
                 }
             }
             let failed = result.is_err();
-            work.done(Item::Rules, result);
+            work.done(Item::Rules, again, result);
             if failed {
                 return;
             }
@@ -284,9 +293,12 @@ impl Installation {
                 continue;
             }
             let item = Item::Route(placed.route.clone());
-            if work.wants(item.clone()) {
+            let is_prefix = placed.table == MAIN && placed.metric.is_none();
+            let again = work.last.is_some_and(|last| is_prefix || last.routes.contains(&placed));
+            if work.wants(item.clone(), again) {
                 let (index, name) = (self.link.index(), self.link.name());
-                work.done(item, os_route::add(self.link.handle(), &placed, index, name).await);
+                let added = os_route::add(self.link.handle(), &placed, index, name).await;
+                work.done(item, again, added);
             }
         }
     }
@@ -403,12 +415,14 @@ impl Installation {
 struct Work<'a> {
     outcome: Outcome,
     may: &'a mut (dyn FnMut(&Item) -> bool + Send),
+    /// What was to be there before; none the first time.
+    last: Option<&'a Plan>,
 }
 
 impl Work<'_> {
-    /// Whether something that is missing is to be put there.
-    fn wants(&mut self, item: Item) -> bool {
-        let wanted = (self.may)(&item);
+    /// Whether something that is missing is to be put there, or back if it was to be there before.
+    fn wants(&mut self, item: Item, again: bool) -> bool {
+        let wanted = !again || (self.may)(&item);
         if !wanted {
             self.outcome.left.push(item);
         }
@@ -419,13 +433,14 @@ impl Work<'_> {
         self.outcome.ipv6_off.is_some() && net.addr().is_ipv6()
     }
 
-    fn done(&mut self, item: Item, result: Result<(), LinkError>) {
+    fn done(&mut self, item: Item, again: bool, result: Result<(), LinkError>) {
         let is_ipv6 = match &item {
             Item::Address(net) => net.addr().is_ipv6(),
             Item::Route(route) => route.destination.addr().is_ipv6(),
             Item::Mtu | Item::Up | Item::Rules => false,
         };
         match result {
+            Ok(()) if again => self.outcome.back.push(item),
             Ok(()) => self.outcome.put.push(item),
             Err(error) if is_ipv6 && error.is_ipv6_off() => self.outcome.ipv6_off = Some(error),
             Err(error) => self.outcome.failed.push((item, error)),

@@ -90,7 +90,8 @@ fn the_system_has_what_was_set_and_a_second_time_changes_nothing() {
                     "fd09::/64 via fd01::7",
                 ]
             );
-            assert_eq!(restore(&mut installation).await.put, []);
+            let again = restore(&mut installation).await;
+            assert_eq!((again.put, again.back), (vec![], vec![]));
         }
         installation.remove().await.unwrap();
         assert_eq!(link.state().await.unwrap().routes, []);
@@ -112,10 +113,10 @@ fn what_is_taken_away_is_put_back_and_what_may_not_be_is_named() {
         link.set_mtu(1300).await.unwrap();
         ip(&["link", "set", "net0", "down"]);
         ip(&["address", "flush", "dev", "net0"]);
-        assert_eq!(restore(&mut installation).await.put.len(), 1 + 2 + 1 + 2);
+        assert_eq!(restore(&mut installation).await.back.len(), 1 + 2 + 1 + 2);
         ip(&["route", "delete", "10.1.0.0/24"]);
         let prefix = Item::Route(route("10.1.0.0/24", None));
-        assert_eq!(restore(&mut installation).await.put, [prefix]);
+        assert_eq!(restore(&mut installation).await.back, [prefix]);
         let after = link.state().await.unwrap();
         assert_eq!(sorted(&after.addresses), sorted(&before.addresses));
         assert_eq!((after.mtu, after.up), (1380, true));
@@ -123,6 +124,10 @@ fn what_is_taken_away_is_put_back_and_what_may_not_be_is_named() {
         ip(&["route", "delete", "10.8.0.0/24"]);
         let outcome = installation.restore(&OwnPackets::default(), &mut |_| false).await.unwrap();
         assert_eq!(outcome.left, [Item::Route(route("10.8.0.0/24", None))]);
+        // What is to stand elsewhere now was not taken by anybody.
+        let own = OwnPackets { may_go_anywhere: true, marks: vec![1], ..OwnPackets::default() };
+        let outcome = installation.restore(&own, &mut |_| panic!("nothing is back")).await.unwrap();
+        assert_eq!((outcome.put.len(), outcome.back), (1 + 2, vec![]));
         installation.remove().await.unwrap();
     });
 }

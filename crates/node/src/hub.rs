@@ -54,7 +54,7 @@ use crate::{
     feeds::Feeds,
     link::EndReason,
     machine::Machine,
-    report::HubReport,
+    report::{ASKED, HubReport},
     workers::Workers,
 };
 
@@ -180,6 +180,7 @@ impl Hub {
         let report = self.view().report();
         report.log(service);
         info!(
+            target: ASKED,
             service,
             admitted = report.admitted,
             refused = report.all_refused(),

@@ -28,7 +28,7 @@ pub use hub::{Explained, HubError, Inquiry, OpenError, RulesError};
 pub use metrics::MetricsError;
 pub use node::{Node, StartError};
 pub use report::{
-    CertificateReport, ConnectionReport, DescriptorReport, DeviceHealth, DeviceReport,
+    ASKED, CertificateReport, ConnectionReport, DescriptorReport, DeviceHealth, DeviceReport,
     FailureReport, GatewayReport, HappenedReport, HostReport, HubReport, KindReport,
     ListenerReport, NamespaceReport, Queued, ServiceReport, SharedReport, Status, Tasks, Transport,
 };

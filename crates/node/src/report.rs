@@ -4,6 +4,8 @@
 pub(crate) mod format;
 mod log;
 
+pub use self::log::ASKED;
+
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use ipnet::IpNet;
@@ -39,6 +41,7 @@ pub struct Status {
     /// Where rows are read from, by kind and name of what they are for.
     pub sources: Vec<FeedStatus>,
     /// Tasks that have failed: defects.
+    #[serde(default)]
     pub failed_tasks: Vec<TaskReport>,
 }
 

@@ -11,10 +11,11 @@ use std::{
     io::{self, Read, Write},
     os::{
         fd::{AsFd, OwnedFd},
-        unix::fs::DirBuilderExt,
+        unix::fs::{DirBuilderExt, MetadataExt},
     },
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
+    time::SystemTime,
 };
 
 use nix::{
@@ -34,7 +35,12 @@ pub struct StateDir {
 
 /// Which directory it is. Another one at the same place differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Identity(u64, u64);
+pub struct Identity {
+    device: u64,
+    inode: u64,
+    /// A number that is free is given to the next one.
+    made: Option<SystemTime>,
+}
 
 /// Why something is not used, or cannot be.
 #[derive(Debug, thiserror::Error)]
@@ -87,8 +93,8 @@ impl StateDir {
 
     /// Which directory is there now; `None`: none that is used.
     pub fn identity(&self) -> Option<Identity> {
-        let found = fstat(self.enter().ok()?).ok()?;
-        Some(Identity(found.st_dev, found.st_ino))
+        let found = File::from(self.enter().ok()?).metadata().ok()?;
+        Some(Identity { device: found.dev(), inode: found.ino(), made: found.created().ok() })
     }
 
     /// Makes the directory if it is not there; whether it was not.
@@ -133,8 +139,7 @@ impl StateDir {
         }
     }
 
-    /// Keeps a file, readable by others only if its mode says so: whole, or as it was before. Makes the directory if it
-    /// has gone.
+    /// Keeps a file, readable by others only if its mode says so: whole, or as it was before.
     ///
     /// # Errors
     ///
@@ -142,7 +147,6 @@ impl StateDir {
     pub fn write(&self, name: &str, content: &[&[u8]], mode: u32) -> Result<(), StateError> {
         /// Two writers of one file may meet.
         static WRITES: AtomicU64 = AtomicU64::new(0);
-        self.make()?;
         // What is not ours is not replaced either.
         match self.file(name) {
             Ok(_) | Err(Trouble::System(Errno::ENOENT)) => {}
@@ -401,13 +405,10 @@ mod tests {
         let state = StateDir::open(&path).unwrap();
         let before = state.identity().unwrap();
         assert_eq!(state.identity(), Some(before));
-        // Its number would be free for the next one.
-        let held = fs::File::open(&path).unwrap();
         fs::remove_dir_all(&path).unwrap();
         assert_eq!(state.identity(), None);
         assert!(state.make().unwrap());
         assert!(!state.make().unwrap());
         assert_ne!(state.identity(), Some(before));
-        drop(held);
     }
 }

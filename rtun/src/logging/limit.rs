@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rtun_node::ASKED;
 use tracing::{
     Event, Level, Metadata, Subscriber, callsite::Identifier, debug, field::Field, field::Visit,
     info, warn,
@@ -101,6 +102,9 @@ impl<S: Subscriber> Filter<S> for Limit {
     }
 
     fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
+        if event.metadata().target() == ASKED {
+            return true;
+        }
         let mut counts = self.counts();
         let mut about = About { hasher: counts.seed.build_hasher(), message: String::new() };
         let kind = event.metadata().callsite();
@@ -221,12 +225,16 @@ mod tests {
             }
             refused("host-2", 1);
             info!(host = "host-1", "joined");
+            for _ in 0..50 {
+                info!(target: ASKED, host = "host-1", "report");
+            }
             limit.tell();
             limit.tell();
         });
         let with = |text: &str| written.iter().filter(|line| line.contains(text)).count();
         assert_eq!(with("host=\"host-1\" peer"), 10, "{written:#?}");
         assert_eq!((with("host-2"), with("joined")), (1, 1), "others are not kept back");
+        assert_eq!(with("report"), 50, "who asks is answered each time");
         let left: Vec<_> = written.iter().filter(|line| line.contains("left out")).collect();
         assert_eq!(left.len(), 1, "{written:#?}");
         assert!(left[0].contains("lines=490") && left[0].contains("refused: 10"), "{}", left[0]);

@@ -278,7 +278,7 @@ chains:
             (
                 &mixed("certFile: DIR/hub-key.pem, keyFile: DIR/hub-key.pem"),
                 0,
-                &[(error, error, none, "hub-key.pem: holds no certificate in PEM form")],
+                &[(error, error, none, "hub-key.pem: holds a private key, but no certificate")],
             ),
             (
                 &mixed("certFile: DIR/gone.pem, keyFile: DIR/gone-key.pem"),

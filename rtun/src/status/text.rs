@@ -1,6 +1,10 @@
 //! A process's status as text: what is wrong first, then each service, aligned for a terminal of 100 columns.
 
-use std::{collections::BTreeMap, fmt::Write, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+    time::Duration,
+};
 
 use rtun_node::{
     DescriptorReport, DeviceHealth, DeviceReport, FeedProblem, FeedState, FeedStatus, Happened,
@@ -403,6 +407,14 @@ fn problems_of(service: &ServiceReport, status: &Status) -> Vec<Problem> {
             if hub.traffic().dropped_by_reason().any(|(reason, _)| reason == "internal") {
                 add(Duration::ZERO, "packets lost by a bug in rtun: please report it".into());
             }
+            for (host, addresses) in twice(hub) {
+                let host = short(&host);
+                let addresses = addresses.join(", ");
+                add(
+                    Duration::ZERO,
+                    format!("{host} is reported by {addresses}; the newest carries"),
+                );
+            }
             if hub.queue_memory > hub.queue_budget / 10 * 8 {
                 add(Duration::ZERO, "the memory for queues is nearly used up".into());
             }
@@ -461,12 +473,26 @@ fn problem_of_task(task: &TaskReport) -> Problem {
     }
 }
 
+/// Names that machines at different addresses report while one of them carries all packets, with two of these addresses.
+fn twice(hub: &HubReport) -> Vec<(String, Vec<String>)> {
+    let mut found = Vec::new();
+    for namespace in &hub.namespaces {
+        for same in namespace.hosts.chunk_by(|one, other| one.host == other.host) {
+            let addresses: BTreeSet<_> = same.iter().map(|host| host.peer.ip()).collect();
+            if addresses.len() > 1 && same.iter().any(|host| !host.carries) {
+                let addresses = addresses.iter().take(2).map(ToString::to_string);
+                found.push((same[0].host.as_str().to_owned(), addresses.collect()));
+            }
+        }
+    }
+    found
+}
+
 fn problem_of_descriptors(descriptors: &DescriptorReport) -> Option<Problem> {
     let limit = descriptors.limit;
     let Happened { count, ago } = descriptors.exhausted.filter(|it| it.ago < RECENT)?;
-    let what = format!(
-        "connections had to wait: all {limit} descriptors are in use ({count} times so far); raise the limit of open files"
-    );
+    let what =
+        format!("all {limit} descriptors are in use: connections wait ({count} times so far)");
     Some(Problem { ago, service: "-".into(), what })
 }
 

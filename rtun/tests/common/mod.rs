@@ -163,8 +163,35 @@ impl World {
         self.spawn(machine, &[arguments, &["-D"]].concat(), log, before.log.clone())
     }
 
+    /// Starts rtun where names are looked up at this server, and nowhere else.
+    pub fn start_asking(&self, machine: &Namespace, server: IpAddr, arguments: &[&str]) -> Rtun {
+        let file = self.file("resolv.conf", &format!("nameserver {server}\n"));
+        let log = tempfile::Builder::new().suffix(".log").tempfile_in(self.folder.path()).unwrap();
+        let (log, path) = log.keep().unwrap();
+        let mut command = Command::new("unshare");
+        command.args([
+            "--mount",
+            "sh",
+            "-c",
+            "mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"",
+        ]);
+        command.arg(file).arg(env!("CARGO_BIN_EXE_rtun"));
+        self.run(command, machine, &[arguments, &["-D"]].concat(), log, path)
+    }
+
     fn spawn(&self, machine: &Namespace, arguments: &[&str], log: File, path: PathBuf) -> Rtun {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rtun"));
+        let command = Command::new(env!("CARGO_BIN_EXE_rtun"));
+        self.run(command, machine, arguments, log, path)
+    }
+
+    fn run(
+        &self,
+        mut command: Command,
+        machine: &Namespace,
+        arguments: &[&str],
+        log: File,
+        path: PathBuf,
+    ) -> Rtun {
         command.args(arguments).current_dir(self.folder.path());
         command.env("HOME", self.folder.path());
         command.env("RTUN_STATE_DIR", self.folder.path().join("state"));

@@ -1,5 +1,5 @@
 //! Programs of Debian's that stand between hosts and hubs, each started in a machine with a configuration of its own:
-//! nginx, squid and microsocks; and certificates.
+//! nginx, HAProxy, Caddy, squid and microsocks; and certificates.
 
 use std::{
     ffi::OsStr,
@@ -51,19 +51,9 @@ pub fn nginx(
     certificate: &Certificate,
     to: SocketAddr,
 ) -> Option<Process> {
-    let folder = world.folder.path().display();
     let (file, key) = (certificate.file.display(), certificate.key.display());
-    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .map(|kind| format!("  {kind}_temp_path {folder}/nginx-{kind};\n"))
-        .concat();
-    let text = format!(
-        "daemon off;
-master_process off;
-pid {folder}/nginx.pid;
-events {{}}
-http {{
-  access_log {folder}/nginx-access.log;
-{temporary}  server {{
+    let server = format!(
+        "server {{
     listen 443 ssl;
     ssl_certificate {file};
     ssl_certificate_key {key};
@@ -79,6 +69,25 @@ http {{
       proxy_buffering off;
     }}
   }}
+"
+    );
+    nginx_with(world, machine, &server)
+}
+
+/// nginx with this `server`, which listens on port 443 of a machine. `None` where it is not installed.
+pub fn nginx_with(world: &World, machine: &Namespace, server: &str) -> Option<Process> {
+    let folder = world.folder.path().display();
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|kind| format!("  {kind}_temp_path {folder}/nginx-{kind};\n"))
+        .concat();
+    let text = format!(
+        "daemon off;
+master_process off;
+pid {folder}/nginx.pid;
+events {{}}
+http {{
+  access_log {folder}/nginx-access.log;
+{temporary}  {server}
 }}
 "
     );
@@ -86,6 +95,29 @@ http {{
     let log = world.folder.path().join("nginx.log");
     let arguments = ["-c".as_ref(), file.as_os_str(), "-e".as_ref(), log.as_os_str()];
     start(world, machine, "/usr/sbin/nginx", &arguments, 443)
+}
+
+/// HAProxy with this configuration, which listens on port 443 of a machine. `None` where it is not installed.
+pub fn haproxy(world: &World, machine: &Namespace, text: &str) -> Option<Process> {
+    let file = world.file("haproxy.cfg", text);
+    // In the foreground, without a supervisor.
+    let arguments = ["-db".as_ref(), "-f".as_ref(), file.as_os_str()];
+    start(world, machine, "/usr/sbin/haproxy", &arguments, 443)
+}
+
+/// Caddy with this site, which listens on port 443 of a machine. `None` where it is not installed.
+pub fn caddy(world: &World, machine: &Namespace, site: &str) -> Option<Process> {
+    // Nothing of its own is listened on, kept or asked for elsewhere.
+    let text = format!("{{\n\tadmin off\n\tauto_https off\n}}\n{site}");
+    let file = world.file("Caddyfile", &text);
+    let arguments = [
+        "run".as_ref(),
+        "--adapter".as_ref(),
+        "caddyfile".as_ref(),
+        "--config".as_ref(),
+        file.as_os_str(),
+    ];
+    start(world, machine, "/usr/bin/caddy", &arguments, 443)
 }
 
 /// An HTTP proxy on port 3128 of a machine that connects this user only, to any port of anybody. `None` where it is not
@@ -162,6 +194,8 @@ fn start(
     let output = fs::File::create(&said).unwrap();
     let mut command = Command::new(program);
     command.args(arguments).current_dir(world.folder.path()).stdin(Stdio::null());
+    // Where they keep something, it goes with the test.
+    command.env("HOME", world.folder.path()).env("XDG_DATA_HOME", world.folder.path());
     command.stdout(output.try_clone().unwrap()).stderr(output);
     let process = match machine.spawn(command) {
         Ok(process) => process,

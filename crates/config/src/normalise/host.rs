@@ -186,9 +186,22 @@ fn host_name(at: &Cursor<'_>, context: &Context<'_>, report: &mut Report) -> Opt
             .warning(&addr, format!("the brackets are part of the name {}", quote(&text)))
             .help("write the name without them");
     }
+    if has_percent_escape(&text) {
+        report
+            .warning(&addr, format!("the percent escapes are part of the name {}", quote(&text)))
+            .help("write the name as it is, with quotes around the URL where a shell needs them; a name has no blanks");
+    }
     HostName::new(&text)
         .map_err(|error| {
             report.error(&addr, format!("{} is no host name: {error}", quote(&text)));
         })
         .ok()
+}
+
+/// Whether a `%` and two hexadecimal digits stand somewhere in `text`.
+fn has_percent_escape(text: &str) -> bool {
+    let is_digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
+    let bytes = text.as_bytes();
+    (0..bytes.len())
+        .any(|at| bytes[at] == b'%' && is_digit(bytes.get(at + 1)) && is_digit(bytes.get(at + 2)))
 }

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    io::ErrorKind,
     path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -119,7 +120,13 @@ impl Generate {
         let (Some(directory), Some(kept_in)) = (&self.directory, last.kept_in) else {
             return Ok(());
         };
-        let state = StateDir::open(directory)?;
+        let state = match StateDir::existing(directory) {
+            // Its owner makes it again.
+            Err(StateError::System { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                return Ok(());
+            }
+            state => state?,
+        };
         match find(&state, provider)? {
             Ok(found) => *last = found,
             Err(NoPair) if state.identity() != Some(kept_in) => last.keep(&state)?,

@@ -89,9 +89,7 @@ fn is_pem(path: &Path, text: &[u8], wanted: Wanted) -> Result<(), TlsError> {
             format!("`sed -i '1s/^\\xef\\xbb\\xbf//' {file}` removes it"),
         )),
         // A sequence, which is how everything in DER begins; of PKCS #12 version 3 follows.
-        [0x30, length, ..]
-            if labels(text).next().is_none() && (length >= 0x80 || length < 0x20) =>
-        {
+        [0x30, length, ..] if length >= 0x80 || usize::from(length) + 2 == text.len() => {
             let start = if length >= 0x80 { 2 + usize::from(length & 0x7f) } else { 2 };
             let is_archive = text.get(start..start + 3) == Some(&[2, 1, 3]);
             Err(match is_archive {

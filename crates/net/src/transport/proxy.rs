@@ -42,6 +42,17 @@ pub enum ProxyError {
     /// The HTTP proxy does not know this user with this password (407 or 401).
     #[error("the proxy refused the user and password: {0:?}")]
     PasswordRefused(String),
+    /// The HTTP proxy wants to know who this is in a way that is not spoken here (407 or 401).
+    #[error(
+        "the proxy wants to know who this is by {}; rtun speaks Basic only, with `auth` of the proxy's node: {line:?}",
+        .schemes.join(" or ")
+    )]
+    NoScheme {
+        /// What it offers.
+        schemes: Vec<String>,
+        /// Its status line.
+        line: String,
+    },
     /// The HTTP proxy may not go there (403).
     #[error("the proxy forbids this target: {0:?}")]
     Forbidden(String),
@@ -74,10 +85,16 @@ pub async fn http_connect(
 ) -> Result<(), ProxyError> {
     let request = http_connect::request(&target.parse()?, auth, headers)?;
     stream.write_all(&request).await?;
-    let Reply { status, line } =
+    let Reply { status, line, schemes } =
         take(stream, http_connect::decode_reply).await?.map_err(ProxyError::Http)?;
     Err(match status {
         200..300 => return Ok(()),
+        401 | 407
+            if !schemes.is_empty()
+                && !schemes.iter().any(|scheme| scheme.eq_ignore_ascii_case("basic")) =>
+        {
+            ProxyError::NoScheme { schemes, line }
+        }
         401 | 407 if auth.is_none() => ProxyError::PasswordWanted(line),
         401 | 407 => ProxyError::PasswordRefused(line),
         403 => ProxyError::Forbidden(line),

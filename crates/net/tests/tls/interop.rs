@@ -1,6 +1,6 @@
 //! Against rustls's own connections and OpenSSL, as server and as client, keys replaced in the middle.
 
-use std::{net::SocketAddr, process::Stdio, sync::Arc};
+use std::{net::SocketAddr, process::Stdio, sync::Arc, time::Duration};
 
 use rtun_net::{
     tls::{
@@ -81,6 +81,9 @@ fn version_of(version: Version) -> &'static rustls::SupportedProtocolVersion {
         Version::Tls13 => &rustls::version::TLS13,
     }
 }
+
+/// How long an orderly end may take.
+const WITHIN: Duration = Duration::from_secs(1);
 
 /// Sends chunks of many sizes both ways at once, `refresh` between them.
 async fn exchange<T: AsyncRead + AsyncWrite + Unpin>(
@@ -167,6 +170,37 @@ async fn rustls_as_client() {
         }))
         .await;
         soon(close(&own, &mut other)).await;
+    }
+}
+
+/// rustls reads to the end only behind a `close_notify`; without one it is an error there.
+#[tokio::test]
+async fn a_close_is_in_order_to_rustls() {
+    let dir = Dir::new();
+    let pair = self_signed(params("hub.example"));
+    for version in [Version::Tls13, Version::Tls12] {
+        let connector = connector(&pair, &dir, BOTH);
+        let other = TlsAcceptor::from(Arc::new(plain_server(&pair, version)));
+        let (client, server) = tcp_pair().await;
+        let (own, other) = soon(async {
+            tokio::join!(connector.connect(Arc::new(client), "hub.example"), other.accept(server))
+        })
+        .await;
+        let (own, mut other) = (own.unwrap().stream, other.unwrap());
+        let sent = pattern(60_000, 3);
+        assert_eq!(own.try_write(&sent).unwrap(), sent.len());
+        other.write_all(b"never read").await.unwrap();
+        other.flush().await.unwrap();
+        let reading = async {
+            let mut received = Vec::new();
+            other.read_to_end(&mut received).await.unwrap();
+            other.shutdown().await.unwrap();
+            drop(other);
+            received
+        };
+        let (closed, received) = soon(async { tokio::join!(own.close(WITHIN), reading) }).await;
+        closed.unwrap();
+        assert!(received == sent);
     }
 }
 
@@ -378,7 +412,8 @@ async fn openssl_as_client() {
             own.write_all(format!("{back}\n").as_bytes()).await.unwrap();
             wait_for(&mut stdout, &back).await;
         }
-        own.shutdown().await.unwrap();
+        // It says its own close in return.
+        own.close(WITHIN).await.unwrap();
         drop(stdin);
         soon(openssl.wait()).await.unwrap();
     }
@@ -434,8 +469,7 @@ async fn openssl_as_server() {
             soon(own.read_exact(&mut received)).await.unwrap();
             assert!(received == format!("{back}\n").as_bytes(), "{version} {i}");
         }
-        own.shutdown().await.unwrap();
-        assert_eq!(soon(own.read(&mut [0; 100])).await.unwrap(), 0);
+        own.close(WITHIN).await.unwrap();
         soon(openssl.wait()).await.unwrap();
     }
 }

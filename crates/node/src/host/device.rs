@@ -29,7 +29,7 @@ use rtun_net::{
     link::{Link, LinkError, LinkSetup},
     netns,
     os_route::OsRoute,
-    placement::OwnPackets,
+    placement::{Apart, OwnPackets},
     tun::{Device, Offload, Tun, TunConfig, TunError},
 };
 use tokio::{
@@ -84,6 +84,8 @@ pub(super) struct Made {
     strict_paths: bool,
     /// What the system refused, as it was said.
     failing: Vec<String>,
+    /// The routes that stand in a table of their own, as it was said.
+    apart: Vec<Apart>,
     since: Instant,
 }
 
@@ -178,17 +180,18 @@ impl Maker {
             service = self.service, host = %self.host, device = tun.name(), mtu, addresses = shown.join(" "),
             offload = describe(tun.offload()), "device is up"
         );
-        for apart in apart {
-            let (route, reason) = (apart.route.to_string(), apart.reason.to_string());
-            info!(
-                service = self.service,
-                device = tun.name(),
-                route,
-                "the route stands in a table of its own: {reason}"
-            );
-        }
+        say_apart(&self.service, tun.name(), &apart, &[]);
         let (tun, since) = (Arc::new(tun), Instant::now());
-        Ok(Made { tun, installation, changes, netns: identity, strict_paths, failing, since })
+        Ok(Made {
+            tun,
+            installation,
+            changes,
+            netns: identity,
+            strict_paths,
+            failing,
+            apart,
+            since,
+        })
     }
 
     /// Takes a device away, with all that the system was given for it.
@@ -435,10 +438,10 @@ impl Keeper {
         let now = Instant::now();
         let mut may = |item: &Item| contest.may(item, now);
         let outcome = made.installation.restore(own, &mut may).await?;
-        let Outcome { put, left, failed, ipv6_off, .. } = outcome;
+        let Outcome { back, left, failed, ipv6_off, apart, .. } = outcome;
         let (service, device) = (&self.maker.service, self.port.name());
         // What could not be put there before is no fight.
-        let back: Vec<&Item> = put.iter().filter(|item| !self.refused.contains(item)).collect();
+        let back: Vec<&Item> = back.iter().filter(|item| !self.refused.contains(item)).collect();
         if !back.is_empty() {
             let what = list(&back);
             warn!(service, device, what, "what somebody has taken from the device is put back");
@@ -463,6 +466,8 @@ impl Keeper {
         failing.extend(ipv6_off.as_ref().map(without_ipv6));
         self.refused = failed.into_iter().map(|(item, _)| item).collect();
         self.says_failing(failing);
+        say_apart(&self.maker.service, self.port.name(), &apart, &made.apart);
+        made.apart = apart;
         Ok(())
     }
 
@@ -473,6 +478,14 @@ impl Keeper {
         }
         self.progress.device.failing(failing.clone());
         self.failing = failing;
+    }
+}
+
+/// Names the routes that stand in a table of their own and did not `before`.
+fn say_apart(service: &str, device: &str, now: &[Apart], before: &[Apart]) {
+    for Apart { route, reason } in now.iter().filter(|apart| !before.contains(apart)) {
+        let route = route.to_string();
+        info!(service, device, route, "the route stands in a table of its own: {reason}");
     }
 }
 

@@ -46,6 +46,8 @@ pub(super) struct Association {
     pub(super) greeting: OnceLock<Greeting>,
     /// How often its packets that go nowhere are answered.
     pub(super) answers: AnswerLimit,
+    /// Where the newest of those comes from that report its name, once it had to make room for that one.
+    pub(super) replaced_by: OnceLock<SocketAddr>,
     /// How many hosts the hub has.
     pub(super) population: Arc<AtomicUsize>,
 }
@@ -106,6 +108,7 @@ impl Association {
             link: Arc::new(link),
             greeting: OnceLock::new(),
             answers: AnswerLimit::new(now),
+            replaced_by: OnceLock::new(),
             population: Arc::clone(&commons.population),
         }
     }
@@ -168,7 +171,7 @@ impl Association {
     pub(super) async fn run(self: &Arc<Self>, buffer: FrameBuffer) -> EndReason {
         let mut forwarder = Forwarder::new(Arc::clone(self));
         let reason = self.link.run(&mut forwarder, buffer).await;
-        if let Some(notice) = notice(reason)
+        if let Some(notice) = notice(reason, self.replaced_by.get())
             && self.greeting.get().is_some()
         {
             self.link.send_extension(&notice);
@@ -178,7 +181,7 @@ impl Association {
 }
 
 /// What an rtun host is told before the connection is closed.
-fn notice(reason: EndReason) -> Option<Extension<'static>> {
+fn notice(reason: EndReason, replaced_by: Option<&SocketAddr>) -> Option<Extension<'static>> {
     let refusal =
         |reason, text: &str| Some(Extension::Refusal(RefusalNotice { reason, text: text.into() }));
     match reason {
@@ -187,7 +190,10 @@ fn notice(reason: EndReason) -> Option<Extension<'static>> {
             refusal(RefusalReason::Revoked, "the hub's rules no longer admit this host here")
         }
         EndReason::Replaced => {
-            refusal(RefusalReason::Replaced, "newer connections report the same host name")
+            let from = replaced_by.map(|peer| format!(", the newest from {peer}"));
+            let from = from.unwrap_or_default();
+            let text = format!("newer connections report the same host name{from}");
+            refusal(RefusalReason::Replaced, &text)
         }
         EndReason::PeerClosed
         | EndReason::PeerReset

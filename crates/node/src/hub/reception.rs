@@ -126,6 +126,8 @@ impl Shared {
         match self.stop.run_until_cancelled(arriving).await {
             None => {}
             Some(Ok((Received::One(guest), waiting))) => {
+                // As far as a trusted proxy says.
+                let peer = guest.peer;
                 let admitting = async {
                     let result = self.admit(guest, &waiting).await;
                     drop(waiting);

@@ -162,6 +162,7 @@ impl Registry {
             Association::new(id, admitted, Arc::clone(&namespace), arrival, &self.commons);
         let association = Arc::new(association);
         if let Some(evicted) = namespace.add(&association) {
+            let _ = evicted.replaced_by.set(association.peer);
             evicted.end(EndReason::Replaced);
         }
         self.commons.population.fetch_add(1, Ordering::Relaxed);

@@ -5,10 +5,14 @@ use tracing::info;
 use super::{DeviceReport, HubReport};
 use crate::counters::Traffic;
 
+/// The target of lines that somebody has asked for, of whom no number is too many.
+pub const ASKED: &str = "rtun::asked";
+
 macro_rules! log_traffic {
     ($traffic:expr, $queued:expr, $message:literal, $($field:tt)*) => {{
         let traffic: &Traffic = $traffic;
         info!(
+            target: ASKED,
             $($field)*,
             packets_in = traffic.packets_in,
             bytes_in = traffic.bytes_in,

@@ -14,6 +14,9 @@ const START: &[u8] = b"HTTP/1.";
 /// The shortest answer: a status line without a reason, and the empty line.
 const SHORTEST: usize = b"HTTP/1.1 200\n\n".len();
 
+/// Ways to show who one is that are told.
+pub const MAX_SCHEMES: usize = 8;
+
 /// Characters of a status line that are told.
 const MAX_LINE: usize = 200;
 
@@ -52,6 +55,9 @@ pub struct Reply {
     pub status: u16,
     /// The status line, cut after 200 characters, what cannot be printed as `?`.
     pub line: String,
+    /// The ways to show who one is that the proxy offers (`Proxy-Authenticate`, `WWW-Authenticate`): each once, at most
+    /// [`MAX_SCHEMES`], as the proxy writes them.
+    pub schemes: Vec<String>,
 }
 
 impl Reply {
@@ -94,7 +100,7 @@ pub fn decode_reply(bytes: &[u8]) -> Result<Decoded<Reply>, ReplyError> {
                 if status < 200 {
                     continue;
                 }
-                let value = Reply { status, line: printable(line) };
+                let value = Reply { status, line: printable(line), schemes: schemes(&head[..len]) };
                 return Ok(Decoded::Complete { value, len: start });
             }
         }
@@ -142,6 +148,32 @@ fn status(line: &[u8]) -> Option<u16> {
     Some([a, b, c].iter().fold(0, |sum, digit| sum * 10 + u16::from(**digit - b'0')))
 }
 
+/// The schemes of all challenges in a head (RFC 9110 section 11.6.1): a scheme stands at the beginning of a value or
+/// after a comma, and is no parameter, which has a `=`.
+fn schemes(head: &[u8]) -> Vec<String> {
+    let mut schemes: Vec<String> = Vec::new();
+    for line in head.split(|byte| *byte == b'\n') {
+        let line = String::from_utf8_lossy(line);
+        let Some((name, value)) = line.split_once(':') else { continue };
+        let names = ["proxy-authenticate", "www-authenticate"];
+        if !names.iter().any(|known| name.eq_ignore_ascii_case(known)) {
+            continue;
+        }
+        for part in value.split(',') {
+            let word = part.split_whitespace().next().unwrap_or_default();
+            let is_scheme = word.starts_with(|c: char| c.is_ascii_alphabetic())
+                && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+                && word.len() <= 32
+                && !part.trim_start()[word.len()..].trim_start().starts_with('=');
+            let is_known = schemes.iter().any(|known| known.eq_ignore_ascii_case(word));
+            if is_scheme && !is_known && schemes.len() < MAX_SCHEMES {
+                schemes.push(word.to_owned());
+            }
+        }
+    }
+    schemes
+}
+
 fn printable(line: &[u8]) -> String {
     let line = String::from_utf8_lossy(line);
     let shown = |c| if is_plain(c) { c } else { '?' };
@@ -162,6 +194,30 @@ mod tests {
             Decoded::Complete { value, len } => Ok((value.status, value.line, len)),
             Decoded::Incomplete { needed } => panic!("{needed} needed of {}", bytes.len()),
         }
+    }
+
+    #[test]
+    fn what_a_proxy_offers_is_told() {
+        let of = |headers: &str| {
+            let reply = format!("HTTP/1.1 407 No\r\n{headers}\r\n");
+            match decode_reply(reply.as_bytes()).unwrap() {
+                Decoded::Complete { value, .. } => value.schemes.join(" "),
+                Decoded::Incomplete { .. } => panic!("{reply}"),
+            }
+        };
+        assert_eq!(
+            of("Proxy-Authenticate: Negotiate\r\nproxy-authenticate: NTLM\r\n"),
+            "Negotiate NTLM"
+        );
+        assert_eq!(
+            of(
+                "Proxy-Authenticate: Digest realm=\"a, b\", nonce=\"x\", qop = \"auth\", Basic realm=\"x\"\r\n"
+            ),
+            "Digest Basic"
+        );
+        assert_eq!(of("WWW-Authenticate: basic\r\nWWW-Authenticate: Basic\r\n"), "basic");
+        assert_eq!(of("Server: Basic\r\nProxy-Authenticate:\r\n"), "");
+        assert_eq!(of("Proxy-Authenticate: \u{1b}[31m, =, <b>\r\n"), "");
     }
 
     #[test]

@@ -85,7 +85,9 @@ pub enum ReplyError {
     #[error("the answer is not SOCKS 5, it begins with {0:#04x}")]
     Version(u8),
     /// The proxy takes none of the methods offered, which were only [`Method::None`] if no password is configured.
-    #[error("the proxy accepts none of the ways offered to show who this is")]
+    #[error(
+        "the proxy accepts none of the ways to show who this is: no password, or with `auth` a user and password"
+    )]
     NoMethod,
     /// The proxy chose a method that was not offered.
     #[error("the proxy chose the method {0}, which was not offered")]
