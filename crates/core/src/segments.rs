@@ -138,7 +138,7 @@ impl LossWatch {
             (true, Sending::SentAgain) if heard => Sending::HeardAgain,
             (true, step) => step,
         };
-        if now.received != self.arrived.received || self.arrived == Counts::default() {
+        if now.received != self.arrived.received {
             self.arrived = now;
             self.looks = 0;
         }
@@ -280,6 +280,10 @@ mod tests {
         assert_eq!(silence(&[heard, nothing, heard]), Silence::OfBytes);
         assert_eq!(silence(&[gap, nothing, heard]), Silence::WithGap);
         assert_eq!(silence(&[gap, filled]), Silence::Whole);
+        // Nothing has arrived in order yet, and a later segment before the first look.
+        let mut watch = LossWatch::default();
+        watch.sees(Counts { segments_received: 3, out_of_order: 1, ..Counts::default() });
+        assert_eq!(watch.silence(), Silence::WithGap);
     }
 
     #[test]

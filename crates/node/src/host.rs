@@ -85,8 +85,9 @@ impl Host {
         machine: &Machine,
     ) -> Result<Self, HostError> {
         let mut config = config.clone();
-        let ends = Ends::mark(service, &mut config);
-        let hubs = Hubs::new(&config, machine.state.as_ref())?;
+        let names = Arc::new(address_book::names(machine.state.as_ref()));
+        let ends = Ends::mark(service, &mut config, &names);
+        let hubs = Hubs::new(&config, names)?;
         let model::Device { addresses, mtu, super_frames, .. } = &config.device;
         let (source, mtu) = (addresses.first().map(|net| net.addr()), *mtu);
         let super_frames = *super_frames;

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, net::IpAddr, sync::Arc};
 
-use rtun_net::transport::names::Memory;
+use rtun_net::transport::names::{Memory, Names};
 use rtun_state::StateDir;
 use tracing::debug;
 
@@ -12,8 +12,16 @@ const NAME_MAX: usize = 128;
 /// Of a file, in bytes: as many addresses as are kept fit.
 const FILE_MAX: u64 = 1024;
 
+/// Names whose addresses are kept in `state`, if there is such a directory.
+pub(super) fn names(state: Option<&Arc<StateDir>>) -> Names {
+    match state {
+        Some(state) => Names::default().remembering(Arc::new(AddressBook(Arc::clone(state)))),
+        None => Names::default(),
+    }
+}
+
 /// A file for each name: an address on each line. Files of names that are in no configuration any more stay.
-pub(super) struct AddressBook(pub(super) Arc<StateDir>);
+struct AddressBook(Arc<StateDir>);
 
 /// The file of `name`, if it can have one.
 fn file(name: &str) -> Option<String> {

@@ -5,10 +5,8 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use rtun_config::model::{self, HubNode};
 use rtun_net::transport::names::Names;
-use rtun_state::StateDir;
 
 use super::{
-    address_book::AddressBook,
     choice::Choice,
     dial::SetupError,
     proxies::Proxies,
@@ -20,7 +18,7 @@ pub(super) struct Hubs {
     pub(super) nodes: Vec<Hub>,
     pub(super) proxies: Proxies,
     /// Of the hubs and the proxies: at most as many as are configured.
-    pub(super) names: Names,
+    pub(super) names: Arc<Names>,
     pub(super) choice: Choice,
 }
 
@@ -31,21 +29,13 @@ pub(super) struct Hub {
 }
 
 impl Hubs {
-    pub(super) fn new(
-        config: &model::Host,
-        state: Option<&Arc<StateDir>>,
-    ) -> Result<Self, SetupError> {
+    pub(super) fn new(config: &model::Host, names: Arc<Names>) -> Result<Self, SetupError> {
         let hub = |config: &HubNode| Ok(Hub { ways: Ways::new(config)?, config: config.clone() });
         let standings = config.hubs.iter().map(|hub| &hub.standing);
         Ok(Self {
             nodes: config.hubs.iter().map(hub).collect::<Result<_, _>>()?,
             proxies: Proxies::new(&config.proxies, config.name.as_str())?,
-            names: match state {
-                Some(state) => {
-                    Names::default().remembering(Arc::new(AddressBook(Arc::clone(state))))
-                }
-                None => Names::default(),
-            },
+            names,
             choice: Choice::new(config.selector, standings, config.name.as_str()),
         })
     }
