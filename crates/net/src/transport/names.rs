@@ -7,12 +7,13 @@
 use std::{
     collections::HashMap,
     io,
-    net::{IpAddr, SocketAddr, ToSocketAddrs},
+    net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs},
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use nix::net::if_::{if_indextoname, if_nametoindex};
 use tokio::{sync::watch, time::timeout};
 
 use crate::netns;
@@ -113,11 +114,12 @@ pub fn literal(addr: &str, netns: Option<&Path>) -> Result<Option<SocketAddr>, N
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(Some(SocketAddr::new(ip, port)));
     }
-    let Some((_, zone)) = host.split_once('%') else { return Ok(None) };
-    // The system's own reading of zones: nothing is looked up for an address.
-    let find = || (host, port).to_socket_addrs().ok().and_then(|mut found| found.next());
-    match netns::within(netns, find).ok().flatten() {
-        Some(address) => Ok(Some(address)),
+    let Some((ip, zone)) = host.split_once('%') else { return Ok(None) };
+    let ip = ip.parse::<Ipv6Addr>().map_err(|_| NameError::Malformed(addr.to_owned()))?;
+    let by_number = || zone.parse().ok().filter(|number| if_indextoname(*number).is_ok());
+    let index = || if_nametoindex(zone).ok().or_else(by_number);
+    match netns::within(netns, index).ok().flatten() {
+        Some(index) => Ok(Some(SocketAddrV6::new(ip, port, 0, index).into())),
         None => Err(NameError::Zone { addr: addr.to_owned(), zone: zone.to_owned() }),
     }
 }
