@@ -39,12 +39,16 @@ impl Segments {
     /// there is no smaller one.
     pub fn lower(&mut self, used: u32, now: Duration) -> Option<u16> {
         let bytes = [SMALL, SMALLEST].into_iter().find(|bytes| u32::from(*bytes) < used)?;
-        let hold = self.hold.unwrap_or(HOLD);
         // A second step of the same finding is no new one.
-        if self.limit(now).is_none() {
-            self.hold = Some((hold * 2).min(HOLD_MAX));
-        }
-        self.lowered = Some((bytes, now + hold));
+        let until = match self.lowered.filter(|(_, until)| now < *until) {
+            Some((_, until)) => until,
+            None => {
+                let hold = self.hold.unwrap_or(HOLD);
+                self.hold = Some((hold * 2).min(HOLD_MAX));
+                now + hold
+            }
+        };
+        self.lowered = Some((bytes, until));
         Some(bytes)
     }
 }
