@@ -9,6 +9,8 @@ use rtun_core::{IngressRule, Route, User, parse_matchers, parse_routes, parse_ru
 use rtun_state::StateDir;
 use tokio::sync::watch;
 
+use crate::surroundings::Surroundings;
+
 /// Most rows of one list that is no routing table.
 const MAX_ROWS: usize = 1_000_000;
 
@@ -19,6 +21,7 @@ pub(crate) struct Feeds {
     rules: Fed<IngressRule>,
     users: Fed<User>,
     matchers: Fed<Matcher>,
+    surroundings: Surroundings,
 }
 
 /// Feeds of one kind of row.
@@ -42,6 +45,16 @@ pub struct FeedError {
 }
 
 impl Feeds {
+    /// None yet; sources are read where `surroundings` say.
+    pub(crate) fn new(surroundings: Surroundings) -> Self {
+        Self { surroundings, ..Self::default() }
+    }
+
+    /// Where sources are read, and plugins asked.
+    pub(crate) fn surroundings(&self) -> &Surroundings {
+        &self.surroundings
+    }
+
     /// The feeds of `config`: those of `self` whose source has stayed, and new ones, each of which has tried its source
     /// once.
     pub(crate) async fn follow(
@@ -49,26 +62,27 @@ impl Feeds {
         config: &Config,
         snapshots: Option<&Arc<StateDir>>,
     ) -> Result<Self, FeedError> {
-        let mut next = Self::default();
+        let mut next = Self::new(self.surroundings.clone());
+        let around = Around { surroundings: &self.surroundings, snapshots };
         for service in &config.services {
             let ServiceKind::Hub(hub) = &service.kind else { continue };
             let quotas = &hub.rules.quotas;
             for router in hub.rules.routers() {
                 let how =
                     How { kind: "router", max_rows: quotas.routes_per_router, parse: parse_routes };
-                next.routes.open(&self.routes, router, &how, snapshots)?;
+                next.routes.open(&self.routes, router, &how, &around)?;
             }
             if let Some(ingress) = &hub.rules.ingress {
                 let how = How { kind: "ingress", max_rows: MAX_ROWS, parse: parse_rules };
-                next.rules.open(&self.rules, ingress, &how, snapshots)?;
+                next.rules.open(&self.rules, ingress, &how, &around)?;
             }
             for auther in hub.rules.authers.iter().flatten() {
                 let how = How { kind: "auther", max_rows: MAX_ROWS, parse: parse_users };
-                next.users.open(&self.users, auther, &how, snapshots)?;
+                next.users.open(&self.users, auther, &how, &around)?;
             }
             for admission in &hub.rules.admissions {
                 let how = How { kind: "admission", max_rows: MAX_ROWS, parse: parse_matchers };
-                next.matchers.open(&self.matchers, &admission.matchers, &how, snapshots)?;
+                next.matchers.open(&self.matchers, &admission.matchers, &how, &around)?;
             }
         }
         next.ready().await;
@@ -83,6 +97,7 @@ impl Feeds {
             rules: self.rules.only(&rules.ingress),
             users: self.users.only(rules.authers.iter().flatten()),
             matchers: self.matchers.only(admissions.map(|admission| &admission.matchers)),
+            surroundings: self.surroundings.clone(),
         }
     }
 
@@ -153,6 +168,28 @@ struct How<T> {
     parse: Parse<T>,
 }
 
+/// Where feeds read, and where they keep what they have read.
+struct Around<'a> {
+    surroundings: &'a Surroundings,
+    snapshots: Option<&'a Arc<StateDir>>,
+}
+
+impl Around<'_> {
+    fn start<T: Send + Sync + 'static>(
+        &self,
+        spec: &FeedSpec<'_>,
+        parse: Parse<T>,
+    ) -> Result<Arc<Feed<T>>, SourceSetupError> {
+        let snapshots = self.snapshots.cloned();
+        match self.surroundings {
+            Surroundings::System => Feed::start(spec, parse, snapshots),
+            Surroundings::Twin(twin) => {
+                Ok(Feed::of(twin.source(spec.source), spec, parse, snapshots))
+            }
+        }
+    }
+}
+
 impl<T: Send + Sync + 'static> Fed<T> {
     /// Feeds for `named`, unless they are there already: those of `before`, or new ones.
     fn open(
@@ -160,7 +197,7 @@ impl<T: Send + Sync + 'static> Fed<T> {
         before: &Self,
         named: &Named<T>,
         how: &How<T>,
-        snapshots: Option<&Arc<StateDir>>,
+        around: &Around<'_>,
     ) -> Result<(), FeedError> {
         let Provider::Rows(rows) = &named.provider else { return Ok(()) };
         if rows.sources.is_empty() || self.0.contains_key(&named.name) {
@@ -183,8 +220,11 @@ impl<T: Send + Sync + 'static> Fed<T> {
                 reload: rows.reload,
                 max_rows: how.max_rows,
             };
-            let feed = Feed::start(&spec, how.parse, snapshots.cloned())
-                .map_err(|source| FeedError { kind: how.kind, name: named.name.clone(), source })?;
+            let feed = around.start(&spec, how.parse).map_err(|source| FeedError {
+                kind: how.kind,
+                name: named.name.clone(),
+                source,
+            })?;
             let (source, reload, max_rows) = (source.clone(), rows.reload, how.max_rows);
             opened.push(Open { source, reload, max_rows, feed });
         }

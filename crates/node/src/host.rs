@@ -33,19 +33,25 @@ use self::{
     device::{Ends, Keeper, Maker, Port},
     session::Introduction,
 };
-use crate::{duties::Duty, machine::Machine, workers::Seat};
+use crate::{duties::Duty, machine::Machine, surroundings::Surroundings, workers::Seat};
 
 /// A running host.
 pub(crate) struct Host {
-    shared: Arc<Shared<Port>>,
+    service: String,
+    progress: Arc<Progress>,
+    stop: CancellationToken,
     /// Keeps it connected to a hub.
     connecting: Duty,
-    /// Owns the device.
-    keeping: AbortOnDropHandle<()>,
-    /// Ends the latter, once nothing is connected any more.
+    keeping: Keeping,
+    _seat: Seat,
+}
+
+/// The task that owns the device.
+struct Keeping {
+    task: AbortOnDropHandle<()>,
+    /// Ends it, once nothing is connected any more.
     take_away: CancellationToken,
     look_again: Arc<Notify>,
-    _seat: Seat,
 }
 
 struct Shared<D> {
@@ -81,76 +87,112 @@ impl Host {
     pub(crate) async fn start(
         service: &str,
         config: &model::Host,
-        seat: Seat,
         machine: &Machine,
+        seat: Seat,
     ) -> Result<Self, HostError> {
         let mut config = config.clone();
+        let (look_again, take_away) = (Arc::<Notify>::default(), CancellationToken::new());
+        if let Surroundings::Twin(twin) = &machine.surroundings {
+            let hubs = Hubs::new(&config, &machine.surroundings, Arc::default())?;
+            let name = config.device.name.as_deref().unwrap_or(service);
+            let device = Arc::new(twin.device(name, config.device.mtu));
+            let progress = Arc::new(Progress::new(&config.name, name, device.mtu(), &config.hubs));
+            let (tun, its_progress, told) =
+                (Arc::clone(&device), Arc::clone(&progress), take_away.clone());
+            let keeping = async move {
+                let Progress { session, sent, .. } = &*its_progress;
+                told.run_until_cancelled(uplink::run(&*tun, session, sent)).await;
+            };
+            let keeping = Keeping {
+                task: AbortOnDropHandle::new(tokio::spawn(keeping)),
+                take_away,
+                look_again,
+            };
+            return Ok(Self::connect(
+                service, &config, hubs, device, progress, keeping, machine, seat,
+            ));
+        }
         let names = Arc::new(address_book::names(machine.state.as_ref()));
         let ends = Ends::mark(service, &mut config, &names);
-        let hubs = Hubs::new(&config, names)?;
-        let model::Device { addresses, mtu, super_frames, .. } = &config.device;
-        let (source, mtu) = (addresses.first().map(|net| net.addr()), *mtu);
-        let super_frames = *super_frames;
+        let hubs = Hubs::new(&config, &machine.surroundings, names)?;
         let mut maker = Maker {
             service: service.to_owned(),
             host: config.name.clone(),
-            config: config.device,
+            config: config.device.clone(),
             ends,
             packets: seat.handle().clone(),
         };
-        let wanted = maker.config.name.clone();
-        let made = maker.make(wanted.as_deref()).await?;
+        let made = maker.make(config.device.name.as_deref()).await?;
         let device = Arc::new(Port::like(made.tun()));
+        let mtu = config.device.mtu;
         let progress = Arc::new(Progress::new(&config.name, device.name(), mtu, &config.hubs));
+        let keeper =
+            Keeper::new(maker, Arc::clone(&device), Arc::clone(&progress), Arc::clone(&look_again));
+        let task = AbortOnDropHandle::new(tokio::spawn(keeper.run(made, take_away.clone())));
+        let keeping = Keeping { task, take_away, look_again };
+        Ok(Self::connect(service, &config, hubs, device, progress, keeping, machine, seat))
+    }
+
+    /// Keeps a device connected to one of `hubs` in the background.
+    #[expect(clippy::too_many_arguments, reason = "it is the second half of `start`")]
+    fn connect<D: Device>(
+        service: &str,
+        config: &model::Host,
+        hubs: Hubs,
+        device: Arc<D>,
+        progress: Arc<Progress>,
+        keeping: Keeping,
+        machine: &Machine,
+        seat: Seat,
+    ) -> Self {
+        let model::Device { addresses, mtu, super_frames, .. } = &config.device;
+        let stop = CancellationToken::new();
         let shared = Arc::new(Shared {
             service: service.to_owned(),
             introduction: Introduction {
-                name: config.name,
-                source: source.unwrap_or(IpAddr::from([0; 4])),
-                mtu,
+                name: config.name.clone(),
+                source: addresses.first().map_or(IpAddr::from([0; 4]), |net| net.addr()),
+                mtu: *mtu,
                 instance: Uuid::new_v4().into_bytes(),
                 // A device without offload takes no more than single packets.
-                super_frames: super_frames && device.offload() != Offload::None,
+                super_frames: *super_frames && device.offload() != Offload::None,
             },
             hubs,
             dial_timeout: config.dial_timeout,
             progress: Arc::clone(&progress),
-            device: Arc::clone(&device),
-            stop: CancellationToken::new(),
+            device,
+            stop: stop.clone(),
         });
-        let (look_again, take_away) = (Arc::<Notify>::default(), CancellationToken::new());
-        let keeper = Keeper::new(maker, device, progress, Arc::clone(&look_again));
-        let keeping = AbortOnDropHandle::new(tokio::spawn(keeper.run(made, take_away.clone())));
-        let connected = Arc::clone(&shared);
         let name = format!("{service}: connecting to a hub");
         let connecting =
-            machine.duties.keep(seat.handle(), name, move || Arc::clone(&connected).run());
-        Ok(Self { shared, connecting, keeping, take_away, look_again, _seat: seat })
+            machine.duties.keep(seat.handle(), name, move || Arc::clone(&shared).run());
+        let service = service.to_owned();
+        Self { service, progress, stop, connecting, keeping, _seat: seat }
     }
 
     /// For whoever asks how it goes. Keeps neither the device nor the connection.
     pub(crate) fn view(&self) -> Arc<Progress> {
-        Arc::clone(&self.shared.progress)
+        Arc::clone(&self.progress)
     }
 
     /// Writes the report to the log.
     pub(crate) fn log_report(&self) {
-        self.shared.progress.report().log(&self.shared.service);
+        self.progress.report().log(&self.service);
     }
 
     /// Has the device looked at, and made again if it is gone, at once.
     pub(crate) fn look_at_device(&self) {
-        self.look_again.notify_one();
+        self.keeping.look_again.notify_one();
     }
 
     /// Disconnects and removes the device with all that was set up for it.
     pub(crate) async fn stop(self) {
-        let Self { shared, connecting, keeping, take_away, .. } = self;
-        shared.stop.cancel();
+        let Self { stop, connecting, keeping, .. } = self;
+        stop.cancel();
         connecting.end().await;
-        take_away.cancel();
+        keeping.take_away.cancel();
         // A panic has been reported already.
-        let _ = keeping.await;
+        let _ = keeping.task.await;
     }
 }
 

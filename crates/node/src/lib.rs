@@ -18,6 +18,7 @@ mod outbox;
 mod report;
 mod sockets;
 mod status;
+mod surroundings;
 mod workers;
 
 pub use counters::{Drops, Happened, Traffic};
@@ -36,3 +37,4 @@ pub use rtun_control::{
     FeedLine, FeedProblem, FeedState, FeedStatus, LastError, PluginKind, PluginStatus, take_zone,
 };
 pub use status::Board;
+pub use surroundings::{Door, Surroundings, Twin};

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use rtun_state::StateDir;
 
-use crate::{descriptors::Descriptors, duties::Duties};
+use crate::{descriptors::Descriptors, duties::Duties, surroundings::Surroundings};
 
 /// A process's part of its machine.
 #[derive(Default, Clone)]
 pub(crate) struct Machine {
     /// Where is kept what the next start needs, if anywhere.
     pub(crate) state: Option<Arc<StateDir>>,
+    pub(crate) surroundings: Surroundings,
     pub(crate) descriptors: Arc<Descriptors>,
     /// The tasks that have to run.
     pub(crate) duties: Arc<Duties>,

@@ -13,6 +13,7 @@ use crate::{
     machine::Machine,
     metrics::{MetricsError, MetricsServer},
     status::{Board, View},
+    surroundings::Surroundings,
     workers::Workers,
 };
 
@@ -84,12 +85,25 @@ impl Node {
     /// Starts every service, or none. In `state` is kept what sources have read and certificates that are made, so that
     /// the next start depends on none of them.
     pub async fn start(config: &Config, state: Option<Arc<StateDir>>) -> Result<Self, StartError> {
-        let machine = Machine { state, ..Machine::default() };
-        let workers = Arc::new(Workers::start().map_err(StartError::Threads)?);
+        Self::start_in(Surroundings::System, config, state).await
+    }
+
+    /// The same in other surroundings.
+    pub async fn start_in(
+        surroundings: Surroundings,
+        config: &Config,
+        state: Option<Arc<StateDir>>,
+    ) -> Result<Self, StartError> {
+        let workers = match surroundings {
+            Surroundings::System => Workers::start().map_err(StartError::Threads)?,
+            Surroundings::Twin(_) => Workers::here(),
+        };
+        let workers = Arc::new(workers);
+        let machine = Machine { state, surroundings, ..Machine::default() };
         let board = Arc::new(Board::new(machine.clone(), &workers));
         let mut node = Self {
             running: BTreeMap::new(),
-            feeds: Feeds::default(),
+            feeds: Feeds::new(machine.surroundings.clone()),
             workers,
             board,
             machine,
@@ -283,7 +297,7 @@ impl Node {
                 Ok(Kind::Hub(hub.await?))
             }
             ServiceKind::Host(config) => {
-                Ok(Kind::Host(Host::start(name, config, workers.seat(), machine).await?))
+                Ok(Kind::Host(Host::start(name, config, machine, workers.seat()).await?))
             }
         }
     }

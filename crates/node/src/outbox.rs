@@ -6,7 +6,7 @@ use std::{
     mem,
     ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rtun_core::{DropReason, FlowQueue, Lost, MAX_CONTROL, QueueLimits, Sent, Window};
@@ -15,7 +15,7 @@ use rtun_proto::{
     extension::{decode_super_frame, is_extension, packets, ping_frame},
     frame::{Frames, LEN_PREFIX},
 };
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     budget::{Budget, Charge},
@@ -151,6 +151,7 @@ impl Outbox {
     ) -> io::Result<()> {
         let mut state = self.state();
         let waited = state.waits();
+        let was_bare = state.queue.memory() == 0;
         let written = match &state.gate {
             Gate::Closed => {
                 for place in places {
@@ -159,7 +160,7 @@ impl Outbox {
                 return Ok(());
             }
             Gate::Open(stream) if state.queue.is_empty() && !state.is_slow() => {
-                try_write(&**stream, bytes, places, state.window.room(Instant::now()))
+                try_write(&**stream, bytes, places, state.window.room(now()))
             }
             Gate::Held(_) | Gate::Open(_) => Ok(0),
         };
@@ -187,9 +188,10 @@ impl Outbox {
             true => state.flush_open(counters),
             false => state.mark(false),
         };
-        let waits = state.waits();
+        // What was queued and has left at once leaves memory to be given back.
+        let begins = state.waits() && !waited || was_bare && state.queue.memory() > 0;
         drop(state);
-        if waits && !waited {
+        if begins {
             self.wake.notify_one();
         }
         marked
@@ -215,7 +217,7 @@ impl Outbox {
     /// The peer has answered a mark.
     pub(crate) fn answered(&self, stamp: [u8; 8]) {
         let mut state = self.state();
-        state.window.answered(stamp, Instant::now());
+        state.window.answered(stamp, now());
         let waits = state.waits();
         drop(state);
         if waits {
@@ -262,7 +264,7 @@ impl Outbox {
     }
 
     async fn empty(&self, stream: &dyn Stream, counters: &Counters) -> io::Result<()> {
-        let mut deadline = tokio::time::Instant::now() + STALL;
+        let mut deadline = Instant::now() + STALL;
         let mut blocked = Blocked::Stream;
         loop {
             tokio::time::timeout_at(deadline, blocked.over(stream)).await??;
@@ -272,12 +274,12 @@ impl Outbox {
                 Flushed::Full => {
                     // Without an answer the window opens by itself, and the socket decides again.
                     let _ = tokio::time::timeout(ANSWER, self.wake.notified()).await;
-                    deadline = tokio::time::Instant::now() + STALL;
+                    deadline = Instant::now() + STALL;
                 }
                 Flushed::Waiting { progress, blocked: by } => {
                     blocked = by;
                     if progress {
-                        deadline = tokio::time::Instant::now() + STALL;
+                        deadline = Instant::now() + STALL;
                     }
                 }
             }
@@ -327,7 +329,7 @@ impl State {
         }
         let mut progress = false;
         loop {
-            let now = Instant::now();
+            let now = now();
             let mut room = self.window.room_to_mark(now).min(self.stage);
             if room == 0 && self.queue.is_urgent() {
                 // As little as there is: what is staged, or one control frame.
@@ -374,7 +376,7 @@ impl State {
     ) -> io::Result<Flushed> {
         let mut progress = false;
         loop {
-            self.queue.stage(1, Instant::now(), |lost| count_lost(lost, counters));
+            self.queue.stage(1, now(), |lost| count_lost(lost, counters));
             let Some((frame, begun)) = self.queue.front() else { return Ok(Flushed::Empty) };
             let payload = &frame[LEN_PREFIX..];
             let fits = datagrams.max_len().is_some_and(|longest| payload.len() <= longest);
@@ -430,7 +432,7 @@ impl State {
         if !self.marks || !self.window.wants_mark(blocked) {
             return Ok(());
         }
-        let stamp = self.window.mark(!self.queue.is_empty(), Instant::now());
+        let stamp = self.window.mark(!self.queue.is_empty(), now());
         self.send_control(&ping_frame(stamp))
     }
 
@@ -471,7 +473,7 @@ impl State {
     fn push(&mut self, sender: u64, frames: &[u8], counters: &Counters) {
         match self.charge.allowance() {
             Some(allowance) => {
-                self.queue.push(sender, frames, Instant::now(), allowance, |lost| {
+                self.queue.push(sender, frames, now(), allowance, |lost| {
                     count_lost(lost, counters);
                 });
                 self.settle();
@@ -514,6 +516,11 @@ impl State {
     fn settle(&mut self) {
         self.charge.set(self.queue.memory());
     }
+}
+
+/// On the clock that all waiting goes by, which tests can pause.
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
 }
 
 /// Writes as much as the socket takes, at most `room` bytes.
@@ -560,4 +567,37 @@ fn count_out(run: &[u8], counters: &Counters) {
 fn count_drops(reason: DropReason, run: &[u8], counters: &Counters) {
     let all: usize = Frames::new(run).map(|frame| packets(frame.payload)).sum();
     counters.count_drops(reason, all as u64);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::slice;
+
+    use rtun_net::transport::memory;
+
+    use super::*;
+
+    /// Packets that are queued one by one before they are sent, and leave at once.
+    #[tokio::test(start_paused = true)]
+    async fn memory_is_given_back_although_nothing_ever_waited() {
+        let (stream, other) = memory::pair(1 << 20);
+        let stream: Arc<dyn Stream> = Arc::new(stream);
+        let (budget, counters) = (Budget::new(1 << 24), Arc::<Counters>::default());
+        let outbox = Arc::new(Outbox::new(Arc::clone(&stream), &budget));
+        outbox.open();
+        outbox.begin_datagrams();
+        let (its_outbox, its_counters) = (Arc::clone(&outbox), Arc::clone(&counters));
+        let drain = tokio::spawn(async move { its_outbox.drain(&*stream, &its_counters).await });
+        tokio::time::sleep(2 * QUIET).await;
+
+        let mut frame = vec![0, 20, 0x45];
+        frame.resize(LEN_PREFIX + 20, 0);
+        outbox.send(1, &frame, slice::from_ref(&(0..frame.len())), &counters).unwrap();
+        assert_eq!((outbox.queued(), counters.read().packets_out), ((0, 0), 1));
+        assert!(budget.read().0 > 0, "it was queued");
+        tokio::time::sleep(2 * QUIET).await;
+        assert_eq!(budget.read().0, 0);
+        drain.abort();
+        drop(other);
+    }
 }

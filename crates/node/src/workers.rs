@@ -53,6 +53,12 @@ impl Workers {
         Ok(started)
     }
 
+    /// One worker that is the runtime this is called on, and no thread.
+    pub(crate) fn here() -> Self {
+        let worker = Worker { handle: Handle::current(), load: Arc::default() };
+        Self { workers: vec![worker], stop: CancellationToken::new(), threads: Vec::new() }
+    }
+
     /// A seat on the worker with the fewest taken.
     pub(crate) fn seat(&self) -> Seat {
         let least = self.workers.iter().min_by_key(|worker| worker.load.load(Ordering::Relaxed));

@@ -117,16 +117,20 @@ impl System {
         let queue = &self.shared.to_system;
         loop {
             queue.wait(|state| state.closed || !state.packets.is_empty()).await;
-            let mut state = queue.lock();
-            if let Some(packet) = state.packets.pop_front() {
-                drop(state);
-                queue.changed.notify_waiters();
+            if let Some(packet) = self.try_recv() {
                 return Some(packet);
             }
-            if state.closed {
+            if queue.lock().closed {
                 return None;
             }
         }
+    }
+
+    /// The next packet that the device has handed to the system already, if there is one.
+    pub fn try_recv(&self) -> Option<Vec<u8>> {
+        let packet = self.shared.to_system.lock().packets.pop_front()?;
+        self.shared.to_system.changed.notify_waiters();
+        Some(packet)
     }
 }
 

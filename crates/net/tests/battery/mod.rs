@@ -9,7 +9,7 @@ use std::{
 use rtun_net::transport::Stream;
 use tokio::time::{sleep, timeout};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 const CHUNK: usize = 64 * 1024;
 
 /// The two ends of one stream.

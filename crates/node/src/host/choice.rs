@@ -2,11 +2,12 @@
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rtun_config::model;
 use rtun_core::{Selection, Selector, Standing, Strategy};
+use tokio::time::Instant;
 
 /// Which node is tried next, by how it went before.
 pub(super) struct Choice {

@@ -1,15 +1,13 @@
 //! Keeping a host connected: hubs tried in turn, better connections taken, each failure said once.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use rtun_config::model::HubNode;
 use rtun_core::{Backoff, LossWatch, Setback};
 use rtun_net::tun::Device;
 use rtun_proto::frame::FrameBuffer;
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::{

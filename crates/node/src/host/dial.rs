@@ -35,6 +35,7 @@ use crate::{
     encryption,
     report::Transport,
     sockets::{mux_settings, quic_settings, socket_options},
+    surroundings::Surroundings,
 };
 
 /// Limit for connecting over plain TCP unless configured: a lost packet of the handshake is repeated after 1 s, so a
@@ -55,6 +56,7 @@ pub(super) struct Dialer {
     tls: Option<Encryption>,
     sockets: SocketOptions,
     proxy_protocol: Option<ProxyProtocol>,
+    surroundings: Surroundings,
 }
 
 /// A way cannot be used as configured.
@@ -221,7 +223,11 @@ impl<'a> Attempt<'a> {
 }
 
 impl Dialer {
-    pub(super) fn to_hub(way: &Way, hub: &HubNode) -> Result<Self, SetupError> {
+    pub(super) fn to_hub(
+        way: &Way,
+        hub: &HubNode,
+        surroundings: &Surroundings,
+    ) -> Result<Self, SetupError> {
         let failed = |source| SetupError::Tls { addr: way.addr.clone(), source };
         Ok(Self {
             addr: way.addr.clone(),
@@ -229,6 +235,7 @@ impl Dialer {
             tls: Encryption::of(&way.carriage).map_err(failed)?,
             sockets: SocketOptions { segment_max: way.segment_max, ..socket_options(&hub.sockets) },
             proxy_protocol: hub.proxy_protocol,
+            surroundings: surroundings.clone(),
         })
     }
 
@@ -254,14 +261,21 @@ impl Dialer {
             let stream = self.open_quic(attempt, quic, tls).await?;
             return Ok(Opened { stream, wire: None });
         }
-        let Opened { stream, wire } = match proxies.reach(&self.addr, attempt).await? {
-            Some(opened) => opened,
-            None => {
-                let tcp = attempt.connect(&self.addr, &self.sockets, self.proxy_protocol).await?;
-                let wire = Some(Wire::of(&tcp));
-                Opened { stream: tcp, wire }
-            }
-        };
+        let Opened { stream, wire } =
+            match (proxies.reach(&self.addr, attempt).await?, &self.surroundings) {
+                (Some(opened), _) => opened,
+                (None, Surroundings::System) => {
+                    let tcp =
+                        attempt.connect(&self.addr, &self.sockets, self.proxy_protocol).await?;
+                    let wire = Some(Wire::of(&tcp));
+                    Opened { stream: tcp, wire }
+                }
+                (None, Surroundings::Twin(twin)) => {
+                    let connecting = async { Ok(twin.connect(&self.addr).await?) };
+                    let stream = attempt.stage("connecting", &self.addr, connecting).await?;
+                    Opened { stream, wire: None }
+                }
+            };
         let handshakes = self.open_layers(attempt, stream);
         let Some(wire) = wire else {
             return Ok(Opened { stream: handshakes.await?, wire });

@@ -12,6 +12,7 @@ use super::{
     proxies::Proxies,
     way::{Before, Ways},
 };
+use crate::surroundings::Surroundings;
 
 /// A host's hubs and the way to them.
 pub(super) struct Hubs {
@@ -29,8 +30,14 @@ pub(super) struct Hub {
 }
 
 impl Hubs {
-    pub(super) fn new(config: &model::Host, names: Arc<Names>) -> Result<Self, SetupError> {
-        let hub = |config: &HubNode| Ok(Hub { ways: Ways::new(config)?, config: config.clone() });
+    pub(super) fn new(
+        config: &model::Host,
+        surroundings: &Surroundings,
+        names: Arc<Names>,
+    ) -> Result<Self, SetupError> {
+        let hub = |config: &HubNode| {
+            Ok(Hub { ways: Ways::new(config, surroundings)?, config: config.clone() })
+        };
         let standings = config.hubs.iter().map(|hub| &hub.standing);
         Ok(Self {
             nodes: config.hubs.iter().map(hub).collect::<Result<_, _>>()?,

@@ -5,13 +5,14 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use arc_swap::ArcSwapOption;
 use prometheus_client::metrics::histogram::Histogram;
 use rtun_config::model::HubNode;
 use rtun_core::{HostName, NamespaceId};
+use tokio::time::Instant;
 
 use super::{device::DeviceHistory, session::Session};
 use crate::{

@@ -5,7 +5,7 @@ use std::{
     net::IpAddr,
     slice,
     sync::{Arc, OnceLock},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rtun_config::model::HubNode;
@@ -18,6 +18,7 @@ use rtun_proto::{
         Status,
     },
 };
+use tokio::time::Instant;
 use tokio::time::timeout;
 use tracing::warn;
 

@@ -19,7 +19,7 @@ use super::{
     proxies::Proxies,
     wire::{SegmentSizes, Wire},
 };
-use crate::report::Transport;
+use crate::{report::Transport, surroundings::Surroundings};
 
 /// How long a way is tried alone before the next is tried beside it: longer than RFC 8305 has it for addresses, since a
 /// transport's handshake takes several round trips.
@@ -61,8 +61,8 @@ pub(super) struct Connected {
 pub(super) struct NoWay(Vec<(Transport, DialError)>);
 
 impl Ways {
-    pub(super) fn new(hub: &HubNode) -> Result<Self, SetupError> {
-        let dialers = hub.ways.iter().map(|way| Dialer::to_hub(way, hub));
+    pub(super) fn new(hub: &HubNode, surroundings: &Surroundings) -> Result<Self, SetupError> {
+        let dialers = hub.ways.iter().map(|way| Dialer::to_hub(way, hub, surroundings));
         Ok(Self {
             dialers: dialers.collect::<Result<_, _>>()?,
             remembered: AtomicUsize::new(0),

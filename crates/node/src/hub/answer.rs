@@ -4,13 +4,14 @@
 //! sender's reverse path filter, and needs no address in the tunnel. They go only to the host that sent the packet, and never
 //! about one whose source failed the check. How often is bounded by [`AnswerLimit`](rtun_core::AnswerLimit).
 
-use std::{net::IpAddr, sync::Arc, time::Instant};
+use std::{net::IpAddr, sync::Arc};
 
 use rtun_core::DropReason;
 use rtun_proto::{
     icmp::{Unreachable, unreachable},
     packet::Packet,
 };
+use tokio::time::Instant;
 
 use super::{association::Association, namespace::Snapshot};
 
@@ -58,7 +59,7 @@ pub(super) fn send(
         destination @ IpAddr::V4(_) => addresses.v4.map_or(destination, IpAddr::V4),
         destination @ IpAddr::V6(_) => addresses.v6.map_or(destination, IpAddr::V6),
     };
-    if !from.answers.may_answer(packet.source(), Instant::now()) {
+    if !from.answers.may_answer(packet.source(), Instant::now().into_std()) {
         return;
     }
     if let Some(error) = unreachable(packet, why, router)

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     ops::Range,
     sync::{Arc, OnceLock, atomic::AtomicUsize},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rtun_core::{Admitted, AnswerLimit, DropReason, HostName, Identity};
@@ -14,6 +14,8 @@ use rtun_proto::{
     extension::{self, Extension, GoAway, RefusalNotice, RefusalReason},
     frame::{FrameBuffer, GOST_HOST_MAX_FRAME, LEN_PREFIX, write_frame},
 };
+
+use tokio::time::Instant;
 
 use super::{forward::Forwarder, namespace::Namespace};
 use crate::{
@@ -107,7 +109,7 @@ impl Association {
             counters,
             link: Arc::new(link),
             greeting: OnceLock::new(),
-            answers: AnswerLimit::new(now),
+            answers: AnswerLimit::new(now.into_std()),
             replaced_by: OnceLock::new(),
             population: Arc::clone(&commons.population),
         }

@@ -39,6 +39,7 @@ use crate::{
     machine::Machine,
     report::Transport,
     sockets::{listen_options, mux_settings, quic_settings},
+    surroundings::{self, Surroundings},
     workers::Workers,
 };
 
@@ -77,6 +78,7 @@ struct Encryption {
 
 enum Door {
     Tcp(TcpListener),
+    Twin(Box<dyn surroundings::Door>),
     Quic {
         listener: ArcSwap<quic::Listener>,
         /// Listens once more, where the socket has failed.
@@ -87,6 +89,7 @@ enum Door {
 /// A connection that nothing has been read of.
 pub(super) enum Caller {
     Tcp(TcpStream),
+    Twin(Arc<dyn Stream>),
     Quic(Box<quic::Incoming>),
 }
 
@@ -273,8 +276,8 @@ impl Entrance {
             None => None,
         };
         let options = listen_options(config);
-        let (door, local_addr) = match (&config.carriage, &tls) {
-            (Carriage::Quic { quic, .. }, Some(tls)) => {
+        let (door, local_addr) = match (&config.carriage, &tls, &machine.surroundings) {
+            (Carriage::Quic { quic, .. }, Some(tls), _) => {
                 let protocols = Arc::new(tls.acceptor.quic_config(&[])?);
                 // Where its packets are moved.
                 let seat = workers.seat();
@@ -288,7 +291,12 @@ impl Entrance {
                 let listener = ArcSwap::from_pointee(listener);
                 (Door::Quic { listener, again: Box::new(again) }, local_addr)
             }
-            _ => {
+            (_, _, Surroundings::Twin(twin)) => {
+                let door = twin.listen(&config.addr)?;
+                let local_addr = door.address();
+                (Door::Twin(door), local_addr)
+            }
+            (_, _, Surroundings::System) => {
                 let listener = tcp::listen(&config.addr, &options)?;
                 let local_addr = listener.local_addr()?;
                 (Door::Tcp(listener), local_addr)
@@ -350,6 +358,10 @@ impl Entrance {
                 let (stream, peer) = listener.accept().await?;
                 Ok((Caller::Tcp(stream), SocketAddr::new(peer.ip().to_canonical(), peer.port())))
             }
+            Door::Twin(door) => {
+                let (stream, peer) = door.accept().await;
+                Ok((Caller::Twin(stream), peer))
+            }
             Door::Quic { listener, again } => loop {
                 if let Some(incoming) = listener.load_full().accept().await {
                     let peer = incoming.remote();
@@ -375,50 +387,9 @@ impl Entrance {
                 // From now on it is this worker's event loop that watches the socket.
                 let stream = TcpStream::from_std(stream.into_std()?)?;
                 tcp::tune(&stream)?;
-                stream.readable().await?;
-                speaks();
-                let mut stream: Arc<dyn Stream> = Arc::new(stream);
-                let mut peer = peer;
-                if self.proxy_protocol {
-                    if !self.trusts(peer.ip()) {
-                        return Err(EntranceError::UntrustedForwarder(peer.ip()));
-                    }
-                    peer = read_proxy_header(&*stream).await?.unwrap_or(peer);
-                }
-                let mut names = None;
-                if let Some(tls) = &self.tls {
-                    let accepted = tls.acceptor.accept(stream).await?;
-                    stream = accepted.stream;
-                    names = accepted.client_names.filter(|_| tls.binds_names).map(Arc::from);
-                }
-                let mut from = peer;
-                let transport = self.transport;
-                let many = |streams, peer, names| {
-                    Ok(Received::Many(Guests { streams, peer, transport, names }))
-                };
-                match &self.layer {
-                    Layer::Http2(settings) => {
-                        let server = http2::serve(stream, settings);
-                        return many(Streams::Http(server, self.trusted.clone()), peer, names);
-                    }
-                    Layer::Grpc(settings) => {
-                        let server = grpc::serve(stream, settings);
-                        return many(Streams::Http(server, self.trusted.clone()), peer, names);
-                    }
-                    Layer::Stream(ws, mux) => {
-                        if let Some(settings) = ws {
-                            let (socket, forwarded) = ws::accept(stream, settings).await?;
-                            stream = socket;
-                            from = self.trusted.client(peer, &forwarded)?;
-                        }
-                        if let Some(settings) = mux {
-                            let session = mux::Session::server(stream, *settings);
-                            return many(Streams::Mux(session), from, names);
-                        }
-                    }
-                }
-                Ok(Received::One(Guest { stream, peer: from, transport, names }))
+                self.receive_stream(Arc::new(stream), peer, speaks).await
             }
+            Caller::Twin(stream) => self.receive_stream(stream, peer, speaks).await,
             Caller::Quic(incoming) => {
                 let connection = incoming.accept().await?;
                 let own = connection.peer_certificates().into_iter().next();
@@ -433,5 +404,54 @@ impl Entrance {
                 }))
             }
         }
+    }
+
+    /// The same on TCP, or its twin.
+    async fn receive_stream(
+        &self,
+        mut stream: Arc<dyn Stream>,
+        mut peer: SocketAddr,
+        speaks: impl FnOnce(),
+    ) -> Result<Received, EntranceError> {
+        stream.readable().await?;
+        speaks();
+        if self.proxy_protocol {
+            if !self.trusts(peer.ip()) {
+                return Err(EntranceError::UntrustedForwarder(peer.ip()));
+            }
+            peer = read_proxy_header(&*stream).await?.unwrap_or(peer);
+        }
+        let mut names = None;
+        if let Some(tls) = &self.tls {
+            let accepted = tls.acceptor.accept(stream).await?;
+            stream = accepted.stream;
+            names = accepted.client_names.filter(|_| tls.binds_names).map(Arc::from);
+        }
+        let mut from = peer;
+        let transport = self.transport;
+        let many =
+            |streams, peer, names| Ok(Received::Many(Guests { streams, peer, transport, names }));
+        match &self.layer {
+            Layer::Http2(settings) => {
+                let server = http2::serve(stream, settings);
+                return many(Streams::Http(server, self.trusted.clone()), peer, names);
+            }
+            Layer::Grpc(settings) => {
+                let server = grpc::serve(stream, settings);
+                return many(Streams::Http(server, self.trusted.clone()), peer, names);
+            }
+            Layer::Stream(ws, mux) => {
+                if let Some(settings) = ws {
+                    let (socket, forwarded) = ws::accept(stream, settings).await?;
+                    stream = socket;
+                    from = self.trusted.client(peer, &forwarded)?;
+                }
+                if let Some(settings) = mux {
+                    let session = mux::Session::server(stream, *settings);
+                    return many(Streams::Mux(session), from, names);
+                }
+            }
+        }
+        Ok(Received::One(Guest { stream, peer: from, transport, names }))
     }
 }

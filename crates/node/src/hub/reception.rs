@@ -9,14 +9,14 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rtun_proto::frame::FrameBuffer;
 use tokio::{
     sync::Notify,
     task::JoinSet,
-    time::{Instant as Deadline, sleep, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 use tracing::{debug, error, info};
 
@@ -43,7 +43,7 @@ const PENDING_STREAMS: usize = 8;
 /// of its own.
 struct Waiting {
     place: Option<Place>,
-    deadline: Deadline,
+    deadline: Instant,
 }
 
 impl Waiting {
@@ -281,8 +281,8 @@ impl Shared {
     }
 
     /// By when a connection that comes now has to be admitted.
-    fn deadline(&self) -> Deadline {
-        Deadline::now() + Duration::from_millis(self.handshake_timeout.load(Ordering::Relaxed))
+    fn deadline(&self) -> Instant {
+        Instant::now() + Duration::from_millis(self.handshake_timeout.load(Ordering::Relaxed))
     }
 
     fn refuse(&self, peer: SocketAddr, why: &HandshakeError) {

@@ -9,13 +9,14 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rtun_control::PluginStatus;
 use rtun_core::{
     Admitted, Decision, Guesses, JoinRequest, NamespaceId, Question, Refusal, RoutingTable,
 };
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::{
@@ -124,7 +125,7 @@ impl Registry {
     /// How long somebody waits for the answer that this is not the user's password.
     pub(super) fn failed(&self, user: &[u8], source: IpAddr) -> Duration {
         let mut guesses = self.guesses.lock().unwrap_or_else(PoisonError::into_inner);
-        guesses.failed(user, source, Instant::now())
+        guesses.failed(user, source, Instant::now().into_std())
     }
 
     /// Admits a host, or hands its connection back. The association receives packets from now on; they are held back

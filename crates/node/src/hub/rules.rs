@@ -82,7 +82,8 @@ impl Rules {
         let generations = feeds.generations();
         let tables =
             Tables::compile(config.routers(), feeds, &config.quotas, before.map(|b| &b.tables))?;
-        let plugins = Plugins::connect(config, before.map(|before| &before.plugins))?;
+        let plugins =
+            Plugins::connect(config, feeds.surroundings(), before.map(|before| &before.plugins))?;
         Ok(Self {
             access: access::access(config, feeds),
             doors: Doors::new(config, feeds, names),

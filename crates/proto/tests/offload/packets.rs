@@ -216,41 +216,41 @@ pub(crate) fn data(len: usize, seed: u32) -> Vec<u8> {
     (0..len).map(|_| next()).collect()
 }
 
-/// Verifies all checksums and lengths of a packet with another parser, and gives its payload.
-pub(crate) fn payload_of_intact(packet: &[u8]) -> Vec<u8> {
-    use etherparse::{NetSlice, SlicedPacket, TransportSlice};
-    let sliced = SlicedPacket::from_ip(packet).unwrap();
-    let net = sliced.net.unwrap();
-    let (checksum, expected, payload) = match (&net, sliced.transport.unwrap()) {
-        (NetSlice::Ipv4(v4), TransportSlice::Tcp(tcp)) => {
-            let header = tcp.to_header();
-            let sum = header.calc_checksum_ipv4(&v4.header().to_header(), tcp.payload()).unwrap();
-            (header.checksum, sum, tcp.payload().to_vec())
-        }
-        (NetSlice::Ipv6(v6), TransportSlice::Tcp(tcp)) => {
-            let header = tcp.to_header();
-            let sum = header.calc_checksum_ipv6(&v6.header().to_header(), tcp.payload()).unwrap();
-            (header.checksum, sum, tcp.payload().to_vec())
-        }
-        (NetSlice::Ipv4(v4), TransportSlice::Udp(udp)) => {
-            let header = udp.to_header();
-            let sum = header.calc_checksum_ipv4(&v4.header().to_header(), udp.payload()).unwrap();
-            (header.checksum, sum, udp.payload().to_vec())
-        }
-        (NetSlice::Ipv6(v6), TransportSlice::Udp(udp)) => {
-            let header = udp.to_header();
-            let sum = header.calc_checksum_ipv6(&v6.header().to_header(), udp.payload()).unwrap();
-            (header.checksum, sum, udp.payload().to_vec())
-        }
-        other => panic!("{other:?}"),
-    };
-    assert_eq!(checksum, expected);
-    if let NetSlice::Ipv4(v4) = net {
-        let header = v4.header().to_header();
-        assert_eq!(header.header_checksum, header.calc_header_checksum());
-        assert_eq!(usize::from(header.total_len), packet.len());
-    } else {
-        assert_eq!(40 + usize::from(u16::from_be_bytes([packet[4], packet[5]])), packet.len());
+/// The protocol of the transport header, and where it begins, by the steps of RFC 791 section 3.1 and RFC 8200 section 4.
+fn transport_of(packet: &[u8]) -> (u8, usize) {
+    if packet[0] >> 4 == 4 {
+        return (packet[9], usize::from(packet[0] % 16) * 4);
     }
-    payload
+    let (mut next, mut start) = (packet[6], 40);
+    while [0, 43, 60].contains(&next) {
+        (next, start) = (packet[start], start + 8 + usize::from(packet[start + 1]) * 8);
+    }
+    (next, start)
+}
+
+/// Verifies all checksums and lengths of a packet on its bytes as they are, and gives its payload.
+pub(crate) fn payload_of_intact(packet: &[u8]) -> Vec<u8> {
+    let (protocol, start) = transport_of(packet);
+    let (header, segment) = packet.split_at(start);
+    let length = |at: usize| usize::from(u16::from_be_bytes([packet[at], packet[at + 1]]));
+    let addresses = if packet[0] >> 4 == 4 {
+        assert_eq!(length(2), packet.len());
+        assert_eq!(sum(header), 0xffff);
+        &packet[12..20]
+    } else {
+        assert_eq!(40 + length(4), packet.len());
+        &packet[8..40]
+    };
+    let len = u32::try_from(segment.len()).unwrap().to_be_bytes();
+    let pseudo_header = [addresses, &len, &[0, 0, 0, protocol]].concat();
+    assert_eq!(sum(&[&pseudo_header, segment].concat()), 0xffff);
+    match protocol {
+        TCP => segment[usize::from(segment[12] >> 4) * 4..].to_vec(),
+        UDP => {
+            assert_eq!(length(start + 4), segment.len());
+            assert_ne!(segment[6..8], [0, 0], "zero means that there is no checksum");
+            segment[8..].to_vec()
+        }
+        other => panic!("protocol {other}"),
+    }
 }

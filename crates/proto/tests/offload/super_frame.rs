@@ -25,6 +25,20 @@ fn segments(payload: &[u8]) -> Vec<Vec<u8>> {
     Frames::new(&out).map(|frame| frame.payload.to_vec()).collect()
 }
 
+/// The segments of what is accepted are intact, and it is sent on as it came. Tells whether it was accepted.
+fn check_segments(received: &[u8]) -> bool {
+    let Ok(checked) = decode_super_frame(received) else { return false };
+    assert_eq!(packets(received), checked.segments());
+    assert_eq!(&checked.header().encode()[..], &received[1..SUPER_FRAME_HEADER]);
+    let data: Vec<u8> =
+        segments(received).iter().flat_map(|packet| payload_of_intact(packet)).collect();
+    assert!(checked.bytes().ends_with(&data));
+    let mut written = Vec::new();
+    Extension::SuperFrame(checked).write_frame(&mut written).unwrap();
+    assert_eq!(&written[LEN_PREFIX..], received);
+    true
+}
+
 /// Packets of several segments of this size.
 fn super_fields() -> impl Strategy<Value = (Fields, u16)> {
     (fields(), 20_u16..3000).prop_filter("has to be cut", |(fields, size)| {
@@ -73,15 +87,7 @@ proptest! {
                 *byte = value;
             }
         }
-        let Ok(checked) = decode_super_frame(&received) else { return Ok(()) };
-        prop_assert_eq!(packets(&received), checked.segments());
-        prop_assert_eq!(&checked.header().encode()[..], &received[1..SUPER_FRAME_HEADER]);
-        let data: Vec<u8> =
-            segments(&received).iter().flat_map(|packet| payload_of_intact(packet)).collect();
-        prop_assert!(checked.bytes().ends_with(&data));
-        let mut written = Vec::new();
-        Extension::SuperFrame(checked).write_frame(&mut written).unwrap();
-        prop_assert_eq!(&written[LEN_PREFIX..], &received);
+        check_segments(&received);
     }
 
     #[test]
@@ -127,6 +133,33 @@ proptest! {
         let mut expected = expected.map(<[u8]>::to_vec);
         prop_assert_eq!(ip_packet(&bytes), expected.as_deref());
         prop_assert_eq!(ip_packet_mut(&mut bytes), expected.as_deref_mut());
+    }
+}
+
+/// Bits that mean nothing, and extension headers in an unusual order, are repeated in every segment as they came.
+#[test]
+fn what_is_reserved_is_repeated_in_every_segment() {
+    let options = |v6| Fields { tcp_options: vec![1; 20], ..Fields::new(v6, TCP, data(1421, 1)) };
+    let hop_by_hop = [60, 0, 1, 4, 0, 0, 0, 0];
+    let extended = Fields {
+        extensions: (0, [hop_by_hop, [TCP, 0, 1, 4, 0, 0, 0, 0]].concat()),
+        ..options(true)
+    };
+    for (fields, place, value) in [
+        // Reserved bits of the TCP header.
+        (options(true), 40 + 12, 0xa2),
+        (options(false), 20 + 12, 0xae),
+        // The reserved bit beside "do not fragment".
+        (options(false), 6, 0xc0),
+        // A second header of hop-by-hop options.
+        (extended, 40, 0),
+    ] {
+        let mut received = payload(fields.virtio(20), &fields.build_partial());
+        received[SUPER_FRAME_HEADER + place] = value;
+        assert!(check_segments(&received));
+        for segment in segments(&received) {
+            assert_eq!(segment[place], value);
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use rtun_control::{
 use rtun_core::PluginId;
 
 use super::RulesError;
-use crate::hub::association::Parked;
+use crate::{hub::association::Parked, surroundings::Surroundings};
 
 /// A route plugin's answers, with the packets that wait for one.
 pub(in crate::hub) type RoutePlugin = RouteAnswers<Parked>;
@@ -37,13 +37,19 @@ struct Connected<T> {
 impl Plugins {
     /// The plugins of `config`. Those that `before` has with the same name and settings are kept with what they have
     /// answered.
-    pub(super) fn connect(config: &HubRules, before: Option<&Self>) -> Result<Self, RulesError> {
+    pub(super) fn connect(
+        config: &HubRules,
+        surroundings: &Surroundings,
+        before: Option<&Self>,
+    ) -> Result<Self, RulesError> {
         let nothing = Self::default();
         let before = before.unwrap_or(&nothing);
         let mut plugins = Self::default();
         for router in config.routers() {
             if plugins.route_plugin(&router.name).is_none() {
-                let plugin = connect("router", router, &before.routes, route_plugin)?;
+                let plugin = connect("router", router, &before.routes, |name, settings| {
+                    route_plugin(name, settings, surroundings)
+                })?;
                 plugins.routes.extend(plugin);
             }
         }
@@ -139,8 +145,15 @@ fn connect<R, T>(
     Ok(Some(Connected { name, settings: settings.clone(), plugin }))
 }
 
-fn route_plugin(name: String, settings: &model::Plugin) -> Result<RoutePlugin, PluginSetupError> {
-    let plugin = connect_route_plugin(settings)?;
+fn route_plugin(
+    name: String,
+    settings: &model::Plugin,
+    surroundings: &Surroundings,
+) -> Result<RoutePlugin, PluginSetupError> {
+    let plugin = match surroundings {
+        Surroundings::System => connect_route_plugin(settings)?,
+        Surroundings::Twin(twin) => twin.route_plugin(settings),
+    };
     let limits = AnswerLimits { deadline: settings.timeout, ..AnswerLimits::default() };
     Ok(RouteAnswers::new(name, plugin, limits, release))
 }
