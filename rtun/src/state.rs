@@ -58,7 +58,9 @@ impl State {
     /// Once for the same reason.
     fn complain(&mut self, why: String) {
         if self.complaint.as_ref() != Some(&why) {
-            warn!("nothing is kept for the next start, neither rows, certificates nor addresses of hubs: {why}");
+            warn!(
+                "nothing is kept for the next start, neither rows, certificates nor addresses of hubs: {why}"
+            );
             self.complaint = Some(why);
         }
     }
