@@ -12,7 +12,7 @@ use rtun_config::{
     load,
 };
 use rtun_node::{
-    Node,
+    ASKED, Node,
     control_socket::{ControlSocket, Places},
     descriptors,
 };
@@ -207,7 +207,7 @@ impl<'a> Life<'a> {
                     Ok(()) => {
                         self.logging.apply(&config.log);
                         node.reload_sources();
-                        info!("configuration read again");
+                        info!(target: ASKED, "configuration read again");
                     }
                     Err(error) => error!("the new configuration is not applied: {error}"),
                 }

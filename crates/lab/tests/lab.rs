@@ -86,7 +86,7 @@ fn a_cut_is_silent_and_can_be_restored() {
 
 #[test]
 fn addresses_and_devices_go_while_others_look_on() {
-    let Some(Pair { a, b, .. }) = pair() else { return };
+    let Some(Pair { lab: _lab, switch: _switch, a, b }) = pair() else { return };
     b.addr_add("eth0", "10.9.0.3/24").unwrap();
     ping(&a, ip("10.9.0.3"), 56, false, PATIENCE).unwrap();
     b.addr_remove("eth0", "10.9.0.3/24").unwrap();
