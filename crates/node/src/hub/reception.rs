@@ -122,7 +122,8 @@ impl Shared {
         _seat: Seat,
     ) {
         let since = Instant::now();
-        let arriving = self.arrive(&entrance, caller, peer, waiting);
+        // What is large only until a host is admitted is not kept as long as the host.
+        let arriving = Box::pin(self.arrive(&entrance, caller, peer, waiting));
         match self.stop.run_until_cancelled(arriving).await {
             None => {}
             Some(Ok((Received::One(guest), waiting))) => {
@@ -136,7 +137,7 @@ impl Shared {
                 self.serve(peer, since, admitting).await;
             }
             Some(Ok((Received::Many(guests), waiting))) => {
-                self.serve_all(guests, peer, waiting).await;
+                Box::pin(self.serve_all(guests, peer, waiting)).await;
             }
             Some(Err(why)) => {
                 let _ended = Lasting { hub: &self, since };
@@ -241,7 +242,7 @@ impl Shared {
         admitting: impl Future<Output = Result<(Member, FrameBuffer), HandshakeError>>,
     ) {
         let _ended = Lasting { hub: self, since };
-        match self.stop.run_until_cancelled(admitting).await {
+        match self.stop.run_until_cancelled(Box::pin(admitting)).await {
             None => {}
             Some(Ok((member, buffer))) => {
                 self.admissions.count_admitted();
