@@ -1,6 +1,6 @@
 //! All that a tunnel's device is given in the system: put there, looked after, and taken away again without a trace.
 //!
-//! Nothing of anybody else's is replaced: routes are added beside those that are there ([`placement`](crate::placement)
+//! Nothing of anybody else's is replaced: routes are added beside those that are there ([`placement`]
 //! says where). What rtun adds carries its [`PROTOCOL`](crate::link::PROTOCOL) and the number of its device, so that the
 //! next start removes what a killed run has left.
 

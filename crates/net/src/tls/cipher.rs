@@ -152,7 +152,7 @@ impl Sealer {
         Some(Self { keyed, blocks: 0 })
     }
 
-    /// Whether this key has to be replaced: after `records_max` records, and in TLS 1.2 after [`TLS12_BLOCKS_MAX`].
+    /// Whether this key has to be replaced: after `records_max` records, and in TLS 1.2 after `TLS12_BLOCKS_MAX`.
     pub fn is_worn(&self, records_max: u64) -> bool {
         match self.keyed.form {
             Form::Tls13 => self.keyed.sequence >= records_max,
