@@ -590,7 +590,8 @@ mod tests {
 
         let mut frame = vec![0, 20, 0x45];
         frame.resize(LEN_PREFIX + 20, 0);
-        outbox.send(1, &frame, &[0..frame.len()], &counters).unwrap();
+        let whole = 0..frame.len();
+        outbox.send(1, &frame, std::slice::from_ref(&whole), &counters).unwrap();
         assert_eq!((outbox.queued(), counters.read().packets_out), ((0, 0), 1));
         assert!(budget.read().0 > 0, "it was queued");
         tokio::time::sleep(2 * QUIET).await;
