@@ -378,7 +378,8 @@ fn bad_super_frames_are_lost_with_all_their_segments() {
 #[test]
 fn a_hub_that_counts_hops_takes_one_from_super_frames_too() {
     let Some(world) = World::new() else { return };
-    let hub = world.hub(&HUB.replace("router: router-0}", "router: router-0, ttl: true}"));
+    let hub =
+        world.hub(&HUB.replace("router: router-0}", "router: router-0, ttl: true, icmp: false}"));
     let machine = world.machine("host");
     let mut one = RawHost::join_greeting(&machine, "host-1", 1, SUPER);
     let mut two = RawHost::join_greeting(&machine, "host-2", 2, SUPER);
@@ -460,7 +461,7 @@ fn a_hub_told_so_accepts_no_super_frames() {
 #[test]
 fn long_frames_go_to_hosts_that_said_hello_only() {
     let Some(world) = World::new() else { return };
-    let hub = world.hub(HUB);
+    let hub = world.hub(&HUB.replace("router: router-0}", "router: router-0, icmp: false}"));
     let machine = world.machine("host");
     let mut one = RawHost::join_greeting(&machine, "host-1", 1, SUPER);
     let mut two = RawHost::join_greeting(&machine, "host-2", 2, Capabilities::NONE);

@@ -77,7 +77,7 @@ impl Network {
         })
         .unwrap();
         let connect = async {
-            let hub = at(common::HUB, 8443).to_string();
+            let hub = at(common::HUB, 8443).into();
             let stream = tcp::connect(&hub, &SocketOptions::default(), PATIENCE).await.unwrap();
             let connected = connector.connect(Arc::new(stream), "").await;
             connected.map(|connected| connected.certificate.unwrap().sha256.to_string())

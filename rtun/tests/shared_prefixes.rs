@@ -5,7 +5,7 @@
 mod common;
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
@@ -50,7 +50,7 @@ fn rtun(arguments: &[&str]) -> String {
 }
 
 /// Who carries by the status, each with whether it is connected.
-fn carriers(socket: &PathBuf) -> Vec<(String, bool, bool)> {
+fn carriers(socket: &Path) -> Vec<(String, bool, bool)> {
     let status = rtun(&["status", "--json", "--socket", socket.to_str().unwrap()]);
     let status: Value = serde_json::from_str(&status).unwrap();
     let shared = &status[0]["services"][0]["namespaces"][0]["shared"];

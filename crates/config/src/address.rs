@@ -1,9 +1,32 @@
-//! `host:port` as Go reads it, and port ranges.
+//! `host:port` as Go reads it, with zones of IPv6 addresses, and port ranges.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// Most addresses a port range stands for.
 const MAX_RANGE: usize = 1024;
+
+/// The longest name of an interface, in bytes.
+const MAX_ZONE: usize = 15;
+
+/// `authority`, a part of a URL, with the zone of an IPv6 address in it as it is written elsewhere: `%25eth0` (RFC 6874) is
+/// `%eth0`. A zone that is written so in the URL already stays.
+pub(crate) fn unescape_zone(authority: &str) -> String {
+    let mut text = String::new();
+    let mut rest = authority;
+    while let Some((before, behind)) = rest.split_once("%25") {
+        text.push_str(before);
+        let in_brackets = text.rfind('[') > text.rfind(']');
+        // `[fe80::1%25]` is on the interface with the number 25.
+        text.push_str(if in_brackets && !behind.starts_with(']') { "%" } else { "%25" });
+        rest = behind;
+    }
+    text + rest
+}
+
+/// `host` without its zone, which only this machine knows.
+pub(crate) fn without_zone(host: &str) -> &str {
+    host.split('%').next().unwrap_or(host)
+}
 
 /// Host (without brackets) and port text; `None` where Go's `net.SplitHostPort` fails, as for a bare name or
 /// IPv6 address.
@@ -31,6 +54,10 @@ pub(crate) enum AddressError {
     NoHost,
     #[error("its port range is not of the form 8000-8010, with at most 1024 ports")]
     BadRange,
+    #[error(
+        "its zone is not the name or number of an interface behind an IPv6 address, as in [fe80::1%eth0]:8443"
+    )]
+    Zone,
     #[error("it contains blanks or other characters no address has")]
     Characters,
 }
@@ -44,13 +71,18 @@ pub(crate) fn check(text: &str) -> Result<(&str, u16), AddressError> {
         let colons = text.matches(':').count();
         return Err(if colons > 1 { AddressError::Brackets } else { AddressError::NoPort });
     };
+    if let Some((address, zone)) = host.split_once('%')
+        && (address.parse::<Ipv6Addr>().is_err() || zone.is_empty() || zone.len() > MAX_ZONE)
+    {
+        return Err(AddressError::Zone);
+    }
     Ok((host, self::port(port)?))
 }
 
 /// Whether only this machine has the address `host`, which may be a name or an address without brackets.
 pub(crate) fn is_loopback(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost")
-        || host.parse().is_ok_and(|addr: IpAddr| addr.to_canonical().is_loopback())
+        || without_zone(host).parse().is_ok_and(|addr: IpAddr| addr.to_canonical().is_loopback())
 }
 
 /// The host of an `http://` or `https://` URL, without user info, brackets and port; `None` for any other text.
@@ -173,5 +205,26 @@ mod tests {
         assert_eq!(check("::1"), Err(AddressError::Brackets));
         assert_eq!(check("h:+1"), Err(AddressError::BadPort));
         assert_eq!(check("h h:1"), Err(AddressError::Characters));
+    }
+
+    #[test]
+    fn zones_are_interfaces_behind_ipv6_addresses() {
+        assert_eq!(check("[fe80::1%eth0]:8443"), Ok(("fe80::1%eth0", 8443)));
+        assert_eq!(check("[fe80::1%3]:8443"), Ok(("fe80::1%3", 8443)));
+        for bad in ["[fe80::1%]:1", "192.0.2.1%eth0:1", "hub%eth0:1", "[fe80::1%a-name-too-long]:1"]
+        {
+            assert_eq!(check(bad), Err(AddressError::Zone), "{bad}");
+        }
+        for (url, plain) in [
+            ("[fe80::1%25eth0]:8443", "[fe80::1%eth0]:8443"),
+            ("[fe80::1%eth0]:8443", "[fe80::1%eth0]:8443"),
+            ("[fe80::1%25]:8443", "[fe80::1%25]:8443"),
+            ("[fe80::1%2525]:8443", "[fe80::1%25]:8443"),
+            ("[fe80::1%25a]:1,[fe80::2%25b]:2", "[fe80::1%a]:1,[fe80::2%b]:2"),
+            ("hub%25:1", "hub%25:1"),
+        ] {
+            assert_eq!(unescape_zone(url), plain, "{url}");
+        }
+        assert!(is_loopback("::1%lo"));
     }
 }

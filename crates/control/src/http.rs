@@ -19,6 +19,7 @@ use crate::{
     Addressed, AdmissionPlugin, Answering, AuthPlugin, AuthQuestion, IngressPlugin, PluginError,
     PluginSetupError, RoutePlugin,
     plugin::{MAX_ANSWER, answer, reach},
+    zone::{self, take_zone},
 };
 
 /// A plugin that speaks HTTP, of every kind. Keeps connections; follows no redirect, so that the token goes nowhere else;
@@ -27,6 +28,8 @@ pub struct HttpPlugin {
     client: Client,
     url: Url,
     address: String,
+    /// The interface that the address is behind, if it says so.
+    zone: Option<String>,
 }
 
 impl HttpPlugin {
@@ -35,14 +38,17 @@ impl HttpPlugin {
         // What stands before an `@` may be a password.
         let shown = settings.addr.rsplit('@').next().unwrap_or_default();
         let bad_url = || PluginSetupError::Url(shown.to_owned());
-        let mut url = Url::parse(&settings.addr).map_err(|_| bad_url())?;
+        let (addr, zone) = take_zone(&settings.addr);
+        let mut url = Url::parse(&addr).map_err(|_| bad_url())?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(bad_url());
         }
         let host = url.host_str().ok_or_else(bad_url)?.to_owned();
-        if let Ok(addr) = host.trim_matches(['[', ']']).parse() {
-            reach::check(addr)?;
-        }
+        let own = host.trim_matches(['[', ']']);
+        match &zone {
+            Some(zone) => reach::check_host(&format!("{own}%{zone}"))?,
+            None => reach::check_host(own)?,
+        };
         let address = without_secrets(&url);
 
         let mut headers = HeaderMap::new();
@@ -69,7 +75,11 @@ impl HttpPlugin {
             alias = Some(host.trim_matches(['[', ']']).to_owned());
         }
         let tls = reach::tls_config(settings.tls.as_ref().filter(|_| encrypted), &[])?;
-        let client = Client::builder()
+        let mut client = Client::builder();
+        if let Some(zone) = &zone {
+            client = client.interface(zone);
+        }
+        let client = client
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .timeout(settings.timeout)
@@ -79,7 +89,7 @@ impl HttpPlugin {
             .default_headers(headers)
             .build()
             .map_err(|error| PluginSetupError::Client(error.without_url().to_string()))?;
-        Ok(Self { client, url, address })
+        Ok(Self { client, url, address, zone })
     }
 
     fn get(&self, query: &[(&str, &str)]) -> RequestBuilder {
@@ -92,29 +102,30 @@ impl HttpPlugin {
         let body = serde_json::to_vec(question).expect("texts always make JSON");
         self.client.post(self.url.clone()).body(body)
     }
-}
 
-/// Sends the question and reads the answer, which is at most [`MAX_ANSWER`] long.
-async fn ask(request: RequestBuilder) -> Result<Vec<u8>, PluginError> {
-    let mut response = request.send().await.map_err(failure)?;
-    if response.status() != StatusCode::OK {
-        return Err(PluginError::Status(response.status().as_u16()));
-    }
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(failure)? {
-        if body.len() + chunk.len() > MAX_ANSWER {
-            return Err(PluginError::TooLarge);
+    /// Sends the question and reads the answer, which is at most [`MAX_ANSWER`] long.
+    async fn ask(&self, request: RequestBuilder) -> Result<Vec<u8>, PluginError> {
+        let mut response = request.send().await.map_err(|error| self.failure(error))?;
+        if response.status() != StatusCode::OK {
+            return Err(PluginError::Status(response.status().as_u16()));
         }
-        body.extend_from_slice(&chunk);
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.failure(error))? {
+            if body.len() + chunk.len() > MAX_ANSWER {
+                return Err(PluginError::TooLarge);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
     }
-    Ok(body)
-}
 
-fn failure(error: reqwest::Error) -> PluginError {
-    if error.is_timeout() {
-        return PluginError::Timeout;
+    fn failure(&self, error: reqwest::Error) -> PluginError {
+        if error.is_timeout() {
+            return PluginError::Timeout;
+        }
+        let cause = reach::root_cause(&error.without_url());
+        PluginError::Unreachable(zone::explain(cause, self.zone.as_deref()))
     }
-    PluginError::Unreachable(reach::root_cause(&error.without_url()))
 }
 
 fn without_secrets(url: &Url) -> String {
@@ -141,14 +152,14 @@ impl RoutePlugin for HttpPlugin {
     ) -> Answering<'_, Option<HostName>> {
         let (dst, id) = (destination.to_string(), namespace.to_string());
         let request = self.get(&[("dst", &dst), ("id", &id)]);
-        Box::pin(async move { answer::route_json(&ask(request).await?, destination) })
+        Box::pin(async move { answer::route_json(&self.ask(request).await?, destination) })
     }
 }
 
 impl IngressPlugin for HttpPlugin {
     fn namespace(&self, host: &HostName, service: &str) -> Answering<'_, Option<NamespaceId>> {
         let request = self.get(&[("host", host.as_str()), ("service", service)]);
-        Box::pin(async move { answer::ingress_json(&ask(request).await?) })
+        Box::pin(async move { answer::ingress_json(&self.ask(request).await?) })
     }
 }
 
@@ -168,7 +179,7 @@ impl AuthPlugin for HttpPlugin {
             password: question.password.expose(),
             client: question.client.to_string(),
         });
-        Box::pin(async move { answer::auth_json(&ask(request).await?) })
+        Box::pin(async move { answer::auth_json(&self.ask(request).await?) })
     }
 }
 
@@ -182,7 +193,7 @@ struct AdmissionBody<'a> {
 impl AdmissionPlugin for HttpPlugin {
     fn admit(&self, service: &str, addr: SocketAddr) -> Answering<'_, bool> {
         let request = self.post(&AdmissionBody { service, network: "tcp", addr: addr.to_string() });
-        Box::pin(async move { answer::admission_json(&ask(request).await?) })
+        Box::pin(async move { answer::admission_json(&self.ask(request).await?) })
     }
 }
 

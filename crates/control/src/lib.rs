@@ -14,6 +14,7 @@ mod snapshot;
 mod source;
 mod tls;
 mod turns;
+mod zone;
 
 pub use answers::{AnswerLimits, NoWaiting, Released, RouteAnswers};
 pub use background::in_background;
@@ -34,3 +35,4 @@ pub use source::{
     FileSource, HttpSource, LoadFuture, Loaded, MAX_TEXT, MemorySource, RedisSource, Source,
     SourceError, SourceSetupError, Stamp, StampFuture,
 };
+pub use zone::take_zone;

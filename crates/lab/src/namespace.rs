@@ -38,6 +38,8 @@ struct Inner {
     file: File,
     /// Names that programs started later resolve, each with its address.
     hosts: Mutex<Vec<(String, String)>>,
+    /// Whom programs started later ask about names, in that order; none: as outside.
+    name_servers: Mutex<Vec<String>>,
     processes: Arc<Processes>,
 }
 
@@ -49,9 +51,9 @@ impl Namespace {
         })
         .flatten()
         .map_err(|error| LabError::system(format!("creating network namespace {name}"), error))?;
-        let hosts = Mutex::default();
-        let namespace =
-            Namespace { inner: Arc::new(Inner { name: name.to_owned(), file, hosts, processes }) };
+        let (hosts, name_servers) = (Mutex::default(), Mutex::default());
+        let inner = Inner { name: name.to_owned(), file, hosts, name_servers, processes };
+        let namespace = Namespace { inner: Arc::new(inner) };
         namespace.with_link("lo", async |link| link.up().await)?;
         Ok(namespace)
     }
@@ -98,18 +100,21 @@ impl Namespace {
     /// Starts a program inside. It sees this machine's files and processes, the namespace's
     /// network, and the names given to [`hosts`](Namespace::hosts) so far; it ends with the lab.
     pub fn spawn(&self, mut command: Command) -> io::Result<Process> {
-        let hosts = self.hosts_file()?;
+        let files =
+            [(self.hosts_file()?, "/etc/hosts"), (self.resolver_file()?, "/etc/resolv.conf")];
         let processes = &self.inner.processes;
         let child = on_own_thread(|| {
             self.enter()?;
-            if let Some(file) = &hosts {
-                cover_etc_hosts(&file.path)?;
+            for (file, covered) in &files {
+                if let Some(file) = file {
+                    cover(&file.path, covered)?;
+                }
             }
             processes.start(&mut command)
         })
         .flatten();
-        // The mount keeps the file's content after its name is gone (dropped here).
-        drop(hosts);
+        // The mounts keep the files' content after their names are gone (dropped here).
+        drop(files);
         child
     }
 
@@ -118,6 +123,12 @@ impl Namespace {
     pub fn hosts<'a>(&self, entries: impl IntoIterator<Item = (&'a str, &'a str)>) {
         let entries = entries.into_iter().map(|(name, ip)| (name.to_owned(), ip.to_owned()));
         self.inner.hosts.lock().unwrap_or_else(PoisonError::into_inner).extend(entries);
+    }
+
+    /// Has programs started from now on ask these name servers, in that order, each for 5 s.
+    pub fn name_servers(&self, servers: &[&str]) {
+        let servers = servers.iter().map(|&server| server.to_owned()).collect();
+        *self.inner.name_servers.lock().unwrap_or_else(PoisonError::into_inner) = servers;
     }
 
     /// Gives `device` an address, `10.0.0.1/24`; one that is there already is fine.
@@ -216,15 +227,25 @@ impl Namespace {
         text.push_str(&std::fs::read_to_string("/etc/hosts").unwrap_or_default());
         TemporaryFile::create(text.as_bytes()).map(Some)
     }
+
+    /// An `/etc/resolv.conf` of its own; `None` when it has no name servers.
+    fn resolver_file(&self) -> io::Result<Option<TemporaryFile>> {
+        let servers = self.inner.name_servers.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines: String = servers.iter().map(|server| format!("nameserver {server}\n")).collect();
+        match lines.as_str() {
+            "" => Ok(None),
+            lines => TemporaryFile::create(lines.as_bytes()).map(Some),
+        }
+    }
 }
 
-/// Puts the file at `path` over `/etc/hosts` for the calling thread and what it starts.
-fn cover_etc_hosts(path: &Path) -> io::Result<()> {
+/// Puts the file at `path` over `covered` for the calling thread and what it starts.
+fn cover(path: &Path, covered: &str) -> io::Result<()> {
     const NONE: Option<&str> = None;
     unshare(CloneFlags::CLONE_NEWNS)?;
     // Without this the mount would show up outside too.
     mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE)?;
-    Ok(mount(Some(path), "/etc/hosts", NONE, MsFlags::MS_BIND, NONE)?)
+    Ok(mount(Some(path), covered, NONE, MsFlags::MS_BIND, NONE)?)
 }
 
 /// A file that goes with its value.

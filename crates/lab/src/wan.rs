@@ -50,6 +50,8 @@ pub struct Impairment {
     pub duplicate: f64,
     /// Packets that arrive late, behind later ones.
     pub reorder: Option<Reorder>,
+    /// Longer packets, in bytes, vanish and nobody is told; `None`: none do.
+    pub longest: Option<usize>,
     /// Nothing arrives, not even what is on its way, and nobody is told.
     pub blackhole: bool,
 }
@@ -116,6 +118,8 @@ pub struct WanCounters {
     pub queue_full: u64,
     /// Dropped by [`Impairment::blackhole`], duplicates included.
     pub blackholed: u64,
+    /// Dropped by [`Impairment::longest`].
+    pub too_long: u64,
     /// Copies made.
     pub duplicated: u64,
     /// Held back by [`Impairment::reorder`].

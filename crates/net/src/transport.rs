@@ -21,11 +21,13 @@ pub mod http2;
 pub mod io_stream;
 pub mod memory;
 pub mod mux;
+pub mod names;
 pub mod proxy;
 pub mod quic;
 pub mod socket;
 pub mod stream_only;
 pub mod tcp;
+pub mod tcp_info;
 pub(crate) mod tls;
 pub mod ws;
 

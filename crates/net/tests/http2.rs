@@ -416,8 +416,8 @@ fn call(method: &str) -> Request<()> {
 
 async fn tcp_pair() -> Ends {
     let listener = tcp::listen("127.0.0.1:0", &ListenOptions::default()).unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let client = tcp::connect(&address, &SocketOptions::default(), PATIENCE).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let client = tcp::connect(&address.into(), &SocketOptions::default(), PATIENCE).await.unwrap();
     let (server, _) = listener.accept().await.unwrap();
     tcp::tune(&server).unwrap();
     (Arc::new(client), Arc::new(server))

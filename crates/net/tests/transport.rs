@@ -8,6 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rtun_net::transport::names::{NameError, Names};
 use rtun_net::transport::socket::{ListenOptions, SocketOptions};
 use rtun_net::transport::tcp::{self, ConnectError, ListenError, connect, listen, tune};
 use rtun_net::transport::{Stream, memory};
@@ -76,19 +77,26 @@ async fn a_window_that_stays_closed_ends_the_connection() {
 async fn an_empty_host_listens_on_both_families() {
     let listener = listen(":0", &ListenOptions::default()).unwrap();
     let port = listener.local_addr().unwrap().port();
-    connect(&format!("127.0.0.1:{port}"), &SocketOptions::default(), PATIENCE).await.unwrap();
-    connect(&format!(":{port}"), &SocketOptions::default(), PATIENCE).await.unwrap();
+    let names = Names::default();
+    let reach = async |addr: String| {
+        let found = names.find(&addr, None, PATIENCE).await.unwrap();
+        connect(&found, &SocketOptions::default(), PATIENCE).await.unwrap();
+    };
+    reach(format!("127.0.0.1:{port}")).await;
+    reach(format!(":{port}")).await;
     if listener.local_addr().unwrap().is_ipv6() {
-        connect(&format!("[::1]:{port}"), &SocketOptions::default(), PATIENCE).await.unwrap();
+        reach(format!("[::1]:{port}")).await;
+        reach(format!("[::1%lo]:{port}")).await;
     }
 }
 
 #[tokio::test]
 async fn a_port_can_be_taken_again_at_once_but_not_twice() {
     let listener = listen("127.0.0.1:0", &ListenOptions::default()).unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let client = connect(&address, &SocketOptions::default(), PATIENCE).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let client = connect(&address.into(), &SocketOptions::default(), PATIENCE).await.unwrap();
     let (server, _) = listener.accept().await.unwrap();
+    let address = address.to_string();
     let twice = listen(&address, &ListenOptions::default()).unwrap_err();
     assert!(matches!(twice, ListenError::Bind { .. }), "{twice}");
     assert!(twice.to_string().contains(&address), "{twice}");
@@ -103,8 +111,10 @@ async fn addresses_that_are_none_are_refused_with_the_form_expected() {
         assert!(matches!(error, ListenError::BadAddress { .. }), "{error}");
         assert!(error.to_string().contains("write it as host:port or :port"), "{error}");
     }
-    let error = connect("127.0.0.1", &SocketOptions::default(), PATIENCE).await.unwrap_err();
-    assert!(matches!(error, ConnectError::Resolve { .. }), "{error}");
+    let error = Names::default().find("127.0.0.1", None, PATIENCE).await.unwrap_err();
+    assert!(matches!(error, NameError::Malformed(_)), "{error}");
+    let error = listen("[fe80::1%none0]:0", &ListenOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("no interface \"none0\""), "{error}");
 }
 
 #[tokio::test]
@@ -113,18 +123,19 @@ async fn a_refusal_names_the_address() {
     let taken = tokio::net::TcpSocket::new_v4().unwrap();
     taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let closed = taken.local_addr().unwrap();
-    let error =
-        connect(&closed.to_string(), &SocketOptions::default(), PATIENCE).await.unwrap_err();
+    let error = connect(&closed.into(), &SocketOptions::default(), PATIENCE).await.unwrap_err();
     let text = error.to_string();
     assert!(text.starts_with(&format!("cannot connect to {closed}: {closed}: ")), "{text}");
-    let ConnectError::Failed { attempts, .. } = error else { panic!("{text}") };
-    assert_eq!(attempts[0].1.kind(), io::ErrorKind::ConnectionRefused);
+    let ConnectError::Failed { tried, .. } = error else { panic!("{text}") };
+    let refused = tried.attempts[0].1.as_ref().map(io::Error::kind);
+    assert_eq!(refused, Some(io::ErrorKind::ConnectionRefused));
 }
 
 async fn tcp_pair() -> (TcpStream, TcpStream) {
     let listener = listen("127.0.0.1:0", &ListenOptions::default()).unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let client = connect(&address, &SocketOptions::default(), tcp::USER_TIMEOUT).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let client =
+        connect(&address.into(), &SocketOptions::default(), tcp::USER_TIMEOUT).await.unwrap();
     let (server, _) = listener.accept().await.unwrap();
     tune(&server).unwrap();
     (client, server)

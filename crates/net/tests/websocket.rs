@@ -32,8 +32,9 @@ const REQUEST: &str = "GET /ws HTTP/1.1\r\nHost: hub\r\nUpgrade: websocket\r\nCo
 async fn websockets_on_tcp_pass() {
     battery(ABILITIES, async || {
         let listener = tcp::listen("127.0.0.1:0", &ListenOptions::default()).unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let client = tcp::connect(&address, &SocketOptions::default(), PATIENCE).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let client =
+            tcp::connect(&address.into(), &SocketOptions::default(), PATIENCE).await.unwrap();
         let (server, _) = listener.accept().await.unwrap();
         tcp::tune(&server).unwrap();
         upgraded(Arc::new(client), Arc::new(server)).await

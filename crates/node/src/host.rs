@@ -11,6 +11,7 @@ mod proxies;
 mod session;
 mod uplink;
 mod way;
+mod wire;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 

@@ -571,6 +571,8 @@ fn count_drops(reason: DropReason, run: &[u8], counters: &Counters) {
 
 #[cfg(test)]
 mod tests {
+    use std::slice;
+
     use rtun_net::transport::memory;
 
     use super::*;
@@ -590,8 +592,7 @@ mod tests {
 
         let mut frame = vec![0, 20, 0x45];
         frame.resize(LEN_PREFIX + 20, 0);
-        let whole = 0..frame.len();
-        outbox.send(1, &frame, std::slice::from_ref(&whole), &counters).unwrap();
+        outbox.send(1, &frame, slice::from_ref(&(0..frame.len())), &counters).unwrap();
         assert_eq!((outbox.queued(), counters.read().packets_out), ((0, 0), 1));
         assert!(budget.read().0 > 0, "it was queued");
         tokio::time::sleep(2 * QUIET).await;

@@ -27,6 +27,7 @@ pub(crate) fn socket_options(config: &model::SocketOptions) -> SocketOptions {
         interfaces: config.interfaces.iter().map(interface).collect(),
         mark: config.mark,
         netns: config.netns.as_ref().map(netns),
+        segment_max: None,
     }
 }
 

@@ -30,6 +30,8 @@ pub struct Target {
 enum Host {
     V4(Ipv4Addr),
     V6(Ipv6Addr),
+    /// With the zone that it has at the proxy, of 1 to 15 bytes.
+    Zoned(Ipv6Addr, String),
     /// 1 to 255 bytes.
     Name(String),
 }
@@ -63,13 +65,18 @@ impl FromStr for Target {
 
 impl Host {
     fn parse(text: &str) -> Option<Self> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
         if let Some(address) = text.strip_prefix('[') {
-            return address.strip_suffix(']')?.parse().ok().map(Self::V6);
+            let address = address.strip_suffix(']')?;
+            let Some((address, zone)) = address.split_once('%') else {
+                return address.parse().ok().map(Self::V6);
+            };
+            let is_zone = (1..=15).contains(&zone.len()) && zone.bytes().all(allowed);
+            return address.parse().ok().filter(|_| is_zone).map(|it| Self::Zoned(it, zone.into()));
         }
         if let Ok(address) = text.parse() {
             return Some(Self::V4(address));
         }
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
         let is_name = (1..=255).contains(&text.len()) && text.bytes().all(allowed);
         is_name.then(|| Self::Name(text.to_owned()))
     }
@@ -80,6 +87,7 @@ impl fmt::Display for Target {
         match &self.host {
             Host::V4(address) => write!(f, "{address}:{}", self.port),
             Host::V6(address) => write!(f, "[{address}]:{}", self.port),
+            Host::Zoned(address, zone) => write!(f, "[{address}%{zone}]:{}", self.port),
             Host::Name(name) => write!(f, "{name}:{}", self.port),
         }
     }
@@ -101,7 +109,13 @@ mod tests {
 
     #[test]
     fn targets_are_written_as_they_are_read() {
-        for text in ["hub.example:8421", "192.0.2.1:1", "[2001:db8::1]:65535", "a_b-c.:9"] {
+        for text in [
+            "hub.example:8421",
+            "192.0.2.1:1",
+            "[2001:db8::1]:65535",
+            "[fe80::1%eth0]:7",
+            "a_b-c.:9",
+        ] {
             assert_eq!(text.parse::<Target>().unwrap().to_string(), text);
         }
         let long = format!("{}:1", "a".repeat(255));

@@ -56,7 +56,7 @@ pub fn request_from(source: IpAddr, host: &str, router_id: [u8; 16]) -> Vec<u8> 
 pub fn hello(instance: u8, capabilities: Capabilities) -> Vec<u8> {
     let instance = [instance; 16];
     let software = "raw".into();
-    let hello = Hello { version: 1, capabilities, mtu: 1420, instance, software };
+    let hello = Hello { version: 1, capabilities, mtu: u16::MAX, instance, software };
     let mut frame = Vec::new();
     Extension::Hello(hello).write_frame(&mut frame).unwrap();
     frame.split_off(2)

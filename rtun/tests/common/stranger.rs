@@ -6,6 +6,7 @@ use rtun_net::{
     tls::{ClientSettings, Connector, Protocol, Verification},
     transport::{
         Stream, grpc, http2, mux,
+        names::Found,
         quic::{self, Settings},
         socket::SocketOptions,
         tcp, ws,
@@ -16,7 +17,7 @@ use super::{HUB, SOON, raw::request};
 
 /// A stream to this port of the hub on which a host would ask to join now. Has to be called within a tokio runtime.
 pub async fn connect(transport: &str, port: u16) -> io::Result<Arc<dyn Stream>> {
-    let addr = format!("{HUB}:{port}");
+    let addr = Found::from(super::at(HUB, port));
     let options = SocketOptions::default();
     if transport == "quic" {
         let (tls, _) = connector().quic_config(&[]).map_err(io::Error::other)?;
@@ -37,7 +38,7 @@ pub async fn connect(transport: &str, port: u16) -> io::Result<Arc<dyn Stream>> 
     match transport {
         "h2" | "h2c" => {
             let settings =
-                http2::ClientSettings { host: addr.clone(), is_tls, ..Default::default() };
+                http2::ClientSettings { host: addr.addr.clone(), is_tls, ..Default::default() };
             return http2::connect(stream, &settings).await.map_err(io::Error::other);
         }
         "grpc" => {
@@ -47,8 +48,11 @@ pub async fn connect(transport: &str, port: u16) -> io::Result<Arc<dyn Stream>> 
         _ => {}
     }
     if matches!(transport, "ws" | "wss" | "mws" | "mwss") {
-        let settings =
-            ws::ClientSettings { path: "/ws".into(), host: addr.clone(), ..Default::default() };
+        let settings = ws::ClientSettings {
+            path: "/ws".into(),
+            host: addr.addr.clone(),
+            ..Default::default()
+        };
         stream = ws::connect(stream, &settings).await.map_err(io::Error::other)?;
     }
     if matches!(transport, "mtcp" | "mtls" | "mws" | "mwss") {

@@ -72,7 +72,7 @@ impl HubNode {
         Self {
             name: addr.clone(),
             addr: addr.clone(),
-            ways: vec![Way { addr, carriage: Carriage::tcp() }],
+            ways: vec![Way { addr, carriage: Carriage::tcp(), segment_max: None }],
             namespace: NamespaceId::DEFAULT,
             auth: None,
             connect_timeout: None,
@@ -90,6 +90,8 @@ pub struct Way {
     pub addr: String,
     /// What is opened there.
     pub carriage: Carriage<DialTls>,
+    /// The most bytes of a TCP segment, in both directions (`mss`); `None`: what the system thinks that the way takes.
+    pub segment_max: Option<u16>,
 }
 
 /// A hop before the last: each connection goes through one of its proxies.
@@ -114,6 +116,8 @@ pub struct ProxyNode {
     pub auth: Option<Auth>,
     /// What is opened to it: `tcp` or `tls`.
     pub carriage: Carriage<DialTls>,
+    /// As [`Way::segment_max`].
+    pub segment_max: Option<u16>,
     /// Limit for its answer (`connectTimeout`), if configured.
     pub connect_timeout: Option<Duration>,
     /// HTTP: sent with the request (`header`).

@@ -9,6 +9,9 @@ use crate::{
 /// The longest name of a device, in bytes.
 const MAX_NAME: usize = 15;
 
+/// What Linux takes for `TCP_MAXSEG`.
+const SEGMENT_MAX: std::ops::RangeInclusive<u16> = 88..=32_767;
+
 /// An object with `interface`, `sockopts`, `netns` and `metadata`, and the key of the last in that.
 pub(super) struct Level<'a> {
     at: &'a Cursor<'a>,
@@ -74,7 +77,9 @@ fn interfaces(at: &Cursor<'_>, report: &mut Report) -> Vec<Interface> {
             continue;
         }
         let bad = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '/' | ':' | '%');
-        let bind = match name.parse() {
+        // A socket bound to a link-local address is on the interface of whom it is to reach.
+        let address = name.split_once('%').map_or(name, |(address, _)| address);
+        let bind = match address.parse() {
             Ok(address) => Bind::Address(address),
             Err(_) if name.is_empty() || name.len() > MAX_NAME || name.contains(bad) => {
                 report
@@ -87,6 +92,19 @@ fn interfaces(at: &Cursor<'_>, report: &mut Report) -> Vec<Interface> {
         interfaces.push(Interface { bind, strict });
     }
     interfaces
+}
+
+/// The `mss` in the metadata of a dialer; `None` if there is none, or after an error was reported.
+pub(super) fn segment_max(dialer: &Cursor<'_>, report: &mut Report) -> Option<u16> {
+    let at = dialer.get("metadata").and_then(|metadata| metadata.filled("mss"))?;
+    let number = report.integer(&at)?;
+    let bytes = u16::try_from(number).ok().filter(|bytes| SEGMENT_MAX.contains(bytes));
+    if bytes.is_none() {
+        report
+            .error(&at, format!("{number} is no size of TCP segments"))
+            .help("write 88 to 32767 bytes; 1220 passes wherever IPv6 does");
+    }
+    bytes
 }
 
 fn mark(at: &Cursor<'_>, report: &mut Report) -> Option<u32> {

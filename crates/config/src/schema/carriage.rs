@@ -48,6 +48,10 @@ static TCP_BELOW: Object = Object {
     ],
 };
 
+/// Of a dialer on TCP.
+static TCP_DIALER: Object =
+    Object { what: "the metadata of a dialer on TCP", keys: &[yes(&["mss"], Int)] };
+
 static TLS_DIALER: Object = Object {
     what: "the metadata of a dialer with TLS",
     keys: &[key(&["handshakeTimeout"], Duration, DIAL)],
@@ -164,11 +168,12 @@ static GRPC_DIALER: Object = Object {
 };
 
 /// All tables.
-pub(super) fn tables() -> [&'static Object; 12] {
+pub(super) fn tables() -> [&'static Object; 13] {
     [
         &LISTENER,
         &TCP,
         &TCP_BELOW,
+        &TCP_DIALER,
         &TLS_DIALER,
         &WS_LISTENER,
         &WS_DIALER,
@@ -198,15 +203,15 @@ pub(super) fn of_listener(name: &str) -> Option<Vec<&'static Object>> {
 /// The tables of a dialer's transport, `None` if it is not supported.
 pub(super) fn of_dialer(name: &str) -> Option<Vec<&'static Object>> {
     Some(match name {
-        "tcp" => vec![&TCP],
-        "tls" => vec![&TLS_DIALER, &TCP],
-        "ws" | "wss" => vec![&WS_DIALER, &TCP_BELOW],
-        "mtcp" => vec![&MUX, &TCP],
-        "mtls" => vec![&TLS_DIALER, &MUX, &TCP],
-        "mws" | "mwss" => vec![&WS_DIALER, &MUX, &TCP_BELOW],
+        "tcp" => vec![&TCP_DIALER, &TCP],
+        "tls" => vec![&TCP_DIALER, &TLS_DIALER, &TCP],
+        "ws" | "wss" => vec![&TCP_DIALER, &WS_DIALER, &TCP_BELOW],
+        "mtcp" => vec![&TCP_DIALER, &MUX, &TCP],
+        "mtls" => vec![&TCP_DIALER, &TLS_DIALER, &MUX, &TCP],
+        "mws" | "mwss" => vec![&TCP_DIALER, &WS_DIALER, &MUX, &TCP_BELOW],
         "quic" => vec![&QUIC],
-        "h2" | "h2c" => vec![&HTTP2_DIALER],
-        "grpc" => vec![&GRPC_DIALER, &TCP_BELOW],
+        "h2" | "h2c" => vec![&TCP_DIALER, &HTTP2_DIALER],
+        "grpc" => vec![&TCP_DIALER, &GRPC_DIALER, &TCP_BELOW],
         _ => return None,
     })
 }

@@ -57,6 +57,7 @@ pub(super) fn hop(
         let mut tls = if with_tls { tls.clone() } else { Vec::new() };
         if with_tls && tls.iter().all(|e| e.key != "serverName") {
             let host = address::split_host_port(addr).map_or(addr, |(host, _)| host);
+            let host = address::without_zone(host);
             let name =
                 (!host.is_empty()).then(|| entry("serverName", text(host, parts.host.place)));
             tls.extend(name);

@@ -6,6 +6,7 @@ use base64::{
 };
 
 use crate::{
+    address,
     findings::{Code, Report, quote},
     schema::Types,
     suggest,
@@ -181,7 +182,8 @@ pub(super) fn parse(flag: &str, text: &str, report: &mut Report) -> Option<Parts
         Some(n) => (Some(user(&argument, start, start + n, report)?), start + n + 1),
         None => (None, start),
     };
-    let host = argument.piece(host_start, authority_end);
+    let mut host = argument.piece(host_start, authority_end);
+    host.text = address::unescape_zone(&host.text);
     let path_end = argument.find(authority_end, text.len(), &['?']);
     let path = argument.piece(authority_end, path_end);
     let params = params(&argument, path_end, report)?;

@@ -3,7 +3,6 @@
 
 use std::{
     io,
-    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -20,7 +19,7 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint, Uri};
 
-use crate::{PluginSetupError, plugin::reach};
+use crate::{PluginSetupError, plugin::reach, zone::without_zone};
 
 /// After the first failure; doubled with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -68,14 +67,16 @@ impl Connector {
         if host.is_empty() {
             return Err(bad_addr());
         }
-        if let Ok(addr) = host.parse::<IpAddr>() {
-            reach::check(addr)?;
-        }
-        let mut authority = settings.addr.clone();
+        reach::check_host(&host)?;
+        let mut authority = match host.split_once('%') {
+            Some((addr, _)) => format!("[{addr}]:{port}"),
+            None => settings.addr.clone(),
+        };
         let tls = match &settings.tls {
             Some(tls) => {
                 let config = reach::tls_config(Some(tls), &[b"h2"])?;
-                let name = tls.server_name.clone().unwrap_or_else(|| host.clone());
+                let name =
+                    tls.server_name.clone().unwrap_or_else(|| without_zone(&host).to_owned());
                 if tls.server_name.is_some() {
                     authority.clone_from(&name);
                 }
@@ -103,7 +104,7 @@ impl Connector {
         let origin: Uri =
             origin.parse().map_err(|_| PluginSetupError::ServerName(self.authority.clone()))?;
         let failure = |error: tonic::transport::Error| PluginSetupError::Client(error.to_string());
-        let endpoint = Endpoint::from_shared(format!("http://{}", self.addr))
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.authority))
             .map_err(|_| PluginSetupError::Addr(self.addr.clone()))?
             .origin(origin)
             .initial_stream_window_size(STREAM_WINDOW)

@@ -1,16 +1,25 @@
 //! How plugins are reached: which addresses are tried, and how their certificates are checked.
 
-use std::{io, net::IpAddr, net::SocketAddr};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
 
 use rtun_config::model::ClientTls;
 use rustls::ClientConfig;
 
-use crate::{PluginSetupError, cause::innermost_cause, plugin::excerpt, tls};
+use crate::{PluginSetupError, cause::innermost_cause, plugin::excerpt, tls, zone};
 
 /// The addresses of a host, without those that no plugin is asked at.
 pub(crate) async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-    let found = tokio::net::lookup_host((host, port)).await?;
-    let addrs: Vec<_> = found.filter(|addr| check(addr.ip()).is_ok()).collect();
+    let found = zone::resolve(host, port).await?;
+    let allowed = |addr: IpAddr| {
+        check_host(host).and_then(|known| match known {
+            true => Ok(()),
+            false => check(addr),
+        })
+    };
+    let addrs: Vec<_> = found.into_iter().filter(|addr| allowed(addr.ip()).is_ok()).collect();
     if addrs.is_empty() {
         let text = format!("{host} has no address that a plugin may have");
         return Err(io::Error::new(io::ErrorKind::NotFound, text));
@@ -18,17 +27,32 @@ pub(crate) async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>
     Ok(addrs)
 }
 
+/// Checks a host that is an address, and answers whether it is one. Link-local ones have to be written with their zone: nobody
+/// but the configuration's author can have chosen that.
+pub(crate) fn check_host(host: &str) -> Result<bool, PluginSetupError> {
+    match zone::literal(host) {
+        None => Ok(false),
+        Some((addr, true)) if !METADATA.contains(&addr) => Ok(true),
+        Some((addr, _)) => check(addr).map(|()| true),
+    }
+}
+
+/// Where clouds serve credentials to machines.
+const METADATA: [IpAddr; 3] = [
+    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe)),
+];
+
 /// Refuses addresses at which clouds serve credentials to machines: a name that somebody else controls must not make a
 /// hub ask there.
 pub(crate) fn check(addr: IpAddr) -> Result<(), PluginSetupError> {
-    let metadata =
-        [IpAddr::from([100, 100, 100, 200]), IpAddr::from([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254])];
     let addr = addr.to_canonical();
     let link_local = match addr {
         IpAddr::V4(v4) => v4.is_link_local(),
         IpAddr::V6(v6) => v6.is_unicast_link_local(),
     };
-    if link_local || metadata.contains(&addr) {
+    if link_local || METADATA.contains(&addr) {
         return Err(PluginSetupError::LinkLocal(addr));
     }
     Ok(())
@@ -68,5 +92,9 @@ mod tests {
         for usual in ["127.0.0.1", "10.0.0.1", "::1", "fd00::1", "192.0.2.1"] {
             assert!(check(usual.parse().unwrap()).is_ok(), "{usual}");
         }
+        assert!(check_host("fe80::1").is_err());
+        assert!(check_host("fe80::a9fe:a9fe%eth0").is_err());
+        assert!(check_host("fe80::1%eth0").unwrap() && check_host("::1").unwrap());
+        assert!(!check_host("plugin.example").unwrap());
     }
 }

@@ -15,12 +15,17 @@ use reqwest::{
 use rtun_config::model;
 
 use super::{LoadFuture, Loaded, MAX_TEXT, Source, SourceError, SourceSetupError, text};
-use crate::cause::innermost_cause;
+use crate::{
+    cause::innermost_cause,
+    zone::{self, take_zone},
+};
 
 /// A URL, read with GET. No redirect is followed, no proxy used, nothing decompressed.
 pub struct HttpSource {
     client: Client,
     url: Url,
+    /// The interface that the address is behind, if it says so.
+    zone: Option<String>,
     label: Arc<str>,
     timeout: Duration,
     /// What the last text was sent with (RFC 9110 section 13.1).
@@ -34,11 +39,16 @@ impl HttpSource {
     /// Prepares the client; nothing is connected yet.
     pub fn new(source: &model::HttpSource) -> Result<Self, SourceSetupError> {
         let bad_url = || SourceSetupError::Url(source.label());
-        let url = Url::parse(&source.url).map_err(|_| bad_url())?;
+        let (url, zone) = take_zone(&source.url);
+        let url = Url::parse(&url).map_err(|_| bad_url())?;
         if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
             return Err(bad_url());
         }
-        let client = Client::builder()
+        let mut client = Client::builder();
+        if let Some(zone) = &zone {
+            client = client.interface(zone);
+        }
+        let client = client
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .timeout(source.timeout)
@@ -48,6 +58,7 @@ impl HttpSource {
             .map_err(|error| SourceSetupError::System(innermost_cause(&error)))?;
         Ok(Self {
             client,
+            zone,
             label: source.label().into(),
             url,
             timeout: source.timeout,
@@ -99,7 +110,8 @@ impl HttpSource {
         if error.is_timeout() {
             return SourceError::Timeout(self.timeout);
         }
-        SourceError::Unreachable(innermost_cause(&error.without_url()))
+        let cause = innermost_cause(&error.without_url());
+        SourceError::Unreachable(zone::explain(cause, self.zone.as_deref()))
     }
 }
 

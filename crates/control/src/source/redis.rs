@@ -16,7 +16,10 @@ use super::{
     resp::{Client, Strings},
     text,
 };
-use crate::tls::client_config;
+use crate::{
+    tls::client_config,
+    zone::{self, without_zone},
+};
 
 /// From connecting to the last byte.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -45,7 +48,7 @@ impl RedisSource {
 
     async fn read(&self) -> Result<Loaded, SourceError> {
         let failed = |error: std::io::Error| SourceError::Unreachable(error.to_string());
-        let stream = TcpStream::connect(&self.redis.addr).await.map_err(failed)?;
+        let stream = connect(&self.redis.addr).await.map_err(failed)?;
         // The commands are small and each waits for the reply to the one before.
         stream.set_nodelay(true).map_err(failed)?;
         match &self.tls {
@@ -94,6 +97,15 @@ impl Source for RedisSource {
     }
 }
 
+/// To `host:port`, whose host may have a zone.
+async fn connect(addr: &str) -> std::io::Result<TcpStream> {
+    let zoned = addr.rsplit_once(':').filter(|(host, _)| host.contains('%'));
+    let Some((host, port)) = zoned else { return TcpStream::connect(addr).await };
+    let port = port.parse().map_err(std::io::Error::other)?;
+    let found = zone::resolve(host.trim_matches(['[', ']']), port).await?;
+    TcpStream::connect(found.as_slice()).await
+}
+
 fn hash(strings: &Strings) -> Result<Loaded, SourceError> {
     if strings.len() % 2 == 1 {
         return Err(SourceError::Nonsense("a field has no value"));
@@ -126,7 +138,7 @@ fn text_of<'a, const N: usize>(
 
 fn server_name(tls: &ClientTls, addr: &str) -> Result<ServerName<'static>, SourceSetupError> {
     let host = addr.rsplit_once(':').map_or(addr, |(host, _)| host);
-    let name = tls.server_name.as_deref().unwrap_or(host.trim_matches(['[', ']']));
+    let name = tls.server_name.as_deref().unwrap_or(without_zone(host.trim_matches(['[', ']'])));
     ServerName::try_from(name.to_owned()).map_err(|_| SourceSetupError::ServerName(name.to_owned()))
 }
 

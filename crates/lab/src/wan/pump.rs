@@ -156,6 +156,7 @@ impl Lane {
                 Fate::Lost => counters.lost += 1,
                 Fate::QueueFull => counters.queue_full += 1,
                 Fate::Blackholed => counters.blackholed += 1,
+                Fate::TooLong => counters.too_long += 1,
                 Fate::Arrives { at, twice, held_back } => {
                     counters.held_back += u64::from(held_back);
                     counters.duplicated += u64::from(twice);

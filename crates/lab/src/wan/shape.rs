@@ -23,6 +23,7 @@ pub(super) enum Fate {
     Lost,
     QueueFull,
     Blackholed,
+    TooLong,
 }
 
 impl Shaper {
@@ -36,6 +37,9 @@ impl Shaper {
         let [loss, duplicate, reorder, jitter] = std::array::from_fn(|_| self.chance.f64());
         if how.blackhole {
             return Fate::Blackholed;
+        }
+        if how.longest.is_some_and(|longest| length > longest) {
+            return Fate::TooLong;
         }
         let Some(sent) = self.send(how.rate, now, length) else { return Fate::QueueFull };
         if loss < how.loss {
@@ -101,6 +105,14 @@ mod tests {
         for time in [0, 0, 5] {
             assert_eq!(shaper.take(&Impairment::default(), ms(time), 1500), arrives(ms(time)));
         }
+    }
+
+    #[test]
+    fn packets_that_are_too_long_vanish() {
+        let how = Impairment { longest: Some(1280), ..Impairment::default() };
+        let mut shaper = Shaper::new(1);
+        assert_eq!(shaper.take(&how, ms(1), 1281), Fate::TooLong);
+        assert_eq!(shaper.take(&how, ms(1), 1280), arrives(ms(1)));
     }
 
     #[test]

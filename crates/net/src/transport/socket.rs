@@ -19,6 +19,9 @@ pub struct SocketOptions {
     pub mark: Option<u32>,
     /// Where it is opened: the file of a network namespace.
     pub netns: Option<PathBuf>,
+    /// TCP: the most bytes of a segment, in both directions (`TCP_MAXSEG`); `None`: what the system thinks that the way
+    /// takes.
+    pub segment_max: Option<u16>,
 }
 
 /// What a socket is bound to.
@@ -67,14 +70,25 @@ impl SocketOptions {
         if let Some(mark) = self.mark {
             socket.set_mark(mark)?;
         }
+        if let Some(bytes) = self.segment_max.filter(|_| kind == Type::STREAM) {
+            socket.set_tcp_mss(bytes.into())?;
+        }
         match interface.map(|interface| &interface.bind) {
             None => {}
             Some(Bind::Device(name)) => socket
                 .bind_device(Some(name.as_bytes()))
                 .map_err(|error| naming(&format!("interface {name}"), error))?,
-            Some(Bind::Address(addr)) => socket
-                .bind(&SocketAddr::new(*addr, 0).into())
-                .map_err(|error| naming(&format!("interface {addr}"), error))?,
+            Some(Bind::Address(addr)) => {
+                let mut own = SocketAddr::new(*addr, 0);
+                if let (SocketAddr::V6(own), SocketAddr::V6(remote)) = (&mut own, remote)
+                    && own.ip().is_unicast_link_local()
+                {
+                    own.set_scope_id(remote.scope_id());
+                }
+                socket
+                    .bind(&own.into())
+                    .map_err(|error| naming(&format!("interface {addr}"), error))?;
+            }
         }
         Ok(socket)
     }

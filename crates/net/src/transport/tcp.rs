@@ -1,8 +1,10 @@
-//! TCP: connecting to names with several addresses, listening on both families, socket options.
+//! TCP: connecting to one of several addresses, listening on both families, socket options.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,14 +15,11 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 
 use super::Stream;
+use super::names::{self, Found, NameError};
 use super::socket::{Interface, ListenOptions, SocketOptions};
 
 /// How long one address is tried before the next is tried beside it (RFC 8305 section 5).
 pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
-
-/// The most addresses of one name that are tried; further ones are ignored, so that a name with
-/// thousands cannot open thousands of sockets.
-pub const ADDRESSES_MAX: usize = 16;
 
 /// Connections that may wait to be accepted: Linux's own default of `net.core.somaxconn`, which
 /// caps it. Past it the system leaves new ones without an answer, and their senders try again.
@@ -46,30 +45,49 @@ pub const USER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Why no connection came about.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// The address is not `host:port`, or the name has no address.
-    #[error("cannot find {addr}: {source}")]
-    Resolve {
-        /// What was to be reached.
-        addr: String,
-        /// What the resolver answered.
-        source: io::Error,
-    },
     /// Every address refused or was unreachable.
-    #[error("cannot connect to {addr}: {}", list(.attempts))]
+    #[error("cannot connect to {addr}: {tried}")]
     Failed {
         /// What was to be reached.
         addr: String,
-        /// Each address tried, with what it answered, in that order.
-        attempts: Vec<(SocketAddr, io::Error)>,
+        /// Each address tried.
+        tried: Tried<io::Error>,
     },
     /// Time was up before any address answered.
-    #[error("cannot connect to {addr}: no answer within {} s", .after.as_secs_f32())]
+    #[error("cannot connect to {addr} within {} s: {tried}", .after.as_secs_f32())]
     TimedOut {
         /// What was to be reached.
         addr: String,
         /// How long it was tried.
         after: Duration,
+        /// Each address tried.
+        tried: Tried<io::Error>,
     },
+}
+
+/// Addresses that were tried without success.
+#[derive(Debug)]
+pub struct Tried<E> {
+    /// In the order in which they were tried, with what went wrong; `None`: there was no answer.
+    pub attempts: Vec<(SocketAddr, Option<E>)>,
+    /// As [`Found::outdated`] has it.
+    pub outdated: Option<String>,
+}
+
+impl<E: fmt::Display> fmt::Display for Tried<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, (address, error)) in self.attempts.iter().enumerate() {
+            let separator = if place == 0 { "" } else { "; " };
+            match error {
+                Some(error) => write!(f, "{separator}{address}: {error}")?,
+                None => write!(f, "{separator}{address}: no answer")?,
+            }
+        }
+        match &self.outdated {
+            Some(why) => write!(f, " (known from before: {why})"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Why an address cannot be listened on.
@@ -93,17 +111,21 @@ pub enum ListenError {
     },
 }
 
-/// Connects to `addr` (`host:port`), trying all addresses of a name, IPv6 and IPv4 in turn, each
-/// a little later than the one before; the first to answer wins and the others are given up. It
-/// all takes at most `within`, the name's resolution included. The stream is [`tune`]d.
+/// Connects to one of the addresses of `to`, each tried a little later than the one before; the first
+/// to answer wins and the others are given up. It all takes at most `within`. The stream is
+/// [`tune`]d.
 pub async fn connect(
-    addr: &str,
+    to: &Found,
     options: &SocketOptions,
     within: Duration,
 ) -> Result<TcpStream, ConnectError> {
-    match timeout(within, connect_any(addr, options)).await {
-        Ok(result) => result,
-        Err(_) => Err(ConnectError::TimedOut { addr: addr.to_owned(), after: within }),
+    let race = Race::default();
+    let won = timeout(within, race.run(to, |address| connect_one(address, options))).await;
+    let (addr, tried) = (to.addr.clone(), || race.tried(to));
+    match won {
+        Ok(Some(stream)) => Ok(stream),
+        Ok(None) => Err(ConnectError::Failed { addr, tried: tried() }),
+        Err(_) => Err(ConnectError::TimedOut { addr, after: within, tried: tried() }),
     }
 }
 
@@ -112,13 +134,15 @@ pub async fn connect(
 ///
 /// Must be called within a tokio runtime; a host name in `addr` is looked up and blocks for it.
 pub fn listen(addr: &str, options: &ListenOptions) -> Result<TcpListener, ListenError> {
-    bind_first(addr, |address| listen_on(address, options))
+    bind_first(addr, options.netns.as_deref(), |address| listen_on(address, options))
 }
 
 /// Gives `bind` the addresses of `addr` until one works: the unspecified ones where its host is
-/// empty, IPv6 first, which `bind` opens for both families.
+/// empty, IPv6 first, which `bind` opens for both families. A zone is that of an interface where
+/// `netns` is.
 pub(super) fn bind_first<T>(
     addr: &str,
+    netns: Option<&Path>,
     bind: impl Fn(SocketAddr) -> io::Result<T>,
 ) -> Result<T, ListenError> {
     let bad = |source| ListenError::BadAddress { addr: addr.to_owned(), source };
@@ -132,11 +156,19 @@ pub(super) fn bind_first<T>(
         }
         .map_err(refused);
     }
+    let literal = match names::literal(addr, netns) {
+        Err(error @ NameError::Zone { .. }) => return Err(refused(io::Error::other(error))),
+        literal => literal.ok().flatten(),
+    };
+    let addresses = match literal {
+        Some(address) => vec![address],
+        None => addr.to_socket_addrs().map_err(bad)?.collect(),
+    };
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in addr.to_socket_addrs().map_err(bad)? {
+    for address in addresses {
         match bind(address) {
             Ok(bound) => return Ok(bound),
-            Err(error) => failure = error,
+            Err(error) => failure = names::explain(address, error),
         }
     }
     Err(refused(failure))
@@ -185,52 +217,59 @@ impl Stream for TcpStream {
     }
 }
 
-async fn connect_any(addr: &str, options: &SocketOptions) -> Result<TcpStream, ConnectError> {
-    let addresses = resolve(addr)
-        .await
-        .map_err(|source| ConnectError::Resolve { addr: addr.to_owned(), source })?;
-    connect_first(addr, addresses, options).await
+/// Attempts at several addresses, and how each went.
+pub(super) struct Race<E> {
+    attempts: Mutex<Vec<(SocketAddr, Option<E>)>>,
 }
 
-async fn connect_first(
-    addr: &str,
-    addresses: Vec<SocketAddr>,
-    options: &SocketOptions,
-) -> Result<TcpStream, ConnectError> {
-    let mut attempts = Vec::new();
-    let stream = race(addresses, &mut attempts, |address| connect_one(address, options)).await;
-    stream.ok_or_else(|| ConnectError::Failed { addr: addr.to_owned(), attempts })
+impl<E> Default for Race<E> {
+    fn default() -> Self {
+        Self { attempts: Mutex::default() }
+    }
 }
 
-/// Makes an attempt at each of `addresses` in turn; the next begins when one has failed or has
-/// been silent for [`ATTEMPT_DELAY`]. The first to succeed wins. What fails is added to `failures`
-/// as it happens; `None` when all have.
-pub(super) async fn race<T, E, F: Future<Output = Result<T, E>>>(
-    addresses: Vec<SocketAddr>,
-    failures: &mut Vec<(SocketAddr, E)>,
-    attempt: impl Fn(SocketAddr) -> F,
-) -> Option<T> {
-    let mut waiting = addresses.into_iter();
-    let mut running = FuturesUnordered::new();
-    loop {
-        if let Some(address) = waiting.next() {
-            let attempt = attempt(address);
-            running.push(async move { (address, attempt.await) });
-        }
-        let next_at = async {
-            match waiting.len() {
-                0 => std::future::pending().await,
-                _ => sleep(ATTEMPT_DELAY).await,
+impl<E> Race<E> {
+    /// Makes an attempt at each address of `to` in turn; the next begins when one has failed or has been silent for
+    /// [`ATTEMPT_DELAY`]. The first to succeed wins; `None` when all have failed.
+    pub(super) async fn run<T, F: Future<Output = Result<T, E>>>(
+        &self,
+        to: &Found,
+        attempt: impl Fn(SocketAddr) -> F,
+    ) -> Option<T> {
+        let mut waiting = to.addresses.iter().enumerate();
+        let mut running = FuturesUnordered::new();
+        loop {
+            if let Some((place, &address)) = waiting.next() {
+                self.attempts().push((address, None));
+                let attempt = attempt(address);
+                running.push(async move { (place, attempt.await) });
             }
-        };
-        tokio::select! {
-            finished = running.next() => match finished {
-                Some((_, Ok(won))) => return Some(won),
-                Some((address, Err(error))) => failures.push((address, error)),
-                None => return None,
-            },
-            () = next_at => {}
+            let next_at = async {
+                match waiting.len() {
+                    0 => std::future::pending().await,
+                    _ => sleep(ATTEMPT_DELAY).await,
+                }
+            };
+            tokio::select! {
+                finished = running.next() => match finished {
+                    Some((_, Ok(won))) => return Some(won),
+                    Some((place, Err(error))) => self.attempts()[place].1 = Some(error),
+                    None => return None,
+                },
+                () = next_at => {}
+            }
         }
+    }
+
+    /// How the attempts have gone; to be asked once.
+    pub(super) fn tried(&self, to: &Found) -> Tried<E> {
+        let attempts = std::mem::take(&mut *self.attempts());
+        Tried { attempts, outdated: to.outdated.clone() }
+    }
+
+    /// A poisoned lock still guards whole attempts.
+    fn attempts(&self) -> MutexGuard<'_, Vec<(SocketAddr, Option<E>)>> {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -255,44 +294,10 @@ async fn connect_by(
     interface: Option<&Interface>,
 ) -> io::Result<TcpStream> {
     let socket = options.open(address, Type::STREAM, Protocol::TCP, interface)?;
-    let stream = TcpSocket::from_std_stream(socket.into()).connect(address).await?;
+    let connected = TcpSocket::from_std_stream(socket.into()).connect(address).await;
+    let stream = connected.map_err(|error| names::explain(address, error))?;
     tune(&stream)?;
     Ok(stream)
-}
-
-/// The addresses behind `host:port`, the families taking turns (RFC 8305 section 4). An empty
-/// host is this machine.
-pub(super) async fn resolve(addr: &str) -> io::Result<Vec<SocketAddr>> {
-    let local;
-    let name = if addr.starts_with(':') {
-        local = format!("localhost{addr}");
-        &local
-    } else {
-        addr
-    };
-    let found: Vec<SocketAddr> = tokio::net::lookup_host(name).await?.collect();
-    let addresses = take_turns(found);
-    if addresses.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
-    }
-    Ok(addresses)
-}
-
-/// Keeps the resolver's order within each family and lets the families take turns, beginning
-/// with the one the resolver put first.
-fn take_turns(found: Vec<SocketAddr>) -> Vec<SocketAddr> {
-    let first_is_ipv6 = found.first().is_some_and(SocketAddr::is_ipv6);
-    let (first, second): (Vec<_>, Vec<_>) =
-        found.into_iter().partition(|address| address.is_ipv6() == first_is_ipv6);
-    let mut second = second.into_iter();
-    let mut turns = Vec::new();
-    for address in first {
-        turns.push(address);
-        turns.extend(second.next());
-    }
-    turns.extend(second);
-    turns.truncate(ADDRESSES_MAX);
-    turns
 }
 
 fn listen_on(address: SocketAddr, options: &ListenOptions) -> io::Result<TcpListener> {
@@ -308,36 +313,14 @@ fn no_ipv6(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
 }
 
-/// Each attempt's address and why it failed.
-pub(super) fn list(attempts: &[(SocketAddr, impl fmt::Display)]) -> String {
-    let mut text = String::new();
-    for (address, error) in attempts {
-        let separator = if text.is_empty() { "" } else { "; " };
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{separator}{address}: {error}");
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use socket2::{Domain, Socket};
 
     use super::*;
 
-    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
-        texts.iter().map(|text| text.parse().unwrap()).collect()
-    }
-
-    #[test]
-    fn families_take_turns_from_the_resolvers_first() {
-        let found = addresses(&["[::1]:1", "[::2]:1", "[::3]:1", "1.0.0.1:1", "1.0.0.2:1"]);
-        let turns = addresses(&["[::1]:1", "1.0.0.1:1", "[::2]:1", "1.0.0.2:1", "[::3]:1"]);
-        assert_eq!(take_turns(found), turns);
-        let found = addresses(&["1.0.0.1:1", "[::1]:1", "[::2]:1"]);
-        assert_eq!(take_turns(found.clone()), found);
-        assert_eq!(take_turns(vec!["1.0.0.1:1".parse().unwrap(); 100]).len(), ADDRESSES_MAX);
-        assert_eq!(take_turns(Vec::new()), []);
+    fn found(addresses: Vec<SocketAddr>) -> Found {
+        Found { addr: "name:1".into(), addresses, outdated: None }
     }
 
     /// A listener whose queue is full leaves the next connection without any answer.
@@ -360,9 +343,8 @@ mod tests {
         let listener = listen("127.0.0.1:0", &ListenOptions::default()).unwrap();
         let answering = listener.local_addr().unwrap();
         let start = std::time::Instant::now();
-        let stream = connect_first("name:1", vec![silent, answering], &SocketOptions::default())
-            .await
-            .unwrap();
+        let both = found(vec![silent, answering]);
+        let stream = connect(&both, &SocketOptions::default(), ATTEMPT_DELAY * 20).await.unwrap();
         assert_eq!(stream.peer_addr().unwrap(), answering);
         assert!((ATTEMPT_DELAY..ATTEMPT_DELAY * 20).contains(&start.elapsed()));
     }
@@ -378,12 +360,27 @@ mod tests {
         let start = std::time::Instant::now();
         let mut addresses = vec![closed; 10];
         addresses.push(answering);
-        connect_first("name:1", addresses, &SocketOptions::default()).await.unwrap();
+        let patience = ATTEMPT_DELAY * 20;
+        connect(&found(addresses), &SocketOptions::default(), patience).await.unwrap();
         assert!(start.elapsed() < ATTEMPT_DELAY * 10);
-        let error = connect_first("name:1", vec![closed, closed], &SocketOptions::default())
-            .await
-            .unwrap_err()
-            .to_string();
+        let refusing = found(vec![closed, closed]);
+        let error = connect(&refusing, &SocketOptions::default(), patience).await.unwrap_err();
+        let error = error.to_string();
         assert_eq!(error.matches(&closed.to_string()).count(), 2, "{error}");
+    }
+    #[tokio::test]
+    async fn those_that_did_not_answer_are_told_beside_those_that_refused() {
+        let (_socket, _queued, silent) = silent();
+        let closed = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        let outdated = Some("still looking name up".to_owned());
+        let both = Found { outdated, ..found(vec![silent, closed]) };
+        let error = connect(&both, &SocketOptions::default(), ATTEMPT_DELAY * 3).await.unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains("name:1 within 0.75 s"), "{error}");
+        assert!(
+            error.contains(&format!("{silent}: no answer; {closed}: Connection refused")),
+            "{error}"
+        );
+        assert!(error.ends_with("(known from before: still looking name up)"), "{error}");
     }
 }

@@ -52,7 +52,7 @@ fn memory_pair(capacity: usize) -> Ends {
 
 async fn tcp_pair() -> Ends {
     let listener = listen("127.0.0.1:0", &ListenOptions::default()).unwrap();
-    let address = listener.local_addr().unwrap().to_string();
+    let address = listener.local_addr().unwrap().into();
     let client =
         connect(&address, &SocketOptions::default(), Duration::from_secs(10)).await.unwrap();
     let (server, _) = listener.accept().await.unwrap();

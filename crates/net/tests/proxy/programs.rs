@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{self, Write},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
@@ -27,7 +28,7 @@ const ME: Option<(&str, &str)> = Some(("me", "s3cret"));
 struct Program {
     process: Child,
     directory: PathBuf,
-    addr: String,
+    address: SocketAddr,
 }
 
 impl Program {
@@ -53,9 +54,10 @@ impl Program {
                 return None;
             }
         };
-        let program = Self { process, directory, addr: format!("127.0.0.1:{port}") };
+        let program =
+            Self { process, directory, address: SocketAddr::from(([127, 0, 0, 1], port)) };
         let start = Instant::now();
-        while connect(&program.addr, &SocketOptions::default(), PATIENCE).await.is_err() {
+        while connect(&program.address.into(), &SocketOptions::default(), PATIENCE).await.is_err() {
             assert!(start.elapsed() < PATIENCE, "{name} does not listen");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -63,7 +65,7 @@ impl Program {
     }
 
     async fn connect(&self) -> Arc<dyn Stream> {
-        Arc::new(connect(&self.addr, &SocketOptions::default(), PATIENCE).await.unwrap())
+        Arc::new(connect(&self.address.into(), &SocketOptions::default(), PATIENCE).await.unwrap())
     }
 }
 

@@ -22,9 +22,9 @@ async fn refusal(
 ) -> (HandshakeError, String) {
     let error = connect(addr, name, tls, &Settings::default(), PATIENCE).await.unwrap_err();
     let text = error.to_string();
-    let QuicError::Failed { mut attempts, .. } = error else { panic!("{text}") };
-    assert_eq!(attempts.len(), 1, "{text}");
-    (attempts.remove(0).1, text)
+    let QuicError::Failed { mut tried, .. } = error else { panic!("{text}") };
+    assert_eq!(tried.attempts.len(), 1, "{text}");
+    (tried.attempts.remove(0).1.unwrap(), text)
 }
 
 /// Takes every connection that comes, and the first stream of each.
@@ -206,8 +206,8 @@ async fn nobody_there_is_told_in_time() {
     let dial = connect(&addr, NAME, Ca::new().client(), &impatient, PATIENCE);
     let error = timeout(PATIENCE, dial).await.unwrap().unwrap_err();
     let text = error.to_string();
-    let QuicError::Failed { attempts, .. } = error else { panic!("{text}") };
-    assert!(matches!(attempts[0].1, HandshakeError::TimedOut { .. }), "{text}");
+    let QuicError::Failed { tried, .. } = error else { panic!("{text}") };
+    assert!(matches!(tried.attempts[0].1, Some(HandshakeError::TimedOut { .. })), "{text}");
 }
 
 /// Of a sender that proves its address and says nothing more.
@@ -409,7 +409,4 @@ async fn addresses_that_are_none_are_refused() {
     let taken = server();
     let error = bind(&taken.addr(), ca.server(), &Settings::default()).unwrap_err();
     assert!(error.to_string().contains(&taken.addr()), "{error}");
-    let error =
-        connect("127.0.0.1", NAME, ca.client(), &Settings::default(), PATIENCE).await.unwrap_err();
-    assert!(matches!(error, QuicError::Resolve { .. }), "{error}");
 }

@@ -1,6 +1,6 @@
 //! A listener on loopback and streams to it.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use rtun_net::transport::{
     Stream,
@@ -27,7 +27,7 @@ pub(crate) fn bind(
     Listener::bind(addr, tls, settings, &ListenOptions::default())
 }
 
-/// Dials from a usual socket.
+/// Dials an address from a usual socket.
 pub(crate) async fn connect(
     addr: &str,
     server_name: &str,
@@ -35,7 +35,8 @@ pub(crate) async fn connect(
     settings: &Settings,
     within: Duration,
 ) -> Result<Arc<QuicStream>, QuicError> {
-    quic::connect(addr, server_name, tls, settings, &SocketOptions::default(), within).await
+    let addr = addr.parse::<SocketAddr>().unwrap().into();
+    quic::connect(&addr, server_name, tls, settings, &SocketOptions::default(), within).await
 }
 
 pub(crate) fn server() -> Server {

@@ -47,9 +47,10 @@ async fn free_address() -> String {
 }
 
 async fn reach(address: &str) -> TcpStream {
+    let address = address.parse::<std::net::SocketAddr>().unwrap().into();
     soon(async {
         loop {
-            if let Ok(stream) = tcp::connect(address, &SocketOptions::default(), PATIENCE).await {
+            if let Ok(stream) = tcp::connect(&address, &SocketOptions::default(), PATIENCE).await {
                 return stream;
             }
             tokio::task::yield_now().await;

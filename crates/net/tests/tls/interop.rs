@@ -1,6 +1,6 @@
 //! Against rustls's own connections and OpenSSL, as server and as client, keys replaced in the middle.
 
-use std::{process::Stdio, sync::Arc, time::Duration};
+use std::{net::SocketAddr, process::Stdio, sync::Arc, time::Duration};
 
 use rtun_net::{
     tls::{
@@ -454,11 +454,12 @@ async fn openssl_as_server() {
         let address = loop {
             let line = soon(lines.next_line()).await.unwrap().expect("openssl says where it is");
             if let Some(address) = line.strip_prefix("ACCEPT ") {
-                break address.trim().to_owned();
+                break address.trim().parse::<SocketAddr>().unwrap();
             }
         };
-        let client =
-            tcp::connect(&address, &SocketOptions::default(), super::PATIENCE).await.unwrap();
+        let client = tcp::connect(&address.into(), &SocketOptions::default(), super::PATIENCE)
+            .await
+            .unwrap();
         let own = soon(connector.connect(Arc::new(client), "hub.example")).await.unwrap().stream;
         for i in 0..5 {
             let there = format!("{}{i}", "abc".repeat(i * 700));

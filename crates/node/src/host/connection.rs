@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use rtun_config::model::HubNode;
-use rtun_core::{Backoff, Setback};
+use rtun_core::{Backoff, LossWatch, Setback};
 use rtun_net::tun::Device;
 use rtun_proto::frame::FrameBuffer;
 use tokio::time::Instant;
@@ -15,6 +15,7 @@ use super::{
     hubs::Hub,
     progress::Progress,
     session::{JoinError, Session},
+    wire::Wire,
 };
 use crate::link::EndReason;
 
@@ -79,7 +80,7 @@ impl<D: Device> Shared<D> {
     /// Connects to a hub and joins.
     async fn connect(&self, hub: &Hub) -> Result<(Arc<Session>, FrameBuffer), JoinError> {
         let dialled = Instant::now();
-        let connected = hub.ways.connect(&self.hubs.proxies, self.dial_timeout).await?;
+        let connected = hub.ways.connect(self.hubs.before(), self.dial_timeout).await?;
         let sent = &self.progress.sent;
         let (session, buffer) =
             Session::join(connected, &hub.config, &self.introduction, sent).await?;
@@ -141,20 +142,53 @@ impl<D: Device> Shared<D> {
             namespace = %hub.config.namespace, transport = session.transport.as_str(),
             "joined the hub"
         );
+        let (mut losses, wire) = (LossWatch::default(), session.wire.as_ref());
+        let losing = async {
+            match wire {
+                Some(wire) => wire.loses_large(&mut losses).await,
+                None => std::future::pending().await,
+            }
+        };
+        // While it is still open.
+        let mut segment_max = wire.and_then(Wire::segment_max).unwrap_or_default();
         tokio::select! {
             () = downlink::run(&*self.device, session, buffer, &self.progress.received) => {}
+            () = losing => session.link.end(EndReason::LargeLost),
             () = self.stop.cancelled() => session.link.end(EndReason::Shutdown),
         }
+        segment_max = wire.and_then(Wire::segment_max).unwrap_or(segment_max);
+        self.learn(hub, session, &losses, segment_max);
         let farewell = session.link.farewell();
         drop(carrier);
         farewell.await;
+    }
+
+    /// Draws from a session's end what segments pass on the way to its hub.
+    fn learn(&self, hub: &Hub, session: &Session, losses: &LossWatch, segment_max: u32) {
+        let segments = &hub.ways.segments;
+        let lowered = match session.link.end_reason() {
+            Some(EndReason::LargeLost) => segments.lower(segment_max),
+            Some(EndReason::PingTimeout) if session.wire.is_some() => {
+                segments.ended(Some(losses.silence()), segment_max)
+            }
+            _ => segments.ended(None, segment_max),
+        };
+        if let Some(bytes) = lowered {
+            warn!(
+                service = self.service,
+                hub = hub.config.addr,
+                "packets with TCP segments of {segment_max} bytes are lost in silence on the way to the hub and small ones \
+                 pass: connections to it use at most {bytes} for now; a router there has a smaller MTU, and ICMP is \
+                 blocked; `mss` in the dialer's metadata sets this for good"
+            );
+        }
     }
 
     /// Joins the hub once more, when a way works that is preferred to the one in use.
     async fn join_better(&self, hub: &Hub, way: usize) -> (Arc<Session>, FrameBuffer) {
         loop {
             let ways = &hub.ways;
-            let better = ways.connect_better(way, &self.hubs.proxies, self.dial_timeout).await;
+            let better = ways.connect_better(way, self.hubs.before(), self.dial_timeout).await;
             let sent = &self.progress.sent;
             match Session::join(better, &hub.config, &self.introduction, sent).await {
                 Ok((session, buffer)) => return (Arc::new(session), buffer),

@@ -2,17 +2,20 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex, PoisonError},
+    net::SocketAddr,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
 use rtun_config::model::{self, Carriage, DialTls, Header, HubNode, ProxyProtocol, Way, WebSocket};
+use rtun_core::{LossWatch, Silence};
 use rtun_net::{
     tls::{Connector, TlsError},
     transport::{
         Stream, grpc,
         http2::{self, HttpError},
         mux::{self, MuxError},
+        names::{Found, NameError, Names, host_of, without_zone},
         proxy::{HeaderVersion, ProxyError, write_proxy_header},
         quic::{self, QuicError},
         socket::SocketOptions,
@@ -21,9 +24,13 @@ use rtun_net::{
         ws::{self, WsError},
     },
 };
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout_at},
+};
 use tracing::warn;
 
-use super::proxies::Proxies;
+use super::{proxies::Proxies, wire::Wire};
 use crate::{
     encryption,
     report::Transport,
@@ -37,6 +44,10 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The same where layers and proxies take round trips of their own.
 const LAYERED_DIAL_TIMEOUT: Duration = Duration::from_secs(6);
+
+/// Limit for finding the first address of an attempt, apart from the limit for all that comes after it. The lookup goes on
+/// when it is up.
+const NAME_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Opens one way to a hub, or to a proxy.
 pub(super) struct Dialer {
@@ -64,6 +75,9 @@ pub enum SetupError {
 /// Nothing was opened.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DialError {
+    /// The address was not found.
+    #[error(transparent)]
+    Name(#[from] NameError),
     /// The address was not reached.
     #[error(transparent)]
     Connect(#[from] ConnectError),
@@ -88,9 +102,124 @@ pub(super) enum DialError {
     /// There is no WebSocket.
     #[error("WebSocket with {0}: {1}")]
     Ws(String, WsError),
-    /// It all took too long.
-    #[error("not connected within {} s", .0.as_secs_f32())]
-    Timeout(Duration),
+    /// The way loses large packets in silence.
+    #[error(
+        "packets with TCP segments of {used} bytes are lost in silence on the way to {addr}, small ones pass: a router \
+         there has a smaller MTU, and ICMP is blocked"
+    )]
+    LargeLost {
+        /// Whom it was to lead to.
+        addr: String,
+        /// The most bytes of a segment.
+        used: u32,
+    },
+    /// Time was up at this stage of it.
+    #[error(
+        "{stage} with {addr}: no answer within {} s{}", .after.as_secs_f32(),
+        .peer.map_or_else(String::new, |peer| format!(", connected to {peer}"))
+    )]
+    Slow {
+        /// What was under way.
+        stage: &'static str,
+        /// With whom.
+        addr: String,
+        /// The limit for all stages together.
+        after: Duration,
+        /// Whom the connection leads to: the one at `addr`, or the first proxy.
+        peer: Option<SocketAddr>,
+    },
+}
+
+/// What was opened.
+pub(super) struct Opened {
+    pub(super) stream: Arc<dyn Stream>,
+    /// The connection over TCP under it.
+    pub(super) wire: Option<Wire>,
+}
+
+/// One attempt to open a way, and its limits.
+pub(super) struct Attempt<'a> {
+    names: &'a Names,
+    /// For everything together, once the first address is found.
+    limit: Duration,
+    /// The most bytes of a TCP segment, if that is known of the way.
+    segment_max: Option<u16>,
+    /// When the limit is up.
+    end: OnceLock<Instant>,
+    /// Whom it is connected to.
+    peer: OnceLock<SocketAddr>,
+}
+
+impl<'a> Attempt<'a> {
+    pub(super) fn new(names: &'a Names, limit: Duration, segment_max: Option<u16>) -> Self {
+        Self { names, limit, segment_max, end: OnceLock::new(), peer: OnceLock::new() }
+    }
+
+    /// Where `addr` is; from then on the limit counts.
+    async fn find(&self, addr: &str, sockets: &SocketOptions) -> Result<Found, DialError> {
+        let within = NAME_TIMEOUT.min(self.limit);
+        let found = self.names.find(addr, sockets.netns.as_deref(), within).await;
+        self.end();
+        Ok(found?)
+    }
+
+    fn end(&self) -> Instant {
+        *self.end.get_or_init(|| Instant::now() + self.limit)
+    }
+
+    /// Does what is called `stage`, with the one at `addr`, within the limit.
+    pub(super) async fn stage<T>(
+        &self,
+        stage: &'static str,
+        addr: &str,
+        work: impl Future<Output = Result<T, DialError>>,
+    ) -> Result<T, DialError> {
+        self.stage_within(stage, addr, None, work).await
+    }
+
+    /// The same, which has a limit of its own besides.
+    pub(super) async fn stage_within<T>(
+        &self,
+        stage: &'static str,
+        addr: &str,
+        limit: Option<Duration>,
+        work: impl Future<Output = Result<T, DialError>>,
+    ) -> Result<T, DialError> {
+        let end = self.end();
+        let own = limit.map(|limit| (Instant::now() + limit, limit));
+        let (end, after) = own.filter(|(own, _)| *own < end).unwrap_or((end, self.limit));
+        timeout_at(end, work).await.unwrap_or_else(|_| {
+            let (addr, peer) = (addr.to_owned(), self.peer.get().copied());
+            Err(DialError::Slow { stage, addr, after, peer })
+        })
+    }
+
+    /// A connection over TCP.
+    pub(super) async fn connect(
+        &self,
+        addr: &str,
+        sockets: &SocketOptions,
+        preamble: Option<ProxyProtocol>,
+    ) -> Result<Arc<TcpStream>, DialError> {
+        let found = self.find(addr, sockets).await?;
+        let both = sockets.segment_max.into_iter().chain(self.segment_max);
+        let sockets = SocketOptions { segment_max: both.min(), ..sockets.clone() };
+        let stream = tcp::connect(&found, &sockets, self.limit).await?;
+        let broken = |error| DialError::Broken(addr.to_owned(), error);
+        let peer = stream.peer_addr().map_err(broken)?;
+        let _ = self.peer.set(peer);
+        if let Some(preamble) = preamble {
+            let version = match preamble {
+                ProxyProtocol::V1 => HeaderVersion::One,
+                ProxyProtocol::V2 => HeaderVersion::Two,
+            };
+            let own = stream.local_addr().map_err(broken)?;
+            let written =
+                async { write_proxy_header(&stream, version, own, peer).await.map_err(broken) };
+            self.stage("the PROXY preamble", addr, written).await?;
+        }
+        Ok(Arc::new(stream))
+    }
 }
 
 impl Dialer {
@@ -104,7 +233,7 @@ impl Dialer {
             addr: way.addr.clone(),
             carriage: way.carriage.clone(),
             tls: Encryption::of(&way.carriage).map_err(failed)?,
-            sockets: socket_options(&hub.sockets),
+            sockets: SocketOptions { segment_max: way.segment_max, ..socket_options(&hub.sockets) },
             proxy_protocol: hub.proxy_protocol,
             surroundings: surroundings.clone(),
         })
@@ -122,26 +251,75 @@ impl Dialer {
         }
     }
 
-    pub(super) async fn open(&self, proxies: &Proxies) -> Result<Arc<dyn Stream>, DialError> {
+    /// Opens it.
+    pub(super) async fn open(
+        &self,
+        attempt: &Attempt<'_>,
+        proxies: &Proxies,
+    ) -> Result<Opened, DialError> {
         if let (Carriage::Quic { quic, .. }, Some(tls)) = (&self.carriage, &self.tls) {
-            return self.open_quic(quic, tls).await;
+            let stream = self.open_quic(attempt, quic, tls).await?;
+            return Ok(Opened { stream, wire: None });
         }
-        let mut stream = match (&self.surroundings, proxies.reach(&self.addr).await?) {
-            (_, Some(stream)) => stream,
-            (Surroundings::System, None) => {
-                connect_tcp(&self.addr, &self.sockets, self.proxy_protocol).await?
-            }
-            (Surroundings::Twin(twin), None) => twin.connect(&self.addr).await?,
+        let Opened { stream, wire } =
+            match (proxies.reach(&self.addr, attempt).await?, &self.surroundings) {
+                (Some(opened), _) => opened,
+                (None, Surroundings::System) => {
+                    let tcp =
+                        attempt.connect(&self.addr, &self.sockets, self.proxy_protocol).await?;
+                    let wire = Some(Wire::of(&tcp));
+                    Opened { stream: tcp, wire }
+                }
+                (None, Surroundings::Twin(twin)) => {
+                    Opened { stream: twin.connect(&self.addr).await?, wire: None }
+                }
+            };
+        let handshakes = self.open_layers(attempt, stream);
+        let Some(wire) = wire else {
+            return Ok(Opened { stream: handshakes.await?, wire });
         };
-        if let Some(tls) = &self.tls {
-            stream = tls.connect(stream, &self.addr).await?;
+        // A certificate is larger than what comes before it: a handshake may be the first to get stuck.
+        let (used, mut losses) = (wire.segment_max().unwrap_or_default(), LossWatch::default());
+        let done = tokio::select! {
+            done = handshakes => Some(done),
+            () = wire.loses_large(&mut losses) => None,
+        };
+        match done {
+            Some(Err(DialError::Slow { .. })) if losses.silence() == Silence::WithGap => {}
+            Some(done) => return Ok(Opened { stream: done?, wire: Some(wire) }),
+            None => {}
         }
+        Err(DialError::LargeLost { addr: self.addr.clone(), used })
+    }
+
+    /// TLS and what is on top of it.
+    async fn open_layers(
+        &self,
+        attempt: &Attempt<'_>,
+        mut stream: Arc<dyn Stream>,
+    ) -> Result<Arc<dyn Stream>, DialError> {
+        if let Some(tls) = &self.tls {
+            let encrypting = tls.connect(stream, &self.addr);
+            stream = attempt.stage("TLS", &self.addr, encrypting).await?;
+        }
+        let stage = match &self.carriage {
+            Carriage::Http2 { .. } | Carriage::Grpc { .. } => "HTTP/2",
+            _ => "WebSocket",
+        };
+        attempt.stage(stage, &self.addr, self.open_upper_layers(stream)).await
+    }
+
+    /// What is on top of the connection and its TLS.
+    async fn open_upper_layers(
+        &self,
+        mut stream: Arc<dyn Stream>,
+    ) -> Result<Arc<dyn Stream>, DialError> {
         let failed = |error| DialError::Http(self.addr.clone(), error);
         match &self.carriage {
             Carriage::Http2 { http, tls } => {
                 let settings = http2::ClientSettings {
                     path: http.path.clone(),
-                    host: http.host.clone().unwrap_or_else(|| self.addr.clone()),
+                    host: http.host.clone().unwrap_or_else(|| without_zone(&self.addr)),
                     headers: headers(&http.headers),
                     is_tls: tls.is_some(),
                 };
@@ -177,16 +355,18 @@ impl Dialer {
 
     async fn open_quic(
         &self,
+        attempt: &Attempt<'_>,
         quic: &model::Quic,
         tls: &Encryption,
     ) -> Result<Arc<dyn Stream>, DialError> {
+        let found = attempt.find(&self.addr, &self.sockets).await?;
         let failed = |error| DialError::Tls(self.addr.clone(), error);
         let connector = tls.connector();
         let name = connector.name_for(host_of(&self.addr)).map_err(failed)?;
         let (protocols, witness) = connector.quic_config(&[]).map_err(failed)?;
         let (name, protocols, settings) = (name.to_str(), Arc::new(protocols), quic_settings(quic));
-        let (sockets, limit) = (&self.sockets, LAYERED_DIAL_TIMEOUT);
-        let opened = quic::connect(&self.addr, &name, protocols, &settings, sockets, limit).await;
+        let (sockets, limit) = (&self.sockets, attempt.limit);
+        let opened = quic::connect(&found, &name, protocols, &settings, sockets, limit).await;
         match opened {
             Ok(stream) if quic.datagrams => Ok(stream),
             Ok(stream) => Ok(Arc::new(StreamOnly(stream))),
@@ -196,28 +376,6 @@ impl Dialer {
             }),
         }
     }
-}
-
-/// A connection over TCP; it is the caller who limits the time for the whole.
-pub(super) async fn connect_tcp(
-    addr: &str,
-    sockets: &SocketOptions,
-    preamble: Option<ProxyProtocol>,
-) -> Result<Arc<dyn Stream>, DialError> {
-    let stream = tcp::connect(addr, sockets, LAYERED_DIAL_TIMEOUT).await?;
-    let broken = |error| DialError::Broken(addr.to_owned(), error);
-    let ends = stream.local_addr().and_then(|own| Ok((own, stream.peer_addr()?)));
-    let stream: Arc<dyn Stream> = Arc::new(stream);
-    if let Some(preamble) = preamble {
-        let version = match preamble {
-            ProxyProtocol::V1 => HeaderVersion::One,
-            ProxyProtocol::V2 => HeaderVersion::Two,
-        };
-        let (source, destination) = ends.map_err(broken)?;
-        let written = write_proxy_header(&*stream, version, source, destination).await;
-        written.map_err(broken)?;
-    }
-    Ok(stream)
 }
 
 /// A dialer's TLS. Its files are read again for each connection; while they cannot be used those read before count.
@@ -265,14 +423,8 @@ pub(super) fn headers(config: &[Header]) -> Vec<(String, String)> {
 fn web_socket(config: &WebSocket, addr: &str) -> ws::ClientSettings {
     ws::ClientSettings {
         path: config.path.clone(),
-        host: config.host.clone().unwrap_or_else(|| addr.to_owned()),
+        host: config.host.clone().unwrap_or_else(|| without_zone(addr)),
         headers: headers(&config.headers),
         ping_every: config.ping_every,
     }
-}
-
-/// The host of `host:port`, without brackets.
-fn host_of(addr: &str) -> &str {
-    let host = addr.rsplit_once(':').map_or(addr, |(host, _)| host);
-    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }

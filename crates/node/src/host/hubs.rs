@@ -2,14 +2,22 @@
 
 use futures_util::future::join_all;
 use rtun_config::model::{self, HubNode};
+use rtun_net::transport::names::Names;
 
-use super::{choice::Choice, dial::SetupError, proxies::Proxies, way::Ways};
+use super::{
+    choice::Choice,
+    dial::SetupError,
+    proxies::Proxies,
+    way::{Before, Ways},
+};
 use crate::surroundings::Surroundings;
 
 /// A host's hubs and the way to them.
 pub(super) struct Hubs {
     pub(super) nodes: Vec<Hub>,
     pub(super) proxies: Proxies,
+    /// Of the hubs and the proxies. At most as many as are configured, and forgotten with the service.
+    pub(super) names: Names,
     pub(super) choice: Choice,
 }
 
@@ -31,8 +39,14 @@ impl Hubs {
         Ok(Self {
             nodes: config.hubs.iter().map(hub).collect::<Result<_, _>>()?,
             proxies: Proxies::new(&config.proxies, config.name.as_str())?,
+            names: Names::default(),
             choice: Choice::new(config.selector, standings, config.name.as_str()),
         })
+    }
+
+    /// What all their ways share.
+    pub(super) fn before(&self) -> Before<'_> {
+        Before { names: &self.names, proxies: &self.proxies }
     }
 
     /// Tries those that are to be probed, for ever.
@@ -42,7 +56,7 @@ impl Hubs {
             Some(async move {
                 loop {
                     tokio::time::sleep(probe.interval).await;
-                    match hub.ways.probe(&self.proxies, probe.timeout).await {
+                    match hub.ways.probe(self.before(), probe.timeout).await {
                         true => self.choice.recovered(node),
                         false => self.choice.failed(node),
                     }

@@ -1,14 +1,12 @@
 //! The proxies of a chain: each connection goes through one of every hop.
 
-use std::sync::Arc;
-
 use rtun_config::model::{ProxyHop, ProxyKind, ProxyNode};
-use rtun_net::transport::{Stream, proxy, socket::SocketOptions};
-use tokio::time::timeout;
+use rtun_net::transport::{proxy, socket::SocketOptions};
 
 use super::{
     choice::Choice,
-    dial::{DialError, Encryption, SetupError, connect_tcp, headers},
+    dial::{Attempt, DialError, Encryption, Opened, SetupError, headers},
+    wire::Wire,
 };
 use crate::sockets::socket_options;
 
@@ -41,16 +39,20 @@ impl Proxies {
     }
 
     /// A stream to `target` (`host:port`), which the last proxy connects to; none where there is no proxy.
-    pub(super) async fn reach(&self, target: &str) -> Result<Option<Arc<dyn Stream>>, DialError> {
+    pub(super) async fn reach(
+        &self,
+        target: &str,
+        attempt: &Attempt<'_>,
+    ) -> Result<Option<Opened>, DialError> {
         let chosen: Vec<(&Hop, usize)> =
             self.hops.iter().map(|hop| (hop, hop.choice.choose())).collect();
-        let mut stream = None;
+        let mut opened = None;
         for (place, &(hop, node)) in chosen.iter().enumerate() {
             let next = chosen.get(place + 1).map(|&(hop, node)| &*hop.nodes[node].config.addr);
-            match hop.nodes[node].pass(stream, next.unwrap_or(target)).await {
+            match hop.nodes[node].pass(opened, next.unwrap_or(target), attempt).await {
                 Ok(through) => {
                     hop.choice.succeeded(node);
-                    stream = Some(through);
+                    opened = Some(through);
                 }
                 Err(error) => {
                     hop.choice.failed(node);
@@ -58,7 +60,7 @@ impl Proxies {
                 }
             }
         }
-        Ok(stream)
+        Ok(opened)
     }
 }
 
@@ -77,39 +79,48 @@ impl Proxy {
         let failed = |source| SetupError::Tls { addr: config.addr.clone(), source };
         Ok(Self {
             tls: Encryption::of(&config.carriage).map_err(failed)?,
-            sockets: socket_options(&config.sockets),
+            sockets: SocketOptions {
+                segment_max: config.segment_max,
+                ..socket_options(&config.sockets)
+            },
             config: config.clone(),
         })
     }
 
-    /// Goes on to `target` through this proxy, which is at the other end of `stream`, or still to be connected to.
+    /// Goes on to `target` through this proxy, which is at the other end of what is `opened`, or still to be connected to.
     async fn pass(
         &self,
-        stream: Option<Arc<dyn Stream>>,
+        opened: Option<Opened>,
         target: &str,
-    ) -> Result<Arc<dyn Stream>, DialError> {
+        attempt: &Attempt<'_>,
+    ) -> Result<Opened, DialError> {
         let Self { config, tls, sockets } = self;
-        let mut stream = match stream {
-            Some(stream) => stream,
-            None => connect_tcp(&config.addr, sockets, config.proxy_protocol).await?,
+        let Opened { mut stream, wire } = match opened {
+            Some(opened) => opened,
+            None => {
+                let tcp = attempt.connect(&config.addr, sockets, config.proxy_protocol).await?;
+                let wire = Some(Wire::of(&tcp));
+                Opened { stream: tcp, wire }
+            }
         };
         if let Some(tls) = tls {
-            stream = tls.connect(stream, &config.addr).await?;
+            stream = attempt.stage("TLS", &config.addr, tls.connect(stream, &config.addr)).await?;
         }
         let auth = config.auth.as_ref().map(|auth| (&*auth.user, auth.password.expose()));
-        let asked = async {
-            match config.protocol {
+        let stage = match config.protocol {
+            ProxyKind::Http => "CONNECT",
+            ProxyKind::Socks5 => "SOCKS 5",
+        };
+        let asking = async {
+            let answer = match config.protocol {
                 ProxyKind::Http => {
                     proxy::http_connect(&*stream, target, auth, &headers(&config.headers)).await
                 }
                 ProxyKind::Socks5 => proxy::socks5(&*stream, target, auth).await,
-            }
+            };
+            answer.map_err(|error| DialError::Proxy(config.addr.clone(), error))
         };
-        let passed = match config.connect_timeout {
-            None => asked.await,
-            Some(limit) => timeout(limit, asked).await.map_err(|_| DialError::Timeout(limit))?,
-        };
-        passed.map_err(|error| DialError::Proxy(config.addr.clone(), error))?;
-        Ok(stream)
+        attempt.stage_within(stage, &config.addr, config.connect_timeout, asking).await?;
+        Ok(Opened { stream, wire })
     }
 }

@@ -22,7 +22,10 @@ use tokio::time::Instant;
 use tokio::time::timeout;
 use tracing::warn;
 
-use super::way::{Connected, NoWay};
+use super::{
+    way::{Connected, NoWay},
+    wire::Wire,
+};
 use crate::{
     budget::Budget,
     counters::Counters,
@@ -58,6 +61,8 @@ pub(super) struct Session {
     pub(super) transport: Transport,
     /// Its place among the hub's ways.
     pub(super) way: usize,
+    /// The connection over TCP under it.
+    pub(super) wire: Option<Wire>,
     pub(super) since: Instant,
     /// Whether it is an rtun hub; no other is sent frames of the extension.
     pub(super) is_rtun: bool,
@@ -100,7 +105,7 @@ pub(super) enum JoinError {
     #[error("the connection broke before the answer: {0}")]
     Broken(#[from] io::Error),
     /// It did not answer.
-    #[error("no answer within {} s", .0.as_secs_f32())]
+    #[error("no answer to the request to join within {} s", .0.as_secs_f32())]
     Timeout(Duration),
 }
 
@@ -137,7 +142,7 @@ impl Session {
         sent: &Arc<Counters>,
     ) -> Result<(Self, FrameBuffer), JoinError> {
         let request = introduction.request(hub).encode()?;
-        let Connected { stream, transport, way } = connected;
+        let Connected { stream, transport, way, wire } = connected;
         let limit = hub.connect_timeout.unwrap_or(ANSWER_TIMEOUT);
         let mut buffer = FrameBuffer::new();
         let answer = async {
@@ -154,6 +159,7 @@ impl Session {
             link: Arc::new(link),
             transport,
             way,
+            wire,
             since: Instant::now(),
             is_rtun: response.connector_id().is_some_and(|id| id.rtun_version().is_some()),
             reply: OnceLock::new(),
@@ -174,6 +180,7 @@ impl Session {
             link: Arc::new(link),
             transport: Transport::Tcp,
             way: 0,
+            wire: None,
             since: Instant::now(),
             is_rtun: true,
             reply: OnceLock::from(reply),
@@ -248,6 +255,7 @@ impl Session {
                 Some(EndReason::PingTimeout | EndReason::UserTimeout | EndReason::WriteStalled),
                 _,
             ) => "the hub or the network in between is gone".into(),
+            (Some(EndReason::LargeLost), _) => "large packets are lost on the way to it".into(),
             (Some(EndReason::Internal), _) => "a task of this host failed".into(),
             (_, Some(error)) => error.to_string(),
             (Some(EndReason::Replaced), None) => "replaced by a better connection".into(),

@@ -11,12 +11,13 @@ use std::{
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use rtun_config::model::HubNode;
-use rtun_net::transport::Stream;
-use tokio::time::{sleep, timeout};
+use rtun_net::transport::{Stream, names::Names};
+use tokio::time::sleep;
 
 use super::{
-    dial::{DialError, Dialer, SetupError},
+    dial::{Attempt, DialError, Dialer, Opened, SetupError},
     proxies::Proxies,
+    wire::{SegmentSizes, Wire},
 };
 use crate::{report::Transport, surroundings::Surroundings};
 
@@ -33,6 +34,15 @@ pub(super) struct Ways {
     dialers: Vec<Dialer>,
     /// The way that worked last.
     remembered: AtomicUsize,
+    /// Of connections over TCP by any of them.
+    pub(super) segments: SegmentSizes,
+}
+
+/// What ways share with those to other hubs.
+#[derive(Clone, Copy)]
+pub(super) struct Before<'a> {
+    pub(super) names: &'a Names,
+    pub(super) proxies: &'a Proxies,
 }
 
 /// A connection to a hub, by one of its ways.
@@ -41,6 +51,8 @@ pub(super) struct Connected {
     pub(super) transport: Transport,
     /// Its place among the ways.
     pub(super) way: usize,
+    /// The connection over TCP under it.
+    pub(super) wire: Option<Wire>,
 }
 
 /// No way led to the hub.
@@ -51,20 +63,24 @@ pub(super) struct NoWay(Vec<(Transport, DialError)>);
 impl Ways {
     pub(super) fn new(hub: &HubNode, surroundings: &Surroundings) -> Result<Self, SetupError> {
         let dialers = hub.ways.iter().map(|way| Dialer::to_hub(way, hub, surroundings));
-        Ok(Self { dialers: dialers.collect::<Result<_, _>>()?, remembered: AtomicUsize::new(0) })
+        Ok(Self {
+            dialers: dialers.collect::<Result<_, _>>()?,
+            remembered: AtomicUsize::new(0),
+            segments: SegmentSizes::default(),
+        })
     }
 
     /// Connects by the way that worked last, and by the others beside it as soon as that takes long or fails; the first to
     /// be connected wins.
     pub(super) async fn connect(
         &self,
-        proxies: &Proxies,
+        before: Before<'_>,
         within: Option<Duration>,
     ) -> Result<Connected, NoWay> {
         let remembered = self.remembered.load(Ordering::Relaxed);
         let others = (0..self.dialers.len()).filter(|&way| way != remembered);
         let order = std::iter::once(remembered).chain(others).collect();
-        let connected = self.race(order, proxies, within).await?;
+        let connected = self.race(order, before, within).await?;
         self.remembered.store(connected.way, Ordering::Relaxed);
         Ok(connected)
     }
@@ -73,7 +89,7 @@ impl Ways {
     pub(super) async fn connect_better(
         &self,
         way: usize,
-        proxies: &Proxies,
+        before: Before<'_>,
         within: Option<Duration>,
     ) -> Connected {
         if way == 0 {
@@ -82,7 +98,7 @@ impl Ways {
         let mut wait = BETTER_AFTER;
         loop {
             sleep(wait).await;
-            if let Ok(connected) = self.race((0..way).collect(), proxies, within).await {
+            if let Ok(connected) = self.race((0..way).collect(), before, within).await {
                 self.remembered.store(connected.way, Ordering::Relaxed);
                 return connected;
             }
@@ -91,29 +107,33 @@ impl Ways {
     }
 
     /// Connects by the preferred way only and lets go: whether the hub is there.
-    pub(super) async fn probe(&self, proxies: &Proxies, within: Duration) -> bool {
-        self.race(vec![0], proxies, Some(within)).await.is_ok()
+    pub(super) async fn probe(&self, before: Before<'_>, within: Duration) -> bool {
+        self.race(vec![0], before, Some(within)).await.is_ok()
     }
 
     async fn race(
         &self,
         order: Vec<usize>,
-        proxies: &Proxies,
+        before: Before<'_>,
         within: Option<Duration>,
     ) -> Result<Connected, NoWay> {
         let open = |way: usize| async move {
             let dialer = &self.dialers[way];
-            let limit = within.unwrap_or_else(|| dialer.usual_limit(proxies));
-            let opened = timeout(limit, dialer.open(proxies)).await;
-            (way, opened.unwrap_or(Err(DialError::Timeout(limit))))
+            let limit = within.unwrap_or_else(|| dialer.usual_limit(before.proxies));
+            let attempt = Attempt::new(before.names, limit, self.segments.limit());
+            let opened = dialer.open(&attempt, before.proxies).await;
+            if let Err(DialError::LargeLost { used, .. }) = &opened {
+                self.segments.lower(*used);
+            }
+            (way, opened)
         };
         let mut failures = Vec::new();
         let raced = first_of(order, open, NEXT_WAY_AFTER, |way, error| {
             failures.push((self.dialers[way].transport(), error));
         });
         match raced.await {
-            Some((way, stream)) => {
-                Ok(Connected { stream, transport: self.dialers[way].transport(), way })
+            Some((way, Opened { stream, wire })) => {
+                Ok(Connected { stream, transport: self.dialers[way].transport(), way, wire })
             }
             None => Err(NoWay(failures)),
         }

@@ -202,6 +202,7 @@ fn notice(reason: EndReason, replaced_by: Option<&SocketAddr>) -> Option<Extensi
         | EndReason::UserTimeout
         | EndReason::PingTimeout
         | EndReason::WriteStalled
+        | EndReason::LargeLost
         | EndReason::Internal => None,
     }
 }

@@ -15,6 +15,8 @@ pub(crate) enum EndReason {
     PingTimeout,
     /// The socket took nothing while packets waited.
     WriteStalled,
+    /// The way loses large packets in silence.
+    LargeLost,
     /// A newer connection has taken its place.
     Replaced,
     /// The hub's rules no longer allow it.
@@ -40,6 +42,7 @@ impl EndReason {
             Self::UserTimeout => "user_timeout",
             Self::PingTimeout => "ping_timeout",
             Self::WriteStalled => "write_stalled",
+            Self::LargeLost => "large_lost",
             Self::Replaced => "replaced",
             Self::Revoked => "revoked",
             Self::Shutdown => "shutdown",
@@ -71,6 +74,7 @@ impl EndReason {
             | Self::UserTimeout
             | Self::PingTimeout
             | Self::WriteStalled
+            | Self::LargeLost
             | Self::Internal => false,
         }
     }

@@ -19,7 +19,7 @@ use rtun_core::{HostName, NamespaceId};
 use rtun_net::{
     transport::{
         Stream,
-        tcp::{ConnectError, ListenError},
+        tcp::{ConnectError, ListenError, Tried},
     },
     tun::memory::{self, MemoryTun, System},
 };
@@ -251,7 +251,7 @@ impl Twin for OnMachine {
             let address: SocketAddr = addr.parse().expect("addresses here are numbers");
             let failed = |error| ConnectError::Failed {
                 addr: addr.to_owned(),
-                attempts: vec![(address, error)],
+                tried: Tried { attempts: vec![(address, Some(error))], outdated: None },
             };
             self.network.connect(self.machine, address).await.map_err(failed)
         })

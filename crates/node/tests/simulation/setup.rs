@@ -162,7 +162,11 @@ pub(crate) fn host(machine: usize, carriage: usize) -> Config {
     let carriage = carriage % carriages.len();
     let addr = listen_address(carriage);
     let hub = HubNode {
-        ways: vec![Way { addr: addr.clone(), carriage: carriages.swap_remove(carriage) }],
+        ways: vec![Way {
+            addr: addr.clone(),
+            carriage: carriages.swap_remove(carriage),
+            segment_max: None,
+        }],
         namespace: id_of(namespace_of(machine)),
         auth: Some(Auth { user: user(machine), password: Secret::new("secret") }),
         ..HubNode::tcp(addr)

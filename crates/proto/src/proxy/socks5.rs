@@ -167,14 +167,18 @@ pub fn request(target: &Target) -> Vec<u8> {
             message.push(address::V6);
             message.extend_from_slice(&ip.octets());
         }
-        Host::Name(name) => {
-            let length = u8::try_from(name.len()).expect("a target's name has at most 255 bytes");
-            message.extend_from_slice(&[address::NAME, length]);
-            message.extend_from_slice(name.as_bytes());
-        }
+        // There is no other place for a zone.
+        Host::Zoned(ip, zone) => push_name(&mut message, &format!("{ip}%{zone}")),
+        Host::Name(name) => push_name(&mut message, name),
     }
     message.extend_from_slice(&target.port.to_be_bytes());
     message
+}
+
+fn push_name(message: &mut Vec<u8>, name: &str) {
+    let length = u8::try_from(name.len()).expect("a target's name has at most 255 bytes");
+    message.extend_from_slice(&[address::NAME, length]);
+    message.extend_from_slice(name.as_bytes());
 }
 
 /// Reads the answer to a request. The address in it, the proxy's own, is skipped. At most 262 bytes are asked for.

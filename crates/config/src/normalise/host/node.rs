@@ -116,7 +116,7 @@ pub(super) fn proxy(at: &Cursor<'_>, hop: &Hop<'_>, report: &mut Report) -> Opti
     let standing = selector::standing(at, report);
     let (sockets, proxy_protocol) = sockets(at, hop, report);
     let addr = addr?;
-    let (Way { carriage, .. }, place) = ways?.into_iter().next()?;
+    let (Way { carriage, segment_max, .. }, place) = ways?.into_iter().next()?;
     if !matches!(carriage, Carriage::Tcp { ws: None, mux: None, .. }) {
         let message = format!("a proxy is not reached over {}", quote(carriage.name()));
         report.error(place, message).help("write `type: tcp`, or `type: tls` for one with TLS");
@@ -128,6 +128,7 @@ pub(super) fn proxy(at: &Cursor<'_>, hop: &Hop<'_>, report: &mut Report) -> Opti
         protocol,
         auth: auth?,
         carriage,
+        segment_max,
         connect_timeout: timeout.filter(|t| !t.is_zero()),
         headers: headers?,
         sockets,
@@ -176,7 +177,8 @@ fn ways(
     let several = at.filled("dialers");
     let dialers = match (&several, at.get("dialer")) {
         (None, None) => {
-            let way = Way { addr: addr?.to_owned(), carriage: Carriage::tcp() };
+            let carriage = Carriage::tcp();
+            let way = Way { addr: addr?.to_owned(), carriage, segment_max: None };
             return Some(vec![(way, At::from(at))]);
         }
         (None, Some(dialer)) => vec![dialer],
@@ -232,18 +234,19 @@ fn way(
         Some(_) => addr(dialer, "hub", report),
         None => node_addr.map(str::to_owned),
     };
+    let segment_max = sockets::segment_max(dialer, report);
     let transport = Transport { name: &name, side: Side::Dialer, at: dialer };
     if !transport.is_encrypted(report) {
         unencrypted(dialer, &name, report);
         let carriage = transport.carriage(None, report)?;
-        return Some((Way { addr: addr?, carriage }, place));
+        return Some((Way { addr: addr?, carriage, segment_max }, place));
     }
     let tls = tls::dial(dialer, report);
     let carriage = transport.carriage(tls.clone(), report);
     listener::quic_versions(&name, tls.as_ref().map(|tls| tls.versions), dialer, report)?;
     let (tls, addr) = (tls?, addr?);
     unverified(&tls, dialer, &addr, what, report);
-    Some((Way { addr, carriage: carriage? }, place))
+    Some((Way { addr, carriage: carriage?, segment_max }, place))
 }
 
 /// C07: what is asked for of a certificate where there is none.

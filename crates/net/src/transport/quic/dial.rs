@@ -22,41 +22,34 @@ use super::{
     stream::{Owner, QuicStream},
 };
 use crate::transport::{
+    names::Found,
     socket::SocketOptions,
-    tcp::{list, race, resolve},
+    tcp::{Race, Tried},
 };
 
 /// Why no stream came about.
 #[derive(Debug, thiserror::Error)]
 pub enum QuicError {
-    /// The address is not `host:port`, or the name has no address.
-    #[error("cannot find {addr}: {source}")]
-    Resolve {
-        /// What was to be reached.
-        addr: String,
-        /// What the resolver answered.
-        source: io::Error,
-    },
     /// The TLS settings lack what QUIC needs.
     #[error("TLS settings unfit for QUIC, which needs TLS 1.3 with AES-128-GCM: {0}")]
     Tls(#[from] NoInitialCipherSuite),
     /// No address led to a connection.
-    #[error("cannot connect to {addr}: {}", list(.attempts))]
+    #[error("cannot connect to {addr}: {tried}")]
     Failed {
         /// What was to be reached.
         addr: String,
-        /// Each address tried, with what went wrong, in that order.
-        attempts: Vec<(SocketAddr, HandshakeError)>,
+        /// Each address tried.
+        tried: Tried<HandshakeError>,
     },
     /// Time was up before any handshake was done. Where nobody listens there is no answer either.
-    #[error("cannot connect to {addr}: no answer within {} s{}", .after.as_secs_f32(), failed(.attempts))]
+    #[error("cannot connect to {addr} within {} s: {tried}", .after.as_secs_f32())]
     TimedOut {
         /// What was to be reached.
         addr: String,
         /// How long it was tried.
         after: Duration,
-        /// The addresses that had failed before.
-        attempts: Vec<(SocketAddr, HandshakeError)>,
+        /// Each address tried.
+        tried: Tried<HandshakeError>,
     },
     /// The other side ended the connection before it let a stream be opened.
     #[error("cannot open a stream to {addr}: {source}")]
@@ -68,7 +61,7 @@ pub enum QuicError {
     },
 }
 
-/// Connects to `addr` (`host:port`) and opens a stream, trying all addresses of a name as
+/// Connects to one of the addresses of `to` and opens a stream, trying them as
 /// [`tcp::connect`](crate::transport::tcp::connect) does. It all takes at most `within`, and each handshake at most what the
 /// settings give it. `server_name`, a DNS name or an IP address, is what the other side's certificate has to be for, if `tls`
 /// verifies that. `tls` is given [`ALPN`](super::ALPN) if it names no protocols.
@@ -76,7 +69,7 @@ pub enum QuicError {
 /// The other side learns of the stream with its first byte. With TLS 1.3 it also judges a client certificate later than this
 /// returns: a refusal is an error of the stream.
 pub async fn connect(
-    addr: &str,
+    to: &Found,
     server_name: &str,
     tls: Arc<rustls::ClientConfig>,
     settings: &Settings,
@@ -84,22 +77,21 @@ pub async fn connect(
     within: Duration,
 ) -> Result<Arc<QuicStream>, QuicError> {
     let client = ClientConfig::new(Arc::new(QuicClientConfig::try_from(offering(tls))?));
-    let mut attempts = Vec::new();
+    let race = Race::default();
     let connect = async {
-        let addresses = resolve(addr)
-            .await
-            .map_err(|source| QuicError::Resolve { addr: addr.to_owned(), source })?;
         let attempt = |address| handshake(address, server_name, &client, settings, options);
-        match race(addresses, &mut attempts, attempt).await {
-            Some(connection) => open(addr, connection).await.map(Some),
+        match race.run(to, attempt).await {
+            Some(connection) => open(&to.addr, connection).await.map(Some),
             None => Ok(None),
         }
     };
-    match timeout(within, connect).await {
+    let connected = timeout(within, connect).await;
+    let (addr, tried) = (to.addr.clone(), || race.tried(to));
+    match connected {
         Ok(Ok(Some(stream))) => Ok(Arc::new(stream)),
-        Ok(Ok(None)) => Err(QuicError::Failed { addr: addr.to_owned(), attempts }),
+        Ok(Ok(None)) => Err(QuicError::Failed { addr, tried: tried() }),
         Ok(Err(error)) => Err(error),
-        Err(_) => Err(QuicError::TimedOut { addr: addr.to_owned(), after: within, attempts }),
+        Err(_) => Err(QuicError::TimedOut { addr, after: within, tried: tried() }),
     }
 }
 
@@ -167,12 +159,5 @@ async fn handshake_from(
     match timeout(limit, connecting).await {
         Ok(connection) => Ok((connection?, flow)),
         Err(_) => Err(HandshakeError::TimedOut { after: limit }),
-    }
-}
-
-fn failed(attempts: &[(SocketAddr, HandshakeError)]) -> String {
-    match attempts {
-        [] => String::new(),
-        attempts => format!("; {}", list(attempts)),
     }
 }

@@ -115,7 +115,8 @@ impl Listener {
             .max_incoming(INCOMING_MAX)
             .incoming_buffer_size(INCOMING_BUFFER)
             .incoming_buffer_size_total(INCOMING_BUFFERS);
-        let socket = bind_first(addr, |address| socket::bind(address, options))?;
+        let socket =
+            bind_first(addr, options.netns.as_deref(), |address| socket::bind(address, options))?;
         let endpoint = Endpoint::new(
             EndpointConfig::default(),
             Some(server.clone()),
