@@ -40,7 +40,7 @@ const BACK: Duration = Duration::from_secs(2);
 
 /// The same after a way was cut: an attempt to connect that began before is repeated by the system after 1 s and 3 s, given up
 /// after 3 s, or 6 s with more layers than TCP, and followed by the next after 1.5 s at most.
-const DIALLED: Duration = Duration::from_millis(4_500);
+const DIALLED: Duration = Duration::from_secs(8);
 
 /// The one end of a connection notices after this much silence that the other is gone.
 const SILENCE: Duration = Duration::from_secs(6);
@@ -524,7 +524,12 @@ impl World {
             let expected_namespaces: Vec<_> = (0..if asked { 3 } else { 2 }).map(id_of).collect();
             let strangers = self.strangers.len();
             let connections = self.network.connections() - strangers;
-            let left = (hosts, namespaces, hub.unadmitted, hub.waiting_for_plugins, connections);
+            // Those that are refused may be trying again.
+            let refused = self.hosts.len() - connected.len();
+            let unadmitted = hub.unadmitted.saturating_sub(refused);
+            let connections = connections.clamp(connected.len(), usize::MAX)
+                - (connections.saturating_sub(connected.len())).min(refused);
+            let left = (hosts, namespaces, unadmitted, hub.waiting_for_plugins, connections);
             let expected = (expected, expected_namespaces, 0, 0, connected.len());
             if left == expected {
                 break;
