@@ -70,8 +70,13 @@ fn fetch(url: &str) -> Result<Content, ReadError> {
 
 async fn fetch_with_limit(url: &str) -> Result<Content, ReadError> {
     let other = |error: reqwest::Error| ReadError::Other(error.without_url().to_string());
+    let (url, zone) = rtun_node::take_zone(url);
+    let mut client = reqwest::Client::builder();
+    if let Some(interface) = &zone {
+        client = client.interface(interface);
+    }
     // What stands in the URL goes to its host and to nobody else.
-    let client = reqwest::Client::builder()
+    let client = client
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .timeout(URL_TIMEOUT)

@@ -1,6 +1,6 @@
-//! Where rtun keeps what its sources have said and the certificates it has made, and that it stays there.
+//! Where rtun keeps what its sources have said, the certificates it has made and where hubs were, and that it stays there.
 
-use std::{env, path::PathBuf, sync::Arc};
+use std::{env, net::IpAddr, path::PathBuf, sync::Arc};
 
 use nix::unistd::Uid;
 use rtun_config::model::{Config, ServerCertificate, ServiceKind};
@@ -58,18 +58,34 @@ impl State {
     /// Once for the same reason.
     fn complain(&mut self, why: String) {
         if self.complaint.as_ref() != Some(&why) {
-            warn!("nothing is kept for the next start, neither rows nor certificates: {why}");
+            warn!(
+                "nothing is kept for the next start, neither rows, certificates nor addresses of hubs: {why}"
+            );
             self.complaint = Some(why);
         }
     }
 }
 
-/// Whether a service has sources, or a certificate that rtun makes.
+/// Whether a service has sources, a certificate that rtun makes, or names to look up.
 fn keeps_something(kind: &ServiceKind) -> bool {
-    let ServiceKind::Hub(hub) = kind else { return false };
+    let hub = match kind {
+        ServiceKind::Hub(hub) => hub,
+        ServiceKind::Host(host) => {
+            let ways = host.hubs.iter().flat_map(|hub| &hub.ways).map(|way| &way.addr);
+            let proxies = host.proxies.iter().flat_map(|hop| &hop.nodes).map(|node| &node.addr);
+            return ways.chain(proxies).any(|addr| has_name(addr));
+        }
+    };
     hub.rules.sources().next().is_some()
         || hub
             .listeners()
             .filter_map(|listener| listener.carriage.tls())
             .any(|tls| matches!(tls.certificate, ServerCertificate::Own(_)))
+}
+
+/// Whether the host of `host:port` is looked up.
+fn has_name(addr: &str) -> bool {
+    let host = addr.rsplit_once(':').map_or(addr, |(host, _)| host).trim_matches(['[', ']']);
+    let address = host.split('%').next().unwrap_or(host);
+    !matches!(host, "" | "localhost") && address.parse::<IpAddr>().is_err()
 }

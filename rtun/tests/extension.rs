@@ -303,7 +303,7 @@ fn super_frames_among_packets_keep_their_place() {
 #[test]
 fn bad_super_frames_are_lost_with_all_their_segments() {
     let Some(world) = World::new() else { return };
-    let hub = world.hub(HUB);
+    let hub = world.hub(&HUB.replace("router: router-0}", "router: router-0, icmp: false}"));
     let machine = world.machine("host");
     let mut one = RawHost::join_greeting(&machine, "host-1", 1, SUPER);
     let mut two = RawHost::join_greeting(&machine, "host-2", 2, SUPER);

@@ -145,6 +145,25 @@ fn the_newest_of_two_hosts_with_one_name_carries_it_and_the_older_takes_over() {
 }
 
 #[test]
+fn both_machines_that_report_one_name_are_told_of_each_other() {
+    let Some(world) = World::new() else { return };
+    let hub = world.hub(THREE_HOSTS);
+    let machines = [1, 2].map(|n| world.machine(&format!("host-{n}")));
+    let hosts = machines.each_ref().map(|machine| world.join(machine, 2));
+    hub.wait_for("one more connection reports this host name; the newest carries its packets");
+    for host in &hosts {
+        wait_until("it is told", || {
+            host.lines().iter().any(|line| {
+                let text = text(line);
+                text.contains("the hub says: 10.0.0.") && text.contains("reports this host's name")
+            })
+        });
+    }
+    let peers: Vec<_> = hub.said("host joined").iter().map(|line| line["peer"].clone()).collect();
+    assert_eq!(peers.len(), 2);
+}
+
+#[test]
 fn a_host_that_stops_reading_costs_the_others_nothing_and_is_given_up() {
     let Some(world) = World::new() else { return };
     let hub = world.hub(THREE_HOSTS);

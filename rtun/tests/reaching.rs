@@ -5,18 +5,22 @@
 mod common;
 
 use std::{
+    fs,
     io::{self, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
         mpsc,
     },
     thread,
     time::{Duration, Instant},
 };
 
-use common::{HUB, Rtun, THREE_HOSTS, World, at, pings, reaches, route_plugin, wait_until};
+use common::{
+    HUB, Rtun, THREE_HOSTS, World, at, pings, programs::Certificate, reaches, route_plugin,
+    wait_until,
+};
 use rtun_lab::{Direction, Namespace, Wan, tools};
 
 const SERVICE: &str = "tun:///host-1?net=192.168.123.1/24";
@@ -135,15 +139,14 @@ metrics:
 }
 
 /// A name server that knows `hub.test`, on port 53 of an address, for as long as the process lives; it is silent while it is
-/// told to be. And how often it was asked.
-fn name_server(machine: &Namespace, address: SocketAddr) -> (Arc<AtomicBool>, Arc<AtomicUsize>) {
-    let (silent, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let (is_silent, count) = (Arc::clone(&silent), Arc::clone(&asked));
+/// told to be.
+fn name_server(machine: &Namespace, address: SocketAddr) -> Arc<AtomicBool> {
+    let silent = Arc::new(AtomicBool::new(false));
+    let is_silent = Arc::clone(&silent);
     let socket = machine.run(|| UdpSocket::bind(address)).unwrap().unwrap();
     thread::spawn(move || {
         let mut query = [0; 512];
         while let Ok((length, from)) = socket.recv_from(&mut query) {
-            count.fetch_add(1, Ordering::SeqCst);
             if is_silent.load(Ordering::SeqCst) {
                 continue;
             }
@@ -151,7 +154,7 @@ fn name_server(machine: &Namespace, address: SocketAddr) -> (Arc<AtomicBool>, Ar
             let _ = socket.send_to(&answer, from);
         }
     });
-    (silent, asked)
+    silent
 }
 
 /// The answer to a question about `hub.test`, which has an IPv4 address (RFC 1035 section 4).
@@ -175,21 +178,21 @@ fn a_silent_name_server_costs_its_time_once() {
     let Some(world) = World::new() else { return };
     let (machine, names) = (world.machine("host-1"), world.machine("names"));
     names.addr_add("eth0", "10.0.0.53/16").unwrap();
-    let (silent, asked) = name_server(&names, at("10.0.0.53", 53));
+    let silent = name_server(&names, at("10.0.0.53", 53));
     // The first server is there and never answers.
     machine.name_servers(&["10.0.0.54", "10.0.0.53"]);
     names.addr_add("eth0", "10.0.0.54/16").unwrap();
     let _never_read = names.run(|| UdpSocket::bind("10.0.0.54:53")).unwrap().unwrap();
 
     let hub = world.hub(THREE_HOSTS);
-    let host = world.start(&machine, &["-L", SERVICE, "-F", "router://hub.test:8443"]);
+    let impatient = format!("{SERVICE}&dialTimeout=1s");
     let start = Instant::now();
+    let host = world.start(&machine, &["-L", &impatient, "-F", "router://hub.test:8443"]);
     host.wait_for("joined the hub");
     // glibc asks the second server after 5 s.
     assert!(start.elapsed() >= Duration::from_secs(4), "{:?}", start.elapsed());
-    let stage = "cannot find hub.test: no answer from the name servers within 3 s";
+    let stage = "cannot find hub.test: no answer from the name servers within 1 s";
     assert!(host.log().contains(stage), "{}", host.log());
-    assert_eq!(asked.load(Ordering::SeqCst), 2, "one lookup: an A and an AAAA question");
 
     // From now on none answers, and the hub goes and comes back.
     silent.store(true, Ordering::SeqCst);
@@ -198,6 +201,12 @@ fn a_silent_name_server_costs_its_time_once() {
     let start = Instant::now();
     let _hub = world.hub(THREE_HOSTS);
     host.wait_for_nth("joined the hub", 2);
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    host.stop();
+    // So it is for a host that starts anew.
+    let start = Instant::now();
+    let host = world.start(&machine, &["-L", SERVICE, "-F", "router://hub.test:8443"]);
+    host.wait_for("joined the hub");
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     host.stop();
 }
@@ -256,8 +265,21 @@ impl Narrow {
             way.change(direction, |impairment| impairment.longest = Some(1280));
         }
         let near = world.machine("host-2");
-        let quic = "\n  listeners:\n  - {type: quic, addr: ':8444'}\n  - {type: tls, addr: ':8445'}\nrouters:";
-        let hub = world.hub(&THREE_HOSTS.replace("\nrouters:", quic));
+        // A chain that is longer than a packet.
+        let certificate = Certificate::new(&world, "hub.test");
+        let chain = [&certificate.file, &certificate.authority]
+            .map(|file| fs::read_to_string(file).unwrap())
+            .concat();
+        let chain = world.file("chain.pem", &[chain.as_str(); 3].concat());
+        let files = format!(
+            "{{certFile: '{}', keyFile: '{}'}}",
+            chain.display(),
+            certificate.key.display()
+        );
+        let more = format!(
+            "\n  listeners:\n  - {{type: quic, addr: ':8444'}}\n  - {{type: tls, addr: ':8445', tls: {files}}}\nrouters:"
+        );
+        let hub = world.hub(&THREE_HOSTS.replace("\nrouters:", &more));
         let host_2 = world.join(&near, 2);
         host_2.wait_for("joined the hub");
         Some(Self { world, _hub: hub, host_2, near, far, way, hub_ip })

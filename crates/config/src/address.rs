@@ -211,7 +211,8 @@ mod tests {
     fn zones_are_interfaces_behind_ipv6_addresses() {
         assert_eq!(check("[fe80::1%eth0]:8443"), Ok(("fe80::1%eth0", 8443)));
         assert_eq!(check("[fe80::1%3]:8443"), Ok(("fe80::1%3", 8443)));
-        for bad in ["[fe80::1%]:1", "192.0.2.1%eth0:1", "hub%eth0:1", "[fe80::1%a-name-too-long]:1"]
+        for bad in
+            ["[fe80::1%]:1", "192.0.2.1%eth0:1", "hub%eth0:1", "[fe80::1%a-much-too-long-name]:1"]
         {
             assert_eq!(check(bad), Err(AddressError::Zone), "{bad}");
         }

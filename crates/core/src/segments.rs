@@ -39,12 +39,16 @@ impl Segments {
     /// there is no smaller one.
     pub fn lower(&mut self, used: u32, now: Duration) -> Option<u16> {
         let bytes = [SMALL, SMALLEST].into_iter().find(|bytes| u32::from(*bytes) < used)?;
-        let hold = self.hold.unwrap_or(HOLD);
         // A second step of the same finding is no new one.
-        if self.limit(now).is_none() {
-            self.hold = Some((hold * 2).min(HOLD_MAX));
-        }
-        self.lowered = Some((bytes, now + hold));
+        let until = match self.lowered.filter(|(_, until)| now < *until) {
+            Some((_, until)) => until,
+            None => {
+                let hold = self.hold.unwrap_or(HOLD);
+                self.hold = Some((hold * 2).min(HOLD_MAX));
+                now + hold
+            }
+        };
+        self.lowered = Some((bytes, until));
         Some(bytes)
     }
 }
@@ -138,7 +142,7 @@ impl LossWatch {
             (true, Sending::SentAgain) if heard => Sending::HeardAgain,
             (true, step) => step,
         };
-        if now.received != self.arrived.received || self.arrived == Counts::default() {
+        if now.received != self.arrived.received {
             self.arrived = now;
             self.looks = 0;
         }
@@ -280,6 +284,10 @@ mod tests {
         assert_eq!(silence(&[heard, nothing, heard]), Silence::OfBytes);
         assert_eq!(silence(&[gap, nothing, heard]), Silence::WithGap);
         assert_eq!(silence(&[gap, filled]), Silence::Whole);
+        // Nothing has arrived in order yet, and a later segment before the first look.
+        let mut watch = LossWatch::default();
+        watch.sees(Counts { segments_received: 3, out_of_order: 1, ..Counts::default() });
+        assert_eq!(watch.silence(), Silence::WithGap);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The host service: a TUN device that stays, and the connection to a hub that comes and goes.
 
+mod address_book;
 mod choice;
 mod connection;
 mod device;
@@ -92,7 +93,7 @@ impl Host {
         let mut config = config.clone();
         let (look_again, take_away) = (Arc::<Notify>::default(), CancellationToken::new());
         if let Surroundings::Twin(twin) = &machine.surroundings {
-            let hubs = Hubs::new(&config, &machine.surroundings)?;
+            let hubs = Hubs::new(&config, &machine.surroundings, Arc::default())?;
             let name = config.device.name.as_deref().unwrap_or(service);
             let device = Arc::new(twin.device(name, config.device.mtu));
             let progress = Arc::new(Progress::new(&config.name, name, device.mtu(), &config.hubs));
@@ -111,8 +112,9 @@ impl Host {
                 service, &config, hubs, device, progress, keeping, machine, seat,
             ));
         }
-        let ends = Ends::mark(service, &mut config);
-        let hubs = Hubs::new(&config, &machine.surroundings)?;
+        let names = Arc::new(address_book::names(machine.state.as_ref()));
+        let ends = Ends::mark(service, &mut config, &names);
+        let hubs = Hubs::new(&config, &machine.surroundings, names)?;
         let mut maker = Maker {
             service: service.to_owned(),
             host: config.name.clone(),

@@ -34,7 +34,7 @@ pub use report::{
     ListenerReport, NamespaceReport, Queued, ServiceReport, SharedReport, Status, Tasks, Transport,
 };
 pub use rtun_control::{
-    FeedLine, FeedProblem, FeedState, FeedStatus, LastError, PluginKind, PluginStatus,
+    FeedLine, FeedProblem, FeedState, FeedStatus, LastError, PluginKind, PluginStatus, take_zone,
 };
 pub use status::Board;
 pub use surroundings::{Door, Surroundings, Twin};

@@ -353,6 +353,9 @@ pub struct ConnectionReport {
     pub super_frames: bool,
     /// Whether packets go as datagrams beside the connection's stream where they fit.
     pub datagrams: bool,
+    /// What the hub has noticed last that the host should know.
+    #[serde(default)]
+    pub notice: Option<String>,
 }
 
 /// A connection that could not be made, or ended.

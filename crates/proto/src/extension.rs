@@ -12,9 +12,10 @@
 //! 05 pong         stamp 8
 //! 06 go away      within 4, ms
 //! 07 refusal      reason 1 | length 1, text
+//! 08 notice       length 1, text
 //! ```
 //!
-//! Bytes behind these fields of a hello, a hello reply, a go away and a refusal are ignored, so that a later version can
+//! Bytes behind these fields of a hello, a hello reply, a go away, a refusal and a notice are ignored, so that a later version can
 //! add to them. Who may send what and when is told in `docs/wire.md` section 7.
 
 mod error;
@@ -26,7 +27,7 @@ use std::time::Duration;
 
 pub use error::{ExtensionEncodeError, ExtensionError};
 pub use hello::{Capabilities, Hello, HelloReply, MAX_ADDRESSES, MAX_SOFTWARE};
-pub use notice::{GoAway, MAX_REFUSAL_TEXT, RefusalNotice, RefusalReason};
+pub use notice::{GoAway, MAX_NOTICE_TEXT, Notice, RefusalNotice, RefusalReason};
 pub use super_frame::{
     MAX_SUPER_PACKET, SUPER_FRAME_HEADER, SUPER_FRAME_PREFIX, decode_super_frame, ip_packet,
     ip_packet_mut, packets, super_frame_prefix,
@@ -51,6 +52,7 @@ mod kind {
     pub(super) const PONG: u8 = 5;
     pub(super) const GO_AWAY: u8 = 6;
     pub(super) const REFUSAL: u8 = 7;
+    pub(super) const NOTICE: u8 = 8;
 }
 
 /// Whether a frame's payload is an extension frame: the high nibble of its first byte is neither 4 nor 6. An empty one
@@ -83,6 +85,8 @@ pub enum Extension<'a> {
     GoAway(GoAway),
     /// The hub closes the connection, and why.
     Refusal(RefusalNotice),
+    /// The hub has noticed something that the host should know.
+    Notice(Notice),
     /// A type this version does not know, to be skipped and counted.
     Unknown(u8),
 }
@@ -105,6 +109,7 @@ impl Extension<'_> {
             kind::PONG => Extension::Pong(stamp("pong", body)?),
             kind::GO_AWAY => Extension::GoAway(GoAway::read(reader)?),
             kind::REFUSAL => Extension::Refusal(RefusalNotice::read(reader)?),
+            kind::NOTICE => Extension::Notice(Notice::read(reader)?),
             unknown => Extension::Unknown(unknown),
         })
     }
@@ -137,6 +142,7 @@ impl Extension<'_> {
             Extension::Ping(stamp) | Extension::Pong(stamp) => out.extend_from_slice(stamp),
             Extension::GoAway(go_away) => go_away.write(out),
             Extension::Refusal(refusal) => refusal.write(out),
+            Extension::Notice(notice) => notice.write(out),
             Extension::Unknown(unknown) => return Err(ExtensionEncodeError::Unknown(*unknown)),
         }
         let len = out.len() - start - LEN_PREFIX;
@@ -156,6 +162,7 @@ impl Extension<'_> {
             Extension::Pong(_) => kind::PONG,
             Extension::GoAway(_) => kind::GO_AWAY,
             Extension::Refusal(_) => kind::REFUSAL,
+            Extension::Notice(_) => kind::NOTICE,
             Extension::Unknown(kind) => *kind,
         }
     }

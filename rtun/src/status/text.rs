@@ -420,6 +420,10 @@ fn problems_of(service: &ServiceReport, status: &Status) -> Vec<Problem> {
             }
         }
         KindReport::Host(host) => {
+            let notice = host.connection.as_ref().and_then(|it| it.notice.as_ref());
+            if let Some(notice) = notice {
+                add(Duration::ZERO, format!("the hub says: {}", printable(notice)));
+            }
             let health = &host.health;
             if let Some(HappenedReport { what, ago }) = &health.missing {
                 add(*ago, format!("there is no device: {}", printable(what)));

@@ -7,12 +7,13 @@
 use std::{
     collections::HashMap,
     io,
-    net::{IpAddr, SocketAddr, ToSocketAddrs},
+    net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs},
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use nix::net::if_::{if_indextoname, if_nametoindex};
 use tokio::{sync::watch, time::timeout};
 
 use crate::netns;
@@ -113,11 +114,12 @@ pub fn literal(addr: &str, netns: Option<&Path>) -> Result<Option<SocketAddr>, N
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(Some(SocketAddr::new(ip, port)));
     }
-    let Some((_, zone)) = host.split_once('%') else { return Ok(None) };
-    // The system's own reading of zones: nothing is looked up for an address.
-    let find = || (host, port).to_socket_addrs().ok().and_then(|mut found| found.next());
-    match netns::within(netns, find).ok().flatten() {
-        Some(address) => Ok(Some(address)),
+    let Some((ip, zone)) = host.split_once('%') else { return Ok(None) };
+    let ip = ip.parse::<Ipv6Addr>().map_err(|_| NameError::Malformed(addr.to_owned()))?;
+    let by_number = || zone.parse().ok().filter(|number| if_indextoname(*number).is_ok());
+    let index = || if_nametoindex(zone).ok().or_else(by_number);
+    match netns::within(netns, index).ok().flatten() {
+        Some(index) => Ok(Some(SocketAddrV6::new(ip, port, 0, index).into())),
         None => Err(NameError::Zone { addr: addr.to_owned(), zone: zone.to_owned() }),
     }
 }
@@ -137,6 +139,15 @@ pub(crate) fn explain(address: SocketAddr, error: io::Error) -> io::Error {
     }
 }
 
+/// Where what names led to is kept beyond the life of [`Names`]. Both may block for a file.
+pub trait Memory: Send + Sync {
+    /// What was kept of `name`.
+    fn recall(&self, name: &str) -> Vec<IpAddr>;
+
+    /// `name` leads to these addresses, and did not before.
+    fn keep(&self, name: &str, addresses: &[IpAddr]);
+}
+
 /// Looks a name up; blocks.
 type Resolver = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
 
@@ -145,6 +156,7 @@ type Resolver = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
 pub struct Names {
     resolver: Arc<Resolver>,
     names: Mutex<HashMap<String, Arc<Name>>>,
+    memory: Option<Arc<dyn Memory>>,
 }
 
 /// A name.
@@ -172,7 +184,12 @@ impl Names {
     fn asking(
         resolver: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
     ) -> Self {
-        Self { resolver: Arc::new(resolver), names: Mutex::default() }
+        Self { resolver: Arc::new(resolver), names: Mutex::default(), memory: None }
+    }
+
+    /// What is known stays in `memory` and comes from there at first.
+    pub fn remembering(self, memory: Arc<dyn Memory>) -> Self {
+        Self { memory: Some(memory), ..self }
     }
 
     /// The addresses of `addr`, `host:port`; where it holds a zone, in the network namespace `netns`. Waits at most `within`
@@ -224,7 +241,13 @@ impl Names {
             match names.get(name) {
                 Some(entry) => Arc::clone(entry),
                 None if names.len() >= NAMES_MAX => Arc::default(),
-                None => Arc::clone(names.entry(name.to_owned()).or_default()),
+                None => {
+                    let known = self.memory.as_ref().map(|memory| memory.recall(name));
+                    let at = |ip| SocketAddr::new(ip, 0);
+                    let known = known.unwrap_or_default().into_iter().map(at).collect();
+                    let entry = Arc::new(Name(Mutex::new(State { known, running: None })));
+                    Arc::clone(names.entry(name.to_owned()).or_insert(entry))
+                }
             }
         };
         let mut state = lock(&entry.0);
@@ -234,6 +257,7 @@ impl Names {
         let (answer, running) = watch::channel(None);
         let (resolver, asked, its_entry) =
             (Arc::clone(&self.resolver), name.to_owned(), Arc::clone(&entry));
+        let memory = self.memory.clone();
         // A thread of its own: one of tokio's would hold up the end of the process.
         let thread = std::thread::Builder::new().name("lookup".into()).spawn(move || {
             let found = match resolver(&asked).map(take_turns) {
@@ -242,13 +266,19 @@ impl Names {
                 Err(error) => Err(reason(&error).into()),
             };
             let mut state = lock(&its_entry.0);
+            let mut news = None;
             if let Ok(found) = &found {
+                news = Some(found.iter().map(SocketAddr::ip).collect::<Vec<_>>())
+                    .filter(|_| state.known != *found);
                 state.known.clone_from(found);
             }
             state.running = None;
             drop(state);
             // Those who have given up waiting do not hear it.
             let _ = answer.send(Some(found));
+            if let (Some(memory), Some(news)) = (memory, news) {
+                memory.keep(&asked, &news);
+            }
         });
         if thread.is_ok() {
             state.running = Some(running.clone());

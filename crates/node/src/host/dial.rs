@@ -271,7 +271,9 @@ impl Dialer {
                     Opened { stream: tcp, wire }
                 }
                 (None, Surroundings::Twin(twin)) => {
-                    Opened { stream: twin.connect(&self.addr).await?, wire: None }
+                    let connecting = async { Ok(twin.connect(&self.addr).await?) };
+                    let stream = attempt.stage("connecting", &self.addr, connecting).await?;
+                    Opened { stream, wire: None }
                 }
             };
         let handshakes = self.open_layers(attempt, stream);

@@ -1,5 +1,7 @@
 //! The hubs that a host may connect to: which one is tried next, and by which ways.
 
+use std::sync::Arc;
+
 use futures_util::future::join_all;
 use rtun_config::model::{self, HubNode};
 use rtun_net::transport::names::Names;
@@ -16,8 +18,8 @@ use crate::surroundings::Surroundings;
 pub(super) struct Hubs {
     pub(super) nodes: Vec<Hub>,
     pub(super) proxies: Proxies,
-    /// Of the hubs and the proxies. At most as many as are configured, and forgotten with the service.
-    pub(super) names: Names,
+    /// Of the hubs and the proxies: at most as many as are configured.
+    pub(super) names: Arc<Names>,
     pub(super) choice: Choice,
 }
 
@@ -31,6 +33,7 @@ impl Hubs {
     pub(super) fn new(
         config: &model::Host,
         surroundings: &Surroundings,
+        names: Arc<Names>,
     ) -> Result<Self, SetupError> {
         let hub = |config: &HubNode| {
             Ok(Hub { ways: Ways::new(config, surroundings)?, config: config.clone() })
@@ -39,7 +42,7 @@ impl Hubs {
         Ok(Self {
             nodes: config.hubs.iter().map(hub).collect::<Result<_, _>>()?,
             proxies: Proxies::new(&config.proxies, config.name.as_str())?,
-            names: Names::default(),
+            names,
             choice: Choice::new(config.selector, standings, config.name.as_str()),
         })
     }

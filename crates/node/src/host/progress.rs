@@ -148,6 +148,7 @@ impl Progress {
                 rtun: session.is_rtun,
                 super_frames: session.super_frames(),
                 datagrams: session.link.uses_datagrams(),
+                notice: session.noticed(),
             });
         DeviceReport {
             host: self.host.clone(),

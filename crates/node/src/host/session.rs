@@ -4,7 +4,7 @@ use std::{
     io,
     net::IpAddr,
     slice,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -72,6 +72,8 @@ pub(super) struct Session {
     source: IpAddr,
     /// Why it is going to end the session, as it says.
     notice: OnceLock<Notice>,
+    /// What it has noticed last, as it says. A poisoned lock still guards a whole text.
+    noticed: Mutex<Option<String>>,
 }
 
 /// What a hub says before it closes the connection.
@@ -165,6 +167,7 @@ impl Session {
             reply: OnceLock::new(),
             source: introduction.source,
             notice: OnceLock::new(),
+            noticed: Mutex::default(),
         };
         if session.is_rtun {
             let hello = introduction.hello(session.link.has_datagrams());
@@ -186,6 +189,7 @@ impl Session {
             reply: OnceLock::from(reply),
             source: IpAddr::from([0; 4]),
             notice: OnceLock::new(),
+            noticed: Mutex::default(),
         }
     }
 
@@ -233,8 +237,18 @@ impl Session {
                 let _ = self.notice.set(Notice::Refusal(refusal));
                 Ok(())
             }
+            Some(Extension::Notice(notice)) => {
+                warn!("the hub says: {}", notice.text);
+                *self.noticed.lock().unwrap_or_else(PoisonError::into_inner) = Some(notice.text);
+                Ok(())
+            }
             Some(_) => Err(DropReason::FrameUnknown),
         }
+    }
+
+    /// What the hub has noticed last that this host should know.
+    pub(super) fn noticed(&self) -> Option<String> {
+        self.noticed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether the hub ended the session because this host may not join.
@@ -279,7 +293,7 @@ impl Introduction {
     }
 
     fn hello(&self, datagrams: bool) -> Hello {
-        let mut offered = Capabilities::NONE;
+        let mut offered = Capabilities::NOTICES;
         if self.super_frames {
             offered = offered.with(Capabilities::SUPER_FRAMES);
         }

@@ -80,6 +80,8 @@ pub(super) struct Greeting {
     pub(super) mtu: u16,
     /// Whether it takes super-frames and may send them.
     pub(super) super_frames: bool,
+    /// Whether it takes notices.
+    pub(super) notices: bool,
     /// Name and version of the program.
     pub(super) software: String,
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use rtun_core::DropReason;
-use rtun_proto::extension::{self, Capabilities, Extension, Hello, HelloReply};
+use rtun_proto::extension::{self, Capabilities, Extension, Hello, HelloReply, Notice};
 use tracing::debug;
 
 use super::{
@@ -72,10 +72,28 @@ fn greet(host: &Arc<Association>, snapshot: &Snapshot, hello: Hello) {
         namespace = %host.namespace.id, host = %host.host, software, mtu, super_frames, datagrams,
         "host speaks the extension"
     );
-    let greeting = Greeting { instance, mtu, super_frames, software };
+    let notices = capabilities.has(Capabilities::NOTICES);
+    let greeting = Greeting { instance, mtu, super_frames, notices, software };
     if host.greeting.set(greeting).is_ok() {
         host.link.greeted(datagrams);
         host.namespace.end_older_of_run(host);
+        tell_of_namesakes(host);
+    }
+}
+
+/// Tells a host, and the other runs that report its name, of each other.
+fn tell_of_namesakes(host: &Arc<Association>) {
+    let instance = |it: &Association| it.greeting.get().map(|greeting| greeting.instance);
+    for other in host.namespace.claims(&host.host) {
+        if instance(&other) == instance(host) {
+            continue;
+        }
+        for (to, namesake) in [(host, &other), (&other, host)] {
+            if to.greeting.get().is_some_and(|greeting| greeting.notices) {
+                let text = format!("{} reports this host's name too", namesake.peer);
+                to.link.send_extension(&Extension::Notice(Notice { text }));
+            }
+        }
     }
 }
 

@@ -28,6 +28,8 @@ impl Capabilities {
     pub const SUPER_FRAMES: Self = Self(1);
     /// Takes packets as datagrams beside the stream.
     pub const DATAGRAMS: Self = Self(2);
+    /// Takes notices.
+    pub const NOTICES: Self = Self(4);
 
     /// Everything of this set and of `other`.
     #[must_use]

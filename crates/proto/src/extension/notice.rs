@@ -1,12 +1,12 @@
-//! What a hub says before it closes a connection.
+//! What a hub says for people: before it closes a connection, and of what it has noticed.
 
 use std::time::Duration;
 
 use super::{ExtensionError, milliseconds, read_text, write_text};
 use crate::reader::Reader;
 
-/// The most bytes of [`RefusalNotice::text`] on the wire.
-pub const MAX_REFUSAL_TEXT: u8 = 200;
+/// The most bytes of [`RefusalNotice::text`] and [`Notice::text`] on the wire.
+pub const MAX_NOTICE_TEXT: u8 = 200;
 
 /// The hub is about to close the connection; the host should have another by then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -63,7 +63,7 @@ impl From<u8> for RefusalReason {
 pub struct RefusalNotice {
     /// For programs.
     pub reason: RefusalReason,
-    /// For people: at most [`MAX_REFUSAL_TEXT`] bytes without control characters; may be empty.
+    /// For people: at most [`MAX_NOTICE_TEXT`] bytes without control characters; may be empty.
     pub text: String,
 }
 
@@ -73,13 +73,34 @@ impl RefusalNotice {
         let mut fields = || Some((reader.u8()?, reader.string()?));
         let (reason, text) = fields().ok_or(ExtensionError::Short { kind })?;
         let text =
-            read_text(text, MAX_REFUSAL_TEXT, is_shown).ok_or(ExtensionError::Text { kind })?;
+            read_text(text, MAX_NOTICE_TEXT, is_shown).ok_or(ExtensionError::Text { kind })?;
         Ok(Self { reason: reason.into(), text })
     }
 
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         out.push(self.reason.code());
-        write_text(&self.text, MAX_REFUSAL_TEXT, is_shown, out);
+        write_text(&self.text, MAX_NOTICE_TEXT, is_shown, out);
+    }
+}
+
+/// The hub has noticed something that the host should know; the association goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// For people: at most [`MAX_NOTICE_TEXT`] bytes without control characters; may be empty.
+    pub text: String,
+}
+
+impl Notice {
+    pub(super) fn read(mut reader: Reader<'_>) -> Result<Self, ExtensionError> {
+        let kind = "notice";
+        let text = reader.string().ok_or(ExtensionError::Short { kind })?;
+        let text =
+            read_text(text, MAX_NOTICE_TEXT, is_shown).ok_or(ExtensionError::Text { kind })?;
+        Ok(Self { text })
+    }
+
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        write_text(&self.text, MAX_NOTICE_TEXT, is_shown, out);
     }
 }
 

@@ -6,7 +6,7 @@ use proptest::{collection::vec, prelude::*};
 use rtun_proto::{
     extension::{
         Capabilities, Extension, ExtensionEncodeError, ExtensionError, GoAway, Hello, HelloReply,
-        MAX_ADDRESSES, RefusalNotice, RefusalReason, is_extension,
+        MAX_ADDRESSES, Notice, RefusalNotice, RefusalReason, is_extension,
     },
     frame::Frames,
 };
@@ -52,6 +52,7 @@ fn extension() -> impl Strategy<Value = Extension<'static>> {
             Extension::GoAway(GoAway { within: Duration::from_millis(ms.into()) })
         }),
         3 => refusal().prop_map(Extension::Refusal),
+        1 => "\\PC{0,50}".prop_map(|text| Extension::Notice(Notice { text })),
     ]
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rtun_proto::{
     extension::{
-        Capabilities, Extension, ExtensionError, GoAway, Hello, HelloReply, RefusalNotice,
+        Capabilities, Extension, ExtensionError, GoAway, Hello, HelloReply, Notice, RefusalNotice,
         RefusalReason, ip_packet, packets,
     },
     frame::{Frames, write_frame},
@@ -251,6 +251,10 @@ pub(crate) fn check(name: &str, bytes: &[u8]) {
             let text = "another connection of this name".to_owned();
             let notice = RefusalNotice { reason: RefusalReason::Replaced, text };
             is_extension(bytes, &Extension::Refusal(notice));
+        }
+        "extension-notice" => {
+            let text = "192.0.2.7:40000 reports this name too".to_owned();
+            is_extension(bytes, &Extension::Notice(Notice { text }));
         }
         "extension-unknown" => {
             assert_eq!(Extension::decode(only_frame(bytes)), Ok(Extension::Unknown(0x7f)));

@@ -3,8 +3,9 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
@@ -13,7 +14,7 @@ use rtun_config::model::{self, Carriage, NetworkNamespace, SocketOptions};
 use rtun_net::{
     netns,
     placement::{MARK, OwnPackets},
-    transport::socket::may_mark,
+    transport::{names::Names, socket::may_mark},
 };
 use tokio::{task::JoinHandle, time::timeout};
 use tracing::warn;
@@ -22,6 +23,9 @@ use crate::sockets;
 
 /// How often names are looked up while there is no connection.
 pub(super) const LOOK_UP_EVERY: Duration = Duration::from_secs(5);
+
+/// How long name servers may take before the next look.
+const LOOK_UP_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long the device may wait for the first answer; until it is there every route stands apart.
 const FIRST_ANSWER: Duration = Duration::from_secs(2);
@@ -43,6 +47,8 @@ pub(in crate::host) struct Ends {
     addresses: BTreeSet<IpAddr>,
     /// Names, as `host:port`, with the addresses they have had.
     names: BTreeMap<String, BTreeSet<IpAddr>>,
+    /// Looks them up, for the connections too: nobody asks twice at a time.
+    lookups: Arc<Names>,
     marks: Vec<u32>,
     /// Whether all connections are marked.
     marked: bool,
@@ -51,10 +57,15 @@ pub(in crate::host) struct Ends {
 impl Ends {
     /// Those of a host. Its connections are given a mark from now on, where they have none and the system allows it.
     /// Connections that are made in another network namespace than the device is in cannot enter it and are left out.
-    pub(in crate::host) fn mark(service: &str, host: &mut model::Host) -> Self {
+    pub(in crate::host) fn mark(
+        service: &str,
+        host: &mut model::Host,
+        lookups: &Arc<Names>,
+    ) -> Self {
         let mut ends = Self {
             addresses: BTreeSet::new(),
             names: BTreeMap::new(),
+            lookups: Arc::clone(lookups),
             marks: Vec::new(),
             marked: true,
         };
@@ -160,13 +171,18 @@ impl Ends {
         if names.is_empty() {
             return None;
         }
+        let lookups = Arc::clone(&self.lookups);
         Some(tokio::spawn(async move {
-            let lookups = names.into_iter().map(|name| async move {
-                let found = tokio::net::lookup_host(&name).await;
-                let found = found.map(|found| found.map(|it| it.ip()).collect());
-                (name, found.unwrap_or_default())
-            });
-            join_all(lookups).await
+            let find = |name: String| {
+                let lookups = &lookups;
+                async move {
+                    let found = lookups.find(&name, None, LOOK_UP_LIMIT).await;
+                    let found =
+                        found.map(|found| found.addresses.iter().map(SocketAddr::ip).collect());
+                    (name, found.unwrap_or_default())
+                }
+            };
+            join_all(names.into_iter().map(find)).await
         }))
     }
 
@@ -238,6 +254,7 @@ mod tests {
         let mut ends = Ends {
             addresses: BTreeSet::new(),
             names: BTreeMap::new(),
+            lookups: Arc::default(),
             marks: vec![1],
             marked: true,
         };

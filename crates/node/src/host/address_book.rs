@@ -1,0 +1,72 @@
+//! What names led to last, kept in the state directory, so that a host finds its hub after a start without name servers too.
+
+use std::{fmt::Write as _, net::IpAddr, sync::Arc};
+
+use rtun_net::transport::names::{Memory, Names};
+use rtun_state::StateDir;
+use tracing::debug;
+
+/// The longest name that has a file, in bytes.
+const NAME_MAX: usize = 128;
+
+/// Of a file, in bytes: as many addresses as are kept fit.
+const FILE_MAX: u64 = 1024;
+
+/// Names whose addresses are kept in `state`, if there is such a directory.
+pub(super) fn names(state: Option<&Arc<StateDir>>) -> Names {
+    match state {
+        Some(state) => Names::default().remembering(Arc::new(AddressBook(Arc::clone(state)))),
+        None => Names::default(),
+    }
+}
+
+/// A file for each name: an address on each line. Files of names that are in no configuration any more stay.
+struct AddressBook(Arc<StateDir>);
+
+/// The file of `name`, if it can have one.
+fn file(name: &str) -> Option<String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    let fits = name.len() <= NAME_MAX && name.bytes().all(plain) && name != "localhost";
+    fits.then(|| format!("addresses-{}", name.to_ascii_lowercase()))
+}
+
+impl Memory for AddressBook {
+    fn recall(&self, name: &str) -> Vec<IpAddr> {
+        let Some(file) = file(name) else { return Vec::new() };
+        let content = self.0.read(&file, FILE_MAX).unwrap_or_else(|error| {
+            debug!("the addresses of {name} are not known from before: {error}");
+            None
+        });
+        let text = String::from_utf8(content.unwrap_or_default()).unwrap_or_default();
+        text.lines().filter_map(|line| line.parse().ok()).collect()
+    }
+
+    fn keep(&self, name: &str, addresses: &[IpAddr]) {
+        let Some(file) = file(name) else { return };
+        let mut text = String::new();
+        for address in addresses {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{address}");
+        }
+        if let Err(error) = self.0.write(&file, &[text.as_bytes()], 0o600) {
+            debug!("the addresses of {name} are not kept: {error}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_there_after_the_next_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let book = || AddressBook(Arc::new(StateDir::open(folder.path().join("state")).unwrap()));
+        assert!(book().recall("hub.example").is_empty());
+        let addresses = ["192.0.2.1", "2001:db8::1"].map(|text| text.parse::<IpAddr>().unwrap());
+        book().keep("hub.example", &addresses);
+        assert_eq!(book().recall("HUB.example"), addresses);
+        book().keep("../hub", &addresses);
+        assert!(book().recall("../hub").is_empty());
+    }
+}
