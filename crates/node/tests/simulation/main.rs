@@ -18,8 +18,9 @@ use std::{
     env,
     io::{self, Write},
     ops::Range,
-    process,
+    panic, process,
     sync::{
+        Mutex,
         atomic::{AtomicU64, Ordering},
         mpsc,
     },
@@ -56,9 +57,10 @@ fn whatever_happens_the_network_recovers_and_forgets() {
         return run(seed);
     }
     let seeds = number("RTUN_SEEDS").unwrap_or(SEEDS);
-    run_all(0..seeds.min(FIRST));
+    let mut failed = run_all(0..seeds.min(FIRST));
     let before = bytes_in_use();
-    run_all(seeds.min(FIRST)..seeds);
+    failed.extend(run_all(seeds.min(FIRST)..seeds));
+    assert!(failed.is_empty(), "of {seeds} seeds these have failed: {failed:?}");
     let left = bytes_in_use().saturating_sub(before);
     assert!(left <= LEFT, "{left} bytes are left of what has ended");
 }
@@ -68,9 +70,10 @@ fn bytes_in_use() -> usize {
     stats.bytes_allocated - stats.bytes_deallocated
 }
 
-/// One run for each seed, as many at a time as there are cores.
-fn run_all(seeds: Range<u64>) {
+/// One run for each seed, as many at a time as there are cores; the seeds that have failed.
+fn run_all(seeds: Range<u64>) -> Vec<u64> {
     let next = AtomicU64::new(seeds.start);
+    let failed = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
@@ -79,7 +82,9 @@ fn run_all(seeds: Range<u64>) {
                     if seed >= seeds.end {
                         return;
                     }
-                    run(seed);
+                    if panic::catch_unwind(|| run(seed)).is_err() {
+                        failed.lock().unwrap().push(seed);
+                    }
                     if (seed + 1).is_multiple_of(1000) {
                         say(&format!("{} seeds have been run", seed + 1));
                     }
@@ -87,6 +92,7 @@ fn run_all(seeds: Range<u64>) {
             });
         }
     });
+    failed.into_inner().unwrap()
 }
 
 /// One run.
