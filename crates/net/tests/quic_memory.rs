@@ -1,7 +1,5 @@
 //! Connections that have ended leave no memory behind, at either end.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
 use std::{alloc::System, net::SocketAddr, sync::Arc, time::Duration};
 
 use rtun_net::transport::{
