@@ -1,33 +1,20 @@
 //! A process's status as text: what is wrong first, then each service, aligned for a terminal of 100 columns.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Write,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt::Write, time::Duration};
 
 use rtun_node::{
-    DescriptorReport, DeviceHealth, DeviceReport, FeedProblem, FeedState, FeedStatus, Happened,
-    HappenedReport, HostReport, HubReport, KindReport, ListenerReport, NamespaceReport, PluginKind,
-    PluginStatus, ServiceReport, SharedReport, Status, TaskReport, Traffic,
+    DeviceHealth, DeviceReport, FeedState, Happened, HappenedReport, HostReport, HubReport,
+    KindReport, ListenerReport, NamespaceReport, PluginKind, PluginStatus, ServiceReport, Status,
+    Traffic,
 };
 
-use super::units::{bytes, count, duration, printable, seconds, short};
-
-/// What went wrong longer ago than this is no problem any more, unless it lasts.
-const RECENT: Duration = Duration::from_secs(15 * 60);
-
-/// A certificate is mentioned that ends within so many seconds: 30 days.
-const ENDS_SOON: f64 = 30.0 * 24.0 * 60.0 * 60.0;
+use super::{
+    problems::{SHOWN_SHARED, carriers, end_of_certificate, problems},
+    units::{bytes, count, duration, number, printable, seconds, short},
+};
 
 /// Hosts shown of each namespace, and namespaces of each hub.
 const SHOWN: usize = 50;
-
-/// Shared prefixes shown of each namespace, one line for all behind the same hosts.
-const SHOWN_SHARED: usize = 8;
-
-/// Ways for an association to end that are nobody's problem.
-const NORMAL_ENDS: [&str; 3] = ["peer_closed", "replaced", "shutdown"];
 
 /// One look at a process.
 pub(super) struct Look<'a> {
@@ -35,14 +22,6 @@ pub(super) struct Look<'a> {
     /// An earlier look, and how long before: rates are shown then.
     pub(super) before: Option<(&'a Status, Duration)>,
     pub(super) colour: bool,
-}
-
-/// Something an operator should look at.
-struct Problem {
-    /// How long ago it happened; zero: it lasts.
-    ago: Duration,
-    service: String,
-    what: String,
 }
 
 impl Look<'_> {
@@ -61,15 +40,10 @@ impl Look<'_> {
     }
 
     fn problems(&self) -> String {
-        let mut problems: Vec<_> =
-            self.now.services.iter().flat_map(|service| problems_of(service, self.now)).collect();
-        problems.extend(self.now.sources.iter().flat_map(problems_of_source));
-        problems.extend(self.now.failed_tasks.iter().map(problem_of_task));
-        problems.extend(problem_of_descriptors(&self.now.descriptors));
+        let problems = problems(self.now);
         if problems.is_empty() {
             return String::new();
         }
-        problems.sort_by_key(|problem| problem.ago);
         let rows = problems.iter().map(|problem| {
             let when = match problem.ago {
                 Duration::ZERO => "now".to_owned(),
@@ -353,192 +327,6 @@ fn listener(way: &ListenerReport) -> String {
     }
 }
 
-fn end_of_certificate(way: &ListenerReport) -> Option<String> {
-    let left = way.certificate.as_ref()?.expires_in;
-    match left {
-        left if left < 0.0 => Some(format!("has ended {} ago", seconds(-left))),
-        left if left < ENDS_SOON => Some(format!("ends in {}", seconds(left))),
-        _ => None,
-    }
-}
-
-fn problems_of(service: &ServiceReport, status: &Status) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    let mut add = |ago, what| problems.push(Problem { ago, service: service.name.clone(), what });
-    match &service.kind {
-        KindReport::Hub(hub) => {
-            let recent = |events: &BTreeMap<String, Happened>| {
-                let events = events.iter().filter(|(_, it)| it.ago < RECENT);
-                events.map(|(word, it)| (printable(word), *it)).collect::<Vec<_>>()
-            };
-            if let Some(why) = &hub.behind {
-                add(Duration::ZERO, format!("does not go by its sources: {}", printable(why)));
-            }
-            for way in &hub.listen {
-                if let Some(end) = end_of_certificate(way) {
-                    let (transport, address) = (way.transport.as_str(), way.address);
-                    add(Duration::ZERO, format!("{transport} {address}: its certificate {end}"));
-                }
-            }
-            for plugin in &hub.plugins {
-                let Some(error) = &plugin.last_error else { continue };
-                let ago = Duration::from_secs(error.age);
-                let (name, error) = (printable(&plugin.name), printable(&error.text));
-                if plugin.paused {
-                    add(ago, format!("plugin {name} is left alone for a while: {error}"));
-                } else if ago < RECENT {
-                    add(ago, format!("plugin {name}: {error}"));
-                }
-            }
-            for (word, Happened { count, ago }) in recent(&hub.refused) {
-                add(ago, format!("connection refused: {word} ({count} so far)"));
-            }
-            for (word, Happened { count, ago }) in recent(&hub.ended) {
-                if !NORMAL_ENDS.contains(&word.as_str()) {
-                    add(ago, format!("connection of a host ended: {word} ({count} so far)"));
-                }
-            }
-            for namespace in &hub.namespaces {
-                let missing = |it: &&SharedReport| !it.gateways[0].connected;
-                for shared in namespace.shared.iter().filter(missing).take(SHOWN_SHARED) {
-                    add(Duration::ZERO, carriers(shared));
-                }
-            }
-            if hub.traffic().dropped_by_reason().any(|(reason, _)| reason == "internal") {
-                add(Duration::ZERO, "packets lost by a bug in rtun: please report it".into());
-            }
-            for (host, addresses) in twice(hub) {
-                let host = short(&host);
-                let addresses = addresses.join(", ");
-                add(
-                    Duration::ZERO,
-                    format!("{host} is reported by {addresses}; the newest carries"),
-                );
-            }
-            if hub.queue_memory > hub.queue_budget / 10 * 8 {
-                add(Duration::ZERO, "the memory for queues is nearly used up".into());
-            }
-        }
-        KindReport::Host(host) => {
-            let notice = host.connection.as_ref().and_then(|it| it.notice.as_ref());
-            if let Some(notice) = notice {
-                add(Duration::ZERO, format!("the hub says: {}", printable(notice)));
-            }
-            let health = &host.health;
-            if let Some(HappenedReport { what, ago }) = &health.missing {
-                add(*ago, format!("there is no device: {}", printable(what)));
-            }
-            if let Some(HappenedReport { what, ago }) =
-                health.last_put_back.as_ref().filter(|last| last.ago < RECENT)
-            {
-                add(
-                    *ago,
-                    format!("put back what somebody took from the device: {}", printable(what)),
-                );
-            }
-            if !health.left.is_empty() {
-                let what = printable(&health.left.join(", "));
-                add(
-                    Duration::ZERO,
-                    format!(
-                        "missing at the device, somebody takes it away again and again: {what}"
-                    ),
-                );
-            }
-            for what in &health.failing {
-                add(
-                    Duration::ZERO,
-                    format!("the device is not as it should be: {}", printable(what)),
-                );
-            }
-            match (&host.connection, &host.last_error) {
-                (None, None) => add(status.uptime, "not connected to a hub yet".into()),
-                (connection, Some(error)) if connection.is_none() || error.ago < RECENT => {
-                    let state = match connection {
-                        Some(_) => "connected again after",
-                        None => "not connected:",
-                    };
-                    let (hub, what) = (printable(&error.hub), printable(&error.error));
-                    add(error.ago, format!("{state} {hub}: {what}"));
-                }
-                _ => {}
-            }
-        }
-    }
-    problems
-}
-
-fn problem_of_task(task: &TaskReport) -> Problem {
-    let state = if task.running { "has failed and runs again" } else { "does not run" };
-    Problem {
-        ago: task.ago,
-        service: "rtun".into(),
-        what: format!("{}: {state}: {}", printable(&task.task), printable(&task.error)),
-    }
-}
-
-/// Names that machines at different addresses report while one of them carries all packets, with two of these addresses.
-fn twice(hub: &HubReport) -> Vec<(String, Vec<String>)> {
-    let mut found = Vec::new();
-    for namespace in &hub.namespaces {
-        for same in namespace.hosts.chunk_by(|one, other| one.host == other.host) {
-            let addresses: BTreeSet<_> = same.iter().map(|host| host.peer.ip()).collect();
-            if addresses.len() > 1 && same.iter().any(|host| !host.carries) {
-                let addresses = addresses.iter().take(2).map(ToString::to_string);
-                found.push((same[0].host.as_str().to_owned(), addresses.collect()));
-            }
-        }
-    }
-    found
-}
-
-fn problem_of_descriptors(descriptors: &DescriptorReport) -> Option<Problem> {
-    let limit = descriptors.limit;
-    let Happened { count, ago } = descriptors.exhausted.filter(|it| it.ago < RECENT)?;
-    let what =
-        format!("all {limit} descriptors are in use: connections wait ({count} times so far)");
-    Some(Problem { ago, service: "-".into(), what })
-}
-
-/// `10.1.0.0/16 and 3 more: site-a is away, site-b carries`
-fn carriers(shared: &SharedReport) -> String {
-    let SharedReport { prefix, prefixes, gateways } = shared;
-    let more = match prefixes - 1 {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    let gateways = gateways.iter().map(|gateway| {
-        let state = match (gateway.carries, gateway.connected) {
-            (true, _) => "carries",
-            (false, true) => "stands by",
-            (false, false) => "is away",
-        };
-        format!("{} {state}", short(gateway.host.as_str()))
-    });
-    format!("{prefix}{more}: {}", gateways.collect::<Vec<_>>().join(", "))
-}
-
-fn problems_of_source(source: &FeedStatus) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    let name = format!("{} {}", source.kind, source.name);
-    let mut add = |ago, what| problems.push(Problem { ago, service: name.clone(), what });
-    if let Some(FeedProblem { text, age, failing_for }) = &source.problem {
-        let text = printable(text);
-        let ago = Duration::try_from_secs_f64(*age).unwrap_or(Duration::MAX);
-        match failing_for {
-            Some(since) => add(ago, format!("source fails for {}: {text}", seconds(*since))),
-            None if ago < RECENT => add(ago, format!("source failed: {text}")),
-            None => {}
-        }
-    }
-    if let Some(first) = source.first_bad_lines.first() {
-        let left_out = number(source.bad_lines, "line");
-        let (line, text) = (first.line, printable(&first.text));
-        add(Duration::ZERO, format!("{left_out} left out; line {line}: {text}"));
-    }
-    problems
-}
-
 fn host_row(host: &HostReport, before: Option<(Option<&HostReport>, Duration)>) -> Vec<String> {
     let standby = if host.carries { "" } else { " (standby)" };
     let traffic = &host.traffic;
@@ -604,10 +392,6 @@ fn happened(events: &BTreeMap<String, Happened>) -> String {
     let events: Vec<_> =
         events.iter().map(|(word, event)| format!("{} {}", printable(word), event.count)).collect();
     if events.is_empty() { "none".into() } else { events.join(", ") }
-}
-
-fn number(count: usize, of: &str) -> String {
-    if count == 1 { format!("1 {of}") } else { format!("{count} {of}s") }
 }
 
 fn times(count: u64) -> String {

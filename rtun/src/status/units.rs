@@ -85,6 +85,11 @@ fn scaled(mut value: f64, step: f64, units: &[&str]) -> String {
     }
 }
 
+/// `1 line`, `2 lines`.
+pub(super) fn number(count: usize, of: &str) -> String {
+    if count == 1 { format!("1 {of}") } else { format!("{count} {of}s") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
