@@ -1,9 +1,10 @@
 //! A listener on loopback and streams to it.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use rtun_net::transport::{
     Stream,
+    names::Names,
     quic::{self, BindError, Connection, Listener, QuicError, QuicStream, Settings},
     socket::{ListenOptions, SocketOptions},
 };
@@ -35,7 +36,7 @@ pub(crate) async fn connect(
     settings: &Settings,
     within: Duration,
 ) -> Result<Arc<QuicStream>, QuicError> {
-    let addr = addr.parse::<SocketAddr>().unwrap().into();
+    let addr = Names::default().find(addr, None, within).await.expect("an address");
     quic::connect(&addr, server_name, tls, settings, &SocketOptions::default(), within).await
 }
 

@@ -109,7 +109,7 @@ fn what_is_no_authority_or_has_run_out_signs_nothing() {
         (&host.0, &host.1, "holds no certificate of an authority"),
         (&over.0, &over.1, "the authority was valid until"),
         (&ca.0, &host.1, "does not belong to the certificate"),
-        (&dir.file("nothing.pem"), &ca.1, "holds no certificate in PEM form"),
+        (&dir.file("nothing.pem"), &ca.1, "is empty; put the certificate there in PEM form"),
         (&ca.0, &dir.file("missing.pem"), "cannot read"),
     ] {
         let error = Authority::read(certificate, key).err().unwrap().to_string();

@@ -109,7 +109,7 @@ proptest! {
     #[test]
     fn any_bytes_are_survived(
         extension in extension(),
-        kind in prop_oneof![1 => 0_u8..9, 1 => any::<u8>()],
+        kind in prop_oneof![1 => 0_u8..10, 1 => any::<u8>()],
         random in vec(any::<u8>(), 0..80),
         changes in vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
     ) {
@@ -124,12 +124,12 @@ proptest! {
             match Extension::decode(&payload) {
                 Ok(Extension::Unknown(unknown)) => {
                     prop_assert_eq!(unknown, payload[0]);
-                    prop_assert!(!(1..=7).contains(&unknown) && is_extension(&payload));
+                    prop_assert!(!(1..=8).contains(&unknown) && is_extension(&payload));
                 }
                 Ok(extension) => prop_assert!(payload.starts_with(&written(&extension))),
                 Err(ExtensionError::Type) => prop_assert!(!is_extension(&payload)),
                 Err(error) => {
-                    prop_assert!((1..=7).contains(&payload[0]));
+                    prop_assert!((1..=8).contains(&payload[0]));
                     prop_assert!(!error.to_string().is_empty());
                 }
             }
@@ -219,7 +219,7 @@ fn addresses_are_few_and_possible() {
 
 #[test]
 fn an_unknown_type_is_told_and_never_sent() {
-    for kind in (0..=255).filter(|kind| !(1..=7).contains(kind)) {
+    for kind in (0..=255).filter(|kind| !(1..=8).contains(kind)) {
         let expected = match kind >> 4 {
             4 | 6 => Err(ExtensionError::Type),
             _ => Ok(Extension::Unknown(kind)),
