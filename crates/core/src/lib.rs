@@ -23,6 +23,7 @@ mod segments;
 mod selector;
 mod table;
 pub mod text;
+pub mod udp_tunnel;
 mod window;
 
 pub use address_list::AddressList;

@@ -226,7 +226,9 @@ mod tests {
         assert!(address.is_station() && !address.is_group());
         assert!(MacAddress::new([1, 0, 0x5e, 0, 0, 1]).is_group());
         assert!(MacAddress::BROADCAST.is_group());
-        for text in ["", "02:00:5e:10:00", "02:00:5e:10:00:0a:01", "2:0:5e:10:0:a", "02:00:5e:10:00:+a"] {
+        for text in
+            ["", "02:00:5e:10:00", "02:00:5e:10:00:0a:01", "2:0:5e:10:0:a", "02:00:5e:10:00:+a"]
+        {
             assert_eq!(text.parse::<MacAddress>(), Err(MacAddressError), "{text}");
         }
         for seed in [0, 7, u64::MAX] {

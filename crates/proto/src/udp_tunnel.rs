@@ -55,7 +55,9 @@ pub struct Passphrase([u8; PASSPHRASE]);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PassphraseError {
     /// More bytes than go over the wire.
-    #[error("a passphrase of this tunnel has at most 16 bytes, not {0}: no more goes over the wire")]
+    #[error(
+        "a passphrase of this tunnel has at most 16 bytes, not {0}: no more goes over the wire"
+    )]
     TooLong(usize),
     /// The padding could not be told from the text.
     #[error("a passphrase of this tunnel has no NUL in it")]

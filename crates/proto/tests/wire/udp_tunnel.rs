@@ -111,7 +111,10 @@ fn messages_of_other_lengths_are_refused() {
     for len in 1..=40 {
         let cut: &[PacketError] = &[PacketError::Truncated, PacketError::Malformed];
         for (first, errors) in [
-            (0x45, &[PacketError::Truncated, PacketError::Malformed, PacketError::LengthMismatch][..]),
+            (
+                0x45,
+                &[PacketError::Truncated, PacketError::Malformed, PacketError::LengthMismatch][..],
+            ),
             (0x47, cut),
             (0x60, cut),
             (0xc8, &[PacketError::Version][..]),
