@@ -11,7 +11,7 @@ pub use tls::{tls_headers, tls_messages, tls_opener, tls_padding};
 use rtun_core::{
     Matcher, Parsed, TooManyRows, parse_matchers, parse_routes, parse_rules, parse_users,
 };
-use rtun_net::transport::{
+use rtun_transport::{
     grpc::chunk,
     ws::{frame, upgrade},
 };

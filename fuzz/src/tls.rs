@@ -2,7 +2,7 @@
 
 use std::io::IoSlice;
 
-use rtun_net::tls::{
+use rtun_tls::{
     Version,
     cipher::{Algorithm, Content, Opener, Sealer},
     record::{

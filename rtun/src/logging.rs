@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use rtun_config::model::{Log, LogFormat, LogLevel, LogOutput};
+use rtun_settings::{Log, LogFormat, LogLevel, LogOutput};
 use tracing::{Event, Subscriber, error, info, level_filters::LevelFilter};
 use tracing_subscriber::{
     Layer as _, Registry,

@@ -13,13 +13,13 @@ use rtun_config::{
     Environment,
     cli::Args,
     findings::{Code, Finding, Location, Profile, Severity},
-    model::{
-        Carriage, Config, DialTls, Header, Host, HubRules, Named, Provider, Quotas, ServerTls,
-        ServiceKind, Source, User, Verification,
-    },
     source,
 };
 use rtun_node::{certificates::files_of, descriptors};
+use rtun_settings::{
+    Carriage, Config, DialTls, Header, Host, HubRules, Named, Provider, Quotas, ServerTls,
+    ServiceKind, Source, User, Verification,
+};
 
 pub(crate) use self::certificates::certificates;
 use crate::state;

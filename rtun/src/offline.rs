@@ -9,14 +9,14 @@ use std::{
     sync::Arc,
 };
 
-use rtun_config::model::{
-    self, Config, HubRules, IngressRule, Named, Provider, Route, Rows, ServiceKind, User,
-};
 use rtun_core::{
     HostName, Ingress, NamespaceId, Parsed, PluginId, Router, Routing, RoutingTable, Row,
     TooManyRows,
     explain::{Listed, Listing, Origin},
     parse_matchers, parse_routes, parse_rules, parse_users,
+};
+use rtun_settings::{
+    self, Config, HubRules, IngressRule, Named, Provider, Route, Rows, ServiceKind, User,
 };
 
 /// The longest file of rows that is read, in bytes.
@@ -322,7 +322,7 @@ fn known<T: Clone>(named: &Named<T>, max_rows: usize, parse: Parse<T>) -> Known<
         (inline.collect(), Vec::new(), Vec::new());
     for source in &rows.sources {
         match source {
-            model::Source::File(path) => {
+            rtun_settings::Source::File(path) => {
                 let mut flaw = |what| flaws.push(Flaw { file: path.clone(), what });
                 match parse_file(path, max_rows, parse) {
                     Ok(Parsed { rows, bad }) => {
@@ -340,10 +340,10 @@ fn known<T: Clone>(named: &Named<T>, max_rows: usize, parse: Parse<T>) -> Known<
                     }
                 }
             }
-            model::Source::Redis(redis) => {
+            rtun_settings::Source::Redis(redis) => {
                 not_read.push(format!("redis {} key {}", redis.addr, redis.key));
             }
-            model::Source::Http(http) => not_read.push(http.label()),
+            rtun_settings::Source::Http(http) => not_read.push(http.label()),
         }
     }
     found.sort_by_key(|row| std::cmp::Reverse(row.origin));

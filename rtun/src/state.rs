@@ -3,7 +3,7 @@
 use std::{env, net::IpAddr, path::PathBuf, sync::Arc};
 
 use nix::unistd::Uid;
-use rtun_config::model::{Config, ServerCertificate, ServiceKind};
+use rtun_settings::{Config, ServerCertificate, ServiceKind};
 use rtun_state::StateDir;
 use tracing::warn;
 

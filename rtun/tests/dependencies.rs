@@ -7,23 +7,47 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Every edge there may be: a crate, those it may use, and those its tests may use besides.
-const ALLOWED: [(&str, &[&str], &[&str]); 9] = [
+const ALLOWED: [(&str, &[&str], &[&str]); 12] = [
     ("rtun-proto", &[], &[]),
     ("rtun-core", &["rtun-proto"], &[]),
-    ("rtun-config", &["rtun-core"], &[]),
+    ("rtun-settings", &["rtun-core"], &[]),
+    ("rtun-config", &["rtun-core", "rtun-settings"], &[]),
     ("rtun-state", &[], &[]),
-    ("rtun-control", &["rtun-config", "rtun-core", "rtun-state"], &[]),
-    ("rtun-net", &["rtun-proto", "rtun-state"], &[]),
+    ("rtun-control", &["rtun-core", "rtun-settings", "rtun-state"], &[]),
+    ("rtun-tls", &["rtun-settings", "rtun-state"], &[]),
+    ("rtun-system", &["rtun-proto", "rtun-state"], &[]),
+    (
+        "rtun-transport",
+        &["rtun-proto", "rtun-settings", "rtun-system", "rtun-tls"],
+        &["rtun-state"],
+    ),
     (
         "rtun-node",
-        &["rtun-config", "rtun-control", "rtun-core", "rtun-net", "rtun-proto", "rtun-state"],
+        &[
+            "rtun-control",
+            "rtun-core",
+            "rtun-proto",
+            "rtun-settings",
+            "rtun-state",
+            "rtun-system",
+            "rtun-tls",
+            "rtun-transport",
+        ],
         &["rtun-lab"],
     ),
-    ("rtun-lab", &["rtun-net"], &[]),
+    ("rtun-lab", &["rtun-system"], &[]),
     (
         "rtun",
-        &["rtun-config", "rtun-core", "rtun-lab", "rtun-node", "rtun-proto", "rtun-state"],
-        &["rtun-net"],
+        &[
+            "rtun-config",
+            "rtun-core",
+            "rtun-lab",
+            "rtun-node",
+            "rtun-proto",
+            "rtun-settings",
+            "rtun-state",
+        ],
+        &["rtun-system", "rtun-tls", "rtun-transport"],
     ),
 ];
 
@@ -55,17 +79,17 @@ fn edges_that_are_not_agreed_are_named() {
         dependencies: dependencies.iter().map(|(name, test)| (name.to_string(), *test)).collect(),
     };
     let packages = [
-        package("rtun-core", &[("rtun-net", false), ("tokio", false), ("proptest", true)]),
-        package("rtun-net", &[("rtun-proto", false), ("tokio", false)]),
-        package("rtun", &[("rtun-net", false), ("rtun-core", true)]),
+        package("rtun-core", &[("rtun-transport", false), ("tokio", false), ("proptest", true)]),
+        package("rtun-transport", &[("rtun-proto", false), ("tokio", false)]),
+        package("rtun", &[("rtun-transport", false), ("rtun-core", true)]),
     ];
     assert_eq!(
         complaints(&packages),
         [
-            "rtun-core must not use rtun-net",
-            "rtun-core must not use rtun-net: it is pure",
+            "rtun-core must not use rtun-transport",
+            "rtun-core must not use rtun-transport: it is pure",
             "rtun-core must not use tokio: it is pure",
-            "rtun must not use rtun-net",
+            "rtun must not use rtun-transport",
         ]
     );
 }

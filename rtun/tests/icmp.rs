@@ -24,11 +24,11 @@ use rtun_lab::{
     Namespace,
     tools::{self, PingError},
 };
-use rtun_net::link::Link;
 use rtun_proto::{
     icmp::{Unreachable, quoted, unreachable},
     packet::Packet,
 };
+use rtun_system::link::Link;
 
 /// Of three hosts the third is away. `{}` is metadata.
 const HUB: &str = "

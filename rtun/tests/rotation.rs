@@ -18,11 +18,9 @@ use rtun_lab::{
     Namespace,
     tools::{Pulse, PulseRun, UdpEcho, udp_echo},
 };
-use rtun_net::{
-    tls::{ClientSettings, Connector, Verification},
-    transport::{socket::SocketOptions, tcp},
-};
 use rtun_node::certificates::{Authority, Issued};
+use rtun_tls::{ClientSettings, Connector, Verification};
+use rtun_transport::{socket::SocketOptions, tcp};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -79,7 +77,7 @@ impl Network {
         let connect = async {
             let hub = at(common::HUB, 8443).into();
             let stream = tcp::connect(&hub, &SocketOptions::default(), PATIENCE).await.unwrap();
-            let connected = connector.connect(Arc::new(stream), "").await;
+            let connected = rtun_transport::tls::connect(&connector, Arc::new(stream), "").await;
             connected.map(|connected| connected.certificate.unwrap().sha256.to_string())
         };
         self.watcher.block_on(connect).unwrap().map_err(|error| error.to_string())

@@ -11,11 +11,11 @@ use rtun_core::{HostName, NamespaceId, Route};
 
 use crate::{
     findings::{At, Code, Report, quote},
-    model::{Config, Listener, Named, Provider, ServiceKind, User},
     normalise::{Context, HubView, Ingress, Table, is_all_inline},
     suggest,
     value::Cursor,
 };
+use rtun_settings::{Config, Listener, Named, Provider, ServiceKind, User};
 
 /// Reports what only shows when all objects are known.
 pub(crate) fn check(config: &Config, context: &Context<'_>, hubs: &[HubView], report: &mut Report) {

@@ -5,10 +5,11 @@
 
 use std::time::Duration;
 
+use rtun_core::redact;
+
 use crate::{
     duration::{self, DurationError},
     findings::{At, Code, Report},
-    redact,
     value::{Cursor, Kind, Value},
 };
 

@@ -4,10 +4,9 @@ use std::{fmt, path::Path, sync::Arc};
 
 use rtun_core::text::is_invisible;
 
-use crate::{
-    redact,
-    value::{Place, Texts},
-};
+use rtun_core::redact;
+
+use crate::value::{Place, Texts};
 
 /// How serious a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

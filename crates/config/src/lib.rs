@@ -1,7 +1,7 @@
 //! GOST's configuration files and command lines, checked and turned into rtun's own types.
 //!
 //! Nothing is opened here: a [`source::Reader`] reads what [`cli::Args`] name, [`load()`] merges it into one
-//! document, checks every key of it, and turns it into a [`model::Config`]. Whatever is to be said is a
+//! document, checks every key of it, and turns it into a [`Config`](rtun_settings::Config). Whatever is to be said is a
 //! [`findings::Finding`] with its place. A configuration with an error has no model.
 
 mod address;
@@ -14,9 +14,7 @@ mod environment;
 pub mod findings;
 mod json;
 mod load;
-pub mod model;
 mod normalise;
-mod redact;
 pub mod schema;
 pub mod source;
 mod suggest;

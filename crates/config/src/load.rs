@@ -8,12 +8,12 @@ use crate::{
     emit,
     environment::{Environment, Variable},
     findings::{Finding, Profile, Report, Severity},
-    model::Config,
     normalise, schema,
     source::{self, ReadError, Reader, Source},
     url,
     value::{Entry, Kind, Place, Value},
 };
+use rtun_settings::Config;
 
 /// What became of a configuration.
 #[derive(Debug, Clone)]

@@ -25,11 +25,11 @@ pub(crate) use tables::{Ingress, Table, Tables};
 
 use crate::{
     findings::{At, Report, quote},
-    model::{Admission, Config, Named, Service, ServiceKind, User},
     schema::{HANDLERS, LISTENERS, Types},
     suggest,
     value::{Cursor, Value},
 };
+use rtun_settings::{Admission, Config, Named, Service, ServiceKind, User};
 
 /// What the parts of the normaliser share.
 pub(crate) struct Context<'a> {

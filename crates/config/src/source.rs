@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rtun_core::text;
+use rtun_core::{redact, text};
 
 use crate::{
     findings::{At, Report, quote},
@@ -52,18 +52,11 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(f, "{}", path.display()),
-            Self::Url(url) => f.write_str(&without_user_info(url)),
+            Self::Url(url) => f.write_str(&redact::without_user_info(url)),
             Self::Stdin => f.write_str("stdin"),
             Self::Inline(_) => f.write_str("-C"),
         }
     }
-}
-
-pub(crate) fn without_user_info(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let start = rest[..end].rfind('@').map_or(0, |at| at + 1);
-    format!("{scheme}://{}", &rest[start..])
 }
 
 /// What a source holds.

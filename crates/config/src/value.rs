@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::{
-    findings::{At, Location},
-    redact,
-};
+use rtun_core::redact;
+
+use crate::findings::{At, Location};
 
 /// Deepest nesting of a document that is read.
 pub(crate) const MAX_DEPTH: usize = 32;

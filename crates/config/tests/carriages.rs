@@ -7,16 +7,15 @@ use std::time::Duration;
 use rtun_config::{
     Environment, Outcome, cli,
     findings::{Code, Profile, Severity},
-    load, load_text,
-    model::{
-        Bind, Carriage, CertificateFiles, CipherSuite, Config, DialTls, Fingerprint, Grpc,
-        GrpcKeepalive, Header, Host, Http2, Hub, HubNode, Interface, Mux, MuxVersion,
-        NetworkNamespace, OwnCertificate, Probe, ProxyKind, ProxyProtocol, Quic, Secret, Selection,
-        ServerCertificate, ServerTls, ServiceKind, SocketOptions, Standing, Strategy, TlsVersions,
-        Verification, Way, WebSocket,
-    },
-    schema,
+    load, load_text, schema,
     source::{ReadError, Source},
+};
+use rtun_settings::{
+    Bind, Carriage, CertificateFiles, CipherSuite, Config, DialTls, Fingerprint, Grpc,
+    GrpcKeepalive, Header, Host, Http2, Hub, HubNode, Interface, Mux, MuxVersion, NetworkNamespace,
+    OwnCertificate, Probe, ProxyKind, ProxyProtocol, Quic, Secret, Selection, ServerCertificate,
+    ServerTls, ServiceKind, SocketOptions, Standing, Strategy, TlsVersions, Verification, Way,
+    WebSocket,
 };
 
 const TUN: &str = "tun:///host-1?net=10.1.0.1/24";
@@ -560,7 +559,7 @@ fn around_a_hub() {
     assert_eq!(listener.mark, Some(7));
     assert_eq!(listener.netns, Some(NetworkNamespace::Named("edge".to_owned())));
     let plain = hub_and("type: tcp", "").listener;
-    assert_eq!(plain, rtun_config::model::Listener::tcp("127.0.0.1:1"));
+    assert_eq!(plain, rtun_settings::Listener::tcp("127.0.0.1:1"));
     let two = |second: &str| {
         let text = format!(
             "services:

@@ -6,10 +6,10 @@ use rtun_config::{
     Environment, Outcome, Variable, cli,
     findings::Profile,
     load,
-    model::LogLevel,
-    model::{Matcher, Provider, ServiceKind},
     source::{Content, ReadError, Source},
 };
+use rtun_settings::LogLevel;
+use rtun_settings::{Matcher, Provider, ServiceKind};
 
 fn run(arguments: &[&str]) -> Outcome {
     let args = cli::parse(arguments.iter().copied()).unwrap();

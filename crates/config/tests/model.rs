@@ -7,10 +7,10 @@ use std::time::Duration;
 use rtun_config::{
     findings::{Profile, Severity},
     load_text,
-    model::{
-        Config, Host, Hub, IcmpErrors, LogFormat, LogLevel, LogOutput, Named, Provider, Quotas,
-        ServiceKind, Sharing, SourceCheck,
-    },
+};
+use rtun_settings::{
+    Config, Host, Hub, IcmpErrors, LogFormat, LogLevel, LogOutput, Named, Provider, Quotas,
+    ServiceKind, Sharing, SourceCheck,
 };
 
 /// The model of `text`, which gets no finding but informations.

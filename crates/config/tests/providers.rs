@@ -8,10 +8,10 @@ use rtun_config::{
     Outcome, cli,
     findings::{Code, Profile, Severity},
     load_text,
-    model::{
-        ClientTls, Config, HttpSource, Hub, HubRules, Plugin, PluginProtocol, Provider, Quotas,
-        Redis, RedisKind, Rows, ServiceKind, Source,
-    },
+};
+use rtun_settings::{
+    ClientTls, Config, HttpSource, Hub, HubRules, Plugin, PluginProtocol, Provider, Quotas, Redis,
+    RedisKind, Rows, ServiceKind, Source,
 };
 
 const ID: &str = "e87f56dd-fd57-4921-9ab8-a0847662daae";

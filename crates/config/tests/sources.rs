@@ -7,9 +7,9 @@ use rtun_config::{
     Environment, Outcome, Variable, cli, cli_url, config_yaml,
     findings::{Profile, Severity},
     load, load_text,
-    model::Config,
     source::{Content, ReadError, Source},
 };
+use rtun_settings::Config;
 
 /// What `arguments` become with `files` and nothing else to read.
 fn run(arguments: &[&str], files: &[(&str, &str)]) -> Outcome {

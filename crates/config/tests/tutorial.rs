@@ -6,9 +6,9 @@ use rtun_config::{
     Environment, Outcome, cli,
     findings::{Code, Profile, Severity},
     load, load_text,
-    model::{Config, Host, Hub, Provider, ServiceKind},
     source::{Content, ReadError, Source},
 };
+use rtun_settings::{Config, Host, Hub, Provider, ServiceKind};
 
 const ID_1: &str = "e87f56dd-fd57-4921-9ab8-a0847662daae";
 const ID_2: &str = "ef502590-c5f4-437e-a81f-fe4083505075";

@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use rtun_config::model;
 use rtun_core::{Parsed, Row, TooManyRows};
 use rtun_state::StateDir;
 use tokio::{
@@ -32,7 +31,7 @@ pub struct FeedSpec<'a> {
     /// The object's name.
     pub name: &'a str,
     /// What is read.
-    pub source: &'a model::Source,
+    pub source: &'a rtun_settings::Source,
     /// Time between two readings, raised to 1 s; `None`: only when something tells of a change.
     pub reload: Option<Duration>,
     /// A text with more lines is a failure.

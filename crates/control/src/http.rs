@@ -11,7 +11,6 @@ use reqwest::{
     dns::{Addrs, Name, Resolve, Resolving},
     header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue},
 };
-use rtun_config::model;
 use rtun_core::{HostName, NamespaceId};
 use serde::Serialize;
 
@@ -34,7 +33,7 @@ pub struct HttpPlugin {
 
 impl HttpPlugin {
     /// Prepares the client; nothing is connected yet.
-    pub fn new(settings: &model::Plugin) -> Result<Self, PluginSetupError> {
+    pub fn new(settings: &rtun_settings::Plugin) -> Result<Self, PluginSetupError> {
         // What stands before an `@` may be a password.
         let shown = settings.addr.rsplit('@').next().unwrap_or_default();
         let bad_url = || PluginSetupError::Url(shown.to_owned());

@@ -100,10 +100,8 @@ pub enum SourceSetupError {
 }
 
 /// The source that a configuration describes. Nothing is opened or connected yet.
-pub(crate) fn source(
-    source: &rtun_config::model::Source,
-) -> Result<Box<dyn Source>, SourceSetupError> {
-    use rtun_config::model::Source;
+pub(crate) fn source(source: &rtun_settings::Source) -> Result<Box<dyn Source>, SourceSetupError> {
+    use rtun_settings::Source;
     Ok(match source {
         Source::File(path) => Box::new(FileSource::new(path)),
         Source::Redis(redis) => Box::new(RedisSource::new(redis)?),

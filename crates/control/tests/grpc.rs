@@ -11,11 +11,11 @@ use std::{
 };
 
 use axum::{body::Body, http::Response};
-use rtun_config::model::{Plugin, PluginProtocol};
 use rtun_control::{
     AdmissionPlugin, AuthPlugin, IngressPlugin, PluginError, PluginSetupError, RoutePlugin,
     connect_admission_plugin, connect_auth_plugin, connect_ingress_plugin, connect_route_plugin,
 };
+use rtun_settings::{Plugin, PluginProtocol};
 use support::{
     facts,
     grpc::{Fake, Mode, raw_server},

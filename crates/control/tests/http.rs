@@ -11,12 +11,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rtun_config::model::{Plugin, PluginProtocol};
 use rtun_control::{
     AuthQuestion, PluginError, PluginSetupError, connect_admission_plugin, connect_auth_plugin,
     connect_ingress_plugin, connect_route_plugin,
 };
 use rtun_core::{HostName, NamespaceId, Secret};
+use rtun_settings::{Plugin, PluginProtocol};
 
 const NAMESPACE: &str = "e87f56dd-fd57-4921-9ab8-a0847662daae";
 

@@ -12,8 +12,8 @@ use std::{
 };
 
 use base64::Engine;
-use rtun_config::model::{ClientTls, Plugin};
 use rtun_control::{PluginError, connect_route_plugin};
+use rtun_settings::{ClientTls, Plugin};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use support::{facts, namespace};
 use tokio::net::{TcpListener, TcpStream};

@@ -15,7 +15,7 @@ use std::io;
 use std::sync::Arc;
 
 use nix::sched::{CloneFlags, unshare};
-use rtun_net::tun::{Tun, TunConfig};
+use rtun_system::tun::{Tun, TunConfig};
 
 mod error;
 mod namespace;

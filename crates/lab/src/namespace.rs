@@ -18,8 +18,8 @@ use std::thread::JoinHandle;
 use ipnet::IpNet;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
-use rtun_net::link::{Link, LinkError};
-use rtun_net::os_route::OsRoute;
+use rtun_system::link::{Link, LinkError};
+use rtun_system::os_route::OsRoute;
 
 use crate::process::{Process, Processes};
 use crate::{LabError, on_own_thread};

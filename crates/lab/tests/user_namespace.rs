@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rtun_lab::tools::{ping, tcp_hash_transfer};
 use rtun_lab::{Lab, UserNamespaceError, enter_user_namespace};
-use rtun_net::tun::{Tun, TunConfig, TunError};
+use rtun_system::tun::{Tun, TunConfig, TunError};
 
 /// The argument by which this program knows that it is the unprivileged one.
 const INSIDE: &str = "--inside-user-namespace";

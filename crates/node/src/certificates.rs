@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use rtun_config::model::{ServerCertificate, ServerTls};
-use rtun_net::tls::Certificate;
-pub use rtun_net::tls::{Authority, CertificateInfo, Fingerprint, Inspected, Issued, TlsError};
+use rtun_settings::{ServerCertificate, ServerTls};
+use rtun_tls::Certificate;
+pub use rtun_tls::{Authority, CertificateInfo, Fingerprint, Inspected, Issued, TlsError};
 
 use crate::encryption;
 

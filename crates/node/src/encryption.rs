@@ -6,11 +6,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use rtun_config::model::{
+use rtun_settings::{
     Carriage, CipherSuite, DialTls, OwnCertificate, ServerCertificate, ServerTls, TlsVersions,
     Verification as Verify,
 };
-use rtun_net::tls::{
+use rtun_tls::{
     Acceptor, Certificate, CertificateInfo, ClientSettings, Connector, Fingerprint, Generate,
     Protocol, ServerSettings, TlsError, Verification, Version,
 };

@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use rtun_config::model::{Config, HubRules, Matcher, Named, Provider, ServiceKind, Source};
 use rtun_control::{Feed, FeedSpec, FeedStatus, Parse, SourceSetupError};
 use rtun_core::{IngressRule, Route, User, parse_matchers, parse_routes, parse_rules, parse_users};
+use rtun_settings::{Config, HubRules, Matcher, Named, Provider, ServiceKind, Source};
 use rtun_state::StateDir;
 use tokio::sync::watch;
 

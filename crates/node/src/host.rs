@@ -16,8 +16,7 @@ mod wire;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use rtun_config::model;
-use rtun_net::{
+use rtun_system::{
     link::LinkError,
     netns::NetnsError,
     tun::{Device, Offload, TunError},
@@ -86,7 +85,7 @@ impl Host {
     /// All of its packets are moved on the worker that `seat` is on.
     pub(crate) async fn start(
         service: &str,
-        config: &model::Host,
+        config: &rtun_settings::Host,
         machine: &Machine,
         seat: Seat,
     ) -> Result<Self, HostError> {
@@ -137,7 +136,7 @@ impl Host {
     #[expect(clippy::too_many_arguments, reason = "it is the second half of `start`")]
     fn connect<D: Device>(
         service: &str,
-        config: &model::Host,
+        config: &rtun_settings::Host,
         hubs: Hubs,
         device: Arc<D>,
         progress: Arc<Progress>,
@@ -145,7 +144,7 @@ impl Host {
         machine: &Machine,
         seat: Seat,
     ) -> Self {
-        let model::Device { addresses, mtu, super_frames, .. } = &config.device;
+        let rtun_settings::Device { addresses, mtu, super_frames, .. } = &config.device;
         let stop = CancellationToken::new();
         let shared = Arc::new(Shared {
             service: service.to_owned(),

@@ -28,7 +28,6 @@ use std::{
 
 use futures_util::future::join_all;
 use prometheus_client::metrics::histogram::Histogram;
-use rtun_config::model;
 use rtun_core::explain::{HubExplanation, Unclear};
 use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -107,7 +106,7 @@ impl Hub {
     /// Compiles the rules, of `config` and what `feeds` have read, then listens.
     pub(crate) async fn start(
         service: &str,
-        config: &model::Hub,
+        config: &rtun_settings::Hub,
         feeds: Feeds,
         workers: Arc<Workers>,
         machine: &Machine,
@@ -152,7 +151,11 @@ impl Hub {
     }
 
     /// Replaces everything but the address; hosts that keep their permission notice nothing.
-    pub(crate) async fn apply(&self, config: &model::Hub, feeds: Feeds) -> Result<(), RulesError> {
+    pub(crate) async fn apply(
+        &self,
+        config: &rtun_settings::Hub,
+        feeds: Feeds,
+    ) -> Result<(), RulesError> {
         let Shared { registry, upkeep, handshake_timeout, .. } = &*self.shared;
         upkeep.apply(registry, &config.rules, feeds).await?;
         handshake_timeout.store(millis(config.handshake_timeout), Ordering::Relaxed);

@@ -14,11 +14,11 @@ use std::{
     time::Duration,
 };
 
-use rtun_net::transport::Stream;
 use rtun_proto::{
     extension::{Extension, pong_frame},
     frame::FrameBuffer,
 };
+use rtun_transport::Stream;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::error;
 

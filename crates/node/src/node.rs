@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc};
 
-use rtun_config::model::{Config, Service, ServiceKind};
+use rtun_settings::{Config, Service, ServiceKind};
 use rtun_state::StateDir;
 use tracing::{info, warn};
 

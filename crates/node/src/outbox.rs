@@ -10,11 +10,11 @@ use std::{
 };
 
 use rtun_core::{DropReason, FlowQueue, Lost, MAX_CONTROL, QueueLimits, Sent, Window};
-use rtun_net::transport::{Datagrams, Stream};
 use rtun_proto::{
     extension::{decode_super_frame, is_extension, packets, ping_frame},
     frame::{Frames, LEN_PREFIX},
 };
+use rtun_transport::{Datagrams, Stream};
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
@@ -573,7 +573,7 @@ fn count_drops(reason: DropReason, run: &[u8], counters: &Counters) {
 mod tests {
     use std::slice;
 
-    use rtun_net::transport::memory;
+    use rtun_transport::memory;
 
     use super::*;
 

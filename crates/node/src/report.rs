@@ -9,9 +9,9 @@ pub use self::log::ASKED;
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use ipnet::IpNet;
-use rtun_config::model::Carriage;
 use rtun_control::{FeedStatus, PluginStatus};
 use rtun_core::{HostName, NamespaceId};
+use rtun_settings::Carriage;
 use serde::{Deserialize, Serialize};
 
 use crate::{

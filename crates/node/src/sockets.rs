@@ -5,8 +5,8 @@ use std::{
     time::Duration,
 };
 
-use rtun_config::model::{self, NetworkNamespace};
-use rtun_net::transport::{
+use rtun_settings::{self, NetworkNamespace};
+use rtun_transport::{
     mux, quic,
     socket::{Bind, Interface, ListenOptions, SocketOptions},
 };
@@ -15,11 +15,11 @@ use rtun_net::transport::{
 const NAMED: &str = "/run/netns";
 
 /// How the sockets of connections are opened.
-pub(crate) fn socket_options(config: &model::SocketOptions) -> SocketOptions {
-    let interface = |interface: &model::Interface| Interface {
+pub(crate) fn socket_options(config: &rtun_settings::SocketOptions) -> SocketOptions {
+    let interface = |interface: &rtun_settings::Interface| Interface {
         bind: match &interface.bind {
-            model::Bind::Device(name) => Bind::Device(name.clone()),
-            model::Bind::Address(addr) => Bind::Address(*addr),
+            rtun_settings::Bind::Device(name) => Bind::Device(name.clone()),
+            rtun_settings::Bind::Address(addr) => Bind::Address(*addr),
         },
         strict: interface.strict,
     };
@@ -32,7 +32,7 @@ pub(crate) fn socket_options(config: &model::SocketOptions) -> SocketOptions {
 }
 
 /// How a hub's socket is opened.
-pub(crate) fn listen_options(config: &model::Listener) -> ListenOptions {
+pub(crate) fn listen_options(config: &rtun_settings::Listener) -> ListenOptions {
     ListenOptions {
         mark: config.mark,
         netns: config.netns.as_ref().map(netns),
@@ -48,7 +48,7 @@ const QUIC_KEEPALIVE: Duration = Duration::from_secs(2);
 const QUIC_SILENCE: Duration = Duration::from_secs(6);
 
 /// How QUIC connections are kept.
-pub(crate) fn quic_settings(config: &model::Quic) -> quic::Settings {
+pub(crate) fn quic_settings(config: &rtun_settings::Quic) -> quic::Settings {
     let usual = quic::Settings::default();
     quic::Settings {
         keepalive: config.keepalive.map(|period| period.min(QUIC_KEEPALIVE)),
@@ -63,12 +63,12 @@ pub(crate) fn quic_settings(config: &model::Quic) -> quic::Settings {
 }
 
 /// How smux sessions run.
-pub(crate) fn mux_settings(config: &model::Mux) -> mux::Settings {
+pub(crate) fn mux_settings(config: &rtun_settings::Mux) -> mux::Settings {
     let bytes = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
     mux::Settings {
         version: match config.version {
-            model::MuxVersion::One => mux::Version::One,
-            model::MuxVersion::Two => mux::Version::Two,
+            rtun_settings::MuxVersion::One => mux::Version::One,
+            rtun_settings::MuxVersion::Two => mux::Version::Two,
         },
         keepalive: config.keepalive,
         keepalive_timeout: config.keepalive_timeout,

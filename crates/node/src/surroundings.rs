@@ -3,14 +3,11 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use futures_util::future::BoxFuture;
-use rtun_config::model;
 use rtun_control::{RoutePlugin, Source};
-use rtun_net::{
-    transport::{
-        Stream,
-        tcp::{ConnectError, ListenError},
-    },
-    tun::memory::MemoryTun,
+use rtun_system::tun::memory::MemoryTun;
+use rtun_transport::{
+    Stream,
+    tcp::{ConnectError, ListenError},
 };
 
 /// Where a node's sockets, devices, sources and threads are.
@@ -37,10 +34,10 @@ pub trait Twin: Send + Sync + 'static {
     fn device(&self, name: &str, mtu: u16) -> MemoryTun;
 
     /// What is read in the place of `source`.
-    fn source(&self, source: &model::Source) -> Box<dyn Source>;
+    fn source(&self, source: &rtun_settings::Source) -> Box<dyn Source>;
 
     /// What is asked in the place of the plugin with these settings.
-    fn route_plugin(&self, settings: &model::Plugin) -> Arc<dyn RoutePlugin>;
+    fn route_plugin(&self, settings: &rtun_settings::Plugin) -> Arc<dyn RoutePlugin>;
 }
 
 /// A listening socket of a [`Twin`].

@@ -9,10 +9,6 @@ use std::{
     time::Duration,
 };
 
-use rtun_config::model::{
-    Config, Hub, HubRules, Listener, Located, Log, Named, Provider, Rows, Service, ServiceKind,
-    SourceCheck,
-};
 use rtun_core::{HostName, NamespaceId, Route};
 use rtun_node::Node;
 use rtun_proto::{
@@ -21,6 +17,10 @@ use rtun_proto::{
     frame::{Frames, write_frame},
     offload::{VirtioHeader, flag, gso_type},
     relay::{Association, Network, Request},
+};
+use rtun_settings::{
+    Config, Hub, HubRules, Listener, Located, Log, Named, Provider, Rows, Service, ServiceKind,
+    SourceCheck,
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 

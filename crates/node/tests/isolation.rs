@@ -11,15 +11,15 @@ use std::{
     time::Duration,
 };
 
-use rtun_config::model::{
-    Config, Hub, HubRules, Listener, Located, Log, Named, Provider, Rows, Service, ServiceKind,
-    SourceCheck,
-};
 use rtun_core::{NamespaceId, Route};
 use rtun_node::Node;
 use rtun_proto::{
     frame::{Frames, write_frame},
     relay::{Association, Network, Request},
+};
+use rtun_settings::{
+    Config, Hub, HubRules, Listener, Located, Log, Named, Provider, Rows, Service, ServiceKind,
+    SourceCheck,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

@@ -9,12 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rtun_config::model::{
-    Config, Hub, HubRules, Listener, Located, Log, Named, Provider, Rows, Service, ServiceKind,
-};
 use rtun_core::Route;
 use rtun_node::{Board, KindReport, Node};
 use rtun_proto::relay::{Association, Network, Request};
+use rtun_settings::{
+    Config, Hub, HubRules, Listener, Located, Log, Named, Provider, Rows, Service, ServiceKind,
+};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]

@@ -12,13 +12,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rtun_config::model::{
-    Config, Hub, HubRules, Listener, Located, Metrics, Named, Provider, Route, Rows, Secret,
-    Service, ServiceKind, User,
-};
 use rtun_core::{HostName, NamespaceId};
 use rtun_node::Node;
 use rtun_proto::relay::{Association, Network, Request};
+use rtun_settings::{
+    Config, Hub, HubRules, Listener, Located, Metrics, Named, Provider, Route, Rows, Secret,
+    Service, ServiceKind, User,
+};
 
 const NAMED: NamespaceId = NamespaceId::from_bytes([7; 16]);
 

@@ -12,8 +12,8 @@ use std::{
 };
 
 use nix::fcntl::OFlag;
-use rtun_config::model::LogOutput;
 use rtun_core::text::is_invisible;
+use rtun_settings::LogOutput;
 use tracing::warn;
 use tracing_subscriber::fmt::MakeWriter;
 

@@ -5,11 +5,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use rtun_config::{
-    findings::{Code, Finding, Location, Profile, Severity},
-    model::{Config, ServerCertificate},
-};
+use rtun_config::findings::{Code, Finding, Location, Profile, Severity};
 use rtun_node::certificates::{CertificateInfo, Inspected, TlsError, files_of};
+use rtun_settings::{Config, ServerCertificate};
 
 use super::{authorities_of, dialers, listeners};
 use crate::state;

@@ -2,15 +2,13 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use rtun_net::{
-    tls::{ClientSettings, Connector, Protocol, Verification},
-    transport::{
-        Stream, grpc, http2, mux,
-        names::Found,
-        quic::{self, Settings},
-        socket::SocketOptions,
-        tcp, ws,
-    },
+use rtun_tls::{ClientSettings, Connector, Protocol, Verification};
+use rtun_transport::{
+    Stream, grpc, http2, mux,
+    names::Found,
+    quic::{self, Settings},
+    socket::SocketOptions,
+    tcp, ws,
 };
 
 use super::{HUB, SOON, raw::request};
@@ -33,7 +31,10 @@ pub async fn connect(transport: &str, port: u16) -> io::Result<Arc<dyn Stream>> 
             "h2" | "grpc" => connector_for("h2"),
             _ => connector(),
         };
-        stream = connector.connect(stream, HUB).await.map_err(io::Error::other)?.stream;
+        stream = rtun_transport::tls::connect(&connector, stream, HUB)
+            .await
+            .map_err(io::Error::other)?
+            .stream;
     }
     match transport {
         "h2" | "h2c" => {

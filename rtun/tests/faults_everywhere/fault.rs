@@ -7,7 +7,7 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
-use rtun_net::transport::Stream;
+use rtun_transport::Stream;
 use tokio::{runtime, task::JoinSet};
 
 use crate::{

@@ -14,7 +14,7 @@ use quinn::{
 use quinn_proto::{
     ConnectError, ConnectionId, Side, TransportError, transport_parameters::TransportParameters,
 };
-use rtun_net::tls::{ClientSettings, Connector, Verification};
+use rtun_tls::{ClientSettings, Connector, Verification};
 
 /// Connects to the hub and ends the connection so. Has to be called within a tokio runtime.
 pub async fn connect_and_fail(hub: SocketAddr) {

@@ -3,9 +3,9 @@
 use crate::{
     address,
     findings::{At, Code, Report, quote},
-    model::{Listener, Named, Provider, User},
     normalise::{HubView, encrypted_form},
 };
+use rtun_settings::{Listener, Named, Provider, User};
 
 /// C02, C03, C04 and C11 for one hub.
 pub(super) fn check(hub: &HubView, report: &mut Report) {

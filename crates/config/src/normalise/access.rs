@@ -12,9 +12,9 @@ use super::{
 };
 use crate::{
     findings::{At, Code, Report, quote},
-    model::{Auth, Located, Named, Provider, Rows, Secret, User},
     value::Cursor,
 };
+use rtun_settings::{Auth, Located, Named, Provider, Rows, Secret, User};
 
 /// Longest user name and password: the wire has one byte for each length.
 const MAX_LEN: usize = 255;

@@ -9,9 +9,9 @@ use super::{
 };
 use crate::{
     findings::{At, Report, quote},
-    model::{Admission, Matcher, Named},
     value::Cursor,
 };
+use rtun_settings::{Admission, Matcher, Named};
 
 /// All admissions, in order.
 pub(super) fn read(names: &Names<'_>, report: &mut Report) -> Vec<Admission> {

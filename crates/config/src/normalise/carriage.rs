@@ -5,10 +5,10 @@ use std::{ops::RangeInclusive, time::Duration};
 use crate::{
     coerce::Place,
     findings::{At, Report, quote},
-    model::{
-        Carriage, Grpc, GrpcKeepalive, Header, Http2, Mux, MuxVersion, Quic, Secret, WebSocket,
-    },
     value::{Cursor, Entry, Kind},
+};
+use rtun_settings::{
+    Carriage, Grpc, GrpcKeepalive, Header, Http2, Mux, MuxVersion, Quic, Secret, WebSocket,
 };
 
 /// Time between pings of WebSocket, where there are any.

@@ -14,9 +14,9 @@ use crate::{
     address,
     coerce::Place,
     findings::{At, Code, Report, quote},
-    model::{Device, Host},
     value::Cursor,
 };
+use rtun_settings::{Device, Host};
 
 /// What a GOST hub takes unless configured, in bytes: longer packets are cut off there.
 const GOST_MTU: u16 = 4096;

@@ -6,8 +6,10 @@ use super::{Context, access, admissions, listener, log::one_of, quotas};
 use crate::{
     coerce::{self, Place},
     findings::{At, Report, quote},
-    model::{Hub, HubRules, IcmpErrors, Listener, Named, Quotas, Sharing, SourceCheck, User},
     value::Cursor,
+};
+use rtun_settings::{
+    Hub, HubRules, IcmpErrors, Listener, Named, Quotas, Sharing, SourceCheck, User,
 };
 
 /// Accept to admitted, unless `readTimeout` says otherwise.

@@ -10,10 +10,10 @@ use super::{
 use crate::{
     address,
     findings::{At, Report, quote},
-    model::{Carriage, Listener, ServerTls, TlsVersions},
     schema::LISTENERS,
     value::Cursor,
 };
+use rtun_settings::{Carriage, Listener, ServerTls, TlsVersions};
 
 /// Most listeners of one hub.
 const MAX_LISTENERS: usize = 64;

@@ -2,10 +2,10 @@
 
 use crate::{
     findings::{Report, quote},
-    model::{Log, LogFormat, LogLevel, LogOutput},
     suggest,
     value::Cursor,
 };
+use rtun_settings::{Log, LogFormat, LogLevel, LogOutput};
 
 const LEVELS: [(&str, LogLevel); 6] = [
     ("trace", LogLevel::Trace),

@@ -4,9 +4,9 @@ use super::{Context, access};
 use crate::{
     address,
     findings::{Report, quote},
-    model::Metrics,
     value::Cursor,
 };
+use rtun_settings::Metrics;
 
 /// Unless configured.
 const PATH: &str = "/metrics";

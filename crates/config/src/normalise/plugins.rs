@@ -9,10 +9,10 @@ use super::{
 use crate::{
     address,
     findings::{Code, Report, quote},
-    model::{ClientTls, Plugin, PluginProtocol, Secret},
     suggest,
     value::Cursor,
 };
+use rtun_settings::{ClientTls, Plugin, PluginProtocol, Secret};
 
 /// For one question to a plugin, unless configured.
 const TIMEOUT: Duration = Duration::from_secs(2);

@@ -4,9 +4,9 @@ use super::{plugins, sources};
 use crate::{
     address,
     findings::{Code, Report, quote},
-    model::{ClientTls, Located, Provider, RedisKind, Rows},
     value::Cursor,
 };
+use rtun_settings::{ClientTls, Located, Provider, RedisKind, Rows};
 
 /// What differs between the kinds of objects that have rows.
 pub(super) struct Kind {

@@ -1,6 +1,7 @@
 //! How much a hub holds: the `max...` keys of a `router` handler's metadata.
 
-use crate::{findings::Report, model::Quotas, value::Cursor};
+use crate::{findings::Report, value::Cursor};
+use rtun_settings::Quotas;
 
 /// The quotas in the metadata at `metadata`.
 pub(super) fn read(metadata: Option<&Cursor<'_>>, report: &mut Report) -> Quotas {

@@ -2,9 +2,9 @@
 
 use crate::{
     findings::{At, Report, quote},
-    model::{Bind, Interface, NetworkNamespace, ProxyProtocol, SocketOptions},
     value::Cursor,
 };
+use rtun_settings::{Bind, Interface, NetworkNamespace, ProxyProtocol, SocketOptions};
 
 /// The longest name of a device, in bytes.
 const MAX_NAME: usize = 15;

@@ -6,9 +6,9 @@ use super::providers::{Kind, client_tls, is_local, server};
 use crate::{
     address,
     findings::{At, Code, Report, quote},
-    model::{HttpSource, Redis, RedisKind, Secret, Source},
     value::Cursor,
 };
+use rtun_settings::{HttpSource, Redis, RedisKind, Secret, Source};
 
 /// For one reading of a URL, unless configured.
 const HTTP_TIMEOUT: Duration = Duration::from_secs(10);

@@ -11,9 +11,9 @@ use super::{
 };
 use crate::{
     findings::{At, Code, Report, quote},
-    model::{IngressRule, Located, Named, Provider},
     value::Cursor,
 };
+use rtun_settings::{IngressRule, Located, Named, Provider};
 
 /// All routers and ingresses, in order.
 pub(crate) struct Tables {

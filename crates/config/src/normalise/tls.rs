@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use crate::{
     findings::{At, Report, quote},
-    model::{
-        CertificateFiles, CipherSuite, DialTls, Fingerprint, OwnCertificate, ServerCertificate,
-        ServerTls, TlsVersions, Verification,
-    },
     suggest,
     value::Cursor,
+};
+use rtun_settings::{
+    CertificateFiles, CipherSuite, DialTls, Fingerprint, OwnCertificate, ServerCertificate,
+    ServerTls, TlsVersions, Verification,
 };
 
 /// Longest name of an application protocol: the wire has one byte for its length (RFC 7301 section 3.1).

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
-use rtun_config::model::ClientTls;
+use rtun_settings::ClientTls;
 use rustls::ClientConfig;
 
 use crate::{PluginSetupError, cause::innermost_cause, plugin::excerpt, tls, zone};

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rtun_config::model::{self, ClientTls, RedisKind};
+use rtun_settings::{self, ClientTls, RedisKind};
 use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -29,14 +29,14 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// Members of a set and fields of a hash come in the order of their bytes, so that the same content is the same text.
 /// A key that is not there is an empty text.
 pub struct RedisSource {
-    redis: model::Redis,
+    redis: rtun_settings::Redis,
     tls: Option<(TlsConnector, ServerName<'static>)>,
     label: Arc<str>,
 }
 
 impl RedisSource {
     /// Prepares the connection; nothing is connected yet.
-    pub fn new(redis: &model::Redis) -> Result<Self, SourceSetupError> {
+    pub fn new(redis: &rtun_settings::Redis) -> Result<Self, SourceSetupError> {
         let tls = match &redis.tls {
             Some(tls) => Some((connector(tls)?, server_name(tls, &redis.addr)?)),
             None => None,
@@ -64,9 +64,9 @@ impl RedisSource {
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin,
     ) -> Result<Loaded, SourceError> {
-        let model::Redis { db, username, password, key, kind, .. } = &self.redis;
+        let rtun_settings::Redis { db, username, password, key, kind, .. } = &self.redis;
         let mut client = Client::new(stream);
-        let password = password.as_ref().map(model::Secret::expose);
+        let password = password.as_ref().map(rtun_settings::Secret::expose);
         match (username.as_deref(), password) {
             (Some(user), password) => {
                 client.run(&["AUTH", user, password.unwrap_or_default()]).await?;

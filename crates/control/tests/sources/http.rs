@@ -8,7 +8,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rtun_config::model;
 use rtun_control::{HttpSource, Loaded, MAX_TEXT, Source, SourceError};
 
 use crate::{
@@ -28,7 +27,7 @@ impl Served {
         let server = Server::new();
         let url = format!("http://user:s3cret@{}/routes?token=t0ken", server.address);
         let timeout = Duration::from_millis(700);
-        let source = HttpSource::new(&model::HttpSource { url, timeout }).unwrap();
+        let source = HttpSource::new(&rtun_settings::HttpSource { url, timeout }).unwrap();
         Self { server, source }
     }
 
@@ -184,7 +183,7 @@ async fn what_never_ends_is_given_up_at_the_limit() {
         served.server
     };
     let url = format!("http://{}/", server.address);
-    let patient = model::HttpSource { url, timeout: Duration::from_secs(60) };
+    let patient = rtun_settings::HttpSource { url, timeout: Duration::from_secs(60) };
     let result = HttpSource::new(&patient).unwrap().load().await;
     assert_eq!(result, Err(SourceError::TooLarge));
 }

@@ -11,9 +11,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rtun_config::model::{self, ClientTls, RedisKind, Secret};
 use rtun_control::{Feed, FeedSpec, FeedState, Loaded, MAX_TEXT, RedisSource, Source, SourceError};
 use rtun_core::parse_routes;
+use rtun_settings::{self, ClientTls, RedisKind, Secret};
 
 use crate::{
     battery::{Act, Stage, TEXT, battery},
@@ -22,12 +22,20 @@ use crate::{
 
 const PASSWORD: &str = "s3cret";
 
-fn key(addr: &str, kind: RedisKind) -> model::Redis {
+fn key(addr: &str, kind: RedisKind) -> rtun_settings::Redis {
     let (username, password, tls) = (None, None, None);
-    model::Redis { addr: addr.into(), db: 0, username, password, key: "gost".into(), kind, tls }
+    rtun_settings::Redis {
+        addr: addr.into(),
+        db: 0,
+        username,
+        password,
+        key: "gost".into(),
+        kind,
+        tls,
+    }
 }
 
-fn source(redis: &model::Redis) -> RedisSource {
+fn source(redis: &rtun_settings::Redis) -> RedisSource {
     RedisSource::new(redis).unwrap()
 }
 
@@ -195,7 +203,7 @@ async fn database_user_and_password_are_used() {
         &[b"SELECT", b"7"],
         &[b"RPUSH", b"gost", b"in database 7"],
     ]);
-    let with = |username: Option<&str>, password: Option<&str>, db| model::Redis {
+    let with = |username: Option<&str>, password: Option<&str>, db| rtun_settings::Redis {
         username: username.map(str::to_owned),
         password: password.map(Secret::new),
         db,
@@ -243,7 +251,7 @@ async fn connections_are_encrypted_and_certificates_verified_where_that_is_asked
     let Some(redis) = redis else { return };
     redis.run(&[&[b"AUTH", PASSWORD.as_bytes()], &[b"SADD", b"gost", b"10.0.0.0/8 host-1"]]);
     let server_name = Some("redis.example".to_owned());
-    let mut key = model::Redis {
+    let mut key = rtun_settings::Redis {
         password: Some(Secret::new(PASSWORD)),
         tls: Some(ClientTls { verify: false, server_name }),
         ..key(&format!("127.0.0.1:{port}"), RedisKind::Set)
@@ -262,7 +270,7 @@ async fn connections_are_encrypted_and_certificates_verified_where_that_is_asked
 async fn a_feed_outlives_its_server_and_follows_the_next_one() {
     let Some(mut redis) = Redis::new(&[]) else { return };
     redis.put(RedisKind::Hash);
-    let source = model::Source::Redis(key(&redis.addr(), RedisKind::Hash));
+    let source = rtun_settings::Source::Redis(key(&redis.addr(), RedisKind::Hash));
     let reload = Some(Duration::from_secs(1));
     let spec = FeedSpec { kind: "router", name: "east", source: &source, reload, max_rows: 100 };
     let feed = Feed::start(&spec, parse_routes, None).unwrap();

@@ -22,11 +22,11 @@ use axum::{
     http::{HeaderMap, StatusCode},
     routing::{get, post},
 };
-use rtun_config::model::{Plugin, PluginProtocol};
 use rtun_control::{
     AdmissionPlugin, AuthPlugin, AuthQuestion, IngressPlugin, MemoryPlugin, RoutePlugin,
 };
 use rtun_core::{HostName, NamespaceId, Secret};
+use rtun_settings::{Plugin, PluginProtocol};
 use serde_json::{Value, json};
 
 pub(crate) const NAMESPACE: &str = "e87f56dd-fd57-4921-9ab8-a0847662daae";

@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{read, write};
-use rtun_net::tun::{Tun, TunConfig};
+use rtun_system::tun::{Tun, TunConfig};
 use tokio::runtime::Runtime;
 
 use super::shape::{Fate, Shaper};

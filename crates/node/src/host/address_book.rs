@@ -2,8 +2,8 @@
 
 use std::{fmt::Write as _, net::IpAddr, sync::Arc};
 
-use rtun_net::transport::names::{Memory, Names};
 use rtun_state::StateDir;
+use rtun_transport::names::{Memory, Names};
 use tracing::debug;
 
 /// The longest name that has a file, in bytes.

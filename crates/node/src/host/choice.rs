@@ -5,7 +5,6 @@ use std::{
     time::Duration,
 };
 
-use rtun_config::model;
 use rtun_core::{Selection, Selector, Standing, Strategy};
 use tokio::time::Instant;
 
@@ -21,10 +20,11 @@ impl Choice {
     /// Among nodes of these standings, at least one, for the host of this name.
     pub(super) fn new<'a>(
         selection: Selection,
-        nodes: impl Iterator<Item = &'a model::Standing>,
+        nodes: impl Iterator<Item = &'a rtun_settings::Standing>,
         host: &str,
     ) -> Self {
-        let standing = |it: &model::Standing| Standing { weight: it.weight, backup: it.backup };
+        let standing =
+            |it: &rtun_settings::Standing| Standing { weight: it.weight, backup: it.backup };
         Self {
             selector: Mutex::new(Selector::new(selection, nodes.map(standing))),
             hash: (selection.strategy == Strategy::Hash).then(|| hash(host)),

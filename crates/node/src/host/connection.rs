@@ -3,10 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use rtun_config::model::HubNode;
 use rtun_core::{Backoff, LossWatch, Setback};
-use rtun_net::tun::Device;
 use rtun_proto::frame::FrameBuffer;
+use rtun_settings::HubNode;
+use rtun_system::tun::Device;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 

@@ -20,9 +20,8 @@ use std::{
 
 use futures_util::FutureExt;
 use nix::errno::Errno;
-use rtun_config::model;
 use rtun_core::HostName;
-use rtun_net::{
+use rtun_system::{
     changes::{Change, Changes},
     dns,
     installation::{Installation, Item, Outcome},
@@ -67,7 +66,7 @@ const DELETED: &str = "somebody has deleted it";
 pub(super) struct Maker {
     pub(super) service: String,
     pub(super) host: HostName,
-    pub(super) config: model::Device,
+    pub(super) config: rtun_settings::Device,
     pub(super) ends: Ends,
     /// The event loop that moves the packets.
     pub(super) packets: Handle,
@@ -114,10 +113,12 @@ impl Maker {
     /// Makes the device with its addresses and routes, named `name` if that is given. Either all of it is there afterwards,
     /// or nothing.
     pub(super) async fn make(&mut self, name: Option<&str>) -> Result<Made, HostError> {
-        let model::Device { addresses, mtu, routes, dns, offload, .. } = &self.config;
+        let rtun_settings::Device { addresses, mtu, routes, dns, offload, .. } = &self.config;
         let wanted = TunConfig { name: name.map(str::to_owned), mtu: *mtu };
-        let route =
-            |it: &model::DeviceRoute| OsRoute { destination: it.prefix, gateway: it.gateway };
+        let route = |it: &rtun_settings::DeviceRoute| OsRoute {
+            destination: it.prefix,
+            gateway: it.gateway,
+        };
         let setup = LinkSetup {
             mtu: *mtu,
             addresses: addresses.clone(),

@@ -7,22 +7,21 @@ use std::{
     time::Duration,
 };
 
-use rtun_config::model::{self, Carriage, DialTls, Header, HubNode, ProxyProtocol, Way, WebSocket};
 use rtun_core::{LossWatch, Silence};
-use rtun_net::{
-    tls::{Connector, TlsError},
-    transport::{
-        Stream, grpc,
-        http2::{self, HttpError},
-        mux::{self, MuxError},
-        names::{Found, NameError, Names, host_of, without_zone},
-        proxy::{HeaderVersion, ProxyError, write_proxy_header},
-        quic::{self, QuicError},
-        socket::SocketOptions,
-        stream_only::StreamOnly,
-        tcp::{self, ConnectError},
-        ws::{self, WsError},
-    },
+use rtun_settings::{self, Carriage, DialTls, Header, HubNode, ProxyProtocol, Way, WebSocket};
+use rtun_tls::{Connector, TlsError};
+use rtun_transport::{
+    Stream, grpc,
+    http2::{self, HttpError},
+    mux::{self, MuxError},
+    names::{Found, NameError, Names, host_of, without_zone},
+    proxy::{HeaderVersion, ProxyError, write_proxy_header},
+    quic::{self, QuicError},
+    socket::SocketOptions,
+    stream_only::StreamOnly,
+    tcp::{self, ConnectError},
+    tls,
+    ws::{self, WsError},
 };
 use tokio::{
     net::TcpStream,
@@ -358,7 +357,7 @@ impl Dialer {
     async fn open_quic(
         &self,
         attempt: &Attempt<'_>,
-        quic: &model::Quic,
+        quic: &rtun_settings::Quic,
         tls: &Encryption,
     ) -> Result<Arc<dyn Stream>, DialError> {
         let found = attempt.find(&self.addr, &self.sockets).await?;
@@ -401,7 +400,7 @@ impl Encryption {
         stream: Arc<dyn Stream>,
         addr: &str,
     ) -> Result<Arc<dyn Stream>, DialError> {
-        match self.connector().connect(stream, host_of(addr)).await {
+        match tls::connect(&self.connector(), stream, host_of(addr)).await {
             Ok(connected) => Ok(connected.stream),
             Err(error) => Err(DialError::Tls(addr.to_owned(), error)),
         }

@@ -9,7 +9,6 @@ use std::{
 };
 
 use rtun_core::DropReason;
-use rtun_net::tun::{Device, Offload};
 use rtun_proto::{
     extension::{
         self, SUPER_FRAME_HEADER, decode_super_frame, ip_packet, is_extension, is_super_frame,
@@ -18,6 +17,7 @@ use rtun_proto::{
     offload::{Coalescer, Group, MAX_SLICES, VirtioHeader, gso_type},
     packet::Packet,
 };
+use rtun_system::tun::{Device, Offload};
 
 use super::session::Session;
 use crate::{counters::Counters, link::Receiver};
@@ -177,8 +177,8 @@ fn check(payload: &[u8]) -> Result<Packet<'_>, DropReason> {
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use rtun_net::transport::memory;
     use rtun_proto::extension::{Capabilities, HelloReply, super_frame_prefix};
+    use rtun_transport::memory;
 
     use super::*;
     use crate::{budget::Budget, link::Link};

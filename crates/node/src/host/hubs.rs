@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use rtun_config::model::{self, HubNode};
-use rtun_net::transport::names::Names;
+use rtun_settings::{self, HubNode};
+use rtun_transport::names::Names;
 
 use super::{
     choice::Choice,
@@ -31,7 +31,7 @@ pub(super) struct Hub {
 
 impl Hubs {
     pub(super) fn new(
-        config: &model::Host,
+        config: &rtun_settings::Host,
         surroundings: &Surroundings,
         names: Arc<Names>,
     ) -> Result<Self, SetupError> {

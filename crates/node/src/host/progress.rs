@@ -10,8 +10,8 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use prometheus_client::metrics::histogram::Histogram;
-use rtun_config::model::HubNode;
 use rtun_core::{HostName, NamespaceId};
+use rtun_settings::HubNode;
 use tokio::time::Instant;
 
 use super::{device::DeviceHistory, session::Session};

@@ -1,7 +1,7 @@
 //! The proxies of a chain: each connection goes through one of every hop.
 
-use rtun_config::model::{ProxyHop, ProxyKind, ProxyNode};
-use rtun_net::transport::{proxy, socket::SocketOptions};
+use rtun_settings::{ProxyHop, ProxyKind, ProxyNode};
+use rtun_transport::{proxy, socket::SocketOptions};
 
 use super::{
     choice::Choice,

@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use rtun_config::model::HubNode;
 use rtun_core::{DropReason, HostName};
 use rtun_proto::{
     extension::{self, Capabilities, Extension, Hello, HelloReply, RefusalNotice},
@@ -18,6 +17,7 @@ use rtun_proto::{
         Status,
     },
 };
+use rtun_settings::HubNode;
 use tokio::time::Instant;
 use tokio::time::timeout;
 use tracing::warn;

@@ -11,12 +11,12 @@ use std::io;
 
 use arc_swap::ArcSwapOption;
 use rtun_core::DropReason;
-use rtun_net::tun::{Device, Offload};
 use rtun_proto::{
     extension::{SUPER_FRAME_PREFIX, super_frame_prefix},
     frame::{LEN_PREFIX, MAX_FRAME, length_prefix},
     offload::{MAX_HEADERS, MAX_SEGMENTS, OffloadPacket, VIRTIO_HEADER, VirtioHeader},
 };
+use rtun_system::tun::{Device, Offload};
 
 use super::session::Session;
 use crate::{counters::Counters, link::Turns};

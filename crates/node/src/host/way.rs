@@ -10,8 +10,8 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use rtun_config::model::HubNode;
-use rtun_net::transport::{Stream, names::Names};
+use rtun_settings::HubNode;
+use rtun_transport::{Stream, names::Names};
 use tokio::time::sleep;
 
 use super::{

@@ -6,7 +6,7 @@ use std::{
 };
 
 use rtun_core::{Counts, LossWatch, Segments, Silence};
-use rtun_net::transport::tcp_info::TcpInfo;
+use rtun_transport::tcp_info::TcpInfo;
 use tokio::{net::TcpStream, time::sleep};
 
 /// Between two looks at what the system knows of a connection.

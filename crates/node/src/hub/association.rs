@@ -9,11 +9,11 @@ use std::{
 };
 
 use rtun_core::{Admitted, AnswerLimit, DropReason, HostName, Identity};
-use rtun_net::transport::Stream;
 use rtun_proto::{
     extension::{self, Extension, GoAway, RefusalNotice, RefusalReason},
     frame::{FrameBuffer, GOST_HOST_MAX_FRAME, LEN_PREFIX, write_frame},
 };
+use rtun_transport::Stream;
 
 use tokio::time::Instant;
 

@@ -10,23 +10,22 @@ use std::{
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
-use rtun_config::model::{self, Carriage, Listener};
-use rtun_net::{
-    tls::{Acceptor, CertificateInfo, Fault, TlsError},
-    transport::{
-        Stream,
-        forwarded::Forwarded,
-        grpc,
-        http2::{self, HttpError},
-        mux::{self, MuxError},
-        proxy::{ReadHeaderError, read_proxy_header},
-        quic::{self, BindError, HandshakeError},
-        stream_only::StreamOnly,
-        tcp::{self, ListenError},
-        ws::{self, WsError},
-    },
-};
+use rtun_settings::{self, Carriage, Listener};
 use rtun_state::StateDir;
+use rtun_tls::{Acceptor, CertificateInfo, Fault, TlsError};
+use rtun_transport::{
+    Stream,
+    forwarded::Forwarded,
+    grpc,
+    http2::{self, HttpError},
+    mux::{self, MuxError},
+    proxy::{ReadHeaderError, read_proxy_header},
+    quic::{self, BindError, HandshakeError},
+    stream_only::StreamOnly,
+    tcp::{self, ListenError},
+    tls,
+    ws::{self, WsError},
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Notify,
@@ -321,7 +320,7 @@ impl Entrance {
             },
             datagrams: matches!(
                 &config.carriage,
-                Carriage::Quic { quic: model::Quic { datagrams: true, .. }, .. }
+                Carriage::Quic { quic: rtun_settings::Quic { datagrams: true, .. }, .. }
             ),
             proxy_protocol: config.proxy_protocol,
             trusted: Trusted(config.trusted_proxies.clone().into()),
@@ -423,7 +422,7 @@ impl Entrance {
         }
         let mut names = None;
         if let Some(tls) = &self.tls {
-            let accepted = tls.acceptor.accept(stream).await?;
+            let accepted = tls::accept(&tls.acceptor, stream).await?;
             stream = accepted.stream;
             names = accepted.client_names.filter(|_| tls.binds_names).map(Arc::from);
         }

@@ -2,7 +2,6 @@
 
 use std::{net::IpAddr, ptr, sync::Arc};
 
-use rtun_config::model::{Provider, Source};
 use rtun_core::{
     HostName, NamespaceId, NamespaceIdError, Placement,
     explain::{
@@ -10,6 +9,7 @@ use rtun_core::{
         choose_namespace, explain,
     },
 };
+use rtun_settings::{Provider, Source};
 use serde::{Deserialize, Serialize};
 
 use super::{

@@ -10,11 +10,11 @@ use std::{
 };
 
 use rtun_core::{JoinRequest, NamespaceId, Question, Refusal, Word};
-use rtun_net::transport::Stream;
 use rtun_proto::{
     frame::FrameBuffer,
     relay::{ASSOCIATE, Addr, DecodeError, Request, Response, Status, TunnelId},
 };
+use rtun_transport::Stream;
 
 use tokio::time::sleep;
 

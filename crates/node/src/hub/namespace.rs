@@ -9,10 +9,10 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use rtun_config::model::IcmpErrors;
 use rtun_core::{
     Answers, Claims, HostName, Known, NamespaceId, PluginId, Routing, Sharing, SourceCheck,
 };
+use rtun_settings::IcmpErrors;
 
 use super::{
     association::Association,

@@ -6,9 +6,9 @@ mod tables;
 
 use std::{sync::Arc, time::Duration};
 
-use rtun_config::model::{self, HubRules, Named, Provider};
 use rtun_control::{PluginSetupError, in_background};
 use rtun_core::{AccessRules, NamespaceId, Router, Routing};
+use rtun_settings::{self, HubRules, Named, Provider};
 
 pub(super) use self::{
     access::{Doors, ResolvedNames},
@@ -109,12 +109,12 @@ impl Rules {
     pub(super) fn routers(
         &self,
         namespace: NamespaceId,
-    ) -> impl Iterator<Item = &Named<model::Route>> {
+    ) -> impl Iterator<Item = &Named<rtun_settings::Route>> {
         let own = self.config.namespaces.get(&namespace);
         own.into_iter().chain(&self.config.default_router)
     }
 
-    fn router(&self, router: &Named<model::Route>) -> Option<Router> {
+    fn router(&self, router: &Named<rtun_settings::Route>) -> Option<Router> {
         match &router.provider {
             Provider::Rows(_) => self
                 .tables
@@ -141,7 +141,7 @@ pub(super) fn retire(before: Arc<Rules>, after: &Rules) -> impl Future<Output = 
 
 #[cfg(test)]
 mod tests {
-    use rtun_config::model::{Located, Rows};
+    use rtun_settings::{Located, Rows};
     use tokio::time::timeout;
 
     use super::*;
@@ -151,7 +151,7 @@ mod tests {
     /// With one table of one route to `gateway`.
     fn rules(gateway: &str, before: Option<&Rules>) -> Rules {
         let (prefix, gateway) = ("10.0.0.0/8".parse().unwrap(), gateway.parse().unwrap());
-        let value = model::Route::new(prefix, gateway);
+        let value = rtun_settings::Route::new(prefix, gateway);
         let row = Located { value, file: "test".into(), line: 1 };
         let provider = Provider::Rows(Rows::inline(vec![row]));
         let router = Named { name: "table".into(), provider };

@@ -6,8 +6,8 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use rtun_config::model::HubRules;
 use rtun_control::in_background;
+use rtun_settings::HubRules;
 use tokio::{
     sync::{Mutex, Notify, watch},
     time::{Instant, interval_at, sleep},

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use rtun_net::tls::Acceptor;
+use rtun_tls::Acceptor;
 use tokio::sync::Notify;
 
 use crate::{

@@ -2,11 +2,11 @@
 
 use std::io;
 
-use rtun_net::transport::Stream;
 use rtun_proto::{
     frame::FrameBuffer,
     relay::{DecodeError, Decoded},
 };
+use rtun_transport::Stream;
 
 /// Why there is no message.
 #[derive(Debug, thiserror::Error)]

@@ -3,8 +3,8 @@
 
 use std::{future::poll_fn, io, task::Poll, time::Duration};
 
-use rtun_net::transport::{Datagrams, Stream};
 use rtun_proto::frame::{FrameBuffer, LEN_PREFIX, length_prefix};
+use rtun_transport::{Datagrams, Stream};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Receiver;

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
-use rtun_config::model::{Hub, HubRules, Listener, Log, Metrics};
 use rtun_proto::relay::{Association, Network, Request, Response};
+use rtun_settings::{Hub, HubRules, Listener, Log, Metrics};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,

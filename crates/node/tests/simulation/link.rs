@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use rtun_net::transport::Stream;
+use rtun_transport::Stream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::panics;

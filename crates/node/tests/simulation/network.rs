@@ -13,17 +13,14 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use rtun_config::model;
 use rtun_control::{Addressed, Answering, MemoryPlugin, MemorySource, RoutePlugin, Source};
 use rtun_core::{HostName, NamespaceId};
-use rtun_net::{
-    transport::{
-        Stream,
-        tcp::{ConnectError, ListenError, Tried},
-    },
-    tun::memory::{self, MemoryTun, System},
-};
 use rtun_node::{Door, Twin};
+use rtun_system::tun::memory::{self, MemoryTun, System};
+use rtun_transport::{
+    Stream,
+    tcp::{ConnectError, ListenError, Tried},
+};
 use tokio::{
     sync::{Mutex as AsyncMutex, mpsc},
     time::{Instant, sleep, sleep_until},
@@ -263,11 +260,11 @@ impl Twin for OnMachine {
         device
     }
 
-    fn source(&self, _: &model::Source) -> Box<dyn Source> {
+    fn source(&self, _: &rtun_settings::Source) -> Box<dyn Source> {
         Box::new(self.sources.routes.clone())
     }
 
-    fn route_plugin(&self, _: &model::Plugin) -> Arc<dyn RoutePlugin> {
+    fn route_plugin(&self, _: &rtun_settings::Plugin) -> Arc<dyn RoutePlugin> {
         Arc::new(self.sources.clone())
     }
 }

@@ -8,12 +8,12 @@
 
 use std::{collections::BTreeSet, net::Ipv4Addr, time::Duration};
 
-use rtun_config::model::{
+use rtun_core::{HostName, NamespaceId};
+use rtun_settings::{
     Auth, Carriage, Config, Device, Grpc, Host, Http2, Hub, HubNode, HubRules, Listener, Located,
     Mux, MuxVersion, Named, Plugin, PluginProtocol, Provider, Route, Rows, Secret, Selection,
     Service, ServiceKind, Source, User, Way, WebSocket,
 };
-use rtun_core::{HostName, NamespaceId};
 
 use crate::link::Pace;
 

@@ -9,8 +9,8 @@ use std::{
 
 use rtun_control::{MemoryPlugin, MemorySource, PluginError, SourceError};
 use rtun_core::Backoff;
-use rtun_net::transport::Stream;
 use rtun_node::{DeviceReport, HubReport, KindReport, Node, Surroundings, Traffic, Twin};
+use rtun_transport::Stream;
 use tokio::{
     runtime::Handle,
     time::{Instant, sleep, sleep_until, timeout},

@@ -6,10 +6,10 @@ use super::{
 };
 use crate::{
     findings::{Report, quote},
-    model::{HubNode, ProxyHop, Selection},
     normalise::Context,
     value::Cursor,
 };
+use rtun_settings::{HubNode, ProxyHop, Selection};
 
 /// Most hops of a chain.
 const MAX_HOPS: usize = 8;

@@ -6,10 +6,10 @@ use ipnet::IpNet;
 
 use crate::{
     findings::{At, Report, quote},
-    model::{Device, DeviceRoute},
     normalise::tables,
     value::Cursor,
 };
+use rtun_settings::{Device, DeviceRoute};
 
 /// Unless configured, in bytes.
 const DEFAULT_MTU: u16 = 1420;

@@ -7,7 +7,6 @@ use crate::{
     address,
     coerce::Place,
     findings::{At, Code, Report, quote},
-    model::{Auth, Carriage, DialTls, HubNode, ProxyKind, ProxyNode, Verification, Way},
     normalise::{
         access,
         carriage::{self, Side, Transport},
@@ -18,6 +17,7 @@ use crate::{
     schema::{CONNECTORS, DIALERS},
     value::Cursor,
 };
+use rtun_settings::{Auth, Carriage, DialTls, HubNode, ProxyKind, ProxyNode, Verification, Way};
 
 /// Most dialers of one node.
 const MAX_WAYS: usize = 8;
@@ -161,7 +161,7 @@ fn sockets(
     at: &Cursor<'_>,
     hop: &Hop<'_>,
     report: &mut Report,
-) -> (crate::model::SocketOptions, Option<crate::model::ProxyProtocol>) {
+) -> (rtun_settings::SocketOptions, Option<rtun_settings::ProxyProtocol>) {
     let levels = [Level::hop_or_node(at), Level::hop_or_node(hop.at), Level::service(hop.service)];
     let options = sockets::options(&levels, report);
     (options, sockets::preamble(&levels[..2], report))

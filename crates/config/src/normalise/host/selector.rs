@@ -2,10 +2,10 @@
 
 use crate::{
     findings::{Report, quote},
-    model::{Probe, Selection, Standing, Strategy},
     suggest,
     value::Cursor,
 };
+use rtun_settings::{Probe, Selection, Standing, Strategy};
 
 /// The selector at `at`, or the one there is without it.
 pub(super) fn of(at: Option<&Cursor<'_>>, report: &mut Report) -> Selection {

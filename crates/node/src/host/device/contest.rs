@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rtun_net::installation::Item;
+use rtun_system::installation::Item;
 
 /// So often something is put back
 const TIMES: usize = 3;
@@ -75,7 +75,7 @@ mod tests {
     fn what_goes_along_with_something_else_was_not_taken() {
         let (address, route) = (
             Item::Address("10.0.0.1/24".parse().unwrap()),
-            Item::Route(rtun_net::os_route::OsRoute {
+            Item::Route(rtun_system::os_route::OsRoute {
                 destination: "10.0.0.0/8".parse().unwrap(),
                 gateway: None,
             }),

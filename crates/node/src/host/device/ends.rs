@@ -10,12 +10,12 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use rtun_config::model::{self, Carriage, NetworkNamespace, SocketOptions};
-use rtun_net::{
+use rtun_settings::{self, Carriage, NetworkNamespace, SocketOptions};
+use rtun_system::{
     netns,
     placement::{MARK, OwnPackets},
-    transport::{names::Names, socket::may_mark},
 };
+use rtun_transport::{names::Names, socket::may_mark};
 use tokio::{task::JoinHandle, time::timeout};
 use tracing::warn;
 
@@ -59,7 +59,7 @@ impl Ends {
     /// Connections that are made in another network namespace than the device is in cannot enter it and are left out.
     pub(in crate::host) fn mark(
         service: &str,
-        host: &mut model::Host,
+        host: &mut rtun_settings::Host,
         lookups: &Arc<Names>,
     ) -> Self {
         let mut ends = Self {
@@ -77,8 +77,9 @@ impl Ends {
                 continue;
             }
             // QUIC goes past proxies.
-            let direct =
-                |way: &&model::Way| !has_proxies || matches!(way.carriage, Carriage::Quic { .. });
+            let direct = |way: &&rtun_settings::Way| {
+                !has_proxies || matches!(way.carriage, Carriage::Quic { .. })
+            };
             let addrs: Vec<&str> = hub.ways.iter().filter(direct).map(|way| &*way.addr).collect();
             ends.add(&addrs);
             ends.mark_sockets(&mut hub.sockets);

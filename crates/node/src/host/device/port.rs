@@ -6,7 +6,7 @@ use std::{
 };
 
 use arc_swap::{ArcSwapOption, Guard};
-use rtun_net::tun::{Device, Offload, Tun};
+use rtun_system::tun::{Device, Offload, Tun};
 use tokio::sync::Notify;
 
 /// A host's device as its sessions see it. While there is none, packets are refused, and are counted as lost.

@@ -5,13 +5,13 @@ use std::{
     time::Duration,
 };
 
-use rtun_config::model::{HubRules, Located, Named, Provider, Rows};
 use rtun_core::{Route, Word};
-use rtun_net::transport::{
+use rtun_proto::frame::{FrameBuffer, write_frame};
+use rtun_settings::{HubRules, Located, Named, Provider, Rows};
+use rtun_transport::{
     Stream,
     memory::{self, MemoryStream},
 };
-use rtun_proto::frame::{FrameBuffer, write_frame};
 use tokio::{task::JoinHandle, time::timeout};
 
 use super::*;

@@ -9,9 +9,9 @@ use std::{
 
 use futures_util::{StreamExt, stream};
 use ipnet::IpNet;
-use rtun_config::model::{HubRules, IngressRule, Matcher, Named, Provider, Rows, User};
 use rtun_control::Feed;
 use rtun_core::{AccessRules, AddressList, Credentials, HostName, Ingress, Placement, Users};
+use rtun_settings::{HubRules, IngressRule, Matcher, Named, Provider, Rows, User};
 use tokio::{
     net::lookup_host,
     time::{sleep, timeout},

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use rtun_config::model::{self, HubRules, Named};
 use rtun_control::{
     AdmissionQuestions, AnswerLimits, AuthQuestions, IngressQuestions, PluginSetupError,
     PluginStatus, QuestionLimits, Released, RouteAnswers, connect_admission_plugin,
     connect_auth_plugin, connect_ingress_plugin, connect_route_plugin,
 };
 use rtun_core::PluginId;
+use rtun_settings::{self, HubRules, Named};
 
 use super::RulesError;
 use crate::{hub::association::Parked, surroundings::Surroundings};
@@ -30,7 +30,7 @@ pub(in crate::hub) struct Plugins {
 /// A plugin and what it was made of.
 struct Connected<T> {
     name: String,
-    settings: model::Plugin,
+    settings: rtun_settings::Plugin,
     plugin: Arc<T>,
 }
 
@@ -126,7 +126,7 @@ fn connect<R, T>(
     kind: &'static str,
     named: &Named<R>,
     before: &[Connected<T>],
-    make: impl FnOnce(String, &model::Plugin) -> Result<T, PluginSetupError>,
+    make: impl FnOnce(String, &rtun_settings::Plugin) -> Result<T, PluginSetupError>,
 ) -> Result<Option<Connected<T>>, RulesError> {
     let Some(settings) = named.plugin() else { return Ok(None) };
     let name = named.name.clone();
@@ -147,7 +147,7 @@ fn connect<R, T>(
 
 fn route_plugin(
     name: String,
-    settings: &model::Plugin,
+    settings: &rtun_settings::Plugin,
     surroundings: &Surroundings,
 ) -> Result<RoutePlugin, PluginSetupError> {
     let plugin = match surroundings {
@@ -158,7 +158,7 @@ fn route_plugin(
     Ok(RouteAnswers::new(name, plugin, limits, release))
 }
 
-fn limits(settings: &model::Plugin) -> QuestionLimits {
+fn limits(settings: &rtun_settings::Plugin) -> QuestionLimits {
     QuestionLimits { deadline: settings.timeout, ..QuestionLimits::default() }
 }
 

@@ -2,8 +2,8 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use rtun_config::model::{self, Located, Named, Provider, Quotas};
 use rtun_core::{RoutingTable, Row};
+use rtun_settings::{self, Located, Named, Provider, Quotas};
 
 use super::RulesError;
 use crate::feeds::Feeds;
@@ -16,9 +16,9 @@ pub(in crate::hub) struct Tables(HashMap<String, Table>);
 #[derive(Clone)]
 pub(in crate::hub) struct Table {
     /// What the configuration says, of the least priority.
-    pub(in crate::hub) inline: Arc<[Located<model::Route>]>,
+    pub(in crate::hub) inline: Arc<[Located<rtun_settings::Route>]>,
     /// What sources have read, in rising order of priority.
-    pub(in crate::hub) parts: Vec<Part<model::Route>>,
+    pub(in crate::hub) parts: Vec<Part<rtun_settings::Route>>,
     pub(in crate::hub) compiled: Arc<RoutingTable>,
 }
 
@@ -33,7 +33,7 @@ impl Tables {
     /// Compiles the tables of `routers`, which may stand there more than once. Those that `before` has compiled from
     /// the same rows are kept.
     pub(super) fn compile<'a>(
-        routers: impl Iterator<Item = &'a Named<model::Route>>,
+        routers: impl Iterator<Item = &'a Named<rtun_settings::Route>>,
         feeds: &Feeds,
         quotas: &Quotas,
         before: Option<&Self>,
@@ -85,14 +85,21 @@ impl Tables {
 }
 
 impl Table {
-    fn compile(inline: &[Located<model::Route>], parts: Vec<Part<model::Route>>) -> Self {
+    fn compile(
+        inline: &[Located<rtun_settings::Route>],
+        parts: Vec<Part<rtun_settings::Route>>,
+    ) -> Self {
         let sources = parts.iter().rev().flat_map(|part| part.rows.iter().map(|row| &row.value));
         let routes = sources.chain(inline.iter().map(|row| &row.value));
         let compiled = Arc::new(RoutingTable::new(routes));
         Self { inline: inline.into(), parts, compiled }
     }
 
-    fn is_of(&self, inline: &[Located<model::Route>], parts: &[Part<model::Route>]) -> bool {
+    fn is_of(
+        &self,
+        inline: &[Located<rtun_settings::Route>],
+        parts: &[Part<rtun_settings::Route>],
+    ) -> bool {
         let same =
             |(a, b): (&Part<_>, &Part<_>)| Arc::ptr_eq(&a.rows, &b.rows) && a.label == b.label;
         self.parts.len() == parts.len()

@@ -1,0 +1,163 @@
+//! Connecting: all addresses of a name, one socket each, and the first to finish its handshake.
+
+use std::{
+    io,
+    net::{SocketAddr, UdpSocket},
+    sync::Arc,
+    time::Duration,
+};
+
+use quinn::{
+    ClientConfig, ConnectError, Endpoint, EndpointConfig, TokioRuntime,
+    crypto::rustls::{NoInitialCipherSuite, QuicClientConfig},
+};
+use tokio::time::timeout;
+
+use super::{
+    datagrams::QuicDatagrams,
+    error::{HandshakeError, ended},
+    flow::Flow,
+    settings::{Settings, offering},
+    socket,
+    stream::{Owner, QuicStream},
+};
+use crate::{
+    names::Found,
+    socket::SocketOptions,
+    tcp::{Race, Tried},
+};
+
+/// Why no stream came about.
+#[derive(Debug, thiserror::Error)]
+pub enum QuicError {
+    /// The TLS settings lack what QUIC needs.
+    #[error("TLS settings unfit for QUIC, which needs TLS 1.3 with AES-128-GCM: {0}")]
+    Tls(#[from] NoInitialCipherSuite),
+    /// No address led to a connection.
+    #[error("cannot connect to {addr}: {tried}")]
+    Failed {
+        /// What was to be reached.
+        addr: String,
+        /// Each address tried.
+        tried: Tried<HandshakeError>,
+    },
+    /// Time was up before any handshake was done. Where nobody listens there is no answer either.
+    #[error("cannot connect to {addr} within {} s: {tried}", .after.as_secs_f32())]
+    TimedOut {
+        /// What was to be reached.
+        addr: String,
+        /// How long it was tried.
+        after: Duration,
+        /// Each address tried.
+        tried: Tried<HandshakeError>,
+    },
+    /// The other side ended the connection before it let a stream be opened.
+    #[error("cannot open a stream to {addr}: {source}")]
+    Stream {
+        /// What was to be reached.
+        addr: String,
+        /// What happened.
+        source: io::Error,
+    },
+}
+
+/// Connects to one of the addresses of `to` and opens a stream, trying them as
+/// [`tcp::connect`](crate::tcp::connect) does. It all takes at most `within`, and each handshake at most what the
+/// settings give it. `server_name`, a DNS name or an IP address, is what the other side's certificate has to be for, if `tls`
+/// verifies that. `tls` is given [`ALPN`](super::ALPN) if it names no protocols.
+///
+/// The other side learns of the stream with its first byte. With TLS 1.3 it also judges a client certificate later than this
+/// returns: a refusal is an error of the stream.
+pub async fn connect(
+    to: &Found,
+    server_name: &str,
+    tls: Arc<rustls::ClientConfig>,
+    settings: &Settings,
+    options: &SocketOptions,
+    within: Duration,
+) -> Result<Arc<QuicStream>, QuicError> {
+    let client = ClientConfig::new(Arc::new(QuicClientConfig::try_from(offering(tls))?));
+    let race = Race::default();
+    let connect = async {
+        let attempt = |address| handshake(address, server_name, &client, settings, options);
+        match race.run(to, attempt).await {
+            Some(connection) => open(&to.addr, connection).await.map(Some),
+            None => Ok(None),
+        }
+    };
+    let connected = timeout(within, connect).await;
+    let (addr, tried) = (to.addr.clone(), || race.tried(to));
+    match connected {
+        Ok(Ok(Some(stream))) => Ok(Arc::new(stream)),
+        Ok(Ok(None)) => Err(QuicError::Failed { addr, tried: tried() }),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(QuicError::TimedOut { addr, after: within, tried: tried() }),
+    }
+}
+
+async fn open(
+    addr: &str,
+    (connection, flow): (quinn::Connection, Arc<Flow>),
+) -> Result<QuicStream, QuicError> {
+    let ends = connection
+        .open_bi()
+        .await
+        .map_err(|error| QuicError::Stream { addr: addr.to_owned(), source: ended(error) })?;
+    let datagrams = QuicDatagrams::of(&connection, &flow);
+    Ok(QuicStream::new(connection, flow, ends, datagrams, Owner::Stream))
+}
+
+/// A handshake by each interface until one works.
+async fn handshake(
+    address: SocketAddr,
+    server_name: &str,
+    client: &ClientConfig,
+    settings: &Settings,
+    options: &SocketOptions,
+) -> Result<(quinn::Connection, Arc<Flow>), HandshakeError> {
+    let none = "no interface has an address of this family";
+    let mut failure = HandshakeError::Socket(io::Error::new(io::ErrorKind::AddrNotAvailable, none));
+    for interface in options.bindings(address) {
+        let socket =
+            socket::bind_towards(address, options, interface).map_err(HandshakeError::Socket);
+        let connected = match socket {
+            Ok(socket) => {
+                handshake_from(socket, address, server_name, client.clone(), settings).await
+            }
+            Err(error) => Err(error),
+        };
+        match connected {
+            Ok(connection) => return Ok(connection),
+            Err(error) => failure = error,
+        }
+        if interface.is_some_and(|interface| interface.strict) {
+            break;
+        }
+    }
+    Err(failure)
+}
+
+/// One handshake from a socket of its own, so that a change of address concerns this connection alone.
+async fn handshake_from(
+    socket: UdpSocket,
+    address: SocketAddr,
+    server_name: &str,
+    mut client: ClientConfig,
+    settings: &Settings,
+) -> Result<(quinn::Connection, Arc<Flow>), HandshakeError> {
+    let limit = settings.handshake_limit();
+    let flow = Flow::new();
+    // The listening side of a tunnel opens no streams.
+    client.transport_config(Arc::new(settings.transport(0, &flow)));
+    let endpoint = Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime))
+        .map_err(HandshakeError::Socket)?;
+    let connecting =
+        endpoint.connect_with(client, address, server_name).map_err(|error| match error {
+            ConnectError::InvalidServerName(name) => HandshakeError::ServerName { name },
+            error => HandshakeError::Socket(io::Error::new(io::ErrorKind::InvalidInput, error)),
+        })?;
+    match timeout(limit, connecting).await {
+        Ok(connection) => Ok((connection?, flow)),
+        Err(_) => Err(HandshakeError::TimedOut { after: limit }),
+    }
+}
