@@ -20,8 +20,9 @@ mod rate;
 
 pub use addresses::AddressRules;
 pub use clients::{
-    Client, ClientId, Clients, Limits, MAX_PER_REGISTER, Refused, Registered, SILENT_AFTER, Volume,
+    ClientId, ClientLimits, ClientTable, MAX_PER_REGISTER, RegisterRefusal, Registration,
+    SILENT_AFTER, TunnelClient, Volume,
 };
 pub use drop::DatagramDrop;
-pub use forward::{GatewayRoute, GatewayRoutes, Server, Target};
+pub use forward::{GatewayRoute, GatewayRoutes, NextHop, TunnelRouting};
 pub use mac_table::{MAX_MACS, MAX_MACS_PER_PEER, MacTable};

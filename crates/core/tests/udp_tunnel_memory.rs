@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rtun_core::udp_tunnel::{AddressRules, Clients, DatagramDrop, Limits};
+use rtun_core::udp_tunnel::{AddressRules, ClientLimits, ClientTable, DatagramDrop};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
@@ -21,9 +21,9 @@ const ADDRESSES: u32 = 65_536;
 fn as_many_addresses_as_there_may_be_cost_less_than_64_mib_and_no_more_are_taken() {
     let rules = AddressRules::new(&["10.0.0.1/8".parse().unwrap()], &[]);
     let region = Region::new(ALLOCATOR);
-    let mut clients = Clients::new(Limits::default());
+    let mut clients = ClientTable::new(ClientLimits::default());
     let mut now = Instant::now();
-    let mut register = |n: u32, clients: &mut Clients| {
+    let mut register = |n: u32, clients: &mut ClientTable| {
         let address = IpAddr::from((0x0a00_0002 + n).to_be_bytes());
         // Each from its own machine, so that nothing is shared.
         let outer = SocketAddr::from(((0x6400_0000 + n).to_be_bytes(), 1000));

@@ -23,32 +23,32 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(120);
 /// A known client's registers are looked at when they are so far apart, whatever others send.
 const KEEPALIVE_SPACING: Duration = Duration::from_millis(100);
 
-/// Clients that may go are looked for at most so often, and so many are found at once.
+/// ClientTable that may go are looked for at most so often, and so many are found at once.
 const LOOK_FOR_SILENT: Duration = Duration::from_secs(1);
 const FOUND_AT_ONCE: usize = 1024;
 
 /// How many addresses may be registered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct ClientLimits {
     /// By all clients together.
     pub addresses: usize,
     /// From one outer IP address. Loopback, from where relays come, has no limit of its own.
     pub per_outer: usize,
 }
 
-impl Default for Limits {
+impl Default for ClientLimits {
     fn default() -> Self {
         Self { addresses: 65_536, per_outer: 1024 }
     }
 }
 
-/// A client's place, good until the next call of [`Clients::register`].
+/// A client's place, good until the next call of [`ClientTable::register`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClientId(u32);
 
 /// A client: an outer address and port, and what it has registered.
 #[derive(Debug, Clone)]
-pub struct Client {
+pub struct TunnelClient {
     /// Where it sends from.
     pub outer: SocketAddr,
     /// At least one; IPv4 is never mapped.
@@ -89,7 +89,7 @@ impl Volume {
     }
 }
 
-impl Client {
+impl TunnelClient {
     /// When something came from it last.
     pub fn seen(&self) -> Instant {
         self.registered.max(self.data)
@@ -102,18 +102,18 @@ impl Client {
 
 /// What a register has changed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Registered {
+pub struct Registration {
     /// Whether the client was not there before.
     pub is_new: bool,
     /// Addresses that were another client's until now, with where that one is.
     pub moved: Vec<(IpAddr, SocketAddr)>,
-    /// Clients that had to make room.
+    /// ClientTable that had to make room.
     pub evicted: Vec<SocketAddr>,
 }
 
 /// Why a register is not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refused {
+pub struct RegisterRefusal {
     /// The reason; never one of data.
     pub reason: DatagramDrop,
     /// The address that it is about.
@@ -122,7 +122,7 @@ pub struct Refused {
     pub incumbent: Option<SocketAddr>,
 }
 
-impl From<DatagramDrop> for Refused {
+impl From<DatagramDrop> for RegisterRefusal {
     fn from(reason: DatagramDrop) -> Self {
         Self { reason, address: None, incumbent: None }
     }
@@ -130,24 +130,24 @@ impl From<DatagramDrop> for Refused {
 
 /// A server's clients. Bounded: what is past the limits is refused, or the client that has been silent for longest makes room.
 #[derive(Debug)]
-pub struct Clients {
-    limits: Limits,
+pub struct ClientTable {
+    limits: ClientLimits,
     rate: RegisterRate,
     contests: Contests,
-    clients: Vec<Option<Client>>,
+    clients: Vec<Option<TunnelClient>>,
     free: Vec<u32>,
     by_outer: HashMap<SocketAddr, u32>,
     by_address: HashMap<IpAddr, u32>,
     /// Addresses registered from each outer IP address.
     per_outer: HashMap<IpAddr, usize>,
-    /// Clients that were silent when they were looked for, the one silent for longest last.
+    /// ClientTable that were silent when they were looked for, the one silent for longest last.
     silent: Vec<(Instant, SocketAddr)>,
     looked: Option<Instant>,
 }
 
-impl Clients {
+impl ClientTable {
     /// None yet.
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: ClientLimits) -> Self {
         Self {
             limits,
             rate: RegisterRate::new(),
@@ -180,7 +180,7 @@ impl Clients {
     ///
     /// If somebody has registered since and the client is gone.
     #[inline]
-    pub fn get(&self, id: ClientId) -> &Client {
+    pub fn get(&self, id: ClientId) -> &TunnelClient {
         self.clients[id.0 as usize].as_ref().expect("a place is good until the next register")
     }
 
@@ -190,12 +190,12 @@ impl Clients {
     ///
     /// If somebody has registered since and the client is gone.
     #[inline]
-    pub fn get_mut(&mut self, id: ClientId) -> &mut Client {
+    pub fn get_mut(&mut self, id: ClientId) -> &mut TunnelClient {
         self.clients[id.0 as usize].as_mut().expect("a place is good until the next register")
     }
 
     /// All clients, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = &Client> {
+    pub fn iter(&self) -> impl Iterator<Item = &TunnelClient> {
         self.clients.iter().flatten()
     }
 
@@ -229,13 +229,14 @@ impl Clients {
         rules: &AddressRules,
         prove: Option<&mut dyn FnMut(IpAddr) -> bool>,
         now: Instant,
-    ) -> Result<Registered, Refused> {
+    ) -> Result<Registration, RegisterRefusal> {
         if !(1..=MAX_PER_REGISTER).contains(&addresses.len()) {
             return Err(DatagramDrop::Malformed.into());
         }
         let mut wanted: Vec<IpAddr> = Vec::with_capacity(addresses.len() + 1);
         for address in addresses.chain(also) {
-            let refused = |reason| Refused { reason, address: Some(address), incumbent: None };
+            let refused =
+                |reason| RegisterRefusal { reason, address: Some(address), incumbent: None };
             if Some(address) != also {
                 rules.check(address).map_err(refused)?;
             }
@@ -251,7 +252,11 @@ impl Clients {
             for address in wanted.iter().filter(|address| Some(**address) != also) {
                 if !prove(*address) {
                     let reason = DatagramDrop::Auth;
-                    return Err(Refused { reason, address: Some(*address), incumbent: None });
+                    return Err(RegisterRefusal {
+                        reason,
+                        address: Some(*address),
+                        incumbent: None,
+                    });
                 }
             }
         }
@@ -263,7 +268,7 @@ impl Clients {
     }
 
     /// Forgets clients with an address that `rules` do not allow any more, as after new rules.
-    pub fn keep_only(&mut self, mut keep: impl FnMut(&Client) -> bool) -> Vec<SocketAddr> {
+    pub fn keep_only(&mut self, mut keep: impl FnMut(&TunnelClient) -> bool) -> Vec<SocketAddr> {
         let gone: Vec<SocketAddr> =
             self.iter().filter(|client| !keep(client)).map(|client| client.outer).collect();
         for outer in &gone {
@@ -286,7 +291,7 @@ impl Clients {
         wanted: &[IpAddr],
         is_proven: bool,
         now: Instant,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), RegisterRefusal> {
         for address in wanted {
             let Some(owner) = self.owner(*address).map(|id| self.get(id)) else { continue };
             let (incumbent, is_silent) = (owner.outer, owner.is_silent(now));
@@ -295,7 +300,7 @@ impl Clients {
             }
             let is_entitled = is_proven || is_silent || incumbent.ip() == outer.ip();
             if !is_entitled || !self.contests.admits(*address, outer, is_silent, now) {
-                return Err(Refused {
+                return Err(RegisterRefusal {
                     reason: DatagramDrop::Duplicate,
                     address: Some(*address),
                     incumbent: Some(incumbent),
@@ -311,8 +316,8 @@ impl Clients {
         outer: SocketAddr,
         wanted: &[IpAddr],
         now: Instant,
-    ) -> Result<Vec<SocketAddr>, Refused> {
-        let full = Refused::from(DatagramDrop::TableFull);
+    ) -> Result<Vec<SocketAddr>, RegisterRefusal> {
+        let full = RegisterRefusal::from(DatagramDrop::TableFull);
         let ip = outer.ip();
         let from_here = |address: &&IpAddr| {
             self.owner(**address).is_some_and(|id| self.get(id).outer.ip() == ip)
@@ -392,8 +397,8 @@ impl Clients {
     }
 
     /// Carries a register out that nothing stands against.
-    fn enter(&mut self, outer: SocketAddr, wanted: &[IpAddr], now: Instant) -> Registered {
-        let mut registered = Registered::default();
+    fn enter(&mut self, outer: SocketAddr, wanted: &[IpAddr], now: Instant) -> Registration {
+        let mut registered = Registration::default();
         for address in wanted {
             let Some(owner) = self.owner(*address) else { continue };
             let client = self.get(owner);
@@ -431,7 +436,7 @@ impl Clients {
     }
 
     fn place(&mut self, outer: SocketAddr, now: Instant) -> u32 {
-        let client = Client {
+        let client = TunnelClient {
             outer,
             addresses: Vec::new(),
             since: now,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use rtun_proto::packet::{destination_is_never_routed, source_is_never_valid};
 
-use super::{AddressRules, ClientId, Clients, DatagramDrop};
+use super::{AddressRules, ClientId, ClientTable, DatagramDrop};
 use crate::table::PrefixMap;
 
 /// A network behind a client.
@@ -51,7 +51,7 @@ impl GatewayRoutes {
 
 /// Where a packet goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Target {
+pub enum NextHop {
     /// To a client.
     Client(ClientId),
     /// To the server's device.
@@ -59,7 +59,7 @@ pub enum Target {
 }
 
 /// All that a server decides by.
-pub struct Server {
+pub struct TunnelRouting {
     /// Which addresses may be registered.
     pub rules: AddressRules,
     /// The networks behind clients.
@@ -67,13 +67,13 @@ pub struct Server {
     /// Whether everything goes to the one client there is (`p2p`).
     pub point_to_point: bool,
     /// Who is there.
-    pub clients: Clients,
+    pub clients: ClientTable,
 }
 
 /// In a point-to-point tunnel the one client has this one too, whatever it registers.
 const EVERYTHING: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
 
-impl Server {
+impl TunnelRouting {
     /// What a register is given besides the addresses in it.
     pub fn also(&self) -> Option<IpAddr> {
         self.point_to_point.then_some(EVERYTHING)
@@ -112,33 +112,44 @@ impl Server {
         }
     }
 
-    /// Where a packet of `from`, or of the server's device where that is none, goes.
+    /// Where a packet of `from`, or of the server's device where that is none, goes. Multicast and broadcast of clients go to
+    /// the device alone.
     ///
     /// # Errors
     ///
-    /// Nowhere: link-local and multicast, nobody, or back to its sender.
+    /// Nowhere: link-local, or multicast of the device; nobody, or back to its sender.
     #[inline]
-    pub fn target(&self, from: Option<ClientId>, to: IpAddr) -> Result<Target, DatagramDrop> {
+    pub fn target(&self, from: Option<ClientId>, to: IpAddr) -> Result<NextHop, DatagramDrop> {
         if self.point_to_point {
             return match from {
-                Some(_) if destination_is_never_routed(to) => Err(DatagramDrop::Local),
-                Some(_) => Ok(Target::Device),
+                Some(_) if is_local(to) => Err(DatagramDrop::Local),
+                Some(_) => Ok(NextHop::Device),
                 None => {
-                    self.clients.owner(EVERYTHING).map(Target::Client).ok_or(DatagramDrop::NoRoute)
+                    self.clients.owner(EVERYTHING).map(NextHop::Client).ok_or(DatagramDrop::NoRoute)
                 }
             };
         }
         if destination_is_never_routed(to) {
-            return Err(DatagramDrop::Local);
+            let goes_to_device = from.is_some() && !is_local(to);
+            return if goes_to_device { Ok(NextHop::Device) } else { Err(DatagramDrop::Local) };
         }
         let owner = self.clients.owner(to).or_else(|| {
             let gateways = self.routes.gateways(to);
             gateways.iter().find_map(|gateway| self.clients.owner(*gateway))
         });
         match (owner, from) {
-            (Some(owner), from) if Some(owner) != from => Ok(Target::Client(owner)),
-            (None, Some(_)) => Ok(Target::Device),
+            (Some(owner), from) if Some(owner) != from => Ok(NextHop::Client(owner)),
+            (None, Some(_)) => Ok(NextHop::Device),
             _ => Err(DatagramDrop::NoRoute),
         }
     }
+}
+
+/// Whether a packet to that address stays on its own link: it is neither routed nor for many.
+fn is_local(to: IpAddr) -> bool {
+    let is_for_many = match to {
+        IpAddr::V4(to) => to.is_broadcast() || to.is_multicast(),
+        IpAddr::V6(to) => to.is_multicast(),
+    };
+    destination_is_never_routed(to) && !is_for_many
 }

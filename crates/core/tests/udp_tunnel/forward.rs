@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use proptest::{prelude::*, sample::select};
 use rtun_core::udp_tunnel::{
-    AddressRules, Clients, DatagramDrop, GatewayRoute, GatewayRoutes, Limits, Server, Target,
+    AddressRules, ClientLimits, ClientTable, DatagramDrop, GatewayRoute, GatewayRoutes, NextHop,
+    TunnelRouting,
 };
 
 use crate::rules::{address, outer};
@@ -32,23 +33,27 @@ const ADDRESSES: [&str; 14] = [
     "255.255.255.255",
 ];
 
-fn server(registers: &[(usize, &str)], routes: &[(&str, &str)], point_to_point: bool) -> Server {
+fn server(
+    registers: &[(usize, &str)],
+    routes: &[(&str, &str)],
+    point_to_point: bool,
+) -> TunnelRouting {
     let own: [IpNet; 2] = ["192.168.123.1/24", "fd99::1/64"].map(|text| text.parse().unwrap());
     let route = |(prefix, gateway): &(&str, &str)| GatewayRoute {
         prefix: prefix.parse().unwrap(),
         gateway: address(gateway),
     };
-    let mut server = Server {
+    let mut server = TunnelRouting {
         rules: AddressRules::new(&own, &[]),
         routes: GatewayRoutes::new(routes.iter().map(route)),
         point_to_point,
-        clients: Clients::new(Limits::default()),
+        clients: ClientTable::new(ClientLimits::default()),
     };
     let now = std::time::Instant::now();
     for (from, text) in registers {
         let (also, addresses) = (server.also(), [address(text)].into_iter());
         let from = outer(OUTERS[*from]);
-        let Server { rules, clients, .. } = &mut server;
+        let TunnelRouting { rules, clients, .. } = &mut server;
         let mut prove = |_| true;
         let prove: Option<&mut dyn FnMut(IpAddr) -> bool> = Some(&mut prove);
         let _ = clients.register(from, addresses, also, rules, prove, now);
@@ -57,7 +62,7 @@ fn server(registers: &[(usize, &str)], routes: &[(&str, &str)], point_to_point: 
 }
 
 /// Everybody's addresses, by where they are.
-fn owner(server: &Server, wanted: IpAddr) -> Option<String> {
+fn owner(server: &TunnelRouting, wanted: IpAddr) -> Option<String> {
     let mut all = server.clients.iter();
     all.find(|it| it.addresses.contains(&wanted)).map(|it| it.outer.to_string())
 }
@@ -84,9 +89,10 @@ proptest! {
         let to = address(to);
         let behind = gateways(&routes, to);
         let owner = owner(&server, to).or_else(|| behind.iter().find_map(|it| owner(&server, *it)));
-        let is_local = to.is_multicast() || to == address("255.255.255.255") || to == address("fe80::1");
+        let is_for_many = to.is_multicast() || to == address("255.255.255.255");
         let expected = match (owner, from) {
-            _ if is_local => Err(DatagramDrop::Local),
+            (_, Some(_)) if is_for_many => Ok(None),
+            _ if is_for_many || to == address("fe80::1") => Err(DatagramDrop::Local),
             (Some(owner), Some(from)) if owner == from => Err(DatagramDrop::NoRoute),
             (Some(owner), _) => Ok(Some(owner)),
             (None, Some(_)) => Ok(None),
@@ -94,8 +100,8 @@ proptest! {
         };
         let sender = from.and_then(|from| server.clients.sender(outer(from)));
         let found = server.target(sender, to).map(|target| match target {
-            Target::Client(id) => Some(server.clients.get(id).outer.to_string()),
-            Target::Device => None,
+            NextHop::Client(id) => Some(server.clients.get(id).outer.to_string()),
+            NextHop::Device => None,
         });
         prop_assert_eq!(found, expected);
     }
@@ -130,8 +136,8 @@ fn point_to_point_is_one_client_and_every_address() {
     let server = server(&[(0, "192.168.123.2"), (2, "192.168.123.3")], &[], true);
     let [one, other] = [0, 2].map(|n| server.clients.sender(outer(OUTERS[n])).unwrap());
     for to in ["8.8.8.8", "192.168.123.2", "192.168.123.3"] {
-        assert_eq!(server.target(None, address(to)), Ok(Target::Client(other)));
-        assert_eq!(server.target(Some(one), address(to)), Ok(Target::Device));
+        assert_eq!(server.target(None, address(to)), Ok(NextHop::Client(other)));
+        assert_eq!(server.target(Some(one), address(to)), Ok(NextHop::Device));
     }
     assert_eq!(server.check_source(other, address("8.8.8.8")), Ok(()));
     assert_eq!(server.check_source(one, address("8.8.8.8")), Err(DatagramDrop::Spoofed));

@@ -6,9 +6,9 @@ use std::{
 };
 
 use proptest::prelude::*;
-use rtun_core::udp_tunnel::{AddressRules, Clients, DatagramDrop, Limits};
+use rtun_core::udp_tunnel::{AddressRules, ClientLimits, ClientTable, DatagramDrop};
 
-const LIMITS: Limits = Limits { addresses: 5, per_outer: 3 };
+const LIMITS: ClientLimits = ClientLimits { addresses: 5, per_outer: 3 };
 const SILENT: Duration = Duration::from_secs(30);
 const HOLD: Duration = Duration::from_secs(60);
 
@@ -159,7 +159,7 @@ proptest! {
         steps in prop::collection::vec((0..8_u8, prop_oneof![1..8_u8, 1..127_u8], 1..40_u64, any::<bool>()), 1..60),
     ) {
         let rules = AddressRules::new(&["192.168.123.1/24".parse().unwrap()], &[]);
-        let mut clients = Clients::new(LIMITS);
+        let mut clients = ClientTable::new(LIMITS);
         let mut model = Model::default();
         let mut now = Instant::now();
         for (from, bits, seconds, is_data) in steps {

@@ -6,7 +6,8 @@ use std::{
 };
 
 use rtun_core::udp_tunnel::{
-    AddressRules, Clients, DatagramDrop, Limits, MAX_PER_REGISTER, Refused, Registered,
+    AddressRules, ClientLimits, ClientTable, DatagramDrop, MAX_PER_REGISTER, RegisterRefusal,
+    Registration,
 };
 
 pub(crate) fn address(text: &str) -> IpAddr {
@@ -18,7 +19,7 @@ pub(crate) fn outer(text: &str) -> SocketAddr {
 }
 
 pub(crate) struct Table {
-    pub(crate) clients: Clients,
+    pub(crate) clients: ClientTable,
     pub(crate) rules: AddressRules,
     pub(crate) has_auther: bool,
     pub(crate) now: Instant,
@@ -26,10 +27,10 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    pub(crate) fn new(has_auther: bool, limits: Limits) -> Self {
+    pub(crate) fn new(has_auther: bool, limits: ClientLimits) -> Self {
         let own = ["192.168.123.1/24", "fd99::1/64"].map(|text| text.parse().unwrap());
         Self {
-            clients: Clients::new(limits),
+            clients: ClientTable::new(limits),
             rules: AddressRules::new(&own, &[]),
             has_auther,
             now: Instant::now(),
@@ -41,7 +42,7 @@ impl Table {
         &mut self,
         from: &str,
         addresses: &[&str],
-    ) -> Result<Registered, Refused> {
+    ) -> Result<Registration, RegisterRefusal> {
         let addresses: Vec<IpAddr> = addresses.iter().map(|text| address(text)).collect();
         let mut prove = |address: IpAddr| {
             self.asked += 1;
@@ -71,7 +72,7 @@ impl Table {
     }
 }
 
-fn reason(result: Result<Registered, Refused>) -> DatagramDrop {
+fn reason(result: Result<Registration, RegisterRefusal>) -> DatagramDrop {
     result.unwrap_err().reason
 }
 
@@ -81,7 +82,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
 fn one_bad_address_refuses_all_and_nothing_changes() {
-    let mut table = Table::new(true, Limits::default());
+    let mut table = Table::new(true, ClientLimits::default());
     let good = "192.168.123.2";
     for (bad, expected) in [
         ("192.168.123.1", DatagramDrop::OwnAddress),
@@ -103,7 +104,7 @@ fn one_bad_address_refuses_all_and_nothing_changes() {
 
 #[test]
 fn with_an_auther_an_address_moves_at_once_and_the_former_owner_is_a_duplicate() {
-    let mut table = Table::new(true, Limits::default());
+    let mut table = Table::new(true, ClientLimits::default());
     let address = "192.168.123.2";
     table.register(A, &[address]).unwrap();
     table.pass(SECOND);
@@ -129,7 +130,7 @@ fn with_an_auther_an_address_moves_at_once_and_the_former_owner_is_a_duplicate()
 #[test]
 fn a_client_that_starts_again_or_moves_has_its_address_at_once() {
     for has_auther in [true, false] {
-        let mut table = Table::new(has_auther, Limits::default());
+        let mut table = Table::new(has_auther, ClientLimits::default());
         for port in 1000..1100 {
             table.register(&format!("10.77.0.2:{port}"), &["192.168.123.2", "fd99::2"]).unwrap();
             table.pass(Duration::from_millis(700));
@@ -140,7 +141,7 @@ fn a_client_that_starts_again_or_moves_has_its_address_at_once() {
 
 #[test]
 fn without_an_auther_only_a_silent_client_loses_its_address_to_another_machine() {
-    let mut table = Table::new(false, Limits::default());
+    let mut table = Table::new(false, ClientLimits::default());
     let address = "192.168.123.2";
     table.register(A, &[address]).unwrap();
     table.pass(29 * SECOND);
@@ -155,7 +156,7 @@ fn without_an_auther_only_a_silent_client_loses_its_address_to_another_machine()
 
 #[test]
 fn a_silent_client_stays_registered_until_its_place_is_needed() {
-    let limits = Limits { addresses: 3, per_outer: 3 };
+    let limits = ClientLimits { addresses: 3, per_outer: 3 };
     let mut table = Table::new(true, limits);
     table.register(A, &["192.168.123.2"]).unwrap();
     table.pass(SECOND);
@@ -175,7 +176,7 @@ fn a_silent_client_stays_registered_until_its_place_is_needed() {
 
 #[test]
 fn one_machine_fills_no_table_and_loopback_is_many_machines() {
-    let limits = Limits { addresses: 100, per_outer: 3 };
+    let limits = ClientLimits { addresses: 100, per_outer: 3 };
     let mut table = Table::new(true, limits);
     for n in 2..5 {
         table.register(&format!("10.77.0.2:{n}"), &[&format!("192.168.123.{n}")]).unwrap();
@@ -189,7 +190,7 @@ fn one_machine_fills_no_table_and_loopback_is_many_machines() {
 
 #[test]
 fn a_flood_is_refused_before_the_auther_and_keepalives_go_on() {
-    let mut table = Table::new(true, Limits::default());
+    let mut table = Table::new(true, ClientLimits::default());
     table.register(A, &["192.168.123.2"]).unwrap();
     let mut refused = 0;
     for _ in 0..10 {

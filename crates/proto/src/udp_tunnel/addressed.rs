@@ -29,7 +29,7 @@ pub const MAX_IP_HEADER: usize = 2 + 1 + 1 + 16 + 2;
 
 /// A whole datagram of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Addressed<'a> {
+pub struct AddressedDatagram<'a> {
     /// From where or to where; none where it is a name.
     pub address: Option<SocketAddr>,
     /// The datagram; may be empty.
@@ -50,7 +50,10 @@ pub enum AddressedError {
 }
 
 /// The datagram at the beginning of `bytes[from..]`, and where the next one begins; none when it is not whole yet.
-pub fn decode(bytes: &[u8], from: usize) -> Result<Option<(Addressed<'_>, usize)>, AddressedError> {
+pub fn decode(
+    bytes: &[u8],
+    from: usize,
+) -> Result<Option<(AddressedDatagram<'_>, usize)>, AddressedError> {
     let mut reader = Reader(bytes.get(from..).unwrap_or_default());
     let Some((length, fragment)) = reader.u16().zip(reader.u8()) else { return Ok(None) };
     if fragment != ON_STREAM {
@@ -67,7 +70,7 @@ pub fn decode(bytes: &[u8], from: usize) -> Result<Option<(Addressed<'_>, usize)
     let Some(payload) = reader.bytes(usize::from(length)) else { return Ok(None) };
     let end = bytes.len() - reader.0.len();
     let address = address.map(|ip| SocketAddr::new(ip, port));
-    Ok(Some((Addressed { address, payload, at: end - payload.len()..end }, end)))
+    Ok(Some((AddressedDatagram { address, payload, at: end - payload.len()..end }, end)))
 }
 
 /// Appends the header for a datagram of `len` bytes, at most 65,535, which has to follow; none where it is longer or empty.
