@@ -7,12 +7,13 @@ mod common;
 
 use std::{net::SocketAddr, time::Duration};
 
-use rtun_system::{installation::Installation, link::{Link, LinkSetup}, placement::OwnPackets, tun::{Device, Tun, TunConfig}};
+use rtun_system::{
     installation::Installation,
     link::{Link, LinkSetup},
     placement::OwnPackets,
-    tun::{Tun, TunConfig},
+    tun::{Device, Tun, TunConfig},
 };
+
 use rtun_transport::{
     socket::SocketOptions,
     tcp::{ConnectError, connect},
