@@ -3,7 +3,6 @@
 mod address_book;
 mod choice;
 mod connection;
-mod device;
 mod dial;
 mod downlink;
 mod hubs;
@@ -14,13 +13,9 @@ mod uplink;
 mod way;
 mod wire;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
-use rtun_system::{
-    link::LinkError,
-    netns::NetnsError,
-    tun::{Device, Offload, TunError},
-};
+use rtun_system::tun::{Device, Offload, Tun};
 use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use uuid::Uuid;
@@ -28,11 +23,14 @@ use uuid::Uuid;
 pub use self::dial::SetupError;
 use self::hubs::Hubs;
 pub(crate) use self::progress::Progress;
-use self::{
-    device::{Ends, Keeper, Maker, Port},
-    session::Introduction,
+use self::session::Introduction;
+use crate::{
+    device::{DeviceError, DeviceHistory, DeviceUser, Ends, Keeper, Maker, Port},
+    duties::Duty,
+    machine::Machine,
+    surroundings::Surroundings,
+    workers::Seat,
 };
-use crate::{duties::Duty, machine::Machine, surroundings::Surroundings, workers::Seat};
 
 /// A running host.
 pub(crate) struct Host {
@@ -69,15 +67,9 @@ pub enum HostError {
     /// What leads to its hubs cannot be used.
     #[error(transparent)]
     Setup(#[from] SetupError),
-    /// The device cannot be made.
+    /// The device cannot be made or set up.
     #[error(transparent)]
-    Tun(#[from] TunError),
-    /// The device's network namespace cannot be entered.
-    #[error(transparent)]
-    Netns(#[from] NetnsError),
-    /// The device cannot be set up.
-    #[error(transparent)]
-    Link(#[from] LinkError),
+    Device(#[from] DeviceError),
 }
 
 impl Host {
@@ -116,7 +108,7 @@ impl Host {
         let hubs = Hubs::new(&config, &machine.surroundings, names)?;
         let mut maker = Maker {
             service: service.to_owned(),
-            host: config.name.clone(),
+            host: Some(config.name.clone()),
             config: config.device.clone(),
             ends,
             packets: seat.handle().clone(),
@@ -201,5 +193,19 @@ impl<D: Device> Shared<D> {
             () = self.keep_connected() => {}
             () = self.hubs.probe() => {}
         }
+    }
+}
+
+impl DeviceUser for Progress {
+    fn history(&self) -> &DeviceHistory {
+        &self.device
+    }
+
+    fn is_connected(&self) -> bool {
+        self.session.load().is_some()
+    }
+
+    async fn carry(self: Arc<Self>, device: Arc<Tun>) -> io::Error {
+        uplink::run(&*device, &self.session, &self.sent).await
     }
 }

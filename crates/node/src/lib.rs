@@ -5,6 +5,7 @@ pub mod certificates;
 pub mod control_socket;
 mod counters;
 pub mod descriptors;
+mod device;
 mod duties;
 mod encryption;
 mod feeds;
@@ -22,6 +23,7 @@ mod surroundings;
 mod workers;
 
 pub use counters::{Drops, Happened, Traffic};
+pub use device::DeviceError;
 pub use duties::TaskReport;
 pub use feeds::FeedError;
 pub use host::{HostError, SetupError};

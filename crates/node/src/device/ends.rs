@@ -43,7 +43,7 @@ const OWN_NAMESPACE: &str = "/proc/self/ns/net";
 pub(super) type Answers = Vec<(String, Vec<IpAddr>)>;
 
 /// The other ends of a host's connections: hubs, or the proxies before them.
-pub(in crate::host) struct Ends {
+pub(crate) struct Ends {
     addresses: BTreeSet<IpAddr>,
     /// Names, as `host:port`, with the addresses they have had.
     names: BTreeMap<String, BTreeSet<IpAddr>>,
@@ -57,7 +57,7 @@ pub(in crate::host) struct Ends {
 impl Ends {
     /// Those of a host. Its connections are given a mark from now on, where they have none and the system allows it.
     /// Connections that are made in another network namespace than the device is in cannot enter it and are left out.
-    pub(in crate::host) fn mark(
+    pub(crate) fn mark(
         service: &str,
         host: &mut rtun_settings::Host,
         lookups: &Arc<Names>,

@@ -1,4 +1,4 @@
-//! The owner of a host's device: makes it, looks after it, makes it again when it is gone, and takes it away at the end.
+//! The owner of a service's device: makes it, looks after it, makes it again when it is gone, and takes it away at the end.
 //!
 //! A [`Keeper`] is one task. It ends when it is told to, and with it go the device and all that the system was given for it.
 //! Each device that it makes has an uplink of its own, which ends with the device. The session to the hub knows nothing of
@@ -26,7 +26,7 @@ use rtun_system::{
     dns,
     installation::{Installation, Item, Outcome},
     link::{Link, LinkError, LinkSetup},
-    netns,
+    netns::{self, NetnsError},
     os_route::OsRoute,
     placement::{Apart, OwnPackets},
     tun::{Device, Offload, Tun, TunConfig, TunError},
@@ -41,8 +41,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::{info, warn};
 
 use self::contest::Contest;
-pub(super) use self::{ends::Ends, history::DeviceHistory, port::Port};
-use super::{HostError, Progress, uplink};
+pub(crate) use self::{ends::Ends, history::DeviceHistory, port::Port};
 use crate::sockets;
 
 /// Changes of the system come in groups; what they have done is looked at this long after the first.
@@ -62,19 +61,46 @@ const LIVED: Duration = Duration::from_secs(60);
 
 const DELETED: &str = "somebody has deleted it";
 
-/// Makes a host's device as often as it is needed.
-pub(super) struct Maker {
-    pub(super) service: String,
-    pub(super) host: HostName,
-    pub(super) config: rtun_settings::Device,
-    pub(super) ends: Ends,
+/// Who a device is kept for.
+pub(crate) trait DeviceUser: Send + Sync + 'static {
+    /// How the device has fared.
+    fn history(&self) -> &DeviceHistory;
+
+    /// Whether its packets have somewhere to go.
+    fn is_connected(&self) -> bool;
+
+    /// Takes the device's packets, until it fails.
+    fn carry(self: Arc<Self>, device: Arc<Tun>) -> impl Future<Output = io::Error> + Send;
+}
+
+/// A device cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// By the system.
+    #[error(transparent)]
+    Tun(#[from] TunError),
+    /// Its network namespace cannot be entered.
+    #[error(transparent)]
+    Netns(#[from] NetnsError),
+    /// It cannot be set up.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+}
+
+/// Makes a service's device as often as it is needed.
+pub(crate) struct Maker {
+    pub(crate) service: String,
+    /// The name that the host reports, if it is one.
+    pub(crate) host: Option<HostName>,
+    pub(crate) config: rtun_settings::Device,
+    pub(crate) ends: Ends,
     /// The event loop that moves the packets.
-    pub(super) packets: Handle,
+    pub(crate) packets: Handle,
 }
 
 /// A device and all that belongs to it; dropped without [`Maker::unmake`] it leaves what does not go with the device to the
 /// next one that is made.
-pub(super) struct Made {
+pub(crate) struct Made {
     tun: Arc<Tun>,
     installation: Installation,
     changes: Changes,
@@ -88,11 +114,11 @@ pub(super) struct Made {
     since: Instant,
 }
 
-/// Keeps a host's device.
-pub(super) struct Keeper {
+/// Keeps a service's device.
+pub(crate) struct Keeper<U> {
     maker: Maker,
     port: Arc<Port>,
-    progress: Arc<Progress>,
+    user: Arc<U>,
     look_again: Arc<Notify>,
     contest: Contest,
     own: OwnPackets,
@@ -112,7 +138,7 @@ enum End {
 impl Maker {
     /// Makes the device with its addresses and routes, named `name` if that is given. Either all of it is there afterwards,
     /// or nothing.
-    pub(super) async fn make(&mut self, name: Option<&str>) -> Result<Made, HostError> {
+    pub(crate) async fn make(&mut self, name: Option<&str>) -> Result<Made, DeviceError> {
         let rtun_settings::Device { addresses, mtu, routes, dns, offload, .. } = &self.config;
         let wanted = TunConfig { name: name.map(str::to_owned), mtu: *mtu };
         let route = |it: &rtun_settings::DeviceRoute| OsRoute {
@@ -127,7 +153,7 @@ impl Maker {
         let path = self.netns();
         let identity = path.as_deref().map(netns::identity).transpose()?;
         self.ends.look_up_first().await;
-        let open = || -> Result<_, HostError> {
+        let open = || -> Result<_, DeviceError> {
             let tun = {
                 let _watched_by = self.packets.enter();
                 if *offload { Tun::create_offloading(&wanted)? } else { Tun::create(&wanted)? }
@@ -178,8 +204,13 @@ impl Maker {
         }
         let shown: Vec<_> = addresses.iter().map(ToString::to_string).collect();
         info!(
-            service = self.service, host = %self.host, device = tun.name(), mtu, addresses = shown.join(" "),
-            offload = describe(tun.offload()), "device is up"
+            service = self.service,
+            host = self.host.as_ref().map(tracing::field::display),
+            device = tun.name(),
+            mtu,
+            addresses = shown.join(" "),
+            offload = describe(tun.offload()),
+            "device is up"
         );
         say_apart(&self.service, tun.name(), &apart, &[]);
         let (tun, since) = (Arc::new(tun), Instant::now());
@@ -216,31 +247,31 @@ impl Maker {
 }
 
 impl Made {
-    pub(super) fn tun(&self) -> &Arc<Tun> {
+    pub(crate) fn tun(&self) -> &Arc<Tun> {
         &self.tun
     }
 }
 
 /// After a failure the device goes, with what it was given so far.
-async fn abandon(installation: Installation, error: LinkError) -> HostError {
+async fn abandon(installation: Installation, error: LinkError) -> DeviceError {
     // The refusal is what the caller must hear of; a failure to tidy up after it would hide it.
     let _ = installation.remove().await;
     error.into()
 }
 
-impl Keeper {
+impl<U: DeviceUser> Keeper<U> {
     /// Keeps a device that has been made; `look_again` has it looked at, and made again, at once.
-    pub(super) fn new(
+    pub(crate) fn new(
         maker: Maker,
         port: Arc<Port>,
-        progress: Arc<Progress>,
+        user: Arc<U>,
         look_again: Arc<Notify>,
     ) -> Self {
         let (contest, own) = (Contest::default(), OwnPackets::default());
         Self {
             maker,
             port,
-            progress,
+            user,
             look_again,
             contest,
             own,
@@ -252,7 +283,7 @@ impl Keeper {
     }
 
     /// Keeps the device until `stop`.
-    pub(super) async fn run(mut self, mut made: Made, stop: CancellationToken) {
+    pub(crate) async fn run(mut self, mut made: Made, stop: CancellationToken) {
         let mut pause = Duration::ZERO;
         loop {
             let ended = AssertUnwindSafe(self.keep(&mut made, &stop)).catch_unwind().await;
@@ -266,7 +297,7 @@ impl Keeper {
             };
             let name = self.port.name().to_owned();
             warn!(service = self.maker.service, device = name, "the device is gone: {why}");
-            self.progress.device.gone(why);
+            self.user.history().gone(why);
             if lived >= LIVED {
                 pause = Duration::ZERO;
             }
@@ -274,7 +305,7 @@ impl Keeper {
                 Some(made) => made,
                 None => return,
             };
-            self.progress.device.is_back();
+            self.user.history().is_back();
         }
     }
 
@@ -295,7 +326,7 @@ impl Keeper {
             *pause = (*pause * 2).clamp(Duration::from_secs(1), PAUSE_MAX);
             match self.maker.make(Some(name)).await {
                 Ok(made) => return Some(made),
-                Err(HostError::Tun(TunError::NameInUse { .. }))
+                Err(DeviceError::Tun(TunError::NameInUse { .. }))
                     if self.maker.config.name.is_none() =>
                 {
                     // The system chose the name, and somebody else has it now.
@@ -312,7 +343,7 @@ impl Keeper {
                             device = name,
                             "the device cannot be made again: {text}; trying on"
                         );
-                        self.progress.device.cannot_be_made(text.clone());
+                        self.user.history().cannot_be_made(text.clone());
                         said = text;
                     }
                 }
@@ -324,14 +355,11 @@ impl Keeper {
     async fn keep(&mut self, made: &mut Made, stop: &CancellationToken) -> End {
         self.contest = Contest::default();
         self.failing = made.failing.clone();
-        self.progress.device.failing(self.failing.clone());
+        self.user.history().failing(self.failing.clone());
         self.own = self.own_packets(made);
         self.port.put(Arc::clone(&made.tun));
-        let (tun, progress) = (Arc::clone(&made.tun), Arc::clone(&self.progress));
-        let mut uplink = AbortOnDropHandle::new(self.maker.packets.spawn(async move {
-            let Progress { session, sent, .. } = &*progress;
-            uplink::run(&*tun, session, sent).await
-        }));
+        let (tun, user) = (Arc::clone(&made.tun), Arc::clone(&self.user));
+        let mut uplink = AbortOnDropHandle::new(self.maker.packets.spawn(user.carry(tun)));
         let end = self.watch(made, &mut uplink, stop).await;
         uplink.abort();
         if !uplink.is_finished() {
@@ -430,7 +458,7 @@ impl Keeper {
     }
 
     fn is_connected(&self) -> bool {
-        self.progress.session.load().is_some()
+        self.user.is_connected()
     }
 
     /// Puts back what is missing.
@@ -446,7 +474,7 @@ impl Keeper {
         if !back.is_empty() {
             let what = list(&back);
             warn!(service, device, what, "what somebody has taken from the device is put back");
-            self.progress.device.put_back(what);
+            self.user.history().put_back(what);
             for item in contest::taken(&back) {
                 contest.was_put_back(item, now);
             }
@@ -462,7 +490,7 @@ impl Keeper {
             );
         }
         contest.leave(&left);
-        self.progress.device.left(left.iter().map(ToString::to_string).collect());
+        self.user.history().left(left.iter().map(ToString::to_string).collect());
         let mut failing: Vec<String> = failed.iter().map(|(_, error)| error.to_string()).collect();
         failing.extend(ipv6_off.as_ref().map(without_ipv6));
         self.refused = failed.into_iter().map(|(item, _)| item).collect();
@@ -477,7 +505,7 @@ impl Keeper {
         for what in failing.iter().filter(|what| !self.failing.contains(what)) {
             warn!(service, device, "the device is not as it should be: {what}; trying on");
         }
-        self.progress.device.failing(failing.clone());
+        self.user.history().failing(failing.clone());
         self.failing = failing;
     }
 }

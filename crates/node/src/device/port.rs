@@ -9,8 +9,8 @@ use arc_swap::{ArcSwapOption, Guard};
 use rtun_system::tun::{Device, Offload, Tun};
 use tokio::sync::Notify;
 
-/// A host's device as its sessions see it. While there is none, packets are refused, and are counted as lost.
-pub(in crate::host) struct Port {
+/// A service's device as its sessions see it. While there is none, packets are refused, and are counted as lost.
+pub(crate) struct Port {
     name: String,
     mtu: u16,
     offload: Offload,
@@ -20,7 +20,7 @@ pub(in crate::host) struct Port {
 
 impl Port {
     /// For devices like this one; empty.
-    pub(in crate::host) fn like(device: &Tun) -> Self {
+    pub(crate) fn like(device: &Tun) -> Self {
         Self {
             name: device.name().to_owned(),
             mtu: device.mtu(),
