@@ -129,6 +129,41 @@ pub(crate) struct Keeper<U> {
     lookup: Option<JoinHandle<ends::Answers>>,
 }
 
+/// The task that keeps a device. Dropped, it ends at once, and what the system was given stays until the next start.
+pub(crate) struct Keeping {
+    pub(crate) task: AbortOnDropHandle<()>,
+    /// Ends it, once nothing needs the device any more.
+    pub(crate) take_away: CancellationToken,
+    pub(crate) look_again: Arc<Notify>,
+}
+
+impl Keeping {
+    /// Keeps `made` for `user`, whose packets go to `port`.
+    pub(crate) fn start<U: DeviceUser>(
+        maker: Maker,
+        made: Made,
+        port: Arc<Port>,
+        user: Arc<U>,
+    ) -> Self {
+        let (look_again, take_away) = (Arc::<Notify>::default(), CancellationToken::new());
+        let keeper = Keeper::new(maker, port, user, Arc::clone(&look_again));
+        let task = AbortOnDropHandle::new(tokio::spawn(keeper.run(made, take_away.clone())));
+        Self { task, take_away, look_again }
+    }
+
+    /// Has the device looked at, and made again if it is gone, at once.
+    pub(crate) fn look_again(&self) {
+        self.look_again.notify_one();
+    }
+
+    /// Takes the device away, with all that the system was given for it.
+    pub(crate) async fn end(self) {
+        self.take_away.cancel();
+        // A panic has been reported already.
+        let _ = self.task.await;
+    }
+}
+
 /// Why a device is no longer kept.
 enum End {
     Stopped,

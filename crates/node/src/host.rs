@@ -1,6 +1,6 @@
 //! The host service: a TUN device that stays, and the connection to a hub that comes and goes.
 
-mod address_book;
+pub(crate) mod address_book;
 mod choice;
 mod connection;
 mod dial;
@@ -16,7 +16,6 @@ mod wire;
 use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use rtun_system::tun::{Device, Offload, Tun};
-use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use uuid::Uuid;
 
@@ -25,7 +24,7 @@ use self::hubs::Hubs;
 pub(crate) use self::progress::Progress;
 use self::session::Introduction;
 use crate::{
-    device::{DeviceError, DeviceHistory, DeviceUser, Ends, Keeper, Maker, Port},
+    device::{DeviceError, DeviceHistory, DeviceUser, Ends, Keeping, Maker, Port},
     duties::Duty,
     machine::Machine,
     surroundings::Surroundings,
@@ -41,14 +40,6 @@ pub(crate) struct Host {
     connecting: Duty,
     keeping: Keeping,
     _seat: Seat,
-}
-
-/// The task that owns the device.
-struct Keeping {
-    task: AbortOnDropHandle<()>,
-    /// Ends it, once nothing is connected any more.
-    take_away: CancellationToken,
-    look_again: Arc<Notify>,
 }
 
 struct Shared<D> {
@@ -82,12 +73,12 @@ impl Host {
         seat: Seat,
     ) -> Result<Self, HostError> {
         let mut config = config.clone();
-        let (look_again, take_away) = (Arc::<Notify>::default(), CancellationToken::new());
         if let Surroundings::Twin(twin) = &machine.surroundings {
             let hubs = Hubs::new(&config, &machine.surroundings, Arc::default())?;
             let name = config.device.name.as_deref().unwrap_or(service);
             let device = Arc::new(twin.device(name, config.device.mtu));
             let progress = Arc::new(Progress::new(&config.name, name, device.mtu(), &config.hubs));
+            let take_away = CancellationToken::new();
             let (tun, its_progress, told) =
                 (Arc::clone(&device), Arc::clone(&progress), take_away.clone());
             let keeping = async move {
@@ -97,7 +88,7 @@ impl Host {
             let keeping = Keeping {
                 task: AbortOnDropHandle::new(tokio::spawn(keeping)),
                 take_away,
-                look_again,
+                look_again: Arc::default(),
             };
             return Ok(Self::connect(
                 service, &config, hubs, device, progress, keeping, machine, seat,
@@ -117,10 +108,7 @@ impl Host {
         let device = Arc::new(Port::like(made.tun()));
         let mtu = config.device.mtu;
         let progress = Arc::new(Progress::new(&config.name, device.name(), mtu, &config.hubs));
-        let keeper =
-            Keeper::new(maker, Arc::clone(&device), Arc::clone(&progress), Arc::clone(&look_again));
-        let task = AbortOnDropHandle::new(tokio::spawn(keeper.run(made, take_away.clone())));
-        let keeping = Keeping { task, take_away, look_again };
+        let keeping = Keeping::start(maker, made, Arc::clone(&device), Arc::clone(&progress));
         Ok(Self::connect(service, &config, hubs, device, progress, keeping, machine, seat))
     }
 
@@ -173,7 +161,7 @@ impl Host {
 
     /// Has the device looked at, and made again if it is gone, at once.
     pub(crate) fn look_at_device(&self) {
-        self.keeping.look_again.notify_one();
+        self.keeping.look_again();
     }
 
     /// Disconnects and removes the device with all that was set up for it.
@@ -181,9 +169,7 @@ impl Host {
         let Self { stop, connecting, keeping, .. } = self;
         stop.cancel();
         connecting.end().await;
-        keeping.take_away.cancel();
-        // A panic has been reported already.
-        let _ = keeping.task.await;
+        keeping.end().await;
     }
 }
 

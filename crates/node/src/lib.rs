@@ -20,6 +20,7 @@ mod report;
 mod sockets;
 mod status;
 mod surroundings;
+mod udp_tunnel;
 mod workers;
 
 pub use counters::{Drops, Happened, Traffic};
@@ -40,3 +41,7 @@ pub use rtun_control::{
 };
 pub use status::Board;
 pub use surroundings::{Door, Surroundings, Twin};
+pub use udp_tunnel::{
+    ClientError, DatagramTraffic, RegisteredReport, ServerError, TunnelClientReport, TunnelRefusal,
+    TunnelServerReport,
+};

@@ -82,6 +82,18 @@ impl Passphrase {
     }
 }
 
+impl Passphrase {
+    /// Its bytes without the NULs at their end.
+    pub fn as_bytes(&self) -> &[u8] {
+        without_padding(&self.0)
+    }
+}
+
+fn without_padding(bytes: &[u8; PASSPHRASE]) -> &[u8] {
+    let len = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    &bytes[..len]
+}
+
 impl fmt::Debug for Passphrase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
@@ -103,10 +115,14 @@ impl fmt::Debug for Register<'_> {
 }
 
 impl<'a> Register<'a> {
+    /// The passphrase as it was sent.
+    pub fn presented(&self) -> Passphrase {
+        Passphrase(*self.passphrase)
+    }
+
     /// The passphrase without the NULs at its end; it may have others, and be empty.
     pub fn passphrase(&self) -> &'a [u8] {
-        let len = self.passphrase.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-        &self.passphrase[..len]
+        without_padding(self.passphrase)
     }
 
     /// The addresses in order, an IPv4-mapped one as IPv4; at least one, at most 4,092.

@@ -6,6 +6,7 @@
 mod carriage;
 mod reach;
 mod tls;
+mod udp_tunnel;
 
 use std::{
     collections::BTreeMap,
@@ -25,6 +26,7 @@ pub use rtun_core::{
 };
 
 pub use tls::*;
+pub use udp_tunnel::*;
 
 use rtun_core::redact::{self, without_user_info};
 
@@ -57,6 +59,10 @@ pub enum ServiceKind {
     /// Handler and listener `tun` with a chain that ends in a `router` connector: a TUN device joined to a
     /// hub.
     Host(Host),
+    /// Handler and listener `tun` without a target.
+    UdpServer(UdpServer),
+    /// Handler and listener `tun` with a target that has a port.
+    UdpClient(UdpClient),
 }
 
 /// A hub: its listeners and its rules.

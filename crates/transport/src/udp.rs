@@ -9,10 +9,13 @@ use std::{
 
 use nix::sys::socket::setsockopt;
 use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
-use socket2::{Protocol, SockRef, Socket, Type};
+use socket2::{Protocol, Socket, Type};
 use tokio::{io::Interest, net::UdpSocket};
 
-use crate::socket::{Bind, Interface, ListenOptions, SocketOptions};
+use crate::{
+    socket::{Bind, Interface, ListenOptions, SocketOptions},
+    tcp::{ListenError, bind_first},
+};
 
 /// Bytes, counted as the kernel does, that may wait in a socket in either direction, where the system allows as many.
 const BUFFER: usize = 4 * 1024 * 1024;
@@ -41,20 +44,26 @@ impl fmt::Debug for DatagramSocket {
 }
 
 impl DatagramSocket {
-    /// A socket bound to `local`; on the unspecified IPv6 address one for both families. Must be called within a tokio
-    /// runtime.
-    pub fn bind(local: SocketAddr, options: &ListenOptions) -> io::Result<Self> {
+    /// A socket bound to `addr`, which is `host:port`: an empty host means every address, of both families where there are both.
+    ///
+    /// Must be called within a tokio runtime; a host name in `addr` is looked up and blocks for it.
+    pub fn listen(addr: &str, options: &ListenOptions) -> Result<Self, ListenError> {
+        bind_first(addr, options.netns.as_deref(), |local| Self::bind(local, options))
+    }
+
+    fn bind(local: SocketAddr, options: &ListenOptions) -> io::Result<Self> {
         let socket = options.open(local, Type::DGRAM, Protocol::UDP)?;
         socket.bind(&local.into())?;
         Self::watch(socket, local.is_ipv6(), false)
     }
 
     /// A socket connected to `remote`, so that nothing of anybody else is received, from whatever address the routes choose unless
-    /// it is to be bound to one. Must be called within a tokio runtime.
-    pub fn connect(remote: SocketAddr, options: &SocketOptions) -> io::Result<Self> {
+    /// it is to be bound to one. Bound to the port `port` if nobody else has it, not even a socket of the same process that is
+    /// about to go. Must be called within a tokio runtime.
+    pub fn connect(remote: SocketAddr, options: &SocketOptions, port: u16) -> io::Result<Self> {
         let mut last = None;
         for interface in options.bindings(remote) {
-            match Self::connect_from(remote, options, interface) {
+            match Self::connect_from(remote, options, interface, port) {
                 Ok(socket) => return Ok(socket),
                 Err(error) => last = Some(error),
             }
@@ -71,14 +80,17 @@ impl DatagramSocket {
         remote: SocketAddr,
         options: &SocketOptions,
         interface: Option<&Interface>,
+        port: u16,
     ) -> io::Result<Self> {
         let socket = options.open(remote, Type::DGRAM, Protocol::UDP, interface)?;
         if !matches!(interface, Some(Interface { bind: Bind::Address(_), .. })) {
-            let any = match remote {
-                SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-                SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+            let any: IpAddr = match remote {
+                SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
             };
-            socket.bind(&any.into())?;
+            if socket.bind(&SocketAddr::new(any, port).into()).is_err() {
+                socket.bind(&SocketAddr::new(any, 0).into())?;
+            }
         }
         socket.connect(&remote.into())?;
         Self::watch(socket, remote.is_ipv6(), true)
@@ -90,11 +102,6 @@ impl DatagramSocket {
         let state = UdpSocketState::new((&io).into())?;
         allow_fragments(&io, is_v6)?;
         Ok(Self { io, state, is_v6, is_connected })
-    }
-
-    /// Connects it to another address, from the same port.
-    pub fn reconnect(&self, remote: SocketAddr) -> io::Result<()> {
-        SockRef::from(&self.io).connect(&remote.into())
     }
 
     /// Where it is bound to.

@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rtun_proto::udp_tunnel::Passphrase;
+
 use super::{AddressRules, DatagramDrop, contest::Contests, rate::RegisterRate};
 
 /// The most addresses of one register.
@@ -61,6 +63,10 @@ pub struct TunnelClient {
     pub data: Instant,
     /// Registers so far.
     pub registers: u64,
+    /// The address of the server that its last register came to, if that is known.
+    pub local: Option<IpAddr>,
+    /// What its last register presented.
+    pub passphrase: Passphrase,
     /// Between its registers.
     interval: Duration,
     /// Packets and bytes from it, and to it.
@@ -443,6 +449,8 @@ impl ClientTable {
             registered: now,
             data: now,
             registers: 0,
+            local: None,
+            passphrase: Passphrase::NONE,
             interval: USUAL_INTERVAL,
             received: Volume::default(),
             sent: Volume::default(),

@@ -62,13 +62,7 @@ impl Ends {
         host: &mut rtun_settings::Host,
         lookups: &Arc<Names>,
     ) -> Self {
-        let mut ends = Self {
-            addresses: BTreeSet::new(),
-            names: BTreeMap::new(),
-            lookups: Arc::clone(lookups),
-            marks: Vec::new(),
-            marked: true,
-        };
+        let mut ends = Self::none(lookups);
         let netns = namespace(host.device.netns.as_ref());
         let is_there = |sockets: &SocketOptions| namespace(sockets.netns.as_ref()) == netns;
         let has_proxies = !host.proxies.is_empty();
@@ -100,6 +94,41 @@ impl Ends {
             );
         }
         ends
+    }
+
+    /// Those of a service whose sockets are all bound, and nothing is dialled: they are given `mark`, if the system allows it.
+    pub(crate) fn of_listener(mark: &mut Option<u32>, netns: Option<&NetworkNamespace>) -> Self {
+        let mut ends = Self::none(&Arc::default());
+        let mut sockets =
+            SocketOptions { mark: *mark, netns: netns.cloned(), ..SocketOptions::default() };
+        ends.mark_sockets(&mut sockets);
+        *mark = sockets.mark;
+        ends
+    }
+
+    /// Those of a service that dials `addrs` through `sockets`, which are given a mark as [`Ends::mark`] does.
+    pub(crate) fn of_dialler(
+        addrs: &[&str],
+        sockets: &mut SocketOptions,
+        device: &rtun_settings::Device,
+        lookups: &Arc<Names>,
+    ) -> Self {
+        let mut ends = Self::none(lookups);
+        if namespace(sockets.netns.as_ref()) == namespace(device.netns.as_ref()) {
+            ends.add(addrs);
+            ends.mark_sockets(sockets);
+        }
+        ends
+    }
+
+    fn none(lookups: &Arc<Names>) -> Self {
+        Self {
+            addresses: BTreeSet::new(),
+            names: BTreeMap::new(),
+            lookups: Arc::clone(lookups),
+            marks: Vec::new(),
+            marked: true,
+        }
     }
 
     fn add(&mut self, addrs: &[&str]) {
