@@ -17,8 +17,8 @@ use rtun_config::{
 };
 use rtun_node::{certificates::files_of, descriptors};
 use rtun_settings::{
-    Carriage, Config, DialTls, Header, Host, HubRules, Named, Provider, Quotas, ServerTls,
-    ServiceKind, Source, User, Verification,
+    Config, DialTls, HostSettings, HttpHeader, HubRules, Named, Provider, Quotas, ServerTls,
+    ServiceKind, SourceSettings, TransportStack, User, Verification,
 };
 
 pub(crate) use self::certificates::certificates;
@@ -158,10 +158,10 @@ fn finding(
     Finding { code: Some(code), severity, location, path, message, help }
 }
 
-fn path_of(source: &Source) -> Option<PathBuf> {
+fn path_of(source: &SourceSettings) -> Option<PathBuf> {
     match source {
-        Source::File(path) => Some(path.clone()),
-        Source::Redis(_) | Source::Http(_) => None,
+        SourceSettings::File(path) => Some(path.clone()),
+        SourceSettings::Redis(_) | SourceSettings::Http(_) => None,
     }
 }
 
@@ -189,7 +189,7 @@ fn listeners(config: &Config) -> impl Iterator<Item = &ServerTls> {
         ServiceKind::Hub(hub) => Some(hub),
         ServiceKind::Host(_) => None,
     });
-    hubs.flat_map(|hub| hub.listeners()).filter_map(|listener| listener.carriage.tls())
+    hubs.flat_map(|hub| hub.listeners()).filter_map(|listener| listener.stack.tls())
 }
 
 /// TLS of every way to a hub or to a proxy.
@@ -198,13 +198,13 @@ fn dialers(config: &Config) -> impl Iterator<Item = &DialTls> {
         ServiceKind::Hub(_) => None,
         ServiceKind::Host(host) => Some(host),
     });
-    hosts.flat_map(carriages).filter_map(Carriage::tls)
+    hosts.flat_map(stacks).filter_map(TransportStack::tls)
 }
 
 /// What a host opens, to hubs and to proxies.
-fn carriages(host: &Host) -> impl Iterator<Item = &Carriage<DialTls>> {
-    let ways = host.hubs.iter().flat_map(|hub| &hub.ways).map(|way| &way.carriage);
-    let proxies = host.proxies.iter().flat_map(|hop| &hop.nodes).map(|node| &node.carriage);
+fn stacks(host: &HostSettings) -> impl Iterator<Item = &TransportStack<DialTls>> {
+    let ways = host.hubs.iter().flat_map(|hub| &hub.endpoints).map(|way| &way.stack);
+    let proxies = host.proxies.iter().flat_map(|hop| &hop.nodes).map(|node| &node.stack);
     ways.chain(proxies)
 }
 
@@ -225,7 +225,7 @@ fn has_secrets(config: &Config) -> bool {
             let mut proxies = host.proxies.iter().flat_map(|hop| &hop.nodes);
             host.hubs.iter().any(|hub| hub.auth.is_some())
                 || proxies.any(|node| node.auth.is_some() || node.headers.iter().any(is_secret))
-                || carriages(host).flat_map(headers).any(is_secret)
+                || stacks(host).flat_map(headers).any(is_secret)
         }
         ServiceKind::Hub(hub) => {
             let rules = &hub.rules;
@@ -237,17 +237,19 @@ fn has_secrets(config: &Config) -> bool {
     of_services || scrapers.into_iter().any(has_users)
 }
 
-/// What is sent along with the request of a carriage that has one.
-fn headers<T>(carriage: &Carriage<T>) -> &[Header] {
-    match carriage {
-        Carriage::Tcp { ws: Some(ws), .. } => &ws.headers,
-        Carriage::Http2 { http, .. } => &http.headers,
-        Carriage::Tcp { ws: None, .. } | Carriage::Quic { .. } | Carriage::Grpc { .. } => &[],
+/// What is sent along with the request of a stack that has one.
+fn headers<T>(stack: &TransportStack<T>) -> &[HttpHeader] {
+    match stack {
+        TransportStack::Tcp { ws: Some(ws), .. } => &ws.headers,
+        TransportStack::Http2 { http, .. } => &http.headers,
+        TransportStack::Tcp { ws: None, .. }
+        | TransportStack::Quic { .. }
+        | TransportStack::Grpc { .. } => &[],
     }
 }
 
 /// A header may be a secret unless it is known to be none.
-fn is_secret(header: &Header) -> bool {
+fn is_secret(header: &HttpHeader) -> bool {
     !PLAIN_HEADERS.iter().any(|plain| header.name.eq_ignore_ascii_case(plain))
 }
 
@@ -255,11 +257,11 @@ fn has_users(auther: &Named<User>) -> bool {
     matches!(&auther.provider, Provider::Rows(rows) if !rows.inline.is_empty())
 }
 
-fn has_secret(source: &Source) -> bool {
+fn has_secret(source: &SourceSettings) -> bool {
     match source {
-        Source::Redis(redis) => redis.password.is_some(),
-        Source::Http(http) => http.url.contains('@'),
-        Source::File(_) => false,
+        SourceSettings::Redis(redis) => redis.password.is_some(),
+        SourceSettings::Http(http) => http.url.contains('@'),
+        SourceSettings::File(_) => false,
     }
 }
 

@@ -71,7 +71,7 @@ fn keeps_something(kind: &ServiceKind) -> bool {
     let hub = match kind {
         ServiceKind::Hub(hub) => hub,
         ServiceKind::Host(host) => {
-            let ways = host.hubs.iter().flat_map(|hub| &hub.ways).map(|way| &way.addr);
+            let ways = host.hubs.iter().flat_map(|hub| &hub.endpoints).map(|way| &way.addr);
             let proxies = host.proxies.iter().flat_map(|hop| &hop.nodes).map(|node| &node.addr);
             return ways.chain(proxies).any(|addr| has_name(addr));
         }
@@ -79,7 +79,7 @@ fn keeps_something(kind: &ServiceKind) -> bool {
     hub.rules.sources().next().is_some()
         || hub
             .listeners()
-            .filter_map(|listener| listener.carriage.tls())
+            .filter_map(|listener| listener.stack.tls())
             .any(|tls| matches!(tls.certificate, ServerCertificate::Own(_)))
 }
 

@@ -66,7 +66,7 @@ const DELETED: &str = "somebody has deleted it";
 pub(super) struct Maker {
     pub(super) service: String,
     pub(super) host: HostName,
-    pub(super) config: rtun_settings::Device,
+    pub(super) config: rtun_settings::DeviceSettings,
     pub(super) ends: Ends,
     /// The event loop that moves the packets.
     pub(super) packets: Handle,
@@ -113,7 +113,8 @@ impl Maker {
     /// Makes the device with its addresses and routes, named `name` if that is given. Either all of it is there afterwards,
     /// or nothing.
     pub(super) async fn make(&mut self, name: Option<&str>) -> Result<Made, HostError> {
-        let rtun_settings::Device { addresses, mtu, routes, dns, offload, .. } = &self.config;
+        let rtun_settings::DeviceSettings { addresses, mtu, routes, dns, offload, .. } =
+            &self.config;
         let wanted = TunConfig { name: name.map(str::to_owned), mtu: *mtu };
         let route = |it: &rtun_settings::DeviceRoute| OsRoute {
             destination: it.prefix,
