@@ -11,10 +11,6 @@ pub use tls::{tls_headers, tls_messages, tls_opener, tls_padding};
 use rtun_core::{
     Matcher, Parsed, TooManyRows, parse_matchers, parse_routes, parse_rules, parse_users,
 };
-use rtun_transport::{
-    grpc::chunk,
-    ws::{frame, upgrade},
-};
 use rtun_proto::{
     checksum::Checksum,
     extension::{Extension, ip_packet, ip_packet_mut, is_extension, packets},
@@ -22,13 +18,17 @@ use rtun_proto::{
     icmp::{MAX_V4, MAX_V6, Unreachable, quoted, unreachable},
     mux::{self, Command, Decoder, Event, Version},
     offload::{
-        Coalescer, MAX_HEADERS, MAX_MERGED, MAX_SEGMENTS, MAX_SLICES, OffloadPacket, VirtioHeader,
+        Coalescer, GsoPacket, MAX_HEADERS, MAX_MERGED, MAX_SEGMENTS, MAX_SLICES, VirtioHeader,
     },
     packet::{
         Ecn, Packet, destination_is_never_routed, ecn, mark_ce, protocol, source_is_never_valid,
     },
     proxy::{header, http_connect, socks5},
     relay::{DecodeError, Decoded, MAX_REQUEST, Request, Response},
+};
+use rtun_transport::{
+    grpc::chunk,
+    ws::{frame, upgrade},
 };
 
 /// A target: its name, which is also that of its corpus, and what it does with an input.
@@ -260,20 +260,20 @@ pub fn extension_frame(bytes: &[u8]) {
     assert_eq!(frames.consumed(), again.len());
     // What is behind the known fields is ignored.
     assert!(bytes.starts_with(payload));
-    if let Extension::SuperFrame(packet) = &extension {
+    if let Extension::GsoFrame(packet) = &extension {
         assert_eq!(payload, bytes);
         assert_eq!(ip_packet(bytes), Some(packet.bytes()));
         assert_eq!(packets(bytes), packet.segments());
         segments_are_intact(packet);
-        let Ok(Extension::SuperFrame(packet)) = Extension::decode(&marked) else {
-            panic!("a mark leaves a super-frame one")
+        let Ok(Extension::GsoFrame(packet)) = Extension::decode(&marked) else {
+            panic!("a mark leaves a GSO frame one")
         };
         segments_are_intact(&packet);
     }
 }
 
-/// Every segment of a super-packet has right lengths and checksums, and together they carry its payload.
-fn segments_are_intact(packet: &OffloadPacket<'_>) {
+/// Every segment of a GSO packet has right lengths and checksums, and together they carry its payload.
+fn segments_are_intact(packet: &GsoPacket<'_>) {
     let mut segments = Vec::new();
     packet.write_frames(&mut segments);
     let start = usize::from(packet.header().csum_start);

@@ -76,7 +76,7 @@ pub(crate) struct Bench {
     /// A second tunnel to measure in turn, with this program as hub and hosts
     #[arg(long, value_name = "COMMAND")]
     vs: Option<String>,
-    /// Measure rtun in GOST's wire format (super-frames off) in turn, too
+    /// Measure rtun in GOST's wire format (GSO frames off) in turn, too
     #[arg(long)]
     plain: bool,
     /// What lossy and transports compare, separated by commas: names of listeners, and what hosts add (quic?datagrams=false)
@@ -257,7 +257,7 @@ impl Bench {
         scenarios
     }
 
-    /// The relay, the tunnel, the same without super-frames and the second tunnel if they are asked for; and both tunnels
+    /// The relay, the tunnel, the same without GSO frames and the second tunnel if they are asked for; and both tunnels
     /// over each transport if a scenario compares these.
     fn contenders(&self) -> Result<Vec<Contender>, BenchError> {
         let own = vec![std::env::current_exe()?.to_string_lossy().into_owned()];
@@ -273,10 +273,10 @@ impl Bench {
             _ => format!("{}+{}", base_name(&hub), base_name(&host)),
         };
         let contender = |name, kind| Contender { name, kind, mtu: self.mtu, transport: None };
-        let tunnel = |hub: &[String], host: &[String], super_frames| Kind::Tunnel {
+        let tunnel = |hub: &[String], host: &[String], gso_frames| Kind::Tunnel {
             hub: hub.to_vec(),
             host: host.to_vec(),
-            super_frames,
+            gso_frames,
         };
         let mut contenders = vec![
             contender("relay".into(), Kind::Relay),
@@ -295,7 +295,7 @@ impl Bench {
         }
         if self.scenarios().into_iter().any(Scenario::is_over_transports) {
             let tunnels: Vec<_> =
-                contenders.iter().filter(|contender| contender.super_frames()).cloned().collect();
+                contenders.iter().filter(|contender| contender.gso_frames()).cloned().collect();
             for (tunnel, transport) in
                 tunnels.iter().flat_map(|tunnel| self.transports.iter().map(move |it| (tunnel, it)))
             {

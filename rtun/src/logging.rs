@@ -1,4 +1,4 @@
-//! Log lines: their level, form and destination as configured, which a reload may change.
+//! LogSettings lines: their level, form and destination as configured, which a reload may change.
 
 mod limit;
 mod output;
@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use rtun_settings::{Log, LogFormat, LogLevel, LogOutput};
+use rtun_settings::{LogFormat, LogLevel, LogOutput, LogSettings};
 use tracing::{Event, Subscriber, error, info, level_filters::LevelFilter};
 use tracing_subscriber::{
     Layer as _, Registry,
@@ -30,7 +30,7 @@ use self::{limit::Limit, output::Output};
 
 /// The log of this process.
 pub(crate) struct Logging {
-    log: Log,
+    log: LogSettings,
     level: reload::Handle<LevelFilter, Registry>,
     is_json: Arc<AtomicBool>,
     output: Output,
@@ -39,7 +39,7 @@ pub(crate) struct Logging {
 
 impl Logging {
     /// Starts logging for the rest of the process.
-    pub(crate) fn start(log: &Log) -> io::Result<Self> {
+    pub(crate) fn start(log: &LogSettings) -> io::Result<Self> {
         let is_json = Arc::new(AtomicBool::new(log.format == LogFormat::Json));
         let output = Output::open(&log.output, Arc::clone(&is_json))?;
         let (level, handle) = reload::Layer::new(level(log));
@@ -71,7 +71,7 @@ impl Logging {
     }
 
     /// Goes over to what is configured now. An output that cannot be opened leaves the old one; all else changes.
-    pub(crate) fn apply(&mut self, log: &Log) {
+    pub(crate) fn apply(&mut self, log: &LogSettings) {
         if *log == self.log {
             return;
         }
@@ -99,7 +99,7 @@ impl Logging {
     }
 }
 
-fn level(log: &Log) -> LevelFilter {
+fn level(log: &LogSettings) -> LevelFilter {
     if log.output == LogOutput::None {
         return LevelFilter::OFF;
     }

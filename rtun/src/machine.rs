@@ -17,8 +17,8 @@ use rtun_config::{
 };
 use rtun_node::{certificates::files_of, descriptors};
 use rtun_settings::{
-    Carriage, Config, DialTls, Header, Host, HubRules, Named, Provider, Quotas, ServerTls,
-    ServiceKind, Source, User, Verification,
+    Config, DialTls, HostSettings, HttpHeader, HubRules, Named, Provider, Quotas, ServerTls,
+    ServiceKind, SourceSettings, TransportStack, User, Verification,
 };
 
 pub(crate) use self::certificates::certificates;
@@ -57,7 +57,7 @@ pub(crate) fn files(
     let own = configuration_files(args, environment).into_iter().map(|path| (path, secret));
     let hubs = config.services.iter().filter_map(|service| match &service.kind {
         ServiceKind::Hub(hub) => Some(&hub.rules),
-        ServiceKind::Host(_) => None,
+        _ => None,
     });
     // Users' passwords are secrets, whatever else is.
     let users = |rules: &HubRules| -> Vec<PathBuf> {
@@ -158,10 +158,10 @@ fn finding(
     Finding { code: Some(code), severity, location, path, message, help }
 }
 
-fn path_of(source: &Source) -> Option<PathBuf> {
+fn path_of(source: &SourceSettings) -> Option<PathBuf> {
     match source {
-        Source::File(path) => Some(path.clone()),
-        Source::Redis(_) | Source::Http(_) => None,
+        SourceSettings::File(path) => Some(path.clone()),
+        SourceSettings::Redis(_) | SourceSettings::Http(_) => None,
     }
 }
 
@@ -187,24 +187,24 @@ fn tls_files(config: &Config) -> Vec<(PathBuf, bool)> {
 fn listeners(config: &Config) -> impl Iterator<Item = &ServerTls> {
     let hubs = config.services.iter().filter_map(|service| match &service.kind {
         ServiceKind::Hub(hub) => Some(hub),
-        ServiceKind::Host(_) => None,
+        _ => None,
     });
-    hubs.flat_map(|hub| hub.listeners()).filter_map(|listener| listener.carriage.tls())
+    hubs.flat_map(|hub| hub.listeners()).filter_map(|listener| listener.stack.tls())
 }
 
 /// TLS of every way to a hub or to a proxy.
 fn dialers(config: &Config) -> impl Iterator<Item = &DialTls> {
     let hosts = config.services.iter().filter_map(|service| match &service.kind {
-        ServiceKind::Hub(_) => None,
         ServiceKind::Host(host) => Some(host),
+        _ => None,
     });
-    hosts.flat_map(carriages).filter_map(Carriage::tls)
+    hosts.flat_map(stacks).filter_map(TransportStack::tls)
 }
 
 /// What a host opens, to hubs and to proxies.
-fn carriages(host: &Host) -> impl Iterator<Item = &Carriage<DialTls>> {
-    let ways = host.hubs.iter().flat_map(|hub| &hub.ways).map(|way| &way.carriage);
-    let proxies = host.proxies.iter().flat_map(|hop| &hop.nodes).map(|node| &node.carriage);
+fn stacks(host: &HostSettings) -> impl Iterator<Item = &TransportStack<DialTls>> {
+    let ways = host.hubs.iter().flat_map(|hub| &hub.endpoints).map(|way| &way.stack);
+    let proxies = host.proxies.iter().flat_map(|hop| &hop.nodes).map(|node| &node.stack);
     ways.chain(proxies)
 }
 
@@ -225,8 +225,10 @@ fn has_secrets(config: &Config) -> bool {
             let mut proxies = host.proxies.iter().flat_map(|hop| &hop.nodes);
             host.hubs.iter().any(|hub| hub.auth.is_some())
                 || proxies.any(|node| node.auth.is_some() || node.headers.iter().any(is_secret))
-                || carriages(host).flat_map(headers).any(is_secret)
+                || stacks(host).flat_map(headers).any(is_secret)
         }
+        ServiceKind::UdpServer(server) => server.rules.authers.iter().flatten().any(has_users),
+        ServiceKind::UdpClient(client) => !client.passphrase.expose().is_empty(),
         ServiceKind::Hub(hub) => {
             let rules = &hub.rules;
             rules.authers.iter().flatten().any(has_users)
@@ -237,17 +239,19 @@ fn has_secrets(config: &Config) -> bool {
     of_services || scrapers.into_iter().any(has_users)
 }
 
-/// What is sent along with the request of a carriage that has one.
-fn headers<T>(carriage: &Carriage<T>) -> &[Header] {
-    match carriage {
-        Carriage::Tcp { ws: Some(ws), .. } => &ws.headers,
-        Carriage::Http2 { http, .. } => &http.headers,
-        Carriage::Tcp { ws: None, .. } | Carriage::Quic { .. } | Carriage::Grpc { .. } => &[],
+/// What is sent along with the request of a stack that has one.
+fn headers<T>(stack: &TransportStack<T>) -> &[HttpHeader] {
+    match stack {
+        TransportStack::Tcp { ws: Some(ws), .. } => &ws.headers,
+        TransportStack::Http2 { http, .. } => &http.headers,
+        TransportStack::Tcp { ws: None, .. }
+        | TransportStack::Quic { .. }
+        | TransportStack::Grpc { .. } => &[],
     }
 }
 
 /// A header may be a secret unless it is known to be none.
-fn is_secret(header: &Header) -> bool {
+fn is_secret(header: &HttpHeader) -> bool {
     !PLAIN_HEADERS.iter().any(|plain| header.name.eq_ignore_ascii_case(plain))
 }
 
@@ -255,11 +259,11 @@ fn has_users(auther: &Named<User>) -> bool {
     matches!(&auther.provider, Provider::Rows(rows) if !rows.inline.is_empty())
 }
 
-fn has_secret(source: &Source) -> bool {
+fn has_secret(source: &SourceSettings) -> bool {
     match source {
-        Source::Redis(redis) => redis.password.is_some(),
-        Source::Http(http) => http.url.contains('@'),
-        Source::File(_) => false,
+        SourceSettings::Redis(redis) => redis.password.is_some(),
+        SourceSettings::Http(http) => http.url.contains('@'),
+        SourceSettings::File(_) => false,
     }
 }
 

@@ -95,7 +95,7 @@ pub(crate) enum Barred {
 pub(crate) fn hubs(config: &Config) -> Vec<Hub<'_>> {
     let services = config.services.iter().filter_map(|service| match &service.kind {
         ServiceKind::Hub(hub) => Some(Hub::read(&service.name, &hub.rules)),
-        ServiceKind::Host(_) => None,
+        _ => None,
     });
     services.collect()
 }
@@ -322,7 +322,7 @@ fn known<T: Clone>(named: &Named<T>, max_rows: usize, parse: Parse<T>) -> Known<
         (inline.collect(), Vec::new(), Vec::new());
     for source in &rows.sources {
         match source {
-            rtun_settings::Source::File(path) => {
+            rtun_settings::SourceSettings::File(path) => {
                 let mut flaw = |what| flaws.push(Flaw { file: path.clone(), what });
                 match parse_file(path, max_rows, parse) {
                     Ok(Parsed { rows, bad }) => {
@@ -340,10 +340,10 @@ fn known<T: Clone>(named: &Named<T>, max_rows: usize, parse: Parse<T>) -> Known<
                     }
                 }
             }
-            rtun_settings::Source::Redis(redis) => {
+            rtun_settings::SourceSettings::Redis(redis) => {
                 not_read.push(format!("redis {} key {}", redis.addr, redis.key));
             }
-            rtun_settings::Source::Http(http) => not_read.push(http.label()),
+            rtun_settings::SourceSettings::Http(http) => not_read.push(http.label()),
         }
     }
     found.sort_by_key(|row| std::cmp::Reverse(row.origin));

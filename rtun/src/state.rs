@@ -70,8 +70,12 @@ impl State {
 fn keeps_something(kind: &ServiceKind) -> bool {
     let hub = match kind {
         ServiceKind::Hub(hub) => hub,
+        ServiceKind::UdpServer(_) => return false,
+        ServiceKind::UdpClient(client) => {
+            return client.servers.iter().any(|addr| has_name(addr));
+        }
         ServiceKind::Host(host) => {
-            let ways = host.hubs.iter().flat_map(|hub| &hub.ways).map(|way| &way.addr);
+            let ways = host.hubs.iter().flat_map(|hub| &hub.endpoints).map(|way| &way.addr);
             let proxies = host.proxies.iter().flat_map(|hop| &hop.nodes).map(|node| &node.addr);
             return ways.chain(proxies).any(|addr| has_name(addr));
         }
@@ -79,7 +83,7 @@ fn keeps_something(kind: &ServiceKind) -> bool {
     hub.rules.sources().next().is_some()
         || hub
             .listeners()
-            .filter_map(|listener| listener.carriage.tls())
+            .filter_map(|listener| listener.stack.tls())
             .any(|tls| matches!(tls.certificate, ServerCertificate::Own(_)))
 }
 

@@ -1,4 +1,4 @@
-//! What rtun ends say to each other besides packets, as it stands on the wire: greeting, probes, super-frames, farewells.
+//! What rtun ends say to each other besides packets, as it stands on the wire: greeting, probes, GSO frames, farewells.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -10,10 +10,11 @@ use std::{
 };
 
 use common::{
-    Rtun, World, count_of, ip,
+    Rtun, World, count_of,
+    gso_packet::{ACK, CWR, FIN, GsoPacketBuilder, PSH, RST, SYN},
+    ip,
     raw::{Answer, RawHost, hello, kind, request, request_as, request_from, udp},
     route_plugin,
-    super_packet::{ACK, CWR, FIN, PSH, RST, SYN, SuperPacket},
 };
 use nix::sys::signal::Signal;
 use rtun_proto::extension::Capabilities;
@@ -43,7 +44,7 @@ const ONE: &str = "192.168.123.1";
 const TWO: &str = "192.168.123.2";
 const THREE: &str = "192.168.123.3";
 
-const SUPER: Capabilities = Capabilities::SUPER_FRAMES;
+const SUPER: Capabilities = Capabilities::GSO_FRAMES;
 
 /// The frame of a ping with this stamp.
 fn ping(stamp: u64) -> Vec<u8> {
@@ -124,7 +125,7 @@ fn frames_of_the_extension_go_to_and_come_from_hosts_that_said_hello_only() {
         ping(1),
         [&[kind::PONG][..], &[0; 8]].concat(),
         hello(1, SUPER)[..20].to_vec(),
-        SuperPacket::tcp(ONE, TWO, 3000, 1000).frame(),
+        GsoPacketBuilder::tcp(ONE, TWO, 3000, 1000).frame(),
         vec![kind::GO_AWAY, 0, 0, 0, 9],
         vec![kind::REFUSAL, 1, 0],
         vec![kind::HELLO_REPLY],
@@ -184,21 +185,21 @@ fn pings_are_answered_and_unknown_or_broken_frames_are_counted() {
 }
 
 /// Packets of both protocols and IP versions with everything that changes from segment to segment.
-fn super_packets(to_v4: &str, to_v6: &str) -> Vec<(&'static str, SuperPacket)> {
+fn gso_packets(to_v4: &str, to_v6: &str) -> Vec<(&'static str, GsoPacketBuilder)> {
     let flags = ACK | PSH | FIN | CWR;
-    let (tcp, udp) = (SuperPacket::tcp, SuperPacket::udp);
+    let (tcp, udp) = (GsoPacketBuilder::tcp, GsoPacketBuilder::udp);
     let v6 = "fd00:123::1";
     vec![
         ("two segments", tcp(ONE, to_v4, 1001, 1000)),
         ("equal segments", tcp(ONE, to_v4, 9000, 1000)),
-        ("odd segments, all flags", SuperPacket { flags, ..tcp(ONE, to_v4, 5000, 777) }),
+        ("odd segments, all flags", GsoPacketBuilder { flags, ..tcp(ONE, to_v4, 5000, 777) }),
         (
             "numbers that wrap around",
-            SuperPacket { id: 0xfffe, sequence: 0xffff_ff00, ..tcp(ONE, to_v4, 4321, 1360) },
+            GsoPacketBuilder { id: 0xfffe, sequence: 0xffff_ff00, ..tcp(ONE, to_v4, 4321, 1360) },
         ),
         (
             "options, and a traffic class with ECT(0)",
-            SuperPacket {
+            GsoPacketBuilder {
                 timestamps: true,
                 traffic_class: 0xba,
                 flags,
@@ -207,22 +208,26 @@ fn super_packets(to_v4: &str, to_v6: &str) -> Vec<(&'static str, SuperPacket)> {
         ),
         ("as many segments as may be", tcp(ONE, to_v4, 1024, 1)),
         ("as long as may be", tcp(ONE, to_v4, 65_524 - 40, 1380)),
-        ("IPv6", SuperPacket { flags, ..tcp(v6, to_v6, 5000, 777) }),
+        ("IPv6", GsoPacketBuilder { flags, ..tcp(v6, to_v6, 5000, 777) }),
         (
             "IPv6 with options and a traffic class",
-            SuperPacket { timestamps: true, traffic_class: 0xba, ..tcp(v6, to_v6, 20_000, 1328) },
+            GsoPacketBuilder {
+                timestamps: true,
+                traffic_class: 0xba,
+                ..tcp(v6, to_v6, 20_000, 1328)
+            },
         ),
         ("UDP", udp(ONE, to_v4, 6001, 1200)),
         (
             "UDP, odd, with a traffic class",
-            SuperPacket { traffic_class: 2, id: 0xfffe, ..udp(ONE, to_v4, 999, 111) },
+            GsoPacketBuilder { traffic_class: 2, id: 0xfffe, ..udp(ONE, to_v4, 999, 111) },
         ),
         ("UDP over IPv6", udp(v6, to_v6, 65_524 - 48, 1200)),
     ]
 }
 
 #[test]
-fn super_frames_pass_whole_to_those_that_take_them_and_as_segments_to_others() {
+fn gso_frames_pass_whole_to_those_that_take_them_and_as_segments_to_others() {
     let Some(world) = World::new() else { return };
     let hub = world.hub(HUB);
     let machine = world.machine("host");
@@ -230,7 +235,7 @@ fn super_frames_pass_whole_to_those_that_take_them_and_as_segments_to_others() {
     let mut two = RawHost::join_greeting(&machine, "host-2", 2, SUPER);
     let mut three = RawHost::join(&machine, "host-3");
     let mut total = 0;
-    for (what, packet) in super_packets(TWO, "fd00:123::2") {
+    for (what, packet) in gso_packets(TWO, "fd00:123::2") {
         one.send(&packet.frame());
         assert!(two.receive() == packet.frame(), "{what} arrives whole");
         total += packet.segments();
@@ -242,7 +247,7 @@ fn super_frames_pass_whole_to_those_that_take_them_and_as_segments_to_others() {
 
     let cut = |receiver: &mut RawHost, one: &mut RawHost, to_v4, to_v6| {
         let mut total = 0;
-        for (what, packet) in super_packets(to_v4, to_v6) {
+        for (what, packet) in gso_packets(to_v4, to_v6) {
             one.send(&packet.frame());
             for (n, segment) in packet.packets().iter().enumerate() {
                 let received = receiver.receive();
@@ -256,7 +261,7 @@ fn super_frames_pass_whole_to_those_that_take_them_and_as_segments_to_others() {
     total += cut(&mut three, &mut one, THREE, "fd00:123::3");
     drop(two);
     hub.wait_for("host left");
-    // Said hello, but took no super-frames.
+    // Said hello, but took no GSO frames.
     let mut two = RawHost::join_greeting(&machine, "host-2", 2, Capabilities::NONE);
     total += cut(&mut two, &mut one, TWO, "fd00:123::2");
     let report = hub.stop_balanced();
@@ -264,7 +269,7 @@ fn super_frames_pass_whole_to_those_that_take_them_and_as_segments_to_others() {
 }
 
 #[test]
-fn super_frames_among_packets_keep_their_place() {
+fn gso_frames_among_packets_keep_their_place() {
     let Some(world) = World::new() else { return };
     let hub = world.hub(HUB);
     let machine = world.machine("host");
@@ -277,8 +282,10 @@ fn super_frames_among_packets_keep_their_place() {
         let (mut stream, mut expected) = (Vec::new(), Vec::new());
         for n in 0..40 {
             let sent = match n % 3 {
-                0 => SuperPacket { id: n * 100, ..SuperPacket::tcp(ONE, TWO, 2500, 1000) },
-                _ => SuperPacket::tcp(ONE, TWO, 100, 100),
+                0 => {
+                    GsoPacketBuilder { id: n * 100, ..GsoPacketBuilder::tcp(ONE, TWO, 2500, 1000) }
+                }
+                _ => GsoPacketBuilder::tcp(ONE, TWO, 100, 100),
             };
             match sent.segments() {
                 1 => expected.extend(sent.packets()),
@@ -301,20 +308,20 @@ fn super_frames_among_packets_keep_their_place() {
 }
 
 #[test]
-fn bad_super_frames_are_lost_with_all_their_segments() {
+fn bad_gso_frames_are_lost_with_all_their_segments() {
     let Some(world) = World::new() else { return };
     let hub = world.hub(&HUB.replace("router: router-0}", "router: router-0, icmp: false}"));
     let machine = world.machine("host");
     let mut one = RawHost::join_greeting(&machine, "host-1", 1, SUPER);
     let mut two = RawHost::join_greeting(&machine, "host-2", 2, SUPER);
-    let good = SuperPacket::tcp(ONE, TWO, 3000, 1000);
+    let good = GsoPacketBuilder::tcp(ONE, TWO, 3000, 1000);
     let changed = |at: usize, byte: u8| {
         let mut frame = good.frame();
         assert_ne!(frame[at], byte);
         frame[at] = byte;
         frame
     };
-    let flags = |flags| SuperPacket { flags, ..good.clone() }.frame();
+    let flags = |flags| GsoPacketBuilder { flags, ..good.clone() }.frame();
     let (virtio, transport) = (1, 1 + 10 + 20);
     let mut with_cwr_said = good.frame();
     with_cwr_said[virtio + 1] |= 0x80;
@@ -322,10 +329,10 @@ fn bad_super_frames_are_lost_with_all_their_segments() {
     with_cwr_unsaid[virtio + 1] &= 0x7f;
     let mut padded = good.frame();
     padded.push(0);
-    let mut wrong_udp_length = SuperPacket::udp(ONE, TWO, 3000, 1000).frame();
+    let mut wrong_udp_length = GsoPacketBuilder::udp(ONE, TWO, 3000, 1000).frame();
     wrong_udp_length[transport + 5] ^= 1;
     for (what, frame) in [
-        ("nothing behind the type", vec![kind::SUPER_FRAME]),
+        ("nothing behind the type", vec![kind::GSO_FRAME]),
         ("a cut virtio-net header", good.frame()[..9].to_vec()),
         ("no packet", good.frame()[..11].to_vec()),
         ("a cut IP header", good.frame()[..25].to_vec()),
@@ -339,9 +346,12 @@ fn bad_super_frames_are_lost_with_all_their_segments() {
         ("CWR only in the header", with_cwr_said),
         ("CWR only in the packet", with_cwr_unsaid),
         ("another length of headers", changed(virtio + 2, 41)),
-        ("no segment size", SuperPacket { segment: 0, ..good.clone() }.frame()),
-        ("a segment as long as the packet", SuperPacket { segment: 3000, ..good.clone() }.frame()),
-        ("too many segments", SuperPacket { segment: 2, ..good.clone() }.frame()),
+        ("no segment size", GsoPacketBuilder { segment: 0, ..good.clone() }.frame()),
+        (
+            "a segment as long as the packet",
+            GsoPacketBuilder { segment: 3000, ..good.clone() }.frame(),
+        ),
+        ("too many segments", GsoPacketBuilder { segment: 2, ..good.clone() }.frame()),
         ("a checksum that begins elsewhere", changed(virtio + 6, 24)),
         ("a checksum elsewhere", changed(virtio + 8, 6)),
         (
@@ -359,12 +369,12 @@ fn bad_super_frames_are_lost_with_all_their_segments() {
         assert_eq!(lost, (1, 1), "{what}");
     }
     for (reason, packet) in [
-        ("src_not_allowed", SuperPacket::tcp(TWO, ONE, 3000, 1000)),
-        ("src_not_allowed", SuperPacket::udp("10.66.0.1", TWO, 3000, 500)),
-        ("no_route", SuperPacket::tcp(ONE, "10.66.0.1", 3000, 1000)),
-        ("hairpin", SuperPacket::tcp(ONE, "192.168.123.10", 3000, 1000)),
-        ("no_gateway_connected", SuperPacket::tcp(ONE, "192.168.124.7", 3000, 1000)),
-        ("ip_disallowed_dst", SuperPacket::udp(ONE, "224.0.0.1", 3000, 1000)),
+        ("src_not_allowed", GsoPacketBuilder::tcp(TWO, ONE, 3000, 1000)),
+        ("src_not_allowed", GsoPacketBuilder::udp("10.66.0.1", TWO, 3000, 500)),
+        ("no_route", GsoPacketBuilder::tcp(ONE, "10.66.0.1", 3000, 1000)),
+        ("hairpin", GsoPacketBuilder::tcp(ONE, "192.168.123.10", 3000, 1000)),
+        ("no_gateway_connected", GsoPacketBuilder::tcp(ONE, "192.168.124.7", 3000, 1000)),
+        ("ip_disallowed_dst", GsoPacketBuilder::udp(ONE, "224.0.0.1", 3000, 1000)),
     ] {
         let lost = drops_of(&hub, reason, &mut one, |one| one.send(&packet.frame()));
         assert_eq!(lost, (packet.segments(), packet.segments()), "{packet:?}");
@@ -376,7 +386,7 @@ fn bad_super_frames_are_lost_with_all_their_segments() {
 }
 
 #[test]
-fn a_hub_that_counts_hops_takes_one_from_super_frames_too() {
+fn a_hub_that_counts_hops_takes_one_from_gso_frames_too() {
     let Some(world) = World::new() else { return };
     let hub =
         world.hub(&HUB.replace("router: router-0}", "router: router-0, ttl: true, icmp: false}"));
@@ -384,26 +394,26 @@ fn a_hub_that_counts_hops_takes_one_from_super_frames_too() {
     let mut one = RawHost::join_greeting(&machine, "host-1", 1, SUPER);
     let mut two = RawHost::join_greeting(&machine, "host-2", 2, SUPER);
     let mut three = RawHost::join(&machine, "host-3");
-    for (what, packet) in super_packets(TWO, "fd00:123::2") {
+    for (what, packet) in gso_packets(TWO, "fd00:123::2") {
         one.send(&packet.frame());
-        let later = SuperPacket { ttl: packet.ttl - 1, ..packet };
+        let later = GsoPacketBuilder { ttl: packet.ttl - 1, ..packet };
         assert!(two.receive() == later.frame(), "{what}");
     }
-    for (what, packet) in super_packets(THREE, "fd00:123::3") {
+    for (what, packet) in gso_packets(THREE, "fd00:123::3") {
         one.send(&packet.frame());
-        let later = SuperPacket { ttl: packet.ttl - 1, ..packet };
+        let later = GsoPacketBuilder { ttl: packet.ttl - 1, ..packet };
         for segment in later.packets() {
             assert!(three.receive() == segment, "{what}");
         }
     }
-    let last = SuperPacket { ttl: 1, ..SuperPacket::tcp(ONE, TWO, 3000, 1000) };
+    let last = GsoPacketBuilder { ttl: 1, ..GsoPacketBuilder::tcp(ONE, TWO, 3000, 1000) };
     let lost = drops_of(&hub, "ttl_expired", &mut one, |one| one.send(&last.frame()));
     assert_eq!(lost, (3, 3));
     hub.stop_balanced();
 }
 
 #[test]
-fn super_frames_that_wait_for_a_plugin_go_on_and_count_as_their_segments() {
+fn gso_frames_that_wait_for_a_plugin_go_on_and_count_as_their_segments() {
     let Some(world) = World::new() else { return };
     let _questions = route_plugin(&world.hub, "127.0.0.1:8000", |dst, _| match dst {
         ONE => format!(r#"{{"dst":"{ONE}/32","gateway":"host-1"}}"#),
@@ -421,15 +431,15 @@ fn super_frames_that_wait_for_a_plugin_go_on_and_count_as_their_segments() {
     let mut one = RawHost::join_greeting(&machine, "host-1", 1, SUPER);
     let mut two = RawHost::join_greeting(&machine, "host-2", 2, SUPER);
     let mut three = RawHost::join(&machine, "host-3");
-    let packet = SuperPacket::tcp(ONE, TWO, 3000, 1000);
+    let packet = GsoPacketBuilder::tcp(ONE, TWO, 3000, 1000);
     one.send(&packet.frame());
     assert!(two.receive() == packet.frame(), "whole");
-    let packet = SuperPacket::udp(ONE, THREE, 3000, 1000);
+    let packet = GsoPacketBuilder::udp(ONE, THREE, 3000, 1000);
     one.send(&packet.frame());
     for segment in packet.packets() {
         assert!(three.receive() == segment, "cut");
     }
-    let lost = SuperPacket::tcp(ONE, "10.9.9.9", 3000, 1000);
+    let lost = GsoPacketBuilder::tcp(ONE, "10.9.9.9", 3000, 1000);
     one.send(&lost.frame());
     hub.wait_for_drops("route_denied", 3);
 
@@ -446,15 +456,15 @@ fn super_frames_that_wait_for_a_plugin_go_on_and_count_as_their_segments() {
 }
 
 #[test]
-fn a_hub_told_so_accepts_no_super_frames() {
+fn a_hub_told_so_accepts_no_gso_frames() {
     let Some(world) = World::new() else { return };
     let hub = world.hub(&HUB.replace("router: router-0}", "router: router-0, superFrames: false}"));
     let machine = world.machine("raw");
     let mut three = RawHost::join(&machine, "host-3");
     assert_eq!(three.greet(3, SUPER).accepted, Capabilities::NONE);
-    let frame = SuperPacket::tcp(THREE, ONE, 3000, 1000).frame();
+    let frame = GsoPacketBuilder::tcp(THREE, ONE, 3000, 1000).frame();
     let lost = drops_of(&hub, "frame_unknown", &mut three, |three| three.send(&frame));
-    assert_eq!(lost, (1, 1), "a super-frame all the same");
+    assert_eq!(lost, (1, 1), "a GSO frame all the same");
     hub.stop_balanced();
 }
 
@@ -479,17 +489,17 @@ fn long_frames_go_to_hosts_that_said_hello_only() {
             assert_eq!(lost, (1, 1), "{payload} bytes to a plain host");
         }
     }
-    let to_two = SuperPacket::tcp(ONE, TWO, 40_000, 16_345);
+    let to_two = GsoPacketBuilder::tcp(ONE, TWO, 40_000, 16_345);
     one.send(&to_two.frame());
     for segment in to_two.packets() {
         assert!(two.receive() == segment, "long segments to a host that said hello");
     }
-    let just = SuperPacket::tcp(ONE, THREE, 40_000, 16_344);
+    let just = GsoPacketBuilder::tcp(ONE, THREE, 40_000, 16_344);
     one.send(&just.frame());
     for segment in just.packets() {
         assert!(three.receive() == segment, "the longest segments of a plain host");
     }
-    let over = SuperPacket::tcp(ONE, THREE, 40_000, 16_345);
+    let over = GsoPacketBuilder::tcp(ONE, THREE, 40_000, 16_345);
     let lost = drops_of(&hub, "frame_too_big", &mut one, |one| one.send(&over.frame()));
     assert_eq!(lost, (3, 3), "long segments to a plain host");
     hub.stop_balanced();

@@ -12,8 +12,8 @@ use std::{
 
 use common::{
     HUB, Rtun, World, count_of,
+    gso_packet::{GsoPacketBuilder, SYN},
     raw::{RawHost, kind, udp},
-    super_packet::{SYN, SuperPacket},
     wait_until,
 };
 use nix::sys::signal::Signal;
@@ -94,7 +94,7 @@ fn a_hub_without_the_mark_is_sent_packets_only() {
     let frames = [
         reply(1),
         [&[kind::PING][..], &[0; 8]].concat(),
-        SuperPacket::udp("192.168.123.2", "192.168.123.1", 3000, 1000).frame(),
+        GsoPacketBuilder::udp("192.168.123.2", "192.168.123.1", 3000, 1000).frame(),
         vec![kind::REFUSAL, 1, 0],
         vec![0x20],
     ];
@@ -187,7 +187,7 @@ fn a_hub_with_the_mark_is_greeted_asked_and_given_up() {
 }
 
 #[test]
-fn super_frames_reach_programs_as_their_segments() {
+fn gso_frames_reach_programs_as_their_segments() {
     let Some(world) = World::new() else { return };
     let hub = RawHub::listen(&world.hub);
     let machine = world.machine("host");
@@ -200,7 +200,7 @@ fn super_frames_reach_programs_as_their_segments() {
     });
     let socket = machine.run(|| UdpSocket::bind("192.168.123.1:80")).unwrap().unwrap();
     socket.set_read_timeout(Some(common::SOON)).unwrap();
-    let datagrams = SuperPacket::udp("192.168.123.2", "192.168.123.1", 6001, 1200);
+    let datagrams = GsoPacketBuilder::udp("192.168.123.2", "192.168.123.1", 6001, 1200);
     host.send(&datagrams.frame());
     for piece in datagrams.payload.chunks(1200) {
         let mut datagram = [0; 2000];
@@ -210,8 +210,8 @@ fn super_frames_reach_programs_as_their_segments() {
     let mut bad = datagrams.frame();
     bad[3] ^= 1;
     host.send(&bad);
-    let opening = SuperPacket::tcp("192.168.123.2", "192.168.123.1", 3000, 1000);
-    host.send(&SuperPacket { flags: SYN, ..opening }.frame());
+    let opening = GsoPacketBuilder::tcp("192.168.123.2", "192.168.123.1", 3000, 1000);
+    host.send(&GsoPacketBuilder { flags: SYN, ..opening }.frame());
     wait_until("two refused", || lost(&process, "frame_malformed") == 2);
     let alone = udp("192.168.123.2", "192.168.123.1", b"still alive");
     host.send(&alone);

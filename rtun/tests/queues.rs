@@ -18,11 +18,11 @@ use std::{
 };
 
 use common::{
-    Rtun, World, at, count_of, ip,
+    Rtun, World, at, count_of,
+    gso_packet::sum,
+    ip,
     raw::{RawHost, udp, udp_to},
-    reaches,
-    super_packet::sum,
-    wait_until,
+    reaches, wait_until,
 };
 use rtun_lab::{Namespace, tools};
 use rtun_proto::extension::Capabilities;
@@ -62,7 +62,7 @@ fn with_small_buffers(world: &World, machine: &Namespace) {
 }
 
 #[test]
-fn hosts_with_and_without_super_frames_all_transfer_at_the_same_time() {
+fn hosts_with_and_without_gso_frames_all_transfer_at_the_same_time() {
     let Some(world) = World::new() else { return };
     let hub = hub(&world, 1..=4);
     let machines = [1, 2, 3, 4].map(|n| world.machine(&format!("host-{n}")));
@@ -72,7 +72,7 @@ fn hosts_with_and_without_super_frames_all_transfer_at_the_same_time() {
     let greetings = hub.said("host speaks the extension");
     for (n, expected) in [(1, true), (2, true), (3, false), (4, false)] {
         let line = greetings.iter().find(|line| line["host"] == format!("host-{n}")).unwrap();
-        assert_eq!(line["super_frames"], expected, "{line}");
+        assert_eq!(line["gso_frames"], expected, "{line}");
     }
     let pairs: Vec<_> =
         (0..4).flat_map(|from| (0..4).map(move |to| (from, to))).filter(|(a, b)| a != b).collect();

@@ -220,12 +220,12 @@ fn sixty_four_hosts() {
 struct Kind {
     keys: &'static str,
     offload: bool,
-    super_frames: bool,
+    gso_frames: bool,
 }
 
-const WHOLE: Kind = Kind { keys: "", offload: true, super_frames: true };
-const CUT: Kind = Kind { keys: "&superFrames=false", offload: true, super_frames: false };
-const PLAIN: Kind = Kind { keys: "&offload=false", offload: false, super_frames: false };
+const WHOLE: Kind = Kind { keys: "", offload: true, gso_frames: true };
+const CUT: Kind = Kind { keys: "&superFrames=false", offload: true, gso_frames: false };
+const PLAIN: Kind = Kind { keys: "&offload=false", offload: false, gso_frames: false };
 
 /// Joins two hosts of these kinds and sends random data both ways, checking every byte.
 fn transfers(
@@ -251,7 +251,7 @@ fn transfers(
         assert_eq!(without, !kind.offload, "{line}");
         let name = format!("host-{}", n + 1);
         let line = greetings.iter().find(|line| line["host"] == name).unwrap();
-        assert_eq!(line["super_frames"], kind.super_frames, "{line}");
+        assert_eq!(line["gso_frames"], kind.gso_frames, "{line}");
         assert_eq!(line["mtu"], mtu, "{line}");
     }
     reaches(one, "192.168.123.2");
@@ -273,7 +273,7 @@ const IPV6_ROUTES: &str = "    routes:
 ";
 
 #[test]
-fn hosts_with_and_without_offload_and_super_frames_understand_each_other() {
+fn hosts_with_and_without_offload_and_gso_frames_understand_each_other() {
     let Some(world) = World::new() else { return };
     let hub = world.hub(&SERVER_ROUTES.replace("    routes:\n", IPV6_ROUTES));
     let machines = (&world.machine("host-1"), &world.machine("host-2"));
@@ -299,7 +299,7 @@ fn devices_of_every_mtu_understand_each_other() {
 }
 
 #[test]
-fn a_hub_that_accepts_no_super_frames_serves_hosts_of_every_kind() {
+fn a_hub_that_accepts_no_gso_frames_serves_hosts_of_every_kind() {
     let Some(world) = World::new() else { return };
     let config = SERVER_ROUTES.replace("    routes:\n", IPV6_ROUTES);
     let metadata = "        router: router-0\n";
@@ -307,7 +307,7 @@ fn a_hub_that_accepts_no_super_frames_serves_hosts_of_every_kind() {
     assert_ne!(config, without);
     let hub = world.hub(&without);
     let machines = (&world.machine("host-1"), &world.machine("host-2"));
-    let whole = Kind { super_frames: false, ..WHOLE };
+    let whole = Kind { gso_frames: false, ..WHOLE };
     for pair in [(whole, whole), (whole, PLAIN), (PLAIN, CUT)] {
         transfers(&world, &hub, machines, (pair.0, pair.1, 1420));
     }

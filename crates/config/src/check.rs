@@ -15,7 +15,7 @@ use crate::{
     suggest,
     value::Cursor,
 };
-use rtun_settings::{Config, Listener, Named, Provider, ServiceKind, User};
+use rtun_settings::{Config, ListenerSettings, Named, Provider, ServiceKind, User};
 
 /// Reports what only shows when all objects are known.
 pub(crate) fn check(config: &Config, context: &Context<'_>, hubs: &[HubView], report: &mut Report) {
@@ -256,9 +256,9 @@ fn listened_twice(hubs: &[HubView], report: &mut Report) {
     let mut seen = HashMap::new();
     let listeners = hubs.iter().flat_map(|hub| &hub.listeners);
     for (listener, at) in listeners.filter(|(listener, _)| !listener.reuse_port) {
-        let Listener { addr, carriage, netns, .. } = listener;
+        let ListenerSettings { addr, stack, netns, .. } = listener;
         // UDP has ports of its own, and so has each network namespace.
-        let key = (addr, carriage.is_on_udp(), netns);
+        let key = (addr, stack.is_on_udp(), netns);
         let first: Option<&At> = seen.insert(key, at);
         let Some(first) = first.filter(|_| !addr.ends_with(":0")) else { continue };
         let place = first.place.filter(|place| Some(*place) != at.place);

@@ -2,7 +2,6 @@
 
 mod access;
 mod admissions;
-mod carriage;
 mod host;
 mod hub;
 mod listener;
@@ -16,6 +15,7 @@ mod sockets;
 mod sources;
 mod tables;
 mod tls;
+mod transport_stack;
 
 pub(crate) use hub::HubView;
 pub(crate) use listener::encrypted_form;
@@ -29,14 +29,14 @@ use crate::{
     suggest,
     value::{Cursor, Value},
 };
-use rtun_settings::{Admission, Config, Named, Service, ServiceKind, User};
+use rtun_settings::{AdmissionSettings, Config, Named, Service, ServiceKind, User};
 
 /// What the parts of the normaliser share.
 pub(crate) struct Context<'a> {
     pub(crate) names: Names<'a>,
     pub(crate) tables: Tables,
     pub(crate) authers: Vec<Named<User>>,
-    pub(crate) admissions: Vec<Admission>,
+    pub(crate) admissions: Vec<AdmissionSettings>,
     pub(crate) tls: tls::Common,
 }
 

@@ -4,12 +4,12 @@
 //! A key is supported, accepted without effect, known but not supported yet (an error by name), refused for a
 //! reason or part of another use of GOST (likewise), or unknown (C26).
 
-mod carriage;
 mod check;
 mod keys;
 mod metadata;
 mod providers;
 mod tls;
+mod transport_stack;
 mod types;
 
 pub(crate) use check::check;

@@ -9,8 +9,8 @@ use rtun_config::{
     load_text,
 };
 use rtun_settings::{
-    Config, Host, Hub, IcmpErrors, LogFormat, LogLevel, LogOutput, Named, Provider, Quotas,
-    ServiceKind, Sharing, SourceCheck,
+    Config, HostSettings, HubSettings, IcmpErrors, LogFormat, LogLevel, LogOutput, Named, Provider,
+    Quotas, ServiceKind, Sharing, SourceCheck,
 };
 
 /// The model of `text`, which gets no finding but informations.
@@ -21,12 +21,12 @@ fn read(text: &str) -> Config {
     outcome.config.unwrap()
 }
 
-fn hub(config: &Config) -> &Hub {
+fn hub(config: &Config) -> &HubSettings {
     let ServiceKind::Hub(hub) = &config.services[0].kind else { panic!("{config:?}") };
     hub
 }
 
-fn host(config: &Config) -> &Host {
+fn host(config: &Config) -> &HostSettings {
     let ServiceKind::Host(host) = &config.services[0].kind else { panic!("{config:?}") };
     host
 }

@@ -10,8 +10,8 @@ use rtun_config::{
     load_text,
 };
 use rtun_settings::{
-    ClientTls, Config, HttpSource, Hub, HubRules, Plugin, PluginProtocol, Provider, Quotas, Redis,
-    RedisKind, Rows, ServiceKind, Source,
+    ClientTls, Config, HttpSourceSettings, HubRules, HubSettings, PluginProtocol, PluginSettings,
+    Provider, Quotas, RedisKind, RedisSettings, Rows, ServiceKind, SourceSettings,
 };
 
 const ID: &str = "e87f56dd-fd57-4921-9ab8-a0847662daae";
@@ -47,7 +47,7 @@ fn config(outcome: &Outcome) -> &Config {
 }
 
 fn rules(config: &Config) -> &HubRules {
-    let ServiceKind::Hub(Hub { rules, .. }) = &config.services[0].kind else {
+    let ServiceKind::Hub(HubSettings { rules, .. }) = &config.services[0].kind else {
         panic!("{config:?}")
     };
     rules
@@ -58,7 +58,7 @@ fn rows<T: std::fmt::Debug>(provider: &Provider<T>) -> &Rows<T> {
     rows
 }
 
-fn plugin<T: std::fmt::Debug>(provider: &Provider<T>) -> &Plugin {
+fn plugin<T: std::fmt::Debug>(provider: &Provider<T>) -> &PluginSettings {
     let Provider::Plugin(plugin) = provider else { panic!("{provider:?}") };
     plugin
 }
@@ -131,7 +131,7 @@ admissions:
         ]
     );
     let rules = rules(config(&outcome));
-    let local = Redis {
+    let local = RedisSettings {
         addr: "127.0.0.1:6379".to_owned(),
         db: 0,
         username: None,
@@ -142,17 +142,21 @@ admissions:
     };
     let routes = rows(&rules.default_router.as_ref().unwrap().provider);
     assert_eq!((routes.inline.len(), routes.reload), (1, Some(Duration::from_secs(60))));
-    let http = HttpSource {
+    let http = HttpSourceSettings {
         url: "https://user:secret@routes.example/list".to_owned(),
         timeout: Duration::from_secs(10),
     };
     assert_eq!(
         routes.sources,
-        [Source::File("routes/r.txt".into()), Source::Redis(local), Source::Http(http)],
+        [
+            SourceSettings::File("routes/r.txt".into()),
+            SourceSettings::Redis(local),
+            SourceSettings::Http(http)
+        ],
         "in rising order of priority"
     );
     let doors = rows(&rules.ingress.as_ref().unwrap().provider);
-    let [Source::Redis(redis)] = &doors.sources[..] else { panic!("{doors:?}") };
+    let [SourceSettings::Redis(redis)] = &doors.sources[..] else { panic!("{doors:?}") };
     assert_eq!((redis.db, redis.key.as_str(), redis.kind), (3, "k", RedisKind::Set));
     assert_eq!(redis.password.as_ref().unwrap().expose(), "secret-1");
     let tls = ClientTls { verify: true, server_name: Some("n".to_owned()) };
@@ -163,7 +167,9 @@ admissions:
     let alice = &users.inline[0].value;
     assert_eq!((alice.password.expose(), alice.hosts.as_ref().unwrap().len()), ("", 1));
     let [x, y] = &rules.admissions[..] else { panic!("{rules:?}") };
-    let [Source::Redis(redis)] = &rows(&x.matchers.provider).sources[..] else { panic!("{x:?}") };
+    let [SourceSettings::Redis(redis)] = &rows(&x.matchers.provider).sources[..] else {
+        panic!("{x:?}")
+    };
     assert_eq!((x.whitelist, redis.kind), (true, RedisKind::Set));
     let matchers = rows(&y.matchers.provider);
     assert_eq!((y.whitelist, matchers.inline.len(), matchers.reload), (false, 1, None));

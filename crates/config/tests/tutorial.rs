@@ -8,7 +8,7 @@ use rtun_config::{
     load, load_text,
     source::{Content, ReadError, Source},
 };
-use rtun_settings::{Config, Host, Hub, Provider, ServiceKind};
+use rtun_settings::{Config, HostSettings, HubSettings, Provider, ServiceKind};
 
 const ID_1: &str = "e87f56dd-fd57-4921-9ab8-a0847662daae";
 const ID_2: &str = "ef502590-c5f4-437e-a81f-fe4083505075";
@@ -38,7 +38,7 @@ fn config(outcome: &Outcome) -> &Config {
     outcome.config.as_ref().unwrap_or_else(|| panic!("refused:\n{}", shown.join("\n")))
 }
 
-fn hub(config: &Config) -> &Hub {
+fn hub(config: &Config) -> &HubSettings {
     match &config.services[..] {
         [service] => match &service.kind {
             ServiceKind::Hub(hub) => hub,
@@ -48,7 +48,7 @@ fn hub(config: &Config) -> &Hub {
     }
 }
 
-fn host(config: &Config) -> &Host {
+fn host(config: &Config) -> &HostSettings {
     match &config.services[..] {
         [service] => match &service.kind {
             ServiceKind::Host(host) => host,

@@ -44,16 +44,25 @@ fn sources(c: &mut Criterion) {
 
     let http = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len());
     let url = format!("http://{}/", server(b"\r\n\r\n", http));
-    let http =
-        HttpSource::new(&rtun_settings::HttpSource { url, timeout: Duration::from_secs(10) });
+    let http = HttpSource::new(&rtun_settings::HttpSourceSettings {
+        url,
+        timeout: Duration::from_secs(10),
+    });
 
     let strings: String =
         lines.iter().map(|line| format!("${}\r\n{line}\r\n", line.len())).collect();
     let addr = server(b"\r\ngost\r\n", format!("*{ROWS}\r\n{strings}")).to_string();
     let (username, password, tls, kind) = (None, None, None, RedisKind::Set);
     let key = "gost".into();
-    let redis =
-        RedisSource::new(&rtun_settings::Redis { addr, db: 0, username, password, key, kind, tls });
+    let redis = RedisSource::new(&rtun_settings::RedisSettings {
+        addr,
+        db: 0,
+        username,
+        password,
+        key,
+        kind,
+        tls,
+    });
 
     let runtime = Runtime::new().unwrap();
     let mut group = c.benchmark_group("10^6 routes");
@@ -73,7 +82,7 @@ fn sources(c: &mut Criterion) {
     }
     fs::remove_file(&path).unwrap();
 
-    let source = rtun_settings::Source::File(path);
+    let source = rtun_settings::SourceSettings::File(path);
     let spec =
         FeedSpec { kind: "router", name: "east", source: &source, reload: None, max_rows: ROWS };
     group.bench_function("text to rows in force", |b| {

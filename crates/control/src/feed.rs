@@ -31,7 +31,7 @@ pub struct FeedSpec<'a> {
     /// The object's name.
     pub name: &'a str,
     /// What is read.
-    pub source: &'a rtun_settings::Source,
+    pub source: &'a rtun_settings::SourceSettings,
     /// Time between two readings, raised to 1 s; `None`: only when something tells of a change.
     pub reload: Option<Duration>,
     /// A text with more lines is a failure.

@@ -61,7 +61,7 @@ fn limit(response: http::Response<Body>) -> http::Response<Body> {
 
 impl GrpcPlugin {
     /// Prepares the client; nothing is connected yet. To be called on the runtime that the connection shall live on.
-    pub fn new(settings: &rtun_settings::Plugin) -> Result<Self, PluginSetupError> {
+    pub fn new(settings: &rtun_settings::PluginSettings) -> Result<Self, PluginSetupError> {
         let token = match &settings.token {
             Some(token) => {
                 let parsed = MetadataValue::try_from(token.expose());

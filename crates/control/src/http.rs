@@ -33,7 +33,7 @@ pub struct HttpPlugin {
 
 impl HttpPlugin {
     /// Prepares the client; nothing is connected yet.
-    pub fn new(settings: &rtun_settings::Plugin) -> Result<Self, PluginSetupError> {
+    pub fn new(settings: &rtun_settings::PluginSettings) -> Result<Self, PluginSetupError> {
         // What stands before an `@` may be a password.
         let shown = settings.addr.rsplit('@').next().unwrap_or_default();
         let bad_url = || PluginSetupError::Url(shown.to_owned());

@@ -150,7 +150,7 @@ pub enum PluginSetupError {
 /// The route plugin described by `settings`. Nothing is connected yet, as with the other `connect` functions; all of them
 /// are called on the runtime that connections shall be served by.
 pub fn connect_route_plugin(
-    settings: &rtun_settings::Plugin,
+    settings: &rtun_settings::PluginSettings,
 ) -> Result<Arc<dyn RoutePlugin>, PluginSetupError> {
     Ok(match settings.protocol {
         PluginProtocol::Http => Arc::new(HttpPlugin::new(settings)?),
@@ -160,7 +160,7 @@ pub fn connect_route_plugin(
 
 /// The ingress plugin described by `settings`.
 pub fn connect_ingress_plugin(
-    settings: &rtun_settings::Plugin,
+    settings: &rtun_settings::PluginSettings,
 ) -> Result<Arc<dyn IngressPlugin>, PluginSetupError> {
     Ok(match settings.protocol {
         PluginProtocol::Http => Arc::new(HttpPlugin::new(settings)?),
@@ -170,7 +170,7 @@ pub fn connect_ingress_plugin(
 
 /// The auth plugin described by `settings`.
 pub fn connect_auth_plugin(
-    settings: &rtun_settings::Plugin,
+    settings: &rtun_settings::PluginSettings,
 ) -> Result<Arc<dyn AuthPlugin>, PluginSetupError> {
     Ok(match settings.protocol {
         PluginProtocol::Http => Arc::new(HttpPlugin::new(settings)?),
@@ -180,7 +180,7 @@ pub fn connect_auth_plugin(
 
 /// The admission plugin described by `settings`.
 pub fn connect_admission_plugin(
-    settings: &rtun_settings::Plugin,
+    settings: &rtun_settings::PluginSettings,
 ) -> Result<Arc<dyn AdmissionPlugin>, PluginSetupError> {
     Ok(match settings.protocol {
         PluginProtocol::Http => Arc::new(HttpPlugin::new(settings)?),

@@ -100,12 +100,14 @@ pub enum SourceSetupError {
 }
 
 /// The source that a configuration describes. Nothing is opened or connected yet.
-pub(crate) fn source(source: &rtun_settings::Source) -> Result<Box<dyn Source>, SourceSetupError> {
-    use rtun_settings::Source;
+pub(crate) fn source(
+    source: &rtun_settings::SourceSettings,
+) -> Result<Box<dyn Source>, SourceSetupError> {
+    use rtun_settings::SourceSettings;
     Ok(match source {
-        Source::File(path) => Box::new(FileSource::new(path)),
-        Source::Redis(redis) => Box::new(RedisSource::new(redis)?),
-        Source::Http(http) => Box::new(HttpSource::new(http)?),
+        SourceSettings::File(path) => Box::new(FileSource::new(path)),
+        SourceSettings::Redis(redis) => Box::new(RedisSource::new(redis)?),
+        SourceSettings::Http(http) => Box::new(HttpSource::new(http)?),
     })
 }
 

@@ -17,11 +17,11 @@ use rtun_state::StateDir;
 use tokio::time::{Instant, sleep, timeout};
 
 /// Not read: the feeds here have sources in memory.
-fn nowhere() -> rtun_settings::Source {
-    rtun_settings::Source::File("/nonexistent".into())
+fn nowhere() -> rtun_settings::SourceSettings {
+    rtun_settings::SourceSettings::File("/nonexistent".into())
 }
 
-fn spec(source: &rtun_settings::Source, reload: Option<Duration>) -> FeedSpec<'_> {
+fn spec(source: &rtun_settings::SourceSettings, reload: Option<Duration>) -> FeedSpec<'_> {
     FeedSpec { kind: "router", name: "east", source, reload, max_rows: 1000 }
 }
 
@@ -392,7 +392,7 @@ async fn a_snapshot_is_its_owners_alone() {
     let users = directory.join("users");
     fs::write(&users, "alice s3cret\n").unwrap();
     let snapshots = Arc::new(StateDir::open(directory.join("a/b")).unwrap());
-    let source = rtun_settings::Source::File(users);
+    let source = rtun_settings::SourceSettings::File(users);
     let spec = FeedSpec { kind: "auther", name: "../the users", ..spec(&source, None) };
     let feed: Arc<Feed<User>> = Feed::start(&spec, parse_users, Some(snapshots)).unwrap();
     feed.ready().await;
@@ -421,7 +421,8 @@ async fn becomes(feed: &Feed<Route>, expected: usize, limit: Duration) {
 const SOON: Duration = Duration::from_secs(3);
 
 fn file_feed(path: &Path) -> Arc<Feed<Route>> {
-    Feed::start(&spec(&rtun_settings::Source::File(path.into()), None), parse_routes, None).unwrap()
+    Feed::start(&spec(&rtun_settings::SourceSettings::File(path.into()), None), parse_routes, None)
+        .unwrap()
 }
 
 #[tokio::test]

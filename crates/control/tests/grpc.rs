@@ -15,7 +15,7 @@ use rtun_control::{
     AdmissionPlugin, AuthPlugin, IngressPlugin, PluginError, PluginSetupError, RoutePlugin,
     connect_admission_plugin, connect_auth_plugin, connect_ingress_plugin, connect_route_plugin,
 };
-use rtun_settings::{Plugin, PluginProtocol};
+use rtun_settings::{PluginProtocol, PluginSettings};
 use support::{
     facts,
     grpc::{Fake, Mode, raw_server},
@@ -36,7 +36,7 @@ struct All {
 }
 
 impl All {
-    fn at(settings: &Plugin) -> Self {
+    fn at(settings: &PluginSettings) -> Self {
         Self {
             route: connect_route_plugin(settings).unwrap(),
             ingress: connect_ingress_plugin(settings).unwrap(),

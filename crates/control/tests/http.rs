@@ -16,12 +16,12 @@ use rtun_control::{
     connect_ingress_plugin, connect_route_plugin,
 };
 use rtun_core::{HostName, NamespaceId, Secret};
-use rtun_settings::{Plugin, PluginProtocol};
+use rtun_settings::{PluginProtocol, PluginSettings};
 
 const NAMESPACE: &str = "e87f56dd-fd57-4921-9ab8-a0847662daae";
 
-fn settings(url: &str) -> Plugin {
-    Plugin {
+fn settings(url: &str) -> PluginSettings {
+    PluginSettings {
         protocol: PluginProtocol::Http,
         addr: url.to_owned(),
         token: None,
@@ -65,7 +65,7 @@ fn says(status: &'static str, body: &'static str) -> impl Fn(&mut TcpStream) + S
     }
 }
 
-async fn ask(settings: &Plugin) -> Result<Option<String>, PluginError> {
+async fn ask(settings: &PluginSettings) -> Result<Option<String>, PluginError> {
     let plugin = connect_route_plugin(settings).unwrap();
     let answer =
         plugin.route(NAMESPACE.parse::<NamespaceId>().unwrap(), IpAddr::from([10, 0, 0, 7]));
@@ -83,7 +83,7 @@ async fn ask_one_that(
 async fn the_question_is_gosts() {
     let (address, heads) = server(says("200 OK", r#"{"dst":"10.0.0.0/24","gateway":"host-1"}"#));
     let url = format!("http://{address}/routes?site=a");
-    let with_token = Plugin { token: Some(Secret::new("t0ken")), ..settings(&url) };
+    let with_token = PluginSettings { token: Some(Secret::new("t0ken")), ..settings(&url) };
     assert_eq!(ask(&with_token).await, Ok(Some("host-1".into())));
     let head = heads.recv().unwrap().to_ascii_lowercase();
     let first = format!("get /routes?site=a&dst=10.0.0.7&id={NAMESPACE} http/1.1\r\n");
@@ -129,7 +129,7 @@ async fn a_redirect_is_not_followed_and_the_token_stays() {
         );
     });
     let url = format!("http://{address}/");
-    let with_token = Plugin { token: Some(Secret::new("t0ken")), ..settings(&url) };
+    let with_token = PluginSettings { token: Some(Secret::new("t0ken")), ..settings(&url) };
     assert_eq!(ask(&with_token).await, Err(PluginError::Status(302)));
     assert!(caught.try_recv().is_err(), "nobody asked the other server");
 }
@@ -170,7 +170,7 @@ async fn bad_servers_are_held_to_their_limits() {
 }
 
 /// Whether each kind permits something at the same server, one after the other.
-async fn permissions(settings: &Plugin) -> [Result<bool, PluginError>; 4] {
+async fn permissions(settings: &PluginSettings) -> [Result<bool, PluginError>; 4] {
     let login = AuthQuestion {
         user: "u".into(),
         password: Secret::new("p"),
@@ -203,7 +203,7 @@ async fn the_questions_of_all_kinds_are_gosts() {
         "endpoint":"e87f56dd-fd57-4921-9ab8-a0847662daae"}"#;
     let (address, requests) = server(says("200 OK", everything));
     let url = format!("http://{address}/ask");
-    let with_token = Plugin { token: Some(Secret::new("t0ken")), ..settings(&url) };
+    let with_token = PluginSettings { token: Some(Secret::new("t0ken")), ..settings(&url) };
     assert_eq!(permissions(&with_token).await, [true; 4].map(Ok));
     let requests: Vec<_> = requests.try_iter().collect();
     for (request, first, body) in [
@@ -306,7 +306,8 @@ async fn unusable_settings_are_refused_and_secrets_not_shown() {
     for url in ["http://169.254.169.254/latest", "http://[fe80::1]/", "https://2852039166/"] {
         assert!(matches!(refusal(url), PluginSetupError::LinkLocal(_)), "{url}");
     }
-    let bad_token = Plugin { token: Some(Secret::new("a\nb")), ..settings("http://plugin/") };
+    let bad_token =
+        PluginSettings { token: Some(Secret::new("a\nb")), ..settings("http://plugin/") };
     assert!(matches!(connect_route_plugin(&bad_token), Err(PluginSetupError::Token)));
     let url = "http://user:secret@plugin:8000/routes?key=secret#secret";
     let plugin = connect_route_plugin(&settings(url)).unwrap();

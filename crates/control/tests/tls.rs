@@ -13,7 +13,7 @@ use std::{
 
 use base64::Engine;
 use rtun_control::{PluginError, connect_route_plugin};
-use rtun_settings::{ClientTls, Plugin};
+use rtun_settings::{ClientTls, PluginSettings};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use support::{facts, namespace};
 use tokio::net::{TcpListener, TcpStream};
@@ -62,7 +62,7 @@ async fn front(
 async fn plugins(
     certificate: &CertificateDer<'static>,
     key: &PrivateKeyDer<'static>,
-) -> [(Plugin, Arc<Mutex<Vec<Option<String>>>>); 2] {
+) -> [(PluginSettings, Arc<Mutex<Vec<Option<String>>>>); 2] {
     let http = support::http_server(facts()).await;
     let (grpc, _task) = support::grpc::Fake::new(facts()).serve("127.0.0.1:0").await;
     let (http, http_names) = front(http, certificate.clone(), key.clone_key(), b"http/1.1").await;
@@ -72,9 +72,13 @@ async fn plugins(
     [(over_https, http_names), (support::grpc(grpc), grpc_names)]
 }
 
-async fn ask(settings: &Plugin, verify: bool, name: Option<&str>) -> Result<bool, PluginError> {
+async fn ask(
+    settings: &PluginSettings,
+    verify: bool,
+    name: Option<&str>,
+) -> Result<bool, PluginError> {
     let tls = ClientTls { verify, server_name: name.map(str::to_owned) };
-    let settings = Plugin { tls: Some(tls), ..settings.clone() };
+    let settings = PluginSettings { tls: Some(tls), ..settings.clone() };
     let plugin = connect_route_plugin(&settings).unwrap();
     let answer = plugin.route(namespace(), [10, 0, 0, 7].into()).await;
     answer.map(|gateway| gateway.is_some())

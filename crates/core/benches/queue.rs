@@ -25,7 +25,7 @@ fn frames(flows: u16, size: &str) -> Vec<Vec<u8>> {
     (0..flows)
         .map(|flow| match size {
             "1400" => support::frame(flow, 1400, 0),
-            _ => support::super_frame(flow, 65_000, 0, 0, 1400),
+            _ => support::gso_frame(flow, 65_000, 0, 0, 1400),
         })
         .collect()
 }

@@ -52,6 +52,6 @@ pub use queue::{FlowQueue, Lost, MAX_CONTROL, QueueLimits, Sent};
 pub use route::{Route, host_prefix, parse_prefix, unmapped};
 pub use row::Row;
 pub use segments::{Counts, LossWatch, Segments, Silence};
-pub use selector::{Selection, Selector, Standing, Strategy};
+pub use selector::{NodeWeight, Selection, Selector, Strategy};
 pub use table::{MAX_GATEWAYS, RoutingTable, Shared};
 pub use window::Window;

@@ -61,7 +61,7 @@ impl Default for QueueLimits {
 pub struct Lost {
     /// Why.
     pub reason: DropReason,
-    /// IP packets: a super-frame counts its segments.
+    /// IP packets: a GSO frame counts its segments.
     pub packets: u64,
     /// Bytes of the frame's payload.
     pub bytes: usize,
@@ -70,7 +70,7 @@ pub struct Lost {
 /// Frames that are now wholly on the wire; control frames do not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Sent {
-    /// IP packets: a super-frame counts its segments.
+    /// IP packets: a GSO frame counts its segments.
     pub packets: u64,
     /// Bytes of the frames' payloads.
     pub bytes: usize,
@@ -432,7 +432,7 @@ impl Backlog {
     }
 }
 
-/// The segments of a super-frame; everything else counts as one packet.
+/// The segments of a GSO frame; everything else counts as one packet.
 fn packets(payload: &[u8]) -> u32 {
     u32::try_from(extension::packets(payload)).expect("a packet has at least a byte")
 }

@@ -36,14 +36,14 @@ impl Default for Selection {
 
 /// What a node is among the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Standing {
+pub struct NodeWeight {
     /// With [`Strategy::Random`], how often it is taken compared to the others; 0 counts as 1.
     pub weight: u32,
     /// Whether it is only taken when no other can be.
     pub backup: bool,
 }
 
-impl Default for Standing {
+impl Default for NodeWeight {
     fn default() -> Self {
         Self { weight: 1, backup: false }
     }
@@ -63,15 +63,15 @@ pub struct Selector {
 
 #[derive(Debug, Clone, Copy)]
 struct Node {
-    standing: Standing,
+    weight: NodeWeight,
     fails: u32,
     failed_at: Option<Duration>,
 }
 
 impl Selector {
     /// Of these nodes, at least one.
-    pub fn new(selection: Selection, nodes: impl IntoIterator<Item = Standing>) -> Self {
-        let node = |standing| Node { standing, fails: 0, failed_at: None };
+    pub fn new(selection: Selection, nodes: impl IntoIterator<Item = NodeWeight>) -> Self {
+        let node = |weight| Node { weight, fails: 0, failed_at: None };
         let nodes: Vec<_> = nodes.into_iter().map(node).collect();
         debug_assert!(!nodes.is_empty(), "there is something to choose");
         Self { selection, next: 0, tried: vec![false; nodes.len()], nodes }
@@ -82,7 +82,7 @@ impl Selector {
     pub fn choose(&mut self, now: Duration, random: u32) -> usize {
         let is_open = |&node: &usize| !self.is_marked(node, now);
         let (backups, mut open): (Vec<usize>, Vec<usize>) =
-            (0..self.nodes.len()).filter(is_open).partition(|&n| self.nodes[n].standing.backup);
+            (0..self.nodes.len()).filter(is_open).partition(|&n| self.nodes[n].weight.backup);
         if open.is_empty() {
             open = backups;
         }
@@ -142,7 +142,7 @@ impl Selector {
     }
 
     fn by_weight(&self, open: &[usize], random: u32) -> usize {
-        let weight = |node: usize| u64::from(self.nodes[node].standing.weight.max(1));
+        let weight = |node: usize| u64::from(self.nodes[node].weight.weight.max(1));
         let all: u64 = open.iter().map(|&node| weight(node)).sum();
         let mut left = (u64::from(random) * all) >> 32;
         for &node in open {
@@ -168,7 +168,7 @@ mod tests {
     }
 
     fn selector(strategy: Strategy) -> Selector {
-        Selector::new(Selection { strategy, ..Selection::default() }, [Standing::default(); 3])
+        Selector::new(Selection { strategy, ..Selection::default() }, [NodeWeight::default(); 3])
     }
 
     #[test]
@@ -193,10 +193,10 @@ mod tests {
 
     #[test]
     fn a_heavier_node_is_taken_more_often_and_a_backup_last() {
-        let standings =
-            [(1, false), (3, false), (9, true)].map(|(weight, backup)| Standing { weight, backup });
+        let weights = [(1, false), (3, false), (9, true)]
+            .map(|(weight, backup)| NodeWeight { weight, backup });
         let selection = Selection { strategy: Strategy::Random, ..Selection::default() };
-        let mut selector = Selector::new(selection, standings);
+        let mut selector = Selector::new(selection, weights);
         let mut taken = [0; 3];
         for step in 0..4000 {
             taken[selector.choose(seconds(0), (2 * step + 1) * (u32::MAX / 8000))] += 1;
@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn several_failures_may_be_allowed() {
         let selection = Selection { max_fails: 2, ..Selection::default() };
-        let mut selector = Selector::new(selection, [Standing::default(); 2]);
+        let mut selector = Selector::new(selection, [NodeWeight::default(); 2]);
         selector.failed(0, seconds(0));
         assert!(!selector.is_marked(0, seconds(0)));
         selector.failed(0, seconds(1));

@@ -48,7 +48,7 @@ fn a_queue_as_full_as_before_allocates_nothing() {
     let one = [frame(1, 1400, 0)];
     assert_eq!(pass(&one, 300_000), (0, 0.0));
 
-    let supers: Vec<_> = (0..3).map(|flow| super_frame(flow, 60_000, 0, 0, 1400)).collect();
+    let supers: Vec<_> = (0..3).map(|flow| gso_frame(flow, 60_000, 0, 0, 1400)).collect();
     assert_eq!(pass(&supers, 400_000), (0, 0.0));
 
     // Flows of different rates, some of which stand and lose packets.

@@ -220,7 +220,7 @@ fn streams_cross_in_packets_of_the_mtu_and_whole() {
         let before = pair.wan.counters(Direction::AToB);
         tcp_hash_transfer(&pair.a, &pair.b, address.parse().unwrap(), BYTES).unwrap();
         let after = pair.wan.counters(Direction::AToB);
-        // Super-packets would be a few dozen.
+        // GSO packets would be a few dozen.
         assert!(after.entered - before.entered >= BYTES / 1460, "{after:?}");
         assert_eq!(after.failed, 0);
     }

@@ -92,7 +92,7 @@ pub(crate) struct Maker {
     pub(crate) service: String,
     /// The name that the host reports, if it is one.
     pub(crate) host: Option<HostName>,
-    pub(crate) config: rtun_settings::Device,
+    pub(crate) config: rtun_settings::DeviceSettings,
     pub(crate) ends: Ends,
     /// The event loop that moves the packets.
     pub(crate) packets: Handle,
@@ -174,7 +174,7 @@ impl Maker {
     /// Makes the device with its addresses and routes, named `name` if that is given. Either all of it is there afterwards,
     /// or nothing.
     pub(crate) async fn make(&mut self, name: Option<&str>) -> Result<Made, DeviceError> {
-        let rtun_settings::Device { addresses, mtu, routes, dns, offload, .. } = &self.config;
+        let rtun_settings::DeviceSettings { addresses, mtu, routes, dns, offload, .. } = &self.config;
         let wanted = TunConfig { name: name.map(str::to_owned), mtu: *mtu };
         let route = |it: &rtun_settings::DeviceRoute| OsRoute {
             destination: it.prefix,

@@ -7,8 +7,8 @@ use std::{
 };
 
 use rtun_settings::{
-    Carriage, CipherSuite, DialTls, OwnCertificate, ServerCertificate, ServerTls, TlsVersions,
-    Verification as Verify,
+    CipherSuite, DialTls, OwnCertificate, ServerCertificate, ServerTls, TlsVersions,
+    TransportStack, Verification as Verify,
 };
 use rtun_tls::{
     Acceptor, Certificate, CertificateInfo, ClientSettings, Connector, Fingerprint, Generate,
@@ -174,10 +174,10 @@ pub(crate) fn own_certificate(own: &OwnCertificate, state: Option<&Path>) -> Cer
 }
 
 /// The application protocols of a transport on TLS that are spoken unless others are configured.
-pub(crate) fn usual_protocols<T>(carriage: &Carriage<T>) -> &'static [&'static str] {
-    match carriage {
-        Carriage::Http2 { .. } | Carriage::Grpc { .. } => &["h2"],
-        Carriage::Tcp { .. } | Carriage::Quic { .. } => &[],
+pub(crate) fn usual_protocols<T>(stack: &TransportStack<T>) -> &'static [&'static str] {
+    match stack {
+        TransportStack::Http2 { .. } | TransportStack::Grpc { .. } => &["h2"],
+        TransportStack::Tcp { .. } | TransportStack::Quic { .. } => &[],
     }
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use futures_util::future::join_all;
 use rtun_control::{Feed, FeedSpec, FeedStatus, Parse, SourceSetupError};
 use rtun_core::{IngressRule, Route, User, parse_matchers, parse_routes, parse_rules, parse_users};
-use rtun_settings::{Config, HubRules, Matcher, Named, Provider, ServiceKind, Source};
+use rtun_settings::{Config, HubRules, Matcher, Named, Provider, ServiceKind, SourceSettings};
 use rtun_state::StateDir;
 use tokio::sync::watch;
 
@@ -29,7 +29,7 @@ struct Fed<T>(BTreeMap<String, Vec<Open<T>>>);
 
 /// A feed and what it was started with.
 struct Open<T> {
-    source: Source,
+    source: SourceSettings,
     reload: Option<Duration>,
     max_rows: usize,
     feed: Arc<Feed<T>>,

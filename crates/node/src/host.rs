@@ -68,7 +68,7 @@ impl Host {
     /// All of its packets are moved on the worker that `seat` is on.
     pub(crate) async fn start(
         service: &str,
-        config: &rtun_settings::Host,
+        config: &rtun_settings::HostSettings,
         machine: &Machine,
         seat: Seat,
     ) -> Result<Self, HostError> {
@@ -116,7 +116,7 @@ impl Host {
     #[expect(clippy::too_many_arguments, reason = "it is the second half of `start`")]
     fn connect<D: Device>(
         service: &str,
-        config: &rtun_settings::Host,
+        config: &rtun_settings::HostSettings,
         hubs: Hubs,
         device: Arc<D>,
         progress: Arc<Progress>,
@@ -124,7 +124,7 @@ impl Host {
         machine: &Machine,
         seat: Seat,
     ) -> Self {
-        let rtun_settings::Device { addresses, mtu, super_frames, .. } = &config.device;
+        let rtun_settings::DeviceSettings { addresses, mtu, gso_frames, .. } = &config.device;
         let stop = CancellationToken::new();
         let shared = Arc::new(Shared {
             service: service.to_owned(),
@@ -134,7 +134,7 @@ impl Host {
                 mtu: *mtu,
                 instance: Uuid::new_v4().into_bytes(),
                 // A device without offload takes no more than single packets.
-                super_frames: *super_frames && device.offload() != Offload::None,
+                gso_frames: *gso_frames && device.offload() != Offload::None,
             },
             hubs,
             dial_timeout: config.dial_timeout,

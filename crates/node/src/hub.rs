@@ -106,7 +106,7 @@ impl Hub {
     /// Compiles the rules, of `config` and what `feeds` have read, then listens.
     pub(crate) async fn start(
         service: &str,
-        config: &rtun_settings::Hub,
+        config: &rtun_settings::HubSettings,
         feeds: Feeds,
         workers: Arc<Workers>,
         machine: &Machine,
@@ -153,7 +153,7 @@ impl Hub {
     /// Replaces everything but the address; hosts that keep their permission notice nothing.
     pub(crate) async fn apply(
         &self,
-        config: &rtun_settings::Hub,
+        config: &rtun_settings::HubSettings,
         feeds: Feeds,
     ) -> Result<(), RulesError> {
         let Shared { registry, upkeep, handshake_timeout, .. } = &*self.shared;

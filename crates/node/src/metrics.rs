@@ -62,7 +62,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Metrics being served; ends when dropped.
 pub(crate) struct MetricsServer {
-    config: rtun_settings::Metrics,
+    config: rtun_settings::MetricsSettings,
     settings: Arc<Settings>,
     listening: Arc<Listening>,
 }
@@ -110,7 +110,7 @@ impl MetricsServer {
     /// new one otherwise. What has changed on the same listener holds from [`MetricsServer::commit`] on.
     pub(crate) fn next(
         before: Option<&Arc<Self>>,
-        wanted: Option<&rtun_settings::Metrics>,
+        wanted: Option<&rtun_settings::MetricsSettings>,
         board: &Arc<Board>,
     ) -> Result<Option<Arc<Self>>, MetricsError> {
         let Some(wanted) = wanted else { return Ok(None) };
@@ -178,7 +178,7 @@ fn listen_at(path: &Path) -> io::Result<UnixListener> {
 }
 
 impl Settings {
-    fn new(config: &rtun_settings::Metrics) -> Result<Self, MetricsError> {
+    fn new(config: &rtun_settings::MetricsSettings) -> Result<Self, MetricsError> {
         let users = match &config.auther {
             None => None,
             Some(auther) => match &auther.provider {

@@ -14,6 +14,9 @@ use crate::{
     metrics::{MetricsError, MetricsServer},
     status::{Board, View},
     surroundings::Surroundings,
+    udp_tunnel::{
+        ClientError, ClientService, ServerError, ServerService, differ_in_rules_only,
+    },
     workers::Workers,
 };
 
@@ -35,6 +38,8 @@ struct Running {
 enum Kind {
     Hub(Hub),
     Host(Host),
+    UdpServer(ServerService),
+    UdpClient(ClientService),
 }
 
 /// What was done to a service on the way to another configuration.
@@ -79,6 +84,12 @@ pub enum ServiceError {
     /// A host's fault.
     #[error(transparent)]
     Host(#[from] HostError),
+    /// The fault of a UDP tunnel's server.
+    #[error(transparent)]
+    UdpServer(#[from] ServerError),
+    /// The fault of a UDP tunnel's client.
+    #[error(transparent)]
+    UdpClient(#[from] ClientError),
 }
 
 impl Node {
@@ -173,6 +184,8 @@ impl Node {
             match &running.service {
                 Kind::Hub(hub) => hub.reload_certificates(),
                 Kind::Host(host) => host.look_at_device(),
+                Kind::UdpServer(server) => server.look_at_device(),
+                Kind::UdpClient(client) => client.look_at_device(),
             }
         }
     }
@@ -183,6 +196,8 @@ impl Node {
             match &running.service {
                 Kind::Hub(hub) => hub.log_report(),
                 Kind::Host(host) => host.log_report(),
+                Kind::UdpServer(server) => server.log_report(),
+                Kind::UdpClient(client) => client.log_report(),
             }
         }
     }
@@ -192,11 +207,12 @@ impl Node {
         Arc::clone(&self.board)
     }
 
-    /// Where the hub service `name` listens.
+    /// Where the hub or server `name` listens.
     pub fn hub_address(&self, name: &str) -> Option<SocketAddr> {
         match &self.running.get(name)?.service {
             Kind::Hub(hub) => Some(hub.local_addr()),
-            Kind::Host(_) => None,
+            Kind::UdpServer(server) => Some(server.local_addr()),
+            Kind::Host(_) | Kind::UdpClient(_) => None,
         }
     }
 
@@ -233,6 +249,15 @@ impl Node {
                 if old.listeners().eq(new.listeners()) =>
             {
                 hub.apply(new, feeds.of(&new.rules)).await?;
+                running.config = kind.clone();
+                info!(service = name, "rules replaced");
+            }
+            (
+                Kind::UdpServer(server),
+                ServiceKind::UdpServer(old),
+                ServiceKind::UdpServer(new),
+            ) if differ_in_rules_only(old, new) => {
+                server.apply(new);
                 running.config = kind.clone();
                 info!(service = name, "rules replaced");
             }
@@ -299,6 +324,14 @@ impl Node {
             ServiceKind::Host(config) => {
                 Ok(Kind::Host(Host::start(name, config, machine, workers.seat()).await?))
             }
+            ServiceKind::UdpServer(config) => {
+                let server = ServerService::start(name, config, machine, workers.seat());
+                Ok(Kind::UdpServer(server.await?))
+            }
+            ServiceKind::UdpClient(config) => {
+                let client = ClientService::start(name, config, machine, workers.seat());
+                Ok(Kind::UdpClient(client.await?))
+            }
         }
     }
 
@@ -314,6 +347,8 @@ impl Kind {
         match self {
             Self::Hub(hub) => View::Hub(hub.view()),
             Self::Host(host) => View::Host(host.view()),
+            Self::UdpServer(server) => View::UdpServer(server.view()),
+            Self::UdpClient(client) => View::UdpClient(client.view()),
         }
     }
 
@@ -321,6 +356,8 @@ impl Kind {
         match self {
             Self::Hub(hub) => hub.stop().await,
             Self::Host(host) => host.stop().await,
+            Self::UdpServer(server) => server.stop().await,
+            Self::UdpClient(client) => client.stop().await,
         }
     }
 }

@@ -11,7 +11,7 @@ use std::{
 
 use rtun_core::{DropReason, FlowQueue, Lost, MAX_CONTROL, QueueLimits, Sent, Window};
 use rtun_proto::{
-    extension::{decode_super_frame, is_extension, packets, ping_frame},
+    extension::{decode_gso_frame, is_extension, packets, ping_frame},
     frame::{Frames, LEN_PREFIX},
 };
 use rtun_transport::{Datagrams, Stream};
@@ -31,7 +31,7 @@ const QUIET: Duration = Duration::from_secs(1);
 /// Longest wait for a peer's answer to a mark; past it the window holds nothing back.
 const ANSWER: Duration = Duration::from_secs(1);
 
-/// A way that carries less than this, in bytes per second, gets super-frames cut into packets, so that what goes before
+/// A way that carries less than this, in bytes per second, gets GSO frames cut into packets, so that what goes before
 /// others never waits longer than for a packet: 64 KiB take 1 ms at this rate.
 const SLOW: u64 = 64_000_000;
 
@@ -61,7 +61,7 @@ struct State {
     marks: bool,
     /// Whether packets go beside the stream where they fit: the peer takes them there.
     datagrams: bool,
-    /// Packets cut out of super-frames; empty between two.
+    /// Packets cut out of GSO frames; empty between two.
     cut: Vec<u8>,
 }
 
@@ -269,7 +269,7 @@ impl Outbox {
         loop {
             tokio::time::timeout_at(deadline, blocked.over(stream)).await??;
             match self.flush(stream, counters)? {
-                Flushed::Empty if stream.is_holding() => {}
+                Flushed::Empty if stream.has_buffered() => {}
                 Flushed::Empty => return Ok(()),
                 Flushed::Full => {
                     // Without an answer the window opens by itself, and the socket decides again.
@@ -412,7 +412,7 @@ impl State {
 
     /// Whether something here or in the stream's layers has still to be written.
     fn waits(&self) -> bool {
-        !self.queue.is_empty() || self.open_stream().is_some_and(|stream| stream.is_holding())
+        !self.queue.is_empty() || self.open_stream().is_some_and(|stream| stream.has_buffered())
     }
 
     fn open_stream(&self) -> Option<&dyn Stream> {
@@ -457,7 +457,7 @@ impl State {
             return self.push(sender, frames, counters);
         }
         for frame in Frames::new(frames) {
-            match decode_super_frame(frame.payload) {
+            match decode_gso_frame(frame.payload) {
                 Ok(whole) => {
                     let mut cut = mem::take(&mut self.cut);
                     whole.write_frames(&mut cut);

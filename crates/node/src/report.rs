@@ -11,12 +11,13 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 use ipnet::IpNet;
 use rtun_control::{FeedStatus, PluginStatus};
 use rtun_core::{HostName, NamespaceId};
-use rtun_settings::Carriage;
+use rtun_settings::TransportStack;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     counters::{Happened, Traffic},
     duties::TaskReport,
+    udp_tunnel::{TunnelClientReport, TunnelServerReport},
 };
 
 /// A process and its services.
@@ -73,7 +74,7 @@ pub struct ServiceReport {
     pub kind: KindReport,
 }
 
-/// A service of either kind.
+/// A service of any kind.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum KindReport {
@@ -81,6 +82,10 @@ pub enum KindReport {
     Hub(Box<HubReport>),
     /// A device, connected to a hub.
     Host(Box<DeviceReport>),
+    /// A UDP tunnel's clients register at it.
+    UdpServer(Box<TunnelServerReport>),
+    /// A device, registered at a UDP tunnel's server.
+    UdpClient(Box<TunnelClientReport>),
 }
 
 /// A hub: its namespaces, and what is no longer attributed to one.
@@ -199,7 +204,7 @@ pub struct HostReport {
     /// The MTU of its device in bytes, if it is an rtun host.
     pub mtu: Option<u16>,
     /// Whether packets of up to 64 KiB go whole to it and come from it.
-    pub super_frames: bool,
+    pub gso_frames: bool,
     /// Whether packets go as datagrams beside the connection's stream where they fit.
     pub datagrams: bool,
     /// In is what it sent, out is what it was handed; drops are of packets from it, and of packets queued for it.
@@ -245,8 +250,8 @@ impl Transport {
     ];
 
     /// That of a listener or a dialer.
-    pub fn of<T>(carriage: &Carriage<T>) -> Self {
-        let name = carriage.name();
+    pub fn of<T>(stack: &TransportStack<T>) -> Self {
+        let name = stack.name();
         Self::ALL.into_iter().find(|transport| transport.as_str() == name).unwrap_or(Self::Tcp)
     }
 
@@ -350,7 +355,7 @@ pub struct ConnectionReport {
     /// Whether the hub is an rtun hub.
     pub rtun: bool,
     /// Whether packets of up to 64 KiB go whole to the hub and come from it.
-    pub super_frames: bool,
+    pub gso_frames: bool,
     /// Whether packets go as datagrams beside the connection's stream where they fit.
     pub datagrams: bool,
     /// What the hub has noticed last that the host should know.

@@ -32,7 +32,7 @@ pub(crate) fn socket_options(config: &rtun_settings::SocketOptions) -> SocketOpt
 }
 
 /// How a hub's socket is opened.
-pub(crate) fn listen_options(config: &rtun_settings::Listener) -> ListenOptions {
+pub(crate) fn listen_options(config: &rtun_settings::ListenerSettings) -> ListenOptions {
     ListenOptions {
         mark: config.mark,
         netns: config.netns.as_ref().map(netns),
@@ -48,7 +48,7 @@ const QUIC_KEEPALIVE: Duration = Duration::from_secs(2);
 const QUIC_SILENCE: Duration = Duration::from_secs(6);
 
 /// How QUIC connections are kept.
-pub(crate) fn quic_settings(config: &rtun_settings::Quic) -> quic::Settings {
+pub(crate) fn quic_settings(config: &rtun_settings::QuicSettings) -> quic::Settings {
     let usual = quic::Settings::default();
     quic::Settings {
         keepalive: config.keepalive.map(|period| period.min(QUIC_KEEPALIVE)),
@@ -63,7 +63,7 @@ pub(crate) fn quic_settings(config: &rtun_settings::Quic) -> quic::Settings {
 }
 
 /// How smux sessions run.
-pub(crate) fn mux_settings(config: &rtun_settings::Mux) -> mux::Settings {
+pub(crate) fn mux_settings(config: &rtun_settings::MuxSettings) -> mux::Settings {
     let bytes = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
     mux::Settings {
         version: match config.version {

@@ -24,6 +24,7 @@ use crate::{
         series::Snapshot,
     },
     report::{DescriptorReport, KindReport, ServiceReport, Status, Tasks},
+    udp_tunnel::{ClientState, ServerState},
     workers::Workers,
 };
 
@@ -52,6 +53,8 @@ struct Shown {
 pub(crate) enum View {
     Hub(HubView),
     Host(Arc<Progress>),
+    UdpServer(Arc<ServerState>),
+    UdpClient(Arc<ClientState>),
 }
 
 /// How it went with one of the hubs that a host may connect to.
@@ -120,7 +123,7 @@ impl Board {
             .iter()
             .filter_map(|Shown { name, view, .. }| match view {
                 View::Hub(hub) => Some((&**name, hub)),
-                View::Host(_) => None,
+                View::Host(_) | View::UdpServer(_) | View::UdpClient(_) => None,
             })
             .collect();
         let chosen = choose_hubs(&hubs, |(name, _)| name, asked.service.as_deref());
@@ -147,6 +150,7 @@ impl Board {
             match view {
                 View::Hub(hub) => lasted.push((name.clone(), hub.lasted())),
                 View::Host(host) => nodes.push((name.clone(), host.nodes())),
+                View::UdpServer(_) | View::UdpClient(_) => {}
             }
         }
         Snapshot { status: self.status_of(reports), totals, lasted, nodes }
@@ -183,6 +187,8 @@ impl View {
         match (self, other) {
             (Self::Hub(one), Self::Hub(other)) => one.is(other),
             (Self::Host(one), Self::Host(other)) => Arc::ptr_eq(one, other),
+            (Self::UdpServer(one), Self::UdpServer(other)) => Arc::ptr_eq(one, other),
+            (Self::UdpClient(one), Self::UdpClient(other)) => Arc::ptr_eq(one, other),
             _ => false,
         }
     }
@@ -193,6 +199,8 @@ fn report(shown: &[Shown]) -> Vec<ServiceReport> {
         let kind = match view {
             View::Hub(hub) => KindReport::Hub(Box::new(hub.report())),
             View::Host(host) => KindReport::Host(Box::new(host.report())),
+            View::UdpServer(server) => KindReport::UdpServer(Box::new(server.report())),
+            View::UdpClient(client) => KindReport::UdpClient(Box::new(client.report())),
         };
         ServiceReport { name: name.clone(), kind }
     };
@@ -202,6 +210,6 @@ fn report(shown: &[Shown]) -> Vec<ServiceReport> {
 fn enter(ledger: &mut Ledger, shown: &[Shown], reports: &[ServiceReport]) -> Totals {
     ledger.look(shown.iter().zip(reports).filter_map(|(shown, report)| match &report.kind {
         KindReport::Hub(hub) => Some((shown.id, &**hub)),
-        KindReport::Host(_) => None,
+        KindReport::Host(_) | KindReport::UdpServer(_) | KindReport::UdpClient(_) => None,
     }))
 }

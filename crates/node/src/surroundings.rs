@@ -34,10 +34,10 @@ pub trait Twin: Send + Sync + 'static {
     fn device(&self, name: &str, mtu: u16) -> MemoryTun;
 
     /// What is read in the place of `source`.
-    fn source(&self, source: &rtun_settings::Source) -> Box<dyn Source>;
+    fn source(&self, source: &rtun_settings::SourceSettings) -> Box<dyn Source>;
 
     /// What is asked in the place of the plugin with these settings.
-    fn route_plugin(&self, settings: &rtun_settings::Plugin) -> Arc<dyn RoutePlugin>;
+    fn route_plugin(&self, settings: &rtun_settings::PluginSettings) -> Arc<dyn RoutePlugin>;
 }
 
 /// A listening socket of a [`Twin`].

@@ -24,5 +24,5 @@ pub use self::{
 };
 pub(crate) use self::{
     client::{ClientService, ClientState},
-    server::{ServerService, ServerState},
+    server::{ServerService, ServerState, differ_in_rules_only},
 };

@@ -19,8 +19,8 @@ use rtun_proto::{
     relay::{Association, Network, Request},
 };
 use rtun_settings::{
-    Config, Hub, HubRules, Listener, Located, Log, Named, Provider, Rows, Service, ServiceKind,
-    SourceCheck,
+    Config, HubRules, HubSettings, ListenerSettings, Located, LogSettings, Named, Provider, Rows,
+    Service, ServiceKind, SourceCheck,
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -46,13 +46,13 @@ fn packets_are_forwarded_without_allocating() {
     let small: Vec<u8> = (0..40).flat_map(|flow| packet(2, flow, 1400)).collect();
     let mixed: Vec<u8> =
         (0..40).flat_map(|flow| packet(2 + u8::from(flow % 2 == 0), flow, 700)).collect();
-    let whole = super_frame(2, 50_000);
-    let cut = super_frame(3, 50_000);
+    let whole = gso_frame(2, 50_000);
+    let cut = gso_frame(3, 50_000);
     for (what, run, per_run) in [
         ("packets to one host", &small, [40, 0]),
         ("packets to two hosts in turn", &mixed, [20, 20]),
-        ("super-frames as they are", &whole, [1, 0]),
-        ("super-frames cut for a plain host", &cut, [0, 37]),
+        ("GSO frames as they are", &whole, [1, 0]),
+        ("GSO frames cut for a plain host", &cut, [0, 37]),
     ] {
         let mut pass = |runs: usize| {
             for _ in 0..runs {
@@ -82,19 +82,19 @@ fn config() -> Config {
     let rules = HubRules {
         namespaces: [(NamespaceId::from_bytes(NAMESPACE), router)].into(),
         source_check: SourceCheck::Strict,
-        super_frames: true,
+        gso_frames: true,
         queue_budget: 256 * 1024 * 1024,
         ..HubRules::default()
     };
-    let hub = Hub {
-        listener: Listener::tcp("127.0.0.1:0"),
+    let hub = HubSettings {
+        listener: ListenerSettings::tcp("127.0.0.1:0"),
         more_listeners: Vec::new(),
         rules,
         handshake_timeout: Duration::from_secs(10),
     };
     Config {
         services: vec![Service { name: "hub".into(), kind: ServiceKind::Hub(hub) }],
-        log: Log::default(),
+        log: LogSettings::default(),
         metrics: None,
     }
 }
@@ -127,7 +127,7 @@ impl Peer {
             let mut hello = Vec::new();
             let greeting = Extension::Hello(Hello {
                 version: extension::VERSION,
-                capabilities: Capabilities::SUPER_FRAMES,
+                capabilities: Capabilities::GSO_FRAMES,
                 mtu: 1420,
                 instance: [number; 16],
                 software: "test".into(),
@@ -169,8 +169,8 @@ fn packet(to: u8, flow: u16, len: usize) -> Vec<u8> {
     frame
 }
 
-/// A super-frame with a UDP packet of host 1 for another, to be cut into pieces of 1,352 bytes.
-fn super_frame(to: u8, len: usize) -> Vec<u8> {
+/// A GSO frame with a UDP packet of host 1 for another, to be cut into pieces of 1,352 bytes.
+fn gso_frame(to: u8, len: usize) -> Vec<u8> {
     let header = VirtioHeader {
         flags: flag::NEEDS_CSUM,
         gso_type: gso_type::UDP_L4,

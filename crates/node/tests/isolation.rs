@@ -18,8 +18,8 @@ use rtun_proto::{
     relay::{Association, Network, Request},
 };
 use rtun_settings::{
-    Config, Hub, HubRules, Listener, Located, Log, Named, Provider, Rows, Service, ServiceKind,
-    SourceCheck,
+    Config, HubRules, HubSettings, ListenerSettings, Located, LogSettings, Named, Provider, Rows,
+    Service, ServiceKind, SourceCheck,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -96,15 +96,15 @@ fn config(change: u64) -> Config {
         queue_budget: 64 * 1024 * 1024,
         ..HubRules::default()
     };
-    let hub = Hub {
-        listener: Listener::tcp("127.0.0.1:0"),
+    let hub = HubSettings {
+        listener: ListenerSettings::tcp("127.0.0.1:0"),
         more_listeners: Vec::new(),
         rules,
         handshake_timeout: Duration::from_secs(10),
     };
     Config {
         services: vec![Service { name: "hub".into(), kind: ServiceKind::Hub(hub) }],
-        log: Log::default(),
+        log: LogSettings::default(),
         metrics: None,
     }
 }

@@ -13,7 +13,8 @@ use rtun_core::Route;
 use rtun_node::{Board, KindReport, Node};
 use rtun_proto::relay::{Association, Network, Request};
 use rtun_settings::{
-    Config, Hub, HubRules, Listener, Located, Log, Named, Provider, Rows, Service, ServiceKind,
+    Config, HubRules, HubSettings, ListenerSettings, Located, LogSettings, Named, Provider, Rows,
+    Service, ServiceKind,
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -92,19 +93,19 @@ fn config() -> Config {
     let router = Named { name: "table".into(), provider: Provider::Rows(Rows::inline(rows)) };
     let rules = HubRules {
         default_router: Some(router),
-        super_frames: true,
+        gso_frames: true,
         queue_budget: 16 * 1024 * 1024,
         ..HubRules::default()
     };
-    let hub = Hub {
-        listener: Listener::tcp("127.0.0.1:0"),
+    let hub = HubSettings {
+        listener: ListenerSettings::tcp("127.0.0.1:0"),
         more_listeners: Vec::new(),
         rules,
         handshake_timeout: Duration::from_secs(10),
     };
     Config {
         services: vec![Service { name: "hub".into(), kind: ServiceKind::Hub(hub) }],
-        log: Log::default(),
+        log: LogSettings::default(),
         metrics: None,
     }
 }

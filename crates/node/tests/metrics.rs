@@ -16,8 +16,8 @@ use rtun_core::{HostName, NamespaceId};
 use rtun_node::Node;
 use rtun_proto::relay::{Association, Network, Request};
 use rtun_settings::{
-    Config, Hub, HubRules, Listener, Located, Metrics, Named, Provider, Route, Rows, Secret,
-    Service, ServiceKind, User,
+    Config, HubRules, HubSettings, ListenerSettings, Located, MetricsSettings, Named, Provider,
+    Route, Rows, Secret, Service, ServiceKind, User,
 };
 
 const NAMED: NamespaceId = NamespaceId::from_bytes([7; 16]);
@@ -37,16 +37,16 @@ fn table(name: &str, routes: &[(&str, &str)]) -> Named<Route> {
 }
 
 /// A hub with one named namespace and a default router, and metrics.
-fn config(metrics: &Metrics) -> Config {
+fn config(metrics: &MetricsSettings) -> Config {
     let rules = HubRules {
         namespaces: [(NAMED, table("named", &[("10.0.0.1/32", "a"), ("10.0.0.2/32", "b")]))].into(),
         default_router: Some(table("default", &[("10.0.0.0/8", "a")])),
-        super_frames: true,
+        gso_frames: true,
         queue_budget: 16 * 1024 * 1024,
         ..HubRules::default()
     };
-    let hub = Hub {
-        listener: Listener::tcp("127.0.0.1:0"),
+    let hub = HubSettings {
+        listener: ListenerSettings::tcp("127.0.0.1:0"),
         more_listeners: Vec::new(),
         rules,
         handshake_timeout: Duration::from_secs(10),
@@ -55,8 +55,8 @@ fn config(metrics: &Metrics) -> Config {
     Config { services: vec![service], metrics: Some(metrics.clone()), ..Config::default() }
 }
 
-fn open_to_all() -> Metrics {
-    Metrics { addr: "127.0.0.1:0".into(), path: "/metrics".into(), auther: None }
+fn open_to_all() -> MetricsSettings {
+    MetricsSettings { addr: "127.0.0.1:0".into(), path: "/metrics".into(), auther: None }
 }
 
 /// Joins; the hub has answered when this returns.
@@ -303,7 +303,7 @@ async fn only_those_who_may_read_it_and_only_by_get() {
         name: "scrapers".into(),
         provider: Provider::Rows(Rows::inline(vec![located(user)])),
     };
-    let metrics = Metrics {
+    let metrics = MetricsSettings {
         addr: format!("unix://{}", socket.display()),
         path: "/metrics".into(),
         auther: Some(auther),

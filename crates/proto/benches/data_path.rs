@@ -1,11 +1,11 @@
-//! What the data path does to every packet: frame walking, checksum, segmentation, coalescing, super-frames, marks.
+//! What the data path does to every packet: frame walking, checksum, segmentation, coalescing, GSO frames, marks.
 
 use std::{hint::black_box, net::Ipv4Addr};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rtun_proto::{
     checksum::Checksum,
-    extension::{decode_super_frame, ip_packet, packets, super_frame_prefix},
+    extension::{decode_gso_frame, gso_frame_prefix, ip_packet, packets},
     frame::{Frames, LEN_PREFIX, write_frame},
     offload::{Coalescer, VirtioHeader, flag, gso_type},
     packet::mark_ce,
@@ -18,7 +18,7 @@ const MSS: u16 = 1448;
 /// IPv4 and TCP with timestamps.
 const HEADERS: usize = 20 + 32;
 
-criterion_group!(benches, frames, checksum, segment, coalesce, super_frame, mark);
+criterion_group!(benches, frames, checksum, segment, coalesce, gso_frame, mark);
 criterion_main!(benches);
 
 fn bytes(len: usize) -> Throughput {
@@ -57,7 +57,7 @@ fn checksum(c: &mut Criterion) {
 }
 
 fn segment(c: &mut Criterion) {
-    let (header, packet) = super_packet(1000, BATCH - 1 - HEADERS);
+    let (header, packet) = gso_packet(1000, BATCH - 1 - HEADERS);
     let mut group = c.benchmark_group("segment");
     group.throughput(bytes(packet.len()));
     let mut out = Vec::new();
@@ -91,15 +91,15 @@ fn coalesce(c: &mut Criterion) {
     }
 }
 
-fn super_frame(c: &mut Criterion) {
-    let (header, packet) = super_packet(1000, 60_000);
-    let mut group = c.benchmark_group("super-frame");
+fn gso_frame(c: &mut Criterion) {
+    let (header, packet) = gso_packet(1000, 60_000);
+    let mut group = c.benchmark_group("GSO frame");
     let checked = header.check(&packet).expect("a right header");
-    let prefix = super_frame_prefix(&checked).expect("a super-packet");
+    let prefix = gso_frame_prefix(&checked).expect("a GSO packet");
     let payload = [&prefix[LEN_PREFIX..], &packet].concat();
-    group.bench_function("prefix", |b| b.iter(|| super_frame_prefix(black_box(&checked))));
-    group.bench_function("decode_super_frame", |b| {
-        b.iter(|| decode_super_frame(black_box(&payload)).expect("a super-frame").is_super());
+    group.bench_function("prefix", |b| b.iter(|| gso_frame_prefix(black_box(&checked))));
+    group.bench_function("decode_gso_frame", |b| {
+        b.iter(|| decode_gso_frame(black_box(&payload)).expect("a GSO frame").is_super());
     });
     group.bench_function("packets", |b| {
         b.iter(|| packets(black_box(&payload)));
@@ -111,7 +111,7 @@ fn super_frame(c: &mut Criterion) {
 
 fn mark(c: &mut Criterion) {
     let mut group = c.benchmark_group("mark_ce");
-    let (_, v4) = super_packet(1000, 1400);
+    let (_, v4) = gso_packet(1000, 1400);
     let v6 = [&[0x60, 0x20, 0, 0][..], &[0; 1400]].concat();
     for (name, mut packet) in [("IPv4", v4), ("IPv6", v6)] {
         group.bench_function(name, |b| {
@@ -133,7 +133,7 @@ fn interleaved(flows: u16, len: usize) -> Vec<u8> {
     let each = (len - 1) / usize::from(flows) - HEADERS;
     let streams: Vec<Vec<u8>> = (0..flows)
         .map(|flow| {
-            let (header, packet) = super_packet(1000 + flow, each);
+            let (header, packet) = gso_packet(1000 + flow, each);
             let mut out = Vec::new();
             header.check(&packet).expect("a right header").write_frames(&mut out);
             out
@@ -152,8 +152,8 @@ fn interleaved(flows: u16, len: usize) -> Vec<u8> {
     }
 }
 
-/// A super-packet of TCP over IPv4 as a device gives it.
-fn super_packet(port: u16, payload: usize) -> (VirtioHeader, Vec<u8>) {
+/// A GSO packet of TCP over IPv4 as a device gives it.
+fn gso_packet(port: u16, payload: usize) -> (VirtioHeader, Vec<u8>) {
     let len = u16::try_from(HEADERS + payload).expect("at most 64 KiB");
     let (from, to) = (Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2));
     let mut packet = vec![0x45, 2];

@@ -1,4 +1,4 @@
-//! Frames between two rtun ends that are no IP packets: greeting, super-frames, probes, farewells.
+//! Frames between two rtun ends that are no IP packets: greeting, GSO frames, probes, farewells.
 //!
 //! An extension frame is an ordinary frame ([`crate::frame`]) whose first byte, its type, has a high nibble other than 4
 //! or 6; GOST drops those. Integers are big-endian, except in the virtio-net header:
@@ -7,7 +7,7 @@
 //! 01 hello        version 1 | capabilities 4 | mtu 2 | instance 16 | length 1, software
 //! 02 hello reply  version 1 | accepted 4 | max frame 2 | reconnect window 4, ms | namespace 16
 //!                 | count 1, so many of (family 1: 4 or 6 | prefix length 1 | address 4 or 16)
-//! 03 super-frame  virtio-net header 10 | packet
+//! 03 GSO frame  virtio-net header 10 | packet
 //! 04 ping         stamp 8
 //! 05 pong         stamp 8
 //! 06 go away      within 4, ms
@@ -19,23 +19,23 @@
 //! add to them. Who may send what and when is told in `docs/wire.md` section 7.
 
 mod error;
+mod gso_frame;
 mod hello;
 mod notice;
-mod super_frame;
 
 use std::time::Duration;
 
 pub use error::{ExtensionEncodeError, ExtensionError};
+pub use gso_frame::{
+    GSO_FRAME_HEADER, GSO_FRAME_PREFIX, MAX_SUPER_PACKET, decode_gso_frame, gso_frame_prefix,
+    ip_packet, ip_packet_mut, packets,
+};
 pub use hello::{Capabilities, Hello, HelloReply, MAX_ADDRESSES, MAX_SOFTWARE};
 pub use notice::{GoAway, MAX_NOTICE_TEXT, Notice, RefusalNotice, RefusalReason};
-pub use super_frame::{
-    MAX_SUPER_PACKET, SUPER_FRAME_HEADER, SUPER_FRAME_PREFIX, decode_super_frame, ip_packet,
-    ip_packet_mut, packets, super_frame_prefix,
-};
 
 use crate::{
     frame::{LEN_PREFIX, length_prefix},
-    offload::OffloadPacket,
+    offload::GsoPacket,
     reader::Reader,
 };
 
@@ -47,7 +47,7 @@ pub const VERSION: u8 = crate::relay::EXTENSION_VERSION;
 mod kind {
     pub(super) const HELLO: u8 = 1;
     pub(super) const HELLO_REPLY: u8 = 2;
-    pub(super) const SUPER_FRAME: u8 = 3;
+    pub(super) const GSO_FRAME: u8 = 3;
     pub(super) const PING: u8 = 4;
     pub(super) const PONG: u8 = 5;
     pub(super) const GO_AWAY: u8 = 6;
@@ -62,10 +62,10 @@ pub fn is_extension(payload: &[u8]) -> bool {
     payload.first().is_some_and(|kind| !matches!(kind >> 4, 4 | 6))
 }
 
-/// Whether a frame's payload says that it is a super-frame.
+/// Whether a frame's payload says that it is a GSO frame.
 #[inline]
-pub fn is_super_frame(payload: &[u8]) -> bool {
-    payload.first() == Some(&kind::SUPER_FRAME)
+pub fn is_gso_frame(payload: &[u8]) -> bool {
+    payload.first() == Some(&kind::GSO_FRAME)
 }
 
 /// An extension frame.
@@ -76,7 +76,7 @@ pub enum Extension<'a> {
     /// What the hub makes of it; the hub's first extension frame.
     HelloReply(HelloReply),
     /// A packet that is still to be segmented.
-    SuperFrame(OffloadPacket<'a>),
+    GsoFrame(GsoPacket<'a>),
     /// Asks for a pong with the same bytes, which mean something to the sender only.
     Ping([u8; 8]),
     /// The answer to a ping.
@@ -104,7 +104,7 @@ impl Extension<'_> {
         Ok(match *kind {
             kind::HELLO => Extension::Hello(Hello::read(reader)?),
             kind::HELLO_REPLY => Extension::HelloReply(HelloReply::read(reader)?),
-            kind::SUPER_FRAME => Extension::SuperFrame(decode_super_frame(payload)?),
+            kind::GSO_FRAME => Extension::GsoFrame(decode_gso_frame(payload)?),
             kind::PING => Extension::Ping(stamp("ping", body)?),
             kind::PONG => Extension::Pong(stamp("pong", body)?),
             kind::GO_AWAY => Extension::GoAway(GoAway::read(reader)?),
@@ -134,8 +134,8 @@ impl Extension<'_> {
         match self {
             Extension::Hello(hello) => hello.write(out),
             Extension::HelloReply(reply) => reply.write(out)?,
-            Extension::SuperFrame(packet) => {
-                let prefix = super_frame_prefix(packet).ok_or(ExtensionEncodeError::SuperFrame)?;
+            Extension::GsoFrame(packet) => {
+                let prefix = gso_frame_prefix(packet).ok_or(ExtensionEncodeError::GsoFrame)?;
                 out.extend_from_slice(&prefix[LEN_PREFIX + 1..]);
                 out.extend_from_slice(packet.bytes());
             }
@@ -146,8 +146,7 @@ impl Extension<'_> {
             Extension::Unknown(unknown) => return Err(ExtensionEncodeError::Unknown(*unknown)),
         }
         let len = out.len() - start - LEN_PREFIX;
-        let prefix =
-            length_prefix(len).expect("a super-packet was compared, and the rest is short");
+        let prefix = length_prefix(len).expect("a GSO packet was compared, and the rest is short");
         out[start..start + LEN_PREFIX].copy_from_slice(&prefix);
         Ok(())
     }
@@ -157,7 +156,7 @@ impl Extension<'_> {
         match self {
             Extension::Hello(_) => kind::HELLO,
             Extension::HelloReply(_) => kind::HELLO_REPLY,
-            Extension::SuperFrame(_) => kind::SUPER_FRAME,
+            Extension::GsoFrame(_) => kind::GSO_FRAME,
             Extension::Ping(_) => kind::PING,
             Extension::Pong(_) => kind::PONG,
             Extension::GoAway(_) => kind::GO_AWAY,

@@ -1,7 +1,7 @@
 //! Packets as a Linux TUN device with `IFF_VNET_HDR` exchanges them: up to 64 KiB at once, checksums left open.
 //!
 //! Sending, a device read is a [`VirtioHeader`] and a packet. [`VirtioHeader::check`] compares the two and gives an
-//! [`OffloadPacket`], whose [`write_frames`](OffloadPacket::write_frames) cuts it into finished packets. Receiving, a
+//! [`GsoPacket`], whose [`write_frames`](GsoPacket::write_frames) cuts it into finished packets. Receiving, a
 //! [`Coalescer`] joins the packets of a receive buffer that follow on each other, so that a device write takes many.
 //!
 //! ```
@@ -38,8 +38,7 @@ mod virtio;
 
 pub use coalesce::{Batch, Coalescer, Group, Groups, MAX_MERGED, MAX_SLICES, SLOTS};
 pub use virtio::{
-    MAX_HEADERS, MAX_SEGMENTS, OffloadError, OffloadPacket, VIRTIO_HEADER, VirtioHeader, flag,
-    gso_type,
+    GsoPacket, MAX_HEADERS, MAX_SEGMENTS, OffloadError, VIRTIO_HEADER, VirtioHeader, flag, gso_type,
 };
 
 /// Offsets and values of the IP headers that are rewritten (RFC 791 section 3.1, RFC 8200 section 3).

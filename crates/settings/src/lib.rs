@@ -3,9 +3,9 @@
 //! Names are resolved here: a service holds the tables, rules and users it uses, not their names. Two models
 //! compare equal exactly when nothing would have to change, which is what a reload compares.
 
-mod carriage;
-mod reach;
+mod hub_node;
 mod tls;
+mod transport_stack;
 mod udp_tunnel;
 
 use std::{
@@ -17,13 +17,13 @@ use std::{
     time::Duration,
 };
 
-pub use carriage::*;
+pub use hub_node::*;
 use ipnet::IpNet;
-pub use reach::*;
 use rtun_core::{HostName, NamespaceId};
 pub use rtun_core::{
     IngressRule, Matcher, Route, Secret, Selection, Sharing, SourceCheck, Strategy, User,
 };
+pub use transport_stack::*;
 
 pub use tls::*;
 pub use udp_tunnel::*;
@@ -36,9 +36,9 @@ pub struct Config {
     /// In the order of the sources; names are unique.
     pub services: Vec<Service>,
     /// Where log lines go.
-    pub log: Log,
+    pub log: LogSettings,
     /// Where metrics are served, if anywhere.
-    pub metrics: Option<Metrics>,
+    pub metrics: Option<MetricsSettings>,
 }
 
 /// One configured listener or device.
@@ -55,32 +55,32 @@ pub struct Service {
 #[allow(clippy::large_enum_variant, reason = "there are a handful of services")]
 pub enum ServiceKind {
     /// Handler `router`: hosts connect to it and packets are routed between them.
-    Hub(Hub),
+    Hub(HubSettings),
     /// Handler and listener `tun` with a chain that ends in a `router` connector: a TUN device joined to a
     /// hub.
-    Host(Host),
+    Host(HostSettings),
     /// Handler and listener `tun` without a target.
-    UdpServer(UdpServer),
+    UdpServer(UdpServerSettings),
     /// Handler and listener `tun` with a target that has a port.
-    UdpClient(UdpClient),
+    UdpClient(UdpClientSettings),
 }
 
 /// A hub: its listeners and its rules.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Hub {
+pub struct HubSettings {
     /// Where and how it listens.
-    pub listener: Listener,
+    pub listener: ListenerSettings,
     /// More ways in to the same hub (`listeners`).
-    pub more_listeners: Vec<Listener>,
+    pub more_listeners: Vec<ListenerSettings>,
     /// May change while hosts are connected.
     pub rules: HubRules,
     /// Accept to admitted, TLS and upgrade included; 10 s unless `readTimeout` says otherwise.
     pub handshake_timeout: Duration,
 }
 
-impl Hub {
+impl HubSettings {
     /// Every way in.
-    pub fn listeners(&self) -> impl Iterator<Item = &Listener> {
+    pub fn listeners(&self) -> impl Iterator<Item = &ListenerSettings> {
         std::iter::once(&self.listener).chain(&self.more_listeners)
     }
 }
@@ -97,7 +97,7 @@ pub struct HubRules {
     /// Who may connect: whomever one of these accepts. `None`: anyone.
     pub authers: Option<Vec<Named<User>>>,
     /// From where: each has to admit the address.
-    pub admissions: Vec<Admission>,
+    pub admissions: Vec<AdmissionSettings>,
     /// How strictly a packet's source address is checked.
     pub source_check: SourceCheck,
     /// How packets are shared out among associations of one host name, and among hosts that one prefix is behind.
@@ -107,7 +107,7 @@ pub struct HubRules {
     /// Whether the hub decrements TTL and hop limit.
     pub ttl: bool,
     /// Whether rtun hosts may send packets of up to 64 KiB whole, and get them; true unless configured.
-    pub super_frames: bool,
+    pub gso_frames: bool,
     /// The memory in bytes that the queues for all hosts may hold together; at least 16 MiB, 256 MiB unless configured.
     pub queue_budget: usize,
     /// Of everything else.
@@ -130,7 +130,7 @@ impl HubRules {
     }
 
     /// Every source of rows, whatever they are rows of.
-    pub fn sources(&self) -> impl Iterator<Item = &Source> {
+    pub fn sources(&self) -> impl Iterator<Item = &SourceSettings> {
         let routers = self.routers().flat_map(Named::sources);
         let ingress = self.ingress.iter().flat_map(Named::sources);
         let authers = self.authers.iter().flatten().flat_map(Named::sources);
@@ -139,7 +139,7 @@ impl HubRules {
     }
 
     /// Every plugin, whatever it is asked for.
-    pub fn plugins(&self) -> impl Iterator<Item = &Plugin> {
+    pub fn plugins(&self) -> impl Iterator<Item = &PluginSettings> {
         let routers = self.routers().filter_map(Named::plugin);
         let ingress = self.ingress.iter().filter_map(Named::plugin);
         let authers = self.authers.iter().flatten().filter_map(Named::plugin);
@@ -159,7 +159,7 @@ pub struct Named<T> {
 
 impl<T> Named<T> {
     /// What its rows are read from, besides the configuration.
-    pub fn sources(&self) -> &[Source] {
+    pub fn sources(&self) -> &[SourceSettings] {
         match &self.provider {
             Provider::Rows(rows) => &rows.sources,
             Provider::Plugin(_) => &[],
@@ -167,7 +167,7 @@ impl<T> Named<T> {
     }
 
     /// Who is asked in the place of rows.
-    pub fn plugin(&self) -> Option<&Plugin> {
+    pub fn plugin(&self) -> Option<&PluginSettings> {
         match &self.provider {
             Provider::Rows(_) => None,
             Provider::Plugin(plugin) => Some(plugin),
@@ -181,7 +181,7 @@ pub enum Provider<T> {
     /// Known in advance.
     Rows(Rows<T>),
     /// Asked one by one.
-    Plugin(Plugin),
+    Plugin(PluginSettings),
 }
 
 /// Rows written in the configuration, and those that are read, and read again, from elsewhere.
@@ -193,7 +193,7 @@ pub struct Rows<T> {
     /// In the configuration's order.
     pub inline: Vec<Located<T>>,
     /// In rising order of priority, at most one of each kind.
-    pub sources: Vec<Source>,
+    pub sources: Vec<SourceSettings>,
     /// Time between two readings of the sources, at least 1 s; `None`: at start, when told to, and files as they
     /// change.
     pub reload: Option<Duration>,
@@ -219,18 +219,18 @@ pub struct Located<T> {
 
 /// A source of lines.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Source {
+pub enum SourceSettings {
     /// A file, followed as it changes.
     File(PathBuf),
     /// A key of a redis server.
-    Redis(Redis),
+    Redis(RedisSettings),
     /// A URL.
-    Http(HttpSource),
+    Http(HttpSourceSettings),
 }
 
 /// A key of a redis server (spec: config.md section 3).
 #[derive(Debug, Clone, PartialEq)]
-pub struct Redis {
+pub struct RedisSettings {
     /// `host:port`.
     pub addr: String,
     /// The database's number; 0 unless configured.
@@ -260,21 +260,21 @@ pub enum RedisKind {
 
 /// A URL whose content is lines; printed without its user info.
 #[derive(Clone, PartialEq)]
-pub struct HttpSource {
+pub struct HttpSourceSettings {
     /// `http://` or `https://`.
     pub url: String,
     /// For one reading, from connecting to the last byte; 10 s unless configured.
     pub timeout: Duration,
 }
 
-impl HttpSource {
+impl HttpSourceSettings {
     /// For people: the URL without user info, query and fragment, where secrets are kept.
     pub fn label(&self) -> String {
         without_user_info(self.url.split(['?', '#']).next().unwrap_or_default())
     }
 }
 
-impl fmt::Debug for HttpSource {
+impl fmt::Debug for HttpSourceSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { url, timeout } = self;
         let url = redact::line(url);
@@ -293,7 +293,7 @@ pub struct ClientTls {
 
 /// A plugin (spec: tables.md sections 4 and 5); printed without the user info of its URL.
 #[derive(Clone, PartialEq)]
-pub struct Plugin {
+pub struct PluginSettings {
     /// What it speaks.
     pub protocol: PluginProtocol,
     /// HTTP: an `http://` or `https://` URL. gRPC: `host:port`.
@@ -307,7 +307,7 @@ pub struct Plugin {
     pub tls: Option<ClientTls>,
 }
 
-impl fmt::Debug for Plugin {
+impl fmt::Debug for PluginSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { protocol, addr, token, timeout, tls } = self;
         f.debug_struct("Plugin")
@@ -331,7 +331,7 @@ pub enum PluginProtocol {
 
 /// Who may connect at all, by where they come from.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Admission {
+pub struct AdmissionSettings {
     /// Whether only what matches is admitted; otherwise all but what matches.
     pub whitelist: bool,
     /// What there is to match.
@@ -367,7 +367,7 @@ impl Default for Quotas {
 
 /// Where metrics are served.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Metrics {
+pub struct MetricsSettings {
     /// `host:port`, or `unix://path`.
     pub addr: String,
     /// `/metrics` unless configured.
@@ -378,11 +378,11 @@ pub struct Metrics {
 
 /// A host: a TUN device and the hub it is joined to.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Host {
+pub struct HostSettings {
     /// The name reported to the hub.
     pub name: HostName,
     /// The device.
-    pub device: Device,
+    pub device: DeviceSettings,
     /// The nodes of the chain's last hop; at least one.
     pub hubs: Vec<HubNode>,
     /// Which of them is used.
@@ -397,7 +397,7 @@ pub struct Host {
 
 /// A TUN device, as it is to be set up.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Device {
+pub struct DeviceSettings {
     /// `None`: the kernel chooses.
     pub name: Option<String>,
     /// Addresses with their prefix length, host bits kept; at least one.
@@ -408,10 +408,10 @@ pub struct Device {
     pub routes: Vec<DeviceRoute>,
     /// Name servers to be used through the device.
     pub dns: Vec<IpAddr>,
-    /// Whether the kernel may hand over and take super-packets, where it can; true unless configured.
+    /// Whether the kernel may hand over and take GSO packets, where it can; true unless configured.
     pub offload: bool,
     /// Whether packets of up to 64 KiB go whole to an rtun hub, and come from it; true unless configured.
-    pub super_frames: bool,
+    pub gso_frames: bool,
     /// Where the device is made, if not where rtun runs (`netns`).
     pub netns: Option<NetworkNamespace>,
 }
@@ -427,7 +427,7 @@ pub struct DeviceRoute {
 
 /// A user name and its password.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Auth {
+pub struct Login {
     /// At most 255 bytes.
     pub user: String,
     /// At most 255 bytes.
@@ -436,7 +436,7 @@ pub struct Auth {
 
 /// Where log lines go and which.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Log {
+pub struct LogSettings {
     /// The least severe level written.
     pub level: LogLevel,
     /// Their form.

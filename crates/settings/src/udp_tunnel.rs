@@ -5,11 +5,11 @@ use std::{net::IpAddr, time::Duration};
 use ipnet::IpNet;
 use rtun_core::{Route, Secret, User};
 
-use super::{Admission, Device, Named, NetworkNamespace, SocketOptions};
+use super::{AdmissionSettings, DeviceSettings, Named, NetworkNamespace, SocketOptions};
 
 /// Handler and listener `tun` without a target: clients register at it, and packets pass between them and its device.
 #[derive(Debug, Clone, PartialEq)]
-pub struct UdpServer {
+pub struct UdpServerSettings {
     /// `host:port` as written; an empty host means every address.
     pub addr: String,
     /// The socket's mark (`so_mark`).
@@ -17,7 +17,7 @@ pub struct UdpServer {
     /// Where the socket is opened, if not where rtun runs (`netns`).
     pub netns: Option<NetworkNamespace>,
     /// The device; its addresses are the server's own.
-    pub device: Device,
+    pub device: DeviceSettings,
     /// May change while clients are registered.
     pub rules: UdpServerRules,
 }
@@ -34,7 +34,7 @@ pub struct UdpServerRules {
     /// Whose passphrases are right, by address: whomever one of these accepts. `None`: anybody may register.
     pub authers: Option<Vec<Named<User>>>,
     /// From where: each has to admit the outer address.
-    pub admissions: Vec<Admission>,
+    pub admissions: Vec<AdmissionSettings>,
     /// Whether everything goes to one client (`p2p`).
     pub point_to_point: bool,
 }
@@ -50,11 +50,11 @@ pub struct ClientNetwork {
 
 /// Handler and listener `tun` with a target that has a port: a device whose packets go to a server.
 #[derive(Debug, Clone, PartialEq)]
-pub struct UdpClient {
+pub struct UdpClientSettings {
     /// Servers as `host:port`, in the order in which they are tried; at least one.
     pub servers: Vec<String>,
     /// The device; its addresses are registered.
-    pub device: Device,
+    pub device: DeviceSettings,
     /// What it is admitted by (`passphrase`): at most 16 bytes, without a NUL; empty: nothing.
     pub passphrase: Secret,
     /// Between registers (`ttl`), 10 s unless configured; `None`: it registers once for each connection (`keepalive: false`).

@@ -57,7 +57,7 @@ pub trait Device: Send + Sync + 'static {
     /// The same for a packet in pieces, which are joined on the way. At most [`PIECES_MAX`].
     fn try_send_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize>;
 
-    /// Whether the device exchanges super-packets, and of which protocols.
+    /// Whether the device exchanges GSO packets, and of which protocols.
     fn offload(&self) -> Offload {
         Offload::None
     }
@@ -75,9 +75,9 @@ pub const PIECES_MAX: usize = 1024;
 pub enum Offload {
     /// Plain packets of at most the MTU.
     None,
-    /// Checksums, and super-packets of TCP.
+    /// Checksums, and GSO packets of TCP.
     Tcp,
-    /// The same, and super-packets of UDP (Linux 6.2 and later).
+    /// The same, and GSO packets of UDP (Linux 6.2 and later).
     TcpAndUdp,
 }
 

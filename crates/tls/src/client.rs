@@ -20,7 +20,7 @@ use super::{
     Protocol,
     certificate::{CertificateInfo, Fingerprint, SharedKey, read_pair},
     error::TlsError,
-    verify::{Roots, ServerCheck, ServerVerifier, Trust, Witness},
+    verify::{HandshakeDiagnostics, Roots, ServerCheck, ServerVerifier, Trust},
 };
 
 /// How a server has to show who it is.
@@ -109,7 +109,7 @@ impl Connector {
             Some((certificate, key)) => Some(Arc::new(read_pair(certificate, key, &provider)?)),
             None => None,
         };
-        let verifier = ServerVerifier { check: Arc::clone(&check), witness: Arc::default() };
+        let verifier = ServerVerifier { check: Arc::clone(&check), diagnostics: Arc::default() };
         let mut base = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&settings.protocol.versions()?)
             .map_err(TlsError::Settings)?
@@ -138,14 +138,14 @@ impl Connector {
     pub fn connection(
         &self,
         host: &str,
-    ) -> Result<(UnbufferedClientConnection, Arc<Witness>), TlsError> {
+    ) -> Result<(UnbufferedClientConnection, Arc<HandshakeDiagnostics>), TlsError> {
         let name = self.name_for(host)?;
-        let witness = Arc::new(Witness::default());
+        let diagnostics = Arc::new(HandshakeDiagnostics::default());
         let mut config = self.base.clone();
-        config.dangerous().set_certificate_verifier(self.verifier(&witness));
+        config.dangerous().set_certificate_verifier(self.verifier(&diagnostics));
         let connection =
             UnbufferedClientConnection::new(Arc::new(config), name).map_err(TlsError::Settings)?;
-        Ok((connection, witness))
+        Ok((connection, diagnostics))
     }
 
     /// Records that are sealed under one key, at least 1.
@@ -154,22 +154,25 @@ impl Connector {
     }
 
     /// The same settings for QUIC, which does its own records: TLS 1.3, the application protocols given. The configuration is
-    /// for one connection, whose refusal the witness tells.
+    /// for one connection, whose refusal the diagnostics tells.
     ///
     /// # Errors
     ///
     /// [`TlsError::Settings`] if no suite of TLS 1.3 is allowed.
-    pub fn quic_config(&self, alpn: &[&str]) -> Result<(ClientConfig, Arc<Witness>), TlsError> {
-        let witness = Arc::new(Witness::default());
+    pub fn quic_config(
+        &self,
+        alpn: &[&str],
+    ) -> Result<(ClientConfig, Arc<HandshakeDiagnostics>), TlsError> {
+        let diagnostics = Arc::new(HandshakeDiagnostics::default());
         let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&TLS13])
             .map_err(TlsError::Settings)?
             .dangerous()
-            .with_custom_certificate_verifier(self.verifier(&witness))
+            .with_custom_certificate_verifier(self.verifier(&diagnostics))
             .with_client_cert_resolver(Arc::new(Identity(self.identity.clone())));
         config.resumption = Resumption::disabled();
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        Ok((config, witness))
+        Ok((config, diagnostics))
     }
 
     /// The name to ask for, and to verify if names are, at a server that was reached as `host`.
@@ -195,8 +198,11 @@ impl Connector {
         CertificateInfo::of(self.identity.as_ref()?.cert.first()?)
     }
 
-    fn verifier(&self, witness: &Arc<Witness>) -> Arc<ServerVerifier> {
-        Arc::new(ServerVerifier { check: Arc::clone(&self.check), witness: Arc::clone(witness) })
+    fn verifier(&self, diagnostics: &Arc<HandshakeDiagnostics>) -> Arc<ServerVerifier> {
+        Arc::new(ServerVerifier {
+            check: Arc::clone(&self.check),
+            diagnostics: Arc::clone(diagnostics),
+        })
     }
 }
 

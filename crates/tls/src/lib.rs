@@ -34,7 +34,7 @@ pub use self::{
     inspect::Inspected,
     kernel::Kernel,
     server::{Acceptor, Certificate, ServerSettings},
-    verify::Witness,
+    verify::HandshakeDiagnostics,
 };
 
 /// Records that are sealed under one key before it is replaced (RFC 8446 section 5.5 allows 2^24.5 of full size). TLS 1.2 cannot

@@ -20,7 +20,7 @@ use super::{
     certificate::{CertificateInfo, Fingerprint, SharedKey, read_pair},
     error::TlsError,
     generate::{Generate, Kept, NotKept},
-    verify::{ClientCheck, ClientVerifier, Witness},
+    verify::{ClientCheck, ClientVerifier, HandshakeDiagnostics},
 };
 
 /// Where the server's certificate is.
@@ -124,11 +124,13 @@ impl Acceptor {
     /// # Errors
     ///
     /// [`TlsError::Settings`] if rustls takes no such settings.
-    pub fn connection(&self) -> Result<(UnbufferedServerConnection, Arc<Witness>), TlsError> {
-        let witness = Arc::new(Witness::default());
-        let config = Arc::new(self.config(&witness)?);
+    pub fn connection(
+        &self,
+    ) -> Result<(UnbufferedServerConnection, Arc<HandshakeDiagnostics>), TlsError> {
+        let diagnostics = Arc::new(HandshakeDiagnostics::default());
+        let config = Arc::new(self.config(&diagnostics)?);
         let connection = UnbufferedServerConnection::new(config).map_err(TlsError::Settings)?;
-        Ok((connection, witness))
+        Ok((connection, diagnostics))
     }
 
     /// Records that are sealed under one key, at least 1.
@@ -200,14 +202,14 @@ impl Acceptor {
         Ok(config)
     }
 
-    fn config(&self, witness: &Arc<Witness>) -> Result<ServerConfig, TlsError> {
-        self.config_for(&self.settings.protocol.versions()?, witness)
+    fn config(&self, diagnostics: &Arc<HandshakeDiagnostics>) -> Result<ServerConfig, TlsError> {
+        self.config_for(&self.settings.protocol.versions()?, diagnostics)
     }
 
     fn config_for(
         &self,
         versions: &[&'static rustls::SupportedProtocolVersion],
-        witness: &Arc<Witness>,
+        diagnostics: &Arc<HandshakeDiagnostics>,
     ) -> Result<ServerConfig, TlsError> {
         let builder = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(versions)
@@ -215,13 +217,13 @@ impl Acceptor {
         let builder = match &self.clients {
             Some(check) => builder.with_client_cert_verifier(Arc::new(ClientVerifier {
                 check: Arc::clone(check),
-                witness: Arc::clone(witness),
+                diagnostics: Arc::clone(diagnostics),
             })),
             None => builder.with_no_client_auth(),
         };
         let mut config = builder.with_cert_resolver(Arc::new(Resolver {
             acceptor: self.clone(),
-            witness: Arc::clone(witness),
+            diagnostics: Arc::clone(diagnostics),
         }));
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
@@ -255,14 +257,14 @@ impl Current {
 #[derive(Debug)]
 struct Resolver {
     acceptor: Acceptor,
-    witness: Arc<Witness>,
+    diagnostics: Arc<HandshakeDiagnostics>,
 }
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let name = hello.server_name();
         let serves = self.acceptor.serves(name);
-        self.witness.see_name(name, serves);
+        self.diagnostics.see_name(name, serves);
         serves.then(|| Arc::clone(&self.acceptor.current.load().key))
     }
 }

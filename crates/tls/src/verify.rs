@@ -34,7 +34,7 @@ use super::{
 
 /// What a handshake has seen of the other side, to be looked at when it has failed.
 #[derive(Debug, Default)]
-pub struct Witness(Mutex<Seen>);
+pub struct HandshakeDiagnostics(Mutex<Seen>);
 
 #[derive(Debug, Default)]
 struct Seen {
@@ -43,7 +43,7 @@ struct Seen {
     refusal: Option<(CertificateProblem, Fingerprint)>,
 }
 
-impl Witness {
+impl HandshakeDiagnostics {
     /// Why this side has refused the other, if it has: what rustls's own error is not detailed enough for.
     pub fn refusal(&self) -> Option<TlsError> {
         let seen = self.seen();
@@ -194,7 +194,7 @@ impl ServerCheck {
 #[derive(Debug)]
 pub(super) struct ServerVerifier {
     pub(super) check: Arc<ServerCheck>,
-    pub(super) witness: Arc<Witness>,
+    pub(super) diagnostics: Arc<HandshakeDiagnostics>,
 }
 
 impl ServerCertVerifier for ServerVerifier {
@@ -210,7 +210,7 @@ impl ServerCertVerifier for ServerVerifier {
             Ok(()) => Ok(ServerCertVerified::assertion()),
             Err(error) => {
                 let wanted = server_name.to_str().into_owned();
-                self.witness.see_refusal(end_entity, &error, Some(wanted));
+                self.diagnostics.see_refusal(end_entity, &error, Some(wanted));
                 Err(error)
             }
         }
@@ -266,11 +266,11 @@ impl ClientCheck {
     }
 }
 
-/// The [`ClientCheck`] of the moment, for one connection or for many without a witness.
+/// The [`ClientCheck`] of the moment, for one connection or for many without a diagnostics.
 #[derive(Debug)]
 pub(super) struct ClientVerifier {
     pub(super) check: Arc<ArcSwap<ClientCheck>>,
-    pub(super) witness: Arc<Witness>,
+    pub(super) diagnostics: Arc<HandshakeDiagnostics>,
 }
 
 impl ClientCertVerifier for ClientVerifier {
@@ -295,7 +295,7 @@ impl ClientCertVerifier for ClientVerifier {
         match result {
             Ok(()) => Ok(ClientCertVerified::assertion()),
             Err(error) => {
-                self.witness.see_refusal(end_entity, &error, None);
+                self.diagnostics.see_refusal(end_entity, &error, None);
                 Err(error)
             }
         }

@@ -63,7 +63,7 @@ impl AsyncWrite for IoStream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.0.is_holding() {
+        while self.0.has_buffered() {
             ready!(self.0.poll_writable(cx))?;
         }
         Poll::Ready(Ok(()))

@@ -52,7 +52,7 @@ pub trait Stream: Send + Sync + 'static {
     fn try_read(&self, into: &mut [u8]) -> io::Result<usize>;
 
     /// Ready when all that was taken has been handed on and more may be taken. Has to be awaited while
-    /// [`Stream::is_holding`], or what is held stays where it is. The last caller's task is woken.
+    /// [`Stream::has_buffered`], or what is held stays where it is. The last caller's task is woken.
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
     /// Takes bytes from the beginning of `pieces`, as many as go at once.
@@ -66,7 +66,7 @@ pub trait Stream: Send + Sync + 'static {
     }
 
     /// Whether a layer holds bytes that it has taken and that the layer below has not.
-    fn is_holding(&self) -> bool {
+    fn has_buffered(&self) -> bool {
         false
     }
 
@@ -157,7 +157,7 @@ impl dyn Stream {
 
     /// Waits until no layer holds bytes.
     pub async fn flush(&self) -> io::Result<()> {
-        while self.is_holding() {
+        while self.has_buffered() {
             self.writable().await?;
         }
         Ok(())

@@ -190,8 +190,8 @@ impl Stream for MuxStream {
         self.shared.try_write(self.id, pieces)
     }
 
-    fn is_holding(&self) -> bool {
-        self.shared.is_holding()
+    fn has_buffered(&self) -> bool {
+        self.shared.has_buffered()
     }
 
     fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

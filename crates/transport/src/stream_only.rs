@@ -32,8 +32,8 @@ impl Stream for StreamOnly {
         self.0.write_max()
     }
 
-    fn is_holding(&self) -> bool {
-        self.0.is_holding()
+    fn has_buffered(&self) -> bool {
+        self.0.has_buffered()
     }
 
     fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -530,8 +530,8 @@ impl Stream for TlsStream {
         WRITE_MAX
     }
 
-    fn is_holding(&self) -> bool {
-        !self.writer().held.is_empty() || self.below.is_holding()
+    fn has_buffered(&self) -> bool {
+        !self.writer().held.is_empty() || self.below.has_buffered()
     }
 
     fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -544,7 +544,7 @@ impl Stream for TlsStream {
             }
         }
         ready!(self.poll_hand_down(&mut writer, cx))?;
-        while self.below.is_holding() {
+        while self.below.has_buffered() {
             ready!(self.below.poll_writable(cx))?;
         }
         self.below.poll_shutdown(cx)
@@ -702,6 +702,6 @@ mod tests {
             client.read_exact(&mut [0]).await.unwrap();
         }
         // The pipe below is full, and at most one warning waits for room in it.
-        assert!(client.is_holding());
+        assert!(client.has_buffered());
     }
 }

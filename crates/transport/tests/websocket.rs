@@ -185,7 +185,7 @@ async fn a_stream_is_closed_as_the_standard_says() {
     // More than the stream below takes at once.
     let sent = pattern(40_000, 3);
     assert_eq!(server.try_write(&sent).unwrap(), sent.len());
-    assert!(server.is_holding());
+    assert!(server.has_buffered());
     peer.write_all(&masked(0x82, b"never read")).await.unwrap();
     let reading = async {
         let mut expected = vec![0x82, 126];

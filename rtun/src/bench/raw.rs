@@ -56,7 +56,7 @@ impl RawHost {
         if self.is_rtun {
             self.say(&Extension::Hello(Hello {
                 version: extension::VERSION,
-                capabilities: Capabilities::SUPER_FRAMES,
+                capabilities: Capabilities::GSO_FRAMES,
                 mtu: 1420,
                 instance: [1; 16],
                 software: "rtun bench".into(),

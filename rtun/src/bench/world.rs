@@ -51,7 +51,7 @@ pub(super) enum Kind {
         hub: Vec<String>,
         host: Vec<String>,
         /// Whether they may send packets whole that are larger than the MTU, as far as they know how.
-        super_frames: bool,
+        gso_frames: bool,
     },
 }
 
@@ -67,8 +67,8 @@ pub(super) struct Contender {
 }
 
 impl Contender {
-    pub(super) fn super_frames(&self) -> bool {
-        matches!(self.kind, Kind::Tunnel { super_frames: true, .. })
+    pub(super) fn gso_frames(&self) -> bool {
+        matches!(self.kind, Kind::Tunnel { gso_frames: true, .. })
     }
 }
 
@@ -371,7 +371,7 @@ fn hub_configuration(
     let mut text = format!(
         "services:\n- name: hub\n  addr: :{HUB_PORT}\n  handler:\n    type: router\n    metadata:\n      router: bench\n"
     );
-    if !contender.super_frames() {
+    if !contender.gso_frames() {
         text.push_str("      superFrames: false\n");
     }
     let transport = contender.transport.as_ref().map_or("tcp", Transport::listener);
@@ -403,7 +403,7 @@ fn host_arguments(index: usize, contender: &Contender) -> [String; 4] {
         Some(transport) => transport.node(&hub),
         None => format!("router://{hub}"),
     };
-    let plain = if contender.super_frames() { "" } else { "&superFrames=false" };
+    let plain = if contender.gso_frames() { "" } else { "&superFrames=false" };
     [
         "-L".into(),
         format!("tun:///host-{name}?net={}/16&mtu={mtu}{plain}", inner(index)),
@@ -468,8 +468,8 @@ mod tests {
 
     use super::*;
 
-    fn contender(super_frames: bool, transport: Option<Transport>) -> Contender {
-        let kind = Kind::Tunnel { hub: vec![], host: vec![], super_frames };
+    fn contender(gso_frames: bool, transport: Option<Transport>) -> Contender {
+        let kind = Kind::Tunnel { hub: vec![], host: vec![], gso_frames };
         Contender { name: "rtun".into(), kind, mtu: 1400, transport }
     }
 

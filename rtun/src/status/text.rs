@@ -246,7 +246,7 @@ impl Look<'_> {
         match connection {
             Some(hub) => {
                 let kind = if hub.rtun { "rtun hub" } else { "GOST hub" };
-                let whole = if hub.super_frames { ", packets of up to 64 KiB whole" } else { "" };
+                let whole = if hub.gso_frames { ", packets of up to 64 KiB whole" } else { "" };
                 let datagrams = if hub.datagrams { ", datagrams" } else { "" };
                 let (transport, since) = (hub.transport.as_str(), duration(hub.connected));
                 let address = printable(&hub.hub);
@@ -339,7 +339,7 @@ fn host_row(host: &HostReport, before: Option<(Option<&HostReport>, Duration)>) 
     };
     let program = match &host.software {
         Some(software) => {
-            let whole = if host.super_frames { "" } else { ", no GSO" };
+            let whole = if host.gso_frames { "" } else { ", no GSO" };
             let datagrams = if host.datagrams { ", datagrams" } else { "" };
             format!("{}{whole}{datagrams}", short(software))
         }
@@ -447,7 +447,7 @@ mod tests {
     fn status(packets: u64, bytes: u64) -> Status {
         let host = json!({
             "host": "host-1", "peer": "10.0.0.2:49108", "transport": "tcp", "connected": 3700.5,
-            "carries": true, "software": "\u{1b}[2Jevil\u{202e}", "mtu": 1420, "super_frames": true, "datagrams": true,
+            "carries": true, "software": "\u{1b}[2Jevil\u{202e}", "mtu": 1420, "gso_frames": true, "datagrams": true,
             "traffic": traffic(packets, bytes), "queued": {"packets": 1, "bytes": 1500}
         });
         let namespace = json!({

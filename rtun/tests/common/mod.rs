@@ -2,11 +2,11 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
 
+pub mod gso_packet;
 pub mod programs;
 pub mod raw;
 pub mod services;
 pub mod stranger;
-pub mod super_packet;
 pub mod vitals;
 
 use std::{

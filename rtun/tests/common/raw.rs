@@ -24,7 +24,7 @@ pub struct RawHost {
 pub mod kind {
     pub const HELLO: u8 = 1;
     pub const HELLO_REPLY: u8 = 2;
-    pub const SUPER_FRAME: u8 = 3;
+    pub const GSO_FRAME: u8 = 3;
     pub const PING: u8 = 4;
     pub const PONG: u8 = 5;
     pub const GO_AWAY: u8 = 6;

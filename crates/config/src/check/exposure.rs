@@ -5,7 +5,7 @@ use crate::{
     findings::{At, Code, Report, quote},
     normalise::{HubView, encrypted_form},
 };
-use rtun_settings::{Listener, Named, Provider, User};
+use rtun_settings::{ListenerSettings, Named, Provider, User};
 
 /// C02, C03, C04 and C11 for one hub.
 pub(super) fn check(hub: &HubView, report: &mut Report) {
@@ -16,14 +16,14 @@ pub(super) fn check(hub: &HubView, report: &mut Report) {
 }
 
 /// C02, C03 and C04: who can reach the address can join, or read passwords on their way.
-fn listener(hub: &HubView, listener: &Listener, at: At, report: &mut Report) {
+fn listener(hub: &HubView, listener: &ListenerSettings, at: At, report: &mut Report) {
     let addr = &listener.addr;
     let host = address::split_host_port(addr).map_or("", |(host, _)| host);
     if address::is_loopback(host) {
         return;
     }
     let addr = quote(addr);
-    match (listener.carriage.tls(), &hub.authers) {
+    match (listener.stack.tls(), &hub.authers) {
         (None, None) => {
             let message =
                 format!("anybody who reaches {addr} may join: there is neither TLS nor auth");
@@ -37,7 +37,7 @@ fn listener(hub: &HubView, listener: &Listener, at: At, report: &mut Report) {
                 format!("passwords cross the network to {addr} readable: there is no TLS");
             let help = format!(
                 "encrypt with {}, or listen where only a trusted network reaches it",
-                encrypted_form(listener.carriage.name())
+                encrypted_form(listener.stack.name())
             );
             report.coded(Code::C03, at, message).help(help);
         }

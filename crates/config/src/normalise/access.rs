@@ -14,7 +14,7 @@ use crate::{
     findings::{At, Code, Report, quote},
     value::Cursor,
 };
-use rtun_settings::{Auth, Located, Named, Provider, Rows, Secret, User};
+use rtun_settings::{Located, Login, Named, Provider, Rows, Secret, User};
 
 /// Longest user name and password: the wire has one byte for each length.
 const MAX_LEN: usize = 255;
@@ -123,7 +123,7 @@ fn users(at: &Cursor<'_>, report: &mut Report) -> Vec<Located<User>> {
 
 /// A user; one whose password may be `elsewhere` may be here for its host names only.
 fn user(at: &Cursor<'_>, elsewhere: bool, report: &mut Report) -> Option<User> {
-    let Auth { user: name, password } = credentials(at, report)?;
+    let Login { user: name, password } = credentials(at, report)?;
     let hosts = at.get("hosts");
     if password.expose().is_empty() && !(elsewhere && hosts.is_some()) {
         let (name, help) = (quote(&name), "add `password:`");
@@ -149,7 +149,7 @@ fn user(at: &Cursor<'_>, elsewhere: bool, report: &mut Report) -> Option<User> {
 }
 
 /// User name and password within what the wire can carry.
-pub(super) fn credentials(at: &Cursor<'_>, report: &mut Report) -> Option<Auth> {
+pub(super) fn credentials(at: &Cursor<'_>, report: &mut Report) -> Option<Login> {
     let (name_at, password_at) = (at.get("username"), at.get("password"));
     let Some(user) = report.some_text(name_at.as_ref()) else {
         report.error(at, "the user has no name").help("add `username:`");
@@ -163,5 +163,5 @@ pub(super) fn credentials(at: &Cursor<'_>, report: &mut Report) -> Option<Auth> 
             return None;
         }
     }
-    Some(Auth { user, password: Secret::new(password) })
+    Some(Login { user, password: Secret::new(password) })
 }

@@ -11,10 +11,10 @@ use crate::{
     findings::{At, Report, quote},
     value::Cursor,
 };
-use rtun_settings::{Admission, Matcher, Named};
+use rtun_settings::{AdmissionSettings, Matcher, Named};
 
 /// All admissions, in order.
-pub(super) fn read(names: &Names<'_>, report: &mut Report) -> Vec<Admission> {
+pub(super) fn read(names: &Names<'_>, report: &mut Report) -> Vec<AdmissionSettings> {
     names.admissions.list.iter().map(|(name, at)| admission(name, at, report)).collect()
 }
 
@@ -22,9 +22,9 @@ pub(super) fn read(names: &Names<'_>, report: &mut Report) -> Vec<Admission> {
 pub(super) fn of_service(
     service: &Cursor<'_>,
     names: &Names<'_>,
-    admissions: &[Admission],
+    admissions: &[AdmissionSettings],
     report: &mut Report,
-) -> Vec<Admission> {
+) -> Vec<AdmissionSettings> {
     let mut found = Vec::new();
     for (name, at) in super::access::references(service, ["admission", "admissions"], report) {
         let Some((name, _)) = names.admissions.find(&name, &at, report) else { continue };
@@ -33,7 +33,7 @@ pub(super) fn of_service(
     found
 }
 
-fn admission(name: &str, at: &Cursor<'_>, report: &mut Report) -> Admission {
+fn admission(name: &str, at: &Cursor<'_>, report: &mut Report) -> AdmissionSettings {
     let mut flag = |key: &str| at.get(key).and_then(|at| report.boolean(&at)).unwrap_or(false);
     // `reverse` is the old spelling, and counts beside the new one.
     let whitelist = flag("whitelist") | flag("reverse");
@@ -53,7 +53,7 @@ fn admission(name: &str, at: &Cursor<'_>, report: &mut Report) -> Admission {
             )
             .help("add `matchers:` with addresses, prefixes or names");
     }
-    Admission { whitelist, matchers: Named { name: name.to_owned(), provider } }
+    AdmissionSettings { whitelist, matchers: Named { name: name.to_owned(), provider } }
 }
 
 fn matcher(text: &str, at: &At, report: &mut Report) -> Option<Matcher> {

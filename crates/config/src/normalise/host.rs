@@ -16,12 +16,16 @@ use crate::{
     findings::{At, Code, Report, quote},
     value::Cursor,
 };
-use rtun_settings::{Device, Host};
+use rtun_settings::{DeviceSettings, HostSettings};
 
 /// What a GOST hub takes unless configured, in bytes: longer packets are cut off there.
 const GOST_MTU: u16 = 4096;
 
-pub(super) fn read(at: &Cursor<'_>, context: &Context<'_>, report: &mut Report) -> Option<Host> {
+pub(super) fn read(
+    at: &Cursor<'_>,
+    context: &Context<'_>,
+    report: &mut Report,
+) -> Option<HostSettings> {
     let handler = at.get("handler")?;
     let listener = at.get("listener")?;
     if let Some(addr) = at.filled("addr") {
@@ -72,7 +76,7 @@ pub(super) fn read(at: &Cursor<'_>, context: &Context<'_>, report: &mut Report) 
             .info(at.key(), "`proxyProtocol` has no effect here: nobody connects to a host")
             .help("what a host sends first to a hub or proxy is said in the metadata of its node");
     }
-    let device = Device { netns, ..device? };
+    let device = DeviceSettings { netns, ..device? };
     let chain = chain?;
     if device.mtu > GOST_MTU {
         let mtu = listener.get("metadata").and_then(|m| m.first(&["mtu", "tun.mtu"]));
@@ -84,7 +88,7 @@ pub(super) fn read(at: &Cursor<'_>, context: &Context<'_>, report: &mut Report) 
             )
             .help(format!("keep to {GOST_MTU} and less unless every hub is rtun"));
     }
-    let host = Host {
+    let host = HostSettings {
         name: name?,
         device,
         hubs: chain.hubs,
@@ -109,10 +113,10 @@ pub(super) fn read(at: &Cursor<'_>, context: &Context<'_>, report: &mut Report) 
 }
 
 /// The address of a hub, or of a proxy before it, that is one of the host's own.
-fn connects_to_itself(host: &Host) -> Option<&str> {
-    let Host { device, hubs, proxies, .. } = host;
+fn connects_to_itself(host: &HostSettings) -> Option<&str> {
+    let HostSettings { device, hubs, proxies, .. } = host;
     let hubs = hubs.iter().filter(|hub| hub.sockets.netns == device.netns);
-    let ways = hubs.flat_map(|hub| &hub.ways).map(|way| &*way.addr);
+    let ways = hubs.flat_map(|hub| &hub.endpoints).map(|way| &*way.addr);
     let proxies = proxies.first().into_iter().flat_map(|hop| &hop.nodes);
     let proxies = proxies.filter(|node| node.sockets.netns == device.netns);
     let mut direct: Box<dyn Iterator<Item = &str>> = match host.proxies.is_empty() {

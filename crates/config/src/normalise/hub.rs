@@ -9,7 +9,7 @@ use crate::{
     value::Cursor,
 };
 use rtun_settings::{
-    Hub, HubRules, IcmpErrors, Listener, Named, Quotas, Sharing, SourceCheck, User,
+    HubRules, HubSettings, IcmpErrors, ListenerSettings, Named, Quotas, Sharing, SourceCheck, User,
 };
 
 /// Accept to admitted, unless `readTimeout` says otherwise.
@@ -34,14 +34,14 @@ pub(crate) struct HubView {
     /// Where the quota of all routes was written.
     pub(crate) max_routes: Option<At>,
     /// Where and how it listens, and where the address was written.
-    pub(crate) listeners: Vec<(Listener, At)>,
+    pub(crate) listeners: Vec<(ListenerSettings, At)>,
 }
 
 pub(super) fn read(
     at: &Cursor<'_>,
     context: &Context<'_>,
     report: &mut Report,
-) -> Option<(Hub, HubView)> {
+) -> Option<(HubSettings, HubView)> {
     let listeners = listener::read(at, context, report);
     let handler = at.get("handler")?;
     if let Some(forwarder) = at.filled("forwarder") {
@@ -80,7 +80,7 @@ pub(super) fn read(
     let sharing = get(&["router.sharing", "sharing"]).and_then(|at| one_of(&at, &ways, report));
     // On a command line it may be that of a `quic` listener; anything else was said when keys were checked.
     let ttl = get(&["ttl"]).and_then(|at| coerce::boolean(at.value).ok());
-    let super_frames = get(&["superFrames"]).and_then(|at| report.boolean(&at));
+    let gso_frames = get(&["superFrames"]).and_then(|at| report.boolean(&at));
     let icmp = get(&["icmp"]).and_then(|at| report.boolean(&at)).unwrap_or(true);
     let addresses = get(&["address"]).map(|at| addresses(&at, report)).unwrap_or_default();
     let queue_budget = get(&["queueBudget"]).and_then(|at| queue_budget(&at, report));
@@ -114,12 +114,12 @@ pub(super) fn read(
         sharing: sharing.unwrap_or_default(),
         icmp: icmp.then_some(addresses),
         ttl: ttl.unwrap_or(false),
-        super_frames: super_frames.unwrap_or(true),
+        gso_frames: gso_frames.unwrap_or(true),
         queue_budget: queue_budget.unwrap_or(QUEUE_BUDGET) * MIB,
         quotas,
     };
     let handshake_timeout = timeout.filter(|t| !t.is_zero()).unwrap_or(HANDSHAKE_TIMEOUT);
-    Some((Hub { listener, more_listeners, rules, handshake_timeout }, view))
+    Some((HubSettings { listener, more_listeners, rules, handshake_timeout }, view))
 }
 
 /// At most one of each IP version.

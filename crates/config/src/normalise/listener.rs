@@ -3,9 +3,8 @@
 use ipnet::IpNet;
 
 use super::{
-    Context,
-    carriage::{Side, Transport},
-    checked_type, sockets, tls,
+    Context, checked_type, sockets, tls,
+    transport_stack::{Side, Transport},
 };
 use crate::{
     address,
@@ -13,7 +12,7 @@ use crate::{
     schema::LISTENERS,
     value::Cursor,
 };
-use rtun_settings::{Carriage, Listener, ServerTls, TlsVersions};
+use rtun_settings::{ListenerSettings, ServerTls, TlsVersions, TransportStack};
 
 /// Most listeners of one hub.
 const MAX_LISTENERS: usize = 64;
@@ -24,7 +23,7 @@ pub(super) fn read(
     at: &Cursor<'_>,
     context: &Context<'_>,
     report: &mut Report,
-) -> Option<Vec<(Listener, At)>> {
+) -> Option<Vec<(ListenerSettings, At)>> {
     let addr = addr(at, report);
     let first = one(at, at.get("listener"), addr.clone(), context, report);
     let more = at.get("listeners").map(|more| more.items()).unwrap_or_default();
@@ -51,10 +50,10 @@ fn one(
     addr: Option<(String, At)>,
     context: &Context<'_>,
     report: &mut Report,
-) -> Option<(Listener, At)> {
-    let carriage = match &listener {
-        Some(listener) => carriage(listener, context, report),
-        None => Some(Carriage::tcp()),
+) -> Option<(ListenerSettings, At)> {
+    let stack = match &listener {
+        Some(listener) => stack(listener, context, report),
+        None => Some(TransportStack::tcp()),
     };
     let metadata = at.get("metadata");
     let get = |key: &str| metadata.as_ref().and_then(|metadata| metadata.get(key));
@@ -74,12 +73,12 @@ fn one(
     let trusted_proxies = own("trustedProxies").map_or(Some(Vec::new()), |at| trusted(&at, report));
     let reuse_port = own("reuseport").and_then(|at| report.boolean(&at)).unwrap_or(false);
     let preamble = get("proxyProtocol").filter(|at| report.integer(at).is_some_and(|n| n > 0));
-    let (carriage, trusted_proxies) = (carriage?, trusted_proxies?);
+    let (stack, trusted_proxies) = (stack?, trusted_proxies?);
     let preamble = preamble.filter(|at| {
-        if carriage.is_on_udp() {
+        if stack.is_on_udp() {
             report.warning(at.key(), "`proxyProtocol` has no effect on `quic`: it is for TCP");
         }
-        !carriage.is_on_udp()
+        !stack.is_on_udp()
     });
     if let Some(at) = preamble.as_ref().filter(|_| trusted_proxies.is_empty()) {
         report
@@ -90,15 +89,15 @@ fn one(
     let proxy_protocol = preamble.is_some();
     let (addr, place) = addr?;
     let listener =
-        Listener { addr, carriage, proxy_protocol, trusted_proxies, mark, netns, reuse_port };
+        ListenerSettings { addr, stack, proxy_protocol, trusted_proxies, mark, netns, reuse_port };
     Some((listener, place))
 }
 
-fn carriage(
+fn stack(
     listener: &Cursor<'_>,
     context: &Context<'_>,
     report: &mut Report,
-) -> Option<Carriage<ServerTls>> {
+) -> Option<TransportStack<ServerTls>> {
     let name = checked_type(listener, &LISTENERS, "tcp", report)?;
     if name == "tun" {
         let place = listener.get("type").map_or_else(|| At::from(listener), |at| At::from(&at));
@@ -116,13 +115,13 @@ fn carriage(
                 )
                 .help(format!("write {secure} to encrypt"));
         }
-        return transport.carriage(None, report);
+        return transport.stack(None, report);
     }
     let tls = tls::server(listener, &context.tls, report);
-    let carriage = transport.carriage(tls.clone(), report);
+    let stack = transport.stack(tls.clone(), report);
     quic_versions(&name, tls.as_ref().map(|tls| tls.versions), listener, report)?;
     tls?;
-    carriage
+    stack
 }
 
 /// How a transport that does not encrypt is written so that it does.

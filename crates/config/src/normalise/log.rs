@@ -5,7 +5,7 @@ use crate::{
     suggest,
     value::Cursor,
 };
-use rtun_settings::{Log, LogFormat, LogLevel, LogOutput};
+use rtun_settings::{LogFormat, LogLevel, LogOutput, LogSettings};
 
 const LEVELS: [(&str, LogLevel); 6] = [
     ("trace", LogLevel::Trace),
@@ -17,8 +17,8 @@ const LEVELS: [(&str, LogLevel); 6] = [
     ("fatal", LogLevel::Error),
 ];
 
-pub(super) fn read(at: Option<Cursor<'_>>, report: &mut Report) -> Log {
-    let mut log = Log::default();
+pub(super) fn read(at: Option<Cursor<'_>>, report: &mut Report) -> LogSettings {
+    let mut log = LogSettings::default();
     let Some(at) = at else { return log };
     if let Some(at) = at.get("level")
         && let Some(level) = known(&at, &LEVELS, "info", report)

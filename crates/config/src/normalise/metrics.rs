@@ -6,7 +6,7 @@ use crate::{
     findings::{Report, quote},
     value::Cursor,
 };
-use rtun_settings::Metrics;
+use rtun_settings::MetricsSettings;
 
 /// Unless configured.
 const PATH: &str = "/metrics";
@@ -15,7 +15,7 @@ pub(super) fn read(
     at: Option<Cursor<'_>>,
     context: &Context<'_>,
     report: &mut Report,
-) -> Option<Metrics> {
+) -> Option<MetricsSettings> {
     let at = at.filter(|at| !at.value.is_unset())?;
     let auther = access::reader(&at, context, report);
     let path = report.some_text(at.get("path").as_ref()).unwrap_or_else(|| PATH.to_owned());
@@ -44,5 +44,5 @@ pub(super) fn read(
             .help("write for example 127.0.0.1:9000 or unix:///run/rtun.sock");
         return None;
     }
-    Some(Metrics { addr, path, auther })
+    Some(MetricsSettings { addr, path, auther })
 }

@@ -12,13 +12,13 @@ use crate::{
     suggest,
     value::Cursor,
 };
-use rtun_settings::{ClientTls, Plugin, PluginProtocol, Secret};
+use rtun_settings::{ClientTls, PluginProtocol, PluginSettings, Secret};
 
 /// For one question to a plugin, unless configured.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The plugin at `at`; `None` after an error was reported.
-pub(super) fn read(at: &Cursor<'_>, report: &mut Report) -> Option<Plugin> {
+pub(super) fn read(at: &Cursor<'_>, report: &mut Report) -> Option<PluginSettings> {
     let protocol = protocol(at, report);
     let Some(addr_at) = at.filled("addr") else {
         let help = match protocol {
@@ -33,7 +33,7 @@ pub(super) fn read(at: &Cursor<'_>, report: &mut Report) -> Option<Plugin> {
         PluginProtocol::Grpc => grpc(at, &addr_at, report)?,
     };
     let timeout = at.get("timeout").and_then(|at| report.period(&at));
-    Some(Plugin {
+    Some(PluginSettings {
         protocol,
         addr,
         token: report.some_text(at.get("token").as_ref()).map(Secret::new),

@@ -8,7 +8,7 @@ use crate::{
     findings::{At, Code, Report, quote},
     value::Cursor,
 };
-use rtun_settings::{HttpSource, Redis, RedisKind, Secret, Source};
+use rtun_settings::{HttpSourceSettings, RedisKind, RedisSettings, Secret, SourceSettings};
 
 /// For one reading of a URL, unless configured.
 const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -24,11 +24,11 @@ pub(super) fn read(
     at: &Cursor<'_>,
     kind: &Kind,
     report: &mut Report,
-) -> (Vec<Source>, Option<Duration>) {
+) -> (Vec<SourceSettings>, Option<Duration>) {
     let file = at.filled("file").and_then(|at| file(&at, report));
     let redis = at.filled("redis").and_then(|at| redis(&at, kind, report));
     let http = at.filled("http").and_then(|at| http(&at, report));
-    let sources: Vec<Source> = [file, redis, http].into_iter().flatten().collect();
+    let sources: Vec<SourceSettings> = [file, redis, http].into_iter().flatten().collect();
     let Some((period, reload)) =
         at.get("reload").and_then(|at| report.period(&at).map(|period| (period, at)))
     else {
@@ -50,15 +50,15 @@ pub(super) fn are_in(at: &Cursor<'_>) -> bool {
     ["file", "redis", "http"].iter().any(|key| at.filled(key).is_some())
 }
 
-fn file(at: &Cursor<'_>, report: &mut Report) -> Option<Source> {
+fn file(at: &Cursor<'_>, report: &mut Report) -> Option<SourceSettings> {
     let Some(path) = report.some_text(at.get("path").as_ref()) else {
         report.error(at, "the file has no path").help("add `path:`");
         return None;
     };
-    Some(Source::File(path.into()))
+    Some(SourceSettings::File(path.into()))
 }
 
-fn redis(at: &Cursor<'_>, kind: &Kind, report: &mut Report) -> Option<Source> {
+fn redis(at: &Cursor<'_>, kind: &Kind, report: &mut Report) -> Option<SourceSettings> {
     let Some(addr_at) = at.filled("addr") else {
         report
             .error(at, "the redis server has no address")
@@ -72,7 +72,7 @@ fn redis(at: &Cursor<'_>, kind: &Kind, report: &mut Report) -> Option<Source> {
         .map_or_else(|| kind.redis.first().map(|(_, kind)| *kind), |at| holds(&at, kind, report));
     let (addr, db, kind) = (addr?, db?, kind?);
     let text = |key: &str, report: &mut Report| report.some_text(at.get(key).as_ref());
-    let redis = Redis {
+    let redis = RedisSettings {
         db,
         username: text("username", report),
         password: text("password", report).map(Secret::new),
@@ -82,7 +82,7 @@ fn redis(at: &Cursor<'_>, kind: &Kind, report: &mut Report) -> Option<Source> {
         addr,
     };
     exposed(&redis, &addr_at, report);
-    Some(Source::Redis(redis))
+    Some(SourceSettings::Redis(redis))
 }
 
 fn database(at: &Cursor<'_>, report: &mut Report) -> Option<i64> {
@@ -111,7 +111,7 @@ fn a(what: &str) -> String {
 }
 
 /// C23: whoever is on the way may read or write what the hub decides by.
-fn exposed(redis: &Redis, at: &Cursor<'_>, report: &mut Report) {
+fn exposed(redis: &RedisSettings, at: &Cursor<'_>, report: &mut Report) {
     let lacks = match (&redis.password, &redis.tls) {
         (Some(_), Some(_)) => return,
         _ if is_local(&redis.addr) => return,
@@ -125,14 +125,14 @@ fn exposed(redis: &Redis, at: &Cursor<'_>, report: &mut Report) {
         .help("add `password:` and `tls: {secure: true}`, or use a server on this machine");
 }
 
-fn http(at: &Cursor<'_>, report: &mut Report) -> Option<Source> {
+fn http(at: &Cursor<'_>, report: &mut Report) -> Option<SourceSettings> {
     let Some(url_at) = at.filled("url") else {
         report.error(at, "the http source has no URL").help("add `url:`");
         return None;
     };
     let url = url(&url_at, report)?;
     let timeout = at.get("timeout").and_then(|at| report.period(&at));
-    Some(Source::Http(HttpSource { url, timeout: timeout.unwrap_or(HTTP_TIMEOUT) }))
+    Some(SourceSettings::Http(HttpSourceSettings { url, timeout: timeout.unwrap_or(HTTP_TIMEOUT) }))
 }
 
 /// An `http://` or `https://` URL; C23 if it is read in the clear from another machine.

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, collections::HashMap};
 
-use super::{Key, Object, ROOT, Shape, Status, carriage, keys, metadata};
+use super::{Key, Object, ROOT, Shape, Status, keys, metadata, transport_stack};
 use crate::{
     coerce::{self, Place},
     findings::{Code, Report, quote},
@@ -202,7 +202,7 @@ fn of_listener(at: Option<&Cursor<'_>>) -> Tables {
         name => {
             let name = name.unwrap_or("tcp");
             let what = format!("the metadata of a `{name}` listener").into();
-            carriage::of_listener(name).map(|tables| Known { what, tables })
+            transport_stack::of_listener(name).map(|tables| Known { what, tables })
         }
     }
 }
@@ -220,7 +220,7 @@ fn of_dialer(at: &Cursor<'_>) -> Tables {
     let name = type_of(Some(at));
     let name = name.as_deref().unwrap_or("tcp");
     let what = format!("the metadata of a `{name}` dialer").into();
-    carriage::of_dialer(name).map(|tables| Known { what, tables })
+    transport_stack::of_dialer(name).map(|tables| Known { what, tables })
 }
 
 impl<'a> Set<'a> {

@@ -4,7 +4,7 @@ use super::{
     Key, Object,
     Shape::{self, Any, Bool, Duration, Int, Text, Texts},
     Status::{self, Misplaced, NoEffect, NotYet, Silent, Supported},
-    carriage,
+    transport_stack,
 };
 
 pub(super) const fn key(names: &'static [&'static str], shape: Shape, status: Status) -> Key {
@@ -235,6 +235,6 @@ pub(super) fn tables() -> Vec<&'static Object> {
         &NODE,
         &CHAIN,
     ];
-    tables.extend(carriage::tables());
+    tables.extend(transport_stack::tables());
     tables
 }

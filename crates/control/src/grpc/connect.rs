@@ -58,7 +58,7 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 impl Connector {
-    pub(super) fn new(settings: &rtun_settings::Plugin) -> Result<Self, PluginSetupError> {
+    pub(super) fn new(settings: &rtun_settings::PluginSettings) -> Result<Self, PluginSetupError> {
         let bad_addr = || PluginSetupError::Addr(settings.addr.clone());
         let (host, port) = settings.addr.rsplit_once(':').ok_or_else(bad_addr)?;
         let port = port.parse().map_err(|_| bad_addr())?;

@@ -36,7 +36,7 @@ type Validators = Vec<(HeaderName, HeaderValue)>;
 
 impl HttpSource {
     /// Prepares the client; nothing is connected yet.
-    pub fn new(source: &rtun_settings::HttpSource) -> Result<Self, SourceSetupError> {
+    pub fn new(source: &rtun_settings::HttpSourceSettings) -> Result<Self, SourceSetupError> {
         let bad_url = || SourceSetupError::Url(source.label());
         let (url, zone) = take_zone(&source.url);
         let url = Url::parse(&url).map_err(|_| bad_url())?;

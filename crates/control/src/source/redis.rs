@@ -29,14 +29,14 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// Members of a set and fields of a hash come in the order of their bytes, so that the same content is the same text.
 /// A key that is not there is an empty text.
 pub struct RedisSource {
-    redis: rtun_settings::Redis,
+    redis: rtun_settings::RedisSettings,
     tls: Option<(TlsConnector, ServerName<'static>)>,
     label: Arc<str>,
 }
 
 impl RedisSource {
     /// Prepares the connection; nothing is connected yet.
-    pub fn new(redis: &rtun_settings::Redis) -> Result<Self, SourceSetupError> {
+    pub fn new(redis: &rtun_settings::RedisSettings) -> Result<Self, SourceSetupError> {
         let tls = match &redis.tls {
             Some(tls) => Some((connector(tls)?, server_name(tls, &redis.addr)?)),
             None => None,
@@ -64,7 +64,7 @@ impl RedisSource {
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin,
     ) -> Result<Loaded, SourceError> {
-        let rtun_settings::Redis { db, username, password, key, kind, .. } = &self.redis;
+        let rtun_settings::RedisSettings { db, username, password, key, kind, .. } = &self.redis;
         let mut client = Client::new(stream);
         let password = password.as_ref().map(rtun_settings::Secret::expose);
         match (username.as_deref(), password) {

@@ -27,7 +27,7 @@ impl Served {
         let server = Server::new();
         let url = format!("http://user:s3cret@{}/routes?token=t0ken", server.address);
         let timeout = Duration::from_millis(700);
-        let source = HttpSource::new(&rtun_settings::HttpSource { url, timeout }).unwrap();
+        let source = HttpSource::new(&rtun_settings::HttpSourceSettings { url, timeout }).unwrap();
         Self { server, source }
     }
 
@@ -183,7 +183,7 @@ async fn what_never_ends_is_given_up_at_the_limit() {
         served.server
     };
     let url = format!("http://{}/", server.address);
-    let patient = rtun_settings::HttpSource { url, timeout: Duration::from_secs(60) };
+    let patient = rtun_settings::HttpSourceSettings { url, timeout: Duration::from_secs(60) };
     let result = HttpSource::new(&patient).unwrap().load().await;
     assert_eq!(result, Err(SourceError::TooLarge));
 }

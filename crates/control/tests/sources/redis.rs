@@ -22,9 +22,9 @@ use crate::{
 
 const PASSWORD: &str = "s3cret";
 
-fn key(addr: &str, kind: RedisKind) -> rtun_settings::Redis {
+fn key(addr: &str, kind: RedisKind) -> rtun_settings::RedisSettings {
     let (username, password, tls) = (None, None, None);
-    rtun_settings::Redis {
+    rtun_settings::RedisSettings {
         addr: addr.into(),
         db: 0,
         username,
@@ -35,7 +35,7 @@ fn key(addr: &str, kind: RedisKind) -> rtun_settings::Redis {
     }
 }
 
-fn source(redis: &rtun_settings::Redis) -> RedisSource {
+fn source(redis: &rtun_settings::RedisSettings) -> RedisSource {
     RedisSource::new(redis).unwrap()
 }
 
@@ -203,7 +203,7 @@ async fn database_user_and_password_are_used() {
         &[b"SELECT", b"7"],
         &[b"RPUSH", b"gost", b"in database 7"],
     ]);
-    let with = |username: Option<&str>, password: Option<&str>, db| rtun_settings::Redis {
+    let with = |username: Option<&str>, password: Option<&str>, db| rtun_settings::RedisSettings {
         username: username.map(str::to_owned),
         password: password.map(Secret::new),
         db,
@@ -251,7 +251,7 @@ async fn connections_are_encrypted_and_certificates_verified_where_that_is_asked
     let Some(redis) = redis else { return };
     redis.run(&[&[b"AUTH", PASSWORD.as_bytes()], &[b"SADD", b"gost", b"10.0.0.0/8 host-1"]]);
     let server_name = Some("redis.example".to_owned());
-    let mut key = rtun_settings::Redis {
+    let mut key = rtun_settings::RedisSettings {
         password: Some(Secret::new(PASSWORD)),
         tls: Some(ClientTls { verify: false, server_name }),
         ..key(&format!("127.0.0.1:{port}"), RedisKind::Set)
@@ -270,7 +270,7 @@ async fn connections_are_encrypted_and_certificates_verified_where_that_is_asked
 async fn a_feed_outlives_its_server_and_follows_the_next_one() {
     let Some(mut redis) = Redis::new(&[]) else { return };
     redis.put(RedisKind::Hash);
-    let source = rtun_settings::Source::Redis(key(&redis.addr(), RedisKind::Hash));
+    let source = rtun_settings::SourceSettings::Redis(key(&redis.addr(), RedisKind::Hash));
     let reload = Some(Duration::from_secs(1));
     let spec = FeedSpec { kind: "router", name: "east", source: &source, reload, max_rows: 100 };
     let feed = Feed::start(&spec, parse_routes, None).unwrap();

@@ -26,7 +26,7 @@ use rtun_control::{
     AdmissionPlugin, AuthPlugin, AuthQuestion, IngressPlugin, MemoryPlugin, RoutePlugin,
 };
 use rtun_core::{HostName, NamespaceId, Secret};
-use rtun_settings::{Plugin, PluginProtocol};
+use rtun_settings::{PluginProtocol, PluginSettings};
 use serde_json::{Value, json};
 
 pub(crate) const NAMESPACE: &str = "e87f56dd-fd57-4921-9ab8-a0847662daae";
@@ -51,9 +51,9 @@ pub(crate) fn login(user: &str, password: &str) -> AuthQuestion {
     }
 }
 
-pub(crate) fn settings(protocol: PluginProtocol, addr: String) -> Plugin {
+pub(crate) fn settings(protocol: PluginProtocol, addr: String) -> PluginSettings {
     let timeout = Duration::from_millis(500);
-    Plugin { protocol, addr, token: None, timeout, tls: None }
+    PluginSettings { protocol, addr, token: None, timeout, tls: None }
 }
 
 /// What all servers know.
@@ -134,13 +134,13 @@ pub(crate) async fn http_server(facts: Arc<MemoryPlugin>) -> SocketAddr {
 }
 
 /// The settings of an HTTP plugin at `address` for one kind, with the token.
-pub(crate) fn http(address: SocketAddr, path: &str) -> Plugin {
+pub(crate) fn http(address: SocketAddr, path: &str) -> PluginSettings {
     let plain = settings(PluginProtocol::Http, format!("http://{address}/{path}"));
-    Plugin { token: Some(Secret::new(TOKEN)), ..plain }
+    PluginSettings { token: Some(Secret::new(TOKEN)), ..plain }
 }
 
 /// The settings of a gRPC plugin at `address`, with the token.
-pub(crate) fn grpc(address: SocketAddr) -> Plugin {
+pub(crate) fn grpc(address: SocketAddr) -> PluginSettings {
     let plain = settings(PluginProtocol::Grpc, address.to_string());
-    Plugin { token: Some(Secret::new(TOKEN)), ..plain }
+    PluginSettings { token: Some(Secret::new(TOKEN)), ..plain }
 }

@@ -141,7 +141,7 @@ impl Model {
         let len = base + self.serial;
         let (frame, packets) = match shape.size {
             Size::Super => {
-                let frame = super_frame(shape.flow, len, fill, shape.ecn, 1000);
+                let frame = gso_frame(shape.flow, len, fill, shape.ecn, 1000);
                 (frame, (len - HEADERS).div_ceil(1000))
             }
             _ => (frame_of(&packet(shape.flow, len, fill, shape.ecn)), 1),

@@ -66,7 +66,7 @@ fn flows_send_equally_many_bytes_whatever_their_frames() {
     const TINY: u16 = 3;
     let now = Instant::now();
     let mut queue = queue();
-    let long = super_frame(LONG, 65_000, 0, 0, 1400);
+    let long = gso_frame(LONG, 65_000, 0, 0, 1400);
     let short = frame(SHORT, 1000, 0);
     let tiny: Vec<u8> = (0..10).flat_map(|fill| frame(TINY, 98, fill)).collect();
     let (mut waiting, mut sent) = (HashMap::<u16, usize>::new(), HashMap::<u16, usize>::new());
@@ -236,13 +236,13 @@ fn packets_that_may_be_marked_are_marked_instead() {
 }
 
 #[test]
-fn a_super_frame_that_may_be_marked_is_marked() {
+fn a_gso_frame_that_may_be_marked_is_marked() {
     let start = Instant::now();
     let mut queue = queue();
     let mut marked = 0;
     for at in 0..200 {
         let now = start + ms(at);
-        queue.push(ONE, &super_frame(1, 9000, 0, ECT, 1400), now, NO_BUDGET, nothing_lost);
+        queue.push(ONE, &gso_frame(1, 9000, 0, ECT, 1400), now, NO_BUDGET, nothing_lost);
         if at >= 30 {
             queue.stage(1, now, nothing_lost);
             for frame in send_staged(&mut queue) {
@@ -255,14 +255,14 @@ fn a_super_frame_that_may_be_marked_is_marked() {
     assert_eq!(marked, 1, "at 130 ms; the next one is due at 230 ms");
 }
 
-/// RFC 8289 section 5, with super-frames: the one frame may be a long one.
+/// RFC 8289 section 5, with GSO frames: the one frame may be a long one.
 #[test]
 fn one_more_frame_is_no_standing_queue_however_long() {
     let start = Instant::now();
     let mut queue = queue();
     for at in 0..100 {
         let now = start + ms(10 * at);
-        queue.push(ONE, &super_frame(1, 60_000, 0, 0, 1400), now, NO_BUDGET, nothing_lost);
+        queue.push(ONE, &gso_frame(1, 60_000, 0, 0, 1400), now, NO_BUDGET, nothing_lost);
         if at > 0 {
             queue.stage(1, now, nothing_lost);
             send_staged(&mut queue);
@@ -463,17 +463,17 @@ fn a_control_frame_partly_on_the_wire_is_no_packet() {
 }
 
 #[test]
-fn a_super_frame_counts_its_segments() {
+fn a_gso_frame_counts_its_segments() {
     let now = Instant::now();
     let mut queue = queue();
-    queue.push(ONE, &super_frame(1, HEADERS + 2801, 0, 0, 1400), now, NO_BUDGET, nothing_lost);
+    queue.push(ONE, &gso_frame(1, HEADERS + 2801, 0, 0, 1400), now, NO_BUDGET, nothing_lost);
     queue.push(ONE, &frame(1, 100, 0), now, NO_BUDGET, nothing_lost);
     assert_eq!(queue.packets(), 4);
     queue.stage(1, now, nothing_lost);
     let len = staged(&queue).len();
     queue.advance(len, |sent| assert_eq!(sent, Sent { packets: 3, bytes: 11 + HEADERS + 2801 }));
     let mut lost = 0;
-    queue.push(ONE, &super_frame(1, HEADERS + 2800, 0, 0, 1400), now, NO_BUDGET, nothing_lost);
+    queue.push(ONE, &gso_frame(1, HEADERS + 2800, 0, 0, 1400), now, NO_BUDGET, nothing_lost);
     queue.clear(DropReason::WriteError, |loss| lost += loss.packets);
     assert_eq!(lost, 3);
 }
@@ -517,7 +517,7 @@ fn an_idle_queue_costs_next_to_nothing() {
     let now = Instant::now();
     let mut queue = queue();
     assert_eq!(queue.memory(), 0);
-    queue.push(ONE, &super_frame(1, 65_000, 0, 0, 1400), now, NO_BUDGET, nothing_lost);
+    queue.push(ONE, &gso_frame(1, 65_000, 0, 0, 1400), now, NO_BUDGET, nothing_lost);
     queue.shrink();
     assert_eq!(queue.packets(), 47, "only an empty queue is shrunk");
     assert!(queue.memory() > MAX_FRAME);

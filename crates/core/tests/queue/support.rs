@@ -7,7 +7,7 @@ use std::{io::IoSlice, net::Ipv4Addr, time::Duration};
 use rtun_core::{FlowQueue, Lost, QueueLimits};
 use rtun_proto::{
     checksum::Checksum,
-    extension::SUPER_FRAME_HEADER,
+    extension::GSO_FRAME_HEADER,
     frame::{Frames, write_frame},
     offload::{VirtioHeader, flag, gso_type},
     packet::protocol,
@@ -51,8 +51,8 @@ pub(crate) fn frame_of(payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// A super-frame with such a packet, to be cut into pieces of `size` bytes.
-pub(crate) fn super_frame(flow: u16, len: usize, fill: u8, ecn: u8, size: u16) -> Vec<u8> {
+/// A GSO frame with such a packet, to be cut into pieces of `size` bytes.
+pub(crate) fn gso_frame(flow: u16, len: usize, fill: u8, ecn: u8, size: u16) -> Vec<u8> {
     let header = VirtioHeader {
         flags: flag::NEEDS_CSUM,
         gso_type: gso_type::UDP_L4,
@@ -62,7 +62,7 @@ pub(crate) fn super_frame(flow: u16, len: usize, fill: u8, ecn: u8, size: u16) -
         csum_offset: 6,
     };
     let payload = [&[3][..], &header.encode(), &packet(flow, len, fill, ecn)].concat();
-    assert_eq!(payload.len(), SUPER_FRAME_HEADER + len);
+    assert_eq!(payload.len(), GSO_FRAME_HEADER + len);
     frame_of(&payload)
 }
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use rtun_settings::{self, Carriage, NetworkNamespace, SocketOptions};
+use rtun_settings::{self, NetworkNamespace, SocketOptions, TransportStack};
 use rtun_system::{
     netns,
     placement::{MARK, OwnPackets},
@@ -59,7 +59,7 @@ impl Ends {
     /// Connections that are made in another network namespace than the device is in cannot enter it and are left out.
     pub(crate) fn mark(
         service: &str,
-        host: &mut rtun_settings::Host,
+        host: &mut rtun_settings::HostSettings,
         lookups: &Arc<Names>,
     ) -> Self {
         let mut ends = Self::none(lookups);
@@ -71,10 +71,11 @@ impl Ends {
                 continue;
             }
             // QUIC goes past proxies.
-            let direct = |way: &&rtun_settings::Way| {
-                !has_proxies || matches!(way.carriage, Carriage::Quic { .. })
+            let direct = |way: &&rtun_settings::Endpoint| {
+                !has_proxies || matches!(way.stack, TransportStack::Quic { .. })
             };
-            let addrs: Vec<&str> = hub.ways.iter().filter(direct).map(|way| &*way.addr).collect();
+            let addrs: Vec<&str> =
+                hub.endpoints.iter().filter(direct).map(|way| &*way.addr).collect();
             ends.add(&addrs);
             ends.mark_sockets(&mut hub.sockets);
         }
@@ -110,7 +111,7 @@ impl Ends {
     pub(crate) fn of_dialler(
         addrs: &[&str],
         sockets: &mut SocketOptions,
-        device: &rtun_settings::Device,
+        device: &rtun_settings::DeviceSettings,
         lookups: &Arc<Names>,
     ) -> Self {
         let mut ends = Self::none(lookups);

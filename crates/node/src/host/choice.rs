@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use rtun_core::{Selection, Selector, Standing, Strategy};
+use rtun_core::{NodeWeight, Selection, Selector, Strategy};
 use tokio::time::Instant;
 
 /// Which node is tried next, by how it went before.
@@ -20,11 +20,13 @@ impl Choice {
     /// Among nodes of these standings, at least one, for the host of this name.
     pub(super) fn new<'a>(
         selection: Selection,
-        nodes: impl Iterator<Item = &'a rtun_settings::Standing>,
+        nodes: impl Iterator<Item = &'a rtun_settings::NodePreference>,
         host: &str,
     ) -> Self {
-        let standing =
-            |it: &rtun_settings::Standing| Standing { weight: it.weight, backup: it.backup };
+        let standing = |it: &rtun_settings::NodePreference| NodeWeight {
+            weight: it.weight,
+            backup: it.backup,
+        };
         Self {
             selector: Mutex::new(Selector::new(selection, nodes.map(standing))),
             hash: (selection.strategy == Strategy::Hash).then(|| hash(host)),

@@ -8,7 +8,9 @@ use std::{
 };
 
 use rtun_core::{LossWatch, Silence};
-use rtun_settings::{self, Carriage, DialTls, Header, HubNode, ProxyProtocol, Way, WebSocket};
+use rtun_settings::{
+    self, DialTls, Endpoint, HttpHeader, HubNode, ProxyProtocol, TransportStack, WebSocketSettings,
+};
 use rtun_tls::{Connector, TlsError};
 use rtun_transport::{
     Stream, grpc,
@@ -51,7 +53,7 @@ const NAME_TIMEOUT: Duration = Duration::from_secs(3);
 /// Opens one way to a hub, or to a proxy.
 pub(super) struct Dialer {
     addr: String,
-    carriage: Carriage<DialTls>,
+    stack: TransportStack<DialTls>,
     tls: Option<Encryption>,
     sockets: SocketOptions,
     proxy_protocol: Option<ProxyProtocol>,
@@ -98,8 +100,8 @@ pub(super) enum DialError {
     /// There is no smux session.
     #[error("smux with {0}: {1}")]
     Mux(String, MuxError),
-    /// There is no WebSocket.
-    #[error("WebSocket with {0}: {1}")]
+    /// There is no WebSocketSettings.
+    #[error("WebSocketSettings with {0}: {1}")]
     Ws(String, WsError),
     /// The way loses large packets in silence.
     #[error(
@@ -223,15 +225,15 @@ impl<'a> Attempt<'a> {
 
 impl Dialer {
     pub(super) fn to_hub(
-        way: &Way,
+        way: &Endpoint,
         hub: &HubNode,
         surroundings: &Surroundings,
     ) -> Result<Self, SetupError> {
         let failed = |source| SetupError::Tls { addr: way.addr.clone(), source };
         Ok(Self {
             addr: way.addr.clone(),
-            carriage: way.carriage.clone(),
-            tls: Encryption::of(&way.carriage).map_err(failed)?,
+            stack: way.stack.clone(),
+            tls: Encryption::of(&way.stack).map_err(failed)?,
             sockets: SocketOptions { segment_max: way.segment_max, ..socket_options(&hub.sockets) },
             proxy_protocol: hub.proxy_protocol,
             surroundings: surroundings.clone(),
@@ -239,7 +241,7 @@ impl Dialer {
     }
 
     pub(super) fn transport(&self) -> Transport {
-        Transport::of(&self.carriage)
+        Transport::of(&self.stack)
     }
 
     /// How long it may take unless configured.
@@ -256,7 +258,7 @@ impl Dialer {
         attempt: &Attempt<'_>,
         proxies: &Proxies,
     ) -> Result<Opened, DialError> {
-        if let (Carriage::Quic { quic, .. }, Some(tls)) = (&self.carriage, &self.tls) {
+        if let (TransportStack::Quic { quic, .. }, Some(tls)) = (&self.stack, &self.tls) {
             let stream = self.open_quic(attempt, quic, tls).await?;
             return Ok(Opened { stream, wire: None });
         }
@@ -303,9 +305,9 @@ impl Dialer {
             let encrypting = tls.connect(stream, &self.addr);
             stream = attempt.stage("TLS", &self.addr, encrypting).await?;
         }
-        let stage = match &self.carriage {
-            Carriage::Http2 { .. } | Carriage::Grpc { .. } => "HTTP/2",
-            _ => "WebSocket",
+        let stage = match &self.stack {
+            TransportStack::Http2 { .. } | TransportStack::Grpc { .. } => "HTTP/2",
+            _ => "WebSocketSettings",
         };
         attempt.stage(stage, &self.addr, self.open_upper_layers(stream)).await
     }
@@ -316,8 +318,8 @@ impl Dialer {
         mut stream: Arc<dyn Stream>,
     ) -> Result<Arc<dyn Stream>, DialError> {
         let failed = |error| DialError::Http(self.addr.clone(), error);
-        match &self.carriage {
-            Carriage::Http2 { http, tls } => {
+        match &self.stack {
+            TransportStack::Http2 { http, tls } => {
                 let settings = http2::ClientSettings {
                     path: http.path.clone(),
                     host: http.host.clone().unwrap_or_else(|| without_zone(&self.addr)),
@@ -326,7 +328,7 @@ impl Dialer {
                 };
                 http2::connect(stream, &settings).await.map_err(failed)
             }
-            Carriage::Grpc { grpc, tls } => {
+            TransportStack::Grpc { grpc, tls } => {
                 let authority = || host_of(&self.addr).to_owned();
                 let settings = grpc::ClientSettings {
                     path: grpc.path.clone(),
@@ -336,7 +338,7 @@ impl Dialer {
                 };
                 grpc::connect(stream, &settings).await.map_err(failed)
             }
-            Carriage::Tcp { ws, mux, .. } => {
+            TransportStack::Tcp { ws, mux, .. } => {
                 if let Some(ws) = ws {
                     let connected = ws::connect(stream, &web_socket(ws, &self.addr)).await;
                     stream = connected.map_err(|error| DialError::Ws(self.addr.clone(), error))?;
@@ -350,28 +352,28 @@ impl Dialer {
                 }
                 Ok(stream)
             }
-            Carriage::Quic { .. } => Ok(stream),
+            TransportStack::Quic { .. } => Ok(stream),
         }
     }
 
     async fn open_quic(
         &self,
         attempt: &Attempt<'_>,
-        quic: &rtun_settings::Quic,
+        quic: &rtun_settings::QuicSettings,
         tls: &Encryption,
     ) -> Result<Arc<dyn Stream>, DialError> {
         let found = attempt.find(&self.addr, &self.sockets).await?;
         let failed = |error| DialError::Tls(self.addr.clone(), error);
         let connector = tls.connector();
         let name = connector.name_for(host_of(&self.addr)).map_err(failed)?;
-        let (protocols, witness) = connector.quic_config(&[]).map_err(failed)?;
+        let (protocols, diagnostics) = connector.quic_config(&[]).map_err(failed)?;
         let (name, protocols, settings) = (name.to_str(), Arc::new(protocols), quic_settings(quic));
         let (sockets, limit) = (&self.sockets, attempt.limit);
         let opened = quic::connect(&found, &name, protocols, &settings, sockets, limit).await;
         match opened {
             Ok(stream) if quic.datagrams => Ok(stream),
             Ok(stream) => Ok(Arc::new(StreamOnly(stream))),
-            Err(error) => Err(match witness.refusal() {
+            Err(error) => Err(match diagnostics.refusal() {
                 Some(refusal) => failed(refusal),
                 None => error.into(),
             }),
@@ -387,9 +389,9 @@ pub(super) struct Encryption {
 }
 
 impl Encryption {
-    pub(super) fn of(carriage: &Carriage<DialTls>) -> Result<Option<Self>, TlsError> {
-        let Some(config) = carriage.tls() else { return Ok(None) };
-        let protocols = encryption::usual_protocols(carriage);
+    pub(super) fn of(stack: &TransportStack<DialTls>) -> Result<Option<Self>, TlsError> {
+        let Some(config) = stack.tls() else { return Ok(None) };
+        let protocols = encryption::usual_protocols(stack);
         let last = Mutex::new(encryption::connector(config, protocols)?);
         Ok(Some(Self { config: config.clone(), protocols, last }))
     }
@@ -417,11 +419,11 @@ impl Encryption {
     }
 }
 
-pub(super) fn headers(config: &[Header]) -> Vec<(String, String)> {
+pub(super) fn headers(config: &[HttpHeader]) -> Vec<(String, String)> {
     config.iter().map(|it| (it.name.clone(), it.value.expose().to_owned())).collect()
 }
 
-fn web_socket(config: &WebSocket, addr: &str) -> ws::ClientSettings {
+fn web_socket(config: &WebSocketSettings, addr: &str) -> ws::ClientSettings {
     ws::ClientSettings {
         path: config.path.clone(),
         host: config.host.clone().unwrap_or_else(|| without_zone(addr)),

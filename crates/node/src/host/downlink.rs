@@ -1,6 +1,6 @@
 //! A host's packet path from its hub: frames in, packets to the device out.
 //!
-//! With offload, super-frames are handed to the device whole, and packets of a flow that follow on each other in one read
+//! With offload, GSO frames are handed to the device whole, and packets of a flow that follow on each other in one read
 //! are joined, so that one write to the device takes up to 64 KiB.
 
 use std::{
@@ -10,9 +10,7 @@ use std::{
 
 use rtun_core::DropReason;
 use rtun_proto::{
-    extension::{
-        self, SUPER_FRAME_HEADER, decode_super_frame, ip_packet, is_extension, is_super_frame,
-    },
+    extension::{self, GSO_FRAME_HEADER, decode_gso_frame, ip_packet, is_extension, is_gso_frame},
     frame::{Frame, FrameBuffer, Frames},
     offload::{Coalescer, Group, MAX_SLICES, VirtioHeader, gso_type},
     packet::Packet,
@@ -65,7 +63,7 @@ impl<D: Device> Downlink<'_, D> {
         let (mut packets, mut payloads) = (0, 0);
         for frame in frames.by_ref() {
             let payload = frame.payload;
-            if is_extension(payload) && !is_super_frame(payload) {
+            if is_extension(payload) && !is_gso_frame(payload) {
                 if let Err(reason) = session.take(payload) {
                     packets += 1;
                     payloads += payload.len() as u64;
@@ -74,8 +72,8 @@ impl<D: Device> Downlink<'_, D> {
                 continue;
             }
             let mut amount = 1;
-            let taken = if is_super_frame(payload) {
-                let at = frame.range.end - payload.len() + SUPER_FRAME_HEADER..frame.range.end;
+            let taken = if is_gso_frame(payload) {
+                let at = frame.range.end - payload.len() + GSO_FRAME_HEADER..frame.range.end;
                 check_super(payload, session).and_then(|header| {
                     amount = extension::packets(payload) as u64;
                     let is_udp = header.gso_type == gso_type::UDP_L4;
@@ -117,9 +115,9 @@ impl<D: Device> Downlink<'_, D> {
     }
 }
 
-/// Hands the segments of a super-frame over one by one, to a device that takes none of its protocol.
+/// Hands the segments of a GSO frame over one by one, to a device that takes none of its protocol.
 fn send_cut<D: Device>(device: &D, payload: &[u8], counters: &Counters) -> Result<(), DropReason> {
-    let packet = decode_super_frame(payload).map_err(|_| DropReason::FrameMalformed)?;
+    let packet = decode_gso_frame(payload).map_err(|_| DropReason::FrameMalformed)?;
     let mut frames = Vec::new();
     packet.write_frames(&mut frames);
     let nothing_left_to_do = VirtioHeader::default().encode();
@@ -137,7 +135,7 @@ fn send_group<D: Device>(device: &D, group: &Group<'_>, counters: &Counters) {
         *slot = IoSlice::new(piece);
         filled += 1;
     }
-    // A super-frame came as one; behind the first piece of joined packets, the virtio header, stand the headers that
+    // A GSO frame came as one; behind the first piece of joined packets, the virtio header, stand the headers that
     // each of them had.
     let (packets, repeated) = match group.packets() {
         1 => (group.segments(), 0),
@@ -153,15 +151,15 @@ fn count(sent: io::Result<usize>, packets: usize, bytes: usize, counters: &Count
     }
 }
 
-/// The header of a super-frame, which only an rtun hub may send, and only after it was offered.
+/// The header of a GSO frame, which only an rtun hub may send, and only after it was offered.
 fn check_super(payload: &[u8], session: &Session) -> Result<VirtioHeader, DropReason> {
     if !session.is_rtun {
         return Err(DropReason::IpVersion);
     }
-    if !session.super_frames() {
+    if !session.gso_frames() {
         return Err(DropReason::FrameUnknown);
     }
-    let packet = decode_super_frame(payload).map_err(|_| DropReason::FrameMalformed)?;
+    let packet = decode_gso_frame(payload).map_err(|_| DropReason::FrameMalformed)?;
     Ok(packet.header())
 }
 
@@ -177,7 +175,7 @@ fn check(payload: &[u8]) -> Result<Packet<'_>, DropReason> {
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use rtun_proto::extension::{Capabilities, HelloReply, super_frame_prefix};
+    use rtun_proto::extension::{Capabilities, HelloReply, gso_frame_prefix};
     use rtun_transport::memory;
 
     use super::*;
@@ -223,8 +221,8 @@ mod tests {
         }
     }
 
-    /// Two datagrams of 5 and 3 bytes of one flow, as a super-frame.
-    fn super_frame() -> Vec<u8> {
+    /// Two datagrams of 5 and 3 bytes of one flow, as a GSO frame.
+    fn gso_frame() -> Vec<u8> {
         let mut packet = vec![0x45, 0, 0, 36, 0, 1, 0x40, 0, 64, 17, 0, 0];
         packet.extend_from_slice(&[192, 168, 123, 2, 192, 168, 123, 1]);
         // The sum of the pseudo-header after ports and length; eight bytes, five to a datagram.
@@ -237,13 +235,13 @@ mod tests {
             csum_start: 20,
             csum_offset: 6,
         };
-        let prefix = super_frame_prefix(&header.check(&packet).unwrap()).unwrap();
+        let prefix = gso_frame_prefix(&header.check(&packet).unwrap()).unwrap();
         [&prefix[..], &packet].concat()
     }
 
     #[test]
-    fn a_super_frame_is_cut_for_a_device_that_takes_none_of_its_protocol() {
-        let frame = super_frame();
+    fn a_gso_frame_is_cut_for_a_device_that_takes_none_of_its_protocol() {
+        let frame = gso_frame();
         let (device, counters) = (Kept::default(), Counters::default());
         send_cut(&device, &frame[2..], &counters).unwrap();
         let kept = device.0.into_inner().unwrap();
@@ -253,8 +251,8 @@ mod tests {
         assert_eq!((counters.read().packets_out, counters.read().bytes_out), (2, 33 + 31));
     }
     #[test]
-    fn datagrams_stay_in_order_around_a_super_frame_that_is_cut() {
-        let whole = super_frame();
+    fn datagrams_stay_in_order_around_a_gso_frame_that_is_cut() {
+        let whole = gso_frame();
         let plain = |byte: u8| {
             let mut packet = whole[whole.len() - 36..].to_vec();
             (packet[3], packet[25], packet[28]) = (29, 9, byte);
@@ -266,7 +264,7 @@ mod tests {
         let bytes = [&plain(10)[..], &whole, &plain(20)].concat();
         let reply = HelloReply {
             version: 1,
-            accepted: Capabilities::NONE.with(Capabilities::SUPER_FRAMES),
+            accepted: Capabilities::NONE.with(Capabilities::GSO_FRAMES),
             max_frame: u16::MAX,
             reconnect_window: Duration::ZERO,
             namespace: [0; 16],

@@ -31,14 +31,14 @@ pub(super) struct Hub {
 
 impl Hubs {
     pub(super) fn new(
-        config: &rtun_settings::Host,
+        config: &rtun_settings::HostSettings,
         surroundings: &Surroundings,
         names: Arc<Names>,
     ) -> Result<Self, SetupError> {
         let hub = |config: &HubNode| {
             Ok(Hub { ways: Ways::new(config, surroundings)?, config: config.clone() })
         };
-        let standings = config.hubs.iter().map(|hub| &hub.standing);
+        let standings = config.hubs.iter().map(|hub| &hub.preference);
         Ok(Self {
             nodes: config.hubs.iter().map(hub).collect::<Result<_, _>>()?,
             proxies: Proxies::new(&config.proxies, config.name.as_str())?,
@@ -55,7 +55,7 @@ impl Hubs {
     /// Tries those that are to be probed, for ever.
     pub(super) async fn probe(&self) {
         let probes = self.nodes.iter().enumerate().filter_map(|(node, hub)| {
-            let probe = hub.config.standing.probe?;
+            let probe = hub.config.preference.probe?;
             Some(async move {
                 loop {
                     tokio::time::sleep(probe.interval).await;

@@ -147,7 +147,7 @@ impl Progress {
                 transport: session.transport,
                 connected: session.since.elapsed(),
                 rtun: session.is_rtun,
-                super_frames: session.super_frames(),
+                gso_frames: session.gso_frames(),
                 datagrams: session.link.uses_datagrams(),
                 notice: session.noticed(),
             });

@@ -66,7 +66,7 @@ impl Proxies {
 
 impl Hop {
     fn new(config: &ProxyHop, host: &str) -> Result<Self, SetupError> {
-        let standings = config.nodes.iter().map(|node| &node.standing);
+        let standings = config.nodes.iter().map(|node| &node.preference);
         Ok(Self {
             nodes: config.nodes.iter().map(Proxy::new).collect::<Result<_, _>>()?,
             choice: Choice::new(config.selector, standings, host),
@@ -78,7 +78,7 @@ impl Proxy {
     fn new(config: &ProxyNode) -> Result<Self, SetupError> {
         let failed = |source| SetupError::Tls { addr: config.addr.clone(), source };
         Ok(Self {
-            tls: Encryption::of(&config.carriage).map_err(failed)?,
+            tls: Encryption::of(&config.stack).map_err(failed)?,
             sockets: SocketOptions {
                 segment_max: config.segment_max,
                 ..socket_options(&config.sockets)

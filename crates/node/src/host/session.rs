@@ -51,8 +51,8 @@ pub(super) struct Introduction {
     pub(super) mtu: u16,
     /// Random for each run.
     pub(super) instance: [u8; 16],
-    /// Whether super-frames are offered.
-    pub(super) super_frames: bool,
+    /// Whether GSO frames are offered.
+    pub(super) gso_frames: bool,
 }
 
 /// A hub that has admitted this host.
@@ -204,12 +204,12 @@ impl Session {
         Queued { packets, bytes: bytes as u64 }
     }
 
-    /// Whether the hub takes super-frames.
-    pub(super) fn super_frames(&self) -> bool {
-        self.reply.get().is_some_and(|reply| reply.accepted.has(Capabilities::SUPER_FRAMES))
+    /// Whether the hub takes GSO frames.
+    pub(super) fn gso_frames(&self) -> bool {
+        self.reply.get().is_some_and(|reply| reply.accepted.has(Capabilities::GSO_FRAMES))
     }
 
-    /// Takes a frame of the extension that is no super-frame; an error is why it counts as lost.
+    /// Takes a frame of the extension that is no GSO frame; an error is why it counts as lost.
     pub(super) fn take(&self, payload: &[u8]) -> Result<(), DropReason> {
         if !self.is_rtun {
             return Err(DropReason::IpVersion);
@@ -294,8 +294,8 @@ impl Introduction {
 
     fn hello(&self, datagrams: bool) -> Hello {
         let mut offered = Capabilities::NOTICES;
-        if self.super_frames {
-            offered = offered.with(Capabilities::SUPER_FRAMES);
+        if self.gso_frames {
+            offered = offered.with(Capabilities::GSO_FRAMES);
         }
         if datagrams {
             offered = offered.with(Capabilities::DATAGRAMS);

@@ -2,7 +2,7 @@
 //!
 //! Packets are taken from the device as long as there are any, framed next to each other, and handed to the connection's
 //! [`Outbox`] at once, which writes or queues them: what waits, waits there and not in the device. With offload the kernel
-//! hands over up to 64 KiB at a time: an rtun hub gets them whole, as super-frames read right into place, any other hub
+//! hands over up to 64 KiB at a time: an rtun hub gets them whole, as GSO frames read right into place, any other hub
 //! cut into packets. Without a hub packets are taken and dropped, so that none is delivered long after it was sent.
 //!
 //! [`Outbox`]: crate::outbox::Outbox
@@ -12,9 +12,9 @@ use std::io;
 use arc_swap::ArcSwapOption;
 use rtun_core::DropReason;
 use rtun_proto::{
-    extension::{SUPER_FRAME_PREFIX, super_frame_prefix},
+    extension::{GSO_FRAME_PREFIX, gso_frame_prefix},
     frame::{LEN_PREFIX, MAX_FRAME, length_prefix},
-    offload::{MAX_HEADERS, MAX_SEGMENTS, OffloadPacket, VIRTIO_HEADER, VirtioHeader},
+    offload::{GsoPacket, MAX_HEADERS, MAX_SEGMENTS, VIRTIO_HEADER, VirtioHeader},
 };
 use rtun_system::tun::{Device, Offload};
 
@@ -43,9 +43,9 @@ pub(super) async fn run<D: Device>(
             return error;
         }
         let session = session.load_full();
-        let super_frames = session.as_ref().is_some_and(|session| session.super_frames());
+        let gso_frames = session.as_ref().is_some_and(|session| session.gso_frames());
         batch.begin();
-        if let Err(error) = batch.fill(device, super_frames, counters) {
+        if let Err(error) = batch.fill(device, gso_frames, counters) {
             return error;
         }
         counters.count_in(batch.packets, batch.bytes);
@@ -71,7 +71,7 @@ struct Batch {
 
 impl Batch {
     fn new() -> Self {
-        let buffer = vec![0; BATCH + FRAMED.max(SUPER_FRAME_PREFIX + READ)];
+        let buffer = vec![0; BATCH + FRAMED.max(GSO_FRAME_PREFIX + READ)];
         Self { buffer: buffer.into(), filled: 0, read: vec![0; READ].into(), packets: 0, bytes: 0 }
     }
 
@@ -87,13 +87,13 @@ impl Batch {
     fn fill<D: Device>(
         &mut self,
         device: &D,
-        super_frames: bool,
+        gso_frames: bool,
         counters: &Counters,
     ) -> io::Result<()> {
         while self.filled < BATCH {
             let taken = match device.offload() {
                 Offload::None => self.take_plain(device),
-                Offload::Tcp | Offload::TcpAndUdp if super_frames => self.take_whole(device),
+                Offload::Tcp | Offload::TcpAndUdp if gso_frames => self.take_whole(device),
                 Offload::Tcp | Offload::TcpAndUdp => self.take_cut(device),
             };
             match taken {
@@ -118,17 +118,17 @@ impl Batch {
         Ok(())
     }
 
-    /// Up to 64 KiB, read into their place in a super-frame.
+    /// Up to 64 KiB, read into their place in a GSO frame.
     fn take_whole<D: Device>(&mut self, device: &D) -> io::Result<()> {
         let place = &mut self.buffer[self.filled..];
-        let header = SUPER_FRAME_PREFIX - VIRTIO_HEADER;
+        let header = GSO_FRAME_PREFIX - VIRTIO_HEADER;
         let len = device.try_recv(&mut place[header..header + READ])?;
         let packet = checked(&place[header..header + len])?;
         let bytes = packet.bytes().len();
-        if let Some(prefix) = super_frame_prefix(&packet) {
+        if let Some(prefix) = gso_frame_prefix(&packet) {
             let packets = packet.segments();
-            place[..SUPER_FRAME_PREFIX].copy_from_slice(&prefix);
-            self.add(SUPER_FRAME_PREFIX + bytes, packets, bytes);
+            place[..GSO_FRAME_PREFIX].copy_from_slice(&prefix);
+            self.add(GSO_FRAME_PREFIX + bytes, packets, bytes);
             return Ok(());
         }
         let read = &mut self.read[..len];
@@ -159,7 +159,7 @@ impl Batch {
 }
 
 /// The packet that a device with offload gave; [`io::ErrorKind::InvalidData`] when it makes no sense.
-fn checked(read: &[u8]) -> io::Result<OffloadPacket<'_>> {
+fn checked(read: &[u8]) -> io::Result<GsoPacket<'_>> {
     let (header, packet) = VirtioHeader::split(read).ok_or(io::ErrorKind::InvalidData)?;
     header.check(packet).map_err(|_| io::ErrorKind::InvalidData.into())
 }

@@ -62,7 +62,7 @@ pub(super) struct NoWay(Vec<(Transport, DialError)>);
 
 impl Ways {
     pub(super) fn new(hub: &HubNode, surroundings: &Surroundings) -> Result<Self, SetupError> {
-        let dialers = hub.ways.iter().map(|way| Dialer::to_hub(way, hub, surroundings));
+        let dialers = hub.endpoints.iter().map(|way| Dialer::to_hub(way, hub, surroundings));
         Ok(Self {
             dialers: dialers.collect::<Result<_, _>>()?,
             remembered: AtomicUsize::new(0),

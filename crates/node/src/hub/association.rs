@@ -78,8 +78,8 @@ pub(super) struct Greeting {
     pub(super) instance: [u8; 16],
     /// Of its device, in bytes.
     pub(super) mtu: u16,
-    /// Whether it takes super-frames and may send them.
-    pub(super) super_frames: bool,
+    /// Whether it takes GSO frames and may send them.
+    pub(super) gso_frames: bool,
     /// Whether it takes notices.
     pub(super) notices: bool,
     /// Name and version of the program.
@@ -147,9 +147,9 @@ impl Association {
         self.identity.as_ref().map(|identity| &*identity.user)
     }
 
-    /// Whether super-frames may go to this host and come from it.
-    pub(super) fn super_frames(&self) -> bool {
-        self.greeting.get().is_some_and(|greeting| greeting.super_frames)
+    /// Whether GSO frames may go to this host and come from it.
+    pub(super) fn gso_frames(&self) -> bool {
+        self.greeting.get().is_some_and(|greeting| greeting.gso_frames)
     }
 
     /// The longest packet that may go to this host, and the MTU of its device if it has said that, in bytes.
@@ -212,7 +212,7 @@ fn notice(reason: EndReason, replaced_by: Option<&SocketAddr>) -> Option<Extensi
 /// A packet that waits for a plugin's answer.
 pub(super) struct Parked {
     pub(super) from: Arc<Association>,
-    /// As in a frame: a packet or a super-frame.
+    /// As in a frame: a packet or a GSO frame.
     pub(super) payload: Box<[u8]>,
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
-use rtun_settings::{self, Carriage, Listener};
+use rtun_settings::{self, ListenerSettings, TransportStack};
 use rtun_state::StateDir;
 use rtun_tls::{Acceptor, CertificateInfo, Fault, TlsError};
 use rtun_transport::{
@@ -257,16 +257,16 @@ impl Entrance {
     /// Listens.
     pub(super) fn open(
         service: &str,
-        config: &Listener,
+        config: &ListenerSettings,
         workers: &Workers,
         machine: &Machine,
     ) -> Result<Self, OpenError> {
-        let tls = match config.carriage.tls() {
+        let tls = match config.stack.tls() {
             Some(tls) => Some(Encryption {
                 acceptor: encryption::acceptor(
                     service,
                     tls,
-                    encryption::usual_protocols(&config.carriage),
+                    encryption::usual_protocols(&config.stack),
                     machine.state.as_deref().map(StateDir::path),
                 )?,
                 reread: Arc::default(),
@@ -275,8 +275,8 @@ impl Entrance {
             None => None,
         };
         let options = listen_options(config);
-        let (door, local_addr) = match (&config.carriage, &tls, &machine.surroundings) {
-            (Carriage::Quic { quic, .. }, Some(tls), _) => {
+        let (door, local_addr) = match (&config.stack, &tls, &machine.surroundings) {
+            (TransportStack::Quic { quic, .. }, Some(tls), _) => {
                 let protocols = Arc::new(tls.acceptor.quic_config(&[])?);
                 // Where its packets are moved.
                 let seat = workers.seat();
@@ -303,24 +303,27 @@ impl Entrance {
         };
         Ok(Self {
             door,
-            transport: Transport::of(&config.carriage),
+            transport: Transport::of(&config.stack),
             tls,
-            layer: match &config.carriage {
-                Carriage::Tcp { ws, mux, .. } => Layer::Stream(
+            layer: match &config.stack {
+                TransportStack::Tcp { ws, mux, .. } => Layer::Stream(
                     ws.as_ref().map(|ws| ws::ServerSettings { path: ws.path.clone() }),
                     mux.as_ref().map(mux_settings),
                 ),
-                Carriage::Http2 { http, .. } => {
+                TransportStack::Http2 { http, .. } => {
                     Layer::Http2(http2::ServerSettings { path: http.path.clone() })
                 }
-                Carriage::Grpc { grpc, .. } => {
+                TransportStack::Grpc { grpc, .. } => {
                     Layer::Grpc(grpc::ServerSettings { path: grpc.path.clone() })
                 }
-                Carriage::Quic { .. } => Layer::Stream(None, None),
+                TransportStack::Quic { .. } => Layer::Stream(None, None),
             },
             datagrams: matches!(
-                &config.carriage,
-                Carriage::Quic { quic: rtun_settings::Quic { datagrams: true, .. }, .. }
+                &config.stack,
+                TransportStack::Quic {
+                    quic: rtun_settings::QuicSettings { datagrams: true, .. },
+                    ..
+                }
             ),
             proxy_protocol: config.proxy_protocol,
             trusted: Trusted(config.trusted_proxies.clone().into()),

@@ -9,7 +9,7 @@ use rtun_core::{
         choose_namespace, explain,
     },
 };
-use rtun_settings::{Provider, Source};
+use rtun_settings::{Provider, SourceSettings};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -148,11 +148,11 @@ fn rows(table: &Table, origins: Vec<Origin>) -> Box<dyn Iterator<Item = Listed<'
     Box::new(inline.chain(read))
 }
 
-fn origin(source: &Source) -> Origin {
+fn origin(source: &SourceSettings) -> Origin {
     match source {
-        Source::File(_) => Origin::File,
-        Source::Redis(_) => Origin::Redis,
-        Source::Http(_) => Origin::Http,
+        SourceSettings::File(_) => Origin::File,
+        SourceSettings::Redis(_) => Origin::Redis,
+        SourceSettings::Http(_) => Origin::Http,
     }
 }
 

@@ -1,11 +1,11 @@
 //! The hub's packet path: frames of one host in, bundles of frames to other hosts out.
 //!
-//! 1. [`Forwarder::forward`] walks the whole frames of one read: packets, super-frames, and now and then another frame
+//! 1. [`Forwarder::forward`] walks the whole frames of one read: packets, GSO frames, and now and then another frame
 //!    of the extension, which [`greet`] answers.
 //! 2. [`Forwarder::decide`] finds a packet's destination, from memory where source and destination were seen a moment
 //!    ago, else from [`Routing::forward`](rtun_core::Routing::forward).
 //! 3. [`Bundles`] gathers the places of the frames in the read buffer by destination. What goes out other than it came
-//!    (a super-frame to a host that takes none, a packet with one hop less) is made in a buffer of its own.
+//!    (a GSO frame to a host that takes none, a packet with one hop less) is made in a buffer of its own.
 //! 4. [`Association::send`] writes a bundle to the destination's socket, or queues what that does not take.
 //!
 //! Nothing here waits, locks per packet, or allocates while a flow goes on.
@@ -15,10 +15,10 @@ use std::{net::IpAddr, ops::Range, slice, sync::Arc, time::Duration};
 use rtun_control::NoWaiting;
 use rtun_core::{DropReason, PluginId, Verdict};
 use rtun_proto::{
-    extension::{decode_super_frame, is_extension, is_super_frame, super_frame_prefix},
+    extension::{decode_gso_frame, gso_frame_prefix, is_extension, is_gso_frame},
     frame::Frames,
     icmp::Unreachable,
-    offload::OffloadPacket,
+    offload::GsoPacket,
     packet::{Packet, take_hop},
 };
 
@@ -97,8 +97,8 @@ impl Forwarder {
         for frame in frames.by_ref() {
             let amount = if !is_extension(frame.payload) {
                 self.packet(frame.payload, Some(frame.range), bytes)
-            } else if is_super_frame(frame.payload) && self.me.super_frames() {
-                self.super_frame(frame.payload, Some(frame.range), bytes)
+            } else if is_gso_frame(frame.payload) && self.me.gso_frames() {
+                self.gso_frame(frame.payload, Some(frame.range), bytes)
             } else {
                 self.other_frame(frame.payload)
             };
@@ -110,10 +110,10 @@ impl Forwarder {
         frames.consumed()
     }
 
-    /// Forwards one packet or super-frame that had to wait and was counted when it came.
+    /// Forwards one packet or GSO frame that had to wait and was counted when it came.
     pub(super) fn forward_one(&mut self, payload: &[u8]) {
         if is_extension(payload) {
-            self.super_frame(payload, None, &[]);
+            self.gso_frame(payload, None, &[]);
         } else {
             self.packet(payload, None, &[]);
         }
@@ -171,10 +171,10 @@ impl Forwarder {
         amount
     }
 
-    /// A super-frame; as in [`Forwarder::packet`].
-    fn super_frame(&mut self, payload: &[u8], place: Option<Range<usize>>, bytes: &[u8]) -> Amount {
+    /// A GSO frame; as in [`Forwarder::packet`].
+    fn gso_frame(&mut self, payload: &[u8], place: Option<Range<usize>>, bytes: &[u8]) -> Amount {
         let once = Amount { packets: 1, bytes: payload.len() as u64 };
-        let Ok(whole) = decode_super_frame(payload) else {
+        let Ok(whole) = decode_gso_frame(payload) else {
             return self.lose(DropReason::FrameMalformed, once);
         };
         let Ok(packet) = Packet::parse(whole.bytes()) else {
@@ -193,7 +193,7 @@ impl Forwarder {
             return self.lose(DropReason::FrameTooBig, amount);
         }
         match place {
-            Some(place) if to.super_frames() && !self.snapshot.takes_hops => {
+            Some(place) if to.gso_frames() && !self.snapshot.takes_hops => {
                 self.bundles.add(to, place, bytes);
                 return amount;
             }
@@ -296,9 +296,9 @@ impl Receiver for Forwarder {
 }
 
 /// The packet in a form that this host takes: whole, or cut into packets, once.
-fn make_frames(whole: &OffloadPacket<'_>, to: &Association, made: &mut Vec<u8>) {
-    match super_frame_prefix(whole) {
-        Some(prefix) if to.super_frames() => {
+fn make_frames(whole: &GsoPacket<'_>, to: &Association, made: &mut Vec<u8>) {
+    match gso_frame_prefix(whole) {
+        Some(prefix) if to.gso_frames() => {
             made.extend_from_slice(&prefix);
             made.extend_from_slice(whole.bytes());
         }

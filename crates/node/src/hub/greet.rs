@@ -50,15 +50,15 @@ pub(super) fn answer(
 fn greet(host: &Arc<Association>, snapshot: &Snapshot, hello: Hello) {
     let Hello { version, capabilities, mtu, instance, software } = hello;
     let mut offered = Capabilities::NONE;
-    if snapshot.super_frames {
-        offered = offered.with(Capabilities::SUPER_FRAMES);
+    if snapshot.gso_frames {
+        offered = offered.with(Capabilities::GSO_FRAMES);
     }
     if host.link.has_datagrams() {
         offered = offered.with(Capabilities::DATAGRAMS);
     }
     let accepted = capabilities.intersection(offered);
     let datagrams = accepted.has(Capabilities::DATAGRAMS);
-    let super_frames = accepted.has(Capabilities::SUPER_FRAMES);
+    let gso_frames = accepted.has(Capabilities::GSO_FRAMES);
     // Before anything else of the extension goes to the host, which the greeting permits.
     host.link.send_extension(&Extension::HelloReply(HelloReply {
         version: version.min(extension::VERSION),
@@ -69,11 +69,11 @@ fn greet(host: &Arc<Association>, snapshot: &Snapshot, hello: Hello) {
         addresses: known_address(host, snapshot).into_iter().collect(),
     }));
     debug!(
-        namespace = %host.namespace.id, host = %host.host, software, mtu, super_frames, datagrams,
+        namespace = %host.namespace.id, host = %host.host, software, mtu, gso_frames, datagrams,
         "host speaks the extension"
     );
     let notices = capabilities.has(Capabilities::NOTICES);
-    let greeting = Greeting { instance, mtu, super_frames, notices, software };
+    let greeting = Greeting { instance, mtu, gso_frames, notices, software };
     if host.greeting.set(greeting).is_ok() {
         host.link.greeted(datagrams);
         host.namespace.end_older_of_run(host);

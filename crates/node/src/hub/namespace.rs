@@ -42,8 +42,8 @@ pub(super) struct Snapshot {
     pub(super) plugins: Arc<[Arc<RoutePlugin>]>,
     /// Whether the hub takes a hop from each packet.
     pub(super) takes_hops: bool,
-    /// Whether hosts that say hello are offered super-frames.
-    pub(super) super_frames: bool,
+    /// Whether hosts that say hello are offered GSO frames.
+    pub(super) gso_frames: bool,
     /// Whether hosts are told of their packets that go nowhere, and from where.
     pub(super) icmp: Option<IcmpErrors>,
 }
@@ -61,7 +61,7 @@ impl Snapshot {
             routing: rules.routing(id),
             plugins: rules.plugins.routes(),
             takes_hops: rules.config.ttl,
-            super_frames: rules.config.super_frames,
+            gso_frames: rules.config.gso_frames,
             icmp: rules.config.icmp,
         }
     }
@@ -109,7 +109,7 @@ impl Namespace {
             routing: Routing::new(self.id, Vec::new(), SourceCheck::Strict, Sharing::Newest),
             plugins: Arc::new([]),
             takes_hops: false,
-            super_frames: false,
+            gso_frames: false,
             icmp: None,
         })
     }

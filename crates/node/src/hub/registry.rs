@@ -364,7 +364,7 @@ fn report(namespace: &Namespace, configured: bool) -> NamespaceReport {
             carries: newest || !snapshot.one_carrier_per_host(),
             software: greeting.map(|greeting| greeting.software.clone()),
             mtu: greeting.map(|greeting| greeting.mtu),
-            super_frames: association.super_frames(),
+            gso_frames: association.gso_frames(),
             datagrams: association.link.uses_datagrams(),
             traffic: association.counters.read(),
             queued: Queued { packets, bytes: bytes as u64 },

@@ -396,14 +396,14 @@ impl Snapshot {
     fn hubs(&self) -> impl Iterator<Item = (&str, &HubReport)> {
         self.status.services.iter().filter_map(|service| match &service.kind {
             KindReport::Hub(hub) => Some((&*service.name, &**hub)),
-            KindReport::Host(_) => None,
+            _ => None,
         })
     }
 
     fn devices(&self) -> impl Iterator<Item = (&str, &DeviceReport)> {
         self.status.services.iter().filter_map(|service| match &service.kind {
             KindReport::Host(device) => Some((&*service.name, &**device)),
-            KindReport::Hub(_) => None,
+            _ => None,
         })
     }
 }
@@ -483,6 +483,8 @@ fn transferred_in(kind: &KindReport) -> u64 {
     match kind {
         KindReport::Hub(hub) => hub.traffic().bytes_in,
         KindReport::Host(device) => device.sent.bytes_in,
+        KindReport::UdpServer(server) => server.received.bytes_in + server.sent.bytes_in,
+        KindReport::UdpClient(client) => client.sent.bytes_in,
     }
 }
 
@@ -490,6 +492,8 @@ fn transferred_out(kind: &KindReport) -> u64 {
     match kind {
         KindReport::Hub(hub) => hub.traffic().bytes_out,
         KindReport::Host(device) => device.received.bytes_out,
+        KindReport::UdpServer(server) => server.received.bytes_out + server.sent.bytes_out,
+        KindReport::UdpClient(client) => client.received.bytes_out,
     }
 }
 
@@ -500,6 +504,8 @@ fn errors(kind: &KindReport) -> u64 {
             hub.all_refused() + ended.map(|(_, happened)| happened.count).sum::<u64>()
         }
         KindReport::Host(device) => device.failed,
+        KindReport::UdpServer(_) => 0,
+        KindReport::UdpClient(client) => client.failed,
     }
 }
 

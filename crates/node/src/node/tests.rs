@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use rtun_proto::relay::{Association, Network, Request, Response};
-use rtun_settings::{Hub, HubRules, Listener, Log, Metrics};
+use rtun_settings::{HubRules, HubSettings, ListenerSettings, LogSettings, MetricsSettings};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -11,16 +11,16 @@ use tokio::{
 use super::*;
 
 fn config() -> Config {
-    let hub = Hub {
-        listener: Listener::tcp("127.0.0.1:0"),
+    let hub = HubSettings {
+        listener: ListenerSettings::tcp("127.0.0.1:0"),
         more_listeners: Vec::new(),
         rules: HubRules::default(),
         handshake_timeout: Duration::from_secs(10),
     };
     Config {
         services: vec![Service { name: "hub".into(), kind: ServiceKind::Hub(hub) }],
-        log: Log::default(),
-        metrics: Some(Metrics {
+        log: LogSettings::default(),
+        metrics: Some(MetricsSettings {
             addr: "127.0.0.1:0".into(),
             path: "/metrics".into(),
             auther: None,

@@ -15,7 +15,7 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use rtun_proto::udp_tunnel::{Passphrase, PassphraseError, encode_register};
-use rtun_settings::UdpClient;
+use rtun_settings::UdpClientSettings;
 use rtun_system::tun::{Device, Tun};
 use rtun_transport::{names::Names, udp::DatagramSocket};
 use tokio_util::sync::CancellationToken;
@@ -45,6 +45,7 @@ pub enum ClientError {
 
 /// A running client.
 pub(crate) struct ClientService {
+    service: String,
     state: Arc<ClientState>,
     stop: CancellationToken,
     registering: Duty,
@@ -87,7 +88,7 @@ impl ClientService {
     /// Makes the device, then keeps it registered in the background.
     pub(crate) async fn start(
         service: &str,
-        config: &UdpClient,
+        config: &UdpClientSettings,
         machine: &Machine,
         seat: Seat,
     ) -> Result<Self, ClientError> {
@@ -137,7 +138,13 @@ impl ClientService {
                 session.state.socket.store(None);
             }
         });
-        Ok(Self { state, stop, registering, keeping, _seat: seat })
+        let service = service.to_owned();
+        Ok(Self { service, state, stop, registering, keeping, _seat: seat })
+    }
+
+    /// Writes to the log how it goes.
+    pub(crate) fn log_report(&self) {
+        self.state.report().log(&self.service);
     }
 
     /// For whoever asks how it goes.

@@ -8,7 +8,7 @@ use std::{
 
 use nix::errno::Errno;
 use rtun_core::udp_tunnel::DatagramDrop;
-use rtun_proto::offload::OffloadPacket;
+use rtun_proto::offload::GsoPacket;
 use rtun_transport::udp::{DatagramSocket, MAX_DATAGRAM};
 
 use super::counters::DatagramCounters;
@@ -173,7 +173,7 @@ impl Gather {
         &self.buffer
     }
 
-    pub(super) fn push(&mut self, destination: Destination, packet: &OffloadPacket<'_>) {
+    pub(super) fn push(&mut self, destination: Destination, packet: &GsoPacket<'_>) {
         let start = self.filled;
         self.filled += packet.write_packets_to(&mut self.buffer[start..]);
         self.outgoings.push(destination, start..self.filled, packet.longest_segment());

@@ -4,7 +4,7 @@ use std::io;
 
 use rtun_proto::{
     frame::MAX_FRAME,
-    offload::{MAX_HEADERS, MAX_SEGMENTS, OffloadPacket, VIRTIO_HEADER, VirtioHeader},
+    offload::{MAX_HEADERS, MAX_SEGMENTS, GsoPacket, VIRTIO_HEADER, VirtioHeader},
 };
 use rtun_system::tun::{Device, Offload};
 
@@ -20,7 +20,7 @@ pub(super) struct Reader(Box<[u8]>);
 /// What a read has given.
 pub(super) enum Read<'a> {
     /// A packet, or several in one.
-    Packet(OffloadPacket<'a>),
+    Packet(GsoPacket<'a>),
     /// Nothing that makes sense.
     Nonsense,
     /// There is none.

@@ -2,13 +2,15 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
+use tracing::info;
 
-use crate::report::{DeviceHealth, FailureReport, format};
+use crate::report::{ASKED, DeviceHealth, FailureReport, format};
 
 /// What passed in one direction and what did not. Bytes are those of IP packets.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,4 +124,62 @@ pub struct TunnelClientReport {
     pub sent: DatagramTraffic,
     /// In is what the server sent, out is what the device took.
     pub received: DatagramTraffic,
+}
+
+impl TunnelServerReport {
+    /// Writes it to the log.
+    pub(super) fn log(&self, service: &str) {
+        let Self { device, clients, sent, received, .. } = self;
+        info!(
+            target: ASKED,
+            service,
+            device,
+            clients = clients.len(),
+            sent = %sent,
+            received = %received,
+            "clients of a UDP tunnel"
+        );
+        for client in clients {
+            let addresses: Vec<String> = client.addresses.iter().map(ToString::to_string).collect();
+            info!(
+                target: ASKED,
+                service,
+                client = %client.outer,
+                addresses = addresses.join(" "),
+                packets_in = client.packets_in,
+                packets_out = client.packets_out,
+                "client"
+            );
+        }
+    }
+}
+
+impl TunnelClientReport {
+    /// Writes it to the log.
+    pub(super) fn log(&self, service: &str) {
+        let Self { device, server, seen_as, sent, received, .. } = self;
+        let server = server.as_ref().map(|(name, _)| name);
+        let seen_as = seen_as.map(|address| address.to_string());
+        info!(
+            target: ASKED,
+            service,
+            device,
+            server,
+            seen_as,
+            sent = %sent,
+            received = %received,
+            "client of a UDP tunnel"
+        );
+    }
+}
+
+impl fmt::Display for DatagramTraffic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { packets_in, packets_out, drops, .. } = self;
+        write!(f, "{packets_in} packets in, {packets_out} out")?;
+        for (reason, count) in drops {
+            write!(f, ", {count} {reason}")?;
+        }
+        Ok(())
+    }
 }

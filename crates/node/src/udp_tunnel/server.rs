@@ -15,7 +15,7 @@ use std::{
     time::Instant,
 };
 
-use rtun_settings::{UdpServer, UdpServerRules};
+use rtun_settings::{UdpServerSettings, UdpServerRules};
 use rtun_system::tun::{Device, Tun};
 use rtun_transport::{socket::ListenOptions, tcp::ListenError, udp::DatagramSocket};
 use tokio_util::sync::CancellationToken;
@@ -86,7 +86,7 @@ impl ServerService {
     /// Binds the socket and makes the device. All packets are moved on the worker that `seat` is on.
     pub(crate) async fn start(
         service: &str,
-        config: &UdpServer,
+        config: &UdpServerSettings,
         machine: &Machine,
         seat: Seat,
     ) -> Result<Self, ServerError> {
@@ -138,7 +138,7 @@ impl ServerService {
     }
 
     /// Goes by other rules from now on; clients that these would not have let in are forgotten.
-    pub(crate) fn apply(&self, config: &UdpServer) {
+    pub(crate) fn apply(&self, config: &UdpServerSettings) {
         let gone = self.state.decisions().replace(&config.device.addresses, &config.rules);
         for outer in gone {
             info!(
@@ -147,6 +147,16 @@ impl ServerService {
                 "the client's registration does not hold by the new rules"
             );
         }
+    }
+
+    /// Where it listens.
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.state.listen
+    }
+
+    /// Writes to the log who is registered, what passed and what was lost.
+    pub(crate) fn log_report(&self) {
+        self.state.report().log(&self.service);
     }
 
     /// For whoever asks how it goes.
@@ -169,13 +179,13 @@ impl ServerService {
 }
 
 /// Whether a service with the first settings can go on by the second ones.
-pub(crate) fn differ_in_rules_only(old: &UdpServer, new: &UdpServer) -> bool {
+pub(crate) fn differ_in_rules_only(old: &UdpServerSettings, new: &UdpServerSettings) -> bool {
     let changeable = |rules: &UdpServerRules| UdpServerRules {
         point_to_point: rules.point_to_point,
         ..UdpServerRules::default()
     };
     let fixed =
-        |server: &UdpServer| UdpServer { rules: changeable(&server.rules), ..server.clone() };
+        |server: &UdpServerSettings| UdpServerSettings { rules: changeable(&server.rules), ..server.clone() };
     fixed(old) == fixed(new)
 }
 

@@ -260,11 +260,11 @@ impl Twin for OnMachine {
         device
     }
 
-    fn source(&self, _: &rtun_settings::Source) -> Box<dyn Source> {
+    fn source(&self, _: &rtun_settings::SourceSettings) -> Box<dyn Source> {
         Box::new(self.sources.routes.clone())
     }
 
-    fn route_plugin(&self, _: &rtun_settings::Plugin) -> Arc<dyn RoutePlugin> {
+    fn route_plugin(&self, _: &rtun_settings::PluginSettings) -> Arc<dyn RoutePlugin> {
         Arc::new(self.sources.clone())
     }
 }

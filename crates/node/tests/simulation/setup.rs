@@ -10,9 +10,10 @@ use std::{collections::BTreeSet, net::Ipv4Addr, time::Duration};
 
 use rtun_core::{HostName, NamespaceId};
 use rtun_settings::{
-    Auth, Carriage, Config, Device, Grpc, Host, Http2, Hub, HubNode, HubRules, Listener, Located,
-    Mux, MuxVersion, Named, Plugin, PluginProtocol, Provider, Route, Rows, Secret, Selection,
-    Service, ServiceKind, Source, User, Way, WebSocket,
+    Config, DeviceSettings, Endpoint, GrpcSettings, HostSettings, Http2Settings, HubNode, HubRules,
+    HubSettings, ListenerSettings, Located, Login, MuxSettings, MuxVersion, Named, PluginProtocol,
+    PluginSettings, Provider, Route, Rows, Secret, Selection, Service, ServiceKind, SourceSettings,
+    TransportStack, User, WebSocketSettings,
 };
 
 use crate::link::Pace;
@@ -68,9 +69,14 @@ pub(crate) fn text(behind: u8) -> String {
 }
 
 /// What carries the connections of machines, in turn.
-fn carriages<T>() -> Vec<Carriage<T>> {
-    let ws = || WebSocket { path: "/ws".into(), host: None, headers: Vec::new(), ping_every: None };
-    let mux = |version| Mux {
+fn stacks<T>() -> Vec<TransportStack<T>> {
+    let ws = || WebSocketSettings {
+        path: "/ws".into(),
+        host: None,
+        headers: Vec::new(),
+        ping_every: None,
+    };
+    let mux = |version| MuxSettings {
         version,
         keepalive: Some(Duration::from_secs(10)),
         keepalive_timeout: Duration::from_secs(30),
@@ -78,25 +84,25 @@ fn carriages<T>() -> Vec<Carriage<T>> {
         receive_buffer: 4 * 1024 * 1024,
         stream_buffer: 64 * 1024,
     };
-    let http = Http2 { path: None, host: None, headers: Vec::new() };
-    let grpc = Grpc { path: "/GostTunel/Tunnel".into(), authority: None, keepalive: None };
+    let http = Http2Settings { path: None, host: None, headers: Vec::new() };
+    let grpc = GrpcSettings { path: "/GostTunel/Tunnel".into(), authority: None, keepalive: None };
     vec![
-        Carriage::tcp(),
-        Carriage::Tcp { tls: None, ws: Some(ws()), mux: None },
-        Carriage::Tcp { tls: None, ws: None, mux: Some(mux(MuxVersion::Two)) },
-        Carriage::Tcp { tls: None, ws: Some(ws()), mux: Some(mux(MuxVersion::One)) },
-        Carriage::Http2 { tls: None, http },
-        Carriage::Grpc { tls: None, grpc },
+        TransportStack::tcp(),
+        TransportStack::Tcp { tls: None, ws: Some(ws()), mux: None },
+        TransportStack::Tcp { tls: None, ws: None, mux: Some(mux(MuxVersion::Two)) },
+        TransportStack::Tcp { tls: None, ws: Some(ws()), mux: Some(mux(MuxVersion::One)) },
+        TransportStack::Http2 { tls: None, http },
+        TransportStack::Grpc { tls: None, grpc },
     ]
 }
 
-fn listen_address(carriage: usize) -> String {
-    format!("192.0.100.1:{}", 8443 + carriage)
+fn listen_address(stack: usize) -> String {
+    format!("192.0.100.1:{}", 8443 + stack)
 }
 
 /// Where strangers knock: with each of the transports.
 pub(crate) fn doors() -> Vec<String> {
-    (0..carriages::<()>().len()).map(listen_address).collect()
+    (0..stacks::<()>().len()).map(listen_address).collect()
 }
 
 fn named<T>(name: &str, provider: Provider<T>) -> Named<T> {
@@ -117,9 +123,12 @@ pub(crate) fn hub(behind: u8, revoked: &BTreeSet<usize>) -> Config {
         located(Route::new(prefix.parse().expect("a prefix"), host))
     };
     let inline = Rows::inline(rows(behind).into_iter().map(route).collect());
-    let read =
-        Rows { inline: Vec::new(), sources: vec![Source::File("/routes".into())], reload: None };
-    let asked = Plugin {
+    let read = Rows {
+        inline: Vec::new(),
+        sources: vec![SourceSettings::File("/routes".into())],
+        reload: None,
+    };
+    let asked = PluginSettings {
         protocol: PluginProtocol::Http,
         addr: "http://192.0.2.1".into(),
         token: None,
@@ -138,15 +147,15 @@ pub(crate) fn hub(behind: u8, revoked: &BTreeSet<usize>) -> Config {
         .into(),
         default_router: Some(named("asked", Provider::Plugin(asked))),
         authers: Some(vec![named("users", Provider::Rows(Rows::inline(users.collect())))]),
-        super_frames: true,
+        gso_frames: true,
         queue_budget: QUEUE_BUDGET,
         ..HubRules::default()
     };
-    let mut listeners = carriages()
-        .into_iter()
-        .enumerate()
-        .map(|(number, carriage)| Listener { carriage, ..Listener::tcp(listen_address(number)) });
-    let hub = Hub {
+    let mut listeners = stacks().into_iter().enumerate().map(|(number, stack)| ListenerSettings {
+        stack,
+        ..ListenerSettings::tcp(listen_address(number))
+    });
+    let hub = HubSettings {
         listener: listeners.next().expect("there is TCP"),
         more_listeners: listeners.collect(),
         rules,
@@ -155,33 +164,33 @@ pub(crate) fn hub(behind: u8, revoked: &BTreeSet<usize>) -> Config {
     config("hub", ServiceKind::Hub(hub))
 }
 
-/// The configuration of a machine's host, connected by one of the carriages.
-pub(crate) fn host(machine: usize, carriage: usize) -> Config {
+/// The configuration of a machine's host, connected by one of the stacks.
+pub(crate) fn host(machine: usize, stack: usize) -> Config {
     let number = number_of(machine);
-    let mut carriages = carriages();
-    let carriage = carriage % carriages.len();
-    let addr = listen_address(carriage);
+    let mut stacks = stacks();
+    let stack = stack % stacks.len();
+    let addr = listen_address(stack);
     let hub = HubNode {
-        ways: vec![Way {
+        endpoints: vec![Endpoint {
             addr: addr.clone(),
-            carriage: carriages.swap_remove(carriage),
+            stack: stacks.swap_remove(stack),
             segment_max: None,
         }],
         namespace: id_of(namespace_of(machine)),
-        auth: Some(Auth { user: user(machine), password: Secret::new("secret") }),
+        auth: Some(Login { user: user(machine), password: Secret::new("secret") }),
         ..HubNode::tcp(addr)
     };
     let address = format!("{}/24", address_of(number)).parse().expect("an address");
-    let host = Host {
+    let host = HostSettings {
         name: name_of(number),
-        device: Device {
+        device: DeviceSettings {
             name: Some(format!("tun{machine}")),
             addresses: vec![address],
             mtu: 1420,
             routes: Vec::new(),
             dns: Vec::new(),
             offload: true,
-            super_frames: true,
+            gso_frames: true,
             netns: None,
         },
         hubs: vec![hub],

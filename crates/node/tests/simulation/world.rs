@@ -83,7 +83,7 @@ pub(crate) struct World {
     /// How often each machine has moved.
     moved: BTreeMap<usize, u8>,
     panics: u32,
-    carriages: BTreeMap<usize, usize>,
+    stacks: BTreeMap<usize, usize>,
     /// Behind which host [`MOVING`] lies, in each namespace.
     behind: [u8; 3],
     revoked: BTreeSet<usize>,
@@ -111,7 +111,7 @@ impl World {
     pub(crate) async fn new(seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let network = Network::new();
-        let carriages = (1..=MACHINES).map(|machine| (machine, random.usize(..))).collect();
+        let stacks = (1..=MACHINES).map(|machine| (machine, random.usize(..))).collect();
         for machine in 1..=MACHINES {
             network.add(machine, pace(&mut random));
         }
@@ -137,7 +137,7 @@ impl World {
             hosts: BTreeMap::new(),
             moved: BTreeMap::new(),
             panics: 0,
-            carriages,
+            stacks,
             behind: [1; 3],
             revoked: BTreeSet::new(),
             cut: BTreeSet::new(),
@@ -358,7 +358,7 @@ impl World {
         if self.hosts.contains_key(&machine) {
             return;
         }
-        let config = host(machine, self.carriages[&machine]);
+        let config = host(machine, self.stacks[&machine]);
         let node = Node::start_in(self.surroundings(machine), &config, None).await;
         self.hosts.insert(machine, node.expect("a host starts"));
         self.promise(BACK);

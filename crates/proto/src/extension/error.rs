@@ -33,18 +33,18 @@ pub enum ExtensionError {
     /// An address of an unknown family, or with a prefix longer than itself.
     #[error("a hello reply with an impossible address")]
     Address,
-    /// A super-frame whose virtio-net header does not belong to its packet.
+    /// A GSO frame whose virtio-net header does not belong to its packet.
     #[error(transparent)]
     Offload(#[from] OffloadError),
-    /// A super-frame with more than [`MAX_SUPER_PACKET`] bytes of packet, which no frame holds.
-    #[error("a super-frame with a packet of {0} bytes; at most {MAX_SUPER_PACKET} are sent")]
+    /// A GSO frame with more than [`MAX_SUPER_PACKET`] bytes of packet, which no frame holds.
+    #[error("a GSO frame with a packet of {0} bytes; at most {MAX_SUPER_PACKET} are sent")]
     TooLong(usize),
-    /// A super-frame that need not be one, or whose virtio-net header is not the one rtun writes before that packet.
-    #[error("a super-frame whose virtio-net header is not canonical")]
+    /// A GSO frame that need not be one, or whose virtio-net header is not the one rtun writes before that packet.
+    #[error("a GSO frame whose virtio-net header is not canonical")]
     NotCanonical,
-    /// A super-frame whose checksum field does not hold the sum of its pseudo-header, so that every segment would have
+    /// A GSO frame whose checksum field does not hold the sum of its pseudo-header, so that every segment would have
     /// a wrong checksum.
-    #[error("a super-frame without the sum of its pseudo-header")]
+    #[error("a GSO frame without the sum of its pseudo-header")]
     PseudoHeader,
 }
 
@@ -60,7 +60,7 @@ pub enum ExtensionEncodeError {
     /// A prefix longer than its address.
     #[error("a prefix length of {0} is longer than its address")]
     Prefix(u8),
-    /// A packet that [`super::super_frame_prefix`] refuses.
-    #[error("a packet that cannot be a super-frame")]
-    SuperFrame,
+    /// A packet that [`super::gso_frame_prefix`] refuses.
+    #[error("a packet that cannot be a GSO frame")]
+    GsoFrame,
 }

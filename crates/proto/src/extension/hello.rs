@@ -24,8 +24,8 @@ pub struct Capabilities(u32);
 impl Capabilities {
     /// Nothing beyond the other frames of this version.
     pub const NONE: Self = Self(0);
-    /// Takes super-frames.
-    pub const SUPER_FRAMES: Self = Self(1);
+    /// Takes GSO frames.
+    pub const GSO_FRAMES: Self = Self(1);
     /// Takes packets as datagrams beside the stream.
     pub const DATAGRAMS: Self = Self(2);
     /// Takes notices.

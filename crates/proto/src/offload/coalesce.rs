@@ -16,7 +16,7 @@ use crate::{
 };
 use candidate::{Candidate, same_addresses};
 
-/// The most packets joined into one. Linux takes as many datagrams; of TCP, 45 fill a super-packet at an MTU of 1,500.
+/// The most packets joined into one. Linux takes as many datagrams; of TCP, 45 fill a GSO packet at an MTU of 1,500.
 pub const MAX_MERGED: usize = 64;
 
 /// The most slices a [`Group`] is made of, its virtio-net header included.
@@ -28,7 +28,7 @@ pub const SLOTS: usize = 16;
 /// Ends a chain of pieces.
 const NONE: u32 = u32::MAX;
 
-/// Joins packets of one flow that follow on each other into super-packets. Keeps its memory from batch to batch.
+/// Joins packets of one flow that follow on each other into GSO packets. Keeps its memory from batch to batch.
 ///
 /// Two packets are joined as Linux joins them (its `tcp_gro_receive` and `udp_gro_receive`): the same addresses, ports,
 /// traffic class, hop limit and "don't fragment"; IPv4 identifications that count on, or with "don't fragment" stay;
@@ -60,7 +60,7 @@ impl Default for Coalescer {
 }
 
 impl Coalescer {
-    /// One that makes super-packets of up to 65,535 bytes, of TCP and UDP.
+    /// One that makes GSO packets of up to 65,535 bytes, of TCP and UDP.
     pub fn new() -> Self {
         Self {
             groups: Vec::new(),
@@ -121,8 +121,8 @@ impl<'a> Batch<'a> {
         self.push_packet(at, false, VirtioHeader::default());
     }
 
-    /// Adds the packet at this place of the buffer, which came with a header, from a device or as a super-frame. A
-    /// super-packet passes as it is; a packet whose checksum is to be completed is joined like others, and its checksum
+    /// Adds the packet at this place of the buffer, which came with a header, from a device or as a GSO frame. A
+    /// GSO packet passes as it is; a packet whose checksum is to be completed is joined like others, and its checksum
     /// taken as right.
     ///
     /// # Errors

@@ -1,13 +1,13 @@
-//! Cutting a super-packet into finished packets, and completing the checksum of an ordinary one.
+//! Cutting a GSO packet into finished packets, and completing the checksum of an ordinary one.
 
 use super::{
-    OffloadPacket, finish_ip_header, ip, length_field, set_word, tcp, udp,
+    GsoPacket, finish_ip_header, ip, length_field, set_word, tcp, udp,
     virtio::{Kind, Transport},
     word,
 };
 use crate::{checksum::Checksum, frame::LEN_PREFIX};
 
-impl OffloadPacket<'_> {
+impl GsoPacket<'_> {
     /// The number of packets it becomes, 1 to [`MAX_SEGMENTS`](super::MAX_SEGMENTS).
     #[inline]
     pub fn segments(&self) -> usize {

@@ -10,11 +10,11 @@ use crate::{
 /// The length in bytes of a [`VirtioHeader`]; what `TUNSETVNETHDRSZ` must say.
 pub const VIRTIO_HEADER: usize = 10;
 
-/// The most segments a super-packet is cut into; one that asks for more is refused. 64 bytes for each fill a packet,
+/// The most segments a GSO packet is cut into; one that asks for more is refused. 64 bytes for each fill a packet,
 /// and no sender cuts smaller ones out of a full packet.
 pub const MAX_SEGMENTS: usize = 1024;
 
-/// The most bytes of IP and transport headers a super-packet has. They are repeated in every segment, so what strangers
+/// The most bytes of IP and transport headers a GSO packet has. They are repeated in every segment, so what strangers
 /// can make of one packet is bounded by this times [`MAX_SEGMENTS`].
 pub const MAX_HEADERS: usize = 256;
 
@@ -28,7 +28,7 @@ pub mod flag {
 
 /// [`VirtioHeader::gso_type`] (virtio 1.3 section 5.1.6).
 pub mod gso_type {
-    /// Not a super-packet.
+    /// Not a GSO packet.
     pub const NONE: u8 = 0;
     /// TCP over IPv4.
     pub const TCPV4: u8 = 1;
@@ -100,10 +100,10 @@ impl VirtioHeader {
     ///
     /// Without [`flag::NEEDS_CSUM`] any IP packet of up to 65,535 bytes passes and is left as it is. With it, the packet
     /// is TCP or UDP, whole, behind nothing but IP options, or IPv6 hop-by-hop options, routing headers and
-    /// destination options, and `csum_start` and `csum_offset` point to its checksum. A super-packet also has the type
+    /// destination options, and `csum_start` and `csum_offset` point to its checksum. A GSO packet also has the type
     /// that its headers tell, at most [`MAX_HEADERS`] bytes of them, and at most [`MAX_SEGMENTS`] segments; one whose
     /// payload fits one segment is taken as an ordinary packet.
-    pub fn check<'a>(&self, packet: &'a [u8]) -> Result<OffloadPacket<'a>, OffloadError> {
+    pub fn check<'a>(&self, packet: &'a [u8]) -> Result<GsoPacket<'a>, OffloadError> {
         let ip = Packet::parse(packet)?;
         if ip.padding() > 0 {
             return Err(OffloadError::Padding(ip.padding()));
@@ -116,7 +116,7 @@ impl VirtioHeader {
         }
         let is_super = self.gso_type != gso_type::NONE;
         if self.flags & flag::NEEDS_CSUM == 0 {
-            let plain = OffloadPacket { bytes: packet, transport: None, gso_size: 0 };
+            let plain = GsoPacket { bytes: packet, transport: None, gso_size: 0 };
             return if is_super { Err(OffloadError::NoChecksum) } else { Ok(plain) };
         }
         let transport = Transport::find(&ip)?;
@@ -125,7 +125,7 @@ impl VirtioHeader {
             return Err(OffloadError::ChecksumPlace);
         }
         let gso_size = if is_super { self.check_super(&ip, &transport)? } else { 0 };
-        Ok(OffloadPacket { bytes: packet, transport: Some(transport), gso_size })
+        Ok(GsoPacket { bytes: packet, transport: Some(transport), gso_size })
     }
 
     /// The payload of a segment in bytes; 0 when it is the whole payload.
@@ -173,7 +173,7 @@ pub enum OffloadError {
     /// An unknown or refused type, or not that of the packet.
     #[error("segmentation type {0:#04x} is not that of the packet")]
     GsoType(u8),
-    /// A super-packet without [`flag::NEEDS_CSUM`].
+    /// A GSO packet without [`flag::NEEDS_CSUM`].
     #[error("a packet to segment has a finished checksum")]
     NoChecksum,
     /// A checksum to complete in a part of a datagram.
@@ -188,7 +188,7 @@ pub enum OffloadError {
     /// `csum_start` and `csum_offset` point elsewhere.
     #[error("the checksum to complete is not that of the transport header")]
     ChecksumPlace,
-    /// SYN or RST in a super-packet.
+    /// SYN or RST in a GSO packet.
     #[error("a packet to segment opens or resets a connection")]
     TcpFlags,
     /// More than [`MAX_HEADERS`] bytes.
@@ -201,7 +201,7 @@ pub enum OffloadError {
 
 /// A packet and what is left to do to it, compared with each other by [`VirtioHeader::check`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OffloadPacket<'a> {
+pub struct GsoPacket<'a> {
     pub(super) bytes: &'a [u8],
     /// None when nothing is left to do.
     pub(super) transport: Option<Transport>,
@@ -209,7 +209,7 @@ pub struct OffloadPacket<'a> {
     pub(super) gso_size: usize,
 }
 
-impl<'a> OffloadPacket<'a> {
+impl<'a> GsoPacket<'a> {
     /// The packet as it came.
     #[inline]
     pub fn bytes(&self) -> &'a [u8] {

@@ -430,9 +430,9 @@ fn udp_is_left_alone_when_asked() {
     }
 }
 
-/// Two packets from a local sender, a super-packet of the same flow, and another packet.
+/// Two packets from a local sender, a GSO packet of the same flow, and another packet.
 #[test]
-fn packets_with_partial_checksums_join_and_super_packets_keep_their_place() {
+fn packets_with_partial_checksums_join_and_gso_packets_keep_their_place() {
     for n in 0..4 {
         let mut sender = Sender::new(n, 700);
         let mut buffer = Vec::new();

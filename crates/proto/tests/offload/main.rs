@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod coalesce;
+mod gso_frame;
 mod packets;
 mod segment;
 mod stranger;
-mod super_frame;

@@ -1,4 +1,4 @@
-//! Packets built field by field, and what a device would cut a super-packet into.
+//! Packets built field by field, and what a device would cut a GSO packet into.
 
 use rtun_proto::offload::{VirtioHeader, flag, gso_type};
 

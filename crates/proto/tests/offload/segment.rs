@@ -1,4 +1,4 @@
-//! A super-packet, cut, is what its sender would have sent without offload.
+//! A GSO packet, cut, is what its sender would have sent without offload.
 
 use proptest::prelude::*;
 use rtun_proto::{
@@ -101,7 +101,7 @@ proptest! {
 }
 
 #[test]
-fn full_super_packets_of_each_kind() {
+fn full_gso_packets_of_each_kind() {
     for (v6, protocol) in [(false, TCP), (true, TCP), (false, UDP), (true, UDP)] {
         let mut fields = Fields::new(v6, protocol, Vec::new());
         fields.flags = ACK | PSH | FIN | CWR;

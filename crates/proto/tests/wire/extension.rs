@@ -246,10 +246,10 @@ fn durations_are_milliseconds_that_fit() {
 #[test]
 fn capabilities_are_a_set() {
     let unknown = Capabilities::from_bits(0x8000_0000);
-    let both = Capabilities::SUPER_FRAMES.with(unknown);
+    let both = Capabilities::GSO_FRAMES.with(unknown);
     assert_eq!(both.bits(), 0x8000_0001);
     assert!(both.has(unknown) && both.has(both) && both.has(Capabilities::NONE));
     assert!(!unknown.has(both) && !Capabilities::NONE.has(unknown));
-    assert_eq!(both.intersection(Capabilities::SUPER_FRAMES), Capabilities::SUPER_FRAMES);
-    assert_eq!(unknown.intersection(Capabilities::SUPER_FRAMES), Capabilities::NONE);
+    assert_eq!(both.intersection(Capabilities::GSO_FRAMES), Capabilities::GSO_FRAMES);
+    assert_eq!(unknown.intersection(Capabilities::GSO_FRAMES), Capabilities::NONE);
 }

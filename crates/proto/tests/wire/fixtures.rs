@@ -142,7 +142,7 @@ fn is_extension(bytes: &[u8], extension: &Extension<'_>) {
 fn hello() -> Hello {
     Hello {
         version: 1,
-        capabilities: Capabilities::SUPER_FRAMES,
+        capabilities: Capabilities::GSO_FRAMES,
         mtu: 1420,
         instance: CONNECTOR,
         software: "rtun 0.1.0".to_owned(),
@@ -152,7 +152,7 @@ fn hello() -> Hello {
 fn hello_reply() -> HelloReply {
     HelloReply {
         version: 1,
-        accepted: Capabilities::SUPER_FRAMES,
+        accepted: Capabilities::GSO_FRAMES,
         max_frame: 65_535,
         reconnect_window: Duration::from_millis(200),
         namespace: NAMESPACE,
@@ -160,17 +160,17 @@ fn hello_reply() -> HelloReply {
     }
 }
 
-fn is_super_frame(bytes: &[u8]) {
+fn is_gso_frame(bytes: &[u8]) {
     let payload = only_frame(bytes);
     let extension = Extension::decode(payload).unwrap();
     is_extension(bytes, &extension);
-    let Extension::SuperFrame(packet) = extension else { panic!("{extension:?}") };
+    let Extension::GsoFrame(packet) = extension else { panic!("{extension:?}") };
     assert_eq!((packets(payload), packet.segments()), (2, 2));
     assert_eq!(ip_packet(payload), Some(packet.bytes()));
     assert!(packet.bytes().ends_with(b"rtunrtun"));
     let mut segments = Vec::new();
     packet.write_frames(&mut segments);
-    assert_eq!(segments, named("extension-super-frame-segments"));
+    assert_eq!(segments, named("extension-GSO frame-segments"));
 }
 
 fn is_refused_extension(bytes: &[u8], error: ExtensionError) {
@@ -232,8 +232,8 @@ pub(crate) fn check(name: &str, bytes: &[u8]) {
             let later = Hello { version: 2, capabilities, mtu: 1500, ..hello() };
             assert_eq!(Extension::decode(only_frame(bytes)), Ok(Extension::Hello(later)));
         }
-        "extension-super-frame" => is_super_frame(bytes),
-        "extension-super-frame-segments" => {
+        "extension-GSO frame" => is_gso_frame(bytes),
+        "extension-GSO frame-segments" => {
             let frames: Vec<_> = Frames::new(bytes).map(|frame| frame.payload).collect();
             let ends = [&b"rtunr"[..], b"tun"];
             assert!(frames.len() == 2 && frames.iter().zip(ends).all(|(f, end)| f.ends_with(end)));

@@ -124,9 +124,9 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn is_holding(&self) -> bool {
+    pub(super) fn has_buffered(&self) -> bool {
         self.holding.load(Ordering::Acquire)
-            || self.writing().carrier.as_ref().is_some_and(|carrier| carrier.is_holding())
+            || self.writing().carrier.as_ref().is_some_and(|carrier| carrier.has_buffered())
     }
 
     /// Ends the session for a reason.
@@ -368,8 +368,8 @@ impl Shared {
     /// Ready when nothing is held and a stream may write, or has nothing to wait for.
     pub(super) fn poll_writable(&self, id: u32, cx: &Context<'_>) -> Poll<io::Result<()>> {
         let mut writing = self.writing();
-        let is_holding = !writing.held.is_empty()
-            || writing.carrier.as_ref().is_some_and(|carrier| carrier.is_holding());
+        let has_buffered = !writing.held.is_empty()
+            || writing.carrier.as_ref().is_some_and(|carrier| carrier.has_buffered());
         {
             let mut state = self.state();
             if let Some(end) = state.end() {
@@ -377,7 +377,7 @@ impl Shared {
             }
             // Before the carrier is asked, which may wake from then on.
             state.wait_to_write(id, cx.waker());
-            if is_holding {
+            if has_buffered {
                 *state.flushing(id) = true;
             }
         }
@@ -446,7 +446,7 @@ impl Shared {
 
     /// As [`Self::flush`], waiting for a lock that somebody else has. For the driver alone.
     pub(super) fn flush_by_driver(&self) {
-        if self.state().has_due() || self.is_holding() {
+        if self.state().has_due() || self.has_buffered() {
             self.flush_with(&mut self.writing());
         }
     }
@@ -490,7 +490,7 @@ impl Shared {
                 continue;
             }
             drop(state);
-            if writing.carrier()?.is_holding() {
+            if writing.carrier()?.has_buffered() {
                 ready!(self.poll_carrier_writable(writing, cx))?;
                 continue;
             }

@@ -63,10 +63,10 @@ pub async fn connect(
     below: Arc<dyn Stream>,
     host: &str,
 ) -> Result<Connected, TlsError> {
-    let (connection, witness) = connector.connection(host)?;
+    let (connection, diagnostics) = connector.connection(host)?;
     let finished = perform(connection, below, connector.records_per_key())
         .await
-        .map_err(|error| witness.refusal().unwrap_or(error))?;
+        .map_err(|error| diagnostics.refusal().unwrap_or(error))?;
     Ok(Connected {
         stream: finished.stream,
         alpn: finished.alpn,
@@ -80,13 +80,13 @@ pub async fn connect(
 ///
 /// Any of [`Fault::Peer`](rtun_tls::Fault::Peer) and [`Fault::Network`](rtun_tls::Fault::Network).
 pub async fn accept(acceptor: &Acceptor, below: Arc<dyn Stream>) -> Result<Accepted, TlsError> {
-    let (connection, witness) = acceptor.connection()?;
+    let (connection, diagnostics) = acceptor.connection()?;
     let finished = perform(connection, below, acceptor.records_per_key())
         .await
-        .map_err(|error| witness.refusal().unwrap_or(error))?;
+        .map_err(|error| diagnostics.refusal().unwrap_or(error))?;
     Ok(Accepted {
         stream: finished.stream,
-        server_name: witness.server_name(),
+        server_name: diagnostics.server_name(),
         client_names: finished.certificates.first().map(dns_names),
         alpn: finished.alpn,
     })

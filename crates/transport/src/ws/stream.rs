@@ -176,7 +176,7 @@ impl WebSocket {
                 return;
             }
             let is_done = match outgoing.hand_on(&*self.below) {
-                Ok(is_done) => is_done && !self.below.is_holding(),
+                Ok(is_done) => is_done && !self.below.has_buffered(),
                 // The reader meets the failure itself.
                 Err(_) => true,
             };
@@ -240,7 +240,7 @@ impl Incoming {
 }
 
 impl Outgoing {
-    fn is_holding(&self) -> bool {
+    fn has_buffered(&self) -> bool {
         !self.held.is_empty() || self.pong.is_some() || self.ping || self.close.is_some()
     }
 
@@ -402,8 +402,8 @@ impl Stream for WebSocket {
         MESSAGE_MAX
     }
 
-    fn is_holding(&self) -> bool {
-        self.outgoing().is_holding() || self.below.is_holding()
+    fn has_buffered(&self) -> bool {
+        self.outgoing().has_buffered() || self.below.has_buffered()
     }
 
     /// Sends a close frame, then ends the stream below.
@@ -412,7 +412,7 @@ impl Stream for WebSocket {
         let mut below = Context::from_waker(&self.waker);
         self.outgoing().close(CLOSE_NORMAL);
         ready!(self.poll_hand_on(&mut below))?;
-        while self.below.is_holding() {
+        while self.below.has_buffered() {
             ready!(self.below.poll_writable(&mut below))?;
         }
         self.below.poll_shutdown(cx)

@@ -81,7 +81,7 @@ async fn pieces_are_taken_in_order((a, b): Ends) {
             }
         }
         a.flush().await.unwrap();
-        assert!(!a.is_holding());
+        assert!(!a.has_buffered());
     };
     let mut received = vec![0; sent.len()];
     let (read, ()) = tokio::join!(b.read_exact(&mut received), write);
@@ -216,7 +216,7 @@ async fn a_close_is_read_after_all_that_was_written(make: &impl AsyncFn() -> End
     let chunk = pattern(CHUNK, 3);
     let mut sent = 0;
     b.write_all(b"never read").await.unwrap();
-    while sent < 4 * CHUNK && !a.is_holding() {
+    while sent < 4 * CHUNK && !a.has_buffered() {
         match a.try_write(&chunk[sent % CHUNK..]) {
             Ok(written) => sent += written,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,

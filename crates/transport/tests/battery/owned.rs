@@ -28,8 +28,8 @@ impl<T: Send + Sync + 'static> Stream for Owned<T> {
         self.0.try_write_vectored(pieces)
     }
 
-    fn is_holding(&self) -> bool {
-        self.0.is_holding()
+    fn has_buffered(&self) -> bool {
+        self.0.has_buffered()
     }
 
     fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

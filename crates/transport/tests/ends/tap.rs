@@ -65,8 +65,8 @@ impl Stream for Tap {
         Ok(taken)
     }
 
-    fn is_holding(&self) -> bool {
-        self.below.is_holding()
+    fn has_buffered(&self) -> bool {
+        self.below.has_buffered()
     }
 
     fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -287,7 +287,7 @@ async fn what_is_not_read_is_bounded() {
             Err(error) => panic!("{error}"),
         }
     }
-    assert!(client.is_holding());
+    assert!(client.has_buffered());
     // What the pipe below has room for, and one write more.
     assert!((65_000..=2 * 65_536).contains(&sent), "{sent}");
     let mut received = vec![0; sent];
@@ -295,6 +295,6 @@ async fn what_is_not_read_is_bounded() {
     let (flushed, read) = soon(both).await;
     flushed.unwrap();
     read.unwrap();
-    assert!(!client.is_holding());
+    assert!(!client.has_buffered());
     assert!(received == chunk[..sent]);
 }

@@ -140,7 +140,7 @@ async fn quic_goes_by_the_same_certificates() {
     })
     .unwrap();
     let connect = || {
-        let (client, witness) = connector.quic_config(&["h3"]).unwrap();
+        let (client, diagnostics) = connector.quic_config(&["h3"]).unwrap();
         let name = connector.name_for("hub.example").unwrap();
         let v1 = rustls::quic::Version::V1;
         let client = rustls::quic::ClientConnection::new(Arc::new(client), v1, name, vec![]);
@@ -153,7 +153,7 @@ async fn quic_goes_by_the_same_certificates() {
             bytes.clear();
             server.write_hs(&mut bytes);
             if let Err(error) = client.read_hs(&bytes) {
-                return Err(witness.refusal().ok_or(error).unwrap());
+                return Err(diagnostics.refusal().ok_or(error).unwrap());
             }
         }
         assert_eq!(client.alpn_protocol(), Some(&b"h3"[..]));

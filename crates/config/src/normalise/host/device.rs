@@ -9,7 +9,7 @@ use crate::{
     normalise::tables,
     value::Cursor,
 };
-use rtun_settings::{Device, DeviceRoute};
+use rtun_settings::{DeviceRoute, DeviceSettings};
 
 /// Unless configured, in bytes.
 const DEFAULT_MTU: u16 = 1420;
@@ -21,7 +21,7 @@ const MIN_MTU_V6: i64 = 1280;
 const MAX_NAME: usize = 15;
 
 /// The device; `None` after an error was reported.
-pub(super) fn read(listener: &Cursor<'_>, report: &mut Report) -> Option<Device> {
+pub(super) fn read(listener: &Cursor<'_>, report: &mut Report) -> Option<DeviceSettings> {
     let metadata = listener.get("metadata");
     let get = |keys: &[&str]| metadata.as_ref().and_then(|m| m.first(keys));
     let name = device_name(get(&["name", "tun.name"]), report);
@@ -58,15 +58,15 @@ pub(super) fn read(listener: &Cursor<'_>, report: &mut Report) -> Option<Device>
         }
     }
     let offload = get(&["offload"]).and_then(|at| report.boolean(&at)).unwrap_or(true);
-    let super_frames = get(&["superFrames"]).and_then(|at| report.boolean(&at)).unwrap_or(true);
-    Some(Device {
+    let gso_frames = get(&["superFrames"]).and_then(|at| report.boolean(&at)).unwrap_or(true);
+    Some(DeviceSettings {
         name: name?,
         addresses: addresses?,
         mtu: mtu?,
         routes,
         dns,
         offload,
-        super_frames,
+        gso_frames,
         netns: None,
     })
 }

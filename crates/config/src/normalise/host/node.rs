@@ -8,16 +8,17 @@ use crate::{
     coerce::Place,
     findings::{At, Code, Report, quote},
     normalise::{
-        access,
-        carriage::{self, Side, Transport},
-        checked_type, listener,
+        access, checked_type, listener,
         sockets::{self, Level},
         tls,
+        transport_stack::{self, Side, Transport},
     },
     schema::{CONNECTORS, DIALERS},
     value::Cursor,
 };
-use rtun_settings::{Auth, Carriage, DialTls, HubNode, ProxyKind, ProxyNode, Verification, Way};
+use rtun_settings::{
+    DialTls, Endpoint, HubNode, Login, ProxyKind, ProxyNode, TransportStack, Verification,
+};
 
 /// Most dialers of one node.
 const MAX_WAYS: usize = 8;
@@ -59,24 +60,24 @@ pub(super) fn hub(at: &Cursor<'_>, hop: &Hop<'_>, report: &mut Report) -> Option
     let auth = auth(&connector, report);
     let connect_timeout = timeout_at.and_then(|at| report.span(&at, Place::Metadata));
     let name = report.some_text(at.get("name").as_ref());
-    let standing = selector::standing(at, report);
+    let preference = selector::preference(at, report);
     let (sockets, proxy_protocol) = sockets(at, hop, report);
     let (addr, ways) = (addr?, ways?);
-    for (way, at) in ways.iter().filter(|(way, _)| hop.behind_proxy && way.carriage.is_on_udp()) {
+    for (way, at) in ways.iter().filter(|(way, _)| hop.behind_proxy && way.stack.is_on_udp()) {
         let message =
-            format!("{} cannot go through a proxy: it is on UDP", quote(way.carriage.name()));
+            format!("{} cannot go through a proxy: it is on UDP", quote(way.stack.name()));
         report.error(at.clone(), message).help("use `tls`, `wss` or another transport on TCP");
     }
     Some(HubNode {
         name: name.unwrap_or_else(|| addr.clone()),
         addr: ways.first().map_or(addr, |(way, _)| way.addr.clone()),
-        ways: ways.into_iter().map(|(way, _)| way).collect(),
+        endpoints: ways.into_iter().map(|(way, _)| way).collect(),
         namespace: namespace?,
         auth: auth?,
         connect_timeout: connect_timeout.filter(|t| !t.is_zero()),
         sockets,
         proxy_protocol,
-        standing,
+        preference,
     })
 }
 
@@ -108,17 +109,17 @@ pub(super) fn proxy(at: &Cursor<'_>, hop: &Hop<'_>, report: &mut Report) -> Opti
     let get = |key: &str| metadata.as_ref().and_then(|metadata| metadata.get(key));
     let timeout = get("timeout").and_then(|at| report.span(&at, Place::Metadata));
     let headers = match get("header").filter(|_| protocol == ProxyKind::Http) {
-        Some(at) => carriage::headers(&at, report),
+        Some(at) => transport_stack::headers(&at, report),
         None => Some(Vec::new()),
     };
     let auth = auth(&connector, report);
     let name = report.some_text(at.get("name").as_ref());
-    let standing = selector::standing(at, report);
+    let preference = selector::preference(at, report);
     let (sockets, proxy_protocol) = sockets(at, hop, report);
     let addr = addr?;
-    let (Way { carriage, segment_max, .. }, place) = ways?.into_iter().next()?;
-    if !matches!(carriage, Carriage::Tcp { ws: None, mux: None, .. }) {
-        let message = format!("a proxy is not reached over {}", quote(carriage.name()));
+    let (Endpoint { stack, segment_max, .. }, place) = ways?.into_iter().next()?;
+    if !matches!(stack, TransportStack::Tcp { ws: None, mux: None, .. }) {
+        let message = format!("a proxy is not reached over {}", quote(stack.name()));
         report.error(place, message).help("write `type: tcp`, or `type: tls` for one with TLS");
         return None;
     }
@@ -127,13 +128,13 @@ pub(super) fn proxy(at: &Cursor<'_>, hop: &Hop<'_>, report: &mut Report) -> Opti
         addr,
         protocol,
         auth: auth?,
-        carriage,
+        stack,
         segment_max,
         connect_timeout: timeout.filter(|t| !t.is_zero()),
         headers: headers?,
         sockets,
         proxy_protocol,
-        standing,
+        preference,
     })
 }
 
@@ -150,7 +151,7 @@ fn connector<'a>(at: &Cursor<'a>, report: &mut Report) -> Option<(String, Cursor
 }
 
 /// The outer `None` after an error was reported.
-fn auth(connector: &Cursor<'_>, report: &mut Report) -> Option<Option<Auth>> {
+fn auth(connector: &Cursor<'_>, report: &mut Report) -> Option<Option<Login>> {
     match connector.filled("auth") {
         Some(auth) => access::credentials(&auth, report).map(Some),
         None => Some(None),
@@ -173,12 +174,12 @@ fn ways(
     addr: Option<&str>,
     what: &str,
     report: &mut Report,
-) -> Option<Vec<(Way, At)>> {
+) -> Option<Vec<(Endpoint, At)>> {
     let several = at.filled("dialers");
     let dialers = match (&several, at.get("dialer")) {
         (None, None) => {
-            let carriage = Carriage::tcp();
-            let way = Way { addr: addr?.to_owned(), carriage, segment_max: None };
+            let stack = TransportStack::tcp();
+            let way = Endpoint { addr: addr?.to_owned(), stack, segment_max: None };
             return Some(vec![(way, At::from(at))]);
         }
         (None, Some(dialer)) => vec![dialer],
@@ -206,11 +207,11 @@ fn ways(
 }
 
 /// C30: ways without TLS beside others that have it: whoever blocks those reads along.
-fn weaker(ways: &[(Way, At)], report: &mut Report) {
-    let encrypted = ways.iter().find(|(way, _)| way.carriage.tls().is_some());
+fn weaker(ways: &[(Endpoint, At)], report: &mut Report) {
+    let encrypted = ways.iter().find(|(way, _)| way.stack.tls().is_some());
     let Some((encrypted, _)) = encrypted else { return };
-    for (way, at) in ways.iter().filter(|(way, _)| way.carriage.tls().is_none()) {
-        let (name, other) = (way.carriage.name(), encrypted.carriage.name());
+    for (way, at) in ways.iter().filter(|(way, _)| way.stack.tls().is_none()) {
+        let (name, other) = (way.stack.name(), encrypted.stack.name());
         let message = format!(
             "{} does not encrypt: whoever blocks {} gets to read everything",
             quote(name),
@@ -227,7 +228,7 @@ fn way(
     node_addr: Option<&str>,
     what: &str,
     report: &mut Report,
-) -> Option<(Way, At)> {
+) -> Option<(Endpoint, At)> {
     let name = checked_type(dialer, &DIALERS, "tcp", report)?;
     let place = dialer.get("type").map_or_else(|| At::from(dialer), |at| At::from(&at));
     let addr = match dialer.filled("addr") {
@@ -238,15 +239,15 @@ fn way(
     let transport = Transport { name: &name, side: Side::Dialer, at: dialer };
     if !transport.is_encrypted(report) {
         unencrypted(dialer, &name, report);
-        let carriage = transport.carriage(None, report)?;
-        return Some((Way { addr: addr?, carriage, segment_max }, place));
+        let stack = transport.stack(None, report)?;
+        return Some((Endpoint { addr: addr?, stack, segment_max }, place));
     }
     let tls = tls::dial(dialer, report);
-    let carriage = transport.carriage(tls.clone(), report);
+    let stack = transport.stack(tls.clone(), report);
     listener::quic_versions(&name, tls.as_ref().map(|tls| tls.versions), dialer, report)?;
     let (tls, addr) = (tls?, addr?);
     unverified(&tls, dialer, &addr, what, report);
-    Some((Way { addr, carriage: carriage?, segment_max }, place))
+    Some((Endpoint { addr, stack: stack?, segment_max }, place))
 }
 
 /// C07: what is asked for of a certificate where there is none.

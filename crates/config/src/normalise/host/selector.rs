@@ -5,7 +5,7 @@ use crate::{
     suggest,
     value::Cursor,
 };
-use rtun_settings::{Probe, Selection, Standing, Strategy};
+use rtun_settings::{NodePreference, ProbeSettings, Selection, Strategy};
 
 /// The selector at `at`, or the one there is without it.
 pub(super) fn of(at: Option<&Cursor<'_>>, report: &mut Report) -> Selection {
@@ -50,18 +50,18 @@ fn strategy(at: &Cursor<'_>, report: &mut Report) -> Strategy {
 }
 
 /// What the metadata and `probe` of the node at `at` say.
-pub(super) fn standing(at: &Cursor<'_>, report: &mut Report) -> Standing {
+pub(super) fn preference(at: &Cursor<'_>, report: &mut Report) -> NodePreference {
     let metadata = at.get("metadata");
     let get = |key: &str| metadata.as_ref().and_then(|metadata| metadata.get(key));
     let weight = get("weight").and_then(|at| report.integer(&at)).filter(|weight| *weight > 0);
-    Standing {
+    NodePreference {
         weight: weight.map_or(1, |weight| u32::try_from(weight).unwrap_or(u32::MAX)),
         backup: get("backup").and_then(|at| report.boolean(&at)).unwrap_or(false),
         probe: at.get("probe").and_then(|at| probe(&at, report)),
     }
 }
 
-fn probe(at: &Cursor<'_>, report: &mut Report) -> Option<Probe> {
+fn probe(at: &Cursor<'_>, report: &mut Report) -> Option<ProbeSettings> {
     let kind_at = at.get("type");
     if let Some((kind, kind_at)) = report.some_text(kind_at.as_ref()).zip(kind_at) {
         match kind.as_str() {
@@ -79,10 +79,10 @@ fn probe(at: &Cursor<'_>, report: &mut Report) -> Option<Probe> {
             }
         }
     }
-    let default = Probe::default();
+    let default = ProbeSettings::default();
     let interval = at.get("interval").and_then(|at| report.period(&at));
     let timeout = at.get("timeout").and_then(|at| report.period(&at));
-    Some(Probe {
+    Some(ProbeSettings {
         interval: interval.unwrap_or(default.interval),
         timeout: timeout.unwrap_or(default.timeout),
     })

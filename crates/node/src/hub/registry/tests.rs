@@ -71,7 +71,7 @@ fn registry() -> Arc<Registry> {
     let provider = Provider::Rows(Rows::inline((1..=2).map(row).collect()));
     let config = Arc::new(HubRules {
         default_router: Some(Named { name: "table".into(), provider }),
-        super_frames: true,
+        gso_frames: true,
         queue_budget: 4 << 20,
         ..HubRules::default()
     });

@@ -30,7 +30,7 @@ pub(in crate::hub) struct Plugins {
 /// A plugin and what it was made of.
 struct Connected<T> {
     name: String,
-    settings: rtun_settings::Plugin,
+    settings: rtun_settings::PluginSettings,
     plugin: Arc<T>,
 }
 
@@ -126,7 +126,7 @@ fn connect<R, T>(
     kind: &'static str,
     named: &Named<R>,
     before: &[Connected<T>],
-    make: impl FnOnce(String, &rtun_settings::Plugin) -> Result<T, PluginSetupError>,
+    make: impl FnOnce(String, &rtun_settings::PluginSettings) -> Result<T, PluginSetupError>,
 ) -> Result<Option<Connected<T>>, RulesError> {
     let Some(settings) = named.plugin() else { return Ok(None) };
     let name = named.name.clone();
@@ -147,7 +147,7 @@ fn connect<R, T>(
 
 fn route_plugin(
     name: String,
-    settings: &rtun_settings::Plugin,
+    settings: &rtun_settings::PluginSettings,
     surroundings: &Surroundings,
 ) -> Result<RoutePlugin, PluginSetupError> {
     let plugin = match surroundings {
@@ -158,7 +158,7 @@ fn route_plugin(
     Ok(RouteAnswers::new(name, plugin, limits, release))
 }
 
-fn limits(settings: &rtun_settings::Plugin) -> QuestionLimits {
+fn limits(settings: &rtun_settings::PluginSettings) -> QuestionLimits {
     QuestionLimits { deadline: settings.timeout, ..QuestionLimits::default() }
 }
 

@@ -249,7 +249,7 @@ fn authers(rules: &UdpServerRules) -> Option<Vec<Credentials>> {
 }
 
 fn admissions(rules: &UdpServerRules) -> Vec<AddressList> {
-    let list = |admission: &rtun_settings::Admission| {
+    let list = |admission: &rtun_settings::AdmissionSettings| {
         let prefixes = inline(&admission.matchers).filter_map(|matcher| match matcher {
             Matcher::Prefix(prefix) => Some(*prefix),
             Matcher::Name(_) => None,

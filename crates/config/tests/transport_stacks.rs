@@ -11,11 +11,12 @@ use rtun_config::{
     source::{ReadError, Source},
 };
 use rtun_settings::{
-    Bind, Carriage, CertificateFiles, CipherSuite, Config, DialTls, Fingerprint, Grpc,
-    GrpcKeepalive, Header, Host, Http2, Hub, HubNode, Interface, Mux, MuxVersion, NetworkNamespace,
-    OwnCertificate, Probe, ProxyKind, ProxyProtocol, Quic, Secret, Selection, ServerCertificate,
-    ServerTls, ServiceKind, SocketOptions, Standing, Strategy, TlsVersions, Verification, Way,
-    WebSocket,
+    Bind, CertificateFiles, CipherSuite, Config, DialTls, Endpoint, Fingerprint, GrpcKeepalive,
+    GrpcSettings, HostSettings, Http2Settings, HttpHeader, HubNode, HubSettings, Interface,
+    MuxSettings, MuxVersion, NetworkNamespace, NodePreference, OwnCertificate, ProbeSettings,
+    ProxyKind, ProxyProtocol, QuicSettings, Secret, Selection, ServerCertificate, ServerTls,
+    ServiceKind, SocketOptions, Strategy, TlsVersions, TransportStack, Verification,
+    WebSocketSettings,
 };
 
 const TUN: &str = "tun:///host-1?net=10.1.0.1/24";
@@ -32,7 +33,7 @@ fn model(outcome: Outcome) -> Config {
 }
 
 /// The hub whose `listener` and further lines are as given, with nothing said above an information.
-fn hub_and(listener: &str, more: &str) -> Hub {
+fn hub_and(listener: &str, more: &str) -> HubSettings {
     let text = format!(
         "services: [{{name: a, addr: '127.0.0.1:1', handler: {{type: router}}, listener: {{{listener}}}}}]\n{more}"
     );
@@ -44,21 +45,16 @@ fn hub_and(listener: &str, more: &str) -> Hub {
     }
 }
 
-fn listener(listener: &str) -> Carriage<ServerTls> {
-    hub_and(listener, "").listener.carriage
+fn listener(listener: &str) -> TransportStack<ServerTls> {
+    hub_and(listener, "").listener.stack
 }
 
 fn server_tls(written: &str, more: &str) -> ServerTls {
-    hub_and(&format!("type: tls, tls: {{{written}}}"), more)
-        .listener
-        .carriage
-        .tls()
-        .unwrap()
-        .clone()
+    hub_and(&format!("type: tls, tls: {{{written}}}"), more).listener.stack.tls().unwrap().clone()
 }
 
 /// The host whose service has `service`, and whose chain has `hops`.
-fn host_of(service: &str, hops: &str) -> (Host, Vec<Code>) {
+fn host_of(service: &str, hops: &str) -> (HostSettings, Vec<Code>) {
     let text = format!(
         "services:
 - name: a
@@ -73,7 +69,7 @@ chains: [{{name: c, hops: [{hops}]}}]"
     (host(model(outcome)), codes)
 }
 
-fn host(mut config: Config) -> Host {
+fn host(mut config: Config) -> HostSettings {
     match config.services.remove(0).kind {
         ServiceKind::Host(host) => host,
         ServiceKind::Hub(hub) => panic!("{hub:?}"),
@@ -86,8 +82,8 @@ fn node_and(node: &str) -> (HubNode, Vec<Code>) {
     (host.hubs.remove(0), codes)
 }
 
-fn dialer(dialer: &str) -> Carriage<DialTls> {
-    node_and(&format!("dialer: {{{dialer}}}")).0.ways.remove(0).carriage
+fn dialer(dialer: &str) -> TransportStack<DialTls> {
+    node_and(&format!("dialer: {{{dialer}}}")).0.endpoints.remove(0).stack
 }
 
 fn dial_tls(written: &str) -> DialTls {
@@ -102,7 +98,7 @@ fn every_transport_listens_and_dials() {
         let written = listener(&format!("type: {name}"));
         let url = model(run(&["-L", &format!("router+{name}://127.0.0.1:1")]));
         let ServiceKind::Hub(hub) = &url.services[0].kind else { panic!("{url:?}") };
-        assert_eq!(hub.listener.carriage, written);
+        assert_eq!(hub.listener.stack, written);
         assert_eq!(written.name(), *name);
         assert_eq!(written.tls().is_none(), NO_TLS.contains(name), "{name}");
         assert_eq!(written.is_on_udp(), *name == "quic");
@@ -110,8 +106,8 @@ fn every_transport_listens_and_dials() {
     for name in schema::DIALERS.supported {
         let written = dialer(&format!("type: {name}"));
         let url = host(model(run(&["-L", TUN, "-F", &format!("router+{name}://h:1")])));
-        let way = &url.hubs[0].ways[0];
-        assert_eq!((way.addr.as_str(), way.carriage.name()), ("h:1", *name));
+        let way = &url.hubs[0].endpoints[0];
+        assert_eq!((way.addr.as_str(), way.stack.name()), ("h:1", *name));
         assert_eq!(written.name(), *name);
         assert_eq!(written.tls().is_none(), NO_TLS.contains(name), "{name}");
     }
@@ -120,34 +116,34 @@ fn every_transport_listens_and_dials() {
 
 #[test]
 fn web_sockets() {
-    let plain = |carriage| match carriage {
-        Carriage::Tcp { tls: None::<DialTls>, ws: Some(ws), mux: None } => ws,
+    let plain = |stack| match stack {
+        TransportStack::Tcp { tls: None::<DialTls>, ws: Some(ws), mux: None } => ws,
         other => panic!("{other:?}"),
     };
     let default =
-        WebSocket { path: "/ws".to_owned(), host: None, headers: vec![], ping_every: None };
+        WebSocketSettings { path: "/ws".to_owned(), host: None, headers: vec![], ping_every: None };
     assert_eq!(plain(dialer("type: ws")), default);
     let header =
-        |name: &str, value: &str| Header { name: name.to_owned(), value: Secret::new(value) };
+        |name: &str, value: &str| HttpHeader { name: name.to_owned(), value: Secret::new(value) };
     assert_eq!(
         plain(dialer(
             "type: ws, metadata: {path: a/b, ws.host: 'cdn.example:8080', header: {X-A: 1, authorization: t}, keepalive: true}"
         )),
-        WebSocket {
+        WebSocketSettings {
             path: "/a/b".to_owned(),
             host: Some("cdn.example:8080".to_owned()),
             headers: vec![header("X-A", "1"), header("authorization", "t")],
             ping_every: Some(Duration::from_secs(15)),
         }
     );
-    let written = "type: ws, metadata: {host: a, header: {Host: b}, ws.keepalive: 1, keepalive: 0, ttl: 3s, keepalive.interval: 9s}";
+    let written = "type: ws, metadata: {host: a, header: {HostSettings: b}, ws.keepalive: 1, keepalive: 0, ttl: 3s, keepalive.interval: 9s}";
     let ws = plain(dialer(written));
     assert_eq!((ws.host.as_deref(), ws.headers.len()), (Some("b"), 0), "as in GOST");
     assert_eq!(ws.ping_every, Some(Duration::from_secs(3)), "the first name counts");
-    let Carriage::Tcp { ws: Some(ws), .. } =
+    let TransportStack::Tcp { ws: Some(ws), .. } =
         listener("type: wss, metadata: {ws.path: /a/, path: /b, header: {Server: nginx}}")
     else {
-        panic!("no WebSocket")
+        panic!("no WebSocketSettings")
     };
     assert_eq!((ws.path.as_str(), ws.headers), ("/a/", vec![header("Server", "nginx")]));
     assert!(!format!("{:?}", header("a", "hunter2")).contains("hunter2"));
@@ -155,13 +151,13 @@ fn web_sockets() {
 
 #[test]
 fn multiplexing() {
-    fn mux<T: std::fmt::Debug>(carriage: Carriage<T>) -> Mux {
-        match carriage {
-            Carriage::Tcp { mux: Some(mux), .. } => mux,
+    fn mux<T: std::fmt::Debug>(stack: TransportStack<T>) -> MuxSettings {
+        match stack {
+            TransportStack::Tcp { mux: Some(mux), .. } => mux,
             other => panic!("{other:?}"),
         }
     }
-    let default = Mux {
+    let default = MuxSettings {
         version: MuxVersion::One,
         keepalive: Some(Duration::from_secs(10)),
         keepalive_timeout: Duration::from_secs(30),
@@ -181,7 +177,7 @@ fn multiplexing() {
     let all = "mux.version: '2', mux.keepaliveInterval: 5, mux.keepaliveTimeout: 15s, mux.maxFrameSize: 65535, mux.maxReceiveBuffer: 1048576, mux.maxStreamBuffer: 1024";
     assert_eq!(
         mux(dialer(&format!("type: mws, metadata: {{{all}}}"))),
-        Mux {
+        MuxSettings {
             version: MuxVersion::Two,
             keepalive: Some(Duration::from_secs(5)),
             keepalive_timeout: Duration::from_secs(15),
@@ -196,11 +192,11 @@ fn multiplexing() {
 
 #[test]
 fn quic_http2_and_grpc() {
-    let quic = |carriage| match carriage {
-        Carriage::Quic { quic, .. } => quic,
+    let quic = |stack| match stack {
+        TransportStack::Quic { quic, .. } => quic,
         other => panic!("{other:?}"),
     };
-    let default = Quic {
+    let default = QuicSettings {
         keepalive: Some(Duration::from_secs(10)),
         idle_timeout: Duration::from_secs(90),
         handshake_timeout: None,
@@ -212,7 +208,7 @@ fn quic_http2_and_grpc() {
         quic(dialer(
             "type: quic, metadata: {keepAlive: false, ttl: 3s, maxIdleTimeout: 5s, handshakeTimeout: 2s, datagrams: false, maxStreams: 7}"
         )),
-        Quic {
+        QuicSettings {
             keepalive: None,
             idle_timeout: Duration::from_secs(5),
             handshake_timeout: Some(Duration::from_secs(2)),
@@ -223,11 +219,11 @@ fn quic_http2_and_grpc() {
     let tls12 = "type: quic, tls: {options: {minVersion: VersionTLS12}}";
     assert_eq!(dialer(tls12).name(), "quic", "1.3 is spoken too");
 
-    let http = |carriage| match carriage {
-        Carriage::Http2 { tls, http } => (tls.is_some(), http),
+    let http = |stack| match stack {
+        TransportStack::Http2 { tls, http } => (tls.is_some(), http),
         other => panic!("{other:?}"),
     };
-    let default = Http2 { path: None, host: None, headers: vec![] };
+    let default = Http2Settings { path: None, host: None, headers: vec![] };
     assert_eq!(http(dialer("type: h2c")), (false, default));
     let written = "type: h2, metadata: {path: /t, host: cdn.example, header: {A: b}}";
     let (encrypted, written) = http(dialer(written));
@@ -237,11 +233,12 @@ fn quic_http2_and_grpc() {
         (Some("/t"), Some("cdn.example"))
     );
 
-    let grpc = |carriage| match carriage {
-        Carriage::Grpc { tls, grpc } => (tls.is_some(), grpc),
+    let grpc = |stack| match stack {
+        TransportStack::Grpc { tls, grpc } => (tls.is_some(), grpc),
         other => panic!("{other:?}"),
     };
-    let default = Grpc { path: "/GostTunel/Tunnel".to_owned(), authority: None, keepalive: None };
+    let default =
+        GrpcSettings { path: "/GostTunel/Tunnel".to_owned(), authority: None, keepalive: None };
     assert_eq!(grpc(dialer("type: grpc")), (true, default));
     assert_eq!(
         grpc(dialer(
@@ -249,7 +246,7 @@ fn quic_http2_and_grpc() {
         )),
         (
             false,
-            Grpc {
+            GrpcSettings {
                 path: "/a.B/c-d".to_owned(),
                 authority: Some("h".to_owned()),
                 keepalive: Some(GrpcKeepalive {
@@ -263,7 +260,7 @@ fn quic_http2_and_grpc() {
     let text = "services: [{name: a, addr: '127.0.0.1:1', handler: {type: router}, listener: {type: grpc, metadata: {keepalive: true}}}]";
     let config = model(load_text("a", text, false, Profile::Compat));
     let ServiceKind::Hub(hub) = &config.services[0].kind else { panic!("{config:?}") };
-    let Carriage::Grpc { grpc, .. } = &hub.listener.carriage else { panic!("{hub:?}") };
+    let TransportStack::Grpc { grpc, .. } = &hub.listener.stack else { panic!("{hub:?}") };
     assert_eq!(grpc.keepalive.unwrap().time, Duration::from_secs(60));
 }
 
@@ -345,7 +342,7 @@ fn who_a_host_believes_to_be_its_hub() {
         (&format!("fingerprint: '{digits},{colons}'"), Verification::Off, 2, None),
     ] {
         let (node, codes) = node_and(&format!("dialer: {{type: wss, tls: {{{written}}}}}"));
-        let tls = node.ways[0].carriage.tls().unwrap();
+        let tls = node.endpoints[0].stack.tls().unwrap();
         assert_eq!((&tls.verification, tls.fingerprints.len()), (&verification, pins), "{written}");
         assert_eq!(codes, code.into_iter().collect::<Vec<_>>(), "{written}");
         let expected = Fingerprint(std::array::from_fn(|i| {
@@ -407,14 +404,14 @@ fn a_host_behind_proxies() {
     let [first, second] = &host.proxies[..] else { panic!("{host:?}") };
     let ([first], [second]) = (&first.nodes[..], &second.nodes[..]) else { panic!("{host:?}") };
     assert_eq!((first.addr.as_str(), first.protocol), ("proxy.example:3128", ProxyKind::Http));
-    assert_eq!(first.carriage, Carriage::tcp());
+    assert_eq!(first.stack, TransportStack::tcp());
     assert_eq!(first.connect_timeout, Some(Duration::from_secs(5)));
     let auth = first.auth.as_ref().unwrap();
     assert_eq!((auth.user.as_str(), auth.password.expose()), ("user", "pass"));
     assert_eq!((second.addr.as_str(), second.protocol), ("second.example:1080", ProxyKind::Socks5));
-    assert_eq!((second.carriage.name(), second.auth.as_ref()), ("tls", None));
+    assert_eq!((second.stack.name(), second.auth.as_ref()), ("tls", None));
     let [hub] = &host.hubs[..] else { panic!("{host:?}") };
-    assert_eq!((hub.addr.as_str(), hub.ways[0].carriage.name()), ("hub.example:443", "tls"));
+    assert_eq!((hub.addr.as_str(), hub.endpoints[0].stack.name()), ("hub.example:443", "tls"));
     assert!(!hub.namespace.is_default());
 
     let hops = "{name: p, selector: {strategy: rand}, nodes: [
@@ -438,8 +435,8 @@ fn several_ways_to_one_hub() {
         "dialers: [{type: quic, tls: {secure: true}}, {type: wss, addr: 'cdn:443', tls: {secure: true}, metadata: {path: /t}}, {type: tcp}]",
     );
     let ways = |node: &HubNode| {
-        let way = |way: &Way| format!("{} {}", way.carriage.name(), way.addr);
-        node.ways.iter().map(way).collect::<Vec<_>>()
+        let way = |way: &Endpoint| format!("{} {}", way.stack.name(), way.addr);
+        node.endpoints.iter().map(way).collect::<Vec<_>>()
     };
     assert_eq!(ways(&node), ["quic h:1", "wss cdn:443", "tcp h:1"]);
     assert_eq!((node.addr.as_str(), &codes[..]), ("h:1", &[Code::C30][..]));
@@ -455,12 +452,12 @@ fn several_ways_to_one_hub() {
     let [a, b] = &host.hubs[..] else { panic!("{host:?}") };
     assert_eq!(ways(a), ["quic a:443", "wss a:443", "h2 a:443", "tcp a:443"]);
     assert_eq!(ways(b), ["quic b:443", "wss b:443", "h2 b:443", "tcp b:443"]);
-    for way in &b.ways[..3] {
-        let tls = way.carriage.tls().unwrap();
+    for way in &b.endpoints[..3] {
+        let tls = way.stack.tls().unwrap();
         assert_eq!(tls.verification, Verification::Full { ca: None });
         assert_eq!(tls.server_name.as_deref(), Some("hub.example"));
     }
-    let Carriage::Tcp { ws: Some(ws), .. } = &b.ways[1].carriage else { panic!("{b:?}") };
+    let TransportStack::Tcp { ws: Some(ws), .. } = &b.endpoints[1].stack else { panic!("{b:?}") };
     assert_eq!(ws.path, "/t");
 }
 
@@ -471,14 +468,14 @@ fn selectors_and_probes() {
             "{{name: h, selector: {{{selector}}}, nodes: [{{addr: 'h:1', connector: {{type: router}}, {node}}}]}}"
         );
         let (mut host, _) = host_of("", &hop);
-        (host.selector, host.hubs.remove(0).standing)
+        (host.selector, host.hubs.remove(0).preference)
     };
     let default = Selection {
         strategy: Strategy::Round,
         max_fails: 1,
         fail_timeout: Duration::from_secs(10),
     };
-    assert_eq!(hop("", ""), (default, Standing { weight: 1, backup: false, probe: None }));
+    assert_eq!(hop("", ""), (default, NodePreference { weight: 1, backup: false, probe: None }));
     for (name, strategy) in [
         ("round", Strategy::Round),
         ("rr", Strategy::Round),
@@ -496,10 +493,11 @@ fn selectors_and_probes() {
         "metadata: {weight: 7, backup: true}, probe: {addr: x, interval: 2s}",
     );
     assert_eq!((selector.max_fails, selector.fail_timeout), (3, Duration::from_secs(5)));
-    let probe = Probe { interval: Duration::from_secs(2), timeout: Duration::from_secs(10) };
-    assert_eq!(standing, Standing { weight: 7, backup: true, probe: Some(probe) });
+    let probe =
+        ProbeSettings { interval: Duration::from_secs(2), timeout: Duration::from_secs(10) };
+    assert_eq!(standing, NodePreference { weight: 7, backup: true, probe: Some(probe) });
     assert_eq!(hop("maxFails: -1, failTimeout: 0s", "metadata: {weight: -7}").0, default);
-    assert_eq!(hop("", "probe: {type: tcp}").1.probe, Some(Probe::default()));
+    assert_eq!(hop("", "probe: {type: tcp}").1.probe, Some(ProbeSettings::default()));
 
     let host = host(model(run(&["-L", TUN, "-F", "router://h:1?maxFails=2"])));
     assert_eq!(
@@ -559,7 +557,7 @@ fn around_a_hub() {
     assert_eq!(listener.mark, Some(7));
     assert_eq!(listener.netns, Some(NetworkNamespace::Named("edge".to_owned())));
     let plain = hub_and("type: tcp", "").listener;
-    assert_eq!(plain, rtun_settings::Listener::tcp("127.0.0.1:1"));
+    assert_eq!(plain, rtun_settings::ListenerSettings::tcp("127.0.0.1:1"));
     let two = |second: &str| {
         let text = format!(
             "services:
@@ -588,7 +586,7 @@ fn several_ways_in_to_one_hub() {
     let ServiceKind::Hub(hub) = &config.services[0].kind else { panic!("{config:?}") };
     let shown: Vec<_> = hub
         .listeners()
-        .map(|listener| (listener.addr.as_str(), listener.carriage.name(), listener.mark))
+        .map(|listener| (listener.addr.as_str(), listener.stack.name(), listener.mark))
         .collect();
     let expected = [
         ("127.0.0.1:443", "wss", Some(7)),

@@ -1,4 +1,4 @@
-//! Super-frames, and the packets they are to become, each made from scratch with sums of its own.
+//! GSO frames, and the packets they are to become, each made from scratch with sums of its own.
 
 use std::net::IpAddr;
 
@@ -16,7 +16,7 @@ const UDP: u8 = 17;
 
 /// TCP or UDP from port 12345 to port 80 with more than one segment.
 #[derive(Debug, Clone)]
-pub struct SuperPacket {
+pub struct GsoPacketBuilder {
     pub source: IpAddr,
     pub destination: IpAddr,
     pub protocol: u8,
@@ -31,7 +31,7 @@ pub struct SuperPacket {
     pub payload: Vec<u8>,
 }
 
-impl SuperPacket {
+impl GsoPacketBuilder {
     pub fn tcp(source: &str, destination: &str, payload: usize, segment: usize) -> Self {
         Self {
             source: ip(source),
@@ -56,9 +56,9 @@ impl SuperPacket {
         self.payload.len().div_ceil(self.segment) as u64
     }
 
-    /// The payload of the super-frame: type, virtio-net header, packet.
+    /// The payload of the GSO frame: type, virtio-net header, packet.
     pub fn frame(&self) -> Vec<u8> {
-        let mut frame = vec![kind::SUPER_FRAME];
+        let mut frame = vec![kind::GSO_FRAME];
         frame.extend_from_slice(&self.virtio_header());
         frame.extend_from_slice(&self.whole());
         frame

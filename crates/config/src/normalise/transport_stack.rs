@@ -8,10 +8,11 @@ use crate::{
     value::{Cursor, Entry, Kind},
 };
 use rtun_settings::{
-    Carriage, Grpc, GrpcKeepalive, Header, Http2, Mux, MuxVersion, Quic, Secret, WebSocket,
+    GrpcKeepalive, GrpcSettings, Http2Settings, HttpHeader, MuxSettings, MuxVersion, QuicSettings,
+    Secret, TransportStack, WebSocketSettings,
 };
 
-/// Time between pings of WebSocket, where there are any.
+/// Time between pings of WebSocketSettings, where there are any.
 const WS_PING: Duration = Duration::from_secs(15);
 /// Bytes of smux's buffers that there may be: 4 GiB is what a window can say.
 const BUFFERS: RangeInclusive<i64> = 1..=u32::MAX as i64;
@@ -81,14 +82,18 @@ impl Transport<'_> {
     }
 
     /// The layers, with `tls` if it is encrypted; `None` after an error was reported.
-    pub(super) fn carriage<T>(&self, tls: Option<T>, report: &mut Report) -> Option<Carriage<T>> {
+    pub(super) fn stack<T>(
+        &self,
+        tls: Option<T>,
+        report: &mut Report,
+    ) -> Option<TransportStack<T>> {
         let (ws, mux) = match self.name {
             "quic" => {
                 let quic = self.quic(report)?;
-                return Some(Carriage::Quic { tls: tls?, quic });
+                return Some(TransportStack::Quic { tls: tls?, quic });
             }
-            "h2" | "h2c" => return Some(Carriage::Http2 { tls, http: self.http2(report)? }),
-            "grpc" => return Some(Carriage::Grpc { tls, grpc: self.grpc(report)? }),
+            "h2" | "h2c" => return Some(TransportStack::Http2 { tls, http: self.http2(report)? }),
+            "grpc" => return Some(TransportStack::Grpc { tls, grpc: self.grpc(report)? }),
             "ws" | "wss" => (true, false),
             "mtcp" | "mtls" => (false, true),
             "mws" | "mwss" => (true, true),
@@ -98,17 +103,17 @@ impl Transport<'_> {
         let mux = if mux { Some(self.mux(report)) } else { None };
         let ws = ws.map_or(Some(None), |ws| ws.map(Some));
         let mux = mux.map_or(Some(None), |mux| mux.map(Some));
-        Some(Carriage::Tcp { tls, ws: ws?, mux: mux? })
+        Some(TransportStack::Tcp { tls, ws: ws?, mux: mux? })
     }
 
-    fn web_socket(&self, report: &mut Report) -> Option<WebSocket> {
+    fn web_socket(&self, report: &mut Report) -> Option<WebSocketSettings> {
         let path = self.path(&["ws.path", "path"], report);
         let host = self.host(&["ws.host", "host"], report);
         let (headers, host_header) = self.headers(&["ws.header", "header"], report)?;
         let pings = self.side == Side::Dialer
             && self.flag(&["ws.keepalive", "keepalive"], report).unwrap_or(false);
         let every = self.span(&["ttl", "keepalive.interval"], report).unwrap_or(WS_PING);
-        Some(WebSocket {
+        Some(WebSocketSettings {
             path: path?.unwrap_or_else(|| "/ws".to_owned()),
             // As in GOST a header of that name counts more than the key.
             host: host_header.or(host?),
@@ -117,7 +122,7 @@ impl Transport<'_> {
         })
     }
 
-    fn mux(&self, report: &mut Report) -> Option<Mux> {
+    fn mux(&self, report: &mut Report) -> Option<MuxSettings> {
         self.mux_type(report)?;
         let version = match self.number("mux.version", 1..=2, report)? {
             Some(1) => MuxVersion::One,
@@ -163,7 +168,7 @@ impl Transport<'_> {
             return None;
         }
         let max_frame = max_frame?.and_then(|number| u16::try_from(number).ok()).unwrap_or(32768);
-        Some(Mux {
+        Some(MuxSettings {
             version,
             keepalive,
             keepalive_timeout,
@@ -191,12 +196,12 @@ impl Transport<'_> {
         }
     }
 
-    fn quic(&self, report: &mut Report) -> Option<Quic> {
+    fn quic(&self, report: &mut Report) -> Option<QuicSettings> {
         let keepalive = self.flag(&["keepAlive"], report).unwrap_or(true);
         let every = self.span(&["ttl"], report).unwrap_or(Duration::from_secs(10));
         let idle = self.span(&["maxIdleTimeout"], report);
         let streams = self.number("maxStreams", STREAMS, report)?;
-        Some(Quic {
+        Some(QuicSettings {
             keepalive: keepalive.then_some(every),
             idle_timeout: idle.unwrap_or(Duration::from_secs(90)),
             handshake_timeout: self.span(&["handshakeTimeout"], report),
@@ -205,14 +210,14 @@ impl Transport<'_> {
         })
     }
 
-    fn http2(&self, report: &mut Report) -> Option<Http2> {
+    fn http2(&self, report: &mut Report) -> Option<Http2Settings> {
         let path = self.path(&["path"], report);
         let host = self.host(&["host"], report);
         let (headers, host_header) = self.headers(&["header"], report)?;
-        Some(Http2 { path: path?, host: host_header.or(host?), headers })
+        Some(Http2Settings { path: path?, host: host_header.or(host?), headers })
     }
 
-    fn grpc(&self, report: &mut Report) -> Option<Grpc> {
+    fn grpc(&self, report: &mut Report) -> Option<GrpcSettings> {
         let path_at = self.first(&["grpc.path", "path"]);
         let path = report.some_text(path_at.as_ref()).unwrap_or_default();
         let path = grpc_path(&path);
@@ -235,7 +240,7 @@ impl Transport<'_> {
             timeout: timeout.unwrap_or(Duration::from_secs(30)),
             without_calls: without_calls.unwrap_or(false),
         });
-        Some(Grpc { path, authority, keepalive })
+        Some(GrpcSettings { path, authority, keepalive })
     }
 
     /// A path of HTTP; the outer `None` after an error was reported.
@@ -280,7 +285,11 @@ impl Transport<'_> {
     }
 
     /// The headers and, of a dialer, what is to be sent as `Host`; the outer `None` after an error was reported.
-    fn headers(&self, keys: &[&str], report: &mut Report) -> Option<(Vec<Header>, Option<String>)> {
+    fn headers(
+        &self,
+        keys: &[&str],
+        report: &mut Report,
+    ) -> Option<(Vec<HttpHeader>, Option<String>)> {
         let Some(at) = self.first(keys) else { return Some((Vec::new(), None)) };
         let mut headers = headers(&at, report)?;
         let mut host = None;
@@ -330,7 +339,7 @@ const OWN_HEADERS: [&str; 13] = [
 ];
 
 /// A map of headers; `None` after an error was reported.
-pub(super) fn headers(at: &Cursor<'_>, report: &mut Report) -> Option<Vec<Header>> {
+pub(super) fn headers(at: &Cursor<'_>, report: &mut Report) -> Option<Vec<HttpHeader>> {
     if !matches!(at.value.kind, Kind::Map(_)) && !at.value.is_unset() {
         let found = at.value.describe();
         report.error(at, format!("expected a map of headers, found {found}"));
@@ -345,7 +354,7 @@ pub(super) fn headers(at: &Cursor<'_>, report: &mut Report) -> Option<Vec<Header
     headers.into_iter().collect()
 }
 
-fn header(map: &Cursor<'_>, entry: &Entry, report: &mut Report) -> Option<Header> {
+fn header(map: &Cursor<'_>, entry: &Entry, report: &mut Report) -> Option<HttpHeader> {
     let at = map.child(entry);
     let name = entry.key.clone();
     let token = |c: u8| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&c);
@@ -365,7 +374,7 @@ fn header(map: &Cursor<'_>, entry: &Entry, report: &mut Report) -> Option<Header
         report.error(at.key(), message).help("write printable ASCII on one line");
         return None;
     };
-    Some(Header { name, value: Secret::new(value) })
+    Some(HttpHeader { name, value: Secret::new(value) })
 }
 
 fn is_path_byte(byte: u8) -> bool {

@@ -1,10 +1,10 @@
-//! Super-packets carried whole: what one end writes, the other reads, and nothing a stranger writes instead.
+//! GSO packets carried whole: what one end writes, the other reads, and nothing a stranger writes instead.
 
 use proptest::prelude::*;
 use rtun_proto::{
     extension::{
-        Extension, ExtensionEncodeError, ExtensionError, MAX_SUPER_PACKET, SUPER_FRAME_HEADER,
-        decode_super_frame, ip_packet, ip_packet_mut, is_extension, packets, super_frame_prefix,
+        Extension, ExtensionEncodeError, ExtensionError, GSO_FRAME_HEADER, MAX_SUPER_PACKET,
+        decode_gso_frame, gso_frame_prefix, ip_packet, ip_packet_mut, is_extension, packets,
     },
     frame::{Frames, LEN_PREFIX},
     offload::{MAX_SEGMENTS, VirtioHeader, flag},
@@ -13,28 +13,28 @@ use rtun_proto::{
 
 use crate::{packets::*, segment::fields};
 
-/// The payload of the super-frame that carries `packet` behind `header`.
+/// The payload of the GSO frame that carries `packet` behind `header`.
 fn payload(header: VirtioHeader, packet: &[u8]) -> Vec<u8> {
     [&[3][..], &header.encode(), packet].concat()
 }
 
-/// The packets a hub makes of a super-frame.
+/// The packets a hub makes of a GSO frame.
 fn segments(payload: &[u8]) -> Vec<Vec<u8>> {
     let mut out = Vec::new();
-    decode_super_frame(payload).unwrap().write_frames(&mut out);
+    decode_gso_frame(payload).unwrap().write_frames(&mut out);
     Frames::new(&out).map(|frame| frame.payload.to_vec()).collect()
 }
 
 /// The segments of what is accepted are intact, and it is sent on as it came. Tells whether it was accepted.
 fn check_segments(received: &[u8]) -> bool {
-    let Ok(checked) = decode_super_frame(received) else { return false };
+    let Ok(checked) = decode_gso_frame(received) else { return false };
     assert_eq!(packets(received), checked.segments());
-    assert_eq!(&checked.header().encode()[..], &received[1..SUPER_FRAME_HEADER]);
+    assert_eq!(&checked.header().encode()[..], &received[1..GSO_FRAME_HEADER]);
     let data: Vec<u8> =
         segments(received).iter().flat_map(|packet| payload_of_intact(packet)).collect();
     assert!(checked.bytes().ends_with(&data));
     let mut written = Vec::new();
-    Extension::SuperFrame(checked).write_frame(&mut written).unwrap();
+    Extension::GsoFrame(checked).write_frame(&mut written).unwrap();
     assert_eq!(&written[LEN_PREFIX..], received);
     true
 }
@@ -58,9 +58,9 @@ proptest! {
         let header = VirtioHeader { flags, hdr_len, ..fields.virtio(size) };
         let mut packet = fields.build_partial();
         let checked = header.check(&packet).unwrap();
-        let frame = [&super_frame_prefix(&checked).unwrap()[..], &packet].concat();
+        let frame = [&gso_frame_prefix(&checked).unwrap()[..], &packet].concat();
         let mut written = vec![9];
-        Extension::SuperFrame(checked).write_frame(&mut written).unwrap();
+        Extension::GsoFrame(checked).write_frame(&mut written).unwrap();
         prop_assert_eq!(&written[1..], &frame);
 
         let frames: Vec<_> = Frames::new(&frame).map(|frame| frame.payload).collect();
@@ -68,8 +68,8 @@ proptest! {
         let mut received = frames[0].to_vec();
         prop_assert_eq!(&received, &payload(fields.virtio(size), &packet));
         prop_assert!(is_extension(&received));
-        prop_assert_eq!(decode_super_frame(&received), Ok(checked));
-        prop_assert_eq!(Extension::decode(&received), Ok(Extension::SuperFrame(checked)));
+        prop_assert_eq!(decode_gso_frame(&received), Ok(checked));
+        prop_assert_eq!(Extension::decode(&received), Ok(Extension::GsoFrame(checked)));
         prop_assert_eq!(segments(&received), fields.cut(usize::from(size)));
         prop_assert_eq!(packets(&received), checked.segments());
         prop_assert_eq!(ip_packet(&received), Some(&packet[..]));
@@ -98,9 +98,9 @@ proptest! {
         let mut received = payload(fields.virtio(size), &fields.build_partial());
         let before = received[1 + byte];
         received[1 + byte] = value;
-        // Another segment size is another super-frame; of all else there is one right value.
+        // Another segment size is another GSO frame; of all else there is one right value.
         let is_size = (4..6).contains(&byte);
-        prop_assert!(decode_super_frame(&received).is_err() || is_size || value == before);
+        prop_assert!(decode_gso_frame(&received).is_err() || is_size || value == before);
     }
 
     #[test]
@@ -123,10 +123,10 @@ proptest! {
         rest in prop::collection::vec(any::<u8>(), 0..60),
     ) {
         let mut bytes = [&[kind][..], &rest].concat();
-        let _ = decode_super_frame(&bytes);
+        let _ = decode_gso_frame(&bytes);
         prop_assert!((1..=60).contains(&packets(&bytes)));
         let expected = match bytes[0] {
-            3 => bytes.get(SUPER_FRAME_HEADER..).filter(|packet| !packet.is_empty()),
+            3 => bytes.get(GSO_FRAME_HEADER..).filter(|packet| !packet.is_empty()),
             0x40..=0x4f | 0x60..=0x6f => Some(&bytes[..]),
             _ => None,
         };
@@ -155,7 +155,7 @@ fn what_is_reserved_is_repeated_in_every_segment() {
         (extended, 40, 0),
     ] {
         let mut received = payload(fields.virtio(20), &fields.build_partial());
-        received[SUPER_FRAME_HEADER + place] = value;
+        received[GSO_FRAME_HEADER + place] = value;
         assert!(check_segments(&received));
         for segment in segments(&received) {
             assert_eq!(segment[place], value);
@@ -168,11 +168,11 @@ fn nothing_holds_no_packet() {
     assert_eq!(ip_packet(&[]), None);
     assert_eq!(ip_packet_mut(&mut []), None);
     assert_eq!(packets(&[]), 1);
-    assert_eq!(decode_super_frame(&[]), Err(ExtensionError::Type));
-    assert_eq!(decode_super_frame(&[4; 60]), Err(ExtensionError::Type));
+    assert_eq!(decode_gso_frame(&[]), Err(ExtensionError::Type));
+    assert_eq!(decode_gso_frame(&[4; 60]), Err(ExtensionError::Type));
     assert_eq!(
-        decode_super_frame(&[3; SUPER_FRAME_HEADER - 1]),
-        Err(ExtensionError::Short { kind: "super-frame" })
+        decode_gso_frame(&[3; GSO_FRAME_HEADER - 1]),
+        Err(ExtensionError::Short { kind: "GSO frame" })
     );
 }
 
@@ -181,18 +181,15 @@ fn a_packet_that_need_not_be_cut_is_none() {
     let fields = Fields::new(false, TCP, data(1000, 1));
     let packet = fields.build_partial();
     for header in [fields.virtio(0), fields.virtio(1000)] {
-        assert_eq!(super_frame_prefix(&header.check(&packet).unwrap()), None);
-        assert_eq!(
-            decode_super_frame(&payload(header, &packet)),
-            Err(ExtensionError::NotCanonical)
-        );
+        assert_eq!(gso_frame_prefix(&header.check(&packet).unwrap()), None);
+        assert_eq!(decode_gso_frame(&payload(header, &packet)), Err(ExtensionError::NotCanonical));
     }
     let finished = fields.build();
     let checked = VirtioHeader::default().check(&finished).unwrap();
-    assert_eq!(super_frame_prefix(&checked), None);
+    assert_eq!(gso_frame_prefix(&checked), None);
     let mut out = vec![1];
-    let refused = Extension::SuperFrame(checked).write_frame(&mut out);
-    assert_eq!((refused, out), (Err(ExtensionEncodeError::SuperFrame), vec![1]));
+    let refused = Extension::GsoFrame(checked).write_frame(&mut out);
+    assert_eq!((refused, out), (Err(ExtensionEncodeError::GsoFrame), vec![1]));
 }
 
 #[test]
@@ -201,16 +198,16 @@ fn the_longest_packet_fills_a_frame() {
         let mut fields = Fields::new(v6, protocol, Vec::new());
         fields.payload = data(MAX_SUPER_PACKET - fields.headers(), 1);
         let packet = fields.build_partial();
-        let prefix = super_frame_prefix(&fields.virtio(1400).check(&packet).unwrap()).unwrap();
+        let prefix = gso_frame_prefix(&fields.virtio(1400).check(&packet).unwrap()).unwrap();
         assert_eq!(prefix[..3], [0xff, 0xff, 3]);
-        assert!(decode_super_frame(&payload(fields.virtio(1400), &packet)).is_ok());
+        assert!(decode_gso_frame(&payload(fields.virtio(1400), &packet)).is_ok());
 
         fields.payload.push(0);
         let packet = fields.build_partial();
         let checked = fields.virtio(1400).check(&packet).unwrap();
-        assert_eq!(super_frame_prefix(&checked), None);
+        assert_eq!(gso_frame_prefix(&checked), None);
         assert_eq!(
-            decode_super_frame(&payload(fields.virtio(1400), &packet)),
+            decode_gso_frame(&payload(fields.virtio(1400), &packet)),
             Err(ExtensionError::TooLong(MAX_SUPER_PACKET + 1))
         );
     }
@@ -231,12 +228,12 @@ fn the_sum_of_the_pseudo_header_is_compared() {
             let mut packet = fields.build_partial();
             packet[at] ^= 0x10;
             assert!(!header.check(&packet).unwrap().has_sum_of_pseudo_header());
-            assert_eq!(super_frame_prefix(&header.check(&packet).unwrap()), None);
-            let refused = decode_super_frame(&payload(header, &packet)).err();
+            assert_eq!(gso_frame_prefix(&header.check(&packet).unwrap()), None);
+            let refused = decode_gso_frame(&payload(header, &packet)).err();
             assert_eq!(refused, Some(ExtensionError::PseudoHeader), "byte {at}");
         }
         // What a finished packet holds is not what has to be completed.
-        let refused = decode_super_frame(&payload(header, &fields.build())).err();
+        let refused = decode_gso_frame(&payload(header, &fields.build())).err();
         assert_eq!(refused, Some(ExtensionError::PseudoHeader));
     }
 }

@@ -1,54 +1,54 @@
 //! A packet of up to 64 KiB on the wire, still to be segmented: a virtio-net header and the packet.
 //!
-//! The header of a super-frame is *canonical*: byte for byte the one [`OffloadPacket::header`] gives for the packet, so
-//! nothing in it is a claim. Whoever is handed a checked super-frame may rely on its header without the packet.
+//! The header of a GSO frame is *canonical*: byte for byte the one [`GsoPacket::header`] gives for the packet, so
+//! nothing in it is a claim. Whoever is handed a checked GSO frame may rely on its header without the packet.
 
 use super::{ExtensionError, kind};
 use crate::{
     frame::{LEN_PREFIX, MAX_FRAME, length_prefix},
-    offload::{OffloadPacket, VIRTIO_HEADER, VirtioHeader},
+    offload::{GsoPacket, VIRTIO_HEADER, VirtioHeader},
 };
 
-/// The bytes of a super-frame's payload before its packet: type and virtio-net header.
-pub const SUPER_FRAME_HEADER: usize = 1 + VIRTIO_HEADER;
+/// The bytes of a GSO frame's payload before its packet: type and virtio-net header.
+pub const GSO_FRAME_HEADER: usize = 1 + VIRTIO_HEADER;
 
-/// The bytes of a super-frame before its packet, the frame's length included.
-pub const SUPER_FRAME_PREFIX: usize = LEN_PREFIX + SUPER_FRAME_HEADER;
+/// The bytes of a GSO frame before its packet, the frame's length included.
+pub const GSO_FRAME_PREFIX: usize = LEN_PREFIX + GSO_FRAME_HEADER;
 
-/// The longest packet that fits in a super-frame, in bytes.
-pub const MAX_SUPER_PACKET: usize = MAX_FRAME - SUPER_FRAME_HEADER;
+/// The longest packet that fits in a GSO frame, in bytes.
+pub const MAX_SUPER_PACKET: usize = MAX_FRAME - GSO_FRAME_HEADER;
 
-/// What goes before the packet to make it a super-frame: frame length, type, canonical virtio-net header.
+/// What goes before the packet to make it a GSO frame: frame length, type, canonical virtio-net header.
 ///
-/// None when it is no super-packet, is longer than [`MAX_SUPER_PACKET`], or does not hold the sum of its pseudo-header
-/// ([`OffloadPacket::has_sum_of_pseudo_header`]), as behind a routing header; such a packet goes as
-/// [its segments](OffloadPacket::write_frames).
+/// None when it is no GSO packet, is longer than [`MAX_SUPER_PACKET`], or does not hold the sum of its pseudo-header
+/// ([`GsoPacket::has_sum_of_pseudo_header`]), as behind a routing header; such a packet goes as
+/// [its segments](GsoPacket::write_frames).
 #[inline]
-pub fn super_frame_prefix(packet: &OffloadPacket<'_>) -> Option<[u8; SUPER_FRAME_PREFIX]> {
+pub fn gso_frame_prefix(packet: &GsoPacket<'_>) -> Option<[u8; GSO_FRAME_PREFIX]> {
     let len = packet.bytes().len();
     if !packet.is_super() || len > MAX_SUPER_PACKET || !packet.has_sum_of_pseudo_header() {
         return None;
     }
-    let mut prefix = [0; SUPER_FRAME_PREFIX];
+    let mut prefix = [0; GSO_FRAME_PREFIX];
     let (length, rest) = prefix.split_at_mut(LEN_PREFIX);
-    length.copy_from_slice(&length_prefix(SUPER_FRAME_HEADER + len).ok()?);
-    rest[0] = kind::SUPER_FRAME;
+    length.copy_from_slice(&length_prefix(GSO_FRAME_HEADER + len).ok()?);
+    rest[0] = kind::GSO_FRAME;
     rest[1..].copy_from_slice(&packet.header().encode());
     Some(prefix)
 }
 
-/// Reads the payload of a super-frame.
+/// Reads the payload of a GSO frame.
 ///
 /// What is accepted can be sent on as it is, and its segments have right checksums: the transport's begins from the
 /// sum of the pseudo-header, which is compared here; that of the IPv4 header is made anew for every segment. The IPv4
 /// header checksum of the packet itself is not looked at, as that of no packet is.
 #[inline]
-pub fn decode_super_frame(payload: &[u8]) -> Result<OffloadPacket<'_>, ExtensionError> {
-    let Some((&kind::SUPER_FRAME, body)) = payload.split_first() else {
+pub fn decode_gso_frame(payload: &[u8]) -> Result<GsoPacket<'_>, ExtensionError> {
+    let Some((&kind::GSO_FRAME, body)) = payload.split_first() else {
         return Err(ExtensionError::Type);
     };
     let (header, packet) =
-        VirtioHeader::split(body).ok_or(ExtensionError::Short { kind: "super-frame" })?;
+        VirtioHeader::split(body).ok_or(ExtensionError::Short { kind: "GSO frame" })?;
     if packet.len() > MAX_SUPER_PACKET {
         return Err(ExtensionError::TooLong(packet.len()));
     }
@@ -62,7 +62,7 @@ pub fn decode_super_frame(payload: &[u8]) -> Result<OffloadPacket<'_>, Extension
     Ok(checked)
 }
 
-/// The IP packet in the payload of a frame that has been checked: the payload itself, or the packet of a super-frame.
+/// The IP packet in the payload of a frame that has been checked: the payload itself, or the packet of a GSO frame.
 /// None when there is none: of other extension frames, and of nothing.
 #[inline]
 pub fn ip_packet(payload: &[u8]) -> Option<&[u8]> {
@@ -80,16 +80,16 @@ pub fn ip_packet_mut(payload: &mut [u8]) -> Option<&mut [u8]> {
 fn packet_start(payload: &[u8]) -> Option<usize> {
     match payload.first()? {
         first if matches!(first >> 4, 4 | 6) => Some(0),
-        &kind::SUPER_FRAME if payload.len() > SUPER_FRAME_HEADER => Some(SUPER_FRAME_HEADER),
+        &kind::GSO_FRAME if payload.len() > GSO_FRAME_HEADER => Some(GSO_FRAME_HEADER),
         _ => None,
     }
 }
 
-/// How many IP packets the payload of a frame that has been checked stands for: the segments of a super-frame
-/// ([`OffloadPacket::segments`]), else 1. At least 1 whatever the payload.
+/// How many IP packets the payload of a frame that has been checked stands for: the segments of a GSO frame
+/// ([`GsoPacket::segments`]), else 1. At least 1 whatever the payload.
 #[inline]
 pub fn packets(payload: &[u8]) -> usize {
-    let Some((&kind::SUPER_FRAME, body)) = payload.split_first() else { return 1 };
+    let Some((&kind::GSO_FRAME, body)) = payload.split_first() else { return 1 };
     let Some((header, packet)) = VirtioHeader::split(body) else { return 1 };
     let data = packet.len().saturating_sub(usize::from(header.hdr_len));
     match usize::from(header.gso_size) {

@@ -5,15 +5,15 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 use ipnet::IpNet;
 use rtun_core::{NamespaceId, Selection};
 
-use super::{Auth, Carriage, DialTls, ServerTls};
+use super::{DialTls, ServerTls, TransportStack};
 
 /// Where and how a hub listens.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Listener {
+pub struct ListenerSettings {
     /// `host:port` as written; an empty host means every address.
     pub addr: String,
     /// What it accepts.
-    pub carriage: Carriage<ServerTls>,
+    pub stack: TransportStack<ServerTls>,
     /// Whether connections begin with a PROXY preamble (`proxyProtocol`); those from elsewhere than `trusted_proxies` are
     /// refused. Only with transports on TCP.
     pub proxy_protocol: bool,
@@ -27,12 +27,12 @@ pub struct Listener {
     pub reuse_port: bool,
 }
 
-impl Listener {
+impl ListenerSettings {
     /// Plain TCP on `addr`.
     pub fn tcp(addr: impl Into<String>) -> Self {
         Self {
             addr: addr.into(),
-            carriage: Carriage::tcp(),
+            stack: TransportStack::tcp(),
             proxy_protocol: false,
             trusted_proxies: Vec::new(),
             mark: None,
@@ -50,11 +50,11 @@ pub struct HubNode {
     /// `host:port`: that of the first of `ways`.
     pub addr: String,
     /// How it is reached, the preferred way first; at least one.
-    pub ways: Vec<Way>,
+    pub endpoints: Vec<Endpoint>,
     /// The namespace to join (`router.id`).
     pub namespace: NamespaceId,
     /// What the host proves itself with.
-    pub auth: Option<Auth>,
+    pub auth: Option<super::Login>,
     /// Limit for the hub's answer (`connectTimeout`), if configured.
     pub connect_timeout: Option<Duration>,
     /// Of the connections to it; without effect behind a proxy.
@@ -62,7 +62,7 @@ pub struct HubNode {
     /// Sent first on connections on TCP (`proxyProtocol`).
     pub proxy_protocol: Option<ProxyProtocol>,
     /// Its place among the nodes of its hop.
-    pub standing: Standing,
+    pub preference: NodePreference,
 }
 
 impl HubNode {
@@ -72,24 +72,24 @@ impl HubNode {
         Self {
             name: addr.clone(),
             addr: addr.clone(),
-            ways: vec![Way { addr, carriage: Carriage::tcp(), segment_max: None }],
+            endpoints: vec![Endpoint { addr, stack: TransportStack::tcp(), segment_max: None }],
             namespace: NamespaceId::DEFAULT,
             auth: None,
             connect_timeout: None,
             sockets: SocketOptions::default(),
             proxy_protocol: None,
-            standing: Standing::default(),
+            preference: NodePreference::default(),
         }
     }
 }
 
 /// One way to a node.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Way {
+pub struct Endpoint {
     /// `host:port`.
     pub addr: String,
     /// What is opened there.
-    pub carriage: Carriage<DialTls>,
+    pub stack: TransportStack<DialTls>,
     /// The most bytes of a TCP segment, in both directions (`mss`); `None`: what the system thinks that the way takes.
     pub segment_max: Option<u16>,
 }
@@ -113,21 +113,21 @@ pub struct ProxyNode {
     /// What it speaks.
     pub protocol: ProxyKind,
     /// What is told to it.
-    pub auth: Option<Auth>,
+    pub auth: Option<super::Login>,
     /// What is opened to it: `tcp` or `tls`.
-    pub carriage: Carriage<DialTls>,
+    pub stack: TransportStack<DialTls>,
     /// As [`Way::segment_max`].
     pub segment_max: Option<u16>,
     /// Limit for its answer (`connectTimeout`), if configured.
     pub connect_timeout: Option<Duration>,
     /// HTTP: sent with the request (`header`).
-    pub headers: Vec<super::Header>,
+    pub headers: Vec<super::HttpHeader>,
     /// Of the connections to it; without effect behind another proxy.
     pub sockets: SocketOptions,
     /// Sent first (`proxyProtocol`).
     pub proxy_protocol: Option<ProxyProtocol>,
     /// Its place among the nodes of its hop.
-    pub standing: Standing,
+    pub preference: NodePreference,
 }
 
 /// What proxies speak.
@@ -141,16 +141,16 @@ pub enum ProxyKind {
 
 /// A node among others of its hop (spec: config.md section 3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
+pub struct NodePreference {
     /// With `random`: how often it is taken, compared to the others; 1 unless configured, never 0.
     pub weight: u32,
     /// Whether it is only used when no other can be.
     pub backup: bool,
     /// Whether and how often it is tried without need.
-    pub probe: Option<Probe>,
+    pub probe: Option<ProbeSettings>,
 }
 
-impl Default for Standing {
+impl Default for NodePreference {
     fn default() -> Self {
         Self { weight: 1, backup: false, probe: None }
     }
@@ -158,14 +158,14 @@ impl Default for Standing {
 
 /// How a node is tried without need: it is connected to, and the connection is closed again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Probe {
+pub struct ProbeSettings {
     /// Between two attempts; 30 s unless configured.
     pub interval: Duration,
     /// For one; 10 s unless configured.
     pub timeout: Duration,
 }
 
-impl Default for Probe {
+impl Default for ProbeSettings {
     fn default() -> Self {
         Self { interval: Duration::from_secs(30), timeout: Duration::from_secs(10) }
     }

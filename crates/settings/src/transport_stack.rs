@@ -7,41 +7,41 @@ use super::Secret;
 /// What a listener accepts or a dialer opens, from the outside in; `T` is [`super::ServerTls`] at a listener and
 /// [`super::DialTls`] at a dialer.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Carriage<T> {
-    /// `tcp`, `tls`, `ws`, `wss`, `mtcp`, `mtls`, `mws` and `mwss`: TCP and, where there are any, TLS, WebSocket and
+pub enum TransportStack<T> {
+    /// `tcp`, `tls`, `ws`, `wss`, `mtcp`, `mtls`, `mws` and `mwss`: TCP and, where there are any, TLS, WebSocketSettings and
     /// smux on it.
     Tcp {
         /// Encryption, on TCP.
         tls: Option<T>,
         /// Messages, on what is below.
-        ws: Option<WebSocket>,
+        ws: Option<WebSocketSettings>,
         /// Many streams, on what is below.
-        mux: Option<Mux>,
+        mux: Option<MuxSettings>,
     },
     /// `quic`: each association is a stream of a QUIC connection.
     Quic {
         /// QUIC's own encryption, always TLS 1.3.
         tls: T,
         /// The connection.
-        quic: Quic,
+        quic: QuicSettings,
     },
     /// `h2` and `h2c`: the bodies of an HTTP/2 request and its answer.
     Http2 {
         /// Encryption; none with `h2c`.
         tls: Option<T>,
         /// The request.
-        http: Http2,
+        http: Http2Settings,
     },
     /// `grpc`: the messages of a gRPC call.
     Grpc {
         /// Encryption; none with `grpc.insecure`.
         tls: Option<T>,
         /// The call.
-        grpc: Grpc,
+        grpc: GrpcSettings,
     },
 }
 
-impl<T> Carriage<T> {
+impl<T> TransportStack<T> {
     /// Plain TCP.
     pub const fn tcp() -> Self {
         Self::Tcp { tls: None, ws: None, mux: None }
@@ -85,20 +85,20 @@ impl<T> Carriage<T> {
 
 /// WebSocket: every write is a binary message (spec: transports.md section 5).
 #[derive(Debug, Clone, PartialEq)]
-pub struct WebSocket {
+pub struct WebSocketSettings {
     /// `/ws` unless configured. At a listener one that ends in a slash stands for all paths that begin with it.
     pub path: String,
     /// Dialers: sent as `Host` in the place of the address.
     pub host: Option<String>,
     /// Sent with the request (dialers) or the answer (listeners).
-    pub headers: Vec<Header>,
+    pub headers: Vec<HttpHeader>,
     /// Dialers: time between pings (`keepalive` and `ttl`); nothing received for twice as long ends the connection.
     pub ping_every: Option<Duration>,
 }
 
 /// A header of HTTP; its value may be a secret.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Header {
+pub struct HttpHeader {
     /// A token (RFC 9110 section 5.1), spelled as written.
     pub name: String,
     /// Printable ASCII, blanks and tabs.
@@ -107,7 +107,7 @@ pub struct Header {
 
 /// smux: many streams on one connection (spec: transports.md section 6).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mux {
+pub struct MuxSettings {
     /// 1 unless configured, with `mtcp` 2; both ends must have the same.
     pub version: MuxVersion,
     /// Time between frames that keep the connection alive, 10 s unless configured; `None`: there are none.
@@ -133,7 +133,7 @@ pub enum MuxVersion {
 
 /// QUIC (spec: transports.md section 7).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Quic {
+pub struct QuicSettings {
     /// Time between frames that keep the connection alive (`keepAlive` and `ttl`), 10 s unless configured; `None`: there
     /// are none.
     pub keepalive: Option<Duration>,
@@ -149,18 +149,18 @@ pub struct Quic {
 
 /// One request of HTTP/2 (spec: transports.md section 8).
 #[derive(Debug, Clone, PartialEq)]
-pub struct Http2 {
+pub struct Http2Settings {
     /// `GET` of it in the place of `CONNECT`.
     pub path: Option<String>,
     /// Dialers: the authority in the place of the address.
     pub host: Option<String>,
     /// Dialers: sent with the request.
-    pub headers: Vec<Header>,
+    pub headers: Vec<HttpHeader>,
 }
 
 /// A gRPC call (spec: transports.md section 8).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Grpc {
+pub struct GrpcSettings {
     /// Service and method as HTTP/2 has them, `/GostTunel/Tunnel` unless configured.
     pub path: String,
     /// Dialers: the authority in the place of the address's host.
