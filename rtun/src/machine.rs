@@ -15,6 +15,7 @@ use rtun_config::{
     findings::{Code, Finding, Location, Profile, Severity},
     source,
 };
+use rtun_core::udp_tunnel::Passphrase;
 use rtun_node::{certificates::files_of, descriptors};
 use rtun_settings::{
     Config, DialTls, HostSettings, HttpHeader, HubRules, Named, Provider, Quotas, ServerTls,
@@ -228,7 +229,7 @@ fn has_secrets(config: &Config) -> bool {
                 || stacks(host).flat_map(headers).any(is_secret)
         }
         ServiceKind::UdpServer(server) => server.rules.authers.iter().flatten().any(has_users),
-        ServiceKind::UdpClient(client) => !client.passphrase.expose().is_empty(),
+        ServiceKind::UdpClient(client) => client.passphrase != Passphrase::NONE,
         ServiceKind::Hub(hub) => {
             let rules = &hub.rules;
             rules.authers.iter().flatten().any(has_users)

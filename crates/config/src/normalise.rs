@@ -16,11 +16,14 @@ mod sources;
 mod tables;
 mod tls;
 mod transport_stack;
+mod udp_tunnel;
 
 pub(crate) use hub::HubView;
 pub(crate) use listener::encrypted_form;
 pub(crate) use names::Names;
 pub(crate) use providers::is_all_inline;
+use udp_tunnel::Role;
+
 pub(crate) use tables::{Ingress, Table, Tables};
 
 use crate::{
@@ -69,7 +72,15 @@ pub(crate) fn normalise<'a>(
                 hubs.push(view);
                 ServiceKind::Hub(hub)
             }),
-            Kind::Host => host::read(at, &context, report).map(ServiceKind::Host),
+            Kind::Tun => match udp_tunnel::role(at, &context) {
+                Role::Host => host::read(at, &context, report).map(ServiceKind::Host),
+                Role::Server => {
+                    udp_tunnel::server(at, &context, report).map(ServiceKind::UdpServer)
+                }
+                Role::Client => {
+                    udp_tunnel::client(at, &context, report).map(ServiceKind::UdpClient)
+                }
+            },
         };
         config.services.extend(kind.map(|kind| Service { name: name.clone(), kind }));
     }
@@ -78,7 +89,7 @@ pub(crate) fn normalise<'a>(
 
 enum Kind {
     Hub,
-    Host,
+    Tun,
 }
 
 fn service_kind(at: &Cursor<'_>, report: &mut Report) -> Option<Kind> {
@@ -103,7 +114,7 @@ fn service_kind(at: &Cursor<'_>, report: &mut Report) -> Option<Kind> {
             None
         }
         ("router", _) => Some(Kind::Hub),
-        (_, "tun") => Some(Kind::Host),
+        (_, "tun") => Some(Kind::Tun),
         _ => {
             report
                 .error(

@@ -25,4 +25,6 @@ pub use clients::{
 };
 pub use drop::DatagramDrop;
 pub use forward::{GatewayRoute, GatewayRoutes, NextHop, TunnelRouting};
+pub use rtun_proto::udp_tunnel::{Passphrase, PassphraseError};
+
 pub use mac_table::{MAX_MACS, MAX_MACS_PER_PEER, MacTable};

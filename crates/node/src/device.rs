@@ -174,7 +174,8 @@ impl Maker {
     /// Makes the device with its addresses and routes, named `name` if that is given. Either all of it is there afterwards,
     /// or nothing.
     pub(crate) async fn make(&mut self, name: Option<&str>) -> Result<Made, DeviceError> {
-        let rtun_settings::DeviceSettings { addresses, mtu, routes, dns, offload, .. } = &self.config;
+        let rtun_settings::DeviceSettings { addresses, mtu, routes, dns, offload, .. } =
+            &self.config;
         let wanted = TunConfig { name: name.map(str::to_owned), mtu: *mtu };
         let route = |it: &rtun_settings::DeviceRoute| OsRoute {
             destination: it.prefix,

@@ -14,9 +14,7 @@ use crate::{
     metrics::{MetricsError, MetricsServer},
     status::{Board, View},
     surroundings::Surroundings,
-    udp_tunnel::{
-        ClientError, ClientService, ServerError, ServerService, differ_in_rules_only,
-    },
+    udp_tunnel::{ClientError, ClientService, ServerError, ServerService, differ_in_rules_only},
     workers::Workers,
 };
 
@@ -252,11 +250,9 @@ impl Node {
                 running.config = kind.clone();
                 info!(service = name, "rules replaced");
             }
-            (
-                Kind::UdpServer(server),
-                ServiceKind::UdpServer(old),
-                ServiceKind::UdpServer(new),
-            ) if differ_in_rules_only(old, new) => {
+            (Kind::UdpServer(server), ServiceKind::UdpServer(old), ServiceKind::UdpServer(new))
+                if differ_in_rules_only(old, new) =>
+            {
                 server.apply(new);
                 running.config = kind.clone();
                 info!(service = name, "rules replaced");

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use ipnet::IpNet;
-use rtun_core::{Route, Secret, User};
+use rtun_core::{Route, User, udp_tunnel::Passphrase};
 
 use super::{AdmissionSettings, DeviceSettings, Named, NetworkNamespace, SocketOptions};
 
@@ -55,8 +55,8 @@ pub struct UdpClientSettings {
     pub servers: Vec<String>,
     /// The device; its addresses are registered.
     pub device: DeviceSettings,
-    /// What it is admitted by (`passphrase`): at most 16 bytes, without a NUL; empty: nothing.
-    pub passphrase: Secret,
+    /// What it is admitted by (`passphrase`).
+    pub passphrase: Passphrase,
     /// Between registers (`ttl`), 10 s unless configured; `None`: it registers once for each connection (`keepalive: false`).
     pub keepalive: Option<Duration>,
     /// Of the connection.

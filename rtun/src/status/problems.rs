@@ -6,8 +6,8 @@ use std::{
 };
 
 use rtun_node::{
-    DescriptorReport, DeviceHealth, FeedProblem, FeedStatus, Happened, HappenedReport, HubReport, KindReport,
-    ListenerReport, ServiceReport, SharedReport, Status, TaskReport, TunnelRefusal,
+    DescriptorReport, DeviceHealth, FeedProblem, FeedStatus, Happened, HappenedReport, HubReport,
+    KindReport, ListenerReport, ServiceReport, SharedReport, Status, TaskReport, TunnelRefusal,
 };
 
 use super::units::{number, printable, seconds, short};
@@ -134,7 +134,10 @@ fn problems_of(service: &ServiceReport, status: &Status) -> Vec<Problem> {
                 let TunnelRefusal { reason, outer, address, incumbent, ago } = refusal;
                 let about = address.map_or(String::new(), |address| format!(" of {address}"));
                 let by = incumbent.map_or(String::new(), |it| format!(", which {it} has"));
-                add(*ago, format!("register refused: {}{about} from {outer}{by}", printable(reason)));
+                add(
+                    *ago,
+                    format!("register refused: {}{about} from {outer}{by}", printable(reason)),
+                );
             }
         }
         KindReport::UdpClient(client) => {
@@ -163,25 +166,17 @@ fn problems_of_device(health: &DeviceHealth, add: &mut impl FnMut(Duration, Stri
     if let Some(HappenedReport { what, ago }) =
         health.last_put_back.as_ref().filter(|last| last.ago < RECENT)
     {
-        add(
-            *ago,
-            format!("put back what somebody took from the device: {}", printable(what)),
-        );
+        add(*ago, format!("put back what somebody took from the device: {}", printable(what)));
     }
     if !health.left.is_empty() {
         let what = printable(&health.left.join(", "));
         add(
             Duration::ZERO,
-            format!(
-                "missing at the device, somebody takes it away again and again: {what}"
-            ),
+            format!("missing at the device, somebody takes it away again and again: {what}"),
         );
     }
     for what in &health.failing {
-        add(
-            Duration::ZERO,
-            format!("the device is not as it should be: {}", printable(what)),
-        );
+        add(Duration::ZERO, format!("the device is not as it should be: {}", printable(what)));
     }
 }
 

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use rtun_core::HostName;
 
-use super::{Context, sockets};
+use super::{Context, sockets, udp_tunnel};
 use crate::{
     address,
     coerce::Place,
@@ -17,6 +17,13 @@ use crate::{
     value::Cursor,
 };
 use rtun_settings::{DeviceSettings, HostSettings};
+
+pub(super) use device::read as device;
+
+/// A forwarder's selector, which chooses nothing where there is one node, or where they are tried in order.
+pub(super) fn check_selector(at: &Cursor<'_>, report: &mut Report) {
+    selector::of(Some(at), report);
+}
 
 /// What a GOST hub takes unless configured, in bytes: longer packets are cut off there.
 const GOST_MTU: u16 = 4096;
@@ -54,6 +61,7 @@ pub(super) fn read(
         let message = "`listeners` has no effect on a host: nobody connects to it";
         report.error(at.key(), message).help("remove it");
     }
+    udp_tunnel::of_a_host(&handler, &listener, report);
     let name = host_name(at, context, report);
     let device = device::read(&listener, report);
     let metadata = at.get("metadata");
@@ -134,13 +142,7 @@ fn host_name(at: &Cursor<'_>, context: &Context<'_>, report: &mut Report) -> Opt
     const HELP: &str =
         "a host says its name with `forwarder: {nodes: [{addr: NAME}]}`, or -L tun:///NAME?net=...";
     let Some(forwarder) = at.filled("forwarder") else {
-        report
-            .error(
-                at,
-                "the host has no name: without a forwarder this is a server of GOST's UDP tunnel, \
-                 which is not supported",
-            )
-            .help(HELP);
+        report.error(at, "the host has no name: it has no forwarder").help(HELP);
         return None;
     };
     if let Some(selector) = forwarder.get("selector") {

@@ -114,16 +114,14 @@ pub(super) static ROUTER_HANDLER: Object = Object {
     ],
 };
 
-const UDP_TUNNEL: Status =
-    NoEffect("it belongs to GOST's UDP tunnel; a host here keeps its connection alive itself");
-
 pub(super) static TUN_HANDLER: Object = Object {
     what: "the metadata of a `tun` handler",
     keys: &[
-        key(&["tun.keepalive", "keepalive"], Bool, UDP_TUNNEL),
-        key(&["tun.ttl", "ttl"], Duration, UDP_TUNNEL),
-        key(&["tun.token", "token", "passphrase"], Text, UDP_TUNNEL),
-        key(&["tun.p2p", "p2p"], Bool, UDP_TUNNEL),
+        yes(&["tun.keepalive", "keepalive"], Bool),
+        yes(&["tun.ttl", "ttl"], Duration),
+        yes(&["tun.token", "token", "passphrase"], Text),
+        yes(&["tun.p2p", "p2p"], Bool),
+        yes(&["allow"], Texts),
         key(&["bufferSize"], Int, NoEffect("packets of up to 65535 bytes are taken whole")),
         LEFT_BEHIND,
     ],
@@ -143,11 +141,7 @@ pub(super) static TUN_LISTENER: Object = Object {
         yes(&["superFrames"], Bool),
         key(&["peer", "tun.peer"], Text, NoEffect("it is for macOS")),
         key(&["guid", "tun.guid"], Text, NoEffect("it is for Windows")),
-        key(
-            &["router", "tun.router"],
-            Text,
-            Misplaced("it belongs to GOST's UDP server; write the host's routes as `routes`"),
-        ),
+        yes(&["router", "tun.router"], Text),
         LEFT_BEHIND,
     ],
 };

@@ -14,7 +14,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use rtun_proto::udp_tunnel::{Passphrase, PassphraseError, encode_register};
+use rtun_proto::udp_tunnel::encode_register;
 use rtun_settings::UdpClientSettings;
 use rtun_system::tun::{Device, Tun};
 use rtun_transport::{names::Names, udp::DatagramSocket};
@@ -38,9 +38,6 @@ pub enum ClientError {
     /// Its device cannot be made or set up.
     #[error(transparent)]
     Device(#[from] DeviceError),
-    /// Its passphrase cannot be sent.
-    #[error(transparent)]
-    Passphrase(#[from] PassphraseError),
 }
 
 /// A running client.
@@ -97,8 +94,7 @@ impl ClientService {
         let servers: Vec<&str> = config.servers.iter().map(String::as_str).collect();
         let ends = Ends::of_dialler(&servers, &mut config.sockets, &config.device, &names);
         let addresses: Vec<IpAddr> = config.device.addresses.iter().map(|net| net.addr()).collect();
-        let passphrase = Passphrase::new(config.passphrase.expose())?;
-        let register = encode_register(passphrase, &addresses);
+        let register = encode_register(config.passphrase, &addresses);
         let mut maker = Maker {
             service: service.to_owned(),
             host: None,

@@ -4,7 +4,7 @@ use std::io;
 
 use rtun_proto::{
     frame::MAX_FRAME,
-    offload::{MAX_HEADERS, MAX_SEGMENTS, GsoPacket, VIRTIO_HEADER, VirtioHeader},
+    offload::{GsoPacket, MAX_HEADERS, MAX_SEGMENTS, VIRTIO_HEADER, VirtioHeader},
 };
 use rtun_system::tun::{Device, Offload};
 

@@ -15,7 +15,7 @@ use std::{
     time::Instant,
 };
 
-use rtun_settings::{UdpServerSettings, UdpServerRules};
+use rtun_settings::{UdpServerRules, UdpServerSettings};
 use rtun_system::tun::{Device, Tun};
 use rtun_transport::{socket::ListenOptions, tcp::ListenError, udp::DatagramSocket};
 use tokio_util::sync::CancellationToken;
@@ -184,8 +184,10 @@ pub(crate) fn differ_in_rules_only(old: &UdpServerSettings, new: &UdpServerSetti
         point_to_point: rules.point_to_point,
         ..UdpServerRules::default()
     };
-    let fixed =
-        |server: &UdpServerSettings| UdpServerSettings { rules: changeable(&server.rules), ..server.clone() };
+    let fixed = |server: &UdpServerSettings| UdpServerSettings {
+        rules: changeable(&server.rules),
+        ..server.clone()
+    };
     fixed(old) == fixed(new)
 }
 

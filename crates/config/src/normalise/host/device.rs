@@ -21,7 +21,10 @@ const MIN_MTU_V6: i64 = 1280;
 const MAX_NAME: usize = 15;
 
 /// The device; `None` after an error was reported.
-pub(super) fn read(listener: &Cursor<'_>, report: &mut Report) -> Option<DeviceSettings> {
+pub(in crate::normalise) fn read(
+    listener: &Cursor<'_>,
+    report: &mut Report,
+) -> Option<DeviceSettings> {
     let metadata = listener.get("metadata");
     let get = |keys: &[&str]| metadata.as_ref().and_then(|m| m.first(keys));
     let name = device_name(get(&["name", "tun.name"]), report);
