@@ -20,7 +20,7 @@ fn only_the_right_passphrase_is_answered() {
     let machine = world.machine("script");
     let script = Script::new(&machine);
     let outer = script.register("pass-2", &["192.168.123.2", "fd99::2"]);
-    assert_eq!(outer, Some(ip("10.0.0.2")));
+    assert_eq!(outer, Some(ip("10.0.0.3")));
     for (passphrase, addresses) in [
         ("", &["192.168.123.3"][..]),
         ("pass-2", &["192.168.123.3"]),
@@ -89,7 +89,7 @@ fn keepalives_come_at_their_interval_and_the_port_stays() {
     assert!(took > Duration::from_secs(8), "{took:?}");
     assert_eq!(outer_of(&server, "192.168.123.2"), Some(outer));
     let report = status(&first);
-    assert_eq!((&report["failed"], &report["seen_as"]), (&0.into(), &"10.0.0.2".into()));
+    assert_eq!((&report["failed"], &report["seen_as"]), (&0.into(), &"10.0.0.3".into()));
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn two_clients_with_one_address_do_not_take_it_from_each_other() {
     let said = server.said("a client may not register; it is not answered");
     assert_eq!(said[0]["reason"], "duplicate");
     assert_eq!(said[0]["incumbent"], holder.to_string().as_str(), "both are named");
-    assert!(said[0]["client"].as_str().unwrap().starts_with("10.0.0.2:"));
+    assert!(said[0]["client"].as_str().unwrap().starts_with("10.0.0.3:"));
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn a_peer_that_is_gone_disturbs_nobody() {
             panic!("{}", server.log());
         }
     }
-    assert_eq!(outer_of(&server, "192.168.123.2").map(|outer| outer.ip()), Some(ip("10.0.0.2")));
+    assert_eq!(outer_of(&server, "192.168.123.2").map(|outer| outer.ip()), Some(ip("10.0.0.3")));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use rtun_lab::tools::{ping, tcp_hash_transfer, udp_echo};
 
 use crate::{
-    common::{World, at, does_not_reach, ip, pings, reaches, wait_until},
+    common::{HUB, World, at, does_not_reach, ip, pings, reaches, wait_until},
     support::{
         OPEN, Script, WITH_USERS, client, drops, echo, is_answer, is_registered, outer_of, server,
         status,
@@ -17,7 +17,10 @@ fn clients_reach_the_server_and_each_other_over_both_families_inside_and_outside
     let Some(world) = World::new() else { return };
     let server = server(&world, WITH_USERS);
     let (one, two) = (world.machine("one"), world.machine("two"));
-    let first = client(&world, &one, 2, ",fd99::2/64");
+    let url = format!(
+        "tun://:0/{HUB}:8421?net=192.168.123.2/24,fd99::2/64&passphrase=pass-2&name=tun0"
+    );
+    let first = world.start(&one, &["-L", &url]);
     // The other one comes over IPv6.
     let url = "tun://:0/[fd77::1]:8421?net=192.168.123.3/24&passphrase=pass-3&name=tun0";
     let second = world.start(&two, &["-L", url]);
@@ -138,7 +141,7 @@ fn networks_behind_clients_are_reached_by_the_longest_prefix() {
 fn a_router_names_the_networks_too() {
     let Some(world) = World::new() else { return };
     let one = world.machine("one");
-    world.behind(&one, "192.168.20");
+    let _behind = world.behind(&one, "192.168.20");
     let config = format!(
         "{}
 routers:
@@ -158,7 +161,7 @@ routers:
 fn point_to_point_is_one_client_with_every_address_behind_it() {
     let Some(world) = World::new() else { return };
     let (one, two) = (world.machine("one"), world.machine("two"));
-    world.behind(&one, "192.168.20");
+    let _behind = world.behind(&one, "192.168.20");
     let config = OPEN
         .replace("{type: tun}", "{type: tun, metadata: {p2p: true}}")
         .replace("name: tun0", "name: tun0, route: 192.168.20.0/24");

@@ -41,7 +41,7 @@ fn a_client_that_the_new_rules_allow_notices_nothing() {
     reaches(&one, "192.168.123.1");
     // From there nobody may come any more.
     let closed = format!(
-        "{}admissions:\n- name: closed\n  matchers: [10.0.0.3]\n",
+        "{}admissions:\n- name: closed\n  matchers: [10.0.0.4]\n",
         config.replace("addr: :8421", "addr: :8421\n  admission: closed")
     );
     reload(&server, &file, &closed);

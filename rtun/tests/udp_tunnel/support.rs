@@ -5,7 +5,8 @@ use std::{
     net::{IpAddr, SocketAddr, UdpSocket},
     path::PathBuf,
     process::Command,
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use rtun_lab::Namespace;
@@ -59,7 +60,11 @@ pub(crate) fn client(world: &World, machine: &Namespace, n: u8, more: &str) -> R
 
 /// Waits until it is registered.
 pub(crate) fn is_registered(client: &Rtun) {
-    wait_until("a registered client", || client.log().contains("registered; the server sees us"));
+    let start = Instant::now();
+    while !client.log().contains("registered; the server sees us") {
+        assert!(start.elapsed() < SOON, "not registered: {}", client.log());
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// What the process says about its only service.
@@ -140,15 +145,6 @@ impl Script {
                 Ok(FromServer::Packet(_)) => {}
                 Err(error) => panic!("{error}"),
             }
-        }
-    }
-
-    /// Sends a packet until `reached` says that it arrived.
-    pub(crate) fn sends_until(&self, packet: &[u8], mut reached: impl FnMut() -> bool) {
-        let start = std::time::Instant::now();
-        while !reached() {
-            assert!(start.elapsed() < SOON);
-            self.send(packet);
         }
     }
 }

@@ -133,6 +133,9 @@ impl TunnelRouting {
             let goes_to_device = from.is_some() && !is_local(to);
             return if goes_to_device { Ok(NextHop::Device) } else { Err(DatagramDrop::Local) };
         }
+        if self.rules.is_own(to) {
+            return from.map(|_| NextHop::Device).ok_or(DatagramDrop::NoRoute);
+        }
         let owner = self.clients.owner(to).or_else(|| {
             let gateways = self.routes.gateways(to);
             gateways.iter().find_map(|gateway| self.clients.owner(*gateway))

@@ -93,6 +93,8 @@ proptest! {
         let expected = match (owner, from) {
             (_, Some(_)) if is_for_many => Ok(None),
             _ if is_for_many || to == address("fe80::1") => Err(DatagramDrop::Local),
+            (_, Some(_)) if to == address("192.168.123.1") => Ok(None),
+            (_, None) if to == address("192.168.123.1") => Err(DatagramDrop::NoRoute),
             (Some(owner), Some(from)) if owner == from => Err(DatagramDrop::NoRoute),
             (Some(owner), _) => Ok(Some(owner)),
             (None, Some(_)) => Ok(None),
