@@ -146,6 +146,8 @@ impl Keeping {
         user: Arc<U>,
     ) -> Self {
         let (look_again, take_away) = (Arc::<Notify>::default(), CancellationToken::new());
+        // What arrives before the task runs has somewhere to go.
+        port.put(Arc::clone(&made.tun));
         let keeper = Keeper::new(maker, port, user, Arc::clone(&look_again));
         let task = AbortOnDropHandle::new(tokio::spawn(keeper.run(made, take_away.clone())));
         Self { task, take_away, look_again }
