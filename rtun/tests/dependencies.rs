@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Every edge there may be: a crate, those it may use, and those its tests may use besides.
-const ALLOWED: [(&str, &[&str], &[&str]); 9] = [
+const ALLOWED: [(&str, &[&str], &[&str]); 10] = [
     ("rtun-proto", &[], &[]),
     ("rtun-core", &["rtun-proto"], &[]),
     ("rtun-config", &["rtun-core"], &[]),
@@ -20,10 +20,11 @@ const ALLOWED: [(&str, &[&str], &[&str]); 9] = [
         &["rtun-lab"],
     ),
     ("rtun-lab", &["rtun-net"], &[]),
+    ("rtun-workbench", &["rtun-lab", "rtun-proto"], &[]),
     (
         "rtun",
-        &["rtun-config", "rtun-core", "rtun-lab", "rtun-node", "rtun-proto", "rtun-state"],
-        &["rtun-net"],
+        &["rtun-config", "rtun-core", "rtun-node", "rtun-state"],
+        &["rtun-lab", "rtun-net", "rtun-proto"],
     ),
 ];
 
