@@ -13,7 +13,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair, KeyUsagePurpose, SerialNumber,
 };
-use rtun_state::{Identity, StateDir, StateError};
+use rtun_state::{DirIdentity, StateDir, StateError};
 use rustls::crypto::CryptoProvider;
 
 use super::{
@@ -57,7 +57,7 @@ pub(super) struct Kept {
     certificate_pem: Vec<u8>,
     key_pem: Vec<u8>,
     /// The directory that holds the texts, if one does.
-    kept_in: Option<Identity>,
+    kept_in: Option<DirIdentity>,
 }
 
 impl fmt::Debug for Kept {
