@@ -10,7 +10,7 @@ use serde_json::Value;
 const ALLOWED: [(&str, &[&str], &[&str]); 12] = [
     ("rtun-proto", &[], &[]),
     ("rtun-core", &["rtun-proto"], &[]),
-    ("rtun-settings", &["rtun-core"], &[]),
+    ("rtun-settings", &["rtun-core", "rtun-proto"], &[]),
     ("rtun-config", &["rtun-core", "rtun-settings"], &[]),
     ("rtun-state", &[], &[]),
     ("rtun-control", &["rtun-core", "rtun-settings", "rtun-state"], &[]),
@@ -46,8 +46,9 @@ const ALLOWED: [(&str, &[&str], &[&str]); 12] = [
             "rtun-proto",
             "rtun-settings",
             "rtun-state",
+            "rtun-tls",
         ],
-        &["rtun-system", "rtun-tls", "rtun-transport"],
+        &["rtun-system", "rtun-transport"],
     ),
 ];
 
