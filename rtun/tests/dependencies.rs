@@ -13,7 +13,7 @@ const ALLOWED: [(&str, &[&str], &[&str]); 12] = [
     ("rtun-settings", &["rtun-core", "rtun-proto"], &[]),
     ("rtun-config", &["rtun-core", "rtun-settings"], &[]),
     ("rtun-state", &[], &[]),
-    ("rtun-control", &["rtun-core", "rtun-settings", "rtun-state"], &[]),
+    ("rtun-control", &["rtun-core", "rtun-settings", "rtun-state", "rtun-tls"], &[]),
     ("rtun-tls", &["rtun-settings", "rtun-state"], &[]),
     ("rtun-system", &["rtun-proto", "rtun-state"], &[]),
     (

@@ -12,7 +12,6 @@ mod questions;
 mod shares;
 mod snapshot;
 mod source;
-mod tls;
 mod turns;
 mod zone;
 

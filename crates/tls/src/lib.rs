@@ -18,6 +18,7 @@ mod pem;
 mod protocol;
 pub mod record;
 mod server;
+mod service;
 mod verify;
 
 pub use self::{
@@ -31,5 +32,6 @@ pub use self::{
     origin::CertificateOrigin,
     protocol::{RECORDS_PER_KEY, TlsVersion},
     server::Acceptor,
+    service::service_client,
     verify::HandshakeDiagnostics,
 };
