@@ -5,7 +5,7 @@
 use rtun_config::{
     cli,
     findings::{Code, Profile},
-    load_text, schema,
+    schema,
 };
 
 const PAGE: &str = include_str!("../../../docs/configuration.md");
