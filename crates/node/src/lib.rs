@@ -1,13 +1,11 @@
 //! rtun's runtime: services of a configuration, started, changed, reported on and stopped.
 
 mod budget;
-pub mod certificates;
 pub mod control_socket;
 mod counters;
 pub mod descriptors;
 mod device;
 mod duties;
-mod encryption;
 mod feeds;
 mod host;
 mod hub;
@@ -17,7 +15,6 @@ mod metrics;
 mod node;
 mod outbox;
 mod report;
-mod sockets;
 mod status;
 mod surroundings;
 mod udp_tunnel;

@@ -9,11 +9,12 @@ use std::{
 
 use nix::sys::socket::setsockopt;
 use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
+use rtun_settings::{Bind, Interface, ListenOptions, SocketOptions};
 use socket2::{Protocol, Socket, Type};
 use tokio::{io::Interest, net::UdpSocket};
 
 use crate::{
-    socket::{Bind, Interface, ListenOptions, SocketOptions},
+    socket::{bindings, open_listening, open_towards},
     tcp::{ListenError, bind_first},
 };
 
@@ -48,11 +49,11 @@ impl DatagramSocket {
     ///
     /// Must be called within a tokio runtime; a host name in `addr` is looked up and blocks for it.
     pub fn listen(addr: &str, options: &ListenOptions) -> Result<Self, ListenError> {
-        bind_first(addr, options.netns.as_deref(), |local| Self::bind(local, options))
+        bind_first(addr, options.netns.as_ref(), |local| Self::bind(local, options))
     }
 
     fn bind(local: SocketAddr, options: &ListenOptions) -> io::Result<Self> {
-        let socket = options.open(local, Type::DGRAM, Protocol::UDP)?;
+        let socket = open_listening(local, Type::DGRAM, Protocol::UDP, options)?;
         socket.bind(&local.into())?;
         Self::watch(socket, local.is_ipv6(), false)
     }
@@ -62,7 +63,7 @@ impl DatagramSocket {
     /// about to go. Must be called within a tokio runtime.
     pub fn connect(remote: SocketAddr, options: &SocketOptions, port: u16) -> io::Result<Self> {
         let mut last = None;
-        for interface in options.bindings(remote) {
+        for interface in bindings(options, remote) {
             match Self::connect_from(remote, options, interface, port) {
                 Ok(socket) => return Ok(socket),
                 Err(error) => last = Some(error),
@@ -82,7 +83,7 @@ impl DatagramSocket {
         interface: Option<&Interface>,
         port: u16,
     ) -> io::Result<Self> {
-        let socket = options.open(remote, Type::DGRAM, Protocol::UDP, interface)?;
+        let socket = open_towards(remote, Type::DGRAM, Protocol::UDP, options, interface)?;
         if !matches!(interface, Some(Interface { bind: Bind::Address(_), .. })) {
             let any: IpAddr = match remote {
                 SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),

@@ -17,9 +17,8 @@ fn clients_reach_the_server_and_each_other_over_both_families_inside_and_outside
     let Some(world) = World::new() else { return };
     let server = server(&world, WITH_USERS);
     let (one, two) = (world.machine("one"), world.machine("two"));
-    let url = format!(
-        "tun://:0/{HUB}:8421?net=192.168.123.2/24,fd99::2/64&passphrase=pass-2&name=tun0"
-    );
+    let url =
+        format!("tun://:0/{HUB}:8421?net=192.168.123.2/24,fd99::2/64&passphrase=pass-2&name=tun0");
     let first = world.start(&one, &["-L", &url]);
     // The other one comes over IPv6.
     let url = "tun://:0/[fd77::1]:8421?net=192.168.123.3/24&passphrase=pass-3&name=tun0";

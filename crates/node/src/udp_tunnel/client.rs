@@ -28,7 +28,6 @@ use crate::{
     host::address_book,
     machine::Machine,
     report::FailureReport,
-    sockets::socket_options,
     workers::Seat,
 };
 
@@ -121,7 +120,7 @@ impl ClientService {
             servers: config.servers.clone(),
             keepalive: config.keepalive,
             register,
-            sockets: socket_options(&config.sockets),
+            sockets: config.sockets.clone(),
             names,
             port,
             state: Arc::clone(&state),

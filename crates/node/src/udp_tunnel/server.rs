@@ -15,9 +15,9 @@ use std::{
     time::Instant,
 };
 
-use rtun_settings::{UdpServerRules, UdpServerSettings};
+use rtun_settings::{ListenOptions, UdpServerRules, UdpServerSettings};
 use rtun_system::tun::{Device, Tun};
-use rtun_transport::{socket::ListenOptions, tcp::ListenError, udp::DatagramSocket};
+use rtun_transport::{tcp::ListenError, udp::DatagramSocket};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -30,7 +30,6 @@ use crate::{
     device::{DeviceError, DeviceHistory, DeviceUser, Ends, Keeping, Maker, Port},
     duties::Duty,
     machine::Machine,
-    sockets,
     workers::Seat,
 };
 
@@ -92,11 +91,7 @@ impl ServerService {
     ) -> Result<Self, ServerError> {
         let mut mark = config.mark;
         let ends = Ends::of_listener(&mut mark, config.netns.as_ref());
-        let options = ListenOptions {
-            mark,
-            netns: config.netns.as_ref().map(sockets::netns),
-            reuse_port: false,
-        };
+        let options = ListenOptions { mark, netns: config.netns.clone(), reuse_port: false };
         let socket = {
             let _watched_by = seat.handle().enter();
             DatagramSocket::listen(&config.addr, &options)?

@@ -9,9 +9,9 @@ use std::{
 
 use rtun_core::udp_tunnel::DatagramDrop;
 use rtun_proto::udp_tunnel::FromServer;
+use rtun_settings::{NetworkNamespace, SocketOptions};
 use rtun_transport::{
     names::Names,
-    socket::SocketOptions,
     udp::{DatagramSocket, Received},
 };
 use tokio::time::{sleep, sleep_until};
@@ -91,7 +91,8 @@ impl Session {
     }
 
     async fn connect(&self, server: &str, port: &mut u16) -> Result<Arc<Connected>, String> {
-        let found = self.names.find(server, self.sockets.netns.as_deref(), LOOK_UP).await;
+        let netns = self.sockets.netns.as_ref().map(NetworkNamespace::path);
+        let found = self.names.find(server, netns.as_deref(), LOOK_UP).await;
         let found = found.map_err(|error| error.to_string())?;
         // Packets are dropped for as long as there is no socket: a moment.
         self.state.socket.store(None);
