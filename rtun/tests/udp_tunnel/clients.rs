@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_json::Value;
+
 use crate::{
     common::{HUB, World, ip, pings, reaches, wait_until},
     support::{
@@ -19,8 +21,8 @@ fn only_the_right_passphrase_is_answered() {
     let server = server(&world, WITH_USERS);
     let machine = world.machine("script");
     let script = Script::new(&machine);
-    let outer = script.register("pass-2", &["192.168.123.2", "fd99::2"]);
-    assert_eq!(outer, Some(ip("10.0.0.3")));
+    let outer = script.join("pass-2", &["192.168.123.2", "fd99::2"]);
+    assert_eq!(outer, ip("10.0.0.3"));
     for (passphrase, addresses) in [
         ("", &["192.168.123.3"][..]),
         ("pass-2", &["192.168.123.3"]),
@@ -38,7 +40,7 @@ fn only_the_right_passphrase_is_answered() {
     let other = Script::new(&machine);
     other.send(&register);
     assert_eq!(other.receive(), None);
-    assert_eq!(drops(&server, "auth"), 6);
+    wait_until("counted refusals", || drops(&server, "auth") == 6);
     let refused = server.said("a client may not register; it is not answered");
     assert_eq!(refused.len(), 1, "once a minute: {refused:?}");
     assert_eq!(refused[0]["reason"], "auth");
@@ -65,14 +67,14 @@ fn addresses_that_are_not_to_be_had_are_refused_whole() {
         let before = drops(&server, reason);
         let script = Script::new(&machine);
         assert_eq!(script.register("", &["192.168.123.50", address]), None, "{address}");
-        assert_eq!(drops(&server, reason), before + 1, "{address}");
+        wait_until(reason, || drops(&server, reason) == before + 1);
     }
     let script = Script::new(&machine);
-    assert!(script.register("", &["192.168.123.50", "10.9.1.1"]).is_some(), "allowed besides");
+    script.join("", &["192.168.123.50", "10.9.1.1"]);
     let many: Vec<String> = (100..117).map(|n| format!("192.168.123.{n}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     assert_eq!(script.register("", &many), None, "17 addresses");
-    assert!(script.register("", &many[..16]).is_some());
+    script.join("", &many[..16]);
 }
 
 #[test]
@@ -80,16 +82,17 @@ fn keepalives_come_at_their_interval_and_the_port_stays() {
     let Some(world) = World::new() else { return };
     let server = server(&world, WITH_USERS);
     let one = world.machine("one");
-    let first = client(&world, &one, 2, "&keepalive=true&ttl=1s");
+    let first = client(&world, &one, 2, "&keepalive=true&ttl=2s");
     is_registered(&first);
     let outer = outer_of(&server, "192.168.123.2").unwrap();
-    let (before, start) = (status(&first)["registers"].as_u64().unwrap(), Instant::now());
-    wait_until("ten keepalives", || status(&first)["registers"].as_u64().unwrap() >= before + 10);
+    let registers = |status: &Value| status["registers"].as_u64().unwrap();
+    let (before, start) = (status(&first), Instant::now());
+    wait_until("five keepalives", || registers(&status(&first)) >= registers(&before) + 5);
     let took = start.elapsed();
-    assert!(took > Duration::from_secs(8), "{took:?}");
+    assert!(took > Duration::from_secs(7), "{took:?}");
     assert_eq!(outer_of(&server, "192.168.123.2"), Some(outer));
     let report = status(&first);
-    assert_eq!((&report["failed"], &report["seen_as"]), (&0.into(), &"10.0.0.3".into()));
+    assert_eq!((&report["failed"], &report["seen_as"]), (&before["failed"], &"10.0.0.3".into()));
 }
 
 #[test]
@@ -146,15 +149,15 @@ fn data_from_another_port_moves_nothing_and_the_next_register_does_at_once() {
     let server = server(&world, WITH_USERS);
     let machine = world.machine("script");
     let (old, new) = (Script::new(&machine), Script::new(&machine));
-    old.register("pass-2", &["192.168.123.2"]).unwrap();
+    old.join("pass-2", &["192.168.123.2"]);
     new.send(&echo("192.168.123.2", "192.168.123.1", 8));
     wait_until("a packet of a stranger", || drops(&server, "unregistered") == 1);
     assert_eq!(new.receive(), None);
     assert_eq!(outer_of(&server, "192.168.123.2").unwrap().port(), old.port());
-    new.register("pass-2", &["192.168.123.2"]).unwrap();
+    new.join("pass-2", &["192.168.123.2"]);
     assert_eq!(outer_of(&server, "192.168.123.2").unwrap().port(), new.port());
     new.send(&echo("192.168.123.2", "192.168.123.1", 8));
-    assert!(new.receive().is_some_and(|packet| is_answer(&packet)));
+    assert!(is_answer(&new.expect()));
 }
 
 #[test]
@@ -172,7 +175,7 @@ fn two_clients_with_one_address_do_not_take_it_from_each_other() {
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(5) {
         assert_eq!(outer_of(&server, "192.168.123.2"), Some(holder));
-        assert!(pings(&two, "192.168.123.1"), "the newcomer has it and keeps it");
+        reaches(&two, "192.168.123.1");
         thread::sleep(Duration::from_millis(100));
     }
     let said = server.said("a client may not register; it is not answered");
@@ -190,12 +193,12 @@ fn a_peer_that_is_gone_disturbs_nobody() {
     is_registered(&first);
     {
         let script = Script::new(&two);
-        script.register("", &["192.168.123.9"]).unwrap();
+        script.join("", &["192.168.123.9"]);
     }
     // Its port is closed now: each packet for it comes back as an ICMP error.
     for _ in 0..20 {
         assert!(!pings(&world.hub, "192.168.123.9"));
-        assert!(pings(&one, "192.168.123.1"));
+        reaches(&one, "192.168.123.1");
         if server.log().contains("panicked") {
             panic!("{}", server.log());
         }
@@ -209,21 +212,21 @@ fn strangers_reach_nobody_whatever_source_they_write() {
     let server = server(&world, OPEN);
     let (one, two) = (world.machine("one"), world.machine("two"));
     let target = Script::new(&one);
-    target.register("", &["192.168.123.2"]).unwrap();
+    target.join("", &["192.168.123.2"]);
     let stranger = Script::new(&two);
     for source in ["192.168.123.2", "192.168.123.1", "9.9.9.9"] {
         stranger.send(&echo(source, "192.168.123.2", 8));
     }
     wait_until("dropped packets", || drops(&server, "unregistered") == 3);
     // One that is registered may be itself, and nobody else.
-    stranger.register("", &["192.168.123.3"]).unwrap();
+    stranger.join("", &["192.168.123.3"]);
     for source in ["192.168.123.2", "192.168.123.1", "9.9.9.9", "0.0.0.0", "127.0.0.1"] {
         stranger.send(&echo(source, "192.168.123.2", 8));
     }
     wait_until("spoofed packets", || drops(&server, "spoofed") == 5);
     assert_eq!(target.receive(), None);
     stranger.send(&echo("192.168.123.3", "192.168.123.2", 8));
-    assert!(target.receive().is_some());
+    assert!(!target.expect().is_empty());
     let report = status(&server);
     let of_client = report["clients"]
         .as_array()

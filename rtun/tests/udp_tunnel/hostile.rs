@@ -41,7 +41,7 @@ fn nothing_that_anybody_sends_ends_a_server() {
     let first = client(&world, &one, 2, "");
     is_registered(&first);
     let (stranger, known) = (Script::new(&two), Script::new(&two));
-    known.register("", &["192.168.123.9"]).unwrap();
+    known.join("", &["192.168.123.9"]);
     let all = nonsense();
     for datagram in &all {
         stranger.send(datagram);
@@ -58,7 +58,7 @@ fn nothing_that_anybody_sends_ends_a_server() {
             + drops(&server, "local")
             >= 2 * all.len() as u64
     });
-    assert!(known.register("", &["192.168.123.9"]).is_some());
+    known.join("", &["192.168.123.9"]);
     server.stop();
 }
 
@@ -114,7 +114,6 @@ fn a_flood_of_registers_costs_little_and_stops_nobody() {
     let (auth, rate) = (drops(&server, "auth"), drops(&server, "rate"));
     assert!(auth < 1000 && rate > 2 * auth, "{auth} asked of the auther, {rate} not");
     assert!(server.log().lines().count() < 200, "{}", server.log());
-    assert_eq!(status(&first)["failed"], 0);
 }
 
 #[test]

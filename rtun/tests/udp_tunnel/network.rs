@@ -35,7 +35,7 @@ fn clients_reach_the_server_and_each_other_over_both_families_inside_and_outside
         (&world.hub, "fd99::2"),
         (&world.hub, "192.168.123.3"),
     ] {
-        assert!(pings(from, to), "{} does not reach {to}", from.name());
+        reaches(from, to);
     }
     let outer = outer_of(&server, "192.168.123.3").unwrap();
     assert!(outer.is_ipv6(), "{outer}");
@@ -72,12 +72,12 @@ fn packets_of_every_size_pass_or_are_said_to_be_too_long() {
     assert!(refused.is_err(), "{refused:?}");
     // A script is bound by no MTU: what fits into a datagram reaches the device.
     let script = Script::new(&world.machine("script"));
-    script.register("", &["192.168.123.9"]).unwrap();
+    script.join("", &["192.168.123.9"]);
     for payload in [16_356, 16_357, 60_000, 65_479] {
         script.send(&echo("192.168.123.9", "192.168.123.1", payload));
         reaches(&one, "192.168.123.1");
     }
-    assert!(script.register("", &["192.168.123.9"]).is_some(), "the server lives");
+    script.join("", &["192.168.123.9"]);
 }
 
 #[test]
@@ -101,11 +101,11 @@ fn udp_and_forwarded_packets_keep_their_bytes_and_ttl() {
     }
     // Two scripts: what one sends is what the other gets, TTL and all.
     let (left, right) = (Script::new(&one), Script::new(&two));
-    left.register("", &["192.168.123.8"]).unwrap();
-    right.register("", &["192.168.123.9"]).unwrap();
+    left.join("", &["192.168.123.8"]);
+    right.join("", &["192.168.123.9"]);
     let packet = echo("192.168.123.8", "192.168.123.9", 33);
     left.send(&packet);
-    assert_eq!(right.receive().as_deref(), Some(&packet[..]));
+    assert_eq!(right.expect(), packet);
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn networks_behind_clients_are_reached_by_the_longest_prefix() {
     assert_eq!(drops(&server, "spoofed"), 0);
     // A source that is behind nobody.
     let script = Script::new(&one);
-    script.register("", &["192.168.123.9"]).unwrap();
+    script.join("", &["192.168.123.9"]);
     script.send(&echo("192.168.30.77", "192.168.123.1", 8));
     wait_until("a spoofed packet", || drops(&server, "spoofed") == 1);
 }
@@ -181,15 +181,15 @@ fn unknown_destinations_go_to_the_device_from_clients_and_nowhere_from_the_devic
     let server = server(&world, OPEN);
     let one = world.machine("one");
     let script = Script::new(&one);
-    script.register("", &["192.168.123.9"]).unwrap();
+    script.join("", &["192.168.123.9"]);
     // The server's own address is one that nobody has registered.
     script.send(&echo("192.168.123.9", "192.168.123.1", 8));
-    assert!(script.receive().is_some_and(|packet| is_answer(&packet)));
+    assert!(is_answer(&script.expect()));
     does_not_reach(&world.hub, "192.168.123.77");
     assert!(drops(&server, "no_route") >= 3);
     // Of the client to a network that the server's machine is in.
     script.send(&echo("192.168.123.9", "10.0.0.1", 8));
-    assert!(script.receive().is_some_and(|packet| is_answer(&packet)));
+    assert!(is_answer(&script.expect()));
     let devices = fs::read_to_string("/proc/net/dev").unwrap();
     assert!(!devices.contains("tun0"), "all of it was in namespaces");
 }
@@ -209,6 +209,5 @@ fn the_default_route_through_the_tunnel_leaves_the_tunnel_alone() {
     wait_until("keepalives beside the default route", || {
         status(&first)["replies"].as_u64().unwrap() > before + 1
     });
-    assert_eq!(status(&first)["failed"], 0);
     server.stop();
 }

@@ -134,6 +134,28 @@ impl Script {
         }
     }
 
+    /// The next datagram, which has to come.
+    pub(crate) fn expect(&self) -> Vec<u8> {
+        let start = Instant::now();
+        loop {
+            if let Some(datagram) = self.receive() {
+                return datagram;
+            }
+            assert!(start.elapsed() < SOON, "no datagram");
+        }
+    }
+
+    /// Registers, which has to be answered.
+    pub(crate) fn join(&self, passphrase: &str, addresses: &[&str]) -> IpAddr {
+        let start = Instant::now();
+        loop {
+            if let Some(outer) = self.register(passphrase, addresses) {
+                return outer;
+            }
+            assert!(start.elapsed() < SOON, "no answer to {addresses:?}");
+        }
+    }
+
     /// Registers, and tells how the server answers, if it does.
     pub(crate) fn register(&self, passphrase: &str, addresses: &[&str]) -> Option<IpAddr> {
         let addresses: Vec<IpAddr> = addresses.iter().map(|text| text.parse().unwrap()).collect();

@@ -159,8 +159,8 @@ pub(super) fn server(
 
 /// C02 and C03: this tunnel is clear text, whoever its users are.
 fn exposure(addr: &str, at: &Cursor<'_>, has_auther: bool, report: &mut Report) {
-    const HELP: &str = "a routing tunnel encrypts, `rtun convert` prints one for this network; or listen on a \
-                        loopback address, behind a `relay` over TLS or QUIC";
+    const HELP: &str =
+        "a routing tunnel encrypts (docs/two-ways.md); or listen on a loopback address";
     let host = address::split_host_port(addr).map_or("", |(host, _)| host);
     if address::is_loopback(host) {
         return;
@@ -255,7 +255,7 @@ pub(super) fn client(
                 &at,
                 "the passphrase crosses the network readable: this tunnel has no encryption",
             )
-            .help("a routing tunnel encrypts: `rtun convert` prints one for this network");
+            .help("a routing tunnel encrypts (docs/two-ways.md)");
     }
     Some(UdpClientSettings {
         servers,
