@@ -90,7 +90,7 @@ pub(super) fn of_a_host(handler: &Cursor<'_>, listener: &Cursor<'_>, report: &mu
     let metadata = listener.get("metadata");
     if let Some(key) = metadata.as_ref().and_then(|m| m.first(&["router", "tun.router"])) {
         report
-            .warning(key.key(), "a host has no router: that is for the server of a UDP tunnel")
+            .error(key.key(), "a host has no router: that is for the server of a UDP tunnel")
             .help("write the host's routes as `routes`");
     }
 }
