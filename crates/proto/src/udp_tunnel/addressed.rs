@@ -9,7 +9,7 @@
 //! `N` counts the datagram alone. `atyp` is 1 (IPv4), 4 (IPv6) or 3 (a name behind its length of one byte).
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     ops::Range,
 };
 
@@ -60,8 +60,8 @@ pub fn decode(
         return Err(AddressedError::Fragment(fragment));
     }
     let address = match reader.u8() {
-        Some(IPV4) => reader.array().map(|bytes| Some(IpAddr::from(Ipv4Addr::from_octets(bytes)))),
-        Some(IPV6) => reader.array().map(|bytes| Some(IpAddr::from(Ipv6Addr::from_octets(bytes)))),
+        Some(IPV4) => reader.array::<4>().map(|bytes| Some(IpAddr::from(bytes))),
+        Some(IPV6) => reader.array::<16>().map(|bytes| Some(IpAddr::from(bytes))),
         Some(NAME) => reader.string().map(|_| None),
         Some(other) => return Err(AddressedError::AddressType(other)),
         None => return Ok(None),
