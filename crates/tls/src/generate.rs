@@ -8,7 +8,7 @@ use rcgen::{
     KeyPair, KeyUsagePurpose, SerialNumber,
 };
 use rtun_settings::{CertificateFiles, OwnCertificate};
-use rtun_state::{Identity, StateDir, StateError};
+use rtun_state::{DirIdentity, StateDir, StateError};
 use rustls::crypto::CryptoProvider;
 
 use super::{
@@ -36,7 +36,7 @@ pub(super) struct KeptPair {
     certificate_pem: Vec<u8>,
     key_pem: Vec<u8>,
     /// The directory that holds the texts, if one does.
-    kept_in: Option<Identity>,
+    kept_in: Option<DirIdentity>,
 }
 
 impl fmt::Debug for KeptPair {

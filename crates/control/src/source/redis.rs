@@ -13,7 +13,7 @@ use tokio_rustls::TlsConnector;
 
 use super::{
     LoadFuture, Loaded, Source, SourceError, SourceSetupError,
-    resp::{Client, Strings},
+    resp::{RespClient, Strings},
     text,
 };
 use crate::zone::{self, without_zone};
@@ -62,7 +62,7 @@ impl RedisSource {
         stream: impl AsyncRead + AsyncWrite + Unpin,
     ) -> Result<Loaded, SourceError> {
         let rtun_settings::RedisSettings { db, username, password, key, kind, .. } = &self.redis;
-        let mut client = Client::new(stream);
+        let mut client = RespClient::new(stream);
         let password = password.as_ref().map(rtun_settings::Secret::expose);
         match (username.as_deref(), password) {
             (Some(user), password) => {

@@ -1,14 +1,17 @@
-//! How a plugin has been doing, and whether it is left alone for it.
+//! Counts the outcomes of calls to a plugin, and pauses the calls after repeated failures.
 
 use std::{mem::discriminant, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::{LastError, PluginError, PluginKind, PluginStatus};
+use super::{
+    PluginError,
+    status::{LastError, PluginKind, PluginStatus},
+};
 
-/// Counts what became of questions. After so many failures in a row nothing is asked for a while, then one question is
-/// tried at a time, until one is answered.
-pub(crate) struct Breaker {
+/// A circuit breaker. After `limit` failures in a row nothing is asked for `pause`; then one question at a time is tried,
+/// until one is answered.
+pub(super) struct Breaker {
     limit: u32,
     pause: Duration,
     /// In a row.
@@ -22,7 +25,7 @@ pub(crate) struct Breaker {
 }
 
 impl Breaker {
-    pub(crate) fn new(limit: u32, pause: Duration) -> Self {
+    pub(super) fn new(limit: u32, pause: Duration) -> Self {
         Self {
             limit,
             pause,
@@ -37,13 +40,13 @@ impl Breaker {
     }
 
     /// Whether it is pointless to queue a question.
-    pub(crate) fn is_paused(&self, now: Instant) -> bool {
+    pub(super) fn is_paused(&self, now: Instant) -> bool {
         self.paused_until.is_some_and(|until| now < until)
     }
 
     /// To be called when a question's turn has come: whether it may be asked. A try after a pause starts another one, so
     /// that it is the only one until it is answered, or for as long as a pause lasts.
-    pub(crate) fn may_ask(&mut self, now: Instant) -> bool {
+    pub(super) fn may_ask(&mut self, now: Instant) -> bool {
         if self.is_paused(now) {
             return false;
         }
@@ -54,7 +57,7 @@ impl Breaker {
         true
     }
 
-    pub(crate) fn succeeded(&mut self, now: Instant) {
+    pub(super) fn succeeded(&mut self, now: Instant) {
         self.failures = 0;
         self.paused_until = None;
         self.answered += 1;
@@ -62,7 +65,7 @@ impl Breaker {
     }
 
     /// Whether the failure is worth a line in the log: the first in a row, and the one that starts a pause.
-    pub(crate) fn failed(&mut self, error: &PluginError, now: Instant) -> bool {
+    pub(super) fn failed(&mut self, error: &PluginError, now: Instant) -> bool {
         self.failed += 1;
         self.last_error = Some((error.clone(), now));
         self.failures = self.failures.saturating_add(1);
@@ -72,9 +75,9 @@ impl Breaker {
         self.failures == 1 || self.failures == self.limit
     }
 
-    /// It failed to answer one question and is well otherwise. Whether that is worth a line in the log: where the last
-    /// error was of another kind.
-    pub(crate) fn declined(&mut self, error: &PluginError, now: Instant) -> bool {
+    /// It refused one question and works otherwise. Whether that is worth a line in the log: where the last error was of
+    /// another kind.
+    pub(super) fn declined(&mut self, error: &PluginError, now: Instant) -> bool {
         let is_new = |last: &PluginError| discriminant(last) != discriminant(error);
         let first = self.last_error.as_ref().is_none_or(|(last, _)| is_new(last));
         self.failures = 0;
@@ -85,11 +88,11 @@ impl Breaker {
     }
 
     /// How often it failed in a row.
-    pub(crate) fn failures_in_a_row(&self) -> u32 {
+    pub(super) fn failures_in_a_row(&self) -> u32 {
         self.failures
     }
 
-    pub(crate) fn status(
+    pub(super) fn status(
         &self,
         kind: PluginKind,
         name: &str,
@@ -135,7 +138,7 @@ mod tests {
         assert!(!breaker.may_ask(now + PAUSE / 2));
         assert!(breaker.may_ask(now + PAUSE));
         assert!(!breaker.may_ask(now + PAUSE), "one try at a time");
-        assert!(breaker.may_ask(now + 2 * PAUSE), "a try that nobody hears of blocks for a pause");
+        assert!(breaker.may_ask(now + 2 * PAUSE), "a try without an outcome blocks for one pause");
         breaker.succeeded(now + 2 * PAUSE);
         assert!(breaker.may_ask(now + 2 * PAUSE) && breaker.may_ask(now + 2 * PAUSE));
     }

@@ -1,22 +1,22 @@
-//! A bounded amount of something, of which nobody gets so much that others get none.
+//! A bounded amount that askers share, so that none of them can take all of it.
 
 use std::collections::HashMap;
 
 use rtun_core::{HostName, NamespaceId};
 
-/// Who wants something: a host in a namespace.
+/// A host in a namespace that wants a share.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Asker {
-    pub(crate) namespace: NamespaceId,
-    /// `None`: nobody of those there, but the hub itself for what it knows already.
-    pub(crate) host: Option<HostName>,
+pub(super) struct Asker {
+    pub(super) namespace: NamespaceId,
+    /// `None`: the hub itself, which refreshes a cached answer.
+    pub(super) host: Option<HostName>,
 }
 
-/// An asker may have half of what is left, and a namespace all of what is left: alone, a third and a half of all. A
-/// namespace that has nothing gets something as long as there is any, and so does an asker that has nothing in a namespace
-/// that has its share, down to the last quarter: that is for other namespaces.
+/// An asker may have half of what is left, a namespace all of what is left. Alone, that is a third and a half of all. A
+/// namespace that has nothing gets something as long as there is any. An asker that has nothing, in a namespace that has its
+/// share, gets something down to the last quarter, which is for other namespaces.
 #[derive(Debug)]
-pub(crate) struct Shares {
+pub(super) struct Shares {
     limit: usize,
     used: usize,
     by_namespace: HashMap<NamespaceId, usize>,
@@ -24,12 +24,12 @@ pub(crate) struct Shares {
 }
 
 impl Shares {
-    pub(crate) fn new(limit: usize) -> Self {
+    pub(super) fn new(limit: usize) -> Self {
         Self { limit, used: 0, by_namespace: HashMap::new(), by_asker: HashMap::new() }
     }
 
     /// Whether `asker` may have `amount` more.
-    pub(crate) fn may_take(&self, asker: &Asker, amount: usize) -> bool {
+    pub(super) fn may_take(&self, asker: &Asker, amount: usize) -> bool {
         let free = self.limit - self.used;
         let asker_has = self.by_asker.get(asker).copied().unwrap_or(0);
         let namespace_has = self.by_namespace.get(&asker.namespace).copied().unwrap_or(0);
@@ -39,8 +39,8 @@ impl Shares {
             && (namespace_has == 0 || namespace_has + amount <= free || begins)
     }
 
-    /// Gives `asker` so much if it may have it.
-    pub(crate) fn take(&mut self, asker: &Asker, amount: usize) -> bool {
+    /// Gives `asker` the amount if it may have it.
+    pub(super) fn take(&mut self, asker: &Asker, amount: usize) -> bool {
         let may = self.may_take(asker, amount);
         if may && amount > 0 {
             self.used += amount;
@@ -51,7 +51,7 @@ impl Shares {
     }
 
     /// Takes back what `asker` was given.
-    pub(crate) fn give_back(&mut self, asker: &Asker, amount: usize) {
+    pub(super) fn give_back(&mut self, asker: &Asker, amount: usize) {
         if amount == 0 {
             return;
         }
@@ -61,7 +61,7 @@ impl Shares {
     }
 }
 
-/// Forgets whoever has nothing left.
+/// Removes entries that reach zero.
 fn reduce<K: Eq + std::hash::Hash>(counts: &mut HashMap<K, usize>, key: &K, amount: usize) {
     if let Some(count) = counts.get_mut(key) {
         *count -= amount;
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_takes_all_and_everybody_gets_some() {
+    fn no_asker_takes_all_and_each_gets_some() {
         let mut shares = Shares::new(1024);
         assert_eq!(takes_all(&mut shares, &asker(1, "a")), 341);
         assert_eq!(takes_all(&mut shares, &asker(1, "b")), 171, "the namespace has half");
@@ -101,14 +101,14 @@ mod tests {
         }
         assert!(takes_all(&mut shares, &asker(1, "b")) < 3, "it has enough");
         assert!(takes_all(&mut shares, &asker(20, "a")) > 100);
-        assert!(!shares.by_asker.contains_key(&asker(1, "a")), "nobody is remembered for nothing");
+        assert!(!shares.by_asker.contains_key(&asker(1, "a")), "an asker with nothing is removed");
     }
 
     #[test]
     fn an_amount_fits_or_does_not() {
         let mut shares = Shares::new(1000);
         assert!(!shares.take(&asker(1, "a"), 1001));
-        assert!(shares.take(&asker(1, "a"), 1000), "who has nothing may have all there is");
+        assert!(shares.take(&asker(1, "a"), 1000), "an asker that has nothing may have all");
         assert!(!shares.take(&asker(2, "a"), 1));
         shares.give_back(&asker(1, "a"), 1000);
         assert!(shares.take(&asker(1, "a"), 300));

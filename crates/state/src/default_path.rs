@@ -1,19 +1,19 @@
-//! Where state lives on this machine.
+//! The default path of the state directory.
 
 use std::{ffi::OsString, fs, path::PathBuf};
 
-/// Of root.
+/// For root.
 const SYSTEM: &str = "/var/lib/rtun";
 
-/// The directory for state by these environment variables: `$RTUN_STATE_DIR`, else the first of `$STATE_DIRECTORY`
+/// The directory for state, from the first of these that is set: `$RTUN_STATE_DIR`, else the first of `$STATE_DIRECTORY`
 /// (which systemd sets), else `/var/lib/rtun` for root, else `$XDG_STATE_HOME/rtun`, else `~/.local/state/rtun`. `None`:
-/// nothing says where.
-pub fn place(var: impl Fn(&str) -> Option<OsString>, is_root: bool) -> Option<PathBuf> {
+/// none of them is set.
+pub fn default_path(var: impl Fn(&str) -> Option<OsString>, is_root: bool) -> Option<PathBuf> {
     let set = |name: &str| var(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let systemd = || {
         let all = set("STATE_DIRECTORY")?;
         let first = all.to_str()?.split(':').next().filter(|first| !first.is_empty())?;
-        // A unit with a user of its own for each start gets a link of root's.
+        // A unit with `DynamicUser` gets a link that belongs to root.
         Some(fs::canonicalize(first).unwrap_or_else(|_| first.into()))
     };
     let system = || is_root.then(|| PathBuf::from(SYSTEM));
@@ -26,12 +26,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_environment_says_where() {
+    fn the_environment_sets_the_path() {
         let of = |vars: &[(&str, &str)], is_root| {
             let var = |name: &str| {
                 vars.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into())
             };
-            place(var, is_root).map(|path| path.display().to_string())
+            default_path(var, is_root).map(|path| path.display().to_string())
         };
         let all = [
             ("RTUN_STATE_DIR", "/a"),
@@ -58,6 +58,6 @@ mod tests {
         let link = folder.path().join("rtun");
         std::os::unix::fs::symlink(&real, &link).unwrap();
         let var = |name: &str| (name == "STATE_DIRECTORY").then(|| link.clone().into_os_string());
-        assert_eq!(place(var, false), Some(real));
+        assert_eq!(default_path(var, false), Some(real));
     }
 }

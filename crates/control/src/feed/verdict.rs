@@ -1,4 +1,4 @@
-//! Whether a text that was read is taken.
+//! Whether a text that was read is taken or refused.
 
 use rtun_core::{Parsed, TooManyRows};
 
@@ -21,7 +21,7 @@ pub(super) enum NotTaken {
     Shrunk { rows: usize, before: usize },
 }
 
-/// Whether what was parsed could be a table at all.
+/// Whether the parsed text can be a table at all.
 pub(super) fn plausible<T>(parsed: &Parsed<T>) -> Result<(), NotTaken> {
     match parsed.bad.first.first() {
         Some(bad) if parsed.rows.is_empty() => {
@@ -31,7 +31,7 @@ pub(super) fn plausible<T>(parsed: &Parsed<T>) -> Result<(), NotTaken> {
     }
 }
 
-/// Whether so much is gone that it has to be read twice.
+/// Whether so many rows are gone that the text has to be read twice.
 pub(super) fn shrinks(before: usize, rows: usize) -> bool {
     before >= 2 && rows < before.div_ceil(2)
 }

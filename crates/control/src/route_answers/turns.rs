@@ -1,4 +1,4 @@
-//! Turns for a few at once: who waits takes part in a round, in which each asker has one.
+//! A bounded number of turns at once; askers that wait are served in rounds, one turn each.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -7,35 +7,35 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use crate::shares::{Asker, Shares};
+use super::shares::{Asker, Shares};
 
-/// Hands out turns, so many at once, each asker and namespace its [share](Shares) of them. Whoever waits long waits for
-/// what it has asked itself, or for one turn of each of the others. Those who wait are bounded by whoever lets them ask.
-pub(crate) struct Turns(Mutex<State>);
+/// Hands out a bounded number of turns at once; each asker and namespace has its [share](Shares). An asker waits for its own
+/// earlier questions, and for at most one turn of each other asker. The caller bounds how many wait.
+pub(super) struct FairTurns(Mutex<TurnState>);
 
-struct State {
+struct TurnState {
     taken: Shares,
-    /// Those who wait for a turn, each once; the one in front was served longest ago.
+    /// Askers that wait for a turn, each once; the first was served longest ago.
     round: VecDeque<Asker>,
     /// What each of them waits with, never empty.
-    waiting: HashMap<Asker, VecDeque<oneshot::Sender<Turn>>>,
+    waiting: HashMap<Asker, VecDeque<oneshot::Sender<FairTurn>>>,
 }
 
 /// A turn; it ends when this is dropped.
-pub(crate) struct Turn {
+pub(super) struct FairTurn {
     /// `None` once it is given back.
-    turns: Option<Arc<Turns>>,
+    turns: Option<Arc<FairTurns>>,
     asker: Asker,
 }
 
-impl Turns {
-    pub(crate) fn new(at_once: usize) -> Arc<Self> {
+impl FairTurns {
+    pub(super) fn new(at_once: usize) -> Arc<Self> {
         let (round, waiting) = Default::default();
-        Arc::new(Self(Mutex::new(State { taken: Shares::new(at_once), round, waiting })))
+        Arc::new(Self(Mutex::new(TurnState { taken: Shares::new(at_once), round, waiting })))
     }
 
     /// Waits for a turn.
-    pub(crate) async fn take(self: &Arc<Self>, asker: Asker) -> Turn {
+    pub(super) async fn take(self: &Arc<Self>, asker: Asker) -> FairTurn {
         let (sender, receiver) = oneshot::channel();
         {
             let mut state = self.state();
@@ -46,16 +46,16 @@ impl Turns {
             }
         }
         self.serve();
-        receiver.await.expect("whoever waits keeps the turns, and these keep the sender")
+        receiver.await.expect("the waiting task keeps the turns, and these keep the sender")
     }
 
-    /// Gives turns to those who wait as far as there are any for them.
+    /// Gives out the turns that are free.
     fn serve(self: &Arc<Self>) {
         loop {
             let Some((asker, waiter)) = self.state().next() else { return };
-            let turn = Turn { turns: Some(Arc::clone(self)), asker };
+            let turn = FairTurn { turns: Some(Arc::clone(self)), asker };
             if let Err(mut unwanted) = waiter.send(turn) {
-                // Served to the next here, and not from its end.
+                // This loop serves the next one; dropping the turn must not do so again.
                 unwanted.turns = None;
                 self.state().taken.give_back(&unwanted.asker, 1);
             }
@@ -63,16 +63,16 @@ impl Turns {
     }
 
     /// A poisoned lock still guards whole values: no critical section leaves the maps half changed.
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, TurnState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    /// The next one in the round who may have a turn, with the turn taken.
-    fn next(&mut self) -> Option<(Asker, oneshot::Sender<Turn>)> {
-        let place = self.round.iter().position(|asker| self.taken.may_take(asker, 1))?;
-        let asker = self.round.remove(place)?;
+impl TurnState {
+    /// The next one in the round that may have a turn, with the turn taken.
+    fn next(&mut self) -> Option<(Asker, oneshot::Sender<FairTurn>)> {
+        let position = self.round.iter().position(|asker| self.taken.may_take(asker, 1))?;
+        let asker = self.round.remove(position)?;
         let waiting = self.waiting.get_mut(&asker)?;
         let waiter = waiting.pop_front()?;
         if waiting.is_empty() {
@@ -85,7 +85,7 @@ impl State {
     }
 }
 
-impl Drop for Turn {
+impl Drop for FairTurn {
     fn drop(&mut self) {
         if let Some(turns) = self.turns.take() {
             turns.state().taken.give_back(&self.asker, 1);
