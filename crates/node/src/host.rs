@@ -2,16 +2,16 @@
 
 mod address_book;
 mod choice;
-mod connection;
 mod device;
 mod dial;
 mod downlink;
+mod endpoints;
 mod hubs;
 mod progress;
 mod proxies;
+mod reconnect;
 mod session;
 mod uplink;
-mod way;
 mod wire;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
@@ -27,12 +27,12 @@ use uuid::Uuid;
 
 pub use self::dial::SetupError;
 use self::hubs::Hubs;
-pub(crate) use self::progress::Progress;
+pub(crate) use self::progress::{NodeHistory, Progress};
 use self::{
     device::{Ends, Keeper, Maker, Port},
     session::Introduction,
 };
-use crate::{duties::Duty, machine::Machine, surroundings::Surroundings, workers::Seat};
+use crate::runtime::{duties::Duty, machine::Machine, surroundings::Surroundings, workers::Seat};
 
 /// A running host.
 pub(crate) struct Host {

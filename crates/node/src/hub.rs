@@ -1,20 +1,15 @@
 //! The hub service: its listeners, the rules its hosts live under, and what is known of it.
 
-mod answer;
-mod ask;
+mod admission;
 mod association;
-mod bundle;
+mod connections;
 mod entrance;
 mod explain;
 mod forward;
-mod greet;
-mod handshake;
 mod namespace;
-mod reception;
 mod registry;
 mod rules;
 mod upkeep;
-mod waiting_room;
 mod way_in;
 
 use std::{
@@ -35,11 +30,10 @@ use tracing::info;
 
 pub(crate) use self::explain::Understood;
 use self::{
+    admission::{handshake::Admissions, waiting_room::WaitingRoom},
     entrance::Entrance,
-    handshake::Admissions,
     registry::{Census, Registry},
     upkeep::Upkeep,
-    waiting_room::WaitingRoom,
     way_in::WayIn,
 };
 pub use self::{
@@ -48,13 +42,15 @@ pub use self::{
     rules::RulesError,
 };
 use crate::{
-    descriptors::{self, Descriptors},
-    duties::Duty,
     feeds::Feeds,
     link::EndReason,
-    machine::Machine,
     report::{ASKED, HubReport},
-    workers::Workers,
+    runtime::{
+        descriptors::{self, Descriptors},
+        duties::Duty,
+        machine::Machine,
+        workers::Workers,
+    },
 };
 
 /// Bounds in seconds between which connections are counted by how long they lasted (spec: api.md section 3).

@@ -35,8 +35,8 @@ use super::{proxies::Proxies, wire::Wire};
 use crate::{
     encryption,
     report::Transport,
+    runtime::surroundings::Surroundings,
     sockets::{mux_settings, quic_settings, socket_options},
-    surroundings::Surroundings,
 };
 
 /// Limit for connecting over plain TCP unless configured: a lost packet of the handshake is repeated after 1 s, so a

@@ -19,10 +19,10 @@ use tokio::time::Instant;
 
 use super::{forward::Forwarder, namespace::Namespace};
 use crate::{
-    budget::Budget,
     counters::Counters,
     link::{EndReason, Link},
     report::Transport,
+    runtime::budget::Budget,
 };
 
 /// How long a host that is told to go away may take to be back: the hub's restart is what most often follows.

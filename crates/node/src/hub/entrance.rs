@@ -35,11 +35,13 @@ use tokio::{
 use super::way_in::WayIn;
 use crate::{
     encryption,
-    machine::Machine,
     report::Transport,
+    runtime::{
+        machine::Machine,
+        surroundings::{self, Surroundings},
+        workers::Workers,
+    },
     sockets::{listen_options, mux_settings, quic_settings},
-    surroundings::{self, Surroundings},
-    workers::Workers,
 };
 
 /// A QUIC listener whose socket has failed is opened again after this long.

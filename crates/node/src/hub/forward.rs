@@ -10,6 +10,10 @@
 //!
 //! Nothing here waits, locks per packet, or allocates while a flow goes on.
 
+mod bundle;
+mod greet;
+mod icmp_answer;
+
 use std::{net::IpAddr, ops::Range, slice, sync::Arc, time::Duration};
 
 use rtun_control::NoWaiting;
@@ -22,11 +26,9 @@ use rtun_proto::{
     packet::{Packet, take_hop},
 };
 
+use self::bundle::Bundles;
 use super::{
-    answer,
     association::{Association, Parked},
-    bundle::Bundles,
-    greet,
     namespace::{Moment, Snapshot},
 };
 use crate::link::Receiver;
@@ -143,8 +145,8 @@ impl Forwarder {
             Step::Drop(reason) => return self.refuse(reason, amount, &packet),
         };
         let Some(to) = to else { return self.lose(DropReason::Internal, amount) };
-        if let Some(mtu) = answer::too_long(&packet, payload.len(), to, &self.snapshot) {
-            answer::send(&self.me, &self.snapshot, &packet, Unreachable::TooBig { mtu });
+        if let Some(mtu) = icmp_answer::too_long(&packet, payload.len(), to, &self.snapshot) {
+            icmp_answer::send(&self.me, &self.snapshot, &packet, Unreachable::TooBig { mtu });
             return self.lose(DropReason::FrameTooBig, amount);
         }
         match place {
@@ -188,8 +190,8 @@ impl Forwarder {
         };
         let Some(to) = to else { return self.lose(DropReason::Internal, amount) };
         let longest = whole.longest_segment();
-        if let Some(mtu) = answer::too_long(&packet, longest, to, &self.snapshot) {
-            answer::send(&self.me, &self.snapshot, &packet, Unreachable::TooBig { mtu });
+        if let Some(mtu) = icmp_answer::too_long(&packet, longest, to, &self.snapshot) {
+            icmp_answer::send(&self.me, &self.snapshot, &packet, Unreachable::TooBig { mtu });
             return self.lose(DropReason::FrameTooBig, amount);
         }
         match place {
@@ -230,8 +232,8 @@ impl Forwarder {
 
     /// Loses a packet; its sender is told, where a router would tell.
     fn refuse(&self, reason: DropReason, amount: Amount, packet: &Packet<'_>) -> Amount {
-        if let Some(why) = answer::why(reason) {
-            answer::send(&self.me, &self.snapshot, packet, why);
+        if let Some(why) = icmp_answer::why(reason) {
+            icmp_answer::send(&self.me, &self.snapshot, packet, why);
         }
         self.lose(reason, amount)
     }

@@ -25,10 +25,10 @@ use super::{
     rules::{Rules, retire},
 };
 use crate::{
-    budget::Budget,
     counters::{Ended, Happened, Tally, Traffic},
     link::EndReason,
     report::{GatewayReport, HostReport, NamespaceReport, Queued, SharedReport},
+    runtime::budget::Budget,
 };
 
 /// Prefixes behind several hosts are reported for so many different lists of hosts.

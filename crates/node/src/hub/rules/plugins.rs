@@ -11,7 +11,7 @@ use rtun_core::PluginId;
 use rtun_settings::{self, HubRules, Named};
 
 use super::RulesError;
-use crate::{hub::association::Parked, surroundings::Surroundings};
+use crate::{hub::association::Parked, runtime::surroundings::Surroundings};
 
 /// A route plugin's answers, with the packets that wait for one.
 pub(in crate::hub) type RoutePlugin = RouteAnswers<Parked>;

@@ -22,15 +22,17 @@ use tracing::{debug, error, info};
 
 use super::{
     Shared,
+    admission::{
+        handshake::{self, HandshakeError},
+        waiting_room::{Place, Proven},
+    },
     association::Association,
     entrance::{Caller, Entrance, Guest, Guests, Received},
-    handshake::{self, HandshakeError},
     registry::Member,
-    waiting_room::{Place, Proven},
 };
 use crate::{
     link::{EndReason, FAREWELL},
-    workers::{Seat, Workers},
+    runtime::workers::{Seat, Workers},
 };
 
 /// Pause after a failure to accept, such as no descriptor left: others may end meanwhile.

@@ -10,7 +10,7 @@ use rtun_core::DropReason;
 use rtun_proto::extension::{self, Capabilities, Extension, Hello, HelloReply, Notice};
 use tracing::debug;
 
-use super::{
+use crate::hub::{
     association::{Association, Greeting},
     namespace::{Moment, Snapshot},
 };
