@@ -7,6 +7,7 @@ mod entrance;
 mod explain;
 mod forward;
 mod namespace;
+mod parked;
 mod registry;
 mod rules;
 mod upkeep;
@@ -32,7 +33,7 @@ pub(crate) use self::explain::Understood;
 use self::{
     admission::{handshake::Admissions, waiting_room::WaitingRoom},
     entrance::Entrance,
-    registry::{Census, Registry},
+    registry::{Registry, RegistryStats},
     upkeep::Upkeep,
     way_in::WayIn,
 };
@@ -216,8 +217,14 @@ impl HubView {
     /// Who is connected, who was not admitted, what passed and what was lost.
     pub(crate) fn report(&self) -> HubReport {
         let Shared { registry, upkeep, waiting_room, admissions, .. } = &*self.shared;
-        let Census { namespaces, gone, waiting_for_plugins, plugins, queue_memory, queue_budget } =
-            registry.census();
+        let RegistryStats {
+            namespaces,
+            gone,
+            waiting_for_plugins,
+            plugins,
+            queue_memory,
+            queue_budget,
+        } = registry.stats();
         HubReport {
             listen: self.ways_in.iter().map(WayIn::report).collect(),
             namespaces,

@@ -269,7 +269,8 @@ impl Shared {
     }
 
     async fn run(&self, member: Member, buffer: FrameBuffer) {
-        let Association { namespace, host, peer, .. } = &**member;
+        let Association { host, peer, .. } = &**member;
+        let namespace = &member.namespace;
         info!(
             service = self.service, namespace = %namespace.id, host = %host, peer = %peer,
             "host joined"

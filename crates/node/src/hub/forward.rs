@@ -28,14 +28,16 @@ use rtun_proto::{
 
 use self::bundle::Bundles;
 use super::{
-    association::{Association, Parked},
-    namespace::{Moment, Snapshot},
+    association::Association,
+    namespace::{Moment, Namespace, Snapshot},
+    parked::{Parked, Resume},
 };
 use crate::link::Receiver;
 
 /// Forwards what one association receives.
 pub(super) struct Forwarder {
     me: Arc<Association>,
+    namespace: Arc<Namespace>,
     snapshot: Arc<Snapshot>,
     /// Which the snapshot is of; none while it holds nothing.
     generation: Option<u64>,
@@ -77,12 +79,13 @@ struct Amount {
 }
 
 impl Forwarder {
-    pub(super) fn new(me: Arc<Association>) -> Self {
+    pub(super) fn new(me: Arc<Association>, namespace: Arc<Namespace>) -> Self {
         let from = me.id;
-        let generation = me.namespace.generation();
-        let snapshot = me.namespace.snapshot();
+        let generation = namespace.generation();
+        let snapshot = namespace.snapshot();
         Self {
             me,
+            namespace,
             snapshot,
             generation: Some(generation),
             recent: Default::default(),
@@ -123,10 +126,10 @@ impl Forwarder {
 
     /// Forgets what no longer holds.
     fn refresh(&mut self) {
-        let generation = self.me.namespace.generation();
+        let generation = self.namespace.generation();
         if self.generation != Some(generation) {
             self.generation = Some(generation);
-            self.snapshot = self.me.namespace.snapshot();
+            self.snapshot = self.namespace.snapshot();
             self.recent = Default::default();
         }
     }
@@ -219,7 +222,7 @@ impl Forwarder {
     /// A frame that is no packet, or not one that this host may send.
     fn other_frame(&mut self, payload: &[u8]) -> Amount {
         let amount = Amount { packets: 1, bytes: payload.len() as u64 };
-        match greet::answer(&self.me, &self.snapshot, payload) {
+        match greet::answer(&self.me, &self.namespace, &self.snapshot, payload) {
             Ok(()) => Amount { packets: 0, bytes: 0 },
             Err(reason) => self.lose(reason, amount),
         }
@@ -247,10 +250,10 @@ impl Forwarder {
         {
             return Step::Deliver(slot);
         }
-        let moment = Moment { snapshot: &self.snapshot, namespace: Some(&self.me.namespace) };
+        let moment = Moment { snapshot: &self.snapshot, namespace: Some(&self.namespace) };
         match self.snapshot.routing.forward(&self.me.host, packet, &moment) {
             Verdict::Deliver { gateway, lasting } => {
-                let namespace = &self.me.namespace;
+                let namespace = &self.namespace;
                 let flow_hash = || packet.flow_hash(0);
                 let Some(to) = namespace.carrier(&self.snapshot, &gateway, flow_hash) else {
                     return Step::Drop(DropReason::NoGatewayConnected);
@@ -268,13 +271,23 @@ impl Forwarder {
         let Some(plugin) = self.snapshot.plugins.get(plugin.0) else {
             return Step::Drop(DropReason::Internal);
         };
-        let me = &self.me;
-        let parked = || Parked { from: Arc::clone(me), payload: payload.into() };
-        match plugin.wait(me.namespace.id, &me.host, addr, payload.len(), parked) {
+        let Self { me, namespace, .. } = self;
+        let parked = || Parked {
+            from: Arc::clone(me),
+            namespace: Arc::clone(namespace) as Arc<dyn Resume>,
+            payload: payload.into(),
+        };
+        match plugin.wait(namespace.id, &me.host, addr, payload.len(), parked) {
             Ok(()) => Step::Parked,
             Err(NoWaiting::Full) => Step::Drop(DropReason::RoutePendingFull),
             Err(NoWaiting::Paused) => Step::Drop(DropReason::RoutePendingTimeout),
         }
+    }
+}
+
+impl Resume for Namespace {
+    fn resume(self: Arc<Self>, from: Arc<Association>, payload: &[u8]) {
+        Forwarder::new(from, self).forward_one(payload);
     }
 }
 
@@ -288,7 +301,7 @@ impl Receiver for Forwarder {
         self.made = Vec::new();
         self.bundles = Bundles::new(self.me.id);
         self.recent = Default::default();
-        self.snapshot = self.me.namespace.no_snapshot();
+        self.snapshot = self.namespace.no_snapshot();
         self.generation = None;
     }
 
