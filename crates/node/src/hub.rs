@@ -2,6 +2,7 @@
 
 mod admission;
 mod association;
+mod certificate;
 mod connections;
 mod entrance;
 mod explain;

@@ -1,8 +1,6 @@
 //! rtun's runtime: services of a configuration, started, changed, reported on and stopped.
 
-pub mod certificates;
 mod counters;
-mod encryption;
 mod feeds;
 mod host;
 mod hub;
@@ -12,7 +10,6 @@ mod node;
 mod operations;
 mod report;
 mod runtime;
-mod sockets;
 
 pub use counters::{Drops, Happened, Traffic};
 pub use feeds::FeedError;
