@@ -1,9 +1,11 @@
 //! The host service: a TUN device that stays, and the connection to a hub that comes and goes.
 
 mod address_book;
+mod attempt;
 mod choice;
 mod device;
 mod dial;
+mod dial_tls;
 mod downlink;
 mod endpoints;
 mod hubs;
@@ -25,7 +27,7 @@ use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use uuid::Uuid;
 
-pub use self::dial::SetupError;
+pub use self::attempt::SetupError;
 use self::hubs::Hubs;
 pub(crate) use self::progress::{NodeHistory, Progress};
 use self::{

@@ -2,17 +2,15 @@
 
 mod admission;
 mod association;
-mod certificate;
 mod connections;
-mod entrance;
 mod explain;
 mod forward;
+mod listener;
 mod namespace;
 mod parked;
 mod registry;
 mod rules;
 mod upkeep;
-mod way_in;
 
 use std::{
     net::SocketAddr,
@@ -34,14 +32,13 @@ pub(crate) use self::explain::Understood;
 use self::{
     admission::{handshake::Admissions, waiting_room::WaitingRoom},
     connections::Connections,
-    entrance::Entrance,
+    listener::{Entrance, WayIn},
     registry::{Registry, RegistryStats},
     upkeep::Upkeep,
-    way_in::WayIn,
 };
 pub use self::{
-    entrance::OpenError,
     explain::{Explained, Inquiry},
+    listener::OpenError,
     rules::RulesError,
 };
 use crate::{

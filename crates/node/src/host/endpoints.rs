@@ -15,7 +15,8 @@ use rtun_transport::{Stream, names::Names};
 use tokio::time::sleep;
 
 use super::{
-    dial::{Attempt, DialError, Dialer, Opened, SetupError},
+    attempt::{Attempt, DialError, Opened, SetupError},
+    dial::Dialer,
     proxies::Proxies,
     wire::{SegmentSizes, Wire},
 };

@@ -7,8 +7,8 @@ use rtun_settings::{self, HubNode};
 use rtun_transport::names::Names;
 
 use super::{
+    attempt::SetupError,
     choice::Choice,
-    dial::SetupError,
     endpoints::{Before, Ways},
     proxies::Proxies,
 };

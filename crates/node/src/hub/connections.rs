@@ -28,7 +28,7 @@ use super::{
         waiting_room::{Place, Proven, WaitingRoom},
     },
     association::Association,
-    entrance::{Caller, Entrance, Guest, Guests, Received},
+    listener::{Caller, Entrance, Guest, Guests, Received},
     registry::{Member, Registry},
 };
 use crate::{

@@ -21,7 +21,7 @@ use tokio::time::sleep;
 use super::plugin_questions::{ask_about_address, ask_about_place, ask_about_user};
 use crate::hub::{
     association::Arrival,
-    entrance::{EntranceError, Guest},
+    listener::{EntranceError, Guest},
     registry::{Joining, Member, Registry},
 };
 use crate::{

@@ -1,5 +1,11 @@
 //! Where hosts come in: the listening socket, and the transport's handshakes on each connection.
 
+mod certificate;
+mod error;
+mod pending;
+mod trusted;
+mod view;
+
 use std::{
     future::pending,
     io,
@@ -9,25 +15,19 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use ipnet::IpNet;
 use rtun_settings::{
     GrpcSettings, Http2Settings, ListenerSettings, MuxSettings, QuicSettings, TransportStack,
     WebSocketSettings,
 };
 use rtun_state::StateDir;
-use rtun_tls::{Acceptor, CertificateInfo, Fault, TlsError};
+use rtun_tls::{Acceptor, CertificateInfo, TlsError};
 use rtun_transport::{
-    Stream,
-    forwarded::Forwarded,
-    grpc,
-    http2::{self, HttpError},
-    mux::{MuxError, MuxSession},
-    proxy::{ReadHeaderError, read_proxy_header},
-    quic::{self, BindError, Congestion, QuicConnection, QuicHandshakeError, QuicListener},
-    stream_only::StreamOnly,
+    Stream, grpc, http2,
+    mux::MuxSession,
+    proxy::read_proxy_header,
+    quic::{self, BindError, Congestion, QuicListener},
     tcp::{self, ListenError},
-    tls,
-    ws::{self, WsError},
+    tls, ws,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -35,7 +35,12 @@ use tokio::{
     time::sleep,
 };
 
-use super::{certificate, way_in::WayIn};
+pub(super) use self::{
+    error::EntranceError,
+    pending::{Guest, Guests, Received},
+    view::WayIn,
+};
+use self::{pending::Streams, trusted::Trusted};
 use crate::{
     report::Transport,
     runtime::{
@@ -95,77 +100,6 @@ pub(super) enum Caller {
     Quic(Box<quic::Incoming>),
 }
 
-/// Who is there.
-pub(super) enum Received {
-    One(Guest),
-    Many(Guests),
-}
-
-/// A stream on which a host may ask to join.
-pub(super) struct Guest {
-    pub(super) stream: Arc<dyn Stream>,
-    /// Where it comes from, as far as that is believed.
-    pub(super) peer: SocketAddr,
-    pub(super) transport: Transport,
-    /// The only host names it may report, if its certificate says.
-    pub(super) names: Option<Arc<[String]>>,
-}
-
-/// A connection that carries many streams.
-pub(super) struct Guests {
-    streams: Streams,
-    peer: SocketAddr,
-    transport: Transport,
-    names: Option<Arc<[String]>>,
-}
-
-enum Streams {
-    Mux(MuxSession),
-    /// What each request says of its client is believed of these.
-    Http(http2::Server, Trusted),
-    /// Whether datagrams are used.
-    Quic(QuicConnection, bool),
-}
-
-impl Guests {
-    /// The next stream; none when the connection has ended, after the error that ended it.
-    pub(super) async fn next(&mut self) -> Option<Result<Guest, EntranceError>> {
-        self.accept().await.transpose()
-    }
-
-    async fn accept(&mut self) -> Result<Option<Guest>, EntranceError> {
-        let mut from = self.peer;
-        let stream: Option<Arc<dyn Stream>> = match &mut self.streams {
-            Streams::Http(server, trusted) => match server.next().await? {
-                Some((stream, forwarded)) => {
-                    from = trusted.client(from, &forwarded)?;
-                    Some(stream)
-                }
-                None => None,
-            },
-            Streams::Mux(session) => session.accept().await?,
-            Streams::Quic(connection, datagrams) => match connection.accept_stream().await? {
-                Some(stream) if *datagrams => Some(stream),
-                Some(stream) => Some(Arc::new(StreamOnly(stream))),
-                None => None,
-            },
-        };
-        let Self { transport, names, .. } = self;
-        let guest =
-            |stream| Guest { stream, peer: from, transport: *transport, names: names.clone() };
-        Ok(stream.map(guest))
-    }
-
-    /// Ends the connection in order, within that time.
-    pub(super) async fn shutdown(self, within: Duration) {
-        match self.streams {
-            Streams::Http(server, _) => server.shutdown(within).await,
-            Streams::Mux(session) => session.shutdown(within).await,
-            Streams::Quic(connection, _) => connection.shutdown(within).await,
-        }
-    }
-}
-
 /// A hub cannot listen.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -181,79 +115,6 @@ pub enum OpenError {
     /// The system refused.
     #[error(transparent)]
     System(#[from] io::Error),
-}
-
-/// Why a connection never got as far as its request.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum EntranceError {
-    /// There is no encrypted connection.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// There is no QUIC connection.
-    #[error("QUIC: {0}")]
-    Quic(#[from] QuicHandshakeError),
-    /// There is no smux session.
-    #[error(transparent)]
-    Mux(#[from] MuxError),
-    /// Where a connection comes from is not told as it has to be.
-    #[error(transparent)]
-    ProxyHeader(#[from] ReadHeaderError),
-    /// There is no HTTP/2 stream.
-    #[error(transparent)]
-    Http(#[from] HttpError),
-    /// There is no WebSocket.
-    #[error(transparent)]
-    Ws(#[from] WsError),
-    /// Somebody who is no trusted proxy says for whom it connects.
-    #[error("forwarding headers come from {0}, which is none of `trustedProxies`")]
-    UntrustedForwarder(IpAddr),
-    /// The connection broke.
-    #[error("the connection broke: {0}")]
-    Broken(#[from] io::Error),
-}
-
-impl EntranceError {
-    /// The fixed word used in logs and metrics.
-    pub(super) fn as_str(&self) -> &'static str {
-        match self {
-            Self::Tls(error) if error.fault() == Fault::Network => "closed_early",
-            Self::Tls(_) => "tls_error",
-            Self::Quic(QuicHandshakeError::Tls { .. } | QuicHandshakeError::TlsRefused { .. }) => {
-                "tls_error"
-            }
-            Self::Quic(_) => "closed_early",
-            Self::Mux(_) | Self::Http(_) => "upgrade_error",
-            Self::ProxyHeader(ReadHeaderError::Io(_)) => "closed_early",
-            Self::ProxyHeader(_) => "upgrade_error",
-            Self::Ws(WsError::Io(_)) => "closed_early",
-            Self::Ws(_) => "upgrade_error",
-            Self::UntrustedForwarder(_) => "untrusted_forwarder",
-            Self::Broken(_) => "closed_early",
-        }
-    }
-}
-
-/// Who may say for whom it connects.
-#[derive(Clone)]
-struct Trusted(Arc<[IpNet]>);
-
-impl Trusted {
-    fn contains(&self, addr: IpAddr) -> bool {
-        self.0.iter().any(|net| net.contains(&addr))
-    }
-
-    /// Where a client comes from whose request has these forwarding headers: believed from trusted proxies, refused from
-    /// others where there are any, and else not looked at.
-    fn client(&self, peer: SocketAddr, forwarded: &Forwarded) -> Result<SocketAddr, EntranceError> {
-        if self.contains(peer.ip()) {
-            let client = forwarded.client_behind(|addr| self.contains(addr));
-            return Ok(client.map_or(peer, |addr| SocketAddr::new(addr, 0)));
-        }
-        match forwarded.present && !self.0.is_empty() {
-            true => Err(EntranceError::UntrustedForwarder(peer.ip())),
-            false => Ok(peer),
-        }
-    }
 }
 
 impl Entrance {
