@@ -24,7 +24,8 @@ use tracing::{debug, error, info};
 
 use super::{
     admission::{
-        handshake::{self, Admissions, HandshakeError},
+        error::HandshakeError,
+        handshake::{self, Admissions},
         waiting_room::{Place, Proven, WaitingRoom},
     },
     association::Association,

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use rtun_control::AuthQuestion;
 use rtun_core::{HostName, JoinRequest, NamespaceId, Secret, Word};
 
-use super::handshake::HandshakeError;
+use super::error::HandshakeError;
 use crate::hub::rules::Rules;
 
 /// Whether every admission plugin admits the address.
