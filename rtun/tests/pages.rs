@@ -140,6 +140,41 @@ fn every_configuration_loads_with_nothing_said_but_that_tls_is_missing() {
     assert!(loaded > 12, "only {loaded} configurations");
 }
 
+/// Where a page's paths may begin; crates are named without their folder.
+fn exists(path: &str) -> bool {
+    [".", "crates", "docs"].iter().any(|folder| root().join(folder).join(path).exists())
+}
+
+#[test]
+fn every_file_of_the_source_that_a_page_names_is_there() {
+    let mut missing = Vec::new();
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        for word in text.split('`').skip(1).step_by(2) {
+            let path = word.split([':', ' ']).next().unwrap();
+            let is_path = path.ends_with(".rs") && path.contains('/') && !path.contains('*');
+            // Pages shorten `node/src/hub/forward.rs` to `hub/forward.rs` after the first mention.
+            let short = || {
+                [
+                    "node/src",
+                    "core/src",
+                    "control/src",
+                    "proto/src",
+                    "transport/src",
+                    "system/src",
+                    "config/src",
+                ]
+                .iter()
+                .any(|folder| exists(&format!("{folder}/{path}")))
+            };
+            if is_path && !exists(path) && !short() {
+                missing.push(format!("{}: {path}", page.file_name().unwrap().display()));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
 /// A folder with the files of a page, and a program `rtun` that prints the configuration in the place of running it.
 struct Folder {
     folder: tempfile::TempDir,
