@@ -7,12 +7,12 @@ use rtun_settings::{self, HubNode};
 use rtun_transport::names::Names;
 
 use super::{
+    attempt::SetupError,
     choice::Choice,
-    dial::SetupError,
+    endpoints::{Before, Ways},
     proxies::Proxies,
-    way::{Before, Ways},
 };
-use crate::surroundings::Surroundings;
+use crate::runtime::surroundings::Surroundings;
 
 /// A host's hubs and the way to them.
 pub(super) struct Hubs {

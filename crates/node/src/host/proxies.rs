@@ -4,8 +4,9 @@ use rtun_settings::{ProxyHop, ProxyKind, ProxyNode};
 use rtun_transport::proxy;
 
 use super::{
+    attempt::{Attempt, DialError, Opened, SetupError},
     choice::Choice,
-    dial::{Attempt, DialError, Encryption, Opened, SetupError},
+    dial_tls::Encryption,
     wire::Wire,
 };
 
