@@ -17,7 +17,7 @@ use rtun_transport::{
 
 use super::{
     attempt::{Attempt, DialError, Opened, SetupError},
-    dial_tls::Encryption,
+    dial_tls::DialerTls,
     proxies::Proxies,
     wire::Wire,
 };
@@ -34,7 +34,7 @@ const LAYERED_DIAL_TIMEOUT: Duration = Duration::from_secs(6);
 pub(super) struct Dialer {
     addr: String,
     stack: TransportStack<DialTls>,
-    tls: Option<Encryption>,
+    tls: Option<DialerTls>,
     sockets: SocketOptions,
     /// The most bytes of a TCP segment, if configured.
     segment_max: Option<u16>,
@@ -52,7 +52,7 @@ impl Dialer {
         Ok(Self {
             addr: way.addr.clone(),
             stack: way.stack.clone(),
-            tls: Encryption::of(&way.stack).map_err(failed)?,
+            tls: DialerTls::of(&way.stack).map_err(failed)?,
             sockets: hub.sockets.clone(),
             segment_max: way.segment_max,
             proxy_protocol: hub.proxy_protocol,
@@ -168,7 +168,7 @@ impl Dialer {
         &self,
         attempt: &Attempt<'_>,
         quic: &QuicSettings,
-        tls: &Encryption,
+        tls: &DialerTls,
     ) -> Result<Arc<dyn Stream>, DialError> {
         let found = attempt.find(&self.addr, &self.sockets).await?;
         let failed = |error| DialError::Tls(self.addr.clone(), error);

@@ -10,13 +10,13 @@ use tracing::warn;
 use super::attempt::DialError;
 
 /// A dialer's TLS. Its files are read again for each connection; while they cannot be used those read before count.
-pub(super) struct Encryption {
+pub(super) struct DialerTls {
     config: DialTls,
     protocols: &'static [&'static str],
     last: Mutex<Connector>,
 }
 
-impl Encryption {
+impl DialerTls {
     pub(super) fn of(stack: &TransportStack<DialTls>) -> Result<Option<Self>, TlsError> {
         let Some(config) = stack.tls() else { return Ok(None) };
         let protocols = stack.protocols();

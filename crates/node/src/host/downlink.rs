@@ -187,9 +187,9 @@ mod tests {
 
     /// A device that keeps what it is given.
     #[derive(Default)]
-    struct Kept(Mutex<Vec<Vec<u8>>>);
+    struct RecordingDevice(Mutex<Vec<Vec<u8>>>);
 
-    impl PacketDevice for Kept {
+    impl PacketDevice for RecordingDevice {
         fn name(&self) -> &str {
             "kept"
         }
@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn a_gso_frame_is_cut_for_a_device_that_takes_none_of_its_protocol() {
         let frame = gso_frame();
-        let (device, counters) = (Kept::default(), Counters::default());
+        let (device, counters) = (RecordingDevice::default(), Counters::default());
         send_cut(&device, &frame[2..], &counters).unwrap();
         let kept = device.0.into_inner().unwrap();
         let payloads: Vec<_> = kept.iter().map(|packet| &packet[10 + 28..]).collect();
@@ -277,7 +277,7 @@ mod tests {
         let (near, _far) = memory::pair(1024);
         let link = Link::new(Arc::new(near), &Budget::new(1 << 20), Arc::default());
         let session = Session::greeted(link, reply);
-        let (device, counters) = (Kept::default(), Counters::default());
+        let (device, counters) = (RecordingDevice::default(), Counters::default());
         let coalescer = Coalescer::new().with_udp(false);
         let mut downlink =
             Downlink { device: &device, session: &session, counters: &counters, coalescer };

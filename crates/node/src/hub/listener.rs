@@ -36,16 +36,16 @@ use tokio::{
 };
 
 pub(super) use self::{
-    error::EntranceError,
-    pending::{Guest, Guests, Received},
-    view::WayIn,
+    error::ListenerError,
+    pending::{Established, PendingStream, PendingStreams},
+    view::ListenerView,
 };
-use self::{pending::Streams, trusted::Trusted};
+use self::{pending::StreamSource, trusted::TrustedProxies};
 use crate::{
     report::Transport,
     runtime::{
         machine::Machine,
-        surroundings::{self, Surroundings},
+        surroundings::{Surroundings, TwinListener},
         workers::Workers,
     },
 };
@@ -54,12 +54,12 @@ use crate::{
 const REOPEN_AFTER: Duration = Duration::from_millis(50);
 
 /// A listening hub's socket with all that a connection goes through before its request is read.
-pub(super) struct Entrance {
-    door: Door,
+pub(super) struct HubListener {
+    socket: ListenerSocket,
     transport: Transport,
-    tls: Option<Encryption>,
-    layer: Layer,
-    trusted: Trusted,
+    tls: Option<ListenerTls>,
+    upper_layers: UpperLayers,
+    trusted: TrustedProxies,
     /// Whether QUIC carries packets as datagrams too.
     datagrams: bool,
     /// Whether connections over TCP begin with where they come from.
@@ -68,14 +68,14 @@ pub(super) struct Entrance {
 }
 
 /// What is on TCP, or on TLS on it.
-enum Layer {
+enum UpperLayers {
     /// WebSocket, if that is there, and smux, if that is.
     Stream(Option<WebSocketSettings>, Option<MuxSettings>),
     Http2(Http2Settings),
     Grpc(GrpcSettings),
 }
 
-struct Encryption {
+struct ListenerTls {
     acceptor: Acceptor,
     /// Has its files read at once.
     reread: Arc<Notify>,
@@ -83,9 +83,9 @@ struct Encryption {
     binds_names: bool,
 }
 
-enum Door {
+enum ListenerSocket {
     Tcp(TcpListener),
-    Twin(Box<dyn surroundings::Door>),
+    Twin(Box<dyn TwinListener>),
     Quic {
         listener: ArcSwap<QuicListener>,
         /// Listens once more, where the socket has failed.
@@ -94,7 +94,7 @@ enum Door {
 }
 
 /// A connection that nothing has been read of.
-pub(super) enum Caller {
+pub(super) enum IncomingConnection {
     Tcp(TcpStream),
     Twin(Arc<dyn Stream>),
     Quic(Box<quic::Incoming>),
@@ -102,7 +102,7 @@ pub(super) enum Caller {
 
 /// A hub cannot listen.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
+pub enum HubListenError {
     /// Its address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -117,16 +117,16 @@ pub enum OpenError {
     System(#[from] io::Error),
 }
 
-impl Entrance {
+impl HubListener {
     /// Listens.
     pub(super) fn open(
         service: &str,
         config: &ListenerSettings,
         workers: &Workers,
         machine: &Machine,
-    ) -> Result<Self, OpenError> {
+    ) -> Result<Self, HubListenError> {
         let tls = match config.stack.tls() {
-            Some(tls) => Some(Encryption {
+            Some(tls) => Some(ListenerTls {
                 acceptor: certificate::acceptor(
                     service,
                     tls,
@@ -139,49 +139,49 @@ impl Entrance {
             None => None,
         };
         let options = config.sockets.clone();
-        let (door, local_addr) = match (&config.stack, &tls, &machine.surroundings) {
+        let (socket, local_addr) = match (&config.stack, &tls, &machine.surroundings) {
             (TransportStack::Quic { quic, .. }, Some(tls), _) => {
                 let tls = Arc::new(tls.acceptor.quic_config()?);
                 // Where its packets are moved.
-                let seat = workers.seat();
+                let slot = workers.take_slot();
                 let (addr, quic) = (config.addr.clone(), quic.clone());
                 let again = move || {
-                    let _moved_by = seat.handle().enter();
+                    let _moved_by = slot.handle().enter();
                     let (tls, congestion) = (Arc::clone(&tls), Congestion::default());
                     QuicListener::bind(&addr, tls, &quic, congestion, &options)
                 };
                 let listener = again()?;
                 let local_addr = listener.local_addr()?;
                 let listener = ArcSwap::from_pointee(listener);
-                (Door::Quic { listener, again: Box::new(again) }, local_addr)
+                (ListenerSocket::Quic { listener, again: Box::new(again) }, local_addr)
             }
             (_, _, Surroundings::Twin(twin)) => {
-                let door = twin.listen(&config.addr)?;
-                let local_addr = door.address();
-                (Door::Twin(door), local_addr)
+                let socket = twin.listen(&config.addr)?;
+                let local_addr = socket.address();
+                (ListenerSocket::Twin(socket), local_addr)
             }
             (_, _, Surroundings::System) => {
                 let listener = tcp::listen(&config.addr, &options)?;
                 let local_addr = listener.local_addr()?;
-                (Door::Tcp(listener), local_addr)
+                (ListenerSocket::Tcp(listener), local_addr)
             }
         };
         Ok(Self {
-            door,
+            socket,
             transport: Transport::of(&config.stack),
             tls,
-            layer: match &config.stack {
-                TransportStack::Tcp { ws, mux, .. } => Layer::Stream(ws.clone(), *mux),
-                TransportStack::Http2 { http, .. } => Layer::Http2(http.clone()),
-                TransportStack::Grpc { grpc, .. } => Layer::Grpc(grpc.clone()),
-                TransportStack::Quic { .. } => Layer::Stream(None, None),
+            upper_layers: match &config.stack {
+                TransportStack::Tcp { ws, mux, .. } => UpperLayers::Stream(ws.clone(), *mux),
+                TransportStack::Http2 { http, .. } => UpperLayers::Http2(http.clone()),
+                TransportStack::Grpc { grpc, .. } => UpperLayers::Grpc(grpc.clone()),
+                TransportStack::Quic { .. } => UpperLayers::Stream(None, None),
             },
             datagrams: matches!(
                 &config.stack,
                 TransportStack::Quic { quic: QuicSettings { datagrams: true, .. }, .. }
             ),
             proxy_protocol: config.proxy_protocol,
-            trusted: Trusted(config.trusted_proxies.clone().into()),
+            trusted: TrustedProxies(config.trusted_proxies.clone().into()),
             local_addr,
         })
     }
@@ -192,8 +192,8 @@ impl Entrance {
     }
 
     /// For whoever asks. Does not keep it open.
-    pub(super) fn way_in(&self) -> WayIn {
-        WayIn {
+    pub(super) fn view(&self) -> ListenerView {
+        ListenerView {
             address: self.local_addr,
             transport: self.transport,
             tls: self.tls.as_ref().map(|tls| (tls.acceptor.clone(), Arc::clone(&tls.reread))),
@@ -209,20 +209,23 @@ impl Entrance {
     }
 
     /// The next connection.
-    pub(super) async fn accept(&self) -> io::Result<(Caller, SocketAddr)> {
-        match &self.door {
-            Door::Tcp(listener) => {
+    pub(super) async fn accept(&self) -> io::Result<(IncomingConnection, SocketAddr)> {
+        match &self.socket {
+            ListenerSocket::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                Ok((Caller::Tcp(stream), SocketAddr::new(peer.ip().to_canonical(), peer.port())))
+                Ok((
+                    IncomingConnection::Tcp(stream),
+                    SocketAddr::new(peer.ip().to_canonical(), peer.port()),
+                ))
             }
-            Door::Twin(door) => {
-                let (stream, peer) = door.accept().await;
-                Ok((Caller::Twin(stream), peer))
+            ListenerSocket::Twin(socket) => {
+                let (stream, peer) = socket.accept().await;
+                Ok((IncomingConnection::Twin(stream), peer))
             }
-            Door::Quic { listener, again } => loop {
+            ListenerSocket::Quic { listener, again } => loop {
                 if let Some(incoming) = listener.load_full().accept().await {
                     let peer = incoming.remote();
-                    return Ok((Caller::Quic(Box::new(incoming)), peer));
+                    return Ok((IncomingConnection::Quic(Box::new(incoming)), peer));
                 }
                 // Its socket has failed, which may be for good.
                 sleep(REOPEN_AFTER).await;
@@ -235,26 +238,26 @@ impl Entrance {
     /// called where the connection is going to be served.
     pub(super) async fn receive(
         &self,
-        caller: Caller,
+        incoming: IncomingConnection,
         peer: SocketAddr,
         speaks: impl FnOnce(),
-    ) -> Result<Received, EntranceError> {
-        match caller {
-            Caller::Tcp(stream) => {
+    ) -> Result<Established, ListenerError> {
+        match incoming {
+            IncomingConnection::Tcp(stream) => {
                 // From now on it is this worker's event loop that watches the socket.
                 let stream = TcpStream::from_std(stream.into_std()?)?;
                 tcp::tune(&stream)?;
                 self.receive_stream(Arc::new(stream), peer, speaks).await
             }
-            Caller::Twin(stream) => self.receive_stream(stream, peer, speaks).await,
-            Caller::Quic(incoming) => {
+            IncomingConnection::Twin(stream) => self.receive_stream(stream, peer, speaks).await,
+            IncomingConnection::Quic(incoming) => {
                 let connection = incoming.accept().await?;
                 let own = connection.peer_certificates().into_iter().next();
                 let names = own
                     .filter(|_| self.tls.as_ref().is_some_and(|tls| tls.binds_names))
                     .map(|own| CertificateInfo::of(&own).map_or_else(Vec::new, |info| info.names));
-                Ok(Received::Many(Guests {
-                    streams: Streams::Quic(connection, self.datagrams),
+                Ok(Established::Many(PendingStreams {
+                    streams: StreamSource::Quic(connection, self.datagrams),
                     peer,
                     transport: self.transport,
                     names: names.map(Arc::from),
@@ -269,12 +272,12 @@ impl Entrance {
         mut stream: Arc<dyn Stream>,
         mut peer: SocketAddr,
         speaks: impl FnOnce(),
-    ) -> Result<Received, EntranceError> {
+    ) -> Result<Established, ListenerError> {
         stream.readable().await?;
         speaks();
         if self.proxy_protocol {
             if !self.trusts(peer.ip()) {
-                return Err(EntranceError::UntrustedForwarder(peer.ip()));
+                return Err(ListenerError::UntrustedForwarder(peer.ip()));
             }
             peer = read_proxy_header(&*stream).await?.unwrap_or(peer);
         }
@@ -286,18 +289,19 @@ impl Entrance {
         }
         let mut from = peer;
         let transport = self.transport;
-        let many =
-            |streams, peer, names| Ok(Received::Many(Guests { streams, peer, transport, names }));
-        match &self.layer {
-            Layer::Http2(settings) => {
+        let many = |streams, peer, names| {
+            Ok(Established::Many(PendingStreams { streams, peer, transport, names }))
+        };
+        match &self.upper_layers {
+            UpperLayers::Http2(settings) => {
                 let server = http2::serve(stream, settings);
-                return many(Streams::Http(server, self.trusted.clone()), peer, names);
+                return many(StreamSource::Http(server, self.trusted.clone()), peer, names);
             }
-            Layer::Grpc(settings) => {
+            UpperLayers::Grpc(settings) => {
                 let server = grpc::serve(stream, settings);
-                return many(Streams::Http(server, self.trusted.clone()), peer, names);
+                return many(StreamSource::Http(server, self.trusted.clone()), peer, names);
             }
-            Layer::Stream(ws, mux) => {
+            UpperLayers::Stream(ws, mux) => {
                 if let Some(settings) = ws {
                     let (socket, forwarded) = ws::accept(stream, settings).await?;
                     stream = socket;
@@ -305,10 +309,10 @@ impl Entrance {
                 }
                 if let Some(settings) = mux {
                     let session = MuxSession::server(stream, *settings);
-                    return many(Streams::Mux(session), from, names);
+                    return many(StreamSource::Mux(session), from, names);
                 }
             }
         }
-        Ok(Received::One(Guest { stream, peer: from, transport, names }))
+        Ok(Established::One(PendingStream { stream, peer: from, transport, names }))
     }
 }

@@ -46,11 +46,11 @@ const STAGE_MAX: usize = 256 * 1024;
 /// Senders never wait here: what the socket does not take at once is queued within [`QueueLimits`] and the [`Budget`],
 /// and [`Outbox::drain`] writes it as the socket empties.
 pub(crate) struct Outbox {
-    state: Mutex<State>,
+    state: Mutex<OutboxState>,
     wake: Notify,
 }
 
-struct State {
+struct OutboxState {
     queue: FlowQueue,
     charge: Charge,
     gate: Gate,
@@ -107,7 +107,7 @@ impl Blocked {
 impl Outbox {
     /// Holds frames back until [`Outbox::open`].
     pub(crate) fn new(stream: Arc<dyn Stream>, budget: &Arc<Budget>) -> Self {
-        let state = State {
+        let state = OutboxState {
             queue: FlowQueue::new(QueueLimits::default(), fastrand::u64(..)),
             charge: Charge::new(budget),
             gate: Gate::Held(stream),
@@ -308,12 +308,12 @@ impl Outbox {
     }
 
     /// A poisoned lock still guards a whole queue: nothing in a critical section panics half way through a change.
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, OutboxState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl OutboxState {
     fn stream(&self) -> Option<Arc<dyn Stream>> {
         match &self.gate {
             Gate::Held(stream) | Gate::Open(stream) => Some(Arc::clone(stream)),

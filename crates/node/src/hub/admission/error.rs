@@ -5,11 +5,11 @@ use std::io;
 use rtun_core::Refusal;
 use rtun_proto::relay::DecodeError;
 
-use crate::{hub::listener::EntranceError, link::MessageError};
+use crate::{hub::listener::ListenerError, link::MessageError};
 
 /// Why a connection did not become an association.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::hub) enum HandshakeError {
+pub(in crate::hub) enum AdmissionError {
     /// The rules say no; the host was told so.
     #[error("{0}")]
     Refused(Refusal),
@@ -21,7 +21,7 @@ pub(in crate::hub) enum HandshakeError {
     Broken(#[from] io::Error),
     /// The transport's own handshakes failed.
     #[error(transparent)]
-    Entrance(#[from] EntranceError),
+    HubListener(#[from] ListenerError),
     /// The host's certificate is not for the name that it reports.
     #[error("the host's certificate is not for the name {0:?}")]
     NotInCertificate(String),
@@ -42,7 +42,7 @@ pub(in crate::hub) enum HandshakeError {
     TurnedOut,
 }
 
-impl From<MessageError> for HandshakeError {
+impl From<MessageError> for AdmissionError {
     fn from(error: MessageError) -> Self {
         match error {
             MessageError::Malformed(error) => Self::Malformed(error),
@@ -52,7 +52,7 @@ impl From<MessageError> for HandshakeError {
     }
 }
 
-impl HandshakeError {
+impl AdmissionError {
     /// The fixed word used in logs and metrics.
     pub(in crate::hub) fn as_str(&self) -> &'static str {
         match self {
@@ -63,7 +63,7 @@ impl HandshakeError {
             Self::Broken(_) => "closed_early",
             Self::AddressRefused => "address_refused",
             Self::AddressUnavailable => "address_unavailable",
-            Self::Entrance(error) => error.as_str(),
+            Self::HubListener(error) => error.as_str(),
             Self::NotInCertificate(_) => "name_not_permitted",
             Self::TransportTimeout => "timeout_transport",
             Self::Timeout => "timeout_request",

@@ -18,11 +18,11 @@ use rtun_transport::Stream;
 
 use tokio::time::sleep;
 
-use super::error::HandshakeError;
+use super::error::AdmissionError;
 use super::plugin_questions::{ask_about_address, ask_about_place, ask_about_user};
 use crate::hub::{
     association::Arrival,
-    listener::Guest,
+    listener::PendingStream,
     registry::{Joining, Member, Registry},
 };
 use crate::{
@@ -34,9 +34,9 @@ use crate::{
 pub(in crate::hub) async fn admit(
     registry: &Arc<Registry>,
     service: &str,
-    guest: Guest,
-) -> Result<(Member, FrameBuffer), HandshakeError> {
-    let Guest { stream, peer, transport, names } = guest;
+    stream: PendingStream,
+) -> Result<(Member, FrameBuffer), AdmissionError> {
+    let PendingStream { stream, peer, transport, names } = stream;
     ask_about_address(&registry.rules(), service, peer).await?;
     let mut buffer = FrameBuffer::new();
     let request = read_message(&*stream, &mut buffer, Request::decode).await?;
@@ -56,7 +56,7 @@ pub(in crate::hub) async fn admit(
         && !names.contains(&association.host)
     {
         refuse(Refusal::NameNotPermitted, stream).await;
-        return Err(HandshakeError::NotInCertificate(association.host));
+        return Err(AdmissionError::NotInCertificate(association.host));
     }
     let address = association.source.as_ref().and_then(|source| match source.addr {
         Addr::Ip(addr) if !addr.is_unspecified() => Some(addr),
@@ -90,7 +90,7 @@ pub(in crate::hub) async fn admit(
     }
 }
 
-fn welcome(member: Member) -> Result<Member, HandshakeError> {
+fn welcome(member: Member) -> Result<Member, AdmissionError> {
     let connector = TunnelId::marked(uuid::Uuid::new_v4().into_bytes());
     if let Err(error) = member.welcome(&encode(&Response::ok(connector))) {
         member.end(EndReason::PeerReset);
@@ -99,7 +99,7 @@ fn welcome(member: Member) -> Result<Member, HandshakeError> {
     Ok(member)
 }
 
-async fn refuse(refusal: Refusal, stream: Arc<dyn Stream>) -> HandshakeError {
+async fn refuse(refusal: Refusal, stream: Arc<dyn Stream>) -> AdmissionError {
     let answer = encode(&Response::refusal(status_of(refusal)));
     let answered = async {
         stream.write_all(&answer).await?;
@@ -108,7 +108,7 @@ async fn refuse(refusal: Refusal, stream: Arc<dyn Stream>) -> HandshakeError {
         Ok::<_, io::Error>(())
     };
     match answered.await {
-        Ok(()) => HandshakeError::Refused(refusal),
+        Ok(()) => AdmissionError::Refused(refusal),
         Err(error) => error.into(),
     }
 }
@@ -149,7 +149,7 @@ impl Admissions {
         self.admitted.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(in crate::hub) fn count_refused(&self, why: &HandshakeError) {
+    pub(in crate::hub) fn count_refused(&self, why: &AdmissionError) {
         self.refused.count(why.as_str());
     }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use rtun_control::AuthQuestion;
 use rtun_core::{HostName, JoinRequest, NamespaceId, Secret, Word};
 
-use super::error::HandshakeError;
+use super::error::AdmissionError;
 use crate::hub::rules::Rules;
 
 /// Whether every admission plugin admits the address.
@@ -13,12 +13,12 @@ pub(super) async fn ask_about_address(
     rules: &Rules,
     service: &str,
     peer: SocketAddr,
-) -> Result<(), HandshakeError> {
+) -> Result<(), AdmissionError> {
     for plugin in rules.plugins.admissions() {
         match plugin.ask(service, peer).await {
             Ok(true) => {}
-            Ok(false) => return Err(HandshakeError::AddressRefused),
-            Err(_) => return Err(HandshakeError::AddressUnavailable),
+            Ok(false) => return Err(AdmissionError::AddressRefused),
+            Err(_) => return Err(AdmissionError::AddressUnavailable),
         }
     }
     Ok(())

@@ -9,7 +9,7 @@ use rtun_transport::{
 
 /// Why a connection never got as far as its request.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::hub) enum EntranceError {
+pub(in crate::hub) enum ListenerError {
     /// There is no encrypted connection.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -36,7 +36,7 @@ pub(in crate::hub) enum EntranceError {
     Broken(#[from] io::Error),
 }
 
-impl EntranceError {
+impl ListenerError {
     /// The fixed word used in logs and metrics.
     pub(in crate::hub) fn as_str(&self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! Streams on which a host may ask to join: one, or those that a connection carries.
+//! StreamSource on which a host may ask to join: one, or those that a connection carries.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -6,17 +6,17 @@ use rtun_transport::{
     Stream, http2, mux::MuxSession, quic::QuicConnection, stream_only::StreamOnly,
 };
 
-use super::{error::EntranceError, trusted::Trusted};
+use super::{error::ListenerError, trusted::TrustedProxies};
 use crate::report::Transport;
 
 /// Who is there.
-pub(in crate::hub) enum Received {
-    One(Guest),
-    Many(Guests),
+pub(in crate::hub) enum Established {
+    One(PendingStream),
+    Many(PendingStreams),
 }
 
 /// A stream on which a host may ask to join.
-pub(in crate::hub) struct Guest {
+pub(in crate::hub) struct PendingStream {
     pub(in crate::hub) stream: Arc<dyn Stream>,
     /// Where it comes from, as far as that is believed.
     pub(in crate::hub) peer: SocketAddr,
@@ -26,56 +26,60 @@ pub(in crate::hub) struct Guest {
 }
 
 /// A connection that carries many streams.
-pub(in crate::hub) struct Guests {
-    pub(super) streams: Streams,
+pub(in crate::hub) struct PendingStreams {
+    pub(super) streams: StreamSource,
     pub(super) peer: SocketAddr,
     pub(super) transport: Transport,
     pub(super) names: Option<Arc<[String]>>,
 }
 
-pub(super) enum Streams {
+pub(super) enum StreamSource {
     Mux(MuxSession),
     /// What each request says of its client is believed of these.
-    Http(http2::Server, Trusted),
+    Http(http2::Server, TrustedProxies),
     /// Whether datagrams are used.
     Quic(QuicConnection, bool),
 }
 
-impl Guests {
+impl PendingStreams {
     /// The next stream; none when the connection has ended, after the error that ended it.
-    pub(in crate::hub) async fn next(&mut self) -> Option<Result<Guest, EntranceError>> {
+    pub(in crate::hub) async fn next(&mut self) -> Option<Result<PendingStream, ListenerError>> {
         self.accept().await.transpose()
     }
 
-    async fn accept(&mut self) -> Result<Option<Guest>, EntranceError> {
+    async fn accept(&mut self) -> Result<Option<PendingStream>, ListenerError> {
         let mut from = self.peer;
         let stream: Option<Arc<dyn Stream>> = match &mut self.streams {
-            Streams::Http(server, trusted) => match server.next().await? {
+            StreamSource::Http(server, trusted) => match server.next().await? {
                 Some((stream, forwarded)) => {
                     from = trusted.client(from, &forwarded)?;
                     Some(stream)
                 }
                 None => None,
             },
-            Streams::Mux(session) => session.accept().await?,
-            Streams::Quic(connection, datagrams) => match connection.accept_stream().await? {
+            StreamSource::Mux(session) => session.accept().await?,
+            StreamSource::Quic(connection, datagrams) => match connection.accept_stream().await? {
                 Some(stream) if *datagrams => Some(stream),
                 Some(stream) => Some(Arc::new(StreamOnly(stream))),
                 None => None,
             },
         };
         let Self { transport, names, .. } = self;
-        let guest =
-            |stream| Guest { stream, peer: from, transport: *transport, names: names.clone() };
-        Ok(stream.map(guest))
+        let pending = |stream| PendingStream {
+            stream,
+            peer: from,
+            transport: *transport,
+            names: names.clone(),
+        };
+        Ok(stream.map(pending))
     }
 
     /// Ends the connection in order, within that time.
     pub(in crate::hub) async fn shutdown(self, within: Duration) {
         match self.streams {
-            Streams::Http(server, _) => server.shutdown(within).await,
-            Streams::Mux(session) => session.shutdown(within).await,
-            Streams::Quic(connection, _) => connection.shutdown(within).await,
+            StreamSource::Http(server, _) => server.shutdown(within).await,
+            StreamSource::Mux(session) => session.shutdown(within).await,
+            StreamSource::Quic(connection, _) => connection.shutdown(within).await,
         }
     }
 }

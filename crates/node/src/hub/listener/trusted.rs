@@ -8,13 +8,13 @@ use std::{
 use ipnet::IpNet;
 use rtun_transport::forwarded::Forwarded;
 
-use super::error::EntranceError;
+use super::error::ListenerError;
 
 /// Who may say for whom it connects.
 #[derive(Clone)]
-pub(super) struct Trusted(pub(super) Arc<[IpNet]>);
+pub(super) struct TrustedProxies(pub(super) Arc<[IpNet]>);
 
-impl Trusted {
+impl TrustedProxies {
     pub(super) fn contains(&self, addr: IpAddr) -> bool {
         self.0.iter().any(|net| net.contains(&addr))
     }
@@ -25,13 +25,13 @@ impl Trusted {
         &self,
         peer: SocketAddr,
         forwarded: &Forwarded,
-    ) -> Result<SocketAddr, EntranceError> {
+    ) -> Result<SocketAddr, ListenerError> {
         if self.contains(peer.ip()) {
             let client = forwarded.client_behind(|addr| self.contains(addr));
             return Ok(client.map_or(peer, |addr| SocketAddr::new(addr, 0)));
         }
         match forwarded.present && !self.0.is_empty() {
-            true => Err(EntranceError::UntrustedForwarder(peer.ip())),
+            true => Err(ListenerError::UntrustedForwarder(peer.ip())),
             false => Ok(peer),
         }
     }

@@ -10,14 +10,14 @@ use crate::report::{CertificateReport, ListenerReport, Transport};
 
 /// One way in. Keeps nothing open.
 #[derive(Clone)]
-pub(in crate::hub) struct WayIn {
+pub(in crate::hub) struct ListenerView {
     pub(in crate::hub) address: SocketAddr,
     pub(in crate::hub) transport: Transport,
     /// If it is encrypted: who knows the certificate of the moment, and what has its files read at once.
     pub(in crate::hub) tls: Option<(Acceptor, Arc<Notify>)>,
 }
 
-impl WayIn {
+impl ListenerView {
     pub(in crate::hub) fn report(&self) -> ListenerReport {
         let certificate = self.tls.as_ref().map(|(acceptor, _)| {
             let shown = acceptor.certificate();
