@@ -74,7 +74,7 @@ impl<D: PacketDevice> Downlink<'_, D> {
             let mut amount = 1;
             let taken = if is_gso_frame(payload) {
                 let at = frame.range.end - payload.len() + GSO_FRAME_HEADER..frame.range.end;
-                check_super(payload, session).and_then(|header| {
+                check_gso(payload, session).and_then(|header| {
                     amount = extension::packets(payload) as u64;
                     let is_udp = header.gso_type == gso_type::UDP_L4;
                     match joins {
@@ -156,7 +156,7 @@ fn count(sent: io::Result<usize>, packets: usize, bytes: usize, counters: &Count
 }
 
 /// The header of a GSO frame, which only an rtun hub may send, and only after it was offered.
-fn check_super(payload: &[u8], session: &Session) -> Result<VirtioHeader, DropReason> {
+fn check_gso(payload: &[u8], session: &Session) -> Result<VirtioHeader, DropReason> {
     if !session.is_rtun {
         return Err(DropReason::IpVersion);
     }
