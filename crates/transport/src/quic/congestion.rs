@@ -2,7 +2,7 @@
 
 use std::{any::Any, sync::Arc, time::Instant};
 
-use quinn::congestion::{BbrConfig, Controller, ControllerFactory, CubicConfig};
+use quinn::congestion::{BbrConfig, Controller, ControllerFactory, CubicConfig, NewRenoConfig};
 use quinn_proto::RttEstimator;
 
 use super::model::Model;
@@ -10,29 +10,33 @@ use super::model::Model;
 /// What decides how fast to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Congestion {
-    /// By the measured rate and the shortest round trip: as fast as the path takes it, with little that waits on it, and
-    /// whatever is lost by chance. What radio needs, and what others on the path can live with.
+    /// rtun's own. On a path of its own by the measured rate and the shortest round trip: as fast as the path takes it, with
+    /// little that waits on it, and whatever is lost by chance, which is what radio needs. By loss, as `Cubic`, next to others
+    /// that fill the path's queue.
     #[default]
-    Measured,
+    Adaptive,
     /// By loss (RFC 9438): fills the path's queues, and is slow where packets are lost by chance.
     Cubic,
-    /// quinn's BBR: fast, and fills the path's queues.
+    /// quinn's BBR, version 1: fast, fills the path's queues, and leaves others little.
     Bbr,
+    /// By loss (RFC 9002 section 7).
+    NewReno,
 }
 
 impl Congestion {
     pub(super) fn factory(self) -> Arc<dyn ControllerFactory + Send + Sync> {
         match self {
-            Self::Measured => Arc::new(Measured),
+            Self::Adaptive => Arc::new(Adaptive),
             Self::Cubic => Arc::new(CubicConfig::default()),
             Self::Bbr => Arc::new(BbrConfig::default()),
+            Self::NewReno => Arc::new(NewRenoConfig::default()),
         }
     }
 }
 
-struct Measured;
+struct Adaptive;
 
-impl ControllerFactory for Measured {
+impl ControllerFactory for Adaptive {
     fn build(self: Arc<Self>, _: Instant, mtu: u16) -> Box<dyn Controller> {
         Box::new(Model::new(mtu))
     }
@@ -79,5 +83,28 @@ impl Controller for Model {
 
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::any::TypeId;
+
+    use quinn::congestion::{Bbr, Cubic, NewReno};
+
+    use super::*;
+
+    #[test]
+    fn each_name_is_another_controller() {
+        for (congestion, kind) in [
+            (Congestion::default(), TypeId::of::<Model>()),
+            (Congestion::Adaptive, TypeId::of::<Model>()),
+            (Congestion::Cubic, TypeId::of::<Cubic>()),
+            (Congestion::Bbr, TypeId::of::<Bbr>()),
+            (Congestion::NewReno, TypeId::of::<NewReno>()),
+        ] {
+            let built = congestion.factory().build(Instant::now(), 1200).into_any();
+            assert_eq!((*built).type_id(), kind, "{congestion:?}");
+        }
     }
 }

@@ -121,7 +121,7 @@ async fn controllers() {
                 rate,
                 queue: Duration::from_millis(queue),
             };
-            for congestion in [Congestion::Measured, Congestion::Cubic, Congestion::Bbr] {
+            for congestion in [Congestion::Adaptive, Congestion::Cubic, Congestion::Bbr] {
                 if only.as_ref().is_some_and(|only| *only != format!("{congestion:?}")) {
                     continue;
                 }
