@@ -58,7 +58,16 @@ pub(crate) fn quic_settings(config: &rtun_settings::QuicSettings) -> quic::Setti
         },
         handshake_timeout: config.handshake_timeout,
         max_streams: config.max_streams.unwrap_or(usual.max_streams),
-        ..usual
+        congestion: config.congestion.map_or(usual.congestion, congestion),
+    }
+}
+
+fn congestion(configured: rtun_settings::CongestionControl) -> quic::Congestion {
+    match configured {
+        rtun_settings::CongestionControl::Adaptive => quic::Congestion::Adaptive,
+        rtun_settings::CongestionControl::Cubic => quic::Congestion::Cubic,
+        rtun_settings::CongestionControl::Bbr => quic::Congestion::Bbr,
+        rtun_settings::CongestionControl::NewReno => quic::Congestion::NewReno,
     }
 }
 
@@ -83,5 +92,32 @@ pub(crate) fn netns(config: &NetworkNamespace) -> PathBuf {
     match config {
         NetworkNamespace::Named(name) => Path::new(NAMED).join(name),
         NetworkNamespace::Path(path) => path.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rtun_settings::CongestionControl;
+
+    use super::*;
+
+    #[test]
+    fn a_connection_gets_the_congestion_control_that_is_configured() {
+        let of = |congestion| {
+            quic_settings(&rtun_settings::QuicSettings {
+                keepalive: None,
+                idle_timeout: Duration::from_secs(90),
+                handshake_timeout: None,
+                datagrams: true,
+                max_streams: None,
+                congestion,
+            })
+            .congestion
+        };
+        assert_eq!(of(None), quic::Congestion::Adaptive);
+        assert_eq!(of(Some(CongestionControl::Adaptive)), quic::Congestion::Adaptive);
+        assert_eq!(of(Some(CongestionControl::Cubic)), quic::Congestion::Cubic);
+        assert_eq!(of(Some(CongestionControl::Bbr)), quic::Congestion::Bbr);
+        assert_eq!(of(Some(CongestionControl::NewReno)), quic::Congestion::NewReno);
     }
 }

@@ -145,6 +145,21 @@ pub struct QuicSettings {
     pub datagrams: bool,
     /// Streams that the other end may have open at once (`maxStreams`), if configured.
     pub max_streams: Option<u32>,
+    /// What decides how fast this end sends (`congestion`), if configured.
+    pub congestion: Option<CongestionControl>,
+}
+
+/// Congestion controllers of QUIC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CongestionControl {
+    /// rtun's own: by rate and delay alone, by loss next to others.
+    Adaptive,
+    /// RFC 9438.
+    Cubic,
+    /// Version 1 of BBR.
+    Bbr,
+    /// RFC 9002 section 7.
+    NewReno,
 }
 
 /// One request of HTTP/2 (spec: transports.md section 8).
