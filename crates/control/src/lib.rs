@@ -10,7 +10,6 @@ mod join_questions;
 mod plugin;
 mod route_answers;
 mod source;
-mod tls;
 mod zone;
 
 pub use background::in_background;

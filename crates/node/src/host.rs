@@ -17,9 +17,9 @@ mod wire;
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use rtun_system::{
-    link::LinkError,
+    netlink::LinkError,
     netns::NetnsError,
-    tun::{Device, Offload, TunError},
+    tun::{Offload, PacketDevice, TunError},
 };
 use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
@@ -134,7 +134,7 @@ impl Host {
 
     /// Keeps a device connected to one of `hubs` in the background.
     #[expect(clippy::too_many_arguments, reason = "it is the second half of `start`")]
-    fn connect<D: Device>(
+    fn connect<D: PacketDevice>(
         service: &str,
         config: &rtun_settings::HostSettings,
         hubs: Hubs,
@@ -195,7 +195,7 @@ impl Host {
     }
 }
 
-impl<D: Device> Shared<D> {
+impl<D: PacketDevice> Shared<D> {
     async fn run(self: Arc<Self>) {
         tokio::select! {
             () = self.keep_connected() => {}

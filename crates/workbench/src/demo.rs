@@ -20,6 +20,10 @@ use nix::{sys::signal::Signal, unistd::Uid};
 use rtun_lab::{
     Lab, LabError, Namespace, Process, UserNamespaceError, enter_user_namespace, tools,
 };
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{self, SignalKind},
+};
 
 use crate::{
     complain,
@@ -130,11 +134,13 @@ impl Demo {
         if self.once {
             return Ok(());
         }
+        // Before the text: who reads it may send a signal at once.
+        let ends = Ends::listen()?;
         write!(out, "{}", network.what_to_try(rootless, folder))?;
         if io::stdin().is_terminal() {
             writeln!(out, "\nCtrl-C ends it all.")?;
         }
-        wait_for_the_end()?;
+        ends.wait();
         for process in [&network.host_1_process, &network.host_2_process, &network.hub_process] {
             // Ctrl-C in a terminal reaches them too, so they may have ended by themselves.
             let _ = process.signal(Signal::SIGTERM);
@@ -249,15 +255,31 @@ fn address(text: &str) -> IpAddr {
     text.parse().expect("the demo's addresses are constants of this file")
 }
 
-/// Waits for Ctrl-C or SIGTERM.
-fn wait_for_the_end() -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let mut terminate =
-            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-        tokio::select! {
-            ended = tokio::signal::ctrl_c() => ended,
-            _ = terminate.recv() => Ok(()),
-        }
-    })
+/// What ends the demo: Ctrl-C or SIGTERM.
+struct Ends {
+    runtime: Runtime,
+    interrupt: unix::Signal,
+    terminate: unix::Signal,
+}
+
+impl Ends {
+    /// From now on neither ends the process by itself.
+    fn listen() -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (interrupt, terminate) = {
+            let _inside = runtime.enter();
+            (unix::signal(SignalKind::interrupt())?, unix::signal(SignalKind::terminate())?)
+        };
+        Ok(Self { runtime, interrupt, terminate })
+    }
+
+    /// Waits for the first that comes, or has come since [`listen`](Self::listen).
+    fn wait(mut self) {
+        self.runtime.block_on(async {
+            tokio::select! {
+                _ = self.interrupt.recv() => {}
+                _ = self.terminate.recv() => {}
+            }
+        });
+    }
 }

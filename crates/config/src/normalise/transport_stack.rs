@@ -14,7 +14,7 @@ use rtun_settings::{
 
 use super::log::one_of;
 
-/// Time between pings of WebSocketSettings, where there are any.
+/// Time between pings of a WebSocket, where there are any.
 const WS_PING: Duration = Duration::from_secs(15);
 /// Bytes of smux's buffers that there may be: 4 GiB is what a window can say.
 const BUFFERS: RangeInclusive<i64> = 1..=u32::MAX as i64;
@@ -217,7 +217,9 @@ impl Transport<'_> {
             handshake_timeout: self.span(&["handshakeTimeout"], report),
             datagrams: self.flag(&["datagrams"], report).unwrap_or(true),
             max_streams: streams.and_then(|number| u32::try_from(number).ok()),
-            congestion: congestion.and_then(|at| one_of(&at, &CONTROLLERS, report)),
+            congestion: congestion
+                .and_then(|at| one_of(&at, &CONTROLLERS, report))
+                .unwrap_or_default(),
         })
     }
 

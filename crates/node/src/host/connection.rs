@@ -6,7 +6,7 @@ use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use rtun_core::{Backoff, LossWatch, Setback};
 use rtun_proto::frame::FrameBuffer;
 use rtun_settings::HubNode;
-use rtun_system::tun::Device;
+use rtun_system::tun::PacketDevice;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
@@ -25,7 +25,7 @@ const LINGER: Duration = Duration::from_secs(1);
 /// The same failure is logged again after this long.
 const REPEAT_AFTER: Duration = Duration::from_secs(60);
 
-impl<D: Device> Shared<D> {
+impl<D: PacketDevice> Shared<D> {
     /// Connects, forwards until the connection ends, and starts over, until the host stops; each failure goes to the next
     /// hub.
     pub(super) async fn keep_connected(&self) {

@@ -4,33 +4,17 @@ use std::{any::Any, sync::Arc, time::Instant};
 
 use quinn::congestion::{BbrConfig, Controller, ControllerFactory, CubicConfig, NewRenoConfig};
 use quinn_proto::RttEstimator;
+use rtun_settings::CongestionControl;
 
 use super::model::Model;
 
-/// What decides how fast to send.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Congestion {
-    /// rtun's own. On a path of its own by the measured rate and the shortest round trip: as fast as the path takes it, with
-    /// little that waits on it, and whatever is lost by chance, which is what radio needs. By loss, as `Cubic`, next to others
-    /// that fill the path's queue.
-    #[default]
-    Adaptive,
-    /// By loss (RFC 9438): fills the path's queues, and is slow where packets are lost by chance.
-    Cubic,
-    /// quinn's BBR, version 1: fast, fills the path's queues, and leaves others little.
-    Bbr,
-    /// By loss (RFC 9002 section 7).
-    NewReno,
-}
-
-impl Congestion {
-    pub(super) fn factory(self) -> Arc<dyn ControllerFactory + Send + Sync> {
-        match self {
-            Self::Adaptive => Arc::new(Adaptive),
-            Self::Cubic => Arc::new(CubicConfig::default()),
-            Self::Bbr => Arc::new(BbrConfig::default()),
-            Self::NewReno => Arc::new(NewRenoConfig::default()),
-        }
+/// What makes a controller for each path of a connection.
+pub(super) fn factory(congestion: CongestionControl) -> Arc<dyn ControllerFactory + Send + Sync> {
+    match congestion {
+        CongestionControl::Adaptive => Arc::new(Adaptive),
+        CongestionControl::Cubic => Arc::new(CubicConfig::default()),
+        CongestionControl::Bbr => Arc::new(BbrConfig::default()),
+        CongestionControl::NewReno => Arc::new(NewRenoConfig::default()),
     }
 }
 
@@ -97,13 +81,13 @@ mod tests {
     #[test]
     fn each_name_is_another_controller() {
         for (congestion, kind) in [
-            (Congestion::default(), TypeId::of::<Model>()),
-            (Congestion::Adaptive, TypeId::of::<Model>()),
-            (Congestion::Cubic, TypeId::of::<Cubic>()),
-            (Congestion::Bbr, TypeId::of::<Bbr>()),
-            (Congestion::NewReno, TypeId::of::<NewReno>()),
+            (CongestionControl::default(), TypeId::of::<Model>()),
+            (CongestionControl::Adaptive, TypeId::of::<Model>()),
+            (CongestionControl::Cubic, TypeId::of::<Cubic>()),
+            (CongestionControl::Bbr, TypeId::of::<Bbr>()),
+            (CongestionControl::NewReno, TypeId::of::<NewReno>()),
         ] {
-            let built = congestion.factory().build(Instant::now(), 1200).into_any();
+            let built = factory(congestion).build(Instant::now(), 1200).into_any();
             assert_eq!((*built).type_id(), kind, "{congestion:?}");
         }
     }

@@ -2,7 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rtun_transport::quic::{Congestion, Connection, QuicStream, Settings};
+use rtun_settings::{CongestionControl, QuicSettings};
+use rtun_transport::quic::{QuicConnection, QuicStream};
 
 use super::{
     certificates::NAME,
@@ -25,15 +26,15 @@ const BYTES: usize = 1_000_000;
 struct Ends {
     dialled: Arc<QuicStream>,
     accepted: Arc<QuicStream>,
-    _connection: Connection,
+    _connection: QuicConnection,
     _server: Server,
     _relay: Relay,
 }
 
 impl Ends {
     /// The dialled end and the accepted one each send by one of these.
-    async fn new(dialled: Congestion, accepted: Congestion) -> Self {
-        let with = |congestion| Settings { congestion, ..Settings::default() };
+    async fn new(dialled: CongestionControl, accepted: CongestionControl) -> Self {
+        let with = |congestion| QuicSettings { congestion, ..QuicSettings::default() };
         let server = server_with(&with(accepted));
         let relay = Relay::start(server.listener.local_addr().unwrap(), LOSSY, 1);
         let (addr, tls, settings) = (relay.addr(), server.ca.client(), with(dialled));
@@ -68,7 +69,7 @@ async fn carry(from: &Arc<QuicStream>, to: &Arc<QuicStream>, length: usize) {
 /// Races of two controllers in each direction: by loss alone a lossy way is slow.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_end_sends_as_its_own_settings_say() {
-    let (adaptive, reno) = (Congestion::Adaptive, Congestion::NewReno);
+    let (adaptive, reno) = (CongestionControl::Adaptive, CongestionControl::NewReno);
     let (quick_up, quick_down) = tokio::join!(Ends::new(adaptive, reno), Ends::new(reno, adaptive));
     tokio::select! {
         () = quick_up.up() => {}
@@ -88,9 +89,9 @@ async fn every_controller_carries_bytes_whole() {
         carry(&ends.dialled, &ends.accepted, BYTES / 5).await;
     };
     tokio::join!(
-        every(Congestion::Adaptive),
-        every(Congestion::Cubic),
-        every(Congestion::Bbr),
-        every(Congestion::NewReno)
+        every(CongestionControl::Adaptive),
+        every(CongestionControl::Cubic),
+        every(CongestionControl::Bbr),
+        every(CongestionControl::NewReno)
     );
 }

@@ -7,10 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rtun_transport::{
-    Stream,
-    quic::{Congestion, QuicStream, Settings},
-};
+use rtun_settings::{CongestionControl, QuicSettings};
+use rtun_transport::{Stream, quic::QuicStream};
 use tokio::time::timeout;
 
 use super::{
@@ -31,8 +29,11 @@ struct Figure {
 }
 
 /// Both ends over `way`, the dialled one first.
-async fn ends(way: Way, congestion: Congestion) -> (Relay, Arc<QuicStream>, Arc<QuicStream>) {
-    let settings = Settings { congestion, ..Settings::default() };
+async fn ends(
+    way: Way,
+    congestion: CongestionControl,
+) -> (Relay, Arc<QuicStream>, Arc<QuicStream>) {
+    let settings = QuicSettings { congestion, ..QuicSettings::default() };
     let server = server_with(&settings);
     let relay = Relay::start(server.listener.local_addr().unwrap(), way, 1);
     let (addr, tls) = (relay.addr(), server.ca.client());
@@ -61,7 +62,7 @@ fn figure(mut ages: Vec<Duration>) -> Figure {
     Figure { mbit, median: at(0.5), late: at(0.99) }
 }
 
-async fn datagrams(way: Way, congestion: Congestion) -> Figure {
+async fn datagrams(way: Way, congestion: CongestionControl) -> Figure {
     let (_relay, a, b) = ends(way, congestion).await;
     let origin = Instant::now();
     let sender = tokio::spawn(async move {
@@ -87,7 +88,7 @@ async fn datagrams(way: Way, congestion: Congestion) -> Figure {
     figure(ages)
 }
 
-async fn stream(way: Way, congestion: Congestion) -> Figure {
+async fn stream(way: Way, congestion: CongestionControl) -> Figure {
     let (_relay, a, b) = ends(way, congestion).await;
     let origin = Instant::now();
     let sender = tokio::spawn(async move {
@@ -121,7 +122,9 @@ async fn controllers() {
                 rate,
                 queue: Duration::from_millis(queue),
             };
-            for congestion in [Congestion::Adaptive, Congestion::Cubic, Congestion::Bbr] {
+            for congestion in
+                [CongestionControl::Adaptive, CongestionControl::Cubic, CongestionControl::Bbr]
+            {
                 if only.as_ref().is_some_and(|only| *only != format!("{congestion:?}")) {
                     continue;
                 }
