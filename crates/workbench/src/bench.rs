@@ -4,6 +4,7 @@
 
 mod cpu;
 mod echo;
+mod fair;
 mod idle;
 mod link;
 mod lossy;
