@@ -1,55 +1,44 @@
 //! The host service: a TUN device that stays, and the connection to a hub that comes and goes.
 
 pub(crate) mod address_book;
+mod attempt;
 mod choice;
-mod connection;
 mod dial;
+mod dial_tls;
 mod downlink;
+mod endpoints;
 mod hubs;
 mod progress;
 mod proxies;
+mod reconnect;
 mod session;
 mod uplink;
-mod way;
 mod wire;
 
-use std::{io, net::IpAddr, sync::Arc, time::Duration};
+use std::{io, net::IpAddr, sync::Arc};
 
-use rtun_system::tun::{Device, Offload, Tun};
+use rtun_system::tun::{Offload, PacketDevice, Tun};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use uuid::Uuid;
 
-pub use self::dial::SetupError;
+pub use self::attempt::SetupError;
 use self::hubs::Hubs;
-pub(crate) use self::progress::Progress;
-use self::session::Introduction;
+pub(crate) use self::progress::{HostProgress, HubNodeHistory};
+use self::{reconnect::HostConnector, session::Introduction};
 use crate::{
     device::{DeviceError, DeviceHistory, DeviceUser, Ends, Keeping, Maker, Port},
-    duties::Duty,
-    machine::Machine,
-    surroundings::Surroundings,
-    workers::Seat,
+    runtime::{duties::Duty, machine::Machine, surroundings::Surroundings, workers::WorkerSlot},
 };
 
 /// A running host.
-pub(crate) struct Host {
+pub(crate) struct HostService {
     service: String,
-    progress: Arc<Progress>,
+    progress: Arc<HostProgress>,
     stop: CancellationToken,
     /// Keeps it connected to a hub.
     connecting: Duty,
     keeping: Keeping,
-    _seat: Seat,
-}
-
-struct Shared<D> {
-    service: String,
-    introduction: Introduction,
-    hubs: Hubs,
-    dial_timeout: Option<Duration>,
-    device: Arc<D>,
-    progress: Arc<Progress>,
-    stop: CancellationToken,
+    _slot: WorkerSlot,
 }
 
 /// A host cannot be started.
@@ -63,26 +52,27 @@ pub enum HostError {
     Device(#[from] DeviceError),
 }
 
-impl Host {
+impl HostService {
     /// Makes the device with its addresses and routes, then keeps it connected to a hub in the background.
-    /// All of its packets are moved on the worker that `seat` is on.
+    /// All of its packets are moved on the worker that `slot` is on.
     pub(crate) async fn start(
         service: &str,
         config: &rtun_settings::HostSettings,
         machine: &Machine,
-        seat: Seat,
+        slot: WorkerSlot,
     ) -> Result<Self, HostError> {
         let mut config = config.clone();
         if let Surroundings::Twin(twin) = &machine.surroundings {
             let hubs = Hubs::new(&config, &machine.surroundings, Arc::default())?;
             let name = config.device.name.as_deref().unwrap_or(service);
             let device = Arc::new(twin.device(name, config.device.mtu));
-            let progress = Arc::new(Progress::new(&config.name, name, device.mtu(), &config.hubs));
+            let progress =
+                Arc::new(HostProgress::new(&config.name, name, device.mtu(), &config.hubs));
             let take_away = CancellationToken::new();
             let (tun, its_progress, told) =
                 (Arc::clone(&device), Arc::clone(&progress), take_away.clone());
             let keeping = async move {
-                let Progress { session, sent, .. } = &*its_progress;
+                let HostProgress { session, sent, .. } = &*its_progress;
                 told.run_until_cancelled(uplink::run(&*tun, session, sent)).await;
             };
             let keeping = Keeping {
@@ -91,7 +81,7 @@ impl Host {
                 look_again: Arc::default(),
             };
             return Ok(Self::connect(
-                service, &config, hubs, device, progress, keeping, machine, seat,
+                service, &config, hubs, device, progress, keeping, machine, slot,
             ));
         }
         let names = Arc::new(address_book::names(machine.state.as_ref()));
@@ -102,31 +92,31 @@ impl Host {
             host: Some(config.name.clone()),
             config: config.device.clone(),
             ends,
-            packets: seat.handle().clone(),
+            packets: slot.handle().clone(),
         };
         let made = maker.make(config.device.name.as_deref()).await?;
         let device = Arc::new(Port::like(made.tun()));
         let mtu = config.device.mtu;
-        let progress = Arc::new(Progress::new(&config.name, device.name(), mtu, &config.hubs));
+        let progress = Arc::new(HostProgress::new(&config.name, device.name(), mtu, &config.hubs));
         let keeping = Keeping::start(maker, made, Arc::clone(&device), Arc::clone(&progress));
-        Ok(Self::connect(service, &config, hubs, device, progress, keeping, machine, seat))
+        Ok(Self::connect(service, &config, hubs, device, progress, keeping, machine, slot))
     }
 
     /// Keeps a device connected to one of `hubs` in the background.
     #[expect(clippy::too_many_arguments, reason = "it is the second half of `start`")]
-    fn connect<D: Device>(
+    fn connect<D: PacketDevice>(
         service: &str,
         config: &rtun_settings::HostSettings,
         hubs: Hubs,
         device: Arc<D>,
-        progress: Arc<Progress>,
+        progress: Arc<HostProgress>,
         keeping: Keeping,
         machine: &Machine,
-        seat: Seat,
+        slot: WorkerSlot,
     ) -> Self {
         let rtun_settings::DeviceSettings { addresses, mtu, gso_frames, .. } = &config.device;
         let stop = CancellationToken::new();
-        let shared = Arc::new(Shared {
+        let connector = Arc::new(HostConnector {
             service: service.to_owned(),
             introduction: Introduction {
                 name: config.name.clone(),
@@ -144,13 +134,13 @@ impl Host {
         });
         let name = format!("{service}: connecting to a hub");
         let connecting =
-            machine.duties.keep(seat.handle(), name, move || Arc::clone(&shared).run());
+            machine.duties.keep(slot.handle(), name, move || Arc::clone(&connector).run());
         let service = service.to_owned();
-        Self { service, progress, stop, connecting, keeping, _seat: seat }
+        Self { service, progress, stop, connecting, keeping, _slot: slot }
     }
 
     /// For whoever asks how it goes. Keeps neither the device nor the connection.
-    pub(crate) fn view(&self) -> Arc<Progress> {
+    pub(crate) fn view(&self) -> Arc<HostProgress> {
         Arc::clone(&self.progress)
     }
 
@@ -173,16 +163,7 @@ impl Host {
     }
 }
 
-impl<D: Device> Shared<D> {
-    async fn run(self: Arc<Self>) {
-        tokio::select! {
-            () = self.keep_connected() => {}
-            () = self.hubs.probe() => {}
-        }
-    }
-}
-
-impl DeviceUser for Progress {
+impl DeviceUser for HostProgress {
     fn history(&self) -> &DeviceHistory {
         &self.device
     }

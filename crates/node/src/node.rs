@@ -8,14 +8,14 @@ use tracing::{info, warn};
 
 use crate::{
     feeds::{FeedError, Feeds},
-    host::{Host, HostError},
-    hub::{Hub, HubError, RulesError},
-    machine::Machine,
-    metrics::{MetricsError, MetricsServer},
-    status::{Board, View},
-    surroundings::Surroundings,
+    host::{HostError, HostService},
+    hub::{HubError, HubService, RulesError},
+    operations::{
+        board::{Board, View},
+        metrics::{MetricsError, MetricsServer},
+    },
+    runtime::{machine::Machine, surroundings::Surroundings, workers::Workers},
     udp_tunnel::{ClientError, ClientService, ServerError, ServerService, differ_in_rules_only},
-    workers::Workers,
 };
 
 /// Running services, by name.
@@ -30,12 +30,12 @@ pub struct Node {
 
 struct Running {
     config: ServiceKind,
-    service: Kind,
+    service: RunningService,
 }
 
-enum Kind {
-    Hub(Hub),
-    Host(Host),
+enum RunningService {
+    Hub(HubService),
+    Host(HostService),
     UdpServer(ServerService),
     UdpClient(ClientService),
 }
@@ -180,10 +180,10 @@ impl Node {
         self.feeds.reload();
         for running in self.running.values() {
             match &running.service {
-                Kind::Hub(hub) => hub.reload_certificates(),
-                Kind::Host(host) => host.look_at_device(),
-                Kind::UdpServer(server) => server.look_at_device(),
-                Kind::UdpClient(client) => client.look_at_device(),
+                RunningService::Hub(hub) => hub.reload_certificates(),
+                RunningService::Host(host) => host.look_at_device(),
+                RunningService::UdpServer(server) => server.look_at_device(),
+                RunningService::UdpClient(client) => client.look_at_device(),
             }
         }
     }
@@ -192,10 +192,10 @@ impl Node {
     pub fn log_report(&self) {
         for running in self.running.values() {
             match &running.service {
-                Kind::Hub(hub) => hub.log_report(),
-                Kind::Host(host) => host.log_report(),
-                Kind::UdpServer(server) => server.log_report(),
-                Kind::UdpClient(client) => client.log_report(),
+                RunningService::Hub(hub) => hub.log_report(),
+                RunningService::Host(host) => host.log_report(),
+                RunningService::UdpServer(server) => server.log_report(),
+                RunningService::UdpClient(client) => client.log_report(),
             }
         }
     }
@@ -208,9 +208,9 @@ impl Node {
     /// Where the hub or server `name` listens.
     pub fn hub_address(&self, name: &str) -> Option<SocketAddr> {
         match &self.running.get(name)?.service {
-            Kind::Hub(hub) => Some(hub.local_addr()),
-            Kind::UdpServer(server) => Some(server.local_addr()),
-            Kind::Host(_) | Kind::UdpClient(_) => None,
+            RunningService::Hub(hub) => Some(hub.local_addr()),
+            RunningService::UdpServer(server) => Some(server.local_addr()),
+            RunningService::Host(_) | RunningService::UdpClient(_) => None,
         }
     }
 
@@ -243,16 +243,18 @@ impl Node {
         }
         let before = running.config.clone();
         match (&running.service, &before, kind) {
-            (Kind::Hub(hub), ServiceKind::Hub(old), ServiceKind::Hub(new))
+            (RunningService::Hub(hub), ServiceKind::Hub(old), ServiceKind::Hub(new))
                 if old.listeners().eq(new.listeners()) =>
             {
                 hub.apply(new, feeds.of(&new.rules)).await?;
                 running.config = kind.clone();
                 info!(service = name, "rules replaced");
             }
-            (Kind::UdpServer(server), ServiceKind::UdpServer(old), ServiceKind::UdpServer(new))
-                if differ_in_rules_only(old, new) =>
-            {
+            (
+                RunningService::UdpServer(server),
+                ServiceKind::UdpServer(old),
+                ServiceKind::UdpServer(new),
+            ) if differ_in_rules_only(old, new) => {
                 server.apply(new);
                 running.config = kind.clone();
                 info!(service = name, "rules replaced");
@@ -309,24 +311,24 @@ impl Node {
         name: &str,
         kind: &ServiceKind,
         feeds: &Feeds,
-    ) -> Result<Kind, ServiceError> {
+    ) -> Result<RunningService, ServiceError> {
         let Self { workers, machine, .. } = self;
         match kind {
             ServiceKind::Hub(config) => {
                 let feeds = feeds.of(&config.rules);
-                let hub = Hub::start(name, config, feeds, Arc::clone(workers), machine);
-                Ok(Kind::Hub(hub.await?))
+                let hub = HubService::start(name, config, feeds, Arc::clone(workers), machine);
+                Ok(RunningService::Hub(hub.await?))
             }
-            ServiceKind::Host(config) => {
-                Ok(Kind::Host(Host::start(name, config, machine, workers.seat()).await?))
-            }
+            ServiceKind::Host(config) => Ok(RunningService::Host(
+                HostService::start(name, config, machine, workers.take_slot()).await?,
+            )),
             ServiceKind::UdpServer(config) => {
-                let server = ServerService::start(name, config, machine, workers.seat());
-                Ok(Kind::UdpServer(server.await?))
+                let server = ServerService::start(name, config, machine, workers.take_slot());
+                Ok(RunningService::UdpServer(server.await?))
             }
             ServiceKind::UdpClient(config) => {
-                let client = ClientService::start(name, config, machine, workers.seat());
-                Ok(Kind::UdpClient(client.await?))
+                let client = ClientService::start(name, config, machine, workers.take_slot());
+                Ok(RunningService::UdpClient(client.await?))
             }
         }
     }
@@ -338,7 +340,7 @@ impl Node {
     }
 }
 
-impl Kind {
+impl RunningService {
     fn view(&self) -> View {
         match self {
             Self::Hub(hub) => View::Hub(hub.view()),

@@ -1,7 +1,6 @@
 //! What a process can say about itself at a moment: values that are the same in the log, in the answer to `rtun status`
 //! and in its JSON, whose names and units are those of the fields here.
 
-pub(crate) mod format;
 mod log;
 
 pub use self::log::ASKED;
@@ -16,13 +15,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     counters::{Happened, Traffic},
-    duties::TaskReport,
+    json,
+    runtime::duties::TaskReport,
     udp_tunnel::{TunnelClientReport, TunnelServerReport},
 };
 
 /// A process and its services.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Status {
+pub struct NodeStatus {
     /// Of the program.
     pub version: String,
     /// Of the process, as it sees itself.
@@ -30,7 +30,7 @@ pub struct Status {
     /// When it started, in seconds of Unix time.
     pub started: u64,
     /// For how long it runs.
-    #[serde(with = "format::seconds")]
+    #[serde(with = "json::seconds")]
     pub uptime: Duration,
     /// Tasks that have not ended.
     pub tasks: Tasks,
@@ -145,7 +145,7 @@ pub struct CertificateReport {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NamespaceReport {
     /// Which.
-    #[serde(with = "format::text")]
+    #[serde(with = "json::text")]
     pub id: NamespaceId,
     /// Whether the configuration names it; it stays without hosts then.
     pub configured: bool,
@@ -164,7 +164,7 @@ pub struct NamespaceReport {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SharedReport {
     /// One of them.
-    #[serde(with = "format::text")]
+    #[serde(with = "json::text")]
     pub prefix: IpNet,
     /// How many they are.
     pub prefixes: usize,
@@ -176,7 +176,7 @@ pub struct SharedReport {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GatewayReport {
     /// Its name.
-    #[serde(with = "format::text")]
+    #[serde(with = "json::text")]
     pub host: HostName,
     /// Whether it is connected.
     pub connected: bool,
@@ -188,14 +188,14 @@ pub struct GatewayReport {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HostReport {
     /// Its name.
-    #[serde(with = "format::text")]
+    #[serde(with = "json::text")]
     pub host: HostName,
     /// Where it connects from.
     pub peer: SocketAddr,
     /// What carries its connection.
     pub transport: Transport,
     /// For how long.
-    #[serde(with = "format::seconds")]
+    #[serde(with = "json::seconds")]
     pub connected: Duration,
     /// Whether packets for its name may go to it; otherwise it stands by for one of the same name.
     pub carries: bool,
@@ -287,7 +287,7 @@ pub struct Queued {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DeviceReport {
     /// The name it reports to hubs.
-    #[serde(with = "format::text")]
+    #[serde(with = "json::text")]
     pub host: HostName,
     /// The device's name.
     pub device: String,
@@ -335,7 +335,7 @@ pub struct HappenedReport {
     /// In words.
     pub what: String,
     /// How long ago it happened or began.
-    #[serde(with = "format::seconds")]
+    #[serde(with = "json::seconds")]
     pub ago: Duration,
 }
 
@@ -345,12 +345,12 @@ pub struct ConnectionReport {
     /// The hub's address, as configured.
     pub hub: String,
     /// The namespace that was asked for.
-    #[serde(with = "format::text")]
+    #[serde(with = "json::text")]
     pub namespace: NamespaceId,
     /// What carries it.
     pub transport: Transport,
     /// For how long.
-    #[serde(with = "format::seconds")]
+    #[serde(with = "json::seconds")]
     pub connected: Duration,
     /// Whether the hub is an rtun hub.
     pub rtun: bool,
@@ -371,7 +371,7 @@ pub struct FailureReport {
     /// What was wrong.
     pub error: String,
     /// How long ago.
-    #[serde(with = "format::seconds")]
+    #[serde(with = "json::seconds")]
     pub ago: Duration,
 }
 

@@ -16,7 +16,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 use rtun_proto::udp_tunnel::encode_register;
 use rtun_settings::UdpClientSettings;
-use rtun_system::tun::{Device, Tun};
+use rtun_system::tun::{PacketDevice, Tun};
 use rtun_transport::{names::Names, udp::DatagramSocket};
 use tokio_util::sync::CancellationToken;
 
@@ -24,11 +24,9 @@ use self::session::Session;
 use super::{TunnelClientReport, counters::DatagramCounters};
 use crate::{
     device::{DeviceError, DeviceHistory, DeviceUser, Ends, Keeping, Maker, Port},
-    duties::Duty,
     host::address_book,
-    machine::Machine,
     report::FailureReport,
-    workers::Seat,
+    runtime::{duties::Duty, machine::Machine, workers::WorkerSlot},
 };
 
 /// A client of a UDP tunnel cannot be started.
@@ -46,7 +44,7 @@ pub(crate) struct ClientService {
     stop: CancellationToken,
     registering: Duty,
     keeping: Keeping,
-    _seat: Seat,
+    _slot: WorkerSlot,
 }
 
 /// How a client goes, for whoever asks. Keeps no device.
@@ -86,7 +84,7 @@ impl ClientService {
         service: &str,
         config: &UdpClientSettings,
         machine: &Machine,
-        seat: Seat,
+        slot: WorkerSlot,
     ) -> Result<Self, ClientError> {
         let mut config = config.clone();
         let names: Arc<Names> = Arc::new(address_book::names(machine.state.as_ref()));
@@ -99,7 +97,7 @@ impl ClientService {
             host: None,
             config: config.device.clone(),
             ends,
-            packets: seat.handle().clone(),
+            packets: slot.handle().clone(),
         };
         let made = maker.make(config.device.name.as_deref()).await?;
         let port = Arc::new(Port::like(made.tun()));
@@ -126,7 +124,7 @@ impl ClientService {
             state: Arc::clone(&state),
         });
         let (task, told) = (format!("{service}: registering at a server"), stop.clone());
-        let registering = machine.duties.keep(seat.handle(), task, move || {
+        let registering = machine.duties.keep(slot.handle(), task, move || {
             let (session, told) = (Arc::clone(&session), told.clone());
             async move {
                 told.run_until_cancelled(session.run()).await;
@@ -134,7 +132,7 @@ impl ClientService {
             }
         });
         let service = service.to_owned();
-        Ok(Self { service, state, stop, registering, keeping, _seat: seat })
+        Ok(Self { service, state, stop, registering, keeping, _slot: slot })
     }
 
     /// Writes to the log how it goes.

@@ -7,7 +7,7 @@ use std::{
 
 use rtun_core::udp_tunnel::DatagramDrop;
 use rtun_proto::offload::{Coalescer, Group, MAX_SLICES};
-use rtun_system::tun::{Device, Offload};
+use rtun_system::tun::{Offload, PacketDevice};
 
 use super::counters::DatagramCounters;
 
@@ -18,7 +18,7 @@ pub(super) struct Delivery {
 }
 
 impl Delivery {
-    pub(super) fn new<D: Device>(device: &D) -> Self {
+    pub(super) fn new<D: PacketDevice>(device: &D) -> Self {
         let coalescer = Coalescer::new().with_udp(device.offload() == Offload::TcpAndUdp);
         Self { coalescer, places: Vec::new() }
     }
@@ -29,7 +29,7 @@ impl Delivery {
     }
 
     /// Hands over all that was pushed, out of `buffer`; counts each packet as out or lost.
-    pub(super) fn deliver<D: Device>(
+    pub(super) fn deliver<D: PacketDevice>(
         &mut self,
         buffer: &[u8],
         device: &D,
@@ -51,7 +51,7 @@ impl Delivery {
     }
 }
 
-fn deliver_group<D: Device>(device: &D, group: &Group<'_>, counters: &DatagramCounters) {
+fn deliver_group<D: PacketDevice>(device: &D, group: &Group<'_>, counters: &DatagramCounters) {
     let mut pieces = [IoSlice::new(&[]); MAX_SLICES];
     let mut filled = 0;
     for (slot, piece) in pieces.iter_mut().zip(group.slices()) {

@@ -6,7 +6,7 @@ use rtun_proto::{
     frame::MAX_FRAME,
     offload::{GsoPacket, MAX_HEADERS, MAX_SEGMENTS, VIRTIO_HEADER, VirtioHeader},
 };
-use rtun_system::tun::{Device, Offload};
+use rtun_system::tun::{Offload, PacketDevice};
 
 /// What is read from a device at once.
 const READ: usize = VIRTIO_HEADER + MAX_FRAME;
@@ -37,7 +37,7 @@ impl Reader {
     /// # Errors
     ///
     /// The device no longer works.
-    pub(super) fn next<D: Device>(&mut self, device: &D) -> io::Result<Read<'_>> {
+    pub(super) fn next<D: PacketDevice>(&mut self, device: &D) -> io::Result<Read<'_>> {
         let has_header = device.offload() != Offload::None;
         let start = if has_header { 0 } else { VIRTIO_HEADER };
         let len = match device.try_recv(&mut self.0[start..]) {

@@ -10,7 +10,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tracing::info;
 
-use crate::report::{ASKED, DeviceHealth, FailureReport, format};
+use crate::{
+    json,
+    report::{ASKED, DeviceHealth, FailureReport},
+};
 
 /// What passed in one direction and what did not. Bytes are those of IP packets.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,13 +59,13 @@ pub struct RegisteredReport {
     /// Where it sends from.
     pub outer: SocketAddr,
     /// For how long it has been registered from there.
-    #[serde(with = "format::seconds")]
+    #[serde(with = "json::seconds")]
     pub since: Duration,
     /// How long ago it registered last.
-    #[serde(with = "format::seconds")]
+    #[serde(with = "json::seconds")]
     pub registered: Duration,
     /// How long ago it sent data last, or registered first.
-    #[serde(with = "format::seconds")]
+    #[serde(with = "json::seconds")]
     pub data: Duration,
     /// Packets from it.
     pub packets_in: u64,
@@ -88,7 +91,7 @@ pub struct TunnelRefusal {
     /// The client that has the address, if one has.
     pub incumbent: Option<SocketAddr>,
     /// How long ago.
-    #[serde(with = "format::seconds")]
+    #[serde(with = "json::seconds")]
     pub ago: Duration,
 }
 
@@ -110,7 +113,7 @@ pub struct TunnelClientReport {
     /// What the server said last about where it comes from; none: it has not answered yet.
     pub seen_as: Option<IpAddr>,
     /// How long ago the last datagram of the server came.
-    #[serde(with = "format::maybe_seconds")]
+    #[serde(with = "json::maybe_seconds")]
     pub heard: Option<Duration>,
     /// Registers so far.
     pub registers: u64,

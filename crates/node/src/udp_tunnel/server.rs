@@ -16,7 +16,7 @@ use std::{
 };
 
 use rtun_settings::{ListenOptions, UdpServerRules, UdpServerSettings};
-use rtun_system::tun::{Device, Tun};
+use rtun_system::tun::{PacketDevice, Tun};
 use rtun_transport::{tcp::ListenError, udp::DatagramSocket};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -28,9 +28,7 @@ use super::{
 };
 use crate::{
     device::{DeviceError, DeviceHistory, DeviceUser, Ends, Keeping, Maker, Port},
-    duties::Duty,
-    machine::Machine,
-    workers::Seat,
+    runtime::{duties::Duty, machine::Machine, workers::WorkerSlot},
 };
 
 /// A server of a UDP tunnel cannot be started.
@@ -59,7 +57,7 @@ pub(crate) struct ServerService {
     stop: CancellationToken,
     receiving: Duty,
     keeping: Keeping,
-    _seat: Seat,
+    _slot: WorkerSlot,
 }
 
 /// How a server goes, for whoever asks. Keeps neither its socket nor its device.
@@ -82,18 +80,18 @@ struct Shared {
 }
 
 impl ServerService {
-    /// Binds the socket and makes the device. All packets are moved on the worker that `seat` is on.
+    /// Binds the socket and makes the device. All packets are moved on the worker that `slot` is on.
     pub(crate) async fn start(
         service: &str,
         config: &UdpServerSettings,
         machine: &Machine,
-        seat: Seat,
+        slot: WorkerSlot,
     ) -> Result<Self, ServerError> {
         let mut mark = config.mark;
         let ends = Ends::of_listener(&mut mark, config.netns.as_ref());
         let options = ListenOptions { mark, netns: config.netns.clone(), reuse_port: false };
         let socket = {
-            let _watched_by = seat.handle().enter();
+            let _watched_by = slot.handle().enter();
             DatagramSocket::listen(&config.addr, &options)?
         };
         let unusable = |source| ServerError::Socket { addr: config.addr.clone(), source };
@@ -103,7 +101,7 @@ impl ServerService {
             host: None,
             config: config.device.clone(),
             ends,
-            packets: seat.handle().clone(),
+            packets: slot.handle().clone(),
         };
         let made = maker.make(config.device.name.as_deref()).await?;
         let port = Arc::new(Port::like(made.tun()));
@@ -122,14 +120,14 @@ impl ServerService {
         let keeping = Keeping::start(maker, made, port, Arc::clone(&shared));
         let stop = CancellationToken::new();
         let (task, told) = (format!("{service}: receiving from clients"), stop.clone());
-        let receiving = machine.duties.keep(seat.handle(), task, move || {
+        let receiving = machine.duties.keep(slot.handle(), task, move || {
             let (shared, told) = (Arc::clone(&shared), told.clone());
             async move {
                 told.run_until_cancelled(downlink::run(&shared)).await;
             }
         });
         info!(service, "listening on {listen} (udp)");
-        Ok(Self { service: service.to_owned(), state, stop, receiving, keeping, _seat: seat })
+        Ok(Self { service: service.to_owned(), state, stop, receiving, keeping, _slot: slot })
     }
 
     /// Goes by other rules from now on; clients that these would not have let in are forgotten.

@@ -18,7 +18,7 @@ use tokio::time::{sleep, sleep_until};
 use tracing::{info, warn};
 
 use super::{super::delivery::Delivery, ClientState, Connected};
-use crate::{device::Port, link::Turns};
+use crate::{device::Port, link::ReadTurns};
 
 /// A server that has not answered yet is asked again after this long, then after twice as long.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -119,7 +119,7 @@ impl Session {
         let mut clock = Clock::new(self.keepalive);
         let mut received = Received::default();
         let mut delivery = Delivery::new(&*self.port);
-        let mut turns = Turns::default();
+        let mut turns = ReadTurns::default();
         loop {
             let now = Instant::now();
             if let Some(why) = clock.is_over(now) {

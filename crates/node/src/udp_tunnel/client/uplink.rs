@@ -7,7 +7,7 @@ use rtun_proto::{
     packet::{Packet, destination_is_never_routed},
     udp_tunnel::looks_like_message,
 };
-use rtun_system::tun::Device;
+use rtun_system::tun::PacketDevice;
 
 use super::{
     super::{
@@ -16,13 +16,13 @@ use super::{
     },
     ClientState, Connected,
 };
-use crate::link::Turns;
+use crate::link::ReadTurns;
 
 /// Moves packets until the device fails. Without a server they are taken and dropped, so that none is delivered long after it was
 /// sent.
-pub(super) async fn run<D: Device>(state: &ClientState, device: &D) -> io::Error {
+pub(super) async fn run<D: PacketDevice>(state: &ClientState, device: &D) -> io::Error {
     let (mut reader, mut gather) = (Reader::new(), Gather::new(CUT));
-    let mut turns = Turns::default();
+    let mut turns = ReadTurns::default();
     loop {
         if let Err(error) = device.readable().await {
             return error;
@@ -40,7 +40,7 @@ pub(super) async fn run<D: Device>(state: &ClientState, device: &D) -> io::Error
 }
 
 /// Takes packets from the device until it has none or there are enough.
-fn fill<D: Device>(
+fn fill<D: PacketDevice>(
     state: &ClientState,
     connected: Option<&Arc<Connected>>,
     device: &D,

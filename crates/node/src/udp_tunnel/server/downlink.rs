@@ -17,7 +17,7 @@ use super::{
     Shared,
     decisions::{Outcome, Said},
 };
-use crate::link::Turns;
+use crate::link::ReadTurns;
 
 /// After an error of the socket, which is about single datagrams, so that one that lasts takes no time of others.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -27,7 +27,7 @@ pub(super) async fn run(shared: &Shared) {
     let Shared { state, socket, port } = shared;
     let mut received = Received::default();
     let mut turn = Turn::new(shared);
-    let mut turns = Turns::default();
+    let mut turns = ReadTurns::default();
     loop {
         let is_there = match socket.readable().await {
             Ok(()) => socket.try_receive(&mut received),

@@ -3,7 +3,7 @@
 use std::io;
 
 use rtun_core::udp_tunnel::DatagramDrop;
-use rtun_system::tun::Device;
+use rtun_system::tun::PacketDevice;
 
 use super::{
     super::{
@@ -12,12 +12,12 @@ use super::{
     },
     Shared,
 };
-use crate::link::Turns;
+use crate::link::ReadTurns;
 
 /// Moves packets until the device fails.
-pub(super) async fn run<D: Device>(shared: &Shared, device: &D) -> io::Error {
+pub(super) async fn run<D: PacketDevice>(shared: &Shared, device: &D) -> io::Error {
     let (mut reader, mut gather) = (Reader::new(), Gather::new(CUT));
-    let mut turns = Turns::default();
+    let mut turns = ReadTurns::default();
     loop {
         if let Err(error) = device.readable().await {
             return error;
@@ -32,7 +32,7 @@ pub(super) async fn run<D: Device>(shared: &Shared, device: &D) -> io::Error {
 }
 
 /// Takes packets from the device until it has none or there are enough.
-fn fill<D: Device>(
+fn fill<D: PacketDevice>(
     shared: &Shared,
     device: &D,
     reader: &mut Reader,
