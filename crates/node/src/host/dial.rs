@@ -7,12 +7,7 @@ use rtun_settings::{
     DialTls, Endpoint, HubNode, ProxyProtocol, QuicSettings, SocketOptions, TransportStack,
 };
 use rtun_transport::{
-    Stream, grpc, http2,
-    mux::MuxSession,
-    names::host_of,
-    quic,
-    stream_only::StreamOnly,
-    ws,
+    Stream, grpc, http2, mux::MuxSession, names::host_of, quic, stream_only::StreamOnly, ws,
 };
 
 use super::{
