@@ -13,7 +13,7 @@ use rtun_config::{
     source::Source,
 };
 use rtun_core::{
-    Answers, HostName, Known, NamespaceId, PluginId,
+    Answers, HostName, NamespaceId, PluginId, PluginRoute,
     explain::{
         HubExplanation, Presence, Question, Scene, Unclear, choose_hubs, choose_namespace, explain,
     },
@@ -199,8 +199,8 @@ impl Explain {
 struct NobodyAsked;
 
 impl Answers for NobodyAsked {
-    fn known(&self, _: PluginId, _: NamespaceId, _: IpAddr) -> Known {
-        Known::Unasked
+    fn known(&self, _: PluginId, _: NamespaceId, _: IpAddr) -> PluginRoute {
+        PluginRoute::Unasked
     }
 
     fn is_connected(&self, _: &HostName) -> bool {

@@ -19,9 +19,9 @@ mod wire;
 use std::{net::IpAddr, sync::Arc};
 
 use rtun_system::{
-    link::LinkError,
+    netlink::LinkError,
     netns::NetnsError,
-    tun::{Device, Offload, TunError},
+    tun::{Offload, PacketDevice, TunError},
 };
 use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
@@ -130,7 +130,7 @@ impl HostService {
 
     /// Keeps a device connected to one of `hubs` in the background.
     #[expect(clippy::too_many_arguments, reason = "it is the second half of `start`")]
-    fn connect<D: Device>(
+    fn connect<D: PacketDevice>(
         service: &str,
         config: &rtun_settings::HostSettings,
         hubs: Hubs,

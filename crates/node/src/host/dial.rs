@@ -10,7 +10,7 @@ use rtun_transport::{
     Stream, grpc, http2,
     mux::MuxSession,
     names::host_of,
-    quic::{self, Congestion},
+    quic,
     stream_only::StreamOnly,
     ws,
 };
@@ -175,9 +175,9 @@ impl Dialer {
         let connector = tls.connector();
         let name = connector.name_for(host_of(&self.addr)).map_err(failed)?;
         let (tls, diagnostics) = connector.quic_config().map_err(failed)?;
-        let (name, tls, congestion) = (name.to_str(), Arc::new(tls), Congestion::default());
+        let (name, tls) = (name.to_str(), Arc::new(tls));
         let (sockets, limit) = (&self.sockets, attempt.limit);
-        let opened = quic::connect(&found, &name, tls, quic, congestion, sockets, limit).await;
+        let opened = quic::connect(&found, &name, tls, quic, sockets, limit).await;
         match opened {
             Ok(stream) if quic.datagrams => Ok(stream),
             Ok(stream) => Ok(Arc::new(StreamOnly(stream))),

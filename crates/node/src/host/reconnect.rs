@@ -6,7 +6,7 @@ use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use rtun_core::{Backoff, LossWatch, Setback};
 use rtun_proto::frame::FrameBuffer;
 use rtun_settings::HubNode;
-use rtun_system::tun::Device;
+use rtun_system::tun::PacketDevice;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -37,7 +37,7 @@ pub(super) struct HostConnector<D> {
     pub(super) stop: CancellationToken,
 }
 
-impl<D: Device> HostConnector<D> {
+impl<D: PacketDevice> HostConnector<D> {
     /// Keeps the host connected, and probes its hubs, until the host stops.
     pub(super) async fn run(self: Arc<Self>) {
         tokio::select! {

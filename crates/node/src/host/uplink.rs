@@ -16,7 +16,7 @@ use rtun_proto::{
     frame::{LEN_PREFIX, MAX_FRAME, length_prefix},
     offload::{GsoPacket, MAX_HEADERS, MAX_SEGMENTS, VIRTIO_HEADER, VirtioHeader},
 };
-use rtun_system::tun::{Device, Offload};
+use rtun_system::tun::{Offload, PacketDevice};
 
 use super::session::Session;
 use crate::{counters::Counters, link::ReadTurns};
@@ -31,7 +31,7 @@ const READ: usize = VIRTIO_HEADER + MAX_FRAME;
 const FRAMED: usize = MAX_FRAME + MAX_SEGMENTS * (MAX_HEADERS + LEN_PREFIX);
 
 /// Moves packets from the device to whichever session stands; ends when the device fails.
-pub(super) async fn run<D: Device>(
+pub(super) async fn run<D: PacketDevice>(
     device: &D,
     session: &ArcSwapOption<Session>,
     counters: &Counters,
@@ -84,7 +84,7 @@ impl UplinkBatch {
     }
 
     /// Takes packets from the device until it has none or the batch is full.
-    fn fill<D: Device>(
+    fn fill<D: PacketDevice>(
         &mut self,
         device: &D,
         gso_frames: bool,
@@ -110,7 +110,7 @@ impl UplinkBatch {
     }
 
     /// A packet of a device without offload, read into its place in the frame.
-    fn take_plain<D: Device>(&mut self, device: &D) -> io::Result<()> {
+    fn take_plain<D: PacketDevice>(&mut self, device: &D) -> io::Result<()> {
         let (prefix, place) = self.buffer[self.filled..].split_at_mut(LEN_PREFIX);
         let len = device.try_recv(&mut place[..MAX_FRAME])?;
         prefix.copy_from_slice(&length_prefix(len).map_err(|_| io::ErrorKind::InvalidData)?);
@@ -119,7 +119,7 @@ impl UplinkBatch {
     }
 
     /// Up to 64 KiB, read into their place in a GSO frame.
-    fn take_whole<D: Device>(&mut self, device: &D) -> io::Result<()> {
+    fn take_whole<D: PacketDevice>(&mut self, device: &D) -> io::Result<()> {
         let place = &mut self.buffer[self.filled..];
         let header = GSO_FRAME_PREFIX - VIRTIO_HEADER;
         let len = device.try_recv(&mut place[header..header + READ])?;
@@ -137,7 +137,7 @@ impl UplinkBatch {
     }
 
     /// Up to 64 KiB, cut into packets that any hub takes.
-    fn take_cut<D: Device>(&mut self, device: &D) -> io::Result<()> {
+    fn take_cut<D: PacketDevice>(&mut self, device: &D) -> io::Result<()> {
         let len = device.try_recv(&mut self.read)?;
         self.cut(len)
     }

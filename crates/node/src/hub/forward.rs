@@ -60,7 +60,7 @@ struct Recent {
     destination: IpAddr,
     to: Arc<HostAssociation>,
     /// Whether that holds for the next packet too.
-    lasting: bool,
+    cacheable: bool,
 }
 
 /// Where a packet goes.
@@ -245,21 +245,21 @@ impl Forwarder {
         let (source, destination) = (packet.source(), packet.destination());
         let slot = slot_of(source, destination);
         if let Some(recent) = &self.recent[slot]
-            && recent.lasting
+            && recent.cacheable
             && (recent.source, recent.destination) == (source, destination)
         {
             return Step::Deliver(slot);
         }
         let moment = Moment { snapshot: &self.snapshot, namespace: Some(&self.namespace) };
         match self.snapshot.routing.forward(&self.me.host, packet, &moment) {
-            Verdict::Deliver { gateway, lasting } => {
+            Verdict::Deliver { gateway, cacheable } => {
                 let namespace = &self.namespace;
                 let flow_hash = || packet.flow_hash(0);
                 let Some(to) = namespace.active(&self.snapshot, &gateway, flow_hash) else {
                     return Step::Drop(DropReason::NoGatewayConnected);
                 };
-                let lasting = lasting && self.snapshot.one_active_per_host();
-                self.recent[slot] = Some(Recent { source, destination, to, lasting });
+                let cacheable = cacheable && self.snapshot.one_active_per_host();
+                self.recent[slot] = Some(Recent { source, destination, to, cacheable });
                 Step::Deliver(slot)
             }
             Verdict::Ask(plugin, addr) => self.park(plugin, addr, payload),

@@ -25,7 +25,7 @@ use rtun_transport::{
     Stream, grpc, http2,
     mux::MuxSession,
     proxy::read_proxy_header,
-    quic::{self, BindError, Congestion, QuicListener},
+    quic::{self, BindError, QuicListener},
     tcp::{self, ListenError},
     tls, ws,
 };
@@ -147,8 +147,8 @@ impl HubListener {
                 let (addr, quic) = (config.addr.clone(), quic.clone());
                 let again = move || {
                     let _moved_by = slot.handle().enter();
-                    let (tls, congestion) = (Arc::clone(&tls), Congestion::default());
-                    QuicListener::bind(&addr, tls, &quic, congestion, &options)
+                    let tls = Arc::clone(&tls);
+                    QuicListener::bind(&addr, tls, &quic, &options)
                 };
                 let listener = again()?;
                 let local_addr = listener.local_addr()?;

@@ -10,7 +10,8 @@ use std::{
 
 use arc_swap::ArcSwap;
 use rtun_core::{
-    Answers, Claims, HostName, Known, NamespaceId, PluginId, Routing, Sharing, SourceCheck,
+    Answers, HostConnections, HostName, NamespaceId, PluginId, PluginRoute, Routing, Sharing,
+    SourceCheck,
 };
 use rtun_settings::IcmpErrors;
 
@@ -31,7 +32,7 @@ pub(super) struct Namespace {
     snapshot: ArcSwap<RoutingSnapshot>,
     /// Each association has an owner of its own, which takes it out here when it ends. It keeps its namespace: if the
     /// namespace kept it too, what the map has not reclaimed yet would keep both.
-    members: papaya::HashMap<HostName, Claims<Weak<HostAssociation>>>,
+    members: papaya::HashMap<HostName, HostConnections<Weak<HostAssociation>>>,
     /// What associations that have ended had counted.
     ended: Mutex<Ended>,
 }
@@ -73,9 +74,14 @@ impl RoutingSnapshot {
 }
 
 impl Answers for Moment<'_> {
-    fn known(&self, plugin: PluginId, namespace: NamespaceId, addr: std::net::IpAddr) -> Known {
+    fn known(
+        &self,
+        plugin: PluginId,
+        namespace: NamespaceId,
+        addr: std::net::IpAddr,
+    ) -> PluginRoute {
         let plugin = self.snapshot.plugins.get(plugin.0);
-        plugin.map_or(Known::Nothing, |plugin| plugin.known(namespace, addr))
+        plugin.map_or(PluginRoute::Nothing, |plugin| plugin.known(namespace, addr))
     }
 
     fn is_connected(&self, host: &HostName) -> bool {
@@ -128,7 +134,7 @@ impl Namespace {
     ) -> Option<Arc<HostAssociation>> {
         let members = self.members.pin();
         let sharing = snapshot.routing.sharing();
-        members.get(host).and_then(|claims| claims.carrier(sharing, flow_hash).upgrade())
+        members.get(host).and_then(|claims| claims.for_flow(sharing, flow_hash).upgrade())
     }
 
     /// Whether a host of this name is connected.
@@ -139,7 +145,7 @@ impl Namespace {
     /// The associations of `host`, newest first.
     pub(super) fn claims(&self, host: &HostName) -> Vec<Arc<HostAssociation>> {
         let members = self.members.pin();
-        let claims = members.get(host).into_iter().flat_map(Claims::iter);
+        let claims = members.get(host).into_iter().flat_map(HostConnections::iter);
         claims.filter_map(Weak::upgrade).collect()
     }
 
@@ -150,7 +156,7 @@ impl Namespace {
         let newest = Arc::downgrade(association);
         let (claims, evicted) = match members.get(&association.host) {
             Some(claims) => claims.with(newest),
-            None => (Claims::new(newest), None),
+            None => (HostConnections::new(newest), None),
         };
         members.insert(association.host.clone(), claims);
         self.changed();
@@ -186,7 +192,7 @@ impl Namespace {
     /// Every association, active or standing by.
     pub(super) fn associations(&self) -> Vec<Arc<HostAssociation>> {
         let members = self.members.pin();
-        members.values().flat_map(Claims::iter).filter_map(Weak::upgrade).collect()
+        members.values().flat_map(HostConnections::iter).filter_map(Weak::upgrade).collect()
     }
 
     /// What associations that have ended had counted.

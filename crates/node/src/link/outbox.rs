@@ -330,7 +330,7 @@ impl OutboxState {
         let mut progress = false;
         loop {
             let now = now();
-            let mut room = self.window.room_to_mark(now).min(self.stage);
+            let mut room = self.window.room_to_stamp(now).min(self.stage);
             if room == 0 && self.queue.is_urgent() {
                 // As little as there is: what is staged, or one control frame.
                 room = 1;
@@ -429,10 +429,10 @@ impl OutboxState {
 
     /// Sends a mark where one is due: behind what has been written, and behind what is staged if anything is.
     fn mark(&mut self, blocked: bool) -> io::Result<()> {
-        if !self.marks || !self.window.wants_mark(blocked) {
+        if !self.marks || !self.window.wants_stamp(blocked) {
             return Ok(());
         }
-        let stamp = self.window.mark(!self.queue.is_empty(), now());
+        let stamp = self.window.stamp(!self.queue.is_empty(), now());
         self.send_control(&ping_frame(stamp))
     }
 

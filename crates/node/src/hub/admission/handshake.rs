@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use rtun_core::{JoinRequest, NamespaceId, Question, Refusal, Word};
+use rtun_core::{JoinRequest, NamespaceId, PluginAnswer, Question, Refusal};
 use rtun_proto::{
     frame::FrameBuffer,
     relay::{ASSOCIATE, Addr, Request, Response, Status, TunnelId},
@@ -49,8 +49,8 @@ pub(in crate::hub) async fn admit(
         host: &association.host,
         namespace: NamespaceId::from_bytes(association.router_id),
         associate: request.command == ASSOCIATE,
-        accepted: Word::Unasked,
-        placed: Word::Unasked,
+        accepted: PluginAnswer::NotAsked,
+        placed: PluginAnswer::NotAsked,
     };
     if let Some(names) = names
         && !names.contains(&association.host)
@@ -91,7 +91,7 @@ pub(in crate::hub) async fn admit(
 }
 
 fn welcome(member: Member) -> Result<Member, AdmissionError> {
-    let connector = TunnelId::marked(uuid::Uuid::new_v4().into_bytes());
+    let connector = TunnelId::from_rtun(uuid::Uuid::new_v4().into_bytes());
     if let Err(error) = member.welcome(&encode(&Response::ok(connector))) {
         member.end(EndReason::PeerReset);
         return Err(error.into());

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use rtun_core::{Route, Word};
+use rtun_core::{PluginAnswer, Route};
 use rtun_proto::frame::write_frame;
 use rtun_settings::{HubRules, Located, Named, Provider, Rows};
 use rtun_transport::{
@@ -96,8 +96,8 @@ fn join(registry: &Arc<Registry>, number: u8) -> TestHost {
         host: &name,
         namespace: NAMESPACE,
         associate: true,
-        accepted: Word::Unasked,
-        placed: Word::Unasked,
+        accepted: PluginAnswer::NotAsked,
+        placed: PluginAnswer::NotAsked,
     };
     let arrival = Arrival {
         peer: "192.0.2.1:1000".parse().unwrap(),
