@@ -14,8 +14,8 @@ use nix::unistd::geteuid;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
-    sync::Semaphore,
-    task::AbortHandle,
+    runtime::Handle,
+    task::JoinSet,
     time::timeout,
 };
 
@@ -23,10 +23,16 @@ use super::{
     locations::{self, SocketLocations},
     protocol::{ControlAnswer, ControlRequest, DEADLINE, MAX_ANSWER, MAX_REQUEST},
 };
-use crate::{operations::board::Board, runtime::descriptors::is_exhausted};
+use crate::{
+    operations::board::Board,
+    runtime::{descriptors::is_exhausted, duties::Duty},
+};
 
 /// Requests answered at a time; further ones are told to come back.
 const AT_ONCE: usize = 8;
+
+/// Pause after a failure to accept, such as no descriptor left: other connections may end during it.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// A socket that is listened on; dropping this removes it.
 pub struct ControlSocket {
@@ -39,7 +45,8 @@ pub struct ControlSocket {
 struct Listening {
     path: PathBuf,
     inode: u64,
-    accepting: AbortHandle,
+    /// Accepts and answers, and ends when this is dropped.
+    _accepting: Duty,
 }
 
 /// Why nobody can ask.
@@ -106,8 +113,13 @@ impl ControlSocket {
                 return Err(error);
             }
         };
-        let accepting = tokio::spawn(accept(listener, Arc::clone(board))).abort_handle();
-        Ok(Listening { path: path.to_owned(), inode, accepting })
+        let (listener, board) = (Arc::new(listener), Arc::clone(board));
+        let duties = Arc::clone(&board.machine().duties);
+        let name = format!("control socket: answering at {}", path.display());
+        let accepting = duties.keep(&Handle::current(), name, move || {
+            accept(Arc::clone(&listener), Arc::clone(&board))
+        });
+        Ok(Listening { path: path.to_owned(), inode, _accepting: accepting })
     }
 }
 
@@ -119,7 +131,6 @@ impl Listening {
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        self.accepting.abort();
         // Unless somebody else has put theirs in its place.
         if self.is_in_place() {
             let _ = fs::remove_file(&self.path);
@@ -127,35 +138,35 @@ impl Drop for Listening {
     }
 }
 
-async fn accept(listener: UnixListener, board: Arc<Board>) {
-    let places = Arc::new(Semaphore::new(AT_ONCE));
+/// Accepts connections without end. Those that are being answered end with it.
+async fn accept(listener: Arc<UnixListener>, board: Arc<Board>) {
+    let mut answered = JoinSet::new();
     // Given up for a connection when there is no other descriptor left.
     let mut reserve = Reserve::take();
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => match Arc::clone(&places).try_acquire_owned() {
-                Ok(place) => {
+            Ok((stream, _)) => {
+                while answered.try_join_next().is_some() {}
+                if answered.len() < AT_ONCE {
                     let board = Arc::clone(&board);
-                    tokio::spawn(async move {
-                        // Whoever is too slow, or has gone, gets no answer.
+                    answered.spawn(async move {
+                        // A client that is too slow, or has gone, gets no answer.
                         let _ = timeout(DEADLINE, serve(stream, &board)).await;
-                        drop(place);
                     });
-                }
-                Err(_) => {
+                } else {
                     let _ = stream.try_write(b"{\"error\":\"busy: ask again\"}\n");
                 }
-            },
+            }
             Err(error) if is_exhausted(&error) && reserve.is_some() => {
                 drop(reserve.take());
                 if let Ok(Ok((stream, _))) = timeout(Duration::ZERO, listener.accept()).await {
-                    // One after the other, as there is one descriptor.
+                    // One at a time, as there is one descriptor.
                     let _ = timeout(DEADLINE, serve(stream, &board)).await;
                 }
                 reserve = Reserve::take();
             }
             Err(_) => {
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
                 if reserve.is_none() {
                     reserve = Reserve::take();
                 }
@@ -224,7 +235,7 @@ mod tests {
         report::NodeStatus,
     };
 
-    fn folder_and_places() -> (TempDir, SocketLocations) {
+    fn folder_and_locations() -> (TempDir, SocketLocations) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().to_owned();
         let places = SocketLocations::from_vars(move |name| {
@@ -245,7 +256,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_process_tells_how_it_goes_until_its_socket_is_gone() {
-        let (_folder, places) = folder_and_places();
+        let (_folder, places) = folder_and_locations();
         let socket = ControlSocket::open(&places, Arc::default()).unwrap();
         let path = socket.path().to_owned();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
@@ -262,8 +273,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_loop_that_has_failed_is_started_again_and_is_shown() {
+        let (_folder, locations) = folder_and_locations();
+        let board = Arc::<Board>::default();
+        let socket = ControlSocket::open(&locations, Arc::clone(&board)).unwrap();
+        let answer = || raw(socket.path(), b"{\"request\":\"status\"}\n".to_vec());
+        assert!(answer().await.contains("uptime"));
+        let duties = Arc::clone(&board.machine().duties);
+        let [(name, task)] = &duties.running()[..] else { panic!("one task accepts") };
+        task.abort();
+        // The listening socket stays, so a question waits until the loop runs again.
+        let status: ControlAnswer = serde_json::from_str(&answer().await).unwrap();
+        let ControlAnswer::Status(status) = status else { panic!("{status:?}") };
+        let [report] = &status.failed_tasks[..] else { panic!("{:?}", status.failed_tasks) };
+        assert_eq!((&report.task, report.running, report.failures), (name, true, 1));
+        assert!(name.contains("control socket") && name.contains(".sock"), "{name}");
+        drop(socket);
+        assert_eq!(duties.report(), [], "the task goes with its socket");
+    }
+
+    #[tokio::test]
     async fn a_socket_that_is_removed_is_made_again() {
-        let (folder, places) = folder_and_places();
+        let (folder, places) = folder_and_locations();
         let mut socket = ControlSocket::open(&places, Arc::default()).unwrap();
         let path = socket.path().to_owned();
         assert!(!socket.look_after().unwrap());
@@ -280,7 +311,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_no_request_is_answered_with_what_is_wrong() {
-        let (_folder, places) = folder_and_places();
+        let (_folder, places) = folder_and_locations();
         let socket = ControlSocket::open(&places, Arc::default()).unwrap();
         for (request, expected) in [
             (&b"{\"request\":\"reboot\"}\n"[..], "unknown variant `reboot`"),
@@ -299,7 +330,7 @@ mod tests {
 
     #[tokio::test]
     async fn those_who_ask_slowly_do_not_keep_others_waiting_for_ever() {
-        let (_folder, places) = folder_and_places();
+        let (_folder, places) = folder_and_locations();
         let socket = ControlSocket::open(&places, Arc::default()).unwrap();
         let mut idle = Vec::new();
         for _ in 0..AT_ONCE {
@@ -314,7 +345,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_abandoned_socket_makes_room_and_one_in_use_does_not() {
-        let (folder, places) = folder_and_places();
+        let (folder, places) = folder_and_locations();
         let abandoned = folder.path().join("1.sock");
         drop(std::os::unix::net::UnixListener::bind(&abandoned).unwrap());
         let own = places.own().remove(0);

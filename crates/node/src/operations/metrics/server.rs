@@ -30,13 +30,17 @@ use rtun_transport::tcp::{self, ListenError};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
-    task::{AbortHandle, JoinHandle},
+    runtime::Handle,
+    task::JoinHandle,
     time::timeout,
 };
 use tracing::info;
 
 use super::series;
-use crate::operations::{board::Board, control_socket::remove_stale};
+use crate::{
+    operations::{board::Board, control_socket::remove_stale},
+    runtime::duties::Duty,
+};
 
 /// What the page is.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -84,7 +88,8 @@ struct Listening {
     settings: Arc<ArcSwap<MetricsAccess>>,
     local_addr: Option<SocketAddr>,
     socket: Option<PathBuf>,
-    accepting: AbortHandle,
+    /// Accepts and answers, and ends when this is dropped.
+    _accepting: Duty,
 }
 
 /// What may change while it listens.
@@ -150,16 +155,20 @@ impl Listening {
             }
         };
         let settings = Arc::new(ArcSwap::new(settings));
-        let serving = accept(listener, Arc::clone(&settings), Arc::clone(board));
-        let accepting = tokio::spawn(serving).abort_handle();
+        let (listener, its_settings, board) =
+            (Arc::new(listener), Arc::clone(&settings), Arc::clone(board));
+        let duties = Arc::clone(&board.machine().duties);
+        let name = format!("metrics: serving on {addr}");
+        let accepting = duties.keep(&Handle::current(), name, move || {
+            accept(Arc::clone(&listener), Arc::clone(&its_settings), Arc::clone(&board))
+        });
         info!(address = addr, "metrics are served");
-        Ok(Self { settings, local_addr, socket, accepting })
+        Ok(Self { settings, local_addr, socket, _accepting: accepting })
     }
 }
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        self.accepting.abort();
         if let Some(socket) = &self.socket {
             let _ = std::fs::remove_file(socket);
         }
@@ -209,13 +218,13 @@ fn basic(value: &HeaderValue) -> Option<Vec<u8>> {
 }
 
 async fn accept(
-    listener: MetricsListener,
+    listener: Arc<MetricsListener>,
     settings: Arc<ArcSwap<MetricsAccess>>,
     board: Arc<Board>,
 ) {
     let mut served = Served::default();
     loop {
-        let accepted = match &listener {
+        let accepted = match &*listener {
             MetricsListener::Tcp(listener) => {
                 listener.accept().await.map(|(it, _)| Box::new(it) as Box<dyn HttpStream>)
             }
@@ -227,7 +236,7 @@ async fn accept(
             Ok(stream) => {
                 let (settings, board) = (settings.load_full(), Arc::clone(&board));
                 served.add(tokio::spawn(async move {
-                    // Who is too slow, or has gone, gets no answer.
+                    // A client that is too slow, or has gone, gets no answer.
                     let _ = timeout(DEADLINE, serve(stream, &settings, &board)).await;
                 }));
             }
