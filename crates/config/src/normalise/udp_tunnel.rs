@@ -234,13 +234,12 @@ pub(super) fn client(
     let ttl = ttl.filter(|ttl| !ttl.is_zero()).unwrap_or(KEEPALIVE);
     let passphrase_at = get(&PASSPHRASE_KEYS).filter(|at| !at.value.is_unset());
     let passphrase = passphrase_at.as_ref().and_then(|at| report.text(at)).unwrap_or_default();
-    let passphrase = Passphrase::new(&passphrase).or_else(|error| {
+    let passphrase = Passphrase::new(&passphrase).inspect_err(|error| {
         if let Some(at) = &passphrase_at {
             report
                 .error(at, error.to_string())
                 .help("choose one of at most 16 bytes, at both ends");
         }
-        Err(error)
     });
     let device = device(&listener, report)?;
     let (servers, passphrase) = (servers?, passphrase.ok()?);
