@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use rtun_lab::tools::{ping, tcp_hash_transfer, udp_echo};
 
 use crate::{
-    common::{HUB, World, at, does_not_reach, ip, pings, reaches, wait_until},
+    common::{HUB, World, at, does_not_reach, ip, reaches, wait_until},
     support::{
         OPEN, Script, WITH_USERS, client, drops, echo, is_answer, is_registered, outer_of, server,
         status,
