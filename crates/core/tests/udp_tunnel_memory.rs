@@ -1,7 +1,5 @@
 //! What a full table of clients costs.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
 use std::{
     alloc::System,
     net::{IpAddr, SocketAddr},
