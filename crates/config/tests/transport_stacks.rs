@@ -136,14 +136,14 @@ fn web_sockets() {
             ping_every: Some(Duration::from_secs(15)),
         }
     );
-    let written = "type: ws, metadata: {host: a, header: {HostSettings: b}, ws.keepalive: 1, keepalive: 0, ttl: 3s, keepalive.interval: 9s}";
+    let written = "type: ws, metadata: {host: a, header: {Host: b}, ws.keepalive: 1, keepalive: 0, ttl: 3s, keepalive.interval: 9s}";
     let ws = plain(dialer(written));
     assert_eq!((ws.host.as_deref(), ws.headers.len()), (Some("b"), 0), "as in GOST");
     assert_eq!(ws.ping_every, Some(Duration::from_secs(3)), "the first name counts");
     let TransportStack::Tcp { ws: Some(ws), .. } =
         listener("type: wss, metadata: {ws.path: /a/, path: /b, header: {Server: nginx}}")
     else {
-        panic!("no WebSocketSettings")
+        panic!("no WebSocket")
     };
     assert_eq!((ws.path.as_str(), ws.headers), ("/a/", vec![header("Server", "nginx")]));
     assert!(!format!("{:?}", header("a", "hunter2")).contains("hunter2"));
