@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     duration,
-    findings::quote,
+    location::quote,
     source::{Source, as_argument},
     suggest,
 };

@@ -8,9 +8,11 @@ use std::{
 use rtun_core::{redact, text};
 
 use crate::{
-    findings::{At, Report, quote},
-    json, schema, suggest,
-    value::{Entry, Kind, Place, Value, same_key},
+    findings::Report,
+    json,
+    location::{At, Position, quote},
+    schema, suggest,
+    value::{Data, Member, Value, same_key},
     yaml,
 };
 
@@ -158,7 +160,7 @@ pub(crate) fn parse(source: &Source, content: &Content, report: &mut Report) -> 
         Err(error) => {
             let shown = String::from_utf8_lossy(&content.bytes);
             let text = report.texts.add(&source.to_string(), &shown);
-            let place = Place { text, line: error.line, column: error.column, width: 1 };
+            let place = Position { text, line: error.line, column: error.column, width: 1 };
             report.error(place, format!("this {error}"));
             return None;
         }
@@ -168,13 +170,13 @@ pub(crate) fn parse(source: &Source, content: &Content, report: &mut Report) -> 
         Format::Yaml => yaml::read(&source_text, text, report),
         Format::Json => json::read(&source_text, text, report),
     }?;
-    match value.kind {
-        Kind::Map(ref entries) if is_version_2(entries) => {
+    match value.data {
+        Data::Map(ref entries) if is_version_2(entries) => {
             say_version_2(&value, report);
             None
         }
-        Kind::Map(_) => Some(value),
-        Kind::Null => Some(Value::new(value.place, Kind::Map(Vec::new()))),
+        Data::Map(_) => Some(value),
+        Data::Null => Some(Value::new(value.place, Data::Map(Vec::new()))),
         _ => {
             let found = value.describe();
             report
@@ -221,17 +223,18 @@ fn extension(name: &str) -> String {
 }
 
 /// Whether only GOST's version 2 has keys like these.
-fn is_version_2(entries: &[Entry]) -> bool {
-    let has = |entries: &[Entry], name: &str| entries.iter().any(|e| same_key(&e.key, name));
-    let is_node_list = |entries: &[Entry]| has(entries, "ServeNodes") || has(entries, "ChainNodes");
+fn is_version_2(entries: &[Member]) -> bool {
+    let has = |entries: &[Member], name: &str| entries.iter().any(|e| same_key(&e.key, name));
+    let is_node_list =
+        |entries: &[Member]| has(entries, "ServeNodes") || has(entries, "ChainNodes");
     let routes = entries.iter().filter(|entry| same_key(&entry.key, "Routes"));
-    let routes = routes.flat_map(|entry| match &entry.value.kind {
-        Kind::List(items) => items.as_slice(),
+    let routes = routes.flat_map(|entry| match &entry.value.data {
+        Data::List(items) => items.as_slice(),
         _ => &[],
     });
     is_node_list(entries)
-        || routes.into_iter().any(|route| match &route.kind {
-            Kind::Map(entries) => is_node_list(entries),
+        || routes.into_iter().any(|route| match &route.data {
+            Data::Map(entries) => is_node_list(entries),
             _ => false,
         })
 }
@@ -248,28 +251,28 @@ fn say_version_2(document: &Value, report: &mut Report) {
 /// Adds `later` to `document` (both maps): lists are appended, objects replaced by the later one (spec:
 /// config.md section 2).
 pub(crate) fn merge(document: &mut Value, later: Value) {
-    let (Kind::Map(entries), Kind::Map(new)) = (&mut document.kind, later.kind) else { return };
+    let (Data::Map(entries), Data::Map(new)) = (&mut document.data, later.data) else { return };
     for entry in new {
         match entries.iter_mut().find(|e| same_key(&e.key, &entry.key)) {
             None => entries.push(entry),
-            Some(_) if matches!(entry.value.kind, Kind::Null) => {}
-            Some(old) if matches!(old.value.kind, Kind::Null) => *old = entry,
+            Some(_) if matches!(entry.value.data, Data::Null) => {}
+            Some(old) if matches!(old.value.data, Data::Null) => *old = entry,
             Some(old) if schema::is_list(&entry.key) => append(old, entry),
             Some(old) => *old = entry,
         }
     }
 }
 
-fn append(old: &mut Entry, new: Entry) {
-    let items = |value: Value| match value.kind {
-        Kind::List(items) => items,
+fn append(old: &mut Member, new: Member) {
+    let items = |value: Value| match value.data {
+        Data::List(items) => items,
         _ => vec![value],
     };
     let place = old.value.place;
-    let first = std::mem::replace(&mut old.value, Value::new(place, Kind::Null));
+    let first = std::mem::replace(&mut old.value, Value::new(place, Data::Null));
     let mut all = items(first);
     all.extend(items(new.value));
-    old.value = Value::new(place, Kind::List(all));
+    old.value = Value::new(place, Data::List(all));
 }
 
 /// The message for a command line or environment that names nothing to run.

@@ -185,7 +185,7 @@ pub enum Provider<T> {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rows<T> {
     /// In the configuration's order.
-    pub inline: Vec<Located<T>>,
+    pub inline: Vec<LocatedRow<T>>,
     /// In rising order of priority, at most one of each kind.
     pub sources: Vec<SourceSettings>,
     /// Time between two readings of the sources, at least 1 s; `None`: at start, when told to, and files as they
@@ -195,14 +195,14 @@ pub struct Rows<T> {
 
 impl<T> Rows<T> {
     /// Only what the configuration says.
-    pub fn inline(inline: Vec<Located<T>>) -> Self {
+    pub fn inline(inline: Vec<LocatedRow<T>>) -> Self {
         Self { inline, sources: Vec::new(), reload: None }
     }
 }
 
 /// A row and where in the configuration it stands.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Located<T> {
+pub struct LocatedRow<T> {
     /// What it says.
     pub value: T,
     /// The configuration's file, or whatever else it was read from.
