@@ -9,7 +9,7 @@ use tracing::warn;
 
 /// The directory for it by this process's environment.
 pub(crate) fn place() -> Option<PathBuf> {
-    rtun_state::place(|name| env::var_os(name), Uid::effective().is_root())
+    rtun_state::default_path(|name| env::var_os(name), Uid::effective().is_root())
 }
 
 /// The directory of a running process.

@@ -100,7 +100,7 @@ fn default_routes(table: &RouterTable, report: &mut Report) {
             let message = format!("{prefix} leads everything that has no other route to {gateway}");
             report
                 .coded(Code::C19, row.dst.clone(), message)
-                .help("name the prefixes behind that host, unless it is meant as the way out");
+                .help("name the prefixes that this host leads to, unless everything else is meant to go there");
         }
     }
 }
@@ -223,7 +223,7 @@ fn endpoints_without_table(hub: &HubView, context: &Context<'_>, report: &mut Re
     }
 }
 
-/// C28: a default router beside namespaces that have a table.
+/// C28: a default router next to namespaces that have a table.
 fn shared_default(hub: &HubView, context: &Context<'_>, report: &mut Report) {
     let Some((name, at)) = &hub.default_router else { return };
     let own: Vec<String> = context
@@ -256,10 +256,10 @@ fn shared_default(hub: &HubView, context: &Context<'_>, report: &mut Report) {
 fn listened_twice(hubs: &[HubView], report: &mut Report) {
     let mut seen = HashMap::new();
     let listeners = hubs.iter().flat_map(|hub| &hub.listeners);
-    for (listener, at) in listeners.filter(|(listener, _)| !listener.reuse_port) {
-        let ListenerSettings { addr, stack, netns, .. } = listener;
+    for (listener, at) in listeners.filter(|(listener, _)| !listener.sockets.reuse_port) {
+        let ListenerSettings { addr, stack, sockets, .. } = listener;
         // UDP has ports of its own, and so has each network namespace.
-        let key = (addr, stack.is_on_udp(), netns);
+        let key = (addr, stack.is_on_udp(), &sockets.netns);
         let first: Option<&At> = seen.insert(key, at);
         let Some(first) = first.filter(|_| !addr.ends_with(":0")) else { continue };
         let place = first.place.filter(|place| Some(*place) != at.place);

@@ -44,7 +44,9 @@ fn canonical_entry(entry: &Member, keys: &[&'static KeySpec]) -> (usize, Member)
         Some((rank, *name, key.shape))
     });
     let (rank, name, inner) = match known {
-        Some((rank, name, Shape::In(inner) | Shape::List(inner))) => (rank, name, Some(inner)),
+        Some((rank, name, Shape::In(inner) | Shape::ObjectList(inner))) => {
+            (rank, name, Some(inner))
+        }
         Some((rank, name, _)) => (rank, name, None),
         None => (usize::MAX, entry.key.as_str(), None),
     };

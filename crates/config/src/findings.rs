@@ -111,7 +111,7 @@ codes! {
     C28: Warning, Error;
     /// A bare number as a duration.
     C29: Warning, Error;
-    /// A way to a hub without TLS beside one with it.
+    /// A dialer to a hub without TLS next to one with it.
     C30: Warning, Error;
 }
 

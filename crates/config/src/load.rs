@@ -10,7 +10,7 @@ use crate::{
     findings::{Finding, Profile, Report, Severity},
     location::{At, Position},
     normalise, schema,
-    source::{self, ReadError, Reader, Source},
+    source::{self, ConfigSource, ReadError, Reader},
     url,
     value::{Data, Member, Value, same_key},
 };
@@ -76,9 +76,10 @@ pub fn load_text(name: &str, text: &str, json: bool, profile: Profile) -> Outcom
     let extension = if json { "json" } else { "yaml" };
     let has_extension = Path::new(name).extension().is_some_and(|ext| ext == extension);
     let name = if has_extension { name.to_owned() } else { format!("{name}.{extension}") };
-    let args = Args { sources: vec![Source::File(name.into())], ..Args::default() };
-    let mut reader =
-        |_: &Source| Ok(source::Content { bytes: text.as_bytes().to_vec(), content_type: None });
+    let args = Args { sources: vec![ConfigSource::File(name.into())], ..Args::default() };
+    let mut reader = |_: &ConfigSource| {
+        Ok(source::Content { bytes: text.as_bytes().to_vec(), content_type: None })
+    };
     load(&args, &Environment::default(), &mut reader, profile)
 }
 
@@ -136,7 +137,7 @@ fn default_file(
 ) -> Option<Value> {
     let files = source::default_files(environment.home.as_deref().map(Path::new));
     for file in &files {
-        let source = Source::File(file.clone());
+        let source = ConfigSource::File(file.clone());
         match reader.read(&source) {
             Ok(content) => return source::parse(&source, &content, report),
             Err(ReadError::NotFound) => {}
@@ -227,7 +228,7 @@ pub fn config_yaml(text: &str) {
 pub fn cli_url(text: &str) {
     let args =
         Args { services: vec![text.to_owned()], nodes: vec![text.to_owned()], ..Args::default() };
-    let mut nothing = |_: &Source| Err(ReadError::NotFound);
+    let mut nothing = |_: &ConfigSource| Err(ReadError::NotFound);
     let outcome = load(&args, &Environment::default(), &mut nothing, Profile::Compat);
     for finding in &outcome.findings {
         let _ = finding.to_string();

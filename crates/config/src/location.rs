@@ -77,11 +77,11 @@ impl Texts {
     }
 }
 
-/// Characters shown before and behind a place.
+/// Characters shown before and after a place.
 const CONTEXT: usize = 50;
 /// Characters before a place among which the key of a secret is looked for.
 const REDACTED: usize = 4096;
-/// Bytes of a line that is not looked at for its spelling: that would be done again for every value in it.
+/// Bytes of a line whose spelling is not checked: that would be done again for every value in it.
 const LONG_LINE: usize = 16 << 10;
 
 /// The part of `line` around a place, without secrets, and the column it begins with.

@@ -28,7 +28,7 @@ pub(crate) use transport_stack::encrypted_form;
 use crate::{
     findings::Report,
     location::{At, quote},
-    schema::{Field, HANDLERS, LISTENERS, Text, Types, handler, listener_base, service},
+    schema::{Field, HANDLERS, LISTENERS, OneText, Types, handler, listener_base, service},
     suggest,
     value::{Cursor, Value},
 };
@@ -116,7 +116,7 @@ fn service_kind(at: &Cursor<'_>, report: &mut Report) -> Option<Role> {
 /// The type in `field` of `at`; `None` after an error was reported because it is not supported.
 pub(crate) fn checked_type(
     at: &Cursor<'_>,
-    field: &Field<Text>,
+    field: &Field<OneText>,
     types: &'static Types,
     report: &mut Report,
 ) -> Option<String> {

@@ -17,7 +17,7 @@ mod types;
 
 pub(crate) use check::check;
 pub(crate) use field::{
-    CommaTexts, Field, Found, Headers, In, Int, KeySpec, Object, Shape, Text, Texts,
+    CommaTexts, Field, Headers, In, Int, KeySpec, Object, OneText, Setting, Shape, Texts,
 };
 pub(crate) use metadata::{
     http_connector, node_metadata, proxy_connector, router_connector, router_handler,
@@ -35,5 +35,5 @@ pub use types::{CONNECTORS, DIALERS, HANDLERS, LISTENERS, Refused, Types};
 
 /// Whether a top-level key holds a list, which several sources append to.
 pub(crate) fn is_list(key: &str) -> bool {
-    root::OBJECT.key(key).is_some_and(|key| matches!(key.shape, Shape::List(_)))
+    root::OBJECT.key(key).is_some_and(|key| matches!(key.shape, Shape::ObjectList(_)))
 }

@@ -21,7 +21,7 @@ pub const MAX_BYTES: usize = 10 << 20;
 
 /// One place to read a configuration from: the argument of a `-C`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
+pub enum ConfigSource {
     /// A file.
     File(PathBuf),
     /// An `http://` or `https://` URL.
@@ -32,8 +32,8 @@ pub enum Source {
     Inline(String),
 }
 
-impl Source {
-    /// What the argument of a `-C` means (spec: config.md section 2).
+impl ConfigSource {
+    /// What the argument of a `-C` means.
     pub fn parse(argument: &str) -> Self {
         let argument = argument.trim();
         let scheme = argument.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
@@ -50,7 +50,7 @@ impl Source {
 }
 
 /// The name used in messages; a URL without its user info.
-impl fmt::Display for Source {
+impl fmt::Display for ConfigSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(f, "{}", path.display()),
@@ -83,14 +83,14 @@ pub enum ReadError {
 
 /// Reads sources: the part of loading that this crate leaves to its caller.
 ///
-/// Never asked for [`Source::Inline`]. A URL is to be fetched within 30 s and must answer with status 200.
+/// Never asked for [`ConfigSource::Inline`]. A URL is to be fetched within 30 s and must answer with status 200.
 pub trait Reader {
     /// The content of `source`.
-    fn read(&mut self, source: &Source) -> Result<Content, ReadError>;
+    fn read(&mut self, source: &ConfigSource) -> Result<Content, ReadError>;
 }
 
-impl<F: FnMut(&Source) -> Result<Content, ReadError>> Reader for F {
-    fn read(&mut self, source: &Source) -> Result<Content, ReadError> {
+impl<F: FnMut(&ConfigSource) -> Result<Content, ReadError>> Reader for F {
+    fn read(&mut self, source: &ConfigSource) -> Result<Content, ReadError> {
         self(source)
     }
 }
@@ -122,9 +122,13 @@ enum Format {
 }
 
 /// Reads `source` into a document; `None` after an error was reported.
-pub(crate) fn load(source: &Source, reader: &mut dyn Reader, report: &mut Report) -> Option<Value> {
+pub(crate) fn load(
+    source: &ConfigSource,
+    reader: &mut dyn Reader,
+    report: &mut Report,
+) -> Option<Value> {
     let content = match source {
-        Source::Inline(text) => {
+        ConfigSource::Inline(text) => {
             Ok(Content { bytes: text.clone().into_bytes(), content_type: None })
         }
         _ => reader.read(source),
@@ -139,7 +143,11 @@ pub(crate) fn load(source: &Source, reader: &mut dyn Reader, report: &mut Report
 }
 
 /// Parses what `source` holds; `None` after an error was reported.
-pub(crate) fn parse(source: &Source, content: &Content, report: &mut Report) -> Option<Value> {
+pub(crate) fn parse(
+    source: &ConfigSource,
+    content: &Content,
+    report: &mut Report,
+) -> Option<Value> {
     if content.bytes.len() > MAX_BYTES {
         report.error(At::default(), format!("cannot read {source}: more than {MAX_BYTES} bytes"));
         return None;
@@ -187,12 +195,12 @@ pub(crate) fn parse(source: &Source, content: &Content, report: &mut Report) -> 
     }
 }
 
-fn format(source: &Source, media: Option<&str>, text: &str) -> Result<Format, String> {
+fn format(source: &ConfigSource, media: Option<&str>, text: &str) -> Result<Format, String> {
     match source {
-        Source::Inline(_) => Ok(Format::Json),
-        Source::Stdin if text.starts_with('{') => Ok(Format::Json),
-        Source::Stdin => Ok(Format::Yaml),
-        Source::Url(url) => {
+        ConfigSource::Inline(_) => Ok(Format::Json),
+        ConfigSource::Stdin if text.starts_with('{') => Ok(Format::Json),
+        ConfigSource::Stdin => Ok(Format::Yaml),
+        ConfigSource::Url(url) => {
             let media = media.unwrap_or("");
             let media = media.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
             match media.as_str() {
@@ -206,7 +214,7 @@ fn format(source: &Source, media: Option<&str>, text: &str) -> Result<Format, St
             let json = path.rsplit('/').next().is_some_and(|name| extension(name) == "json");
             Ok(if json { Format::Json } else { Format::Yaml })
         }
-        Source::File(path) => {
+        ConfigSource::File(path) => {
             let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
             match extension(&name).as_str() {
                 "yaml" | "yml" => Ok(Format::Yaml),
@@ -248,8 +256,7 @@ fn say_version_2(document: &Value, report: &mut Report) {
         );
 }
 
-/// Adds `later` to `document` (both maps): lists are appended, objects replaced by the later one (spec:
-/// config.md section 2).
+/// Adds `later` to `document` (both maps): lists are appended, objects replaced by the later one.
 pub(crate) fn merge(document: &mut Value, later: Value) {
     let (Data::Map(entries), Data::Map(new)) = (&mut document.data, later.data) else { return };
     for entry in new {
@@ -283,15 +290,19 @@ pub(crate) fn nothing_found(files: &[PathBuf], report: &mut Report) {
         .help(format!("give -C FILE, or -L and -F; looked for {}", names.join(", ")));
 }
 
-/// Help for a bare argument that looks like a source.
+/// Help for a bare argument that looks like a source or a command.
 pub(crate) fn as_argument(argument: &str) -> Option<String> {
     let looks = matches!(extension(argument).as_str(), "yaml" | "yml" | "json");
     if looks {
         return Some(format!("did you mean -C {argument}?"));
     }
-    argument.contains("://").then(|| "did you mean -L or -F before it?".to_owned()).or_else(|| {
-        suggest::did_you_mean(argument, ["check", "explain", "status", "top", "demo", "bench"])
-    })
+    if argument.contains("://") {
+        return Some("did you mean -L or -F before it?".to_owned());
+    }
+    if matches!(argument, "bench" | "demo") {
+        return Some(format!("that is a command of another program: rtun-workbench {argument}"));
+    }
+    suggest::did_you_mean(argument, ["check", "explain", "gen", "status"])
 }
 
 #[cfg(test)]
@@ -301,21 +312,21 @@ mod tests {
     #[test]
     fn arguments_name_sources() {
         for (argument, source) in [
-            (" - ", Source::Stdin),
-            ("{\"a\": 1}", Source::Inline("{\"a\": 1}".into())),
-            ("https://h/x.json", Source::Url("https://h/x.json".into())),
-            ("HTTP://h/", Source::Url("HTTP://h/".into())),
-            ("a/b.yaml", Source::File("a/b.yaml".into())),
-            ("{a.yaml", Source::File("{a.yaml".into())),
+            (" - ", ConfigSource::Stdin),
+            ("{\"a\": 1}", ConfigSource::Inline("{\"a\": 1}".into())),
+            ("https://h/x.json", ConfigSource::Url("https://h/x.json".into())),
+            ("HTTP://h/", ConfigSource::Url("HTTP://h/".into())),
+            ("a/b.yaml", ConfigSource::File("a/b.yaml".into())),
+            ("{a.yaml", ConfigSource::File("{a.yaml".into())),
         ] {
-            assert_eq!(Source::parse(argument), source);
+            assert_eq!(ConfigSource::parse(argument), source);
         }
     }
 
     #[test]
     fn formats() {
         let of = |source: &str, first: &str, media: Option<&str>| {
-            format(&Source::parse(source), media, first).ok()
+            format(&ConfigSource::parse(source), media, first).ok()
         };
         assert_eq!(of("-", "{", None), Some(Format::Json));
         assert_eq!(of("-", " {", None), Some(Format::Yaml));
@@ -345,6 +356,6 @@ mod tests {
 
     #[test]
     fn user_info_is_not_shown() {
-        assert_eq!(Source::parse("https://u:p@h/x?a=@").to_string(), "https://h/x?a=@");
+        assert_eq!(ConfigSource::parse("https://u:p@h/x?a=@").to_string(), "https://h/x?a=@");
     }
 }

@@ -1,4 +1,4 @@
-//! `-L` and `-F` URLs, turned into the same document a file would give (spec: cli.md sections 3 to 6).
+//! `-L` and `-F` URLs, turned into the same document a file would give.
 
 mod node;
 mod objects;

@@ -8,7 +8,7 @@ use rtun_config::{
     Environment, Outcome, cli,
     findings::{Code, Profile, Severity},
     load, load_text, schema,
-    source::{ReadError, Source},
+    source::{ConfigSource, ReadError},
 };
 use rtun_settings::{
     Bind, CertificateFiles, CipherSuite, Config, DialTls, Endpoint, Fingerprint, GrpcKeepalive,
@@ -23,7 +23,7 @@ const TUN: &str = "tun:///host-1?net=10.1.0.1/24";
 
 fn run(arguments: &[&str]) -> Outcome {
     let args = cli::parse(arguments.iter().copied()).unwrap();
-    let mut nothing = |_: &Source| Err(ReadError::NotFound);
+    let mut nothing = |_: &ConfigSource| Err(ReadError::NotFound);
     load(&args, &Environment::default(), &mut nothing, Profile::Compat)
 }
 
@@ -551,11 +551,11 @@ fn around_a_hub() {
     ]));
     let ServiceKind::Hub(hub) = &config.services[0].kind else { panic!("{config:?}") };
     let listener = &hub.listener;
-    assert!(listener.proxy_protocol && listener.reuse_port);
+    assert!(listener.proxy_protocol && listener.sockets.reuse_port);
     let trusted: Vec<String> = listener.trusted_proxies.iter().map(ToString::to_string).collect();
     assert_eq!(trusted, ["192.0.2.7/32", "2001:db8::/32"]);
-    assert_eq!(listener.mark, Some(7));
-    assert_eq!(listener.netns, Some(NetworkNamespace::Named("edge".to_owned())));
+    assert_eq!(listener.sockets.mark, Some(7));
+    assert_eq!(listener.sockets.netns, Some(NetworkNamespace::Named("edge".to_owned())));
     let plain = hub_and("type: tcp", "").listener;
     assert_eq!(plain, rtun_settings::ListenerSettings::tcp("127.0.0.1:1"));
     let two = |second: &str| {
@@ -586,7 +586,7 @@ fn several_ways_in_to_one_hub() {
     let ServiceKind::Hub(hub) = &config.services[0].kind else { panic!("{config:?}") };
     let shown: Vec<_> = hub
         .listeners()
-        .map(|listener| (listener.addr.as_str(), listener.stack.name(), listener.mark))
+        .map(|listener| (listener.addr.as_str(), listener.stack.name(), listener.sockets.mark))
         .collect();
     let expected = [
         ("127.0.0.1:443", "wss", Some(7)),

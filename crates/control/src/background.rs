@@ -1,10 +1,10 @@
-//! Work that takes long: on a thread where nobody else waits for it.
+//! Work that takes long, on a thread of its own.
 
 use std::panic::resume_unwind;
 
 use tokio::task::spawn_blocking;
 
-/// Does `work` in the background. It is done to the end, also when nobody waits for it any longer.
+/// Does `work` in the background. It runs to its end, also when this future is dropped.
 pub async fn in_background<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> R {
     match spawn_blocking(work).await {
         Ok(result) => result,

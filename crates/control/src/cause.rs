@@ -1,8 +1,8 @@
-//! What an error comes from.
+//! The innermost cause of an error.
 
 use std::error::Error;
 
-/// The cause behind all causes: what wraps it says little more than that something failed.
+/// The innermost cause. The errors that wrap it say little more than that something failed.
 pub(crate) fn innermost_cause(error: &dyn Error) -> String {
     let mut innermost = error;
     while let Some(inner) = innermost.source() {

@@ -1,79 +1,55 @@
 //! One source of one object, read again and again: the last good rows stay until there are better ones.
 
-mod judge;
 mod run;
+mod saved_rows;
+mod shared;
 mod status;
+mod verdict;
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex};
 
-use rtun_core::{Parsed, Row, TooManyRows};
+use rtun_core::Row;
 use rtun_state::StateDir;
 use tokio::{
     sync::{Notify, watch},
     task::AbortHandle,
 };
 
-pub use self::status::{FeedLine, FeedProblem, FeedState, FeedStatus};
-use self::{run::Run, status::Record};
-use crate::{
-    snapshot::Snapshot,
-    source::{Source, SourceSetupError, source},
+use self::{
+    run::Run,
+    saved_rows::SavedRows,
+    shared::{FeedShared, lock},
+    status::FeedRecord,
 };
-
-/// Which source of which object, and how it is read.
-#[derive(Debug, Clone)]
-pub struct FeedSpec<'a> {
-    /// `router`, `ingress`, `auther` or `admission`.
-    pub kind: &'static str,
-    /// The object's name.
-    pub name: &'a str,
-    /// What is read.
-    pub source: &'a rtun_settings::SourceSettings,
-    /// Time between two readings, raised to 1 s; `None`: only when something tells of a change.
-    pub reload: Option<Duration>,
-    /// A text with more lines is a failure.
-    pub max_rows: usize,
-}
-
-/// Turns a text into rows, or refuses one of more than so many lines.
-pub type Parse<T> = fn(&str, usize) -> Result<Parsed<T>, TooManyRows>;
+pub use self::{
+    shared::{FeedSpec, Parse},
+    status::{FeedLine, FeedProblem, FeedState, FeedStatus},
+};
+use crate::source::{Source, SourceSetupError, source};
 
 /// The rows of one source, kept up to date by a task that ends when this is dropped.
 ///
-/// A source is read at most once a second: when it tells of a change (files, looked at every second and read when
-/// they have rested for 200 ms), after each period, when [`Feed::reload`] says so, and after a failure again with a
-/// growing pause of 1 to 30 s.
+/// A source is read at most once a second: when it shows a change (files are checked every second and read when they have
+/// not changed for 200 ms), after each period, after [`Feed::reload`], and after a failure with a growing pause of 1 to
+/// 30 s.
 ///
 /// A reading that fails changes nothing: an error, no byte at all, too many rows, bad lines without a good one. A
 /// text of comments only is an empty table on purpose. Fewer than half of the rows there were (of two or more) have to
 /// be read twice in a row, and equal, before they count.
 pub struct Feed<T> {
-    shared: Arc<Shared<T>>,
+    shared: Arc<FeedShared<T>>,
     task: AbortHandle,
 }
 
-/// What the task and its owner both see.
-struct Shared<T> {
-    label: Arc<str>,
-    rows: Mutex<Arc<Vec<Row<T>>>>,
-    record: Mutex<Record>,
-    changes: watch::Sender<u64>,
-    ready: watch::Sender<bool>,
-    told: Notify,
-}
-
 impl<T: Send + Sync + 'static> Feed<T> {
-    /// Begins to read, on the runtime that this is called on. With `snapshots` each good text is kept on disk, and
-    /// serves until the source has been read for the first time.
+    /// Begins to read, on the runtime that this is called on. With `state` each good text is saved on disk, and serves
+    /// until the source has been read for the first time.
     pub fn start(
         spec: &FeedSpec<'_>,
         parse: Parse<T>,
-        snapshots: Option<Arc<StateDir>>,
+        state: Option<Arc<StateDir>>,
     ) -> Result<Arc<Self>, SourceSetupError> {
-        Ok(Self::of(source(spec.source)?, spec, parse, snapshots))
+        Ok(Self::of(source(spec.source)?, spec, parse, state))
     }
 
     /// As [`Feed::start`], but reads `source` and not the one of `spec`.
@@ -81,25 +57,24 @@ impl<T: Send + Sync + 'static> Feed<T> {
         source: Box<dyn Source>,
         spec: &FeedSpec<'_>,
         parse: Parse<T>,
-        snapshots: Option<Arc<StateDir>>,
+        state: Option<Arc<StateDir>>,
     ) -> Arc<Self> {
         let label = source.label();
-        let snapshot =
-            snapshots.map(|directory| Snapshot::new(directory, spec.kind, spec.name, &label));
-        let shared = Arc::new(Shared {
+        let saved = state.map(|state| SavedRows::new(state, spec.kind, spec.name, &label));
+        let shared = Arc::new(FeedShared {
             rows: Mutex::default(),
-            record: Mutex::new(Record::new(spec.kind, spec.name)),
+            record: Mutex::new(FeedRecord::new(spec.kind, spec.name)),
             label,
             changes: watch::Sender::new(0),
             ready: watch::Sender::new(false),
-            told: Notify::new(),
+            read_now: Notify::new(),
         });
-        let run = Run::new(Arc::clone(&shared), source, spec, parse, snapshot);
+        let run = Run::new(Arc::clone(&shared), source, spec, parse, saved);
         let task = tokio::spawn(run.run()).abort_handle();
         Arc::new(Self { shared, task })
     }
 
-    /// Returns when the first reading has been tried, however it ended; when a snapshot was there, after at most 1 s.
+    /// Returns when the first reading has been tried, however it ended; with saved rows, after at most 1 s.
     pub async fn ready(&self) {
         let mut ready = self.shared.ready.subscribe();
         // The sender lives as long as this does.
@@ -121,12 +96,12 @@ impl<T: Send + Sync + 'static> Feed<T> {
         self.shared.changes.subscribe()
     }
 
-    /// Has the source read now, though no sooner than a second after the last time.
+    /// Reads the source now, but no sooner than a second after the last reading.
     pub fn reload(&self) {
-        self.shared.told.notify_one();
+        self.shared.read_now.notify_one();
     }
 
-    /// How it is doing.
+    /// The state of the feed.
     pub fn status(&self) -> FeedStatus {
         let rows = lock(&self.shared.rows).len();
         lock(&self.shared.record).status(&self.shared.label, rows)
@@ -137,9 +112,4 @@ impl<T> Drop for Feed<T> {
     fn drop(&mut self) {
         self.task.abort();
     }
-}
-
-/// A poisoned lock still guards whole values here: every critical section is one assignment or a few counters.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! GOST's gRPC plugins: unary calls of the package `proto` (spec: tables.md sections 4 and 5).
+//! GOST's gRPC plugins: unary calls of the package `proto`.
 
 mod connect;
 
@@ -28,39 +28,37 @@ use tonic::{
 use tower::util::MapResponse;
 
 use self::{
-    connect::Connector,
+    connect::GrpcConnector,
     generated::{
         AdmitRequest, AuthenticateRequest, RouteRequest, RuleRequest,
         admission_client::AdmissionClient, authenticator_client::AuthenticatorClient,
         ingress_client::IngressClient, router_client::RouterClient,
     },
 };
-use crate::{
-    Addressed, AdmissionPlugin, Answering, AuthPlugin, AuthQuestion, IngressPlugin, PluginError,
-    PluginSetupError, RoutePlugin,
-    plugin::{MAX_ANSWER, answer, excerpt, reach},
+use crate::plugin::{
+    Addressed, AdmissionPlugin, Answering, AuthPlugin, AuthQuestion, IngressPlugin, MAX_ANSWER,
+    PluginError, PluginSetupError, RoutePlugin, answer, excerpt, reach,
 };
 
 /// A plugin that speaks gRPC, of every kind. Keeps one connection, made for the first question and again when it is lost;
 /// takes no compressed answers.
 pub struct GrpcPlugin {
-    channel: MapResponse<Channel, Limit>,
-    connector: Arc<Connector>,
+    channel: MapResponse<Channel, LimitBody>,
+    connector: Arc<GrpcConnector>,
     token: Option<MetadataValue<Ascii>>,
     timeout: Duration,
     address: String,
 }
 
-type Limit = fn(http::Response<Body>) -> http::Response<Body>;
+type LimitBody = fn(http::Response<Body>) -> http::Response<Body>;
 
-/// One message with its five bytes of framing, and nothing behind it: tonic would read on for as long as there is
-/// something to read.
+/// Limits a response to one message with its five bytes of framing: tonic reads until the end of the body.
 fn limit(response: http::Response<Body>) -> http::Response<Body> {
     response.map(|body| Body::new(Limited::new(body, MAX_ANSWER + 5)))
 }
 
 impl GrpcPlugin {
-    /// Prepares the client; nothing is connected yet. To be called on the runtime that the connection shall live on.
+    /// Prepares the client; nothing is connected yet. Call this on the runtime that serves the connection.
     pub fn new(settings: &rtun_settings::PluginSettings) -> Result<Self, PluginSetupError> {
         let token = match &settings.token {
             Some(token) => {
@@ -71,8 +69,8 @@ impl GrpcPlugin {
             }
             None => None,
         };
-        let connector = Arc::new(Connector::new(settings)?);
-        let channel = MapResponse::new(connector.channel()?, limit as Limit);
+        let connector = Arc::new(GrpcConnector::new(settings)?);
+        let channel = MapResponse::new(connector.channel()?, limit as LimitBody);
         let address = settings.addr.clone();
         Ok(Self { channel, connector, token, timeout: settings.timeout, address })
     }
@@ -85,7 +83,7 @@ impl GrpcPlugin {
         request
     }
 
-    /// Makes the call, and once more where it met the end of an attempt to connect that began before it.
+    /// Makes the call. If it fails with an attempt to connect that began before the call, makes it once more.
     async fn ask<Q, A, F>(
         &self,
         question: Q,
@@ -124,8 +122,8 @@ fn comes_from<E: Error + 'static>(status: &Status) -> bool {
     false
 }
 
-/// What a status stands for. Those that come from the plugin have no source; what tonic thinks of an answer is told by its
-/// text alone.
+/// The error for a status. A status from the plugin has no source; for tonic's own errors about an answer only the text
+/// says what they are.
 fn failure(status: Status) -> PluginError {
     if comes_from::<LengthLimitError>(&status) {
         return PluginError::TooLarge;

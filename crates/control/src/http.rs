@@ -1,5 +1,4 @@
-//! GOST's HTTP plugins: a question as a GET's query or a POST's JSON object, answered by a JSON object
-//! (spec: tables.md sections 4 and 5).
+//! GOST's HTTP plugins: a question as a GET's query or a POST's JSON object, answered by a JSON object.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -15,26 +14,27 @@ use rtun_core::{HostName, NamespaceId};
 use serde::Serialize;
 
 use crate::{
-    Addressed, AdmissionPlugin, Answering, AuthPlugin, AuthQuestion, IngressPlugin, PluginError,
-    PluginSetupError, RoutePlugin,
-    plugin::{MAX_ANSWER, answer, reach},
+    plugin::{
+        Addressed, AdmissionPlugin, Answering, AuthPlugin, AuthQuestion, IngressPlugin, MAX_ANSWER,
+        PluginError, PluginSetupError, RoutePlugin, answer, reach,
+    },
     zone::{self, take_zone},
 };
 
-/// A plugin that speaks HTTP, of every kind. Keeps connections; follows no redirect, so that the token goes nowhere else;
-/// uses no proxy; takes no compressed answers.
+/// A plugin that speaks HTTP, of every kind. It keeps connections. It follows no redirect, so that the token goes nowhere
+/// else, uses no proxy, and takes no compressed answers.
 pub struct HttpPlugin {
     client: Client,
     url: Url,
     address: String,
-    /// The interface that the address is behind, if it says so.
+    /// The interface of the address, if it names one.
     zone: Option<String>,
 }
 
 impl HttpPlugin {
     /// Prepares the client; nothing is connected yet.
     pub fn new(settings: &rtun_settings::PluginSettings) -> Result<Self, PluginSetupError> {
-        // What stands before an `@` may be a password.
+        // The part before an `@` may be a password.
         let shown = settings.addr.rsplit('@').next().unwrap_or_default();
         let bad_url = || PluginSetupError::Url(shown.to_owned());
         let (addr, zone) = take_zone(&settings.addr);
@@ -83,7 +83,7 @@ impl HttpPlugin {
             .no_proxy()
             .timeout(settings.timeout)
             .pool_max_idle_per_host(4)
-            .dns_resolver(Arc::new(Resolver { alias }))
+            .dns_resolver(Arc::new(PluginResolver { alias }))
             .tls_backend_preconfigured(tls)
             .default_headers(headers)
             .build()
@@ -196,12 +196,12 @@ impl AdmissionPlugin for HttpPlugin {
     }
 }
 
-/// Finds the machine. Where the URL holds the certificate's name in place of the host's, that one's.
-struct Resolver {
+/// Resolves the host's name. Where the URL holds the certificate's name instead, it resolves the alias.
+struct PluginResolver {
     alias: Option<String>,
 }
 
-impl Resolve for Resolver {
+impl Resolve for PluginResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let host = self.alias.clone().unwrap_or_else(|| name.as_str().to_owned());
         Box::pin(async move {

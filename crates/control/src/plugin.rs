@@ -1,7 +1,9 @@
-//! What plugins are asked and may answer, whatever they speak (spec: tables.md sections 4 and 5).
+//! What plugins are asked and may answer, for all protocols.
 
 pub(crate) mod answer;
+mod breaker;
 pub(crate) mod cache;
+pub(crate) mod caller;
 pub(crate) mod memory;
 pub(crate) mod reach;
 pub(crate) mod status;
@@ -11,13 +13,9 @@ use std::{
     hash::{Hash, Hasher},
     net::{IpAddr, SocketAddr},
     pin::Pin,
-    sync::Arc,
 };
 
 use rtun_core::{HostName, NamespaceId, Secret};
-use rtun_settings::{self, PluginProtocol};
-
-use crate::{grpc::GrpcPlugin, http::HttpPlugin};
 
 /// The largest answer that is read, in bytes.
 pub(crate) const MAX_ANSWER: usize = 64 * 1024;
@@ -25,7 +23,7 @@ pub(crate) const MAX_ANSWER: usize = 64 * 1024;
 /// A question under way. An error is never a permission, and a refusal is never an error.
 pub type Answering<'a, T> = Pin<Box<dyn Future<Output = Result<T, PluginError>> + Send + 'a>>;
 
-/// Something that is asked at an address.
+/// A plugin at an address.
 pub trait Addressed: Send + Sync + 'static {
     /// Where it is asked, for people: without secrets.
     fn address(&self) -> &str;
@@ -33,7 +31,7 @@ pub trait Addressed: Send + Sync + 'static {
 
 /// Names the gateway for a destination, one question at a time.
 pub trait RoutePlugin: Addressed {
-    /// The host behind which `destination` lies in `namespace`; `Ok(None)`: the plugin knows no route.
+    /// The host that leads to `destination` in `namespace`; `Ok(None)`: the plugin knows no route.
     fn route(&self, namespace: NamespaceId, destination: IpAddr)
     -> Answering<'_, Option<HostName>>;
 }
@@ -78,7 +76,7 @@ impl Hash for AuthQuestion {
     }
 }
 
-/// Why a question has no answer. Nothing is concluded from it.
+/// Why a question has no answer. It is neither a permission nor a refusal.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PluginError {
     /// The plugin cannot be reached, or the connection broke.
@@ -107,8 +105,8 @@ pub enum PluginError {
 }
 
 impl PluginError {
-    /// Whether it speaks of the plugin rather than of the question. A plugin that says 401 or `PERMISSION_DENIED` to a
-    /// wrong password is well, and whoever tries passwords must not have it left alone.
+    /// Whether it concerns the plugin rather than the question. A plugin that says 401 or `PERMISSION_DENIED` to a wrong
+    /// password works; a client that tries passwords must not make the hub pause its calls.
     pub fn is_outage(&self) -> bool {
         match self {
             Self::Status(status) => !matches!(status, 400..=499) || matches!(status, 408 | 429),
@@ -118,7 +116,7 @@ impl PluginError {
         }
     }
 
-    /// What a plugin made of an answer; `text` may hold parts of it and is cut short.
+    /// An answer that is not understood; `text` may hold parts of it and is cut short.
     pub(crate) fn nonsense(text: impl fmt::Display) -> Self {
         Self::Nonsense(excerpt(&text.to_string()))
     }
@@ -133,7 +131,7 @@ pub enum PluginSetupError {
     /// Not `host:port`.
     #[error("{0:?} is not host:port")]
     Addr(String),
-    /// No plugin lives there, but what hands out credentials to machines may.
+    /// No plugin runs there, but a cloud's credential service may.
     #[error("{0} is a link-local address; plugins are not asked there")]
     LinkLocal(IpAddr),
     /// The token holds characters that no header can.
@@ -147,48 +145,7 @@ pub enum PluginSetupError {
     Client(String),
 }
 
-/// The route plugin described by `settings`. Nothing is connected yet, as with the other `connect` functions; all of them
-/// are called on the runtime that connections shall be served by.
-pub fn connect_route_plugin(
-    settings: &rtun_settings::PluginSettings,
-) -> Result<Arc<dyn RoutePlugin>, PluginSetupError> {
-    Ok(match settings.protocol {
-        PluginProtocol::Http => Arc::new(HttpPlugin::new(settings)?),
-        PluginProtocol::Grpc => Arc::new(GrpcPlugin::new(settings)?),
-    })
-}
-
-/// The ingress plugin described by `settings`.
-pub fn connect_ingress_plugin(
-    settings: &rtun_settings::PluginSettings,
-) -> Result<Arc<dyn IngressPlugin>, PluginSetupError> {
-    Ok(match settings.protocol {
-        PluginProtocol::Http => Arc::new(HttpPlugin::new(settings)?),
-        PluginProtocol::Grpc => Arc::new(GrpcPlugin::new(settings)?),
-    })
-}
-
-/// The auth plugin described by `settings`.
-pub fn connect_auth_plugin(
-    settings: &rtun_settings::PluginSettings,
-) -> Result<Arc<dyn AuthPlugin>, PluginSetupError> {
-    Ok(match settings.protocol {
-        PluginProtocol::Http => Arc::new(HttpPlugin::new(settings)?),
-        PluginProtocol::Grpc => Arc::new(GrpcPlugin::new(settings)?),
-    })
-}
-
-/// The admission plugin described by `settings`.
-pub fn connect_admission_plugin(
-    settings: &rtun_settings::PluginSettings,
-) -> Result<Arc<dyn AdmissionPlugin>, PluginSetupError> {
-    Ok(match settings.protocol {
-        PluginProtocol::Http => Arc::new(HttpPlugin::new(settings)?),
-        PluginProtocol::Grpc => Arc::new(GrpcPlugin::new(settings)?),
-    })
-}
-
-/// At most 200 characters of what somebody else wrote.
+/// At most 200 characters of a text from outside.
 pub(crate) fn excerpt(text: &str) -> String {
     match text.char_indices().nth(200) {
         Some((end, _)) => format!("{}...", &text[..end]),

@@ -1,4 +1,4 @@
-//! Where lines come from: a file, a redis key or a URL, read whole; with a twin in memory.
+//! Where lines come from: a file, a redis key or a URL, read whole; and a source in memory for tests.
 
 mod file;
 mod http;
@@ -17,11 +17,10 @@ pub const MAX_TEXT: usize = 128 * 1024 * 1024;
 
 /// A text that can be read again and again.
 pub trait Source: Send + Sync + 'static {
-    /// Reads the whole text. Ends within a time of the source's own, with [`SourceError::Timeout`] if need be.
+    /// Reads the whole text. Each source has a time limit of its own, past which it gives [`SourceError::Timeout`].
     fn load(&self) -> LoadFuture<'_>;
 
-    /// Looks whether the text may have changed, for sources where that costs next to nothing; `None`: the source has
-    /// to be read to know.
+    /// Checks whether the text may have changed, for sources where that is cheap; `None`: only a reading can show it.
     fn stamp(&self) -> Option<StampFuture<'_>> {
         None
     }
@@ -33,7 +32,7 @@ pub trait Source: Send + Sync + 'static {
 /// A reading under way.
 pub type LoadFuture<'a> = Pin<Box<dyn Future<Output = Result<Loaded, SourceError>> + Send + 'a>>;
 
-/// A look under way; `None`: there is nothing to be seen.
+/// A check under way; `None`: nothing is there.
 pub type StampFuture<'a> = Pin<Box<dyn Future<Output = Option<Stamp>> + Send + 'a>>;
 
 /// What a reading found.
@@ -62,7 +61,7 @@ pub enum SourceError {
     /// It cannot be opened, reached or read, or the connection broke in the middle.
     #[error("cannot be read: {0}")]
     Unreachable(String),
-    /// Not all of it in time.
+    /// It was not read whole in time.
     #[error("was not read within {}", Seconds(*.0))]
     Timeout(Duration),
     /// More than [`MAX_TEXT`].
@@ -74,13 +73,13 @@ pub enum SourceError {
     /// HTTP: a status other than 200; redirects are not followed.
     #[error("answered with status {0} instead of 200")]
     Status(u16),
-    /// HTTP: compressed although nobody asked for it.
+    /// HTTP: compressed, which was not asked for.
     #[error("is sent with content encoding {0:?}; only `identity` is read")]
     Encoding(String),
-    /// redis: the server's own words.
+    /// redis: the server's error text.
     #[error("is refused by redis: {0}")]
     Refused(String),
-    /// redis: not what a redis server would answer.
+    /// redis: not an answer of a redis server.
     #[error("does not speak the redis protocol: {0}")]
     Nonsense(&'static str),
 }

@@ -1,4 +1,4 @@
-//! Zones of IPv6 addresses: `fe80::1%eth0` is `fe80::1` behind this machine's interface `eth0`.
+//! Zones of IPv6 addresses: `fe80::1%eth0` is `fe80::1` on this machine's interface `eth0`.
 
 use std::{
     io,
@@ -7,8 +7,8 @@ use std::{
 
 use nix::net::if_::if_indextoname;
 
-/// A URL without the zone of its host, which other machines are not told, and the name of the interface that the zone stands
-/// for. The zone is written `%25eth0` (RFC 6874), or `%eth0`; it may be the interface's number.
+/// A URL without the zone of its host, and the name of the interface that the zone means. The zone is not sent to other
+/// machines. The zone is written `%25eth0` (RFC 6874), or `%eth0`; it may be the interface's number.
 pub fn take_zone(url: &str) -> (String, Option<String>) {
     let none = || (url.to_owned(), None);
     let Some(authority) = url.find("://").map(|at| at + 3) else { return none() };
@@ -51,7 +51,7 @@ pub(crate) async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>
     }
 }
 
-/// What `cause`, for which something behind the interface `zone` was not reached, means.
+/// The meaning of `cause`, why something on the interface `zone` was not reached.
 pub(crate) fn explain(cause: String, zone: Option<&str>) -> String {
     let is_no_device = cause.ends_with(&format!("(os error {})", libc::ENODEV));
     zone.filter(|_| is_no_device).map_or(cause, no_interface)
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_interface_that_is_not_there_is_named() {
+    async fn a_missing_interface_is_named() {
         let error = resolve("fe80::1%none0", 1).await.unwrap_err().to_string();
         assert_eq!(error, "this machine has no interface \"none0\"");
         let found = resolve("fe80::1%lo", 1).await.unwrap();

@@ -33,7 +33,7 @@ async fn feed(source: &MemorySource, reload: Option<u64>) -> Arc<Feed<Route>> {
     feed
 }
 
-/// A table of so many routes.
+/// A table of this many routes.
 fn table(rows: usize) -> String {
     (0..rows).map(|n| format!("10.{}.{}.0/24 host-{n}\n", n / 256, n % 256)).collect()
 }
@@ -114,7 +114,7 @@ async fn a_period_is_kept_and_is_at_least_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn told_to_reload_it_reads_at_most_once_a_second() {
+async fn asked_to_reload_it_reads_at_most_once_a_second() {
     let source = MemorySource::new(&table(3), false);
     let feed = feed(&source, None).await;
     for _ in 0..1000 {
@@ -143,10 +143,10 @@ async fn a_failing_source_leaves_the_last_good_rows_and_says_so() {
         sleep(Duration::from_secs(600)).await;
         let status = feed.status();
         assert!(Arc::ptr_eq(&before, &feed.rows()), "ten minutes later the rows are the same");
-        let told = status.problem.unwrap();
-        assert_eq!(told.text, problem.to_string());
-        assert!(told.failing_for.unwrap() >= 600.0, "{told:?}");
-        assert!(told.age < 31.0, "{told:?}");
+        let reported = status.problem.unwrap();
+        assert_eq!(reported.text, problem.to_string());
+        assert!(reported.failing_for.unwrap() >= 600.0, "{reported:?}");
+        assert!(reported.age < 31.0, "{reported:?}");
         assert!(status.last_success.unwrap() >= 600.0);
 
         source.set(&table(4));
@@ -154,7 +154,7 @@ async fn a_failing_source_leaves_the_last_good_rows_and_says_so() {
         assert!(back <= Duration::from_secs(2), "{back:?}");
         let status = feed.status();
         assert_eq!(status.state, FeedState::Fresh);
-        assert_eq!(status.problem.unwrap().failing_for, None, "the last error is still told");
+        assert_eq!(status.problem.unwrap().failing_for, None, "the last error is still reported");
     }
 }
 
@@ -206,8 +206,8 @@ async fn a_table_that_shrinks_by_more_than_half_is_read_twice() {
         feed.reload();
         until(|| feed.status().state == FeedState::Failing).await;
         assert_eq!(feed.rows().len(), 10);
-        let told = feed.status().problem.unwrap().text;
-        assert_eq!(told, "has 4 rows instead of 10: waiting to read it again");
+        let reported = feed.status().problem.unwrap().text;
+        assert_eq!(reported, "has 4 rows instead of 10: waiting to read it again");
         let took = until(|| feed.rows().len() == 4).await.as_secs_f64();
         assert!((seconds - 0.1..seconds + 0.1).contains(&took), "{took} s, not {seconds} s");
         assert_eq!(feed.status().state, FeedState::Fresh);
@@ -274,7 +274,7 @@ async fn a_source_without_period_is_tried_again_ever_less_often() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn bad_lines_are_counted_and_the_first_ten_told() {
+async fn bad_lines_are_counted_and_the_first_ten_reported() {
     let text = format!("{}10.0.0.0/8\n", "nonsense host\n\n".repeat(12)) + &table(3);
     let feed = feed(&MemorySource::new(&text, false), None).await;
     let status = feed.status();
@@ -338,7 +338,7 @@ async fn rows_of_an_earlier_run_serve_while_the_source_is_down() {
     let start = Instant::now();
     let feed = with_snapshots(&source, &snapshots);
     feed.ready().await;
-    assert_eq!(start.elapsed().as_secs(), 1, "nobody waits for a source that hangs");
+    assert_eq!(start.elapsed().as_secs(), 1, "nothing waits for a source that hangs");
     assert_eq!(feed.rows().len(), 10);
     let status = feed.status();
     assert_eq!((status.state, status.from_snapshot), (FeedState::Snapshot, true));
@@ -459,7 +459,7 @@ async fn a_file_is_followed_whichever_way_it_is_changed() {
 }
 
 #[tokio::test]
-async fn a_file_behind_links_is_followed_as_kubernetes_swaps_them() {
+async fn a_file_reached_by_links_is_followed_as_kubernetes_swaps_them() {
     let directory = TempDir::new("links");
     for (version, rows) in [("..v1", 3), ("..v2", 4)] {
         fs::create_dir(directory.join(version)).unwrap();

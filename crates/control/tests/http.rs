@@ -131,7 +131,7 @@ async fn a_redirect_is_not_followed_and_the_token_stays() {
     let url = format!("http://{address}/");
     let with_token = PluginSettings { token: Some(Secret::new("t0ken")), ..settings(&url) };
     assert_eq!(ask(&with_token).await, Err(PluginError::Status(302)));
-    assert!(caught.try_recv().is_err(), "nobody asked the other server");
+    assert!(caught.try_recv().is_err(), "the other server was not asked");
 }
 
 #[tokio::test]

@@ -58,7 +58,7 @@ async fn front(
     (address, names)
 }
 
-/// The settings of both plugins behind TLS, which is not in them yet, and the names they are asked by.
+/// The settings of both plugins that speak TLS, without the TLS settings, and the names they are asked by.
 async fn plugins(
     certificate: &CertificateDer<'static>,
     key: &PrivateKeyDer<'static>,

@@ -19,8 +19,8 @@ use rtun_proto::{
     relay::{Association, Network, Request},
 };
 use rtun_settings::{
-    Config, HubRules, HubSettings, ListenerSettings, LocatedRow, LogSettings, Named, Provider, Rows,
-    Service, ServiceKind, SourceCheck,
+    Config, HubRules, HubSettings, ListenerSettings, LocatedRow, LogSettings, Named, Provider,
+    Rows, Service, ServiceKind, SourceCheck,
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 

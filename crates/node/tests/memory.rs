@@ -13,8 +13,8 @@ use rtun_core::Route;
 use rtun_node::{Board, KindReport, Node};
 use rtun_proto::relay::{Association, Network, Request};
 use rtun_settings::{
-    Config, HubRules, HubSettings, ListenerSettings, LocatedRow, LogSettings, Named, Provider, Rows,
-    Service, ServiceKind,
+    Config, HubRules, HubSettings, ListenerSettings, LocatedRow, LogSettings, Named, Provider,
+    Rows, Service, ServiceKind,
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 

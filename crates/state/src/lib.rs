@@ -1,10 +1,10 @@
-//! What rtun keeps from one start to the next: files in a directory that is its owner's alone.
+//! What rtun keeps from one start to the next: files in a directory that only its owner may write.
 //!
 //! Nothing here follows a symbolic link, waits for the other end of a pipe, or uses what another user has made or may
-//! write: each of these is refused with its reason. The directory is opened anew each time, so that one that has gone
-//! is noticed and made again.
+//! write: each of these is refused with its reason. The directory is opened anew each time, so that a removed one is
+//! noticed and made again.
 
-mod place;
+mod default_path;
 
 use std::{
     fs::{DirBuilder, File},
@@ -25,7 +25,7 @@ use nix::{
     unistd::{Uid, UnlinkatFlags, unlinkat},
 };
 
-pub use self::place::place;
+pub use self::default_path::default_path;
 
 /// A directory for files, which its owner alone may write.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,16 +33,16 @@ pub struct StateDir {
     path: PathBuf,
 }
 
-/// Which directory it is. Another one at the same place differs.
+/// Identifies a directory. A new one at the same path differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Identity {
+pub struct DirIdentity {
     device: u64,
     inode: u64,
-    /// A number that is free is given to the next one.
+    /// The system reuses inode numbers.
     made: Option<SystemTime>,
 }
 
-/// Why something is not used, or cannot be.
+/// Why a directory or file is not used, or cannot be.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// It is not what it should be, or not this user's alone.
@@ -75,7 +75,7 @@ impl StateDir {
         Ok(directory)
     }
 
-    /// One that is there already.
+    /// The directory at `path`, which is there already.
     ///
     /// # Errors
     ///
@@ -86,18 +86,18 @@ impl StateDir {
         Ok(directory)
     }
 
-    /// Where it is.
+    /// The path of the directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Which directory is there now; `None`: none that is used.
-    pub fn identity(&self) -> Option<Identity> {
+    /// Identifies the directory that is there now; `None`: none, or one that is refused.
+    pub fn identity(&self) -> Option<DirIdentity> {
         let found = File::from(self.enter().ok()?).metadata().ok()?;
-        Some(Identity { device: found.dev(), inode: found.ino(), made: found.created().ok() })
+        Some(DirIdentity { device: found.dev(), inode: found.ino(), made: found.created().ok() })
     }
 
-    /// Makes the directory if it is not there; whether it was not.
+    /// Makes the directory if it is not there. Returns whether it was made.
     ///
     /// # Errors
     ///
@@ -139,15 +139,15 @@ impl StateDir {
         }
     }
 
-    /// Keeps a file, readable by others only if its mode says so: whole, or as it was before.
+    /// Writes a file, readable by others only if its mode says so. It is replaced whole, or not at all.
     ///
     /// # Errors
     ///
-    /// [`StateError`] if it cannot be written, or what stands in its place is not used.
+    /// [`StateError`] if it cannot be written, or the file that is there is refused.
     pub fn write(&self, name: &str, content: &[&[u8]], mode: u32) -> Result<(), StateError> {
-        /// Two writers of one file may meet.
+        /// Two writers of one file at the same time have different drafts.
         static WRITES: AtomicU64 = AtomicU64::new(0);
-        // What is not ours is not replaced either.
+        // A file that is refused is not replaced either.
         match self.file(name) {
             Ok(_) | Err(Trouble::System(Errno::ENOENT)) => {}
             Err(error) => return Err(error.at(self.path.join(name))),
@@ -172,7 +172,7 @@ impl StateDir {
                 Ok(renameat(&directory, &*draft, &directory, name)?)
             })();
             if written.is_err() {
-                // What is left of it is of no use to anybody.
+                // The draft is of no use.
                 let _ = unlinkat(&directory, &*draft, UnlinkatFlags::NoRemoveDir);
             }
             written
@@ -211,7 +211,7 @@ impl StateDir {
     fn enter(&self) -> Result<OwnedFd, Trouble> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let directory = open(&self.path, flags, Mode::empty()).map_err(|error| {
-            // The same error for a link and for what is no directory.
+            // The system gives one error for both a link and a file that is no directory.
             match lstat(&self.path) {
                 Ok(found) if kind(&found) == SFlag::S_IFLNK => Trouble::Refused(LINK.into()),
                 Ok(found) if kind(&found) != SFlag::S_IFDIR => {
@@ -229,9 +229,9 @@ impl StateDir {
     }
 }
 
-const LINK: &str = "is a symbolic link, which is not followed; name what it leads to";
+const LINK: &str = "is a symbolic link, which is not followed; name its target";
 
-/// Refuses what is of another kind, another user's, or may be written by others.
+/// Refuses a file of another kind, of another user, or that others may write.
 fn is_own(file: impl AsFd, wanted: SFlag) -> Result<(), Trouble> {
     let found = fstat(file)?;
     let refuse = |what: String| Err(Trouble::Refused(what));
@@ -245,7 +245,7 @@ fn is_own(file: impl AsFd, wanted: SFlag) -> Result<(), Trouble> {
             _ => "is no regular file".into(),
         }),
         _ if found.st_uid != own => {
-            refuse(format!("belongs to user {}, not to user {own}, who uses it", found.st_uid))
+            refuse(format!("belongs to user {}, not to user {own}, who runs rtun", found.st_uid))
         }
         _ if mode & 0o022 != 0 => {
             refuse(format!("may be written by others (mode {mode:04o}): chmod go-w"))
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_there_the_next_time_and_private() {
+    fn what_is_written_is_there_the_next_time_and_private() {
         let (_folder, path) = folder();
         let state = StateDir::open(&path).unwrap();
         assert_eq!(state.read("x", 10).unwrap(), None);
@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_has_gone_is_another_one_afterwards() {
+    fn a_directory_that_was_removed_and_made_again_differs() {
         let (_folder, path) = folder();
         let state = StateDir::open(&path).unwrap();
         let before = state.identity().unwrap();

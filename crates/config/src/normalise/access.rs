@@ -11,7 +11,7 @@ use super::{
 use crate::{
     findings::{Code, Report},
     location::{At, quote},
-    schema::{Field, Found, In, Text, Texts, auth, auther, handler, metrics, user},
+    schema::{Field, In, OneText, Setting, Texts, auth, auther, handler, metrics, user},
     value::Cursor,
 };
 use rtun_settings::{LocatedRow, Login, Named, Provider, Rows, Secret, User};
@@ -31,7 +31,7 @@ pub(super) fn read(names: &DocumentNames<'_>, report: &mut Report) -> Vec<Named<
 /// The names in `one` and `many`, with their places.
 pub(super) fn references(
     at: &Cursor<'_>,
-    one: &Field<Text>,
+    one: &Field<OneText>,
     many: &Field<Texts>,
 ) -> Vec<(String, At)> {
     let one = at.get(one).and_then(|found| Some((found.read()?, At::from(&found))));
@@ -79,7 +79,11 @@ fn named(name: &str, at: &At, context: &Context<'_>, report: &mut Report) -> Opt
 }
 
 /// The user at `auth`, who does not count where there is a named auther.
-fn inline(auth: Option<Found<'_, In>>, replaced: bool, report: &mut Report) -> Option<Named<User>> {
+fn inline(
+    auth: Option<Setting<'_, In>>,
+    replaced: bool,
+    report: &mut Report,
+) -> Option<Named<User>> {
     let auth = auth?;
     if replaced {
         report

@@ -3,7 +3,7 @@
 use crate::{
     findings::Report,
     location::quote,
-    schema::{Field, Text},
+    schema::{Field, OneText},
     suggest,
     value::Cursor,
 };
@@ -11,7 +11,7 @@ use crate::{
 /// The value of the word in `field`; any other word is an error.
 pub(super) fn one_of<T: Copy>(
     at: &Cursor<'_>,
-    field: &Field<Text>,
+    field: &Field<OneText>,
     words: &[(&str, T)],
     report: &mut Report,
 ) -> Option<T> {
@@ -28,7 +28,7 @@ pub(super) fn one_of<T: Copy>(
 /// The value of the word in `field`; where GOST does not know a word, it starts with the default, and so do we.
 pub(super) fn one_of_or_default<T: Copy>(
     at: &Cursor<'_>,
-    field: &Field<Text>,
+    field: &Field<OneText>,
     words: &[(&str, T)],
     report: &mut Report,
 ) -> Option<T> {

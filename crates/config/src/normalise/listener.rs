@@ -11,12 +11,12 @@ use crate::{
     findings::Report,
     location::{At, quote},
     schema::{
-        Found, LISTENERS, Text, any_listener, listener_base, more_listener, service,
+        LISTENERS, OneText, Setting, any_listener, listener_base, more_listener, service,
         service_metadata,
     },
     value::Cursor,
 };
-use rtun_settings::{ListenerSettings, ServerTls, TransportStack};
+use rtun_settings::{ListenOptions, ListenerSettings, ServerTls, TransportStack};
 
 /// Most listeners of one hub.
 const MAX_LISTENERS: usize = 64;
@@ -35,7 +35,7 @@ pub(super) fn read(
             report.refuse(at, "a hub needs an address to listen on", help)
         }
     };
-    let first = at.get(&service::LISTENER).map(Found::cursor);
+    let first = at.get(&service::LISTENER).map(Setting::cursor);
     let first = one(at, first, addr.clone(), context, report);
     let more = at.items_of(&service::LISTENERS);
     if more.len() >= MAX_LISTENERS {
@@ -97,8 +97,8 @@ fn one(
     }
     let reuse_port = listener.is_some_and(|at| at.or_default(&any_listener::REUSEPORT));
     let (addr, place) = addr?;
-    let listener =
-        ListenerSettings { addr, stack, proxy_protocol, trusted_proxies, mark, netns, reuse_port };
+    let sockets = ListenOptions { mark, netns, reuse_port };
+    let listener = ListenerSettings { addr, stack, proxy_protocol, trusted_proxies, sockets };
     Some((listener, place))
 }
 
@@ -154,7 +154,7 @@ fn net(text: &str, at: &At, report: &mut Report) -> Option<IpNet> {
     }
 }
 
-fn addr(addr: &Found<'_, Text>, report: &mut Report) -> Option<(String, At)> {
+fn addr(addr: &Setting<'_, OneText>, report: &mut Report) -> Option<(String, At)> {
     let text = addr.read()?;
     if let Err(error) = address::check(&text) {
         let message = format!("{} is no address to listen on: {error}", quote(&text));

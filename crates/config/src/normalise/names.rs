@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use crate::{
     findings::{Code, Report},
     location::{At, quote},
-    schema::{Field, Found, Text, admission, auther, chain, hop, ingress, root, router, service},
+    schema::{
+        Field, OneText, Setting, admission, auther, chain, hop, ingress, root, router, service,
+    },
     suggest,
     value::Cursor,
 };
@@ -54,7 +56,7 @@ impl<'a> NamedObjects<'a> {
     fn collect(
         objects: Vec<Cursor<'a>>,
         key: &'static str,
-        name: &Field<Text>,
+        name: &Field<OneText>,
         what: &'static str,
         report: &mut Report,
     ) -> Self {
@@ -92,7 +94,7 @@ impl<'a> NamedObjects<'a> {
     /// The object that `reference` names; a name that does not exist is C01.
     pub(crate) fn resolve(
         &self,
-        reference: &Found<'_, Text>,
+        reference: &Setting<'_, OneText>,
         report: &mut Report,
     ) -> Option<&(String, Cursor<'a>)> {
         self.find(&reference.read()?, &At::from(reference), report)

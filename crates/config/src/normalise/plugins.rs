@@ -5,7 +5,7 @@ use crate::{
     address,
     findings::{Code, Report},
     location::quote,
-    schema::{Found, Text, plugin},
+    schema::{OneText, Setting, plugin},
     suggest,
     value::Cursor,
 };
@@ -45,9 +45,13 @@ fn protocol(at: &Cursor<'_>, report: &mut Report) -> PluginProtocol {
     PluginProtocol::Grpc
 }
 
-type Address = (String, Option<ClientTls>);
+type PluginAddress = (String, Option<ClientTls>);
 
-fn http(at: &Cursor<'_>, addr: &Found<'_, Text>, report: &mut Report) -> Option<Address> {
+fn http(
+    at: &Cursor<'_>,
+    addr: &Setting<'_, OneText>,
+    report: &mut Report,
+) -> Option<PluginAddress> {
     let url = remote::url(addr, report)?;
     let tls = at.get(&plugin::TLS);
     if !is_https(&url) {
@@ -62,7 +66,11 @@ fn http(at: &Cursor<'_>, addr: &Found<'_, Text>, report: &mut Report) -> Option<
     Some((url, Some(tls.unwrap_or(ClientTls { verify: true, server_name: None }))))
 }
 
-fn grpc(at: &Cursor<'_>, addr_at: &Found<'_, Text>, report: &mut Report) -> Option<Address> {
+fn grpc(
+    at: &Cursor<'_>,
+    addr_at: &Setting<'_, OneText>,
+    report: &mut Report,
+) -> Option<PluginAddress> {
     let text = addr_at.read()?;
     if text.contains("://") {
         let message = format!("{} is no host:port, which a gRPC plugin has", quote(&text));

@@ -4,12 +4,12 @@ use crate::{
     address,
     findings::{Code, Report},
     location::quote,
-    schema::{Found, In, Text, client_tls},
+    schema::{In, OneText, Setting, client_tls},
 };
 use rtun_settings::ClientTls;
 
 /// The `tls` at `tls` of a client of `server`; C07 unless it verifies the server.
-pub(super) fn tls(tls: &Found<'_, In>, server: &str, report: &mut Report) -> ClientTls {
+pub(super) fn tls(tls: &Setting<'_, In>, server: &str, report: &mut Report) -> ClientTls {
     let verify = tls.or_default(&client_tls::SECURE);
     if !verify {
         let message = format!("the certificate of {} is not verified", quote(server));
@@ -21,7 +21,11 @@ pub(super) fn tls(tls: &Found<'_, In>, server: &str, report: &mut Report) -> Cli
 }
 
 /// The server's `host:port` at `at`, as in `example`; without a host, one on this machine, as GOST has it.
-pub(super) fn server(at: &Found<'_, Text>, example: &str, report: &mut Report) -> Option<String> {
+pub(super) fn server(
+    at: &Setting<'_, OneText>,
+    example: &str,
+    report: &mut Report,
+) -> Option<String> {
     let text = at.read()?;
     match address::check(&text) {
         Ok(("", port)) => Some(format!("127.0.0.1:{port}")),
@@ -39,7 +43,7 @@ pub(super) fn is_local(server: &str) -> bool {
 }
 
 /// An `http://` or `https://` URL; C23 if it is read in the clear from another machine.
-pub(super) fn url(at: &Found<'_, Text>, report: &mut Report) -> Option<String> {
+pub(super) fn url(at: &Setting<'_, OneText>, report: &mut Report) -> Option<String> {
     let url = at.read()?;
     let Some(host) = address::url_host(&url) else {
         let message = format!("{} is no http:// or https:// URL", quote(&url));

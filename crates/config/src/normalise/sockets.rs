@@ -4,8 +4,8 @@ use crate::{
     findings::Report,
     location::quote,
     schema::{
-        CommaTexts, Field, Found, Int, Text, node, node_metadata, service_metadata, socket_fields,
-        sockopts, tcp_dialer,
+        CommaTexts, Field, Int, OneText, Setting, node, node_metadata, service_metadata,
+        socket_fields, sockopts, tcp_dialer,
     },
     value::Cursor,
 };
@@ -22,8 +22,8 @@ struct Level<'a> {
     at: &'a Cursor<'a>,
     interface: Field<CommaTexts>,
     mark: Field<Int>,
-    netns: Field<Text>,
-    old_netns: Option<Field<Text>>,
+    netns: Field<OneText>,
+    old_netns: Option<Field<OneText>>,
 }
 
 impl<'a> Level<'a> {
@@ -47,23 +47,23 @@ impl<'a> Level<'a> {
         }
     }
 
-    fn interface(&self) -> Option<Found<'a, CommaTexts>> {
+    fn interface(&self) -> Option<Setting<'a, CommaTexts>> {
         let old = || self.at.get(&socket_fields::INTERFACE);
         set(self.at.get(&self.interface).or_else(old))
     }
 
-    fn mark(&self) -> Option<Found<'a, Int>> {
+    fn mark(&self) -> Option<Setting<'a, Int>> {
         let old = || self.at.get(&socket_fields::SOCKOPTS)?.get(&sockopts::MARK);
         set(self.at.get(&self.mark).or_else(old))
     }
 
-    fn netns(&self) -> Option<Found<'a, Text>> {
+    fn netns(&self) -> Option<Setting<'a, OneText>> {
         let old = || self.at.get(self.old_netns.as_ref()?);
         set(self.at.get(&self.netns).or_else(old))
     }
 }
 
-fn set<S>(found: Option<Found<'_, S>>) -> Option<Found<'_, S>> {
+fn set<S>(found: Option<Setting<'_, S>>) -> Option<Setting<'_, S>> {
     found.filter(|at| !at.value.is_unset())
 }
 
@@ -86,7 +86,7 @@ pub(super) fn options(
 }
 
 /// The interface of the service at `at`.
-pub(super) fn interface_of<'a>(at: &'a Cursor<'a>) -> Option<Found<'a, CommaTexts>> {
+pub(super) fn interface_of<'a>(at: &'a Cursor<'a>) -> Option<Setting<'a, CommaTexts>> {
     Level::service(at).interface()
 }
 
@@ -100,7 +100,7 @@ pub(super) fn netns_of(at: &Cursor<'_>, report: &mut Report) -> Option<NetworkNa
     namespace(&at.filled(&service_metadata::NETNS)?, report)
 }
 
-fn interfaces(at: &Found<'_, CommaTexts>, report: &mut Report) -> Vec<Interface> {
+fn interfaces(at: &Setting<'_, CommaTexts>, report: &mut Report) -> Vec<Interface> {
     let mut interfaces = Vec::new();
     for (text, at) in at.read().unwrap_or_default() {
         let (name, strict) = match text.strip_suffix('!') {
@@ -147,7 +147,7 @@ pub(super) fn segment_max(dialer: &Cursor<'_>, report: &mut Report) -> Option<u1
     bytes
 }
 
-fn mark(at: &Found<'_, Int>, report: &mut Report) -> Option<u32> {
+fn mark(at: &Setting<'_, Int>, report: &mut Report) -> Option<u32> {
     let number = at.read()?;
     let mark = u32::try_from(number).ok();
     if mark.is_none() {
@@ -157,7 +157,7 @@ fn mark(at: &Found<'_, Int>, report: &mut Report) -> Option<u32> {
 }
 
 /// A path if it begins with a slash, as in GOST.
-fn namespace(at: &Found<'_, Text>, report: &mut Report) -> Option<NetworkNamespace> {
+fn namespace(at: &Setting<'_, OneText>, report: &mut Report) -> Option<NetworkNamespace> {
     let text = at.read()?;
     if text.starts_with('/') {
         return Some(NetworkNamespace::Path(text.into()));

@@ -7,8 +7,8 @@ use crate::{
     findings::{Code, Report},
     location::quote,
     schema::{
-        Found, Text, admission, auther, file_source, http_source, ingress, redis_source, router,
-        rows_from,
+        OneText, Setting, admission, auther, file_source, http_source, ingress, redis_source,
+        router, rows_from,
     },
     value::Cursor,
 };
@@ -106,7 +106,7 @@ fn redis(at: &Cursor<'_>, kind: &TableKind, report: &mut Report) -> Option<Sourc
 }
 
 /// What the redis key holds.
-fn holds(at: &Found<'_, Text>, kind: &TableKind, report: &mut Report) -> Option<RedisKind> {
+fn holds(at: &Setting<'_, OneText>, kind: &TableKind, report: &mut Report) -> Option<RedisKind> {
     let written = at.read()?;
     let found = kind.redis.iter().find(|(name, _)| name.eq_ignore_ascii_case(&written));
     if found.is_none() {
@@ -120,7 +120,7 @@ fn holds(at: &Found<'_, Text>, kind: &TableKind, report: &mut Report) -> Option<
 }
 
 /// C23: anybody on the path may read or change what the hub decides by.
-fn exposed(redis: &RedisSettings, at: &Found<'_, Text>, report: &mut Report) {
+fn exposed(redis: &RedisSettings, at: &Setting<'_, OneText>, report: &mut Report) {
     let lacks = match (&redis.password, &redis.tls) {
         (Some(_), Some(_)) => return,
         _ if is_local(&redis.addr) => return,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::{
     findings::Report,
     location::{At, quote},
-    schema::{Field, Text, dialer_tls, listener_tls, root, tls_files, tls_options, top_tls},
+    schema::{Field, OneText, dialer_tls, listener_tls, root, tls_files, tls_options, top_tls},
     suggest,
     value::Cursor,
 };
@@ -72,14 +72,8 @@ pub(super) fn server(
 ) -> Option<ServerTls> {
     let Some(at) = at else {
         return Some(ServerTls {
-            certificate: common.certificate.clone(),
             client_ca: common.client_ca.clone(),
-            versions: TlsVersions::default(),
-            cipher_suites: Vec::new(),
-            alpn: Vec::new(),
-            server_names: Vec::new(),
-            reject_unknown_sni: false,
-            bind_names: false,
+            ..ServerTls::new(common.certificate.clone())
         });
     };
     let files = files(at, report);
@@ -128,15 +122,7 @@ pub(super) fn server(
 /// The `tls` at `at` of a dialer that encrypts; `None` after an error was reported.
 pub(super) fn dial(at: Option<&Cursor<'_>>, report: &mut Report) -> Option<DialTls> {
     let Some(at) = at else {
-        return Some(DialTls {
-            verification: Verification::Off,
-            fingerprints: Vec::new(),
-            server_name: None,
-            certificate: None,
-            versions: TlsVersions::default(),
-            cipher_suites: Vec::new(),
-            alpn: Vec::new(),
-        });
+        return Some(DialTls { verification: Verification::Off, ..DialTls::default() });
     };
     let certificate = files(at, report);
     let ca = at.read(&tls_files::CA_FILE).map(PathBuf::from);
@@ -182,7 +168,7 @@ fn files(at: &Cursor<'_>, report: &mut Report) -> Result<Option<CertificateFiles
 /// The name in `field`; the outer `None` after an error was reported.
 fn server_name(
     at: &Cursor<'_>,
-    field: &Field<Text>,
+    field: &Field<OneText>,
     report: &mut Report,
 ) -> Option<Option<String>> {
     match at.read(field) {
@@ -205,7 +191,7 @@ fn checked_name(name: String, at: &At, report: &mut Report) -> Option<String> {
 fn fingerprints(at: &Cursor<'_>, report: &mut Report) -> Option<Vec<Fingerprint>> {
     let texts = at.read(&dialer_tls::FINGERPRINT).unwrap_or_default();
     let read = texts.into_iter().map(|(text, at)| {
-        let fingerprint = fingerprint(&text);
+        let fingerprint: Option<Fingerprint> = text.parse().ok();
         if fingerprint.is_none() {
             report
                 .error(&at, format!("{} is no SHA-256 of a certificate", quote(&text)))
@@ -215,22 +201,6 @@ fn fingerprints(at: &Cursor<'_>, report: &mut Report) -> Option<Vec<Fingerprint>
     });
     // All of them, so that every error is reported.
     read.collect::<Vec<_>>().into_iter().collect()
-}
-
-/// 64 hexadecimal digits, colons between the bytes or none, `sha256:` before them or not.
-pub(crate) fn fingerprint(text: &str) -> Option<Fingerprint> {
-    let (prefix, digits) = text.split_at_checked("sha256:".len()).unwrap_or(("", text));
-    let digits = if prefix.eq_ignore_ascii_case("sha256:") { digits } else { text };
-    let digits: Vec<u32> = match digits.contains(':') {
-        true if digits.split(':').all(|byte| byte.len() == 2) => {
-            digits.split(':').flat_map(str::chars).map(|c| c.to_digit(16)).collect::<Option<_>>()?
-        }
-        true => return None,
-        false => digits.chars().map(|c| c.to_digit(16)).collect::<Option<_>>()?,
-    };
-    let bytes: Vec<u8> =
-        digits.chunks_exact(2).map(|pair| (pair[0] * 16 + pair[1]) as u8).collect();
-    (digits.len() == 64).then_some(Fingerprint(bytes.try_into().ok()?))
 }
 
 #[derive(Default)]
@@ -274,7 +244,7 @@ fn versions(at: &Cursor<'_>, report: &mut Report) -> Option<TlsVersions> {
 }
 
 /// The outer `None` after an error was reported.
-fn version(at: &Cursor<'_>, field: &Field<Text>, report: &mut Report) -> Option<Option<u8>> {
+fn version(at: &Cursor<'_>, field: &Field<OneText>, report: &mut Report) -> Option<Option<u8>> {
     const NAMES: [&str; 4] = ["VersionTLS12", "VersionTLS13", "VersionTLS10", "VersionTLS11"];
     const HELP: &str = "write `VersionTLS12` or `VersionTLS13`";
     let Some(text) = at.read(field) else { return Some(None) };
@@ -330,45 +300,16 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn fingerprints_as_tools_write_them() {
-        let bytes: [u8; 32] = std::array::from_fn(|i| i as u8 * 7 + 3);
-        let shown = Fingerprint(bytes).to_string();
-        let bare = shown.replace(':', "");
-        for text in [
-            shown.clone(),
-            shown.to_lowercase(),
-            bare.clone(),
-            format!("sha256:{bare}"),
-            format!("SHA256:{shown}"),
-        ] {
-            assert_eq!(fingerprint(&text), Some(Fingerprint(bytes)), "{text}");
-        }
-        for text in [
-            "",
-            "sha256:",
-            &shown[1..],
-            &bare[2..],
-            &format!("{bare}00"),
-            &format!("{shown}:"),
-            &bare.replacen('0', "x", 1),
-            &bare.replacen("03", "0:3", 1),
-            &bare.replacen("03", "ö", 1),
-        ] {
-            assert_eq!(fingerprint(text), None, "{text}");
-        }
-    }
-
     proptest! {
         #[test]
         fn what_is_printed_is_read(bytes: [u8; 32]) {
             let fingerprint = Fingerprint(bytes);
-            prop_assert_eq!(super::fingerprint(&fingerprint.to_string()), Some(fingerprint));
+            prop_assert_eq!(fingerprint.to_string().parse(), Ok(fingerprint));
         }
 
         #[test]
         fn no_text_panics(text in "(sha256:)?[0-9a-f:ö]{0,100}") {
-            let _ = super::fingerprint(&text);
+            let _ = text.parse::<Fingerprint>();
         }
     }
 }

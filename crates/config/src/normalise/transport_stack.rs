@@ -7,8 +7,8 @@ use crate::{
     findings::Report,
     location::{At, quote},
     schema::{
-        Field, Headers, Int, Text, grpc, grpc_dialer, http2, http2_dialer, mux, quic, tls_options,
-        web_socket, ws_dialer,
+        Field, Headers, Int, OneText, grpc, grpc_dialer, http2, http2_dialer, mux, quic,
+        tls_options, web_socket, ws_dialer,
     },
     value::{Cursor, Data, Member},
 };
@@ -249,7 +249,7 @@ impl StackReader<'_> {
     }
 
     /// A path of HTTP; the outer `None` after an error was reported.
-    fn path(&self, field: &Field<Text>, report: &mut Report) -> Option<Option<String>> {
+    fn path(&self, field: &Field<OneText>, report: &mut Report) -> Option<Option<String>> {
         let Some(path) = self.at.read(field) else { return Some(None) };
         let at = self.at.place_of(field);
         if !path.bytes().all(is_path_byte) {
@@ -268,7 +268,7 @@ impl StackReader<'_> {
     }
 
     /// What is sent as `Host` or authority; the outer `None` after an error was reported.
-    fn host(&self, field: &Field<Text>, report: &mut Report) -> Option<Option<String>> {
+    fn host(&self, field: &Field<OneText>, report: &mut Report) -> Option<Option<String>> {
         let host = self.at.read(field).filter(|_| self.side == Side::Dialer);
         match host {
             Some(host) if !is_authority(&host) => {

@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::HashMap};
 use rtun_core::redact;
 
 use super::{
-    field::{Found, KeySpec, KeyStatus, Object, Shape},
+    field::{KeySpec, KeyStatus, Object, Setting, Shape},
     metadata as meta,
     objects::{chain, connector, dialer, handler, hop, listener_base, node, root, service},
     transports,
@@ -87,13 +87,13 @@ fn unknown(at: &Cursor<'_>, name: &str, keys: &Object, report: &mut Report) {
 
 fn shape(at: &Cursor<'_>, shape: Shape, unit: BareUnit, report: &mut Report) {
     match shape {
-        Shape::Text => {
+        Shape::OneText => {
             spelling(at, report);
             readable(at, at.value, coerce::text(at.value), report);
         }
         Shape::Flag => readable(at, at.value, coerce::boolean(at.value), report),
         Shape::Int => readable(at, at.value, coerce::integer(at.value), report),
-        Shape::Span => span(at, unit, report),
+        Shape::Timespan => span(at, unit, report),
         // Less than nothing is nothing.
         Shape::Period if coerce::span(at.value, unit) == Err(NotSpan::Negative) => {}
         Shape::Period => span(at, unit, report),
@@ -103,7 +103,7 @@ fn shape(at: &Cursor<'_>, shape: Shape, unit: BareUnit, report: &mut Report) {
             }
         }
         Shape::In(keys) => object(at, keys, report),
-        Shape::List(keys) => at.items().iter().for_each(|item| object(item, keys, report)),
+        Shape::ObjectList(keys) => at.items().iter().for_each(|item| object(item, keys, report)),
         Shape::Metadata => drop(is_map(at, "metadata", report)),
         Shape::Headers | Shape::Any => {}
     }
@@ -168,7 +168,7 @@ const MAX_ACCEPTED: usize = 64;
 /// The metadata maps that one set of query parameters goes to: a key that one of them knows is right in all
 /// of them.
 struct MetadataSet<'a> {
-    maps: Vec<(Cursor<'a>, Tables)>,
+    maps: Vec<(Cursor<'a>, MetadataTables)>,
     /// By key in lower case, the values where it is known.
     known: HashMap<String, Vec<&'a Value>>,
     /// Likewise, where they can be read; at most [`MAX_ACCEPTED`] different ones.
@@ -185,11 +185,11 @@ struct MetadataKeys {
 }
 
 /// `None` where the type of what a map belongs to is not known, and so are its keys.
-type Tables = Option<MetadataKeys>;
+type MetadataTables = Option<MetadataKeys>;
 
 fn metadata_of<'a>(at: &Cursor<'a>, keys: &'static Object) -> Option<MetadataSet<'a>> {
     let mut maps = Vec::new();
-    let mut add = |owner: &Cursor<'a>, tables: Tables| {
+    let mut add = |owner: &Cursor<'a>, tables: MetadataTables| {
         maps.extend(owner.child_named("metadata").map(|metadata| (metadata, tables)));
     };
     if std::ptr::eq(keys, &service::OBJECT) {
@@ -197,14 +197,14 @@ fn metadata_of<'a>(at: &Cursor<'a>, keys: &'static Object) -> Option<MetadataSet
         if let Some(handler) = at.get(&service::HANDLER) {
             add(&handler, of_handler(&handler));
         }
-        let first = at.get(&service::LISTENER).map(Found::cursor);
+        let first = at.get(&service::LISTENER).map(Setting::cursor);
         for listener in first.into_iter().chain(at.items_of(&service::LISTENERS)) {
             add(&listener, of_listener(&listener));
         }
     } else if std::ptr::eq(keys, &hop::OBJECT) {
         add(at, one(&meta::node_metadata::OBJECT));
         for node in at.items_of(&hop::NODES) {
-            let dialer = node.get(&node::DIALER).map(Found::cursor);
+            let dialer = node.get(&node::DIALER).map(Setting::cursor);
             for dialer in dialer.into_iter().chain(node.items_of(&node::DIALERS)) {
                 add(&dialer, of_dialer(&dialer));
             }
@@ -221,11 +221,11 @@ fn metadata_of<'a>(at: &Cursor<'a>, keys: &'static Object) -> Option<MetadataSet
     Some(MetadataSet::new(maps))
 }
 
-fn one(table: &'static Object) -> Tables {
+fn one(table: &'static Object) -> MetadataTables {
     Some(MetadataKeys { what: table.what.into(), tables: vec![table] })
 }
 
-fn of_handler(at: &Cursor<'_>) -> Tables {
+fn of_handler(at: &Cursor<'_>) -> MetadataTables {
     match at.read(&handler::TYPE)?.as_str() {
         "router" => one(&meta::router_handler::OBJECT),
         "tun" => one(&meta::tun_handler::OBJECT),
@@ -233,7 +233,7 @@ fn of_handler(at: &Cursor<'_>) -> Tables {
     }
 }
 
-fn of_listener(at: &Cursor<'_>) -> Tables {
+fn of_listener(at: &Cursor<'_>) -> MetadataTables {
     let name = at.or_default(&listener_base::TYPE);
     if name == "tun" {
         return one(&meta::tun_listener::OBJECT);
@@ -242,7 +242,7 @@ fn of_listener(at: &Cursor<'_>) -> Tables {
     transports::of_listener(&name).map(|tables| MetadataKeys { what, tables })
 }
 
-fn of_connector(at: &Cursor<'_>) -> Tables {
+fn of_connector(at: &Cursor<'_>) -> MetadataTables {
     match at.or_default(&connector::TYPE).as_str() {
         "router" => one(&meta::router_connector::OBJECT),
         "http" => one(&meta::http_connector::OBJECT),
@@ -251,14 +251,14 @@ fn of_connector(at: &Cursor<'_>) -> Tables {
     }
 }
 
-fn of_dialer(at: &Cursor<'_>) -> Tables {
+fn of_dialer(at: &Cursor<'_>) -> MetadataTables {
     let name = at.or_default(&dialer::TYPE);
     let what = format!("the metadata of a `{name}` dialer").into();
     transports::of_dialer(&name).map(|tables| MetadataKeys { what, tables })
 }
 
 impl<'a> MetadataSet<'a> {
-    fn new(maps: Vec<(Cursor<'a>, Tables)>) -> Self {
+    fn new(maps: Vec<(Cursor<'a>, MetadataTables)>) -> Self {
         let mut known: HashMap<String, Vec<&'a Value>> = HashMap::new();
         let mut accepted: HashMap<String, Vec<&'a Value>> = HashMap::new();
         let mut places: HashMap<(String, Position), Vec<usize>> = HashMap::new();

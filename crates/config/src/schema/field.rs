@@ -12,17 +12,17 @@ use crate::{
 /// What a key's value must be.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Shape {
-    Text,
+    OneText,
     Flag,
     Int,
-    Span,
+    Timespan,
     Period,
     Texts,
     CommaTexts,
     Headers,
     Any,
     In(&'static Object),
-    List(&'static Object),
+    ObjectList(&'static Object),
     /// A flat map, checked by the type of what it belongs to.
     Metadata,
 }
@@ -145,8 +145,8 @@ pub(crate) trait Readable {
 
 /// A text that is not empty.
 #[derive(Debug)]
-pub(crate) struct Text;
-impl Readable for Text {
+pub(crate) struct OneText;
+impl Readable for OneText {
     type Output = String;
     fn read(at: &Cursor<'_>, _: BareUnit) -> Option<String> {
         coerce::text(at.value).ok().filter(|text| !text.is_empty())
@@ -184,8 +184,8 @@ impl Readable for Int {
 
 /// A duration; zero is the same as none.
 #[derive(Debug)]
-pub(crate) struct Span;
-impl Readable for Span {
+pub(crate) struct Timespan;
+impl Readable for Timespan {
     type Output = Duration;
     fn read(at: &Cursor<'_>, unit: BareUnit) -> Option<Duration> {
         coerce::span(at.value, unit).ok().map(|(span, _)| span).filter(|span| !span.is_zero())
@@ -202,10 +202,10 @@ pub(crate) struct Period;
 impl Readable for Period {
     type Output = Duration;
     fn read(at: &Cursor<'_>, unit: BareUnit) -> Option<Duration> {
-        Span::read(at, unit)
+        Timespan::read(at, unit)
     }
     fn default(text: &str) -> Option<Duration> {
-        <Span as Readable>::default(text)
+        <Timespan as Readable>::default(text)
     }
 }
 
@@ -231,7 +231,7 @@ impl Readable for CommaTexts {
     }
 }
 
-/// A map of headers, read by whoever sends them.
+/// A map of headers, read where they are sent.
 #[derive(Debug)]
 pub(crate) struct Headers;
 /// Anything.
@@ -242,37 +242,37 @@ pub(crate) struct Any;
 pub(crate) struct In;
 /// A list of objects; a single one stands for itself.
 #[derive(Debug)]
-pub(crate) struct List;
+pub(crate) struct ObjectList;
 
 /// The value of a key that is there.
 #[derive(Debug)]
-pub(crate) struct Found<'a, S> {
+pub(crate) struct Setting<'a, S> {
     at: Cursor<'a>,
     unit: BareUnit,
     shape: PhantomData<fn() -> S>,
 }
 
-impl<'a, S> Deref for Found<'a, S> {
+impl<'a, S> Deref for Setting<'a, S> {
     type Target = Cursor<'a>;
     fn deref(&self) -> &Cursor<'a> {
         &self.at
     }
 }
 
-impl<S> From<&Found<'_, S>> for At {
-    fn from(found: &Found<'_, S>) -> Self {
+impl<S> From<&Setting<'_, S>> for At {
+    fn from(found: &Setting<'_, S>) -> Self {
         Self::from(&found.at)
     }
 }
 
-impl<'a, S> Found<'a, S> {
+impl<'a, S> Setting<'a, S> {
     /// Its place, whatever it is.
     pub(crate) fn cursor(self) -> Cursor<'a> {
         self.at
     }
 }
 
-impl<S: Readable> Found<'_, S> {
+impl<S: Readable> Setting<'_, S> {
     /// `None` if it is empty or cannot be read.
     pub(crate) fn read(&self) -> Option<S::Output> {
         S::read(&self.at, self.unit)
@@ -281,17 +281,17 @@ impl<S: Readable> Found<'_, S> {
 
 impl<'a> Cursor<'a> {
     /// The value of `field` unless absent or null.
-    pub(crate) fn get<S>(&self, field: &Field<S>) -> Option<Found<'a, S>> {
+    pub(crate) fn get<S>(&self, field: &Field<S>) -> Option<Setting<'a, S>> {
         let (owner, unit) = match field.in_metadata {
             true => (self.child_named("metadata")?, BareUnit::Seconds),
             false => (self.clone(), BareUnit::Nanoseconds),
         };
         let at = field.names.iter().find_map(|name| owner.child_named(name))?;
-        Some(Found { at, unit, shape: PhantomData })
+        Some(Setting { at, unit, shape: PhantomData })
     }
 
     /// The value of `field` unless absent, empty, false or 0.
-    pub(crate) fn filled<S>(&self, field: &Field<S>) -> Option<Found<'a, S>> {
+    pub(crate) fn filled<S>(&self, field: &Field<S>) -> Option<Setting<'a, S>> {
         self.get(field).filter(|found| !found.value.is_unset())
     }
 
@@ -332,7 +332,7 @@ impl KeySpec {
             (KeyStatus::Silent, _) => false,
             (_, Shape::Flag) => coerce::boolean(value).is_ok(),
             (_, Shape::Int) => coerce::integer(value).is_ok(),
-            (_, Shape::Span) => coerce::span(value, BareUnit::Seconds).is_ok(),
+            (_, Shape::Timespan) => coerce::span(value, BareUnit::Seconds).is_ok(),
             _ => true,
         }
     }
@@ -416,10 +416,10 @@ macro_rules! line {
         Line::Keys(&[$(KeySpec { names: &[$key], shape: Shape::Any, status: KeyStatus::Elsewhere }),+])
     };
     (not_yet_list($($key:literal),+)) => {
-        Line::Keys(&[$(KeySpec { names: &[$key], shape: Shape::List(&anything::OBJECT), status: KeyStatus::NotYet }),+])
+        Line::Keys(&[$(KeySpec { names: &[$key], shape: Shape::ObjectList(&anything::OBJECT), status: KeyStatus::NotYet }),+])
     };
     (elsewhere_list($($key:literal),+)) => {
-        Line::Keys(&[$(KeySpec { names: &[$key], shape: Shape::List(&anything::OBJECT), status: KeyStatus::Elsewhere }),+])
+        Line::Keys(&[$(KeySpec { names: &[$key], shape: Shape::ObjectList(&anything::OBJECT), status: KeyStatus::Elsewhere }),+])
     };
     (silent($($key:literal),+)) => {
         Line::Keys(&[$(KeySpec { names: &[$key], shape: Shape::Any, status: KeyStatus::Silent }),+])

@@ -23,24 +23,24 @@ objects! {
     }
 
     service_metadata in metadata, "a service's metadata" {
-        take(DIAL_TIMEOUT: Span, "dialTimeout", "3s, with proxies or layers on TCP 6s", "limit for connecting to one hub, proxies and handshakes included; it counts once the first name is found, for which there is at most as long again, and at most 3s. A lookup that takes longer [goes on](operating.md#why-a-host-is-not-connected)");
+        take(DIAL_TIMEOUT: Timespan, "dialTimeout", "3s, with proxies or layers on TCP 6s", "limit for connecting to one hub, proxies and handshakes included; it counts once the first name is found, for which there is at most as long again, and at most 3s. A lookup that takes longer [goes on](operating.md#why-a-host-is-not-connected)");
         take(IGNORE_CHAIN: Flag, "ignoreChain", "false", "an error on a host, which would have no hub");
         take(PROXY_PROTOCOL: Int, "proxyProtocol", "0", "hub: above 0 each connection on TCP begins with a PROXY preamble; needs `trustedProxies` in the listener's metadata");
         take(INTERFACE: CommaTexts, "interface", "none", "host: what connections are bound to, list or comma text: devices or addresses, tried one after the other; with `!` after one the next are not tried. No effect on a hub");
         take(SO_MARK: Int, "so_mark", "none, on a host 29300", "mark of the host's connections, or of the hub's listening socket. By it a host's own packets are [kept out of its tunnel](configuration.md#routes-of-the-system)");
-        take(NETNS: Text, "netns", "none", "network namespace in which the hub listens, or the host's device is; a name of `ip netns`, or a path");
-        take(NETNS_OUT: Text, "netns.out", "none", "network namespace in which a host's connections are opened");
+        take(NETNS: OneText, "netns", "none", "network namespace in which the hub listens, or the host's device is; a name of `ip netns`, or a path");
+        take(NETNS_OUT: OneText, "netns.out", "none", "network namespace in which a host's connections are opened");
         not_yet("preUp", "preDown", "postUp", "postDown", "enableStats", "observer.resetTraffic", "observer.period", "observePeriod",
             "limiter.refreshInterval", "limiter.cleanupInterval", "limiter.scope", "labels");
         shared(left_over);
     }
 
     router_handler in metadata, "the metadata of a `router` handler" {
-        take(ROUTER: Text, "router", "none", "the default router: asked where a namespace has no router of its own, or that one has no route");
-        take(INGRESS: Text, "ingress", "none", "the ingress; without it any host may join any known namespace");
-        take(READ_TIMEOUT: Span, "readTimeout", "10s", "limit from accepting a connection to admitting the host");
-        take(SOURCE_CHECK: Text, "sourceCheck", "strict", "`strict`: a packet's source must be routed back to the sending host, by one of the rows where a prefix has several; `loose`: to some host; `off`. However strict, a source that no table knows may send [ICMP errors](configuration.md#icmp-errors) about packets that went to its host");
-        take(SHARING: Text, "router.sharing" | "sharing", "newest", "several connections of one name: `newest`: the newest carries all, `flow`: flows are spread over them. Several hosts [with one prefix](configuration.md#one-prefix-behind-several-hosts): `newest`: the first that is connected carries all, `flow`: flows are spread over those connected");
+        take(ROUTER: OneText, "router", "none", "the default router: asked where a namespace has no router of its own, or that one has no route");
+        take(INGRESS: OneText, "ingress", "none", "the ingress; without it any host may join any known namespace");
+        take(READ_TIMEOUT: Timespan, "readTimeout", "10s", "limit from accepting a connection to admitting the host");
+        take(SOURCE_CHECK: OneText, "sourceCheck", "strict", "`strict`: a packet's source must be routed back to the sending host, by one of the rows where a prefix has several; `loose`: to some host; `off`. However strict, a source that no table knows may send [ICMP errors](configuration.md#icmp-errors) about packets that went to its host");
+        take(SHARING: OneText, "router.sharing" | "sharing", "newest", "several connections of one name: `newest`: the newest carries all, `flow`: flows are spread over them. Several hosts [with one prefix](configuration.md#one-prefix-behind-several-hosts): `newest`: the first that is connected carries all, `flow`: flows are spread over those connected");
         take(TTL: Flag, "ttl", "false", "whether the hub decrements TTL and hop limit; `traceroute` shows the hub then");
         take(ICMP: Flag, "icmp", "true", "rtun's own: whether hosts get [ICMP errors](configuration.md#icmp-errors) about packets of theirs that go nowhere");
         take(ADDRESS: CommaTexts, "address", "none", "rtun's own: one IPv4 address, one IPv6 address or both, where these errors come from; list or comma text. Without it they come from the destination of the packet");
@@ -53,7 +53,7 @@ objects! {
         take(MAX_HOSTS_PER_USER: Int, "maxHostsPerUser", "`maxHosts`", "rtun's own: hosts connected as one user");
         no_effect(WHOLE_PACKETS, Int: "router.bufferSize", "bufferSize");
         no_effect(CACHE, Flag: "router.cache");
-        no_effect(CACHE, Span: "router.cache.expiration");
+        no_effect(CACHE, Timespan: "router.cache.expiration");
         not_yet("entrypoint", "sd", "sd.cache.expiration", "sd.renewInterval", "observePeriod", "observer.period",
             "observer.observePeriod", "observer.resetTraffic", "limiter.refreshInterval", "limiter.cleanupInterval", "skipauth");
         misplaced("an auther is named in the handler itself, in a file; a command line can give one user as user:password@", "auther");
@@ -64,35 +64,35 @@ objects! {
 
     tun_handler in metadata, "the metadata of a `tun` handler" {
         no_effect(UDP_TUNNEL, Flag: "tun.keepalive", "keepalive", "tun.p2p", "p2p");
-        no_effect(UDP_TUNNEL, Span: "tun.ttl", "ttl");
-        no_effect(UDP_TUNNEL, Text: "tun.token", "token", "passphrase");
+        no_effect(UDP_TUNNEL, Timespan: "tun.ttl", "ttl");
+        no_effect(UDP_TUNNEL, OneText: "tun.token", "token", "passphrase");
         no_effect(WHOLE_PACKETS, Int: "bufferSize");
         shared(left_over);
     }
 
     tun_listener in metadata, "the metadata of a `tun` listener" {
-        take(NAME: Text, "name" | "tun.name", "the kernel's choice", "the device, at most 15 bytes");
+        take(NAME: OneText, "name" | "tun.name", "the kernel's choice", "the device, at most 15 bytes");
         take(NET: CommaTexts, "net" | "tun.net", "required", "addresses with prefix length, IPv4 and IPv6, list or comma text; host bits are kept");
         take(MTU: Int, "mtu" | "tun.mtu", "1420 bytes", "68 (1280 with an IPv6 address) to 65535; 0 and less are the default");
-        take(GW: Text, "gw" | "tun.gw", "none", "gateway of routes that have none of their own, of its IP version");
+        take(GW: OneText, "gw" | "tun.gw", "none", "gateway of routes that have none of their own, of its IP version");
         take(ROUTE: CommaTexts, "route" | "tun.route", "none", "prefixes led into the device, by `gw` if it is given; list or comma text; [how](configuration.md#routes-of-the-system)");
         take(ROUTES: CommaTexts, "routes" | "tun.routes", "none", "items `PREFIX` or `PREFIX GATEWAY`; list or comma text");
         take(DNS: CommaTexts, "dns" | "tun.dns", "none", "name servers, list or comma text");
         take(OFFLOAD: Flag, "offload", "true", "rtun's own: whether packets cross the device many at a time, where the kernel can; only speed depends on it");
         take(GSO_FRAMES: Flag, "gsoFrames" | "superFrames", "true", "rtun's own: whether such packets go whole to an rtun hub, and come from it; only speed depends on it");
-        no_effect("it is for macOS", Text: "peer", "tun.peer");
-        no_effect("it is for Windows", Text: "guid", "tun.guid");
+        no_effect("it is for macOS", OneText: "peer", "tun.peer");
+        no_effect("it is for Windows", OneText: "guid", "tun.guid");
         misplaced("it belongs to GOST's UDP server; write the host's routes as `routes`", "router", "tun.router");
         shared(left_over);
     }
 
     router_connector in metadata, "the metadata of a `router` connector" {
-        take(ROUTER_ID: Text, "router.id", "the default namespace", "the UUID of the namespace to join");
-        take(CONNECT_TIMEOUT: Span, "connectTimeout", "built in", "limit for the hub's answer");
+        take(ROUTER_ID: OneText, "router.id", "the default namespace", "the UUID of the namespace to join");
+        take(CONNECT_TIMEOUT: Timespan, "connectTimeout", "built in", "limit for the hub's answer");
     }
 
     proxy_connector in metadata, "the metadata of a connector to a proxy" {
-        take(TIMEOUT: Span, "timeout", "built in", "limit for the proxy's answer");
+        take(TIMEOUT: Timespan, "timeout", "built in", "limit for the proxy's answer");
     }
 
     http_connector in metadata, "the metadata of an `http` connector" {
@@ -103,16 +103,16 @@ objects! {
     socks5_connector in metadata, "the metadata of a `socks5` connector" {
         shared(proxy_connector);
         no_effect("GOST's own encryption of SOCKS5 is never offered", Flag: "notls");
-        no_effect(NO_DATAGRAMS, Text: "relay");
+        no_effect(NO_DATAGRAMS, OneText: "relay");
         no_effect(NO_DATAGRAMS, Int: "udp.bufferSize", "udpBufferSize");
-        no_effect(NO_DATAGRAMS, Span: "udp.timeout");
+        no_effect(NO_DATAGRAMS, Timespan: "udp.timeout");
     }
 
     node_metadata in metadata, "the metadata of a hop or node" {
         take(INTERFACE: CommaTexts, "interface", "the hop's, then the service's", "what connections to this node are bound to, as in a service");
         take(SO_MARK: Int, "so_mark", "the hop's, then the service's", "their mark");
         take(PROXY_PROTOCOL: Int, "proxyProtocol", "0", "1 or 2: connections begin with a PROXY preamble of that version");
-        take(NETNS: Text, "netns", "the hop's, then the service's", "network namespace in which they are opened");
+        take(NETNS: OneText, "netns", "the hop's, then the service's", "network namespace in which they are opened");
         take(WEIGHT: Int, "weight", "1", "node: how often `random` takes it, compared to the others");
         take(BACKUP: Flag, "backup", "false", "node: whether it is only used when no other can be");
         not_yet("maxFails", "failTimeout");
@@ -122,7 +122,7 @@ objects! {
     chain_metadata in metadata, "the metadata of a chain" {
         no_effect(ONLY_CHAIN, Int: "weight", "maxFails");
         no_effect(ONLY_CHAIN, Flag: "backup");
-        no_effect(ONLY_CHAIN, Span: "failTimeout");
+        no_effect(ONLY_CHAIN, Timespan: "failTimeout");
     }
 }
 

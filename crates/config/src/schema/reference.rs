@@ -13,7 +13,7 @@ fn objects() -> Vec<&'static Object> {
     let mut next = 0;
     while let Some(object) = tables.get(next) {
         for key in object.keys() {
-            if let Shape::In(inner) | Shape::List(inner) = key.shape
+            if let Shape::In(inner) | Shape::ObjectList(inner) = key.shape
                 && !contains(&tables, inner)
             {
                 tables.push(inner);
@@ -110,17 +110,17 @@ fn section(table: &'static Object, is_apart: &dyn Fn(&Object) -> bool) -> String
 
 fn shape(shape: Shape) -> String {
     let word = match shape {
-        Shape::Text => "text",
+        Shape::OneText => "text",
         Shape::Flag => "true or false",
         Shape::Int => "whole number",
-        Shape::Span | Shape::Period => "duration",
+        Shape::Timespan | Shape::Period => "duration",
         Shape::Texts => "list of texts",
         Shape::CommaTexts => "list or comma text",
         Shape::Headers => "map of headers",
         Shape::Any => "any",
         Shape::Metadata => "map",
         Shape::In(object) => return link(object),
-        Shape::List(object) => return format!("list: {}", link(object)),
+        Shape::ObjectList(object) => return format!("list: {}", link(object)),
     };
     word.to_owned()
 }

@@ -24,14 +24,14 @@ objects! {
 
     tcp in metadata, "the metadata of a transport on TCP" {
         no_effect(KEEPALIVE, Flag: "keepalive");
-        no_effect(KEEPALIVE, Span: "keepalive.idle", "keepalive.interval");
+        no_effect(KEEPALIVE, Timespan: "keepalive.idle", "keepalive.interval");
         no_effect(KEEPALIVE, Int: "keepalive.count");
     }
 
     /// Of TCP below a layer that has a `keepalive` of its own.
     tcp_below in metadata, "the metadata of TCP below another layer" {
         no_effect(KEEPALIVE, Flag: "tcp.keepalive");
-        no_effect(KEEPALIVE, Span: "tcp.keepalive.idle", "tcp.keepalive.interval");
+        no_effect(KEEPALIVE, Timespan: "tcp.keepalive.idle", "tcp.keepalive.interval");
         no_effect(KEEPALIVE, Int: "tcp.keepalive.count");
     }
 
@@ -40,11 +40,11 @@ objects! {
     }
 
     tls_dialer in metadata, "the metadata of a dialer with TLS" {
-        no_effect(DIAL, Span: "handshakeTimeout");
+        no_effect(DIAL, Timespan: "handshakeTimeout");
     }
 
     web_socket in metadata, "the metadata of WebSocket" {
-        take(PATH: Text, "ws.path" | "path", "/ws", "of the request; at a listener one that ends in a slash stands for all that begin with it");
+        take(PATH: OneText, "ws.path" | "path", "/ws", "of the request; at a listener one that ends in a slash stands for all that begin with it");
         take(HEADER: Headers, "ws.header" | "header", "none", "a map of headers sent with the request, or by a listener with the answer");
         no_effect(BUFFER, Int: "ws.readBufferSize", "readBufferSize", "ws.writeBufferSize", "writeBufferSize");
         no_effect(COMPRESSION, Flag: "ws.enableCompression", "enableCompression");
@@ -52,23 +52,23 @@ objects! {
 
     ws_listener in metadata, "the metadata of a WebSocket listener" {
         shared(web_socket);
-        no_effect(HANDSHAKE, Span: "ws.handshakeTimeout", "handshakeTimeout", "ws.readHeaderTimeout", "readHeaderTimeout");
+        no_effect(HANDSHAKE, Timespan: "ws.handshakeTimeout", "handshakeTimeout", "ws.readHeaderTimeout", "readHeaderTimeout");
     }
 
     ws_dialer in metadata, "the metadata of a WebSocket dialer" {
         shared(web_socket);
-        take(HOST: Text, "ws.host" | "host", "the address", "sent as `Host`");
+        take(HOST: OneText, "ws.host" | "host", "the address", "sent as `Host`");
         take(KEEPALIVE: Flag, "ws.keepalive" | "keepalive", "false", "whether there are pings");
-        take(TTL: Span, "ttl" | "keepalive.interval", "15s", "time between them");
-        no_effect(DIAL, Span: "ws.handshakeTimeout", "handshakeTimeout", "ws.readHeaderTimeout", "readHeaderTimeout");
+        take(TTL: Timespan, "ttl" | "keepalive.interval", "15s", "time between them");
+        no_effect(DIAL, Timespan: "ws.handshakeTimeout", "handshakeTimeout", "ws.readHeaderTimeout", "readHeaderTimeout");
     }
 
     mux in metadata, "the metadata of a multiplexed transport" {
-        take(TYPE: Text, "mux.type", "smux", "`smux`; `yamux` is refused");
+        take(TYPE: OneText, "mux.type", "smux", "`smux`; `yamux` is refused");
         take(VERSION: Int, "mux.version", "1, `mtcp` 2", "of smux; both ends need the same");
-        take(KEEPALIVE_INTERVAL: Span, "mux.keepaliveInterval", "10s", "time between signs of life");
+        take(KEEPALIVE_INTERVAL: Timespan, "mux.keepaliveInterval", "10s", "time between signs of life");
         take(KEEPALIVE_DISABLED: Flag, "mux.keepaliveDisabled", "false", "whether there are none");
-        take(KEEPALIVE_TIMEOUT: Span, "mux.keepaliveTimeout", "30s", "without one for this long a connection ends");
+        take(KEEPALIVE_TIMEOUT: Timespan, "mux.keepaliveTimeout", "30s", "without one for this long a connection ends");
         take(MAX_FRAME_SIZE: Int, "mux.maxFrameSize", "32768 bytes", "up to 65535");
         take(MAX_RECEIVE_BUFFER: Int, "mux.maxReceiveBuffer", "4194304 bytes", "of all streams together");
         take(MAX_STREAM_BUFFER: Int, "mux.maxStreamBuffer", "65536 bytes", "of one stream, not more than of all");
@@ -77,9 +77,9 @@ objects! {
 
     quic in metadata, "the metadata of a `quic` transport" {
         take(KEEP_ALIVE: Flag, "keepAlive", "true", "whether there are signs of life");
-        take(TTL: Span, "ttl", "10s", "time between them");
-        take(MAX_IDLE_TIMEOUT: Span, "maxIdleTimeout", "90s", "without one for this long a connection ends");
-        take(HANDSHAKE_TIMEOUT: Span, "handshakeTimeout", "built in", "limit for the handshake");
+        take(TTL: Timespan, "ttl", "10s", "time between them");
+        take(MAX_IDLE_TIMEOUT: Timespan, "maxIdleTimeout", "90s", "without one for this long a connection ends");
+        take(HANDSHAKE_TIMEOUT: Timespan, "handshakeTimeout", "built in", "limit for the handshake");
         take(MAX_STREAMS: Int, "maxStreams", "built in", "streams of one connection, up to 1048576");
         take(DATAGRAMS: Flag, "datagrams", "true", "rtun's own: whether packets may go as datagrams where the other end is rtun");
         no_effect("GOST sends no packets as datagrams; whether rtun does is said by `datagrams`", Flag: "quic.enableDatagram", "enableDatagram");
@@ -87,34 +87,34 @@ objects! {
     }
 
     http2 in metadata, "the metadata of HTTP/2" {
-        take(PATH: Text, "path", "none", "`GET` of it in the place of `CONNECT`");
+        take(PATH: OneText, "path", "none", "`GET` of it in the place of `CONNECT`");
     }
 
     http2_dialer in metadata, "the metadata of an HTTP/2 dialer" {
         shared(http2);
-        take(HOST: Text, "host", "the address", "the authority");
+        take(HOST: OneText, "host", "the address", "the authority");
         take(HEADER: Headers, "header", "none", "a map of headers sent with the request");
     }
 
     grpc in metadata, "the metadata of `grpc`" {
-        take(PATH: Text, "grpc.path" | "path", "/GostTunel/Tunnel", "`SERVICE` or `SERVICE/METHOD`");
+        take(PATH: OneText, "grpc.path" | "path", "/GostTunel/Tunnel", "`SERVICE` or `SERVICE/METHOD`");
         take(INSECURE: Flag, "grpc.insecure" | "grpcInsecure" | "insecure", "false", "no TLS");
         take(KEEPALIVE: Flag, "grpc.keepalive" | "keepalive", "false", "whether there are pings");
-        take(KEEPALIVE_TIME: Span, "grpc.keepalive.time" | "keepalive.time", "30s, listener 60s", "time without traffic before one");
-        take(KEEPALIVE_TIMEOUT: Span, "grpc.keepalive.timeout" | "keepalive.timeout", "30s", "without an answer for this long a connection ends");
+        take(KEEPALIVE_TIME: Timespan, "grpc.keepalive.time" | "keepalive.time", "30s, listener 60s", "time without traffic before one");
+        take(KEEPALIVE_TIMEOUT: Timespan, "grpc.keepalive.timeout" | "keepalive.timeout", "30s", "without an answer for this long a connection ends");
         take(WITHOUT_CALLS: Flag, "grpc.keepalive.permitWithoutStream" | "keepalive.permitWithoutStream", "false", "whether there are pings without a call");
     }
 
     grpc_listener in metadata, "the metadata of a `grpc` listener" {
         shared(grpc);
-        no_effect(PINGS, Span: "grpc.keepalive.minTime", "keepalive.minTime");
-        no_effect("a connection without a tunnel ends by itself", Span: "grpc.keepalive.maxConnectionIdle", "keepalive.maxConnectionIdle");
+        no_effect(PINGS, Timespan: "grpc.keepalive.minTime", "keepalive.minTime");
+        no_effect("a connection without a tunnel ends by itself", Timespan: "grpc.keepalive.maxConnectionIdle", "keepalive.maxConnectionIdle");
     }
 
     grpc_dialer in metadata, "the metadata of a `grpc` dialer" {
         shared(grpc);
-        take(AUTHORITY: Text, "grpc.authority" | "grpc.host" | "host", "the address's host", "the authority");
-        no_effect(DIAL, Span: "grpc.minConnectTimeout", "minConnectTimeout");
+        take(AUTHORITY: OneText, "grpc.authority" | "grpc.host" | "host", "the address's host", "the authority");
+        no_effect(DIAL, Timespan: "grpc.minConnectTimeout", "minConnectTimeout");
     }
 }
 

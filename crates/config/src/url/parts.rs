@@ -28,7 +28,7 @@ pub(super) struct Parts {
     pub(super) user: Option<Auth>,
     /// As written.
     pub(super) host: UrlPiece,
-    /// Behind the first slash, percent-encoded.
+    /// After the first slash, percent-encoded.
     pub(super) path: UrlPiece,
     /// The first of each key.
     pub(super) params: Vec<Param>,
@@ -145,7 +145,7 @@ impl<'a> Argument<'a> {
     }
 }
 
-/// Takes `text`, given behind `flag`, apart; `None` after an error was reported.
+/// Takes `text`, given after `flag`, apart; `None` after an error was reported.
 ///
 /// `://` missing or a leading `:` means no scheme, and `https` means `http+tls`. The host is cut out before
 /// anything in it is looked at: it may hold commas and port ranges.

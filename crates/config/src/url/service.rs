@@ -112,7 +112,7 @@ fn expand(piece: &UrlPiece, report: &mut Report) -> Option<Vec<String>> {
         .ok()
 }
 
-/// The comma list behind the slash, port ranges expanded, as nodes of a forwarder.
+/// The comma list after the slash, port ranges expanded, as nodes of a forwarder.
 fn targets(path: &UrlPiece, report: &mut Report) -> Option<Vec<Value>> {
     let mut targets = Vec::new();
     let trimmed = path.text.trim_matches('/');

@@ -1,4 +1,4 @@
-//! The task of a feed: when it reads, and what becomes of the text.
+//! The task of a feed: when it reads, and what it does with the text.
 
 use std::{
     any::Any,
@@ -17,26 +17,25 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use super::{
-    FeedSpec, Parse, Shared,
-    judge::{NotTaken, plausible, shrinks},
-    lock,
+    saved_rows::SavedRows,
+    shared::{FeedShared, FeedSpec, Parse, lock},
+    verdict::{NotTaken, plausible, shrinks},
 };
 use crate::{
     background::in_background,
-    snapshot::Snapshot,
     source::{Loaded, Source, SourceError, Stamp},
 };
 
 /// Between the beginnings of two readings, whatever asks for them.
 const LEAST_PERIOD: Duration = Duration::from_secs(1);
 
-/// Between two looks at a source that tells of changes.
+/// Between two checks of a source that shows changes.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// A source that changes is read when it has not for so long, so that it is not met half written.
+/// A source that changes is read after this long without a change, so that no half-written text is read.
 const REST: Duration = Duration::from_millis(200);
 
-/// One that never rests is read after so many looks.
+/// A source that keeps changing is read after this many checks.
 const RESTLESS: usize = 10;
 
 /// Longest pause between two readings while they fail.
@@ -45,30 +44,30 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How soon a table that has shrunk is read again, unless its source costs nothing to read or has a shorter period.
 const CONFIRM: Duration = Duration::from_secs(5);
 
-/// With rows of an earlier run nobody waits longer than this for better ones.
+/// With saved rows, nothing waits longer than this for newer ones.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Texts of more bytes, and tables of more rows, are worked on where nobody else waits.
+/// Texts of more bytes, and tables of more rows, are processed on a thread of their own.
 const LARGE: usize = 1024 * 1024;
 
 /// The rows whose freeing takes about as long as reading [`LARGE`] bytes of text.
 const LARGE_ROWS: usize = LARGE / 32;
 
 pub(super) struct Run<T> {
-    shared: Arc<Shared<T>>,
-    /// The kind and name of what is fed.
+    shared: Arc<FeedShared<T>>,
+    /// The kind and name of the object.
     object: (&'static str, String),
     source: Box<dyn Source>,
     parse: Parse<T>,
     max_rows: usize,
     period: Option<Duration>,
-    snapshot: Option<Arc<Snapshot>>,
+    saved: Option<Arc<SavedRows>>,
     hasher: RandomState,
     /// Of the text whose rows are in force.
     in_force: Option<u64>,
-    /// What became of the last text.
+    /// The outcome of the last text.
     last: Last<T>,
-    /// What the last look saw.
+    /// What the last check found.
     seen: Option<Stamp>,
     /// The last reading's beginning and end.
     began: Instant,
@@ -77,15 +76,15 @@ pub(super) struct Run<T> {
     failures: u32,
 }
 
-/// What became of the last text the source gave, in case it says that there is no other.
+/// The outcome of the last text, in case the source says that it has not changed.
 enum Last<T> {
     Taken,
     Refused(NotTaken),
-    Waiting(Candidate<T>),
+    Waiting(ShrunkRows<T>),
 }
 
 /// A text with far fewer rows than those in force.
-struct Candidate<T> {
+struct ShrunkRows<T> {
     hash: u64,
     text: String,
     parsed: Parsed<T>,
@@ -95,11 +94,11 @@ struct Candidate<T> {
 
 impl<T: Send + Sync + 'static> Run<T> {
     pub(super) fn new(
-        shared: Arc<Shared<T>>,
+        shared: Arc<FeedShared<T>>,
         source: Box<dyn Source>,
         spec: &FeedSpec<'_>,
         parse: Parse<T>,
-        snapshot: Option<Snapshot>,
+        saved: Option<SavedRows>,
     ) -> Self {
         Self {
             shared,
@@ -108,7 +107,7 @@ impl<T: Send + Sync + 'static> Run<T> {
             parse,
             max_rows: spec.max_rows,
             period: spec.reload.map(|period| period.max(LEAST_PERIOD)),
-            snapshot: snapshot.map(Arc::new),
+            saved: saved.map(Arc::new),
             hasher: RandomState::new(),
             in_force: None,
             last: Last::Refused(NotTaken::Empty),
@@ -151,9 +150,9 @@ impl<T: Send + Sync + 'static> Run<T> {
         let follows = self.source.stamp().is_some();
         loop {
             tokio::select! {
-                // Who is to read need not look first.
+                // A reading that is due makes the check needless.
                 biased;
-                () = shared.told.notified() => break,
+                () = shared.read_now.notified() => break,
                 () = at(due) => break,
                 () = sleep_until(next_look), if follows => {
                     if self.has_changed().await {
@@ -166,7 +165,7 @@ impl<T: Send + Sync + 'static> Run<T> {
         sleep_until(self.began + LEAST_PERIOD).await;
     }
 
-    /// When to read again if nothing tells to do so earlier.
+    /// When to read again without an earlier notice.
     fn due(&self) -> Option<Instant> {
         let periodic = self.period.map(|period| self.began + period);
         let again =
@@ -183,7 +182,7 @@ impl<T: Send + Sync + 'static> Run<T> {
         Some(periodic.map_or(again, |periodic| periodic.min(again)))
     }
 
-    /// Whether the source tells of a change; then it has come to rest.
+    /// Whether the source has changed; then it waits until the source rests.
     async fn has_changed(&mut self) -> bool {
         let mut stamp = self.look().await;
         if stamp == self.seen {
@@ -208,14 +207,14 @@ impl<T: Send + Sync + 'static> Run<T> {
         }
     }
 
-    /// One reading and what follows from it.
+    /// One reading and its effects.
     async fn read(&mut self) {
         self.began = Instant::now();
         let reading = async {
             let loaded = self.source.load().await;
             self.judge(loaded).await
         };
-        // The rows in force are changed as the last step of a reading, which one that fails has not got to.
+        // The rows in force change only as the last step, which a failed reading does not reach.
         let result = AssertUnwindSafe(reading)
             .catch_unwind()
             .await
@@ -251,9 +250,9 @@ impl<T: Send + Sync + 'static> Run<T> {
         if self.in_force == Some(hash) {
             self.last = Last::Taken;
             self.keeps();
-            if let Some(snapshot) = self.snapshot.clone() {
+            if let Some(saved) = self.saved.clone() {
                 // Fails only while the runtime ends.
-                let keep = move || snapshot.is_lost().then(|| snapshot.write(&text));
+                let keep = move || saved.is_lost().then(|| saved.write(&text));
                 let _ = spawn_blocking(keep).await;
             }
             return Ok(());
@@ -282,7 +281,7 @@ impl<T: Send + Sync + 'static> Run<T> {
                 Err(why)
             }
             Last::Waiting(candidate) => {
-                self.weigh(Candidate { readings: candidate.readings + 1, ..candidate }).await
+                self.weigh(ShrunkRows { readings: candidate.readings + 1, ..candidate }).await
             }
         }
     }
@@ -292,7 +291,7 @@ impl<T: Send + Sync + 'static> Run<T> {
         off_path(text.len(), move || (hasher.hash_one(&text), text)).await
     }
 
-    async fn parsed(&self, hash: u64, text: String) -> Result<Candidate<T>, NotTaken> {
+    async fn parsed(&self, hash: u64, text: String) -> Result<ShrunkRows<T>, NotTaken> {
         if text.is_empty() {
             return Err(NotTaken::Empty);
         }
@@ -300,10 +299,10 @@ impl<T: Send + Sync + 'static> Run<T> {
         let (parsed, text) = off_path(text.len(), move || (parse(&text, max_rows), text)).await;
         let parsed = parsed?;
         plausible(&parsed)?;
-        Ok(Candidate { hash, text, parsed, readings: 1 })
+        Ok(ShrunkRows { hash, text, parsed, readings: 1 })
     }
 
-    async fn weigh(&mut self, candidate: Candidate<T>) -> Result<(), NotTaken> {
+    async fn weigh(&mut self, candidate: ShrunkRows<T>) -> Result<(), NotTaken> {
         let (before, rows) = (lock(&self.shared.rows).len(), candidate.parsed.rows.len());
         if shrinks(before, rows) && candidate.readings < 2 {
             self.last = Last::Waiting(candidate);
@@ -313,9 +312,9 @@ impl<T: Send + Sync + 'static> Run<T> {
         Ok(())
     }
 
-    /// Puts the candidate's rows in force.
-    async fn take(&mut self, candidate: Candidate<T>) {
-        let Candidate { hash, text, parsed, .. } = candidate;
+    /// Puts the rows of a text in force.
+    async fn take(&mut self, candidate: ShrunkRows<T>) {
+        let ShrunkRows { hash, text, parsed, .. } = candidate;
         let bad = parsed.bad.clone();
         let (before, rows) = self.put(parsed).await;
         let ((kind, name), source) = (&self.object, &*self.shared.label);
@@ -334,13 +333,13 @@ impl<T: Send + Sync + 'static> Run<T> {
         self.in_force = Some(hash);
         self.last = Last::Taken;
         self.shared.changes.send_modify(|changes| *changes += 1);
-        if let Some(snapshot) = self.snapshot.clone() {
+        if let Some(saved) = self.saved.clone() {
             // Fails only while the runtime ends.
-            let _ = spawn_blocking(move || snapshot.write(&text)).await;
+            let _ = spawn_blocking(move || saved.write(&text)).await;
         }
     }
 
-    /// The rows in force are what the source has.
+    /// Notes that the rows in force are what the source has.
     fn keeps(&self) {
         if lock(&self.shared.record).taken(None) {
             let ((kind, name), source) = (&self.object, &*self.shared.label);
@@ -360,8 +359,8 @@ impl<T: Send + Sync + 'static> Run<T> {
 
     /// Puts the rows of an earlier run in force, if there are any.
     async fn restore(&mut self) -> bool {
-        let Some(snapshot) = self.snapshot.clone() else { return false };
-        let Ok(Some(text)) = spawn_blocking(move || snapshot.read()).await else { return false };
+        let Some(saved) = self.saved.clone() else { return false };
+        let Ok(Some(text)) = spawn_blocking(move || saved.read()).await else { return false };
         let (hash, text) = self.hashed(text).await;
         let source = &*self.shared.label;
         match self.parsed(hash, text).await {
@@ -374,7 +373,7 @@ impl<T: Send + Sync + 'static> Run<T> {
                 true
             }
             Err(why) => {
-                warn!(source, "what an earlier run kept of the source {why}; it is not used");
+                warn!(source, "the saved rows are not used: the text {why}");
                 false
             }
         }
@@ -386,7 +385,7 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref().cloned()).unwrap_or_default()
 }
 
-/// Sleeps until `due`; does not end without.
+/// Sleeps until `due`; without it, the sleep has no end.
 async fn at(due: Option<Instant>) {
     match due {
         Some(due) => sleep_until(due).await,
@@ -394,7 +393,7 @@ async fn at(due: Option<Instant>) {
     }
 }
 
-/// Does `work` on `size` bytes, where nobody else waits if they are many.
+/// Does `work` on `size` bytes, on a thread of its own if they are many.
 async fn off_path<R: Send + 'static>(size: usize, work: impl FnOnce() -> R + Send + 'static) -> R {
     if size < LARGE { work() } else { in_background(work).await }
 }

@@ -1,10 +1,10 @@
-//! How a feed is doing, for people and for programs.
+//! The state of a feed, for people and programs.
 
 use rtun_core::{BadLine, BadLines};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-/// How a [`super::Feed`] is doing. Ages are in seconds.
+/// The state of a [`super::Feed`]. Ages are in seconds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FeedStatus {
     /// `router`, `ingress`, `auther` or `admission`.
@@ -15,9 +15,9 @@ pub struct FeedStatus {
     pub source: String,
     /// In force.
     pub rows: usize,
-    /// Where the rows in force stand.
+    /// Where the rows in force come from.
     pub state: FeedState,
-    /// Whether the rows are those of an earlier run, kept on disk.
+    /// Whether the rows are those of an earlier run, saved on disk.
     pub from_snapshot: bool,
     /// Since the source last gave rows that were taken, changed or not; `None`: not yet.
     pub last_success: Option<f64>,
@@ -33,7 +33,7 @@ pub struct FeedStatus {
     pub loads_failed: u64,
 }
 
-/// Where the rows of a feed stand.
+/// Where the rows of a feed come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FeedState {
@@ -67,8 +67,8 @@ pub struct FeedLine {
     pub text: String,
 }
 
-/// What a feed remembers of its readings.
-pub(super) struct Record {
+/// The history of a feed's readings.
+pub(super) struct FeedRecord {
     kind: &'static str,
     name: String,
     from_snapshot: bool,
@@ -80,7 +80,7 @@ pub(super) struct Record {
     failed: u64,
 }
 
-impl Record {
+impl FeedRecord {
     pub(super) fn new(kind: &'static str, name: &str) -> Self {
         Self {
             kind,
@@ -101,7 +101,7 @@ impl Record {
         self.bad = bad;
     }
 
-    /// A reading was taken, with other bad lines if the text is another. Returns whether it ends a row of failures.
+    /// A reading was taken, with other bad lines if the text is another. Returns whether it ends a series of failures.
     pub(super) fn taken(&mut self, bad: Option<BadLines>) -> bool {
         self.success = Some(Instant::now());
         self.from_snapshot = false;
@@ -112,7 +112,7 @@ impl Record {
         self.failing_since.take().is_some()
     }
 
-    /// A reading was not taken. Returns whether it begins a row of failures.
+    /// A reading was not taken. Returns whether it begins a series of failures.
     pub(super) fn not_taken(&mut self, problem: String) -> bool {
         let now = Instant::now();
         self.problem = Some((problem, now));

@@ -18,7 +18,10 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint, Uri};
 
-use crate::{PluginSetupError, plugin::reach, zone::without_zone};
+use crate::{
+    plugin::{PluginSetupError, reach},
+    zone::without_zone,
+};
 
 /// After the first failure; doubled with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -26,15 +29,14 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause, so that a plugin that is back is soon found.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// A connection on which nothing is acknowledged for so long is broken; questions that are only given up one by one would
-/// never show it.
+/// A connection without an acknowledgement for this long is broken; the timeouts of single questions do not show that.
 const DEAD_AFTER: Duration = Duration::from_secs(10);
 
-/// In bytes: an answer fits, and no more of it is ever held.
+/// In bytes: an answer fits, and no more is buffered.
 const STREAM_WINDOW: u32 = 128 * 1024;
 
 /// Makes connections to one plugin.
-pub(super) struct Connector {
+pub(super) struct GrpcConnector {
     addr: String,
     host: String,
     port: u16,
@@ -42,22 +44,22 @@ pub(super) struct Connector {
     authority: String,
     tls: Option<(TlsConnector, ServerName<'static>)>,
     timeout: Duration,
-    attempts: Mutex<Attempts>,
+    attempts: Mutex<ConnectAttempts>,
 }
 
 #[derive(Default)]
-struct Attempts {
+struct ConnectAttempts {
     /// When the latest one began.
     latest: Option<Instant>,
     failures: u32,
     not_before: Option<(Instant, String)>,
 }
 
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 
-impl Connector {
+impl GrpcConnector {
     pub(super) fn new(settings: &rtun_settings::PluginSettings) -> Result<Self, PluginSetupError> {
         let bad_addr = || PluginSetupError::Addr(settings.addr.clone());
         let (host, port) = settings.addr.rsplit_once(':').ok_or_else(bad_addr)?;
@@ -112,7 +114,7 @@ impl Connector {
         let connector = Arc::clone(self);
         let connect = move |_: Uri| {
             let connector = Arc::clone(&connector);
-            // A task of its own goes on when whoever wanted the connection has given up.
+            // In a task of its own, the attempt goes on when the call that needed it has timed out.
             async move { tokio::spawn(async move { connector.attempt().await }).await? }
         };
         Ok(endpoint.connect_with_connector_lazy(tower::service_fn(connect)))
@@ -123,7 +125,7 @@ impl Connector {
         self.attempts().latest.is_some_and(|latest| latest < then)
     }
 
-    async fn attempt(&self) -> io::Result<TokioIo<Box<dyn Stream>>> {
+    async fn attempt(&self) -> io::Result<TokioIo<Box<dyn ByteStream>>> {
         let start = Instant::now();
         {
             let mut attempts = self.attempts();
@@ -149,7 +151,7 @@ impl Connector {
         connected.map(TokioIo::new)
     }
 
-    async fn connect(&self) -> io::Result<Box<dyn Stream>> {
+    async fn connect(&self) -> io::Result<Box<dyn ByteStream>> {
         let addrs = reach::resolve(&self.host, self.port).await?;
         let stream = TcpStream::connect(addrs.as_slice()).await?;
         stream.set_nodelay(true)?;
@@ -165,7 +167,7 @@ impl Connector {
     }
 
     /// A poisoned lock still guards whole values: every critical section is a few assignments.
-    fn attempts(&self) -> MutexGuard<'_, Attempts> {
+    fn attempts(&self) -> MutexGuard<'_, ConnectAttempts> {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! What a plugin's answers mean, and which of them are believed; the same for every protocol.
+//! What a plugin's answers mean, and which of them are used; the same for every protocol.
 
 use std::net::IpAddr;
 
@@ -6,13 +6,13 @@ use ipnet::IpNet;
 use rtun_core::{HostName, NamespaceId};
 use serde_json::{Map, Value};
 
-use crate::PluginError;
+use super::PluginError;
 
 /// The longest id of a client, in bytes.
 const MAX_ID: usize = 255;
 
 /// The gateway for `destination`. The prefix that the answer names must contain the destination: an answer to another
-/// question is no answer. However wide it is, it is believed of this destination only.
+/// question is an error. However wide it is, it is used for this destination only.
 pub(crate) fn route(
     prefix: &str,
     gateway: &str,
@@ -43,7 +43,7 @@ pub(crate) fn ingress(endpoint: &str) -> Result<Option<NamespaceId>, PluginError
     }
     match endpoint.parse::<NamespaceId>() {
         Ok(namespace) if namespace.is_default() => {
-            Err(PluginError::nonsense("the endpoint is the zero UUID, which nobody is bound to"))
+            Err(PluginError::nonsense("the endpoint is the zero UUID, which no host is bound to"))
         }
         Ok(namespace) => Ok(Some(namespace)),
         Err(_) => Err(PluginError::nonsense(format_args!("the endpoint {endpoint:?} is no UUID"))),
@@ -63,8 +63,8 @@ pub(crate) fn auth(ok: bool, id: String) -> Result<Option<String>, PluginError> 
     Ok(Some(id))
 }
 
-/// A JSON object, read as Go reads one into a structure: what is missing or null is empty, what is not asked for is
-/// skipped, and the case of keys does not matter where none is spelt exactly so.
+/// A JSON object, read as Go reads one into a structure: a missing or null value is empty, unknown keys are skipped, and
+/// the case of a key does not matter unless another key matches exactly.
 pub(crate) struct Fields(Map<String, Value>);
 
 impl Fields {
@@ -187,7 +187,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(5_000))]
 
         #[test]
-        fn no_gateway_is_believed_of_an_address_that_the_answer_does_not_cover(
+        fn no_gateway_is_used_for_an_address_that_the_answer_does_not_cover(
             destination in some_addr(),
             prefix in some_addr(),
             length in 0u8..=128,

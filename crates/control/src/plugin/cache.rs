@@ -1,10 +1,10 @@
-//! Answers remembered with the time they were given, up to a number.
+//! A bounded cache of answers, each with the time it was given.
 
 use std::{collections::HashMap, hash::Hash};
 
 use tokio::time::Instant;
 
-/// At most so many answers; past that the oldest eighth is forgotten.
+/// At most `capacity` answers; past that the oldest eighth is removed.
 pub(crate) struct Cache<K, A> {
     answers: HashMap<K, (A, Instant)>,
     capacity: usize,
@@ -26,12 +26,12 @@ impl<K: Eq + Hash, A> Cache<K, A> {
 
     pub(crate) fn insert(&mut self, key: K, answer: A, now: Instant) {
         if self.answers.len() >= self.capacity {
-            self.forget_oldest_eighth();
+            self.remove_oldest_eighth();
         }
         self.answers.insert(key, (answer, now));
     }
 
-    fn forget_oldest_eighth(&mut self) {
+    fn remove_oldest_eighth(&mut self) {
         let mut ages: Vec<_> = self.answers.values().map(|(_, since)| *since).collect();
         let eighth = ages.len() / 8;
         let (_, threshold, _) = ages.select_nth_unstable(eighth);

@@ -12,7 +12,7 @@ use std::{
 
 use rtun_core::{HostName, NamespaceId};
 
-use crate::{
+use super::{
     Addressed, AdmissionPlugin, Answering, AuthPlugin, AuthQuestion, IngressPlugin, PluginError,
     RoutePlugin,
 };
@@ -20,12 +20,12 @@ use crate::{
 /// A plugin of every kind in memory: answers from tables, and counts the questions.
 #[derive(Default)]
 pub struct MemoryPlugin {
-    tables: Mutex<Tables>,
+    tables: Mutex<MemoryTables>,
     questions: AtomicUsize,
 }
 
 #[derive(Default)]
-struct Tables {
+struct MemoryTables {
     failure: Option<PluginError>,
     hangs: bool,
     takes: Duration,
@@ -62,7 +62,7 @@ impl MemoryPlugin {
         };
     }
 
-    /// From now on every question fails so, or with `None` is answered.
+    /// From now on every question fails with this error; with `None` it is answered.
     pub fn fail_with(&self, failure: Option<PluginError>) {
         self.tables().failure = failure;
     }
@@ -72,7 +72,7 @@ impl MemoryPlugin {
         self.tables().hangs = hangs;
     }
 
-    /// From now on every answer takes so long.
+    /// From now on every answer takes this long.
     pub fn take(&self, time: Duration) {
         self.tables().takes = time;
     }
@@ -82,7 +82,10 @@ impl MemoryPlugin {
         self.questions.load(Ordering::SeqCst)
     }
 
-    fn answer<T: Send + 'static>(&self, look_up: impl FnOnce(&Tables) -> T) -> Answering<'_, T> {
+    fn answer<T: Send + 'static>(
+        &self,
+        look_up: impl FnOnce(&MemoryTables) -> T,
+    ) -> Answering<'_, T> {
         self.questions.fetch_add(1, Ordering::SeqCst);
         let tables = self.tables();
         if tables.hangs {
@@ -99,7 +102,7 @@ impl MemoryPlugin {
     }
 
     /// A poisoned lock still guards whole values: every critical section is one operation on a table.
-    fn tables(&self) -> MutexGuard<'_, Tables> {
+    fn tables(&self) -> MutexGuard<'_, MemoryTables> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

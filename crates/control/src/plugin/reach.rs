@@ -8,9 +8,10 @@ use std::{
 use rtun_settings::ClientTls;
 use rustls::ClientConfig;
 
-use crate::{PluginSetupError, cause::innermost_cause, plugin::excerpt, tls, zone};
+use super::{PluginSetupError, excerpt};
+use crate::{cause::innermost_cause, zone};
 
-/// The addresses of a host, without those that no plugin is asked at.
+/// The addresses of a host, without those that are refused for plugins.
 pub(crate) async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     let found = zone::resolve(host, port).await?;
     let allowed = |addr: IpAddr| {
@@ -27,8 +28,8 @@ pub(crate) async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>
     Ok(addrs)
 }
 
-/// Checks a host that is an address, and answers whether it is one. Link-local ones have to be written with their zone: nobody
-/// but the configuration's author can have chosen that.
+/// Checks a host that is an address, and answers whether it is one. A link-local address must have
+/// its zone: only the author of the configuration can have chosen that.
 pub(crate) fn check_host(host: &str) -> Result<bool, PluginSetupError> {
     match zone::literal(host) {
         None => Ok(false),
@@ -44,8 +45,8 @@ const METADATA: [IpAddr; 3] = [
     IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe)),
 ];
 
-/// Refuses addresses at which clouds serve credentials to machines: a name that somebody else controls must not make a
-/// hub ask there.
+/// Refuses addresses at which clouds serve credentials to machines: a name under the control of another
+/// party must not make a hub ask there.
 pub(crate) fn check(addr: IpAddr) -> Result<(), PluginSetupError> {
     let addr = addr.to_canonical();
     let link_local = match addr {
@@ -58,7 +59,7 @@ pub(crate) fn check(addr: IpAddr) -> Result<(), PluginSetupError> {
     Ok(())
 }
 
-/// What an error comes from in the end, cut short: a plugin may have written it.
+/// The innermost cause of an error, cut short: a plugin may have written it.
 pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
     excerpt(&innermost_cause(error))
 }
@@ -68,7 +69,7 @@ pub(crate) fn tls_config(
     tls: Option<&ClientTls>,
     alpn: &[&[u8]],
 ) -> Result<ClientConfig, PluginSetupError> {
-    let config = tls::client_config(tls.is_some_and(|tls| tls.verify));
+    let config = rtun_tls::service_client(tls.is_some_and(|tls| tls.verify));
     let mut config = config.map_err(|error| PluginSetupError::Client(error.to_string()))?;
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     Ok(config)

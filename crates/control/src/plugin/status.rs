@@ -1,11 +1,11 @@
-//! How a plugin is doing, for people.
+//! The state of a plugin, for people and programs.
 
 use serde::{Deserialize, Serialize};
 
-/// How a plugin is doing.
+/// The state of a plugin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PluginStatus {
-    /// What it stands in for.
+    /// What it replaces.
     pub kind: PluginKind,
     /// The name of the router, ingress, auther or admission.
     pub name: String,
@@ -13,17 +13,17 @@ pub struct PluginStatus {
     pub address: String,
     /// Questions sent to it.
     pub asked: u64,
-    /// Questions that it answered, a refusal being an answer.
+    /// Questions that it answered; a refusal is an answer.
     pub answered: u64,
     /// Questions without an answer; those under way are neither.
     pub failed: u64,
-    /// Packets, or askers, that wait for an answer now.
+    /// Packets or callers that wait for an answer now.
     pub waiting: usize,
-    /// Answers remembered, outdated ones included.
+    /// Answers cached, outdated ones included.
     pub cached: usize,
-    /// Whether it is left alone for having failed too often.
+    /// Whether it failed too often and is not asked for a while.
     pub paused: bool,
-    /// Seconds since it last answered; `None`: never did.
+    /// Seconds since it last answered; `None`: it never did.
     pub last_success: Option<u64>,
     /// What went wrong last.
     pub last_error: Option<LastError>,
@@ -38,7 +38,7 @@ pub struct LastError {
     pub age: u64,
 }
 
-/// What a plugin stands in for, by GOST's names.
+/// What a plugin replaces, by GOST's names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PluginKind {

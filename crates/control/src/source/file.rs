@@ -13,15 +13,15 @@ use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
 
 use super::{LoadFuture, Loaded, MAX_TEXT, Source, SourceError, Stamp, StampFuture, text};
 
-/// Limit for one reading: a local disk needs milliseconds, a network file system that is gone never ends.
+/// Limit for one reading: a local disk needs milliseconds, a network file system that is gone never answers.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A regular file; symbolic links are followed.
 pub struct FileSource {
     path: Arc<Path>,
     label: Arc<str>,
-    /// Held while the system is asked, so that a file system that hangs keeps one thread and no more.
-    asking: Arc<Semaphore>,
+    /// Held during a system call, so that a file system that hangs blocks at most one thread.
+    system_call: Arc<Semaphore>,
 }
 
 impl FileSource {
@@ -30,7 +30,7 @@ impl FileSource {
         Self {
             path: path.into(),
             label: path.display().to_string().into(),
-            asking: Arc::new(Semaphore::new(1)),
+            system_call: Arc::new(Semaphore::new(1)),
         }
     }
 
@@ -40,7 +40,7 @@ impl FileSource {
         ask: impl FnOnce(PathBuf) -> T + Send + 'static,
     ) -> Option<T> {
         let path = self.path.to_path_buf();
-        let permit = Arc::clone(&self.asking).try_acquire_owned().ok()?;
+        let permit = Arc::clone(&self.system_call).try_acquire_owned().ok()?;
         let asked = spawn_blocking(move || {
             let answer = ask(path);
             drop(permit);
@@ -70,7 +70,7 @@ impl Source for FileSource {
 
 fn read(path: &Path) -> Result<Loaded, SourceError> {
     let failed = |error: std::io::Error| SourceError::Unreachable(error.to_string());
-    // Opening a named pipe would wait for somebody to write.
+    // Without it, opening a named pipe waits for a writer.
     let mut options = File::options();
     let file = options.read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
     let meta = file.metadata().map_err(failed)?;

@@ -23,15 +23,15 @@ use crate::{
 pub struct HttpSource {
     client: Client,
     url: Url,
-    /// The interface that the address is behind, if it says so.
+    /// The interface of the address, if it names one.
     zone: Option<String>,
     label: Arc<str>,
     timeout: Duration,
-    /// What the last text was sent with (RFC 9110 section 13.1).
+    /// The validators of the last text (RFC 9110 section 13.1).
     validators: Mutex<Validators>,
 }
 
-/// Headers of an answer, each under the name of the header that asks for what differs.
+/// Validators of an answer, each under the name of the request header that uses it.
 type Validators = Vec<(HeaderName, HeaderValue)>;
 
 impl HttpSource {
@@ -51,7 +51,7 @@ impl HttpSource {
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .timeout(source.timeout)
-            // A connection kept since the last reading may just be closing.
+            // The server may just close a connection that is kept since the last reading.
             .pool_max_idle_per_host(0)
             .build()
             .map_err(|error| SourceSetupError::System(innermost_cause(&error)))?;
@@ -124,7 +124,7 @@ impl Source for HttpSource {
     }
 }
 
-/// The headers that tell whether a later answer would be the same.
+/// The headers that show whether a later answer is the same.
 fn validators(response: &Response) -> Validators {
     let pairs = [(ETAG, IF_NONE_MATCH), (LAST_MODIFIED, IF_MODIFIED_SINCE)];
     pairs

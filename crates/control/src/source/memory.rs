@@ -1,4 +1,4 @@
-//! A source in memory, for tests: gives a text, fails or hangs as it is told.
+//! A source in memory, for tests: gives a text, fails or hangs, as the test sets it.
 
 use std::{
     sync::{
@@ -15,9 +15,9 @@ const DEADLINE: Duration = Duration::from_secs(5);
 
 /// A text in memory. Clones are the same source.
 #[derive(Clone)]
-pub struct MemorySource(Arc<Shared>);
+pub struct MemorySource(Arc<MemoryShared>);
 
-struct Shared {
+struct MemoryShared {
     behaviour: Mutex<Behaviour>,
     changes: AtomicU64,
     loads: AtomicUsize,
@@ -31,9 +31,9 @@ enum Behaviour {
 }
 
 impl MemorySource {
-    /// Gives `text`. A source that is `followed` tells of changes like a file, others have to be read.
+    /// Gives `text`. A source that is `followed` shows changes like a file; others have to be read.
     pub fn new(text: &str, followed: bool) -> Self {
-        Self(Arc::new(Shared {
+        Self(Arc::new(MemoryShared {
             behaviour: Mutex::new(Behaviour::Text(text.to_owned())),
             changes: AtomicU64::new(0),
             loads: AtomicUsize::new(0),
@@ -43,17 +43,17 @@ impl MemorySource {
 
     /// From now on gives `text`.
     pub fn set(&self, text: &str) {
-        self.become_one_that(Behaviour::Text(text.to_owned()));
+        self.set_behaviour(Behaviour::Text(text.to_owned()));
     }
 
     /// From now on fails.
     pub fn fail(&self, error: SourceError) {
-        self.become_one_that(Behaviour::Fail(error));
+        self.set_behaviour(Behaviour::Fail(error));
     }
 
     /// From now on answers nothing before its deadline of 5 s.
     pub fn hang(&self) {
-        self.become_one_that(Behaviour::Hang);
+        self.set_behaviour(Behaviour::Hang);
     }
 
     /// How often it was read.
@@ -61,7 +61,7 @@ impl MemorySource {
         self.0.loads.load(Ordering::SeqCst)
     }
 
-    fn become_one_that(&self, behaviour: Behaviour) {
+    fn set_behaviour(&self, behaviour: Behaviour) {
         *self.0.behaviour.lock().unwrap_or_else(PoisonError::into_inner) = behaviour;
         self.0.changes.fetch_add(1, Ordering::SeqCst);
     }

@@ -13,13 +13,10 @@ use tokio_rustls::TlsConnector;
 
 use super::{
     LoadFuture, Loaded, Source, SourceError, SourceSetupError,
-    resp::{Client, Strings},
+    resp::{RespClient, Strings},
     text,
 };
-use crate::{
-    tls::client_config,
-    zone::{self, without_zone},
-};
+use crate::zone::{self, without_zone};
 
 /// From connecting to the last byte.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -65,7 +62,7 @@ impl RedisSource {
         stream: impl AsyncRead + AsyncWrite + Unpin,
     ) -> Result<Loaded, SourceError> {
         let rtun_settings::RedisSettings { db, username, password, key, kind, .. } = &self.redis;
-        let mut client = Client::new(stream);
+        let mut client = RespClient::new(stream);
         let password = password.as_ref().map(rtun_settings::Secret::expose);
         match (username.as_deref(), password) {
             (Some(user), password) => {
@@ -143,7 +140,7 @@ fn server_name(tls: &ClientTls, addr: &str) -> Result<ServerName<'static>, Sourc
 }
 
 fn connector(tls: &ClientTls) -> Result<TlsConnector, SourceSetupError> {
-    let config = client_config(tls.verify);
+    let config = rtun_tls::service_client(tls.verify);
     let config = config.map_err(|error| SourceSetupError::System(error.to_string()))?;
     Ok(TlsConnector::from(Arc::new(config)))
 }

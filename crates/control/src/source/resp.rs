@@ -1,7 +1,7 @@
-//! As much of the redis protocol (RESP2) as reading one key takes, into memory that is bounded.
+//! The part of the redis protocol (RESP2) that reads one key, into bounded memory.
 //!
 //! The client sends each command as an array of bulk strings and waits for its reply: `+text` or `-error` on a line,
-//! or `*count` and so many times `$length`, a line end, the bytes and a line end
+//! or `*count` and `count` times `$length`, a line end, the bytes and a line end
 //! (<https://redis.io/docs/latest/develop/reference/protocol-spec/>).
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
@@ -11,17 +11,17 @@ use super::{MAX_TEXT, SourceError};
 /// Longest line of a reply, in bytes: a type, a count, or an error's text.
 const MAX_LINE: u64 = 1024;
 
-/// What is asked for before any has arrived, in strings.
+/// How many strings memory is reserved for before the first one arrives.
 const FIRST_STRINGS: usize = 64 * 1024;
 
-/// A connection to a redis server. A connection that has failed is of no more use.
-pub(super) struct Client<S> {
+/// A connection to a redis server. After an error it cannot be used any more.
+pub(super) struct RespClient<S> {
     stream: BufReader<S>,
-    /// How many bytes of replies are still read.
+    /// How many more bytes of replies may be read.
     left: usize,
 }
 
-/// Strings, one behind the other.
+/// Strings, one after the other in one buffer.
 #[derive(Debug, Default)]
 pub(super) struct Strings {
     bytes: Vec<u8>,
@@ -29,7 +29,7 @@ pub(super) struct Strings {
     ends: Vec<u32>,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> RespClient<S> {
     /// Speaks over `stream`; reads at most [`MAX_TEXT`] bytes, all replies together.
     pub(super) fn new(stream: S) -> Self {
         Self { stream: BufReader::with_capacity(64 * 1024, stream), left: MAX_TEXT }
@@ -109,7 +109,7 @@ impl Strings {
 
     /// # Panics
     ///
-    /// When there are not so many.
+    /// When `n` is not below [`Strings::len`].
     pub(super) fn get(&self, n: usize) -> &[u8] {
         let start = if n == 0 { 0 } else { self.ends[n - 1] };
         &self.bytes[start as usize..self.ends[n] as usize]

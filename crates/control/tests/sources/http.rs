@@ -151,7 +151,7 @@ async fn redirects_are_not_followed() {
         catcher.address
     );
     assert_eq!(served.load(answer).await, Err(SourceError::Status(302)));
-    assert!(hits.try_recv().is_err(), "nobody asked the other server");
+    assert!(hits.try_recv().is_err(), "the other server was not asked");
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// On a port of its own; closes each connection until it is told what to do.
+    /// On a port of its own; closes each connection until its behaviour is set.
     pub(crate) fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -37,7 +37,7 @@ impl Server {
         }
     }
 
-    /// Nobody listens any longer.
+    /// Stops listening.
     pub(crate) fn go_away(&mut self) {
         if let Some((thread, ends)) = self.running.take() {
             ends.store(true, Ordering::SeqCst);

@@ -69,7 +69,7 @@ pub(crate) fn facts() -> Arc<MemoryPlugin> {
     Arc::new(facts)
 }
 
-/// An HTTP server that answers by `facts` whoever has the token.
+/// An HTTP server that answers each client that has the token by `facts`.
 pub(crate) async fn http_server(facts: Arc<MemoryPlugin>) -> SocketAddr {
     type Facts = State<Arc<MemoryPlugin>>;
     type Answer = Result<String, StatusCode>;

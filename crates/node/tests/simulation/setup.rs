@@ -11,9 +11,9 @@ use std::{collections::BTreeSet, net::Ipv4Addr, time::Duration};
 use rtun_core::{HostName, NamespaceId};
 use rtun_settings::{
     Config, DeviceSettings, Endpoint, GrpcSettings, HostSettings, Http2Settings, HubNode, HubRules,
-    HubSettings, ListenerSettings, LocatedRow, Login, MuxSettings, MuxVersion, Named, PluginProtocol,
-    PluginSettings, Provider, Route, Rows, Secret, Selection, Service, ServiceKind, SourceSettings,
-    TransportStack, User, WebSocketSettings,
+    HubSettings, ListenerSettings, LocatedRow, Login, MuxSettings, MuxVersion, Named,
+    PluginProtocol, PluginSettings, Provider, Route, Rows, Secret, Selection, Service, ServiceKind,
+    SourceSettings, TransportStack, User, WebSocketSettings,
 };
 
 use crate::link::Pace;

@@ -12,8 +12,8 @@ use crate::{
         transport_stack::{self, Side, StackReader, encrypted_form},
     },
     schema::{
-        CONNECTORS, DIALERS, Field, Found, Text, connector, dialer, dialer_tls, http_connector,
-        more_dialer, node, proxy_connector, router_connector, tls_files,
+        CONNECTORS, DIALERS, Field, OneText, Setting, connector, dialer, dialer_tls,
+        http_connector, more_dialer, node, proxy_connector, router_connector, tls_files,
     },
     value::Cursor,
 };
@@ -191,7 +191,7 @@ fn weaker(endpoints: &[(Endpoint, At)], report: &mut Report) {
     for (endpoint, at) in endpoints.iter().filter(|(e, _)| e.stack.tls().is_none()) {
         let (name, other) = (quote(endpoint.stack.name()), quote(encrypted.stack.name()));
         let message =
-            format!("{name} does not encrypt: anybody who blocks {other} can read everything");
+            format!("{name} does not encrypt: an attacker who blocks {other} can read everything");
         report.coded(Code::C30, at, message).help("leave it out, unless nobody is on the path");
     }
 }
@@ -231,10 +231,10 @@ fn endpoint(
 fn unencrypted(tls: &Cursor<'_>, name: &str, report: &mut Report) {
     let secure = tls.get(&dialer_tls::SECURE).filter(|at| at.read() == Some(true));
     let keys = [
-        secure.map(Found::cursor),
-        tls.filled(&dialer_tls::FINGERPRINT).map(Found::cursor),
-        tls.filled(&tls_files::CA_FILE).map(Found::cursor),
-        tls.filled(&tls_files::CERT_FILE).map(Found::cursor),
+        secure.map(Setting::cursor),
+        tls.filled(&dialer_tls::FINGERPRINT).map(Setting::cursor),
+        tls.filled(&tls_files::CA_FILE).map(Setting::cursor),
+        tls.filled(&tls_files::CERT_FILE).map(Setting::cursor),
     ];
     for at in keys.into_iter().flatten() {
         let key = at.path.rsplit('.').next().unwrap_or_default();
@@ -268,7 +268,12 @@ fn unverified(tls: &DialTls, at: At, addr: &str, what: &str, report: &mut Report
 }
 
 /// The `host:port` of something that is connected to; `None` after an error was reported.
-fn addr(at: &Cursor<'_>, field: &Field<Text>, what: &str, report: &mut Report) -> Option<String> {
+fn addr(
+    at: &Cursor<'_>,
+    field: &Field<OneText>,
+    what: &str,
+    report: &mut Report,
+) -> Option<String> {
     const HELP: &str = "write for example hub.example:8443";
     let Some(addr) = at.filled(field) else {
         let message = format!("the node has no `addr`: where is the {what}?");

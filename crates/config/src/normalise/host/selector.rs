@@ -3,14 +3,14 @@
 use crate::{
     findings::Report,
     location::quote,
-    schema::{Found, In, node, node_metadata, probe, selector},
+    schema::{In, Setting, node, node_metadata, probe, selector},
     suggest,
     value::Cursor,
 };
 use rtun_settings::{NodePreference, ProbeSettings, Selection, Strategy};
 
 /// The selector at `at`, or the one there is without it.
-pub(super) fn of(at: Option<Found<'_, In>>, report: &mut Report) -> Selection {
+pub(super) fn of(at: Option<Setting<'_, In>>, report: &mut Report) -> Selection {
     let default = Selection::default();
     let Some(at) = at else { return default };
     let fails = at.read(&selector::MAX_FAILS).filter(|fails| *fails > 0);

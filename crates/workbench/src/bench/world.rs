@@ -1,0 +1,519 @@
+//! The network of a benchmark: a hub in the middle, hosts around it, and the programs that connect them.
+//!
+//! ```text
+//!   host-1 10.0.1.2 --- 10.0.1.1 hub 10.0.2.1 --- 10.0.2.2 host-2
+//!    tunnel 10.64.0.1                         tunnel 10.64.0.2
+//! ```
+
+use std::{
+    fmt::Write as _,
+    fs::File,
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::sys::signal::Signal;
+use rtun_lab::{
+    Lab, Namespace, Process, Wan,
+    tools::{self, CongestionSetting, Flow},
+};
+
+use super::{
+    BenchError, CONGESTION_CONTROL, cpu, lossy, sockets,
+    table::{self, Origin, Table},
+    transport::Transport,
+};
+
+/// How long a network may take until packets pass.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Where every host's traffic generator listens.
+const PORT: u16 = 6000;
+
+/// The hub's port for hosts.
+const HUB_PORT: u16 = 8443;
+
+/// How a program ends that refuses its configuration: `EX_CONFIG` of sysexits.h.
+const REFUSED: i32 = 78;
+
+/// The relay's port for host 0; the others' follow.
+const RELAY_PORTS: u16 = 7000;
+
+/// What connects the hosts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The plain relay.
+    Relay,
+    /// A tunnel: the commands of hub and hosts, before the arguments that say what to be.
+    Tunnel {
+        hub: Vec<String>,
+        host: Vec<String>,
+        /// Whether they may send packets whole that are larger than the MTU, as far as they know how.
+        gso_frames: bool,
+    },
+}
+
+/// One of those compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Contender {
+    pub(super) name: String,
+    pub(super) kind: Kind,
+    /// The tunnel's MTU in bytes.
+    pub(super) mtu: u16,
+    /// What hosts and hub speak over; `None`: TCP, as in every scenario that does not compare transports.
+    pub(super) transport: Option<Transport>,
+}
+
+impl Contender {
+    pub(super) fn gso_frames(&self) -> bool {
+        matches!(self.kind, Kind::Tunnel { gso_frames: true, .. })
+    }
+}
+
+/// What a scenario needs of its network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Layout {
+    /// The machines around the hub, each with its route.
+    pub(super) machines: usize,
+    /// On how many of them, the first ones, the contender's host runs.
+    pub(super) hosts: usize,
+    /// What the hub's end of the cable to the second carries, in Mbit/s, if it is limited.
+    pub(super) access_link: Option<u32>,
+    /// Whether the first is far from the hub, over a way that loses packets ([`lossy::way`]).
+    pub(super) lossy: bool,
+    /// Routes in the hub's table besides those of the machines.
+    pub(super) routes: usize,
+    /// Where the hub reads these from.
+    pub(super) origin: Origin,
+}
+
+impl Layout {
+    /// So many machines, a host on each, with nothing in their way.
+    pub(super) fn hosts(hosts: usize) -> Self {
+        Self {
+            machines: hosts,
+            hosts,
+            access_link: None,
+            lossy: false,
+            routes: 0,
+            origin: Origin::Inline,
+        }
+    }
+}
+
+/// A running network of one contender.
+pub(super) struct World {
+    relay: bool,
+    layout: Layout,
+    /// The hub's configuration.
+    file: PathBuf,
+    table: Table,
+    contender: Contender,
+    loaded_in: Duration,
+    hub: Namespace,
+    hosts: Vec<Namespace>,
+    hub_process: Process,
+    host_processes: Vec<Process>,
+    congestion: CongestionSetting,
+    wan: Option<Wan>,
+    _lab: Lab,
+}
+
+impl World {
+    /// Builds the network, starts the programs and waits until all pairs of hosts (0 and 1, 2 and 3, ...) reach
+    /// each other. Configuration and logs go to `folder`.
+    pub(super) fn start(
+        contender: &Contender,
+        layout: Layout,
+        folder: &Path,
+    ) -> Result<Self, BenchError> {
+        let lab = Lab::new()?;
+        let hub = lab.namespace("hub")?;
+        let mut machines = Vec::new();
+        let mut congestion = CongestionSetting::Sysctl;
+        let mut wan = None;
+        for index in 0..layout.machines {
+            let machine = lab.namespace(&format!("host-{}", index + 1))?;
+            let cable = format!("host-{}", index + 1);
+            if layout.lossy && index == 0 {
+                wan = Some(lab.wan(&hub, &cable, &machine, "eth0", &lossy::way())?);
+            } else {
+                lab.veth(&hub, &cable, &machine, "eth0")?;
+            }
+            for (end, device, address) in
+                [(&hub, &*cable, outer(index, 1)), (&machine, "eth0", outer(index, 2))]
+            {
+                let address = format!("{address}/24");
+                end.addr_add(device, &address)?;
+                let set = tools::congestion_control(end, device, &address, CONGESTION_CONTROL)?;
+                congestion = congestion.max(set);
+            }
+            machines.push(machine);
+        }
+        if let Some(mbit) = layout.access_link {
+            tools::slow_link(&hub, "host-2", mbit)?;
+        }
+        let start = |machine: &Namespace, command: Command| {
+            start(machine, command, folder, &contender.name)
+        };
+        let mut host_processes = Vec::new();
+        let Layout { machines: count, hosts, routes, origin, .. } = layout;
+        let table = Table::start(origin, &hub, folder)?;
+        let file = folder.join(format!("{}-{count}-{routes}-hub.yaml", contender.name));
+        let mut loaded_in = Duration::ZERO;
+        let hub_process = match &contender.kind {
+            Kind::Relay => {
+                let mut command = Command::new(std::env::current_exe()?);
+                command.arg("bench-relay");
+                command.args(
+                    (0..count)
+                        .map(|index| format!("{}={}:{PORT}", relay_port(index), outer(index, 2))),
+                );
+                start(&hub, command)?
+            }
+            Kind::Tunnel { hub: hub_command, host: host_command, .. } => {
+                table.replace(table_routes(layout, 0))?;
+                std::fs::write(&file, hub_configuration(layout, &table, contender, 0))?;
+                let mut command = program(hub_command);
+                command.arg("-C").arg(&file);
+                let begin = Instant::now();
+                let hub_process = start(&hub, command)?;
+                wait_for_port(&hub, &hub_process, HUB_PORT, contender)?;
+                loaded_in = begin.elapsed();
+                for (index, machine) in machines.iter().enumerate().take(hosts) {
+                    let mut command = program(host_command);
+                    command.args(host_arguments(index, contender));
+                    host_processes.push(start(machine, command)?);
+                }
+                hub_process
+            }
+        };
+        let relay = contender.kind == Kind::Relay;
+        let world = Self {
+            relay,
+            layout,
+            file,
+            table,
+            contender: contender.clone(),
+            loaded_in,
+            hub,
+            hosts: machines,
+            hub_process,
+            host_processes,
+            congestion,
+            wan,
+            _lab: lab,
+        };
+        world.wait()?;
+        Ok(world)
+    }
+
+    /// Waits until every pair of hosts is connected.
+    pub(super) fn wait(&self) -> Result<(), BenchError> {
+        let Self { contender, hub, hub_process, .. } = self;
+        if self.relay {
+            return wait_for_port(hub, hub_process, relay_port(0), contender);
+        }
+        let start = Instant::now();
+        for (index, host) in self.hosts.iter().enumerate().take(self.layout.hosts) {
+            while self.ping(host, index ^ 1, Duration::from_millis(200)).is_none() {
+                for process in std::iter::once(hub_process).chain(&self.host_processes) {
+                    still_runs(process, contender)?;
+                }
+                if start.elapsed() > PATIENCE {
+                    return Err(late(contender));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A TCP stream between two hosts.
+    pub(super) fn flow(&self, from: usize, to: usize, reverse: bool) -> Flow<'_> {
+        let [client, server] = self.ends(from, to);
+        let (connect, listen) = self.addresses(from, to);
+        Flow { client, server, connect, listen, reverse }
+    }
+
+    /// Datagrams between two hosts.
+    pub(super) fn datagrams(
+        &self,
+        payload: usize,
+        rate: f64,
+        during: Duration,
+    ) -> tools::UdpLoad<'_> {
+        let [client, server] = self.ends(0, 1);
+        let (connect, listen) = self.addresses(0, 1);
+        tools::UdpLoad { client, server, connect, listen, payload, rate, during }
+    }
+
+    /// Time there and back from the first host to the second, through the tunnel.
+    pub(super) fn ping_once(&self, within: Duration) -> Option<Duration> {
+        self.ping(&self.hosts[0], 1, within)
+    }
+
+    /// Whether the first host reaches the address that the table of this generation adds.
+    pub(super) fn reaches(&self, generation: u8, within: Duration) -> bool {
+        tools::ping(&self.hosts[0], marker(generation).into(), 56, false, within).is_ok()
+    }
+
+    /// Gives the second host the address that the table of this generation adds, and has the hub replace its table by
+    /// that one, of as many other routes as before; when it was told to.
+    pub(super) fn replace_table(&self, generation: u8) -> Result<Instant, BenchError> {
+        self.hosts[1].addr_add("lo", &format!("{}/32", marker(generation)))?;
+        let Self { layout, table, contender, .. } = self;
+        let configuration = hub_configuration(*layout, table, contender, generation);
+        std::fs::write(&self.file, configuration)?;
+        table.replace(table_routes(*layout, generation))?;
+        let start = Instant::now();
+        self.hub_process.signal(Signal::SIGHUP)?;
+        Ok(start)
+    }
+
+    /// How long the hub took from its start until it listened.
+    pub(super) fn loaded_in(&self) -> Duration {
+        self.loaded_in
+    }
+
+    /// The machine around the hub with this index, and where it reaches the hub.
+    pub(super) fn machine(&self, index: usize) -> (&Namespace, SocketAddr) {
+        (&self.hosts[index], (outer(index, 1), HUB_PORT).into())
+    }
+
+    /// Where traffic for the machine with this index goes through the tunnel.
+    pub(super) fn inner_address(&self, index: usize) -> SocketAddr {
+        (inner(index), PORT).into()
+    }
+
+    /// The hub's program.
+    pub(super) fn hub_id(&self) -> u32 {
+        self.hub_process.id()
+    }
+
+    /// CPU seconds used so far: the hub's program, then every host's.
+    pub(super) fn cpu(&self) -> io::Result<Vec<f64>> {
+        let processes = std::iter::once(&self.hub_process).chain(&self.host_processes);
+        processes.map(|process| cpu::seconds(process.id())).collect()
+    }
+
+    /// Whether it is the yardstick's.
+    pub(super) fn is_relay(&self) -> bool {
+        self.relay
+    }
+
+    /// The way between the first host and the hub, where it is a long one.
+    pub(super) fn wan(&self) -> Option<&Wan> {
+        self.wan.as_ref()
+    }
+
+    /// How the programs' own connections got their congestion control.
+    pub(super) fn congestion(&self) -> CongestionSetting {
+        self.congestion
+    }
+
+    fn ends(&self, from: usize, to: usize) -> [&Namespace; 2] {
+        [&self.hosts[from], &self.hosts[to]]
+    }
+
+    /// What `from` connects to in order to reach `to`, and what `to` listens on.
+    fn addresses(&self, from: usize, to: usize) -> (SocketAddr, SocketAddr) {
+        let connect = match self.relay {
+            true => (outer(from, 1), relay_port(to)),
+            false => (inner(to), PORT),
+        };
+        (connect.into(), (Ipv4Addr::UNSPECIFIED, PORT).into())
+    }
+
+    fn ping(&self, from: &Namespace, to: usize, within: Duration) -> Option<Duration> {
+        tools::ping(from, IpAddr::from(inner(to)), 56, false, within).ok()
+    }
+}
+
+/// The address of the cable to host `index`: end 1 is the hub's, end 2 the host's.
+fn outer(index: usize, end: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 0, number(index), end)
+}
+
+/// The address of host `index` in the tunnel.
+fn inner(index: usize) -> Ipv4Addr {
+    Ipv4Addr::new(10, 64, 0, number(index))
+}
+
+/// What only the table of this generation has a route for.
+fn marker(generation: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 64, 200, generation)
+}
+
+fn number(index: usize) -> u8 {
+    u8::try_from(index + 1).expect("no scenario has more than 16 hosts")
+}
+
+fn relay_port(index: usize) -> u16 {
+    RELAY_PORTS + u16::from(number(index))
+}
+
+fn program(command: &[String]) -> Command {
+    let (program, arguments) = command.split_first().expect("a command has a program");
+    let mut command = Command::new(program);
+    command.args(arguments);
+    command
+}
+
+/// The hub's file. Tables of different generations share the machines' routes only.
+fn hub_configuration(
+    layout: Layout,
+    table: &Table,
+    contender: &Contender,
+    generation: u8,
+) -> String {
+    let mut text = format!(
+        "services:\n- name: hub\n  addr: :{HUB_PORT}\n  handler:\n    type: router\n    metadata:\n      router: bench\n"
+    );
+    if !contender.gso_frames() {
+        text.push_str("      superFrames: false\n");
+    }
+    let transport = contender.transport.as_ref().map_or("tcp", Transport::listener);
+    let _ = write!(text, "  listener:\n    type: {transport}\nrouters:\n- name: bench\n");
+    text.push_str(&table.keys());
+    text.push_str("  routes:\n");
+    let mut route = |(net, length, name): (Ipv4Addr, u32, usize)| {
+        let _ = writeln!(text, "  - {{dst: {net}/{length}, gateway: host-{name}}}");
+    };
+    for index in 0..layout.machines {
+        route((inner(index), 32, index + 1));
+    }
+    if matches!(table, Table::Inline) {
+        table_routes(layout, generation).for_each(route);
+    }
+    text
+}
+
+/// The large table of this generation, its marker included; generation 0 has none.
+fn table_routes(layout: Layout, generation: u8) -> impl Iterator<Item = (Ipv4Addr, u32, usize)> {
+    let marker = (generation > 0).then(|| (marker(generation), 32, 2));
+    marker.into_iter().chain(table::routes(layout.routes, generation))
+}
+
+fn host_arguments(index: usize, contender: &Contender) -> [String; 4] {
+    let (name, mtu) = (index + 1, contender.mtu);
+    let hub = format!("{}:{HUB_PORT}", outer(index, 1));
+    let node = match &contender.transport {
+        Some(transport) => transport.node(&hub),
+        None => format!("router://{hub}"),
+    };
+    let plain = if contender.gso_frames() { "" } else { "&superFrames=false" };
+    [
+        "-L".into(),
+        format!("tun:///host-{name}?net={}/16&mtu={mtu}{plain}", inner(index)),
+        "-F".into(),
+        node,
+    ]
+}
+
+fn start(
+    machine: &Namespace,
+    mut command: Command,
+    folder: &Path,
+    contender: &str,
+) -> Result<Process, BenchError> {
+    let log = File::options()
+        .append(true)
+        .create(true)
+        .open(folder.join(format!("{contender}-{}.log", machine.name())))?;
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    // Nothing of a benchmark stays on the machine; GOST keeps its certificate at home.
+    command.env("RTUN_STATE_DIR", folder.join("state")).env("HOME", folder);
+    let program = command.get_program().to_string_lossy().into_owned();
+    machine.spawn(command).map_err(|source| BenchError::Start { program, source })
+}
+
+/// Waits until a program listens on this port of the hub, TCP or UDP.
+fn wait_for_port(
+    hub: &Namespace,
+    process: &Process,
+    port: u16,
+    contender: &Contender,
+) -> Result<(), BenchError> {
+    let start = Instant::now();
+    while !hub.run(|| sockets::listens(port))?? {
+        still_runs(process, contender)?;
+        if start.elapsed() > PATIENCE {
+            return Err(late(contender));
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+fn late(contender: &Contender) -> BenchError {
+    BenchError::Late { contender: contender.name.clone() }
+}
+
+/// Fails if a program has ended; one that refuses its configuration cannot do what it asks for.
+fn still_runs(process: &Process, contender: &Contender) -> Result<(), BenchError> {
+    match process.try_wait()?.map(|status| status.code()) {
+        None => Ok(()),
+        Some(Some(REFUSED)) => Err(BenchError::Unsupported { contender: contender.name.clone() }),
+        Some(_) => Err(late(contender)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn contender(gso_frames: bool, transport: Option<Transport>) -> Contender {
+        let kind = Kind::Tunnel { hub: vec![], host: vec![], gso_frames };
+        Contender { name: "rtun".into(), kind, mtu: 1400, transport }
+    }
+
+    #[test]
+    fn every_host_has_its_route_and_its_command_line() {
+        let rtun = contender(true, None);
+        let text = hub_configuration(Layout::hosts(2), &Table::Inline, &rtun, 0);
+        assert!(text.contains("- {dst: 10.64.0.1/32, gateway: host-1}\n"), "{text}");
+        assert!(text.contains("- {dst: 10.64.0.2/32, gateway: host-2}\n"), "{text}");
+        assert!(!text.contains("superFrames"), "{text}");
+        assert_eq!(
+            host_arguments(1, &rtun),
+            ["-L", "tun:///host-2?net=10.64.0.2/16&mtu=1400", "-F", "router://10.0.2.1:8443"]
+        );
+        let no_super = contender(false, None);
+        let plain = hub_configuration(Layout::hosts(2), &Table::Inline, &no_super, 0);
+        assert!(plain.contains("    metadata:\n      router: bench\n      superFrames: false\n"));
+        assert!(host_arguments(1, &no_super)[1].ends_with("&mtu=1400&superFrames=false"));
+    }
+
+    #[test]
+    fn a_transport_is_the_hubs_listener_and_part_of_the_hosts_urls() {
+        let quic = contender(true, Some("quic?datagrams=false".parse().unwrap()));
+        let text = hub_configuration(Layout::hosts(2), &Table::Inline, &quic, 0);
+        assert!(text.contains("  listener:\n    type: quic\n"), "{text}");
+        let node = "router+quic://10.0.1.1:8443?datagrams=false";
+        assert_eq!(host_arguments(0, &quic)[3], node);
+    }
+
+    #[test]
+    fn large_tables_have_distinct_routes_and_differ() {
+        let layout = Layout { routes: 1000, ..Layout::hosts(2) };
+        let routes = |generation| {
+            let rtun = contender(true, None);
+            let text = hub_configuration(layout, &Table::Inline, &rtun, generation);
+            let routes: BTreeSet<String> = text
+                .lines()
+                .filter(|line| line.contains("dst"))
+                .map(|line| line.trim().to_owned())
+                .collect();
+            routes
+        };
+        assert_eq!(routes(0).len(), 1002);
+        assert_eq!(routes(1).len(), 1003);
+        assert_eq!(routes(1).intersection(&routes(2)).count(), 2, "the machines' own");
+    }
+}
