@@ -17,7 +17,7 @@ pub struct ListenerSettings {
     /// Whether connections begin with a PROXY preamble (`proxyProtocol`); those from elsewhere than `trusted_proxies` are
     /// refused. Only with transports on TCP.
     pub proxy_protocol: bool,
-    /// From where PROXY preambles and headers such as `X-Forwarded-For` are believed (`trustedProxies`).
+    /// From where PROXY preambles and headers such as `X-Forwarded-For` are trusted (`trustedProxies`).
     pub trusted_proxies: Vec<IpNet>,
     /// How its socket is opened.
     pub sockets: ListenOptions,
@@ -106,7 +106,7 @@ pub struct ProxyNode {
     pub addr: String,
     /// What it speaks.
     pub protocol: ProxyKind,
-    /// What is told to it.
+    /// What rtun proves itself to it with.
     pub auth: Option<super::Login>,
     /// What is opened to it: `tcp` or `tls`.
     pub stack: TransportStack<DialTls>,
@@ -133,7 +133,7 @@ pub enum ProxyKind {
     Socks5,
 }
 
-/// A node among others of its hop (spec: config.md section 3).
+/// A node among others of its hop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NodePreference {
     /// With `random`: how often it is taken, compared to the others; 1 unless configured, never 0.

@@ -7,7 +7,7 @@ use rtun_settings::QuicSettings;
 
 use super::{
     congestion::Congestion,
-    flow::{Flow, Watch},
+    flow::{QuicFlow, Watch},
 };
 
 /// The protocols offered where the TLS settings name none, the preferred first.
@@ -71,7 +71,7 @@ pub(super) fn transport(
     settings: &QuicSettings,
     congestion: Congestion,
     max_streams: u32,
-    flow: &Arc<Flow>,
+    flow: &Arc<QuicFlow>,
 ) -> TransportConfig {
     let mut transport = TransportConfig::default();
     let mut mtu = MtuDiscoveryConfig::default();

@@ -4,9 +4,9 @@
 
 #[path = "../battery/mod.rs"]
 mod battery;
-mod beside;
 mod certificates;
 mod connecting;
+mod datagrams;
 mod ends;
 mod flood;
 mod goodput;
