@@ -44,7 +44,7 @@ use tracing::{info, warn};
 
 use self::contest::Contest;
 pub(super) use self::{ends::Ends, history::DeviceHistory, port::Port};
-use super::{HostError, Progress, uplink};
+use super::{HostError, HostProgress, uplink};
 
 /// Changes of the system come in groups; what they have done is looked at this long after the first.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -93,7 +93,7 @@ pub(super) struct Made {
 pub(super) struct Keeper {
     maker: Maker,
     port: Arc<Port>,
-    progress: Arc<Progress>,
+    progress: Arc<HostProgress>,
     look_again: Arc<Notify>,
     contest: Contest,
     own: OwnPackets,
@@ -235,7 +235,7 @@ impl Keeper {
     pub(super) fn new(
         maker: Maker,
         port: Arc<Port>,
-        progress: Arc<Progress>,
+        progress: Arc<HostProgress>,
         look_again: Arc<Notify>,
     ) -> Self {
         let (contest, own) = (Contest::default(), OwnPackets::default());
@@ -331,7 +331,7 @@ impl Keeper {
         self.port.put(Arc::clone(&made.tun));
         let (tun, progress) = (Arc::clone(&made.tun), Arc::clone(&self.progress));
         let mut uplink = AbortOnDropHandle::new(self.maker.packets.spawn(async move {
-            let Progress { session, sent, .. } = &*progress;
+            let HostProgress { session, sent, .. } = &*progress;
             uplink::run(&*tun, session, sent).await
         }));
         let end = self.watch(made, &mut uplink, stop).await;

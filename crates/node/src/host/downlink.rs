@@ -74,7 +74,7 @@ impl<D: PacketDevice> Downlink<'_, D> {
             let mut amount = 1;
             let taken = if is_gso_frame(payload) {
                 let at = frame.range.end - payload.len() + GSO_FRAME_HEADER..frame.range.end;
-                check_super(payload, session).and_then(|header| {
+                check_gso(payload, session).and_then(|header| {
                     amount = extension::packets(payload) as u64;
                     let is_udp = header.gso_type == gso_type::UDP_L4;
                     match joins {
@@ -156,7 +156,7 @@ fn count(sent: io::Result<usize>, packets: usize, bytes: usize, counters: &Count
 }
 
 /// The header of a GSO frame, which only an rtun hub may send, and only after it was offered.
-fn check_super(payload: &[u8], session: &Session) -> Result<VirtioHeader, DropReason> {
+fn check_gso(payload: &[u8], session: &Session) -> Result<VirtioHeader, DropReason> {
     if !session.is_rtun {
         return Err(DropReason::IpVersion);
     }
@@ -183,13 +183,13 @@ mod tests {
     use rtun_transport::memory;
 
     use super::*;
-    use crate::{budget::Budget, link::Link};
+    use crate::{link::Link, runtime::budget::Budget};
 
     /// A device that keeps what it is given.
     #[derive(Default)]
-    struct Kept(Mutex<Vec<Vec<u8>>>);
+    struct RecordingDevice(Mutex<Vec<Vec<u8>>>);
 
-    impl PacketDevice for Kept {
+    impl PacketDevice for RecordingDevice {
         fn name(&self) -> &str {
             "kept"
         }
@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn a_gso_frame_is_cut_for_a_device_that_takes_none_of_its_protocol() {
         let frame = gso_frame();
-        let (device, counters) = (Kept::default(), Counters::default());
+        let (device, counters) = (RecordingDevice::default(), Counters::default());
         send_cut(&device, &frame[2..], &counters).unwrap();
         let kept = device.0.into_inner().unwrap();
         let payloads: Vec<_> = kept.iter().map(|packet| &packet[10 + 28..]).collect();
@@ -277,7 +277,7 @@ mod tests {
         let (near, _far) = memory::pair(1024);
         let link = Link::new(Arc::new(near), &Budget::new(1 << 20), Arc::default());
         let session = Session::greeted(link, reply);
-        let (device, counters) = (Kept::default(), Counters::default());
+        let (device, counters) = (RecordingDevice::default(), Counters::default());
         let coalescer = Coalescer::new().with_udp(false);
         let mut downlink =
             Downlink { device: &device, session: &session, counters: &counters, coalescer };

@@ -5,7 +5,7 @@
 //! hands over up to 64 KiB at a time: an rtun hub gets them whole, as GSO frames read right into place, any other hub
 //! cut into packets. Without a hub packets are taken and dropped, so that none is delivered long after it was sent.
 //!
-//! [`Outbox`]: crate::outbox::Outbox
+//! [`Outbox`]: crate::link::outbox::Outbox
 
 use std::io;
 
@@ -19,7 +19,7 @@ use rtun_proto::{
 use rtun_system::tun::{Offload, PacketDevice};
 
 use super::session::Session;
-use crate::{counters::Counters, link::Turns};
+use crate::{counters::Counters, link::ReadTurns};
 
 /// Bytes gathered for one write.
 const BATCH: usize = 128 * 1024;
@@ -36,8 +36,8 @@ pub(super) async fn run<D: PacketDevice>(
     session: &ArcSwapOption<Session>,
     counters: &Counters,
 ) -> io::Error {
-    let mut batch = Batch::new();
-    let mut turns = Turns::default();
+    let mut batch = UplinkBatch::new();
+    let mut turns = ReadTurns::default();
     loop {
         if let Err(error) = device.readable().await {
             return error;
@@ -58,7 +58,7 @@ pub(super) async fn run<D: PacketDevice>(
 }
 
 /// Packets of one round, framed next to each other.
-struct Batch {
+struct UplinkBatch {
     /// Pages that no frame has reached yet cost no memory.
     buffer: Box<[u8]>,
     filled: usize,
@@ -69,7 +69,7 @@ struct Batch {
     bytes: u64,
 }
 
-impl Batch {
+impl UplinkBatch {
     fn new() -> Self {
         let buffer = vec![0; BATCH + FRAMED.max(GSO_FRAME_PREFIX + READ)];
         Self { buffer: buffer.into(), filled: 0, read: vec![0; READ].into(), packets: 0, bytes: 0 }

@@ -5,6 +5,7 @@
 #[path = "../battery/mod.rs"]
 mod battery;
 mod certificates;
+mod congestion;
 mod connecting;
 mod datagrams;
 mod ends;
