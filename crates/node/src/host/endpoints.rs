@@ -1,7 +1,6 @@
 //! The endpoints of one hub: they are raced, the one that worked is remembered, preferred ones are tried again later.
 
 use std::{
-    future::Future,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -9,9 +8,8 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{StreamExt, stream::FuturesUnordered};
 use rtun_settings::HubNode;
-use rtun_transport::{Stream, names::Names};
+use rtun_transport::{Stream, names::Names, race::first_of};
 use tokio::time::sleep;
 
 use super::{
@@ -127,7 +125,7 @@ impl HubEndpoints {
             if let Err(DialError::LargeLost { used, .. }) = &opened {
                 self.segments.lower(*used);
             }
-            (endpoint, opened)
+            opened
         };
         let mut failures = Vec::new();
         let raced = first_of(order, open, NEXT_ENDPOINT_AFTER, |endpoint, error| {
@@ -145,37 +143,6 @@ impl HubEndpoints {
     }
 }
 
-/// Starts the attempts in order, each when the one before has failed or taken `delay`. The first that succeeds ends the others.
-/// `failed` is called with each failure. None: all have failed.
-async fn first_of<T, E, F: Future<Output = (usize, Result<T, E>)>>(
-    order: Vec<usize>,
-    start: impl Fn(usize) -> F,
-    delay: Duration,
-    mut failed: impl FnMut(usize, E),
-) -> Option<(usize, T)> {
-    let mut waiting = order.into_iter();
-    let mut running = FuturesUnordered::new();
-    loop {
-        if let Some(endpoint) = waiting.next() {
-            running.push(start(endpoint));
-        }
-        let next_at = async {
-            match waiting.len() {
-                0 => std::future::pending().await,
-                _ => sleep(delay).await,
-            }
-        };
-        tokio::select! {
-            finished = running.next() => match finished {
-                Some((endpoint, Ok(done))) => return Some((endpoint, done)),
-                Some((endpoint, Err(error))) => failed(endpoint, error),
-                None => return None,
-            },
-            () = next_at => {}
-        }
-    }
-}
-
 fn list(failures: &[(Transport, DialError)]) -> String {
     match failures {
         [(_, error)] => error.to_string(),
@@ -185,59 +152,5 @@ fn list(failures: &[(Transport, DialError)]) -> String {
                 .map(|(transport, error)| format!("{}: {error}", transport.as_str()));
             texts.collect::<Vec<_>>().join("; ")
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::cell::RefCell;
-
-    use super::*;
-
-    const DELAY: Duration = Duration::from_secs(1);
-
-    /// Each endpoint takes this many seconds, and works or not. Returns which won, when, and which were started when.
-    async fn race(endpoints: &[(u64, bool)]) -> (Option<usize>, u64, Vec<(usize, u64)>) {
-        let begin = tokio::time::Instant::now();
-        let started = RefCell::new(Vec::new());
-        let open = |endpoint: usize| {
-            started.borrow_mut().push((endpoint, begin.elapsed().as_secs()));
-            let (takes, works) = endpoints[endpoint];
-            async move {
-                sleep(Duration::from_secs(takes)).await;
-                (endpoint, if works { Ok(()) } else { Err(()) })
-            }
-        };
-        let order = (0..endpoints.len()).collect();
-        let won = first_of(order, open, DELAY, |_, ()| {}).await.map(|(endpoint, ())| endpoint);
-        (won, begin.elapsed().as_secs(), started.into_inner())
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_preferred_way_is_alone_while_it_is_quick() {
-        assert_eq!(race(&[(0, true), (0, true)]).await, (Some(0), 0, vec![(0, 0)]));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_way_that_fails_makes_room_at_once_and_a_silent_one_after_a_delay() {
-        let (won, after, started) = race(&[(0, false), (90, true), (1, true)]).await;
-        assert_eq!((won, after), (Some(2), 2));
-        assert_eq!(started, [(0, 0), (1, 0), (2, 1)]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_slow_preferred_way_still_wins_over_a_slower_one() {
-        assert_eq!(race(&[(3, true), (5, true)]).await.0, Some(0));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn without_a_way_each_failure_is_told() {
-        let mut failures = Vec::new();
-        let open = |endpoint: usize| async move { (endpoint, Err::<(), usize>(endpoint * 10)) };
-        let won =
-            first_of(vec![1, 0], open, DELAY, |endpoint, error| failures.push((endpoint, error)))
-                .await;
-        assert!(won.is_none());
-        assert_eq!(failures, [(1, 10), (0, 0)]);
     }
 }

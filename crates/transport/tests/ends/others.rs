@@ -190,7 +190,7 @@ impl Other {
                 let opened = requests.send_request(request.body(()).unwrap(), false);
                 let (response, mut body) = opened.unwrap();
                 let mut message = match kind {
-                    Kind::Grpc => grpc::chunk::Header::new(bytes.len() as u32).bytes().to_vec(),
+                    Kind::Grpc => grpc::chunk::GrpcHeader::new(bytes.len() as u32).bytes().to_vec(),
                     _ => Vec::new(),
                 };
                 message.extend(bytes);
