@@ -1,41 +1,34 @@
-//! What each fuzz target does with its input, callable without a fuzzer.
+//! The fuzz targets as functions, which need no fuzzer.
 //!
-//! A target panics when something does not hold; that an input is refused is fine.
+//! A target panics if a property does not hold. It is no failure if an input is refused.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
+mod config;
+mod grpc;
+mod gso;
+mod packets;
+mod proxy;
+mod relay;
+mod rows;
+mod smux;
 mod tls;
+mod ws;
 
+pub use config::{cli_url, config_yaml};
+pub use grpc::grpc_chunks;
+pub use gso::{extension_frame, virtio};
+pub use packets::{frame_stream, ip_header};
+pub use proxy::{proxy_preamble, proxy_reply};
+pub use relay::{relay_request, relay_response};
+pub use rows::{admission_text, auth_text, ingress_text, routes_text};
+pub use smux::smux_frames;
 pub use tls::{tls_headers, tls_messages, tls_opener, tls_padding};
+pub use ws::{ws_frames, ws_upgrade};
 
-use rtun_core::{
-    Matcher, Parsed, TooManyRows, parse_matchers, parse_routes, parse_rules, parse_users,
-};
-use rtun_proto::{
-    checksum::Checksum,
-    extension::{Extension, ip_packet, ip_packet_mut, is_extension, packets},
-    frame::{FrameBuffer, Frames, LEN_PREFIX, MAX_FRAME, write_frame},
-    icmp::{MAX_V4, MAX_V6, Unreachable, quoted, unreachable},
-    mux::{self, Command, Decoder, Event, Version},
-    offload::{
-        Coalescer, GsoPacket, MAX_HEADERS, MAX_MERGED, MAX_SEGMENTS, MAX_SLICES, VirtioHeader,
-    },
-    packet::{
-        Ecn, Packet, destination_is_never_routed, ecn, mark_ce, protocol, source_is_never_valid,
-    },
-    proxy::{header, http_connect, socks5},
-    relay::{DecodeError, Decoded, MAX_REQUEST, Request, Response},
-};
-use rtun_transport::{
-    grpc::chunk,
-    ws::{frame, upgrade},
-};
-
-/// A target: its name, which is also that of its corpus, and what it does with an input.
-pub type Target = (&'static str, fn(&[u8]));
+/// A target: its name, which is also the name of its corpus, and its function.
+pub type FuzzTarget = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 22] = [
+pub const TARGETS: [FuzzTarget; 22] = [
     ("relay_request", relay_request),
     ("relay_response", relay_response),
     ("frame_stream", frame_stream),
@@ -59,6 +52,7 @@ pub const TARGETS: [Target; 22] = [
     ("tls_messages", tls_messages),
     ("tls_opener", tls_opener),
 ];
+<<<<<<< HEAD
 
 /// A stranger's first bytes at a hub.
 pub fn relay_request(bytes: &[u8]) {
@@ -536,8 +530,8 @@ pub fn ws_frames(bytes: &[u8]) {
     let (reads, stream) = rest.split_at(rest.len().min(usize::from(first % 16)));
     let decode = |mut rest: &[u8], reads: &[u8]| {
         let mut decoder = match is_client {
-            true => frame::Decoder::of_client(),
-            false => frame::Decoder::of_server(),
+            true => frame::WsDecoder::of_client(),
+            false => frame::WsDecoder::of_server(),
         };
         let mut reads = reads.iter().map(|n| usize::from(*n) + 1).chain(std::iter::repeat(1));
         let mut messages = Vec::new();
@@ -562,7 +556,7 @@ pub fn ws_frames(bytes: &[u8]) {
 
     let key = is_client.then_some([1, 2, 3, first]);
     let mut written =
-        frame::Header::new(frame::Opcode::Binary, messages.len(), key).bytes().to_vec();
+        frame::WsHeader::new(frame::Opcode::Binary, messages.len(), key).bytes().to_vec();
     let payload_at = written.len();
     written.extend_from_slice(&messages);
     frame::mask(&mut written[payload_at..], key.unwrap_or_default());
@@ -577,7 +571,7 @@ pub fn ws_upgrade(bytes: &[u8]) {
                 assert!(response.is_ascii() && response.starts_with("HTTP/1.1 101 "));
                 assert_eq!(response.find("\r\n\r\n"), Some(response.len() - 4));
                 assert!(forwarded.present || forwarded.client().is_none());
-                let error = upgrade::check(response.as_bytes(), &upgrade::Key::new([0; 16]));
+                let error = upgrade::check(response.as_bytes(), &upgrade::UpgradeKey::new([0; 16]));
                 assert!(error.is_err() || response.contains("ICX+Yqv66kxgM0FcWaLWlFLwTAI="));
             }
             Err(error) => {
@@ -586,7 +580,7 @@ pub fn ws_upgrade(bytes: &[u8]) {
             }
         }
     }
-    if let Err(error) = upgrade::check(bytes, &upgrade::Key::new([0; 16])) {
+    if let Err(error) = upgrade::check(bytes, &upgrade::UpgradeKey::new([0; 16])) {
         assert!(error.to_string().bytes().all(|byte| (32..127).contains(&byte)));
     }
 }
@@ -596,7 +590,7 @@ pub fn grpc_chunks(bytes: &[u8]) {
     let Some((&first, rest)) = bytes.split_first() else { return };
     let (reads, stream) = rest.split_at(rest.len().min(usize::from(first % 16)));
     let decode = |mut rest: &[u8], reads: &[u8]| {
-        let mut decoder = chunk::Decoder::default();
+        let mut decoder = chunk::GrpcDecoder::default();
         let mut reads = reads.iter().map(|n| usize::from(*n) + 1).chain(std::iter::repeat(1));
         let mut data = Vec::new();
         while !rest.is_empty() && decoder.failure().is_none() {
@@ -612,7 +606,9 @@ pub fn grpc_chunks(bytes: &[u8]) {
     let outcome = decode(stream, reads);
     assert_eq!(outcome, decode(stream, &[]), "where reads end makes no difference");
     let (data, ..) = outcome;
-    let mut written = chunk::Header::new(data.len() as u32).bytes().to_vec();
+    let mut written = chunk::GrpcHeader::new(data.len() as u32).bytes().to_vec();
     written.extend_from_slice(&data);
     assert_eq!(decode(&written, reads), (data, None, true));
 }
+=======
+>>>>>>> core

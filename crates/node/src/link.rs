@@ -5,6 +5,7 @@
 
 mod end;
 mod message;
+mod outbox;
 mod reading;
 
 use std::{
@@ -22,16 +23,17 @@ use rtun_transport::Stream;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::error;
 
-use self::{
-    end::End,
-    reading::{Arrived, Reader, Unfinished},
-};
 pub(crate) use self::{
     end::EndReason,
     message::{MessageError, read_message},
-    reading::Turns,
+    reading::ReadTurns,
 };
-use crate::{budget::Budget, counters::Counters, outbox::Outbox};
+use self::{
+    end::LinkEnd,
+    outbox::Outbox,
+    reading::{Arrived, LinkReader, Unfinished},
+};
+use crate::{counters::Counters, runtime::budget::Budget};
 
 /// How long a link that ends in order may take for what its transport has to say.
 pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
@@ -41,7 +43,7 @@ pub(crate) struct Link {
     outbox: Outbox,
     /// What goes to the peer, or is lost on the way, is counted here.
     sent: Arc<Counters>,
-    end: OnceLock<End>,
+    end: OnceLock<LinkEnd>,
     ended: CancellationToken,
 }
 
@@ -144,14 +146,14 @@ impl Link {
 
     /// Ends it; the first reason counts.
     pub(crate) fn end(&self, reason: EndReason) {
-        self.end_with(End { reason, error: None });
+        self.end_with(LinkEnd { reason, error: None });
     }
 
     fn broke(&self, reason: EndReason, error: io::Error) {
-        self.end_with(End { reason, error: Some(error) });
+        self.end_with(LinkEnd { reason, error: Some(error) });
     }
 
-    fn end_with(&self, end: End) {
+    fn end_with(&self, end: LinkEnd) {
         if self.end.set(end).is_ok() {
             self.ended.cancel();
         }
@@ -198,11 +200,11 @@ impl Link {
         stream: &dyn Stream,
         receiver: &mut impl Receiver,
         mut buffer: FrameBuffer,
-    ) -> End {
+    ) -> LinkEnd {
         let consumed = receiver.take(buffer.filled());
         buffer.consume(consumed);
-        let mut reader = Reader::default();
-        let mut turns = Turns::default();
+        let mut reader = LinkReader::default();
+        let mut turns = ReadTurns::default();
         let mut unfinished = Unfinished::default();
         let ask = || self.send_extension(&Extension::Ping([0; 8]));
         loop {
@@ -212,7 +214,7 @@ impl Link {
                     buffer.consume(consumed);
                     let asks = receiver.asks_after().is_some();
                     if unfinished.lasts_too_long(consumed > 0) && asks {
-                        return End {
+                        return LinkEnd {
                             reason: EndReason::PingTimeout,
                             error: Some(io::ErrorKind::TimedOut.into()),
                         };
@@ -221,9 +223,9 @@ impl Link {
                 Ok(Arrived::Datagrams(frames)) => {
                     receiver.take(frames);
                 }
-                Ok(Arrived::End) => return End { reason: EndReason::PeerClosed, error: None },
+                Ok(Arrived::End) => return LinkEnd { reason: EndReason::PeerClosed, error: None },
                 Err(error) => {
-                    return End { reason: EndReason::from_read(&error), error: Some(error) };
+                    return LinkEnd { reason: EndReason::from_read(&error), error: Some(error) };
                 }
             }
             turns.after_read().await;

@@ -13,14 +13,23 @@ use crate::{
     value::{Cursor, Data, Member},
 };
 use rtun_settings::{
-    GrpcKeepalive, GrpcSettings, Http2Settings, HttpHeader, MuxSettings, MuxVersion, QuicSettings,
-    Secret, TlsVersions, TransportStack, WebSocketSettings,
+    CongestionControl, GrpcKeepalive, GrpcSettings, Http2Settings, HttpHeader, MuxSettings,
+    MuxVersion, QuicSettings, Secret, TlsVersions, TransportStack, WebSocketSettings,
 };
+
+use super::choice::one_of;
 
 /// Bytes of smux's buffers that there may be: 4 GiB is what a window can say.
 const BUFFERS: RangeInclusive<i64> = 1..=u32::MAX as i64;
 /// Streams that QUIC may have.
 const STREAMS: RangeInclusive<i64> = 1..=1 << 20;
+/// What may decide how fast QUIC sends.
+const CONTROLLERS: [(&str, CongestionControl); 4] = [
+    ("adaptive", CongestionControl::Adaptive),
+    ("cubic", CongestionControl::Cubic),
+    ("bbr", CongestionControl::Bbr),
+    ("newreno", CongestionControl::NewReno),
+];
 /// Most headers of one request.
 const MAX_HEADERS: usize = 64;
 /// Time without traffic before a gRPC listener sends a ping.
@@ -218,6 +227,7 @@ impl StackReader<'_> {
             handshake_timeout: at.read(&quic::HANDSHAKE_TIMEOUT),
             datagrams: at.or_default(&quic::DATAGRAMS),
             max_streams: streams.and_then(|number| u32::try_from(number).ok()),
+            congestion: one_of(&at, &quic::CONGESTION, &CONTROLLERS, report).unwrap_or_default(),
         })
     }
 

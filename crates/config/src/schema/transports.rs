@@ -81,6 +81,7 @@ objects! {
         take(MAX_IDLE_TIMEOUT: Timespan, "maxIdleTimeout", "90s", "without one for this long a connection ends");
         take(HANDSHAKE_TIMEOUT: Timespan, "handshakeTimeout", "built in", "limit for the handshake");
         take(MAX_STREAMS: Int, "maxStreams", "built in", "streams of one connection, up to 1048576");
+        take(CONGESTION: OneText, "congestion", "adaptive", "rtun's own: what decides how fast this end sends, `adaptive`, `cubic`, `bbr` or `newreno`; each end has its own");
         take(DATAGRAMS: Flag, "datagrams", "true", "rtun's own: whether packets may go as datagrams where the other end is rtun");
         no_effect("GOST sends no packets as datagrams; whether rtun does is said by `datagrams`", Flag: "quic.enableDatagram", "enableDatagram");
         refused("QUIC is encrypted without it; leave it out at both ends", "cipherKey");

@@ -6,9 +6,13 @@
 //!    ago, else from [`Routing::forward`](rtun_core::Routing::forward).
 //! 3. [`Bundles`] gathers the places of the frames in the read buffer by destination. What goes out other than it came
 //!    (a GSO frame to a host that takes none, a packet with one hop less) is made in a buffer of its own.
-//! 4. [`Association::send`] writes a bundle to the destination's socket, or queues what that does not take.
+//! 4. [`HostAssociation::send`] writes a bundle to the destination's socket, or queues what that does not take.
 //!
 //! Nothing here waits, locks per packet, or allocates while a flow goes on.
+
+mod bundle;
+mod greet;
+mod icmp_answer;
 
 use std::{net::IpAddr, ops::Range, slice, sync::Arc, time::Duration};
 
@@ -22,19 +26,19 @@ use rtun_proto::{
     packet::{Packet, take_hop},
 };
 
+use self::bundle::Bundles;
 use super::{
-    answer,
-    association::{Association, Parked},
-    bundle::Bundles,
-    greet,
-    namespace::{Moment, Snapshot},
+    association::HostAssociation,
+    namespace::{Moment, Namespace, RoutingSnapshot},
+    parked::{Parked, Resume},
 };
 use crate::link::Receiver;
 
 /// Forwards what one association receives.
 pub(super) struct Forwarder {
-    me: Arc<Association>,
-    snapshot: Arc<Snapshot>,
+    me: Arc<HostAssociation>,
+    namespace: Arc<Namespace>,
+    snapshot: Arc<RoutingSnapshot>,
     /// Which the snapshot is of; none while it holds nothing.
     generation: Option<u64>,
     recent: [Option<Recent>; RECENT],
@@ -54,9 +58,9 @@ const RECENT: usize = 16;
 struct Recent {
     source: IpAddr,
     destination: IpAddr,
-    to: Arc<Association>,
+    to: Arc<HostAssociation>,
     /// Whether that holds for the next packet too.
-    lasting: bool,
+    cacheable: bool,
 }
 
 /// Where a packet goes.
@@ -75,12 +79,13 @@ struct Amount {
 }
 
 impl Forwarder {
-    pub(super) fn new(me: Arc<Association>) -> Self {
+    pub(super) fn new(me: Arc<HostAssociation>, namespace: Arc<Namespace>) -> Self {
         let from = me.id;
-        let generation = me.namespace.generation();
-        let snapshot = me.namespace.snapshot();
+        let generation = namespace.generation();
+        let snapshot = namespace.snapshot();
         Self {
             me,
+            namespace,
             snapshot,
             generation: Some(generation),
             recent: Default::default(),
@@ -121,10 +126,10 @@ impl Forwarder {
 
     /// Forgets what no longer holds.
     fn refresh(&mut self) {
-        let generation = self.me.namespace.generation();
+        let generation = self.namespace.generation();
         if self.generation != Some(generation) {
             self.generation = Some(generation);
-            self.snapshot = self.me.namespace.snapshot();
+            self.snapshot = self.namespace.snapshot();
             self.recent = Default::default();
         }
     }
@@ -143,8 +148,8 @@ impl Forwarder {
             Step::Drop(reason) => return self.refuse(reason, amount, &packet),
         };
         let Some(to) = to else { return self.lose(DropReason::Internal, amount) };
-        if let Some(mtu) = answer::too_long(&packet, payload.len(), to, &self.snapshot) {
-            answer::send(&self.me, &self.snapshot, &packet, Unreachable::TooBig { mtu });
+        if let Some(mtu) = icmp_answer::too_long(&packet, payload.len(), to, &self.snapshot) {
+            icmp_answer::send(&self.me, &self.snapshot, &packet, Unreachable::TooBig { mtu });
             return self.lose(DropReason::FrameTooBig, amount);
         }
         match place {
@@ -188,8 +193,8 @@ impl Forwarder {
         };
         let Some(to) = to else { return self.lose(DropReason::Internal, amount) };
         let longest = whole.longest_segment();
-        if let Some(mtu) = answer::too_long(&packet, longest, to, &self.snapshot) {
-            answer::send(&self.me, &self.snapshot, &packet, Unreachable::TooBig { mtu });
+        if let Some(mtu) = icmp_answer::too_long(&packet, longest, to, &self.snapshot) {
+            icmp_answer::send(&self.me, &self.snapshot, &packet, Unreachable::TooBig { mtu });
             return self.lose(DropReason::FrameTooBig, amount);
         }
         match place {
@@ -217,7 +222,7 @@ impl Forwarder {
     /// A frame that is no packet, or not one that this host may send.
     fn other_frame(&mut self, payload: &[u8]) -> Amount {
         let amount = Amount { packets: 1, bytes: payload.len() as u64 };
-        match greet::answer(&self.me, &self.snapshot, payload) {
+        match greet::answer(&self.me, &self.namespace, &self.snapshot, payload) {
             Ok(()) => Amount { packets: 0, bytes: 0 },
             Err(reason) => self.lose(reason, amount),
         }
@@ -230,8 +235,8 @@ impl Forwarder {
 
     /// Loses a packet; its sender is told, where a router would tell.
     fn refuse(&self, reason: DropReason, amount: Amount, packet: &Packet<'_>) -> Amount {
-        if let Some(why) = answer::why(reason) {
-            answer::send(&self.me, &self.snapshot, packet, why);
+        if let Some(why) = icmp_answer::why(reason) {
+            icmp_answer::send(&self.me, &self.snapshot, packet, why);
         }
         self.lose(reason, amount)
     }
@@ -240,21 +245,21 @@ impl Forwarder {
         let (source, destination) = (packet.source(), packet.destination());
         let slot = slot_of(source, destination);
         if let Some(recent) = &self.recent[slot]
-            && recent.lasting
+            && recent.cacheable
             && (recent.source, recent.destination) == (source, destination)
         {
             return Step::Deliver(slot);
         }
-        let moment = Moment { snapshot: &self.snapshot, namespace: Some(&self.me.namespace) };
+        let moment = Moment { snapshot: &self.snapshot, namespace: Some(&self.namespace) };
         match self.snapshot.routing.forward(&self.me.host, packet, &moment) {
-            Verdict::Deliver { gateway, lasting } => {
-                let namespace = &self.me.namespace;
+            Verdict::Deliver { gateway, cacheable } => {
+                let namespace = &self.namespace;
                 let flow_hash = || packet.flow_hash(0);
-                let Some(to) = namespace.carrier(&self.snapshot, &gateway, flow_hash) else {
+                let Some(to) = namespace.active(&self.snapshot, &gateway, flow_hash) else {
                     return Step::Drop(DropReason::NoGatewayConnected);
                 };
-                let lasting = lasting && self.snapshot.one_carrier_per_host();
-                self.recent[slot] = Some(Recent { source, destination, to, lasting });
+                let cacheable = cacheable && self.snapshot.one_active_per_host();
+                self.recent[slot] = Some(Recent { source, destination, to, cacheable });
                 Step::Deliver(slot)
             }
             Verdict::Ask(plugin, addr) => self.park(plugin, addr, payload),
@@ -266,13 +271,23 @@ impl Forwarder {
         let Some(plugin) = self.snapshot.plugins.get(plugin.0) else {
             return Step::Drop(DropReason::Internal);
         };
-        let me = &self.me;
-        let parked = || Parked { from: Arc::clone(me), payload: payload.into() };
-        match plugin.wait(me.namespace.id, &me.host, addr, payload.len(), parked) {
+        let Self { me, namespace, .. } = self;
+        let parked = || Parked {
+            from: Arc::clone(me),
+            namespace: Arc::clone(namespace) as Arc<dyn Resume>,
+            payload: payload.into(),
+        };
+        match plugin.wait(namespace.id, &me.host, addr, payload.len(), parked) {
             Ok(()) => Step::Parked,
             Err(NoWaiting::Full) => Step::Drop(DropReason::RoutePendingFull),
             Err(NoWaiting::Paused) => Step::Drop(DropReason::RoutePendingTimeout),
         }
+    }
+}
+
+impl Resume for Namespace {
+    fn resume(self: Arc<Self>, from: Arc<HostAssociation>, payload: &[u8]) {
+        Forwarder::new(from, self).forward_one(payload);
     }
 }
 
@@ -286,7 +301,7 @@ impl Receiver for Forwarder {
         self.made = Vec::new();
         self.bundles = Bundles::new(self.me.id);
         self.recent = Default::default();
-        self.snapshot = self.me.namespace.no_snapshot();
+        self.snapshot = self.namespace.no_snapshot();
         self.generation = None;
     }
 
@@ -296,7 +311,7 @@ impl Receiver for Forwarder {
 }
 
 /// The packet in a form that this host takes: whole, or cut into packets, once.
-fn make_frames(whole: &GsoPacket<'_>, to: &Association, made: &mut Vec<u8>) {
+fn make_frames(whole: &GsoPacket<'_>, to: &HostAssociation, made: &mut Vec<u8>) {
     match gso_frame_prefix(whole) {
         Some(prefix) if to.gso_frames() => {
             made.extend_from_slice(&prefix);
@@ -308,8 +323,8 @@ fn make_frames(whole: &GsoPacket<'_>, to: &Association, made: &mut Vec<u8>) {
 
 /// Sends the frames in `made`, behind those gathered for the same host.
 fn send_made(
-    from: &Association,
-    to: &Arc<Association>,
+    from: &HostAssociation,
+    to: &Arc<HostAssociation>,
     made: &mut Vec<u8>,
     bundles: &mut Bundles,
     bytes: &[u8],

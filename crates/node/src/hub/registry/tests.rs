@@ -5,8 +5,8 @@ use std::{
     time::Duration,
 };
 
-use rtun_core::{Route, Word};
-use rtun_proto::frame::{FrameBuffer, write_frame};
+use rtun_core::{PluginAnswer, Route};
+use rtun_proto::frame::write_frame;
 use rtun_settings::{HubRules, LocatedRow, Named, Provider, Rows};
 use rtun_transport::{
     Stream,
@@ -80,13 +80,13 @@ fn registry() -> Arc<Registry> {
 }
 
 /// A host that has joined, and its task at the hub.
-struct Host {
+struct TestHost {
     stream: MemoryStream,
     faults: Arc<Faults>,
     task: JoinHandle<()>,
 }
 
-fn join(registry: &Arc<Registry>, number: u8) -> Host {
+fn join(registry: &Arc<Registry>, number: u8) -> TestHost {
     let (stream, inner) = memory::pair(4096);
     let faults = Arc::<Faults>::default();
     let at_hub = Arc::new(Fragile { inner, faults: Arc::clone(&faults) });
@@ -96,8 +96,8 @@ fn join(registry: &Arc<Registry>, number: u8) -> Host {
         host: &name,
         namespace: NAMESPACE,
         associate: true,
-        accepted: Word::Unasked,
-        placed: Word::Unasked,
+        accepted: PluginAnswer::NotAsked,
+        placed: PluginAnswer::NotAsked,
     };
     let arrival = Arrival {
         peer: "192.0.2.1:1000".parse().unwrap(),
@@ -113,7 +113,7 @@ fn join(registry: &Arc<Registry>, number: u8) -> Host {
         drop(member);
         farewell.await;
     });
-    Host { stream, faults, task }
+    TestHost { stream, faults, task }
 }
 
 /// A frame with a packet from one host to another.
@@ -138,9 +138,9 @@ async fn until(what: &str, condition: impl Fn() -> bool) {
 }
 
 /// A way to end a host's association, and the reason that counts.
-type End = (&'static str, fn(&Arc<Registry>, &Host));
+type EndCase = (&'static str, fn(&Arc<Registry>, &TestHost));
 
-const ENDS: [End; 8] = [
+const ENDS: [EndCase; 8] = [
     ("peer_closed", |_, host| {
         let mut cx = Context::from_waker(std::task::Waker::noop());
         assert!(host.stream.poll_shutdown(&mut cx).is_ready());
@@ -175,14 +175,14 @@ async fn whatever_ends_an_association_releases_all_that_it_had() {
             let frame = frame(1, 2, 1000);
             (&sender.stream as &dyn Stream).write_all(&frame).await.unwrap();
         }
-        let census = || registry.census();
+        let stats = || registry.stats();
         let traffic = || {
-            let mut all = census().gone;
-            census().namespaces.iter().for_each(|namespace| all += &namespace.traffic);
+            let mut all = stats().gone;
+            stats().namespaces.iter().for_each(|namespace| all += &namespace.traffic);
             all
         };
         until("all packets have come", || traffic().packets_in == sent).await;
-        until("some wait", || census().queue_memory > 0).await;
+        until("some wait", || stats().queue_memory > 0).await;
         if number == 3 {
             // Room wakes the task that writes.
             let mut some = [0; 2000];
@@ -202,8 +202,8 @@ async fn whatever_ends_an_association_releases_all_that_it_had() {
         timeout(Duration::from_secs(5), rest).await.expect("its connection has ended");
         drop(sender);
         until("both have left", || names(&registry).is_empty()).await;
-        assert!(census().namespaces.is_empty(), "{reason}: nobody needs the namespace");
-        until("nothing is held", || census().queue_memory == 0).await;
+        assert!(stats().namespaces.is_empty(), "{reason}: nobody needs the namespace");
+        until("nothing is held", || stats().queue_memory == 0).await;
         assert_eq!(registry.commons.population.load(Ordering::Relaxed), 0, "{reason}");
         let traffic = traffic();
         assert_eq!(
@@ -215,7 +215,7 @@ async fn whatever_ends_an_association_releases_all_that_it_had() {
 }
 
 fn names(registry: &Registry) -> Vec<String> {
-    let namespaces = registry.census().namespaces;
+    let namespaces = registry.stats().namespaces;
     namespaces.iter().flat_map(|it| it.hosts.iter().map(|host| host.host.to_string())).collect()
 }
 

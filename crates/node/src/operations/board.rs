@@ -1,0 +1,198 @@
+//! How all services of a process go, for whoever asks while they run or are being changed.
+
+mod ledger;
+mod sample;
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use arc_swap::ArcSwap;
+use rtun_core::explain::choose_hubs;
+use tokio::runtime::Handle;
+
+use self::ledger::{HubId, Ledger};
+pub(crate) use self::{
+    ledger::{Totals, is_labelled},
+    sample::MetricsSample,
+};
+use crate::{
+    feeds::Feeds,
+    host::HostProgress,
+    hub::{Explained, HubServiceView, Inquiry},
+    report::{DescriptorReport, KindReport, NodeStatus, ServiceReport, Tasks},
+    runtime::{descriptors::limit, machine::Machine, workers::Workers},
+};
+
+/// What runs now. Asking waits for nobody, not even for a configuration that is being applied.
+pub struct Board {
+    started: SystemTime,
+    since: Instant,
+    /// The main event loop, and those that move packets. Does not keep them running.
+    main: Option<Handle>,
+    workers: Vec<Handle>,
+    services: ArcSwap<Vec<Shown>>,
+    feeds: ArcSwap<Feeds>,
+    next_id: AtomicU64,
+    ledger: Mutex<Ledger>,
+    machine: Machine,
+}
+
+struct Shown {
+    /// Of one run of a service.
+    id: HubId,
+    name: String,
+    view: View,
+}
+
+/// One service as somebody sees it who only asks.
+pub(crate) enum View {
+    Hub(HubServiceView),
+    Host(Arc<HostProgress>),
+}
+
+impl Default for Board {
+    /// Nothing runs, and the process has just begun. No tasks are counted.
+    fn default() -> Self {
+        Self {
+            started: SystemTime::now(),
+            since: Instant::now(),
+            main: None,
+            workers: Vec::new(),
+            services: ArcSwap::default(),
+            feeds: ArcSwap::default(),
+            next_id: AtomicU64::new(0),
+            ledger: Mutex::default(),
+            machine: Machine::default(),
+        }
+    }
+}
+
+impl Board {
+    /// Nothing runs, and the process has just begun, with this part of its machine. Has to be called on the main event loop.
+    pub(crate) fn new(machine: Machine, workers: &Workers) -> Self {
+        let main = Some(Handle::current());
+        Self { main, workers: workers.handles(), machine, ..Self::default() }
+    }
+
+    /// The process's part of its machine.
+    pub(crate) fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// From now on these are the services, in the order of their names, and their feeds. Calls do not overlap.
+    pub(crate) fn show(&self, services: impl Iterator<Item = (String, View)>, feeds: Feeds) {
+        let before = self.services.load_full();
+        let known = |view: &View| before.iter().find(|shown| shown.view.is(view));
+        let shown = services.map(|(name, view)| {
+            let id = match known(&view) {
+                Some(same) => same.id,
+                None => self.next_id.fetch_add(1, Ordering::Relaxed),
+            };
+            Shown { id, name, view }
+        });
+        let shown = shown.collect();
+        let mut ledger = self.ledger();
+        // What those have counted that end now counts on.
+        enter(&mut ledger, &before, &report(&before));
+        self.services.store(Arc::new(shown));
+        self.feeds.store(Arc::new(feeds));
+    }
+
+    /// What becomes of a packet at the hubs, or why that cannot be said.
+    pub fn explain(&self, inquiry: Inquiry) -> Result<Explained, String> {
+        let asked = inquiry.understand()?;
+        let services = self.services.load();
+        let hubs: Vec<(&str, &HubServiceView)> = services
+            .iter()
+            .filter_map(|Shown { name, view, .. }| match view {
+                View::Hub(hub) => Some((&**name, hub)),
+                View::Host(_) => None,
+            })
+            .collect();
+        let chosen = choose_hubs(&hubs, |(name, _)| name, asked.service.as_deref());
+        let hubs =
+            chosen.and_then(|hubs| hubs.iter().map(|(_, hub)| hub.explain(&asked)).collect());
+        Ok(hubs.map_or_else(Explained::Unclear, Explained::Hubs))
+    }
+
+    /// How they go.
+    pub fn status(&self) -> NodeStatus {
+        self.status_of(report(&self.services.load()))
+    }
+
+    /// The same with all that metrics need.
+    pub(crate) fn sample(&self) -> MetricsSample {
+        // One look after the other, so that none sees less than an earlier one.
+        let mut ledger = self.ledger();
+        let shown = self.services.load_full();
+        let reports = report(&shown);
+        let totals = enter(&mut ledger, &shown, &reports);
+        drop(ledger);
+        let (mut lasted, mut nodes) = (Vec::new(), Vec::new());
+        for Shown { name, view, .. } in &*shown {
+            match view {
+                View::Hub(hub) => lasted.push((name.clone(), hub.lasted())),
+                View::Host(host) => nodes.push((name.clone(), host.nodes())),
+            }
+        }
+        MetricsSample { status: self.status_of(reports), totals, lasted, nodes }
+    }
+
+    fn status_of(&self, services: Vec<ServiceReport>) -> NodeStatus {
+        NodeStatus {
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id(),
+            started: self.started.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs(),
+            uptime: self.since.elapsed(),
+            tasks: Tasks {
+                main: self.main.as_ref().map_or(0, |it| it.metrics().num_alive_tasks()),
+                workers: self.workers.iter().map(|it| it.metrics().num_alive_tasks()).collect(),
+            },
+            descriptors: DescriptorReport {
+                limit: limit(),
+                exhausted: self.machine.descriptors.refused(),
+            },
+            services,
+            sources: self.feeds.load().status(),
+            failed_tasks: self.machine.duties.report(),
+        }
+    }
+
+    /// A poisoned lock still guards usable totals: at worst one look is missing from them.
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl View {
+    fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Hub(one), Self::Hub(other)) => one.is(other),
+            (Self::Host(one), Self::Host(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+}
+
+fn report(shown: &[Shown]) -> Vec<ServiceReport> {
+    let report = |Shown { name, view, .. }: &Shown| {
+        let kind = match view {
+            View::Hub(hub) => KindReport::Hub(Box::new(hub.report())),
+            View::Host(host) => KindReport::Host(Box::new(host.report())),
+        };
+        ServiceReport { name: name.clone(), kind }
+    };
+    shown.iter().map(report).collect()
+}
+
+fn enter(ledger: &mut Ledger, shown: &[Shown], reports: &[ServiceReport]) -> Totals {
+    ledger.look(shown.iter().zip(reports).filter_map(|(shown, report)| match &report.kind {
+        KindReport::Hub(hub) => Some((shown.id, &**hub)),
+        KindReport::Host(_) => None,
+    }))
+}
