@@ -51,7 +51,7 @@ pub struct HubNode {
     pub auth: Option<super::Login>,
     /// Limit for the hub's answer (`connectTimeout`), if configured.
     pub connect_timeout: Option<Duration>,
-    /// Of the connections to it; without effect behind a proxy.
+    /// Of the connections to it; without effect after a proxy.
     pub sockets: SocketOptions,
     /// Sent first on connections on TCP (`proxyProtocol`).
     pub proxy_protocol: Option<ProxyProtocol>,
@@ -106,7 +106,7 @@ pub struct ProxyNode {
     pub addr: String,
     /// What it speaks.
     pub protocol: ProxyKind,
-    /// What rtun proves itself to it with.
+    /// What the host proves itself with to it.
     pub auth: Option<super::Login>,
     /// What is opened to it: `tcp` or `tls`.
     pub stack: TransportStack<DialTls>,
@@ -116,7 +116,7 @@ pub struct ProxyNode {
     pub connect_timeout: Option<Duration>,
     /// HTTP: sent with the request (`header`).
     pub headers: Vec<super::HttpHeader>,
-    /// Of the connections to it; without effect behind another proxy.
+    /// Of the connections to it; without effect after another proxy.
     pub sockets: SocketOptions,
     /// Sent first (`proxyProtocol`).
     pub proxy_protocol: Option<ProxyProtocol>,

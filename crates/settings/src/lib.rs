@@ -95,7 +95,7 @@ pub struct HubRules {
     pub admissions: Vec<AdmissionSettings>,
     /// How strictly a packet's source address is checked.
     pub source_check: SourceCheck,
-    /// How packets are shared out among associations of one host name, and among hosts that one prefix leads to.
+    /// How packets are shared out among associations of one host name, and among hosts with the same prefix.
     pub sharing: Sharing,
     /// ICMP errors to hosts about packets of theirs that are not delivered; `None`: none. Sent unless configured.
     pub icmp: Option<IcmpErrors>,
@@ -186,24 +186,24 @@ pub enum Provider<T> {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rows<T> {
     /// In the configuration's order.
-    pub inline: Vec<Located<T>>,
+    pub inline: Vec<LocatedRow<T>>,
     /// In rising order of priority, at most one of each kind.
     pub sources: Vec<SourceSettings>,
-    /// Time between two readings of the sources, at least 1 s; `None`: at start, on demand, and files as they
+    /// Time between two readings of the sources, at least 1 s; `None`: at start, on request, and files as they
     /// change.
     pub reload: Option<Duration>,
 }
 
 impl<T> Rows<T> {
     /// Only what the configuration says.
-    pub fn inline(inline: Vec<Located<T>>) -> Self {
+    pub fn inline(inline: Vec<LocatedRow<T>>) -> Self {
         Self { inline, sources: Vec::new(), reload: None }
     }
 }
 
 /// A row and where in the configuration it stands.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Located<T> {
+pub struct LocatedRow<T> {
     /// What it says.
     pub value: T,
     /// The configuration's file, or whatever else it was read from.
@@ -286,7 +286,7 @@ pub struct ClientTls {
     pub server_name: Option<String>,
 }
 
-/// A plugin; printed without the user info of its URL.
+/// A plugin, which is asked instead of rows; printed without the user info of its URL.
 #[derive(Clone, PartialEq)]
 pub struct PluginSettings {
     /// What it speaks.

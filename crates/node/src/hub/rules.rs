@@ -145,7 +145,7 @@ pub(super) fn retire(before: Arc<Rules>, after: &Rules) -> impl Future<Output = 
 
 #[cfg(test)]
 mod tests {
-    use rtun_settings::{Located, Rows};
+    use rtun_settings::{LocatedRow, Rows};
     use tokio::time::timeout;
 
     use super::*;
@@ -156,7 +156,7 @@ mod tests {
     fn rules(gateway: &str, before: Option<&Rules>) -> Rules {
         let (prefix, gateway) = ("10.0.0.0/8".parse().unwrap(), gateway.parse().unwrap());
         let value = rtun_settings::Route::new(prefix, gateway);
-        let row = Located { value, file: "test".into(), line: 1 };
+        let row = LocatedRow { value, file: "test".into(), line: 1 };
         let provider = Provider::Rows(Rows::inline(vec![row]));
         let router = Named { name: "table".into(), provider };
         let config =

@@ -7,7 +7,7 @@ use std::{
 
 use rtun_core::{PluginAnswer, Route};
 use rtun_proto::frame::write_frame;
-use rtun_settings::{HubRules, Located, Named, Provider, Rows};
+use rtun_settings::{HubRules, LocatedRow, Named, Provider, Rows};
 use rtun_transport::{
     Stream,
     memory::{self, MemoryStream},
@@ -66,7 +66,7 @@ fn registry() -> Arc<Registry> {
             format!("10.0.0.{n}/32").parse().unwrap(),
             format!("host-{n}").parse().unwrap(),
         );
-        Located { value: route, file: "test".into(), line: 1 }
+        LocatedRow { value: route, file: "test".into(), line: 1 }
     };
     let provider = Provider::Rows(Rows::inline((1..=2).map(row).collect()));
     let config = Arc::new(HubRules {
