@@ -66,7 +66,7 @@ fn blocks_of(page: &Path) -> Vec<Block> {
             Some(("hex", _)) => "hex",
             _ => language,
         };
-        let names = before.split('`').filter(|word| {
+        let mut names = before.split('`').filter(|word| {
             !word.contains([' ', '/']) && (word.ends_with(".yaml") || word.ends_with(".txt"))
         });
         blocks.push(Block {
@@ -74,7 +74,7 @@ fn blocks_of(page: &Path) -> Vec<Block> {
             line: number + 1,
             language: language.to_owned(),
             text: body.join("\n") + "\n",
-            file: names.last().map(str::to_owned),
+            file: names.next_back().map(str::to_owned),
         });
         paragraph.clear();
     }
