@@ -39,7 +39,7 @@ pub enum Profile {
 macro_rules! codes {
     ($($(#[$doc:meta])* $code:ident: $compat:ident, $strict:ident;)*) => {
         /// The findings that have a number, so that they can be counted and looked up in
-        /// `docs/configuration.md`.
+        /// `docs/findings.md`.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Code { $($(#[$doc])* $code,)* }
 

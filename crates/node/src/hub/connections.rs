@@ -44,7 +44,7 @@ use crate::{
 /// Pause after a failure to accept, such as no descriptor left: other connections may end during it.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// StreamSource of one connection on which nobody is admitted yet; further ones wait in the transport, which bounds them.
+/// Streams of one connection on which nobody is admitted yet; further ones wait in the transport, which bounds them.
 const PENDING_STREAMS: usize = 8;
 
 /// A connection on which nobody is admitted: the slot it takes meanwhile, and until when. A stream of a connection takes none

@@ -122,7 +122,7 @@ fn missing(head: &[u8]) -> usize {
     }
 }
 
-/// The length of a head: up to the empty line, that included. A line may end without a stack return.
+/// The length of a head: up to the empty line, that included. A line may end without a carriage return.
 fn head_len(head: &[u8]) -> Option<usize> {
     let mut line_ends = (0..head.len()).filter(|at| head[*at] == b'\n');
     line_ends.find_map(|at| match head[at + 1..] {
