@@ -72,7 +72,7 @@ fn hosts_with_and_without_gso_frames_all_transfer_at_the_same_time() {
     let greetings = hub.said("host speaks the extension");
     for (n, expected) in [(1, true), (2, true), (3, false), (4, false)] {
         let line = greetings.iter().find(|line| line["host"] == format!("host-{n}")).unwrap();
-        assert_eq!(line["gso_frames"], expected, "{line}");
+        assert_eq!(line["super_frames"], expected, "{line}");
     }
     let pairs: Vec<_> =
         (0..4).flat_map(|from| (0..4).map(move |to| (from, to))).filter(|(a, b)| a != b).collect();

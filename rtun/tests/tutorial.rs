@@ -251,7 +251,7 @@ fn transfers(
         assert_eq!(without, !kind.offload, "{line}");
         let name = format!("host-{}", n + 1);
         let line = greetings.iter().find(|line| line["host"] == name).unwrap();
-        assert_eq!(line["gso_frames"], kind.gso_frames, "{line}");
+        assert_eq!(line["super_frames"], kind.gso_frames, "{line}");
         assert_eq!(line["mtu"], mtu, "{line}");
     }
     reaches(one, "192.168.123.2");
