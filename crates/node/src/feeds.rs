@@ -1,4 +1,4 @@
-//! The sources that a configuration names, each read by one feed for all who use it.
+//! The sources that a configuration names. Each is read by one feed, which all its users share.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -9,9 +9,9 @@ use rtun_settings::{Config, HubRules, Matcher, Named, Provider, ServiceKind, Sou
 use rtun_state::StateDir;
 use tokio::sync::watch;
 
-use crate::surroundings::Surroundings;
+use crate::runtime::surroundings::Surroundings;
 
-/// Most rows of one list that is no routing table.
+/// The most rows of a list other than a routing table.
 const MAX_ROWS: usize = 1_000_000;
 
 /// Feeds by the kind and name of what they feed.
@@ -25,10 +25,10 @@ pub(crate) struct Feeds {
 }
 
 /// Feeds of one kind of row.
-struct Fed<T>(BTreeMap<String, Vec<Open<T>>>);
+struct Fed<T>(BTreeMap<String, Vec<OpenFeed<T>>>);
 
 /// A feed and what it was started with.
-struct Open<T> {
+struct OpenFeed<T> {
     source: SourceSettings,
     reload: Option<Duration>,
     max_rows: usize,
@@ -45,43 +45,45 @@ pub struct FeedError {
 }
 
 impl Feeds {
-    /// None yet; sources are read where `surroundings` say.
+    /// No feeds yet. Sources are read through `surroundings`.
     pub(crate) fn new(surroundings: Surroundings) -> Self {
         Self { surroundings, ..Self::default() }
     }
 
-    /// Where sources are read, and plugins asked.
+    /// Through what sources are read and plugins are asked.
     pub(crate) fn surroundings(&self) -> &Surroundings {
         &self.surroundings
     }
 
-    /// The feeds of `config`: those of `self` whose source has stayed, and new ones, each of which has tried its source
-    /// once.
+    /// The feeds of `config`: those of `self` whose source is unchanged, and new ones. Each new one has tried its source once.
     pub(crate) async fn follow(
         &self,
         config: &Config,
         snapshots: Option<&Arc<StateDir>>,
     ) -> Result<Self, FeedError> {
         let mut next = Self::new(self.surroundings.clone());
-        let around = Around { surroundings: &self.surroundings, snapshots };
+        let around = FeedContext { surroundings: &self.surroundings, snapshots };
         for service in &config.services {
             let ServiceKind::Hub(hub) = &service.kind else { continue };
             let quotas = &hub.rules.quotas;
             for router in hub.rules.routers() {
-                let how =
-                    How { kind: "router", max_rows: quotas.routes_per_router, parse: parse_routes };
+                let how = FeedKind {
+                    kind: "router",
+                    max_rows: quotas.routes_per_router,
+                    parse: parse_routes,
+                };
                 next.routes.open(&self.routes, router, &how, &around)?;
             }
             if let Some(ingress) = &hub.rules.ingress {
-                let how = How { kind: "ingress", max_rows: MAX_ROWS, parse: parse_rules };
+                let how = FeedKind { kind: "ingress", max_rows: MAX_ROWS, parse: parse_rules };
                 next.rules.open(&self.rules, ingress, &how, &around)?;
             }
             for auther in hub.rules.authers.iter().flatten() {
-                let how = How { kind: "auther", max_rows: MAX_ROWS, parse: parse_users };
+                let how = FeedKind { kind: "auther", max_rows: MAX_ROWS, parse: parse_users };
                 next.users.open(&self.users, auther, &how, &around)?;
             }
             for admission in &hub.rules.admissions {
-                let how = How { kind: "admission", max_rows: MAX_ROWS, parse: parse_matchers };
+                let how = FeedKind { kind: "admission", max_rows: MAX_ROWS, parse: parse_matchers };
                 next.matchers.open(&self.matchers, &admission.matchers, &how, &around)?;
             }
         }
@@ -89,7 +91,7 @@ impl Feeds {
         Ok(next)
     }
 
-    /// Only those that `rules` decide by.
+    /// Only the feeds that `rules` use.
     pub(crate) fn of(&self, rules: &HubRules) -> Self {
         let admissions = rules.admissions.iter();
         Self {
@@ -127,7 +129,7 @@ impl Feeds {
         all
     }
 
-    /// A number for each feed that grows with its rows.
+    /// A number for each feed that grows each time its rows change.
     pub(crate) fn generations(&self) -> Vec<u64> {
         self.changes().iter().map(|receiver| *receiver.borrow()).collect()
     }
@@ -140,7 +142,7 @@ impl Feeds {
         self.matchers.feeds().for_each(|feed| feed.reload());
     }
 
-    /// How each source does.
+    /// FeedKind each source does.
     pub(crate) fn status(&self) -> Vec<FeedStatus> {
         let mut all = Vec::new();
         all.extend(self.routes.feeds().map(|feed| feed.status()));
@@ -161,20 +163,20 @@ impl Feeds {
     }
 }
 
-/// What feeds of one kind are started with.
-struct How<T> {
+/// What all feeds of one kind are started with.
+struct FeedKind<T> {
     kind: &'static str,
     max_rows: usize,
     parse: Parse<T>,
 }
 
-/// Where feeds read, and where they keep what they have read.
-struct Around<'a> {
+/// Through what feeds read, and where they keep what they have read.
+struct FeedContext<'a> {
     surroundings: &'a Surroundings,
     snapshots: Option<&'a Arc<StateDir>>,
 }
 
-impl Around<'_> {
+impl FeedContext<'_> {
     fn start<T: Send + Sync + 'static>(
         &self,
         spec: &FeedSpec<'_>,
@@ -191,13 +193,13 @@ impl Around<'_> {
 }
 
 impl<T: Send + Sync + 'static> Fed<T> {
-    /// Feeds for `named`, unless they are there already: those of `before`, or new ones.
+    /// Adds the feeds of `named`, unless they were added already: those of `before`, or new ones.
     fn open(
         &mut self,
         before: &Self,
         named: &Named<T>,
-        how: &How<T>,
-        around: &Around<'_>,
+        how: &FeedKind<T>,
+        around: &FeedContext<'_>,
     ) -> Result<(), FeedError> {
         let Provider::Rows(rows) = &named.provider else { return Ok(()) };
         if rows.sources.is_empty() || self.0.contains_key(&named.name) {
@@ -206,7 +208,7 @@ impl<T: Send + Sync + 'static> Fed<T> {
         let old = before.0.get(&named.name).map_or(&[][..], Vec::as_slice);
         let mut opened = Vec::new();
         for source in &rows.sources {
-            let stays = |open: &&Open<T>| {
+            let stays = |open: &&OpenFeed<T>| {
                 (&open.source, open.reload, open.max_rows) == (source, rows.reload, how.max_rows)
             };
             if let Some(open) = old.iter().find(stays) {
@@ -226,7 +228,7 @@ impl<T: Send + Sync + 'static> Fed<T> {
                 source,
             })?;
             let (source, reload, max_rows) = (source.clone(), rows.reload, how.max_rows);
-            opened.push(Open { source, reload, max_rows, feed });
+            opened.push(OpenFeed { source, reload, max_rows, feed });
         }
         self.0.insert(named.name.clone(), opened);
         Ok(())
@@ -252,7 +254,7 @@ impl<T: Send + Sync + 'static> Fed<T> {
     }
 }
 
-impl<T> Clone for Open<T> {
+impl<T> Clone for OpenFeed<T> {
     fn clone(&self) -> Self {
         let Self { source, reload, max_rows, feed } = self;
         Self {

@@ -1,22 +1,16 @@
-//! The hub service: its listeners, the rules its hosts live under, and what is known of it.
+//! The hub service: its listeners, its rules, and its reports.
 
-mod answer;
-mod ask;
+mod admission;
 mod association;
-mod bundle;
-mod certificate;
-mod entrance;
+mod connections;
 mod explain;
 mod forward;
-mod greet;
-mod handshake;
+mod listener;
 mod namespace;
-mod reception;
+mod parked;
 mod registry;
 mod rules;
 mod upkeep;
-mod waiting_room;
-mod way_in;
 
 use std::{
     net::SocketAddr,
@@ -36,60 +30,43 @@ use tracing::info;
 
 pub(crate) use self::explain::Understood;
 use self::{
-    entrance::Entrance,
-    handshake::Admissions,
-    registry::{Census, Registry},
+    admission::{handshake::Admissions, waiting_room::WaitingRoom},
+    connections::Connections,
+    listener::{HubListener, ListenerView},
+    registry::{Registry, RegistryStats},
     upkeep::Upkeep,
-    waiting_room::WaitingRoom,
-    way_in::WayIn,
 };
 pub use self::{
-    entrance::OpenError,
     explain::{Explained, Inquiry},
+    listener::HubListenError,
     rules::RulesError,
 };
 use crate::{
-    descriptors::{self, Descriptors},
-    duties::Duty,
     feeds::Feeds,
     link::EndReason,
-    machine::Machine,
     report::{ASKED, HubReport},
-    workers::Workers,
+    runtime::{descriptors, duties::Duty, machine::Machine, workers::Workers},
 };
 
-/// Bounds in seconds between which connections are counted by how long they lasted (spec: api.md section 3).
+/// Bucket bounds, in seconds, of GOST's histogram of how long connections lasted.
 const LASTED: [f64; 14] =
     [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0];
 
 /// A running hub.
-pub(crate) struct Hub {
-    shared: Arc<Shared>,
+pub(crate) struct HubService {
+    connections: Arc<Connections>,
+    upkeep: Arc<Upkeep>,
     duties: Vec<Duty>,
     /// At least one.
-    ways_in: Arc<[WayIn]>,
+    listeners: Arc<[ListenerView]>,
 }
 
-/// A hub as somebody sees it who only asks.
+/// A hub as reports see it.
 #[derive(Clone)]
-pub(crate) struct HubView {
-    shared: Arc<Shared>,
-    ways_in: Arc<[WayIn]>,
-}
-
-struct Shared {
-    service: String,
-    registry: Arc<Registry>,
-    upkeep: Upkeep,
-    waiting_room: Arc<WaitingRoom>,
-    admissions: Admissions,
-    /// How long connections lasted, admitted or not, in seconds.
-    lasted: Histogram,
-    /// In milliseconds; changes with the configuration.
-    handshake_timeout: AtomicU64,
-    descriptors: Arc<Descriptors>,
-    stop: CancellationToken,
-    tasks: TaskTracker,
+pub(crate) struct HubServiceView {
+    connections: Arc<Connections>,
+    upkeep: Arc<Upkeep>,
+    listeners: Arc<[ListenerView]>,
 }
 
 /// A hub cannot be started.
@@ -97,14 +74,14 @@ struct Shared {
 pub enum HubError {
     /// It cannot listen.
     #[error(transparent)]
-    Listen(#[from] OpenError),
+    Listen(#[from] HubListenError),
     /// Its rules cannot be used.
     #[error(transparent)]
     Rules(#[from] RulesError),
 }
 
-impl Hub {
-    /// Compiles the rules, of `config` and what `feeds` have read, then listens.
+impl HubService {
+    /// Compiles the rules from `config` and from what `feeds` have read, then listens.
     pub(crate) async fn start(
         service: &str,
         config: &rtun_settings::HubSettings,
@@ -113,13 +90,12 @@ impl Hub {
         machine: &Machine,
     ) -> Result<Self, HubError> {
         let (upkeep, rules) = Upkeep::begin(&config.rules, feeds).await?;
-        let open = |config| Entrance::open(service, config, &workers, machine).map(Arc::new);
-        let entrances = config.listeners().map(open).collect::<Result<Vec<_>, _>>()?;
-        let ways_in: Arc<[WayIn]> = entrances.iter().map(|entrance| entrance.way_in()).collect();
-        let shared = Arc::new(Shared {
+        let open = |config| HubListener::open(service, config, &workers, machine).map(Arc::new);
+        let listeners = config.listeners().map(open).collect::<Result<Vec<_>, _>>()?;
+        let views: Arc<[ListenerView]> = listeners.iter().map(|listener| listener.view()).collect();
+        let connections = Arc::new(Connections {
             service: service.to_owned(),
             registry: Arc::new(Registry::new(service, rules)),
-            upkeep,
             waiting_room: WaitingRoom::new(descriptors::limit()),
             admissions: Admissions::default(),
             lasted: Histogram::new(LASTED),
@@ -130,57 +106,61 @@ impl Hub {
         });
         let runtime = Handle::current();
         let mut kept = Vec::new();
-        for entrance in &entrances {
-            let WayIn { address, transport, .. } = entrance.way_in();
+        for listener in &listeners {
+            let ListenerView { address, transport, .. } = listener.view();
             let transport = transport.as_str();
             info!(service, %address, transport, "hub listens");
-            let (shared, entrance, workers) =
-                (Arc::clone(&shared), Arc::clone(entrance), Arc::clone(&workers));
+            let (connections, listener, workers) =
+                (Arc::clone(&connections), Arc::clone(listener), Arc::clone(&workers));
             let name = format!("{service}: accepting connections on {address} ({transport})");
             kept.push(machine.duties.keep(&runtime, name, move || {
-                Arc::clone(&shared).accept(Arc::clone(&entrance), Arc::clone(&workers))
+                Arc::clone(&connections).accept(Arc::clone(&listener), Arc::clone(&workers))
             }));
         }
         let name = format!("{service}: following sources and certificates");
-        let keeper = Arc::clone(&shared);
-        kept.push(
-            machine
-                .duties
-                .keep(&runtime, name, move || Arc::clone(&keeper).keep_up(entrances.clone())),
-        );
-        Ok(Self { shared, duties: kept, ways_in })
+        let upkeep = Arc::new(upkeep);
+        let (hub, its_upkeep) = (Arc::clone(&connections), Arc::clone(&upkeep));
+        kept.push(machine.duties.keep(&runtime, name, move || {
+            keep_up(Arc::clone(&hub), Arc::clone(&its_upkeep), listeners.clone())
+        }));
+        Ok(Self { connections, upkeep, duties: kept, listeners: views })
     }
 
-    /// Replaces everything but the address; hosts that keep their permission notice nothing.
+    /// Replaces everything but the listeners. Hosts that the new rules still admit notice nothing.
     pub(crate) async fn apply(
         &self,
         config: &rtun_settings::HubSettings,
         feeds: Feeds,
     ) -> Result<(), RulesError> {
-        let Shared { registry, upkeep, handshake_timeout, .. } = &*self.shared;
-        upkeep.apply(registry, &config.rules, feeds).await?;
+        let Connections { registry, handshake_timeout, .. } = &*self.connections;
+        self.upkeep.apply(registry, &config.rules, feeds).await?;
         handshake_timeout.store(millis(config.handshake_timeout), Ordering::Relaxed);
         Ok(())
     }
 
-    /// Has the files of its certificates read now.
+    /// Reads the files of its certificates now.
     pub(crate) fn reload_certificates(&self) {
-        self.ways_in.iter().for_each(WayIn::reload_certificate);
+        self.listeners.iter().for_each(ListenerView::reload_certificate);
     }
 
-    /// Where it listens first.
+    /// The address of its first listener.
     pub(crate) fn local_addr(&self) -> SocketAddr {
-        self.ways_in[0].address
+        self.listeners[0].address
     }
 
-    /// For whoever asks how it goes. Does not keep it running.
-    pub(crate) fn view(&self) -> HubView {
-        HubView { shared: Arc::clone(&self.shared), ways_in: Arc::clone(&self.ways_in) }
+    /// The hub as reports see it. Does not keep it running.
+    pub(crate) fn view(&self) -> HubServiceView {
+        let Self { connections, upkeep, listeners, .. } = self;
+        HubServiceView {
+            connections: Arc::clone(connections),
+            upkeep: Arc::clone(upkeep),
+            listeners: Arc::clone(listeners),
+        }
     }
 
     /// Writes the report to the log.
     pub(crate) fn log_report(&self) {
-        let service = &self.shared.service;
+        let service = &self.connections.service;
         let report = self.view().report();
         report.log(service);
         info!(
@@ -194,42 +174,48 @@ impl Hub {
 
     /// Stops listening and ends every association.
     pub(crate) async fn stop(self) {
-        self.shared.stop.cancel();
+        self.connections.stop.cancel();
         join_all(self.duties.into_iter().map(Duty::end)).await;
-        self.shared.registry.end_all(EndReason::Shutdown);
-        self.shared.tasks.close();
-        self.shared.tasks.wait().await;
+        self.connections.registry.end_all(EndReason::Shutdown);
+        self.connections.tasks.close();
+        self.connections.tasks.wait().await;
     }
 }
 
-impl HubView {
-    /// Whether it is the same run of the same hub.
+impl HubServiceView {
+    /// Whether both are views of the same running hub.
     pub(crate) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.shared, &other.shared)
+        Arc::ptr_eq(&self.connections, &other.connections)
     }
 
-    /// How long connections lasted that have ended, admitted or not, in seconds.
+    /// How long ended connections lasted, in seconds, admitted or not.
     pub(crate) fn lasted(&self) -> Histogram {
-        self.shared.lasted.clone()
+        self.connections.lasted.clone()
     }
 
-    /// Why a packet goes where it goes.
+    /// Explains where a packet goes, and why.
     pub(crate) fn explain(&self, asked: &Understood) -> Result<HubExplanation, Unclear> {
-        explain::explain_at(&self.shared.registry, &self.shared.service, asked)
+        explain::explain_at(&self.connections.registry, &self.connections.service, asked)
     }
 
     /// Who is connected, who was not admitted, what passed and what was lost.
     pub(crate) fn report(&self) -> HubReport {
-        let Shared { registry, upkeep, waiting_room, admissions, .. } = &*self.shared;
-        let Census { namespaces, gone, waiting_for_plugins, plugins, queue_memory, queue_budget } =
-            registry.census();
-        HubReport {
-            listen: self.ways_in.iter().map(WayIn::report).collect(),
+        let Connections { registry, waiting_room, admissions, .. } = &*self.connections;
+        let RegistryStats {
             namespaces,
             gone,
             waiting_for_plugins,
             plugins,
-            behind: upkeep.why_behind(),
+            queue_memory,
+            queue_budget,
+        } = registry.stats();
+        HubReport {
+            listen: self.listeners.iter().map(ListenerView::report).collect(),
+            namespaces,
+            gone,
+            waiting_for_plugins,
+            plugins,
+            behind: self.upkeep.why_behind(),
             admitted: admissions.admitted(),
             refused: admissions.refused(),
             ended: registry.ends(),
@@ -240,15 +226,14 @@ impl HubView {
     }
 }
 
-impl Shared {
-    /// Follows the sources and the certificates until the hub stops.
-    async fn keep_up(self: Arc<Self>, entrances: Vec<Arc<Entrance>>) {
-        let certificates = entrances.iter().map(|it| it.follow_certificate(&self.service));
-        tokio::select! {
-            () = self.stop.cancelled() => {}
-            _ = join_all(certificates) => {}
-            () = self.upkeep.run(&self.service, &self.registry) => {}
-        }
+/// Follows the sources and the certificates until the hub stops.
+async fn keep_up(hub: Arc<Connections>, upkeep: Arc<Upkeep>, listeners: Vec<Arc<HubListener>>) {
+    let Connections { service, registry, stop, .. } = &*hub;
+    let certificates = listeners.iter().map(|it| it.follow_certificate(service));
+    tokio::select! {
+        () = stop.cancelled() => {}
+        _ = join_all(certificates) => {}
+        () = upkeep.run(service, registry) => {}
     }
 }
 

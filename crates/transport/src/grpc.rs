@@ -91,7 +91,7 @@ fn is_grpc(content_type: &[u8]) -> bool {
         && matches!(content_type.get(grpc.len()), None | Some(b'+' | b';'))
 }
 
-/// The status of a call and the message beside it, safe to log, if `headers` have one.
+/// The status of a call and the message with it, safe to log, if `headers` have one.
 pub(super) fn status_of(headers: &HeaderMap) -> Option<(String, String)> {
     let text = |name| headers.get(name).map(|value: &HeaderValue| shown(value.as_bytes()));
     Some((text("grpc-status")?, text("grpc-message").unwrap_or_default()))

@@ -1,4 +1,4 @@
-//! Counting rare events by word, and when each happened last.
+//! Counts of rare events by their fixed words, with the time of the last of each.
 
 use std::{
     collections::BTreeMap,
@@ -9,9 +9,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::report::format;
+use crate::json;
 
-/// Counts of events. Words are the program's own, so there are few of them whatever a peer does.
+/// Counts of events by word. The words are part of the program, so a peer cannot add any.
 #[derive(Debug, Default)]
 pub(crate) struct Tally(Mutex<BTreeMap<&'static str, (u64, Instant)>>);
 
@@ -21,7 +21,7 @@ pub struct Happened {
     /// So far; at least once.
     pub count: u64,
     /// How long ago it happened last.
-    #[serde(with = "format::seconds")]
+    #[serde(with = "json::seconds")]
     pub ago: Duration,
 }
 

@@ -1,7 +1,7 @@
 //! A host's packet path from its hub: frames in, packets to the device out.
 //!
-//! With offload, GSO frames are handed to the device whole, and packets of a flow that follow on each other in one read
-//! are joined, so that one write to the device takes up to 64 KiB.
+//! With offload, GSO frames go to the device whole, and consecutive packets of a flow in one read are joined, so that one write
+//! to the device takes up to 64 KiB.
 
 use std::{
     io::{self, IoSlice},
@@ -15,17 +15,17 @@ use rtun_proto::{
     offload::{Coalescer, Group, MAX_SLICES, VirtioHeader, gso_type},
     packet::Packet,
 };
-use rtun_system::tun::{Device, Offload};
+use rtun_system::tun::{Offload, PacketDevice};
 
 use super::session::Session;
 use crate::{counters::Counters, link::Receiver};
 
-/// The host asks sooner than the hub does, so that of two quiet ends only one asks.
+/// The host asks for a sign of life after less silence than the hub does, so that of two quiet ends only one asks.
 const ASKS_AFTER: Duration = Duration::from_secs(2);
 
 /// Moves packets from the session to the device until the session ends. `buffer` holds what came after the hub's
 /// answer.
-pub(super) async fn run<D: Device>(
+pub(super) async fn run<D: PacketDevice>(
     device: &D,
     session: &Session,
     buffer: FrameBuffer,
@@ -43,7 +43,7 @@ struct Downlink<'a, D> {
     coalescer: Coalescer,
 }
 
-impl<D: Device> Receiver for Downlink<'_, D> {
+impl<D: PacketDevice> Receiver for Downlink<'_, D> {
     fn take(&mut self, bytes: &[u8]) -> usize {
         self.deliver(bytes)
     }
@@ -53,8 +53,8 @@ impl<D: Device> Receiver for Downlink<'_, D> {
     }
 }
 
-impl<D: Device> Downlink<'_, D> {
-    /// Hands the packets of all whole frames to the device; returns how many bytes the frames were.
+impl<D: PacketDevice> Downlink<'_, D> {
+    /// Passes the packets of all whole frames to the device; returns how many bytes the frames were.
     fn deliver(&mut self, bytes: &[u8]) -> usize {
         let Self { device, session, counters, coalescer } = self;
         let joins = device.offload() != Offload::None;
@@ -79,7 +79,7 @@ impl<D: Device> Downlink<'_, D> {
                     let is_udp = header.gso_type == gso_type::UDP_L4;
                     match joins {
                         true if is_udp && device.offload() != Offload::TcpAndUdp => {
-                            // What came before goes before.
+                            // Packets that came before are sent before.
                             batch.flush(|group| send_group(*device, &group, counters));
                             send_cut(*device, payload, counters)
                         }
@@ -115,8 +115,12 @@ impl<D: Device> Downlink<'_, D> {
     }
 }
 
-/// Hands the segments of a GSO frame over one by one, to a device that takes none of its protocol.
-fn send_cut<D: Device>(device: &D, payload: &[u8], counters: &Counters) -> Result<(), DropReason> {
+/// Passes the segments of a GSO frame one by one, to a device without offload for its protocol.
+fn send_cut<D: PacketDevice>(
+    device: &D,
+    payload: &[u8],
+    counters: &Counters,
+) -> Result<(), DropReason> {
     let packet = decode_gso_frame(payload).map_err(|_| DropReason::FrameMalformed)?;
     let mut frames = Vec::new();
     packet.write_frames(&mut frames);
@@ -128,15 +132,15 @@ fn send_cut<D: Device>(device: &D, payload: &[u8], counters: &Counters) -> Resul
     Ok(())
 }
 
-fn send_group<D: Device>(device: &D, group: &Group<'_>, counters: &Counters) {
+fn send_group<D: PacketDevice>(device: &D, group: &Group<'_>, counters: &Counters) {
     let mut pieces = [IoSlice::new(&[]); MAX_SLICES];
     let mut filled = 0;
     for (slot, piece) in pieces.iter_mut().zip(group.slices()) {
         *slot = IoSlice::new(piece);
         filled += 1;
     }
-    // A GSO frame came as one; behind the first piece of joined packets, the virtio header, stand the headers that
-    // each of them had.
+    // A GSO frame arrived whole. Of joined packets, the second piece is the headers, which each of them had; the first is the
+    // virtio header.
     let (packets, repeated) = match group.packets() {
         1 => (group.segments(), 0),
         joined => (joined, (joined - 1) * pieces.get(1).map_or(0, |piece| piece.len())),
@@ -151,7 +155,7 @@ fn count(sent: io::Result<usize>, packets: usize, bytes: usize, counters: &Count
     }
 }
 
-/// The header of a GSO frame, which only an rtun hub may send, and only after it was offered.
+/// The header of a GSO frame. Only an rtun hub may send one, and only after the host has offered it.
 fn check_gso(payload: &[u8], session: &Session) -> Result<VirtioHeader, DropReason> {
     if !session.is_rtun {
         return Err(DropReason::IpVersion);
@@ -179,13 +183,13 @@ mod tests {
     use rtun_transport::memory;
 
     use super::*;
-    use crate::{budget::Budget, link::Link};
+    use crate::{link::Link, runtime::budget::Budget};
 
     /// A device that keeps what it is given.
     #[derive(Default)]
-    struct Kept(Mutex<Vec<Vec<u8>>>);
+    struct RecordingDevice(Mutex<Vec<Vec<u8>>>);
 
-    impl Device for Kept {
+    impl PacketDevice for RecordingDevice {
         fn name(&self) -> &str {
             "kept"
         }
@@ -242,7 +246,7 @@ mod tests {
     #[test]
     fn a_gso_frame_is_cut_for_a_device_that_takes_none_of_its_protocol() {
         let frame = gso_frame();
-        let (device, counters) = (Kept::default(), Counters::default());
+        let (device, counters) = (RecordingDevice::default(), Counters::default());
         send_cut(&device, &frame[2..], &counters).unwrap();
         let kept = device.0.into_inner().unwrap();
         let payloads: Vec<_> = kept.iter().map(|packet| &packet[10 + 28..]).collect();
@@ -273,7 +277,7 @@ mod tests {
         let (near, _far) = memory::pair(1024);
         let link = Link::new(Arc::new(near), &Budget::new(1 << 20), Arc::default());
         let session = Session::greeted(link, reply);
-        let (device, counters) = (Kept::default(), Counters::default());
+        let (device, counters) = (RecordingDevice::default(), Counters::default());
         let coalescer = Coalescer::new().with_udp(false);
         let mut downlink =
             Downlink { device: &device, session: &session, counters: &counters, coalescer };

@@ -1,4 +1,4 @@
-//! The hubs that a host may connect to: which one is tried next, and by which ways.
+//! The hubs that a host may connect to, their endpoints, and which one is tried next.
 
 use std::sync::Arc;
 
@@ -7,26 +7,26 @@ use rtun_settings::{self, HubNode};
 use rtun_transport::names::Names;
 
 use super::{
+    attempt::SetupError,
     choice::Choice,
-    dial::SetupError,
+    endpoints::{DialContext, HubEndpoints},
     proxies::Proxies,
-    way::{Before, Ways},
 };
-use crate::surroundings::Surroundings;
+use crate::runtime::surroundings::Surroundings;
 
-/// A host's hubs and the way to them.
+/// A host's hubs, and what connections to them need.
 pub(super) struct Hubs {
-    pub(super) nodes: Vec<Hub>,
+    pub(super) nodes: Vec<HubTarget>,
     pub(super) proxies: Proxies,
-    /// Of the hubs and the proxies: at most as many as are configured.
+    /// Resolves the names of hubs and proxies; it remembers at most as many as are configured.
     pub(super) names: Arc<Names>,
     pub(super) choice: Choice,
 }
 
-/// One of the hubs.
-pub(super) struct Hub {
+/// One of the hubs, with its endpoints.
+pub(super) struct HubTarget {
     pub(super) config: HubNode,
-    pub(super) ways: Ways,
+    pub(super) endpoints: HubEndpoints,
 }
 
 impl Hubs {
@@ -36,30 +36,33 @@ impl Hubs {
         names: Arc<Names>,
     ) -> Result<Self, SetupError> {
         let hub = |config: &HubNode| {
-            Ok(Hub { ways: Ways::new(config, surroundings)?, config: config.clone() })
+            Ok(HubTarget {
+                endpoints: HubEndpoints::new(config, surroundings)?,
+                config: config.clone(),
+            })
         };
-        let standings = config.hubs.iter().map(|hub| &hub.preference);
+        let preferences = config.hubs.iter().map(|hub| &hub.preference);
         Ok(Self {
             nodes: config.hubs.iter().map(hub).collect::<Result<_, _>>()?,
             proxies: Proxies::new(&config.proxies, config.name.as_str())?,
             names,
-            choice: Choice::new(config.selector, standings, config.name.as_str()),
+            choice: Choice::new(config.selector, preferences, config.name.as_str()),
         })
     }
 
-    /// What all their ways share.
-    pub(super) fn before(&self) -> Before<'_> {
-        Before { names: &self.names, proxies: &self.proxies }
+    /// What all dialers share.
+    pub(super) fn dial_context(&self) -> DialContext<'_> {
+        DialContext { names: &self.names, proxies: &self.proxies }
     }
 
-    /// Tries those that are to be probed, for ever.
+    /// Probes the hubs with a configured probe, without end.
     pub(super) async fn probe(&self) {
         let probes = self.nodes.iter().enumerate().filter_map(|(node, hub)| {
             let probe = hub.config.preference.probe?;
             Some(async move {
                 loop {
                     tokio::time::sleep(probe.interval).await;
-                    match hub.ways.probe(self.before(), probe.timeout).await {
+                    match hub.endpoints.probe(self.dial_context(), probe.timeout).await {
                         true => self.choice.recovered(node),
                         false => self.choice.failed(node),
                     }

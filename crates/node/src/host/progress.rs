@@ -1,4 +1,4 @@
-//! How a host's connection goes, for whoever asks: kept apart from the device, which ends with its service.
+//! The state of a host's connection for reports. It is apart from the device, which ends with its service.
 
 use std::{
     sync::{
@@ -18,11 +18,10 @@ use super::{device::DeviceHistory, session::Session};
 use crate::{
     counters::Counters,
     report::{ConnectionReport, DeviceReport, FailureReport, Queued},
-    status::NodeHistory,
 };
 
-/// A host's session if it has one, what it has counted, and what went wrong last.
-pub(crate) struct Progress {
+/// A host's session if it has one, its counters, and its last failure.
+pub(crate) struct HostProgress {
     pub(super) session: ArcSwapOption<Session>,
     pub(super) sent: Arc<Counters>,
     pub(super) received: Counters,
@@ -34,17 +33,27 @@ pub(crate) struct Progress {
     failed: AtomicU64,
     story: Mutex<Story>,
     /// In the order of the configuration.
-    nodes: Vec<Node>,
+    nodes: Vec<HubNodeProgress>,
 }
 
-/// One of the hubs that the host may connect to.
-struct Node {
+/// Counts of connections to one of the hubs.
+struct HubNodeProgress {
     name: String,
     connect_seconds: Histogram,
     unreachable: AtomicU64,
 }
 
-/// Bounds in seconds between which connections are counted by how long they took to make (spec: api.md section 3).
+/// Counts of connections to one of the hubs of a host.
+pub(crate) struct HubNodeHistory {
+    /// As configured.
+    pub(crate) name: String,
+    /// How long it took from dialling to being admitted, in seconds.
+    pub(crate) connect_seconds: Histogram,
+    /// Attempts that did not reach it.
+    pub(crate) unreachable: u64,
+}
+
+/// Bucket bounds, in seconds, of GOST's histogram of how long connecting took.
 const CONNECT: [f64; 13] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0];
 
 #[derive(Default)]
@@ -60,9 +69,9 @@ struct Failure {
     when: Instant,
 }
 
-impl Progress {
+impl HostProgress {
     pub(super) fn new(host: &HostName, device: &str, mtu: u16, hubs: &[HubNode]) -> Self {
-        let node = |hub: &HubNode| Node {
+        let node = |hub: &HubNode| HubNodeProgress {
             name: hub.name.clone(),
             connect_seconds: Histogram::new(CONNECT),
             unreachable: AtomicU64::new(0),
@@ -82,7 +91,7 @@ impl Progress {
         }
     }
 
-    /// From now on this session carries packets.
+    /// From now on packets go to this session.
     pub(super) fn joined(&self, hub: &HubNode, session: &Arc<Session>) {
         self.joined.fetch_add(1, Ordering::Relaxed);
         self.with_story(|story| story.hub = Some((hub.addr.clone(), hub.namespace)));
@@ -103,9 +112,9 @@ impl Progress {
         }
     }
 
-    /// How it went with each hub.
-    pub(crate) fn nodes(&self) -> Vec<NodeHistory> {
-        let history = |node: &Node| NodeHistory {
+    /// The counts of each hub.
+    pub(crate) fn nodes(&self) -> Vec<HubNodeHistory> {
+        let history = |node: &HubNodeProgress| HubNodeHistory {
             name: node.name.clone(),
             connect_seconds: node.connect_seconds.clone(),
             unreachable: node.unreachable.load(Ordering::Relaxed),
@@ -113,11 +122,11 @@ impl Progress {
         self.nodes.iter().map(history).collect()
     }
 
-    fn node(&self, hub: &HubNode) -> Option<&Node> {
+    fn node(&self, hub: &HubNode) -> Option<&HubNodeProgress> {
         self.nodes.iter().find(|node| node.name == hub.name)
     }
 
-    /// This session carries no packets any more.
+    /// Packets no longer go to this session.
     pub(super) fn left(&self, session: &Arc<Session>) {
         let none: Option<Arc<Session>> = None;
         self.session.compare_and_swap(&Some(Arc::clone(session)), none);
@@ -130,7 +139,7 @@ impl Progress {
         self.with_story(|story| story.failure = Some(failure));
     }
 
-    /// How it goes.
+    /// The report of the host service.
     pub(crate) fn report(&self) -> DeviceReport {
         let session = self.session.load_full();
         let (hub, last_error) = self.with_story(|story| {
@@ -165,7 +174,7 @@ impl Progress {
         }
     }
 
-    /// A poisoned lock still guards a whole story: each change is one assignment.
+    /// The story of a poisoned lock is consistent: each change is one assignment.
     fn with_story<T>(&self, look: impl FnOnce(&mut Story) -> T) -> T {
         look(&mut self.story.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -1,4 +1,4 @@
-//! A host's membership of a hub: joining, what the two say to each other, why it ended.
+//! A host's session with a hub: joining, messages of the extension, and why it ended.
 
 use std::{
     io,
@@ -23,31 +23,31 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use super::{
-    way::{Connected, NoWay},
+    endpoints::{HubConnection, NoEndpoint},
     wire::Wire,
 };
 use crate::{
-    budget::Budget,
     counters::Counters,
     link::{EndReason, Link, MessageError, read_message},
     report::{Queued, Transport},
+    runtime::budget::Budget,
 };
 
 /// Limit for the hub's answer unless configured.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The memory in bytes that the one queue of a session may hold: enough that its own limit is what counts.
+/// Bytes that the one queue of a session may hold: so many that only the limit of the queue itself applies.
 const QUEUE_BUDGET: usize = 256 * 1024 * 1024;
 
-/// The only sender whose packets wait for a hub.
+/// The number of the only sender of packets to a hub.
 const ITSELF: u64 = 0;
 
-/// What a hub is told of this host.
+/// What this host reports to a hub.
 pub(super) struct Introduction {
     pub(super) name: HostName,
     /// The device's first address.
     pub(super) source: IpAddr,
-    /// Of the device, in bytes.
+    /// The MTU of the device, in bytes.
     pub(super) mtu: u16,
     /// Random for each run.
     pub(super) instance: [u8; 16],
@@ -59,25 +59,25 @@ pub(super) struct Introduction {
 pub(super) struct Session {
     pub(super) link: Arc<Link>,
     pub(super) transport: Transport,
-    /// Its place among the hub's ways.
-    pub(super) way: usize,
+    /// The index of its endpoint among those of the hub.
+    pub(super) endpoint: usize,
     /// The connection over TCP under it.
     pub(super) wire: Option<Wire>,
     pub(super) since: Instant,
-    /// Whether it is an rtun hub; no other is sent frames of the extension.
+    /// Whether it is an rtun hub; only such a hub gets frames of the extension.
     pub(super) is_rtun: bool,
-    /// What it answered to the hello.
+    /// Its answer to the hello.
     pub(super) reply: OnceLock<HelloReply>,
-    /// The device's first address, as the hub was told.
+    /// The device's first address, as reported to the hub.
     source: IpAddr,
-    /// Why it is going to end the session, as it says.
-    notice: OnceLock<Notice>,
-    /// What it has noticed last, as it says. A poisoned lock still guards a whole text.
+    /// Why the hub is going to end the session.
+    notice: OnceLock<HubNotice>,
+    /// The last notice of the hub. The text of a poisoned lock is consistent: it is only replaced as a whole.
     noticed: Mutex<Option<String>>,
 }
 
-/// What a hub says before it closes the connection.
-enum Notice {
+/// What a hub sends before it closes the connection.
+enum HubNotice {
     GoingAway,
     Refusal(RefusalNotice),
 }
@@ -87,11 +87,11 @@ enum Notice {
 pub(super) enum JoinError {
     /// It was not reached.
     #[error(transparent)]
-    Connect(#[from] NoWay),
+    Connect(#[from] NoEndpoint),
     /// The request cannot be sent: the configuration is at fault.
     #[error("the request cannot be sent: {0}")]
     Request(#[from] EncodeError),
-    /// It said no.
+    /// The hub refused.
     #[error("refused: {}", explain(.0))]
     Refused(Status),
     /// It closed the connection instead of answering.
@@ -100,13 +100,13 @@ pub(super) enum JoinError {
          stopping"
     )]
     Closed,
-    /// What it answered is not an answer.
+    /// The answer is not one of this protocol.
     #[error("answered something else than the routing tunnel's protocol: {0}")]
     Malformed(#[from] DecodeError),
     /// The connection broke.
     #[error("the connection broke before the answer: {0}")]
     Broken(#[from] io::Error),
-    /// It did not answer.
+    /// The hub did not answer in time.
     #[error("no answer to the request to join within {} s", .0.as_secs_f32())]
     Timeout(Duration),
 }
@@ -135,16 +135,15 @@ impl From<MessageError> for JoinError {
 }
 
 impl Session {
-    /// Joins the hub that is connected to. The buffer holds what the hub sent after its answer. What is sent is counted in
-    /// `sent`.
+    /// Joins the hub of this connection. The buffer holds what the hub sent after its answer. `sent` counts what is sent.
     pub(super) async fn join(
-        connected: Connected,
+        connected: HubConnection,
         hub: &HubNode,
         introduction: &Introduction,
         sent: &Arc<Counters>,
     ) -> Result<(Self, FrameBuffer), JoinError> {
         let request = introduction.request(hub).encode()?;
-        let Connected { stream, transport, way, wire } = connected;
+        let HubConnection { stream, transport, endpoint, wire } = connected;
         let limit = hub.connect_timeout.unwrap_or(ANSWER_TIMEOUT);
         let mut buffer = FrameBuffer::new();
         let answer = async {
@@ -160,7 +159,7 @@ impl Session {
         let session = Self {
             link: Arc::new(link),
             transport,
-            way,
+            endpoint,
             wire,
             since: Instant::now(),
             is_rtun: response.connector_id().is_some_and(|id| id.rtun_version().is_some()),
@@ -176,13 +175,13 @@ impl Session {
         Ok((session, buffer))
     }
 
-    /// With an rtun hub that has accepted what `reply` says.
+    /// A session with an rtun hub that has sent this reply.
     #[cfg(test)]
     pub(super) fn greeted(link: Link, reply: HelloReply) -> Self {
         Self {
             link: Arc::new(link),
             transport: Transport::Tcp,
-            way: 0,
+            endpoint: 0,
             wire: None,
             since: Instant::now(),
             is_rtun: true,
@@ -193,12 +192,12 @@ impl Session {
         }
     }
 
-    /// Sends whole frames of packets, or queues or drops them; never waits.
+    /// Sends, queues or drops whole frames of packets; never waits.
     pub(super) fn send(&self, frames: &[u8]) {
         self.link.send(ITSELF, frames, slice::from_ref(&(0..frames.len())));
     }
 
-    /// What waits for the socket.
+    /// Packets queued for the hub.
     pub(super) fn queued(&self) -> Queued {
         let (packets, bytes) = self.link.queued();
         Queued { packets, bytes: bytes as u64 }
@@ -209,7 +208,7 @@ impl Session {
         self.reply.get().is_some_and(|reply| reply.accepted.has(Capabilities::GSO_FRAMES))
     }
 
-    /// Takes a frame of the extension that is no GSO frame; an error is why it counts as lost.
+    /// Handles a frame of the extension other than a GSO frame; an error is the reason why the frame counts as lost.
     pub(super) fn take(&self, payload: &[u8]) -> Result<(), DropReason> {
         if !self.is_rtun {
             return Err(DropReason::IpVersion);
@@ -230,11 +229,11 @@ impl Session {
                 Ok(())
             }
             Some(Extension::GoAway(_)) => {
-                let _ = self.notice.set(Notice::GoingAway);
+                let _ = self.notice.set(HubNotice::GoingAway);
                 Ok(())
             }
             Some(Extension::Refusal(refusal)) => {
-                let _ = self.notice.set(Notice::Refusal(refusal));
+                let _ = self.notice.set(HubNotice::Refusal(refusal));
                 Ok(())
             }
             Some(Extension::Notice(notice)) => {
@@ -246,21 +245,21 @@ impl Session {
         }
     }
 
-    /// What the hub has noticed last that this host should know.
+    /// The last notice of the hub.
     pub(super) fn noticed(&self) -> Option<String> {
         self.noticed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether the hub ended the session because this host may not join.
     pub(super) fn was_refused(&self) -> bool {
-        matches!(self.notice.get(), Some(Notice::Refusal(_)))
+        matches!(self.notice.get(), Some(HubNotice::Refusal(_)))
     }
 
     /// Why the session ended.
     pub(super) fn cause(&self) -> String {
         match self.notice.get() {
-            Some(Notice::GoingAway) => return "the hub is stopping".into(),
-            Some(Notice::Refusal(refusal)) => return format!("refused: {}", refusal.text),
+            Some(HubNotice::GoingAway) => return "the hub is stopping".into(),
+            Some(HubNotice::Refusal(refusal)) => return format!("refused: {}", refusal.text),
             None => {}
         }
         match (self.link.end_reason(), self.link.end_error()) {

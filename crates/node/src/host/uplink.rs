@@ -1,11 +1,11 @@
-//! A host's packet path to its hub: packets of the device in, frames out.
+//! A host's packet path to its hub: packets from the device in, frames out.
 //!
-//! Packets are taken from the device as long as there are any, framed next to each other, and handed to the connection's
-//! [`Outbox`] at once, which writes or queues them: what waits, waits there and not in the device. With offload the kernel
-//! hands over up to 64 KiB at a time: an rtun hub gets them whole, as GSO frames read right into place, any other hub
-//! cut into packets. Without a hub packets are taken and dropped, so that none is delivered long after it was sent.
+//! Packets are read from the device while there are any, framed next to each other in one buffer, and passed to the connection's
+//! [`Outbox`], which writes or queues them: packets queue there, and not in the device. With offload the kernel passes up to
+//! 64 KiB at a time. An rtun hub gets them whole, as GSO frames that are read into their place in the buffer; any other hub gets
+//! them cut into packets. Without a hub packets are read and dropped, so that none is delivered long after it was sent.
 //!
-//! [`Outbox`]: crate::outbox::Outbox
+//! [`Outbox`]: crate::link::outbox::Outbox
 
 use std::io;
 
@@ -16,28 +16,28 @@ use rtun_proto::{
     frame::{LEN_PREFIX, MAX_FRAME, length_prefix},
     offload::{GsoPacket, MAX_HEADERS, MAX_SEGMENTS, VIRTIO_HEADER, VirtioHeader},
 };
-use rtun_system::tun::{Device, Offload};
+use rtun_system::tun::{Offload, PacketDevice};
 
 use super::session::Session;
-use crate::{counters::Counters, link::Turns};
+use crate::{counters::Counters, link::ReadTurns};
 
-/// Bytes gathered for one write.
+/// Bytes that are gathered for one write.
 const BATCH: usize = 128 * 1024;
 
-/// What is read from a device with offload at once.
+/// The most bytes of one read from a device with offload.
 const READ: usize = VIRTIO_HEADER + MAX_FRAME;
 
 /// The most bytes that one read becomes: cut into packets, each with the headers and a length.
 const FRAMED: usize = MAX_FRAME + MAX_SEGMENTS * (MAX_HEADERS + LEN_PREFIX);
 
-/// Moves packets from the device to whichever session stands; ends when the device fails.
-pub(super) async fn run<D: Device>(
+/// Moves packets from the device to the current session; returns when the device fails.
+pub(super) async fn run<D: PacketDevice>(
     device: &D,
     session: &ArcSwapOption<Session>,
     counters: &Counters,
 ) -> io::Error {
-    let mut batch = Batch::new();
-    let mut turns = Turns::default();
+    let mut batch = UplinkBatch::new();
+    let mut turns = ReadTurns::default();
     loop {
         if let Err(error) = device.readable().await {
             return error;
@@ -58,18 +58,18 @@ pub(super) async fn run<D: Device>(
 }
 
 /// Packets of one round, framed next to each other.
-struct Batch {
-    /// Pages that no frame has reached yet cost no memory.
+struct UplinkBatch {
+    /// Pages that were never written to take no memory.
     buffer: Box<[u8]>,
     filled: usize,
-    /// One read that is going to be cut.
+    /// A read that is going to be cut into packets.
     read: Box<[u8]>,
     /// IP packets, and their bytes.
     packets: u64,
     bytes: u64,
 }
 
-impl Batch {
+impl UplinkBatch {
     fn new() -> Self {
         let buffer = vec![0; BATCH + FRAMED.max(GSO_FRAME_PREFIX + READ)];
         Self { buffer: buffer.into(), filled: 0, read: vec![0; READ].into(), packets: 0, bytes: 0 }
@@ -84,7 +84,7 @@ impl Batch {
     }
 
     /// Takes packets from the device until it has none or the batch is full.
-    fn fill<D: Device>(
+    fn fill<D: PacketDevice>(
         &mut self,
         device: &D,
         gso_frames: bool,
@@ -110,7 +110,7 @@ impl Batch {
     }
 
     /// A packet of a device without offload, read into its place in the frame.
-    fn take_plain<D: Device>(&mut self, device: &D) -> io::Result<()> {
+    fn take_plain<D: PacketDevice>(&mut self, device: &D) -> io::Result<()> {
         let (prefix, place) = self.buffer[self.filled..].split_at_mut(LEN_PREFIX);
         let len = device.try_recv(&mut place[..MAX_FRAME])?;
         prefix.copy_from_slice(&length_prefix(len).map_err(|_| io::ErrorKind::InvalidData)?);
@@ -119,7 +119,7 @@ impl Batch {
     }
 
     /// Up to 64 KiB, read into their place in a GSO frame.
-    fn take_whole<D: Device>(&mut self, device: &D) -> io::Result<()> {
+    fn take_whole<D: PacketDevice>(&mut self, device: &D) -> io::Result<()> {
         let place = &mut self.buffer[self.filled..];
         let header = GSO_FRAME_PREFIX - VIRTIO_HEADER;
         let len = device.try_recv(&mut place[header..header + READ])?;
@@ -137,7 +137,7 @@ impl Batch {
     }
 
     /// Up to 64 KiB, cut into packets that any hub takes.
-    fn take_cut<D: Device>(&mut self, device: &D) -> io::Result<()> {
+    fn take_cut<D: PacketDevice>(&mut self, device: &D) -> io::Result<()> {
         let len = device.try_recv(&mut self.read)?;
         self.cut(len)
     }
@@ -158,7 +158,7 @@ impl Batch {
     }
 }
 
-/// The packet that a device with offload gave; [`io::ErrorKind::InvalidData`] when it makes no sense.
+/// The packet from a device with offload; [`io::ErrorKind::InvalidData`] if it is malformed.
 fn checked(read: &[u8]) -> io::Result<GsoPacket<'_>> {
     let (header, packet) = VirtioHeader::split(read).ok_or(io::ErrorKind::InvalidData)?;
     header.check(packet).map_err(|_| io::ErrorKind::InvalidData.into())

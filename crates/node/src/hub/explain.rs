@@ -1,4 +1,4 @@
-//! Why a packet goes where it goes, by the rules, rows and associations of the moment.
+//! Explains where a packet goes and why, by the current rules, rows and associations.
 
 use std::{net::IpAddr, ptr, sync::Arc};
 
@@ -13,12 +13,12 @@ use rtun_settings::{Provider, SourceSettings};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    namespace::{Moment, Namespace, Snapshot},
+    namespace::{Moment, Namespace, RoutingSnapshot},
     registry::Registry,
-    rules::{Rules, Table},
+    rules::{CompiledTable, Rules},
 };
 
-/// A packet somebody wonders about.
+/// A question about a packet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Inquiry {
@@ -26,17 +26,17 @@ pub struct Inquiry {
     pub source: IpAddr,
     /// Its destination address, of the same family.
     pub destination: IpAddr,
-    /// The host that sends it; `None`: the one that its source is behind.
+    /// The host that sends it; `None`: the gateway that its source address is routed to.
     pub from: Option<String>,
     /// The namespace's UUID; `None`: the only one there is.
     pub namespace: Option<String>,
     /// The hub's service name; `None`: every hub.
     pub service: Option<String>,
-    /// Its TTL or hop limit when it comes to the hub.
+    /// Its TTL or hop limit when it arrives at the hub.
     pub ttl: u8,
 }
 
-/// What becomes of it.
+/// What happens to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Explained {
@@ -46,7 +46,7 @@ pub enum Explained {
     Unclear(Unclear),
 }
 
-/// An [`Inquiry`] that has been understood.
+/// An [`Inquiry`] that is valid.
 pub(crate) struct Understood {
     question: Question,
     namespace: Option<NamespaceId>,
@@ -54,7 +54,7 @@ pub(crate) struct Understood {
 }
 
 impl Inquiry {
-    /// Understands it, or says what is wrong with it.
+    /// Checks it; the error says what is wrong with it.
     pub(crate) fn understand(self) -> Result<Understood, String> {
         let Self { source, destination, from, namespace, service, ttl } = self;
         if source.is_ipv4() != destination.is_ipv4() {
@@ -83,8 +83,8 @@ pub(super) fn explain_at(
     let (rules, present) = registry.moment(id);
     let (namespace, snapshot) = match present {
         Some((namespace, snapshot)) => (Some(namespace), snapshot),
-        // As it would be if a host were there.
-        None => (None, Arc::new(Snapshot::new(id, &rules))),
+        // What would apply if a host were connected.
+        None => (None, Arc::new(RoutingSnapshot::new(id, &rules))),
     };
     let moment = Moment { snapshot: &snapshot, namespace: namespace.as_deref() };
     let scene = Scene {
@@ -130,7 +130,7 @@ fn listings(rules: &Rules, namespace: NamespaceId) -> Vec<Listing<'_>> {
 }
 
 /// `origins` are those of the table's sources, in their order.
-fn rows(table: &Table, origins: Vec<Origin>) -> Box<dyn Iterator<Item = Listed<'_>> + '_> {
+fn rows(table: &CompiledTable, origins: Vec<Origin>) -> Box<dyn Iterator<Item = Listed<'_>> + '_> {
     let inline = table.inline.iter().map(|row| Listed {
         route: &row.value,
         origin: Origin::Inline,
@@ -156,8 +156,12 @@ fn origin(source: &SourceSettings) -> Origin {
     }
 }
 
-/// Those of a host, the newest first.
-fn connections(namespace: &Namespace, snapshot: &Snapshot, host: &HostName) -> Vec<Connection> {
+/// The connections of a host, the newest first.
+fn connections(
+    namespace: &Namespace,
+    snapshot: &RoutingSnapshot,
+    host: &HostName,
+) -> Vec<Connection> {
     let newest_first = namespace.claims(host).into_iter().enumerate();
     let connections = newest_first.map(|(older, association)| {
         let (queued_packets, queued_bytes) = association.link.queued();
@@ -167,13 +171,13 @@ fn connections(namespace: &Namespace, snapshot: &Snapshot, host: &HostName) -> V
             seconds: association.since.elapsed().as_secs(),
             queued_packets,
             queued_bytes: queued_bytes as u64,
-            standing_by: older > 0 && snapshot.one_carrier_per_host(),
+            standing_by: older > 0 && snapshot.one_active_per_host(),
         }
     });
     connections.collect()
 }
 
-/// Why a host is not connected, if its ingress tells.
+/// Why a host is not connected, as far as the ingress shows it.
 fn absence(rules: &Rules, namespace: NamespaceId, host: &HostName) -> Presence {
     let (Some(Placement::Rules(placement)), Some(ingress)) =
         (&rules.access.ingress, &rules.config.ingress)

@@ -1,14 +1,18 @@
 //! The hub's packet path: frames of one host in, bundles of frames to other hosts out.
 //!
-//! 1. [`Forwarder::forward`] walks the whole frames of one read: packets, GSO frames, and now and then another frame
-//!    of the extension, which [`greet`] answers.
-//! 2. [`Forwarder::decide`] finds a packet's destination, from memory where source and destination were seen a moment
-//!    ago, else from [`Routing::forward`](rtun_core::Routing::forward).
-//! 3. [`Bundles`] gathers the places of the frames in the read buffer by destination. What goes out other than it came
-//!    (a GSO frame to a host that takes none, a packet with one hop less) is made in a buffer of its own.
-//! 4. [`Association::send`] writes a bundle to the destination's socket, or queues what that does not take.
+//! 1. [`Forwarder::forward`] walks the whole frames of one read: packets, GSO frames, and at times another frame of the
+//!    extension, which [`greet`] answers.
+//! 2. [`Forwarder::decide`] finds a packet's destination: from the cache, if source and destination were seen a moment ago,
+//!    else from [`Routing::forward`](rtun_core::Routing::forward).
+//! 3. [`Bundles`] gathers the positions of the frames in the read buffer by destination. A frame that has to change on its way
+//!    (a GSO frame to a host that takes none, a packet with a lower TTL) is made in a buffer of its own.
+//! 4. [`HostAssociation::send`] writes a bundle to the destination's socket, and queues what the socket does not take.
 //!
 //! Nothing here waits, locks per packet, or allocates while a flow goes on.
+
+mod bundle;
+mod greet;
+mod icmp_answer;
 
 use std::{net::IpAddr, ops::Range, slice, sync::Arc, time::Duration};
 
@@ -22,20 +26,20 @@ use rtun_proto::{
     packet::{Packet, take_hop},
 };
 
+use self::bundle::Bundles;
 use super::{
-    answer,
-    association::{Association, Parked},
-    bundle::Bundles,
-    greet,
-    namespace::{Moment, Snapshot},
+    association::HostAssociation,
+    namespace::{Moment, Namespace, RoutingSnapshot},
+    parked::{Parked, Resume},
 };
 use crate::link::Receiver;
 
 /// Forwards what one association receives.
 pub(super) struct Forwarder {
-    me: Arc<Association>,
-    snapshot: Arc<Snapshot>,
-    /// Which the snapshot is of; none while it holds nothing.
+    me: Arc<HostAssociation>,
+    namespace: Arc<Namespace>,
+    snapshot: Arc<RoutingSnapshot>,
+    /// The generation of the snapshot; none while the snapshot is empty.
     generation: Option<u64>,
     recent: [Option<Recent>; RECENT],
     bundles: Bundles,
@@ -43,8 +47,8 @@ pub(super) struct Forwarder {
     made: Vec<u8>,
 }
 
-/// The hub asks later than the host does, so that of two quiet ends only the host does: a host that is sent to all the
-/// time has no silence to break and may have nothing to send.
+/// The hub asks for a sign of life after more silence than the host does, so that of two quiet ends only the host asks. The
+/// hub asks too, since a host that receives all the time does not ask, and may have nothing to send.
 const ASKS_AFTER: Duration = Duration::from_secs(4);
 
 /// Flows remembered per association; a power of two.
@@ -54,8 +58,8 @@ const RECENT: usize = 16;
 struct Recent {
     source: IpAddr,
     destination: IpAddr,
-    to: Arc<Association>,
-    /// Whether that holds for the next packet too.
+    to: Arc<HostAssociation>,
+    /// Whether the next packet of the same addresses goes there too.
     cacheable: bool,
 }
 
@@ -63,24 +67,25 @@ struct Recent {
 enum Step {
     /// To the host in this slot of the recent ones.
     Deliver(usize),
-    /// It waits for a plugin.
+    /// It waits for the answer of a route plugin.
     Parked,
     Drop(DropReason),
 }
 
-/// IP packets and their bytes.
+/// How many IP packets, and their bytes.
 struct Amount {
     packets: u64,
     bytes: u64,
 }
 
 impl Forwarder {
-    pub(super) fn new(me: Arc<Association>) -> Self {
+    pub(super) fn new(me: Arc<HostAssociation>, namespace: Arc<Namespace>) -> Self {
         let from = me.id;
-        let generation = me.namespace.generation();
-        let snapshot = me.namespace.snapshot();
+        let generation = namespace.generation();
+        let snapshot = namespace.snapshot();
         Self {
             me,
+            namespace,
             snapshot,
             generation: Some(generation),
             recent: Default::default(),
@@ -110,7 +115,7 @@ impl Forwarder {
         frames.consumed()
     }
 
-    /// Forwards one packet or GSO frame that had to wait and was counted when it came.
+    /// Forwards one packet or GSO frame that has waited, and that was counted when it arrived.
     pub(super) fn forward_one(&mut self, payload: &[u8]) {
         if is_extension(payload) {
             self.gso_frame(payload, None, &[]);
@@ -119,12 +124,12 @@ impl Forwarder {
         }
     }
 
-    /// Forgets what no longer holds.
+    /// Forgets what is no longer valid.
     fn refresh(&mut self) {
-        let generation = self.me.namespace.generation();
+        let generation = self.namespace.generation();
         if self.generation != Some(generation) {
             self.generation = Some(generation);
-            self.snapshot = self.me.namespace.snapshot();
+            self.snapshot = self.namespace.snapshot();
             self.recent = Default::default();
         }
     }
@@ -143,8 +148,8 @@ impl Forwarder {
             Step::Drop(reason) => return self.refuse(reason, amount, &packet),
         };
         let Some(to) = to else { return self.lose(DropReason::Internal, amount) };
-        if let Some(mtu) = answer::too_long(&packet, payload.len(), to, &self.snapshot) {
-            answer::send(&self.me, &self.snapshot, &packet, Unreachable::TooBig { mtu });
+        if let Some(mtu) = icmp_answer::too_long(&packet, payload.len(), to, &self.snapshot) {
+            icmp_answer::send(&self.me, &self.snapshot, &packet, Unreachable::TooBig { mtu });
             return self.lose(DropReason::FrameTooBig, amount);
         }
         match place {
@@ -171,7 +176,7 @@ impl Forwarder {
         amount
     }
 
-    /// A GSO frame; as in [`Forwarder::packet`].
+    /// A GSO frame; `place` as in [`Forwarder::packet`].
     fn gso_frame(&mut self, payload: &[u8], place: Option<Range<usize>>, bytes: &[u8]) -> Amount {
         let once = Amount { packets: 1, bytes: payload.len() as u64 };
         let Ok(whole) = decode_gso_frame(payload) else {
@@ -188,8 +193,8 @@ impl Forwarder {
         };
         let Some(to) = to else { return self.lose(DropReason::Internal, amount) };
         let longest = whole.longest_segment();
-        if let Some(mtu) = answer::too_long(&packet, longest, to, &self.snapshot) {
-            answer::send(&self.me, &self.snapshot, &packet, Unreachable::TooBig { mtu });
+        if let Some(mtu) = icmp_answer::too_long(&packet, longest, to, &self.snapshot) {
+            icmp_answer::send(&self.me, &self.snapshot, &packet, Unreachable::TooBig { mtu });
             return self.lose(DropReason::FrameTooBig, amount);
         }
         match place {
@@ -214,10 +219,10 @@ impl Forwarder {
         amount
     }
 
-    /// A frame that is no packet, or not one that this host may send.
+    /// A frame without a packet, or with one that this host may not send.
     fn other_frame(&mut self, payload: &[u8]) -> Amount {
         let amount = Amount { packets: 1, bytes: payload.len() as u64 };
-        match greet::answer(&self.me, &self.snapshot, payload) {
+        match greet::answer(&self.me, &self.namespace, &self.snapshot, payload) {
             Ok(()) => Amount { packets: 0, bytes: 0 },
             Err(reason) => self.lose(reason, amount),
         }
@@ -228,10 +233,10 @@ impl Forwarder {
         amount
     }
 
-    /// Loses a packet; its sender is told, where a router would tell.
+    /// Drops a packet, and answers its sender with an ICMP error where a router would.
     fn refuse(&self, reason: DropReason, amount: Amount, packet: &Packet<'_>) -> Amount {
-        if let Some(why) = answer::why(reason) {
-            answer::send(&self.me, &self.snapshot, packet, why);
+        if let Some(why) = icmp_answer::why(reason) {
+            icmp_answer::send(&self.me, &self.snapshot, packet, why);
         }
         self.lose(reason, amount)
     }
@@ -245,15 +250,15 @@ impl Forwarder {
         {
             return Step::Deliver(slot);
         }
-        let moment = Moment { snapshot: &self.snapshot, namespace: Some(&self.me.namespace) };
+        let moment = Moment { snapshot: &self.snapshot, namespace: Some(&self.namespace) };
         match self.snapshot.routing.forward(&self.me.host, packet, &moment) {
             Verdict::Deliver { gateway, cacheable } => {
-                let namespace = &self.me.namespace;
+                let namespace = &self.namespace;
                 let flow_hash = || packet.flow_hash(0);
-                let Some(to) = namespace.carrier(&self.snapshot, &gateway, flow_hash) else {
+                let Some(to) = namespace.active(&self.snapshot, &gateway, flow_hash) else {
                     return Step::Drop(DropReason::NoGatewayConnected);
                 };
-                let cacheable = cacheable && self.snapshot.one_carrier_per_host();
+                let cacheable = cacheable && self.snapshot.one_active_per_host();
                 self.recent[slot] = Some(Recent { source, destination, to, cacheable });
                 Step::Deliver(slot)
             }
@@ -266,13 +271,23 @@ impl Forwarder {
         let Some(plugin) = self.snapshot.plugins.get(plugin.0) else {
             return Step::Drop(DropReason::Internal);
         };
-        let me = &self.me;
-        let parked = || Parked { from: Arc::clone(me), payload: payload.into() };
-        match plugin.wait(me.namespace.id, &me.host, addr, payload.len(), parked) {
+        let Self { me, namespace, .. } = self;
+        let parked = || Parked {
+            from: Arc::clone(me),
+            namespace: Arc::clone(namespace) as Arc<dyn Resume>,
+            payload: payload.into(),
+        };
+        match plugin.wait(namespace.id, &me.host, addr, payload.len(), parked) {
             Ok(()) => Step::Parked,
             Err(NoWaiting::Full) => Step::Drop(DropReason::RoutePendingFull),
             Err(NoWaiting::Paused) => Step::Drop(DropReason::RoutePendingTimeout),
         }
+    }
+}
+
+impl Resume for Namespace {
+    fn resume(self: Arc<Self>, from: Arc<HostAssociation>, payload: &[u8]) {
+        Forwarder::new(from, self).forward_one(payload);
     }
 }
 
@@ -281,12 +296,12 @@ impl Receiver for Forwarder {
         self.forward(bytes)
     }
 
-    /// Lets go of buffers, of tables that may be replaced meanwhile, and of other hosts.
+    /// Releases buffers, routing tables that may be replaced later, and other hosts.
     fn rest(&mut self) {
         self.made = Vec::new();
         self.bundles = Bundles::new(self.me.id);
         self.recent = Default::default();
-        self.snapshot = self.me.namespace.no_snapshot();
+        self.snapshot = self.namespace.no_snapshot();
         self.generation = None;
     }
 
@@ -295,8 +310,8 @@ impl Receiver for Forwarder {
     }
 }
 
-/// The packet in a form that this host takes: whole, or cut into packets, once.
-fn make_frames(whole: &GsoPacket<'_>, to: &Association, made: &mut Vec<u8>) {
+/// Writes the packet in a form that this host takes: whole, or cut into packets.
+fn make_frames(whole: &GsoPacket<'_>, to: &HostAssociation, made: &mut Vec<u8>) {
     match gso_frame_prefix(whole) {
         Some(prefix) if to.gso_frames() => {
             made.extend_from_slice(&prefix);
@@ -306,10 +321,10 @@ fn make_frames(whole: &GsoPacket<'_>, to: &Association, made: &mut Vec<u8>) {
     }
 }
 
-/// Sends the frames in `made`, behind those gathered for the same host.
+/// Sends the frames in `made`, after those gathered for the same host.
 fn send_made(
-    from: &Association,
-    to: &Arc<Association>,
+    from: &HostAssociation,
+    to: &Arc<HostAssociation>,
     made: &mut Vec<u8>,
     bundles: &mut Bundles,
     bytes: &[u8],
@@ -319,7 +334,7 @@ fn send_made(
     made.clear();
 }
 
-/// Neighbouring addresses fall into different slots.
+/// The slot of a flow; neighbouring addresses have different slots.
 fn slot_of(source: IpAddr, destination: IpAddr) -> usize {
     let low = |addr: IpAddr| match addr {
         IpAddr::V4(addr) => addr.to_bits() as usize,

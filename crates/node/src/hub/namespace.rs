@@ -1,4 +1,4 @@
-//! One isolated routing world: how it routes, who is in it.
+//! One isolated namespace: how it routes, and its member hosts.
 
 use std::{
     mem, ptr,
@@ -16,8 +16,8 @@ use rtun_core::{
 use rtun_settings::IcmpErrors;
 
 use super::{
-    association::Association,
-    rules::{RoutePlugin, Rules},
+    association::HostAssociation,
+    rules::{RoutePluginAnswers, Rules},
 };
 use crate::{
     counters::{Ended, Traffic},
@@ -27,36 +27,36 @@ use crate::{
 /// A namespace with at least one member, or one that the configuration names.
 pub(super) struct Namespace {
     pub(super) id: NamespaceId,
-    /// Grows with every change of rules or members: whatever a reader remembers holds for one generation.
+    /// Grows with every change of rules or members: what a reader has cached is valid for one generation.
     generation: AtomicU64,
-    snapshot: ArcSwap<Snapshot>,
-    /// Each association has an owner of its own, which takes it out here when it ends. It keeps its namespace: if the
-    /// namespace kept it too, what the map has not reclaimed yet would keep both.
-    members: papaya::HashMap<HostName, HostConnections<Weak<Association>>>,
-    /// What associations that have ended had counted.
+    snapshot: ArcSwap<RoutingSnapshot>,
+    /// Weak, since each association is owned by its task, which removes it here when it ends. The task also owns the namespace:
+    /// with strong references in entries that the map has not reclaimed yet, both would stay.
+    members: papaya::HashMap<HostName, HostConnections<Weak<HostAssociation>>>,
+    /// The counts of associations that have ended.
     ended: Mutex<Ended>,
 }
 
 /// How a namespace routes at one moment.
-pub(super) struct Snapshot {
+pub(super) struct RoutingSnapshot {
     pub(super) routing: Routing,
-    pub(super) plugins: Arc<[Arc<RoutePlugin>]>,
-    /// Whether the hub takes a hop from each packet.
+    pub(super) plugins: Arc<[Arc<RoutePluginAnswers>]>,
+    /// Whether the hub decrements the TTL or hop limit of each packet.
     pub(super) takes_hops: bool,
     /// Whether hosts that say hello are offered GSO frames.
     pub(super) gso_frames: bool,
-    /// Whether hosts are told of their packets that go nowhere, and from where.
+    /// Whether hosts get ICMP errors about their lost packets, and the source addresses of these.
     pub(super) icmp: Option<IcmpErrors>,
 }
 
-/// What a decision depends on at one moment.
+/// What a routing decision depends on at one moment.
 pub(super) struct Moment<'a> {
-    pub(super) snapshot: &'a Snapshot,
-    /// Who is connected; `None`: nobody.
+    pub(super) snapshot: &'a RoutingSnapshot,
+    /// The connected hosts; `None`: there are none.
     pub(super) namespace: Option<&'a Namespace>,
 }
 
-impl Snapshot {
+impl RoutingSnapshot {
     pub(super) fn new(id: NamespaceId, rules: &Rules) -> Self {
         Self {
             routing: rules.routing(id),
@@ -68,7 +68,7 @@ impl Snapshot {
     }
 
     /// Whether all packets for a host go to the same association, whatever their flow.
-    pub(super) fn one_carrier_per_host(&self) -> bool {
+    pub(super) fn one_active_per_host(&self) -> bool {
         self.routing.sharing() == Sharing::Newest
     }
 }
@@ -94,7 +94,7 @@ impl Namespace {
         Self {
             id,
             generation: AtomicU64::new(0),
-            snapshot: ArcSwap::from_pointee(Snapshot::new(id, rules)),
+            snapshot: ArcSwap::from_pointee(RoutingSnapshot::new(id, rules)),
             members: papaya::HashMap::new(),
             ended: Mutex::default(),
         }
@@ -105,13 +105,13 @@ impl Namespace {
         self.generation.load(Ordering::Acquire)
     }
 
-    pub(super) fn snapshot(&self) -> Arc<Snapshot> {
+    pub(super) fn snapshot(&self) -> Arc<RoutingSnapshot> {
         self.snapshot.load_full()
     }
 
-    /// One that routes nothing and keeps nothing alive.
-    pub(super) fn no_snapshot(&self) -> Arc<Snapshot> {
-        Arc::new(Snapshot {
+    /// A routing snapshot that routes nothing and keeps nothing alive.
+    pub(super) fn no_snapshot(&self) -> Arc<RoutingSnapshot> {
+        Arc::new(RoutingSnapshot {
             routing: Routing::new(self.id, Vec::new(), SourceCheck::Strict, Sharing::Newest),
             plugins: Arc::new([]),
             takes_hops: false,
@@ -121,17 +121,17 @@ impl Namespace {
     }
 
     pub(super) fn apply(&self, rules: &Rules) {
-        self.snapshot.store(Arc::new(Snapshot::new(self.id, rules)));
+        self.snapshot.store(Arc::new(RoutingSnapshot::new(self.id, rules)));
         self.changed();
     }
 
-    /// The association that carries packets of the flow with this hash to `host`.
-    pub(super) fn carrier(
+    /// The active association of `host` for a flow with this hash.
+    pub(super) fn active(
         &self,
-        snapshot: &Snapshot,
+        snapshot: &RoutingSnapshot,
         host: &HostName,
         flow_hash: impl FnOnce() -> u64,
-    ) -> Option<Arc<Association>> {
+    ) -> Option<Arc<HostAssociation>> {
         let members = self.members.pin();
         let sharing = snapshot.routing.sharing();
         members.get(host).and_then(|claims| claims.for_flow(sharing, flow_hash).upgrade())
@@ -143,15 +143,15 @@ impl Namespace {
     }
 
     /// The associations of `host`, newest first.
-    pub(super) fn claims(&self, host: &HostName) -> Vec<Arc<Association>> {
+    pub(super) fn claims(&self, host: &HostName) -> Vec<Arc<HostAssociation>> {
         let members = self.members.pin();
         let claims = members.get(host).into_iter().flat_map(HostConnections::iter);
         claims.filter_map(Weak::upgrade).collect()
     }
 
-    /// Adds an association in front of those of the same name; returns the one that has to go. Calls to this and to
-    /// [`Namespace::remove`] never overlap: the registry's lock sees to it.
-    pub(super) fn add(&self, association: &Arc<Association>) -> Option<Arc<Association>> {
+    /// Adds an association before those of the same name; returns the one that it evicts. The registry's lock ensures that calls
+    /// to this and to [`Namespace::remove`] never overlap.
+    pub(super) fn add(&self, association: &Arc<HostAssociation>) -> Option<Arc<HostAssociation>> {
         let members = self.members.pin();
         let newest = Arc::downgrade(association);
         let (claims, evicted) = match members.get(&association.host) {
@@ -163,7 +163,7 @@ impl Namespace {
         evicted.as_ref().and_then(Weak::upgrade)
     }
 
-    pub(super) fn remove(&self, association: &Association) {
+    pub(super) fn remove(&self, association: &HostAssociation) {
         let members = self.members.pin();
         if let Some(claims) = members.get(&association.host) {
             match claims.without(|claim| ptr::eq(claim.as_ptr(), association)) {
@@ -175,9 +175,9 @@ impl Namespace {
         self.ended_counters().add(Arc::clone(&association.counters));
     }
 
-    /// Ends associations of the same host that its present run made before: it has given them up already.
-    pub(super) fn end_older_of_run(&self, newest: &Association) {
-        let run = |association: &Association| association.greeting.get().map(|g| g.instance);
+    /// Ends older associations of the same run of this host: the host has given them up already.
+    pub(super) fn end_older_of_run(&self, newest: &HostAssociation) {
+        let run = |association: &HostAssociation| association.greeting.get().map(|g| g.instance);
         for claim in self.claims(&newest.host) {
             if claim.id < newest.id && run(&claim).is_some() && run(&claim) == run(newest) {
                 claim.end(EndReason::Replaced);
@@ -190,17 +190,17 @@ impl Namespace {
     }
 
     /// Every association, active or standing by.
-    pub(super) fn associations(&self) -> Vec<Arc<Association>> {
+    pub(super) fn associations(&self) -> Vec<Arc<HostAssociation>> {
         let members = self.members.pin();
         members.values().flat_map(HostConnections::iter).filter_map(Weak::upgrade).collect()
     }
 
-    /// What associations that have ended had counted.
+    /// The counts of associations that have ended.
     pub(super) fn ended(&self) -> Traffic {
         self.ended_counters().read()
     }
 
-    /// The same to be kept elsewhere, for a namespace that goes.
+    /// Takes these counts out, for a namespace that is removed.
     pub(super) fn take_ended(&self) -> Ended {
         mem::take(&mut *self.ended_counters())
     }

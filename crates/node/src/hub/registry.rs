@@ -1,4 +1,4 @@
-//! Who is where: namespaces and their members, joined and left under the hub's rules.
+//! The namespaces of a hub and their members: hosts join and leave by the hub's rules.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
@@ -12,39 +12,39 @@ use std::{
     time::Duration,
 };
 
-use rtun_control::PluginStatus;
-use rtun_core::{
-    Admitted, Decision, Guesses, JoinRequest, NamespaceId, Question, Refusal, RoutingTable,
-};
+use rtun_core::{Admitted, Decision, Guesses, JoinRequest, NamespaceId, Question, Refusal};
+use rtun_proto::frame::FrameBuffer;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+mod stats;
+
+pub(super) use self::stats::RegistryStats;
+use self::stats::report;
 use super::{
-    association::{Arrival, Association, Commons, Parked},
-    namespace::{Namespace, Snapshot},
+    association::{Arrival, Commons, HostAssociation},
+    forward::Forwarder,
+    namespace::{Namespace, RoutingSnapshot},
+    parked::Parked,
     rules::{Rules, retire},
 };
 use crate::{
-    budget::Budget,
-    counters::{Ended, Happened, Tally, Traffic},
+    counters::{Ended, Happened, Tally},
     link::EndReason,
-    report::{GatewayReport, HostReport, NamespaceReport, Queued, SharedReport},
+    runtime::budget::Budget,
 };
 
-/// Prefixes behind several hosts are reported for so many different lists of hosts.
-const MAX_SHARED: usize = 64;
-
-/// A hub's namespaces and the rules they live under.
+/// A hub's namespaces and its rules.
 pub(super) struct Registry {
     service: String,
-    world: Mutex<World>,
+    state: Mutex<RegistryState>,
     next_id: AtomicU64,
     commons: Commons,
     ends: Tally,
     guesses: Mutex<Guesses>,
 }
 
-/// What becomes of a host that wants to join.
+/// The outcome of a request to join.
 pub(super) enum Joining {
     /// It has joined.
     Joined(Member),
@@ -54,49 +54,40 @@ pub(super) enum Joining {
     Refused(Refusal, Arrival),
 }
 
-/// A host's place in its namespace. Whatever ends the task that has it, dropping it closes the link, takes the host out,
-/// counts what it had and says so.
+/// A host's membership of its namespace. Dropping it, however its task ends, closes the link, removes the host, keeps its
+/// counts and logs that it left.
 pub(super) struct Member {
     registry: Arc<Registry>,
-    association: Arc<Association>,
+    pub(super) namespace: Arc<Namespace>,
+    association: Arc<HostAssociation>,
 }
 
-/// A namespace and what it routes by.
-pub(super) type Present = (Arc<Namespace>, Arc<Snapshot>);
+/// A namespace and its routing snapshot.
+pub(super) type PresentNamespace = (Arc<Namespace>, Arc<RoutingSnapshot>);
 
-struct World {
+struct RegistryState {
     rules: Arc<Rules>,
     namespaces: HashMap<NamespaceId, Arc<Namespace>>,
-    /// How many hosts are connected as each user that has any.
+    /// The number of connected hosts of each user that has any.
     hosts_by_user: HashMap<Box<[u8]>, usize>,
-    /// What namespaces had counted that are gone.
+    /// The counts of namespaces that are gone.
     gone: Ended,
 }
 
-/// The part of a hub's report that is the registry's.
-pub(super) struct Census {
-    pub(super) namespaces: Vec<NamespaceReport>,
-    pub(super) gone: Traffic,
-    pub(super) waiting_for_plugins: u64,
-    pub(super) plugins: Vec<PluginStatus>,
-    pub(super) queue_memory: usize,
-    pub(super) queue_budget: usize,
-}
-
 impl Registry {
-    /// The namespaces that the rules name exist from the beginning.
+    /// A registry without members. The namespaces that the rules name exist from the beginning.
     pub(super) fn new(service: &str, rules: Rules) -> Self {
         let queue_budget = rules.config.queue_budget;
-        let mut world = World {
+        let mut state = RegistryState {
             rules: Arc::new(rules),
             namespaces: HashMap::new(),
             hosts_by_user: HashMap::new(),
             gone: Ended::default(),
         };
-        world.add_configured();
+        state.add_configured();
         Self {
             service: service.to_owned(),
-            world: Mutex::new(world),
+            state: Mutex::new(state),
             next_id: AtomicU64::new(1),
             commons: Commons { budget: Budget::new(queue_budget), population: Arc::default() },
             ends: Tally::default(),
@@ -104,44 +95,44 @@ impl Registry {
         }
     }
 
-    /// What decides at the moment.
+    /// The current rules.
     pub(super) fn rules(&self) -> Arc<Rules> {
-        Arc::clone(&self.world().rules)
+        Arc::clone(&self.state().rules)
     }
 
-    /// Those there are now.
+    /// The namespaces that exist now.
     pub(super) fn namespaces(&self) -> BTreeSet<NamespaceId> {
-        self.world().namespaces.keys().copied().collect()
+        self.state().namespaces.keys().copied().collect()
     }
 
-    /// What decides at the moment, and the namespace with what it routes by, if it is there.
-    pub(super) fn moment(&self, id: NamespaceId) -> (Arc<Rules>, Option<Present>) {
-        let world = self.world();
-        let namespace = world.namespaces.get(&id);
+    /// The current rules, and the namespace with its routing snapshot, if it exists.
+    pub(super) fn moment(&self, id: NamespaceId) -> (Arc<Rules>, Option<PresentNamespace>) {
+        let state = self.state();
+        let namespace = state.namespaces.get(&id);
         let present = namespace.map(|namespace| (Arc::clone(namespace), namespace.snapshot()));
-        (Arc::clone(&world.rules), present)
+        (Arc::clone(&state.rules), present)
     }
 
-    /// How long somebody waits for the answer that this is not the user's password.
+    /// Notes a wrong password; returns how long the peer has to wait for the answer.
     pub(super) fn failed(&self, user: &[u8], source: IpAddr) -> Duration {
         let mut guesses = self.guesses.lock().unwrap_or_else(PoisonError::into_inner);
         guesses.failed(user, source, Instant::now().into_std())
     }
 
-    /// Admits a host, or hands its connection back. The association receives packets from now on; they are held back
-    /// until it has been welcomed.
+    /// Admits a host, or returns its connection. From now on the association receives packets; they are held back until the
+    /// answer has been sent.
     pub(super) fn join(self: &Arc<Self>, request: &JoinRequest<'_>, arrival: Arrival) -> Joining {
-        let mut world = self.world();
-        let admitted = match world.rules.access.decide(request) {
+        let mut state = self.state();
+        let admitted = match state.rules.access.decide(request) {
             Decision::Admit(admitted) => admitted,
             Decision::Ask(question) => return Joining::Ask(question, arrival),
             Decision::Refuse(refusal) => return Joining::Refused(refusal, arrival),
         };
         let population = self.commons.population.load(Ordering::Relaxed);
-        if let Err(refusal) = world.has_room(&admitted, request.namespace, population) {
+        if let Err(refusal) = state.has_room(&admitted, request.namespace, population) {
             return Joining::Refused(refusal, arrival);
         }
-        let namespace = world.namespace(request.namespace);
+        let namespace = state.namespace(request.namespace);
         let claims = namespace.claims(&admitted.host);
         let user = admitted.identity.as_ref().map(|identity| &*identity.user);
         if claims.iter().any(|other| other.user() != user) {
@@ -152,47 +143,45 @@ impl Registry {
             warn!(
                 namespace = %namespace.id, host = %admitted.host, peer = %arrival.peer,
                 older = older.join(" "),
-                "one more connection reports this host name; the newest carries its packets"
+                "one more connection reports this host name; packets go to the newest"
             );
         }
         if let Some(user) = user {
-            *world.hosts_by_user.entry(user.into()).or_default() += 1;
+            *state.hosts_by_user.entry(user.into()).or_default() += 1;
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let association =
-            Association::new(id, admitted, Arc::clone(&namespace), arrival, &self.commons);
+        let association = HostAssociation::new(id, admitted, arrival, &self.commons);
         let association = Arc::new(association);
         if let Some(evicted) = namespace.add(&association) {
             let _ = evicted.replaced_by.set(association.peer);
             evicted.end(EndReason::Replaced);
         }
         self.commons.population.fetch_add(1, Ordering::Relaxed);
-        Joining::Joined(Member { registry: Arc::clone(self), association })
+        Joining::Joined(Member { registry: Arc::clone(self), namespace, association })
     }
 
-    fn leave(&self, association: &Association) {
-        let mut world = self.world();
-        let namespace = &association.namespace;
+    fn leave(&self, association: &HostAssociation, namespace: &Namespace) {
+        let mut state = self.state();
         namespace.remove(association);
         self.commons.population.fetch_sub(1, Ordering::Relaxed);
-        world.leave_user(association);
-        world.forget_if_unneeded(namespace.id);
+        state.leave_user(association);
+        state.forget_if_unneeded(namespace.id);
     }
 
-    /// Replaces the rules at once for everybody; ends the associations that they no longer allow. Calls do not overlap.
+    /// Replaces the rules at once for all namespaces; ends the associations that they no longer admit. Calls do not overlap.
     pub(super) fn apply(&self, rules: Rules) {
         let rules = Arc::new(rules);
-        let mut world = self.world();
-        let before = mem::replace(&mut world.rules, Arc::clone(&rules));
+        let mut state = self.state();
+        let before = mem::replace(&mut state.rules, Arc::clone(&rules));
         self.commons.budget.set_limit(rules.config.queue_budget);
-        world.add_configured();
-        for id in world.namespaces.keys().copied().collect::<Vec<_>>() {
-            world.forget_if_unneeded(id);
+        state.add_configured();
+        for id in state.namespaces.keys().copied().collect::<Vec<_>>() {
+            state.forget_if_unneeded(id);
         }
-        for namespace in world.namespaces.values() {
+        for namespace in state.namespaces.values() {
             namespace.apply(&rules);
             for association in namespace.associations() {
-                if let Err(why) = still_admitted(&rules, &association) {
+                if let Err(why) = still_admitted(&rules, &association, namespace.id) {
                     info!(
                         namespace = %namespace.id, host = %association.host,
                         "no longer admitted: {why}"
@@ -201,13 +190,13 @@ impl Registry {
                 }
             }
         }
-        drop(world);
+        drop(state);
         tokio::spawn(retire(before, &rules));
     }
 
     /// Ends every association.
     pub(super) fn end_all(&self, reason: EndReason) {
-        for namespace in self.world().namespaces.values() {
+        for namespace in self.state().namespaces.values() {
             for association in namespace.associations() {
                 association.end(reason);
             }
@@ -220,17 +209,17 @@ impl Registry {
     }
 
     /// Who is connected, what passed and what was lost.
-    pub(super) fn census(&self) -> Census {
-        let mut world = self.world();
-        let configured = &world.rules.access.namespaces;
-        let mut namespaces: Vec<_> = world
+    pub(super) fn stats(&self) -> RegistryStats {
+        let mut state = self.state();
+        let configured = &state.rules.access.namespaces;
+        let mut namespaces: Vec<_> = state
             .namespaces
             .values()
             .map(|namespace| report(namespace, configured.contains(&namespace.id)))
             .collect();
         namespaces.sort_by_key(|namespace| namespace.id);
-        let plugins = world.rules.plugins.status();
-        let waiting = world
+        let plugins = state.rules.plugins.status();
+        let waiting = state
             .rules
             .plugins
             .routes()
@@ -238,8 +227,8 @@ impl Registry {
             .map(|plugin| plugin.waiting(Parked::packets) as u64)
             .sum();
         let (queue_memory, queue_budget) = self.commons.budget.read();
-        let gone = world.gone.read();
-        Census {
+        let gone = state.gone.read();
+        RegistryStats {
             namespaces,
             gone,
             waiting_for_plugins: waiting,
@@ -249,14 +238,26 @@ impl Registry {
         }
     }
 
-    /// A poisoned lock still guards a whole world: no critical section panics half way through a change.
-    fn world(&self) -> MutexGuard<'_, World> {
-        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A poisoned lock still guards a whole state: no critical section panics half way through a change.
+    fn state(&self) -> MutexGuard<'_, RegistryState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Member {
+    /// Forwards what the host sends, and sends what waits for it, until its link ends. `buffer` holds what arrived after
+    /// the host's request.
+    pub(super) async fn run(&self, buffer: FrameBuffer) -> EndReason {
+        let Self { namespace, association, .. } = self;
+        let mut forwarder = Forwarder::new(Arc::clone(association), Arc::clone(namespace));
+        let reason = association.link.run(&mut forwarder, buffer).await;
+        association.announce_end(reason);
+        reason
     }
 }
 
 impl Deref for Member {
-    type Target = Arc<Association>;
+    type Target = Arc<HostAssociation>;
 
     fn deref(&self) -> &Self::Target {
         &self.association
@@ -265,12 +266,12 @@ impl Deref for Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
-        let Self { registry, association } = self;
-        let Association { namespace, host, peer, since, link, counters, .. } = &**association;
-        // Where nothing else has ended it, its task was ended in the middle of its work.
+        let Self { registry, namespace, association } = self;
+        let HostAssociation { host, peer, since, link, counters, .. } = &**association;
+        // If nothing else has ended the link, its task was aborted.
         link.end(EndReason::Internal);
         link.close();
-        registry.leave(association);
+        registry.leave(association, namespace);
         let reason = link.end_reason().unwrap_or(EndReason::Internal);
         registry.ends.count(reason.as_str());
         let traffic = counters.read();
@@ -283,17 +284,21 @@ impl Drop for Member {
     }
 }
 
-/// Whether the rules still allow what they once allowed.
-fn still_admitted(rules: &Rules, association: &Association) -> Result<(), String> {
-    if !rules.doors.admit(association.peer.ip()) {
+/// Whether the rules still admit this association.
+fn still_admitted(
+    rules: &Rules,
+    association: &HostAssociation,
+    namespace: NamespaceId,
+) -> Result<(), String> {
+    if !rules.addresses.admit(association.peer.ip()) {
         return Err(format!("connections from {} are refused", association.peer.ip()));
     }
-    let Association { identity, host, namespace, .. } = association;
-    let admitted = rules.access.still_admits(identity.as_ref(), host, namespace.id);
+    let HostAssociation { identity, host, .. } = association;
+    let admitted = rules.access.still_admits(identity.as_ref(), host, namespace);
     admitted.map_err(|refusal| refusal.to_string())
 }
 
-impl World {
+impl RegistryState {
     /// Whether the quotas leave room for one more host.
     fn has_room(
         &self,
@@ -316,7 +321,7 @@ impl World {
         Ok(())
     }
 
-    fn leave_user(&mut self, association: &Association) {
+    fn leave_user(&mut self, association: &HostAssociation) {
         let Some(user) = association.user() else { return };
         if let Some(hosts) = self.hosts_by_user.get_mut(user) {
             *hosts -= 1;
@@ -344,54 +349,6 @@ impl World {
         let Self { rules, namespaces, .. } = self;
         Arc::clone(namespaces.entry(id).or_insert_with(|| Arc::new(Namespace::new(id, rules))))
     }
-}
-
-fn report(namespace: &Namespace, configured: bool) -> NamespaceReport {
-    let snapshot = namespace.snapshot();
-    let mut traffic = namespace.ended();
-    let mut associations = namespace.associations();
-    associations.sort_by(|a, b| a.host.cmp(&b.host).then(b.id.cmp(&a.id)));
-    let mut hosts: Vec<HostReport> = Vec::with_capacity(associations.len());
-    for association in associations {
-        let (packets, bytes) = association.link.queued();
-        let greeting = association.greeting.get();
-        let newest = hosts.last().is_none_or(|before| before.host != association.host);
-        let host = HostReport {
-            host: association.host.clone(),
-            peer: association.peer,
-            transport: association.transport,
-            connected: association.since.elapsed(),
-            carries: newest || !snapshot.one_carrier_per_host(),
-            software: greeting.map(|greeting| greeting.software.clone()),
-            mtu: greeting.map(|greeting| greeting.mtu),
-            gso_frames: association.gso_frames(),
-            datagrams: association.link.uses_datagrams(),
-            traffic: association.counters.read(),
-            queued: Queued { packets, bytes: bytes as u64 },
-        };
-        traffic += &host.traffic;
-        hosts.push(host);
-    }
-    let routes = snapshot.routing.prefixes();
-    let shared = shared(namespace, &snapshot);
-    NamespaceReport { id: namespace.id, configured, routes, shared, hosts, traffic }
-}
-
-/// Who carries what is behind several hosts.
-fn shared(namespace: &Namespace, snapshot: &Snapshot) -> Vec<SharedReport> {
-    let all = snapshot.routing.tables().flat_map(RoutingTable::shared);
-    let reports = all.take(MAX_SHARED).map(|shared| {
-        let mut carried = false;
-        let gateways = shared.gateways.iter().map(|host| {
-            let connected = namespace.has(host);
-            let carries = connected && !(carried && snapshot.one_carrier_per_host());
-            carried |= carries;
-            GatewayReport { host: host.clone(), connected, carries }
-        });
-        let gateways = gateways.collect();
-        SharedReport { prefix: shared.example, prefixes: shared.prefixes, gateways }
-    });
-    reports.collect()
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use tokio::{
 
 use super::{
     HttpError,
-    request::{Framing, RequestStream, WRITE_MAX},
+    request::{BodyFraming, RequestStream, WRITE_MAX},
 };
 use crate::{Stream, forwarded::Forwarded, io_stream::IoStream, poll_end};
 
@@ -46,7 +46,7 @@ pub const FIRST_REQUEST_WINDOW: u32 = 16 * 1024;
 /// it ends a connection where that comes to half the connection's window. A request's window of packets does not.
 pub const FIRST_CONNECTION_WINDOW: u32 = 256 * 1024;
 
-/// So much of a client's bytes has to be read before it is given the full windows: more than strangers have to say.
+/// Bytes of a client that have to be read before it is given the full windows: more than an unauthenticated peer has to send.
 pub const PROOF: usize = 4096;
 
 /// The task that a connection is: it ends with this, and the stream below with it.
@@ -78,15 +78,15 @@ impl Drop for Task {
 
 /// How much of a connection's bytes has been read.
 #[derive(Debug, Default)]
-pub(super) struct Proof {
+pub(super) struct ClientProof {
     read: AtomicUsize,
     connection: AtomicWaker,
 }
 
-impl Proof {
+impl ClientProof {
     /// So much more has been.
     pub(super) fn read(&self, len: usize) {
-        // Beyond the mark the count does not matter, nor who else counts.
+        // Above `PROOF` the exact count does not matter.
         let before = self.read.load(Ordering::Relaxed);
         if before < PROOF {
             self.read.fetch_add(len, Ordering::Relaxed);
@@ -102,16 +102,16 @@ impl Proof {
 }
 
 /// What a server makes of requests.
-pub(crate) struct Service {
+pub(crate) struct RequestService {
     pub(crate) judge: Box<Judge>,
-    pub(crate) framing: Framing,
+    pub(crate) framing: BodyFraming,
 }
 
 /// What a server answers to a request.
-pub(crate) type Judge = dyn Fn(&Parts) -> Answer + Send + Sync;
+pub(crate) type Judge = dyn Fn(&Parts) -> RequestAnswer + Send + Sync;
 
 /// The response that begins a stream, or one that refuses the request.
-pub(crate) enum Answer {
+pub(crate) enum RequestAnswer {
     Take(Response<()>),
     Refuse(Response<()>),
 }
@@ -120,7 +120,10 @@ pub(crate) enum Answer {
 pub(super) type Taken = Result<(Arc<dyn Stream>, Forwarded), HttpError>;
 
 /// Serves requests on `stream` until it ends, or nobody takes requests any more and the last of them is done.
-pub(super) fn serve(stream: Arc<dyn Stream>, service: Service) -> (mpsc::Receiver<Taken>, Task) {
+pub(super) fn serve(
+    stream: Arc<dyn Stream>,
+    service: RequestService,
+) -> (mpsc::Receiver<Taken>, Task) {
     let (requests, taken) = mpsc::channel(REQUESTS_MAX as usize);
     let task = Task::spawn(async move {
         let mut builder = server::Builder::new();
@@ -140,12 +143,12 @@ pub(super) fn serve(stream: Arc<dyn Stream>, service: Service) -> (mpsc::Receive
         };
         let is_orderly = end.is_ok();
         if let Err(error) = end {
-            // Nobody is there to be told, or has enough to do with requests.
+            // Nobody takes requests, or they have too many to take.
             let _ = requests.try_send(Err(HttpError::Protocol(error)));
         }
         drop(requests);
         if is_orderly {
-            // Whoever waits for that limits its time.
+            // The task that waits for that limits its time.
             let _ = poll_fn(|cx| poll_end(&*stream, cx)).await;
         }
     });
@@ -154,10 +157,10 @@ pub(super) fn serve(stream: Arc<dyn Stream>, service: Service) -> (mpsc::Receive
 
 async fn drive(
     mut connection: server::Connection<IoStream, Bytes>,
-    service: &Service,
+    service: &RequestService,
     requests: &mpsc::Sender<Taken>,
 ) -> Result<(), h2::Error> {
-    let proof = Arc::<Proof>::default();
+    let proof = Arc::<ClientProof>::default();
     let mut is_wide = false;
     let mut is_ending = false;
     loop {
@@ -205,14 +208,14 @@ async fn drive(
 fn take(
     request: Request<RecvStream>,
     mut respond: server::SendResponse<Bytes>,
-    service: &Service,
+    service: &RequestService,
     requests: &mpsc::Sender<Taken>,
-    proof: &Arc<Proof>,
+    proof: &Arc<ClientProof>,
 ) {
     let (head, body) = request.into_parts();
     let response = match (service.judge)(&head) {
-        Answer::Take(response) => response,
-        Answer::Refuse(response) => {
+        RequestAnswer::Take(response) => response,
+        RequestAnswer::Refuse(response) => {
             // A request that is gone already needs no answer.
             let _ = respond.send_response(response, true);
             return;
@@ -246,7 +249,7 @@ pub(super) async fn request(
     let task = Task::spawn(async move {
         // How it ends the request's stream tells.
         if connection.await.is_ok() {
-            // Whoever waits for that limits its time.
+            // The task that waits for that limits its time.
             let _ = poll_fn(|cx| poll_end(&*stream, cx)).await;
         }
     });

@@ -15,21 +15,20 @@ use rtun_settings::{QuicSettings, SocketOptions};
 use tokio::time::timeout;
 
 use super::{
-    congestion::Congestion,
     datagrams::QuicDatagrams,
     error::{QuicHandshakeError, ended},
-    flow::Flow,
+    flow::QuicFlow,
     settings::{handshake_limit, offering, transport},
     socket,
     stream::{Owner, QuicStream},
 };
 use crate::{
     names::ResolvedAddr,
+    race::{AddressRace, Tried},
     socket::bindings,
-    tcp::{Race, Tried},
 };
 
-/// Why no stream came about.
+/// Why there is no stream.
 #[derive(Debug, thiserror::Error)]
 pub enum QuicError {
     /// The TLS settings lack what QUIC needs.
@@ -75,15 +74,14 @@ pub async fn connect(
     server_name: &str,
     tls: Arc<rustls::ClientConfig>,
     settings: &QuicSettings,
-    congestion: Congestion,
     options: &SocketOptions,
     within: Duration,
 ) -> Result<Arc<QuicStream>, QuicError> {
     let client = ClientConfig::new(Arc::new(QuicClientConfig::try_from(offering(tls))?));
-    let race = Race::default();
+    let race = AddressRace::default();
     let connect = async {
         let begin = |socket, address| {
-            handshake_from(socket, address, server_name, client.clone(), settings, congestion)
+            handshake_from(socket, address, server_name, client.clone(), settings)
         };
         let attempt = |address| handshake(address, options, begin);
         match race.run(to, attempt).await {
@@ -103,7 +101,7 @@ pub async fn connect(
 
 async fn open(
     addr: &str,
-    (connection, flow): (quinn::Connection, Arc<Flow>),
+    (connection, flow): (quinn::Connection, Arc<QuicFlow>),
 ) -> Result<QuicStream, QuicError> {
     let ends = connection
         .open_bi()
@@ -147,12 +145,11 @@ async fn handshake_from(
     server_name: &str,
     mut client: ClientConfig,
     settings: &QuicSettings,
-    congestion: Congestion,
-) -> Result<(quinn::Connection, Arc<Flow>), QuicHandshakeError> {
+) -> Result<(quinn::Connection, Arc<QuicFlow>), QuicHandshakeError> {
     let limit = handshake_limit(settings);
-    let flow = Flow::new();
+    let flow = QuicFlow::new();
     // The listening side of a tunnel opens no streams.
-    client.transport_config(Arc::new(transport(settings, congestion, 0, &flow)));
+    client.transport_config(Arc::new(transport(settings, 0, &flow)));
     let endpoint = Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime))
         .map_err(QuicHandshakeError::Socket)?;
     let connecting =

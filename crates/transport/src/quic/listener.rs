@@ -17,10 +17,9 @@ use rtun_settings::{ListenOptions, QuicSettings};
 use tokio::time::timeout;
 
 use super::{
-    congestion::Congestion,
     connection::QuicConnection,
     error::QuicHandshakeError,
-    flow::Flow,
+    flow::QuicFlow,
     settings::{accepting, handshake_limit, max_streams, transport},
     socket,
 };
@@ -54,7 +53,7 @@ pub enum BindError {
 /// What was not let in so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RefusedHandshakes {
-    /// First packets whose senders were told to prove their address.
+    /// First packets whose senders had to prove their address.
     pub retried: u64,
     /// Left without an answer because too many were open.
     pub ignored: u64,
@@ -65,7 +64,6 @@ pub struct RefusedHandshakes {
 pub struct QuicListener {
     endpoint: Endpoint,
     settings: QuicSettings,
-    congestion: Congestion,
     server: Mutex<ServerConfig>,
     open: Arc<AtomicUsize>,
     retried: AtomicU64,
@@ -78,7 +76,6 @@ pub struct Incoming {
     inner: quinn::Incoming,
     server: ServerConfig,
     settings: QuicSettings,
-    congestion: Congestion,
     open: OpenHandshake,
 }
 
@@ -108,7 +105,6 @@ impl QuicListener {
         addr: &str,
         tls: Arc<rustls::ServerConfig>,
         settings: &QuicSettings,
-        congestion: Congestion,
         options: &ListenOptions,
     ) -> Result<Self, BindError> {
         let mut server =
@@ -129,7 +125,6 @@ impl QuicListener {
         Ok(Self {
             endpoint,
             settings: settings.clone(),
-            congestion,
             server: Mutex::new(server),
             open: Arc::default(),
             retried: AtomicU64::new(0),
@@ -151,9 +146,9 @@ impl QuicListener {
         Ok(())
     }
 
-    /// Waits for the next sender that wants a connection and has proven its address. All others are told to prove theirs by a
-    /// Retry (RFC 9000 section 8.1.2), for which nothing is kept here: whoever forges addresses takes no place, and has less sent
-    /// to them than was sent in their name. Without that quinn answers with up to a packet more than the three times which
+    /// Waits for the next sender that wants a connection and has proven its address. All others have to prove theirs by a
+    /// Retry (RFC 9000 section 8.1.2), for which nothing is kept here: a sender that forges addresses takes no place, and less is sent
+    /// to them than in their name. Without that quinn answers with up to a packet more than the three times which
     /// section 8.1 allows. Above [`HANDSHAKES_MAX`] open handshakes senders get no answer. `None` when the listener is closed.
     /// Loses nothing when dropped.
     pub async fn accept(&self) -> Option<Incoming> {
@@ -171,7 +166,6 @@ impl QuicListener {
                     inner: incoming,
                     server: self.server.lock().unwrap_or_else(PoisonError::into_inner).clone(),
                     settings: self.settings.clone(),
-                    congestion: self.congestion,
                     open: OpenHandshake::take(&self.open),
                 });
             }
@@ -191,7 +185,7 @@ impl QuicListener {
         }
     }
 
-    /// Waits until every connection has ended and the other sides were told, for an orderly end of the process.
+    /// Waits until every connection has ended and the other sides were informed, for an orderly end of the process.
     pub async fn wait_idle(&self) {
         self.endpoint.wait_idle().await;
     }
@@ -221,11 +215,11 @@ impl Incoming {
 
     /// Makes the connection: the whole handshake, within the time the settings give it.
     pub async fn accept(self) -> Result<QuicConnection, QuicHandshakeError> {
-        let Self { inner, mut server, settings, congestion, open: _open } = self;
+        let Self { inner, mut server, settings, open: _open } = self;
         let limit = handshake_limit(&settings);
-        let flow = Flow::new();
+        let flow = QuicFlow::new();
         let streams = max_streams(&settings);
-        server.transport_config(Arc::new(transport(&settings, congestion, streams, &flow)));
+        server.transport_config(Arc::new(transport(&settings, streams, &flow)));
         let connecting = inner.accept_with(Arc::new(server))?;
         match timeout(limit, connecting).await {
             Ok(connection) => Ok(QuicConnection::new(connection?, flow)),

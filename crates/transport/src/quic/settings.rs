@@ -6,8 +6,8 @@ use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 use rtun_settings::QuicSettings;
 
 use super::{
-    congestion::Congestion,
-    flow::{Flow, Watch},
+    congestion,
+    flow::{QuicFlow, Watch},
 };
 
 /// The protocols offered where the TLS settings name none, the preferred first.
@@ -69,9 +69,8 @@ fn idle_timeout(settings: &QuicSettings) -> Duration {
 /// What quinn is given for a connection whose other side may open `max_streams`.
 pub(super) fn transport(
     settings: &QuicSettings,
-    congestion: Congestion,
     max_streams: u32,
-    flow: &Arc<Flow>,
+    flow: &Arc<QuicFlow>,
 ) -> TransportConfig {
     let mut transport = TransportConfig::default();
     let mut mtu = MtuDiscoveryConfig::default();
@@ -90,7 +89,7 @@ pub(super) fn transport(
         .datagram_receive_buffer_size(Some(DATAGRAM_RECEIVE_BUFFER))
         .congestion_controller_factory(Arc::new(Watch {
             flow: Arc::clone(flow),
-            factory: congestion.factory(),
+            factory: congestion::factory(settings.congestion),
         }))
         .mtu_discovery_config(Some(mtu));
     transport

@@ -6,8 +6,8 @@ use std::{
 };
 
 use rtun_core::{PluginAnswer, Route};
-use rtun_proto::frame::{FrameBuffer, write_frame};
-use rtun_settings::{HubRules, Located, Named, Provider, Rows};
+use rtun_proto::frame::write_frame;
+use rtun_settings::{HubRules, LocatedRow, Named, Provider, Rows};
 use rtun_transport::{
     Stream,
     memory::{self, MemoryStream},
@@ -19,7 +19,7 @@ use crate::{feeds::Feeds, hub::rules::ResolvedNames, report::Transport};
 
 const NAMESPACE: NamespaceId = NamespaceId::from_bytes([9; 16]);
 
-/// A stream that fails when it is told to.
+/// A stream that fails when the test asks for it.
 struct Fragile {
     inner: MemoryStream,
     faults: Arc<Faults>,
@@ -59,14 +59,14 @@ impl Stream for Fragile {
     }
 }
 
-/// Routes everybody has who is in no namespace of its own.
+/// With routes for all namespaces that have none of their own.
 fn registry() -> Arc<Registry> {
     let row = |n: u8| {
         let route = Route::new(
             format!("10.0.0.{n}/32").parse().unwrap(),
             format!("host-{n}").parse().unwrap(),
         );
-        Located { value: route, file: "test".into(), line: 1 }
+        LocatedRow { value: route, file: "test".into(), line: 1 }
     };
     let provider = Provider::Rows(Rows::inline((1..=2).map(row).collect()));
     let config = Arc::new(HubRules {
@@ -80,13 +80,13 @@ fn registry() -> Arc<Registry> {
 }
 
 /// A host that has joined, and its task at the hub.
-struct Host {
+struct TestHost {
     stream: MemoryStream,
     faults: Arc<Faults>,
     task: JoinHandle<()>,
 }
 
-fn join(registry: &Arc<Registry>, number: u8) -> Host {
+fn join(registry: &Arc<Registry>, number: u8) -> TestHost {
     let (stream, inner) = memory::pair(4096);
     let faults = Arc::<Faults>::default();
     let at_hub = Arc::new(Fragile { inner, faults: Arc::clone(&faults) });
@@ -113,7 +113,7 @@ fn join(registry: &Arc<Registry>, number: u8) -> Host {
         drop(member);
         farewell.await;
     });
-    Host { stream, faults, task }
+    TestHost { stream, faults, task }
 }
 
 /// A frame with a packet from one host to another.
@@ -138,9 +138,9 @@ async fn until(what: &str, condition: impl Fn() -> bool) {
 }
 
 /// A way to end a host's association, and the reason that counts.
-type End = (&'static str, fn(&Arc<Registry>, &Host));
+type EndCase = (&'static str, fn(&Arc<Registry>, &TestHost));
 
-const ENDS: [End; 8] = [
+const ENDS: [EndCase; 8] = [
     ("peer_closed", |_, host| {
         let mut cx = Context::from_waker(std::task::Waker::noop());
         assert!(host.stream.poll_shutdown(&mut cx).is_ready());
@@ -175,14 +175,14 @@ async fn whatever_ends_an_association_releases_all_that_it_had() {
             let frame = frame(1, 2, 1000);
             (&sender.stream as &dyn Stream).write_all(&frame).await.unwrap();
         }
-        let census = || registry.census();
+        let stats = || registry.stats();
         let traffic = || {
-            let mut all = census().gone;
-            census().namespaces.iter().for_each(|namespace| all += &namespace.traffic);
+            let mut all = stats().gone;
+            stats().namespaces.iter().for_each(|namespace| all += &namespace.traffic);
             all
         };
         until("all packets have come", || traffic().packets_in == sent).await;
-        until("some wait", || census().queue_memory > 0).await;
+        until("some wait", || stats().queue_memory > 0).await;
         if number == 3 {
             // Room wakes the task that writes.
             let mut some = [0; 2000];
@@ -202,8 +202,8 @@ async fn whatever_ends_an_association_releases_all_that_it_had() {
         timeout(Duration::from_secs(5), rest).await.expect("its connection has ended");
         drop(sender);
         until("both have left", || names(&registry).is_empty()).await;
-        assert!(census().namespaces.is_empty(), "{reason}: nobody needs the namespace");
-        until("nothing is held", || census().queue_memory == 0).await;
+        assert!(stats().namespaces.is_empty(), "{reason}: nobody needs the namespace");
+        until("nothing is held", || stats().queue_memory == 0).await;
         assert_eq!(registry.commons.population.load(Ordering::Relaxed), 0, "{reason}");
         let traffic = traffic();
         assert_eq!(
@@ -215,7 +215,7 @@ async fn whatever_ends_an_association_releases_all_that_it_had() {
 }
 
 fn names(registry: &Registry) -> Vec<String> {
-    let namespaces = registry.census().namespaces;
+    let namespaces = registry.stats().namespaces;
     namespaces.iter().flat_map(|it| it.hosts.iter().map(|host| host.host.to_string())).collect()
 }
 

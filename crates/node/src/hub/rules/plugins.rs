@@ -11,24 +11,24 @@ use rtun_core::PluginId;
 use rtun_settings::{self, HubRules, Named};
 
 use super::RulesError;
-use crate::{hub::association::Parked, surroundings::Surroundings};
+use crate::{hub::parked::Parked, runtime::surroundings::Surroundings};
 
 /// A route plugin's answers, with the packets that wait for one.
-pub(in crate::hub) type RoutePlugin = RouteAnswers<Parked>;
+pub(in crate::hub) type RoutePluginAnswers = RouteAnswers<Parked>;
 
 /// Every plugin of a hub, by what it is asked for.
 #[derive(Default)]
 pub(in crate::hub) struct Plugins {
-    routes: Vec<Connected<RoutePlugin>>,
-    authers: Vec<Connected<AuthQuestions>>,
-    ingress: Option<Connected<IngressQuestions>>,
-    admissions: Vec<Connected<AdmissionQuestions>>,
-    /// Those of `routes`, by number.
-    by_id: Arc<[Arc<RoutePlugin>]>,
+    routes: Vec<ConnectedPlugin<RoutePluginAnswers>>,
+    authers: Vec<ConnectedPlugin<AuthQuestions>>,
+    ingress: Option<ConnectedPlugin<IngressQuestions>>,
+    admissions: Vec<ConnectedPlugin<AdmissionQuestions>>,
+    /// The plugins of `routes`, by number.
+    by_id: Arc<[Arc<RoutePluginAnswers>]>,
 }
 
-/// A plugin and what it was made of.
-struct Connected<T> {
+/// A plugin and its settings.
+struct ConnectedPlugin<T> {
     name: String,
     settings: rtun_settings::PluginSettings,
     plugin: Arc<T>,
@@ -91,26 +91,26 @@ impl Plugins {
     }
 
     /// Route plugins, by number.
-    pub(in crate::hub) fn routes(&self) -> Arc<[Arc<RoutePlugin>]> {
+    pub(in crate::hub) fn routes(&self) -> Arc<[Arc<RoutePluginAnswers>]> {
         Arc::clone(&self.by_id)
     }
 
-    /// Whom to ask about users, in turn.
+    /// The plugins to ask about users, in turn.
     pub(in crate::hub) fn authers(&self) -> impl Iterator<Item = &Arc<AuthQuestions>> {
         self.authers.iter().map(|connected| &connected.plugin)
     }
 
-    /// Whom to ask where a host belongs.
+    /// The plugin to ask for the namespace of a host.
     pub(in crate::hub) fn ingress(&self) -> Option<&Arc<IngressQuestions>> {
         self.ingress.as_ref().map(|connected| &connected.plugin)
     }
 
-    /// Whom to ask about an address; each has to admit it.
+    /// The plugins to ask about an address; each has to admit it.
     pub(in crate::hub) fn admissions(&self) -> impl Iterator<Item = &Arc<AdmissionQuestions>> {
         self.admissions.iter().map(|connected| &connected.plugin)
     }
 
-    /// How each does.
+    /// The status of each.
     pub(in crate::hub) fn status(&self) -> Vec<PluginStatus> {
         let mut all = Vec::new();
         all.extend(self.routes.iter().map(|connected| connected.plugin.status()));
@@ -121,13 +121,13 @@ impl Plugins {
     }
 }
 
-/// The plugin in the place of `named`, if there is one.
+/// The plugin that answers instead of the rows of `named`, if there is one.
 fn connect<R, T>(
     kind: &'static str,
     named: &Named<R>,
-    before: &[Connected<T>],
+    before: &[ConnectedPlugin<T>],
     make: impl FnOnce(String, &rtun_settings::PluginSettings) -> Result<T, PluginSetupError>,
-) -> Result<Option<Connected<T>>, RulesError> {
+) -> Result<Option<ConnectedPlugin<T>>, RulesError> {
     let Some(settings) = named.plugin() else { return Ok(None) };
     let name = named.name.clone();
     let kept = before.iter().find(|other| other.name == name && other.settings == *settings);
@@ -142,14 +142,14 @@ fn connect<R, T>(
             })?)
         }
     };
-    Ok(Some(Connected { name, settings: settings.clone(), plugin }))
+    Ok(Some(ConnectedPlugin { name, settings: settings.clone(), plugin }))
 }
 
 fn route_plugin(
     name: String,
     settings: &rtun_settings::PluginSettings,
     surroundings: &Surroundings,
-) -> Result<RoutePlugin, PluginSetupError> {
+) -> Result<RoutePluginAnswers, PluginSetupError> {
     let plugin = match surroundings {
         Surroundings::System => connect_route_plugin(settings)?,
         Surroundings::Twin(twin) => twin.route_plugin(settings),
@@ -165,7 +165,7 @@ fn limits(settings: &rtun_settings::PluginSettings) -> QuestionLimits {
 fn release(packets: Vec<Parked>, why: Released) {
     for packet in packets {
         match why {
-            Released::Answered => packet.go_on(),
+            Released::Answered => packet.resume(),
             Released::TimedOut => packet.give_up(),
         }
     }

@@ -3,20 +3,20 @@
 use std::{collections::HashMap, sync::Arc};
 
 use rtun_core::{RoutingTable, Row};
-use rtun_settings::{self, Located, Named, Provider, Quotas};
+use rtun_settings::{self, LocatedRow, Named, Provider, Quotas};
 
 use super::RulesError;
 use crate::feeds::Feeds;
 
-/// The tables of all routers that are no plugins.
+/// The tables of all routers that are not plugins.
 #[derive(Default)]
-pub(in crate::hub) struct Tables(HashMap<String, Table>);
+pub(in crate::hub) struct CompiledTables(HashMap<String, CompiledTable>);
 
 /// One router's table and what it was compiled from.
 #[derive(Clone)]
-pub(in crate::hub) struct Table {
+pub(in crate::hub) struct CompiledTable {
     /// What the configuration says, of the least priority.
-    pub(in crate::hub) inline: Arc<[Located<rtun_settings::Route>]>,
+    pub(in crate::hub) inline: Arc<[LocatedRow<rtun_settings::Route>]>,
     /// What sources have read, in rising order of priority.
     pub(in crate::hub) parts: Vec<Part<rtun_settings::Route>>,
     pub(in crate::hub) compiled: Arc<RoutingTable>,
@@ -29,9 +29,9 @@ pub(in crate::hub) struct Part<T> {
     pub(in crate::hub) rows: Arc<Vec<Row<T>>>,
 }
 
-impl Tables {
-    /// Compiles the tables of `routers`, which may stand there more than once. Those that `before` has compiled from
-    /// the same rows are kept.
+impl CompiledTables {
+    /// Compiles the tables of `routers`, which may contain a router more than once. Tables that `before` has compiled from the
+    /// same rows are kept.
     pub(super) fn compile<'a>(
         routers: impl Iterator<Item = &'a Named<rtun_settings::Route>>,
         feeds: &Feeds,
@@ -64,19 +64,19 @@ impl Tables {
             }
             let kept = before.and_then(|before| before.0.get(&router.name));
             let kept = kept.filter(|table| table.is_of(&rows.inline, &parts)).cloned();
-            let table = kept.unwrap_or_else(|| Table::compile(&rows.inline, parts));
+            let table = kept.unwrap_or_else(|| CompiledTable::compile(&rows.inline, parts));
             tables.insert(router.name.clone(), table);
         }
         Ok(Self(tables))
     }
 
-    pub(in crate::hub) fn get(&self, router: &str) -> Option<&Table> {
+    pub(in crate::hub) fn get(&self, router: &str) -> Option<&CompiledTable> {
         self.0.get(router)
     }
 
     /// The compiled tables that `after` does not have.
     pub(super) fn replaced_by(&self, after: &Self) -> Vec<Arc<RoutingTable>> {
-        let stays = |name: &str, table: &Table| {
+        let stays = |name: &str, table: &CompiledTable| {
             after.get(name).is_some_and(|other| Arc::ptr_eq(&other.compiled, &table.compiled))
         };
         let replaced = self.0.iter().filter(|(name, table)| !stays(name, table));
@@ -84,9 +84,9 @@ impl Tables {
     }
 }
 
-impl Table {
+impl CompiledTable {
     fn compile(
-        inline: &[Located<rtun_settings::Route>],
+        inline: &[LocatedRow<rtun_settings::Route>],
         parts: Vec<Part<rtun_settings::Route>>,
     ) -> Self {
         let sources = parts.iter().rev().flat_map(|part| part.rows.iter().map(|row| &row.value));
@@ -97,7 +97,7 @@ impl Table {
 
     fn is_of(
         &self,
-        inline: &[Located<rtun_settings::Route>],
+        inline: &[LocatedRow<rtun_settings::Route>],
         parts: &[Part<rtun_settings::Route>],
     ) -> bool {
         let same =

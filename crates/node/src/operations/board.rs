@@ -1,0 +1,198 @@
+//! The status board: the state of all services of a process, also while they are being changed.
+
+mod ledger;
+mod sample;
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use arc_swap::ArcSwap;
+use rtun_core::explain::choose_hubs;
+use tokio::runtime::Handle;
+
+use self::ledger::{HubId, Ledger};
+pub(crate) use self::{
+    ledger::{Totals, is_labelled},
+    sample::MetricsSample,
+};
+use crate::{
+    feeds::Feeds,
+    host::HostProgress,
+    hub::{Explained, HubServiceView, Inquiry},
+    report::{DescriptorReport, KindReport, NodeStatus, ServiceReport, Tasks},
+    runtime::{descriptors::limit, machine::Machine, workers::Workers},
+};
+
+/// The services that run now. Reading it never waits, not even for a configuration that is being applied.
+pub struct Board {
+    started: SystemTime,
+    since: Instant,
+    /// The main event loop, and those that move packets. The handles do not keep them running.
+    main: Option<Handle>,
+    workers: Vec<Handle>,
+    services: ArcSwap<Vec<Shown>>,
+    feeds: ArcSwap<Feeds>,
+    next_id: AtomicU64,
+    ledger: Mutex<Ledger>,
+    machine: Machine,
+}
+
+struct Shown {
+    /// Identifies one run of a service.
+    id: HubId,
+    name: String,
+    view: View,
+}
+
+/// One service as reports see it.
+pub(crate) enum View {
+    Hub(HubServiceView),
+    Host(Arc<HostProgress>),
+}
+
+impl Default for Board {
+    /// No services, of a process that starts now. No tasks are counted.
+    fn default() -> Self {
+        Self {
+            started: SystemTime::now(),
+            since: Instant::now(),
+            main: None,
+            workers: Vec::new(),
+            services: ArcSwap::default(),
+            feeds: ArcSwap::default(),
+            next_id: AtomicU64::new(0),
+            ledger: Mutex::default(),
+            machine: Machine::default(),
+        }
+    }
+}
+
+impl Board {
+    /// No services, of a process that starts now. Call this on the main event loop.
+    pub(crate) fn new(machine: Machine, workers: &Workers) -> Self {
+        let main = Some(Handle::current());
+        Self { main, workers: workers.handles(), machine, ..Self::default() }
+    }
+
+    /// What all services of the process share.
+    pub(crate) fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// Shows these services, in the order of their names, and their feeds. Calls do not overlap.
+    pub(crate) fn show(&self, services: impl Iterator<Item = (String, View)>, feeds: Feeds) {
+        let before = self.services.load_full();
+        let known = |view: &View| before.iter().find(|shown| shown.view.is(view));
+        let shown = services.map(|(name, view)| {
+            let id = match known(&view) {
+                Some(same) => same.id,
+                None => self.next_id.fetch_add(1, Ordering::Relaxed),
+            };
+            Shown { id, name, view }
+        });
+        let shown = shown.collect();
+        let mut ledger = self.ledger();
+        // The counts of services that end now stay in the totals.
+        enter(&mut ledger, &before, &report(&before));
+        self.services.store(Arc::new(shown));
+        self.feeds.store(Arc::new(feeds));
+    }
+
+    /// Explains what happens to a packet at the hubs; the error says what is wrong with the question.
+    pub fn explain(&self, inquiry: Inquiry) -> Result<Explained, String> {
+        let asked = inquiry.understand()?;
+        let services = self.services.load();
+        let hubs: Vec<(&str, &HubServiceView)> = services
+            .iter()
+            .filter_map(|Shown { name, view, .. }| match view {
+                View::Hub(hub) => Some((&**name, hub)),
+                View::Host(_) => None,
+            })
+            .collect();
+        let chosen = choose_hubs(&hubs, |(name, _)| name, asked.service.as_deref());
+        let hubs =
+            chosen.and_then(|hubs| hubs.iter().map(|(_, hub)| hub.explain(&asked)).collect());
+        Ok(hubs.map_or_else(Explained::Unclear, Explained::Hubs))
+    }
+
+    /// The state of the process and of its services.
+    pub fn status(&self) -> NodeStatus {
+        self.status_of(report(&self.services.load()))
+    }
+
+    /// The same, with all that metrics need.
+    pub(crate) fn sample(&self) -> MetricsSample {
+        // One sample at a time, so that no sample has lower totals than an earlier one.
+        let mut ledger = self.ledger();
+        let shown = self.services.load_full();
+        let reports = report(&shown);
+        let totals = enter(&mut ledger, &shown, &reports);
+        drop(ledger);
+        let (mut lasted, mut nodes) = (Vec::new(), Vec::new());
+        for Shown { name, view, .. } in &*shown {
+            match view {
+                View::Hub(hub) => lasted.push((name.clone(), hub.lasted())),
+                View::Host(host) => nodes.push((name.clone(), host.nodes())),
+            }
+        }
+        MetricsSample { status: self.status_of(reports), totals, lasted, nodes }
+    }
+
+    fn status_of(&self, services: Vec<ServiceReport>) -> NodeStatus {
+        NodeStatus {
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id(),
+            started: self.started.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs(),
+            uptime: self.since.elapsed(),
+            tasks: Tasks {
+                main: self.main.as_ref().map_or(0, |it| it.metrics().num_alive_tasks()),
+                workers: self.workers.iter().map(|it| it.metrics().num_alive_tasks()).collect(),
+            },
+            descriptors: DescriptorReport {
+                limit: limit(),
+                exhausted: self.machine.descriptors.refused(),
+            },
+            services,
+            sources: self.feeds.load().status(),
+            failed_tasks: self.machine.duties.report(),
+        }
+    }
+
+    /// Totals of a poisoned lock are usable: at worst the counts of one sample are missing.
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl View {
+    fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Hub(one), Self::Hub(other)) => one.is(other),
+            (Self::Host(one), Self::Host(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+}
+
+fn report(shown: &[Shown]) -> Vec<ServiceReport> {
+    let report = |Shown { name, view, .. }: &Shown| {
+        let kind = match view {
+            View::Hub(hub) => KindReport::Hub(Box::new(hub.report())),
+            View::Host(host) => KindReport::Host(Box::new(host.report())),
+        };
+        ServiceReport { name: name.clone(), kind }
+    };
+    shown.iter().map(report).collect()
+}
+
+fn enter(ledger: &mut Ledger, shown: &[Shown], reports: &[ServiceReport]) -> Totals {
+    ledger.sample(shown.iter().zip(reports).filter_map(|(shown, report)| match &report.kind {
+        KindReport::Hub(hub) => Some((shown.id, &**hub)),
+        KindReport::Host(_) => None,
+    }))
+}

@@ -1,0 +1,17 @@
+//! The local control socket: other programs on this machine ask a running process for its status.
+//!
+//! A connection takes one request and one answer, each a line of JSON: `{"request":"status"}` is answered with
+//! `{"status":{...}}`, and a request that cannot be answered with `{"error":"..."}`. Only root and the user of the process
+//! get answers.
+
+mod client;
+mod locations;
+mod protocol;
+mod server;
+
+pub use self::{
+    client::{ControlAskError, ask},
+    locations::{SocketLocations, remove_stale},
+    protocol::{ControlAnswer, ControlRequest},
+    server::{ControlSocket, OpenError},
+};
