@@ -92,6 +92,12 @@ impl Object {
         self.lines.iter().flat_map(Line::keys).collect()
     }
 
+    /// Those that are read.
+    pub(crate) fn taken(&self) -> Vec<&'static KeySpec> {
+        let taken = |key: &&KeySpec| matches!(key.status, KeyStatus::Taken(..));
+        self.keys().into_iter().filter(taken).collect()
+    }
+
     pub(crate) fn key(&self, name: &str) -> Option<&'static KeySpec> {
         self.lines.iter().find_map(|line| match line {
             Line::Keys(keys) => keys.iter().find(|key| key.names.iter().any(|n| same_key(n, name))),

@@ -57,7 +57,7 @@ objects! {
         metadata();
     }
 
-    listener_base, "a listener" {
+    listener_base, "every listener" {
         take(TYPE: OneText, "type", "tcp", "`tun` for a host; for a hub `tcp`, `tls`, `ws`, `wss`, `quic`, `grpc`, `h2`, `h2c`, `mtcp`, `mtls`, `mws`, `mwss`");
         take(TLS: In(listener_tls), "tls", "none", "of types that encrypt");
         metadata();

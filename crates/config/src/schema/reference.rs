@@ -3,31 +3,36 @@
 use super::{
     field::{KeyStatus, Object, Shape},
     metadata,
-    objects::{anything, root},
-    transports,
+    objects::root,
+    rows, tls, transports,
 };
 
-/// The tables of objects, each once, in the order in which a document uses them.
-fn objects() -> Vec<&'static Object> {
-    let mut tables: Vec<&'static Object> = vec![&root::OBJECT];
+/// The pages of docs/, each with its tables in order.
+fn pages() -> [Page; 3] {
+    let mut objects: Vec<&'static Object> = vec![&root::OBJECT];
     let mut next = 0;
-    while let Some(object) = tables.get(next) {
-        for key in object.keys() {
-            if let Shape::In(inner) | Shape::ObjectList(inner) = key.shape
-                && !contains(&tables, inner)
-            {
-                tables.push(inner);
+    while let Some(object) = objects.get(next) {
+        for line in object.lines {
+            let inner = line.keys().into_iter().filter_map(|key| match key.shape {
+                Shape::In(inner) | Shape::ObjectList(inner) => Some(inner),
+                _ => None,
+            });
+            for inner in inner.chain(line.shared()) {
+                if !contains(&objects, inner) {
+                    objects.push(inner);
+                }
             }
         }
         next += 1;
     }
-    tables.retain(|table| !std::ptr::eq(*table, &anything::OBJECT));
-    tables
-}
-
-/// The tables of metadata.
-fn metadata() -> Vec<&'static Object> {
-    metadata::TABLES.iter().chain(transports::TABLES).copied().collect()
+    let tables: Vec<_> = rows::TABLES.iter().chain(tls::TABLES).copied().collect();
+    objects.retain(|object| !contains(&tables, object) && !object.taken().is_empty());
+    let metadata = metadata::TABLES.iter().chain(transports::TABLES).copied().collect();
+    [
+        ("configuration-reference.md", objects),
+        ("configuration-tables.md", tables),
+        ("configuration-metadata.md", metadata),
+    ]
 }
 
 fn contains(tables: &[&'static Object], object: &'static Object) -> bool {
@@ -37,34 +42,27 @@ fn contains(tables: &[&'static Object], object: &'static Object) -> bool {
 /// Every key there is: the object's description and the key.
 pub fn all_keys() -> Vec<(&'static str, &'static str)> {
     let mut keys = Vec::new();
-    for object in objects().into_iter().chain(metadata()) {
+    for object in pages().into_iter().flat_map(|(_, tables)| tables) {
         let named = object.keys().into_iter().filter(|k| !matches!(k.status, KeyStatus::Silent));
         keys.extend(named.flat_map(|key| key.names.iter().map(|name| (object.what, *name))));
     }
     keys
 }
 
-/// The tables in Markdown: those of objects, for docs/configuration-reference.md, and those of metadata, for
-/// docs/configuration-metadata.md.
-pub fn reference() -> [String; 2] {
-    [objects(), metadata()].map(|mut tables| {
-        // What three tables and more share has a section of its own.
-        let lines = tables.iter().flat_map(|table| table.lines);
-        let shared: Vec<_> = lines.filter_map(|line| line.shared()).collect();
-        let often = |object: &Object| {
-            let uses = shared.iter().filter(|other| std::ptr::eq(**other, object)).count();
-            uses > 2 && object.keys().iter().any(|key| !matches!(key.status, KeyStatus::Silent))
-        };
-        for object in shared.iter().filter(|object| often(object)) {
-            if !contains(&tables, object) {
-                tables.push(object);
-            }
-        }
-        tables.iter().map(|table| section(table, &often)).collect()
-    })
+/// The pages of docs/ that show the tables, each with its tables in Markdown.
+pub fn reference() -> Vec<(&'static str, String)> {
+    let pages = pages();
+    let show = |(page, tables): &Page| {
+        (*page, tables.iter().map(|table| section(table, page, &pages)).collect())
+    };
+    pages.iter().map(show).collect()
 }
 
-fn section(table: &'static Object, is_apart: &dyn Fn(&Object) -> bool) -> String {
+/// Its name, and its tables in order.
+type Page = (&'static str, Vec<&'static Object>);
+
+/// One table on `page`.
+fn section(table: &'static Object, page: &str, pages: &[Page]) -> String {
     let mut rows = String::new();
     // Keys that share what becomes of them are one paragraph.
     let mut others: Vec<(String, Vec<String>)> = Vec::new();
@@ -74,8 +72,8 @@ fn section(table: &'static Object, is_apart: &dyn Fn(&Object) -> bool) -> String
     };
     for line in table.lines {
         let keys = match line.shared() {
-            Some(object) if is_apart(object) => {
-                add("Also the keys of".to_owned(), link(object));
+            Some(object) if pages.iter().any(|(_, tables)| contains(tables, object)) => {
+                add("Also the keys of".to_owned(), link(object, page, pages));
                 continue;
             }
             _ => line.keys(),
@@ -85,7 +83,7 @@ fn section(table: &'static Object, is_apart: &dyn Fn(&Object) -> bool) -> String
             let names = names.join(", ");
             match key.status {
                 KeyStatus::Taken(default, meaning) => {
-                    let shape = shape(key.shape);
+                    let shape = shape(key.shape, page, pages);
                     rows += &format!("| {names} | {shape} | {default} | {meaning} |\n");
                 }
                 KeyStatus::Silent => {}
@@ -108,7 +106,7 @@ fn section(table: &'static Object, is_apart: &dyn Fn(&Object) -> bool) -> String
     section
 }
 
-fn shape(shape: Shape) -> String {
+fn shape(shape: Shape, page: &str, pages: &[Page]) -> String {
     let word = match shape {
         Shape::OneText => "text",
         Shape::Flag => "true or false",
@@ -119,15 +117,17 @@ fn shape(shape: Shape) -> String {
         Shape::Headers => "map of headers",
         Shape::Any => "any",
         Shape::Metadata => "map",
-        Shape::In(object) => return link(object),
-        Shape::ObjectList(object) => return format!("list: {}", link(object)),
+        Shape::In(object) => return link(object, page, pages),
+        Shape::ObjectList(object) => return format!("list: {}", link(object, page, pages)),
     };
     word.to_owned()
 }
 
-/// A link to the section of `table`.
-fn link(table: &Object) -> String {
+/// A link from `page` to the section of `table`.
+fn link(table: &'static Object, page: &str, pages: &[Page]) -> String {
     let what = table.what;
-    let anchor = what.to_lowercase().replace(' ', "-").replace(['`', '\''], "");
-    format!("[{what}](#{anchor})")
+    let anchor = what.to_lowercase().replace(' ', "-").replace(['`', '\'', '/'], "");
+    let there = pages.iter().find(|(_, tables)| contains(tables, table));
+    let there = there.map_or("", |(there, _)| if *there == page { "" } else { there });
+    format!("[{what}]({there}#{anchor})")
 }

@@ -1,11 +1,9 @@
 //! A host's packet path to its hub: packets from the device in, frames out.
 //!
 //! Packets are read from the device while there are any, framed next to each other in one buffer, and passed to the connection's
-//! [`Outbox`], which writes or queues them: packets queue there, and not in the device. With offload the kernel passes up to
+//! outbox, which writes or queues them: packets queue there, and not in the device. With offload the kernel passes up to
 //! 64 KiB at a time. An rtun hub gets them whole, as GSO frames that are read into their place in the buffer; any other hub gets
 //! them cut into packets. Without a hub packets are read and dropped, so that none is delivered long after it was sent.
-//!
-//! [`Outbox`]: crate::link::outbox::Outbox
 
 use std::io;
 
