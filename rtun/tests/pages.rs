@@ -334,7 +334,7 @@ fn every_other_command_is_there() {
 }
 
 /// Runs a page whose `hub.yaml` and two commands join `hosts`, word for word; gives the machines.
-fn run_page(world: &World, page: &str, hosts: [&str; 2]) -> [Namespace; 2] {
+fn run_page(world: &World, page: &str, hosts: [&str; 2]) -> [NetNamespace; 2] {
     let blocks = blocks_of(&root().join(page));
     let config = blocks.iter().find(|block| block.file.as_deref() == Some("hub.yaml")).unwrap();
     let hub = world.hub(&config.text);

@@ -24,7 +24,7 @@ use common::{
     raw::{RawHost, udp, udp_to},
     reaches, wait_until,
 };
-use rtun_lab::{Namespace, tools};
+use rtun_lab::{NetNamespace, tools};
 use rtun_proto::extension::Capabilities;
 
 const HUB: &str = "
@@ -50,13 +50,13 @@ fn inside(n: usize) -> String {
     format!("192.168.{}.{}", n / 256, n % 256)
 }
 
-fn start(world: &World, machine: &Namespace, n: usize, more: &str) -> Rtun {
+fn start(world: &World, machine: &NetNamespace, n: usize, more: &str) -> Rtun {
     let service = format!("tun:///host-{n}?net={}/16{more}", inside(n));
     world.start(machine, &["-L", &service, "-F", "router://server_ip:8443"])
 }
 
 /// Has the systems of both ends keep little for a connection, so that what waits, waits in the hub.
-fn with_small_buffers(world: &World, machine: &Namespace) {
+fn with_small_buffers(world: &World, machine: &NetNamespace) {
     machine.sysctl("ipv4/tcp_rmem", "4096 16384 16384").unwrap();
     world.hub.sysctl("ipv4/tcp_wmem", "4096 16384 16384").unwrap();
 }

@@ -1,6 +1,6 @@
 //! The network that is simulated: one hub, three namespaces with the same names and addresses, three machines in each.
 //!
-//! | Namespace | Its table is |
+//! | NetNamespace | Its table is |
 //! |---|---|
 //! | 0 | in the hub's configuration |
 //! | 1 | read from a source |
