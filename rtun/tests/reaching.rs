@@ -317,7 +317,7 @@ impl Narrow {
 const UP: Direction = Direction::BToA;
 const DOWN: Direction = Direction::AToB;
 
-const LOST: &str = "are lost in silence on the way to the hub";
+const LOST: &str = "are lost in silence on the path to the hub";
 
 #[test]
 fn a_way_that_loses_large_packets_up_is_used_with_small_ones() {
@@ -366,7 +366,7 @@ fn a_handshake_with_large_packets_gets_through_too() {
     let start = Instant::now();
     let host = site.join("router+tls", "8445");
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}: {}", start.elapsed(), host.log());
-    wait_for_text(&host, &["are lost in silence on the way to"]);
+    wait_for_text(&host, &["are lost in silence on the path to"]);
     let took = site.carries(true, 5001).max(site.carries(false, 5002));
     assert!(took < Duration::from_secs(5), "{took:?}: {}", host.log());
     site.stop(host);
