@@ -157,10 +157,11 @@ pub(crate) fn parse(
     let format = match format(source, content.content_type.as_deref(), begin) {
         Ok(format) => format,
         Err(message) => {
-            report
-                .error(At::default(), format!("cannot read {source}: {message}"))
-                .help("name the file .yaml, .yml or .json");
-            return None;
+            return report.refuse(
+                At::default(),
+                format!("cannot read {source}: {message}"),
+                "name the file .yaml, .yml or .json",
+            );
         }
     };
     let source_text = match decoded {
@@ -187,10 +188,11 @@ pub(crate) fn parse(
         Data::Null => Some(Value::new(value.place, Data::Map(Vec::new()))),
         _ => {
             let found = value.describe();
-            report
-                .error(value.place, format!("a configuration is a map of keys, this is {found}"))
-                .help("it begins for example with `services:`");
-            None
+            report.refuse(
+                value.place,
+                format!("a configuration is a map of keys, this is {found}"),
+                "it begins for example with `services:`",
+            )
         }
     }
 }

@@ -108,7 +108,11 @@ impl Modules {
     }
 
     /// The file that defines what a path names, and the name.
-    fn resolve<'a>(&'a self, path: &'a [String], depth: usize) -> Option<(&'a ModulePath, &'a str)> {
+    fn resolve<'a>(
+        &'a self,
+        path: &'a [String],
+        depth: usize,
+    ) -> Option<(&'a ModulePath, &'a str)> {
         let len = (0..=path.len()).rev().find(|len| self.0.contains_key(&path[..*len]))?;
         let (module, file) = self.0.get_key_value(&path[..len])?;
         let name = path.get(len)?;
@@ -136,7 +140,9 @@ impl Module {
             path.iter().cloned().chain(inside.map(|(name, _)| name.clone())).collect()
         };
         for leaf in &leaves {
-            let Some(target) = from_root(&leaf.segments, &module_at(leaf.at), all) else { continue };
+            let Some(target) = from_root(&leaf.segments, &module_at(leaf.at), all) else {
+                continue;
+            };
             match leaf.alias.as_deref() {
                 Some("*") => self.globs.push(target),
                 Some(alias) => {
@@ -238,7 +244,10 @@ mod tests {
     fn a_child_may_use_its_parent_and_tests_do_not_count() {
         let files = [
             ("lib.rs", "mod a; mod b;"),
-            ("a.rs", "mod c;\nuse self::c::C;\npub struct A;\n#[cfg(test)]\nmod tests { use crate::b::B; }"),
+            (
+                "a.rs",
+                "mod c;\nuse self::c::C;\npub struct A;\n#[cfg(test)]\nmod tests { use crate::b::B; }",
+            ),
             ("a/c.rs", "use super::A;\npub struct C(A);"),
             ("b.rs", "use crate::a::A;\npub struct B(A);"),
         ];

@@ -138,10 +138,8 @@ pub(crate) fn without_tests(code: &str) -> (String, Vec<String>) {
             Some(at) => found.end() + at + 1,
             None => code.len(),
         };
-        let blank: String = code[found.start()..end]
-            .chars()
-            .map(|c| if c == '\n' { '\n' } else { ' ' })
-            .collect();
+        let blank: String =
+            code[found.start()..end].chars().map(|c| if c == '\n' { '\n' } else { ' ' }).collect();
         out.replace_range(found.start()..end, &blank);
     }
     (out, files)
@@ -263,8 +261,7 @@ pub(crate) fn paths(code: &str, uses: &[Range<usize>]) -> Vec<WrittenPath> {
 
 /// The modules written inside a file: the name of each and the range of its block.
 pub(crate) fn inline_modules(code: &str) -> Vec<(String, Range<usize>)> {
-    static MODULE: LazyLock<Regex> =
-        LazyLock::new(|| Regex::new(r"\bmod (\w+)\s*\{").unwrap());
+    static MODULE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\bmod (\w+)\s*\{").unwrap());
     MODULE
         .captures_iter(code)
         .map(|found| {
@@ -285,7 +282,8 @@ pub(crate) fn definitions(code: &str) -> BTreeSet<String> {
 
 #[test]
 fn comments_and_literals_are_found() {
-    let code = "a /* b */ 'c' b'\\'' '\\u{1f}' 'x: &'y str; r#\"z \" \"# \"\\\"//\" // d\ne r#type \u{e4}";
+    let code =
+        "a /* b */ 'c' b'\\'' '\\u{1f}' 'x: &'y str; r#\"z \" \"# \"\\\"//\" // d\ne r#type \u{e4}";
     let words: Vec<_> = without_text(code).split_whitespace().map(str::to_owned).collect();
     assert_eq!(words, ["a", "'x:", "&'y", "str;", "e", "r#type", "\u{e4}"]);
     assert_eq!(without_text(code).len(), code.len());
@@ -293,7 +291,8 @@ fn comments_and_literals_are_found() {
 
 #[test]
 fn use_trees_are_read() {
-    let code = "use crate::{a::{self, B as C}, d::*};\npub(crate) use self::e::F;\nfn x() { g::h(1) }";
+    let code =
+        "use crate::{a::{self, B as C}, d::*};\npub(crate) use self::e::F;\nfn x() { g::h(1) }";
     let (leaves, ranges) = uses(code);
     let shown: Vec<_> = leaves
         .iter()

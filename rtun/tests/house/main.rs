@@ -26,7 +26,9 @@ fn no_file_is_too_long() {
         let lines = file.text.lines().count();
         let path = &file.path;
         (lines > MAX_LINES).then(|| {
-            format!("{path}:{MAX_LINES}: {lines} lines; at most {MAX_LINES}, split the file by subject")
+            format!(
+                "{path}:{MAX_LINES}: {lines} lines; at most {MAX_LINES}, split the file by subject"
+            )
         })
     });
     assert_none(&long.collect::<Vec<_>>());
