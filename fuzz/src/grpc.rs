@@ -1,6 +1,6 @@
 //! Messages of a gRPC stream.
 
-use rtun_transport::grpc::chunk;
+use rtun_transport::grpc_message;
 
 /// The messages of a gRPC peer. The first byte is the number of bytes after it that set the lengths of reads; the rest is
 /// the stream.
@@ -8,7 +8,7 @@ pub fn grpc_chunks(bytes: &[u8]) {
     let Some((&first, rest)) = bytes.split_first() else { return };
     let (reads, stream) = rest.split_at(rest.len().min(usize::from(first % 16)));
     let decode = |mut rest: &[u8], reads: &[u8]| {
-        let mut decoder = chunk::Decoder::default();
+        let mut decoder = grpc_message::GrpcDecoder::default();
         let mut reads = reads.iter().map(|n| usize::from(*n) + 1).chain(std::iter::repeat(1));
         let mut data = Vec::new();
         while !rest.is_empty() && decoder.failure().is_none() {
@@ -24,7 +24,7 @@ pub fn grpc_chunks(bytes: &[u8]) {
     let outcome = decode(stream, reads);
     assert_eq!(outcome, decode(stream, &[]), "the lengths of reads make no difference");
     let (data, ..) = outcome;
-    let mut written = chunk::Header::new(data.len() as u32).bytes().to_vec();
+    let mut written = grpc_message::GrpcHeader::new(data.len() as u32).bytes().to_vec();
     written.extend_from_slice(&data);
     assert_eq!(decode(&written, reads), (data, None, true));
 }

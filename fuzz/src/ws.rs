@@ -10,8 +10,8 @@ pub fn ws_frames(bytes: &[u8]) {
     let (reads, stream) = rest.split_at(rest.len().min(usize::from(first % 16)));
     let decode = |mut rest: &[u8], reads: &[u8]| {
         let mut decoder = match is_client {
-            true => frame::Decoder::of_client(),
-            false => frame::Decoder::of_server(),
+            true => frame::WsDecoder::of_client(),
+            false => frame::WsDecoder::of_server(),
         };
         let mut reads = reads.iter().map(|n| usize::from(*n) + 1).chain(std::iter::repeat(1));
         let mut messages = Vec::new();
@@ -36,7 +36,7 @@ pub fn ws_frames(bytes: &[u8]) {
 
     let key = is_client.then_some([1, 2, 3, first]);
     let mut written =
-        frame::Header::new(frame::Opcode::Binary, messages.len(), key).bytes().to_vec();
+        frame::WsHeader::new(frame::Opcode::Binary, messages.len(), key).bytes().to_vec();
     let payload_at = written.len();
     written.extend_from_slice(&messages);
     frame::mask(&mut written[payload_at..], key.unwrap_or_default());
@@ -51,7 +51,7 @@ pub fn ws_upgrade(bytes: &[u8]) {
                 assert!(response.is_ascii() && response.starts_with("HTTP/1.1 101 "));
                 assert_eq!(response.find("\r\n\r\n"), Some(response.len() - 4));
                 assert!(forwarded.present || forwarded.client().is_none());
-                let error = upgrade::check(response.as_bytes(), &upgrade::Key::new([0; 16]));
+                let error = upgrade::check(response.as_bytes(), &upgrade::UpgradeKey::new([0; 16]));
                 assert!(error.is_err() || response.contains("ICX+Yqv66kxgM0FcWaLWlFLwTAI="));
             }
             Err(error) => {
@@ -60,7 +60,7 @@ pub fn ws_upgrade(bytes: &[u8]) {
             }
         }
     }
-    if let Err(error) = upgrade::check(bytes, &upgrade::Key::new([0; 16])) {
+    if let Err(error) = upgrade::check(bytes, &upgrade::UpgradeKey::new([0; 16])) {
         assert!(error.to_string().bytes().all(|byte| (32..127).contains(&byte)));
     }
 }

@@ -169,7 +169,7 @@ fn multiplexing() {
         assert_eq!(mux(listener(&format!("type: {name}"))), default);
         assert_eq!(
             mux(dialer(&format!("type: {name}, metadata: {{mux.type: smux, mux.version: 0}}"))),
-            { default.clone() }
+            { default }
         );
     }
     assert_eq!(mux(dialer("type: mtcp")).version, MuxVersion::Two);

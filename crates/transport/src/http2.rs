@@ -10,25 +10,22 @@ use http::{
 use rtun_settings::{Http2Settings, HttpHeader};
 use tokio::{sync::mpsc, time::timeout};
 
-use self::{
-    connection::{Taken, Task},
-    request::RequestStream,
-};
-use super::{Stream, forwarded::Forwarded, names::without_zone, ws::upgrade::encode_path};
+use self::{connection::Taken, request::RequestStream, task::ConnectionTask};
+use super::{Stream, forwarded::Forwarded, http_text::encode_path, names::without_zone};
 
 mod connection;
 mod request;
+mod task;
 
 pub use self::connection::{
-    CONNECTION_WINDOW, FIRST_CONNECTION_WINDOW, FIRST_REQUEST_WINDOW, HEADERS_MAX, PROOF,
-    REQUEST_WINDOW, REQUESTS_MAX,
+    CONNECTION_WINDOW, FIRST_CONNECTION_WINDOW, FIRST_REQUEST_WINDOW, HEADERS_MAX, REQUEST_WINDOW,
+    REQUESTS_MAX,
 };
+pub use self::task::PROOF;
 pub(super) use self::{
     connection::{RequestAnswer, RequestService},
-    request::BodyFraming,
+    request::{BodyFraming, GRPC_STATUS},
 };
-
-pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// Why there is no request.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +52,7 @@ pub enum HttpError {
 #[derive(Debug)]
 pub struct Server {
     requests: mpsc::Receiver<Taken>,
-    connection: Task,
+    connection: ConnectionTask,
 }
 
 impl Server {

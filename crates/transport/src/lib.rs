@@ -17,7 +17,9 @@ use rtun_tls::record::PLAINTEXT_MAX;
 
 pub mod forwarded;
 pub mod grpc;
+pub mod grpc_message;
 pub mod http2;
+mod http_text;
 pub mod io_stream;
 pub mod memory;
 pub mod mux;

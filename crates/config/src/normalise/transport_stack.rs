@@ -227,7 +227,7 @@ impl StackReader<'_> {
             handshake_timeout: at.read(&quic::HANDSHAKE_TIMEOUT),
             datagrams: at.or_default(&quic::DATAGRAMS),
             max_streams: streams.and_then(|number| u32::try_from(number).ok()),
-            congestion: one_of(&at, &quic::CONGESTION, &CONTROLLERS, report).unwrap_or_default(),
+            congestion: one_of(at, &quic::CONGESTION, &CONTROLLERS, report).unwrap_or_default(),
         })
     }
 

@@ -1,4 +1,4 @@
-//! The endpoints to one hub: raced, the one that worked remembered, better ones tried again later.
+//! The endpoints of one hub: they are raced, the one that worked is remembered, preferred ones are tried again later.
 
 use std::{
     sync::{
@@ -20,41 +20,41 @@ use super::{
 };
 use crate::{report::Transport, runtime::surroundings::Surroundings};
 
-/// How long a endpoint is tried alone before the next is tried beside it: longer than RFC 8305 has it for addresses, since a
-/// transport's handshake takes several round trips.
+/// How long an endpoint is tried alone before the next is tried too. This is longer than the delay between addresses in RFC 8305
+/// section 5, since a transport's handshake takes several round trips.
 const NEXT_ENDPOINT_AFTER: Duration = Duration::from_millis(500);
 
-/// A better endpoint is tried again after this long, and after twice as long each time that it does not work.
+/// A preferred endpoint is tried again after this long; the pause doubles each time that it fails.
 const BETTER_AFTER: Duration = Duration::from_secs(10);
 const BETTER_AFTER_MAX: Duration = Duration::from_secs(600);
 
-/// The endpoints to one hub, the preferred first.
+/// The endpoints of one hub, the preferred ones first.
 pub(super) struct HubEndpoints {
     dialers: Vec<Dialer>,
     /// The endpoint that worked last.
     remembered: AtomicUsize,
-    /// Of connections over TCP by any of them.
+    /// The segment sizes of connections over TCP to any of them.
     pub(super) segments: SegmentSizes,
 }
 
-/// What endpoints share with those to other hubs.
+/// What dialers of all hubs share.
 #[derive(Clone, Copy)]
 pub(super) struct DialContext<'a> {
     pub(super) names: &'a Names,
     pub(super) proxies: &'a Proxies,
 }
 
-/// A connection to a hub, by one of its endpoints.
+/// A connection to one endpoint of a hub.
 pub(super) struct HubConnection {
     pub(super) stream: Arc<dyn Stream>,
     pub(super) transport: Transport,
-    /// Its place among the endpoints.
+    /// Its index among the endpoints.
     pub(super) endpoint: usize,
     /// The connection over TCP under it.
     pub(super) wire: Option<Wire>,
 }
 
-/// No endpoint led to the hub.
+/// No endpoint of the hub was reached: the failure of each.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", list(.0))]
 pub(super) struct NoEndpoint(Vec<(Transport, DialError)>);
@@ -70,8 +70,8 @@ impl HubEndpoints {
         })
     }
 
-    /// Connects by the endpoint that worked last, and by the others beside it as soon as that takes long or fails; the first to
-    /// be connected wins.
+    /// Connects to the endpoint that worked last, and to the others too as soon as it fails or takes long; the first connection
+    /// wins.
     pub(super) async fn connect(
         &self,
         before: DialContext<'_>,
@@ -85,7 +85,7 @@ impl HubEndpoints {
         Ok(connected)
     }
 
-    /// Tries the endpoints that are preferred to `endpoint` now and then, until one works; never ready where there are none.
+    /// Tries the endpoints that are preferred to `endpoint` from time to time, until one works; never ready if there are none.
     pub(super) async fn connect_better(
         &self,
         endpoint: usize,
@@ -106,7 +106,7 @@ impl HubEndpoints {
         }
     }
 
-    /// Connects by the preferred endpoint only and lets go: whether the hub is there.
+    /// Connects to the preferred endpoint only, and disconnects; whether that worked.
     pub(super) async fn probe(&self, before: DialContext<'_>, within: Duration) -> bool {
         self.race(vec![0], before, Some(within)).await.is_ok()
     }

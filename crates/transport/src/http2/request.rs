@@ -10,17 +10,18 @@ use std::{
 
 use bytes::{Buf, Bytes, BytesMut};
 use h2::{Reason, RecvStream, SendStream, client::ResponseFuture};
-use http::{HeaderMap, HeaderValue, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use rtun_tls::record::PLAINTEXT_MAX;
 
-use super::connection::{ClientProof, Task};
+use super::task::{ClientProof, ConnectionTask};
 use crate::{
     Stream,
-    grpc::{
-        chunk::{GrpcDecoder, GrpcHeader},
-        status_of,
-    },
+    grpc_message::{GrpcDecoder, GrpcHeader},
+    http_text::shown,
 };
-use rtun_tls::record::PLAINTEXT_MAX;
+
+/// The trailer with the status of a gRPC call.
+pub(crate) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// The payload of a DATA frame that with its header fills a TLS record. As every side takes frames of 16 KiB (RFC 9113 section
 /// 4.2), none is cut further.
@@ -43,7 +44,7 @@ pub(crate) struct RequestStream {
     incoming: Mutex<Incoming>,
     outgoing: Mutex<Outgoing>,
     /// The connection, where it serves this request alone.
-    connection: Option<Task>,
+    connection: Option<ConnectionTask>,
 }
 
 struct Incoming {
@@ -97,7 +98,7 @@ impl RequestStream {
         request: SendStream<Bytes>,
         response: RecvStream,
         framing: BodyFraming,
-        connection: Task,
+        connection: ConnectionTask,
     ) -> Self {
         Self::new(BodySource::Body(response), request, framing, None, Some(connection))
     }
@@ -107,7 +108,7 @@ impl RequestStream {
         request: SendStream<Bytes>,
         response: ResponseFuture,
         framing: BodyFraming,
-        connection: Task,
+        connection: ConnectionTask,
     ) -> Self {
         Self::new(BodySource::Response(response), request, framing, None, Some(connection))
     }
@@ -117,7 +118,7 @@ impl RequestStream {
         body: SendStream<Bytes>,
         framing: BodyFraming,
         proof: Option<Arc<ClientProof>>,
-        connection: Option<Task>,
+        connection: Option<ConnectionTask>,
     ) -> Self {
         let incoming = Incoming {
             source,
@@ -370,7 +371,7 @@ impl Stream for RequestStream {
         let ended = match (framing, is_server) {
             (BodyFraming::Grpc, true) => {
                 let ok = HeaderValue::from_static("0");
-                body.send_trailers(HeaderMap::from_iter([(super::GRPC_STATUS, ok)]))
+                body.send_trailers(HeaderMap::from_iter([(GRPC_STATUS, ok)]))
             }
             _ => body.send_data(Bytes::new(), true),
         };
@@ -399,4 +400,10 @@ fn broken(error: &h2::Error) -> io::Error {
         Some(_) => io::ErrorKind::ConnectionReset,
     };
     io::Error::new(kind, format!("the HTTP/2 stream fails: {error}"))
+}
+
+/// The status of a call and the message with it, safe to log, if `headers` have one.
+fn status_of(headers: &HeaderMap) -> Option<(String, String)> {
+    let text = |name| headers.get(name).map(|value: &HeaderValue| shown(value.as_bytes()));
+    Some((text("grpc-status")?, text("grpc-message").unwrap_or_default()))
 }

@@ -24,7 +24,7 @@ use super::{
 };
 
 /// A connection whose handshake is done, and all its streams: dropping it ends them at once.
-/// [`Connection::shutdown`] is the orderly end.
+/// [`QuicConnection::shutdown`] is the orderly end.
 #[derive(Debug)]
 pub struct QuicConnection {
     inner: quinn::Connection,

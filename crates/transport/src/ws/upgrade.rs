@@ -7,7 +7,11 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rtun_settings::{HttpHeader, WebSocketSettings};
 
 use super::WsError;
-use crate::{forwarded::Forwarded, names::without_zone};
+use crate::{
+    forwarded::Forwarded,
+    http_text::{encode_path, shown},
+    names::without_zone,
+};
 
 /// The longest request or response head in bytes; a longer one is refused.
 pub const HEAD_MAX: usize = 8 * 1024;
@@ -208,22 +212,6 @@ fn path_of(target: &str) -> &str {
     path.split('?').next().unwrap_or_default()
 }
 
-/// A path as a request carries it, like GOST's: what is not for a path is percent-encoded.
-pub(crate) fn encode_path(path: &str) -> String {
-    let mut encoded = String::new();
-    if !path.starts_with('/') {
-        encoded.push('/');
-    }
-    for byte in path.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/".contains(&byte) {
-            encoded.push(byte.into());
-        } else {
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-    }
-    encoded
-}
-
 fn decode_path(path: &str) -> Vec<u8> {
     let hex = |byte: Option<&u8>| char::from(*byte?).to_digit(16);
     let path = path.as_bytes();
@@ -243,11 +231,6 @@ fn decode_path(path: &str) -> Vec<u8> {
         }
     }
     decoded
-}
-
-/// The beginning of a text from an unauthenticated peer, safe to log.
-pub(crate) fn shown(text: &[u8]) -> String {
-    text[..text.len().min(64)].escape_ascii().to_string()
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use crate::{feeds::Feeds, hub::rules::ResolvedNames, report::Transport};
 
 const NAMESPACE: NamespaceId = NamespaceId::from_bytes([9; 16]);
 
-/// A stream that fails when it is told to.
+/// A stream that fails when the test asks for it.
 struct Fragile {
     inner: MemoryStream,
     faults: Arc<Faults>,
@@ -59,7 +59,7 @@ impl Stream for Fragile {
     }
 }
 
-/// Routes everybody has who is in no namespace of its own.
+/// With routes for all namespaces that have none of their own.
 fn registry() -> Arc<Registry> {
     let row = |n: u8| {
         let route = Route::new(

@@ -8,7 +8,7 @@ use rtun_settings::{self, LocatedRow, Named, Provider, Quotas};
 use super::RulesError;
 use crate::feeds::Feeds;
 
-/// The tables of all routers that are no plugins.
+/// The tables of all routers that are not plugins.
 #[derive(Default)]
 pub(in crate::hub) struct CompiledTables(HashMap<String, CompiledTable>);
 
@@ -30,8 +30,8 @@ pub(in crate::hub) struct Part<T> {
 }
 
 impl CompiledTables {
-    /// Compiles the tables of `routers`, which may stand there more than once. Those that `before` has compiled from
-    /// the same rows are kept.
+    /// Compiles the tables of `routers`, which may contain a router more than once. Tables that `before` has compiled from the
+    /// same rows are kept.
     pub(super) fn compile<'a>(
         routers: impl Iterator<Item = &'a Named<rtun_settings::Route>>,
         feeds: &Feeds,
