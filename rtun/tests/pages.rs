@@ -18,7 +18,7 @@ use rtun_config::{
     findings::{Code, Profile},
     load_text,
 };
-use rtun_lab::Namespace;
+use rtun_lab::NetNamespace;
 
 /// What a block may hold.
 const LANGUAGES: [&str; 9] =
