@@ -12,17 +12,10 @@ mod counters;
 mod delivery;
 mod gather;
 mod reader;
-mod report;
 mod server;
 
-pub use self::{
-    client::ClientError,
-    report::{
-        DatagramTraffic, RegisteredReport, TunnelClientReport, TunnelRefusal, TunnelServerReport,
-    },
-    server::ServerError,
-};
+pub use self::{client::UdpClientError, server::UdpServerError};
 pub(crate) use self::{
-    client::{ClientService, ClientState},
-    server::{ServerService, ServerState, differ_in_rules_only},
+    client::{UdpClientService, UdpClientState},
+    server::{UdpServerService, UdpServerState, differ_in_rules_only},
 };

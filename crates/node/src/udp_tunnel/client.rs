@@ -20,35 +20,37 @@ use rtun_system::tun::{PacketDevice, Tun};
 use rtun_transport::{names::Names, udp::DatagramSocket};
 use tokio_util::sync::CancellationToken;
 
-use self::session::Session;
-use super::{TunnelClientReport, counters::DatagramCounters};
+use self::session::Registering;
+use super::counters::DatagramCounters;
 use crate::{
-    device::{DeviceError, DeviceHistory, DeviceUser, Ends, Keeping, Maker, Port},
+    device::{
+        DeviceError, DeviceHistory, DeviceMaker, DevicePort, DeviceTask, DeviceUser, TunnelPeers,
+    },
     host::address_book,
-    report::FailureReport,
+    report::{FailureReport, TunnelClientReport},
     runtime::{duties::Duty, machine::Machine, workers::WorkerSlot},
 };
 
 /// A client of a UDP tunnel cannot be started.
 #[derive(Debug, thiserror::Error)]
-pub enum ClientError {
+pub enum UdpClientError {
     /// Its device cannot be made or set up.
     #[error(transparent)]
     Device(#[from] DeviceError),
 }
 
 /// A running client.
-pub(crate) struct ClientService {
+pub(crate) struct UdpClientService {
     service: String,
-    state: Arc<ClientState>,
+    state: Arc<UdpClientState>,
     stop: CancellationToken,
     registering: Duty,
-    keeping: Keeping,
+    keeping: DeviceTask,
     _slot: WorkerSlot,
 }
 
 /// How a client goes, for whoever asks. Keeps no device.
-pub(crate) struct ClientState {
+pub(crate) struct UdpClientState {
     addresses: Vec<IpAddr>,
     device: String,
     mtu: u16,
@@ -56,18 +58,18 @@ pub(crate) struct ClientState {
     sent: DatagramCounters,
     received: DatagramCounters,
     /// What packets are sent through, while there is one.
-    socket: ArcSwapOption<Connected>,
-    story: Mutex<Story>,
+    socket: ArcSwapOption<ServerSocket>,
+    story: Mutex<ClientStory>,
 }
 
 /// A socket and where it is connected.
-struct Connected {
+struct ServerSocket {
     socket: DatagramSocket,
     remote: SocketAddr,
 }
 
 #[derive(Default)]
-struct Story {
+struct ClientStory {
     server: Option<(String, SocketAddr)>,
     local: Option<SocketAddr>,
     seen_as: Option<IpAddr>,
@@ -78,30 +80,30 @@ struct Story {
     last_error: Option<(String, String, Instant)>,
 }
 
-impl ClientService {
+impl UdpClientService {
     /// Makes the device, then keeps it registered in the background.
     pub(crate) async fn start(
         service: &str,
         config: &UdpClientSettings,
         machine: &Machine,
         slot: WorkerSlot,
-    ) -> Result<Self, ClientError> {
+    ) -> Result<Self, UdpClientError> {
         let mut config = config.clone();
         let names: Arc<Names> = Arc::new(address_book::names(machine.state.as_ref()));
         let servers: Vec<&str> = config.servers.iter().map(String::as_str).collect();
-        let ends = Ends::of_dialler(&servers, &mut config.sockets, &config.device, &names);
+        let peers = TunnelPeers::of_dialler(&servers, &mut config.sockets, &config.device, &names);
         let addresses: Vec<IpAddr> = config.device.addresses.iter().map(|net| net.addr()).collect();
         let register = encode_register(config.passphrase, &addresses);
-        let mut maker = Maker {
+        let mut maker = DeviceMaker {
             service: service.to_owned(),
             host: None,
             config: config.device.clone(),
-            ends,
+            peers,
             packets: slot.handle().clone(),
         };
         let made = maker.make(config.device.name.as_deref()).await?;
-        let port = Arc::new(Port::like(made.tun()));
-        let state = Arc::new(ClientState {
+        let port = Arc::new(DevicePort::like(made.tun()));
+        let state = Arc::new(UdpClientState {
             addresses,
             device: port.name().to_owned(),
             mtu: config.device.mtu,
@@ -111,9 +113,9 @@ impl ClientService {
             socket: ArcSwapOption::empty(),
             story: Mutex::default(),
         });
-        let keeping = Keeping::start(maker, made, Arc::clone(&port), Arc::clone(&state));
+        let keeping = DeviceTask::start(maker, made, Arc::clone(&port), Arc::clone(&state));
         let stop = CancellationToken::new();
-        let session = Arc::new(Session {
+        let session = Arc::new(Registering {
             service: service.to_owned(),
             servers: config.servers.clone(),
             keepalive: config.keepalive,
@@ -141,7 +143,7 @@ impl ClientService {
     }
 
     /// For whoever asks how it goes.
-    pub(crate) fn view(&self) -> Arc<ClientState> {
+    pub(crate) fn view(&self) -> Arc<UdpClientState> {
         Arc::clone(&self.state)
     }
 
@@ -159,7 +161,7 @@ impl ClientService {
     }
 }
 
-impl ClientState {
+impl UdpClientState {
     /// How it goes.
     pub(crate) fn report(&self) -> TunnelClientReport {
         self.with(|story| TunnelClientReport {
@@ -185,12 +187,12 @@ impl ClientState {
     }
 
     /// A poisoned lock still guards a whole story: each change is a few assignments.
-    fn with<T>(&self, look: impl FnOnce(&mut Story) -> T) -> T {
+    fn with<T>(&self, look: impl FnOnce(&mut ClientStory) -> T) -> T {
         look(&mut self.story.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl DeviceUser for ClientState {
+impl DeviceUser for UdpClientState {
     fn history(&self) -> &DeviceHistory {
         &self.history
     }

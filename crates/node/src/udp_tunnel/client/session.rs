@@ -1,4 +1,4 @@
-//! Keeping a client registered: when it registers, when a server counts as gone, and which one is next.
+//! DeviceTask a client registered: when it registers, when a server counts as gone, and which one is next.
 
 use std::{
     io,
@@ -12,13 +12,13 @@ use rtun_proto::udp_tunnel::FromServer;
 use rtun_settings::{NetworkNamespace, SocketOptions};
 use rtun_transport::{
     names::Names,
-    udp::{DatagramSocket, Received},
+    udp::{DatagramSocket, ReceivedDatagrams},
 };
 use tokio::time::{sleep, sleep_until};
 use tracing::{info, warn};
 
-use super::{super::delivery::Delivery, ClientState, Connected};
-use crate::{device::Port, link::ReadTurns};
+use super::{super::delivery::DeviceBatch, ServerSocket, UdpClientState};
+use crate::{device::DevicePort, link::ReadTurns};
 
 /// A server that has not answered yet is asked again after this long, then after twice as long.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -43,7 +43,7 @@ const NAME_CAUSES_AFTER: u32 = 3;
 const PAUSE_ON_ERROR: Duration = Duration::from_millis(10);
 
 /// What it takes to stay registered.
-pub(super) struct Session {
+pub(super) struct Registering {
     pub(super) service: String,
     pub(super) servers: Vec<String>,
     pub(super) keepalive: Option<Duration>,
@@ -51,18 +51,18 @@ pub(super) struct Session {
     pub(super) register: Vec<u8>,
     pub(super) sockets: SocketOptions,
     pub(super) names: Arc<Names>,
-    pub(super) port: Arc<Port>,
-    pub(super) state: Arc<ClientState>,
+    pub(super) port: Arc<DevicePort>,
+    pub(super) state: Arc<UdpClientState>,
 }
 
 /// Why a connection is given up.
-struct End {
+struct ConnectionEnd {
     why: String,
     /// Whether the server had answered.
     answered: bool,
 }
 
-impl Session {
+impl Registering {
     /// Stays registered for as long as it is let.
     pub(super) async fn run(&self) {
         let (mut place, mut unanswered, mut pause) = (0, 0_u32, PAUSE_FIRST);
@@ -77,7 +77,7 @@ impl Session {
                     self.state.with(|story| story.seen_as = None);
                     end
                 }
-                Err(why) => End { why, answered: false },
+                Err(why) => ConnectionEnd { why, answered: false },
             };
             self.failed(server, &end, &mut unanswered);
             place += 1;
@@ -90,7 +90,7 @@ impl Session {
         }
     }
 
-    async fn connect(&self, server: &str, port: &mut u16) -> Result<Arc<Connected>, String> {
+    async fn connect(&self, server: &str, port: &mut u16) -> Result<Arc<ServerSocket>, String> {
         let netns = self.sockets.netns.as_ref().map(NetworkNamespace::path);
         let found = self.names.find(server, netns.as_deref(), LOOK_UP).await;
         let found = found.map_err(|error| error.to_string())?;
@@ -105,7 +105,7 @@ impl Session {
                     self.state.with(|story| {
                         (story.server, story.local) = (Some((server.to_owned(), remote)), local);
                     });
-                    return Ok(Arc::new(Connected { socket, remote }));
+                    return Ok(Arc::new(ServerSocket { socket, remote }));
                 }
                 Err(error) => why = format!("no way to {remote}: {error}"),
             }
@@ -114,16 +114,16 @@ impl Session {
     }
 
     /// Registers, and moves what the server sends, until it counts as gone.
-    async fn serve(&self, server: &str, connected: &Connected) -> End {
-        let Connected { socket, remote } = connected;
-        let mut clock = Clock::new(self.keepalive);
-        let mut received = Received::default();
-        let mut delivery = Delivery::new(&*self.port);
+    async fn serve(&self, server: &str, connected: &ServerSocket) -> ConnectionEnd {
+        let ServerSocket { socket, remote } = connected;
+        let mut clock = KeepaliveClock::new(self.keepalive);
+        let mut received = ReceivedDatagrams::default();
+        let mut delivery = DeviceBatch::new(&*self.port);
         let mut turns = ReadTurns::default();
         loop {
             let now = Instant::now();
             if let Some(why) = clock.is_over(now) {
-                return End { why, answered: clock.answered };
+                return ConnectionEnd { why, answered: clock.answered };
             }
             if clock.is_due(now) {
                 clock.registers(now);
@@ -158,9 +158,9 @@ impl Session {
         &self,
         server: &str,
         remote: SocketAddr,
-        received: &Received,
-        delivery: &mut Delivery,
-        clock: &mut Clock,
+        received: &ReceivedDatagrams,
+        delivery: &mut DeviceBatch,
+        clock: &mut KeepaliveClock,
     ) {
         let counters = &self.state.received;
         let (mut packets, mut bytes) = (0, 0);
@@ -200,7 +200,7 @@ impl Session {
         }
     }
 
-    fn failed(&self, server: &str, end: &End, unanswered: &mut u32) {
+    fn failed(&self, server: &str, end: &ConnectionEnd, unanswered: &mut u32) {
         self.state.with(|story| {
             story.failed += 1;
             story.last_error = Some((server.to_owned(), end.why.clone(), Instant::now()));
@@ -234,7 +234,7 @@ async fn until(when: Option<Instant>) {
 
 /// When a client registers, and when its server counts as gone.
 #[derive(Debug)]
-struct Clock {
+struct KeepaliveClock {
     keepalive: Option<Duration>,
     started: Instant,
     /// The last datagram of the server, or the beginning.
@@ -248,7 +248,7 @@ struct Clock {
     hint: Option<(String, Instant)>,
 }
 
-impl Clock {
+impl KeepaliveClock {
     fn new(keepalive: Option<Duration>) -> Self {
         let now = Instant::now();
         Self {
@@ -327,7 +327,7 @@ mod tests {
 
     /// The seconds at which a clock registers within `time`; `answers`: at which second the server says something.
     fn registers(
-        clock: &mut Clock,
+        clock: &mut KeepaliveClock,
         time: u64,
         answers: impl Fn(u64) -> bool,
     ) -> (Vec<u64>, Option<u64>) {
@@ -352,7 +352,7 @@ mod tests {
 
     #[test]
     fn it_registers_at_each_interval_and_gives_up_after_three_without_a_sign() {
-        let mut clock = Clock::new(Some(2 * SECOND));
+        let mut clock = KeepaliveClock::new(Some(2 * SECOND));
         let (at, over) = registers(&mut clock, 100, |second| second < 10);
         assert_eq!(at, [0, 2, 4, 6, 8, 10, 12, 14]);
         assert_eq!(over, Some(15));
@@ -360,15 +360,15 @@ mod tests {
 
     #[test]
     fn a_server_that_never_answers_is_asked_a_few_times() {
-        let mut clock = Clock::new(Some(10 * SECOND));
+        let mut clock = KeepaliveClock::new(Some(10 * SECOND));
         assert_eq!(registers(&mut clock, 100, |_| false), (vec![0, 1, 3], Some(5)));
-        let mut clock = Clock::new(None);
+        let mut clock = KeepaliveClock::new(None);
         assert_eq!(registers(&mut clock, 100, |_| false), (vec![0, 1, 3], Some(5)));
     }
 
     #[test]
     fn without_keepalive_it_registers_until_it_is_answered_and_then_no_more() {
-        let mut clock = Clock::new(None);
+        let mut clock = KeepaliveClock::new(None);
         assert_eq!(registers(&mut clock, 1000, |second| second == 2), (vec![0, 1], None));
         assert_eq!(clock.next(), None);
         let now = clock.started + 1000 * SECOND;
@@ -381,7 +381,7 @@ mod tests {
 
     #[test]
     fn data_is_a_sign_of_life() {
-        let mut clock = Clock::new(Some(SECOND));
+        let mut clock = KeepaliveClock::new(Some(SECOND));
         registers(&mut clock, 2, |second| second == 0);
         for second in 2..50 {
             let now = clock.started + SECOND * second;

@@ -18,43 +18,43 @@ use rtun_proto::{
     udp_tunnel::{FromClient, Register, encode_reply, looks_like_message},
 };
 use rtun_settings::{Matcher, Named, Provider, UdpServerRules, User};
-use rtun_transport::udp::Run;
+use rtun_transport::udp::DatagramRun;
 use tracing::{info, warn};
 
-use super::{super::gather::Destination, refusals::Refusals};
+use super::{super::gather::DatagramDestination, refusals::RegisterRefusals};
 
 /// Everything behind the server's lock.
-pub(super) struct Decisions {
+pub(super) struct ServerDecisions {
     pub(super) routing: TunnelRouting,
-    pub(super) refusals: Refusals,
+    pub(super) refusals: RegisterRefusals,
     authers: Option<Vec<Credentials>>,
     admissions: Vec<AddressList>,
 }
 
 /// What has happened that is to be said.
-pub(super) enum Said {
+pub(super) enum ServerNotice {
     Registered { client: SocketAddr, addresses: Vec<IpAddr>, registration: Registration },
     Refused { client: SocketAddr, refusal: RegisterRefusal, since_last: u64 },
 }
 
 /// What one datagram of a client leads to.
-pub(super) enum Outcome {
+pub(super) enum DatagramOutcome {
     /// Its packet, of so many bytes, goes to the device.
     Device(usize),
     /// Its packet, of so many bytes, goes to a client.
-    Client(Destination, usize),
+    Client(DatagramDestination, usize),
     /// It is a register, and this is the answer.
     Reply([u8; rtun_proto::udp_tunnel::REPLY]),
 }
 
 /// The last packet that was judged: those of one flow mostly follow on each other.
 #[derive(Clone, Copy)]
-pub(super) struct Judged {
+pub(super) struct JudgedFlow {
     ends: (IpAddr, IpAddr),
     outcome: Result<NextHop, DatagramDrop>,
 }
 
-impl Decisions {
+impl ServerDecisions {
     pub(super) fn new(own: &[IpNet], rules: &UdpServerRules) -> Self {
         let clients = ClientTable::new(ClientLimits::default());
         Self {
@@ -64,7 +64,7 @@ impl Decisions {
                 point_to_point: rules.point_to_point,
                 clients,
             },
-            refusals: Refusals::default(),
+            refusals: RegisterRefusals::default(),
             authers: authers(rules),
             admissions: admissions(rules),
         }
@@ -93,7 +93,7 @@ impl Decisions {
         &mut self,
         packet: &[u8],
         packets: u64,
-    ) -> Result<Destination, DatagramDrop> {
+    ) -> Result<DatagramDestination, DatagramDrop> {
         if looks_like_message(packet) {
             return Err(DatagramDrop::Malformed);
         }
@@ -102,7 +102,7 @@ impl Decisions {
             NextHop::Client(id) => {
                 let client = self.routing.clients.get_mut(id);
                 client.sent.add(packets, packet.len() as u64);
-                Ok(Destination { to: client.outer, local: client.local })
+                Ok(DatagramDestination { to: client.outer, local: client.local })
             }
             NextHop::Device => Err(DatagramDrop::NoRoute),
         }
@@ -111,13 +111,13 @@ impl Decisions {
     /// What becomes of a datagram of `run`, whose sender is `sender` if it is registered. `last` is for the run's next one.
     pub(super) fn of_client(
         &mut self,
-        run: &Run,
+        run: &DatagramRun,
         sender: &mut Option<ClientId>,
-        last: &mut Option<Judged>,
+        last: &mut Option<JudgedFlow>,
         datagram: &[u8],
         now: Instant,
-        say: &mut Vec<Said>,
-    ) -> Result<Outcome, DatagramDrop> {
+        say: &mut Vec<ServerNotice>,
+    ) -> Result<DatagramOutcome, DatagramDrop> {
         match FromClient::decode(datagram) {
             Ok(FromClient::Packet(packet)) => {
                 let Some(client) = *sender else { return Err(DatagramDrop::Unregistered) };
@@ -127,7 +127,7 @@ impl Decisions {
                 let reply = self.register(run, register, now, say);
                 // Everybody's place may be another one now.
                 (*sender, *last) = (self.routing.clients.sender(run.from), None);
-                reply.map(Outcome::Reply)
+                reply.map(DatagramOutcome::Reply)
             }
             Err(error) => {
                 if let Some(client) = *sender {
@@ -142,9 +142,9 @@ impl Decisions {
         &mut self,
         sender: ClientId,
         packet: &Packet<'_>,
-        last: &mut Option<Judged>,
+        last: &mut Option<JudgedFlow>,
         now: Instant,
-    ) -> Result<Outcome, DatagramDrop> {
+    ) -> Result<DatagramOutcome, DatagramDrop> {
         let ends = (packet.source(), packet.destination());
         let routing = &mut self.routing;
         let client = routing.clients.get_mut(sender);
@@ -156,17 +156,17 @@ impl Decisions {
                 let outcome = routing
                     .check_source(sender, ends.0)
                     .and_then(|()| routing.target(Some(sender), ends.1));
-                *last = Some(Judged { ends, outcome });
+                *last = Some(JudgedFlow { ends, outcome });
                 outcome
             }
         };
         match outcome {
-            Ok(NextHop::Device) => Ok(Outcome::Device(packet.len())),
+            Ok(NextHop::Device) => Ok(DatagramOutcome::Device(packet.len())),
             Ok(NextHop::Client(to)) => {
                 let client = routing.clients.get_mut(to);
                 client.sent.add(1, packet.len() as u64);
-                let destination = Destination { to: client.outer, local: client.local };
-                Ok(Outcome::Client(destination, packet.len()))
+                let destination = DatagramDestination { to: client.outer, local: client.local };
+                Ok(DatagramOutcome::Client(destination, packet.len()))
             }
             Err(reason) => {
                 self.count_drop(sender, reason);
@@ -177,10 +177,10 @@ impl Decisions {
 
     fn register(
         &mut self,
-        run: &Run,
+        run: &DatagramRun,
         register: Register<'_>,
         now: Instant,
-        say: &mut Vec<Said>,
+        say: &mut Vec<ServerNotice>,
     ) -> Result<[u8; rtun_proto::udp_tunnel::REPLY], DatagramDrop> {
         let Self { routing, authers, admissions, refusals } = self;
         let also = routing.also();
@@ -202,7 +202,11 @@ impl Decisions {
                 }
                 if registration.is_new || !registration.moved.is_empty() {
                     let addresses = register.addresses().collect();
-                    say.push(Said::Registered { client: run.from, addresses, registration });
+                    say.push(ServerNotice::Registered {
+                        client: run.from,
+                        addresses,
+                        registration,
+                    });
                 }
                 Ok(encode_reply(run.from.ip()))
             }
@@ -211,7 +215,7 @@ impl Decisions {
                     clients.get_mut(id).drops[refusal.reason.index()] += 1;
                 }
                 if let Some(since_last) = refusals.note(run.from, refusal, now) {
-                    say.push(Said::Refused { client: run.from, refusal, since_last });
+                    say.push(ServerNotice::Refused { client: run.from, refusal, since_last });
                 }
                 Err(refusal.reason)
             }
@@ -277,7 +281,7 @@ fn inline<T>(list: &Named<T>) -> impl Iterator<Item = &T> {
     rows.iter().map(|row| &row.value)
 }
 
-impl Said {
+impl ServerNotice {
     /// Writes it to the log.
     pub(super) fn log(self, service: &str) {
         match self {
