@@ -1,19 +1,10 @@
 //! The host service: its TUN device, which stays, and its connection to a hub, which is made again when it is lost.
 
-pub(crate) mod address_book;
-mod attempt;
-mod choice;
-mod dial;
-mod dial_tls;
 mod downlink;
-mod endpoints;
-mod hubs;
 mod progress;
-mod proxies;
 mod reconnect;
 mod session;
 mod uplink;
-mod wire;
 
 use std::{io, net::IpAddr, sync::Arc};
 
@@ -21,14 +12,13 @@ use rtun_system::tun::{Offload, PacketDevice, Tun};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use uuid::Uuid;
 
-pub use self::attempt::SetupError;
-use self::hubs::Hubs;
 pub(crate) use self::progress::{HostProgress, HubNodeHistory};
 use self::{reconnect::HostConnector, session::Introduction};
 use crate::{
     device::{
         DeviceError, DeviceHistory, DeviceMaker, DevicePort, DeviceTask, DeviceUser, TunnelPeers,
     },
+    dial::{Hubs, SetupError, address_book},
     runtime::{duties::Duty, machine::Machine, surroundings::Surroundings, workers::WorkerSlot},
 };
 
@@ -65,7 +55,7 @@ impl HostService {
     ) -> Result<Self, HostError> {
         let mut config = config.clone();
         if let Surroundings::Twin(twin) = &machine.surroundings {
-            let hubs = Hubs::new(&config, &machine.surroundings, Arc::default())?;
+            let hubs = Hubs::of_host(&config, &machine.surroundings, Arc::default())?;
             let name = config.device.name.as_deref().unwrap_or(service);
             let device = Arc::new(twin.device(name, config.device.mtu));
             let progress =
@@ -88,7 +78,7 @@ impl HostService {
         }
         let names = Arc::new(address_book::names(machine.state.as_ref()));
         let peers = TunnelPeers::of_host(service, &mut config, &names);
-        let hubs = Hubs::new(&config, &machine.surroundings, names)?;
+        let hubs = Hubs::of_host(&config, &machine.surroundings, names)?;
         let mut maker = DeviceMaker {
             service: service.to_owned(),
             host: Some(config.name.clone()),

@@ -2,59 +2,44 @@
 
 mod admission;
 mod association;
-mod connections;
 mod explain;
 mod forward;
-mod listener;
 mod namespace;
 mod parked;
 mod registry;
 mod rules;
+mod streams;
 mod upkeep;
 
-use std::{
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc};
 
 use futures_util::future::join_all;
 use prometheus_client::metrics::histogram::Histogram;
 use rtun_core::explain::{HubExplanation, Unclear};
 use tokio::runtime::Handle;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::info;
 
 pub(crate) use self::explain::Understood;
-use self::{
-    admission::{handshake::Admissions, waiting_room::WaitingRoom},
-    connections::Connections,
-    listener::{HubListener, ListenerView},
-    registry::{Registry, RegistryStats},
-    upkeep::Upkeep,
-};
 pub use self::{
     explain::{Explained, Inquiry},
-    listener::HubListenError,
     rules::RulesError,
+};
+use self::{
+    registry::{Registry, RegistryStats},
+    streams::HubStreams,
+    upkeep::Upkeep,
 };
 use crate::{
     feeds::Feeds,
+    inbound::{Connections, HubListenError, HubListener, ListenerView},
     link::EndReason,
     report::{ASKED, HubReport},
-    runtime::{descriptors, duties::Duty, machine::Machine, workers::Workers},
+    runtime::{duties::Duty, machine::Machine, workers::Workers},
 };
-
-/// Bucket bounds, in seconds, of GOST's histogram of how long connections lasted.
-const LASTED: [f64; 14] =
-    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0];
 
 /// A running hub.
 pub(crate) struct HubService {
-    connections: Arc<Connections>,
+    connections: Arc<Connections<HubStreams>>,
     upkeep: Arc<Upkeep>,
     duties: Vec<Duty>,
     /// At least one.
@@ -64,7 +49,7 @@ pub(crate) struct HubService {
 /// A hub as reports see it.
 #[derive(Clone)]
 pub(crate) struct HubServiceView {
-    connections: Arc<Connections>,
+    connections: Arc<Connections<HubStreams>>,
     upkeep: Arc<Upkeep>,
     listeners: Arc<[ListenerView]>,
 }
@@ -93,17 +78,9 @@ impl HubService {
         let open = |config| HubListener::open(service, config, &workers, machine).map(Arc::new);
         let listeners = config.listeners().map(open).collect::<Result<Vec<_>, _>>()?;
         let views: Arc<[ListenerView]> = listeners.iter().map(|listener| listener.view()).collect();
-        let connections = Arc::new(Connections {
-            service: service.to_owned(),
-            registry: Arc::new(Registry::new(service, rules)),
-            waiting_room: WaitingRoom::new(descriptors::limit()),
-            admissions: Admissions::default(),
-            lasted: Histogram::new(LASTED),
-            handshake_timeout: AtomicU64::new(millis(config.handshake_timeout)),
-            descriptors: Arc::clone(&machine.descriptors),
-            stop: CancellationToken::new(),
-            tasks: TaskTracker::new(),
-        });
+        let registry = Arc::new(Registry::new(service, rules));
+        let streams = HubStreams { service: service.to_owned(), registry };
+        let connections = Connections::new(service, streams, config.handshake_timeout, machine);
         let runtime = Handle::current();
         let mut kept = Vec::new();
         for listener in &listeners {
@@ -132,9 +109,9 @@ impl HubService {
         config: &rtun_settings::HubSettings,
         feeds: Feeds,
     ) -> Result<(), RulesError> {
-        let Connections { registry, handshake_timeout, .. } = &*self.connections;
+        let registry = &self.connections.served.registry;
         self.upkeep.apply(registry, &config.rules, feeds).await?;
-        handshake_timeout.store(millis(config.handshake_timeout), Ordering::Relaxed);
+        self.connections.limit_handshakes(config.handshake_timeout);
         Ok(())
     }
 
@@ -176,9 +153,8 @@ impl HubService {
     pub(crate) async fn stop(self) {
         self.connections.stop.cancel();
         join_all(self.duties.into_iter().map(Duty::end)).await;
-        self.connections.registry.end_all(EndReason::Shutdown);
-        self.connections.tasks.close();
-        self.connections.tasks.wait().await;
+        self.connections.served.registry.end_all(EndReason::Shutdown);
+        self.connections.end().await;
     }
 }
 
@@ -195,12 +171,13 @@ impl HubServiceView {
 
     /// Explains where a packet goes, and why.
     pub(crate) fn explain(&self, asked: &Understood) -> Result<HubExplanation, Unclear> {
-        explain::explain_at(&self.connections.registry, &self.connections.service, asked)
+        explain::explain_at(&self.connections.served.registry, &self.connections.service, asked)
     }
 
     /// Who is connected, who was not admitted, what passed and what was lost.
     pub(crate) fn report(&self) -> HubReport {
-        let Connections { registry, waiting_room, admissions, .. } = &*self.connections;
+        let Connections { served: HubStreams { registry, .. }, waiting_room, admissions, .. } =
+            &*self.connections;
         let RegistryStats {
             namespaces,
             gone,
@@ -227,16 +204,16 @@ impl HubServiceView {
 }
 
 /// Follows the sources and the certificates until the hub stops.
-async fn keep_up(hub: Arc<Connections>, upkeep: Arc<Upkeep>, listeners: Vec<Arc<HubListener>>) {
-    let Connections { service, registry, stop, .. } = &*hub;
+async fn keep_up(
+    hub: Arc<Connections<HubStreams>>,
+    upkeep: Arc<Upkeep>,
+    listeners: Vec<Arc<HubListener>>,
+) {
+    let Connections { service, stop, served: HubStreams { registry, .. }, .. } = &*hub;
     let certificates = listeners.iter().map(|it| it.follow_certificate(service));
     tokio::select! {
         () = stop.cancelled() => {}
         _ = join_all(certificates) => {}
         () = upkeep.run(service, registry) => {}
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

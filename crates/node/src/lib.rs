@@ -2,9 +2,11 @@
 
 mod counters;
 mod device;
+mod dial;
 mod feeds;
 mod host;
 mod hub;
+mod inbound;
 mod json;
 mod link;
 mod node;
@@ -15,9 +17,11 @@ mod udp_tunnel;
 
 pub use counters::{Drops, Happened, Traffic};
 pub use device::DeviceError;
+pub use dial::SetupError;
 pub use feeds::FeedError;
-pub use host::{HostError, SetupError};
-pub use hub::{Explained, HubError, HubListenError, Inquiry, RulesError};
+pub use host::HostError;
+pub use hub::{Explained, HubError, Inquiry, RulesError};
+pub use inbound::HubListenError;
 pub use node::{Node, StartError};
 pub use operations::{board::Board, control_socket, metrics::MetricsError};
 pub use report::{

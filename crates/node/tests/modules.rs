@@ -11,17 +11,19 @@ use std::{
 };
 
 /// Every top module, and those it may use.
-const ALLOWED: [(&str, &[&str]); 13] = [
+const ALLOWED: [(&str, &[&str]); 15] = [
     ("json", &[]),
     ("counters", &["json"]),
     ("runtime", &["counters", "json"]),
     ("feeds", &["runtime"]),
     ("link", &["counters", "runtime"]),
     ("report", &["counters", "json", "runtime"]),
-    ("hub", &["counters", "feeds", "link", "report", "runtime"]),
+    ("inbound", &["counters", "link", "report", "runtime"]),
+    ("dial", &["report", "runtime"]),
+    ("hub", &["counters", "feeds", "inbound", "link", "report", "runtime"]),
     ("device", &["report"]),
-    ("host", &["counters", "device", "link", "report", "runtime"]),
-    ("udp_tunnel", &["device", "host", "link", "report", "runtime"]),
+    ("host", &["counters", "device", "dial", "link", "report", "runtime"]),
+    ("udp_tunnel", &["counters", "device", "dial", "inbound", "link", "report", "runtime"]),
     ("operations", &["counters", "feeds", "host", "hub", "report", "runtime", "udp_tunnel"]),
     ("node", &["feeds", "host", "hub", "operations", "runtime", "udp_tunnel"]),
     (
@@ -29,9 +31,11 @@ const ALLOWED: [(&str, &[&str]); 13] = [
         &[
             "counters",
             "device",
+            "dial",
             "feeds",
             "host",
             "hub",
+            "inbound",
             "node",
             "operations",
             "report",

@@ -14,12 +14,13 @@ use tracing::{debug, info, warn};
 
 use super::{
     downlink,
-    hubs::{HubTarget, Hubs},
     progress::HostProgress,
     session::{Introduction, JoinError, Session},
-    wire::Wire,
 };
-use crate::link::EndReason;
+use crate::{
+    dial::{HubTarget, Hubs, Wire},
+    link::EndReason,
+};
 
 /// How long a connection that has been replaced by a better one is still read from.
 const LINGER: Duration = Duration::from_secs(1);

@@ -22,12 +22,9 @@ use tokio::time::Instant;
 use tokio::time::timeout;
 use tracing::warn;
 
-use super::{
-    endpoints::{HubConnection, NoEndpoint},
-    wire::Wire,
-};
 use crate::{
     counters::Counters,
+    dial::{HubConnection, NoEndpoint, Wire},
     link::{EndReason, Link, MessageError, read_message},
     report::{Queued, Transport},
     runtime::budget::Budget,

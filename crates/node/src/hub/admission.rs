@@ -1,6 +1,4 @@
-//! From an accepted connection to an admitted host: who waits, what is asked, what is answered.
+//! From a request to an admitted host: what is asked, what is answered.
 
-pub(super) mod error;
 pub(super) mod handshake;
 mod plugin_questions;
-pub(super) mod waiting_room;

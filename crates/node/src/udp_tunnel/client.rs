@@ -26,7 +26,7 @@ use crate::{
     device::{
         DeviceError, DeviceHistory, DeviceMaker, DevicePort, DeviceTask, DeviceUser, TunnelPeers,
     },
-    host::address_book,
+    dial::address_book,
     report::{FailureReport, TunnelClientReport},
     runtime::{duties::Duty, machine::Machine, workers::WorkerSlot},
 };

@@ -1,13 +1,6 @@
 //! From an accepted connection to an admitted host, or to a counted refusal.
 
-use std::{
-    collections::BTreeMap,
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{io, sync::Arc};
 
 use rtun_core::{JoinRequest, NamespaceId, PluginAnswer, Question, Refusal};
 use rtun_proto::{
@@ -18,15 +11,13 @@ use rtun_transport::Stream;
 
 use tokio::time::sleep;
 
-use super::error::AdmissionError;
 use super::plugin_questions::{ask_about_address, ask_about_place, ask_about_user};
 use crate::hub::{
     association::Arrival,
-    listener::PendingStream,
     registry::{Joining, Membership, Registry},
 };
 use crate::{
-    counters::{Happened, Tally},
+    inbound::{AdmissionError, PendingStream},
     link::{EndReason, FAREWELL, read_message},
 };
 
@@ -135,31 +126,4 @@ fn status_of(refusal: Refusal) -> Status {
 
 fn encode(response: &Response) -> Vec<u8> {
     response.encode().expect("a response of one tunnel feature is far below the limit")
-}
-
-/// Counts of admitted hosts and refused connections.
-#[derive(Default)]
-pub(in crate::hub) struct Admissions {
-    admitted: AtomicU64,
-    refused: Tally,
-}
-
-impl Admissions {
-    pub(in crate::hub) fn count_admitted(&self) {
-        self.admitted.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(in crate::hub) fn count_refused(&self, why: &AdmissionError) {
-        self.refused.count(why.as_str());
-    }
-
-    /// The number of admitted hosts.
-    pub(in crate::hub) fn admitted(&self) -> u64 {
-        self.admitted.load(Ordering::Relaxed)
-    }
-
-    /// The number of refused connections, by reason.
-    pub(in crate::hub) fn refused(&self) -> BTreeMap<String, Happened> {
-        self.refused.read()
-    }
 }

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use rtun_control::AuthQuestion;
 use rtun_core::{HostName, JoinRequest, NamespaceId, PluginAnswer, Secret};
 
-use super::error::AdmissionError;
 use crate::hub::rules::Rules;
+use crate::inbound::AdmissionError;
 
 /// Whether every admission plugin admits the address.
 pub(super) async fn ask_about_address(

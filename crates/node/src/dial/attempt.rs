@@ -45,7 +45,7 @@ pub enum SetupError {
 
 /// Why nothing was opened.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum DialError {
+pub(crate) enum DialError {
     /// The name was not resolved.
     #[error(transparent)]
     Name(#[from] NameError),
@@ -102,17 +102,17 @@ pub(super) enum DialError {
 }
 
 /// A connection that was opened.
-pub(super) struct Opened {
-    pub(super) stream: Arc<dyn Stream>,
+pub(crate) struct Opened {
+    pub(crate) stream: Arc<dyn Stream>,
     /// The connection over TCP under it.
-    pub(super) wire: Option<Wire>,
+    pub(crate) wire: Option<Wire>,
 }
 
 /// One attempt to open a connection, and its limits.
-pub(super) struct Attempt<'a> {
+pub(crate) struct Attempt<'a> {
     names: &'a Names,
     /// For all stages together, once the first name is resolved.
-    pub(super) limit: Duration,
+    pub(crate) limit: Duration,
     /// The most bytes of a TCP segment, if a limit of the path is known.
     segment_max: Option<u16>,
     /// When the limit is reached.
@@ -122,12 +122,12 @@ pub(super) struct Attempt<'a> {
 }
 
 impl<'a> Attempt<'a> {
-    pub(super) fn new(names: &'a Names, limit: Duration, segment_max: Option<u16>) -> Self {
+    pub(crate) fn new(names: &'a Names, limit: Duration, segment_max: Option<u16>) -> Self {
         Self { names, limit, segment_max, end: OnceLock::new(), peer: OnceLock::new() }
     }
 
     /// Resolves `addr`; then the limit begins.
-    pub(super) async fn find(
+    pub(crate) async fn find(
         &self,
         addr: &str,
         sockets: &SocketOptions,
@@ -144,7 +144,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// Does `work`, the stage of this name with the peer at `addr`, within the limit.
-    pub(super) async fn stage<T>(
+    pub(crate) async fn stage<T>(
         &self,
         stage: &'static str,
         addr: &str,
@@ -154,7 +154,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// The same, with a limit for this stage too.
-    pub(super) async fn stage_within<T>(
+    pub(crate) async fn stage_within<T>(
         &self,
         stage: &'static str,
         addr: &str,
@@ -171,7 +171,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// Opens a connection over TCP.
-    pub(super) async fn connect(
+    pub(crate) async fn connect(
         &self,
         addr: &str,
         sockets: &SocketOptions,

@@ -13,10 +13,10 @@ use tokio::{net::TcpStream, time::sleep};
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// A connection over TCP. This does not keep it open.
-pub(super) struct Wire(Weak<TcpStream>);
+pub(crate) struct Wire(Weak<TcpStream>);
 
 impl Wire {
-    pub(super) fn of(stream: &Arc<TcpStream>) -> Self {
+    pub(crate) fn of(stream: &Arc<TcpStream>) -> Self {
         Self(Arc::downgrade(stream))
     }
 
@@ -26,13 +26,13 @@ impl Wire {
     }
 
     /// The most bytes of a segment that is sent; `None` once it is closed.
-    pub(super) fn segment_max(&self) -> Option<u32> {
+    pub(crate) fn segment_max(&self) -> Option<u32> {
         self.info().map(|info| info.segment_max)
     }
 
     /// Returns when it is certain that the connection loses large segments and passes small ones; never returns if it does not.
     /// The observations stay in `watch`.
-    pub(super) async fn loses_large(&self, watch: &mut LossWatch) {
+    pub(crate) async fn loses_large(&self, watch: &mut LossWatch) {
         loop {
             sleep(LOOK_EVERY).await;
             let Some(info) = self.info() else { return std::future::pending().await };
@@ -53,7 +53,7 @@ impl Wire {
 }
 
 /// The sizes of segments that pass on the path to one hub, as observed while the service runs.
-pub(super) struct SegmentSizes {
+pub(crate) struct SegmentSizes {
     segments: Mutex<Segments>,
     begin: Instant,
 }
@@ -66,18 +66,18 @@ impl Default for SegmentSizes {
 
 impl SegmentSizes {
     /// The most bytes of a segment for a connection that is made now; `None`: the system decides.
-    pub(super) fn limit(&self) -> Option<u16> {
+    pub(crate) fn limit(&self) -> Option<u16> {
         self.segments().limit(self.begin.elapsed())
     }
 
     /// A connection with segments of at most `used` bytes loses large ones. Returns the limit for the next, if there is a smaller
     /// one.
-    pub(super) fn lower(&self, used: u32) -> Option<u16> {
+    pub(crate) fn lower(&self, used: u32) -> Option<u16> {
         self.segments().lower(used, self.begin.elapsed())
     }
 
     /// Notes the end of a connection; see [`Segments::ended`].
-    pub(super) fn ended(&self, silence: Option<Silence>, used: u32) -> Option<u16> {
+    pub(crate) fn ended(&self, silence: Option<Silence>, used: u32) -> Option<u16> {
         self.segments().ended(silence, used, self.begin.elapsed())
     }
 

@@ -11,7 +11,7 @@ use super::{
 };
 
 /// The hops before a hub, the nearest first; none if hubs are reached directly.
-pub(super) struct Proxies {
+pub(crate) struct Proxies {
     hops: Vec<ProxyHopDialer>,
 }
 
@@ -27,18 +27,18 @@ struct ProxyDialer {
 
 impl Proxies {
     /// `host` is the name of the host, for the choice by hash.
-    pub(super) fn new(hops: &[ProxyHop], host: &str) -> Result<Self, SetupError> {
+    pub(crate) fn new(hops: &[ProxyHop], host: &str) -> Result<Self, SetupError> {
         let hops = hops.iter().map(|hop| ProxyHopDialer::new(hop, host));
         Ok(Self { hops: hops.collect::<Result<_, _>>()? })
     }
 
     /// Whether there are any.
-    pub(super) fn are_there(&self) -> bool {
+    pub(crate) fn are_there(&self) -> bool {
         !self.hops.is_empty()
     }
 
     /// Opens a stream to `target` (`host:port`), which the last proxy connects to; none if there are no proxies.
-    pub(super) async fn reach(
+    pub(crate) async fn reach(
         &self,
         target: &str,
         attempt: &Attempt<'_>,

@@ -5,11 +5,12 @@ use std::io;
 use rtun_core::Refusal;
 use rtun_proto::relay::DecodeError;
 
-use crate::{hub::listener::ListenerError, link::MessageError};
+use super::listener::ListenerError;
+use crate::link::MessageError;
 
 /// Why a connection did not become an association.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::hub) enum AdmissionError {
+pub(crate) enum AdmissionError {
     /// The rules refuse the host; it has received an answer.
     #[error("{0}")]
     Refused(Refusal),
@@ -54,7 +55,7 @@ impl From<MessageError> for AdmissionError {
 
 impl AdmissionError {
     /// The fixed word used in logs and metrics.
-    pub(in crate::hub) fn as_str(&self) -> &'static str {
+    pub(crate) fn as_str(&self) -> &'static str {
         match self {
             Self::Refused(refusal) => refusal.as_str(),
             Self::Malformed(DecodeError::Version(_)) => "bad_version",

@@ -10,15 +10,15 @@ use crate::report::{CertificateReport, ListenerReport, Transport};
 
 /// One listener. Keeps nothing open.
 #[derive(Clone)]
-pub(in crate::hub) struct ListenerView {
-    pub(in crate::hub) address: SocketAddr,
-    pub(in crate::hub) transport: Transport,
+pub(crate) struct ListenerView {
+    pub(crate) address: SocketAddr,
+    pub(crate) transport: Transport,
     /// With TLS: the acceptor, which knows the current certificate, and what makes it read its files at once.
-    pub(in crate::hub) tls: Option<(Acceptor, Arc<Notify>)>,
+    pub(crate) tls: Option<(Acceptor, Arc<Notify>)>,
 }
 
 impl ListenerView {
-    pub(in crate::hub) fn report(&self) -> ListenerReport {
+    pub(crate) fn report(&self) -> ListenerReport {
         let certificate = self.tls.as_ref().map(|(acceptor, _)| {
             let shown = acceptor.certificate();
             CertificateReport {
@@ -32,7 +32,7 @@ impl ListenerView {
     }
 
     /// Reads the files of its certificate now.
-    pub(in crate::hub) fn reload_certificate(&self) {
+    pub(crate) fn reload_certificate(&self) {
         if let Some((_, reread)) = &self.tls {
             reread.notify_one();
         }

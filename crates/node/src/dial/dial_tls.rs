@@ -10,14 +10,14 @@ use tracing::warn;
 use super::attempt::DialError;
 
 /// A dialer's TLS. Its files are read again for each connection; while they cannot be used, those read before are used.
-pub(super) struct DialerTls {
+pub(crate) struct DialerTls {
     config: DialTls,
     protocols: &'static [&'static str],
     last: Mutex<Connector>,
 }
 
 impl DialerTls {
-    pub(super) fn of(stack: &TransportStack<DialTls>) -> Result<Option<Self>, TlsError> {
+    pub(crate) fn of(stack: &TransportStack<DialTls>) -> Result<Option<Self>, TlsError> {
         let Some(config) = stack.tls() else { return Ok(None) };
         let protocols = stack.protocols();
         let last = Mutex::new(Connector::new(config, protocols)?);
@@ -25,7 +25,7 @@ impl DialerTls {
     }
 
     /// Does the TLS handshake on `stream`, which is connected to `addr`.
-    pub(super) async fn connect(
+    pub(crate) async fn connect(
         &self,
         stream: Arc<dyn Stream>,
         addr: &str,
@@ -36,7 +36,7 @@ impl DialerTls {
         }
     }
 
-    pub(super) fn connector(&self) -> Connector {
+    pub(crate) fn connector(&self) -> Connector {
         // The connector of a poisoned lock is consistent: it is only replaced as a whole.
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         match Connector::new(&self.config, self.protocols) {

@@ -9,7 +9,7 @@ use rtun_transport::{
 
 /// Why a connection never got as far as its request.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::hub) enum ListenerError {
+pub(crate) enum ListenerError {
     /// The TLS handshake failed.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -38,7 +38,7 @@ pub(in crate::hub) enum ListenerError {
 
 impl ListenerError {
     /// The fixed word used in logs and metrics.
-    pub(in crate::hub) fn as_str(&self) -> &'static str {
+    pub(crate) fn as_str(&self) -> &'static str {
         match self {
             Self::Tls(error) if error.fault() == Fault::Network => "closed_early",
             Self::Tls(_) => "tls_error",

@@ -14,7 +14,7 @@ use tokio::time::sleep;
 
 use super::{
     attempt::{Attempt, DialError, Opened, SetupError},
-    dial::Dialer,
+    dialer::Dialer,
     proxies::Proxies,
     wire::{SegmentSizes, Wire},
 };
@@ -29,38 +29,38 @@ const BETTER_AFTER: Duration = Duration::from_secs(10);
 const BETTER_AFTER_MAX: Duration = Duration::from_secs(600);
 
 /// The endpoints of one hub, the preferred ones first.
-pub(super) struct HubEndpoints {
+pub(crate) struct HubEndpoints {
     dialers: Vec<Dialer>,
     /// The endpoint that worked last.
     remembered: AtomicUsize,
     /// The segment sizes of connections over TCP to any of them.
-    pub(super) segments: SegmentSizes,
+    pub(crate) segments: SegmentSizes,
 }
 
 /// What dialers of all hubs share.
 #[derive(Clone, Copy)]
-pub(super) struct DialContext<'a> {
-    pub(super) names: &'a Names,
-    pub(super) proxies: &'a Proxies,
+pub(crate) struct DialContext<'a> {
+    pub(crate) names: &'a Names,
+    pub(crate) proxies: &'a Proxies,
 }
 
 /// A connection to one endpoint of a hub.
-pub(super) struct HubConnection {
-    pub(super) stream: Arc<dyn Stream>,
-    pub(super) transport: Transport,
+pub(crate) struct HubConnection {
+    pub(crate) stream: Arc<dyn Stream>,
+    pub(crate) transport: Transport,
     /// Its index among the endpoints.
-    pub(super) endpoint: usize,
+    pub(crate) endpoint: usize,
     /// The connection over TCP under it.
-    pub(super) wire: Option<Wire>,
+    pub(crate) wire: Option<Wire>,
 }
 
 /// No endpoint of the hub was reached: the failure of each.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", list(.0))]
-pub(super) struct NoEndpoint(Vec<(Transport, DialError)>);
+pub(crate) struct NoEndpoint(Vec<(Transport, DialError)>);
 
 impl HubEndpoints {
-    pub(super) fn new(hub: &HubNode, surroundings: &Surroundings) -> Result<Self, SetupError> {
+    pub(crate) fn new(hub: &HubNode, surroundings: &Surroundings) -> Result<Self, SetupError> {
         let dialers =
             hub.endpoints.iter().map(|endpoint| Dialer::to_hub(endpoint, hub, surroundings));
         Ok(Self {
@@ -72,7 +72,7 @@ impl HubEndpoints {
 
     /// Connects to the endpoint that worked last, and to the others too as soon as it fails or takes long; the first connection
     /// wins.
-    pub(super) async fn connect(
+    pub(crate) async fn connect(
         &self,
         before: DialContext<'_>,
         within: Option<Duration>,
@@ -86,7 +86,7 @@ impl HubEndpoints {
     }
 
     /// Tries the endpoints that are preferred to `endpoint` from time to time, until one works; never ready if there are none.
-    pub(super) async fn connect_better(
+    pub(crate) async fn connect_better(
         &self,
         endpoint: usize,
         before: DialContext<'_>,
@@ -107,7 +107,7 @@ impl HubEndpoints {
     }
 
     /// Connects to the preferred endpoint only, and disconnects; whether that worked.
-    pub(super) async fn probe(&self, before: DialContext<'_>, within: Duration) -> bool {
+    pub(crate) async fn probe(&self, before: DialContext<'_>, within: Duration) -> bool {
         self.race(vec![0], before, Some(within)).await.is_ok()
     }
 

@@ -26,7 +26,7 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 const LAYERED_DIAL_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// Opens connections to one endpoint of a hub.
-pub(super) struct Dialer {
+pub(crate) struct Dialer {
     addr: String,
     stack: TransportStack<DialTls>,
     tls: Option<DialerTls>,
@@ -38,7 +38,7 @@ pub(super) struct Dialer {
 }
 
 impl Dialer {
-    pub(super) fn to_hub(
+    pub(crate) fn to_hub(
         endpoint: &Endpoint,
         hub: &HubNode,
         surroundings: &Surroundings,
@@ -55,12 +55,12 @@ impl Dialer {
         })
     }
 
-    pub(super) fn transport(&self) -> Transport {
+    pub(crate) fn transport(&self) -> Transport {
         Transport::of(&self.stack)
     }
 
     /// The limit for opening it, unless configured.
-    pub(super) fn usual_limit(&self, proxies: &Proxies) -> Duration {
+    pub(crate) fn usual_limit(&self, proxies: &Proxies) -> Duration {
         match self.transport() {
             Transport::Tcp if !proxies.are_there() => DIAL_TIMEOUT,
             _ => LAYERED_DIAL_TIMEOUT,
@@ -68,7 +68,7 @@ impl Dialer {
     }
 
     /// Opens a connection.
-    pub(super) async fn open(
+    pub(crate) async fn open(
         &self,
         attempt: &Attempt<'_>,
         proxies: &Proxies,

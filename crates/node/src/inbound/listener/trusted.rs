@@ -12,16 +12,16 @@ use super::error::ListenerError;
 
 /// Proxies that are trusted to name their clients.
 #[derive(Clone)]
-pub(super) struct TrustedProxies(pub(super) Arc<[IpNet]>);
+pub(crate) struct TrustedProxies(pub(crate) Arc<[IpNet]>);
 
 impl TrustedProxies {
-    pub(super) fn contains(&self, addr: IpAddr) -> bool {
+    pub(crate) fn contains(&self, addr: IpAddr) -> bool {
         self.0.iter().any(|net| net.contains(&addr))
     }
 
     /// The address of the client of a request with these forwarding headers. Trusted proxies may name it. From any other peer
     /// such headers are refused if trusted proxies are configured, and ignored if none are.
-    pub(super) fn client(
+    pub(crate) fn client(
         &self,
         peer: SocketAddr,
         forwarded: &Forwarded,

@@ -10,30 +10,30 @@ use super::{error::ListenerError, trusted::TrustedProxies};
 use crate::report::Transport;
 
 /// A connection after its handshakes.
-pub(in crate::hub) enum Established {
+pub(crate) enum Established {
     One(PendingStream),
     Many(PendingStreams),
 }
 
 /// A stream on which a host may ask to join.
-pub(in crate::hub) struct PendingStream {
-    pub(in crate::hub) stream: Arc<dyn Stream>,
+pub(crate) struct PendingStream {
+    pub(crate) stream: Arc<dyn Stream>,
     /// The address of its client, as a trusted proxy says or as the connection shows.
-    pub(in crate::hub) peer: SocketAddr,
-    pub(in crate::hub) transport: Transport,
+    pub(crate) peer: SocketAddr,
+    pub(crate) transport: Transport,
     /// The only host names it may report, if its certificate binds them.
-    pub(in crate::hub) names: Option<Arc<[String]>>,
+    pub(crate) names: Option<Arc<[String]>>,
 }
 
 /// A connection that carries many streams.
-pub(in crate::hub) struct PendingStreams {
-    pub(super) streams: StreamSource,
-    pub(super) peer: SocketAddr,
-    pub(super) transport: Transport,
-    pub(super) names: Option<Arc<[String]>>,
+pub(crate) struct PendingStreams {
+    pub(crate) streams: StreamSource,
+    pub(crate) peer: SocketAddr,
+    pub(crate) transport: Transport,
+    pub(crate) names: Option<Arc<[String]>>,
 }
 
-pub(super) enum StreamSource {
+pub(crate) enum StreamSource {
     Mux(MuxSession),
     /// The proxies that are trusted to name the client of each request.
     Http(http2::Server, TrustedProxies),
@@ -43,7 +43,7 @@ pub(super) enum StreamSource {
 
 impl PendingStreams {
     /// The next stream, or the error that ended the connection; none after that.
-    pub(in crate::hub) async fn next(&mut self) -> Option<Result<PendingStream, ListenerError>> {
+    pub(crate) async fn next(&mut self) -> Option<Result<PendingStream, ListenerError>> {
         self.accept().await.transpose()
     }
 
@@ -75,7 +75,7 @@ impl PendingStreams {
     }
 
     /// Closes the connection in order, within this time.
-    pub(in crate::hub) async fn shutdown(self, within: Duration) {
+    pub(crate) async fn shutdown(self, within: Duration) {
         match self.streams {
             StreamSource::Http(server, _) => server.shutdown(within).await,
             StreamSource::Mux(session) => session.shutdown(within).await,

@@ -21,17 +21,17 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// At most this many connections wait to be admitted; fewer where descriptors are few.
-pub(in crate::hub) const WAITING: usize = 512;
+pub(crate) const WAITING: usize = 512;
 
 /// At most this many of them come from one IPv4 address or IPv6 /64 and have proven the same.
-pub(in crate::hub) const SLOTS: usize = 64;
+pub(crate) const SLOTS: usize = 64;
 
 /// A connection that has proven something keeps its slot for this long.
-pub(in crate::hub) const GRACE: Duration = Duration::from_millis(300);
+pub(crate) const GRACE: Duration = Duration::from_millis(300);
 
 /// What a connection has proven so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::hub) enum ProofLevel {
+pub(crate) enum ProofLevel {
     /// Nothing: it was accepted.
     Nothing,
     /// It has sent something.
@@ -44,7 +44,7 @@ pub(in crate::hub) enum ProofLevel {
 const LEVELS: usize = 3;
 
 /// The connections that wait to be admitted.
-pub(in crate::hub) struct WaitingRoom {
+pub(crate) struct WaitingRoom {
     capacity: usize,
     /// The most connections of one source at one level.
     slots: usize,
@@ -71,7 +71,7 @@ struct WaitingConnection {
 struct SourceQueues([VecDeque<u64>; LEVELS]);
 
 /// A slot in the waiting room; dropping it frees the slot.
-pub(in crate::hub) struct WaitingSlot {
+pub(crate) struct WaitingSlot {
     room: Arc<WaitingRoom>,
     number: u64,
     turned_out: CancellationToken,
@@ -79,13 +79,13 @@ pub(in crate::hub) struct WaitingSlot {
 
 impl WaitingRoom {
     /// For at most a quarter of this many descriptors.
-    pub(in crate::hub) fn new(descriptors: u64) -> Arc<Self> {
+    pub(crate) fn new(descriptors: u64) -> Arc<Self> {
         let capacity = usize::try_from(descriptors / 4).unwrap_or(WAITING).clamp(8, WAITING);
         Arc::new(Self { capacity, slots: SLOTS.min(capacity / 2), state: Mutex::default() })
     }
 
     /// Takes a slot for a connection that has proven nothing; none if no slot is free and none can be freed.
-    pub(in crate::hub) fn enter(self: &Arc<Self>, source: IpAddr) -> Option<WaitingSlot> {
+    pub(crate) fn enter(self: &Arc<Self>, source: IpAddr) -> Option<WaitingSlot> {
         let (source, now) = (group(source), Instant::now());
         let mut state = self.state();
         let own = state.by_source.get(&source);
@@ -109,7 +109,7 @@ impl WaitingRoom {
     }
 
     /// The number of connections that wait.
-    pub(in crate::hub) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.state().waiting.len()
     }
 
@@ -121,12 +121,12 @@ impl WaitingRoom {
 
 impl WaitingSlot {
     /// The connection has proven more than before. At the new level it may be turned out, or turn another out.
-    pub(in crate::hub) fn proves(&self, proven: ProofLevel) {
+    pub(crate) fn proves(&self, proven: ProofLevel) {
         self.room.state().promote(self.number, proven, self.room.slots, Instant::now());
     }
 
     /// Resolves when the slot is needed for another connection.
-    pub(in crate::hub) async fn turned_out(&self) {
+    pub(crate) async fn turned_out(&self) {
         self.turned_out.cancelled().await;
     }
 }

@@ -1,9 +1,10 @@
-//! The hubs that a host may connect to, their endpoints, and which one is tried next.
+//! The hubs or relays that a service may connect to, their endpoints, and which one is tried next.
 
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use rtun_settings::{self, HubNode};
+use rtun_core::Selection;
+use rtun_settings::{HostSettings, HubNode, ProxyHop};
 use rtun_transport::names::Names;
 
 use super::{
@@ -14,24 +15,38 @@ use super::{
 };
 use crate::runtime::surroundings::Surroundings;
 
-/// A host's hubs, and what connections to them need.
-pub(super) struct Hubs {
-    pub(super) nodes: Vec<HubTarget>,
-    pub(super) proxies: Proxies,
+/// The hubs or relays of a service, and what connections to them need.
+pub(crate) struct Hubs {
+    pub(crate) nodes: Vec<HubTarget>,
+    pub(crate) proxies: Proxies,
     /// Resolves the names of hubs and proxies; it remembers at most as many as are configured.
-    pub(super) names: Arc<Names>,
-    pub(super) choice: Choice,
+    pub(crate) names: Arc<Names>,
+    pub(crate) choice: Choice,
 }
 
 /// One of the hubs, with its endpoints.
-pub(super) struct HubTarget {
-    pub(super) config: HubNode,
-    pub(super) endpoints: HubEndpoints,
+pub(crate) struct HubTarget {
+    pub(crate) config: HubNode,
+    pub(crate) endpoints: HubEndpoints,
 }
 
 impl Hubs {
-    pub(super) fn new(
-        config: &rtun_settings::HostSettings,
+    /// Those of a host.
+    pub(crate) fn of_host(
+        config: &HostSettings,
+        surroundings: &Surroundings,
+        names: Arc<Names>,
+    ) -> Result<Self, SetupError> {
+        let HostSettings { name, hubs, selector, proxies, .. } = config;
+        Self::new(hubs, *selector, proxies, name.as_str(), surroundings, names)
+    }
+
+    /// Those of the last hop of a chain, which are reached through `proxies`; `name` chooses where nodes are chosen by hash.
+    pub(crate) fn new(
+        nodes: &[HubNode],
+        selector: Selection,
+        proxies: &[ProxyHop],
+        name: &str,
         surroundings: &Surroundings,
         names: Arc<Names>,
     ) -> Result<Self, SetupError> {
@@ -41,22 +56,22 @@ impl Hubs {
                 config: config.clone(),
             })
         };
-        let preferences = config.hubs.iter().map(|hub| &hub.preference);
+        let preferences = nodes.iter().map(|hub| &hub.preference);
         Ok(Self {
-            nodes: config.hubs.iter().map(hub).collect::<Result<_, _>>()?,
-            proxies: Proxies::new(&config.proxies, config.name.as_str())?,
+            choice: Choice::new(selector, preferences, name),
+            nodes: nodes.iter().map(hub).collect::<Result<_, _>>()?,
+            proxies: Proxies::new(proxies, name)?,
             names,
-            choice: Choice::new(config.selector, preferences, config.name.as_str()),
         })
     }
 
     /// What all dialers share.
-    pub(super) fn dial_context(&self) -> DialContext<'_> {
+    pub(crate) fn dial_context(&self) -> DialContext<'_> {
         DialContext { names: &self.names, proxies: &self.proxies }
     }
 
     /// Probes the hubs with a configured probe, without end.
-    pub(super) async fn probe(&self) {
+    pub(crate) async fn probe(&self) {
         let probes = self.nodes.iter().enumerate().filter_map(|(node, hub)| {
             let probe = hub.config.preference.probe?;
             Some(async move {

@@ -35,7 +35,7 @@ use tokio::{
     time::sleep,
 };
 
-pub(super) use self::{
+pub(crate) use self::{
     error::ListenerError,
     pending::{Established, PendingStream, PendingStreams},
     view::ListenerView,
@@ -54,7 +54,7 @@ use crate::{
 const REOPEN_AFTER: Duration = Duration::from_millis(50);
 
 /// A listening socket, and the handshakes that a connection goes through before its request is read.
-pub(super) struct HubListener {
+pub(crate) struct HubListener {
     socket: ListenerSocket,
     transport: Transport,
     tls: Option<ListenerTls>,
@@ -94,7 +94,7 @@ enum ListenerSocket {
 }
 
 /// A connection of which nothing has been read.
-pub(super) enum IncomingConnection {
+pub(crate) enum IncomingConnection {
     Tcp(TcpStream),
     Twin(Arc<dyn Stream>),
     Quic(Box<quic::Incoming>),
@@ -119,7 +119,7 @@ pub enum HubListenError {
 
 impl HubListener {
     /// Listens.
-    pub(super) fn open(
+    pub(crate) fn open(
         service: &str,
         config: &ListenerSettings,
         workers: &Workers,
@@ -187,12 +187,12 @@ impl HubListener {
     }
 
     /// Whether the proxy at this address is trusted to name its client.
-    pub(super) fn trusts(&self, addr: IpAddr) -> bool {
+    pub(crate) fn trusts(&self, addr: IpAddr) -> bool {
         self.trusted.contains(addr)
     }
 
     /// The listener as reports see it. Does not keep it open.
-    pub(super) fn view(&self) -> ListenerView {
+    pub(crate) fn view(&self) -> ListenerView {
         ListenerView {
             address: self.local_addr,
             transport: self.transport,
@@ -201,7 +201,7 @@ impl HubListener {
     }
 
     /// Follows the files of its certificate as they change, without end.
-    pub(super) async fn follow_certificate(&self, service: &str) {
+    pub(crate) async fn follow_certificate(&self, service: &str) {
         match &self.tls {
             Some(tls) => certificate::follow(service, &tls.acceptor, &tls.reread).await,
             None => pending().await,
@@ -209,7 +209,7 @@ impl HubListener {
     }
 
     /// The next connection.
-    pub(super) async fn accept(&self) -> io::Result<(IncomingConnection, SocketAddr)> {
+    pub(crate) async fn accept(&self) -> io::Result<(IncomingConnection, SocketAddr)> {
         match &self.socket {
             ListenerSocket::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
@@ -236,7 +236,7 @@ impl HubListener {
 
     /// Does the transport's handshakes; `speaks` is called when the peer has sent something. Call this on the worker that is
     /// going to serve the connection.
-    pub(super) async fn receive(
+    pub(crate) async fn receive(
         &self,
         incoming: IncomingConnection,
         peer: SocketAddr,

@@ -1,11 +1,11 @@
-//! A hub's connections from being accepted to their end: each is one task, which owns all that belongs to it.
+//! A service's connections from being accepted to their end: each is one task, which owns all that belongs to it.
 //!
-//! A connection has a slot in the waiting room, and a deadline, until a host is admitted on it. One that carries many streams
+//! A connection has a slot in the waiting room, and a deadline, until somebody is admitted on it. One that carries many streams
 //! takes a slot again after the last of its hosts has left. It is closed at once when its slot is taken away or its deadline
 //! has passed.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -14,29 +14,25 @@ use std::{
 };
 
 use prometheus_client::metrics::histogram::Histogram;
-use rtun_proto::frame::FrameBuffer;
 use tokio::{
     sync::Notify,
     task::JoinSet,
     time::{Instant, sleep, sleep_until},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{debug, error, info};
+use tracing::{debug, error};
 
 use super::{
-    admission::{
-        error::AdmissionError,
-        handshake::{self, Admissions},
-        waiting_room::{ProofLevel, WaitingRoom, WaitingSlot},
-    },
-    association::HostAssociation,
+    admissions::Admissions,
+    error::AdmissionError,
     listener::{Established, HubListener, IncomingConnection, PendingStream, PendingStreams},
-    registry::{Membership, Registry},
+    waiting_room::{ProofLevel, WaitingRoom, WaitingSlot},
 };
 use crate::{
-    link::{EndReason, FAREWELL},
+    link::FAREWELL,
     runtime::{
-        descriptors::Descriptors,
+        descriptors::{self, Descriptors},
+        machine::Machine,
         workers::{WorkerSlot, Workers},
     },
 };
@@ -46,6 +42,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// The most streams of one connection on which no host is admitted yet; further ones wait in the transport, which bounds them.
 const PENDING_STREAMS: usize = 8;
+
+/// Bucket bounds, in seconds, of GOST's histogram of how long connections lasted.
+const LASTED: [f64; 14] =
+    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0];
 
 /// A connection on which no host is admitted: its slot in the waiting room, and its deadline. A stream of a connection has no
 /// slot of its own.
@@ -78,41 +78,95 @@ impl PendingConnection {
 
 /// When dropped, records how long a connection has lasted.
 struct DurationObserver<'a> {
-    hub: &'a Connections,
+    lasted: &'a Histogram,
     since: Instant,
 }
 
 impl Drop for DurationObserver<'_> {
     fn drop(&mut self) {
-        self.hub.lasted.observe(self.since.elapsed().as_secs_f64());
+        self.lasted.observe(self.since.elapsed().as_secs_f64());
     }
 }
 
-/// A hub's connections, and what all of them need.
-pub(super) struct Connections {
-    pub(super) service: String,
-    pub(super) registry: Arc<Registry>,
-    pub(super) waiting_room: Arc<WaitingRoom>,
-    pub(super) admissions: Admissions,
-    /// How long connections lasted, admitted or not, in seconds.
-    pub(super) lasted: Histogram,
-    /// In milliseconds; changes with the configuration.
-    pub(super) handshake_timeout: AtomicU64,
-    pub(super) descriptors: Arc<Descriptors>,
-    pub(super) stop: CancellationToken,
-    pub(super) tasks: TaskTracker,
+/// What a service does with the streams that others open to it.
+pub(crate) trait StreamService: Send + Sync + 'static {
+    /// Who is admitted on a stream.
+    type Admitted: Send;
+
+    /// Whether anybody may connect from this address.
+    fn admits_address(&self, address: IpAddr) -> bool;
+
+    /// Reads the request, decides and answers.
+    fn admit(
+        &self,
+        stream: PendingStream,
+    ) -> impl Future<Output = Result<Self::Admitted, AdmissionError>> + Send;
+
+    /// Serves who was admitted until that ends, or `stop` is cancelled.
+    fn run(
+        &self,
+        admitted: Self::Admitted,
+        stop: &CancellationToken,
+    ) -> impl Future<Output = ()> + Send;
 }
 
-impl Connections {
-    /// Takes connections until the hub stops.
-    pub(super) async fn accept(self: Arc<Self>, listener: Arc<HubListener>, workers: Arc<Workers>) {
+/// A service's connections, and what all of them need.
+pub(crate) struct Connections<S> {
+    pub(crate) service: String,
+    pub(crate) served: S,
+    pub(crate) waiting_room: Arc<WaitingRoom>,
+    pub(crate) admissions: Admissions,
+    /// How long connections lasted, admitted or not, in seconds.
+    pub(crate) lasted: Histogram,
+    /// In milliseconds; changes with the configuration.
+    pub(crate) handshake_timeout: AtomicU64,
+    pub(crate) descriptors: Arc<Descriptors>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+}
+
+impl<S: StreamService> Connections<S> {
+    /// No connections yet. `handshake_timeout` is the limit from accepting to admitting.
+    pub(crate) fn new(
+        service: &str,
+        served: S,
+        handshake_timeout: Duration,
+        machine: &Machine,
+    ) -> Arc<Self> {
+        let connections = Self {
+            service: service.to_owned(),
+            served,
+            waiting_room: WaitingRoom::new(descriptors::limit()),
+            admissions: Admissions::default(),
+            lasted: Histogram::new(LASTED),
+            handshake_timeout: AtomicU64::default(),
+            descriptors: Arc::clone(&machine.descriptors),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        };
+        connections.limit_handshakes(handshake_timeout);
+        Arc::new(connections)
+    }
+
+    /// From now on this is the limit from accepting to admitting.
+    pub(crate) fn limit_handshakes(&self, timeout: Duration) {
+        let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        self.handshake_timeout.store(millis, Ordering::Relaxed);
+    }
+
+    /// Ends every connection that is served, and waits until all have ended. Nothing accepts any more.
+    pub(crate) async fn end(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Takes connections until the service stops.
+    pub(crate) async fn accept(self: Arc<Self>, listener: Arc<HubListener>, workers: Arc<Workers>) {
         while let Some(accepted) = self.stop.run_until_cancelled(listener.accept()).await {
             match accepted {
                 Ok((incoming, peer)) => {
                     // Of those that a trusted proxy brings the proxy says where they come from.
-                    if !listener.trusts(peer.ip())
-                        && !self.registry.rules().addresses.admit(peer.ip())
-                    {
+                    if !listener.trusts(peer.ip()) && !self.served.admits_address(peer.ip()) {
                         self.refuse(peer, &AdmissionError::AddressRefused);
                         continue;
                     }
@@ -164,7 +218,7 @@ impl Connections {
                 Box::pin(self.serve_all(streams, peer, waiting)).await;
             }
             Some(Err(why)) => {
-                let _ended = DurationObserver { hub: &self, since };
+                let _ended = DurationObserver { lasted: &self.lasted, since };
                 self.refuse(peer, &why);
             }
         }
@@ -268,14 +322,14 @@ impl Connections {
         &self,
         peer: SocketAddr,
         since: Instant,
-        admitting: impl Future<Output = Result<(Membership, FrameBuffer), AdmissionError>>,
+        admitting: impl Future<Output = Result<S::Admitted, AdmissionError>>,
     ) {
-        let _ended = DurationObserver { hub: self, since };
+        let _ended = DurationObserver { lasted: &self.lasted, since };
         match self.stop.run_until_cancelled(Box::pin(admitting)).await {
             None => {}
-            Some(Ok((member, buffer))) => {
+            Some(Ok(admitted)) => {
                 self.admissions.count_admitted();
-                self.run(member, buffer).await;
+                self.served.run(admitted, &self.stop).await;
             }
             Some(Err(why)) => self.refuse(peer, &why),
         }
@@ -285,30 +339,14 @@ impl Connections {
         &self,
         stream: PendingStream,
         waiting: &PendingConnection,
-    ) -> Result<(Membership, FrameBuffer), AdmissionError> {
-        if !self.registry.rules().addresses.admit(stream.peer.ip()) {
+    ) -> Result<S::Admitted, AdmissionError> {
+        if !self.served.admits_address(stream.peer.ip()) {
             return Err(AdmissionError::AddressRefused);
         }
         tokio::select! {
             why = waiting.over() => Err(why),
-            admitted = handshake::admit(&self.registry, &self.service, stream) => admitted,
+            admitted = self.served.admit(stream) => admitted,
         }
-    }
-
-    async fn run(&self, member: Membership, buffer: FrameBuffer) {
-        let HostAssociation { host, peer, .. } = &**member;
-        let namespace = &member.namespace;
-        info!(
-            service = self.service, namespace = %namespace.id, host = %host, peer = %peer,
-            "host joined"
-        );
-        if self.stop.is_cancelled() {
-            member.end(EndReason::Shutdown);
-        }
-        member.run(buffer).await;
-        let farewell = member.link.farewell();
-        drop(member);
-        farewell.await;
     }
 
     /// The deadline for a host on a connection that arrives now.

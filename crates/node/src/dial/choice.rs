@@ -9,7 +9,7 @@ use rtun_core::{NodeRank, Selection, Selector, Strategy};
 use tokio::time::Instant;
 
 /// Chooses the node to try next, by the outcomes of earlier attempts.
-pub(super) struct Choice {
+pub(crate) struct Choice {
     selector: Mutex<Selector>,
     /// For [`Strategy::Hash`]: the hash of the host's name.
     hash: Option<u32>,
@@ -18,7 +18,7 @@ pub(super) struct Choice {
 
 impl Choice {
     /// A choice among nodes of these weights, at least one, for the host of this name.
-    pub(super) fn new<'a>(
+    pub(crate) fn new<'a>(
         selection: Selection,
         nodes: impl Iterator<Item = &'a rtun_settings::NodePreference>,
         host: &str,
@@ -33,32 +33,32 @@ impl Choice {
     }
 
     /// The node to try now.
-    pub(super) fn choose(&self) -> usize {
+    pub(crate) fn choose(&self) -> usize {
         let random = self.hash.unwrap_or_else(|| fastrand::u32(..));
         self.selector().choose(self.now(), random)
     }
 
     /// Whether another node may be tried without waiting.
-    pub(super) fn has_fresh(&self) -> bool {
+    pub(crate) fn has_fresh(&self) -> bool {
         self.selector().has_fresh(self.now())
     }
 
     /// All nodes have been tried.
-    pub(super) fn begin_round(&self) {
+    pub(crate) fn begin_round(&self) {
         self.selector().begin_round();
     }
 
-    pub(super) fn succeeded(&self, node: usize) {
+    pub(crate) fn succeeded(&self, node: usize) {
         self.selector().succeeded(node);
     }
 
-    pub(super) fn failed(&self, node: usize) {
+    pub(crate) fn failed(&self, node: usize) {
         let now = self.now();
         self.selector().failed(node, now);
     }
 
     /// A probe has succeeded.
-    pub(super) fn recovered(&self, node: usize) {
+    pub(crate) fn recovered(&self, node: usize) {
         self.selector().recovered(node);
     }
 

@@ -21,7 +21,7 @@ const CERTIFICATE_POLL: Duration = Duration::from_secs(1);
 
 /// What a listener's TLS is made with, `protocols` being those of the transport; says in the log what certificate that is.
 /// One that is made is kept in the directory `state`.
-pub(super) fn acceptor(
+pub(crate) fn acceptor(
     service: &str,
     tls: &ServerTls,
     protocols: &[&str],
@@ -42,7 +42,7 @@ pub(super) fn acceptor(
 /// Follows the files of a listener's certificate as they change, without end, and reads them at once when `reread` is notified.
 /// Connections that run are not affected. Files that cannot be used change nothing, and the log says so once. A certificate that
 /// gets near its end is warned of, each time more of its time is over.
-pub(super) async fn follow(service: &str, acceptor: &Acceptor, reread: &Notify) {
+pub(crate) async fn follow(service: &str, acceptor: &Acceptor, reread: &Notify) {
     let mut complained = None;
     let mut warned = stage(left(&acceptor.certificate()));
     loop {
@@ -108,7 +108,7 @@ fn stage(left: Option<Duration>) -> usize {
 }
 
 /// Seconds until a certificate's time is over, or the negative of those since.
-pub(super) fn seconds_left(certificate: &CertificateInfo) -> f64 {
+pub(crate) fn seconds_left(certificate: &CertificateInfo) -> f64 {
     match certificate.not_after.duration_since(SystemTime::now()) {
         Ok(left) => left.as_secs_f64(),
         Err(since) => -since.duration().as_secs_f64(),
