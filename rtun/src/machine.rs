@@ -18,8 +18,8 @@ use rtun_config::{
 use rtun_core::udp_tunnel::Passphrase;
 use rtun_node::descriptors;
 use rtun_settings::{
-    CertificateFiles, Config, DialTls, HostSettings, HttpHeader, HubRules, Named, Provider, Quotas,
-    ServerTls, ServiceKind, SourceSettings, TransportStack, User, Verification,
+    CertificateFiles, Config, DialTls, HttpHeader, HubNode, HubRules, Named, Provider, ProxyHop,
+    Quotas, ServerTls, ServiceKind, SourceSettings, TransportStack, User, Verification,
 };
 
 pub(crate) use self::certificates::certificates;
@@ -184,29 +184,44 @@ fn tls_files(config: &Config) -> Vec<(PathBuf, bool)> {
     files
 }
 
-/// TLS of every way into a hub.
+/// TLS of every listener.
 fn listeners(config: &Config) -> impl Iterator<Item = &ServerTls> {
-    let hubs = config.services.iter().filter_map(|service| match &service.kind {
-        ServiceKind::Hub(hub) => Some(hub),
-        _ => None,
+    let listeners = config.services.iter().flat_map(|service| match &service.kind {
+        ServiceKind::Hub(hub) => hub.listeners().collect(),
+        ServiceKind::Relay(relay) => relay.listeners().collect(),
+        _ => Vec::new(),
     });
-    hubs.flat_map(|hub| hub.listeners()).filter_map(|listener| listener.stack.tls())
+    listeners.filter_map(|listener| listener.stack.tls())
 }
 
 /// TLS of every way to a hub or to a proxy.
 fn dialers(config: &Config) -> impl Iterator<Item = &DialTls> {
-    let hosts = config.services.iter().filter_map(|service| match &service.kind {
-        ServiceKind::Host(host) => Some(host),
+    let chains = config.services.iter().filter_map(|service| match &service.kind {
+        ServiceKind::Host(host) => Some((&host.hubs, &host.proxies)),
+        ServiceKind::UdpClient(client) => {
+            client.relay.as_ref().map(|relay| (&relay.relays, &relay.proxies))
+        }
         _ => None,
     });
-    hosts.flat_map(stacks).filter_map(TransportStack::tls)
+    chains.flat_map(|(hubs, proxies)| stacks(hubs, proxies)).filter_map(TransportStack::tls)
 }
 
-/// What a host opens, to hubs and to proxies.
-fn stacks(host: &HostSettings) -> impl Iterator<Item = &TransportStack<DialTls>> {
-    let ways = host.hubs.iter().flat_map(|hub| &hub.endpoints).map(|way| &way.stack);
-    let proxies = host.proxies.iter().flat_map(|hop| &hop.nodes).map(|node| &node.stack);
-    ways.chain(proxies)
+/// What a chain opens, to hubs or relays and to proxies.
+fn stacks<'a>(
+    hubs: &'a [HubNode],
+    proxies: &'a [ProxyHop],
+) -> impl Iterator<Item = &'a TransportStack<DialTls>> {
+    let hubs = hubs.iter().flat_map(|hub| &hub.endpoints).map(|endpoint| &endpoint.stack);
+    let proxies = proxies.iter().flat_map(|hop| &hop.nodes).map(|node| &node.stack);
+    hubs.chain(proxies)
+}
+
+/// Whether a chain has a password, or a header that is one.
+fn chain_has_secrets(hubs: &[HubNode], proxies: &[ProxyHop]) -> bool {
+    let mut nodes = proxies.iter().flat_map(|hop| &hop.nodes);
+    hubs.iter().any(|hub| hub.auth.is_some())
+        || nodes.any(|node| node.auth.is_some() || node.headers.iter().any(is_secret))
+        || stacks(hubs, proxies).flat_map(headers).any(is_secret)
 }
 
 /// The file of those whom a dialer trusts, if it is not the system's.
@@ -222,14 +237,14 @@ fn authorities_of(tls: &DialTls) -> Option<&PathBuf> {
 fn has_secrets(config: &Config) -> bool {
     let scrapers = config.metrics.iter().filter_map(|metrics| metrics.auther.as_ref());
     let of_services = config.services.iter().any(|service| match &service.kind {
-        ServiceKind::Host(host) => {
-            let mut proxies = host.proxies.iter().flat_map(|hop| &hop.nodes);
-            host.hubs.iter().any(|hub| hub.auth.is_some())
-                || proxies.any(|node| node.auth.is_some() || node.headers.iter().any(is_secret))
-                || stacks(host).flat_map(headers).any(is_secret)
-        }
+        ServiceKind::Host(host) => chain_has_secrets(&host.hubs, &host.proxies),
         ServiceKind::UdpServer(server) => server.rules.authers.iter().flatten().any(has_users),
-        ServiceKind::UdpClient(client) => client.passphrase != Passphrase::NONE,
+        ServiceKind::UdpClient(client) => {
+            let relay = client.relay.as_ref();
+            client.passphrase != Passphrase::NONE
+                || relay.is_some_and(|relay| chain_has_secrets(&relay.relays, &relay.proxies))
+        }
+        ServiceKind::Relay(relay) => relay.rules.authers.iter().flatten().any(has_users),
         ServiceKind::Hub(hub) => {
             let rules = &hub.rules;
             rules.authers.iter().flatten().any(has_users)

@@ -3,7 +3,7 @@
 use std::{env, net::IpAddr, path::PathBuf, sync::Arc};
 
 use nix::unistd::Uid;
-use rtun_settings::{Config, ServerCertificate, ServiceKind};
+use rtun_settings::{Config, HubNode, ListenerSettings, ProxyHop, ServerCertificate, ServiceKind};
 use rtun_state::StateDir;
 use tracing::warn;
 
@@ -71,20 +71,29 @@ fn keeps_something(kind: &ServiceKind) -> bool {
     let hub = match kind {
         ServiceKind::Hub(hub) => hub,
         ServiceKind::UdpServer(_) => return false,
+        ServiceKind::Relay(relay) => return relay.listeners().any(makes_certificate),
         ServiceKind::UdpClient(client) => {
-            return client.servers.iter().any(|addr| has_name(addr));
+            return match &client.relay {
+                Some(relay) => chain_has_name(&relay.relays, &relay.proxies),
+                None => client.servers.iter().any(|addr| has_name(addr)),
+            };
         }
-        ServiceKind::Host(host) => {
-            let ways = host.hubs.iter().flat_map(|hub| &hub.endpoints).map(|way| &way.addr);
-            let proxies = host.proxies.iter().flat_map(|hop| &hop.nodes).map(|node| &node.addr);
-            return ways.chain(proxies).any(|addr| has_name(addr));
-        }
+        ServiceKind::Host(host) => return chain_has_name(&host.hubs, &host.proxies),
     };
-    hub.rules.sources().next().is_some()
-        || hub
-            .listeners()
-            .filter_map(|listener| listener.stack.tls())
-            .any(|tls| matches!(tls.certificate, ServerCertificate::Own(_)))
+    hub.rules.sources().next().is_some() || hub.listeners().any(makes_certificate)
+}
+
+/// Whether the listener has a certificate that rtun makes.
+fn makes_certificate(listener: &ListenerSettings) -> bool {
+    let tls = listener.stack.tls();
+    tls.is_some_and(|tls| matches!(tls.certificate, ServerCertificate::Own(_)))
+}
+
+/// Whether a hub or relay, or a proxy before it, has a name.
+fn chain_has_name(hubs: &[HubNode], proxies: &[ProxyHop]) -> bool {
+    let endpoints = hubs.iter().flat_map(|hub| &hub.endpoints).map(|endpoint| &endpoint.addr);
+    let proxies = proxies.iter().flat_map(|hop| &hop.nodes).map(|node| &node.addr);
+    endpoints.chain(proxies).any(|addr| has_name(addr))
 }
 
 /// Whether the host of `host:port` is looked up.

@@ -12,14 +12,20 @@ use rtun_core::{HostName, NamespaceId, Route};
 use crate::{
     findings::{Code, Report},
     location::{At, quote},
-    normalise::{Context, HubView, IngressTable, RouterTable, is_all_inline},
+    normalise::{Context, HubView, IngressTable, ListenerViews, RouterTable, is_all_inline},
     schema::{service, tun_listener},
     suggest,
 };
 use rtun_settings::{Config, ListenerSettings, Named, Provider, ServiceKind, User};
 
 /// Reports what only shows when all objects are known.
-pub(crate) fn check(config: &Config, context: &Context<'_>, hubs: &[HubView], report: &mut Report) {
+pub(crate) fn check(
+    config: &Config,
+    context: &Context<'_>,
+    views: &ListenerViews,
+    report: &mut Report,
+) {
+    let ListenerViews { hubs, relays } = views;
     for table in &context.tables.routers {
         order(table, report);
         default_routes(table, report);
@@ -35,7 +41,11 @@ pub(crate) fn check(config: &Config, context: &Context<'_>, hubs: &[HubView], re
         quotas::check(hub, context, report);
         shared_default(hub, context, report);
     }
-    listened_twice(hubs, report);
+    if complete {
+        relays.iter().for_each(|relay| exposure::check_relay(relay, report));
+    }
+    let listeners = hubs.iter().map(|hub| &hub.listeners);
+    listened_twice(listeners.chain(relays.iter().map(|relay| &relay.listeners)).flatten(), report);
     devices_twice(config, context, report);
     names_by_case(config, context, report);
 }
@@ -253,9 +263,11 @@ fn shared_default(hub: &HubView, context: &Context<'_>, report: &mut Report) {
         );
 }
 
-fn listened_twice(hubs: &[HubView], report: &mut Report) {
+fn listened_twice<'v>(
+    listeners: impl Iterator<Item = &'v (ListenerSettings, At)>,
+    report: &mut Report,
+) {
     let mut seen = HashMap::new();
-    let listeners = hubs.iter().flat_map(|hub| &hub.listeners);
     for (listener, at) in listeners.filter(|(listener, _)| !listener.sockets.reuse_port) {
         let ListenerSettings { addr, stack, sockets, .. } = listener;
         // UDP has ports of its own, and so has each network namespace.
@@ -274,8 +286,13 @@ fn listened_twice(hubs: &[HubView], report: &mut Report) {
 fn devices_twice(config: &Config, context: &Context<'_>, report: &mut Report) {
     let mut seen: HashMap<&str, &str> = HashMap::new();
     for service in &config.services {
-        let ServiceKind::Host(host) = &service.kind else { continue };
-        let Some(device) = &host.device.name else { continue };
+        let device = match &service.kind {
+            ServiceKind::Host(host) => &host.device,
+            ServiceKind::UdpServer(server) => &server.device,
+            ServiceKind::UdpClient(client) => &client.device,
+            ServiceKind::Hub(_) | ServiceKind::Relay(_) => continue,
+        };
+        let Some(device) = &device.name else { continue };
         let Some(first) = seen.insert(device, &service.name) else { continue };
         let at = context.names.services.get(&service.name);
         let place = at.map_or_else(At::default, |at| {

@@ -85,8 +85,8 @@ pub fn load_text(name: &str, text: &str, json: bool, profile: Profile) -> Outcom
 
 fn understand(document: Value, mut report: Report) -> Outcome {
     schema::check(&document, &mut report);
-    let (config, context, hubs) = normalise::normalise(&document, &mut report);
-    check::check(&config, &context, &hubs, &mut report);
+    let (config, context, views) = normalise::normalise(&document, &mut report);
+    check::check(&config, &context, &views, &mut report);
     drop(context);
     let failed = report.failed();
     let (findings, _) = report.finish();

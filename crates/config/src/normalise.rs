@@ -2,6 +2,7 @@
 
 mod access;
 mod admissions;
+mod chain;
 mod choice;
 mod device;
 mod host;
@@ -13,6 +14,7 @@ mod names;
 mod plugins;
 mod providers;
 mod quotas;
+mod relay;
 mod remote;
 mod selector;
 mod sockets;
@@ -25,6 +27,7 @@ mod udp_tunnel;
 pub(crate) use hub::HubView;
 pub(crate) use names::DocumentNames;
 pub(crate) use providers::is_all_inline;
+pub(crate) use relay::RelayView;
 pub(crate) use tables::{HubTables, IngressTable, RouterTable};
 pub(crate) use transport_stack::encrypted_form;
 use udp_tunnel::TunRole;
@@ -52,7 +55,7 @@ pub(crate) struct Context<'a> {
 pub(crate) fn normalise<'a>(
     document: &'a Value,
     report: &mut Report,
-) -> (Config, Context<'a>, Vec<HubView>) {
+) -> (Config, Context<'a>, ListenerViews) {
     let root = Cursor::root(document);
     let names = DocumentNames::collect(&root, report);
     let tables = HubTables::read(&names, report);
@@ -63,7 +66,7 @@ pub(crate) fn normalise<'a>(
     let log = log::read(&root, report);
     let metrics = metrics::read(&root, &context, report);
     let mut config = Config { services: Vec::new(), log, metrics };
-    let mut hubs = Vec::new();
+    let mut views = ListenerViews::default();
     if context.names.services.list.is_empty() && !context.names.services.nameless {
         report
             .error(At::default(), "there is no service: nothing would run")
@@ -73,8 +76,12 @@ pub(crate) fn normalise<'a>(
         let Some(kind) = service_kind(at, report) else { continue };
         let kind = match kind {
             Role::Hub => hub::read(at, &context, report).map(|(hub, view)| {
-                hubs.push(view);
+                views.hubs.push(view);
                 ServiceKind::Hub(hub)
+            }),
+            Role::Relay => relay::read(at, &context, report).map(|(relay, view)| {
+                views.relays.push(view);
+                ServiceKind::Relay(relay)
             }),
             Role::Tun => match udp_tunnel::role(at, &context) {
                 TunRole::Host => host::read(at, &context, report).map(ServiceKind::Host),
@@ -88,11 +95,20 @@ pub(crate) fn normalise<'a>(
         };
         config.services.extend(kind.map(|kind| Service { name: name.clone(), kind }));
     }
-    (config, context, hubs)
+    relay::lead_to_servers(&mut config, &context, report);
+    (config, context, views)
+}
+
+/// What listens, for the checks across objects.
+#[derive(Default)]
+pub(crate) struct ListenerViews {
+    pub(crate) hubs: Vec<HubView>,
+    pub(crate) relays: Vec<RelayView>,
 }
 
 enum Role {
     Hub,
+    Relay,
     Tun,
 }
 
@@ -115,7 +131,13 @@ fn service_kind(at: &Cursor<'_>, report: &mut Report) -> Option<Role> {
             let help = "a hub listens with `listener: {type: tcp}`, a host's handler is `tun`";
             report.refuse(place, message, help)
         }
+        ("relay", "tun") => {
+            let message = "a `relay` handler cannot work on a `tun` listener";
+            let help = "a relay listens with `listener: {type: wss}`, and leads to a `tun` service";
+            report.refuse(place, message, help)
+        }
         ("router", _) => Some(Role::Hub),
+        ("relay", _) => Some(Role::Relay),
         (_, "tun") => Some(Role::Tun),
         _ => {
             let message =

@@ -8,6 +8,7 @@
 //! | `clients` | who has registered what, where from |
 //! | `contest` | one address wanted by two |
 //! | `forward` | where a packet goes, and whether its sender may send it |
+//! | `relay` | where a relay may lead |
 //! | `mac_table` | behind whom a hardware address is |
 
 mod addresses;
@@ -17,6 +18,7 @@ mod drop;
 mod forward;
 mod mac_table;
 mod rate;
+mod relay;
 
 pub use addresses::AddressRules;
 pub use clients::{
@@ -25,6 +27,7 @@ pub use clients::{
 };
 pub use drop::DatagramDrop;
 pub use forward::{GatewayRoute, GatewayRoutes, NextHop, TunnelRouting};
+pub use relay::{RelayRefusal, RelayServer, RelayTargets};
 pub use rtun_proto::udp_tunnel::{Passphrase, PassphraseError};
 
 pub use mac_table::{MAX_MACS, MAX_MACS_PER_PEER, MacTable};

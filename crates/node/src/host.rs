@@ -8,6 +8,7 @@ mod uplink;
 
 use std::{io, net::IpAddr, sync::Arc};
 
+use rtun_settings::HostSettings;
 use rtun_system::tun::{Offload, PacketDevice, Tun};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use uuid::Uuid;
@@ -49,7 +50,7 @@ impl HostService {
     /// All of its packets are moved on the worker that `slot` is on.
     pub(crate) async fn start(
         service: &str,
-        config: &rtun_settings::HostSettings,
+        config: &HostSettings,
         machine: &Machine,
         slot: WorkerSlot,
     ) -> Result<Self, HostError> {
@@ -77,7 +78,10 @@ impl HostService {
             ));
         }
         let names = Arc::new(address_book::names(machine.state.as_ref()));
-        let peers = TunnelPeers::of_host(service, &mut config, &names);
+        let peers = {
+            let HostSettings { hubs, proxies, device, .. } = &mut config;
+            TunnelPeers::of_chain(service, hubs, proxies, device, &names)
+        };
         let hubs = Hubs::of_host(&config, &machine.surroundings, names)?;
         let mut maker = DeviceMaker {
             service: service.to_owned(),
@@ -98,7 +102,7 @@ impl HostService {
     #[expect(clippy::too_many_arguments, reason = "it is the second half of `start`")]
     fn connect<D: PacketDevice>(
         service: &str,
-        config: &rtun_settings::HostSettings,
+        config: &HostSettings,
         hubs: Hubs,
         device: Arc<D>,
         progress: Arc<HostProgress>,

@@ -27,8 +27,9 @@ pub use operations::{board::Board, control_socket, metrics::MetricsError};
 pub use report::{
     ASKED, CertificateReport, ConnectionReport, DatagramTraffic, DescriptorReport, DeviceHealth,
     DeviceReport, FailureReport, GatewayReport, HappenedReport, HostReport, HubReport, KindReport,
-    ListenerReport, NamespaceReport, NodeStatus, Queued, RegisteredReport, ServiceReport,
-    SharedReport, Tasks, Transport, TunnelClientReport, TunnelRefusal, TunnelServerReport,
+    ListenerReport, NamespaceReport, NodeStatus, Queued, RegisteredReport, RelayReport,
+    RelayedClientReport, RelayedReport, ServiceReport, SharedReport, Tasks, Transport,
+    TunnelClientReport, TunnelRefusal, TunnelServerReport,
 };
 pub use rtun_control::{
     FeedLine, FeedProblem, FeedState, FeedStatus, LastError, PluginKind, PluginStatus, take_zone,

@@ -10,13 +10,15 @@ use crate::{
     feeds::{FeedError, Feeds},
     host::{HostError, HostService},
     hub::{HubError, HubService, RulesError},
+    inbound::HubListenError,
     operations::{
         board::{Board, View},
         metrics::{MetricsError, MetricsServer},
     },
     runtime::{machine::Machine, surroundings::Surroundings, workers::Workers},
     udp_tunnel::{
-        UdpClientError, UdpClientService, UdpServerError, UdpServerService, differ_in_rules_only,
+        RelayService, UdpClientError, UdpClientService, UdpServerError, UdpServerService,
+        differ_in_rules_only, listen_alike,
     },
 };
 
@@ -40,6 +42,7 @@ enum RunningService {
     Host(HostService),
     UdpServer(UdpServerService),
     UdpClient(UdpClientService),
+    Relay(RelayService),
 }
 
 /// What a change of the configuration did to a service.
@@ -90,6 +93,9 @@ pub enum ServiceError {
     /// The client of a UDP tunnel cannot be started.
     #[error(transparent)]
     UdpClient(#[from] UdpClientError),
+    /// A relay cannot be started.
+    #[error(transparent)]
+    Relay(#[from] HubListenError),
 }
 
 impl Node {
@@ -184,6 +190,7 @@ impl Node {
                 RunningService::Host(host) => host.look_at_device(),
                 RunningService::UdpServer(server) => server.look_at_device(),
                 RunningService::UdpClient(client) => client.look_at_device(),
+                RunningService::Relay(relay) => relay.reload_certificates(),
             }
         }
     }
@@ -196,6 +203,7 @@ impl Node {
                 RunningService::Host(host) => host.log_report(),
                 RunningService::UdpServer(server) => server.log_report(),
                 RunningService::UdpClient(client) => client.log_report(),
+                RunningService::Relay(relay) => relay.log_report(),
             }
         }
     }
@@ -210,6 +218,7 @@ impl Node {
         match &self.running.get(name)?.service {
             RunningService::Hub(hub) => Some(hub.local_addr()),
             RunningService::UdpServer(server) => Some(server.local_addr()),
+            RunningService::Relay(relay) => Some(relay.local_addr()),
             RunningService::Host(_) | RunningService::UdpClient(_) => None,
         }
     }
@@ -256,6 +265,13 @@ impl Node {
                 ServiceKind::UdpServer(new),
             ) if differ_in_rules_only(old, new) => {
                 server.apply(new);
+                running.config = kind.clone();
+                info!(service = name, "rules replaced");
+            }
+            (RunningService::Relay(relay), ServiceKind::Relay(old), ServiceKind::Relay(new))
+                if listen_alike(old, new) =>
+            {
+                relay.apply(new);
                 running.config = kind.clone();
                 info!(service = name, "rules replaced");
             }
@@ -336,6 +352,9 @@ impl Node {
                 let client = UdpClientService::start(name, config, machine, workers.take_slot());
                 Ok(RunningService::UdpClient(client.await?))
             }
+            ServiceKind::Relay(config) => {
+                Ok(RunningService::Relay(RelayService::start(name, config, workers, machine)?))
+            }
         }
     }
 
@@ -353,6 +372,7 @@ impl RunningService {
             Self::Host(host) => View::Host(host.view()),
             Self::UdpServer(server) => View::UdpServer(server.view()),
             Self::UdpClient(client) => View::UdpClient(client.view()),
+            Self::Relay(relay) => View::Relay(relay.view()),
         }
     }
 
@@ -362,6 +382,7 @@ impl RunningService {
             Self::Host(host) => host.stop().await,
             Self::UdpServer(server) => server.stop().await,
             Self::UdpClient(client) => client.stop().await,
+            Self::Relay(relay) => relay.stop().await,
         }
     }
 }

@@ -7,7 +7,8 @@ mod udp_tunnel;
 pub use self::{
     log::ASKED,
     udp_tunnel::{
-        DatagramTraffic, RegisteredReport, TunnelClientReport, TunnelRefusal, TunnelServerReport,
+        DatagramTraffic, RegisteredReport, RelayReport, RelayedClientReport, RelayedReport,
+        TunnelClientReport, TunnelRefusal, TunnelServerReport,
     },
 };
 
@@ -91,6 +92,8 @@ pub enum KindReport {
     UdpServer(Box<TunnelServerReport>),
     /// A device, registered at a UDP tunnel's server.
     UdpClient(Box<TunnelClientReport>),
+    /// Clients of UDP tunnels connect to it.
+    Relay(Box<RelayReport>),
 }
 
 /// A hub: its namespaces, and what is no longer attributed to one.

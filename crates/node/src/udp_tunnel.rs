@@ -1,4 +1,4 @@
-//! UDP tunnels: a server with its clients, and a client.
+//! UDP tunnels: a server with its clients, a client, and a relay between them.
 //!
 //! Both have a device and a socket, and the same two packet paths between them:
 //!
@@ -11,11 +11,14 @@ mod client;
 mod counters;
 mod delivery;
 mod gather;
+mod lists;
 mod reader;
+mod relay;
 mod server;
 
 pub use self::{client::UdpClientError, server::UdpServerError};
 pub(crate) use self::{
     client::{UdpClientService, UdpClientState},
+    relay::{RelayService, RelayServiceView, listen_alike},
     server::{UdpServerService, UdpServerState, differ_in_rules_only},
 };

@@ -25,7 +25,7 @@ const ALLOWED: [(&str, &[&str]); 15] = [
     ("host", &["counters", "device", "dial", "link", "report", "runtime"]),
     ("udp_tunnel", &["counters", "device", "dial", "inbound", "link", "report", "runtime"]),
     ("operations", &["counters", "feeds", "host", "hub", "report", "runtime", "udp_tunnel"]),
-    ("node", &["feeds", "host", "hub", "operations", "runtime", "udp_tunnel"]),
+    ("node", &["feeds", "host", "hub", "inbound", "operations", "runtime", "udp_tunnel"]),
     (
         "lib",
         &[

@@ -14,10 +14,12 @@
 //! ```
 
 mod association;
+mod datagrams;
 mod error;
 mod feature;
 
 pub use association::Association;
+pub use datagrams::{CONNECT, UDP_FLAG};
 pub use error::{DecodeError, EncodeError};
 pub use feature::{
     Addr, AddrFeature, EXTENSION_VERSION, Feature, Network, RTUN_SIGNATURE, TunnelId,

@@ -61,6 +61,8 @@ pub enum ServiceKind {
     UdpServer(UdpServerSettings),
     /// Handler and listener `tun` with a target that has a port.
     UdpClient(UdpClientSettings),
+    /// Handler `relay`: leads clients of UDP tunnels to servers.
+    Relay(RelaySettings),
 }
 
 /// Where metrics are served.

@@ -3,9 +3,15 @@
 use std::{net::IpAddr, time::Duration};
 
 use ipnet::IpNet;
-use rtun_core::{Route, User, udp_tunnel::Passphrase};
+use rtun_core::{
+    Route, Selection, User,
+    udp_tunnel::{Passphrase, RelayTargets},
+};
 
-use super::{AdmissionSettings, DeviceSettings, Named, NetworkNamespace, SocketOptions};
+use super::{
+    AdmissionSettings, DeviceSettings, HubNode, ListenerSettings, Named, NetworkNamespace,
+    ProxyHop, SocketOptions,
+};
 
 /// Handler and listener `tun` without a target: clients register at it, and packets pass between them and its device.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,7 +57,8 @@ pub struct ClientNetwork {
 /// Handler and listener `tun` with a target that has a port: a device whose packets go to a server.
 #[derive(Debug, Clone, PartialEq)]
 pub struct UdpClientSettings {
-    /// Servers as `host:port`, in the order in which they are tried; at least one.
+    /// Servers as `host:port`, in the order in which they are tried; at least one. With a relay an empty host is the relay's
+    /// machine.
     pub servers: Vec<String>,
     /// The device; its addresses are registered.
     pub device: DeviceSettings,
@@ -59,6 +66,52 @@ pub struct UdpClientSettings {
     pub passphrase: Passphrase,
     /// Between registers (`ttl`), 10 s unless configured; `None`: it registers once for each connection (`keepalive: false`).
     pub keepalive: Option<Duration>,
-    /// Of the connection.
+    /// Of the connection, without a relay.
     pub sockets: SocketOptions,
+    /// What leads to the servers, if they are not reached directly (`chain`).
+    pub relay: Option<RelayChain>,
+}
+
+/// How a client reaches a relay.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RelayChain {
+    /// The nodes of the chain's last hop; at least one. A relay has no namespaces.
+    pub relays: Vec<HubNode>,
+    /// Which of them is used.
+    pub selector: Selection,
+    /// The chain's hops before that, the nearest first.
+    pub proxies: Vec<ProxyHop>,
+    /// Limit for connecting to one relay, proxies and handshakes included (`dialTimeout`), if configured.
+    pub dial_timeout: Option<Duration>,
+}
+
+/// Handler `relay`: clients of UDP tunnels connect to it, and their datagrams go to servers of the same machine.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RelaySettings {
+    /// Where and how it listens.
+    pub listener: ListenerSettings,
+    /// More listeners of the same relay (`listeners`).
+    pub more_listeners: Vec<ListenerSettings>,
+    /// May change while clients are connected.
+    pub rules: RelayRules,
+    /// From accepting to admitting; 10 s unless `readTimeout` says otherwise.
+    pub handshake_timeout: Duration,
+}
+
+impl RelaySettings {
+    /// All listeners.
+    pub fn listeners(&self) -> impl Iterator<Item = &ListenerSettings> {
+        std::iter::once(&self.listener).chain(&self.more_listeners)
+    }
+}
+
+/// Everything a relay decides by.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RelayRules {
+    /// Where it leads.
+    pub targets: RelayTargets,
+    /// Who may connect: whom one of these accepts. `None`: anybody.
+    pub authers: Option<Vec<Named<User>>>,
+    /// From where: each has to admit the address.
+    pub admissions: Vec<AdmissionSettings>,
 }

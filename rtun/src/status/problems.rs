@@ -140,6 +140,18 @@ fn problems_of(service: &ServiceReport, status: &NodeStatus) -> Vec<Problem> {
                 );
             }
         }
+        KindReport::Relay(relay) => {
+            for way in &relay.listen {
+                if let Some(end) = end_of_certificate(way) {
+                    let (transport, address) = (way.transport.as_str(), way.address);
+                    add(Duration::ZERO, format!("{transport} {address}: its certificate {end}"));
+                }
+            }
+            for (reason, refused) in relay.refused.iter().filter(|(_, it)| it.ago < RECENT) {
+                let (reason, count) = (printable(reason), refused.count);
+                add(refused.ago, format!("connection refused: {reason} ({count} so far)"));
+            }
+        }
         KindReport::UdpClient(client) => {
             problems_of_device(&client.health, &mut add);
             match (client.seen_as, &client.last_error) {

@@ -98,6 +98,7 @@ impl Look<'_> {
             (KindReport::Host(host), _) => self.host(&name, host, None),
             (KindReport::UdpServer(server), _) => self.udp_server(&name, server),
             (KindReport::UdpClient(client), _) => self.udp_client(&name, client),
+            (KindReport::Relay(relay), _) => self.relay(&name, relay),
         }
     }
 

@@ -4,7 +4,7 @@ use crate::{
     address,
     findings::{Code, Report},
     location::{At, quote},
-    normalise::{HubView, encrypted_form},
+    normalise::{HubView, RelayView, encrypted_form},
 };
 use rtun_settings::{ListenerSettings, Named, Provider, User};
 
@@ -14,6 +14,32 @@ pub(super) fn check(hub: &HubView, report: &mut Report) {
         self::listener(hub, listener, at.clone(), report);
     }
     any_name(hub, report);
+}
+
+/// C02 and C03 for one relay: in the clear it hides nothing.
+pub(super) fn check_relay(relay: &RelayView, report: &mut Report) {
+    let readable = relay.listeners.iter().filter(|(listener, _)| listener.stack.tls().is_none());
+    for (listener, at) in readable {
+        let addr = &listener.addr;
+        let host = address::split_host_port(addr).map_or("", |(host, _)| host);
+        if address::is_loopback(host) {
+            continue;
+        }
+        let addr = quote(addr);
+        let help = format!("encrypt with {}", encrypted_form(listener.stack.name()));
+        if relay.has_users {
+            let message = format!(
+                "packets and passwords cross the network to {addr} readable: a relay without TLS hides nothing"
+            );
+            report.coded(Code::C03, at.clone(), message).help(help);
+        } else {
+            let message = format!(
+                "anybody who reaches {addr} gets to the servers after it, and all packets are readable: there is neither TLS nor auth"
+            );
+            let help = format!("{help}, and name an `auther` in the handler");
+            report.coded(Code::C02, at.clone(), message).help(help);
+        }
+    }
 }
 
 /// C02, C03 and C04: who can reach the address can join, or read passwords on their way.

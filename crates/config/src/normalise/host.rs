@@ -1,13 +1,14 @@
 //! Services with a `tun` handler: which device, which name, which hubs.
 
-mod chain;
-mod node;
-
 use std::net::IpAddr;
 
 use rtun_core::HostName;
 
-use super::{Context, device, selector, sockets, tables, udp_tunnel};
+use super::{
+    Context,
+    chain::{self, ChainEnd},
+    device, selector, sockets, tables, udp_tunnel,
+};
 use crate::{
     address,
     findings::{Code, Report},
@@ -37,7 +38,7 @@ pub(super) fn read(
         Some(at) => {
             report.refuse(at.key(), "`ignoreChain` leaves this host without a hub", "remove it")
         }
-        None => chain::read(at, &handler, context, report),
+        None => chain::read(at, &handler, ChainEnd::Hub, context, report),
     };
     let retries = handler.or_default(&handler::RETRIES).max(0);
     let (device, chain) = (device?, chain?);

@@ -5,7 +5,7 @@ use super::{
     sources::{self, TableKind},
 };
 use crate::{findings::Report, schema::rows_from, value::Cursor};
-use rtun_settings::{LocatedRow, Provider, Rows};
+use rtun_settings::{LocatedRow, Matcher, Provider, Rows};
 
 /// Whose rows the object at `at` uses; `inline` are those the configuration has, which a plugin replaces.
 pub(super) fn provider<T>(
@@ -45,4 +45,10 @@ pub(crate) fn is_all_inline<T>(provider: &Provider<T>) -> bool {
 /// Whether nobody has a row, whatever happens.
 pub(super) fn is_empty<T>(provider: &Provider<T>) -> bool {
     matches!(provider, Provider::Rows(rows) if rows.sources.is_empty() && rows.inline.is_empty())
+}
+
+/// Whether everything to match is an address or a prefix, and in the configuration.
+pub(super) fn is_of_addresses(provider: &Provider<Matcher>) -> bool {
+    let is_prefix = |row: &LocatedRow<Matcher>| matches!(row.value, Matcher::Prefix(_));
+    matches!(provider, Provider::Rows(rows) if rows.sources.is_empty() && rows.inline.iter().all(is_prefix))
 }

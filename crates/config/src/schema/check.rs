@@ -228,6 +228,7 @@ fn one(table: &'static Object) -> MetadataTables {
 fn of_handler(at: &Cursor<'_>) -> MetadataTables {
     match at.read(&handler::TYPE)?.as_str() {
         "router" => one(&meta::router_handler::OBJECT),
+        "relay" => one(&meta::relay_handler::OBJECT),
         "tun" => one(&meta::tun_handler::OBJECT),
         _ => None,
     }
@@ -245,6 +246,7 @@ fn of_listener(at: &Cursor<'_>) -> MetadataTables {
 fn of_connector(at: &Cursor<'_>) -> MetadataTables {
     match at.or_default(&connector::TYPE).as_str() {
         "router" => one(&meta::router_connector::OBJECT),
+        "relay" => one(&meta::relay_connector::OBJECT),
         "http" => one(&meta::http_connector::OBJECT),
         "socks5" | "socks" => one(&meta::socks5_connector::OBJECT),
         _ => None,

@@ -60,6 +60,17 @@ objects! {
         shared(left_over);
     }
 
+    relay_handler in metadata, "the metadata of a `relay` handler" {
+        take(READ_TIMEOUT: Timespan, "readTimeout", "10s", "limit from accepting a connection to admitting the client");
+        no_effect("a relay of rtun leads to UDP tunnels of its own machine and binds nothing for others", Flag: "bind");
+        no_effect("the answer is sent at once", Flag: "nodelay");
+        no_effect(WHOLE_PACKETS, Int: "udpBufferSize", "udp.bufferSize", "bufferSize");
+        not_yet("idleTimeout", "hash", "observer.period", "observePeriod", "observer.resetTraffic", "limiter.refreshInterval",
+            "limiter.cleanupInterval", "limiter.scope");
+        misplaced("an auther is named in the handler itself, in a file; a command line can give one user as user:password@", "auther");
+        shared(left_over);
+    }
+
     tun_handler in metadata, "the metadata of a `tun` handler" {
         take(KEEPALIVE: Flag, "tun.keepalive" | "keepalive", "true", "client of a [UDP tunnel](configuration.md#udp-tunnels): whether it registers again and again; without, the server loses it for good when it starts again");
         take(TTL: Timespan, "tun.ttl" | "ttl", "10s", "client of a UDP tunnel: time between registers; after three without a sign of life the server counts as gone");
@@ -89,6 +100,12 @@ objects! {
     router_connector in metadata, "the metadata of a `router` connector" {
         take(ROUTER_ID: OneText, "router.id", "the default namespace", "the UUID of the namespace to join");
         take(CONNECT_TIMEOUT: Timespan, "connectTimeout", "built in", "limit for the hub's answer");
+    }
+
+    relay_connector in metadata, "the metadata of a `relay` connector" {
+        no_effect("a relay through which no server answers for 5 s is left", Timespan: "connectTimeout");
+        no_effect("the request goes with the first register, and nothing waits for the answer", Flag: "nodelay");
+        no_effect(WHOLE_PACKETS, Int: "udpBufferSize", "udp.bufferSize");
     }
 
     proxy_connector in metadata, "the metadata of a connector to a proxy" {
@@ -130,9 +147,11 @@ objects! {
 pub(super) static TABLES: &[&Object] = &[
     &service_metadata::OBJECT,
     &router_handler::OBJECT,
+    &relay_handler::OBJECT,
     &tun_handler::OBJECT,
     &tun_listener::OBJECT,
     &router_connector::OBJECT,
+    &relay_connector::OBJECT,
     &http_connector::OBJECT,
     &socks5_connector::OBJECT,
     &node_metadata::OBJECT,

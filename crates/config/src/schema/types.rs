@@ -49,10 +49,10 @@ impl Types {
 pub static HANDLERS: Types = Types {
     what: "handler",
     unset: "auto",
-    supported: &["router", "tun"],
+    supported: &["router", "tun", "relay"],
     refused: &[],
     elsewhere: "api auto dns file forward http http2 http3 masque metrics red redir redirect redu \
-                relay rtcp rudp serial sni socks socks4 socks4a socks5 ss sshd ssu tap tcp tungo \
+                rtcp rudp serial sni socks socks4 socks4a socks5 ss sshd ssu tap tcp tungo \
                 tunnel udp unix",
 };
 
@@ -73,9 +73,9 @@ pub static LISTENERS: Types = Types {
 pub static CONNECTORS: Types = Types {
     what: "connector",
     unset: "http",
-    supported: &["router", "http", "socks5", "socks"],
+    supported: &["router", "http", "socks5", "socks", "relay"],
     refused: &[],
-    elsewhere: "direct forward http2 masque relay serial sni socks4 socks4a ss sshd ssu tcp tunnel \
+    elsewhere: "direct forward http2 masque serial sni socks4 socks4a ss sshd ssu tcp tunnel \
                 unix virtual",
 };
 

@@ -10,7 +10,9 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use rtun_settings::{self, NetworkNamespace, SocketOptions, TransportStack};
+use rtun_settings::{
+    DeviceSettings, HubNode, NetworkNamespace, ProxyHop, SocketOptions, TransportStack,
+};
 use rtun_system::{
     netns,
     placement::{MARK, OwnPackets},
@@ -53,18 +55,20 @@ pub(crate) struct TunnelPeers {
 }
 
 impl TunnelPeers {
-    /// Those of a host. Its connections are given a mark from now on, where they have none and the system allows it.
+    /// Those of a service that dials through a chain. Its connections are given a mark from now on, where they have none and the system allows it.
     /// Connections that are made in another network namespace than the device is in cannot enter it and are left out.
-    pub(crate) fn of_host(
+    pub(crate) fn of_chain(
         service: &str,
-        host: &mut rtun_settings::HostSettings,
+        hubs: &mut [HubNode],
+        proxies: &mut [ProxyHop],
+        device: &DeviceSettings,
         lookups: &Arc<Names>,
     ) -> Self {
         let mut peers = Self::none(lookups);
-        let netns = namespace(host.device.netns.as_ref());
+        let netns = namespace(device.netns.as_ref());
         let is_there = |sockets: &SocketOptions| namespace(sockets.netns.as_ref()) == netns;
-        let has_proxies = !host.proxies.is_empty();
-        for hub in &mut host.hubs {
+        let has_proxies = !proxies.is_empty();
+        for hub in hubs {
             if !is_there(&hub.sockets) {
                 continue;
             }
@@ -77,7 +81,7 @@ impl TunnelPeers {
             peers.add(&addrs);
             peers.give_so_mark(&mut hub.sockets);
         }
-        for (place, hop) in host.proxies.iter_mut().enumerate() {
+        for (place, hop) in proxies.iter_mut().enumerate() {
             for node in hop.nodes.iter_mut().filter(|node| is_there(&node.sockets)) {
                 if place == 0 {
                     peers.add(&[&node.addr]);
@@ -85,7 +89,7 @@ impl TunnelPeers {
                 peers.give_so_mark(&mut node.sockets);
             }
         }
-        if !peers.all_marked && !host.device.routes.is_empty() {
+        if !peers.all_marked && !device.routes.is_empty() {
             warn!(
                 service,
                 "the tunnel's own packets cannot be marked (CAP_NET_ADMIN, or CAP_NET_RAW since Linux 5.17): they are \
@@ -105,11 +109,11 @@ impl TunnelPeers {
         peers
     }
 
-    /// Those of a service that dials `addrs` through `sockets`, which are given a mark as [`TunnelPeers::of_host`] does.
+    /// Those of a service that dials `addrs` through `sockets`, which are given a mark as [`TunnelPeers::of_chain`] does.
     pub(crate) fn of_dialler(
         addrs: &[&str],
         sockets: &mut SocketOptions,
-        device: &rtun_settings::DeviceSettings,
+        device: &DeviceSettings,
         lookups: &Arc<Names>,
     ) -> Self {
         let mut peers = Self::none(lookups);

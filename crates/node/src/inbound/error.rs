@@ -2,7 +2,7 @@
 
 use std::io;
 
-use rtun_core::Refusal;
+use rtun_core::{Refusal, udp_tunnel::RelayRefusal};
 use rtun_proto::relay::DecodeError;
 
 use super::listener::ListenerError;
@@ -14,6 +14,9 @@ pub(crate) enum AdmissionError {
     /// The rules refuse the host; it has received an answer.
     #[error("{0}")]
     Refused(Refusal),
+    /// The relay refuses the client; it has received an answer.
+    #[error(transparent)]
+    RelayRefused(RelayRefusal),
     /// Not a request of the protocol. Like GOST, the hub sends no answer.
     #[error("{0}")]
     Malformed(DecodeError),
@@ -58,6 +61,7 @@ impl AdmissionError {
     pub(crate) fn as_str(&self) -> &'static str {
         match self {
             Self::Refused(refusal) => refusal.as_str(),
+            Self::RelayRefused(refusal) => refusal.as_str(),
             Self::Malformed(DecodeError::Version(_)) => "bad_version",
             Self::Malformed(DecodeError::TooLong { .. }) => "request_too_big",
             Self::Malformed(_) => "bad_feature",

@@ -26,7 +26,7 @@ use crate::{
     hub::{Explained, HubServiceView, Inquiry},
     report::{DescriptorReport, KindReport, NodeStatus, ServiceReport, Tasks},
     runtime::{descriptors::limit, machine::Machine, workers::Workers},
-    udp_tunnel::{UdpClientState, UdpServerState},
+    udp_tunnel::{RelayServiceView, UdpClientState, UdpServerState},
 };
 
 /// The services that run now. Reading it never waits, not even for a configuration that is being applied.
@@ -56,6 +56,7 @@ pub(crate) enum View {
     Host(Arc<HostProgress>),
     UdpServer(Arc<UdpServerState>),
     UdpClient(Arc<UdpClientState>),
+    Relay(RelayServiceView),
 }
 
 impl Default for Board {
@@ -114,7 +115,7 @@ impl Board {
             .iter()
             .filter_map(|Shown { name, view, .. }| match view {
                 View::Hub(hub) => Some((&**name, hub)),
-                View::Host(_) | View::UdpServer(_) | View::UdpClient(_) => None,
+                View::Host(_) | View::UdpServer(_) | View::UdpClient(_) | View::Relay(_) => None,
             })
             .collect();
         let chosen = choose_hubs(&hubs, |(name, _)| name, asked.service.as_deref());
@@ -141,7 +142,7 @@ impl Board {
             match view {
                 View::Hub(hub) => lasted.push((name.clone(), hub.lasted())),
                 View::Host(host) => nodes.push((name.clone(), host.nodes())),
-                View::UdpServer(_) | View::UdpClient(_) => {}
+                View::UdpServer(_) | View::UdpClient(_) | View::Relay(_) => {}
             }
         }
         MetricsSample { status: self.status_of(reports), totals, lasted, nodes }
@@ -180,6 +181,7 @@ impl View {
             (Self::Host(one), Self::Host(other)) => Arc::ptr_eq(one, other),
             (Self::UdpServer(one), Self::UdpServer(other)) => Arc::ptr_eq(one, other),
             (Self::UdpClient(one), Self::UdpClient(other)) => Arc::ptr_eq(one, other),
+            (Self::Relay(one), Self::Relay(other)) => one.is(other),
             _ => false,
         }
     }
@@ -192,6 +194,7 @@ fn report(shown: &[Shown]) -> Vec<ServiceReport> {
             View::Host(host) => KindReport::Host(Box::new(host.report())),
             View::UdpServer(server) => KindReport::UdpServer(Box::new(server.report())),
             View::UdpClient(client) => KindReport::UdpClient(Box::new(client.report())),
+            View::Relay(relay) => KindReport::Relay(Box::new(relay.report())),
         };
         ServiceReport { name: name.clone(), kind }
     };
@@ -201,6 +204,6 @@ fn report(shown: &[Shown]) -> Vec<ServiceReport> {
 fn enter(ledger: &mut Ledger, shown: &[Shown], reports: &[ServiceReport]) -> Totals {
     ledger.sample(shown.iter().zip(reports).filter_map(|(shown, report)| match &report.kind {
         KindReport::Hub(hub) => Some((shown.id, &**hub)),
-        KindReport::Host(_) | KindReport::UdpServer(_) | KindReport::UdpClient(_) => None,
+        _ => None,
     }))
 }

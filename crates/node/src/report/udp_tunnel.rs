@@ -4,14 +4,15 @@ use std::{
     collections::BTreeMap,
     fmt,
     net::{IpAddr, SocketAddr},
+    ops::AddAssign,
     time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
 use tracing::info;
 
-use super::{ASKED, DeviceHealth, FailureReport};
-use crate::json;
+use super::{ASKED, DeviceHealth, FailureReport, ListenerReport, Queued, Transport};
+use crate::{counters::Happened, json};
 
 /// What passed in one direction and what did not. Bytes are those of IP packets.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,6 +94,60 @@ pub struct TunnelRefusal {
     pub ago: Duration,
 }
 
+/// A relay.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RelayReport {
+    /// Its listeners.
+    pub listen: Vec<ListenerReport>,
+    /// Where all datagrams go; none: to the servers of the same process.
+    pub target: Option<SocketAddr>,
+    /// Who is connected.
+    pub clients: Vec<RelayedClientReport>,
+    /// In is what servers sent, out is what clients were sent.
+    pub sent: DatagramTraffic,
+    /// In is what clients sent, out is what servers were sent.
+    pub received: DatagramTraffic,
+    /// Clients admitted so far.
+    pub admitted: u64,
+    /// Connections not admitted so far, by reason.
+    pub refused: BTreeMap<String, Happened>,
+    /// Connections of clients that have ended so far, by reason.
+    pub ended: BTreeMap<String, Happened>,
+    /// Connections that wait to be admitted.
+    pub unadmitted: usize,
+}
+
+/// A client of a relay.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RelayedClientReport {
+    /// Where it connects from.
+    pub peer: SocketAddr,
+    /// The transport of its connection.
+    pub transport: Transport,
+    /// The server that its datagrams go to.
+    pub target: SocketAddr,
+    /// Where the server sees it.
+    pub outer: SocketAddr,
+    /// How long it has been connected.
+    #[serde(with = "json::seconds")]
+    pub connected: Duration,
+    /// Packets queued for it.
+    pub queued: Queued,
+    /// In is what the server sent, out is what the client was sent.
+    pub sent: DatagramTraffic,
+    /// In is what the client sent, out is what the server was sent.
+    pub received: DatagramTraffic,
+}
+
+/// A relay that a client goes through.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayedReport {
+    /// Its address, as configured.
+    pub relay: String,
+    /// The transport of the connection to it.
+    pub transport: Transport,
+}
+
 /// The client of a UDP tunnel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TunnelClientReport {
@@ -104,8 +159,12 @@ pub struct TunnelClientReport {
     pub mtu: u16,
     /// What is not as it should be with the device.
     pub health: DeviceHealth,
-    /// The server that it sends to, as configured, and where that is.
-    pub server: Option<(String, SocketAddr)>,
+    /// The server that it sends to, as configured.
+    pub server: Option<String>,
+    /// Where that is, without a relay.
+    pub remote: Option<SocketAddr>,
+    /// The relay that leads to it, if one does.
+    pub relay: Option<RelayedReport>,
     /// Where it sends from.
     pub local: Option<SocketAddr>,
     /// What the server said last about where it comes from; none: it has not answered yet.
@@ -121,6 +180,8 @@ pub struct TunnelClientReport {
     pub failed: u64,
     /// Why the last one was.
     pub last_error: Option<FailureReport>,
+    /// Packets queued for a relay.
+    pub queued: Queued,
     /// In is what the device gave, out is what was sent.
     pub sent: DatagramTraffic,
     /// In is what the server sent, out is what the device took.
@@ -159,7 +220,6 @@ impl TunnelClientReport {
     /// Writes it to the log.
     pub(crate) fn log(&self, service: &str) {
         let Self { device, server, seen_as, sent, received, .. } = self;
-        let server = server.as_ref().map(|(name, _)| name);
         let seen_as = seen_as.map(|address| address.to_string());
         info!(
             target: ASKED,
@@ -171,6 +231,36 @@ impl TunnelClientReport {
             received = %received,
             "client of a UDP tunnel"
         );
+    }
+}
+
+impl RelayReport {
+    /// Writes it to the log.
+    pub(crate) fn log(&self, service: &str) {
+        let Self { clients, admitted, sent, received, .. } = self;
+        let refused: u64 = self.refused.values().map(|happened| happened.count).sum();
+        info!(
+            target: ASKED,
+            service,
+            clients = clients.len(),
+            admitted,
+            refused,
+            sent = %sent,
+            received = %received,
+            "clients of a relay"
+        );
+    }
+}
+
+impl AddAssign<&DatagramTraffic> for DatagramTraffic {
+    fn add_assign(&mut self, other: &DatagramTraffic) {
+        self.packets_in += other.packets_in;
+        self.bytes_in += other.bytes_in;
+        self.packets_out += other.packets_out;
+        self.bytes_out += other.bytes_out;
+        for (reason, count) in &other.drops {
+            *self.drops.entry(reason.clone()).or_default() += count;
+        }
     }
 }
 

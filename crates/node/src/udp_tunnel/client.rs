@@ -3,6 +3,8 @@
 //! One thread moves all packets: [`uplink`] those of the device, at once and whether the server has answered or not;
 //! [`session`] registers, and moves what the server sends.
 
+mod clock;
+mod relayed;
 mod session;
 mod uplink;
 
@@ -20,14 +22,16 @@ use rtun_system::tun::{PacketDevice, Tun};
 use rtun_transport::{names::Names, udp::DatagramSocket};
 use tokio_util::sync::CancellationToken;
 
-use self::session::Registering;
-use super::counters::DatagramCounters;
+use self::{relayed::RelayPath, session::Registering};
+use super::counters::{DatagramCounters, with_relayed};
 use crate::{
+    counters::Counters,
     device::{
         DeviceError, DeviceHistory, DeviceMaker, DevicePort, DeviceTask, DeviceUser, TunnelPeers,
     },
-    dial::address_book,
-    report::{FailureReport, TunnelClientReport},
+    dial::{SetupError, address_book},
+    link::Link,
+    report::{FailureReport, Queued, RelayedReport, TunnelClientReport},
     runtime::{duties::Duty, machine::Machine, workers::WorkerSlot},
 };
 
@@ -37,6 +41,9 @@ pub enum UdpClientError {
     /// Its device cannot be made or set up.
     #[error(transparent)]
     Device(#[from] DeviceError),
+    /// A relay or a proxy cannot be used as configured.
+    #[error(transparent)]
+    Relay(#[from] SetupError),
 }
 
 /// A running client.
@@ -58,8 +65,17 @@ pub(crate) struct UdpClientState {
     sent: DatagramCounters,
     received: DatagramCounters,
     /// What packets are sent through, while there is one.
-    socket: ArcSwapOption<ServerSocket>,
+    path: ArcSwapOption<ServerPath>,
+    /// What was sent through relays, and what their queues lost.
+    relayed: Arc<Counters>,
     story: Mutex<ClientStory>,
+}
+
+/// What packets for the server are sent through.
+enum ServerPath {
+    Socket(ServerSocket),
+    /// A stream to a relay.
+    Relay(Arc<Link>),
 }
 
 /// A socket and where it is connected.
@@ -70,7 +86,9 @@ struct ServerSocket {
 
 #[derive(Default)]
 struct ClientStory {
-    server: Option<(String, SocketAddr)>,
+    server: Option<String>,
+    remote: Option<SocketAddr>,
+    relay: Option<RelayedReport>,
     local: Option<SocketAddr>,
     seen_as: Option<IpAddr>,
     heard: Option<Instant>,
@@ -90,8 +108,24 @@ impl UdpClientService {
     ) -> Result<Self, UdpClientError> {
         let mut config = config.clone();
         let names: Arc<Names> = Arc::new(address_book::names(machine.state.as_ref()));
-        let servers: Vec<&str> = config.servers.iter().map(String::as_str).collect();
-        let peers = TunnelPeers::of_dialler(&servers, &mut config.sockets, &config.device, &names);
+        let UdpClientSettings { servers, device, sockets, relay, .. } = &mut config;
+        let peers = match relay {
+            Some(relay) => TunnelPeers::of_chain(
+                service,
+                &mut relay.relays,
+                &mut relay.proxies,
+                device,
+                &names,
+            ),
+            None => {
+                let servers: Vec<&str> = servers.iter().map(String::as_str).collect();
+                TunnelPeers::of_dialler(&servers, sockets, device, &names)
+            }
+        };
+        let relay = relay
+            .as_ref()
+            .map(|relay| RelayPath::new(relay, service, &machine.surroundings, Arc::clone(&names)));
+        let relay = relay.transpose()?;
         let addresses: Vec<IpAddr> = config.device.addresses.iter().map(|net| net.addr()).collect();
         let register = encode_register(config.passphrase, &addresses);
         let mut maker = DeviceMaker {
@@ -110,7 +144,8 @@ impl UdpClientService {
             history: DeviceHistory::default(),
             sent: DatagramCounters::default(),
             received: DatagramCounters::default(),
-            socket: ArcSwapOption::empty(),
+            path: ArcSwapOption::empty(),
+            relayed: Arc::default(),
             story: Mutex::default(),
         });
         let keeping = DeviceTask::start(maker, made, Arc::clone(&port), Arc::clone(&state));
@@ -124,13 +159,14 @@ impl UdpClientService {
             names,
             port,
             state: Arc::clone(&state),
+            relay,
         });
         let (task, told) = (format!("{service}: registering at a server"), stop.clone());
         let registering = machine.duties.keep(slot.handle(), task, move || {
             let (session, told) = (Arc::clone(&session), told.clone());
             async move {
                 told.run_until_cancelled(session.run()).await;
-                session.state.socket.store(None);
+                session.state.path.store(None);
             }
         });
         let service = service.to_owned();
@@ -170,6 +206,9 @@ impl UdpClientState {
             mtu: self.mtu,
             health: self.history.report(),
             server: story.server.clone(),
+            remote: story.remote,
+            relay: story.relay.clone(),
+            queued: self.queued(),
             local: story.local,
             seen_as: story.seen_as,
             heard: story.heard.map(|at| at.elapsed()),
@@ -181,9 +220,16 @@ impl UdpClientState {
                 error: error.clone(),
                 ago: when.elapsed(),
             }),
-            sent: self.sent.read(),
+            sent: with_relayed(self.sent.read(), &self.relayed.read()),
             received: self.received.read(),
         })
+    }
+
+    fn queued(&self) -> Queued {
+        let path = self.path.load();
+        let Some(ServerPath::Relay(link)) = path.as_deref() else { return Queued::default() };
+        let (packets, bytes) = link.queued();
+        Queued { packets, bytes: bytes as u64 }
     }
 
     /// A poisoned lock still guards a whole story: each change is a few assignments.

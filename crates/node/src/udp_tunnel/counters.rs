@@ -7,7 +7,7 @@ use std::{
 
 use rtun_core::udp_tunnel::DatagramDrop;
 
-use crate::report::DatagramTraffic;
+use crate::{counters::Traffic, report::DatagramTraffic};
 
 /// Counters of one direction that any thread may add to.
 #[derive(Debug, Default)]
@@ -50,4 +50,14 @@ pub(super) fn by_word(count: impl Fn(DatagramDrop) -> u64) -> BTreeMap<String, u
     let counted =
         DatagramDrop::ALL.into_iter().map(|reason| (reason.as_str().into(), count(reason)));
     counted.filter(|(_, count)| *count > 0).collect()
+}
+
+/// `own`, and what was handed to streams of relays.
+pub(super) fn with_relayed(mut own: DatagramTraffic, relayed: &Traffic) -> DatagramTraffic {
+    own.packets_out += relayed.packets_out;
+    own.bytes_out += relayed.bytes_out;
+    for (reason, count) in relayed.dropped_by_reason() {
+        *own.drops.entry(reason.to_owned()).or_default() += count;
+    }
+    own
 }

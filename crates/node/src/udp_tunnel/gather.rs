@@ -97,6 +97,29 @@ impl OutgoingRuns {
         }
     }
 
+    /// Sends everything out of `buffer` without waiting: what the socket does not take now is lost. Counts each datagram.
+    pub(super) fn send_now(
+        &self,
+        buffer: &[u8],
+        socket: &DatagramSocket,
+        counters: &DatagramCounters,
+    ) {
+        for run in &self.0 {
+            let bytes = &buffer[run.at.clone()];
+            let to = run.destination;
+            if try_send(socket, to, bytes, run.segment).is_ok() {
+                counters.count_out(run.count as u64, bytes.len() as u64);
+                continue;
+            }
+            for datagram in bytes.chunks(run.segment) {
+                match try_send(socket, to, datagram, datagram.len()) {
+                    Ok(()) => counters.count_out(1, datagram.len() as u64),
+                    Err(error) => counters.count_drops(reason_of(&error), 1),
+                }
+            }
+        }
+    }
+
     /// Sends everything out of `buffer`, waiting for the socket where it has to; counts each datagram as out or lost.
     pub(super) async fn send(
         &self,
@@ -124,29 +147,44 @@ impl OutgoingRuns {
     }
 }
 
+/// Sends what is one send. An error of an earlier datagram, which ICMP has reported, is reported once and counts for nothing.
+fn try_send(
+    socket: &DatagramSocket,
+    destination: DatagramDestination,
+    bytes: &[u8],
+    segment: usize,
+) -> io::Result<()> {
+    let DatagramDestination { to, local } = destination;
+    match socket.try_send(to, local, bytes, segment) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            socket.try_send(to, local, bytes, segment)
+        }
+        sent => sent,
+    }
+}
+
+fn reason_of(error: &io::Error) -> DatagramDrop {
+    match error.raw_os_error() == Some(Errno::EMSGSIZE as i32) {
+        true => DatagramDrop::TooBig,
+        false => DatagramDrop::Send,
+    }
+}
+
 async fn send_one(
     socket: &DatagramSocket,
     destination: DatagramDestination,
     bytes: &[u8],
     segment: usize,
 ) -> Result<(), DatagramDrop> {
-    // An error may be that of an earlier datagram, told by ICMP; it is told once.
-    let mut is_told = false;
     loop {
-        match socket.try_send(destination.to, destination.local, bytes, segment) {
+        match try_send(socket, destination, bytes, segment) {
             Ok(()) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 if socket.writable().await.is_err() {
                     return Err(DatagramDrop::Send);
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && !is_told => {
-                is_told = true;
-            }
-            Err(error) if error.raw_os_error() == Some(Errno::EMSGSIZE as i32) => {
-                return Err(DatagramDrop::TooBig);
-            }
-            Err(_) => return Err(DatagramDrop::Send),
+            Err(error) => return Err(reason_of(&error)),
         }
     }
 }
@@ -176,6 +214,24 @@ impl SendBatch {
 
     pub(super) fn buffer(&self) -> &[u8] {
         &self.buffer
+    }
+
+    /// All that was added.
+    pub(super) fn filled(&self) -> &[u8] {
+        &self.buffer[..self.filled]
+    }
+
+    /// Adds packets as frames, for a stream.
+    pub(super) fn push_frames(&mut self, packet: &GsoPacket<'_>) {
+        self.filled += packet.write_frames_to(&mut self.buffer[self.filled..]);
+    }
+
+    /// Adds one datagram, of at most as many bytes as there is room for after a full batch.
+    pub(super) fn push_datagram(&mut self, destination: DatagramDestination, datagram: &[u8]) {
+        let start = self.filled;
+        self.filled += datagram.len();
+        self.buffer[start..self.filled].copy_from_slice(datagram);
+        self.outgoings.push(destination, start..self.filled, datagram.len());
     }
 
     pub(super) fn push(&mut self, destination: DatagramDestination, packet: &GsoPacket<'_>) {

@@ -3,7 +3,7 @@
 use std::io;
 
 use rtun_proto::{
-    frame::MAX_FRAME,
+    frame::{LEN_PREFIX, MAX_FRAME},
     offload::{GsoPacket, MAX_HEADERS, MAX_SEGMENTS, VIRTIO_HEADER, VirtioHeader},
 };
 use rtun_system::tun::{Offload, PacketDevice};
@@ -11,8 +11,8 @@ use rtun_system::tun::{Offload, PacketDevice};
 /// What is read from a device at once.
 const READ: usize = VIRTIO_HEADER + MAX_FRAME;
 
-/// The most bytes that one read becomes.
-pub(super) const CUT: usize = MAX_FRAME + MAX_SEGMENTS * MAX_HEADERS;
+/// The most bytes that one read becomes, as frames.
+pub(super) const CUT: usize = MAX_FRAME + MAX_SEGMENTS * (MAX_HEADERS + LEN_PREFIX);
 
 /// One read of a device.
 pub(super) struct DeviceReader(Box<[u8]>);

@@ -1,6 +1,10 @@
 //! The ends of UDP tunnels as text.
 
-use rtun_node::{DatagramTraffic, RegisteredReport, TunnelClientReport, TunnelServerReport};
+use std::collections::BTreeMap;
+
+use rtun_node::{
+    DatagramTraffic, RegisteredReport, RelayReport, TunnelClientReport, TunnelServerReport,
+};
 
 use super::{
     super::units::{bytes, count, duration, printable},
@@ -41,7 +45,14 @@ impl Look<'_> {
         );
         let mut facts = Vec::new();
         let (server, remote) = match server {
-            Some((server, remote)) => (printable(server), format!(" ({remote})")),
+            Some(server) => {
+                let remote =
+                    report.remote.map_or_else(String::new, |remote| format!(" ({remote})"));
+                let through = report.relay.as_ref().map_or_else(String::new, |it| {
+                    format!(" through {} ({})", printable(&it.relay), it.transport.as_str())
+                });
+                (printable(server), remote + &through)
+            }
             None => ("none yet".to_owned(), String::new()),
         };
         facts.push(fact(
@@ -76,6 +87,51 @@ impl Look<'_> {
     }
 }
 
+impl Look<'_> {
+    pub(super) fn relay(&self, name: &str, report: &RelayReport) -> String {
+        let RelayReport { listen, target, clients, sent, received, .. } = report;
+        let listen: Vec<String> =
+            listen.iter().map(|it| format!("{} {}", it.transport.as_str(), it.address)).collect();
+        let mut text =
+            format!("{}   listens on {}\n", self.bold(&format!("Relay {name}")), listen.join(", "));
+        let target = target.map_or("servers of this process".to_owned(), |it| it.to_string());
+        let mut facts = vec![
+            fact("leads to", target),
+            fact(
+                "clients",
+                format!("{} connected, {} admitted so far", clients.len(), report.admitted),
+            ),
+        ];
+        if !report.refused.is_empty() {
+            let refused: BTreeMap<String, u64> =
+                report.refused.iter().map(|(why, it)| (why.clone(), it.count)).collect();
+            facts.push(fact("not admitted", by_reason(&refused)));
+        }
+        for (label, traffic) in [("sent", sent), ("received", received)] {
+            facts.extend(passed(label, traffic));
+        }
+        text += &table("  ", "ll", facts);
+        if clients.is_empty() {
+            return text;
+        }
+        let titles = ["CLIENT", "TRANSPORT", "SERVER", "SEEN AS", "SINCE", "IN", "OUT", "QUEUED"];
+        let mut rows = vec![titles.map(str::to_owned).to_vec()];
+        rows.extend(clients.iter().take(SHOWN).map(|client| {
+            vec![
+                client.peer.to_string(),
+                client.transport.as_str().to_owned(),
+                client.target.to_string(),
+                client.outer.to_string(),
+                duration(client.connected),
+                count(client.received.packets_in as f64),
+                count(client.sent.packets_out as f64),
+                count(client.queued.packets as f64),
+            ]
+        }));
+        text + &table("    ", "llllrrrr", rows) + &more(clients.len(), "clients", "    ")
+    }
+}
+
 fn passed(label: &str, traffic: &DatagramTraffic) -> Vec<Vec<String>> {
     let DatagramTraffic { packets_out, bytes_out, drops, .. } = traffic;
     let amount = format!("{} packets, {}", count(*packets_out as f64), bytes(*bytes_out as f64));
@@ -86,7 +142,7 @@ fn passed(label: &str, traffic: &DatagramTraffic) -> Vec<Vec<String>> {
     facts
 }
 
-fn by_reason(drops: &std::collections::BTreeMap<String, u64>) -> String {
+fn by_reason(drops: &BTreeMap<String, u64>) -> String {
     let each = drops.iter().map(|(reason, number)| format!("{} {number}", printable(reason)));
     each.collect::<Vec<_>>().join(", ")
 }

@@ -7,11 +7,15 @@ use crate::{
     address,
     findings::{Code, Report},
     location::{At, quote},
-    normalise::{Context, selector, sockets},
-    schema::{forwarder, handler, service, target, tun_handler, tun_listener},
+    normalise::{
+        Context,
+        chain::{self, ChainEnd},
+        selector, sockets,
+    },
+    schema::{forwarder, handler, service, service_metadata, target, tun_handler, tun_listener},
     value::Cursor,
 };
-use rtun_settings::UdpClientSettings;
+use rtun_settings::{RelayChain, UdpClientSettings};
 
 /// The client at `at`, which has a forwarder.
 pub(in crate::normalise) fn read(
@@ -22,12 +26,8 @@ pub(in crate::normalise) fn read(
     let handler = at.get(&service::HANDLER)?;
     let listener = at.get(&service::LISTENER)?;
     without_effect_on_client(at, &handler, &listener, report);
-    if let Some(chain) = handler.filled(&handler::CHAIN) {
-        report
-            .error(chain.key(), "a client of a UDP tunnel through a chain is not supported")
-            .help("leave the chain out, or make the tunnel a routing tunnel: a name without a port in the forwarder");
-    }
-    let servers = servers(at, context, report);
+    let relay = relay(at, &handler, context, report);
+    let servers = servers(at, matches!(relay, Some(Some(_))), context, report);
     let keepalive = handler.or_default(&tun_handler::KEEPALIVE);
     if let Some(at) = handler.get(&tun_handler::KEEPALIVE).filter(|_| !keepalive) {
         let message =
@@ -37,14 +37,15 @@ pub(in crate::normalise) fn read(
     let ttl = handler.or_default(&tun_handler::TTL);
     let passphrase = passphrase(&handler, report);
     let device = tunnel_device(at, &listener, report)?;
-    let (servers, passphrase) = (servers?, passphrase?);
-    exposure(&handler, &servers, passphrase, report);
+    let (servers, passphrase, relay) = (servers?, passphrase?, relay?);
+    exposure(&handler, &servers, relay.as_ref(), passphrase, report);
     Some(UdpClientSettings {
         servers,
         device,
         passphrase,
         keepalive: keepalive.then_some(ttl),
         sockets: sockets::of_service(at, report),
+        relay,
     })
 }
 
@@ -88,20 +89,62 @@ fn passphrase(handler: &Cursor<'_>, report: &mut Report) -> Option<Passphrase> {
 }
 
 /// C03: a passphrase that leaves the machine.
-fn exposure(handler: &Cursor<'_>, servers: &[String], passphrase: Passphrase, report: &mut Report) {
+fn exposure(
+    handler: &Cursor<'_>,
+    servers: &[String],
+    relay: Option<&RelayChain>,
+    passphrase: Passphrase,
+    report: &mut Report,
+) {
     let is_local = |server: &String| {
         address::split_host_port(server).is_some_and(|(host, _)| address::is_loopback(host))
     };
-    if passphrase != Passphrase::NONE && !servers.iter().all(is_local) {
+    let is_safe = match relay {
+        Some(relay) => {
+            let endpoints = relay.relays.iter().flat_map(|relay| &relay.endpoints);
+            let mut endpoints = endpoints.filter(|endpoint| !is_local(&endpoint.addr));
+            endpoints.all(|endpoint| endpoint.stack.tls().is_some())
+        }
+        None => servers.iter().all(is_local),
+    };
+    if passphrase != Passphrase::NONE && !is_safe {
         let message = "the passphrase crosses the network readable: this tunnel has no encryption";
         report
             .coded(Code::C03, handler.place_of(&tun_handler::TOKEN), message)
-            .help("a routing tunnel encrypts (docs/two-ways.md)");
+            .help("a relay over `wss`, `tls` or `quic` encrypts, and so does a routing tunnel (docs/two-ways.md)");
     }
 }
 
+/// The chain that the handler names, which has to lead to a relay; the outer `None` after an error was reported.
+fn relay(
+    at: &Cursor<'_>,
+    handler: &Cursor<'_>,
+    context: &Context<'_>,
+    report: &mut Report,
+) -> Option<Option<RelayChain>> {
+    let group = handler.filled(&handler::CHAIN_GROUP);
+    if handler.filled(&handler::CHAIN).is_none() && group.is_none() {
+        return Some(None);
+    }
+    if at.get(&service_metadata::IGNORE_CHAIN).is_some_and(|at| at.read() == Some(true)) {
+        return Some(None);
+    }
+    let chain = chain::read(at, handler, ChainEnd::Relay, context, report)?;
+    Some(Some(RelayChain {
+        relays: chain.hubs,
+        selector: chain.selector,
+        proxies: chain.proxies,
+        dial_timeout: at.read(&service_metadata::DIAL_TIMEOUT),
+    }))
+}
+
 /// The addresses of the forwarder's nodes; `None` after an error was reported.
-fn servers(at: &Cursor<'_>, context: &Context<'_>, report: &mut Report) -> Option<Vec<String>> {
+fn servers(
+    at: &Cursor<'_>,
+    through_relay: bool,
+    context: &Context<'_>,
+    report: &mut Report,
+) -> Option<Vec<String>> {
     let forwarder = at.filled(&service::FORWARDER)?;
     if let Some(selector) = forwarder.get(&forwarder::SELECTOR) {
         selector::of(Some(selector), report);
@@ -119,7 +162,10 @@ fn servers(at: &Cursor<'_>, context: &Context<'_>, report: &mut Report) -> Optio
         };
         let place: At = node.place_of(&target::ADDR);
         let host = address::split_host_port(&addr).map_or("", |(host, _)| host);
-        if host.is_empty() || address::check(&addr).is_err() || addr.ends_with(":0") {
+        if host.is_empty() && !through_relay
+            || address::check(&addr).is_err()
+            || addr.ends_with(":0")
+        {
             let message = format!("{} is no server to register at", quote(&addr));
             report
                 .error(place, message)

@@ -14,8 +14,8 @@ use crate::{
     value::Cursor,
 };
 use rtun_settings::{
-    AdmissionSettings, ClientNetwork, DeviceSettings, Matcher, Named, UdpServerRules,
-    UdpServerSettings, User,
+    AdmissionSettings, ClientNetwork, DeviceSettings, Named, UdpServerRules, UdpServerSettings,
+    User,
 };
 
 /// The server at `at`, which has an `addr`.
@@ -113,8 +113,7 @@ fn router(
 /// Refuses admissions that are not of addresses alone, which need no lookup.
 fn check_admissions(at: &Cursor<'_>, admissions: &[AdmissionSettings], report: &mut Report) {
     for AdmissionSettings { matchers: Named { name, provider }, .. } in admissions {
-        let has_names = inline(provider).any(|matcher| matches!(matcher, Matcher::Name(_)));
-        if !providers::is_all_inline(provider) || has_names {
+        if !providers::is_of_addresses(provider) {
             report
                 .error(at, format!("the admission {} is not one of addresses alone", quote(name)))
                 .help("for a UDP tunnel write its `matchers` into the configuration, as addresses and prefixes");

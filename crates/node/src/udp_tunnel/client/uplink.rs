@@ -1,6 +1,6 @@
 //! The packets of a client's device: all to its server.
 
-use std::{io, sync::Arc};
+use std::io;
 
 use rtun_core::udp_tunnel::DatagramDrop;
 use rtun_proto::{
@@ -14,7 +14,8 @@ use super::{
         gather::{DatagramDestination, SendBatch},
         reader::{CUT, DeviceRead, DeviceReader},
     },
-    ServerSocket, UdpClientState,
+    ServerPath, UdpClientState,
+    relayed::send_frames,
 };
 use crate::link::ReadTurns;
 
@@ -27,13 +28,17 @@ pub(super) async fn run<D: PacketDevice>(state: &UdpClientState, device: &D) -> 
         if let Err(error) = device.readable().await {
             return error;
         }
-        let connected = state.socket.load_full();
+        let connected = state.path.load_full();
         gather.begin();
-        if let Err(error) = fill(state, connected.as_ref(), device, &mut reader, &mut gather) {
+        if let Err(error) = fill(state, connected.as_deref(), device, &mut reader, &mut gather) {
             return error;
         }
-        if let Some(connected) = connected {
-            gather.outgoings.send(gather.buffer(), &connected.socket, &state.sent).await;
+        match connected.as_deref() {
+            Some(ServerPath::Socket(server)) => {
+                gather.outgoings.send(gather.buffer(), &server.socket, &state.sent).await;
+            }
+            Some(ServerPath::Relay(link)) => send_frames(link, gather.filled()),
+            None => {}
         }
         turns.after_read().await;
     }
@@ -42,7 +47,7 @@ pub(super) async fn run<D: PacketDevice>(state: &UdpClientState, device: &D) -> 
 /// Takes packets from the device until it has none or there are enough.
 fn fill<D: PacketDevice>(
     state: &UdpClientState,
-    connected: Option<&Arc<ServerSocket>>,
+    connected: Option<&ServerPath>,
     device: &D,
     reader: &mut DeviceReader,
     gather: &mut SendBatch,
@@ -59,12 +64,11 @@ fn fill<D: PacketDevice>(
                 let packets = packet.segments() as u64;
                 counters.count_in(packets, packet.packets_len() as u64);
                 match (judge(packet.bytes()), connected) {
-                    (Ok(()), Some(connected)) => {
-                        gather.push(
-                            DatagramDestination { to: connected.remote, local: None },
-                            &packet,
-                        );
+                    (Ok(()), Some(ServerPath::Socket(server))) => {
+                        let destination = DatagramDestination { to: server.remote, local: None };
+                        gather.push(destination, &packet);
                     }
+                    (Ok(()), Some(ServerPath::Relay(_))) => gather.push_frames(&packet),
                     (Ok(()), None) => counters.count_drops(DatagramDrop::NotConnected, packets),
                     (Err(reason), _) => counters.count_drops(reason, packets),
                 }

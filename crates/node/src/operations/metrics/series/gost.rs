@@ -85,6 +85,7 @@ fn transferred_in(kind: &KindReport) -> u64 {
         KindReport::Host(device) => device.sent.bytes_in,
         KindReport::UdpServer(server) => server.received.bytes_in + server.sent.bytes_in,
         KindReport::UdpClient(client) => client.sent.bytes_in,
+        KindReport::Relay(relay) => relay.received.bytes_in,
     }
 }
 
@@ -94,6 +95,7 @@ fn transferred_out(kind: &KindReport) -> u64 {
         KindReport::Host(device) => device.received.bytes_out,
         KindReport::UdpServer(server) => server.received.bytes_out + server.sent.bytes_out,
         KindReport::UdpClient(client) => client.received.bytes_out,
+        KindReport::Relay(relay) => relay.sent.bytes_out,
     }
 }
 
@@ -106,5 +108,6 @@ fn errors(kind: &KindReport) -> u64 {
         KindReport::Host(device) => device.failed,
         KindReport::UdpServer(_) => 0,
         KindReport::UdpClient(client) => client.failed,
+        KindReport::Relay(relay) => relay.refused.values().map(|happened| happened.count).sum(),
     }
 }

@@ -1,14 +1,13 @@
-//! The nodes of a chain: hubs and the endpoints they are reached at, proxies before them.
+//! The nodes of a chain: hubs or relays and the endpoints they are reached at, proxies before them.
 
 use rtun_core::NamespaceId;
 
-use super::selector;
 use crate::{
     address::{self, AddressError},
     findings::{Code, Report},
     location::{At, quote},
     normalise::{
-        access, checked_type, sockets, tls,
+        access, checked_type, selector, sockets, tls,
         transport_stack::{self, Side, StackReader, encrypted_form},
     },
     schema::{
@@ -34,16 +33,45 @@ pub(super) struct ChainHop<'a> {
 
 /// The hub at `at`; `None` after an error was reported.
 pub(super) fn hub(at: &Cursor<'_>, hop: &ChainHop<'_>, report: &mut Report) -> Option<HubNode> {
-    let addr = addr(at, &node::ADDR, "hub", report);
+    last(at, hop, "hub", "router", report)
+}
+
+/// The relay at `at`, which has no namespace; `None` after an error was reported.
+pub(super) fn relay(at: &Cursor<'_>, hop: &ChainHop<'_>, report: &mut Report) -> Option<HubNode> {
+    last(at, hop, "relay", "relay", report)
+}
+
+/// A node of the last hop: a `what`, whose connector is of type `wanted`.
+fn last(
+    at: &Cursor<'_>,
+    hop: &ChainHop<'_>,
+    what: &str,
+    wanted: &str,
+    report: &mut Report,
+) -> Option<HubNode> {
+    let addr = addr(at, &node::ADDR, what, report);
     let connector = connector(at, report);
-    let endpoints = endpoints(at, addr.as_deref(), "hub", report);
+    let endpoints = endpoints(at, addr.as_deref(), what, report);
     let (kind, connector) = connector?;
-    if kind != "router" {
-        let message = format!("the chain ends in a proxy ({}), not in a hub", quote(&kind));
-        let help = "add a hop after it whose nodes have `connector: {type: router}`";
+    if kind != wanted {
+        let end = match kind.as_str() {
+            "router" => "hub",
+            "relay" => "relay",
+            _ => "proxy",
+        };
+        let message = format!("the chain ends in a {end} ({}), not in a {what}", quote(&kind));
+        let help = match end {
+            "proxy" => {
+                format!("add a hop after it whose nodes have `connector: {{type: {wanted}}}`")
+            }
+            _ => format!("write `connector: {{type: {wanted}}}`, or another chain"),
+        };
         return report.refuse(connector.place_of(&connector::TYPE), message, help);
     }
-    let namespace = namespace(&connector, report);
+    let namespace = match wanted {
+        "router" => namespace(&connector, report),
+        _ => Some(NamespaceId::DEFAULT),
+    };
     let auth = auth(&connector, report);
     let name = at.read(&node::NAME);
     let preference = selector::preference(at, report);

@@ -1,14 +1,13 @@
-//! The chain of a host: proxies, then the hubs it connects to.
+//! The chain of a service: proxies, then the hubs or relays it connects to.
 
-use super::{
-    node::{self, ChainHop},
-    selector,
-};
+mod node;
+
+use self::node::ChainHop;
+use super::{Context, selector};
 use crate::{
     coerce,
     findings::Report,
     location::{At, quote},
-    normalise::Context,
     schema::{chain, chain_group, connector, handler, hop, node as node_keys, service},
     value::Cursor,
 };
@@ -17,7 +16,16 @@ use rtun_settings::{HubNode, ProxyHop, Selection};
 /// Most hops of a chain.
 const MAX_HOPS: usize = 8;
 
-/// How a host gets to its hubs.
+/// What a chain leads to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum ChainEnd {
+    /// A hub of routing tunnels: a `router` connector.
+    Hub,
+    /// A relay of UDP tunnels: a `relay` connector.
+    Relay,
+}
+
+/// How a service gets to its hubs or relays.
 pub(super) struct Chain {
     /// At least one.
     pub(super) hubs: Vec<HubNode>,
@@ -29,6 +37,7 @@ pub(super) struct Chain {
 pub(super) fn read(
     at: &Cursor<'_>,
     handler: &Cursor<'_>,
+    end: ChainEnd,
     context: &Context<'_>,
     report: &mut Report,
 ) -> Option<Chain> {
@@ -58,7 +67,11 @@ pub(super) fn read(
     let last = resolved_hop(last, context, report)?;
     let selector = selector::of(last.get(&hop::SELECTOR), report);
     let last = ChainHop { service: at, at: &last, after_proxy: !before.is_empty() };
-    let hubs = nodes(&last, node::hub, report);
+    let read = match end {
+        ChainEnd::Hub => node::hub,
+        ChainEnd::Relay => node::relay,
+    };
+    let hubs = nodes(&last, read, report);
     let proxies: Option<Vec<_>> = proxies.into_iter().collect();
     Some(Chain { hubs: hubs?, selector, proxies: proxies? })
 }

@@ -1,0 +1,158 @@
+//! A relay: clients of UDP tunnels connect to it, and their datagrams go to a server of the same machine.
+//!
+//! Each client has a UDP socket of its own, connected to the server, so that the server tells clients apart.
+
+mod client;
+mod rules;
+mod streams;
+
+use std::{net::SocketAddr, sync::Arc};
+
+use arc_swap::ArcSwap;
+use futures_util::future::join_all;
+use rtun_core::udp_tunnel::RelayTargets;
+use rtun_settings::RelaySettings;
+use tokio::runtime::Handle;
+use tracing::info;
+
+use self::{client::RelayClients, rules::CompiledRelay, streams::RelayStreams};
+use crate::{
+    inbound::{Connections, HubListenError, HubListener, ListenerView},
+    report::RelayReport,
+    runtime::{duties::Duty, machine::Machine, workers::Workers},
+};
+
+/// A running relay.
+pub(crate) struct RelayService {
+    connections: Arc<Connections<RelayStreams>>,
+    duties: Vec<Duty>,
+    /// At least one.
+    listeners: Arc<[ListenerView]>,
+}
+
+/// A relay as reports see it. Does not keep it running.
+#[derive(Clone)]
+pub(crate) struct RelayServiceView {
+    connections: Arc<Connections<RelayStreams>>,
+    listeners: Arc<[ListenerView]>,
+}
+
+impl RelayService {
+    /// Listens, and serves clients in the background.
+    pub(crate) fn start(
+        service: &str,
+        config: &RelaySettings,
+        workers: &Arc<Workers>,
+        machine: &Machine,
+    ) -> Result<Self, HubListenError> {
+        let open = |config| HubListener::open(service, config, workers, machine).map(Arc::new);
+        let listeners = config.listeners().map(open).collect::<Result<Vec<_>, _>>()?;
+        let views: Arc<[ListenerView]> = listeners.iter().map(|listener| listener.view()).collect();
+        let streams = RelayStreams {
+            service: service.to_owned(),
+            rules: ArcSwap::from_pointee(CompiledRelay::new(&config.rules)),
+            netns: config.listener.sockets.netns.clone(),
+            clients: Arc::new(RelayClients::default()),
+        };
+        let connections = Connections::new(service, streams, config.handshake_timeout, machine);
+        let runtime = Handle::current();
+        let mut duties = Vec::new();
+        for listener in &listeners {
+            let ListenerView { address, transport, .. } = listener.view();
+            let transport = transport.as_str();
+            info!(service, %address, transport, "relay listens");
+            let (its_connections, its_listener, its_workers) =
+                (Arc::clone(&connections), Arc::clone(listener), Arc::clone(workers));
+            let name = format!("{service}: accepting connections on {address} ({transport})");
+            duties.push(machine.duties.keep(&runtime, name, move || {
+                Arc::clone(&its_connections)
+                    .accept(Arc::clone(&its_listener), Arc::clone(&its_workers))
+            }));
+        }
+        let name = format!("{service}: following certificates");
+        let relay = Arc::clone(&connections);
+        duties.push(machine.duties.keep(&runtime, name, move || {
+            follow_certificates(Arc::clone(&relay), listeners.clone())
+        }));
+        Ok(Self { connections, duties, listeners: views })
+    }
+
+    /// Replaces everything but the listeners. Clients that the new rules do not admit are disconnected.
+    pub(crate) fn apply(&self, config: &RelaySettings) {
+        self.connections.limit_handshakes(config.handshake_timeout);
+        let RelayStreams { rules, clients, .. } = &self.connections.served;
+        let compiled = Arc::new(CompiledRelay::new(&config.rules));
+        rules.store(Arc::clone(&compiled));
+        clients.keep_only(|client| compiled.still_admits(client));
+    }
+
+    /// Reads the files of its certificates now.
+    pub(crate) fn reload_certificates(&self) {
+        self.listeners.iter().for_each(ListenerView::reload_certificate);
+    }
+
+    /// The address of its first listener.
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.listeners[0].address
+    }
+
+    /// Writes to the log who is connected, what passed and what was lost.
+    pub(crate) fn log_report(&self) {
+        self.view().report().log(&self.connections.service);
+    }
+
+    /// The relay as reports see it.
+    pub(crate) fn view(&self) -> RelayServiceView {
+        let Self { connections, listeners, .. } = self;
+        RelayServiceView { connections: Arc::clone(connections), listeners: Arc::clone(listeners) }
+    }
+
+    /// Stops listening and disconnects every client.
+    pub(crate) async fn stop(self) {
+        self.connections.stop.cancel();
+        join_all(self.duties.into_iter().map(Duty::end)).await;
+        self.connections.end().await;
+    }
+}
+
+impl RelayServiceView {
+    /// Whether both are views of the same running relay.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.connections, &other.connections)
+    }
+
+    /// Who is connected, who was not admitted, what passed and what was lost.
+    pub(crate) fn report(&self) -> RelayReport {
+        let Connections { served, waiting_room, admissions, .. } = &*self.connections;
+        let clients = served.clients.report();
+        RelayReport {
+            listen: self.listeners.iter().map(ListenerView::report).collect(),
+            target: match &served.rules.load().targets {
+                RelayTargets::Fixed(target) => Some(*target),
+                RelayTargets::Servers(_) => None,
+            },
+            clients: clients.clients,
+            sent: clients.sent,
+            received: clients.received,
+            admitted: admissions.admitted(),
+            refused: admissions.refused(),
+            ended: clients.ended,
+            unadmitted: waiting_room.len(),
+        }
+    }
+}
+
+/// Whether a relay with the first settings can go on by the second ones.
+pub(crate) fn listen_alike(old: &RelaySettings, new: &RelaySettings) -> bool {
+    let listeners = |relay: &RelaySettings| relay.listeners().cloned().collect::<Vec<_>>();
+    listeners(old) == listeners(new)
+}
+
+/// Follows the certificates until the relay stops.
+async fn follow_certificates(
+    relay: Arc<Connections<RelayStreams>>,
+    listeners: Vec<Arc<HubListener>>,
+) {
+    let certificates = listeners.iter().map(|it| it.follow_certificate(&relay.service));
+    relay.stop.run_until_cancelled(join_all(certificates)).await;
+}

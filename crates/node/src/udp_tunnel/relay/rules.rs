@@ -1,0 +1,73 @@
+//! What a relay decides by, compiled from its configuration.
+
+use std::net::IpAddr;
+
+use rtun_core::{
+    AddressList, Credentials, Proof,
+    udp_tunnel::{RelayRefusal, RelayTargets},
+};
+use rtun_proto::relay::Request;
+use rtun_settings::{Named, RelayRules, User};
+
+use super::{
+    super::lists::{address_lists, admits, inline},
+    client::RelayedClient,
+};
+
+/// What a relay decides by.
+pub(super) struct CompiledRelay {
+    pub(super) targets: RelayTargets,
+    authers: Option<Vec<Credentials>>,
+    admissions: Vec<AddressList>,
+}
+
+/// A user that has shown its password.
+pub(super) struct ProvenUser {
+    name: Vec<u8>,
+    proof: Proof,
+}
+
+impl CompiledRelay {
+    pub(super) fn new(rules: &RelayRules) -> Self {
+        let credentials = |auther: &Named<User>| {
+            let mut credentials = Credentials::new();
+            for user in inline(auther) {
+                credentials.insert(&user.name, user.password.expose(), None);
+            }
+            credentials
+        };
+        Self {
+            targets: rules.targets.clone(),
+            authers: rules.authers.as_ref().map(|them| them.iter().map(credentials).collect()),
+            admissions: address_lists(&rules.admissions),
+        }
+    }
+
+    /// Whether anybody may connect from there.
+    pub(super) fn admits_address(&self, address: IpAddr) -> bool {
+        admits(&self.admissions, address)
+    }
+
+    /// The user that a request shows; none where there are no users.
+    pub(super) fn user(&self, request: &Request) -> Result<Option<ProvenUser>, RelayRefusal> {
+        let Some(authers) = &self.authers else { return Ok(None) };
+        let (name, password) = request.user().ok_or(RelayRefusal::Unauthorized)?;
+        let mut proofs = authers.iter().filter_map(|auther| auther.prove(name, password));
+        let proven = proofs.next().ok_or(RelayRefusal::Unauthorized)?;
+        Ok(Some(ProvenUser { name: name.to_vec(), proof: proven.proof() }))
+    }
+
+    /// Whether a client that is connected may stay.
+    pub(super) fn still_admits(&self, client: &RelayedClient) -> bool {
+        let is_known = match (&self.authers, &client.user) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(authers), Some(ProvenUser { name, proof })) => {
+                authers.iter().any(|auther| auther.still_knows(name, proof).is_some())
+            }
+        };
+        is_known
+            && self.admits_address(client.peer.ip())
+            && self.targets.find(&client.asked) == Some(client.target)
+    }
+}

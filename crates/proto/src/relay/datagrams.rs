@@ -1,0 +1,77 @@
+//! The request for a stream that carries datagrams to one target, each as a frame ([`crate::frame`]).
+
+use super::{AddrFeature, Feature, Network, Request};
+
+/// The command of a request for a stream to a target.
+pub const CONNECT: u8 = 0x01;
+
+/// The flag of such a request, of which datagrams are meant and no bytes.
+pub const UDP_FLAG: u8 = 0x80;
+
+impl Request {
+    /// The request for datagrams to and from `target`, as `user` with a password. A target without a host is the relay's own
+    /// machine.
+    pub fn datagrams_to(target: AddrFeature, user: Option<(Vec<u8>, Vec<u8>)>) -> Self {
+        let mut features = vec![Feature::Network(Network::Udp)];
+        features.extend(user.map(|(user, password)| Feature::UserAuth { user, password }));
+        features.push(Feature::Addr(target));
+        Self { command: CONNECT, flags: UDP_FLAG, features }
+    }
+
+    /// Where a relay is asked to send datagrams; `None` if the request is for something else. Of several addresses the last
+    /// counts.
+    pub fn datagram_target(&self) -> Option<&AddrFeature> {
+        let network = self.features.iter().rev().find_map(|feature| match feature {
+            Feature::Network(network) => Some(*network),
+            _ => None,
+        });
+        let is_udp = network.map_or(self.flags & UDP_FLAG != 0, |network| network == Network::Udp);
+        let target = self.features.iter().rev().find_map(|feature| match feature {
+            Feature::Addr(target) => Some(target),
+            _ => None,
+        });
+        target.filter(|_| is_udp && self.command == CONNECT)
+    }
+
+    /// The user and password that the request shows; of several the last count.
+    pub fn user(&self) -> Option<(&[u8], &[u8])> {
+        self.features.iter().rev().find_map(|feature| match feature {
+            Feature::UserAuth { user, password } => Some((&user[..], &password[..])),
+            _ => None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::relay::{Decoded, TunnelId};
+
+    #[test]
+    fn a_request_for_datagrams_is_read_back() {
+        let target = AddrFeature::from_text("127.0.0.1:8421");
+        let user = (b"u".to_vec(), b"p".to_vec());
+        let bytes = Request::datagrams_to(target.clone(), Some(user)).encode().unwrap();
+        let Ok(Decoded::Complete { value, len }) = Request::decode(&bytes) else { panic!() };
+        assert_eq!(len, bytes.len());
+        assert_eq!(value.datagram_target(), Some(&target));
+        assert_eq!(value.user(), Some((&b"u"[..], &b"p"[..])));
+    }
+
+    #[test]
+    fn other_requests_have_no_datagram_target() {
+        let target = Feature::Addr(AddrFeature::from_text(":1"));
+        let request = |command, flags, features: &[Feature]| {
+            let features = features.iter().cloned().chain([target.clone()]).collect();
+            Request { command, flags, features }.datagram_target().is_some()
+        };
+        assert!(request(CONNECT, UDP_FLAG, &[]));
+        assert!(request(CONNECT, 0, &[Feature::Network(Network::Udp)]));
+        assert!(!request(CONNECT, UDP_FLAG, &[Feature::Network(Network::Tcp)]));
+        assert!(!request(CONNECT, 0, &[Feature::Tunnel(TunnelId::new([0; 16]))]));
+        assert!(!request(0x02, UDP_FLAG, &[]));
+        assert!(!request(super::super::ASSOCIATE, UDP_FLAG, &[]));
+        let none = Request { command: CONNECT, flags: UDP_FLAG, features: Vec::new() };
+        assert_eq!(none.datagram_target(), None);
+    }
+}
