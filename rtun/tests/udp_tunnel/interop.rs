@@ -12,8 +12,8 @@ use rtun_lab::{
 };
 
 use crate::{
-    common::{HUB, World, at, ip, pings, reaches, wait_until},
-    support::{WITH_USERS, client, gost, is_registered, outer_of, server},
+    common::{HUB, World, at, ip, pings, programs::address, reaches, wait_until},
+    support::{WITH_USERS, client, gost, is_registered, outer_of, server, service_status},
 };
 
 /// Starts GOST; its log goes into the test's folder.
@@ -78,4 +78,95 @@ fn our_clients_at_gosts_server() {
     wait_until("a server that is gone", || !pings(&one, "192.168.123.1"));
     let _again = start(&world, &world.hub, &arguments).unwrap();
     reaches(&one, "192.168.123.3");
+}
+
+#[test]
+fn gosts_clients_through_our_relay() {
+    let Some(world) = World::new() else { return };
+    let (one, two) = (world.machine("one"), world.machine("two"));
+    for (transport, more) in
+        [("tcp", ""), ("tls", ""), ("ws", "?nodelay=true"), ("wss", ""), ("quic", "?nodelay=true")]
+    {
+        let server = "tun://127.0.0.1:8421?net=192.168.123.1/24&name=tun0";
+        let relay = format!("relay+{transport}://u:p@:8443");
+        let rtun = world.start(&world.hub, &["-L", server, "-L", &relay]);
+        rtun.wait_for("relay listens");
+        let url = "tun://:0/:8421?net=192.168.123.2/24&name=tun0&keepalive=true&ttl=2";
+        let chain = format!("relay+{transport}://u:p@{HUB}:8443{more}");
+        let Some(gost) = start(&world, &one, &["-L", url, "-F", &chain]) else { return };
+        let chain = format!("relay+{transport}://u:p@{HUB}:8443");
+        let url = "tun://:0/:8421?net=192.168.123.3/24&name=tun0";
+        let ours = world.start(&two, &["-L", url, "-F", &chain]);
+        is_registered(&ours);
+        reaches(&one, "192.168.123.1");
+        reaches(&one, "192.168.123.3");
+        reaches(&world.hub, "192.168.123.2");
+        tcp_hash_transfer(&one, &world.hub, at("192.168.123.1", 5001), 3_000_000).unwrap();
+        tcp_hash_transfer(&two, &one, at("192.168.123.2", 5002), 3_000_000).unwrap();
+        gost.kill().unwrap();
+        ours.stop();
+        rtun.stop();
+    }
+}
+
+#[test]
+fn our_clients_through_gosts_relay() {
+    let Some(world) = World::new() else { return };
+    let (one, two) = (world.machine("one"), world.machine("two"));
+    for (transport, more) in
+        [("tcp", ""), ("tls", "&nodelay=true"), ("ws", ""), ("wss", ""), ("quic", "")]
+    {
+        let relay = format!("relay+{transport}://u:p@:8443?bind=true{more}");
+        let arguments = ["-L", "tun://:8421?net=192.168.123.1/24&name=tun0", "-L", &relay];
+        let Some(gost) = start(&world, &world.hub, &arguments) else { return };
+        let chain = format!("relay+{transport}://u:p@{HUB}:8443");
+        let client = |machine, n: u8| {
+            let url = format!("tun://:0/:8421?net=192.168.123.{n}/24&name=tun0&ttl=1s");
+            world.start(machine, &["-L", &url, "-F", &chain])
+        };
+        let (first, second) = (client(&one, 2), client(&two, 3));
+        is_registered(&first);
+        is_registered(&second);
+        reaches(&one, "192.168.123.1");
+        reaches(&one, "192.168.123.3");
+        reaches(&world.hub, "192.168.123.2");
+        tcp_hash_transfer(&one, &world.hub, at("192.168.123.1", 5001), 3_000_000).unwrap();
+        tcp_hash_transfer(&two, &one, at("192.168.123.2", 5002), 3_000_000).unwrap();
+        for process in [&first, &second] {
+            process.stop();
+        }
+        gost.kill().unwrap();
+    }
+}
+
+#[test]
+fn through_proxies_to_a_relay() {
+    let Some(world) = World::new() else { return };
+    let (one, proxy) = (world.machine("one"), world.machine("proxy"));
+    let arguments = ["-L", "http://a:b@:3128", "-L", "socks5://a:b@:1080"];
+    let Some(_gost) = start(&world, &proxy, &arguments) else { return };
+    let server = "tun://127.0.0.1:8421?net=192.168.123.1/24&name=tun0";
+    let rtun = world.start(&world.hub, &["-L", server, "-L", "relay+wss://:8443"]);
+    rtun.wait_for("relay listens");
+    let address = address(&proxy);
+    for proxies in [
+        &[format!("http://a:b@{address}:3128")][..],
+        &[format!("socks5://a:b@{address}:1080")],
+        &[format!("http://a:b@{address}:3128"), format!("socks5://a:b@{address}:1080")],
+    ] {
+        let url = "tun://:0/:8421?net=192.168.123.2/24&name=tun0&ttl=1s";
+        let relay = format!("relay+wss://{HUB}:8443");
+        let mut arguments = vec!["-L", url];
+        proxies.iter().chain([&relay]).for_each(|node| arguments.extend(["-F", node]));
+        let client = world.start(&one, &arguments);
+        is_registered(&client);
+        reaches(&one, "192.168.123.1");
+        let peer = service_status(&rtun, "service-1")["clients"][0]["peer"].clone();
+        assert!(peer.as_str().unwrap().starts_with(&format!("{address}:")), "{peer}");
+        client.stop();
+        wait_until("a client that has left", || {
+            service_status(&rtun, "service-1")["clients"].as_array().unwrap().is_empty()
+        });
+    }
+    rtun.stop();
 }

@@ -11,5 +11,6 @@ mod clients;
 mod hostile;
 mod interop;
 mod network;
+mod relayed;
 mod reload;
 mod support;

@@ -69,13 +69,24 @@ pub(crate) fn is_registered(client: &Rtun) {
 
 /// What the process says about its only service.
 pub(crate) fn status(rtun: &Rtun) -> Value {
+    services(rtun)[0].take()
+}
+
+/// What the process says about the service of this name.
+pub(crate) fn service_status(rtun: &Rtun, name: &str) -> Value {
+    let mut services = services(rtun);
+    let found = services.as_array_mut().unwrap().iter_mut().find(|it| it["name"] == name);
+    found.unwrap().take()
+}
+
+fn services(rtun: &Rtun) -> Value {
     let socket = rtun.wait_for("control socket is open")["path"].as_str().unwrap().to_owned();
     let output = Command::new(env!("CARGO_BIN_EXE_rtun"))
         .args(["status", "--json", "--socket", &socket])
         .output()
         .unwrap();
     let mut status: Value = serde_json::from_slice(&output.stdout).unwrap();
-    status[0]["services"][0].take()
+    status[0]["services"].take()
 }
 
 /// How many of a server's or client's datagrams were lost for this reason, in both directions.

@@ -103,6 +103,10 @@ impl Registering {
             return ConnectionEnd { why: "no socket".to_owned(), answered: false };
         };
         self.state.path.store(Some(Arc::clone(&connected)));
+        // Until the event loop has seen the socket it takes nothing, and the first register would be lost.
+        if let Err(error) = socket.socket.writable().await {
+            return ConnectionEnd { why: error.to_string(), answered: false };
+        }
         self.serve(server, socket).await
     }
 

@@ -54,6 +54,8 @@ impl StreamService for RelayStreams {
         let (client, socket) = match opened {
             Ok((asked, target, user, socket)) => {
                 let local = socket.local_addr()?;
+                // Until the event loop has seen the socket it takes nothing, and the first register would be lost.
+                socket.writable().await?;
                 let sent = Arc::default();
                 stream.write_all(&encode(Status::Ok)).await?;
                 let link = Link::new(stream, self.clients.budget(), Arc::clone(&sent));
