@@ -133,7 +133,7 @@ pub(crate) struct DeviceKeeper<U> {
 /// The task that keeps a device. Dropped, it ends at once, and what the system was given stays until the next start.
 pub(crate) struct DeviceTask {
     pub(crate) task: AbortOnDropHandle<()>,
-    /// TunnelPeers it, once nothing needs the device any more.
+    /// Ends it, once nothing needs the device any more.
     pub(crate) take_away: CancellationToken,
     pub(crate) look_again: Arc<Notify>,
 }

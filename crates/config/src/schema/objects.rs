@@ -29,28 +29,28 @@ objects! {
 
     service, "a service" {
         take(NAME: OneText, "name", "required", "unique");
-        take(ADDR: OneText, "addr", "required for a hub and the server of a UDP tunnel", "`host:port` to listen on; an empty host is every address, port 0 any free one. No effect on a host or client");
+        take(ADDR: OneText, "addr", "required for a hub, a relay and the server of a UDP tunnel", "`host:port` to listen on; an empty host is every address, port 0 any free one. No effect on a host or client");
         shared(socket_fields);
         take(ADMISSION: OneText, "admission", "none", "the name of an admission, which has to admit the address; no effect on a host or client");
         take(ADMISSIONS: Texts, "admissions", "none", "names of admissions, of which each has to admit the address; no effect on a host or client");
         elsewhere("bypass", "bypasses", "resolver", "hosts");
         not_yet("limiter", "quotas", "climiter", "rlimiter", "logger", "loggers", "observer");
         elsewhere("rewriter", "recorders", "cache");
-        take(HANDLER: In(handler), "handler", "required", "hub, host or [UDP tunnel](configuration.md#udp-tunnels)");
+        take(HANDLER: In(handler), "handler", "required", "hub, host, relay or [UDP tunnel](configuration.md#udp-tunnels)");
         take(LISTENER: In(listener), "listener", "`tcp`", "where and how it listens, or the host's device");
         take(LISTENERS: ObjectList(more_listener), "listeners", "none", "rtun's own: up to 63 more listeners of the same hub");
-        take(FORWARDER: In(forwarder), "forwarder", "required for a host and a client", "the host's name, or the servers of a UDP tunnel's client");
+        take(FORWARDER: In(forwarder), "forwarder", "required for a host and a client", "the host's name, the servers of a UDP tunnel's client, or the one target of a relay");
         metadata();
         silent("status");
     }
 
     handler, "a handler" {
-        take(TYPE: OneText, "type", "required", "`router` for a hub, `tun` for a host or a UDP tunnel");
+        take(TYPE: OneText, "type", "required", "`router` for a hub, `tun` for a host or a UDP tunnel, `relay` for a [relay](configuration.md#relays-of-udp-tunnels)");
         take(RETRIES: Int, "retries", "0", "accepted; a host tries every other node at once when one fails. No effect on a hub");
-        take(CHAIN: OneText, "chain", "the only one that leads to a hub", "the chain a host connects by");
+        take(CHAIN: OneText, "chain", "a host: the only one that leads to a hub; the client of a UDP tunnel: none", "the chain a host connects by; of a client it leads to a relay");
         take(CHAIN_GROUP: In(chain_group), "chainGroup", "none", "another way to write it");
-        take(AUTHER: OneText, "auther", "anyone", "the name of an auther that may admit; hubs and servers only");
-        take(AUTHERS: Texts, "authers", "anyone", "names of authers, of which any may admit; hubs and servers only");
+        take(AUTHER: OneText, "auther", "anyone", "the name of an auther that may admit; hubs, relays and servers only");
+        take(AUTHERS: Texts, "authers", "anyone", "names of authers, of which any may admit; hubs, relays and servers only");
         take(AUTH: In(auth), "auth", "anyone", "one user; counts only without a named auther");
         elsewhere("tls");
         not_yet("limiter", "observer");
@@ -126,7 +126,7 @@ objects! {
     }
 
     connector, "a connector" {
-        take(TYPE: OneText, "type", "http", "`router` in the last hop; `http`, `socks5` or `socks` before it");
+        take(TYPE: OneText, "type", "http", "`router`, or for the client of a UDP tunnel `relay`, in the last hop; `http`, `socks5` or `socks` before it");
         take(AUTH: In(auth), "auth", "none", "what the host proves itself with");
         elsewhere("tls");
         metadata();

@@ -13,7 +13,7 @@ use std::{
 /// How long a contested address stays where it is after the last try for it.
 pub(super) const HOLD: Duration = Duration::from_secs(60);
 
-/// AddressContests remembered; for one more the oldest goes.
+/// Contests remembered; for one more the oldest goes.
 const KEPT: usize = 4096;
 
 #[derive(Debug, Clone, Copy)]

@@ -4,6 +4,7 @@
 //! [`session`] registers, and moves what the server sends.
 
 mod clock;
+mod registration;
 mod relayed;
 mod session;
 mod uplink;
@@ -22,7 +23,7 @@ use rtun_system::tun::{PacketDevice, Tun};
 use rtun_transport::{names::Names, udp::DatagramSocket};
 use tokio_util::sync::CancellationToken;
 
-use self::{relayed::RelayPath, session::Registering};
+use self::{registration::Registration, relayed::RelayPath, session::Registering};
 use super::counters::{DatagramCounters, with_relayed};
 use crate::{
     counters::Counters,
@@ -151,14 +152,16 @@ impl UdpClientService {
         let keeping = DeviceTask::start(maker, made, Arc::clone(&port), Arc::clone(&state));
         let stop = CancellationToken::new();
         let session = Arc::new(Registering {
-            service: service.to_owned(),
+            registration: Registration {
+                service: service.to_owned(),
+                keepalive: config.keepalive,
+                register,
+                port,
+                state: Arc::clone(&state),
+            },
             servers: config.servers.clone(),
-            keepalive: config.keepalive,
-            register,
             sockets: config.sockets.clone(),
             names,
-            port,
-            state: Arc::clone(&state),
             relay,
         });
         let (task, told) = (format!("{service}: registering at a server"), stop.clone());
@@ -166,7 +169,7 @@ impl UdpClientService {
             let (session, told) = (Arc::clone(&session), told.clone());
             async move {
                 told.run_until_cancelled(session.run()).await;
-                session.state.path.store(None);
+                session.registration.state.path.store(None);
             }
         });
         let service = service.to_owned();

@@ -22,7 +22,7 @@ use super::{
     super::delivery::DeviceBatch,
     ServerPath,
     clock::{KeepaliveClock, until},
-    session::{ArrivedDatagrams, ConnectionEnd, Registering},
+    registration::{ArrivedDatagrams, ConnectionEnd, Registration},
 };
 use crate::{
     dial::{HubConnection, HubTarget, Hubs, SetupError, Wire},
@@ -59,7 +59,7 @@ impl RelayPath {
     }
 
     /// Connects to a relay, and serves until the server or the relay counts as gone.
-    pub(super) async fn serve(&self, client: &Registering, server: &str) -> ConnectionEnd {
+    pub(super) async fn serve(&self, client: &Registration, server: &str) -> ConnectionEnd {
         let Self { hubs, dial_timeout } = self;
         let node = hubs.choice.choose();
         let relay = &hubs.nodes[node];
@@ -81,7 +81,7 @@ impl RelayPath {
 
     async fn serve_on(
         &self,
-        client: &Registering,
+        client: &Registration,
         server: &str,
         relay: &HubTarget,
         connection: HubConnection,
@@ -160,7 +160,7 @@ fn request(server: &str, relay: &HubNode) -> Request {
 
 /// A stream that is served.
 struct RelayedClient<'a> {
-    client: &'a Registering,
+    client: &'a Registration,
     server: &'a str,
     relay: &'a str,
     link: &'a Link,

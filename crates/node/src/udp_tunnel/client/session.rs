@@ -1,29 +1,28 @@
-//! DeviceTask a client registered: when it registers, when a server counts as gone, and which one is next.
+//! Keeping a client registered: when it registers, when a server counts as gone, and which one is next.
 
 use std::{
-    fmt, io,
-    net::{IpAddr, SocketAddr},
+    io,
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use rtun_core::udp_tunnel::DatagramDrop;
-use rtun_proto::udp_tunnel::FromServer;
 use rtun_settings::{NetworkNamespace, SocketOptions};
 use rtun_transport::{
     names::Names,
     udp::{DatagramSocket, ReceivedDatagrams},
 };
 use tokio::time::sleep;
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::{
     super::delivery::DeviceBatch,
-    ServerPath, ServerSocket, UdpClientState,
+    ServerPath, ServerSocket,
     clock::{KeepaliveClock, until},
+    registration::{ArrivedDatagrams, ConnectionEnd, Registration},
     relayed::RelayPath,
 };
-use crate::{device::DevicePort, link::ReadTurns};
+use crate::link::ReadTurns;
 
 /// The longest pause before the next server is tried.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -40,33 +39,12 @@ const PAUSE_ON_ERROR: Duration = Duration::from_millis(10);
 
 /// What it takes to stay registered.
 pub(super) struct Registering {
-    pub(super) service: String,
+    pub(super) registration: Registration,
     pub(super) servers: Vec<String>,
-    pub(super) keepalive: Option<Duration>,
-    /// The same bytes each time.
-    pub(super) register: Vec<u8>,
     pub(super) sockets: SocketOptions,
     pub(super) names: Arc<Names>,
-    pub(super) port: Arc<DevicePort>,
-    pub(super) state: Arc<UdpClientState>,
     /// What leads to the servers, if they are not reached directly.
     pub(super) relay: Option<RelayPath>,
-}
-
-/// What has arrived at once.
-#[derive(Default)]
-pub(super) struct ArrivedDatagrams {
-    packets: u64,
-    bytes: u64,
-    /// The last reply to a register: the address that the server sees.
-    reply: Option<IpAddr>,
-}
-
-/// Why a connection is given up.
-pub(super) struct ConnectionEnd {
-    pub(super) why: String,
-    /// Whether the server had answered.
-    pub(super) answered: bool,
 }
 
 impl Registering {
@@ -78,10 +56,10 @@ impl Registering {
         loop {
             let server = &self.servers[place % self.servers.len()];
             let end = match &self.relay {
-                Some(relay) => relay.serve(self, server).await,
+                Some(relay) => relay.serve(&self.registration, server).await,
                 None => self.serve_directly(server, &mut port).await,
             };
-            self.state.with(|story| story.seen_as = None);
+            self.registration.state.with(|story| story.seen_as = None);
             self.failed(server, &end, &mut unanswered);
             place += 1;
             if end.answered {
@@ -102,7 +80,7 @@ impl Registering {
         let ServerPath::Socket(socket) = &*connected else {
             return ConnectionEnd { why: "no socket".to_owned(), answered: false };
         };
-        self.state.path.store(Some(Arc::clone(&connected)));
+        self.registration.state.path.store(Some(Arc::clone(&connected)));
         // Until the event loop has seen the socket it takes nothing, and the first register would be lost.
         if let Err(error) = socket.socket.writable().await {
             return ConnectionEnd { why: error.to_string(), answered: false };
@@ -115,14 +93,14 @@ impl Registering {
         let found = self.names.find(server, netns.as_deref(), LOOK_UP).await;
         let found = found.map_err(|error| error.to_string())?;
         // Packets are dropped for as long as there is no socket: a moment.
-        self.state.path.store(None);
+        self.registration.state.path.store(None);
         let mut why = format!("{server} has no address");
         for remote in found.addresses {
             match DatagramSocket::connect(remote, &self.sockets, *port) {
                 Ok(socket) => {
                     let local = socket.local_addr().ok();
                     *port = local.map_or(0, |local| local.port());
-                    self.state.with(|story| {
+                    self.registration.state.with(|story| {
                         story.server = Some(server.to_owned());
                         (story.remote, story.local) = (Some(remote), local);
                     });
@@ -137,9 +115,9 @@ impl Registering {
     /// Registers, and moves what the server sends, until it counts as gone.
     async fn serve(&self, server: &str, connected: &ServerSocket) -> ConnectionEnd {
         let ServerSocket { socket, remote } = connected;
-        let mut clock = KeepaliveClock::new(self.keepalive);
+        let mut clock = KeepaliveClock::new(self.registration.keepalive);
         let mut received = ReceivedDatagrams::default();
-        let mut delivery = DeviceBatch::new(&*self.port);
+        let mut delivery = DeviceBatch::new(&*self.registration.port);
         let mut turns = ReadTurns::default();
         loop {
             let now = Instant::now();
@@ -148,9 +126,14 @@ impl Registering {
             }
             if clock.is_due(now) {
                 clock.registers(now);
-                self.state.with(|story| story.registers += 1);
+                self.registration.state.with(|story| story.registers += 1);
                 // One that does not go is one that is lost.
-                let _ = socket.try_send(*remote, None, &self.register, self.register.len());
+                let _ = socket.try_send(
+                    *remote,
+                    None,
+                    &self.registration.register,
+                    self.registration.register.len(),
+                );
             }
             let is_there = tokio::select! {
                 ready = socket.readable() => {
@@ -169,7 +152,11 @@ impl Registering {
             }
             clock.hears(Instant::now());
             self.take(server, *remote, &received, &mut delivery, &mut clock);
-            delivery.deliver(received.buffer(), &*self.port, &self.state.received);
+            delivery.deliver(
+                received.buffer(),
+                &*self.registration.port,
+                &self.registration.state.received,
+            );
             turns.after_read().await;
         }
     }
@@ -186,65 +173,23 @@ impl Registering {
         let mut arrived = ArrivedDatagrams::default();
         for run in received.runs() {
             for at in run.datagrams() {
-                self.sort(&received.buffer()[at.clone()], at.start, delivery, &mut arrived);
+                self.registration.sort(
+                    &received.buffer()[at.clone()],
+                    at.start,
+                    delivery,
+                    &mut arrived,
+                );
             }
         }
-        self.note(server, &remote, &arrived, clock);
-    }
-
-    /// Sorts one datagram of the server, which begins at `start` of its buffer: a packet is for the device.
-    pub(super) fn sort(
-        &self,
-        datagram: &[u8],
-        start: usize,
-        delivery: &mut DeviceBatch,
-        arrived: &mut ArrivedDatagrams,
-    ) {
-        match FromServer::decode(datagram) {
-            Ok(FromServer::Reply(outer)) => {
-                arrived.reply = Some(outer);
-                return;
-            }
-            Ok(FromServer::Packet(packet)) => delivery.push(start..start + packet.len()),
-            Err(error) => self.state.received.count_drops(DatagramDrop::from(error), 1),
-        }
-        arrived.packets += 1;
-        arrived.bytes += datagram.len() as u64;
-    }
-
-    /// Notes what has arrived from the server, which is reached at or through `remote`.
-    pub(super) fn note(
-        &self,
-        server: &str,
-        remote: &dyn fmt::Display,
-        arrived: &ArrivedDatagrams,
-        clock: &mut KeepaliveClock,
-    ) {
-        let ArrivedDatagrams { packets, bytes, reply } = *arrived;
-        self.state.received.count_in(packets, bytes);
-        let before = self.state.with(|story| {
-            story.heard = Some(Instant::now());
-            story.replies += u64::from(reply.is_some());
-            match reply {
-                Some(_) => std::mem::replace(&mut story.seen_as, reply),
-                None => story.seen_as,
-            }
-        });
-        if let Some(outer) = reply {
-            clock.is_answered();
-            if before != reply {
-                let service = &self.service;
-                info!(service, server, remote = %remote, "registered; the server sees us as {outer}");
-            }
-        }
+        self.registration.note(server, &remote, &arrived, clock);
     }
 
     fn failed(&self, server: &str, end: &ConnectionEnd, unanswered: &mut u32) {
-        self.state.with(|story| {
+        self.registration.state.with(|story| {
             story.failed += 1;
             story.last_error = Some((server.to_owned(), end.why.clone(), Instant::now()));
         });
-        let (service, why) = (&self.service, &end.why);
+        let (service, why) = (&self.registration.service, &end.why);
         if end.answered {
             *unanswered = 0;
             warn!(service, server, "the server is gone: {why}");

@@ -15,7 +15,6 @@ use std::{
 use rtun_core::{DropReason, udp_tunnel::DatagramDrop};
 use rtun_proto::{
     frame::{FrameBuffer, Frames, MAX_FRAME, write_frame},
-    relay::AddrFeature,
     udp_tunnel::looks_like_message,
 };
 use rtun_transport::udp::{DatagramSocket, MAX_DATAGRAM, ReceivedDatagrams};
@@ -27,7 +26,7 @@ use super::{
         counters::{DatagramCounters, with_relayed},
         gather::{DatagramDestination, SendBatch},
     },
-    rules::ProvenUser,
+    rules::RelayIdentity,
 };
 use crate::{
     counters::{Counters, Happened, Tally},
@@ -53,15 +52,10 @@ const PAUSE_ON_ERROR: Duration = Duration::from_millis(10);
 
 /// A client that is connected.
 pub(super) struct RelayedClient {
-    pub(super) peer: SocketAddr,
+    pub(super) identity: RelayIdentity,
     pub(super) transport: Transport,
-    /// The target that it asked for.
-    pub(super) asked: AddrFeature,
-    /// The server that its datagrams go to.
-    pub(super) target: SocketAddr,
     /// Where the server sees it.
     pub(super) local: SocketAddr,
-    pub(super) user: Option<ProvenUser>,
     pub(super) since: Instant,
     pub(super) link: Arc<Link>,
     /// What its link counts.
@@ -110,8 +104,8 @@ impl RelayClients {
     }
 
     /// Disconnects the others.
-    pub(super) fn keep_only(&self, stays: impl Fn(&RelayedClient) -> bool) {
-        for client in self.state().clients.values().filter(|client| !stays(client)) {
+    pub(super) fn keep_only(&self, stays: impl Fn(&RelayIdentity) -> bool) {
+        for client in self.state().clients.values().filter(|client| !stays(&client.identity)) {
             client.link.end(EndReason::Revoked);
         }
     }
@@ -140,9 +134,9 @@ impl RelayedClient {
         let (packets, bytes) = self.link.queued();
         let sent = self.sent.read();
         RelayedClientReport {
-            peer: self.peer,
+            peer: self.identity.peer,
             transport: self.transport,
-            target: self.target,
+            target: self.identity.target,
             outer: self.local,
             connected: self.since.elapsed(),
             queued: Queued { packets, bytes: bytes as u64 },
@@ -184,9 +178,9 @@ impl Relayed {
 
     /// Moves datagrams until the client leaves or the relay stops.
     pub(super) async fn run(&self, buffer: FrameBuffer, stop: &CancellationToken) {
-        let RelayedClient { link, received, target, .. } = &*self.client;
+        let RelayedClient { link, received, identity, .. } = &*self.client;
         link.open();
-        let destination = DatagramDestination { to: *target, local: None };
+        let destination = DatagramDestination { to: identity.target, local: None };
         let mut uplink = ToServer {
             socket: &self.socket,
             destination,
@@ -195,13 +189,13 @@ impl Relayed {
         };
         tokio::select! {
             _ = link.run(&mut uplink, buffer) => {}
-            () = self.from_server() => {}
+            () = self.serve_client() => {}
             () = stop.cancelled() => link.end(EndReason::Shutdown),
         }
     }
 
     /// Moves datagrams of the server to the client, without end.
-    async fn from_server(&self) {
+    async fn serve_client(&self) {
         let RelayedClient { link, sent, .. } = &*self.client;
         let mut received: Option<ReceivedDatagrams> = None;
         let mut frames = Vec::new();

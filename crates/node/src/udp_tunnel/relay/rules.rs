@@ -1,24 +1,31 @@
 //! What a relay decides by, compiled from its configuration.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use rtun_core::{
     AddressList, Credentials, Proof,
     udp_tunnel::{RelayRefusal, RelayTargets},
 };
-use rtun_proto::relay::Request;
+use rtun_proto::relay::{AddrFeature, Request};
 use rtun_settings::{Named, RelayRules, User};
 
-use super::{
-    super::lists::{address_lists, admits, inline},
-    client::RelayedClient,
-};
+use super::super::lists::{address_lists, admits, inline};
 
 /// What a relay decides by.
 pub(super) struct CompiledRelay {
     pub(super) targets: RelayTargets,
     authers: Option<Vec<Credentials>>,
     admissions: Vec<AddressList>,
+}
+
+/// What a client was admitted by.
+pub(super) struct RelayIdentity {
+    pub(super) peer: SocketAddr,
+    /// The target that it asked for.
+    pub(super) asked: AddrFeature,
+    /// The server that its datagrams go to.
+    pub(super) target: SocketAddr,
+    pub(super) user: Option<ProvenUser>,
 }
 
 /// A user that has shown its password.
@@ -57,8 +64,8 @@ impl CompiledRelay {
         Ok(Some(ProvenUser { name: name.to_vec(), proof: proven.proof() }))
     }
 
-    /// Whether a client that is connected may stay.
-    pub(super) fn still_admits(&self, client: &RelayedClient) -> bool {
+    /// Whether a client that was admitted would be admitted now.
+    pub(super) fn still_admits(&self, client: &RelayIdentity) -> bool {
         let is_known = match (&self.authers, &client.user) {
             (None, _) => true,
             (Some(_), None) => false,

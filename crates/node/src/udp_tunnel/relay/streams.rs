@@ -21,7 +21,7 @@ use tracing::info;
 use super::{
     super::counters::DatagramCounters,
     client::{MAX_RELAYED, RelayClients, Relayed, RelayedClient},
-    rules::{CompiledRelay, ProvenUser},
+    rules::{CompiledRelay, ProvenUser, RelayIdentity},
 };
 use crate::{
     inbound::{AdmissionError, PendingStream, StreamService},
@@ -60,12 +60,9 @@ impl StreamService for RelayStreams {
                 stream.write_all(&encode(Status::Ok)).await?;
                 let link = Link::new(stream, self.clients.budget(), Arc::clone(&sent));
                 let client = RelayedClient {
-                    peer,
+                    identity: RelayIdentity { peer, asked, target, user },
                     transport,
-                    asked,
-                    target,
                     local,
-                    user,
                     since: Instant::now(),
                     link: Arc::new(link),
                     sent,
@@ -79,7 +76,8 @@ impl StreamService for RelayStreams {
     }
 
     async fn run(&self, (relayed, buffer): Self::Admitted, stop: &CancellationToken) {
-        let RelayedClient { peer, target, local, .. } = &*relayed.client;
+        let RelayedClient { identity, local, .. } = &*relayed.client;
+        let RelayIdentity { peer, target, .. } = identity;
         let service = &self.service;
         info!(service, client = %peer, target = %target, outer = %local, "relaying for a client");
         relayed.run(buffer, stop).await;

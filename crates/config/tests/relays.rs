@@ -1,0 +1,143 @@
+//! Relays of UDP tunnels, and clients that reach their server through one.
+
+#![allow(clippy::unwrap_used, reason = "a test whose configuration is refused has failed")]
+
+use std::time::Duration;
+
+use rtun_config::{
+    Environment, Outcome, cli,
+    findings::{Code, Profile},
+    load, load_text,
+    source::{ConfigSource, ReadError},
+};
+use rtun_core::udp_tunnel::{RelayServer, RelayTargets};
+use rtun_settings::{Config, ProxyKind, RelaySettings, ServiceKind, UdpClientSettings};
+
+const SERVER: &str = "tun://127.0.0.1:8421?net=192.168.123.1/24";
+
+fn run(arguments: &[&str]) -> Outcome {
+    let args = cli::parse(arguments.iter().copied()).unwrap();
+    let mut nothing = |_: &ConfigSource| Err(ReadError::NotFound);
+    load(&args, &Environment::default(), &mut nothing, Profile::Compat)
+}
+
+fn model(outcome: &Outcome) -> &Config {
+    let shown: Vec<String> = outcome.findings.iter().map(ToString::to_string).collect();
+    outcome.config.as_ref().unwrap_or_else(|| panic!("{}", shown.join("\n")))
+}
+
+fn relay(outcome: &Outcome) -> &RelaySettings {
+    let mut relays = model(outcome).services.iter().filter_map(|service| match &service.kind {
+        ServiceKind::Relay(relay) => Some(relay),
+        _ => None,
+    });
+    relays.next().unwrap()
+}
+
+fn client(outcome: &Outcome) -> &UdpClientSettings {
+    match &model(outcome).services[0].kind {
+        ServiceKind::UdpClient(client) => client,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn says(outcome: &Outcome, text: &str) -> bool {
+    outcome.findings.iter().any(|finding| finding.to_string().contains(text))
+}
+
+#[test]
+fn a_relay_leads_to_the_servers_of_its_process() {
+    let other = "tun://192.0.2.1:8422?net=10.1.0.1/24";
+    let outcome = run(&["-L", SERVER, "-L", other, "-L", "relay+wss://u:p@:8443?bind=true"]);
+    let relay = relay(&outcome);
+    let servers = [
+        RelayServer { on: "127.0.0.1".parse().ok(), port: 8421 },
+        RelayServer { on: "192.0.2.1".parse().ok(), port: 8422 },
+    ];
+    assert_eq!(relay.rules.targets, RelayTargets::Servers(servers.to_vec()));
+    assert_eq!(relay.listener.stack.name(), "wss");
+    assert_eq!(relay.handshake_timeout, Duration::from_secs(10));
+    assert_eq!(relay.rules.authers.as_ref().unwrap().len(), 1);
+    assert!(says(&outcome, "`bind` has no effect"));
+    // The second server can be reached past the relay too.
+    assert!(says(&outcome, "write tun://127.0.0.1:8422 if all clients come through the relay"));
+    assert!(!says(&outcome, "write tun://127.0.0.1:8421"));
+}
+
+#[test]
+fn a_relay_with_a_target_leads_there_only() {
+    for (target, found) in [
+        ("127.0.0.1:8421", "127.0.0.1:8421"),
+        (":8421", "127.0.0.1:8421"),
+        ("[::1]:8421", "[::1]:8421"),
+    ] {
+        let outcome = run(&["-L", &format!("relay+tls://127.0.0.1:8443/{target}")]);
+        let fixed = RelayTargets::Fixed(found.parse().unwrap());
+        assert_eq!(relay(&outcome).rules.targets, fixed, "{target}");
+    }
+    let outcome = run(&["-L", "relay+tls://127.0.0.1:8443/192.0.2.1:8421"]);
+    assert!(outcome.config.is_none() && says(&outcome, "is no target of a relay"));
+}
+
+#[test]
+fn a_relay_in_the_clear_hides_nothing() {
+    let codes = |relay: &str| {
+        let outcome = run(&["-L", SERVER, "-L", relay]);
+        assert!(outcome.config.is_some());
+        outcome.findings.iter().filter_map(|finding| finding.code).collect::<Vec<_>>()
+    };
+    assert_eq!(codes("relay://:8443"), [Code::C02]);
+    assert!(codes("relay+ws://u:p@:8443").contains(&Code::C03));
+    assert_eq!(codes("relay+wss://:8443"), []);
+    assert_eq!(codes("relay://127.0.0.1:8443"), []);
+}
+
+#[test]
+fn a_client_reaches_its_server_through_the_chain() {
+    let url = "tun://:0/:8421?net=192.168.123.2/24&passphrase=secret";
+    let secure = "relay+wss://u:p@relay.example:8443?secure=true&nodelay=true";
+    let outcome = run(&["-L", url, "-F", "http://proxy.example:3128", "-F", secure]);
+    let client = client(&outcome);
+    assert_eq!(client.servers, [":8421"]);
+    let chain = client.relay.as_ref().unwrap();
+    assert_eq!(chain.relays[0].addr, "relay.example:8443");
+    assert_eq!(chain.relays[0].endpoints[0].stack.name(), "wss");
+    assert_eq!(chain.relays[0].auth.as_ref().unwrap().user, "u");
+    assert_eq!(chain.proxies[0].nodes[0].protocol, ProxyKind::Http);
+    let codes = |outcome: &Outcome| {
+        outcome.findings.iter().filter_map(|finding| finding.code).collect::<Vec<_>>()
+    };
+    let passphrases = |outcome: &Outcome| says(outcome, "the passphrase crosses the network");
+    assert!(!passphrases(&outcome), "{:?}", codes(&outcome));
+    let clear = run(&["-L", url, "-F", "relay+ws://relay.example:8443"]);
+    assert!(passphrases(&clear), "{:?}", codes(&clear));
+}
+
+#[test]
+fn a_relay_with_everything() {
+    let text = "
+services:
+- name: server
+  addr: 127.0.0.1:8421
+  handler: {type: tun}
+  listener: {type: tun, metadata: {net: 10.1.0.1/24}}
+- name: relay
+  addr: 127.0.0.1:8443
+  admission: near
+  handler: {type: relay, auther: users, metadata: {readTimeout: 3s}}
+  listener: {type: wss}
+  listeners: [{addr: '127.0.0.1:8444', type: quic}]
+authers:
+- name: users
+  auths: [{username: u, password: p}]
+admissions:
+- name: near
+  whitelist: true
+  matchers: [10.0.0.0/8]
+";
+    let outcome = load_text("a", text, false, Profile::Strict);
+    let relay = relay(&outcome);
+    assert_eq!(relay.handshake_timeout, Duration::from_secs(3));
+    assert_eq!(relay.listeners().count(), 2);
+    assert_eq!(relay.rules.admissions.len(), 1);
+}

@@ -1,0 +1,90 @@
+//! What a client registers, and what it notes of what its server sends.
+
+use std::{
+    fmt,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rtun_core::udp_tunnel::DatagramDrop;
+use rtun_proto::udp_tunnel::FromServer;
+use tracing::info;
+
+use super::{super::delivery::DeviceBatch, UdpClientState, clock::KeepaliveClock};
+use crate::device::DevicePort;
+
+/// What a client registers, and how often.
+pub(super) struct Registration {
+    pub(super) service: String,
+    pub(super) keepalive: Option<Duration>,
+    /// The same bytes each time.
+    pub(super) register: Vec<u8>,
+    pub(super) port: Arc<DevicePort>,
+    pub(super) state: Arc<UdpClientState>,
+}
+
+/// What has arrived at once.
+#[derive(Default)]
+pub(super) struct ArrivedDatagrams {
+    packets: u64,
+    bytes: u64,
+    /// The last reply to a register: the address that the server sees.
+    reply: Option<IpAddr>,
+}
+
+/// Why a connection is given up.
+pub(super) struct ConnectionEnd {
+    pub(super) why: String,
+    /// Whether the server had answered.
+    pub(super) answered: bool,
+}
+
+impl Registration {
+    /// Sorts one datagram of the server, which begins at `start` of its buffer: a packet is for the device.
+    pub(super) fn sort(
+        &self,
+        datagram: &[u8],
+        start: usize,
+        delivery: &mut DeviceBatch,
+        arrived: &mut ArrivedDatagrams,
+    ) {
+        match FromServer::decode(datagram) {
+            Ok(FromServer::Reply(outer)) => {
+                arrived.reply = Some(outer);
+                return;
+            }
+            Ok(FromServer::Packet(packet)) => delivery.push(start..start + packet.len()),
+            Err(error) => self.state.received.count_drops(DatagramDrop::from(error), 1),
+        }
+        arrived.packets += 1;
+        arrived.bytes += datagram.len() as u64;
+    }
+
+    /// Notes what has arrived from the server, which is reached at or through `remote`.
+    pub(super) fn note(
+        &self,
+        server: &str,
+        remote: &dyn fmt::Display,
+        arrived: &ArrivedDatagrams,
+        clock: &mut KeepaliveClock,
+    ) {
+        let ArrivedDatagrams { packets, bytes, reply } = *arrived;
+        self.state.received.count_in(packets, bytes);
+        let before = self.state.with(|story| {
+            story.heard = Some(Instant::now());
+            story.replies += u64::from(reply.is_some());
+            match reply {
+                Some(_) => std::mem::replace(&mut story.seen_as, reply),
+                None => story.seen_as,
+            }
+        });
+        if let Some(outer) = reply {
+            clock.is_answered();
+            if before != reply {
+                let service = &self.service;
+                info!(service, server, remote = %remote, "registered; the server sees us as {outer}");
+            }
+        }
+    }
+}
