@@ -52,3 +52,12 @@ pub(super) fn is_of_addresses(provider: &Provider<Matcher>) -> bool {
     let is_prefix = |row: &LocatedRow<Matcher>| matches!(row.value, Matcher::Prefix(_));
     matches!(provider, Provider::Rows(rows) if rows.sources.is_empty() && rows.inline.iter().all(is_prefix))
 }
+
+/// The rows of a provider that are in the configuration itself.
+pub(super) fn inline<T>(provider: &Provider<T>) -> impl Iterator<Item = &T> {
+    let rows = match provider {
+        Provider::Rows(rows) => &rows.inline[..],
+        Provider::Plugin(_) => &[],
+    };
+    rows.iter().map(|row| &row.value)
+}

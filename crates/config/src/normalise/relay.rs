@@ -48,6 +48,11 @@ pub(super) fn read(
     let admissions = admissions::of_service(at, &context.names, &context.admissions, report);
     check_admissions(at, &admissions, report);
     let (listeners, targets) = (listeners?, targets?);
+    for (listener, at) in &listeners {
+        if listener.stack.tls().is_some_and(|tls| tls.bind_names) {
+            report.info(at, "`bindNames` has no effect on a relay: its clients report no names");
+        }
+    }
     let mut read = listeners.iter().map(|(listener, _)| listener.clone());
     let (listener, more_listeners) = (read.next()?, read.collect());
     let view = RelayView { has_users: authers.is_some(), listeners };
@@ -112,6 +117,13 @@ fn check_users(handler: &Cursor<'_>, authers: Option<&[Named<User>]>, report: &m
             report
                 .error(handler.key(), message)
                 .help("for a relay write its `auths` into the configuration");
+        }
+        for user in providers::inline(&auther.provider).filter(|user| user.hosts.is_some()) {
+            let name = quote(&user.name);
+            report.info(
+                handler.key(),
+                format!("the `hosts` of the user {name} have no effect on a relay: its clients report no names"),
+            );
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     schema::{Field, Setting, forwarder, handler, hop, service, target, tun_handler, tun_listener},
     value::Cursor,
 };
-use rtun_settings::{DeviceSettings, Provider};
+use rtun_settings::DeviceSettings;
 
 pub(super) use client::read as client;
 pub(super) use server::read as server;
@@ -109,13 +109,4 @@ fn tunnel_device(
         return report.refuse(listener.place_of(&tun_listener::MTU), message, help);
     }
     Some(device)
-}
-
-/// The rows of a provider that are in the configuration itself.
-fn inline<T>(provider: &Provider<T>) -> impl Iterator<Item = &T> {
-    let rows = match provider {
-        Provider::Rows(rows) => &rows.inline[..],
-        Provider::Plugin(_) => &[],
-    };
-    rows.iter().map(|row| &row.value)
 }

@@ -76,7 +76,7 @@ impl RelayServer {
 }
 
 impl RelayRefusal {
-    /// What the client gets (docs/wire.md section 2).
+    /// What the client gets (docs/wire-udp-tunnel.md).
     pub const fn status(self) -> Status {
         match self {
             Self::NotServed | Self::Target => Status::Forbidden,

@@ -23,7 +23,7 @@ use rtun_system::tun::{PacketDevice, Tun};
 use rtun_transport::{names::Names, udp::DatagramSocket};
 use tokio_util::sync::CancellationToken;
 
-use self::{registration::Registration, relayed::RelayPath, session::Registering};
+use self::{registration::ClientRegistration, relayed::RelayPath, session::Registering};
 use super::counters::{DatagramCounters, with_relayed};
 use crate::{
     counters::Counters,
@@ -152,7 +152,7 @@ impl UdpClientService {
         let keeping = DeviceTask::start(maker, made, Arc::clone(&port), Arc::clone(&state));
         let stop = CancellationToken::new();
         let session = Arc::new(Registering {
-            registration: Registration {
+            registration: ClientRegistration {
                 service: service.to_owned(),
                 keepalive: config.keepalive,
                 register,
@@ -168,7 +168,11 @@ impl UdpClientService {
         let registering = machine.duties.keep(slot.handle(), task, move || {
             let (session, told) = (Arc::clone(&session), told.clone());
             async move {
-                told.run_until_cancelled(session.run()).await;
+                tokio::select! {
+                    () = session.run() => {}
+                    () = session.probe() => {}
+                    () = told.cancelled() => {}
+                }
                 session.registration.state.path.store(None);
             }
         });

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use rtun_core::{Route, udp_tunnel::Passphrase};
 
-use super::{inline, tunnel_device, without_client_keys};
+use super::{tunnel_device, without_client_keys};
 use crate::{
     address,
     findings::{Code, Report},
@@ -98,7 +98,7 @@ fn router(
         let help = "for a UDP tunnel write its `routes` into the configuration";
         return report.refuse(&at, message, help);
     }
-    for (route, row) in inline(&table.router.provider).zip(&table.rows) {
+    for (route, row) in providers::inline(&table.router.provider).zip(&table.rows) {
         let gateway = route.gateway.as_str();
         if gateway.parse::<IpAddr>().is_err() {
             let message = format!("{} is no address of a client", quote(gateway));
@@ -158,7 +158,7 @@ fn check_users(handler: &Cursor<'_>, authers: Option<&[Named<User>]>, report: &m
                 .error(at.clone(), message)
                 .help("for a UDP tunnel write its `auths` into the configuration");
         }
-        for user in inline(&auther.provider) {
+        for user in providers::inline(&auther.provider) {
             let name = quote(&user.name);
             if user.name.parse::<IpAddr>().is_err() {
                 let message = format!("no client can be the user {name}: it is no address");

@@ -15,7 +15,7 @@ use super::{super::delivery::DeviceBatch, UdpClientState, clock::KeepaliveClock}
 use crate::device::DevicePort;
 
 /// What a client registers, and how often.
-pub(super) struct Registration {
+pub(super) struct ClientRegistration {
     pub(super) service: String,
     pub(super) keepalive: Option<Duration>,
     /// The same bytes each time.
@@ -40,7 +40,7 @@ pub(super) struct ConnectionEnd {
     pub(super) answered: bool,
 }
 
-impl Registration {
+impl ClientRegistration {
     /// Sorts one datagram of the server, which begins at `start` of its buffer: a packet is for the device.
     pub(super) fn sort(
         &self,

@@ -22,7 +22,7 @@ use super::{
     super::delivery::DeviceBatch,
     ServerPath,
     clock::{KeepaliveClock, until},
-    registration::{ArrivedDatagrams, ConnectionEnd, Registration},
+    registration::{ArrivedDatagrams, ClientRegistration, ConnectionEnd},
 };
 use crate::{
     dial::{HubConnection, HubTarget, Hubs, SetupError, Wire},
@@ -58,8 +58,13 @@ impl RelayPath {
         Ok(Self { hubs, dial_timeout: *dial_timeout })
     }
 
+    /// Probes the relays that are configured to be, without end.
+    pub(super) async fn probe(&self) {
+        self.hubs.probe().await;
+    }
+
     /// Connects to a relay, and serves until the server or the relay counts as gone.
-    pub(super) async fn serve(&self, client: &Registration, server: &str) -> ConnectionEnd {
+    pub(super) async fn serve(&self, client: &ClientRegistration, server: &str) -> ConnectionEnd {
         let Self { hubs, dial_timeout } = self;
         let node = hubs.choice.choose();
         let relay = &hubs.nodes[node];
@@ -81,7 +86,7 @@ impl RelayPath {
 
     async fn serve_on(
         &self,
-        client: &Registration,
+        client: &ClientRegistration,
         server: &str,
         relay: &HubTarget,
         connection: HubConnection,
@@ -111,7 +116,7 @@ impl RelayPath {
             let relay = relay.config.addr.clone();
             story.relay = Some(RelayedReport { relay, transport });
         });
-        let shared = RelayedClient {
+        let shared = RelayedStream {
             client,
             server,
             relay: &relay.config.addr,
@@ -159,8 +164,8 @@ fn request(server: &str, relay: &HubNode) -> Request {
 }
 
 /// A stream that is served.
-struct RelayedClient<'a> {
-    client: &'a Registration,
+struct RelayedStream<'a> {
+    client: &'a ClientRegistration,
     server: &'a str,
     relay: &'a str,
     link: &'a Link,
@@ -169,7 +174,7 @@ struct RelayedClient<'a> {
     refused: OnceLock<String>,
 }
 
-impl RelayedClient<'_> {
+impl RelayedStream<'_> {
     /// Registers when that is due; returns why the server counts as gone.
     async fn keep_registered(&self, register: &[u8]) -> String {
         loop {
@@ -211,7 +216,7 @@ impl RelayedClient<'_> {
 
 /// What a relay sends: its answer, then datagrams of the server.
 struct RelayDownlink<'a> {
-    shared: &'a RelayedClient<'a>,
+    shared: &'a RelayedStream<'a>,
     delivery: DeviceBatch,
     is_admitted: bool,
 }
@@ -257,7 +262,7 @@ impl RelayDownlink<'_> {
     /// Hands the packets of whole frames to the device; returns how many bytes they were.
     fn deliver(&mut self, bytes: &[u8]) -> usize {
         let Self { shared, delivery, .. } = self;
-        let RelayedClient { client, server, relay, .. } = shared;
+        let RelayedStream { client, server, relay, .. } = shared;
         let mut arrived = ArrivedDatagrams::default();
         let mut frames = Frames::new(bytes);
         let mut any = false;

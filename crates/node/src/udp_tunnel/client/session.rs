@@ -19,7 +19,7 @@ use super::{
     super::delivery::DeviceBatch,
     ServerPath, ServerSocket,
     clock::{KeepaliveClock, until},
-    registration::{ArrivedDatagrams, ConnectionEnd, Registration},
+    registration::{ArrivedDatagrams, ClientRegistration, ConnectionEnd},
     relayed::RelayPath,
 };
 use crate::link::ReadTurns;
@@ -39,7 +39,7 @@ const PAUSE_ON_ERROR: Duration = Duration::from_millis(10);
 
 /// What it takes to stay registered.
 pub(super) struct Registering {
-    pub(super) registration: Registration,
+    pub(super) registration: ClientRegistration,
     pub(super) servers: Vec<String>,
     pub(super) sockets: SocketOptions,
     pub(super) names: Arc<Names>,
@@ -68,6 +68,14 @@ impl Registering {
                 sleep(pause.mul_f64(fastrand::f64())).await;
                 pause = (pause * 2).min(PAUSE_MAX);
             }
+        }
+    }
+
+    /// Probes the relays that are configured to be, without end.
+    pub(super) async fn probe(&self) {
+        match &self.relay {
+            Some(relay) => relay.probe().await,
+            None => std::future::pending().await,
         }
     }
 

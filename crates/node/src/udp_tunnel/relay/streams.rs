@@ -89,7 +89,7 @@ impl StreamService for RelayStreams {
 
 impl RelayStreams {
     /// Decides about a request, and opens the socket to its server.
-    fn open(&self, request: &Request) -> Result<Opened, RelayRefusal> {
+    fn open(&self, request: &Request) -> Result<OpenedTarget, RelayRefusal> {
         let rules = self.rules.load();
         let user = rules.user(request)?;
         let asked = request.datagram_target().ok_or(RelayRefusal::NotServed)?;
@@ -104,7 +104,7 @@ impl RelayStreams {
 }
 
 /// What was asked for, the server, the user and the socket.
-type Opened = (AddrFeature, SocketAddr, Option<ProvenUser>, DatagramSocket);
+type OpenedTarget = (AddrFeature, SocketAddr, Option<ProvenUser>, DatagramSocket);
 
 async fn refuse(refusal: RelayRefusal, stream: &dyn Stream) -> AdmissionError {
     let answered = async {
