@@ -55,6 +55,7 @@ impl Registering {
         let mut port = 0;
         loop {
             let server = &self.servers[place % self.servers.len()];
+            let began = Instant::now();
             let end = match &self.relay {
                 Some(relay) => relay.serve(&self.registration, server).await,
                 None => self.serve_directly(server, &mut port).await,
@@ -62,7 +63,7 @@ impl Registering {
             self.registration.state.with(|story| story.seen_as = None);
             self.failed(server, &end, &mut unanswered);
             place += 1;
-            if end.answered {
+            if end.answered && began.elapsed() >= PAUSE_MAX {
                 pause = PAUSE_FIRST;
             } else {
                 sleep(pause.mul_f64(fastrand::f64())).await;
