@@ -10,37 +10,38 @@ use ipnet::IpNet;
 use rtun_core::{HostName, NamespaceId, Route};
 
 use crate::{
-    findings::{Code, Report},
-    location::{At, quote},
+    findings::Code,
+    location::quote,
     normalise::{Context, HubView, IngressTable, RouterTable, is_all_inline},
+    report::At,
     schema::{service, tun_listener},
     suggest,
 };
 use rtun_settings::{Config, ListenerSettings, Named, Provider, ServiceKind, User};
 
 /// Reports what only shows when all objects are known.
-pub(crate) fn check(config: &Config, context: &Context<'_>, hubs: &[HubView], report: &mut Report) {
+pub(crate) fn check(config: &Config, context: &Context<'_>, hubs: &[HubView<'_>]) {
     for table in &context.tables.routers {
-        order(table, report);
-        default_routes(table, report);
+        order(table);
+        default_routes(table);
     }
     // After an error, names that are missing are often missing because of it.
-    let complete = !report.failed();
+    let complete = !context.report.failed();
     for hub in hubs {
         if complete {
-            unreachable_gateways(hub, context, report);
-            endpoints_without_table(hub, context, report);
-            exposure::check(hub, report);
+            unreachable_gateways(hub, context);
+            endpoints_without_table(hub, context);
+            exposure::check(hub);
         }
-        quotas::check(hub, context, report);
-        shared_default(hub, context, report);
+        quotas::check(hub, context);
+        shared_default(hub, context);
     }
-    listened_twice(hubs, report);
-    devices_twice(config, context, report);
-    names_by_case(config, context, report);
+    listened_twice(hubs);
+    devices_twice(config, context);
+    names_by_case(config, context);
 }
 
-fn routes(table: &RouterTable) -> Vec<&Route> {
+fn routes<'t>(table: &'t RouterTable<'_>) -> Vec<&'t Route> {
     match &table.router.provider {
         Provider::Rows(rows) => rows.inline.iter().map(|row| &row.value).collect(),
         Provider::Plugin(_) => Vec::new(),
@@ -48,7 +49,7 @@ fn routes(table: &RouterTable) -> Vec<&Route> {
 }
 
 /// C17: where the first match (GOST) and the longest prefix (rtun) are different hosts.
-fn order(table: &RouterTable, report: &mut Report) {
+fn order(table: &RouterTable<'_>) {
     let routes = routes(table);
     let complete = is_all_inline(&table.router.provider);
     let mut first: HashMap<IpNet, usize> = HashMap::new();
@@ -64,8 +65,7 @@ fn order(table: &RouterTable, report: &mut Report) {
         else {
             continue;
         };
-        let line = place.dst.place.map(|place| report.texts.show(place));
-        let line = line.unwrap_or_default();
+        let line = place.dst.shown().unwrap_or_default();
         let (message, help) = if other.prefix == route.prefix {
             (
                 format!(
@@ -88,25 +88,24 @@ fn order(table: &RouterTable, report: &mut Report) {
                 format!("for the same answer from both put it before {line}"),
             )
         };
-        report.coded(Code::C17, row.dst.clone(), message).help(help);
+        row.dst.coded(Code::C17, message).help(help);
     }
 }
 
 /// C19: hosts that everything goes to.
-fn default_routes(table: &RouterTable, report: &mut Report) {
+fn default_routes(table: &RouterTable<'_>) {
     for (route, row) in routes(table).into_iter().zip(&table.rows) {
         if route.prefix.prefix_len() == 0 {
             let (prefix, gateway) = (route.prefix, quote(route.gateway.as_str()));
             let message = format!("{prefix} leads everything that has no other route to {gateway}");
-            report
-                .coded(Code::C19, row.dst.clone(), message)
+            row.dst.coded(Code::C19, message)
                 .help("name the prefixes that this host leads to, unless everything else is meant to go there");
         }
     }
 }
 
 /// C15: gateways that neither the ingress nor any user may be.
-fn unreachable_gateways(hub: &HubView, context: &Context<'_>, report: &mut Report) {
+fn unreachable_gateways(hub: &HubView<'_>, context: &Context<'_>) {
     let ingress = hub.ingress.as_ref().and_then(|name| ingress(context, name));
     let ingress = ingress.filter(|ingress| is_all_inline(&ingress.provider));
     let rules = ingress.map(compiled);
@@ -123,15 +122,15 @@ fn unreachable_gateways(hub: &HubView, context: &Context<'_>, report: &mut Repor
             if let (Some(ingress), Some(rules)) = (ingress, &rules)
                 && !admits(rules, gateway, namespace)
             {
-                not_admitted(ingress, gateway, namespace, &row.gateway, report);
+                not_admitted(ingress, gateway, namespace, &row.gateway);
             } else if let Some(names) = names.as_ref().filter(|names| !names.contains(gateway)) {
-                not_reported(names, gateway, &row.gateway, report);
+                not_reported(names, gateway, &row.gateway);
             }
         }
     }
 }
 
-fn compiled(ingress: &IngressTable) -> rtun_core::Ingress {
+fn compiled(ingress: &IngressTable<'_>) -> rtun_core::Ingress {
     let rules = ingress.rules.iter().map(|(rule, _)| (rule.pattern.as_str(), rule.namespace));
     rtun_core::Ingress::new(rules)
 }
@@ -161,11 +160,10 @@ fn reported_names(authers: &[Named<User>]) -> Option<BTreeSet<&HostName>> {
 }
 
 fn not_admitted(
-    ingress: &IngressTable,
+    ingress: &IngressTable<'_>,
     gateway: &HostName,
     namespace: Option<NamespaceId>,
     at: &At,
-    report: &mut Report,
 ) {
     let (gateway, name) = (gateway.as_str(), quote(&ingress.name));
     let message = match namespace {
@@ -175,7 +173,7 @@ fn not_admitted(
         ),
         None => format!("no host can be {}: {name} does not admit that name", quote(gateway)),
     };
-    report.coded(Code::C15, at, message).help_with(|| {
+    at.coded(Code::C15, message).help_with(|| {
         let rules = ingress.rules.iter().map(|(rule, _)| rule);
         let joins = rules.filter(|rule| namespace.is_none_or(|id| id == rule.namespace));
         let names: Vec<&str> = joins.map(|rule| &*rule.pattern).collect();
@@ -186,21 +184,21 @@ fn not_admitted(
     });
 }
 
-fn not_reported(names: &BTreeSet<&HostName>, gateway: &HostName, at: &At, report: &mut Report) {
+fn not_reported(names: &BTreeSet<&HostName>, gateway: &HostName, at: &At<'_>) {
     let gateway = gateway.as_str();
     let message = format!("no host can be {}: no user may report that name", quote(gateway));
-    report.coded(Code::C15, at, message).help_with(|| {
+    at.coded(Code::C15, message).help_with(|| {
         let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
         suggest::name_of(gateway, "names that may be reported", &names)
     });
 }
 
-fn ingress<'c>(context: &'c Context<'_>, name: &str) -> Option<&'c IngressTable> {
+fn ingress<'c, 'a>(context: &'c Context<'a>, name: &str) -> Option<&'c IngressTable<'a>> {
     context.tables.ingresses.iter().find(|ingress| ingress.name == name)
 }
 
 /// C16: rules that admit hosts to a namespace nobody routes for.
-fn endpoints_without_table(hub: &HubView, context: &Context<'_>, report: &mut Report) {
+fn endpoints_without_table(hub: &HubView<'_>, context: &Context<'_>) {
     let Some(ingress) = hub.ingress.as_ref().and_then(|name| ingress(context, name)) else {
         return;
     };
@@ -210,12 +208,7 @@ fn endpoints_without_table(hub: &HubView, context: &Context<'_>, report: &mut Re
     let tables: BTreeSet<_> = context.tables.routers.iter().filter_map(|t| t.id).collect();
     for (rule, at) in &ingress.rules {
         if !tables.contains(&rule.namespace) {
-            report
-                .coded(
-                    Code::C16,
-                    at.clone(),
-                    format!("the namespace {} has no routing table", rule.namespace),
-                )
+            at.coded(Code::C16, format!("the namespace {} has no routing table", rule.namespace))
                 .help(
                     "add a router with that UUID as its name, or a default `router` to the handler",
                 );
@@ -224,7 +217,7 @@ fn endpoints_without_table(hub: &HubView, context: &Context<'_>, report: &mut Re
 }
 
 /// C28: a default router next to namespaces that have a table.
-fn shared_default(hub: &HubView, context: &Context<'_>, report: &mut Report) {
+fn shared_default(hub: &HubView<'_>, context: &Context<'_>) {
     let Some((name, at)) = &hub.default_router else { return };
     let own: Vec<String> = context
         .tables
@@ -238,96 +231,91 @@ fn shared_default(hub: &HubView, context: &Context<'_>, report: &mut Report) {
         1 => String::new(),
         n => format!(" (and {} more)", n - 1),
     };
-    report
-        .coded(
-            Code::C28,
-            at.clone(),
-            format!(
-                "{} also answers for {first}{others} where that has no route of its own, as in GOST",
-                quote(name)
-            ),
-        )
-        .help(
-            "give each namespace a table that covers what it may reach, or remove the default \
+    at.coded(
+        Code::C28,
+        format!(
+            "{} also answers for {first}{others} where that has no route of its own, as in GOST",
+            quote(name)
+        ),
+    )
+    .help(
+        "give each namespace a table that covers what it may reach, or remove the default \
              router",
-        );
+    );
 }
 
-fn listened_twice(hubs: &[HubView], report: &mut Report) {
+fn listened_twice(hubs: &[HubView<'_>]) {
     let mut seen = HashMap::new();
     let listeners = hubs.iter().flat_map(|hub| &hub.listeners);
     for (listener, at) in listeners.filter(|(listener, _)| !listener.sockets.reuse_port) {
         let ListenerSettings { addr, stack, sockets, .. } = listener;
         // UDP has ports of its own, and so has each network namespace.
         let key = (addr, stack.is_on_udp(), &sockets.netns);
-        let first: Option<&At> = seen.insert(key, at);
+        let first: Option<&At<'_>> = seen.insert(key, at);
         let Some(first) = first.filter(|_| !addr.ends_with(":0")) else { continue };
-        let place = first.place.filter(|place| Some(*place) != at.place);
-        let help = match place.map(|place| report.texts.show(place)) {
+        let help = match first.shown().filter(|_| first.place != at.place) {
             Some(place) => format!("the first is at {place}; give one of them another port"),
             None => "give one of them an `addr` with another port".to_owned(),
         };
-        report.error(at.clone(), format!("two listeners are on {}", quote(addr))).help(help);
+        at.error(format!("two listeners are on {}", quote(addr))).help(help);
     }
 }
 
-fn devices_twice(config: &Config, context: &Context<'_>, report: &mut Report) {
+fn devices_twice(config: &Config, context: &Context<'_>) {
     let mut seen: HashMap<&str, &str> = HashMap::new();
     for service in &config.services {
         let ServiceKind::Host(host) = &service.kind else { continue };
         let Some(device) = &host.device.name else { continue };
         let Some(first) = seen.insert(device, &service.name) else { continue };
         let at = context.names.services.get(&service.name);
-        let place = at.map_or_else(At::default, |at| {
-            at.get(&service::LISTENER)
-                .map_or_else(|| At::from(at), |listener| listener.place_of(&tun_listener::NAME))
-        });
-        report
-            .error(
-                place,
-                format!(
-                    "{} and {} have the same device {}",
-                    quote(first),
-                    quote(&service.name),
-                    quote(device)
-                ),
-            )
+        let place = at.map_or_else(
+            || context.report.whole(),
+            |at| {
+                at.get(&service::LISTENER).map_or_else(
+                    || at.at.clone(),
+                    |listener| listener.place_of(&tun_listener::NAME),
+                )
+            },
+        );
+        place
+            .error(format!(
+                "{} and {} have the same device {}",
+                quote(first),
+                quote(&service.name),
+                quote(device)
+            ))
             .help("give each host a device name of its own");
     }
 }
 
 /// Host names are compared exactly: two that differ by case only are probably one.
-fn names_by_case(config: &Config, context: &Context<'_>, report: &mut Report) {
-    let mut names: BTreeMap<String, (String, At)> = BTreeMap::new();
-    let mut see = |name: &str, at: At, report: &mut Report| {
+fn names_by_case<'a>(config: &Config, context: &Context<'a>) {
+    let mut names: BTreeMap<String, (String, At<'a>)> = BTreeMap::new();
+    let mut see = |name: &str, at: At<'a>| {
         let (first, _) =
             names.entry(name.to_lowercase()).or_insert_with(|| (name.to_owned(), at.clone()));
         if first != name {
-            report
-                .warning(
-                    at,
-                    format!(
-                        "{} and {} are different hosts: case counts",
-                        quote(name),
-                        quote(first)
-                    ),
-                )
-                .help(format!("write {} if they are the same", quote(first)));
+            at.warning(format!(
+                "{} and {} are different hosts: case counts",
+                quote(name),
+                quote(first)
+            ))
+            .help(format!("write {} if they are the same", quote(first)));
         }
     };
     for table in &context.tables.routers {
         for (route, row) in routes(table).into_iter().zip(&table.rows) {
-            see(route.gateway.as_str(), row.gateway.clone(), report);
+            see(route.gateway.as_str(), row.gateway.clone());
         }
     }
     for (rule, at) in context.tables.ingresses.iter().flat_map(|ingress| &ingress.rules) {
-        see(&rule.pattern, at.clone(), report);
+        see(&rule.pattern, at.clone());
     }
     for service in &config.services {
         if let ServiceKind::Host(host) = &service.kind {
             let at = context.names.services.get(&service.name);
-            let at = at.map_or_else(At::default, At::from);
-            see(host.name.as_str(), at, report);
+            let at = at.map_or_else(|| context.report.whole(), |at| at.at.clone());
+            see(host.name.as_str(), at);
         }
     }
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::{
     duration::{self, DurationError},
-    location::{At, Position},
+    location::Position,
+    report::At,
     value::{Cursor, Data, Value},
 };
 
@@ -72,7 +73,7 @@ pub(crate) fn texts<'a>(cursor: &Cursor<'a>, commas: bool) -> Vec<TextPiece<'a>>
             Data::Text(text) if commas => pieces.extend(split(text, &item)),
             _ => {
                 let text = self::text(item.value);
-                pieces.push(TextPiece { text, value: item.value, at: (&item).into() });
+                pieces.push(TextPiece { text, value: item.value, at: item.at });
             }
         }
     }
@@ -84,7 +85,7 @@ pub(crate) fn texts<'a>(cursor: &Cursor<'a>, commas: bool) -> Vec<TextPiece<'a>>
 pub(crate) struct TextPiece<'a> {
     pub(crate) text: Result<String, Expected>,
     pub(crate) value: &'a Value,
-    pub(crate) at: At,
+    pub(crate) at: At<'a>,
 }
 
 /// The pieces between commas, blanks around them cut off, empty ones left out.
@@ -101,7 +102,7 @@ fn split<'a>(text: &str, item: &Cursor<'a>) -> Vec<TextPiece<'a>> {
     for piece in text.split(',') {
         let trimmed = piece.trim();
         let blanks = piece.chars().take_while(|c| c.is_whitespace()).count();
-        let mut at = At::from(item);
+        let mut at = item.at.clone();
         if let Some(start) = start {
             let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
             at.place = Some(Position {

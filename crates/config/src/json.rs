@@ -3,15 +3,15 @@
 //! serde_json decides what is JSON; the reader here only finds the places and may rely on that.
 
 use crate::{
-    findings::Report,
     location::Position,
+    report::Report,
     value::{Data, MAX_DEPTH, Member, Value},
     yaml::UniqueKeys,
 };
 
 /// The value in `source`, already added to the report's texts as number `text`; `None` after an error was
 /// reported.
-pub(crate) fn read(source: &str, text: u32, report: &mut Report) -> Option<Value> {
+pub(crate) fn read(source: &str, text: u32, report: &Report) -> Option<Value> {
     if let Err(error) = serde_json::from_str::<serde_json::Value>(source) {
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).max(1);
         let line = source.lines().nth(error.line().saturating_sub(1)).unwrap_or("");
@@ -20,11 +20,11 @@ pub(crate) fn read(source: &str, text: u32, report: &mut Report) -> Option<Value
         let place = Position { text, line: number(error.line()), column, width: 1 };
         let whole = error.to_string();
         let message = whole.rsplit_once(" at line ").map_or(whole.as_str(), |(message, _)| message);
-        report.error(place, format!("not JSON: {message}"));
+        report.at(place).error(format!("not JSON: {message}"));
         return None;
     }
     let mut reader = JsonReader { rest: source, text, line: 1, column: 1 };
-    reader.value(0).map_err(|(place, message)| drop(report.error(place, message))).ok()
+    reader.value(0).map_err(|(place, message)| drop(report.at(place).error(message))).ok()
 }
 
 struct JsonReader<'a> {

@@ -7,12 +7,14 @@ use crate::{
     cli::{Args, OutputFormat},
     emit,
     environment::{Environment, Variable},
-    findings::{Finding, Profile, Report, Severity},
-    location::{At, Position},
-    normalise, schema,
+    findings::{Finding, Profile, Severity},
+    location::Position,
+    normalise,
+    report::Report,
+    schema,
     source::{self, ConfigSource, ReadError, Reader},
     url,
-    value::{Data, Member, Value, same_key},
+    value::{Cursor, Data, Member, Value, same_key},
 };
 use rtun_settings::Config;
 
@@ -64,9 +66,9 @@ pub fn load(
     reader: &mut dyn Reader,
     profile: Profile,
 ) -> Outcome {
-    let mut report = Report::new(profile);
-    let Some(document) = document(args, environment, reader, &mut report) else {
-        return Outcome { config: None, document: None, findings: report.finish().0 };
+    let report = Report::new(profile);
+    let Some(document) = document(args, environment, reader, &report) else {
+        return Outcome { config: None, document: None, findings: report.finish() };
     };
     understand(document, report)
 }
@@ -83,13 +85,14 @@ pub fn load_text(name: &str, text: &str, json: bool, profile: Profile) -> Outcom
     load(&args, &Environment::default(), &mut reader, profile)
 }
 
-fn understand(document: Value, mut report: Report) -> Outcome {
-    schema::check(&document, &mut report);
-    let (config, context, hubs) = normalise::normalise(&document, &mut report);
-    check::check(&config, &context, &hubs, &mut report);
-    drop(context);
+fn understand(document: Value, report: Report) -> Outcome {
+    let root = Cursor::root(&document, &report);
+    schema::check(&root);
+    let (config, context, hubs) = normalise::normalise(&root);
+    check::check(&config, &context, &hubs);
+    drop((root, context, hubs));
     let failed = report.failed();
-    let (findings, _) = report.finish();
+    let findings = report.finish();
     Outcome { config: (!failed).then_some(config), document: Some(Document(document)), findings }
 }
 
@@ -97,7 +100,7 @@ fn document(
     args: &Args,
     environment: &Environment,
     reader: &mut dyn Reader,
-    report: &mut Report,
+    report: &Report,
 ) -> Option<Value> {
     let mut document = Value::new(NOWHERE, Data::Map(Vec::new()));
     let mut complete = true;
@@ -133,7 +136,7 @@ const NOWHERE: Position = Position { text: u32::MAX, line: 1, column: 1, width: 
 fn default_file(
     environment: &Environment,
     reader: &mut dyn Reader,
-    report: &mut Report,
+    report: &Report,
 ) -> Option<Value> {
     let files = source::default_files(environment.home.as_deref().map(Path::new));
     for file in &files {
@@ -142,7 +145,7 @@ fn default_file(
             Ok(content) => return source::parse(&source, &content, report),
             Err(ReadError::NotFound) => {}
             Err(ReadError::Other(reason)) => {
-                report.error(At::default(), format!("cannot read {source}: {reason}"));
+                report.whole().error(format!("cannot read {source}: {reason}"));
                 return None;
             }
         }
@@ -151,10 +154,10 @@ fn default_file(
     None
 }
 
-fn apply_environment(document: &mut Value, environment: &Environment, report: &mut Report) {
+fn apply_environment(document: &mut Value, environment: &Environment, report: &Report) {
     let mut apply = |variable: &Option<Variable>, object: &str, key: &str| {
         let Some(variable) = variable else { return };
-        let text = report.texts.add(&variable.name, &variable.value);
+        let text = report.add_text(&variable.name, &variable.value);
         set(document, object, key, whole(text, &variable.value));
     };
     apply(&environment.logger_level, "log", "level");
@@ -163,14 +166,14 @@ fn apply_environment(document: &mut Value, environment: &Environment, report: &m
     apply(&environment.profiling, "profiling", "addr");
 }
 
-fn apply_flags(document: &mut Value, args: &Args, report: &mut Report) {
+fn apply_flags(document: &mut Value, args: &Args, report: &Report) {
     let level = match (args.trace, args.debug) {
         (true, _) => Some(("-DD", "trace")),
         (false, true) => Some(("-D", "debug")),
         (false, false) => None,
     };
     if let Some((flag, level)) = level {
-        let text = report.texts.add(flag, "");
+        let text = report.add_text(flag, "");
         set(document, "log", "level", whole(text, level));
     }
     let api = args.api.as_ref();

@@ -136,25 +136,6 @@ impl fmt::Display for Location {
     }
 }
 
-/// What a finding is about: a place and a key, either may be missing.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct At {
-    pub(crate) place: Option<Position>,
-    pub(crate) path: String,
-}
-
-impl From<Position> for At {
-    fn from(place: Position) -> Self {
-        Self { place: Some(place), path: String::new() }
-    }
-}
-
-impl From<&At> for At {
-    fn from(at: &At) -> Self {
-        at.clone()
-    }
-}
-
 /// `text` between backquotes, cut to 80 characters, user info starred out, with control and invisible
 /// characters escaped, so that no configuration can write to the terminal through a message.
 pub(crate) fn quote(text: &str) -> String {

@@ -8,9 +8,9 @@ use std::{
 use rtun_core::{redact, text};
 
 use crate::{
-    findings::Report,
     json,
-    location::{At, Position, quote},
+    location::{Position, quote},
+    report::Report,
     schema, suggest,
     value::{Data, Member, Value, same_key},
     yaml,
@@ -125,7 +125,7 @@ enum Format {
 pub(crate) fn load(
     source: &ConfigSource,
     reader: &mut dyn Reader,
-    report: &mut Report,
+    report: &Report,
 ) -> Option<Value> {
     let content = match source {
         ConfigSource::Inline(text) => {
@@ -136,20 +136,16 @@ pub(crate) fn load(
     match content {
         Ok(content) => parse(source, &content, report),
         Err(error) => {
-            report.error(At::default(), format!("cannot read {source}: {error}"));
+            report.whole().error(format!("cannot read {source}: {error}"));
             None
         }
     }
 }
 
 /// Parses what `source` holds; `None` after an error was reported.
-pub(crate) fn parse(
-    source: &ConfigSource,
-    content: &Content,
-    report: &mut Report,
-) -> Option<Value> {
+pub(crate) fn parse(source: &ConfigSource, content: &Content, report: &Report) -> Option<Value> {
     if content.bytes.len() > MAX_BYTES {
-        report.error(At::default(), format!("cannot read {source}: more than {MAX_BYTES} bytes"));
+        report.whole().error(format!("cannot read {source}: more than {MAX_BYTES} bytes"));
         return None;
     }
     let decoded = text::decode(content.bytes.clone());
@@ -157,8 +153,7 @@ pub(crate) fn parse(
     let format = match format(source, content.content_type.as_deref(), begin) {
         Ok(format) => format,
         Err(message) => {
-            return report.refuse(
-                At::default(),
+            return report.whole().refuse(
                 format!("cannot read {source}: {message}"),
                 "name the file .yaml, .yml or .json",
             );
@@ -168,13 +163,13 @@ pub(crate) fn parse(
         Ok(text) => text,
         Err(error) => {
             let shown = String::from_utf8_lossy(&content.bytes);
-            let text = report.texts.add(&source.to_string(), &shown);
+            let text = report.add_text(&source.to_string(), &shown);
             let place = Position { text, line: error.line, column: error.column, width: 1 };
-            report.error(place, format!("this {error}"));
+            report.at(place).error(format!("this {error}"));
             return None;
         }
     };
-    let text = report.texts.add(&source.to_string(), &source_text);
+    let text = report.add_text(&source.to_string(), &source_text);
     let value = match format {
         Format::Yaml => yaml::read(&source_text, text, report),
         Format::Json => json::read(&source_text, text, report),
@@ -188,8 +183,7 @@ pub(crate) fn parse(
         Data::Null => Some(Value::new(value.place, Data::Map(Vec::new()))),
         _ => {
             let found = value.describe();
-            report.refuse(
-                value.place,
+            report.at(value.place).refuse(
                 format!("a configuration is a map of keys, this is {found}"),
                 "it begins for example with `services:`",
             )
@@ -249,9 +243,8 @@ fn is_version_2(entries: &[Member]) -> bool {
         })
 }
 
-fn say_version_2(document: &Value, report: &mut Report) {
-    report
-        .error(document.place, "this is a configuration of GOST's version 2; rtun reads version 3")
+fn say_version_2(document: &Value, report: &Report) {
+    report.at(document.place).error( "this is a configuration of GOST's version 2; rtun reads version 3")
         .help(
             "give each of `ServeNodes` as -L and each of `ChainNodes` as -F: with -O yaml that prints the file of \
              version 3. Version 2 has no routing tunnel: a hub is -L router://:8443, a host -L tun:///NAME?net=ADDRESS",
@@ -285,10 +278,11 @@ fn append(old: &mut Member, new: Member) {
 }
 
 /// The message for a command line or environment that names nothing to run.
-pub(crate) fn nothing_found(files: &[PathBuf], report: &mut Report) {
+pub(crate) fn nothing_found(files: &[PathBuf], report: &Report) {
     let names: Vec<String> = files.iter().map(|f| f.display().to_string()).collect();
     report
-        .error(At::default(), "no service is given and no configuration file was found")
+        .whole()
+        .error("no service is given and no configuration file was found")
         .help(format!("give -C FILE, or -L and -F; looked for {}", names.join(", ")));
 }
 

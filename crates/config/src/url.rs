@@ -10,8 +10,8 @@ pub(crate) use parts::listen_url;
 use parts::{UrlPiece, entry};
 
 use crate::{
-    findings::Report,
     location::Position,
+    report::Report,
     value::{Data, Member, Value},
 };
 
@@ -19,7 +19,7 @@ use crate::{
 const CHAIN: &str = "chain-0";
 
 /// The document that these `-L` and `-F` arguments stand for; what is wrong is reported and left out.
-pub(crate) fn document(services: &[String], nodes: &[String], report: &mut Report) -> Value {
+pub(crate) fn document(services: &[String], nodes: &[String], report: &Report) -> Value {
     let mut objects = Objects::default();
     let mut hops = Vec::new();
     for (i, url) in nodes.iter().enumerate() {

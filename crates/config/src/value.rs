@@ -1,6 +1,11 @@
 //! A tree of values that remember where they were written.
 
-use crate::location::{At, Position, quote};
+use std::ops::Deref;
+
+use crate::{
+    location::{Position, quote},
+    report::{At, Report},
+};
 
 /// Deepest nesting of a document that is read.
 pub(crate) const MAX_DEPTH: usize = 32;
@@ -108,18 +113,25 @@ pub(crate) fn same_key(a: &str, b: &str) -> bool {
     a.eq_ignore_ascii_case(b) || !a.is_ascii() && a.to_lowercase() == b.to_lowercase()
 }
 
-/// A value together with the key that leads to it.
+/// A value, where it was written and which keys lead to it: what is found about it is reported there.
 #[derive(Debug, Clone)]
 pub(crate) struct Cursor<'a> {
     pub(crate) value: &'a Value,
-    pub(crate) path: String,
+    pub(crate) at: At<'a>,
     /// Where the key was written; the value's place if there is none.
-    pub(crate) key_place: Position,
+    key_place: Position,
+}
+
+impl<'a> Deref for Cursor<'a> {
+    type Target = At<'a>;
+    fn deref(&self) -> &At<'a> {
+        &self.at
+    }
 }
 
 impl<'a> Cursor<'a> {
-    pub(crate) fn root(value: &'a Value) -> Self {
-        Self { value, path: String::new(), key_place: value.place }
+    pub(crate) fn root(value: &'a Value, report: &'a Report) -> Self {
+        Self { value, at: report.at(value.place), key_place: value.place }
     }
 
     /// The value of `key`, whatever its case, unless absent or null.
@@ -129,11 +141,12 @@ impl<'a> Cursor<'a> {
 
     pub(crate) fn child(&self, entry: &'a Member) -> Cursor<'a> {
         let dot = if self.path.is_empty() { "" } else { "." };
-        Cursor {
-            value: &entry.value,
-            path: format!("{}{dot}{}", self.path, entry.key),
-            key_place: entry.place,
-        }
+        self.inner(&entry.value, format!("{}{dot}{}", self.path, entry.key), entry.place)
+    }
+
+    fn inner(&self, value: &'a Value, path: String, key_place: Position) -> Cursor<'a> {
+        let at = At { report: self.report, place: Some(value.place), path };
+        Cursor { value, at, key_place }
     }
 
     /// The items of a list; anything else but null is a list of itself, as GOST reads it.
@@ -143,25 +156,14 @@ impl<'a> Cursor<'a> {
             Data::List(items) => items
                 .iter()
                 .enumerate()
-                .map(|(i, value)| Cursor {
-                    value,
-                    path: format!("{}[{i}]", self.path),
-                    key_place: value.place,
-                })
+                .map(|(i, value)| self.inner(value, format!("{}[{i}]", self.path), value.place))
                 .collect(),
             _ => vec![self.clone()],
         }
     }
 
     /// The place of the key, for findings about the key itself.
-    pub(crate) fn key(&self) -> At {
-        At { place: Some(self.key_place), path: self.path.clone() }
-    }
-}
-
-/// The place of the value.
-impl From<&Cursor<'_>> for At {
-    fn from(cursor: &Cursor<'_>) -> Self {
-        Self { place: Some(cursor.value.place), path: cursor.path.clone() }
+    pub(crate) fn key(&self) -> At<'a> {
+        At { place: Some(self.key_place), ..self.at.clone() }
     }
 }

@@ -6,14 +6,14 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, StrInput, Tag};
 
 use crate::{
-    findings::Report,
-    location::{At, Position, quote},
+    location::{Position, quote},
+    report::Report,
     value::{Data, MAX_DEPTH, MAX_KEYS, MAX_VALUES, Member, Value, same_key},
 };
 
 /// The one document in `source`, already added to the report's texts as number `text`; `None` after an error
 /// was reported.
-pub(crate) fn read(source: &str, text: u32, report: &mut Report) -> Option<Value> {
+pub(crate) fn read(source: &str, text: u32, report: &Report) -> Option<Value> {
     let mut builder = YamlBuilder {
         parser: Parser::new_from_str(source),
         text,
@@ -22,7 +22,7 @@ pub(crate) fn read(source: &str, text: u32, report: &mut Report) -> Option<Value
     };
     builder
         .document()
-        .map_err(|problem| report.error(problem.at, problem.message).maybe_help(problem.help))
+        .map_err(|problem| report.at(problem.place).error(problem.message).maybe_help(problem.help))
         .ok()
 }
 
@@ -36,13 +36,13 @@ struct YamlBuilder<'a> {
 
 /// The first thing wrong; reading stops there.
 struct YamlProblem {
-    at: At,
+    place: Position,
     message: String,
     help: Option<String>,
 }
 
 fn problem<T>(place: Position, message: impl Into<String>) -> Result<T, YamlProblem> {
-    Err(YamlProblem { at: place.into(), message: message.into(), help: None })
+    Err(YamlProblem { place, message: message.into(), help: None })
 }
 
 impl<'a> YamlBuilder<'a> {
@@ -53,7 +53,7 @@ impl<'a> YamlBuilder<'a> {
                 let at = Span::empty(*error.marker());
                 let place = self.place(at);
                 Err(YamlProblem {
-                    at: place.into(),
+                    place,
                     message: format!("not YAML: {}", error.info()),
                     help: help_for(error.info()),
                 })
@@ -204,7 +204,7 @@ impl UniqueKeys {
 
     fn add(&mut self, entry: Member) -> Result<(), YamlProblem> {
         self.insert(entry).map_err(|refused| YamlProblem {
-            at: refused.place.into(),
+            place: refused.place,
             message: refused.message,
             help: None,
         })

@@ -1,7 +1,6 @@
 //! Words that stand for a value, whatever their case.
 
 use crate::{
-    findings::Report,
     location::quote,
     schema::{Field, OneText},
     suggest,
@@ -13,14 +12,13 @@ pub(super) fn one_of<T: Copy>(
     at: &Cursor<'_>,
     field: &Field<OneText>,
     words: &[(&str, T)],
-    report: &mut Report,
 ) -> Option<T> {
     let written = at.read(field)?;
     let found = find(&written, words);
     if found.is_none() {
         let message = format!("expected one of {}, found {}", all(words), quote(&written));
         let help = suggest::did_you_mean(&written, words.iter().map(|(word, _)| *word));
-        report.error(at.place_of(field), message).maybe_help(help);
+        at.place_of(field).error(message).maybe_help(help);
     }
     found
 }
@@ -30,13 +28,12 @@ pub(super) fn one_of_or_default<T: Copy>(
     at: &Cursor<'_>,
     field: &Field<OneText>,
     words: &[(&str, T)],
-    report: &mut Report,
 ) -> Option<T> {
     let written = at.read(field)?;
     let found = find(&written, words);
     if found.is_none() {
         let message = format!("{} is not known, `{}` is taken", quote(&written), field.default());
-        report.warning(at.place_of(field), message).help(format!("write one of {}", all(words)));
+        at.place_of(field).warning(message).help(format!("write one of {}", all(words)));
     }
     found
 }

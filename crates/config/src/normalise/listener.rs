@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{
     address,
-    findings::Report,
-    location::{At, quote},
+    location::quote,
+    report::At,
     schema::{
         LISTENERS, OneText, Setting, any_listener, listener_base, more_listener, service,
         service_metadata,
@@ -23,31 +23,30 @@ const MAX_LISTENERS: usize = 64;
 
 /// The listeners of the service at `at`, at least one, and where their addresses are written; `None` after an error was
 /// reported.
-pub(super) fn read(
-    at: &Cursor<'_>,
+pub(super) fn read<'a>(
+    at: &Cursor<'a>,
     context: &Context<'_>,
-    report: &mut Report,
-) -> Option<Vec<(ListenerSettings, At)>> {
+) -> Option<Vec<(ListenerSettings, At<'a>)>> {
     let addr = match at.filled(&service::ADDR) {
-        Some(addr) => self::addr(&addr, report),
+        Some(addr) => self::addr(&addr),
         None => {
             let help = "add `addr:`, for example `addr: :8443`";
-            report.refuse(at, "a hub needs an address to listen on", help)
+            at.refuse("a hub needs an address to listen on", help)
         }
     };
     let first = at.get(&service::LISTENER).map(Setting::cursor);
-    let first = one(at, first, addr.clone(), context, report);
+    let first = one(at, first, addr.clone(), context);
     let more = at.items_of(&service::LISTENERS);
     if more.len() >= MAX_LISTENERS {
-        report.error(at, format!("a hub has at most {MAX_LISTENERS} listeners"));
+        at.error(format!("a hub has at most {MAX_LISTENERS} listeners"));
         return None;
     }
     let more = more.into_iter().map(|listener| {
         let addr = match listener.filled(&more_listener::ADDR) {
-            Some(addr) => self::addr(&addr, report),
+            Some(addr) => self::addr(&addr),
             None => addr.clone(),
         };
-        one(at, Some(listener), addr, context, report)
+        one(at, Some(listener), addr, context)
     });
     // All of them, so that every error is reported.
     let more: Vec<_> = more.collect();
@@ -55,29 +54,28 @@ pub(super) fn read(
 }
 
 /// One `listener` of the service at `at`.
-fn one(
+fn one<'a>(
     at: &Cursor<'_>,
     listener: Option<Cursor<'_>>,
-    addr: Option<(String, At)>,
+    addr: Option<(String, At<'a>)>,
     context: &Context<'_>,
-    report: &mut Report,
-) -> Option<(ListenerSettings, At)> {
+) -> Option<(ListenerSettings, At<'a>)> {
     let stack = match &listener {
-        Some(listener) => stack(listener, context, report),
+        Some(listener) => stack(listener, context),
         None => Some(TransportStack::tcp()),
     };
     if let Some(at) = sockets::interface_of(at) {
         let why = "a hub opens no connections; where it listens is said by `addr`";
-        report.info(at.key(), format!("`interface` has no effect here: {why}"));
+        at.key().info(format!("`interface` has no effect here: {why}"));
     }
     if let Some(at) = at.filled(&service_metadata::NETNS_OUT) {
         let why = "a hub opens no connections; where it listens is said by `netns`";
-        report.info(at.key(), format!("`netns.out` has no effect here: {why}"));
+        at.key().info(format!("`netns.out` has no effect here: {why}"));
     }
-    let mark = sockets::mark_of(at, report);
-    let netns = sockets::netns_of(at, report);
+    let mark = sockets::mark_of(at);
+    let netns = sockets::netns_of(at);
     let trusted_proxies = match &listener {
-        Some(listener) => trusted(listener, report),
+        Some(listener) => trusted(listener),
         None => Some(Vec::new()),
     };
     let preamble = at.get(&service_metadata::PROXY_PROTOCOL);
@@ -86,12 +84,12 @@ fn one(
     let proxy_protocol = preamble.is_some() && !stack.is_on_udp();
     match preamble {
         Some(at) if stack.is_on_udp() => {
-            report.warning(at.key(), "`proxyProtocol` has no effect on `quic`: it is for TCP");
+            at.key().warning("`proxyProtocol` has no effect on `quic`: it is for TCP");
         }
         Some(at) if trusted_proxies.is_empty() => {
             let message = "nobody is trusted to say in a PROXY preamble where a host comes from";
             let help = "list the proxies as `trustedProxies` in the listener's metadata";
-            return report.refuse(at.key(), message, help);
+            return at.key().refuse(message, help);
         }
         _ => {}
     }
@@ -102,41 +100,37 @@ fn one(
     Some((listener, place))
 }
 
-fn stack(
-    listener: &Cursor<'_>,
-    context: &Context<'_>,
-    report: &mut Report,
-) -> Option<TransportStack<ServerTls>> {
-    let name = checked_type(listener, &listener_base::TYPE, &LISTENERS, report)?;
+fn stack(listener: &Cursor<'_>, context: &Context<'_>) -> Option<TransportStack<ServerTls>> {
+    let name = checked_type(listener, &listener_base::TYPE, &LISTENERS)?;
     if name == "tun" {
         let place = listener.place_of(&listener_base::TYPE);
-        return report.refuse(place, "a hub does not listen on a `tun` device", "remove it");
+        return place.refuse("a hub does not listen on a `tun` device", "remove it");
     }
     let reader = StackReader { name: &name, side: Side::Listener, at: listener };
     if !reader.is_encrypted() {
         if let Some(tls) = listener.filled(&listener_base::TLS) {
             let message = format!("`tls` has no effect: {} does not encrypt", quote(&name));
             let help = format!("write {} to encrypt", transport_stack::encrypted_form(&name));
-            report.warning(tls.key(), message).help(help);
+            tls.key().warning(message).help(help);
         }
-        return reader.stack(None, report);
+        return reader.stack(None);
     }
     let tls_at = listener.get(&listener_base::TLS);
-    let tls = tls::server(tls_at.as_deref(), &context.tls, report);
-    let stack = reader.stack(tls.clone(), report);
+    let tls = tls::server(tls_at.as_deref(), &context.tls);
+    let stack = reader.stack(tls.clone());
     let tls = tls?;
-    reader.check_versions(tls.versions, tls_at.as_deref(), report)?;
+    reader.check_versions(tls.versions, tls_at.as_deref())?;
     stack
 }
 
 /// Addresses and prefixes; `None` after an error was reported.
-fn trusted(listener: &Cursor<'_>, report: &mut Report) -> Option<Vec<IpNet>> {
+fn trusted(listener: &Cursor<'_>) -> Option<Vec<IpNet>> {
     let texts = listener.read(&any_listener::TRUSTED_PROXIES).unwrap_or_default();
-    let nets: Vec<_> = texts.into_iter().map(|(text, at)| net(&text, &at, report)).collect();
+    let nets: Vec<_> = texts.into_iter().map(|(text, at)| net(&text, &at)).collect();
     nets.into_iter().collect()
 }
 
-fn net(text: &str, at: &At, report: &mut Report) -> Option<IpNet> {
+fn net(text: &str, at: &At<'_>) -> Option<IpNet> {
     let net = match text.parse::<std::net::IpAddr>() {
         Ok(address) => Ok(IpNet::from(address)),
         Err(_) => text.parse::<IpNet>(),
@@ -144,17 +138,17 @@ fn net(text: &str, at: &At, report: &mut Report) -> Option<IpNet> {
     match net {
         Ok(net) if net.prefix_len() == 0 => {
             let message = format!("{net} would trust everybody to say who they are");
-            report.refuse(at, message, "list the proxies' own addresses")
+            at.refuse(message, "list the proxies' own addresses")
         }
         Ok(net) => Some(net.trunc()),
         Err(_) => {
             let message = format!("{} is neither an address nor a prefix", quote(text));
-            report.refuse(at, message, "write for example 192.0.2.7 or 2001:db8::/64")
+            at.refuse(message, "write for example 192.0.2.7 or 2001:db8::/64")
         }
     }
 }
 
-fn addr(addr: &Setting<'_, OneText>, report: &mut Report) -> Option<(String, At)> {
+fn addr<'a>(addr: &Setting<'a, OneText>) -> Option<(String, At<'a>)> {
     let text = addr.read()?;
     if let Err(error) = address::check(&text) {
         let message = format!("{} is no address to listen on: {error}", quote(&text));
@@ -162,7 +156,7 @@ fn addr(addr: &Setting<'_, OneText>, report: &mut Report) -> Option<(String, At)
             Ok(port) => format!("write :{port}"),
             Err(_) => "write for example :8443, 192.0.2.1:8443 or [2001:db8::1]:8443".to_owned(),
         };
-        return report.refuse(addr, message, help);
+        return addr.refuse(message, help);
     }
-    Some((text, At::from(addr)))
+    Some((text, addr.at.clone()))
 }

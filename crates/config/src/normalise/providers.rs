@@ -4,7 +4,7 @@ use super::{
     plugins,
     sources::{self, TableKind},
 };
-use crate::{findings::Report, schema::rows_from, value::Cursor};
+use crate::{schema::rows_from, value::Cursor};
 use rtun_settings::{LocatedRow, Provider, Rows};
 
 /// Whose rows the object at `at` uses; `inline` are those the configuration has, which a plugin replaces.
@@ -12,11 +12,10 @@ pub(super) fn provider<T>(
     at: &Cursor<'_>,
     kind: &TableKind,
     inline: Vec<LocatedRow<T>>,
-    report: &mut Report,
 ) -> Provider<T> {
-    let plugin = at.filled(&rows_from::PLUGIN).and_then(|plugin| plugins::read(&plugin, report));
+    let plugin = at.filled(&rows_from::PLUGIN).and_then(|plugin| plugins::read(&plugin));
     let Some(plugin) = plugin else {
-        let (sources, reload) = sources::read(at, kind, report);
+        let (sources, reload) = sources::read(at, kind);
         return Provider::Rows(Rows { inline, sources, reload });
     };
     let others = [&rows_from::FILE, &rows_from::REDIS, &rows_from::HTTP].map(|field| field.name());
@@ -32,7 +31,7 @@ pub(super) fn provider<T>(
             }
         };
         let message = format!("{message} not used: the plugin answers instead");
-        report.warning(unused.key(), message).help(help);
+        unused.key().warning(message).help(help);
     }
     Provider::Plugin(plugin)
 }

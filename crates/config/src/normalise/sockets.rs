@@ -1,7 +1,6 @@
 //! How sockets are opened: interfaces, marks, network namespaces, PROXY preambles.
 
 use crate::{
-    findings::Report,
     location::quote,
     schema::{
         CommaTexts, Field, Int, OneText, Setting, node, node_metadata, service_metadata,
@@ -68,20 +67,15 @@ fn set<S>(found: Option<Setting<'_, S>>) -> Option<Setting<'_, S>> {
 }
 
 /// What the node, else its hop, else the service says of each option.
-pub(super) fn options(
-    node: &Cursor<'_>,
-    hop: &Cursor<'_>,
-    service: &Cursor<'_>,
-    report: &mut Report,
-) -> SocketOptions {
+pub(super) fn options(node: &Cursor<'_>, hop: &Cursor<'_>, service: &Cursor<'_>) -> SocketOptions {
     let levels = [Level::hop_or_node(node), Level::hop_or_node(hop), Level::service(service)];
     let interface = levels.iter().find_map(Level::interface);
     let mark = levels.iter().find_map(Level::mark);
     let netns = levels.iter().find_map(Level::netns);
     SocketOptions {
-        interfaces: interface.map(|at| interfaces(&at, report)).unwrap_or_default(),
-        mark: mark.and_then(|at| self::mark(&at, report)),
-        netns: netns.and_then(|at| namespace(&at, report)),
+        interfaces: interface.map(|at| interfaces(&at)).unwrap_or_default(),
+        mark: mark.and_then(|at| self::mark(&at)),
+        netns: netns.and_then(|at| namespace(&at)),
     }
 }
 
@@ -91,16 +85,16 @@ pub(super) fn interface_of<'a>(at: &'a Cursor<'a>) -> Option<Setting<'a, CommaTe
 }
 
 /// The `so_mark` or `sockopts` of the service at `at`.
-pub(super) fn mark_of(at: &Cursor<'_>, report: &mut Report) -> Option<u32> {
-    mark(&Level::service(at).mark()?, report)
+pub(super) fn mark_of(at: &Cursor<'_>) -> Option<u32> {
+    mark(&Level::service(at).mark()?)
 }
 
 /// The `netns` in the metadata of the service at `at`.
-pub(super) fn netns_of(at: &Cursor<'_>, report: &mut Report) -> Option<NetworkNamespace> {
-    namespace(&at.filled(&service_metadata::NETNS)?, report)
+pub(super) fn netns_of(at: &Cursor<'_>) -> Option<NetworkNamespace> {
+    namespace(&at.filled(&service_metadata::NETNS)?)
 }
 
-fn interfaces(at: &Setting<'_, CommaTexts>, report: &mut Report) -> Vec<Interface> {
+fn interfaces(at: &Setting<'_, CommaTexts>) -> Vec<Interface> {
     let mut interfaces = Vec::new();
     for (text, at) in at.read().unwrap_or_default() {
         let (name, strict) = match text.strip_suffix('!') {
@@ -108,7 +102,7 @@ fn interfaces(at: &Setting<'_, CommaTexts>, report: &mut Report) -> Vec<Interfac
             None => (text.as_str(), false),
         };
         if name == "auto" {
-            report.info(&at, "`auto` has no effect: nobody connects to a host");
+            at.info("`auto` has no effect: nobody connects to a host");
             continue;
         }
         // A socket bound to a link-local address is on the interface of the peer it connects to.
@@ -116,8 +110,7 @@ fn interfaces(at: &Setting<'_, CommaTexts>, report: &mut Report) -> Vec<Interfac
         let bind = match address.parse() {
             Ok(address) => Bind::Address(address),
             Err(_) if !is_device_name(name) => {
-                report
-                    .error(&at, format!("{} is neither a device nor an address", quote(name)))
+                at.error(format!("{} is neither a device nor an address", quote(name)))
                     .help("write for example `eth0`, `eth0!` or `192.0.2.1`");
                 continue;
             }
@@ -135,29 +128,28 @@ pub(super) fn is_device_name(name: &str) -> bool {
 }
 
 /// The `mss` of a dialer; `None` if there is none, or after an error was reported.
-pub(super) fn segment_max(dialer: &Cursor<'_>, report: &mut Report) -> Option<u16> {
+pub(super) fn segment_max(dialer: &Cursor<'_>) -> Option<u16> {
     let at = dialer.filled(&tcp_dialer::MSS)?;
     let number = at.read()?;
     let bytes = u16::try_from(number).ok().filter(|bytes| SEGMENT_MAX.contains(bytes));
     if bytes.is_none() {
-        report
-            .error(&at, format!("{number} is no size of TCP segments"))
+        at.error(format!("{number} is no size of TCP segments"))
             .help("write 88 to 32767 bytes; 1220 passes wherever IPv6 does");
     }
     bytes
 }
 
-fn mark(at: &Setting<'_, Int>, report: &mut Report) -> Option<u32> {
+fn mark(at: &Setting<'_, Int>) -> Option<u32> {
     let number = at.read()?;
     let mark = u32::try_from(number).ok();
     if mark.is_none() {
-        report.error(at, format!("{number} is no mark")).help("a mark is 1 to 4294967295");
+        at.error(format!("{number} is no mark")).help("a mark is 1 to 4294967295");
     }
     mark
 }
 
 /// A path if it begins with a slash, as in GOST.
-fn namespace(at: &Setting<'_, OneText>, report: &mut Report) -> Option<NetworkNamespace> {
+fn namespace(at: &Setting<'_, OneText>) -> Option<NetworkNamespace> {
     let text = at.read()?;
     if text.starts_with('/') {
         return Some(NetworkNamespace::Path(text.into()));
@@ -165,17 +157,13 @@ fn namespace(at: &Setting<'_, OneText>, report: &mut Report) -> Option<NetworkNa
     if text.contains(|c: char| c == '/' || c.is_control()) || matches!(text.as_str(), "." | "..") {
         let message = format!("{} is no network namespace", quote(&text));
         let help = "write a name of `ip netns`, or the path of a file that begins with a slash";
-        return report.refuse(at, message, help);
+        return at.refuse(message, help);
     }
     Some(NetworkNamespace::Named(text))
 }
 
 /// The `proxyProtocol` of a node, or else of its hop.
-pub(super) fn preamble(
-    node: &Cursor<'_>,
-    hop: &Cursor<'_>,
-    report: &mut Report,
-) -> Option<ProxyProtocol> {
+pub(super) fn preamble(node: &Cursor<'_>, hop: &Cursor<'_>) -> Option<ProxyProtocol> {
     let field = &node_metadata::PROXY_PROTOCOL;
     let at = node.filled(field).or_else(|| hop.filled(field))?;
     match at.read()? {
@@ -184,7 +172,7 @@ pub(super) fn preamble(
         2 => Some(ProxyProtocol::V2),
         number => {
             let message = format!("there is no version {number} of the PROXY protocol");
-            report.refuse(&at, message, "write 1 or 2")
+            at.refuse(message, "write 1 or 2")
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use crate::{
-    findings::Report,
-    location::{At, quote},
+    location::quote,
+    report::At,
     schema::{Field, OneText, dialer_tls, listener_tls, root, tls_files, tls_options, top_tls},
     suggest,
     value::Cursor,
@@ -40,14 +40,14 @@ pub(crate) struct CommonTls {
 }
 
 /// The top-level `tls`.
-pub(super) fn common(root: &Cursor<'_>, report: &mut Report) -> CommonTls {
+pub(super) fn common(root: &Cursor<'_>) -> CommonTls {
     let Some(at) = root.get(&root::TLS) else {
         let own = OwnCertificate::default();
         return CommonTls { certificate: ServerCertificate::Own(own), client_ca: None };
     };
-    let files = files(&at, report).unwrap_or(None);
+    let files = files(&at).unwrap_or(None);
     let client_ca = at.read(&tls_files::CA_FILE).map(PathBuf::from);
-    let name = server_name(&at, &top_tls::COMMON_NAME, report).flatten();
+    let name = server_name(&at, &top_tls::COMMON_NAME).flatten();
     let own = OwnCertificate {
         validity: at.or_default(&top_tls::VALIDITY),
         common_name: name.unwrap_or_else(|| top_tls::COMMON_NAME.default()),
@@ -57,7 +57,7 @@ pub(super) fn common(root: &Cursor<'_>, report: &mut Report) -> CommonTls {
         let unused = [&top_tls::COMMON_NAME, &top_tls::ORGANIZATION];
         let unused = unused.into_iter().filter_map(|field| Some(at.filled(field)?.key()));
         for key in at.filled(&top_tls::VALIDITY).map(|at| at.key()).into_iter().chain(unused) {
-            report.info(key, "no certificate is made: there is a `certFile`");
+            key.info("no certificate is made: there is a `certFile`");
         }
     }
     let certificate = files.map_or(ServerCertificate::Own(own), ServerCertificate::Files);
@@ -65,32 +65,29 @@ pub(super) fn common(root: &Cursor<'_>, report: &mut Report) -> CommonTls {
 }
 
 /// The `tls` at `at` of a listener that encrypts; `None` after an error was reported.
-pub(super) fn server(
-    at: Option<&Cursor<'_>>,
-    common: &CommonTls,
-    report: &mut Report,
-) -> Option<ServerTls> {
+pub(super) fn server(at: Option<&Cursor<'_>>, common: &CommonTls) -> Option<ServerTls> {
     let Some(at) = at else {
         return Some(ServerTls {
             client_ca: common.client_ca.clone(),
             ..ServerTls::new(common.certificate.clone())
         });
     };
-    let files = files(at, report);
+    let files = files(at);
     let own_ca = at.read(&tls_files::CA_FILE).map(PathBuf::from);
     if let (Ok(None), Some(ca)) = (&files, at.filled(&tls_files::CA_FILE)) {
         let message = "hosts have to prove themselves, as is said here; GOST ignores a `caFile` without `certFile`";
-        report.info(ca.key(), message);
+        ca.key().info(message);
     }
-    let options = options(at.get(&listener_tls::OPTIONS).as_deref(), report);
+    let options = options(at.get(&listener_tls::OPTIONS).as_deref());
     let reject_unknown_sni = at.or_default(&listener_tls::REJECT_UNKNOWN_SNI);
     let bind_names = at.or_default(&listener_tls::BIND_NAMES);
     let names = at.read(&listener_tls::SERVER_NAMES).unwrap_or_default();
-    let names = names.into_iter().filter_map(|(name, at)| checked_name(name, &at, report));
+    let names = names.into_iter().filter_map(|(name, at)| checked_name(name, &at));
     let server_names: Vec<String> = names.collect();
     if let Some(names) = at.filled(&listener_tls::SERVER_NAMES).filter(|_| !reject_unknown_sni) {
-        report
-            .info(names.key(), "`serverNames` has no effect without `rejectUnknownSNI`")
+        names
+            .key()
+            .info("`serverNames` has no effect without `rejectUnknownSNI`")
             .help("add `rejectUnknownSNI: true`");
     }
     // As in GOST the top level's certificate and authorities go together.
@@ -104,7 +101,7 @@ pub(super) fn server(
     {
         let message = "no host has a certificate to bind its name to: there is no `caFile`";
         let help = "add `caFile:` with the authority that signs the hosts' certificates";
-        return report.refuse(bind.key(), message, help);
+        return bind.key().refuse(message, help);
     }
     let Options { versions, cipher_suites, alpn } = options?;
     Some(ServerTls {
@@ -120,21 +117,21 @@ pub(super) fn server(
 }
 
 /// The `tls` at `at` of a dialer that encrypts; `None` after an error was reported.
-pub(super) fn dial(at: Option<&Cursor<'_>>, report: &mut Report) -> Option<DialTls> {
+pub(super) fn dial(at: Option<&Cursor<'_>>) -> Option<DialTls> {
     let Some(at) = at else {
         return Some(DialTls { verification: Verification::Off, ..DialTls::default() });
     };
-    let certificate = files(at, report);
+    let certificate = files(at);
     let ca = at.read(&tls_files::CA_FILE).map(PathBuf::from);
     let verification = match (at.or_default(&dialer_tls::SECURE), ca) {
         (true, ca) => Verification::Full { ca },
         (false, Some(ca)) => Verification::Chain { ca },
         (false, None) => Verification::Off,
     };
-    let server_name = server_name(at, &dialer_tls::SERVER_NAME, report);
-    let fingerprints = fingerprints(at, report);
+    let server_name = server_name(at, &dialer_tls::SERVER_NAME);
+    let fingerprints = fingerprints(at);
     let Options { versions, cipher_suites, alpn } =
-        options(at.get(&dialer_tls::OPTIONS).as_deref(), report)?;
+        options(at.get(&dialer_tls::OPTIONS).as_deref())?;
     Some(DialTls {
         verification,
         fingerprints: fingerprints?,
@@ -147,7 +144,7 @@ pub(super) fn dial(at: Option<&Cursor<'_>>, report: &mut Report) -> Option<DialT
 }
 
 /// Certificate and key; `Err` after an error was reported.
-fn files(at: &Cursor<'_>, report: &mut Report) -> Result<Option<CertificateFiles>, ()> {
+fn files(at: &Cursor<'_>) -> Result<Option<CertificateFiles>, ()> {
     let (certificate, key) = (&tls_files::CERT_FILE, &tls_files::KEY_FILE);
     let (given, missing) = match (at.read(certificate), at.read(key)) {
         (Some(certificate), Some(key)) => {
@@ -157,44 +154,39 @@ fn files(at: &Cursor<'_>, report: &mut Report) -> Result<Option<CertificateFiles
         (Some(_), None) => (certificate, key),
         (None, Some(_)) => (key, certificate),
     };
-    let place = at.get(given).map_or_else(|| At::from(at), |at| at.key());
+    let place = at.get(given).map_or_else(|| at.at.clone(), |at| at.key());
     let (given, missing) = (given.name(), missing.name());
-    report
-        .error(place, format!("there is a `{given}` and no `{missing}`"))
+    place
+        .error(format!("there is a `{given}` and no `{missing}`"))
         .help(format!("add `{missing}:`; if both are in one file, name it twice"));
     Err(())
 }
 
 /// The name in `field`; the outer `None` after an error was reported.
-fn server_name(
-    at: &Cursor<'_>,
-    field: &Field<OneText>,
-    report: &mut Report,
-) -> Option<Option<String>> {
+fn server_name(at: &Cursor<'_>, field: &Field<OneText>) -> Option<Option<String>> {
     match at.read(field) {
-        Some(name) => checked_name(name, &at.place_of(field), report).map(Some),
+        Some(name) => checked_name(name, &at.place_of(field)).map(Some),
         None => Some(None),
     }
 }
 
 /// A DNS name or an IP address, without port.
-fn checked_name(name: String, at: &At, report: &mut Report) -> Option<String> {
+fn checked_name(name: String, at: &At<'_>) -> Option<String> {
     let name_like = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
     let is_address = name.parse::<std::net::IpAddr>().is_ok();
     if is_address || name.len() <= MAX_NAME && name.chars().all(name_like) {
         return Some(name);
     }
     let message = format!("{} is no name that a certificate can have", quote(&name));
-    report.refuse(at, message, "write a DNS name or an IP address, without port")
+    at.refuse(message, "write a DNS name or an IP address, without port")
 }
 
-fn fingerprints(at: &Cursor<'_>, report: &mut Report) -> Option<Vec<Fingerprint>> {
+fn fingerprints(at: &Cursor<'_>) -> Option<Vec<Fingerprint>> {
     let texts = at.read(&dialer_tls::FINGERPRINT).unwrap_or_default();
     let read = texts.into_iter().map(|(text, at)| {
         let fingerprint: Option<Fingerprint> = text.parse().ok();
         if fingerprint.is_none() {
-            report
-                .error(&at, format!("{} is no SHA-256 of a certificate", quote(&text)))
+            at.error(format!("{} is no SHA-256 of a certificate", quote(&text)))
                 .help("write 64 hexadecimal digits, with or without colons, as the hub logs them");
         }
         fingerprint
@@ -211,15 +203,15 @@ struct Options {
 }
 
 /// The `options` of a `tls`; `None` after an error was reported.
-fn options(at: Option<&Cursor<'_>>, report: &mut Report) -> Option<Options> {
+fn options(at: Option<&Cursor<'_>>) -> Option<Options> {
     let Some(at) = at else { return Some(Options::default()) };
-    let versions = versions(at, report);
-    let suites = cipher_suites(at, versions, report);
+    let versions = versions(at);
+    let suites = cipher_suites(at, versions);
     let mut alpn = Vec::new();
     for (text, at) in at.read(&tls_options::ALPN).unwrap_or_default() {
         if text.is_empty() || text.len() > MAX_ALPN {
             let message = format!("the name of a protocol has 1 to {MAX_ALPN} bytes");
-            report.error(&at, message);
+            at.error(message);
             return None;
         }
         alpn.push(text);
@@ -228,23 +220,23 @@ fn options(at: Option<&Cursor<'_>>, report: &mut Report) -> Option<Options> {
 }
 
 /// Minor versions: 2 or 3.
-fn versions(at: &Cursor<'_>, report: &mut Report) -> Option<TlsVersions> {
-    let min = version(at, &tls_options::MIN_VERSION, report)?;
-    let max = version(at, &tls_options::MAX_VERSION, report)?;
+fn versions(at: &Cursor<'_>) -> Option<TlsVersions> {
+    let min = version(at, &tls_options::MIN_VERSION)?;
+    let max = version(at, &tls_options::MAX_VERSION)?;
     match (min, max) {
         (Some(3) | None, Some(3) | None) => Some(TlsVersions::Tls13),
         (Some(_), Some(3) | None) => Some(TlsVersions::Tls12And13),
         (Some(2) | None, Some(_)) => Some(TlsVersions::Tls12),
         (Some(_), Some(_)) => {
             let message = "`minVersion` is above `maxVersion`: no version is left";
-            report.error(at.place_of(&tls_options::MIN_VERSION), message);
+            at.place_of(&tls_options::MIN_VERSION).error(message);
             None
         }
     }
 }
 
 /// The outer `None` after an error was reported.
-fn version(at: &Cursor<'_>, field: &Field<OneText>, report: &mut Report) -> Option<Option<u8>> {
+fn version(at: &Cursor<'_>, field: &Field<OneText>) -> Option<Option<u8>> {
     const NAMES: [&str; 4] = ["VersionTLS12", "VersionTLS13", "VersionTLS10", "VersionTLS11"];
     const HELP: &str = "write `VersionTLS12` or `VersionTLS13`";
     let Some(text) = at.read(field) else { return Some(None) };
@@ -252,27 +244,23 @@ fn version(at: &Cursor<'_>, field: &Field<OneText>, report: &mut Report) -> Opti
     match NAMES.iter().position(|name| name.eq_ignore_ascii_case(&text)) {
         Some(0) => Some(Some(2)),
         Some(1) => Some(Some(3)),
-        Some(_) => report.refuse(place, format!("{} is broken and not spoken", quote(&text)), HELP),
+        Some(_) => place.refuse(format!("{} is broken and not spoken", quote(&text)), HELP),
         None => {
             let help = suggest::did_you_mean(&text, NAMES);
-            report
-                .warning(place, format!("there is no version {}; this has no effect", quote(&text)))
+            place
+                .warning(format!("there is no version {}; this has no effect", quote(&text)))
                 .help(help.unwrap_or_else(|| HELP.to_owned()));
             Some(None)
         }
     }
 }
 
-fn cipher_suites(
-    at: &Cursor<'_>,
-    versions: Option<TlsVersions>,
-    report: &mut Report,
-) -> Option<Vec<CipherSuite>> {
+fn cipher_suites(at: &Cursor<'_>, versions: Option<TlsVersions>) -> Option<Vec<CipherSuite>> {
     let Some(at) = at.get(&tls_options::CIPHER_SUITES) else { return Some(Vec::new()) };
     let texts = at.read().unwrap_or_default();
     if versions == Some(TlsVersions::Tls13) && !texts.is_empty() {
-        report
-            .info(at.key(), "`cipherSuites` has no effect: those of TLS 1.3 cannot be chosen")
+        at.key()
+            .info("`cipherSuites` has no effect: those of TLS 1.3 cannot be chosen")
             .help("where TLS 1.2 is wanted, say `minVersion: VersionTLS12`");
         return Some(Vec::new());
     }
@@ -282,14 +270,14 @@ fn cipher_suites(
     for (text, at) in texts {
         match CIPHER_SUITES.iter().find(|(name, _)| name.eq_ignore_ascii_case(&text)) {
             Some((_, suite)) => suites.push(*suite),
-            None => report
-                .warning(&at, format!("{} is not spoken and left out", quote(&text)))
+            None => at
+                .warning(format!("{} is not spoken and left out", quote(&text)))
                 .maybe_help(suggest::did_you_mean(&text, names)),
         }
     }
     if suites.is_empty() && written > 0 {
         let help = format!("there are {}", names.join(", "));
-        return report.refuse(&at, "none of these cipher suites is spoken", help);
+        return at.refuse("none of these cipher suites is spoken", help);
     }
     Some(suites)
 }

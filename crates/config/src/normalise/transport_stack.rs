@@ -4,8 +4,7 @@ use std::{ops::RangeInclusive, time::Duration};
 
 use crate::{
     coerce,
-    findings::Report,
-    location::{At, quote},
+    location::quote,
     schema::{
         Field, Headers, Int, OneText, grpc, grpc_dialer, http2, http2_dialer, mux, quic,
         tls_options, web_socket, ws_dialer,
@@ -66,19 +65,14 @@ pub(crate) fn encrypted_form(name: &str) -> &'static str {
 
 impl StackReader<'_> {
     /// A number within `range`, none if it is zero or less; the outer `None` after an error was reported.
-    fn number(
-        &self,
-        field: &Field<Int>,
-        range: RangeInclusive<i64>,
-        report: &mut Report,
-    ) -> Option<Option<i64>> {
+    fn number(&self, field: &Field<Int>, range: RangeInclusive<i64>) -> Option<Option<i64>> {
         match self.at.read(field) {
             None | Some(..=0) => Some(None),
             Some(number) if range.contains(&number) => Some(Some(number)),
             Some(number) => {
                 let (least, most) = range.into_inner();
                 let message = format!("{number} is not in {least} to {most}");
-                report.error(self.at.place_of(field), message);
+                self.at.place_of(field).error(message);
                 None
             }
         }
@@ -89,9 +83,8 @@ impl StackReader<'_> {
         &self,
         field: &Field<Int>,
         range: RangeInclusive<i64>,
-        report: &mut Report,
     ) -> Option<T> {
-        let number = self.number(field, range, report)?.unwrap_or_else(|| field.default());
+        let number = self.number(field, range)?.unwrap_or_else(|| field.default());
         Some(T::try_from(number).unwrap_or_default())
     }
 
@@ -109,43 +102,38 @@ impl StackReader<'_> {
         &self,
         versions: TlsVersions,
         tls: Option<&Cursor<'_>>,
-        report: &mut Report,
     ) -> Option<()> {
         if self.name != "quic" || versions != TlsVersions::Tls12 {
             return Some(());
         }
         let options = tls.and_then(|tls| tls.child_named("options"));
-        let place = options.map_or(At::from(self.at), |at| at.place_of(&tls_options::MAX_VERSION));
-        report.refuse(place, "`quic` needs TLS 1.3", "remove `maxVersion`")
+        let place = options.map_or(self.at.at.clone(), |at| at.place_of(&tls_options::MAX_VERSION));
+        place.refuse("`quic` needs TLS 1.3", "remove `maxVersion`")
     }
 
     /// The layers, with `tls` if it is encrypted; `None` after an error was reported.
-    pub(super) fn stack<T>(
-        &self,
-        tls: Option<T>,
-        report: &mut Report,
-    ) -> Option<TransportStack<T>> {
+    pub(super) fn stack<T>(&self, tls: Option<T>) -> Option<TransportStack<T>> {
         let (ws, mux) = match self.name {
             "quic" => {
-                let quic = self.quic(report)?;
+                let quic = self.quic()?;
                 return Some(TransportStack::Quic { tls: tls?, quic });
             }
-            "h2" | "h2c" => return Some(TransportStack::Http2 { tls, http: self.http2(report)? }),
-            "grpc" => return Some(TransportStack::Grpc { tls, grpc: self.grpc(report)? }),
+            "h2" | "h2c" => return Some(TransportStack::Http2 { tls, http: self.http2()? }),
+            "grpc" => return Some(TransportStack::Grpc { tls, grpc: self.grpc()? }),
             "ws" | "wss" => (true, false),
             "mtcp" | "mtls" => (false, true),
             "mws" | "mwss" => (true, true),
             _ => (false, false),
         };
-        let ws = if ws { self.web_socket(report).map(Some) } else { Some(None) };
-        let mux = if mux { self.mux(report).map(Some) } else { Some(None) };
+        let ws = if ws { self.web_socket().map(Some) } else { Some(None) };
+        let mux = if mux { self.mux().map(Some) } else { Some(None) };
         Some(TransportStack::Tcp { tls, ws: ws?, mux: mux? })
     }
 
-    fn web_socket(&self, report: &mut Report) -> Option<WebSocketSettings> {
-        let path = self.path(&web_socket::PATH, report);
-        let host = self.host(&ws_dialer::HOST, report);
-        let (headers, host_header) = self.headers(&web_socket::HEADER, report)?;
+    fn web_socket(&self) -> Option<WebSocketSettings> {
+        let path = self.path(&web_socket::PATH);
+        let host = self.host(&ws_dialer::HOST);
+        let (headers, host_header) = self.headers(&web_socket::HEADER)?;
         let pings = self.side == Side::Dialer && self.at.or_default(&ws_dialer::KEEPALIVE);
         Some(WebSocketSettings {
             path: path?.unwrap_or_else(|| web_socket::PATH.default()),
@@ -156,9 +144,9 @@ impl StackReader<'_> {
         })
     }
 
-    fn mux(&self, report: &mut Report) -> Option<MuxSettings> {
-        self.mux_type(report)?;
-        let version = match self.number(&mux::VERSION, 1..=2, report)? {
+    fn mux(&self) -> Option<MuxSettings> {
+        self.mux_type()?;
+        let version = match self.number(&mux::VERSION, 1..=2)? {
             Some(1) => MuxVersion::One,
             None if self.name != "mtcp" => MuxVersion::One,
             _ => MuxVersion::Two,
@@ -168,28 +156,28 @@ impl StackReader<'_> {
         let keepalive_timeout = self.at.or_default(&mux::KEEPALIVE_TIMEOUT);
         if let Some(keepalive) = keepalive.filter(|keepalive| *keepalive > keepalive_timeout) {
             let place = match self.at.get(&mux::KEEPALIVE_TIMEOUT) {
-                Some(at) => At::from(&at),
+                Some(at) => at.at.clone(),
                 None => self.at.place_of(&mux::KEEPALIVE_INTERVAL),
             };
             let message = format!(
                 "a connection would end after {keepalive_timeout:?}, before its first sign of life after {keepalive:?}"
             );
             let help = "make `mux.keepaliveTimeout` several times `mux.keepaliveInterval`";
-            return report.refuse(place, message, help);
+            return place.refuse(message, help);
         }
-        let max_frame = self.number_or_default(&mux::MAX_FRAME_SIZE, 1..=65535, report);
-        let receive = self.number_or_default(&mux::MAX_RECEIVE_BUFFER, BUFFERS, report);
-        let stream = self.number_or_default(&mux::MAX_STREAM_BUFFER, BUFFERS, report);
+        let max_frame = self.number_or_default(&mux::MAX_FRAME_SIZE, 1..=65535);
+        let receive = self.number_or_default(&mux::MAX_RECEIVE_BUFFER, BUFFERS);
+        let stream = self.number_or_default(&mux::MAX_STREAM_BUFFER, BUFFERS);
         let (receive_buffer, stream_buffer): (usize, usize) = (receive?, stream?);
         if stream_buffer > receive_buffer {
             let place = match self.at.get(&mux::MAX_STREAM_BUFFER) {
-                Some(at) => At::from(&at),
+                Some(at) => at.at.clone(),
                 None => self.at.place_of(&mux::MAX_RECEIVE_BUFFER),
             };
             let message =
                 format!("one stream may hold {stream_buffer} bytes, all together {receive_buffer}");
             let help = "`mux.maxStreamBuffer` is at most `mux.maxReceiveBuffer`";
-            return report.refuse(place, message, help);
+            return place.refuse(message, help);
         }
         Some(MuxSettings {
             version,
@@ -202,50 +190,50 @@ impl StackReader<'_> {
     }
 
     /// `None` after an error was reported.
-    fn mux_type(&self, report: &mut Report) -> Option<()> {
+    fn mux_type(&self) -> Option<()> {
         let at = self.at.place_of(&mux::TYPE);
         match self.at.or_default(&mux::TYPE).as_str() {
             "smux" => {}
             "yamux" => {
                 let help =
                     "write `mux.type: smux` at both ends, or nothing: they have to be the same";
-                return report.refuse(at, "`yamux` is not supported", help);
+                return at.refuse("`yamux` is not supported", help);
             }
             other => {
-                report.warning(at, format!("{} is taken as `smux`, as in GOST", quote(other)));
+                at.warning(format!("{} is taken as `smux`, as in GOST", quote(other)));
             }
         }
         Some(())
     }
 
-    fn quic(&self, report: &mut Report) -> Option<QuicSettings> {
+    fn quic(&self) -> Option<QuicSettings> {
         let at = self.at;
-        let streams = self.number(&quic::MAX_STREAMS, STREAMS, report)?;
+        let streams = self.number(&quic::MAX_STREAMS, STREAMS)?;
         Some(QuicSettings {
             keepalive: at.or_default(&quic::KEEP_ALIVE).then(|| at.or_default(&quic::TTL)),
             idle_timeout: at.or_default(&quic::MAX_IDLE_TIMEOUT),
             handshake_timeout: at.read(&quic::HANDSHAKE_TIMEOUT),
             datagrams: at.or_default(&quic::DATAGRAMS),
             max_streams: streams.and_then(|number| u32::try_from(number).ok()),
-            congestion: one_of(at, &quic::CONGESTION, &CONTROLLERS, report).unwrap_or_default(),
+            congestion: one_of(at, &quic::CONGESTION, &CONTROLLERS).unwrap_or_default(),
         })
     }
 
-    fn http2(&self, report: &mut Report) -> Option<Http2Settings> {
-        let path = self.path(&http2::PATH, report);
-        let host = self.host(&http2_dialer::HOST, report);
-        let (headers, host_header) = self.headers(&http2_dialer::HEADER, report)?;
+    fn http2(&self) -> Option<Http2Settings> {
+        let path = self.path(&http2::PATH);
+        let host = self.host(&http2_dialer::HOST);
+        let (headers, host_header) = self.headers(&http2_dialer::HEADER)?;
         Some(Http2Settings { path: path?, host: host_header.or(host?), headers })
     }
 
-    fn grpc(&self, report: &mut Report) -> Option<GrpcSettings> {
+    fn grpc(&self) -> Option<GrpcSettings> {
         let path = grpc_path(&self.at.or_default(&grpc::PATH));
         if !path.bytes().all(is_path_byte) {
             let message = format!("{} is no path of a gRPC service", quote(&path));
             let help = "write for example `/mail.Mail/Send`, without query, blanks and braces";
-            return report.refuse(self.at.place_of(&grpc::PATH), message, help);
+            return self.at.place_of(&grpc::PATH).refuse(message, help);
         }
-        let authority = self.host(&grpc_dialer::AUTHORITY, report)?;
+        let authority = self.host(&grpc_dialer::AUTHORITY)?;
         let ping = match self.side {
             Side::Listener => LISTENER_PING,
             Side::Dialer => DIALER_PING,
@@ -259,12 +247,12 @@ impl StackReader<'_> {
     }
 
     /// A path of HTTP; the outer `None` after an error was reported.
-    fn path(&self, field: &Field<OneText>, report: &mut Report) -> Option<Option<String>> {
+    fn path(&self, field: &Field<OneText>) -> Option<Option<String>> {
         let Some(path) = self.at.read(field) else { return Some(None) };
         let at = self.at.place_of(field);
         if !path.bytes().all(is_path_byte) {
             let help = "write for example `/tunnel`, without query, blanks and braces";
-            return report.refuse(at, format!("{} is no path", quote(&path)), help);
+            return at.refuse(format!("{} is no path", quote(&path)), help);
         }
         match (path.starts_with('/'), self.side) {
             (true, _) => Some(Some(path)),
@@ -272,32 +260,28 @@ impl StackReader<'_> {
             (false, Side::Listener) => {
                 let message =
                     format!("{} is no path: it does not begin with a slash", quote(&path));
-                report.refuse(at, message, format!("write {}", quote(&format!("/{path}"))))
+                at.refuse(message, format!("write {}", quote(&format!("/{path}"))))
             }
         }
     }
 
     /// What is sent as `Host` or authority; the outer `None` after an error was reported.
-    fn host(&self, field: &Field<OneText>, report: &mut Report) -> Option<Option<String>> {
+    fn host(&self, field: &Field<OneText>) -> Option<Option<String>> {
         let host = self.at.read(field).filter(|_| self.side == Side::Dialer);
         match host {
             Some(host) if !is_authority(&host) => {
                 let message = format!("{} is no name to ask for", quote(&host));
                 let help = "write for example `hub.example` or `hub.example:8443`";
-                report.refuse(self.at.place_of(field), message, help)
+                self.at.place_of(field).refuse(message, help)
             }
             host => Some(host),
         }
     }
 
     /// The headers and, of a dialer, what is to be sent as `Host`; the outer `None` after an error was reported.
-    fn headers(
-        &self,
-        field: &Field<Headers>,
-        report: &mut Report,
-    ) -> Option<(Vec<HttpHeader>, Option<String>)> {
+    fn headers(&self, field: &Field<Headers>) -> Option<(Vec<HttpHeader>, Option<String>)> {
         let Some(at) = self.at.get(field) else { return Some((Vec::new(), None)) };
-        let mut headers = headers(&at, report)?;
+        let mut headers = headers(&at)?;
         let mut host = None;
         if self.side == Side::Dialer {
             headers.retain(|header| {
@@ -310,7 +294,7 @@ impl StackReader<'_> {
         }
         if host.as_deref().is_some_and(|host| !is_authority(host)) {
             let help = "write for example `hub.example` or `hub.example:8443`";
-            return report.refuse(&at, "the header `Host` holds no name to ask for", help);
+            return at.refuse("the header `Host` holds no name to ask for", help);
         }
         Some((headers, host))
     }
@@ -345,42 +329,38 @@ const OWN_HEADERS: [&str; 13] = [
 ];
 
 /// A map of headers; `None` after an error was reported.
-pub(super) fn headers(at: &Cursor<'_>, report: &mut Report) -> Option<Vec<HttpHeader>> {
+pub(super) fn headers(at: &Cursor<'_>) -> Option<Vec<HttpHeader>> {
     if !matches!(at.value.data, Data::Map(_)) && !at.value.is_unset() {
         let message = format!("expected a map of headers, found {}", at.value.describe());
-        return report.refuse(at, message, "write `header: {NAME: VALUE}`");
+        return at.refuse(message, "write `header: {NAME: VALUE}`");
     }
     let entries = at.value.entries();
     if entries.len() > MAX_HEADERS {
-        report.error(at, format!("there are {} headers, at most {MAX_HEADERS}", entries.len()));
+        at.error(format!("there are {} headers, at most {MAX_HEADERS}", entries.len()));
         return None;
     }
-    let headers: Vec<_> = entries.iter().map(|entry| header(at, entry, report)).collect();
+    let headers: Vec<_> = entries.iter().map(|entry| header(at, entry)).collect();
     headers.into_iter().collect()
 }
 
-fn header(map: &Cursor<'_>, entry: &Member, report: &mut Report) -> Option<HttpHeader> {
+fn header(map: &Cursor<'_>, entry: &Member) -> Option<HttpHeader> {
     let at = map.child(entry);
     let name = entry.key.clone();
     let token = |c: u8| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&c);
     if name.is_empty() || !name.bytes().all(token) {
         let message = format!("{} is no name of a header", quote(&name));
-        return report.refuse(
-            at.key(),
-            message,
-            "a name has letters, digits and signs such as `-`",
-        );
+        return at.key().refuse(message, "a name has letters, digits and signs such as `-`");
     }
     if OWN_HEADERS.iter().any(|own| own.eq_ignore_ascii_case(&name)) {
         let message = format!("the header {} is set by the transport", quote(&name));
-        return report.refuse(at.key(), message, "remove it");
+        return at.key().refuse(message, "remove it");
     }
     let value = coerce::text(at.value).ok();
     let printable = |c: u8| c == b'\t' || (b' '..=b'~').contains(&c);
     // Not shown: it may be a secret.
     let Some(value) = value.filter(|value| value.bytes().all(printable)) else {
         let message = format!("the header {} has a value that no header can have", quote(&name));
-        return report.refuse(at.key(), message, "write printable ASCII on one line");
+        return at.key().refuse(message, "write printable ASCII on one line");
     };
     Some(HttpHeader { name, value: Secret::new(value) })
 }

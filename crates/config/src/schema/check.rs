@@ -12,112 +12,114 @@ use super::{
 };
 use crate::{
     coerce::{self, BareUnit, Expected, NotSpan, SPAN},
-    findings::{Code, Report},
-    location::{At, Position, quote},
+    findings::Code,
+    location::{Position, quote},
+    report::At,
     suggest,
     value::{Cursor, Data, Member, Value},
 };
 
 /// Reports every key of `document` that cannot be used, and every value that cannot be read.
-pub(crate) fn check(document: &Value, report: &mut Report) {
-    object(&Cursor::root(document), &root::OBJECT, report);
+pub(crate) fn check(document: &Cursor<'_>) {
+    object(document, &root::OBJECT);
 }
 
-fn object(at: &Cursor<'_>, keys: &'static Object, report: &mut Report) {
-    if !is_map(at, keys.what, report) {
+fn object(at: &Cursor<'_>, keys: &'static Object) {
+    if !is_map(at, keys.what) {
         return;
     }
     for entry in at.value.entries() {
         let child = at.child(entry);
         match keys.key(&entry.key) {
-            None => unknown(&child, &entry.key, keys, report),
-            Some(key) => known(&child, &entry.key, key, BareUnit::Nanoseconds, report),
+            None => unknown(&child, &entry.key, keys),
+            Some(key) => known(&child, &entry.key, key, BareUnit::Nanoseconds),
         }
     }
     if let Some(set) = metadata_of(at, keys) {
-        set.check(report);
+        set.check();
     }
 }
 
-fn is_map(at: &Cursor<'_>, what: &str, report: &mut Report) -> bool {
+fn is_map(at: &Cursor<'_>, what: &str) -> bool {
     let is_map = matches!(at.value.data, Data::Map(_) | Data::Null);
     if !is_map {
         let found = at.value.describe();
-        report.error(at, format!("expected {what}, a map of keys, found {found}"));
+        at.error(format!("expected {what}, a map of keys, found {found}"));
     }
     is_map
 }
 
 /// Checks the value of `key`, which is written as `name`.
-fn known(at: &Cursor<'_>, name: &str, key: &KeySpec, unit: BareUnit, report: &mut Report) {
+fn known(at: &Cursor<'_>, name: &str, key: &KeySpec, unit: BareUnit) {
     let name =
         quote(key.names.iter().find(|known| known.eq_ignore_ascii_case(name)).unwrap_or(&name));
     match key.status {
         _ if matches!(at.value.data, Data::Null) => {}
         KeyStatus::Silent => {}
-        KeyStatus::Taken(..) => shape(at, key.shape, unit, report),
+        KeyStatus::Taken(..) => shape(at, key.shape, unit),
         KeyStatus::NoEffect(why) => {
-            shape(at, key.shape, unit, report);
-            report.info(at.key(), format!("{name} has no effect: {why}"));
+            shape(at, key.shape, unit);
+            at.key().info(format!("{name} has no effect: {why}"));
         }
         _ if at.value.is_unset() => {}
-        KeyStatus::NotYet => drop(report.error(at.key(), format!("{name} is not supported yet"))),
+        KeyStatus::NotYet => drop(at.key().error(format!("{name} is not supported yet"))),
         KeyStatus::Refused(why) => {
-            report.error(at.key(), format!("{name} is not supported: {why}"));
+            at.key().error(format!("{name} is not supported: {why}"));
         }
-        KeyStatus::Elsewhere => report
-            .error(at.key(), format!("{name} is not supported"))
+        KeyStatus::Elsewhere => at
+            .key()
+            .error(format!("{name} is not supported"))
             .help("rtun builds routing tunnels; this key belongs to another use of GOST"),
         KeyStatus::Misplaced(right) => {
-            report.error(at.key(), format!("{name} has no effect here")).help(right);
+            at.key().error(format!("{name} has no effect here")).help(right);
         }
     }
 }
 
-fn unknown(at: &Cursor<'_>, name: &str, keys: &Object, report: &mut Report) {
+fn unknown(at: &Cursor<'_>, name: &str, keys: &Object) {
     let message = format!("there is no key {} in {}", quote(name), keys.what);
     let in_metadata = || {
         let inside = right_table(name).is_some() && keys.key("metadata").is_some();
         inside.then(|| format!("{} belongs under `metadata`", quote(name)))
     };
-    report
-        .coded(Code::C26, at.key(), message)
+    at.key()
+        .coded(Code::C26, message)
         .help_with(|| in_metadata().or_else(|| suggest::did_you_mean(name, keys.names())));
 }
 
-fn shape(at: &Cursor<'_>, shape: Shape, unit: BareUnit, report: &mut Report) {
+fn shape(at: &Cursor<'_>, shape: Shape, unit: BareUnit) {
     match shape {
         Shape::OneText => {
-            spelling(at, report);
-            readable(at, at.value, coerce::text(at.value), report);
+            spelling(at);
+            readable(at, at.value, coerce::text(at.value));
         }
-        Shape::Flag => readable(at, at.value, coerce::boolean(at.value), report),
-        Shape::Int => readable(at, at.value, coerce::integer(at.value), report),
-        Shape::Timespan => span(at, unit, report),
+        Shape::Flag => readable(at, at.value, coerce::boolean(at.value)),
+        Shape::Int => readable(at, at.value, coerce::integer(at.value)),
+        Shape::Timespan => span(at, unit),
         // Less than nothing is nothing.
         Shape::Period if coerce::span(at.value, unit) == Err(NotSpan::Negative) => {}
-        Shape::Period => span(at, unit, report),
+        Shape::Period => span(at, unit),
         Shape::Texts | Shape::CommaTexts => {
             for piece in coerce::texts(at, false) {
-                readable(piece.at, piece.value, piece.text, report);
+                readable(&piece.at, piece.value, piece.text);
             }
         }
-        Shape::In(keys) => object(at, keys, report),
-        Shape::ObjectList(keys) => at.items().iter().for_each(|item| object(item, keys, report)),
-        Shape::Metadata => drop(is_map(at, "metadata", report)),
+        Shape::In(keys) => object(at, keys),
+        Shape::ObjectList(keys) => at.items().iter().for_each(|item| object(item, keys)),
+        Shape::Metadata => drop(is_map(at, "metadata")),
         Shape::Headers | Shape::Any => {}
     }
 }
 
-fn readable<T>(at: impl Into<At>, value: &Value, read: Result<T, Expected>, report: &mut Report) {
+fn readable<T>(at: &At<'_>, value: &Value, read: Result<T, Expected>) {
     if let Err(expected) = read {
         let found = value.describe();
-        report.error(at, format!("expected {expected}, found {found}"));
+        at.error(format!("expected {expected}, found {found}"));
     }
 }
 
 /// A duration; a bare number is C29.
-fn span(at: &Cursor<'_>, unit: BareUnit, report: &mut Report) {
+fn span(at: &Cursor<'_>, unit: BareUnit) {
     let found = at.value.describe();
     let message = match coerce::span(at.value, unit) {
         Ok((_, false)) => return,
@@ -130,34 +132,30 @@ fn span(at: &Cursor<'_>, unit: BareUnit, report: &mut Report) {
             let message =
                 format!("`{number}` has no unit and is read as {number} {unit}, as GOST does here");
             let help = format!("write `{number}s` if seconds are meant");
-            return report.coded(Code::C29, at, message).help(help);
+            return at.coded(Code::C29, message).help(help);
         }
         Err(NotSpan::Negative) => format!("{found} is a negative duration"),
         Err(NotSpan::Text(error)) => format!("{found} is {error}"),
         Err(NotSpan::Kind) => format!("expected {SPAN}, found {found}"),
     };
-    report.error(at, message);
+    at.error(message);
 }
 
 /// Says so where a number or boolean is used as a text and reads differently from what was written (`0123` is 83).
-fn spelling(at: &Cursor<'_>, report: &mut Report) {
+fn spelling(at: &Cursor<'_>) {
     if !matches!(at.value.data, Data::Int(_) | Data::Float(_) | Data::Bool(_)) {
         return;
     }
-    let (Ok(read), Some(written)) = (coerce::text(at.value), report.texts.written(at.value.place))
-    else {
+    let (Ok(read), Some(written)) = (coerce::text(at.value), at.written()) else {
         return;
     };
     if read == written {
         return;
     }
     if redact::is_secret(at.path.rsplit('.').next().unwrap_or("")) {
-        report
-            .warning(at, "this is a number and is not read as it is written")
-            .help("put it in quotes");
+        at.warning("this is a number and is not read as it is written").help("put it in quotes");
     } else {
-        report
-            .warning(at, format!("`{written}` is a number and is read as `{read}`"))
+        at.warning(format!("`{written}` is a number and is read as `{read}`"))
             .help(format!("write '{written}' if the text is meant"));
     }
 }
@@ -282,16 +280,16 @@ impl<'a> MetadataSet<'a> {
         Self { maps, known, accepted, places }
     }
 
-    fn check(&self, report: &mut Report) {
+    fn check(&self) {
         for (i, (map, tables)) in self.maps.iter().enumerate() {
             let Some(tables) = tables else { continue };
             for entry in map.value.entries() {
                 let at = map.child(entry);
                 match find(&tables.tables, &entry.key) {
                     Some(key) if !key.accepts(&entry.value) && self.accepted_elsewhere(entry) => {}
-                    Some(key) => metadata_key(&at, &entry.key, key, report),
+                    Some(key) => metadata_key(&at, &entry.key, key),
                     None if self.known_elsewhere(&entry.key, &entry.value) => {}
-                    None => self.unknown(i, &at, &entry.key, report),
+                    None => self.unknown(i, &at, &entry.key),
                 }
             }
         }
@@ -311,7 +309,7 @@ impl<'a> MetadataSet<'a> {
     }
 
     /// Reports a key of the `index`th map that no map knows; one parameter in several maps is reported once.
-    fn unknown(&self, index: usize, at: &Cursor<'_>, name: &str, report: &mut Report) {
+    fn unknown(&self, index: usize, at: &Cursor<'_>, name: &str) {
         let key = (name.to_lowercase(), at.value.place);
         let maps = self.places.get(&key).map_or(&[][..], Vec::as_slice);
         if maps.first() != Some(&index) {
@@ -322,7 +320,7 @@ impl<'a> MetadataSet<'a> {
             ([_], Some(known)) => format!("there is no key {} in {}", quote(name), known.what),
             _ => format!("there is no parameter {}", quote(name)),
         };
-        report.coded(Code::C26, at.key(), message).help_with(|| {
+        at.key().coded(Code::C26, message).help_with(|| {
             let tables = known.iter().flat_map(|known| &known.tables);
             let names = tables.flat_map(|table| table.names());
             right_table(name).or_else(|| suggest::did_you_mean(name, names))
@@ -339,16 +337,15 @@ fn find(tables: &[&'static Object], name: &str) -> Option<&'static KeySpec> {
     tables.iter().find_map(|table| table.key(name))
 }
 
-fn metadata_key(at: &Cursor<'_>, written: &str, key: &KeySpec, report: &mut Report) {
+fn metadata_key(at: &Cursor<'_>, written: &str, key: &KeySpec) {
     let nested =
         matches!(at.value.data, Data::Map(_)) && !matches!(key.shape, Shape::Any | Shape::Headers);
     if !nested {
-        return known(at, written, key, BareUnit::Seconds, report);
+        return known(at, written, key, BareUnit::Seconds);
     }
     let name = key.names[0];
     let inner = at.value.entries().first().map_or("cache", |entry| entry.key.as_str());
-    report
-        .error(at, format!("metadata is flat: `{name}` cannot hold keys"))
+    at.error(format!("metadata is flat: `{name}` cannot hold keys"))
         .help(format!("write the key with a dot, as in {}", quote(&format!("{name}.{inner}"))));
 }
 

@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{
     address,
-    findings::Report,
     location::Position,
+    report::Report,
     schema::{CONNECTORS, DIALERS},
     value::{Data, Member, Value},
 };
@@ -25,7 +25,7 @@ pub(super) fn hop(
     url: &str,
     number: usize,
     objects: &mut Objects,
-    report: &mut Report,
+    report: &Report,
 ) -> Option<Value> {
     let parts = parts::parse(flag, url, report)?;
     let place = parts.whole;
@@ -100,12 +100,11 @@ pub(super) fn hop(
     });
     let nodes: Vec<Value> = nodes.take(MAX_NODES + 1).collect();
     if nodes.len() > MAX_NODES {
-        report.error(parts.host.place, format!("a URL has at most {MAX_NODES} addresses"));
+        report.at(parts.host.place).error(format!("a URL has at most {MAX_NODES} addresses"));
         return None;
     }
     if nodes.is_empty() {
-        return report.refuse(
-            place,
+        return report.at(place).refuse(
             format!("{flag} names no address"),
             "write for example router://hub.example:8443",
         );

@@ -7,8 +7,9 @@ use base64::{
 
 use crate::{
     address,
-    findings::{Code, Report},
+    findings::Code,
     location::{Position, quote},
+    report::Report,
     schema::Types,
     suggest,
     value::{Data, Member, Value, same_key},
@@ -73,14 +74,11 @@ impl UrlPiece {
 
 impl Auth {
     /// C09: every user of the machine sees other programs' command lines.
-    pub(super) fn warn_of_password(&self, report: &mut Report) {
+    pub(super) fn warn_of_password(&self, report: &Report) {
         let Some(password) = self.password.as_ref().filter(|p| !p.text.is_empty()) else { return };
         report
-            .coded(
-                Code::C09,
-                password.place,
-                "every user of this machine can read a password on the command line",
-            )
+            .at(password.place)
+            .coded(Code::C09, "every user of this machine can read a password on the command line")
             .help("put it into a file that only rtun's user can read, and name that with -C");
     }
 
@@ -129,17 +127,15 @@ impl<'a> Argument<'a> {
         start: usize,
         end: usize,
         plus_is_blank: bool,
-        report: &mut Report,
+        report: &Report,
     ) -> Option<UrlPiece> {
         let mut piece = self.piece(start, end);
         match percent_decode(&piece.text, plus_is_blank) {
             Some(text) => piece.text = text,
             None => {
-                return report.refuse(
-                    piece.place,
-                    "this is not percent-encoded UTF-8",
-                    "write a `%` itself as %25",
-                );
+                return report
+                    .at(piece.place)
+                    .refuse("this is not percent-encoded UTF-8", "write a `%` itself as %25");
             }
         }
         Some(piece)
@@ -150,25 +146,23 @@ impl<'a> Argument<'a> {
 ///
 /// `://` missing or a leading `:` means no scheme, and `https` means `http+tls`. The host is cut out before
 /// anything in it is looked at: it may hold commas and port ranges.
-pub(super) fn parse(flag: &str, text: &str, report: &mut Report) -> Option<Parts> {
+pub(super) fn parse(flag: &str, text: &str, report: &Report) -> Option<Parts> {
     let text = text.trim();
-    let number = report.texts.add(flag, text);
+    let number = report.add_text(flag, text);
     let argument = Argument { text, number };
     let whole = argument.place(0, text.len());
     if text.is_empty() {
-        report.error(whole, format!("{flag} has an empty URL"));
+        report.at(whole).error(format!("{flag} has an empty URL"));
         return None;
     }
     if text.len() > MAX_URL {
-        report.error(argument.place(0, 1), format!("{flag} has more than {MAX_URL} bytes"));
+        report.at(argument.place(0, 1)).error(format!("{flag} has more than {MAX_URL} bytes"));
         return None;
     }
     if let Some(hash) = text.find('#') {
-        return report.refuse(
-            argument.place(hash, text.len()),
-            "a `#` would cut the URL off here",
-            "write a `#` itself as %23",
-        );
+        return report
+            .at(argument.place(hash, text.len()))
+            .refuse("a `#` would cut the URL off here", "write a `#` itself as %23");
     }
     let (scheme, start) = match text.find("://") {
         Some(end) if !text.starts_with(':') => (Some(scheme(&argument, end, report)?), end + 3),
@@ -176,8 +170,7 @@ pub(super) fn parse(flag: &str, text: &str, report: &mut Report) -> Option<Parts
     };
     let authority_end = argument.find(start, text.len(), &['/', '?']);
     if splits_user_info(&text[start..], authority_end - start) {
-        return report.refuse(
-            argument.place(start, authority_end),
+        return report.at(argument.place(start, authority_end)).refuse(
             "a user name or password is cut off here",
             "write a `/` in it as %2F and a `?` as %3F",
         );
@@ -204,12 +197,12 @@ fn splits_user_info(text: &str, end: usize) -> bool {
         && port.is_some_and(|port| port.contains(|c: char| !c.is_ascii_digit() && c != '-'))
 }
 
-fn scheme(argument: &Argument<'_>, end: usize, report: &mut Report) -> Option<UrlPiece> {
+fn scheme(argument: &Argument<'_>, end: usize, report: &Report) -> Option<UrlPiece> {
     let mut piece = argument.piece(0, end);
     let valid = piece.text.starts_with(|c: char| c.is_ascii_alphabetic())
         && piece.text.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
     if !valid {
-        report.error(piece.place, format!("{} is no scheme", quote(&piece.text)));
+        report.at(piece.place).error(format!("{} is no scheme", quote(&piece.text)));
         return None;
     }
     piece.text.make_ascii_lowercase();
@@ -219,7 +212,7 @@ fn scheme(argument: &Argument<'_>, end: usize, report: &mut Report) -> Option<Ur
     Some(piece)
 }
 
-fn user(argument: &Argument<'_>, start: usize, end: usize, report: &mut Report) -> Option<Auth> {
+fn user(argument: &Argument<'_>, start: usize, end: usize, report: &Report) -> Option<Auth> {
     let colon = argument.find(start, end, &[':']);
     let user = argument.decoded(start, colon, false, report)?;
     let password = match colon < end {
@@ -229,7 +222,7 @@ fn user(argument: &Argument<'_>, start: usize, end: usize, report: &mut Report) 
     Some(Auth { user, password })
 }
 
-fn params(argument: &Argument<'_>, question: usize, report: &mut Report) -> Option<Vec<Param>> {
+fn params(argument: &Argument<'_>, question: usize, report: &Report) -> Option<Vec<Param>> {
     let mut params: Vec<Param> = Vec::new();
     let mut start = question + 1;
     while start < argument.text.len() {
@@ -237,7 +230,9 @@ fn params(argument: &Argument<'_>, question: usize, report: &mut Report) -> Opti
         if end > start {
             let param = param(argument, start, end, report)?;
             if params.len() >= MAX_PARAMS {
-                report.error(param.key.place, format!("a URL has at most {MAX_PARAMS} parameters"));
+                report
+                    .at(param.key.place)
+                    .error(format!("a URL has at most {MAX_PARAMS} parameters"));
                 return None;
             }
             match params.iter().find(|p| same_key(&p.key.text, &param.key.text)) {
@@ -245,7 +240,8 @@ fn params(argument: &Argument<'_>, question: usize, report: &mut Report) -> Opti
                 Some(_) => {
                     let key = quote(&param.key.text);
                     report
-                        .warning(param.key.place, format!("{key} is given twice: the first counts"))
+                        .at(param.key.place)
+                        .warning(format!("{key} is given twice: the first counts"))
                         .help("put several values into one, separated by commas");
                 }
             }
@@ -255,10 +251,9 @@ fn params(argument: &Argument<'_>, question: usize, report: &mut Report) -> Opti
     Some(params)
 }
 
-fn param(argument: &Argument<'_>, start: usize, end: usize, report: &mut Report) -> Option<Param> {
+fn param(argument: &Argument<'_>, start: usize, end: usize, report: &Report) -> Option<Param> {
     if argument.text[start..end].contains(';') {
-        return report.refuse(
-            argument.place(start, end),
+        return report.at(argument.place(start, end)).refuse(
             "a `;` does not separate parameters",
             "write `&`, or %3B for the character itself",
         );
@@ -292,11 +287,10 @@ pub(super) fn halves(
     parts: &Parts,
     first: &'static Types,
     second: &'static Types,
-    report: &mut Report,
+    report: &Report,
 ) -> Option<(UrlPiece, UrlPiece)> {
     let Some(scheme) = &parts.scheme else {
-        return report.refuse(
-            parts.whole,
+        return report.at(parts.whole).refuse(
             "the URL has no scheme",
             match first.what {
                 "handler" => {
@@ -311,8 +305,7 @@ pub(super) fn halves(
         [one] => (one, one),
         [a, b] => (a, b),
         _ => {
-            return report.refuse(
-                scheme.place,
+            return report.at(scheme.place).refuse(
                 format!("{} has more than two parts", quote(&scheme.text)),
                 "write for example `router+tls`",
             );
@@ -333,7 +326,7 @@ pub(super) fn halves(
             let (types, name) = if known_first { (second, b) } else { (first, a) };
             let help = suggest::did_you_mean(name, types.names());
             let message = format!("there is no {} {}", types.what, quote(name));
-            report.error(scheme.place, message).maybe_help(help);
+            report.at(scheme.place).error(message).maybe_help(help);
             None
         }
     }
@@ -377,12 +370,13 @@ impl Params {
     }
 
     /// `auth=`: base64 of `user:password`. `Err` after an error was reported.
-    pub(super) fn take_auth(&mut self, report: &mut Report) -> Result<Option<Auth>, ()> {
+    pub(super) fn take_auth(&mut self, report: &Report) -> Result<Option<Auth>, ()> {
         let Some(param) = self.take(&["auth"]) else { return Ok(None) };
         let place = param.value.place;
         let Some(text) = text(&param.value).and_then(decode_base64) else {
             report
-                .error(place, "auth= is not base64")
+                .at(place)
+                .error("auth= is not base64")
                 .help("encode user:password, or write user:password@ before the host");
             return Err(());
         };
@@ -458,12 +452,7 @@ fn decode_base64(text: &str) -> Option<String> {
 
 /// The `api` or `metrics` object that the argument of `-api` or `-metrics` stands for; `keys` become its
 /// fields.
-pub(crate) fn listen_url(
-    flag: &str,
-    text: &str,
-    keys: &[&str],
-    report: &mut Report,
-) -> Option<Value> {
+pub(crate) fn listen_url(flag: &str, text: &str, keys: &[&str], report: &Report) -> Option<Value> {
     let parts = parse(flag, text, report)?;
     let addr = match text.starts_with("unix://") {
         true => {

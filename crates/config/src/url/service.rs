@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{
     address,
-    findings::Report,
     location::{Position, quote},
+    report::Report,
     schema::{HANDLERS, LISTENERS},
     value::{Data, Member, Value},
 };
@@ -30,18 +30,17 @@ pub(super) struct UrlService {
 }
 
 /// The services of one argument; none after an error was reported.
-pub(super) fn services(flag: &str, url: &str, report: &mut Report) -> Vec<UrlService> {
+pub(super) fn services(flag: &str, url: &str, report: &Report) -> Vec<UrlService> {
     read(flag, url, report).unwrap_or_default()
 }
 
-fn read(flag: &str, url: &str, report: &mut Report) -> Option<Vec<UrlService>> {
+fn read(flag: &str, url: &str, report: &Report) -> Option<Vec<UrlService>> {
     let parts = parts::parse(flag, url, report)?;
     let (mut handler, listener) = parts::halves(&parts, &HANDLERS, &LISTENERS, report)?;
     let addrs = expand(&parts.host, report)?;
     let targets = targets(&parts.path, report)?;
     if let (Some(_), "router") = (targets.first(), handler.text.as_str()) {
-        return report.refuse(
-            parts.path.place,
+        return report.at(parts.path.place).refuse(
             "a path would turn this hub into a port forwarding, as in GOST",
             "a host's name stands in its own URL, -L tun:///NAME?net=ADDRESS/PREFIX",
         );
@@ -101,17 +100,17 @@ fn forwarder_type(listener: &str) -> &str {
     }
 }
 
-fn expand(piece: &UrlPiece, report: &mut Report) -> Option<Vec<String>> {
+fn expand(piece: &UrlPiece, report: &Report) -> Option<Vec<String>> {
     address::expand(&piece.text)
         .map_err(|error| {
             let message = format!("{} is no address: {error}", quote(&piece.text));
-            report.error(piece.place, message);
+            report.at(piece.place).error(message);
         })
         .ok()
 }
 
 /// The comma list after the slash, port ranges expanded, as nodes of a forwarder.
-fn targets(path: &UrlPiece, report: &mut Report) -> Option<Vec<Value>> {
+fn targets(path: &UrlPiece, report: &Report) -> Option<Vec<Value>> {
     let mut targets = Vec::new();
     let trimmed = path.text.trim_matches('/');
     for target in trimmed.split(',').filter(|_| !trimmed.is_empty()) {

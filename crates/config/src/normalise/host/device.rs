@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::{
-    findings::Report,
-    location::{At, quote},
+    location::quote,
     normalise::{sockets::is_device_name, tables},
+    report::At,
     schema::tun_listener,
     value::Cursor,
 };
@@ -22,32 +22,29 @@ const MIN_MTU_V6: i64 = 1280;
 pub(super) fn read(
     listener: &Cursor<'_>,
     netns: Option<NetworkNamespace>,
-    report: &mut Report,
 ) -> Option<DeviceSettings> {
-    let name = device_name(listener, report);
-    let addresses = addresses(listener, report);
-    let mtu = mtu(listener, addresses.as_deref().unwrap_or(&[]), report);
+    let name = device_name(listener);
+    let addresses = addresses(listener);
+    let mtu = mtu(listener, addresses.as_deref().unwrap_or(&[]));
     let gw = listener.filled(&tun_listener::GW);
-    let gw = gw.and_then(|at| address(&at.read()?, &At::from(&at), "gateway", report));
+    let gw = gw.and_then(|at| address(&at.read()?, &at.at.clone(), "gateway"));
     let texts = |field| listener.read(field).unwrap_or_default();
     let mut routes = Vec::new();
     for (text, at) in texts(&tun_listener::ROUTE) {
-        routes.extend(route(&text, None, gw, &at, report));
+        routes.extend(route(&text, None, gw, &at));
     }
     for (text, at) in texts(&tun_listener::ROUTES) {
         let mut words = text.split_whitespace();
         let (prefix, gateway) = (words.next(), words.next());
         if words.next().is_some() {
             let message = format!("{} has more than a prefix and a gateway", quote(&text));
-            report
-                .error(&at, message)
-                .help("write `PREFIX` or `PREFIX GATEWAY`, one item for each route");
+            at.error(message).help("write `PREFIX` or `PREFIX GATEWAY`, one item for each route");
             continue;
         }
-        routes.extend(prefix.and_then(|prefix| route(prefix, gateway, gw, &at, report)));
+        routes.extend(prefix.and_then(|prefix| route(prefix, gateway, gw, &at)));
     }
     let dns = texts(&tun_listener::DNS);
-    let dns = dns.iter().filter_map(|(text, at)| address(text, at, "name server", report));
+    let dns = dns.iter().filter_map(|(text, at)| address(text, at, "name server"));
     Some(DeviceSettings {
         dns: dns.collect(),
         name: name?,
@@ -61,34 +58,32 @@ pub(super) fn read(
 }
 
 /// The outer `None` after an error was reported.
-fn device_name(listener: &Cursor<'_>, report: &mut Report) -> Option<Option<String>> {
+fn device_name(listener: &Cursor<'_>) -> Option<Option<String>> {
     let Some(name) = listener.read(&tun_listener::NAME) else { return Some(None) };
     if !is_device_name(&name) || matches!(name.as_str(), "." | "..") {
         let message = format!("{} is no name of a device", quote(&name));
         let help = "up to 15 bytes, without blanks, `/`, `:` and `%`";
-        return report.refuse(listener.place_of(&tun_listener::NAME), message, help);
+        return listener.place_of(&tun_listener::NAME).refuse(message, help);
     }
     Some(Some(name))
 }
 
-fn addresses(listener: &Cursor<'_>, report: &mut Report) -> Option<Vec<IpNet>> {
+fn addresses(listener: &Cursor<'_>) -> Option<Vec<IpNet>> {
     const HELP: &str = "write an address with its prefix length, as in 192.168.123.1/24";
     let Some(at) = listener.filled(&tun_listener::NET) else {
         let help = "add `net:` to the listener's metadata, as in `net: 192.168.123.1/24`";
-        return report.refuse(listener, "the device has no address", help);
+        return listener.refuse("the device has no address", help);
     };
     let mut addresses = Vec::new();
     let mut failed = false;
     for (text, at) in at.read().unwrap_or_default() {
         match text.parse::<IpNet>() {
             Ok(net) if addresses.contains(&net) => {
-                report.warning(&at, format!("{net} is given twice"));
+                at.warning(format!("{net} is given twice"));
             }
             Ok(net) if net.addr().is_unspecified() || net.addr().is_multicast() => {
                 failed = true;
-                report
-                    .error(&at, format!("{} is no address a device can have", quote(&text)))
-                    .help(HELP);
+                at.error(format!("{} is no address a device can have", quote(&text))).help(HELP);
             }
             Ok(net) => addresses.push(net),
             Err(_) => {
@@ -98,19 +93,17 @@ fn addresses(listener: &Cursor<'_>, report: &mut Report) -> Option<Vec<IpNet>> {
                     Ok(IpAddr::V6(_)) => format!("add the prefix length, as in {text}/64"),
                     Err(_) => HELP.to_owned(),
                 };
-                report
-                    .error(&at, format!("{} is no address with a prefix length", quote(&text)))
-                    .help(help);
+                at.error(format!("{} is no address with a prefix length", quote(&text))).help(help);
             }
         }
     }
     if addresses.is_empty() && !failed {
-        report.error(&at, "the device has no address").help(HELP);
+        at.error("the device has no address").help(HELP);
     }
     (!failed && !addresses.is_empty()).then_some(addresses)
 }
 
-fn mtu(listener: &Cursor<'_>, addresses: &[IpNet], report: &mut Report) -> Option<u16> {
+fn mtu(listener: &Cursor<'_>, addresses: &[IpNet]) -> Option<u16> {
     let field = &tun_listener::MTU;
     // As GOST: no MTU is the default one.
     let number = listener.read(field).filter(|mtu| *mtu > 0).unwrap_or_else(|| field.default());
@@ -120,16 +113,16 @@ fn mtu(listener: &Cursor<'_>, addresses: &[IpNet], report: &mut Report) -> Optio
     if mtu.is_none() {
         let why = if v6 { " with an IPv6 address" } else { "" };
         let message = format!("the MTU is {number}; it must be {least} to 65535{why}");
-        report.error(listener.place_of(field), message);
+        listener.place_of(field).error(message);
     }
     mtu
 }
 
-fn address(text: &str, at: &At, what: &str, report: &mut Report) -> Option<IpAddr> {
+fn address(text: &str, at: &At<'_>, what: &str) -> Option<IpAddr> {
     let address = text.parse().ok();
     if address.is_none() {
         let message = format!("{} is no address of a {what}", quote(text));
-        report.error(at, message).help("write an IP address");
+        at.error(message).help("write an IP address");
     }
     address
 }
@@ -139,17 +132,16 @@ fn route(
     gateway: Option<&str>,
     default: Option<IpAddr>,
     at: &At,
-    report: &mut Report,
 ) -> Option<DeviceRoute> {
     let own = match gateway {
-        Some(text) => Some(address(text, at, "gateway", report)?),
+        Some(text) => Some(address(text, at, "gateway")?),
         None => None,
     };
-    let prefix = tables::prefix(prefix, at, report)?;
+    let prefix = tables::prefix(prefix, at)?;
     let same_family = |addr: &IpAddr| addr.is_ipv4() == prefix.addr().is_ipv4();
     if let Some(addr) = own.filter(|addr| !same_family(addr)) {
         let message = format!("the gateway {addr} of {prefix} is of the other IP version");
-        report.error(at, message);
+        at.error(message);
         return None;
     }
     // A default gateway of one version does not concern routes of the other.
