@@ -162,6 +162,15 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// An empty object in the same place.
+    pub(crate) fn emptied(&self) -> Cursor<'a> {
+        static EMPTY: Value = Value {
+            place: Position { text: u32::MAX, line: 1, column: 1, width: 1 },
+            data: Data::Map(Vec::new()),
+        };
+        Cursor { value: &EMPTY, ..self.clone() }
+    }
+
     /// The place of the key, for findings about the key itself.
     pub(crate) fn key(&self) -> At<'a> {
         At { place: Some(self.key_place), ..self.at.clone() }

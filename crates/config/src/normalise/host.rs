@@ -27,15 +27,12 @@ pub(super) fn read(at: &Cursor<'_>, context: &Context<'_>) -> Option<HostSetting
     let listener = at.get(&service::LISTENER)?;
     without_effect(at, &handler);
     let name = host_name(at, context);
-    let netns = sockets::netns_of(at);
-    let device = device::read(&listener, netns);
+    let device = device::read(&listener, sockets::netns_of(at));
     let ignore_chain = at.get(&service_metadata::IGNORE_CHAIN);
     let chain = match ignore_chain.filter(|at| at.read() == Some(true)) {
         Some(at) => at.key().refuse("`ignoreChain` leaves this host without a hub", "remove it"),
         None => chain::read(at, &handler, context),
     };
-    let retries = handler.or_default(&handler::RETRIES).max(0);
-    let (device, chain) = (device?, chain?);
     if device.mtu > GOST_MTU {
         let message = format!("an MTU of {} is more than a GOST hub takes", device.mtu);
         listener
@@ -43,13 +40,14 @@ pub(super) fn read(at: &Cursor<'_>, context: &Context<'_>) -> Option<HostSetting
             .coded(Code::C27, message)
             .help(format!("keep to {GOST_MTU} and less unless every hub is rtun"));
     }
+    let chain = chain?;
     let host = HostSettings {
         name: name?,
         device,
         hubs: chain.hubs,
         selector: chain.selector,
         proxies: chain.proxies,
-        retries: u32::try_from(retries).unwrap_or(u32::MAX),
+        retries: handler.count(&handler::RETRIES),
         dial_timeout: at.read(&service_metadata::DIAL_TIMEOUT),
     };
     if let Some(addr) = connects_to_itself(&host) {
@@ -67,20 +65,19 @@ pub(super) fn read(at: &Cursor<'_>, context: &Context<'_>) -> Option<HostSetting
 
 /// What is for hubs only.
 fn without_effect(at: &Cursor<'_>, handler: &Cursor<'_>) {
-    if let Some(addr) =
-        at.filled(&service::ADDR).filter(|addr| addr.read().as_deref() != Some(":0"))
-    {
+    let addr = at.filled(&service::ADDR).filter(|addr| addr.read().as_deref() != Some(":0"));
+    if let Some(addr) = addr {
         addr.key().info("`addr` has no effect on a host: it only connects outwards");
     }
-    for key in [handler::AUTHER.name(), handler::AUTHERS.name(), handler::AUTH.name()] {
-        let Some(at) = handler.child_named(key).filter(|at| !at.value.is_unset()) else { continue };
+    for field in [handler::AUTHER.any(), handler::AUTHERS.any(), handler::AUTH.any()] {
+        let Some(at) = handler.filled(&field) else { continue };
+        let key = field.name();
         at.key().error(format!("`{key}` has no effect on a host: nobody connects to it")).help(
-            "what the host proves itself with is the `auth` of its connector, in the chain's \
-                 node",
+            "what the host proves itself with is the `auth` of its connector, in the chain's node",
         );
     }
-    for key in [service::ADMISSION.name(), service::ADMISSIONS.name()] {
-        let Some(at) = at.child_named(key).filter(|at| !at.value.is_unset()) else { continue };
+    for field in [service::ADMISSION.any(), service::ADMISSIONS.any()] {
+        let Some(at) = at.filled(&field) else { continue };
         at.key().info("an admission has no effect on a host: nobody connects to it");
     }
     if let Some(at) = at.filled(&service::LISTENERS) {
@@ -120,9 +117,7 @@ fn host_name(at: &Cursor<'_>, context: &Context<'_>) -> Option<HostName> {
              which is not supported";
         return at.refuse(message, HELP);
     };
-    if let Some(selector) = forwarder.get(&forwarder::SELECTOR) {
-        selector::of(Some(selector));
-    }
+    selector::of(&forwarder.object(&forwarder::SELECTOR));
     let nodes = match forwarder.filled(&forwarder::HOP) {
         Some(hop) => context.names.hops.resolve(&hop)?.1.items_of(&hop::NODES),
         None => forwarder.items_of(&forwarder::NODES),

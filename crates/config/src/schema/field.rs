@@ -133,6 +133,11 @@ impl<S> Field<S> {
         Self { names, default, in_metadata, shape: PhantomData }
     }
 
+    /// The same key, whatever its shape.
+    pub(crate) const fn any(&self) -> Field<Any> {
+        Field { names: self.names, default: "", in_metadata: self.in_metadata, shape: PhantomData }
+    }
+
     /// The canonical spelling.
     pub(crate) const fn name(&self) -> &'static str {
         self.names[0]
@@ -298,6 +303,11 @@ impl<'a> Cursor<'a> {
         self.get(field).filter(|found| !found.value.is_unset())
     }
 
+    /// The object in `field`; in the place of an absent one, an empty one where `self` stands.
+    pub(crate) fn object(&self, field: &Field<In>) -> Cursor<'a> {
+        self.get(field).map_or_else(|| self.emptied(), Setting::cursor)
+    }
+
     /// What `field` says, if it says something.
     pub(crate) fn read<S: Readable>(&self, field: &Field<S>) -> Option<S::Output<'a>> {
         self.get(field)?.read()
@@ -306,6 +316,12 @@ impl<'a> Cursor<'a> {
     /// What `field` says, or its default.
     pub(crate) fn or_default<S: Readable>(&self, field: &Field<S>) -> S::Output<'a> {
         self.read(field).unwrap_or_else(|| field.default())
+    }
+
+    /// The number in `field` or, if that is zero or less, its default.
+    pub(crate) fn count(&self, field: &Field<Int>) -> u32 {
+        let number = self.read(field).filter(|number| *number > 0);
+        u32::try_from(number.unwrap_or_else(|| field.default())).unwrap_or(u32::MAX)
     }
 
     /// The items of a list of objects or texts.
