@@ -46,6 +46,24 @@ impl Value {
         Self { place, data }
     }
 
+    pub(crate) fn text(text: &str, place: Position) -> Self {
+        Self::new(place, Data::Text(text.to_owned()))
+    }
+
+    pub(crate) fn list(items: Vec<Value>, place: Position) -> Self {
+        Self::new(place, Data::List(items))
+    }
+
+    /// A map of those `fields` that are there.
+    pub(crate) fn map(fields: impl IntoIterator<Item = Option<Member>>, place: Position) -> Self {
+        Self::new(place, Data::Map(fields.into_iter().flatten().collect()))
+    }
+
+    /// A map of `fields`, unless there are none.
+    pub(crate) fn filled(fields: Vec<Member>, place: Position) -> Option<Self> {
+        (!fields.is_empty()).then(|| Self::new(place, Data::Map(fields)))
+    }
+
     /// The value of `key`, whatever its case; nulls count as absent.
     pub(crate) fn get(&self, key: &str) -> Option<&Member> {
         self.entries()
