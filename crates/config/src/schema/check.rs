@@ -354,6 +354,7 @@ fn right_table(name: &str) -> Option<String> {
     let read = |table: &&&'static Object| {
         matches!(table.key(name), Some(KeySpec { status: KeyStatus::Taken(..), .. }))
     };
-    let table = meta::TABLES.iter().chain(transports::TABLES).find(read)?;
+    let tables = meta::TABLES.iter().chain(transports::TABLES).filter(|table| !table.only_shared);
+    let table = tables.into_iter().find(read)?;
     Some(format!("it belongs to {}", table.what))
 }

@@ -68,6 +68,8 @@ pub(crate) struct Object {
     /// For messages: "a service".
     pub(crate) what: &'static str,
     pub(crate) lines: &'static [Line],
+    /// Whether no object has this table but as part of another.
+    pub(crate) only_shared: bool,
 }
 
 impl Line {
@@ -366,10 +368,10 @@ impl KeySpec {
 ///     not_yet("key", ...);
 /// }
 /// ```
-/// A constant that nobody reads is a warning of the compiler. `metadata` before the module's name: its keys stand in the
-/// `metadata` of an object.
+/// A constant that nobody reads is a warning of the compiler. `in metadata` after the module's name: its keys stand in the
+/// `metadata` of an object. `only shared` after the text: no object has this table but as part of another.
 macro_rules! objects {
-    ($($(#[$doc:meta])* $module:ident $(in $metadata:ident)?, $what:literal { $($status:ident $args:tt;)* })*) => {$(
+    ($($(#[$doc:meta])* $module:ident $(in $metadata:ident)?, $what:literal $(, only $shared:ident)? { $($status:ident $args:tt;)* })*) => {$(
         $(#[$doc])*
         pub(crate) mod $module {
             #[allow(unused_imports, reason = "not every table uses all shapes")]
@@ -380,9 +382,13 @@ macro_rules! objects {
             pub(crate) static OBJECT: $crate::schema::field::Object = $crate::schema::field::Object {
                 what: $what,
                 lines: &[$($crate::schema::field::line!($status $args)),*],
+                only_shared: $crate::schema::field::is_one!($($shared)?),
             };
         }
-    )*};
+    )*
+        /// All tables here.
+        pub(super) static TABLES: &[&$crate::schema::field::Object] = &[$(&$module::OBJECT),*];
+    };
 }
 
 macro_rules! is_one {
