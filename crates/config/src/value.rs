@@ -1,6 +1,6 @@
 //! A tree of values that remember where they were written.
 
-use std::ops::Deref;
+use std::{collections::HashMap, ops::Deref};
 
 use crate::{
     location::{Position, quote},
@@ -129,6 +129,57 @@ impl Value {
 /// Keys are compared without regard to case, as GOST does.
 pub(crate) fn same_key(a: &str, b: &str) -> bool {
     a.eq_ignore_ascii_case(b) || !a.is_ascii() && a.to_lowercase() == b.to_lowercase()
+}
+
+/// What a text holds that is no document; reading it stops there.
+pub(crate) struct Problem {
+    pub(crate) place: Position,
+    pub(crate) message: String,
+    pub(crate) help: Option<String>,
+}
+
+pub(crate) fn refuse<T>(place: Position, message: impl Into<String>) -> Result<T, Problem> {
+    Err(Problem { place, message: message.into(), help: None })
+}
+
+impl Problem {
+    pub(crate) fn report(self, report: &Report) {
+        report.at(self.place).error(self.message).maybe_help(self.help);
+    }
+}
+
+/// The entries of a map with an index by lower-case key.
+#[derive(Default)]
+pub(crate) struct UniqueKeys {
+    pub(crate) list: Vec<Member>,
+    index: HashMap<String, usize>,
+}
+
+impl UniqueKeys {
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.index.contains_key(&key.to_lowercase())
+    }
+
+    /// Adds an entry unless its key is there already or the map is full.
+    pub(crate) fn insert(&mut self, entry: Member) -> Result<(), Problem> {
+        if self.list.len() >= MAX_KEYS {
+            return refuse(entry.place, format!("this map has more than {MAX_KEYS} keys"));
+        }
+        let lower = entry.key.to_lowercase();
+        if let Some(first) = self.index.get(&lower).and_then(|i| self.list.get(*i)) {
+            debug_assert!(same_key(&first.key, &entry.key));
+            let message = format!(
+                "{} is given twice: first in line {}, column {}",
+                quote(&entry.key),
+                first.place.line,
+                first.place.column
+            );
+            return refuse(entry.place, message);
+        }
+        self.index.insert(lower, self.list.len());
+        self.list.push(entry);
+        Ok(())
+    }
 }
 
 /// A value, where it was written and which keys lead to it: what is found about it is reported there.

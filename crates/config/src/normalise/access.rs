@@ -63,7 +63,7 @@ pub(super) fn reader(at: &Cursor<'_>, context: &Context<'_>) -> Option<Named<Use
     let reference = at.filled(&metrics::AUTHER);
     let inline = inline(at.filled(&metrics::AUTH), reference.is_some());
     let Some(reference) = reference else { return inline };
-    named(&reference.read()?, &reference.at.clone(), context)
+    named(&reference.read()?, &reference, context)
 }
 
 fn named(name: &str, at: &At<'_>, context: &Context<'_>) -> Option<Named<User>> {
@@ -128,15 +128,12 @@ fn user(at: &Cursor<'_>, elsewhere: bool) -> Option<User> {
 
 /// User name and password within what the wire can carry.
 pub(super) fn credentials(at: &Cursor<'_>) -> Option<Login> {
-    let Some(user) = at.read(&auth::USERNAME) else {
-        return at.refuse("the user has no name", "add `username:`");
-    };
+    let (user, user_at) =
+        at.required(&auth::USERNAME, "the user has no name", "add `username:`")?;
     let password = at.read(&auth::PASSWORD).unwrap_or_default();
-    for (text, field) in [(&user, &auth::USERNAME), (&password, &auth::PASSWORD)] {
+    for (text, at) in [(&user, user_at), (&password, at.place_of(&auth::PASSWORD))] {
         if text.len() > MAX_LEN {
-            let message = format!("this has {} bytes, at most {MAX_LEN} are possible", text.len());
-            at.place_of(field).error(message);
-            return None;
+            at.error(format!("this has {} bytes, at most {MAX_LEN} are possible", text.len()));
         }
     }
     Some(Login { user, password: Secret::new(password) })

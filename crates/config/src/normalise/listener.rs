@@ -11,8 +11,7 @@ use crate::{
     location::quote,
     report::At,
     schema::{
-        LISTENERS, OneText, Setting, any_listener, listener_base, more_listener, service,
-        service_metadata,
+        LISTENERS, Setting, any_listener, listener_base, more_listener, service, service_metadata,
     },
     value::Cursor,
 };
@@ -23,13 +22,9 @@ const MAX_LISTENERS: usize = 64;
 
 /// The listeners of the service at `at` that can be used, and where their addresses are written.
 pub(super) fn read<'a>(at: &Cursor<'a>, context: &Context<'_>) -> Vec<(ListenerSettings, At<'a>)> {
-    let addr = match at.filled(&service::ADDR) {
-        Some(addr) => self::addr(&addr),
-        None => {
-            let help = "add `addr:`, for example `addr: :8443`";
-            at.refuse("a hub needs an address to listen on", help)
-        }
-    };
+    let help = "add `addr:`, for example `addr: :8443`";
+    let addr = at.required(&service::ADDR, "a hub needs an address to listen on", help);
+    let addr = addr.and_then(self::addr);
     let more = at.items_of(&service::LISTENERS);
     if more.len() >= MAX_LISTENERS {
         at.error(format!("a hub has at most {MAX_LISTENERS} listeners"));
@@ -37,7 +32,7 @@ pub(super) fn read<'a>(at: &Cursor<'a>, context: &Context<'_>) -> Vec<(ListenerS
     let first = one(at, &at.object(&service::LISTENER), addr.clone(), context);
     let more = more.iter().take(MAX_LISTENERS).map(|listener| {
         let addr = match listener.filled(&more_listener::ADDR) {
-            Some(addr) => self::addr(&addr),
+            Some(own) => own.read().and_then(|text| self::addr((text, own.at.clone()))),
             None => addr.clone(),
         };
         one(at, listener, addr, context)
@@ -129,15 +124,15 @@ fn net(text: &str, at: &At<'_>) -> Option<IpNet> {
     }
 }
 
-fn addr<'a>(addr: &Setting<'a, OneText>) -> Option<(String, At<'a>)> {
-    let text = addr.read()?;
+/// The address and where it stands, if it is one.
+fn addr((text, at): (String, At<'_>)) -> Option<(String, At<'_>)> {
     if let Err(error) = address::check(&text) {
         let message = format!("{} is no address to listen on: {error}", quote(&text));
         let help = match text.parse::<u16>() {
             Ok(port) => format!("write :{port}"),
             Err(_) => "write for example :8443, 192.0.2.1:8443 or [2001:db8::1]:8443".to_owned(),
         };
-        return addr.refuse(message, help);
+        return at.refuse(message, help);
     }
-    Some((text, addr.at.clone()))
+    Some((text, at))
 }

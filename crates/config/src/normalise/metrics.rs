@@ -15,14 +15,10 @@ pub(super) fn read(root: &Cursor<'_>, context: &Context<'_>) -> Option<MetricsSe
     let path = at.or_default(&metrics::PATH);
     if !path.starts_with('/') {
         let message = format!("{} is no path of a URL", quote(&path));
-        return at.place_of(&metrics::PATH).refuse(message, format!("write /{path}"));
+        at.place_of(&metrics::PATH).error(message).help(format!("write /{path}"));
     }
-    let Some(addr_at) = at.filled(&metrics::ADDR) else {
-        let help =
-            "add `addr:`, for example `addr: 127.0.0.1:9000` or `addr: unix:///run/rtun.sock`";
-        return at.refuse("the metrics have no address", help);
-    };
-    let addr = addr_at.read()?;
+    let help = "add `addr:`, for example `addr: 127.0.0.1:9000` or `addr: unix:///run/rtun.sock`";
+    let (addr, addr_at) = at.required(&metrics::ADDR, "the metrics have no address", help)?;
     let wrong = match addr.strip_prefix("unix://") {
         Some("") => Some("it has no path".to_owned()),
         Some(_) => None,

@@ -103,11 +103,8 @@ fn route<'a>(at: &Cursor<'a>) -> Option<(Route, RowPlace<'a>)> {
         let help = "add `dst:` with a prefix or an address";
         return at.refuse("the route has no destination", help);
     };
-    let Some(gateway) = at.read(&route::GATEWAY) else {
-        let help = "add `gateway:` with the name of the host it leads to";
-        return at.refuse("the route has no gateway", help);
-    };
-    let gateway_at = at.place_of(&route::GATEWAY);
+    let help = "add `gateway:` with the name of the host it leads to";
+    let (gateway, gateway_at) = at.required(&route::GATEWAY, "the route has no gateway", help)?;
     let gateway = host_name(&gateway, &gateway_at)?;
     if gateway.as_str().parse::<IpAddr>().is_ok() {
         let message =
@@ -160,19 +157,14 @@ fn ingress<'a>(name: &str, at: &Cursor<'a>) -> IngressTable<'a> {
         };
         if rules[i].0.namespace != rule.namespace {
             let first = rules[i].1.shown();
-            place
-                .coded(
-                    Code::C13,
-                    format!(
-                        "{} has two endpoints, {} and {}; the last one counts",
-                        quote(&rule.pattern),
-                        rules[i].0.namespace,
-                        rule.namespace
-                    ),
-                )
-                .maybe_help(
-                    first.map(|first| format!("the first is at {first}; remove one of them")),
-                );
+            let message = format!(
+                "{} has two endpoints, {} and {}; the last one counts",
+                quote(&rule.pattern),
+                rules[i].0.namespace,
+                rule.namespace
+            );
+            let help = first.map(|first| format!("the first is at {first}; remove one of them"));
+            place.coded(Code::C13, message).maybe_help(help);
         }
         rules[i] = (rule, place);
     }
@@ -185,14 +177,10 @@ fn ingress<'a>(name: &str, at: &Cursor<'a>) -> IngressTable<'a> {
 }
 
 fn rule<'a>(at: &Cursor<'a>) -> Option<(IngressRule, At<'a>)> {
-    let Some(hostname) = at.read(&rule::HOSTNAME) else {
-        return at.refuse("the rule has no host name", "add `hostname:`");
-    };
-    let Some(endpoint) = at.read(&rule::ENDPOINT) else {
-        let help = "add `endpoint:` with the UUID of the namespace the host may join";
-        return at.refuse("the rule has no endpoint", help);
-    };
-    let (name_at, endpoint_at) = (at.place_of(&rule::HOSTNAME), at.place_of(&rule::ENDPOINT));
+    let (hostname, name_at) =
+        at.required(&rule::HOSTNAME, "the rule has no host name", "add `hostname:`")?;
+    let help = "add `endpoint:` with the UUID of the namespace the host may join";
+    let (endpoint, endpoint_at) = at.required(&rule::ENDPOINT, "the rule has no endpoint", help)?;
     let namespace: NamespaceId = match endpoint.parse() {
         Ok(id) => id,
         Err(error) => {
@@ -201,11 +189,9 @@ fn rule<'a>(at: &Cursor<'a>) -> Option<(IngressRule, At<'a>)> {
         }
     };
     if namespace.is_default() {
+        let message = "the zero UUID is what hosts without a `router.id` have, not an endpoint";
         endpoint_at
-            .coded(
-                Code::C12,
-                "the zero UUID is what hosts without a `router.id` have, not an endpoint",
-            )
+            .coded(Code::C12, message)
             .help("name a namespace; a host that may join none needs no rule");
         return None;
     }
@@ -218,11 +204,9 @@ fn pattern(hostname: &str, at: &At<'_>) -> Option<String> {
     let pattern = match IngressRule::pattern(hostname) {
         Ok(pattern) => pattern,
         Err(PatternError::Nothing) => {
-            at.coded(
-                Code::C14,
-                format!("{} matches no host; the rule is left out", quote(hostname)),
-            )
-            .help("a pattern is a name, or *.domain for the domain and every name below it");
+            let message = format!("{} matches no host; the rule is left out", quote(hostname));
+            at.coded(Code::C14, message)
+                .help("a pattern is a name, or *.domain for the domain and every name below it");
             return None;
         }
         Err(PatternError::HostName(error)) => {

@@ -305,6 +305,19 @@ impl<'a> Cursor<'a> {
         self.get(field).filter(|found| !found.value.is_unset())
     }
 
+    /// What `field` says, and where. That it is absent or empty is reported as `missing`.
+    pub(crate) fn required<S: Readable>(
+        &self,
+        field: &Field<S>,
+        missing: &str,
+        help: &str,
+    ) -> Option<(S::Output<'a>, At<'a>)> {
+        match self.filled(field) {
+            Some(found) => Some((found.read()?, found.cursor.at)),
+            None => self.refuse(missing, help),
+        }
+    }
+
     /// The object in `field`; in the place of an absent one, an empty one where `self` stands.
     pub(crate) fn object(&self, field: &Field<In>) -> Cursor<'a> {
         self.get(field).map_or_else(|| self.emptied(), Setting::cursor)

@@ -242,11 +242,8 @@ fn unverified(tls: &DialTls, at: &At<'_>, addr: &str, what: &str) {
 /// The `host:port` of something that is connected to; `None` after an error was reported.
 fn addr(at: &Cursor<'_>, field: &Field<OneText>, what: &str) -> Option<String> {
     const HELP: &str = "write for example hub.example:8443";
-    let Some(addr) = at.filled(field) else {
-        let message = format!("the node has no `addr`: where is the {what}?");
-        return at.refuse(message, HELP);
-    };
-    let text = addr.read()?;
+    let missing = format!("the node has no `addr`: where is the {what}?");
+    let (text, text_at) = at.required(field, &missing, HELP)?;
     let checked = match address::check(&text) {
         Ok(("", _)) => Err(AddressError::NoHost),
         Ok((_, 0)) => Err(AddressError::BadPort),
@@ -254,7 +251,7 @@ fn addr(at: &Cursor<'_>, field: &Field<OneText>, what: &str) -> Option<String> {
     };
     if let Err(error) = checked {
         let message = format!("{} is no address of a {what}: {error}", quote(&text));
-        return addr.refuse(message, HELP);
+        return text_at.refuse(message, HELP);
     }
     Some(text)
 }
