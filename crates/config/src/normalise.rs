@@ -21,7 +21,6 @@ mod transport_stack;
 
 pub(crate) use hub::HubView;
 pub(crate) use names::DocumentNames;
-pub(crate) use providers::is_all_inline;
 pub(crate) use tables::{HubTables, IngressTable, RouterTable};
 pub(crate) use transport_stack::encrypted_form;
 

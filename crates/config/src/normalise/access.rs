@@ -2,12 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{
-    Context, DocumentNames,
-    providers::{self, provider},
-    sources,
-    tables::host_name,
-};
+use super::{Context, DocumentNames, providers::named, sources, tables::host_name};
 use crate::{
     findings::Code,
     location::quote,
@@ -22,10 +17,7 @@ const MAX_LEN: usize = 255;
 
 /// All authers, in order.
 pub(super) fn read(names: &DocumentNames<'_>) -> Vec<Named<User>> {
-    let auther = |(name, at): &(String, Cursor<'_>)| {
-        let users = users(at);
-        Named { name: name.clone(), provider: provider(at, &sources::AUTHER, users) }
-    };
+    let auther = |(name, at): &(String, Cursor<'_>)| named(name, at, &sources::AUTHER, users(at));
     names.authers.list.iter().map(auther).collect()
 }
 
@@ -49,10 +41,8 @@ pub(super) fn authers(handler: &Cursor<'_>, context: &Context<'_>) -> Option<Vec
         return inline.map(|inline| vec![inline]);
     }
     let authers: Vec<Named<User>> =
-        references.iter().filter_map(|(name, at)| named(name, at, context)).collect();
-    if authers.iter().all(|auther| providers::is_empty(&auther.provider))
-        && !handler.report.failed()
-    {
+        references.iter().filter_map(|(name, at)| auther(name, at, context)).collect();
+    if authers.iter().all(Named::is_empty) && !handler.report.failed() {
         handler.warning("nobody can connect: the authers have no user").help("add `auths:`");
     }
     Some(authers)
@@ -63,10 +53,10 @@ pub(super) fn reader(at: &Cursor<'_>, context: &Context<'_>) -> Option<Named<Use
     let reference = at.filled(&metrics::AUTHER);
     let inline = inline(at.filled(&metrics::AUTH), reference.is_some());
     let Some(reference) = reference else { return inline };
-    named(&reference.read()?, &reference, context)
+    auther(&reference.read()?, &reference, context)
 }
 
-fn named(name: &str, at: &At<'_>, context: &Context<'_>) -> Option<Named<User>> {
+fn auther(name: &str, at: &At<'_>, context: &Context<'_>) -> Option<Named<User>> {
     let (name, _) = context.names.authers.find(name, at)?;
     context.authers.iter().find(|auther| auther.name == *name).cloned()
 }

@@ -68,7 +68,7 @@ pub(super) fn read<'a>(
         default_router: default
             .zip(router_at.as_ref())
             .map(|(table, at)| (table.router.name.clone(), at.at.clone())),
-        ingress: ingress.map(|ingress| ingress.name.clone()),
+        ingress: ingress.map(|table| table.ingress.name.clone()),
         authers: authers.clone(),
         listeners,
         auth: auth.unwrap_or_else(|| handler.at.clone()),
@@ -78,7 +78,7 @@ pub(super) fn read<'a>(
     let rules = HubRules {
         namespaces,
         default_router: default.map(|table| table.router.clone()),
-        ingress: ingress.map(|i| Named { name: i.name.clone(), provider: i.provider.clone() }),
+        ingress: ingress.map(|table| table.ingress.clone()),
         authers,
         admissions,
         source_check: one_of(&handler, &router_handler::SOURCE_CHECK, &SOURCE_CHECKS),

@@ -11,8 +11,8 @@ use crate::{
     location::quote,
     report::At,
     schema::{
-        OneText, Setting, admission, auther, file_source, http_source, ingress, redis_source,
-        router, rows_from,
+        Field, In, OneText, Setting, admission, auther, file_source, http_source, ingress,
+        redis_source, router, rows_from,
     },
     value::Cursor,
 };
@@ -65,9 +65,12 @@ pub(super) fn read(at: &Cursor<'_>, kind: &TableKind) -> (Vec<SourceSettings>, O
     (sources, Some(period.max(MIN_RELOAD)))
 }
 
+/// The keys of sources.
+pub(super) const FIELDS: [Field<In>; 3] = [rows_from::FILE, rows_from::REDIS, rows_from::HTTP];
+
 /// Whether the object at `at` has rows elsewhere.
 pub(super) fn are_in(at: &Cursor<'_>) -> bool {
-    [&rows_from::FILE, &rows_from::REDIS, &rows_from::HTTP].iter().any(|s| at.filled(s).is_some())
+    FIELDS.iter().any(|source| at.filled(source).is_some())
 }
 
 fn file(at: &Cursor<'_>) -> Option<SourceSettings> {
