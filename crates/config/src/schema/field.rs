@@ -6,7 +6,7 @@ use std::{marker::PhantomData, ops::Deref, time::Duration};
 use crate::{
     coerce::{self, BareUnit},
     report::At,
-    value::{Cursor, Value, same_key},
+    value::{Cursor, Data, Value, same_key},
 };
 
 /// What a key's value must be.
@@ -312,7 +312,8 @@ impl<'a> Cursor<'a> {
         missing: &str,
         help: &str,
     ) -> Option<(S::Output<'a>, At<'a>)> {
-        match self.filled(field) {
+        let is_empty = |found: &Setting<'_, S>| matches!(&found.value.data, Data::Text(text) if text.is_empty());
+        match self.get(field).filter(|found| !is_empty(found)) {
             Some(found) => Some((found.read()?, found.cursor.at)),
             None => self.refuse(missing, help),
         }
