@@ -13,6 +13,16 @@ pub(crate) struct Position {
     pub(crate) width: u32,
 }
 
+impl Position {
+    /// Of what stands in no text.
+    pub(crate) const NOWHERE: Self = Self::start(u32::MAX);
+
+    /// The beginning of `text`.
+    pub(crate) const fn start(text: u32) -> Self {
+        Self { text, line: 1, column: 1, width: 1 }
+    }
+}
+
 /// The texts a configuration was read from, for showing places.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Texts(Vec<SourceText>);

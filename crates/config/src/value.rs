@@ -72,6 +72,26 @@ impl Value {
             .filter(|e| !matches!(e.value.data, Data::Null))
     }
 
+    /// Sets `key`, whatever its case, in a map or null.
+    pub(crate) fn set(&mut self, key: &str, value: Value) {
+        let mut entries = match &mut self.data {
+            Data::Map(entries) => std::mem::take(entries),
+            Data::Null => Vec::new(),
+            _ => return,
+        };
+        entries.retain(|e| !same_key(&e.key, key));
+        entries.push(Member { key: key.to_owned(), place: value.place, value });
+        self.data = Data::Map(entries);
+    }
+
+    /// The items of a list; anything else is a list of itself.
+    pub(crate) fn into_items(self) -> Vec<Value> {
+        match self.data {
+            Data::List(items) => items,
+            _ => vec![self],
+        }
+    }
+
     /// The entries of a map; none for anything else.
     pub(crate) fn entries(&self) -> &[Member] {
         match &self.data {
@@ -233,10 +253,7 @@ impl<'a> Cursor<'a> {
 
     /// An empty object in the same place.
     pub(crate) fn emptied(&self) -> Cursor<'a> {
-        static EMPTY: Value = Value {
-            place: Position { text: u32::MAX, line: 1, column: 1, width: 1 },
-            data: Data::Map(Vec::new()),
-        };
+        static EMPTY: Value = Value { place: Position::NOWHERE, data: Data::Map(Vec::new()) };
         Cursor { value: &EMPTY, ..self.clone() }
     }
 

@@ -76,8 +76,7 @@ impl<'a> YamlBuilder<'a> {
                 event => root = Some(self.value(event, place, 0)?),
             }
         }
-        let start = Position { text: self.text, line: 1, column: 1, width: 1 };
-        Ok(root.unwrap_or(Value::new(start, Data::Null)))
+        Ok(root.unwrap_or(Value::new(Position::start(self.text), Data::Null)))
     }
 
     fn value(&mut self, event: Event<'a>, place: Position, depth: usize) -> Result<Value, Problem> {

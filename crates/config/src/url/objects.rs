@@ -24,12 +24,11 @@ impl Objects {
     }
 
     pub(super) fn document(self) -> Value {
-        let start = Position { text: u32::MAX, line: 1, column: 1, width: 1 };
         let lists = self.0.into_iter().map(|(group, list)| {
-            let place = list.first().map_or(start, |value| value.place);
+            let place = list.first().map_or(Position::NOWHERE, |value| value.place);
             field(group, Value::list(list, place))
         });
-        Value::map(lists, start)
+        Value::map(lists, Position::NOWHERE)
     }
 
     /// A new object named `<key>-<number>` with `fields`; gives the field that refers to it.
