@@ -80,9 +80,10 @@ fn file(at: &Cursor<'_>) -> Option<SourceSettings> {
 
 fn redis(at: &Cursor<'_>, kind: &TableKind) -> Option<SourceSettings> {
     let help = "add `addr:`, for example `addr: 127.0.0.1:6379`";
-    let (addr, addr_at) =
-        at.required(&redis_source::ADDR, "the redis server has no address", help)?;
-    let addr = remote::server(addr, &addr_at, "127.0.0.1:6379 or redis.example:6379");
+    let addr = at.required(&redis_source::ADDR, "the redis server has no address", help);
+    let addr = addr.and_then(|(addr, at)| {
+        Some((remote::server(addr, &at, "127.0.0.1:6379 or redis.example:6379")?, at))
+    });
     let db = at.or_default(&redis_source::DB);
     if db < 0 {
         let message = format!("{db} is no number of a database");
@@ -91,7 +92,7 @@ fn redis(at: &Cursor<'_>, kind: &TableKind) -> Option<SourceSettings> {
     let kind = at
         .filled(&redis_source::TYPE)
         .map_or_else(|| kind.redis.first().map(|(_, kind)| *kind), |at| holds(&at, kind));
-    let (addr, kind) = (addr?, kind?);
+    let ((addr, addr_at), kind) = (addr?, kind?);
     let redis = RedisSettings {
         db,
         username: at.read(&redis_source::USERNAME),
