@@ -4,7 +4,9 @@
 
 mod cpu;
 mod echo;
+mod emulated_path;
 mod fair;
+mod figure;
 mod idle;
 mod link;
 mod lossy;
@@ -42,8 +44,9 @@ use crate::{
     interruption::Interruption,
     program::{Program, ProgramError},
 };
+use figure::Figure;
 use report::{Conditions, Report};
-use scenario::{Figure, Scenario, Sizes};
+use scenario::{Scenario, Sizes};
 use table::Origin;
 use transport::Transport;
 use world::{Contender, Kind, Layout, World};
@@ -227,7 +230,7 @@ impl Bench {
                         report.conditions.congestion_setting = world.congestion().to_string();
                     }
                     if outcome.is_err() || scenario.is_once() {
-                        // The next measurement begins with a network that works; a large one is in its way.
+                        // The next measurement begins with a network that works; a large one would disturb it.
                         worlds.remove(&key);
                     }
                     match outcome {

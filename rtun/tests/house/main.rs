@@ -17,10 +17,10 @@ use source::SourceFile;
 const MAX_LINES: usize = 650;
 
 /// Violations that were there when the rule was written. A number may only become smaller, and goes with its last one.
-const FILES_LEFT: usize = 3;
-const TYPE_NAMES_LEFT: usize = 50;
-const CIRCLES_LEFT: usize = 28;
-const WORDS_LEFT: usize = 461;
+const FILES_LEFT: usize = 0;
+const TYPE_NAMES_LEFT: usize = 0;
+const CIRCLES_LEFT: usize = 0;
+const WORDS_LEFT: usize = 0;
 
 fn assert_at_most(left: usize, violations: &[String]) {
     let found = violations.len();

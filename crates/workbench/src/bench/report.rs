@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value, json};
 
 use super::{
-    scenario::{Figure, Scenario},
+    figure::Figure,
+    scenario::Scenario,
     statistics::Summary,
     target::{Bound, Target, targets},
 };

@@ -15,8 +15,8 @@ use rtun_lab::tools::{TcpLoad, UdpSource};
 use super::{
     BenchError, CONGESTION_CONTROL,
     echo::Echoes,
+    figure::{Figure, PING_PAUSE, warm_up},
     raw::{PING_EVERY, RawHost},
-    scenario::{Figure, PING_PAUSE, warm_up},
     world::World,
 };
 

@@ -9,7 +9,7 @@ use std::{
 
 use rtun_lab::tools::{Pulse, udp_echo, udp_load};
 
-use super::{BenchError, memory, scenario::Figure, statistics::Summary, world::World};
+use super::{BenchError, figure::Figure, memory, statistics::Summary, world::World};
 
 /// Tables that replace one another, each next to two windows without: a longest gap varies much.
 const SWAPS: u8 = 3;
