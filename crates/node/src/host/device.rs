@@ -101,7 +101,7 @@ pub(super) struct Keeper {
     failing: Vec<String>,
     refused: HashSet<Item>,
     looked_up: Instant,
-    lookup: Option<JoinHandle<ends::Answers>>,
+    lookup: Option<JoinHandle<ends::NameAnswers>>,
 }
 
 /// Why a device is no longer kept.

@@ -20,7 +20,7 @@ use tokio::{sync::Notify, time::Instant};
 use super::{
     MuxError,
     cut::{Cut, Taken},
-    state::{MuxState, Role, Room},
+    state::{MuxRole, MuxState, Room},
 };
 use crate::{Stream, poll_end};
 
@@ -101,7 +101,7 @@ impl Wake for WakeWriters {
 }
 
 impl MuxShared {
-    pub(super) fn new(below: Arc<dyn Stream>, role: Role, settings: MuxSettings) -> Arc<Self> {
+    pub(super) fn new(below: Arc<dyn Stream>, role: MuxRole, settings: MuxSettings) -> Arc<Self> {
         Arc::new_cyclic(|shared| Self {
             settings,
             reading: Mutex::new(Reading {

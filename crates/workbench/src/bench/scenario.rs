@@ -17,7 +17,7 @@ use super::{
     idle, link, lossy,
     search::{LOSS, highest_load},
     stalled, swap,
-    table::Origin,
+    table::TableOrigin,
     world::{Layout, World},
 };
 
@@ -68,7 +68,7 @@ pub(super) struct Sizes {
     pub(super) during: Duration,
     pub(super) associations: usize,
     pub(super) routes: usize,
-    pub(super) origin: Origin,
+    pub(super) origin: TableOrigin,
 }
 
 /// The name of every scenario's first figure, or of its only one that counts.

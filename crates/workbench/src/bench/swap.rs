@@ -32,7 +32,7 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// What was seen in windows of one kind.
 #[derive(Debug, Default)]
-struct Seen {
+struct SeenWindows {
     /// In ms, the longest of each window.
     gaps: Vec<f64>,
     lost: u64,
@@ -49,7 +49,7 @@ pub(super) fn measure(world: &World, during: Duration) -> Result<Vec<Figure>, Be
     let mut echo = world.inner_address(1);
     echo.set_port(ECHO_PORT);
     let _server = udp_echo(echoing, ([0, 0, 0, 0], ECHO_PORT).into())?;
-    let [mut quiet, mut busy, mut swap]: [Seen; 3] = Default::default();
+    let [mut quiet, mut busy, mut swap]: [SeenWindows; 3] = Default::default();
     let mut times = Vec::new();
     for generation in 1..=SWAPS {
         quiet.watch(world, echo, window, || Ok(()))?;
@@ -76,7 +76,7 @@ pub(super) fn measure(world: &World, during: Duration) -> Result<Vec<Figure>, Be
     ])
 }
 
-impl Seen {
+impl SeenWindows {
     /// Runs both streams for a window, and `event` after a quarter of it.
     fn watch<T>(
         &mut self,

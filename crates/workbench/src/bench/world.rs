@@ -26,8 +26,8 @@ use super::{
     BenchError, CONGESTION_CONTROL, cpu,
     emulated_path::EmulatedPath,
     sockets,
-    table::{self, Origin, Table},
-    transport::Transport,
+    table::{self, Table, TableOrigin},
+    transport::BenchTransport,
 };
 
 /// How long a network may take until packets pass.
@@ -73,7 +73,7 @@ pub(super) struct Contender {
     /// The tunnel's MTU in bytes.
     pub(super) mtu: u16,
     /// What hosts and hub speak over; `None`: TCP, as in every scenario that does not compare transports.
-    pub(super) transport: Option<Transport>,
+    pub(super) transport: Option<BenchTransport>,
 }
 
 impl Contender {
@@ -96,7 +96,7 @@ pub(super) struct Layout {
     /// Routes in the hub's table besides those of the machines.
     pub(super) routes: usize,
     /// Where the hub reads these from.
-    pub(super) origin: Origin,
+    pub(super) origin: TableOrigin,
 }
 
 impl Layout {
@@ -108,7 +108,7 @@ impl Layout {
             access_link: None,
             path: None,
             routes: 0,
-            origin: Origin::Inline,
+            origin: TableOrigin::Inline,
         }
     }
 }
@@ -413,7 +413,7 @@ fn hub_configuration(
     if !contender.gso_frames() {
         text.push_str("      superFrames: false\n");
     }
-    let transport = contender.transport.as_ref().map_or("tcp", Transport::listener);
+    let transport = contender.transport.as_ref().map_or("tcp", BenchTransport::listener);
     let _ = write!(text, "  listener:\n    type: {transport}\nrouters:\n- name: bench\n");
     text.push_str(&table.keys());
     text.push_str("  routes:\n");
@@ -522,7 +522,7 @@ mod tests {
 
     use super::*;
 
-    fn contender(gso_frames: bool, transport: Option<Transport>) -> Contender {
+    fn contender(gso_frames: bool, transport: Option<BenchTransport>) -> Contender {
         let kind = Kind::Tunnel { hub: vec![], host: vec![], gso_frames };
         Contender { name: "rtun".into(), kind, mtu: 1400, transport }
     }

@@ -38,7 +38,7 @@ const RESOLVERS: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.c
 const OWN_NAMESPACE: &str = "/proc/self/ns/net";
 
 /// Names, each with the addresses it has, as far as it could be looked up.
-pub(super) type Answers = Vec<(String, Vec<IpAddr>)>;
+pub(super) type NameAnswers = Vec<(String, Vec<IpAddr>)>;
 
 /// The other ends of a host's connections: hubs, or the proxies before them.
 pub(in crate::host) struct Ends {
@@ -166,7 +166,7 @@ impl Ends {
     }
 
     /// Begins to look all names up, if there are any.
-    pub(super) fn look_up(&self) -> Option<JoinHandle<Answers>> {
+    pub(super) fn look_up(&self) -> Option<JoinHandle<NameAnswers>> {
         let names: Vec<String> = self.names.keys().cloned().collect();
         if names.is_empty() {
             return None;
@@ -187,7 +187,7 @@ impl Ends {
     }
 
     /// Remembers addresses, in addition to those that were known: a connection may still go there.
-    pub(super) fn learn(&mut self, answers: Answers) {
+    pub(super) fn learn(&mut self, answers: NameAnswers) {
         for (name, found) in answers {
             let Some(known) = self.names.get_mut(&name) else { continue };
             if known.len() + found.len() > ADDRESSES_MAX {
@@ -205,7 +205,7 @@ fn namespace(config: Option<&NetworkNamespace>) -> Result<netns::NetnsIdentity, 
 }
 
 /// What comes of a lookup that goes on; never ready without one.
-pub(super) async fn answers(lookup: &mut Option<JoinHandle<Answers>>) -> Answers {
+pub(super) async fn answers(lookup: &mut Option<JoinHandle<NameAnswers>>) -> NameAnswers {
     match lookup {
         Some(lookup) => lookup.await.unwrap_or_default(),
         None => std::future::pending().await,
