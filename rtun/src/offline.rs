@@ -51,7 +51,7 @@ pub(crate) enum What {
     Unusable(String),
     /// One line of it does not count.
     BadLine(u32, String),
-    /// So many more lines do not count.
+    /// This number of further lines do not count.
     More(usize),
 }
 

@@ -191,7 +191,7 @@ impl<'a> Life<'a> {
 
     /// Reads all sources again; a configuration with an error changes nothing.
     async fn reload(&mut self, node: &mut Node) {
-        // Whoever sends the signal may have moved the file away, whatever the configuration says.
+        // The sender of the signal may have moved the log file away, whatever the configuration says.
         self.logging.reopen();
         let Self { args, environment, reader, .. } = self;
         let outcome = tokio::task::block_in_place(|| read(args, environment, reader));

@@ -36,7 +36,7 @@ pub(crate) struct StatusCommand {
     /// Print everything, as one JSON array with an object for each rtun
     #[arg(long)]
     json: bool,
-    /// Look again every so many seconds, and show rates
+    /// Look again at this interval, and show rates
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", value_parser = period)]
     watch: Option<Duration>,
 }

@@ -517,7 +517,7 @@ fn sockets_of_a_host() {
     let device = |name: &str, strict| Interface { bind: Bind::Device(name.to_owned()), strict };
     let service =
         "metadata: {interface: 'eth0,eth1!', so_mark: 7, netns: inside, netns.out: /run/outside}";
-    let hop = "{name: h, interface: eth2, sockopts: {mark: 9}, metadata: {proxyProtocol: 1, netns: there}, nodes: [
+    let hop = "{name: h, interface: eth2, sockopts: {so_mark: 9}, metadata: {proxyProtocol: 1, netns: there}, nodes: [
   {addr: 'a:1', connector: {type: router}},
   {addr: 'b:1', connector: {type: router}, interface: eth3, netns: here, metadata: {so_mark: 11, proxyProtocol: 2}},
   {addr: 'c:1', connector: {type: router}, metadata: {interface: '10.0.0.1,fd00::1!', netns: ''}}]}";
@@ -526,11 +526,11 @@ fn sockets_of_a_host() {
     let [a, b, c] = &host.hubs[..] else { panic!("{host:?}") };
     let there = Some(NetworkNamespace::Named("there".to_owned()));
     let expected =
-        SocketOptions { interfaces: vec![device("eth2", false)], mark: Some(9), netns: there };
+        SocketOptions { interfaces: vec![device("eth2", false)], so_mark: Some(9), netns: there };
     assert_eq!((&a.sockets, a.proxy_protocol), (&expected, Some(ProxyProtocol::V1)));
     let here = Some(NetworkNamespace::Named("here".to_owned()));
     let expected =
-        SocketOptions { interfaces: vec![device("eth3", false)], mark: Some(11), netns: here };
+        SocketOptions { interfaces: vec![device("eth3", false)], so_mark: Some(11), netns: here };
     assert_eq!((&b.sockets, b.proxy_protocol), (&expected, Some(ProxyProtocol::V2)));
     let address =
         |text: &str, strict| Interface { bind: Bind::Address(text.parse().unwrap()), strict };
@@ -540,7 +540,10 @@ fn sockets_of_a_host() {
         host_of(service, "{name: h, nodes: [{addr: 'h:1', connector: {type: router}}]}");
     let outside = Some(NetworkNamespace::Path("/run/outside".into()));
     let interfaces = vec![device("eth0", false), device("eth1", true)];
-    assert_eq!(host.hubs[0].sockets, SocketOptions { interfaces, mark: Some(7), netns: outside });
+    assert_eq!(
+        host.hubs[0].sockets,
+        SocketOptions { interfaces, so_mark: Some(7), netns: outside }
+    );
 }
 
 #[test]
@@ -556,7 +559,7 @@ fn around_a_hub() {
     assert!(listener.proxy_protocol && listener.sockets.reuse_port);
     let trusted: Vec<String> = listener.trusted_proxies.iter().map(ToString::to_string).collect();
     assert_eq!(trusted, ["192.0.2.7/32", "2001:db8::/32"]);
-    assert_eq!(listener.sockets.mark, Some(7));
+    assert_eq!(listener.sockets.so_mark, Some(7));
     assert_eq!(listener.sockets.netns, Some(NetworkNamespace::Named("edge".to_owned())));
     let plain = hub_and("type: tcp", "").listener;
     assert_eq!(plain, rtun_settings::ListenerSettings::tcp("127.0.0.1:1"));
@@ -588,7 +591,7 @@ fn several_ways_in_to_one_hub() {
     let ServiceKind::Hub(hub) = &config.services[0].kind else { panic!("{config:?}") };
     let shown: Vec<_> = hub
         .listeners()
-        .map(|listener| (listener.addr.as_str(), listener.stack.name(), listener.sockets.mark))
+        .map(|listener| (listener.addr.as_str(), listener.stack.name(), listener.sockets.so_mark))
         .collect();
     let expected = [
         ("127.0.0.1:443", "wss", Some(7)),

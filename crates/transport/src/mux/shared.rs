@@ -444,7 +444,7 @@ impl MuxShared {
     pub(super) fn flush(&self) {
         match self.writing.try_lock() {
             Ok(mut writing) => self.flush_with(&mut writing),
-            // Whoever has the lock may have taken what was due before this became due.
+            // The task that has the lock may have taken what was due before this became due.
             Err(_) => self.driver.notify_one(),
         }
     }

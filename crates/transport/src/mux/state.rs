@@ -112,7 +112,7 @@ enum Fin {
 
 /// What a stream may write.
 pub(super) enum Room {
-    /// So many bytes, possibly none.
+    /// This number of bytes, possibly none.
     Bytes(usize),
     /// Nothing any more: it was ended by either side.
     Closed,

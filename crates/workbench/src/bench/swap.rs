@@ -21,7 +21,7 @@ const BEAT: Duration = Duration::from_millis(1);
 const RATE: f64 = 5_000.0;
 const PAYLOAD: usize = 1200;
 
-/// Port of the echo server, beside the generator's.
+/// Port of the echo server; the generator has another.
 const ECHO_PORT: u16 = 6001;
 
 /// Beyond its window a table may take this long.

@@ -100,9 +100,9 @@ impl Table {
         match self {
             Self::Inline => {}
             Self::File(path) => {
-                let beside = path.with_extension("new");
-                fs::write(&beside, text)?;
-                fs::rename(&beside, path)?;
+                let draft = path.with_extension("new");
+                fs::write(&draft, text)?;
+                fs::rename(&draft, path)?;
             }
             Self::Redis(redis) => redis.fill(&text)?,
             Self::Http(body) => *body.lock().unwrap_or_else(PoisonError::into_inner) = text.into(),

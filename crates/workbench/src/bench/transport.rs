@@ -20,8 +20,8 @@ impl BenchTransport {
     /// The hosts' `-F`.
     pub(super) fn node(&self, hub: &str) -> String {
         let Self { name, query } = self;
-        let mark = if query.is_empty() { "" } else { "?" };
-        format!("router+{name}://{hub}{mark}{query}")
+        let separator = if query.is_empty() { "" } else { "?" };
+        format!("router+{name}://{hub}{separator}{query}")
     }
 
     /// What is added to a contender's name.
