@@ -245,7 +245,7 @@ fn every_text_is_read_in_every_encoding() {
                 "services:
 - name: service-0
   addr: 127.0.0.1:{}
-  admission: door
+  admission: peers
   handler: {{type: router, auther: users, metadata: {{ingress: hosts}}}}
   listener: {{type: tcp}}
 routers:
@@ -255,7 +255,7 @@ authers:
 ingresses:
 - {{name: hosts, file: {{path: ingress.txt}}}}
 admissions:
-- {{name: door, whitelist: true, file: {{path: sources.txt}}}}
+- {{name: peers, whitelist: true, file: {{path: sources.txt}}}}
 ",
                 site.port
             );
@@ -546,7 +546,7 @@ authers:
     let (answer, took) = timed("alice", "s3cret");
     assert_eq!(answer, Some(0));
     assert!(took < quick, "{took:?}");
-    // Of another user, from where so many were wrong.
+    // Of another user, from the address of the wrong attempts.
     let (_, took) = timed("bob", "guess");
     assert!(took >= quick, "{took:?}");
     assert_eq!(timed("bob", "s3cret").0, Some(0));

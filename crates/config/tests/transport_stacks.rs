@@ -106,8 +106,8 @@ fn every_transport_listens_and_dials() {
     for name in schema::DIALERS.supported {
         let written = dialer(&format!("type: {name}"));
         let url = host(model(run(&["-L", TUN, "-F", &format!("router+{name}://h:1")])));
-        let way = &url.hubs[0].endpoints[0];
-        assert_eq!((way.addr.as_str(), way.stack.name()), ("h:1", *name));
+        let endpoint = &url.hubs[0].endpoints[0];
+        assert_eq!((endpoint.addr.as_str(), endpoint.stack.name()), ("h:1", *name));
         assert_eq!(written.name(), *name);
         assert_eq!(written.tls().is_none(), NO_TLS.contains(name), "{name}");
     }
@@ -352,8 +352,9 @@ fn who_a_host_believes_to_be_its_hub() {
             high << 4 | low
         }));
         assert!(tls.fingerprints.iter().all(|pin| *pin == expected), "{written}");
-        let told = matches!(verification, Verification::Full { .. } | Verification::Chain { .. });
-        assert_eq!(tls.is_authenticated(), told || pins > 0, "{written}");
+        let is_verified =
+            matches!(verification, Verification::Full { .. } | Verification::Chain { .. });
+        assert_eq!(tls.is_authenticated(), is_verified || pins > 0, "{written}");
     }
     let tls = dial_tls("secure: true, serverName: hub.example, certFile: c, keyFile: k");
     assert_eq!(tls.server_name.as_deref(), Some("hub.example"));
@@ -437,8 +438,8 @@ fn several_ways_to_one_hub() {
         "dialers: [{type: quic, tls: {secure: true}}, {type: wss, addr: 'cdn:443', tls: {secure: true}, metadata: {path: /t}}, {type: tcp}]",
     );
     let ways = |node: &HubNode| {
-        let way = |way: &Endpoint| format!("{} {}", way.stack.name(), way.addr);
-        node.endpoints.iter().map(way).collect::<Vec<_>>()
+        let endpoint = |endpoint: &Endpoint| format!("{} {}", endpoint.stack.name(), endpoint.addr);
+        node.endpoints.iter().map(endpoint).collect::<Vec<_>>()
     };
     assert_eq!(ways(&node), ["quic h:1", "wss cdn:443", "tcp h:1"]);
     assert_eq!((node.addr.as_str(), &codes[..]), ("h:1", &[Code::C30][..]));
@@ -454,8 +455,8 @@ fn several_ways_to_one_hub() {
     let [a, b] = &host.hubs[..] else { panic!("{host:?}") };
     assert_eq!(ways(a), ["quic a:443", "wss a:443", "h2 a:443", "tcp a:443"]);
     assert_eq!(ways(b), ["quic b:443", "wss b:443", "h2 b:443", "tcp b:443"]);
-    for way in &b.endpoints[..3] {
-        let tls = way.stack.tls().unwrap();
+    for endpoint in &b.endpoints[..3] {
+        let tls = endpoint.stack.tls().unwrap();
         assert_eq!(tls.verification, Verification::Full { ca: None });
         assert_eq!(tls.server_name.as_deref(), Some("hub.example"));
     }
@@ -517,7 +518,7 @@ fn sockets_of_a_host() {
     let device = |name: &str, strict| Interface { bind: Bind::Device(name.to_owned()), strict };
     let service =
         "metadata: {interface: 'eth0,eth1!', so_mark: 7, netns: inside, netns.out: /run/outside}";
-    let hop = "{name: h, interface: eth2, sockopts: {so_mark: 9}, metadata: {proxyProtocol: 1, netns: there}, nodes: [
+    let hop = "{name: h, interface: eth2, sockopts: {mark: 9}, metadata: {proxyProtocol: 1, netns: there}, nodes: [
   {addr: 'a:1', connector: {type: router}},
   {addr: 'b:1', connector: {type: router}, interface: eth3, netns: here, metadata: {so_mark: 11, proxyProtocol: 2}},
   {addr: 'c:1', connector: {type: router}, metadata: {interface: '10.0.0.1,fd00::1!', netns: ''}}]}";

@@ -45,7 +45,7 @@ fn seen_by_an_operator(path: &Path) -> String {
     show(&outcome)
 }
 
-/// Sources named on a command line stand beside it.
+/// A source named on a command line is a file next to the file with that command line.
 fn read(source: &ConfigSource) -> Result<Content, ReadError> {
     let ConfigSource::File(path) = source else {
         return Err(ReadError::Other("status 404".to_owned()));

@@ -170,7 +170,7 @@ pub fn microsocks(
     start(world, machine, "/usr/bin/microsocks", &arguments, 1080)
 }
 
-/// The machine's own address on the way to the hub.
+/// The machine's own address for connections to the hub.
 pub fn address(machine: &NetNamespace) -> IpAddr {
     let own = || {
         let socket = UdpSocket::bind("0.0.0.0:0")?;
