@@ -45,7 +45,7 @@ fn seen_by_an_operator(path: &Path) -> String {
     show(&outcome)
 }
 
-/// A source named on a command line is a file next to the file with that command line.
+/// The sources that a command line names are in the directory `sources`.
 fn read(source: &ConfigSource) -> Result<Content, ReadError> {
     let ConfigSource::File(path) = source else {
         return Err(ReadError::Other("status 404".to_owned()));
