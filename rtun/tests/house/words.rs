@@ -114,7 +114,7 @@ fn old_words_are_found_and_others_are_not() {
         [
             "docs/x.md:2: \"mark\"; write instead: CE mark, window stamp or so_mark",
             "docs/x.md:3: \"for ever\"; write instead: without end, always",
-            "docs/x.md:6: \"behind them\"; write instead: after",
+            "docs/x.md:6: \"byte behind\"; write instead: after",
         ]
     );
 }
