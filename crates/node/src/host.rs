@@ -108,7 +108,7 @@ impl HostService {
             ));
         }
         let names = Arc::new(address_book::names(machine.state.as_ref()));
-        let ends = Ends::mark(service, &mut config, &names);
+        let ends = Ends::with_so_marks(service, &mut config, &names);
         let hubs = Hubs::new(&config, &machine.surroundings, names)?;
         let mut maker = Maker {
             service: service.to_owned(),

@@ -180,7 +180,7 @@ pub fn prometheus(world: &World, machine: &NetNamespace, text: &str) -> Option<P
     start(world, machine, "/usr/bin/prometheus", &arguments, 9090)
 }
 
-/// The machine's own address on the way to the hub.
+/// The machine's own address for connections to the hub.
 pub fn address(machine: &NetNamespace) -> IpAddr {
     let own = || {
         let socket = UdpSocket::bind("0.0.0.0:0")?;

@@ -1,6 +1,6 @@
 //! The owner of a host's device: makes it, looks after it, makes it again when it is gone, and takes it away at the end.
 //!
-//! A [`Keeper`] is one task. It ends when it is told to, and with it go the device and all that the system was given for it.
+//! A [`Keeper`] is one task. It ends on request, and with it go the device and all that the system was given for it.
 //! Each device that it makes has an uplink of its own, which ends with the device. The session to the hub knows nothing of
 //! this: it hands packets to a [`Port`], which has a device or none.
 
@@ -101,7 +101,7 @@ pub(super) struct Keeper {
     failing: Vec<String>,
     refused: HashSet<Item>,
     looked_up: Instant,
-    lookup: Option<JoinHandle<ends::Answers>>,
+    lookup: Option<JoinHandle<ends::NameAnswers>>,
 }
 
 /// Why a device is no longer kept.

@@ -1,4 +1,4 @@
-//! Where a host's own packets go, and how they are told from those that belong into the tunnel.
+//! Where a host's own packets go, and how the system distinguishes them from those that belong into the tunnel.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,9 +13,9 @@ use futures_util::future::join_all;
 use rtun_settings::{self, NetworkNamespace, SocketOptions, TransportStack};
 use rtun_system::{
     netns,
-    placement::{MARK, OwnPackets},
+    placement::{OWN_SO_MARK, OwnPackets},
 };
-use rtun_transport::{names::Names, socket::may_mark};
+use rtun_transport::{names::Names, socket::may_set_so_mark};
 use tokio::{task::JoinHandle, time::timeout};
 use tracing::warn;
 
@@ -38,7 +38,7 @@ const RESOLVERS: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.c
 const OWN_NAMESPACE: &str = "/proc/self/ns/net";
 
 /// Names, each with the addresses it has, as far as it could be looked up.
-pub(super) type Answers = Vec<(String, Vec<IpAddr>)>;
+pub(super) type NameAnswers = Vec<(String, Vec<IpAddr>)>;
 
 /// The other ends of a host's connections: hubs, or the proxies before them.
 pub(in crate::host) struct Ends {
@@ -47,15 +47,15 @@ pub(in crate::host) struct Ends {
     names: BTreeMap<String, BTreeSet<IpAddr>>,
     /// Looks them up, for the connections too: nobody asks twice at a time.
     lookups: Arc<Names>,
-    marks: Vec<u32>,
+    so_marks: Vec<u32>,
     /// Whether all connections are marked.
     marked: bool,
 }
 
 impl Ends {
-    /// Those of a host. Its connections are given a mark from now on, where they have none and the system allows it.
+    /// Those of a host. From now on its sockets have a `SO_MARK`, if the system allows it.
     /// Connections that are made in another network namespace than the device is in cannot enter it and are left out.
-    pub(in crate::host) fn mark(
+    pub(in crate::host) fn with_so_marks(
         service: &str,
         host: &mut rtun_settings::HostSettings,
         lookups: &Arc<Names>,
@@ -64,7 +64,7 @@ impl Ends {
             addresses: BTreeSet::new(),
             names: BTreeMap::new(),
             lookups: Arc::clone(lookups),
-            marks: Vec::new(),
+            so_marks: Vec::new(),
             marked: true,
         };
         let netns = namespace(host.device.netns.as_ref());
@@ -75,11 +75,11 @@ impl Ends {
                 continue;
             }
             // QUIC goes past proxies.
-            let direct = |way: &&rtun_settings::Endpoint| {
-                !has_proxies || matches!(way.stack, TransportStack::Quic { .. })
+            let direct = |endpoint: &&rtun_settings::Endpoint| {
+                !has_proxies || matches!(endpoint.stack, TransportStack::Quic { .. })
             };
             let addrs: Vec<&str> =
-                hub.endpoints.iter().filter(direct).map(|way| &*way.addr).collect();
+                hub.endpoints.iter().filter(direct).map(|endpoint| &*endpoint.addr).collect();
             ends.add(&addrs);
             ends.mark_sockets(&mut hub.sockets);
         }
@@ -119,12 +119,12 @@ impl Ends {
     }
 
     fn mark_sockets(&mut self, sockets: &mut SocketOptions) {
-        if sockets.mark.is_none_or(|mark| mark == 0) {
+        if sockets.so_mark.is_none_or(|so_mark| so_mark == 0) {
             let netns = sockets.netns.as_ref().map(NetworkNamespace::path);
-            sockets.mark = may_mark(netns.as_deref()).then_some(MARK);
+            sockets.so_mark = may_set_so_mark(netns.as_deref()).then_some(OWN_SO_MARK);
         }
-        match sockets.mark {
-            Some(mark) if !self.marks.contains(&mark) => self.marks.push(mark),
+        match sockets.so_mark {
+            Some(so_mark) if !self.so_marks.contains(&so_mark) => self.so_marks.push(so_mark),
             Some(_) => {}
             None => self.marked = false,
         }
@@ -147,7 +147,7 @@ impl Ends {
             );
         }
         OwnPackets {
-            marks: self.marks.clone(),
+            so_marks: self.so_marks.clone(),
             peers,
             may_go_anywhere: self.names.values().any(BTreeSet::is_empty),
             let_past,
@@ -166,7 +166,7 @@ impl Ends {
     }
 
     /// Begins to look all names up, if there are any.
-    pub(super) fn look_up(&self) -> Option<JoinHandle<Answers>> {
+    pub(super) fn look_up(&self) -> Option<JoinHandle<NameAnswers>> {
         let names: Vec<String> = self.names.keys().cloned().collect();
         if names.is_empty() {
             return None;
@@ -187,7 +187,7 @@ impl Ends {
     }
 
     /// Remembers addresses, in addition to those that were known: a connection may still go there.
-    pub(super) fn learn(&mut self, answers: Answers) {
+    pub(super) fn learn(&mut self, answers: NameAnswers) {
         for (name, found) in answers {
             let Some(known) = self.names.get_mut(&name) else { continue };
             if known.len() + found.len() > ADDRESSES_MAX {
@@ -205,7 +205,7 @@ fn namespace(config: Option<&NetworkNamespace>) -> Result<netns::NetnsIdentity, 
 }
 
 /// What comes of a lookup that goes on; never ready without one.
-pub(super) async fn answers(lookup: &mut Option<JoinHandle<Answers>>) -> Answers {
+pub(super) async fn answers(lookup: &mut Option<JoinHandle<NameAnswers>>) -> NameAnswers {
     match lookup {
         Some(lookup) => lookup.await.unwrap_or_default(),
         None => std::future::pending().await,
@@ -255,7 +255,7 @@ mod tests {
             addresses: BTreeSet::new(),
             names: BTreeMap::new(),
             lookups: Arc::default(),
-            marks: vec![1],
+            so_marks: vec![1],
             marked: true,
         };
         ends.add(&["hub.example:443", "[2001:db8::1]:443", "192.0.2.1:8443", ":8443"]);
