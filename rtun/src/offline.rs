@@ -95,7 +95,7 @@ pub(crate) enum Barred {
 pub(crate) fn hubs(config: &Config) -> Vec<Hub<'_>> {
     let services = config.services.iter().filter_map(|service| match &service.kind {
         ServiceKind::Hub(hub) => Some(Hub::read(&service.name, &hub.rules)),
-        ServiceKind::Host(_) => None,
+        _ => None,
     });
     services.collect()
 }

@@ -70,6 +70,10 @@ impl ProcessState {
 fn keeps_something(kind: &ServiceKind) -> bool {
     let hub = match kind {
         ServiceKind::Hub(hub) => hub,
+        ServiceKind::UdpServer(_) => return false,
+        ServiceKind::UdpClient(client) => {
+            return client.servers.iter().any(|addr| has_name(addr));
+        }
         ServiceKind::Host(host) => {
             let ways = host.hubs.iter().flat_map(|hub| &hub.endpoints).map(|way| &way.addr);
             let proxies = host.proxies.iter().flat_map(|hop| &hop.nodes).map(|node| &node.addr);

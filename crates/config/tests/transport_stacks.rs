@@ -41,7 +41,7 @@ fn hub_and(listener: &str, more: &str) -> HubSettings {
     assert!(outcome.worst() <= Some(Severity::Info), "{}", outcome.findings[0]);
     match model(outcome).services.remove(0).kind {
         ServiceKind::Hub(hub) => hub,
-        ServiceKind::Host(host) => panic!("{host:?}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -72,7 +72,7 @@ chains: [{{name: c, hops: [{hops}]}}]"
 fn host(mut config: Config) -> HostSettings {
     match config.services.remove(0).kind {
         ServiceKind::Host(host) => host,
-        ServiceKind::Hub(hub) => panic!("{hub:?}"),
+        other => panic!("{other:?}"),
     }
 }
 

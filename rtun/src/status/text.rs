@@ -1,5 +1,7 @@
 //! A process's status as text: what is wrong first, then each service, aligned for a terminal of 100 columns.
 
+mod tunnel;
+
 use std::{collections::BTreeMap, fmt::Write, time::Duration};
 
 use rtun_node::{
@@ -94,6 +96,8 @@ impl Look<'_> {
                 self.host(&name, host, Some((then, ago)))
             }
             (KindReport::Host(host), _) => self.host(&name, host, None),
+            (KindReport::UdpServer(server), _) => self.udp_server(&name, server),
+            (KindReport::UdpClient(client), _) => self.udp_client(&name, client),
         }
     }
 

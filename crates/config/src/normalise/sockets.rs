@@ -75,6 +75,16 @@ pub(super) fn options(
     report: &mut Report,
 ) -> SocketOptions {
     let levels = [Level::hop_or_node(node), Level::hop_or_node(hop), Level::service(service)];
+    first(&levels, report)
+}
+
+/// What the service at `at` says of each option.
+pub(super) fn of_service(at: &Cursor<'_>, report: &mut Report) -> SocketOptions {
+    first(&[Level::service(at)], report)
+}
+
+/// Each option by the first level that has it.
+fn first(levels: &[Level<'_>], report: &mut Report) -> SocketOptions {
     let interface = levels.iter().find_map(Level::interface);
     let so_mark = levels.iter().find_map(Level::so_mark);
     let netns = levels.iter().find_map(Level::netns);

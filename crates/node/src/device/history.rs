@@ -64,7 +64,7 @@ impl DeviceHistory {
         self.with(|state| state.failing = failing);
     }
 
-    pub(in crate::host) fn report(&self) -> DeviceHealth {
+    pub(crate) fn report(&self) -> DeviceHealth {
         self.with(|state| {
             let report = |happened: &Option<(String, Instant)>| {
                 let happened = happened.as_ref();
