@@ -3,6 +3,7 @@
 mod access;
 mod admissions;
 mod choice;
+mod device;
 mod host;
 mod hub;
 mod listener;
@@ -13,16 +14,20 @@ mod plugins;
 mod providers;
 mod quotas;
 mod remote;
+mod selector;
 mod sockets;
 mod sources;
 mod tables;
 mod tls;
 mod transport_stack;
+mod udp_tunnel;
 
 pub(crate) use hub::HubView;
 pub(crate) use names::DocumentNames;
 pub(crate) use tables::{HubTables, IngressTable, RouterTable};
 pub(crate) use transport_stack::encrypted_form;
+
+use udp_tunnel::TunRole;
 
 use crate::{
     location::quote,
@@ -69,7 +74,11 @@ pub(crate) fn normalise<'a>(root: &Cursor<'a>) -> (Config, Context<'a>, Vec<HubV
                 hubs.push(view);
                 ServiceKind::Hub(hub)
             }),
-            Role::Host => host::read(at, &context).map(ServiceKind::Host),
+            Role::Tun => match udp_tunnel::role(at, &context) {
+                TunRole::Host => host::read(at, &context).map(ServiceKind::Host),
+                TunRole::Server => udp_tunnel::server(at, &context).map(ServiceKind::UdpServer),
+                TunRole::Client => udp_tunnel::client(at, &context).map(ServiceKind::UdpClient),
+            },
         };
         config.services.extend(kind.map(|kind| Service { name: name.clone(), kind }));
     }
@@ -78,7 +87,7 @@ pub(crate) fn normalise<'a>(root: &Cursor<'a>) -> (Config, Context<'a>, Vec<HubV
 
 enum Role {
     Hub,
-    Host,
+    Tun,
 }
 
 fn service_kind(at: &Cursor<'_>) -> Option<Role> {
@@ -101,7 +110,7 @@ fn service_kind(at: &Cursor<'_>) -> Option<Role> {
             place.refuse(message, help)
         }
         ("router", _) => Some(Role::Hub),
-        (_, "tun") => Some(Role::Host),
+        (_, "tun") => Some(Role::Tun),
         _ => {
             let message =
                 format!("a `tun` handler needs a `tun` listener, this one is `{listener}`");

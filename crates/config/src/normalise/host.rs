@@ -1,15 +1,13 @@
 //! Services with a `tun` handler: which device, which name, which hubs.
 
 mod chain;
-mod device;
 mod node;
-mod selector;
 
 use std::net::IpAddr;
 
 use rtun_core::HostName;
 
-use super::{Context, sockets, tables};
+use super::{Context, device, selector, sockets, tables, udp_tunnel};
 use crate::{
     address,
     findings::Code,
@@ -26,6 +24,7 @@ pub(super) fn read(at: &Cursor<'_>, context: &Context<'_>) -> Option<HostSetting
     let handler = at.get(&service::HANDLER)?;
     let listener = at.get(&service::LISTENER)?;
     without_effect(at, &handler);
+    udp_tunnel::without_effect_on_host(&handler, &listener);
     let name = host_name(at, context);
     let device = device::read(&listener, sockets::netns_of(at));
     let ignore_chain = at.get(&service_metadata::IGNORE_CHAIN);
@@ -113,9 +112,7 @@ fn host_name(at: &Cursor<'_>, context: &Context<'_>) -> Option<HostName> {
     const HELP: &str =
         "a host says its name with `forwarder: {nodes: [{addr: NAME}]}`, or -L tun:///NAME?net=...";
     let Some(forwarder) = at.filled(&service::FORWARDER) else {
-        let message = "the host has no name: without a forwarder this is a server of GOST's UDP tunnel, \
-             which is not supported";
-        return at.refuse(message, HELP);
+        return at.refuse("the host has no name: it has no forwarder", HELP);
     };
     selector::of(&forwarder.object(&forwarder::SELECTOR));
     let nodes = match forwarder.filled(&forwarder::HOP) {
@@ -153,7 +150,7 @@ fn host_name(at: &Cursor<'_>, context: &Context<'_>) -> Option<HostName> {
             .help("write the name without them");
     }
     if has_percent_escape(&text) {
-        addr.warning( format!("the percent escapes are part of the name {}", quote(&text)))
+        addr.warning(format!("the percent escapes are part of the name {}", quote(&text)))
             .help("write the name as it is, with quotes around the URL where a shell needs them; a name has no blanks");
     }
     tables::host_name(&text, &addr)

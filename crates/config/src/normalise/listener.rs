@@ -57,7 +57,7 @@ fn one<'a>(
         at.key().info(format!("`netns.out` has no effect here: {why}"));
     }
     let sockets = ListenOptions {
-        mark: sockets::mark_of(at),
+        so_mark: sockets::so_mark_of(at),
         netns: sockets::netns_of(at),
         reuse_port: listener.or_default(&any_listener::REUSEPORT),
     };

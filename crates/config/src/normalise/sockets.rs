@@ -1,4 +1,4 @@
-//! How sockets are opened: interfaces, marks, network namespaces, PROXY preambles.
+//! How sockets are opened: interfaces, `SO_MARK`, network namespaces, PROXY preambles.
 
 use crate::{
     location::quote,
@@ -24,17 +24,26 @@ pub(super) fn options<'a>(
 ) -> SocketOptions {
     let interface = |at| interface(at, &node_metadata::INTERFACE);
     let interface = interface(node).or_else(|| interface(hop)).or_else(|| interface_of(service));
-    let mark = |at| written_mark(at, &node_metadata::SO_MARK);
-    let mark = mark(node).or_else(|| mark(hop));
-    let mark = mark.or_else(|| written_mark(service, &service_metadata::SO_MARK));
+    let so_mark = |at| written_so_mark(at, &node_metadata::SO_MARK);
+    let so_mark = so_mark(node).or_else(|| so_mark(hop));
+    let so_mark = so_mark.or_else(|| written_so_mark(service, &service_metadata::SO_MARK));
     let netns =
         |at: &Cursor<'a>| set(at.get(&node_metadata::NETNS).or_else(|| at.get(&node::NETNS)));
     let netns = netns(node).or_else(|| netns(hop));
     let netns = netns.or_else(|| service.filled(&service_metadata::NETNS_OUT));
     SocketOptions {
         interfaces: interface.map(|at| interfaces(&at)).unwrap_or_default(),
-        mark: mark.and_then(|at| self::mark(&at)),
+        so_mark: so_mark.and_then(|at| self::so_mark(&at)),
         netns: netns.and_then(|at| namespace(&at)),
+    }
+}
+
+/// What the service at `at` says of each option.
+pub(super) fn of_service(at: &Cursor<'_>) -> SocketOptions {
+    SocketOptions {
+        interfaces: interface_of(at).map(|at| interfaces(&at)).unwrap_or_default(),
+        so_mark: so_mark_of(at),
+        netns: at.filled(&service_metadata::NETNS_OUT).and_then(|at| namespace(&at)),
     }
 }
 
@@ -44,8 +53,8 @@ fn interface<'a>(at: &Cursor<'a>, field: &Field<CommaTexts>) -> Option<Setting<'
 }
 
 /// Likewise.
-fn written_mark<'a>(at: &Cursor<'a>, field: &Field<Int>) -> Option<Setting<'a, Int>> {
-    set(at.get(field).or_else(|| at.object(&socket_fields::SOCKOPTS).get(&sockopts::MARK)))
+fn written_so_mark<'a>(at: &Cursor<'a>, field: &Field<Int>) -> Option<Setting<'a, Int>> {
+    set(at.get(field).or_else(|| at.object(&socket_fields::SOCKOPTS).get(&sockopts::SO_MARK)))
 }
 
 fn set<S>(found: Option<Setting<'_, S>>) -> Option<Setting<'_, S>> {
@@ -58,8 +67,8 @@ pub(super) fn interface_of<'a>(at: &Cursor<'a>) -> Option<Setting<'a, CommaTexts
 }
 
 /// The `so_mark` or `sockopts` of the service at `at`.
-pub(super) fn mark_of(at: &Cursor<'_>) -> Option<u32> {
-    mark(&written_mark(at, &service_metadata::SO_MARK)?)
+pub(super) fn so_mark_of(at: &Cursor<'_>) -> Option<u32> {
+    so_mark(&written_so_mark(at, &service_metadata::SO_MARK)?)
 }
 
 /// The `netns` in the metadata of the service at `at`.
@@ -109,10 +118,10 @@ pub(super) fn segment_max(dialer: &Cursor<'_>) -> Option<u16> {
     bytes.or_else(|| at.refuse(format!("{number} is no size of TCP segments"), help))
 }
 
-fn mark(at: &Setting<'_, Int>) -> Option<u32> {
+fn so_mark(at: &Setting<'_, Int>) -> Option<u32> {
     let number = at.read()?;
-    let mark = u32::try_from(number).ok();
-    mark.or_else(|| at.refuse(format!("{number} is no mark"), "a mark is 1 to 4294967295"))
+    let so_mark = u32::try_from(number).ok();
+    so_mark.or_else(|| at.refuse(format!("{number} is no `so_mark`"), "write 1 to 4294967295"))
 }
 
 /// A path if it begins with a slash, as in GOST.

@@ -155,7 +155,7 @@ fn endpoints<'a>(at: &Cursor<'a>, addr: Option<&str>, what: &str) -> Vec<(Endpoi
     weaker(&endpoints);
     for (i, (endpoint, at)) in endpoints.iter().enumerate() {
         if endpoints[..i].iter().any(|(earlier, _)| earlier == endpoint) {
-            at.warning("this way to the hub is the same as one before it");
+            at.warning("this endpoint is the same as one before it");
         }
     }
     endpoints

@@ -1,16 +1,11 @@
-//! The TUN device of a host, by the metadata of its listener.
+//! The TUN device of a host or of an end of a UDP tunnel, by the metadata of its listener.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::{
-    location::quote,
-    normalise::{sockets::is_device_name, tables},
-    report::At,
-    schema::tun_listener,
-    value::Cursor,
-};
+use super::{sockets::is_device_name, tables};
+use crate::{location::quote, report::At, schema::tun_listener, value::Cursor};
 use rtun_settings::{DeviceRoute, DeviceSettings, NetworkNamespace};
 
 /// The smallest an IPv4 link may have (RFC 791).
