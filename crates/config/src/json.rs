@@ -5,7 +5,7 @@
 use crate::{
     location::Position,
     report::Report,
-    value::{Data, MAX_DEPTH, Member, Problem, UniqueKeys, Value, refuse},
+    value::{Data, MAX_DEPTH, Member, SyntaxProblem, UniqueKeys, Value, refuse},
 };
 
 /// The value in `source`, already added to the report's texts as number `text`; `None` after an error was
@@ -34,7 +34,7 @@ struct JsonReader<'a> {
 }
 
 impl<'a> JsonReader<'a> {
-    fn value(&mut self, depth: usize) -> Result<Value, Problem> {
+    fn value(&mut self, depth: usize) -> Result<Value, SyntaxProblem> {
         self.skip_blanks();
         let mut place = self.place(1);
         if depth > MAX_DEPTH {
@@ -58,7 +58,7 @@ impl<'a> JsonReader<'a> {
         Ok(Value::new(place, kind))
     }
 
-    fn map(&mut self, depth: usize) -> Result<Vec<Member>, Problem> {
+    fn map(&mut self, depth: usize) -> Result<Vec<Member>, SyntaxProblem> {
         let mut entries = UniqueKeys::default();
         self.advance(1);
         loop {
@@ -77,7 +77,7 @@ impl<'a> JsonReader<'a> {
         }
     }
 
-    fn list(&mut self, depth: usize) -> Result<Vec<Value>, Problem> {
+    fn list(&mut self, depth: usize) -> Result<Vec<Value>, SyntaxProblem> {
         let mut items = Vec::new();
         self.advance(1);
         loop {

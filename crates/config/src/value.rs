@@ -152,17 +152,17 @@ pub(crate) fn same_key(a: &str, b: &str) -> bool {
 }
 
 /// What a text holds that is no document; reading it stops there.
-pub(crate) struct Problem {
+pub(crate) struct SyntaxProblem {
     pub(crate) place: Position,
     pub(crate) message: String,
     pub(crate) help: Option<String>,
 }
 
-pub(crate) fn refuse<T>(place: Position, message: impl Into<String>) -> Result<T, Problem> {
-    Err(Problem { place, message: message.into(), help: None })
+pub(crate) fn refuse<T>(place: Position, message: impl Into<String>) -> Result<T, SyntaxProblem> {
+    Err(SyntaxProblem { place, message: message.into(), help: None })
 }
 
-impl Problem {
+impl SyntaxProblem {
     pub(crate) fn report(self, report: &Report) {
         report.at(self.place).error(self.message).maybe_help(self.help);
     }
@@ -181,7 +181,7 @@ impl UniqueKeys {
     }
 
     /// Adds an entry unless its key is there already or the map is full.
-    pub(crate) fn insert(&mut self, entry: Member) -> Result<(), Problem> {
+    pub(crate) fn insert(&mut self, entry: Member) -> Result<(), SyntaxProblem> {
         if self.list.len() >= MAX_KEYS {
             return refuse(entry.place, format!("this map has more than {MAX_KEYS} keys"));
         }

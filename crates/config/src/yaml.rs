@@ -8,7 +8,7 @@ use saphyr_parser::{Event, Parser, ScalarStyle, Span, StrInput, Tag};
 use crate::{
     location::{Position, quote},
     report::Report,
-    value::{Data, MAX_DEPTH, MAX_VALUES, Member, Problem, UniqueKeys, Value, refuse},
+    value::{Data, MAX_DEPTH, MAX_VALUES, Member, SyntaxProblem, UniqueKeys, Value, refuse},
 };
 
 /// The one document in `source`, already added to the report's texts as number `text`; `None` after an error
@@ -32,13 +32,13 @@ struct YamlBuilder<'a> {
 }
 
 impl<'a> YamlBuilder<'a> {
-    fn next(&mut self) -> Result<(Event<'a>, Position), Problem> {
+    fn next(&mut self) -> Result<(Event<'a>, Position), SyntaxProblem> {
         match self.parser.next_event() {
             Some(Ok((event, span))) => Ok((event, self.place(span))),
             Some(Err(error)) => {
                 let at = Span::empty(*error.marker());
                 let place = self.place(at);
-                Err(Problem {
+                Err(SyntaxProblem {
                     place,
                     message: format!("not YAML: {}", error.info()),
                     help: help_for(error.info()),
@@ -59,7 +59,7 @@ impl<'a> YamlBuilder<'a> {
         }
     }
 
-    fn document(&mut self) -> Result<Value, Problem> {
+    fn document(&mut self) -> Result<Value, SyntaxProblem> {
         let mut root = None;
         loop {
             let (event, place) = self.next()?;
@@ -79,7 +79,12 @@ impl<'a> YamlBuilder<'a> {
         Ok(root.unwrap_or(Value::new(Position::start(self.text), Data::Null)))
     }
 
-    fn value(&mut self, event: Event<'a>, place: Position, depth: usize) -> Result<Value, Problem> {
+    fn value(
+        &mut self,
+        event: Event<'a>,
+        place: Position,
+        depth: usize,
+    ) -> Result<Value, SyntaxProblem> {
         if depth > MAX_DEPTH {
             return refuse(place, format!("nested more than {MAX_DEPTH} levels deep"));
         }
@@ -109,7 +114,7 @@ impl<'a> YamlBuilder<'a> {
         Ok(value)
     }
 
-    fn count(&mut self, values: usize, place: Position) -> Result<(), Problem> {
+    fn count(&mut self, values: usize, place: Position) -> Result<(), SyntaxProblem> {
         self.values += values;
         if self.values > MAX_VALUES {
             return refuse(
@@ -120,7 +125,7 @@ impl<'a> YamlBuilder<'a> {
         Ok(())
     }
 
-    fn alias(&mut self, anchor: usize, place: Position) -> Result<Value, Problem> {
+    fn alias(&mut self, anchor: usize, place: Position) -> Result<Value, SyntaxProblem> {
         match self.anchors.get(&anchor) {
             Some((value, size)) => {
                 let (value, size) = (value.clone(), *size);
@@ -131,7 +136,7 @@ impl<'a> YamlBuilder<'a> {
         }
     }
 
-    fn list(&mut self, depth: usize) -> Result<Vec<Value>, Problem> {
+    fn list(&mut self, depth: usize) -> Result<Vec<Value>, SyntaxProblem> {
         let mut items = Vec::new();
         loop {
             let (event, place) = self.next()?;
@@ -142,7 +147,7 @@ impl<'a> YamlBuilder<'a> {
         }
     }
 
-    fn map(&mut self, depth: usize) -> Result<Vec<Member>, Problem> {
+    fn map(&mut self, depth: usize) -> Result<Vec<Member>, SyntaxProblem> {
         let mut entries = UniqueKeys::default();
         let mut merged = Vec::new();
         loop {
@@ -171,7 +176,7 @@ impl<'a> YamlBuilder<'a> {
 }
 
 /// Adds the entries of a `<<` value that the map does not have itself; earlier ones win.
-fn merge(entries: &mut UniqueKeys, value: Value) -> Result<(), Problem> {
+fn merge(entries: &mut UniqueKeys, value: Value) -> Result<(), SyntaxProblem> {
     let place = value.place;
     match value.data {
         Data::Map(list) => {
@@ -189,14 +194,14 @@ fn merge(entries: &mut UniqueKeys, value: Value) -> Result<(), Problem> {
     }
 }
 
-fn allow_tag(tag: Option<&Tag>, own: &str, place: Position) -> Result<(), Problem> {
+fn allow_tag(tag: Option<&Tag>, own: &str, place: Position) -> Result<(), SyntaxProblem> {
     match tag {
         Some(tag) if !(tag.is_yaml_core_schema() && tag.suffix == own) => unknown_tag(tag, place),
         _ => Ok(()),
     }
 }
 
-fn unknown_tag<T>(tag: &Tag, place: Position) -> Result<T, Problem> {
+fn unknown_tag<T>(tag: &Tag, place: Position) -> Result<T, SyntaxProblem> {
     let tag = quote(&tag.to_string());
     refuse(place, format!("the tag {tag} has no meaning in a configuration"))
 }
@@ -206,7 +211,7 @@ fn scalar(
     style: ScalarStyle,
     tag: Option<&Tag>,
     place: Position,
-) -> Result<Data, Problem> {
+) -> Result<Data, SyntaxProblem> {
     let plain = match style {
         ScalarStyle::Plain => resolve(text),
         _ => Data::Text(text.to_owned()),

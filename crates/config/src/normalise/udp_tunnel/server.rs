@@ -118,7 +118,7 @@ fn check_admissions(at: &Cursor<'_>, admissions: &[AdmissionSettings]) {
     }
 }
 
-/// C02 and C03: this tunnel is not encrypted, whoever its users are.
+/// C02 and C03: this tunnel is not encrypted, whatever users it has.
 fn exposure(addr: &str, at: &At<'_>, has_auther: bool) {
     const HELP: &str =
         "a routing tunnel encrypts (docs/two-ways.md); or listen on a loopback address";
