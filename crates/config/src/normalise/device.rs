@@ -94,13 +94,14 @@ fn addresses(listener: &Cursor<'_>) -> Vec<IpNet> {
 
 fn mtu(listener: &Cursor<'_>, addresses: &[IpNet]) -> u16 {
     // As GOST: no MTU is the default one.
-    let number = listener.count(&tun_listener::MTU);
+    let field = &tun_listener::MTU;
+    let number = listener.read(field).filter(|mtu| *mtu > 0).unwrap_or_else(|| field.default());
     let v6 = addresses.iter().any(|net| matches!(net, IpNet::V6(_)));
     let least = if v6 { MIN_MTU_V6 } else { MIN_MTU };
     u16::try_from(number).ok().filter(|mtu| *mtu >= least).unwrap_or_else(|| {
         let why = if v6 { " with an IPv6 address" } else { "" };
         let message = format!("the MTU is {number}; it must be {least} to 65535{why}");
-        listener.place_of(&tun_listener::MTU).error(message);
+        listener.place_of(field).error(message);
         least
     })
 }
