@@ -194,7 +194,7 @@ fn listeners(config: &Config) -> impl Iterator<Item = &ServerTls> {
     listeners.filter_map(|listener| listener.stack.tls())
 }
 
-/// TLS of every way to a hub or to a proxy.
+/// TLS of every endpoint of a hub and of every proxy.
 fn dialers(config: &Config) -> impl Iterator<Item = &DialTls> {
     let chains = config.services.iter().filter_map(|service| match &service.kind {
         ServiceKind::Host(host) => Some((&host.hubs, &host.proxies)),

@@ -119,7 +119,7 @@ pub fn answer(head: &[u8], settings: &WebSocketSettings) -> Result<(String, Forw
     if path != pattern.as_bytes() && !is_below {
         return Err(WsError::WrongPath(shown(&path)));
     }
-    let headers = Headers(request.headers);
+    let headers = UpgradeHeaders(request.headers);
     if request.method != Some("GET") || request.version != Some(1) {
         return Err(WsError::BadRequest("is not a GET of HTTP/1.1"));
     }
@@ -174,7 +174,7 @@ pub fn check(head: &[u8], key: &UpgradeKey) -> Result<(), WsError> {
         let reason = shown(response.reason.unwrap_or_default().as_bytes());
         return Err(WsError::Refused { status, reason });
     }
-    let headers = Headers(response.headers);
+    let headers = UpgradeHeaders(response.headers);
     if !headers.has_token("connection", "upgrade") || !headers.has_token("upgrade", "websocket") {
         return Err(WsError::BadResponse("upgrades to no WebSocket"));
     }
@@ -188,9 +188,9 @@ pub fn check(head: &[u8], key: &UpgradeKey) -> Result<(), WsError> {
 }
 
 /// The headers of a request or response.
-struct Headers<'a>(&'a [httparse::Header<'a>]);
+struct UpgradeHeaders<'a>(&'a [httparse::Header<'a>]);
 
-impl<'a> Headers<'a> {
+impl<'a> UpgradeHeaders<'a> {
     fn values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         let named = self.0.iter().filter(move |header| header.name.eq_ignore_ascii_case(name));
         named.map(|header| header.value.trim_ascii())
