@@ -57,7 +57,7 @@ pub(crate) struct UdpClientService {
     _slot: WorkerSlot,
 }
 
-/// How a client goes, for whoever asks. Keeps no device.
+/// How a client goes, for reports. Keeps no device.
 pub(crate) struct UdpClientState {
     addresses: Vec<IpAddr>,
     device: String,
@@ -164,14 +164,14 @@ impl UdpClientService {
             names,
             relay,
         });
-        let (task, told) = (format!("{service}: registering at a server"), stop.clone());
+        let (task, ended) = (format!("{service}: registering at a server"), stop.clone());
         let registering = machine.duties.keep(slot.handle(), task, move || {
-            let (session, told) = (Arc::clone(&session), told.clone());
+            let (session, ended) = (Arc::clone(&session), ended.clone());
             async move {
                 tokio::select! {
                     () = session.run() => {}
                     () = session.probe() => {}
-                    () = told.cancelled() => {}
+                    () = ended.cancelled() => {}
                 }
                 session.registration.state.path.store(None);
             }
@@ -185,7 +185,7 @@ impl UdpClientService {
         self.state.report().log(&self.service);
     }
 
-    /// For whoever asks how it goes.
+    /// Its state, for reports.
     pub(crate) fn view(&self) -> Arc<UdpClientState> {
         Arc::clone(&self.state)
     }

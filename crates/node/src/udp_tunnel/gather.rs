@@ -52,7 +52,7 @@ impl OutgoingRuns {
     }
 
     /// Adds the datagrams at this place of a buffer: each of `segment` bytes, but the last may be shorter. They join those before
-    /// them where they go to the same place and stand behind them.
+    /// them where they go to the same place and stand after them.
     pub(super) fn push(
         &mut self,
         destination: DatagramDestination,
@@ -198,7 +198,7 @@ pub(super) struct SendBatch {
 }
 
 impl SendBatch {
-    /// One that takes packets that become up to `room` bytes behind a full batch.
+    /// One that takes packets that become up to `room` bytes after a full batch.
     pub(super) fn new(room: usize) -> Self {
         Self { buffer: vec![0; BATCH + room].into(), filled: 0, outgoings: OutgoingRuns::default() }
     }

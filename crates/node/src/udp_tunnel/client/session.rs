@@ -31,7 +31,7 @@ const PAUSE_FIRST: Duration = Duration::from_millis(100);
 /// For name servers.
 const LOOK_UP: Duration = Duration::from_secs(5);
 
-/// After so many connections without an answer the likely causes are named.
+/// After this many connections without an answer the likely causes are named.
 const NAME_CAUSES_AFTER: u32 = 3;
 
 /// After an error of the socket, which is a hint, so that one that lasts takes no time of others.
