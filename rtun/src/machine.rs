@@ -1,6 +1,7 @@
 //! What is to be said of a configuration on this machine: its files' modes, its limits, the user rtun runs as.
 
 mod certificates;
+mod hooks;
 
 use std::{
     fs,
@@ -21,8 +22,8 @@ use rtun_settings::{
     ServerTls, ServiceKind, SourceSettings, TransportStack, User, Verification,
 };
 
-pub(crate) use self::certificates::certificates;
 use self::certificates::files_of;
+pub(crate) use self::{certificates::certificates, hooks::commands_of_hooks};
 
 /// Descriptors that a hub needs besides one for each host: 10 % of them all, and no fewer than [`SPARE_MIN`].
 const SPARE: u64 = 10;
@@ -69,10 +70,12 @@ pub(crate) fn files(
         files.map(|path| (path.clone(), users.contains(&path))).collect::<Vec<_>>()
     });
     let mut findings = Vec::new();
-    for (path, secret) in own.chain(sources).chain(tls_files(config)) {
+    let programs = hooks::programs(config).map(|path| (path, false));
+    for (path, secret) in own.chain(sources).chain(tls_files(config)).chain(programs) {
         let finding = file(&path, secret, profile);
         findings.extend(finding.filter(|finding| !findings.contains(finding)));
     }
+    findings.extend(hooks::missing(config));
     findings
 }
 

@@ -20,6 +20,7 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::{Instant, MissedTickBehavior, interval},
 };
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
@@ -71,16 +72,28 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         }
     };
     runtime.block_on(async {
+        let stopping = match stop_at_signals() {
+            Ok(stopping) => stopping,
+            Err(error) => {
+                complain(&format!("rtun: cannot listen for signals: {error}"));
+                return ExitCode::from(EXIT_FAILURE);
+            }
+        };
         let mut state = State::default();
-        let node = match Node::start(&config, state.directory(&config)).await {
+        let started = Node::start_until(stopping.clone(), &config, state.directory(&config)).await;
+        let node = match started {
             Ok(node) => node,
+            Err(_) if stopping.is_cancelled() => {
+                info!("stopped");
+                return ExitCode::SUCCESS;
+            }
             Err(error) => {
                 error!("{error}");
                 complain(&format!("rtun: {error}"));
                 return ExitCode::from(EXIT_FAILURE);
             }
         };
-        let mut life = match Life::new(args, environment, reader, logging) {
+        let mut life = match Life::new(args, environment, reader, logging, stopping) {
             Ok(life) => Life { state, of_process, ..life },
             Err(error) => {
                 complain(&format!("rtun: cannot listen for signals: {error}"));
@@ -105,8 +118,8 @@ struct Life<'a> {
     control_lost: bool,
     /// What was said of this process on its machine.
     of_process: Vec<Finding>,
-    interrupt: Signal,
-    terminate: Signal,
+    /// Cancelled by SIGINT and SIGTERM.
+    stopping: CancellationToken,
     hang_up: Signal,
     user_1: Signal,
 }
@@ -117,6 +130,7 @@ impl<'a> Life<'a> {
         environment: Environment,
         reader: SystemReader,
         logging: Logging,
+        stopping: CancellationToken,
     ) -> std::io::Result<Self> {
         Ok(Self {
             args,
@@ -127,8 +141,7 @@ impl<'a> Life<'a> {
             control: None,
             control_lost: false,
             of_process: Vec::new(),
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
+            stopping,
             hang_up: signal(SignalKind::hangup())?,
             user_1: signal(SignalKind::user_defined1())?,
         })
@@ -146,8 +159,7 @@ impl<'a> Life<'a> {
                 }
             };
             tokio::select! {
-                _ = self.interrupt.recv() => break,
-                _ = self.terminate.recv() => break,
+                () = self.stopping.cancelled() => break,
                 _ = self.user_1.recv() => node.log_report(),
                 _ = look_after.tick() => self.look_after(&node),
                 _ = self.hang_up.recv() => self.reload(&mut node).await,
@@ -215,6 +227,22 @@ impl<'a> Life<'a> {
             None => error!("the new configuration is not applied: it has errors"),
         }
     }
+}
+
+/// What is cancelled by the first SIGINT or SIGTERM, also while something else is waited for.
+fn stop_at_signals() -> std::io::Result<CancellationToken> {
+    let stopping = CancellationToken::new();
+    let (mut interrupt, mut terminate) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let cancel = stopping.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        cancel.cancel();
+    });
+    Ok(stopping)
 }
 
 /// Loads the configuration and looks at its files; there is none if anything found is an error.

@@ -3,6 +3,7 @@
 mod access;
 mod admissions;
 mod choice;
+mod hooks;
 mod host;
 mod hub;
 mod listener;
@@ -74,7 +75,8 @@ pub(crate) fn normalise<'a>(
             }),
             Role::Host => host::read(at, &context, report).map(ServiceKind::Host),
         };
-        config.services.extend(kind.map(|kind| Service { name: name.clone(), kind }));
+        let hooks = hooks::read(at, report);
+        config.services.extend(kind.map(|kind| Service { name: name.clone(), kind, hooks }));
     }
     (config, context, hubs)
 }

@@ -18,6 +18,7 @@ mod wire;
 
 use std::{net::IpAddr, sync::Arc};
 
+use rtun_settings::Hook;
 use rtun_system::{
     netlink::LinkError,
     netns::NetnsError,
@@ -35,14 +36,16 @@ use self::{
     reconnect::HostConnector,
     session::Introduction,
 };
-use crate::runtime::{
-    duties::Duty, machine::Machine, surroundings::Surroundings, workers::WorkerSlot,
+use crate::{
+    hooks::{HookError, HookFacts, Hooks},
+    runtime::{duties::Duty, machine::Machine, surroundings::Surroundings, workers::WorkerSlot},
 };
 
 /// A running host.
 pub(crate) struct HostService {
     service: String,
     progress: Arc<HostProgress>,
+    facts: HookFacts,
     stop: CancellationToken,
     /// Keeps it connected to a hub.
     connecting: Duty,
@@ -73,14 +76,18 @@ pub enum HostError {
     /// The device cannot be set up.
     #[error(transparent)]
     Link(#[from] LinkError),
+    /// A command that has to succeed first has failed.
+    #[error(transparent)]
+    Hook(#[from] HookError),
 }
 
 impl HostService {
-    /// Makes the device with its addresses and routes, then keeps it connected to a hub in the background.
-    /// All of its packets are moved on the worker that `slot` is on.
+    /// Makes the device with its addresses and routes, runs the hooks, then keeps the device connected to a hub in the
+    /// background. All of its packets are moved on the worker that `slot` is on.
     pub(crate) async fn start(
         service: &str,
         config: &rtun_settings::HostSettings,
+        hooks: Hooks<'_>,
         machine: &Machine,
         slot: WorkerSlot,
     ) -> Result<Self, HostError> {
@@ -118,6 +125,12 @@ impl HostService {
             packets: slot.handle().clone(),
         };
         let made = maker.make(config.device.name.as_deref()).await?;
+        let facts = HookFacts::of_host(&config, made.tun().name());
+        if let Err(error) = hooks.pre_up(&facts).await {
+            maker.unmake(made).await;
+            return Err(error.into());
+        }
+        hooks.run(Hook::PostUp, &facts).await;
         let device = Arc::new(Port::like(made.tun()));
         let mtu = config.device.mtu;
         let progress = Arc::new(HostProgress::new(&config.name, device.name(), mtu, &config.hubs));
@@ -162,12 +175,18 @@ impl HostService {
         let connecting =
             machine.duties.keep(slot.handle(), name, move || Arc::clone(&connector).run());
         let service = service.to_owned();
-        Self { service, progress, stop, connecting, keeping, _slot: slot }
+        let facts = HookFacts::of_host(config, progress.device_name());
+        Self { service, progress, facts, stop, connecting, keeping, _slot: slot }
     }
 
     /// The host as reports see it. Keeps neither the device nor the connection.
     pub(crate) fn view(&self) -> Arc<HostProgress> {
         Arc::clone(&self.progress)
+    }
+
+    /// What its hooks are informed of.
+    pub(crate) fn hook_facts(&self) -> HookFacts {
+        self.facts.clone()
     }
 
     /// Writes the report to the log.

@@ -2,6 +2,7 @@
 
 mod counters;
 mod feeds;
+mod hooks;
 mod host;
 mod hub;
 mod json;
@@ -13,6 +14,7 @@ mod runtime;
 
 pub use counters::{Drops, Happened, Traffic};
 pub use feeds::FeedError;
+pub use hooks::{HookError, failures::HookReport};
 pub use host::{HostError, SetupError};
 pub use hub::{Explained, HubError, HubListenError, Inquiry, RulesError};
 pub use node::{Node, StartError};

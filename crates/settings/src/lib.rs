@@ -3,6 +3,7 @@
 //! Names are resolved here: a service holds the tables, rules and users it uses, not their names. Two models
 //! compare equal exactly when nothing would have to change, which is what a reload compares.
 
+mod hooks;
 mod host;
 mod hub;
 mod hub_node;
@@ -13,6 +14,7 @@ mod sockets;
 mod tls;
 mod transport_stack;
 
+pub use hooks::*;
 pub use host::*;
 pub use hub::*;
 pub use hub_node::*;
@@ -44,6 +46,15 @@ pub struct Service {
     pub name: String,
     /// What it does.
     pub kind: ServiceKind,
+    /// What runs as it starts and stops.
+    pub hooks: ServiceHooks,
+}
+
+impl Service {
+    /// A service without hooks.
+    pub fn new(name: impl Into<String>, kind: ServiceKind) -> Self {
+        Self { name: name.into(), kind, hooks: ServiceHooks::default() }
+    }
 }
 
 /// The kinds of service.

@@ -198,7 +198,7 @@ impl Maker {
     }
 
     /// Takes a device away, with all that the system was given for it.
-    async fn unmake(&self, made: Made) {
+    pub(super) async fn unmake(&self, made: Made) {
         let Made { tun, installation, .. } = made;
         let is_to_stay = installation.is_persistent();
         if let Err(error) = installation.remove().await {

@@ -18,7 +18,7 @@ fn config() -> Config {
         handshake_timeout: Duration::from_secs(10),
     };
     Config {
-        services: vec![Service { name: "hub".into(), kind: ServiceKind::Hub(hub) }],
+        services: vec![Service::new("hub", ServiceKind::Hub(hub))],
         log: LogSettings::default(),
         metrics: Some(MetricsSettings {
             addr: "127.0.0.1:0".into(),
