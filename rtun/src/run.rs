@@ -24,8 +24,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
-    EXIT_CONFIG, EXIT_FAILURE, complain, core_dumps, logging::Logging, machine,
-    reader::SystemReader, say, state::State,
+    EXIT_CONFIG, EXIT_FAILURE, complain, core_dumps,
+    logging::{FATAL, Logging},
+    machine,
+    reader::SystemReader,
+    say,
+    state::State,
 };
 
 /// How often is looked after what others may take away.
@@ -50,7 +54,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         complain("rtun: the configuration has no service: there is nothing to run");
         return ExitCode::from(EXIT_CONFIG);
     }
-    let logging = match Logging::start(&config.log) {
+    let logging = match Logging::start(&config) {
         Ok(logging) => logging,
         Err(error) => {
             complain(&format!("rtun: cannot write the log: {error}"));
@@ -88,7 +92,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
                 return ExitCode::SUCCESS;
             }
             Err(error) => {
-                error!("{error}");
+                error!(target: FATAL, "{error}");
                 complain(&format!("rtun: {error}"));
                 return ExitCode::from(EXIT_FAILURE);
             }
@@ -160,7 +164,10 @@ impl<'a> Life<'a> {
             };
             tokio::select! {
                 () = self.stopping.cancelled() => break,
-                _ = self.user_1.recv() => node.log_report(),
+                _ = self.user_1.recv() => {
+                    self.logging.reopen();
+                    node.log_report();
+                }
                 _ = look_after.tick() => self.look_after(&node),
                 _ = self.hang_up.recv() => self.reload(&mut node).await,
                 () = period_over => {
@@ -215,9 +222,10 @@ impl<'a> Life<'a> {
                 log_findings(&new.cloned().collect::<Vec<_>>());
                 self.of_process = of_process;
                 node.keep_state_in(self.state.directory(&config));
+                self.logging.announce(&config);
                 match node.apply(&config).await {
                     Ok(()) => {
-                        self.logging.apply(&config.log);
+                        self.logging.apply(&config);
                         node.reload_sources();
                         info!(target: ASKED, "configuration read again");
                     }

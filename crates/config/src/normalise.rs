@@ -29,7 +29,10 @@ pub(crate) use transport_stack::encrypted_form;
 use crate::{
     findings::Report,
     location::{At, quote},
-    schema::{Field, HANDLERS, LISTENERS, OneText, Types, handler, listener_base, service},
+    schema::{
+        Field, HANDLERS, LISTENERS, OneText, Types, handler, listener_base, root as root_keys,
+        service,
+    },
     suggest,
     value::{Cursor, Value},
 };
@@ -57,9 +60,10 @@ pub(crate) fn normalise<'a>(
     let admissions = admissions::read(&names, report);
     let tls = tls::common(&root, report);
     let context = Context { names, tables, authers, admissions, tls };
-    let log = log::read(&root, report);
+    let log = log::read(root.get(&root_keys::LOG), report);
+    let loggers = log::loggers(&log, &context.names, report);
     let metrics = metrics::read(&root, &context, report);
-    let mut config = Config { services: Vec::new(), log, metrics };
+    let mut config = Config { services: Vec::new(), log, loggers, metrics };
     let mut hubs = Vec::new();
     if context.names.services.list.is_empty() && !context.names.services.nameless {
         report
@@ -76,7 +80,9 @@ pub(crate) fn normalise<'a>(
             Role::Host => host::read(at, &context, report).map(ServiceKind::Host),
         };
         let hooks = hooks::read(at, report);
-        config.services.extend(kind.map(|kind| Service { name: name.clone(), kind, hooks }));
+        let loggers = log::loggers_of(at, &context.names, report);
+        let name = name.clone();
+        config.services.extend(kind.map(|kind| Service { name, kind, hooks, loggers }));
     }
     (config, context, hubs)
 }

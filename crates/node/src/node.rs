@@ -304,7 +304,7 @@ impl Node {
         feeds: &Feeds,
     ) -> Result<RunningService, ServiceError> {
         let Self { workers, machine, .. } = self;
-        let Service { name, kind, hooks } = config;
+        let Service { name, kind, hooks, .. } = config;
         let hooks = Hooks { service: name, settings: hooks, machine };
         match kind {
             ServiceKind::Hub(config) => {

@@ -35,6 +35,8 @@ pub struct Config {
     pub services: Vec<Service>,
     /// Where log lines go.
     pub log: LogSettings,
+    /// More logs, for services that name them.
+    pub loggers: Vec<LoggerSettings>,
     /// Where metrics are served, if anywhere.
     pub metrics: Option<MetricsSettings>,
 }
@@ -48,12 +50,14 @@ pub struct Service {
     pub kind: ServiceKind,
     /// What runs as it starts and stops.
     pub hooks: ServiceHooks,
+    /// Names of the loggers that its log lines go to, each once; none: the log of the process.
+    pub loggers: Vec<String>,
 }
 
 impl Service {
-    /// A service without hooks.
+    /// A service without hooks and loggers.
     pub fn new(name: impl Into<String>, kind: ServiceKind) -> Self {
-        Self { name: name.into(), kind, hooks: ServiceHooks::default() }
+        Self { name: name.into(), kind, hooks: ServiceHooks::default(), loggers: Vec::new() }
     }
 }
 

@@ -41,11 +41,11 @@ pub(super) fn one_of_or_default<T: Copy>(
     found
 }
 
-fn find<T: Copy>(written: &str, words: &[(&str, T)]) -> Option<T> {
+pub(super) fn find<T: Copy>(written: &str, words: &[(&str, T)]) -> Option<T> {
     let found = words.iter().find(|(word, _)| word.eq_ignore_ascii_case(written));
     found.map(|(_, value)| *value)
 }
 
-fn all<T>(words: &[(&str, T)]) -> String {
+pub(super) fn all<T>(words: &[(&str, T)]) -> String {
     words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ")
 }

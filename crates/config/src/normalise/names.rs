@@ -6,7 +6,8 @@ use crate::{
     findings::{Code, Report},
     location::{At, quote},
     schema::{
-        Field, OneText, Setting, admission, auther, chain, hop, ingress, root, router, service,
+        Field, OneText, Setting, admission, auther, chain, hop, ingress, logger, root, router,
+        service,
     },
     suggest,
     value::Cursor,
@@ -21,6 +22,7 @@ pub(crate) struct DocumentNames<'a> {
     pub(crate) ingresses: NamedObjects<'a>,
     pub(crate) authers: NamedObjects<'a>,
     pub(crate) admissions: NamedObjects<'a>,
+    pub(crate) loggers: NamedObjects<'a>,
 }
 
 /// One list of objects, names unique.
@@ -48,6 +50,7 @@ impl<'a> DocumentNames<'a> {
             ingresses: read(&root::INGRESSES, &ingress::NAME, "ingress"),
             authers: read(&root::AUTHERS, &auther::NAME, "auther"),
             admissions: read(&root::ADMISSIONS, &admission::NAME, "admission"),
+            loggers: read(&root::LOGGERS, &logger::NAME, "logger"),
         }
     }
 }

@@ -20,7 +20,8 @@ objects! {
         take(ROUTERS: ObjectList(router), "routers", "none", "routing tables");
         not_yet_list("sds");
         elsewhere_list("recorders", "rewriters", "caches");
-        not_yet_list("limiters", "quotas", "climiters", "rlimiters", "observers", "loggers");
+        not_yet_list("limiters", "quotas", "climiters", "rlimiters", "observers");
+        take(LOGGERS: ObjectList(logger), "loggers", "none", "more logs, which services name");
         take(TLS: In(top_tls), "tls", "", "the certificate of listeners that name none");
         take(LOG: In(log), "log", "", "where log lines go; [may change while rtun runs](operating.md#the-log)");
         not_yet("profiling", "api");
@@ -34,7 +35,9 @@ objects! {
         take(ADMISSION: OneText, "admission", "none", "the name of an admission, which has to admit the address; no effect on a host");
         take(ADMISSIONS: Texts, "admissions", "none", "names of admissions, of which each has to admit the address; no effect on a host");
         elsewhere("bypass", "bypasses", "resolver", "hosts");
-        not_yet("limiter", "quotas", "climiter", "rlimiter", "logger", "loggers", "observer");
+        not_yet("limiter", "quotas", "climiter", "rlimiter", "observer");
+        take(LOGGER: OneText, "logger", "the log of the process", "the name of one of `loggers`, for the log lines of this service");
+        take(LOGGERS: Texts, "loggers", "none", "names of more of them; each line goes to all");
         elsewhere("rewriter", "recorders", "cache");
         take(HANDLER: In(handler), "handler", "required", "hub or host");
         take(LISTENER: In(listener), "listener", "`tcp`", "where and how it listens, or the host's device");
@@ -177,8 +180,21 @@ objects! {
 
     log, "the log" {
         take(OUTPUT: OneText, "output", "stderr", "`stderr`, `stdout`, `none`, or a file's path");
-        take(LEVEL: OneText, "level", "info", "`trace`, `debug`, `info`, `warn`, `error`; `fatal` counts as `error`; another one counts as `info`, with a warning, as GOST does");
-        take(FORMAT: OneText, "format", "json", "`json` or `text`; another one counts as `json`, with a warning");
-        not_yet("rotation");
+        take(LEVEL: OneText, "level", "info", "`trace`, `debug`, `info`, `warn`, `error`, `fatal`: only what ends the process; another one counts as `info`, with a warning, as GOST does");
+        take(FORMAT: OneText, "format", "rtun", "`rtun`: JSON with rtun's own names; `json` and `text`: [the names and forms of GOST](logging.md#forms); another one counts as `json`, with a warning, as GOST does");
+        take(ROTATION: In(rotation), "rotation", "none", "when a file is put aside and another begun");
+    }
+
+    logger, "a logger" {
+        take(NAME: OneText, "name", "required", "unique");
+        take(LOG: In(log), "log", "as `log` without keys", "where its lines go");
+    }
+
+    rotation, "a log's rotation" {
+        take(MAX_SIZE: Int, "maxSize", "100 MiB", "a file that would grow past it is put aside first; 0 and less are the default");
+        take(MAX_AGE: Int, "maxAge", "0", "days after which a file that was put aside is removed; 0 and less: never");
+        take(MAX_BACKUPS: Int, "maxBackups", "0", "files put aside that are kept; 0 and less: all");
+        take(LOCAL_TIME: Flag, "localTime", "false", "whether the times in their names are local ones, not UTC");
+        take(COMPRESS: Flag, "compress", "false", "whether they are compressed with gzip");
     }
 }

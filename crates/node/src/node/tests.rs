@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use rtun_proto::relay::{Association, Network, Request, Response};
-use rtun_settings::{HubRules, HubSettings, ListenerSettings, LogSettings, MetricsSettings};
+use rtun_settings::{HubRules, HubSettings, ListenerSettings, MetricsSettings};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -19,12 +19,12 @@ fn config() -> Config {
     };
     Config {
         services: vec![Service::new("hub", ServiceKind::Hub(hub))],
-        log: LogSettings::default(),
         metrics: Some(MetricsSettings {
             addr: "127.0.0.1:0".into(),
             path: "/metrics".into(),
             auther: None,
         }),
+        ..Config::default()
     }
 }
 
