@@ -90,9 +90,14 @@ fn gost_fields(
         add("handler", (*handler).into());
     }
     for (name, value) in record.fields.iter().filter(|(name, _)| *name != "service") {
-        match TAKEN.contains(name) {
-            true => add(&format!("fields.{name}"), value.clone()),
-            false => add(name, value.clone()),
+        match *name {
+            name if TAKEN.contains(&name) => add(&format!("fields.{name}"), value.clone()),
+            // GOST's are texts.
+            "sid" => add("sid", value.to_string().into()),
+            name => add(name, value.clone()),
+        }
+        if *name == "peer" {
+            add("remote", value.clone());
         }
     }
     if detailed {

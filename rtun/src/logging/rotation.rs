@@ -207,7 +207,10 @@ mod tests {
         let found = names(folder.path());
         let packed: Vec<_> = found.iter().filter(|name| name.ends_with(".gz")).collect();
         assert_eq!(packed.len(), 2, "{found:?}");
-        assert!(!found.iter().any(|name| name.contains(DAYS[0])), "{found:?}");
+        assert!(
+            !found.iter().any(|name| name.starts_with(&format!("rtun-{}", DAYS[0]))),
+            "{found:?}"
+        );
         let file = File::open(folder.path().join(packed[1])).unwrap();
         let mut text = String::new();
         GzDecoder::new(file).read_to_string(&mut text).unwrap();

@@ -23,7 +23,7 @@ objects! {
         not_yet_list("limiters", "quotas", "climiters", "rlimiters", "observers");
         take(LOGGERS: ObjectList(logger), "loggers", "none", "more logs, which services name");
         take(TLS: In(top_tls), "tls", "", "the certificate of listeners that name none");
-        take(LOG: In(log), "log", "", "where log lines go; [may change while rtun runs](operating.md#the-log)");
+        take(LOG: In(log), "log", "", "where log lines go; [may change while rtun runs](logging.md)");
         not_yet("profiling", "api");
         take(METRICS: In(metrics), "metrics", "none", "where metrics are served");
     }
