@@ -191,8 +191,7 @@ async fn read_until<T>(ended: impl Future<Output = T>, output: impl Future) -> T
 async fn read_lines(from: impl AsyncRead + Unpin, mut each: impl FnMut(&str)) {
     let mut from = BufReader::new(from);
     let (mut line, mut is_begun) = (Vec::new(), false);
-    loop {
-        let Ok(bytes) = from.fill_buf().await else { break };
+    while let Ok(bytes) = from.fill_buf().await {
         if bytes.is_empty() {
             break;
         }
