@@ -29,7 +29,7 @@ use crate::{
     machine,
     reader::SystemReader,
     say,
-    state::State,
+    state::ProcessState,
 };
 
 /// How often is looked after what others may take away.
@@ -83,7 +83,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
                 return ExitCode::from(EXIT_FAILURE);
             }
         };
-        let mut state = State::default();
+        let mut state = ProcessState::default();
         let started = Node::start_until(stopping.clone(), &config, state.directory(&config)).await;
         let node = match started {
             Ok(node) => node,
@@ -116,7 +116,7 @@ struct Life<'a> {
     environment: Environment,
     reader: SystemReader,
     logging: Logging,
-    state: State,
+    state: ProcessState,
     control: Option<ControlSocket>,
     /// Whether it could not be made again, which was said.
     control_lost: bool,
@@ -141,7 +141,7 @@ impl<'a> Life<'a> {
             environment,
             reader,
             logging,
-            state: State::default(),
+            state: ProcessState::default(),
             control: None,
             control_lost: false,
             of_process: Vec::new(),
@@ -210,7 +210,7 @@ impl<'a> Life<'a> {
 
     /// Reads all sources again; a configuration with an error changes nothing.
     async fn reload(&mut self, node: &mut Node) {
-        // Whoever sends the signal may have moved the file away, whatever the configuration says.
+        // The sender of the signal may have moved the log file away, whatever the configuration says.
         self.logging.reopen();
         let Self { args, environment, reader, .. } = self;
         let outcome = tokio::task::block_in_place(|| read(args, environment, reader));

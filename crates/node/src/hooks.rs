@@ -34,13 +34,14 @@ pub(crate) struct Hooks<'a> {
 /// What commands are informed of in their environment.
 #[derive(Clone, Default)]
 pub(crate) struct HookFacts {
-    /// `RTUN_DEVICE`: the name of a host's device.
+    /// `RTUN_DEVICE`: the name of the device, of services that have one.
     device: Option<String>,
     /// `RTUN_NET`: its addresses with prefix length, separated by commas.
     net: Option<String>,
     /// `RTUN_NETNS`: the network namespace of device or listeners, if it is not that of rtun.
     netns: Option<String>,
-    /// `RTUN_HUB`: the addresses where a hub listens, or those of a host's hubs as configured, separated by commas.
+    /// `RTUN_HUB`: the addresses where a hub or server listens, or those of a host's hubs or a client's servers as configured,
+    /// separated by commas.
     hub: String,
 }
 
@@ -57,13 +58,21 @@ impl HookFacts {
 
     /// Of a host whose device is called `device`.
     pub(crate) fn of_host(config: &rtun_settings::HostSettings, device: &str) -> Self {
-        let netns = config.device.netns.as_ref();
-        let hubs = config.hubs.iter().flat_map(|hub| &hub.endpoints);
+        let endpoints = config.hubs.iter().flat_map(|hub| &hub.endpoints);
+        Self::of_device(&config.device, device, endpoints.map(|endpoint| &endpoint.addr))
+    }
+
+    /// Of a service that has a device called `name`, and to do with a hub or server at `addresses`.
+    pub(crate) fn of_device<A: fmt::Display>(
+        device: &rtun_settings::DeviceSettings,
+        name: &str,
+        addresses: impl Iterator<Item = A>,
+    ) -> Self {
         Self {
-            device: Some(device.to_owned()),
-            net: Some(joined(config.device.addresses.iter())),
-            netns: netns.map(|it| it.path().display().to_string()),
-            hub: joined(hubs.map(|endpoint| &endpoint.addr)),
+            device: Some(name.to_owned()),
+            net: Some(joined(device.addresses.iter())),
+            netns: device.netns.as_ref().map(|it| it.path().display().to_string()),
+            hub: joined(addresses),
         }
     }
 

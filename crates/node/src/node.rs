@@ -17,6 +17,9 @@ use crate::{
         metrics::{MetricsError, MetricsServer},
     },
     runtime::{machine::Machine, surroundings::Surroundings, workers::Workers},
+    udp_tunnel::{
+        UdpClientError, UdpClientService, UdpServerError, UdpServerService, differ_in_rules_only,
+    },
 };
 
 /// Running services, by name.
@@ -37,6 +40,8 @@ struct Running {
 enum RunningService {
     Hub(HubService),
     Host(HostService),
+    UdpServer(UdpServerService),
+    UdpClient(UdpClientService),
 }
 
 /// What a change of the configuration did to a service.
@@ -81,6 +86,12 @@ pub enum ServiceError {
     /// A host cannot be started.
     #[error(transparent)]
     Host(#[from] HostError),
+    /// The server of a UDP tunnel cannot be started.
+    #[error(transparent)]
+    UdpServer(#[from] UdpServerError),
+    /// The client of a UDP tunnel cannot be started.
+    #[error(transparent)]
+    UdpClient(#[from] UdpClientError),
 }
 
 impl Node {
@@ -187,6 +198,8 @@ impl Node {
             match &running.service {
                 RunningService::Hub(hub) => hub.reload_certificates(),
                 RunningService::Host(host) => host.look_at_device(),
+                RunningService::UdpServer(server) => server.look_at_device(),
+                RunningService::UdpClient(client) => client.look_at_device(),
             }
         }
     }
@@ -197,6 +210,8 @@ impl Node {
             match &running.service {
                 RunningService::Hub(hub) => hub.log_report(),
                 RunningService::Host(host) => host.log_report(),
+                RunningService::UdpServer(server) => server.log_report(),
+                RunningService::UdpClient(client) => client.log_report(),
             }
         }
     }
@@ -206,11 +221,12 @@ impl Node {
         Arc::clone(&self.board)
     }
 
-    /// The address of the first listener of the hub service `name`.
+    /// The address of the first listener of the hub, or of the UDP server, named `name`.
     pub fn hub_address(&self, name: &str) -> Option<SocketAddr> {
         match &self.running.get(name)?.service {
             RunningService::Hub(hub) => Some(hub.local_addr()),
-            RunningService::Host(_) => None,
+            RunningService::UdpServer(server) => Some(server.local_addr()),
+            RunningService::Host(_) | RunningService::UdpClient(_) => None,
         }
     }
 
@@ -245,6 +261,15 @@ impl Node {
                 if old.listeners().eq(new.listeners()) =>
             {
                 hub.apply(new, feeds.of(&new.rules)).await?;
+                running.config = config.clone();
+                info!(service = name, "rules replaced");
+            }
+            (
+                RunningService::UdpServer(server),
+                ServiceKind::UdpServer(old),
+                ServiceKind::UdpServer(new),
+            ) if differ_in_rules_only(old, new) => {
+                server.apply(new);
                 running.config = config.clone();
                 info!(service = name, "rules replaced");
             }
@@ -316,6 +341,16 @@ impl Node {
             ServiceKind::Host(config) => Ok(RunningService::Host(
                 HostService::start(name, config, hooks, machine, workers.take_slot()).await?,
             )),
+            ServiceKind::UdpServer(config) => {
+                let slot = workers.take_slot();
+                let server = UdpServerService::start(name, config, hooks, machine, slot);
+                Ok(RunningService::UdpServer(server.await?))
+            }
+            ServiceKind::UdpClient(config) => {
+                let slot = workers.take_slot();
+                let client = UdpClientService::start(name, config, hooks, machine, slot);
+                Ok(RunningService::UdpClient(client.await?))
+            }
         }
     }
 
@@ -343,6 +378,8 @@ impl RunningService {
         match self {
             Self::Hub(hub) => View::Hub(hub.view()),
             Self::Host(host) => View::Host(host.view()),
+            Self::UdpServer(server) => View::UdpServer(server.view()),
+            Self::UdpClient(client) => View::UdpClient(client.view()),
         }
     }
 
@@ -350,6 +387,8 @@ impl RunningService {
         match self {
             Self::Hub(hub) => hub.hook_facts(),
             Self::Host(host) => host.hook_facts(),
+            Self::UdpServer(server) => server.hook_facts(),
+            Self::UdpClient(client) => client.hook_facts(),
         }
     }
 
@@ -357,6 +396,8 @@ impl RunningService {
         match self {
             Self::Hub(hub) => hub.stop().await,
             Self::Host(host) => host.stop().await,
+            Self::UdpServer(server) => server.stop().await,
+            Self::UdpClient(client) => client.stop().await,
         }
     }
 }

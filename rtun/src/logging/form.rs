@@ -111,9 +111,14 @@ fn gost_fields(
 fn kind(module: &str) -> &'static str {
     let path = module.strip_prefix("rtun_node::").unwrap_or_default();
     match path {
-        _ if path.starts_with("hub::listener") || path.starts_with("host::device") => "listener",
+        _ if path.starts_with("hub::listener") || path.starts_with("device") => "listener",
         "hub" => "service",
-        _ if path.starts_with("hub::") || path.starts_with("host") => "handler",
+        _ if path.starts_with("hub::")
+            || path.starts_with("host")
+            || path.starts_with("udp_tunnel") =>
+        {
+            "handler"
+        }
         _ => "service",
     }
 }
@@ -267,8 +272,9 @@ mod tests {
             ("rtun_node::hub", "service"),
             ("rtun_node::hooks", "service"),
             ("rtun_node::hub::listener::certificate", "listener"),
-            ("rtun_node::host::device", "listener"),
+            ("rtun_node::device", "listener"),
             ("rtun_node::host::reconnect", "handler"),
+            ("rtun_node::udp_tunnel::server", "handler"),
             ("rtun_node::hub::connections", "handler"),
             ("rtun::run", "service"),
         ] {

@@ -71,7 +71,7 @@ struct FileIdentity {
     is_missing: bool,
 }
 
-enum Target {
+enum LogTarget {
     Nowhere,
     Stderr,
     Stdout,
@@ -98,9 +98,9 @@ impl Output {
     ) -> io::Result<Self> {
         let mut identity = None;
         let target = match output {
-            LogOutput::None => Target::Nowhere,
-            LogOutput::Stderr => Target::Stderr,
-            LogOutput::Stdout => Target::Stdout,
+            LogOutput::None => LogTarget::Nowhere,
+            LogOutput::Stderr => LogTarget::Stderr,
+            LogOutput::Stdout => LogTarget::Stdout,
             LogOutput::File(path) => {
                 if let Some(folder) = path.parent().filter(|it| !it.as_os_str().is_empty()) {
                     fs::create_dir_all(folder)?;
@@ -111,7 +111,7 @@ impl Output {
                     Some(settings) => Some((settings.clone(), Tidier::start(path, settings)?)),
                     None => None,
                 };
-                Target::File(LogFile::new(path.clone(), file, rotation)?)
+                LogTarget::File(LogFile::new(path.clone(), file, rotation)?)
             }
         };
         let shared = Arc::new(OutputState {
@@ -224,7 +224,7 @@ impl Drop for Output {
 
 impl OutputState {
     /// The thread: writes what comes until the queue is closed and empty.
-    fn write_all(&self, mut target: Target) {
+    fn write_all(&self, mut target: LogTarget) {
         let mut line_count = VecDeque::new();
         loop {
             {
@@ -249,7 +249,7 @@ impl OutputState {
                         self.queue().bytes -= line.len();
                     }
                     Item::File(new) => {
-                        if let Target::File(file) = &mut target {
+                        if let LogTarget::File(file) = &mut target {
                             file.go_to(new);
                         }
                     }
@@ -258,15 +258,15 @@ impl OutputState {
         }
     }
 
-    fn write_line(&self, target: &mut Target, line: &[u8]) {
+    fn write_line(&self, target: &mut LogTarget, line: &[u8]) {
         let written = match target {
-            Target::Nowhere => Ok(()),
-            Target::Stderr => io::stderr().write_all(line),
-            Target::Stdout => {
+            LogTarget::Nowhere => Ok(()),
+            LogTarget::Stderr => io::stderr().write_all(line),
+            LogTarget::Stdout => {
                 let mut stdout = io::stdout().lock();
                 stdout.write_all(line).and_then(|()| stdout.flush())
             }
-            Target::File(file) => {
+            LogTarget::File(file) => {
                 if file.is_full(line.len()) {
                     self.put_aside(file);
                 }
@@ -467,7 +467,7 @@ mod tests {
         let stuck = File::from(std::os::fd::OwnedFd::from(writer));
         let thread = thread::spawn(move || {
             let log = LogFile::new(PathBuf::new(), stuck, None).unwrap();
-            state.write_all(Target::File(log));
+            state.write_all(LogTarget::File(log));
         });
         let line = "x".repeat(1023) + "\n";
         let lines = 3 * MAX_QUEUE / line.len();

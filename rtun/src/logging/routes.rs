@@ -176,7 +176,9 @@ fn fields(service: &Service) -> ServiceFields {
         ServiceKind::Hub(hub) => {
             ServiceFields { handler: "router", listener: hub.listener.stack.name() }
         }
-        ServiceKind::Host(_) => ServiceFields { handler: "tun", listener: "tun" },
+        ServiceKind::Host(_) | ServiceKind::UdpServer(_) | ServiceKind::UdpClient(_) => {
+            ServiceFields { handler: "tun", listener: "tun" }
+        }
     }
 }
 
