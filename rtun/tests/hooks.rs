@@ -109,7 +109,7 @@ fn gost() -> Option<String> {
 }
 
 /// What stands before the environment.
-fn without_environment(line: &String) -> &str {
+fn without_environment(line: &str) -> &str {
     line.split(" | ").next().unwrap()
 }
 
@@ -153,8 +153,8 @@ fn hooks_run_where_gost_runs_them() {
     let ours = scene.trace();
     if let Some(gost) = gost() {
         let theirs = scene.run_gost(&gost, &world.hub, &config);
-        let both =
-            [&ours, &theirs].map(|it| it.iter().map(without_environment).collect::<Vec<_>>());
+        let both = [&ours, &theirs]
+            .map(|it| it.iter().map(|line| without_environment(line)).collect::<Vec<_>>());
         assert_eq!(both[0], both[1], "the same at the same moments");
     }
 }

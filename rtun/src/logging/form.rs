@@ -16,7 +16,7 @@ pub(super) struct ServiceFields {
     pub(super) listener: &'static str,
 }
 
-/// Fields of the same names that a record has itself are renamed.
+/// LineFields of the same names that a record has itself are renamed.
 const TAKEN: [&str; 6] = ["time", "level", "msg", "handler", "listener", "logger"];
 
 /// The line of `record` in `format`, its end included. `logger` is the name of the logger that writes it, if it is not that of
@@ -36,9 +36,9 @@ pub(super) fn line(
     escape(line, format != LogFormat::Text) + "\n"
 }
 
-type Fields = Vec<(String, Value)>;
+type LineFields = Vec<(String, Value)>;
 
-fn rtun_fields(record: &LogRecord) -> Fields {
+fn rtun_fields(record: &LogRecord) -> LineFields {
     let level = match record.level {
         LogLevel::Trace => "TRACE",
         LogLevel::Debug => "DEBUG",
@@ -61,7 +61,7 @@ fn gost_fields(
     service: Option<&ServiceFields>,
     logger: Option<&str>,
     detailed: bool,
-) -> Fields {
+) -> LineFields {
     let level = match record.level {
         LogLevel::Trace => "trace",
         LogLevel::Debug => "debug",
@@ -70,7 +70,7 @@ fn gost_fields(
         LogLevel::Error => "error",
         LogLevel::Fatal => "fatal",
     };
-    let mut fields: Fields = Vec::with_capacity(record.fields.len() + 8);
+    let mut fields: LineFields = Vec::with_capacity(record.fields.len() + 8);
     let mut add = |name: &str, value: Value| fields.push((name.to_owned(), value));
     add("time", local_time(record.at).into());
     add("level", level.into());
@@ -133,13 +133,13 @@ fn local_time(at: Timestamp) -> String {
 }
 
 /// An object, with its names in the order given.
-fn json(fields: &Fields) -> String {
+fn json(fields: &LineFields) -> String {
     let field = |(name, value): &(String, Value)| format!("{}:{value}", Value::from(&**name));
     format!("{{{}}}", fields.iter().map(field).collect::<Vec<_>>().join(","))
 }
 
 /// `name=value` with blanks between; values in quotes where a reader could not tell where they end.
-fn text(fields: &Fields) -> String {
+fn text(fields: &LineFields) -> String {
     let field = |(name, value): &(String, Value)| match value {
         Value::String(text) if needs_quotes(text) => format!("{name}={}", quoted(text)),
         Value::String(text) => format!("{name}={text}"),

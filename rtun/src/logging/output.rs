@@ -50,13 +50,13 @@ struct OutputState {
 
 #[derive(Default)]
 struct LineQueue {
-    items: VecDeque<Item>,
+    items: VecDeque<QueuedItem>,
     bytes: usize,
     is_writing: bool,
     is_closed: bool,
 }
 
-enum Item {
+enum QueuedItem {
     Line(String),
     /// From now on, this file.
     File(File),
@@ -142,7 +142,7 @@ impl Output {
             return;
         }
         queue.bytes += line.len();
-        queue.items.push_back(Item::Line(line));
+        queue.items.push_back(QueuedItem::Line(line));
         self.shared.changed.notify_all();
     }
 
@@ -225,7 +225,7 @@ impl Drop for Output {
 impl OutputState {
     /// The thread: writes what comes until the queue is closed and empty.
     fn write_all(&self, mut target: LogTarget) {
-        let mut line_count = VecDeque::new();
+        let mut batch = VecDeque::new();
         loop {
             {
                 let mut queue = self.queue();
@@ -239,16 +239,16 @@ impl OutputState {
                 if queue.items.is_empty() {
                     return;
                 }
-                mem::swap(&mut queue.items, &mut line_count);
+                mem::swap(&mut queue.items, &mut batch);
                 queue.is_writing = true;
             }
-            for item in line_count.drain(..) {
+            for item in batch.drain(..) {
                 match item {
-                    Item::Line(line) => {
+                    QueuedItem::Line(line) => {
                         self.write_line(&mut target, line.as_bytes());
                         self.queue().bytes -= line.len();
                     }
-                    Item::File(new) => {
+                    QueuedItem::File(new) => {
                         if let LogTarget::File(file) = &mut target {
                             file.go_to(new);
                         }
@@ -309,7 +309,7 @@ impl OutputState {
     }
 
     fn go_to(&self, new: File) {
-        self.queue().items.push_back(Item::File(new));
+        self.queue().items.push_back(QueuedItem::File(new));
         self.changed.notify_all();
     }
 
