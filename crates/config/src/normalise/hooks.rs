@@ -1,7 +1,6 @@
 //! The commands that run as a service starts and stops.
 
 use crate::{
-    findings::Report,
     location::quote,
     schema::{Field, Texts, service_metadata},
     value::Cursor,
@@ -9,8 +8,8 @@ use crate::{
 use rtun_settings::{HookCommand, ServiceHooks};
 
 /// The hooks of the service at `at`.
-pub(super) fn read(at: &Cursor<'_>, report: &mut Report) -> ServiceHooks {
-    let mut commands = |field| commands(at, &field, report);
+pub(super) fn read(at: &Cursor<'_>) -> ServiceHooks {
+    let commands = |field| commands(at, &field);
     ServiceHooks {
         pre_up: commands(service_metadata::PRE_UP),
         post_up: commands(service_metadata::POST_UP),
@@ -21,13 +20,12 @@ pub(super) fn read(at: &Cursor<'_>, report: &mut Report) -> ServiceHooks {
 }
 
 /// Each text split into words as GOST does: by blanks, outside of quotes; a word that begins with `#` ends the text.
-fn commands(at: &Cursor<'_>, field: &Field<Texts>, report: &mut Report) -> Vec<HookCommand> {
+fn commands(at: &Cursor<'_>, field: &Field<Texts>) -> Vec<HookCommand> {
     let mut commands = Vec::new();
     for (text, at) in at.read(field).unwrap_or_default() {
         let text = text.trim().to_owned();
         let Some(words) = shlex::split(&text) else {
-            report
-                .error(&at, format!("the command {} ends within quotes", quote(&text)))
+            at.error(format!("the command {} ends within quotes", quote(&text)))
                 .help("close the quotes; a quote that is meant as it is has a `\\` before it");
             continue;
         };
@@ -35,8 +33,7 @@ fn commands(at: &Cursor<'_>, field: &Field<Texts>, report: &mut Report) -> Vec<H
         // A blank text, or a comment, is no command.
         let Some(program) = words.next() else { continue };
         if program.is_empty() || text.contains('\0') {
-            report
-                .error(&at, format!("the command {} names no program", quote(&text)))
+            at.error(format!("the command {} names no program", quote(&text)))
                 .help("the first word is the program, the others are its arguments");
             continue;
         }

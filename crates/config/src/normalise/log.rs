@@ -7,9 +7,8 @@ use super::{
     names::DocumentNames,
 };
 use crate::{
-    findings::Report,
-    location::{At, quote},
-    schema::{In, Setting, log, logger, rotation, service},
+    location::quote,
+    schema::{log, logger, root, rotation, service},
     value::Cursor,
 };
 use rtun_settings::{
@@ -34,9 +33,12 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Destinations there may be in all, each with a thread and a queue.
 const MAX_LOGGERS: usize = 64;
 
-/// The settings of a log.
-pub(super) fn read(at: Option<Setting<'_, In>>, report: &mut Report) -> LogSettings {
-    let Some(at) = at else { return LogSettings::default() };
+/// The log of the process.
+pub(super) fn read(root: &Cursor<'_>) -> LogSettings {
+    settings(&root.object(&root::LOG))
+}
+
+fn settings(at: &Cursor<'_>) -> LogSettings {
     let output = match at.or_default(&log::OUTPUT).as_str() {
         "stderr" => LogOutput::Stderr,
         "stdout" => LogOutput::Stdout,
@@ -45,23 +47,23 @@ pub(super) fn read(at: Option<Setting<'_, In>>, report: &mut Report) -> LogSetti
     };
     let rotation = at.get(&log::ROTATION);
     if let Some(rotation) = rotation.as_ref().filter(|_| !matches!(output, LogOutput::File(_))) {
-        report.info(rotation.key(), "`rotation` has no effect here: the log is no file");
+        rotation.key().info("`rotation` has no effect here: the log is no file");
     }
     LogSettings {
-        level: one_of_or_default(&at, &log::LEVEL, &LEVELS, report).unwrap_or_default(),
-        format: format(&at, report),
+        level: one_of_or_default(at, &log::LEVEL, &LEVELS),
+        format: format(at),
         rotation: rotation.filter(|_| matches!(output, LogOutput::File(_))).map(|at| rotate(&at)),
         output,
     }
 }
 
 /// GOST takes `json` where it does not know a form.
-fn format(at: &Cursor<'_>, report: &mut Report) -> LogFormat {
+fn format(at: &Cursor<'_>) -> LogFormat {
     let Some(written) = at.read(&log::FORMAT) else { return LogFormat::default() };
     find(&written, &FORMATS).unwrap_or_else(|| {
         let message = format!("{} is not known, `json` is taken", quote(&written));
         let help = format!("write one of {}", all(&FORMATS));
-        report.warning(at.place_of(&log::FORMAT), message).help(help);
+        at.place_of(&log::FORMAT).warning(message).help(help);
         LogFormat::Json
     })
 }
@@ -83,20 +85,15 @@ fn rotate(at: &Cursor<'_>) -> RotationSettings {
 }
 
 /// All loggers. A file that several logs write is put aside by one rule.
-pub(super) fn loggers(
-    of_process: &LogSettings,
-    names: &DocumentNames<'_>,
-    report: &mut Report,
-) -> Vec<LoggerSettings> {
+pub(super) fn loggers(of_process: &LogSettings, names: &DocumentNames<'_>) -> Vec<LoggerSettings> {
     let mut loggers: Vec<LoggerSettings> = Vec::new();
     for (name, at) in &names.loggers.list {
         if loggers.len() == MAX_LOGGERS {
-            report
-                .error(at, format!("there are more than {MAX_LOGGERS} loggers"))
+            at.error(format!("there are more than {MAX_LOGGERS} loggers"))
                 .help("let services share loggers");
             break;
         }
-        let log = read(at.get(&logger::LOG), report);
+        let log = settings(&at.object(&logger::LOG));
         let others = loggers.iter().map(|other| &other.log);
         let differs = |other: &LogSettings| {
             matches!(log.output, LogOutput::File(_))
@@ -104,8 +101,7 @@ pub(super) fn loggers(
                 && other.rotation != log.rotation
         };
         if others.chain([of_process]).any(differs) {
-            report
-                .error(at, "another log writes the same file with another `rotation`")
+            at.error("another log writes the same file with another `rotation`")
                 .help("give both the same `rotation`, or one of them a file of its own");
         }
         loggers.push(LoggerSettings { name: name.clone(), log });
@@ -114,17 +110,13 @@ pub(super) fn loggers(
 }
 
 /// The names of the loggers of the service at `at`, each once.
-pub(super) fn loggers_of(
-    at: &Cursor<'_>,
-    names: &DocumentNames<'_>,
-    report: &mut Report,
-) -> Vec<String> {
+pub(super) fn loggers_of(at: &Cursor<'_>, names: &DocumentNames<'_>) -> Vec<String> {
     let one = at.filled(&service::LOGGER);
-    let one = one.and_then(|setting| Some((setting.read()?, At::from(&setting))));
+    let one = one.and_then(|setting| Some((setting.read()?, setting.cursor().at)));
     let more = at.read(&service::LOGGERS).unwrap_or_default();
     let mut found: Vec<String> = Vec::new();
     for (name, at) in one.into_iter().chain(more) {
-        if let Some((name, _)) = names.loggers.find(&name, &at, report)
+        if let Some((name, _)) = names.loggers.find(&name, &at)
             && !found.contains(name)
         {
             found.push(name.clone());
