@@ -87,7 +87,7 @@ fn backups(path: &Path, local_time: bool) -> io::Result<Vec<(Timestamp, PathBuf)
             let time = name.strip_prefix(&*stem)?.strip_prefix('-')?.strip_suffix(&*extension)?;
             let time = DateTime::strptime(TIME, time).ok()?;
             let zone = if local_time { TimeZone::system() } else { TimeZone::UTC };
-            Some(zone.to_ambiguous_timestamp(time).compatible().ok()?)
+            zone.to_ambiguous_timestamp(time).compatible().ok()
         });
         found.extend(time.map(|time| (time, entry.path())));
     }
