@@ -190,6 +190,30 @@ fn the_hooks_of_a_host_know_its_device() {
 }
 
 #[test]
+fn the_server_of_a_udp_tunnel_has_hooks_too() {
+    let Some(scene) = Scene::new() else { return };
+    let world = &scene.world;
+    let config = format!(
+        "services:
+- name: service-0
+  addr: 10.0.0.1:8421
+{}  handler: {{type: tun}}
+  listener: {{type: tun, metadata: {{name: tun77, net: 192.168.123.1/24}}}}
+",
+        scene.hooks("")
+    );
+    let server = world.host(&world.hub, &config);
+    server.wait_for_nth("hook output", 2);
+    server.stop();
+    let facts = "service-0 tun77 192.168.123.1/24 10.0.0.1:8421";
+    let expected = ["preUp", "postUp", "preDown", "postDown"].map(|hook| {
+        let device = i32::from(hook != "postDown");
+        format!("{hook} listens=0 device={device} | {hook} {facts}")
+    });
+    assert_eq!(scene.trace(), expected);
+}
+
+#[test]
 fn a_pre_up_that_fails_keeps_the_service_from_starting() {
     let Some(scene) = Scene::new() else { return };
     let world = &scene.world;

@@ -339,6 +339,42 @@ fn a_full_disk_stops_the_log_and_not_the_tunnel() {
 }
 
 #[test]
+fn a_reader_that_does_not_read_holds_nothing_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, socket) = (folder.path().join("hub.yaml"), folder.path().join("sock"));
+    // More than a pipe holds.
+    let many = "sh -c 'i=0; while [ $i -lt 100 ]; do printf \"%01000d\\n\" $i; i=$((i+1)); done'";
+    let config = format!(
+        "services:
+- name: hub
+  addr: 127.0.0.1:0
+  metadata: {{postUp: ['{}']}}
+  handler: {{type: router, metadata: {{router: r}}}}
+routers: [{{name: r}}]
+",
+        many.replace('\'', "''")
+    );
+    fs::write(&path, config).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rtun"));
+    command.arg("-C").arg(&path).env("RTUN_SOCKET", &socket);
+    command.env("RTUN_STATE_DIR", folder.path().join("state")).stdin(Stdio::null());
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    wait_until("an answer", || {
+        let mut status = Command::new(env!("CARGO_BIN_EXE_rtun"));
+        let status = status.args(["status", "--json", "--socket"]).arg(&socket).output().unwrap();
+        String::from_utf8(status.stdout).unwrap().contains("\"hub\"")
+    });
+    let pid = nix::unistd::Pid::from_raw(child.id().try_into().unwrap());
+    nix::sys::signal::kill(pid, Signal::SIGTERM).unwrap();
+    wait_until("its end", || child.try_wait().unwrap().is_some());
+    assert!(child.wait().unwrap().success());
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(said.matches("hook output").count() > 40, "it did write: {} bytes", said.len());
+    assert!(!said.contains("stopped"), "and the pipe was full: {} bytes", said.len());
+}
+
+#[test]
 fn levels_error_and_fatal_leave_only_what_is_as_severe() {
     let folder = tempfile::tempdir().unwrap();
     let run = |level: &str, variable: Option<&str>| {

@@ -216,7 +216,8 @@ impl Drop for Output {
         let left = waited.unwrap_or_else(PoisonError::into_inner).0.items.len();
         let lost = self.shared.lost.load(Ordering::Relaxed);
         let lines = lost.saturating_add(u64::try_from(left).unwrap_or(u64::MAX));
-        if lines > 0 {
+        // Who does not read the standard error would not read this either, and have us wait.
+        if lines > 0 && self.settings.0 != LogOutput::Stderr {
             complain(&format!("rtun: {lines} log lines are lost: {}", self.name()));
         }
     }
