@@ -3,7 +3,6 @@
 //! They run where GOST runs them. Up: the listeners are open or the device is there, `preUp`, `postUp`, then the first
 //! connection. Down: `preDown`, the listeners are closed or the device is removed, `postDown`.
 
-pub(crate) mod failures;
 mod process;
 
 use std::fmt;

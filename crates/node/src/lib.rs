@@ -17,7 +17,7 @@ mod udp_tunnel;
 pub use counters::{Drops, Happened, Traffic};
 pub use device::DeviceError;
 pub use feeds::FeedError;
-pub use hooks::{HookError, failures::HookReport};
+pub use hooks::HookError;
 pub use host::{HostError, SetupError};
 pub use hub::{Explained, HubError, HubListenError, Inquiry, RulesError};
 pub use node::{Node, StartError};
@@ -34,6 +34,7 @@ pub use rtun_control::{
 pub use runtime::{
     descriptors,
     duties::TaskReport,
+    hook_failures::HookReport,
     surroundings::{Surroundings, Twin, TwinListener},
 };
 pub use udp_tunnel::{UdpClientError, UdpServerError};

@@ -21,9 +21,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     counters::{Happened, Traffic},
-    hooks::failures::HookReport,
     json,
-    runtime::duties::TaskReport,
+    runtime::{duties::TaskReport, hook_failures::HookReport},
 };
 
 /// A process and its services.

@@ -11,25 +11,27 @@ use std::{
 };
 
 /// Every top module, and those it may use.
-const ALLOWED: [(&str, &[&str]); 13] = [
+const ALLOWED: [(&str, &[&str]); 14] = [
     ("json", &[]),
     ("counters", &["json"]),
     ("runtime", &["counters", "json"]),
+    ("hooks", &["runtime"]),
     ("feeds", &["runtime"]),
     ("link", &["counters", "runtime"]),
     ("report", &["counters", "json", "runtime"]),
-    ("hub", &["counters", "feeds", "link", "report", "runtime"]),
-    ("device", &["report"]),
-    ("host", &["counters", "device", "link", "report", "runtime"]),
-    ("udp_tunnel", &["device", "host", "link", "report", "runtime"]),
+    ("hub", &["counters", "feeds", "hooks", "link", "report", "runtime"]),
+    ("device", &["hooks", "report"]),
+    ("host", &["counters", "device", "hooks", "link", "report", "runtime"]),
+    ("udp_tunnel", &["device", "hooks", "host", "link", "report", "runtime"]),
     ("operations", &["counters", "feeds", "host", "hub", "report", "runtime", "udp_tunnel"]),
-    ("node", &["feeds", "host", "hub", "operations", "runtime", "udp_tunnel"]),
+    ("node", &["feeds", "hooks", "host", "hub", "operations", "runtime", "udp_tunnel"]),
     (
         "lib",
         &[
             "counters",
             "device",
             "feeds",
+            "hooks",
             "host",
             "hub",
             "node",

@@ -6,9 +6,9 @@ use rtun_state::StateDir;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    hooks::failures::HookFailures,
-    runtime::{descriptors::Descriptors, duties::Duties, surroundings::Surroundings},
+use crate::runtime::{
+    descriptors::Descriptors, duties::Duties, hook_failures::HookFailures,
+    surroundings::Surroundings,
 };
 
 /// Shared by all services of a process.

@@ -43,7 +43,7 @@ struct FailedHook {
 
 impl HookFailures {
     /// Counts a failure of `hook`; `error` says of which command, and why.
-    pub(super) fn add(&self, service: &str, hook: Hook, error: String) {
+    pub(crate) fn add(&self, service: &str, hook: Hook, error: String) {
         let mut failed = self.failed();
         let entry = failed.entry((service.to_owned(), hook)).or_insert_with(|| FailedHook {
             failures: 0,
