@@ -43,6 +43,8 @@ pub struct Args {
     pub api: Option<String>,
     /// `-metrics`.
     pub metrics: Option<String>,
+    /// `-only-tunnels`: services of other kinds are left out instead of refused.
+    pub only_tunnels: bool,
 }
 
 /// Why a command line cannot be read; the display says what would be right.
@@ -56,7 +58,8 @@ pub struct ArgsError {
 }
 
 /// The flags, without dashes.
-const FLAGS: [&str; 12] = ["C", "L", "F", "O", "D", "DD", "V", "R", "api", "metrics", "h", "help"];
+const FLAGS: [&str; 13] =
+    ["C", "L", "F", "O", "D", "DD", "V", "R", "api", "metrics", "only-tunnels", "h", "help"];
 
 /// The text of `-h`.
 pub const USAGE: &str = "\
@@ -68,6 +71,7 @@ pub const USAGE: &str = "\
   -R DURATION  read the configuration again this often, as in 30s
   -api ADDR    serve the Web API
   -metrics ADDR  serve metrics
+  --only-tunnels  leave services of other kinds out
   -V           print the version, and exit
 ";
 
@@ -117,6 +121,7 @@ impl Args {
             "D" => Some(&mut self.debug),
             "DD" => Some(&mut self.trace),
             "V" => Some(&mut self.version),
+            "only-tunnels" => Some(&mut self.only_tunnels),
             "h" | "help" => Some(&mut self.help),
             _ => None,
         }

@@ -21,7 +21,7 @@ pub(crate) fn read(source: &str, text: u32, report: &Report) -> Option<Value> {
         values: 0,
     };
     builder
-        .document()
+        .document(report)
         .map_err(|problem| report.at(problem.place).error(problem.message).maybe_help(problem.help))
         .ok()
 }
@@ -73,7 +73,8 @@ impl<'a> YamlBuilder<'a> {
         }
     }
 
-    fn document(&mut self) -> Result<Value, YamlProblem> {
+    /// The first one, as GOST reads it.
+    fn document(&mut self, report: &Report) -> Result<Value, YamlProblem> {
         let mut root = None;
         loop {
             let (event, place) = self.next()?;
@@ -81,10 +82,12 @@ impl<'a> YamlBuilder<'a> {
                 Event::StreamEnd => break,
                 Event::Nothing | Event::StreamStart | Event::DocumentEnd => {}
                 Event::DocumentStart(_) if root.is_some() => {
-                    return problem(
-                        place,
-                        "a second document begins here: one is read, the rest would be lost",
-                    );
+                    let message =
+                        "a second document begins here: only the first is read, as GOST does";
+                    let help =
+                        "put it into a file of its own and name both, as in -C FIRST -C SECOND";
+                    report.at(place).warning(message).help(help);
+                    break;
                 }
                 Event::DocumentStart(_) => {}
                 event => root = Some(self.value(event, place, 0)?),

@@ -28,8 +28,32 @@ fn every_form_of_a_flag() {
 #[test]
 fn all_flags() {
     let args = parse([
-        "-C", "a.yaml", "-L", "s1", "-F", "n1", "-C", "-", "-L", "s2", "-F", "n2", "-O", "json",
-        "-D", "-DD=1", "-V=false", "-R", "1m", "-api", ":1", "-metrics", ":2", "-C", " ",
+        "-C",
+        "a.yaml",
+        "-L",
+        "s1",
+        "-F",
+        "n1",
+        "-C",
+        "-",
+        "-L",
+        "s2",
+        "-F",
+        "n2",
+        "-O",
+        "json",
+        "-D",
+        "-DD=1",
+        "-V=false",
+        "-R",
+        "1m",
+        "-api",
+        ":1",
+        "-metrics",
+        ":2",
+        "-C",
+        " ",
+        "--only-tunnels",
     ])
     .unwrap();
     assert_eq!(
@@ -46,6 +70,7 @@ fn all_flags() {
             reload: Some(Duration::from_secs(60)),
             api: Some(":1".into()),
             metrics: Some(":2".into()),
+            only_tunnels: true,
         }
     );
     assert_eq!(parse(["-O", "yml"]).unwrap().output, Some(OutputFormat::Yaml));

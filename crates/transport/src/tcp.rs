@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rtun_settings::{Interface, ListenOptions, NetworkNamespace, SocketOptions};
-use socket2::{Protocol, SockRef, TcpKeepalive, Type};
+use socket2::{SockRef, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 
@@ -216,8 +216,8 @@ async fn connect_by(
     segment_max: Option<u16>,
     interface: Option<&Interface>,
 ) -> io::Result<TcpStream> {
-    let (kind, protocol) = (Type::STREAM, Protocol::TCP);
-    let socket = socket::open_towards(address, kind, protocol, options, interface)?;
+    let open = |protocol| socket::open_towards(address, Type::STREAM, protocol, options, interface);
+    let socket = socket::multipath_or_tcp(options.mptcp, open)?;
     if let Some(bytes) = segment_max {
         socket.set_tcp_mss(bytes.into())?;
     }
@@ -228,7 +228,8 @@ async fn connect_by(
 }
 
 fn listen_on(address: SocketAddr, options: &ListenOptions) -> io::Result<TcpListener> {
-    let socket = socket::open_listening(address, Type::STREAM, Protocol::TCP, options)?;
+    let open = |protocol| socket::open_listening(address, Type::STREAM, protocol, options);
+    let socket = socket::multipath_or_tcp(options.mptcp, open)?;
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;

@@ -52,6 +52,7 @@ pub(super) fn read<'a>(
     let ingress = ingress.and_then(|at| context.names.ingresses.resolve(&at));
     let ingress = ingress.and_then(|(name, _)| context.tables.ingress(name));
     let authers = access::authers(&handler, context);
+    let skip_auth = access::skip_auth(&handler);
     let admissions = admissions::of_service(at, &context.names, &context.admissions);
 
     let namespaces = context.tables.routers.iter();
@@ -86,6 +87,7 @@ pub(super) fn read<'a>(
         default_router: default.map(|table| table.router.clone()),
         ingress: ingress.map(|i| Named { name: i.name.clone(), provider: i.provider.clone() }),
         authers,
+        skip_auth,
         admissions,
         source_check: source_check.unwrap_or_default(),
         sharing: sharing.unwrap_or_default(),

@@ -1,6 +1,8 @@
 //! Where and how a hub listens.
 
-use ipnet::IpNet;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{
     Context, checked_type, sockets, tls,
@@ -20,6 +22,12 @@ use rtun_settings::{ListenOptions, ListenerSettings, ServerTls, TransportStack};
 
 /// Most listeners of one hub.
 const MAX_LISTENERS: usize = 64;
+
+/// Where proxies are that only this machine has.
+const LOOPBACK: [IpNet; 2] = [
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8)),
+    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128)),
+];
 
 /// The listeners of the service at `at`, at least one, and where their addresses are written; `None` after an error was
 /// reported.
@@ -80,11 +88,14 @@ fn one<'a>(
     };
     let preamble = at.get(&service_metadata::PROXY_PROTOCOL);
     let preamble = preamble.filter(|at| at.read().is_some_and(|version| version > 0));
-    let (stack, trusted_proxies) = (stack?, trusted_proxies?);
+    let (stack, mut trusted_proxies) = (stack?, trusted_proxies?);
     let proxy_protocol = preamble.is_some() && !stack.is_on_udp();
     match preamble {
         Some(at) if stack.is_on_udp() => {
             at.key().warning("`proxyProtocol` has no effect on `quic`: it is for TCP");
+        }
+        Some(_) if trusted_proxies.is_empty() && addr.as_ref().is_some_and(is_local) => {
+            trusted_proxies.extend(LOOPBACK);
         }
         Some(at) if trusted_proxies.is_empty() => {
             let message = "nobody is trusted to say in a PROXY preamble where a host comes from";
@@ -93,11 +104,21 @@ fn one<'a>(
         }
         _ => {}
     }
-    let reuse_port = listener.is_some_and(|at| at.or_default(&any_listener::REUSEPORT));
+    let reuse_port = listener.as_ref().is_some_and(|at| at.or_default(&any_listener::REUSEPORT));
+    let mptcp = listener.as_ref().and_then(|at| at.filled(&any_listener::MPTCP));
+    if let Some(at) = mptcp.as_ref().filter(|_| stack.is_on_udp()) {
+        at.key().warning("`mptcp` has no effect on `quic`: it is for TCP");
+    }
+    let mptcp = mptcp.and_then(|at| at.read()).unwrap_or_default();
     let (addr, place) = addr?;
-    let sockets = ListenOptions { mark, netns, reuse_port };
+    let sockets = ListenOptions { mark, netns, reuse_port, mptcp };
     let listener = ListenerSettings { addr, stack, proxy_protocol, trusted_proxies, sockets };
     Some((listener, place))
+}
+
+/// Whether only this machine can connect to an address.
+fn is_local((addr, _): &(String, At<'_>)) -> bool {
+    address::split_host_port(addr).is_some_and(|(host, _)| address::is_loopback(host))
 }
 
 fn stack(listener: &Cursor<'_>, context: &Context<'_>) -> Option<TransportStack<ServerTls>> {

@@ -76,7 +76,15 @@ pub(super) fn options(node: &Cursor<'_>, hop: &Cursor<'_>, service: &Cursor<'_>)
         interfaces: interface.map(|at| interfaces(&at)).unwrap_or_default(),
         mark: mark.and_then(|at| self::mark(&at)),
         netns: netns.and_then(|at| namespace(&at)),
+        mptcp: uses_mptcp(node),
     }
+}
+
+/// Whether one of the dialers of `node` has `mptcp`.
+fn uses_mptcp(node: &Cursor<'_>) -> bool {
+    let one = node.get(&node::DIALER).map(Setting::cursor);
+    let all = one.into_iter().chain(node.items_of(&node::DIALERS));
+    all.into_iter().any(|dialer| dialer.or_default(&tcp_dialer::MPTCP))
 }
 
 /// The interface of the service at `at`.

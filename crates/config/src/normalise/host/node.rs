@@ -98,6 +98,14 @@ pub(super) fn proxy(at: &Cursor<'_>, hop: &ChainHop<'_>) -> Option<ProxyNode> {
             return connector.place_of(&connector::TYPE).refuse(message, help);
         }
     };
+    let tls = connector.child_named("tls").filter(|at| !at.value.is_unset());
+    if let Some(tls) = tls.filter(|_| protocol == ProxyKind::Socks5) {
+        let message =
+            "SOCKS5's own encryption is not supported: the connection would not be encrypted";
+        return tls
+            .key()
+            .refuse(message, "write `type: tls` in the dialer if the proxy takes that");
+    }
     let headers = connector.get(&http_connector::HEADER).filter(|_| protocol == ProxyKind::Http);
     let headers = match headers {
         Some(at) => transport_stack::headers(&at),
@@ -144,7 +152,7 @@ fn connector<'a>(at: &Cursor<'a>) -> Option<(String, Cursor<'a>)> {
 /// The outer `None` after an error was reported.
 fn auth(connector: &Cursor<'_>) -> Option<Option<Login>> {
     match connector.filled(&connector::AUTH) {
-        Some(auth) => access::credentials(&auth).map(Some),
+        Some(auth) => access::credentials(&auth, "add `username:`, or a `file:` with it").map(Some),
         None => Some(None),
     }
 }
@@ -275,8 +283,8 @@ fn addr(at: &Cursor<'_>, field: &Field<OneText>, what: &str) -> Option<String> {
     };
     let text = addr.read()?;
     let checked = match address::check(&text) {
-        Ok(("", _)) => Err(AddressError::NoHost),
         Ok((_, 0)) => Err(AddressError::BadPort),
+        Ok(("", port)) => return Some(format!("127.0.0.1:{port}")),
         other => other,
     };
     if let Err(error) = checked {
