@@ -36,7 +36,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     use_one_crypto_provider();
     let mut reader = SystemReader::default();
     let environment = Environment::from_vars(|name| std::env::var(name).ok());
-    let Outcome { config, document, findings } = read(args, &environment, &mut reader);
+    let Outcome { config, document, findings, .. } = read(args, &environment, &mut reader);
     if let (Some(format), Some(document)) = (args.output, document) {
         print_serious(&findings);
         return say(&document.emit(format));
@@ -81,7 +81,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
             }
         };
         let mut life = match Life::new(args, environment, reader, logging) {
-            Ok(life) => Life { state, of_process, ..life },
+            Ok(life) => Life { state, of_process, said: findings, ..life },
             Err(error) => {
                 complain(&format!("rtun: cannot listen for signals: {error}"));
                 return ExitCode::from(EXIT_FAILURE);
@@ -105,6 +105,10 @@ struct Life<'a> {
     control_lost: bool,
     /// What was said of this process on its machine.
     of_process: Vec<Finding>,
+    /// What was said of the configuration when it was read last.
+    said: Vec<Finding>,
+    /// Whether it could be applied then.
+    is_applied: bool,
     interrupt: Signal,
     terminate: Signal,
     hang_up: Signal,
@@ -127,6 +131,8 @@ impl<'a> Life<'a> {
             control: None,
             control_lost: false,
             of_process: Vec::new(),
+            said: Vec::new(),
+            is_applied: true,
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             hang_up: signal(SignalKind::hangup())?,
@@ -150,7 +156,11 @@ impl<'a> Life<'a> {
                 _ = self.terminate.recv() => break,
                 _ = self.user_1.recv() => node.log_report(),
                 _ = look_after.tick() => self.look_after(&node),
-                _ = self.hang_up.recv() => self.reload(&mut node).await,
+                _ = self.hang_up.recv() => {
+                    self.said.clear();
+                    self.is_applied = true;
+                    self.reload(&mut node).await;
+                }
                 () = period_over => {
                     self.reload(&mut node).await;
                     next_reload = self.args.reload.map(|period| Instant::now() + period);
@@ -189,22 +199,24 @@ impl<'a> Life<'a> {
         }
     }
 
-    /// Reads all sources again; a configuration with an error changes nothing.
+    /// Reads all sources again; a configuration with an error changes nothing. What was said the last time is not said again.
     async fn reload(&mut self, node: &mut Node) {
         // Whoever sends the signal may have moved the file away, whatever the configuration says.
         self.logging.reopen();
         let Self { args, environment, reader, .. } = self;
         let outcome = tokio::task::block_in_place(|| read(args, environment, reader));
-        log_findings(&outcome.findings);
+        log_findings(&changed(&outcome.findings, &self.said));
+        let is_same = self.said == outcome.findings;
+        self.said = outcome.findings;
         match outcome.config {
             Some(mut config) => {
                 let of_process = machine::process(&mut config);
-                let new = of_process.iter().filter(|finding| !self.of_process.contains(finding));
-                log_findings(&new.cloned().collect::<Vec<_>>());
+                log_findings(&changed(&of_process, &self.of_process));
                 self.of_process = of_process;
                 node.keep_state_in(self.state.directory(&config));
                 match node.apply(&config).await {
                     Ok(()) => {
+                        self.is_applied = true;
                         self.logging.apply(&config.log);
                         node.reload_sources();
                         info!(target: ASKED, "configuration read again");
@@ -212,7 +224,11 @@ impl<'a> Life<'a> {
                     Err(error) => error!("the new configuration is not applied: {error}"),
                 }
             }
-            None => error!("the new configuration is not applied: it has errors"),
+            None if is_same && !self.is_applied => {}
+            None => {
+                self.is_applied = false;
+                error!("the new configuration is not applied: it has errors");
+            }
         }
     }
 }
@@ -250,6 +266,11 @@ fn open_control_socket(node: &Node) -> Option<ControlSocket> {
 pub(crate) fn use_one_crypto_provider() {
     // Fails only if one is installed already, which is then this one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
+
+/// Those of `findings` that are not among `before`.
+fn changed(findings: &[Finding], before: &[Finding]) -> Vec<Finding> {
+    findings.iter().filter(|finding| !before.contains(finding)).cloned().collect()
 }
 
 fn print_serious(findings: &[Finding]) {

@@ -115,6 +115,31 @@ where
     Ok(args)
 }
 
+/// The flags of each process that `arguments` ask for: a `--` of its own stands between two.
+pub fn processes(arguments: &[String]) -> Vec<&[String]> {
+    arguments.split(|argument| argument == "--").collect()
+}
+
+/// The flags that [`parse`] reads, with their values, and all other arguments; the version and help are none of these flags.
+pub fn separate(arguments: impl IntoIterator<Item = String>) -> (Vec<String>, Vec<String>) {
+    let (mut flags, mut others) = (Vec::new(), Vec::new());
+    let mut rest = arguments.into_iter();
+    while let Some(argument) = rest.next() {
+        let (name, has_value) = match flag(&argument) {
+            Ok(Some((name, value))) => (name, value.is_some()),
+            _ => ("", false),
+        };
+        if !FLAGS.contains(&name) || matches!(name, "V" | "h" | "help") {
+            others.push(argument);
+            continue;
+        }
+        let is_alone = has_value || Args::default().switch(name).is_some();
+        flags.push(argument);
+        flags.extend(if is_alone { None } else { rest.next() });
+    }
+    (flags, others)
+}
+
 impl Args {
     fn switch(&mut self, name: &str) -> Option<&mut bool> {
         match name {
@@ -150,10 +175,7 @@ fn fail<T>(message: String, help: Option<String>) -> Result<T, ArgsError> {
 /// Name and attached value of a flag; `None` if `argument` is no flag.
 fn flag(argument: &str) -> Result<Option<(&str, Option<&str>)>, ArgsError> {
     if argument == "--" {
-        return fail(
-            "`--` between several processes is not supported yet".to_owned(),
-            Some("give all -L and -F to one process, or start several".to_owned()),
-        );
+        return fail("`--` stands between the flags of two processes".to_owned(), None);
     }
     let Some(name) = argument.strip_prefix("--").or_else(|| argument.strip_prefix('-')) else {
         return Ok(None);

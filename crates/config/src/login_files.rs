@@ -9,12 +9,14 @@ use crate::{
     value::{Cursor, Data, Member, Value, same_key},
 };
 
-/// A login read from a file, and the `auth` it belongs into.
-struct FoundLogin {
-    /// The keys and places in lists that lead to the `auth`.
-    path: String,
-    user: Value,
-    password: Option<Value>,
+/// What an `auth` with a file says when the file has been read.
+enum LoginOfFile {
+    /// What the file says.
+    Read { user: Value, password: Option<Value> },
+    /// It cannot be read; what stands beside it counts.
+    Inline,
+    /// It cannot be read, which was reported.
+    Nothing,
 }
 
 /// Puts what is in the files of the document at `root` into a copy of it; `None` if no login is in a file.
@@ -24,29 +26,38 @@ pub(crate) fn read(root: &Cursor<'_>, reader: &mut dyn Reader) -> Option<Value> 
     let hops = in_chains.chain(root.items_of(&root::HOPS));
     let nodes = hops.flat_map(|hop| hop.items_of(&hop::NODES));
     let auths = nodes.filter_map(|node| node.get(&node::CONNECTOR)?.get(&connector::AUTH));
-    let logins: Vec<_> = auths.filter_map(|auth| login(&auth, reader)).collect();
+    let logins: Vec<_> =
+        auths.filter_map(|auth| Some((auth.path.clone(), login(&auth, reader)?))).collect();
     if logins.is_empty() {
         return None;
     }
     let mut document = root.value.clone();
-    for FoundLogin { path, user, password } in logins {
-        if let Some(auth) = find(&mut document, &path) {
-            set(auth, login::USERNAME.name(), Some(user));
-            set(auth, login::PASSWORD.name(), password);
+    for (path, login) in logins {
+        let Some(auth) = find(&mut document, &path) else { continue };
+        match login {
+            LoginOfFile::Read { user, password } => {
+                set(auth, login::USERNAME.name(), Some(user));
+                set(auth, login::PASSWORD.name(), password);
+            }
+            LoginOfFile::Inline => set(auth, login::FILE.name(), None),
+            LoginOfFile::Nothing => {
+                let nobody = Value::new(auth.place, Data::Text("nobody".to_owned()));
+                set(auth, login::USERNAME.name(), Some(nobody));
+            }
         }
     }
     Some(document)
 }
 
-fn login(auth: &Cursor<'_>, reader: &mut dyn Reader) -> Option<FoundLogin> {
+fn login(auth: &Cursor<'_>, reader: &mut dyn Reader) -> Option<LoginOfFile> {
     let at = auth.filled(&login::FILE)?;
     let path = at.read()?;
     let wrong = match reader.read(&ConfigSource::File((&path).into())) {
         Ok(content) => match text::decode(content.bytes).map(|text| first_login(&text)) {
             Ok(Some((user, password))) => {
                 let value = |text: String| Value::new(at.value.place, Data::Text(text));
-                let password = password.map(value);
-                return Some(FoundLogin { path: auth.path.clone(), user: value(user), password });
+                let (user, password) = (value(user), password.map(value));
+                return Some(LoginOfFile::Read { user, password });
             }
             Ok(None) => "it has no line with a user".to_owned(),
             Err(error) => format!("its {error}"),
@@ -56,10 +67,10 @@ fn login(auth: &Cursor<'_>, reader: &mut dyn Reader) -> Option<FoundLogin> {
     let message = format!("{} cannot be read for a login: {wrong}", quote(&path));
     if auth.read(&login::USERNAME).is_some() {
         at.warning(message).help("until it can, `username` and `password` count, as in GOST");
-    } else {
-        at.error(message).help("write `USER PASSWORD` into its first line");
+        return Some(LoginOfFile::Inline);
     }
-    None
+    at.error(message).help("write `USER PASSWORD` into its first line");
+    Some(LoginOfFile::Nothing)
 }
 
 /// The user and password of the first line that has one; a line that begins with `#` is a comment.

@@ -241,5 +241,9 @@ fn take_out(document: &mut Value, gone: &HashSet<Listed>) {
         if let Some(object) = object {
             object.data = Data::Null;
         }
+        // A list of nothing is as good as none.
+        if items(&member.value).iter().all(|item| matches!(item.data, Data::Null)) {
+            member.value.data = Data::Null;
+        }
     }
 }

@@ -15,7 +15,8 @@ use crate::{
     location::quote,
     report::At,
     schema::{
-        Field, In, OneText, Setting, Texts, auth, auther, handler, metrics, router_handler, user,
+        Field, In, OneText, Setting, Texts, auth, auther, handler, login, metrics, router_handler,
+        user,
     },
     value::Cursor,
 };
@@ -142,7 +143,7 @@ fn users(at: &Cursor<'_>) -> Vec<LocatedRow<User>> {
 
 /// A user; one whose password may be `elsewhere` may be here for its host names only.
 fn user(at: &Cursor<'_>, elsewhere: bool) -> Option<User> {
-    let Login { user: name, password } = credentials(at, "add `username:`")?;
+    let Login { user: name, password, .. } = credentials(at, "add `username:`")?;
     let hosts = at.read(&user::HOSTS);
     if password.expose().is_empty() && !(elsewhere && hosts.is_some()) {
         let name = quote(&name);
@@ -170,5 +171,6 @@ pub(super) fn credentials(at: &Cursor<'_>, no_user: &str) -> Option<Login> {
             return None;
         }
     }
-    Some(Login { user, password: Secret::new(password) })
+    let file = at.read(&login::FILE).map(Into::into);
+    Some(Login { user, password: Secret::new(password), file })
 }
