@@ -159,7 +159,11 @@ pub fn tune(stream: &TcpStream) -> io::Result<()> {
             .with_interval(KEEPALIVE_INTERVAL)
             .with_retries(KEEPALIVE_PROBES),
     )?;
-    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))
+    match socket.set_tcp_user_timeout(Some(USER_TIMEOUT)) {
+        // Multipath TCP has none (Linux 6.18); its own timers and the tunnel's pings notice a dead connection.
+        Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => Ok(()),
+        result => result,
+    }
 }
 
 impl Stream for TcpStream {
@@ -243,7 +247,7 @@ fn no_ipv6(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use socket2::{Domain, Socket};
+    use socket2::{Domain, Protocol, Socket};
 
     use super::*;
     use crate::race::ATTEMPT_DELAY;
@@ -299,6 +303,32 @@ mod tests {
         let error = error.to_string();
         assert_eq!(error.matches(&closed.to_string()).count(), 2, "{error}");
     }
+
+    #[tokio::test]
+    async fn multipath_tcp_where_the_kernel_has_it_and_tcp_elsewhere() {
+        let options = ListenOptions { mptcp: true, ..ListenOptions::default() };
+        let listener = listen("127.0.0.1:0", &options).unwrap();
+        let address = listener.local_addr().unwrap();
+        let protocol = |socket: SockRef<'_>| socket.protocol().unwrap();
+        let here = if socket::has_multipath(None) { Protocol::MPTCP } else { Protocol::TCP };
+        assert_eq!(protocol(SockRef::from(&listener)), Some(here));
+        for (mptcp, expected) in [(true, here), (false, Protocol::TCP)] {
+            let options = SocketOptions { mptcp, ..SocketOptions::default() };
+            let to = found(vec![address]);
+            let (dialled, accepted) = tokio::join!(
+                connect(&to, &options, Some(1220), ATTEMPT_DELAY * 20),
+                listener.accept()
+            );
+            let (dialled, accepted) = (dialled.unwrap(), accepted.unwrap().0);
+            assert_eq!(protocol(SockRef::from(&dialled)), Some(expected));
+            tune(&accepted).unwrap();
+            dialled.writable().await.unwrap();
+            dialled.try_write(b"over it").unwrap();
+            accepted.readable().await.unwrap();
+            assert_eq!(accepted.try_read(&mut [0; 32]).unwrap(), 7);
+        }
+    }
+
     #[tokio::test]
     async fn those_that_did_not_answer_are_told_beside_those_that_refused() {
         let (_socket, _queued, silent) = silent();

@@ -77,7 +77,7 @@ impl Comparison {
             self.same.push(format!("metrics under GOST's names on {}", metrics.addr));
         }
         self.same
-            .push("flags, keys, log fields, and the wire: rtun and GOST may be mixed".to_owned());
+            .push("flags, keys and the wire: rtun and GOST may be mixed".to_owned());
     }
 
     fn hub(&mut self, name: &str, hub: &HubSettings) {
