@@ -76,8 +76,7 @@ impl Comparison {
         if let Some(metrics) = &config.metrics {
             self.same.push(format!("metrics under GOST's names on {}", metrics.addr));
         }
-        self.same
-            .push("flags, keys and the wire: rtun and GOST may be mixed".to_owned());
+        self.same.push("flags, keys and the wire: rtun and GOST may be mixed".to_owned());
     }
 
     fn hub(&mut self, name: &str, hub: &HubSettings) {
