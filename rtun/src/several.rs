@@ -64,7 +64,7 @@ async fn live(parts: &[&[String]]) -> io::Result<u8> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hang_up = signal(SignalKind::hangup())?;
     let mut user_1 = signal(SignalKind::user_defined1())?;
-    let mut processes = Processes::start(parts)?;
+    let mut processes = ChildProcesses::start(parts)?;
     loop {
         tokio::select! {
             _ = interrupt.recv() => processes.signal(Signal::SIGINT),
@@ -84,12 +84,12 @@ async fn live(parts: &[&[String]]) -> io::Result<u8> {
 }
 
 /// The processes that have not ended; dropping them kills them.
-struct Processes {
+struct ChildProcesses {
     ids: Vec<Pid>,
     waiting: JoinSet<(Option<Pid>, io::Result<ExitStatus>)>,
 }
 
-impl Processes {
+impl ChildProcesses {
     fn start(parts: &[&[String]]) -> io::Result<Self> {
         let program = env::current_exe()?;
         let mut processes = Self { ids: Vec::new(), waiting: JoinSet::new() };

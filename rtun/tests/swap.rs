@@ -228,6 +228,10 @@ fn several_processes_end_together() {
     running.wait_for("hub listens", 2);
     let hubs = running.addresses("hub listens");
     assert!(hubs.len() == 2 && hubs.iter().all(|hub| answers(*hub)));
+    // From then on they know what to do with signals.
+    let ready =
+        || running.count("control socket is open") + running.count("cannot ask this process");
+    wait_until("both to listen for signals", || ready() == 2);
     running.signal(Signal::SIGHUP);
     running.wait_for("configuration read again", 2);
     running.signal(Signal::SIGTERM);
@@ -300,7 +304,6 @@ routers: [{name: main, routes: [{dst: 10.1.0.0/16, gateway: berlin}]}]
     let site = Site::new(&[("hub.yaml", hub)]);
     let running = site.start(&["-C", "hub.yaml"]);
     running.wait_for("hub listens", 2);
-    let behind = running.addresses("hub listens");
     let ask = |address: SocketAddr, from: Option<&str>, user: Option<(&str, &str)>| {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(SOON)).unwrap();
@@ -315,7 +318,9 @@ routers: [{name: main, routes: [{dst: 10.1.0.0/16, gateway: berlin}]}]
             |user| request_as(Some(user), "berlin", [0; 16]),
         ))
     };
-    let (proxied, direct) = (behind[0], behind[1]);
+    let of =
+        |service: &str| running.addresses(&format!("hub listens\",\"service\":\"{service}"))[0];
+    let (proxied, direct) = (of("hub"), of("direct"));
     assert_eq!(ask(proxied, Some("10.9.1.2"), None), Answer::Status(0));
     assert_eq!(ask(proxied, Some("10.9.1.2"), Some(("eve", "pear"))), Answer::Status(0));
     assert_eq!(ask(proxied, Some("10.8.1.2"), Some(("eve", "apple"))), Answer::Status(0));

@@ -12,7 +12,7 @@ use crate::{
     login_files, normalise,
     report::Report,
     schema,
-    scope::{self, Scope, ServiceFate, ServiceSummary},
+    scope::{self, ServiceFate, ServiceSummary, TunnelScope},
     source::{self, ConfigSource, ReadError, Reader},
     url,
     value::{Cursor, Data, Member, Value, same_key},
@@ -95,7 +95,7 @@ fn understand(
     reader: &mut dyn Reader,
     report: Report,
 ) -> Outcome {
-    let Scope { document: narrowed, mut services } =
+    let TunnelScope { document: narrowed, mut services } =
         scope::narrow(&Cursor::root(&document, &report), only_tunnels);
     let narrowed = narrowed.as_ref().unwrap_or(&document);
     let with_logins = login_files::read(&Cursor::root(narrowed, &report), reader);

@@ -53,7 +53,7 @@ pub enum ServiceFate {
 }
 
 /// What is left of a document.
-pub(crate) struct Scope {
+pub(crate) struct TunnelScope {
     /// Without what is left out, in whose place nothing stands; `None` if that is nothing.
     pub(crate) document: Option<Value>,
     /// All services, in order.
@@ -62,10 +62,10 @@ pub(crate) struct Scope {
 
 /// Takes services of other kinds, and what only they use, out of the document at `root`. They are an error unless only tunnels
 /// are asked for, by `only_tunnels` or by the document itself.
-pub(crate) fn narrow(root: &Cursor<'_>, only_tunnels: bool) -> Scope {
+pub(crate) fn narrow(root: &Cursor<'_>, only_tunnels: bool) -> TunnelScope {
     let only_tunnels = only_tunnels || root.or_default(&root::ONLY_TUNNELS);
     let services = root.items_of(&root::SERVICES);
-    let mut scope = Scope { document: None, services: Vec::new() };
+    let mut scope = TunnelScope { document: None, services: Vec::new() };
     let (mut kept, mut others) = (Vec::new(), Vec::new());
     for at in &services {
         let handler = at.get(&service::HANDLER);
@@ -157,10 +157,13 @@ impl std::fmt::Display for ServiceSummary {
 }
 
 /// An object of a list: the list's key, and its place in the list.
-type Listed = (&'static str, usize);
+type ListedObject = (&'static str, usize);
 
 /// The objects that `values` name, and those that these name.
-fn used_by<'a>(root: &Cursor<'a>, values: impl Iterator<Item = &'a Value>) -> HashSet<Listed> {
+fn used_by<'a>(
+    root: &Cursor<'a>,
+    values: impl Iterator<Item = &'a Value>,
+) -> HashSet<ListedObject> {
     let mut used = HashSet::new();
     let mut next: Vec<&Value> = values.collect();
     while let Some(value) = next.pop() {
@@ -218,7 +221,7 @@ fn references<'a>(value: &'a Value, names: &mut Vec<(&'static str, &'a str)>) {
 }
 
 /// Warns of lists that rtun does not use itself and of which nothing names an object.
-fn useless_lists(root: &Cursor<'_>, used: &HashSet<Listed>, gone: &HashSet<Listed>) {
+fn useless_lists(root: &Cursor<'_>, used: &HashSet<ListedObject>, gone: &HashSet<ListedObject>) {
     for (list, _) in REFERENCES {
         let Some(at) = root.child_named(list).filter(|at| !at.value.is_unset()) else { continue };
         if schema::is_by_name(list) && !used.iter().chain(gone).any(|(of, _)| *of == list) {
@@ -228,7 +231,7 @@ fn useless_lists(root: &Cursor<'_>, used: &HashSet<Listed>, gone: &HashSet<Liste
     }
 }
 
-fn take_out(document: &mut Value, gone: &HashSet<Listed>) {
+fn take_out(document: &mut Value, gone: &HashSet<ListedObject>) {
     let Data::Map(members) = &mut document.data else { return };
     for (list, index) in gone {
         let Some(member) = members.iter_mut().find(|member| same_key(&member.key, list)) else {
