@@ -15,6 +15,7 @@ use rtun_config::{
     findings::{Code, Finding, Location, Profile, Severity},
     source,
 };
+use rtun_core::udp_tunnel::Passphrase;
 use rtun_node::{descriptors, has_multipath};
 use rtun_settings::{
     CertificateFiles, Config, DialTls, HostSettings, HttpHeader, HubRules, Login, Named,
@@ -58,7 +59,7 @@ pub(crate) fn files(
     let own = configuration_files(args, environment).into_iter().map(|path| (path, secret));
     let hubs = config.services.iter().filter_map(|service| match &service.kind {
         ServiceKind::Hub(hub) => Some(&hub.rules),
-        ServiceKind::Host(_) => None,
+        _ => None,
     });
     // Users' passwords are secrets, whatever else is.
     let users = |rules: &HubRules| -> Vec<PathBuf> {
@@ -190,16 +191,16 @@ fn tls_files(config: &Config) -> Vec<(PathBuf, bool)> {
 fn listeners(config: &Config) -> impl Iterator<Item = &ServerTls> {
     let hubs = config.services.iter().filter_map(|service| match &service.kind {
         ServiceKind::Hub(hub) => Some(hub),
-        ServiceKind::Host(_) => None,
+        _ => None,
     });
     hubs.flat_map(|hub| hub.listeners()).filter_map(|listener| listener.stack.tls())
 }
 
-/// TLS of every way to a hub or to a proxy.
+/// TLS of every endpoint of a hub and of every proxy.
 fn dialers(config: &Config) -> impl Iterator<Item = &DialTls> {
     let hosts = config.services.iter().filter_map(|service| match &service.kind {
-        ServiceKind::Hub(_) => None,
         ServiceKind::Host(host) => Some(host),
+        _ => None,
     });
     hosts.flat_map(stacks).filter_map(TransportStack::tls)
 }
@@ -224,7 +225,7 @@ fn authorities_of(tls: &DialTls) -> Option<&PathBuf> {
 fn logins(config: &Config) -> impl Iterator<Item = &Login> {
     let hosts = config.services.iter().filter_map(|service| match &service.kind {
         ServiceKind::Host(host) => Some(host),
-        ServiceKind::Hub(_) => None,
+        ServiceKind::Hub(_) | ServiceKind::UdpServer(_) | ServiceKind::UdpClient(_) => None,
     });
     hosts.flat_map(logins_of)
 }
@@ -247,6 +248,7 @@ fn without_multipath(config: &Config) -> Option<Finding> {
             let mut sockets = host.hubs.iter().map(|hub| &hub.sockets).chain(proxies);
             sockets.find(|sockets| sockets.mptcp).map(|sockets| sockets.netns.as_ref())
         }
+        ServiceKind::UdpServer(_) | ServiceKind::UdpClient(_) => None,
     })?;
     if has_multipath(wanted.map(NetworkNamespace::path).as_deref()) {
         return None;
@@ -275,6 +277,8 @@ fn has_secrets(config: &Config) -> bool {
                 || proxies.any(|node| node.headers.iter().any(is_secret))
                 || stacks(host).flat_map(headers).any(is_secret)
         }
+        ServiceKind::UdpServer(server) => server.rules.authers.iter().flatten().any(has_users),
+        ServiceKind::UdpClient(client) => client.passphrase != Passphrase::NONE,
         ServiceKind::Hub(hub) => {
             let rules = &hub.rules;
             rules.authers.iter().flatten().any(has_users)

@@ -34,13 +34,13 @@ const EXIT_USAGE: u8 = 64;
 
 #[derive(Parser)]
 #[command(name = "rtun", version, about = "Private IP networks out of outbound connections", after_help = USAGE)]
-struct Cli {
+struct CommandLine {
     #[command(subcommand)]
-    command: Command,
+    command: RtunCommand,
 }
 
 #[derive(Subcommand)]
-enum Command {
+enum RtunCommand {
     /// Look a configuration over without starting anything
     Check(check::Check),
     /// Tell where a packet goes and why, or why it goes nowhere
@@ -79,11 +79,11 @@ fn command(arguments: Vec<String>) -> ExitCode {
         _ => (Vec::new(), arguments),
     };
     let program = std::iter::once("rtun".to_owned());
-    match Cli::try_parse_from(program.chain(arguments)).map(|cli| cli.command) {
-        Ok(Command::Check(check)) => check.run(flags),
-        Ok(Command::Explain(explain)) => explain.run(),
-        Ok(Command::Gen(generate)) => generate.run(),
-        Ok(Command::Status(status)) => status.run(),
+    match CommandLine::try_parse_from(program.chain(arguments)).map(|cli| cli.command) {
+        Ok(RtunCommand::Check(check)) => check.run(flags),
+        Ok(RtunCommand::Explain(explain)) => explain.run(),
+        Ok(RtunCommand::Gen(generate)) => generate.run(),
+        Ok(RtunCommand::Status(status)) => status.run(),
         Err(error) => {
             let _ = error.print();
             if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS }

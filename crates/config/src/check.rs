@@ -7,17 +7,17 @@ mod quotas;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ipnet::IpNet;
-use rtun_core::{HostName, NamespaceId, Route};
+use rtun_core::{HostName, NamespaceId};
 
 use crate::{
     findings::Code,
     location::quote,
-    normalise::{Context, HubView, IngressTable, RouterTable, is_all_inline},
+    normalise::{Context, HubView, IngressTable, RouterTable},
     report::At,
     schema::{service, tun_listener},
     suggest,
 };
-use rtun_settings::{Config, ListenerSettings, Named, Provider, ServiceKind, User};
+use rtun_settings::{Config, ListenerSettings, Named, ServiceKind, User};
 
 /// Reports what only shows when all objects are known.
 pub(crate) fn check(config: &Config, context: &Context<'_>, hubs: &[HubView<'_>]) {
@@ -41,23 +41,16 @@ pub(crate) fn check(config: &Config, context: &Context<'_>, hubs: &[HubView<'_>]
     names_by_case(config, context);
 }
 
-fn routes<'t>(table: &'t RouterTable<'_>) -> Vec<&'t Route> {
-    match &table.router.provider {
-        Provider::Rows(rows) => rows.inline.iter().map(|row| &row.value).collect(),
-        Provider::Plugin(_) => Vec::new(),
-    }
-}
-
 /// C17: where the first match (GOST) and the longest prefix (rtun) are different hosts.
 fn order(table: &RouterTable<'_>) {
-    let routes = routes(table);
-    let complete = is_all_inline(&table.router.provider);
+    let complete = table.router.is_all_inline();
+    let routes: Vec<_> = table.routes().collect();
     let mut first: HashMap<IpNet, usize> = HashMap::new();
-    for (i, (route, row)) in routes.iter().zip(&table.rows).enumerate() {
+    for (i, (route, row)) in routes.iter().enumerate() {
         let earlier = (0..=route.prefix.prefix_len())
             .filter_map(|len| first.get(&IpNet::new(route.prefix.addr(), len).ok()?.trunc()))
             .min()
-            .and_then(|j| routes.get(*j).zip(table.rows.get(*j)));
+            .and_then(|j| routes.get(*j));
         first.entry(route.prefix).or_insert(i);
         // A source may have the same prefix once more, and then that counts.
         let earlier = earlier.filter(|(other, _)| complete || other.prefix == route.prefix);
@@ -66,24 +59,20 @@ fn order(table: &RouterTable<'_>) {
             continue;
         };
         let line = place.dst.shown().unwrap_or_default();
-        let (message, help) = if other.prefix == route.prefix {
+        let prefix = route.prefix;
+        let [gateway, first] = [&route.gateway, &other.gateway].map(|name| quote(name.as_str()));
+        let (message, help) = if other.prefix == prefix {
             (
                 format!(
-                    "{} leads to {} first; {} carries it while that one is away; GOST takes the first only",
-                    route.prefix,
-                    quote(other.gateway.as_str()),
-                    quote(route.gateway.as_str())
+                    "{prefix} leads to {first} first; {gateway} carries it while that one is away; GOST takes the first only"
                 ),
                 format!("the first is at {line}; `router.sharing: flow` shares flows instead"),
             )
         } else {
             (
                 format!(
-                    "{} leads to {} by its longer prefix; GOST takes the first match, {} to {}",
-                    route.prefix,
-                    quote(route.gateway.as_str()),
-                    other.prefix,
-                    quote(other.gateway.as_str())
+                    "{prefix} leads to {gateway} by its longer prefix; GOST takes the first match, {} to {first}",
+                    other.prefix
                 ),
                 format!("for the same answer from both put it before {line}"),
             )
@@ -94,7 +83,7 @@ fn order(table: &RouterTable<'_>) {
 
 /// C19: hosts that everything goes to.
 fn default_routes(table: &RouterTable<'_>) {
-    for (route, row) in routes(table).into_iter().zip(&table.rows) {
+    for (route, row) in table.routes() {
         if route.prefix.prefix_len() == 0 {
             let (prefix, gateway) = (route.prefix, quote(route.gateway.as_str()));
             let message = format!("{prefix} leads everything that has no other route to {gateway}");
@@ -106,8 +95,8 @@ fn default_routes(table: &RouterTable<'_>) {
 
 /// C15: gateways that neither the ingress nor any user may be.
 fn unreachable_gateways(hub: &HubView<'_>, context: &Context<'_>) {
-    let ingress = hub.ingress.as_ref().and_then(|name| ingress(context, name));
-    let ingress = ingress.filter(|ingress| is_all_inline(&ingress.provider));
+    let ingress = hub.ingress.as_ref().and_then(|name| context.tables.ingress(name));
+    let ingress = ingress.filter(|table| table.ingress.is_all_inline());
     let rules = ingress.map(compiled);
     let names = hub.authers.as_deref().and_then(reported_names);
     for table in &context.tables.routers {
@@ -117,7 +106,7 @@ fn unreachable_gateways(hub: &HubView<'_>, context: &Context<'_>) {
         }
         // A default router serves every namespace.
         let namespace = table.id.filter(|_| !is_default);
-        for (route, row) in routes(table).into_iter().zip(&table.rows) {
+        for (route, row) in table.routes() {
             let gateway = &route.gateway;
             if let (Some(ingress), Some(rules)) = (ingress, &rules)
                 && !admits(rules, gateway, namespace)
@@ -131,7 +120,7 @@ fn unreachable_gateways(hub: &HubView<'_>, context: &Context<'_>) {
 }
 
 fn compiled(ingress: &IngressTable<'_>) -> rtun_core::Ingress {
-    let rules = ingress.rules.iter().map(|(rule, _)| (rule.pattern.as_str(), rule.namespace));
+    let rules = ingress.rules().map(|(rule, _)| (rule.pattern.as_str(), rule.namespace));
     rtun_core::Ingress::new(rules)
 }
 
@@ -143,19 +132,11 @@ fn admits(rules: &rtun_core::Ingress, name: &HostName, namespace: Option<Namespa
 
 /// The names that users may report; `None` if one of them may report any, or not all users are known here.
 fn reported_names(authers: &[Named<User>]) -> Option<BTreeSet<&HostName>> {
-    let mut users = Vec::new();
-    for auther in authers {
-        match &auther.provider {
-            Provider::Rows(rows) if rows.sources.is_empty() => {
-                users.extend(rows.inline.iter().map(|row| &row.value));
-            }
-            _ => return None,
-        }
-    }
-    if users.is_empty() {
+    if !authers.iter().all(Named::is_all_inline) || authers.iter().all(Named::is_empty) {
         return None;
     }
-    let names: Option<Vec<_>> = users.iter().map(|user| user.hosts.as_ref()).collect();
+    let users = authers.iter().flat_map(Named::inline);
+    let names: Option<Vec<_>> = users.map(|user| user.hosts.as_ref()).collect();
     Some(names?.into_iter().flatten().collect())
 }
 
@@ -163,9 +144,9 @@ fn not_admitted(
     ingress: &IngressTable<'_>,
     gateway: &HostName,
     namespace: Option<NamespaceId>,
-    at: &At,
+    at: &At<'_>,
 ) {
-    let (gateway, name) = (gateway.as_str(), quote(&ingress.name));
+    let (gateway, name) = (gateway.as_str(), quote(&ingress.ingress.name));
     let message = match namespace {
         Some(_) => format!(
             "no host can be {} in this namespace: {name} does not admit that name to it",
@@ -174,7 +155,7 @@ fn not_admitted(
         None => format!("no host can be {}: {name} does not admit that name", quote(gateway)),
     };
     at.coded(Code::C15, message).help_with(|| {
-        let rules = ingress.rules.iter().map(|(rule, _)| rule);
+        let rules = ingress.rules().map(|(rule, _)| rule);
         let joins = rules.filter(|rule| namespace.is_none_or(|id| id == rule.namespace));
         let names: Vec<&str> = joins.map(|rule| &*rule.pattern).collect();
         match names.is_empty() {
@@ -193,54 +174,33 @@ fn not_reported(names: &BTreeSet<&HostName>, gateway: &HostName, at: &At<'_>) {
     });
 }
 
-fn ingress<'c, 'a>(context: &'c Context<'a>, name: &str) -> Option<&'c IngressTable<'a>> {
-    context.tables.ingresses.iter().find(|ingress| ingress.name == name)
-}
-
 /// C16: rules that admit hosts to a namespace nobody routes for.
 fn endpoints_without_table(hub: &HubView<'_>, context: &Context<'_>) {
-    let Some(ingress) = hub.ingress.as_ref().and_then(|name| ingress(context, name)) else {
-        return;
-    };
-    if hub.default_router.is_some() {
-        return;
-    }
+    let ingress = hub.ingress.as_ref().filter(|_| hub.default_router.is_none());
+    let Some(ingress) = ingress.and_then(|name| context.tables.ingress(name)) else { return };
     let tables: BTreeSet<_> = context.tables.routers.iter().filter_map(|t| t.id).collect();
-    for (rule, at) in &ingress.rules {
-        if !tables.contains(&rule.namespace) {
-            at.coded(Code::C16, format!("the namespace {} has no routing table", rule.namespace))
-                .help(
-                    "add a router with that UUID as its name, or a default `router` to the handler",
-                );
-        }
+    for (rule, at) in ingress.rules().filter(|(rule, _)| !tables.contains(&rule.namespace)) {
+        at.coded(Code::C16, format!("the namespace {} has no routing table", rule.namespace))
+            .help("add a router with that UUID as its name, or a default `router` to the handler");
     }
 }
 
 /// C28: a default router next to namespaces that have a table.
 fn shared_default(hub: &HubView<'_>, context: &Context<'_>) {
     let Some((name, at)) = &hub.default_router else { return };
-    let own: Vec<String> = context
-        .tables
-        .routers
-        .iter()
-        .filter(|table| table.router.name != *name)
-        .filter_map(|table| table.id.map(|id| id.to_string()))
-        .collect();
+    let others = context.tables.routers.iter().filter(|table| table.router.name != *name);
+    let own: Vec<_> = others.filter_map(|table| table.id).collect();
     let Some(first) = own.first() else { return };
     let others = match own.len() {
         1 => String::new(),
         n => format!(" (and {} more)", n - 1),
     };
-    at.coded(
-        Code::C28,
-        format!(
-            "{} also answers for {first}{others} where that has no route of its own, as in GOST",
-            quote(name)
-        ),
-    )
-    .help(
-        "give each namespace a table that covers what it may reach, or remove the default \
-             router",
+    let message = format!(
+        "{} also answers for {first}{others} where that has no route of its own, as in GOST",
+        quote(name)
+    );
+    at.coded(Code::C28, message).help(
+        "give each namespace a table that covers what it may reach, or remove the default router",
     );
 }
 
@@ -267,23 +227,11 @@ fn devices_twice(config: &Config, context: &Context<'_>) {
         let ServiceKind::Host(host) = &service.kind else { continue };
         let Some(device) = &host.device.name else { continue };
         let Some(first) = seen.insert(device, &service.name) else { continue };
-        let at = context.names.services.get(&service.name);
-        let place = at.map_or_else(
-            || context.report.whole(),
-            |at| {
-                at.get(&service::LISTENER).map_or_else(
-                    || at.at.clone(),
-                    |listener| listener.place_of(&tun_listener::NAME),
-                )
-            },
-        );
-        place
-            .error(format!(
-                "{} and {} have the same device {}",
-                quote(first),
-                quote(&service.name),
-                quote(device)
-            ))
+        let Some(at) = context.names.services.get(&service.name) else { continue };
+        let (first, second) = (quote(first), quote(&service.name));
+        at.object(&service::LISTENER)
+            .place_of(&tun_listener::NAME)
+            .error(format!("{first} and {second} have the same device {}", quote(device)))
             .help("give each host a device name of its own");
     }
 }
@@ -295,27 +243,23 @@ fn names_by_case<'a>(config: &Config, context: &Context<'a>) {
         let (first, _) =
             names.entry(name.to_lowercase()).or_insert_with(|| (name.to_owned(), at.clone()));
         if first != name {
-            at.warning(format!(
-                "{} and {} are different hosts: case counts",
-                quote(name),
-                quote(first)
-            ))
-            .help(format!("write {} if they are the same", quote(first)));
+            let (name, first) = (quote(name), quote(first));
+            at.warning(format!("{name} and {first} are different hosts: case counts"))
+                .help(format!("write {first} if they are the same"));
         }
     };
     for table in &context.tables.routers {
-        for (route, row) in routes(table).into_iter().zip(&table.rows) {
+        for (route, row) in table.routes() {
             see(route.gateway.as_str(), row.gateway.clone());
         }
     }
-    for (rule, at) in context.tables.ingresses.iter().flat_map(|ingress| &ingress.rules) {
+    for (rule, at) in context.tables.ingresses.iter().flat_map(IngressTable::rules) {
         see(&rule.pattern, at.clone());
     }
     for service in &config.services {
         if let ServiceKind::Host(host) = &service.kind {
             let at = context.names.services.get(&service.name);
-            let at = at.map_or_else(|| context.report.whole(), |at| at.at.clone());
-            see(host.name.as_str(), at);
+            see(host.name.as_str(), at.map_or(context.report.whole(), |at| at.at.clone()));
         }
     }
 }

@@ -32,12 +32,17 @@ pub(crate) fn boolean(value: &Value) -> Result<bool, Expected> {
     match &value.data {
         Data::Bool(value) => Ok(*value),
         Data::Int(number) => Ok(*number != 0),
-        Data::Text(text) => match text.as_str() {
-            "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
-            "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
-            _ => Err(SWITCH),
-        },
+        Data::Text(text) => parsed_bool(text).ok_or(SWITCH),
         _ => Err(SWITCH),
+    }
+}
+
+/// By the spellings of Go's `ParseBool`.
+pub(crate) fn parsed_bool(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
+        _ => None,
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
     scope::{self, ServiceFate, ServiceSummary, TunnelScope},
     source::{self, ConfigSource, ReadError, Reader},
     url,
-    value::{Cursor, Data, Member, Value, same_key},
+    value::{Cursor, Value},
 };
 use rtun_settings::Config;
 
@@ -124,7 +124,7 @@ fn document(
     reader: &mut dyn Reader,
     report: &Report,
 ) -> Option<Value> {
-    let mut document = Value::new(NOWHERE, Data::Map(Vec::new()));
+    let mut document = Value::map([], Position::NOWHERE);
     let mut complete = true;
     for source in &args.sources {
         match source::load(source, reader, report) {
@@ -152,8 +152,6 @@ fn document(
     Some(document)
 }
 
-const NOWHERE: Position = Position { text: u32::MAX, line: 1, column: 1, width: 1 };
-
 /// The first default file that exists; `None` after an error was reported.
 fn default_file(
     environment: &Environment,
@@ -166,10 +164,7 @@ fn default_file(
         match reader.read(&source) {
             Ok(content) => return source::parse(&source, &content, report),
             Err(ReadError::NotFound) => {}
-            Err(ReadError::Other(reason)) => {
-                report.whole().error(format!("cannot read {source}: {reason}"));
-                return None;
-            }
+            Err(error) => return source::unreadable(&source, error, report),
         }
     }
     source::nothing_found(&files, report);
@@ -198,42 +193,29 @@ fn apply_flags(document: &mut Value, args: &Args, report: &Report) {
         let text = report.add_text(flag, "");
         set(document, "log", "level", whole(text, level));
     }
-    let api = args.api.as_ref();
-    let api =
-        api.and_then(|url| url::listen_url("-api", url, &["pathPrefix", "accesslog"], report));
-    replace(document, "api", api);
-    let metrics = args.metrics.as_ref();
-    let metrics = metrics.and_then(|url| url::listen_url("-metrics", url, &["path"], report));
-    replace(document, "metrics", metrics);
+    let urls = [
+        ("api", "-api", &args.api, &["pathPrefix", "accesslog"][..]),
+        ("metrics", "-metrics", &args.metrics, &["path"]),
+    ];
+    for (key, flag, url, parameters) in urls {
+        let url = url.as_ref().and_then(|url| url::listen_url(flag, url, parameters, report));
+        if let Some(object) = url {
+            document.set(key, object);
+        }
+    }
 }
 
 fn whole(text: u32, value: &str) -> Value {
     let width = u32::try_from(value.chars().count()).unwrap_or(u32::MAX);
-    Value::new(Position { text, line: 1, column: 1, width }, Data::Text(value.to_owned()))
+    Value::text(value, Position { width, ..Position::start(text) })
 }
 
 /// Sets `object.key`, making the object if there is none.
 fn set(document: &mut Value, object: &str, key: &str, value: Value) {
-    let Data::Map(entries) = &mut document.data else { return };
-    let at = entries.iter().position(|e| same_key(&e.key, object));
-    let at = at.unwrap_or_else(|| {
-        let empty = Value::new(value.place, Data::Map(Vec::new()));
-        entries.push(Member { key: object.to_owned(), place: value.place, value: empty });
-        entries.len() - 1
-    });
-    let object = &mut entries[at].value;
-    if matches!(object.data, Data::Null) {
-        object.data = Data::Map(Vec::new());
-    }
-    let Data::Map(fields) = &mut object.data else { return };
-    fields.retain(|e| !same_key(&e.key, key));
-    fields.push(Member { key: key.to_owned(), place: value.place, value });
-}
-
-fn replace(document: &mut Value, key: &str, value: Option<Value>) {
-    let (Data::Map(entries), Some(value)) = (&mut document.data, value) else { return };
-    entries.retain(|e| !same_key(&e.key, key));
-    entries.push(Member { key: key.to_owned(), place: value.place, value });
+    let old = document.get(object).map(|old| old.value.clone());
+    let mut new = old.unwrap_or_else(|| Value::map([], value.place));
+    new.set(key, value);
+    document.set(object, new);
 }
 
 /// For fuzzing: no text may do anything but end, whatever it is read as.

@@ -3,6 +3,7 @@
 mod access;
 mod admissions;
 mod choice;
+mod device;
 mod host;
 mod hub;
 mod listener;
@@ -13,17 +14,20 @@ mod plugins;
 mod providers;
 mod quotas;
 mod remote;
+mod selector;
 mod sockets;
 mod sources;
 mod tables;
 mod tls;
 mod transport_stack;
+mod udp_tunnel;
 
 pub(crate) use hub::HubView;
 pub(crate) use names::DocumentNames;
-pub(crate) use providers::is_all_inline;
 pub(crate) use tables::{HubTables, IngressTable, RouterTable};
 pub(crate) use transport_stack::encrypted_form;
+
+use udp_tunnel::TunRole;
 
 use crate::{
     location::quote,
@@ -71,7 +75,6 @@ pub(crate) fn normalise<'a>(root: &Cursor<'a>) -> (Config, Context<'a>, Vec<HubV
                 hubs.push(view);
                 ServiceKind::Hub(hub)
             }),
-            Role::Host => host::read(at, &context).map(ServiceKind::Host),
             Role::Metrics if config.metrics.is_some() => at.refuse(
                 "metrics are served at another address already",
                 "keep one of the two: the `metrics` object or one service with a `metrics` handler",
@@ -80,6 +83,11 @@ pub(crate) fn normalise<'a>(root: &Cursor<'a>) -> (Config, Context<'a>, Vec<HubV
                 config.metrics = metrics::of_service(at, &context);
                 None
             }
+            Role::Tun => match udp_tunnel::role(at, &context) {
+                TunRole::Host => host::read(at, &context).map(ServiceKind::Host),
+                TunRole::Server => udp_tunnel::server(at, &context).map(ServiceKind::UdpServer),
+                TunRole::Client => udp_tunnel::client(at, &context).map(ServiceKind::UdpClient),
+            },
         };
         config.services.extend(kind.map(|kind| Service { name: name.clone(), kind }));
     }
@@ -88,7 +96,7 @@ pub(crate) fn normalise<'a>(root: &Cursor<'a>) -> (Config, Context<'a>, Vec<HubV
 
 enum Role {
     Hub,
-    Host,
+    Tun,
     Metrics,
 }
 
@@ -119,7 +127,7 @@ fn service_kind(at: &Cursor<'_>) -> Option<Role> {
         }
         ("router", _) => Some(Role::Hub),
         ("metrics", _) => Some(Role::Metrics),
-        (_, "tun") => Some(Role::Host),
+        (_, "tun") => Some(Role::Tun),
         _ => {
             let message =
                 format!("a `tun` handler needs a `tun` listener, this one is `{listener}`");

@@ -151,7 +151,9 @@ impl<'r> At<'r> {
 
     /// `file:line:column`, if it has a place.
     pub(crate) fn shown(&self) -> Option<String> {
-        Some(self.report.texts.borrow().show(self.place?))
+        let place = self.place?;
+        let file = self.report.texts.borrow().file(place);
+        Some(format!("{file}:{}:{}", place.line, place.column))
     }
 
     /// What is written there, unless its line is very long.
@@ -161,11 +163,9 @@ impl<'r> At<'r> {
 
     /// `value` with the file and line it was written on.
     pub(crate) fn row<T>(&self, value: T) -> LocatedRow<T> {
-        let (file, line) = match self.place {
-            Some(place) => self.report.texts.borrow().file_and_line(place),
-            None => ("?".into(), 0),
-        };
-        LocatedRow { value, file, line }
+        let file = self.place.map(|place| self.report.texts.borrow().file(place));
+        let line = self.place.map_or(0, |place| place.line);
+        LocatedRow { value, file: file.unwrap_or_else(|| "?".into()), line }
     }
 }
 

@@ -1,8 +1,8 @@
 //! Every key of GOST's configuration that has to do with routing tunnels, and the check of a document against
 //! them.
 //!
-//! A key is read, accepted without effect, not supported yet (an error by name), refused for a reason or part of another
-//! use of GOST (likewise), or unknown (C26). The tables here say so once; from them come the check, suggestions, the
+//! A key is read, accepted without effect, without harm if it has none (a warning), not supported yet (an error by name), refused
+//! for a reason (likewise), or unknown (C26). The tables here say so once; from them come the check, suggestions, the
 //! spelling of `-O`, the values the reader takes, and docs/configuration-reference.md.
 
 mod check;
@@ -21,7 +21,7 @@ pub(crate) use field::{
 };
 pub(crate) use metadata::{
     http_connector, metrics_handler, node_metadata, proxy_connector, router_connector,
-    router_handler, service_metadata, tun_listener,
+    router_handler, service_metadata, tun_handler, tun_listener,
 };
 pub(crate) use objects::*;
 pub use reference::{all_keys, reference};

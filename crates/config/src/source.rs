@@ -12,7 +12,7 @@ use crate::{
     location::{Position, quote},
     report::Report,
     schema, suggest, toml,
-    value::{Data, Member, Value, same_key},
+    value::{Data, Value, same_key},
     yaml,
 };
 
@@ -138,18 +138,24 @@ pub(crate) fn load(
     };
     match content {
         Ok(content) => parse(source, &content, report),
-        Err(error) => {
-            report.whole().error(format!("cannot read {source}: {error}"));
-            None
-        }
+        Err(error) => unreadable(source, error, report),
     }
+}
+
+/// Reports that `source` cannot be read; always `None`.
+pub(crate) fn unreadable(
+    source: &ConfigSource,
+    why: impl fmt::Display,
+    report: &Report,
+) -> Option<Value> {
+    report.whole().error(format!("cannot read {source}: {why}"));
+    None
 }
 
 /// Parses what `source` holds; `None` after an error was reported.
 pub(crate) fn parse(source: &ConfigSource, content: &Content, report: &Report) -> Option<Value> {
     if content.bytes.len() > MAX_BYTES {
-        report.whole().error(format!("cannot read {source}: more than {MAX_BYTES} bytes"));
-        return None;
+        return unreadable(source, format!("more than {MAX_BYTES} bytes"), report);
     }
     let decoded = text::decode(content.bytes.clone());
     let begin = decoded.as_deref().unwrap_or_default();
@@ -178,19 +184,18 @@ pub(crate) fn parse(source: &ConfigSource, content: &Content, report: &Report) -
         Format::Json => json::read(&source_text, text, report),
         Format::Toml => toml::read(&source_text, text, report),
     }?;
+    let at = report.at(value.place);
     match value.data {
-        Data::Map(ref entries) if is_version_2(entries) => {
-            say_version_2(&value, report);
-            None
-        }
+        Data::Map(_) if is_version_2(&value) => at.refuse(
+            "this is a configuration of GOST's version 2; rtun reads version 3",
+            "give each of `ServeNodes` as -L and each of `ChainNodes` as -F: with -O yaml that prints the file of \
+             version 3. Version 2 has no routing tunnel: a hub is -L router://:8443, a host -L tun:///NAME?net=ADDRESS",
+        ),
         Data::Map(_) => Some(value),
-        Data::Null => Some(Value::new(value.place, Data::Map(Vec::new()))),
+        Data::Null => Some(Value::map([], value.place)),
         _ => {
-            let found = value.describe();
-            report.at(value.place).refuse(
-                format!("a configuration is a map of keys, this is {found}"),
-                "it begins for example with `services:`",
-            )
+            let message = format!("a configuration is a map of keys, this is {}", value.describe());
+            at.refuse(message, "it begins for example with `services:`")
         }
     }
 }
@@ -236,28 +241,14 @@ fn extension(name: &str) -> String {
 }
 
 /// Whether only GOST's version 2 has keys like these.
-fn is_version_2(entries: &[Member]) -> bool {
-    let has = |entries: &[Member], name: &str| entries.iter().any(|e| same_key(&e.key, name));
-    let is_node_list =
-        |entries: &[Member]| has(entries, "ServeNodes") || has(entries, "ChainNodes");
-    let routes = entries.iter().filter(|entry| same_key(&entry.key, "Routes"));
-    let routes = routes.flat_map(|entry| match &entry.value.data {
-        Data::List(items) => items.as_slice(),
-        _ => &[],
-    });
-    is_node_list(entries)
-        || routes.into_iter().any(|route| match &route.data {
-            Data::Map(entries) => is_node_list(entries),
-            _ => false,
-        })
-}
-
-fn say_version_2(document: &Value, report: &Report) {
-    report.at(document.place).error( "this is a configuration of GOST's version 2; rtun reads version 3")
-        .help(
-            "give each of `ServeNodes` as -L and each of `ChainNodes` as -F: with -O yaml that prints the file of \
-             version 3. Version 2 has no routing tunnel: a hub is -L router://:8443, a host -L tun:///NAME?net=ADDRESS",
-        );
+fn is_version_2(document: &Value) -> bool {
+    let is_node_list = |value: &Value| {
+        let keys = value.entries().iter().map(|entry| &entry.key);
+        keys.into_iter().any(|key| same_key(key, "ServeNodes") || same_key(key, "ChainNodes"))
+    };
+    let routes = document.get("Routes").map(|routes| &routes.value.data);
+    is_node_list(document)
+        || matches!(routes, Some(Data::List(routes)) if routes.iter().any(is_node_list))
 }
 
 /// Adds `later` to `document` (both maps): lists are appended, objects replaced by the later one.
@@ -268,22 +259,16 @@ pub(crate) fn merge(document: &mut Value, later: Value) {
             None => entries.push(entry),
             Some(_) if matches!(entry.value.data, Data::Null) => {}
             Some(old) if matches!(old.value.data, Data::Null) => *old = entry,
-            Some(old) if schema::is_list(&entry.key) => append(old, entry),
+            Some(old) if schema::is_list(&entry.key) => append(&mut old.value, entry.value),
             Some(old) => *old = entry,
         }
     }
 }
 
-fn append(old: &mut Member, new: Member) {
-    let items = |value: Value| match value.data {
-        Data::List(items) => items,
-        _ => vec![value],
-    };
-    let place = old.value.place;
-    let first = std::mem::replace(&mut old.value, Value::new(place, Data::Null));
-    let mut all = items(first);
-    all.extend(items(new.value));
-    old.value = Value::new(place, Data::List(all));
+fn append(old: &mut Value, new: Value) {
+    let place = old.place;
+    let first = std::mem::replace(old, Value::new(place, Data::Null));
+    *old = Value::list([first.into_items(), new.into_items()].concat(), place);
 }
 
 /// The message for a command line or environment that names nothing to run.

@@ -7,8 +7,7 @@ use ::toml::de::{DeTable, DeValue};
 use crate::{
     location::Position,
     report::Report,
-    value::{Data, MAX_DEPTH, MAX_VALUES, Member, Value},
-    yaml::UniqueKeys,
+    value::{Data, MAX_DEPTH, MAX_VALUES, Member, SyntaxProblem, UniqueKeys, Value, refuse},
 };
 
 /// The table in `source`, already added to the report's texts as number `text`; `None` after an error was reported.
@@ -24,11 +23,9 @@ pub(crate) fn read(source: &str, text: u32, report: &Report) -> Option<Value> {
     let members = reader.table(parsed.get_ref(), 0);
     members
         .map(|members| Value::new(place, Data::Map(members)))
-        .map_err(|(place, message)| drop(report.at(place).error(message)))
+        .map_err(|problem| problem.report(report))
         .ok()
 }
-
-type TomlProblem = (Position, String);
 
 struct TomlReader<'a> {
     places: TomlPlaces<'a>,
@@ -37,7 +34,7 @@ struct TomlReader<'a> {
 
 impl TomlReader<'_> {
     /// In the order of the text.
-    fn table(&mut self, table: &DeTable<'_>, depth: usize) -> Result<Vec<Member>, TomlProblem> {
+    fn table(&mut self, table: &DeTable<'_>, depth: usize) -> Result<Vec<Member>, SyntaxProblem> {
         let mut written: Vec<_> = table.iter().collect();
         written.sort_by_key(|(key, _)| key.span().start);
         let mut members = UniqueKeys::default();
@@ -45,7 +42,7 @@ impl TomlReader<'_> {
             let place = self.places.of(&key.span());
             let value = self.value(value.get_ref(), &value.span(), depth + 1)?;
             let member = Member { key: key.get_ref().to_string(), place, value };
-            members.insert(member).map_err(|refused| (refused.place, refused.message))?;
+            members.insert(member)?;
         }
         Ok(members.list)
     }
@@ -55,30 +52,30 @@ impl TomlReader<'_> {
         value: &DeValue<'_>,
         span: &Range<usize>,
         depth: usize,
-    ) -> Result<Value, TomlProblem> {
+    ) -> Result<Value, SyntaxProblem> {
         let place = self.places.of(span);
         self.values += 1;
         if self.values > MAX_VALUES {
-            return Err((place, format!("more than {MAX_VALUES} values")));
+            return refuse(place, format!("more than {MAX_VALUES} values"));
         }
         if depth > MAX_DEPTH {
-            return Err((place, format!("nested more than {MAX_DEPTH} levels deep")));
+            return refuse(place, format!("nested more than {MAX_DEPTH} levels deep"));
         }
         let data = match value {
             DeValue::String(text) => Data::Text(text.to_string()),
             DeValue::Integer(number) => {
                 match i64::from_str_radix(number.as_str(), number.radix()) {
                     Ok(number) => Data::Int(number),
-                    Err(_) => return Err((place, "this number is too large".to_owned())),
+                    Err(_) => return refuse(place, "this number is too large".to_owned()),
                 }
             }
             DeValue::Float(number) => match number.as_str().parse() {
                 Ok(number) => Data::Float(number),
-                Err(_) => return Err((place, "this is no number".to_owned())),
+                Err(_) => return refuse(place, "this is no number".to_owned()),
             },
             DeValue::Boolean(value) => Data::Bool(*value),
             DeValue::Datetime(_) => {
-                return Err((place, "no key of a configuration is a date or time".to_owned()));
+                return refuse(place, "no key of a configuration is a date or time".to_owned());
             }
             DeValue::Array(items) => {
                 let items = items.iter();

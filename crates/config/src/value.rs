@@ -1,6 +1,6 @@
 //! A tree of values that remember where they were written.
 
-use std::ops::Deref;
+use std::{collections::HashMap, ops::Deref};
 
 use crate::{
     location::{Position, quote},
@@ -46,12 +46,50 @@ impl Value {
         Self { place, data }
     }
 
+    pub(crate) fn text(text: &str, place: Position) -> Self {
+        Self::new(place, Data::Text(text.to_owned()))
+    }
+
+    pub(crate) fn list(items: Vec<Value>, place: Position) -> Self {
+        Self::new(place, Data::List(items))
+    }
+
+    /// A map of those `fields` that are there.
+    pub(crate) fn map(fields: impl IntoIterator<Item = Option<Member>>, place: Position) -> Self {
+        Self::new(place, Data::Map(fields.into_iter().flatten().collect()))
+    }
+
+    /// A map of `fields`, unless there are none.
+    pub(crate) fn filled(fields: Vec<Member>, place: Position) -> Option<Self> {
+        (!fields.is_empty()).then(|| Self::new(place, Data::Map(fields)))
+    }
+
     /// The value of `key`, whatever its case; nulls count as absent.
     pub(crate) fn get(&self, key: &str) -> Option<&Member> {
         self.entries()
             .iter()
             .find(|e| same_key(&e.key, key))
             .filter(|e| !matches!(e.value.data, Data::Null))
+    }
+
+    /// Sets `key`, whatever its case, in a map or null.
+    pub(crate) fn set(&mut self, key: &str, value: Value) {
+        let mut entries = match &mut self.data {
+            Data::Map(entries) => std::mem::take(entries),
+            Data::Null => Vec::new(),
+            _ => return,
+        };
+        entries.retain(|e| !same_key(&e.key, key));
+        entries.push(Member { key: key.to_owned(), place: value.place, value });
+        self.data = Data::Map(entries);
+    }
+
+    /// The items of a list; anything else is a list of itself.
+    pub(crate) fn into_items(self) -> Vec<Value> {
+        match self.data {
+            Data::List(items) => items,
+            _ => vec![self],
+        }
     }
 
     /// The entries of a map; none for anything else.
@@ -113,6 +151,57 @@ pub(crate) fn same_key(a: &str, b: &str) -> bool {
     a.eq_ignore_ascii_case(b) || !a.is_ascii() && a.to_lowercase() == b.to_lowercase()
 }
 
+/// What a text holds that is no document; reading it stops there.
+pub(crate) struct SyntaxProblem {
+    pub(crate) place: Position,
+    pub(crate) message: String,
+    pub(crate) help: Option<String>,
+}
+
+pub(crate) fn refuse<T>(place: Position, message: impl Into<String>) -> Result<T, SyntaxProblem> {
+    Err(SyntaxProblem { place, message: message.into(), help: None })
+}
+
+impl SyntaxProblem {
+    pub(crate) fn report(self, report: &Report) {
+        report.at(self.place).error(self.message).maybe_help(self.help);
+    }
+}
+
+/// The entries of a map with an index by lower-case key.
+#[derive(Default)]
+pub(crate) struct UniqueKeys {
+    pub(crate) list: Vec<Member>,
+    index: HashMap<String, usize>,
+}
+
+impl UniqueKeys {
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.index.contains_key(&key.to_lowercase())
+    }
+
+    /// Adds an entry unless its key is there already or the map is full.
+    pub(crate) fn insert(&mut self, entry: Member) -> Result<(), SyntaxProblem> {
+        if self.list.len() >= MAX_KEYS {
+            return refuse(entry.place, format!("this map has more than {MAX_KEYS} keys"));
+        }
+        let lower = entry.key.to_lowercase();
+        if let Some(first) = self.index.get(&lower).and_then(|i| self.list.get(*i)) {
+            debug_assert!(same_key(&first.key, &entry.key));
+            let message = format!(
+                "{} is given twice: first in line {}, column {}",
+                quote(&entry.key),
+                first.place.line,
+                first.place.column
+            );
+            return refuse(entry.place, message);
+        }
+        self.index.insert(lower, self.list.len());
+        self.list.push(entry);
+        Ok(())
+    }
+}
+
 /// A value, where it was written and which keys lead to it: what is found about it is reported there.
 #[derive(Debug, Clone)]
 pub(crate) struct Cursor<'a> {
@@ -161,6 +250,12 @@ impl<'a> Cursor<'a> {
                 .collect(),
             _ => vec![self.clone()],
         }
+    }
+
+    /// An empty object in the same place.
+    pub(crate) fn emptied(&self) -> Cursor<'a> {
+        static EMPTY: Value = Value { place: Position::NOWHERE, data: Data::Map(Vec::new()) };
+        Cursor { value: &EMPTY, ..self.clone() }
     }
 
     /// The place of the key, for findings about the key itself.

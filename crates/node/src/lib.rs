@@ -1,6 +1,7 @@
 //! rtun's runtime: services of a configuration, started, changed, reported on and stopped.
 
 mod counters;
+mod device;
 mod feeds;
 mod host;
 mod hub;
@@ -10,18 +11,20 @@ mod node;
 mod operations;
 mod report;
 mod runtime;
+mod udp_tunnel;
 
 pub use counters::{Drops, Happened, Traffic};
+pub use device::DeviceError;
 pub use feeds::FeedError;
 pub use host::{HostError, SetupError};
 pub use hub::{Explained, HubError, HubListenError, Inquiry, RulesError};
 pub use node::{Node, StartError};
 pub use operations::{board::Board, control_socket, metrics::MetricsError};
 pub use report::{
-    ASKED, CertificateReport, ConnectionReport, DescriptorReport, DeviceHealth, DeviceReport,
-    FailureReport, GatewayReport, HappenedReport, HostReport, HubReport, KindReport,
-    ListenerReport, NamespaceReport, NodeStatus, Queued, ServiceReport, SharedReport, Tasks,
-    Transport,
+    ASKED, CertificateReport, ConnectionReport, DatagramTraffic, DescriptorReport, DeviceHealth,
+    DeviceReport, FailureReport, GatewayReport, HappenedReport, HostReport, HubReport, KindReport,
+    ListenerReport, NamespaceReport, NodeStatus, Queued, RegisteredReport, ServiceReport,
+    SharedReport, Tasks, Transport, TunnelClientReport, TunnelRefusal, TunnelServerReport,
 };
 pub use rtun_control::{
     FeedLine, FeedProblem, FeedState, FeedStatus, LastError, PluginKind, PluginStatus, take_zone,
@@ -32,3 +35,4 @@ pub use runtime::{
     duties::TaskReport,
     surroundings::{Surroundings, Twin, TwinListener},
 };
+pub use udp_tunnel::{UdpClientError, UdpServerError};

@@ -15,6 +15,9 @@ use crate::{
         metrics::{MetricsError, MetricsServer},
     },
     runtime::{machine::Machine, surroundings::Surroundings, workers::Workers},
+    udp_tunnel::{
+        UdpClientError, UdpClientService, UdpServerError, UdpServerService, differ_in_rules_only,
+    },
 };
 
 /// Running services, by name.
@@ -35,6 +38,8 @@ struct Running {
 enum RunningService {
     Hub(HubService),
     Host(HostService),
+    UdpServer(UdpServerService),
+    UdpClient(UdpClientService),
 }
 
 /// What a change of the configuration did to a service.
@@ -79,6 +84,12 @@ pub enum ServiceError {
     /// A host cannot be started.
     #[error(transparent)]
     Host(#[from] HostError),
+    /// The server of a UDP tunnel cannot be started.
+    #[error(transparent)]
+    UdpServer(#[from] UdpServerError),
+    /// The client of a UDP tunnel cannot be started.
+    #[error(transparent)]
+    UdpClient(#[from] UdpClientError),
 }
 
 impl Node {
@@ -171,6 +182,8 @@ impl Node {
             match &running.service {
                 RunningService::Hub(hub) => hub.reload_certificates(),
                 RunningService::Host(host) => host.look_at_device(),
+                RunningService::UdpServer(server) => server.look_at_device(),
+                RunningService::UdpClient(client) => client.look_at_device(),
             }
         }
     }
@@ -181,6 +194,8 @@ impl Node {
             match &running.service {
                 RunningService::Hub(hub) => hub.log_report(),
                 RunningService::Host(host) => host.log_report(),
+                RunningService::UdpServer(server) => server.log_report(),
+                RunningService::UdpClient(client) => client.log_report(),
             }
         }
     }
@@ -190,11 +205,12 @@ impl Node {
         Arc::clone(&self.board)
     }
 
-    /// The address of the first listener of the hub service `name`.
+    /// The address of the first listener of the hub, or of the UDP server, named `name`.
     pub fn hub_address(&self, name: &str) -> Option<SocketAddr> {
         match &self.running.get(name)?.service {
             RunningService::Hub(hub) => Some(hub.local_addr()),
-            RunningService::Host(_) => None,
+            RunningService::UdpServer(server) => Some(server.local_addr()),
+            RunningService::Host(_) | RunningService::UdpClient(_) => None,
         }
     }
 
@@ -231,6 +247,15 @@ impl Node {
                 if old.listeners().eq(new.listeners()) =>
             {
                 hub.apply(new, feeds.of(&new.rules)).await?;
+                running.config = kind.clone();
+                info!(service = name, "rules replaced");
+            }
+            (
+                RunningService::UdpServer(server),
+                ServiceKind::UdpServer(old),
+                ServiceKind::UdpServer(new),
+            ) if differ_in_rules_only(old, new) => {
+                server.apply(new);
                 running.config = kind.clone();
                 info!(service = name, "rules replaced");
             }
@@ -303,6 +328,14 @@ impl Node {
             ServiceKind::Host(config) => Ok(RunningService::Host(
                 HostService::start(name, config, machine, workers.take_slot()).await?,
             )),
+            ServiceKind::UdpServer(config) => {
+                let server = UdpServerService::start(name, config, machine, workers.take_slot());
+                Ok(RunningService::UdpServer(server.await?))
+            }
+            ServiceKind::UdpClient(config) => {
+                let client = UdpClientService::start(name, config, machine, workers.take_slot());
+                Ok(RunningService::UdpClient(client.await?))
+            }
         }
     }
 
@@ -318,6 +351,8 @@ impl RunningService {
         match self {
             Self::Hub(hub) => View::Hub(hub.view()),
             Self::Host(host) => View::Host(host.view()),
+            Self::UdpServer(server) => View::UdpServer(server.view()),
+            Self::UdpClient(client) => View::UdpClient(client.view()),
         }
     }
 
@@ -325,6 +360,8 @@ impl RunningService {
         match self {
             Self::Hub(hub) => hub.stop().await,
             Self::Host(host) => host.stop().await,
+            Self::UdpServer(server) => server.stop().await,
+            Self::UdpClient(client) => client.stop().await,
         }
     }
 }

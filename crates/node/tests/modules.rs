@@ -11,7 +11,7 @@ use std::{
 };
 
 /// Every top module, and those it may use.
-const ALLOWED: [(&str, &[&str]); 11] = [
+const ALLOWED: [(&str, &[&str]); 13] = [
     ("json", &[]),
     ("counters", &["json"]),
     ("runtime", &["counters", "json"]),
@@ -19,10 +19,26 @@ const ALLOWED: [(&str, &[&str]); 11] = [
     ("link", &["counters", "runtime"]),
     ("report", &["counters", "json", "runtime"]),
     ("hub", &["counters", "feeds", "link", "report", "runtime"]),
-    ("host", &["counters", "link", "report", "runtime"]),
-    ("operations", &["counters", "feeds", "host", "hub", "report", "runtime"]),
-    ("node", &["feeds", "host", "hub", "operations", "runtime"]),
-    ("lib", &["counters", "feeds", "host", "hub", "node", "operations", "report", "runtime"]),
+    ("device", &["report"]),
+    ("host", &["counters", "device", "link", "report", "runtime"]),
+    ("udp_tunnel", &["device", "host", "link", "report", "runtime"]),
+    ("operations", &["counters", "feeds", "host", "hub", "report", "runtime", "udp_tunnel"]),
+    ("node", &["feeds", "host", "hub", "operations", "runtime", "udp_tunnel"]),
+    (
+        "lib",
+        &[
+            "counters",
+            "device",
+            "feeds",
+            "host",
+            "hub",
+            "node",
+            "operations",
+            "report",
+            "runtime",
+            "udp_tunnel",
+        ],
+    ),
 ];
 
 /// A file's path without its ending, as a module: `hub::forward`.

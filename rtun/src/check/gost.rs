@@ -47,7 +47,7 @@ impl Comparison {
             .iter()
             .filter_map(|service| match &service.kind {
                 ServiceKind::Hub(hub) => Some((&*service.name, hub)),
-                ServiceKind::Host(_) => None,
+                _ => None,
             })
             .collect();
         let hosts: Vec<_> = config
@@ -55,11 +55,18 @@ impl Comparison {
             .iter()
             .filter_map(|service| match &service.kind {
                 ServiceKind::Host(host) => Some((&*service.name, host)),
-                ServiceKind::Hub(_) => None,
+                _ => None,
             })
             .collect();
         hubs.iter().for_each(|(name, hub)| self.hub(name, hub));
         hosts.iter().for_each(|(name, host)| self.host(name, host));
+        let is_udp = |kind: &ServiceKind| {
+            matches!(kind, ServiceKind::UdpServer(_) | ServiceKind::UdpClient(_))
+        };
+        if config.services.iter().any(|service| is_udp(&service.kind)) {
+            self.same
+                .push("UDP tunnels: servers and clients of both speak with each other".to_owned());
+        }
         if !hubs.is_empty() {
             self.of_hubs(hubs.iter().map(|(_, hub)| *hub));
         }

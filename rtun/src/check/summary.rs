@@ -80,5 +80,12 @@ fn shown(service: &Service) -> String {
             let hubs: Vec<_> = host.hubs.iter().map(|hub| &*hub.addr).collect();
             format!("host `{}` (service `{}`, to {})", host.name, service.name, hubs.join(", "))
         }
+        ServiceKind::UdpServer(server) => {
+            format!("server `{}` of a UDP tunnel (on {})", service.name, server.addr)
+        }
+        ServiceKind::UdpClient(client) => {
+            let servers = client.servers.join(", ");
+            format!("client `{}` of a UDP tunnel (to {servers})", service.name)
+        }
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     normalise::{HubView, encrypted_form},
     report::At,
 };
-use rtun_settings::{ListenerSettings, Named, Provider, User};
+use rtun_settings::{ListenerSettings, Named, User};
 
 /// C02, C03, C04 and C11 for one hub.
 pub(super) fn check(hub: &HubView<'_>) {
@@ -73,12 +73,9 @@ fn any_name(hub: &HubView<'_>) {
 
 /// The users who may report any name, as far as the configuration knows; of a plugin that is all.
 fn unbound(auther: &Named<User>) -> Vec<String> {
-    match &auther.provider {
-        Provider::Plugin(_) => vec![format!("all users of {}", quote(&auther.name))],
-        Provider::Rows(rows) => {
-            let users = rows.inline.iter().map(|row| &row.value);
-            let free = users.filter(|u| u.hosts.is_none() && !u.password.expose().is_empty());
-            free.map(|user| quote(&user.name)).collect()
-        }
+    if auther.plugin().is_some() {
+        return vec![format!("all users of {}", quote(&auther.name))];
     }
+    let free = auther.inline().filter(|u| u.hosts.is_none() && !u.password.expose().is_empty());
+    free.map(|user| quote(&user.name)).collect()
 }

@@ -12,12 +12,13 @@ pub(super) fn check(hub: &HubView<'_>, context: &Context<'_>) {
     let used = |table: &&RouterTable<'_>| table.id.is_some() || default == Some(&table.router.name);
     let mut all = 0;
     for table in context.tables.routers.iter().filter(used) {
-        let count = table.rows.len();
+        let count = table.routes().count();
         all += count;
-        if let Some(row) = table.rows.get(quotas.routes_per_router) {
+        if let Some((_, place)) = table.routes().nth(quotas.routes_per_router) {
             let limit = quotas.routes_per_router;
             let name = quote(&table.router.name);
-            row.dst
+            place
+                .dst
                 .error(format!("{name} has {count} routes, `maxRoutesPerRouter` is {limit}"))
                 .help("remove routes, or raise the limit in the handler's metadata");
         }

@@ -4,12 +4,7 @@ use std::{collections::HashMap, net::IpAddr};
 
 use ipnet::IpNet;
 
-use super::{
-    Context, DocumentNames,
-    providers::{self, provider},
-    sources,
-    tables::host_name,
-};
+use super::{Context, DocumentNames, providers::named, sources, tables::host_name};
 use crate::{
     findings::Code,
     location::quote,
@@ -27,10 +22,7 @@ const MAX_LEN: usize = 255;
 
 /// All authers, in order.
 pub(super) fn read(names: &DocumentNames<'_>) -> Vec<Named<User>> {
-    let auther = |(name, at): &(String, Cursor<'_>)| {
-        let users = users(at);
-        Named { name: name.clone(), provider: provider(at, &sources::AUTHER, users) }
-    };
+    let auther = |(name, at): &(String, Cursor<'_>)| named(name, at, &sources::AUTHER, users(at));
     names.authers.list.iter().map(auther).collect()
 }
 
@@ -54,10 +46,8 @@ pub(super) fn authers(handler: &Cursor<'_>, context: &Context<'_>) -> Option<Vec
         return inline.map(|inline| vec![inline]);
     }
     let authers: Vec<Named<User>> =
-        references.iter().filter_map(|(name, at)| named(name, at, context)).collect();
-    if authers.iter().all(|auther| providers::is_empty(&auther.provider))
-        && !handler.report.failed()
-    {
+        references.iter().filter_map(|(name, at)| auther(name, at, context)).collect();
+    if authers.iter().all(Named::is_empty) && !handler.report.failed() {
         handler.warning("nobody can connect: the authers have no user").help("add `auths:`");
     }
     Some(authers)
@@ -95,10 +85,10 @@ pub(super) fn reader(at: &Cursor<'_>, context: &Context<'_>) -> Option<Named<Use
     let reference = at.filled(&metrics::AUTHER);
     let inline = inline(at.filled(&metrics::AUTH), reference.is_some());
     let Some(reference) = reference else { return inline };
-    named(&reference.read()?, &reference.at.clone(), context)
+    auther(&reference.read()?, &reference, context)
 }
 
-fn named(name: &str, at: &At<'_>, context: &Context<'_>) -> Option<Named<User>> {
+fn auther(name: &str, at: &At<'_>, context: &Context<'_>) -> Option<Named<User>> {
     let (name, _) = context.names.authers.find(name, at)?;
     context.authers.iter().find(|auther| auther.name == *name).cloned()
 }
@@ -160,15 +150,11 @@ fn user(at: &Cursor<'_>, elsewhere: bool) -> Option<User> {
 
 /// User name and password within what the wire can carry.
 pub(super) fn credentials(at: &Cursor<'_>, no_user: &str) -> Option<Login> {
-    let Some(user) = at.read(&auth::USERNAME) else {
-        return at.refuse("the user has no name", no_user);
-    };
+    let (user, user_at) = at.required(&auth::USERNAME, "the user has no name", no_user)?;
     let password = at.read(&auth::PASSWORD).unwrap_or_default();
-    for (text, field) in [(&user, &auth::USERNAME), (&password, &auth::PASSWORD)] {
+    for (text, at) in [(&user, user_at), (&password, at.place_of(&auth::PASSWORD))] {
         if text.len() > MAX_LEN {
-            let message = format!("this has {} bytes, at most {MAX_LEN} are possible", text.len());
-            at.place_of(field).error(message);
-            return None;
+            at.error(format!("this has {} bytes, at most {MAX_LEN} are possible", text.len()));
         }
     }
     let file = at.read(&login::FILE).map(Into::into);

@@ -2,19 +2,14 @@
 
 use rtun_core::parse_prefix;
 
-use super::{
-    DocumentNames, access,
-    providers::{self, provider},
-    sources,
-    tables::normal_prefix,
-};
+use super::{DocumentNames, access, providers::named, sources, tables::normal_prefix};
 use crate::{
     location::quote,
     report::At,
     schema::{admission, service},
     value::Cursor,
 };
-use rtun_settings::{AdmissionSettings, Matcher, Named};
+use rtun_settings::{AdmissionSettings, Matcher};
 
 /// All admissions, in order.
 pub(super) fn read(names: &DocumentNames<'_>) -> Vec<AdmissionSettings> {
@@ -44,12 +39,12 @@ fn admission(name: &str, at: &Cursor<'_>) -> AdmissionSettings {
             matchers.push(at.row(matcher));
         }
     }
-    let provider = provider(at, &sources::ADMISSION, matchers);
-    if whitelist && providers::is_empty(&provider) {
+    let matchers = named(name, at, &sources::ADMISSION, matchers);
+    if whitelist && matchers.is_empty() {
         let message = format!("{} admits nobody: it is a whitelist without a matcher", quote(name));
         at.warning(message).help("add `matchers:` with addresses, prefixes or names");
     }
-    AdmissionSettings { whitelist, matchers: Named { name: name.to_owned(), provider } }
+    AdmissionSettings { whitelist, matchers }
 }
 
 fn matcher(text: &str, at: &At<'_>) -> Option<Matcher> {

@@ -1,15 +1,13 @@
 //! Services with a `tun` handler: which device, which name, which hubs.
 
 mod chain;
-mod device;
 mod node;
-mod selector;
 
 use std::net::IpAddr;
 
 use rtun_core::HostName;
 
-use super::{Context, sockets, tables};
+use super::{Context, device, selector, sockets, tables, udp_tunnel};
 use crate::{
     address,
     findings::Code,
@@ -26,16 +24,14 @@ pub(super) fn read(at: &Cursor<'_>, context: &Context<'_>) -> Option<HostSetting
     let handler = at.get(&service::HANDLER)?;
     let listener = at.get(&service::LISTENER)?;
     without_effect(at, &handler);
+    udp_tunnel::without_effect_on_host(&handler, &listener);
     let name = host_name(at, context);
-    let netns = sockets::netns_of(at);
-    let device = device::read(&listener, netns);
+    let device = device::read(&listener, sockets::netns_of(at));
     let ignore_chain = at.get(&service_metadata::IGNORE_CHAIN);
     let chain = match ignore_chain.filter(|at| at.read() == Some(true)) {
         Some(at) => at.key().refuse("`ignoreChain` leaves this host without a hub", "remove it"),
         None => chain::read(at, &handler, context),
     };
-    let retries = handler.or_default(&handler::RETRIES).max(0);
-    let (device, chain) = (device?, chain?);
     if device.mtu > GOST_MTU {
         let message = format!("an MTU of {} is more than a GOST hub takes", device.mtu);
         listener
@@ -43,13 +39,14 @@ pub(super) fn read(at: &Cursor<'_>, context: &Context<'_>) -> Option<HostSetting
             .coded(Code::C27, message)
             .help(format!("keep to {GOST_MTU} and less unless every hub is rtun"));
     }
+    let chain = chain?;
     let host = HostSettings {
         name: name?,
         device,
         hubs: chain.hubs,
         selector: chain.selector,
         proxies: chain.proxies,
-        retries: u32::try_from(retries).unwrap_or(u32::MAX),
+        retries: handler.count(&handler::RETRIES),
         dial_timeout: at.read(&service_metadata::DIAL_TIMEOUT),
     };
     if let Some(addr) = connects_to_itself(&host) {
@@ -67,20 +64,19 @@ pub(super) fn read(at: &Cursor<'_>, context: &Context<'_>) -> Option<HostSetting
 
 /// What is for hubs only.
 fn without_effect(at: &Cursor<'_>, handler: &Cursor<'_>) {
-    if let Some(addr) =
-        at.filled(&service::ADDR).filter(|addr| addr.read().as_deref() != Some(":0"))
-    {
+    let addr = at.filled(&service::ADDR).filter(|addr| addr.read().as_deref() != Some(":0"));
+    if let Some(addr) = addr {
         addr.key().info("`addr` has no effect on a host: it only connects outwards");
     }
-    for key in [handler::AUTHER.name(), handler::AUTHERS.name(), handler::AUTH.name()] {
-        let Some(at) = handler.child_named(key).filter(|at| !at.value.is_unset()) else { continue };
+    for field in [handler::AUTHER.any(), handler::AUTHERS.any(), handler::AUTH.any()] {
+        let Some(at) = handler.filled(&field) else { continue };
+        let key = field.name();
         at.key().error(format!("`{key}` has no effect on a host: nobody connects to it")).help(
-            "what the host proves itself with is the `auth` of its connector, in the chain's \
-                 node",
+            "what the host proves itself with is the `auth` of its connector, in the chain's node",
         );
     }
-    for key in [service::ADMISSION.name(), service::ADMISSIONS.name()] {
-        let Some(at) = at.child_named(key).filter(|at| !at.value.is_unset()) else { continue };
+    for field in [service::ADMISSION.any(), service::ADMISSIONS.any()] {
+        let Some(at) = at.filled(&field) else { continue };
         at.key().info("an admission has no effect on a host: nobody connects to it");
     }
     if let Some(at) = at.filled(&service::LISTENERS) {
@@ -116,13 +112,9 @@ fn host_name(at: &Cursor<'_>, context: &Context<'_>) -> Option<HostName> {
     const HELP: &str =
         "a host says its name with `forwarder: {nodes: [{addr: NAME}]}`, or -L tun:///NAME?net=...";
     let Some(forwarder) = at.filled(&service::FORWARDER) else {
-        let message = "the host has no name: without a forwarder this is a server of GOST's UDP tunnel, \
-             which is not supported";
-        return at.refuse(message, HELP);
+        return at.refuse("the host has no name: it has no forwarder", HELP);
     };
-    if let Some(selector) = forwarder.get(&forwarder::SELECTOR) {
-        selector::of(Some(selector));
-    }
+    selector::of(&forwarder.object(&forwarder::SELECTOR));
     let nodes = match forwarder.filled(&forwarder::HOP) {
         Some(hop) => context.names.hops.resolve(&hop)?.1.items_of(&hop::NODES),
         None => forwarder.items_of(&forwarder::NODES),
@@ -158,7 +150,7 @@ fn host_name(at: &Cursor<'_>, context: &Context<'_>) -> Option<HostName> {
             .help("write the name without them");
     }
     if has_percent_escape(&text) {
-        addr.warning( format!("the percent escapes are part of the name {}", quote(&text)))
+        addr.warning(format!("the percent escapes are part of the name {}", quote(&text)))
             .help("write the name as it is, with quotes around the URL where a shell needs them; a name has no blanks");
     }
     tables::host_name(&text, &addr)

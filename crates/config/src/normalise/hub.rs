@@ -58,24 +58,18 @@ pub(super) fn read<'a>(
     let namespaces = context.tables.routers.iter();
     let namespaces: BTreeMap<_, _> =
         namespaces.filter_map(|table| Some((table.id?, table.router.clone()))).collect();
-    let source_check = one_of(&handler, &router_handler::SOURCE_CHECK, &SOURCE_CHECKS);
-    let sharing = one_of(&handler, &router_handler::SHARING, &SHARINGS);
-    let icmp = handler.or_default(&router_handler::ICMP);
     let addresses = addresses(&handler);
-    let queue_budget = queue_budget(&handler);
     let quotas = quotas::read(&handler);
-
-    let listeners = listeners?;
     let mut read = listeners.iter().map(|(listener, _)| listener.clone());
-    let (listener, more_listeners) = (read.next()?, read.collect());
-    let auth = handler.filled(&handler::AUTHER).map(|at| at.key());
-    let auth = auth.or_else(|| handler.filled(&handler::AUTHERS).map(|at| at.key()));
-    let auth = auth.or_else(|| handler.filled(&handler::AUTH).map(|at| at.key()));
+    let first = read.next();
+    let more_listeners = read.collect();
+    let auth = [handler::AUTHER.any(), handler::AUTHERS.any(), handler::AUTH.any()];
+    let auth = auth.iter().find_map(|field| handler.filled(field)).map(|at| at.key());
     let view = HubView {
         default_router: default
             .zip(router_at.as_ref())
             .map(|(table, at)| (table.router.name.clone(), at.at.clone())),
-        ingress: ingress.map(|ingress| ingress.name.clone()),
+        ingress: ingress.map(|table| table.ingress.name.clone()),
         authers: authers.clone(),
         listeners,
         auth: auth.unwrap_or_else(|| handler.at.clone()),
@@ -85,20 +79,20 @@ pub(super) fn read<'a>(
     let rules = HubRules {
         namespaces,
         default_router: default.map(|table| table.router.clone()),
-        ingress: ingress.map(|i| Named { name: i.name.clone(), provider: i.provider.clone() }),
+        ingress: ingress.map(|table| table.ingress.clone()),
         authers,
         skip_auth,
         admissions,
-        source_check: source_check.unwrap_or_default(),
-        sharing: sharing.unwrap_or_default(),
-        icmp: icmp.then_some(addresses),
+        source_check: one_of(&handler, &router_handler::SOURCE_CHECK, &SOURCE_CHECKS),
+        sharing: one_of(&handler, &router_handler::SHARING, &SHARINGS),
+        icmp: handler.or_default(&router_handler::ICMP).then_some(addresses),
         ttl: handler.or_default(&router_handler::TTL),
         gso_frames: handler.or_default(&router_handler::GSO_FRAMES),
-        queue_budget: queue_budget? * MIB,
+        queue_budget: queue_budget(&handler) * MIB,
         quotas,
     };
     let handshake_timeout = handler.or_default(&router_handler::READ_TIMEOUT);
-    Some((HubSettings { listener, more_listeners, rules, handshake_timeout }, view))
+    Some((HubSettings { listener: first?, more_listeners, rules, handshake_timeout }, view))
 }
 
 /// What is for hosts only.
@@ -152,16 +146,15 @@ fn names_one_host(address: IpAddr) -> bool {
         || matches!(address, IpAddr::V4(address) if address.octets()[0] >= 240))
 }
 
-/// In MiB; `None` after an error was reported.
-fn queue_budget(handler: &Cursor<'_>) -> Option<usize> {
-    let field = &router_handler::QUEUE_BUDGET;
-    let number = handler.or_default(field);
+/// In MiB.
+fn queue_budget(handler: &Cursor<'_>) -> usize {
+    let number = handler.or_default(&router_handler::QUEUE_BUDGET);
     let budget = usize::try_from(number).ok().filter(|budget| QUEUE_BUDGETS.contains(budget));
-    if budget.is_none() {
+    budget.unwrap_or_else(|| {
         handler
-            .place_of(field)
+            .place_of(&router_handler::QUEUE_BUDGET)
             .error(format!("{number} MiB is no memory to queue packets in"))
             .help("write a whole number of MiB, at least 16; 256 unless configured");
-    }
-    budget
+        *QUEUE_BUDGETS.start()
+    })
 }

@@ -13,8 +13,7 @@ use crate::{
     location::quote,
     report::At,
     schema::{
-        LISTENERS, OneText, Setting, any_listener, listener_base, more_listener, service,
-        service_metadata,
+        LISTENERS, Setting, any_listener, listener_base, more_listener, service, service_metadata,
     },
     value::Cursor,
 };
@@ -29,49 +28,34 @@ const LOOPBACK: [IpNet; 2] = [
     IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128)),
 ];
 
-/// The listeners of the service at `at`, at least one, and where their addresses are written; `None` after an error was
-/// reported.
-pub(super) fn read<'a>(
-    at: &Cursor<'a>,
-    context: &Context<'_>,
-) -> Option<Vec<(ListenerSettings, At<'a>)>> {
-    let addr = match at.filled(&service::ADDR) {
-        Some(addr) => self::addr(&addr),
-        None => {
-            let help = "add `addr:`, for example `addr: :8443`";
-            at.refuse("a hub needs an address to listen on", help)
-        }
-    };
-    let first = at.get(&service::LISTENER).map(Setting::cursor);
-    let first = one(at, first, addr.clone(), context);
+/// The listeners of the service at `at` that can be used, and where their addresses are written.
+pub(super) fn read<'a>(at: &Cursor<'a>, context: &Context<'_>) -> Vec<(ListenerSettings, At<'a>)> {
+    let help = "add `addr:`, for example `addr: :8443`";
+    let addr = at.required(&service::ADDR, "a hub needs an address to listen on", help);
+    let addr = addr.and_then(self::addr);
     let more = at.items_of(&service::LISTENERS);
     if more.len() >= MAX_LISTENERS {
         at.error(format!("a hub has at most {MAX_LISTENERS} listeners"));
-        return None;
     }
-    let more = more.into_iter().map(|listener| {
+    let first = one(at, &at.object(&service::LISTENER), addr.clone(), context);
+    let more = more.iter().take(MAX_LISTENERS).map(|listener| {
         let addr = match listener.filled(&more_listener::ADDR) {
-            Some(addr) => self::addr(&addr),
+            Some(own) => own.read().and_then(|text| self::addr((text, own.at.clone()))),
             None => addr.clone(),
         };
-        one(at, Some(listener), addr, context)
+        one(at, listener, addr, context)
     });
-    // All of them, so that every error is reported.
-    let more: Vec<_> = more.collect();
-    std::iter::once(first).chain(more).collect()
+    std::iter::once(first).chain(more).flatten().collect()
 }
 
 /// One `listener` of the service at `at`.
 fn one<'a>(
     at: &Cursor<'_>,
-    listener: Option<Cursor<'_>>,
+    listener: &Cursor<'_>,
     addr: Option<(String, At<'a>)>,
     context: &Context<'_>,
 ) -> Option<(ListenerSettings, At<'a>)> {
-    let stack = match &listener {
-        Some(listener) => stack(listener, context),
-        None => Some(TransportStack::tcp()),
-    };
+    let stack = stack(listener, context);
     if let Some(at) = sockets::interface_of(at) {
         let why = "a hub opens no connections; where it listens is said by `addr`";
         at.key().info(format!("`interface` has no effect here: {why}"));
@@ -80,38 +64,38 @@ fn one<'a>(
         let why = "a hub opens no connections; where it listens is said by `netns`";
         at.key().info(format!("`netns.out` has no effect here: {why}"));
     }
-    let mark = sockets::mark_of(at);
-    let netns = sockets::netns_of(at);
-    let trusted_proxies = match &listener {
-        Some(listener) => trusted(listener),
-        None => Some(Vec::new()),
+    let mptcp = listener.filled(&any_listener::MPTCP);
+    let sockets = ListenOptions {
+        so_mark: sockets::so_mark_of(at),
+        netns: sockets::netns_of(at),
+        reuse_port: listener.or_default(&any_listener::REUSEPORT),
+        mptcp: mptcp.as_ref().and_then(Setting::read).unwrap_or_default(),
     };
+    let trusted = listener.get(&any_listener::TRUSTED_PROXIES);
+    let texts = trusted.as_ref().and_then(Setting::read).unwrap_or_default();
+    let mut trusted_proxies: Vec<_> = texts.iter().filter_map(|(text, at)| net(text, at)).collect();
     let preamble = at.get(&service_metadata::PROXY_PROTOCOL);
     let preamble = preamble.filter(|at| at.read().is_some_and(|version| version > 0));
-    let (stack, mut trusted_proxies) = (stack?, trusted_proxies?);
+    let stack = stack?;
     let proxy_protocol = preamble.is_some() && !stack.is_on_udp();
     match preamble {
         Some(at) if stack.is_on_udp() => {
             at.key().warning("`proxyProtocol` has no effect on `quic`: it is for TCP");
         }
-        Some(_) if trusted_proxies.is_empty() && addr.as_ref().is_some_and(is_local) => {
+        Some(_) if texts.is_empty() && addr.as_ref().is_some_and(is_local) => {
             trusted_proxies.extend(LOOPBACK);
         }
-        Some(at) if trusted_proxies.is_empty() => {
+        Some(at) if texts.is_empty() => {
             let message = "nobody is trusted to say in a PROXY preamble where a host comes from";
             let help = "list the proxies as `trustedProxies` in the listener's metadata";
-            return at.key().refuse(message, help);
+            at.key().error(message).help(help);
         }
         _ => {}
     }
-    let reuse_port = listener.as_ref().is_some_and(|at| at.or_default(&any_listener::REUSEPORT));
-    let mptcp = listener.as_ref().and_then(|at| at.filled(&any_listener::MPTCP));
-    if let Some(at) = mptcp.as_ref().filter(|_| stack.is_on_udp()) {
+    if let Some(at) = mptcp.filter(|_| stack.is_on_udp()) {
         at.key().warning("`mptcp` has no effect on `quic`: it is for TCP");
     }
-    let mptcp = mptcp.and_then(|at| at.read()).unwrap_or_default();
     let (addr, place) = addr?;
-    let sockets = ListenOptions { mark, netns, reuse_port, mptcp };
     let listener = ListenerSettings { addr, stack, proxy_protocol, trusted_proxies, sockets };
     Some((listener, place))
 }
@@ -136,21 +120,13 @@ fn stack(listener: &Cursor<'_>, context: &Context<'_>) -> Option<TransportStack<
         }
         return reader.stack(None);
     }
-    let tls_at = listener.get(&listener_base::TLS);
-    let tls = tls::server(tls_at.as_deref(), &context.tls);
-    let stack = reader.stack(tls.clone());
-    let tls = tls?;
-    reader.check_versions(tls.versions, tls_at.as_deref())?;
-    stack
+    let tls_at = listener.object(&listener_base::TLS);
+    let tls = tls::server(&tls_at, &context.tls);
+    reader.check_versions(tls.versions, &tls_at);
+    reader.stack(Some(tls))
 }
 
-/// Addresses and prefixes; `None` after an error was reported.
-fn trusted(listener: &Cursor<'_>) -> Option<Vec<IpNet>> {
-    let texts = listener.read(&any_listener::TRUSTED_PROXIES).unwrap_or_default();
-    let nets: Vec<_> = texts.into_iter().map(|(text, at)| net(&text, &at)).collect();
-    nets.into_iter().collect()
-}
-
+/// An address or a prefix.
 fn net(text: &str, at: &At<'_>) -> Option<IpNet> {
     let net = match text.parse::<std::net::IpAddr>() {
         Ok(address) => Ok(IpNet::from(address)),
@@ -169,15 +145,15 @@ fn net(text: &str, at: &At<'_>) -> Option<IpNet> {
     }
 }
 
-fn addr<'a>(addr: &Setting<'a, OneText>) -> Option<(String, At<'a>)> {
-    let text = addr.read()?;
+/// The address and where it stands, if it is one.
+fn addr((text, at): (String, At<'_>)) -> Option<(String, At<'_>)> {
     if let Err(error) = address::check(&text) {
         let message = format!("{} is no address to listen on: {error}", quote(&text));
         let help = match text.parse::<u16>() {
             Ok(port) => format!("write :{port}"),
             Err(_) => "write for example :8443, 192.0.2.1:8443 or [2001:db8::1]:8443".to_owned(),
         };
-        return addr.refuse(message, help);
+        return at.refuse(message, help);
     }
-    Some((text, addr.at.clone()))
+    Some((text, at))
 }

@@ -20,7 +20,7 @@ const LEVELS: [(&str, LogLevel); 6] = [
 const FORMATS: [(&str, LogFormat); 2] = [("json", LogFormat::Json), ("text", LogFormat::Text)];
 
 pub(super) fn read(root: &Cursor<'_>) -> LogSettings {
-    let Some(at) = root.get(&root::LOG) else { return LogSettings::default() };
+    let at = root.object(&root::LOG);
     let output = match at.or_default(&log::OUTPUT).as_str() {
         "stderr" => LogOutput::Stderr,
         "stdout" => LogOutput::Stdout,
@@ -28,8 +28,8 @@ pub(super) fn read(root: &Cursor<'_>) -> LogSettings {
         path => LogOutput::File(path.into()),
     };
     LogSettings {
-        level: one_of_or_default(&at, &log::LEVEL, &LEVELS).unwrap_or_default(),
-        format: one_of_or_default(&at, &log::FORMAT, &FORMATS).unwrap_or_default(),
+        level: one_of_or_default(&at, &log::LEVEL, &LEVELS),
+        format: one_of_or_default(&at, &log::FORMAT, &FORMATS),
         output,
     }
 }

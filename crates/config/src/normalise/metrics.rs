@@ -4,9 +4,9 @@ use super::{Context, access};
 use crate::{
     address,
     location::quote,
+    report::At,
     schema::{
-        Field, OneText, Setting, listener_base, metrics, metrics_handler, root, service,
-        service_metadata,
+        Field, OneText, listener_base, metrics, metrics_handler, root, service, service_metadata,
     },
     value::Cursor,
 };
@@ -15,21 +15,17 @@ use rtun_settings::MetricsSettings;
 pub(super) fn read(root: &Cursor<'_>, context: &Context<'_>) -> Option<MetricsSettings> {
     let at = root.filled(&root::METRICS)?;
     let auther = access::reader(&at, context);
-    let path = path(&at, &metrics::PATH)?;
-    let Some(addr) = at.filled(&metrics::ADDR) else {
-        let help =
-            "add `addr:`, for example `addr: 127.0.0.1:9000` or `addr: unix:///run/rtun.sock`";
-        return at.refuse("the metrics have no address", help);
-    };
-    Some(MetricsSettings { addr: self::addr(&addr)?, path, auther })
+    let path = path(&at, &metrics::PATH);
+    let help = "add `addr:`, for example `addr: 127.0.0.1:9000` or `addr: unix:///run/rtun.sock`";
+    let addr = at.required(&metrics::ADDR, "the metrics have no address", help)?;
+    Some(MetricsSettings { addr: self::addr(addr)?, path, auther })
 }
 
 /// The service at `at`, whose handler is `metrics`; `None` after an error was reported.
 pub(super) fn of_service(at: &Cursor<'_>, context: &Context<'_>) -> Option<MetricsSettings> {
     const HELP: &str = "write `metrics:` with `addr`, `path` and `auther` instead, and remove it";
-    let handler = at.get(&service::HANDLER)?;
-    let listener = at.get(&service::LISTENER);
-    if let Some(listener) = listener.filter(|at| at.or_default(&listener_base::TYPE) != "tcp") {
+    let (handler, listener) = (at.object(&service::HANDLER), at.object(&service::LISTENER));
+    if listener.or_default(&listener_base::TYPE) != "tcp" {
         let message = "metrics are served over `tcp` only";
         return listener.place_of(&listener_base::TYPE).refuse(message, HELP);
     }
@@ -47,25 +43,22 @@ pub(super) fn of_service(at: &Cursor<'_>, context: &Context<'_>) -> Option<Metri
     if authers.len() > 1 {
         return handler.refuse("metrics have one auther", "put all users into one");
     }
-    let path = path(&handler, &metrics_handler::PATH)?;
-    let Some(addr) = at.filled(&service::ADDR) else {
-        let help = "add `addr:`, for example `addr: 127.0.0.1:9000`";
-        return at.refuse("the metrics have no address", help);
-    };
-    Some(MetricsSettings { addr: self::addr(&addr)?, path, auther: authers.into_iter().next() })
+    let path = path(&handler, &metrics_handler::PATH);
+    let help = "add `addr:`, for example `addr: 127.0.0.1:9000`";
+    let addr = at.required(&service::ADDR, "the metrics have no address", help)?;
+    Some(MetricsSettings { addr: self::addr(addr)?, path, auther: authers.into_iter().next() })
 }
 
-fn path(at: &Cursor<'_>, field: &Field<OneText>) -> Option<String> {
+fn path(at: &Cursor<'_>, field: &Field<OneText>) -> String {
     let path = at.or_default(field);
     if !path.starts_with('/') {
         let message = format!("{} is no path of a URL", quote(&path));
-        return at.place_of(field).refuse(message, format!("write /{path}"));
+        at.place_of(field).error(message).help(format!("write /{path}"));
     }
-    Some(path)
+    path
 }
 
-fn addr(at: &Setting<'_, OneText>) -> Option<String> {
-    let addr = at.read()?;
+fn addr((addr, at): (String, At<'_>)) -> Option<String> {
     let wrong = match addr.strip_prefix("unix://") {
         Some("") => Some("it has no path".to_owned()),
         Some(_) => None,

@@ -93,11 +93,11 @@ impl<'a> NamedObjects<'a> {
         &self,
         reference: &Setting<'_, OneText>,
     ) -> Option<&(String, Cursor<'a>)> {
-        self.find(&reference.read()?, &reference.at.clone())
+        self.find(&reference.read()?, reference)
     }
 
     /// Like [`NamedObjects::resolve`], with the name already read.
-    pub(crate) fn find(&self, name: &str, reference: &At) -> Option<&(String, Cursor<'a>)> {
+    pub(crate) fn find(&self, name: &str, reference: &At<'_>) -> Option<&(String, Cursor<'a>)> {
         let found = self.index.get(name).and_then(|i| self.list.get(*i));
         if found.is_none() {
             let message = format!("there is no {} named {}", self.what, quote(name));

@@ -2,28 +2,21 @@
 
 use super::remote::{self, is_https, is_local};
 use crate::{
-    address,
-    findings::Code,
-    location::quote,
-    schema::{OneText, Setting, plugin},
-    suggest,
-    value::Cursor,
+    address, findings::Code, location::quote, report::At, schema::plugin, suggest, value::Cursor,
 };
 use rtun_settings::{ClientTls, PluginProtocol, PluginSettings, Secret};
 
 /// The plugin at `at`; `None` after an error was reported.
 pub(super) fn read(at: &Cursor<'_>) -> Option<PluginSettings> {
     let protocol = protocol(at);
-    let Some(addr_at) = at.filled(&plugin::ADDR) else {
-        let help = match protocol {
-            PluginProtocol::Http => "add `addr:` with an http:// or https:// URL",
-            PluginProtocol::Grpc => "add `addr:` with the plugin's host:port",
-        };
-        return at.refuse("the plugin has no address", help);
+    let help = match protocol {
+        PluginProtocol::Http => "add `addr:` with an http:// or https:// URL",
+        PluginProtocol::Grpc => "add `addr:` with the plugin's host:port",
     };
+    let (addr, addr_at) = at.required(&plugin::ADDR, "the plugin has no address", help)?;
     let (addr, tls) = match protocol {
-        PluginProtocol::Http => http(at, &addr_at)?,
-        PluginProtocol::Grpc => grpc(at, &addr_at)?,
+        PluginProtocol::Http => http(at, addr, &addr_at)?,
+        PluginProtocol::Grpc => grpc(at, addr, &addr_at)?,
     };
     let token = at.read(&plugin::TOKEN).map(Secret::new);
     Some(PluginSettings { protocol, addr, token, timeout: at.or_default(&plugin::TIMEOUT), tls })
@@ -47,8 +40,8 @@ fn protocol(at: &Cursor<'_>) -> PluginProtocol {
 
 type PluginAddress = (String, Option<ClientTls>);
 
-fn http(at: &Cursor<'_>, addr: &Setting<'_, OneText>) -> Option<PluginAddress> {
-    let url = remote::url(addr)?;
+fn http(at: &Cursor<'_>, addr: String, addr_at: &At<'_>) -> Option<PluginAddress> {
+    let url = remote::url(addr, addr_at)?;
     let tls = at.get(&plugin::TLS);
     if !is_https(&url) {
         if let Some(tls) = tls.filter(|tls| !tls.value.is_unset()) {
@@ -62,13 +55,12 @@ fn http(at: &Cursor<'_>, addr: &Setting<'_, OneText>) -> Option<PluginAddress> {
     Some((url, Some(tls.unwrap_or(ClientTls { verify: true, server_name: None }))))
 }
 
-fn grpc(at: &Cursor<'_>, addr_at: &Setting<'_, OneText>) -> Option<PluginAddress> {
-    let text = addr_at.read()?;
-    if text.contains("://") {
-        let message = format!("{} is no host:port, which a gRPC plugin has", quote(&text));
+fn grpc(at: &Cursor<'_>, addr: String, addr_at: &At<'_>) -> Option<PluginAddress> {
+    if addr.contains("://") {
+        let message = format!("{} is no host:port, which a gRPC plugin has", quote(&addr));
         return addr_at.refuse(message, "write `type: http` if the plugin speaks HTTP");
     }
-    let addr = remote::server(addr_at, "127.0.0.1:8000 or plugin.example:8000")?;
+    let addr = remote::server(addr, addr_at, "127.0.0.1:8000 or plugin.example:8000")?;
     let tls = at.get(&plugin::TLS).map(|tls| remote::tls(&tls, &addr));
     if tls.is_none() && !is_local(&addr) {
         let message = format!("{} is asked without TLS", quote(&addr));

@@ -23,11 +23,9 @@ pub(super) fn read(handler: &Cursor<'_>) -> Quotas {
 fn quota(handler: &Cursor<'_>, field: &Field<Int>) -> Option<usize> {
     let number = handler.read(field)?;
     let quota = usize::try_from(number).ok().filter(|quota| *quota > 0);
-    if quota.is_none() {
-        handler
-            .place_of(field)
-            .error(format!("`{}` cannot be {number}", field.name()))
-            .help("write a whole number above 0, or leave it out");
-    }
-    quota
+    quota.or_else(|| {
+        let message = format!("`{}` cannot be {number}", field.name());
+        let help = "write a whole number above 0, or leave it out";
+        handler.place_of(field).refuse(message, help)
+    })
 }

@@ -4,7 +4,8 @@ use crate::{
     address,
     findings::Code,
     location::quote,
-    schema::{In, OneText, Setting, client_tls},
+    report::At,
+    schema::{In, Setting, client_tls},
 };
 use rtun_settings::ClientTls;
 
@@ -20,9 +21,8 @@ pub(super) fn tls(tls: &Setting<'_, In>, server: &str) -> ClientTls {
     ClientTls { verify, server_name: tls.read(&client_tls::SERVER_NAME) }
 }
 
-/// The server's `host:port` at `at`, as in `example`; without a host, one on this machine, as GOST has it.
-pub(super) fn server(at: &Setting<'_, OneText>, example: &str) -> Option<String> {
-    let text = at.read()?;
+/// The server's `host:port`, which is `text` and as in `example`; without a host, one on this machine, as GOST has it.
+pub(super) fn server(text: String, at: &At<'_>, example: &str) -> Option<String> {
     match address::check(&text) {
         Ok(("", port)) => Some(format!("127.0.0.1:{port}")),
         Ok(_) => Some(text),
@@ -39,8 +39,7 @@ pub(super) fn is_local(server: &str) -> bool {
 }
 
 /// An `http://` or `https://` URL; C23 if it is read in the clear from another machine.
-pub(super) fn url(at: &Setting<'_, OneText>) -> Option<String> {
-    let url = at.read()?;
+pub(super) fn url(url: String, at: &At<'_>) -> Option<String> {
     let Some(host) = address::url_host(&url) else {
         let message = format!("{} is no http:// or https:// URL", quote(&url));
         return at.refuse(message, "write for example http://127.0.0.1:8000");

@@ -1,4 +1,4 @@
-//! How sockets are opened: interfaces, marks, network namespaces, PROXY preambles.
+//! How sockets are opened: interfaces, `SO_MARK`, network namespaces, PROXY preambles.
 
 use crate::{
     location::quote,
@@ -16,65 +16,24 @@ const MAX_NAME: usize = 15;
 /// What Linux takes for `TCP_MAXSEG`.
 const SEGMENT_MAX: std::ops::RangeInclusive<u16> = 88..=32_767;
 
-/// Where socket options may stand: in the metadata of `at` by these fields, or in old fields of `at` itself.
-struct Level<'a> {
-    at: &'a Cursor<'a>,
-    interface: Field<CommaTexts>,
-    mark: Field<Int>,
-    netns: Field<OneText>,
-    old_netns: Option<Field<OneText>>,
-}
-
-impl<'a> Level<'a> {
-    fn service(at: &'a Cursor<'a>) -> Self {
-        Self {
-            at,
-            interface: service_metadata::INTERFACE,
-            mark: service_metadata::SO_MARK,
-            netns: service_metadata::NETNS_OUT,
-            old_netns: None,
-        }
-    }
-
-    fn hop_or_node(at: &'a Cursor<'a>) -> Self {
-        Self {
-            at,
-            interface: node_metadata::INTERFACE,
-            mark: node_metadata::SO_MARK,
-            netns: node_metadata::NETNS,
-            old_netns: Some(node::NETNS),
-        }
-    }
-
-    fn interface(&self) -> Option<Setting<'a, CommaTexts>> {
-        let old = || self.at.get(&socket_fields::INTERFACE);
-        set(self.at.get(&self.interface).or_else(old))
-    }
-
-    fn mark(&self) -> Option<Setting<'a, Int>> {
-        let old = || self.at.get(&socket_fields::SOCKOPTS)?.get(&sockopts::MARK);
-        set(self.at.get(&self.mark).or_else(old))
-    }
-
-    fn netns(&self) -> Option<Setting<'a, OneText>> {
-        let old = || self.at.get(self.old_netns.as_ref()?);
-        set(self.at.get(&self.netns).or_else(old))
-    }
-}
-
-fn set<S>(found: Option<Setting<'_, S>>) -> Option<Setting<'_, S>> {
-    found.filter(|at| !at.value.is_unset())
-}
-
 /// What the node, else its hop, else the service says of each option.
-pub(super) fn options(node: &Cursor<'_>, hop: &Cursor<'_>, service: &Cursor<'_>) -> SocketOptions {
-    let levels = [Level::hop_or_node(node), Level::hop_or_node(hop), Level::service(service)];
-    let interface = levels.iter().find_map(Level::interface);
-    let mark = levels.iter().find_map(Level::mark);
-    let netns = levels.iter().find_map(Level::netns);
+pub(super) fn options<'a>(
+    node: &Cursor<'a>,
+    hop: &Cursor<'a>,
+    service: &Cursor<'a>,
+) -> SocketOptions {
+    let interface = |at| interface(at, &node_metadata::INTERFACE);
+    let interface = interface(node).or_else(|| interface(hop)).or_else(|| interface_of(service));
+    let so_mark = |at| written_so_mark(at, &node_metadata::SO_MARK);
+    let so_mark = so_mark(node).or_else(|| so_mark(hop));
+    let so_mark = so_mark.or_else(|| written_so_mark(service, &service_metadata::SO_MARK));
+    let netns =
+        |at: &Cursor<'a>| set(at.get(&node_metadata::NETNS).or_else(|| at.get(&node::NETNS)));
+    let netns = netns(node).or_else(|| netns(hop));
+    let netns = netns.or_else(|| service.filled(&service_metadata::NETNS_OUT));
     SocketOptions {
         interfaces: interface.map(|at| interfaces(&at)).unwrap_or_default(),
-        mark: mark.and_then(|at| self::mark(&at)),
+        so_mark: so_mark.and_then(|at| self::so_mark(&at)),
         netns: netns.and_then(|at| namespace(&at)),
         mptcp: uses_mptcp(node),
     }
@@ -82,19 +41,42 @@ pub(super) fn options(node: &Cursor<'_>, hop: &Cursor<'_>, service: &Cursor<'_>)
 
 /// Whether one of the dialers of `node` has `mptcp`.
 fn uses_mptcp(node: &Cursor<'_>) -> bool {
-    let one = node.get(&node::DIALER).map(Setting::cursor);
-    let all = one.into_iter().chain(node.items_of(&node::DIALERS));
+    let all = [node.object(&node::DIALER)].into_iter().chain(node.items_of(&node::DIALERS));
     all.into_iter().any(|dialer| dialer.or_default(&tcp_dialer::MPTCP))
 }
 
+/// What the service at `at` says of each option.
+pub(super) fn of_service(at: &Cursor<'_>) -> SocketOptions {
+    SocketOptions {
+        interfaces: interface_of(at).map(|at| interfaces(&at)).unwrap_or_default(),
+        so_mark: so_mark_of(at),
+        netns: at.filled(&service_metadata::NETNS_OUT).and_then(|at| namespace(&at)),
+        mptcp: false,
+    }
+}
+
+/// In the metadata by `field`, or in the old place.
+fn interface<'a>(at: &Cursor<'a>, field: &Field<CommaTexts>) -> Option<Setting<'a, CommaTexts>> {
+    set(at.get(field).or_else(|| at.get(&socket_fields::INTERFACE)))
+}
+
+/// Likewise.
+fn written_so_mark<'a>(at: &Cursor<'a>, field: &Field<Int>) -> Option<Setting<'a, Int>> {
+    set(at.get(field).or_else(|| at.object(&socket_fields::SOCKOPTS).get(&sockopts::SO_MARK)))
+}
+
+fn set<S>(found: Option<Setting<'_, S>>) -> Option<Setting<'_, S>> {
+    found.filter(|at| !at.value.is_unset())
+}
+
 /// The interface of the service at `at`.
-pub(super) fn interface_of<'a>(at: &'a Cursor<'a>) -> Option<Setting<'a, CommaTexts>> {
-    Level::service(at).interface()
+pub(super) fn interface_of<'a>(at: &Cursor<'a>) -> Option<Setting<'a, CommaTexts>> {
+    interface(at, &service_metadata::INTERFACE)
 }
 
 /// The `so_mark` or `sockopts` of the service at `at`.
-pub(super) fn mark_of(at: &Cursor<'_>) -> Option<u32> {
-    mark(&Level::service(at).mark()?)
+pub(super) fn so_mark_of(at: &Cursor<'_>) -> Option<u32> {
+    so_mark(&written_so_mark(at, &service_metadata::SO_MARK)?)
 }
 
 /// The `netns` in the metadata of the service at `at`.
@@ -140,20 +122,14 @@ pub(super) fn segment_max(dialer: &Cursor<'_>) -> Option<u16> {
     let at = dialer.filled(&tcp_dialer::MSS)?;
     let number = at.read()?;
     let bytes = u16::try_from(number).ok().filter(|bytes| SEGMENT_MAX.contains(bytes));
-    if bytes.is_none() {
-        at.error(format!("{number} is no size of TCP segments"))
-            .help("write 88 to 32767 bytes; 1220 passes wherever IPv6 does");
-    }
-    bytes
+    let help = "write 88 to 32767 bytes; 1220 passes wherever IPv6 does";
+    bytes.or_else(|| at.refuse(format!("{number} is no size of TCP segments"), help))
 }
 
-fn mark(at: &Setting<'_, Int>) -> Option<u32> {
+fn so_mark(at: &Setting<'_, Int>) -> Option<u32> {
     let number = at.read()?;
-    let mark = u32::try_from(number).ok();
-    if mark.is_none() {
-        at.error(format!("{number} is no mark")).help("a mark is 1 to 4294967295");
-    }
-    mark
+    let so_mark = u32::try_from(number).ok();
+    so_mark.or_else(|| at.refuse(format!("{number} is no `so_mark`"), "write 1 to 4294967295"))
 }
 
 /// A path if it begins with a slash, as in GOST.

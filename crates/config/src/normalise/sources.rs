@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
-use super::remote::{self, is_local};
+use super::{
+    choice::find,
+    remote::{self, is_local},
+};
 use crate::{
     findings::Code,
     location::quote,
+    report::At,
     schema::{
-        OneText, Setting, admission, auther, file_source, http_source, ingress, redis_source,
-        router, rows_from,
+        Field, In, OneText, Setting, admission, auther, file_source, http_source, ingress,
+        redis_source, router, rows_from,
     },
     value::Cursor,
 };
@@ -61,24 +65,25 @@ pub(super) fn read(at: &Cursor<'_>, kind: &TableKind) -> (Vec<SourceSettings>, O
     (sources, Some(period.max(MIN_RELOAD)))
 }
 
+/// The keys of sources.
+pub(super) const FIELDS: [Field<In>; 3] = [rows_from::FILE, rows_from::REDIS, rows_from::HTTP];
+
 /// Whether the object at `at` has rows elsewhere.
 pub(super) fn are_in(at: &Cursor<'_>) -> bool {
-    [&rows_from::FILE, &rows_from::REDIS, &rows_from::HTTP].iter().any(|s| at.filled(s).is_some())
+    FIELDS.iter().any(|source| at.filled(source).is_some())
 }
 
 fn file(at: &Cursor<'_>) -> Option<SourceSettings> {
-    match at.read(&file_source::PATH) {
-        Some(path) => Some(SourceSettings::File(path.into())),
-        None => at.refuse("the file has no path", "add `path:`"),
-    }
+    let (path, _) = at.required(&file_source::PATH, "the file has no path", "add `path:`")?;
+    Some(SourceSettings::File(path.into()))
 }
 
 fn redis(at: &Cursor<'_>, kind: &TableKind) -> Option<SourceSettings> {
-    let Some(addr_at) = at.filled(&redis_source::ADDR) else {
-        let help = "add `addr:`, for example `addr: 127.0.0.1:6379`";
-        return at.refuse("the redis server has no address", help);
-    };
-    let addr = remote::server(&addr_at, "127.0.0.1:6379 or redis.example:6379");
+    let help = "add `addr:`, for example `addr: 127.0.0.1:6379`";
+    let addr = at.required(&redis_source::ADDR, "the redis server has no address", help);
+    let addr = addr.and_then(|(addr, at)| {
+        Some((remote::server(addr, &at, "127.0.0.1:6379 or redis.example:6379")?, at))
+    });
     let db = at.or_default(&redis_source::DB);
     if db < 0 {
         let message = format!("{db} is no number of a database");
@@ -87,7 +92,7 @@ fn redis(at: &Cursor<'_>, kind: &TableKind) -> Option<SourceSettings> {
     let kind = at
         .filled(&redis_source::TYPE)
         .map_or_else(|| kind.redis.first().map(|(_, kind)| *kind), |at| holds(&at, kind));
-    let (addr, kind) = (addr?, kind?);
+    let ((addr, addr_at), kind) = (addr?, kind?);
     let redis = RedisSettings {
         db,
         username: at.read(&redis_source::USERNAME),
@@ -104,19 +109,17 @@ fn redis(at: &Cursor<'_>, kind: &TableKind) -> Option<SourceSettings> {
 /// What the redis key holds.
 fn holds(at: &Setting<'_, OneText>, kind: &TableKind) -> Option<RedisKind> {
     let written = at.read()?;
-    let found = kind.redis.iter().find(|(name, _)| name.eq_ignore_ascii_case(&written));
-    if found.is_none() {
+    find(&written, kind.redis).or_else(|| {
         let names: Vec<String> = kind.redis.iter().map(|(name, _)| format!("`{name}`")).collect();
         let article = if kind.what.starts_with(['a', 'i']) { "an" } else { "a" };
         let message =
             format!("a redis key of {article} {} cannot hold {}", kind.what, quote(&written));
-        at.error(message).help(format!("possible: {}", names.join(", ")));
-    }
-    found.map(|(_, kind)| *kind)
+        at.refuse(message, format!("possible: {}", names.join(", ")))
+    })
 }
 
 /// C23: anybody on the path may read or change what the hub decides by.
-fn exposed(redis: &RedisSettings, at: &Setting<'_, OneText>) {
+fn exposed(redis: &RedisSettings, at: &At<'_>) {
     let lacks = match (&redis.password, &redis.tls) {
         (Some(_), Some(_)) => return,
         _ if is_local(&redis.addr) => return,
@@ -130,10 +133,9 @@ fn exposed(redis: &RedisSettings, at: &Setting<'_, OneText>) {
 }
 
 fn http(at: &Cursor<'_>) -> Option<SourceSettings> {
-    let Some(url_at) = at.filled(&http_source::URL) else {
-        return at.refuse("the http source has no URL", "add `url:`");
-    };
-    let url = remote::url(&url_at)?;
+    let (url, url_at) =
+        at.required(&http_source::URL, "the http source has no URL", "add `url:`")?;
+    let url = remote::url(url, &url_at)?;
     let timeout = at.or_default(&http_source::TIMEOUT);
     Some(SourceSettings::Http(HttpSourceSettings { url, timeout }))
 }

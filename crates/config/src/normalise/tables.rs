@@ -5,7 +5,7 @@ use std::{collections::HashMap, net::IpAddr};
 use ipnet::IpNet;
 use rtun_core::{HostName, NamespaceId, PatternError, Route, parse_prefix, unmapped};
 
-use super::{DocumentNames, providers::provider, sources};
+use super::{DocumentNames, providers::named, sources};
 use crate::{
     findings::Code,
     location::quote,
@@ -13,7 +13,7 @@ use crate::{
     schema::{ingress, route, router, rule},
     value::Cursor,
 };
-use rtun_settings::{IngressRule, Named, Provider};
+use rtun_settings::{IngressRule, Named};
 
 /// All routers and ingresses, in order.
 pub(crate) struct HubTables<'a> {
@@ -21,26 +21,38 @@ pub(crate) struct HubTables<'a> {
     pub(crate) ingresses: Vec<IngressTable<'a>>,
 }
 
-/// A router with the places of its rows, those in the configuration.
+/// A router with the places of its routes in the configuration; a plugin leaves none.
 pub(crate) struct RouterTable<'a> {
     /// The namespace it is the table of: its name, if that is a UUID.
     pub(crate) id: Option<NamespaceId>,
     pub(crate) router: Named<Route>,
-    /// One for each route.
-    pub(crate) rows: Vec<RowPlace<'a>>,
+    places: Vec<RoutePlace<'a>>,
 }
 
 /// Where a route was written.
-pub(crate) struct RowPlace<'a> {
+pub(crate) struct RoutePlace<'a> {
     pub(crate) dst: At<'a>,
     pub(crate) gateway: At<'a>,
 }
 
-/// An ingress with its rules in the configuration and their places; a plugin leaves none.
+impl<'a> RouterTable<'a> {
+    /// Those in the configuration.
+    pub(crate) fn routes(&self) -> impl Iterator<Item = (&Route, &RoutePlace<'a>)> {
+        self.router.inline().zip(&self.places)
+    }
+}
+
+/// An ingress with the places of its rules in the configuration; a plugin leaves none.
 pub(crate) struct IngressTable<'a> {
-    pub(crate) name: String,
-    pub(crate) rules: Vec<(IngressRule, At<'a>)>,
-    pub(crate) provider: Provider<IngressRule>,
+    pub(crate) ingress: Named<IngressRule>,
+    places: Vec<At<'a>>,
+}
+
+impl<'a> IngressTable<'a> {
+    /// Those in the configuration.
+    pub(crate) fn rules(&self) -> impl Iterator<Item = (&IngressRule, &At<'a>)> {
+        self.ingress.inline().zip(&self.places)
+    }
 }
 
 impl<'a> HubTables<'a> {
@@ -68,26 +80,17 @@ impl<'a> HubTables<'a> {
         self.routers.iter().find(|table| table.router.name == name)
     }
 
-    pub(super) fn ingress(&self, name: &str) -> Option<&IngressTable<'a>> {
-        self.ingresses.iter().find(|ingress| ingress.name == name)
+    pub(crate) fn ingress(&self, name: &str) -> Option<&IngressTable<'a>> {
+        self.ingresses.iter().find(|table| table.ingress.name == name)
     }
 }
 
 fn table<'a>(name: &str, at: &Cursor<'a>) -> RouterTable<'a> {
-    let mut rows = Vec::new();
-    let mut routes = Vec::new();
-    for item in at.items_of(&router::ROUTES) {
-        if let Some((route, row)) = route(&item) {
-            routes.push(row.dst.row(route));
-            rows.push(row);
-        }
-    }
-    let provider = provider(at, &sources::ROUTER, routes);
-    if matches!(provider, Provider::Plugin(_)) {
-        rows.clear();
-    }
-    let router = Named { name: name.to_owned(), provider };
-    RouterTable { id: name.parse().ok(), router, rows }
+    let routes = at.items_of(&router::ROUTES);
+    let (routes, places): (Vec<_>, Vec<_>) =
+        routes.iter().filter_map(route).map(|(route, place)| (place.dst.row(route), place)).unzip();
+    let router = named(name, at, &sources::ROUTER, routes);
+    RouterTable { id: name.parse().ok(), router, places }
 }
 
 /// The host name `text`; `None` after an error was reported.
@@ -97,17 +100,14 @@ pub(super) fn host_name(text: &str, at: &At<'_>) -> Option<HostName> {
         .ok()
 }
 
-fn route<'a>(at: &Cursor<'a>) -> Option<(Route, RowPlace<'a>)> {
+fn route<'a>(at: &Cursor<'a>) -> Option<(Route, RoutePlace<'a>)> {
     let dst_at = at.filled(&route::DST).or_else(|| at.get(&route::NET));
     let Some((dst, dst_at)) = dst_at.and_then(|at| Some((at.read()?, at.at.clone()))) else {
         let help = "add `dst:` with a prefix or an address";
         return at.refuse("the route has no destination", help);
     };
-    let Some(gateway) = at.read(&route::GATEWAY) else {
-        let help = "add `gateway:` with the name of the host it leads to";
-        return at.refuse("the route has no gateway", help);
-    };
-    let gateway_at = at.place_of(&route::GATEWAY);
+    let help = "add `gateway:` with the name of the host it leads to";
+    let (gateway, gateway_at) = at.required(&route::GATEWAY, "the route has no gateway", help)?;
     let gateway = host_name(&gateway, &gateway_at)?;
     if gateway.as_str().parse::<IpAddr>().is_ok() {
         let message =
@@ -117,8 +117,8 @@ fn route<'a>(at: &Cursor<'a>) -> Option<(Route, RowPlace<'a>)> {
         );
     }
     let prefix = prefix(&dst, &dst_at)?;
-    let row = RowPlace { dst: dst_at, gateway: gateway_at };
-    Some((Route::new(prefix, gateway), row))
+    let place = RoutePlace { dst: dst_at, gateway: gateway_at };
+    Some((Route::new(prefix, gateway), place))
 }
 
 /// A prefix, or an address as the prefix of itself, host bits cleared; C18 where that is not what was
@@ -160,39 +160,27 @@ fn ingress<'a>(name: &str, at: &Cursor<'a>) -> IngressTable<'a> {
         };
         if rules[i].0.namespace != rule.namespace {
             let first = rules[i].1.shown();
-            place
-                .coded(
-                    Code::C13,
-                    format!(
-                        "{} has two endpoints, {} and {}; the last one counts",
-                        quote(&rule.pattern),
-                        rules[i].0.namespace,
-                        rule.namespace
-                    ),
-                )
-                .maybe_help(
-                    first.map(|first| format!("the first is at {first}; remove one of them")),
-                );
+            let message = format!(
+                "{} has two endpoints, {} and {}; the last one counts",
+                quote(&rule.pattern),
+                rules[i].0.namespace,
+                rule.namespace
+            );
+            let help = first.map(|first| format!("the first is at {first}; remove one of them"));
+            place.coded(Code::C13, message).maybe_help(help);
         }
         rules[i] = (rule, place);
     }
-    let inline = rules.iter().map(|(rule, at)| at.row(rule.clone())).collect();
-    let provider = provider(at, &sources::INGRESS, inline);
-    if matches!(provider, Provider::Plugin(_)) {
-        rules.clear();
-    }
-    IngressTable { name: name.to_owned(), rules, provider }
+    let (rules, places): (Vec<_>, Vec<_>) =
+        rules.into_iter().map(|(rule, at)| (at.row(rule), at)).unzip();
+    IngressTable { ingress: named(name, at, &sources::INGRESS, rules), places }
 }
 
 fn rule<'a>(at: &Cursor<'a>) -> Option<(IngressRule, At<'a>)> {
-    let Some(hostname) = at.read(&rule::HOSTNAME) else {
-        return at.refuse("the rule has no host name", "add `hostname:`");
-    };
-    let Some(endpoint) = at.read(&rule::ENDPOINT) else {
-        let help = "add `endpoint:` with the UUID of the namespace the host may join";
-        return at.refuse("the rule has no endpoint", help);
-    };
-    let (name_at, endpoint_at) = (at.place_of(&rule::HOSTNAME), at.place_of(&rule::ENDPOINT));
+    let (hostname, name_at) =
+        at.required(&rule::HOSTNAME, "the rule has no host name", "add `hostname:`")?;
+    let help = "add `endpoint:` with the UUID of the namespace the host may join";
+    let (endpoint, endpoint_at) = at.required(&rule::ENDPOINT, "the rule has no endpoint", help)?;
     let namespace: NamespaceId = match endpoint.parse() {
         Ok(id) => id,
         Err(error) => {
@@ -201,11 +189,9 @@ fn rule<'a>(at: &Cursor<'a>) -> Option<(IngressRule, At<'a>)> {
         }
     };
     if namespace.is_default() {
+        let message = "the zero UUID is what hosts without a `router.id` have, not an endpoint";
         endpoint_at
-            .coded(
-                Code::C12,
-                "the zero UUID is what hosts without a `router.id` have, not an endpoint",
-            )
+            .coded(Code::C12, message)
             .help("name a namespace; a host that may join none needs no rule");
         return None;
     }
@@ -218,11 +204,9 @@ fn pattern(hostname: &str, at: &At<'_>) -> Option<String> {
     let pattern = match IngressRule::pattern(hostname) {
         Ok(pattern) => pattern,
         Err(PatternError::Nothing) => {
-            at.coded(
-                Code::C14,
-                format!("{} matches no host; the rule is left out", quote(hostname)),
-            )
-            .help("a pattern is a name, or *.domain for the domain and every name below it");
+            let message = format!("{} matches no host; the rule is left out", quote(hostname));
+            at.coded(Code::C14, message)
+                .help("a pattern is a name, or *.domain for the domain and every name below it");
             return None;
         }
         Err(PatternError::HostName(error)) => {

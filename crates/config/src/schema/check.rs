@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::HashMap};
 use rtun_core::redact;
 
 use super::{
-    field::{KeySpec, KeyStatus, Object, Setting, Shape},
+    field::{KeySpec, KeyStatus, Object, Shape},
     metadata as meta,
     objects::{chain, connector, dialer, handler, hop, listener_base, node, root, service},
     transports,
@@ -158,18 +158,37 @@ fn spelling(at: &Cursor<'_>) {
 }
 
 /// Most different values of one key that are compared with those of other maps.
-const MAX_ACCEPTED: usize = 64;
+const MAX_VALUES: usize = 64;
 
 /// The metadata maps that one set of query parameters goes to: a key that one of them knows is right in all
 /// of them.
 struct MetadataSet<'a> {
     maps: Vec<(Cursor<'a>, MetadataTables)>,
-    /// By key in lower case, the values where it is known.
-    known: HashMap<String, Vec<&'a Value>>,
-    /// Likewise, where they can be read; at most [`MAX_ACCEPTED`] different ones.
-    accepted: HashMap<String, Vec<&'a Value>>,
+    /// What is written where its key is known.
+    known: WrittenValues<'a>,
+    /// What can be read where it is written.
+    accepted: WrittenValues<'a>,
     /// By key in lower case and place, the maps it is in.
     places: HashMap<(String, Position), Vec<usize>>,
+}
+
+/// By key in lower case, at most [`MAX_VALUES`] different values.
+#[derive(Default)]
+struct WrittenValues<'a>(HashMap<String, Vec<&'a Value>>);
+
+impl<'a> WrittenValues<'a> {
+    fn add(&mut self, entry: &'a Member) {
+        let values = self.0.entry(entry.key.to_lowercase()).or_default();
+        let is_new = !values.iter().any(|value| value.same(&entry.value));
+        if is_new && values.len() < MAX_VALUES {
+            values.push(&entry.value);
+        }
+    }
+
+    fn has(&self, entry: &Member) -> bool {
+        let values = self.0.get(&entry.key.to_lowercase());
+        values.is_some_and(|values| values.iter().any(|value| value.same(&entry.value)))
+    }
 }
 
 /// The keys of one map.
@@ -189,22 +208,21 @@ fn metadata_of<'a>(at: &Cursor<'a>, keys: &'static Object) -> Option<MetadataSet
     };
     if std::ptr::eq(keys, &service::OBJECT) {
         add(at, one(&meta::service_metadata::OBJECT));
-        if let Some(handler) = at.get(&service::HANDLER) {
+        for handler in at.items_of(&service::HANDLER) {
             add(&handler, of_handler(&handler));
         }
-        let first = at.get(&service::LISTENER).map(Setting::cursor);
-        for listener in first.into_iter().chain(at.items_of(&service::LISTENERS)) {
+        let listeners = [at.items_of(&service::LISTENER), at.items_of(&service::LISTENERS)];
+        for listener in listeners.concat() {
             add(&listener, of_listener(&listener));
         }
     } else if std::ptr::eq(keys, &hop::OBJECT) {
         add(at, one(&meta::node_metadata::OBJECT));
         for node in at.items_of(&hop::NODES) {
-            let dialer = node.get(&node::DIALER).map(Setting::cursor);
-            for dialer in dialer.into_iter().chain(node.items_of(&node::DIALERS)) {
+            for dialer in [node.items_of(&node::DIALER), node.items_of(&node::DIALERS)].concat() {
                 add(&dialer, of_dialer(&dialer));
             }
             add(&node, one(&meta::node_metadata::OBJECT));
-            if let Some(connector) = node.get(&node::CONNECTOR) {
+            for connector in node.items_of(&node::CONNECTOR) {
                 add(&connector, of_connector(&connector));
             }
         }
@@ -255,24 +273,21 @@ fn of_dialer(at: &Cursor<'_>) -> MetadataTables {
 
 impl<'a> MetadataSet<'a> {
     fn new(maps: Vec<(Cursor<'a>, MetadataTables)>) -> Self {
-        let mut known: HashMap<String, Vec<&'a Value>> = HashMap::new();
-        let mut accepted: HashMap<String, Vec<&'a Value>> = HashMap::new();
+        let (mut known, mut accepted) = (WrittenValues::default(), WrittenValues::default());
         let mut places: HashMap<(String, Position), Vec<usize>> = HashMap::new();
         for (i, (map, tables)) in maps.iter().enumerate() {
             for entry in map.value.entries() {
-                let key = entry.key.to_lowercase();
-                if tables.as_ref().is_none_or(|known| counts(&known.tables, &entry.key)) {
-                    known.entry(key.clone()).or_default().push(&entry.value);
+                let key = tables.as_ref().map(|known| find(&known.tables, &entry.key));
+                if key.is_none_or(|key| {
+                    key.is_some_and(|key| !matches!(key.status, KeyStatus::Silent))
+                }) {
+                    known.add(entry);
                 }
-                let here = tables.as_ref().and_then(|known| find(&known.tables, &entry.key));
-                if here.is_some_and(|key| key.accepts(&entry.value)) {
-                    let values = accepted.entry(key.clone()).or_default();
-                    let new = !values.iter().any(|value| value.same(&entry.value));
-                    if new && values.len() < MAX_ACCEPTED {
-                        values.push(&entry.value);
-                    }
+                if key.flatten().is_some_and(|key| key.accepts(&entry.value)) {
+                    accepted.add(entry);
                 }
-                places.entry((key, entry.value.place)).or_default().push(i);
+                let place = (entry.key.to_lowercase(), entry.value.place);
+                places.entry(place).or_default().push(i);
             }
         }
         Self { maps, known, accepted, places }
@@ -284,26 +299,14 @@ impl<'a> MetadataSet<'a> {
             for entry in map.value.entries() {
                 let at = map.child(entry);
                 match find(&tables.tables, &entry.key) {
-                    Some(key) if !key.accepts(&entry.value) && self.accepted_elsewhere(entry) => {}
+                    // As a `quic` listener can read `ttl=5s` and a hub cannot.
+                    Some(key) if !key.accepts(&entry.value) && self.accepted.has(entry) => {}
                     Some(key) => metadata_key(&at, &entry.key, key),
-                    None if self.known_elsewhere(&entry.key, &entry.value) => {}
+                    None if self.known.has(entry) => {}
                     None => self.unknown(i, &at, &entry.key),
                 }
             }
         }
-    }
-
-    /// Whether some map has the same key with the same value and can read it, as a `quic` listener can read `ttl=5s` and
-    /// a hub cannot.
-    fn accepted_elsewhere(&self, entry: &Member) -> bool {
-        let values = self.accepted.get(&entry.key.to_lowercase());
-        values.is_some_and(|values| values.iter().any(|value| value.same(&entry.value)))
-    }
-
-    /// Whether some map has the same key with the same value and knows it.
-    fn known_elsewhere(&self, key: &str, value: &Value) -> bool {
-        let values = self.known.get(&key.to_lowercase());
-        values.is_some_and(|values| values.iter().any(|known| known.same(value)))
     }
 
     /// Reports a key of the `index`th map that no map knows; one parameter in several maps is reported once.
@@ -326,11 +329,6 @@ impl<'a> MetadataSet<'a> {
     }
 }
 
-/// Whether `tables` know `key`, and not only as something meant for another map.
-fn counts(tables: &[&'static Object], key: &str) -> bool {
-    find(tables, key).is_some_and(|key| !matches!(key.status, KeyStatus::Silent))
-}
-
 fn find(tables: &[&'static Object], name: &str) -> Option<&'static KeySpec> {
     tables.iter().find_map(|table| table.key(name))
 }
@@ -349,9 +347,10 @@ fn metadata_key(at: &Cursor<'_>, written: &str, key: &KeySpec) {
 
 /// Where a key is known, if not here.
 fn right_table(name: &str) -> Option<String> {
-    let read = |table: &&&'static Object| {
+    let read = |table: &Object| {
         matches!(table.key(name), Some(KeySpec { status: KeyStatus::Taken(..), .. }))
     };
-    let table = meta::TABLES.iter().chain(transports::TABLES).find(read)?;
+    let mut tables = meta::TABLES.iter().chain(transports::TABLES);
+    let table = tables.find(|table| !table.only_shared && read(table))?;
     Some(format!("it belongs to {}", table.what))
 }

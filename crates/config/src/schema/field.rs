@@ -6,7 +6,7 @@ use std::{marker::PhantomData, ops::Deref, time::Duration};
 use crate::{
     coerce::{self, BareUnit},
     report::At,
-    value::{Cursor, Value, same_key},
+    value::{Cursor, Data, Value, same_key},
 };
 
 /// What a key's value must be.
@@ -70,6 +70,8 @@ pub(crate) struct Object {
     /// For messages: "a service".
     pub(crate) what: &'static str,
     pub(crate) lines: &'static [Line],
+    /// Whether no object has this table but as part of another.
+    pub(crate) only_shared: bool,
 }
 
 impl Line {
@@ -133,6 +135,11 @@ impl<S> Field<S> {
         in_metadata: bool,
     ) -> Self {
         Self { names, default, in_metadata, shape: PhantomData }
+    }
+
+    /// The same key, whatever its shape.
+    pub(crate) const fn any(&self) -> Field<Any> {
+        Field { names: self.names, default: "", in_metadata: self.in_metadata, shape: PhantomData }
     }
 
     /// The canonical spelling.
@@ -300,6 +307,25 @@ impl<'a> Cursor<'a> {
         self.get(field).filter(|found| !found.value.is_unset())
     }
 
+    /// What `field` says, and where. That it is absent or empty is reported as `missing`.
+    pub(crate) fn required<S: Readable>(
+        &self,
+        field: &Field<S>,
+        missing: &str,
+        help: &str,
+    ) -> Option<(S::Output<'a>, At<'a>)> {
+        let is_empty = |found: &Setting<'_, S>| matches!(&found.value.data, Data::Text(text) if text.is_empty());
+        match self.get(field).filter(|found| !is_empty(found)) {
+            Some(found) => Some((found.read()?, found.cursor.at)),
+            None => self.refuse(missing, help),
+        }
+    }
+
+    /// The object in `field`; in the place of an absent one, an empty one where `self` stands.
+    pub(crate) fn object(&self, field: &Field<In>) -> Cursor<'a> {
+        self.get(field).map_or_else(|| self.emptied(), Setting::cursor)
+    }
+
     /// What `field` says, if it says something.
     pub(crate) fn read<S: Readable>(&self, field: &Field<S>) -> Option<S::Output<'a>> {
         self.get(field)?.read()
@@ -308,6 +334,12 @@ impl<'a> Cursor<'a> {
     /// What `field` says, or its default.
     pub(crate) fn or_default<S: Readable>(&self, field: &Field<S>) -> S::Output<'a> {
         self.read(field).unwrap_or_else(|| field.default())
+    }
+
+    /// The number in `field` or, if that is zero or less, its default.
+    pub(crate) fn count(&self, field: &Field<Int>) -> u32 {
+        let number = self.read(field).filter(|number| *number > 0);
+        u32::try_from(number.unwrap_or_else(|| field.default())).unwrap_or(u32::MAX)
     }
 
     /// The items of a list of objects or texts.
@@ -354,10 +386,10 @@ impl KeySpec {
 ///     not_yet("key", ...);
 /// }
 /// ```
-/// A constant that nobody reads is a warning of the compiler. `metadata` before the module's name: its keys stand in the
-/// `metadata` of an object.
+/// A constant that nobody reads is a warning of the compiler. `in metadata` after the module's name: its keys stand in the
+/// `metadata` of an object. `only shared` after the text: no object has this table but as part of another.
 macro_rules! objects {
-    ($($(#[$doc:meta])* $module:ident $(in $metadata:ident)?, $what:literal { $($status:ident $args:tt;)* })*) => {$(
+    ($($(#[$doc:meta])* $module:ident $(in $metadata:ident)?, $what:literal $(, only $shared:ident)? { $($status:ident $args:tt;)* })*) => {$(
         $(#[$doc])*
         pub(crate) mod $module {
             #[allow(unused_imports, reason = "not every table uses all shapes")]
@@ -368,9 +400,13 @@ macro_rules! objects {
             pub(crate) static OBJECT: $crate::schema::field::Object = $crate::schema::field::Object {
                 what: $what,
                 lines: &[$($crate::schema::field::line!($status $args)),*],
+                only_shared: $crate::schema::field::is_one!($($shared)?),
             };
         }
-    )*};
+    )*
+        /// All tables here.
+        pub(super) static TABLES: &[&$crate::schema::field::Object] = &[$(&$module::OBJECT),*];
+    };
 }
 
 macro_rules! is_one {

@@ -1,25 +1,23 @@
 //! Keys of `metadata` by what they belong to; those of transports have a file of their own.
 
-use super::field::{KeySpec, KeyStatus, Line, Object, Shape, objects};
+use super::field::{KeySpec, KeyStatus, Line, Shape, objects};
 
 const NO_OBSERVER: &str =
     "it is for an observer or the Web API; `rtun status` and the metrics count without it";
 const CACHE: &str = "answers are cached by rtun's own rules, off the packet path";
 const WHOLE_PACKETS: &str = "packets of up to 65535 bytes are taken whole";
-const UDP_TUNNEL: &str =
-    "it belongs to GOST's UDP tunnel; a host here keeps its connection alive itself";
 const NO_DATAGRAMS: &str = "no datagrams go through a proxy";
 const ONLY_CHAIN: &str = "a host has one chain";
 
 objects! {
     /// What a command line leaves in every metadata map though it counts elsewhere.
-    left_over, "parameters of other objects" {
+    left_over, "parameters of other objects", only shared {
         silent("retries", "admission", "bypass", "resolver", "prefer", "hosts", "limiter.in", "limiter.out", "limiter.conn.in",
             "limiter.conn.out", "climiter", "rlimiter");
     }
 
     /// What GOST leaves in a hop's metadata of the parameters that become the dialer's `tls`.
-    tls_left_over, "parameters of a dialer's tls" {
+    tls_left_over, "parameters of a dialer's tls", only shared {
         silent("tls.certFile", "certFile", "cert", "tls.keyFile", "keyFile", "key", "tls.caFile", "caFile", "ca", "tls.secure",
             "secure", "tls.serverName", "serverName");
     }
@@ -74,9 +72,11 @@ objects! {
     }
 
     tun_handler in metadata, "the metadata of a `tun` handler" {
-        no_effect(UDP_TUNNEL, Flag: "tun.keepalive", "keepalive", "tun.p2p", "p2p");
-        no_effect(UDP_TUNNEL, Timespan: "tun.ttl", "ttl");
-        no_effect(UDP_TUNNEL, OneText: "tun.token", "token", "passphrase");
+        take(KEEPALIVE: Flag, "tun.keepalive" | "keepalive", "true", "client of a [UDP tunnel](configuration.md#udp-tunnels): whether it registers again and again; without, the server loses it for good when it starts again");
+        take(TTL: Timespan, "tun.ttl" | "ttl", "10s", "client of a UDP tunnel: time between registers; after three without a sign of life the server counts as gone");
+        take(TOKEN: OneText, "tun.token" | "token" | "passphrase", "none", "client of a UDP tunnel: at most 16 bytes, sent as they are");
+        take(P2P: Flag, "tun.p2p" | "p2p", "false", "server of a UDP tunnel: everything goes to one client, whatever its destination, and that client may send from any source");
+        take(ALLOW: CommaTexts, "allow", "none", "rtun's own; server of a UDP tunnel: prefixes of addresses that clients may register besides those of the device's networks; list or comma text");
         no_effect(WHOLE_PACKETS, Int: "bufferSize");
         shared(left_over);
     }
@@ -93,7 +93,7 @@ objects! {
         take(GSO_FRAMES: Flag, "gsoFrames" | "superFrames", "true", "rtun's own: whether such packets go whole to an rtun hub, and come from it; only speed depends on it");
         no_effect("it is for macOS", OneText: "peer", "tun.peer");
         no_effect("it is for Windows", OneText: "guid", "tun.guid");
-        misplaced("it belongs to GOST's UDP server; write the host's routes as `routes`", "router", "tun.router");
+        take(ROUTER: OneText, "router" | "tun.router", "none", "server of a UDP tunnel: a router; each line's `gateway` is an address that a client registers");
         shared(left_over);
     }
 
@@ -102,7 +102,7 @@ objects! {
         take(CONNECT_TIMEOUT: Timespan, "connectTimeout", "built in", "limit for the hub's answer");
     }
 
-    proxy_connector in metadata, "the metadata of a connector to a proxy" {
+    proxy_connector in metadata, "the metadata of a connector to a proxy", only shared {
         take(TIMEOUT: Timespan, "timeout", "built in", "limit for the proxy's answer");
     }
 
@@ -136,17 +136,3 @@ objects! {
         no_effect(ONLY_CHAIN, Timespan: "failTimeout");
     }
 }
-
-/// All tables that a document may use.
-pub(super) static TABLES: &[&Object] = &[
-    &service_metadata::OBJECT,
-    &router_handler::OBJECT,
-    &metrics_handler::OBJECT,
-    &tun_handler::OBJECT,
-    &tun_listener::OBJECT,
-    &router_connector::OBJECT,
-    &http_connector::OBJECT,
-    &socks5_connector::OBJECT,
-    &node_metadata::OBJECT,
-    &chain_metadata::OBJECT,
-];

@@ -39,71 +39,21 @@ objects! {
 
     service, "a service" {
         take(NAME: OneText, "name", "required", "unique");
-        take(ADDR: OneText, "addr", "required for a hub", "`host:port` to listen on; an empty host is every address, port 0 any free one. No effect on a host");
+        take(ADDR: OneText, "addr", "required for a hub and the server of a UDP tunnel", "`host:port` to listen on; an empty host is every address, port 0 any free one. No effect on a host or client");
         shared(socket_fields);
-        take(ADMISSION: OneText, "admission", "none", "the name of an admission, which has to admit the address; no effect on a host");
-        take(ADMISSIONS: Texts, "admissions", "none", "names of admissions, of which each has to admit the address; no effect on a host");
+        take(ADMISSION: OneText, "admission", "none", "the name of an admission, which has to admit the address; no effect on a host or client");
+        take(ADMISSIONS: Texts, "admissions", "none", "names of admissions, of which each has to admit the address; no effect on a host or client");
         harmless(NO_BYPASS, "bypass", "bypasses");
         harmless(NO_LOOKUP, "resolver", "hosts");
         not_yet("limiter", "quotas", "climiter", "rlimiter", "logger", "loggers", "observer");
         harmless(OTHER_HANDLERS, "rewriter", "cache");
         refused("nothing would be recorded", "recorders");
-        take(HANDLER: In(handler), "handler", "required", "hub or host");
+        take(HANDLER: In(handler), "handler", "required", "hub, host or [UDP tunnel](configuration.md#udp-tunnels)");
         take(LISTENER: In(listener), "listener", "`tcp`", "where and how it listens, or the host's device");
         take(LISTENERS: ObjectList(more_listener), "listeners", "none", "rtun's own: up to 63 more listeners of the same hub");
-        take(FORWARDER: In(forwarder), "forwarder", "required for a host", "the host's name");
+        take(FORWARDER: In(forwarder), "forwarder", "required for a host and a client", "the host's name, or the servers of a UDP tunnel's client");
         metadata();
         silent("status");
-    }
-
-    handler, "a handler" {
-        take(TYPE: OneText, "type", "required", "`router` for a hub, `tun` for a host");
-        take(RETRIES: Int, "retries", "0", "accepted; a host tries every other node at once when one fails. No effect on a hub");
-        take(CHAIN: OneText, "chain", "the only one that leads to a hub", "the chain a host connects by");
-        take(CHAIN_GROUP: In(chain_group), "chainGroup", "none", "another way to write it");
-        take(AUTHER: OneText, "auther", "anyone", "the name of an auther that may admit; hubs only");
-        take(AUTHERS: Texts, "authers", "anyone", "names of authers, of which any may admit; hubs only");
-        take(AUTH: In(auth), "auth", "anyone", "one user; counts only without a named auther");
-        harmless("in a handler only other services use it; what encrypts is the `tls` of the listener or dialer", "tls");
-        not_yet("limiter", "observer");
-        metadata();
-    }
-
-    listener_base, "every listener" {
-        take(TYPE: OneText, "type", "tcp", "`tun` for a host; for a hub `tcp`, `tls`, `ws`, `wss`, `quic`, `grpc`, `h2`, `h2c`, `mtcp`, `mtls`, `mws`, `mwss`");
-        take(TLS: In(listener_tls), "tls", "none", "of types that encrypt");
-        metadata();
-    }
-
-    listener, "a listener" {
-        shared(listener_base);
-        harmless("only listeners of other types connect to something", "chain", "chainGroup");
-        misplaced("put `auther` into the handler", "auther");
-        misplaced("put `authers` into the handler", "authers");
-        misplaced("put `auth` into the handler", "auth");
-    }
-
-    more_listener, "another listener" {
-        take(ADDR: OneText, "addr", "the service's", "`host:port` to listen on");
-        shared(listener_base);
-    }
-
-    chain_group, "a chain group" {
-        take(CHAINS: Any, "chains", "none", "exactly one chain");
-        not_yet("selector");
-    }
-
-    forwarder, "a forwarder" {
-        take(HOP: OneText, "hop" | "name", "none", "the name of one of `hops` whose node is meant");
-        take(SELECTOR: In(selector), "selector", "none", "as in a hop");
-        take(NODES: ObjectList(target), "nodes", "required", "exactly one node");
-        not_yet("hopGroup");
-    }
-
-    target, "a forwarder's node" {
-        silent("name");
-        take(ADDR: OneText, "addr", "required", "the name the host reports: 1 to 255 bytes without blanks, case counts");
-        harmless(OF_FORWARDING, "network", "bypass", "bypasses", "protocol", "host", "path", "filter", "matcher", "probe", "auth", "http", "tls", "metadata");
     }
 
     chain, "a chain" {
@@ -124,6 +74,69 @@ objects! {
         metadata();
     }
 
+    log, "the log" {
+        take(OUTPUT: OneText, "output", "stderr", "`stderr`, `stdout`, `none`, or a file's path");
+        take(LEVEL: OneText, "level", "info", "`trace`, `debug`, `info`, `warn`, `error`; `fatal` counts as `error`; another one counts as `info`, with a warning, as GOST does");
+        take(FORMAT: OneText, "format", "json", "`json` or `text`; another one counts as `json`, with a warning");
+        not_yet("rotation");
+    }
+
+    metrics, "the metrics" {
+        take(ADDR: OneText, "addr", "required", "`host:port`, or `unix://` and the path of a socket");
+        take(PATH: OneText, "path", "/metrics", "of the URL");
+        take(AUTH: In(auth), "auth", "anyone", "one user; HTTP Basic");
+        take(AUTHER: OneText, "auther", "anyone", "the name of an auther, which counts instead of `auth`; its users stand in the configuration itself");
+    }
+
+    sockopts, "socket options" {
+        take(SO_MARK: Int, "mark", "none", "old spelling of `so_mark` in the metadata");
+    }
+
+    socket_fields, "what opens sockets" {
+        take(INTERFACE: CommaTexts, "interface", "none", "old spelling of `interface` in the metadata");
+        take(SOCKOPTS: In(sockopts), "sockopts", "none", "`mark`: old spelling of `so_mark` in the metadata");
+    }
+
+    handler, "a handler" {
+        take(TYPE: OneText, "type", "required", "`router` for a hub, `tun` for a host or a UDP tunnel");
+        take(RETRIES: Int, "retries", "0", "accepted; a host tries every other node at once when one fails. No effect on a hub");
+        take(CHAIN: OneText, "chain", "the only one that leads to a hub", "the chain a host connects by");
+        take(CHAIN_GROUP: In(chain_group), "chainGroup", "none", "another way to write it");
+        take(AUTHER: OneText, "auther", "anyone", "the name of an auther that may admit; hubs and servers only");
+        take(AUTHERS: Texts, "authers", "anyone", "names of authers, of which any may admit; hubs and servers only");
+        take(AUTH: In(auth), "auth", "anyone", "one user; counts only without a named auther");
+        harmless("in a handler only other services use it; what encrypts is the `tls` of the listener or dialer", "tls");
+        not_yet("limiter", "observer");
+        metadata();
+    }
+
+    listener, "a listener" {
+        shared(listener_base);
+        harmless("only listeners of other types connect to something", "chain", "chainGroup");
+        misplaced("put `auther` into the handler", "auther");
+        misplaced("put `authers` into the handler", "authers");
+        misplaced("put `auth` into the handler", "auth");
+    }
+
+    more_listener, "another listener" {
+        take(ADDR: OneText, "addr", "the service's", "`host:port` to listen on");
+        shared(listener_base);
+    }
+
+    forwarder, "a forwarder" {
+        take(HOP: OneText, "hop" | "name", "none", "the name of one of `hops` whose node is meant");
+        take(SELECTOR: In(selector), "selector", "none", "as in a hop");
+        take(NODES: ObjectList(target), "nodes", "required", "a host: exactly one node; the client of a UDP tunnel: its servers, tried in their order");
+        not_yet("hopGroup");
+    }
+
+    selector, "a selector" {
+        take(STRATEGY: OneText, "strategy", "round", "`round`, `rr`: the next one each time; `random`, `rand`: any, by weight; `fifo`, `ha`: the first that works; `hash`: by the host's name");
+        take(MAX_FAILS: Int, "maxFails", "1", "after that many failures a node is left out");
+        take(FAIL_TIMEOUT: Period, "failTimeout", "10s", "for that long");
+        not_yet("maxLatency");
+    }
+
     node, "a node" {
         take(NAME: OneText, "name", "its address", "for log lines");
         take(ADDR: OneText, "addr", "required", "`host:port` of a hub or proxy; without a host it is on this machine, `127.0.0.1`");
@@ -138,6 +151,23 @@ objects! {
         harmless("it is for forwarding HTTP; what encrypts is the `tls` of the dialer", "http", "tls");
         take(PROBE: In(probe), "probe", "none", "tries the node without need");
         metadata();
+    }
+
+    chain_group, "a chain group" {
+        take(CHAINS: Any, "chains", "none", "exactly one chain");
+        not_yet("selector");
+    }
+
+    listener_base, "every listener" {
+        take(TYPE: OneText, "type", "tcp", "`tun` for a host; for a hub `tcp`, `tls`, `ws`, `wss`, `quic`, `grpc`, `h2`, `h2c`, `mtcp`, `mtls`, `mws`, `mwss`");
+        take(TLS: In(listener_tls), "tls", "none", "of types that encrypt");
+        metadata();
+    }
+
+    target, "a forwarder's node" {
+        silent("name");
+        take(ADDR: OneText, "addr", "required", "the name the host reports: 1 to 255 bytes without blanks, case counts; or, with a port, the server of a UDP tunnel");
+        harmless(OF_FORWARDING, "network", "bypass", "bypasses", "protocol", "host", "path", "filter", "matcher", "probe", "auth", "http", "tls", "metadata");
     }
 
     connector, "a connector" {
@@ -159,41 +189,11 @@ objects! {
         shared(dialer);
     }
 
-    socket_fields, "what opens sockets" {
-        take(INTERFACE: CommaTexts, "interface", "none", "old spelling of `interface` in the metadata");
-        take(SOCKOPTS: In(sockopts), "sockopts", "none", "`mark`: old spelling of `so_mark` in the metadata");
-    }
-
-    sockopts, "socket options" {
-        take(MARK: Int, "mark", "none", "old spelling of `so_mark` in the metadata");
-    }
-
     probe, "a probe" {
         take(TYPE: OneText, "type", "tcp", "`tcp`: the node is connected to");
         no_effect("the node's own address is probed", OneText: "addr");
         take(INTERVAL: Period, "interval", "30s", "time between two attempts");
         take(TIMEOUT: Period, "timeout", "10s", "limit of one");
         harmless("it is for probes of other types", "httpPath", "httpHost", "httpHeaders", "expectedStatus", "command");
-    }
-
-    selector, "a selector" {
-        take(STRATEGY: OneText, "strategy", "round", "`round`, `rr`: the next one each time; `random`, `rand`: any, by weight; `fifo`, `ha`: the first that works; `hash`: by the host's name");
-        take(MAX_FAILS: Int, "maxFails", "1", "after that many failures a node is left out");
-        take(FAIL_TIMEOUT: Period, "failTimeout", "10s", "for that long");
-        not_yet("maxLatency");
-    }
-
-    metrics, "the metrics" {
-        take(ADDR: OneText, "addr", "required", "`host:port`, or `unix://` and the path of a socket");
-        take(PATH: OneText, "path", "/metrics", "of the URL");
-        take(AUTH: In(auth), "auth", "anyone", "one user; HTTP Basic");
-        take(AUTHER: OneText, "auther", "anyone", "the name of an auther, which counts instead of `auth`; its users stand in the configuration itself");
-    }
-
-    log, "the log" {
-        take(OUTPUT: OneText, "output", "stderr", "`stderr`, `stdout`, `none`, or a file's path");
-        take(LEVEL: OneText, "level", "info", "`trace`, `debug`, `info`, `warn`, `error`; `fatal` counts as `error`; another one counts as `info`, with a warning, as GOST does");
-        take(FORMAT: OneText, "format", "json", "`json` or `text`; another one counts as `json`, with a warning");
-        not_yet("rotation");
     }
 }

@@ -14,9 +14,10 @@ use rtun_core::{HostName, NamespaceId};
 use rtun_settings::HubNode;
 use tokio::time::Instant;
 
-use super::{device::DeviceHistory, session::Session};
+use super::session::Session;
 use crate::{
     counters::Counters,
+    device::DeviceHistory,
     report::{ConnectionReport, DeviceReport, FailureReport, Queued},
 };
 

@@ -26,57 +26,46 @@ pub(super) struct Chain {
 
 /// The chain of the service at `at`; `None` after an error was reported.
 pub(super) fn read(at: &Cursor<'_>, handler: &Cursor<'_>, context: &Context<'_>) -> Option<Chain> {
-    let chain = match named(handler, context)? {
-        Some(chain) => chain,
-        None => only_chain(at, context)?,
-    };
+    let chain = chain_of(at, handler, context)?;
     let hops = chain.items_of(&chain::HOPS);
     let Some((last, before)) = hops.split_last() else {
         return chain.refuse("the chain has no hop", "add a hop with the hub as its node");
     };
     if before.len() >= MAX_HOPS {
         last.error(format!("a chain has at most {MAX_HOPS} hops"));
-        return None;
     }
-    // All of them, so that every error is reported.
-    let proxies: Vec<_> = before
-        .iter()
-        .enumerate()
-        .map(|(i, hop)| {
-            let hop = resolved_hop(hop, context)?;
-            let selector = selector::of(hop.get(&hop::SELECTOR));
-            let hop = ChainHop { service: at, at: &hop, after_proxy: i > 0 };
-            Some(ProxyHop { nodes: nodes(&hop, node::proxy)?, selector })
-        })
-        .collect();
+    let mut proxies = Vec::new();
+    for (i, hop) in before.iter().take(MAX_HOPS).enumerate() {
+        let Some(hop) = resolved_hop(hop, context) else { continue };
+        let selector = selector::of(&hop.object(&hop::SELECTOR));
+        let hop = ChainHop { service: at, at: &hop, after_proxy: i > 0 };
+        proxies.push(ProxyHop { nodes: nodes(&hop, node::proxy), selector });
+    }
     let last = resolved_hop(last, context)?;
-    let selector = selector::of(last.get(&hop::SELECTOR));
+    let selector = selector::of(&last.object(&hop::SELECTOR));
     let last = ChainHop { service: at, at: &last, after_proxy: !before.is_empty() };
-    let hubs = nodes(&last, node::hub);
-    let proxies: Option<Vec<_>> = proxies.into_iter().collect();
-    Some(Chain { hubs: hubs?, selector, proxies: proxies? })
+    Some(Chain { hubs: nodes(&last, node::hub), selector, proxies })
 }
 
-/// The nodes of `hop`, at least one, read by `read`; `None` after an error was reported.
-fn nodes<T>(
-    hop: &ChainHop<'_>,
-    read: fn(&Cursor<'_>, &ChainHop<'_>) -> Option<T>,
-) -> Option<Vec<T>> {
+/// The nodes of `hop`, read by `read`; at least one unless an error was reported.
+fn nodes<T>(hop: &ChainHop<'_>, read: fn(&Cursor<'_>, &ChainHop<'_>) -> Option<T>) -> Vec<T> {
     let nodes = hop.at.items_of(&hop::NODES);
     if nodes.is_empty() {
-        return hop.at.refuse("the hop has no node", "add a node with an address");
+        hop.at.error("the hop has no node").help("add a node with an address");
     }
-    let nodes: Vec<_> = nodes.iter().map(|node| read(node, hop)).collect();
-    nodes.into_iter().collect()
+    nodes.iter().filter_map(|node| read(node, hop)).collect()
 }
 
-/// The chain that the handler names, if it names one; the outer `None` after an error was reported.
-fn named<'a>(handler: &Cursor<'a>, context: &Context<'a>) -> Option<Option<Cursor<'a>>> {
+/// The chain that the handler names, or else the only one that leads to a hub; `None` after an error was reported.
+fn chain_of<'a>(
+    at: &Cursor<'a>,
+    handler: &Cursor<'a>,
+    context: &Context<'a>,
+) -> Option<Cursor<'a>> {
     let chain = handler.filled(&handler::CHAIN);
-    let group = handler.get(&handler::CHAIN_GROUP);
-    let group = group.map(|group| group.items_of(&chain_group::CHAINS)).unwrap_or_default();
+    let group = handler.object(&handler::CHAIN_GROUP).items_of(&chain_group::CHAINS);
     let found = match (chain, &group[..]) {
-        (None, []) => return Some(None),
+        (None, []) => return only_chain(at, context),
         (Some(chain), []) => context.names.chains.resolve(&chain),
         (None, [entry]) => {
             let chain = entry.child_named("chain").unwrap_or_else(|| entry.clone());
@@ -86,14 +75,14 @@ fn named<'a>(handler: &Cursor<'a>, context: &Context<'a>) -> Option<Option<Curso
                     format!("expected the name of a chain, found {}", chain.value.describe());
                 return chain.refuse(message, "write `chains: [NAME]`");
             };
-            context.names.chains.find(&name, &chain.at.clone())
+            context.names.chains.find(&name, &chain)
         }
         (_, [entry, ..]) => {
             let message = "several chains for one service are not supported yet";
             return entry.refuse(message, "keep one of them");
         }
     };
-    found.map(|(_, chain)| Some(chain.clone()))
+    found.map(|(_, chain)| chain.clone())
 }
 
 /// Where none is named: the only chain whose last hop has a `router` connector.

@@ -33,62 +33,54 @@ pub(super) struct ChainHop<'a> {
     pub(super) after_proxy: bool,
 }
 
-/// The hub at `at`; `None` after an error was reported.
+/// The hub at `at`; `None` after it was reported that it is none.
 pub(super) fn hub(at: &Cursor<'_>, hop: &ChainHop<'_>) -> Option<HubNode> {
     let addr = addr(at, &node::ADDR, "hub");
-    let connector = connector(at);
     let endpoints = endpoints(at, addr.as_deref(), "hub");
-    let (kind, connector) = connector?;
+    let (kind, connector) = connector(at)?;
     if kind != "router" {
         let message = format!("the chain ends in a proxy ({}), not in a hub", quote(&kind));
         let help = "add a hop after it whose nodes have `connector: {type: router}`";
         return connector.place_of(&connector::TYPE).refuse(message, help);
     }
-    let namespace = namespace(&connector);
-    let auth = auth(&connector);
-    let name = at.read(&node::NAME);
-    let preference = selector::preference(at);
-    let sockets = sockets::options(at, hop.at, hop.service);
-    let proxy_protocol = sockets::preamble(at, hop.at);
-    let (addr, endpoints) = (addr?, endpoints?);
     for (endpoint, at) in endpoints.iter().filter(|(e, _)| hop.after_proxy && e.stack.is_on_udp()) {
         let name = quote(endpoint.stack.name());
         let message = format!("{name} cannot go through a proxy: it is on UDP");
         at.error(message).help("use `tls`, `wss` or another transport on TCP");
     }
+    let endpoints: Vec<Endpoint> = endpoints.into_iter().map(|(endpoint, _)| endpoint).collect();
+    let addr = addr.unwrap_or_default();
     Some(HubNode {
-        name: name.unwrap_or_else(|| addr.clone()),
-        addr: endpoints.first().map_or(addr, |(endpoint, _)| endpoint.addr.clone()),
-        endpoints: endpoints.into_iter().map(|(endpoint, _)| endpoint).collect(),
-        namespace: namespace?,
-        auth: auth?,
+        name: at.read(&node::NAME).unwrap_or_else(|| addr.clone()),
+        addr: endpoints.first().map_or(addr, |endpoint| endpoint.addr.clone()),
+        endpoints,
+        namespace: namespace(&connector),
+        auth: auth(&connector),
         connect_timeout: connector.read(&router_connector::CONNECT_TIMEOUT),
-        sockets,
-        proxy_protocol,
-        preference,
+        sockets: sockets::options(at, hop.at, hop.service),
+        proxy_protocol: sockets::preamble(at, hop.at),
+        preference: selector::preference(at),
     })
 }
 
-fn namespace(connector: &Cursor<'_>) -> Option<NamespaceId> {
-    let field = &router_connector::ROUTER_ID;
-    let Some(text) = connector.read(field) else { return Some(NamespaceId::DEFAULT) };
-    let id = text.parse::<NamespaceId>();
-    id.map_err(|error| {
-        drop(connector.place_of(field).error(format!("{} is {error}", quote(&text))));
+fn namespace(connector: &Cursor<'_>) -> NamespaceId {
+    let Some(at) = connector.get(&router_connector::ROUTER_ID) else { return NamespaceId::DEFAULT };
+    let Some(text) = at.read() else { return NamespaceId::DEFAULT };
+    text.parse().unwrap_or_else(|error| {
+        at.error(format!("{} is {error}", quote(&text)));
+        NamespaceId::DEFAULT
     })
-    .ok()
 }
 
-/// The proxy at `at`; `None` after an error was reported.
+/// The proxy at `at`; `None` after it was reported that it is none.
 pub(super) fn proxy(at: &Cursor<'_>, hop: &ChainHop<'_>) -> Option<ProxyNode> {
     let addr = addr(at, &node::ADDR, "proxy");
-    let connector = connector(at);
     if let Some(dialers) = at.filled(&node::DIALERS) {
         let message = "a proxy has one `dialer`: only to a hub there are several ways";
         return dialers.key().refuse(message, "list several nodes in the hop");
     }
     let endpoints = endpoints(at, addr.as_deref(), "proxy");
-    let (kind, connector) = connector?;
+    let (kind, connector) = connector(at)?;
     let protocol = match kind.as_str() {
         "http" => ProxyKind::Http,
         "socks5" | "socks" => ProxyKind::Socks5,
@@ -100,38 +92,32 @@ pub(super) fn proxy(at: &Cursor<'_>, hop: &ChainHop<'_>) -> Option<ProxyNode> {
     };
     let tls = connector.child_named("tls").filter(|at| !at.value.is_unset());
     if let Some(tls) = tls.filter(|_| protocol == ProxyKind::Socks5) {
-        let message =
-            "SOCKS5's own encryption is not supported: the connection would not be encrypted";
-        return tls
-            .key()
-            .refuse(message, "write `type: tls` in the dialer if the proxy takes that");
+        tls.key()
+            .error(
+                "SOCKS5's own encryption is not supported: the connection would not be encrypted",
+            )
+            .help("write `type: tls` in the dialer if the proxy takes that");
     }
     let headers = connector.get(&http_connector::HEADER).filter(|_| protocol == ProxyKind::Http);
-    let headers = match headers {
-        Some(at) => transport_stack::headers(&at),
-        None => Some(Vec::new()),
-    };
+    let headers = headers.map(|at| transport_stack::headers(&at)).unwrap_or_default();
     let auth = auth(&connector);
-    let name = at.read(&node::NAME);
     let preference = selector::preference(at);
     let sockets = sockets::options(at, hop.at, hop.service);
     let proxy_protocol = sockets::preamble(at, hop.at);
-    let addr = addr?;
-    let (Endpoint { stack, segment_max, .. }, place) = endpoints?.into_iter().next()?;
+    let (Endpoint { addr, stack, segment_max }, place) = endpoints.into_iter().next()?;
     if !matches!(stack, TransportStack::Tcp { ws: None, mux: None, .. }) {
         let message = format!("a proxy is not reached over {}", quote(stack.name()));
-        let help = "write `type: tcp`, or `type: tls` for one with TLS";
-        return place.refuse(message, help);
+        place.error(message).help("write `type: tcp`, or `type: tls` for one with TLS");
     }
     Some(ProxyNode {
-        name: name.unwrap_or_else(|| addr.clone()),
+        name: at.read(&node::NAME).unwrap_or_else(|| addr.clone()),
         addr,
         protocol,
-        auth: auth?,
+        auth,
         stack,
         segment_max,
         connect_timeout: connector.read(&proxy_connector::TIMEOUT),
-        headers: headers?,
+        headers,
         sockets,
         proxy_protocol,
         preference,
@@ -149,47 +135,40 @@ fn connector<'a>(at: &Cursor<'a>) -> Option<(String, Cursor<'a>)> {
     Some((kind, connector.cursor()))
 }
 
-/// The outer `None` after an error was reported.
-fn auth(connector: &Cursor<'_>) -> Option<Option<Login>> {
-    match connector.filled(&connector::AUTH) {
-        Some(auth) => access::credentials(&auth, "add `username:`, or a `file:` with it").map(Some),
-        None => Some(None),
-    }
+fn auth(connector: &Cursor<'_>) -> Option<Login> {
+    connector
+        .filled(&connector::AUTH)
+        .and_then(|auth| access::credentials(&auth, "add `username:`, or a `file:` with it"))
 }
 
-/// How a node is reached, at least one, and where the type is written; `None` after an error was reported.
-fn endpoints<'a>(
-    at: &Cursor<'a>,
-    addr: Option<&str>,
-    what: &str,
-) -> Option<Vec<(Endpoint, At<'a>)>> {
-    let dialers = match (at.filled(&node::DIALERS), at.get(&node::DIALER)) {
-        (None, None) => {
-            let stack = TransportStack::tcp();
-            let endpoint = Endpoint { addr: addr?.to_owned(), stack, segment_max: None };
-            return Some(vec![(endpoint, at.at.clone())]);
-        }
-        (None, Some(dialer)) => vec![dialer.cursor()],
-        (Some(dialers), None) => dialers.items(),
-        (Some(dialers), Some(_)) => {
-            let message = "the node has a `dialer` and `dialers`";
-            let help = "put all of them into `dialers`, the preferred one first";
-            return dialers.key().refuse(message, help);
+/// How a node is reached, and where each type is written; at least one unless an error was reported.
+fn endpoints<'a>(at: &Cursor<'a>, addr: Option<&str>, what: &str) -> Vec<(Endpoint, At<'a>)> {
+    let dialers = match at.filled(&node::DIALERS) {
+        None => vec![at.object(&node::DIALER)],
+        Some(dialers) => {
+            if at.get(&node::DIALER).is_some() {
+                let help = "put all of them into `dialers`, the preferred one first";
+                dialers.key().error("the node has a `dialer` and `dialers`").help(help);
+            }
+            dialers.items()
         }
     };
     if dialers.len() > MAX_DIALERS {
         at.error(format!("a node has at most {MAX_DIALERS} dialers"));
-        return None;
     }
-    let read: Vec<_> = dialers.iter().map(|at| endpoint(at, addr, what)).collect();
-    let endpoints: Vec<_> = read.into_iter().collect::<Option<_>>()?;
+    let read = dialers.iter().take(MAX_DIALERS).filter_map(|at| endpoint(at, addr, what));
+    let endpoints: Vec<_> = read.collect();
+    if endpoints.len() < dialers.len() {
+        // How those that are missing compare is not known.
+        return endpoints;
+    }
     weaker(&endpoints);
     for (i, (endpoint, at)) in endpoints.iter().enumerate() {
         if endpoints[..i].iter().any(|(earlier, _)| earlier == endpoint) {
-            at.warning("this way to the hub is the same as one before it");
+            at.warning("this endpoint is the same as one before it");
         }
     }
-    Some(endpoints)
+    endpoints
 }
 
 /// C30: dialers without TLS next to others that have it: who blocks those can read everything.
@@ -217,33 +196,29 @@ fn endpoint<'a>(
     };
     let segment_max = sockets::segment_max(dialer);
     let reader = StackReader { name: &name, side: Side::Dialer, at: dialer };
-    let tls_at = dialer.get(&dialer::TLS);
+    let tls_at = dialer.object(&dialer::TLS);
     if !reader.is_encrypted() {
-        if let Some(tls) = &tls_at {
-            unencrypted(tls, &name);
-        }
+        unencrypted(&tls_at, &name);
         let stack = reader.stack(None)?;
         return Some((Endpoint { addr: addr?, stack, segment_max }, place));
     }
-    let tls = tls::dial(tls_at.as_deref());
-    let stack = reader.stack(tls.clone());
-    let (tls, addr) = (tls?, addr?);
-    reader.check_versions(tls.versions, tls_at.as_deref())?;
-    let secure = tls_at.and_then(|tls| Some(tls.get(&dialer_tls::SECURE)?.at.clone()));
-    unverified(&tls, &secure.unwrap_or_else(|| place.clone()), &addr, what);
-    Some((Endpoint { addr, stack: stack?, segment_max }, place))
+    let tls = tls::dial(&tls_at);
+    reader.check_versions(tls.versions, &tls_at);
+    let stack = reader.stack(Some(tls.clone()))?;
+    let addr = addr?;
+    let secure = tls_at.get(&dialer_tls::SECURE);
+    unverified(&tls, secure.as_ref().map_or(&place, |secure| &secure.at), &addr, what);
+    Some((Endpoint { addr, stack, segment_max }, place))
 }
 
 /// C07: what is asked for of a certificate where there is none.
 fn unencrypted(tls: &Cursor<'_>, name: &str) {
     let secure = tls.get(&dialer_tls::SECURE).filter(|at| at.read() == Some(true));
-    let keys = [
-        secure.map(Setting::cursor),
-        tls.filled(&dialer_tls::FINGERPRINT).map(Setting::cursor),
-        tls.filled(&tls_files::CA_FILE).map(Setting::cursor),
-        tls.filled(&tls_files::CERT_FILE).map(Setting::cursor),
-    ];
-    for at in keys.into_iter().flatten() {
+    let others =
+        [dialer_tls::FINGERPRINT.any(), tls_files::CA_FILE.any(), tls_files::CERT_FILE.any()];
+    let others = others.iter().filter_map(|field| tls.filled(field));
+    let keys = secure.map(Setting::cursor).into_iter().chain(others.map(Setting::cursor));
+    for at in keys {
         let key = at.path.rsplit('.').next().unwrap_or_default();
         let message = format!("{} has no effect: {} does not encrypt", quote(key), quote(name));
         let help = format!("write {} to encrypt", encrypted_form(name));
@@ -277,11 +252,8 @@ fn unverified(tls: &DialTls, at: &At<'_>, addr: &str, what: &str) {
 /// The `host:port` of something that is connected to; `None` after an error was reported.
 fn addr(at: &Cursor<'_>, field: &Field<OneText>, what: &str) -> Option<String> {
     const HELP: &str = "write for example hub.example:8443";
-    let Some(addr) = at.filled(field) else {
-        let message = format!("the node has no `addr`: where is the {what}?");
-        return at.refuse(message, HELP);
-    };
-    let text = addr.read()?;
+    let missing = format!("the node has no `addr`: where is the {what}?");
+    let (text, text_at) = at.required(field, &missing, HELP)?;
     let checked = match address::check(&text) {
         Ok((_, 0)) => Err(AddressError::BadPort),
         Ok(("", port)) => return Some(format!("127.0.0.1:{port}")),
@@ -289,7 +261,7 @@ fn addr(at: &Cursor<'_>, field: &Field<OneText>, what: &str) -> Option<String> {
     };
     if let Err(error) = checked {
         let message = format!("{} is no address of a {what}: {error}", quote(&text));
-        return addr.refuse(message, HELP);
+        return text_at.refuse(message, HELP);
     }
     Some(text)
 }

@@ -2,21 +2,17 @@
 
 use crate::{
     location::quote,
-    schema::{In, Setting, node, node_metadata, probe, selector},
+    schema::{node, node_metadata, probe, selector},
     suggest,
     value::Cursor,
 };
 use rtun_settings::{NodePreference, ProbeSettings, Selection, Strategy};
 
-/// The selector at `at`, or the one there is without it.
-pub(super) fn of(at: Option<Setting<'_, In>>) -> Selection {
-    let default = Selection::default();
-    let Some(at) = at else { return default };
-    let fails = at.read(&selector::MAX_FAILS).filter(|fails| *fails > 0);
+/// The selector at `at`.
+pub(super) fn of(at: &Cursor<'_>) -> Selection {
     Selection {
-        strategy: strategy(&at),
-        max_fails: fails
-            .map_or(default.max_fails, |fails| u32::try_from(fails).unwrap_or(u32::MAX)),
+        strategy: strategy(at),
+        max_fails: at.count(&selector::MAX_FAILS),
         fail_timeout: at.or_default(&selector::FAIL_TIMEOUT),
     }
 }
@@ -44,9 +40,8 @@ fn strategy(at: &Cursor<'_>) -> Strategy {
 
 /// What the metadata and `probe` of the node at `at` say.
 pub(super) fn preference(at: &Cursor<'_>) -> NodePreference {
-    let weight = at.read(&node_metadata::WEIGHT).filter(|weight| *weight > 0);
     NodePreference {
-        weight: weight.map_or(1, |weight| u32::try_from(weight).unwrap_or(u32::MAX)),
+        weight: at.count(&node_metadata::WEIGHT),
         backup: at.or_default(&node_metadata::BACKUP),
         probe: at.get(&node::PROBE).and_then(|at| probe(&at)),
     }
