@@ -1,6 +1,6 @@
 //! What carries the bytes, by the type and metadata of a listener or dialer.
 
-use std::{ops::RangeInclusive, time::Duration};
+use std::ops::RangeInclusive;
 
 use crate::{
     coerce,
@@ -13,8 +13,8 @@ use crate::{
     value::{Cursor, Data},
 };
 use rtun_settings::{
-    CongestionControl, GrpcKeepalive, GrpcSettings, Http2Settings, HttpHeader, MuxSettings,
-    MuxVersion, QuicSettings, Secret, TlsVersions, TransportStack, WebSocketSettings,
+    CongestionControl, GrpcSettings, Http2Settings, HttpHeader, MuxSettings, MuxVersion,
+    QuicSettings, Secret, TlsVersions, TransportStack, WebSocketSettings,
 };
 
 use super::choice::one_of;
@@ -32,10 +32,6 @@ const CONTROLLERS: [(&str, CongestionControl); 4] = [
 ];
 /// Most headers of one request.
 const MAX_HEADERS: usize = 64;
-/// Time without traffic before a gRPC listener sends a ping.
-const LISTENER_PING: Duration = Duration::from_secs(60);
-/// The same of a dialer.
-const DIALER_PING: Duration = Duration::from_secs(30);
 
 /// For what is no name to ask for.
 const AUTHORITY_HELP: &str = "write for example `hub.example` or `hub.example:8443`";
@@ -209,16 +205,7 @@ impl StackReader<'_> {
             let help = "write for example `/mail.Mail/Send`, without query, blanks and braces";
             self.at.place_of(&grpc::PATH).error(message).help(help);
         }
-        let ping = match self.side {
-            Side::Listener => LISTENER_PING,
-            Side::Dialer => DIALER_PING,
-        };
-        let keepalive = self.at.or_default(&grpc::KEEPALIVE).then(|| GrpcKeepalive {
-            time: self.at.read(&grpc::KEEPALIVE_TIME).unwrap_or(ping),
-            timeout: self.at.or_default(&grpc::KEEPALIVE_TIMEOUT),
-            without_calls: self.at.or_default(&grpc::WITHOUT_CALLS),
-        });
-        GrpcSettings { path, authority: self.host(&grpc_dialer::AUTHORITY), keepalive }
+        GrpcSettings { path, authority: self.host(&grpc_dialer::AUTHORITY) }
     }
 
     /// A path of HTTP.

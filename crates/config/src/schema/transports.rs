@@ -101,10 +101,9 @@ objects! {
     grpc in metadata, "the metadata of `grpc`", only shared {
         take(PATH: OneText, "grpc.path" | "path", "/GostTunel/Tunnel", "`SERVICE` or `SERVICE/METHOD`");
         take(INSECURE: Flag, "grpc.insecure" | "grpcInsecure" | "insecure", "false", "no TLS");
-        take(KEEPALIVE: Flag, "grpc.keepalive" | "keepalive", "false", "whether there are pings");
-        take(KEEPALIVE_TIME: Timespan, "grpc.keepalive.time" | "keepalive.time", "30s, listener 60s", "time without traffic before one");
-        take(KEEPALIVE_TIMEOUT: Timespan, "grpc.keepalive.timeout" | "keepalive.timeout", "30s", "without an answer for this long a connection ends");
-        take(WITHOUT_CALLS: Flag, "grpc.keepalive.permitWithoutStream" | "keepalive.permitWithoutStream", "false", "whether there are pings without a call");
+        no_effect(KEEPALIVE, Flag: "grpc.keepalive", "keepalive");
+        no_effect(KEEPALIVE, Timespan: "grpc.keepalive.time", "keepalive.time", "grpc.keepalive.timeout", "keepalive.timeout");
+        no_effect(KEEPALIVE, Flag: "grpc.keepalive.permitWithoutStream", "keepalive.permitWithoutStream");
     }
 
     grpc_listener in metadata, "the metadata of a `grpc` listener" {
