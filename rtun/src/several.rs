@@ -42,7 +42,7 @@ pub(crate) fn end_with_parent() {
 pub(crate) fn run(parts: &[&[String]]) -> ExitCode {
     for (number, part) in parts.iter().enumerate() {
         let wrong = match cli::parse(part.iter()) {
-            Ok(_) if part.is_empty() => "there is nothing beside a `--`".to_owned(),
+            Ok(_) if part.is_empty() => "there are no flags next to a `--`".to_owned(),
             Ok(_) => continue,
             Err(error) => error.to_string(),
         };

@@ -54,6 +54,13 @@ impl Site {
         Self(folder)
     }
 
+    /// Puts `text` in the place of a file, at once.
+    fn replace(&self, name: &str, text: &str) {
+        let new = self.path().join("new");
+        fs::write(&new, text).unwrap();
+        fs::rename(new, self.path().join(name)).unwrap();
+    }
+
     fn path(&self) -> &Path {
         self.0.path()
     }
@@ -201,11 +208,11 @@ fn tunnels_of_a_mixed_file_run_and_the_rest_is_named_once() {
     }
     // What is new is said, and once.
     let wrong = MIXED.replace("router: main", "router: mian");
-    fs::write(site.path().join("mixed.yaml"), wrong).unwrap();
+    site.replace("mixed.yaml", &wrong);
     running.wait_for("no router named `mian`", 1);
     running.wait_for("not applied: it has errors", 1);
     let other = MIXED.replace("web", "site");
-    fs::write(site.path().join("mixed.yaml"), other).unwrap();
+    site.replace("mixed.yaml", &other);
     running.wait_for("`site` (http), `names` (dns)", 1);
     let before = running.count("configuration read again");
     running.wait_for("configuration read again", before + 3);
@@ -213,7 +220,7 @@ fn tunnels_of_a_mixed_file_run_and_the_rest_is_named_once() {
         assert_eq!(running.count(text), 1, "{}", running.log());
     }
     assert!(answers(running.addresses("hub listens")[0]));
-    // Who asks is told everything.
+    // Who asks learns everything.
     running.signal(Signal::SIGHUP);
     running.wait_for("`site` (http)", 2);
 }
@@ -298,34 +305,36 @@ services:
   addr: 127.0.0.1:0
   handler: {type: router, auther: members, metadata: {router: main, skipauth: 10.9.0.0/16}}
   listener: {type: tcp}
-authers: [{name: members, auths: [{username: eve, password: apple, hosts: [berlin]}]}]
-routers: [{name: main, routes: [{dst: 10.1.0.0/16, gateway: berlin}]}]
+authers: [{name: members, auths: [{username: eve, password: apple, hosts: [a, b, c, d, e, f, g]}]}]
+routers: [{name: main, routes: [{dst: 10.1.0.0/16, gateway: a}]}]
 ";
     let site = Site::new(&[("hub.yaml", hub)]);
     let running = site.start(&["-C", "hub.yaml"]);
     running.wait_for("hub listens", 2);
-    let ask = |address: SocketAddr, from: Option<&str>, user: Option<(&str, &str)>| {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(SOON)).unwrap();
-        let mut host = common::raw::RawHost { stream };
-        if let Some(from) = from {
-            host.stream
-                .write_all(format!("PROXY TCP4 {from} 10.0.0.1 5 6\r\n").as_bytes())
-                .unwrap();
-        }
-        host.ask(&user.map_or_else(
-            || request("berlin", [0; 16]),
-            |user| request_as(Some(user), "berlin", [0; 16]),
-        ))
-    };
+    // Each has a name of its own: a name in use is only given to the same user.
+    let ask =
+        |name: &str, address: SocketAddr, from: Option<&str>, user: Option<(&str, &str)>| {
+            let stream = TcpStream::connect(address).unwrap();
+            stream.set_read_timeout(Some(SOON)).unwrap();
+            let mut host = common::raw::RawHost { stream };
+            if let Some(from) = from {
+                host.stream
+                    .write_all(format!("PROXY TCP4 {from} 10.0.0.1 5 6\r\n").as_bytes())
+                    .unwrap();
+            }
+            host.ask(&user.map_or_else(
+                || request(name, [0; 16]),
+                |user| request_as(Some(user), name, [0; 16]),
+            ))
+        };
     let of =
         |service: &str| running.addresses(&format!("hub listens\",\"service\":\"{service}"))[0];
     let (proxied, direct) = (of("hub"), of("direct"));
-    assert_eq!(ask(proxied, Some("10.9.1.2"), None), Answer::Status(0));
-    assert_eq!(ask(proxied, Some("10.9.1.2"), Some(("eve", "pear"))), Answer::Status(0));
-    assert_eq!(ask(proxied, Some("10.8.1.2"), Some(("eve", "apple"))), Answer::Status(0));
-    assert_eq!(ask(proxied, Some("10.8.1.2"), None), Answer::Status(2));
-    assert_eq!(ask(direct, None, None), Answer::Status(2));
-    assert_eq!(ask(direct, None, Some(("eve", "apple"))), Answer::Status(0));
-    assert_ne!(ask(direct, Some("10.9.1.2"), None), Answer::Status(0));
+    assert_eq!(ask("a", proxied, Some("10.9.1.2"), None), Answer::Status(0));
+    assert_eq!(ask("b", proxied, Some("10.9.1.2"), Some(("eve", "pear"))), Answer::Status(0));
+    assert_eq!(ask("c", proxied, Some("10.8.1.2"), Some(("eve", "apple"))), Answer::Status(0));
+    assert_eq!(ask("d", proxied, Some("10.8.1.2"), None), Answer::Status(2));
+    assert_eq!(ask("e", direct, None, None), Answer::Status(2));
+    assert_eq!(ask("f", direct, None, Some(("eve", "apple"))), Answer::Status(0));
+    assert_ne!(ask("g", direct, Some("10.9.1.2"), None), Answer::Status(0));
 }

@@ -13,7 +13,7 @@ use crate::{
 enum LoginOfFile {
     /// What the file says.
     Read { user: Value, password: Option<Value> },
-    /// It cannot be read; what stands beside it counts.
+    /// It cannot be read; the other keys count.
     Inline,
     /// It cannot be read, which was reported.
     Nothing,

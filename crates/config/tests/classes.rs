@@ -47,14 +47,14 @@ enum Becomes {
     /// It runs and nothing is said.
     Runs,
     /// It runs and something is said in passing.
-    Told(&'static str),
+    Informed(&'static str),
     /// It runs with one warning.
     Warned(&'static str),
     /// It does not run, for one reason.
     Refused(&'static str),
 }
 
-use Becomes::{Refused, Runs, Told, Warned};
+use Becomes::{Informed, Refused, Runs, Warned};
 
 /// A place of [`BOTH`], what stands there, and what becomes of it.
 const KEYS: &[(&str, &str, Becomes)] = &[
@@ -85,7 +85,7 @@ const KEYS: &[(&str, &str, Becomes)] = &[
     ("HUB-METADATA", "hash: source", Warned("there is no key `hash`")),
     ("HUB-METADATA", "observePeriod: 9s", Warned("`observePeriod` has no effect")),
     ("HUB-METADATA", "observer: eye", Warned("`observer` has no effect")),
-    ("HUB-METADATA", "router.cache: true", Told("`router.cache` has no effect")),
+    ("HUB-METADATA", "router.cache: true", Informed("`router.cache` has no effect")),
     ("HANDLER", "tls: {certFile: a.pem},", Warned("`tls` has no effect")),
     ("LISTENER", "chain: out,", Warned("`chain` has no effect")),
     ("TARGET", "matcher: {rule: Host(`a`)}", Warned("`matcher` has no effect")),
@@ -222,7 +222,7 @@ fn every_key_has_an_effect_or_a_warning_or_is_refused() {
         let infos = said(&outcome, Severity::Info);
         let case = format!("{place}: {key}: {errors:?} {warnings:?} {infos:?}");
         let (expected, found) = match becomes {
-            Runs | Told(_) => (0, &errors),
+            Runs | Informed(_) => (0, &errors),
             Warned(_) => (1, &warnings),
             Refused(_) => (1, &errors),
         };
@@ -230,7 +230,7 @@ fn every_key_has_an_effect_or_a_warning_or_is_refused() {
         assert_eq!(outcome.config.is_some(), !matches!(becomes, Refused(_)), "{case}");
         match becomes {
             Runs => assert!(warnings.is_empty() && infos.is_empty(), "{case}"),
-            Told(says) => assert!(warnings.is_empty() && infos[0].contains(says), "{case}"),
+            Informed(says) => assert!(warnings.is_empty() && infos[0].contains(says), "{case}"),
             Warned(says) | Refused(says) => assert!(found[0].contains(says), "{case}"),
         }
     }

@@ -118,7 +118,7 @@ fn several_processes_are_separated_by_two_dashes() {
 }
 
 #[test]
-fn flags_are_told_from_other_arguments() {
+fn flags_are_separated_from_other_arguments() {
     let words = [
         "a.yaml",
         "-L",
