@@ -67,6 +67,7 @@ impl Check {
             let now = SystemTime::now();
             outcome.findings.extend(machine::certificates(config, profile, now));
             outcome.findings.extend(rows::findings(&hubs));
+            outcome.findings.extend(machine::commands_of_hooks(config));
         }
         let status = outcome.exit_status();
         let reach = if self.reach || self.json { reach::reach(&hubs) } else { Vec::new() };

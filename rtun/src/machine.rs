@@ -1,6 +1,7 @@
 //! What is to be said of a configuration on this machine: its files' modes, its limits, the user rtun runs as.
 
 mod certificates;
+mod hooks;
 
 use std::{
     fs,
@@ -23,8 +24,8 @@ use rtun_settings::{
     User, Verification,
 };
 
-pub(crate) use self::certificates::certificates;
 use self::certificates::files_of;
+pub(crate) use self::{certificates::certificates, hooks::commands_of_hooks};
 
 /// Descriptors that a hub needs besides one for each host: 10 % of them all, and no fewer than [`SPARE_MIN`].
 const SPARE: u64 = 10;
@@ -72,10 +73,13 @@ pub(crate) fn files(
     });
     let mut findings = Vec::new();
     let logins = logins(config).filter_map(|login| Some((login.file.clone()?, true)));
-    for (path, secret) in own.chain(sources).chain(tls_files(config)).chain(logins) {
+    let programs = hooks::programs(config).map(|path| (path, false));
+    let named = logins.chain(programs);
+    for (path, secret) in own.chain(sources).chain(tls_files(config)).chain(named) {
         let finding = file(&path, secret, profile);
         findings.extend(finding.filter(|finding| !findings.contains(finding)));
     }
+    findings.extend(hooks::missing(config));
     findings
 }
 

@@ -20,11 +20,16 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::{Instant, MissedTickBehavior, interval},
 };
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
-    EXIT_CONFIG, EXIT_FAILURE, complain, core_dumps, logging::Logging, machine,
-    reader::SystemReader, say, state::ProcessState,
+    EXIT_CONFIG, EXIT_FAILURE, complain, core_dumps,
+    logging::{FATAL, Logging},
+    machine,
+    reader::SystemReader,
+    say,
+    state::ProcessState,
 };
 
 /// How often is looked after what others may take away.
@@ -49,7 +54,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         complain("rtun: the configuration has no service: there is nothing to run");
         return ExitCode::from(EXIT_CONFIG);
     }
-    let logging = match Logging::start(&config.log) {
+    let logging = match Logging::start(&config) {
         Ok(logging) => logging,
         Err(error) => {
             complain(&format!("rtun: cannot write the log: {error}"));
@@ -71,16 +76,28 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         }
     };
     runtime.block_on(async {
-        let mut state = ProcessState::default();
-        let node = match Node::start(&config, state.directory(&config)).await {
-            Ok(node) => node,
+        let stopping = match stop_at_signals() {
+            Ok(stopping) => stopping,
             Err(error) => {
-                error!("{error}");
+                complain(&format!("rtun: cannot listen for signals: {error}"));
+                return ExitCode::from(EXIT_FAILURE);
+            }
+        };
+        let mut state = ProcessState::default();
+        let started = Node::start_until(stopping.clone(), &config, state.directory(&config)).await;
+        let node = match started {
+            Ok(node) => node,
+            Err(_) if stopping.is_cancelled() => {
+                info!("stopped");
+                return ExitCode::SUCCESS;
+            }
+            Err(error) => {
+                error!(target: FATAL, "{error}");
                 complain(&format!("rtun: {error}"));
                 return ExitCode::from(EXIT_FAILURE);
             }
         };
-        let mut life = match Life::new(args, environment, reader, logging) {
+        let mut life = match Life::new(args, environment, reader, logging, stopping) {
             Ok(life) => Life { state, of_process, said: findings, ..life },
             Err(error) => {
                 complain(&format!("rtun: cannot listen for signals: {error}"));
@@ -109,8 +126,8 @@ struct Life<'a> {
     said: Vec<Finding>,
     /// Whether it could be applied then.
     is_applied: bool,
-    interrupt: Signal,
-    terminate: Signal,
+    /// Cancelled by SIGINT and SIGTERM.
+    stopping: CancellationToken,
     hang_up: Signal,
     user_1: Signal,
 }
@@ -121,6 +138,7 @@ impl<'a> Life<'a> {
         environment: Environment,
         reader: SystemReader,
         logging: Logging,
+        stopping: CancellationToken,
     ) -> std::io::Result<Self> {
         Ok(Self {
             args,
@@ -133,8 +151,7 @@ impl<'a> Life<'a> {
             of_process: Vec::new(),
             said: Vec::new(),
             is_applied: true,
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
+            stopping,
             hang_up: signal(SignalKind::hangup())?,
             user_1: signal(SignalKind::user_defined1())?,
         })
@@ -152,9 +169,11 @@ impl<'a> Life<'a> {
                 }
             };
             tokio::select! {
-                _ = self.interrupt.recv() => break,
-                _ = self.terminate.recv() => break,
-                _ = self.user_1.recv() => node.log_report(),
+                () = self.stopping.cancelled() => break,
+                _ = self.user_1.recv() => {
+                    self.logging.reopen();
+                    node.log_report();
+                }
                 _ = look_after.tick() => self.look_after(&node),
                 _ = self.hang_up.recv() => {
                     self.said.clear();
@@ -214,10 +233,11 @@ impl<'a> Life<'a> {
                 log_findings(&changed(&of_process, &self.of_process));
                 self.of_process = of_process;
                 node.keep_state_in(self.state.directory(&config));
+                self.logging.announce(&config);
                 match node.apply(&config).await {
                     Ok(()) => {
                         self.is_applied = true;
-                        self.logging.apply(&config.log);
+                        self.logging.apply(&config);
                         node.reload_sources();
                         info!(target: ASKED, "configuration read again");
                     }
@@ -231,6 +251,22 @@ impl<'a> Life<'a> {
             }
         }
     }
+}
+
+/// What is cancelled by the first SIGINT or SIGTERM, also while something else is waited for.
+fn stop_at_signals() -> std::io::Result<CancellationToken> {
+    let stopping = CancellationToken::new();
+    let (mut interrupt, mut terminate) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let cancel = stopping.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        cancel.cancel();
+    });
+    Ok(stopping)
 }
 
 /// Loads the configuration and looks at its files; there is none if anything found is an error.

@@ -4,6 +4,7 @@ mod access;
 mod admissions;
 mod choice;
 mod device;
+mod hooks;
 mod host;
 mod hub;
 mod listener;
@@ -58,8 +59,9 @@ pub(crate) fn normalise<'a>(root: &Cursor<'a>) -> (Config, Context<'a>, Vec<HubV
     let tls = tls::common(root);
     let context = Context { report: root.report, names, tables, authers, admissions, tls };
     let log = log::read(root);
+    let loggers = log::loggers(&log, &context.names);
     let metrics = metrics::read(root, &context);
-    let mut config = Config { services: Vec::new(), log, metrics };
+    let mut config = Config { services: Vec::new(), log, loggers, metrics };
     let mut hubs = Vec::new();
     let nothing = context.names.services.list.is_empty() && !context.names.services.nameless;
     if nothing && !is_refused_already(root) {
@@ -89,7 +91,10 @@ pub(crate) fn normalise<'a>(root: &Cursor<'a>) -> (Config, Context<'a>, Vec<HubV
                 TunRole::Client => udp_tunnel::client(at, &context).map(ServiceKind::UdpClient),
             },
         };
-        config.services.extend(kind.map(|kind| Service { name: name.clone(), kind }));
+        let hooks = hooks::read(at);
+        let loggers = log::loggers_of(at, &context.names);
+        let name = name.clone();
+        config.services.extend(kind.map(|kind| Service { name, kind, hooks, loggers }));
     }
     (config, context, hubs)
 }

@@ -30,10 +30,14 @@ objects! {
         take(SO_MARK: Int, "so_mark", "none, on a host 29300", "mark of the host's connections, or of the hub's listening socket. By it a host's own packets are [kept out of its tunnel](configuration.md#routes-of-the-system)");
         take(NETNS: OneText, "netns", "none", "network namespace in which the hub listens, or the host's device is; a name of `ip netns`, or a path");
         take(NETNS_OUT: OneText, "netns.out", "none", "network namespace in which a host's connections are opened");
-        not_yet("preUp", "preDown", "postUp", "postDown");
         harmless(NO_OBSERVER, "enableStats", "observer.resetTraffic", "observer.period", "observePeriod");
         not_yet("limiter.refreshInterval", "limiter.cleanupInterval", "limiter.scope");
         harmless("log lines have no labels; they name the service", "labels");
+        take(PRE_UP: Texts, "preUp", "none", "[commands](hooks.md), one text for each: when the listeners or the device are there; one that fails keeps the service from starting. No shell takes part");
+        take(POST_UP: Texts, "postUp", "none", "after that, before the first connection");
+        take(PRE_DOWN: Texts, "preDown", "none", "before the service stops");
+        take(POST_DOWN: Texts, "postDown", "none", "after the listeners are closed or the device is removed");
+        take(HOOK_TIMEOUT: Timespan, "hookTimeout", "10s", "rtun's own: limit for each of these commands; then it is killed with all that it has started");
         shared(left_over);
     }
 

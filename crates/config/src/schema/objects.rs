@@ -28,9 +28,10 @@ objects! {
         take(INGRESSES: ObjectList(ingress), "ingresses", "none", "which host may join which namespace");
         take(ROUTERS: ObjectList(router), "routers", "none", "routing tables");
         by_name("sds", "recorders", "rewriters", "caches", "observers");
-        not_yet_list("limiters", "quotas", "climiters", "rlimiters", "loggers");
+        not_yet_list("limiters", "quotas", "climiters", "rlimiters");
+        take(LOGGERS: ObjectList(logger), "loggers", "none", "more logs, which services name");
         take(TLS: In(top_tls), "tls", "", "the certificate of listeners that name none");
-        take(LOG: In(log), "log", "", "where log lines go; [may change while rtun runs](operating.md#the-log)");
+        take(LOG: In(log), "log", "", "where log lines go; [may change while rtun runs](logging.md)");
         harmless("rtun has no Go runtime to profile", "profiling");
         refused("it comes with the Web API, which rtun does not have yet; `rtun status` shows what runs", "api");
         take(ONLY_TUNNELS: Flag, "onlyTunnels", "false", "rtun's own: whether services of other kinds, and what only they use, are left out instead of refused; the same as `--only-tunnels`");
@@ -45,7 +46,9 @@ objects! {
         take(ADMISSIONS: Texts, "admissions", "none", "names of admissions, of which each has to admit the address; no effect on a host or client");
         harmless(NO_BYPASS, "bypass", "bypasses");
         harmless(NO_LOOKUP, "resolver", "hosts");
-        not_yet("limiter", "quotas", "climiter", "rlimiter", "logger", "loggers", "observer");
+        not_yet("limiter", "quotas", "climiter", "rlimiter", "observer");
+        take(LOGGER: OneText, "logger", "the log of the process", "the name of one of `loggers`, for the log lines of this service");
+        take(LOGGERS: Texts, "loggers", "none", "names of more of them; each line goes to all");
         harmless(OTHER_HANDLERS, "rewriter", "cache");
         refused("nothing would be recorded", "recorders");
         take(HANDLER: In(handler), "handler", "required", "hub, host or [UDP tunnel](configuration.md#udp-tunnels)");
@@ -76,9 +79,22 @@ objects! {
 
     log, "the log" {
         take(OUTPUT: OneText, "output", "stderr", "`stderr`, `stdout`, `none`, or a file's path");
-        take(LEVEL: OneText, "level", "info", "`trace`, `debug`, `info`, `warn`, `error`; `fatal` counts as `error`; another one counts as `info`, with a warning, as GOST does");
-        take(FORMAT: OneText, "format", "json", "`json` or `text`; another one counts as `json`, with a warning");
-        not_yet("rotation");
+        take(LEVEL: OneText, "level", "info", "`trace`, `debug`, `info`, `warn`, `error`, `fatal`: only what ends the process; another one counts as `info`, with a warning, as GOST does");
+        take(FORMAT: OneText, "format", "rtun", "`rtun`: JSON with rtun's own names; `json` and `text`: [the names and forms of GOST](logging.md#forms); another one counts as `json`, with a warning, as GOST does");
+        take(ROTATION: In(rotation), "rotation", "none", "when a file is put aside and another begun");
+    }
+
+    logger, "a logger" {
+        take(NAME: OneText, "name", "required", "unique");
+        take(LOG: In(log), "log", "as `log` without keys", "where its lines go");
+    }
+
+    rotation, "a log's rotation" {
+        take(MAX_SIZE: Int, "maxSize", "100 MiB", "a file that would grow past it is put aside first; 0 and less are the default");
+        take(MAX_AGE: Int, "maxAge", "0", "days after which a file that was put aside is removed; 0 and less: never");
+        take(MAX_BACKUPS: Int, "maxBackups", "0", "files put aside that are kept; 0 and less: all");
+        take(LOCAL_TIME: Flag, "localTime", "false", "whether the times in their names are local ones, not UTC");
+        take(COMPRESS: Flag, "compress", "false", "whether they are compressed with gzip");
     }
 
     metrics, "the metrics" {

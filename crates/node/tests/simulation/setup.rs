@@ -203,7 +203,7 @@ pub(crate) fn host(machine: usize, stack: usize) -> Config {
 }
 
 fn config(name: &str, kind: ServiceKind) -> Config {
-    Config { services: vec![Service { name: name.into(), kind }], ..Config::default() }
+    Config { services: vec![Service::new(name, kind)], ..Config::default() }
 }
 
 /// What the way of a machine is like.
