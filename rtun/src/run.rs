@@ -41,7 +41,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     use_one_crypto_provider();
     let mut reader = SystemReader::default();
     let environment = Environment::from_vars(|name| std::env::var(name).ok());
-    let Outcome { config, document, findings } = read(args, &environment, &mut reader);
+    let Outcome { config, document, findings, .. } = read(args, &environment, &mut reader);
     if let (Some(format), Some(document)) = (args.output, document) {
         print_serious(&findings);
         return say(&document.emit(format));
@@ -98,7 +98,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
             }
         };
         let mut life = match Life::new(args, environment, reader, logging, stopping) {
-            Ok(life) => Life { state, of_process, ..life },
+            Ok(life) => Life { state, of_process, said: findings, ..life },
             Err(error) => {
                 complain(&format!("rtun: cannot listen for signals: {error}"));
                 return ExitCode::from(EXIT_FAILURE);
@@ -122,6 +122,10 @@ struct Life<'a> {
     control_lost: bool,
     /// What was said of this process on its machine.
     of_process: Vec<Finding>,
+    /// What was said of the configuration when it was read last.
+    said: Vec<Finding>,
+    /// Whether it could be applied then.
+    is_applied: bool,
     /// Cancelled by SIGINT and SIGTERM.
     stopping: CancellationToken,
     hang_up: Signal,
@@ -145,6 +149,8 @@ impl<'a> Life<'a> {
             control: None,
             control_lost: false,
             of_process: Vec::new(),
+            said: Vec::new(),
+            is_applied: true,
             stopping,
             hang_up: signal(SignalKind::hangup())?,
             user_1: signal(SignalKind::user_defined1())?,
@@ -169,7 +175,11 @@ impl<'a> Life<'a> {
                     node.log_report();
                 }
                 _ = look_after.tick() => self.look_after(&node),
-                _ = self.hang_up.recv() => self.reload(&mut node).await,
+                _ = self.hang_up.recv() => {
+                    self.said.clear();
+                    self.is_applied = true;
+                    self.reload(&mut node).await;
+                }
                 () = period_over => {
                     self.reload(&mut node).await;
                     next_reload = self.args.reload.map(|period| Instant::now() + period);
@@ -208,23 +218,25 @@ impl<'a> Life<'a> {
         }
     }
 
-    /// Reads all sources again; a configuration with an error changes nothing.
+    /// Reads all sources again; a configuration with an error changes nothing. What was said the last time is not said again.
     async fn reload(&mut self, node: &mut Node) {
         // The sender of the signal may have moved the log file away, whatever the configuration says.
         self.logging.reopen();
         let Self { args, environment, reader, .. } = self;
         let outcome = tokio::task::block_in_place(|| read(args, environment, reader));
-        log_findings(&outcome.findings);
+        log_findings(&changed(&outcome.findings, &self.said));
+        let is_same = self.said == outcome.findings;
+        self.said = outcome.findings;
         match outcome.config {
             Some(mut config) => {
                 let of_process = machine::process(&mut config);
-                let new = of_process.iter().filter(|finding| !self.of_process.contains(finding));
-                log_findings(&new.cloned().collect::<Vec<_>>());
+                log_findings(&changed(&of_process, &self.of_process));
                 self.of_process = of_process;
                 node.keep_state_in(self.state.directory(&config));
                 self.logging.announce(&config);
                 match node.apply(&config).await {
                     Ok(()) => {
+                        self.is_applied = true;
                         self.logging.apply(&config);
                         node.reload_sources();
                         info!(target: ASKED, "configuration read again");
@@ -232,7 +244,11 @@ impl<'a> Life<'a> {
                     Err(error) => error!("the new configuration is not applied: {error}"),
                 }
             }
-            None => error!("the new configuration is not applied: it has errors"),
+            None if is_same && !self.is_applied => {}
+            None => {
+                self.is_applied = false;
+                error!("the new configuration is not applied: it has errors");
+            }
         }
     }
 }
@@ -286,6 +302,11 @@ fn open_control_socket(node: &Node) -> Option<ControlSocket> {
 pub(crate) fn use_one_crypto_provider() {
     // Fails only if one is installed already, which is then this one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
+
+/// Those of `findings` that are not among `before`.
+fn changed(findings: &[Finding], before: &[Finding]) -> Vec<Finding> {
+    findings.iter().filter(|finding| !before.contains(finding)).cloned().collect()
 }
 
 fn print_serious(findings: &[Finding]) {

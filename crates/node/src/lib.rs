@@ -31,6 +31,7 @@ pub use report::{
 pub use rtun_control::{
     FeedLine, FeedProblem, FeedState, FeedStatus, LastError, PluginKind, PluginStatus, take_zone,
 };
+pub use rtun_transport::socket::has_multipath;
 pub use runtime::{
     descriptors,
     duties::TaskReport,

@@ -293,8 +293,8 @@ fn still_admitted(
     if !rules.addresses.admit(association.peer.ip()) {
         return Err(format!("connections from {} are refused", association.peer.ip()));
     }
-    let HostAssociation { identity, host, .. } = association;
-    let admitted = rules.access.still_admits(identity.as_ref(), host, namespace);
+    let HostAssociation { identity, host, peer, .. } = association;
+    let admitted = rules.access.still_admits(identity.as_ref(), host, namespace, peer.ip());
     admitted.map_err(|refusal| refusal.to_string())
 }
 

@@ -95,7 +95,8 @@ impl UdpServerService {
     ) -> Result<Self, UdpServerError> {
         let mut so_mark = config.so_mark;
         let peers = TunnelPeers::of_listener(&mut so_mark, config.netns.as_ref());
-        let options = ListenOptions { so_mark, netns: config.netns.clone(), reuse_port: false };
+        let options =
+            ListenOptions { so_mark, netns: config.netns.clone(), ..ListenOptions::default() };
         let socket = {
             let _watched_by = slot.handle().enter();
             DatagramSocket::listen(&config.addr, &options)?

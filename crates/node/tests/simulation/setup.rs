@@ -177,7 +177,7 @@ pub(crate) fn host(machine: usize, stack: usize) -> Config {
             segment_max: None,
         }],
         namespace: id_of(namespace_of(machine)),
-        auth: Some(Login { user: user(machine), password: Secret::new("secret") }),
+        auth: Some(Login { user: user(machine), password: Secret::new("secret"), file: None }),
         ..HubNode::tcp(addr)
     };
     let address = format!("{}/24", address_of(number)).parse().expect("an address");
