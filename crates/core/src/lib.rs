@@ -12,6 +12,7 @@ mod guesses;
 mod host;
 mod hub;
 mod ingress;
+pub mod limit;
 mod lines;
 mod matcher;
 mod namespace;

@@ -81,6 +81,9 @@ pub enum LineError {
     /// A user name or password that cannot be sent.
     #[error("the user name or password has {0} bytes, at most {MAX_CREDENTIAL} are possible")]
     Credential(usize),
+    /// A line of a limiter.
+    #[error("{0}")]
+    Limit(crate::limit::LimitLineError),
     /// Not what an admission can match.
     #[error("{0}")]
     Matcher(MatcherError),
@@ -163,13 +166,13 @@ pub fn parse_matchers(text: &str, max_rows: usize) -> Result<Parsed<Matcher>, To
 const BLANKS: [char; 2] = [' ', '\t'];
 
 /// A bad line before it is known whether it is told of.
-struct Flaw<'a> {
+pub(crate) struct Flaw<'a> {
     word: Option<&'a str>,
     why: LineError,
 }
 
 impl<'a> Flaw<'a> {
-    fn new(word: &'a str, why: LineError) -> Self {
+    pub(crate) fn new(word: &'a str, why: LineError) -> Self {
         Self { word: Some(word), why }
     }
 
@@ -181,7 +184,7 @@ impl<'a> Flaw<'a> {
 /// Reads `text` line by line: `content` leaves of a trimmed line what counts, `row` reads that unless it is empty.
 ///
 /// Lines are counted before anything is kept, so that a text of too many costs no memory.
-fn parse<'a, T>(
+pub(crate) fn parse<'a, T>(
     text: &'a str,
     max_rows: usize,
     content: impl Fn(&'a str) -> &'a str,
@@ -225,11 +228,11 @@ fn excerpt(word: &str) -> &str {
 }
 
 /// What stands before the first `#`.
-fn before_comment(line: &str) -> &str {
+pub(crate) fn before_comment(line: &str) -> &str {
     line.split('#').next().unwrap_or_default().trim_end_matches(BLANKS)
 }
 
-fn words(line: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn words(line: &str) -> impl Iterator<Item = &str> {
     line.split(BLANKS).filter(|word| !word.is_empty())
 }
 

@@ -1,0 +1,29 @@
+//! Limits of traffic, connections, join requests and volume, as GOST's `limiters`, `climiters`, `rlimiters` and `quotas`
+//! describe them.
+
+mod connections;
+mod lines;
+mod quota;
+mod requests;
+mod scope;
+mod shaper;
+mod size;
+
+pub use self::{
+    connections::{ConnectionGuard, ConnectionLimiter, ConnectionsExceeded},
+    lines::{LimitLineError, parse_connection_limits, parse_request_limits, parse_traffic_limits},
+    quota::{Quota, QuotaDirection, QuotaTerms, QuotaUse},
+    requests::{RequestLimiter, RequestsExceeded},
+    scope::{LimitRow, LimitScope, Limits},
+    shaper::{MAX_FRAME, Rate, Shaper, Ticket},
+    size::{SizeError, parse_size},
+};
+
+/// The rates of one scope of a traffic limiter. `in` is what the service receives, `out` what it sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TrafficLimit {
+    /// What the service receives; `None`: not limited.
+    pub input: Option<Rate>,
+    /// What the service sends; `None`: not limited.
+    pub output: Option<Rate>,
+}

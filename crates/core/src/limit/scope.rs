@@ -1,0 +1,147 @@
+//! What a limit is about: a whole service, each connection or address, or the addresses of a network.
+
+use std::{collections::HashMap, net::IpAddr};
+
+use ipnet::IpNet;
+
+/// What a limit is about, the first word of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LimitScope {
+    /// `$`: the service as a whole.
+    Service,
+    /// `$$`: each connection of a traffic limiter, each address of the other limiters.
+    Each,
+    /// An address or prefix: each address in it.
+    Network(IpNet),
+}
+
+/// One line of a limiter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitRow<L> {
+    /// What it limits.
+    pub scope: LimitScope,
+    /// How much. A limiter's value for "no limit" overrides the rows of a wider network.
+    pub limit: L,
+}
+
+/// All rows of a limiter, for lookup. Of two rows for the same scope the later one counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits<L> {
+    service: Option<L>,
+    each: Option<L>,
+    networks: HashMap<IpNet, L>,
+    /// The prefix lengths in use, the longest first, of IPv4 and of IPv6.
+    lengths: [Vec<u8>; 2],
+}
+
+impl<L> Default for Limits<L> {
+    fn default() -> Self {
+        Self { service: None, each: None, networks: HashMap::new(), lengths: Default::default() }
+    }
+}
+
+impl<L: Copy> Limits<L> {
+    /// From the rows of all sources, in order.
+    pub fn new(rows: impl IntoIterator<Item = LimitRow<L>>) -> Self {
+        let mut limits = Self::default();
+        for LimitRow { scope, limit } in rows {
+            match scope {
+                LimitScope::Service => limits.service = Some(limit),
+                LimitScope::Each => limits.each = Some(limit),
+                LimitScope::Network(network) => {
+                    limits.networks.insert(network.trunc(), limit);
+                }
+            }
+        }
+        for network in limits.networks.keys() {
+            limits.lengths[family(network)].push(network.prefix_len());
+        }
+        for lengths in &mut limits.lengths {
+            lengths.sort_unstable_by(|a, b| b.cmp(a));
+            lengths.dedup();
+        }
+        limits
+    }
+
+    /// The limit of the service as a whole.
+    pub fn service(&self) -> Option<L> {
+        self.service
+    }
+
+    /// The limit of each connection or address.
+    pub fn each(&self) -> Option<L> {
+        self.each
+    }
+
+    /// The limit of the longest prefix that contains `addr`. IPv4 addresses in IPv6 form are taken as what they are.
+    pub fn network(&self, addr: IpAddr) -> Option<L> {
+        let addr = addr.to_canonical();
+        let lengths = &self.lengths[family(&IpNet::from(addr))];
+        lengths.iter().find_map(|length| {
+            let network = IpNet::new(addr, *length).ok()?.trunc();
+            self.networks.get(&network).copied()
+        })
+    }
+
+    /// Whether there is no limit at all.
+    pub fn is_empty(&self) -> bool {
+        self.service.is_none() && self.each.is_none() && self.networks.is_empty()
+    }
+}
+
+fn family(network: &IpNet) -> usize {
+    match network {
+        IpNet::V4(_) => 0,
+        IpNet::V6(_) => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn some_addr() -> impl Strategy<Value = IpAddr> {
+        prop_oneof![
+            (0u32..4, 0u32..64)
+                .prop_map(|(high, low)| IpAddr::from((high << 30 | low).to_be_bytes())),
+            (0u128..4, 0u128..64)
+                .prop_map(|(high, low)| IpAddr::from((high << 126 | low).to_be_bytes())),
+        ]
+    }
+
+    fn some_row() -> impl Strategy<Value = LimitRow<u32>> {
+        let network = (some_addr(), 0u8..=128).prop_map(|(addr, length)| {
+            let length = if addr.is_ipv4() { length % 33 } else { length };
+            LimitScope::Network(IpNet::new(addr, length).unwrap())
+        });
+        let scope =
+            prop_oneof![1 => Just(LimitScope::Service), 1 => Just(LimitScope::Each), 8 => network];
+        (scope, any::<u32>()).prop_map(|(scope, limit)| LimitRow { scope, limit })
+    }
+
+    proptest! {
+        #[test]
+        fn the_longest_prefix_counts_and_of_equal_ones_the_last(
+            rows in proptest::collection::vec(some_row(), 0..20),
+            addr in some_addr(),
+        ) {
+            let limits = Limits::new(rows.iter().copied());
+            let last = |scope| rows.iter().rev().find(|row| row.scope == scope).map(|row| row.limit);
+            prop_assert_eq!(limits.service(), last(LimitScope::Service));
+            prop_assert_eq!(limits.each(), last(LimitScope::Each));
+            let mut best = None;
+            for row in &rows {
+                if let LimitScope::Network(network) = row.scope
+                    && network.contains(&addr)
+                    && best.is_none_or(|(length, _)| length <= network.prefix_len())
+                {
+                    best = Some((network.prefix_len(), row.limit));
+                }
+            }
+            prop_assert_eq!(limits.network(addr), best.map(|(_, limit)| limit));
+            prop_assert_eq!(limits.is_empty(), rows.is_empty());
+        }
+    }
+}
