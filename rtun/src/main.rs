@@ -2,10 +2,8 @@
 //!
 //! Without a subcommand it takes GOST's flags and runs what they describe; subcommands are rtun's own.
 
-mod bench;
 mod check;
 mod core_dumps;
-mod demo;
 mod explain;
 mod generate;
 mod logging;
@@ -42,14 +40,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Measure the tunnel against a plain relay on this machine
-    Bench(bench::Bench),
-    #[command(hide = true)]
-    BenchRelay(bench::Relay),
     /// Look a configuration over without starting anything
     Check(check::Check),
-    /// A hub and two hosts on this machine, with the tutorial's files
-    Demo(demo::Demo),
     /// Tell where a packet goes and why, or why it goes nowhere
     Explain(explain::Explain),
     /// Make files that a network needs: certificates
@@ -58,8 +50,7 @@ enum Command {
     Status(status::StatusCommand),
 }
 
-const COMMANDS: [&str; 8] =
-    ["bench", "bench-relay", "check", "demo", "explain", "gen", "help", "status"];
+const COMMANDS: [&str; 5] = ["check", "explain", "gen", "help", "status"];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args_os()
@@ -69,10 +60,7 @@ fn main() -> ExitCode {
     match arguments.first() {
         Some(first) if COMMANDS.contains(&first.as_str()) => {
             match Cli::try_parse().map(|cli| cli.command) {
-                Ok(Command::Bench(bench)) => bench.run(),
-                Ok(Command::BenchRelay(relay)) => relay.run(),
                 Ok(Command::Check(check)) => check.run(),
-                Ok(Command::Demo(demo)) => demo.run(),
                 Ok(Command::Explain(explain)) => explain.run(),
                 Ok(Command::Gen(generate)) => generate.run(),
                 Ok(Command::Status(status)) => status.run(),
@@ -96,7 +84,7 @@ fn with_flags(arguments: Vec<String>) -> ExitCode {
     };
     if args.help {
         return say(&format!(
-            "Usage: rtun [FLAGS]\n       rtun check [FILE]...\n       rtun explain SRC DST\n       rtun status\n       rtun gen cert\n       rtun demo\n       rtun bench\n\n{USAGE}\n\
+            "Usage: rtun [FLAGS]\n       rtun check [FILE]...\n       rtun explain SRC DST\n       rtun status\n       rtun gen cert\n\n{USAGE}\n\
              Without flags: rtun.yaml of the working directory or of /etc/rtun, or GOST's own files.\n"
         ));
     }

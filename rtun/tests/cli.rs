@@ -48,6 +48,14 @@ fn version_help_and_mistakes() {
     assert_eq!(unknown.status.code(), Some(64));
     assert!(text(&unknown.stderr).contains("did you mean `-L`"), "{}", text(&unknown.stderr));
 
+    for command in ["bench", "demo"] {
+        let moved = run(&[command, "--rounds", "1"]);
+        assert_eq!(moved.status.code(), Some(64));
+        let said = text(&moved.stderr);
+        assert!(said.contains(&format!("rtun-workbench {command}\n")), "{said}");
+        assert!(!help.contains(&format!("rtun {command}")), "{help}");
+    }
+
     let nothing = run(&[]);
     assert_eq!(nothing.status.code(), Some(78));
     assert!(text(&nothing.stderr).contains("rtun.yaml"), "{}", text(&nothing.stderr));

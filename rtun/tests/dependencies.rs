@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Every edge there may be: a crate, those it may use, and those its tests may use besides.
-const ALLOWED: [(&str, &[&str], &[&str]); 12] = [
+const ALLOWED: [(&str, &[&str], &[&str]); 13] = [
     ("rtun-proto", &[], &[]),
     ("rtun-core", &["rtun-proto"], &[]),
     ("rtun-settings", &["rtun-core"], &[]),
@@ -36,18 +36,11 @@ const ALLOWED: [(&str, &[&str], &[&str]); 12] = [
         &["rtun-lab"],
     ),
     ("rtun-lab", &["rtun-system"], &[]),
+    ("rtun-workbench", &["rtun-lab", "rtun-proto"], &[]),
     (
         "rtun",
-        &[
-            "rtun-config",
-            "rtun-core",
-            "rtun-lab",
-            "rtun-node",
-            "rtun-proto",
-            "rtun-settings",
-            "rtun-state",
-        ],
-        &["rtun-system", "rtun-tls", "rtun-transport"],
+        &["rtun-config", "rtun-core", "rtun-node", "rtun-settings", "rtun-state"],
+        &["rtun-lab", "rtun-proto", "rtun-system", "rtun-tls", "rtun-transport"],
     ),
 ];
 

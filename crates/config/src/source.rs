@@ -280,15 +280,19 @@ pub(crate) fn nothing_found(files: &[PathBuf], report: &mut Report) {
         .help(format!("give -C FILE, or -L and -F; looked for {}", names.join(", ")));
 }
 
-/// Help for a bare argument that looks like a source.
+/// Help for a bare argument that looks like a source or a command.
 pub(crate) fn as_argument(argument: &str) -> Option<String> {
     let looks = matches!(extension(argument).as_str(), "yaml" | "yml" | "json");
     if looks {
         return Some(format!("did you mean -C {argument}?"));
     }
-    argument.contains("://").then(|| "did you mean -L or -F before it?".to_owned()).or_else(|| {
-        suggest::did_you_mean(argument, ["check", "explain", "status", "top", "demo", "bench"])
-    })
+    if argument.contains("://") {
+        return Some("did you mean -L or -F before it?".to_owned());
+    }
+    if matches!(argument, "bench" | "demo") {
+        return Some(format!("that is a command of another program: rtun-workbench {argument}"));
+    }
+    suggest::did_you_mean(argument, ["check", "explain", "gen", "status"])
 }
 
 #[cfg(test)]

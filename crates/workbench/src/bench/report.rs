@@ -214,7 +214,7 @@ impl Report {
             .map(|(name, command)| (name.clone(), command.clone().into()))
             .collect();
         json!({
-            "rtun": env!("CARGO_PKG_VERSION"),
+            "workbench": env!("CARGO_PKG_VERSION"),
             "rounds": conditions.rounds,
             "seconds": conditions.seconds,
             "mtu": conditions.mtu,

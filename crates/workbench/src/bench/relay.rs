@@ -12,7 +12,7 @@ use std::{
 use clap::Args as ClapArgs;
 use rtun_lab::tools;
 
-use crate::{EXIT_FAILURE, complain};
+use crate::complain;
 
 /// Bytes per read and write.
 const CHUNK: usize = 256 * 1024;
@@ -51,8 +51,8 @@ impl FromStr for Rule {
 impl Relay {
     pub(crate) fn run(self) -> ExitCode {
         let Err(error) = self.relay();
-        complain(&format!("rtun bench-relay: {error}"));
-        ExitCode::from(EXIT_FAILURE)
+        complain(&format!("rtun-workbench bench-relay: {error}"));
+        ExitCode::FAILURE
     }
 
     fn relay(&self) -> io::Result<std::convert::Infallible> {
@@ -74,7 +74,7 @@ impl Relay {
 fn start(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<()> {
     let work = move || {
         if let Err(error) = work() {
-            complain(&format!("rtun bench-relay: {error}"));
+            complain(&format!("rtun-workbench bench-relay: {error}"));
         }
     };
     thread::Builder::new().spawn(work).map(drop)

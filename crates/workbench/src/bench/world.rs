@@ -27,7 +27,6 @@ use super::{
     table::{self, Origin, Table},
     transport::Transport,
 };
-use crate::EXIT_CONFIG;
 
 /// How long a network may take until packets pass.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -37,6 +36,9 @@ const PORT: u16 = 6000;
 
 /// The hub's port for hosts.
 const HUB_PORT: u16 = 8443;
+
+/// How a program ends that refuses its configuration: `EX_CONFIG` of sysexits.h.
+const REFUSED: i32 = 78;
 
 /// The relay's port for host 0; the others' follow.
 const RELAY_PORTS: u16 = 7000;
@@ -455,9 +457,7 @@ fn late(contender: &Contender) -> BenchError {
 fn still_runs(process: &Process, contender: &Contender) -> Result<(), BenchError> {
     match process.try_wait()?.map(|status| status.code()) {
         None => Ok(()),
-        Some(Some(code)) if code == i32::from(EXIT_CONFIG) => {
-            Err(BenchError::Unsupported { contender: contender.name.clone() })
-        }
+        Some(Some(REFUSED)) => Err(BenchError::Unsupported { contender: contender.name.clone() }),
         Some(_) => Err(late(contender)),
     }
 }

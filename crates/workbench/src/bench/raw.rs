@@ -59,7 +59,7 @@ impl RawHost {
                 capabilities: Capabilities::GSO_FRAMES,
                 mtu: 1420,
                 instance: [1; 16],
-                software: "rtun bench".into(),
+                software: "rtun-workbench".into(),
             }))?;
             let mut length = [0; LEN_PREFIX];
             self.stream.read_exact(&mut length)?;

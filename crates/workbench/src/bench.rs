@@ -1,4 +1,4 @@
-//! `rtun bench`: real traffic through a plain relay and through the tunnel in turn, on this machine.
+//! `rtun-workbench bench`: real traffic through a plain relay and through the tunnel in turn, on this machine.
 //!
 //! Method and figures: docs/performance.md.
 
@@ -37,7 +37,10 @@ use clap::{Args as ClapArgs, ValueEnum};
 use nix::unistd::Uid;
 use rtun_lab::{LabError, UserNamespaceError, enter_user_namespace, tools::TransferError};
 
-use crate::{EXIT_FAILURE, complain, say};
+use crate::{
+    complain,
+    program::{Program, ProgramError},
+};
 use report::{Conditions, Report};
 use scenario::{Figure, Scenario, Sizes};
 use table::Origin;
@@ -55,6 +58,8 @@ const CONGESTION_CONTROL: &str = "cubic";
 /// status: 0 when every measurement succeeded.
 #[derive(ClapArgs)]
 pub(crate) struct Bench {
+    #[command(flatten)]
+    program: Program,
     /// How often everything is measured, in turn
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     rounds: u16,
@@ -104,6 +109,8 @@ pub(crate) struct Bench {
 #[derive(Debug, thiserror::Error)]
 enum BenchError {
     #[error(transparent)]
+    Program(#[from] ProgramError),
+    #[error(transparent)]
     UserNamespace(#[from] UserNamespaceError),
     #[error(transparent)]
     Lab(#[from] LabError),
@@ -138,21 +145,29 @@ enum BenchError {
 impl Bench {
     pub(crate) fn run(self) -> ExitCode {
         let failed = |error: BenchError| {
-            complain(&format!("rtun bench: {error}"));
-            ExitCode::from(EXIT_FAILURE)
+            complain(&format!("rtun-workbench bench: {error}"));
+            ExitCode::FAILURE
         };
         let report = match self.measure() {
             Ok(report) => report,
             Err(error) => return failed(error),
         };
-        let said = say(&report.text());
+        let printed = match io::stdout().write_all(report.text().as_bytes()) {
+            // A reader that has gone is no failure of ours.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            printed => printed,
+        };
         if let Some(path) = &self.json {
             let written = fs::write(path, format!("{:#}\n", report.json()));
             if let Err(source) = written {
                 return failed(BenchError::Json { path: path.clone(), source });
             }
         }
-        if report.has_failures() { ExitCode::from(EXIT_FAILURE) } else { said }
+        match printed {
+            Err(error) => failed(error.into()),
+            Ok(()) if report.has_failures() => ExitCode::FAILURE,
+            Ok(()) => ExitCode::SUCCESS,
+        }
     }
 
     fn measure(&self) -> Result<Report, BenchError> {
@@ -260,10 +275,9 @@ impl Bench {
     /// The relay, the tunnel, the same without GSO frames and the second tunnel if they are asked for; and both tunnels
     /// over each transport if a scenario compares these.
     fn contenders(&self) -> Result<Vec<Contender>, BenchError> {
-        let own = vec![std::env::current_exe()?.to_string_lossy().into_owned()];
         let or_own = |command: &Option<String>, what| match command {
             Some(command) => words(command, what),
-            None => Ok(own.clone()),
+            None => Ok(vec![self.program.find()?.to_string_lossy().into_owned()]),
         };
         let hub = or_own(&self.hub_cmd, "--hub-cmd")?;
         let host = or_own(&self.host_cmd, "--host-cmd")?;
@@ -370,7 +384,7 @@ fn end_on_signals() -> io::Result<()> {
             _ = terminate.recv() => {}
         }
         INTERRUPTED.store(true, Ordering::Relaxed);
-        writeln!(io::stderr(), "rtun bench: ending after this measurement")
+        writeln!(io::stderr(), "rtun-workbench bench: ending after this measurement")
     };
     thread::Builder::new().name("signals".into()).spawn(move || runtime.block_on(wait)).map(drop)
 }
@@ -388,7 +402,10 @@ mod tests {
     }
 
     fn bench(arguments: &[&str]) -> Result<Bench, clap::Error> {
-        let line = Line::try_parse_from([&["bench"], arguments].concat())?;
+        // Which program it is does not matter here, and rtun need not be built.
+        let own = std::env::current_exe().unwrap();
+        let rtun = ["bench", "--rtun", own.to_str().unwrap()];
+        let line = Line::try_parse_from([&rtun, arguments].concat())?;
         Ok(line.bench)
     }
 

@@ -1,16 +1,18 @@
-//! `rtun bench` from its command line to its JSON; how fast anything is, is not judged here.
+//! `rtun-workbench bench` from its command line to its JSON; how fast anything is, is not judged here.
 
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use std::{
     fs,
-    io::{self, Write},
-    process::{Command, Stdio},
+    process::Stdio,
     sync::{Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
+use common::{can_run, skipped};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -112,10 +114,6 @@ fn transports_are_compared_and_one_that_is_not_there_is_skipped() {
     assert!(through_tcp.as_f64().is_some_and(|ratio| ratio < 0.5), "{output}");
 }
 
-fn can_run() -> bool {
-    !skipped(rtun_lab::tun_available())
-}
-
 /// Whether `tc` and the kernel can limit what a device sends.
 fn slow_link_available() -> Result<(), String> {
     let limited = Lab::new().and_then(|lab| {
@@ -123,15 +121,6 @@ fn slow_link_available() -> Result<(), String> {
         tools::slow_link(&machine, "lo", 100)
     });
     limited.map_err(|error| error.to_string())
-}
-
-/// Says why if it is.
-fn skipped(available: Result<(), String>) -> bool {
-    let Err(reason) = available else { return false };
-    assert!(std::env::var_os("RTUN_TESTS_MUST_RUN").is_none(), "cannot run: {reason}");
-    // Past the test harness, which shows the output of failed tests only.
-    let _ = io::stderr().write_all(format!("skipped: {reason}\n").as_bytes());
-    true
 }
 
 fn assert_measured(figures: &[(&str, &str, &[&str])], json: &Value) {
@@ -149,7 +138,7 @@ fn assert_measured(figures: &[(&str, &str, &[&str])], json: &Value) {
 fn bench(arguments: &[&str]) -> (String, Value) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("figures.json");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rtun"));
+    let mut command = common::workbench();
     command.args(["bench", "--rounds=1", "--seconds=1"]).args(arguments).arg("--json").arg(&file);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();

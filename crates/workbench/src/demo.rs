@@ -1,4 +1,4 @@
-//! `rtun demo`: a hub, two hosts and a network behind each, on this machine, with the tutorial's files.
+//! `rtun-workbench demo`: a hub, two hosts and a network behind each, on this machine, with the tutorial's files.
 //!
 //! ```text
 //!   lan-1 192.168.100.2 -- host-1 192.168.123.1 ---+
@@ -21,7 +21,10 @@ use rtun_lab::{
     Lab, LabError, Namespace, Process, UserNamespaceError, enter_user_namespace, tools,
 };
 
-use crate::{EXIT_FAILURE, complain};
+use crate::{
+    complain,
+    program::{Program, ProgramError},
+};
 
 const SERVER: &str = include_str!("demo/server-routes.yaml");
 const HOST_1: &str = include_str!("demo/host-1.yaml");
@@ -43,6 +46,8 @@ const MEASURE: Duration = Duration::from_secs(3);
 /// Needs root, or a system that allows user namespaces. Touches nothing outside of the namespaces it makes.
 #[derive(ClapArgs)]
 pub(crate) struct Demo {
+    #[command(flatten)]
+    program: Program,
     /// End after the measurements instead of staying up until Ctrl-C
     #[arg(long)]
     once: bool,
@@ -50,6 +55,10 @@ pub(crate) struct Demo {
 
 #[derive(Debug, thiserror::Error)]
 enum DemoError {
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    #[error("starting {}: {source}", .program.display())]
+    Start { program: PathBuf, source: io::Error },
     #[error(transparent)]
     UserNamespace(#[from] UserNamespaceError),
     #[error(transparent)]
@@ -69,20 +78,21 @@ impl Demo {
         match self.show() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                complain(&format!("rtun demo: {error}"));
-                ExitCode::from(EXIT_FAILURE)
+                complain(&format!("rtun-workbench demo: {error}"));
+                ExitCode::FAILURE
             }
         }
     }
 
     fn show(&self) -> Result<(), DemoError> {
+        let program = self.program.find()?;
         let rootless = !Uid::effective().is_root();
         if rootless {
             enter_user_namespace()?;
         }
         rtun_lab::tun_available().map_err(DemoError::NoTun)?;
         let folder = tempfile::Builder::new().prefix("rtun-demo-").tempdir()?;
-        let result = self.show_in(folder.path(), rootless);
+        let result = self.show_in(&program, folder.path(), rootless);
         if result.is_err() {
             // The logs tell why.
             let _ = folder.keep();
@@ -90,8 +100,8 @@ impl Demo {
         result
     }
 
-    fn show_in(&self, folder: &Path, rootless: bool) -> Result<(), DemoError> {
-        let network = Network::build(folder)?;
+    fn show_in(&self, program: &Path, folder: &Path, rootless: bool) -> Result<(), DemoError> {
+        let network = Network::build(program, folder)?;
         let mut out = io::stdout();
         writeln!(out, "A hub and two hosts are starting, each in a network namespace of its own.")?;
         writeln!(out, "Configuration (the tutorial's own) and logs: {}\n", folder.display())?;
@@ -148,7 +158,7 @@ struct Network {
 }
 
 impl Network {
-    fn build(folder: &Path) -> Result<Self, DemoError> {
+    fn build(program: &Path, folder: &Path) -> Result<Self, DemoError> {
         let lab = Lab::new()?;
         let [hub, host_1, host_2, lan_1, lan_2] =
             ["hub", "host-1", "host-2", "lan-1", "lan-2"].map(|name| lab.namespace(name));
@@ -165,8 +175,9 @@ impl Network {
             host.forward_packets()?;
             host.hosts([("server_ip", HUB_ADDRESS)]);
         }
-        let start =
-            |namespace: &Namespace, name: &str, text: &str| start(namespace, folder, name, text);
+        let start = |namespace: &Namespace, name: &str, text: &str| {
+            start(program, namespace, folder, name, text)
+        };
         Ok(Self {
             hub_process: start(&hub, "server-routes", SERVER)?,
             host_1_process: start(&host_1, "host-1", HOST_1)?,
@@ -218,6 +229,7 @@ impl Network {
 }
 
 fn start(
+    program: &Path,
     namespace: &Namespace,
     folder: &Path,
     name: &str,
@@ -226,9 +238,11 @@ fn start(
     let config = folder.join(format!("{name}.yaml"));
     std::fs::write(&config, text)?;
     let log = File::create(folder.join(format!("{name}.log")))?;
-    let mut command = Command::new(std::env::current_exe()?);
+    let mut command = Command::new(program);
     command.arg("-C").arg(config).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-    Ok(namespace.spawn(command)?)
+    namespace
+        .spawn(command)
+        .map_err(|source| DemoError::Start { program: program.to_owned(), source })
 }
 
 fn address(text: &str) -> IpAddr {
