@@ -5,8 +5,9 @@ mod support;
 use std::sync::Arc;
 
 use rtun_control::{
-    AdmissionPlugin, AuthPlugin, IngressPlugin, PluginError, RoutePlugin, connect_admission_plugin,
-    connect_auth_plugin, connect_ingress_plugin, connect_route_plugin,
+    AdmissionPlugin, AuthPlugin, IngressPlugin, LimitQuestion, LimiterPlugin, PluginError,
+    PluginScope, RoutePlugin, connect_admission_plugin, connect_auth_plugin,
+    connect_ingress_plugin, connect_limiter_plugin, connect_route_plugin,
 };
 use rtun_core::NamespaceId;
 use support::{facts, grpc, http, login, name, namespace};
@@ -28,7 +29,7 @@ macro_rules! implementations {
 }
 
 /// Plugins that have no token, of servers that want one.
-macro_rules! strangers {
+macro_rules! unauthenticated {
     ($path:literal, $connect:ident) => {{
         let http_server = support::http_server(facts()).await;
         let (grpc_server, _task) = support::grpc::Fake::new(facts()).serve("127.0.0.1:0").await;
@@ -57,7 +58,7 @@ async fn routes() {
             assert_eq!(answer, Ok(expected), "{which}: {destination} in {namespace}");
         }
     }
-    for plugin in strangers!("route", connect_route_plugin) {
+    for plugin in unauthenticated!("route", connect_route_plugin) {
         assert!(is_refused(plugin.route(namespace(), [10, 0, 0, 7].into()).await));
     }
 }
@@ -71,7 +72,7 @@ async fn rules() {
             assert_eq!(answer, Ok(expected), "{which}: {host}");
         }
     }
-    for plugin in strangers!("ingress", connect_ingress_plugin) {
+    for plugin in unauthenticated!("ingress", connect_ingress_plugin) {
         assert!(is_refused(plugin.namespace(&name("host-1"), "hub").await));
     }
 }
@@ -91,7 +92,7 @@ async fn users() {
             assert_eq!(answer, Ok(expected), "{which}: {user} {password}");
         }
     }
-    for plugin in strangers!("auth", connect_auth_plugin) {
+    for plugin in unauthenticated!("auth", connect_auth_plugin) {
         assert!(is_refused(plugin.authenticate(&login("nameless", "x")).await));
     }
 }
@@ -108,7 +109,24 @@ async fn admissions() {
             assert_eq!(answer, Ok(expected), "{which}: {addr}");
         }
     }
-    for plugin in strangers!("admission", connect_admission_plugin) {
+    for plugin in unauthenticated!("admission", connect_admission_plugin) {
         assert!(is_refused(plugin.admit("hub", ([192, 0, 2, 1], 5).into()).await));
+    }
+}
+
+#[tokio::test]
+async fn limits() {
+    let question = |service: &str, scope| LimitQuestion { service: service.into(), scope };
+    let src = ([192, 0, 2, 1], 5).into();
+    let client = PluginScope::Client { host: name("host-1"), namespace: namespace(), src };
+    let expected = support::rates();
+    for (which, plugin) in implementations!("limiter", connect_limiter_plugin, dyn LimiterPlugin) {
+        for scope in [PluginScope::Service, PluginScope::Connection(src), client.clone()] {
+            let answer = plugin.limit(&question("hub", scope.clone())).await;
+            assert_eq!(answer, Ok(expected), "{which}: {scope:?}");
+        }
+    }
+    for plugin in unauthenticated!("limiter", connect_limiter_plugin) {
+        assert!(is_refused(plugin.limit(&question("hub", PluginScope::Service)).await));
     }
 }

@@ -1,4 +1,4 @@
-//! Limits of traffic, connections, join requests and volume, as GOST's `limiters`, `climiters`, `rlimiters` and `quotas`
+//! ScopedLimits of traffic, connections, join requests and volume, as GOST's `limiters`, `climiters`, `rlimiters` and `quotas`
 //! describe them.
 
 mod connections;
@@ -14,8 +14,8 @@ pub use self::{
     lines::{LimitLineError, parse_connection_limits, parse_request_limits, parse_traffic_limits},
     quota::{Quota, QuotaDirection, QuotaTerms, QuotaUse},
     requests::{RequestLimiter, RequestsExceeded},
-    scope::{LimitRow, LimitScope, Limits},
-    shaper::{MAX_FRAME, Rate, Shaper, Ticket},
+    scope::{LimitRow, LimitScope, ScopedLimits},
+    shaper::{MAX_FRAME, Ticket, TrafficRate, TrafficShaper},
     size::{SizeError, parse_size},
 };
 
@@ -23,7 +23,7 @@ pub use self::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TrafficLimit {
     /// What the service receives; `None`: not limited.
-    pub input: Option<Rate>,
+    pub input: Option<TrafficRate>,
     /// What the service sends; `None`: not limited.
-    pub output: Option<Rate>,
+    pub output: Option<TrafficRate>,
 }

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::Limits;
+use super::ScopedLimits;
 
 /// Counts connections. A connection counts until its guard is dropped; so memory is bounded by the connections there are.
 ///
@@ -16,7 +16,7 @@ pub struct ConnectionLimiter(Mutex<ConnectionCounts>);
 
 #[derive(Debug, Default)]
 struct ConnectionCounts {
-    limits: Limits<u32>,
+    limits: ScopedLimits<u32>,
     total: u32,
     by_address: HashMap<IpAddr, u32>,
 }
@@ -46,12 +46,12 @@ pub enum ConnectionsExceeded {
 
 impl ConnectionLimiter {
     /// No connection yet.
-    pub fn new(limits: Limits<u32>) -> Self {
+    pub fn new(limits: ScopedLimits<u32>) -> Self {
         Self(Mutex::new(ConnectionCounts { limits, ..Default::default() }))
     }
 
     /// Changes the limits. Connections that there are stay, and count.
-    pub fn set_limits(&self, limits: Limits<u32>) {
+    pub fn set_limits(&self, limits: ScopedLimits<u32>) {
         self.counts().limits = limits;
     }
 
@@ -108,9 +108,9 @@ mod tests {
     use super::*;
     use crate::limit::{LimitRow, LimitScope};
 
-    fn limits(service: u32, each: u32, network: u32) -> Limits<u32> {
+    fn limits(service: u32, each: u32, network: u32) -> ScopedLimits<u32> {
         let row = |scope, limit| LimitRow { scope, limit };
-        Limits::new([
+        ScopedLimits::new([
             row(LimitScope::Service, service),
             row(LimitScope::Each, each),
             row(LimitScope::Network("10.0.0.0/30".parse().unwrap()), network),

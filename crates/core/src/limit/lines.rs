@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU64;
 
-use super::{LimitRow, LimitScope, Rate, SizeError, TrafficLimit, parse_size};
+use super::{LimitRow, LimitScope, SizeError, TrafficLimit, TrafficRate, parse_size};
 use crate::{
     Parsed, TooManyRows,
     lines::{Flaw, LineError, before_comment, parse, words},
@@ -49,8 +49,8 @@ pub fn parse_traffic_limits(
             return Err(Flaw::new(word, LimitLineError::TooManyWords.into()));
         }
         let rate = |bytes: Option<NonZeroU64>| {
-            let rate = Rate::new(bytes?);
-            Some(Rate { burst: burst.map_or(rate.burst, NonZeroU64::get), ..rate })
+            let rate = TrafficRate::new(bytes?);
+            Some(TrafficRate { burst: burst.map_or(rate.burst, NonZeroU64::get), ..rate })
         };
         Ok(LimitRow { scope, limit: TrafficLimit { input: rate(input), output: rate(output) } })
     })
@@ -132,7 +132,7 @@ mod tests {
                     ::ffff:10.3.0.0/112 1KB\n2001:DB8::/32 1KB 1KB 0\n";
         let parsed = parse_traffic_limits(text, 10).unwrap();
         assert_eq!(bad(&parsed), [""; 0]);
-        let rate = |rate: Option<Rate>| rate.map(|it| (it.bytes_per_second.get(), it.burst));
+        let rate = |rate: Option<TrafficRate>| rate.map(|it| (it.bytes_per_second.get(), it.burst));
         let rows = parsed.rows.iter().map(|row| row.value);
         let rows: Vec<_> =
             rows.map(|row| (row.scope, rate(row.limit.input), rate(row.limit.output))).collect();

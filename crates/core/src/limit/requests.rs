@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::Limits;
+use super::ScopedLimits;
 
 /// Addresses with a bucket of their own; past it those with the most tokens are removed.
 const MAX_ADDRESSES: usize = 65_536;
@@ -21,7 +21,7 @@ pub struct RequestLimiter(Mutex<RequestBuckets>);
 
 #[derive(Debug)]
 struct RequestBuckets {
-    limits: Limits<f64>,
+    limits: ScopedLimits<f64>,
     since: Instant,
     /// When each bucket is full again, in nanoseconds after `since`.
     service: u64,
@@ -41,13 +41,13 @@ pub enum RequestsExceeded {
 
 impl RequestLimiter {
     /// All buckets are full.
-    pub fn new(limits: Limits<f64>, now: Instant) -> Self {
+    pub fn new(limits: ScopedLimits<f64>, now: Instant) -> Self {
         let (service, by_address) = Default::default();
         Self(Mutex::new(RequestBuckets { limits, since: now, service, by_address }))
     }
 
     /// Changes the limits. What was taken from a bucket stays taken.
-    pub fn set_limits(&self, limits: Limits<f64>) {
+    pub fn set_limits(&self, limits: ScopedLimits<f64>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).limits = limits;
     }
 
@@ -108,9 +108,9 @@ mod tests {
     use super::*;
     use crate::limit::{LimitRow, LimitScope};
 
-    fn limits(service: f64, each: f64) -> Limits<f64> {
+    fn limits(service: f64, each: f64) -> ScopedLimits<f64> {
         let row = |scope, limit| LimitRow { scope, limit };
-        Limits::new([row(LimitScope::Service, service), row(LimitScope::Each, each)])
+        ScopedLimits::new([row(LimitScope::Service, service), row(LimitScope::Each, each)])
     }
 
     fn addr(n: u16) -> IpAddr {

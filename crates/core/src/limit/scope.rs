@@ -26,7 +26,7 @@ pub struct LimitRow<L> {
 
 /// All rows of a limiter, for lookup. Of two rows for the same scope the later one counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits<L> {
+pub struct ScopedLimits<L> {
     service: Option<L>,
     each: Option<L>,
     networks: HashMap<IpNet, L>,
@@ -34,13 +34,13 @@ pub struct Limits<L> {
     lengths: [Vec<u8>; 2],
 }
 
-impl<L> Default for Limits<L> {
+impl<L> Default for ScopedLimits<L> {
     fn default() -> Self {
         Self { service: None, each: None, networks: HashMap::new(), lengths: Default::default() }
     }
 }
 
-impl<L: Copy> Limits<L> {
+impl<L: Copy> ScopedLimits<L> {
     /// From the rows of all sources, in order.
     pub fn new(rows: impl IntoIterator<Item = LimitRow<L>>) -> Self {
         let mut limits = Self::default();
@@ -127,7 +127,7 @@ mod tests {
             rows in proptest::collection::vec(some_row(), 0..20),
             addr in some_addr(),
         ) {
-            let limits = Limits::new(rows.iter().copied());
+            let limits = ScopedLimits::new(rows.iter().copied());
             let last = |scope| rows.iter().rev().find(|row| row.scope == scope).map(|row| row.limit);
             prop_assert_eq!(limits.service(), last(LimitScope::Service));
             prop_assert_eq!(limits.each(), last(LimitScope::Each));

@@ -19,14 +19,14 @@ const BYTE: u128 = 1_000_000_000;
 
 /// A rate and how much may pass at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate {
+pub struct TrafficRate {
     /// Bytes per second.
     pub bytes_per_second: NonZeroU64,
     /// Bytes that pass at once after a time without traffic.
     pub burst: u64,
 }
 
-impl Rate {
+impl TrafficRate {
     /// A rate whose burst is what passes in 5 ms: over one second it adds 0.5 %.
     pub fn new(bytes_per_second: NonZeroU64) -> Self {
         let burst = bytes_per_second.get() / 1000 * DEFAULT_BURST.as_millis() as u64;
@@ -49,8 +49,8 @@ impl Rate {
 ///
 /// A new rate applies to those in line too. No byte is forgotten or counted twice.
 #[derive(Debug)]
-pub struct Shaper {
-    rate: Option<Rate>,
+pub struct TrafficShaper {
+    rate: Option<TrafficRate>,
     /// All bytes that were ever sent, and as many of them as have drained by `at`.
     sent: u128,
     drained: u128,
@@ -61,19 +61,19 @@ pub struct Shaper {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(u128);
 
-impl Shaper {
+impl TrafficShaper {
     /// Nothing sent yet; `None`: no limit.
-    pub fn new(rate: Option<Rate>, now: Instant) -> Self {
+    pub fn new(rate: Option<TrafficRate>, now: Instant) -> Self {
         Self { rate, sent: 0, drained: 0, at: now }
     }
 
     /// The rate in force; `None`: no limit.
-    pub fn rate(&self) -> Option<Rate> {
+    pub fn rate(&self) -> Option<TrafficRate> {
         self.rate
     }
 
     /// Changes the rate from `now` on.
-    pub fn set_rate(&mut self, rate: Option<Rate>, now: Instant) {
+    pub fn set_rate(&mut self, rate: Option<TrafficRate>, now: Instant) {
         self.drain(now);
         self.rate = rate;
     }
@@ -132,18 +132,18 @@ mod tests {
 
     use super::*;
 
-    fn rate(bytes_per_second: u64, burst: u64) -> Rate {
-        Rate { bytes_per_second: NonZeroU64::new(bytes_per_second).unwrap(), burst }
+    fn rate(bytes_per_second: u64, burst: u64) -> TrafficRate {
+        TrafficRate { bytes_per_second: NonZeroU64::new(bytes_per_second).unwrap(), burst }
     }
 
-    fn mbit(n: u64) -> Rate {
-        Rate::new(NonZeroU64::new(n * 125_000).unwrap())
+    fn mbit(n: u64) -> TrafficRate {
+        TrafficRate::new(NonZeroU64::new(n * 125_000).unwrap())
     }
 
     /// Sends frames of sizes from `size` for `time`, woken up to `late` after each frame is due, by turns for `senders`.
     /// Returns the bytes of each second and of each sender.
     fn run(
-        rate: Rate,
+        rate: TrafficRate,
         time: u64,
         senders: usize,
         late: Duration,
@@ -151,7 +151,7 @@ mod tests {
     ) -> (Vec<u64>, Vec<u64>) {
         let mut random = fastrand::Rng::with_seed(7);
         let start = Instant::now();
-        let mut shaper = Shaper::new(Some(rate), start);
+        let mut shaper = TrafficShaper::new(Some(rate), start);
         let mut tickets = vec![shaper.join(); senders];
         let mut wake = vec![start; senders];
         let (mut seconds, mut each) = (vec![0; time as usize], vec![0; senders]);
@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn a_change_applies_to_those_in_line() {
         let now = Instant::now();
-        let mut shaper = Shaper::new(Some(rate(1000, 0)), now);
+        let mut shaper = TrafficShaper::new(Some(rate(1000, 0)), now);
         let ticket = shaper.send(60_000, now);
         assert_eq!(shaper.ready_at(ticket, now) - now, Duration::from_secs(60));
         let later = now + Duration::from_secs(30);
@@ -229,17 +229,17 @@ mod tests {
     }
 
     #[derive(Debug, Clone)]
-    enum Step {
+    enum ShaperStep {
         Wait(u64),
         Send(usize),
         Rate(u64, u64),
     }
 
-    fn step() -> impl Strategy<Value = Step> {
+    fn step() -> impl Strategy<Value = ShaperStep> {
         prop_oneof![
-            (0u64..2000).prop_map(Step::Wait),
-            (1usize..=MAX_FRAME).prop_map(Step::Send),
-            (1u64..2000, 0u64..100_000).prop_map(|(rate, burst)| Step::Rate(rate, burst)),
+            (0u64..2000).prop_map(ShaperStep::Wait),
+            (1usize..=MAX_FRAME).prop_map(ShaperStep::Send),
+            (1u64..2000, 0u64..100_000).prop_map(|(rate, burst)| ShaperStep::Rate(rate, burst)),
         ]
     }
 
@@ -249,22 +249,22 @@ mod tests {
         fn it_is_a_bucket_that_leaks(steps in proptest::collection::vec(step(), 1..60)) {
             let start = Instant::now();
             let (mut leak, mut burst) = (100u64, 1000u64);
-            let mut shaper = Shaper::new(Some(rate(leak * 1000, burst)), start);
+            let mut shaper = TrafficShaper::new(Some(rate(leak * 1000, burst)), start);
             let (mut fill, mut now) = (0u64, start);
             let mut ticket = shaper.join();
             for step in steps {
                 match step {
-                    Step::Wait(millis) => for _ in 0..millis {
+                    ShaperStep::Wait(millis) => for _ in 0..millis {
                         now += Duration::from_millis(1);
                         fill = fill.saturating_sub(leak);
                         let is_ready = shaper.ready_at(ticket, now) <= now;
                         prop_assert_eq!(is_ready, fill <= burst);
                     },
-                    Step::Send(bytes) => {
+                    ShaperStep::Send(bytes) => {
                         fill += bytes as u64;
                         ticket = shaper.send(bytes, now);
                     }
-                    Step::Rate(new_leak, new_burst) => {
+                    ShaperStep::Rate(new_leak, new_burst) => {
                         (leak, burst) = (new_leak, new_burst);
                         shaper.set_rate(Some(rate(leak * 1000, burst)), now);
                     }
