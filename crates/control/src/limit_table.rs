@@ -86,8 +86,8 @@ impl<L: Copy + PartialEq + Send + Sync + 'static> LimitTableShared<L> {
     fn update(&self) {
         self.limits.send_if_modified(|current| {
             let rows: Vec<_> = self.feeds.iter().map(|feed| feed.rows()).collect();
-            let fed = rows.iter().flat_map(|rows| rows.iter()).map(|row| row.value);
-            let limits = ScopedLimits::new(self.inline.iter().copied().chain(fed));
+            let fed = rows.iter().flat_map(|rows| rows.iter()).map(|row| row.value.clone());
+            let limits = ScopedLimits::new(self.inline.iter().cloned().chain(fed));
             let is_new = **current != limits;
             if is_new {
                 *current = Arc::new(limits);

@@ -8,6 +8,7 @@ mod requests;
 mod scope;
 mod shaper;
 mod size;
+mod traffic;
 
 pub use self::{
     connections::{ConnectionGuard, ConnectionLimiter, ConnectionsExceeded},
@@ -17,6 +18,7 @@ pub use self::{
     scope::{LimitRow, LimitScope, ScopedLimits},
     shaper::{MAX_FRAME, Ticket, TrafficRate, TrafficShaper},
     size::{SizeError, parse_size},
+    traffic::{ShaperPair, ShaperSet, SharedShaper, TrafficLimiter},
 };
 
 /// The rates of one scope of a traffic limiter. `in` is what the service receives, `out` what it sends.

@@ -155,6 +155,7 @@ impl Look<'_> {
                 PluginKind::Ingress => "ingress",
                 PluginKind::Auther => "auther",
                 PluginKind::Admission => "admission",
+                PluginKind::Limiter => "limiter",
             };
             let last = plugin.last_success;
             let last = last.map_or("never".into(), |ago| format!("{} ago", seconds(ago as f64)));

@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 
 use super::{LimitRow, LimitScope, SizeError, TrafficLimit, TrafficRate, parse_size};
 use crate::{
-    Parsed, TooManyRows,
+    HostName, NamespaceId, Parsed, TooManyRows,
     lines::{Flaw, LineError, before_comment, parse, words},
     parse_prefix, unmapped,
 };
@@ -15,6 +15,9 @@ pub enum LimitLineError {
     /// The first word is not a scope.
     #[error("is not what a limit can be about; write `$`, `$$`, an address or a prefix")]
     Scope,
+    /// A scope with `@` that names no host and no namespace.
+    #[error("is no host or namespace; write `host@UUID`, `host@*` or `*@UUID`")]
+    HostScope,
     /// A line of one word.
     #[error("has no limit; write for example `$ 10MB`, or `$ 100` for connections and requests")]
     NoLimit,
@@ -41,7 +44,7 @@ pub fn parse_traffic_limits(
     parse(text, max_rows, before_comment, |line| {
         let mut words = words(line);
         let key = words.next().unwrap_or_default();
-        let scope = scope(key)?;
+        let scope = if key.contains('@') { host_scope(key)? } else { scope(key)? };
         let first = words.next().ok_or(Flaw::new(key, LimitLineError::NoLimit.into()))?;
         let (input, output) = (size(first)?, words.next().map_or(Ok(None), size)?);
         let burst = words.next().map_or(Ok(None), size)?;
@@ -109,6 +112,23 @@ fn scope(word: &str) -> Result<LimitScope, Flaw<'_>> {
     })
 }
 
+/// `host@UUID`, `host@*` or `*@UUID`.
+fn host_scope(word: &str) -> Result<LimitScope, Flaw<'_>> {
+    let flaw = || Flaw::new(word, LimitLineError::HostScope.into());
+    let (host, namespace) = word.rsplit_once('@').ok_or_else(flaw)?;
+    let namespace = match namespace {
+        "*" => None,
+        text => Some(text.parse::<NamespaceId>().map_err(|_| flaw())?),
+    };
+    match (host, namespace) {
+        ("*", Some(namespace)) => Ok(LimitScope::Namespace(namespace)),
+        ("*", None) => Err(flaw()),
+        (host, namespace) => {
+            Ok(LimitScope::Host(HostName::new(host).map_err(|_| flaw())?, namespace))
+        }
+    }
+}
+
 impl From<LimitLineError> for LineError {
     fn from(error: LimitLineError) -> Self {
         Self::Limit(error)
@@ -133,7 +153,7 @@ mod tests {
         let parsed = parse_traffic_limits(text, 10).unwrap();
         assert_eq!(bad(&parsed), [""; 0]);
         let rate = |rate: Option<TrafficRate>| rate.map(|it| (it.bytes_per_second.get(), it.burst));
-        let rows = parsed.rows.iter().map(|row| row.value);
+        let rows = parsed.rows.iter().map(|row| row.value.clone());
         let rows: Vec<_> =
             rows.map(|row| (row.scope, rate(row.limit.input), rate(row.limit.output))).collect();
         let network = |text: &str| LimitScope::Network(text.parse().unwrap());
@@ -149,6 +169,27 @@ mod tests {
                 (network("2001:db8::/32"), default(1 << 10), default(1 << 10)),
             ]
         );
+    }
+
+    #[test]
+    fn hosts_and_namespaces_are_written_with_an_at_sign() {
+        let id = "e87f56dd-fd57-4921-9ab8-a0847662daae";
+        let text = format!("host-1@{id} 1MB\na@b@* 1MB\n*@{id} 1MB\n*@* 1MB\nhost@7 1MB\n@* 1MB");
+        let parsed = parse_traffic_limits(&text, 10).unwrap();
+        let host = |text| HostName::new(text).unwrap();
+        let id: NamespaceId = id.parse().unwrap();
+        let scopes: Vec<_> = parsed.rows.iter().map(|row| row.value.scope.clone()).collect();
+        assert_eq!(
+            scopes,
+            [
+                LimitScope::Host(host("host-1"), Some(id)),
+                LimitScope::Host(host("a@b"), None),
+                LimitScope::Namespace(id)
+            ]
+        );
+        assert_eq!(parsed.bad.count, 3);
+        assert!(bad(&parsed)[0].contains("write `host@UUID`"), "{:?}", bad(&parsed));
+        assert_eq!(parse_connection_limits("host@* 1", 10).unwrap().bad.count, 1);
     }
 
     #[test]

@@ -1,11 +1,13 @@
-//! What a limit is about: a whole service, each connection or address, or the addresses of a network.
+//! What a limit is about: a whole service, each connection or address, the addresses of a network, a host, a namespace.
 
 use std::{collections::HashMap, net::IpAddr};
 
 use ipnet::IpNet;
 
+use crate::{HostName, NamespaceId};
+
 /// What a limit is about, the first word of a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum LimitScope {
     /// `$`: the service as a whole.
     Service,
@@ -13,10 +15,14 @@ pub enum LimitScope {
     Each,
     /// An address or prefix: each address in it.
     Network(IpNet),
+    /// `*@UUID`: a namespace as a whole. rtun's own, as the next.
+    Namespace(NamespaceId),
+    /// `host@UUID`: a host over all its connections; `host@*`: the host of this name in each namespace.
+    Host(HostName, Option<NamespaceId>),
 }
 
 /// One line of a limiter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LimitRow<L> {
     /// What it limits.
     pub scope: LimitScope,
@@ -30,13 +36,22 @@ pub struct ScopedLimits<L> {
     service: Option<L>,
     each: Option<L>,
     networks: HashMap<IpNet, L>,
+    namespaces: HashMap<NamespaceId, L>,
+    hosts: HashMap<(HostName, Option<NamespaceId>), L>,
     /// The prefix lengths in use, the longest first, of IPv4 and of IPv6.
     lengths: [Vec<u8>; 2],
 }
 
 impl<L> Default for ScopedLimits<L> {
     fn default() -> Self {
-        Self { service: None, each: None, networks: HashMap::new(), lengths: Default::default() }
+        Self {
+            service: None,
+            each: None,
+            networks: HashMap::new(),
+            namespaces: HashMap::new(),
+            hosts: HashMap::new(),
+            lengths: Default::default(),
+        }
     }
 }
 
@@ -50,6 +65,12 @@ impl<L: Copy> ScopedLimits<L> {
                 LimitScope::Each => limits.each = Some(limit),
                 LimitScope::Network(network) => {
                     limits.networks.insert(network.trunc(), limit);
+                }
+                LimitScope::Namespace(namespace) => {
+                    limits.namespaces.insert(namespace, limit);
+                }
+                LimitScope::Host(host, namespace) => {
+                    limits.hosts.insert((host, namespace), limit);
                 }
             }
         }
@@ -83,9 +104,24 @@ impl<L: Copy> ScopedLimits<L> {
         })
     }
 
+    /// The limit of a namespace as a whole.
+    pub fn namespace(&self, namespace: NamespaceId) -> Option<L> {
+        self.namespaces.get(&namespace).copied()
+    }
+
+    /// The limit of a host: its row in this namespace, else that for its name.
+    pub fn host(&self, host: &HostName, namespace: NamespaceId) -> Option<L> {
+        let row = |namespace| self.hosts.get(&(host.clone(), namespace)).copied();
+        row(Some(namespace)).or_else(|| row(None))
+    }
+
     /// Whether there is no limit at all.
     pub fn is_empty(&self) -> bool {
-        self.service.is_none() && self.each.is_none() && self.networks.is_empty()
+        self.service.is_none()
+            && self.each.is_none()
+            && self.networks.is_empty()
+            && self.namespaces.is_empty()
+            && self.hosts.is_empty()
     }
 }
 
@@ -127,7 +163,7 @@ mod tests {
             rows in proptest::collection::vec(some_row(), 0..20),
             addr in some_addr(),
         ) {
-            let limits = ScopedLimits::new(rows.iter().copied());
+            let limits = ScopedLimits::new(rows.iter().cloned());
             let last = |scope| rows.iter().rev().find(|row| row.scope == scope).map(|row| row.limit);
             prop_assert_eq!(limits.service(), last(LimitScope::Service));
             prop_assert_eq!(limits.each(), last(LimitScope::Each));

@@ -95,6 +95,15 @@ impl TrafficShaper {
         now.checked_add(wait).unwrap_or(now + Duration::from_secs(u32::MAX.into()))
     }
 
+    /// How many bytes may be sent at once by the owner of a ticket that is ready, so that senders take turns: what is left
+    /// of the burst. Always at least 1, which stands for one frame.
+    pub fn allowance(&mut self, now: Instant) -> usize {
+        self.drain(now);
+        let Some(rate) = self.rate else { return usize::MAX };
+        let left = (u128::from(rate.burst) * BYTE).saturating_sub(self.sent - self.drained) / BYTE;
+        usize::try_from(left).unwrap_or(usize::MAX).max(1)
+    }
+
     /// Counts a frame of `bytes` that is sent now. Returns the sender's ticket for its next frame.
     pub fn send(&mut self, bytes: usize, now: Instant) -> Ticket {
         self.drain(now);

@@ -427,6 +427,7 @@ fn plugin_kind(kind: PluginKind) -> &'static str {
         PluginKind::Ingress => "ingress",
         PluginKind::Auther => "auther",
         PluginKind::Admission => "admission",
+        PluginKind::Limiter => "limiter",
     }
 }
 
