@@ -9,7 +9,9 @@ mod tls;
 pub use tls::{tls_headers, tls_messages, tls_opener, tls_padding};
 
 use rtun_core::{
-    Matcher, Parsed, TooManyRows, parse_matchers, parse_routes, parse_rules, parse_users,
+    Matcher, Parsed, TooManyRows,
+    limit::{LimitScope, parse_connection_limits, parse_request_limits, parse_traffic_limits},
+    parse_matchers, parse_routes, parse_rules, parse_users,
 };
 use rtun_proto::{
     checksum::Checksum,
@@ -51,6 +53,7 @@ pub const TARGETS: [Target; 22] = [
     ("ingress_text", ingress_text),
     ("auth_text", auth_text),
     ("admission_text", admission_text),
+    ("limits_text", limits_text),
     ("ws_frames", ws_frames),
     ("ws_upgrade", ws_upgrade),
     ("grpc_chunks", grpc_chunks),
@@ -466,6 +469,32 @@ pub fn routes_text(bytes: &[u8]) {
         assert_eq!(route.prefix, route.prefix.trunc());
         format!("{} {}", route.prefix, route.gateway)
     });
+}
+
+/// The lines of the three kinds of limiters.
+pub fn limits_text(bytes: &[u8]) {
+    fn scope(scope: &LimitScope) -> String {
+        match scope {
+            LimitScope::Service => "$".to_owned(),
+            LimitScope::Each => "$$".to_owned(),
+            LimitScope::Network(network) => network.to_string(),
+            LimitScope::Namespace(namespace) => format!("*@{namespace}"),
+            LimitScope::Host(host, Some(namespace)) => format!("{host}@{namespace}"),
+            LimitScope::Host(host, None) => format!("{host}@*"),
+        }
+    }
+    table(bytes, parse_traffic_limits, |row| {
+        let rates = [row.limit.input, row.limit.output];
+        let bytes = rates.map(|rate| rate.map_or(0, |rate| rate.bytes_per_second.get()));
+        let burst = rates.into_iter().flatten().map(|rate| rate.burst).max().unwrap_or(0);
+        assert!(burst <= i64::MAX as u64, "a burst is a size, or a part of one");
+        // A rate below 1 KB has a default burst of 0, which is read as the default again.
+        let same = rates.into_iter().flatten().all(|rate| rate.burst == burst);
+        let burst = if same && burst > 0 { format!(" {burst}B") } else { String::new() };
+        format!("{} {}B {}B{burst}", scope(&row.scope), bytes[0], bytes[1])
+    });
+    table(bytes, parse_connection_limits, |row| format!("{} {}", scope(&row.scope), row.limit));
+    table(bytes, parse_request_limits, |row| format!("{} {}", scope(&row.scope), row.limit));
 }
 
 /// The rules of an ingress.

@@ -53,6 +53,9 @@ pub enum DropReason {
     QueueCodel,
     /// The memory all queues may use together is used up. Look at: overload, hosts with slow links.
     QueueBudget,
+    /// A limit of the configuration lets less through than is sent; the packet found no room, or waited too long. Look at: the
+    /// limiters.
+    RateLimited,
     /// The connection broke while the packet was being sent. Look at: the transport.
     WriteError,
     /// The TUN device did not take the packet. Look at: the host machine.
@@ -65,7 +68,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of their discriminants.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::FrameEmpty,
         Self::FrameTooBig,
         Self::FrameLengthMismatch,
@@ -89,6 +92,7 @@ impl DropReason {
         Self::QueueTooOld,
         Self::QueueCodel,
         Self::QueueBudget,
+        Self::RateLimited,
         Self::WriteError,
         Self::TunWriteError,
         Self::NotConnected,
@@ -129,6 +133,7 @@ impl DropReason {
             Self::QueueTooOld => "queue_too_old",
             Self::QueueCodel => "queue_codel",
             Self::QueueBudget => "queue_budget",
+            Self::RateLimited => "rate_limited",
             Self::WriteError => "write_error",
             Self::TunWriteError => "tun_write_error",
             Self::NotConnected => "not_connected",

@@ -16,7 +16,7 @@ pub use self::{
     quota::{Quota, QuotaDirection, QuotaTerms, QuotaUse},
     requests::{RequestLimiter, RequestsExceeded},
     scope::{LimitRow, LimitScope, ScopedLimits},
-    shaper::{MAX_FRAME, Ticket, TrafficRate, TrafficShaper},
+    shaper::{Ticket, TrafficRate, TrafficShaper},
     size::{SizeError, parse_size},
     traffic::{ShaperPair, ShaperSet, SharedShaper, TrafficLimiter},
 };

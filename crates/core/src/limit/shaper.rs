@@ -5,8 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The longest frame of the tunnel, in bytes.
-pub const MAX_FRAME: usize = 65_535;
+use rtun_proto::frame::MAX_FRAME;
 
 /// A frame up to this size is always one frame, whatever the rate: a packet of a usual MTU.
 const SMALL_FRAME: usize = 1500;

@@ -127,11 +127,10 @@ impl LimiterState {
         let mut idle = 0;
         self.pairs.retain(|key, pair| {
             let is_used = Arc::strong_count(pair) > 1;
-            let keep = is_used || *key == ShaperKey::Service || {
+            is_used || *key == ShaperKey::Service || {
                 idle += 1;
                 idle <= MAX_IDLE && !pair.is_drained(now)
-            };
-            keep
+            }
         });
         self.prune_at = (self.pairs.len() * 2).max(16);
     }
