@@ -3,10 +3,10 @@
 use std::io::IoSlice;
 
 use rtun_tls::{
-    Version,
-    cipher::{Algorithm, Content, Opener, Sealer},
+    TlsVersion,
+    cipher::{Algorithm, RecordContent, Opener, Sealer},
     record::{
-        ContentType, HEADER_LEN, Header, KeyUpdate, Messages, PLAINTEXT_MAX, RECORD_MAX,
+        ContentType, HEADER_LEN, RecordHeader, KeyUpdate, Messages, PLAINTEXT_MAX, RECORD_MAX,
         RecordError, unpad,
     },
 };
@@ -18,11 +18,11 @@ const TICKET_MAX: usize = 4 + 4 + 1 + 255 + 2 + 0xffff + 2 + 0xffff;
 /// stream.
 pub fn tls_headers(bytes: &[u8]) {
     let Some((&first, mut rest)) = bytes.split_first() else { return };
-    let version = if first >= 128 { Version::Tls13 } else { Version::Tls12 };
+    let version = if first >= 128 { TlsVersion::Tls13 } else { TlsVersion::Tls12 };
     let overhead = usize::from(first % 32);
     loop {
-        let whole = Header::whole(rest, version, overhead);
-        match Header::read(rest, version, overhead) {
+        let whole = RecordHeader::whole(rest, version, overhead);
+        match RecordHeader::read(rest, version, overhead) {
             Ok(None) => {
                 assert!(rest.len() < HEADER_LEN);
                 return assert_eq!(whole, Ok(None));
@@ -32,10 +32,10 @@ pub fn tls_headers(bytes: &[u8]) {
                 assert_eq!(header.record_len, HEADER_LEN + body);
                 assert!(header.record_len <= RECORD_MAX && body >= overhead);
                 assert_eq!(header.content_type.code(), rest[0]);
-                assert!(version == Version::Tls12 || (rest[0] == 23 && body > overhead));
-                assert!(version == Version::Tls13 || rest[1..3] == [3, 3]);
+                assert!(version == TlsVersion::Tls12 || (rest[0] == 23 && body > overhead));
+                assert!(version == TlsVersion::Tls13 || rest[1..3] == [3, 3]);
                 if rest[1..3] == [3, 3] {
-                    assert_eq!(Header::write(header.content_type, body), rest[..HEADER_LEN]);
+                    assert_eq!(RecordHeader::write(header.content_type, body), rest[..HEADER_LEN]);
                 }
                 if header.record_len > rest.len() {
                     return assert_eq!(whole, Ok(None));
@@ -140,7 +140,7 @@ pub fn tls_opener(bytes: &[u8]) {
         1 => (Algorithm::Aes256Gcm, 32),
         _ => (Algorithm::Chacha20Poly1305, 32),
     };
-    let version = if first >= 128 { Version::Tls13 } else { Version::Tls12 };
+    let version = if first >= 128 { TlsVersion::Tls13 } else { TlsVersion::Tls12 };
     let (key, iv) = (&[first; 32][..key_len], [high; 12]);
     let sequence = u64::from(low);
     let sealer = Sealer::with_key(algorithm, key, iv, sequence, version);
@@ -155,7 +155,7 @@ pub fn tls_opener(bytes: &[u8]) {
         let pieces = [IoSlice::new(&content)];
         let from = stream.len();
         stream.resize(from + sealer.record_len(content.len()), 0);
-        let mut pieces = Content::new(&pieces);
+        let mut pieces = RecordContent::new(&pieces);
         let written = sealer.seal(content_type, &mut pieces, content.len(), &mut stream[from..]);
         assert_eq!(written, Ok(stream.len() - from));
         sealed.push((from, content_type, content));
@@ -169,7 +169,7 @@ pub fn tls_opener(bytes: &[u8]) {
     for (n, (from, content_type, content)) in sealed.iter().enumerate() {
         let end = sealed.get(n + 1).map_or(stream.len(), |(from, ..)| *from);
         let is_changed = changed.is_some_and(|at| (*from..end).contains(&at));
-        let Ok(Some(header)) = Header::whole(rest, version, opener.overhead()) else {
+        let Ok(Some(header)) = RecordHeader::whole(rest, version, opener.overhead()) else {
             return assert!(is_changed);
         };
         let mut into = vec![0; header.record_len];

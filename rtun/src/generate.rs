@@ -13,7 +13,7 @@ use std::{
 };
 
 use clap::{Args as ClapArgs, Subcommand, value_parser};
-use rtun_node::certificates::{Authority, CertificateInfo, Inspected, Issued, TlsError};
+use rtun_tls::{Authority, CertificateInfo, Inspected, Issued, TlsError};
 
 use self::files::{Folder, FolderError};
 use crate::{EXIT_FAILURE, complain, run::use_one_crypto_provider, say};

@@ -1,4 +1,4 @@
-//! LogSettings lines: their level, form and destination as configured, which a reload may change.
+//! Log lines: their level, form and destination as configured, which a reload may change.
 
 mod limit;
 mod output;

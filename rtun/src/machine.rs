@@ -15,14 +15,14 @@ use rtun_config::{
     findings::{Code, Finding, Location, Profile, Severity},
     source,
 };
-use rtun_node::{certificates::files_of, descriptors};
+use rtun_node::descriptors;
 use rtun_settings::{
-    Config, DialTls, HostSettings, HttpHeader, HubRules, Named, Provider, Quotas, ServerTls,
-    ServiceKind, SourceSettings, TransportStack, User, Verification,
+    CertificateFiles, Config, DialTls, HostSettings, HttpHeader, HubRules, Named, Provider, Quotas,
+    ServerTls, ServiceKind, SourceSettings, TransportStack, User, Verification,
 };
 
 pub(crate) use self::certificates::certificates;
-use crate::state;
+use self::certificates::files_of;
 
 /// Descriptors that a hub needs besides one for each host: 10 % of them all, and no fewer than [`SPARE_MIN`].
 const SPARE: u64 = 10;
@@ -169,7 +169,7 @@ fn path_of(source: &SourceSettings) -> Option<PathBuf> {
 fn tls_files(config: &Config) -> Vec<(PathBuf, bool)> {
     let mut files = Vec::new();
     for tls in listeners(config) {
-        if let Some((certificate, key)) = files_of(tls, state::place().as_deref()) {
+        if let Some(CertificateFiles { certificate, key }) = files_of(tls) {
             files.extend([(key, true), (certificate, false)]);
         }
         files.extend(tls.client_ca.iter().map(|path| (path.clone(), false)));

@@ -10,10 +10,10 @@ use serde_json::Value;
 const ALLOWED: [(&str, &[&str], &[&str]); 13] = [
     ("rtun-proto", &[], &[]),
     ("rtun-core", &["rtun-proto"], &[]),
-    ("rtun-settings", &["rtun-core"], &[]),
+    ("rtun-settings", &["rtun-core", "rtun-proto"], &[]),
     ("rtun-config", &["rtun-core", "rtun-settings"], &[]),
     ("rtun-state", &[], &[]),
-    ("rtun-control", &["rtun-core", "rtun-settings", "rtun-state"], &[]),
+    ("rtun-control", &["rtun-core", "rtun-settings", "rtun-state", "rtun-tls"], &[]),
     ("rtun-tls", &["rtun-settings", "rtun-state"], &[]),
     ("rtun-system", &["rtun-proto", "rtun-state"], &[]),
     (
@@ -39,8 +39,8 @@ const ALLOWED: [(&str, &[&str], &[&str]); 13] = [
     ("rtun-workbench", &["rtun-lab", "rtun-proto"], &[]),
     (
         "rtun",
-        &["rtun-config", "rtun-core", "rtun-node", "rtun-settings", "rtun-state"],
-        &["rtun-lab", "rtun-proto", "rtun-system", "rtun-tls", "rtun-transport"],
+        &["rtun-config", "rtun-core", "rtun-node", "rtun-settings", "rtun-state", "rtun-tls"],
+        &["rtun-lab", "rtun-proto", "rtun-system", "rtun-transport"],
     ),
 ];
 

@@ -1,4 +1,4 @@
-//! The recipes of docs/configuration.md for web servers in front of a hub, run as they stand there.
+//! The recipes of docs/only-443.md for web servers in front of a hub, run as they stand there.
 //!
 //! ```text
 //!   host-1, host-2 --- wss, grpc, h2 ---> hub.example:443 web server --- ws, grpc, h2c ---> hub on 127.0.0.1
@@ -15,7 +15,7 @@ use common::{
 };
 use rtun_lab::{Namespace, Process, tools};
 
-const DOCUMENT: &str = include_str!("../../docs/configuration.md");
+const DOCUMENT: &str = include_str!("../../docs/only-443.md");
 
 /// What hosts call the web server by.
 const NAME: &str = "hub.example";
@@ -25,7 +25,7 @@ const BYTES: u64 = 5 << 20;
 
 /// The block of this language in the recipes' section.
 fn recipe(language: &str) -> &'static str {
-    let (_, section) = DOCUMENT.split_once("### Behind nginx, HAProxy or Caddy").unwrap();
+    let (_, section) = DOCUMENT.split_once("## Behind nginx, HAProxy or Caddy").unwrap();
     let (_, block) = section.split_once(&format!("```{language}\n")).unwrap();
     block.split_once("```").unwrap().0
 }

@@ -18,9 +18,9 @@ use rtun_lab::{
     Namespace,
     tools::{Pulse, PulseRun, UdpEcho, udp_echo},
 };
-use rtun_node::certificates::{Authority, Issued};
-use rtun_tls::{ClientSettings, Connector, Verification};
-use rtun_transport::{socket::SocketOptions, tcp};
+use rtun_settings::{DialTls, SocketOptions, Verification};
+use rtun_tls::{Authority, Connector, Issued};
+use rtun_transport::tcp;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -68,15 +68,16 @@ impl Network {
 
     /// The fingerprint of the certificate that is shown to somebody who verifies it, or why nobody connects.
     fn shown(&self) -> Result<String, String> {
-        let connector = Connector::new(&ClientSettings {
-            verification: Verification::Full { ca_file: Some(self.ca.clone()) },
+        let tls = DialTls {
+            verification: Verification::Full { ca: Some(self.ca.clone()) },
             server_name: Some("hub.example".into()),
-            ..ClientSettings::default()
-        })
-        .unwrap();
+            ..DialTls::default()
+        };
+        let connector = Connector::new(&tls, &[]).unwrap();
         let connect = async {
             let hub = at(common::HUB, 8443).into();
-            let stream = tcp::connect(&hub, &SocketOptions::default(), PATIENCE).await.unwrap();
+            let stream =
+                tcp::connect(&hub, &SocketOptions::default(), None, PATIENCE).await.unwrap();
             let connected = rtun_transport::tls::connect(&connector, Arc::new(stream), "").await;
             connected.map(|connected| connected.certificate.unwrap().sha256.to_string())
         };

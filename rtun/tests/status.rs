@@ -14,8 +14,8 @@ use std::{
 
 use common::{Rtun, THREE_HOSTS, World, raw::RawHost, reaches, wait_until};
 use nix::sys::signal::Signal;
-use rtun_node::certificates::Authority;
 use rtun_proto::extension::Capabilities;
+use rtun_tls::Authority;
 use serde_json::Value;
 
 /// `rtun status` as somebody runs it whose runtime folder this is.

@@ -255,10 +255,10 @@ fn shared_default(hub: &HubView, context: &Context<'_>, report: &mut Report) {
 fn listened_twice(hubs: &[HubView], report: &mut Report) {
     let mut seen = HashMap::new();
     let listeners = hubs.iter().flat_map(|hub| &hub.listeners);
-    for (listener, at) in listeners.filter(|(listener, _)| !listener.reuse_port) {
-        let ListenerSettings { addr, stack, netns, .. } = listener;
+    for (listener, at) in listeners.filter(|(listener, _)| !listener.sockets.reuse_port) {
+        let ListenerSettings { addr, stack, sockets, .. } = listener;
         // UDP has ports of its own, and so has each network namespace.
-        let key = (addr, stack.is_on_udp(), netns);
+        let key = (addr, stack.is_on_udp(), &sockets.netns);
         let first: Option<&At> = seen.insert(key, at);
         let Some(first) = first.filter(|_| !addr.ends_with(":0")) else { continue };
         let place = first.place.filter(|place| Some(*place) != at.place);

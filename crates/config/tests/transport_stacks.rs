@@ -136,14 +136,14 @@ fn web_sockets() {
             ping_every: Some(Duration::from_secs(15)),
         }
     );
-    let written = "type: ws, metadata: {host: a, header: {HostSettings: b}, ws.keepalive: 1, keepalive: 0, ttl: 3s, keepalive.interval: 9s}";
+    let written = "type: ws, metadata: {host: a, header: {Host: b}, ws.keepalive: 1, keepalive: 0, ttl: 3s, keepalive.interval: 9s}";
     let ws = plain(dialer(written));
     assert_eq!((ws.host.as_deref(), ws.headers.len()), (Some("b"), 0), "as in GOST");
     assert_eq!(ws.ping_every, Some(Duration::from_secs(3)), "the first name counts");
     let TransportStack::Tcp { ws: Some(ws), .. } =
         listener("type: wss, metadata: {ws.path: /a/, path: /b, header: {Server: nginx}}")
     else {
-        panic!("no WebSocketSettings")
+        panic!("no WebSocket")
     };
     assert_eq!((ws.path.as_str(), ws.headers), ("/a/", vec![header("Server", "nginx")]));
     assert!(!format!("{:?}", header("a", "hunter2")).contains("hunter2"));
@@ -551,11 +551,11 @@ fn around_a_hub() {
     ]));
     let ServiceKind::Hub(hub) = &config.services[0].kind else { panic!("{config:?}") };
     let listener = &hub.listener;
-    assert!(listener.proxy_protocol && listener.reuse_port);
+    assert!(listener.proxy_protocol && listener.sockets.reuse_port);
     let trusted: Vec<String> = listener.trusted_proxies.iter().map(ToString::to_string).collect();
     assert_eq!(trusted, ["192.0.2.7/32", "2001:db8::/32"]);
-    assert_eq!(listener.mark, Some(7));
-    assert_eq!(listener.netns, Some(NetworkNamespace::Named("edge".to_owned())));
+    assert_eq!(listener.sockets.mark, Some(7));
+    assert_eq!(listener.sockets.netns, Some(NetworkNamespace::Named("edge".to_owned())));
     let plain = hub_and("type: tcp", "").listener;
     assert_eq!(plain, rtun_settings::ListenerSettings::tcp("127.0.0.1:1"));
     let two = |second: &str| {
@@ -586,7 +586,7 @@ fn several_ways_in_to_one_hub() {
     let ServiceKind::Hub(hub) = &config.services[0].kind else { panic!("{config:?}") };
     let shown: Vec<_> = hub
         .listeners()
-        .map(|listener| (listener.addr.as_str(), listener.stack.name(), listener.mark))
+        .map(|listener| (listener.addr.as_str(), listener.stack.name(), listener.sockets.mark))
         .collect();
     let expected = [
         ("127.0.0.1:443", "wss", Some(7)),

@@ -11,7 +11,6 @@ mod limit_table;
 mod plugin;
 mod route_answers;
 mod source;
-mod tls;
 mod zone;
 
 pub use background::in_background;

@@ -4,6 +4,7 @@ mod answer;
 mod ask;
 mod association;
 mod bundle;
+mod certificate;
 mod entrance;
 mod explain;
 mod forward;

@@ -1,12 +1,10 @@
 //! rtun's runtime: services of a configuration, started, changed, reported on and stopped.
 
 mod budget;
-pub mod certificates;
 pub mod control_socket;
 mod counters;
 pub mod descriptors;
 mod duties;
-mod encryption;
 mod feeds;
 mod host;
 mod hub;
@@ -16,7 +14,6 @@ mod metrics;
 mod node;
 mod outbox;
 mod report;
-mod sockets;
 mod status;
 mod surroundings;
 mod workers;

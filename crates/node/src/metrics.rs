@@ -29,11 +29,8 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rtun_core::Credentials;
-use rtun_settings::{self, Provider};
-use rtun_transport::{
-    socket::ListenOptions,
-    tcp::{self, ListenError},
-};
+use rtun_settings::{self, ListenOptions, Provider};
+use rtun_transport::tcp::{self, ListenError};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},

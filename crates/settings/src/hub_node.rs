@@ -1,11 +1,11 @@
-//! Where a hub listens, and how a host gets to it: nodes, the proxies before them, sockets.
+//! Where a hub listens, and how a host gets to it: nodes and the proxies before them.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use rtun_core::{NamespaceId, Selection};
 
-use super::{DialTls, ServerTls, TransportStack};
+use super::{DialTls, ListenOptions, ServerTls, SocketOptions, TransportStack};
 
 /// Where and how a hub listens.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,12 +19,8 @@ pub struct ListenerSettings {
     pub proxy_protocol: bool,
     /// From where PROXY preambles and headers such as `X-Forwarded-For` are believed (`trustedProxies`).
     pub trusted_proxies: Vec<IpNet>,
-    /// The listening socket's mark (`so_mark`), which accepted ones take over.
-    pub mark: Option<u32>,
-    /// Where the socket is opened, if not where rtun runs (`netns`).
-    pub netns: Option<NetworkNamespace>,
-    /// Whether other processes of the same user may listen on the same address (`reuseport`).
-    pub reuse_port: bool,
+    /// How its socket is opened.
+    pub sockets: ListenOptions,
 }
 
 impl ListenerSettings {
@@ -35,9 +31,7 @@ impl ListenerSettings {
             stack: TransportStack::tcp(),
             proxy_protocol: false,
             trusted_proxies: Vec::new(),
-            mark: None,
-            netns: None,
-            reuse_port: false,
+            sockets: ListenOptions::default(),
         }
     }
 }
@@ -116,7 +110,7 @@ pub struct ProxyNode {
     pub auth: Option<super::Login>,
     /// What is opened to it: `tcp` or `tls`.
     pub stack: TransportStack<DialTls>,
-    /// As [`Way::segment_max`].
+    /// As [`Endpoint::segment_max`].
     pub segment_max: Option<u16>,
     /// Limit for its answer (`connectTimeout`), if configured.
     pub connect_timeout: Option<Duration>,
@@ -169,44 +163,6 @@ impl Default for ProbeSettings {
     fn default() -> Self {
         Self { interval: Duration::from_secs(30), timeout: Duration::from_secs(10) }
     }
-}
-
-/// How the socket of a connection is opened.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct SocketOptions {
-    /// What it is bound to, one after the other until one works (`interface`); empty: nothing.
-    pub interfaces: Vec<Interface>,
-    /// For the system's routing rules (`so_mark`).
-    pub mark: Option<u32>,
-    /// Where it is opened, if not where rtun runs (`netns`).
-    pub netns: Option<NetworkNamespace>,
-}
-
-/// What a socket is bound to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Interface {
-    /// A device of the system, or one of its addresses.
-    pub bind: Bind,
-    /// Whether the ones behind it are not tried when it does not work (`eth0!`).
-    pub strict: bool,
-}
-
-/// A device of the system, or one of its addresses.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Bind {
-    /// At most 15 bytes.
-    Device(String),
-    /// Of this machine.
-    Address(IpAddr),
-}
-
-/// A network namespace of the system.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum NetworkNamespace {
-    /// As `ip netns` has it, in `/run/netns`.
-    Named(String),
-    /// A file.
-    Path(PathBuf),
 }
 
 /// Forms of the PROXY protocol.

@@ -4,6 +4,7 @@
 //! compare equal exactly when nothing would have to change, which is what a reload compares.
 
 mod hub_node;
+mod sockets;
 mod tls;
 mod transport_stack;
 
@@ -22,9 +23,9 @@ use rtun_core::{HostName, NamespaceId};
 pub use rtun_core::{
     IngressRule, Matcher, Route, Secret, Selection, Sharing, SourceCheck, Strategy, User,
 };
-pub use transport_stack::*;
-
+pub use sockets::*;
 pub use tls::*;
+pub use transport_stack::*;
 
 use rtun_core::redact::{self, without_user_info};
 

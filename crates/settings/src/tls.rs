@@ -1,6 +1,6 @@
-//! How a tunnel is encrypted and who proves to be whom (spec: transports.md section 2).
+//! How a tunnel is encrypted, and how its ends prove who they are.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
 /// TLS at a listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,7 +11,7 @@ pub struct ServerTls {
     pub client_ca: Option<PathBuf>,
     /// What it speaks.
     pub versions: TlsVersions,
-    /// Of TLS 1.2; empty: all.
+    /// Those of a version that none is named of are all spoken.
     pub cipher_suites: Vec<CipherSuite>,
     /// Application protocols, the preferred first; empty: those of the transport.
     pub alpn: Vec<String>,
@@ -21,6 +21,22 @@ pub struct ServerTls {
     pub reject_unknown_sni: bool,
     /// Whether a host may report only names that stand in its certificate as DNS names (`bindNames`); with `client_ca` only.
     pub bind_names: bool,
+}
+
+impl ServerTls {
+    /// That certificate for every client and name, all else as where nothing is configured.
+    pub const fn new(certificate: ServerCertificate) -> Self {
+        Self {
+            certificate,
+            client_ca: None,
+            versions: TlsVersions::Tls13,
+            cipher_suites: Vec::new(),
+            alpn: Vec::new(),
+            server_names: Vec::new(),
+            reject_unknown_sni: false,
+            bind_names: false,
+        }
+    }
 }
 
 /// Where a listener's certificate comes from.
@@ -76,10 +92,25 @@ pub struct DialTls {
     pub certificate: Option<CertificateFiles>,
     /// What it speaks.
     pub versions: TlsVersions,
-    /// Of TLS 1.2; empty: all.
+    /// Those of a version that none is named of are all spoken.
     pub cipher_suites: Vec<CipherSuite>,
     /// Application protocols, the preferred first; empty: those of the transport.
     pub alpn: Vec<String>,
+}
+
+impl Default for DialTls {
+    /// Full verification by the system's authorities.
+    fn default() -> Self {
+        Self {
+            verification: Verification::Full { ca: None },
+            fingerprints: Vec::new(),
+            server_name: None,
+            certificate: None,
+            versions: TlsVersions::default(),
+            cipher_suites: Vec::new(),
+            alpn: Vec::new(),
+        }
+    }
 }
 
 impl DialTls {
@@ -106,17 +137,13 @@ pub enum Verification {
     Off,
 }
 
-/// SHA-256 of a certificate in DER; printed as `AB:CD:...`.
+/// SHA-256 of a certificate in DER; printed as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint(pub [u8; 32]);
 
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, byte) in self.0.iter().enumerate() {
-            let colon = if i == 0 { "" } else { ":" };
-            write!(f, "{colon}{byte:02X}")?;
-        }
-        Ok(())
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
@@ -126,19 +153,59 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
+impl FromStr for Fingerprint {
+    type Err = NoFingerprint;
+
+    /// Takes 64 digits of either case, with or without colons between the bytes, and `sha256:` or openssl's `sha256 Fingerprint=`
+    /// before them.
+    fn from_str(text: &str) -> Result<Self, NoFingerprint> {
+        let text = text.trim();
+        let digits = match text.split_at_checked("sha256".len()) {
+            Some((label, rest)) if label.eq_ignore_ascii_case("sha256") => {
+                let rest = rest.strip_prefix(" Fingerprint").unwrap_or(rest);
+                rest.strip_prefix([':', '=']).ok_or(NoFingerprint)?
+            }
+            _ => text,
+        };
+        if digits.contains(':') && digits.split(':').any(|byte| byte.len() != 2) {
+            return Err(NoFingerprint);
+        }
+        let values = digits.chars().filter(|&c| c != ':').map(|c| c.to_digit(16));
+        let values: Vec<u32> = values.collect::<Option<_>>().ok_or(NoFingerprint)?;
+        let bytes: Vec<u8> =
+            values.chunks(2).map(|pair| (pair[0] * 16 + pair.get(1).unwrap_or(&0)) as u8).collect();
+        match <[u8; 32]>::try_from(bytes) {
+            Ok(bytes) if values.len() == 64 => Ok(Self(bytes)),
+            _ => Err(NoFingerprint),
+        }
+    }
+}
+
+/// A text that is no [`Fingerprint`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoFingerprint;
+
+impl fmt::Display for NoFingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a fingerprint is the SHA-256 of a certificate: 64 hexadecimal digits")
+    }
+}
+
+impl std::error::Error for NoFingerprint {}
+
 /// The versions of TLS that are spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TlsVersions {
     /// 1.3 alone.
     #[default]
     Tls13,
-    /// 1.3, and 1.2 with whoever has no other (`minVersion: VersionTLS12`).
+    /// 1.3, and 1.2 with ends that speak no other (`minVersion: VersionTLS12`).
     Tls12And13,
     /// 1.2 alone (`maxVersion: VersionTLS12`).
     Tls12,
 }
 
-/// Cipher suites of TLS 1.2.
+/// Cipher suites. Those of TLS 1.3 cannot be configured, as in Go: all of them are spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum CipherSuite {
@@ -148,4 +215,50 @@ pub enum CipherSuite {
     EcdheRsaAes128GcmSha256,
     EcdheRsaAes256GcmSha384,
     EcdheRsaChacha20Poly1305Sha256,
+    /// Of TLS 1.3.
+    Aes128GcmSha256,
+    /// Of TLS 1.3.
+    Aes256GcmSha384,
+    /// Of TLS 1.3.
+    Chacha20Poly1305Sha256,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fingerprints_are_read_as_tools_write_them() {
+        let fingerprint = Fingerprint(std::array::from_fn(|i| i as u8 * 7 + 3));
+        let plain = fingerprint.to_string();
+        let bytes: Vec<String> = fingerprint.0.iter().map(|byte| format!("{byte:02X}")).collect();
+        let colons = bytes.join(":");
+        for text in [
+            plain.clone(),
+            plain.to_uppercase(),
+            colons.clone(),
+            format!("sha256:{plain}"),
+            format!("SHA256:{colons}"),
+            format!("sha256 Fingerprint={colons}"),
+            format!(" {plain}\n"),
+        ] {
+            assert_eq!(text.parse(), Ok(fingerprint), "{text}");
+        }
+        for text in [
+            "",
+            "sha256:",
+            &colons[1..],
+            &plain[1..],
+            &plain[2..],
+            &format!("{plain}0"),
+            &format!("{plain}00"),
+            &format!("{colons}:"),
+            &format!("sha256{plain}"),
+            &plain.replacen('0', "x", 1),
+            &plain.replacen("03", "0:3", 1),
+            &plain.replacen("03", "ö", 1),
+        ] {
+            assert_eq!(text.parse::<Fingerprint>(), Err(NoFingerprint), "{text}");
+        }
+    }
 }

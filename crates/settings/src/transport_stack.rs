@@ -1,6 +1,8 @@
-//! What carries a tunnel's bytes: TCP or QUIC, and the layers on it (spec: transports.md).
+//! What carries a tunnel's bytes: TCP or QUIC, and the layers on it.
 
 use std::time::Duration;
+
+pub use rtun_proto::mux::Version as MuxVersion;
 
 use super::Secret;
 
@@ -8,8 +10,8 @@ use super::Secret;
 /// [`super::DialTls`] at a dialer.
 #[derive(Debug, Clone, PartialEq)]
 pub enum TransportStack<T> {
-    /// `tcp`, `tls`, `ws`, `wss`, `mtcp`, `mtls`, `mws` and `mwss`: TCP and, where there are any, TLS, WebSocketSettings and
-    /// smux on it.
+    /// `tcp`, `tls`, `ws`, `wss`, `mtcp`, `mtls`, `mws` and `mwss`: TCP and, where there are any, TLS, WebSocket and smux
+    /// on it.
     Tcp {
         /// Encryption, on TCP.
         tls: Option<T>,
@@ -77,13 +79,22 @@ impl<T> TransportStack<T> {
         }
     }
 
+    /// The application protocols that are spoken on its TLS unless others are configured, the preferred first.
+    pub const fn protocols(&self) -> &'static [&'static str] {
+        match self {
+            Self::Http2 { .. } | Self::Grpc { .. } => &["h2"],
+            Self::Tcp { .. } => &[],
+            Self::Quic { .. } => &["h3", "quic/v1"],
+        }
+    }
+
     /// Whether it runs on UDP, not on TCP.
     pub const fn is_on_udp(&self) -> bool {
         matches!(self, Self::Quic { .. })
     }
 }
 
-/// WebSocket: every write is a binary message (spec: transports.md section 5).
+/// WebSocket (RFC 6455): every write is a binary message.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WebSocketSettings {
     /// `/ws` unless configured. At a listener one that ends in a slash stands for all paths that begin with it.
@@ -96,6 +107,12 @@ pub struct WebSocketSettings {
     pub ping_every: Option<Duration>,
 }
 
+impl Default for WebSocketSettings {
+    fn default() -> Self {
+        Self { path: "/ws".to_owned(), host: None, headers: Vec::new(), ping_every: None }
+    }
+}
+
 /// A header of HTTP; its value may be a secret.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HttpHeader {
@@ -105,8 +122,8 @@ pub struct HttpHeader {
     pub value: Secret,
 }
 
-/// smux: many streams on one connection (spec: transports.md section 6).
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// smux: many streams on one connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MuxSettings {
     /// 1 unless configured, with `mtcp` 2; both ends must have the same.
     pub version: MuxVersion,
@@ -122,16 +139,21 @@ pub struct MuxSettings {
     pub stream_buffer: usize,
 }
 
-/// Versions of smux.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MuxVersion {
-    /// Without windows for each stream.
-    One,
-    /// With them.
-    Two,
+impl Default for MuxSettings {
+    /// smux's own.
+    fn default() -> Self {
+        Self {
+            version: MuxVersion::One,
+            keepalive: Some(Duration::from_secs(10)),
+            keepalive_timeout: Duration::from_secs(30),
+            max_frame: 32 * 1024,
+            receive_buffer: 4 << 20,
+            stream_buffer: 64 * 1024,
+        }
+    }
 }
 
-/// QUIC (spec: transports.md section 7).
+/// QUIC (RFC 9000).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QuicSettings {
     /// Time between frames that keep the connection alive (`keepAlive` and `ttl`), 10 s unless configured; `None`: there
@@ -143,12 +165,24 @@ pub struct QuicSettings {
     pub handshake_timeout: Option<Duration>,
     /// Whether packets may go as datagrams where both ends are rtun (`datagrams`); true unless configured.
     pub datagrams: bool,
-    /// Streams that the other end may have open at once (`maxStreams`), if configured.
+    /// Streams that the other end may have open at once (`maxStreams`); 100 unless configured.
     pub max_streams: Option<u32>,
 }
 
-/// One request of HTTP/2 (spec: transports.md section 8).
-#[derive(Debug, Clone, PartialEq)]
+impl Default for QuicSettings {
+    fn default() -> Self {
+        Self {
+            keepalive: Some(Duration::from_secs(10)),
+            idle_timeout: Duration::from_secs(90),
+            handshake_timeout: None,
+            datagrams: true,
+            max_streams: None,
+        }
+    }
+}
+
+/// One request of HTTP/2 (RFC 9113).
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Http2Settings {
     /// `GET` of it in the place of `CONNECT`.
     pub path: Option<String>,
@@ -158,7 +192,7 @@ pub struct Http2Settings {
     pub headers: Vec<HttpHeader>,
 }
 
-/// A gRPC call (spec: transports.md section 8).
+/// A gRPC call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GrpcSettings {
     /// Service and method as HTTP/2 has them, `/GostTunel/Tunnel` unless configured.
@@ -167,6 +201,12 @@ pub struct GrpcSettings {
     pub authority: Option<String>,
     /// Whether and how the connection is kept alive.
     pub keepalive: Option<GrpcKeepalive>,
+}
+
+impl Default for GrpcSettings {
+    fn default() -> Self {
+        Self { path: "/GostTunel/Tunnel".to_owned(), authority: None, keepalive: None }
+    }
 }
 
 /// Pings of a gRPC connection.

@@ -11,11 +11,8 @@ use rcgen::{
 };
 
 use super::{
-    certificate::{CertificateInfo, date},
-    error::TlsError,
-    generate::serial,
-    inspect::Inspected,
-    pem::unusable,
+    certificate::CertificateInfo, date::date, error::TlsError, generate::serial,
+    inspect::Inspected, pem::unusable,
 };
 
 /// Certificates count from this long before they are made: clocks differ.

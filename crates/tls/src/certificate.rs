@@ -1,30 +1,24 @@
 //! Certificates: what is in them, their fingerprints, and reading them from files.
 
 use std::{
-    fmt,
     fs::File,
     io::{self, Read},
     os::unix::fs::OpenOptionsExt,
     path::Path,
-    str::FromStr,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use aws_lc_rs::digest;
+use rtun_settings::{CertificateFiles, Fingerprint};
 use rustls::{
     Error, InconsistentKeys, crypto::CryptoProvider, pki_types::CertificateDer, sign::CertifiedKey,
 };
-use time::OffsetDateTime;
 use x509_parser::prelude::{
     ASN1Time, FromDer, GeneralName, ParsedExtension, X509Certificate, X509Version,
 };
 
-use super::{error::TlsError, pem};
-
-/// The SHA-256 of a certificate's DER form, written as 64 hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Fingerprint(pub [u8; 32]);
+use super::{date::date, error::TlsError, pem};
 
 /// What there is to say about a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,58 +37,11 @@ pub struct CertificateInfo {
     pub sha256: Fingerprint,
 }
 
-impl Fingerprint {
-    /// That of a certificate.
-    pub fn of(certificate: &CertificateDer<'_>) -> Self {
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(digest::digest(&digest::SHA256, certificate).as_ref());
-        Self(bytes)
-    }
-}
-
-impl fmt::Display for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// A text that is no fingerprint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a fingerprint is the SHA-256 of a certificate: 64 hexadecimal digits")]
-pub struct NoFingerprint;
-
-impl FromStr for Fingerprint {
-    type Err = NoFingerprint;
-
-    /// Takes digits of either case, with or without colons between bytes and `sha256:` or openssl's `sha256 Fingerprint=` before.
-    fn from_str(text: &str) -> Result<Self, NoFingerprint> {
-        let text = text.trim();
-        let digits = match text.get(..6) {
-            Some(label) if label.eq_ignore_ascii_case("sha256") => {
-                text[6..].trim_start_matches(" Fingerprint").trim_start_matches([':', '='])
-            }
-            _ => text,
-        };
-        let digits: Vec<u32> = digits
-            .chars()
-            .filter(|&c| c != ':')
-            .map(|c| c.to_digit(16).ok_or(NoFingerprint))
-            .collect::<Result<_, _>>()?;
-        if digits.len() != 64 {
-            return Err(NoFingerprint);
-        }
-        let mut bytes = [0; 32];
-        for (byte, digits) in bytes.iter_mut().zip(digits.chunks(2)) {
-            *byte = (digits[0] * 16 + digits[1]) as u8;
-        }
-        Ok(Self(bytes))
-    }
+/// The SHA-256 of a certificate.
+pub fn fingerprint(certificate: &CertificateDer<'_>) -> Fingerprint {
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest::digest(&digest::SHA256, certificate).as_ref());
+    Fingerprint(bytes)
 }
 
 impl CertificateInfo {
@@ -107,7 +54,7 @@ impl CertificateInfo {
             names: names(&parsed, true),
             not_before: system_time(parsed.validity().not_before),
             not_after: system_time(parsed.validity().not_after),
-            sha256: Fingerprint::of(certificate),
+            sha256: fingerprint(certificate),
         })
     }
 
@@ -188,14 +135,6 @@ fn system_time(time: ASN1Time) -> SystemTime {
     .unwrap_or(epoch)
 }
 
-/// As `2027-03-01 12:30:00 UTC`.
-pub(crate) fn date(time: SystemTime) -> String {
-    let time = OffsetDateTime::from(time);
-    let ((year, month, day), (hour, minute, second)) =
-        ((time.year(), u8::from(time.month()), time.day()), time.to_hms());
-    format!("{year}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
-}
-
 /// The most bytes of a file that are read.
 pub(crate) const MAX_FILE: u64 = 1 << 20;
 
@@ -206,10 +145,10 @@ pub(crate) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'stati
 
 /// Reads a certificate with its chain and its key, and makes sure that they belong together.
 pub(crate) fn read_pair(
-    certificate: &Path,
-    key: &Path,
+    files: &CertificateFiles,
     provider: &CryptoProvider,
 ) -> Result<CertifiedKey, TlsError> {
+    let CertificateFiles { certificate, key } = files;
     pair_of((certificate, &read(certificate)?), (key, &read(key)?), provider)
 }
 

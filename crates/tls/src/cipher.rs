@@ -9,8 +9,8 @@ use aws_lc_rs::aead::{
 use rustls::ConnectionTrafficSecrets;
 
 use super::{
-    Version,
-    record::{ContentType, HEADER_LEN, Header, PLAINTEXT_MAX, RecordError, unpad},
+    protocol::TlsVersion,
+    record::{ContentType, HEADER_LEN, PLAINTEXT_MAX, RecordError, RecordHeader, unpad},
 };
 
 /// Bytes of every algorithm's tag.
@@ -31,7 +31,7 @@ pub enum Algorithm {
 
 /// Where a record's nonce and additional data come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+enum NonceForm {
     /// RFC 8446 section 5.2.
     Tls13,
     /// RFC 5288: part of the nonce is in the record.
@@ -45,12 +45,12 @@ enum Form {
 struct Keyed {
     key: LessSafeKey,
     iv: [u8; NONCE_LEN],
-    form: Form,
+    form: NonceForm,
     sequence: u64,
 }
 
 impl Keyed {
-    fn new(secrets: &ConnectionTrafficSecrets, sequence: u64, version: Version) -> Option<Self> {
+    fn new(secrets: &ConnectionTrafficSecrets, sequence: u64, version: TlsVersion) -> Option<Self> {
         let (algorithm, key, iv) = match secrets {
             ConnectionTrafficSecrets::Aes128Gcm { key, iv } => (Algorithm::Aes128Gcm, key, iv),
             ConnectionTrafficSecrets::Aes256Gcm { key, iv } => (Algorithm::Aes256Gcm, key, iv),
@@ -67,7 +67,7 @@ impl Keyed {
         key: &[u8],
         iv: [u8; NONCE_LEN],
         sequence: u64,
-        version: Version,
+        version: TlsVersion,
     ) -> Option<Self> {
         let (aead, implicit) = match algorithm {
             Algorithm::Aes128Gcm => (&AES_128_GCM, false),
@@ -75,9 +75,9 @@ impl Keyed {
             Algorithm::Chacha20Poly1305 => (&CHACHA20_POLY1305, true),
         };
         let form = match (version, implicit) {
-            (Version::Tls13, _) => Form::Tls13,
-            (Version::Tls12, false) => Form::Tls12Explicit,
-            (Version::Tls12, true) => Form::Tls12Implicit,
+            (TlsVersion::Tls13, _) => NonceForm::Tls13,
+            (TlsVersion::Tls12, false) => NonceForm::Tls12Explicit,
+            (TlsVersion::Tls12, true) => NonceForm::Tls12Implicit,
         };
         let key = LessSafeKey::new(UnboundKey::new(aead, key).ok()?);
         Some(Self { key, iv, form, sequence })
@@ -100,8 +100,8 @@ impl Keyed {
 
     fn explicit_len(&self) -> usize {
         match self.form {
-            Form::Tls12Explicit => EXPLICIT_LEN,
-            Form::Tls13 | Form::Tls12Implicit => 0,
+            NonceForm::Tls12Explicit => EXPLICIT_LEN,
+            NonceForm::Tls13 | NonceForm::Tls12Implicit => 0,
         }
     }
 
@@ -135,7 +135,7 @@ impl Sealer {
     pub fn new(
         secrets: &ConnectionTrafficSecrets,
         sequence: u64,
-        version: Version,
+        version: TlsVersion,
     ) -> Option<Self> {
         Keyed::new(secrets, sequence, version).map(|keyed| Self { keyed, blocks: 0 })
     }
@@ -146,7 +146,7 @@ impl Sealer {
         key: &[u8],
         iv: [u8; NONCE_LEN],
         sequence: u64,
-        version: Version,
+        version: TlsVersion,
     ) -> Option<Self> {
         let keyed = Keyed::of(algorithm, key, iv, sequence, version)?;
         Some(Self { keyed, blocks: 0 })
@@ -155,14 +155,14 @@ impl Sealer {
     /// Whether this key has to be replaced: after `records_max` records, and in TLS 1.2 after `TLS12_BLOCKS_MAX`.
     pub fn is_worn(&self, records_max: u64) -> bool {
         match self.keyed.form {
-            Form::Tls13 => self.keyed.sequence >= records_max,
-            Form::Tls12Explicit | Form::Tls12Implicit => self.blocks >= TLS12_BLOCKS_MAX,
+            NonceForm::Tls13 => self.keyed.sequence >= records_max,
+            NonceForm::Tls12Explicit | NonceForm::Tls12Implicit => self.blocks >= TLS12_BLOCKS_MAX,
         }
     }
 
     /// The length of a record that carries `content_len` bytes.
     pub fn record_len(&self, content_len: usize) -> usize {
-        let inner_type = usize::from(self.keyed.form == Form::Tls13);
+        let inner_type = usize::from(self.keyed.form == NonceForm::Tls13);
         HEADER_LEN + content_len + inner_type + self.keyed.overhead()
     }
 
@@ -171,7 +171,7 @@ impl Sealer {
     pub fn seal(
         &mut self,
         content_type: ContentType,
-        content: &mut Content<'_>,
+        content: &mut RecordContent<'_>,
         len: usize,
         into: &mut [u8],
     ) -> Result<usize, RecordError> {
@@ -181,10 +181,10 @@ impl Sealer {
         let record_len = self.record_len(len);
         let (header_place, body) = into[..record_len].split_at_mut(HEADER_LEN);
         let outer_type = match self.keyed.form {
-            Form::Tls13 => ContentType::ApplicationData,
-            Form::Tls12Explicit | Form::Tls12Implicit => content_type,
+            NonceForm::Tls13 => ContentType::ApplicationData,
+            NonceForm::Tls12Explicit | NonceForm::Tls12Implicit => content_type,
         };
-        let header = Header::write(outer_type, body.len());
+        let header = RecordHeader::write(outer_type, body.len());
         header_place.copy_from_slice(&header);
         let nonce = self.keyed.nonce(number);
         let (explicit, body) = body.split_at_mut(self.keyed.explicit_len());
@@ -192,11 +192,11 @@ impl Sealer {
         let (sealed, trailer) = body.split_at_mut(len);
         let nonce = Nonce::assume_unique_for_key(nonce);
         match self.keyed.form {
-            Form::Tls13 => {
+            NonceForm::Tls13 => {
                 let inner_type = [content_type.code()];
                 self.seal_with(nonce, Aad::from(header), content, sealed, &inner_type, trailer)
             }
-            Form::Tls12Explicit | Form::Tls12Implicit => {
+            NonceForm::Tls12Explicit | NonceForm::Tls12Implicit => {
                 let aad = tls12_aad(number, header, len);
                 self.seal_with(nonce, aad, content, sealed, &[], trailer)
             }
@@ -208,7 +208,7 @@ impl Sealer {
         &self,
         nonce: Nonce,
         aad: Aad<A>,
-        content: &mut Content<'_>,
+        content: &mut RecordContent<'_>,
         sealed: &mut [u8],
         inner_type: &[u8],
         trailer: &mut [u8],
@@ -228,13 +228,13 @@ impl Sealer {
 }
 
 /// Bytes in pieces, taken from the beginning.
-pub struct Content<'a> {
+pub struct RecordContent<'a> {
     pieces: &'a [IoSlice<'a>],
     /// Taken of the first piece.
     taken: usize,
 }
 
-impl<'a> Content<'a> {
+impl<'a> RecordContent<'a> {
     /// All of `pieces`.
     pub fn new(pieces: &'a [IoSlice<'a>]) -> Self {
         Self { pieces, taken: 0 }
@@ -276,7 +276,7 @@ impl Opener {
     pub fn new(
         secrets: &ConnectionTrafficSecrets,
         sequence: u64,
-        version: Version,
+        version: TlsVersion,
     ) -> Option<Self> {
         Keyed::new(secrets, sequence, version).map(Self)
     }
@@ -287,7 +287,7 @@ impl Opener {
         key: &[u8],
         iv: [u8; NONCE_LEN],
         sequence: u64,
-        version: Version,
+        version: TlsVersion,
     ) -> Option<Self> {
         Keyed::of(algorithm, key, iv, sequence, version).map(Self)
     }
@@ -315,20 +315,22 @@ impl Opener {
         let nonce = Nonce::assume_unique_for_key(nonce);
         let key = &self.0.key;
         match self.0.form {
-            Form::Tls13 => key.open_separate_gather(nonce, Aad::from(*header), sealed, tag, inner),
-            Form::Tls12Explicit | Form::Tls12Implicit => {
+            NonceForm::Tls13 => {
+                key.open_separate_gather(nonce, Aad::from(*header), sealed, tag, inner)
+            }
+            NonceForm::Tls12Explicit | NonceForm::Tls12Implicit => {
                 let aad = tls12_aad(number, *header, sealed.len());
                 key.open_separate_gather(nonce, aad, sealed, tag, inner)
             }
         }
         .map_err(|_| RecordError::Forged)?;
         match self.0.form {
-            Form::Tls13 => unpad(inner),
-            Form::Tls12Explicit | Form::Tls12Implicit if inner.len() > PLAINTEXT_MAX => {
+            NonceForm::Tls13 => unpad(inner),
+            NonceForm::Tls12Explicit | NonceForm::Tls12Implicit if inner.len() > PLAINTEXT_MAX => {
                 Err(RecordError::TooLong)
             }
-            Form::Tls12Explicit | Form::Tls12Implicit => {
-                let header = Header::read(record, Version::Tls12, self.overhead())?;
+            NonceForm::Tls12Explicit | NonceForm::Tls12Implicit => {
+                let header = RecordHeader::read(record, TlsVersion::Tls12, self.overhead())?;
                 let header = header.ok_or(RecordError::TooShort)?;
                 Ok((header.content_type, inner.len()))
             }

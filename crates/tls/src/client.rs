@@ -2,10 +2,10 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr},
-    path::PathBuf,
     sync::Arc,
 };
 
+use rtun_settings::{DialTls, Verification};
 use rustls::{
     ClientConfig, SignatureScheme,
     client::{ResolvesClientCert, Resumption, UnbufferedClientConnection},
@@ -17,56 +17,11 @@ use rustls::{
 use rustls_platform_verifier::Verifier;
 
 use super::{
-    Protocol,
-    certificate::{CertificateInfo, Fingerprint, SharedKey, read_pair},
+    certificate::{CertificateInfo, SharedKey, read_pair},
     error::TlsError,
+    protocol::{Protocol, RECORDS_PER_KEY},
     verify::{HandshakeDiagnostics, Roots, ServerCheck, ServerVerifier, Trust},
 };
-
-/// How a server has to show who it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verification {
-    /// By a certificate for its name, signed by an authority of the file, or of the system's if none is given.
-    Full {
-        /// Certificates in PEM form: authorities, or the server's own.
-        ca_file: Option<PathBuf>,
-    },
-    /// By a certificate signed by an authority of the file, for whatever name.
-    ChainOnly {
-        /// Certificates in PEM form: authorities, or the server's own.
-        ca_file: PathBuf,
-    },
-    /// Not at all; with a pinned certificate, by that alone.
-    Off,
-}
-
-/// How to connect.
-#[derive(Debug, Clone)]
-pub struct ClientSettings {
-    /// How the server has to show who it is.
-    pub verification: Verification,
-    /// Unless empty only these certificates are taken, besides the verification.
-    pub fingerprints: Vec<Fingerprint>,
-    /// The name asked for and verified; the host of the address if none.
-    pub server_name: Option<String>,
-    /// The own certificate and its key, as PEM files.
-    pub identity: Option<(PathBuf, PathBuf)>,
-    /// Versions, suites, application protocols.
-    pub protocol: Protocol,
-}
-
-impl Default for ClientSettings {
-    /// Full verification by the system's authorities.
-    fn default() -> Self {
-        Self {
-            verification: Verification::Full { ca_file: None },
-            fingerprints: Vec::new(),
-            server_name: None,
-            identity: None,
-            protocol: Protocol::default(),
-        }
-    }
-}
 
 /// Connects with one set of settings. Files are read once, when it is made.
 #[derive(Debug, Clone)]
@@ -75,59 +30,66 @@ pub struct Connector {
     check: Arc<ServerCheck>,
     checks_name: bool,
     server_name: Option<String>,
-    identity: Option<SharedKey>,
+    own: Option<SharedKey>,
     provider: Arc<CryptoProvider>,
     records_per_key: u64,
 }
 
 impl Connector {
-    /// Reads the files and, if they are asked for, the system's authorities.
+    /// Reads the files and, if they are asked for, the system's authorities. The application protocols `usual` are offered where
+    /// none are configured.
     ///
     /// # Errors
     ///
     /// Any of [`Fault::Own`](super::Fault::Own).
-    pub fn new(settings: &ClientSettings) -> Result<Self, TlsError> {
-        let provider = settings.protocol.provider();
-        let trust = match &settings.verification {
-            Verification::Full { ca_file: None } => {
+    pub fn new(tls: &DialTls, usual: &[&str]) -> Result<Self, TlsError> {
+        let protocol = Protocol::new(tls.versions, &tls.cipher_suites, &tls.alpn, usual);
+        let provider = protocol.provider();
+        let trust = match &tls.verification {
+            Verification::Full { ca: None } => {
                 Trust::System(Verifier::new(Arc::clone(&provider)).map_err(TlsError::SystemRoots)?)
             }
-            Verification::Full { ca_file: Some(path) } => {
+            Verification::Full { ca: Some(path) } => {
                 Trust::File { roots: Roots::read(path)?, check_name: true }
             }
-            Verification::ChainOnly { ca_file } => {
-                Trust::File { roots: Roots::read(ca_file)?, check_name: false }
+            Verification::Chain { ca } => {
+                Trust::File { roots: Roots::read(ca)?, check_name: false }
             }
             Verification::Off => Trust::Anybody,
         };
         let check = Arc::new(ServerCheck {
             trust,
-            pins: settings.fingerprints.clone(),
+            pins: tls.fingerprints.clone(),
             algorithms: provider.signature_verification_algorithms,
         });
-        let identity = match &settings.identity {
-            Some((certificate, key)) => Some(Arc::new(read_pair(certificate, key, &provider)?)),
+        let own = match &tls.certificate {
+            Some(files) => Some(Arc::new(read_pair(files, &provider)?)),
             None => None,
         };
         let verifier = ServerVerifier { check: Arc::clone(&check), diagnostics: Arc::default() };
         let mut base = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_protocol_versions(&settings.protocol.versions()?)
+            .with_protocol_versions(&protocol.versions())
             .map_err(TlsError::Settings)?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_client_cert_resolver(Arc::new(Identity(identity.clone())));
+            .with_client_cert_resolver(Arc::new(OwnResolver(own.clone())));
         base.resumption = Resumption::disabled();
-        base.alpn_protocols = settings.protocol.alpn();
+        base.alpn_protocols = protocol.alpn;
         base.enable_secret_extraction = true;
         Ok(Self {
             base,
             check,
-            checks_name: matches!(settings.verification, Verification::Full { .. }),
-            server_name: settings.server_name.clone(),
-            identity,
+            checks_name: matches!(tls.verification, Verification::Full { .. }),
+            server_name: tls.server_name.clone(),
+            own,
             provider,
-            records_per_key: settings.protocol.records_per_key.max(1),
+            records_per_key: RECORDS_PER_KEY,
         })
+    }
+
+    /// The same, with keys that are replaced after so many records, at least 1, in the place of [`RECORDS_PER_KEY`].
+    pub fn replacing_keys_after(self, records: u64) -> Self {
+        Self { records_per_key: records.max(1), ..self }
     }
 
     /// A connection whose handshake is still to be performed, with whom at `host`; and what it learns of the server.
@@ -153,25 +115,22 @@ impl Connector {
         self.records_per_key
     }
 
-    /// The same settings for QUIC, which does its own records: TLS 1.3, the application protocols given. The configuration is
-    /// for one connection, whose refusal the diagnostics tells.
+    /// The same settings for QUIC, which does its own records: TLS 1.3. The configuration is for one connection, and the
+    /// diagnostics say why that was refused.
     ///
     /// # Errors
     ///
     /// [`TlsError::Settings`] if no suite of TLS 1.3 is allowed.
-    pub fn quic_config(
-        &self,
-        alpn: &[&str],
-    ) -> Result<(ClientConfig, Arc<HandshakeDiagnostics>), TlsError> {
+    pub fn quic_config(&self) -> Result<(ClientConfig, Arc<HandshakeDiagnostics>), TlsError> {
         let diagnostics = Arc::new(HandshakeDiagnostics::default());
         let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&TLS13])
             .map_err(TlsError::Settings)?
             .dangerous()
             .with_custom_certificate_verifier(self.verifier(&diagnostics))
-            .with_client_cert_resolver(Arc::new(Identity(self.identity.clone())));
+            .with_client_cert_resolver(Arc::new(OwnResolver(self.own.clone())));
         config.resumption = Resumption::disabled();
-        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        config.alpn_protocols.clone_from(&self.base.alpn_protocols);
         Ok((config, diagnostics))
     }
 
@@ -195,7 +154,7 @@ impl Connector {
 
     /// The own certificate, if there is one.
     pub fn identity(&self) -> Option<CertificateInfo> {
-        CertificateInfo::of(self.identity.as_ref()?.cert.first()?)
+        CertificateInfo::of(self.own.as_ref()?.cert.first()?)
     }
 
     fn verifier(&self, diagnostics: &Arc<HandshakeDiagnostics>) -> Arc<ServerVerifier> {
@@ -206,11 +165,11 @@ impl Connector {
     }
 }
 
-/// Shows the own certificate to whoever asks for one.
+/// Shows the own certificate to servers that ask for one.
 #[derive(Debug)]
-struct Identity(Option<SharedKey>);
+struct OwnResolver(Option<SharedKey>);
 
-impl ResolvesClientCert for Identity {
+impl ResolvesClientCert for OwnResolver {
     fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         self.0.clone()
     }

@@ -2,12 +2,11 @@
 
 use std::{io, path::PathBuf, time::SystemTime};
 
+use rtun_settings::Fingerprint;
+use rtun_state::StateError;
 use rustls::{AlertDescription, PeerIncompatible};
 
-use super::{
-    certificate::{Fingerprint, date},
-    generate::NotKept,
-};
+use super::date::date;
 
 /// Where what is wrong has to be put right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,9 +55,6 @@ pub enum TlsError {
     /// No authority of the system's can be used.
     #[error("the system's certificate authorities cannot be used: {0}; name a CA file")]
     SystemRoots(rustls::Error),
-    /// The lowest version is above the highest.
-    #[error("no TLS version is allowed: the lowest is above the highest")]
-    NoVersion,
     /// Certificates cannot be checked against this name.
     #[error("{0:?} is neither a host name nor an address; set the server's name")]
     BadServerName(String),
@@ -107,6 +103,18 @@ pub enum TlsError {
     Io(io::Error),
 }
 
+/// Why a certificate is made anew at the next start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotKept {
+    /// There is no directory for it.
+    #[error("nothing says where: set RTUN_STATE_DIR or HOME")]
+    Nowhere,
+    /// The directory or a file in it is not used, or cannot be.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
 impl TlsError {
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
@@ -115,7 +123,6 @@ impl TlsError {
             | Self::Unusable { .. }
             | Self::KeyMismatch { .. }
             | Self::SystemRoots(_)
-            | Self::NoVersion
             | Self::BadServerName(_)
             | Self::Generate(_)
             | Self::NotKept(_)

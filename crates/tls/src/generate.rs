@@ -1,24 +1,19 @@
-//! The certificate of a server that has none: made once and kept, as GOST does (spec: transports.md section 2).
+//! The certificate of a server that has none: made once and kept, as GOST does.
 
-use std::{
-    fmt,
-    io::ErrorKind,
-    path::PathBuf,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{fmt, io::ErrorKind, path::PathBuf, sync::Arc, time::SystemTime};
 
 use aws_lc_rs::rand;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair, KeyUsagePurpose, SerialNumber,
 };
+use rtun_settings::{CertificateFiles, OwnCertificate};
 use rtun_state::{DirIdentity, StateDir, StateError};
 use rustls::crypto::CryptoProvider;
 
 use super::{
     certificate::{MAX_FILE, SharedKey, pair_of},
-    error::TlsError,
+    error::{NotKept, TlsError},
 };
 
 /// The certificate's file in its directory.
@@ -28,31 +23,15 @@ const KEY_FILE: &str = "auto-ca-key.pem";
 
 /// A certificate to be found in a directory, or made and kept there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Generate {
+pub struct MadeCertificate {
     /// Where it is kept, in `auto-ca-cert.pem` and `auto-ca-key.pem`, the directory made if need be; `None`: nowhere.
     pub directory: Option<PathBuf>,
-    /// How long a new one is valid.
-    pub validity: Duration,
-    /// The common name and only DNS name of a new one.
-    pub common_name: String,
-    /// The organization of a new one.
-    pub organization: String,
-}
-
-/// Why a certificate is made anew at the next start.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum NotKept {
-    /// There is no directory for it.
-    #[error("nothing says where: set RTUN_STATE_DIR or HOME")]
-    Nowhere,
-    /// The directory or a file in it is not used, or cannot be.
-    #[error(transparent)]
-    State(#[from] StateError),
+    /// What a new one says.
+    pub own: OwnCertificate,
 }
 
 /// A certificate with its key, and their texts.
-pub(super) struct Kept {
+pub(super) struct KeptPair {
     pub(super) key: SharedKey,
     certificate_pem: Vec<u8>,
     key_pem: Vec<u8>,
@@ -60,34 +39,30 @@ pub(super) struct Kept {
     kept_in: Option<DirIdentity>,
 }
 
-impl fmt::Debug for Kept {
+impl fmt::Debug for KeptPair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Kept").field("kept_in", &self.kept_in).finish_non_exhaustive()
+        f.debug_struct("KeptPair").field("kept_in", &self.kept_in).finish_non_exhaustive()
     }
 }
 
-impl Generate {
-    /// GOST's own in a directory: 365 days, `gost.run`, `GOST`.
+impl MadeCertificate {
+    /// As GOST makes it, in a directory: valid for 365 days, with the names `gost.run` and `GOST`.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self {
-            directory: Some(directory.into()),
-            validity: Duration::from_secs(365 * 24 * 60 * 60),
-            common_name: "gost.run".into(),
-            organization: "GOST".into(),
-        }
+        Self { directory: Some(directory.into()), own: OwnCertificate::default() }
     }
 
-    /// The files of certificate and key, if they have a place.
-    pub fn paths(&self) -> Option<(PathBuf, PathBuf)> {
+    /// The files of certificate and key; `None` if it is kept nowhere.
+    pub fn files(&self) -> Option<CertificateFiles> {
         let directory = self.directory.as_ref()?;
-        Some((directory.join(CERTIFICATE_FILE), directory.join(KEY_FILE)))
+        let (certificate, key) = (directory.join(CERTIFICATE_FILE), directory.join(KEY_FILE));
+        Some(CertificateFiles { certificate, key })
     }
 
     /// The pair kept, or a new one, with the reason it could not be kept if so.
     pub(super) fn find_or_make(
         &self,
         provider: &CryptoProvider,
-    ) -> Result<(Kept, Option<NotKept>), TlsError> {
+    ) -> Result<(KeptPair, Option<NotKept>), TlsError> {
         let state = match &self.directory {
             Some(directory) => StateDir::open(directory).map_err(NotKept::State),
             None => Err(NotKept::Nowhere),
@@ -114,7 +89,7 @@ impl Generate {
     /// The reason that what is kept is not used.
     pub(super) fn find_again(
         &self,
-        last: &mut Kept,
+        last: &mut KeptPair,
         provider: &CryptoProvider,
     ) -> Result<(), NotKept> {
         let (Some(directory), Some(kept_in)) = (&self.directory, last.kept_in) else {
@@ -136,27 +111,28 @@ impl Generate {
         Ok(())
     }
 
-    fn make_pair(&self, provider: &CryptoProvider) -> Result<Kept, TlsError> {
+    fn make_pair(&self, provider: &CryptoProvider) -> Result<KeptPair, TlsError> {
         let (made, key_pair) = self.make()?;
         let (certificate_pem, key_pem) = (made.pem().into_bytes(), key_pair.serialize_pem());
         let key_pem = key_pem.into_bytes();
         let (certificate, key) = (CERTIFICATE_FILE.as_ref(), KEY_FILE.as_ref());
         let pair = pair_of((certificate, &certificate_pem), (key, &key_pem), provider)?;
-        Ok(Kept { key: Arc::new(pair), certificate_pem, key_pem, kept_in: None })
+        Ok(KeptPair { key: Arc::new(pair), certificate_pem, key_pem, kept_in: None })
     }
 
     fn make(&self) -> Result<(rcgen::Certificate, KeyPair), TlsError> {
         let key = KeyPair::generate().map_err(TlsError::Generate)?;
+        let OwnCertificate { validity, common_name, organization } = &self.own;
         let mut params =
-            CertificateParams::new(vec![self.common_name.clone()]).map_err(TlsError::Generate)?;
+            CertificateParams::new(vec![common_name.clone()]).map_err(TlsError::Generate)?;
         let mut name = DistinguishedName::new();
-        name.push(DnType::OrganizationName, &*self.organization);
-        name.push(DnType::CommonName, &*self.common_name);
+        name.push(DnType::OrganizationName, &**organization);
+        name.push(DnType::CommonName, &**common_name);
         params.distinguished_name = name;
         params.serial_number = Some(serial()?);
         let now = SystemTime::now();
         params.not_before = now.into();
-        params.not_after = now.checked_add(self.validity).unwrap_or(now).into();
+        params.not_after = now.checked_add(*validity).unwrap_or(now).into();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign];
         params.extended_key_usages =
@@ -170,21 +146,27 @@ impl Generate {
 struct NoPair;
 
 /// The pair in a directory, if there is one.
-fn find(state: &StateDir, provider: &CryptoProvider) -> Result<Result<Kept, NoPair>, StateError> {
+fn find(
+    state: &StateDir,
+    provider: &CryptoProvider,
+) -> Result<Result<KeptPair, NoPair>, StateError> {
     let read = |name| state.read(name, MAX_FILE);
     let (Some(certificate_pem), Some(key_pem)) = (read(CERTIFICATE_FILE)?, read(KEY_FILE)?) else {
         return Ok(Err(NoPair));
     };
     let (certificate, key) = (CERTIFICATE_FILE.as_ref(), KEY_FILE.as_ref());
     Ok(match pair_of((certificate, &certificate_pem), (key, &key_pem), provider) {
-        Ok(pair) => {
-            Ok(Kept { key: Arc::new(pair), certificate_pem, key_pem, kept_in: state.identity() })
-        }
+        Ok(pair) => Ok(KeptPair {
+            key: Arc::new(pair),
+            certificate_pem,
+            key_pem,
+            kept_in: state.identity(),
+        }),
         Err(_) => Err(NoPair),
     })
 }
 
-impl Kept {
+impl KeptPair {
     /// The key first: nobody reads a certificate without its key.
     fn keep(&mut self, state: &StateDir) -> Result<(), StateError> {
         state.write(KEY_FILE, &[&self.key_pem], 0o600)?;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use rtun_settings::CertificateFiles;
 use rustls::{
     client::verify_server_name,
     crypto::aws_lc_rs,
@@ -29,7 +30,8 @@ impl Inspected {
     ///
     /// [`TlsError::Read`], [`TlsError::Unusable`] and [`TlsError::KeyMismatch`].
     pub fn pair(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
-        let pair = read_pair(certificate, key, &aws_lc_rs::default_provider())?;
+        let files = CertificateFiles { certificate: certificate.into(), key: key.into() };
+        let pair = read_pair(&files, &aws_lc_rs::default_provider())?;
         let der = pair.cert[0].clone();
         let info =
             CertificateInfo::of(&der).expect("a pair is only taken with a well-formed certificate");

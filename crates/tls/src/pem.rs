@@ -14,7 +14,7 @@ const MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// What is looked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Wanted {
+enum PemItem {
     Certificate,
     Key,
 }
@@ -24,10 +24,10 @@ pub(super) fn certificates(
     path: &Path,
     text: &[u8],
 ) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    is_pem(path, text, Wanted::Certificate)?;
+    is_pem(path, text, PemItem::Certificate)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
     match found {
-        Ok(found) if found.is_empty() => Err(instead(path, text, Wanted::Certificate)),
+        Ok(found) if found.is_empty() => Err(instead(path, text, PemItem::Certificate)),
         Ok(found) => Ok(found),
         Err(error) => Err(damaged(path, &error)),
     }
@@ -35,7 +35,7 @@ pub(super) fn certificates(
 
 /// The first private key in the text of a file.
 pub(super) fn private_key(path: &Path, text: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
-    is_pem(path, text, Wanted::Key)?;
+    is_pem(path, text, PemItem::Key)?;
     let lines = String::from_utf8_lossy(text);
     if labels(text).any(|label| label == "ENCRYPTED PRIVATE KEY")
         || lines.lines().any(|line| line.starts_with("Proc-Type:") && line.contains("ENCRYPTED"))
@@ -47,7 +47,7 @@ pub(super) fn private_key(path: &Path, text: &[u8]) -> Result<PrivateKeyDer<'sta
         ));
     }
     PrivateKeyDer::from_pem_slice(text).map_err(|error| match error {
-        pem::Error::NoItemsFound => instead(path, text, Wanted::Key),
+        pem::Error::NoItemsFound => instead(path, text, PemItem::Key),
         error => damaged(path, &error),
     })
 }
@@ -70,11 +70,11 @@ fn damaged(path: &Path, error: &pem::Error) -> TlsError {
 }
 
 /// Refuses what is in another form.
-fn is_pem(path: &Path, text: &[u8], wanted: Wanted) -> Result<(), TlsError> {
+fn is_pem(path: &Path, text: &[u8], wanted: PemItem) -> Result<(), TlsError> {
     let file = path.display();
     let (command, what) = match wanted {
-        Wanted::Certificate => ("x509", "certificate"),
-        Wanted::Key => ("pkey", "key"),
+        PemItem::Certificate => ("x509", "certificate"),
+        PemItem::Key => ("pkey", "key"),
     };
     match *text {
         [] => Err(unusable(path, "is empty", format!("put the {what} there in PEM form"))),
@@ -110,43 +110,43 @@ fn is_pem(path: &Path, text: &[u8], wanted: Wanted) -> Result<(), TlsError> {
 }
 
 /// What a PEM file holds in place of what is looked for.
-fn instead(path: &Path, text: &[u8], wanted: Wanted) -> TlsError {
+fn instead(path: &Path, text: &[u8], wanted: PemItem) -> TlsError {
     let file = path.display();
     let has = |part: &str| labels(text).any(|label| label.contains(part));
     let is = |whole: &str| labels(text).any(|label| label == whole);
     let (reason, mend) = match wanted {
-        Wanted::Key if is("OPENSSH PRIVATE KEY") => (
+        PemItem::Key if is("OPENSSH PRIVATE KEY") => (
             "holds a key in OpenSSH's own form",
             format!("`ssh-keygen -p -m PKCS8 -f {file}` converts it in place"),
         ),
-        Wanted::Key if is("CERTIFICATE") => (
+        PemItem::Key if is("CERTIFICATE") => (
             "holds a certificate, but no private key",
             "name the file with its key (`keyFile`)".into(),
         ),
-        Wanted::Key if has("PUBLIC KEY") => {
+        PemItem::Key if has("PUBLIC KEY") => {
             ("holds a public key only", "name the file with the private key".into())
         }
-        Wanted::Key => (
+        PemItem::Key => (
             "holds no private key in PEM form",
             "it has a line `-----BEGIN PRIVATE KEY-----`".into(),
         ),
-        Wanted::Certificate if has("CERTIFICATE REQUEST") => (
+        PemItem::Certificate if has("CERTIFICATE REQUEST") => (
             "holds a request for a certificate, not the certificate",
             "have an authority sign it, and name the file that comes back".into(),
         ),
-        Wanted::Certificate if is("TRUSTED CERTIFICATE") => (
+        PemItem::Certificate if is("TRUSTED CERTIFICATE") => (
             "holds a certificate in OpenSSL's own form",
             format!("`openssl x509 -in {file} -out NEW.pem` converts it"),
         ),
-        Wanted::Certificate if is("PKCS7") || is("CMS") => (
+        PemItem::Certificate if is("PKCS7") || is("CMS") => (
             "holds certificates in PKCS #7 form",
             format!("`openssl pkcs7 -print_certs -in {file} -out NEW.pem` converts it"),
         ),
-        Wanted::Certificate if has("PRIVATE KEY") => (
+        PemItem::Certificate if has("PRIVATE KEY") => (
             "holds a private key, but no certificate",
             "name the file with the certificate (`certFile`)".into(),
         ),
-        Wanted::Certificate => (
+        PemItem::Certificate => (
             "holds no certificate in PEM form",
             "it has a line `-----BEGIN CERTIFICATE-----`".into(),
         ),

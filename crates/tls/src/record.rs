@@ -2,7 +2,7 @@
 
 use rustls::AlertDescription;
 
-use super::Version;
+use super::protocol::TlsVersion;
 
 /// Bytes before each record's body: type, version, length.
 pub const HEADER_LEN: usize = 5;
@@ -100,18 +100,18 @@ impl RecordError {
 
 /// A record's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Header {
+pub struct RecordHeader {
     /// The type as seen from outside; TLS 1.3 has the true one inside.
     pub content_type: ContentType,
     /// The record's length with its header.
     pub record_len: usize,
 }
 
-impl Header {
+impl RecordHeader {
     /// Reads the header at the beginning of `bytes`; `None` while it is not whole. `overhead` bytes of each body are not content.
     pub fn read(
         bytes: &[u8],
-        version: Version,
+        version: TlsVersion,
         overhead: usize,
     ) -> Result<Option<Self>, RecordError> {
         let Some(&[code, major, minor, high, low]) = bytes.first_chunk() else { return Ok(None) };
@@ -119,18 +119,18 @@ impl Header {
         let body_len = usize::from(u16::from_be_bytes([high, low]));
         let expansion = match version {
             // The version is of no meaning (section 5.1), everything looks like application data (section 5.2).
-            Version::Tls13 if content_type != ContentType::ApplicationData => {
+            TlsVersion::Tls13 if content_type != ContentType::ApplicationData => {
                 return Err(RecordError::UnexpectedType(code));
             }
-            Version::Tls13 => 256,
-            Version::Tls12 if (major, minor) != (3, 3) => return Err(RecordError::WrongVersion),
-            Version::Tls12 => 2048,
+            TlsVersion::Tls13 => 256,
+            TlsVersion::Tls12 if (major, minor) != (3, 3) => return Err(RecordError::WrongVersion),
+            TlsVersion::Tls12 => 2048,
         };
         if body_len > PLAINTEXT_MAX + expansion {
             return Err(RecordError::TooLong);
         }
         // TLS 1.3 always has a type inside.
-        if body_len < overhead + usize::from(version == Version::Tls13) {
+        if body_len < overhead + usize::from(version == TlsVersion::Tls13) {
             return Err(RecordError::TooShort);
         }
         Ok(Some(Self { content_type, record_len: HEADER_LEN + body_len }))
@@ -139,7 +139,7 @@ impl Header {
     /// The record at the beginning of `bytes`, if it is whole.
     pub fn whole(
         bytes: &[u8],
-        version: Version,
+        version: TlsVersion,
         overhead: usize,
     ) -> Result<Option<Self>, RecordError> {
         let header = Self::read(bytes, version, overhead)?;
@@ -176,13 +176,13 @@ pub enum Alert {
 
 impl Alert {
     /// Reads the content of a record.
-    pub fn read(content: &[u8], version: Version) -> Result<Self, RecordError> {
+    pub fn read(content: &[u8], version: TlsVersion) -> Result<Self, RecordError> {
         let &[level, code] = content else { return Err(RecordError::Malformed) };
         Ok(match (code, version) {
             (0, _) => Self::Close,
             // user_canceled says that a close follows (RFC 8446 section 6.1).
             (90, _) => Self::Warning,
-            (_, Version::Tls12) if level == 1 => Self::Warning,
+            (_, TlsVersion::Tls12) if level == 1 => Self::Warning,
             (code, _) => Self::Fatal(code),
         })
     }
@@ -326,8 +326,8 @@ mod tests {
 
     #[test]
     fn headers_have_their_limits() {
-        let read = |bytes: &[u8], version| Header::read(bytes, version, TAG);
-        for version in [Version::Tls12, Version::Tls13] {
+        let read = |bytes: &[u8], version| RecordHeader::read(bytes, version, TAG);
+        for version in [TlsVersion::Tls12, TlsVersion::Tls13] {
             assert_eq!(read(&header(23, 100)[..4], version), Ok(None));
             let found = read(&header(23, 100), version).unwrap().unwrap();
             assert_eq!(found.record_len, 105);
@@ -340,20 +340,20 @@ mod tests {
             assert!(read(&header(23, TAG + 1), version).is_ok());
         }
         // An empty content needs no byte in TLS 1.2, and a type in TLS 1.3.
-        assert!(read(&header(23, TAG), Version::Tls12).is_ok());
-        assert_eq!(read(&header(23, TAG), Version::Tls13), Err(RecordError::TooShort));
-        assert!(read(&header(23, 16_384 + 256), Version::Tls13).is_ok());
+        assert!(read(&header(23, TAG), TlsVersion::Tls12).is_ok());
+        assert_eq!(read(&header(23, TAG), TlsVersion::Tls13), Err(RecordError::TooShort));
+        assert!(read(&header(23, 16_384 + 256), TlsVersion::Tls13).is_ok());
         let too_long = Err(RecordError::TooLong);
-        assert_eq!(read(&header(23, 16_384 + 257), Version::Tls13), too_long);
-        assert!(read(&header(23, 16_384 + 2048), Version::Tls12).is_ok());
-        assert_eq!(read(&header(23, 16_384 + 2049), Version::Tls12), too_long);
+        assert_eq!(read(&header(23, 16_384 + 257), TlsVersion::Tls13), too_long);
+        assert!(read(&header(23, 16_384 + 2048), TlsVersion::Tls12).is_ok());
+        assert_eq!(read(&header(23, 16_384 + 2049), TlsVersion::Tls12), too_long);
         // Only TLS 1.2 shows what is inside.
-        assert!(read(&header(21, 100), Version::Tls12).is_ok());
+        assert!(read(&header(21, 100), TlsVersion::Tls12).is_ok());
         let error = Err(RecordError::UnexpectedType(21));
-        assert_eq!(read(&header(21, 100), Version::Tls13), error);
+        assert_eq!(read(&header(21, 100), TlsVersion::Tls13), error);
         let old = [23, 3, 1, 0, 100];
-        assert_eq!(read(&old, Version::Tls12), Err(RecordError::WrongVersion));
-        assert!(read(&old, Version::Tls13).is_ok());
+        assert_eq!(read(&old, TlsVersion::Tls12), Err(RecordError::WrongVersion));
+        assert!(read(&old, TlsVersion::Tls13).is_ok());
     }
 
     #[test]
@@ -373,14 +373,14 @@ mod tests {
 
     #[test]
     fn alerts_mean_what_they_say() {
-        let read = |bytes: &[u8]| Alert::read(bytes, Version::Tls13);
+        let read = |bytes: &[u8]| Alert::read(bytes, TlsVersion::Tls13);
         assert_eq!(read(&[1, 0]), Ok(Alert::Close));
         assert_eq!(read(&[2, 0]), Ok(Alert::Close));
         assert_eq!(read(&[1, 90]), Ok(Alert::Warning));
         // A level is of no meaning in TLS 1.3 (RFC 8446 section 6).
         assert_eq!(read(&[1, 40]), Ok(Alert::Fatal(40)));
-        assert_eq!(Alert::read(&[1, 41], Version::Tls12), Ok(Alert::Warning));
-        assert_eq!(Alert::read(&[2, 40], Version::Tls12), Ok(Alert::Fatal(40)));
+        assert_eq!(Alert::read(&[1, 41], TlsVersion::Tls12), Ok(Alert::Warning));
+        assert_eq!(Alert::read(&[2, 40], TlsVersion::Tls12), Ok(Alert::Fatal(40)));
         for bytes in [&[][..], &[1], &[1, 0, 0]] {
             assert_eq!(read(bytes), Err(RecordError::Malformed));
         }
@@ -460,13 +460,13 @@ mod tests {
 
         #[test]
         fn anything_is_read_without_harm(bytes in prop::collection::vec(any::<u8>(), 0..80), tls12: bool) {
-            let version = if tls12 { Version::Tls12 } else { Version::Tls13 };
+            let version = if tls12 { TlsVersion::Tls12 } else { TlsVersion::Tls13 };
             let _ = Alert::read(&bytes, version);
             let _ = Messages::default().take(&bytes, true);
             if let Ok((_, len)) = unpad(&bytes) {
                 prop_assert!(bytes[len] != 0 && bytes[len + 1..].iter().all(|&byte| byte == 0));
             }
-            if let Ok(Some(header)) = Header::whole(&bytes, version, TAG) {
+            if let Ok(Some(header)) = RecordHeader::whole(&bytes, version, TAG) {
                 prop_assert!(header.record_len <= bytes.len());
             }
         }

@@ -1,12 +1,12 @@
 //! The server's side: accepting, with a certificate that can be changed while connections run.
 
 use std::{
-    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
 };
 
 use arc_swap::ArcSwap;
+use rtun_settings::{Fingerprint, ServerTls};
 use rustls::{
     ServerConfig,
     crypto::CryptoProvider,
@@ -16,63 +16,25 @@ use rustls::{
 };
 
 use super::{
-    Protocol,
-    certificate::{CertificateInfo, Fingerprint, SharedKey, read_pair},
-    error::TlsError,
-    generate::{Generate, Kept, NotKept},
+    certificate::{CertificateInfo, SharedKey, read_pair},
+    error::{NotKept, TlsError},
+    generate::KeptPair,
+    origin::CertificateOrigin,
+    protocol::{Protocol, RECORDS_PER_KEY},
     verify::{ClientCheck, ClientVerifier, HandshakeDiagnostics},
 };
-
-/// Where the server's certificate is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Certificate {
-    /// In PEM files.
-    Files {
-        /// The certificate, then its chain.
-        certificate: PathBuf,
-        /// Its key.
-        key: PathBuf,
-    },
-    /// Made by rtun, or found where one was kept.
-    Generated(Generate),
-}
-
-/// How to accept.
-#[derive(Debug, Clone)]
-pub struct ServerSettings {
-    /// The certificate to show.
-    pub certificate: Certificate,
-    /// Authorities in PEM form; clients have to show a certificate signed by one of them, or one of the file.
-    pub client_ca: Option<PathBuf>,
-    /// Whether clients have to ask for a name, one of [`Self::server_names`] unless there are none.
-    pub reject_unknown_sni: bool,
-    /// Names that are served, in any case.
-    pub server_names: Vec<String>,
-    /// Versions, suites, application protocols.
-    pub protocol: Protocol,
-}
-
-impl ServerSettings {
-    /// That certificate for every client and name.
-    pub fn new(certificate: Certificate) -> Self {
-        Self {
-            certificate,
-            client_ca: None,
-            reject_unknown_sni: false,
-            server_names: Vec::new(),
-            protocol: Protocol::default(),
-        }
-    }
-}
 
 /// Accepts connections with one set of settings.
 #[derive(Debug, Clone)]
 pub struct Acceptor {
-    settings: Arc<ServerSettings>,
+    tls: Arc<ServerTls>,
+    origin: Arc<CertificateOrigin>,
+    protocol: Arc<Protocol>,
+    records_per_key: u64,
     provider: Arc<CryptoProvider>,
     current: Arc<ArcSwap<Current>>,
     /// What is shown, if it was made.
-    made: Option<Arc<Mutex<Kept>>>,
+    made: Option<Arc<Mutex<KeptPair>>>,
     clients: Option<Arc<ArcSwap<ClientCheck>>>,
 }
 
@@ -84,39 +46,50 @@ struct Current {
 }
 
 impl Acceptor {
-    /// Reads the files, or makes the certificate. With the reason a new one could not be kept, if so: the next start makes
-    /// another one.
+    /// Reads the certificate at `origin`, or makes it. With the reason a new one could not be kept, if so: the next start makes
+    /// another one. The application protocols `usual` are accepted where none are configured.
     ///
     /// # Errors
     ///
     /// Any of [`Fault::Own`](super::Fault::Own).
-    pub fn new(settings: &ServerSettings) -> Result<(Self, Option<NotKept>), TlsError> {
-        let provider = settings.protocol.provider();
-        let (key, made, not_kept) = match &settings.certificate {
-            Certificate::Files { certificate, key } => {
-                (Arc::new(read_pair(certificate, key, &provider)?), None, None)
-            }
-            Certificate::Generated(generate) => {
-                let (made, not_kept) = generate.find_or_make(&provider)?;
+    pub fn new(
+        tls: &ServerTls,
+        origin: CertificateOrigin,
+        usual: &[&str],
+    ) -> Result<(Self, Option<NotKept>), TlsError> {
+        let protocol = Protocol::new(tls.versions, &tls.cipher_suites, &tls.alpn, usual);
+        let provider = protocol.provider();
+        let (key, made, not_kept) = match &origin {
+            CertificateOrigin::Files(files) => (Arc::new(read_pair(files, &provider)?), None, None),
+            CertificateOrigin::Made(certificate) => {
+                let (made, not_kept) = certificate.find_or_make(&provider)?;
                 (Arc::clone(&made.key), Some(Arc::new(Mutex::new(made))), not_kept)
             }
         };
-        let clients = match &settings.client_ca {
+        let clients = match &tls.client_ca {
             Some(path) => {
                 Some(Arc::new(ArcSwap::from_pointee(ClientCheck::read(path, &provider)?)))
             }
             None => None,
         };
         let acceptor = Self {
-            settings: Arc::new(settings.clone()),
+            tls: Arc::new(tls.clone()),
+            origin: Arc::new(origin),
+            protocol: Arc::new(protocol),
+            records_per_key: RECORDS_PER_KEY,
             provider,
             current: Arc::new(ArcSwap::from_pointee(Current::new(key))),
             made,
             clients,
         };
-        // What cannot be used is told now and not to the first client.
+        // What cannot be used fails now and not with the first client.
         acceptor.config(&Arc::default())?;
         Ok((acceptor, not_kept))
+    }
+
+    /// The same, with keys that are replaced after so many records, at least 1, in the place of [`RECORDS_PER_KEY`].
+    pub fn replacing_keys_after(self, records: u64) -> Self {
+        Self { records_per_key: records.max(1), ..self }
     }
 
     /// A connection whose handshake is still to be performed; and what it learns of the client.
@@ -135,7 +108,7 @@ impl Acceptor {
 
     /// Records that are sealed under one key, at least 1.
     pub fn records_per_key(&self) -> u64 {
-        self.settings.protocol.records_per_key.max(1)
+        self.records_per_key
     }
 
     /// Reads the files again. New handshakes go by what they hold now, running connections stay as they are. Whether anything
@@ -146,18 +119,16 @@ impl Acceptor {
     /// Any of [`Fault::Own`](super::Fault::Own), as when a pair is half written; then all stays as it was.
     pub fn reload(&self) -> Result<bool, TlsError> {
         let old = self.current.load();
-        let key = match (&self.settings.certificate, &self.made) {
-            (Certificate::Files { certificate, key }, _) => {
-                Arc::new(read_pair(certificate, key, &self.provider)?)
-            }
-            (Certificate::Generated(generate), Some(made)) => {
+        let key = match (&*self.origin, &self.made) {
+            (CertificateOrigin::Files(files), _) => Arc::new(read_pair(files, &self.provider)?),
+            (CertificateOrigin::Made(certificate), Some(made)) => {
                 let mut made = made.lock().unwrap_or_else(PoisonError::into_inner);
-                generate.find_again(&mut made, &self.provider).map_err(TlsError::NotKept)?;
+                certificate.find_again(&mut made, &self.provider).map_err(TlsError::NotKept)?;
                 Arc::clone(&made.key)
             }
-            (Certificate::Generated(_), None) => Arc::clone(&old.key),
+            (CertificateOrigin::Made(_), None) => Arc::clone(&old.key),
         };
-        let new_clients = match (&self.settings.client_ca, &self.clients) {
+        let new_clients = match (&self.tls.client_ca, &self.clients) {
             (Some(path), Some(clients)) => {
                 let new = ClientCheck::read(path, &self.provider)?;
                 (!clients.load().is_same(&new)).then_some((clients, new))
@@ -190,20 +161,19 @@ impl Acceptor {
         self.current.load().info.not_after
     }
 
-    /// The same settings for QUIC, which does its own records: TLS 1.3, the application protocols given. It follows reloads.
+    /// The same settings for QUIC, which does its own records: TLS 1.3. It follows reloads.
     ///
     /// # Errors
     ///
     /// [`TlsError::Settings`] if no suite of TLS 1.3 is allowed.
-    pub fn quic_config(&self, alpn: &[&str]) -> Result<ServerConfig, TlsError> {
+    pub fn quic_config(&self) -> Result<ServerConfig, TlsError> {
         let mut config = self.config_for(&[&TLS13], &Arc::default())?;
         config.enable_secret_extraction = false;
-        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         Ok(config)
     }
 
     fn config(&self, diagnostics: &Arc<HandshakeDiagnostics>) -> Result<ServerConfig, TlsError> {
-        self.config_for(&self.settings.protocol.versions()?, diagnostics)
+        self.config_for(&self.protocol.versions(), diagnostics)
     }
 
     fn config_for(
@@ -221,22 +191,22 @@ impl Acceptor {
             })),
             None => builder.with_no_client_auth(),
         };
-        let mut config = builder.with_cert_resolver(Arc::new(Resolver {
+        let mut config = builder.with_cert_resolver(Arc::new(HelloResolver {
             acceptor: self.clone(),
             diagnostics: Arc::clone(diagnostics),
         }));
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         config.max_early_data_size = 0;
-        config.alpn_protocols = self.settings.protocol.alpn();
+        config.alpn_protocols = self.protocol.alpn.clone();
         config.enable_secret_extraction = true;
         Ok(config)
     }
 
     fn serves(&self, name: Option<&str>) -> bool {
-        let names = &self.settings.server_names;
+        let names = &self.tls.server_names;
         match name {
-            _ if !self.settings.reject_unknown_sni => true,
+            _ if !self.tls.reject_unknown_sni => true,
             Some(name) => {
                 names.is_empty() || names.iter().any(|known| known.eq_ignore_ascii_case(name))
             }
@@ -255,12 +225,12 @@ impl Current {
 
 /// Shows the current certificate to those who ask for a name that is served.
 #[derive(Debug)]
-struct Resolver {
+struct HelloResolver {
     acceptor: Acceptor,
     diagnostics: Arc<HandshakeDiagnostics>,
 }
 
-impl ResolvesServerCert for Resolver {
+impl ResolvesServerCert for HelloResolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let name = hello.server_name();
         let serves = self.acceptor.serves(name);

@@ -8,6 +8,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use rtun_settings::Fingerprint;
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore,
     SignatureScheme,
@@ -27,17 +28,17 @@ use rustls::{
 use rustls_platform_verifier::Verifier;
 
 use super::{
-    certificate::{self, CertificateInfo, Fingerprint, Use, is_authority},
+    certificate::{self, CertificateInfo, Use, fingerprint, is_authority},
     error::{CertificateProblem, TlsError},
     pem,
 };
 
 /// What a handshake has seen of the other side, to be looked at when it has failed.
 #[derive(Debug, Default)]
-pub struct HandshakeDiagnostics(Mutex<Seen>);
+pub struct HandshakeDiagnostics(Mutex<HandshakeSeen>);
 
 #[derive(Debug, Default)]
-struct Seen {
+struct HandshakeSeen {
     server_name: Option<String>,
     name_refused: bool,
     refusal: Option<(CertificateProblem, Fingerprint)>,
@@ -67,11 +68,11 @@ impl HandshakeDiagnostics {
 
     fn see_refusal(&self, certificate: &CertificateDer<'_>, error: &Error, wanted: Option<String>) {
         let problem = problem(certificate, error, wanted);
-        self.seen().refusal = Some((problem, Fingerprint::of(certificate)));
+        self.seen().refusal = Some((problem, fingerprint(certificate)));
     }
 
     /// A poisoned lock still guards whole values.
-    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
+    fn seen(&self) -> std::sync::MutexGuard<'_, HandshakeSeen> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -160,7 +161,7 @@ impl ServerCheck {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<(), Error> {
-        if !self.pins.is_empty() && !self.pins.contains(&Fingerprint::of(certificate)) {
+        if !self.pins.is_empty() && !self.pins.contains(&fingerprint(certificate)) {
             let problem = CertificateProblem::NotPinned { pinned: self.pins.clone() };
             return Err(CertificateError::Other(OtherError(Arc::new(problem))).into());
         }

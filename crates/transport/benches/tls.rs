@@ -8,10 +8,8 @@ use std::{
 };
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use rtun_tls::{
-    Acceptor, Certificate, ClientSettings, Connector, Generate, Protocol, ServerSettings,
-    Verification,
-};
+use rtun_settings::{DialTls, OwnCertificate, ServerCertificate, ServerTls, Verification};
+use rtun_tls::{Acceptor, CertificateOrigin, Connector, MadeCertificate};
 use rtun_transport::Stream;
 use rustls::{ClientConnection, ServerConnection, pki_types::ServerName};
 
@@ -75,15 +73,12 @@ impl Stream for End {
 
 fn both(c: &mut Criterion) {
     let directory = std::env::temp_dir().join(format!("rtun-bench-{}", std::process::id()));
-    let settings = ServerSettings::new(Certificate::Generated(Generate::new(&directory)));
-    let (acceptor, _) = Acceptor::new(&settings).expect("a certificate can be made");
+    let tls = ServerTls::new(ServerCertificate::Own(OwnCertificate::default()));
+    let origin = CertificateOrigin::Made(MadeCertificate::new(&directory));
+    let (acceptor, _) = Acceptor::new(&tls, origin, &[]).expect("a certificate can be made");
     let _ = std::fs::remove_dir_all(&directory);
-    let connector = Connector::new(&ClientSettings {
-        verification: Verification::Off,
-        protocol: Protocol::default(),
-        ..ClientSettings::default()
-    })
-    .expect("settings without files are good");
+    let tls = DialTls { verification: Verification::Off, ..DialTls::default() };
+    let connector = Connector::new(&tls, &[]).expect("settings without files are good");
     let mut group = c.benchmark_group("tls");
     group.throughput(Throughput::Bytes(BATCH as u64));
     // As a batch, and as GOST sends: a record for each packet.
@@ -141,8 +136,8 @@ fn own(connector: &Connector, acceptor: &Acceptor) -> (Arc<dyn Stream>, Arc<dyn 
 }
 
 fn rustls_pair(connector: &Connector, acceptor: &Acceptor) -> (ClientConnection, ServerConnection) {
-    let (client, _) = connector.quic_config(&[]).expect("TLS 1.3 is allowed");
-    let server = acceptor.quic_config(&[]).expect("TLS 1.3 is allowed");
+    let (client, _) = connector.quic_config().expect("TLS 1.3 is allowed");
+    let server = acceptor.quic_config().expect("TLS 1.3 is allowed");
     let name = ServerName::try_from("gost.run").expect("a name");
     let mut client = ClientConnection::new(Arc::new(client), name).expect("a client");
     let mut server = ServerConnection::new(Arc::new(server)).expect("a server");

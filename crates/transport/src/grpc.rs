@@ -1,5 +1,4 @@
-//! gRPC on a stream: each call of GOST's tunnel service is one stream, every write one message
-//! (spec: transports.md section 8, `grpc`).
+//! gRPC on a stream: each call of GOST's tunnel service is one stream, every write one message.
 
 use std::sync::Arc;
 
@@ -8,6 +7,7 @@ use http::{
     header::{CONTENT_TYPE, TE},
     request::Parts,
 };
+use rtun_settings::GrpcSettings;
 
 use super::{
     Stream,
@@ -15,6 +15,7 @@ use super::{
         BodyFraming, GRPC_STATUS, HttpError, RequestAnswer, RequestService, Server, connect_early,
         request, serve_with,
     },
+    names::host_of,
     ws::upgrade::{encode_path, shown},
 };
 
@@ -25,29 +26,8 @@ const UNIMPLEMENTED: HeaderValue = HeaderValue::from_static("12");
 
 const GRPC: &str = "application/grpc";
 
-/// What a client asks for.
-#[derive(Debug, Clone, Default)]
-pub struct ClientSettings {
-    /// What is configured as path; see [`method_path`].
-    pub path: String,
-    /// The authority: a name or address; GOST leaves out the port.
-    pub host: String,
-    /// Further headers. `Host` among them takes the place of [`ClientSettings::host`].
-    pub headers: Vec<(String, String)>,
-    /// Whether TLS carries the connection, which decides the request's scheme.
-    pub is_tls: bool,
-}
-
-/// What a server takes.
-#[derive(Debug, Clone, Default)]
-pub struct ServerSettings {
-    /// What is configured as path; see [`method_path`].
-    pub path: String,
-}
-
 /// The path of the call that a configured one stands for: slashes around it are left out; empty is `/GostTunel/Tunnel`, one
-/// part the service's name, two or more the service's and the method's, the latter's parts joined by `-`
-/// (spec: transports.md section 8).
+/// part the service's name, two or more the service's and the method's, the latter's parts joined by `-`, as in GOST.
 pub fn method_path(configured: &str) -> String {
     let (service, method) = match configured.trim_matches('/').split_once('/') {
         Some((service, method)) => (service, method.replace('/', "-")),
@@ -58,14 +38,18 @@ pub fn method_path(configured: &str) -> String {
 }
 
 /// Begins a call on a connection of its own. Does not wait for the answer, which a server may give as late as its first
-/// byte; a refusal is an error of the first read. Has to be called within a tokio runtime.
+/// byte; a refusal is an error of the first read. The authority is the configured one, else the host of `addr`, `host:port` as it
+/// was reached, without the port as GOST has it. `is_tls`, whether TLS carries the connection, decides the request's scheme. Has
+/// to be called within a tokio runtime.
 pub async fn connect(
     stream: Arc<dyn Stream>,
-    settings: &ClientSettings,
+    settings: &GrpcSettings,
+    addr: &str,
+    is_tls: bool,
 ) -> Result<Arc<dyn Stream>, HttpError> {
     let path = method_path(&settings.path);
-    let mut request =
-        request(Method::POST, Some(path), &settings.host, settings.is_tls, &settings.headers)?;
+    let host = settings.authority.as_deref().unwrap_or_else(|| host_of(addr));
+    let mut request = request(Method::POST, Some(path), host, is_tls, &[])?;
     request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(GRPC));
     request.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
     connect_early(stream, request, BodyFraming::Grpc).await
@@ -75,7 +59,7 @@ pub async fn connect(
 /// tokio runtime.
 ///
 /// A task of the connection's own serves it, until its end or the server's.
-pub fn serve(stream: Arc<dyn Stream>, settings: &ServerSettings) -> Server {
+pub fn serve(stream: Arc<dyn Stream>, settings: &GrpcSettings) -> Server {
     let path = method_path(&settings.path);
     let judge = move |request: &Parts| judge(request, &path);
     serve_with(stream, RequestService { judge: Box::new(judge), framing: BodyFraming::Grpc })

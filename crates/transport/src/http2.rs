@@ -1,5 +1,4 @@
-//! HTTP/2 (RFC 9113) on a stream: each request is one stream, its bodies the bytes of both directions
-//! (spec: transports.md section 8, `h2` and `h2c`).
+//! HTTP/2 (RFC 9113) on a stream (`h2` and `h2c`): each request is one stream, its bodies the bytes of both directions.
 
 use std::{future::poll_fn, sync::Arc, time::Duration};
 
@@ -8,13 +7,14 @@ use http::{
     request::Parts,
     uri::{Authority, PathAndQuery, Scheme},
 };
+use rtun_settings::{Http2Settings, HttpHeader};
 use tokio::{sync::mpsc, time::timeout};
 
 use self::{
     connection::{Answer, Service, Taken, Task},
     request::{Framing, RequestStream},
 };
-use super::{Stream, forwarded::Forwarded, ws::upgrade::encode_path};
+use super::{Stream, forwarded::Forwarded, names::without_zone, ws::upgrade::encode_path};
 
 mod connection;
 mod request;
@@ -29,26 +29,6 @@ pub(super) use self::{
 };
 
 pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-
-/// What a client asks for.
-#[derive(Debug, Clone, Default)]
-pub struct ClientSettings {
-    /// The path of a `GET`; a `CONNECT` without one.
-    pub path: Option<String>,
-    /// The authority: a name or address, with the port if it is not the scheme's.
-    pub host: String,
-    /// Further headers. `Host` among them takes the place of [`ClientSettings::host`].
-    pub headers: Vec<(String, String)>,
-    /// Whether TLS carries the connection, which decides the request's scheme.
-    pub is_tls: bool,
-}
-
-/// What a server takes.
-#[derive(Debug, Clone, Default)]
-pub struct ServerSettings {
-    /// The request target, of any method; without one a `CONNECT` to anything.
-    pub path: Option<String>,
-}
 
 /// Why there is no request.
 #[derive(Debug, thiserror::Error)]
@@ -97,13 +77,18 @@ impl Server {
     }
 }
 
-/// Sends a request on a connection of its own and waits for the answer. Takes as long as the server does; the caller sets
-/// the deadline. Has to be called within a tokio runtime.
+/// Sends a request on a connection of its own and waits for the answer: `GET` of the path, or `CONNECT` without one. The
+/// authority is the configured host, else `addr`, `host:port` as it was reached, without its zone. `is_tls`, whether TLS carries
+/// the connection, decides the request's scheme. Takes as long as the server does; the caller sets the deadline. Has to be
+/// called within a tokio runtime.
 pub async fn connect(
     stream: Arc<dyn Stream>,
-    settings: &ClientSettings,
+    settings: &Http2Settings,
+    addr: &str,
+    is_tls: bool,
 ) -> Result<Arc<dyn Stream>, HttpError> {
-    let (response, body, connection) = connection::request(stream, request_for(settings)?).await?;
+    let request = request_for(settings, addr, is_tls)?;
+    let (response, body, connection) = connection::request(stream, request).await?;
     let response = response.await.map_err(HttpError::Protocol)?;
     if response.status() != StatusCode::OK {
         return Err(HttpError::Refused(response.status()));
@@ -115,7 +100,7 @@ pub async fn connect(
 /// Has to be called within a tokio runtime.
 ///
 /// A task of the connection's own serves it, until its end or the server's.
-pub fn serve(stream: Arc<dyn Stream>, settings: &ServerSettings) -> Server {
+pub fn serve(stream: Arc<dyn Stream>, settings: &Http2Settings) -> Server {
     let path = settings.path.clone();
     let judge = move |request: &Parts| {
         let refusal = match &path {
@@ -140,12 +125,18 @@ pub fn serve(stream: Arc<dyn Stream>, settings: &ServerSettings) -> Server {
     serve_with(stream, Service { judge: Box::new(judge), framing: Framing::Raw })
 }
 
-fn request_for(settings: &ClientSettings) -> Result<Request<()>, HttpError> {
-    let (method, path) = match &settings.path {
+fn request_for(
+    settings: &Http2Settings,
+    addr: &str,
+    is_tls: bool,
+) -> Result<Request<()>, HttpError> {
+    let Http2Settings { path, host, headers } = settings;
+    let (method, path) = match path {
         Some(path) => (Method::GET, Some(encode_path(path))),
         None => (Method::CONNECT, None),
     };
-    request(method, path, &settings.host, settings.is_tls, &settings.headers)
+    let host = host.clone().unwrap_or_else(|| without_zone(addr));
+    request(method, path, &host, is_tls, headers)
 }
 
 /// A request; without a path its target is the host alone.
@@ -154,10 +145,10 @@ pub(super) fn request(
     path: Option<String>,
     host: &str,
     is_tls: bool,
-    headers: &[(String, String)],
+    headers: &[HttpHeader],
 ) -> Result<Request<()>, HttpError> {
-    let is_host = |(name, _): &&(String, String)| name.eq_ignore_ascii_case("host");
-    let host = headers.iter().find(is_host).map_or(host, |(_, value)| value);
+    let is_host = |header: &&HttpHeader| header.name.eq_ignore_ascii_case("host");
+    let host = headers.iter().find(is_host).map_or(host, |header| header.value.expose());
     let mut target = http::uri::Parts::default();
     let authority = Authority::try_from(host).map_err(|_| HttpError::BadHost(host.to_owned()))?;
     target.authority = Some(authority);
@@ -171,9 +162,9 @@ pub(super) fn request(
     *request.version_mut() = Version::HTTP_2;
     *request.uri_mut() =
         Uri::from_parts(target).map_err(|_| HttpError::BadHost(host.to_owned()))?;
-    for (name, value) in headers.iter().filter(|header| !is_host(header)) {
+    for HttpHeader { name, value } in headers.iter().filter(|header| !is_host(header)) {
         let bad = || HttpError::BadHeader(name.clone());
-        let value = HeaderValue::from_str(value).map_err(|_| bad())?;
+        let value = HeaderValue::from_str(value.expose()).map_err(|_| bad())?;
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad())?;
         request.headers_mut().append(name, value);
     }

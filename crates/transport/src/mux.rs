@@ -4,7 +4,7 @@
 //! sent before is still read, the other side can write no more. What arrives is read by the session's driver, a task, or
 //! by whoever reads a stream; what is written goes straight to the stream below.
 //!
-//! Memory: at most [`Settings::receive_buffer`] and one read, 64 KiB, are received and unread; one frame or one round of
+//! Memory: at most [`MuxSettings::receive_buffer`] and one read, 64 KiB, are received and unread; one frame or one round of
 //! control frames waits to be sent. In version 2 a stream that is not read holds up itself only, as long as not so many
 //! stand still that the receive buffer is full; in version 1 it holds up the session once the buffer is full.
 
@@ -23,9 +23,8 @@ use std::{
     time::Duration,
 };
 
+use rtun_settings::MuxSettings;
 use tokio::time::timeout;
-
-pub use rtun_proto::mux::Version;
 
 pub use self::error::MuxError;
 use self::{driver::drive, shared::Shared, state::Role};
@@ -37,66 +36,26 @@ pub const MAX_STREAMS: usize = 1024;
 /// Streams that may wait to be accepted; more are refused by ending them (spec: transports.md section 6).
 pub const BACKLOG: usize = 128;
 
-/// How a session runs. Both ends have to have the same version; all else is each end's own.
-#[derive(Debug, Clone, Copy)]
-pub struct Settings {
-    /// The version.
-    pub version: Version,
-    /// How often the other side is told that this one is there; `None`: never, and it is not expected to tell.
-    pub keepalive: Option<Duration>,
-    /// How long nothing may arrive before the session is over, unless it is not read for want of room. Without
-    /// `keepalive` it means nothing.
-    pub keepalive_timeout: Duration,
-    /// The longest payload of a frame that is sent, in bytes; 0 means 1. Frames of any length are received.
-    pub max_frame: u16,
-    /// Bytes of all streams that may be received and unread before no more is read; 0 means 1.
-    pub receive_buffer: u32,
-    /// The window of a stream in bytes (version 2), at most `receive_buffer`; 0 means 1. What the other side sends before
-    /// it knows can be up to 256 KiB.
-    pub stream_buffer: u32,
-}
-
-impl Default for Settings {
-    /// smux's own: version 1, keepalive 10 s, timeout 30 s, frames of 32 KiB, buffers of 4 MiB and 64 KiB.
-    fn default() -> Self {
-        Self {
-            version: Version::One,
-            keepalive: Some(Duration::from_secs(10)),
-            keepalive_timeout: Duration::from_secs(30),
-            max_frame: 32 * 1024,
-            receive_buffer: 4 << 20,
-            stream_buffer: 64 * 1024,
-        }
-    }
-}
-
-impl Settings {
-    /// The window of a stream. GOST reads it as a signed number.
-    fn window(&self) -> u32 {
-        self.stream_buffer.min(self.receive_buffer).clamp(1, i32::MAX.unsigned_abs())
-    }
-}
-
-/// One end of a session, and all its streams: dropping it ends them and the stream below at once. [`Session::shutdown`] is the
+/// One end of a session, and all its streams: dropping it ends them and the stream below at once. [`MuxSession::shutdown`] is the
 /// orderly end. A session that fails gives up the stream below at once, whoever holds it.
-pub struct Session {
+pub struct MuxSession {
     shared: Arc<Shared>,
     /// It is left to its streams.
     is_released: bool,
 }
 
-impl Session {
+impl MuxSession {
     /// The end that opens streams. Must be called within a tokio runtime, which runs the session's task.
-    pub fn client(carrier: Arc<dyn Stream>, settings: Settings) -> Self {
+    pub fn client(carrier: Arc<dyn Stream>, settings: MuxSettings) -> Self {
         Self::new(carrier, Role::Client, settings)
     }
 
     /// The end that accepts streams. Must be called within a tokio runtime, which runs the session's task.
-    pub fn server(carrier: Arc<dyn Stream>, settings: Settings) -> Self {
+    pub fn server(carrier: Arc<dyn Stream>, settings: MuxSettings) -> Self {
         Self::new(carrier, Role::Server, settings)
     }
 
-    fn new(carrier: Arc<dyn Stream>, role: Role, settings: Settings) -> Self {
+    fn new(carrier: Arc<dyn Stream>, role: Role, settings: MuxSettings) -> Self {
         let shared = Shared::new(carrier, role, settings);
         tokio::spawn(drive(Arc::clone(&shared)));
         Self { shared, is_released: false }
@@ -148,13 +107,13 @@ impl Session {
     }
 }
 
-impl fmt::Debug for Session {
+impl fmt::Debug for MuxSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session").field("streams", &self.streams()).finish_non_exhaustive()
+        f.debug_struct("MuxSession").field("streams", &self.streams()).finish_non_exhaustive()
     }
 }
 
-impl Drop for Session {
+impl Drop for MuxSession {
     fn drop(&mut self) {
         self.shared.state().release_session();
         self.shared.released();

@@ -30,7 +30,7 @@ const NAMES_MAX: usize = 256;
 
 /// Where something is, once it is found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct ResolvedAddr {
     /// What was to be found, `host:port`.
     pub addr: String,
     /// In the order to be tried: at least one, the families taking turns (RFC 8305 section 4).
@@ -39,7 +39,7 @@ pub struct Found {
     pub outdated: Option<String>,
 }
 
-impl From<SocketAddr> for Found {
+impl From<SocketAddr> for ResolvedAddr {
     fn from(address: SocketAddr) -> Self {
         Self { addr: address.to_string(), addresses: vec![address], outdated: None }
     }
@@ -199,9 +199,9 @@ impl Names {
         addr: &str,
         netns: Option<&Path>,
         within: Duration,
-    ) -> Result<Found, NameError> {
+    ) -> Result<ResolvedAddr, NameError> {
         if let Some(address) = literal(addr, netns)? {
-            return Ok(Found { addr: addr.to_owned(), ..address.into() });
+            return Ok(ResolvedAddr { addr: addr.to_owned(), ..address.into() });
         }
         let (name, port) = split(addr).ok_or_else(|| NameError::Malformed(addr.to_owned()))?;
         let (mut running, known) = self.look_up(name);
@@ -231,7 +231,7 @@ impl Names {
             address
         };
         let addresses = addresses.into_iter().map(at_port).collect();
-        Ok(Found { addr: addr.to_owned(), addresses, outdated })
+        Ok(ResolvedAddr { addr: addr.to_owned(), addresses, outdated })
     }
 
     /// The lookup of `name` that is under way, or a new one; and what it led to before.

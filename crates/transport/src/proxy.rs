@@ -7,16 +7,18 @@ use std::{io, net::SocketAddr};
 
 use rtun_proto::{
     proxy::{
-        Target, TargetError, header,
+        Target, TargetError,
+        header::{self, Addresses},
         http_connect::{self, Reply},
         socks5,
     },
     relay::Decoded,
 };
+use rtun_settings::{HttpHeader, Login, ProxyProtocol};
 
 use super::Stream;
 
-pub use rtun_proto::proxy::header::{Addresses, HeaderError, Version as HeaderVersion};
+pub use rtun_proto::proxy::header::HeaderError;
 
 /// Why there is no way through a proxy.
 #[derive(Debug, thiserror::Error)]
@@ -75,15 +77,17 @@ pub enum ReadHeaderError {
     Header(HeaderError),
 }
 
-/// Asks an HTTP proxy at the other end of `stream` for a way to `target`, `host:port`, as `auth`, user and password.
-/// Afterwards `stream` leads to the target. The proxy looks names up.
+/// Asks an HTTP proxy at the other end of `stream` to connect to `target`, `host:port`, as `login`. Afterwards `stream` leads to the target. The proxy looks names up.
 pub async fn http_connect(
     stream: &dyn Stream,
     target: &str,
-    auth: Option<(&str, &str)>,
-    headers: &[(String, String)],
+    login: Option<&Login>,
+    headers: &[HttpHeader],
 ) -> Result<(), ProxyError> {
-    let request = http_connect::request(&target.parse()?, auth, headers)?;
+    let login = login.map(|login| (&*login.user, login.password.expose()));
+    let headers: Vec<_> =
+        headers.iter().map(|it| (it.name.clone(), it.value.expose().to_owned())).collect();
+    let request = http_connect::request(&target.parse()?, login, &headers)?;
     stream.write_all(&request).await?;
     let Reply { status, line, schemes } =
         take(stream, http_connect::decode_reply).await?.map_err(ProxyError::Http)?;
@@ -95,22 +99,22 @@ pub async fn http_connect(
         {
             ProxyError::NoScheme { schemes, line }
         }
-        401 | 407 if auth.is_none() => ProxyError::PasswordWanted(line),
+        401 | 407 if login.is_none() => ProxyError::PasswordWanted(line),
         401 | 407 => ProxyError::PasswordRefused(line),
         403 => ProxyError::Forbidden(line),
         _ => ProxyError::Refused(line),
     })
 }
 
-/// Asks a SOCKS 5 proxy at the other end of `stream` for a way to `target`, `host:port`, as `auth`, user and password,
-/// if it wants these. Afterwards `stream` leads to the target. The proxy looks names up.
+/// Asks a SOCKS 5 proxy at the other end of `stream` to connect to `target`, `host:port`, as `login` if it wants one. Afterwards `stream` leads to the target. The proxy looks names up.
 pub async fn socks5(
     stream: &dyn Stream,
     target: &str,
-    auth: Option<(&str, &str)>,
+    login: Option<&Login>,
 ) -> Result<(), ProxyError> {
     let target: Target = target.parse()?;
-    let password = auth.map(|(user, password)| socks5::password_request(user, password));
+    let request = |login: &Login| socks5::password_request(&login.user, login.password.expose());
+    let password = login.map(request);
     let password = password.transpose()?;
     stream.write_all(socks5::greeting(password.is_some())).await?;
     let method = take(stream, |bytes| socks5::decode_method(bytes, password.is_some())).await?;
@@ -134,10 +138,14 @@ pub async fn read_proxy_header(stream: &dyn Stream) -> Result<Option<SocketAddr>
 /// Writes the PROXY header of a connection from `source` to `destination`, before all else.
 pub async fn write_proxy_header(
     stream: &dyn Stream,
-    version: HeaderVersion,
+    form: ProxyProtocol,
     source: SocketAddr,
     destination: SocketAddr,
 ) -> io::Result<()> {
+    let version = match form {
+        ProxyProtocol::V1 => header::Version::One,
+        ProxyProtocol::V2 => header::Version::Two,
+    };
     stream.write_all(&header::encode(version, Some(Addresses { source, destination }))).await
 }
 

@@ -18,12 +18,13 @@ mod socket;
 mod stream;
 
 pub use congestion::Congestion;
-pub use connection::Connection;
+pub use connection::QuicConnection;
 pub use dial::{QuicError, connect};
-pub use error::HandshakeError;
-pub use listener::{BindError, Counts, HANDSHAKES_MAX, Incoming, Listener};
+pub use error::QuicHandshakeError;
+pub use listener::{BindError, HANDSHAKES_MAX, Incoming, QuicListener, RefusedHandshakes};
 pub use settings::{
     ALPN, CONNECTION_RECEIVE_WINDOW, DATAGRAM_RECEIVE_BUFFER, DATAGRAM_SEND_BUFFER,
-    HANDSHAKE_TIMEOUT, SEND_WINDOW_MAX, SEND_WINDOW_MIN, STREAM_RECEIVE_WINDOW, Settings,
+    HANDSHAKE_TIMEOUT, KEEPALIVE_MAX, SEND_WINDOW_MAX, SEND_WINDOW_MIN, SILENCE_MAX,
+    STREAM_RECEIVE_WINDOW, STREAMS_MAX,
 };
 pub use stream::QuicStream;

@@ -3,20 +3,20 @@
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
-use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use rtun_settings::{Interface, ListenOptions, NetworkNamespace, SocketOptions};
 use socket2::{Protocol, SockRef, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 
 use super::Stream;
-use super::names::{self, Found, NameError};
-use super::socket::{Interface, ListenOptions, SocketOptions};
+use super::names::{self, NameError, ResolvedAddr};
+use super::socket;
 
 /// How long one address is tried before the next is tried beside it (RFC 8305 section 5).
 pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
@@ -70,7 +70,7 @@ pub enum ConnectError {
 pub struct Tried<E> {
     /// In the order in which they were tried, with what went wrong; `None`: there was no answer.
     pub attempts: Vec<(SocketAddr, Option<E>)>,
-    /// As [`Found::outdated`] has it.
+    /// As [`ResolvedAddr::outdated`] has it.
     pub outdated: Option<String>,
 }
 
@@ -114,13 +114,17 @@ pub enum ListenError {
 /// Connects to one of the addresses of `to`, each tried a little later than the one before; the first
 /// to answer wins and the others are given up. It all takes at most `within`. The stream is
 /// [`tune`]d.
+///
+/// `segment_max`: the most bytes of a segment, in both directions (`TCP_MAXSEG`); `None`: what the system takes the path for.
 pub async fn connect(
-    to: &Found,
+    to: &ResolvedAddr,
     options: &SocketOptions,
+    segment_max: Option<u16>,
     within: Duration,
 ) -> Result<TcpStream, ConnectError> {
     let race = Race::default();
-    let won = timeout(within, race.run(to, |address| connect_one(address, options))).await;
+    let attempt = |address| connect_one(address, options, segment_max);
+    let won = timeout(within, race.run(to, attempt)).await;
     let (addr, tried) = (to.addr.clone(), || race.tried(to));
     match won {
         Ok(Some(stream)) => Ok(stream),
@@ -134,7 +138,7 @@ pub async fn connect(
 ///
 /// Must be called within a tokio runtime; a host name in `addr` is looked up and blocks for it.
 pub fn listen(addr: &str, options: &ListenOptions) -> Result<TcpListener, ListenError> {
-    bind_first(addr, options.netns.as_deref(), |address| listen_on(address, options))
+    bind_first(addr, options.netns.as_ref(), |address| listen_on(address, options))
 }
 
 /// Gives `bind` the addresses of `addr` until one works: the unspecified ones where its host is
@@ -142,7 +146,7 @@ pub fn listen(addr: &str, options: &ListenOptions) -> Result<TcpListener, Listen
 /// `netns` is.
 pub(super) fn bind_first<T>(
     addr: &str,
-    netns: Option<&Path>,
+    netns: Option<&NetworkNamespace>,
     bind: impl Fn(SocketAddr) -> io::Result<T>,
 ) -> Result<T, ListenError> {
     let bad = |source| ListenError::BadAddress { addr: addr.to_owned(), source };
@@ -156,7 +160,8 @@ pub(super) fn bind_first<T>(
         }
         .map_err(refused);
     }
-    let literal = match names::literal(addr, netns) {
+    let netns = netns.map(NetworkNamespace::path);
+    let literal = match names::literal(addr, netns.as_deref()) {
         Err(error @ NameError::Zone { .. }) => return Err(refused(io::Error::other(error))),
         literal => literal.ok().flatten(),
     };
@@ -233,7 +238,7 @@ impl<E> Race<E> {
     /// [`ATTEMPT_DELAY`]. The first to succeed wins; `None` when all have failed.
     pub(super) async fn run<T, F: Future<Output = Result<T, E>>>(
         &self,
-        to: &Found,
+        to: &ResolvedAddr,
         attempt: impl Fn(SocketAddr) -> F,
     ) -> Option<T> {
         let mut waiting = to.addresses.iter().enumerate();
@@ -262,7 +267,7 @@ impl<E> Race<E> {
     }
 
     /// How the attempts have gone; to be asked once.
-    pub(super) fn tried(&self, to: &Found) -> Tried<E> {
+    pub(super) fn tried(&self, to: &ResolvedAddr) -> Tried<E> {
         let attempts = std::mem::take(&mut *self.attempts());
         Tried { attempts, outdated: to.outdated.clone() }
     }
@@ -273,11 +278,15 @@ impl<E> Race<E> {
     }
 }
 
-async fn connect_one(address: SocketAddr, options: &SocketOptions) -> io::Result<TcpStream> {
+async fn connect_one(
+    address: SocketAddr,
+    options: &SocketOptions,
+    segment_max: Option<u16>,
+) -> io::Result<TcpStream> {
     let none = "no interface has an address of this family";
     let mut failure = io::Error::new(io::ErrorKind::AddrNotAvailable, none);
-    for interface in options.bindings(address) {
-        match connect_by(address, options, interface).await {
+    for interface in socket::bindings(options, address) {
+        match connect_by(address, options, segment_max, interface).await {
             Ok(stream) => return Ok(stream),
             Err(error) => failure = error,
         }
@@ -291,9 +300,14 @@ async fn connect_one(address: SocketAddr, options: &SocketOptions) -> io::Result
 async fn connect_by(
     address: SocketAddr,
     options: &SocketOptions,
+    segment_max: Option<u16>,
     interface: Option<&Interface>,
 ) -> io::Result<TcpStream> {
-    let socket = options.open(address, Type::STREAM, Protocol::TCP, interface)?;
+    let (kind, protocol) = (Type::STREAM, Protocol::TCP);
+    let socket = socket::open_towards(address, kind, protocol, options, interface)?;
+    if let Some(bytes) = segment_max {
+        socket.set_tcp_mss(bytes.into())?;
+    }
     let connected = TcpSocket::from_std_stream(socket.into()).connect(address).await;
     let stream = connected.map_err(|error| names::explain(address, error))?;
     tune(&stream)?;
@@ -301,7 +315,7 @@ async fn connect_by(
 }
 
 fn listen_on(address: SocketAddr, options: &ListenOptions) -> io::Result<TcpListener> {
-    let socket = options.open(address, Type::STREAM, Protocol::TCP)?;
+    let socket = socket::open_listening(address, Type::STREAM, Protocol::TCP, options)?;
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
@@ -319,8 +333,8 @@ mod tests {
 
     use super::*;
 
-    fn found(addresses: Vec<SocketAddr>) -> Found {
-        Found { addr: "name:1".into(), addresses, outdated: None }
+    fn found(addresses: Vec<SocketAddr>) -> ResolvedAddr {
+        ResolvedAddr { addr: "name:1".into(), addresses, outdated: None }
     }
 
     /// A listener whose queue is full leaves the next connection without any answer.
@@ -344,7 +358,8 @@ mod tests {
         let answering = listener.local_addr().unwrap();
         let start = std::time::Instant::now();
         let both = found(vec![silent, answering]);
-        let stream = connect(&both, &SocketOptions::default(), ATTEMPT_DELAY * 20).await.unwrap();
+        let stream =
+            connect(&both, &SocketOptions::default(), None, ATTEMPT_DELAY * 20).await.unwrap();
         assert_eq!(stream.peer_addr().unwrap(), answering);
         assert!((ATTEMPT_DELAY..ATTEMPT_DELAY * 20).contains(&start.elapsed()));
     }
@@ -361,10 +376,11 @@ mod tests {
         let mut addresses = vec![closed; 10];
         addresses.push(answering);
         let patience = ATTEMPT_DELAY * 20;
-        connect(&found(addresses), &SocketOptions::default(), patience).await.unwrap();
+        connect(&found(addresses), &SocketOptions::default(), None, patience).await.unwrap();
         assert!(start.elapsed() < ATTEMPT_DELAY * 10);
         let refusing = found(vec![closed, closed]);
-        let error = connect(&refusing, &SocketOptions::default(), patience).await.unwrap_err();
+        let error =
+            connect(&refusing, &SocketOptions::default(), None, patience).await.unwrap_err();
         let error = error.to_string();
         assert_eq!(error.matches(&closed.to_string()).count(), 2, "{error}");
     }
@@ -373,8 +389,9 @@ mod tests {
         let (_socket, _queued, silent) = silent();
         let closed = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
         let outdated = Some("still looking name up".to_owned());
-        let both = Found { outdated, ..found(vec![silent, closed]) };
-        let error = connect(&both, &SocketOptions::default(), ATTEMPT_DELAY * 3).await.unwrap_err();
+        let both = ResolvedAddr { outdated, ..found(vec![silent, closed]) };
+        let error =
+            connect(&both, &SocketOptions::default(), None, ATTEMPT_DELAY * 3).await.unwrap_err();
         let error = error.to_string();
         assert!(error.contains("name:1 within 0.75 s"), "{error}");
         assert!(

@@ -20,11 +20,12 @@ use rustls::{AlertDescription, ExtractedSecrets};
 
 use super::{Stream, WRITE_MAX, poll_end};
 use rtun_tls::{
-    Kernel, Version,
-    cipher::{Content, Opener, Sealer},
+    Kernel, TlsVersion,
+    cipher::{Opener, RecordContent, Sealer},
     hint,
     record::{
-        Alert, ContentType, Header, KeyUpdate, Messages, PLAINTEXT_MAX, RECORD_MAX, RecordError,
+        Alert, ContentType, KeyUpdate, Messages, PLAINTEXT_MAX, RECORD_MAX, RecordError,
+        RecordHeader,
     },
 };
 
@@ -38,7 +39,7 @@ const USELESS_MAX: u32 = 32;
 /// A stream above another.
 pub(crate) struct TlsStream {
     below: Arc<dyn Stream>,
-    version: Version,
+    version: TlsVersion,
     records_per_key: u64,
     reader: Mutex<Reader>,
     writer: Mutex<Writer>,
@@ -136,9 +137,9 @@ impl Drop for Scratch {
 impl Reader {
     /// Whether the part of a record that is kept is none the more whole with `new` behind it. To copy it each time would have a
     /// trickle cost this side more than the other.
-    fn stays_partial(&self, new: &[u8], version: Version) -> bool {
+    fn stays_partial(&self, new: &[u8], version: TlsVersion) -> bool {
         let kept = self.sealed.bytes();
-        match Header::read(kept, version, self.opener.overhead()) {
+        match RecordHeader::read(kept, version, self.opener.overhead()) {
             Ok(Some(header)) => kept.len() + new.len() < header.record_len,
             _ => false,
         }
@@ -150,7 +151,7 @@ impl TlsStream {
     /// not known.
     pub(crate) fn new(
         below: Arc<dyn Stream>,
-        version: Version,
+        version: TlsVersion,
         secrets: &ExtractedSecrets,
         kernel: Kernel,
         received: Vec<u8>,
@@ -196,7 +197,7 @@ impl TlsStream {
         let (mut done, mut filled) = (0, 0);
         while reader.end.is_none() && filled < into.len() {
             let rest = &records[done..];
-            let header = match Header::whole(rest, self.version, reader.opener.overhead()) {
+            let header = match RecordHeader::whole(rest, self.version, reader.opener.overhead()) {
                 Ok(Some(header)) => header,
                 Ok(None) => break,
                 Err(error) => {
@@ -290,7 +291,7 @@ impl TlsStream {
 
     fn take_messages(&self, reader: &mut Reader, content: &[u8]) -> Result<(), RecordError> {
         let mut kernel = self.kernel();
-        if self.version == Version::Tls12 {
+        if self.version == TlsVersion::Tls12 {
             if reader.messages.take_tls12(content, kernel.is_client())? {
                 drop(kernel);
                 self.decline_renegotiation();
@@ -346,7 +347,7 @@ impl TlsStream {
         let before = held.len();
         held.resize(before + writer.sealer.record_len(message.len()), 0);
         let pieces = [IoSlice::new(message)];
-        let mut content = Content::new(&pieces);
+        let mut content = RecordContent::new(&pieces);
         let into = &mut held[before..];
         let sealed = writer.sealer.seal(content_type, &mut content, message.len(), into);
         if let Err(error) = sealed {
@@ -386,7 +387,7 @@ impl TlsStream {
         total: usize,
         into: &mut [u8],
     ) -> Result<usize, RecordError> {
-        let mut content = Content::new(pieces);
+        let mut content = RecordContent::new(pieces);
         let (mut done, mut filled) = (0, 0);
         while done < total {
             if writer.sealer.is_worn(self.records_per_key)
@@ -404,12 +405,12 @@ impl TlsStream {
 
     /// Announces a new key under the old one and goes over to it; the length of the announcement.
     fn replace_key(&self, writer: &mut Writer, into: &mut [u8]) -> Result<usize, RecordError> {
-        if self.version == Version::Tls12 {
+        if self.version == TlsVersion::Tls12 {
             return Err(RecordError::Exhausted);
         }
         self.owes_key_update.store(false, Ordering::Release);
         let pieces = [IoSlice::new(&KeyUpdate::MESSAGE)];
-        let mut content = Content::new(&pieces);
+        let mut content = RecordContent::new(&pieces);
         let len = KeyUpdate::MESSAGE.len();
         let filled = writer.sealer.seal(ContentType::Handshake, &mut content, len, into)?;
         let secrets = self.kernel().next_sending().map_err(|_| RecordError::Exhausted)?;
@@ -423,7 +424,7 @@ impl Stream for TlsStream {
         let reader = self.reader();
         let whole = || {
             let overhead = reader.opener.overhead();
-            !matches!(Header::whole(reader.sealed.bytes(), self.version, overhead), Ok(None))
+            !matches!(RecordHeader::whole(reader.sealed.bytes(), self.version, overhead), Ok(None))
         };
         if reader.end.is_some() || !reader.opened.is_empty() || whole() {
             return Poll::Ready(Ok(()));
@@ -607,7 +608,8 @@ mod tests {
         ServerConfig, ServerConnection, crypto::aws_lc_rs, pki_types::PrivateKeyDer, version::TLS12,
     };
 
-    use rtun_tls::{ClientSettings, Connector, Protocol, Verification};
+    use rtun_settings::{DialTls, TlsVersions, Verification};
+    use rtun_tls::Connector;
 
     use super::*;
     use crate::memory;
@@ -626,12 +628,12 @@ mod tests {
             .with_single_cert(vec![certificate], private)
             .unwrap();
         config.enable_secret_extraction = true;
-        let connector = Connector::new(&ClientSettings {
+        let tls = DialTls {
             verification: Verification::Off,
-            protocol: Protocol { min: Version::Tls12, max: Version::Tls12, ..Protocol::default() },
-            ..ClientSettings::default()
-        })
-        .unwrap();
+            versions: TlsVersions::Tls12,
+            ..DialTls::default()
+        };
+        let connector = Connector::new(&tls, &[]).unwrap();
         let (client, server) = memory::pair(1 << 16);
         let below: Arc<dyn Stream> = Arc::new(server);
         let host = Ipv4Addr::LOCALHOST.to_string();
@@ -655,15 +657,15 @@ mod tests {
             rustls.dangerous_extract_secrets().unwrap()
         };
         let (connected, secrets) = tokio::join!(connect, accept);
-        let sealer = Sealer::new(&secrets.tx.1, secrets.tx.0, Version::Tls12).unwrap();
-        let opener = Opener::new(&secrets.rx.1, secrets.rx.0, Version::Tls12).unwrap();
+        let sealer = Sealer::new(&secrets.tx.1, secrets.tx.0, TlsVersion::Tls12).unwrap();
+        let opener = Opener::new(&secrets.rx.1, secrets.rx.0, TlsVersion::Tls12).unwrap();
         (connected.unwrap().stream, below, sealer, opener)
     }
 
     fn seal(sealer: &mut Sealer, content_type: ContentType, message: &[u8]) -> Vec<u8> {
         let mut record = vec![0; sealer.record_len(message.len())];
         let pieces = [IoSlice::new(message)];
-        let mut content = Content::new(&pieces);
+        let mut content = RecordContent::new(&pieces);
         sealer.seal(content_type, &mut content, message.len(), &mut record).unwrap();
         record
     }

@@ -1,7 +1,9 @@
-//! WebSocket (RFC 6455) on a stream: every write is one binary message, what comes is the bytes of all messages
-//! (spec: transports.md section 5).
+//! WebSocket (RFC 6455) on a stream: every write is one binary message, what comes is the bytes of all
+//! messages.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, sync::Arc};
+
+use rtun_settings::WebSocketSettings;
 
 use self::{
     frame::Decoder,
@@ -16,39 +18,6 @@ mod stream;
 pub mod upgrade;
 
 pub use self::stream::MESSAGE_MAX;
-
-/// What a client asks for.
-#[derive(Debug, Clone)]
-pub struct ClientSettings {
-    /// The path; `/ws` unless set.
-    pub path: String,
-    /// The `Host` header: a name or address, with the port if it is not the scheme's.
-    pub host: String,
-    /// Further headers. `Host` among them takes the place of [`ClientSettings::host`]; the upgrade's own are refused.
-    pub headers: Vec<(String, String)>,
-    /// How often the server is asked whether it is still there, while somebody waits to read. After two questions and
-    /// nothing heard the stream fails with [`io::ErrorKind::TimedOut`].
-    pub ping_every: Option<Duration>,
-}
-
-impl Default for ClientSettings {
-    fn default() -> Self {
-        Self { path: "/ws".to_owned(), host: String::new(), headers: Vec::new(), ping_every: None }
-    }
-}
-
-/// What a server takes.
-#[derive(Debug, Clone)]
-pub struct ServerSettings {
-    /// The path, `/ws` unless set. With a slash at its end it stands for all below it.
-    pub path: String,
-}
-
-impl Default for ServerSettings {
-    fn default() -> Self {
-        Self { path: "/ws".to_owned() }
-    }
-}
 
 /// Why a stream does not become a WebSocket.
 #[derive(Debug, thiserror::Error)]
@@ -89,13 +58,18 @@ pub enum WsError {
     },
 }
 
-/// Begins a WebSocket as the client. Takes as long as the server does; the caller sets the deadline.
+/// Begins a WebSocket as the client. The `Host` header is the configured host, else `addr`, `host:port` as it was reached, without
+/// its zone. Takes as long as the server does; the caller sets the deadline.
+///
+/// Where pings are configured the server is asked whether it is still there while a task waits to read. After two questions and
+/// nothing heard the stream fails with [`io::ErrorKind::TimedOut`].
 pub async fn connect(
     stream: Arc<dyn Stream>,
-    settings: &ClientSettings,
+    settings: &WebSocketSettings,
+    addr: &str,
 ) -> Result<Arc<dyn Stream>, WsError> {
     let key = Key::new(stream::random());
-    stream.write_all(&request(settings, &key)?).await?;
+    stream.write_all(&request(settings, addr, &key)?).await?;
     let (head, behind) = read_head(&*stream).await?;
     check(&head, &key)?;
     let socket = WebSocket::new(stream, Decoder::of_server(), behind)
@@ -108,7 +82,7 @@ pub async fn connect(
 /// by 404, every other one by 400. Takes as long as the client does; the caller sets the deadline.
 pub async fn accept(
     stream: Arc<dyn Stream>,
-    settings: &ServerSettings,
+    settings: &WebSocketSettings,
 ) -> Result<(Arc<dyn Stream>, Forwarded), WsError> {
     let answered = match read_head(&*stream).await {
         Ok((head, behind)) => answer(&head, &settings.path).map(|answered| (answered, behind)),

@@ -10,7 +10,8 @@ use std::{
     time::Duration,
 };
 
-use rtun_transport::{Stream, grpc, http2, socket::ListenOptions, tcp, ws};
+use rtun_settings::{GrpcSettings, Http2Settings, ListenOptions, WebSocketSettings};
+use rtun_transport::{Stream, grpc, http2, tcp, ws};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -55,39 +56,43 @@ impl Kind {
     }
 
     async fn connect(self, stream: Arc<dyn Stream>) -> Arc<dyn Stream> {
-        let (path, host) = (self.path(), "hub.example:8080".to_owned());
+        let addr = "hub.example:8080";
         match self {
             Self::Ws | Self::WsElsewhere => {
-                let mut settings = ws::ClientSettings { host, ..Default::default() };
-                settings.path = path.unwrap_or(settings.path);
-                settings.ping_every = Some(Duration::from_secs(1));
-                ws::connect(stream, &settings).await.unwrap()
+                let ping_every = Some(Duration::from_secs(1));
+                let settings = WebSocketSettings { ping_every, ..self.web_socket() };
+                ws::connect(stream, &settings, addr).await.unwrap()
             }
             Self::H2c | Self::H2cPath => {
-                let settings = http2::ClientSettings { path, host, ..Default::default() };
-                http2::connect(stream, &settings).await.unwrap()
+                http2::connect(stream, &self.http2(), addr, false).await.unwrap()
             }
             Self::Grpc | Self::GrpcPath => {
-                let path = path.unwrap_or_default();
-                let settings = grpc::ClientSettings { path, host, ..Default::default() };
-                grpc::connect(stream, &settings).await.unwrap()
+                grpc::connect(stream, &self.grpc(), addr, false).await.unwrap()
             }
         }
     }
 
+    fn web_socket(self) -> WebSocketSettings {
+        let usual = WebSocketSettings::default();
+        WebSocketSettings { path: self.path().unwrap_or(usual.path.clone()), ..usual }
+    }
+
+    fn http2(self) -> Http2Settings {
+        Http2Settings { path: self.path(), ..Default::default() }
+    }
+
+    fn grpc(self) -> GrpcSettings {
+        GrpcSettings { path: self.path().unwrap_or_default(), ..Default::default() }
+    }
+
     /// Echoes what comes on the streams of a connection.
     async fn serve(self, stream: Arc<dyn Stream>) {
-        let path = self.path();
         let mut server = match self {
             Self::Ws | Self::WsElsewhere => {
-                let mut settings = ws::ServerSettings::default();
-                settings.path = path.unwrap_or(settings.path);
-                return echo(ws::accept(stream, &settings).await.unwrap().0).await;
+                return echo(ws::accept(stream, &self.web_socket()).await.unwrap().0).await;
             }
-            Self::H2c | Self::H2cPath => http2::serve(stream, &http2::ServerSettings { path }),
-            Self::Grpc | Self::GrpcPath => {
-                grpc::serve(stream, &grpc::ServerSettings { path: path.unwrap_or_default() })
-            }
+            Self::H2c | Self::H2cPath => http2::serve(stream, &self.http2()),
+            Self::Grpc | Self::GrpcPath => grpc::serve(stream, &self.grpc()),
         };
         while let Ok(Some((stream, _))) = server.next().await {
             tokio::spawn(echo(stream));

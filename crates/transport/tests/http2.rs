@@ -11,13 +11,14 @@ use std::{io, sync::Arc, time::Duration};
 use bytes::Bytes;
 use h2::{Reason, client};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
+use rtun_settings::{
+    GrpcSettings, Http2Settings, HttpHeader, ListenOptions, Secret, SocketOptions,
+};
 use rtun_transport::{
     Stream, grpc,
     http2::{self, HttpError, Server},
     io_stream::IoStream,
-    memory,
-    socket::{ListenOptions, SocketOptions},
-    tcp,
+    memory, tcp,
 };
 use tokio::{sync::mpsc, time::timeout};
 
@@ -25,6 +26,9 @@ use self::{
     battery::{Abilities, Ends, battery},
     owned::Owned,
 };
+
+/// How the server was reached.
+const ADDR: &str = "hub.example:443";
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const ABILITIES: Abilities = Abilities { half_close: true };
@@ -35,8 +39,8 @@ async fn requests_on_tcp_pass() {
         battery(ABILITIES, async || {
             let (client, server) = tcp_pair().await;
             let settings = client_settings(path.clone());
-            let server = http2::serve(server, &http2::ServerSettings { path: path.clone() });
-            ends(http2::connect(client, &settings), server).await
+            let server = http2::serve(server, &settings);
+            ends(http2::connect(client, &settings, ADDR, false), server).await
         })
         .await;
     }
@@ -46,8 +50,8 @@ async fn requests_on_tcp_pass() {
 async fn calls_on_tcp_pass() {
     battery(ABILITIES, async || {
         let (client, server) = tcp_pair().await;
-        let server = grpc::serve(server, &grpc::ServerSettings::default());
-        ends(grpc::connect(client, &grpc_settings()), server).await
+        let server = grpc::serve(server, &GrpcSettings::default());
+        ends(grpc::connect(client, &GrpcSettings::default(), ADDR, false), server).await
     })
     .await;
 }
@@ -57,15 +61,17 @@ async fn calls_on_tcp_pass() {
 async fn answers_on_tcp_pass() {
     battery(ABILITIES, async || {
         let (client, server) = tcp_pair().await;
-        let server = http2::serve(server, &http2::ServerSettings::default());
-        let (a, b) = ends(http2::connect(client, &client_settings(None)), server).await;
+        let server = http2::serve(server, &Http2Settings::default());
+        let (a, b) =
+            ends(http2::connect(client, &client_settings(None), ADDR, false), server).await;
         (b, a)
     })
     .await;
     battery(ABILITIES, async || {
         let (client, server) = tcp_pair().await;
-        let server = grpc::serve(server, &grpc::ServerSettings::default());
-        let (a, b) = ends(grpc::connect(client, &grpc_settings()), server).await;
+        let server = grpc::serve(server, &GrpcSettings::default());
+        let (a, b) =
+            ends(grpc::connect(client, &GrpcSettings::default(), ADDR, false), server).await;
         (b, a)
     })
     .await;
@@ -141,7 +147,7 @@ async fn a_client_that_has_not_been_read_has_small_windows() {
 #[tokio::test]
 async fn other_methods_and_paths_are_refused_by_their_status() {
     let (mut requests, mut server) =
-        raw_client(|stream| http2::serve(stream, &http2::ServerSettings::default())).await;
+        raw_client(|stream| http2::serve(stream, &Http2Settings::default())).await;
     assert_eq!(status(&mut requests, get("/")).await, StatusCode::METHOD_NOT_ALLOWED);
     let connect = Request::builder().method(Method::CONNECT).uri("anywhere:443").body(()).unwrap();
     assert_eq!(status(&mut requests, connect).await, StatusCode::OK);
@@ -160,7 +166,7 @@ async fn other_methods_and_paths_are_refused_by_their_status() {
 #[tokio::test]
 async fn other_calls_are_refused_as_grpc_does() {
     let (mut requests, mut server) =
-        raw_client(|stream| grpc::serve(stream, &grpc::ServerSettings::default())).await;
+        raw_client(|stream| grpc::serve(stream, &GrpcSettings::default())).await;
     assert_eq!(status(&mut requests, get("/GostTunel/Tunnel")).await, 405);
     let mut json = call("/GostTunel/Tunnel");
     json.headers_mut().insert("content-type", "application/json".parse().unwrap());
@@ -180,7 +186,7 @@ async fn other_calls_are_refused_as_grpc_does() {
 #[tokio::test]
 async fn a_call_ends_with_the_status_0() {
     let (mut requests, mut server) =
-        raw_client(|stream| grpc::serve(stream, &grpc::ServerSettings::default())).await;
+        raw_client(|stream| grpc::serve(stream, &GrpcSettings::default())).await;
     let (response, mut body) = requests.send_request(call("/GostTunel/Tunnel"), false).unwrap();
     // Empty chunks, fields of no meaning.
     body.send_data(
@@ -204,7 +210,7 @@ async fn a_call_ends_with_the_status_0() {
 #[tokio::test]
 async fn a_compressed_message_is_an_error_behind_what_came_before() {
     let (mut requests, mut server) =
-        raw_client(|stream| grpc::serve(stream, &grpc::ServerSettings::default())).await;
+        raw_client(|stream| grpc::serve(stream, &GrpcSettings::default())).await;
     let (_response, mut body) = requests.send_request(call("/GostTunel/Tunnel"), false).unwrap();
     body.send_data(Bytes::from_static(b"\0\0\0\0\x04\x0a\x02hi\x01\0\0\0\x01a"), false).unwrap();
     let (stream, _) = next(&mut server).await;
@@ -218,7 +224,7 @@ async fn a_compressed_message_is_an_error_behind_what_came_before() {
 #[tokio::test]
 async fn a_cancelled_call_is_an_end_or_an_error() {
     let (mut requests, mut server) =
-        raw_client(|stream| grpc::serve(stream, &grpc::ServerSettings::default())).await;
+        raw_client(|stream| grpc::serve(stream, &GrpcSettings::default())).await;
     let (_response, mut body) = requests.send_request(call("/GostTunel/Tunnel"), false).unwrap();
     let (stream, _) = next(&mut server).await;
     body.send_reset(Reason::CANCEL);
@@ -231,13 +237,12 @@ async fn a_cancelled_call_is_an_end_or_an_error() {
 #[tokio::test]
 async fn a_server_that_answers_with_its_first_byte_is_waited_for() {
     let (client, mut server) = raw_server().await;
-    let client = grpc::connect(client, &grpc_settings()).await.unwrap();
+    let client = grpc::connect(client, &GrpcSettings::default(), ADDR, false).await.unwrap();
     client.write_all(b"question").await.unwrap();
     let (request, mut respond) = server.recv().await.unwrap();
     assert_eq!(request.uri(), "http://hub.example/GostTunel/Tunnel");
     assert_eq!(request.headers()["te"], "trailers");
     assert_eq!(request.headers()["content-type"], "application/grpc");
-    assert_eq!(request.headers()["x-own"], "yes");
     let mut body = request.into_body();
     assert_eq!(&body.data().await.unwrap().unwrap()[..], b"\0\0\0\0\x0a\x0a\x08question");
     let mut answer = respond.send_response(Response::new(()), false).unwrap();
@@ -254,7 +259,7 @@ async fn a_refused_call_is_told_with_its_status() {
         [(200, Some("12"), "gRPC status 12: \"unknown service\""), (502, None, "502 Bad Gateway")]
     {
         let (client, mut server) = raw_server().await;
-        let client = grpc::connect(client, &grpc_settings()).await.unwrap();
+        let client = grpc::connect(client, &GrpcSettings::default(), ADDR, false).await.unwrap();
         let (_request, mut respond) = server.recv().await.unwrap();
         let mut response = Response::builder().status(status);
         if let Some(grpc_status) = grpc_status {
@@ -272,22 +277,38 @@ async fn a_refused_request_is_told_with_its_status() {
     let (client, server) = tcp_pair().await;
     let mut server = http2::serve(server, &path("/a"));
     let settings = client_settings(Some("/b".to_owned()));
-    let error = http2::connect(client, &settings).await.unwrap_err();
+    let error = http2::connect(client, &settings, ADDR, false).await.unwrap_err();
     assert!(matches!(error, HttpError::Refused(StatusCode::BAD_REQUEST)), "{error}");
     // The connection was for that request alone.
     assert!(timeout(PATIENCE, server.next()).await.unwrap().unwrap().is_none());
 }
 
 #[tokio::test]
+async fn configured_headers_and_the_host_are_sent() {
+    let (client, mut server) = raw_server().await;
+    let header =
+        |name: &str, value| HttpHeader { name: name.to_owned(), value: Secret::new(value) };
+    let settings = Http2Settings {
+        path: Some("/a".to_owned()),
+        host: Some("front.example".to_owned()),
+        headers: vec![header("X-Own", "yes")],
+    };
+    let asking = tokio::spawn(async move { http2::connect(client, &settings, ADDR, true).await });
+    let (request, mut respond) = server.recv().await.unwrap();
+    assert_eq!(request.uri(), "https://front.example/a");
+    assert_eq!(request.headers()["x-own"], "yes");
+    respond.send_response(Response::new(()), false).unwrap();
+    asking.await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn settings_that_cannot_be_sent_are_told() {
     for (host, header) in [("a b", "x"), ("", "x"), ("hub", "x y"), ("hub", "")] {
-        let settings = http2::ClientSettings {
-            host: host.to_owned(),
-            headers: vec![(header.to_owned(), String::new())],
-            ..Default::default()
-        };
+        let header = HttpHeader { name: header.to_owned(), value: Secret::new("") };
+        let host = Some(host.to_owned());
+        let settings = Http2Settings { path: None, host, headers: vec![header] };
         let (client, _server) = memory::pair(1000);
-        let error = http2::connect(Arc::new(client), &settings).await.unwrap_err();
+        let error = http2::connect(Arc::new(client), &settings, ADDR, false).await.unwrap_err();
         assert!(matches!(error, HttpError::BadHost(_) | HttpError::BadHeader(_)), "{error}");
     }
 }
@@ -295,7 +316,7 @@ async fn settings_that_cannot_be_sent_are_told() {
 #[tokio::test]
 async fn a_connection_that_is_shut_down_ends_with_its_last_stream() {
     let (client, below) = tcp_pair().await;
-    let mut server = http2::serve(below, &http2::ServerSettings::default());
+    let mut server = http2::serve(below, &Http2Settings::default());
     let (mut requests, connection) = client::handshake(IoStream(client)).await.unwrap();
     let ended = tokio::spawn(connection);
     let connect = Request::builder().method(Method::CONNECT).uri("anywhere:443").body(()).unwrap();
@@ -321,7 +342,7 @@ async fn a_connection_that_is_shut_down_ends_with_its_last_stream() {
 #[tokio::test]
 async fn a_server_dropped_before_the_preface_ends_the_connection() {
     let (client, below) = memory::pair(1000);
-    let server = http2::serve(Arc::new(below), &http2::ServerSettings::default());
+    let server = http2::serve(Arc::new(below), &Http2Settings::default());
     (&client as &dyn Stream).write_all(b"PRI * HT").await.unwrap();
     drop(server);
     let mut rest = Vec::new();
@@ -340,7 +361,7 @@ async fn a_server_dropped_before_the_preface_ends_the_connection() {
 #[tokio::test]
 async fn what_is_no_http2_is_an_error() {
     let (client, below) = memory::pair(1000);
-    let mut server = http2::serve(Arc::new(below), &http2::ServerSettings::default());
+    let mut server = http2::serve(Arc::new(below), &Http2Settings::default());
     (&client as &dyn Stream).write_all(b"GET / HTTP/1.1\r\nHost: hub\r\n\r\n").await.unwrap();
     let error = timeout(PATIENCE, server.next()).await.unwrap().unwrap_err();
     assert!(matches!(error, HttpError::Protocol(_)), "{error}");
@@ -372,8 +393,8 @@ async fn large_headers_are_refused() {
 #[tokio::test]
 async fn small_frames_that_wait_are_no_offence() {
     let (client, server) = tcp_pair().await;
-    let server = http2::serve(server, &http2::ServerSettings::default());
-    let (a, b) = ends(http2::connect(client, &client_settings(None)), server).await;
+    let server = http2::serve(server, &Http2Settings::default());
+    let (a, b) = ends(http2::connect(client, &client_settings(None), ADDR, false), server).await;
     let write = async {
         for _ in 0..10_500 {
             a.write_all(&[1; 42]).await.unwrap();
@@ -389,20 +410,12 @@ async fn small_frames_that_wait_are_no_offence() {
     tokio::join!(write, read);
 }
 
-fn client_settings(path: Option<String>) -> http2::ClientSettings {
-    http2::ClientSettings { path, host: "hub.example:443".to_owned(), ..Default::default() }
+fn client_settings(path: Option<String>) -> Http2Settings {
+    Http2Settings { path, ..Default::default() }
 }
 
-fn path(path: &str) -> http2::ServerSettings {
-    http2::ServerSettings { path: Some(path.to_owned()) }
-}
-
-fn grpc_settings() -> grpc::ClientSettings {
-    grpc::ClientSettings {
-        host: "hub.example".to_owned(),
-        headers: vec![("X-Own".to_owned(), "yes".to_owned())],
-        ..Default::default()
-    }
+fn path(path: &str) -> Http2Settings {
+    client_settings(Some(path.to_owned()))
 }
 
 fn get(target: &str) -> Request<()> {
@@ -417,7 +430,8 @@ fn call(method: &str) -> Request<()> {
 async fn tcp_pair() -> Ends {
     let listener = tcp::listen("127.0.0.1:0", &ListenOptions::default()).unwrap();
     let address = listener.local_addr().unwrap();
-    let client = tcp::connect(&address.into(), &SocketOptions::default(), PATIENCE).await.unwrap();
+    let client =
+        tcp::connect(&address.into(), &SocketOptions::default(), None, PATIENCE).await.unwrap();
     let (server, _) = listener.accept().await.unwrap();
     tcp::tune(&server).unwrap();
     (Arc::new(client), Arc::new(server))

@@ -14,10 +14,8 @@ use rtun_system::{
     tun::{Device, Tun, TunConfig},
 };
 
-use rtun_transport::{
-    socket::SocketOptions,
-    tcp::{ConnectError, connect},
-};
+use rtun_settings::SocketOptions;
+use rtun_transport::tcp::{ConnectError, connect};
 
 #[test]
 fn an_address_that_never_answers_costs_the_time_given_and_no_more() {
@@ -31,7 +29,7 @@ fn an_address_that_never_answers_costs_the_time_given_and_no_more() {
         let within = Duration::from_millis(300);
         let start = std::time::Instant::now();
         let to = "10.2.0.7:80".parse::<SocketAddr>().unwrap().into();
-        let error = connect(&to, &SocketOptions::default(), within).await.unwrap_err();
+        let error = connect(&to, &SocketOptions::default(), None, within).await.unwrap_err();
         assert!(matches!(error, ConnectError::TimedOut { .. }), "{error}");
         assert!(
             error.to_string().contains("10.2.0.7:80 within 0.3 s: 10.2.0.7:80: no answer"),

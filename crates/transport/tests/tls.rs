@@ -27,19 +27,19 @@ mod trust;
 
 use std::{
     io::{self, IoSlice},
+    path::PathBuf,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use rtun_tls::{
-    Acceptor, Certificate, ClientSettings, Connector, Generate, Protocol, ServerSettings, TlsError,
-    Verification, Version,
+use rtun_settings::{
+    CertificateFiles, CipherSuite, DialTls, ListenOptions, OwnCertificate, ServerCertificate,
+    ServerTls, SocketOptions, TlsVersions, Verification,
 };
+use rtun_tls::{Acceptor, CertificateOrigin, Connector, MadeCertificate, NotKept, TlsError};
 use rtun_transport::{
-    Stream, memory,
-    socket::{ListenOptions, SocketOptions},
-    tcp,
+    Stream, memory, tcp,
     tls::{Accepted, Connected},
 };
 use tokio::{net::TcpStream, time::timeout};
@@ -55,7 +55,8 @@ const ABILITIES: Abilities = Abilities { half_close: true };
 async fn tcp_pair() -> (TcpStream, TcpStream) {
     let listener = tcp::listen("127.0.0.1:0", &ListenOptions::default()).unwrap();
     let address = listener.local_addr().unwrap();
-    let client = tcp::connect(&address.into(), &SocketOptions::default(), PATIENCE).await.unwrap();
+    let client =
+        tcp::connect(&address.into(), &SocketOptions::default(), None, PATIENCE).await.unwrap();
     let (server, _) = listener.accept().await.unwrap();
     tcp::tune(&server).unwrap();
     (client, server)
@@ -76,32 +77,49 @@ async fn handshake(
     soon(async { tokio::join!(client, server) }).await
 }
 
-/// An acceptor with a certificate of its own, and a connector that takes no other.
-fn pinned_pair(protocol: &Protocol) -> (Connector, Acceptor) {
+/// No verification, all else as usual.
+fn off() -> DialTls {
+    DialTls { verification: Verification::Off, ..DialTls::default() }
+}
+
+/// With this certificate for everybody.
+fn served_by(files: CertificateFiles) -> ServerTls {
+    ServerTls::new(ServerCertificate::Files(files))
+}
+
+/// An acceptor with a certificate that is in files.
+fn acceptor_of(tls: &ServerTls) -> Acceptor {
+    let origin = CertificateOrigin::of(&tls.certificate, None);
+    Acceptor::new(tls, origin, &[]).unwrap().0
+}
+
+/// An acceptor with a certificate that it makes and keeps in this directory.
+fn making(tls: &ServerTls, directory: impl Into<PathBuf>) -> (Acceptor, Option<NotKept>) {
+    let origin = CertificateOrigin::Made(MadeCertificate::new(directory));
+    Acceptor::new(tls, origin, &[]).unwrap()
+}
+
+/// Settings for a certificate that is made.
+fn own() -> ServerTls {
+    ServerTls::new(ServerCertificate::Own(OwnCertificate::default()))
+}
+
+/// An acceptor with a certificate of its own, and a connector that takes no other; both speak what `protocol` says.
+fn pinned_pair(protocol: &DialTls) -> (Connector, Acceptor) {
     let dir = Dir::new();
-    let (acceptor, not_kept) = Acceptor::new(&ServerSettings {
-        protocol: protocol.clone(),
-        ..ServerSettings::new(Certificate::Generated(Generate::new(dir.path())))
-    })
-    .unwrap();
+    let DialTls { versions, cipher_suites, .. } = protocol;
+    let server = ServerTls { versions: *versions, cipher_suites: cipher_suites.clone(), ..own() };
+    let (acceptor, not_kept) = making(&server, dir.path());
     assert!(not_kept.is_none());
-    let connector = Connector::new(&ClientSettings {
-        verification: Verification::Off,
-        fingerprints: vec![acceptor.fingerprint()],
-        protocol: protocol.clone(),
-        ..ClientSettings::default()
-    })
-    .unwrap();
-    (connector, acceptor)
+    let client = DialTls { fingerprints: vec![acceptor.fingerprint()], ..protocol.clone() };
+    (Connector::new(&client, &[]).unwrap(), acceptor)
 }
 
-fn with_suite(suite: &str, version: Version) -> Protocol {
-    let cipher_suites = vec![suite.into()];
-    Protocol { min: version, max: version, cipher_suites, ..Protocol::default() }
+fn with_suite(suite: CipherSuite, versions: TlsVersions) -> DialTls {
+    DialTls { versions, cipher_suites: vec![suite], ..off() }
 }
 
-async fn battery_with(protocol: Protocol) {
-    let (connector, acceptor) = pinned_pair(&protocol);
+async fn battery_with((connector, acceptor): (Connector, Acceptor)) {
     battery(ABILITIES, async || {
         let (connected, accepted) = handshake(&connector, &acceptor, "gost.run").await;
         (connected.unwrap().stream, accepted.unwrap().stream)
@@ -111,39 +129,42 @@ async fn battery_with(protocol: Protocol) {
 
 #[tokio::test]
 async fn aes_128_passes() {
-    battery_with(with_suite("TLS_AES_128_GCM_SHA256", Version::Tls13)).await;
+    battery_with(pinned_pair(&with_suite(CipherSuite::Aes128GcmSha256, TlsVersions::Tls13))).await;
 }
 
 #[tokio::test]
 async fn aes_256_passes() {
-    battery_with(with_suite("TLS_AES_256_GCM_SHA384", Version::Tls13)).await;
+    battery_with(pinned_pair(&with_suite(CipherSuite::Aes256GcmSha384, TlsVersions::Tls13))).await;
 }
 
 #[tokio::test]
 async fn chacha20_passes() {
-    battery_with(with_suite("tls_chacha20_poly1305_sha256", Version::Tls13)).await;
+    battery_with(pinned_pair(&with_suite(CipherSuite::Chacha20Poly1305Sha256, TlsVersions::Tls13)))
+        .await;
 }
 
 #[tokio::test]
 async fn keys_replaced_every_few_records_pass() {
-    battery_with(Protocol { records_per_key: 3, ..Protocol::default() }).await;
+    let (connector, acceptor) = pinned_pair(&off());
+    battery_with((connector.replacing_keys_after(3), acceptor.replacing_keys_after(3))).await;
 }
 
 #[tokio::test]
 async fn tls_1_2_passes() {
-    battery_with(with_suite("TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", Version::Tls12)).await;
+    let suite = CipherSuite::EcdheEcdsaAes128GcmSha256;
+    battery_with(pinned_pair(&with_suite(suite, TlsVersions::Tls12))).await;
 }
 
 #[tokio::test]
 async fn tls_1_2_with_chacha20_passes() {
-    let suite = "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256";
-    battery_with(with_suite(suite, Version::Tls12)).await;
+    let suite = CipherSuite::EcdheEcdsaChacha20Poly1305Sha256;
+    battery_with(pinned_pair(&with_suite(suite, TlsVersions::Tls12))).await;
 }
 
 /// As it is when a proxy is spoken to by TLS, and the server behind it too.
 #[tokio::test]
 async fn tls_in_tls_passes() {
-    let (connector, acceptor) = pinned_pair(&Protocol::default());
+    let (connector, acceptor) = pinned_pair(&off());
     battery(ABILITIES, async || {
         let (outer, inner) = handshake(&connector, &acceptor, "gost.run").await;
         let (outer, inner) = (outer.unwrap().stream, inner.unwrap().stream);
@@ -183,9 +204,8 @@ impl Stream for Trickle {
 
 #[tokio::test]
 async fn a_stream_of_single_bytes_is_enough() {
-    for version in [Version::Tls13, Version::Tls12] {
-        let protocol = Protocol { min: version, max: version, ..Protocol::default() };
-        let (connector, acceptor) = pinned_pair(&protocol);
+    for versions in [TlsVersions::Tls13, TlsVersions::Tls12] {
+        let (connector, acceptor) = pinned_pair(&DialTls { versions, ..off() });
         let (client, server) = memory::pair(64 * 1024);
         let (client, server) = (Trickle(client), Trickle(server));
         let client = rtun_transport::tls::connect(&connector, Arc::new(client), "gost.run");
@@ -205,22 +225,11 @@ async fn a_stream_of_single_bytes_is_enough() {
 
 #[tokio::test]
 async fn the_application_protocol_is_agreed_upon() {
-    let alpn = |names: &[&str]| Protocol {
-        alpn: names.iter().map(|&name| name.into()).collect(),
-        ..Protocol::default()
-    };
+    let alpn = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
     let dir = Dir::new();
-    let generate = Generate::new(dir.path());
-    let settings = ServerSettings {
-        protocol: alpn(&["h2", "http/1.1"]),
-        ..ServerSettings::new(Certificate::Generated(generate))
-    };
-    let (acceptor, _) = Acceptor::new(&settings).unwrap();
-    let connector = |protocol| {
-        let verification = Verification::Off;
-        let settings = ClientSettings { verification, protocol, ..ClientSettings::default() };
-        Connector::new(&settings).unwrap()
-    };
+    let server = ServerTls { alpn: alpn(&["h2", "http/1.1"]), ..own() };
+    let (acceptor, _) = making(&server, dir.path());
+    let connector = |alpn| Connector::new(&DialTls { alpn, ..off() }, &[]).unwrap();
     let (client, server) = handshake(&connector(alpn(&["http/1.1"])), &acceptor, "a").await;
     assert_eq!(client.unwrap().alpn.as_deref(), Some("http/1.1"));
     assert_eq!(server.unwrap().alpn.as_deref(), Some("http/1.1"));
@@ -233,16 +242,29 @@ async fn the_application_protocol_is_agreed_upon() {
     assert!(server.is_err());
 }
 
+/// Those of the transport are spoken where none are configured.
+#[tokio::test]
+async fn configured_application_protocols_replace_those_of_the_transport() {
+    let dir = Dir::new();
+    let origin = || CertificateOrigin::Made(MadeCertificate::new(dir.path()));
+    let (usual, _) = Acceptor::new(&own(), origin(), &["h2"]).unwrap();
+    let configured = ServerTls { alpn: vec!["mine".into()], ..own() };
+    let (configured, _) = Acceptor::new(&configured, origin(), &["h2"]).unwrap();
+    let mine = DialTls { alpn: vec!["mine".into()], ..off() };
+    for (client, acceptor, agreed) in [
+        (Connector::new(&off(), &["h2"]), &usual, "h2"),
+        (Connector::new(&mine, &["h2"]), &configured, "mine"),
+    ] {
+        let (client, server) = handshake(&client.unwrap(), acceptor, "a").await;
+        assert_eq!(client.unwrap().alpn.as_deref(), Some(agreed));
+        assert_eq!(server.unwrap().alpn.as_deref(), Some(agreed));
+    }
+}
+
 #[test]
-fn settings_that_leave_nothing_are_refused() {
-    let protocol = Protocol { min: Version::Tls13, max: Version::Tls12, ..Protocol::default() };
-    let settings =
-        ClientSettings { verification: Verification::Off, protocol, ..ClientSettings::default() };
-    assert!(matches!(Connector::new(&settings), Err(TlsError::NoVersion)));
-    let connector = Connector::new(&ClientSettings {
-        verification: Verification::Full { ca_file: Some("/nowhere/ca.pem".into()) },
-        ..ClientSettings::default()
-    });
+fn authorities_that_cannot_be_read_are_named() {
+    let verification = Verification::Full { ca: Some("/nowhere/ca.pem".into()) };
+    let connector = Connector::new(&DialTls { verification, ..DialTls::default() }, &[]);
     let error = connector.unwrap_err().to_string();
     assert!(error.starts_with("cannot read /nowhere/ca.pem: "), "{error}");
 }

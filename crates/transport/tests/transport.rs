@@ -8,8 +8,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rtun_settings::{ListenOptions, SocketOptions};
 use rtun_transport::names::{NameError, Names};
-use rtun_transport::socket::{ListenOptions, SocketOptions};
 use rtun_transport::tcp::{self, ConnectError, ListenError, connect, listen, tune};
 use rtun_transport::{Stream, memory};
 use socket2::SockRef;
@@ -80,7 +80,7 @@ async fn an_empty_host_listens_on_both_families() {
     let names = Names::default();
     let reach = async |addr: String| {
         let found = names.find(&addr, None, PATIENCE).await.unwrap();
-        connect(&found, &SocketOptions::default(), PATIENCE).await.unwrap();
+        connect(&found, &SocketOptions::default(), None, PATIENCE).await.unwrap();
     };
     reach(format!("127.0.0.1:{port}")).await;
     reach(format!(":{port}")).await;
@@ -94,7 +94,7 @@ async fn an_empty_host_listens_on_both_families() {
 async fn a_port_can_be_taken_again_at_once_but_not_twice() {
     let listener = listen("127.0.0.1:0", &ListenOptions::default()).unwrap();
     let address = listener.local_addr().unwrap();
-    let client = connect(&address.into(), &SocketOptions::default(), PATIENCE).await.unwrap();
+    let client = connect(&address.into(), &SocketOptions::default(), None, PATIENCE).await.unwrap();
     let (server, _) = listener.accept().await.unwrap();
     let address = address.to_string();
     let twice = listen(&address, &ListenOptions::default()).unwrap_err();
@@ -123,7 +123,8 @@ async fn a_refusal_names_the_address() {
     let taken = tokio::net::TcpSocket::new_v4().unwrap();
     taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let closed = taken.local_addr().unwrap();
-    let error = connect(&closed.into(), &SocketOptions::default(), PATIENCE).await.unwrap_err();
+    let error =
+        connect(&closed.into(), &SocketOptions::default(), None, PATIENCE).await.unwrap_err();
     let text = error.to_string();
     assert!(text.starts_with(&format!("cannot connect to {closed}: {closed}: ")), "{text}");
     let ConnectError::Failed { tried, .. } = error else { panic!("{text}") };
@@ -135,7 +136,7 @@ async fn tcp_pair() -> (TcpStream, TcpStream) {
     let listener = listen("127.0.0.1:0", &ListenOptions::default()).unwrap();
     let address = listener.local_addr().unwrap();
     let client =
-        connect(&address.into(), &SocketOptions::default(), tcp::USER_TIMEOUT).await.unwrap();
+        connect(&address.into(), &SocketOptions::default(), None, tcp::USER_TIMEOUT).await.unwrap();
     let (server, _) = listener.accept().await.unwrap();
     tune(&server).unwrap();
     (client, server)

@@ -10,16 +10,19 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rtun_settings::{HttpHeader, ListenOptions, Secret, SocketOptions, WebSocketSettings};
 use rtun_transport::{
     Stream,
     memory::{self, MemoryStream},
-    socket::{ListenOptions, SocketOptions},
     tcp,
-    ws::{self, ClientSettings, ServerSettings, WsError},
+    ws::{self, WsError},
 };
 use tokio::time::timeout;
 
 use self::battery::{Abilities, Ends, battery, pattern};
+
+/// How the server was reached.
+const HOST: &str = "hub.example";
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const ABILITIES: Abilities = Abilities { half_close: false };
@@ -34,7 +37,7 @@ async fn websockets_on_tcp_pass() {
         let listener = tcp::listen("127.0.0.1:0", &ListenOptions::default()).unwrap();
         let address = listener.local_addr().unwrap();
         let client =
-            tcp::connect(&address.into(), &SocketOptions::default(), PATIENCE).await.unwrap();
+            tcp::connect(&address.into(), &SocketOptions::default(), None, PATIENCE).await.unwrap();
         let (server, _) = listener.accept().await.unwrap();
         tcp::tune(&server).unwrap();
         upgraded(Arc::new(client), Arc::new(server)).await
@@ -277,7 +280,7 @@ async fn frames_that_come_with_the_head_are_kept() {
     let mut bytes = REQUEST.as_bytes().to_vec();
     bytes.extend(masked(0x82, b"early"));
     (&peer as &dyn Stream).write_all(&bytes).await.unwrap();
-    let (server, _) = ws::accept(Arc::new(below), &ServerSettings::default()).await.unwrap();
+    let (server, _) = ws::accept(Arc::new(below), &WebSocketSettings::default()).await.unwrap();
     let mut received = [0; 5];
     timeout(PATIENCE, server.read_exact(&mut received)).await.unwrap().unwrap();
     assert_eq!(&received, b"early");
@@ -294,7 +297,7 @@ async fn requests_for_something_else_are_answered_and_ended() {
     ] {
         let (below, peer) = memory::pair(16 * 1024);
         (&peer as &dyn Stream).write_all(request.as_bytes()).await.unwrap();
-        let settings = ServerSettings::default();
+        let settings = WebSocketSettings::default();
         ws::accept(Arc::new(below), &settings).await.unwrap_err();
         let response = String::from_utf8(to_end(&peer).await.unwrap()).unwrap();
         assert!(response.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{response}");
@@ -312,7 +315,8 @@ async fn refusals_and_strange_servers_are_told_apart() {
         let (below, peer) = memory::pair(16 * 1024);
         (&peer as &dyn Stream).write_all(response.as_bytes()).await.unwrap();
         (&peer as &dyn Stream).shutdown().await.unwrap();
-        let error = ws::connect(Arc::new(below), &client_settings()).await.unwrap_err();
+        let error =
+            ws::connect(Arc::new(below), &WebSocketSettings::default(), HOST).await.unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");
     }
 }
@@ -320,7 +324,7 @@ async fn refusals_and_strange_servers_are_told_apart() {
 #[tokio::test]
 async fn who_sends_its_request_slowly_is_the_callers_to_drop() {
     let (below, peer) = memory::pair(16 * 1024);
-    let settings = ServerSettings::default();
+    let settings = WebSocketSettings::default();
     let slow = async {
         for byte in REQUEST.as_bytes() {
             if (&peer as &dyn Stream).write_all(&[*byte]).await.is_err() {
@@ -343,7 +347,7 @@ async fn the_clients_address_is_told() {
     let (below, peer) = memory::pair(16 * 1024);
     let request = REQUEST.replace("\r\n\r\n", "\r\nx-forwarded-for: 192.0.2.7, 10.0.0.1\r\n\r\n");
     (&peer as &dyn Stream).write_all(request.as_bytes()).await.unwrap();
-    let (_, forwarded) = ws::accept(Arc::new(below), &ServerSettings::default()).await.unwrap();
+    let (_, forwarded) = ws::accept(Arc::new(below), &WebSocketSettings::default()).await.unwrap();
     assert!(forwarded.present);
     assert_eq!(forwarded.client(), Some("192.0.2.7".parse().unwrap()));
 }
@@ -351,24 +355,18 @@ async fn the_clients_address_is_told() {
 #[tokio::test]
 async fn a_settings_fault_is_told_before_anything_is_sent() {
     let (below, peer) = memory::pair(16 * 1024);
-    let settings = ClientSettings {
-        headers: vec![("Bad\r\nName".to_owned(), String::new())],
-        ..client_settings()
-    };
-    let error = ws::connect(Arc::new(below), &settings).await.unwrap_err();
+    let header = HttpHeader { name: "Bad\r\nName".to_owned(), value: Secret::new("") };
+    let settings = WebSocketSettings { headers: vec![header], ..WebSocketSettings::default() };
+    let error = ws::connect(Arc::new(below), &settings, HOST).await.unwrap_err();
     assert!(matches!(error, WsError::BadHeader { .. }), "{error}");
     assert_eq!(to_end(&peer).await.unwrap(), b"");
 }
 
-fn client_settings() -> ClientSettings {
-    ClientSettings { host: "hub.example".to_owned(), ..ClientSettings::default() }
-}
-
 /// Both ends of a WebSocket.
 async fn upgraded(client: Arc<dyn Stream>, server: Arc<dyn Stream>) -> Ends {
-    let (client_settings, server_settings) = (client_settings(), ServerSettings::default());
+    let settings = WebSocketSettings::default();
     let (client, server) =
-        tokio::join!(ws::connect(client, &client_settings), ws::accept(server, &server_settings));
+        tokio::join!(ws::connect(client, &settings, HOST), ws::accept(server, &settings));
     (client.unwrap(), server.unwrap().0)
 }
 
@@ -380,7 +378,7 @@ async fn served() -> Ends {
 
 async fn served_on(below: MemoryStream, peer: MemoryStream) -> Ends {
     let peer: Arc<dyn Stream> = Arc::new(peer);
-    let settings = ServerSettings::default();
+    let settings = WebSocketSettings::default();
     let (accepted, response) = tokio::join!(ws::accept(Arc::new(below), &settings), async {
         peer.write_all(REQUEST.as_bytes()).await.unwrap();
         take_head(&*peer).await
@@ -393,8 +391,8 @@ async fn served_on(below: MemoryStream, peer: MemoryStream) -> Ends {
 async fn connected(ping_every: Option<Duration>) -> Ends {
     let (below, peer) = memory::pair(16 * 1024);
     let peer: Arc<dyn Stream> = Arc::new(peer);
-    let settings = ClientSettings { ping_every, ..client_settings() };
-    let (connected, ()) = tokio::join!(ws::connect(Arc::new(below), &settings), async {
+    let settings = WebSocketSettings { ping_every, ..WebSocketSettings::default() };
+    let (connected, ()) = tokio::join!(ws::connect(Arc::new(below), &settings, HOST), async {
         let request = take_head(&*peer).await;
         assert!(request.starts_with("GET /ws HTTP/1.1\r\nHost: hub.example\r\n"), "{request}");
         let (response, _) = ws::upgrade::answer(request.as_bytes(), "/ws").unwrap();

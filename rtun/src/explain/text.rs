@@ -281,7 +281,7 @@ fn advice(reason: DropReason, explanation: &Explanation) -> String {
             },
             None => "start the host that the route names".into(),
         },
-        _ => "docs/architecture.md lists all reasons under \"Packets that go nowhere\"".into(),
+        _ => "docs/troubleshooting.md lists all reasons under \"Packets that go nowhere\"".into(),
     }
 }
 

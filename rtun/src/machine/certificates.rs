@@ -6,8 +6,8 @@ use std::{
 };
 
 use rtun_config::findings::{Code, Finding, Location, Profile, Severity};
-use rtun_node::certificates::{CertificateInfo, Inspected, TlsError, files_of};
-use rtun_settings::{Config, ServerCertificate};
+use rtun_settings::{CertificateFiles, Config, ServerCertificate, ServerTls};
+use rtun_tls::{CertificateInfo, CertificateOrigin, Inspected, TlsError};
 
 use super::{authorities_of, dialers, listeners};
 use crate::state;
@@ -22,7 +22,7 @@ pub(crate) fn certificates(config: &Config, profile: Profile, now: SystemTime) -
     let look = Look { profile, now };
     let mut all = Vec::new();
     for tls in listeners(config) {
-        if let Some((certificate, key)) = files_of(tls, state::place().as_deref())
+        if let Some(CertificateFiles { certificate, key }) = files_of(tls)
             // One that is not there yet is made at the start.
             && (matches!(tls.certificate, ServerCertificate::Files(_)) || certificate.exists())
         {
@@ -44,6 +44,11 @@ pub(crate) fn certificates(config: &Config, profile: Profile, now: SystemTime) -
         }
     }
     findings
+}
+
+/// Where a listener's certificate and its key are, or will be kept once they have been made; `None`: nowhere.
+pub(super) fn files_of(tls: &ServerTls) -> Option<CertificateFiles> {
+    CertificateOrigin::of(&tls.certificate, state::place().as_deref()).files()
 }
 
 struct Look {
@@ -158,7 +163,7 @@ mod tests {
     use std::fs;
 
     use rtun_config::load_text;
-    use rtun_node::certificates::{Authority, Issued};
+    use rtun_tls::{Authority, Issued};
 
     use super::*;
 

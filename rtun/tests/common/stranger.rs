@@ -2,12 +2,16 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use rtun_tls::{ClientSettings, Connector, Protocol, Verification};
+use rtun_settings::{
+    DialTls, GrpcSettings, Http2Settings, MuxSettings, MuxVersion, QuicSettings, SocketOptions,
+    Verification, WebSocketSettings,
+};
+use rtun_tls::Connector;
 use rtun_transport::{
-    Stream, grpc, http2, mux,
-    names::Found,
-    quic::{self, Settings},
-    socket::SocketOptions,
+    Stream, grpc, http2,
+    mux::MuxSession,
+    names::ResolvedAddr,
+    quic::{self, Congestion},
     tcp, ws,
 };
 
@@ -15,20 +19,21 @@ use super::{HUB, SOON, raw::request};
 
 /// A stream to this port of the hub on which a host would ask to join now. Has to be called within a tokio runtime.
 pub async fn connect(transport: &str, port: u16) -> io::Result<Arc<dyn Stream>> {
-    let addr = Found::from(super::at(HUB, port));
+    let addr = ResolvedAddr::from(super::at(HUB, port));
     let options = SocketOptions::default();
     if transport == "quic" {
-        let (tls, _) = connector().quic_config(&[]).map_err(io::Error::other)?;
-        let settings = Settings::default();
-        let stream = quic::connect(&addr, HUB, Arc::new(tls), &settings, &options, SOON).await;
+        let (tls, _) = connector().quic_config().map_err(io::Error::other)?;
+        let (tls, quic, congestion) =
+            (Arc::new(tls), QuicSettings::default(), Congestion::default());
+        let stream = quic::connect(&addr, HUB, tls, &quic, congestion, &options, SOON).await;
         return Ok(stream.map_err(io::Error::other)?);
     }
-    let stream = tcp::connect(&addr, &options, SOON).await.map_err(io::Error::other)?;
+    let stream = tcp::connect(&addr, &options, None, SOON).await.map_err(io::Error::other)?;
     let mut stream: Arc<dyn Stream> = Arc::new(stream);
     let is_tls = matches!(transport, "tls" | "wss" | "mtls" | "mwss" | "h2" | "grpc");
     if is_tls {
         let connector = match transport {
-            "h2" | "grpc" => connector_for("h2"),
+            "h2" | "grpc" => connector_for(&["h2"]),
             _ => connector(),
         };
         stream = rtun_transport::tls::connect(&connector, stream, HUB)
@@ -36,30 +41,28 @@ pub async fn connect(transport: &str, port: u16) -> io::Result<Arc<dyn Stream>> 
             .map_err(io::Error::other)?
             .stream;
     }
+    let addr = &addr.addr;
     match transport {
         "h2" | "h2c" => {
-            let settings =
-                http2::ClientSettings { host: addr.addr.clone(), is_tls, ..Default::default() };
-            return http2::connect(stream, &settings).await.map_err(io::Error::other);
+            let settings = Http2Settings::default();
+            let connected = http2::connect(stream, &settings, addr, is_tls).await;
+            return connected.map_err(io::Error::other);
         }
         "grpc" => {
-            let settings = grpc::ClientSettings { host: HUB.into(), is_tls, ..Default::default() };
-            return grpc::connect(stream, &settings).await.map_err(io::Error::other);
+            let settings = GrpcSettings::default();
+            let connected = grpc::connect(stream, &settings, addr, is_tls).await;
+            return connected.map_err(io::Error::other);
         }
         _ => {}
     }
     if matches!(transport, "ws" | "wss" | "mws" | "mwss") {
-        let settings = ws::ClientSettings {
-            path: "/ws".into(),
-            host: addr.addr.clone(),
-            ..Default::default()
-        };
-        stream = ws::connect(stream, &settings).await.map_err(io::Error::other)?;
+        let settings = WebSocketSettings::default();
+        stream = ws::connect(stream, &settings, addr).await.map_err(io::Error::other)?;
     }
     if matches!(transport, "mtcp" | "mtls" | "mws" | "mwss") {
-        let version = if transport == "mtcp" { mux::Version::Two } else { mux::Version::One };
-        let settings = mux::Settings { version, ..Default::default() };
-        let session = mux::Session::client(stream, settings);
+        let version = if transport == "mtcp" { MuxVersion::Two } else { MuxVersion::One };
+        let settings = MuxSettings { version, ..Default::default() };
+        let session = MuxSession::client(stream, settings);
         stream = session.open().map_err(io::Error::other)?;
         session.release();
     }
@@ -78,17 +81,12 @@ pub async fn ends_within(stream: &dyn Stream, limit: Duration) -> bool {
 }
 
 fn connector() -> Connector {
-    Connector::new(&ClientSettings { verification: Verification::Off, ..Default::default() })
-        .unwrap()
+    connector_for(&[])
 }
 
-fn connector_for(protocol: &str) -> Connector {
-    Connector::new(&ClientSettings {
-        verification: Verification::Off,
-        protocol: Protocol { alpn: vec![protocol.to_owned()], ..Default::default() },
-        ..Default::default()
-    })
-    .unwrap()
+fn connector_for(protocols: &[&str]) -> Connector {
+    let tls = DialTls { verification: Verification::Off, ..Default::default() };
+    Connector::new(&tls, protocols).unwrap()
 }
 
 /// Asks to join as this host; whether the hub admits it.

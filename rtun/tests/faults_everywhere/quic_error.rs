@@ -14,13 +14,13 @@ use quinn::{
 use quinn_proto::{
     ConnectError, ConnectionId, Side, TransportError, transport_parameters::TransportParameters,
 };
-use rtun_tls::{ClientSettings, Connector, Verification};
+use rtun_settings::{DialTls, Verification};
+use rtun_tls::Connector;
 
 /// Connects to the hub and ends the connection so. Has to be called within a tokio runtime.
 pub async fn connect_and_fail(hub: SocketAddr) {
-    let settings = ClientSettings { verification: Verification::Off, ..Default::default() };
-    let (mut tls, _) = Connector::new(&settings).unwrap().quic_config(&[]).unwrap();
-    tls.alpn_protocols = vec![b"h3".to_vec()];
+    let settings = DialTls { verification: Verification::Off, ..Default::default() };
+    let (tls, _) = Connector::new(&settings, &["h3"]).unwrap().quic_config().unwrap();
     let crypto = Sick(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
     let mut endpoint = quinn::Endpoint::client(([0, 0, 0, 0], 0).into()).unwrap();
     endpoint.set_default_client_config(quinn::ClientConfig::new(Arc::new(crypto)));

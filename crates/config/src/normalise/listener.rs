@@ -12,7 +12,7 @@ use crate::{
     schema::LISTENERS,
     value::Cursor,
 };
-use rtun_settings::{ListenerSettings, ServerTls, TlsVersions, TransportStack};
+use rtun_settings::{ListenOptions, ListenerSettings, ServerTls, TlsVersions, TransportStack};
 
 /// Most listeners of one hub.
 const MAX_LISTENERS: usize = 64;
@@ -88,8 +88,8 @@ fn one(
     }
     let proxy_protocol = preamble.is_some();
     let (addr, place) = addr?;
-    let listener =
-        ListenerSettings { addr, stack, proxy_protocol, trusted_proxies, mark, netns, reuse_port };
+    let sockets = ListenOptions { mark, netns, reuse_port };
+    let listener = ListenerSettings { addr, stack, proxy_protocol, trusted_proxies, sockets };
     Some((listener, place))
 }
 

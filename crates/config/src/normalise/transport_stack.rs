@@ -12,7 +12,7 @@ use rtun_settings::{
     Secret, TransportStack, WebSocketSettings,
 };
 
-/// Time between pings of WebSocketSettings, where there are any.
+/// Time between pings of a WebSocket, where there are any.
 const WS_PING: Duration = Duration::from_secs(15);
 /// Bytes of smux's buffers that there may be: 4 GiB is what a window can say.
 const BUFFERS: RangeInclusive<i64> = 1..=u32::MAX as i64;

@@ -9,7 +9,7 @@ use rtun_settings::ClientTls;
 use rustls::ClientConfig;
 
 use super::{PluginSetupError, excerpt};
-use crate::{cause::innermost_cause, tls, zone};
+use crate::{cause::innermost_cause, zone};
 
 /// The addresses of a host, without those that are refused for plugins.
 pub(crate) async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
@@ -69,7 +69,7 @@ pub(crate) fn tls_config(
     tls: Option<&ClientTls>,
     alpn: &[&[u8]],
 ) -> Result<ClientConfig, PluginSetupError> {
-    let config = tls::client_config(tls.is_some_and(|tls| tls.verify));
+    let config = rtun_tls::service_client(tls.is_some_and(|tls| tls.verify));
     let mut config = config.map_err(|error| PluginSetupError::Client(error.to_string()))?;
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     Ok(config)

@@ -16,10 +16,7 @@ use super::{
     resp::{RespClient, Strings},
     text,
 };
-use crate::{
-    tls::client_config,
-    zone::{self, without_zone},
-};
+use crate::zone::{self, without_zone};
 
 /// From connecting to the last byte.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -143,7 +140,7 @@ fn server_name(tls: &ClientTls, addr: &str) -> Result<ServerName<'static>, Sourc
 }
 
 fn connector(tls: &ClientTls) -> Result<TlsConnector, SourceSetupError> {
-    let config = client_config(tls.verify);
+    let config = rtun_tls::service_client(tls.verify);
     let config = config.map_err(|error| SourceSetupError::System(error.to_string()))?;
     Ok(TlsConnector::from(Arc::new(config)))
 }

@@ -21,6 +21,7 @@ use std::{
 use futures_util::FutureExt;
 use nix::errno::Errno;
 use rtun_core::HostName;
+use rtun_settings::NetworkNamespace;
 use rtun_system::{
     changes::{Change, Changes},
     dns,
@@ -43,7 +44,6 @@ use tracing::{info, warn};
 use self::contest::Contest;
 pub(super) use self::{ends::Ends, history::DeviceHistory, port::Port};
 use super::{HostError, Progress, uplink};
-use crate::sockets;
 
 /// Changes of the system come in groups; what they have done is looked at this long after the first.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -212,7 +212,7 @@ impl Maker {
     }
 
     fn netns(&self) -> Option<PathBuf> {
-        self.config.netns.as_ref().map(sockets::netns)
+        self.config.netns.as_ref().map(NetworkNamespace::path)
     }
 }
 

@@ -9,17 +9,17 @@ use std::{
 
 use rtun_core::{LossWatch, Silence};
 use rtun_settings::{
-    self, DialTls, Endpoint, HttpHeader, HubNode, ProxyProtocol, TransportStack, WebSocketSettings,
+    DialTls, Endpoint, HubNode, NetworkNamespace, ProxyProtocol, QuicSettings, SocketOptions,
+    TransportStack,
 };
 use rtun_tls::{Connector, TlsError};
 use rtun_transport::{
     Stream, grpc,
     http2::{self, HttpError},
-    mux::{self, MuxError},
-    names::{Found, NameError, Names, host_of, without_zone},
-    proxy::{HeaderVersion, ProxyError, write_proxy_header},
-    quic::{self, QuicError},
-    socket::SocketOptions,
+    mux::{MuxError, MuxSession},
+    names::{NameError, Names, ResolvedAddr, host_of},
+    proxy::{ProxyError, write_proxy_header},
+    quic::{self, Congestion, QuicError},
     stream_only::StreamOnly,
     tcp::{self, ConnectError},
     tls,
@@ -32,12 +32,7 @@ use tokio::{
 use tracing::warn;
 
 use super::{proxies::Proxies, wire::Wire};
-use crate::{
-    encryption,
-    report::Transport,
-    sockets::{mux_settings, quic_settings, socket_options},
-    surroundings::Surroundings,
-};
+use crate::{report::Transport, surroundings::Surroundings};
 
 /// Limit for connecting over plain TCP unless configured: a lost packet of the handshake is repeated after 1 s, so a
 /// network that works answers within it, and one that was cut is tried again soon after it is back.
@@ -56,6 +51,8 @@ pub(super) struct Dialer {
     stack: TransportStack<DialTls>,
     tls: Option<Encryption>,
     sockets: SocketOptions,
+    /// The most bytes of a TCP segment, if configured.
+    segment_max: Option<u16>,
     proxy_protocol: Option<ProxyProtocol>,
     surroundings: Surroundings,
 }
@@ -100,8 +97,8 @@ pub(super) enum DialError {
     /// There is no smux session.
     #[error("smux with {0}: {1}")]
     Mux(String, MuxError),
-    /// There is no WebSocketSettings.
-    #[error("WebSocketSettings with {0}: {1}")]
+    /// There is no WebSocket.
+    #[error("WebSocket with {0}: {1}")]
     Ws(String, WsError),
     /// The way loses large packets in silence.
     #[error(
@@ -157,9 +154,10 @@ impl<'a> Attempt<'a> {
     }
 
     /// Where `addr` is; from then on the limit counts.
-    async fn find(&self, addr: &str, sockets: &SocketOptions) -> Result<Found, DialError> {
+    async fn find(&self, addr: &str, sockets: &SocketOptions) -> Result<ResolvedAddr, DialError> {
         let within = NAME_TIMEOUT.min(self.limit);
-        let found = self.names.find(addr, sockets.netns.as_deref(), within).await;
+        let netns = sockets.netns.as_ref().map(NetworkNamespace::path);
+        let found = self.names.find(addr, netns.as_deref(), within).await;
         self.end();
         Ok(found?)
     }
@@ -200,23 +198,19 @@ impl<'a> Attempt<'a> {
         &self,
         addr: &str,
         sockets: &SocketOptions,
+        segment_max: Option<u16>,
         preamble: Option<ProxyProtocol>,
     ) -> Result<Arc<TcpStream>, DialError> {
         let found = self.find(addr, sockets).await?;
-        let both = sockets.segment_max.into_iter().chain(self.segment_max);
-        let sockets = SocketOptions { segment_max: both.min(), ..sockets.clone() };
-        let stream = tcp::connect(&found, &sockets, self.limit).await?;
+        let segment_max = segment_max.into_iter().chain(self.segment_max).min();
+        let stream = tcp::connect(&found, sockets, segment_max, self.limit).await?;
         let broken = |error| DialError::Broken(addr.to_owned(), error);
         let peer = stream.peer_addr().map_err(broken)?;
         let _ = self.peer.set(peer);
         if let Some(preamble) = preamble {
-            let version = match preamble {
-                ProxyProtocol::V1 => HeaderVersion::One,
-                ProxyProtocol::V2 => HeaderVersion::Two,
-            };
             let own = stream.local_addr().map_err(broken)?;
             let written =
-                async { write_proxy_header(&stream, version, own, peer).await.map_err(broken) };
+                async { write_proxy_header(&stream, preamble, own, peer).await.map_err(broken) };
             self.stage("the PROXY preamble", addr, written).await?;
         }
         Ok(Arc::new(stream))
@@ -234,7 +228,8 @@ impl Dialer {
             addr: way.addr.clone(),
             stack: way.stack.clone(),
             tls: Encryption::of(&way.stack).map_err(failed)?,
-            sockets: SocketOptions { segment_max: way.segment_max, ..socket_options(&hub.sockets) },
+            sockets: hub.sockets.clone(),
+            segment_max: way.segment_max,
             proxy_protocol: hub.proxy_protocol,
             surroundings: surroundings.clone(),
         })
@@ -266,8 +261,8 @@ impl Dialer {
             match (proxies.reach(&self.addr, attempt).await?, &self.surroundings) {
                 (Some(opened), _) => opened,
                 (None, Surroundings::System) => {
-                    let tcp =
-                        attempt.connect(&self.addr, &self.sockets, self.proxy_protocol).await?;
+                    let Self { addr, sockets, segment_max, proxy_protocol, .. } = self;
+                    let tcp = attempt.connect(addr, sockets, *segment_max, *proxy_protocol).await?;
                     let wire = Some(Wire::of(&tcp));
                     Opened { stream: tcp, wire }
                 }
@@ -307,7 +302,7 @@ impl Dialer {
         }
         let stage = match &self.stack {
             TransportStack::Http2 { .. } | TransportStack::Grpc { .. } => "HTTP/2",
-            _ => "WebSocketSettings",
+            _ => "WebSocket",
         };
         attempt.stage(stage, &self.addr, self.open_upper_layers(stream)).await
     }
@@ -317,36 +312,24 @@ impl Dialer {
         &self,
         mut stream: Arc<dyn Stream>,
     ) -> Result<Arc<dyn Stream>, DialError> {
-        let failed = |error| DialError::Http(self.addr.clone(), error);
+        let addr = &*self.addr;
+        let failed = |error| DialError::Http(addr.to_owned(), error);
         match &self.stack {
             TransportStack::Http2 { http, tls } => {
-                let settings = http2::ClientSettings {
-                    path: http.path.clone(),
-                    host: http.host.clone().unwrap_or_else(|| without_zone(&self.addr)),
-                    headers: headers(&http.headers),
-                    is_tls: tls.is_some(),
-                };
-                http2::connect(stream, &settings).await.map_err(failed)
+                http2::connect(stream, http, addr, tls.is_some()).await.map_err(failed)
             }
             TransportStack::Grpc { grpc, tls } => {
-                let authority = || host_of(&self.addr).to_owned();
-                let settings = grpc::ClientSettings {
-                    path: grpc.path.clone(),
-                    host: grpc.authority.clone().unwrap_or_else(authority),
-                    headers: Vec::new(),
-                    is_tls: tls.is_some(),
-                };
-                grpc::connect(stream, &settings).await.map_err(failed)
+                grpc::connect(stream, grpc, addr, tls.is_some()).await.map_err(failed)
             }
             TransportStack::Tcp { ws, mux, .. } => {
                 if let Some(ws) = ws {
-                    let connected = ws::connect(stream, &web_socket(ws, &self.addr)).await;
-                    stream = connected.map_err(|error| DialError::Ws(self.addr.clone(), error))?;
+                    let connected = ws::connect(stream, ws, addr).await;
+                    stream = connected.map_err(|error| DialError::Ws(addr.to_owned(), error))?;
                 }
                 if let Some(mux) = mux {
-                    let session = mux::Session::client(stream, mux_settings(mux));
+                    let session = MuxSession::client(stream, *mux);
                     let opened = session.open();
-                    stream = opened.map_err(|error| DialError::Mux(self.addr.clone(), error))?;
+                    stream = opened.map_err(|error| DialError::Mux(addr.to_owned(), error))?;
                     // It ends with its only stream.
                     session.release();
                 }
@@ -359,17 +342,17 @@ impl Dialer {
     async fn open_quic(
         &self,
         attempt: &Attempt<'_>,
-        quic: &rtun_settings::QuicSettings,
+        quic: &QuicSettings,
         tls: &Encryption,
     ) -> Result<Arc<dyn Stream>, DialError> {
         let found = attempt.find(&self.addr, &self.sockets).await?;
         let failed = |error| DialError::Tls(self.addr.clone(), error);
         let connector = tls.connector();
         let name = connector.name_for(host_of(&self.addr)).map_err(failed)?;
-        let (protocols, diagnostics) = connector.quic_config(&[]).map_err(failed)?;
-        let (name, protocols, settings) = (name.to_str(), Arc::new(protocols), quic_settings(quic));
+        let (tls, diagnostics) = connector.quic_config().map_err(failed)?;
+        let (name, tls, congestion) = (name.to_str(), Arc::new(tls), Congestion::default());
         let (sockets, limit) = (&self.sockets, attempt.limit);
-        let opened = quic::connect(&found, &name, protocols, &settings, sockets, limit).await;
+        let opened = quic::connect(&found, &name, tls, quic, congestion, sockets, limit).await;
         match opened {
             Ok(stream) if quic.datagrams => Ok(stream),
             Ok(stream) => Ok(Arc::new(StreamOnly(stream))),
@@ -391,8 +374,8 @@ pub(super) struct Encryption {
 impl Encryption {
     pub(super) fn of(stack: &TransportStack<DialTls>) -> Result<Option<Self>, TlsError> {
         let Some(config) = stack.tls() else { return Ok(None) };
-        let protocols = encryption::usual_protocols(stack);
-        let last = Mutex::new(encryption::connector(config, protocols)?);
+        let protocols = stack.protocols();
+        let last = Mutex::new(Connector::new(config, protocols)?);
         Ok(Some(Self { config: config.clone(), protocols, last }))
     }
 
@@ -411,23 +394,10 @@ impl Encryption {
     fn connector(&self) -> Connector {
         // A poisoned lock still guards a whole connector: it is only ever replaced.
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        match encryption::connector(&self.config, self.protocols) {
+        match Connector::new(&self.config, self.protocols) {
             Ok(connector) => *last = connector,
             Err(error) => warn!("the files of TLS are used as they were before: {error}"),
         }
         last.clone()
-    }
-}
-
-pub(super) fn headers(config: &[HttpHeader]) -> Vec<(String, String)> {
-    config.iter().map(|it| (it.name.clone(), it.value.expose().to_owned())).collect()
-}
-
-fn web_socket(config: &WebSocketSettings, addr: &str) -> ws::ClientSettings {
-    ws::ClientSettings {
-        path: config.path.clone(),
-        host: config.host.clone().unwrap_or_else(|| without_zone(addr)),
-        headers: headers(&config.headers),
-        ping_every: config.ping_every,
     }
 }

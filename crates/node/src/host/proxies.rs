@@ -1,14 +1,13 @@
 //! The proxies of a chain: each connection goes through one of every hop.
 
 use rtun_settings::{ProxyHop, ProxyKind, ProxyNode};
-use rtun_transport::{proxy, socket::SocketOptions};
+use rtun_transport::proxy;
 
 use super::{
     choice::Choice,
-    dial::{Attempt, DialError, Encryption, Opened, SetupError, headers},
+    dial::{Attempt, DialError, Encryption, Opened, SetupError},
     wire::Wire,
 };
-use crate::sockets::socket_options;
 
 /// The hops before a hub, the nearest first; none where it is reached directly.
 pub(super) struct Proxies {
@@ -23,7 +22,6 @@ struct Hop {
 struct Proxy {
     config: ProxyNode,
     tls: Option<Encryption>,
-    sockets: SocketOptions,
 }
 
 impl Proxies {
@@ -77,14 +75,7 @@ impl Hop {
 impl Proxy {
     fn new(config: &ProxyNode) -> Result<Self, SetupError> {
         let failed = |source| SetupError::Tls { addr: config.addr.clone(), source };
-        Ok(Self {
-            tls: Encryption::of(&config.stack).map_err(failed)?,
-            sockets: SocketOptions {
-                segment_max: config.segment_max,
-                ..socket_options(&config.sockets)
-            },
-            config: config.clone(),
-        })
+        Ok(Self { tls: Encryption::of(&config.stack).map_err(failed)?, config: config.clone() })
     }
 
     /// Goes on to `target` through this proxy, which is at the other end of what is `opened`, or still to be connected to.
@@ -94,11 +85,12 @@ impl Proxy {
         target: &str,
         attempt: &Attempt<'_>,
     ) -> Result<Opened, DialError> {
-        let Self { config, tls, sockets } = self;
+        let Self { config, tls } = self;
         let Opened { mut stream, wire } = match opened {
             Some(opened) => opened,
             None => {
-                let tcp = attempt.connect(&config.addr, sockets, config.proxy_protocol).await?;
+                let ProxyNode { addr, sockets, segment_max, proxy_protocol, .. } = config;
+                let tcp = attempt.connect(addr, sockets, *segment_max, *proxy_protocol).await?;
                 let wire = Some(Wire::of(&tcp));
                 Opened { stream: tcp, wire }
             }
@@ -106,7 +98,7 @@ impl Proxy {
         if let Some(tls) = tls {
             stream = attempt.stage("TLS", &config.addr, tls.connect(stream, &config.addr)).await?;
         }
-        let auth = config.auth.as_ref().map(|auth| (&*auth.user, auth.password.expose()));
+        let auth = config.auth.as_ref();
         let stage = match config.protocol {
             ProxyKind::Http => "CONNECT",
             ProxyKind::Socks5 => "SOCKS 5",
@@ -114,7 +106,7 @@ impl Proxy {
         let asking = async {
             let answer = match config.protocol {
                 ProxyKind::Http => {
-                    proxy::http_connect(&*stream, target, auth, &headers(&config.headers)).await
+                    proxy::http_connect(&*stream, target, auth, &config.headers).await
                 }
                 ProxyKind::Socks5 => proxy::socks5(&*stream, target, auth).await,
             };

@@ -10,7 +10,10 @@ use std::{
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
-use rtun_settings::{self, ListenerSettings, TransportStack};
+use rtun_settings::{
+    GrpcSettings, Http2Settings, ListenerSettings, MuxSettings, QuicSettings, TransportStack,
+    WebSocketSettings,
+};
 use rtun_state::StateDir;
 use rtun_tls::{Acceptor, CertificateInfo, Fault, TlsError};
 use rtun_transport::{
@@ -18,9 +21,9 @@ use rtun_transport::{
     forwarded::Forwarded,
     grpc,
     http2::{self, HttpError},
-    mux::{self, MuxError},
+    mux::{MuxError, MuxSession},
     proxy::{ReadHeaderError, read_proxy_header},
-    quic::{self, BindError, HandshakeError},
+    quic::{self, BindError, Congestion, QuicConnection, QuicHandshakeError, QuicListener},
     stream_only::StreamOnly,
     tcp::{self, ListenError},
     tls,
@@ -32,12 +35,10 @@ use tokio::{
     time::sleep,
 };
 
-use super::way_in::WayIn;
+use super::{certificate, way_in::WayIn};
 use crate::{
-    encryption,
     machine::Machine,
     report::Transport,
-    sockets::{listen_options, mux_settings, quic_settings},
     surroundings::{self, Surroundings},
     workers::Workers,
 };
@@ -62,9 +63,9 @@ pub(super) struct Entrance {
 /// What is on TCP, or on TLS on it.
 enum Layer {
     /// WebSocket, if that is there, and smux, if that is.
-    Stream(Option<ws::ServerSettings>, Option<mux::Settings>),
-    Http2(http2::ServerSettings),
-    Grpc(grpc::ServerSettings),
+    Stream(Option<WebSocketSettings>, Option<MuxSettings>),
+    Http2(Http2Settings),
+    Grpc(GrpcSettings),
 }
 
 struct Encryption {
@@ -79,9 +80,9 @@ enum Door {
     Tcp(TcpListener),
     Twin(Box<dyn surroundings::Door>),
     Quic {
-        listener: ArcSwap<quic::Listener>,
+        listener: ArcSwap<QuicListener>,
         /// Listens once more, where the socket has failed.
-        again: Box<dyn Fn() -> Result<quic::Listener, BindError> + Send + Sync>,
+        again: Box<dyn Fn() -> Result<QuicListener, BindError> + Send + Sync>,
     },
 }
 
@@ -117,11 +118,11 @@ pub(super) struct Guests {
 }
 
 enum Streams {
-    Mux(mux::Session),
+    Mux(MuxSession),
     /// What each request says of its client is believed of these.
     Http(http2::Server, Trusted),
     /// Whether datagrams are used.
-    Quic(quic::Connection, bool),
+    Quic(QuicConnection, bool),
 }
 
 impl Guests {
@@ -188,7 +189,7 @@ pub(super) enum EntranceError {
     Tls(#[from] TlsError),
     /// There is no QUIC connection.
     #[error("QUIC: {0}")]
-    Quic(#[from] HandshakeError),
+    Quic(#[from] QuicHandshakeError),
     /// There is no smux session.
     #[error(transparent)]
     Mux(#[from] MuxError),
@@ -215,7 +216,7 @@ impl EntranceError {
         match self {
             Self::Tls(error) if error.fault() == Fault::Network => "closed_early",
             Self::Tls(_) => "tls_error",
-            Self::Quic(HandshakeError::Tls { .. } | HandshakeError::TlsRefused { .. }) => {
+            Self::Quic(QuicHandshakeError::Tls { .. } | QuicHandshakeError::TlsRefused { .. }) => {
                 "tls_error"
             }
             Self::Quic(_) => "closed_early",
@@ -263,10 +264,10 @@ impl Entrance {
     ) -> Result<Self, OpenError> {
         let tls = match config.stack.tls() {
             Some(tls) => Some(Encryption {
-                acceptor: encryption::acceptor(
+                acceptor: certificate::acceptor(
                     service,
                     tls,
-                    encryption::usual_protocols(&config.stack),
+                    config.stack.protocols(),
                     machine.state.as_deref().map(StateDir::path),
                 )?,
                 reread: Arc::default(),
@@ -274,16 +275,17 @@ impl Entrance {
             }),
             None => None,
         };
-        let options = listen_options(config);
+        let options = config.sockets.clone();
         let (door, local_addr) = match (&config.stack, &tls, &machine.surroundings) {
             (TransportStack::Quic { quic, .. }, Some(tls), _) => {
-                let protocols = Arc::new(tls.acceptor.quic_config(&[])?);
+                let tls = Arc::new(tls.acceptor.quic_config()?);
                 // Where its packets are moved.
                 let seat = workers.seat();
-                let (addr, settings) = (config.addr.clone(), quic_settings(quic));
+                let (addr, quic) = (config.addr.clone(), quic.clone());
                 let again = move || {
                     let _moved_by = seat.handle().enter();
-                    quic::Listener::bind(&addr, Arc::clone(&protocols), &settings, &options)
+                    let (tls, congestion) = (Arc::clone(&tls), Congestion::default());
+                    QuicListener::bind(&addr, tls, &quic, congestion, &options)
                 };
                 let listener = again()?;
                 let local_addr = listener.local_addr()?;
@@ -306,24 +308,14 @@ impl Entrance {
             transport: Transport::of(&config.stack),
             tls,
             layer: match &config.stack {
-                TransportStack::Tcp { ws, mux, .. } => Layer::Stream(
-                    ws.as_ref().map(|ws| ws::ServerSettings { path: ws.path.clone() }),
-                    mux.as_ref().map(mux_settings),
-                ),
-                TransportStack::Http2 { http, .. } => {
-                    Layer::Http2(http2::ServerSettings { path: http.path.clone() })
-                }
-                TransportStack::Grpc { grpc, .. } => {
-                    Layer::Grpc(grpc::ServerSettings { path: grpc.path.clone() })
-                }
+                TransportStack::Tcp { ws, mux, .. } => Layer::Stream(ws.clone(), *mux),
+                TransportStack::Http2 { http, .. } => Layer::Http2(http.clone()),
+                TransportStack::Grpc { grpc, .. } => Layer::Grpc(grpc.clone()),
                 TransportStack::Quic { .. } => Layer::Stream(None, None),
             },
             datagrams: matches!(
                 &config.stack,
-                TransportStack::Quic {
-                    quic: rtun_settings::QuicSettings { datagrams: true, .. },
-                    ..
-                }
+                TransportStack::Quic { quic: QuicSettings { datagrams: true, .. }, .. }
             ),
             proxy_protocol: config.proxy_protocol,
             trusted: Trusted(config.trusted_proxies.clone().into()),
@@ -345,10 +337,10 @@ impl Entrance {
         }
     }
 
-    /// Keeps to the files of its certificate as they change, for ever.
+    /// Follows the files of its certificate as they change, without end.
     pub(super) async fn follow_certificate(&self, service: &str) {
         match &self.tls {
-            Some(tls) => encryption::follow(service, &tls.acceptor, &tls.reread).await,
+            Some(tls) => certificate::follow(service, &tls.acceptor, &tls.reread).await,
             None => pending().await,
         }
     }
@@ -449,7 +441,7 @@ impl Entrance {
                     from = self.trusted.client(peer, &forwarded)?;
                 }
                 if let Some(settings) = mux {
-                    let session = mux::Session::server(stream, *settings);
+                    let session = MuxSession::server(stream, *settings);
                     return many(Streams::Mux(session), from, names);
                 }
             }

@@ -5,10 +5,8 @@ use std::{net::SocketAddr, sync::Arc};
 use rtun_tls::Acceptor;
 use tokio::sync::Notify;
 
-use crate::{
-    encryption,
-    report::{CertificateReport, ListenerReport, Transport},
-};
+use super::certificate;
+use crate::report::{CertificateReport, ListenerReport, Transport};
 
 /// One way in. Keeps nothing open.
 #[derive(Clone)]
@@ -24,7 +22,7 @@ impl WayIn {
         let certificate = self.tls.as_ref().map(|(acceptor, _)| {
             let shown = acceptor.certificate();
             CertificateReport {
-                expires_in: encryption::seconds_left(&shown),
+                expires_in: certificate::seconds_left(&shown),
                 subject: shown.subject,
                 names: shown.names,
                 fingerprint: shown.sha256.to_string(),

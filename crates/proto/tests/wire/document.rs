@@ -1,4 +1,4 @@
-//! `docs/wire.md` shows every fixture, and each as it is.
+//! `docs/wire-vectors.md` shows every fixture, and each as it is.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,10 @@ fn hex_blocks(document: &str) -> BTreeMap<String, Vec<u8>> {
 
 #[test]
 fn the_document_shows_the_fixtures() {
-    let document = include_str!("../../../../docs/wire.md");
+    let document = concat!(
+        include_str!("../../../../docs/wire.md"),
+        include_str!("../../../../docs/wire-vectors.md")
+    );
     let shown = hex_blocks(document);
     for (name, bytes) in &shown {
         fixtures::check(name, bytes);

@@ -2,7 +2,8 @@
 
 use std::io::IoSlice;
 
-use rtun_proto::mux::{Command, HEADER, Version, header};
+use rtun_proto::mux::{Command, HEADER, header};
+use rtun_settings::MuxVersion;
 
 /// Pieces looked at in one write; what is behind them is for the next.
 const PIECES: usize = 64;
@@ -39,7 +40,7 @@ impl Cut {
     /// Cuts at most `room` bytes of `pieces` into frames of at most `max_frame` each, of at most `space` bytes together with their
     /// headers.
     pub(super) fn new(
-        version: Version,
+        version: MuxVersion,
         id: u32,
         pieces: &[IoSlice<'_>],
         room: usize,
@@ -159,7 +160,7 @@ mod tests {
             let fits = (space - out.len()).saturating_sub(HEADER).min(chunk.len());
             if fits > 0 {
                 let length = u16::try_from(fits).unwrap();
-                out.extend(header(Version::One, Command::Psh, length, 9));
+                out.extend(header(MuxVersion::One, Command::Psh, length, 9));
                 out.extend(&chunk[..fits]);
             }
             if fits < chunk.len() {
@@ -183,7 +184,7 @@ mod tests {
             let bytes = pieces[..pieces.len().min(PIECES)].concat();
             let expected = [&control[..], &slow(&bytes, room, max_frame, space)].concat();
             let taken = taken.index(expected.len() + 1);
-            let cut = Cut::new(Version::One, 9, &slices, room, max_frame, space);
+            let cut = Cut::new(MuxVersion::One, 9, &slices, room, max_frame, space);
             let mut wire = Vec::new();
             let outcome = cut.write(&control, &slices, |slices| {
                 let offered: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();

@@ -2,10 +2,11 @@
 
 use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 
+use rtun_settings::MuxSettings;
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    MuxError, Settings,
+    MuxError,
     shared::{Received, Shared},
 };
 
@@ -92,7 +93,7 @@ struct Clock {
 }
 
 impl Clock {
-    fn new(settings: &Settings) -> Self {
+    fn new(settings: &MuxSettings) -> Self {
         let interval = settings.keepalive.unwrap_or(LONGEST).clamp(SHORTEST, LONGEST);
         let timeout = settings.keepalive_timeout.clamp(SHORTEST, LONGEST);
         let now = Instant::now();

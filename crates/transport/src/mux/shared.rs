@@ -14,10 +14,11 @@ use std::{
 };
 
 use rtun_proto::mux::Decoder;
+use rtun_settings::MuxSettings;
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
-    MuxError, Settings,
+    MuxError,
     cut::{Cut, Taken},
     state::{Role, Room, State},
 };
@@ -36,7 +37,7 @@ thread_local! {
 
 /// A session.
 pub(super) struct Shared {
-    pub(super) settings: Settings,
+    pub(super) settings: MuxSettings,
     reading: Mutex<Reading>,
     writing: Mutex<Writing>,
     state: Mutex<State>,
@@ -100,7 +101,7 @@ impl Wake for WakeWriters {
 }
 
 impl Shared {
-    pub(super) fn new(carrier: Arc<dyn Stream>, role: Role, settings: Settings) -> Arc<Self> {
+    pub(super) fn new(carrier: Arc<dyn Stream>, role: Role, settings: MuxSettings) -> Arc<Self> {
         Arc::new_cyclic(|shared| Self {
             settings,
             reading: Mutex::new(Reading {
@@ -313,7 +314,7 @@ impl Shared {
             state = self.state();
         }
         *took_due = state.take_due(&mut writing.held);
-        let Settings { version, max_frame, .. } = self.settings;
+        let MuxSettings { version, max_frame, .. } = self.settings;
         let space = writing.write_max.saturating_sub(writing.held.len());
         let cut = Cut::new(version, id, pieces, room, max_frame.max(1), space);
         // Before it is, as the other side may read it and say so before the carrier returns.

@@ -6,11 +6,20 @@ use std::{
     task::{Poll, Waker},
 };
 
-use rtun_proto::mux::{Command, Event, FIRST_CLIENT_ID, FIRST_SERVER_ID, INITIAL_WINDOW, Version};
-use rtun_proto::mux::{header, update_frame};
+use rtun_proto::mux::{
+    Command, Event, FIRST_CLIENT_ID, FIRST_SERVER_ID, INITIAL_WINDOW, header, update_frame,
+};
+use rtun_settings::{MuxSettings, MuxVersion};
 use tokio::time::Instant;
 
-use super::{BACKLOG, MAX_STREAMS, MuxError, Settings};
+use super::{BACKLOG, MAX_STREAMS, MuxError};
+
+/// The window of a stream, at least 1. GOST reads it as a signed number.
+fn window(settings: &MuxSettings) -> u32 {
+    let bytes = settings.stream_buffer.min(settings.receive_buffer);
+    let most = i32::MAX.unsigned_abs();
+    u32::try_from(bytes).unwrap_or(most).clamp(1, most)
+}
 
 /// Streams refused whose refusal is not written yet. No more is read while there are as many, so that a peer that opens
 /// streams without end and reads nothing costs no memory.
@@ -30,7 +39,7 @@ pub(super) enum Role {
 
 /// The state of a session.
 pub(super) struct State {
-    version: Version,
+    version: MuxVersion,
     role: Role,
     /// Bytes that may be unread in all streams before no more is read from the carrier.
     receive_buffer: usize,
@@ -110,12 +119,12 @@ pub(super) enum Room {
 }
 
 impl State {
-    pub(super) fn new(role: Role, settings: &Settings) -> Self {
+    pub(super) fn new(role: Role, settings: &MuxSettings) -> Self {
         Self {
             version: settings.version,
             role,
-            receive_buffer: settings.receive_buffer.max(1) as usize,
-            window: settings.window(),
+            receive_buffer: settings.receive_buffer.max(1),
+            window: window(settings),
             streams: HashMap::new(),
             next_id: Some(match role {
                 Role::Client => FIRST_CLIENT_ID,
@@ -384,8 +393,8 @@ impl State {
             return Room::Closed;
         }
         match version {
-            Version::One => Room::Bytes(usize::MAX),
-            Version::Two => {
+            MuxVersion::One => Room::Bytes(usize::MAX),
+            MuxVersion::Two => {
                 let on_the_way = slot.sent.wrapping_sub(slot.sent_consumed);
                 Room::Bytes(slot.window.saturating_sub(on_the_way) as usize)
             }
@@ -479,7 +488,7 @@ impl State {
             payload = &payload[direct..];
         }
         let bound = INITIAL_WINDOW.max(self.window) as usize;
-        if self.version == Version::Two && slot.received.len() + payload.len() > bound {
+        if self.version == MuxVersion::Two && slot.received.len() + payload.len() > bound {
             return Err(MuxError::WindowExceeded(id));
         }
         slot.received.extend(payload);
@@ -507,7 +516,7 @@ impl State {
 
     /// Counts bytes that were read, and tells the other side at the first and after each half window.
     fn consume(&mut self, id: u32, bytes: usize) {
-        if self.version == Version::One || bytes == 0 {
+        if self.version == MuxVersion::One || bytes == 0 {
             return;
         }
         let half = self.window / 2;

@@ -26,7 +26,7 @@ use super::{
 /// A connection whose handshake is done, and all its streams: dropping it ends them at once.
 /// [`Connection::shutdown`] is the orderly end.
 #[derive(Debug)]
-pub struct Connection {
+pub struct QuicConnection {
     inner: quinn::Connection,
     flow: Arc<Flow>,
     /// A stream was accepted, and has the datagrams.
@@ -37,7 +37,7 @@ pub struct Connection {
     end_told: AtomicBool,
 }
 
-impl Connection {
+impl QuicConnection {
     pub(super) fn new(inner: quinn::Connection, flow: Arc<Flow>) -> Self {
         let (has_stream, end_told) = (AtomicBool::new(false), AtomicBool::new(false));
         Self { inner, flow, has_stream, held: TaskTracker::new(), end_told }
@@ -92,7 +92,7 @@ impl Connection {
     }
 }
 
-impl Drop for Connection {
+impl Drop for QuicConnection {
     fn drop(&mut self) {
         self.inner.close(NO_ERROR, &[]);
     }

@@ -11,19 +11,21 @@ use quinn::{
     ClientConfig, ConnectError, Endpoint, EndpointConfig, TokioRuntime,
     crypto::rustls::{NoInitialCipherSuite, QuicClientConfig},
 };
+use rtun_settings::{QuicSettings, SocketOptions};
 use tokio::time::timeout;
 
 use super::{
+    congestion::Congestion,
     datagrams::QuicDatagrams,
-    error::{HandshakeError, ended},
+    error::{QuicHandshakeError, ended},
     flow::Flow,
-    settings::{Settings, offering},
+    settings::{handshake_limit, offering, transport},
     socket,
     stream::{Owner, QuicStream},
 };
 use crate::{
-    names::Found,
-    socket::SocketOptions,
+    names::ResolvedAddr,
+    socket::bindings,
     tcp::{Race, Tried},
 };
 
@@ -39,7 +41,7 @@ pub enum QuicError {
         /// What was to be reached.
         addr: String,
         /// Each address tried.
-        tried: Tried<HandshakeError>,
+        tried: Tried<QuicHandshakeError>,
     },
     /// Time was up before any handshake was done. Where nobody listens there is no answer either.
     #[error("cannot connect to {addr} within {} s: {tried}", .after.as_secs_f32())]
@@ -49,7 +51,7 @@ pub enum QuicError {
         /// How long it was tried.
         after: Duration,
         /// Each address tried.
-        tried: Tried<HandshakeError>,
+        tried: Tried<QuicHandshakeError>,
     },
     /// The other side ended the connection before it let a stream be opened.
     #[error("cannot open a stream to {addr}: {source}")]
@@ -69,17 +71,21 @@ pub enum QuicError {
 /// The other side learns of the stream with its first byte. With TLS 1.3 it also judges a client certificate later than this
 /// returns: a refusal is an error of the stream.
 pub async fn connect(
-    to: &Found,
+    to: &ResolvedAddr,
     server_name: &str,
     tls: Arc<rustls::ClientConfig>,
-    settings: &Settings,
+    settings: &QuicSettings,
+    congestion: Congestion,
     options: &SocketOptions,
     within: Duration,
 ) -> Result<Arc<QuicStream>, QuicError> {
     let client = ClientConfig::new(Arc::new(QuicClientConfig::try_from(offering(tls))?));
     let race = Race::default();
     let connect = async {
-        let attempt = |address| handshake(address, server_name, &client, settings, options);
+        let begin = |socket, address| {
+            handshake_from(socket, address, server_name, client.clone(), settings, congestion)
+        };
+        let attempt = |address| handshake(address, options, begin);
         match race.run(to, attempt).await {
             Some(connection) => open(&to.addr, connection).await.map(Some),
             None => Ok(None),
@@ -108,22 +114,19 @@ async fn open(
 }
 
 /// A handshake by each interface until one works.
-async fn handshake(
+async fn handshake<T, F: Future<Output = Result<T, QuicHandshakeError>>>(
     address: SocketAddr,
-    server_name: &str,
-    client: &ClientConfig,
-    settings: &Settings,
     options: &SocketOptions,
-) -> Result<(quinn::Connection, Arc<Flow>), HandshakeError> {
+    begin: impl Fn(UdpSocket, SocketAddr) -> F,
+) -> Result<T, QuicHandshakeError> {
     let none = "no interface has an address of this family";
-    let mut failure = HandshakeError::Socket(io::Error::new(io::ErrorKind::AddrNotAvailable, none));
-    for interface in options.bindings(address) {
+    let mut failure =
+        QuicHandshakeError::Socket(io::Error::new(io::ErrorKind::AddrNotAvailable, none));
+    for interface in bindings(options, address) {
         let socket =
-            socket::bind_towards(address, options, interface).map_err(HandshakeError::Socket);
+            socket::bind_towards(address, options, interface).map_err(QuicHandshakeError::Socket);
         let connected = match socket {
-            Ok(socket) => {
-                handshake_from(socket, address, server_name, client.clone(), settings).await
-            }
+            Ok(socket) => begin(socket, address).await,
             Err(error) => Err(error),
         };
         match connected {
@@ -143,21 +146,22 @@ async fn handshake_from(
     address: SocketAddr,
     server_name: &str,
     mut client: ClientConfig,
-    settings: &Settings,
-) -> Result<(quinn::Connection, Arc<Flow>), HandshakeError> {
-    let limit = settings.handshake_limit();
+    settings: &QuicSettings,
+    congestion: Congestion,
+) -> Result<(quinn::Connection, Arc<Flow>), QuicHandshakeError> {
+    let limit = handshake_limit(settings);
     let flow = Flow::new();
     // The listening side of a tunnel opens no streams.
-    client.transport_config(Arc::new(settings.transport(0, &flow)));
+    client.transport_config(Arc::new(transport(settings, congestion, 0, &flow)));
     let endpoint = Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime))
-        .map_err(HandshakeError::Socket)?;
+        .map_err(QuicHandshakeError::Socket)?;
     let connecting =
         endpoint.connect_with(client, address, server_name).map_err(|error| match error {
-            ConnectError::InvalidServerName(name) => HandshakeError::ServerName { name },
-            error => HandshakeError::Socket(io::Error::new(io::ErrorKind::InvalidInput, error)),
+            ConnectError::InvalidServerName(name) => QuicHandshakeError::ServerName { name },
+            error => QuicHandshakeError::Socket(io::Error::new(io::ErrorKind::InvalidInput, error)),
         })?;
     match timeout(limit, connecting).await {
         Ok(connection) => Ok((connection?, flow)),
-        Err(_) => Err(HandshakeError::TimedOut { after: limit }),
+        Err(_) => Err(QuicHandshakeError::TimedOut { after: limit }),
     }
 }

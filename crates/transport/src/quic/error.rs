@@ -11,7 +11,7 @@ const NO_APPLICATION_PROTOCOL: u64 = 120;
 
 /// Why a handshake failed.
 #[derive(Debug, thiserror::Error)]
-pub enum HandshakeError {
+pub enum QuicHandshakeError {
     /// No socket could be opened.
     #[error("cannot open a UDP socket: {0}")]
     Socket(#[source] io::Error),
@@ -53,7 +53,7 @@ pub enum HandshakeError {
     Lost(ConnectionError),
 }
 
-impl From<ConnectionError> for HandshakeError {
+impl From<ConnectionError> for QuicHandshakeError {
     fn from(error: ConnectionError) -> Self {
         match error {
             ConnectionError::VersionMismatch => Self::Version,

@@ -13,25 +13,24 @@ use quinn::{
     Endpoint, EndpointConfig, ServerConfig, TokioRuntime,
     crypto::rustls::{NoInitialCipherSuite, QuicServerConfig},
 };
+use rtun_settings::{ListenOptions, QuicSettings};
 use tokio::time::timeout;
 
 use super::{
-    connection::Connection,
-    error::HandshakeError,
+    congestion::Congestion,
+    connection::QuicConnection,
+    error::QuicHandshakeError,
     flow::Flow,
-    settings::{Settings, accepting},
+    settings::{accepting, handshake_limit, max_streams, transport},
     socket,
 };
-use crate::{
-    socket::ListenOptions,
-    tcp::{ListenError, bind_first},
-};
+use crate::tcp::{ListenError, bind_first};
 
 /// Open handshakes above which senders are left without an answer; they try again, as with a full TCP backlog. So when many
 /// hosts come at once, all get in, one after the other.
 pub const HANDSHAKES_MAX: usize = 512;
 
-/// First packets that wait for [`Listener::accept`]; further ones are dropped, and their senders try again.
+/// First packets that wait for [`QuicListener::accept`]; further ones are dropped, and their senders try again.
 const INCOMING_MAX: usize = 1024;
 
 /// Bytes that follow one first packet and wait with it, and the same of all.
@@ -54,7 +53,7 @@ pub enum BindError {
 
 /// What was not let in so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Counts {
+pub struct RefusedHandshakes {
     /// First packets whose senders were told to prove their address.
     pub retried: u64,
     /// Left without an answer because too many were open.
@@ -63,9 +62,10 @@ pub struct Counts {
 
 /// A socket that takes connections. Dropping it takes no more; those there are live on.
 #[derive(Debug)]
-pub struct Listener {
+pub struct QuicListener {
     endpoint: Endpoint,
-    settings: Settings,
+    settings: QuicSettings,
+    congestion: Congestion,
     server: Mutex<ServerConfig>,
     open: Arc<AtomicUsize>,
     retried: AtomicU64,
@@ -77,28 +77,29 @@ pub struct Listener {
 pub struct Incoming {
     inner: quinn::Incoming,
     server: ServerConfig,
-    settings: Settings,
-    seat: Seat,
+    settings: QuicSettings,
+    congestion: Congestion,
+    open: OpenHandshake,
 }
 
 /// One open handshake.
 #[derive(Debug)]
-struct Seat(Arc<AtomicUsize>);
+struct OpenHandshake(Arc<AtomicUsize>);
 
-impl Seat {
+impl OpenHandshake {
     fn take(open: &Arc<AtomicUsize>) -> Self {
         open.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(open))
     }
 }
 
-impl Drop for Seat {
+impl Drop for OpenHandshake {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl Listener {
+impl QuicListener {
     /// Listens on `addr`, as [`tcp::listen`](crate::tcp::listen) does: `host:port`, or `:port` for all addresses of
     /// both families. `tls` is given [`ALPN`](super::ALPN) if it names no protocols.
     ///
@@ -106,7 +107,8 @@ impl Listener {
     pub fn bind(
         addr: &str,
         tls: Arc<rustls::ServerConfig>,
-        settings: &Settings,
+        settings: &QuicSettings,
+        congestion: Congestion,
         options: &ListenOptions,
     ) -> Result<Self, BindError> {
         let mut server =
@@ -116,7 +118,7 @@ impl Listener {
             .incoming_buffer_size(INCOMING_BUFFER)
             .incoming_buffer_size_total(INCOMING_BUFFERS);
         let socket =
-            bind_first(addr, options.netns.as_deref(), |address| socket::bind(address, options))?;
+            bind_first(addr, options.netns.as_ref(), |address| socket::bind(address, options))?;
         let endpoint = Endpoint::new(
             EndpointConfig::default(),
             Some(server.clone()),
@@ -127,6 +129,7 @@ impl Listener {
         Ok(Self {
             endpoint,
             settings: settings.clone(),
+            congestion,
             server: Mutex::new(server),
             open: Arc::default(),
             retried: AtomicU64::new(0),
@@ -168,7 +171,8 @@ impl Listener {
                     inner: incoming,
                     server: self.server.lock().unwrap_or_else(PoisonError::into_inner).clone(),
                     settings: self.settings.clone(),
-                    seat: Seat::take(&self.open),
+                    congestion: self.congestion,
+                    open: OpenHandshake::take(&self.open),
                 });
             }
         }
@@ -180,8 +184,8 @@ impl Listener {
     }
 
     /// What was not let in so far.
-    pub fn counts(&self) -> Counts {
-        Counts {
+    pub fn counts(&self) -> RefusedHandshakes {
+        RefusedHandshakes {
             retried: self.retried.load(Ordering::Relaxed),
             ignored: self.ignored.load(Ordering::Relaxed),
         }
@@ -193,7 +197,7 @@ impl Listener {
     }
 }
 
-impl Drop for Listener {
+impl Drop for QuicListener {
     fn drop(&mut self) {
         self.endpoint.set_server_config(None);
     }
@@ -205,7 +209,7 @@ impl Incoming {
         socket::canonical(self.inner.remote_address())
     }
 
-    /// Whether the sender has proven that it is at [`Incoming::remote`], as each has that [`Listener::accept`] yields.
+    /// Whether the sender has proven that it is at [`Incoming::remote`], as each has that [`QuicListener::accept`] yields.
     pub fn is_validated(&self) -> bool {
         self.inner.remote_address_validated()
     }
@@ -216,15 +220,16 @@ impl Incoming {
     }
 
     /// Makes the connection: the whole handshake, within the time the settings give it.
-    pub async fn accept(self) -> Result<Connection, HandshakeError> {
-        let Self { inner, mut server, settings, seat: _seat } = self;
-        let limit = settings.handshake_limit();
+    pub async fn accept(self) -> Result<QuicConnection, QuicHandshakeError> {
+        let Self { inner, mut server, settings, congestion, open: _open } = self;
+        let limit = handshake_limit(&settings);
         let flow = Flow::new();
-        server.transport_config(Arc::new(settings.transport(settings.max_streams, &flow)));
+        let streams = max_streams(&settings);
+        server.transport_config(Arc::new(transport(&settings, congestion, streams, &flow)));
         let connecting = inner.accept_with(Arc::new(server))?;
         match timeout(limit, connecting).await {
-            Ok(connection) => Ok(Connection::new(connection?, flow)),
-            Err(_) => Err(HandshakeError::TimedOut { after: limit }),
+            Ok(connection) => Ok(QuicConnection::new(connection?, flow)),
+            Err(_) => Err(QuicHandshakeError::TimedOut { after: limit }),
         }
     }
 }

@@ -3,16 +3,17 @@
 use std::{sync::Arc, time::Duration};
 
 use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
+use rtun_settings::QuicSettings;
 
 use super::{
     congestion::Congestion,
     flow::{Flow, Watch},
 };
 
-/// The protocols offered where the TLS settings name none, the preferred first (spec: transports.md section 7).
+/// The protocols offered where the TLS settings name none, the preferred first.
 pub const ALPN: [&[u8]; 2] = [b"h3", b"quic/v1"];
 
-/// How long a handshake may take where [`Settings::handshake_timeout`] says nothing.
+/// How long a handshake may take unless configured.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Bytes of one stream that may wait to be read; the other side holds back what is beyond.
@@ -37,62 +38,62 @@ pub const DATAGRAM_RECEIVE_BUFFER: usize = 256 * 1024;
 /// out by trying (RFC 9000 section 14.3).
 const UDP_PAYLOAD_MAX: u16 = 1472;
 
-/// What users may set of a connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
-    /// Silence after which the other side is asked for a sign of life; `None`: never.
-    pub keepalive: Option<Duration>,
-    /// Silence after which the connection is dead. The smaller of both sides' counts.
-    pub idle_timeout: Duration,
-    /// How long a handshake may take from the first packet; `None`: [`HANDSHAKE_TIMEOUT`].
-    pub handshake_timeout: Option<Duration>,
-    /// Streams that the other side may have open at once; further ones it has to hold back.
-    pub max_streams: u32,
-    /// What decides how fast to send.
-    pub congestion: Congestion,
+/// Streams that the other side may have open at once unless configured; further ones it has to hold back.
+pub const STREAMS_MAX: u32 = 100;
+
+/// A peer that is asked for a sign of life at all is asked this often at least: UDP does not tell of a process that has ended.
+pub const KEEPALIVE_MAX: Duration = Duration::from_secs(2);
+
+/// A peer that is asked for signs of life is gone after this long without any, as between rtun ends on TCP, unless a shorter time
+/// is configured.
+pub const SILENCE_MAX: Duration = Duration::from_secs(6);
+
+/// How long a handshake may take.
+pub(super) fn handshake_limit(settings: &QuicSettings) -> Duration {
+    settings.handshake_timeout.unwrap_or(HANDSHAKE_TIMEOUT)
 }
 
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            keepalive: Some(Duration::from_secs(10)),
-            idle_timeout: Duration::from_secs(90),
-            handshake_timeout: None,
-            max_streams: 100,
-            congestion: Congestion::default(),
-        }
+/// Streams that the other side of an accepted connection may open.
+pub(super) fn max_streams(settings: &QuicSettings) -> u32 {
+    settings.max_streams.unwrap_or(STREAMS_MAX)
+}
+
+/// How long nothing may arrive before the connection is dead.
+fn idle_timeout(settings: &QuicSettings) -> Duration {
+    match settings.keepalive {
+        Some(_) => settings.idle_timeout.min(SILENCE_MAX),
+        None => settings.idle_timeout,
     }
 }
 
-impl Settings {
-    pub(super) fn handshake_limit(&self) -> Duration {
-        self.handshake_timeout.unwrap_or(HANDSHAKE_TIMEOUT)
-    }
-
-    /// What quinn is told of a connection whose other side may open `max_streams`.
-    pub(super) fn transport(&self, max_streams: u32, flow: &Arc<Flow>) -> TransportConfig {
-        let mut transport = TransportConfig::default();
-        let mut mtu = MtuDiscoveryConfig::default();
-        mtu.upper_bound(UDP_PAYLOAD_MAX);
-        // Longer than a QUIC integer can say is as good as for ever.
-        let idle = IdleTimeout::try_from(self.idle_timeout).ok();
-        transport
-            .keep_alive_interval(self.keepalive)
-            .max_idle_timeout(idle)
-            .max_concurrent_bidi_streams(VarInt::from_u32(max_streams))
-            .max_concurrent_uni_streams(VarInt::from_u32(0))
-            .stream_receive_window(VarInt::from_u32(STREAM_RECEIVE_WINDOW))
-            .receive_window(VarInt::from_u32(CONNECTION_RECEIVE_WINDOW))
-            .send_window(SEND_WINDOW_MIN)
-            .datagram_send_buffer_size(DATAGRAM_SEND_BUFFER)
-            .datagram_receive_buffer_size(Some(DATAGRAM_RECEIVE_BUFFER))
-            .congestion_controller_factory(Arc::new(Watch {
-                flow: Arc::clone(flow),
-                factory: self.congestion.factory(),
-            }))
-            .mtu_discovery_config(Some(mtu));
-        transport
-    }
+/// What quinn is given for a connection whose other side may open `max_streams`.
+pub(super) fn transport(
+    settings: &QuicSettings,
+    congestion: Congestion,
+    max_streams: u32,
+    flow: &Arc<Flow>,
+) -> TransportConfig {
+    let mut transport = TransportConfig::default();
+    let mut mtu = MtuDiscoveryConfig::default();
+    mtu.upper_bound(UDP_PAYLOAD_MAX);
+    // Longer than a QUIC integer can say is without end.
+    let idle = IdleTimeout::try_from(idle_timeout(settings)).ok();
+    transport
+        .keep_alive_interval(settings.keepalive.map(|period| period.min(KEEPALIVE_MAX)))
+        .max_idle_timeout(idle)
+        .max_concurrent_bidi_streams(VarInt::from_u32(max_streams))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .stream_receive_window(VarInt::from_u32(STREAM_RECEIVE_WINDOW))
+        .receive_window(VarInt::from_u32(CONNECTION_RECEIVE_WINDOW))
+        .send_window(SEND_WINDOW_MIN)
+        .datagram_send_buffer_size(DATAGRAM_SEND_BUFFER)
+        .datagram_receive_buffer_size(Some(DATAGRAM_RECEIVE_BUFFER))
+        .congestion_controller_factory(Arc::new(Watch {
+            flow: Arc::clone(flow),
+            factory: congestion.factory(),
+        }))
+        .mtu_discovery_config(Some(mtu));
+    transport
 }
 
 /// `own` protocols, or [`ALPN`] if there are none.

@@ -6,9 +6,10 @@ use std::{
 };
 
 use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
+use rtun_settings::{Bind, Interface, ListenOptions, SocketOptions};
 use socket2::{Protocol, Socket, Type};
 
-use crate::socket::{Bind, Interface, ListenOptions, SocketOptions};
+use crate::socket::{open_listening, open_towards};
 
 /// Bytes, counted as the kernel does, that may wait to be read from a socket, where the system allows as many. All connections
 /// of a listener share one socket, and its usual 208 KiB hold fewer than a hundred packets: a burst of hosts is more.
@@ -16,7 +17,7 @@ const RECEIVE_BUFFER: usize = 2 * 1024 * 1024;
 
 /// A socket bound to `local`; on the unspecified IPv6 address one for both families.
 pub(super) fn bind(local: SocketAddr, options: &ListenOptions) -> io::Result<UdpSocket> {
-    let socket = options.open(local, Type::DGRAM, Protocol::UDP)?;
+    let socket = open_listening(local, Type::DGRAM, Protocol::UDP, options)?;
     make_room(&socket);
     socket.bind(&local.into())?;
     Ok(socket.into())
@@ -29,7 +30,7 @@ pub(super) fn bind_towards(
     options: &SocketOptions,
     interface: Option<&Interface>,
 ) -> io::Result<UdpSocket> {
-    let socket = options.open(remote, Type::DGRAM, Protocol::UDP, interface)?;
+    let socket = open_towards(remote, Type::DGRAM, Protocol::UDP, options, interface)?;
     make_room(&socket);
     if !matches!(interface, Some(Interface { bind: Bind::Address(_), .. })) {
         let any = match remote {

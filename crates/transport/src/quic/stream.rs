@@ -44,7 +44,7 @@ pub struct QuicStream {
 pub(super) enum Owner {
     /// The stream's.
     Stream,
-    /// The [`Connection`](super::Connection)'s, which waits for the streams that have this.
+    /// The [`QuicConnection`](super::QuicConnection)'s, which waits for the streams that have this.
     Connection { _held: TaskTrackerToken },
 }
 

@@ -11,7 +11,7 @@ use rustls::{
 };
 
 use rtun_tls::{
-    Acceptor, CertificateInfo, Connector, Kernel, TlsError, Version, dns_names,
+    Acceptor, CertificateInfo, Connector, Kernel, TlsError, TlsVersion, dns_names,
     record::{HEADER_LEN, RECORD_MAX},
 };
 
@@ -266,8 +266,8 @@ async fn perform<S: Side>(
     }
     let common = side.state();
     let version = match common.protocol_version() {
-        Some(ProtocolVersion::TLSv1_3) => Version::Tls13,
-        _ => Version::Tls12,
+        Some(ProtocolVersion::TLSv1_3) => TlsVersion::Tls13,
+        _ => TlsVersion::Tls12,
     };
     let alpn = common.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned());
     let certificates = common.peer_certificates().unwrap_or_default();

@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use rtun_settings::{HttpHeader, WebSocketSettings};
 
-use super::{ClientSettings, WsError};
-use crate::forwarded::Forwarded;
+use super::WsError;
+use crate::{forwarded::Forwarded, names::without_zone};
 
 /// The longest request or response head in bytes; a longer one is refused.
 pub const HEAD_MAX: usize = 8 * 1024;
@@ -46,11 +47,14 @@ pub(super) fn head_end(bytes: &[u8], from: usize) -> Option<usize> {
     (from..=bytes.len()).find(ends)
 }
 
-/// A client's request.
-pub fn request(settings: &ClientSettings, key: &Key) -> Result<Vec<u8>, WsError> {
-    let mut host = settings.host.as_str();
+/// A client's request to a server reached at `addr`, `host:port`. A configured `Host` header takes the place of the host; the
+/// upgrade's own headers are refused.
+pub fn request(settings: &WebSocketSettings, addr: &str, key: &Key) -> Result<Vec<u8>, WsError> {
+    let host = settings.host.clone().unwrap_or_else(|| without_zone(addr));
+    let mut host = host.as_str();
     let mut others = String::new();
-    for (name, value) in &settings.headers {
+    for HttpHeader { name, value } in &settings.headers {
+        let value = value.expose();
         let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
         if name.is_empty() || !name.bytes().all(is_name) {
             return Err(WsError::BadHeader { name: name.clone(), why: "is no header name" });
@@ -245,11 +249,15 @@ pub(crate) fn shown(text: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use rtun_settings::Secret;
 
     use super::*;
 
-    fn settings() -> ClientSettings {
-        ClientSettings { host: "hub.example:443".to_owned(), ..ClientSettings::default() }
+    const ADDR: &str = "hub.example:443";
+
+    fn with_header(name: &str, value: &str) -> WebSocketSettings {
+        let header = HttpHeader { name: name.to_owned(), value: Secret::new(value) };
+        WebSocketSettings { headers: vec![header], ..WebSocketSettings::default() }
     }
 
     fn sample_key() -> Key {
@@ -277,12 +285,9 @@ mod tests {
 
     #[test]
     fn ones_own_request_is_taken() {
-        let own = ClientSettings {
-            headers: vec![("X-Real-Ip".to_owned(), "1.2.3.4".to_owned())],
-            ..settings()
-        };
+        let own = with_header("X-Real-Ip", "1.2.3.4");
         let key = Key::new([7; 16]);
-        let request = request(&own, &key).unwrap();
+        let request = request(&own, ADDR, &key).unwrap();
         assert_eq!(head_end(&request, 0), Some(request.len()));
         let (response, forwarded) = answer(&request, "/ws").unwrap();
         check(response.as_bytes(), &key).unwrap();
@@ -367,12 +372,10 @@ mod tests {
             ("Sec-WebSocket-Key", "mine"),
             ("Host", "a b"),
         ] {
-            let headers = vec![(name.to_owned(), value.to_owned())];
-            let error = request(&ClientSettings { headers, ..settings() }, &sample_key());
+            let error = request(&with_header(name, value), ADDR, &sample_key());
             assert!(matches!(error, Err(WsError::BadHeader { .. })), "{name}: {value}");
         }
-        let headers = vec![("host".to_owned(), "front.example".to_owned())];
-        let head = request(&ClientSettings { headers, ..settings() }, &sample_key()).unwrap();
+        let head = request(&with_header("host", "front.example"), ADDR, &sample_key()).unwrap();
         let head = String::from_utf8(head).unwrap();
         assert!(head.contains("\r\nHost: front.example\r\n"), "{head}");
         assert!(!head.contains("hub.example"), "{head}");
@@ -381,8 +384,8 @@ mod tests {
     proptest! {
         #[test]
         fn a_path_survives_the_request(path in "/\\PC{0,20}") {
-            let own = ClientSettings { path: path.clone(), ..settings() };
-            let head = request(&own, &sample_key()).unwrap();
+            let own = WebSocketSettings { path: path.clone(), ..WebSocketSettings::default() };
+            let head = request(&own, ADDR, &sample_key()).unwrap();
             prop_assert!(answer(&head, &path).is_ok());
         }
 

@@ -2,10 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rtun_transport::{
-    Stream, grpc, http2, memory,
-    mux::{self, Version},
-};
+use rtun_settings::{GrpcSettings, Http2Settings, MuxSettings, MuxVersion};
+use rtun_transport::{Stream, grpc, http2, memory, mux};
 use tokio::{
     runtime::Handle,
     time::{Instant, sleep, timeout},
@@ -51,8 +49,8 @@ async fn nothing_of_a_dropped_source_is_kept() {
             carriers.push((peer, Arc::downgrade(&below)));
             match kind {
                 Kind::Mux(version) => drop(session(below, version)),
-                Kind::Http2 => drop(http2::serve(below, &http2::ServerSettings::default())),
-                _ => drop(grpc::serve(below, &grpc::ServerSettings::default())),
+                Kind::Http2 => drop(http2::serve(below, &Http2Settings::default())),
+                _ => drop(grpc::serve(below, &GrpcSettings::default())),
             }
         }
         let dropped = Instant::now();
@@ -63,8 +61,8 @@ async fn nothing_of_a_dropped_source_is_kept() {
     }
 }
 
-fn session(below: Arc<dyn Stream>, version: Version) -> mux::Session {
-    mux::Session::server(below, mux::Settings { version, ..mux::Settings::default() })
+fn session(below: Arc<dyn Stream>, version: MuxVersion) -> mux::MuxSession {
+    mux::MuxSession::server(below, MuxSettings { version, ..MuxSettings::default() })
 }
 
 /// A client's stream owns what it stands on.
@@ -73,7 +71,7 @@ async fn a_dialled_stream_that_is_dropped_takes_its_connection_with_it() {
     let (below, peer) = memory::pair(1 << 16);
     let below: Arc<dyn Stream> = Arc::new(below);
     let watched = Arc::downgrade(&below);
-    let session = mux::Session::client(below, mux::Settings::default());
+    let session = mux::MuxSession::client(below, MuxSettings::default());
     let streams: Vec<_> = (0..3).map(|_| session.open().unwrap()).collect();
     session.release();
     let mut left = streams.len();

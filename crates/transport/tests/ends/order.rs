@@ -3,10 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use rtun_proto::mux::{Command, HEADER, header};
-use rtun_transport::{
-    Stream, grpc, http2,
-    mux::{self, Version},
-};
+use rtun_settings::{GrpcSettings, Http2Settings, MuxSettings, MuxVersion};
+use rtun_transport::{Stream, grpc, http2, mux};
 use tokio::time::{Instant, timeout};
 
 use super::{
@@ -70,12 +68,12 @@ async fn a_shutdown_is_bounded() {
 
 #[tokio::test]
 async fn smux_says_fin_and_ends_the_stream_below() {
-    for version in [Version::One, Version::Two] {
-        let settings = mux::Settings { version, ..mux::Settings::default() };
+    for version in [MuxVersion::One, MuxVersion::Two] {
+        let settings = MuxSettings { version, ..MuxSettings::default() };
         let (client, server) = tcp_pair().await;
         let (client, said) = Tap::on(Arc::new(client));
-        let session = mux::Session::client(client, settings);
-        let hub = mux::Session::server(Arc::new(server), settings);
+        let session = mux::MuxSession::client(client, settings);
+        let hub = mux::MuxSession::server(Arc::new(server), settings);
         let stream = session.open().unwrap();
         session.release();
         stream.write_all(b"packet").await.unwrap();
@@ -105,17 +103,15 @@ async fn http2_and_grpc_end_their_streams_and_go_away() {
         let (server, server_said) = Tap::on(Arc::new(server));
         let (connecting, mut server): (_, http2::Server) = match is_grpc {
             true => {
-                let settings =
-                    grpc::ClientSettings { host: "hub.example".into(), ..Default::default() };
-                let server = grpc::serve(server, &grpc::ServerSettings::default());
-                (grpc::connect(client, &settings).await, server)
+                let settings = GrpcSettings::default();
+                let server = grpc::serve(server, &settings);
+                (grpc::connect(client, &settings, "hub.example", false).await, server)
             }
             false => {
-                let settings =
-                    http2::ClientSettings { host: "hub.example:443".into(), ..Default::default() };
-                let mut server = http2::serve(server, &http2::ServerSettings::default());
-                let (connected, accepted) =
-                    tokio::join!(http2::connect(client, &settings), server.next());
+                let settings = Http2Settings::default();
+                let mut server = http2::serve(server, &settings);
+                let connecting = http2::connect(client, &settings, "hub.example:443", false);
+                let (connected, accepted) = tokio::join!(connecting, server.next());
                 serve_one(&client_said, accepted.unwrap().unwrap().0, connected.unwrap(), server)
                     .await;
                 check_http2(&client_said.http2_frames(24), &server_said.http2_frames(0), false);
@@ -173,8 +169,8 @@ fn check_http2(client: &[(u8, u8, Vec<u8>)], server: &[(u8, u8, Vec<u8>)], is_gr
 #[tokio::test]
 async fn the_last_streams_close_ends_a_session_that_is_left_to_its_streams() {
     let (client, server) = tcp_pair().await;
-    let session = mux::Session::client(Arc::new(client), mux::Settings::default());
-    let mut hub = Source::Mux(mux::Session::server(Arc::new(server), mux::Settings::default()));
+    let session = mux::MuxSession::client(Arc::new(client), MuxSettings::default());
+    let mut hub = Source::Mux(mux::MuxSession::server(Arc::new(server), MuxSettings::default()));
     let streams: Vec<_> = (0..3).map(|_| session.open().unwrap()).collect();
     session.release();
     let mut accepted = Vec::new();

@@ -6,12 +6,15 @@ use bytes::Bytes;
 use http::{Method, Request};
 use quinn::{ClientConfig, Endpoint, VarInt, crypto::rustls::QuicClientConfig};
 use rtun_proto::mux::{Command, header};
+use rtun_settings::{
+    GrpcSettings, Http2Settings, ListenOptions, MuxSettings, MuxVersion, QuicSettings,
+    SocketOptions,
+};
 use rtun_transport::{
     Stream, grpc, http2,
     io_stream::IoStream,
-    mux::{self, Version},
-    quic::{self, Listener},
-    socket::{ListenOptions, SocketOptions},
+    mux,
+    quic::{Congestion, QuicConnection, QuicListener},
     tcp,
 };
 use socket2::SockRef;
@@ -29,20 +32,20 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// The transports that carry many streams.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Kind {
-    Mux(Version),
+    Mux(MuxVersion),
     Http2,
     Grpc,
     Quic,
 }
 
 pub(crate) const KINDS: [Kind; 5] =
-    [Kind::Mux(Version::One), Kind::Mux(Version::Two), Kind::Http2, Kind::Grpc, Kind::Quic];
+    [Kind::Mux(MuxVersion::One), Kind::Mux(MuxVersion::Two), Kind::Http2, Kind::Grpc, Kind::Quic];
 
 /// What streams come from.
 pub(crate) enum Source {
-    Mux(mux::Session),
+    Mux(mux::MuxSession),
     Http(http2::Server),
-    Quic(quic::Connection, Box<Listener>),
+    Quic(QuicConnection, Box<QuicListener>),
 }
 
 impl Source {
@@ -72,7 +75,7 @@ impl Source {
 /// The other side of a source: a library that is not rtun's, or bytes.
 pub(crate) enum Other {
     /// Of smux, byte by byte; streams that were opened.
-    Mux(TcpStream, Version, u32),
+    Mux(TcpStream, MuxVersion, u32),
     Http {
         requests: h2::client::SendRequest<Bytes>,
         driver: JoinHandle<()>,
@@ -111,14 +114,14 @@ pub(crate) async fn connection(kind: Kind) -> (Source, Other) {
     let server: Arc<dyn Stream> = Arc::new(server);
     let source = match kind {
         Kind::Mux(version) => {
-            let settings = mux::Settings { version, ..mux::Settings::default() };
+            let settings = MuxSettings { version, ..MuxSettings::default() };
             return (
-                Source::Mux(mux::Session::server(server, settings)),
+                Source::Mux(mux::MuxSession::server(server, settings)),
                 Other::Mux(client, version, 0),
             );
         }
-        Kind::Grpc => grpc::serve(server, &grpc::ServerSettings::default()),
-        Kind::Http2 | Kind::Quic => http2::serve(server, &http2::ServerSettings::default()),
+        Kind::Grpc => grpc::serve(server, &GrpcSettings::default()),
+        Kind::Http2 | Kind::Quic => http2::serve(server, &Http2Settings::default()),
     };
     let below = Arc::new(client);
     let io = IoStream(Arc::clone(&below) as _);
@@ -130,13 +133,15 @@ pub(crate) async fn connection(kind: Kind) -> (Source, Other) {
 
 async fn quic_connection() -> (Source, Other) {
     let ca = Ca::new();
-    let settings = quic::Settings {
+    let settings = QuicSettings {
         keepalive: None,
         idle_timeout: Duration::from_millis(700),
-        ..quic::Settings::default()
+        ..QuicSettings::default()
     };
     let options = ListenOptions::default();
-    let listener = Listener::bind("127.0.0.1:0", ca.server(), &settings, &options).unwrap();
+    let listener =
+        QuicListener::bind("127.0.0.1:0", ca.server(), &settings, Congestion::default(), &options)
+            .unwrap();
     let mut tls = Arc::unwrap_or_clone(ca.client());
     tls.alpn_protocols = vec![b"h3".to_vec()];
     let config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
@@ -157,7 +162,8 @@ async fn quic_connection() -> (Source, Other) {
 pub(crate) async fn tcp_pair() -> (TcpStream, TcpStream) {
     let listener = tcp::listen("127.0.0.1:0", &ListenOptions::default()).unwrap();
     let address = listener.local_addr().unwrap();
-    let client = tcp::connect(&address.into(), &SocketOptions::default(), PATIENCE).await.unwrap();
+    let client =
+        tcp::connect(&address.into(), &SocketOptions::default(), None, PATIENCE).await.unwrap();
     let (server, _) = listener.accept().await.unwrap();
     (client, server)
 }

@@ -3,9 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use rtun_proto::mux::{Command, HEADER};
+use rtun_settings::{MuxSettings, MuxVersion};
 use rtun_transport::{
     Stream,
-    mux::{BACKLOG, MAX_STREAMS, MuxError, Session, Settings, Version},
+    mux::{BACKLOG, MAX_STREAMS, MuxError, MuxSession},
 };
 use tokio::time::timeout;
 
@@ -28,7 +29,9 @@ async fn fill(stream: &dyn Stream, chunk: &[u8]) -> usize {
     sent
 }
 
-async fn two_streams(session: (&Session, &Session)) -> [(Arc<dyn Stream>, Arc<dyn Stream>); 2] {
+async fn two_streams(
+    session: (&MuxSession, &MuxSession),
+) -> [(Arc<dyn Stream>, Arc<dyn Stream>); 2] {
     let a = (session.0.open().unwrap(), session.1.accept().await.unwrap().unwrap());
     let b = (session.0.open().unwrap(), session.1.accept().await.unwrap().unwrap());
     [a, b]
@@ -36,7 +39,7 @@ async fn two_streams(session: (&Session, &Session)) -> [(Arc<dyn Stream>, Arc<dy
 
 #[tokio::test]
 async fn a_stalled_stream_holds_no_other_up_in_version_two() {
-    let (client, server) = sessions(memory_pair(16 * 1024), settings(Version::Two));
+    let (client, server) = sessions(memory_pair(16 * 1024), settings(MuxVersion::Two));
     let [stalled, other] = two_streams((&client, &server)).await;
     let sent = fill(&*stalled.0, &pattern(60_000, 3)).await;
     assert_eq!(sent, 262_144, "the window nobody has changed");
@@ -47,7 +50,7 @@ async fn a_stalled_stream_holds_no_other_up_in_version_two() {
 
 #[tokio::test]
 async fn a_stalled_stream_holds_a_session_up_while_the_receive_buffer_is_full_in_version_one() {
-    let settings = Settings { receive_buffer: 100_000, ..settings(Version::One) };
+    let settings = MuxSettings { receive_buffer: 100_000, ..settings(MuxVersion::One) };
     let (client, server) = sessions(memory_pair(16 * 1024), settings);
     let [stalled, other] = two_streams((&client, &server)).await;
     other.0.write_all(b"goes through").await.unwrap();
@@ -96,7 +99,7 @@ async fn a_session_has_so_many_streams_and_no_more() {
 async fn streams_beyond_those_of_a_server_are_ended_at_once() {
     for version in VERSIONS {
         let (a, b) = memory_pair(1 << 20);
-        let server = Session::server(b, settings(version));
+        let server = MuxSession::server(b, settings(version));
         let mut streams = Vec::new();
         for n in 0..u32::try_from(MAX_STREAMS).unwrap() {
             a.write_all(&frame(version, Command::Syn, 2 * n + 3, b"")).await.unwrap();
@@ -111,7 +114,7 @@ async fn streams_beyond_those_of_a_server_are_ended_at_once() {
 async fn streams_beyond_the_backlog_are_ended_at_once() {
     for version in VERSIONS {
         let (a, b) = memory_pair(1 << 20);
-        let server = Session::server(b, settings(version));
+        let server = MuxSession::server(b, settings(version));
         let mut ids = (0..=u32::try_from(BACKLOG).unwrap()).map(|n| 2 * n + 3);
         let bytes: Vec<u8> =
             ids.clone().flat_map(|id| frame(version, Command::Syn, id, b"")).collect();
@@ -133,10 +136,10 @@ async fn streams_beyond_the_backlog_are_ended_at_once() {
 #[tokio::test]
 async fn a_client_lets_no_stream_be_opened() {
     let (a, b) = memory_pair(1000);
-    let _session = Session::client(a, settings(Version::One));
-    b.write_all(&frame(Version::One, Command::Syn, 2, b"")).await.unwrap();
-    expect(&*b, &frame(Version::One, Command::Fin, 2, b"")).await;
-    let (client, server) = sessions(memory_pair(1000), settings(Version::One));
+    let _session = MuxSession::client(a, settings(MuxVersion::One));
+    b.write_all(&frame(MuxVersion::One, Command::Syn, 2, b"")).await.unwrap();
+    expect(&*b, &frame(MuxVersion::One, Command::Fin, 2, b"")).await;
+    let (client, server) = sessions(memory_pair(1000), settings(MuxVersion::One));
     let refused = server.open().unwrap();
     assert_eq!(timeout(PATIENCE, refused.read(&mut [0; 1])).await.unwrap().unwrap(), 0);
     assert!(client.end().is_none() && client.streams() == 0);
@@ -146,11 +149,11 @@ async fn a_client_lets_no_stream_be_opened() {
 #[tokio::test]
 async fn a_peer_that_opens_streams_without_end_is_not_read_without_end() {
     let (a, b) = memory_pair(8000);
-    let server = Session::server(b, settings(Version::Two));
+    let server = MuxSession::server(b, settings(MuxVersion::Two));
     let mut opened = 0_u32;
     let frames = |from: u32| -> Vec<u8> {
         (from..from + 1000)
-            .flat_map(|n| frame(Version::Two, Command::Syn, 2 * n + 3, b""))
+            .flat_map(|n| frame(MuxVersion::Two, Command::Syn, 2 * n + 3, b""))
             .collect()
     };
     while timeout(Duration::from_millis(100), a.write_all(&frames(opened))).await.is_ok() {
@@ -174,7 +177,7 @@ async fn a_peer_that_opens_streams_without_end_is_not_read_without_end() {
 #[tokio::test]
 async fn streams_that_come_and_go_while_nobody_reads_are_as_many_as_may_be() {
     let (a, _b) = memory_pair(100);
-    let client = Session::client(a, settings(Version::One));
+    let client = MuxSession::client(a, settings(MuxVersion::One));
     let opened = (0..5000).take_while(|_| client.open().is_ok()).count();
     assert!((MAX_STREAMS..MAX_STREAMS + 10).contains(&opened), "{opened}");
 }

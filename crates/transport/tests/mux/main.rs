@@ -10,10 +10,10 @@ mod wire;
 
 use std::{sync::Arc, time::Duration};
 
+use rtun_settings::{ListenOptions, MuxSettings, MuxVersion, SocketOptions};
 use rtun_transport::{
     Stream, memory,
-    mux::{Session, Settings, Version},
-    socket::{ListenOptions, SocketOptions},
+    mux::MuxSession,
     tcp::{connect, listen, tune},
 };
 
@@ -24,19 +24,19 @@ use self::battery::{Abilities, Ends, battery, pattern};
 /// An end of either side ends a stream of this multiplexing.
 const ABILITIES: Abilities = Abilities { half_close: false };
 
-const VERSIONS: [Version; 2] = [Version::One, Version::Two];
+const VERSIONS: [MuxVersion; 2] = [MuxVersion::One, MuxVersion::Two];
 
-fn settings(version: Version) -> Settings {
-    Settings { version, ..Settings::default() }
+fn settings(version: MuxVersion) -> MuxSettings {
+    MuxSettings { version, ..MuxSettings::default() }
 }
 
 /// Two ends of a session on the ends of a stream.
-fn sessions((a, b): Ends, settings: Settings) -> (Session, Session) {
-    (Session::client(a, settings), Session::server(b, settings))
+fn sessions((a, b): Ends, settings: MuxSettings) -> (MuxSession, MuxSession) {
+    (MuxSession::client(a, settings), MuxSession::server(b, settings))
 }
 
 /// The ends of the first stream of a session that nobody holds but they.
-async fn only_stream(carrier: Ends, settings: Settings) -> Ends {
+async fn only_stream(carrier: Ends, settings: MuxSettings) -> Ends {
     let (client, server) = sessions(carrier, settings);
     let a = client.open().unwrap();
     let b = server.accept().await.unwrap().unwrap();
@@ -54,7 +54,7 @@ async fn tcp_pair() -> Ends {
     let listener = listen("127.0.0.1:0", &ListenOptions::default()).unwrap();
     let address = listener.local_addr().unwrap().into();
     let client =
-        connect(&address, &SocketOptions::default(), Duration::from_secs(10)).await.unwrap();
+        connect(&address, &SocketOptions::default(), None, Duration::from_secs(10)).await.unwrap();
     let (server, _) = listener.accept().await.unwrap();
     tune(&server).unwrap();
     (Arc::new(client) as Arc<dyn Stream>, Arc::new(server) as _)
@@ -71,7 +71,7 @@ async fn a_stream_on_memory_passes() {
 #[tokio::test]
 async fn a_stream_on_a_narrow_carrier_passes() {
     for version in VERSIONS {
-        let settings = Settings { max_frame: 1000, ..settings(version) };
+        let settings = MuxSettings { max_frame: 1000, ..settings(version) };
         battery(ABILITIES, async || only_stream(memory_pair(300), settings).await).await;
     }
 }
@@ -87,8 +87,8 @@ async fn a_stream_on_tcp_passes() {
 #[tokio::test]
 async fn a_stream_in_a_stream_passes() {
     battery(ABILITIES, async || {
-        let outer = only_stream(memory_pair(16 * 1024), settings(Version::Two)).await;
-        only_stream(outer, settings(Version::One)).await
+        let outer = only_stream(memory_pair(16 * 1024), settings(MuxVersion::Two)).await;
+        only_stream(outer, settings(MuxVersion::One)).await
     })
     .await;
 }
@@ -114,7 +114,7 @@ async fn streams_cross_on_several_threads() {
     let rooms = [4 << 20, 10_000];
     for (version, receive_buffer) in VERSIONS.into_iter().flat_map(|v| rooms.map(|room| (v, room)))
     {
-        let settings = Settings { receive_buffer, ..settings(version) };
+        let settings = MuxSettings { receive_buffer, ..settings(version) };
         let (client, server) = sessions(tcp_pair().await, settings);
         let mut tasks = tokio::task::JoinSet::new();
         for seed in 1..5 {

@@ -4,10 +4,8 @@ use std::{io, sync::Arc};
 
 use futures_util::FutureExt;
 use proptest::{collection::vec, prelude::*};
-use rtun_transport::{
-    Stream,
-    mux::{Session, Settings, Version},
-};
+use rtun_settings::{MuxSettings, MuxVersion};
+use rtun_transport::{Stream, mux::MuxSession};
 use tokio::task::yield_now;
 
 use crate::{memory_pair, sessions};
@@ -39,15 +37,17 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn any_settings() -> impl Strategy<Value = Settings> {
-    let sizes = (1..200_u16, 1..5000_u32, 1..5000_u32);
-    (any::<bool>(), sizes).prop_map(|(two, (max_frame, receive_buffer, stream_buffer))| Settings {
-        version: if two { Version::Two } else { Version::One },
-        keepalive: None,
-        max_frame,
-        receive_buffer,
-        stream_buffer,
-        ..Settings::default()
+fn any_settings() -> impl Strategy<Value = MuxSettings> {
+    let sizes = (1..200_u16, 1..5000_usize, 1..5000_usize);
+    (any::<bool>(), sizes).prop_map(|(two, (max_frame, receive_buffer, stream_buffer))| {
+        MuxSettings {
+            version: if two { MuxVersion::Two } else { MuxVersion::One },
+            keepalive: None,
+            max_frame,
+            receive_buffer,
+            stream_buffer,
+            ..MuxSettings::default()
+        }
     })
 }
 
@@ -67,7 +67,7 @@ fn byte(stream: usize, end: usize, place: usize) -> u8 {
 }
 
 struct Model {
-    sessions: (Session, Session),
+    sessions: (MuxSession, MuxSession),
     /// The client's ends first. The server's appear when they are accepted, in the same order.
     streams: Vec<[End; 2]>,
     accepted: usize,

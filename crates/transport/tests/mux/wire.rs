@@ -3,9 +3,10 @@
 use std::{io::IoSlice, sync::Arc, time::Duration};
 
 use rtun_proto::mux::{Command, FrameError, HEADER, header, update_frame};
+use rtun_settings::{MuxSettings, MuxVersion};
 use rtun_transport::{
     Stream,
-    mux::{MuxError, Session, Settings, Version},
+    mux::{MuxError, MuxSession},
 };
 use tokio::time::timeout;
 
@@ -14,7 +15,7 @@ use crate::{VERSIONS, battery::pattern, memory_pair, settings};
 /// More than what is waited for when the clock is the test's own.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub(crate) fn frame(version: Version, command: Command, id: u32, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(version: MuxVersion, command: Command, id: u32, payload: &[u8]) -> Vec<u8> {
     let length = u16::try_from(payload.len()).unwrap();
     [&header(version, command, length, id)[..], payload].concat()
 }
@@ -34,7 +35,7 @@ async fn at_end(stream: &dyn Stream) {
 async fn a_client_opens_writes_and_ends() {
     for version in VERSIONS {
         let (a, b) = memory_pair(1 << 20);
-        let session = Session::client(a, Settings { max_frame: 4, ..settings(version) });
+        let session = MuxSession::client(a, MuxSettings { max_frame: 4, ..settings(version) });
         let first = session.open().unwrap();
         let second = session.open().unwrap();
         expect(&*b, &frame(version, Command::Syn, 3, b"")).await;
@@ -60,14 +61,14 @@ async fn a_client_opens_writes_and_ends() {
 #[tokio::test]
 async fn a_server_tells_what_it_has_read_at_the_first_and_each_half_window() {
     let (a, b) = memory_pair(1 << 20);
-    let settings = Settings { stream_buffer: 1000, ..settings(Version::Two) };
-    let session = Session::server(b, settings);
-    a.write_all(&frame(Version::Two, Command::Syn, 3, b"")).await.unwrap();
+    let settings = MuxSettings { stream_buffer: 1000, ..settings(MuxVersion::Two) };
+    let session = MuxSession::server(b, settings);
+    a.write_all(&frame(MuxVersion::Two, Command::Syn, 3, b"")).await.unwrap();
     let stream = session.accept().await.unwrap().unwrap();
     let mut got = [0; 2000];
     for (sent, told) in [(1, Some(1)), (499, None), (1, Some(501)), (999, Some(1500)), (499, None)]
     {
-        a.write_all(&frame(Version::Two, Command::Psh, 3, &pattern(sent, 3))).await.unwrap();
+        a.write_all(&frame(MuxVersion::Two, Command::Psh, 3, &pattern(sent, 3))).await.unwrap();
         stream.read_exact(&mut got[..sent]).await.unwrap();
         assert_eq!(got[..sent], pattern(sent, 3));
         if let Some(told) = told {
@@ -75,15 +76,16 @@ async fn a_server_tells_what_it_has_read_at_the_first_and_each_half_window() {
         }
     }
     drop(stream);
-    expect(&*a, &frame(Version::Two, Command::Fin, 3, b"")).await;
+    expect(&*a, &frame(MuxVersion::Two, Command::Fin, 3, b"")).await;
 }
 
 #[tokio::test]
 async fn a_writer_keeps_to_the_window_it_is_told() {
     let (a, b) = memory_pair(1 << 20);
-    let session = Session::client(a, Settings { max_frame: 65_535, ..settings(Version::Two) });
+    let session =
+        MuxSession::client(a, MuxSettings { max_frame: 65_535, ..settings(MuxVersion::Two) });
     let stream = session.open().unwrap();
-    expect(&*b, &frame(Version::Two, Command::Syn, 3, b"")).await;
+    expect(&*b, &frame(MuxVersion::Two, Command::Syn, 3, b"")).await;
     let chunk = pattern(300_000, 3);
     let mut sent = 0;
     while let Ok(written) = stream.try_write(&chunk[sent..]) {
@@ -99,7 +101,7 @@ async fn a_writer_keeps_to_the_window_it_is_told() {
     // Less than is on the way already, then none that is behind what was told.
     b.write_all(&update_frame(3, 262_150, 0)).await.unwrap();
     b.write_all(&update_frame(3, 262_149, 1000)).await.unwrap();
-    b.write_all(&frame(Version::Two, Command::Psh, 3, b"x")).await.unwrap();
+    b.write_all(&frame(MuxVersion::Two, Command::Psh, 3, b"x")).await.unwrap();
     expect(&*stream, b"x").await;
     assert!(stream.try_write(&chunk).is_err());
     assert!(session.end().is_none());
@@ -107,7 +109,7 @@ async fn a_writer_keeps_to_the_window_it_is_told() {
 
 #[tokio::test]
 async fn what_breaks_the_protocol_ends_the_session_with_its_name() {
-    let two = Version::Two;
+    let two = MuxVersion::Two;
     let flood: Vec<u8> = (0..5).flat_map(|_| frame(two, Command::Psh, 3, &[7; 60_000])).collect();
     let cases: [(&str, Vec<u8>); 6] = [
         ("unknown command 5", vec![2, 5, 0, 0, 3, 0, 0, 0]),
@@ -119,7 +121,7 @@ async fn what_breaks_the_protocol_ends_the_session_with_its_name() {
     ];
     for (expected, bytes) in cases {
         let (a, b) = memory_pair(1 << 20);
-        let session = Session::server(b, settings(two));
+        let session = MuxSession::server(b, settings(two));
         a.write_all(&frame(two, Command::Syn, 3, b"")).await.unwrap();
         let stream = session.accept().await.unwrap().unwrap();
         a.write_all(&bytes).await.unwrap();
@@ -139,7 +141,7 @@ async fn what_breaks_the_protocol_ends_the_session_with_its_name() {
         while a.read(&mut [0; 100]).await.unwrap() > 0 {}
     }
     let (a, b) = memory_pair(1000);
-    let session = Session::server(b, settings(Version::One));
+    let session = MuxSession::server(b, settings(MuxVersion::One));
     a.write_all(&[1, 4, 8, 0, 3, 0, 0, 0]).await.unwrap();
     let error = session.accept().await.unwrap_err();
     assert!(matches!(error, MuxError::Frame(FrameError::Command(4))), "{error}");
@@ -149,7 +151,7 @@ async fn what_breaks_the_protocol_ends_the_session_with_its_name() {
 async fn an_end_of_the_carrier_ends_the_session() {
     for version in VERSIONS {
         let (a, b) = memory_pair(1000);
-        let session = Session::server(b, settings(version));
+        let session = MuxSession::server(b, settings(version));
         let bytes = [
             frame(version, Command::Syn, 3, b""),
             frame(version, Command::Syn, 5, b""),
@@ -175,7 +177,7 @@ async fn an_end_of_the_carrier_ends_the_session() {
 async fn streams_that_are_none_of_ours_are_let_be() {
     for version in VERSIONS {
         let (a, b) = memory_pair(10_000);
-        let session = Session::server(b, settings(version));
+        let session = MuxSession::server(b, settings(version));
         let mut bytes = [
             frame(version, Command::Psh, 9, b"to nobody"),
             frame(version, Command::Fin, 9, b""),
@@ -188,7 +190,7 @@ async fn streams_that_are_none_of_ours_are_let_be() {
             frame(version, Command::Psh, 3, b"behind the end"),
         ]
         .concat();
-        if version == Version::Two {
+        if version == MuxVersion::Two {
             bytes.extend(update_frame(9, 1, 1));
         }
         a.write_all(&bytes).await.unwrap();
@@ -204,13 +206,13 @@ async fn streams_that_are_none_of_ours_are_let_be() {
 async fn a_session_shows_that_it_is_there_and_expects_the_same() {
     for version in VERSIONS {
         let (a, b) = memory_pair(1000);
-        let settings = Settings {
+        let settings = MuxSettings {
             keepalive: Some(Duration::from_secs(10)),
             keepalive_timeout: Duration::from_secs(25),
             ..settings(version)
         };
         let start = tokio::time::Instant::now();
-        let session = Session::client(a, settings);
+        let session = MuxSession::client(a, settings);
         let stream = session.open().unwrap();
         expect(&*b, &frame(version, Command::Syn, 3, b"")).await;
         expect(&*b, &frame(version, Command::Nop, 0, b"")).await;
@@ -229,7 +231,8 @@ async fn a_session_shows_that_it_is_there_and_expects_the_same() {
 #[tokio::test(start_paused = true)]
 async fn without_keepalive_silence_is_no_end() {
     let (a, b) = memory_pair(1000);
-    let session = Session::client(a, Settings { keepalive: None, ..settings(Version::One) });
+    let session =
+        MuxSession::client(a, MuxSettings { keepalive: None, ..settings(MuxVersion::One) });
     tokio::time::sleep(Duration::from_secs(10_000)).await;
     assert!(session.end().is_none());
     assert!(b.try_read(&mut [0; 1]).is_err(), "nothing was said");
@@ -239,11 +242,12 @@ async fn without_keepalive_silence_is_no_end() {
 #[tokio::test(start_paused = true)]
 async fn a_full_receive_buffer_is_no_silence() {
     let (a, b) = memory_pair(1000);
-    let session = Session::server(b, Settings { receive_buffer: 10, ..settings(Version::One) });
-    a.write_all(&frame(Version::One, Command::Syn, 3, b"")).await.unwrap();
-    a.write_all(&frame(Version::One, Command::Psh, 3, &[1; 20])).await.unwrap();
+    let session =
+        MuxSession::server(b, MuxSettings { receive_buffer: 10, ..settings(MuxVersion::One) });
+    a.write_all(&frame(MuxVersion::One, Command::Syn, 3, b"")).await.unwrap();
+    a.write_all(&frame(MuxVersion::One, Command::Psh, 3, &[1; 20])).await.unwrap();
     let stream: Arc<dyn Stream> = session.accept().await.unwrap().unwrap();
-    a.write_all(&frame(Version::One, Command::Nop, 0, b"")).await.unwrap();
+    a.write_all(&frame(MuxVersion::One, Command::Nop, 0, b"")).await.unwrap();
     tokio::time::sleep(Duration::from_secs(1000)).await;
     assert!(session.end().is_none());
     expect(&*stream, &[1; 20]).await;
@@ -266,13 +270,13 @@ async fn either_end_of_a_recorded_session_can_be_ours() {
         };
     }
     let sessions = [
-        (Version::One, recorded!("version-1-client"), recorded!("version-1-server")),
-        (Version::Two, recorded!("version-2-client"), recorded!("version-2-server")),
+        (MuxVersion::One, recorded!("version-1-client"), recorded!("version-1-server")),
+        (MuxVersion::Two, recorded!("version-2-client"), recorded!("version-2-server")),
     ];
     let bytes: Vec<u8> = (0..10).collect();
     for (version, client, server) in sessions {
         let (a, b) = memory_pair(1000);
-        let session = Session::client(a, settings(version));
+        let session = MuxSession::client(a, settings(version));
         let stream = session.open().unwrap();
         stream.write_all(&bytes).await.unwrap();
         let (before, end) = server.split_at(server.len() - HEADER);
@@ -290,7 +294,7 @@ async fn either_end_of_a_recorded_session_can_be_ours() {
         tokio::join!(closed, read).0.unwrap();
 
         let (a, b) = memory_pair(1000);
-        let session = Session::server(b, settings(version));
+        let session = MuxSession::server(b, settings(version));
         let (question, rest) = client.split_at(2 * HEADER + bytes.len());
         a.write_all(question).await.unwrap();
         let stream = session.accept().await.unwrap().unwrap();

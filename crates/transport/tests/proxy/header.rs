@@ -2,22 +2,21 @@
 
 use std::net::SocketAddr;
 
-use rtun_transport::proxy::{
-    HeaderError, HeaderVersion, ReadHeaderError, read_proxy_header, write_proxy_header,
-};
+use rtun_settings::ProxyProtocol;
+use rtun_transport::proxy::{HeaderError, ReadHeaderError, read_proxy_header, write_proxy_header};
 
 use crate::scripted::pair;
 
 #[tokio::test]
 async fn the_address_told_is_read_and_nothing_behind_it_is_lost() {
-    for version in [HeaderVersion::One, HeaderVersion::Two] {
+    for form in [ProxyProtocol::V1, ProxyProtocol::V2] {
         for [source, destination] in
             [["192.0.2.1:1234", "198.51.100.1:443"], ["[2001:db8::1]:1234", "[2001:db8::2]:443"]]
         {
             let source: SocketAddr = source.parse().unwrap();
             let (a, b) = pair();
             let destination = destination.parse().unwrap();
-            write_proxy_header(&*a, version, source, destination).await.unwrap();
+            write_proxy_header(&*a, form, source, destination).await.unwrap();
             a.write_all(b"request").await.unwrap();
             assert_eq!(read_proxy_header(&*b).await.unwrap(), Some(source));
             let mut got = [0; 7];

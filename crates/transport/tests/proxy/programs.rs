@@ -13,16 +13,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rtun_settings::{ListenOptions, Login, SocketOptions};
 use rtun_transport::{
     Stream,
     proxy::{ProxyError, http_connect, socks5},
-    socket::{ListenOptions, SocketOptions},
     tcp::{connect, listen},
 };
 use tokio::task::JoinHandle;
 
+use crate::scripted::login;
+
 const PATIENCE: Duration = Duration::from_secs(10);
-const ME: Option<(&str, &str)> = Some(("me", "s3cret"));
 
 /// A program that listens on loopback; ended by its process id when dropped, and its directory removed.
 struct Program {
@@ -57,7 +58,10 @@ impl Program {
         let program =
             Self { process, directory, address: SocketAddr::from(([127, 0, 0, 1], port)) };
         let start = Instant::now();
-        while connect(&program.address.into(), &SocketOptions::default(), PATIENCE).await.is_err() {
+        while connect(&program.address.into(), &SocketOptions::default(), None, PATIENCE)
+            .await
+            .is_err()
+        {
             assert!(start.elapsed() < PATIENCE, "{name} does not listen");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -65,7 +69,9 @@ impl Program {
     }
 
     async fn connect(&self) -> Arc<dyn Stream> {
-        Arc::new(connect(&self.address.into(), &SocketOptions::default(), PATIENCE).await.unwrap())
+        Arc::new(
+            connect(&self.address.into(), &SocketOptions::default(), None, PATIENCE).await.unwrap(),
+        )
     }
 }
 
@@ -75,6 +81,10 @@ impl Drop for Program {
         self.process.wait().unwrap();
         fs::remove_dir_all(&self.directory).unwrap();
     }
+}
+
+fn me() -> Option<Login> {
+    login(Some(("me", "s3cret")))
 }
 
 /// A target that greets and echoes.
@@ -124,21 +134,22 @@ async fn tinyproxy_opens_the_way() {
     };
     let (addr, serving) = target();
     let stream = proxy.connect().await;
-    http_connect(&*stream, &addr, ME, &[]).await.unwrap();
+    http_connect(&*stream, &addr, me().as_ref(), &[]).await.unwrap();
     echoes(&*stream).await;
     let stream = proxy.connect().await;
     let named = addr.replace("127.0.0.1", "localhost");
-    http_connect(&*stream, &named, ME, &[]).await.unwrap();
+    http_connect(&*stream, &named, me().as_ref(), &[]).await.unwrap();
     echoes(&*stream).await;
 
     let error = http_connect(&*proxy.connect().await, &addr, None, &[]).await.unwrap_err();
     assert!(matches!(error, ProxyError::PasswordWanted(_)), "{error}");
-    let wrong = Some(("me", "guess"));
-    let error = http_connect(&*proxy.connect().await, &addr, wrong, &[]).await.unwrap_err();
+    let wrong = login(Some(("me", "guess")));
+    let error =
+        http_connect(&*proxy.connect().await, &addr, wrong.as_ref(), &[]).await.unwrap_err();
     assert!(matches!(error, ProxyError::PasswordRefused(_)), "{error}");
     serving.abort();
     let _ = serving.await;
-    let error = http_connect(&*proxy.connect().await, &addr, ME, &[]).await.unwrap_err();
+    let error = http_connect(&*proxy.connect().await, &addr, me().as_ref(), &[]).await.unwrap_err();
     assert!(matches!(&error, ProxyError::Refused(line) if line.contains(" 50")), "{error}");
 }
 
@@ -155,22 +166,24 @@ async fn microsocks_opens_the_way() {
     };
     let (addr, serving) = target();
     let stream = proxy.connect().await;
-    socks5(&*stream, &addr, ME).await.unwrap();
+    socks5(&*stream, &addr, me().as_ref()).await.unwrap();
     echoes(&*stream).await;
     let stream = proxy.connect().await;
     let named = addr.replace("127.0.0.1", "localhost");
-    socks5(&*stream, &named, ME).await.unwrap();
+    socks5(&*stream, &named, me().as_ref()).await.unwrap();
     echoes(&*stream).await;
 
     let error = socks5(&*proxy.connect().await, &addr, None).await.unwrap_err().to_string();
     assert!(error.starts_with("the proxy accepts none of the ways"), "{error}");
-    let wrong = Some(("me", "guess"));
-    let error = socks5(&*proxy.connect().await, &addr, wrong).await.unwrap_err().to_string();
+    let wrong = login(Some(("me", "guess")));
+    let error =
+        socks5(&*proxy.connect().await, &addr, wrong.as_ref()).await.unwrap_err().to_string();
     assert!(error.starts_with("the proxy refused the user and password"), "{error}");
     serving.abort();
     let _ = serving.await;
-    let error = socks5(&*proxy.connect().await, &addr, ME).await.unwrap_err().to_string();
+    let error =
+        socks5(&*proxy.connect().await, &addr, me().as_ref()).await.unwrap_err().to_string();
     assert_eq!(error, "the proxy refused: connection refused");
-    let error = http_connect(&*proxy.connect().await, &addr, ME, &[]).await.unwrap_err();
+    let error = http_connect(&*proxy.connect().await, &addr, me().as_ref(), &[]).await.unwrap_err();
     assert!(matches!(error, ProxyError::Http(_) | ProxyError::Io(_)), "{error}");
 }

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use rtun_settings::{Login, Secret};
 use rtun_transport::{
     Stream, memory,
     proxy::{ProxyError, http_connect, socks5},
@@ -11,10 +12,14 @@ use tokio::time::timeout;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// User and password.
-type Auth<'a> = Option<(&'a str, &'a str)>;
+pub(crate) type Auth<'a> = Option<(&'a str, &'a str)>;
 
 /// What a client says and what it is answered, in turns.
 type Script<'a> = &'a [(&'a [u8], &'a [u8])];
+
+pub(crate) fn login(auth: Auth<'_>) -> Option<Login> {
+    auth.map(|(user, password)| Login { user: user.to_owned(), password: Secret::new(password) })
+}
 
 pub(crate) fn pair() -> (Arc<dyn Stream>, Arc<dyn Stream>) {
     let (a, b) = memory::pair(64 * 1024);
@@ -39,7 +44,8 @@ async fn play(stream: &dyn Stream, script: Script<'_>) {
 
 async fn through_http(auth: Auth<'_>, script: Script<'_>) -> Result<(), ProxyError> {
     let (a, b) = pair();
-    let client = http_connect(&*a, "hub.example:8421", auth, &[]);
+    let login = login(auth);
+    let client = http_connect(&*a, "hub.example:8421", login.as_ref(), &[]);
     let (result, ()) = timeout(PATIENCE, async { tokio::join!(client, play(&*b, script)) })
         .await
         .expect("the client comes to an end");
@@ -51,7 +57,8 @@ async fn through_http(auth: Auth<'_>, script: Script<'_>) -> Result<(), ProxyErr
 
 async fn through_socks(target: &str, auth: Auth<'_>, script: Script<'_>) -> Result<(), ProxyError> {
     let (a, b) = pair();
-    let client = socks5(&*a, target, auth);
+    let login = login(auth);
+    let client = socks5(&*a, target, login.as_ref());
     let (result, ()) = timeout(PATIENCE, async { tokio::join!(client, play(&*b, script)) })
         .await
         .expect("the client comes to an end");
@@ -191,11 +198,11 @@ async fn what_cannot_be_asked_for_is_refused_before_a_byte_is_sent() {
         assert!(matches!(http_connect(&*a, target, None, &[]).await, Err(ProxyError::Target(_))));
         assert!(matches!(socks5(&*a, target, None).await, Err(ProxyError::Target(_))));
     }
-    let bad = Some(("me\r\nX: y", "s3cret"));
-    let error = http_connect(&*a, "hub:1", bad, &[]).await.unwrap_err();
+    let bad = login(Some(("me\r\nX: y", "s3cret")));
+    let error = http_connect(&*a, "hub:1", bad.as_ref(), &[]).await.unwrap_err();
     assert!(!error.to_string().contains("s3cret"), "{error}");
     assert!(matches!(error, ProxyError::HttpCredentials(_)));
-    let error = socks5(&*a, "hub:1", Some(("", "s3cret"))).await.unwrap_err();
+    let error = socks5(&*a, "hub:1", login(Some(("", "s3cret"))).as_ref()).await.unwrap_err();
     assert!(matches!(error, ProxyError::Socks5Credentials(_)));
     assert!(b.try_read(&mut [0; 1]).is_err(), "bytes were sent");
 }

@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeSet, future::poll_fn, io, sync::Arc, time::Duration};
 
+use rtun_settings::QuicSettings;
 use rtun_transport::{
     Datagrams, Stream,
-    quic::{DATAGRAM_SEND_BUFFER, QuicStream, Settings},
+    quic::{DATAGRAM_SEND_BUFFER, QuicStream},
 };
 use tokio::time::timeout;
 
@@ -83,7 +84,7 @@ async fn one_that_is_too_long_is_refused_and_the_path_decides_what_is() {
 async fn what_cannot_leave_is_refused_at_once_and_none_that_was_taken_is_dropped() {
     let server = server();
     let relay = Relay::start(server.listener.local_addr().unwrap(), slow(), 1);
-    let (addr, settings) = (relay.addr(), Settings::default());
+    let (addr, settings) = (relay.addr(), QuicSettings::default());
     let (client, connection) = tokio::join!(
         connect(&addr, NAME, server.ca.client(), &settings, PATIENCE),
         server.accept()
@@ -125,7 +126,7 @@ async fn what_cannot_leave_is_refused_at_once_and_none_that_was_taken_is_dropped
 async fn who_waits_learns_of_the_end() {
     let server = server();
     let relay = Relay::start(server.listener.local_addr().unwrap(), slow(), 1);
-    let (addr, settings) = (relay.addr(), Settings::default());
+    let (addr, settings) = (relay.addr(), QuicSettings::default());
     let (client, connection) = tokio::join!(
         connect(&addr, NAME, server.ca.client(), &settings, PATIENCE),
         server.accept()
@@ -170,7 +171,7 @@ async fn a_lost_datagram_delays_no_other() {
     };
     let server = server();
     let relay = Relay::start(server.listener.local_addr().unwrap(), way, 7);
-    let (addr, settings) = (relay.addr(), Settings::default());
+    let (addr, settings) = (relay.addr(), QuicSettings::default());
     let (client, connection) = tokio::join!(
         connect(&addr, NAME, server.ca.client(), &settings, PATIENCE),
         server.accept()

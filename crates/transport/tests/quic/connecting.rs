@@ -2,9 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
+use rtun_settings::QuicSettings;
 use rtun_transport::{
     Stream,
-    quic::{self, BindError, Counts, HandshakeError, Listener, QuicError, Settings},
+    quic::{self, BindError, QuicError, QuicHandshakeError, QuicListener, RefusedHandshakes},
 };
 use tokio::{net::UdpSocket, sync::Semaphore, task::JoinSet, time::timeout};
 
@@ -19,8 +20,8 @@ async fn refusal(
     addr: &str,
     name: &str,
     tls: Arc<rustls::ClientConfig>,
-) -> (HandshakeError, String) {
-    let error = connect(addr, name, tls, &Settings::default(), PATIENCE).await.unwrap_err();
+) -> (QuicHandshakeError, String) {
+    let error = connect(addr, name, tls, &QuicSettings::default(), PATIENCE).await.unwrap_err();
     let text = error.to_string();
     let QuicError::Failed { mut tried, .. } = error else { panic!("{text}") };
     assert_eq!(tried.attempts.len(), 1, "{text}");
@@ -28,7 +29,7 @@ async fn refusal(
 }
 
 /// Takes every connection that comes, and the first stream of each.
-fn serve(listener: Arc<Listener>) -> tokio::task::JoinHandle<()> {
+fn serve(listener: Arc<QuicListener>) -> tokio::task::JoinHandle<()> {
     tokio::spawn(async move {
         let mut connections = JoinSet::new();
         while let Some(incoming) = listener.accept().await {
@@ -51,7 +52,7 @@ fn serve(listener: Arc<Listener>) -> tokio::task::JoinHandle<()> {
 #[tokio::test]
 async fn an_empty_host_listens_on_both_families() {
     let ca = Ca::new();
-    let listener = bind(":0", ca.server(), &Settings::default()).unwrap();
+    let listener = bind(":0", ca.server(), &QuicSettings::default()).unwrap();
     let local = listener.local_addr().unwrap();
     let listener = Arc::new(listener);
     let server = serve(Arc::clone(&listener));
@@ -62,7 +63,7 @@ async fn an_empty_host_listens_on_both_families() {
     for host in hosts {
         let addr = format!("{host}:{}", local.port());
         let stream =
-            connect(&addr, NAME, ca.client(), &Settings::default(), PATIENCE).await.unwrap();
+            connect(&addr, NAME, ca.client(), &QuicSettings::default(), PATIENCE).await.unwrap();
         as_stream(&stream).write_all(b"hello").await.unwrap();
         as_stream(&stream).read_exact(&mut [0; 5]).await.unwrap();
         assert_eq!(stream.remote().port(), local.port());
@@ -73,9 +74,9 @@ async fn an_empty_host_listens_on_both_families() {
 #[tokio::test]
 async fn the_remote_of_a_dual_listener_is_written_in_its_own_family() {
     let ca = Ca::new();
-    let listener = bind(":0", ca.server(), &Settings::default()).unwrap();
+    let listener = bind(":0", ca.server(), &QuicSettings::default()).unwrap();
     let addr = format!("127.0.0.1:{}", listener.local_addr().unwrap().port());
-    let settings = Settings::default();
+    let settings = QuicSettings::default();
     let accept = async {
         let incoming = listener.accept().await.unwrap();
         assert_eq!(incoming.remote().ip().to_string(), "127.0.0.1");
@@ -98,17 +99,17 @@ async fn a_certificate_that_does_not_hold_is_named_and_nothing_is_sent() {
         for _ in 0..2 {
             let incoming = server.listener.accept().await.unwrap();
             match incoming.accept().await {
-                Err(HandshakeError::TlsRefused { .. }) => {}
+                Err(QuicHandshakeError::TlsRefused { .. }) => {}
                 other => panic!("{other:?}"),
             }
         }
     };
     let dial = async {
         let (error, text) = refusal(&addr, NAME, Ca::new().client()).await;
-        assert!(matches!(error, HandshakeError::Tls { .. }), "{text}");
+        assert!(matches!(error, QuicHandshakeError::Tls { .. }), "{text}");
         assert!(text.contains("invalid peer certificate"), "{text}");
         let (error, text) = refusal(&addr, "other.test", server.ca.client()).await;
-        assert!(matches!(error, HandshakeError::Tls { .. }), "{text}");
+        assert!(matches!(error, QuicHandshakeError::Tls { .. }), "{text}");
         assert!(text.contains("not valid for name"), "{text}");
         assert!(text.contains(&addr), "{text}");
     };
@@ -118,7 +119,7 @@ async fn a_certificate_that_does_not_hold_is_named_and_nothing_is_sent() {
 #[tokio::test]
 async fn a_client_proves_itself_by_its_certificate() {
     let ca = Ca::new();
-    let settings = Settings::default();
+    let settings = QuicSettings::default();
     let listener = bind("127.0.0.1:0", ca.mutual_server(), &settings).unwrap();
     let addr = listener.local_addr().unwrap().to_string();
     let identity = ca.issue("host.test");
@@ -139,7 +140,7 @@ async fn a_client_proves_itself_by_its_certificate() {
             as_stream(&stream).read(&mut [0; 1]).await.unwrap_err()
         };
         let (refused, error) = tokio::join!(refuse, dial);
-        assert!(matches!(refused, HandshakeError::Tls { .. }), "{refused}");
+        assert!(matches!(refused, QuicHandshakeError::Tls { .. }), "{refused}");
         assert!(error.to_string().contains("ertificate"), "{error}");
     }
 }
@@ -152,7 +153,7 @@ async fn sides_without_a_common_protocol_say_so() {
     let addr = server.addr();
     let refuse = async { server.listener.accept().await.unwrap().accept().await.unwrap_err() };
     let ((error, text), _) = tokio::join!(refusal(&addr, NAME, Arc::new(tls)), refuse);
-    assert!(matches!(error, HandshakeError::Alpn), "{text}");
+    assert!(matches!(error, QuicHandshakeError::Alpn), "{text}");
 }
 
 #[tokio::test]
@@ -161,7 +162,7 @@ async fn each_of_the_protocols_is_enough() {
     for protocol in quic::ALPN {
         let mut tls = Arc::unwrap_or_clone(server.ca.client());
         tls.alpn_protocols = vec![protocol.to_vec()];
-        let (addr, settings) = (server.addr(), Settings::default());
+        let (addr, settings) = (server.addr(), QuicSettings::default());
         let (client, _) =
             tokio::join!(connect(&addr, NAME, Arc::new(tls), &settings, PATIENCE), server.accept());
         client.unwrap();
@@ -174,13 +175,13 @@ async fn a_refused_sender_is_told() {
     let addr = server.addr();
     let refuse = async { server.listener.accept().await.unwrap().refuse() };
     let ((error, text), ()) = tokio::join!(refusal(&addr, NAME, server.ca.client()), refuse);
-    assert!(matches!(error, HandshakeError::Refused), "{text}");
+    assert!(matches!(error, QuicHandshakeError::Refused), "{text}");
 }
 
 #[tokio::test]
 async fn every_sender_proves_its_address_first() {
     let server = server();
-    let settings = Settings::default();
+    let settings = QuicSettings::default();
     let accept = async {
         let incoming = server.listener.accept().await.unwrap();
         assert!(incoming.is_validated());
@@ -188,7 +189,7 @@ async fn every_sender_proves_its_address_first() {
     };
     let (client, connection) = tokio::join!(server.dial(&settings), accept);
     first_stream(&client.unwrap(), &connection).await;
-    assert_eq!(server.listener.counts(), Counts { retried: 1, ignored: 0 });
+    assert_eq!(server.listener.counts(), RefusedHandshakes { retried: 1, ignored: 0 });
 }
 
 #[tokio::test]
@@ -197,24 +198,27 @@ async fn nobody_there_is_told_in_time() {
     let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let addr = silent.local_addr().unwrap().to_string();
     let within = Duration::from_millis(300);
-    let settings = Settings::default();
+    let settings = QuicSettings::default();
     let dial = connect(&addr, NAME, Ca::new().client(), &settings, within);
     let error = timeout(PATIENCE, dial).await.unwrap().unwrap_err();
     assert!(matches!(error, QuicError::TimedOut { .. }), "{error}");
-    let impatient =
-        Settings { handshake_timeout: Some(Duration::from_millis(200)), ..Settings::default() };
+    let impatient = QuicSettings {
+        handshake_timeout: Some(Duration::from_millis(200)),
+        ..QuicSettings::default()
+    };
     let dial = connect(&addr, NAME, Ca::new().client(), &impatient, PATIENCE);
     let error = timeout(PATIENCE, dial).await.unwrap().unwrap_err();
     let text = error.to_string();
     let QuicError::Failed { tried, .. } = error else { panic!("{text}") };
-    assert!(matches!(tried.attempts[0].1, Some(HandshakeError::TimedOut { .. })), "{text}");
+    assert!(matches!(tried.attempts[0].1, Some(QuicHandshakeError::TimedOut { .. })), "{text}");
 }
 
 /// Of a sender that proves its address and says nothing more.
 #[tokio::test]
 async fn a_handshake_that_never_goes_on_is_given_up_at_its_limit() {
     let limit = Duration::from_millis(500);
-    let server = server_with(&Settings { handshake_timeout: Some(limit), ..Settings::default() });
+    let server =
+        server_with(&QuicSettings { handshake_timeout: Some(limit), ..QuicSettings::default() });
     let (front, back) =
         tokio::join!(UdpSocket::bind("127.0.0.1:0"), UdpSocket::bind("127.0.0.1:0"));
     let (front, back) = (front.unwrap(), back.unwrap());
@@ -229,7 +233,7 @@ async fn a_handshake_that_never_goes_on_is_given_up_at_its_limit() {
         back.send_to(&packet[..length], &addr).await.unwrap();
         std::future::pending::<()>().await;
     };
-    let settings = Settings::default();
+    let settings = QuicSettings::default();
     let accept = async {
         let incoming = server.listener.accept().await.unwrap();
         assert_eq!(server.listener.open_handshakes(), 1);
@@ -240,7 +244,7 @@ async fn a_handshake_that_never_goes_on_is_given_up_at_its_limit() {
         _ = connect(&way, NAME, server.ca.client(), &settings, PATIENCE) => panic!("connected"),
         () = between => panic!("it ends"),
     };
-    assert!(matches!(error, HandshakeError::TimedOut { after } if after == limit), "{error}");
+    assert!(matches!(error, QuicHandshakeError::TimedOut { after } if after == limit), "{error}");
     assert_eq!(server.listener.open_handshakes(), 0);
 }
 
@@ -248,7 +252,7 @@ async fn a_handshake_that_never_goes_on_is_given_up_at_its_limit() {
 async fn first_packet(server: &Server) -> Vec<u8> {
     let recorder = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let addr = recorder.local_addr().unwrap().to_string();
-    let (tls, settings) = (server.ca.client(), Settings::default());
+    let (tls, settings) = (server.ca.client(), QuicSettings::default());
     let mut packet = vec![0; 2048];
     let length = tokio::select! {
         _ = connect(&addr, NAME, tls, &settings, PATIENCE) => panic!("connected"),
@@ -311,7 +315,7 @@ async fn a_sender_that_is_not_there_gets_less_than_it_sends_and_takes_no_place()
     }
     assert_eq!(server.listener.open_handshakes(), 0);
     assert!(server.listener.counts().retried >= 100);
-    let settings = Settings::default();
+    let settings = QuicSettings::default();
     let (client, connection) = tokio::join!(server.dial(&settings), server.accept());
     first_stream(&client.unwrap(), &connection).await;
 }
@@ -321,8 +325,12 @@ async fn a_thousand_connections_stand() {
     const CONNECTIONS: usize = 1000;
     const AT_ONCE: usize = 50;
     let ca = Ca::new();
-    let settings =
-        Settings { handshake_timeout: Some(Duration::from_secs(60)), ..Settings::default() };
+    // A thousand handshakes at once take long: nobody is given up for silence meanwhile.
+    let settings = QuicSettings {
+        keepalive: None,
+        handshake_timeout: Some(Duration::from_secs(60)),
+        ..QuicSettings::default()
+    };
     let listener = Arc::new(bind("127.0.0.1:0", ca.server(), &settings).unwrap());
     let addr = listener.local_addr().unwrap().to_string();
     let server = serve(Arc::clone(&listener));
@@ -360,7 +368,7 @@ async fn above_the_bound_senders_wait_and_get_in_later() {
     while held.len() < quic::HANDSHAKES_MAX {
         let (addr, tls) = (addr.clone(), Arc::clone(&tls));
         dials.spawn(async move {
-            connect(&addr, NAME, tls, &Settings::default(), PATIENCE).await.unwrap_err()
+            connect(&addr, NAME, tls, &QuicSettings::default(), PATIENCE).await.unwrap_err()
         });
         let incoming = timeout(PATIENCE, server.listener.accept()).await.unwrap().unwrap();
         held.push(incoming);
@@ -368,7 +376,7 @@ async fn above_the_bound_senders_wait_and_get_in_later() {
     let before = server.listener.counts();
     assert_eq!(before.ignored, 0);
     let late = tokio::spawn(async move {
-        connect(&addr, NAME, tls, &Settings::default(), PATIENCE).await.unwrap()
+        connect(&addr, NAME, tls, &QuicSettings::default(), PATIENCE).await.unwrap()
     });
     let accept = timeout(Duration::from_millis(500), server.listener.accept());
     assert!(accept.await.is_err());
@@ -393,7 +401,7 @@ async fn a_certificate_is_exchanged_without_dropping_anyone() {
     server.listener.set_tls(other.server()).unwrap();
     as_stream(&client).write_all(b"still").await.unwrap();
     as_stream(&accepted).read_exact(&mut [0; 5]).await.unwrap();
-    let (addr, settings) = (server.addr(), Settings::default());
+    let (addr, settings) = (server.addr(), QuicSettings::default());
     let (stream, _connection) =
         tokio::join!(connect(&addr, NAME, other.client(), &settings, PATIENCE), server.accept());
     stream.unwrap();
@@ -403,10 +411,10 @@ async fn a_certificate_is_exchanged_without_dropping_anyone() {
 async fn addresses_that_are_none_are_refused() {
     let ca = Ca::new();
     for bad in ["8421", "", "127.0.0.1", ":http3"] {
-        let error = bind(bad, ca.server(), &Settings::default()).unwrap_err();
+        let error = bind(bad, ca.server(), &QuicSettings::default()).unwrap_err();
         assert!(matches!(error, BindError::Listen(_)), "{error}");
     }
     let taken = server();
-    let error = bind(&taken.addr(), ca.server(), &Settings::default()).unwrap_err();
+    let error = bind(&taken.addr(), ca.server(), &QuicSettings::default()).unwrap_err();
     assert!(error.to_string().contains(&taken.addr()), "{error}");
 }

@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use rtun_transport::quic::Settings;
+use rtun_settings::QuicSettings;
 use tokio::time::{sleep, timeout};
 
 use super::{
@@ -28,7 +28,7 @@ async fn what_was_written_before_a_shutdown_has_arrived_by_then() {
 #[tokio::test]
 async fn an_end_of_the_dialler_ends_the_accepted_connection() {
     let server = server();
-    let settings = Settings::default();
+    let settings = QuicSettings::default();
     let (client, connection) = tokio::join!(server.dial(&settings), server.accept());
     let client = client.unwrap();
     let accepted = first_stream(&client, &connection).await;
@@ -44,7 +44,7 @@ async fn an_end_of_the_dialler_ends_the_accepted_connection() {
 #[tokio::test]
 async fn a_stream_that_is_dropped_is_reset_and_its_connection_lives() {
     let server = server();
-    let settings = Settings::default();
+    let settings = QuicSettings::default();
     let (client, connection) = tokio::join!(server.dial(&settings), server.accept());
     let client = client.unwrap();
     drop(first_stream(&client, &connection).await);
@@ -57,10 +57,10 @@ async fn a_stream_that_is_dropped_is_reset_and_its_connection_lives() {
 
 #[tokio::test]
 async fn silence_beyond_the_idle_timeout_ends_both_sides() {
-    let settings = Settings {
+    let settings = QuicSettings {
         keepalive: None,
         idle_timeout: Duration::from_millis(300),
-        ..Settings::default()
+        ..QuicSettings::default()
     };
     let server = server_with(&settings);
     let (client, connection) = tokio::join!(server.dial(&settings), server.accept());
@@ -76,10 +76,10 @@ async fn silence_beyond_the_idle_timeout_ends_both_sides() {
 
 #[tokio::test]
 async fn a_keepalive_breaks_the_silence() {
-    let settings = Settings {
+    let settings = QuicSettings {
         keepalive: Some(Duration::from_millis(100)),
         idle_timeout: Duration::from_millis(400),
-        ..Settings::default()
+        ..QuicSettings::default()
     };
     let server = server_with(&settings);
     let (client, connection) = tokio::join!(server.dial(&settings), server.accept());

@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use quinn::{ClientConfig, Connection, Endpoint, crypto::rustls::QuicClientConfig};
-use rtun_transport::{Stream, quic::Settings};
+use rtun_settings::QuicSettings;
+use rtun_transport::Stream;
 use tokio::time::timeout;
 
 use super::{
@@ -14,7 +15,7 @@ use super::{
 const SHORT: Duration = Duration::from_millis(200);
 
 /// A connection of a client that is not rtun's.
-async fn stranger(server: &Server) -> (Connection, rtun_transport::quic::Connection) {
+async fn stranger(server: &Server) -> (Connection, rtun_transport::quic::QuicConnection) {
     let mut tls = Arc::unwrap_or_clone(server.ca.client());
     tls.alpn_protocols = vec![b"h3".to_vec()];
     let config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
@@ -28,7 +29,7 @@ async fn stranger(server: &Server) -> (Connection, rtun_transport::quic::Connect
 #[tokio::test]
 async fn streams_beyond_the_bound_are_held_back_until_others_are_gone() {
     const BOUND: u32 = 3;
-    let server = server_with(&Settings { max_streams: BOUND, ..Settings::default() });
+    let server = server_with(&QuicSettings { max_streams: Some(BOUND), ..QuicSettings::default() });
     let (stranger, connection) = stranger(&server).await;
     let mut opened = Vec::new();
     while let Ok(ends) = timeout(SHORT, stranger.open_bi()).await {
@@ -54,7 +55,7 @@ async fn streams_beyond_the_bound_are_held_back_until_others_are_gone() {
 
 #[tokio::test]
 async fn streams_in_one_direction_are_not_taken() {
-    let server = server_with(&Settings::default());
+    let server = server_with(&QuicSettings::default());
     let (stranger, _connection) = stranger(&server).await;
     assert!(timeout(SHORT, stranger.open_uni()).await.is_err());
 }
@@ -62,7 +63,7 @@ async fn streams_in_one_direction_are_not_taken() {
 /// All streams together are held to the connection's window while nobody reads.
 #[tokio::test]
 async fn what_nobody_reads_is_bounded_over_all_streams() {
-    let server = server_with(&Settings::default());
+    let server = server_with(&QuicSettings::default());
     let (stranger, connection) = stranger(&server).await;
     let mut taken = 0;
     let mut opened = Vec::new();

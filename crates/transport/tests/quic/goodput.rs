@@ -3,19 +3,21 @@
 
 use std::{
     future::poll_fn,
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use rtun_settings::{ListenOptions, QuicSettings, SocketOptions};
 use rtun_transport::{
     Stream,
-    quic::{Congestion, QuicStream, Settings},
+    quic::{self, Congestion, QuicListener, QuicStream},
 };
 use tokio::time::timeout;
 
 use super::{
-    certificates::NAME,
-    pair::{PATIENCE, as_stream, connect, first_stream, server_with},
+    certificates::{Ca, NAME},
+    pair::{PATIENCE, Server, as_stream, first_stream},
     relay::{Relay, Way},
 };
 
@@ -32,12 +34,15 @@ struct Figure {
 
 /// Both ends over `way`, the dialled one first.
 async fn ends(way: Way, congestion: Congestion) -> (Relay, Arc<QuicStream>, Arc<QuicStream>) {
-    let settings = Settings { congestion, ..Settings::default() };
-    let server = server_with(&settings);
+    let (settings, options) = (QuicSettings::default(), ListenOptions::default());
+    let ca = Ca::new();
+    let bound = QuicListener::bind("127.0.0.1:0", ca.server(), &settings, congestion, &options);
+    let server = Server { ca, listener: bound.unwrap() };
     let relay = Relay::start(server.listener.local_addr().unwrap(), way, 1);
-    let (addr, tls) = (relay.addr(), server.ca.client());
-    let (client, connection) =
-        tokio::join!(connect(&addr, NAME, tls, &settings, PATIENCE), server.accept());
+    let (addr, tls) = (relay.addr().parse::<SocketAddr>().unwrap().into(), server.ca.client());
+    let options = SocketOptions::default();
+    let connecting = quic::connect(&addr, NAME, tls, &settings, congestion, &options, PATIENCE);
+    let (client, connection) = tokio::join!(connecting, server.accept());
     let client = client.unwrap();
     let accepted = first_stream(&client, &connection).await;
     (relay, client, accepted)

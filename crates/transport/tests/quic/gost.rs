@@ -8,10 +8,8 @@ use std::{
     time::Duration,
 };
 
-use rtun_transport::{
-    Stream,
-    quic::{QuicStream, Settings},
-};
+use rtun_settings::QuicSettings;
+use rtun_transport::{Stream, quic::QuicStream};
 use rustls::{
     ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -140,7 +138,7 @@ async fn a_stream_to_gost_carries_bytes_to_its_target_and_back() {
     let port = free_port();
     let args = ["-L".to_owned(), format!("relay+quic://127.0.0.1:{port}")];
     let Some(_gost) = Gost::start("server", &args) else { return };
-    let (addr, settings) = (format!("127.0.0.1:{port}"), Settings::default());
+    let (addr, settings) = (format!("127.0.0.1:{port}"), QuicSettings::default());
     let stream = connect(&addr, "gost.run", trusting(), &settings, PATIENCE).await.unwrap();
     // GOST offers none.
     assert!(stream.datagrams().is_none());

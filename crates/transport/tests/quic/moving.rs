@@ -10,9 +10,10 @@ use std::{
 use netlink_packet_route::route::{RouteScope, RouteType};
 use nix::sched::{CloneFlags, unshare};
 use rtnetlink::{LinkUnspec, RouteMessageBuilder};
+use rtun_settings::QuicSettings;
 use rtun_transport::{
     Stream,
-    quic::{Connection, QuicStream, Settings},
+    quic::{QuicConnection, QuicStream},
 };
 use tokio::time::timeout;
 
@@ -83,7 +84,7 @@ async fn exchange_datagrams(client: &Arc<QuicStream>, accepted: &Arc<QuicStream>
 
 async fn moves(
     client: &Arc<QuicStream>,
-    connection: &Connection,
+    connection: &QuicConnection,
     to: Ipv4Addr,
     change: impl AsyncFn(),
 ) {
@@ -110,7 +111,7 @@ async fn a_packet_from_another_address_takes_the_connection_there() {
     };
     let server = server();
     let relay = Relay::start(server.listener.local_addr().unwrap(), way, 3);
-    let (addr, settings) = (relay.addr(), Settings::default());
+    let (addr, settings) = (relay.addr(), QuicSettings::default());
     let (client, connection) = tokio::join!(
         connect(&addr, NAME, server.ca.client(), &settings, PATIENCE),
         server.accept()
@@ -151,7 +152,7 @@ fn a_change_of_the_hosts_own_address_takes_the_connection_along() {
                 handle.route().add(route).replace().execute().await.unwrap();
             };
             come_from(HERE).await;
-            let (ca, settings) = (Ca::new(), Settings::default());
+            let (ca, settings) = (Ca::new(), QuicSettings::default());
             let listener = bind(&format!("{HUB}:0"), ca.server(), &settings).unwrap();
             let addr = listener.local_addr().unwrap().to_string();
             let (client, connection) =

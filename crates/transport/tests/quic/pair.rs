@@ -2,11 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
+use rtun_settings::{ListenOptions, QuicSettings, SocketOptions};
 use rtun_transport::{
     Stream,
     names::Names,
-    quic::{self, BindError, Connection, Listener, QuicError, QuicStream, Settings},
-    socket::{ListenOptions, SocketOptions},
+    quic::{self, BindError, Congestion, QuicConnection, QuicError, QuicListener, QuicStream},
 };
 
 use super::certificates::{Ca, NAME};
@@ -16,16 +16,16 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// A listener and the authority of its certificate.
 pub(crate) struct Server {
     pub(crate) ca: Ca,
-    pub(crate) listener: Listener,
+    pub(crate) listener: QuicListener,
 }
 
 /// Listens on a usual socket.
 pub(crate) fn bind(
     addr: &str,
     tls: Arc<rustls::ServerConfig>,
-    settings: &Settings,
-) -> Result<Listener, BindError> {
-    Listener::bind(addr, tls, settings, &ListenOptions::default())
+    settings: &QuicSettings,
+) -> Result<QuicListener, BindError> {
+    QuicListener::bind(addr, tls, settings, Congestion::default(), &ListenOptions::default())
 }
 
 /// Dials an address from a usual socket.
@@ -33,18 +33,19 @@ pub(crate) async fn connect(
     addr: &str,
     server_name: &str,
     tls: Arc<rustls::ClientConfig>,
-    settings: &Settings,
+    settings: &QuicSettings,
     within: Duration,
 ) -> Result<Arc<QuicStream>, QuicError> {
     let addr = Names::default().find(addr, None, within).await.expect("an address");
-    quic::connect(&addr, server_name, tls, settings, &SocketOptions::default(), within).await
+    let (congestion, options) = (Congestion::default(), SocketOptions::default());
+    quic::connect(&addr, server_name, tls, settings, congestion, &options, within).await
 }
 
 pub(crate) fn server() -> Server {
-    server_with(&Settings::default())
+    server_with(&QuicSettings::default())
 }
 
-pub(crate) fn server_with(settings: &Settings) -> Server {
+pub(crate) fn server_with(settings: &QuicSettings) -> Server {
     let ca = Ca::new();
     let listener = bind("127.0.0.1:0", ca.server(), settings).unwrap();
     Server { ca, listener }
@@ -56,19 +57,19 @@ impl Server {
     }
 
     /// Dials with what the server accepts.
-    pub(crate) async fn dial(&self, settings: &Settings) -> Result<Arc<QuicStream>, QuicError> {
+    pub(crate) async fn dial(&self, settings: &QuicSettings) -> Result<Arc<QuicStream>, QuicError> {
         connect(&self.addr(), NAME, self.ca.client(), settings, PATIENCE).await
     }
 
     /// Makes the next connection.
-    pub(crate) async fn accept(&self) -> Connection {
+    pub(crate) async fn accept(&self) -> QuicConnection {
         self.listener.accept().await.unwrap().accept().await.unwrap()
     }
 }
 
 /// The dialled and the accepted end of a new stream, and what the latter belongs to.
-pub(crate) async fn pair(server: &Server) -> (Arc<QuicStream>, Arc<QuicStream>, Connection) {
-    let settings = Settings::default();
+pub(crate) async fn pair(server: &Server) -> (Arc<QuicStream>, Arc<QuicStream>, QuicConnection) {
+    let settings = QuicSettings::default();
     let (client, connection) = tokio::join!(server.dial(&settings), server.accept());
     let client = client.unwrap();
     let accepted = first_stream(&client, &connection).await;
@@ -78,7 +79,7 @@ pub(crate) async fn pair(server: &Server) -> (Arc<QuicStream>, Arc<QuicStream>, 
 /// The accepted end of `client`'s stream, which tells of itself with a byte.
 pub(crate) async fn first_stream(
     client: &Arc<QuicStream>,
-    connection: &Connection,
+    connection: &QuicConnection,
 ) -> Arc<QuicStream> {
     as_stream(client).write_all(b"!").await.unwrap();
     let accepted = connection.accept_stream().await.unwrap().unwrap();

@@ -2,44 +2,40 @@
 
 use std::{
     fs,
-    path::PathBuf,
     time::{Duration, SystemTime},
 };
 
-use rtun_tls::{
-    Acceptor, Authority, Certificate, CertificateProblem, ClientSettings, Connector, Inspected,
-    Issued, ServerSettings, TlsError, Verification,
-};
+use rtun_settings::{CertificateFiles, DialTls, ServerTls, Verification};
+use rtun_tls::{Acceptor, Authority, CertificateProblem, Connector, Inspected, Issued, TlsError};
 
 use super::{
+    acceptor_of,
     files::{self, Dir},
-    handshake,
+    handshake, served_by,
 };
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-fn save(dir: &Dir, name: &str, issued: &Issued) -> (PathBuf, PathBuf) {
-    let certificate = dir.write(&format!("{name}.pem"), &issued.certificate);
-    (certificate, dir.write(&format!("{name}-key.pem"), &issued.key))
+fn save(dir: &Dir, name: &str, issued: &Issued) -> CertificateFiles {
+    CertificateFiles {
+        certificate: dir.write(&format!("{name}.pem"), &issued.certificate),
+        key: dir.write(&format!("{name}-key.pem"), &issued.key),
+    }
 }
 
-fn acceptor(files: &(PathBuf, PathBuf), ca: &(PathBuf, PathBuf)) -> Acceptor {
-    let (certificate, key) = files.clone();
-    let settings = ServerSettings {
-        client_ca: Some(ca.0.clone()),
-        ..ServerSettings::new(Certificate::Files { certificate, key })
-    };
-    Acceptor::new(&settings).unwrap().0
+fn acceptor(files: &CertificateFiles, ca: &CertificateFiles) -> Acceptor {
+    let client_ca = Some(ca.certificate.clone());
+    acceptor_of(&ServerTls { client_ca, ..served_by(files.clone()) })
 }
 
-fn connector(files: &(PathBuf, PathBuf), ca: &(PathBuf, PathBuf), name: &str) -> Connector {
-    Connector::new(&ClientSettings {
-        verification: Verification::Full { ca_file: Some(ca.0.clone()) },
+fn connector(files: &CertificateFiles, ca: &CertificateFiles, name: &str) -> Connector {
+    let tls = DialTls {
+        verification: Verification::Full { ca: Some(ca.certificate.clone()) },
         server_name: Some(name.into()),
-        identity: Some(files.clone()),
-        ..ClientSettings::default()
-    })
-    .unwrap()
+        certificate: Some(files.clone()),
+        ..DialTls::default()
+    };
+    Connector::new(&tls, &[]).unwrap()
 }
 
 #[tokio::test]
@@ -53,7 +49,7 @@ async fn what_it_signs_before_and_after_it_was_read_again_is_taken_by_both_sides
     assert_eq!(hub.info.issuer, own.info.subject);
     let hub = save(&dir, "hub", &hub);
     let acceptor = acceptor(&hub, &ca);
-    let again = Authority::read(&ca.0, &ca.1).unwrap();
+    let again = Authority::read(&ca.certificate, &ca.key).unwrap();
     assert_eq!(again.info(), &own.info);
     for (authority, host) in [(&authority, "host-1"), (&again, "host-2")] {
         let pair = save(&dir, host, &authority.client(host, YEAR).unwrap());
@@ -106,11 +102,11 @@ fn what_is_no_authority_or_has_run_out_signs_nothing() {
     let over = files::self_signed(over).save(&dir, "over");
     fs::write(dir.file("nothing.pem"), "").unwrap();
     for (certificate, key, expected) in [
-        (&host.0, &host.1, "holds no certificate of an authority"),
-        (&over.0, &over.1, "the authority was valid until"),
-        (&ca.0, &host.1, "does not belong to the certificate"),
-        (&dir.file("nothing.pem"), &ca.1, "is empty; put the certificate there in PEM form"),
-        (&ca.0, &dir.file("missing.pem"), "cannot read"),
+        (&host.certificate, &host.key, "holds no certificate of an authority"),
+        (&over.certificate, &over.key, "the authority was valid until"),
+        (&ca.certificate, &host.key, "does not belong to the certificate"),
+        (&dir.file("nothing.pem"), &ca.key, "is empty; put the certificate there in PEM form"),
+        (&ca.certificate, &dir.file("missing.pem"), "cannot read"),
     ] {
         let error = Authority::read(certificate, key).err().unwrap().to_string();
         assert!(error.contains(expected), "{error}");
@@ -124,7 +120,7 @@ fn files_are_looked_over_without_being_used() {
     let ca = save(&dir, "ca", &own);
     let names = ["hub.example".to_owned(), "*.sites.example".to_owned(), "203.0.113.5".to_owned()];
     let hub = save(&dir, "hub", &authority.server(&names, YEAR).unwrap());
-    let found = Inspected::pair(&hub.0, &hub.1).unwrap();
+    let found = Inspected::pair(&hub.certificate, &hub.key).unwrap();
     for (name, fits) in [
         ("hub.example", true),
         ("HUB.EXAMPLE", true),
@@ -138,9 +134,13 @@ fn files_are_looked_over_without_being_used() {
         assert_eq!(found.is_for(name), fits, "{name}");
     }
     assert!(!found.is_authority());
-    let both = dir.write("both.pem", &(own.certificate + &fs::read_to_string(&hub.0).unwrap()));
+    let both =
+        dir.write("both.pem", &(own.certificate + &fs::read_to_string(&hub.certificate).unwrap()));
     let found = Inspected::all(&both).unwrap();
     let kinds: Vec<_> = found.iter().map(Inspected::is_authority).collect();
     assert_eq!(kinds, [true, false]);
-    assert!(matches!(Inspected::pair(&hub.0, &ca.1), Err(TlsError::KeyMismatch { .. })));
+    assert!(matches!(
+        Inspected::pair(&hub.certificate, &ca.key),
+        Err(TlsError::KeyMismatch { .. })
+    ));
 }

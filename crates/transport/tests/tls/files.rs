@@ -8,6 +8,7 @@ use std::{
 };
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rtun_settings::CertificateFiles;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// A directory that goes when the test does.
@@ -65,9 +66,11 @@ impl Pair {
     }
 
     /// Writes both; their paths.
-    pub(crate) fn save(&self, dir: &Dir, name: &str) -> (PathBuf, PathBuf) {
-        let certificate = dir.write(&format!("{name}.pem"), &self.pem());
-        (certificate, dir.write(&format!("{name}-key.pem"), &self.key.serialize_pem()))
+    pub(crate) fn save(&self, dir: &Dir, name: &str) -> CertificateFiles {
+        CertificateFiles {
+            certificate: dir.write(&format!("{name}.pem"), &self.pem()),
+            key: dir.write(&format!("{name}-key.pem"), &self.key.serialize_pem()),
+        }
     }
 }
 

@@ -2,16 +2,12 @@
 
 use std::sync::Arc;
 
-use rtun_tls::Protocol;
-use rtun_transport::{
-    Stream, grpc, http2, memory,
-    mux::{self, Version},
-    ws,
-};
+use rtun_settings::{GrpcSettings, Http2Settings, MuxSettings, MuxVersion, WebSocketSettings};
+use rtun_transport::{Stream, grpc, http2, memory, mux::MuxSession, ws};
 
 use super::{
     battery::pattern,
-    pinned_pair, soon,
+    off, pinned_pair, soon,
     tap::{Tap, Written},
 };
 
@@ -24,7 +20,7 @@ const FULL: usize = 16_384 + 1 + 16;
 enum Layers {
     None,
     WebSocket,
-    Mux(Version),
+    Mux(MuxVersion),
     MuxOnWebSocket,
     Http2,
     Grpc,
@@ -48,7 +44,7 @@ fn records(written: &Written, skip: usize) -> Vec<usize> {
 type End = (Arc<dyn Stream>, Option<Box<dyn std::any::Any>>, Written);
 
 async fn ends(layers: Layers) -> [End; 2] {
-    let (connector, acceptor) = pinned_pair(&Protocol::default());
+    let (connector, acceptor) = pinned_pair(&off());
     let (client, server) = memory::pair(4 << 20);
     let (client, client_wrote) = Tap::on(Arc::new(client));
     let (server, server_wrote) = Tap::on(Arc::new(server));
@@ -57,21 +53,20 @@ async fn ends(layers: Layers) -> [End; 2] {
     let (mut client, mut server) = (client.unwrap().stream, server.unwrap().stream);
     let mut kept: Option<Box<dyn std::any::Any>> = None;
     if let Layers::WebSocket | Layers::MuxOnWebSocket = layers {
-        let settings = ws::ClientSettings { host: "hub".into(), ..Default::default() };
-        let serving = ws::ServerSettings::default();
+        let settings = WebSocketSettings::default();
         let (connected, accepted) =
-            tokio::join!(ws::connect(client, &settings), ws::accept(server, &serving));
+            tokio::join!(ws::connect(client, &settings, "hub"), ws::accept(server, &settings));
         (client, server) = (connected.unwrap(), accepted.unwrap().0);
     }
     let version = match layers {
         Layers::Mux(version) => Some(version),
-        Layers::MuxOnWebSocket => Some(Version::One),
+        Layers::MuxOnWebSocket => Some(MuxVersion::One),
         _ => None,
     };
     if let Some(version) = version {
-        let settings = mux::Settings { version, ..mux::Settings::default() };
-        let session = mux::Session::client(client, settings);
-        let accepting = mux::Session::server(server, settings);
+        let settings = MuxSettings { version, ..MuxSettings::default() };
+        let session = MuxSession::client(client, settings);
+        let accepting = MuxSession::server(server, settings);
         client = session.open().unwrap();
         server = accepting.accept().await.unwrap().unwrap();
         session.release();
@@ -80,14 +75,17 @@ async fn ends(layers: Layers) -> [End; 2] {
     if let Layers::Http2 | Layers::Grpc = layers {
         let (connected, mut serving) = match layers {
             Layers::Grpc => {
-                let serving = grpc::serve(server, &grpc::ServerSettings::default());
-                let settings = grpc::ClientSettings { host: "hub".into(), ..Default::default() };
-                (tokio::spawn(async move { grpc::connect(client, &settings).await }), serving)
+                let settings = GrpcSettings::default();
+                let serving = grpc::serve(server, &settings);
+                let connecting = async move { grpc::connect(client, &settings, "hub", true).await };
+                (tokio::spawn(connecting), serving)
             }
             _ => {
-                let serving = http2::serve(server, &http2::ServerSettings::default());
-                let settings = http2::ClientSettings { host: "hub:1".into(), ..Default::default() };
-                (tokio::spawn(async move { http2::connect(client, &settings).await }), serving)
+                let settings = Http2Settings::default();
+                let serving = http2::serve(server, &settings);
+                let connecting =
+                    async move { http2::connect(client, &settings, "hub:1", true).await };
+                (tokio::spawn(connecting), serving)
             }
         };
         server = serving.next().await.unwrap().unwrap().0;
@@ -111,8 +109,8 @@ async fn a_megabyte_is_as_many_records_as_it_fills() {
     for layers in [
         Layers::None,
         Layers::WebSocket,
-        Layers::Mux(Version::One),
-        Layers::Mux(Version::Two),
+        Layers::Mux(MuxVersion::One),
+        Layers::Mux(MuxVersion::Two),
         Layers::MuxOnWebSocket,
         Layers::Http2,
         Layers::Grpc,
@@ -132,7 +130,7 @@ async fn a_megabyte_is_as_many_records_as_it_fills() {
                 lengths.iter().partition(|&&len| len + 16 >= FULL);
             // The last of it, and where a window of the other side's ends.
             let windows = match layers {
-                Layers::Mux(Version::Two) => LEN.div_ceil(64 * 1024),
+                Layers::Mux(MuxVersion::Two) => LEN.div_ceil(64 * 1024),
                 Layers::Http2 | Layers::Grpc => LEN.div_ceil(http2::REQUEST_WINDOW as usize),
                 _ => 0,
             };

@@ -2,21 +2,16 @@
 
 use std::{ffi::OsString, process::Stdio, sync::Arc};
 
-use rtun_tls::{
-    Acceptor, Certificate, ClientSettings, Connector, Generate, Protocol, ServerSettings,
-    Verification, Version,
-};
-use rtun_transport::{
-    socket::{ListenOptions, SocketOptions},
-    tcp,
-};
+use rtun_settings::{DialTls, ListenOptions, SocketOptions, TlsVersions, Verification};
+use rtun_tls::Connector;
+use rtun_transport::tcp;
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
     process::{Child, Command},
 };
 
-use super::{PATIENCE, files::Dir, soon};
+use super::{PATIENCE, files::Dir, making, off, own, soon};
 
 /// GOST's program; says so if there is none.
 fn program() -> Option<OsString> {
@@ -48,7 +43,9 @@ async fn reach(address: &str) -> TcpStream {
     let address = address.parse::<std::net::SocketAddr>().unwrap().into();
     soon(async {
         loop {
-            if let Ok(stream) = tcp::connect(&address, &SocketOptions::default(), PATIENCE).await {
+            if let Ok(stream) =
+                tcp::connect(&address, &SocketOptions::default(), None, PATIENCE).await
+            {
                 return stream;
             }
             tokio::task::yield_now().await;
@@ -65,29 +62,27 @@ async fn gost_as_server_with_its_own_certificate() {
     let _gost = start(&program, &home, &["-L", &format!("http+tls://{address}")]);
     drop(reach(&address).await);
     let ca_file = home.file(".gost/auto-ca-cert.pem");
-    let off = ClientSettings { verification: Verification::Off, ..ClientSettings::default() };
-    let first = Connector::new(&off).unwrap();
+    let first = Connector::new(&off(), &[]).unwrap();
     let connected =
         soon(rtun_transport::tls::connect(&first, Arc::new(reach(&address).await), "127.0.0.1"))
             .await;
     let certificate = connected.unwrap().certificate.unwrap();
-    let full = Verification::Full { ca_file: Some(ca_file.clone()) };
+    let full = Verification::Full { ca: Some(ca_file.clone()) };
     for (verification, fingerprint, server_name) in [
         (Verification::Off, None, None),
         (Verification::Off, Some(certificate.sha256), None),
-        (Verification::ChainOnly { ca_file }, None, None),
+        (Verification::Chain { ca: ca_file }, None, None),
         (full, Some(certificate.sha256), Some("gost.run".to_owned())),
     ] {
-        for version in [Version::Tls12, Version::Tls13] {
-            let protocol = Protocol { min: version, max: version, ..Protocol::default() };
-            let settings = ClientSettings {
+        for versions in [TlsVersions::Tls12, TlsVersions::Tls13] {
+            let settings = DialTls {
                 verification: verification.clone(),
                 fingerprints: fingerprint.into_iter().collect(),
                 server_name: server_name.clone(),
-                identity: None,
-                protocol,
+                versions,
+                ..DialTls::default()
             };
-            let connector = Connector::new(&settings).unwrap();
+            let connector = Connector::new(&settings, &[]).unwrap();
             let below = Arc::new(reach(&address).await);
             let stream = soon(rtun_transport::tls::connect(&connector, below, "127.0.0.1"))
                 .await
@@ -97,7 +92,7 @@ async fn gost_as_server_with_its_own_certificate() {
             stream.write_all(b"CONNECT 127.0.0.1:1 HTTP/1.1\r\n\r\n").await.unwrap();
             let mut answer = [0; 9];
             soon(stream.read_exact(&mut answer)).await.unwrap();
-            assert_eq!(&answer, b"HTTP/1.1 ", "{version:?} {verification:?}");
+            assert_eq!(&answer, b"HTTP/1.1 ", "{versions:?} {verification:?}");
         }
     }
 }
@@ -106,9 +101,7 @@ async fn gost_as_server_with_its_own_certificate() {
 async fn gost_as_client_that_verifies_the_generated_certificate() {
     let Some(program) = program() else { return };
     let home = Dir::new();
-    let generate = Generate::new(home.file("hub"));
-    let settings = ServerSettings::new(Certificate::Generated(generate));
-    let (acceptor, _) = Acceptor::new(&settings).unwrap();
+    let (acceptor, _) = making(&own(), home.file("hub"));
     let listener = tcp::listen("127.0.0.1:0", &ListenOptions::default()).unwrap();
     let hub = listener.local_addr().unwrap();
     let entry = free_address().await;

@@ -2,17 +2,9 @@
 
 use std::{net::SocketAddr, process::Stdio, sync::Arc, time::Duration};
 
-use rtun_tls::{
-    Acceptor, Certificate, ClientSettings, Connector, Protocol, ServerSettings, Verification,
-    Version,
-};
-use rtun_transport::{
-    Stream,
-    io_stream::IoStream,
-    memory,
-    socket::{ListenOptions, SocketOptions},
-    tcp,
-};
+use rtun_settings::{DialTls, ListenOptions, ServerTls, SocketOptions, TlsVersions, Verification};
+use rtun_tls::{Acceptor, Connector, RECORDS_PER_KEY, TlsVersion};
+use rtun_transport::{Stream, io_stream::IoStream, memory, tcp};
 use rustls::{
     ClientConfig, HandshakeKind, RootCertStore, ServerConfig, crypto::aws_lc_rs,
     pki_types::ServerName,
@@ -24,37 +16,31 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::{
+    acceptor_of,
     battery::pattern,
     files::{Dir, Pair, params, self_signed},
-    soon, tcp_pair,
+    served_by, soon, tcp_pair,
 };
 
-const BOTH: Protocol = Protocol {
-    min: Version::Tls12,
-    max: Version::Tls13,
-    cipher_suites: Vec::new(),
-    alpn: Vec::new(),
-    records_per_key: 1000,
-};
+/// Records of one key where nothing else is said: so few that keys are replaced.
+const RECORDS: u64 = 1000;
 
-fn connector(pair: &Pair, dir: &Dir, protocol: Protocol) -> Connector {
-    let (ca_file, _) = pair.save(dir, "hub");
-    Connector::new(&ClientSettings {
-        verification: Verification::Full { ca_file: Some(ca_file) },
-        protocol,
-        ..ClientSettings::default()
-    })
-    .unwrap()
+/// Speaks both versions.
+fn connector(pair: &Pair, dir: &Dir) -> Connector {
+    let ca = Some(pair.save(dir, "hub").certificate);
+    let verification = Verification::Full { ca };
+    let tls = DialTls { verification, versions: TlsVersions::Tls12And13, ..DialTls::default() };
+    Connector::new(&tls, &[]).unwrap().replacing_keys_after(RECORDS)
 }
 
-fn acceptor(pair: &Pair, dir: &Dir, protocol: Protocol) -> Acceptor {
-    let (certificate, key) = pair.save(dir, "hub");
-    let files = Certificate::Files { certificate, key };
-    let settings = ServerSettings { protocol, ..ServerSettings::new(files) };
-    Acceptor::new(&settings).unwrap().0
+/// Speaks both versions.
+fn acceptor(pair: &Pair, dir: &Dir) -> Acceptor {
+    let versions = TlsVersions::Tls12And13;
+    let tls = ServerTls { versions, ..served_by(pair.save(dir, "hub")) };
+    acceptor_of(&tls).replacing_keys_after(RECORDS)
 }
 
-pub(crate) fn plain_server(pair: &Pair, version: Version) -> ServerConfig {
+pub(crate) fn plain_server(pair: &Pair, version: TlsVersion) -> ServerConfig {
     ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[version_of(version)])
         .unwrap()
@@ -63,7 +49,7 @@ pub(crate) fn plain_server(pair: &Pair, version: Version) -> ServerConfig {
         .unwrap()
 }
 
-pub(crate) fn plain_client(pair: &Pair, version: Version) -> ClientConfig {
+pub(crate) fn plain_client(pair: &Pair, version: TlsVersion) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(pair.der()).unwrap();
     ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -73,10 +59,10 @@ pub(crate) fn plain_client(pair: &Pair, version: Version) -> ClientConfig {
         .with_no_client_auth()
 }
 
-fn version_of(version: Version) -> &'static rustls::SupportedProtocolVersion {
+fn version_of(version: TlsVersion) -> &'static rustls::SupportedProtocolVersion {
     match version {
-        Version::Tls12 => &rustls::version::TLS12,
-        Version::Tls13 => &rustls::version::TLS13,
+        TlsVersion::Tls12 => &rustls::version::TLS12,
+        TlsVersion::Tls13 => &rustls::version::TLS13,
     }
 }
 
@@ -125,8 +111,8 @@ async fn close<T: AsyncRead + AsyncWrite + Unpin>(own: &Arc<dyn Stream>, other: 
 async fn rustls_as_server() {
     let dir = Dir::new();
     let pair = self_signed(params("hub.example"));
-    for version in [Version::Tls13, Version::Tls12] {
-        let connector = connector(&pair, &dir, BOTH);
+    for version in [TlsVersion::Tls13, TlsVersion::Tls12] {
+        let connector = connector(&pair, &dir);
         let other = TlsAcceptor::from(Arc::new(plain_server(&pair, version)));
         let (client, server) = tcp_pair().await;
         let (own, other) = soon(async {
@@ -138,7 +124,7 @@ async fn rustls_as_server() {
         .await;
         let (own, mut other) = (own.unwrap().stream, other.unwrap());
         soon(exchange(&own, &mut other, |other| {
-            if version == Version::Tls13 {
+            if version == TlsVersion::Tls13 {
                 other.get_mut().1.refresh_traffic_keys().unwrap();
             }
         }))
@@ -151,8 +137,8 @@ async fn rustls_as_server() {
 async fn rustls_as_client() {
     let dir = Dir::new();
     let pair = self_signed(params("hub.example"));
-    for version in [Version::Tls13, Version::Tls12] {
-        let acceptor = acceptor(&pair, &dir, BOTH);
+    for version in [TlsVersion::Tls13, TlsVersion::Tls12] {
+        let acceptor = acceptor(&pair, &dir);
         let other = TlsConnector::from(Arc::new(plain_client(&pair, version)));
         let (client, server) = tcp_pair().await;
         let name = ServerName::try_from("hub.example").unwrap();
@@ -168,7 +154,7 @@ async fn rustls_as_client() {
         assert_eq!(own.client_names, None);
         let own = own.stream;
         soon(exchange(&own, &mut other, |other| {
-            if version == Version::Tls13 {
+            if version == TlsVersion::Tls13 {
                 other.get_mut().1.refresh_traffic_keys().unwrap();
             }
         }))
@@ -182,8 +168,8 @@ async fn rustls_as_client() {
 async fn a_close_is_in_order_to_rustls() {
     let dir = Dir::new();
     let pair = self_signed(params("hub.example"));
-    for version in [Version::Tls13, Version::Tls12] {
-        let connector = connector(&pair, &dir, BOTH);
+    for version in [TlsVersion::Tls13, TlsVersion::Tls12] {
+        let connector = connector(&pair, &dir);
         let other = TlsAcceptor::from(Arc::new(plain_server(&pair, version)));
         let (client, server) = tcp_pair().await;
         let (own, other) = soon(async {
@@ -216,8 +202,8 @@ async fn a_close_is_in_order_to_rustls() {
 async fn rustls_follows_new_keys() {
     let dir = Dir::new();
     let pair = self_signed(params("hub.example"));
-    let connector = connector(&pair, &dir, Protocol { records_per_key: 2, ..BOTH });
-    let other = TlsAcceptor::from(Arc::new(plain_server(&pair, Version::Tls13)));
+    let connector = connector(&pair, &dir).replacing_keys_after(2);
+    let other = TlsAcceptor::from(Arc::new(plain_server(&pair, TlsVersion::Tls13)));
     let (client, server) = tcp_pair().await;
     let (own, other) = soon(async {
         tokio::join!(
@@ -235,8 +221,8 @@ async fn rustls_follows_new_keys() {
 async fn both_sides_replace_their_keys_at_once() {
     let dir = Dir::new();
     let pair = self_signed(params("hub.example"));
-    let connector = connector(&pair, &dir, Protocol { records_per_key: 1, ..BOTH });
-    let other = TlsAcceptor::from(Arc::new(plain_server(&pair, Version::Tls13)));
+    let connector = connector(&pair, &dir).replacing_keys_after(1);
+    let other = TlsAcceptor::from(Arc::new(plain_server(&pair, TlsVersion::Tls13)));
     let (client, server) = tcp_pair().await;
     let (own, other) = soon(async {
         tokio::join!(
@@ -275,7 +261,7 @@ async fn both_sides_replace_their_keys_at_once() {
 async fn a_wish_for_new_keys_is_answered_before_the_next_data() {
     let dir = Dir::new();
     let pair = self_signed(params("hub.example"));
-    let connector = connector(&pair, &dir, Protocol::default());
+    let connector = connector(&pair, &dir).replacing_keys_after(RECORDS_PER_KEY);
     let (client, middle) = memory::pair(1 << 20);
     let (back, server) = memory::pair(1 << 20);
     let (middle, back): (Arc<dyn Stream>, Arc<dyn Stream>) = (Arc::new(middle), Arc::new(back));
@@ -301,7 +287,7 @@ async fn a_wish_for_new_keys_is_answered_before_the_next_data() {
             middle.write_all(&bytes[..read]).await.unwrap();
         }
     });
-    let other = TlsAcceptor::from(Arc::new(plain_server(&pair, Version::Tls13)));
+    let other = TlsAcceptor::from(Arc::new(plain_server(&pair, TlsVersion::Tls13)));
     let server = IoStream(Arc::new(server));
     let (own, other) = soon(async {
         tokio::join!(
@@ -335,8 +321,8 @@ async fn a_wish_for_new_keys_is_answered_before_the_next_data() {
 async fn nothing_is_resumed() {
     let dir = Dir::new();
     let pair = self_signed(params("hub.example"));
-    for version in [Version::Tls13, Version::Tls12] {
-        let acceptor = acceptor(&pair, &dir, BOTH);
+    for version in [TlsVersion::Tls13, TlsVersion::Tls12] {
+        let acceptor = acceptor(&pair, &dir);
         let mut config = plain_client(&pair, version);
         config.enable_early_data = true;
         let client = TlsConnector::from(Arc::new(config));
@@ -359,7 +345,7 @@ async fn nothing_is_resumed() {
             assert_eq!(state.tls13_tickets_received(), 0);
             assert!(!state.is_early_data_accepted());
         }
-        let connector = connector(&pair, &dir, BOTH);
+        let connector = connector(&pair, &dir);
         let server = TlsAcceptor::from(Arc::new(plain_server(&pair, version)));
         for _ in 0..2 {
             let (client, below) = tcp_pair().await;
@@ -393,7 +379,7 @@ async fn openssl_as_client() {
     }
     let dir = Dir::new();
     let pair = self_signed(params("hub.example"));
-    let acceptor = acceptor(&pair, &dir, BOTH);
+    let acceptor = acceptor(&pair, &dir);
     for version in ["-tls1_3", "-tls1_2"] {
         let listener = tcp::listen("127.0.0.1:0", &ListenOptions::default()).unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -455,7 +441,7 @@ async fn openssl_as_server() {
     }
     let dir = Dir::new();
     let pair = self_signed(params("hub.example"));
-    let connector = connector(&pair, &dir, BOTH);
+    let connector = connector(&pair, &dir);
     for version in ["-tls1_3", "-tls1_2"] {
         // Small records, in which even tickets are cut.
         let mut openssl = Command::new("openssl")
@@ -477,9 +463,10 @@ async fn openssl_as_server() {
                 break address.trim().parse::<SocketAddr>().unwrap();
             }
         };
-        let client = tcp::connect(&address.into(), &SocketOptions::default(), super::PATIENCE)
-            .await
-            .unwrap();
+        let client =
+            tcp::connect(&address.into(), &SocketOptions::default(), None, super::PATIENCE)
+                .await
+                .unwrap();
         let own = soon(rtun_transport::tls::connect(&connector, Arc::new(client), "hub.example"))
             .await
             .unwrap()

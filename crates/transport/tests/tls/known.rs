@@ -6,16 +6,16 @@
 use std::io::IoSlice;
 
 use rtun_tls::{
-    RECORDS_PER_KEY, Version,
-    cipher::{Algorithm, Content, Opener, Sealer},
-    record::{Alert, ContentType, Header, Messages, PLAINTEXT_MAX, RecordError},
+    RECORDS_PER_KEY, TlsVersion,
+    cipher::{Algorithm, Opener, RecordContent, Sealer},
+    record::{Alert, ContentType, Messages, PLAINTEXT_MAX, RecordError, RecordHeader},
 };
 const KNOWN: &str = include_str!("known/go.txt");
 
 /// What one server sent with one suite.
 struct Known {
     suite: &'static str,
-    version: Version,
+    version: TlsVersion,
     key: Vec<u8>,
     iv: [u8; 12],
     sequence: u64,
@@ -52,7 +52,7 @@ fn known() -> Vec<Known> {
         match words[..] {
             ["suite", suite, version] => all.push(Known {
                 suite,
-                version: if version == "1.2" { Version::Tls12 } else { Version::Tls13 },
+                version: if version == "1.2" { TlsVersion::Tls12 } else { TlsVersion::Tls13 },
                 key: Vec::new(),
                 iv: [0; 12],
                 sequence: 0,
@@ -87,7 +87,8 @@ fn seal(
     let pieces = [IoSlice::new(first), IoSlice::new(second)];
     let whole = [IoSlice::new(content)];
     let pieces = if content.len().is_multiple_of(4) { &pieces[..] } else { &whole[..] };
-    let len = sealer.seal(content_type, &mut Content::new(pieces), content.len(), &mut record)?;
+    let len =
+        sealer.seal(content_type, &mut RecordContent::new(pieces), content.len(), &mut record)?;
     assert_eq!(len, record.len());
     Ok(record)
 }
@@ -105,7 +106,8 @@ fn every_suite_opens_and_seals_what_go_does() {
         let mut opener = known.opener(known.sequence);
         let mut sealer = known.sealer(known.sequence);
         for (content_type, content, record) in &known.records {
-            let header = Header::whole(record, known.version, opener.overhead()).unwrap().unwrap();
+            let header =
+                RecordHeader::whole(record, known.version, opener.overhead()).unwrap().unwrap();
             assert_eq!(header.record_len, record.len());
             let opened = open(&mut opener, record).unwrap();
             assert_eq!(opened, (*content_type, content.clone()), "{}", known.suite);
@@ -136,7 +138,7 @@ fn what_go_says_besides_data_is_understood() {
                 ContentType::ApplicationData => {}
             }
         }
-        assert_eq!(tickets, usize::from(known.version == Version::Tls13));
+        assert_eq!(tickets, usize::from(known.version == TlsVersion::Tls13));
     }
 }
 
@@ -184,14 +186,14 @@ fn keys_are_worn_before_their_confidentiality_is() {
     assert!((RECORDS_PER_KEY as f64).log2() < 24.5);
     for known in known() {
         match known.version {
-            Version::Tls13 => {
+            TlsVersion::Tls13 => {
                 let mut sealer = known.sealer(RECORDS_PER_KEY - 1);
                 assert!(!sealer.is_worn(RECORDS_PER_KEY));
                 seal(&mut sealer, ContentType::ApplicationData, b"last").unwrap();
                 assert!(sealer.is_worn(RECORDS_PER_KEY));
             }
             // There blocks count, whatever the number.
-            Version::Tls12 => assert!(!known.sealer(RECORDS_PER_KEY).is_worn(RECORDS_PER_KEY)),
+            TlsVersion::Tls12 => assert!(!known.sealer(RECORDS_PER_KEY).is_worn(RECORDS_PER_KEY)),
         }
     }
 }
@@ -202,7 +204,7 @@ fn the_longest_record_is_of_full_size() {
         let content = vec![7; PLAINTEXT_MAX];
         let sealed = seal(&mut known.sealer(1), ContentType::ApplicationData, &content).unwrap();
         let mut opener = known.opener(1);
-        assert!(Header::whole(&sealed, known.version, opener.overhead()).unwrap().is_some());
+        assert!(RecordHeader::whole(&sealed, known.version, opener.overhead()).unwrap().is_some());
         assert!(open(&mut opener, &sealed).unwrap().1 == content);
     }
 }

@@ -6,7 +6,8 @@ use std::{
 };
 
 use proptest::prelude::*;
-use rtun_tls::{ClientSettings, Connector, Fingerprint, Protocol, Verification, Version};
+use rtun_settings::{DialTls, TlsVersions};
+use rtun_tls::{Connector, TlsVersion, fingerprint};
 use rtun_transport::{Stream, memory, tls::Connected};
 use rustls::{ServerConnection, pki_types::CertificateDer};
 
@@ -14,7 +15,7 @@ use super::{
     battery::pattern,
     files::{Pair, params, self_signed},
     interop::plain_server,
-    pinned_pair, soon,
+    off, pinned_pair, soon,
 };
 
 /// An own client, and rustls's side of the connection under the test's control.
@@ -25,7 +26,7 @@ struct Ends {
 }
 
 impl Ends {
-    async fn new(version: Version) -> Self {
+    async fn new(version: TlsVersion) -> Self {
         let pair = self_signed(params("hub.example"));
         let (client, server) = memory::pair(1 << 20);
         let below: Arc<dyn Stream> = Arc::new(server);
@@ -74,15 +75,14 @@ impl Ends {
     }
 }
 
-fn connector(pair: &Pair, version: Version) -> Connector {
+fn connector(pair: &Pair, version: TlsVersion) -> Connector {
     let certificate: CertificateDer<'_> = pair.der();
-    Connector::new(&ClientSettings {
-        verification: Verification::Off,
-        fingerprints: vec![Fingerprint::of(&certificate)],
-        protocol: Protocol { min: version, max: version, ..Protocol::default() },
-        ..ClientSettings::default()
-    })
-    .unwrap()
+    let versions = match version {
+        TlsVersion::Tls13 => TlsVersions::Tls13,
+        TlsVersion::Tls12 => TlsVersions::Tls12,
+    };
+    let fingerprints = vec![fingerprint(&certificate)];
+    Connector::new(&DialTls { fingerprints, versions, ..off() }, &[]).unwrap()
 }
 
 async fn receive(rustls: &mut ServerConnection, below: &dyn Stream) {
@@ -118,7 +118,7 @@ fn run<T>(test: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test)
 }
 
-const VERSIONS: [Version; 2] = [Version::Tls13, Version::Tls12];
+const VERSIONS: [TlsVersion; 2] = [TlsVersion::Tls13, TlsVersion::Tls12];
 
 /// Each place in three records, one of them a change of keys, is once where a first read ends.
 #[test]
@@ -130,7 +130,7 @@ fn records_may_be_cut_anywhere() {
                 let messages = [&pattern(20, 3)[..], &pattern(50, 5), &pattern(1, 7)];
                 let sent = messages.concat();
                 for cut in 0.. {
-                    if version == Version::Tls13 {
+                    if version == TlsVersion::Tls13 {
                         ends.rustls.refresh_traffic_keys().unwrap();
                     }
                     let records = ends.seal(&messages);
@@ -164,7 +164,7 @@ proptest! {
         step in prop::sample::select(vec![1_usize, 100, 65_536]),
     ) {
         run(async {
-            let version = if tls12 { Version::Tls12 } else { Version::Tls13 };
+            let version = if tls12 { TlsVersion::Tls12 } else { TlsVersion::Tls13 };
             let mut ends = Ends::new(version).await;
             let messages: Vec<Vec<u8>> =
                 lengths.iter().map(|&length| pattern(length, 3)).collect();
@@ -196,7 +196,7 @@ proptest! {
     #[test]
     fn records_keep_their_order(order in prop::collection::vec(0_usize..4, 4)) {
         run(async {
-            let mut ends = Ends::new(Version::Tls13).await;
+            let mut ends = Ends::new(TlsVersion::Tls13).await;
             let messages: Vec<Vec<u8>> = (0..4).map(|i| vec![i; 100]).collect();
             let slices: Vec<&[u8]> = messages.iter().map(|message| &message[..]).collect();
             let records = ends.seal(&slices);
@@ -259,7 +259,7 @@ async fn an_end_without_a_close_is_told_apart() {
 /// Records that carry nothing cost the reader and nobody else.
 #[tokio::test]
 async fn key_updates_without_end_are_refused() {
-    let mut ends = Ends::new(Version::Tls13).await;
+    let mut ends = Ends::new(TlsVersion::Tls13).await;
     let mut flood = Vec::new();
     for _ in 0..100 {
         ends.rustls.refresh_traffic_keys().unwrap();
@@ -272,7 +272,7 @@ async fn key_updates_without_end_are_refused() {
 /// A stream at rest keeps no buffer, and one whose reader waits keeps a bounded part.
 #[tokio::test]
 async fn what_is_not_read_is_bounded() {
-    let (connector, acceptor) = pinned_pair(&Protocol::default());
+    let (connector, acceptor) = pinned_pair(&off());
     let (client, server) = memory::pair(1 << 16);
     let connect = rtun_transport::tls::connect(&connector, Arc::new(client), "gost.run");
     let accept = rtun_transport::tls::accept(&acceptor, Arc::new(server));

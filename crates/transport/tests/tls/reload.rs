@@ -8,29 +8,24 @@ use std::{
     },
 };
 
-use rtun_tls::{
-    Acceptor, Certificate, ClientSettings, Connector, Fault, Fingerprint, ServerSettings, TlsError,
-    Verification,
-};
+use rtun_settings::{CertificateFiles, DialTls, ServerTls, Verification};
+use rtun_tls::{Acceptor, CertificateOrigin, Connector, Fault, TlsError, fingerprint};
 
 use super::{
+    acceptor_of,
     battery::pattern,
     files::{Dir, authority, params, self_signed, signed},
-    handshake, soon,
+    handshake, off, served_by, soon,
 };
-
-fn off() -> ClientSettings {
-    ClientSettings { verification: Verification::Off, ..ClientSettings::default() }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_reloads_under_traffic_lose_nothing() {
     const ROUNDS: usize = 100;
     let dir = Dir::new();
-    let (certificate, key) = self_signed(params("hub.example")).save(&dir, "hub");
-    let files = Certificate::Files { certificate: certificate.clone(), key: key.clone() };
-    let (acceptor, _) = Acceptor::new(&ServerSettings::new(files)).unwrap();
-    let connector = Connector::new(&off()).unwrap();
+    let files = self_signed(params("hub.example")).save(&dir, "hub");
+    let CertificateFiles { certificate, key } = files.clone();
+    let acceptor = acceptor_of(&served_by(files));
+    let connector = Connector::new(&off(), &[]).unwrap();
     let (connected, accepted) = handshake(&connector, &acceptor, "hub.example").await;
     let (client, server) = (connected.unwrap().stream, accepted.unwrap().stream);
 
@@ -84,7 +79,7 @@ async fn a_hundred_reloads_under_traffic_lose_nothing() {
         fs::write(&key, next.key.serialize_pem()).unwrap();
         assert!(acceptor.reload().unwrap());
         assert!(!acceptor.reload().unwrap());
-        let new = Fingerprint::of(&next.der());
+        let new = fingerprint(&next.der());
         assert_eq!(acceptor.fingerprint(), new);
         let (connected, accepted) = handshake(&connector, &acceptor, "hub.example").await;
         assert_eq!(connected.unwrap().certificate.unwrap().sha256, new);
@@ -101,16 +96,13 @@ async fn a_hundred_reloads_under_traffic_lose_nothing() {
 async fn the_clients_authorities_change_too() {
     let dir = Dir::new();
     let (old, new) = (authority("old.example"), authority("new.example"));
-    let (certificate, key) = self_signed(params("hub.example")).save(&dir, "hub");
+    let files = self_signed(params("hub.example")).save(&dir, "hub");
     let clients = dir.write("clients.pem", &old.pem());
-    let (acceptor, _) = Acceptor::new(&ServerSettings {
-        client_ca: Some(clients.clone()),
-        ..ServerSettings::new(Certificate::Files { certificate, key })
-    })
-    .unwrap();
+    let client_ca = Some(clients.clone());
+    let acceptor = acceptor_of(&ServerTls { client_ca, ..served_by(files) });
     let connector = |pair: &super::files::Pair, name: &str| {
-        let identity = Some(signed(params("host"), pair).save(&dir, name));
-        Connector::new(&ClientSettings { identity, ..off() }).unwrap()
+        let certificate = Some(signed(params("host"), pair).save(&dir, name));
+        Connector::new(&DialTls { certificate, ..off() }, &[]).unwrap()
     };
     let (by_old, by_new) = (connector(&old, "a"), connector(&new, "b"));
     assert!(handshake(&by_old, &acceptor, "a").await.1.is_ok());
@@ -129,18 +121,17 @@ async fn the_clients_authorities_change_too() {
 async fn quic_goes_by_the_same_certificates() {
     let dir = Dir::new();
     let ca = authority("ca.example");
-    let (ca_file, _) = ca.save(&dir, "ca");
-    let (certificate, key) = signed(params("hub.example"), &ca).save(&dir, "hub");
-    let files = Certificate::Files { certificate: certificate.clone(), key: key.clone() };
-    let (acceptor, _) = Acceptor::new(&ServerSettings::new(files)).unwrap();
-    let server = Arc::new(acceptor.quic_config(&["h3"]).unwrap());
-    let connector = Connector::new(&ClientSettings {
-        verification: Verification::Full { ca_file: Some(ca_file) },
-        ..ClientSettings::default()
-    })
-    .unwrap();
+    let verification = Verification::Full { ca: Some(ca.save(&dir, "ca").certificate) };
+    let files = signed(params("hub.example"), &ca).save(&dir, "hub");
+    let CertificateFiles { certificate, key } = files.clone();
+    let tls = served_by(files);
+    let origin = CertificateOrigin::of(&tls.certificate, None);
+    let (acceptor, _) = Acceptor::new(&tls, origin, &["h3"]).unwrap();
+    let server = Arc::new(acceptor.quic_config().unwrap());
+    let tls = DialTls { verification, ..DialTls::default() };
+    let connector = Connector::new(&tls, &["h3"]).unwrap();
     let connect = || {
-        let (client, diagnostics) = connector.quic_config(&["h3"]).unwrap();
+        let (client, diagnostics) = connector.quic_config().unwrap();
         let name = connector.name_for("hub.example").unwrap();
         let v1 = rustls::quic::Version::V1;
         let client = rustls::quic::ClientConnection::new(Arc::new(client), v1, name, vec![]);
@@ -157,7 +148,7 @@ async fn quic_goes_by_the_same_certificates() {
             }
         }
         assert_eq!(client.alpn_protocol(), Some(&b"h3"[..]));
-        Ok(Fingerprint::of(&client.peer_certificates().unwrap()[0]))
+        Ok(fingerprint(&client.peer_certificates().unwrap()[0]))
     };
     assert_eq!(connect().unwrap(), acceptor.fingerprint());
     let next = self_signed(params("hub.example"));
@@ -165,8 +156,8 @@ async fn quic_goes_by_the_same_certificates() {
     fs::write(&key, next.key.serialize_pem()).unwrap();
     assert!(acceptor.reload().unwrap());
     let error = connect().unwrap_err();
-    let TlsError::Certificate { fingerprint, .. } = error else { panic!("{error}") };
-    assert_eq!(fingerprint, Fingerprint::of(&next.der()));
+    let TlsError::Certificate { fingerprint: shown, .. } = error else { panic!("{error}") };
+    assert_eq!(shown, fingerprint(&next.der()));
 }
 
 /// The running stream stays as it was made.
@@ -175,13 +166,11 @@ async fn a_running_stream_survives_its_certificate() {
     let dir = Dir::new();
     let mut short = params("hub.example");
     short.not_after = (std::time::SystemTime::now() + std::time::Duration::from_secs(2)).into();
-    let (certificate, key) = self_signed(short).save(&dir, "hub");
-    let ca_file = Some(certificate.clone());
-    let files = Certificate::Files { certificate, key };
-    let (acceptor, _) = Acceptor::new(&ServerSettings::new(files)).unwrap();
-    let verification = Verification::Full { ca_file };
-    let settings = ClientSettings { verification, ..ClientSettings::default() };
-    let connector = Connector::new(&settings).unwrap();
+    let files = self_signed(short).save(&dir, "hub");
+    let verification = Verification::Full { ca: Some(files.certificate.clone()) };
+    let acceptor = acceptor_of(&served_by(files));
+    let tls = DialTls { verification, ..DialTls::default() };
+    let connector = Connector::new(&tls, &[]).unwrap();
     let (connected, accepted) = handshake(&connector, &acceptor, "hub.example").await;
     let (client, server) = (connected.unwrap().stream, accepted.unwrap().stream);
     let refused = async {

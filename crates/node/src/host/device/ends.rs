@@ -19,8 +19,6 @@ use rtun_transport::{names::Names, socket::may_mark};
 use tokio::{task::JoinHandle, time::timeout};
 use tracing::warn;
 
-use crate::sockets;
-
 /// How often names are looked up while there is no connection.
 pub(super) const LOOK_UP_EVERY: Duration = Duration::from_secs(5);
 
@@ -122,7 +120,7 @@ impl Ends {
 
     fn mark_sockets(&mut self, sockets: &mut SocketOptions) {
         if sockets.mark.is_none_or(|mark| mark == 0) {
-            let netns = sockets.netns.as_ref().map(sockets::netns);
+            let netns = sockets.netns.as_ref().map(NetworkNamespace::path);
             sockets.mark = may_mark(netns.as_deref()).then_some(MARK);
         }
         match sockets.mark {
@@ -202,7 +200,7 @@ impl Ends {
 
 /// A network namespace, however it is written; its path where there is none.
 fn namespace(config: Option<&NetworkNamespace>) -> Result<netns::Identity, PathBuf> {
-    let path = config.map_or_else(|| PathBuf::from(OWN_NAMESPACE), sockets::netns);
+    let path = config.map_or_else(|| PathBuf::from(OWN_NAMESPACE), NetworkNamespace::path);
     netns::identity(&path).map_err(|_| path)
 }
 
