@@ -9,7 +9,7 @@ use rtun_settings::{Config, HubRules, Matcher, Named, Provider, ServiceKind, Sou
 use rtun_state::StateDir;
 use tokio::sync::watch;
 
-use crate::surroundings::Surroundings;
+use crate::runtime::surroundings::Surroundings;
 
 /// Most rows of one list that is no routing table.
 const MAX_ROWS: usize = 1_000_000;

@@ -2,19 +2,19 @@
 
 mod address_book;
 mod choice;
-mod connection;
 mod device;
 mod dial;
 mod downlink;
+mod endpoints;
 mod hubs;
 mod progress;
 mod proxies;
+mod reconnect;
 mod session;
 mod uplink;
-mod way;
 mod wire;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc};
 
 use rtun_system::{
     link::LinkError,
@@ -27,12 +27,13 @@ use uuid::Uuid;
 
 pub use self::dial::SetupError;
 use self::hubs::Hubs;
-pub(crate) use self::progress::Progress;
+pub(crate) use self::progress::{NodeHistory, Progress};
 use self::{
     device::{Ends, Keeper, Maker, Port},
+    reconnect::Connector,
     session::Introduction,
 };
-use crate::{duties::Duty, machine::Machine, surroundings::Surroundings, workers::Seat};
+use crate::runtime::{duties::Duty, machine::Machine, surroundings::Surroundings, workers::Seat};
 
 /// A running host.
 pub(crate) struct Host {
@@ -51,16 +52,6 @@ struct Keeping {
     /// Ends it, once nothing is connected any more.
     take_away: CancellationToken,
     look_again: Arc<Notify>,
-}
-
-struct Shared<D> {
-    service: String,
-    introduction: Introduction,
-    hubs: Hubs,
-    dial_timeout: Option<Duration>,
-    device: Arc<D>,
-    progress: Arc<Progress>,
-    stop: CancellationToken,
 }
 
 /// A host cannot be started.
@@ -146,7 +137,7 @@ impl Host {
     ) -> Self {
         let rtun_settings::DeviceSettings { addresses, mtu, gso_frames, .. } = &config.device;
         let stop = CancellationToken::new();
-        let shared = Arc::new(Shared {
+        let connector = Arc::new(Connector {
             service: service.to_owned(),
             introduction: Introduction {
                 name: config.name.clone(),
@@ -164,7 +155,7 @@ impl Host {
         });
         let name = format!("{service}: connecting to a hub");
         let connecting =
-            machine.duties.keep(seat.handle(), name, move || Arc::clone(&shared).run());
+            machine.duties.keep(seat.handle(), name, move || Arc::clone(&connector).run());
         let service = service.to_owned();
         Self { service, progress, stop, connecting, keeping, _seat: seat }
     }
@@ -192,14 +183,5 @@ impl Host {
         keeping.take_away.cancel();
         // A panic has been reported already.
         let _ = keeping.task.await;
-    }
-}
-
-impl<D: Device> Shared<D> {
-    async fn run(self: Arc<Self>) {
-        tokio::select! {
-            () = self.keep_connected() => {}
-            () = self.hubs.probe() => {}
-        }
     }
 }

@@ -1,21 +1,17 @@
 //! The hub service: its listeners, the rules its hosts live under, and what is known of it.
 
-mod answer;
-mod ask;
+mod admission;
 mod association;
-mod bundle;
 mod certificate;
+mod connections;
 mod entrance;
 mod explain;
 mod forward;
-mod greet;
-mod handshake;
 mod namespace;
-mod reception;
+mod parked;
 mod registry;
 mod rules;
 mod upkeep;
-mod waiting_room;
 mod way_in;
 
 use std::{
@@ -36,11 +32,11 @@ use tracing::info;
 
 pub(crate) use self::explain::Understood;
 use self::{
+    admission::{handshake::Admissions, waiting_room::WaitingRoom},
+    connections::Connections,
     entrance::Entrance,
-    handshake::Admissions,
-    registry::{Census, Registry},
+    registry::{Registry, RegistryStats},
     upkeep::Upkeep,
-    waiting_room::WaitingRoom,
     way_in::WayIn,
 };
 pub use self::{
@@ -49,13 +45,10 @@ pub use self::{
     rules::RulesError,
 };
 use crate::{
-    descriptors::{self, Descriptors},
-    duties::Duty,
     feeds::Feeds,
     link::EndReason,
-    machine::Machine,
     report::{ASKED, HubReport},
-    workers::Workers,
+    runtime::{descriptors, duties::Duty, machine::Machine, workers::Workers},
 };
 
 /// Bounds in seconds between which connections are counted by how long they lasted (spec: api.md section 3).
@@ -64,7 +57,8 @@ const LASTED: [f64; 14] =
 
 /// A running hub.
 pub(crate) struct Hub {
-    shared: Arc<Shared>,
+    connections: Arc<Connections>,
+    upkeep: Arc<Upkeep>,
     duties: Vec<Duty>,
     /// At least one.
     ways_in: Arc<[WayIn]>,
@@ -73,23 +67,9 @@ pub(crate) struct Hub {
 /// A hub as somebody sees it who only asks.
 #[derive(Clone)]
 pub(crate) struct HubView {
-    shared: Arc<Shared>,
+    connections: Arc<Connections>,
+    upkeep: Arc<Upkeep>,
     ways_in: Arc<[WayIn]>,
-}
-
-struct Shared {
-    service: String,
-    registry: Arc<Registry>,
-    upkeep: Upkeep,
-    waiting_room: Arc<WaitingRoom>,
-    admissions: Admissions,
-    /// How long connections lasted, admitted or not, in seconds.
-    lasted: Histogram,
-    /// In milliseconds; changes with the configuration.
-    handshake_timeout: AtomicU64,
-    descriptors: Arc<Descriptors>,
-    stop: CancellationToken,
-    tasks: TaskTracker,
 }
 
 /// A hub cannot be started.
@@ -116,10 +96,9 @@ impl Hub {
         let open = |config| Entrance::open(service, config, &workers, machine).map(Arc::new);
         let entrances = config.listeners().map(open).collect::<Result<Vec<_>, _>>()?;
         let ways_in: Arc<[WayIn]> = entrances.iter().map(|entrance| entrance.way_in()).collect();
-        let shared = Arc::new(Shared {
+        let connections = Arc::new(Connections {
             service: service.to_owned(),
             registry: Arc::new(Registry::new(service, rules)),
-            upkeep,
             waiting_room: WaitingRoom::new(descriptors::limit()),
             admissions: Admissions::default(),
             lasted: Histogram::new(LASTED),
@@ -134,21 +113,20 @@ impl Hub {
             let WayIn { address, transport, .. } = entrance.way_in();
             let transport = transport.as_str();
             info!(service, %address, transport, "hub listens");
-            let (shared, entrance, workers) =
-                (Arc::clone(&shared), Arc::clone(entrance), Arc::clone(&workers));
+            let (connections, entrance, workers) =
+                (Arc::clone(&connections), Arc::clone(entrance), Arc::clone(&workers));
             let name = format!("{service}: accepting connections on {address} ({transport})");
             kept.push(machine.duties.keep(&runtime, name, move || {
-                Arc::clone(&shared).accept(Arc::clone(&entrance), Arc::clone(&workers))
+                Arc::clone(&connections).accept(Arc::clone(&entrance), Arc::clone(&workers))
             }));
         }
         let name = format!("{service}: following sources and certificates");
-        let keeper = Arc::clone(&shared);
-        kept.push(
-            machine
-                .duties
-                .keep(&runtime, name, move || Arc::clone(&keeper).keep_up(entrances.clone())),
-        );
-        Ok(Self { shared, duties: kept, ways_in })
+        let upkeep = Arc::new(upkeep);
+        let (hub, its_upkeep) = (Arc::clone(&connections), Arc::clone(&upkeep));
+        kept.push(machine.duties.keep(&runtime, name, move || {
+            keep_up(Arc::clone(&hub), Arc::clone(&its_upkeep), entrances.clone())
+        }));
+        Ok(Self { connections, upkeep, duties: kept, ways_in })
     }
 
     /// Replaces everything but the address; hosts that keep their permission notice nothing.
@@ -157,8 +135,8 @@ impl Hub {
         config: &rtun_settings::HubSettings,
         feeds: Feeds,
     ) -> Result<(), RulesError> {
-        let Shared { registry, upkeep, handshake_timeout, .. } = &*self.shared;
-        upkeep.apply(registry, &config.rules, feeds).await?;
+        let Connections { registry, handshake_timeout, .. } = &*self.connections;
+        self.upkeep.apply(registry, &config.rules, feeds).await?;
         handshake_timeout.store(millis(config.handshake_timeout), Ordering::Relaxed);
         Ok(())
     }
@@ -175,12 +153,17 @@ impl Hub {
 
     /// For whoever asks how it goes. Does not keep it running.
     pub(crate) fn view(&self) -> HubView {
-        HubView { shared: Arc::clone(&self.shared), ways_in: Arc::clone(&self.ways_in) }
+        let Self { connections, upkeep, ways_in, .. } = self;
+        HubView {
+            connections: Arc::clone(connections),
+            upkeep: Arc::clone(upkeep),
+            ways_in: Arc::clone(ways_in),
+        }
     }
 
     /// Writes the report to the log.
     pub(crate) fn log_report(&self) {
-        let service = &self.shared.service;
+        let service = &self.connections.service;
         let report = self.view().report();
         report.log(service);
         info!(
@@ -194,42 +177,48 @@ impl Hub {
 
     /// Stops listening and ends every association.
     pub(crate) async fn stop(self) {
-        self.shared.stop.cancel();
+        self.connections.stop.cancel();
         join_all(self.duties.into_iter().map(Duty::end)).await;
-        self.shared.registry.end_all(EndReason::Shutdown);
-        self.shared.tasks.close();
-        self.shared.tasks.wait().await;
+        self.connections.registry.end_all(EndReason::Shutdown);
+        self.connections.tasks.close();
+        self.connections.tasks.wait().await;
     }
 }
 
 impl HubView {
     /// Whether it is the same run of the same hub.
     pub(crate) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.shared, &other.shared)
+        Arc::ptr_eq(&self.connections, &other.connections)
     }
 
     /// How long connections lasted that have ended, admitted or not, in seconds.
     pub(crate) fn lasted(&self) -> Histogram {
-        self.shared.lasted.clone()
+        self.connections.lasted.clone()
     }
 
     /// Why a packet goes where it goes.
     pub(crate) fn explain(&self, asked: &Understood) -> Result<HubExplanation, Unclear> {
-        explain::explain_at(&self.shared.registry, &self.shared.service, asked)
+        explain::explain_at(&self.connections.registry, &self.connections.service, asked)
     }
 
     /// Who is connected, who was not admitted, what passed and what was lost.
     pub(crate) fn report(&self) -> HubReport {
-        let Shared { registry, upkeep, waiting_room, admissions, .. } = &*self.shared;
-        let Census { namespaces, gone, waiting_for_plugins, plugins, queue_memory, queue_budget } =
-            registry.census();
+        let Connections { registry, waiting_room, admissions, .. } = &*self.connections;
+        let RegistryStats {
+            namespaces,
+            gone,
+            waiting_for_plugins,
+            plugins,
+            queue_memory,
+            queue_budget,
+        } = registry.stats();
         HubReport {
             listen: self.ways_in.iter().map(WayIn::report).collect(),
             namespaces,
             gone,
             waiting_for_plugins,
             plugins,
-            behind: upkeep.why_behind(),
+            behind: self.upkeep.why_behind(),
             admitted: admissions.admitted(),
             refused: admissions.refused(),
             ended: registry.ends(),
@@ -240,15 +229,14 @@ impl HubView {
     }
 }
 
-impl Shared {
-    /// Follows the sources and the certificates until the hub stops.
-    async fn keep_up(self: Arc<Self>, entrances: Vec<Arc<Entrance>>) {
-        let certificates = entrances.iter().map(|it| it.follow_certificate(&self.service));
-        tokio::select! {
-            () = self.stop.cancelled() => {}
-            _ = join_all(certificates) => {}
-            () = self.upkeep.run(&self.service, &self.registry) => {}
-        }
+/// Follows the sources and the certificates until the hub stops.
+async fn keep_up(hub: Arc<Connections>, upkeep: Arc<Upkeep>, entrances: Vec<Arc<Entrance>>) {
+    let Connections { service, registry, stop, .. } = &*hub;
+    let certificates = entrances.iter().map(|it| it.follow_certificate(service));
+    tokio::select! {
+        () = stop.cancelled() => {}
+        _ = join_all(certificates) => {}
+        () = upkeep.run(service, registry) => {}
     }
 }
 

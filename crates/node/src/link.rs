@@ -5,6 +5,7 @@
 
 mod end;
 mod message;
+mod outbox;
 mod reading;
 
 use std::{
@@ -24,6 +25,7 @@ use tracing::error;
 
 use self::{
     end::End,
+    outbox::Outbox,
     reading::{Arrived, Reader, Unfinished},
 };
 pub(crate) use self::{
@@ -31,7 +33,7 @@ pub(crate) use self::{
     message::{MessageError, read_message},
     reading::Turns,
 };
-use crate::{budget::Budget, counters::Counters, outbox::Outbox};
+use crate::{counters::Counters, runtime::budget::Budget};
 
 /// How long a link that ends in order may take for what its transport has to say.
 pub(crate) const FAREWELL: Duration = Duration::from_secs(1);

@@ -10,11 +10,11 @@ use crate::{
     feeds::{FeedError, Feeds},
     host::{Host, HostError},
     hub::{Hub, HubError, RulesError},
-    machine::Machine,
-    metrics::{MetricsError, MetricsServer},
-    status::{Board, View},
-    surroundings::Surroundings,
-    workers::Workers,
+    operations::{
+        board::{Board, View},
+        metrics::{MetricsError, MetricsServer},
+    },
+    runtime::{machine::Machine, surroundings::Surroundings, workers::Workers},
 };
 
 /// Running services, by name.

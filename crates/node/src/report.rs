@@ -1,7 +1,6 @@
 //! What a process can say about itself at a moment: values that are the same in the log, in the answer to `rtun status`
 //! and in its JSON, whose names and units are those of the fields here.
 
-pub(crate) mod format;
 mod log;
 
 pub use self::log::ASKED;
@@ -16,7 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     counters::{Happened, Traffic},
-    duties::TaskReport,
+    json,
+    runtime::duties::TaskReport,
 };
 
 /// A process and its services.
@@ -29,7 +29,7 @@ pub struct Status {
     /// When it started, in seconds of Unix time.
     pub started: u64,
     /// For how long it runs.
-    #[serde(with = "format::seconds")]
+    #[serde(with = "json::seconds")]
     pub uptime: Duration,
     /// Tasks that have not ended.
     pub tasks: Tasks,
@@ -140,7 +140,7 @@ pub struct CertificateReport {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NamespaceReport {
     /// Which.
-    #[serde(with = "format::text")]
+    #[serde(with = "json::text")]
     pub id: NamespaceId,
     /// Whether the configuration names it; it stays without hosts then.
     pub configured: bool,
@@ -159,7 +159,7 @@ pub struct NamespaceReport {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SharedReport {
     /// One of them.
-    #[serde(with = "format::text")]
+    #[serde(with = "json::text")]
     pub prefix: IpNet,
     /// How many they are.
     pub prefixes: usize,
@@ -171,7 +171,7 @@ pub struct SharedReport {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GatewayReport {
     /// Its name.
-    #[serde(with = "format::text")]
+    #[serde(with = "json::text")]
     pub host: HostName,
     /// Whether it is connected.
     pub connected: bool,
@@ -183,14 +183,14 @@ pub struct GatewayReport {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HostReport {
     /// Its name.
-    #[serde(with = "format::text")]
+    #[serde(with = "json::text")]
     pub host: HostName,
     /// Where it connects from.
     pub peer: SocketAddr,
     /// What carries its connection.
     pub transport: Transport,
     /// For how long.
-    #[serde(with = "format::seconds")]
+    #[serde(with = "json::seconds")]
     pub connected: Duration,
     /// Whether packets for its name may go to it; otherwise it stands by for one of the same name.
     pub carries: bool,
@@ -282,7 +282,7 @@ pub struct Queued {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DeviceReport {
     /// The name it reports to hubs.
-    #[serde(with = "format::text")]
+    #[serde(with = "json::text")]
     pub host: HostName,
     /// The device's name.
     pub device: String,
@@ -330,7 +330,7 @@ pub struct HappenedReport {
     /// In words.
     pub what: String,
     /// How long ago it happened or began.
-    #[serde(with = "format::seconds")]
+    #[serde(with = "json::seconds")]
     pub ago: Duration,
 }
 
@@ -340,12 +340,12 @@ pub struct ConnectionReport {
     /// The hub's address, as configured.
     pub hub: String,
     /// The namespace that was asked for.
-    #[serde(with = "format::text")]
+    #[serde(with = "json::text")]
     pub namespace: NamespaceId,
     /// What carries it.
     pub transport: Transport,
     /// For how long.
-    #[serde(with = "format::seconds")]
+    #[serde(with = "json::seconds")]
     pub connected: Duration,
     /// Whether the hub is an rtun hub.
     pub rtun: bool,
@@ -366,7 +366,7 @@ pub struct FailureReport {
     /// What was wrong.
     pub error: String,
     /// How long ago.
-    #[serde(with = "format::seconds")]
+    #[serde(with = "json::seconds")]
     pub ago: Duration,
 }
 

@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::report::format;
+use crate::json;
 
 /// Counts of events. Words are the program's own, so there are few of them whatever a peer does.
 #[derive(Debug, Default)]
@@ -21,7 +21,7 @@ pub struct Happened {
     /// So far; at least once.
     pub count: u64,
     /// How long ago it happened last.
-    #[serde(with = "format::seconds")]
+    #[serde(with = "json::seconds")]
     pub ago: Duration,
 }
 

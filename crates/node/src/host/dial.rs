@@ -32,7 +32,7 @@ use tokio::{
 use tracing::warn;
 
 use super::{proxies::Proxies, wire::Wire};
-use crate::{report::Transport, surroundings::Surroundings};
+use crate::{report::Transport, runtime::surroundings::Surroundings};
 
 /// Limit for connecting over plain TCP unless configured: a lost packet of the handshake is repeated after 1 s, so a
 /// network that works answers within it, and one that was cut is tried again soon after it is back.

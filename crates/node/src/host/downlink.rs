@@ -179,7 +179,7 @@ mod tests {
     use rtun_transport::memory;
 
     use super::*;
-    use crate::{budget::Budget, link::Link};
+    use crate::{link::Link, runtime::budget::Budget};
 
     /// A device that keeps what it is given.
     #[derive(Default)]

@@ -9,10 +9,10 @@ use rtun_transport::names::Names;
 use super::{
     choice::Choice,
     dial::SetupError,
+    endpoints::{Before, Ways},
     proxies::Proxies,
-    way::{Before, Ways},
 };
-use crate::surroundings::Surroundings;
+use crate::runtime::surroundings::Surroundings;
 
 /// A host's hubs and the way to them.
 pub(super) struct Hubs {

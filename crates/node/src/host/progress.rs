@@ -18,7 +18,6 @@ use super::{device::DeviceHistory, session::Session};
 use crate::{
     counters::Counters,
     report::{ConnectionReport, DeviceReport, FailureReport, Queued},
-    status::NodeHistory,
 };
 
 /// A host's session if it has one, what it has counted, and what went wrong last.
@@ -42,6 +41,16 @@ struct Node {
     name: String,
     connect_seconds: Histogram,
     unreachable: AtomicU64,
+}
+
+/// How it went with one of the hubs that a host may connect to.
+pub(crate) struct NodeHistory {
+    /// As configured.
+    pub(crate) name: String,
+    /// From dialling to being admitted.
+    pub(crate) connect_seconds: Histogram,
+    /// Attempts that did not reach it.
+    pub(crate) unreachable: u64,
 }
 
 /// Bounds in seconds between which connections are counted by how long they took to make (spec: api.md section 3).

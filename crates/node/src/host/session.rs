@@ -23,14 +23,14 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use super::{
-    way::{Connected, NoWay},
+    endpoints::{Connected, NoWay},
     wire::Wire,
 };
 use crate::{
-    budget::Budget,
     counters::Counters,
     link::{EndReason, Link, MessageError, read_message},
     report::{Queued, Transport},
+    runtime::budget::Budget,
 };
 
 /// Limit for the hub's answer unless configured.

@@ -5,7 +5,7 @@
 //! hands over up to 64 KiB at a time: an rtun hub gets them whole, as GSO frames read right into place, any other hub
 //! cut into packets. Without a hub packets are taken and dropped, so that none is delivered long after it was sent.
 //!
-//! [`Outbox`]: crate::outbox::Outbox
+//! [`Outbox`]: crate::link::outbox::Outbox
 
 use std::io;
 

@@ -10,19 +10,18 @@ use std::{
 
 use rtun_core::{Admitted, AnswerLimit, DropReason, HostName, Identity};
 use rtun_proto::{
-    extension::{self, Extension, GoAway, RefusalNotice, RefusalReason},
-    frame::{FrameBuffer, GOST_HOST_MAX_FRAME, LEN_PREFIX, write_frame},
+    extension::{Extension, GoAway, RefusalNotice, RefusalReason},
+    frame::{GOST_HOST_MAX_FRAME, LEN_PREFIX, write_frame},
 };
 use rtun_transport::Stream;
 
 use tokio::time::Instant;
 
-use super::{forward::Forwarder, namespace::Namespace};
 use crate::{
-    budget::Budget,
     counters::Counters,
     link::{EndReason, Link},
     report::Transport,
+    runtime::budget::Budget,
 };
 
 /// How long a host that is told to go away may take to be back: the hub's restart is what most often follows.
@@ -33,7 +32,6 @@ pub(super) struct Association {
     /// Unique within the process.
     pub(super) id: u64,
     pub(super) host: HostName,
-    pub(super) namespace: Arc<Namespace>,
     /// Who it has proven to be, if users are required.
     pub(super) identity: Option<Identity>,
     pub(super) peer: SocketAddr,
@@ -87,13 +85,7 @@ pub(super) struct Greeting {
 }
 
 impl Association {
-    pub(super) fn new(
-        id: u64,
-        admitted: Admitted,
-        namespace: Arc<Namespace>,
-        arrival: Arrival,
-        commons: &Commons,
-    ) -> Self {
+    pub(super) fn new(id: u64, admitted: Admitted, arrival: Arrival, commons: &Commons) -> Self {
         let Arrival { peer, transport, address, stream } = arrival;
         let Admitted { host, identity } = admitted;
         let now = Instant::now();
@@ -102,7 +94,6 @@ impl Association {
         Self {
             id,
             host,
-            namespace,
             identity,
             peer,
             transport,
@@ -170,17 +161,13 @@ impl Association {
         self.link.end(reason);
     }
 
-    /// Forwards what the host sends, and sends what waits for it, until it ends. `buffer` holds what arrived after the
-    /// host's request.
-    pub(super) async fn run(self: &Arc<Self>, buffer: FrameBuffer) -> EndReason {
-        let mut forwarder = Forwarder::new(Arc::clone(self));
-        let reason = self.link.run(&mut forwarder, buffer).await;
+    /// Tells an rtun host why its connection is about to be closed.
+    pub(super) fn announce_end(&self, reason: EndReason) {
         if let Some(notice) = notice(reason, self.replaced_by.get())
             && self.greeting.get().is_some()
         {
             self.link.send_extension(&notice);
         }
-        reason
     }
 }
 
@@ -206,29 +193,5 @@ fn notice(reason: EndReason, replaced_by: Option<&SocketAddr>) -> Option<Extensi
         | EndReason::WriteStalled
         | EndReason::LargeLost
         | EndReason::Internal => None,
-    }
-}
-
-/// A packet that waits for a plugin's answer.
-pub(super) struct Parked {
-    pub(super) from: Arc<Association>,
-    /// As in a frame: a packet or a GSO frame.
-    pub(super) payload: Box<[u8]>,
-}
-
-impl Parked {
-    /// The answer is known: decide again.
-    pub(super) fn go_on(self) {
-        Forwarder::new(Arc::clone(&self.from)).forward_one(&self.payload);
-    }
-
-    /// There is no answer.
-    pub(super) fn give_up(self) {
-        self.from.drop_packets(DropReason::RoutePendingTimeout, self.packets() as u64);
-    }
-
-    /// How many packets it stands for.
-    pub(super) fn packets(&self) -> usize {
-        extension::packets(&self.payload)
     }
 }

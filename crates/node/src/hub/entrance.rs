@@ -37,10 +37,12 @@ use tokio::{
 
 use super::{certificate, way_in::WayIn};
 use crate::{
-    machine::Machine,
     report::Transport,
-    surroundings::{self, Surroundings},
-    workers::Workers,
+    runtime::{
+        machine::Machine,
+        surroundings::{self, Surroundings},
+        workers::Workers,
+    },
 };
 
 /// A QUIC listener whose socket has failed is opened again after this long.

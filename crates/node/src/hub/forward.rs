@@ -10,6 +10,10 @@
 //!
 //! Nothing here waits, locks per packet, or allocates while a flow goes on.
 
+mod bundle;
+mod greet;
+mod icmp_answer;
+
 use std::{net::IpAddr, ops::Range, slice, sync::Arc, time::Duration};
 
 use rtun_control::NoWaiting;
@@ -22,18 +26,18 @@ use rtun_proto::{
     packet::{Packet, take_hop},
 };
 
+use self::bundle::Bundles;
 use super::{
-    answer,
-    association::{Association, Parked},
-    bundle::Bundles,
-    greet,
-    namespace::{Moment, Snapshot},
+    association::Association,
+    namespace::{Moment, Namespace, Snapshot},
+    parked::{Parked, Resume},
 };
 use crate::link::Receiver;
 
 /// Forwards what one association receives.
 pub(super) struct Forwarder {
     me: Arc<Association>,
+    namespace: Arc<Namespace>,
     snapshot: Arc<Snapshot>,
     /// Which the snapshot is of; none while it holds nothing.
     generation: Option<u64>,
@@ -75,12 +79,13 @@ struct Amount {
 }
 
 impl Forwarder {
-    pub(super) fn new(me: Arc<Association>) -> Self {
+    pub(super) fn new(me: Arc<Association>, namespace: Arc<Namespace>) -> Self {
         let from = me.id;
-        let generation = me.namespace.generation();
-        let snapshot = me.namespace.snapshot();
+        let generation = namespace.generation();
+        let snapshot = namespace.snapshot();
         Self {
             me,
+            namespace,
             snapshot,
             generation: Some(generation),
             recent: Default::default(),
@@ -121,10 +126,10 @@ impl Forwarder {
 
     /// Forgets what no longer holds.
     fn refresh(&mut self) {
-        let generation = self.me.namespace.generation();
+        let generation = self.namespace.generation();
         if self.generation != Some(generation) {
             self.generation = Some(generation);
-            self.snapshot = self.me.namespace.snapshot();
+            self.snapshot = self.namespace.snapshot();
             self.recent = Default::default();
         }
     }
@@ -143,8 +148,8 @@ impl Forwarder {
             Step::Drop(reason) => return self.refuse(reason, amount, &packet),
         };
         let Some(to) = to else { return self.lose(DropReason::Internal, amount) };
-        if let Some(mtu) = answer::too_long(&packet, payload.len(), to, &self.snapshot) {
-            answer::send(&self.me, &self.snapshot, &packet, Unreachable::TooBig { mtu });
+        if let Some(mtu) = icmp_answer::too_long(&packet, payload.len(), to, &self.snapshot) {
+            icmp_answer::send(&self.me, &self.snapshot, &packet, Unreachable::TooBig { mtu });
             return self.lose(DropReason::FrameTooBig, amount);
         }
         match place {
@@ -188,8 +193,8 @@ impl Forwarder {
         };
         let Some(to) = to else { return self.lose(DropReason::Internal, amount) };
         let longest = whole.longest_segment();
-        if let Some(mtu) = answer::too_long(&packet, longest, to, &self.snapshot) {
-            answer::send(&self.me, &self.snapshot, &packet, Unreachable::TooBig { mtu });
+        if let Some(mtu) = icmp_answer::too_long(&packet, longest, to, &self.snapshot) {
+            icmp_answer::send(&self.me, &self.snapshot, &packet, Unreachable::TooBig { mtu });
             return self.lose(DropReason::FrameTooBig, amount);
         }
         match place {
@@ -217,7 +222,7 @@ impl Forwarder {
     /// A frame that is no packet, or not one that this host may send.
     fn other_frame(&mut self, payload: &[u8]) -> Amount {
         let amount = Amount { packets: 1, bytes: payload.len() as u64 };
-        match greet::answer(&self.me, &self.snapshot, payload) {
+        match greet::answer(&self.me, &self.namespace, &self.snapshot, payload) {
             Ok(()) => Amount { packets: 0, bytes: 0 },
             Err(reason) => self.lose(reason, amount),
         }
@@ -230,8 +235,8 @@ impl Forwarder {
 
     /// Loses a packet; its sender is told, where a router would tell.
     fn refuse(&self, reason: DropReason, amount: Amount, packet: &Packet<'_>) -> Amount {
-        if let Some(why) = answer::why(reason) {
-            answer::send(&self.me, &self.snapshot, packet, why);
+        if let Some(why) = icmp_answer::why(reason) {
+            icmp_answer::send(&self.me, &self.snapshot, packet, why);
         }
         self.lose(reason, amount)
     }
@@ -245,10 +250,10 @@ impl Forwarder {
         {
             return Step::Deliver(slot);
         }
-        let moment = Moment { snapshot: &self.snapshot, namespace: Some(&self.me.namespace) };
+        let moment = Moment { snapshot: &self.snapshot, namespace: Some(&self.namespace) };
         match self.snapshot.routing.forward(&self.me.host, packet, &moment) {
             Verdict::Deliver { gateway, lasting } => {
-                let namespace = &self.me.namespace;
+                let namespace = &self.namespace;
                 let flow_hash = || packet.flow_hash(0);
                 let Some(to) = namespace.carrier(&self.snapshot, &gateway, flow_hash) else {
                     return Step::Drop(DropReason::NoGatewayConnected);
@@ -266,13 +271,23 @@ impl Forwarder {
         let Some(plugin) = self.snapshot.plugins.get(plugin.0) else {
             return Step::Drop(DropReason::Internal);
         };
-        let me = &self.me;
-        let parked = || Parked { from: Arc::clone(me), payload: payload.into() };
-        match plugin.wait(me.namespace.id, &me.host, addr, payload.len(), parked) {
+        let Self { me, namespace, .. } = self;
+        let parked = || Parked {
+            from: Arc::clone(me),
+            namespace: Arc::clone(namespace) as Arc<dyn Resume>,
+            payload: payload.into(),
+        };
+        match plugin.wait(namespace.id, &me.host, addr, payload.len(), parked) {
             Ok(()) => Step::Parked,
             Err(NoWaiting::Full) => Step::Drop(DropReason::RoutePendingFull),
             Err(NoWaiting::Paused) => Step::Drop(DropReason::RoutePendingTimeout),
         }
+    }
+}
+
+impl Resume for Namespace {
+    fn resume(self: Arc<Self>, from: Arc<Association>, payload: &[u8]) {
+        Forwarder::new(from, self).forward_one(payload);
     }
 }
 
@@ -286,7 +301,7 @@ impl Receiver for Forwarder {
         self.made = Vec::new();
         self.bundles = Bundles::new(self.me.id);
         self.recent = Default::default();
-        self.snapshot = self.me.namespace.no_snapshot();
+        self.snapshot = self.namespace.no_snapshot();
         self.generation = None;
     }
 

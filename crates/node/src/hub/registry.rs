@@ -12,27 +12,27 @@ use std::{
     time::Duration,
 };
 
-use rtun_control::PluginStatus;
-use rtun_core::{
-    Admitted, Decision, Guesses, JoinRequest, NamespaceId, Question, Refusal, RoutingTable,
-};
+use rtun_core::{Admitted, Decision, Guesses, JoinRequest, NamespaceId, Question, Refusal};
+use rtun_proto::frame::FrameBuffer;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+mod stats;
+
+pub(super) use self::stats::RegistryStats;
+use self::stats::report;
 use super::{
-    association::{Arrival, Association, Commons, Parked},
+    association::{Arrival, Association, Commons},
+    forward::Forwarder,
     namespace::{Namespace, Snapshot},
+    parked::Parked,
     rules::{Rules, retire},
 };
 use crate::{
-    budget::Budget,
-    counters::{Ended, Happened, Tally, Traffic},
+    counters::{Ended, Happened, Tally},
     link::EndReason,
-    report::{GatewayReport, HostReport, NamespaceReport, Queued, SharedReport},
+    runtime::budget::Budget,
 };
-
-/// Prefixes behind several hosts are reported for so many different lists of hosts.
-const MAX_SHARED: usize = 64;
 
 /// A hub's namespaces and the rules they live under.
 pub(super) struct Registry {
@@ -58,6 +58,7 @@ pub(super) enum Joining {
 /// counts what it had and says so.
 pub(super) struct Member {
     registry: Arc<Registry>,
+    pub(super) namespace: Arc<Namespace>,
     association: Arc<Association>,
 }
 
@@ -71,16 +72,6 @@ struct World {
     hosts_by_user: HashMap<Box<[u8]>, usize>,
     /// What namespaces had counted that are gone.
     gone: Ended,
-}
-
-/// The part of a hub's report that is the registry's.
-pub(super) struct Census {
-    pub(super) namespaces: Vec<NamespaceReport>,
-    pub(super) gone: Traffic,
-    pub(super) waiting_for_plugins: u64,
-    pub(super) plugins: Vec<PluginStatus>,
-    pub(super) queue_memory: usize,
-    pub(super) queue_budget: usize,
 }
 
 impl Registry {
@@ -159,20 +150,18 @@ impl Registry {
             *world.hosts_by_user.entry(user.into()).or_default() += 1;
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let association =
-            Association::new(id, admitted, Arc::clone(&namespace), arrival, &self.commons);
+        let association = Association::new(id, admitted, arrival, &self.commons);
         let association = Arc::new(association);
         if let Some(evicted) = namespace.add(&association) {
             let _ = evicted.replaced_by.set(association.peer);
             evicted.end(EndReason::Replaced);
         }
         self.commons.population.fetch_add(1, Ordering::Relaxed);
-        Joining::Joined(Member { registry: Arc::clone(self), association })
+        Joining::Joined(Member { registry: Arc::clone(self), namespace, association })
     }
 
-    fn leave(&self, association: &Association) {
+    fn leave(&self, association: &Association, namespace: &Namespace) {
         let mut world = self.world();
-        let namespace = &association.namespace;
         namespace.remove(association);
         self.commons.population.fetch_sub(1, Ordering::Relaxed);
         world.leave_user(association);
@@ -192,7 +181,7 @@ impl Registry {
         for namespace in world.namespaces.values() {
             namespace.apply(&rules);
             for association in namespace.associations() {
-                if let Err(why) = still_admitted(&rules, &association) {
+                if let Err(why) = still_admitted(&rules, &association, namespace.id) {
                     info!(
                         namespace = %namespace.id, host = %association.host,
                         "no longer admitted: {why}"
@@ -220,7 +209,7 @@ impl Registry {
     }
 
     /// Who is connected, what passed and what was lost.
-    pub(super) fn census(&self) -> Census {
+    pub(super) fn stats(&self) -> RegistryStats {
         let mut world = self.world();
         let configured = &world.rules.access.namespaces;
         let mut namespaces: Vec<_> = world
@@ -239,7 +228,7 @@ impl Registry {
             .sum();
         let (queue_memory, queue_budget) = self.commons.budget.read();
         let gone = world.gone.read();
-        Census {
+        RegistryStats {
             namespaces,
             gone,
             waiting_for_plugins: waiting,
@@ -255,6 +244,18 @@ impl Registry {
     }
 }
 
+impl Member {
+    /// Forwards what the host sends, and sends what waits for it, until its link ends. `buffer` holds what arrived after
+    /// the host's request.
+    pub(super) async fn run(&self, buffer: FrameBuffer) -> EndReason {
+        let Self { namespace, association, .. } = self;
+        let mut forwarder = Forwarder::new(Arc::clone(association), Arc::clone(namespace));
+        let reason = association.link.run(&mut forwarder, buffer).await;
+        association.announce_end(reason);
+        reason
+    }
+}
+
 impl Deref for Member {
     type Target = Arc<Association>;
 
@@ -265,12 +266,12 @@ impl Deref for Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
-        let Self { registry, association } = self;
-        let Association { namespace, host, peer, since, link, counters, .. } = &**association;
+        let Self { registry, namespace, association } = self;
+        let Association { host, peer, since, link, counters, .. } = &**association;
         // Where nothing else has ended it, its task was ended in the middle of its work.
         link.end(EndReason::Internal);
         link.close();
-        registry.leave(association);
+        registry.leave(association, namespace);
         let reason = link.end_reason().unwrap_or(EndReason::Internal);
         registry.ends.count(reason.as_str());
         let traffic = counters.read();
@@ -284,12 +285,16 @@ impl Drop for Member {
 }
 
 /// Whether the rules still allow what they once allowed.
-fn still_admitted(rules: &Rules, association: &Association) -> Result<(), String> {
+fn still_admitted(
+    rules: &Rules,
+    association: &Association,
+    namespace: NamespaceId,
+) -> Result<(), String> {
     if !rules.doors.admit(association.peer.ip()) {
         return Err(format!("connections from {} are refused", association.peer.ip()));
     }
-    let Association { identity, host, namespace, .. } = association;
-    let admitted = rules.access.still_admits(identity.as_ref(), host, namespace.id);
+    let Association { identity, host, .. } = association;
+    let admitted = rules.access.still_admits(identity.as_ref(), host, namespace);
     admitted.map_err(|refusal| refusal.to_string())
 }
 
@@ -344,54 +349,6 @@ impl World {
         let Self { rules, namespaces, .. } = self;
         Arc::clone(namespaces.entry(id).or_insert_with(|| Arc::new(Namespace::new(id, rules))))
     }
-}
-
-fn report(namespace: &Namespace, configured: bool) -> NamespaceReport {
-    let snapshot = namespace.snapshot();
-    let mut traffic = namespace.ended();
-    let mut associations = namespace.associations();
-    associations.sort_by(|a, b| a.host.cmp(&b.host).then(b.id.cmp(&a.id)));
-    let mut hosts: Vec<HostReport> = Vec::with_capacity(associations.len());
-    for association in associations {
-        let (packets, bytes) = association.link.queued();
-        let greeting = association.greeting.get();
-        let newest = hosts.last().is_none_or(|before| before.host != association.host);
-        let host = HostReport {
-            host: association.host.clone(),
-            peer: association.peer,
-            transport: association.transport,
-            connected: association.since.elapsed(),
-            carries: newest || !snapshot.one_carrier_per_host(),
-            software: greeting.map(|greeting| greeting.software.clone()),
-            mtu: greeting.map(|greeting| greeting.mtu),
-            gso_frames: association.gso_frames(),
-            datagrams: association.link.uses_datagrams(),
-            traffic: association.counters.read(),
-            queued: Queued { packets, bytes: bytes as u64 },
-        };
-        traffic += &host.traffic;
-        hosts.push(host);
-    }
-    let routes = snapshot.routing.prefixes();
-    let shared = shared(namespace, &snapshot);
-    NamespaceReport { id: namespace.id, configured, routes, shared, hosts, traffic }
-}
-
-/// Who carries what is behind several hosts.
-fn shared(namespace: &Namespace, snapshot: &Snapshot) -> Vec<SharedReport> {
-    let all = snapshot.routing.tables().flat_map(RoutingTable::shared);
-    let reports = all.take(MAX_SHARED).map(|shared| {
-        let mut carried = false;
-        let gateways = shared.gateways.iter().map(|host| {
-            let connected = namespace.has(host);
-            let carries = connected && !(carried && snapshot.one_carrier_per_host());
-            carried |= carries;
-            GatewayReport { host: host.clone(), connected, carries }
-        });
-        let gateways = gateways.collect();
-        SharedReport { prefix: shared.example, prefixes: shared.prefixes, gateways }
-    });
-    reports.collect()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::{
 };
 
 use rtun_core::{Route, Word};
-use rtun_proto::frame::{FrameBuffer, write_frame};
+use rtun_proto::frame::write_frame;
 use rtun_settings::{HubRules, Located, Named, Provider, Rows};
 use rtun_transport::{
     Stream,
@@ -175,14 +175,14 @@ async fn whatever_ends_an_association_releases_all_that_it_had() {
             let frame = frame(1, 2, 1000);
             (&sender.stream as &dyn Stream).write_all(&frame).await.unwrap();
         }
-        let census = || registry.census();
+        let stats = || registry.stats();
         let traffic = || {
-            let mut all = census().gone;
-            census().namespaces.iter().for_each(|namespace| all += &namespace.traffic);
+            let mut all = stats().gone;
+            stats().namespaces.iter().for_each(|namespace| all += &namespace.traffic);
             all
         };
         until("all packets have come", || traffic().packets_in == sent).await;
-        until("some wait", || census().queue_memory > 0).await;
+        until("some wait", || stats().queue_memory > 0).await;
         if number == 3 {
             // Room wakes the task that writes.
             let mut some = [0; 2000];
@@ -202,8 +202,8 @@ async fn whatever_ends_an_association_releases_all_that_it_had() {
         timeout(Duration::from_secs(5), rest).await.expect("its connection has ended");
         drop(sender);
         until("both have left", || names(&registry).is_empty()).await;
-        assert!(census().namespaces.is_empty(), "{reason}: nobody needs the namespace");
-        until("nothing is held", || census().queue_memory == 0).await;
+        assert!(stats().namespaces.is_empty(), "{reason}: nobody needs the namespace");
+        until("nothing is held", || stats().queue_memory == 0).await;
         assert_eq!(registry.commons.population.load(Ordering::Relaxed), 0, "{reason}");
         let traffic = traffic();
         assert_eq!(
@@ -215,7 +215,7 @@ async fn whatever_ends_an_association_releases_all_that_it_had() {
 }
 
 fn names(registry: &Registry) -> Vec<String> {
-    let namespaces = registry.census().namespaces;
+    let namespaces = registry.stats().namespaces;
     namespaces.iter().flat_map(|it| it.hosts.iter().map(|host| host.host.to_string())).collect()
 }
 

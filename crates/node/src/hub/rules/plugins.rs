@@ -11,7 +11,7 @@ use rtun_core::PluginId;
 use rtun_settings::{self, HubRules, Named};
 
 use super::RulesError;
-use crate::{hub::association::Parked, surroundings::Surroundings};
+use crate::{hub::parked::Parked, runtime::surroundings::Surroundings};
 
 /// A route plugin's answers, with the packets that wait for one.
 pub(in crate::hub) type RoutePlugin = RouteAnswers<Parked>;
@@ -165,7 +165,7 @@ fn limits(settings: &rtun_settings::PluginSettings) -> QuestionLimits {
 fn release(packets: Vec<Parked>, why: Released) {
     for packet in packets {
         match why {
-            Released::Answered => packet.go_on(),
+            Released::Answered => packet.resume(),
             Released::TimedOut => packet.give_up(),
         }
     }

@@ -19,7 +19,7 @@ use super::{
     proxies::Proxies,
     wire::{SegmentSizes, Wire},
 };
-use crate::{report::Transport, surroundings::Surroundings};
+use crate::{report::Transport, runtime::surroundings::Surroundings};
 
 /// How long a way is tried alone before the next is tried beside it: longer than RFC 8305 has it for addresses, since a
 /// transport's handshake takes several round trips.

@@ -1,27 +1,16 @@
-//! The local control socket: how other programs on this machine ask a running process how it goes.
-//!
-//! One request in, one answer out, each a line of JSON, then the connection is closed: `{"request":"status"}` is answered
-//! by `{"status":{...}}`, and what cannot be answered by `{"error":"..."}`. Only root and the user that the process runs
-//! as are answered.
-
-mod places;
+//! Answering on the control socket: one task accepts, one per connection reads the request and answers it.
 
 use std::{
     fs,
     fs::File,
     io,
-    io::{Read, Write},
-    net::Shutdown,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use nix::unistd::geteuid;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
@@ -30,47 +19,14 @@ use tokio::{
     time::timeout,
 };
 
-pub use self::places::{Places, remove_stale};
-use crate::{
-    descriptors::is_exhausted,
-    hub::{Explained, Inquiry},
-    report::Status,
-    status::Board,
+use super::{
+    locations::{self, Places},
+    protocol::{Answer, DEADLINE, MAX_ANSWER, MAX_REQUEST, Request},
 };
-
-/// The longest request, in bytes.
-const MAX_REQUEST: u64 = 64 * 1024;
-
-/// The longest answer, in bytes: enough for 100,000 hosts.
-const MAX_ANSWER: u64 = 64 * 1024 * 1024;
-
-/// From accepting to the last byte of the answer; whoever asks waits as long.
-const DEADLINE: Duration = Duration::from_secs(5);
+use crate::{operations::board::Board, runtime::descriptors::is_exhausted};
 
 /// Requests answered at a time; further ones are told to come back.
 const AT_ONCE: usize = 8;
-
-/// What can be asked.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "request", rename_all = "snake_case")]
-pub enum Request {
-    /// How it goes.
-    Status,
-    /// What becomes of a packet, and why.
-    Explain(Inquiry),
-}
-
-/// What is answered, under the name of the request.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Answer {
-    /// To [`Request::Status`].
-    Status(Box<Status>),
-    /// To [`Request::Explain`].
-    Explain(Explained),
-    /// Why there is no other answer.
-    Error(String),
-}
 
 /// A socket that is listened on; dropping this removes it.
 pub struct ControlSocket {
@@ -100,29 +56,6 @@ pub enum OpenError {
         /// Why not.
         source: io::Error,
     },
-}
-
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum AskError {
-    /// The process has ended, or there is no such socket.
-    #[error("nobody listens there")]
-    Nobody,
-    /// It is another user's.
-    #[error("it belongs to another user")]
-    NotPermitted,
-    /// It said no.
-    #[error("{0}")]
-    Refused(String),
-    /// It does not answer in time.
-    #[error("no answer within {} s", DEADLINE.as_secs())]
-    Timeout,
-    /// What it answered is not an answer.
-    #[error("what it answers is no answer to this: {0}")]
-    Malformed(#[from] serde_json::Error),
-    /// The connection broke.
-    #[error(transparent)]
-    Broken(#[from] io::Error),
 }
 
 impl ControlSocket {
@@ -158,7 +91,7 @@ impl ControlSocket {
 
     fn open_at(path: &Path, places: &Places, board: &Arc<Board>) -> io::Result<Listening> {
         places.prepare(path)?;
-        places::remove_stale(path)?;
+        locations::remove_stale(path)?;
         // Under its name only once it is listened on: until then it would look abandoned.
         let unfinished = path.with_extension(format!("{}.new", std::process::id()));
         let _ = fs::remove_file(&unfinished);
@@ -190,71 +123,6 @@ impl Drop for Listening {
         // Unless somebody else has put theirs in its place.
         if self.is_in_place() {
             let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
-/// Asks the process that listens at `path`; waits no longer than a few seconds. The answer is what stands under the
-/// request's name.
-pub fn ask(path: &Path, request: &Request) -> Result<Value, AskError> {
-    let deadline = Instant::now() + DEADLINE;
-    let mut socket = connect(path)?;
-    let mut line = serde_json::to_vec(request)?;
-    line.push(b'\n');
-    // Who is not permitted is told so without having been listened to.
-    let sent = socket.write_all(&line);
-    let answer = match read_all(&mut socket, deadline) {
-        Ok(answer) if answer.is_empty() => {
-            sent?;
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-        }
-        answer => answer?,
-    };
-    let mut answer: Value = serde_json::from_slice(&answer)?;
-    if let Some(error) = answer["error"].as_str() {
-        return Err(AskError::Refused(error.to_owned()));
-    }
-    let name = serde_json::to_value(request)?["request"].clone();
-    Ok(name.as_str().map_or(Value::Null, |name| answer[name].take()))
-}
-
-fn connect(path: &Path) -> Result<Socket, AskError> {
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // Also bounds connecting, where too many wait already.
-    socket.set_write_timeout(Some(DEADLINE))?;
-    match socket.connect(&SockAddr::unix(path)?) {
-        Ok(()) => Ok(socket),
-        Err(error) => Err(match error.kind() {
-            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => AskError::Nobody,
-            io::ErrorKind::PermissionDenied => AskError::NotPermitted,
-            io::ErrorKind::WouldBlock => AskError::Timeout,
-            _ => error.into(),
-        }),
-    }
-}
-
-fn read_all(socket: &mut Socket, deadline: Instant) -> Result<Vec<u8>, AskError> {
-    let mut answer = Vec::new();
-    let mut piece = vec![0; 64 * 1024];
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(AskError::Timeout);
-        }
-        socket.set_read_timeout(Some(left))?;
-        match socket.read(&mut piece) {
-            Ok(0) => return Ok(answer),
-            // How a connection ends whose other end did not want to hear all of the request.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(answer),
-            Ok(_) if answer.len() as u64 > MAX_ANSWER => {
-                return Err(io::Error::from(io::ErrorKind::FileTooLarge).into());
-            }
-            Ok(n) => answer.extend_from_slice(&piece[..n]),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                return Err(AskError::Timeout);
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error.into()),
         }
     }
 }
@@ -346,16 +214,15 @@ impl Board {
     }
 }
 
-/// Ends both ways of a connection that was made to see whether somebody listens.
-fn hang_up(socket: &Socket) {
-    let _ = socket.shutdown(Shutdown::Both);
-}
-
 #[cfg(test)]
 mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::{
+        operations::control_socket::client::{AskError, ask},
+        report::Status,
+    };
 
     fn folder_and_places() -> (TempDir, Places) {
         let folder = tempfile::tempdir().unwrap();

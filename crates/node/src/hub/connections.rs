@@ -7,30 +7,36 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
+use prometheus_client::metrics::histogram::Histogram;
 use rtun_proto::frame::FrameBuffer;
 use tokio::{
     sync::Notify,
     task::JoinSet,
     time::{Instant, sleep, sleep_until},
 };
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, error, info};
 
 use super::{
-    Shared,
+    admission::{
+        handshake::{self, Admissions, HandshakeError},
+        waiting_room::{Place, Proven, WaitingRoom},
+    },
     association::Association,
     entrance::{Caller, Entrance, Guest, Guests, Received},
-    handshake::{self, HandshakeError},
-    registry::Member,
-    waiting_room::{Place, Proven},
+    registry::{Member, Registry},
 };
 use crate::{
     link::{EndReason, FAREWELL},
-    workers::{Seat, Workers},
+    runtime::{
+        descriptors::Descriptors,
+        workers::{Seat, Workers},
+    },
 };
 
 /// Pause after a failure to accept, such as no descriptor left: others may end meanwhile.
@@ -70,7 +76,7 @@ impl Waiting {
 
 /// Observes how long something lasted when it ends, however it does.
 struct Lasting<'a> {
-    hub: &'a Shared,
+    hub: &'a Connections,
     since: Instant,
 }
 
@@ -80,7 +86,22 @@ impl Drop for Lasting<'_> {
     }
 }
 
-impl Shared {
+/// A hub's connections, and what all of them need.
+pub(super) struct Connections {
+    pub(super) service: String,
+    pub(super) registry: Arc<Registry>,
+    pub(super) waiting_room: Arc<WaitingRoom>,
+    pub(super) admissions: Admissions,
+    /// How long connections lasted, admitted or not, in seconds.
+    pub(super) lasted: Histogram,
+    /// In milliseconds; changes with the configuration.
+    pub(super) handshake_timeout: AtomicU64,
+    pub(super) descriptors: Arc<Descriptors>,
+    pub(super) stop: CancellationToken,
+    pub(super) tasks: TaskTracker,
+}
+
+impl Connections {
     /// Takes connections until the hub stops.
     pub(super) async fn accept(self: Arc<Self>, entrance: Arc<Entrance>, workers: Arc<Workers>) {
         while let Some(accepted) = self.stop.run_until_cancelled(entrance.accept()).await {
@@ -267,7 +288,8 @@ impl Shared {
     }
 
     async fn run(&self, member: Member, buffer: FrameBuffer) {
-        let Association { namespace, host, peer, .. } = &**member;
+        let Association { host, peer, .. } = &**member;
+        let namespace = &member.namespace;
         info!(
             service = self.service, namespace = %namespace.id, host = %host, peer = %peer,
             "host joined"

@@ -13,7 +13,7 @@ use rtun_proto::{
 };
 use tokio::time::Instant;
 
-use super::{association::Association, namespace::Snapshot};
+use crate::hub::{association::Association, namespace::Snapshot};
 
 /// The least MTU of IPv6 (RFC 8200 section 5) and of IPv4 (RFC 791 section 3.2): no host may ask for less.
 const LEAST_MTU: [usize; 2] = [1280, 68];

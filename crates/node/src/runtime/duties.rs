@@ -16,7 +16,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::error;
 
-use crate::report::format;
+use crate::json;
 
 /// A task is started again after this long, and after twice as long each time that it does not last.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -54,7 +54,7 @@ pub struct TaskReport {
     /// How often it has failed.
     pub failures: u64,
     /// How long ago it failed last.
-    #[serde(with = "format::seconds")]
+    #[serde(with = "json::seconds")]
     pub ago: Duration,
     /// How it failed last.
     pub error: String,

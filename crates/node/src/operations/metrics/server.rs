@@ -1,8 +1,4 @@
-//! Metrics over HTTP: one page of counts, in OpenMetrics text, on a listener of its own.
-
-pub(crate) mod ledger;
-mod process;
-pub(crate) mod series;
+//! Serving the page of metrics: its listener, who may read it, and how requests are answered.
 
 use std::{
     collections::VecDeque,
@@ -39,7 +35,8 @@ use tokio::{
 };
 use tracing::info;
 
-use crate::{control_socket::remove_stale, status::Board};
+use super::series;
+use crate::operations::{board::Board, control_socket::remove_stale};
 
 /// What the page is.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -290,7 +287,7 @@ fn answer<B>(request: &Request<B>, settings: &Settings, board: &Board) -> Respon
         let realm = (WWW_AUTHENTICATE, "Basic realm=\"metrics\"");
         return refusal(StatusCode::UNAUTHORIZED, Some(realm));
     }
-    let mut response = Response::new(Full::from(series::page(board)));
+    let mut response = Response::new(Full::from(series::page(board.sample())));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(OPENMETRICS));
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));

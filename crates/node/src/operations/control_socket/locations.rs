@@ -9,7 +9,7 @@ use std::{
 
 use nix::unistd::geteuid;
 
-use super::{AskError, connect, hang_up};
+use super::client::{AskError, connect, hang_up};
 
 /// Root's folder.
 const ROOTS: &str = "/run/rtun";

@@ -20,17 +20,17 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// At most this many connections wait to be admitted; fewer where descriptors are few.
-pub(super) const WAITING: usize = 512;
+pub(in crate::hub) const WAITING: usize = 512;
 
 /// At most this many of them come from one IPv4 address or IPv6 /64 and have proven the same.
-pub(super) const PLACES: usize = 64;
+pub(in crate::hub) const PLACES: usize = 64;
 
 /// A connection that has proven something keeps its place for this long.
-pub(super) const GRACE: Duration = Duration::from_millis(300);
+pub(in crate::hub) const GRACE: Duration = Duration::from_millis(300);
 
 /// What a connection has proven that is not admitted yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Proven {
+pub(in crate::hub) enum Proven {
     /// Nothing: it is there.
     Nothing,
     /// It has sent something.
@@ -43,7 +43,7 @@ pub(super) enum Proven {
 const LEVELS: usize = 3;
 
 /// Who waits.
-pub(super) struct WaitingRoom {
+pub(in crate::hub) struct WaitingRoom {
     capacity: usize,
     /// Of a source and level.
     places: usize,
@@ -70,7 +70,7 @@ struct Waiting {
 struct Source([VecDeque<u64>; LEVELS]);
 
 /// A place in the waiting room; dropping it leaves.
-pub(super) struct Place {
+pub(in crate::hub) struct Place {
     room: Arc<WaitingRoom>,
     number: u64,
     turned_out: CancellationToken,
@@ -78,13 +78,13 @@ pub(super) struct Place {
 
 impl WaitingRoom {
     /// For as many connections as a process with this many descriptors can spare: a quarter.
-    pub(super) fn new(descriptors: u64) -> Arc<Self> {
+    pub(in crate::hub) fn new(descriptors: u64) -> Arc<Self> {
         let capacity = usize::try_from(descriptors / 4).unwrap_or(WAITING).clamp(8, WAITING);
         Arc::new(Self { capacity, places: PLACES.min(capacity / 2), state: Mutex::default() })
     }
 
     /// Takes a place for a connection that has proven nothing; none if there is none.
-    pub(super) fn enter(self: &Arc<Self>, source: IpAddr) -> Option<Place> {
+    pub(in crate::hub) fn enter(self: &Arc<Self>, source: IpAddr) -> Option<Place> {
         let (source, now) = (group(source), Instant::now());
         let mut state = self.state();
         let own = state.by_source.get(&source);
@@ -104,7 +104,7 @@ impl WaitingRoom {
     }
 
     /// How many wait.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::hub) fn len(&self) -> usize {
         self.state().waiting.len()
     }
 
@@ -116,12 +116,12 @@ impl WaitingRoom {
 
 impl Place {
     /// The connection has proven more than before. It may be turned out by that, or turn another out.
-    pub(super) fn proves(&self, proven: Proven) {
+    pub(in crate::hub) fn proves(&self, proven: Proven) {
         self.room.state().promote(self.number, proven, self.room.places, Instant::now());
     }
 
     /// Resolves when the place is needed for another.
-    pub(super) async fn turned_out(&self) {
+    pub(in crate::hub) async fn turned_out(&self) {
         self.turned_out.cancelled().await;
     }
 }

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use rtun_control::AuthQuestion;
 use rtun_core::{HostName, JoinRequest, NamespaceId, Secret, Word};
 
-use super::{handshake::HandshakeError, rules::Rules};
+use super::handshake::HandshakeError;
+use crate::hub::rules::Rules;
 
 /// Whether every admission plugin admits the address.
 pub(super) async fn ask_about_address(

@@ -2,7 +2,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use super::association::Association;
+use crate::hub::association::Association;
 
 /// Hosts that frames of one read are gathered for; one more has those of the first sent.
 const HOSTS: usize = 16;

@@ -18,8 +18,8 @@ use rtun_transport::Stream;
 
 use tokio::time::sleep;
 
-use super::{
-    ask::{ask_about_address, ask_about_place, ask_about_user},
+use super::plugin_questions::{ask_about_address, ask_about_place, ask_about_user};
+use crate::hub::{
     association::Arrival,
     entrance::{EntranceError, Guest},
     registry::{Joining, Member, Registry},
@@ -31,7 +31,7 @@ use crate::{
 
 /// Why a connection did not become an association.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum HandshakeError {
+pub(in crate::hub) enum HandshakeError {
     /// The rules say no; the host was told so.
     #[error("{0}")]
     Refused(Refusal),
@@ -76,7 +76,7 @@ impl From<MessageError> for HandshakeError {
 
 impl HandshakeError {
     /// The fixed word used in logs and metrics.
-    pub(super) fn as_str(&self) -> &'static str {
+    pub(in crate::hub) fn as_str(&self) -> &'static str {
         match self {
             Self::Refused(refusal) => refusal.as_str(),
             Self::Malformed(DecodeError::Version(_)) => "bad_version",
@@ -95,7 +95,7 @@ impl HandshakeError {
 }
 
 /// Reads the request, decides, answers. On success the buffer holds what the host sent after its request.
-pub(super) async fn admit(
+pub(in crate::hub) async fn admit(
     registry: &Arc<Registry>,
     service: &str,
     guest: Guest,
@@ -203,27 +203,27 @@ fn encode(response: &Response) -> Vec<u8> {
 
 /// How handshakes ended.
 #[derive(Default)]
-pub(super) struct Admissions {
+pub(in crate::hub) struct Admissions {
     admitted: AtomicU64,
     refused: Tally,
 }
 
 impl Admissions {
-    pub(super) fn count_admitted(&self) {
+    pub(in crate::hub) fn count_admitted(&self) {
         self.admitted.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn count_refused(&self, why: &HandshakeError) {
+    pub(in crate::hub) fn count_refused(&self, why: &HandshakeError) {
         self.refused.count(why.as_str());
     }
 
     /// How many were admitted.
-    pub(super) fn admitted(&self) -> u64 {
+    pub(in crate::hub) fn admitted(&self) -> u64 {
         self.admitted.load(Ordering::Relaxed)
     }
 
     /// How many were not, by reason.
-    pub(super) fn refused(&self) -> BTreeMap<String, Happened> {
+    pub(in crate::hub) fn refused(&self) -> BTreeMap<String, Happened> {
         self.refused.read()
     }
 }

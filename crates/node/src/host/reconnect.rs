@@ -8,13 +8,14 @@ use rtun_proto::frame::FrameBuffer;
 use rtun_settings::HubNode;
 use rtun_system::tun::Device;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::{
-    Shared, downlink,
-    hubs::Hub,
+    downlink,
+    hubs::{Hub, Hubs},
     progress::Progress,
-    session::{JoinError, Session},
+    session::{Introduction, JoinError, Session},
     wire::Wire,
 };
 use crate::link::EndReason;
@@ -25,10 +26,29 @@ const LINGER: Duration = Duration::from_secs(1);
 /// The same failure is logged again after this long.
 const REPEAT_AFTER: Duration = Duration::from_secs(60);
 
-impl<D: Device> Shared<D> {
+/// Keeps a host connected to one of its hubs.
+pub(super) struct Connector<D> {
+    pub(super) service: String,
+    pub(super) introduction: Introduction,
+    pub(super) hubs: Hubs,
+    pub(super) dial_timeout: Option<Duration>,
+    pub(super) device: Arc<D>,
+    pub(super) progress: Arc<Progress>,
+    pub(super) stop: CancellationToken,
+}
+
+impl<D: Device> Connector<D> {
+    /// Keeps the host connected, and probes its hubs, until the host stops.
+    pub(super) async fn run(self: Arc<Self>) {
+        tokio::select! {
+            () = self.keep_connected() => {}
+            () = self.hubs.probe() => {}
+        }
+    }
+
     /// Connects, forwards until the connection ends, and starts over, until the host stops; each failure goes to the next
     /// hub.
-    pub(super) async fn keep_connected(&self) {
+    async fn keep_connected(&self) {
         let mut backoff = Backoff::default();
         let mut complaint = Complaint::default();
         loop {

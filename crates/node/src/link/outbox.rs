@@ -18,8 +18,8 @@ use rtun_transport::{Datagrams, Stream};
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
-    budget::{Budget, Charge},
     counters::Counters,
+    runtime::budget::{Budget, Charge},
 };
 
 /// A peer whose socket takes nothing for this long while packets wait is given up.

@@ -1,5 +1,8 @@
 //! How all services of a process go, for whoever asks while they run or are being changed.
 
+mod ledger;
+mod sample;
+
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -9,22 +12,20 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use prometheus_client::metrics::histogram::Histogram;
 use rtun_core::explain::choose_hubs;
 use tokio::runtime::Handle;
 
+use self::ledger::{HubId, Ledger};
+pub(crate) use self::{
+    ledger::{Totals, is_labelled},
+    sample::MetricsSample,
+};
 use crate::{
-    descriptors::limit,
     feeds::Feeds,
     host::Progress,
     hub::{Explained, HubView, Inquiry},
-    machine::Machine,
-    metrics::{
-        ledger::{HubId, Ledger, Totals},
-        series::Snapshot,
-    },
     report::{DescriptorReport, KindReport, ServiceReport, Status, Tasks},
-    workers::Workers,
+    runtime::{descriptors::limit, machine::Machine, workers::Workers},
 };
 
 /// What runs now. Asking waits for nobody, not even for a configuration that is being applied.
@@ -52,16 +53,6 @@ struct Shown {
 pub(crate) enum View {
     Hub(HubView),
     Host(Arc<Progress>),
-}
-
-/// How it went with one of the hubs that a host may connect to.
-pub(crate) struct NodeHistory {
-    /// As configured.
-    pub(crate) name: String,
-    /// From dialling to being admitted.
-    pub(crate) connect_seconds: Histogram,
-    /// Attempts that did not reach it.
-    pub(crate) unreachable: u64,
 }
 
 impl Default for Board {
@@ -135,7 +126,7 @@ impl Board {
     }
 
     /// The same with all that metrics need.
-    pub(crate) fn look(&self) -> Snapshot {
+    pub(crate) fn sample(&self) -> MetricsSample {
         // One look after the other, so that none sees less than an earlier one.
         let mut ledger = self.ledger();
         let shown = self.services.load_full();
@@ -149,7 +140,7 @@ impl Board {
                 View::Host(host) => nodes.push((name.clone(), host.nodes())),
             }
         }
-        Snapshot { status: self.status_of(reports), totals, lasted, nodes }
+        MetricsSample { status: self.status_of(reports), totals, lasted, nodes }
     }
 
     fn status_of(&self, services: Vec<ServiceReport>) -> Status {

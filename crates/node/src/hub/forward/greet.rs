@@ -10,9 +10,9 @@ use rtun_core::DropReason;
 use rtun_proto::extension::{self, Capabilities, Extension, Hello, HelloReply, Notice};
 use tracing::debug;
 
-use super::{
+use crate::hub::{
     association::{Association, Greeting},
-    namespace::{Moment, Snapshot},
+    namespace::{Moment, Namespace, Snapshot},
 };
 
 /// Hosts that come back per second after the loss of a hub.
@@ -25,6 +25,7 @@ const WINDOW_MAX: Duration = Duration::from_secs(30);
 /// Answers a frame that holds no packet; an error is why it counts as lost.
 pub(super) fn answer(
     from: &Arc<Association>,
+    namespace: &Namespace,
     snapshot: &Snapshot,
     payload: &[u8],
 ) -> Result<(), DropReason> {
@@ -34,7 +35,7 @@ pub(super) fn answer(
     let greeted = from.greeting.get().is_some();
     match Extension::decode(payload) {
         Ok(Extension::Hello(hello)) if !greeted => {
-            greet(from, snapshot, hello);
+            greet(from, namespace, snapshot, hello);
             Ok(())
         }
         // From hosts that have not said hello such frames are packets of no IP version.
@@ -47,7 +48,7 @@ pub(super) fn answer(
     }
 }
 
-fn greet(host: &Arc<Association>, snapshot: &Snapshot, hello: Hello) {
+fn greet(host: &Arc<Association>, namespace: &Namespace, snapshot: &Snapshot, hello: Hello) {
     let Hello { version, capabilities, mtu, instance, software } = hello;
     let mut offered = Capabilities::NONE;
     if snapshot.gso_frames {
@@ -65,26 +66,26 @@ fn greet(host: &Arc<Association>, snapshot: &Snapshot, hello: Hello) {
         accepted,
         max_frame: u16::MAX,
         reconnect_window: return_window(host.population.load(Ordering::Relaxed)),
-        namespace: *host.namespace.id.as_bytes(),
-        addresses: known_address(host, snapshot).into_iter().collect(),
+        namespace: *namespace.id.as_bytes(),
+        addresses: known_address(host, namespace, snapshot).into_iter().collect(),
     }));
     debug!(
-        namespace = %host.namespace.id, host = %host.host, software, mtu, gso_frames, datagrams,
+        namespace = %namespace.id, host = %host.host, software, mtu, gso_frames, datagrams,
         "host speaks the extension"
     );
     let notices = capabilities.has(Capabilities::NOTICES);
     let greeting = Greeting { instance, mtu, gso_frames, notices, software };
     if host.greeting.set(greeting).is_ok() {
         host.link.greeted(datagrams);
-        host.namespace.end_older_of_run(host);
-        tell_of_namesakes(host);
+        namespace.end_older_of_run(host);
+        tell_of_namesakes(host, namespace);
     }
 }
 
 /// Tells a host, and the other runs that report its name, of each other.
-fn tell_of_namesakes(host: &Arc<Association>) {
+fn tell_of_namesakes(host: &Arc<Association>, namespace: &Namespace) {
     let instance = |it: &Association| it.greeting.get().map(|greeting| greeting.instance);
-    for other in host.namespace.claims(&host.host) {
+    for other in namespace.claims(&host.host) {
         if instance(&other) == instance(host) {
             continue;
         }
@@ -98,9 +99,13 @@ fn tell_of_namesakes(host: &Arc<Association>) {
 }
 
 /// The host's own address, unless it is known to be routed elsewhere or nowhere.
-fn known_address(host: &Association, snapshot: &Snapshot) -> Option<(IpAddr, u8)> {
+fn known_address(
+    host: &Association,
+    namespace: &Namespace,
+    snapshot: &Snapshot,
+) -> Option<(IpAddr, u8)> {
     let addr = host.address?;
-    let moment = Moment { snapshot, namespace: Some(&host.namespace) };
+    let moment = Moment { snapshot, namespace: Some(namespace) };
     let known = snapshot.routing.leads_to(&host.host, addr, &moment) != Some(false);
     known.then_some((addr, if addr.is_ipv4() { 32 } else { 128 }))
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rtun_state::StateDir;
 
-use crate::{descriptors::Descriptors, duties::Duties, surroundings::Surroundings};
+use crate::runtime::{descriptors::Descriptors, duties::Duties, surroundings::Surroundings};
 
 /// A process's part of its machine.
 #[derive(Default, Clone)]

@@ -1,0 +1,72 @@
+//! Who is connected to a hub, what passed and what was lost.
+
+use rtun_control::PluginStatus;
+use rtun_core::RoutingTable;
+
+use crate::{
+    counters::Traffic,
+    hub::namespace::{Namespace, Snapshot},
+    report::{GatewayReport, HostReport, NamespaceReport, Queued, SharedReport},
+};
+
+/// Prefixes behind several hosts are reported for so many different lists of hosts.
+const MAX_SHARED: usize = 64;
+
+/// The part of a hub's report that is the registry's.
+pub(in crate::hub) struct RegistryStats {
+    pub(in crate::hub) namespaces: Vec<NamespaceReport>,
+    pub(in crate::hub) gone: Traffic,
+    pub(in crate::hub) waiting_for_plugins: u64,
+    pub(in crate::hub) plugins: Vec<PluginStatus>,
+    pub(in crate::hub) queue_memory: usize,
+    pub(in crate::hub) queue_budget: usize,
+}
+
+/// A namespace with its hosts; `configured`: whether the configuration names it.
+pub(super) fn report(namespace: &Namespace, configured: bool) -> NamespaceReport {
+    let snapshot = namespace.snapshot();
+    let mut traffic = namespace.ended();
+    let mut associations = namespace.associations();
+    associations.sort_by(|a, b| a.host.cmp(&b.host).then(b.id.cmp(&a.id)));
+    let mut hosts: Vec<HostReport> = Vec::with_capacity(associations.len());
+    for association in associations {
+        let (packets, bytes) = association.link.queued();
+        let greeting = association.greeting.get();
+        let newest = hosts.last().is_none_or(|before| before.host != association.host);
+        let host = HostReport {
+            host: association.host.clone(),
+            peer: association.peer,
+            transport: association.transport,
+            connected: association.since.elapsed(),
+            carries: newest || !snapshot.one_carrier_per_host(),
+            software: greeting.map(|greeting| greeting.software.clone()),
+            mtu: greeting.map(|greeting| greeting.mtu),
+            gso_frames: association.gso_frames(),
+            datagrams: association.link.uses_datagrams(),
+            traffic: association.counters.read(),
+            queued: Queued { packets, bytes: bytes as u64 },
+        };
+        traffic += &host.traffic;
+        hosts.push(host);
+    }
+    let routes = snapshot.routing.prefixes();
+    let shared = shared(namespace, &snapshot);
+    NamespaceReport { id: namespace.id, configured, routes, shared, hosts, traffic }
+}
+
+/// Who carries what is behind several hosts.
+fn shared(namespace: &Namespace, snapshot: &Snapshot) -> Vec<SharedReport> {
+    let all = snapshot.routing.tables().flat_map(RoutingTable::shared);
+    let reports = all.take(MAX_SHARED).map(|shared| {
+        let mut carried = false;
+        let gateways = shared.gateways.iter().map(|host| {
+            let connected = namespace.has(host);
+            let carries = connected && !(carried && snapshot.one_carrier_per_host());
+            carried |= carries;
+            GatewayReport { host: host.clone(), connected, carries }
+        });
+        let gateways = gateways.collect();
+        SharedReport { prefix: shared.example, prefixes: shared.prefixes, gateways }
+    });
+    reports.collect()
+}

@@ -1,0 +1,5 @@
+//! How a running process is watched and asked: the status board, the control socket, metrics.
+
+pub(crate) mod board;
+pub mod control_socket;
+pub(crate) mod metrics;

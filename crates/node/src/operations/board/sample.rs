@@ -1,0 +1,37 @@
+//! Everything that metrics are made of, as of one moment.
+
+use prometheus_client::metrics::histogram::Histogram;
+
+use super::ledger::Totals;
+use crate::{
+    host::NodeHistory,
+    report::{DeviceReport, HubReport, KindReport, Status},
+};
+
+/// What a page of metrics is made of.
+pub(crate) struct MetricsSample {
+    pub(crate) status: Status,
+    pub(crate) totals: Totals,
+    /// Of each hub service, by its name: how long its connections lasted, in seconds.
+    pub(crate) lasted: Vec<(String, Histogram)>,
+    /// Of each host service, by its name: the hubs it may connect to.
+    pub(crate) nodes: Vec<(String, Vec<NodeHistory>)>,
+}
+
+impl MetricsSample {
+    /// The hub services, by name.
+    pub(crate) fn hubs(&self) -> impl Iterator<Item = (&str, &HubReport)> {
+        self.status.services.iter().filter_map(|service| match &service.kind {
+            KindReport::Hub(hub) => Some((&*service.name, &**hub)),
+            KindReport::Host(_) => None,
+        })
+    }
+
+    /// The host services, by name.
+    pub(crate) fn devices(&self) -> impl Iterator<Item = (&str, &DeviceReport)> {
+        self.status.services.iter().filter_map(|service| match &service.kind {
+            KindReport::Host(device) => Some((&*service.name, &**device)),
+            KindReport::Hub(_) => None,
+        })
+    }
+}

@@ -1,0 +1,17 @@
+//! The local control socket: how other programs on this machine ask a running process how it goes.
+//!
+//! One request in, one answer out, each a line of JSON, then the connection is closed: `{"request":"status"}` is answered
+//! by `{"status":{...}}`, and what cannot be answered by `{"error":"..."}`. Only root and the user that the process runs
+//! as are answered.
+
+mod client;
+mod locations;
+mod protocol;
+mod server;
+
+pub use self::{
+    client::{AskError, ask},
+    locations::{Places, remove_stale},
+    protocol::{Answer, Request},
+    server::{ControlSocket, OpenError},
+};

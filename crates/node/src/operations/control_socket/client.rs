@@ -1,0 +1,106 @@
+//! Asking a running process.
+
+use std::{
+    io::{self, Read, Write},
+    net::Shutdown,
+    path::Path,
+    time::Instant,
+};
+
+use serde_json::Value;
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::protocol::{DEADLINE, MAX_ANSWER, Request};
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// The process has ended, or there is no such socket.
+    #[error("nobody listens there")]
+    Nobody,
+    /// It is another user's.
+    #[error("it belongs to another user")]
+    NotPermitted,
+    /// It said no.
+    #[error("{0}")]
+    Refused(String),
+    /// It does not answer in time.
+    #[error("no answer within {} s", DEADLINE.as_secs())]
+    Timeout,
+    /// What it answered is not an answer.
+    #[error("what it answers is no answer to this: {0}")]
+    Malformed(#[from] serde_json::Error),
+    /// The connection broke.
+    #[error(transparent)]
+    Broken(#[from] io::Error),
+}
+
+/// Asks the process that listens at `path`; waits no longer than a few seconds. The answer is what stands under the
+/// request's name.
+pub fn ask(path: &Path, request: &Request) -> Result<Value, AskError> {
+    let deadline = Instant::now() + DEADLINE;
+    let mut socket = connect(path)?;
+    let mut line = serde_json::to_vec(request)?;
+    line.push(b'\n');
+    // Who is not permitted is told so without having been listened to.
+    let sent = socket.write_all(&line);
+    let answer = match read_all(&mut socket, deadline) {
+        Ok(answer) if answer.is_empty() => {
+            sent?;
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        answer => answer?,
+    };
+    let mut answer: Value = serde_json::from_slice(&answer)?;
+    if let Some(error) = answer["error"].as_str() {
+        return Err(AskError::Refused(error.to_owned()));
+    }
+    let name = serde_json::to_value(request)?["request"].clone();
+    Ok(name.as_str().map_or(Value::Null, |name| answer[name].take()))
+}
+
+pub(super) fn connect(path: &Path) -> Result<Socket, AskError> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // Also bounds connecting, where too many wait already.
+    socket.set_write_timeout(Some(DEADLINE))?;
+    match socket.connect(&SockAddr::unix(path)?) {
+        Ok(()) => Ok(socket),
+        Err(error) => Err(match error.kind() {
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => AskError::Nobody,
+            io::ErrorKind::PermissionDenied => AskError::NotPermitted,
+            io::ErrorKind::WouldBlock => AskError::Timeout,
+            _ => error.into(),
+        }),
+    }
+}
+
+fn read_all(socket: &mut Socket, deadline: Instant) -> Result<Vec<u8>, AskError> {
+    let mut answer = Vec::new();
+    let mut piece = vec![0; 64 * 1024];
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(AskError::Timeout);
+        }
+        socket.set_read_timeout(Some(left))?;
+        match socket.read(&mut piece) {
+            Ok(0) => return Ok(answer),
+            // How a connection ends whose other end did not want to hear all of the request.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(answer),
+            Ok(_) if answer.len() as u64 > MAX_ANSWER => {
+                return Err(io::Error::from(io::ErrorKind::FileTooLarge).into());
+            }
+            Ok(n) => answer.extend_from_slice(&piece[..n]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Err(AskError::Timeout);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Ends both ways of a connection that was made to see whether somebody listens.
+pub(super) fn hang_up(socket: &Socket) {
+    let _ = socket.shutdown(Shutdown::Both);
+}

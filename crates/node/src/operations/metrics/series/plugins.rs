@@ -1,0 +1,57 @@
+//! Series of the plugins that hubs ask.
+
+use std::fmt;
+
+use rtun_control::{PluginKind, PluginStatus};
+
+use crate::operations::{
+    board::MetricsSample,
+    metrics::page::{Page, truth},
+};
+
+pub(super) fn encode(sample: &MetricsSample, page: &mut Page<'_>) -> fmt::Result {
+    let of = |service: &str, plugin: &PluginStatus| {
+        let kind = plugin_kind(plugin.kind);
+        vec![("service", service.into()), ("kind", kind.into()), ("name", plugin.name.clone())]
+    };
+    let plugins = || {
+        sample.hubs().flat_map(|(service, hub)| {
+            let first = |n: &usize| {
+                let same = |it: &PluginStatus| {
+                    (it.kind, &it.name) == (hub.plugins[*n].kind, &hub.plugins[*n].name)
+                };
+                hub.plugins.iter().position(same) == Some(*n)
+            };
+            // One that is named twice is one series.
+            (0..hub.plugins.len()).filter(first).map(move |n| (service, &hub.plugins[n]))
+        })
+    };
+    let questions = plugins().flat_map(|(service, plugin)| {
+        [("answered", plugin.answered), ("failed", plugin.failed)].map(|(result, count)| {
+            let mut labels = of(service, plugin);
+            labels.push(("result", result.into()));
+            (labels, count)
+        })
+    });
+    page.counter("rtun_plugin", "Questions to a plugin, answered and not", questions)?;
+    page.gauge(
+        "rtun_plugin_waiting",
+        "Packets, or hosts, that wait for a plugin's answer",
+        plugins().map(|(service, plugin)| (of(service, plugin), plugin.waiting as f64)),
+    )?;
+    page.gauge(
+        "rtun_plugin_breaker_open",
+        "Whether a plugin is left alone for having failed too often: 0 or 1",
+        plugins().map(|(service, plugin)| (of(service, plugin), truth(plugin.paused))),
+    )
+}
+
+fn plugin_kind(kind: PluginKind) -> &'static str {
+    match kind {
+        PluginKind::Router => "router",
+        PluginKind::Ingress => "ingress",
+        PluginKind::Auther => "auther",
+        PluginKind::Admission => "admission",
+        PluginKind::Limiter => "limiter",
+    }
+}

@@ -1,0 +1,36 @@
+//! Series of the process.
+
+use std::fmt;
+
+use crate::{
+    operations::{
+        board::MetricsSample,
+        metrics::{
+            page::{Labels, Page},
+            process::Usage,
+        },
+    },
+    report::Status,
+};
+
+pub(super) fn encode(sample: &MetricsSample, page: &mut Page<'_>) -> fmt::Result {
+    let Status { version, started, .. } = &sample.status;
+    let version = vec![("version", version.clone())];
+    page.gauge("rtun_build_info", "The version that runs", [(version, 1.0)])?;
+    let usage = Usage::read();
+    if let Some(cpu) = usage.cpu {
+        let help = "CPU time used, user and system";
+        page.counter_f64("process_cpu_seconds", help, cpu.as_secs_f64())?;
+    }
+    let start = Some(*started);
+    for (name, help, value) in [
+        ("process_start_time_seconds", "When the process started, Unix time", start),
+        ("process_resident_memory_bytes", "Memory in use", usage.resident),
+        ("process_virtual_memory_bytes", "Memory reserved", usage.virtual_memory),
+        ("process_open_fds", "Descriptors in use", usage.open_descriptors),
+        ("process_max_fds", "Descriptors that may be in use", usage.max_descriptors),
+    ] {
+        page.gauge(name, help, value.map(|value| (Labels::new(), value as f64)))?;
+    }
+    Ok(())
+}
