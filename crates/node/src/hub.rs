@@ -7,6 +7,7 @@ mod connections;
 mod entrance;
 mod explain;
 mod forward;
+mod limiters;
 mod namespace;
 mod parked;
 mod registry;

@@ -4,17 +4,19 @@
 //! outlives that call, and a link that is dropped is closed.
 
 mod end;
+mod inbound;
 mod message;
 mod outbox;
 mod reading;
 
 use std::{
-    io,
+    io, mem,
     ops::Range,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
+use rtun_core::limit::ShaperSet;
 use rtun_proto::{
     extension::{Extension, pong_frame},
     frame::FrameBuffer,
@@ -25,6 +27,7 @@ use tracing::error;
 
 use self::{
     end::End,
+    inbound::Inbound,
     outbox::Outbox,
     reading::{Arrived, Reader, Unfinished},
 };
@@ -41,6 +44,9 @@ pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
 /// One end of a connection. Any number of tasks may send; one task runs it.
 pub(crate) struct Link {
     outbox: Outbox,
+    /// The limits of what is received, until [`Link::run`] takes them.
+    input: Mutex<ShaperSet>,
+    budget: Arc<Budget>,
     /// What goes to the peer, or is lost on the way, is counted here.
     sent: Arc<Counters>,
     end: OnceLock<End>,
@@ -64,6 +70,8 @@ impl Link {
     pub(crate) fn new(stream: Arc<dyn Stream>, budget: &Arc<Budget>, sent: Arc<Counters>) -> Self {
         Self {
             outbox: Outbox::new(stream, budget),
+            input: Mutex::default(),
+            budget: Arc::clone(budget),
             sent,
             end: OnceLock::new(),
             ended: CancellationToken::new(),
@@ -73,6 +81,12 @@ impl Link {
     /// Lets frames through, those held back first.
     pub(crate) fn open(&self) {
         self.outbox.open();
+    }
+
+    /// What is received, and from now on what is sent, keeps to these limits. To be called before [`Link::run`].
+    pub(crate) fn limit(&self, input: ShaperSet, output: ShaperSet) {
+        *self.input.lock().unwrap_or_else(PoisonError::into_inner) = input;
+        self.outbox.limit(output);
     }
 
     /// Its stream, until it is closed.
@@ -201,16 +215,26 @@ impl Link {
         receiver: &mut impl Receiver,
         mut buffer: FrameBuffer,
     ) -> End {
-        let consumed = receiver.take(buffer.filled());
+        let shapers = mem::take(&mut *self.input.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut inbound = Inbound::new(shapers, &self.budget, Arc::clone(&self.sent));
+        let consumed = inbound.take(buffer.filled(), receiver);
         buffer.consume(consumed);
         let mut reader = Reader::default();
         let mut turns = Turns::default();
         let mut unfinished = Unfinished::default();
         let ask = || self.send_extension(&Extension::Ping([0; 8]));
         loop {
-            match reader.next(stream, &mut buffer, receiver, &ask).await {
+            let arrived = tokio::select! {
+                arrived = reader.next(stream, &mut buffer, receiver, &ask) => arrived,
+                () = inbound.ready() => {
+                    inbound.release(receiver);
+                    turns.after_read().await;
+                    continue;
+                }
+            };
+            match arrived {
                 Ok(Arrived::Stream) => {
-                    let consumed = receiver.take(buffer.filled());
+                    let consumed = inbound.take(buffer.filled(), receiver);
                     buffer.consume(consumed);
                     let asks = receiver.asks_after().is_some();
                     if unfinished.lasts_too_long(consumed > 0) && asks {
@@ -221,7 +245,7 @@ impl Link {
                     }
                 }
                 Ok(Arrived::Datagrams(frames)) => {
-                    receiver.take(frames);
+                    inbound.take(frames, receiver);
                 }
                 Ok(Arrived::End) => return End { reason: EndReason::PeerClosed, error: None },
                 Err(error) => {

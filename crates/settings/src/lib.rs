@@ -19,6 +19,7 @@ use std::{
 
 pub use hub_node::*;
 use ipnet::IpNet;
+pub use rtun_core::limit::{LimitRow, TrafficLimit};
 use rtun_core::{HostName, NamespaceId};
 pub use rtun_core::{
     IngressRule, Matcher, Route, Secret, Selection, Sharing, SourceCheck, Strategy, User,
@@ -107,6 +108,21 @@ pub struct HubRules {
     pub queue_budget: usize,
     /// Of everything else.
     pub quotas: Quotas,
+    /// Of traffic, connections and requests.
+    pub limits: HubLimits,
+}
+
+/// What a hub limits, by the rows of GOST's limiters.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct HubLimits {
+    /// `limiter` of the service: in all, for each connection, for each address.
+    pub traffic: Vec<LimitRow<TrafficLimit>>,
+    /// `limiter` of the handler: in all, for each host, for each namespace.
+    pub hosts: Vec<LimitRow<TrafficLimit>>,
+    /// `climiter`: connections at once.
+    pub connections: Vec<LimitRow<u32>>,
+    /// `rlimiter`: requests to join a second.
+    pub requests: Vec<LimitRow<f64>>,
 }
 
 /// From where a hub's ICMP errors come.

@@ -117,6 +117,7 @@ pub(super) fn read(
         gso_frames: gso_frames.unwrap_or(true),
         queue_budget: queue_budget.unwrap_or(QUEUE_BUDGET) * MIB,
         quotas,
+        limits: Default::default(),
     };
     let handshake_timeout = timeout.filter(|t| !t.is_zero()).unwrap_or(HANDSHAKE_TIMEOUT);
     Some((HubSettings { listener, more_listeners, rules, handshake_timeout }, view))

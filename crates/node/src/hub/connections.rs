@@ -117,13 +117,29 @@ impl Connections {
                         self.refuse(peer, &HandshakeError::TurnedOut);
                         continue;
                     };
+                    // Those of a trusted proxy are counted where their own address is known.
+                    let counted = match entrance.trusts(peer.ip()) {
+                        true => Ok(None),
+                        false => self.registry.limiters.connection(peer.ip()).map(Some),
+                    };
+                    let counted = match counted {
+                        Ok(counted) => counted,
+                        Err(exceeded) => {
+                            self.refuse(peer, &exceeded.into());
+                            continue;
+                        }
+                    };
                     let waiting = Waiting { place: Some(place), deadline: self.deadline() };
                     let seat = workers.seat();
                     let worker = seat.handle().clone();
                     let entrance = Arc::clone(&entrance);
                     let receiving =
                         Arc::clone(&self).receive(entrance, caller, peer, waiting, seat);
-                    self.tasks.spawn_on(receiving, &worker);
+                    let counted_while_received = async move {
+                        let _counted = counted;
+                        receiving.await;
+                    };
+                    self.tasks.spawn_on(counted_while_received, &worker);
                 }
                 Err(error) => {
                     self.descriptors.accept_failed(&self.service, &error);
@@ -148,6 +164,14 @@ impl Connections {
         match self.stop.run_until_cancelled(arriving).await {
             None => {}
             Some(Ok((Received::One(guest), waiting))) => {
+                let counted = match entrance.trusts(peer.ip()) {
+                    true => self.registry.limiters.connection(guest.peer.ip()).map(Some),
+                    false => Ok(None),
+                };
+                let _counted = match counted {
+                    Ok(counted) => counted,
+                    Err(exceeded) => return self.refuse(guest.peer, &exceeded.into()),
+                };
                 // As far as a trusted proxy says.
                 let peer = guest.peer;
                 let admitting = async {
@@ -281,6 +305,7 @@ impl Connections {
         if !self.registry.rules().doors.admit(guest.peer.ip()) {
             return Err(HandshakeError::AddressRefused);
         }
+        self.registry.limiters.request(guest.peer.ip())?;
         tokio::select! {
             why = waiting.over() => Err(why),
             admitted = handshake::admit(&self.registry, &self.service, guest) => admitted,

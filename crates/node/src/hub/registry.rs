@@ -24,6 +24,7 @@ use self::stats::report;
 use super::{
     association::{Arrival, Association, Commons},
     forward::Forwarder,
+    limiters::{HostShapers, HubLimiters},
     namespace::{Namespace, Snapshot},
     parked::Parked,
     rules::{Rules, retire},
@@ -42,6 +43,7 @@ pub(super) struct Registry {
     commons: Commons,
     ends: Tally,
     guesses: Mutex<Guesses>,
+    pub(super) limiters: HubLimiters,
 }
 
 /// What becomes of a host that wants to join.
@@ -78,6 +80,7 @@ impl Registry {
     /// The namespaces that the rules name exist from the beginning.
     pub(super) fn new(service: &str, rules: Rules) -> Self {
         let queue_budget = rules.config.queue_budget;
+        let limiters = HubLimiters::new(&rules.config.limits);
         let mut world = World {
             rules: Arc::new(rules),
             namespaces: HashMap::new(),
@@ -89,6 +92,7 @@ impl Registry {
             service: service.to_owned(),
             world: Mutex::new(world),
             next_id: AtomicU64::new(1),
+            limiters,
             commons: Commons { budget: Budget::new(queue_budget), population: Arc::default() },
             ends: Tally::default(),
             guesses: Mutex::default(),
@@ -150,7 +154,10 @@ impl Registry {
             *world.hosts_by_user.entry(user.into()).or_default() += 1;
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let HostShapers { input, output } =
+            self.limiters.shapers(arrival.peer.ip(), &admitted.host, request.namespace);
         let association = Association::new(id, admitted, arrival, &self.commons);
+        association.link.limit(input, output);
         let association = Arc::new(association);
         if let Some(evicted) = namespace.add(&association) {
             let _ = evicted.replaced_by.set(association.peer);
@@ -174,6 +181,7 @@ impl Registry {
         let mut world = self.world();
         let before = mem::replace(&mut world.rules, Arc::clone(&rules));
         self.commons.budget.set_limit(rules.config.queue_budget);
+        self.limiters.apply(&rules.config.limits);
         world.add_configured();
         for id in world.namespaces.keys().copied().collect::<Vec<_>>() {
             world.forget_if_unneeded(id);

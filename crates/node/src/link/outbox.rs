@@ -9,7 +9,9 @@ use std::{
     time::Duration,
 };
 
-use rtun_core::{DropReason, FlowQueue, Lost, MAX_CONTROL, QueueLimits, Sent, Window};
+use rtun_core::{
+    DropReason, FlowQueue, Lost, MAX_CONTROL, QueueLimits, Sent, Window, limit::ShaperSet,
+};
 use rtun_proto::{
     extension::{decode_gso_frame, is_extension, packets, ping_frame},
     frame::{Frames, LEN_PREFIX},
@@ -34,6 +36,9 @@ const ANSWER: Duration = Duration::from_secs(1);
 /// A way that carries less than this, in bytes per second, gets GSO frames cut into packets, so that what goes before
 /// others never waits longer than for a packet: 64 KiB take 1 ms at this rate.
 const SLOW: u64 = 64_000_000;
+
+/// While packets wait for a limit, it is read again at least this often, since it may change.
+const RECHECK: Duration = Duration::from_millis(100);
 
 /// Pieces handed to one vectored write.
 const PIECES: usize = 64;
@@ -61,6 +66,10 @@ struct State {
     marks: bool,
     /// Whether packets go beside the stream where they fit: the peer takes them there.
     datagrams: bool,
+    /// The limits that packets have to keep to.
+    shapers: ShaperSet,
+    /// Whether packets wait for these, and not for the peer.
+    is_shaped: bool,
     /// Packets cut out of GSO frames; empty between two.
     cut: Vec<u8>,
 }
@@ -85,6 +94,8 @@ enum Flushed {
     },
     /// Enough is on its way; the peer's next answer goes on.
     Full,
+    /// A limit lets no packet through before this time.
+    Shaped(std::time::Instant),
 }
 
 /// What takes no more.
@@ -115,6 +126,8 @@ impl Outbox {
             window: Window::default(),
             marks: false,
             datagrams: false,
+            shapers: ShaperSet::default(),
+            is_shaped: false,
             cut: Vec::new(),
         };
         Self { state: Mutex::new(state), wake: Notify::new() }
@@ -127,6 +140,11 @@ impl Outbox {
             state.gate = Gate::Open(stream);
         }
         self.wake.notify_one();
+    }
+
+    /// From now on packets keep to these limits. Those that may not go yet wait in the queue, within its bounds.
+    pub(crate) fn limit(&self, shapers: ShaperSet) {
+        self.state().shapers = shapers;
     }
 
     /// The socket, until [`Outbox::close`].
@@ -159,7 +177,7 @@ impl Outbox {
                 }
                 return Ok(());
             }
-            Gate::Open(stream) if state.queue.is_empty() && !state.is_slow() => {
+            Gate::Open(stream) if state.queue.is_empty() && !state.queues_first() => {
                 try_write(&**stream, bytes, places, state.window.room(now()))
             }
             Gate::Held(_) | Gate::Open(_) => Ok(0),
@@ -184,7 +202,7 @@ impl Outbox {
             }
             sent = sent.saturating_sub(run.len());
         }
-        let marked = match state.is_slow() && !waited {
+        let marked = match state.queues_first() && !waited {
             true => state.flush_open(counters),
             false => state.mark(false),
         };
@@ -276,6 +294,11 @@ impl Outbox {
                     let _ = tokio::time::timeout(ANSWER, self.wake.notified()).await;
                     deadline = Instant::now() + STALL;
                 }
+                Flushed::Shaped(until) => {
+                    let until = until.min(now() + RECHECK).into();
+                    let _ = tokio::time::timeout_at(until, self.wake.notified()).await;
+                    (deadline, blocked) = (Instant::now() + STALL, Blocked::Stream);
+                }
                 Flushed::Waiting { progress, blocked: by } => {
                     blocked = by;
                     if progress {
@@ -328,9 +351,20 @@ impl State {
             return self.flush_beside(stream, datagrams, counters);
         }
         let mut progress = false;
+        // Until the limits let something through: what is lost now has waited for them.
+        let mut waited = mem::take(&mut self.is_shaped);
         loop {
             let now = now();
             let mut room = self.window.room_to_mark(now).min(self.stage);
+            match self.shapers.allowance(now) {
+                Ok(allowance) => room = room.min(allowance),
+                Err(_) if self.queue.is_urgent() => room = 1,
+                Err(_) if self.queue.is_empty() => {}
+                Err(until) => {
+                    self.is_shaped = true;
+                    return Ok(Flushed::Shaped(until));
+                }
+            }
             if room == 0 && self.queue.is_urgent() {
                 // As little as there is: what is staged, or one control frame.
                 room = 1;
@@ -341,7 +375,8 @@ impl State {
                 }
                 return Ok(Flushed::Full);
             }
-            self.queue.stage(room, now, |lost| count_lost(lost, counters));
+            let was_shaped = mem::take(&mut waited);
+            self.queue.stage(room, now, |lost| count_lost(shaped(lost, was_shaped), counters));
             let mut pieces = [IoSlice::new(&[]); PIECES];
             let filled = self.queue.slices(&mut pieces);
             if filled == 0 {
@@ -356,6 +391,7 @@ impl State {
                     }
                     self.queue.advance(sent, |sent| count_sent(sent, counters));
                     self.window.wrote(sent);
+                    self.shapers.send(sent, now);
                     self.mark(false)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -375,8 +411,19 @@ impl State {
         counters: &Counters,
     ) -> io::Result<Flushed> {
         let mut progress = false;
+        // Until the limits let something through: what is lost now has waited for them.
+        let mut waited = mem::take(&mut self.is_shaped);
         loop {
-            self.queue.stage(1, now(), |lost| count_lost(lost, counters));
+            let now = now();
+            if let Err(until) = self.shapers.allowance(now)
+                && !self.queue.is_urgent()
+                && !self.queue.is_empty()
+            {
+                self.is_shaped = true;
+                return Ok(Flushed::Shaped(until));
+            }
+            let was_shaped = mem::take(&mut waited);
+            self.queue.stage(1, now, |lost| count_lost(shaped(lost, was_shaped), counters));
             let Some((frame, begun)) = self.queue.front() else { return Ok(Flushed::Empty) };
             let payload = &frame[LEN_PREFIX..];
             let fits = datagrams.max_len().is_some_and(|longest| payload.len() <= longest);
@@ -390,7 +437,10 @@ impl State {
                 _ => (stream.try_write(&frame[begun..]), Blocked::Stream),
             };
             match sent {
-                Ok(sent) => self.queue.advance(sent, |sent| count_sent(sent, counters)),
+                Ok(sent) => {
+                    self.queue.advance(sent, |sent| count_sent(sent, counters));
+                    self.shapers.send(sent, now);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return Ok(Flushed::Waiting { progress, blocked });
                 }
@@ -422,9 +472,15 @@ impl State {
         }
     }
 
+    /// Whether packets are queued before they are sent.
+    fn queues_first(&self) -> bool {
+        self.shapers.is_limited() || self.is_slow()
+    }
+
     /// Whether packets are queued one by one before they are sent.
     fn is_slow(&self) -> bool {
-        self.datagrams || self.window.rate().is_some_and(|rate| rate < SLOW)
+        let is_slow = |rate: Option<u64>| rate.is_some_and(|rate| rate < SLOW);
+        self.datagrams || is_slow(self.window.rate()) || is_slow(self.shapers.rate())
     }
 
     /// Sends a mark where one is due: behind what has been written, and behind what is staged if anything is.
@@ -473,8 +529,9 @@ impl State {
     fn push(&mut self, sender: u64, frames: &[u8], counters: &Counters) {
         match self.charge.allowance() {
             Some(allowance) => {
+                let is_shaped = self.is_shaped;
                 self.queue.push(sender, frames, now(), allowance, |lost| {
-                    count_lost(lost, counters);
+                    count_lost(shaped(lost, is_shaped), counters);
                 });
                 self.settle();
             }
@@ -551,6 +608,19 @@ fn count_sent(Sent { packets, bytes }: Sent, counters: &Counters) {
     counters.count_out(packets, bytes as u64);
 }
 
+/// What is lost while packets wait for a limit is lost to the limit.
+fn shaped(lost: Lost, is_shaped: bool) -> Lost {
+    let reason = match lost.reason {
+        DropReason::QueueFullOldest | DropReason::QueueTooOld | DropReason::QueueCodel
+            if is_shaped =>
+        {
+            DropReason::RateLimited
+        }
+        other => other,
+    };
+    Lost { reason, ..lost }
+}
+
 fn count_lost(Lost { reason, packets, .. }: Lost, counters: &Counters) {
     counters.count_drops(reason, packets);
 }
@@ -571,8 +641,9 @@ fn count_drops(reason: DropReason, run: &[u8], counters: &Counters) {
 
 #[cfg(test)]
 mod tests {
-    use std::slice;
+    use std::{num::NonZeroU64, slice};
 
+    use rtun_core::limit::{ShaperPair, TrafficLimit, TrafficRate};
     use rtun_transport::memory;
 
     use super::*;
@@ -599,5 +670,48 @@ mod tests {
         assert_eq!(budget.read().0, 0);
         drain.abort();
         drop(other);
+    }
+
+    /// In simulated time: a sender that always has more, through a stream that takes everything.
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_is_kept_to_3_percent_and_what_it_holds_back_is_bounded() {
+        for mbit in [1, 10, 100, 1000_u64] {
+            let bytes = mbit * 125_000;
+            let limit =
+                TrafficLimit { input: None, output: NonZeroU64::new(bytes).map(TrafficRate::new) };
+            let pair = Arc::new(ShaperPair::new(Some(limit), now()));
+            let (stream, other) = memory::pair(1 << 22);
+            let stream: Arc<dyn Stream> = Arc::new(stream);
+            let (budget, counters) = (Budget::new(1 << 28), Arc::<Counters>::default());
+            let outbox = Arc::new(Outbox::new(Arc::clone(&stream), &budget));
+            outbox.limit(ShaperSet::output([pair]));
+            outbox.open();
+            let (its_outbox, its_counters) = (Arc::clone(&outbox), Arc::clone(&counters));
+            let drain =
+                tokio::spawn(async move { its_outbox.drain(&*stream, &its_counters).await });
+
+            let mut frame = vec![0x05, 0x78, 0x45];
+            frame.resize(LEN_PREFIX + 1400, 0);
+            // In each millisecond a quarter more than the limit lets through.
+            let each = (bytes * 5 / 4 / 1000).div_ceil(frame.len() as u64) as usize;
+            let run = frame.repeat(each);
+            let (mut buffer, mut arrived, mut pushed) = (vec![0; 1 << 20], 0, 0);
+            for millis in 0..3000 {
+                outbox.send(1, &run, slice::from_ref(&(0..run.len())), &counters).unwrap();
+                pushed += each as u64;
+                assert!(outbox.queued().1 <= QueueLimits::default().bytes + STAGE_MAX);
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                while let Ok(read) = other.try_read(&mut buffer) {
+                    arrived += if millis >= 1000 { read as u64 } else { 0 };
+                }
+            }
+            let error = arrived.abs_diff(2 * bytes) as f64 / (2 * bytes) as f64;
+            assert!(error < 0.03, "{mbit} Mbit/s: {arrived} in 2 s, {error:.4}");
+            let traffic = counters.read();
+            let lost = traffic.dropped(DropReason::RateLimited);
+            assert!(lost > 0 && traffic.drops().to_string() == format!("rate_limited={lost}"));
+            assert_eq!(traffic.packets_out + lost + outbox.queued().0, pushed);
+            drain.abort();
+        }
     }
 }

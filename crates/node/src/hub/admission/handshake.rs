@@ -9,7 +9,10 @@ use std::{
     },
 };
 
-use rtun_core::{JoinRequest, NamespaceId, Question, Refusal, Word};
+use rtun_core::{
+    JoinRequest, NamespaceId, Question, Refusal, Word,
+    limit::{ConnectionsExceeded, RequestsExceeded},
+};
 use rtun_proto::{
     frame::FrameBuffer,
     relay::{ASSOCIATE, Addr, DecodeError, Request, Response, Status, TunnelId},
@@ -59,6 +62,12 @@ pub(in crate::hub) enum HandshakeError {
     /// The plugin that knows from where hosts may connect gives no answer.
     #[error("the admission plugin does not answer")]
     AddressUnavailable,
+    /// A `climiter` allows no more connections.
+    #[error(transparent)]
+    ConnectionsExceeded(#[from] ConnectionsExceeded),
+    /// An `rlimiter` allows no more requests now.
+    #[error(transparent)]
+    RequestsExceeded(#[from] RequestsExceeded),
     /// Too many others wait.
     #[error("too many connections wait to be admitted")]
     TurnedOut,
@@ -89,6 +98,8 @@ impl HandshakeError {
             Self::NotInCertificate(_) => "name_not_permitted",
             Self::TransportTimeout => "timeout_transport",
             Self::Timeout => "timeout_request",
+            Self::ConnectionsExceeded(_) => "limit_connections",
+            Self::RequestsExceeded(_) => "limit_rate",
             Self::TurnedOut => "limit_source",
         }
     }
