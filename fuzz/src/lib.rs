@@ -10,8 +10,8 @@ pub use tls::{tls_headers, tls_messages, tls_opener, tls_padding};
 
 use rtun_core::{
     Matcher, Parsed, TooManyRows,
-    limit::{LimitScope, parse_connection_limits, parse_request_limits, parse_traffic_limits},
-    parse_matchers, parse_routes, parse_rules, parse_users,
+    limit::LimitScope,
+    parse_connection_limits, parse_matchers, parse_request_limits, parse_traffic_limits, parse_routes, parse_rules, parse_users,
 };
 use rtun_proto::{
     checksum::Checksum,

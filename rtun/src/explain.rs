@@ -13,14 +13,14 @@ use rtun_config::{
     source::Source,
 };
 use rtun_core::{
-    Answers, HostName, Known, NamespaceId, PluginId,
+    Answers, HostName, NamespaceId, PluginId, PluginRoute,
     explain::{
         HubExplanation, Presence, Question, Scene, Unclear, choose_hubs, choose_namespace, explain,
     },
 };
 use rtun_node::{
     Explained, Inquiry,
-    control_socket::{AskError, Places, Request, ask},
+    control_socket::{ControlAskError, ControlRequest, SocketLocations, ask},
 };
 use serde::Serialize;
 
@@ -122,9 +122,9 @@ impl Explain {
     fn ask_running(&self) -> Result<Vec<HubExplanation>, ExitCode> {
         let sockets = match &self.socket {
             Some(socket) => vec![socket.clone()],
-            None => Places::from_vars(|name| std::env::var_os(name)).sockets(),
+            None => SocketLocations::from_vars(|name| std::env::var_os(name)).sockets(),
         };
-        let request = Request::Explain(Inquiry {
+        let request = ControlRequest::Explain(Inquiry {
             source: self.source,
             destination: self.destination,
             from: self.from.as_ref().map(ToString::to_string),
@@ -142,7 +142,7 @@ impl Explain {
                 Ok(Explained::Unclear(Unclear::NoHub)) => {}
                 Ok(Explained::Unclear(other @ Unclear::NoSuchHub { .. })) => unclear = Some(other),
                 Ok(Explained::Unclear(other)) => return Err(usage(&other)),
-                Err(AskError::Nobody) if self.socket.is_none() => {}
+                Err(ControlAskError::Nobody) if self.socket.is_none() => {}
                 Err(error) => complain(&format!("rtun: {}: {error}", socket.display())),
             }
         }
@@ -199,8 +199,8 @@ impl Explain {
 struct NobodyAsked;
 
 impl Answers for NobodyAsked {
-    fn known(&self, _: PluginId, _: NamespaceId, _: IpAddr) -> Known {
-        Known::Unasked
+    fn known(&self, _: PluginId, _: NamespaceId, _: IpAddr) -> PluginRoute {
+        PluginRoute::Unasked
     }
 
     fn is_connected(&self, _: &HostName) -> bool {

@@ -13,7 +13,7 @@ use rtun_config::{
 };
 use rtun_node::{
     ASKED, Node,
-    control_socket::{ControlSocket, Places},
+    control_socket::{ControlSocket, SocketLocations},
     descriptors,
 };
 use tokio::{
@@ -233,7 +233,7 @@ fn read(args: &Args, environment: &Environment, reader: &mut SystemReader) -> Ou
 
 /// For `rtun status`; without it everything else works.
 fn open_control_socket(node: &Node) -> Option<ControlSocket> {
-    let places = Places::from_vars(|name| std::env::var_os(name));
+    let places = SocketLocations::from_vars(|name| std::env::var_os(name));
     match ControlSocket::open(&places, node.board()) {
         Ok(socket) => {
             info!(path = %socket.path().display(), "control socket is open");

@@ -14,8 +14,8 @@ use std::{
 
 use clap::Args as ClapArgs;
 use rtun_node::{
-    Status,
-    control_socket::{AskError, Places, Request, ask, remove_stale},
+    NodeStatus,
+    control_socket::{ControlAskError, ControlRequest, SocketLocations, ask, remove_stale},
 };
 use serde_json::Value;
 
@@ -44,13 +44,13 @@ pub(crate) struct StatusCommand {
 /// What one rtun has answered.
 struct Seen {
     json: Value,
-    status: Status,
+    status: NodeStatus,
     when: Instant,
 }
 
 impl StatusCommand {
     pub(crate) fn run(self) -> ExitCode {
-        let places = Places::from_vars(|name| std::env::var_os(name));
+        let places = SocketLocations::from_vars(|name| std::env::var_os(name));
         let screen = io::stdout().is_terminal();
         let colour = screen && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let mut before = Vec::new();
@@ -82,21 +82,23 @@ impl StatusCommand {
     }
 
     /// Asks everybody; also returns what went wrong with whom.
-    fn look(&self, places: &Places) -> (Vec<Seen>, Vec<String>) {
+    fn look(&self, places: &SocketLocations) -> (Vec<Seen>, Vec<String>) {
         let sockets = match &self.socket {
             Some(socket) => vec![socket.clone()],
             None => places.sockets(),
         };
         let (mut seen, mut complaints) = (Vec::new(), Vec::new());
         for socket in sockets {
-            let answer = ask(&socket, &Request::Status).and_then(|json| {
+            let answer = ask(&socket, &ControlRequest::Status).and_then(|json| {
                 let status = serde_json::from_value(json.clone())?;
                 Ok(Seen { json, status, when: Instant::now() })
             });
             match answer {
                 Ok(answer) => seen.push(answer),
                 // Its process was killed: nobody will miss it.
-                Err(AskError::Nobody) if self.socket.is_none() => drop(remove_stale(&socket)),
+                Err(ControlAskError::Nobody) if self.socket.is_none() => {
+                    drop(remove_stale(&socket))
+                }
                 Err(error) => complaints.push(format!(
                     "rtun: {}: {}",
                     socket.display(),
@@ -107,7 +109,7 @@ impl StatusCommand {
         (seen, complaints)
     }
 
-    fn complain_of_nobody(&self, places: &Places) {
+    fn complain_of_nobody(&self, places: &SocketLocations) {
         if self.socket.is_some() {
             return complain("rtun: no running rtun there");
         }

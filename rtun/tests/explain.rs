@@ -22,7 +22,7 @@ use rtun_core::{
 };
 use rtun_node::{
     Explained, Inquiry,
-    control_socket::{Request, ask},
+    control_socket::{ControlRequest, ask},
 };
 use serde_json::Value;
 
@@ -239,7 +239,7 @@ fn inquiry(source: IpAddr, destination: IpAddr, from: Option<&str>, namespace: &
 }
 
 fn explain(socket: &Path, inquiry: Inquiry) -> HubExplanation {
-    let answer = ask(socket, &Request::Explain(inquiry)).unwrap();
+    let answer = ask(socket, &ControlRequest::Explain(inquiry)).unwrap();
     match serde_json::from_value(answer).unwrap() {
         Explained::Hubs(mut hubs) if hubs.len() == 1 => hubs.remove(0),
         other => panic!("{other:?}"),
@@ -266,7 +266,7 @@ fn packet(source: IpAddr, destination: IpAddr, hops: u8) -> Vec<u8> {
 
 /// What a namespace has counted: drops by reason, and packets out by host.
 fn counted(socket: &Path, namespace: &str) -> (u64, BTreeMap<String, u64>) {
-    let status = ask(socket, &Request::Status).unwrap();
+    let status = ask(socket, &ControlRequest::Status).unwrap();
     let namespaces = status["services"][0]["namespaces"].as_array().unwrap();
     let namespace = namespaces.iter().find(|ns| ns["id"] == namespace).unwrap();
     let traffic = &namespace["traffic"];
@@ -412,10 +412,11 @@ fn a_running_hub_explains_with_its_rows_and_connections() {
         let row = explain(&socket, asked()).explanation.destination.row.unwrap();
         (row.line, &*row.gateway) == (1, "h2")
     });
-    let unclear = ask(&socket, &Request::Explain(Inquiry { namespace: None, ..asked() })).unwrap();
+    let unclear =
+        ask(&socket, &ControlRequest::Explain(Inquiry { namespace: None, ..asked() })).unwrap();
     assert!(unclear.to_string().contains(BLUE), "{unclear}");
     let wrong = Inquiry { namespace: Some("x".into()), ..asked() };
-    let error = ask(&socket, &Request::Explain(wrong)).unwrap_err().to_string();
+    let error = ask(&socket, &ControlRequest::Explain(wrong)).unwrap_err().to_string();
     assert!(error.contains("not a UUID"), "{error}");
     hub.stop();
 }

@@ -28,7 +28,7 @@ use rtun_proto::{
     icmp::{Unreachable, quoted, unreachable},
     packet::Packet,
 };
-use rtun_system::link::Link;
+use rtun_system::link::SystemLink;
 
 /// Of three hosts the third is away. `{}` is metadata.
 const HUB: &str = "
@@ -251,7 +251,7 @@ fn a_router_behind_a_host_may_say_what_fits_and_nothing_else() {
     two.route_add("192.168.200.0/24", "172.16.0.2").unwrap();
     router.route_add("0.0.0.0/0", "172.16.0.1").unwrap();
     far.route_add("0.0.0.0/0", "192.168.200.1").unwrap();
-    let narrow = async { Link::open("far").unwrap().set_mtu(1200).await };
+    let narrow = async { SystemLink::open("far").unwrap().set_mtu(1200).await };
     router.block_on(narrow).unwrap().unwrap();
     let _hosts = [join(&world, &one, 1, 1420), join(&world, &two, 2, 1420)];
     reaches(&lan_one, "192.168.200.2");

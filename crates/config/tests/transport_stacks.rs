@@ -11,11 +11,11 @@ use rtun_config::{
     source::{ReadError, Source},
 };
 use rtun_settings::{
-    Bind, CertificateFiles, CipherSuite, Config, DialTls, Endpoint, Fingerprint, GrpcKeepalive,
-    GrpcSettings, HostSettings, Http2Settings, HttpHeader, HubNode, HubSettings, Interface,
-    MuxSettings, MuxVersion, NetworkNamespace, NodePreference, OwnCertificate, ProbeSettings,
-    ProxyKind, ProxyProtocol, QuicSettings, Secret, Selection, ServerCertificate, ServerTls,
-    ServiceKind, SocketOptions, Strategy, TlsVersions, TransportStack, Verification,
+    Bind, CertificateFiles, CipherSuite, Config, CongestionControl, DialTls, Endpoint, Fingerprint,
+    GrpcKeepalive, GrpcSettings, HostSettings, Http2Settings, HttpHeader, HubNode, HubSettings,
+    Interface, MuxSettings, MuxVersion, NetworkNamespace, NodePreference, OwnCertificate,
+    ProbeSettings, ProxyKind, ProxyProtocol, QuicSettings, Secret, Selection, ServerCertificate,
+    ServerTls, ServiceKind, SocketOptions, Strategy, TlsVersions, TransportStack, Verification,
     WebSocketSettings,
 };
 
@@ -202,11 +202,12 @@ fn quic_http2_and_grpc() {
         handshake_timeout: None,
         datagrams: true,
         max_streams: None,
+        congestion: CongestionControl::Adaptive,
     };
     assert_eq!(quic(dialer("type: quic")), default);
     assert_eq!(
         quic(dialer(
-            "type: quic, metadata: {keepAlive: false, ttl: 3s, maxIdleTimeout: 5s, handshakeTimeout: 2s, datagrams: false, maxStreams: 7}"
+            "type: quic, metadata: {keepAlive: false, ttl: 3s, maxIdleTimeout: 5s, handshakeTimeout: 2s, datagrams: false, maxStreams: 7, congestion: CUBIC}"
         )),
         QuicSettings {
             keepalive: None,
@@ -214,6 +215,7 @@ fn quic_http2_and_grpc() {
             handshake_timeout: Some(Duration::from_secs(2)),
             datagrams: false,
             max_streams: Some(7),
+            congestion: CongestionControl::Cubic,
         }
     );
     let tls12 = "type: quic, tls: {options: {minVersion: VersionTLS12}}";

@@ -101,7 +101,7 @@ impl<L: Copy + PartialEq + Send + Sync + 'static> LimitTableShared<L> {
 mod tests {
     use std::path::Path;
 
-    use rtun_core::limit::{LimitScope, parse_connection_limits};
+    use rtun_core::{limit::LimitScope, parse_connection_limits};
     use rtun_settings::SourceSettings;
 
     use super::*;

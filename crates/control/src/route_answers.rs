@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use rtun_core::{HostName, Known, NamespaceId};
+use rtun_core::{HostName, NamespaceId, PluginRoute};
 use tokio::{runtime::Handle, time::Instant};
 use tracing::debug;
 
@@ -146,14 +146,14 @@ impl<T: Send + 'static> RouteAnswers<T> {
     }
 
     /// The cached answer for `addr` in `namespace`. An old answer is asked for again in the background.
-    pub fn known(self: &Arc<Self>, namespace: NamespaceId, addr: IpAddr) -> Known {
+    pub fn known(self: &Arc<Self>, namespace: NamespaceId, addr: IpAddr) -> PluginRoute {
         let key = (namespace, addr);
         let mut state = self.state();
-        let Some((gateway, since)) = state.cache.get(&key) else { return Known::Unasked };
+        let Some((gateway, since)) = state.cache.get(&key) else { return PluginRoute::Unasked };
         let age = Instant::now().duration_since(*since);
         match gateway {
             Some(gateway) => {
-                let known = Known::Gateway(gateway.clone());
+                let known = PluginRoute::Gateway(gateway.clone());
                 let is_old = age > self.limits.positive;
                 if is_old && !state.pending.contains(&key) && !self.caller.is_paused() {
                     let asker = Asker { namespace, host: None };
@@ -163,8 +163,8 @@ impl<T: Send + 'static> RouteAnswers<T> {
                 }
                 known
             }
-            None if age <= self.limits.negative => Known::Nothing,
-            None => Known::Unasked,
+            None if age <= self.limits.negative => PluginRoute::Nothing,
+            None => PluginRoute::Unasked,
         }
     }
 

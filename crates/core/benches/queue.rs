@@ -1,4 +1,4 @@
-//! What a frame costs in the queue: pushed, staged and sent, while as many wait as before.
+//! The cost of a frame in the queue: pushed, staged and sent, with a constant number waiting.
 
 use std::{
     hint::black_box,
@@ -58,7 +58,7 @@ fn queue(c: &mut Criterion) {
     }
 }
 
-/// Nothing is sent: every frame costs another one its place.
+/// Nothing is sent: every new frame replaces another one.
 fn overload(c: &mut Criterion) {
     let mut group = c.benchmark_group("queue overload");
     group.throughput(Throughput::Elements(1));
@@ -85,7 +85,7 @@ fn overload(c: &mut Criterion) {
     }
 }
 
-/// As the drain does: one vectored write of all that is staged.
+/// One vectored write of all staged frames.
 fn write(queue: &mut FlowQueue, now: Instant) {
     queue.stage(WRITE, now, support::nothing_lost);
     let mut slices = [IoSlice::new(&[]); 64];

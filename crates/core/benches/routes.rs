@@ -1,4 +1,4 @@
-//! What a routing table costs: a lookup, building, dropping, memory, by number of routes.
+//! The cost of a routing table by number of routes: lookup, building, dropping, memory.
 
 use std::{
     alloc::System,
@@ -20,9 +20,9 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const SIZES: [usize; 4] = [10, 1000, 100_000, 1_000_000];
-/// Hosts that the routes lead to, at most.
+/// The number of gateways of the routes, at most.
 const HOSTS: usize = 1000;
-/// Addresses looked up in turn: more than caches keep the way to.
+/// The number of addresses looked up in turn: so many that caches do not keep their paths in the trie.
 const ADDRS: usize = 1 << 20;
 
 criterion_group! {
@@ -35,10 +35,10 @@ criterion_group! {
 }
 criterion_main!(benches);
 
-/// How the prefixes of a table lie to each other.
+/// The kinds of tables.
 #[derive(Clone, Copy)]
 enum Layout {
-    /// All over the address space, of the lengths that tables of the Internet have.
+    /// Spread over the address space, with the lengths of Internet tables.
     Random,
     /// Chains of prefixes, each inside the one before.
     Nested,
@@ -78,8 +78,8 @@ fn routes(c: &mut Criterion) {
     }
 }
 
-/// Lookups back to back, and such where the next address hangs on the last answer, so that the processor cannot begin
-/// one before the other is done.
+/// Independent lookups, and lookups where the next address depends on the last result, so that the processor cannot
+/// overlap them.
 fn lookup(
     group: &mut BenchmarkGroup<'_, WallTime>,
     size: usize,
@@ -113,7 +113,7 @@ fn drop_table(group: &mut BenchmarkGroup<'_, WallTime>, size: usize, routes: &[R
     });
 }
 
-/// So many different prefixes, in no order.
+/// Different prefixes in random order.
 fn prefixes(rng: &mut Rng, count: usize, v4: bool, layout: Layout) -> Vec<IpNet> {
     let mut seen = HashSet::with_capacity(count);
     let mut prefixes = Vec::with_capacity(count);
@@ -140,7 +140,7 @@ fn unicast_v4(rng: &mut Rng) -> IpAddr {
     Ipv4Addr::from_bits(rng.u32(0x0100_0000..0xe000_0000)).into()
 }
 
-/// Below one of 65,536 networks of 32 bits, as registries give them out.
+/// In one of 65,536 networks of 32 bits, as registries assign them.
 fn unicast_v6(rng: &mut Rng) -> IpAddr {
     let network = Rng::with_seed(rng.u64(..1 << 16)).u128(0x2000_0000..0x3000_0000);
     Ipv6Addr::from_bits(network << 96 | rng.u128(..1 << 96)).into()

@@ -6,9 +6,9 @@ use ipnet::IpNet;
 
 use crate::table::PrefixSet;
 
-/// A list of prefixes that alone may connect, or that alone may not.
+/// A list of prefixes: only their addresses may connect, or all other addresses may.
 ///
-/// No address is ever admitted by accident: one that the list does not name is admitted only by a list that excludes.
+/// An address that is not in the list is admitted only by a list of excluded prefixes.
 #[derive(Default)]
 pub struct AddressList {
     prefixes: PrefixSet,
@@ -16,12 +16,12 @@ pub struct AddressList {
 }
 
 impl AddressList {
-    /// Admits only addresses in `prefixes` if `only` is set, else all but these.
+    /// Admits only addresses in `prefixes` if `only` is set, otherwise all others.
     pub fn new(prefixes: impl IntoIterator<Item = IpNet>, only: bool) -> Self {
         Self { prefixes: PrefixSet::new(prefixes), only }
     }
 
-    /// Whether `addr` may connect. IPv4 addresses in IPv6 form are taken as what they are.
+    /// Whether `addr` may connect. An IPv4-mapped IPv6 address counts as the IPv4 address.
     pub fn admits(&self, addr: IpAddr) -> bool {
         self.prefixes.contains(addr.to_canonical()) == self.only
     }
@@ -64,7 +64,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn agrees_with_looking_at_each_prefix(
+        fn agrees_with_checking_each_prefix(
             prefixes in prop::collection::vec((any::<u32>(), 0..=32u8), 0..20),
             addrs in prop::collection::vec(any::<u32>(), 1..20),
             only: bool,

@@ -6,39 +6,40 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Sources that are told apart; those that fall together share a rate.
+/// Slots for sources. Sources in the same slot share a rate.
 const SOURCES: usize = 32;
 
-/// Between answers to one source, on average.
+/// The average time between answers to one source.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// Answers to one source at once, after none for a second.
+/// The most answers to one source at once, after one second without an answer.
 const BURST: u32 = 10;
 
-/// A rate for each source of one sender (RFC 1812 section 4.3.2.8, RFC 4443 section 2.4 f): 10 a second, 10 at once, and of
-/// all sources together at most 320. A sender with many sources takes nothing from others, who have their own.
+/// A rate for each source of one sender (RFC 1812 section 4.3.2.8, RFC 4443 section 2.4 f): 10 a second, 10 at once, and at
+/// most 320 at once for all sources together. Each sender has its own limit, so one with many sources takes nothing from
+/// others.
 ///
-/// Any thread may ask; nobody waits. Two that ask for one source at the same moment may get one answer.
+/// Any thread may ask, and none waits. Two threads that ask for one source at the same time may get one answer.
 #[derive(Debug)]
 pub struct AnswerLimit {
     since: Instant,
-    /// By source: when the next answer would be due at the average rate, in microseconds after `since`; in the past for
-    /// one that has a burst left.
+    /// For each slot: when the next answer is due at the average rate, in microseconds after `since`. It is in the past if
+    /// a burst is left.
     due: [AtomicU64; SOURCES],
 }
 
 impl AnswerLimit {
-    /// Nothing answered yet.
+    /// A limit with all bursts left.
     pub fn new(now: Instant) -> Self {
         Self { since: now, due: std::array::from_fn(|_| AtomicU64::new(0)) }
     }
 
-    /// Whether a packet from `source` may be answered now; counts it if so.
+    /// Whether a packet from `source` may be answered now. If so, the answer is counted.
     pub fn may_answer(&self, source: IpAddr, now: Instant) -> bool {
         const EACH: u64 = INTERVAL.as_micros() as u64;
-        // As if the past had been quiet from the beginning.
+        // Offset by one burst, as if no answer had been sent before the beginning.
         let now = micros(now.saturating_duration_since(self.since)) + u64::from(BURST) * EACH;
-        let due = &self.due[place(source)];
+        let due = &self.due[slot(source)];
         let seen = due.load(Ordering::Relaxed);
         let earliest = seen.max(now - u64::from(BURST) * EACH);
         let next = earliest + EACH;
@@ -51,8 +52,8 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX / 2)
 }
 
-/// Neighbouring addresses fall into different places.
-fn place(source: IpAddr) -> usize {
+/// The slot of a source. Neighbouring addresses have different slots.
+fn slot(source: IpAddr) -> usize {
     let low = match source {
         IpAddr::V4(addr) => addr.to_bits() as usize,
         IpAddr::V6(addr) => {
@@ -95,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn however_many_sources_there_are_so_much_and_no_more() {
+    fn many_sources_together_are_limited_too() {
         let start = Instant::now();
         let limit = AnswerLimit::new(start);
         let all: u32 = (0..=255).map(|low| answers(&limit, low, start, 100)).sum();

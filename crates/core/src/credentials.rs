@@ -45,7 +45,7 @@ impl fmt::Debug for Secret {
 
 /// The users a hub knows.
 ///
-/// Comparing takes the same work for an unknown user, a wrong password and a right one.
+/// A comparison takes the same work for an unknown user, a wrong password and a right one.
 #[derive(Default)]
 pub struct Credentials {
     users: HashMap<Box<[u8]>, Stored>,
@@ -56,14 +56,14 @@ struct Stored {
     hosts: Option<HashSet<HostName>>,
 }
 
-/// A user that has proven itself.
+/// A user that has presented the right password.
 #[derive(Debug, Clone, Copy)]
 pub struct Proven<'a> {
     hosts: Option<&'a HashSet<HostName>>,
     proof: &'a Proof,
 }
 
-/// What a user has shown to know, kept to see later whether it still counts: never printed.
+/// The password that a user has presented, kept to check later whether it is still right: never printed.
 #[derive(Clone)]
 pub struct Proof(Arc<Padded>);
 
@@ -74,7 +74,7 @@ impl fmt::Debug for Proof {
 }
 
 impl Credentials {
-    /// No user at all: everybody is refused.
+    /// No user: every host is refused.
     pub fn new() -> Self {
         Self::default()
     }
@@ -89,7 +89,7 @@ impl Credentials {
         self.users.insert(name.as_bytes().into(), user);
     }
 
-    /// Checks what a host presents. An empty stored password is never accepted.
+    /// Checks the user and password that a host presents. An empty stored password is never accepted.
     pub fn prove(&self, name: &[u8], password: &[u8]) -> Option<Proven<'_>> {
         let presented = Padded::new(password);
         let user = self.users.get(name);
@@ -99,7 +99,7 @@ impl Credentials {
         if bool::from(right) { user.map(Stored::proven) } else { None }
     }
 
-    /// The user of that name if what it has proven to know before would still do.
+    /// The user of this name, if the password it presented before is still right.
     pub fn still_knows(&self, name: &[u8], proof: &Proof) -> Option<Proven<'_>> {
         let user = self.users.get(name)?;
         let right = proof.0.ct_eq(&user.password.0) & !user.password.0.is_empty();
@@ -114,12 +114,12 @@ impl Stored {
 }
 
 impl<'a> Proven<'a> {
-    /// The host names it is bound to, if it is.
+    /// The host names that it is bound to, if any.
     pub(crate) fn hosts(&self) -> Option<&'a HashSet<HostName>> {
         self.hosts
     }
 
-    /// What it has shown to know.
+    /// The password it has presented.
     pub fn proof(&self) -> Proof {
         self.proof.clone()
     }
@@ -134,7 +134,7 @@ impl<'a> Proven<'a> {
 struct Padded([u8; 257]);
 
 impl Padded {
-    /// A longer text is marked so that it equals nothing that can be stored or sent.
+    /// The last byte of a text longer than 255 bytes is 1, so that it equals nothing that can be stored or sent.
     fn new(text: &[u8]) -> Self {
         let mut field = [0; 257];
         let kept = text.len().min(255);
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_proven_counts_for_as_long_as_the_password_stays() {
+    fn a_proof_counts_as_long_as_the_password_stays() {
         let proof = known().prove(b"alice", b"s3cret").unwrap().proof();
         assert!(known().still_knows(b"alice", &proof).is_some());
         assert!(known().still_knows(b"bob", &proof).is_none());

@@ -1,31 +1,34 @@
-//! Why a packet goes where it goes: the decision of [`Routing`], and the rows of tables that are behind it.
+//! Why a packet goes where it goes: the decision of [`Routing`], and the rows of tables that it follows from.
 
 mod candidates;
 mod choice;
+mod report;
 
-use std::{
-    cell::RefCell,
-    net::{IpAddr, SocketAddr},
-};
+use std::{cell::RefCell, net::IpAddr};
 
 use rtun_proto::packet::{destination_is_never_routed, source_is_never_valid};
-use serde::{Deserialize, Serialize};
 
-use self::candidates::{Candidates, End};
-pub use self::choice::{HubExplanation, Unclear, choose_hubs, choose_namespace};
+use self::candidates::{AddressRole, RowCandidates};
+pub use self::{
+    choice::{HubExplanation, Unclear, choose_hubs, choose_namespace},
+    report::{
+        Because, Conclusion, Connection, Explanation, Gateway, LocatedAddress, Origin, PassedOver,
+        Presence, RouterInfo, Sender, Special, TableRow,
+    },
+};
 use crate::{
-    Answers, DropReason, HostName, Known, NamespaceId, PluginId, Route, Router, Routing, Sharing,
-    SourceCheck, Verdict,
-    hub::{Found, Gateways},
+    Answers, DropReason, HostName, NamespaceId, PluginId, PluginRoute, Route, Router, Routing,
+    Sharing, SourceCheck, Verdict,
+    routing::{Gateways, RouteLookup},
 };
 
-/// What a packet meets: a namespace's routing, the rows it was made of, and who is connected.
+/// What a decision depends on: a namespace's routing, the rows it was compiled from, and which hosts are connected.
 pub struct Scene<'a, A> {
-    /// Decides.
+    /// Makes the decision.
     pub routing: &'a Routing,
     /// One for each router of `routing`, in the same order.
     pub listings: Vec<Listing<'a>>,
-    /// Of the plugins; who is connected is asked of `presence`.
+    /// The answers of plugins. `presence` is asked whether a host is connected.
     pub answers: &'a A,
     /// Whether the hub takes a hop from each packet.
     pub takes_hops: bool,
@@ -33,272 +36,53 @@ pub struct Scene<'a, A> {
     pub presence: &'a dyn Fn(&HostName) -> Presence,
 }
 
-/// A router, as a person knows it.
+/// A router, as the configuration names it.
 pub struct Listing<'a> {
     /// As configured.
     pub name: &'a str,
     /// Whether it is the default router, and not the namespace's own.
     pub is_default: bool,
-    /// The rows its table was compiled of, in any order between sources and in their own within one; `None`: a plugin.
+    /// The rows its table was compiled from. Rows of one source are in the order of their lines; sources are in any order.
+    /// `None`: a plugin.
     pub rows: Option<Box<dyn Iterator<Item = Listed<'a>> + 'a>>,
-    /// Sources whose rows are not known, in words.
+    /// Sources whose rows are not known, as text.
     pub not_read: Vec<String>,
 }
 
-/// A row of a table, and where it stands.
+/// A row of a table, and where it is written.
 #[derive(Debug, Clone, Copy)]
 pub struct Listed<'a> {
-    /// What it says.
+    /// Its content.
     pub route: &'a Route,
     /// The kind of its source.
     pub origin: Origin,
     /// Its file, URL or key.
     pub source: &'a str,
-    /// In its source, from 1.
+    /// The line in its source, from 1.
     pub line: u32,
 }
 
-/// The kinds of sources of rows; of equal prefixes the one of the greatest counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Origin {
-    /// The configuration itself.
-    Inline,
-    /// A file.
-    File,
-    /// A key of a redis server.
-    Redis,
-    /// A URL.
-    Http,
-}
-
-/// A packet one wonders about.
+/// The packet to explain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
-    /// Who sends it; `None`: whoever its source is behind.
+    /// The host that sends it; `None`: the host that its source is behind.
     pub sender: Option<HostName>,
     /// Its source address.
     pub source: IpAddr,
     /// Its destination address, of the same family.
     pub destination: IpAddr,
-    /// Its TTL or hop limit, when it comes to the hub.
+    /// Its TTL or hop limit when it arrives at the hub.
     pub hops: u8,
-}
-
-/// What becomes of a packet, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Explanation {
-    /// The namespace's UUID.
-    pub namespace: String,
-    /// `strict`, `loose` or `off`.
-    pub source_check: String,
-    /// In the order in which they are asked.
-    pub routers: Vec<RouterInfo>,
-    /// Who sends the packet; `None` if that was not said and the source is behind nobody.
-    pub sender: Option<Sender>,
-    /// Where the source is.
-    pub source: Located,
-    /// Where the destination is.
-    pub destination: Located,
-    /// The host that the destination is behind and that carries its packets; of several that share flows the first.
-    pub gateway: Option<Gateway>,
-    /// Other hosts that the same prefix is behind, in order of preference.
-    #[serde(default)]
-    pub others: Vec<Gateway>,
-    /// Whether those that are connected share flows, rather than one of them carrying all.
-    #[serde(default)]
-    pub share_flows: bool,
-    /// What becomes of the packet.
-    pub conclusion: Conclusion,
-}
-
-/// A router of the namespace.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RouterInfo {
-    /// As configured.
-    pub name: String,
-    /// Whether it is the default router, and not the namespace's own.
-    pub is_default: bool,
-    /// Whether it is a plugin, and not a table.
-    pub is_plugin: bool,
-    /// Sources whose rows are not known: with them the answer may be another.
-    pub not_read: Vec<String>,
-}
-
-/// The host that sends.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sender {
-    /// Its name.
-    pub host: String,
-    /// Whether it was named, and not found by the source address.
-    pub named: bool,
-    /// Whether it is connected.
-    pub presence: Presence,
-}
-
-/// The host that would get the packet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Gateway {
-    /// Its name.
-    pub host: String,
-    /// Whether it is connected.
-    pub presence: Presence,
-}
-
-/// What the routers say of an address.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Located {
-    /// Which.
-    pub address: IpAddr,
-    /// What it is, if packets from there, or to there, are dropped whatever the tables say.
-    pub special: Option<Special>,
-    /// The router that answers.
-    pub router: Option<String>,
-    /// The host that router names.
-    pub gateway: Option<String>,
-    /// The row that names it; `None` if a plugin does.
-    pub row: Option<Row>,
-    /// The plugin that has to be asked before anything is known.
-    pub asks: Option<String>,
-    /// Other rows that contain the address, the best first.
-    pub passed_over: Vec<PassedOver>,
-    /// How many more of them there are.
-    pub passed_over_more: u64,
-}
-
-/// Addresses that no packet between hosts may carry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[allow(missing_docs)]
-pub enum Special {
-    Unspecified,
-    Loopback,
-    Multicast,
-    Broadcast,
-    LinkLocal,
-    Ipv4Mapped,
-}
-
-/// A row of a table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Row {
-    /// Destination prefix.
-    pub prefix: String,
-    /// The host behind which it is.
-    pub gateway: String,
-    /// The kind of source it is from.
-    pub origin: Origin,
-    /// The file, URL or key it is from.
-    pub source: String,
-    /// In its source, from 1.
-    pub line: u32,
-}
-
-/// A row that contains an address, and does not count.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PassedOver {
-    /// The router whose it is.
-    pub router: String,
-    /// What it says and where.
-    #[serde(flatten)]
-    pub row: Row,
-    /// Why it does not count.
-    pub because: Because,
-}
-
-/// Why a row does not count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Because {
-    /// A longer prefix of the same router contains the address.
-    ShorterPrefix,
-    /// The same prefix is in a source that comes first.
-    LowerSource,
-    /// The same prefix stands further up in the same source.
-    ListedLater,
-    /// The same prefix, whose host is used while those of the rows before are away.
-    StandsBy,
-    /// The same prefix comes first, but its host is not connected.
-    Away,
-    /// The same prefix comes first, but its host is the one that sends.
-    Sends,
-    /// The same prefix, whose host gets some of the flows.
-    SharesFlows,
-    /// The same prefix, whose host may send from there too.
-    MaySendToo,
-    /// Another router answers before this one is asked.
-    RouterNotAsked,
-}
-
-/// Whether a host is connected.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "state", rename_all = "snake_case")]
-pub enum Presence {
-    /// No running hub was asked.
-    Unknown,
-    /// No host of this name can ever be admitted to the namespace.
-    Impossible {
-        /// In words.
-        because: String,
-    },
-    /// It is not.
-    NotConnected,
-    /// It is.
-    Connected {
-        /// The newest first.
-        connections: Vec<Connection>,
-    },
-}
-
-/// A live connection of a host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Connection {
-    /// Where it comes from.
-    pub peer: SocketAddr,
-    /// Its transport, as configured.
-    pub transport: String,
-    /// For how long it has been there.
-    pub seconds: u64,
-    /// Waiting for its socket.
-    pub queued_packets: u64,
-    /// Waiting for its socket, length prefixes included.
-    pub queued_bytes: u64,
-    /// Whether it carries nothing as long as a newer one does.
-    pub standing_by: bool,
-}
-
-/// What becomes of a packet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "verdict", rename_all = "snake_case")]
-pub enum Conclusion {
-    /// It is handed to this host, if that is connected where that is not known.
-    Delivered {
-        /// Its name.
-        to: String,
-    },
-    /// It is dropped, and counted under this reason.
-    Dropped {
-        /// As a word.
-        #[serde(with = "word")]
-        reason: DropReason,
-    },
-    /// It waits until this plugin has said where this address is.
-    Asks {
-        /// Its router's name.
-        plugin: String,
-        /// Which.
-        address: IpAddr,
-    },
 }
 
 /// Explains what [`Routing::forward`] decides, and what the hub then does.
 ///
-/// It is that decision itself; the rows only tell where it is written. Reads every row once.
+/// It makes that decision itself; the rows only say where it is written. Reads every row once.
 pub fn explain<A: Answers>(scene: Scene<'_, A>, question: &Question) -> Explanation {
     let Scene { routing, listings, answers, takes_hops, presence } = scene;
     let Question { sender, source, destination, hops } = question;
     let (source, destination) = (*source, *destination);
-    let answers = Remembered { answers, presence, known: RefCell::default() };
+    let answers = FixedAnswers { answers, presence, known: RefCell::default() };
     let routers: Vec<RouterInfo> = listings
         .iter()
         .map(|listing| RouterInfo {
@@ -335,9 +119,9 @@ pub fn explain<A: Answers>(scene: Scene<'_, A>, question: &Question) -> Explanat
             }
         },
     };
-    let locate = |address, never, rows, found: &Found<'_>, gateway, end| {
+    let locate = |address, never, rows, found: &RouteLookup<'_>, gateway, role| {
         let special = special(address).filter(|_| never);
-        located(address, special, rows, found, gateway, end, &routers)
+        located(address, special, rows, found, gateway, role, &routers)
     };
     let is_owner = gateways_of(&source_found).is_some_and(|gateways| gateways.contains(from));
     let owner = if is_owner { from } else { owner };
@@ -359,7 +143,7 @@ pub fn explain<A: Answers>(scene: Scene<'_, A>, question: &Question) -> Explanat
             source_rows,
             &source_found,
             owner,
-            End::Source,
+            AddressRole::Source,
         ),
         destination: locate(
             destination,
@@ -367,7 +151,7 @@ pub fn explain<A: Answers>(scene: Scene<'_, A>, question: &Question) -> Explanat
             destination_rows,
             &destination_found,
             gateway,
-            End::Destination { sender: from, share_flows },
+            AddressRole::Destination { sender: from, share_flows },
         ),
         gateway: gateway.map(as_gateway),
         others,
@@ -377,36 +161,10 @@ pub fn explain<A: Answers>(scene: Scene<'_, A>, question: &Question) -> Explanat
     }
 }
 
-impl Explanation {
-    /// Of the routers that were asked, the sources that might have had a better row, in words.
-    pub fn sources_not_read(&self) -> Vec<String> {
-        let Self { routers, source, destination, .. } = self;
-        let last = [source, destination].map(|located| {
-            let answering = located.router.as_ref().or(located.asks.as_ref());
-            answering.and_then(|name| routers.iter().position(|router| router.name == *name))
-        });
-        let [Some(a), Some(b)] = last.map(|last| last.or(routers.len().checked_sub(1))) else {
-            return Vec::new();
-        };
-        let asked = routers.iter().take(a.max(b) + 1);
-        let sources = asked.flat_map(|router| {
-            router.not_read.iter().map(|source| format!("router {}: {source}", router.name))
-        });
-        sources.collect()
-    }
-}
-
-impl Conclusion {
-    /// Whether the packet arrives.
-    pub fn is_delivered(&self) -> bool {
-        matches!(self, Self::Delivered { .. })
-    }
-}
-
-fn gateways_of<'a, 'b>(found: &'a Found<'b>) -> Option<&'a Gateways<'b>> {
+fn gateways_of<'a, 'b>(found: &'a RouteLookup<'b>) -> Option<&'a Gateways<'b>> {
     match found {
-        Found::Behind { gateways, .. } => Some(gateways),
-        Found::Ask { .. } | Found::Nowhere(_) => None,
+        RouteLookup::Hosts { gateways, .. } => Some(gateways),
+        RouteLookup::Ask { .. } | RouteLookup::NoRoute(_) => None,
     }
 }
 
@@ -419,20 +177,20 @@ fn plugin_name(routing: &Routing, routers: &[RouterInfo], plugin: PluginId) -> S
 fn located(
     address: IpAddr,
     special: Option<Special>,
-    rows: Candidates<'_>,
-    found: &Found<'_>,
+    rows: RowCandidates<'_>,
+    found: &RouteLookup<'_>,
     gateway: Option<&HostName>,
-    end: End<'_>,
+    role: AddressRole<'_>,
     routers: &[RouterInfo],
-) -> Located {
+) -> LocatedAddress {
     let name = |router: usize| routers.get(router).map(|router| router.name.clone());
     let (answering, asks) = match found {
-        Found::Behind { router, .. } => (Some(*router), None),
-        Found::Ask { router, .. } => (None, name(*router)),
-        Found::Nowhere(_) => (None, None),
+        RouteLookup::Hosts { router, .. } => (Some(*router), None),
+        RouteLookup::Ask { router, .. } => (None, name(*router)),
+        RouteLookup::NoRoute(_) => (None, None),
     };
-    let (row, passed_over, passed_over_more) = rows.judge(answering, gateway, end, routers);
-    Located {
+    let (row, passed_over, passed_over_more) = rows.judge(answering, gateway, role, routers);
+    LocatedAddress {
         address,
         special,
         router: answering.and_then(name),
@@ -466,15 +224,15 @@ fn check_word(check: SourceCheck) -> &'static str {
     }
 }
 
-/// Answers that stay the same for one explanation, however they age meanwhile.
-struct Remembered<'a, A> {
+/// Answers that stay the same during one explanation, also when they expire meanwhile.
+struct FixedAnswers<'a, A> {
     answers: &'a A,
     presence: &'a dyn Fn(&HostName) -> Presence,
-    known: RefCell<Vec<(PluginId, IpAddr, Known)>>,
+    known: RefCell<Vec<(PluginId, IpAddr, PluginRoute)>>,
 }
 
-impl<A: Answers> Answers for Remembered<'_, A> {
-    fn known(&self, plugin: PluginId, namespace: NamespaceId, addr: IpAddr) -> Known {
+impl<A: Answers> Answers for FixedAnswers<'_, A> {
+    fn known(&self, plugin: PluginId, namespace: NamespaceId, addr: IpAddr) -> PluginRoute {
         let mut known = self.known.borrow_mut();
         if let Some((.., answer)) = known.iter().find(|(p, a, _)| (*p, *a) == (plugin, addr)) {
             return answer.clone();
@@ -486,23 +244,6 @@ impl<A: Answers> Answers for Remembered<'_, A> {
 
     fn is_connected(&self, host: &HostName) -> bool {
         matches!((self.presence)(host), Presence::Unknown | Presence::Connected { .. })
-    }
-}
-
-/// A reason as its word.
-mod word {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    use crate::DropReason;
-
-    pub(super) fn serialize<S: Serializer>(reason: &DropReason, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(reason.as_str())
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<DropReason, D::Error> {
-        let word = String::deserialize(from)?;
-        let reason = DropReason::ALL.into_iter().find(|reason| reason.as_str() == word);
-        reason.ok_or_else(|| D::Error::custom(format!("{word:?} is no reason")))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Failed passwords: how long the answer to one more waits, by user and by where it comes from.
+//! Failed passwords: how long the answer to a further one is delayed, for each user and each source address.
 
 use std::{
     collections::HashMap,
@@ -7,22 +7,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// So many failures of one user or source are answered at once.
+/// The number of failures of one user or source that are answered at once.
 pub const FREE_GUESSES: u32 = 5;
 
-/// What each failure after these adds to the wait.
+/// How much each further failure adds to the delay.
 const STEP: Duration = Duration::from_millis(500);
 
-/// The longest wait: a host has 10 s to be admitted.
+/// The longest delay: a host has 10 s to be admitted.
 const LONGEST: Duration = Duration::from_secs(4);
 
-/// A user or source without a failure for this long begins anew.
+/// After this time without a failure a user or source starts from zero.
 const FORGOTTEN: Duration = Duration::from_secs(120);
 
-/// Users, and sources, that are kept; for one more the one that failed longest ago is forgotten. About 1 MiB together.
+/// The most users, and the most sources, that are kept. A further one replaces the one whose failure is longest ago. About
+/// 1 MiB together.
 const KEPT: usize = 4096;
 
-/// Who has failed to prove who it is. A right password is never asked for here, so it never waits.
+/// Users and sources with failed passwords. Only failures are counted here, so a right password is never delayed.
 #[derive(Debug, Default)]
 pub struct Guesses {
     users: Failures<Box<[u8]>>,
@@ -45,7 +46,7 @@ impl<K> Default for Failures<K> {
 }
 
 impl Guesses {
-    /// Counts a failure of `user`, from `source`, at `now`: how long its answer waits. An IPv6 /64 is one source.
+    /// Counts a failure of `user` from `source` at `now`, and returns how long to delay the answer. An IPv6 /64 is one source.
     pub fn failed(&mut self, user: &[u8], source: IpAddr, now: Instant) -> Duration {
         let source = match source.to_canonical() {
             IpAddr::V6(addr) => {
@@ -59,7 +60,7 @@ impl Guesses {
 }
 
 impl<K: Eq + Hash + Clone> Failures<K> {
-    /// One failure more; how many there are now.
+    /// Counts one more failure and returns the number of failures.
     fn add(&mut self, key: K, now: Instant) -> u32 {
         if self.0.len() >= KEPT && !self.0.contains_key(&key) {
             let oldest = self.0.iter().min_by_key(|(_, failed)| failed.last);
@@ -108,7 +109,7 @@ mod tests {
             assert!(guesses.failed(format!("user-{n}").as_bytes(), v6(n), now).is_zero());
         }
         assert!(!guesses.failed(b"user-9", v6(9), now).is_zero(), "a /64 is one source");
-        assert!(guesses.failed(b"bob", from(200), now).is_zero(), "others do not wait");
+        assert!(guesses.failed(b"bob", from(200), now).is_zero(), "others are not delayed");
     }
 
     #[test]

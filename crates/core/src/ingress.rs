@@ -14,7 +14,7 @@ pub struct IngressRule {
 }
 
 impl IngressRule {
-    /// The pattern that `hostname` stands for, a leading `*` cut off (spec: tables.md section 2).
+    /// The pattern of `hostname`, without a leading `*`.
     pub fn pattern(hostname: &str) -> Result<&str, PatternError> {
         let pattern = hostname.strip_prefix('*').unwrap_or(hostname);
         if pattern.is_empty() || pattern == "." || pattern.starts_with('*') {
@@ -31,15 +31,15 @@ pub enum PatternError {
     /// Nothing but a wildcard, or two of them.
     #[error("matches no host; write a name, or *.domain for the domain and every name below it")]
     Nothing,
-    /// What is left behind the wildcard is no name.
+    /// The part after the wildcard is no name.
     #[error("is no host name: {0}")]
     HostName(#[from] HostNameError),
 }
 
 /// Rules from host names to the one namespace each may join.
 ///
-/// A pattern is a host name, or `*.example.org` / `.example.org` for that name and everything below it
-/// (spec: tables.md section 2). The most specific rule decides: the name itself, then ever shorter suffixes.
+/// A pattern is a host name, or `*.example.org` / `.example.org` for that name and everything below it. The most specific
+/// rule decides: the name itself, then shorter and shorter suffixes.
 /// A host without a rule may join nothing.
 #[derive(Debug, Default, Clone)]
 pub struct Ingress {
@@ -48,7 +48,7 @@ pub struct Ingress {
 }
 
 impl Ingress {
-    /// Compiles the rules; of two with the same pattern the later counts.
+    /// Compiles the rules. Of two with the same pattern the later one counts.
     pub fn new<'a>(rules: impl IntoIterator<Item = (&'a str, NamespaceId)>) -> Self {
         let mut ingress = Self::default();
         rules.into_iter().for_each(|(pattern, namespace)| ingress.add(pattern, namespace));
@@ -80,7 +80,7 @@ impl Ingress {
         self.rules.len()
     }
 
-    /// Whether there is no rule, so that no host may join.
+    /// Whether there is no rule. Then no host may join.
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
     }
@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(of(&Ingress::default(), "host-1"), None);
     }
 
-    /// Tries every pattern, keeps the longest that matches.
+    /// Tries every pattern and keeps the longest one that matches.
     fn model(rules: &[(String, NamespaceId)], host: &str) -> Option<NamespaceId> {
         let mut best: Option<(usize, NamespaceId)> = None;
         for (pattern, namespace) in rules {

@@ -1,26 +1,36 @@
-//! rtun's decisions, free of I/O, clocks and randomness: who may join, where a packet goes, what a queue keeps.
+//! rtun's decisions, without I/O, clocks and randomness: who may join, where a packet goes, which packets wait.
+//!
+//! | Subject | Modules |
+//! |---|---|
+//! | names | `host_name`, `namespace` |
+//! | who may join | `admission`, `credentials`, `ingress`, `address_list`, `matcher`, `guesses` |
+//! | where a packet goes | `route`, `table`, `routing`, `host_connections`, `drop_reason` |
+//! | explanations | [`explain`], [`reach`], [`similar`] |
+//! | what waits, and for how long | `queue`, `window`, `answer_limit` |
+//! | a host's choices about its hub | `selector`, `backoff`, `segments` |
+//! | limits | [`limit`] |
+//! | text | `rows`, [`text`], [`redact`] |
 
 mod address_list;
 mod admission;
 mod answer_limit;
-mod association;
-mod client;
+mod backoff;
 mod credentials;
-mod drop;
+mod drop_reason;
 pub mod explain;
 mod guesses;
-mod host;
-mod hub;
+mod host_connections;
+mod host_name;
 mod ingress;
 pub mod limit;
-mod lines;
 mod matcher;
 mod namespace;
 mod queue;
 pub mod reach;
 pub mod redact;
 mod route;
-mod row;
+mod routing;
+mod rows;
 mod segments;
 mod selector;
 pub mod similar;
@@ -30,28 +40,30 @@ mod window;
 
 pub use address_list::AddressList;
 pub use admission::{
-    AccessRules, Admitted, Decision, Identity, JoinRequest, Placement, Question, Refusal, Users,
-    Word,
+    AccessRules, Admitted, Decision, Identity, JoinRequest, Placement, PluginAnswer, Question,
+    Refusal, Users,
 };
 pub use answer_limit::AnswerLimit;
-pub use association::{Claims, MAX_CLAIMS, Sharing};
-pub use client::{Backoff, Setback};
+pub use backoff::{Backoff, Setback};
 pub use credentials::{Credentials, Proof, Proven, Secret, User};
-pub use drop::DropReason;
+pub use drop_reason::DropReason;
 pub use guesses::{FREE_GUESSES, Guesses};
-pub use host::{HostName, HostNameError};
-pub use hub::{Answers, Known, NoAnswers, PluginId, Router, Routing, SourceCheck, Verdict};
+pub use host_connections::{HostConnections, MAX_HOST_CONNECTIONS, Sharing};
+pub use host_name::{HostName, HostNameError};
 pub use ingress::{Ingress, IngressRule, PatternError};
-pub use lines::{
-    BadLine, BadLines, LineError, MAX_LINE, Parsed, TooManyRows, parse_matchers, parse_routes,
-    parse_rules, parse_users,
-};
 pub use matcher::{Matcher, MatcherError};
 pub use namespace::{NamespaceId, NamespaceIdError};
 pub use queue::{FlowQueue, Lost, MAX_CONTROL, QueueLimits, Sent};
 pub use route::{Route, host_prefix, parse_prefix, unmapped};
-pub use row::Row;
-pub use segments::{Counts, LossWatch, Segments, Silence};
-pub use selector::{NodeWeight, Selection, Selector, Strategy};
-pub use table::{MAX_GATEWAYS, RoutingTable, Shared};
+pub use routing::{
+    Answers, NoAnswers, PluginId, PluginRoute, Router, Routing, SourceCheck, Verdict,
+};
+pub use rows::{
+    BadLine, BadLines, LimitLineError, LineError, MAX_LINE, Parsed, Row, TooManyRows,
+    parse_connection_limits, parse_matchers, parse_request_limits, parse_routes, parse_rules,
+    parse_traffic_limits, parse_users,
+};
+pub use segments::{LossWatch, Segments, Silence, TcpCounts};
+pub use selector::{NodeRank, Selection, Selector, Strategy};
+pub use table::{MAX_GATEWAYS, RoutingTable, SharedPrefixes};
 pub use window::Window;

@@ -2,7 +2,6 @@
 //! describe them.
 
 mod connections;
-mod lines;
 mod quota;
 mod requests;
 mod scope;
@@ -12,7 +11,6 @@ mod traffic;
 
 pub use self::{
     connections::{ConnectionGuard, ConnectionLimiter, ConnectionsExceeded},
-    lines::{LimitLineError, parse_connection_limits, parse_request_limits, parse_traffic_limits},
     quota::{Quota, QuotaDirection, QuotaTerms, QuotaUse},
     requests::{RequestLimiter, RequestsExceeded},
     scope::{LimitRow, LimitScope, ScopedLimits},

@@ -1,10 +1,10 @@
-//! What an admission matches addresses against.
+//! The entries of an admission's list: addresses, prefixes and names.
 
 use ipnet::IpNet;
 
 use crate::{parse_prefix, unmapped};
 
-/// Addresses an admission speaks of.
+/// An entry of an admission's list.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Matcher {
     /// An address or prefix, host bits cleared.
@@ -24,10 +24,10 @@ pub struct MatcherError;
 const MAX_NAME: usize = 253;
 
 impl Matcher {
-    /// Reads an address, a prefix or a name (spec: tables.md section 3).
+    /// Reads an address, a prefix or a name.
     ///
-    /// A name is of letters, digits, `-`, `_` and `.`, and its last label is not a number (RFC 1123 section 2.1), so
-    /// that a mistyped address is not taken for a name.
+    /// A name consists of letters, digits, `-`, `_` and `.`, and its last label is not a number (RFC 1123 section 2.1), so
+    /// that a mistyped address is not read as a name.
     pub fn parse(text: &str) -> Result<Self, MatcherError> {
         if let Some(net) = parse_prefix(text) {
             return Ok(Self::Prefix(unmapped(net).trunc()));

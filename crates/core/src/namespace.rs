@@ -1,11 +1,11 @@
-//! The identity of an isolated routing world.
+//! The identity of a namespace.
 
 use std::{fmt, str::FromStr};
 
-/// Which isolated routing world a host joins: a UUID, all zero where the host names none.
+/// The isolated network that a host joins: a UUID, all zero if the host names none.
 ///
-/// GOST calls it `router.id` on the host and the router's `name` on the hub. Only the 16 UUID bytes count; the four
-/// flag bytes behind them on the wire do not (spec: wire.md section 2, "Namespace key trap").
+/// GOST calls it `router.id` on the host and the router's `name` on the hub. Only the 16 bytes of the UUID count; the four
+/// bytes after them on the wire do not.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct NamespaceId([u8; 16]);
 
@@ -34,7 +34,7 @@ impl NamespaceId {
     }
 }
 
-/// Accepts the spellings of google/uuid, which GOST uses: with dashes, bare 32 digits, in braces, or behind
+/// Accepts the spellings of google/uuid, which GOST uses: with dashes, bare 32 digits, in braces, or after
 /// `urn:uuid:`; upper and lower case.
 impl FromStr for NamespaceId {
     type Err = NamespaceIdError;

@@ -16,29 +16,28 @@ use rtun_proto::{
 };
 
 use self::{
-    codel::{Aim, Judgement},
+    codel::{CodelParameters, Judgement},
     flows::{FlowId, Flows},
     store::{FrameId, FrameList, Store},
 };
 use crate::DropReason;
 
-/// The most bytes of control frames that wait, length prefixes included, besides those staged.
+/// The most bytes of waiting control frames, length prefixes included, without those staged.
 pub const MAX_CONTROL: usize = 16 * 1024;
 
-/// Bounds of a [`FlowQueue`], and what it aims at below them.
+/// Bounds of a [`FlowQueue`], and the parameters of CoDel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueLimits {
-    /// Bytes, length prefixes included. Past them the fattest flow of the fattest sender, counted in bytes and 256 for each
-    /// frame, loses its oldest frames. One frame always
-    /// fits when no other waits.
+    /// The most bytes, length prefixes included. At the bound the largest flow of the largest sender, counted in bytes plus
+    /// 256 for each frame, loses its oldest frames. One frame always fits when no other waits.
     pub bytes: usize,
-    /// Frames; past them the same happens.
+    /// The most frames; at the bound the same happens.
     pub frames: usize,
     /// How long a frame may wait; an older one is dropped instead of being staged.
     pub age: Duration,
     /// The delay of a standing queue CoDel accepts (RFC 8289 section 4).
     pub target: Duration,
-    /// How long the delay is above the target before CoDel acts: a long round trip (RFC 8289 section 4).
+    /// How long the delay must be above the target before CoDel acts: a long round trip (RFC 8289 section 4).
     pub interval: Duration,
 }
 
@@ -56,7 +55,7 @@ impl Default for QueueLimits {
     }
 }
 
-/// A frame that goes nowhere.
+/// A frame that was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lost {
     /// Why.
@@ -67,7 +66,7 @@ pub struct Lost {
     pub bytes: usize,
 }
 
-/// Frames that are now wholly on the wire; control frames do not count.
+/// Frames whose last byte is now on the wire; control frames are not counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Sent {
     /// IP packets: a GSO frame counts its segments.
@@ -78,17 +77,16 @@ pub struct Sent {
 
 /// Whole frames waiting for a slow destination.
 ///
-/// Senders take turns in equal shares of bytes, and so do the flows of a sender, each with a queue of its own: neither
-/// many flows nor many addresses get a sender more. Who did not send a moment ago goes first, so that a ping does not wait
-/// behind a transfer. A queue that stands for longer than the
-/// target is told to its sender by a CE mark, or a drop where the packet may not be marked. What was chosen is *staged*:
-/// it is written in that order and dropped no more, since the receiver could not find the next frame behind one that is
-/// cut.
+/// Senders take turns with equal shares of bytes, and so do the flows of a sender, each with its own queue: a sender gains
+/// nothing by many flows or many addresses. A sender or flow that had nothing waiting goes first, so that a ping does not
+/// wait for a transfer. If a queue is longer than the target for too long, its sender is informed by a CE mark, or by a
+/// drop if the packet does not support ECN. A chosen frame is *staged*: staged frames are written in their order and are
+/// never dropped, because the receiver could not find the next frame after a cut one.
 ///
-/// Bytes are held in chunks of 32 KiB. Frames that stay while others pass hold chunks; when those in use have twice the
-/// waiting bytes and 128 KiB on top, frames are moved together before there is another one. With spare chunks it is two
-/// and a half times the waiting bytes and 256 KiB, so never much more than that of [`QueueLimits::bytes`]. Once grown, a
-/// queue that stays as full as it is allocates nothing. An idle one holds nothing after [`FlowQueue::shrink`].
+/// Frames are stored in chunks of 32 KiB. Frames that stay keep their chunks in use. When the chunks in use have more than
+/// twice the waiting bytes plus 128 KiB, frames are moved together before another chunk is used. With spare chunks the
+/// memory is two and a half times the waiting bytes plus 256 KiB, so it is bounded by [`QueueLimits::bytes`]. A queue that
+/// has grown and stays as full allocates nothing more. An idle queue has no memory after [`FlowQueue::shrink`].
 #[derive(Debug)]
 pub struct FlowQueue {
     limits: QueueLimits,
@@ -96,22 +94,22 @@ pub struct FlowQueue {
     backlog: Option<Box<Backlog>>,
 }
 
-/// What exists only after something had to wait.
+/// The part of a queue that exists only when a frame had to wait.
 #[derive(Debug, Default)]
 struct Backlog {
     store: Store,
     flows: Flows,
     control: FrameList,
     staged: FrameList,
-    /// Bytes of the first staged frame that are on the wire.
+    /// Bytes of the first staged frame that are already on the wire.
     staged_sent: usize,
-    /// Bytes not yet on the wire: of the frames that are staged, of the control frames that are not, of all.
+    /// Bytes not yet on the wire: of the staged frames, of the control frames that are not staged, of all frames.
     staged_bytes: usize,
     control_bytes: usize,
     bytes: usize,
     /// IP packets of all frames.
     packets: u64,
-    /// Frames in the flows' queues, and those plus the staged ones; without control frames.
+    /// The number of frames in the flows' queues, and of those plus the staged ones; without control frames.
     queued: usize,
     frames: usize,
 }
@@ -122,12 +120,12 @@ impl FlowQueue {
         Self { limits, seed, backlog: None }
     }
 
-    /// Whether nothing waits, staged or not.
+    /// Whether no frame waits, staged or not.
     pub fn is_empty(&self) -> bool {
         self.bytes() == 0
     }
 
-    /// Whether something waits that is sent whatever else holds packets back: staged frames and control frames.
+    /// Whether a staged frame or a control frame waits. These are sent even when packets are held back.
     pub fn is_urgent(&self) -> bool {
         self.backlog.as_ref().is_some_and(|b| b.staged_bytes > 0 || b.control_bytes > 0)
     }
@@ -142,15 +140,15 @@ impl FlowQueue {
         self.backlog.as_ref().map_or(0, |backlog| backlog.bytes)
     }
 
-    /// Bytes of memory held besides the queue itself: chunks, waiting or spare, and tables.
+    /// Bytes of memory in use besides the queue itself: chunks, spare ones included, and tables.
     pub fn memory(&self) -> usize {
         self.backlog.as_ref().map_or(0, |backlog| {
             size_of::<Backlog>() + backlog.store.memory() + backlog.flows.memory()
         })
     }
 
-    /// Takes over a frame whose first `sent` bytes are on the wire already, length prefix included; it goes before
-    /// everything. Only for a queue with nothing staged. No bound refuses it.
+    /// Takes over a frame whose first `sent` bytes, length prefix included, are already on the wire. It goes before all other
+    /// frames. Only for a queue with nothing staged. It is accepted past every bound.
     pub fn start_with(&mut self, frame: &[u8], sent: usize) {
         let packets = packets(frame.get(LEN_PREFIX..).unwrap_or_default());
         self.start(frame, sent, packets);
@@ -163,8 +161,8 @@ impl FlowQueue {
 
     fn start(&mut self, frame: &[u8], sent: usize, packets: u32) {
         let backlog = self.backlog.get_or_insert_default();
-        debug_assert!(backlog.staged.is_empty(), "only the frame in front can be partly sent");
-        debug_assert!(sent < frame.len(), "the frame is not wholly on the wire");
+        debug_assert!(backlog.staged.is_empty(), "only the first frame can be partly sent");
+        debug_assert!(sent < frame.len(), "the frame is not completely on the wire");
         let id = backlog.store.add(frame, packets, None);
         backlog.bytes += frame.len() - sent;
         backlog.packets += u64::from(packets);
@@ -174,9 +172,9 @@ impl FlowQueue {
         backlog.staged_bytes -= sent;
     }
 
-    /// Appends a whole frame that is no sender's packet; it goes before everything that is not staged. It counts as no
-    /// packet, and is lost only by [`FlowQueue::clear`], unreported. False, and nothing is appended, when more than
-    /// [`MAX_CONTROL`] bytes of such frames would wait.
+    /// Appends a whole control frame. It goes before all frames that are not staged, and counts as no packet. Only
+    /// [`FlowQueue::clear`] drops it, without a report. Returns false and appends nothing if more than [`MAX_CONTROL`] bytes
+    /// of control frames would wait.
     #[must_use]
     pub fn push_control(&mut self, frame: &[u8]) -> bool {
         let backlog = self.backlog.get_or_insert_default();
@@ -190,20 +188,20 @@ impl FlowQueue {
         true
     }
 
-    /// Bytes of the control frames that wait and are not staged.
+    /// Bytes of the waiting control frames that are not staged.
     pub fn control_bytes(&self) -> usize {
         self.backlog.as_ref().map_or(0, |backlog| backlog.control_bytes)
     }
 
-    /// Appends `frames` of `sender`, whole frames back to back. `lost` is told of each frame that made room: the fattest
-    /// sender's, of its fattest flow.
+    /// Appends `frames` of `sender`, whole frames one after the other. `lost` is called for each frame dropped to make room:
+    /// one of the largest flow of the largest sender.
     ///
-    /// `sender`: any number below 2^55 that tells senders apart.
+    /// `sender`: a number below 2^55 that identifies the sender.
     ///
-    /// `allowance`: the bytes this queue may hold now, counted as [`FlowQueue::bytes`] does; the smaller of it and
-    /// [`QueueLimits::bytes`] is the bound. What is dropped past it is [`DropReason::QueueBudget`] when that was the
-    /// allowance, and [`DropReason::QueueFullOldest`] otherwise. A new frame is dropped itself only when everything that
-    /// may be dropped has been and staged frames still leave no room for it.
+    /// `allowance`: the bytes this queue may have now, counted as [`FlowQueue::bytes`] does. The bound is the smaller of it
+    /// and [`QueueLimits::bytes`]. The reason of a drop is [`DropReason::QueueBudget`] if the bound was the allowance, and
+    /// [`DropReason::QueueFullOldest`] otherwise. A new frame is dropped itself only if all frames that may be dropped were
+    /// dropped and the staged ones still leave no room for it.
     pub fn push(
         &mut self,
         sender: u64,
@@ -232,8 +230,8 @@ impl FlowQueue {
         }
     }
 
-    /// Chooses what is sent next and stages it, until at least `bytes` are staged or nothing else waits. `lost` is told
-    /// of each frame that was too old, or dropped by CoDel.
+    /// Chooses the next frames and stages them, until at least `bytes` are staged or no other frame waits. `lost` is called
+    /// for each frame that was too old or dropped by CoDel.
     pub fn stage(&mut self, bytes: usize, now: Instant, mut lost: impl FnMut(Lost)) {
         let Some(backlog) = &mut self.backlog else { return };
         while backlog.staged_bytes < bytes
@@ -242,7 +240,7 @@ impl FlowQueue {
             backlog.control_bytes -= backlog.store.get(id).len();
             backlog.push_staged(id);
         }
-        backlog.flows.forget_fattest();
+        backlog.flows.forget_largest();
         while backlog.staged_bytes < bytes
             && let Some(id) = backlog.choose(now, &self.limits, &mut lost)
         {
@@ -250,7 +248,7 @@ impl FlowQueue {
         }
     }
 
-    /// The staged bytes in order, as many pieces as fit into `slices`; returns how many were filled.
+    /// The staged bytes in order, as many pieces as fit into `slices`. Returns the number of filled slices.
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let Some(backlog) = &self.backlog else { return 0 };
         let pieces = backlog.store.pieces(&backlog.staged, backlog.staged_sent);
@@ -264,11 +262,11 @@ impl FlowQueue {
         Some((frame, backlog.staged_sent))
     }
 
-    /// Removes `sent` bytes from the front of what is staged. `done` is told once of all the frames that are now wholly
-    /// on the wire, if there is any.
+    /// Removes `sent` bytes from the front of the staged bytes. `done` is called once for all frames that are now completely
+    /// on the wire, if there are any.
     pub fn advance(&mut self, sent: usize, done: impl FnOnce(Sent)) {
         let Some(backlog) = &mut self.backlog else { return };
-        debug_assert!(sent <= backlog.staged_bytes, "only what is staged is sent");
+        debug_assert!(sent <= backlog.staged_bytes, "only staged bytes are sent");
         let sent = sent.min(backlog.staged_bytes);
         backlog.bytes -= sent;
         backlog.staged_bytes -= sent;
@@ -291,7 +289,7 @@ impl FlowQueue {
         }
     }
 
-    /// Empties the queue; `lost` is told of each frame, those staged and the one partly sent included.
+    /// Empties the queue. `lost` is called for each frame, including staged ones and the partly sent one.
     pub fn clear(&mut self, reason: DropReason, mut lost: impl FnMut(Lost)) {
         let Some(backlog) = &mut self.backlog else { return };
         while let Some(id) = backlog.staged.pop(&backlog.store) {
@@ -305,11 +303,11 @@ impl FlowQueue {
         }
         backlog.staged_bytes = 0;
         backlog.control_bytes = 0;
-        while backlog.drop_from_fattest(reason, &mut lost) {}
+        while backlog.drop_from_largest(reason, &mut lost) {}
     }
 
-    /// Gives all memory back, with what is remembered of the flows. For a queue that has been empty for a while; any
-    /// other is left as it is.
+    /// Frees all memory, including the state of the flows. For a queue that has been empty for some time; a queue with
+    /// waiting frames stays unchanged.
     pub fn shrink(&mut self) {
         if self.is_empty() {
             self.backlog = None;
@@ -318,7 +316,7 @@ impl FlowQueue {
 }
 
 impl Backlog {
-    /// Drops frames until one of `len` bytes fits; an error says why it does not.
+    /// Drops frames until one of `len` bytes fits. The error is the reason why it does not fit.
     fn make_room(
         &mut self,
         len: usize,
@@ -334,22 +332,22 @@ impl Backlog {
             } else {
                 break;
             };
-            if !self.drop_from_fattest(reason, lost) {
+            if !self.drop_from_largest(reason, lost) {
                 return Err(reason);
             }
         }
         Ok(())
     }
 
-    /// Drops the oldest frame of the fattest flow; false when none may be dropped.
-    fn drop_from_fattest(&mut self, reason: DropReason, lost: &mut impl FnMut(Lost)) -> bool {
-        let Some(flow) = self.flows.fattest() else { return false };
+    /// Drops the oldest frame of the largest flow; false if no frame may be dropped.
+    fn drop_from_largest(&mut self, reason: DropReason, lost: &mut impl FnMut(Lost)) -> bool {
+        let Some(flow) = self.flows.largest() else { return false };
         let Some(id) = self.flows.pop(flow, &self.store) else { return false };
         self.drop_queued(id, reason, lost);
         true
     }
 
-    /// Takes the next frame to be sent off its flow's queue.
+    /// Removes the next frame to be sent from its flow's queue.
     fn choose(
         &mut self,
         now: Instant,
@@ -369,7 +367,7 @@ impl Backlog {
         None
     }
 
-    /// Takes the first frame off the flow's queue that is neither too old nor dropped by CoDel.
+    /// Removes frames from the flow's queue up to the first one that is neither too old nor dropped by CoDel.
     fn front_of(
         &mut self,
         flow: FlowId,
@@ -377,7 +375,7 @@ impl Backlog {
         limits: &QueueLimits,
         lost: &mut impl FnMut(Lost),
     ) -> Option<FrameId> {
-        let aim = Aim { target: limits.target, interval: limits.interval };
+        let parameters = CodelParameters { target: limits.target, interval: limits.interval };
         loop {
             let popped = self.flows.pop(flow, &self.store);
             let flow = self.flows.flow_mut(flow);
@@ -392,7 +390,7 @@ impl Backlog {
                 continue;
             }
             let (bytes, one_frame) = (flow.bytes(), flow.one_frame);
-            if flow.codel.judge(aim, now, sojourn, bytes, one_frame) == Judgement::Send
+            if flow.codel.judge(parameters, now, sojourn, bytes, one_frame) == Judgement::Send
                 || ip_packet_mut(self.store.payload_mut(id)).is_some_and(mark_ce)
             {
                 return Some(id);
@@ -401,13 +399,13 @@ impl Backlog {
         }
     }
 
-    /// Stages a frame that is in no queue.
+    /// Stages a frame that is in no list.
     fn push_staged(&mut self, id: FrameId) {
         self.staged_bytes += self.store.get(id).len();
         self.staged.push(&mut self.store, id);
     }
 
-    /// Drops a frame that was just taken off its flow's queue.
+    /// Drops a frame that was just removed from its flow's queue.
     fn drop_queued(&mut self, id: FrameId, reason: DropReason, lost: &mut impl FnMut(Lost)) {
         self.queued -= 1;
         self.bytes -= self.store.get(id).len();
@@ -432,12 +430,12 @@ impl Backlog {
     }
 }
 
-/// The segments of a GSO frame; everything else counts as one packet.
+/// The segments of a GSO frame; any other frame counts as one packet.
 fn packets(payload: &[u8]) -> u32 {
     u32::try_from(extension::packets(payload)).expect("a packet has at least a byte")
 }
 
-/// Whatever is no whole IP packet is one flow.
+/// All frames without a whole IP packet are one flow.
 fn flow_hash(payload: &[u8], seed: u64) -> u64 {
     let packet = ip_packet(payload).and_then(|packet| Packet::parse(packet).ok());
     packet.map_or(0, |packet| packet.flow_hash(seed))

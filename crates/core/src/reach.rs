@@ -1,4 +1,4 @@
-//! Which hosts of a namespace can send to which others, by its tables and by who may join.
+//! Which hosts of a namespace can send to which others, computed from its tables and the admission rules.
 
 use std::{
     cmp::Ordering,
@@ -9,33 +9,33 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::{HostName, Route, SourceCheck};
 
-/// What reach is computed from.
+/// The input of [`Reach::new`].
 pub struct Domain<'a> {
-    /// The tables, in the order in which they are asked; each of equal prefixes in one counts.
+    /// The tables, in the order in which they are asked. Equal prefixes in one table all count.
     pub tables: Vec<Vec<&'a Route>>,
     /// How strictly sources are checked.
     pub source_check: SourceCheck,
-    /// Hosts known to be admitted, besides those the tables name.
+    /// Hosts that are known to be admitted, in addition to those in the tables.
     pub hosts: BTreeSet<HostName>,
-    /// Whether a host of that name can be admitted.
+    /// Whether a host of this name can be admitted.
     pub may_join: &'a dyn Fn(&HostName) -> bool,
 }
 
-/// Who can send to whom in one namespace.
+/// Which host can send to which other in one namespace.
 ///
-/// A host can send to another if a packet exists that passes the source check and that a table leads there: a route
-/// all of whose addresses belong to longer prefixes, or can never be routed, leads nowhere.
+/// A host can send to another if there is a packet that passes the source check and that a table routes to the other. A
+/// route is unused if all its addresses belong to longer prefixes or can never be routed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reach {
     /// By name.
-    hosts: BTreeMap<HostName, Ends>,
+    hosts: BTreeMap<HostName, HostFamilies>,
     /// Gateways that can never be admitted.
     barred: BTreeSet<HostName>,
 }
 
-/// Which families a host can send, and which it can be sent.
+/// The families of the packets that a host can send and receive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Ends {
+struct HostFamilies {
     sends: Families,
     receives: Families,
 }
@@ -43,11 +43,11 @@ struct Ends {
 /// IPv4 and IPv6.
 type Families = [bool; 2];
 
-/// A namespace's name among others of its hub.
+/// The name of a namespace in a message.
 pub type Label = String;
 
 impl Reach {
-    /// Computes it, in the time it takes to sort the tables.
+    /// Computes the reach in the time that sorting the tables takes.
     pub fn new(domain: &Domain<'_>) -> Self {
         let Domain { tables, source_check, hosts, may_join } = domain;
         let [from, to] = [owners(tables, &SOURCES), owners(tables, &DESTINATIONS)];
@@ -67,12 +67,12 @@ impl Reach {
             let own = from.get(name).copied().unwrap_or_default();
             let sends = [0, 1].map(|family| own[family] || anybody[family]);
             let receives = to.get(name).copied().unwrap_or_default();
-            admitted.insert(name.clone(), Ends { sends, receives });
+            admitted.insert(name.clone(), HostFamilies { sends, receives });
         }
         Self { hosts: admitted, barred }
     }
 
-    /// The hosts that may be here, by name.
+    /// The hosts that may join, by name.
     pub fn hosts(&self) -> impl ExactSizeIterator<Item = &HostName> {
         self.hosts.keys()
     }
@@ -82,7 +82,7 @@ impl Reach {
         self.barred.iter()
     }
 
-    /// Whether packets of `from` may come to `to`; never to itself.
+    /// Whether packets of `from` can reach `to`. A host never reaches itself.
     pub fn reaches(&self, from: &HostName, to: &HostName) -> bool {
         match (self.hosts.get(from), self.hosts.get(to)) {
             (Some(a), Some(b)) => from != to && meet(a, b),
@@ -98,7 +98,7 @@ impl Reach {
         })
     }
 
-    /// How many pairs there are.
+    /// The number of pairs.
     pub fn pair_count(&self) -> u64 {
         let mut kinds: BTreeMap<(Families, Families), u64> = BTreeMap::new();
         let mut with_themselves = 0;
@@ -116,17 +116,17 @@ impl Reach {
         pairs - with_themselves
     }
 
-    /// Hosts that can send to nobody.
+    /// Hosts that can send to no other host.
     pub fn silent(&self) -> impl Iterator<Item = &HostName> {
         self.hosts().filter(|from| !self.hosts.keys().any(|to| self.reaches(from, to)))
     }
 }
 
-fn meet(from: &Ends, to: &Ends) -> bool {
+fn meet(from: &HostFamilies, to: &HostFamilies) -> bool {
     (0..2).any(|family| from.sends[family] && to.receives[family])
 }
 
-/// Names that stand in several namespaces, with these: who moves between them can carry packets from one to the
+/// Host names that are in several namespaces, with these namespaces. Such a host could carry packets from one to the
 /// other.
 pub fn in_several<'a>(
     namespaces: impl IntoIterator<Item = (Label, &'a Reach)>,
@@ -167,14 +167,14 @@ const DESTINATIONS: [&str; 10] = [
     "fe80::/10",
 ];
 
-/// A prefix of any family on the scale of 128 bits, in the order of a walk through the tree of all prefixes.
+/// A prefix of either family on a scale of 128 bits. The order is that of a walk through the tree of all prefixes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Span {
+struct PrefixSpan {
     first: u128,
     len: u8,
 }
 
-impl Span {
+impl PrefixSpan {
     fn of(prefix: IpNet) -> (usize, Self) {
         match prefix {
             IpNet::V4(net) => (0, Self::v4(net)),
@@ -195,33 +195,33 @@ impl Span {
         self.len <= other.len && differing >= u32::from(self.len)
     }
 
-    /// How many addresses; `None`: 2^128.
+    /// The number of addresses; `None`: 2^128.
     fn size(self) -> Option<u128> {
         1_u128.checked_shl(128 - u32::from(self.len))
     }
 }
 
-/// A prefix that answers for some addresses.
-struct Rule<'a> {
-    span: Span,
-    /// The table it is from; less is asked before.
+/// A prefix with the host it is routed to.
+struct PrefixRule<'a> {
+    span: PrefixSpan,
+    /// The position of its table, in the order in which they are asked.
     layer: usize,
-    /// `None`: nobody.
+    /// `None`: no host.
     gateway: Option<&'a HostName>,
 }
 
-/// A prefix on the way from the whole address space to the rule looked at, and how much of it longer ones take.
-struct Open<'a> {
-    span: Span,
+/// A prefix that contains the current rule, and how many of its addresses belong to longer prefixes.
+struct OpenPrefix<'a> {
+    span: PrefixSpan,
     layer: usize,
-    /// Whoever it is behind.
+    /// The hosts that it is behind.
     gateways: Vec<&'a HostName>,
     /// `None`: all 2^128.
     taken: Option<u128>,
 }
 
-impl Open<'_> {
-    fn take(&mut self, inner: Span) {
+impl OpenPrefix<'_> {
+    fn take(&mut self, inner: PrefixSpan) {
         self.taken = self.taken.zip(inner.size()).and_then(|(sum, more)| sum.checked_add(more));
     }
 
@@ -230,25 +230,25 @@ impl Open<'_> {
     }
 }
 
-/// Whoever owns an address, outside of `nobody`'s prefixes, with the families of their addresses.
+/// The hosts that own an address outside of the prefixes in `nobody`, with the families of these addresses.
 fn owners<'a>(tables: &[Vec<&'a Route>], nobody: &[&str]) -> BTreeMap<&'a HostName, Families> {
     let mut owners: BTreeMap<&HostName, Families> = BTreeMap::new();
-    let mut rules: [Vec<Rule<'_>>; 2] = [Vec::new(), Vec::new()];
-    let nobody = nobody.iter().map(|prefix| {
-        (prefix.parse().expect("the prefixes above are written as prefixes are"), 0, None)
-    });
+    let mut rules: [Vec<PrefixRule<'_>>; 2] = [Vec::new(), Vec::new()];
+    let nobody = nobody
+        .iter()
+        .map(|prefix| (prefix.parse().expect("the constants above are prefixes"), 0, None));
     let routes = tables.iter().zip(1..).flat_map(|(table, layer)| {
         table.iter().map(move |route| (route.prefix, layer, Some(&route.gateway)))
     });
     for (prefix, layer, gateway) in nobody.chain(routes) {
-        let (family, span) = Span::of(prefix);
-        rules[family].push(Rule { span, layer, gateway });
+        let (family, span) = PrefixSpan::of(prefix);
+        rules[family].push(PrefixRule { span, layer, gateway });
     }
     for (family, mut rules) in rules.into_iter().enumerate() {
-        // Equal prefixes of one table stand beside each other.
+        // Equal prefixes of one table are neighbours.
         rules.sort_by(|a, b| a.span.cmp(&b.span).then(a.layer.cmp(&b.layer)));
-        let mut open: Vec<Open<'_>> = Vec::new();
-        let mut close = |closed: Open<'a>| {
+        let mut open: Vec<OpenPrefix<'_>> = Vec::new();
+        let mut close = |closed: OpenPrefix<'a>| {
             let gateways = closed.gateways.iter().filter(|_| !closed.is_used_up());
             for gateway in gateways {
                 owners.entry(*gateway).or_default()[family] = true;
@@ -259,7 +259,7 @@ fn owners<'a>(tables: &[Vec<&'a Route>], nobody: &[&str]) -> BTreeMap<&'a HostNa
                 close(closed);
             }
             if let Some(around) = open.last_mut() {
-                // What an earlier table answers is never asked again.
+                // An address with a route in an earlier table is not looked up in a later one.
                 match rule.layer.cmp(&around.layer) {
                     Ordering::Greater => continue,
                     _ if rule.span == around.span => {
@@ -269,9 +269,9 @@ fn owners<'a>(tables: &[Vec<&'a Route>], nobody: &[&str]) -> BTreeMap<&'a HostNa
                     _ => around.take(rule.span),
                 }
             }
-            let Rule { span, layer, gateway } = rule;
+            let PrefixRule { span, layer, gateway } = rule;
             let gateways = gateway.into_iter().collect();
-            open.push(Open { span, layer, gateways, taken: Some(0) });
+            open.push(OpenPrefix { span, layer, gateways, taken: Some(0) });
         }
         open.into_iter().for_each(&mut close);
     }
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_route_without_an_address_of_its_own_leads_nowhere() {
+    fn a_route_without_an_address_of_its_own_is_unused() {
         let reach = reach(
             &[
                 vec![
@@ -352,7 +352,7 @@ mod tests {
         assert_eq!(several, [(name("a"), vec!["1".to_owned(), "2".to_owned()])].into());
     }
 
-    /// Every address of a small world, and the first and last ones of what is special.
+    /// Every address of a small network, and the first and last ones of the special prefixes.
     fn addresses() -> Vec<IpAddr> {
         let special = [
             "0.0.0.0",
@@ -402,12 +402,17 @@ mod tests {
         }
     }
 
-    /// One host is connected.
+    /// Only this host is connected.
     struct Only<'a>(&'a HostName);
 
     impl crate::Answers for Only<'_> {
-        fn known(&self, _: crate::PluginId, _: crate::NamespaceId, _: IpAddr) -> crate::Known {
-            crate::Known::Nothing
+        fn known(
+            &self,
+            _: crate::PluginId,
+            _: crate::NamespaceId,
+            _: IpAddr,
+        ) -> crate::PluginRoute {
+            crate::PluginRoute::Nothing
         }
 
         fn is_connected(&self, host: &HostName) -> bool {
@@ -416,7 +421,7 @@ mod tests {
     }
 
     proptest! {
-        /// In a world of 256 addresses every packet is tried, whoever is connected, by way of the decision itself.
+        /// In a network of 256 addresses every packet is decided, for every connected host.
         #[test]
         fn agrees_with_trying_every_address(
             tables in prop::collection::vec(

@@ -1,13 +1,13 @@
-//! Source lines without their secrets, every other column left where it is.
+//! Source lines without their secrets; all other columns stay in place.
 
 use crate::similar::closest;
 
-/// Keys whose values are starred out, also where they are misspelt.
+/// Keys whose values are replaced by stars, also if the key is misspelt.
 const SECRET_KEYS: [&str; 6] =
     ["password", "passphrase", "token", "authorization", "cookie", "cipherkey"];
 
 /// `line` with passwords, tokens and a URL's user info replaced by stars, and with control characters
-/// replaced by blanks; as many characters as before.
+/// replaced by blanks. The number of characters stays the same.
 pub fn line(line: &str) -> String {
     let mut chars: Vec<char> =
         line.chars().map(|c| if crate::text::is_invisible(c) { ' ' } else { c }).collect();
@@ -16,14 +16,14 @@ pub fn line(line: &str) -> String {
     chars.into_iter().collect()
 }
 
-/// `text` with user info starred out.
+/// `text` with user info replaced by stars.
 pub fn user_info(text: &str) -> String {
     let mut chars: Vec<char> = text.chars().collect();
     hide_user_info(&mut chars);
     chars.into_iter().collect()
 }
 
-/// Whether the value of `key` is a secret, also where the key is misspelt.
+/// Whether the value of `key` is a secret, also if the key is misspelt.
 pub fn is_secret(key: &str) -> bool {
     closest(key, SECRET_KEYS).is_some()
 }
@@ -36,7 +36,7 @@ pub fn without_user_info(url: &str) -> String {
     format!("{scheme}://{}", &rest[start..])
 }
 
-/// Stars before the last `@` of a URL, from its `://`; or, where there is none, over what looks like
+/// Replaces the part of a URL between `://` and its last `@` by stars. Without `://` it replaces what looks like
 /// `user:password`.
 fn hide_user_info(chars: &mut [char]) {
     let ends_url = |c: char| matches!(c, '"' | '\'' | ' ');
@@ -55,7 +55,7 @@ fn hide_user_info(chars: &mut [char]) {
     }
 }
 
-/// Stars behind `key:` and `key=`.
+/// Replaces the values after `key:` and `key=` by stars.
 fn hide_values(chars: &mut [char]) {
     let mut i = 0;
     while let Some(start) = skip(chars, i, |c| !c.is_alphabetic()) {
@@ -79,7 +79,7 @@ fn hide_values(chars: &mut [char]) {
     }
 }
 
-/// Stars over the scalar that begins at `start`; gives its end.
+/// Replaces the scalar that begins at `start` by stars; returns its end.
 fn hide_scalar(chars: &mut [char], start: usize) -> usize {
     let quote = chars[start];
     if !matches!(quote, '"' | '\'') {

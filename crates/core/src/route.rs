@@ -11,12 +11,12 @@ use crate::HostName;
 pub struct Route {
     /// Destination, host bits cleared.
     pub prefix: IpNet,
-    /// The host behind which the destination lies.
+    /// The host that the destination is behind.
     pub gateway: HostName,
 }
 
 impl Route {
-    /// A route to `prefix` (its host bits are cleared) by way of `gateway`.
+    /// A route to `prefix` (its host bits are cleared) through `gateway`.
     pub fn new(prefix: IpNet, gateway: HostName) -> Self {
         Self { prefix: prefix.trunc(), gateway }
     }
@@ -27,7 +27,7 @@ pub fn host_prefix(addr: IpAddr) -> IpNet {
     IpNet::from(addr)
 }
 
-/// A prefix, or an address as the prefix of itself, as written; `None`: the text is neither.
+/// A prefix as written, or the prefix of one address; `None`: the text is neither.
 pub fn parse_prefix(text: &str) -> Option<IpNet> {
     match text.parse::<IpNet>() {
         Ok(net) => Some(net),
@@ -35,7 +35,7 @@ pub fn parse_prefix(text: &str) -> Option<IpNet> {
     }
 }
 
-/// The IPv4 prefix behind `::ffff:a.b.c.d/96+n`; any other as it is.
+/// The IPv4 prefix that `::ffff:a.b.c.d/96+n` stands for; any other prefix unchanged.
 pub fn unmapped(net: IpNet) -> IpNet {
     let IpNet::V6(v6) = net else { return net };
     let mapped = v6.addr().to_ipv4_mapped().filter(|_| v6.prefix_len() >= 96);

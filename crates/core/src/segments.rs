@@ -1,45 +1,45 @@
-//! Ways that lose large packets in silence: telling by TCP's own counts, and choosing the segments of later connections.
+//! Paths that drop large packets silently: detected from TCP's counts, avoided by smaller segments in later connections.
 //!
-//! Where a router drops packets that are too large for its next link and the ICMP errors that would say so are blocked, a
-//! connection comes up and small messages pass, but nothing large ever does. The system tries the same sizes again and
-//! again. What ends that is a connection whose two ends agree on smaller segments from its beginning.
+//! If a router drops packets that are too large for its next link, and the ICMP errors about them are blocked, then a
+//! connection is established and small messages pass, but large segments never do. The system sends the same sizes again
+//! and again. Only a connection whose ends agree on smaller segments at its beginning works.
 
 use std::time::Duration;
 
-/// Segments that pass where IPv6 does: each of its links takes packets of 1,280 bytes (RFC 8200 section 5), 60 of them
+/// Segments that pass every path of IPv6: each link carries packets of 1,280 bytes (RFC 8200 section 5), 60 of them
 /// headers.
 const SMALL: u16 = 1220;
 
-/// Segments that pass everywhere (RFC 9293 section 3.7.1).
+/// Segments that pass every path (RFC 9293 section 3.7.1).
 const SMALLEST: u16 = 536;
 
-/// How long smaller segments are used before a new connection tries large ones again; doubled each time that these do not
-/// pass then either.
+/// How long smaller segments are used before a new connection tries large ones again. It doubles each time that large
+/// ones still do not pass.
 const HOLD: Duration = Duration::from_secs(3600);
 const HOLD_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// The segments of connections to one hub. Times are since any beginning.
+/// The segment size of connections to one hub. Times are durations since any fixed point in time.
 #[derive(Debug, Default)]
 pub struct Segments {
     /// The most bytes of a segment, and until when.
     lowered: Option<(u16, Duration)>,
-    /// How long the next lowering holds.
+    /// How long the next smaller limit holds.
     hold: Option<Duration>,
-    /// Connections in a row on which no byte came any more although the other side's system answered.
+    /// Connections in a row on which no more bytes arrived although the peer's system answered.
     silences: u8,
 }
 
 impl Segments {
-    /// The most bytes of a segment of a connection made now; `None`: as many as the system thinks.
+    /// The most bytes of a segment of a connection made now; `None`: the system decides.
     pub fn limit(&self, now: Duration) -> Option<u16> {
         self.lowered.filter(|(_, until)| now < *until).map(|(bytes, _)| bytes)
     }
 
-    /// A connection whose segments had at most `used` bytes lost the large ones. Answers the limit for the next; `None` when
-    /// there is no smaller one.
+    /// A connection whose segments had at most `used` bytes lost the large ones. Returns the limit for the next connection;
+    /// `None` if there is no smaller one.
     pub fn lower(&mut self, used: u32, now: Duration) -> Option<u16> {
         let bytes = [SMALL, SMALLEST].into_iter().find(|bytes| u32::from(*bytes) < used)?;
-        // A second step of the same finding is no new one.
+        // A second step down within the same time does not extend it.
         let until = match self.lowered.filter(|(_, until)| now < *until) {
             Some((_, until)) => until,
             None => {
@@ -54,9 +54,9 @@ impl Segments {
 }
 
 impl Segments {
-    /// A connection whose segments had at most `used` bytes has ended, and what had fallen silent if that was why. Answers
-    /// the limit for the next if it was large segments of the other side that were lost: it has sent what never came, or
-    /// it has fallen silent twice in a row right after it took part in the joining, as no hanging program does.
+    /// A connection whose segments had at most `used` bytes has ended; `silence`: what was silent, if that was the reason.
+    /// Returns the limit for the next connection if large segments of the peer were lost: either the peer has sent bytes
+    /// that never arrived, or twice in a row it was silent right after the join, which no hanging program is.
     pub fn ended(&mut self, silence: Option<Silence>, used: u32, now: Duration) -> Option<u16> {
         self.silences = match silence {
             Some(Silence::WithGap) => SILENCES,
@@ -71,51 +71,51 @@ impl Segments {
     }
 }
 
-/// So many silences in a row are no chance.
+/// This many silences in a row are no coincidence.
 const SILENCES: u8 = 2;
 
-/// What TCP's counts say of a connection.
+/// TCP's counts of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
-    /// Bytes that the other side has acknowledged.
+pub struct TcpCounts {
+    /// Bytes that the peer has acknowledged.
     pub acknowledged: u64,
     /// Bytes sent and not acknowledged yet.
     pub in_flight: u64,
     /// How often the oldest of them has been sent again.
     pub repeated: u8,
-    /// Segments sent again since the beginning.
+    /// Segments sent again since the connection began.
     pub retransmitted: u32,
     /// Bytes received in order.
     pub received: u64,
     /// Segments received, of any kind.
     pub segments_received: u32,
-    /// Segments received for which one before was missing.
+    /// Segments received while an earlier one was missing.
     pub out_of_order: u32,
 }
 
-/// What there has to be on its way before a loss is put down to its size.
+/// The fewest bytes in flight for which a loss can be caused by the size.
 const LARGE: u64 = 600;
 
-/// The oldest bytes have been sent again so often.
+/// How often the oldest bytes must have been sent again.
 const REPEATED: u8 = 3;
 
-/// Looks after which what is missing before what has arrived is not on its way any more: 10 s.
-const GAP_LOOKS: u32 = 20;
+/// The number of checks after which missing bytes before later ones count as lost: 10 s.
+const GAP_CHECKS: u32 = 20;
 
-/// Watches one connection by its counts, looked at twice a second.
+/// Watches the counts of one connection, checked twice a second.
 #[derive(Debug, Default)]
 pub struct LossWatch {
-    last: Counts,
+    last: TcpCounts,
     sending: Sending,
-    /// What was known when something arrived in order last.
-    arrived: Counts,
-    /// Looks since then.
-    looks: u32,
+    /// The counts when bytes arrived in order for the last time.
+    arrived: TcpCounts,
+    /// Checks since then.
+    checks: u32,
 }
 
-/// How far the proof has come that large segments to the other side are lost, each step at a later look than the one
-/// before. Whoever hears the other side, sends again, and hears it once more without a word of what was sent again, knows
-/// that the way is not cut: it loses this and not that.
+/// The steps of the proof that large segments to the peer are lost. Each step needs a later check than the one before. If
+/// the peer is heard, bytes are sent again, and the peer is heard once more without acknowledging these bytes, then the
+/// path works: it loses the large segments only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 enum Sending {
     #[default]
@@ -127,8 +127,8 @@ enum Sending {
 }
 
 impl LossWatch {
-    /// Takes the counts of now. True when it is certain that large segments in either direction are lost.
-    pub fn sees(&mut self, now: Counts) -> bool {
+    /// Checks the current counts. True when it is certain that large segments are lost in one of the directions.
+    pub fn sees(&mut self, now: TcpCounts) -> bool {
         let before = std::mem::replace(&mut self.last, now);
         let stuck =
             now.in_flight >= LARGE && now.repeated > 0 && now.acknowledged == before.acknowledged;
@@ -144,18 +144,18 @@ impl LossWatch {
         };
         if now.received != self.arrived.received {
             self.arrived = now;
-            self.looks = 0;
+            self.checks = 0;
         }
-        self.looks += 1;
+        self.checks += 1;
         self.sending == Sending::HeardAgain && now.repeated >= REPEATED
-            || self.looks >= GAP_LOOKS && self.silence() == Silence::WithGap
+            || self.checks >= GAP_CHECKS && self.silence() == Silence::WithGap
     }
 
-    /// What the counts say of a connection that ended because nothing arrived any more.
+    /// What the counts say about a connection that ended because nothing arrived any more.
     pub fn silence(&self) -> Silence {
         let heard = self.last.segments_received.saturating_sub(self.arrived.segments_received);
         match heard {
-            // One may have crossed the last bytes.
+            // One segment may have been sent before the last bytes arrived.
             0 | 1 => Silence::Whole,
             _ if self.last.out_of_order > self.arrived.out_of_order => Silence::WithGap,
             _ => Silence::OfBytes,
@@ -163,14 +163,14 @@ impl LossWatch {
     }
 }
 
-/// What has fallen silent.
+/// What was silent when a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Silence {
-    /// The other side, or the network in between.
+    /// The peer, or the network in between.
     Whole,
-    /// The other side's system answers, and no byte comes: its program hangs, or what it sends is lost.
+    /// The peer's system answers, but no byte arrives: its program hangs, or its segments are lost.
     OfBytes,
-    /// The same, and it has sent what has not arrived: later bytes have.
+    /// The same, and the peer has sent bytes that did not arrive: later ones did.
     WithGap,
 }
 
@@ -191,7 +191,7 @@ mod tests {
         assert_eq!(segments.lower(1208, hours(0)), Some(536));
         assert_eq!(segments.lower(524, hours(0)), None);
         assert_eq!(segments.limit(hours(0)), Some(536));
-        // An hour later it is tried again, in vain, and then after two.
+        // One hour later large segments are tried again and fail; the next try is two hours later.
         assert_eq!(segments.limit(hours(1)), None);
         assert_eq!(segments.lower(1448, hours(1)), Some(1220));
         assert_eq!(segments.limit(hours(2)), Some(1220));
@@ -205,10 +205,10 @@ mod tests {
         assert_eq!(segments.limit(hours(1024)), None);
     }
 
-    /// One that sends, with large segments on their way; each step is what changes until the next look.
-    fn watch(steps: &[fn(&mut Counts)]) -> bool {
+    /// A sender with large segments in flight. Each step is a change before the next check.
+    fn watch(steps: &[fn(&mut TcpCounts)]) -> bool {
         let mut watch = LossWatch::default();
-        let mut counts = Counts { acknowledged: 500, in_flight: 3000, ..Counts::default() };
+        let mut counts = TcpCounts { acknowledged: 500, in_flight: 3000, ..TcpCounts::default() };
         assert!(!watch.sees(counts));
         let mut proven = false;
         for step in steps {
@@ -218,31 +218,31 @@ mod tests {
         proven
     }
 
-    fn again(counts: &mut Counts) {
+    fn again(counts: &mut TcpCounts) {
         counts.repeated += 1;
         counts.retransmitted += 1;
     }
 
-    fn heard(counts: &mut Counts) {
+    fn heard(counts: &mut TcpCounts) {
         counts.segments_received += 1;
     }
 
-    fn acknowledged(counts: &mut Counts) {
+    fn acknowledged(counts: &mut TcpCounts) {
         heard(counts);
         counts.acknowledged += 1448;
         counts.repeated = 0;
     }
 
-    fn nothing(_: &mut Counts) {}
+    fn nothing(_: &mut TcpCounts) {}
 
     #[test]
-    fn large_segments_are_lost_where_small_ones_come_back_before_and_after() {
+    fn large_segments_are_lost_if_the_peer_is_heard_before_and_after() {
         assert!(watch(&[again, again, heard, again, heard]));
         assert!(watch(&[again, heard, nothing, again, nothing, again, heard]));
     }
 
     #[test]
-    fn a_cut_network_or_one_that_comes_back_proves_nothing() {
+    fn a_cut_network_or_one_that_works_again_proves_nothing() {
         assert!(!watch(&[again, again, again, again, again]));
         assert!(!watch(&[again, again, again, again, heard, heard, heard]));
         assert!(!watch(&[again, again, again, heard, again, acknowledged, heard, heard]));
@@ -250,9 +250,9 @@ mod tests {
     }
 
     #[test]
-    fn small_ones_on_their_way_prove_nothing() {
+    fn small_segments_in_flight_prove_nothing() {
         let mut watch = LossWatch::default();
-        let mut counts = Counts { in_flight: 300, ..Counts::default() };
+        let mut counts = TcpCounts { in_flight: 300, ..TcpCounts::default() };
         for step in [again, again, heard, again, heard] {
             step(&mut counts);
             assert!(!watch.sees(counts));
@@ -260,10 +260,11 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_of_the_network_of_bytes_or_has_a_gap() {
-        let silence = |steps: &[fn(&mut Counts)]| {
+    fn the_three_kinds_of_silence() {
+        let silence = |steps: &[fn(&mut TcpCounts)]| {
             let mut watch = LossWatch::default();
-            let mut counts = Counts { received: 500, segments_received: 9, ..Counts::default() };
+            let mut counts =
+                TcpCounts { received: 500, segments_received: 9, ..TcpCounts::default() };
             watch.sees(counts);
             for step in steps {
                 step(&mut counts);
@@ -271,11 +272,11 @@ mod tests {
             }
             watch.silence()
         };
-        let gap = |counts: &mut Counts| {
+        let gap = |counts: &mut TcpCounts| {
             heard(counts);
             counts.out_of_order += 1;
         };
-        let filled = |counts: &mut Counts| {
+        let filled = |counts: &mut TcpCounts| {
             heard(counts);
             counts.received += 3000;
         };
@@ -284,27 +285,27 @@ mod tests {
         assert_eq!(silence(&[heard, nothing, heard]), Silence::OfBytes);
         assert_eq!(silence(&[gap, nothing, heard]), Silence::WithGap);
         assert_eq!(silence(&[gap, filled]), Silence::Whole);
-        // Nothing has arrived in order yet, and a later segment before the first look.
+        // No bytes have arrived in order, and a later segment arrived before the first check.
         let mut watch = LossWatch::default();
-        watch.sees(Counts { segments_received: 3, out_of_order: 1, ..Counts::default() });
+        watch.sees(TcpCounts { segments_received: 3, out_of_order: 1, ..TcpCounts::default() });
         assert_eq!(watch.silence(), Silence::WithGap);
     }
 
     #[test]
-    fn a_gap_that_stays_while_the_other_side_is_heard_proves_it_too() {
+    fn a_gap_that_stays_while_the_peer_is_heard_is_a_proof() {
         let mut watch = LossWatch::default();
-        let mut counts = Counts { received: 500, ..Counts::default() };
+        let mut counts = TcpCounts { received: 500, ..TcpCounts::default() };
         assert!(!watch.sees(counts));
         counts.out_of_order = 1;
-        let proven = |watch: &mut LossWatch, counts: &mut Counts, looks: u32| {
-            (0..looks).any(|_| {
+        let proven = |watch: &mut LossWatch, counts: &mut TcpCounts, checks: u32| {
+            (0..checks).any(|_| {
                 heard(counts);
                 watch.sees(*counts)
             })
         };
-        assert!(!proven(&mut watch, &mut counts, GAP_LOOKS - 2));
+        assert!(!proven(&mut watch, &mut counts, GAP_CHECKS - 2));
         counts.received += 3000;
-        assert!(!proven(&mut watch, &mut counts, GAP_LOOKS * 2));
+        assert!(!proven(&mut watch, &mut counts, GAP_CHECKS * 2));
         counts.out_of_order += 1;
         assert!(proven(&mut watch, &mut counts, 1));
     }

@@ -1,88 +1,88 @@
-//! Which of several hubs a host tries next.
+//! Which of several hubs a host tries next. A node is one configured hub.
 
 use std::time::Duration;
 
-/// In which order nodes are tried (spec: config.md section 3).
+/// The order in which nodes are tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Strategy {
-    /// In turn: each attempt begins behind the last.
+    /// In turn: each attempt starts at the node after the last one.
     #[default]
     Round,
-    /// Any.
+    /// At random, by weight.
     Random,
-    /// The first that is not marked.
+    /// The first one that is not skipped.
     Fifo,
-    /// By a hash of who asks, so that the same host comes to the same hub.
+    /// By a hash of the host, so that the same host always uses the same hub.
     Hash,
 }
 
-/// How nodes are chosen, and when one that fails is passed over.
+/// How nodes are chosen, and when a failed node is skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Selection {
     /// The order.
     pub strategy: Strategy,
-    /// Failures in a row after which a node is marked; at least 1.
+    /// Failures in a row after which a node is skipped; at least 1.
     pub max_fails: u32,
-    /// How long a marked node is passed over.
+    /// How long a node is skipped after its last failure.
     pub fail_timeout: Duration,
 }
 
 impl Default for Selection {
-    /// Round, 1 failure, 10 s (spec: config.md section 3).
+    /// GOST's defaults: round, 1 failure, 10 s.
     fn default() -> Self {
         Self { strategy: Strategy::default(), max_fails: 1, fail_timeout: Duration::from_secs(10) }
     }
 }
 
-/// What a node is among the others.
+/// How much a node is preferred to the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct NodeWeight {
-    /// With [`Strategy::Random`], how often it is taken compared to the others; 0 counts as 1.
+pub struct NodeRank {
+    /// With [`Strategy::Random`]: how often it is chosen, relative to the others. 0 counts as 1.
     pub weight: u32,
-    /// Whether it is only taken when no other can be.
+    /// Whether it is chosen only if every other node is skipped.
     pub backup: bool,
 }
 
-impl Default for NodeWeight {
+impl Default for NodeRank {
     fn default() -> Self {
         Self { weight: 1, backup: false }
     }
 }
 
-/// Chooses among nodes numbered from 0, by what has become of them before.
+/// Chooses among nodes, numbered from 0, by the results of earlier attempts.
 ///
-/// Time is given as what has passed since any fixed moment.
+/// Times are durations since any fixed point in time.
 #[derive(Debug)]
 pub struct Selector {
     selection: Selection,
-    nodes: Vec<Node>,
+    nodes: Vec<NodeRecord>,
     next: usize,
     /// Tried since the last success.
     tried: Vec<bool>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Node {
-    weight: NodeWeight,
+struct NodeRecord {
+    rank: NodeRank,
     fails: u32,
     failed_at: Option<Duration>,
 }
 
 impl Selector {
-    /// Of these nodes, at least one.
-    pub fn new(selection: Selection, nodes: impl IntoIterator<Item = NodeWeight>) -> Self {
-        let node = |weight| Node { weight, fails: 0, failed_at: None };
+    /// Chooses among these nodes, at least one.
+    pub fn new(selection: Selection, nodes: impl IntoIterator<Item = NodeRank>) -> Self {
+        let node = |rank| NodeRecord { rank, fails: 0, failed_at: None };
         let nodes: Vec<_> = nodes.into_iter().map(node).collect();
-        debug_assert!(!nodes.is_empty(), "there is something to choose");
+        debug_assert!(!nodes.is_empty(), "there is a node to choose");
         Self { selection, next: 0, tried: vec![false; nodes.len()], nodes }
     }
 
-    /// The node to try now. Where all are marked it is the one whose failure is longest ago, since a host without a hub
-    /// has nothing to lose. `random` is uniform over all of `u32`; of strategy `hash` it is the hash.
+    /// The node to try now. If all would be skipped, it is the one whose last failure is longest ago: a host without a hub
+    /// has nothing to lose. `random` is uniform over all of `u32`; with [`Strategy::Hash`] it is the hash.
     pub fn choose(&mut self, now: Duration, random: u32) -> usize {
-        let is_open = |&node: &usize| !self.is_marked(node, now);
+        let is_open = |&node: &usize| !self.is_skipped(node, now);
         let (backups, mut open): (Vec<usize>, Vec<usize>) =
-            (0..self.nodes.len()).filter(is_open).partition(|&n| self.nodes[n].weight.backup);
+            (0..self.nodes.len()).filter(is_open).partition(|&n| self.nodes[n].rank.backup);
         if open.is_empty() {
             open = backups;
         }
@@ -94,7 +94,7 @@ impl Selector {
             }
             (open, Strategy::Random) => self.by_weight(open, random),
             (open, Strategy::Hash) => {
-                // Passing over a marked node moves only the hosts that were on it.
+                // Skipping a node moves only the hosts that were on it.
                 let wanted = random as usize % self.nodes.len();
                 if open.contains(&wanted) { wanted } else { open[random as usize % open.len()] }
             }
@@ -104,45 +104,45 @@ impl Selector {
         chosen
     }
 
-    /// Whether an untried node is left that is not marked: the next attempt need not wait.
+    /// Whether there is an untried node that is not skipped, so that the next attempt need not wait.
     pub fn has_fresh(&self, now: Duration) -> bool {
-        (0..self.nodes.len()).any(|node| !self.tried[node] && !self.is_marked(node, now))
+        (0..self.nodes.len()).any(|node| !self.tried[node] && !self.is_skipped(node, now))
     }
 
-    /// The node did not serve: it was not reached, it refused, or its connection was lost soon.
+    /// Records a failure: the node was not reached, it refused, or its connection was lost soon.
     pub fn failed(&mut self, node: usize, now: Duration) {
-        let Node { fails, failed_at, .. } = &mut self.nodes[node];
+        let NodeRecord { fails, failed_at, .. } = &mut self.nodes[node];
         *fails += 1;
         *failed_at = Some(now);
     }
 
-    /// The node serves. It is no failure to have been tried before it.
+    /// Records that the node serves. All other nodes count as untried again.
     pub fn succeeded(&mut self, node: usize) {
         self.recovered(node);
         self.tried.fill(false);
         self.tried[node] = true;
     }
 
-    /// The node has been tried without need and answers: it is no longer marked.
+    /// Records that a probed node answers: it is no longer skipped.
     pub fn recovered(&mut self, node: usize) {
-        let Node { fails, failed_at, .. } = &mut self.nodes[node];
+        let NodeRecord { fails, failed_at, .. } = &mut self.nodes[node];
         (*fails, *failed_at) = (0, None);
     }
 
-    /// Whether the node is passed over now.
-    pub fn is_marked(&self, node: usize, now: Duration) -> bool {
-        let Node { fails, failed_at, .. } = self.nodes[node];
+    /// Whether the node is skipped now.
+    pub fn is_skipped(&self, node: usize, now: Duration) -> bool {
+        let NodeRecord { fails, failed_at, .. } = self.nodes[node];
         fails >= self.selection.max_fails.max(1)
             && failed_at.is_some_and(|at| now.saturating_sub(at) < self.selection.fail_timeout)
     }
 
-    /// Attempts in a row have all failed: from here on each node counts as untried again.
+    /// Begins a new round after every node has failed: each node counts as untried again.
     pub fn begin_round(&mut self) {
         self.tried.fill(false);
     }
 
     fn by_weight(&self, open: &[usize], random: u32) -> usize {
-        let weight = |node: usize| u64::from(self.nodes[node].weight.weight.max(1));
+        let weight = |node: usize| u64::from(self.nodes[node].rank.weight.max(1));
         let all: u64 = open.iter().map(|&node| weight(node)).sum();
         let mut left = (u64::from(random) * all) >> 32;
         for &node in open {
@@ -168,7 +168,7 @@ mod tests {
     }
 
     fn selector(strategy: Strategy) -> Selector {
-        Selector::new(Selection { strategy, ..Selection::default() }, [NodeWeight::default(); 3])
+        Selector::new(Selection { strategy, ..Selection::default() }, [NodeRank::default(); 3])
     }
 
     #[test]
@@ -177,26 +177,26 @@ mod tests {
         let chosen: Vec<_> = (0..5).map(|_| round.choose(seconds(0), 7)).collect();
         assert_eq!(chosen, [0, 1, 2, 0, 1]);
         round.failed(2, seconds(0));
-        assert_eq!(round.choose(seconds(1), 7), 0, "a marked node is passed over");
+        assert_eq!(round.choose(seconds(1), 7), 0, "a failed node is skipped");
     }
 
     #[test]
-    fn the_first_that_serves_is_taken_and_is_come_back_to() {
+    fn the_first_that_serves_is_chosen_and_returned_to() {
         let mut fifo = selector(Strategy::Fifo);
         assert_eq!(fifo.choose(seconds(0), 7), 0);
         fifo.failed(0, seconds(0));
         assert_eq!(fifo.choose(seconds(1), 7), 1);
         fifo.failed(1, seconds(1));
         assert_eq!(fifo.choose(seconds(1), 7), 2);
-        assert_eq!(fifo.choose(seconds(10), 7), 0, "the mark is gone after 10 s");
+        assert_eq!(fifo.choose(seconds(10), 7), 0, "it is no longer skipped after 10 s");
     }
 
     #[test]
-    fn a_heavier_node_is_taken_more_often_and_a_backup_last() {
-        let weights = [(1, false), (3, false), (9, true)]
-            .map(|(weight, backup)| NodeWeight { weight, backup });
+    fn a_node_of_more_weight_is_chosen_more_often_and_a_backup_last() {
+        let ranks =
+            [(1, false), (3, false), (9, true)].map(|(weight, backup)| NodeRank { weight, backup });
         let selection = Selection { strategy: Strategy::Random, ..Selection::default() };
-        let mut selector = Selector::new(selection, weights);
+        let mut selector = Selector::new(selection, ranks);
         let mut taken = [0; 3];
         for step in 0..4000 {
             taken[selector.choose(seconds(0), (2 * step + 1) * (u32::MAX / 8000))] += 1;
@@ -211,14 +211,14 @@ mod tests {
     #[test]
     fn several_failures_may_be_allowed() {
         let selection = Selection { max_fails: 2, ..Selection::default() };
-        let mut selector = Selector::new(selection, [NodeWeight::default(); 2]);
+        let mut selector = Selector::new(selection, [NodeRank::default(); 2]);
         selector.failed(0, seconds(0));
-        assert!(!selector.is_marked(0, seconds(0)));
+        assert!(!selector.is_skipped(0, seconds(0)));
         selector.failed(0, seconds(1));
-        assert!(selector.is_marked(0, seconds(1)));
+        assert!(selector.is_skipped(0, seconds(1)));
         selector.succeeded(0);
         selector.failed(0, seconds(2));
-        assert!(!selector.is_marked(0, seconds(2)), "what serves begins anew");
+        assert!(!selector.is_skipped(0, seconds(2)), "a success resets the count");
     }
 
     #[test]
@@ -254,7 +254,7 @@ mod tests {
         }
         assert!(!round.has_fresh(seconds(0)));
         round.begin_round();
-        assert!(!round.has_fresh(seconds(0)), "marked ones are waited for");
+        assert!(!round.has_fresh(seconds(0)), "the others are waited for");
         assert!(round.has_fresh(seconds(10)));
         round.succeeded(1);
         round.failed(1, seconds(11));

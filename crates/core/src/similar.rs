@@ -1,9 +1,9 @@
-//! The name that was probably meant.
+//! Suggestions for a misspelt name.
 
-/// Most names that are compared.
+/// The most names that are compared.
 const MAX_NAMES: usize = 10_000;
 
-/// The closest of `names` to `written`, if it is close enough to have been meant; case does not count.
+/// The name closest to `written`, if it is close enough to be the intended one. Case is ignored.
 pub fn closest<'n>(written: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     let written: Vec<char> = written.to_lowercase().chars().take(64).collect();
     let allowed = match written.len() {
@@ -20,7 +20,7 @@ pub fn closest<'n>(written: &str, names: impl IntoIterator<Item = &'n str>) -> O
         .map(|(_, name)| name)
 }
 
-/// Insertions, deletions, replacements and swaps of neighbours between the two (optimal string alignment).
+/// The number of insertions, deletions, replacements and swaps of neighbours between the two (optimal string alignment).
 fn distance(a: &[char], b: &str) -> usize {
     let b: Vec<char> = b.to_lowercase().chars().take(64).collect();
     let mut before: Vec<usize> = Vec::new();

@@ -1,55 +1,49 @@
 //! A compiled, immutable routing table with longest prefix match.
 
+mod groups;
+mod prefixes;
 mod trie;
 
 use std::{
-    collections::HashMap,
-    mem,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     slice,
 };
 
 use ipnet::IpNet;
 
-use self::trie::{Prefix, Trie};
+pub(crate) use self::prefixes::PrefixSet;
+use self::{
+    groups::{GatewayGroup, GatewayGroups, GatewayNames},
+    prefixes::{Tries, by_family},
+};
 use crate::{HostName, Route};
 
-/// The most hosts that one prefix is behind; further routes with the same prefix do not count.
+/// The most hosts that one prefix is behind; further routes with the same prefix are ignored.
 pub const MAX_GATEWAYS: usize = 16;
 
-/// An immutable set of routes; the longest prefix that contains an address wins.
+/// An immutable set of routes. The longest prefix that contains an address is used.
 ///
-/// Several routes with equal prefixes are one prefix behind several hosts, in the order of the routes. Built whole and swapped whole, so that a reader
-/// never sees half of a change. Made of few allocations, whatever the number of routes, so that freeing an old table
-/// takes no time either.
+/// Several routes with equal prefixes are one prefix behind several hosts, in the order of the routes. A table is built as
+/// a whole and replaced as a whole, so that a reader never sees half of a change. It has few allocations for any number of
+/// routes, so that freeing an old table takes no time either.
 #[derive(Default)]
 pub struct RoutingTable {
     tries: Tries,
-    /// Every gateway once, then the gateways of each group one behind the other. The tries' values are places in the
-    /// first part, and past it those of `groups`.
+    /// Every gateway once, then the gateways of one group after the other. A value of the tries is a position in the
+    /// first part, or past it the position of a group.
     gateways: Box<[HostName]>,
-    /// Different ones only.
-    groups: Box<[Group]>,
+    /// All different.
+    groups: Box<[GatewayGroup]>,
 }
 
-/// The hosts that some prefixes are behind, each behind all of them.
-struct Group {
-    /// Where in [`RoutingTable::gateways`] they stand.
-    first: u32,
-    len: u32,
-    /// One of the prefixes.
-    example: IpNet,
-    prefixes: usize,
-}
-
-/// Prefixes that are behind several hosts, the same ones in the same order.
+/// Prefixes that are behind the same hosts, at least two, in the same order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shared<'a> {
+pub struct SharedPrefixes<'a> {
     /// The hosts, in order of preference: at least two, at most [`MAX_GATEWAYS`].
     pub gateways: &'a [HostName],
     /// One of the prefixes.
     pub example: IpNet,
-    /// How many they are.
+    /// The number of prefixes.
     pub prefixes: usize,
 }
 
@@ -60,19 +54,19 @@ impl RoutingTable {
     ///
     /// When the compiled routes of one family need more than 4 GiB: not below 10^8 routes.
     pub fn new<'a>(routes: impl IntoIterator<Item = &'a Route>) -> Self {
-        let mut gateways = Gateways::default();
+        let mut names = GatewayNames::default();
         let routes = routes.into_iter();
-        let prefixes = routes.map(|route| (route.prefix, gateways.intern(&route.gateway)));
+        let prefixes = routes.map(|route| (route.prefix, names.intern(&route.gateway)));
         let (mut v4, mut v6) = by_family(prefixes);
-        let mut groups = Groups::default();
-        let single = gateways.list.len();
+        let mut groups = GatewayGroups::default();
+        let single = names.list.len();
         groups.join_equal(&mut v4, single, |key, len| {
             IpNet::new_assert(Ipv4Addr::from_bits((key >> 96) as u32).into(), len)
         });
         groups.join_equal(&mut v6, single, |key, len| {
             IpNet::new_assert(Ipv6Addr::from_bits(key).into(), len)
         });
-        let mut list = gateways.list;
+        let mut list = names.list;
         list.reserve_exact(groups.members.len());
         for member in groups.members {
             list.push(list[member as usize].clone());
@@ -80,8 +74,8 @@ impl RoutingTable {
         Self { tries: Tries::new(&v4, &v6), gateways: list.into(), groups: groups.list.into() }
     }
 
-    /// The hosts that `addr` is behind, in order of preference: one or more of the same prefix. Cost: one walk down a trie,
-    /// for most tables two or three nodes.
+    /// The hosts that `addr` is behind, in order of preference: one or more, all of the same prefix. Cost: one walk down
+    /// a trie, in most tables two or three nodes.
     pub fn lookup(&self, addr: IpAddr) -> Option<&[HostName]> {
         let value = self.tries.lookup(addr)? as usize;
         let single = self.groups.first().map_or(self.gateways.len(), |group| group.first as usize);
@@ -91,423 +85,29 @@ impl RoutingTable {
         })
     }
 
-    /// What is behind several hosts.
-    pub fn shared(&self) -> impl ExactSizeIterator<Item = Shared<'_>> {
-        self.groups.iter().map(|group| Shared {
+    /// The prefixes that are behind several hosts.
+    pub fn shared(&self) -> impl ExactSizeIterator<Item = SharedPrefixes<'_>> {
+        self.groups.iter().map(|group| SharedPrefixes {
             gateways: self.members(group),
             example: group.example,
             prefixes: group.prefixes,
         })
     }
 
-    fn members(&self, group: &Group) -> &[HostName] {
+    fn members(&self, group: &GatewayGroup) -> &[HostName] {
         &self.gateways[group.first as usize..][..group.len as usize]
     }
 
-    /// Number of distinct prefixes.
+    /// The number of distinct prefixes.
     pub fn len(&self) -> usize {
         self.tries.len
     }
 
-    /// Whether there is no route at all.
+    /// Whether there is no route.
     pub fn is_empty(&self) -> bool {
         self.tries.len == 0
     }
 }
 
-/// A set of prefixes.
-#[derive(Default)]
-pub(crate) struct PrefixSet(Tries);
-
-impl PrefixSet {
-    pub(crate) fn new(prefixes: impl IntoIterator<Item = IpNet>) -> Self {
-        let (mut v4, mut v6) = by_family(prefixes.into_iter().map(|prefix| (prefix, 0)));
-        for prefixes in [&mut v4, &mut v6] {
-            prefixes.dedup_by_key(|prefix| (prefix.key, prefix.len));
-        }
-        Self(Tries::new(&v4, &v6))
-    }
-
-    pub(crate) fn contains(&self, addr: IpAddr) -> bool {
-        self.0.lookup(addr).is_some()
-    }
-}
-
-/// Values by prefix, for both families.
-#[derive(Default)]
-struct Tries {
-    v4: Trie,
-    v6: Trie,
-    len: usize,
-}
-
-impl Tries {
-    /// Of prefixes that are sorted and all different.
-    fn new(v4: &[Prefix], v6: &[Prefix]) -> Self {
-        Self { v4: Trie::new(v4), v6: Trie::new(v6), len: v4.len() + v6.len() }
-    }
-
-    fn lookup(&self, addr: IpAddr) -> Option<u32> {
-        match addr {
-            IpAddr::V4(addr) => self.v4.lookup(u64::from(addr.to_bits()) << 32),
-            IpAddr::V6(addr) => self.v6.lookup(addr.to_bits()),
-        }
-    }
-}
-
-/// Sorted as tries need them; equal ones in the order in which they came.
-fn by_family(prefixes: impl IntoIterator<Item = (IpNet, u32)>) -> (Vec<Prefix>, Vec<Prefix>) {
-    let (mut v4, mut v6) = (Vec::new(), Vec::new());
-    for (prefix, value) in prefixes {
-        let len = prefix.prefix_len();
-        match prefix {
-            IpNet::V4(net) => {
-                let key = u128::from(net.network().to_bits()) << 96;
-                v4.push(Prefix { key, len, value });
-            }
-            IpNet::V6(net) => v6.push(Prefix { key: net.network().to_bits(), len, value }),
-        }
-    }
-    for prefixes in [&mut v4, &mut v6] {
-        prefixes.sort_by_key(|prefix| (prefix.key, prefix.len));
-    }
-    (v4, v6)
-}
-
-/// Groups of gateways, each once, in the order of their first appearance.
-#[derive(Default)]
-struct Groups {
-    list: Vec<Group>,
-    /// Of all groups, as places among the gateways.
-    members: Vec<u32>,
-    places: HashMap<Box<[u32]>, u32>,
-    /// Those of the prefix that is looked at.
-    gathered: Vec<u32>,
-}
-
-impl Groups {
-    /// Leaves one of equal prefixes, with its group's place past the first `single` values where it is behind several
-    /// gateways.
-    fn join_equal(
-        &mut self,
-        prefixes: &mut Vec<Prefix>,
-        single: usize,
-        net: impl Fn(u128, u8) -> IpNet,
-    ) {
-        let mut kept = 0;
-        let mut at = 0;
-        while let Some(&first) = prefixes.get(at) {
-            let equal =
-                prefixes[at..].iter().take_while(|p| (p.key, p.len) == (first.key, first.len));
-            let mut gathered = mem::take(&mut self.gathered);
-            gathered.clear();
-            for prefix in equal {
-                at += 1;
-                if gathered.len() < MAX_GATEWAYS && !gathered.contains(&prefix.value) {
-                    gathered.push(prefix.value);
-                }
-            }
-            let value = match *gathered {
-                [one] => one,
-                _ => self.intern(&gathered, single, || net(first.key, first.len)),
-            };
-            self.gathered = gathered;
-            prefixes[kept] = Prefix { value, ..first };
-            kept += 1;
-        }
-        prefixes.truncate(kept);
-    }
-
-    /// The place of a group, past `single` others.
-    fn intern(&mut self, gateways: &[u32], single: usize, example: impl FnOnce() -> IpNet) -> u32 {
-        let place = |number: usize| u32::try_from(number).expect("fewer than 2^32 fit in memory");
-        if let Some(group) = self.places.get(gateways) {
-            self.list[*group as usize].prefixes += 1;
-            return place(single) + group;
-        }
-        let group = place(self.list.len());
-        self.list.push(Group {
-            first: place(single + self.members.len()),
-            len: place(gateways.len()),
-            example: example(),
-            prefixes: 1,
-        });
-        self.members.extend_from_slice(gateways);
-        self.places.insert(gateways.into(), group);
-        place(single) + group
-    }
-}
-
-/// Names, each once, in the order of their first appearance.
-#[derive(Default)]
-struct Gateways<'a> {
-    list: Vec<HostName>,
-    places: HashMap<&'a HostName, u32>,
-}
-
-impl<'a> Gateways<'a> {
-    fn intern(&mut self, gateway: &'a HostName) -> u32 {
-        *self.places.entry(gateway).or_insert_with(|| {
-            self.list.push(gateway.clone());
-            u32::try_from(self.list.len() - 1).expect("fewer than 2^32 names fit in memory")
-        })
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn route(prefix: &str, gateway: &str) -> Route {
-        Route::new(prefix.parse().unwrap(), gateway.parse().unwrap())
-    }
-
-    fn lookup<'a>(table: &'a RoutingTable, addr: &str) -> Option<&'a str> {
-        table.lookup(addr.parse().unwrap()).map(|gateways| match gateways {
-            [one] => one.as_str(),
-            more => panic!("{more:?}"),
-        })
-    }
-
-    #[test]
-    fn longest_prefix_wins_whatever_the_order() {
-        let table = RoutingTable::new(&[
-            route("10.0.0.0/8", "wide"),
-            route("10.1.0.0/16", "narrow"),
-            route("10.1.2.3/32", "one"),
-            route("::/0", "default-6"),
-            route("fd00::/64", "lan-6"),
-        ]);
-        assert_eq!(lookup(&table, "10.1.2.3"), Some("one"));
-        assert_eq!(lookup(&table, "10.1.2.4"), Some("narrow"));
-        assert_eq!(lookup(&table, "10.2.0.1"), Some("wide"));
-        assert_eq!(lookup(&table, "11.0.0.1"), None);
-        assert_eq!(lookup(&table, "fd00::1"), Some("lan-6"));
-        assert_eq!(lookup(&table, "2001:db8::1"), Some("default-6"));
-        assert_eq!(table.len(), 5);
-    }
-
-    #[test]
-    fn equal_prefixes_are_behind_several_hosts_in_their_order() {
-        let table = RoutingTable::new(&[
-            route("10.0.0.0/8", "a"),
-            route("fd00::/16", "b"),
-            route("10.9.9.9/8", "b"),
-            route("10.1.0.0/16", "c"),
-            route("10.0.0.0/8", "a"),
-            route("fd00::7/16", "a"),
-            route("11.0.0.0/8", "a"),
-            route("11.0.0.0/8", "b"),
-        ]);
-        let found = |addr: &str| -> Vec<&str> {
-            let gateways = table.lookup(addr.parse().unwrap()).unwrap();
-            gateways.iter().map(HostName::as_str).collect()
-        };
-        assert_eq!(found("10.0.0.1"), ["a", "b"]);
-        assert_eq!(found("11.0.0.1"), ["a", "b"]);
-        assert_eq!(found("10.1.0.1"), ["c"]);
-        assert_eq!(found("fd00::1"), ["b", "a"]);
-        assert_eq!(table.len(), 4);
-        let shared: Vec<_> = table
-            .shared()
-            .map(|it| (it.example.to_string(), it.prefixes, it.gateways.len()))
-            .collect();
-        assert_eq!(shared, [("10.0.0.0/8".into(), 2, 2), ("fd00::/16".into(), 1, 2)]);
-    }
-
-    #[test]
-    fn so_many_hosts_and_no_more_are_told_apart() {
-        let routes: Vec<_> = (0..40).map(|n| route("10.0.0.0/8", &format!("h{n}"))).collect();
-        let table = RoutingTable::new(&routes);
-        let gateways = table.lookup("10.0.0.1".parse().unwrap()).unwrap();
-        assert_eq!(gateways.len(), MAX_GATEWAYS);
-        assert!(gateways.iter().zip(&routes).all(|(found, route)| *found == route.gateway));
-    }
-
-    /// The slow, obvious table: of all routes that contain the address, those of the longest prefix.
-    fn model(routes: &[Route], addr: IpAddr) -> Option<Vec<HostName>> {
-        let containing = || routes.iter().filter(|route| route.prefix.contains(&addr));
-        let longest = containing().map(|route| route.prefix.prefix_len()).max()?;
-        let mut gateways: Vec<HostName> = Vec::new();
-        for route in containing().filter(|route| route.prefix.prefix_len() == longest) {
-            if !gateways.contains(&route.gateway) {
-                gateways.push(route.gateway.clone());
-            }
-        }
-        Some(gateways)
-    }
-
-    /// Addresses that share long prefixes, so that nesting is the rule.
-    fn addr() -> impl Strategy<Value = IpAddr> {
-        prop_oneof![
-            (0u32..1 << 12, 0u32..2)
-                .prop_map(|(low, high)| IpAddr::from((high << 31 | low).to_be_bytes())),
-            (0u128..1 << 12, 0u128..2)
-                .prop_map(|(low, high)| IpAddr::from((high << 127 | low).to_be_bytes())),
-        ]
-    }
-
-    /// Addresses in few networks that differ in some bits anywhere: clusters of any depth.
-    fn scattered_addr() -> impl Strategy<Value = IpAddr> {
-        let bits = |max| (0..4u8, prop::collection::vec(0..max, 0..6));
-        prop_oneof![
-            bits(32).prop_map(|(net, bits)| {
-                let net = u32::from_be_bytes([10 + net, 0, 0, 0]);
-                IpAddr::from(bits.iter().fold(net, |addr, bit| addr ^ 1_u32 << bit).to_be_bytes())
-            }),
-            bits(128).prop_map(|(net, bits)| {
-                let net = (0xfd00 + u128::from(net)) << 112;
-                IpAddr::from(bits.iter().fold(net, |addr, bit| addr ^ 1_u128 << bit).to_be_bytes())
-            }),
-        ]
-    }
-
-    /// Routes of any length, among them defaults and single hosts.
-    fn arbitrary_route(addr: impl Strategy<Value = IpAddr>) -> impl Strategy<Value = Route> {
-        (addr, any::<prop::sample::Index>(), 0..8u8, 0..8u8).prop_map(|(addr, len, kind, to)| {
-            let max = if addr.is_ipv4() { 32 } else { 128 };
-            let len = if kind == 0 { max } else { len.index(max + 1) };
-            let prefix = IpNet::new(addr, u8::try_from(len).unwrap()).unwrap();
-            Route::new(prefix, HostName::new(&format!("h{to}")).unwrap())
-        })
-    }
-
-    /// The first and the last address of a prefix and the neighbours just outside.
-    fn edges(prefix: IpNet) -> Vec<IpAddr> {
-        match prefix {
-            IpNet::V4(net) => {
-                let (first, last) = (net.network().to_bits(), net.broadcast().to_bits());
-                [first, last, first.wrapping_sub(1), last.wrapping_add(1)]
-                    .map(|bits| Ipv4Addr::from_bits(bits).into())
-                    .to_vec()
-            }
-            IpNet::V6(net) => {
-                let (first, last) = (net.network().to_bits(), net.broadcast().to_bits());
-                [first, last, first.wrapping_sub(1), last.wrapping_add(1)]
-                    .map(|bits| Ipv6Addr::from_bits(bits).into())
-                    .to_vec()
-            }
-        }
-    }
-
-    fn agrees(routes: &[Route], addrs: &[IpAddr]) -> Result<(), TestCaseError> {
-        let table = RoutingTable::new(routes);
-        for addr in addrs {
-            let expected = model(routes, *addr);
-            prop_assert_eq!(table.lookup(*addr), expected.as_deref(), "{}", addr);
-        }
-        let distinct: HashSet<IpNet> = routes.iter().map(|route| route.prefix).collect();
-        prop_assert_eq!(table.len(), distinct.len());
-        prop_assert_eq!(table.is_empty(), routes.is_empty());
-        Ok(())
-    }
-
-    proptest! {
-        #[test]
-        fn agrees_with_a_linear_scan(
-            routes in prop::collection::vec(arbitrary_route(addr()), 0..60),
-            addrs in prop::collection::vec(addr(), 0..60),
-        ) {
-            agrees(&routes, &addrs)?;
-        }
-
-        #[test]
-        fn agrees_at_the_edges_of_every_prefix(
-            routes in prop::collection::vec(arbitrary_route(scattered_addr()), 0..100),
-        ) {
-            let addrs: Vec<IpAddr> = routes.iter().flat_map(|r| edges(r.prefix)).collect();
-            agrees(&routes, &addrs)?;
-        }
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { max_shrink_iters: 200, ..ProptestConfig::with_cases(6) })]
-
-        #[test]
-        fn agrees_with_a_linear_scan_of_thousands(
-            mut routes in prop::collection::vec(
-                prop_oneof![arbitrary_route(addr()), arbitrary_route(scattered_addr())],
-                2000..3000,
-            ),
-            defaults in any::<bool>(),
-            addrs in prop::collection::vec(scattered_addr(), 100),
-        ) {
-            if defaults {
-                routes.extend([route("0.0.0.0/0", "default-4"), route("::/0", "default-6")]);
-            }
-            let edges = routes.iter().flat_map(|route| edges(route.prefix)).step_by(7);
-            let addrs: Vec<IpAddr> = addrs.into_iter().chain(edges).collect();
-            agrees(&routes, &addrs)?;
-        }
-    }
-
-    #[test]
-    fn thousands_of_neighbours_under_wide_routes() {
-        for (default, half, net, host) in [
-            ("0.0.0.0/0", "10.7.0.0/17", "10.7.0.0/16", "10.7.200.9/32"),
-            ("::/0", "2001:db8:7::/113", "2001:db8:7::/112", "2001:db8:7::c809/128"),
-        ] {
-            let mut routes = vec![route(host, "host"), route(half, "half"), route(default, "all")];
-            let (half, net): (IpNet, IpNet) = (half.parse().unwrap(), net.parse().unwrap());
-            for (i, subnet) in net.subnets(net.max_prefix_len() - 4).unwrap().enumerate() {
-                if i % 5 != 0 {
-                    let gateway = HostName::new(&format!("h{}", i % 7)).unwrap();
-                    routes.push(Route::new(subnet, gateway));
-                }
-            }
-            let table = RoutingTable::new(&routes);
-            let found = |addr| table.lookup(addr).map(|gateways| gateways[0].as_str());
-            for (i, subnet) in net.subnets(net.max_prefix_len() - 4).unwrap().enumerate() {
-                let expected = match i % 5 {
-                    0 if half.contains(&subnet) => "half".to_owned(),
-                    0 => "all".to_owned(),
-                    _ => format!("h{}", i % 7),
-                };
-                assert_eq!(found(subnet.network()), Some(&*expected), "{subnet}");
-                assert_eq!(found(subnet.broadcast()), Some(&*expected), "{subnet}");
-            }
-            assert_eq!(found(host.parse::<IpNet>().unwrap().addr()), Some("host"));
-            for outside in edges(net).into_iter().skip(2) {
-                assert_eq!(found(outside), Some("all"));
-            }
-        }
-    }
-
-    fn heap_bytes(table: &RoutingTable) -> usize {
-        table.tries.v4.heap_bytes()
-            + table.tries.v6.heap_bytes()
-            + size_of_val(&*table.gateways)
-            + size_of_val(&*table.groups)
-    }
-
-    #[test]
-    fn a_small_table_is_small() {
-        let table = RoutingTable::new(&[
-            route("10.0.0.0/8", "a"),
-            route("192.168.7.0/24", "b"),
-            route("fd00:64::1/128", "c"),
-        ]);
-        assert!(heap_bytes(&table) < 512, "{} bytes", heap_bytes(&table));
-        assert_eq!(heap_bytes(&RoutingTable::default()), 0);
-    }
-
-    /// Equal names are kept once, however many routes lead there.
-    #[test]
-    fn a_large_table_takes_less_than_thirty_bytes_a_route() {
-        let routes: Vec<Route> = (0..100_000_u32)
-            .map(|i| {
-                let addr = Ipv4Addr::from_bits(i.wrapping_mul(0x9e37_79b1));
-                let gateway = HostName::new(&format!("host-{}", i % 100)).unwrap();
-                Route::new(IpNet::new(addr.into(), 24).unwrap(), gateway)
-            })
-            .collect();
-        let table = RoutingTable::new(&routes);
-        assert!(table.len() > 99_000, "{} routes", table.len());
-        assert_eq!(table.gateways.len(), 100);
-        assert!(heap_bytes(&table) < 30 * table.len(), "{} bytes", heap_bytes(&table));
-    }
-}
+mod tests;

@@ -1,12 +1,12 @@
-//! Texts: which bytes are one, in the encodings that editors write, and which characters a reader would not see.
+//! Reads text in the encodings that editors write, and finds characters that a reader would not see.
 
 use std::fmt;
 
 /// The byte order mark, as a character.
-const MARK: char = '\u{feff}';
+const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// Reads bytes as text: UTF-8 with or without a byte order mark, or UTF-16 in either byte order with one. The mark is
-/// no part of the text. Line ends stay as they are.
+/// Reads bytes as text: UTF-8 with or without a byte order mark, or UTF-16 in either byte order with one. The byte
+/// order mark is not part of the text. Line ends stay unchanged.
 ///
 /// # Errors
 ///
@@ -17,7 +17,7 @@ pub fn decode(mut bytes: Vec<u8>) -> Result<String, NotText> {
         [0xfe, 0xff, ..] => decode_utf16(&bytes[2..], u16::from_be_bytes),
         _ => {
             if bytes.starts_with("\u{feff}".as_bytes()) {
-                bytes.drain(..MARK.len_utf8());
+                bytes.drain(..BYTE_ORDER_MARK.len_utf8());
             }
             String::from_utf8(bytes).map_err(|error| {
                 let valid = error.utf8_error().valid_up_to();
@@ -40,7 +40,7 @@ fn decode_utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<String, NotTex
     if rest.is_empty() { Ok(text) } else { Err(NotText::after(&text, Encoding::Utf16)) }
 }
 
-/// Bytes that are no text, and where they cease to be.
+/// Bytes that are not text, and the position of the first wrong one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotText {
     /// From 1.
@@ -70,7 +70,7 @@ impl fmt::Display for NotText {
         let encoding = match self.encoding {
             Encoding::Utf8 => "UTF-8 text; save it as UTF-8, or as UTF-16 with a byte order mark",
             Encoding::Utf16 => {
-                "UTF-16 text, as which its byte order mark announces it; save it as UTF-8"
+                "the UTF-16 text that its byte order mark announces; save it as UTF-8"
             }
         };
         write!(f, "is not {encoding}")
@@ -79,8 +79,8 @@ impl fmt::Display for NotText {
 
 impl std::error::Error for NotText {}
 
-/// Whether a terminal or a reader would not see a character as itself: control characters, and those that hide, join,
-/// reorder or annotate others.
+/// Whether a terminal would not show a character as itself: control characters, and those that hide, join, reorder or
+/// annotate others.
 pub fn is_invisible(c: char) -> bool {
     c.is_control()
         || matches!(
@@ -91,7 +91,7 @@ pub fn is_invisible(c: char) -> bool {
                 | '\u{200b}'..='\u{200f}'
                 | '\u{2028}'..='\u{202e}'
                 | '\u{2060}'..='\u{206f}'
-                | MARK
+                | BYTE_ORDER_MARK
                 | '\u{fff9}'..='\u{fffb}'
                 | '\u{e0000}'..='\u{e007f}'
         )
@@ -118,12 +118,12 @@ mod tests {
             assert_eq!(decode(bytes).unwrap(), TEXT);
         }
         assert_eq!(decode(Vec::new()).unwrap(), "");
-        // Only the first is a mark.
+        // Only the first one is a byte order mark.
         assert_eq!(decode("\u{feff}\u{feff}a".into()).unwrap(), "\u{feff}a");
     }
 
     #[test]
-    fn what_is_no_text_is_placed() {
+    fn an_error_has_its_position() {
         let error = decode(b"a\nb\xe9c\n".to_vec()).unwrap_err();
         assert_eq!((error.line, error.column), (2, 2));
         assert!(error.to_string().contains("UTF-8"), "{error}");
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_sees_is_known() {
+    fn invisible_characters_are_found() {
         for c in "\u{1b}\n\u{7f}\u{9b}\u{ad}\u{61c}\u{180e}\u{200b}\u{200e}\u{202e}\u{2066}\u{feff}\u{fff9}\u{fffb}\u{e0000}\u{e007f}".chars() {
             assert!(is_invisible(c), "{c:?}");
         }

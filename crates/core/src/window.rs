@@ -1,67 +1,69 @@
-//! How much may be on its way to the other end of a connection, so that packets wait where they can be chosen from.
+//! How many bytes of a connection may be in flight, so that packets wait in the queue here, where the next one can be
+//! chosen.
 //!
-//! A transport buffers what it is given: in its own queue, in every router's on the path, and at the receiver until that
-//! reads. All of it is delay for a packet that comes later. Between rtun ends the sender marks its stream now and then,
-//! the receiver answers each mark when it comes to it, and from that the sender knows how fast the whole way is, how long
-//! it is when empty, and how much is on it. This is the model of BBR (draft-ietf-ccwg-bbr sections 2 and 5.5), kept to
-//! what an application can see and do: not to hand over more.
+//! A transport buffers the bytes it is given: in its own queue, in the queue of every router on the path, and at the
+//! receiver until that reads. All these bytes delay a packet that comes later. Between rtun ends the sender therefore
+//! writes window stamps into its stream (pings), and the receiver answers each stamp when it reads it. From the answers
+//! the sender knows the rate of the path, its delay when empty, and how much is in flight. This is the model of BBR
+//! (draft-ietf-ccwg-bbr sections 2 and 5.5), reduced to what an application can do: write no more.
 
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
 };
 
-/// What may stand in the way's queues when it is full: the price for keeping it busy.
-const STANDING: Duration = Duration::from_millis(3);
+/// The delay in the path's queues that is accepted to keep the path busy.
+const QUEUE_DELAY: Duration = Duration::from_millis(3);
 
-/// On long ways more, this part of what is on its way anyhow: so much faster than now the way may turn out to be.
+/// On long paths more: the bytes in flight may be this many times what the measured rate needs, so that a path that has
+/// become faster is noticed.
 const GAIN: f64 = 1.5;
 
-/// The same as long as the rate grows: it may double with every round trip, as TCP's own does in the beginning.
+/// The same while the rate grows: it may double in every round trip, as in TCP's slow start.
 const GAIN_GROWING: f64 = 2.0;
 
-/// The rate no longer grows when so many round trips have not brought so many times as much.
+/// The rate has stopped growing when it has not become `GROWN` times as high in `ROUNDS_FULL` round trips.
 const GROWN: f64 = 1.25;
 const ROUNDS_FULL: u8 = 3;
 
-/// So much may always be on its way, in bytes.
+/// This many bytes may always be in flight.
 const LEAST: u64 = 16 * 1024;
 
-/// So many marks are on a full way: what was received is known to that fraction of what is on it. At least so many bytes
-/// stand between two.
-const MARKS_ON_WAY: u64 = 8;
-const MARK_BYTES: u64 = 4 * 1024;
+/// The number of stamps in a full window: the received bytes are known to this fraction of the window. At least
+/// `STAMP_BYTES` are between two stamps.
+const STAMPS_IN_WINDOW: u64 = 8;
+const STAMP_BYTES: u64 = 4 * 1024;
 
-/// The same before the limit is known.
-const MARK_FIRST: u64 = 64 * 1024;
+/// Bytes between two stamps before the limit is known.
+const STAMP_BYTES_FIRST: u64 = 64 * 1024;
 
-/// Marks on their way at most; none is added past that.
-const MARKS: usize = 64;
+/// The most unanswered stamps; no more are added.
+const MAX_STAMPS: usize = 64;
 
-/// A receiver that answers no mark for this long is not one to wait for: nothing is held back.
+/// If the receiver answers no stamp for this long, there is no limit.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long the highest rate is believed, and the shortest way.
+/// How long the highest rate counts, and the shortest delay.
 const RATE_AGE: Duration = Duration::from_secs(1);
-const WAY_AGE: Duration = Duration::from_secs(10);
+const DELAY_AGE: Duration = Duration::from_secs(10);
 
 /// Rates are measured over at least this time.
 const SPAN: Duration = Duration::from_millis(10);
 
-/// So often the way is emptied to see how long it is, since a way that is always full never shows that.
+/// How often the path is emptied to measure its delay, which a path that is always full does not show.
 const PROBE_EVERY: Duration = Duration::from_secs(10);
 
-/// Of one direction of one connection. Knows nothing before the first answer, and then holds nothing back.
+/// The window of one direction of one connection. Before the first answer there is no limit.
 #[derive(Debug, Default)]
 pub struct Window {
-    /// Bytes handed to the transport, and those known to have been received.
+    /// Bytes given to the transport, and those known to be received.
     written: u64,
     received: u64,
-    marks: VecDeque<Mark>,
+    stamps: VecDeque<Stamp>,
     /// In bytes per second.
     rate: Best<u64>,
-    way: Best<std::cmp::Reverse<Duration>>,
-    /// When measuring the rate began, and what had been received.
+    delay: Best<std::cmp::Reverse<Duration>>,
+    /// When the current rate measurement began, and how much had been received then.
     span: Option<(Instant, u64)>,
     growth: Growth,
     probe: Option<Probe>,
@@ -70,40 +72,41 @@ pub struct Window {
 /// Whether the rate still grows.
 #[derive(Debug, Default)]
 struct Growth {
-    /// It was this when it last grew.
+    /// The rate when it last grew.
     rate: u64,
-    /// Round trips since.
+    /// Round trips since then.
     rounds: u8,
-    /// The present one ends when this has been received.
+    /// The current round trip ends when this position is received.
     round_ends: u64,
 }
 
+/// A stamp in the stream that has not been answered.
 #[derive(Debug, Clone, Copy)]
-struct Mark {
+struct Stamp {
     position: u64,
     sent: Instant,
-    /// Whether more waited then than was written: only then does the rate tell what the way can carry.
+    /// Whether more bytes waited than were written. Only then the rate says what the path can carry.
     backlog: bool,
 }
 
-/// When the way was emptied last, and whether it is being emptied now, up to this position.
+/// When the path was emptied last, and up to which position it is being emptied now.
 #[derive(Debug, Clone, Copy)]
 struct Probe {
     begun: Instant,
     until: Option<u64>,
 }
 
-/// The highest value of the present period and of the one before.
+/// The highest value of the current period and of the one before.
 #[derive(Debug, Clone, Copy)]
 struct Best<T> {
     begun: Option<Instant>,
-    present: Option<T>,
+    current: Option<T>,
     before: Option<T>,
 }
 
 impl<T> Default for Best<T> {
     fn default() -> Self {
-        Self { begun: None, present: None, before: None }
+        Self { begun: None, current: None, before: None }
     }
 }
 
@@ -111,59 +114,59 @@ impl<T: Ord + Copy> Best<T> {
     fn add(&mut self, value: T, now: Instant, period: Duration) {
         if self.begun.is_none_or(|begun| now.saturating_duration_since(begun) >= period) {
             self.begun = Some(now);
-            self.before = self.present.take();
+            self.before = self.current.take();
         }
-        self.present = self.present.max(Some(value));
+        self.current = self.current.max(Some(value));
     }
 
     fn get(&self) -> Option<T> {
-        self.present.max(self.before)
+        self.current.max(self.before)
     }
 }
 
 impl Window {
-    /// So many bytes have been handed to the transport.
+    /// Records that this many bytes were given to the transport.
     pub fn wrote(&mut self, bytes: usize) {
         self.written += bytes as u64;
     }
 
-    /// Whether a mark is to be sent behind what has been written: where one belongs, behind the very first bytes, and when
-    /// `blocked`, that is nothing more may be written, so that an answer will come. Little traffic is not marked.
-    pub fn wants_mark(&self, blocked: bool) -> bool {
-        if self.marks.is_empty() && (blocked || self.received == 0) {
+    /// Whether a stamp is to be sent after the written bytes: when one is due, after the very first bytes, and when
+    /// `blocked`, that is when nothing more may be written, so that an answer will come. Little traffic needs no stamps.
+    pub fn wants_stamp(&self, blocked: bool) -> bool {
+        if self.stamps.is_empty() && (blocked || self.received == 0) {
             return self.written > self.received;
         }
-        self.to_mark() == 0 && self.marks.len() < MARKS
+        self.to_stamp() == 0 && self.stamps.len() < MAX_STAMPS
     }
 
-    /// A mark behind what has been written, to be sent now; `backlog`: whether more waits. Its bytes are never all zero.
-    pub fn mark(&mut self, backlog: bool, now: Instant) -> [u8; 8] {
-        let mark = Mark { position: self.written, sent: now, backlog };
-        self.marks.push_back(mark);
+    /// A stamp to be sent now, after the written bytes; `backlog`: whether more bytes wait. Its bytes are never all zero.
+    pub fn stamp(&mut self, backlog: bool, now: Instant) -> [u8; 8] {
+        let stamp = Stamp { position: self.written, sent: now, backlog };
+        self.stamps.push_back(stamp);
         (self.written + 1).to_be_bytes()
     }
 
-    /// The receiver has come to this mark. Answers to no mark, or out of order, change nothing.
+    /// The receiver has read this stamp. Answers to unknown stamps, or out of order, change nothing.
     pub fn answered(&mut self, stamp: [u8; 8], now: Instant) {
         let Some(position) = u64::from_be_bytes(stamp).checked_sub(1) else { return };
-        let Some(found) = self.marks.iter().position(|mark| mark.position == position) else {
+        let Some(found) = self.stamps.iter().position(|stamp| stamp.position == position) else {
             return;
         };
-        let mark = self.marks[found];
-        self.marks.drain(..=found);
+        let stamp = self.stamps[found];
+        self.stamps.drain(..=found);
         self.received = position;
-        let took = now.saturating_duration_since(mark.sent).max(Duration::from_micros(1));
-        self.way.add(std::cmp::Reverse(took), now, WAY_AGE);
-        self.measure(mark.backlog, now);
+        let took = now.saturating_duration_since(stamp.sent).max(Duration::from_micros(1));
+        self.delay.add(std::cmp::Reverse(took), now, DELAY_AGE);
+        self.measure(stamp.backlog, now);
         if self.received >= self.growth.round_ends {
             self.growth.round(self.rate.get().unwrap_or_default(), self.written);
         }
         self.probe(now);
     }
 
-    /// How many bytes may be handed over now; [`usize::MAX`] without a limit.
+    /// How many bytes may be written now; [`usize::MAX`] if there is no limit.
     pub fn room(&self, now: Instant) -> usize {
-        let waits = self.marks.front().map(|mark| now.saturating_duration_since(mark.sent));
+        let waits = self.stamps.front().map(|stamp| now.saturating_duration_since(stamp.sent));
         match self.limit() {
             Some(limit) if waits.is_none_or(|waits| waits < PATIENCE) => {
                 let room = limit.saturating_sub(self.written - self.received);
@@ -173,37 +176,39 @@ impl Window {
         }
     }
 
-    /// The same up to where the next mark belongs.
-    pub fn room_to_mark(&self, now: Instant) -> usize {
+    /// The same, but at most up to the position where the next stamp is due.
+    pub fn room_to_stamp(&self, now: Instant) -> usize {
         match self.room(now) {
             usize::MAX => usize::MAX,
-            room => room.min(usize::try_from(self.to_mark()).unwrap_or(usize::MAX)),
+            room => room.min(usize::try_from(self.to_stamp()).unwrap_or(usize::MAX)),
         }
     }
 
-    /// What the way carries, in bytes per second, as far as that is known.
+    /// The rate of the path in bytes per second, if it is known.
     pub fn rate(&self) -> Option<u64> {
         self.rate.get()
     }
 
-    /// Bytes to be written before the next mark.
-    fn to_mark(&self) -> u64 {
-        let apart = self.limit().map_or(MARK_FIRST, |limit| (limit / MARKS_ON_WAY).max(MARK_BYTES));
-        let last = self.marks.back().map_or(self.received, |last| last.position);
+    /// Bytes to be written before the next stamp.
+    fn to_stamp(&self) -> u64 {
+        let apart = self
+            .limit()
+            .map_or(STAMP_BYTES_FIRST, |limit| (limit / STAMPS_IN_WINDOW).max(STAMP_BYTES));
+        let last = self.stamps.back().map_or(self.received, |last| last.position);
         (last + apart).saturating_sub(self.written)
     }
 
     fn limit(&self) -> Option<u64> {
-        let (rate, way) = (self.rate.get()?, self.way.get()?.0);
+        let (rate, delay) = (self.rate.get()?, self.delay.get()?.0);
         if self.probe.is_some_and(|probe| probe.until.is_some()) {
             return Some(LEAST);
         }
         let gain = if self.growth.rounds < ROUNDS_FULL { GAIN_GROWING } else { GAIN };
-        let full = way.mul_f64(gain).max(way + STANDING);
+        let full = delay.mul_f64(gain).max(delay + QUEUE_DELAY);
         Some(((rate as f64 * full.as_secs_f64()) as u64).max(LEAST))
     }
 
-    /// Takes the rate over the last [`SPAN`]: shorter bursts say nothing about what the way carries.
+    /// Measures the rate over the last [`SPAN`]. Shorter bursts say nothing about the path.
     fn measure(&mut self, backlog: bool, now: Instant) {
         let Some((since, before)) = self.span else {
             self.span = Some((now, self.received));
@@ -214,8 +219,8 @@ impl Window {
             return;
         }
         self.span = Some((now, self.received));
-        // A pause in between says nothing either.
-        if passed > 4 * SPAN.max(self.way.get().map_or(SPAN, |way| way.0)) {
+        // Neither does a time with a pause.
+        if passed > 4 * SPAN.max(self.delay.get().map_or(SPAN, |delay| delay.0)) {
             return;
         }
         let rate = ((self.received - before) as f64 / passed.as_secs_f64()) as u64;
@@ -224,14 +229,14 @@ impl Window {
         }
     }
 
-    /// Begins to empty the way, or ends that once it has been seen empty.
+    /// Begins to empty the path, or ends that when its delay has been measured.
     fn probe(&mut self, now: Instant) {
         let probe = self.probe.get_or_insert(Probe { begun: now, until: None });
         match probe.until {
             Some(until) if self.received >= until => probe.until = None,
             Some(_) => {}
             None if now.saturating_duration_since(probe.begun) >= PROBE_EVERY => {
-                // What is on its way now has to arrive, and then something that found the way empty.
+                // The bytes in flight have to arrive, and then some bytes that found the path empty.
                 *probe = Probe { begun: now, until: Some(self.written + LEAST) };
             }
             None => {}
@@ -255,33 +260,33 @@ impl Growth {
 mod tests {
     use super::*;
 
-    /// A way that carries so many bytes per second and takes so long when empty, simulated in steps of 50 µs, with a
-    /// sender that always has more.
-    struct Way {
+    /// A path of this rate in bytes per second and this delay when empty, simulated in steps of 50 µs. The sender always
+    /// has more to send.
+    struct SimulatedPath {
         rate: f64,
         delay: Duration,
         now: Instant,
         window: Window,
-        /// When the last byte handed over will have been carried.
+        /// When the path will have carried the last byte given to it.
         free: Instant,
-        /// Answers on their way back.
+        /// Answers that have not arrived yet.
         answers: VecDeque<(Instant, [u8; 8])>,
         carried: f64,
     }
 
-    /// What the transport holds.
+    /// The bytes that the transport buffers.
     const BUFFER: f64 = 1024.0 * 1024.0;
 
     const STEP: Duration = Duration::from_micros(50);
 
-    impl Way {
+    impl SimulatedPath {
         fn new(rate: f64, delay: Duration) -> Self {
             let now = Instant::now();
             let window = Window::default();
             Self { rate, delay, now, window, free: now, answers: VecDeque::new(), carried: 0.0 }
         }
 
-        /// The share of what the way could have carried, and the longest wait in its queue.
+        /// The used share of the rate, and the longest wait in the queue.
         fn run(&mut self, time: Duration) -> (f64, Duration) {
             let (end, mut worst) = (self.now + time, Duration::ZERO);
             let before = self.carried;
@@ -291,11 +296,11 @@ mod tests {
                     let (_, stamp) = self.answers.pop_front().unwrap();
                     self.window.answered(stamp, self.now);
                 }
-                // A sender that may send all it has is as fast as a memory copy, until the transport takes no more.
+                // A sender without a limit is as fast as a memory copy, until the transport takes no more.
                 let queued =
                     self.free.saturating_duration_since(self.now).as_secs_f64() * self.rate;
                 let taken = (BUFFER - queued).max(0.0) as usize;
-                let bytes = self.window.room_to_mark(self.now).min(64 * 1024).min(taken);
+                let bytes = self.window.room_to_stamp(self.now).min(64 * 1024).min(taken);
                 if bytes > 0 {
                     self.window.wrote(bytes);
                     self.carried += bytes as f64;
@@ -303,8 +308,8 @@ mod tests {
                     self.free = self.free.max(self.now) + carried;
                     worst = worst.max(self.free - self.now);
                 }
-                if self.window.wants_mark(self.window.room(self.now) == 0) {
-                    let stamp = self.window.mark(true, self.now);
+                if self.window.wants_stamp(self.window.room(self.now) == 0) {
+                    let stamp = self.window.stamp(true, self.now);
                     self.answers.push_back((self.free.max(self.now) + self.delay, stamp));
                 }
             }
@@ -312,9 +317,9 @@ mod tests {
         }
     }
 
-    /// Right after the way was emptied the whole window leaves at once; otherwise the waits are half as long.
+    /// Right after the path was emptied the whole window is sent at once; otherwise the waits are half as long.
     #[test]
-    fn ways_of_every_kind_are_kept_busy_with_short_queues() {
+    fn paths_of_every_kind_are_kept_busy_with_short_queues() {
         for (megabits, delay, allowed) in [
             (10.0, 1, 30),
             (100.0, 1, 8),
@@ -323,9 +328,9 @@ mod tests {
             (1_000.0, 100, 150),
             (8_000.0, 0, 6),
         ] {
-            let mut way = Way::new(megabits * 125_000.0, Duration::from_millis(delay));
-            way.run(Duration::from_secs(15));
-            let (busy, worst) = way.run(Duration::from_secs(30));
+            let mut path = SimulatedPath::new(megabits * 125_000.0, Duration::from_millis(delay));
+            path.run(Duration::from_secs(15));
+            let (busy, worst) = path.run(Duration::from_secs(30));
             assert!(busy > 0.95, "{megabits} Mbit/s, {delay} ms: {busy}");
             assert!(
                 worst < Duration::from_millis(allowed),
@@ -335,54 +340,54 @@ mod tests {
     }
 
     #[test]
-    fn a_way_that_changes_is_found_again() {
-        let mut way = Way::new(12.5e6, Duration::from_millis(10));
-        way.run(Duration::from_secs(3));
-        way.rate = 125e6;
-        way.run(Duration::from_secs(1));
-        assert!(way.run(Duration::from_secs(3)).0 > 0.9, "faster");
-        way.delay = Duration::from_millis(100);
-        way.run(Duration::from_secs(25));
-        assert!(way.run(Duration::from_secs(9)).0 > 0.9, "longer");
-        way.rate = 1.25e6;
-        way.run(Duration::from_secs(25));
-        let (busy, worst) = way.run(Duration::from_secs(9));
+    fn a_path_that_changes_is_measured_again() {
+        let mut path = SimulatedPath::new(12.5e6, Duration::from_millis(10));
+        path.run(Duration::from_secs(3));
+        path.rate = 125e6;
+        path.run(Duration::from_secs(1));
+        assert!(path.run(Duration::from_secs(3)).0 > 0.9, "faster");
+        path.delay = Duration::from_millis(100);
+        path.run(Duration::from_secs(25));
+        assert!(path.run(Duration::from_secs(9)).0 > 0.9, "longer");
+        path.rate = 1.25e6;
+        path.run(Duration::from_secs(25));
+        let (busy, worst) = path.run(Duration::from_secs(9));
         assert!(busy > 0.9 && worst < Duration::from_millis(300), "slower: {busy} {worst:?}");
     }
 
     #[test]
-    fn a_receiver_that_answers_nothing_is_not_waited_for() {
+    fn a_receiver_that_answers_nothing_sets_no_limit() {
         let mut now = Instant::now();
         let mut window = Window::default();
-        assert!(!window.wants_mark(true), "nothing has been written");
+        assert!(!window.wants_stamp(true), "nothing has been written");
         window.wrote(1_000_000);
-        assert!(window.wants_mark(false));
-        let stamp = window.mark(true, now);
+        assert!(window.wants_stamp(false));
+        let stamp = window.stamp(true, now);
         assert_ne!(stamp, [0; 8]);
         assert_eq!(window.room(now), usize::MAX);
         window.answered(stamp, now);
         window.wrote(1_000_000);
-        let stamp = window.mark(true, now);
+        let stamp = window.stamp(true, now);
         now += SPAN;
         window.answered(stamp, now);
         window.wrote(10_000_000);
         assert_eq!(window.room(now), 0);
-        window.mark(true, now);
+        window.stamp(true, now);
         assert_eq!(window.room(now + PATIENCE), usize::MAX);
     }
 
     #[test]
-    fn little_traffic_is_not_marked_unless_it_has_to_wait() {
+    fn little_traffic_has_no_stamps_unless_it_has_to_wait() {
         let mut window = Window::default();
         window.wrote(100);
-        assert!(window.wants_mark(false), "the first bytes");
-        let stamp = window.mark(false, Instant::now());
+        assert!(window.wants_stamp(false), "the first bytes");
+        let stamp = window.stamp(false, Instant::now());
         window.answered(stamp, Instant::now());
         window.wrote(1000);
-        assert!(!window.wants_mark(false));
-        assert!(window.wants_mark(true));
+        assert!(!window.wants_stamp(false));
+        assert!(window.wants_stamp(true));
         window.wrote(1_000_000);
-        assert!(window.wants_mark(false));
+        assert!(window.wants_stamp(false));
     }
 
     #[test]
@@ -390,16 +395,16 @@ mod tests {
         let now = Instant::now();
         let mut window = Window::default();
         window.wrote(100_000);
-        let stamp = window.mark(true, now);
+        let stamp = window.stamp(true, now);
         for strange in [[0; 8], [0xff; 8], 7u64.to_be_bytes()] {
             window.answered(strange, now);
         }
-        assert_eq!((window.marks.len(), window.rate()), (1, None));
+        assert_eq!((window.stamps.len(), window.rate()), (1, None));
         window.answered(stamp, now);
         window.answered(stamp, now + SPAN);
-        assert_eq!((window.marks.len(), window.rate()), (0, None));
+        assert_eq!((window.stamps.len(), window.rate()), (0, None));
         window.wrote(100_000);
-        let stamp = window.mark(true, now);
+        let stamp = window.stamp(true, now);
         window.answered(stamp, now + SPAN);
         assert_eq!(window.rate(), Some(10_000_000));
     }

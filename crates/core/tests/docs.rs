@@ -1,4 +1,4 @@
-//! The documentation names every reason for which a packet may be lost.
+//! The documentation names every drop reason.
 
 use rtun_core::DropReason;
 

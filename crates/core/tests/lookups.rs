@@ -1,4 +1,4 @@
-//! Lookups in random tables against looking at every route, many: `RTUN_LOOKUPS` says how many, as in
+//! Many lookups in random tables, compared with a check of every route. `RTUN_LOOKUPS` is their number, as in
 //! `RTUN_LOOKUPS=100000000 cargo test --release -p rtun-core --test lookups`.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
@@ -43,7 +43,7 @@ struct Known {
 }
 
 #[test]
-fn every_lookup_agrees_with_looking_at_every_route() {
+fn every_lookup_agrees_with_a_check_of_every_route() {
     let wanted = std::env::var("RTUN_LOOKUPS").map_or(LOOKUPS, |text| text.parse().unwrap());
     let names: Vec<HostName> = (0..20).map(|n| format!("host-{n}").parse().unwrap()).collect();
     let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
@@ -65,7 +65,7 @@ fn every_lookup_agrees_with_looking_at_every_route() {
     }
 }
 
-/// Up to 500 routes, crowded, so that they overlap.
+/// Up to 500 routes, so close together that they overlap.
 fn table(numbers: &mut Numbers, v4: bool, names: &[HostName]) -> (Vec<Route>, Vec<Known>) {
     let width: u8 = if v4 { 32 } else { 128 };
     let count = 1 + numbers.below(500) * numbers.below(2) + numbers.below(20);
@@ -85,7 +85,7 @@ fn table(numbers: &mut Numbers, v4: bool, names: &[HostName]) -> (Vec<Route>, Ve
     (routes, known)
 }
 
-/// Mostly in or beside a known prefix.
+/// Mostly in a known prefix or next to it.
 fn address(numbers: &mut Numbers, known: &[Known], width: u8) -> u128 {
     let any = numbers.wide() >> (128 - u32::from(width));
     let near = &known[numbers.below(known.len() as u64) as usize];
@@ -99,7 +99,7 @@ fn address(numbers: &mut Numbers, known: &[Known], width: u8) -> u128 {
     }
 }
 
-/// The gateway of the longest prefix; of equal ones the first.
+/// The gateway of the longest prefix; the first one of equal prefixes.
 fn scan(known: &[Known], bits: u128) -> Option<Vec<usize>> {
     let containing = || known.iter().filter(|route| shifted(bits, route.unused) == route.bits);
     let longest = containing().map(|route| route.len).max()?;

@@ -1,4 +1,4 @@
-//! A queue that stays as full as it is allocates nothing.
+//! A queue whose fill level does not grow allocates nothing.
 
 #[path = "queue/support.rs"]
 #[expect(dead_code, reason = "the other tests need more of it")]
@@ -51,7 +51,7 @@ fn a_queue_as_full_as_before_allocates_nothing() {
     let supers: Vec<_> = (0..3).map(|flow| gso_frame(flow, 60_000, 0, 0, 1400)).collect();
     assert_eq!(pass(&supers, 400_000), (0, 0.0));
 
-    // Flows of different rates, some of which stand and lose packets.
+    // Flows of different rates; some have standing queues and lose packets.
     let fifty: Vec<_> = (0..50).map(|flow| frame(flow, 60 + usize::from(flow) * 28, 0)).collect();
     let (allocations, lost) = pass(&fifty, 500_000);
     assert_eq!(allocations, 0);

@@ -28,7 +28,7 @@ pub enum LabError {
         /// The namespace's name.
         namespace: String,
         /// What was being done, and the system's answer.
-        source: rtun_system::link::LinkError,
+        source: rtun_system::netlink::LinkError,
     },
     /// The system refused something else.
     #[error("{action}: {source}")]

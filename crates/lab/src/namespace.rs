@@ -18,7 +18,8 @@ use std::thread::JoinHandle;
 use ipnet::IpNet;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
-use rtun_system::link::{Link, LinkError};
+use rtun_system::link::SystemLink;
+use rtun_system::netlink::LinkError;
 use rtun_system::os_route::OsRoute;
 
 use crate::process::{Process, Processes};
@@ -182,7 +183,7 @@ impl Namespace {
     pub(crate) fn with_link<R: Send>(
         &self,
         device: &str,
-        work: impl AsyncFnOnce(Link) -> Result<R, LinkError> + Send,
+        work: impl AsyncFnOnce(SystemLink) -> Result<R, LinkError> + Send,
     ) -> Result<R, LabError> {
         on_own_thread(|| {
             self.enter().map_err(|error| self.cannot_enter(error))?;
@@ -191,7 +192,7 @@ impl Namespace {
                 .build()
                 .map_err(|error| self.cannot_enter(error))?;
             runtime
-                .block_on(async { work(Link::open(device)?).await })
+                .block_on(async { work(SystemLink::open(device)?).await })
                 .map_err(|source| LabError::Link { namespace: self.name().to_owned(), source })
         })
         .map_err(|error| self.cannot_enter(error))?

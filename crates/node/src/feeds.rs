@@ -25,10 +25,10 @@ pub(crate) struct Feeds {
 }
 
 /// Feeds of one kind of row.
-struct Fed<T>(BTreeMap<String, Vec<Open<T>>>);
+struct Fed<T>(BTreeMap<String, Vec<OpenFeed<T>>>);
 
 /// A feed and what it was started with.
-struct Open<T> {
+struct OpenFeed<T> {
     source: SourceSettings,
     reload: Option<Duration>,
     max_rows: usize,
@@ -63,25 +63,28 @@ impl Feeds {
         snapshots: Option<&Arc<StateDir>>,
     ) -> Result<Self, FeedError> {
         let mut next = Self::new(self.surroundings.clone());
-        let around = Around { surroundings: &self.surroundings, snapshots };
+        let around = FeedContext { surroundings: &self.surroundings, snapshots };
         for service in &config.services {
             let ServiceKind::Hub(hub) = &service.kind else { continue };
             let quotas = &hub.rules.quotas;
             for router in hub.rules.routers() {
-                let how =
-                    How { kind: "router", max_rows: quotas.routes_per_router, parse: parse_routes };
+                let how = FeedKind {
+                    kind: "router",
+                    max_rows: quotas.routes_per_router,
+                    parse: parse_routes,
+                };
                 next.routes.open(&self.routes, router, &how, &around)?;
             }
             if let Some(ingress) = &hub.rules.ingress {
-                let how = How { kind: "ingress", max_rows: MAX_ROWS, parse: parse_rules };
+                let how = FeedKind { kind: "ingress", max_rows: MAX_ROWS, parse: parse_rules };
                 next.rules.open(&self.rules, ingress, &how, &around)?;
             }
             for auther in hub.rules.authers.iter().flatten() {
-                let how = How { kind: "auther", max_rows: MAX_ROWS, parse: parse_users };
+                let how = FeedKind { kind: "auther", max_rows: MAX_ROWS, parse: parse_users };
                 next.users.open(&self.users, auther, &how, &around)?;
             }
             for admission in &hub.rules.admissions {
-                let how = How { kind: "admission", max_rows: MAX_ROWS, parse: parse_matchers };
+                let how = FeedKind { kind: "admission", max_rows: MAX_ROWS, parse: parse_matchers };
                 next.matchers.open(&self.matchers, &admission.matchers, &how, &around)?;
             }
         }
@@ -140,7 +143,7 @@ impl Feeds {
         self.matchers.feeds().for_each(|feed| feed.reload());
     }
 
-    /// How each source does.
+    /// FeedKind each source does.
     pub(crate) fn status(&self) -> Vec<FeedStatus> {
         let mut all = Vec::new();
         all.extend(self.routes.feeds().map(|feed| feed.status()));
@@ -162,19 +165,19 @@ impl Feeds {
 }
 
 /// What feeds of one kind are started with.
-struct How<T> {
+struct FeedKind<T> {
     kind: &'static str,
     max_rows: usize,
     parse: Parse<T>,
 }
 
 /// Where feeds read, and where they keep what they have read.
-struct Around<'a> {
+struct FeedContext<'a> {
     surroundings: &'a Surroundings,
     snapshots: Option<&'a Arc<StateDir>>,
 }
 
-impl Around<'_> {
+impl FeedContext<'_> {
     fn start<T: Send + Sync + 'static>(
         &self,
         spec: &FeedSpec<'_>,
@@ -196,8 +199,8 @@ impl<T: Send + Sync + 'static> Fed<T> {
         &mut self,
         before: &Self,
         named: &Named<T>,
-        how: &How<T>,
-        around: &Around<'_>,
+        how: &FeedKind<T>,
+        around: &FeedContext<'_>,
     ) -> Result<(), FeedError> {
         let Provider::Rows(rows) = &named.provider else { return Ok(()) };
         if rows.sources.is_empty() || self.0.contains_key(&named.name) {
@@ -206,7 +209,7 @@ impl<T: Send + Sync + 'static> Fed<T> {
         let old = before.0.get(&named.name).map_or(&[][..], Vec::as_slice);
         let mut opened = Vec::new();
         for source in &rows.sources {
-            let stays = |open: &&Open<T>| {
+            let stays = |open: &&OpenFeed<T>| {
                 (&open.source, open.reload, open.max_rows) == (source, rows.reload, how.max_rows)
             };
             if let Some(open) = old.iter().find(stays) {
@@ -226,7 +229,7 @@ impl<T: Send + Sync + 'static> Fed<T> {
                 source,
             })?;
             let (source, reload, max_rows) = (source.clone(), rows.reload, how.max_rows);
-            opened.push(Open { source, reload, max_rows, feed });
+            opened.push(OpenFeed { source, reload, max_rows, feed });
         }
         self.0.insert(named.name.clone(), opened);
         Ok(())
@@ -252,7 +255,7 @@ impl<T: Send + Sync + 'static> Fed<T> {
     }
 }
 
-impl<T> Clone for Open<T> {
+impl<T> Clone for OpenFeed<T> {
     fn clone(&self) -> Self {
         let Self { source, reload, max_rows, feed } = self;
         Self {

@@ -1,9 +1,11 @@
 //! The host service: a TUN device that stays, and the connection to a hub that comes and goes.
 
 mod address_book;
+mod attempt;
 mod choice;
 mod device;
 mod dial;
+mod dial_tls;
 mod downlink;
 mod endpoints;
 mod hubs;
@@ -17,33 +19,35 @@ mod wire;
 use std::{net::IpAddr, sync::Arc};
 
 use rtun_system::{
-    link::LinkError,
+    netlink::LinkError,
     netns::NetnsError,
-    tun::{Device, Offload, TunError},
+    tun::{Offload, PacketDevice, TunError},
 };
 use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use uuid::Uuid;
 
-pub use self::dial::SetupError;
+pub use self::attempt::SetupError;
 use self::hubs::Hubs;
-pub(crate) use self::progress::{NodeHistory, Progress};
+pub(crate) use self::progress::{HostProgress, HubNodeHistory};
 use self::{
     device::{Ends, Keeper, Maker, Port},
-    reconnect::Connector,
+    reconnect::HostConnector,
     session::Introduction,
 };
-use crate::runtime::{duties::Duty, machine::Machine, surroundings::Surroundings, workers::Seat};
+use crate::runtime::{
+    duties::Duty, machine::Machine, surroundings::Surroundings, workers::WorkerSlot,
+};
 
 /// A running host.
-pub(crate) struct Host {
+pub(crate) struct HostService {
     service: String,
-    progress: Arc<Progress>,
+    progress: Arc<HostProgress>,
     stop: CancellationToken,
     /// Keeps it connected to a hub.
     connecting: Duty,
     keeping: Keeping,
-    _seat: Seat,
+    _slot: WorkerSlot,
 }
 
 /// The task that owns the device.
@@ -71,14 +75,14 @@ pub enum HostError {
     Link(#[from] LinkError),
 }
 
-impl Host {
+impl HostService {
     /// Makes the device with its addresses and routes, then keeps it connected to a hub in the background.
-    /// All of its packets are moved on the worker that `seat` is on.
+    /// All of its packets are moved on the worker that `slot` is on.
     pub(crate) async fn start(
         service: &str,
         config: &rtun_settings::HostSettings,
         machine: &Machine,
-        seat: Seat,
+        slot: WorkerSlot,
     ) -> Result<Self, HostError> {
         let mut config = config.clone();
         let (look_again, take_away) = (Arc::<Notify>::default(), CancellationToken::new());
@@ -86,11 +90,12 @@ impl Host {
             let hubs = Hubs::new(&config, &machine.surroundings, Arc::default())?;
             let name = config.device.name.as_deref().unwrap_or(service);
             let device = Arc::new(twin.device(name, config.device.mtu));
-            let progress = Arc::new(Progress::new(&config.name, name, device.mtu(), &config.hubs));
+            let progress =
+                Arc::new(HostProgress::new(&config.name, name, device.mtu(), &config.hubs));
             let (tun, its_progress, told) =
                 (Arc::clone(&device), Arc::clone(&progress), take_away.clone());
             let keeping = async move {
-                let Progress { session, sent, .. } = &*its_progress;
+                let HostProgress { session, sent, .. } = &*its_progress;
                 told.run_until_cancelled(uplink::run(&*tun, session, sent)).await;
             };
             let keeping = Keeping {
@@ -99,7 +104,7 @@ impl Host {
                 look_again,
             };
             return Ok(Self::connect(
-                service, &config, hubs, device, progress, keeping, machine, seat,
+                service, &config, hubs, device, progress, keeping, machine, slot,
             ));
         }
         let names = Arc::new(address_book::names(machine.state.as_ref()));
@@ -110,34 +115,34 @@ impl Host {
             host: config.name.clone(),
             config: config.device.clone(),
             ends,
-            packets: seat.handle().clone(),
+            packets: slot.handle().clone(),
         };
         let made = maker.make(config.device.name.as_deref()).await?;
         let device = Arc::new(Port::like(made.tun()));
         let mtu = config.device.mtu;
-        let progress = Arc::new(Progress::new(&config.name, device.name(), mtu, &config.hubs));
+        let progress = Arc::new(HostProgress::new(&config.name, device.name(), mtu, &config.hubs));
         let keeper =
             Keeper::new(maker, Arc::clone(&device), Arc::clone(&progress), Arc::clone(&look_again));
         let task = AbortOnDropHandle::new(tokio::spawn(keeper.run(made, take_away.clone())));
         let keeping = Keeping { task, take_away, look_again };
-        Ok(Self::connect(service, &config, hubs, device, progress, keeping, machine, seat))
+        Ok(Self::connect(service, &config, hubs, device, progress, keeping, machine, slot))
     }
 
     /// Keeps a device connected to one of `hubs` in the background.
     #[expect(clippy::too_many_arguments, reason = "it is the second half of `start`")]
-    fn connect<D: Device>(
+    fn connect<D: PacketDevice>(
         service: &str,
         config: &rtun_settings::HostSettings,
         hubs: Hubs,
         device: Arc<D>,
-        progress: Arc<Progress>,
+        progress: Arc<HostProgress>,
         keeping: Keeping,
         machine: &Machine,
-        seat: Seat,
+        slot: WorkerSlot,
     ) -> Self {
         let rtun_settings::DeviceSettings { addresses, mtu, gso_frames, .. } = &config.device;
         let stop = CancellationToken::new();
-        let connector = Arc::new(Connector {
+        let connector = Arc::new(HostConnector {
             service: service.to_owned(),
             introduction: Introduction {
                 name: config.name.clone(),
@@ -155,13 +160,13 @@ impl Host {
         });
         let name = format!("{service}: connecting to a hub");
         let connecting =
-            machine.duties.keep(seat.handle(), name, move || Arc::clone(&connector).run());
+            machine.duties.keep(slot.handle(), name, move || Arc::clone(&connector).run());
         let service = service.to_owned();
-        Self { service, progress, stop, connecting, keeping, _seat: seat }
+        Self { service, progress, stop, connecting, keeping, _slot: slot }
     }
 
     /// For whoever asks how it goes. Keeps neither the device nor the connection.
-    pub(crate) fn view(&self) -> Arc<Progress> {
+    pub(crate) fn view(&self) -> Arc<HostProgress> {
         Arc::clone(&self.progress)
     }
 

@@ -2,18 +2,16 @@
 
 mod admission;
 mod association;
-mod certificate;
 mod connections;
-mod entrance;
 mod explain;
 mod forward;
 mod limiters;
+mod listener;
 mod namespace;
 mod parked;
 mod registry;
 mod rules;
 mod upkeep;
-mod way_in;
 
 use std::{
     net::SocketAddr,
@@ -35,14 +33,13 @@ pub(crate) use self::explain::Understood;
 use self::{
     admission::{handshake::Admissions, waiting_room::WaitingRoom},
     connections::Connections,
-    entrance::Entrance,
+    listener::{HubListener, ListenerView},
     registry::{Registry, RegistryStats},
     upkeep::Upkeep,
-    way_in::WayIn,
 };
 pub use self::{
-    entrance::OpenError,
     explain::{Explained, Inquiry},
+    listener::HubListenError,
     rules::RulesError,
 };
 use crate::{
@@ -57,20 +54,20 @@ const LASTED: [f64; 14] =
     [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0];
 
 /// A running hub.
-pub(crate) struct Hub {
+pub(crate) struct HubService {
     connections: Arc<Connections>,
     upkeep: Arc<Upkeep>,
     duties: Vec<Duty>,
     /// At least one.
-    ways_in: Arc<[WayIn]>,
+    listeners: Arc<[ListenerView]>,
 }
 
 /// A hub as somebody sees it who only asks.
 #[derive(Clone)]
-pub(crate) struct HubView {
+pub(crate) struct HubServiceView {
     connections: Arc<Connections>,
     upkeep: Arc<Upkeep>,
-    ways_in: Arc<[WayIn]>,
+    listeners: Arc<[ListenerView]>,
 }
 
 /// A hub cannot be started.
@@ -78,13 +75,13 @@ pub(crate) struct HubView {
 pub enum HubError {
     /// It cannot listen.
     #[error(transparent)]
-    Listen(#[from] OpenError),
+    Listen(#[from] HubListenError),
     /// Its rules cannot be used.
     #[error(transparent)]
     Rules(#[from] RulesError),
 }
 
-impl Hub {
+impl HubService {
     /// Compiles the rules, of `config` and what `feeds` have read, then listens.
     pub(crate) async fn start(
         service: &str,
@@ -94,9 +91,9 @@ impl Hub {
         machine: &Machine,
     ) -> Result<Self, HubError> {
         let (upkeep, rules) = Upkeep::begin(&config.rules, feeds).await?;
-        let open = |config| Entrance::open(service, config, &workers, machine).map(Arc::new);
-        let entrances = config.listeners().map(open).collect::<Result<Vec<_>, _>>()?;
-        let ways_in: Arc<[WayIn]> = entrances.iter().map(|entrance| entrance.way_in()).collect();
+        let open = |config| HubListener::open(service, config, &workers, machine).map(Arc::new);
+        let listeners = config.listeners().map(open).collect::<Result<Vec<_>, _>>()?;
+        let views: Arc<[ListenerView]> = listeners.iter().map(|listener| listener.view()).collect();
         let connections = Arc::new(Connections {
             service: service.to_owned(),
             registry: Arc::new(Registry::new(service, rules)),
@@ -110,24 +107,24 @@ impl Hub {
         });
         let runtime = Handle::current();
         let mut kept = Vec::new();
-        for entrance in &entrances {
-            let WayIn { address, transport, .. } = entrance.way_in();
+        for listener in &listeners {
+            let ListenerView { address, transport, .. } = listener.view();
             let transport = transport.as_str();
             info!(service, %address, transport, "hub listens");
-            let (connections, entrance, workers) =
-                (Arc::clone(&connections), Arc::clone(entrance), Arc::clone(&workers));
+            let (connections, listener, workers) =
+                (Arc::clone(&connections), Arc::clone(listener), Arc::clone(&workers));
             let name = format!("{service}: accepting connections on {address} ({transport})");
             kept.push(machine.duties.keep(&runtime, name, move || {
-                Arc::clone(&connections).accept(Arc::clone(&entrance), Arc::clone(&workers))
+                Arc::clone(&connections).accept(Arc::clone(&listener), Arc::clone(&workers))
             }));
         }
         let name = format!("{service}: following sources and certificates");
         let upkeep = Arc::new(upkeep);
         let (hub, its_upkeep) = (Arc::clone(&connections), Arc::clone(&upkeep));
         kept.push(machine.duties.keep(&runtime, name, move || {
-            keep_up(Arc::clone(&hub), Arc::clone(&its_upkeep), entrances.clone())
+            keep_up(Arc::clone(&hub), Arc::clone(&its_upkeep), listeners.clone())
         }));
-        Ok(Self { connections, upkeep, duties: kept, ways_in })
+        Ok(Self { connections, upkeep, duties: kept, listeners: views })
     }
 
     /// Replaces everything but the address; hosts that keep their permission notice nothing.
@@ -144,21 +141,21 @@ impl Hub {
 
     /// Has the files of its certificates read now.
     pub(crate) fn reload_certificates(&self) {
-        self.ways_in.iter().for_each(WayIn::reload_certificate);
+        self.listeners.iter().for_each(ListenerView::reload_certificate);
     }
 
     /// Where it listens first.
     pub(crate) fn local_addr(&self) -> SocketAddr {
-        self.ways_in[0].address
+        self.listeners[0].address
     }
 
     /// For whoever asks how it goes. Does not keep it running.
-    pub(crate) fn view(&self) -> HubView {
-        let Self { connections, upkeep, ways_in, .. } = self;
-        HubView {
+    pub(crate) fn view(&self) -> HubServiceView {
+        let Self { connections, upkeep, listeners, .. } = self;
+        HubServiceView {
             connections: Arc::clone(connections),
             upkeep: Arc::clone(upkeep),
-            ways_in: Arc::clone(ways_in),
+            listeners: Arc::clone(listeners),
         }
     }
 
@@ -186,7 +183,7 @@ impl Hub {
     }
 }
 
-impl HubView {
+impl HubServiceView {
     /// Whether it is the same run of the same hub.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.connections, &other.connections)
@@ -214,7 +211,7 @@ impl HubView {
             queue_budget,
         } = registry.stats();
         HubReport {
-            listen: self.ways_in.iter().map(WayIn::report).collect(),
+            listen: self.listeners.iter().map(ListenerView::report).collect(),
             namespaces,
             gone,
             waiting_for_plugins,
@@ -231,9 +228,9 @@ impl HubView {
 }
 
 /// Follows the sources and the certificates until the hub stops.
-async fn keep_up(hub: Arc<Connections>, upkeep: Arc<Upkeep>, entrances: Vec<Arc<Entrance>>) {
+async fn keep_up(hub: Arc<Connections>, upkeep: Arc<Upkeep>, listeners: Vec<Arc<HubListener>>) {
     let Connections { service, registry, stop, .. } = &*hub;
-    let certificates = entrances.iter().map(|it| it.follow_certificate(service));
+    let certificates = listeners.iter().map(|it| it.follow_certificate(service));
     tokio::select! {
         () = stop.cancelled() => {}
         _ = join_all(certificates) => {}

@@ -14,13 +14,14 @@ mod runtime;
 pub use counters::{Drops, Happened, Traffic};
 pub use feeds::FeedError;
 pub use host::{HostError, SetupError};
-pub use hub::{Explained, HubError, Inquiry, OpenError, RulesError};
+pub use hub::{Explained, HubError, HubListenError, Inquiry, RulesError};
 pub use node::{Node, StartError};
 pub use operations::{board::Board, control_socket, metrics::MetricsError};
 pub use report::{
     ASKED, CertificateReport, ConnectionReport, DescriptorReport, DeviceHealth, DeviceReport,
     FailureReport, GatewayReport, HappenedReport, HostReport, HubReport, KindReport,
-    ListenerReport, NamespaceReport, Queued, ServiceReport, SharedReport, Status, Tasks, Transport,
+    ListenerReport, NamespaceReport, NodeStatus, Queued, ServiceReport, SharedReport, Tasks,
+    Transport,
 };
 pub use rtun_control::{
     FeedLine, FeedProblem, FeedState, FeedStatus, LastError, PluginKind, PluginStatus, take_zone,
@@ -28,5 +29,5 @@ pub use rtun_control::{
 pub use runtime::{
     descriptors,
     duties::TaskReport,
-    surroundings::{Door, Surroundings, Twin},
+    surroundings::{Surroundings, Twin, TwinListener},
 };

@@ -25,16 +25,16 @@ use rtun_transport::Stream;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::error;
 
-use self::{
-    end::End,
-    inbound::Inbound,
-    outbox::Outbox,
-    reading::{Arrived, Reader, Unfinished},
-};
 pub(crate) use self::{
     end::EndReason,
     message::{MessageError, read_message},
-    reading::Turns,
+    reading::ReadTurns,
+};
+use self::{
+    end::LinkEnd,
+    inbound::Inbound,
+    outbox::Outbox,
+    reading::{Arrived, LinkReader, Unfinished},
 };
 use crate::{counters::Counters, runtime::budget::Budget};
 
@@ -49,7 +49,7 @@ pub(crate) struct Link {
     budget: Arc<Budget>,
     /// What goes to the peer, or is lost on the way, is counted here.
     sent: Arc<Counters>,
-    end: OnceLock<End>,
+    end: OnceLock<LinkEnd>,
     ended: CancellationToken,
 }
 
@@ -160,14 +160,14 @@ impl Link {
 
     /// Ends it; the first reason counts.
     pub(crate) fn end(&self, reason: EndReason) {
-        self.end_with(End { reason, error: None });
+        self.end_with(LinkEnd { reason, error: None });
     }
 
     fn broke(&self, reason: EndReason, error: io::Error) {
-        self.end_with(End { reason, error: Some(error) });
+        self.end_with(LinkEnd { reason, error: Some(error) });
     }
 
-    fn end_with(&self, end: End) {
+    fn end_with(&self, end: LinkEnd) {
         if self.end.set(end).is_ok() {
             self.ended.cancel();
         }
@@ -214,13 +214,13 @@ impl Link {
         stream: &dyn Stream,
         receiver: &mut impl Receiver,
         mut buffer: FrameBuffer,
-    ) -> End {
+    ) -> LinkEnd {
         let shapers = mem::take(&mut *self.input.lock().unwrap_or_else(PoisonError::into_inner));
         let mut inbound = Inbound::new(shapers, &self.budget, Arc::clone(&self.sent));
         let consumed = inbound.take(buffer.filled(), receiver);
         buffer.consume(consumed);
-        let mut reader = Reader::default();
-        let mut turns = Turns::default();
+        let mut reader = LinkReader::default();
+        let mut turns = ReadTurns::default();
         let mut unfinished = Unfinished::default();
         let ask = || self.send_extension(&Extension::Ping([0; 8]));
         loop {
@@ -238,7 +238,7 @@ impl Link {
                     buffer.consume(consumed);
                     let asks = receiver.asks_after().is_some();
                     if unfinished.lasts_too_long(consumed > 0) && asks {
-                        return End {
+                        return LinkEnd {
                             reason: EndReason::PingTimeout,
                             error: Some(io::ErrorKind::TimedOut.into()),
                         };
@@ -247,9 +247,9 @@ impl Link {
                 Ok(Arrived::Datagrams(frames)) => {
                     inbound.take(frames, receiver);
                 }
-                Ok(Arrived::End) => return End { reason: EndReason::PeerClosed, error: None },
+                Ok(Arrived::End) => return LinkEnd { reason: EndReason::PeerClosed, error: None },
                 Err(error) => {
-                    return End { reason: EndReason::from_read(&error), error: Some(error) };
+                    return LinkEnd { reason: EndReason::from_read(&error), error: Some(error) };
                 }
             }
             turns.after_read().await;

@@ -8,8 +8,8 @@ use tracing::{info, warn};
 
 use crate::{
     feeds::{FeedError, Feeds},
-    host::{Host, HostError},
-    hub::{Hub, HubError, RulesError},
+    host::{HostError, HostService},
+    hub::{HubError, HubService, RulesError},
     operations::{
         board::{Board, View},
         metrics::{MetricsError, MetricsServer},
@@ -29,12 +29,12 @@ pub struct Node {
 
 struct Running {
     config: ServiceKind,
-    service: Kind,
+    service: RunningService,
 }
 
-enum Kind {
-    Hub(Hub),
-    Host(Host),
+enum RunningService {
+    Hub(HubService),
+    Host(HostService),
 }
 
 /// What was done to a service on the way to another configuration.
@@ -171,8 +171,8 @@ impl Node {
         self.feeds.reload();
         for running in self.running.values() {
             match &running.service {
-                Kind::Hub(hub) => hub.reload_certificates(),
-                Kind::Host(host) => host.look_at_device(),
+                RunningService::Hub(hub) => hub.reload_certificates(),
+                RunningService::Host(host) => host.look_at_device(),
             }
         }
     }
@@ -181,8 +181,8 @@ impl Node {
     pub fn log_report(&self) {
         for running in self.running.values() {
             match &running.service {
-                Kind::Hub(hub) => hub.log_report(),
-                Kind::Host(host) => host.log_report(),
+                RunningService::Hub(hub) => hub.log_report(),
+                RunningService::Host(host) => host.log_report(),
             }
         }
     }
@@ -195,8 +195,8 @@ impl Node {
     /// Where the hub service `name` listens.
     pub fn hub_address(&self, name: &str) -> Option<SocketAddr> {
         match &self.running.get(name)?.service {
-            Kind::Hub(hub) => Some(hub.local_addr()),
-            Kind::Host(_) => None,
+            RunningService::Hub(hub) => Some(hub.local_addr()),
+            RunningService::Host(_) => None,
         }
     }
 
@@ -229,7 +229,7 @@ impl Node {
         }
         let before = running.config.clone();
         match (&running.service, &before, kind) {
-            (Kind::Hub(hub), ServiceKind::Hub(old), ServiceKind::Hub(new))
+            (RunningService::Hub(hub), ServiceKind::Hub(old), ServiceKind::Hub(new))
                 if old.listeners().eq(new.listeners()) =>
             {
                 hub.apply(new, feeds.of(&new.rules)).await?;
@@ -288,17 +288,17 @@ impl Node {
         name: &str,
         kind: &ServiceKind,
         feeds: &Feeds,
-    ) -> Result<Kind, ServiceError> {
+    ) -> Result<RunningService, ServiceError> {
         let Self { workers, machine, .. } = self;
         match kind {
             ServiceKind::Hub(config) => {
                 let feeds = feeds.of(&config.rules);
-                let hub = Hub::start(name, config, feeds, Arc::clone(workers), machine);
-                Ok(Kind::Hub(hub.await?))
+                let hub = HubService::start(name, config, feeds, Arc::clone(workers), machine);
+                Ok(RunningService::Hub(hub.await?))
             }
-            ServiceKind::Host(config) => {
-                Ok(Kind::Host(Host::start(name, config, machine, workers.seat()).await?))
-            }
+            ServiceKind::Host(config) => Ok(RunningService::Host(
+                HostService::start(name, config, machine, workers.take_slot()).await?,
+            )),
         }
     }
 
@@ -309,7 +309,7 @@ impl Node {
     }
 }
 
-impl Kind {
+impl RunningService {
     fn view(&self) -> View {
         match self {
             Self::Hub(hub) => View::Hub(hub.view()),

@@ -21,7 +21,7 @@ use crate::{
 
 /// A process and its services.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Status {
+pub struct NodeStatus {
     /// Of the program.
     pub version: String,
     /// Of the process, as it sees itself.

@@ -10,8 +10,7 @@ use std::{
 };
 
 use rtun_core::{
-    DropReason, Route,
-    limit::{parse_connection_limits, parse_request_limits, parse_traffic_limits},
+    DropReason, Route, parse_connection_limits, parse_request_limits, parse_traffic_limits,
 };
 use rtun_node::{KindReport, Node, Traffic};
 use rtun_proto::relay::{Association, Network, Request};

@@ -99,7 +99,7 @@ fn gso_frame(c: &mut Criterion) {
     let payload = [&prefix[LEN_PREFIX..], &packet].concat();
     group.bench_function("prefix", |b| b.iter(|| gso_frame_prefix(black_box(&checked))));
     group.bench_function("decode_gso_frame", |b| {
-        b.iter(|| decode_gso_frame(black_box(&payload)).expect("a GSO frame").is_super());
+        b.iter(|| decode_gso_frame(black_box(&payload)).expect("a GSO frame").needs_segmentation());
     });
     group.bench_function("packets", |b| {
         b.iter(|| packets(black_box(&payload)));

@@ -27,7 +27,7 @@ use std::time::Duration;
 
 pub use error::{ExtensionEncodeError, ExtensionError};
 pub use gso_frame::{
-    GSO_FRAME_HEADER, GSO_FRAME_PREFIX, MAX_SUPER_PACKET, decode_gso_frame, gso_frame_prefix,
+    GSO_FRAME_HEADER, GSO_FRAME_PREFIX, MAX_GSO_PACKET, decode_gso_frame, gso_frame_prefix,
     ip_packet, ip_packet_mut, packets,
 };
 pub use hello::{Capabilities, Hello, HelloReply, MAX_ADDRESSES, MAX_SOFTWARE};

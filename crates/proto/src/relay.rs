@@ -19,7 +19,9 @@ mod feature;
 
 pub use association::Association;
 pub use error::{DecodeError, EncodeError};
-pub use feature::{Addr, AddrFeature, EXTENSION_VERSION, Feature, Network, RTUN_MARK, TunnelId};
+pub use feature::{
+    Addr, AddrFeature, EXTENSION_VERSION, Feature, Network, RTUN_SIGNATURE, TunnelId,
+};
 
 /// The only version of the relay protocol.
 pub const VERSION: u8 = 1;
@@ -355,7 +357,7 @@ mod tests {
     #[test]
     fn the_last_tunnel_feature_is_the_connector() {
         let first = TunnelId::new([1; 16]);
-        let last = TunnelId::marked([2; 16]);
+        let last = TunnelId::from_rtun([2; 16]);
         let mut response = Response::ok(first);
         assert_eq!(response.connector_id(), Some(first));
         response.features.push(Feature::Tunnel(last));

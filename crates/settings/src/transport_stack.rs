@@ -167,6 +167,24 @@ pub struct QuicSettings {
     pub datagrams: bool,
     /// Streams that the other end may have open at once (`maxStreams`); 100 unless configured.
     pub max_streams: Option<u32>,
+    /// What decides how fast this end sends (`congestion`).
+    pub congestion: CongestionControl,
+}
+
+/// What decides how fast a QUIC connection sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CongestionControl {
+    /// rtun's own. On a path of its own by the measured rate and the shortest round trip: as fast as the path takes it, with
+    /// little that waits on it, and whatever is lost by chance, which is what radio needs. By loss, as `Cubic`, next to others
+    /// that fill the path's queue.
+    #[default]
+    Adaptive,
+    /// By loss (RFC 9438): fills the path's queues, and is slow where packets are lost by chance.
+    Cubic,
+    /// BBR, version 1: fast, fills the path's queues, and leaves others little.
+    Bbr,
+    /// By loss (RFC 9002 section 7).
+    NewReno,
 }
 
 impl Default for QuicSettings {
@@ -177,6 +195,7 @@ impl Default for QuicSettings {
             handshake_timeout: None,
             datagrams: true,
             max_streams: None,
+            congestion: CongestionControl::default(),
         }
     }
 }

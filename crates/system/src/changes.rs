@@ -10,7 +10,8 @@ use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::sys::protocols::NETLINK_ROUTE;
 use rtnetlink::sys::{AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket};
 
-use crate::link::{LinkError, LinkSetup};
+use crate::link::LinkSetup;
+use crate::netlink::LinkError;
 use crate::os_route;
 
 const GROUPS: [MulticastGroup; 7] = [

@@ -51,7 +51,7 @@ pub async fn set_servers(device: &str, servers: &[IpAddr]) -> Result<(), DnsErro
     set("resolvectl", device, servers).await
 }
 
-/// Has the system forget what it was told of a device that outlives its tunnel.
+/// Removes that setting from a device that outlives its tunnel.
 pub async fn revert(device: &str) -> Result<(), DnsError> {
     run("resolvectl", device, vec!["revert".into(), device.into()]).await
 }

@@ -1,7 +1,6 @@
-//! All that a tunnel's device is given in the system: put there, looked after, and taken away again without a trace.
+//! All that a tunnel's device is given in the system: added, kept there, and removed again without a trace.
 //!
-//! Nothing of anybody else's is replaced: routes are added beside those that are there ([`placement`]
-//! says where). What rtun adds carries its [`PROTOCOL`](crate::link::PROTOCOL) and the number of its device, so that the
+//! Nothing that others added is replaced: routes are added to those that are there ([`placement`] says where). What rtun adds carries its [`PROTOCOL`](crate::netlink::PROTOCOL) and the number of its device, so that the
 //! next start removes what a killed run has left.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,9 +9,10 @@ use std::fmt;
 use futures_util::TryStreamExt;
 use ipnet::IpNet;
 
-use crate::link::{Address, GEN_MODE_NONE, Link, LinkError, LinkSetup, Settings};
-use crate::os_route::{self, Family, Found, MAIN, OsRoute, Placed, Scope};
-use crate::os_rule::{self, Rule};
+use crate::link::{Address, GEN_MODE_NONE, LinkSettings, LinkSetup, SystemLink};
+use crate::netlink::LinkError;
+use crate::os_route::{self, Family, FoundRoute, MAIN, OsRoute, Placed, Scope};
+use crate::os_rule::{self, OsRule};
 use crate::placement::{self, Apart, NUMBERS, OwnPackets, Plan};
 
 /// Begins the alias of a persistent device in use; says how the device was before.
@@ -45,20 +45,20 @@ impl fmt::Display for Item {
     }
 }
 
-/// What came of a look.
+/// What [`Installation::restore`] has done.
 #[derive(Debug, Default)]
-pub struct Outcome {
-    /// What was not to be there before and has been put there.
+pub struct Restored {
+    /// What is new in the plan and has been added.
     pub put: Vec<Item>,
-    /// What was to be there already, was missing, and has been put back.
+    /// What was planned before, was missing, and has been added again.
     pub back: Vec<Item>,
-    /// What is missing and was not to be put back.
+    /// What is missing and was not to be added again.
     pub left: Vec<Item>,
     /// What is missing because the system refused.
     pub failed: Vec<(Item, LinkError)>,
     /// IPv6 is switched off, and all that belongs to it was left out: the first refusal.
     pub ipv6_off: Option<LinkError>,
-    /// The routes that stand in the tunnel's own table, with the reason.
+    /// The routes that are in the tunnel's own table, with the reason.
     pub apart: Vec<Apart>,
 }
 
@@ -67,16 +67,16 @@ pub struct Outcome {
 #[must_use = "routes and rules stay in the system until they are removed"]
 #[derive(Debug)]
 pub struct Installation {
-    link: Link,
+    link: SystemLink,
     setup: LinkSetup,
     /// Its table, and its metric in the main table.
     number: u32,
     /// How a persistent device was before.
-    before: Option<Before>,
+    before: Option<DeviceBefore>,
     /// Addresses added by this run.
     added: BTreeSet<IpNet>,
     others: Others,
-    /// What was to be there when it was looked at last.
+    /// The plan of the last [`Installation::restore`].
     last: Option<Plan>,
     /// Whether somebody else's routes have to be read again.
     stale: bool,
@@ -93,7 +93,7 @@ struct Others {
 
 /// How a persistent device was before rtun used it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Before {
+struct DeviceBefore {
     up: bool,
     mtu: u32,
     gen_mode: Option<u8>,
@@ -101,46 +101,46 @@ struct Before {
 }
 
 /// What is in the system now.
-struct Present {
-    settings: Settings,
+struct InSystem {
+    settings: LinkSettings,
     addresses: Vec<Address>,
     /// Of this tunnel, in any table.
-    routes: Vec<Found>,
+    routes: Vec<FoundRoute>,
     /// Of anybody, in the main table through the device.
-    through: Vec<Found>,
-    rules: Vec<Rule>,
+    through: Vec<FoundRoute>,
+    rules: Vec<OsRule>,
 }
 
 impl Installation {
     /// To be called for a device that is there before a program attaches to it: one that stays is kept from being given an
     /// IPv6 address by the system when that happens, and how it was is noted in its alias.
-    pub async fn announce(link: &Link) -> Result<(), LinkError> {
+    pub async fn announce(link: &SystemLink) -> Result<(), LinkError> {
         let settings = link.settings().await?;
         if settings.persistent && !settings.running {
-            link.set_alias(&Before::of(&settings).alias_in_use()).await?;
+            link.set_alias(&DeviceBefore::of(&settings).alias_in_use()).await?;
             link.no_made_up_addresses().await?;
         }
         Ok(())
     }
 
     /// Makes a device what it was before it was announced, where nothing came of it.
-    pub async fn withdraw(link: &Link) -> Result<(), LinkError> {
+    pub async fn withdraw(link: &SystemLink) -> Result<(), LinkError> {
         let settings = link.settings().await?;
-        let noted = settings.alias.as_deref().and_then(Before::noted);
+        let noted = settings.alias.as_deref().and_then(DeviceBefore::noted);
         let Some(before) = noted.filter(|_| !settings.running) else { return Ok(()) };
         before.put_back(link).await
     }
 
     /// Prepares for giving the device of `link` what `setup` says. Removes what killed runs have left, of this device and
     /// of those that are gone. Nothing is given yet: [`restore`](Installation::restore) does that.
-    pub async fn prepare(link: Link, setup: LinkSetup) -> Result<Self, LinkError> {
+    pub async fn prepare(link: SystemLink, setup: LinkSetup) -> Result<Self, LinkError> {
         let number = NUMBERS + link.index();
         sweep(&link, number).await?;
         let settings = link.settings().await?;
         let before = match settings.persistent {
             false => None,
             true => {
-                let before = Before::of(&settings);
+                let before = DeviceBefore::of(&settings);
                 link.set_alias(&before.alias_in_use()).await?;
                 Some(before)
             }
@@ -159,20 +159,20 @@ impl Installation {
         self.stale = true;
     }
 
-    /// Puts there what is missing, in this order: MTU, addresses, up, rules, routes; removes routes and rules of this
+    /// Adds what is missing, in this order: MTU, addresses, up, rules, routes; removes routes and rules of this
     /// tunnel that are no longer right. What is there already is left alone, so a second call changes nothing. `may` is
-    /// asked before something is put back. Goes on after a refusal; an error means that the system cannot be read.
+    /// asked before something is added again. Goes on after a refusal; an error means that the system cannot be read.
     pub async fn restore(
         &mut self,
         own: &OwnPackets,
         may: &mut (dyn FnMut(&Item) -> bool + Send),
-    ) -> Result<Outcome, LinkError> {
+    ) -> Result<Restored, LinkError> {
         if self.stale {
             self.others = self.read_others().await?;
             self.stale = false;
         }
         let last = self.last.take();
-        let mut work = Work { outcome: Outcome::default(), may, last: last.as_ref() };
+        let mut work = Work { outcome: Restored::default(), may, last: last.as_ref() };
         let plan = placement::plan(self.number, &self.setup, own, &self.others.taken);
         self.restore_device(&plan, &mut work).await?;
         let present = self.read().await?;
@@ -205,7 +205,7 @@ impl Installation {
         }
         match self.own_rules().await {
             Ok(rules) => {
-                // The last added first: what packets pass by on is there as long as what they pass by.
+                // The last added first: the end that packets jump to is there as long as the rules that jump.
                 for rule in rules.iter().rev() {
                     done(os_rule::remove(self.link.handle(), rule).await);
                 }
@@ -259,8 +259,8 @@ impl Installation {
         Ok(())
     }
 
-    async fn restore_routes(&self, plan: &Plan, present: &Present, work: &mut Work<'_>) {
-        let missing: Vec<&Rule> =
+    async fn restore_routes(&self, plan: &Plan, present: &InSystem, work: &mut Work<'_>) {
+        let missing: Vec<&OsRule> =
             plan.rules.iter().filter(|rule| !present.rules.contains(rule)).collect();
         let again = work.last.is_some_and(|last| missing.iter().all(|it| last.rules.contains(*it)));
         if !missing.is_empty() && work.wants(Item::Rules, again) {
@@ -303,9 +303,9 @@ impl Installation {
         }
     }
 
-    fn is_there(&self, placed: &Placed, present: &Present) -> bool {
+    fn is_there(&self, placed: &Placed, present: &InSystem) -> bool {
         let Placed { route, table, metric, .. } = placed;
-        let same = |found: &Found| {
+        let same = |found: &FoundRoute| {
             found.route == *route
                 && found.table == *table
                 && (route.gateway.is_some() || found.through == Some(self.link.index()))
@@ -321,8 +321,8 @@ impl Installation {
     }
 
     /// Removes routes and rules of this tunnel that are not in the plan.
-    async fn remove_wrong(&self, plan: &Plan, present: &Present) -> Result<(), LinkError> {
-        let is_prefix = |found: &Found| {
+    async fn remove_wrong(&self, plan: &Plan, present: &InSystem) -> Result<(), LinkError> {
+        let is_prefix = |found: &FoundRoute| {
             let mut prefixes = self.setup.addresses.iter().map(IpNet::trunc);
             found.table == MAIN
                 && found.metric < NUMBERS
@@ -347,13 +347,13 @@ impl Installation {
         Ok(())
     }
 
-    async fn read(&self) -> Result<Present, LinkError> {
+    async fn read(&self) -> Result<InSystem, LinkError> {
         let mut through = Vec::new();
         for family in Family::BOTH {
             let scope = Scope::main_through(self.link.index());
             through.extend(os_route::list(self.link.handle(), family, scope).await?);
         }
-        Ok(Present {
+        Ok(InSystem {
             settings: self.link.settings().await?,
             addresses: self.link.addresses().await?,
             routes: self.own_routes().await?,
@@ -362,14 +362,14 @@ impl Installation {
         })
     }
 
-    async fn own_routes(&self) -> Result<Vec<Found>, LinkError> {
+    async fn own_routes(&self) -> Result<Vec<FoundRoute>, LinkError> {
         let mut routes = all_routes(&self.link).await?;
         routes.retain(|found| number_of(found) == Some(self.number));
         Ok(routes)
     }
 
     /// In the order in which they are added.
-    async fn own_rules(&self) -> Result<Vec<Rule>, LinkError> {
+    async fn own_rules(&self) -> Result<Vec<OsRule>, LinkError> {
         let mut rules = all_rules(&self.link).await?;
         rules.retain(|rule| rule.table == self.number);
         rules.sort();
@@ -411,16 +411,16 @@ impl Installation {
     }
 }
 
-/// A look at work.
+/// A [`Installation::restore`] at work.
 struct Work<'a> {
-    outcome: Outcome,
+    outcome: Restored,
     may: &'a mut (dyn FnMut(&Item) -> bool + Send),
-    /// What was to be there before; none the first time.
+    /// The plan before this one; none the first time.
     last: Option<&'a Plan>,
 }
 
 impl Work<'_> {
-    /// Whether something that is missing is to be put there, or back if it was to be there before.
+    /// Whether something that is missing is to be added, or added again if it was planned before.
     fn wants(&mut self, item: Item, again: bool) -> bool {
         let wanted = !again || (self.may)(&item);
         if !wanted {
@@ -448,9 +448,9 @@ impl Work<'_> {
     }
 }
 
-impl Before {
+impl DeviceBefore {
     /// How the device was: as a run before this one has noted, if it was killed, or as it is.
-    fn of(settings: &Settings) -> Self {
+    fn of(settings: &LinkSettings) -> Self {
         let alias = settings.alias.clone().unwrap_or_default();
         Self::noted(&alias).unwrap_or(Self {
             up: settings.up,
@@ -460,7 +460,7 @@ impl Before {
         })
     }
 
-    async fn put_back(&self, link: &Link) -> Result<(), LinkError> {
+    async fn put_back(&self, link: &SystemLink) -> Result<(), LinkError> {
         if !self.up {
             link.down().await?;
         }
@@ -490,12 +490,12 @@ impl Before {
 }
 
 /// Removes the routes and rules that belong to devices that are gone, or that no program holds any more.
-async fn sweep(link: &Link, own: u32) -> Result<(), LinkError> {
+async fn sweep(link: &SystemLink, own: u32) -> Result<(), LinkError> {
     let mut alive = BTreeSet::from([own]);
     let failed = |error| LinkError::new("reading the devices".into(), error);
     let mut answers = link.handle().link().get().execute();
     while let Some(message) = answers.try_next().await.map_err(failed)? {
-        if Settings::of(&message).running {
+        if LinkSettings::of(&message).running {
             alive.insert(NUMBERS + message.header.index);
         }
     }
@@ -512,7 +512,7 @@ async fn sweep(link: &Link, own: u32) -> Result<(), LinkError> {
     Ok(())
 }
 
-async fn all_routes(link: &Link) -> Result<Vec<Found>, LinkError> {
+async fn all_routes(link: &SystemLink) -> Result<Vec<FoundRoute>, LinkError> {
     let mut found = Vec::new();
     for family in Family::BOTH {
         found.extend(os_route::list(link.handle(), family, Scope::of_rtuns()).await?);
@@ -520,7 +520,7 @@ async fn all_routes(link: &Link) -> Result<Vec<Found>, LinkError> {
     Ok(found)
 }
 
-async fn all_rules(link: &Link) -> Result<Vec<Rule>, LinkError> {
+async fn all_rules(link: &SystemLink) -> Result<Vec<OsRule>, LinkError> {
     let mut found = Vec::new();
     for family in Family::BOTH {
         found.extend(os_rule::list(link.handle(), family).await?);
@@ -529,7 +529,7 @@ async fn all_rules(link: &Link) -> Result<Vec<Rule>, LinkError> {
 }
 
 /// The number of the tunnel that a route belongs to, if an rtun made it.
-fn number_of(found: &Found) -> Option<u32> {
+fn number_of(found: &FoundRoute) -> Option<u32> {
     let number = if found.table == MAIN { found.metric } else { found.table };
     match found.is_rtuns() {
         true if number >= NUMBERS => Some(number),
@@ -539,7 +539,7 @@ fn number_of(found: &Found) -> Option<u32> {
     }
 }
 
-fn describe(found: &Found) -> String {
+fn describe(found: &FoundRoute) -> String {
     let mut text = found.route.to_string();
     if let Some(index) = found.through
         && let Ok(name) = nix::net::if_::if_indextoname(index)
@@ -558,9 +558,9 @@ mod tests {
         for (up, gen_mode, alias) in
             [(true, Some(0), "uplink of Paris"), (false, None, ""), (false, Some(1), "up 7")]
         {
-            let before = Before { up, mtu: 1500, gen_mode, alias: alias.to_owned() };
-            assert_eq!(Before::noted(&before.alias_in_use()), Some(before));
+            let before = DeviceBefore { up, mtu: 1500, gen_mode, alias: alias.to_owned() };
+            assert_eq!(DeviceBefore::noted(&before.alias_in_use()), Some(before));
         }
-        assert_eq!(Before::noted("somebody's own"), None);
+        assert_eq!(DeviceBefore::noted("somebody's own"), None);
     }
 }

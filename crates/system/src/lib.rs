@@ -5,6 +5,7 @@ pub mod changes;
 pub mod dns;
 pub mod installation;
 pub mod link;
+pub mod netlink;
 pub mod netns;
 pub mod os_route;
 mod os_rule;

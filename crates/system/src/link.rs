@@ -1,7 +1,5 @@
 //! A network device's settings in the system, over netlink: MTU, addresses, up, routes.
 
-use std::io;
-
 use futures_util::TryStreamExt;
 use ipnet::IpNet;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressProtocol};
@@ -12,11 +10,8 @@ use netlink_packet_route::link::{
 use rtnetlink::packet_core::Nla;
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec};
 
+use crate::netlink::{LinkError, PROTOCOL, errno};
 use crate::os_route::{self, Family, OsRoute, Scope};
-
-/// The number under which rtun's routes, rules and addresses are known to the system: the
-/// `protocol` of `ip route`, `ip rule` and `ip address`. Nobody else is known to use it.
-pub const PROTOCOL: u8 = 114;
 
 /// `IN6_ADDR_GEN_MODE_NONE` of Linux: no IPv6 address is made up.
 pub(crate) const GEN_MODE_NONE: u8 = 1;
@@ -51,7 +46,7 @@ pub struct LinkState {
 
 /// The settings of a device itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Settings {
+pub(crate) struct LinkSettings {
     pub(crate) mtu: u32,
     pub(crate) up: bool,
     /// Whether the device is a TUN device that outlives the program that holds it.
@@ -71,29 +66,19 @@ pub(crate) struct Address {
     pub(crate) ours: bool,
 }
 
-/// A step of setting up a device that the system refused.
-#[derive(Debug, thiserror::Error)]
-#[error("{action}: {source}{}", hint(.source))]
-pub struct LinkError {
-    /// What was being done, with its object: `adding 10.0.0.1/24 to tun0`.
-    pub action: String,
-    /// What the system answered.
-    pub source: io::Error,
-}
-
 /// One device of the network namespace in which it was opened.
 #[derive(Debug, Clone)]
-pub struct Link {
+pub struct SystemLink {
     handle: Handle,
     name: String,
     index: u32,
 }
 
-impl Link {
+impl SystemLink {
     /// Finds the device `name` in the network namespace of the calling thread. Must be called
     /// within a tokio runtime, on which a small task serves netlink until the last clone and the
     /// last guard are dropped.
-    pub fn open(name: &str) -> Result<Link, LinkError> {
+    pub fn open(name: &str) -> Result<SystemLink, LinkError> {
         // Before Linux 4.20 the system does not filter what it is asked for; it is done here too.
         let (connection, handle, _) = rtnetlink::new_connection_with_strict_check()
             .or_else(|_| rtnetlink::new_connection())
@@ -103,7 +88,7 @@ impl Link {
             action: format!("looking for network device {name}"),
             source: errno.into(),
         })?;
-        Ok(Link { handle, name: name.to_owned(), index })
+        Ok(SystemLink { handle, name: name.to_owned(), index })
     }
 
     /// The device's index.
@@ -171,7 +156,7 @@ impl Link {
         }
         let attributes = &mut request.message_mut().attributes;
         attributes.push(AddressAttribute::Flags(flags));
-        // Systems before Linux 5.18 pass it over.
+        // Systems before Linux 5.18 ignore it.
         attributes.push(AddressAttribute::Protocol(AddressProtocol::Other(PROTOCOL)));
         match request.execute().await {
             Err(error) if errno(&error) == Some(libc::EEXIST) => Ok(()),
@@ -223,7 +208,7 @@ impl Link {
 
     /// Reads the settings back.
     pub async fn state(&self) -> Result<LinkState, LinkError> {
-        let Settings { mtu, up, .. } = self.settings().await?;
+        let LinkSettings { mtu, up, .. } = self.settings().await?;
         let addresses = self.addresses().await?.into_iter().map(|address| address.net).collect();
         let mut routes = Vec::new();
         for family in [Family::V4, Family::V6] {
@@ -235,13 +220,13 @@ impl Link {
         Ok(LinkState { mtu, up, addresses, routes })
     }
 
-    pub(crate) async fn settings(&self) -> Result<Settings, LinkError> {
+    pub(crate) async fn settings(&self) -> Result<LinkSettings, LinkError> {
         let failed =
             |error| LinkError::new(format!("reading the settings of {}", self.name), error);
         let mut answers = self.handle.link().get().match_index(self.index).execute();
         let link = answers.try_next().await.map_err(failed)?;
         let link = link.ok_or_else(|| failed(rtnetlink::Error::RequestFailed))?;
-        Ok(Settings::of(&link))
+        Ok(LinkSettings::of(&link))
     }
 
     pub(crate) async fn addresses(&self) -> Result<Vec<Address>, LinkError> {
@@ -279,7 +264,7 @@ impl Link {
     }
 }
 
-impl Settings {
+impl LinkSettings {
     pub(crate) fn of(link: &LinkMessage) -> Self {
         let mut settings = Self {
             mtu: 0,
@@ -323,46 +308,4 @@ fn gen_mode(family: &AfSpecUnspec) -> Option<u8> {
         AfSpecInet6::AddrGenMode(mode) => Some(mode.into()),
         _ => None,
     })
-}
-
-impl LinkError {
-    /// Whether the system refused because IPv6 is switched off.
-    pub fn is_ipv6_off(&self) -> bool {
-        let errors = [libc::EACCES, libc::EOPNOTSUPP, libc::EAFNOSUPPORT];
-        self.source.raw_os_error().is_some_and(|errno| errors.contains(&errno))
-    }
-
-    /// Whether there is no such device any more.
-    pub fn is_device_gone(&self) -> bool {
-        self.source.raw_os_error() == Some(libc::ENODEV)
-    }
-
-    pub(crate) fn new(action: String, error: rtnetlink::Error) -> LinkError {
-        let source = match errno(&error) {
-            Some(errno) => io::Error::from_raw_os_error(errno),
-            None => io::Error::other(error),
-        };
-        LinkError { action, source }
-    }
-}
-
-/// The system's error number in a netlink answer.
-pub(crate) fn errno(error: &rtnetlink::Error) -> Option<i32> {
-    match error {
-        rtnetlink::Error::NetlinkError(message) => message.code.map(|code| code.get().abs()),
-        _ => None,
-    }
-}
-
-/// What to do about an answer of the system whose own words do not say it.
-fn hint(error: &io::Error) -> &'static str {
-    match error.raw_os_error() {
-        Some(libc::EPERM) => "; it needs the capability CAP_NET_ADMIN",
-        Some(libc::ENETUNREACH | libc::EHOSTUNREACH) => {
-            "; the gateway is not in any network this system is connected to"
-        }
-        Some(libc::ENETDOWN) => "; the device is down",
-        Some(libc::EOPNOTSUPP | libc::EACCES) => "; is IPv6 switched off on this system?",
-        _ => "",
-    }
 }

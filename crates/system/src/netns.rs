@@ -50,15 +50,15 @@ pub fn within<T: Send>(
 
 /// Which network namespace a file stands for: the same again only for the same namespace, while it exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Identity {
+pub struct NetnsIdentity {
     device: u64,
     inode: u64,
 }
 
 /// Which network namespace the file at `path` stands for now.
-pub fn identity(path: &Path) -> Result<Identity, NetnsError> {
+pub fn identity(path: &Path) -> Result<NetnsIdentity, NetnsError> {
     match std::fs::metadata(path) {
-        Ok(file) => Ok(Identity { device: file.dev(), inode: file.ino() }),
+        Ok(file) => Ok(NetnsIdentity { device: file.dev(), inode: file.ino() }),
         Err(source) => Err(NetnsError { path: path.to_owned(), source }),
     }
 }

@@ -1,4 +1,4 @@
-//! Routes of the system: what is there, adding beside it, removing what is one's own.
+//! Routes of the system: reading all of them, adding and removing rtun's own.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -11,15 +11,15 @@ use netlink_packet_route::route::{
 };
 use rtnetlink::{Handle, RouteMessageBuilder};
 
-use crate::link::{LinkError, PROTOCOL, errno};
+use crate::netlink::{LinkError, PROTOCOL, errno};
 
-/// The table that everything looks at.
+/// The table that every packet's route is looked up in.
 pub(crate) const MAIN: u32 = RouteHeader::RT_TABLE_MAIN as u32;
 
 /// A route of the system.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OsRoute {
-    /// Where packets go; bits behind the prefix are ignored.
+    /// Where packets go; bits after the prefix are ignored.
     pub destination: IpNet,
     /// The next hop, through whatever device reaches it; `None` means the tunnel's own device.
     pub gateway: Option<IpAddr>,
@@ -57,7 +57,7 @@ impl Family {
     }
 }
 
-/// A route of rtun's and its place.
+/// A route of rtun's and where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Placed {
     pub(crate) route: OsRoute,
@@ -70,7 +70,7 @@ pub(crate) struct Placed {
 
 /// A route that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Found {
+pub(crate) struct FoundRoute {
     /// Its gateway is `None` where packets go out directly.
     pub(crate) route: OsRoute,
     /// The device's index; none where there are several, or where it leads nowhere.
@@ -80,7 +80,7 @@ pub(crate) struct Found {
     pub(crate) protocol: u8,
 }
 
-impl Found {
+impl FoundRoute {
     /// Whether the system made it, for an address.
     pub(crate) fn is_the_systems(&self) -> bool {
         self.protocol == u8::from(RouteProtocol::Kernel)
@@ -116,7 +116,7 @@ impl Scope {
         Self { protocol: Some(PROTOCOL), ..Self::default() }
     }
 
-    fn has(&self, found: &Found) -> bool {
+    fn has(&self, found: &FoundRoute) -> bool {
         self.table.is_none_or(|table| table == found.table)
             && self.protocol.is_none_or(|protocol| protocol == found.protocol)
             && self.through.is_none_or(|index| Some(index) == found.through)
@@ -128,7 +128,7 @@ pub(crate) async fn list(
     handle: &Handle,
     family: Family,
     scope: Scope,
-) -> Result<Vec<Found>, LinkError> {
+) -> Result<Vec<FoundRoute>, LinkError> {
     let mut question = RouteMessage::default();
     question.header.address_family = family.netlink();
     question.header.table = scope.table.and_then(|table| table.try_into().ok()).unwrap_or_default();
@@ -159,7 +159,7 @@ pub(crate) async fn list(
 }
 
 /// The route in a message, if it is a unicast one.
-pub(crate) fn parse(message: &RouteMessage) -> Option<Found> {
+pub(crate) fn parse(message: &RouteMessage) -> Option<FoundRoute> {
     let header = &message.header;
     let mut destination = match header.address_family {
         AddressFamily::Inet => IpAddr::from([0u8; 4]),
@@ -183,7 +183,7 @@ pub(crate) fn parse(message: &RouteMessage) -> Option<Found> {
     }
     let destination = IpNet::new(destination, header.destination_prefix_length).ok()?;
     let protocol = header.protocol.into();
-    Some(Found { route: OsRoute { destination, gateway }, through, table, metric, protocol })
+    Some(FoundRoute { route: OsRoute { destination, gateway }, through, table, metric, protocol })
 }
 
 fn ip(address: &RouteAddress) -> Option<IpAddr> {
@@ -194,7 +194,7 @@ fn ip(address: &RouteAddress) -> Option<IpAddr> {
     }
 }
 
-/// Adds a route of rtun's beside whatever is there; without a gateway through the device `index`, named `device`. One that
+/// Adds a route of rtun's to those that are there; without a gateway through the device `index`, named `device`. One that
 /// is there already is fine.
 pub(crate) async fn add(
     handle: &Handle,
@@ -242,7 +242,7 @@ pub(crate) async fn replace(
 }
 
 /// Removes a route that was found; one already gone is fine.
-pub(crate) async fn remove(handle: &Handle, found: &Found) -> Result<(), LinkError> {
+pub(crate) async fn remove(handle: &Handle, found: &FoundRoute) -> Result<(), LinkError> {
     let action = || format!("removing route {}", found.route);
     let mut message = message(&found.route, found.through.unwrap_or_default())
         .ok_or_else(|| mixed_families(action()))?;

@@ -1,8 +1,8 @@
-//! Routing rules of rtun's: in which order the system looks at its own routes and at a tunnel's.
+//! Routing rules of rtun's: in which order the system asks its own routes and a tunnel's.
 //!
-//! A tunnel's table is looked at so that the longest prefix of all tables wins, as if all were one: for each length of
-//! prefix in it, longest first, the main table is looked at for longer ones, then the tunnel's for this length. The
-//! tunnel's own packets, which carry a mark or go to certain addresses, pass all of it by. Each rule names the tunnel that
+//! The longest prefix of all tables wins, as if they were one: for each length of prefix in the tunnel's table, longest first,
+//! the main table is asked for longer ones, then the tunnel's for this length. The tunnel's own packets, which carry a mark
+//! (`SO_MARK`) or go to certain addresses, skip all of these rules. Each rule names the tunnel that
 //! it belongs to, so that a later run knows what a killed one left.
 
 use std::net::IpAddr;
@@ -12,7 +12,7 @@ use netlink_packet_route::AddressFamily;
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use rtnetlink::{Handle, IpVersion};
 
-use crate::link::{LinkError, PROTOCOL, errno};
+use crate::netlink::{LinkError, PROTOCOL, errno};
 use crate::os_route::{Family, MAIN};
 
 /// The first of the priorities in use; users' own rules come before with lower ones, or after with higher ones.
@@ -26,21 +26,21 @@ const LENGTHS: u32 = FIRST_PRIORITY + 10;
 
 /// One rule.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Rule {
+pub(crate) struct OsRule {
     pub(crate) family: Family,
-    pub(crate) kind: Kind,
+    pub(crate) kind: RuleKind,
     /// The table of the tunnel that it belongs to.
     pub(crate) table: u32,
 }
 
 /// What a rule does; in the order in which rules are to be added.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Kind {
-    /// Where packets go on that pass by.
+pub(crate) enum RuleKind {
+    /// Where packets go on that skip the rules between.
     End,
-    /// Packets with this mark pass by.
+    /// Packets with this `SO_MARK` skip the rules.
     PassMarked(u32),
-    /// Packets to this address pass by.
+    /// Packets to this address skip the rules.
     PassTo(IpAddr),
     /// What has a route of more bits in the main table goes there.
     Main(u8),
@@ -48,15 +48,15 @@ pub(crate) enum Kind {
     Own(u8),
 }
 
-impl Rule {
+impl OsRule {
     fn priority(&self) -> u32 {
         let of_length = |bits: u8| LENGTHS + 2 * (128 - u32::from(bits.min(128)));
         match self.kind {
-            Kind::End => LAST_PRIORITY,
-            Kind::PassMarked(_) => FIRST_PRIORITY,
-            Kind::PassTo(_) => FIRST_PRIORITY + 1,
-            Kind::Main(bits) => of_length(bits),
-            Kind::Own(bits) => of_length(bits) + 1,
+            RuleKind::End => LAST_PRIORITY,
+            RuleKind::PassMarked(_) => FIRST_PRIORITY,
+            RuleKind::PassTo(_) => FIRST_PRIORITY + 1,
+            RuleKind::Main(bits) => of_length(bits),
+            RuleKind::Own(bits) => of_length(bits) + 1,
         }
     }
 
@@ -69,18 +69,18 @@ impl Rule {
             RuleAttribute::Protocol(PROTOCOL.into()),
         ];
         let table = match self.kind {
-            Kind::Main(_) => MAIN,
+            RuleKind::Main(_) => MAIN,
             _ => self.table,
         };
         attributes.push(RuleAttribute::Table(table));
         match &self.kind {
-            Kind::End => header.action = RuleAction::Nop,
-            Kind::PassMarked(mark) => {
+            RuleKind::End => header.action = RuleAction::Nop,
+            RuleKind::PassMarked(mark) => {
                 header.action = RuleAction::Goto;
                 attributes
                     .extend([RuleAttribute::Goto(LAST_PRIORITY), RuleAttribute::FwMark(*mark)]);
             }
-            Kind::PassTo(address) => {
+            RuleKind::PassTo(address) => {
                 header.action = RuleAction::Goto;
                 header.dst_len = if address.is_ipv4() { 32 } else { 128 };
                 attributes.extend([
@@ -88,13 +88,13 @@ impl Rule {
                     RuleAttribute::Destination(*address),
                 ]);
             }
-            Kind::Main(bits) => {
+            RuleKind::Main(bits) => {
                 header.action = RuleAction::ToTable;
                 attributes.push(RuleAttribute::SuppressPrefixLen(u32::from(*bits)));
                 // No device is in this group: it only says to whom the rule belongs.
                 attributes.push(RuleAttribute::SuppressIfGroup(self.table));
             }
-            Kind::Own(bits) => {
+            RuleKind::Own(bits) => {
                 header.action = RuleAction::ToTable;
                 let shorter = bits.checked_sub(1).map(u32::from);
                 attributes.extend(shorter.map(RuleAttribute::SuppressPrefixLen));
@@ -129,14 +129,14 @@ impl Rule {
             return None;
         }
         let kind = match (message.header.action, mark, to) {
-            (RuleAction::Nop, ..) => Kind::End,
-            (RuleAction::Goto, Some(mark), _) => Kind::PassMarked(mark),
-            (RuleAction::Goto, None, Some(to)) => Kind::PassTo(to),
+            (RuleAction::Nop, ..) => RuleKind::End,
+            (RuleAction::Goto, Some(mark), _) => RuleKind::PassMarked(mark),
+            (RuleAction::Goto, None, Some(to)) => RuleKind::PassTo(to),
             (RuleAction::ToTable, ..) if table == MAIN => {
                 table = group?;
-                Kind::Main(suppressed?)
+                RuleKind::Main(suppressed?)
             }
-            (RuleAction::ToTable, ..) => Kind::Own(suppressed.map_or(0, |bits| bits + 1)),
+            (RuleAction::ToTable, ..) => RuleKind::Own(suppressed.map_or(0, |bits| bits + 1)),
             _ => return None,
         };
         Some(Self { family, kind, table })
@@ -144,7 +144,7 @@ impl Rule {
 }
 
 /// The rules of a family that rtuns have made.
-pub(crate) async fn list(handle: &Handle, family: Family) -> Result<Vec<Rule>, LinkError> {
+pub(crate) async fn list(handle: &Handle, family: Family) -> Result<Vec<OsRule>, LinkError> {
     let version = match family {
         Family::V4 => IpVersion::V4,
         Family::V6 => IpVersion::V6,
@@ -153,7 +153,7 @@ pub(crate) async fn list(handle: &Handle, family: Family) -> Result<Vec<Rule>, L
     let mut answers = handle.rule().get(version).execute();
     loop {
         match answers.try_next().await {
-            Ok(Some(message)) => found.extend(Rule::parse(&message)),
+            Ok(Some(message)) => found.extend(OsRule::parse(&message)),
             Ok(None) => return Ok(found),
             // A system without rules, or without this family.
             Err(error) if matches!(errno(&error), Some(libc::EAFNOSUPPORT | libc::EOPNOTSUPP)) => {
@@ -164,10 +164,10 @@ pub(crate) async fn list(handle: &Handle, family: Family) -> Result<Vec<Rule>, L
     }
 }
 
-pub(crate) async fn add(handle: &Handle, rule: &Rule) -> Result<(), LinkError> {
+pub(crate) async fn add(handle: &Handle, rule: &OsRule) -> Result<(), LinkError> {
     let mut request = handle.rule().add();
     *request.message_mut() = rule.message();
-    // Rules that other tunnels need as well stand there once for each.
+    // Rules that other tunnels need as well are there once for each.
     match request.replace().execute().await {
         Ok(()) => Ok(()),
         Err(error) => {
@@ -188,7 +188,7 @@ pub(crate) async fn add(handle: &Handle, rule: &Rule) -> Result<(), LinkError> {
 }
 
 /// Removes a rule; one already gone is fine.
-pub(crate) async fn remove(handle: &Handle, rule: &Rule) -> Result<(), LinkError> {
+pub(crate) async fn remove(handle: &Handle, rule: &OsRule) -> Result<(), LinkError> {
     match handle.rule().del(rule.message()).execute().await {
         Err(error) if errno(&error) == Some(libc::ENOENT) => Ok(()),
         result => result.map_err(|error| LinkError::new("removing a routing rule".into(), error)),
@@ -202,34 +202,34 @@ mod tests {
     #[test]
     fn a_rule_is_what_it_was_after_being_said_and_read() {
         let kinds = [
-            Kind::End,
-            Kind::PassMarked(7),
-            Kind::PassTo([10, 0, 0, 1].into()),
-            Kind::Main(0),
-            Kind::Main(128),
-            Kind::Own(0),
-            Kind::Own(24),
-            Kind::Own(128),
+            RuleKind::End,
+            RuleKind::PassMarked(7),
+            RuleKind::PassTo([10, 0, 0, 1].into()),
+            RuleKind::Main(0),
+            RuleKind::Main(128),
+            RuleKind::Own(0),
+            RuleKind::Own(24),
+            RuleKind::Own(128),
         ];
         for kind in kinds {
-            let rule = Rule { family: Family::V4, kind, table: 7_274_007 };
-            assert_eq!(Rule::parse(&rule.message()), Some(rule));
+            let rule = OsRule { family: Family::V4, kind, table: 7_274_007 };
+            assert_eq!(OsRule::parse(&rule.message()), Some(rule));
         }
     }
 
     #[test]
     fn longer_prefixes_come_first_and_the_main_table_before_the_tunnels() {
-        let priority = |kind| Rule { family: Family::V6, kind, table: 1 }.priority();
+        let priority = |kind| OsRule { family: Family::V6, kind, table: 1 }.priority();
         let order = [
-            Kind::PassMarked(1),
-            Kind::PassTo([0; 16].into()),
-            Kind::Main(128),
-            Kind::Own(128),
-            Kind::Main(24),
-            Kind::Own(24),
-            Kind::Main(0),
-            Kind::Own(0),
-            Kind::End,
+            RuleKind::PassMarked(1),
+            RuleKind::PassTo([0; 16].into()),
+            RuleKind::Main(128),
+            RuleKind::Own(128),
+            RuleKind::Main(24),
+            RuleKind::Own(24),
+            RuleKind::Main(0),
+            RuleKind::Own(0),
+            RuleKind::End,
         ];
         assert!(order.map(priority).is_sorted_by(|a, b| a < b));
     }

@@ -1,8 +1,8 @@
-//! Which of a tunnel's routes stand in the main table, and which in one of their own: a decision, nothing is done here.
+//! Which of a tunnel's routes go to the main table, and which to one of their own: a decision, nothing is done here.
 //!
-//! In the main table a route is where everybody looks for it. There it would be in the way of somebody else's route to the
-//! same destination, and it would lead the tunnel's own packets into the tunnel where it covers the other end. Such routes
-//! stand in a table of the tunnel's, which rules keep its own packets from.
+//! In the main table a route is where everybody expects it. But there it would conflict with another program's route to the
+//! same destination, and it would lead the tunnel's own packets into the tunnel where it covers the other end. Such routes go
+//! to a table of the tunnel's, which rules keep its own packets from.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -12,13 +12,13 @@ use ipnet::IpNet;
 
 use crate::link::LinkSetup;
 use crate::os_route::{Family, MAIN, OsRoute, Placed};
-use crate::os_rule::{Kind, Rule};
+use crate::os_rule::{OsRule, RuleKind};
 
 /// A tunnel's table, and the metric of its routes in the main table, are this and the index of its device: so a later run
 /// knows whose they were.
 pub const NUMBERS: u32 = 7_274_000;
 
-/// The mark of a tunnel's own packets unless it is configured: `rt`.
+/// The `SO_MARK` of a tunnel's own packets unless it is configured: `rt`.
 pub const MARK: u32 = 0x7274;
 
 /// The packets that a tunnel consists of, which must not enter it.
@@ -34,7 +34,7 @@ pub struct OwnPackets {
     pub let_past: BTreeSet<IpAddr>,
 }
 
-/// Why a route does not stand in the main table.
+/// Why a route is not in the main table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
     /// Somebody else has a route to the same destination, written as here.
@@ -45,7 +45,7 @@ pub enum Reason {
     MayCover,
 }
 
-/// A route that stands in the tunnel's own table.
+/// A route that is in the tunnel's own table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Apart {
     /// Which.
@@ -70,7 +70,7 @@ impl fmt::Display for Reason {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) routes: Vec<Placed>,
-    pub(crate) rules: BTreeSet<Rule>,
+    pub(crate) rules: BTreeSet<OsRule>,
     pub(crate) apart: Vec<Apart>,
     /// Addresses whose prefixes are among the routes here instead of being made by the system.
     pub(crate) prefixes_apart: BTreeSet<IpNet>,
@@ -117,7 +117,7 @@ pub(crate) fn plan(
     plan
 }
 
-fn rules(table: u32, family: Family, own: &OwnPackets, routes: &[Placed]) -> BTreeSet<Rule> {
+fn rules(table: u32, family: Family, own: &OwnPackets, routes: &[Placed]) -> BTreeSet<OsRule> {
     let apart = routes.iter().filter(|placed| placed.table == table);
     let nets = apart.map(|placed| placed.route.destination);
     let lengths: BTreeSet<u8> =
@@ -125,12 +125,12 @@ fn rules(table: u32, family: Family, own: &OwnPackets, routes: &[Placed]) -> BTr
     if lengths.is_empty() {
         return BTreeSet::new();
     }
-    let mut kinds = vec![Kind::End];
-    kinds.extend(own.marks.iter().copied().map(Kind::PassMarked));
+    let mut kinds = vec![RuleKind::End];
+    kinds.extend(own.marks.iter().copied().map(RuleKind::PassMarked));
     let past = own.let_past.iter().filter(|address| Family::of(&IpNet::from(**address)) == family);
-    kinds.extend(past.copied().map(Kind::PassTo));
-    kinds.extend(lengths.into_iter().flat_map(|bits| [Kind::Main(bits), Kind::Own(bits)]));
-    kinds.into_iter().map(|kind| Rule { family, kind, table }).collect()
+    kinds.extend(past.copied().map(RuleKind::PassTo));
+    kinds.extend(lengths.into_iter().flat_map(|bits| [RuleKind::Main(bits), RuleKind::Own(bits)]));
+    kinds.into_iter().map(|kind| OsRule { family, kind, table }).collect()
 }
 
 fn is_host(net: &IpNet) -> bool {
@@ -179,7 +179,10 @@ mod tests {
         assert_eq!(apart, ["10.2.0.0/16", "10.3.0.0/16"]);
         assert_eq!(tables(&plan)[2], ("10.4.0.0/16".to_owned(), MAIN));
         let kinds: Vec<_> = plan.rules.iter().map(|rule| rule.kind.clone()).collect();
-        assert_eq!(kinds, [Kind::End, Kind::PassMarked(1), Kind::Main(16), Kind::Own(16)]);
+        assert_eq!(
+            kinds,
+            [RuleKind::End, RuleKind::PassMarked(1), RuleKind::Main(16), RuleKind::Own(16)]
+        );
     }
 
     #[test]

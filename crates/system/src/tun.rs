@@ -24,27 +24,27 @@ pub struct TunConfig {
 /// A device that exchanges whole IP packets with the system.
 ///
 /// One call moves one packet. `&self` everywhere: one task may receive while another sends.
-/// Dropping a future of [`readable`](Device::readable) or [`writable`](Device::writable) loses
+/// Dropping a future of [`readable`](PacketDevice::readable) or [`writable`](PacketDevice::writable) loses
 /// nothing.
-pub trait Device: Send + Sync + 'static {
+pub trait PacketDevice: Send + Sync + 'static {
     /// The device's name as the system knows it.
     fn name(&self) -> &str;
 
     /// The longest packet the device carries, in bytes.
     fn mtu(&self) -> u16;
 
-    /// Waits until [`try_recv`](Device::try_recv) is worth calling; it may still find nothing.
+    /// Waits until [`try_recv`](PacketDevice::try_recv) is worth calling; it may still find nothing.
     fn readable(&self) -> impl Future<Output = io::Result<()>> + Send;
 
     /// Takes the next packet from the system into `buf` and answers its length.
     ///
     /// A packet longer than `buf` is cut to it, the rest is gone: `buf` holds at least the MTU.
     /// [`io::ErrorKind::WouldBlock`] when there is none, or none that
-    /// [`readable`](Device::readable) has seen since; any other error means that the device no
+    /// [`readable`](PacketDevice::readable) has seen since; any other error means that the device no
     /// longer works (it was deleted).
     fn try_recv(&self, buf: &mut [u8]) -> io::Result<usize>;
 
-    /// Waits until [`try_send`](Device::try_send) is worth calling.
+    /// Waits until [`try_send`](PacketDevice::try_send) is worth calling.
     fn writable(&self) -> impl Future<Output = io::Result<()>> + Send;
 
     /// Hands one whole packet to the system and answers its length.

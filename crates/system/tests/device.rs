@@ -9,10 +9,10 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use rtun_system::installation::Installation;
-use rtun_system::link::{Link, LinkSetup};
+use rtun_system::link::{LinkSetup, SystemLink};
 use rtun_system::placement::OwnPackets;
 use rtun_system::tun::memory::{self, MemoryTun, System};
-use rtun_system::tun::{Device, Tun, TunConfig};
+use rtun_system::tun::{PacketDevice, Tun, TunConfig};
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
@@ -24,7 +24,7 @@ const THERE: (Ipv4Addr, u16) = (Ipv4Addr::new(10, 7, 0, 2), 5000);
 
 /// A device and the system around it. The system sends and receives UDP datagrams over IPv4.
 trait World {
-    type Device: Device;
+    type Device: PacketDevice;
     fn device(&self) -> &Self::Device;
     /// Has the system send a datagram into the device, if it takes one.
     fn emit(&self, payload: &[u8]);
@@ -179,14 +179,14 @@ impl World for Memory {
 
 struct Linux {
     device: Tun,
-    link: Link,
+    link: SystemLink,
     socket: UdpSocket,
 }
 
 impl Linux {
     async fn make() -> Linux {
         let device = Tun::create(&TunConfig { name: None, mtu: MTU }).unwrap();
-        let link = Link::open(device.name()).unwrap();
+        let link = SystemLink::open(device.name()).unwrap();
         let setup = LinkSetup {
             mtu: MTU,
             addresses: vec!["10.7.0.1/24".parse().unwrap()],
@@ -228,7 +228,7 @@ impl World for Linux {
 
 /// The payload of the next UDP datagram the device hands over; a system also sends packets of
 /// its own accord, which are passed by.
-async fn receive(device: &impl Device) -> Vec<u8> {
+async fn receive(device: &impl PacketDevice) -> Vec<u8> {
     let mut buffer = [0; 2000];
     let next = async {
         loop {
@@ -246,7 +246,7 @@ async fn receive(device: &impl Device) -> Vec<u8> {
     timeout(PATIENCE, next).await.expect("a packet comes")
 }
 
-async fn send(device: &impl Device, payload: &[u8]) {
+async fn send(device: &impl PacketDevice, payload: &[u8]) {
     let packet = packet(THERE, HERE, payload);
     device.writable().await.unwrap();
     assert_eq!(device.try_send(&packet).unwrap(), packet.len());

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use rtun_system::changes::{Change, Changes};
-use rtun_system::installation::{Installation, Item, Outcome};
-use rtun_system::link::{Link, LinkError, LinkSetup};
+use rtun_system::installation::{Installation, Item, Restored};
+use rtun_system::link::{LinkSetup, SystemLink};
+use rtun_system::netlink::LinkError;
 use rtun_system::os_route::OsRoute;
 use rtun_system::placement::OwnPackets;
-use rtun_system::tun::{Device, Tun, TunConfig, TunError};
+use rtun_system::tun::{PacketDevice, Tun, TunConfig, TunError};
 
 fn net(text: &str) -> IpNet {
     text.parse().unwrap()
@@ -25,27 +26,27 @@ fn route(destination: &str, gateway: Option<&str>) -> OsRoute {
     }
 }
 
-fn tun(name: &str) -> (Tun, Link) {
+fn tun(name: &str) -> (Tun, SystemLink) {
     let tun = Tun::create(&TunConfig { name: Some(name.to_owned()), mtu: 1380 }).unwrap();
     assert_eq!(tun.name(), name);
-    let link = Link::open(name).unwrap();
+    let link = SystemLink::open(name).unwrap();
     assert_eq!(link.index(), tun.index());
     (tun, link)
 }
 
 /// Gives the device all of `setup`, as a host does that talks to nobody.
-async fn install(link: &Link, setup: &LinkSetup) -> (Installation, Outcome) {
+async fn install(link: &SystemLink, setup: &LinkSetup) -> (Installation, Restored) {
     let mut installation = Installation::prepare(link.clone(), setup.clone()).await.unwrap();
     let outcome = restore(&mut installation).await;
     (installation, outcome)
 }
 
-async fn restore(installation: &mut Installation) -> Outcome {
+async fn restore(installation: &mut Installation) -> Restored {
     installation.restore(&OwnPackets::default(), &mut |_| true).await.unwrap()
 }
 
 /// The only thing that the system has refused.
-fn refusal(outcome: Outcome) -> LinkError {
+fn refusal(outcome: Restored) -> LinkError {
     let [(_, error)] = <[_; 1]>::try_from(outcome.failed).unwrap();
     error
 }
@@ -121,7 +122,7 @@ fn what_is_taken_away_is_put_back_and_what_may_not_be_is_named() {
         ip(&["route", "delete", "10.8.0.0/24"]);
         let outcome = installation.restore(&OwnPackets::default(), &mut |_| false).await.unwrap();
         assert_eq!(outcome.left, [Item::Route(route("10.8.0.0/24", None))]);
-        // What is to stand elsewhere now was not taken by anybody.
+        // Nobody has removed what is to be elsewhere now.
         let own = OwnPackets { may_go_anywhere: true, marks: vec![1], ..OwnPackets::default() };
         let outcome = installation.restore(&own, &mut |_| panic!("nothing is back")).await.unwrap();
         assert_eq!((outcome.put.len(), outcome.back), (1 + 2, vec![]));
@@ -327,8 +328,8 @@ fn a_persistent_device_is_afterwards_what_it_was_also_after_a_killed_run() {
             addresses: vec![net("10.2.0.1/24"), net("fd01::1/64"), net("10.3.0.1/24")],
             routes: vec![route("10.8.0.0/24", None), route("fd08::/64", None)],
         };
-        Installation::announce(&Link::open("net0").unwrap()).await.unwrap();
-        Installation::withdraw(&Link::open("net0").unwrap()).await.unwrap();
+        Installation::announce(&SystemLink::open("net0").unwrap()).await.unwrap();
+        Installation::withdraw(&SystemLink::open("net0").unwrap()).await.unwrap();
         is_again(&before);
         let (device, link) = tun("net0");
         let (killed, _) = install(&link, &setup).await;
@@ -363,7 +364,7 @@ fn a_refused_route_does_not_keep_others_out() {
 #[test]
 fn failures_say_what_was_being_done() {
     common::in_namespace(async || {
-        let error = Link::open("net0").unwrap_err().to_string();
+        let error = SystemLink::open("net0").unwrap_err().to_string();
         assert!(error.starts_with("looking for network device net0: "), "{error}");
         let (tun, link) = tun("net0");
         let error = link.replace_route(&route("10.0.0.0/8", Some("fd01::1"))).await.unwrap_err();

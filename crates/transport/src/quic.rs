@@ -17,7 +17,6 @@ mod settings;
 mod socket;
 mod stream;
 
-pub use congestion::Congestion;
 pub use connection::QuicConnection;
 pub use dial::{QuicError, connect};
 pub use error::QuicHandshakeError;

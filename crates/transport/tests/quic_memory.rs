@@ -5,7 +5,7 @@ use std::{alloc::System, net::SocketAddr, sync::Arc, time::Duration};
 use rtun_settings::{ListenOptions, QuicSettings, SocketOptions};
 use rtun_transport::{
     Stream,
-    quic::{self, Congestion, QuicListener},
+    quic::{self, QuicListener},
 };
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -38,16 +38,15 @@ async fn connections_that_have_ended_leave_nothing_behind() {
         .with_no_client_auth();
     let (server, client) = (Arc::new(server), Arc::new(client));
     let settings = QuicSettings::default();
-    let (congestion, options) = (Congestion::default(), ListenOptions::default());
-    let listener =
-        QuicListener::bind("127.0.0.1:0", server, &settings, congestion, &options).unwrap();
+    let options = ListenOptions::default();
+    let listener = QuicListener::bind("127.0.0.1:0", server, &settings, &options).unwrap();
     let addr: SocketAddr = listener.local_addr().unwrap();
 
     let once = async || {
         let options = SocketOptions::default();
         let found = addr.into();
         let tls = Arc::clone(&client);
-        let dialling = quic::connect(&found, "hub", tls, &settings, congestion, &options, PATIENCE);
+        let dialling = quic::connect(&found, "hub", tls, &settings, &options, PATIENCE);
         let accepting = async { listener.accept().await.unwrap().accept().await.unwrap() };
         let (dialled, connection) = tokio::join!(dialling, accepting);
         let dialled = dialled.unwrap();

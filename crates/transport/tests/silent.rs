@@ -9,9 +9,9 @@ use std::{net::SocketAddr, time::Duration};
 
 use rtun_system::{
     installation::Installation,
-    link::{Link, LinkSetup},
+    link::{LinkSetup, SystemLink},
     placement::OwnPackets,
-    tun::{Device, Tun, TunConfig},
+    tun::{PacketDevice, Tun, TunConfig},
 };
 
 use rtun_settings::SocketOptions;
@@ -21,7 +21,7 @@ use rtun_transport::tcp::{ConnectError, connect};
 fn an_address_that_never_answers_costs_the_time_given_and_no_more() {
     common::in_namespace(async || {
         let tun = Tun::create(&TunConfig { name: Some("net0".to_owned()), mtu: 1380 }).unwrap();
-        let link = Link::open(tun.name()).unwrap();
+        let link = SystemLink::open(tun.name()).unwrap();
         let addresses = vec!["10.2.0.1/24".parse().unwrap()];
         let setup = LinkSetup { mtu: 1380, addresses, routes: Vec::new() };
         let mut installation = Installation::prepare(link, setup).await.unwrap();

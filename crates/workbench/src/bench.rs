@@ -4,6 +4,7 @@
 
 mod cpu;
 mod echo;
+mod fair;
 mod idle;
 mod link;
 mod lossy;
@@ -28,7 +29,6 @@ use std::{
     io::{self, Write},
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
 };
@@ -39,6 +39,7 @@ use rtun_lab::{LabError, UserNamespaceError, enter_user_namespace, tools::Transf
 
 use crate::{
     complain,
+    interruption::Interruption,
     program::{Program, ProgramError},
 };
 use report::{Conditions, Report};
@@ -175,9 +176,11 @@ impl Bench {
         if !Uid::effective().is_root() {
             enter_user_namespace()?;
         }
-        end_on_signals()?;
+        let interruption = Interruption::listen(|| {
+            complain("rtun-workbench bench: ending after this measurement");
+        })?;
         let folder = tempfile::Builder::new().prefix("rtun-bench-").tempdir()?;
-        let result = self.measure_in(&contenders, folder.path());
+        let result = self.measure_in(&contenders, folder.path(), &interruption);
         if !matches!(&result, Ok(report) if !report.has_failures()) {
             let folder = folder.keep();
             complain(&format!("logs of the programs: {}", folder.display()));
@@ -185,7 +188,12 @@ impl Bench {
         result
     }
 
-    fn measure_in(&self, contenders: &[Contender], folder: &Path) -> Result<Report, BenchError> {
+    fn measure_in(
+        &self,
+        contenders: &[Contender],
+        folder: &Path,
+        interruption: &Interruption,
+    ) -> Result<Report, BenchError> {
         let mut report = Report::new(self.conditions(contenders));
         let mut worlds = BTreeMap::new();
         let rounds = self.rounds;
@@ -200,12 +208,14 @@ impl Bench {
                     {
                         continue;
                     }
+                    if interruption.has_come() {
+                        return Err(BenchError::Interrupted);
+                    }
                     let key = (index, scenario.layout(&self.sizes()));
                     let outcome = self.measure_once(scenario, contender, folder, key, &mut worlds);
                     let name = &contender.name;
                     let shown = match &outcome {
                         Ok(figures) => shown(figures),
-                        Err(BenchError::Interrupted) => return Err(BenchError::Interrupted),
                         Err(error @ BenchError::Unsupported { .. }) => format!("skipped: {error}"),
                         Err(error) => error.to_string(),
                     };
@@ -242,9 +252,6 @@ impl Bench {
         key: (usize, Layout),
         worlds: &mut BTreeMap<(usize, Layout), World>,
     ) -> Result<Vec<Figure>, BenchError> {
-        if INTERRUPTED.load(Ordering::Relaxed) {
-            return Err(BenchError::Interrupted);
-        }
         let world = match worlds.entry(key) {
             Entry::Occupied(running) => running.into_mut(),
             Entry::Vacant(place) => place.insert(World::start(contender, key.1, folder)?),
@@ -368,25 +375,6 @@ fn shown(figures: &[Figure]) -> String {
     let shown =
         figures.iter().map(|Figure { name, unit, value, .. }| format!("{name} {value:.3} {unit}"));
     shown.collect::<Vec<_>>().join(", ")
-}
-
-/// Set by Ctrl-C and SIGTERM; looked at between measurements.
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-
-/// Has signals end the run after the current measurement, so that the programs started are ended too.
-fn end_on_signals() -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let wait = async {
-        let mut terminate =
-            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-        tokio::select! {
-            ended = tokio::signal::ctrl_c() => ended?,
-            _ = terminate.recv() => {}
-        }
-        INTERRUPTED.store(true, Ordering::Relaxed);
-        writeln!(io::stderr(), "rtun-workbench bench: ending after this measurement")
-    };
-    thread::Builder::new().name("signals".into()).spawn(move || runtime.block_on(wait)).map(drop)
 }
 
 #[cfg(test)]

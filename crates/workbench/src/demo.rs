@@ -23,6 +23,7 @@ use rtun_lab::{
 
 use crate::{
     complain,
+    interruption::Interruption,
     program::{Program, ProgramError},
 };
 
@@ -69,6 +70,8 @@ enum DemoError {
     Io(#[from] io::Error),
     #[error("{what} did not happen within {} s; the logs are in {}", PATIENCE.as_secs(), .logs.display())]
     Late { what: &'static str, logs: PathBuf },
+    #[error("ended by a signal")]
+    Interrupted,
     #[error("measuring throughput: {0}")]
     Throughput(#[from] tools::TransferError),
 }
@@ -93,7 +96,7 @@ impl Demo {
         rtun_lab::tun_available().map_err(DemoError::NoTun)?;
         let folder = tempfile::Builder::new().prefix("rtun-demo-").tempdir()?;
         let result = self.show_in(&program, folder.path(), rootless);
-        if result.is_err() {
+        if result.as_ref().is_err_and(|error| !matches!(error, DemoError::Interrupted)) {
             // The logs tell why.
             let _ = folder.keep();
         }
@@ -101,7 +104,7 @@ impl Demo {
     }
 
     fn show_in(&self, program: &Path, folder: &Path, rootless: bool) -> Result<(), DemoError> {
-        let network = Network::build(program, folder)?;
+        let network = Network::build(program, folder, Interruption::listen(|| {})?)?;
         let mut out = io::stdout();
         writeln!(out, "A hub and two hosts are starting, each in a network namespace of its own.")?;
         writeln!(out, "Configuration (the tutorial's own) and logs: {}\n", folder.display())?;
@@ -120,7 +123,9 @@ impl Demo {
             trip.as_secs_f64() * 1000.0
         )?;
         let to = SocketAddr::new(address(HOST_2_INSIDE), 5001);
-        let rate = tools::tcp_throughput(&network.host_1, &network.host_2, to, MEASURE)?;
+        let rate = tools::tcp_throughput(&network.host_1, &network.host_2, to, MEASURE);
+        network.still_wanted()?;
+        let rate = rate?;
         writeln!(
             out,
             "one TCP stream from host-1 to host-2: {:.2} Gbit/s ({})\n",
@@ -134,7 +139,7 @@ impl Demo {
         if io::stdin().is_terminal() {
             writeln!(out, "\nCtrl-C ends it all.")?;
         }
-        wait_for_the_end()?;
+        network.interruption.wait();
         for process in [&network.host_1_process, &network.host_2_process, &network.hub_process] {
             // Ctrl-C in a terminal reaches them too, so they may have ended by themselves.
             let _ = process.signal(Signal::SIGTERM);
@@ -145,6 +150,7 @@ impl Demo {
 }
 
 struct Network {
+    interruption: Interruption,
     host_1: Namespace,
     host_2: Namespace,
     lan_1: Namespace,
@@ -158,7 +164,7 @@ struct Network {
 }
 
 impl Network {
-    fn build(program: &Path, folder: &Path) -> Result<Self, DemoError> {
+    fn build(program: &Path, folder: &Path, interruption: Interruption) -> Result<Self, DemoError> {
         let lab = Lab::new()?;
         let [hub, host_1, host_2, lan_1, lan_2] =
             ["hub", "host-1", "host-2", "lan-1", "lan-2"].map(|name| lab.namespace(name));
@@ -179,6 +185,7 @@ impl Network {
             start(program, namespace, folder, name, text)
         };
         Ok(Self {
+            interruption,
             hub_process: start(&hub, "server-routes", SERVER)?,
             host_1_process: start(&host_1, "host-1", HOST_1)?,
             host_2_process: start(&host_2, "host-2", HOST_2)?,
@@ -196,6 +203,7 @@ impl Network {
     fn wait_for_ping(&self, from: &Namespace, to: &str) -> Result<Duration, DemoError> {
         let start = Instant::now();
         while start.elapsed() < PATIENCE {
+            self.still_wanted()?;
             if tools::ping(from, address(to), 56, false, Duration::from_millis(200)).is_ok() {
                 return Ok(start.elapsed());
             }
@@ -204,11 +212,19 @@ impl Network {
     }
 
     fn median_ping(&self, from: &Namespace, to: &str) -> Result<Duration, DemoError> {
-        let ping = || tools::ping(from, address(to), 56, false, Duration::from_secs(1)).ok();
-        let mut times: Vec<_> = (0..15).filter_map(|_| ping()).collect();
+        let mut times = Vec::new();
+        for _ in 0..15 {
+            self.still_wanted()?;
+            times.extend(tools::ping(from, address(to), 56, false, Duration::from_secs(1)));
+        }
         times.sort();
         let median = times.get(times.len() / 2).copied();
         median.ok_or(DemoError::Late { what: "an answer to a ping", logs: self.logs.clone() })
+    }
+
+    /// Fails once a signal has come, which in a terminal has ended the hub and the hosts, too.
+    fn still_wanted(&self) -> Result<(), DemoError> {
+        if self.interruption.has_come() { Err(DemoError::Interrupted) } else { Ok(()) }
     }
 
     fn what_to_try(&self, rootless: bool, folder: &Path) -> String {
@@ -247,17 +263,4 @@ fn start(
 
 fn address(text: &str) -> IpAddr {
     text.parse().expect("the demo's addresses are constants of this file")
-}
-
-/// Waits for Ctrl-C or SIGTERM.
-fn wait_for_the_end() -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let mut terminate =
-            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-        tokio::select! {
-            ended = tokio::signal::ctrl_c() => ended,
-            _ = terminate.recv() => Ok(()),
-        }
-    })
 }

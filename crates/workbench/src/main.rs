@@ -4,6 +4,7 @@
 
 mod bench;
 mod demo;
+mod interruption;
 mod program;
 
 use std::{

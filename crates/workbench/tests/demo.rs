@@ -49,6 +49,31 @@ fn the_demo_shows_the_network_and_a_signal_ends_all_of_it() {
 }
 
 #[test]
+fn a_signal_at_the_start_leaves_nothing_either() {
+    if !can_run() {
+        return;
+    }
+    let mut command = common::workbench();
+    command.arg("demo").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut demo = command.spawn().unwrap();
+    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
+    let line = lines.by_ref().map(Result::unwrap).find(|line| line.contains("logs: ")).unwrap();
+    let folder = line.split_once("logs: ").unwrap().1;
+    kill(Pid::from_raw(demo.id().cast_signed()), Signal::SIGTERM).unwrap();
+    let output = demo.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(said, "rtun-workbench demo: ended by a signal\n");
+    assert!(!Path::new(folder).exists(), "{folder} is left");
+    for process in fs::read_dir("/proc").unwrap() {
+        // Whoever has gone meanwhile has no command line.
+        let line = fs::read(process.unwrap().path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line);
+        assert!(!line.contains(folder), "runs on: {line}");
+    }
+}
+
+#[test]
 fn without_rtun_both_commands_say_how_to_build_it() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let alone = folder.path().join("rtun-workbench");

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use rtun_core::{
     DropReason,
     explain::{
-        Because, Conclusion, Connection, Explanation, HubExplanation, Located, Origin, PassedOver,
-        Presence, Row, Special,
+        Because, Conclusion, Connection, Explanation, HubExplanation, LocatedAddress, Origin,
+        PassedOver, Presence, Special, TableRow,
     },
 };
 
@@ -104,7 +104,7 @@ impl Text {
         }
     }
 
-    fn passed_over(&mut self, located: &Located) {
+    fn passed_over(&mut self, located: &LocatedAddress) {
         let shown = located.passed_over.iter().take(MAX_PASSED_OVER);
         for PassedOver { router, row, because } in shown {
             let because = match because {
@@ -195,8 +195,8 @@ fn routers(explanation: &Explanation) -> String {
     }
 }
 
-fn behind(located: &Located, explanation: &Explanation) -> String {
-    let Located { router, gateway, row, asks, .. } = located;
+fn behind(located: &LocatedAddress, explanation: &Explanation) -> String {
+    let LocatedAddress { router, gateway, row, asks, .. } = located;
     let router = router.as_deref().unwrap_or_default();
     let is_first = explanation.routers.first().is_some_and(|first| first.name == router);
     match (gateway, asks) {
@@ -208,8 +208,8 @@ fn behind(located: &Located, explanation: &Explanation) -> String {
     }
 }
 
-fn place(row: &Row) -> String {
-    let Row { prefix, gateway, source, line, .. } = row;
+fn place(row: &TableRow) -> String {
+    let TableRow { prefix, gateway, source, line, .. } = row;
     format!("{source}:{line}  {prefix} -> {gateway}")
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use rtun_node::{
     DescriptorReport, FeedProblem, FeedStatus, Happened, HappenedReport, HubReport, KindReport,
-    ListenerReport, ServiceReport, SharedReport, Status, TaskReport,
+    ListenerReport, NodeStatus, ServiceReport, SharedReport, TaskReport,
 };
 
 use super::units::{number, printable, seconds, short};
@@ -33,7 +33,7 @@ pub(super) struct Problem {
 }
 
 /// What an operator should look at, the newest first.
-pub(super) fn problems(status: &Status) -> Vec<Problem> {
+pub(super) fn problems(status: &NodeStatus) -> Vec<Problem> {
     let mut problems: Vec<_> =
         status.services.iter().flat_map(|service| problems_of(service, status)).collect();
     problems.extend(status.sources.iter().flat_map(problems_of_source));
@@ -52,7 +52,7 @@ pub(super) fn end_of_certificate(way: &ListenerReport) -> Option<String> {
     }
 }
 
-fn problems_of(service: &ServiceReport, status: &Status) -> Vec<Problem> {
+fn problems_of(service: &ServiceReport, status: &NodeStatus) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mut add = |ago, what| problems.push(Problem { ago, service: service.name.clone(), what });
     match &service.kind {

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, fmt::Write, time::Duration};
 
 use rtun_node::{
     DeviceHealth, DeviceReport, FeedState, Happened, HappenedReport, HostReport, HubReport,
-    KindReport, ListenerReport, NamespaceReport, PluginKind, PluginStatus, ServiceReport, Status,
-    Traffic,
+    KindReport, ListenerReport, NamespaceReport, NodeStatus, PluginKind, PluginStatus,
+    ServiceReport, Traffic,
 };
 
 use super::{
@@ -18,16 +18,16 @@ const SHOWN: usize = 50;
 
 /// One look at a process.
 pub(super) struct Look<'a> {
-    pub(super) now: &'a Status,
+    pub(super) now: &'a NodeStatus,
     /// An earlier look, and how long before: rates are shown then.
-    pub(super) before: Option<(&'a Status, Duration)>,
+    pub(super) before: Option<(&'a NodeStatus, Duration)>,
     pub(super) colour: bool,
 }
 
 impl Look<'_> {
     /// All of it, ending in a line break.
     pub(super) fn text(&self) -> String {
-        let Status { version, pid, uptime, services, .. } = self.now;
+        let NodeStatus { version, pid, uptime, services, .. } = self.now;
         let title = self.bold(&format!("rtun {}", printable(version)));
         let mut text = format!("{title}   pid {pid}   up {}\n", duration(*uptime));
         text += &self.problems();
@@ -445,7 +445,7 @@ mod tests {
     }
 
     /// A hub with one host, which has sent this much, and a host that has lost its hub.
-    fn status(packets: u64, bytes: u64) -> Status {
+    fn status(packets: u64, bytes: u64) -> NodeStatus {
         let host = json!({
             "host": "host-1", "peer": "10.0.0.2:49108", "transport": "tcp", "connected": 3700.5,
             "carries": true, "software": "\u{1b}[2Jevil\u{202e}", "mtu": 1420, "gso_frames": true, "datagrams": true,

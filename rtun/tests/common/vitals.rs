@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rtun_node::control_socket::{Request, ask};
+use rtun_node::control_socket::{ControlRequest, ask};
 use serde_json::Value;
 
 use super::Rtun;
@@ -48,7 +48,7 @@ impl Rtun {
     fn try_status(&self) -> Result<Value, String> {
         let socket = format!("{}.sock", self.process.id());
         let path = self.log.with_file_name("run").join(socket);
-        ask(&path, &Request::Status).map_err(|error| error.to_string())
+        ask(&path, &ControlRequest::Status).map_err(|error| error.to_string())
     }
 
     /// What it holds now.

@@ -8,9 +8,11 @@ use crate::{
     value::{Cursor, Entry, Kind},
 };
 use rtun_settings::{
-    GrpcKeepalive, GrpcSettings, Http2Settings, HttpHeader, MuxSettings, MuxVersion, QuicSettings,
-    Secret, TransportStack, WebSocketSettings,
+    CongestionControl, GrpcKeepalive, GrpcSettings, Http2Settings, HttpHeader, MuxSettings,
+    MuxVersion, QuicSettings, Secret, TransportStack, WebSocketSettings,
 };
+
+use super::log::one_of;
 
 /// Time between pings of a WebSocket, where there are any.
 const WS_PING: Duration = Duration::from_secs(15);
@@ -18,6 +20,13 @@ const WS_PING: Duration = Duration::from_secs(15);
 const BUFFERS: RangeInclusive<i64> = 1..=u32::MAX as i64;
 /// Streams that QUIC may have.
 const STREAMS: RangeInclusive<i64> = 1..=1 << 20;
+/// What may decide how fast QUIC sends.
+const CONTROLLERS: [(&str, CongestionControl); 4] = [
+    ("adaptive", CongestionControl::Adaptive),
+    ("cubic", CongestionControl::Cubic),
+    ("bbr", CongestionControl::Bbr),
+    ("newreno", CongestionControl::NewReno),
+];
 /// Most headers of one request.
 const MAX_HEADERS: usize = 64;
 
@@ -201,12 +210,16 @@ impl Transport<'_> {
         let every = self.span(&["ttl"], report).unwrap_or(Duration::from_secs(10));
         let idle = self.span(&["maxIdleTimeout"], report);
         let streams = self.number("maxStreams", STREAMS, report)?;
+        let congestion = self.first(&["congestion"]);
         Some(QuicSettings {
             keepalive: keepalive.then_some(every),
             idle_timeout: idle.unwrap_or(Duration::from_secs(90)),
             handshake_timeout: self.span(&["handshakeTimeout"], report),
             datagrams: self.flag(&["datagrams"], report).unwrap_or(true),
             max_streams: streams.and_then(|number| u32::try_from(number).ok()),
+            congestion: congestion
+                .and_then(|at| one_of(&at, &CONTROLLERS, report))
+                .unwrap_or_default(),
         })
     }
 

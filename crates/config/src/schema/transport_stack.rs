@@ -110,6 +110,7 @@ static QUIC: Object = Object {
         yes(&["handshakeTimeout"], Duration),
         yes(&["maxStreams"], Int),
         yes(&["datagrams"], Bool),
+        yes(&["congestion"], Text),
         key(
             &["quic.enableDatagram", "enableDatagram"],
             Bool,

@@ -61,14 +61,14 @@ async fn packets_for_one_destination_share_one_question() {
     let plugin = Arc::new(MemoryPlugin::default());
     plugin.insert_route(NS, addr(1), name("host-1"));
     let (answers, mut handed) = answers(plugin.clone(), AnswerLimits::default());
-    assert_eq!(answers.known(NS, addr(1)), Known::Unasked);
+    assert_eq!(answers.known(NS, addr(1)), PluginRoute::Unasked);
     for packet in 0..3 {
         assert_eq!(answers.wait(NS, &name("a"), addr(1), 100, || packet), Ok(()));
     }
     assert_eq!(handed.recv().await, Some((vec![0, 1, 2], Released::Answered)));
-    assert_eq!(answers.known(NS, addr(1)), Known::Gateway(name("host-1")));
+    assert_eq!(answers.known(NS, addr(1)), PluginRoute::Gateway(name("host-1")));
     assert_eq!(plugin.questions(), 1);
-    assert_eq!(answers.known(OTHER, addr(1)), Known::Unasked, "namespaces share nothing");
+    assert_eq!(answers.known(OTHER, addr(1)), PluginRoute::Unasked, "namespaces share nothing");
 }
 
 #[tokio::test(start_paused = true)]
@@ -77,9 +77,9 @@ async fn no_route_is_cached_for_a_while() {
     let (answers, mut handed) = answers(plugin.clone(), AnswerLimits::default());
     answers.wait(NS, &name("a"), addr(1), 100, || 0).unwrap();
     handed.recv().await.unwrap();
-    assert_eq!(answers.known(NS, addr(1)), Known::Nothing);
+    assert_eq!(answers.known(NS, addr(1)), PluginRoute::Nothing);
     tokio::time::advance(Duration::from_millis(1100)).await;
-    assert_eq!(answers.known(NS, addr(1)), Known::Unasked);
+    assert_eq!(answers.known(NS, addr(1)), PluginRoute::Unasked);
 }
 
 #[tokio::test(start_paused = true)]
@@ -93,7 +93,7 @@ async fn a_known_route_outlives_its_plugin_and_is_refreshed_when_it_is_back() {
     plugin.fail_with(Some(PluginError::Timeout));
     for _ in 0..600 {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        assert_eq!(answers.known(NS, addr(1)), Known::Gateway(name("host-1")));
+        assert_eq!(answers.known(NS, addr(1)), PluginRoute::Gateway(name("host-1")));
     }
     let asked_while_down = plugin.questions();
     assert!(asked_while_down < 250, "asked seldom between failures: {asked_while_down}");
@@ -103,7 +103,7 @@ async fn a_known_route_outlives_its_plugin_and_is_refreshed_when_it_is_back() {
     tokio::time::sleep(Duration::from_secs(6)).await;
     answers.known(NS, addr(1));
     tokio::time::sleep(Duration::from_millis(1)).await;
-    assert_eq!(answers.known(NS, addr(1)), Known::Gateway(name("host-2")));
+    assert_eq!(answers.known(NS, addr(1)), PluginRoute::Gateway(name("host-2")));
 }
 
 #[tokio::test(start_paused = true)]
@@ -165,8 +165,8 @@ async fn memory_is_bounded_and_the_oldest_answers_go_first() {
         tokio::time::advance(Duration::from_millis(1)).await;
     }
     assert!(answers.status().cached <= 16);
-    assert_eq!(answers.known(NS, addr(39)), Known::Nothing);
-    assert_eq!(answers.known(NS, addr(0)), Known::Unasked);
+    assert_eq!(answers.known(NS, addr(39)), PluginRoute::Nothing);
+    assert_eq!(answers.known(NS, addr(0)), PluginRoute::Unasked);
 }
 
 #[tokio::test(start_paused = true)]
@@ -292,7 +292,8 @@ async fn an_answer_counts_only_where_it_was_asked_for_and_covers() {
         *wrong.0.lock().unwrap() =
             (format!("{}/{length}", addr(answered)), format!("host-{gateway}"));
         let before = answers.known(ns, asked);
-        if before == Known::Unasked && answers.wait(ns, &name("a"), asked, 100, || 0).is_ok() {
+        if before == PluginRoute::Unasked && answers.wait(ns, &name("a"), asked, 100, || 0).is_ok()
+        {
             handed.recv().await.unwrap();
             let covers = [asked, addr(answered)].map(|addr| match addr {
                 IpAddr::V4(addr) => u64::from(addr.to_bits()) >> (32 - length),
@@ -302,7 +303,8 @@ async fn an_answer_counts_only_where_it_was_asked_for_and_covers() {
                 model.insert((ns, asked), name(&format!("host-{gateway}")));
             }
         }
-        let expected = model.get(&(ns, asked)).cloned().map_or(Known::Unasked, Known::Gateway);
+        let expected =
+            model.get(&(ns, asked)).cloned().map_or(PluginRoute::Unasked, PluginRoute::Gateway);
         assert_eq!(answers.known(ns, asked), expected);
         tokio::time::advance(Duration::from_micros(400)).await;
     }

@@ -1,50 +1,53 @@
-//! The rows that contain an address, and which of them counts.
+//! The rows that contain an address, and which of them is used.
 
 use std::{cmp::Reverse, net::IpAddr};
 
-use super::{Because, Listed, Listing, PassedOver, RouterInfo, Row};
+use super::{
+    Listed, Listing,
+    report::{Because, PassedOver, RouterInfo, TableRow},
+};
 use crate::HostName;
 
-/// How many rows that do not count are told; more are counted.
+/// How many unused rows are reported; more are only counted.
 const MAX_PASSED_OVER: usize = 32;
 
-/// Rows that contain an address: the best of them, and how many more there are.
+/// Rows that contain an address: the best ones, and how many more there are.
 #[derive(Default)]
-pub(super) struct Candidates<'a> {
-    kept: Vec<Candidate<'a>>,
+pub(super) struct RowCandidates<'a> {
+    kept: Vec<RowCandidate<'a>>,
     more: u64,
 }
 
-struct Candidate<'a> {
+struct RowCandidate<'a> {
     router: usize,
-    /// Among the rows of its router.
+    /// The position among the rows of its router.
     position: usize,
     listed: Listed<'a>,
 }
 
-/// Which end of a packet an address is.
+/// Whether an address is the source or the destination of a packet.
 #[derive(Clone, Copy)]
-pub(super) enum End<'a> {
+pub(super) enum AddressRole<'a> {
     Source,
     Destination {
-        /// Who sends it.
+        /// The host that sends the packet.
         sender: Option<&'a HostName>,
-        /// Whether the hosts that share the best prefix share its flows too.
+        /// Whether the hosts with the best prefix share its flows.
         share_flows: bool,
     },
 }
 
-/// The candidates for each of `addresses`, reading each row once.
+/// The candidates for each of `addresses`. Reads each row once.
 pub(super) fn gather<'a, const N: usize>(
     addresses: [IpAddr; N],
     listings: Vec<Listing<'a>>,
-) -> [Candidates<'a>; N] {
-    let mut all: [Candidates<'a>; N] = std::array::from_fn(|_| Candidates::default());
+) -> [RowCandidates<'a>; N] {
+    let mut all: [RowCandidates<'a>; N] = std::array::from_fn(|_| RowCandidates::default());
     for (router, listing) in listings.into_iter().enumerate() {
         for (position, listed) in listing.rows.into_iter().flatten().enumerate() {
             for (address, candidates) in addresses.iter().zip(&mut all) {
                 if listed.route.prefix.contains(address) {
-                    candidates.add(Candidate { router, position, listed });
+                    candidates.add(RowCandidate { router, position, listed });
                 }
             }
         }
@@ -55,8 +58,8 @@ pub(super) fn gather<'a, const N: usize>(
     all
 }
 
-impl<'a> Candidates<'a> {
-    fn add(&mut self, candidate: Candidate<'a>) {
+impl<'a> RowCandidates<'a> {
+    fn add(&mut self, candidate: RowCandidate<'a>) {
         self.kept.push(candidate);
         if self.kept.len() > 4 * MAX_PASSED_OVER {
             self.keep_the_best();
@@ -74,15 +77,15 @@ impl<'a> Candidates<'a> {
         self.kept.truncate(MAX_PASSED_OVER + 1);
     }
 
-    /// The row by which the router at position `answering` names `gateway`, the rows that do not count, and how many
-    /// more of these there are.
+    /// The row by which the router at position `answering` names `gateway`, the rows that are not used, and how many more
+    /// of these there are.
     pub(super) fn judge(
         self,
         answering: Option<usize>,
         gateway: Option<&HostName>,
-        end: End<'_>,
+        role: AddressRole<'_>,
         routers: &[RouterInfo],
-    ) -> (Option<Row>, Vec<PassedOver>, u64) {
+    ) -> (Option<TableRow>, Vec<PassedOver>, u64) {
         let best = self.kept.first().filter(|best| Some(best.router) == answering);
         let winner = best.and_then(|best| {
             self.kept.iter().position(|candidate| {
@@ -97,8 +100,8 @@ impl<'a> Candidates<'a> {
             router: routers.get(loser.router).map_or_else(String::new, |r| r.name.clone()),
             row: row(&loser.listed),
             because: match winner.map(|winner| (winner, &self.kept[winner])) {
-                Some((place, winner)) if winner.router == loser.router => {
-                    why(&winner.listed, &loser.listed, at < place, end)
+                Some((position, winner)) if winner.router == loser.router => {
+                    why(&winner.listed, &loser.listed, at < position, role)
                 }
                 _ => Because::RouterNotAsked,
             },
@@ -109,25 +112,32 @@ impl<'a> Candidates<'a> {
     }
 }
 
-fn why(winner: &Listed<'_>, loser: &Listed<'_>, comes_first: bool, end: End<'_>) -> Because {
+fn why(
+    winner: &Listed<'_>,
+    loser: &Listed<'_>,
+    comes_first: bool,
+    role: AddressRole<'_>,
+) -> Because {
     let is_shorter = loser.route.prefix.prefix_len() < winner.route.prefix.prefix_len();
-    match end {
+    match role {
         _ if is_shorter => Because::ShorterPrefix,
         _ if loser.route.gateway == winner.route.gateway && loser.origin < winner.origin => {
             Because::LowerSource
         }
         _ if loser.route.gateway == winner.route.gateway => Because::ListedLater,
-        End::Source => Because::MaySendToo,
-        End::Destination { sender, .. } if sender == Some(&loser.route.gateway) => Because::Sends,
-        End::Destination { share_flows: true, .. } => Because::SharesFlows,
-        End::Destination { .. } if comes_first => Because::Away,
-        End::Destination { .. } => Because::StandsBy,
+        AddressRole::Source => Because::MaySendToo,
+        AddressRole::Destination { sender, .. } if sender == Some(&loser.route.gateway) => {
+            Because::Sends
+        }
+        AddressRole::Destination { share_flows: true, .. } => Because::SharesFlows,
+        AddressRole::Destination { .. } if comes_first => Because::Away,
+        AddressRole::Destination { .. } => Because::StandsBy,
     }
 }
 
-fn row(listed: &Listed<'_>) -> Row {
+fn row(listed: &Listed<'_>) -> TableRow {
     let Listed { route, origin, source, line } = *listed;
-    Row {
+    TableRow {
         prefix: route.prefix.to_string(),
         gateway: route.gateway.as_str().to_owned(),
         origin,

@@ -1,43 +1,43 @@
-//! Which hub and which namespace a question is about.
+//! Selects the hub and the namespace that a question is about.
 
 use serde::{Deserialize, Serialize};
 
 use super::Explanation;
 use crate::NamespaceId;
 
-/// What becomes of a packet at one hub.
+/// What happens to a packet at one hub.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HubExplanation {
     /// The hub's service name.
     pub service: String,
-    /// What becomes of the packet, and why.
+    /// What happens to the packet, and why.
     #[serde(flatten)]
     pub explanation: Explanation,
-    /// What was not asked and might change it, in words.
+    /// What was not asked and could change the result, as text.
     pub not_asked: Vec<String>,
 }
 
-/// The question does not say which hub or namespace it is about.
+/// The question does not name the hub or namespace that it is about.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[serde(tag = "unclear", rename_all = "snake_case")]
 pub enum Unclear {
-    /// There is none at all.
+    /// There is no hub.
     #[error("there is no hub: no service with handler `router`")]
     NoHub,
-    /// There is none of that name.
+    /// There is no hub with that name.
     #[error("there is no hub {name:?}; hubs: {}", hubs.join(", "))]
     NoSuchHub {
-        /// As asked.
+        /// The name asked for.
         name: String,
-        /// Those that there are.
+        /// The existing hubs.
         hubs: Vec<String>,
     },
-    /// There are several namespaces.
+    /// The hub has several namespaces.
     #[error("hub {service:?} has {} namespaces: choose one with --namespace{}", namespaces.len(), lines(namespaces))]
     WhichNamespace {
-        /// Of the hub.
+        /// The hub's service name.
         service: String,
-        /// The first of them.
+        /// All namespaces of the hub.
         namespaces: Vec<String>,
     },
 }
@@ -51,7 +51,7 @@ fn lines(namespaces: &[String]) -> String {
     shown.chain([more.to_owned()]).collect()
 }
 
-/// The hub called `wanted`; without a name all of them.
+/// The hub called `wanted`, or all hubs if there is no name.
 pub fn choose_hubs<'h, H>(
     hubs: &'h [H],
     name_of: impl Fn(&H) -> &str,
@@ -69,7 +69,7 @@ pub fn choose_hubs<'h, H>(
     Ok(chosen)
 }
 
-/// The namespace `wanted`; without one the only one of `named`, or, where there is none, that of hosts that name none.
+/// The namespace `wanted`. Without it, the only one of `named`; if `named` is empty, the default namespace.
 pub fn choose_namespace(
     service: &str,
     wanted: Option<NamespaceId>,
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_said_is_what_there_is_only_one_of() {
+    fn a_missing_name_means_the_only_one() {
         let (one, two) = (NamespaceId::from_bytes([1; 16]), NamespaceId::from_bytes([2; 16]));
         assert_eq!(choose_namespace("hub", None, []), Ok(NamespaceId::DEFAULT));
         assert_eq!(choose_namespace("hub", None, [one]), Ok(one));

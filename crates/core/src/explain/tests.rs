@@ -20,33 +20,33 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-/// A row with the kind of its source; its line is its place in the router.
-type Rows = Vec<(Route, Origin)>;
+/// Rows with the kind of their source; the line of a row is its position in the router.
+type OriginRows = Vec<(Route, Origin)>;
 
 #[derive(Debug, Clone)]
-enum Written {
-    Table(Rows),
+enum TestRouter {
+    Table(OriginRows),
     Plugin(BTreeMap<IpAddr, Option<HostName>>),
 }
 
 #[derive(Debug, Clone)]
-struct World {
-    routers: Vec<Written>,
+struct TestNetwork {
+    routers: Vec<TestRouter>,
     check: SourceCheck,
     connected: BTreeSet<HostName>,
     takes_hops: bool,
 }
 
-impl World {
+impl TestNetwork {
     /// Compiled as a hub does: of equal prefixes the one of the better source first, then in order.
     fn routing(&self) -> Routing {
         let routers = self.routers.iter().enumerate().map(|(i, router)| match router {
-            Written::Table(rows) => {
+            TestRouter::Table(rows) => {
                 let mut rows: Vec<_> = rows.iter().collect();
                 rows.sort_by_key(|(_, origin)| std::cmp::Reverse(*origin));
                 Router::Table(Arc::new(RoutingTable::new(rows.iter().map(|(route, _)| route))))
             }
-            Written::Plugin(_) => Router::Plugin(PluginId(i)),
+            TestRouter::Plugin(_) => Router::Plugin(PluginId(i)),
         });
         Routing::new(NS, routers.collect(), self.check, Sharing::Newest)
     }
@@ -57,8 +57,8 @@ impl World {
             names.iter().zip(&self.routers).enumerate().map(|(i, (name, router))| {
                 let rows: Option<Box<dyn Iterator<Item = Listed<'_>>>> =
                     match router {
-                        Written::Plugin(_) => None,
-                        Written::Table(rows) => {
+                        TestRouter::Plugin(_) => None,
+                        TestRouter::Table(rows) => {
                             Some(Box::new(rows.iter().zip(1..).map(|((route, origin), line)| {
                                 Listed { route, origin: *origin, source: "rows", line }
                             })))
@@ -83,16 +83,16 @@ impl World {
         }
     }
 
-    /// Slowly and obviously: the first router that has an answer, and the hosts it names with the rows they are from.
-    fn locate(&self, address: IpAddr) -> Model<'_> {
+    /// Slow and simple: the first router that has an answer, and the hosts it names with their rows.
+    fn locate(&self, address: IpAddr) -> ModelAnswer<'_> {
         for (i, router) in self.routers.iter().enumerate() {
             match router {
-                Written::Plugin(answers) => match answers.get(&address) {
-                    None => return Model::Ask,
-                    Some(Some(gateway)) => return Model::Behind(i, vec![(gateway, None)]),
+                TestRouter::Plugin(answers) => match answers.get(&address) {
+                    None => return ModelAnswer::Ask,
+                    Some(Some(gateway)) => return ModelAnswer::Behind(i, vec![(gateway, None)]),
                     Some(None) => {}
                 },
-                Written::Table(rows) => {
+                TestRouter::Table(rows) => {
                     let containing =
                         rows.iter().zip(1..).filter(|(row, _)| row.0.prefix.contains(&address));
                     let mut containing: Vec<_> = containing.collect();
@@ -108,11 +108,11 @@ impl World {
                             hosts.push((&route.gateway, Some(*line)));
                         }
                     }
-                    return Model::Behind(i, hosts);
+                    return ModelAnswer::Behind(i, hosts);
                 }
             }
         }
-        Model::Nowhere
+        ModelAnswer::Nowhere
     }
 
     /// The host of these that gets a packet of `sender`.
@@ -126,19 +126,19 @@ impl World {
         *connected.or_else(|| hosts.iter().find(other)).unwrap_or(&hosts[0])
     }
 
-    /// Whoever sends: as asked, or whoever the source is behind.
+    /// The sender: the one named by the question, or the host that the source is behind.
     fn sender<'a>(&'a self, question: &'a Question) -> Option<&'a HostName> {
         match (&question.sender, self.locate(question.source)) {
             (Some(sender), _) => Some(sender),
-            (None, Model::Behind(_, hosts)) => Some(self.carrier(&hosts, None).0),
+            (None, ModelAnswer::Behind(_, hosts)) => Some(self.carrier(&hosts, None).0),
             (None, _) => None,
         }
     }
 
     fn containing(&self, address: IpAddr) -> usize {
-        let count = |router: &Written| match router {
-            Written::Plugin(_) => 0,
-            Written::Table(rows) => {
+        let count = |router: &TestRouter| match router {
+            TestRouter::Plugin(_) => 0,
+            TestRouter::Table(rows) => {
                 rows.iter().filter(|(route, _)| route.prefix.contains(&address)).count()
             }
         };
@@ -146,21 +146,21 @@ impl World {
     }
 }
 
-enum Model<'a> {
+enum ModelAnswer<'a> {
     Behind(usize, Vec<(&'a HostName, Option<usize>)>),
     Ask,
     Nowhere,
 }
 
-impl Answers for World {
-    fn known(&self, plugin: PluginId, _: NamespaceId, addr: IpAddr) -> Known {
+impl Answers for TestNetwork {
+    fn known(&self, plugin: PluginId, _: NamespaceId, addr: IpAddr) -> PluginRoute {
         match &self.routers[plugin.0] {
-            Written::Plugin(answers) => match answers.get(&addr) {
-                None => Known::Unasked,
-                Some(None) => Known::Nothing,
-                Some(Some(gateway)) => Known::Gateway(gateway.clone()),
+            TestRouter::Plugin(answers) => match answers.get(&addr) {
+                None => PluginRoute::Unasked,
+                Some(None) => PluginRoute::Nothing,
+                Some(Some(gateway)) => PluginRoute::Gateway(gateway.clone()),
             },
-            Written::Table(_) => panic!("no plugin"),
+            TestRouter::Table(_) => panic!("no plugin"),
         }
     }
 
@@ -187,7 +187,7 @@ fn packet(source: IpAddr, destination: IpAddr, hops: u8) -> Vec<u8> {
     }
 }
 
-/// Few enough addresses that most are in several rows, and all that are special.
+/// So few addresses that most are in several rows, and all kinds of special addresses.
 fn address(v6: bool) -> BoxedStrategy<IpAddr> {
     const SPECIAL: [[&str; 8]; 2] = [
         [
@@ -226,7 +226,7 @@ fn row(v6: bool) -> impl Strategy<Value = (Route, Origin)> {
     })
 }
 
-fn router() -> impl Strategy<Value = Written> {
+fn router() -> impl Strategy<Value = TestRouter> {
     let family = any::<bool>();
     let rows = prop::collection::vec(family.prop_flat_map(row), 0..60);
     let answers = prop::collection::btree_map(
@@ -234,17 +234,17 @@ fn router() -> impl Strategy<Value = Written> {
         prop::option::of(host()),
         0..60,
     );
-    prop_oneof![4 => rows.prop_map(Written::Table), 1 => answers.prop_map(Written::Plugin)]
+    prop_oneof![4 => rows.prop_map(TestRouter::Table), 1 => answers.prop_map(TestRouter::Plugin)]
 }
 
-fn world() -> impl Strategy<Value = World> {
+fn world() -> impl Strategy<Value = TestNetwork> {
     (
         prop::collection::vec(router(), 0..3),
         prop::sample::select(vec![SourceCheck::Strict, SourceCheck::Loose, SourceCheck::Off]),
         prop::collection::btree_set(host(), 0..5),
         any::<bool>(),
     )
-        .prop_map(|(routers, check, connected, takes_hops)| World {
+        .prop_map(|(routers, check, connected, takes_hops)| TestNetwork {
             routers,
             check,
             connected,
@@ -269,8 +269,8 @@ fn question() -> impl Strategy<Value = Question> {
     })
 }
 
-/// What the hub does with the packet, by way of the packet itself.
-fn reality(world: &World, sender: &HostName, question: &Question) -> Result<String, String> {
+/// What the hub does with the packet, decided from the packet itself.
+fn reality(world: &TestNetwork, sender: &HostName, question: &Question) -> Result<String, String> {
     let bytes = packet(question.source, question.destination, question.hops);
     let packet = Packet::parse(&bytes).unwrap();
     match world.routing().forward(sender, &packet, world) {
@@ -291,21 +291,21 @@ fn reality(world: &World, sender: &HostName, question: &Question) -> Result<Stri
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// The explanation and the packet itself come to the same end, for whoever sends it.
+    /// The explanation has the same result as the packet itself, for every sender.
     #[test]
-    fn never_another_answer_than_the_packet_gets(
+    fn the_explanation_has_the_result_of_the_packet(
         world in world(),
         questions in prop::collection::vec(question(), 20),
     ) {
         for question in &questions {
             let explanation = world.explain(question);
-            let told = match &explanation.conclusion {
+            let explained = match &explanation.conclusion {
                 Conclusion::Delivered { to } => Ok(to.clone()),
                 Conclusion::Dropped { reason } => Err(reason.as_str().to_owned()),
                 Conclusion::Asks { plugin, address } => Err(format!("asks {plugin} {address}")),
             };
             let sender = world.sender(question).cloned().unwrap_or(name("somebody-else"));
-            prop_assert_eq!(told, reality(&world, &sender, question), "{:?}", question);
+            prop_assert_eq!(explained, reality(&world, &sender, question), "{:?}", question);
             prop_assert_eq!(
                 explanation.source.special.is_some(), source_is_never_valid(question.source)
             );
@@ -318,7 +318,7 @@ proptest! {
         }
     }
 
-    /// The row that is told is the one that decides, and every other row that contains the address is accounted for.
+    /// The reported row is the one that decides, and every other row that contains the address is reported or counted.
     #[test]
     fn the_row_is_the_one_that_decides(
         world in world(),
@@ -331,11 +331,11 @@ proptest! {
                 [(true, &explanation.source), (false, &explanation.destination)]
             {
                 let rows = world.containing(located.address);
-                let told = usize::from(located.row.is_some()) + located.passed_over.len();
-                prop_assert_eq!(told + located.passed_over_more as usize, rows);
+                let reported = usize::from(located.row.is_some()) + located.passed_over.len();
+                prop_assert_eq!(reported + located.passed_over_more as usize, rows);
                 let line = located.row.as_ref().map(|row| row.line as usize);
                 match world.locate(located.address) {
-                    Model::Behind(router, hosts) => {
+                    ModelAnswer::Behind(router, hosts) => {
                         let its_own = hosts.iter().find(|(host, _)| Some(*host) == sender);
                         let (gateway, expected) = match its_own.filter(|_| is_source) {
                             Some(own) => *own,
@@ -352,18 +352,18 @@ proptest! {
                         prop_assert_eq!(line, expected);
                         prop_assert_eq!(&located.asks, &None);
                     }
-                    Model::Ask => {
+                    ModelAnswer::Ask => {
                         prop_assert!(located.asks.is_some());
                         prop_assert_eq!(line, None);
                     }
-                    Model::Nowhere => {
+                    ModelAnswer::Nowhere => {
                         prop_assert_eq!((&located.router, &located.gateway), (&None, &None));
                         prop_assert_eq!(rows, 0);
                     }
                 }
                 for passed in &located.passed_over {
                     let same_router = Some(&passed.router) == located.router.as_ref();
-                    let len = |row: &Row| row.prefix.parse::<IpNet>().unwrap().prefix_len();
+                    let len = |row: &TableRow| row.prefix.parse::<IpNet>().unwrap().prefix_len();
                     let expected = match &located.row {
                         Some(row) if same_router => match len(&passed.row).cmp(&len(row)) {
                             std::cmp::Ordering::Less => Because::ShorterPrefix,
@@ -394,20 +394,20 @@ proptest! {
     }
 }
 
-fn tutorial() -> World {
+fn tutorial() -> TestNetwork {
     let row = |prefix: &str, gateway: &str, origin| {
         (Route::new(prefix.parse().unwrap(), name(gateway)), origin)
     };
-    World {
+    TestNetwork {
         routers: vec![
-            Written::Table(vec![
+            TestRouter::Table(vec![
                 row("192.168.123.1/32", "host-1", Origin::Inline),
                 row("192.168.0.0/16", "host-9", Origin::Inline),
                 row("192.168.200.0/24", "host-8", Origin::Inline),
                 row("192.168.200.0/24", "host-2", Origin::File),
                 row("192.168.200.0/24", "host-7", Origin::File),
             ]),
-            Written::Table(vec![row("192.168.200.7/32", "host-6", Origin::Http)]),
+            TestRouter::Table(vec![row("192.168.200.7/32", "host-6", Origin::Http)]),
         ],
         check: SourceCheck::Strict,
         connected: [name("host-1"), name("host-2")].into(),
@@ -487,7 +487,7 @@ fn its_json_is_a_contract() {
 }
 
 #[test]
-fn what_can_never_be_connected_is_not_there_and_what_is_unknown_may_be() {
+fn a_host_that_cannot_join_is_not_connected_and_an_unknown_one_may_be() {
     let world = tutorial();
     let routing = world.routing();
     let conclusion = |presence: Presence| {
@@ -510,9 +510,9 @@ fn what_can_never_be_connected_is_not_there_and_what_is_unknown_may_be() {
 fn thousands_of_rows_for_one_address_are_counted_not_kept() {
     let mut world = tutorial();
     let route = Route::new("10.0.0.0/8".parse().unwrap(), name("a"));
-    world.routers = vec![Written::Table(vec![(route, Origin::File); 5_000])];
+    world.routers = vec![TestRouter::Table(vec![(route, Origin::File); 5_000])];
     let explanation = world.explain(&asked(None, "10.0.0.1", "10.0.0.2"));
-    let Located { row, passed_over, passed_over_more, .. } = explanation.destination;
+    let LocatedAddress { row, passed_over, passed_over_more, .. } = explanation.destination;
     assert_eq!(row.map(|row| row.line), Some(1));
     let lines: Vec<u32> = passed_over.iter().map(|passed| passed.row.line).collect();
     assert_eq!(lines, (2..=33).collect::<Vec<_>>());

@@ -261,7 +261,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::limit::parse_traffic_limits;
+    use crate::parse_traffic_limits;
 
     const NS: NamespaceId = NamespaceId::from_bytes([1; 16]);
 

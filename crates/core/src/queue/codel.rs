@@ -1,17 +1,17 @@
-//! CoDel (RFC 8289): which frame tells its sender that the queue has been standing for too long.
+//! CoDel (RFC 8289): which frame signals to its sender that the queue has been too long for too much time.
 
 use std::time::{Duration, Instant};
 
-/// A dropping state that begins within so many intervals after the last signal was due goes on at the rate that was
-/// reached (RFC 8289 section 5).
+/// A dropping state that begins within this many intervals after the last signal was due continues at the rate reached
+/// before (RFC 8289 section 5).
 const REMEMBERED_INTERVALS: u32 = 16;
 
-/// What CoDel aims at (RFC 8289 section 4).
+/// CoDel's parameters (RFC 8289 section 4).
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Aim {
+pub(super) struct CodelParameters {
     /// The standing delay that is accepted.
     pub(super) target: Duration,
-    /// How long the delay must stand above the target before anything is done: a worst-case round trip.
+    /// How long the delay must be above the target before a signal: a worst-case round trip.
     pub(super) interval: Duration,
 }
 
@@ -26,28 +26,28 @@ pub(super) struct Codel {
     dropping: bool,
 }
 
-/// What becomes of the frame in front.
+/// What to do with the first frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Judgement {
     Send,
-    /// Its sender must be told: mark it, or drop it and ask about the next one.
+    /// Signal to its sender: set the CE mark, or drop it and judge the next one.
     Signal,
 }
 
 impl Codel {
-    /// Judges the frame just taken from the front, which waited for `sojourn`. `backlog` bytes remain behind it; no more
-    /// than `one_frame` of them is no standing queue.
+    /// Judges the frame just removed from the front, which waited for `sojourn`. `backlog` bytes are still queued; at most
+    /// `one_frame` of them is no standing queue.
     ///
     /// This is `dequeue` of RFC 8289 section 5, one frame at a time.
     pub(super) fn judge(
         &mut self,
-        aim: Aim,
+        parameters: CodelParameters,
         now: Instant,
         sojourn: Duration,
         backlog: usize,
         one_frame: usize,
     ) -> Judgement {
-        if !self.stands(aim, now, sojourn, backlog <= one_frame) {
+        if !self.stands(parameters, now, sojourn, backlog <= one_frame) {
             self.dropping = false;
             return Judgement::Send;
         }
@@ -57,37 +57,43 @@ impl Codel {
                 return Judgement::Send;
             }
             self.count = self.count.saturating_add(1);
-            self.drop_next = Some(control_law(drop_next, aim.interval, self.count));
+            self.drop_next = Some(control_law(drop_next, parameters.interval, self.count));
         } else {
             self.dropping = true;
             let delta = self.count.saturating_sub(self.last_count);
-            let recent =
-                now.saturating_duration_since(drop_next) < REMEMBERED_INTERVALS * aim.interval;
+            let recent = now.saturating_duration_since(drop_next)
+                < REMEMBERED_INTERVALS * parameters.interval;
             self.count = if delta > 1 && recent { delta } else { 1 };
             self.last_count = self.count;
-            self.drop_next = Some(control_law(now, aim.interval, self.count));
+            self.drop_next = Some(control_law(now, parameters.interval, self.count));
         }
         Judgement::Signal
     }
 
-    /// Tells that nothing waits.
+    /// Records that the queue is empty.
     pub(super) fn emptied(&mut self) {
         self.first_above = None;
         self.dropping = false;
     }
 
     /// `dodequeue` of RFC 8289 section 5: whether the delay has been above the target for an interval.
-    fn stands(&mut self, aim: Aim, now: Instant, sojourn: Duration, is_last: bool) -> bool {
-        if sojourn < aim.target || is_last {
+    fn stands(
+        &mut self,
+        parameters: CodelParameters,
+        now: Instant,
+        sojourn: Duration,
+        is_last: bool,
+    ) -> bool {
+        if sojourn < parameters.target || is_last {
             self.first_above = None;
             return false;
         }
-        let until = *self.first_above.get_or_insert(now + aim.interval);
+        let until = *self.first_above.get_or_insert(now + parameters.interval);
         now >= until
     }
 }
 
-/// The time of the next signal: the rate grows with the square root of their number (RFC 8289 section 5).
+/// The time of the next signal. The rate of signals grows with the square root of their number (RFC 8289 section 5).
 fn control_law(from: Instant, interval: Duration, count: u32) -> Instant {
     from + interval.div_f64(f64::from(count.max(1)).sqrt())
 }
@@ -96,10 +102,11 @@ fn control_law(from: Instant, interval: Duration, count: u32) -> Instant {
 mod tests {
     use super::*;
 
-    const AIM: Aim = Aim { target: Duration::from_millis(5), interval: Duration::from_millis(100) };
+    const PARAMETERS: CodelParameters =
+        CodelParameters { target: Duration::from_millis(5), interval: Duration::from_millis(100) };
     const FRAME: usize = 1514;
 
-    /// Asks once per millisecond, with the same delay and backlog, and gives the milliseconds of the signals.
+    /// Judges one frame per millisecond, with the same delay and backlog, and returns the milliseconds of the signals.
     fn signals(
         codel: &mut Codel,
         start: Instant,
@@ -110,7 +117,7 @@ mod tests {
         millis
             .filter(|at| {
                 let now = start + Duration::from_millis(*at);
-                codel.judge(AIM, now, sojourn, 10 * FRAME, FRAME) == Judgement::Signal
+                codel.judge(PARAMETERS, now, sojourn, 10 * FRAME, FRAME) == Judgement::Signal
             })
             .collect()
     }
@@ -137,7 +144,7 @@ mod tests {
         let (start, mut codel) = (Instant::now(), Codel::default());
         for at in 0..1000 {
             let now = start + Duration::from_millis(at);
-            let judged = codel.judge(AIM, now, Duration::from_secs(1), FRAME, FRAME);
+            let judged = codel.judge(PARAMETERS, now, Duration::from_secs(1), FRAME, FRAME);
             assert_eq!(judged, Judgement::Send);
         }
     }
@@ -153,13 +160,13 @@ mod tests {
     }
 
     #[test]
-    fn a_dropping_state_soon_after_another_goes_on_at_its_rate() {
+    fn a_dropping_state_soon_after_another_continues_at_its_rate() {
         let (start, mut codel) = (Instant::now(), Codel::default());
         assert_eq!(signals(&mut codel, start, 0..400, 20).len(), 5);
         assert_eq!(codel.count, 5);
         codel.emptied();
         assert_eq!(signals(&mut codel, start, 500..601, 20), [600]);
-        assert_eq!(codel.count, 4, "by how much it had grown");
+        assert_eq!(codel.count, 4, "by how much it grew");
         codel.emptied();
         assert_eq!(signals(&mut codel, start, 9000..9101, 20), [9100]);
         assert_eq!(codel.count, 1, "long forgotten");

@@ -1,5 +1,5 @@
-//! The senders that wait, the flows of each, and whose turn it is: deficit round robin among senders and among the flows
-//! of a sender, those that begin first (RFC 8290 section 4).
+//! The waiting senders, the flows of each, and whose turn it is: deficit round robin among senders and among the flows of a
+//! sender. New ones go first (RFC 8290 section 4).
 
 use std::{
     collections::HashMap,
@@ -11,34 +11,34 @@ use super::{
     store::{FrameId, FrameList, Store},
 };
 
-/// Buckets the flows of one sender are hashed into. Of 50 flows, each shares its bucket with another with a probability
-/// of 9 %.
+/// The number of buckets that the flows of one sender are hashed into. Of 50 flows, each shares its bucket with another with
+/// a probability of 9 %.
 const BUCKETS: u64 = 512;
 
-/// Flows there is room for without using the place of one that waits for nothing.
+/// The number of slots for flows before slots of idle flows are used again.
 const FEW_FLOWS: usize = 512;
 
-/// Flows told apart. Past it a flow that begins is taken for one with another of its sender; a sender has one flow in any
-/// case.
+/// The most flows. At the bound a new flow shares the queue of another flow of its sender. Every sender has at least one
+/// flow.
 const MAX_FLOWS: usize = 2048;
 
-/// Senders told apart. Past it a sender that begins shares the turns of another.
+/// The most senders. At the bound a new sender shares the turns of another one.
 const MAX_SENDERS: usize = 1024;
 
-/// Places looked at for a flow that waits for nothing before there is another place.
-const LOOK: usize = 16;
+/// How many slots are checked for an idle flow before a new slot is made.
+const SLOTS_CHECKED: usize = 16;
 
 /// Bytes a flow, and a sender, may send in one round.
 pub(super) const QUANTUM: i64 = 1514;
 
-/// A queue of at most the longest frame seen is not a standing one; frames up to this length are not told apart.
+/// A queue of at most the longest frame seen is not a standing queue. Shorter longest frames count as this length.
 const ONE_FRAME: usize = 1514;
 
-/// What a frame counts besides its bytes where room is to be made: as many as the bounds of a queue have for each frame,
-/// so that who fills it with short frames is found too.
-const FRAME: usize = 256;
+/// The bytes that each frame counts in addition to its own when room is to be made: the bytes that the bounds of a queue
+/// have for each frame. So a sender that fills it with short frames is found too.
+const FRAME_COST: usize = 256;
 
-/// Frames the fattest flow loses before another one is looked for (RFC 8290 section 4.1).
+/// How many frames the largest flow loses before it is searched for again (RFC 8290 section 4.1).
 const BATCH: u8 = 64;
 
 /// Names a flow of [`Flows`].
@@ -49,36 +49,36 @@ pub(super) struct FlowId(u16);
 #[derive(Debug, Clone)]
 pub(super) struct Flow {
     frames: FrameList,
-    /// Of the frames, length prefixes included.
+    /// The bytes of the frames, length prefixes included.
     bytes: usize,
-    /// Those, and [`FRAME`] for each.
-    fatness: usize,
-    /// What it may still send in this round. A frame may overdraw it by its length; that is paid back in the rounds
-    /// that follow, so that flows of long and of short frames send equally many bytes.
+    /// The bytes plus [`FRAME_COST`] for each frame.
+    cost: usize,
+    /// The bytes it may still send in this round. A frame may take it below zero; the next rounds pay that back, so that
+    /// flows of long and of short frames send equally many bytes.
     deficit: i64,
-    /// The longest frame since it last began to send, at least [`ONE_FRAME`].
+    /// The longest frame since it last became active, at least [`ONE_FRAME`].
     pub(super) one_frame: usize,
     pub(super) codel: Codel,
-    /// Of which sender and bucket it is, see [`key`].
+    /// Its sender and bucket, see [`key`].
     key: u64,
-    /// Its sender's place while it is active.
+    /// Its sender's slot while it is active.
     sender: u16,
     next: u16,
-    /// In one of the two lists of its sender; it may be empty then.
+    /// Whether it is in one of the two lists of its sender. It may be empty then.
     is_active: bool,
 }
 
-/// Somebody whose frames wait.
+/// A sender with waiting frames.
 #[derive(Debug)]
-struct Sender {
+struct QueueSender {
     id: u64,
-    /// Flows that had nothing waiting a moment ago; they go first, once.
-    new: List,
-    old: List,
-    /// As a flow's.
+    /// Flows that just became active; they go first, once.
+    new: SlotList,
+    old: SlotList,
+    /// As of a flow.
     deficit: i64,
-    /// Of all its flows.
-    fatness: usize,
+    /// The sum of its flows.
+    cost: usize,
     next: u16,
 }
 
@@ -86,32 +86,32 @@ struct Sender {
 #[derive(Debug, Default)]
 pub(super) struct Flows {
     flows: Vec<Flow>,
-    /// Those of `flows`, by their keys; also those that wait for nothing now, whose CoDel state stays.
-    by_key: HashMap<u64, u16, Mix>,
-    /// Where the next flow that waits for nothing is looked for.
+    /// Slots in `flows` by key. Idle flows are included: their CoDel state stays.
+    by_key: HashMap<u64, u16, NumberHash>,
+    /// The slot where the next search for an idle flow begins.
     hand: usize,
-    senders: Vec<Sender>,
-    /// Those in one of the two lists, by id.
-    by_id: HashMap<u64, u16, Mix>,
-    vacant: List,
-    /// Senders that had nothing waiting a moment ago; they go first, once.
-    new: List,
-    old: List,
-    fattest: Option<Fattest>,
+    senders: Vec<QueueSender>,
+    /// Slots of the senders in one of the two lists, by id.
+    by_id: HashMap<u64, u16, NumberHash>,
+    vacant: SlotList,
+    /// Senders that just became active; they go first, once.
+    new: SlotList,
+    old: SlotList,
+    largest: Option<LargestFlow>,
 }
 
-/// The flow that was found to be the fattest of the fattest sender, and for how long it is taken without looking again.
+/// The largest flow of the largest sender, and for how long it is used without searching again.
 #[derive(Debug, Clone, Copy)]
-struct Fattest {
+struct LargestFlow {
     flow: FlowId,
-    /// Half of what it had.
+    /// Half of its cost when it was found.
     floor: usize,
-    /// Half of what its sender had.
+    /// Half of the cost of its sender then.
     sender_floor: usize,
-    turns: u8,
+    drops_left: u8,
 }
 
-/// Of which sender and bucket a flow is. Senders' numbers below 2^55 are told apart.
+/// The sender and the bucket of a flow in one number. Different for senders' numbers below 2^55.
 fn key(sender: u64, hash: u64) -> u64 {
     sender.wrapping_mul(BUCKETS) | (hash % BUCKETS)
 }
@@ -134,23 +134,23 @@ impl Flows {
         let flow = &mut self.flows[usize::from(id)];
         flow.one_frame = flow.one_frame.max(len);
         flow.bytes += len;
-        flow.fatness += len + FRAME;
+        flow.cost += len + FRAME_COST;
         flow.frames.push(store, frame);
-        self.senders[usize::from(flow.sender)].fatness += len + FRAME;
+        self.senders[usize::from(flow.sender)].cost += len + FRAME_COST;
     }
 
-    /// Takes the first frame off a flow's queue.
+    /// Removes the first frame from a flow's queue.
     pub(super) fn pop(&mut self, id: FlowId, store: &Store) -> Option<FrameId> {
         let flow = &mut self.flows[usize::from(id.0)];
         let frame = flow.frames.pop(store)?;
         let len = store.get(frame).len();
         flow.bytes -= len;
-        flow.fatness -= len + FRAME;
-        self.senders[usize::from(flow.sender)].fatness -= len + FRAME;
+        flow.cost -= len + FRAME_COST;
+        self.senders[usize::from(flow.sender)].cost -= len + FRAME_COST;
         Some(frame)
     }
 
-    /// Counts a frame that is sent against the shares of the flow and of its sender.
+    /// Subtracts a sent frame from the shares of the flow and of its sender.
     pub(super) fn pay(&mut self, id: FlowId, len: usize) {
         let len = i64::try_from(len).expect("a frame's length is small");
         let flow = &mut self.flows[usize::from(id.0)];
@@ -158,13 +158,12 @@ impl Flows {
         self.senders[usize::from(flow.sender)].deficit -= len;
     }
 
-    /// The flow whose turn it is: of the sender whose turn it is the first new one that has not used its share up, else
-    /// the first old one. It may turn out to be empty. None when there is no flow. Paying the longest frame back takes
-    /// 44 rounds.
+    /// The flow whose turn it is: of the sender whose turn it is, the first new flow with a share left, else the first old
+    /// one. It may be empty. None if there is no flow. Paying the longest frame back takes 44 rounds.
     pub(super) fn next(&mut self) -> Option<FlowId> {
         loop {
             let sender = turn(&mut self.new, &mut self.old, &mut self.senders)?;
-            let Sender { new, old, .. } = &mut self.senders[usize::from(sender)];
+            let QueueSender { new, old, .. } = &mut self.senders[usize::from(sender)];
             if let Some(flow) = turn(new, old, &mut self.flows) {
                 return Some(FlowId(flow));
             }
@@ -175,64 +174,64 @@ impl Flows {
         }
     }
 
-    /// Takes the flow [`Flows::next`] gave, which is empty, off its list. A new one joins the old ones first: it could
-    /// keep them from sending otherwise, by being new again and again.
+    /// Removes the flow that [`Flows::next`] returned, which is empty, from its list. A new one moves to the old ones first:
+    /// otherwise it could stop them from sending by becoming new again and again.
     pub(super) fn retire(&mut self) {
         let first = if self.new.is_empty() { &self.old } else { &self.new };
         let Some(sender) = first.first() else { return };
-        let Sender { new, old, .. } = &mut self.senders[usize::from(sender)];
+        let QueueSender { new, old, .. } = &mut self.senders[usize::from(sender)];
         if let Some(gone) = retire(new, old, &mut self.flows) {
             self.flows[usize::from(gone)].is_active = false;
         }
     }
 
-    /// The fattest flow of the fattest sender; none when nothing waits.
+    /// The largest flow of the largest sender; none if no frame waits.
     ///
-    /// Looking for it takes as long as there are senders, and flows of one. Therefore the one found is taken again until
-    /// it or its sender has lost half of its bytes, or it [`BATCH`] frames, or [`Flows::forget_fattest`]: the batch of
-    /// RFC 8290 section 4.1, though no more of it is dropped than is needed.
-    pub(super) fn fattest(&mut self) -> Option<FlowId> {
-        let known = self.fattest.filter(|fattest| {
-            let flow = &self.flows[usize::from(fattest.flow.0)];
+    /// The search takes time for each sender, and for each flow of the largest one. Therefore the result is used again until
+    /// it or its sender has lost half of its cost, or it has lost [`BATCH`] frames, or [`Flows::forget_largest`] is called.
+    /// This is the batch of RFC 8290 section 4.1, but no more of it is dropped than needed.
+    pub(super) fn largest(&mut self) -> Option<FlowId> {
+        let known = self.largest.filter(|largest| {
+            let flow = &self.flows[usize::from(largest.flow.0)];
             let sender = &self.senders[usize::from(flow.sender)];
-            fattest.turns > 0
-                && flow.fatness > fattest.floor
-                && sender.fatness > fattest.sender_floor
+            largest.drops_left > 0
+                && flow.cost > largest.floor
+                && sender.cost > largest.sender_floor
         });
-        let fattest = known.or_else(|| self.look_for_fattest())?;
-        self.fattest = Some(Fattest { turns: fattest.turns - 1, ..fattest });
-        Some(fattest.flow)
+        let largest = known.or_else(|| self.search_largest())?;
+        self.largest = Some(LargestFlow { drops_left: largest.drops_left - 1, ..largest });
+        Some(largest.flow)
     }
 
-    /// To be called when frames are sent, since that changes which flow is the fattest.
-    pub(super) fn forget_fattest(&mut self) {
-        self.fattest = None;
+    /// To be called when frames are sent, because then another flow may be the largest.
+    pub(super) fn forget_largest(&mut self) {
+        self.largest = None;
     }
 
-    fn look_for_fattest(&self) -> Option<Fattest> {
+    fn search_largest(&self) -> Option<LargestFlow> {
         let senders = self.new.iter(&self.senders).chain(self.old.iter(&self.senders));
         let senders = senders.map(|sender| &self.senders[usize::from(sender)]);
-        let sender = senders.max_by_key(|sender| sender.fatness)?;
+        let sender = senders.max_by_key(|sender| sender.cost)?;
         let flows = sender.new.iter(&self.flows).chain(sender.old.iter(&self.flows));
-        let flow = flows.max_by_key(|flow| self.flows[usize::from(*flow)].fatness)?;
-        let fatness = self.flows[usize::from(flow)].fatness;
-        (fatness > 0).then_some(Fattest {
+        let flow = flows.max_by_key(|flow| self.flows[usize::from(*flow)].cost)?;
+        let cost = self.flows[usize::from(flow)].cost;
+        (cost > 0).then_some(LargestFlow {
             flow: FlowId(flow),
-            floor: fatness / 2,
-            sender_floor: sender.fatness / 2,
-            turns: BATCH,
+            floor: cost / 2,
+            sender_floor: sender.cost / 2,
+            drops_left: BATCH,
         })
     }
 
-    /// Bytes held.
+    /// Bytes of memory in use.
     pub(super) fn memory(&self) -> usize {
         let entries = self.by_key.capacity() + self.by_id.capacity();
         self.flows.capacity() * size_of::<Flow>()
-            + self.senders.capacity() * size_of::<Sender>()
+            + self.senders.capacity() * size_of::<QueueSender>()
             + entries * size_of::<(u64, u16)>()
     }
 
-    /// The place of the flow with this key, which is active then.
+    /// Makes the flow with this key active and returns its slot.
     fn flow_of(&mut self, sender: u64, key: u64) -> u16 {
         let known = self.by_key.get(&key).copied();
         if let Some(id) = known
@@ -241,9 +240,9 @@ impl Flows {
             return id;
         }
         let sender = self.sender_of(sender);
-        let Some(id) = known.or_else(|| self.place_for(sender, key)) else {
-            let Sender { new, old, .. } = &self.senders[usize::from(sender)];
-            return old.last().or(new.last()).expect("a sender without a flow was given a place");
+        let Some(id) = known.or_else(|| self.slot_for(sender, key)) else {
+            let QueueSender { new, old, .. } = &self.senders[usize::from(sender)];
+            return old.last().or(new.last()).expect("a sender without a flow was given a slot");
         };
         let flow = &mut self.flows[usize::from(id)];
         flow.is_active = true;
@@ -254,12 +253,12 @@ impl Flows {
         id
     }
 
-    /// A place for a new flow of this sender; none when there are too many and the sender has another.
-    fn place_for(&mut self, sender: u16, key: u64) -> Option<u16> {
+    /// A slot for a new flow of this sender; none if there are too many flows and the sender has another one.
+    fn slot_for(&mut self, sender: u16, key: u64) -> Option<u16> {
         let flow = Flow {
             frames: FrameList::default(),
             bytes: 0,
-            fatness: 0,
+            cost: 0,
             deficit: 0,
             one_frame: ONE_FRAME,
             codel: Codel::default(),
@@ -270,17 +269,17 @@ impl Flows {
         };
         let len = self.flows.len();
         let idle = (len >= FEW_FLOWS).then(|| {
-            let place = (0..LOOK)
+            let slot = (0..SLOTS_CHECKED)
                 .map(|step| (self.hand + step) % len)
-                .find(|place| !self.flows[*place].is_active);
-            self.hand = (place.unwrap_or(self.hand + LOOK) + 1) % len;
-            place
+                .find(|slot| !self.flows[*slot].is_active);
+            self.hand = (slot.unwrap_or(self.hand + SLOTS_CHECKED) + 1) % len;
+            slot
         });
-        let place = match idle.flatten() {
-            Some(place) => {
-                self.by_key.remove(&self.flows[place].key);
-                self.flows[place] = flow;
-                place
+        let slot = match idle.flatten() {
+            Some(slot) => {
+                self.by_key.remove(&self.flows[slot].key);
+                self.flows[slot] = flow;
+                slot
             }
             None if len < MAX_FLOWS || self.senders[usize::from(sender)].has_no_flow() => {
                 self.flows.push(flow);
@@ -288,50 +287,50 @@ impl Flows {
             }
             None => return None,
         };
-        let place = u16::try_from(place).expect("flows and senders are bounded");
-        self.by_key.insert(key, place);
-        Some(place)
+        let slot = u16::try_from(slot).expect("flows and senders are bounded");
+        self.by_key.insert(key, slot);
+        Some(slot)
     }
 
-    /// The place of this sender, which is active then.
+    /// Makes this sender active and returns its slot.
     fn sender_of(&mut self, id: u64) -> u16 {
-        if let Some(place) = self.by_id.get(&id) {
-            return *place;
+        if let Some(slot) = self.by_id.get(&id) {
+            return *slot;
         }
-        let sender = Sender {
+        let sender = QueueSender {
             id,
-            new: List::EMPTY,
-            old: List::EMPTY,
+            new: SlotList::EMPTY,
+            old: SlotList::EMPTY,
             deficit: QUANTUM,
-            fatness: 0,
+            cost: 0,
             next: NONE,
         };
-        let place = match self.vacant.pop_front(&self.senders) {
-            Some(place) => {
-                self.senders[usize::from(place)] = sender;
-                place
+        let slot = match self.vacant.pop_front(&self.senders) {
+            Some(slot) => {
+                self.senders[usize::from(slot)] = sender;
+                slot
             }
             None if self.senders.len() < MAX_SENDERS => {
                 self.senders.push(sender);
                 u16::try_from(self.senders.len() - 1).expect("senders are bounded")
             }
-            // All of them are active.
+            // All slots are active.
             None => return u16::try_from(id % MAX_SENDERS as u64).expect("senders are bounded"),
         };
-        self.by_id.insert(id, place);
-        self.new.push_back(place, &mut self.senders);
-        place
+        self.by_id.insert(id, slot);
+        self.new.push_back(slot, &mut self.senders);
+        slot
     }
 }
 
-impl Sender {
+impl QueueSender {
     fn has_no_flow(&self) -> bool {
         self.new.is_empty() && self.old.is_empty()
     }
 }
 
-/// Whose turn it is in one of two lists.
-fn turn<T: Waits>(new: &mut List, old: &mut List, all: &mut [T]) -> Option<u16> {
+/// The one whose turn it is in two lists.
+fn turn<T: TakesTurns>(new: &mut SlotList, old: &mut SlotList, all: &mut [T]) -> Option<u16> {
     loop {
         let list = if new.is_empty() { &mut *old } else { &mut *new };
         let id = list.first()?;
@@ -345,8 +344,8 @@ fn turn<T: Waits>(new: &mut List, old: &mut List, all: &mut [T]) -> Option<u16> 
     }
 }
 
-/// Takes the first one, which has nothing left, off its list; none when it is in the other one now.
-fn retire<T: Waits>(new: &mut List, old: &mut List, all: &mut [T]) -> Option<u16> {
+/// Removes the first one, which is empty, from its list; none if it is in the other list now.
+fn retire<T: TakesTurns>(new: &mut SlotList, old: &mut SlotList, all: &mut [T]) -> Option<u16> {
     if let Some(id) = new.pop_front(all) {
         if old.is_empty() {
             return Some(id);
@@ -357,14 +356,14 @@ fn retire<T: Waits>(new: &mut List, old: &mut List, all: &mut [T]) -> Option<u16
     old.pop_front(all)
 }
 
-/// Somebody who takes turns.
-trait Waits {
+/// A flow or a sender: takes turns with others in a list.
+trait TakesTurns {
     fn deficit(&mut self) -> &mut i64;
     fn next(&self) -> u16;
     fn set_next(&mut self, next: u16);
 }
 
-impl Waits for Flow {
+impl TakesTurns for Flow {
     fn deficit(&mut self) -> &mut i64 {
         &mut self.deficit
     }
@@ -378,7 +377,7 @@ impl Waits for Flow {
     }
 }
 
-impl Waits for Sender {
+impl TakesTurns for QueueSender {
     fn deficit(&mut self) -> &mut i64 {
         &mut self.deficit
     }
@@ -392,17 +391,17 @@ impl Waits for Sender {
     }
 }
 
-/// Nobody.
+/// No slot.
 const NONE: u16 = u16::MAX;
 
-/// Places in a slice, in an order; each is in one list at most.
+/// A linked list of slots. Each slot is in at most one list.
 #[derive(Debug, Clone, Copy)]
-struct List {
+struct SlotList {
     head: u16,
     tail: u16,
 }
 
-impl List {
+impl SlotList {
     const EMPTY: Self = Self { head: NONE, tail: NONE };
 
     fn is_empty(self) -> bool {
@@ -417,7 +416,7 @@ impl List {
         (self.head != NONE).then_some(self.tail)
     }
 
-    fn push_back<T: Waits>(&mut self, id: u16, all: &mut [T]) {
+    fn push_back<T: TakesTurns>(&mut self, id: u16, all: &mut [T]) {
         all[usize::from(id)].set_next(NONE);
         match self.last() {
             Some(last) => all[usize::from(last)].set_next(id),
@@ -426,13 +425,13 @@ impl List {
         self.tail = id;
     }
 
-    fn pop_front<T: Waits>(&mut self, all: &[T]) -> Option<u16> {
+    fn pop_front<T: TakesTurns>(&mut self, all: &[T]) -> Option<u16> {
         let first = self.first()?;
         self.head = all[usize::from(first)].next();
         Some(first)
     }
 
-    fn iter<T: Waits>(self, all: &[T]) -> impl Iterator<Item = u16> {
+    fn iter<T: TakesTurns>(self, all: &[T]) -> impl Iterator<Item = u16> {
         let mut next = self.head;
         std::iter::from_fn(move || {
             let id = (next != NONE).then_some(next)?;
@@ -442,19 +441,19 @@ impl List {
     }
 }
 
-impl Default for List {
+impl Default for SlotList {
     fn default() -> Self {
         Self::EMPTY
     }
 }
 
-/// Spreads numbers that no stranger chooses: senders are numbered here, and flows are hashed with a seed.
-type Mix = BuildHasherDefault<Spread>;
+/// A fast hash for numbers that no peer chooses: senders are numbered here, and flows are hashed with a seed.
+type NumberHash = BuildHasherDefault<NumberHasher>;
 
 #[derive(Debug, Default)]
-struct Spread(u64);
+struct NumberHasher(u64);
 
-impl Hasher for Spread {
+impl Hasher for NumberHasher {
     fn finish(&self) -> u64 {
         self.0
     }

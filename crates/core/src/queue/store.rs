@@ -1,10 +1,10 @@
-//! Frames at rest: their bytes in shared chunks, their order in linked lists.
+//! Stored frames: their bytes in shared chunks, their order in linked lists.
 //!
-//! Bytes are copied behind each other into chunks of [`CHUNK`] bytes; a frame that is longer has one of its own. A chunk
-//! whose frames have all left is used again. Few frames that stay long could hold many chunks: when the chunks in use
-//! have more than twice the bytes of the frames plus [`SLACK`] and another one is needed, the frames of the chunks that
-//! are not full of them are moved together first. Spare chunks are kept until all have two and a half times the bytes of
-//! the frames plus twice [`SLACK`], so that those set free are there when they are needed again.
+//! Frames are copied one after the other into chunks of [`CHUNK`] bytes; a longer frame has a chunk of its own. A chunk
+//! without frames is used again. A few frames that stay long could keep many chunks in use. Therefore, when the chunks in
+//! use have more than twice the bytes of the frames plus [`SLACK`] and another chunk is needed, the frames of sparse chunks
+//! are moved together first. Spare chunks are kept until all chunks have two and a half times the bytes of the frames plus
+//! twice [`SLACK`], so that they need not be allocated again.
 
 use std::{mem, time::Instant};
 
@@ -13,29 +13,29 @@ use rtun_proto::frame::{LEN_PREFIX, MAX_FRAME};
 /// Bytes of a chunk.
 pub(super) const CHUNK: usize = 32 * 1024;
 
-/// Bytes of the chunk of a frame that is longer than [`CHUNK`].
+/// Bytes of the chunk for a frame that is longer than [`CHUNK`].
 const LARGE: usize = LEN_PREFIX + MAX_FRAME;
 
-/// Bytes of chunks that are not worth moving frames for.
+/// Bytes of chunks for which frames are not moved.
 const SLACK: usize = 4 * CHUNK;
 
 /// No frame, or no chunk.
 const NONE: u32 = u32::MAX;
 
-/// Names a frame of a [`Store`] until it is removed.
+/// Identifies a frame of a [`Store`] until it is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FrameId(u32);
 
-/// Frames in no order; a [`FrameList`] gives them one.
+/// Frames without an order; a [`FrameList`] orders them.
 #[derive(Debug)]
 pub(super) struct Store {
-    frames: Vec<Stored>,
+    frames: Vec<StoredFrame>,
     vacant_frame: u32,
     chunks: Vec<Chunk>,
     vacant_chunks: Vec<u32>,
-    /// Where the next frame goes, if it fits.
+    /// The chunk for the next frame, if it fits.
     open: u32,
-    /// Bytes of the frames, and of the chunks they are in.
+    /// Bytes of the frames, and of the chunks with frames.
     live: usize,
     in_use: usize,
     spare: Vec<Vec<u8>>,
@@ -45,23 +45,23 @@ pub(super) struct Store {
 
 /// One frame, length prefix included.
 #[derive(Debug)]
-pub(super) struct Stored {
+pub(super) struct StoredFrame {
     chunk: u32,
     start: u32,
-    /// Zero: this place is vacant.
+    /// Zero: this slot is vacant.
     len: u32,
-    /// The next one in its list, or the next vacant place.
+    /// The next one in its list, or the next vacant slot.
     next: u32,
-    /// IP packets; none when it is a control frame.
+    /// The number of IP packets; zero for a control frame.
     pub(super) packets: u32,
-    /// None when that does not matter.
+    /// None if the time does not matter.
     pub(super) arrived: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
 struct Chunk {
     bytes: Vec<u8>,
-    /// Bytes of the frames still here.
+    /// Bytes of the frames that are still in it.
     live: usize,
 }
 
@@ -82,7 +82,7 @@ impl Default for Store {
     }
 }
 
-impl Stored {
+impl StoredFrame {
     /// Bytes, the length prefix included.
     pub(super) fn len(&self) -> usize {
         self.len as usize
@@ -98,7 +98,7 @@ impl Store {
         *live += frame.len();
         self.live += frame.len();
         let len = u32::try_from(frame.len()).expect("a frame has at most 65,537 bytes");
-        let stored = Stored { chunk, start, len, next: NONE, packets, arrived };
+        let stored = StoredFrame { chunk, start, len, next: NONE, packets, arrived };
         let id = self.vacant_frame;
         if let Some(vacant) = self.frames.get_mut(id as usize) {
             self.vacant_frame = vacant.next;
@@ -110,7 +110,7 @@ impl Store {
         }
     }
 
-    /// Forgets a frame that is in no list.
+    /// Removes a frame that is in no list.
     pub(super) fn remove(&mut self, id: FrameId) {
         let stored = &mut self.frames[id.0 as usize];
         let (chunk, len) = (stored.chunk, stored.len());
@@ -120,24 +120,24 @@ impl Store {
         self.leave(chunk, len);
     }
 
-    pub(super) fn get(&self, id: FrameId) -> &Stored {
+    pub(super) fn get(&self, id: FrameId) -> &StoredFrame {
         &self.frames[id.0 as usize]
     }
 
     /// The whole frame.
     pub(super) fn bytes(&self, id: FrameId) -> &[u8] {
-        let Stored { chunk, start, len, .. } = self.frames[id.0 as usize];
+        let StoredFrame { chunk, start, len, .. } = self.frames[id.0 as usize];
         &self.chunks[chunk as usize].bytes[start as usize..][..len as usize]
     }
 
     /// The payload, without its length prefix.
     pub(super) fn payload_mut(&mut self, id: FrameId) -> &mut [u8] {
-        let Stored { chunk, start, len, .. } = self.frames[id.0 as usize];
+        let StoredFrame { chunk, start, len, .. } = self.frames[id.0 as usize];
         let (start, len) = (start as usize, len as usize);
         &mut self.chunks[chunk as usize].bytes[start + LEN_PREFIX..start + len]
     }
 
-    /// The bytes of the frames of `list` without the first `skip`, in pieces as long as frames lie behind each other.
+    /// The bytes of the frames of `list` without the first `skip`. Frames that are adjacent in a chunk are one piece.
     pub(super) fn pieces(&self, list: &FrameList, skip: usize) -> impl Iterator<Item = &[u8]> {
         let (mut next, mut skip) = (list.head, skip);
         std::iter::from_fn(move || {
@@ -155,18 +155,18 @@ impl Store {
         })
     }
 
-    /// Bytes held, spare ones included.
+    /// Bytes of memory in use, spare chunks included.
     pub(super) fn memory(&self) -> usize {
         let spares = self.spare.capacity() + self.spare_large.capacity();
         self.in_use
             + self.spare_bytes
             + spares * size_of::<Vec<u8>>()
-            + self.frames.capacity() * size_of::<Stored>()
+            + self.frames.capacity() * size_of::<StoredFrame>()
             + self.chunks.capacity() * size_of::<Chunk>()
             + self.vacant_chunks.capacity() * size_of::<u32>()
     }
 
-    /// A chunk with room for a frame of `len` bytes, and where in it.
+    /// A chunk with room for a frame of `len` bytes, and the position in it.
     fn room(&mut self, len: usize) -> (u32, u32) {
         if len > CHUNK {
             return (self.new_chunk(LARGE), 0);
@@ -213,7 +213,7 @@ impl Store {
         }
     }
 
-    /// Takes `len` bytes off the chunk's frames, and the chunk out of use when none is left and none is to come.
+    /// Subtracts `len` bytes from the chunk's frames. A chunk without frames becomes a spare one, unless it is the open one.
     fn leave(&mut self, id: u32, len: usize) {
         let chunk = &mut self.chunks[id as usize];
         chunk.live -= len;
@@ -238,10 +238,10 @@ impl Store {
         }
     }
 
-    /// Moves the frames of the chunks that are less than three quarters full of them together.
+    /// Moves the frames of chunks that are less than three quarters full together.
     fn join_sparse_chunks(&mut self) {
         for id in 0..self.frames.len() {
-            let Stored { chunk: from, start, len, .. } = self.frames[id];
+            let StoredFrame { chunk: from, start, len, .. } = self.frames[id];
             let (start, size) = (start as usize, len as usize);
             let is_sparse = self.chunks[from as usize].live < CHUNK / 4 * 3;
             if len == 0 || from == self.open || !is_sparse {
@@ -251,7 +251,7 @@ impl Store {
             let [from_chunk, to_chunk] = self
                 .chunks
                 .get_disjoint_mut([from as usize, to as usize])
-                .expect("the open chunk was compared, and a new one is another");
+                .expect("the open chunk was excluded, and a new one is different");
             self.frames[id].chunk = to;
             self.frames[id].start = index(to_chunk.bytes.len());
             to_chunk.bytes.extend_from_slice(&from_chunk.bytes[start..start + size]);
@@ -297,7 +297,7 @@ impl FrameList {
         self.tail = id.0;
     }
 
-    /// Takes the first frame off the list; it stays in the store.
+    /// Removes the first frame from the list; it stays in the store.
     pub(super) fn pop(&mut self, store: &Store) -> Option<FrameId> {
         let first = self.first()?;
         self.head = store.get(first).next;
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_that_lie_behind_each_other_are_one_piece() {
+    fn adjacent_frames_are_one_piece() {
         let (mut store, mut a, mut b) = Default::default();
         for fill in 0..3 {
             add(&mut store, &mut a, &frame(100, fill));
@@ -376,9 +376,9 @@ mod tests {
         assert!(store.spare_bytes <= 2 * SLACK);
     }
 
-    /// One small frame in each chunk stays; everything else passes.
+    /// One small frame in each chunk stays; all other frames leave.
     #[test]
-    fn frames_that_stay_hold_few_chunks() {
+    fn frames_that_stay_keep_few_chunks_in_use() {
         let (mut store, mut stay, mut pass) = Default::default();
         let mut expected = Vec::new();
         for round in 0..4000_usize {

@@ -1,22 +1,23 @@
 //! An immutable multibit trie over the leading bits of 128-bit keys, in one vector.
 //!
-//! Its nodes resolve many bits at once where there are many prefixes, six bits where there are some, and step over what
-//! all prefixes below have in common, so that depth and size follow the number of prefixes and not their length. A node
-//! of six bits is one of Poptrie's (Asai and Ohara, SIGCOMM 2015): a bitmap of where values change, then the values.
+//! A node with many prefixes below it resolves many bits at once, a node with some resolves six bits, and a third kind
+//! skips the bits that all prefixes below it have in common. So depth and size depend on the number of prefixes and not on
+//! their length. A node of six bits is like one of Poptrie (Asai and Ohara, SIGCOMM 2015): a bitmap of the slots where the
+//! value changes, then the values.
 
 /// Bits that a node with a bitmap resolves.
 const STRIDE: u32 = 6;
-/// From so many prefixes on a node resolves many bits with one array.
+/// A node with at least this many prefixes below it resolves many bits with one array.
 const MANY: usize = 256;
-/// Bits that one node steps over at most: as many as a word has.
+/// The most bits that one node skips: those of a word.
 const MAX_SKIP: u32 = u32::BITS;
 
-/// A prefix of keys and the value of those keys that have no longer one.
+/// A prefix of keys, and the value of the keys that have no longer prefix.
 #[derive(Clone, Copy)]
 pub(super) struct Prefix {
     /// The bits, leading, then zeros.
     pub(super) key: u128,
-    /// How many of them count: 0 to 128.
+    /// The number of bits that count: 0 to 128.
     pub(super) len: u8,
     /// The value: below [`Trie::MAX_VALUE`].
     pub(super) value: u32,
@@ -25,10 +26,10 @@ pub(super) struct Prefix {
 /// The compiled prefixes.
 #[derive(Default)]
 pub(super) struct Trie {
-    root: Entry,
-    /// The nodes one after another, those below a node before it. By kind:
+    root: TrieEntry,
+    /// The nodes one after another, those below a node before it. The words of a node by kind:
     ///
-    /// - skip: number of bits, the bits, the entry where a key has others, the entry where it has these;
+    /// - skip: number of bits, the bits, the entry for a key with other bits, the entry for a key with these;
     /// - bitmap: two words, low first, with a bit for every slot whose entry differs from that of the slot before; the
     ///   entries of these slots. The first bit is always set;
     /// - array: number of bits, the entries of all slots.
@@ -36,7 +37,7 @@ pub(super) struct Trie {
 }
 
 impl Trie {
-    /// Values and sizes in words stay below.
+    /// Values, and sizes in words, are below this.
     pub(super) const MAX_VALUE: u32 = 1 << 30;
 
     /// Compiles `prefixes`, which are sorted by key, then by length, and are all different.
@@ -45,35 +46,35 @@ impl Trie {
     ///
     /// When 4 GiB are not enough: not below 10^8 prefixes.
     pub(super) fn new(prefixes: &[Prefix]) -> Self {
-        let mut builder = Builder::default();
-        let root = builder.entry(prefixes, 0, Entry::NOTHING);
+        let mut builder = TrieBuilder::default();
+        let root = builder.entry(prefixes, 0, TrieEntry::NOTHING);
         Self { root, words: builder.words.into_boxed_slice() }
     }
 
     /// The value of the longest prefix of `key`.
-    pub(super) fn lookup<K: Key>(&self, mut key: K) -> Option<u32> {
+    pub(super) fn lookup<K: TrieKey>(&self, mut key: K) -> Option<u32> {
         let words = &*self.words;
         let mut entry = self.root;
         loop {
             let at = entry.payload();
             let (bits, next) = match entry.kind() {
-                Kind::Leaf => return entry.value(),
-                Kind::Skip => {
+                EntryKind::Leaf => return entry.value(),
+                EntryKind::Skip => {
                     let bits = words[at];
                     (bits, if key.leading(bits) == words[at + 1] { at + 3 } else { at + 2 })
                 }
-                Kind::Bitmap => {
+                EntryKind::Bitmap => {
                     let starts = u64::from(words[at]) | u64::from(words[at + 1]) << 32;
                     let up_to_here = starts << (63 - key.leading(STRIDE));
                     (STRIDE, at + 1 + up_to_here.count_ones() as usize)
                 }
-                Kind::Array => {
+                EntryKind::Array => {
                     let bits = words[at];
                     (bits, at + 1 + key.leading(bits) as usize)
                 }
             };
             key = key.rest(bits);
-            entry = Entry(words[next]);
+            entry = TrieEntry(words[next]);
         }
     }
 
@@ -84,8 +85,8 @@ impl Trie {
     }
 }
 
-/// Bits that are looked at from the front.
-pub(super) trait Key: Copy {
+/// Bits that are read from the front.
+pub(super) trait TrieKey: Copy {
     /// The first `bits` bits: 1 to 32.
     fn leading(self, bits: u32) -> u32;
 
@@ -93,7 +94,7 @@ pub(super) trait Key: Copy {
     fn rest(self, bits: u32) -> Self;
 }
 
-impl Key for u64 {
+impl TrieKey for u64 {
     fn leading(self, bits: u32) -> u32 {
         (self >> (Self::BITS - bits)) as u32
     }
@@ -103,7 +104,7 @@ impl Key for u64 {
     }
 }
 
-impl Key for u128 {
+impl TrieKey for u128 {
     fn leading(self, bits: u32) -> u32 {
         ((self >> 64) as u64).leading(bits)
     }
@@ -113,18 +114,18 @@ impl Key for u128 {
     }
 }
 
-/// What a slot leads to: a value, nothing, or a node by its place in the vector.
+/// What a slot leads to: a value, nothing, or a node by its position in the vector.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
-struct Entry(u32);
+struct TrieEntry(u32);
 
-enum Kind {
+enum EntryKind {
     Leaf,
     Skip,
     Bitmap,
     Array,
 }
 
-impl Entry {
+impl TrieEntry {
     const NOTHING: Self = Self(0);
 
     fn leaf(value: u32) -> Self {
@@ -132,17 +133,17 @@ impl Entry {
         Self((value + 1) << 2)
     }
 
-    fn node(kind: Kind, at: usize) -> Self {
+    fn node(kind: EntryKind, at: usize) -> Self {
         let at = u32::try_from(at).ok().filter(|at| *at < Trie::MAX_VALUE);
         Self(at.expect("a table of less than 4 GiB") << 2 | kind as u32)
     }
 
-    fn kind(self) -> Kind {
+    fn kind(self) -> EntryKind {
         match self.0 & 3 {
-            0 => Kind::Leaf,
-            1 => Kind::Skip,
-            2 => Kind::Bitmap,
-            _ => Kind::Array,
+            0 => EntryKind::Leaf,
+            1 => EntryKind::Skip,
+            2 => EntryKind::Bitmap,
+            _ => EntryKind::Array,
         }
     }
 
@@ -156,18 +157,18 @@ impl Entry {
 }
 
 #[derive(Default)]
-struct Builder {
+struct TrieBuilder {
     words: Vec<u32>,
 }
 
-impl Builder {
-    /// Compiles what lies below the first `depth` bits, which all of `prefixes` have in common; `above` counts where
-    /// none of them does.
-    fn entry(&mut self, mut prefixes: &[Prefix], depth: u32, mut above: Entry) -> Entry {
+impl TrieBuilder {
+    /// Compiles what is below the first `depth` bits, which all of `prefixes` have in common. `above` is the entry for keys
+    /// that have none of them.
+    fn entry(&mut self, mut prefixes: &[Prefix], depth: u32, mut above: TrieEntry) -> TrieEntry {
         if let [first, rest @ ..] = prefixes
             && u32::from(first.len) == depth
         {
-            above = Entry::leaf(first.value);
+            above = TrieEntry::leaf(first.value);
             prefixes = rest;
         }
         if prefixes.is_empty() {
@@ -183,15 +184,15 @@ impl Builder {
         }
     }
 
-    fn skip(&mut self, prefixes: &[Prefix], depth: u32, bits: u32, above: Entry) -> Entry {
+    fn skip(&mut self, prefixes: &[Prefix], depth: u32, bits: u32, above: TrieEntry) -> TrieEntry {
         let in_common = (prefixes[0].key << depth).leading(bits);
         let below = self.entry(prefixes, depth + bits, above);
         let at = self.words.len();
         self.words.extend([bits, in_common, above.0, below.0]);
-        Entry::node(Kind::Skip, at)
+        TrieEntry::node(EntryKind::Skip, at)
     }
 
-    fn bitmap(&mut self, prefixes: &[Prefix], depth: u32, above: Entry) -> Entry {
+    fn bitmap(&mut self, prefixes: &[Prefix], depth: u32, above: TrieEntry) -> TrieEntry {
         let mut slots = [above; 1 << STRIDE];
         self.fill(&mut slots, prefixes, depth, STRIDE);
         let at = self.words.len();
@@ -207,29 +208,29 @@ impl Builder {
         }
         self.words[at] = starts as u32;
         self.words[at + 1] = (starts >> 32) as u32;
-        Entry::node(Kind::Bitmap, at)
+        TrieEntry::node(EntryKind::Bitmap, at)
     }
 
-    fn array(&mut self, prefixes: &[Prefix], depth: u32, above: Entry) -> Entry {
+    fn array(&mut self, prefixes: &[Prefix], depth: u32, above: TrieEntry) -> TrieEntry {
         let bits = array_bits(prefixes.len(), depth);
         let mut slots = vec![above; 1 << bits];
         self.fill(&mut slots, prefixes, depth, bits);
         let at = self.words.len();
         self.words.push(bits);
         self.words.extend(slots.into_iter().map(|entry| entry.0));
-        Entry::node(Kind::Array, at)
+        TrieEntry::node(EntryKind::Array, at)
     }
 
-    /// Sets the entries of all slots that are not what lies above. A prefix that covers slots comes before those that
-    /// lie in them, so that the longer overwrites the shorter.
-    fn fill(&mut self, slots: &mut [Entry], mut prefixes: &[Prefix], depth: u32, bits: u32) {
+    /// Sets the entries of all slots that are not `above`. A prefix that covers slots comes before the prefixes inside these
+    /// slots, so that the longer one overwrites the shorter one.
+    fn fill(&mut self, slots: &mut [TrieEntry], mut prefixes: &[Prefix], depth: u32, bits: u32) {
         let slot_of = |prefix: &Prefix| (prefix.key << depth).leading(bits) as usize;
         let end = depth + bits;
         while let [first, rest @ ..] = prefixes {
             let slot = slot_of(first);
             let len = u32::from(first.len);
             if len <= end {
-                slots[slot..][..1 << (end - len)].fill(Entry::leaf(first.value));
+                slots[slot..][..1 << (end - len)].fill(TrieEntry::leaf(first.value));
                 prefixes = rest;
             } else {
                 let inside = prefixes.partition_point(|prefix| slot_of(prefix) == slot);
@@ -240,8 +241,8 @@ impl Builder {
     }
 }
 
-/// How many leading bits all of `prefixes` have in common, none of them shorter: a prefix shorter than what the first
-/// and the last have in common would be the first.
+/// The number of leading bits that all of `prefixes` have in common. No prefix is shorter than that: it would be the first
+/// one.
 fn common_len(prefixes: &[Prefix]) -> u32 {
     match prefixes {
         [] => 0,
@@ -250,8 +251,8 @@ fn common_len(prefixes: &[Prefix]) -> u32 {
     }
 }
 
-/// Two to 128 prefixes to a slot if they lie evenly. Whole strides from the top, because a stride's end is where most
-/// prefixes of the Internet end too (/24, /48).
+/// The bits of an array node: with evenly spread prefixes, two to 128 of them are in a slot. The node ends after a whole
+/// number of strides from the top, because most prefixes of the Internet end there too (/24, /48).
 fn array_bits(prefixes: usize, depth: u32) -> u32 {
     let bits = prefixes.ilog2() - 1;
     bits - (depth + bits) % STRIDE

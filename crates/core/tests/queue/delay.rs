@@ -1,4 +1,4 @@
-//! Delays over virtual time: a transfer that adapts to losses, and pings beside it.
+//! Delays over virtual time: a transfer that adapts to losses, and pings at the same time.
 
 use std::{collections::VecDeque, time::Instant};
 
@@ -8,19 +8,19 @@ use crate::support::*;
 
 const BULK: u16 = 1;
 const PING: u16 = 2;
-/// What the link takes in a millisecond: 10 Mbit/s.
+/// Bytes per millisecond of the link: 10 Mbit/s.
 const BYTES_PER_MS: usize = 1250;
 const BULK_LEN: usize = 1400;
 const ROUND_TRIP: u64 = 20;
 const PING_EVERY: u64 = 10;
 const DURATION: u64 = 60_000;
 
-/// A sender with Reno's congestion avoidance: one packet more per round trip, half of them after a loss. It learns a
-/// round trip later what became of a packet.
+/// A sender with Reno's congestion avoidance: one packet more per round trip, half of them after a loss. It learns
+/// one round trip later whether a packet arrived.
 struct Reno {
     window: f64,
     in_flight: usize,
-    /// When it learns of a packet, and whether that one arrived.
+    /// When it learns about a packet, and whether the packet arrived.
     news: VecDeque<(u64, bool)>,
     deaf_until: u64,
 }
@@ -49,7 +49,7 @@ impl Reno {
 }
 
 #[test]
-fn pings_pass_a_transfer_whose_own_delay_returns_to_the_target() {
+fn pings_overtake_a_transfer_whose_delay_returns_to_the_target() {
     let start = Instant::now();
     let mut queue = FlowQueue::new(QueueLimits::default(), 7);
     // As after slow start: 150 packets at once are 170 ms of the link.

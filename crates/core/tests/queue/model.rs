@@ -1,4 +1,4 @@
-//! Any sequence of calls, against a list of what was pushed.
+//! Any sequence of calls, compared with a list of the pushed frames.
 
 use std::{collections::BTreeMap, time::Duration, time::Instant};
 
@@ -60,7 +60,7 @@ fn shape() -> impl Strategy<Value = Shape> {
     })
 }
 
-/// A flow, and whose it is.
+/// A flow and its sender.
 type Flow = (u64, u16);
 
 impl Shape {
@@ -84,7 +84,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// A frame that has neither left nor been lost. No two frames have payloads of one length, so that a loss tells which.
+/// A frame that was neither sent nor lost. All payloads have different lengths, so that a loss identifies its frame.
 #[derive(Debug)]
 struct Waiting {
     frame: Vec<u8>,
@@ -101,7 +101,7 @@ struct Model {
     waiting: BTreeMap<usize, Waiting>,
     /// Control frames in order.
     control: Vec<Vec<u8>>,
-    /// What has been sent of the frame in front.
+    /// The sent bytes of the first frame.
     wire: Vec<u8>,
     /// The order of the frames pushed, and of those sent, by flow.
     pushed: BTreeMap<Flow, Vec<usize>>,
@@ -128,7 +128,7 @@ impl Model {
         }
     }
 
-    /// Makes a frame and expects it to leave or to be lost.
+    /// Makes a frame that must be sent or lost.
     fn frame(&mut self, shape: &Shape, arrived: Option<Instant>) -> Vec<u8> {
         self.serial += 1;
         let fill = self.serial.to_le_bytes()[0];
@@ -240,7 +240,7 @@ impl Model {
         self.compare();
     }
 
-    /// Sends up to `bytes` of what is staged and takes the frames that are whole off the wire.
+    /// Sends up to `bytes` of the staged bytes and checks the complete frames on the wire.
     fn advance(&mut self, bytes: usize) {
         let staged = staged(&self.queue);
         let bytes = bytes.min(staged.len());
@@ -294,7 +294,7 @@ impl Model {
     }
 }
 
-/// The frame with what a CE mark changes blanked out.
+/// The frame without the fields that a CE mark changes.
 fn without_mark(frame: &[u8]) -> Vec<u8> {
     let mut frame = frame.to_vec();
     let ip = extension::ip_packet_mut(&mut frame[LEN_PREFIX..]).unwrap();
@@ -306,7 +306,7 @@ fn without_mark(frame: &[u8]) -> Vec<u8> {
 
 proptest! {
     #[test]
-    fn every_frame_leaves_whole_or_is_lost_once(steps in prop::collection::vec(step(), 0..60)) {
+    fn every_frame_is_sent_whole_or_lost_once(steps in prop::collection::vec(step(), 0..60)) {
         let mut model = Model::new();
         for step in &steps {
             model.step(step);

@@ -21,7 +21,7 @@ fn send_one(queue: &mut FlowQueue, now: Instant) -> Vec<u8> {
 }
 
 #[test]
-fn a_flow_that_begins_goes_before_those_that_go_on() {
+fn a_new_flow_goes_before_older_ones() {
     let now = Instant::now();
     let mut queue = queue();
     let bulk: Vec<u8> = (0..50).flat_map(|fill| frame(1, 1400, fill)).collect();
@@ -51,7 +51,7 @@ fn flows_of_few_packets_cannot_stay_new() {
     for _ in 0..60 {
         let flow = flow_of(&send_one(&mut queue, now));
         of_bulk += usize::from(flow == 1);
-        // A frame again once the flow has been found without.
+        // The next frame comes after the flow was found empty.
         if let Some(flow) = before.replace(flow).filter(|flow| *flow != 1) {
             queue.push(ONE, &frame(flow, 1400, 0), now, NO_BUDGET, nothing_lost);
         }
@@ -60,7 +60,7 @@ fn flows_of_few_packets_cannot_stay_new() {
 }
 
 #[test]
-fn flows_send_equally_many_bytes_whatever_their_frames() {
+fn flows_send_equally_many_bytes_with_frames_of_any_length() {
     const LONG: u16 = 1;
     const SHORT: u16 = 2;
     const TINY: u16 = 3;
@@ -91,7 +91,7 @@ fn flows_send_equally_many_bytes_whatever_their_frames() {
     }
 }
 
-/// Bytes that each sender gets of a queue that is always full, of which each run is pushed as often as any other.
+/// Bytes that each sender gets from a queue that is always full. Each run is pushed equally often.
 fn shares(runs: &[(u64, Vec<Vec<u8>>)], rounds: usize) -> HashMap<u64, usize> {
     let now = Instant::now();
     let mut queue = queue();
@@ -100,7 +100,7 @@ fn shares(runs: &[(u64, Vec<Vec<u8>>)], rounds: usize) -> HashMap<u64, usize> {
     for round in 0..rounds {
         for (sender, frames) in runs {
             for frame in frames.iter().cycle().skip(round * 40 % frames.len()).take(40) {
-                // The checksum, which nobody looks at, tells whose it is.
+                // The checksum, which the queue does not check, identifies the sender.
                 let mut frame = frame.clone();
                 frame[2 + 20 + 6] = u8::try_from(*sender).unwrap();
                 queue.push(*sender, &frame, now, NO_BUDGET, |_| {});
@@ -127,9 +127,9 @@ fn many_flows_get_a_sender_no_more_than_one_does() {
     }
 }
 
-/// What fills the bound of frames is not what fills the bound of bytes.
+/// The bound of frames is reached by another sender than the bound of bytes.
 #[test]
-fn short_frames_of_many_flows_cost_nobody_else_a_frame() {
+fn short_frames_of_many_flows_cost_no_other_sender_a_frame() {
     let now = Instant::now();
     let mut queue = queue();
     let honest: Vec<u8> = (0..150).flat_map(|fill| frame(1, 1400, fill)).collect();
@@ -139,11 +139,11 @@ fn short_frames_of_many_flows_cost_nobody_else_a_frame() {
         queue.push(1, &frame(flow, 60, 0), now, NO_BUDGET, |loss| lost.push(loss.bytes));
     }
     assert_eq!(lost.len(), 8000 + 150 - 4096);
-    assert!(lost.iter().all(|bytes| *bytes == 60), "of the sender of short ones alone");
+    assert!(lost.iter().all(|bytes| *bytes == 60), "only of the sender of short frames");
 }
 
 #[test]
-fn of_a_full_queue_the_fattest_sender_makes_room_though_its_flows_are_thin() {
+fn the_largest_sender_makes_room_even_if_its_flows_are_small() {
     let now = Instant::now();
     let mut queue = FlowQueue::new(limits(100_000, 1000), 7);
     let honest: Vec<u8> = (0..30).flat_map(|fill| frame(1, 998, fill)).collect();
@@ -154,7 +154,7 @@ fn of_a_full_queue_the_fattest_sender_makes_room_though_its_flows_are_thin() {
 }
 
 #[test]
-fn a_sender_that_begins_goes_before_those_that_go_on() {
+fn a_new_sender_goes_before_older_ones() {
     let now = Instant::now();
     let mut queue = queue();
     for flow in 10..100 {
@@ -166,9 +166,9 @@ fn a_sender_that_begins_goes_before_those_that_go_on() {
     assert_eq!(flow_of(&send_one(&mut queue, now)), 5);
 }
 
-/// Senders and flows that come and go, more of them than are told apart.
+/// More senders and flows, one after the other, than the queue has slots for.
 #[test]
-fn what_is_remembered_of_senders_and_flows_is_bounded() {
+fn the_state_of_senders_and_flows_is_bounded() {
     let now = Instant::now();
     let mut queue = queue();
     let (mut pushed, mut lost, mut sent, mut most) = (0, 0, 0, 0);
@@ -191,7 +191,7 @@ fn what_is_remembered_of_senders_and_flows_is_bounded() {
     assert!(most < 2 << 20, "{most} bytes");
 }
 
-/// A queue that stands at 30 ms for half a second; the signals' times in milliseconds and the frames sent.
+/// A standing queue of 30 ms for half a second: the times of the signals in milliseconds, and the sent frames.
 fn standing_queue(ecn: u8) -> (Vec<u64>, Vec<Vec<u8>>) {
     let start = Instant::now();
     let mut queue = queue();
@@ -202,7 +202,7 @@ fn standing_queue(ecn: u8) -> (Vec<u64>, Vec<Vec<u8>>) {
         if at >= 30 {
             queue.stage(1, now, |lost| {
                 assert_eq!((lost.reason, lost.bytes), (DropReason::QueueCodel, 1000));
-                assert_eq!(ecn, 0, "what may be marked is not dropped");
+                assert_eq!(ecn, 0, "an ECN-capable packet is not dropped");
                 losses.push(at);
             });
             for frame in send_staged(&mut queue) {
@@ -217,7 +217,7 @@ fn standing_queue(ecn: u8) -> (Vec<u64>, Vec<Vec<u8>>) {
 }
 
 #[test]
-fn a_standing_queue_loses_packets_after_an_interval_and_then_ever_more_often() {
+fn a_standing_queue_loses_packets_after_an_interval_and_then_more_and_more_often() {
     let (losses, sent) = standing_queue(0);
     // 30 + 100, then 100, 100/sqrt(2), 100/sqrt(3), rounded up.
     assert_eq!(losses[..4], [130, 230, 301, 359]);
@@ -226,7 +226,7 @@ fn a_standing_queue_loses_packets_after_an_interval_and_then_ever_more_often() {
 }
 
 #[test]
-fn packets_that_may_be_marked_are_marked_instead() {
+fn ecn_capable_packets_get_a_ce_mark_instead() {
     let (marks, sent) = standing_queue(ECT);
     assert_eq!(marks[..4], [130, 230, 301, 359]);
     assert_eq!(sent.len(), 470);
@@ -236,7 +236,7 @@ fn packets_that_may_be_marked_are_marked_instead() {
 }
 
 #[test]
-fn a_gso_frame_that_may_be_marked_is_marked() {
+fn an_ecn_capable_gso_frame_gets_a_ce_mark() {
     let start = Instant::now();
     let mut queue = queue();
     let mut marked = 0;
@@ -291,21 +291,21 @@ fn a_flow_that_was_empty_has_an_interval_again() {
     assert!(queue.is_empty());
 }
 
-/// The fattest flow is looked for again when frames have been sent, though the one known has more than half of its bytes.
+/// The largest flow is searched for again when frames were sent, even if the known one has more than half of its bytes.
 #[test]
-fn the_fattest_flow_is_not_the_fattest_for_ever() {
+fn the_largest_flow_changes_when_frames_are_sent() {
     let now = Instant::now();
     let mut queue = FlowQueue::new(limits(20_000, 100), 7);
-    let (fat, thin) = (frame(1, 998, 0), frame(2, 898, 0));
+    let (large, small) = (frame(1, 998, 0), frame(2, 898, 0));
     let mut lost = Vec::new();
-    queue.push(ONE, &[fat.repeat(15), thin.repeat(5)].concat(), now, NO_BUDGET, nothing_lost);
-    queue.push(ONE, &fat, now, NO_BUDGET, |loss| lost.push(loss.bytes));
+    queue.push(ONE, &[large.repeat(15), small.repeat(5)].concat(), now, NO_BUDGET, nothing_lost);
+    queue.push(ONE, &large, now, NO_BUDGET, |loss| lost.push(loss.bytes));
     assert_eq!(lost, [998]);
     let mut left = 15;
     while left > 8 {
         left -= usize::from(flow_of(&send_one(&mut queue, now)) == 1);
     }
-    queue.push(ONE, &thin.repeat(10), now, NO_BUDGET, nothing_lost);
+    queue.push(ONE, &small.repeat(10), now, NO_BUDGET, nothing_lost);
     while lost.len() < 2 {
         queue.push(ONE, &frame(3, 498, 0), now, NO_BUDGET, |loss| lost.push(loss.bytes));
     }
@@ -313,12 +313,12 @@ fn the_fattest_flow_is_not_the_fattest_for_ever() {
 }
 
 #[test]
-fn a_full_queue_takes_room_from_its_fattest_flow() {
+fn a_full_queue_drops_frames_of_its_largest_flow() {
     let now = Instant::now();
     let mut queue = FlowQueue::new(limits(10_000, 100), 7);
-    let fat: Vec<u8> = (0..6).flat_map(|fill| frame(1, 998, fill)).collect();
-    let thin: Vec<u8> = (0..4).flat_map(|fill| frame(2, 998, fill)).collect();
-    queue.push(ONE, &[fat, thin].concat(), now, NO_BUDGET, nothing_lost);
+    let large: Vec<u8> = (0..6).flat_map(|fill| frame(1, 998, fill)).collect();
+    let small: Vec<u8> = (0..4).flat_map(|fill| frame(2, 998, fill)).collect();
+    queue.push(ONE, &[large, small].concat(), now, NO_BUDGET, nothing_lost);
     assert_eq!(queue.bytes(), 10_000);
     let mut lost = Vec::new();
     queue
@@ -347,7 +347,7 @@ fn the_number_of_frames_is_bounded_too() {
 }
 
 #[test]
-fn what_the_budget_costs_is_told_apart() {
+fn drops_by_the_budget_have_their_own_reason() {
     let now = Instant::now();
     let mut queue = FlowQueue::new(limits(10_000, 100), 7);
     let run: Vec<u8> = (0..5).flat_map(|fill| frame(1, 998, fill)).collect();
@@ -355,12 +355,12 @@ fn what_the_budget_costs_is_told_apart() {
     let mut lost = Vec::new();
     queue.push(ONE, &frame(2, 998, 0), now, 5000, |loss| lost.push(loss.reason));
     assert_eq!(lost, [DropReason::QueueBudget]);
-    // No budget at all: what waits goes, and one frame stays.
+    // No budget: the waiting frames are dropped, and one frame stays.
     lost.clear();
     queue.push(ONE, &frame(2, 998, 1), now, 0, |loss| lost.push(loss.reason));
     assert_eq!(lost, [DropReason::QueueBudget; 5]);
     assert_eq!(queue.packets(), 1);
-    // A staged frame stays, so that the new one has to go.
+    // A staged frame stays, so the new one is dropped.
     queue.stage(1, now, nothing_lost);
     lost.clear();
     queue.push(ONE, &frame(2, 998, 2), now, 1500, |loss| lost.push(loss.reason));
@@ -390,7 +390,7 @@ fn a_frame_too_old_is_not_sent() {
 }
 
 #[test]
-fn what_is_staged_does_not_age_and_control_frames_never_do() {
+fn staged_frames_and_control_frames_do_not_age() {
     let start = Instant::now();
     let mut queue = queue();
     queue.push(ONE, &frame(1, 100, 1), start, NO_BUDGET, nothing_lost);
@@ -401,7 +401,7 @@ fn what_is_staged_does_not_age_and_control_frames_never_do() {
 }
 
 #[test]
-fn control_frames_go_before_what_is_not_staged() {
+fn control_frames_go_before_unstaged_frames() {
     let now = Instant::now();
     let mut queue = queue();
     let run = [frame(1, 100, 1), frame(2, 100, 2)].concat();
@@ -429,7 +429,7 @@ fn few_control_frames_wait() {
     assert!(!queue.push_control(&frame));
     assert_eq!(queue.bytes(), MAX_CONTROL);
     queue.stage(1024, Instant::now(), nothing_lost);
-    assert!(queue.push_control(&frame), "what is staged waits no more");
+    assert!(queue.push_control(&frame), "staged frames no longer count");
 }
 
 #[test]
@@ -512,7 +512,7 @@ fn frames_of_one_flow_are_written_in_few_pieces() {
 }
 
 #[test]
-fn an_idle_queue_costs_next_to_nothing() {
+fn an_idle_queue_has_almost_no_memory() {
     assert!(size_of::<FlowQueue>() < 300, "{}", size_of::<FlowQueue>());
     let now = Instant::now();
     let mut queue = queue();
@@ -528,7 +528,7 @@ fn an_idle_queue_costs_next_to_nothing() {
 }
 
 proptest! {
-    /// Of flows with frames of any sizes, the fattest one pays for the room: by bytes, and 256 for each frame.
+    /// Of flows with frames of any sizes, the largest one loses frames: by bytes plus 256 for each frame.
     #[test]
     fn the_fattest_flow_pays(sizes in prop::collection::vec((1_u16..4, 100_usize..2000), 2..30)) {
         let now = Instant::now();

@@ -1,4 +1,4 @@
-//! Frames to queue, and what the queue makes of them.
+//! Frames to queue, and helpers to send them.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot make its frames has failed")]
 
@@ -74,7 +74,7 @@ pub(crate) fn staged(queue: &FlowQueue) -> Vec<u8> {
     slices[..filled].iter().flat_map(|slice| slice.to_vec()).collect()
 }
 
-/// Sends everything staged; its frames.
+/// Sends everything staged and returns the frames.
 pub(crate) fn send_staged(queue: &mut FlowQueue) -> Vec<Vec<u8>> {
     let bytes = staged(queue);
     queue.advance(bytes.len(), |_| {});

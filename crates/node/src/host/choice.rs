@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use rtun_core::{NodeWeight, Selection, Selector, Strategy};
+use rtun_core::{NodeRank, Selection, Selector, Strategy};
 use tokio::time::Instant;
 
 /// Which node is tried next, by how it went before.
@@ -23,10 +23,8 @@ impl Choice {
         nodes: impl Iterator<Item = &'a rtun_settings::NodePreference>,
         host: &str,
     ) -> Self {
-        let standing = |it: &rtun_settings::NodePreference| NodeWeight {
-            weight: it.weight,
-            backup: it.backup,
-        };
+        let standing =
+            |it: &rtun_settings::NodePreference| NodeRank { weight: it.weight, backup: it.backup };
         Self {
             selector: Mutex::new(Selector::new(selection, nodes.map(standing))),
             hash: (selection.strategy == Strategy::Hash).then(|| hash(host)),

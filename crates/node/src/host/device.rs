@@ -25,12 +25,13 @@ use rtun_settings::NetworkNamespace;
 use rtun_system::{
     changes::{Change, Changes},
     dns,
-    installation::{Installation, Item, Outcome},
-    link::{Link, LinkError, LinkSetup},
+    installation::{Installation, Item, Restored},
+    link::{LinkSetup, SystemLink},
+    netlink::LinkError,
     netns,
     os_route::OsRoute,
     placement::{Apart, OwnPackets},
-    tun::{Device, Offload, Tun, TunConfig, TunError},
+    tun::{Offload, PacketDevice, Tun, TunConfig, TunError},
 };
 use tokio::{
     runtime::Handle,
@@ -43,7 +44,7 @@ use tracing::{info, warn};
 
 use self::contest::Contest;
 pub(super) use self::{ends::Ends, history::DeviceHistory, port::Port};
-use super::{HostError, Progress, uplink};
+use super::{HostError, HostProgress, uplink};
 
 /// Changes of the system come in groups; what they have done is looked at this long after the first.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -78,7 +79,7 @@ pub(super) struct Made {
     tun: Arc<Tun>,
     installation: Installation,
     changes: Changes,
-    netns: Option<netns::Identity>,
+    netns: Option<netns::NetnsIdentity>,
     /// Whether the system drops what comes by another way than answers would take.
     strict_paths: bool,
     /// What the system refused, as it was said.
@@ -92,7 +93,7 @@ pub(super) struct Made {
 pub(super) struct Keeper {
     maker: Maker,
     port: Arc<Port>,
-    progress: Arc<Progress>,
+    progress: Arc<HostProgress>,
     look_again: Arc<Notify>,
     contest: Contest,
     own: OwnPackets,
@@ -133,13 +134,13 @@ impl Maker {
                 let _watched_by = self.packets.enter();
                 if *offload { Tun::create_offloading(&wanted)? } else { Tun::create(&wanted)? }
             };
-            let link = Link::open(tun.name())?;
+            let link = SystemLink::open(tun.name())?;
             let changes = Changes::follow(link.index(), &setup)?;
             let strict_paths = ends::paths_are_strict(tun.name());
             Ok((tun, link, changes, strict_paths))
         };
         let there = match name {
-            Some(name) => netns::within(path.as_deref(), || Link::open(name).ok())?,
+            Some(name) => netns::within(path.as_deref(), || SystemLink::open(name).ok())?,
             None => None,
         };
         if let Some(link) = &there {
@@ -158,7 +159,7 @@ impl Maker {
             Err(error) => return Err(abandon(installation, error).await),
         };
         let has_ipv4 = addresses.iter().any(|address| address.addr().is_ipv4());
-        let Outcome { failed, ipv6_off, apart, .. } = outcome;
+        let Restored { failed, ipv6_off, apart, .. } = outcome;
         let refused = failed.into_iter().map(|(_, error)| error).next();
         let mut failing = Vec::new();
         let refused = match (refused, ipv6_off) {
@@ -234,7 +235,7 @@ impl Keeper {
     pub(super) fn new(
         maker: Maker,
         port: Arc<Port>,
-        progress: Arc<Progress>,
+        progress: Arc<HostProgress>,
         look_again: Arc<Notify>,
     ) -> Self {
         let (contest, own) = (Contest::default(), OwnPackets::default());
@@ -330,7 +331,7 @@ impl Keeper {
         self.port.put(Arc::clone(&made.tun));
         let (tun, progress) = (Arc::clone(&made.tun), Arc::clone(&self.progress));
         let mut uplink = AbortOnDropHandle::new(self.maker.packets.spawn(async move {
-            let Progress { session, sent, .. } = &*progress;
+            let HostProgress { session, sent, .. } = &*progress;
             uplink::run(&*tun, session, sent).await
         }));
         let end = self.watch(made, &mut uplink, stop).await;
@@ -440,7 +441,7 @@ impl Keeper {
         let now = Instant::now();
         let mut may = |item: &Item| contest.may(item, now);
         let outcome = made.installation.restore(own, &mut may).await?;
-        let Outcome { back, left, failed, ipv6_off, apart, .. } = outcome;
+        let Restored { back, left, failed, ipv6_off, apart, .. } = outcome;
         let (service, device) = (&self.maker.service, self.port.name());
         // What could not be put there before is no fight.
         let back: Vec<&Item> = back.iter().filter(|item| !self.refused.contains(item)).collect();

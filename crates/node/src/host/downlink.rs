@@ -15,7 +15,7 @@ use rtun_proto::{
     offload::{Coalescer, Group, MAX_SLICES, VirtioHeader, gso_type},
     packet::Packet,
 };
-use rtun_system::tun::{Device, Offload};
+use rtun_system::tun::{Offload, PacketDevice};
 
 use super::session::Session;
 use crate::{counters::Counters, link::Receiver};
@@ -25,7 +25,7 @@ const ASKS_AFTER: Duration = Duration::from_secs(2);
 
 /// Moves packets from the session to the device until the session ends. `buffer` holds what came after the hub's
 /// answer.
-pub(super) async fn run<D: Device>(
+pub(super) async fn run<D: PacketDevice>(
     device: &D,
     session: &Session,
     buffer: FrameBuffer,
@@ -43,7 +43,7 @@ struct Downlink<'a, D> {
     coalescer: Coalescer,
 }
 
-impl<D: Device> Receiver for Downlink<'_, D> {
+impl<D: PacketDevice> Receiver for Downlink<'_, D> {
     fn take(&mut self, bytes: &[u8]) -> usize {
         self.deliver(bytes)
     }
@@ -53,7 +53,7 @@ impl<D: Device> Receiver for Downlink<'_, D> {
     }
 }
 
-impl<D: Device> Downlink<'_, D> {
+impl<D: PacketDevice> Downlink<'_, D> {
     /// Hands the packets of all whole frames to the device; returns how many bytes the frames were.
     fn deliver(&mut self, bytes: &[u8]) -> usize {
         let Self { device, session, counters, coalescer } = self;
@@ -74,7 +74,7 @@ impl<D: Device> Downlink<'_, D> {
             let mut amount = 1;
             let taken = if is_gso_frame(payload) {
                 let at = frame.range.end - payload.len() + GSO_FRAME_HEADER..frame.range.end;
-                check_super(payload, session).and_then(|header| {
+                check_gso(payload, session).and_then(|header| {
                     amount = extension::packets(payload) as u64;
                     let is_udp = header.gso_type == gso_type::UDP_L4;
                     match joins {
@@ -116,7 +116,11 @@ impl<D: Device> Downlink<'_, D> {
 }
 
 /// Hands the segments of a GSO frame over one by one, to a device that takes none of its protocol.
-fn send_cut<D: Device>(device: &D, payload: &[u8], counters: &Counters) -> Result<(), DropReason> {
+fn send_cut<D: PacketDevice>(
+    device: &D,
+    payload: &[u8],
+    counters: &Counters,
+) -> Result<(), DropReason> {
     let packet = decode_gso_frame(payload).map_err(|_| DropReason::FrameMalformed)?;
     let mut frames = Vec::new();
     packet.write_frames(&mut frames);
@@ -128,7 +132,7 @@ fn send_cut<D: Device>(device: &D, payload: &[u8], counters: &Counters) -> Resul
     Ok(())
 }
 
-fn send_group<D: Device>(device: &D, group: &Group<'_>, counters: &Counters) {
+fn send_group<D: PacketDevice>(device: &D, group: &Group<'_>, counters: &Counters) {
     let mut pieces = [IoSlice::new(&[]); MAX_SLICES];
     let mut filled = 0;
     for (slot, piece) in pieces.iter_mut().zip(group.slices()) {
@@ -152,7 +156,7 @@ fn count(sent: io::Result<usize>, packets: usize, bytes: usize, counters: &Count
 }
 
 /// The header of a GSO frame, which only an rtun hub may send, and only after it was offered.
-fn check_super(payload: &[u8], session: &Session) -> Result<VirtioHeader, DropReason> {
+fn check_gso(payload: &[u8], session: &Session) -> Result<VirtioHeader, DropReason> {
     if !session.is_rtun {
         return Err(DropReason::IpVersion);
     }
@@ -183,9 +187,9 @@ mod tests {
 
     /// A device that keeps what it is given.
     #[derive(Default)]
-    struct Kept(Mutex<Vec<Vec<u8>>>);
+    struct RecordingDevice(Mutex<Vec<Vec<u8>>>);
 
-    impl Device for Kept {
+    impl PacketDevice for RecordingDevice {
         fn name(&self) -> &str {
             "kept"
         }
@@ -242,7 +246,7 @@ mod tests {
     #[test]
     fn a_gso_frame_is_cut_for_a_device_that_takes_none_of_its_protocol() {
         let frame = gso_frame();
-        let (device, counters) = (Kept::default(), Counters::default());
+        let (device, counters) = (RecordingDevice::default(), Counters::default());
         send_cut(&device, &frame[2..], &counters).unwrap();
         let kept = device.0.into_inner().unwrap();
         let payloads: Vec<_> = kept.iter().map(|packet| &packet[10 + 28..]).collect();
@@ -273,7 +277,7 @@ mod tests {
         let (near, _far) = memory::pair(1024);
         let link = Link::new(Arc::new(near), &Budget::new(1 << 20), Arc::default());
         let session = Session::greeted(link, reply);
-        let (device, counters) = (Kept::default(), Counters::default());
+        let (device, counters) = (RecordingDevice::default(), Counters::default());
         let coalescer = Coalescer::new().with_udp(false);
         let mut downlink =
             Downlink { device: &device, session: &session, counters: &counters, coalescer };

@@ -1,4 +1,4 @@
-//! The ways to one hub: raced, the one that worked remembered, better ones tried again later.
+//! The endpoints to one hub: raced, the one that worked remembered, better ones tried again later.
 
 use std::{
     future::Future,
@@ -15,54 +15,56 @@ use rtun_transport::{Stream, names::Names};
 use tokio::time::sleep;
 
 use super::{
-    dial::{Attempt, DialError, Dialer, Opened, SetupError},
+    attempt::{Attempt, DialError, Opened, SetupError},
+    dial::Dialer,
     proxies::Proxies,
     wire::{SegmentSizes, Wire},
 };
 use crate::{report::Transport, runtime::surroundings::Surroundings};
 
-/// How long a way is tried alone before the next is tried beside it: longer than RFC 8305 has it for addresses, since a
+/// How long a endpoint is tried alone before the next is tried beside it: longer than RFC 8305 has it for addresses, since a
 /// transport's handshake takes several round trips.
-const NEXT_WAY_AFTER: Duration = Duration::from_millis(500);
+const NEXT_ENDPOINT_AFTER: Duration = Duration::from_millis(500);
 
-/// A better way is tried again after this long, and after twice as long each time that it does not work.
+/// A better endpoint is tried again after this long, and after twice as long each time that it does not work.
 const BETTER_AFTER: Duration = Duration::from_secs(10);
 const BETTER_AFTER_MAX: Duration = Duration::from_secs(600);
 
-/// The ways to one hub, the preferred first.
-pub(super) struct Ways {
+/// The endpoints to one hub, the preferred first.
+pub(super) struct HubEndpoints {
     dialers: Vec<Dialer>,
-    /// The way that worked last.
+    /// The endpoint that worked last.
     remembered: AtomicUsize,
     /// Of connections over TCP by any of them.
     pub(super) segments: SegmentSizes,
 }
 
-/// What ways share with those to other hubs.
+/// What endpoints share with those to other hubs.
 #[derive(Clone, Copy)]
-pub(super) struct Before<'a> {
+pub(super) struct DialContext<'a> {
     pub(super) names: &'a Names,
     pub(super) proxies: &'a Proxies,
 }
 
-/// A connection to a hub, by one of its ways.
-pub(super) struct Connected {
+/// A connection to a hub, by one of its endpoints.
+pub(super) struct HubConnection {
     pub(super) stream: Arc<dyn Stream>,
     pub(super) transport: Transport,
-    /// Its place among the ways.
-    pub(super) way: usize,
+    /// Its place among the endpoints.
+    pub(super) endpoint: usize,
     /// The connection over TCP under it.
     pub(super) wire: Option<Wire>,
 }
 
-/// No way led to the hub.
+/// No endpoint led to the hub.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", list(.0))]
-pub(super) struct NoWay(Vec<(Transport, DialError)>);
+pub(super) struct NoEndpoint(Vec<(Transport, DialError)>);
 
-impl Ways {
+impl HubEndpoints {
     pub(super) fn new(hub: &HubNode, surroundings: &Surroundings) -> Result<Self, SetupError> {
-        let dialers = hub.endpoints.iter().map(|way| Dialer::to_hub(way, hub, surroundings));
+        let dialers =
+            hub.endpoints.iter().map(|endpoint| Dialer::to_hub(endpoint, hub, surroundings));
         Ok(Self {
             dialers: dialers.collect::<Result<_, _>>()?,
             remembered: AtomicUsize::new(0),
@@ -70,72 +72,75 @@ impl Ways {
         })
     }
 
-    /// Connects by the way that worked last, and by the others beside it as soon as that takes long or fails; the first to
+    /// Connects by the endpoint that worked last, and by the others beside it as soon as that takes long or fails; the first to
     /// be connected wins.
     pub(super) async fn connect(
         &self,
-        before: Before<'_>,
+        before: DialContext<'_>,
         within: Option<Duration>,
-    ) -> Result<Connected, NoWay> {
+    ) -> Result<HubConnection, NoEndpoint> {
         let remembered = self.remembered.load(Ordering::Relaxed);
-        let others = (0..self.dialers.len()).filter(|&way| way != remembered);
+        let others = (0..self.dialers.len()).filter(|&endpoint| endpoint != remembered);
         let order = std::iter::once(remembered).chain(others).collect();
         let connected = self.race(order, before, within).await?;
-        self.remembered.store(connected.way, Ordering::Relaxed);
+        self.remembered.store(connected.endpoint, Ordering::Relaxed);
         Ok(connected)
     }
 
-    /// Tries the ways that are preferred to `way` now and then, until one works; never ready where there are none.
+    /// Tries the endpoints that are preferred to `endpoint` now and then, until one works; never ready where there are none.
     pub(super) async fn connect_better(
         &self,
-        way: usize,
-        before: Before<'_>,
+        endpoint: usize,
+        before: DialContext<'_>,
         within: Option<Duration>,
-    ) -> Connected {
-        if way == 0 {
+    ) -> HubConnection {
+        if endpoint == 0 {
             return std::future::pending().await;
         }
         let mut wait = BETTER_AFTER;
         loop {
             sleep(wait).await;
-            if let Ok(connected) = self.race((0..way).collect(), before, within).await {
-                self.remembered.store(connected.way, Ordering::Relaxed);
+            if let Ok(connected) = self.race((0..endpoint).collect(), before, within).await {
+                self.remembered.store(connected.endpoint, Ordering::Relaxed);
                 return connected;
             }
             wait = (wait * 2).min(BETTER_AFTER_MAX);
         }
     }
 
-    /// Connects by the preferred way only and lets go: whether the hub is there.
-    pub(super) async fn probe(&self, before: Before<'_>, within: Duration) -> bool {
+    /// Connects by the preferred endpoint only and lets go: whether the hub is there.
+    pub(super) async fn probe(&self, before: DialContext<'_>, within: Duration) -> bool {
         self.race(vec![0], before, Some(within)).await.is_ok()
     }
 
     async fn race(
         &self,
         order: Vec<usize>,
-        before: Before<'_>,
+        before: DialContext<'_>,
         within: Option<Duration>,
-    ) -> Result<Connected, NoWay> {
-        let open = |way: usize| async move {
-            let dialer = &self.dialers[way];
+    ) -> Result<HubConnection, NoEndpoint> {
+        let open = |endpoint: usize| async move {
+            let dialer = &self.dialers[endpoint];
             let limit = within.unwrap_or_else(|| dialer.usual_limit(before.proxies));
             let attempt = Attempt::new(before.names, limit, self.segments.limit());
             let opened = dialer.open(&attempt, before.proxies).await;
             if let Err(DialError::LargeLost { used, .. }) = &opened {
                 self.segments.lower(*used);
             }
-            (way, opened)
+            (endpoint, opened)
         };
         let mut failures = Vec::new();
-        let raced = first_of(order, open, NEXT_WAY_AFTER, |way, error| {
-            failures.push((self.dialers[way].transport(), error));
+        let raced = first_of(order, open, NEXT_ENDPOINT_AFTER, |endpoint, error| {
+            failures.push((self.dialers[endpoint].transport(), error));
         });
         match raced.await {
-            Some((way, Opened { stream, wire })) => {
-                Ok(Connected { stream, transport: self.dialers[way].transport(), way, wire })
-            }
-            None => Err(NoWay(failures)),
+            Some((endpoint, Opened { stream, wire })) => Ok(HubConnection {
+                stream,
+                transport: self.dialers[endpoint].transport(),
+                endpoint,
+                wire,
+            }),
+            None => Err(NoEndpoint(failures)),
         }
     }
 }
@@ -151,8 +156,8 @@ async fn first_of<T, E, F: Future<Output = (usize, Result<T, E>)>>(
     let mut waiting = order.into_iter();
     let mut running = FuturesUnordered::new();
     loop {
-        if let Some(way) = waiting.next() {
-            running.push(start(way));
+        if let Some(endpoint) = waiting.next() {
+            running.push(start(endpoint));
         }
         let next_at = async {
             match waiting.len() {
@@ -162,8 +167,8 @@ async fn first_of<T, E, F: Future<Output = (usize, Result<T, E>)>>(
         };
         tokio::select! {
             finished = running.next() => match finished {
-                Some((way, Ok(done))) => return Some((way, done)),
-                Some((way, Err(error))) => failed(way, error),
+                Some((endpoint, Ok(done))) => return Some((endpoint, done)),
+                Some((endpoint, Err(error))) => failed(endpoint, error),
                 None => return None,
             },
             () = next_at => {}
@@ -191,20 +196,20 @@ mod tests {
 
     const DELAY: Duration = Duration::from_secs(1);
 
-    /// Each way takes so many seconds, and works or not; which won, when, and which were started when.
-    async fn race(ways: &[(u64, bool)]) -> (Option<usize>, u64, Vec<(usize, u64)>) {
+    /// Each endpoint takes so many seconds, and works or not; which won, when, and which were started when.
+    async fn race(endpoints: &[(u64, bool)]) -> (Option<usize>, u64, Vec<(usize, u64)>) {
         let begin = tokio::time::Instant::now();
         let started = RefCell::new(Vec::new());
-        let open = |way: usize| {
-            started.borrow_mut().push((way, begin.elapsed().as_secs()));
-            let (takes, works) = ways[way];
+        let open = |endpoint: usize| {
+            started.borrow_mut().push((endpoint, begin.elapsed().as_secs()));
+            let (takes, works) = endpoints[endpoint];
             async move {
                 sleep(Duration::from_secs(takes)).await;
-                (way, if works { Ok(()) } else { Err(()) })
+                (endpoint, if works { Ok(()) } else { Err(()) })
             }
         };
-        let order = (0..ways.len()).collect();
-        let won = first_of(order, open, DELAY, |_, ()| {}).await.map(|(way, ())| way);
+        let order = (0..endpoints.len()).collect();
+        let won = first_of(order, open, DELAY, |_, ()| {}).await.map(|(endpoint, ())| endpoint);
         (won, begin.elapsed().as_secs(), started.into_inner())
     }
 
@@ -228,8 +233,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn without_a_way_each_failure_is_told() {
         let mut failures = Vec::new();
-        let open = |way: usize| async move { (way, Err::<(), usize>(way * 10)) };
-        let won = first_of(vec![1, 0], open, DELAY, |way, error| failures.push((way, error))).await;
+        let open = |endpoint: usize| async move { (endpoint, Err::<(), usize>(endpoint * 10)) };
+        let won =
+            first_of(vec![1, 0], open, DELAY, |endpoint, error| failures.push((endpoint, error)))
+                .await;
         assert!(won.is_none());
         assert_eq!(failures, [(1, 10), (0, 0)]);
     }

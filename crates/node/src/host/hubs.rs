@@ -7,16 +7,16 @@ use rtun_settings::{self, HubNode};
 use rtun_transport::names::Names;
 
 use super::{
+    attempt::SetupError,
     choice::Choice,
-    dial::SetupError,
-    endpoints::{Before, Ways},
+    endpoints::{DialContext, HubEndpoints},
     proxies::Proxies,
 };
 use crate::runtime::surroundings::Surroundings;
 
 /// A host's hubs and the way to them.
 pub(super) struct Hubs {
-    pub(super) nodes: Vec<Hub>,
+    pub(super) nodes: Vec<HubTarget>,
     pub(super) proxies: Proxies,
     /// Of the hubs and the proxies: at most as many as are configured.
     pub(super) names: Arc<Names>,
@@ -24,9 +24,9 @@ pub(super) struct Hubs {
 }
 
 /// One of the hubs.
-pub(super) struct Hub {
+pub(super) struct HubTarget {
     pub(super) config: HubNode,
-    pub(super) ways: Ways,
+    pub(super) endpoints: HubEndpoints,
 }
 
 impl Hubs {
@@ -36,7 +36,10 @@ impl Hubs {
         names: Arc<Names>,
     ) -> Result<Self, SetupError> {
         let hub = |config: &HubNode| {
-            Ok(Hub { ways: Ways::new(config, surroundings)?, config: config.clone() })
+            Ok(HubTarget {
+                endpoints: HubEndpoints::new(config, surroundings)?,
+                config: config.clone(),
+            })
         };
         let standings = config.hubs.iter().map(|hub| &hub.preference);
         Ok(Self {
@@ -48,8 +51,8 @@ impl Hubs {
     }
 
     /// What all their ways share.
-    pub(super) fn before(&self) -> Before<'_> {
-        Before { names: &self.names, proxies: &self.proxies }
+    pub(super) fn dial_context(&self) -> DialContext<'_> {
+        DialContext { names: &self.names, proxies: &self.proxies }
     }
 
     /// Tries those that are to be probed, for ever.
@@ -59,7 +62,7 @@ impl Hubs {
             Some(async move {
                 loop {
                     tokio::time::sleep(probe.interval).await;
-                    match hub.ways.probe(self.before(), probe.timeout).await {
+                    match hub.endpoints.probe(self.dial_context(), probe.timeout).await {
                         true => self.choice.recovered(node),
                         false => self.choice.failed(node),
                     }

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// A host's session if it has one, what it has counted, and what went wrong last.
-pub(crate) struct Progress {
+pub(crate) struct HostProgress {
     pub(super) session: ArcSwapOption<Session>,
     pub(super) sent: Arc<Counters>,
     pub(super) received: Counters,
@@ -33,18 +33,18 @@ pub(crate) struct Progress {
     failed: AtomicU64,
     story: Mutex<Story>,
     /// In the order of the configuration.
-    nodes: Vec<Node>,
+    nodes: Vec<HubNodeProgress>,
 }
 
 /// One of the hubs that the host may connect to.
-struct Node {
+struct HubNodeProgress {
     name: String,
     connect_seconds: Histogram,
     unreachable: AtomicU64,
 }
 
 /// How it went with one of the hubs that a host may connect to.
-pub(crate) struct NodeHistory {
+pub(crate) struct HubNodeHistory {
     /// As configured.
     pub(crate) name: String,
     /// From dialling to being admitted.
@@ -69,9 +69,9 @@ struct Failure {
     when: Instant,
 }
 
-impl Progress {
+impl HostProgress {
     pub(super) fn new(host: &HostName, device: &str, mtu: u16, hubs: &[HubNode]) -> Self {
-        let node = |hub: &HubNode| Node {
+        let node = |hub: &HubNode| HubNodeProgress {
             name: hub.name.clone(),
             connect_seconds: Histogram::new(CONNECT),
             unreachable: AtomicU64::new(0),
@@ -113,8 +113,8 @@ impl Progress {
     }
 
     /// How it went with each hub.
-    pub(crate) fn nodes(&self) -> Vec<NodeHistory> {
-        let history = |node: &Node| NodeHistory {
+    pub(crate) fn nodes(&self) -> Vec<HubNodeHistory> {
+        let history = |node: &HubNodeProgress| HubNodeHistory {
             name: node.name.clone(),
             connect_seconds: node.connect_seconds.clone(),
             unreachable: node.unreachable.load(Ordering::Relaxed),
@@ -122,7 +122,7 @@ impl Progress {
         self.nodes.iter().map(history).collect()
     }
 
-    fn node(&self, hub: &HubNode) -> Option<&Node> {
+    fn node(&self, hub: &HubNode) -> Option<&HubNodeProgress> {
         self.nodes.iter().find(|node| node.name == hub.name)
     }
 

@@ -4,30 +4,31 @@ use rtun_settings::{ProxyHop, ProxyKind, ProxyNode};
 use rtun_transport::proxy;
 
 use super::{
+    attempt::{Attempt, DialError, Opened, SetupError},
     choice::Choice,
-    dial::{Attempt, DialError, Encryption, Opened, SetupError},
+    dial_tls::DialerTls,
     wire::Wire,
 };
 
 /// The hops before a hub, the nearest first; none where it is reached directly.
 pub(super) struct Proxies {
-    hops: Vec<Hop>,
+    hops: Vec<ProxyHopDialer>,
 }
 
-struct Hop {
-    nodes: Vec<Proxy>,
+struct ProxyHopDialer {
+    nodes: Vec<ProxyDialer>,
     choice: Choice,
 }
 
-struct Proxy {
+struct ProxyDialer {
     config: ProxyNode,
-    tls: Option<Encryption>,
+    tls: Option<DialerTls>,
 }
 
 impl Proxies {
     /// `host` is who goes through them, for the choice by hash.
     pub(super) fn new(hops: &[ProxyHop], host: &str) -> Result<Self, SetupError> {
-        let hops = hops.iter().map(|hop| Hop::new(hop, host));
+        let hops = hops.iter().map(|hop| ProxyHopDialer::new(hop, host));
         Ok(Self { hops: hops.collect::<Result<_, _>>()? })
     }
 
@@ -42,7 +43,7 @@ impl Proxies {
         target: &str,
         attempt: &Attempt<'_>,
     ) -> Result<Option<Opened>, DialError> {
-        let chosen: Vec<(&Hop, usize)> =
+        let chosen: Vec<(&ProxyHopDialer, usize)> =
             self.hops.iter().map(|hop| (hop, hop.choice.choose())).collect();
         let mut opened = None;
         for (place, &(hop, node)) in chosen.iter().enumerate() {
@@ -62,20 +63,20 @@ impl Proxies {
     }
 }
 
-impl Hop {
+impl ProxyHopDialer {
     fn new(config: &ProxyHop, host: &str) -> Result<Self, SetupError> {
         let standings = config.nodes.iter().map(|node| &node.preference);
         Ok(Self {
-            nodes: config.nodes.iter().map(Proxy::new).collect::<Result<_, _>>()?,
+            nodes: config.nodes.iter().map(ProxyDialer::new).collect::<Result<_, _>>()?,
             choice: Choice::new(config.selector, standings, host),
         })
     }
 }
 
-impl Proxy {
+impl ProxyDialer {
     fn new(config: &ProxyNode) -> Result<Self, SetupError> {
         let failed = |source| SetupError::Tls { addr: config.addr.clone(), source };
-        Ok(Self { tls: Encryption::of(&config.stack).map_err(failed)?, config: config.clone() })
+        Ok(Self { tls: DialerTls::of(&config.stack).map_err(failed)?, config: config.clone() })
     }
 
     /// Goes on to `target` through this proxy, which is at the other end of what is `opened`, or still to be connected to.

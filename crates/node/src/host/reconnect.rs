@@ -6,15 +6,15 @@ use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use rtun_core::{Backoff, LossWatch, Setback};
 use rtun_proto::frame::FrameBuffer;
 use rtun_settings::HubNode;
-use rtun_system::tun::Device;
+use rtun_system::tun::PacketDevice;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::{
     downlink,
-    hubs::{Hub, Hubs},
-    progress::Progress,
+    hubs::{HubTarget, Hubs},
+    progress::HostProgress,
     session::{Introduction, JoinError, Session},
     wire::Wire,
 };
@@ -27,17 +27,17 @@ const LINGER: Duration = Duration::from_secs(1);
 const REPEAT_AFTER: Duration = Duration::from_secs(60);
 
 /// Keeps a host connected to one of its hubs.
-pub(super) struct Connector<D> {
+pub(super) struct HostConnector<D> {
     pub(super) service: String,
     pub(super) introduction: Introduction,
     pub(super) hubs: Hubs,
     pub(super) dial_timeout: Option<Duration>,
     pub(super) device: Arc<D>,
-    pub(super) progress: Arc<Progress>,
+    pub(super) progress: Arc<HostProgress>,
     pub(super) stop: CancellationToken,
 }
 
-impl<D: Device> Connector<D> {
+impl<D: PacketDevice> HostConnector<D> {
     /// Keeps the host connected, and probes its hubs, until the host stops.
     pub(super) async fn run(self: Arc<Self>) {
         tokio::select! {
@@ -98,9 +98,9 @@ impl<D: Device> Connector<D> {
     }
 
     /// Connects to a hub and joins.
-    async fn connect(&self, hub: &Hub) -> Result<(Arc<Session>, FrameBuffer), JoinError> {
+    async fn connect(&self, hub: &HubTarget) -> Result<(Arc<Session>, FrameBuffer), JoinError> {
         let dialled = Instant::now();
-        let connected = hub.ways.connect(self.hubs.before(), self.dial_timeout).await?;
+        let connected = hub.endpoints.connect(self.hubs.dial_context(), self.dial_timeout).await?;
         let sent = &self.progress.sent;
         let (session, buffer) =
             Session::join(connected, &hub.config, &self.introduction, sent).await?;
@@ -112,14 +112,14 @@ impl<D: Device> Connector<D> {
     /// has been replaced is read from for [`LINGER`], then ended.
     async fn forward(
         &self,
-        hub: &Hub,
+        hub: &HubTarget,
         mut session: Arc<Session>,
         mut buffer: FrameBuffer,
     ) -> Arc<Session> {
         let mut replaced = FuturesUnordered::<BoxFuture<'_, ()>>::new();
         loop {
             let mut carrying = Box::pin(self.carry(hub, Arc::clone(&session), buffer));
-            let joining = self.join_better(hub, session.way);
+            let joining = self.join_better(hub, session.endpoint);
             tokio::pin!(joining);
             let (better, its_buffer) = loop {
                 tokio::select! {
@@ -154,9 +154,9 @@ impl<D: Device> Connector<D> {
     }
 
     /// Carries packets on a session until it ends or the host stops.
-    async fn carry(&self, hub: &Hub, session: Arc<Session>, buffer: FrameBuffer) {
-        let carrier = Carrier::begin(&self.progress, hub, session);
-        let session = &carrier.session;
+    async fn carry(&self, hub: &HubTarget, session: Arc<Session>, buffer: FrameBuffer) {
+        let active = ActiveSession::begin(&self.progress, hub, session);
+        let session = &active.session;
         info!(
             service = self.service, host = %self.introduction.name, hub = hub.config.addr,
             namespace = %hub.config.namespace, transport = session.transport.as_str(),
@@ -179,13 +179,13 @@ impl<D: Device> Connector<D> {
         segment_max = wire.and_then(Wire::segment_max).unwrap_or(segment_max);
         self.learn(hub, session, &losses, segment_max);
         let farewell = session.link.farewell();
-        drop(carrier);
+        drop(active);
         farewell.await;
     }
 
     /// Draws from a session's end what segments pass on the way to its hub.
-    fn learn(&self, hub: &Hub, session: &Session, losses: &LossWatch, segment_max: u32) {
-        let segments = &hub.ways.segments;
+    fn learn(&self, hub: &HubTarget, session: &Session, losses: &LossWatch, segment_max: u32) {
+        let segments = &hub.endpoints.segments;
         let lowered = match session.link.end_reason() {
             Some(EndReason::LargeLost) => segments.lower(segment_max),
             Some(EndReason::PingTimeout) if session.wire.is_some() => {
@@ -205,10 +205,12 @@ impl<D: Device> Connector<D> {
     }
 
     /// Joins the hub once more, when a way works that is preferred to the one in use.
-    async fn join_better(&self, hub: &Hub, way: usize) -> (Arc<Session>, FrameBuffer) {
+    async fn join_better(&self, hub: &HubTarget, endpoint: usize) -> (Arc<Session>, FrameBuffer) {
         loop {
-            let ways = &hub.ways;
-            let better = ways.connect_better(way, self.hubs.before(), self.dial_timeout).await;
+            let endpoints = &hub.endpoints;
+            let better = endpoints
+                .connect_better(endpoint, self.hubs.dial_context(), self.dial_timeout)
+                .await;
             let sent = &self.progress.sent;
             match Session::join(better, &hub.config, &self.introduction, sent).await {
                 Ok((session, buffer)) => return (Arc::new(session), buffer),
@@ -223,19 +225,19 @@ impl<D: Device> Connector<D> {
 
 /// The right of a session to carry the host's packets. Whatever ends the task that has it, dropping it closes the session's
 /// link, and packets no longer go there.
-struct Carrier<'a> {
-    progress: &'a Progress,
+struct ActiveSession<'a> {
+    progress: &'a HostProgress,
     session: Arc<Session>,
 }
 
-impl<'a> Carrier<'a> {
-    fn begin(progress: &'a Progress, hub: &Hub, session: Arc<Session>) -> Self {
+impl<'a> ActiveSession<'a> {
+    fn begin(progress: &'a HostProgress, hub: &HubTarget, session: Arc<Session>) -> Self {
         progress.joined(&hub.config, &session);
         Self { progress, session }
     }
 }
 
-impl Drop for Carrier<'_> {
+impl Drop for ActiveSession<'_> {
     fn drop(&mut self) {
         self.progress.left(&self.session);
         self.session.link.end(EndReason::Shutdown);

@@ -23,7 +23,7 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use super::{
-    endpoints::{Connected, NoWay},
+    endpoints::{HubConnection, NoEndpoint},
     wire::Wire,
 };
 use crate::{
@@ -60,7 +60,7 @@ pub(super) struct Session {
     pub(super) link: Arc<Link>,
     pub(super) transport: Transport,
     /// Its place among the hub's ways.
-    pub(super) way: usize,
+    pub(super) endpoint: usize,
     /// The connection over TCP under it.
     pub(super) wire: Option<Wire>,
     pub(super) since: Instant,
@@ -71,13 +71,13 @@ pub(super) struct Session {
     /// The device's first address, as the hub was told.
     source: IpAddr,
     /// Why it is going to end the session, as it says.
-    notice: OnceLock<Notice>,
+    notice: OnceLock<HubNotice>,
     /// What it has noticed last, as it says. A poisoned lock still guards a whole text.
     noticed: Mutex<Option<String>>,
 }
 
 /// What a hub says before it closes the connection.
-enum Notice {
+enum HubNotice {
     GoingAway,
     Refusal(RefusalNotice),
 }
@@ -87,7 +87,7 @@ enum Notice {
 pub(super) enum JoinError {
     /// It was not reached.
     #[error(transparent)]
-    Connect(#[from] NoWay),
+    Connect(#[from] NoEndpoint),
     /// The request cannot be sent: the configuration is at fault.
     #[error("the request cannot be sent: {0}")]
     Request(#[from] EncodeError),
@@ -138,13 +138,13 @@ impl Session {
     /// Joins the hub that is connected to. The buffer holds what the hub sent after its answer. What is sent is counted in
     /// `sent`.
     pub(super) async fn join(
-        connected: Connected,
+        connected: HubConnection,
         hub: &HubNode,
         introduction: &Introduction,
         sent: &Arc<Counters>,
     ) -> Result<(Self, FrameBuffer), JoinError> {
         let request = introduction.request(hub).encode()?;
-        let Connected { stream, transport, way, wire } = connected;
+        let HubConnection { stream, transport, endpoint, wire } = connected;
         let limit = hub.connect_timeout.unwrap_or(ANSWER_TIMEOUT);
         let mut buffer = FrameBuffer::new();
         let answer = async {
@@ -160,7 +160,7 @@ impl Session {
         let session = Self {
             link: Arc::new(link),
             transport,
-            way,
+            endpoint,
             wire,
             since: Instant::now(),
             is_rtun: response.connector_id().is_some_and(|id| id.rtun_version().is_some()),
@@ -182,7 +182,7 @@ impl Session {
         Self {
             link: Arc::new(link),
             transport: Transport::Tcp,
-            way: 0,
+            endpoint: 0,
             wire: None,
             since: Instant::now(),
             is_rtun: true,
@@ -230,11 +230,11 @@ impl Session {
                 Ok(())
             }
             Some(Extension::GoAway(_)) => {
-                let _ = self.notice.set(Notice::GoingAway);
+                let _ = self.notice.set(HubNotice::GoingAway);
                 Ok(())
             }
             Some(Extension::Refusal(refusal)) => {
-                let _ = self.notice.set(Notice::Refusal(refusal));
+                let _ = self.notice.set(HubNotice::Refusal(refusal));
                 Ok(())
             }
             Some(Extension::Notice(notice)) => {
@@ -253,14 +253,14 @@ impl Session {
 
     /// Whether the hub ended the session because this host may not join.
     pub(super) fn was_refused(&self) -> bool {
-        matches!(self.notice.get(), Some(Notice::Refusal(_)))
+        matches!(self.notice.get(), Some(HubNotice::Refusal(_)))
     }
 
     /// Why the session ended.
     pub(super) fn cause(&self) -> String {
         match self.notice.get() {
-            Some(Notice::GoingAway) => return "the hub is stopping".into(),
-            Some(Notice::Refusal(refusal)) => return format!("refused: {}", refusal.text),
+            Some(HubNotice::GoingAway) => return "the hub is stopping".into(),
+            Some(HubNotice::Refusal(refusal)) => return format!("refused: {}", refusal.text),
             None => {}
         }
         match (self.link.end_reason(), self.link.end_error()) {

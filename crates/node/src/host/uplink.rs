@@ -16,10 +16,10 @@ use rtun_proto::{
     frame::{LEN_PREFIX, MAX_FRAME, length_prefix},
     offload::{GsoPacket, MAX_HEADERS, MAX_SEGMENTS, VIRTIO_HEADER, VirtioHeader},
 };
-use rtun_system::tun::{Device, Offload};
+use rtun_system::tun::{Offload, PacketDevice};
 
 use super::session::Session;
-use crate::{counters::Counters, link::Turns};
+use crate::{counters::Counters, link::ReadTurns};
 
 /// Bytes gathered for one write.
 const BATCH: usize = 128 * 1024;
@@ -31,13 +31,13 @@ const READ: usize = VIRTIO_HEADER + MAX_FRAME;
 const FRAMED: usize = MAX_FRAME + MAX_SEGMENTS * (MAX_HEADERS + LEN_PREFIX);
 
 /// Moves packets from the device to whichever session stands; ends when the device fails.
-pub(super) async fn run<D: Device>(
+pub(super) async fn run<D: PacketDevice>(
     device: &D,
     session: &ArcSwapOption<Session>,
     counters: &Counters,
 ) -> io::Error {
-    let mut batch = Batch::new();
-    let mut turns = Turns::default();
+    let mut batch = UplinkBatch::new();
+    let mut turns = ReadTurns::default();
     loop {
         if let Err(error) = device.readable().await {
             return error;
@@ -58,7 +58,7 @@ pub(super) async fn run<D: Device>(
 }
 
 /// Packets of one round, framed next to each other.
-struct Batch {
+struct UplinkBatch {
     /// Pages that no frame has reached yet cost no memory.
     buffer: Box<[u8]>,
     filled: usize,
@@ -69,7 +69,7 @@ struct Batch {
     bytes: u64,
 }
 
-impl Batch {
+impl UplinkBatch {
     fn new() -> Self {
         let buffer = vec![0; BATCH + FRAMED.max(GSO_FRAME_PREFIX + READ)];
         Self { buffer: buffer.into(), filled: 0, read: vec![0; READ].into(), packets: 0, bytes: 0 }
@@ -84,7 +84,7 @@ impl Batch {
     }
 
     /// Takes packets from the device until it has none or the batch is full.
-    fn fill<D: Device>(
+    fn fill<D: PacketDevice>(
         &mut self,
         device: &D,
         gso_frames: bool,
@@ -110,7 +110,7 @@ impl Batch {
     }
 
     /// A packet of a device without offload, read into its place in the frame.
-    fn take_plain<D: Device>(&mut self, device: &D) -> io::Result<()> {
+    fn take_plain<D: PacketDevice>(&mut self, device: &D) -> io::Result<()> {
         let (prefix, place) = self.buffer[self.filled..].split_at_mut(LEN_PREFIX);
         let len = device.try_recv(&mut place[..MAX_FRAME])?;
         prefix.copy_from_slice(&length_prefix(len).map_err(|_| io::ErrorKind::InvalidData)?);
@@ -119,7 +119,7 @@ impl Batch {
     }
 
     /// Up to 64 KiB, read into their place in a GSO frame.
-    fn take_whole<D: Device>(&mut self, device: &D) -> io::Result<()> {
+    fn take_whole<D: PacketDevice>(&mut self, device: &D) -> io::Result<()> {
         let place = &mut self.buffer[self.filled..];
         let header = GSO_FRAME_PREFIX - VIRTIO_HEADER;
         let len = device.try_recv(&mut place[header..header + READ])?;
@@ -137,7 +137,7 @@ impl Batch {
     }
 
     /// Up to 64 KiB, cut into packets that any hub takes.
-    fn take_cut<D: Device>(&mut self, device: &D) -> io::Result<()> {
+    fn take_cut<D: PacketDevice>(&mut self, device: &D) -> io::Result<()> {
         let len = device.try_recv(&mut self.read)?;
         self.cut(len)
     }

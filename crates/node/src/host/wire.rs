@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rtun_core::{Counts, LossWatch, Segments, Silence};
+use rtun_core::{LossWatch, Segments, Silence, TcpCounts};
 use rtun_transport::tcp_info::TcpInfo;
 use tokio::{net::TcpStream, time::sleep};
 
@@ -36,7 +36,7 @@ impl Wire {
         loop {
             sleep(LOOK_EVERY).await;
             let Some(info) = self.info() else { return std::future::pending().await };
-            let counts = Counts {
+            let counts = TcpCounts {
                 acknowledged: info.acknowledged,
                 in_flight: info.in_flight,
                 repeated: info.repeated,

@@ -28,7 +28,7 @@ use crate::{
 const GO_AWAY_WITHIN: Duration = Duration::from_secs(1);
 
 /// A host that has been admitted.
-pub(super) struct Association {
+pub(super) struct HostAssociation {
     /// Unique within the process.
     pub(super) id: u64,
     pub(super) host: HostName,
@@ -84,7 +84,7 @@ pub(super) struct Greeting {
     pub(super) software: String,
 }
 
-impl Association {
+impl HostAssociation {
     pub(super) fn new(id: u64, admitted: Admitted, arrival: Arrival, commons: &Commons) -> Self {
         let Arrival { peer, transport, address, stream } = arrival;
         let Admitted { host, identity } = admitted;

@@ -1,7 +1,7 @@
 //! A hub's connections from being accepted to their end: each is one task, which owns all that belongs to it.
 //!
-//! A connection keeps its place in the waiting room, and has to keep its first deadline, until a host is admitted on it. One
-//! that carries many streams takes a place again when the last of its hosts has left. Turned out or late, it is closed at once.
+//! A connection keeps its slot in the waiting room, and has to keep its first deadline, until a host is admitted on it. One
+//! that carries many streams takes a slot again when the last of its hosts has left. Turned out or late, it is closed at once.
 
 use std::{
     net::SocketAddr,
@@ -24,63 +24,64 @@ use tracing::{debug, error, info};
 
 use super::{
     admission::{
-        handshake::{self, Admissions, HandshakeError},
-        waiting_room::{Place, Proven, WaitingRoom},
+        error::AdmissionError,
+        handshake::{self, Admissions},
+        waiting_room::{ProofLevel, WaitingRoom, WaitingSlot},
     },
-    association::Association,
-    entrance::{Caller, Entrance, Guest, Guests, Received},
+    association::HostAssociation,
+    listener::{Established, HubListener, IncomingConnection, PendingStream, PendingStreams},
     registry::{Member, Registry},
 };
 use crate::{
     link::{EndReason, FAREWELL},
     runtime::{
         descriptors::Descriptors,
-        workers::{Seat, Workers},
+        workers::{WorkerSlot, Workers},
     },
 };
 
 /// Pause after a failure to accept, such as no descriptor left: others may end meanwhile.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Streams of one connection on which nobody is admitted yet; further ones wait in the transport, which bounds them.
+/// StreamSource of one connection on which nobody is admitted yet; further ones wait in the transport, which bounds them.
 const PENDING_STREAMS: usize = 8;
 
-/// A connection on which nobody is admitted: the place it takes meanwhile, and until when. A stream of a connection takes none
+/// A connection on which nobody is admitted: the slot it takes meanwhile, and until when. A stream of a connection takes none
 /// of its own.
-struct Waiting {
-    place: Option<Place>,
+struct PendingConnection {
+    slot: Option<WaitingSlot>,
     deadline: Instant,
 }
 
-impl Waiting {
+impl PendingConnection {
     /// Resolves when it may wait no longer.
-    async fn over(&self) -> HandshakeError {
+    async fn over(&self) -> AdmissionError {
         let turned_out = async {
-            match &self.place {
-                Some(place) => place.turned_out().await,
+            match &self.slot {
+                Some(slot) => slot.turned_out().await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
-            () = turned_out => HandshakeError::TurnedOut,
-            () = sleep_until(self.deadline) => HandshakeError::Timeout,
+            () = turned_out => AdmissionError::TurnedOut,
+            () = sleep_until(self.deadline) => AdmissionError::Timeout,
         }
     }
 
-    fn proves(&self, proven: Proven) {
-        if let Some(place) = &self.place {
-            place.proves(proven);
+    fn proves(&self, proven: ProofLevel) {
+        if let Some(slot) = &self.slot {
+            slot.proves(proven);
         }
     }
 }
 
 /// Observes how long something lasted when it ends, however it does.
-struct Lasting<'a> {
+struct DurationObserver<'a> {
     hub: &'a Connections,
     since: Instant,
 }
 
-impl Drop for Lasting<'_> {
+impl Drop for DurationObserver<'_> {
     fn drop(&mut self) {
         self.hub.lasted.observe(self.since.elapsed().as_secs_f64());
     }
@@ -103,22 +104,23 @@ pub(super) struct Connections {
 
 impl Connections {
     /// Takes connections until the hub stops.
-    pub(super) async fn accept(self: Arc<Self>, entrance: Arc<Entrance>, workers: Arc<Workers>) {
-        while let Some(accepted) = self.stop.run_until_cancelled(entrance.accept()).await {
+    pub(super) async fn accept(self: Arc<Self>, listener: Arc<HubListener>, workers: Arc<Workers>) {
+        while let Some(accepted) = self.stop.run_until_cancelled(listener.accept()).await {
             match accepted {
-                Ok((caller, peer)) => {
+                Ok((incoming, peer)) => {
                     // Of those that a trusted proxy brings the proxy says where they come from.
-                    if !entrance.trusts(peer.ip()) && !self.registry.rules().doors.admit(peer.ip())
+                    if !listener.trusts(peer.ip())
+                        && !self.registry.rules().addresses.admit(peer.ip())
                     {
-                        self.refuse(peer, &HandshakeError::AddressRefused);
+                        self.refuse(peer, &AdmissionError::AddressRefused);
                         continue;
                     }
-                    let Some(place) = self.waiting_room.enter(peer.ip()) else {
-                        self.refuse(peer, &HandshakeError::TurnedOut);
+                    let Some(slot) = self.waiting_room.enter(peer.ip()) else {
+                        self.refuse(peer, &AdmissionError::TurnedOut);
                         continue;
                     };
                     // Those of a trusted proxy are counted where their own address is known.
-                    let counted = match entrance.trusts(peer.ip()) {
+                    let counted = match listener.trusts(peer.ip()) {
                         true => Ok(None),
                         false => self.registry.limiters.connection(peer.ip()).map(Some),
                     };
@@ -129,12 +131,12 @@ impl Connections {
                             continue;
                         }
                     };
-                    let waiting = Waiting { place: Some(place), deadline: self.deadline() };
-                    let seat = workers.seat();
-                    let worker = seat.handle().clone();
-                    let entrance = Arc::clone(&entrance);
+                    let waiting = PendingConnection { slot: Some(slot), deadline: self.deadline() };
+                    let slot = workers.take_slot();
+                    let worker = slot.handle().clone();
+                    let listener = Arc::clone(&listener);
                     let receiving =
-                        Arc::clone(&self).receive(entrance, caller, peer, waiting, seat);
+                        Arc::clone(&self).receive(listener, incoming, peer, waiting, slot);
                     let counted_while_received = async move {
                         let _counted = counted;
                         receiving.await;
@@ -152,40 +154,40 @@ impl Connections {
     /// A connection's task: takes it through its transport's handshakes and serves who is there.
     async fn receive(
         self: Arc<Self>,
-        entrance: Arc<Entrance>,
-        caller: Caller,
+        listener: Arc<HubListener>,
+        incoming: IncomingConnection,
         peer: SocketAddr,
-        waiting: Waiting,
-        _seat: Seat,
+        waiting: PendingConnection,
+        _slot: WorkerSlot,
     ) {
         let since = Instant::now();
         // What is large only until a host is admitted is not kept as long as the host.
-        let arriving = Box::pin(self.arrive(&entrance, caller, peer, waiting));
+        let arriving = Box::pin(self.arrive(&listener, incoming, peer, waiting));
         match self.stop.run_until_cancelled(arriving).await {
             None => {}
-            Some(Ok((Received::One(guest), waiting))) => {
-                let counted = match entrance.trusts(peer.ip()) {
-                    true => self.registry.limiters.connection(guest.peer.ip()).map(Some),
+            Some(Ok((Established::One(stream), waiting))) => {
+                let counted = match listener.trusts(peer.ip()) {
+                    true => self.registry.limiters.connection(stream.peer.ip()).map(Some),
                     false => Ok(None),
                 };
                 let _counted = match counted {
                     Ok(counted) => counted,
-                    Err(exceeded) => return self.refuse(guest.peer, &exceeded.into()),
+                    Err(exceeded) => return self.refuse(stream.peer, &exceeded.into()),
                 };
                 // As far as a trusted proxy says.
-                let peer = guest.peer;
+                let peer = stream.peer;
                 let admitting = async {
-                    let result = self.admit(guest, &waiting).await;
+                    let result = self.admit(stream, &waiting).await;
                     drop(waiting);
                     result
                 };
                 self.serve(peer, since, admitting).await;
             }
-            Some(Ok((Received::Many(guests), waiting))) => {
-                Box::pin(self.serve_all(guests, peer, waiting)).await;
+            Some(Ok((Established::Many(streams), waiting))) => {
+                Box::pin(self.serve_all(streams, peer, waiting)).await;
             }
             Some(Err(why)) => {
-                let _ended = Lasting { hub: &self, since };
+                let _ended = DurationObserver { hub: &self, since };
                 self.refuse(peer, &why);
             }
         }
@@ -193,38 +195,43 @@ impl Connections {
 
     async fn arrive(
         &self,
-        entrance: &Entrance,
-        caller: Caller,
+        listener: &HubListener,
+        incoming: IncomingConnection,
         peer: SocketAddr,
-        waiting: Waiting,
-    ) -> Result<(Received, Waiting), HandshakeError> {
+        waiting: PendingConnection,
+    ) -> Result<(Established, PendingConnection), AdmissionError> {
         let received = tokio::select! {
             why = waiting.over() => match why {
-                HandshakeError::Timeout => return Err(HandshakeError::TransportTimeout),
+                AdmissionError::Timeout => return Err(AdmissionError::TransportTimeout),
                 why => return Err(why),
             },
-            received = entrance.receive(caller, peer, || waiting.proves(Proven::Speech)) => received?,
+            received = listener.receive(incoming, peer, || waiting.proves(ProofLevel::Speech)) => received?,
         };
-        waiting.proves(Proven::Transport);
+        waiting.proves(ProofLevel::Transport);
         Ok((received, waiting))
     }
 
     /// Serves the hosts on the streams of a connection until it ends, or nobody uses it.
-    async fn serve_all(self: &Arc<Self>, mut guests: Guests, peer: SocketAddr, waiting: Waiting) {
+    async fn serve_all(
+        self: &Arc<Self>,
+        mut streams: PendingStreams,
+        peer: SocketAddr,
+        waiting: PendingConnection,
+    ) {
         let mut waiting = Some(waiting);
         let hosts = Arc::new(Hosts::default());
-        let mut streams = JoinSet::new();
+        let mut served = JoinSet::new();
         let mut was_used = false;
         loop {
             let admitted = hosts.admitted.load(Ordering::Relaxed);
             if admitted > 0 {
                 (waiting, was_used) = (None, true);
             } else if waiting.is_none() {
-                let Some(place) = self.waiting_room.enter(peer.ip()) else {
-                    return self.refuse(peer, &HandshakeError::TurnedOut);
+                let Some(slot) = self.waiting_room.enter(peer.ip()) else {
+                    return self.refuse(peer, &AdmissionError::TurnedOut);
                 };
-                place.proves(Proven::Transport);
-                waiting = Some(Waiting { place: Some(place), deadline: self.deadline() });
+                slot.proves(ProofLevel::Transport);
+                waiting = Some(PendingConnection { slot: Some(slot), deadline: self.deadline() });
             }
             let over = async {
                 match &waiting {
@@ -232,28 +239,28 @@ impl Connections {
                     None => std::future::pending().await,
                 }
             };
-            let may_open = streams.len() < admitted + PENDING_STREAMS;
+            let may_open = served.len() < admitted + PENDING_STREAMS;
             let next = tokio::select! {
                 () = self.stop.cancelled() => break,
                 why = over => {
                     // One that is left open after its last host has left is nobody's failure to join.
-                    if !(was_used && matches!(why, HandshakeError::Timeout)) {
+                    if !(was_used && matches!(why, AdmissionError::Timeout)) {
                         self.refuse(peer, &why);
                     }
                     return;
                 }
                 () = hosts.changed.notified() => continue,
-                Some(ended) = streams.join_next() => {
+                Some(ended) = served.join_next() => {
                     if let Err(panic) = ended {
                         error!(service = self.service, "a task that serves a host has failed: {panic}");
                     }
                     continue;
                 }
-                next = guests.next(), if may_open => next,
+                next = streams.next(), if may_open => next,
             };
             match next {
-                Some(Ok(guest)) => {
-                    streams.spawn(Arc::clone(self).serve_stream(guest, Arc::clone(&hosts)));
+                Some(Ok(stream)) => {
+                    served.spawn(Arc::clone(self).serve_stream(stream, Arc::clone(&hosts)));
                 }
                 Some(Err(error)) => {
                     debug!(service = self.service, peer = %peer, "a stream was not opened: {error}");
@@ -262,16 +269,16 @@ impl Connections {
             }
         }
         // Those of a connection that has ended end with it.
-        while streams.join_next().await.is_some() {}
-        guests.shutdown(FAREWELL).await;
+        while served.join_next().await.is_some() {}
+        streams.shutdown(FAREWELL).await;
     }
 
-    async fn serve_stream(self: Arc<Self>, guest: Guest, hosts: Arc<Hosts>) {
-        let (peer, since) = (guest.peer, Instant::now());
-        let waiting = Waiting { place: None, deadline: self.deadline() };
+    async fn serve_stream(self: Arc<Self>, stream: PendingStream, hosts: Arc<Hosts>) {
+        let (peer, since) = (stream.peer, Instant::now());
+        let waiting = PendingConnection { slot: None, deadline: self.deadline() };
         let mut counted = None;
         let admitting = async {
-            let admitted = self.admit(guest, &waiting).await?;
+            let admitted = self.admit(stream, &waiting).await?;
             counted = Some(Counted::new(hosts));
             Ok(admitted)
         };
@@ -284,9 +291,9 @@ impl Connections {
         &self,
         peer: SocketAddr,
         since: Instant,
-        admitting: impl Future<Output = Result<(Member, FrameBuffer), HandshakeError>>,
+        admitting: impl Future<Output = Result<(Member, FrameBuffer), AdmissionError>>,
     ) {
-        let _ended = Lasting { hub: self, since };
+        let _ended = DurationObserver { hub: self, since };
         match self.stop.run_until_cancelled(Box::pin(admitting)).await {
             None => {}
             Some(Ok((member, buffer))) => {
@@ -299,21 +306,21 @@ impl Connections {
 
     async fn admit(
         &self,
-        guest: Guest,
-        waiting: &Waiting,
-    ) -> Result<(Member, FrameBuffer), HandshakeError> {
-        if !self.registry.rules().doors.admit(guest.peer.ip()) {
-            return Err(HandshakeError::AddressRefused);
+        stream: PendingStream,
+        waiting: &PendingConnection,
+    ) -> Result<(Member, FrameBuffer), AdmissionError> {
+        if !self.registry.rules().addresses.admit(stream.peer.ip()) {
+            return Err(AdmissionError::AddressRefused);
         }
-        self.registry.limiters.request(guest.peer.ip())?;
+        self.registry.limiters.request(stream.peer.ip())?;
         tokio::select! {
             why = waiting.over() => Err(why),
-            admitted = handshake::admit(&self.registry, &self.service, guest) => admitted,
+            admitted = handshake::admit(&self.registry, &self.service, stream) => admitted,
         }
     }
 
     async fn run(&self, member: Member, buffer: FrameBuffer) {
-        let Association { host, peer, .. } = &**member;
+        let HostAssociation { host, peer, .. } = &**member;
         let namespace = &member.namespace;
         info!(
             service = self.service, namespace = %namespace.id, host = %host, peer = %peer,
@@ -333,7 +340,7 @@ impl Connections {
         Instant::now() + Duration::from_millis(self.handshake_timeout.load(Ordering::Relaxed))
     }
 
-    fn refuse(&self, peer: SocketAddr, why: &HandshakeError) {
+    fn refuse(&self, peer: SocketAddr, why: &AdmissionError) {
         self.admissions.count_refused(why);
         let reason = why.as_str();
         debug!(service = self.service, peer = %peer, reason, "not admitted: {why}");

@@ -13,9 +13,9 @@ use rtun_settings::{Provider, SourceSettings};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    namespace::{Moment, Namespace, Snapshot},
+    namespace::{Moment, Namespace, RoutingSnapshot},
     registry::Registry,
-    rules::{Rules, Table},
+    rules::{CompiledTable, Rules},
 };
 
 /// A packet somebody wonders about.
@@ -84,7 +84,7 @@ pub(super) fn explain_at(
     let (namespace, snapshot) = match present {
         Some((namespace, snapshot)) => (Some(namespace), snapshot),
         // As it would be if a host were there.
-        None => (None, Arc::new(Snapshot::new(id, &rules))),
+        None => (None, Arc::new(RoutingSnapshot::new(id, &rules))),
     };
     let moment = Moment { snapshot: &snapshot, namespace: namespace.as_deref() };
     let scene = Scene {
@@ -130,7 +130,7 @@ fn listings(rules: &Rules, namespace: NamespaceId) -> Vec<Listing<'_>> {
 }
 
 /// `origins` are those of the table's sources, in their order.
-fn rows(table: &Table, origins: Vec<Origin>) -> Box<dyn Iterator<Item = Listed<'_>> + '_> {
+fn rows(table: &CompiledTable, origins: Vec<Origin>) -> Box<dyn Iterator<Item = Listed<'_>> + '_> {
     let inline = table.inline.iter().map(|row| Listed {
         route: &row.value,
         origin: Origin::Inline,
@@ -157,7 +157,11 @@ fn origin(source: &SourceSettings) -> Origin {
 }
 
 /// Those of a host, the newest first.
-fn connections(namespace: &Namespace, snapshot: &Snapshot, host: &HostName) -> Vec<Connection> {
+fn connections(
+    namespace: &Namespace,
+    snapshot: &RoutingSnapshot,
+    host: &HostName,
+) -> Vec<Connection> {
     let newest_first = namespace.claims(host).into_iter().enumerate();
     let connections = newest_first.map(|(older, association)| {
         let (queued_packets, queued_bytes) = association.link.queued();
@@ -167,7 +171,7 @@ fn connections(namespace: &Namespace, snapshot: &Snapshot, host: &HostName) -> V
             seconds: association.since.elapsed().as_secs(),
             queued_packets,
             queued_bytes: queued_bytes as u64,
-            standing_by: older > 0 && snapshot.one_carrier_per_host(),
+            standing_by: older > 0 && snapshot.one_active_per_host(),
         }
     });
     connections.collect()

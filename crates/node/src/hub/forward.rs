@@ -6,7 +6,7 @@
 //!    ago, else from [`Routing::forward`](rtun_core::Routing::forward).
 //! 3. [`Bundles`] gathers the places of the frames in the read buffer by destination. What goes out other than it came
 //!    (a GSO frame to a host that takes none, a packet with one hop less) is made in a buffer of its own.
-//! 4. [`Association::send`] writes a bundle to the destination's socket, or queues what that does not take.
+//! 4. [`HostAssociation::send`] writes a bundle to the destination's socket, or queues what that does not take.
 //!
 //! Nothing here waits, locks per packet, or allocates while a flow goes on.
 
@@ -28,17 +28,17 @@ use rtun_proto::{
 
 use self::bundle::Bundles;
 use super::{
-    association::Association,
-    namespace::{Moment, Namespace, Snapshot},
+    association::HostAssociation,
+    namespace::{Moment, Namespace, RoutingSnapshot},
     parked::{Parked, Resume},
 };
 use crate::link::Receiver;
 
 /// Forwards what one association receives.
 pub(super) struct Forwarder {
-    me: Arc<Association>,
+    me: Arc<HostAssociation>,
     namespace: Arc<Namespace>,
-    snapshot: Arc<Snapshot>,
+    snapshot: Arc<RoutingSnapshot>,
     /// Which the snapshot is of; none while it holds nothing.
     generation: Option<u64>,
     recent: [Option<Recent>; RECENT],
@@ -58,9 +58,9 @@ const RECENT: usize = 16;
 struct Recent {
     source: IpAddr,
     destination: IpAddr,
-    to: Arc<Association>,
+    to: Arc<HostAssociation>,
     /// Whether that holds for the next packet too.
-    lasting: bool,
+    cacheable: bool,
 }
 
 /// Where a packet goes.
@@ -79,7 +79,7 @@ struct Amount {
 }
 
 impl Forwarder {
-    pub(super) fn new(me: Arc<Association>, namespace: Arc<Namespace>) -> Self {
+    pub(super) fn new(me: Arc<HostAssociation>, namespace: Arc<Namespace>) -> Self {
         let from = me.id;
         let generation = namespace.generation();
         let snapshot = namespace.snapshot();
@@ -245,21 +245,21 @@ impl Forwarder {
         let (source, destination) = (packet.source(), packet.destination());
         let slot = slot_of(source, destination);
         if let Some(recent) = &self.recent[slot]
-            && recent.lasting
+            && recent.cacheable
             && (recent.source, recent.destination) == (source, destination)
         {
             return Step::Deliver(slot);
         }
         let moment = Moment { snapshot: &self.snapshot, namespace: Some(&self.namespace) };
         match self.snapshot.routing.forward(&self.me.host, packet, &moment) {
-            Verdict::Deliver { gateway, lasting } => {
+            Verdict::Deliver { gateway, cacheable } => {
                 let namespace = &self.namespace;
                 let flow_hash = || packet.flow_hash(0);
-                let Some(to) = namespace.carrier(&self.snapshot, &gateway, flow_hash) else {
+                let Some(to) = namespace.active(&self.snapshot, &gateway, flow_hash) else {
                     return Step::Drop(DropReason::NoGatewayConnected);
                 };
-                let lasting = lasting && self.snapshot.one_carrier_per_host();
-                self.recent[slot] = Some(Recent { source, destination, to, lasting });
+                let cacheable = cacheable && self.snapshot.one_active_per_host();
+                self.recent[slot] = Some(Recent { source, destination, to, cacheable });
                 Step::Deliver(slot)
             }
             Verdict::Ask(plugin, addr) => self.park(plugin, addr, payload),
@@ -286,7 +286,7 @@ impl Forwarder {
 }
 
 impl Resume for Namespace {
-    fn resume(self: Arc<Self>, from: Arc<Association>, payload: &[u8]) {
+    fn resume(self: Arc<Self>, from: Arc<HostAssociation>, payload: &[u8]) {
         Forwarder::new(from, self).forward_one(payload);
     }
 }
@@ -311,7 +311,7 @@ impl Receiver for Forwarder {
 }
 
 /// The packet in a form that this host takes: whole, or cut into packets, once.
-fn make_frames(whole: &GsoPacket<'_>, to: &Association, made: &mut Vec<u8>) {
+fn make_frames(whole: &GsoPacket<'_>, to: &HostAssociation, made: &mut Vec<u8>) {
     match gso_frame_prefix(whole) {
         Some(prefix) if to.gso_frames() => {
             made.extend_from_slice(&prefix);
@@ -323,8 +323,8 @@ fn make_frames(whole: &GsoPacket<'_>, to: &Association, made: &mut Vec<u8>) {
 
 /// Sends the frames in `made`, behind those gathered for the same host.
 fn send_made(
-    from: &Association,
-    to: &Arc<Association>,
+    from: &HostAssociation,
+    to: &Arc<HostAssociation>,
     made: &mut Vec<u8>,
     bundles: &mut Bundles,
     bytes: &[u8],

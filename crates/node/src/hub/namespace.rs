@@ -10,13 +10,14 @@ use std::{
 
 use arc_swap::ArcSwap;
 use rtun_core::{
-    Answers, Claims, HostName, Known, NamespaceId, PluginId, Routing, Sharing, SourceCheck,
+    Answers, HostConnections, HostName, NamespaceId, PluginId, PluginRoute, Routing, Sharing,
+    SourceCheck,
 };
 use rtun_settings::IcmpErrors;
 
 use super::{
-    association::Association,
-    rules::{RoutePlugin, Rules},
+    association::HostAssociation,
+    rules::{RoutePluginAnswers, Rules},
 };
 use crate::{
     counters::{Ended, Traffic},
@@ -28,18 +29,18 @@ pub(super) struct Namespace {
     pub(super) id: NamespaceId,
     /// Grows with every change of rules or members: whatever a reader remembers holds for one generation.
     generation: AtomicU64,
-    snapshot: ArcSwap<Snapshot>,
+    snapshot: ArcSwap<RoutingSnapshot>,
     /// Each association has an owner of its own, which takes it out here when it ends. It keeps its namespace: if the
     /// namespace kept it too, what the map has not reclaimed yet would keep both.
-    members: papaya::HashMap<HostName, Claims<Weak<Association>>>,
+    members: papaya::HashMap<HostName, HostConnections<Weak<HostAssociation>>>,
     /// What associations that have ended had counted.
     ended: Mutex<Ended>,
 }
 
 /// How a namespace routes at one moment.
-pub(super) struct Snapshot {
+pub(super) struct RoutingSnapshot {
     pub(super) routing: Routing,
-    pub(super) plugins: Arc<[Arc<RoutePlugin>]>,
+    pub(super) plugins: Arc<[Arc<RoutePluginAnswers>]>,
     /// Whether the hub takes a hop from each packet.
     pub(super) takes_hops: bool,
     /// Whether hosts that say hello are offered GSO frames.
@@ -50,12 +51,12 @@ pub(super) struct Snapshot {
 
 /// What a decision depends on at one moment.
 pub(super) struct Moment<'a> {
-    pub(super) snapshot: &'a Snapshot,
+    pub(super) snapshot: &'a RoutingSnapshot,
     /// Who is connected; `None`: nobody.
     pub(super) namespace: Option<&'a Namespace>,
 }
 
-impl Snapshot {
+impl RoutingSnapshot {
     pub(super) fn new(id: NamespaceId, rules: &Rules) -> Self {
         Self {
             routing: rules.routing(id),
@@ -67,15 +68,20 @@ impl Snapshot {
     }
 
     /// Whether all packets for a host go to the same association, whatever their flow.
-    pub(super) fn one_carrier_per_host(&self) -> bool {
+    pub(super) fn one_active_per_host(&self) -> bool {
         self.routing.sharing() == Sharing::Newest
     }
 }
 
 impl Answers for Moment<'_> {
-    fn known(&self, plugin: PluginId, namespace: NamespaceId, addr: std::net::IpAddr) -> Known {
+    fn known(
+        &self,
+        plugin: PluginId,
+        namespace: NamespaceId,
+        addr: std::net::IpAddr,
+    ) -> PluginRoute {
         let plugin = self.snapshot.plugins.get(plugin.0);
-        plugin.map_or(Known::Nothing, |plugin| plugin.known(namespace, addr))
+        plugin.map_or(PluginRoute::Nothing, |plugin| plugin.known(namespace, addr))
     }
 
     fn is_connected(&self, host: &HostName) -> bool {
@@ -88,7 +94,7 @@ impl Namespace {
         Self {
             id,
             generation: AtomicU64::new(0),
-            snapshot: ArcSwap::from_pointee(Snapshot::new(id, rules)),
+            snapshot: ArcSwap::from_pointee(RoutingSnapshot::new(id, rules)),
             members: papaya::HashMap::new(),
             ended: Mutex::default(),
         }
@@ -99,13 +105,13 @@ impl Namespace {
         self.generation.load(Ordering::Acquire)
     }
 
-    pub(super) fn snapshot(&self) -> Arc<Snapshot> {
+    pub(super) fn snapshot(&self) -> Arc<RoutingSnapshot> {
         self.snapshot.load_full()
     }
 
     /// One that routes nothing and keeps nothing alive.
-    pub(super) fn no_snapshot(&self) -> Arc<Snapshot> {
-        Arc::new(Snapshot {
+    pub(super) fn no_snapshot(&self) -> Arc<RoutingSnapshot> {
+        Arc::new(RoutingSnapshot {
             routing: Routing::new(self.id, Vec::new(), SourceCheck::Strict, Sharing::Newest),
             plugins: Arc::new([]),
             takes_hops: false,
@@ -115,20 +121,20 @@ impl Namespace {
     }
 
     pub(super) fn apply(&self, rules: &Rules) {
-        self.snapshot.store(Arc::new(Snapshot::new(self.id, rules)));
+        self.snapshot.store(Arc::new(RoutingSnapshot::new(self.id, rules)));
         self.changed();
     }
 
     /// The association that carries packets of the flow with this hash to `host`.
-    pub(super) fn carrier(
+    pub(super) fn active(
         &self,
-        snapshot: &Snapshot,
+        snapshot: &RoutingSnapshot,
         host: &HostName,
         flow_hash: impl FnOnce() -> u64,
-    ) -> Option<Arc<Association>> {
+    ) -> Option<Arc<HostAssociation>> {
         let members = self.members.pin();
         let sharing = snapshot.routing.sharing();
-        members.get(host).and_then(|claims| claims.carrier(sharing, flow_hash).upgrade())
+        members.get(host).and_then(|claims| claims.for_flow(sharing, flow_hash).upgrade())
     }
 
     /// Whether a host of this name is connected.
@@ -137,27 +143,27 @@ impl Namespace {
     }
 
     /// The associations of `host`, newest first.
-    pub(super) fn claims(&self, host: &HostName) -> Vec<Arc<Association>> {
+    pub(super) fn claims(&self, host: &HostName) -> Vec<Arc<HostAssociation>> {
         let members = self.members.pin();
-        let claims = members.get(host).into_iter().flat_map(Claims::iter);
+        let claims = members.get(host).into_iter().flat_map(HostConnections::iter);
         claims.filter_map(Weak::upgrade).collect()
     }
 
     /// Adds an association in front of those of the same name; returns the one that has to go. Calls to this and to
     /// [`Namespace::remove`] never overlap: the registry's lock sees to it.
-    pub(super) fn add(&self, association: &Arc<Association>) -> Option<Arc<Association>> {
+    pub(super) fn add(&self, association: &Arc<HostAssociation>) -> Option<Arc<HostAssociation>> {
         let members = self.members.pin();
         let newest = Arc::downgrade(association);
         let (claims, evicted) = match members.get(&association.host) {
             Some(claims) => claims.with(newest),
-            None => (Claims::new(newest), None),
+            None => (HostConnections::new(newest), None),
         };
         members.insert(association.host.clone(), claims);
         self.changed();
         evicted.as_ref().and_then(Weak::upgrade)
     }
 
-    pub(super) fn remove(&self, association: &Association) {
+    pub(super) fn remove(&self, association: &HostAssociation) {
         let members = self.members.pin();
         if let Some(claims) = members.get(&association.host) {
             match claims.without(|claim| ptr::eq(claim.as_ptr(), association)) {
@@ -170,8 +176,8 @@ impl Namespace {
     }
 
     /// Ends associations of the same host that its present run made before: it has given them up already.
-    pub(super) fn end_older_of_run(&self, newest: &Association) {
-        let run = |association: &Association| association.greeting.get().map(|g| g.instance);
+    pub(super) fn end_older_of_run(&self, newest: &HostAssociation) {
+        let run = |association: &HostAssociation| association.greeting.get().map(|g| g.instance);
         for claim in self.claims(&newest.host) {
             if claim.id < newest.id && run(&claim).is_some() && run(&claim) == run(newest) {
                 claim.end(EndReason::Replaced);
@@ -184,9 +190,9 @@ impl Namespace {
     }
 
     /// Every association, active or standing by.
-    pub(super) fn associations(&self) -> Vec<Arc<Association>> {
+    pub(super) fn associations(&self) -> Vec<Arc<HostAssociation>> {
         let members = self.members.pin();
-        members.values().flat_map(Claims::iter).filter_map(Weak::upgrade).collect()
+        members.values().flat_map(HostConnections::iter).filter_map(Weak::upgrade).collect()
     }
 
     /// What associations that have ended had counted.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use rtun_core::DropReason;
 use rtun_proto::extension;
 
-use super::association::Association;
+use super::association::HostAssociation;
 
 /// A packet that waits, and where it goes on from.
 pub(super) struct Parked {
-    pub(super) from: Arc<Association>,
+    pub(super) from: Arc<HostAssociation>,
     pub(super) namespace: Arc<dyn Resume>,
     /// As in a frame: a packet or a GSO frame.
     pub(super) payload: Box<[u8]>,
@@ -18,7 +18,7 @@ pub(super) struct Parked {
 /// Decides again about packets that have waited.
 pub(super) trait Resume: Send + Sync {
     /// Forwards a packet or a GSO frame that `from` has sent, and that was counted when it arrived.
-    fn resume(self: Arc<Self>, from: Arc<Association>, payload: &[u8]);
+    fn resume(self: Arc<Self>, from: Arc<HostAssociation>, payload: &[u8]);
 }
 
 impl Parked {

@@ -22,10 +22,10 @@ mod stats;
 pub(super) use self::stats::RegistryStats;
 use self::stats::report;
 use super::{
-    association::{Arrival, Association, Commons},
+    association::{Arrival, Commons, HostAssociation},
     forward::Forwarder,
     limiters::{HostShapers, HubLimiters},
-    namespace::{Namespace, Snapshot},
+    namespace::{Namespace, RoutingSnapshot},
     parked::Parked,
     rules::{Rules, retire},
 };
@@ -38,7 +38,7 @@ use crate::{
 /// A hub's namespaces and the rules they live under.
 pub(super) struct Registry {
     service: String,
-    world: Mutex<World>,
+    state: Mutex<RegistryState>,
     next_id: AtomicU64,
     commons: Commons,
     ends: Tally,
@@ -61,13 +61,13 @@ pub(super) enum Joining {
 pub(super) struct Member {
     registry: Arc<Registry>,
     pub(super) namespace: Arc<Namespace>,
-    association: Arc<Association>,
+    association: Arc<HostAssociation>,
 }
 
 /// A namespace and what it routes by.
-pub(super) type Present = (Arc<Namespace>, Arc<Snapshot>);
+pub(super) type PresentNamespace = (Arc<Namespace>, Arc<RoutingSnapshot>);
 
-struct World {
+struct RegistryState {
     rules: Arc<Rules>,
     namespaces: HashMap<NamespaceId, Arc<Namespace>>,
     /// How many hosts are connected as each user that has any.
@@ -81,16 +81,16 @@ impl Registry {
     pub(super) fn new(service: &str, rules: Rules) -> Self {
         let queue_budget = rules.config.queue_budget;
         let limiters = HubLimiters::new(&rules.config.limits);
-        let mut world = World {
+        let mut state = RegistryState {
             rules: Arc::new(rules),
             namespaces: HashMap::new(),
             hosts_by_user: HashMap::new(),
             gone: Ended::default(),
         };
-        world.add_configured();
+        state.add_configured();
         Self {
             service: service.to_owned(),
-            world: Mutex::new(world),
+            state: Mutex::new(state),
             next_id: AtomicU64::new(1),
             limiters,
             commons: Commons { budget: Budget::new(queue_budget), population: Arc::default() },
@@ -101,20 +101,20 @@ impl Registry {
 
     /// What decides at the moment.
     pub(super) fn rules(&self) -> Arc<Rules> {
-        Arc::clone(&self.world().rules)
+        Arc::clone(&self.state().rules)
     }
 
     /// Those there are now.
     pub(super) fn namespaces(&self) -> BTreeSet<NamespaceId> {
-        self.world().namespaces.keys().copied().collect()
+        self.state().namespaces.keys().copied().collect()
     }
 
     /// What decides at the moment, and the namespace with what it routes by, if it is there.
-    pub(super) fn moment(&self, id: NamespaceId) -> (Arc<Rules>, Option<Present>) {
-        let world = self.world();
-        let namespace = world.namespaces.get(&id);
+    pub(super) fn moment(&self, id: NamespaceId) -> (Arc<Rules>, Option<PresentNamespace>) {
+        let state = self.state();
+        let namespace = state.namespaces.get(&id);
         let present = namespace.map(|namespace| (Arc::clone(namespace), namespace.snapshot()));
-        (Arc::clone(&world.rules), present)
+        (Arc::clone(&state.rules), present)
     }
 
     /// How long somebody waits for the answer that this is not the user's password.
@@ -126,17 +126,17 @@ impl Registry {
     /// Admits a host, or hands its connection back. The association receives packets from now on; they are held back
     /// until it has been welcomed.
     pub(super) fn join(self: &Arc<Self>, request: &JoinRequest<'_>, arrival: Arrival) -> Joining {
-        let mut world = self.world();
-        let admitted = match world.rules.access.decide(request) {
+        let mut state = self.state();
+        let admitted = match state.rules.access.decide(request) {
             Decision::Admit(admitted) => admitted,
             Decision::Ask(question) => return Joining::Ask(question, arrival),
             Decision::Refuse(refusal) => return Joining::Refused(refusal, arrival),
         };
         let population = self.commons.population.load(Ordering::Relaxed);
-        if let Err(refusal) = world.has_room(&admitted, request.namespace, population) {
+        if let Err(refusal) = state.has_room(&admitted, request.namespace, population) {
             return Joining::Refused(refusal, arrival);
         }
-        let namespace = world.namespace(request.namespace);
+        let namespace = state.namespace(request.namespace);
         let claims = namespace.claims(&admitted.host);
         let user = admitted.identity.as_ref().map(|identity| &*identity.user);
         if claims.iter().any(|other| other.user() != user) {
@@ -151,12 +151,12 @@ impl Registry {
             );
         }
         if let Some(user) = user {
-            *world.hosts_by_user.entry(user.into()).or_default() += 1;
+            *state.hosts_by_user.entry(user.into()).or_default() += 1;
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let HostShapers { input, output } =
             self.limiters.shapers(arrival.peer.ip(), &admitted.host, request.namespace);
-        let association = Association::new(id, admitted, arrival, &self.commons);
+        let association = HostAssociation::new(id, admitted, arrival, &self.commons);
         association.link.limit(input, output);
         let association = Arc::new(association);
         if let Some(evicted) = namespace.add(&association) {
@@ -167,26 +167,26 @@ impl Registry {
         Joining::Joined(Member { registry: Arc::clone(self), namespace, association })
     }
 
-    fn leave(&self, association: &Association, namespace: &Namespace) {
-        let mut world = self.world();
+    fn leave(&self, association: &HostAssociation, namespace: &Namespace) {
+        let mut state = self.state();
         namespace.remove(association);
         self.commons.population.fetch_sub(1, Ordering::Relaxed);
-        world.leave_user(association);
-        world.forget_if_unneeded(namespace.id);
+        state.leave_user(association);
+        state.forget_if_unneeded(namespace.id);
     }
 
     /// Replaces the rules at once for everybody; ends the associations that they no longer allow. Calls do not overlap.
     pub(super) fn apply(&self, rules: Rules) {
         let rules = Arc::new(rules);
-        let mut world = self.world();
-        let before = mem::replace(&mut world.rules, Arc::clone(&rules));
+        let mut state = self.state();
+        let before = mem::replace(&mut state.rules, Arc::clone(&rules));
         self.commons.budget.set_limit(rules.config.queue_budget);
         self.limiters.apply(&rules.config.limits);
-        world.add_configured();
-        for id in world.namespaces.keys().copied().collect::<Vec<_>>() {
-            world.forget_if_unneeded(id);
+        state.add_configured();
+        for id in state.namespaces.keys().copied().collect::<Vec<_>>() {
+            state.forget_if_unneeded(id);
         }
-        for namespace in world.namespaces.values() {
+        for namespace in state.namespaces.values() {
             namespace.apply(&rules);
             for association in namespace.associations() {
                 if let Err(why) = still_admitted(&rules, &association, namespace.id) {
@@ -198,13 +198,13 @@ impl Registry {
                 }
             }
         }
-        drop(world);
+        drop(state);
         tokio::spawn(retire(before, &rules));
     }
 
     /// Ends every association.
     pub(super) fn end_all(&self, reason: EndReason) {
-        for namespace in self.world().namespaces.values() {
+        for namespace in self.state().namespaces.values() {
             for association in namespace.associations() {
                 association.end(reason);
             }
@@ -218,16 +218,16 @@ impl Registry {
 
     /// Who is connected, what passed and what was lost.
     pub(super) fn stats(&self) -> RegistryStats {
-        let mut world = self.world();
-        let configured = &world.rules.access.namespaces;
-        let mut namespaces: Vec<_> = world
+        let mut state = self.state();
+        let configured = &state.rules.access.namespaces;
+        let mut namespaces: Vec<_> = state
             .namespaces
             .values()
             .map(|namespace| report(namespace, configured.contains(&namespace.id)))
             .collect();
         namespaces.sort_by_key(|namespace| namespace.id);
-        let plugins = world.rules.plugins.status();
-        let waiting = world
+        let plugins = state.rules.plugins.status();
+        let waiting = state
             .rules
             .plugins
             .routes()
@@ -235,7 +235,7 @@ impl Registry {
             .map(|plugin| plugin.waiting(Parked::packets) as u64)
             .sum();
         let (queue_memory, queue_budget) = self.commons.budget.read();
-        let gone = world.gone.read();
+        let gone = state.gone.read();
         RegistryStats {
             namespaces,
             gone,
@@ -246,9 +246,9 @@ impl Registry {
         }
     }
 
-    /// A poisoned lock still guards a whole world: no critical section panics half way through a change.
-    fn world(&self) -> MutexGuard<'_, World> {
-        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A poisoned lock still guards a whole state: no critical section panics half way through a change.
+    fn state(&self) -> MutexGuard<'_, RegistryState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -265,7 +265,7 @@ impl Member {
 }
 
 impl Deref for Member {
-    type Target = Arc<Association>;
+    type Target = Arc<HostAssociation>;
 
     fn deref(&self) -> &Self::Target {
         &self.association
@@ -275,7 +275,7 @@ impl Deref for Member {
 impl Drop for Member {
     fn drop(&mut self) {
         let Self { registry, namespace, association } = self;
-        let Association { host, peer, since, link, counters, .. } = &**association;
+        let HostAssociation { host, peer, since, link, counters, .. } = &**association;
         // Where nothing else has ended it, its task was ended in the middle of its work.
         link.end(EndReason::Internal);
         link.close();
@@ -295,18 +295,18 @@ impl Drop for Member {
 /// Whether the rules still allow what they once allowed.
 fn still_admitted(
     rules: &Rules,
-    association: &Association,
+    association: &HostAssociation,
     namespace: NamespaceId,
 ) -> Result<(), String> {
-    if !rules.doors.admit(association.peer.ip()) {
+    if !rules.addresses.admit(association.peer.ip()) {
         return Err(format!("connections from {} are refused", association.peer.ip()));
     }
-    let Association { identity, host, .. } = association;
+    let HostAssociation { identity, host, .. } = association;
     let admitted = rules.access.still_admits(identity.as_ref(), host, namespace);
     admitted.map_err(|refusal| refusal.to_string())
 }
 
-impl World {
+impl RegistryState {
     /// Whether the quotas leave room for one more host.
     fn has_room(
         &self,
@@ -329,7 +329,7 @@ impl World {
         Ok(())
     }
 
-    fn leave_user(&mut self, association: &Association) {
+    fn leave_user(&mut self, association: &HostAssociation) {
         let Some(user) = association.user() else { return };
         if let Some(hosts) = self.hosts_by_user.get_mut(user) {
             *hosts -= 1;

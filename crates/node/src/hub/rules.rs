@@ -11,11 +11,11 @@ use rtun_core::{AccessRules, NamespaceId, Router, Routing};
 use rtun_settings::{self, HubRules, Named, Provider};
 
 pub(super) use self::{
-    access::{Doors, ResolvedNames},
-    plugins::RoutePlugin,
-    tables::Table,
+    access::{AddressAdmission, ResolvedNames},
+    plugins::RoutePluginAnswers,
+    tables::CompiledTable,
 };
-use self::{plugins::Plugins, tables::Tables};
+use self::{plugins::Plugins, tables::CompiledTables};
 use crate::feeds::Feeds;
 
 /// Everything a hub decides by, ready for use. Replaced whole when the configuration or a source changes.
@@ -24,9 +24,9 @@ pub(super) struct Rules {
     pub(super) config: Arc<HubRules>,
     pub(super) access: AccessRules,
     /// From where hosts may connect.
-    pub(super) doors: Doors,
+    pub(super) addresses: AddressAdmission,
     /// Routing tables by the name of their router.
-    pub(super) tables: Tables,
+    pub(super) tables: CompiledTables,
     pub(super) plugins: Plugins,
     /// Of the feeds, when they were looked at.
     generations: Vec<u64>,
@@ -80,13 +80,17 @@ impl Rules {
         before: Option<&Self>,
     ) -> Result<Self, RulesError> {
         let generations = feeds.generations();
-        let tables =
-            Tables::compile(config.routers(), feeds, &config.quotas, before.map(|b| &b.tables))?;
+        let tables = CompiledTables::compile(
+            config.routers(),
+            feeds,
+            &config.quotas,
+            before.map(|b| &b.tables),
+        )?;
         let plugins =
             Plugins::connect(config, feeds.surroundings(), before.map(|before| &before.plugins))?;
         Ok(Self {
             access: access::access(config, feeds),
-            doors: Doors::new(config, feeds, names),
+            addresses: AddressAdmission::new(config, feeds, names),
             config: Arc::clone(config),
             tables,
             plugins,

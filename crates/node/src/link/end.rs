@@ -28,7 +28,7 @@ pub(crate) enum EndReason {
 }
 
 /// A reason with what the system or a layer said.
-pub(super) struct End {
+pub(super) struct LinkEnd {
     pub(super) reason: EndReason,
     pub(super) error: Option<io::Error>,
 }

@@ -51,11 +51,11 @@ const STAGE_MAX: usize = 256 * 1024;
 /// Senders never wait here: what the socket does not take at once is queued within [`QueueLimits`] and the [`Budget`],
 /// and [`Outbox::drain`] writes it as the socket empties.
 pub(crate) struct Outbox {
-    state: Mutex<State>,
+    state: Mutex<OutboxState>,
     wake: Notify,
 }
 
-struct State {
+struct OutboxState {
     queue: FlowQueue,
     charge: Charge,
     gate: Gate,
@@ -118,7 +118,7 @@ impl Blocked {
 impl Outbox {
     /// Holds frames back until [`Outbox::open`].
     pub(crate) fn new(stream: Arc<dyn Stream>, budget: &Arc<Budget>) -> Self {
-        let state = State {
+        let state = OutboxState {
             queue: FlowQueue::new(QueueLimits::default(), fastrand::u64(..)),
             charge: Charge::new(budget),
             gate: Gate::Held(stream),
@@ -331,12 +331,12 @@ impl Outbox {
     }
 
     /// A poisoned lock still guards a whole queue: nothing in a critical section panics half way through a change.
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, OutboxState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl OutboxState {
     fn stream(&self) -> Option<Arc<dyn Stream>> {
         match &self.gate {
             Gate::Held(stream) | Gate::Open(stream) => Some(Arc::clone(stream)),
@@ -355,7 +355,7 @@ impl State {
         let mut waited = mem::take(&mut self.is_shaped);
         loop {
             let now = now();
-            let mut room = self.window.room_to_mark(now).min(self.stage);
+            let mut room = self.window.room_to_stamp(now).min(self.stage);
             match self.shapers.allowance(now) {
                 Ok(allowance) => room = room.min(allowance),
                 Err(_) if self.queue.is_urgent() => room = 1,
@@ -485,10 +485,10 @@ impl State {
 
     /// Sends a mark where one is due: behind what has been written, and behind what is staged if anything is.
     fn mark(&mut self, blocked: bool) -> io::Result<()> {
-        if !self.marks || !self.window.wants_mark(blocked) {
+        if !self.marks || !self.window.wants_stamp(blocked) {
             return Ok(());
         }
-        let stamp = self.window.mark(!self.queue.is_empty(), now());
+        let stamp = self.window.stamp(!self.queue.is_empty(), now());
         self.send_control(&ping_frame(stamp))
     }
 

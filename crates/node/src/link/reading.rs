@@ -22,11 +22,11 @@ const READS_PER_TURN: u32 = 4;
 /// Gives others their turn. A stream that always has more to read never waits, and what never waits is never
 /// interrupted: without this it would have its thread for itself.
 #[derive(Default)]
-pub(crate) struct Turns {
+pub(crate) struct ReadTurns {
     reads: u32,
 }
 
-impl Turns {
+impl ReadTurns {
     /// To be awaited after every read.
     pub(crate) async fn after_read(&mut self) {
         self.reads += 1;
@@ -60,7 +60,7 @@ const DATAGRAMS: usize = 64 * 1024;
 
 /// Reads a connection: its stream, and its datagrams where it has any.
 #[derive(Default)]
-pub(super) struct Reader {
+pub(super) struct LinkReader {
     /// Datagrams as frames.
     frames: Vec<u8>,
 }
@@ -75,7 +75,7 @@ pub(super) enum Arrived<'a> {
     End,
 }
 
-impl Reader {
+impl LinkReader {
     /// Waits for something to read and reads it. `ask` asks the peer for a sign of life. Neither the stream nor the
     /// datagrams can keep the other waiting. Loses nothing when dropped.
     pub(super) async fn next(

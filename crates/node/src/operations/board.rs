@@ -22,9 +22,9 @@ pub(crate) use self::{
 };
 use crate::{
     feeds::Feeds,
-    host::Progress,
-    hub::{Explained, HubView, Inquiry},
-    report::{DescriptorReport, KindReport, ServiceReport, Status, Tasks},
+    host::HostProgress,
+    hub::{Explained, HubServiceView, Inquiry},
+    report::{DescriptorReport, KindReport, NodeStatus, ServiceReport, Tasks},
     runtime::{descriptors::limit, machine::Machine, workers::Workers},
 };
 
@@ -51,8 +51,8 @@ struct Shown {
 
 /// One service as somebody sees it who only asks.
 pub(crate) enum View {
-    Hub(HubView),
-    Host(Arc<Progress>),
+    Hub(HubServiceView),
+    Host(Arc<HostProgress>),
 }
 
 impl Default for Board {
@@ -107,7 +107,7 @@ impl Board {
     pub fn explain(&self, inquiry: Inquiry) -> Result<Explained, String> {
         let asked = inquiry.understand()?;
         let services = self.services.load();
-        let hubs: Vec<(&str, &HubView)> = services
+        let hubs: Vec<(&str, &HubServiceView)> = services
             .iter()
             .filter_map(|Shown { name, view, .. }| match view {
                 View::Hub(hub) => Some((&**name, hub)),
@@ -121,7 +121,7 @@ impl Board {
     }
 
     /// How they go.
-    pub fn status(&self) -> Status {
+    pub fn status(&self) -> NodeStatus {
         self.status_of(report(&self.services.load()))
     }
 
@@ -143,8 +143,8 @@ impl Board {
         MetricsSample { status: self.status_of(reports), totals, lasted, nodes }
     }
 
-    fn status_of(&self, services: Vec<ServiceReport>) -> Status {
-        Status {
+    fn status_of(&self, services: Vec<ServiceReport>) -> NodeStatus {
+        NodeStatus {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
             started: self.started.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs(),

@@ -10,8 +10,8 @@ mod protocol;
 mod server;
 
 pub use self::{
-    client::{AskError, ask},
-    locations::{Places, remove_stale},
-    protocol::{Answer, Request},
+    client::{ControlAskError, ask},
+    locations::{SocketLocations, remove_stale},
+    protocol::{ControlAnswer, ControlRequest},
     server::{ControlSocket, OpenError},
 };

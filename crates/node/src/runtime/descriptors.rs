@@ -35,11 +35,11 @@ pub fn limit() -> u64 {
 /// Keeps account of connections that could not be accepted.
 #[derive(Debug, Default)]
 pub(crate) struct Descriptors {
-    refused: Mutex<Refused>,
+    refused: Mutex<RefusedAccepts>,
 }
 
 #[derive(Debug, Default)]
-struct Refused {
+struct RefusedAccepts {
     count: u64,
     last: Option<Instant>,
 }

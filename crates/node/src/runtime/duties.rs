@@ -27,15 +27,15 @@ const LASTS: Duration = Duration::from_secs(60);
 
 /// All duties of a process.
 #[derive(Default)]
-pub(crate) struct Duties(Mutex<State>);
+pub(crate) struct Duties(Mutex<DutyTable>);
 
 #[derive(Default)]
-struct State {
+struct DutyTable {
     next: u64,
-    duties: BTreeMap<u64, Entry>,
+    duties: BTreeMap<u64, DutyEntry>,
 }
 
-struct Entry {
+struct DutyEntry {
     name: String,
     /// The task, while it runs.
     task: Option<AbortHandle>,
@@ -65,10 +65,10 @@ pub struct TaskReport {
 pub(crate) struct Duty {
     keeper: AbortOnDropHandle<()>,
     is_over: CancellationToken,
-    _place: Place,
+    _slot: DutySlot,
 }
 
-struct Place {
+struct DutySlot {
     duties: Arc<Duties>,
     number: u64,
 }
@@ -110,7 +110,7 @@ impl Duties {
         Duty {
             keeper: AbortOnDropHandle::new(runtime.spawn(keeper)),
             is_over,
-            _place: Place { duties: Arc::clone(self), number },
+            _slot: DutySlot { duties: Arc::clone(self), number },
         }
     }
 
@@ -134,7 +134,7 @@ impl Duties {
     #[cfg(test)]
     pub(crate) fn running(&self) -> Vec<(String, AbortHandle)> {
         let state = self.state();
-        let running = |duty: &Entry| Some((duty.name.clone(), duty.task.clone()?));
+        let running = |duty: &DutyEntry| Some((duty.name.clone(), duty.task.clone()?));
         state.duties.values().filter_map(running).collect()
     }
 
@@ -142,7 +142,7 @@ impl Duties {
         let mut state = self.state();
         let number = state.next;
         state.next += 1;
-        state.duties.insert(number, Entry { name, task: None, failures: 0, failed: None });
+        state.duties.insert(number, DutyEntry { name, task: None, failures: 0, failed: None });
         number
     }
 
@@ -161,7 +161,7 @@ impl Duties {
     }
 
     /// A poisoned lock still guards a whole map: each change is one assignment or two.
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, DutyTable> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -175,7 +175,7 @@ impl Duty {
     }
 }
 
-impl Drop for Place {
+impl Drop for DutySlot {
     fn drop(&mut self) {
         self.duties.state().duties.remove(&self.number);
     }

@@ -24,7 +24,7 @@ pub enum Surroundings {
 /// sockets, proxies' and plugins for anything but routes, remains the system's.
 pub trait Twin: Send + Sync + 'static {
     /// Listens on `addr`, in the place of TCP, until the door is dropped.
-    fn listen(&self, addr: &str) -> Result<Box<dyn Door>, ListenError>;
+    fn listen(&self, addr: &str) -> Result<Box<dyn TwinListener>, ListenError>;
 
     /// Connects to `addr`, in the place of TCP; it is the caller who limits the time.
     fn connect<'a>(&'a self, addr: &'a str)
@@ -41,7 +41,7 @@ pub trait Twin: Send + Sync + 'static {
 }
 
 /// A listening socket of a [`Twin`].
-pub trait Door: Send + Sync {
+pub trait TwinListener: Send + Sync {
     /// Where it listens.
     fn address(&self) -> SocketAddr;
 

@@ -32,7 +32,7 @@ struct Worker {
 }
 
 /// The right to run on a worker; what it stands for is counted as the worker's load until this is dropped.
-pub(crate) struct Seat(Worker);
+pub(crate) struct WorkerSlot(Worker);
 
 impl Workers {
     /// Starts one thread per core.
@@ -59,10 +59,10 @@ impl Workers {
         Self { workers: vec![worker], stop: CancellationToken::new(), threads: Vec::new() }
     }
 
-    /// A seat on the worker with the fewest taken.
-    pub(crate) fn seat(&self) -> Seat {
+    /// A slot on the worker with the fewest taken.
+    pub(crate) fn take_slot(&self) -> WorkerSlot {
         let least = self.workers.iter().min_by_key(|worker| worker.load.load(Ordering::Relaxed));
-        Seat::take(least.expect("there is at least one core"))
+        WorkerSlot::take(least.expect("there is at least one core"))
     }
 
     /// The event loop of each thread. Does not keep it running.
@@ -89,7 +89,7 @@ fn run(runtime: &Runtime, stop: &CancellationToken) {
     }
 }
 
-impl Seat {
+impl WorkerSlot {
     fn take(worker: &Worker) -> Self {
         worker.load.fetch_add(1, Ordering::Relaxed);
         Self(worker.clone())
@@ -101,7 +101,7 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for WorkerSlot {
     fn drop(&mut self) {
         self.0.load.fetch_sub(1, Ordering::Relaxed);
     }

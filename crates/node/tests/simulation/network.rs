@@ -15,7 +15,7 @@ use std::{
 use futures_util::future::BoxFuture;
 use rtun_control::{Addressed, Answering, MemoryPlugin, MemorySource, RoutePlugin, Source};
 use rtun_core::{HostName, NamespaceId};
-use rtun_node::{Door, Twin};
+use rtun_node::{Twin, TwinListener};
 use rtun_system::tun::memory::{self, MemoryTun, System};
 use rtun_transport::{
     Stream,
@@ -227,7 +227,7 @@ fn address(machine: usize, moved: u8) -> IpAddr {
 }
 
 impl Twin for OnMachine {
-    fn listen(&self, addr: &str) -> Result<Box<dyn Door>, ListenError> {
+    fn listen(&self, addr: &str) -> Result<Box<dyn TwinListener>, ListenError> {
         let address: SocketAddr = addr.parse().expect("addresses here are numbers");
         let (door, callers) = mpsc::unbounded_channel();
         let mut inner = self.network.inner();
@@ -294,7 +294,7 @@ struct Listening {
     callers: AsyncMutex<mpsc::UnboundedReceiver<Caller>>,
 }
 
-impl Door for Listening {
+impl TwinListener for Listening {
     fn address(&self) -> SocketAddr {
         self.address
     }

@@ -1,6 +1,6 @@
 //! Why an extension frame cannot be read or written.
 
-use super::{MAX_ADDRESSES, MAX_SUPER_PACKET};
+use super::{MAX_ADDRESSES, MAX_GSO_PACKET};
 use crate::offload::OffloadError;
 
 /// Why received bytes are not an extension frame. The sender is at fault; the frame is dropped, the stream goes on.
@@ -36,8 +36,8 @@ pub enum ExtensionError {
     /// A GSO frame whose virtio-net header does not belong to its packet.
     #[error(transparent)]
     Offload(#[from] OffloadError),
-    /// A GSO frame with more than [`MAX_SUPER_PACKET`] bytes of packet, which no frame holds.
-    #[error("a GSO frame with a packet of {0} bytes; at most {MAX_SUPER_PACKET} are sent")]
+    /// A GSO frame with more than [`MAX_GSO_PACKET`] bytes of packet, which no frame holds.
+    #[error("a GSO frame with a packet of {0} bytes; at most {MAX_GSO_PACKET} are sent")]
     TooLong(usize),
     /// A GSO frame that need not be one, or whose virtio-net header is not the one rtun writes before that packet.
     #[error("a GSO frame whose virtio-net header is not canonical")]

@@ -16,17 +16,17 @@ pub const GSO_FRAME_HEADER: usize = 1 + VIRTIO_HEADER;
 pub const GSO_FRAME_PREFIX: usize = LEN_PREFIX + GSO_FRAME_HEADER;
 
 /// The longest packet that fits in a GSO frame, in bytes.
-pub const MAX_SUPER_PACKET: usize = MAX_FRAME - GSO_FRAME_HEADER;
+pub const MAX_GSO_PACKET: usize = MAX_FRAME - GSO_FRAME_HEADER;
 
 /// What goes before the packet to make it a GSO frame: frame length, type, canonical virtio-net header.
 ///
-/// None when it is no GSO packet, is longer than [`MAX_SUPER_PACKET`], or does not hold the sum of its pseudo-header
+/// None when it is no GSO packet, is longer than [`MAX_GSO_PACKET`], or does not hold the sum of its pseudo-header
 /// ([`GsoPacket::has_sum_of_pseudo_header`]), as behind a routing header; such a packet goes as
 /// [its segments](GsoPacket::write_frames).
 #[inline]
 pub fn gso_frame_prefix(packet: &GsoPacket<'_>) -> Option<[u8; GSO_FRAME_PREFIX]> {
     let len = packet.bytes().len();
-    if !packet.is_super() || len > MAX_SUPER_PACKET || !packet.has_sum_of_pseudo_header() {
+    if !packet.needs_segmentation() || len > MAX_GSO_PACKET || !packet.has_sum_of_pseudo_header() {
         return None;
     }
     let mut prefix = [0; GSO_FRAME_PREFIX];
@@ -49,11 +49,11 @@ pub fn decode_gso_frame(payload: &[u8]) -> Result<GsoPacket<'_>, ExtensionError>
     };
     let (header, packet) =
         VirtioHeader::split(body).ok_or(ExtensionError::Short { kind: "GSO frame" })?;
-    if packet.len() > MAX_SUPER_PACKET {
+    if packet.len() > MAX_GSO_PACKET {
         return Err(ExtensionError::TooLong(packet.len()));
     }
     let checked = header.check(packet)?;
-    if !checked.is_super() || checked.header() != header {
+    if !checked.needs_segmentation() || checked.header() != header {
         return Err(ExtensionError::NotCanonical);
     }
     if !checked.has_sum_of_pseudo_header() {

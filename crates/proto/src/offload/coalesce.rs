@@ -138,7 +138,7 @@ impl<'a> Batch<'a> {
         at: Range<usize>,
     ) -> Result<(), OffloadError> {
         let packet = header.check(&self.buffer[at.clone()])?;
-        if packet.is_super() {
+        if packet.needs_segmentation() {
             self.push_alone(at, packet.header());
         } else {
             self.push_packet(at, packet.has_partial_checksum(), packet.header());

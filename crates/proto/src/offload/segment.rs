@@ -12,7 +12,7 @@ impl GsoPacket<'_> {
     #[inline]
     pub fn segments(&self) -> usize {
         match &self.transport {
-            Some(transport) if self.is_super() => {
+            Some(transport) if self.needs_segmentation() => {
                 (self.bytes.len() - transport.payload).div_ceil(self.gso_size)
             }
             _ => 1,
@@ -23,7 +23,7 @@ impl GsoPacket<'_> {
     #[inline]
     pub fn longest_segment(&self) -> usize {
         match &self.transport {
-            Some(transport) if self.is_super() => transport.payload + self.gso_size,
+            Some(transport) if self.needs_segmentation() => transport.payload + self.gso_size,
             _ => self.bytes.len(),
         }
     }

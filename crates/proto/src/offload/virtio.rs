@@ -114,22 +114,22 @@ impl VirtioHeader {
         if self.flags & !(flag::NEEDS_CSUM | flag::DATA_VALID) != 0 {
             return Err(OffloadError::Flags(self.flags));
         }
-        let is_super = self.gso_type != gso_type::NONE;
+        let needs_segmentation = self.gso_type != gso_type::NONE;
         if self.flags & flag::NEEDS_CSUM == 0 {
             let plain = GsoPacket { bytes: packet, transport: None, gso_size: 0 };
-            return if is_super { Err(OffloadError::NoChecksum) } else { Ok(plain) };
+            return if needs_segmentation { Err(OffloadError::NoChecksum) } else { Ok(plain) };
         }
         let transport = Transport::find(&ip)?;
         let checksum = (usize::from(self.csum_start), usize::from(self.csum_offset));
         if checksum != (transport.start, transport.kind.checksum()) {
             return Err(OffloadError::ChecksumPlace);
         }
-        let gso_size = if is_super { self.check_super(&ip, &transport)? } else { 0 };
+        let gso_size = if needs_segmentation { self.check_gso(&ip, &transport)? } else { 0 };
         Ok(GsoPacket { bytes: packet, transport: Some(transport), gso_size })
     }
 
     /// The payload of a segment in bytes; 0 when it is the whole payload.
-    fn check_super(&self, ip: &Packet, transport: &Transport) -> Result<usize, OffloadError> {
+    fn check_gso(&self, ip: &Packet, transport: &Transport) -> Result<usize, OffloadError> {
         let kind = transport.kind;
         let expected = transport.gso_type(ip.version());
         let ecn = if kind == Kind::Tcp { self.gso_type & gso_type::ECN } else { 0 };
@@ -218,7 +218,7 @@ impl<'a> GsoPacket<'a> {
 
     /// Whether it has to be segmented.
     #[inline]
-    pub fn is_super(&self) -> bool {
+    pub fn needs_segmentation(&self) -> bool {
         self.gso_size > 0
     }
 
@@ -258,7 +258,7 @@ impl<'a> GsoPacket<'a> {
             csum_offset: field(transport.kind.checksum()),
             ..VirtioHeader::default()
         };
-        if self.is_super() {
+        if self.needs_segmentation() {
             header.gso_size = field(self.gso_size);
             header.gso_type = transport.gso_type(self.bytes[0] >> 4);
             if transport.tcp_flags(self.bytes) & tcp::CWR != 0 {

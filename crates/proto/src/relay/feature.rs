@@ -20,10 +20,10 @@ const ADDRESS_IPV4: u8 = 1;
 const ADDRESS_NAME: u8 = 3;
 const ADDRESS_IPV6: u8 = 4;
 
-/// The first reserved byte of the id in an OK response of an rtun hub; GOST sends zero and reads neither byte.
-pub const RTUN_MARK: u8 = 0x52;
+/// The first reserved byte of the id in an OK response of an rtun hub. GOST sends zero and ignores both bytes.
+pub const RTUN_SIGNATURE: u8 = 0x52;
 
-/// The second reserved byte beside [`RTUN_MARK`]: the version of rtun's extension frames the hub speaks.
+/// The second reserved byte, after [`RTUN_SIGNATURE`]: the version of rtun's extension frames that the hub speaks.
 pub const EXTENSION_VERSION: u8 = 1;
 
 /// One typed field of a message.
@@ -203,7 +203,7 @@ pub struct TunnelId {
     pub id: [u8; 16],
     /// 0x80 in a request: private; 0x01 in a response: UDP. Neither is used by routing tunnels.
     pub flag: u8,
-    /// Zero from GOST; [`RTUN_MARK`] and a version in the response of an rtun hub.
+    /// Zero from GOST; [`RTUN_SIGNATURE`] and a version in the response of an rtun hub.
     pub reserved: [u8; 2],
     /// Zero from GOST.
     pub weight: u8,
@@ -212,20 +212,20 @@ pub struct TunnelId {
 impl TunnelId {
     const LEN: usize = 20;
 
-    /// `id` with zeros beside it: what belongs in a request, and what GOST's hub answers.
+    /// `id` with zeros after it: for a request, and what GOST's hub answers.
     pub fn new(id: [u8; 16]) -> Self {
         Self { id, flag: 0, reserved: [0; 2], weight: 0 }
     }
 
-    /// `id` with rtun's mark: what an rtun hub answers.
-    pub fn marked(id: [u8; 16]) -> Self {
-        Self { reserved: [RTUN_MARK, EXTENSION_VERSION], ..Self::new(id) }
+    /// `id` with [`RTUN_SIGNATURE`] and a version after it: what an rtun hub answers.
+    pub fn from_rtun(id: [u8; 16]) -> Self {
+        Self { reserved: [RTUN_SIGNATURE, EXTENSION_VERSION], ..Self::new(id) }
     }
 
     /// The version of the extension frames the hub that sent this id speaks, at least 1; none when it is not rtun's.
     pub fn rtun_version(&self) -> Option<u8> {
         match self.reserved {
-            [RTUN_MARK, version] if version > 0 => Some(version),
+            [RTUN_SIGNATURE, version] if version > 0 => Some(version),
             _ => None,
         }
     }
@@ -408,9 +408,9 @@ mod tests {
     }
 
     #[test]
-    fn only_a_marked_id_is_rtuns() {
+    fn only_an_id_with_the_signature_is_rtuns() {
         assert_eq!(TunnelId::new([1; 16]).rtun_version(), None);
-        assert_eq!(TunnelId::marked([1; 16]).rtun_version(), Some(1));
+        assert_eq!(TunnelId::from_rtun([1; 16]).rtun_version(), Some(1));
         let with = |reserved| TunnelId { reserved, ..TunnelId::new([1; 16]) };
         assert_eq!(with([0x52, 7]).rtun_version(), Some(7));
         assert_eq!(with([0x52, 0]).rtun_version(), None);

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use rtun_proto::{
     extension::{
-        Extension, ExtensionEncodeError, ExtensionError, GSO_FRAME_HEADER, MAX_SUPER_PACKET,
+        Extension, ExtensionEncodeError, ExtensionError, GSO_FRAME_HEADER, MAX_GSO_PACKET,
         decode_gso_frame, gso_frame_prefix, ip_packet, ip_packet_mut, is_extension, packets,
     },
     frame::{Frames, LEN_PREFIX},
@@ -196,7 +196,7 @@ fn a_packet_that_need_not_be_cut_is_none() {
 fn the_longest_packet_fills_a_frame() {
     for (v6, protocol) in [(false, TCP), (true, TCP), (false, UDP), (true, UDP)] {
         let mut fields = Fields::new(v6, protocol, Vec::new());
-        fields.payload = data(MAX_SUPER_PACKET - fields.headers(), 1);
+        fields.payload = data(MAX_GSO_PACKET - fields.headers(), 1);
         let packet = fields.build_partial();
         let prefix = gso_frame_prefix(&fields.virtio(1400).check(&packet).unwrap()).unwrap();
         assert_eq!(prefix[..3], [0xff, 0xff, 3]);
@@ -208,7 +208,7 @@ fn the_longest_packet_fills_a_frame() {
         assert_eq!(gso_frame_prefix(&checked), None);
         assert_eq!(
             decode_gso_frame(&payload(fields.virtio(1400), &packet)),
-            Err(ExtensionError::TooLong(MAX_SUPER_PACKET + 1))
+            Err(ExtensionError::TooLong(MAX_GSO_PACKET + 1))
         );
     }
 }

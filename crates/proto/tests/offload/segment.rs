@@ -89,8 +89,8 @@ proptest! {
             flags: flag::NEEDS_CSUM | flag::DATA_VALID,
             ..fields.virtio(size)
         };
-        let is_super = fields.payload.len() > usize::from(size);
-        let expected = fields.virtio(if is_super { size } else { 0 });
+        let needs_segmentation = fields.payload.len() > usize::from(size);
+        let expected = fields.virtio(if needs_segmentation { size } else { 0 });
         prop_assert_eq!(lying.check(&packet).unwrap().header(), expected);
     }
 }

@@ -191,7 +191,7 @@ pub(crate) fn check(name: &str, bytes: &[u8]) {
         }
         "response-ok" => is_response(bytes, Response::ok(TunnelId::new(CONNECTOR))),
         "response-ok-marked" => {
-            let id = TunnelId::marked(CONNECTOR);
+            let id = TunnelId::from_rtun(CONNECTOR);
             assert_eq!(id.rtun_version(), Some(1));
             is_response(bytes, Response::ok(id));
         }

@@ -10,7 +10,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::{Device, NAME_MAX, Offload, TunConfig, TunError, VIRTIO_HEADER, check_name};
+use super::{NAME_MAX, Offload, PacketDevice, TunConfig, TunError, VIRTIO_HEADER, check_name};
 
 const CONTROL: &str = "/dev/net/tun";
 
@@ -42,7 +42,7 @@ impl Tun {
         Self::watch(file, name, config.mtu, Offload::None)
     }
 
-    /// The same, with as much [`Offload`] as the kernel has; [`Device::offload`] tells how much.
+    /// The same, with as much [`Offload`] as the kernel has; [`PacketDevice::offload`] tells how much.
     pub fn create_offloading(config: &TunConfig) -> Result<Tun, TunError> {
         let wanted = wanted_name(config)?;
         let file = open_control()?;
@@ -87,7 +87,7 @@ impl AsFd for Tun {
     }
 }
 
-impl Device for Tun {
+impl PacketDevice for Tun {
     fn name(&self) -> &str {
         &self.name
     }

@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::Device;
+use super::PacketDevice;
 
 /// Makes a device and the system's side of it. Each direction holds `capacity` packets (at least
 /// one): [`System::send`] drops what does not fit, as the kernel's own queue in front of a TUN
-/// device does, and [`Device::try_send`] answers [`io::ErrorKind::WouldBlock`].
+/// device does, and [`PacketDevice::try_send`] answers [`io::ErrorKind::WouldBlock`].
 pub fn device(name: &str, mtu: u16, capacity: usize) -> (MemoryTun, System) {
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(TunTwinShared {
         to_device: Queue::default(),
         to_system: Queue::default(),
         capacity: capacity.max(1),
@@ -26,17 +26,17 @@ pub fn device(name: &str, mtu: u16, capacity: usize) -> (MemoryTun, System) {
 pub struct MemoryTun {
     name: String,
     mtu: u16,
-    shared: Arc<Shared>,
+    shared: Arc<TunTwinShared>,
 }
 
 /// The system's end: what the kernel would do.
 #[derive(Debug)]
 pub struct System {
     mtu: u16,
-    shared: Arc<Shared>,
+    shared: Arc<TunTwinShared>,
 }
 
-impl Device for MemoryTun {
+impl PacketDevice for MemoryTun {
     fn name(&self) -> &str {
         &self.name
     }
@@ -141,13 +141,13 @@ impl Drop for System {
 }
 
 #[derive(Debug)]
-struct Shared {
+struct TunTwinShared {
     to_device: Queue,
     to_system: Queue,
     capacity: usize,
 }
 
-impl Shared {
+impl TunTwinShared {
     fn close(&self) {
         for queue in [&self.to_device, &self.to_system] {
             queue.lock().closed = true;
@@ -158,23 +158,23 @@ impl Shared {
 
 #[derive(Debug, Default)]
 struct Queue {
-    state: Mutex<State>,
+    state: Mutex<TunTwinState>,
     changed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct TunTwinState {
     packets: VecDeque<Vec<u8>>,
     closed: bool,
 }
 
 impl Queue {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, TunTwinState> {
         // Nothing panics while it holds the lock, so the state is whole even then.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn wait(&self, ready: impl Fn(&State) -> bool) {
+    async fn wait(&self, ready: impl Fn(&TunTwinState) -> bool) {
         loop {
             // Registered before the look, so that a change between look and wait is not missed.
             let changed = self.changed.notified();

@@ -2,37 +2,25 @@
 
 use std::{any::Any, sync::Arc, time::Instant};
 
-use quinn::congestion::{BbrConfig, Controller, ControllerFactory, CubicConfig};
+use quinn::congestion::{BbrConfig, Controller, ControllerFactory, CubicConfig, NewRenoConfig};
 use quinn_proto::RttEstimator;
+use rtun_settings::CongestionControl;
 
 use super::model::Model;
 
-/// What decides how fast to send.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Congestion {
-    /// By the measured rate and the shortest round trip: as fast as the path takes it, with little that waits on it, and
-    /// whatever is lost by chance. What radio needs, and what others on the path can live with.
-    #[default]
-    Measured,
-    /// By loss (RFC 9438): fills the path's queues, and is slow where packets are lost by chance.
-    Cubic,
-    /// quinn's BBR: fast, and fills the path's queues.
-    Bbr,
-}
-
-impl Congestion {
-    pub(super) fn factory(self) -> Arc<dyn ControllerFactory + Send + Sync> {
-        match self {
-            Self::Measured => Arc::new(Measured),
-            Self::Cubic => Arc::new(CubicConfig::default()),
-            Self::Bbr => Arc::new(BbrConfig::default()),
-        }
+/// What makes a controller for each path of a connection.
+pub(super) fn factory(congestion: CongestionControl) -> Arc<dyn ControllerFactory + Send + Sync> {
+    match congestion {
+        CongestionControl::Adaptive => Arc::new(Adaptive),
+        CongestionControl::Cubic => Arc::new(CubicConfig::default()),
+        CongestionControl::Bbr => Arc::new(BbrConfig::default()),
+        CongestionControl::NewReno => Arc::new(NewRenoConfig::default()),
     }
 }
 
-struct Measured;
+struct Adaptive;
 
-impl ControllerFactory for Measured {
+impl ControllerFactory for Adaptive {
     fn build(self: Arc<Self>, _: Instant, mtu: u16) -> Box<dyn Controller> {
         Box::new(Model::new(mtu))
     }
@@ -79,5 +67,28 @@ impl Controller for Model {
 
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::any::TypeId;
+
+    use quinn::congestion::{Bbr, Cubic, NewReno};
+
+    use super::*;
+
+    #[test]
+    fn each_name_is_another_controller() {
+        for (congestion, kind) in [
+            (CongestionControl::default(), TypeId::of::<Model>()),
+            (CongestionControl::Adaptive, TypeId::of::<Model>()),
+            (CongestionControl::Cubic, TypeId::of::<Cubic>()),
+            (CongestionControl::Bbr, TypeId::of::<Bbr>()),
+            (CongestionControl::NewReno, TypeId::of::<NewReno>()),
+        ] {
+            let built = factory(congestion).build(Instant::now(), 1200).into_any();
+            assert_eq!((*built).type_id(), kind, "{congestion:?}");
+        }
     }
 }

@@ -15,7 +15,6 @@ use rtun_settings::{QuicSettings, SocketOptions};
 use tokio::time::timeout;
 
 use super::{
-    congestion::Congestion,
     datagrams::QuicDatagrams,
     error::{QuicHandshakeError, ended},
     flow::Flow,
@@ -75,7 +74,6 @@ pub async fn connect(
     server_name: &str,
     tls: Arc<rustls::ClientConfig>,
     settings: &QuicSettings,
-    congestion: Congestion,
     options: &SocketOptions,
     within: Duration,
 ) -> Result<Arc<QuicStream>, QuicError> {
@@ -83,7 +81,7 @@ pub async fn connect(
     let race = Race::default();
     let connect = async {
         let begin = |socket, address| {
-            handshake_from(socket, address, server_name, client.clone(), settings, congestion)
+            handshake_from(socket, address, server_name, client.clone(), settings)
         };
         let attempt = |address| handshake(address, options, begin);
         match race.run(to, attempt).await {
@@ -147,12 +145,11 @@ async fn handshake_from(
     server_name: &str,
     mut client: ClientConfig,
     settings: &QuicSettings,
-    congestion: Congestion,
 ) -> Result<(quinn::Connection, Arc<Flow>), QuicHandshakeError> {
     let limit = handshake_limit(settings);
     let flow = Flow::new();
     // The listening side of a tunnel opens no streams.
-    client.transport_config(Arc::new(transport(settings, congestion, 0, &flow)));
+    client.transport_config(Arc::new(transport(settings, 0, &flow)));
     let endpoint = Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime))
         .map_err(QuicHandshakeError::Socket)?;
     let connecting =

@@ -17,7 +17,6 @@ use rtun_settings::{ListenOptions, QuicSettings};
 use tokio::time::timeout;
 
 use super::{
-    congestion::Congestion,
     connection::QuicConnection,
     error::QuicHandshakeError,
     flow::Flow,
@@ -65,7 +64,6 @@ pub struct RefusedHandshakes {
 pub struct QuicListener {
     endpoint: Endpoint,
     settings: QuicSettings,
-    congestion: Congestion,
     server: Mutex<ServerConfig>,
     open: Arc<AtomicUsize>,
     retried: AtomicU64,
@@ -78,7 +76,6 @@ pub struct Incoming {
     inner: quinn::Incoming,
     server: ServerConfig,
     settings: QuicSettings,
-    congestion: Congestion,
     open: OpenHandshake,
 }
 
@@ -108,7 +105,6 @@ impl QuicListener {
         addr: &str,
         tls: Arc<rustls::ServerConfig>,
         settings: &QuicSettings,
-        congestion: Congestion,
         options: &ListenOptions,
     ) -> Result<Self, BindError> {
         let mut server =
@@ -129,7 +125,6 @@ impl QuicListener {
         Ok(Self {
             endpoint,
             settings: settings.clone(),
-            congestion,
             server: Mutex::new(server),
             open: Arc::default(),
             retried: AtomicU64::new(0),
@@ -171,7 +166,6 @@ impl QuicListener {
                     inner: incoming,
                     server: self.server.lock().unwrap_or_else(PoisonError::into_inner).clone(),
                     settings: self.settings.clone(),
-                    congestion: self.congestion,
                     open: OpenHandshake::take(&self.open),
                 });
             }
@@ -221,11 +215,11 @@ impl Incoming {
 
     /// Makes the connection: the whole handshake, within the time the settings give it.
     pub async fn accept(self) -> Result<QuicConnection, QuicHandshakeError> {
-        let Self { inner, mut server, settings, congestion, open: _open } = self;
+        let Self { inner, mut server, settings, open: _open } = self;
         let limit = handshake_limit(&settings);
         let flow = Flow::new();
         let streams = max_streams(&settings);
-        server.transport_config(Arc::new(transport(&settings, congestion, streams, &flow)));
+        server.transport_config(Arc::new(transport(&settings, streams, &flow)));
         let connecting = inner.accept_with(Arc::new(server))?;
         match timeout(limit, connecting).await {
             Ok(connection) => Ok(QuicConnection::new(connection?, flow)),

@@ -4,8 +4,15 @@
 //! A round is the time until a packet sent within it is acknowledged. Eight make a cycle: one with more on its way, to see
 //! whether the path takes it, one with less, to see how short the round trip is when nothing waits, and six with what the path
 //! has shown to take. After BBR (draft-ietf-ccwg-bbr), but for less waiting: quinn paces by the window alone.
+//!
+//! That is for a path of one's own. Next to others who fill its queue the window is CUBIC's ([`Sharing`]).
 
 use std::time::{Duration, Instant};
+
+use sharing::{Seen, Sharing};
+
+mod cubic;
+mod sharing;
 
 /// Packets on their way before anything is known.
 const INITIAL_PACKETS: u64 = 32;
@@ -27,13 +34,16 @@ const MORE: f64 = 1.25;
 const LESS: f64 = 0.8;
 const CRUISE: f64 = 1.05;
 const CRUISE_MIN: f64 = 0.9;
-/// Where others keep a queue full, a share of it is ours only if we do too.
-const CROWDED: f64 = 2.0;
 /// Growth of the rate that makes an attempt a success.
 const GROWTH: f64 = 1.05;
 /// Growth in the beginning, and rounds without it until the path counts as full.
 const START_GROWTH: f64 = 1.25;
 const START_PATIENCE: u32 = 3;
+/// A round trip above what is due by this and half of [`JITTER`], or on the mean by this and [`JITTER`], tells of a queue.
+const QUEUED: f64 = 1.05;
+const QUEUED_MEAN: f64 = 1.1;
+/// Next to others the shortest round trip is believed so many times longer, for they let it be seen seldom.
+const SHARED_MEMORY: u32 = 3;
 /// What lies between two timers or two acknowledgements.
 const JITTER: Duration = Duration::from_millis(2);
 /// Loss beyond that of the rounds with less on their way, from which it is our own doing.
@@ -61,8 +71,7 @@ pub(super) struct Model {
     loss_of_less: f64,
     cruise: f64,
     cycle: u32,
-    /// Cycles whose queue did not drain though we sent less.
-    undrained: u32,
+    sharing: Sharing,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -81,12 +90,27 @@ struct Round {
     /// Of `acked`, bytes from a time when there was nothing more to send.
     limited: u64,
     shortest: Duration,
+    /// Seconds that each byte of `acked` took, together.
+    took: f64,
     is_over: bool,
 }
 
 impl Round {
     const fn beginning(since: Option<Instant>) -> Self {
-        Self { since, acked: 0, lost: 0, limited: 0, shortest: Duration::MAX, is_over: false }
+        Self {
+            since,
+            acked: 0,
+            lost: 0,
+            limited: 0,
+            shortest: Duration::MAX,
+            took: 0.0,
+            is_over: false,
+        }
+    }
+
+    /// The mean round trip.
+    fn mean(&self) -> Duration {
+        Duration::from_secs_f64(self.took / self.acked.max(1) as f64)
     }
 }
 
@@ -105,7 +129,7 @@ impl Model {
             loss_of_less: 0.0,
             cruise: CRUISE,
             cycle: CYCLE,
-            undrained: 0,
+            sharing: Sharing::new(),
         }
     }
 
@@ -130,7 +154,9 @@ impl Model {
         if limited {
             self.round.limited += bytes;
         }
-        self.round.shortest = self.round.shortest.min(now.saturating_duration_since(sent));
+        let took = now.saturating_duration_since(sent);
+        self.round.shortest = self.round.shortest.min(took);
+        self.round.took += took.as_secs_f64() * bytes as f64;
         self.round.is_over |= sent >= since && now.saturating_duration_since(since) >= ROUND_MIN;
         if matches!(self.phase, Phase::Start { .. }) && !limited {
             self.window = (self.window + bytes).min(WINDOW_MAX);
@@ -176,6 +202,7 @@ impl Model {
         }
         self.remember(now, round.shortest);
         let loss = round.lost as f64 / (round.lost + round.acked).max(1) as f64;
+        self.share(now, &round, is_limited);
         let is_judged = round.lost >= LOSS_PACKETS * self.mtu;
         if is_judged && loss > LOSS_MAX {
             self.rates = self.rates.map(|rate| rate * LESS);
@@ -190,18 +217,44 @@ impl Model {
 
     fn remember(&mut self, now: Instant, shortest: Duration) {
         let since = *self.half_since.get_or_insert(now);
-        if now.saturating_duration_since(since) > HALF_MEMORY {
+        let memory = match self.sharing.window() {
+            Some(_) => SHARED_MEMORY * HALF_MEMORY,
+            None => HALF_MEMORY,
+        };
+        if now.saturating_duration_since(since) > memory {
             self.half_since = Some(now);
             self.shortest = [Duration::MAX, self.shortest[0]];
         }
         self.shortest[0] = self.shortest[0].min(shortest);
     }
 
-    /// Whether packets waited on the way for longer than with what we sent by `factor`.
-    fn has_queue(&self, shortest: Duration, factor: f64) -> bool {
-        let own = self.window_by(factor) as f64 / self.rate().max(1.0);
+    /// Tells what a round says of others.
+    fn share(&mut self, now: Instant, round: &Round, is_limited: bool) {
+        let packets = |bytes: u64| bytes as f64 / self.mtu as f64;
+        let round_trip = round.mean();
+        let due = self.round_trip().as_secs_f64() * QUEUED_MEAN + JITTER.as_secs_f64();
+        // What is seen in a round was sent in the one before.
+        let on_way = match self.phase {
+            Phase::Cycle { round: 1, .. } => self.window_by(MORE),
+            _ => self.window_by(self.cruise),
+        };
+        let seen = Seen {
+            packets: packets(round.lost + round.acked).max(1.0),
+            lost: packets(round.lost),
+            round_trip,
+            waited: round_trip.as_secs_f64() > due,
+            is_limited,
+            on_way: packets(on_way),
+            holding: self.rate() * round_trip.as_secs_f64() / self.mtu as f64,
+        };
+        self.sharing.end_round(now, &seen);
+    }
+
+    /// Whether packets waited on the way for longer than `window` at once explains.
+    fn has_queue(&self, shortest: Duration, window: u64, tolerance: f64) -> bool {
+        let own = window as f64 / self.rate().max(1.0);
         let due = self.round_trip().as_secs_f64().max(own);
-        shortest.as_secs_f64() > due * MORE + 2.0 * JITTER.as_secs_f64()
+        shortest.as_secs_f64() > due * tolerance + JITTER.as_secs_f64() / 2.0
     }
 
     /// Whether a round's loss is more than what chance takes, and so our doing.
@@ -216,7 +269,7 @@ impl Model {
             Phase::Start { rate, idle_rounds } => {
                 let now = self.rate();
                 let has_grown = now >= rate * START_GROWTH;
-                if self.has_queue(seen.shortest, 1.0)
+                if self.has_queue(seen.shortest, self.window_by(1.0), MORE)
                     || (!has_grown && !is_limited && idle_rounds + 1 >= START_PATIENCE)
                 {
                     return Phase::Cycle { round: 1, rate: now };
@@ -242,35 +295,59 @@ impl Model {
             }
             Phase::Cycle { round: 2, rate } => {
                 self.loss_of_less += (loss - self.loss_of_less) / 4.0;
-                self.undrained = match self.has_queue(seen.shortest, LESS) && !is_limited {
-                    true => self.undrained + 1,
-                    false => 0,
-                };
+                if !is_limited {
+                    let drained = !self.has_queue(seen.shortest, self.less(), QUEUED);
+                    let full = self.window_by(CRUISE) as f64 / self.mtu as f64;
+                    if self.sharing.sent_less(drained, full) {
+                        return Phase::Cycle { round: 1, rate };
+                    }
+                }
                 Phase::Cycle { round: 3, rate }
             }
             Phase::Cycle { round, rate } => {
-                let step = match self.is_own(loss, seen) && self.undrained == 0 {
+                let step = match self.is_own(loss, seen) {
                     true => -0.03,
                     false => 0.01,
                 };
                 self.cruise = (self.cruise + step).clamp(CRUISE_MIN, CRUISE);
                 match round + 1 {
-                    next if next < self.cycle => Phase::Cycle { round: next, rate },
+                    next if next < self.rounds() => Phase::Cycle { round: next, rate },
                     _ => Phase::Cycle { round: 0, rate: self.rate() },
                 }
             }
         }
     }
 
+    /// Rounds of this cycle.
+    fn rounds(&self) -> u32 {
+        match self.sharing.window() {
+            Some(_) if !self.sharing.is_nearly_alone() => CYCLE_MAX,
+            Some(_) => CYCLE,
+            None => self.cycle,
+        }
+    }
+
     fn wanted(&self) -> u64 {
-        let crowded = if self.undrained >= 2 { CROWDED } else { 1.0 };
         // What chance takes has to be sent as well.
         let chance = 1.0 - self.loss_of_less.min(CHANCE_MAX);
-        self.window_by(match self.phase {
-            Phase::Cycle { round: 0, .. } => MORE * crowded / chance,
-            Phase::Cycle { round: 1, .. } => LESS,
-            _ => self.cruise * crowded / chance,
-        })
+        match (self.phase, self.shared()) {
+            (Phase::Cycle { round: 1, .. }, _) => self.less(),
+            (_, Some(shared)) => shared,
+            (Phase::Cycle { round: 0, .. }, None) => self.window_by(MORE / chance),
+            (_, None) => self.window_by(self.cruise / chance),
+        }
+    }
+
+    /// Bytes next to others, if there are any.
+    fn shared(&self) -> Option<u64> {
+        let bytes = |packets: f64| (packets * self.mtu as f64) as u64;
+        self.sharing.window().map(|it| bytes(it).clamp(MIN_PACKETS * self.mtu, WINDOW_MAX))
+    }
+
+    /// Bytes while it is tried whether the queue drains; not less than half of what others leave us, which is theirs at once.
+    fn less(&self) -> u64 {
+        let less = self.window_by(LESS);
+        self.shared().map_or(less, |shared| less.max(shared / 2).min(shared))
     }
 
     /// `factor` of what fills the path, and what makes up for the jitter of timers and acknowledgements.

@@ -6,7 +6,7 @@ use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 use rtun_settings::QuicSettings;
 
 use super::{
-    congestion::Congestion,
+    congestion,
     flow::{Flow, Watch},
 };
 
@@ -69,7 +69,6 @@ fn idle_timeout(settings: &QuicSettings) -> Duration {
 /// What quinn is given for a connection whose other side may open `max_streams`.
 pub(super) fn transport(
     settings: &QuicSettings,
-    congestion: Congestion,
     max_streams: u32,
     flow: &Arc<Flow>,
 ) -> TransportConfig {
@@ -90,7 +89,7 @@ pub(super) fn transport(
         .datagram_receive_buffer_size(Some(DATAGRAM_RECEIVE_BUFFER))
         .congestion_controller_factory(Arc::new(Watch {
             flow: Arc::clone(flow),
-            factory: congestion.factory(),
+            factory: congestion::factory(settings.congestion),
         }))
         .mtu_discovery_config(Some(mtu));
     transport

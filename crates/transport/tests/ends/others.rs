@@ -14,7 +14,7 @@ use rtun_transport::{
     Stream, grpc, http2,
     io_stream::IoStream,
     mux,
-    quic::{Congestion, QuicConnection, QuicListener},
+    quic::{QuicConnection, QuicListener},
     tcp,
 };
 use socket2::SockRef;
@@ -139,9 +139,7 @@ async fn quic_connection() -> (Source, Other) {
         ..QuicSettings::default()
     };
     let options = ListenOptions::default();
-    let listener =
-        QuicListener::bind("127.0.0.1:0", ca.server(), &settings, Congestion::default(), &options)
-            .unwrap();
+    let listener = QuicListener::bind("127.0.0.1:0", ca.server(), &settings, &options).unwrap();
     let mut tls = Arc::unwrap_or_clone(ca.client());
     tls.alpn_protocols = vec![b"h3".to_vec()];
     let config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));

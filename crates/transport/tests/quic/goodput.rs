@@ -3,21 +3,17 @@
 
 use std::{
     future::poll_fn,
-    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use rtun_settings::{ListenOptions, QuicSettings, SocketOptions};
-use rtun_transport::{
-    Stream,
-    quic::{self, Congestion, QuicListener, QuicStream},
-};
+use rtun_settings::{CongestionControl, QuicSettings};
+use rtun_transport::{Stream, quic::QuicStream};
 use tokio::time::timeout;
 
 use super::{
-    certificates::{Ca, NAME},
-    pair::{PATIENCE, Server, as_stream, first_stream},
+    certificates::NAME,
+    pair::{PATIENCE, as_stream, connect, first_stream, server_with},
     relay::{Relay, Way},
 };
 
@@ -33,16 +29,16 @@ struct Figure {
 }
 
 /// Both ends over `way`, the dialled one first.
-async fn ends(way: Way, congestion: Congestion) -> (Relay, Arc<QuicStream>, Arc<QuicStream>) {
-    let (settings, options) = (QuicSettings::default(), ListenOptions::default());
-    let ca = Ca::new();
-    let bound = QuicListener::bind("127.0.0.1:0", ca.server(), &settings, congestion, &options);
-    let server = Server { ca, listener: bound.unwrap() };
+async fn ends(
+    way: Way,
+    congestion: CongestionControl,
+) -> (Relay, Arc<QuicStream>, Arc<QuicStream>) {
+    let settings = QuicSettings { congestion, ..QuicSettings::default() };
+    let server = server_with(&settings);
     let relay = Relay::start(server.listener.local_addr().unwrap(), way, 1);
-    let (addr, tls) = (relay.addr().parse::<SocketAddr>().unwrap().into(), server.ca.client());
-    let options = SocketOptions::default();
-    let connecting = quic::connect(&addr, NAME, tls, &settings, congestion, &options, PATIENCE);
-    let (client, connection) = tokio::join!(connecting, server.accept());
+    let (addr, tls) = (relay.addr(), server.ca.client());
+    let (client, connection) =
+        tokio::join!(connect(&addr, NAME, tls, &settings, PATIENCE), server.accept());
     let client = client.unwrap();
     let accepted = first_stream(&client, &connection).await;
     (relay, client, accepted)
@@ -66,7 +62,7 @@ fn figure(mut ages: Vec<Duration>) -> Figure {
     Figure { mbit, median: at(0.5), late: at(0.99) }
 }
 
-async fn datagrams(way: Way, congestion: Congestion) -> Figure {
+async fn datagrams(way: Way, congestion: CongestionControl) -> Figure {
     let (_relay, a, b) = ends(way, congestion).await;
     let origin = Instant::now();
     let sender = tokio::spawn(async move {
@@ -92,7 +88,7 @@ async fn datagrams(way: Way, congestion: Congestion) -> Figure {
     figure(ages)
 }
 
-async fn stream(way: Way, congestion: Congestion) -> Figure {
+async fn stream(way: Way, congestion: CongestionControl) -> Figure {
     let (_relay, a, b) = ends(way, congestion).await;
     let origin = Instant::now();
     let sender = tokio::spawn(async move {
@@ -126,7 +122,9 @@ async fn controllers() {
                 rate,
                 queue: Duration::from_millis(queue),
             };
-            for congestion in [Congestion::Measured, Congestion::Cubic, Congestion::Bbr] {
+            for congestion in
+                [CongestionControl::Adaptive, CongestionControl::Cubic, CongestionControl::Bbr]
+            {
                 if only.as_ref().is_some_and(|only| *only != format!("{congestion:?}")) {
                     continue;
                 }

@@ -6,6 +6,7 @@
 mod battery;
 mod beside;
 mod certificates;
+mod congestion;
 mod connecting;
 mod ends;
 mod flood;

@@ -6,7 +6,7 @@ use rtun_settings::{ListenOptions, QuicSettings, SocketOptions};
 use rtun_transport::{
     Stream,
     names::Names,
-    quic::{self, BindError, Congestion, QuicConnection, QuicError, QuicListener, QuicStream},
+    quic::{self, BindError, QuicConnection, QuicError, QuicListener, QuicStream},
 };
 
 use super::certificates::{Ca, NAME};
@@ -25,7 +25,7 @@ pub(crate) fn bind(
     tls: Arc<rustls::ServerConfig>,
     settings: &QuicSettings,
 ) -> Result<QuicListener, BindError> {
-    QuicListener::bind(addr, tls, settings, Congestion::default(), &ListenOptions::default())
+    QuicListener::bind(addr, tls, settings, &ListenOptions::default())
 }
 
 /// Dials an address from a usual socket.
@@ -37,8 +37,8 @@ pub(crate) async fn connect(
     within: Duration,
 ) -> Result<Arc<QuicStream>, QuicError> {
     let addr = Names::default().find(addr, None, within).await.expect("an address");
-    let (congestion, options) = (Congestion::default(), SocketOptions::default());
-    quic::connect(&addr, server_name, tls, settings, congestion, &options, within).await
+    let options = SocketOptions::default();
+    quic::connect(&addr, server_name, tls, settings, &options, within).await
 }
 
 pub(crate) fn server() -> Server {

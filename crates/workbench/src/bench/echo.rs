@@ -21,10 +21,19 @@ pub(super) struct Echoes {
 impl Echoes {
     /// Sends one at a time, with this pause after each.
     pub(super) fn during(world: &World, pause: Duration, during: Duration) -> Self {
+        Self::of(|within| world.ping_once(within), pause, during)
+    }
+
+    /// The same of any echo; `ping` takes how long to wait for it.
+    pub(super) fn of(
+        ping: impl Fn(Duration) -> Option<Duration>,
+        pause: Duration,
+        during: Duration,
+    ) -> Self {
         let start = Instant::now();
         let mut echoes = Self::default();
         while start.elapsed() < during {
-            match world.ping_once(PATIENCE) {
+            match ping(PATIENCE) {
                 Some(time) => echoes.times.push(time.as_secs_f64() * 1000.0),
                 None => echoes.lost += 1,
             }

@@ -74,7 +74,7 @@ fn streams(world: &World, count: usize, meanwhile: impl FnOnce()) -> Result<f64,
 }
 
 /// Fails where the emulator itself could not keep up.
-fn holds(wan: &Wan) -> Result<(), BenchError> {
+pub(super) fn holds(wan: &Wan) -> Result<(), BenchError> {
     let failed = [Direction::AToB, Direction::BToA].map(|way| wan.counters(way).failed);
     match failed.iter().sum() {
         0 => Ok(()),

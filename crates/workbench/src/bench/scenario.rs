@@ -11,11 +11,11 @@ use rtun_lab::tools::{Flow, TcpLoad, udp_load};
 use super::{
     BenchError, CONGESTION_CONTROL,
     echo::Echoes,
-    idle, link, lossy,
+    fair, idle, link, lossy,
     search::{LOSS, highest_load},
     stalled, swap,
     table::Origin,
-    world::{Layout, World},
+    world::{Layout, Way, World},
 };
 
 /// One kind of traffic.
@@ -48,6 +48,8 @@ pub(super) enum Scenario {
     /// TCP, datagrams and an echo where 1 % of the packets between a host and its hub is lost, 50 ms there and back, over
     /// each transport
     Lossy,
+    /// How a connection of each transport shares 100 Mbit/s, 20 ms there and back, with a TCP stream and with another
+    Fair100,
     /// One TCP stream over each transport
     Transports,
     /// Idle hosts and what each costs the hub; measured once
@@ -102,7 +104,8 @@ impl Scenario {
             Scenario::Pairs16 => Layout::hosts(16),
             Scenario::Stalled => Layout { machines: 3, ..Layout::hosts(2) },
             Scenario::Link100 => Layout { access_link: Some(100), ..Layout::hosts(2) },
-            Scenario::Lossy => Layout { lossy: true, ..Layout::hosts(2) },
+            Scenario::Lossy => Layout { way: Some(Way::Lossy), ..Layout::hosts(2) },
+            Scenario::Fair100 => Layout { way: Some(Way::Fair), ..Layout::hosts(2) },
             Scenario::Idle10000 => Layout { hosts: 0, ..Layout::hosts(2) },
             Scenario::Swap => {
                 Layout { routes: sizes.routes, origin: sizes.origin, ..Layout::hosts(2) }
@@ -118,7 +121,7 @@ impl Scenario {
 
     /// Whether it compares transports instead of tunnels over TCP.
     pub(super) fn is_over_transports(self) -> bool {
-        matches!(self, Scenario::Lossy | Scenario::Transports)
+        matches!(self, Scenario::Lossy | Scenario::Fair100 | Scenario::Transports)
     }
 
     /// Whether it is measured in the first round only, because it takes long and varies little.
@@ -156,6 +159,7 @@ impl Scenario {
             Scenario::Stalled => stalled::measure(world, during),
             Scenario::Link100 => link::measure(world, during),
             Scenario::Lossy => lossy::measure(world, during),
+            Scenario::Fair100 => fair::measure(world, during),
             Scenario::Idle10000 => idle::measure(world, during, sizes.associations),
             Scenario::Swap => swap::measure(world, during),
         }
@@ -258,6 +262,7 @@ mod tests {
                 "stalled",
                 "link100",
                 "lossy",
+                "fair100",
                 "transports",
                 "idle10000",
                 "swap"

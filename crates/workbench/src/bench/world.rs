@@ -18,12 +18,12 @@ use std::{
 
 use nix::sys::signal::Signal;
 use rtun_lab::{
-    Lab, Namespace, Process, Wan,
+    Lab, Namespace, Process, Wan, WanConfig,
     tools::{self, CongestionSetting, Flow},
 };
 
 use super::{
-    BenchError, CONGESTION_CONTROL, cpu, lossy, sockets,
+    BenchError, CONGESTION_CONTROL, cpu, fair, lossy, sockets,
     table::{self, Origin, Table},
     transport::Transport,
 };
@@ -31,11 +31,17 @@ use super::{
 /// How long a network may take until packets pass.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// How long one echo may take meanwhile.
+const PING: Duration = Duration::from_millis(200);
+
 /// Where every host's traffic generator listens.
 const PORT: u16 = 6000;
 
 /// The hub's port for hosts.
 const HUB_PORT: u16 = 8443;
+
+/// The twin's number.
+const TWIN: usize = 17;
 
 /// How a program ends that refuses its configuration: `EX_CONFIG` of sysexits.h.
 const REFUSED: i32 = 78;
@@ -83,12 +89,30 @@ pub(super) struct Layout {
     pub(super) hosts: usize,
     /// What the hub's end of the cable to the second carries, in Mbit/s, if it is limited.
     pub(super) access_link: Option<u32>,
-    /// Whether the first is far from the hub, over a way that loses packets ([`lossy::way`]).
-    pub(super) lossy: bool,
+    /// What is between the first and the hub in the place of a cable.
+    pub(super) way: Option<Way>,
     /// Routes in the hub's table besides those of the machines.
     pub(super) routes: usize,
     /// Where the hub reads these from.
     pub(super) origin: Origin,
+}
+
+/// A way between the first machine and the hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Way {
+    /// One that loses packets ([`lossy::way`]).
+    Lossy,
+    /// One that several share ([`fair::way`]): a second host, the twin, is on the first machine.
+    Fair,
+}
+
+impl Way {
+    fn config(self) -> WanConfig {
+        match self {
+            Self::Lossy => lossy::way(),
+            Self::Fair => fair::way(),
+        }
+    }
 }
 
 impl Layout {
@@ -98,7 +122,7 @@ impl Layout {
             machines: hosts,
             hosts,
             access_link: None,
-            lossy: false,
+            way: None,
             routes: 0,
             origin: Origin::Inline,
         }
@@ -139,10 +163,11 @@ impl World {
         for index in 0..layout.machines {
             let machine = lab.namespace(&format!("host-{}", index + 1))?;
             let cable = format!("host-{}", index + 1);
-            if layout.lossy && index == 0 {
-                wan = Some(lab.wan(&hub, &cable, &machine, "eth0", &lossy::way())?);
-            } else {
-                lab.veth(&hub, &cable, &machine, "eth0")?;
+            match layout.way.filter(|_| index == 0) {
+                Some(way) => {
+                    wan = Some(lab.wan(&hub, &cable, &machine, "eth0", &way.config())?);
+                }
+                None => lab.veth(&hub, &cable, &machine, "eth0")?,
             }
             for (end, device, address) in
                 [(&hub, &*cable, outer(index, 1)), (&machine, "eth0", outer(index, 2))]
@@ -189,6 +214,12 @@ impl World {
                     command.args(host_arguments(index, contender));
                     host_processes.push(start(machine, command)?);
                 }
+                if layout.way == Some(Way::Fair) {
+                    let mut command = program(host_command);
+                    command.args(twin_arguments(contender));
+                    host_processes.push(start(&machines[0], command)?);
+                    machines[1].addr_add("lo", &format!("{}/32", twin(1)))?;
+                }
                 hub_process
             }
         };
@@ -220,13 +251,20 @@ impl World {
         }
         let start = Instant::now();
         for (index, host) in self.hosts.iter().enumerate().take(self.layout.hosts) {
-            while self.ping(host, index ^ 1, Duration::from_millis(200)).is_none() {
+            while self.ping(host, index ^ 1, PING).is_none() {
                 for process in std::iter::once(hub_process).chain(&self.host_processes) {
                     still_runs(process, contender)?;
                 }
                 if start.elapsed() > PATIENCE {
                     return Err(late(contender));
                 }
+            }
+        }
+        while self.layout.way == Some(Way::Fair)
+            && tools::ping(&self.hosts[0], twin(1).into(), 56, false, PING).is_err()
+        {
+            if start.elapsed() > PATIENCE {
+                return Err(late(contender));
             }
         }
         Ok(())
@@ -289,6 +327,16 @@ impl World {
         (inner(index), PORT).into()
     }
 
+    /// The hub's machine.
+    pub(super) fn hub(&self) -> &Namespace {
+        &self.hub
+    }
+
+    /// Where traffic for the second machine goes through the twin's tunnel.
+    pub(super) fn twin_address(&self) -> SocketAddr {
+        (twin(1), PORT).into()
+    }
+
     /// The hub's program.
     pub(super) fn hub_id(&self) -> u32 {
         self.hub_process.id()
@@ -343,6 +391,11 @@ fn inner(index: usize) -> Ipv4Addr {
     Ipv4Addr::new(10, 64, 0, number(index))
 }
 
+/// The address of the twin's tunnel (index 0), and that of the second host for it: half of the hosts' network.
+fn twin(index: usize) -> Ipv4Addr {
+    Ipv4Addr::new(10, 64, 128, number(index))
+}
+
 /// What only the table of this generation has a route for.
 fn marker(generation: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 64, 200, generation)
@@ -386,6 +439,10 @@ fn hub_configuration(
     for index in 0..layout.machines {
         route((inner(index), 32, index + 1));
     }
+    if layout.way == Some(Way::Fair) {
+        route((twin(0), 32, TWIN));
+        route((twin(1), 32, 2));
+    }
     if matches!(table, Table::Inline) {
         table_routes(layout, generation).for_each(route);
     }
@@ -399,8 +456,21 @@ fn table_routes(layout: Layout, generation: u8) -> impl Iterator<Item = (Ipv4Add
 }
 
 fn host_arguments(index: usize, contender: &Contender) -> [String; 4] {
-    let (name, mtu) = (index + 1, contender.mtu);
-    let hub = format!("{}:{HUB_PORT}", outer(index, 1));
+    arguments(index, index + 1, inner(index), 16, contender)
+}
+
+fn twin_arguments(contender: &Contender) -> [String; 4] {
+    arguments(0, TWIN, twin(0), 17, contender)
+}
+
+fn arguments(
+    machine: usize,
+    name: usize,
+    address: Ipv4Addr,
+    length: u8,
+    contender: &Contender,
+) -> [String; 4] {
+    let hub = format!("{}:{HUB_PORT}", outer(machine, 1));
     let node = match &contender.transport {
         Some(transport) => transport.node(&hub),
         None => format!("router://{hub}"),
@@ -408,7 +478,7 @@ fn host_arguments(index: usize, contender: &Contender) -> [String; 4] {
     let plain = if contender.gso_frames() { "" } else { "&superFrames=false" };
     [
         "-L".into(),
-        format!("tun:///host-{name}?net={}/16&mtu={mtu}{plain}", inner(index)),
+        format!("tun:///host-{name}?net={address}/{length}&mtu={}{plain}", contender.mtu),
         "-F".into(),
         node,
     ]

@@ -199,7 +199,7 @@ impl Ends {
 }
 
 /// A network namespace, however it is written; its path where there is none.
-fn namespace(config: Option<&NetworkNamespace>) -> Result<netns::Identity, PathBuf> {
+fn namespace(config: Option<&NetworkNamespace>) -> Result<netns::NetnsIdentity, PathBuf> {
     let path = config.map_or_else(|| PathBuf::from(OWN_NAMESPACE), NetworkNamespace::path);
     netns::identity(&path).map_err(|_| path)
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use arc_swap::{ArcSwapOption, Guard};
-use rtun_system::tun::{Device, Offload, Tun};
+use rtun_system::tun::{Offload, PacketDevice, Tun};
 use tokio::sync::Notify;
 
 /// A host's device as its sessions see it. While there is none, packets are refused, and are counted as lost.
@@ -65,7 +65,7 @@ impl Port {
     }
 }
 
-impl Device for Port {
+impl PacketDevice for Port {
     /// That of the first; the system may have chosen another since.
     fn name(&self) -> &str {
         &self.name

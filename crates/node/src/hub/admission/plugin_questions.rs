@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 
 use rtun_control::AuthQuestion;
-use rtun_core::{HostName, JoinRequest, NamespaceId, Secret, Word};
+use rtun_core::{HostName, JoinRequest, NamespaceId, PluginAnswer, Secret};
 
-use super::handshake::HandshakeError;
+use super::error::AdmissionError;
 use crate::hub::rules::Rules;
 
 /// Whether every admission plugin admits the address.
@@ -13,12 +13,12 @@ pub(super) async fn ask_about_address(
     rules: &Rules,
     service: &str,
     peer: SocketAddr,
-) -> Result<(), HandshakeError> {
+) -> Result<(), AdmissionError> {
     for plugin in rules.plugins.admissions() {
         match plugin.ask(service, peer).await {
             Ok(true) => {}
-            Ok(false) => return Err(HandshakeError::AddressRefused),
-            Err(_) => return Err(HandshakeError::AddressUnavailable),
+            Ok(false) => return Err(AdmissionError::AddressRefused),
+            Err(_) => return Err(AdmissionError::AddressUnavailable),
         }
     }
     Ok(())
@@ -30,12 +30,12 @@ pub(super) async fn ask_about_user(
     service: &str,
     join: &JoinRequest<'_>,
     peer: SocketAddr,
-) -> Word<bool> {
+) -> PluginAnswer<bool> {
     // Plugins speak of text; what is none is no user that they know.
     let texts = join
         .credential
         .map(|(user, password)| Some((str::from_utf8(user).ok()?, str::from_utf8(password).ok()?)));
-    let Some(Some((user, password))) = texts else { return Word::Said(false) };
+    let Some(Some((user, password))) = texts else { return PluginAnswer::Answered(false) };
     let mut unavailable = false;
     for plugin in rules.plugins.authers() {
         let question = AuthQuestion {
@@ -45,12 +45,12 @@ pub(super) async fn ask_about_user(
             client: peer,
         };
         match plugin.ask(question).await {
-            Ok(Some(_)) => return Word::Said(true),
+            Ok(Some(_)) => return PluginAnswer::Answered(true),
             Ok(None) => {}
             Err(_) => unavailable = true,
         }
     }
-    if unavailable { Word::Unavailable } else { Word::Said(false) }
+    if unavailable { PluginAnswer::Unavailable } else { PluginAnswer::Answered(false) }
 }
 
 /// Which namespace the ingress plugin places the host in.
@@ -58,12 +58,12 @@ pub(super) async fn ask_about_place(
     rules: &Rules,
     service: &str,
     host: &str,
-) -> Word<Option<NamespaceId>> {
+) -> PluginAnswer<Option<NamespaceId>> {
     let (Some(plugin), Ok(host)) = (rules.plugins.ingress(), HostName::new(host)) else {
-        return Word::Unavailable;
+        return PluginAnswer::Unavailable;
     };
     match plugin.ask(&host, service).await {
-        Ok(namespace) => Word::Said(namespace),
-        Err(_) => Word::Unavailable,
+        Ok(namespace) => PluginAnswer::Answered(namespace),
+        Err(_) => PluginAnswer::Unavailable,
     }
 }

@@ -1,12 +1,12 @@
 //! Connections that have not been admitted yet: few, brief, and each worth what it has proven.
 //!
 //! A host needs some round trips to be admitted. One that floods has many connections that stop at the same point, so
-//! connections wait by what they have proven ([`Proven`]), and each source has [`PLACES`] places for each of these levels:
+//! connections wait by what they have proven ([`ProofLevel`]), and each source has [`SLOTS`] slots for each of these levels:
 //!
 //! - Who has proven nothing makes room for the next of its source that has proven nothing: a host speaks at once.
-//! - Who has proven something keeps its place for [`GRACE`], longer than a round trip; if all have been there for less, the
+//! - Who has proven something keeps its slot for [`GRACE`], longer than a round trip; if all have been there for less, the
 //!   next is turned out instead.
-//! - When all places are taken, the source with the most gives one up, the oldest of those that have proven least. So a source
+//! - When all slots are taken, the source with the most gives one up, the oldest of those that have proven least. So a source
 //!   with few connections gets in whatever the others do.
 
 use std::{
@@ -23,14 +23,14 @@ use tokio_util::sync::CancellationToken;
 pub(in crate::hub) const WAITING: usize = 512;
 
 /// At most this many of them come from one IPv4 address or IPv6 /64 and have proven the same.
-pub(in crate::hub) const PLACES: usize = 64;
+pub(in crate::hub) const SLOTS: usize = 64;
 
-/// A connection that has proven something keeps its place for this long.
+/// A connection that has proven something keeps its slot for this long.
 pub(in crate::hub) const GRACE: Duration = Duration::from_millis(300);
 
 /// What a connection has proven that is not admitted yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::hub) enum Proven {
+pub(in crate::hub) enum ProofLevel {
     /// Nothing: it is there.
     Nothing,
     /// It has sent something.
@@ -46,20 +46,20 @@ const LEVELS: usize = 3;
 pub(in crate::hub) struct WaitingRoom {
     capacity: usize,
     /// Of a source and level.
-    places: usize,
-    state: Mutex<State>,
+    slots: usize,
+    state: Mutex<WaitingRoomState>,
 }
 
 #[derive(Default)]
-struct State {
+struct WaitingRoomState {
     next: u64,
-    waiting: HashMap<u64, Waiting>,
-    by_source: HashMap<IpAddr, Source>,
+    waiting: HashMap<u64, WaitingConnection>,
+    by_source: HashMap<IpAddr, SourceQueues>,
 }
 
-struct Waiting {
+struct WaitingConnection {
     source: IpAddr,
-    proven: Proven,
+    proven: ProofLevel,
     /// When it proved that.
     since: Instant,
     turned_out: CancellationToken,
@@ -67,10 +67,10 @@ struct Waiting {
 
 /// The connections of a source by what they have proven, those first that proved it first; never empty.
 #[derive(Default)]
-struct Source([VecDeque<u64>; LEVELS]);
+struct SourceQueues([VecDeque<u64>; LEVELS]);
 
-/// A place in the waiting room; dropping it leaves.
-pub(in crate::hub) struct Place {
+/// A slot in the waiting room; dropping it leaves.
+pub(in crate::hub) struct WaitingSlot {
     room: Arc<WaitingRoom>,
     number: u64,
     turned_out: CancellationToken,
@@ -80,15 +80,17 @@ impl WaitingRoom {
     /// For as many connections as a process with this many descriptors can spare: a quarter.
     pub(in crate::hub) fn new(descriptors: u64) -> Arc<Self> {
         let capacity = usize::try_from(descriptors / 4).unwrap_or(WAITING).clamp(8, WAITING);
-        Arc::new(Self { capacity, places: PLACES.min(capacity / 2), state: Mutex::default() })
+        Arc::new(Self { capacity, slots: SLOTS.min(capacity / 2), state: Mutex::default() })
     }
 
-    /// Takes a place for a connection that has proven nothing; none if there is none.
-    pub(in crate::hub) fn enter(self: &Arc<Self>, source: IpAddr) -> Option<Place> {
+    /// Takes a slot for a connection that has proven nothing; none if there is none.
+    pub(in crate::hub) fn enter(self: &Arc<Self>, source: IpAddr) -> Option<WaitingSlot> {
         let (source, now) = (group(source), Instant::now());
         let mut state = self.state();
         let own = state.by_source.get(&source);
-        if let Some(oldest) = own.and_then(|own| own.oldest_of_full(Proven::Nothing, self.places)) {
+        if let Some(oldest) =
+            own.and_then(|own| own.oldest_of_full(ProofLevel::Nothing, self.slots))
+        {
             state.turn_out(oldest);
         }
         if state.waiting.len() >= self.capacity && !state.make_room(source, now) {
@@ -97,10 +99,12 @@ impl WaitingRoom {
         let number = state.next;
         state.next += 1;
         let turned_out = CancellationToken::new();
-        let (proven, token) = (Proven::Nothing, turned_out.clone());
-        state.waiting.insert(number, Waiting { source, proven, since: now, turned_out: token });
+        let (proven, token) = (ProofLevel::Nothing, turned_out.clone());
+        state
+            .waiting
+            .insert(number, WaitingConnection { source, proven, since: now, turned_out: token });
         state.by_source.entry(source).or_default().0[proven as usize].push_back(number);
-        Some(Place { room: Arc::clone(self), number, turned_out })
+        Some(WaitingSlot { room: Arc::clone(self), number, turned_out })
     }
 
     /// How many wait.
@@ -109,56 +113,56 @@ impl WaitingRoom {
     }
 
     /// A poisoned lock still guards whole maps: no critical section panics half way through a change.
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, WaitingRoomState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Place {
+impl WaitingSlot {
     /// The connection has proven more than before. It may be turned out by that, or turn another out.
-    pub(in crate::hub) fn proves(&self, proven: Proven) {
-        self.room.state().promote(self.number, proven, self.room.places, Instant::now());
+    pub(in crate::hub) fn proves(&self, proven: ProofLevel) {
+        self.room.state().promote(self.number, proven, self.room.slots, Instant::now());
     }
 
-    /// Resolves when the place is needed for another.
+    /// Resolves when the slot is needed for another.
     pub(in crate::hub) async fn turned_out(&self) {
         self.turned_out.cancelled().await;
     }
 }
 
-impl Drop for Place {
+impl Drop for WaitingSlot {
     fn drop(&mut self) {
         self.room.state().remove(self.number);
     }
 }
 
-impl State {
+impl WaitingRoomState {
     /// Whether there is now room for one more of `source` that has proven nothing.
     fn make_room(&mut self, source: IpAddr, now: Instant) -> bool {
-        let Some((&fattest, places)) = self.by_source.iter().max_by_key(|(_, own)| own.len())
+        let Some((&fattest, slots)) = self.by_source.iter().max_by_key(|(_, own)| own.len()) else {
+            return false;
+        };
+        let own = self.by_source.get(&source).map_or(0, SourceQueues::len);
+        let is_thin = own + 1 < slots.len();
+        // A source that has as many as any other makes room itself.
+        let from = if is_thin || own == 0 { fattest } else { source };
+        let Some((least, oldest)) = self.by_source.get(&from).and_then(SourceQueues::least_proven)
         else {
             return false;
         };
-        let own = self.by_source.get(&source).map_or(0, Source::len);
-        let is_thin = own + 1 < places.len();
-        // A source that has as many as any other makes room itself.
-        let from = if is_thin || own == 0 { fattest } else { source };
-        let Some((least, oldest)) = self.by_source.get(&from).and_then(Source::least_proven) else {
-            return false;
-        };
-        let may_go = is_thin || least == Proven::Nothing || self.has_had_its_time(oldest, now);
+        let may_go = is_thin || least == ProofLevel::Nothing || self.has_had_its_time(oldest, now);
         if may_go {
             self.turn_out(oldest);
         }
         may_go
     }
 
-    fn promote(&mut self, number: u64, proven: Proven, places: usize, now: Instant) {
+    fn promote(&mut self, number: u64, proven: ProofLevel, slots: usize, now: Instant) {
         let Some(waiting) = self.waiting.get(&number).filter(|it| it.proven < proven) else {
             return;
         };
         let own = self.by_source.get(&waiting.source);
-        if let Some(oldest) = own.and_then(|own| own.oldest_of_full(proven, places)) {
+        if let Some(oldest) = own.and_then(|own| own.oldest_of_full(proven, slots)) {
             if !self.has_had_its_time(oldest, now) {
                 return self.turn_out(number);
             }
@@ -182,7 +186,7 @@ impl State {
         }
     }
 
-    fn remove(&mut self, number: u64) -> Option<Waiting> {
+    fn remove(&mut self, number: u64) -> Option<WaitingConnection> {
         let waiting = self.waiting.remove(&number)?;
         if let Some(own) = self.by_source.get_mut(&waiting.source) {
             own.0[waiting.proven as usize].retain(|&other| other != number);
@@ -194,20 +198,20 @@ impl State {
     }
 }
 
-impl Source {
+impl SourceQueues {
     fn len(&self) -> usize {
         self.0.iter().map(VecDeque::len).sum()
     }
 
-    /// The oldest that have proven `proven`, if there are `places` of these.
-    fn oldest_of_full(&self, proven: Proven, places: usize) -> Option<u64> {
+    /// The oldest that have proven `proven`, if there are `slots` of these.
+    fn oldest_of_full(&self, proven: ProofLevel, slots: usize) -> Option<u64> {
         let level = &self.0[proven as usize];
-        level.front().copied().filter(|_| level.len() >= places)
+        level.front().copied().filter(|_| level.len() >= slots)
     }
 
     /// The oldest of those that have proven least.
-    fn least_proven(&self) -> Option<(Proven, u64)> {
-        let levels = [Proven::Nothing, Proven::Speech, Proven::Transport];
+    fn least_proven(&self) -> Option<(ProofLevel, u64)> {
+        let levels = [ProofLevel::Nothing, ProofLevel::Speech, ProofLevel::Transport];
         levels.into_iter().zip(&self.0).find_map(|(proven, level)| Some((proven, *level.front()?)))
     }
 }

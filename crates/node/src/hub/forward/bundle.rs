@@ -2,7 +2,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use crate::hub::association::Association;
+use crate::hub::association::HostAssociation;
 
 /// Hosts that frames of one read are gathered for; one more has those of the first sent.
 const HOSTS: usize = 16;
@@ -20,7 +20,7 @@ pub(super) struct Bundles {
 #[derive(Default)]
 struct Bundle {
     /// None when the bundle is free.
-    to: Option<Arc<Association>>,
+    to: Option<Arc<HostAssociation>>,
     /// Whole frames in the read buffer, in order; adjoining ones joined.
     places: Vec<Range<usize>>,
 }
@@ -32,7 +32,7 @@ impl Bundles {
     }
 
     /// Adds the frame at `place` of `bytes` behind the others for this host.
-    pub(super) fn add(&mut self, to: &Arc<Association>, place: Range<usize>, bytes: &[u8]) {
+    pub(super) fn add(&mut self, to: &Arc<HostAssociation>, place: Range<usize>, bytes: &[u8]) {
         let from = self.from;
         let bundle = match self.find(to) {
             Some(index) => &mut self.bundles[index],
@@ -51,7 +51,7 @@ impl Bundles {
     }
 
     /// Sends what is gathered for this host.
-    pub(super) fn send_to(&mut self, to: &Arc<Association>, bytes: &[u8]) {
+    pub(super) fn send_to(&mut self, to: &Arc<HostAssociation>, bytes: &[u8]) {
         if let Some(index) = self.find(to) {
             self.bundles[index].send(self.from, bytes);
         }
@@ -66,12 +66,12 @@ impl Bundles {
         }
     }
 
-    fn find(&self, to: &Arc<Association>) -> Option<usize> {
+    fn find(&self, to: &Arc<HostAssociation>) -> Option<usize> {
         let used = self.bundles.iter().map_while(|bundle| bundle.to.as_ref());
         used.enumerate().find(|(_, other)| Arc::ptr_eq(other, to)).map(|(index, _)| index)
     }
 
-    fn open(&mut self, to: &Arc<Association>, bytes: &[u8]) -> &mut Bundle {
+    fn open(&mut self, to: &Arc<HostAssociation>, bytes: &[u8]) -> &mut Bundle {
         let free = self.bundles.iter().position(|bundle| bundle.to.is_none());
         let index = match free {
             Some(index) => index,

@@ -11,8 +11,8 @@ use rtun_proto::extension::{self, Capabilities, Extension, Hello, HelloReply, No
 use tracing::debug;
 
 use crate::hub::{
-    association::{Association, Greeting},
-    namespace::{Moment, Namespace, Snapshot},
+    association::{Greeting, HostAssociation},
+    namespace::{Moment, Namespace, RoutingSnapshot},
 };
 
 /// Hosts that come back per second after the loss of a hub.
@@ -24,9 +24,9 @@ const WINDOW_MAX: Duration = Duration::from_secs(30);
 
 /// Answers a frame that holds no packet; an error is why it counts as lost.
 pub(super) fn answer(
-    from: &Arc<Association>,
+    from: &Arc<HostAssociation>,
     namespace: &Namespace,
-    snapshot: &Snapshot,
+    snapshot: &RoutingSnapshot,
     payload: &[u8],
 ) -> Result<(), DropReason> {
     if payload.is_empty() {
@@ -48,7 +48,12 @@ pub(super) fn answer(
     }
 }
 
-fn greet(host: &Arc<Association>, namespace: &Namespace, snapshot: &Snapshot, hello: Hello) {
+fn greet(
+    host: &Arc<HostAssociation>,
+    namespace: &Namespace,
+    snapshot: &RoutingSnapshot,
+    hello: Hello,
+) {
     let Hello { version, capabilities, mtu, instance, software } = hello;
     let mut offered = Capabilities::NONE;
     if snapshot.gso_frames {
@@ -83,8 +88,8 @@ fn greet(host: &Arc<Association>, namespace: &Namespace, snapshot: &Snapshot, he
 }
 
 /// Tells a host, and the other runs that report its name, of each other.
-fn tell_of_namesakes(host: &Arc<Association>, namespace: &Namespace) {
-    let instance = |it: &Association| it.greeting.get().map(|greeting| greeting.instance);
+fn tell_of_namesakes(host: &Arc<HostAssociation>, namespace: &Namespace) {
+    let instance = |it: &HostAssociation| it.greeting.get().map(|greeting| greeting.instance);
     for other in namespace.claims(&host.host) {
         if instance(&other) == instance(host) {
             continue;
@@ -100,9 +105,9 @@ fn tell_of_namesakes(host: &Arc<Association>, namespace: &Namespace) {
 
 /// The host's own address, unless it is known to be routed elsewhere or nowhere.
 fn known_address(
-    host: &Association,
+    host: &HostAssociation,
     namespace: &Namespace,
-    snapshot: &Snapshot,
+    snapshot: &RoutingSnapshot,
 ) -> Option<(IpAddr, u8)> {
     let addr = host.address?;
     let moment = Moment { snapshot, namespace: Some(namespace) };

@@ -13,7 +13,7 @@ use rtun_proto::{
 };
 use tokio::time::Instant;
 
-use crate::hub::{association::Association, namespace::Snapshot};
+use crate::hub::{association::HostAssociation, namespace::RoutingSnapshot};
 
 /// The least MTU of IPv6 (RFC 8200 section 5) and of IPv4 (RFC 791 section 3.2): no host may ask for less.
 const LEAST_MTU: [usize; 2] = [1280, 68];
@@ -34,8 +34,8 @@ pub(super) fn why(reason: DropReason) -> Option<Unreachable> {
 pub(super) fn too_long(
     packet: &Packet<'_>,
     len: usize,
-    to: &Association,
-    snapshot: &Snapshot,
+    to: &HostAssociation,
+    snapshot: &RoutingSnapshot,
 ) -> Option<u32> {
     let (longest, mtu) = to.takes();
     if len > longest {
@@ -49,8 +49,8 @@ pub(super) fn too_long(
 
 /// Tells the host `from` about its packet, unless that is not to be answered, or too many were.
 pub(super) fn send(
-    from: &Arc<Association>,
-    snapshot: &Snapshot,
+    from: &Arc<HostAssociation>,
+    snapshot: &RoutingSnapshot,
     packet: &Packet<'_>,
     why: Unreachable,
 ) {

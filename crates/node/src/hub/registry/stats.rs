@@ -5,7 +5,7 @@ use rtun_core::RoutingTable;
 
 use crate::{
     counters::Traffic,
-    hub::namespace::{Namespace, Snapshot},
+    hub::namespace::{Namespace, RoutingSnapshot},
     report::{GatewayReport, HostReport, NamespaceReport, Queued, SharedReport},
 };
 
@@ -38,7 +38,7 @@ pub(super) fn report(namespace: &Namespace, configured: bool) -> NamespaceReport
             peer: association.peer,
             transport: association.transport,
             connected: association.since.elapsed(),
-            carries: newest || !snapshot.one_carrier_per_host(),
+            carries: newest || !snapshot.one_active_per_host(),
             software: greeting.map(|greeting| greeting.software.clone()),
             mtu: greeting.map(|greeting| greeting.mtu),
             gso_frames: association.gso_frames(),
@@ -55,13 +55,13 @@ pub(super) fn report(namespace: &Namespace, configured: bool) -> NamespaceReport
 }
 
 /// Who carries what is behind several hosts.
-fn shared(namespace: &Namespace, snapshot: &Snapshot) -> Vec<SharedReport> {
+fn shared(namespace: &Namespace, snapshot: &RoutingSnapshot) -> Vec<SharedReport> {
     let all = snapshot.routing.tables().flat_map(RoutingTable::shared);
     let reports = all.take(MAX_SHARED).map(|shared| {
         let mut carried = false;
         let gateways = shared.gateways.iter().map(|host| {
             let connected = namespace.has(host);
-            let carries = connected && !(carried && snapshot.one_carrier_per_host());
+            let carries = connected && !(carried && snapshot.one_active_per_host());
             carried |= carries;
             GatewayReport { host: host.clone(), connected, carries }
         });

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use rtun_core::{Route, Word};
+use rtun_core::{PluginAnswer, Route};
 use rtun_proto::frame::write_frame;
 use rtun_settings::{HubRules, Located, Named, Provider, Rows};
 use rtun_transport::{
@@ -80,13 +80,13 @@ fn registry() -> Arc<Registry> {
 }
 
 /// A host that has joined, and its task at the hub.
-struct Host {
+struct TestHost {
     stream: MemoryStream,
     faults: Arc<Faults>,
     task: JoinHandle<()>,
 }
 
-fn join(registry: &Arc<Registry>, number: u8) -> Host {
+fn join(registry: &Arc<Registry>, number: u8) -> TestHost {
     let (stream, inner) = memory::pair(4096);
     let faults = Arc::<Faults>::default();
     let at_hub = Arc::new(Fragile { inner, faults: Arc::clone(&faults) });
@@ -96,8 +96,8 @@ fn join(registry: &Arc<Registry>, number: u8) -> Host {
         host: &name,
         namespace: NAMESPACE,
         associate: true,
-        accepted: Word::Unasked,
-        placed: Word::Unasked,
+        accepted: PluginAnswer::NotAsked,
+        placed: PluginAnswer::NotAsked,
     };
     let arrival = Arrival {
         peer: "192.0.2.1:1000".parse().unwrap(),
@@ -113,7 +113,7 @@ fn join(registry: &Arc<Registry>, number: u8) -> Host {
         drop(member);
         farewell.await;
     });
-    Host { stream, faults, task }
+    TestHost { stream, faults, task }
 }
 
 /// A frame with a packet from one host to another.
@@ -138,9 +138,9 @@ async fn until(what: &str, condition: impl Fn() -> bool) {
 }
 
 /// A way to end a host's association, and the reason that counts.
-type End = (&'static str, fn(&Arc<Registry>, &Host));
+type EndCase = (&'static str, fn(&Arc<Registry>, &TestHost));
 
-const ENDS: [End; 8] = [
+const ENDS: [EndCase; 8] = [
     ("peer_closed", |_, host| {
         let mut cx = Context::from_waker(std::task::Waker::noop());
         assert!(host.stream.poll_shutdown(&mut cx).is_ready());

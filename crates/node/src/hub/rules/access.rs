@@ -83,9 +83,9 @@ fn for_each_row<T: Send + Sync + 'static>(
 }
 
 /// From where hosts may connect: each of these lists has to admit an address.
-pub(in crate::hub) struct Doors(Vec<AddressList>);
+pub(in crate::hub) struct AddressAdmission(Vec<AddressList>);
 
-impl Doors {
+impl AddressAdmission {
     pub(super) fn new(config: &HubRules, feeds: &Feeds, names: &ResolvedNames) -> Self {
         let mut lists = Vec::new();
         for admission in &config.admissions {

@@ -14,21 +14,21 @@ use super::RulesError;
 use crate::{hub::parked::Parked, runtime::surroundings::Surroundings};
 
 /// A route plugin's answers, with the packets that wait for one.
-pub(in crate::hub) type RoutePlugin = RouteAnswers<Parked>;
+pub(in crate::hub) type RoutePluginAnswers = RouteAnswers<Parked>;
 
 /// Every plugin of a hub, by what it is asked for.
 #[derive(Default)]
 pub(in crate::hub) struct Plugins {
-    routes: Vec<Connected<RoutePlugin>>,
-    authers: Vec<Connected<AuthQuestions>>,
-    ingress: Option<Connected<IngressQuestions>>,
-    admissions: Vec<Connected<AdmissionQuestions>>,
+    routes: Vec<ConnectedPlugin<RoutePluginAnswers>>,
+    authers: Vec<ConnectedPlugin<AuthQuestions>>,
+    ingress: Option<ConnectedPlugin<IngressQuestions>>,
+    admissions: Vec<ConnectedPlugin<AdmissionQuestions>>,
     /// Those of `routes`, by number.
-    by_id: Arc<[Arc<RoutePlugin>]>,
+    by_id: Arc<[Arc<RoutePluginAnswers>]>,
 }
 
 /// A plugin and what it was made of.
-struct Connected<T> {
+struct ConnectedPlugin<T> {
     name: String,
     settings: rtun_settings::PluginSettings,
     plugin: Arc<T>,
@@ -91,7 +91,7 @@ impl Plugins {
     }
 
     /// Route plugins, by number.
-    pub(in crate::hub) fn routes(&self) -> Arc<[Arc<RoutePlugin>]> {
+    pub(in crate::hub) fn routes(&self) -> Arc<[Arc<RoutePluginAnswers>]> {
         Arc::clone(&self.by_id)
     }
 
@@ -125,9 +125,9 @@ impl Plugins {
 fn connect<R, T>(
     kind: &'static str,
     named: &Named<R>,
-    before: &[Connected<T>],
+    before: &[ConnectedPlugin<T>],
     make: impl FnOnce(String, &rtun_settings::PluginSettings) -> Result<T, PluginSetupError>,
-) -> Result<Option<Connected<T>>, RulesError> {
+) -> Result<Option<ConnectedPlugin<T>>, RulesError> {
     let Some(settings) = named.plugin() else { return Ok(None) };
     let name = named.name.clone();
     let kept = before.iter().find(|other| other.name == name && other.settings == *settings);
@@ -142,14 +142,14 @@ fn connect<R, T>(
             })?)
         }
     };
-    Ok(Some(Connected { name, settings: settings.clone(), plugin }))
+    Ok(Some(ConnectedPlugin { name, settings: settings.clone(), plugin }))
 }
 
 fn route_plugin(
     name: String,
     settings: &rtun_settings::PluginSettings,
     surroundings: &Surroundings,
-) -> Result<RoutePlugin, PluginSetupError> {
+) -> Result<RoutePluginAnswers, PluginSetupError> {
     let plugin = match surroundings {
         Surroundings::System => connect_route_plugin(settings)?,
         Surroundings::Twin(twin) => twin.route_plugin(settings),

@@ -10,11 +10,11 @@ use crate::feeds::Feeds;
 
 /// The tables of all routers that are no plugins.
 #[derive(Default)]
-pub(in crate::hub) struct Tables(HashMap<String, Table>);
+pub(in crate::hub) struct CompiledTables(HashMap<String, CompiledTable>);
 
 /// One router's table and what it was compiled from.
 #[derive(Clone)]
-pub(in crate::hub) struct Table {
+pub(in crate::hub) struct CompiledTable {
     /// What the configuration says, of the least priority.
     pub(in crate::hub) inline: Arc<[Located<rtun_settings::Route>]>,
     /// What sources have read, in rising order of priority.
@@ -29,7 +29,7 @@ pub(in crate::hub) struct Part<T> {
     pub(in crate::hub) rows: Arc<Vec<Row<T>>>,
 }
 
-impl Tables {
+impl CompiledTables {
     /// Compiles the tables of `routers`, which may stand there more than once. Those that `before` has compiled from
     /// the same rows are kept.
     pub(super) fn compile<'a>(
@@ -64,19 +64,19 @@ impl Tables {
             }
             let kept = before.and_then(|before| before.0.get(&router.name));
             let kept = kept.filter(|table| table.is_of(&rows.inline, &parts)).cloned();
-            let table = kept.unwrap_or_else(|| Table::compile(&rows.inline, parts));
+            let table = kept.unwrap_or_else(|| CompiledTable::compile(&rows.inline, parts));
             tables.insert(router.name.clone(), table);
         }
         Ok(Self(tables))
     }
 
-    pub(in crate::hub) fn get(&self, router: &str) -> Option<&Table> {
+    pub(in crate::hub) fn get(&self, router: &str) -> Option<&CompiledTable> {
         self.0.get(router)
     }
 
     /// The compiled tables that `after` does not have.
     pub(super) fn replaced_by(&self, after: &Self) -> Vec<Arc<RoutingTable>> {
-        let stays = |name: &str, table: &Table| {
+        let stays = |name: &str, table: &CompiledTable| {
             after.get(name).is_some_and(|other| Arc::ptr_eq(&other.compiled, &table.compiled))
         };
         let replaced = self.0.iter().filter(|(name, table)| !stays(name, table));
@@ -84,7 +84,7 @@ impl Tables {
     }
 }
 
-impl Table {
+impl CompiledTable {
     fn compile(
         inline: &[Located<rtun_settings::Route>],
         parts: Vec<Part<rtun_settings::Route>>,

@@ -14,7 +14,7 @@ use crate::{counters::Traffic, report::HubReport};
 pub(crate) struct Ledger {
     totals: Totals,
     /// What was known of each running hub when it was last looked at.
-    seen: BTreeMap<HubId, Seen>,
+    seen: BTreeMap<HubId, HubCounts>,
 }
 
 /// Tells a running hub from others, also from an earlier one of the same name.
@@ -32,7 +32,7 @@ pub(crate) struct Totals {
 }
 
 #[derive(Debug, Default)]
-struct Seen {
+struct HubCounts {
     all: Traffic,
     labelled: BTreeMap<NamespaceId, Traffic>,
     admissions: BTreeMap<String, u64>,
@@ -64,10 +64,10 @@ impl Ledger {
 }
 
 impl Totals {
-    fn add(&mut self, hub: &HubReport, before: Option<Seen>) -> Seen {
+    fn add(&mut self, hub: &HubReport, before: Option<HubCounts>) -> HubCounts {
         let new_hub = before.is_none();
         let before = before.unwrap_or_default();
-        let mut now = Seen { all: hub.traffic(), ..Seen::default() };
+        let mut now = HubCounts { all: hub.traffic(), ..HubCounts::default() };
         let mut passed_labelled = Traffic::default();
         for namespace in &hub.namespaces {
             if !is_labelled(namespace.id, namespace.configured) {

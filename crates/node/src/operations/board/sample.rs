@@ -4,18 +4,18 @@ use prometheus_client::metrics::histogram::Histogram;
 
 use super::ledger::Totals;
 use crate::{
-    host::NodeHistory,
-    report::{DeviceReport, HubReport, KindReport, Status},
+    host::HubNodeHistory,
+    report::{DeviceReport, HubReport, KindReport, NodeStatus},
 };
 
 /// What a page of metrics is made of.
 pub(crate) struct MetricsSample {
-    pub(crate) status: Status,
+    pub(crate) status: NodeStatus,
     pub(crate) totals: Totals,
     /// Of each hub service, by its name: how long its connections lasted, in seconds.
     pub(crate) lasted: Vec<(String, Histogram)>,
     /// Of each host service, by its name: the hubs it may connect to.
-    pub(crate) nodes: Vec<(String, Vec<NodeHistory>)>,
+    pub(crate) nodes: Vec<(String, Vec<HubNodeHistory>)>,
 }
 
 impl MetricsSample {

@@ -10,11 +10,11 @@ use std::{
 use serde_json::Value;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::protocol::{DEADLINE, MAX_ANSWER, Request};
+use super::protocol::{ControlRequest, DEADLINE, MAX_ANSWER};
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum AskError {
+pub enum ControlAskError {
     /// The process has ended, or there is no such socket.
     #[error("nobody listens there")]
     Nobody,
@@ -37,7 +37,7 @@ pub enum AskError {
 
 /// Asks the process that listens at `path`; waits no longer than a few seconds. The answer is what stands under the
 /// request's name.
-pub fn ask(path: &Path, request: &Request) -> Result<Value, AskError> {
+pub fn ask(path: &Path, request: &ControlRequest) -> Result<Value, ControlAskError> {
     let deadline = Instant::now() + DEADLINE;
     let mut socket = connect(path)?;
     let mut line = serde_json::to_vec(request)?;
@@ -53,34 +53,34 @@ pub fn ask(path: &Path, request: &Request) -> Result<Value, AskError> {
     };
     let mut answer: Value = serde_json::from_slice(&answer)?;
     if let Some(error) = answer["error"].as_str() {
-        return Err(AskError::Refused(error.to_owned()));
+        return Err(ControlAskError::Refused(error.to_owned()));
     }
     let name = serde_json::to_value(request)?["request"].clone();
     Ok(name.as_str().map_or(Value::Null, |name| answer[name].take()))
 }
 
-pub(super) fn connect(path: &Path) -> Result<Socket, AskError> {
+pub(super) fn connect(path: &Path) -> Result<Socket, ControlAskError> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     // Also bounds connecting, where too many wait already.
     socket.set_write_timeout(Some(DEADLINE))?;
     match socket.connect(&SockAddr::unix(path)?) {
         Ok(()) => Ok(socket),
         Err(error) => Err(match error.kind() {
-            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => AskError::Nobody,
-            io::ErrorKind::PermissionDenied => AskError::NotPermitted,
-            io::ErrorKind::WouldBlock => AskError::Timeout,
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => ControlAskError::Nobody,
+            io::ErrorKind::PermissionDenied => ControlAskError::NotPermitted,
+            io::ErrorKind::WouldBlock => ControlAskError::Timeout,
             _ => error.into(),
         }),
     }
 }
 
-fn read_all(socket: &mut Socket, deadline: Instant) -> Result<Vec<u8>, AskError> {
+fn read_all(socket: &mut Socket, deadline: Instant) -> Result<Vec<u8>, ControlAskError> {
     let mut answer = Vec::new();
     let mut piece = vec![0; 64 * 1024];
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(AskError::Timeout);
+            return Err(ControlAskError::Timeout);
         }
         socket.set_read_timeout(Some(left))?;
         match socket.read(&mut piece) {
@@ -92,7 +92,7 @@ fn read_all(socket: &mut Socket, deadline: Instant) -> Result<Vec<u8>, AskError>
             }
             Ok(n) => answer.extend_from_slice(&piece[..n]),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                return Err(AskError::Timeout);
+                return Err(ControlAskError::Timeout);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error.into()),

@@ -9,7 +9,7 @@ use std::{
 
 use nix::unistd::geteuid;
 
-use super::client::{AskError, connect, hang_up};
+use super::client::{ControlAskError, connect, hang_up};
 
 /// Root's folder.
 const ROOTS: &str = "/run/rtun";
@@ -19,15 +19,15 @@ const USERS: &str = "/run/user";
 
 /// Where a process puts its socket, and where others look for it.
 #[derive(Debug, Clone)]
-pub struct Places {
+pub struct SocketLocations {
     /// `$RTUN_SOCKET`: exactly there.
     exact: Option<PathBuf>,
     /// Folders in which each process has a socket named after its id; the first that can be used is.
     folders: Vec<PathBuf>,
 }
 
-impl Places {
-    /// Places by these environment variables: `$RTUN_SOCKET`, else `$RUNTIME_DIRECTORY` (which systemd sets), else
+impl SocketLocations {
+    /// SocketLocations by these environment variables: `$RTUN_SOCKET`, else `$RUNTIME_DIRECTORY` (which systemd sets), else
     /// `/run/rtun` for root, else `$XDG_RUNTIME_DIR/rtun`.
     pub fn from_vars(var: impl Fn(&str) -> Option<OsString>) -> Self {
         let path = |name: &str| var(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -114,7 +114,7 @@ pub fn remove_stale(path: &Path) -> io::Result<()> {
         return Err(io::Error::other("something else is in its place"));
     }
     match connect(path) {
-        Err(AskError::Nobody) => fs::remove_file(path),
+        Err(ControlAskError::Nobody) => fs::remove_file(path),
         Ok(socket) => {
             hang_up(&socket);
             Err(io::Error::other("it is in use"))
@@ -146,9 +146,9 @@ mod tests {
 
     use super::*;
 
-    fn places(vars: &[(&str, &str)]) -> Places {
+    fn places(vars: &[(&str, &str)]) -> SocketLocations {
         let vars: Vec<_> = vars.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-        Places::from_vars(|name| {
+        SocketLocations::from_vars(|name| {
             vars.iter().find(|(key, _)| key == name).map(|(_, value)| value.into())
         })
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     hub::{Explained, Inquiry},
-    report::Status,
+    report::NodeStatus,
 };
 
 /// The longest request, in bytes.
@@ -21,7 +21,7 @@ pub(super) const DEADLINE: Duration = Duration::from_secs(5);
 /// What can be asked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case")]
-pub enum Request {
+pub enum ControlRequest {
     /// How it goes.
     Status,
     /// What becomes of a packet, and why.
@@ -31,10 +31,10 @@ pub enum Request {
 /// What is answered, under the name of the request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Answer {
-    /// To [`Request::Status`].
-    Status(Box<Status>),
-    /// To [`Request::Explain`].
+pub enum ControlAnswer {
+    /// To [`ControlRequest::Status`].
+    Status(Box<NodeStatus>),
+    /// To [`ControlRequest::Explain`].
     Explain(Explained),
     /// Why there is no other answer.
     Error(String),

@@ -20,8 +20,8 @@ use tokio::{
 };
 
 use super::{
-    locations::{self, Places},
-    protocol::{Answer, DEADLINE, MAX_ANSWER, MAX_REQUEST, Request},
+    locations::{self, SocketLocations},
+    protocol::{ControlAnswer, ControlRequest, DEADLINE, MAX_ANSWER, MAX_REQUEST},
 };
 use crate::{operations::board::Board, runtime::descriptors::is_exhausted};
 
@@ -30,7 +30,7 @@ const AT_ONCE: usize = 8;
 
 /// A socket that is listened on; dropping this removes it.
 pub struct ControlSocket {
-    places: Places,
+    places: SocketLocations,
     board: Arc<Board>,
     listening: Listening,
 }
@@ -60,7 +60,7 @@ pub enum OpenError {
 
 impl ControlSocket {
     /// Listens at the first of `places` where that is possible. Sockets there that nobody listens on are removed.
-    pub fn open(places: &Places, board: Arc<Board>) -> Result<Self, OpenError> {
+    pub fn open(places: &SocketLocations, board: Arc<Board>) -> Result<Self, OpenError> {
         let mut failure = OpenError::NoPlace;
         for path in places.own() {
             match Self::open_at(&path, places, &board) {
@@ -89,7 +89,7 @@ impl ControlSocket {
         Ok(true)
     }
 
-    fn open_at(path: &Path, places: &Places, board: &Arc<Board>) -> io::Result<Listening> {
+    fn open_at(path: &Path, places: &SocketLocations, board: &Arc<Board>) -> io::Result<Listening> {
         places.prepare(path)?;
         locations::remove_stale(path)?;
         // Under its name only once it is listened on: until then it would look abandoned.
@@ -178,14 +178,14 @@ async fn serve(mut stream: UnixStream, board: &Board) -> io::Result<()> {
     let answer = if uid == 0 || uid == geteuid().as_raw() {
         match read_request(&mut stream).await? {
             Ok(request) => board.answer(request),
-            Err(error) => Answer::Error(error),
+            Err(error) => ControlAnswer::Error(error),
         }
     } else {
-        Answer::Error("only root and the user that it runs as are answered".into())
+        ControlAnswer::Error("only root and the user that it runs as are answered".into())
     };
     let mut line = serde_json::to_vec(&answer)?;
     if line.len() as u64 >= MAX_ANSWER {
-        line = serde_json::to_vec(&Answer::Error("the answer is too long".into()))?;
+        line = serde_json::to_vec(&ControlAnswer::Error("the answer is too long".into()))?;
     }
     line.push(b'\n');
     stream.write_all(&line).await?;
@@ -193,7 +193,7 @@ async fn serve(mut stream: UnixStream, board: &Board) -> io::Result<()> {
 }
 
 /// The request, or what is wrong with it.
-async fn read_request(stream: &mut UnixStream) -> io::Result<Result<Request, String>> {
+async fn read_request(stream: &mut UnixStream) -> io::Result<Result<ControlRequest, String>> {
     let mut line = Vec::new();
     BufReader::new(stream.take(MAX_REQUEST + 1)).read_until(b'\n', &mut line).await?;
     if line.len() as u64 > MAX_REQUEST {
@@ -204,11 +204,11 @@ async fn read_request(stream: &mut UnixStream) -> io::Result<Result<Request, Str
 
 impl Board {
     /// Answers whoever may ask.
-    fn answer(&self, request: Request) -> Answer {
+    fn answer(&self, request: ControlRequest) -> ControlAnswer {
         match request {
-            Request::Status => Answer::Status(Box::new(self.status())),
-            Request::Explain(inquiry) => {
-                self.explain(inquiry).map_or_else(Answer::Error, Answer::Explain)
+            ControlRequest::Status => ControlAnswer::Status(Box::new(self.status())),
+            ControlRequest::Explain(inquiry) => {
+                self.explain(inquiry).map_or_else(ControlAnswer::Error, ControlAnswer::Explain)
             }
         }
     }
@@ -220,14 +220,14 @@ mod tests {
 
     use super::*;
     use crate::{
-        operations::control_socket::client::{AskError, ask},
-        report::Status,
+        operations::control_socket::client::{ControlAskError, ask},
+        report::NodeStatus,
     };
 
-    fn folder_and_places() -> (TempDir, Places) {
+    fn folder_and_places() -> (TempDir, SocketLocations) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().to_owned();
-        let places = Places::from_vars(move |name| {
+        let places = SocketLocations::from_vars(move |name| {
             (name == "RUNTIME_DIRECTORY").then(|| path.clone().into_os_string())
         });
         (folder, places)
@@ -252,13 +252,13 @@ mod tests {
         assert!(places.sockets().contains(&path));
 
         let at = path.clone();
-        let asked = tokio::task::spawn_blocking(move || ask(&at, &Request::Status));
-        let status: Status = serde_json::from_value(asked.await.unwrap().unwrap()).unwrap();
+        let asked = tokio::task::spawn_blocking(move || ask(&at, &ControlRequest::Status));
+        let status: NodeStatus = serde_json::from_value(asked.await.unwrap().unwrap()).unwrap();
         assert_eq!(status.pid, std::process::id());
 
         drop(socket);
         assert!(!path.exists());
-        assert!(matches!(ask(&path, &Request::Status), Err(AskError::Nobody)));
+        assert!(matches!(ask(&path, &ControlRequest::Status), Err(ControlAskError::Nobody)));
     }
 
     #[tokio::test]
@@ -289,9 +289,9 @@ mod tests {
             (&[b' '; 65 * 1024], "too long"),
         ] {
             let answer = raw(socket.path(), request.to_vec()).await;
-            let answer: Answer = serde_json::from_str(&answer).unwrap();
+            let answer: ControlAnswer = serde_json::from_str(&answer).unwrap();
             assert!(
-                matches!(&answer, Answer::Error(text) if text.contains(expected)),
+                matches!(&answer, ControlAnswer::Error(text) if text.contains(expected)),
                 "{answer:?}"
             );
         }
@@ -321,7 +321,8 @@ mod tests {
         places.prepare(&own).unwrap();
         assert!(!abandoned.exists(), "swept");
         let exact = own.clone().into_os_string();
-        let places = Places::from_vars(|name| (name == "RTUN_SOCKET").then(|| exact.clone()));
+        let places =
+            SocketLocations::from_vars(|name| (name == "RTUN_SOCKET").then(|| exact.clone()));
         drop(std::os::unix::net::UnixListener::bind(&own).unwrap());
         let socket = ControlSocket::open(&places, Arc::default()).unwrap();
         assert_eq!(socket.path(), own);

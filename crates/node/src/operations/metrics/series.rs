@@ -24,21 +24,21 @@ use crate::operations::board::MetricsSample;
 /// The page of what has been sampled.
 pub(super) fn page(sample: MetricsSample) -> String {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Series(sample)));
+    registry.register_collector(Box::new(MetricsSeries(sample)));
     let mut page = String::new();
     text::encode(&mut page, &registry).expect("writing into a string does not fail");
     page
 }
 
-struct Series(MetricsSample);
+struct MetricsSeries(MetricsSample);
 
-impl fmt::Debug for Series {
+impl fmt::Debug for MetricsSeries {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Series").finish_non_exhaustive()
+        f.debug_struct("MetricsSeries").finish_non_exhaustive()
     }
 }
 
-impl Collector for Series {
+impl Collector for MetricsSeries {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let Self(sample) = self;
         let mut page = Page { encoder };

@@ -57,7 +57,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Metrics being served; ends when dropped.
 pub(crate) struct MetricsServer {
     config: rtun_settings::MetricsSettings,
-    settings: Arc<Settings>,
+    settings: Arc<MetricsAccess>,
     listening: Arc<Listening>,
 }
 
@@ -81,20 +81,20 @@ pub enum MetricsError {
 }
 
 struct Listening {
-    settings: Arc<ArcSwap<Settings>>,
+    settings: Arc<ArcSwap<MetricsAccess>>,
     local_addr: Option<SocketAddr>,
     socket: Option<PathBuf>,
     accepting: AbortHandle,
 }
 
 /// What may change while it listens.
-struct Settings {
+struct MetricsAccess {
     path: String,
     users: Option<Credentials>,
 }
 
 /// A listener of either kind.
-enum Listener {
+enum MetricsListener {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
@@ -111,7 +111,7 @@ impl MetricsServer {
         if let Some(same) = before.filter(|before| before.config == *wanted) {
             return Ok(Some(Arc::clone(same)));
         }
-        let settings = Arc::new(Settings::new(wanted)?);
+        let settings = Arc::new(MetricsAccess::new(wanted)?);
         let listening = match before.filter(|before| before.config.addr == wanted.addr) {
             Some(before) => Arc::clone(&before.listening),
             None => Arc::new(Listening::start(&wanted.addr, Arc::clone(&settings), board)?),
@@ -133,7 +133,7 @@ impl MetricsServer {
 impl Listening {
     fn start(
         addr: &str,
-        settings: Arc<Settings>,
+        settings: Arc<MetricsAccess>,
         board: &Arc<Board>,
     ) -> Result<Self, MetricsError> {
         let (listener, local_addr, socket) = match addr.strip_prefix("unix://") {
@@ -141,12 +141,12 @@ impl Listening {
                 let path = PathBuf::from(path);
                 let listener = listen_at(&path)
                     .map_err(|source| MetricsError::Socket { path: path.clone(), source })?;
-                (Listener::Unix(listener), None, Some(path))
+                (MetricsListener::Unix(listener), None, Some(path))
             }
             None => {
                 let listener = tcp::listen(addr, &ListenOptions::default())?;
                 let local_addr = listener.local_addr().ok();
-                (Listener::Tcp(listener), local_addr, None)
+                (MetricsListener::Tcp(listener), local_addr, None)
             }
         };
         let settings = Arc::new(ArcSwap::new(settings));
@@ -171,7 +171,7 @@ fn listen_at(path: &Path) -> io::Result<UnixListener> {
     UnixListener::bind(path)
 }
 
-impl Settings {
+impl MetricsAccess {
     fn new(config: &rtun_settings::MetricsSettings) -> Result<Self, MetricsError> {
         let users = match &config.auther {
             None => None,
@@ -208,14 +208,20 @@ fn basic(value: &HeaderValue) -> Option<Vec<u8>> {
     BASE64.decode(rest.trim()).ok()
 }
 
-async fn accept(listener: Listener, settings: Arc<ArcSwap<Settings>>, board: Arc<Board>) {
+async fn accept(
+    listener: MetricsListener,
+    settings: Arc<ArcSwap<MetricsAccess>>,
+    board: Arc<Board>,
+) {
     let mut served = Served::default();
     loop {
         let accepted = match &listener {
-            Listener::Tcp(listener) => {
-                listener.accept().await.map(|(it, _)| Box::new(it) as Box<dyn Stream>)
+            MetricsListener::Tcp(listener) => {
+                listener.accept().await.map(|(it, _)| Box::new(it) as Box<dyn HttpStream>)
             }
-            Listener::Unix(listener) => listener.accept().await.map(|(it, _)| Box::new(it) as _),
+            MetricsListener::Unix(listener) => {
+                listener.accept().await.map(|(it, _)| Box::new(it) as _)
+            }
         };
         match accepted {
             Ok(stream) => {
@@ -255,13 +261,13 @@ impl Drop for Served {
     }
 }
 
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+trait HttpStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> HttpStream for S {}
 
 async fn serve(
-    stream: Box<dyn Stream>,
-    settings: &Settings,
+    stream: Box<dyn HttpStream>,
+    settings: &MetricsAccess,
     board: &Board,
 ) -> Result<(), hyper::Error> {
     let service = service_fn(|request: Request<Incoming>| {
@@ -276,7 +282,11 @@ async fn serve(
         .await
 }
 
-fn answer<B>(request: &Request<B>, settings: &Settings, board: &Board) -> Response<Full<Bytes>> {
+fn answer<B>(
+    request: &Request<B>,
+    settings: &MetricsAccess,
+    board: &Board,
+) -> Response<Full<Bytes>> {
     if request.uri().path() != settings.path {
         return refusal(StatusCode::NOT_FOUND, None);
     }

@@ -1,6 +1,7 @@
 //! The model on simulated ways, packet by packet, without a clock.
 
 use std::{
+    array,
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap},
     time::{Duration, Instant},
@@ -83,6 +84,63 @@ impl Control for Reno {
             self.recovery = self.last_ack;
             self.window = (self.window / 2.0).max(2.0 * PACKET as f64);
             self.threshold = self.window;
+        }
+    }
+}
+
+/// RFC 9438 by acknowledgements: what most of other people's connections do.
+struct Other {
+    window: f64,
+    threshold: f64,
+    peak: f64,
+    begin: Option<Instant>,
+    recovery: Option<Instant>,
+    last_ack: Option<Instant>,
+    round_trip: f64,
+}
+
+impl Other {
+    fn new() -> Self {
+        Self {
+            window: 10.0,
+            threshold: f64::MAX,
+            peak: 0.0,
+            begin: None,
+            recovery: None,
+            last_ack: None,
+            round_trip: 0.0,
+        }
+    }
+}
+
+impl Control for Other {
+    fn window(&self) -> u64 {
+        (self.window * PACKET as f64) as u64
+    }
+
+    fn acked(&mut self, now: Instant, sent: Instant) {
+        self.last_ack = Some(now);
+        self.round_trip = (now - sent).as_secs_f64();
+        if self.window < self.threshold {
+            self.window += 1.0;
+            return;
+        }
+        let begin = *self.begin.get_or_insert(now);
+        let time = (now - begin).as_secs_f64();
+        let flat = (self.peak * 0.3 / 0.4).cbrt();
+        let cubic = 0.4 * (time + self.round_trip - flat).powi(3) + self.peak;
+        let reno = 0.7 * self.peak + 0.529 * time / self.round_trip;
+        self.window += ((cubic.max(reno) - self.window) / self.window).clamp(0.0, 0.5);
+    }
+
+    fn lost(&mut self, sent: Instant) {
+        if self.recovery.is_none_or(|until| sent > until) {
+            self.recovery = self.last_ack;
+            let is_less = self.window < self.peak;
+            self.peak = if is_less { self.window * 0.85 } else { self.window };
+            self.window = (self.window * 0.7).max(2.0);
+            self.threshold = self.window;
+            self.begin = None;
         }
     }
 }
@@ -347,4 +405,98 @@ fn a_rate_with_nothing_more_to_send_does_not_lower_what_is_known() {
     }
     assert!(model.rate() >= before);
     assert!(model.window() > 100_000);
+}
+
+/// Queues from a quarter of what fills the path to four times that, in hundredths.
+const QUEUES: [u32; 3] = [25, 100, 400];
+
+/// What `measure` gives on the mean of three paths that are nearly alike: when two senders lose is chance.
+fn mean<const N: usize>(
+    rate: f64,
+    round_trip: u64,
+    hundredths: u32,
+    measure: impl Fn(Way) -> [f64; N],
+) -> [f64; N] {
+    let trips = [round_trip - 1, round_trip, round_trip + 1].map(ms);
+    let ways = trips.map(|round_trip| {
+        let queue = round_trip * hundredths / 100;
+        Way { rate: mbit(rate), round_trip, queue, loss: 0.0 }
+    });
+    let measured = ways.map(measure);
+    array::from_fn(|which| measured.iter().map(|of| of[which]).sum::<f64>() / ways.len() as f64)
+}
+
+/// Two for long enough to find their shares.
+fn both(way: Way, a: &mut dyn Control, b: &mut dyn Control) -> [Outcome; 2] {
+    run(way, way, Duration::from_secs(40), vec![a, b]).try_into().unwrap()
+}
+
+#[test]
+fn next_to_cubic_we_take_and_leave_a_fair_share() {
+    for (rate, round_trip) in [(100.0, 20), (20.0, 50)] {
+        for hundredths in QUEUES {
+            let [share] = mean(rate, round_trip, hundredths, |way| {
+                let [ours, theirs] = both(way, &mut Model::new(PACKET as u16), &mut Other::new());
+                let share = ours.share / (ours.share + theirs.share);
+                let told = format!("{rate} Mbit/s, {hundredths} %: {ours:?}, CUBIC {theirs:?}");
+                assert!(ours.share + theirs.share > 0.95, "{told}");
+                assert!((0.25..0.75).contains(&share), "{told}");
+                [share]
+            });
+            assert!((0.35..0.65).contains(&share), "{rate} Mbit/s, {hundredths} %: {share}");
+        }
+    }
+}
+
+#[test]
+fn two_of_us_share_alike_and_make_no_longer_queue_than_two_of_cubic() {
+    for hundredths in QUEUES {
+        let [less, used, waited, theirs] = mean(20.0, 50, hundredths, |way| {
+            let [mut a, mut b] = [(); 2].map(|()| Model::new(PACKET as u16));
+            let [a, b] = both(way, &mut a, &mut b);
+            let [theirs, _] = both(way, &mut Other::new(), &mut Other::new());
+            let waited = [a.waited, theirs.waited].map(|waited| waited.as_secs_f64());
+            [a.share.min(b.share), a.share + b.share, waited[0], waited[1]]
+        });
+        assert!(less > 0.35, "{hundredths} %: {less}");
+        assert!(used > 0.95, "{hundredths} %: {used}");
+        assert!(waited < theirs * 1.1 + 0.002, "{hundredths} %: {waited}, CUBIC {theirs}");
+    }
+}
+
+/// Another that sends no more after a time.
+struct Ending {
+    other: Other,
+    time: Duration,
+    begin: Option<Instant>,
+    is_over: bool,
+}
+
+impl Control for Ending {
+    fn window(&self) -> u64 {
+        if self.is_over { 1 } else { self.other.window() }
+    }
+
+    fn acked(&mut self, now: Instant, sent: Instant) {
+        self.is_over = now > *self.begin.get_or_insert(now) + self.time;
+        self.other.acked(now, sent);
+    }
+
+    fn lost(&mut self, sent: Instant) {
+        self.other.lost(sent);
+    }
+}
+
+#[test]
+fn when_others_have_ended_little_waits() {
+    for hundredths in QUEUES {
+        let way = Way { queue: USUAL.round_trip * hundredths / 100, ..USUAL };
+        let time = Duration::from_secs(20);
+        let mut model = Model::new(PACKET as u16);
+        let mut other = Ending { other: Other::new(), time, begin: None, is_over: false };
+        let outcomes = run(way, way, 4 * time, vec![&mut model, &mut other]);
+        assert!(other.is_over);
+        assert!(outcomes[0].share > 0.9, "{hundredths} %: {outcomes:?}");
+        assert!(outcomes[0].waited < ms(15), "{hundredths} %: {outcomes:?}");
+    }
 }

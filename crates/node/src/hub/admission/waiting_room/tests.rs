@@ -10,35 +10,35 @@ fn room() -> Arc<WaitingRoom> {
     WaitingRoom::new(u64::MAX)
 }
 
-fn enter(room: &Arc<WaitingRoom>, n: usize) -> Place {
+fn enter(room: &Arc<WaitingRoom>, n: usize) -> WaitingSlot {
     room.enter(source(n)).expect("there is room")
 }
 
-fn is_turned_out(place: &Place) -> bool {
-    place.turned_out.is_cancelled()
+fn is_turned_out(slot: &WaitingSlot) -> bool {
+    slot.turned_out.is_cancelled()
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_oldest_of_a_crowded_source_makes_room() {
     let room = room();
     let other = enter(&room, 2);
-    let places: Vec<_> = (0..=PLACES).map(|_| enter(&room, 1)).collect();
-    assert!(is_turned_out(&places[0]));
-    assert!(!places[1..].iter().any(is_turned_out));
+    let slots: Vec<_> = (0..=SLOTS).map(|_| enter(&room, 1)).collect();
+    assert!(is_turned_out(&slots[0]));
+    assert!(!slots[1..].iter().any(is_turned_out));
     assert!(!is_turned_out(&other));
-    assert_eq!(room.len(), PLACES + 1);
+    assert_eq!(room.len(), SLOTS + 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_has_proven_something_keeps_its_place_for_longer_than_a_round_trip() {
-    for proven in [Proven::Speech, Proven::Transport] {
+    for proven in [ProofLevel::Speech, ProofLevel::Transport] {
         let room = room();
         let proving = |room: &Arc<WaitingRoom>| {
-            let place = enter(room, 1);
-            place.proves(proven);
-            place
+            let slot = enter(room, 1);
+            slot.proves(proven);
+            slot
         };
-        let first: Vec<_> = (0..PLACES).map(|_| proving(&room)).collect();
+        let first: Vec<_> = (0..SLOTS).map(|_| proving(&room)).collect();
         let late = proving(&room);
         assert!(is_turned_out(&late), "all others have been there for less than the grace");
         let silent = enter(&room, 1);
@@ -55,8 +55,8 @@ async fn in_a_full_house_the_source_with_the_most_makes_room() {
     let room = room();
     let few: Vec<_> = (0..WAITING - 10).map(|n| enter(&room, 100 + n)).collect();
     let many: Vec<_> = (0..10).map(|_| enter(&room, 1)).collect();
-    for place in &many[5..] {
-        place.proves(Proven::Speech);
+    for slot in &many[5..] {
+        slot.proves(ProofLevel::Speech);
     }
     let newcomer = enter(&room, 2);
     assert!(is_turned_out(&many[0]), "the oldest of those that have proven least");
@@ -68,16 +68,16 @@ async fn in_a_full_house_the_source_with_the_most_makes_room() {
 #[tokio::test(start_paused = true)]
 async fn among_equal_sources_the_new_one_takes_the_place_of_one_that_has_proven_nothing() {
     let room = room();
-    let places: Vec<_> = (0..WAITING).map(|n| enter(&room, n)).collect();
+    let slots: Vec<_> = (0..WAITING).map(|n| enter(&room, n)).collect();
     let newcomer = enter(&room, WAITING);
-    assert_eq!(places.iter().filter(|it| is_turned_out(it)).count(), 1);
+    assert_eq!(slots.iter().filter(|it| is_turned_out(it)).count(), 1);
     drop(newcomer);
-    drop(places);
+    drop(slots);
     assert_eq!(room.len(), 0);
     assert!(room.state().by_source.is_empty());
 
-    let places: Vec<_> = (0..WAITING).map(|n| enter(&room, n)).collect();
-    places.iter().for_each(|place| place.proves(Proven::Speech));
+    let slots: Vec<_> = (0..WAITING).map(|n| enter(&room, n)).collect();
+    slots.iter().for_each(|slot| slot.proves(ProofLevel::Speech));
     assert!(room.enter(source(WAITING)).is_none(), "everybody else is busy");
     advance(GRACE).await;
     assert!(room.enter(source(WAITING)).is_some());
@@ -86,27 +86,27 @@ async fn among_equal_sources_the_new_one_takes_the_place_of_one_that_has_proven_
 #[tokio::test]
 async fn few_descriptors_make_few_places() {
     let room = WaitingRoom::new(64);
-    let places: Vec<_> = (0..64).filter_map(|n| room.enter(source(n))).collect();
+    let slots: Vec<_> = (0..64).filter_map(|n| room.enter(source(n))).collect();
     assert_eq!(room.len(), 16);
-    drop(places);
-    let places: Vec<_> = (0..64).filter_map(|_| room.enter(source(1))).collect();
+    drop(slots);
+    let slots: Vec<_> = (0..64).filter_map(|_| room.enter(source(1))).collect();
     assert_eq!(room.len(), 8);
-    drop(places);
+    drop(slots);
 }
 
 /// A host with 200 ms of round trip that tries again within 1.5 s, while others come at `rate` a second from `sources`
 /// addresses and stop after `stop`: when it is admitted.
-async fn admitted_after(rate: u32, sources: usize, own: usize, stop: Proven) -> Duration {
+async fn admitted_after(rate: u32, sources: usize, own: usize, stop: ProofLevel) -> Duration {
     let room = room();
     let flood = async {
         let mut held = VecDeque::new();
         for n in 0.. {
-            if let Some(place) = room.enter(source(n % sources)) {
-                place.proves(stop);
-                held.push_back(place);
+            if let Some(slot) = room.enter(source(n % sources)) {
+                slot.proves(stop);
+                held.push_back(slot);
             }
             // A connection that is turned out ends.
-            held.retain(|place| !is_turned_out(place));
+            held.retain(|slot| !is_turned_out(slot));
             sleep(Duration::from_secs(1) / rate).await;
         }
     };
@@ -114,16 +114,16 @@ async fn admitted_after(rate: u32, sources: usize, own: usize, stop: Proven) -> 
     let host = async {
         let begin = Instant::now();
         loop {
-            if let Some(place) = room.enter(source(own)) {
+            if let Some(slot) = room.enter(source(own)) {
                 let joining = async {
-                    for proven in [Proven::Speech, Proven::Transport] {
+                    for proven in [ProofLevel::Speech, ProofLevel::Transport] {
                         sleep(Duration::from_millis(5)).await;
-                        place.proves(proven);
+                        slot.proves(proven);
                         sleep(Duration::from_millis(200)).await;
                     }
                 };
                 tokio::select! {
-                    () = place.turned_out() => {}
+                    () = slot.turned_out() => {}
                     () = joining => return begin.elapsed(),
                 }
             }
@@ -138,7 +138,7 @@ async fn admitted_after(rate: u32, sources: usize, own: usize, stop: Proven) -> 
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_host_gets_in_through_a_flood() {
-    for stop in [Proven::Nothing, Proven::Speech, Proven::Transport] {
+    for stop in [ProofLevel::Nothing, ProofLevel::Speech, ProofLevel::Transport] {
         let (apart, within) =
             (admitted_after(8_000, 60, 1_000, stop).await, admitted_after(500, 1, 0, stop).await);
         assert!(apart < Duration::from_secs(1), "{stop:?}: {apart:?}");

@@ -10,11 +10,11 @@ use crate::{
             process::Usage,
         },
     },
-    report::Status,
+    report::NodeStatus,
 };
 
 pub(super) fn encode(sample: &MetricsSample, page: &mut Page<'_>) -> fmt::Result {
-    let Status { version, started, .. } = &sample.status;
+    let NodeStatus { version, started, .. } = &sample.status;
     let version = vec![("version", version.clone())];
     page.gauge("rtun_build_info", "The version that runs", [(version, 1.0)])?;
     let usage = Usage::read();

@@ -2,38 +2,16 @@
 
 use std::num::NonZeroU64;
 
-use super::{LimitRow, LimitScope, SizeError, TrafficLimit, TrafficRate, parse_size};
+use super::{
+    Parsed, TooManyRows,
+    bad_lines::{Flaw, LimitLineError},
+    before_comment, parse, words,
+};
 use crate::{
-    HostName, NamespaceId, Parsed, TooManyRows,
-    lines::{Flaw, LineError, before_comment, parse, words},
+    HostName, NamespaceId,
+    limit::{LimitRow, LimitScope, TrafficLimit, TrafficRate, parse_size},
     parse_prefix, unmapped,
 };
-
-/// What is wrong with a line of a limiter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum LimitLineError {
-    /// The first word is not a scope.
-    #[error("is not what a limit can be about; write `$`, `$$`, an address or a prefix")]
-    Scope,
-    /// A scope with `@` that names no host and no namespace.
-    #[error("is no host or namespace; write `host@UUID`, `host@*` or `*@UUID`")]
-    HostScope,
-    /// A line of one word.
-    #[error("has no limit; write for example `$ 10MB`, or `$ 100` for connections and requests")]
-    NoLimit,
-    /// A rate of a traffic limiter.
-    #[error("{0}")]
-    Size(SizeError),
-    /// A line with more words than `key in out burst`.
-    #[error("is one word too many; write `key in out burst`")]
-    TooManyWords,
-    /// A number of connections.
-    #[error("is not a number of connections; write for example 100, or 0 for no limit")]
-    Connections,
-    /// A number of requests.
-    #[error("is not a number of requests a second; write for example 10 or 0.5, or 0 for no limit")]
-    Requests,
-}
 
 /// Reads a traffic limiter: lines of `key in [out] [burst]` in bytes a second, as [`parse_size`] reads them. A rate that is
 /// left out, 0 or less is no limit; `#` begins a comment.
@@ -126,12 +104,6 @@ fn host_scope(word: &str) -> Result<LimitScope, Flaw<'_>> {
         (host, namespace) => {
             Ok(LimitScope::Host(HostName::new(host).map_err(|_| flaw())?, namespace))
         }
-    }
-}
-
-impl From<LimitLineError> for LineError {
-    fn from(error: LimitLineError) -> Self {
-        Self::Limit(error)
     }
 }
 

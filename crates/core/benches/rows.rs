@@ -1,4 +1,4 @@
-//! What reading a table from lines of text costs: time, and memory per row.
+//! The cost of reading a table from text: time, and memory per row.
 
 use std::{alloc::System, hint::black_box, time::Duration};
 
@@ -11,7 +11,7 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const ROWS: usize = 1_000_000;
-/// Hosts that the routes lead to, at most.
+/// The number of gateways of the routes, at most.
 const HOSTS: usize = 1000;
 
 criterion_group! {
@@ -20,11 +20,11 @@ criterion_group! {
         .sample_size(10)
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(3));
-    targets = lines
+    targets = rows
 }
 criterion_main!(benches);
 
-fn lines(c: &mut Criterion) {
+fn rows(c: &mut Criterion) {
     let mut rng = Rng::with_seed(1);
     let routes: String = (0..ROWS)
         .map(|_| {
@@ -34,7 +34,7 @@ fn lines(c: &mut Criterion) {
         .collect();
     let rules: String =
         (0..ROWS).map(|n| format!("host-{n}.example.org {:032x}\n", rng.u128(1..))).collect();
-    let mut group = c.benchmark_group("lines");
+    let mut group = c.benchmark_group("rows");
     group.throughput(Throughput::Elements(ROWS as u64));
     group.bench_function("routes", |b| b.iter(|| parse_routes(black_box(&routes), ROWS)));
     group.bench_function("routes refused", |b| {
@@ -43,11 +43,11 @@ fn lines(c: &mut Criterion) {
     group.bench_function("rules", |b| b.iter(|| parse_rules(black_box(&rules), ROWS)));
     group.finish();
 
-    tell_memory("routes", || parse_routes(&routes, ROWS));
-    tell_memory("rules", || parse_rules(&rules, ROWS));
+    print_memory("routes", || parse_routes(&routes, ROWS));
+    print_memory("rules", || parse_rules(&rules, ROWS));
 }
 
-fn tell_memory<T>(name: &str, make: impl FnOnce() -> T) {
+fn print_memory<T>(name: &str, make: impl FnOnce() -> T) {
     let region = Region::new(ALLOCATOR);
     let made = make();
     let change = region.change();

@@ -1,8 +1,8 @@
-//! A host's decisions about its hub: when to try again.
+//! When a host tries again to reach its hub.
 
 use std::time::Duration;
 
-/// Why the next attempt is made.
+/// Why the next attempt is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Setback {
     /// An established connection ended.
@@ -15,11 +15,11 @@ pub enum Setback {
 
 /// When to try again: at once after a loss, then after a random part of a growing window ("full jitter").
 ///
-/// The window of an unreachable hub stays below [`Backoff::UNREACHABLE_CAP`], so that every host is back within 2 s
-/// of its hub's start; a hub that refuses is asked less and less often, up to [`Backoff::REFUSED_CAP`].
+/// While the hub cannot be reached, the window stays below [`Backoff::UNREACHABLE_CAP`], so that every host is back within
+/// 2 s after its hub starts. While the hub refuses, the window grows up to [`Backoff::REFUSED_CAP`].
 ///
-/// A hub may ask its hosts to spread their return over a window ([`Backoff::spread_over`]): the wait after a loss is then a
-/// random part of that, and no later window is smaller.
+/// A hub may ask its hosts to spread their return over a window ([`Backoff::spread_over`]). The wait after a loss is then
+/// a random part of that window, and no later window is smaller.
 #[derive(Debug, Default)]
 pub struct Backoff {
     failures: u32,
@@ -31,20 +31,21 @@ impl Backoff {
     pub const UNREACHABLE_CAP: Duration = Duration::from_millis(1500);
     /// The largest window for a hub that refuses.
     pub const REFUSED_CAP: Duration = Duration::from_secs(30);
-    /// A connection that held this long starts the windows anew.
+    /// A connection that lasted this long resets the window.
     pub const HEALTHY: Duration = Duration::from_secs(10);
     /// The largest window a hub may ask for.
     pub const SPREAD_MAX: Duration = Duration::from_secs(30);
     const FIRST: Duration = Duration::from_millis(100);
 
-    /// What the hub that was joined last asks for; `None`: nothing. At most [`Backoff::SPREAD_MAX`] counts.
+    /// Sets the window that the last joined hub asks for; `None`: it asks for none. More than [`Backoff::SPREAD_MAX`] counts
+    /// as that.
     pub fn spread_over(&mut self, window: Option<Duration>) {
         self.spread = window.map(|window| window.min(Self::SPREAD_MAX));
     }
 
-    /// How long to wait now. `random` is uniform over all of `u32`; `held` is how long the connection had lasted.
-    pub fn next(&mut self, setback: Setback, held: Duration, random: u32) -> Duration {
-        if held >= Self::HEALTHY {
+    /// How long to wait now. `random` is uniform over all of `u32`; `lasted` is how long the connection existed.
+    pub fn next(&mut self, setback: Setback, lasted: Duration, random: u32) -> Duration {
+        if lasted >= Self::HEALTHY {
             self.failures = 0;
         }
         let first_after_loss = setback == Setback::Lost && self.failures == 0;

@@ -4,16 +4,15 @@ use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
 /// A host's name: 1 to 255 bytes of printable text without blanks, compared exactly (case matters).
 ///
-/// GOST writes it as the forwarder's node address on the host and as a route's `gateway` on the hub; a packet is
-/// delivered where the two are equal, byte for byte (spec: wire.md section 4, "Host → connector selection").
-/// Cloning is cheap.
+/// GOST writes it as the forwarder's node address on the host and as a route's `gateway` on the hub. A packet is
+/// delivered if the two are equal byte for byte. Cloning is cheap.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HostName(Arc<str>);
 
 /// Why a text cannot be a host name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HostNameError {
-    /// No byte at all.
+    /// No byte.
     #[error("a host name needs at least one character")]
     Empty,
     /// More than 255 bytes: the wire has one byte for the length.

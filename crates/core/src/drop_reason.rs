@@ -1,16 +1,16 @@
-//! The closed list of ways to lose a packet.
+//! The complete list of reasons for dropping a packet.
 
 use rtun_proto::packet::PacketError;
 
-/// Why a packet went nowhere. Every packet that is not delivered has exactly one.
+/// Why a packet was dropped. Every packet that is not delivered has exactly one reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum DropReason {
     /// A frame without payload. Look at: the peer's version.
     FrameEmpty,
-    /// Longer than its receiver can take, or than its device's MTU where it may not be fragmented. Look at: MTU.
+    /// Longer than its receiver accepts, or longer than the device's MTU and not to be fragmented. Look at: MTU.
     FrameTooBig,
-    /// The frame is shorter than the IP packet in it says. Look at: the peer, MTU.
+    /// The IP header says a longer packet than the frame has. Look at: the peer, MTU.
     FrameLengthMismatch,
     /// An extension frame of a type this version does not know, or out of place. Look at: the peer's version.
     FrameUnknown,
@@ -39,19 +39,19 @@ pub enum DropReason {
     RouteDenied,
     /// The next hop is the sender itself. Look at: the table.
     Hairpin,
-    /// TTL or hop limit used up, where the hub decrements it. Look at: a loop.
+    /// TTL or hop limit used up; only if the hub decrements it. Look at: a loop.
     TtlExpired,
     /// The route names a host that is not connected. Look at: that host, its name.
     NoGatewayConnected,
-    /// On its way while the receiving host disconnected. Normal if low.
+    /// In flight while the receiving host disconnected. Normal if low.
     GatewayClosing,
-    /// The receiving host is too slow; the oldest packet of its fattest flow made room. Look at: that host's link.
+    /// The receiving host is too slow; the oldest packet of its largest flow was dropped. Look at: that host's link.
     QueueFullOldest,
     /// Waited longer than the age limit. Look at: the receiving host's link.
     QueueTooOld,
     /// The flow had a standing queue and lost a packet to keep its delay low. Normal under load.
     QueueCodel,
-    /// The memory all queues may use together is used up. Look at: overload, hosts with slow links.
+    /// The memory for all queues together is used up. Look at: overload, hosts with slow links.
     QueueBudget,
     /// A limit of the configuration lets less through than is sent; the packet found no room, or waited too long. Look at: the
     /// limiters.
@@ -60,7 +60,7 @@ pub enum DropReason {
     WriteError,
     /// The TUN device did not take the packet. Look at: the host machine.
     TunWriteError,
-    /// The host has no connection to a hub at the moment. Look at: hub, network.
+    /// The host has no connection to a hub now. Look at: hub, network.
     NotConnected,
     /// A bug in rtun. Please report it.
     Internal,
@@ -107,7 +107,7 @@ impl DropReason {
         self as usize
     }
 
-    /// The fixed word used in logs, metrics and answers to "why did my packet go nowhere".
+    /// The fixed word in logs, metrics and explanations.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::FrameEmpty => "frame_empty",
@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_list_is_complete_and_every_word_its_own() {
+    fn the_list_is_complete_and_every_word_is_unique() {
         for (position, reason) in DropReason::ALL.into_iter().enumerate() {
             assert_eq!(reason.index(), position);
         }

@@ -10,15 +10,15 @@ use crate::report::{CertificateReport, ListenerReport, Transport};
 
 /// One way in. Keeps nothing open.
 #[derive(Clone)]
-pub(super) struct WayIn {
-    pub(super) address: SocketAddr,
-    pub(super) transport: Transport,
+pub(in crate::hub) struct ListenerView {
+    pub(in crate::hub) address: SocketAddr,
+    pub(in crate::hub) transport: Transport,
     /// If it is encrypted: who knows the certificate of the moment, and what has its files read at once.
-    pub(super) tls: Option<(Acceptor, Arc<Notify>)>,
+    pub(in crate::hub) tls: Option<(Acceptor, Arc<Notify>)>,
 }
 
-impl WayIn {
-    pub(super) fn report(&self) -> ListenerReport {
+impl ListenerView {
+    pub(in crate::hub) fn report(&self) -> ListenerReport {
         let certificate = self.tls.as_ref().map(|(acceptor, _)| {
             let shown = acceptor.certificate();
             CertificateReport {
@@ -32,7 +32,7 @@ impl WayIn {
     }
 
     /// Has the files of its certificate read now.
-    pub(super) fn reload_certificate(&self) {
+    pub(in crate::hub) fn reload_certificate(&self) {
         if let Some((_, reread)) = &self.tls {
             reread.notify_one();
         }
