@@ -7,13 +7,7 @@ use rtun_settings::{
     Verification, WebSocketSettings,
 };
 use rtun_tls::Connector;
-use rtun_transport::{
-    Stream, grpc, http2,
-    mux::MuxSession,
-    names::ResolvedAddr,
-    quic::{self, Congestion},
-    tcp, ws,
-};
+use rtun_transport::{Stream, grpc, http2, mux::MuxSession, names::ResolvedAddr, quic, tcp, ws};
 
 use super::{HUB, SOON, raw::request};
 
@@ -23,9 +17,8 @@ pub async fn connect(transport: &str, port: u16) -> io::Result<Arc<dyn Stream>> 
     let options = SocketOptions::default();
     if transport == "quic" {
         let (tls, _) = connector().quic_config().map_err(io::Error::other)?;
-        let (tls, quic, congestion) =
-            (Arc::new(tls), QuicSettings::default(), Congestion::default());
-        let stream = quic::connect(&addr, HUB, tls, &quic, congestion, &options, SOON).await;
+        let (tls, quic) = (Arc::new(tls), QuicSettings::default());
+        let stream = quic::connect(&addr, HUB, tls, &quic, &options, SOON).await;
         return Ok(stream.map_err(io::Error::other)?);
     }
     let stream = tcp::connect(&addr, &options, None, SOON).await.map_err(io::Error::other)?;
