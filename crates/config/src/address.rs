@@ -13,12 +13,12 @@ const MAX_ZONE: usize = 15;
 pub(crate) fn unescape_zone(authority: &str) -> String {
     let mut text = String::new();
     let mut rest = authority;
-    while let Some((before, behind)) = rest.split_once("%25") {
+    while let Some((before, after)) = rest.split_once("%25") {
         text.push_str(before);
         let in_brackets = text.rfind('[') > text.rfind(']');
         // `[fe80::1%25]` is on the interface with the number 25.
-        text.push_str(if in_brackets && !behind.starts_with(']') { "%" } else { "%25" });
-        rest = behind;
+        text.push_str(if in_brackets && !after.starts_with(']') { "%" } else { "%25" });
+        rest = after;
     }
     text + rest
 }
@@ -55,7 +55,7 @@ pub(crate) enum AddressError {
     #[error("its port range is not of the form 8000-8010, with at most 1024 ports")]
     BadRange,
     #[error(
-        "its zone is not the name or number of an interface behind an IPv6 address, as in [fe80::1%eth0]:8443"
+        "its zone is not the name or number of an interface after an IPv6 address, as in [fe80::1%eth0]:8443"
     )]
     Zone,
     #[error("it contains blanks or other characters no address has")]

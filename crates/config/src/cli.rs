@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::{
     duration,
-    findings::quote,
-    source::{Source, as_argument},
+    location::quote,
+    source::{ConfigSource, as_argument},
     suggest,
 };
 
@@ -22,7 +22,7 @@ pub enum OutputFormat {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Args {
     /// `-C`, in order.
-    pub sources: Vec<Source>,
+    pub sources: Vec<ConfigSource>,
     /// `-L`, in order.
     pub services: Vec<String>,
     /// `-F`, in order.
@@ -71,7 +71,7 @@ pub const USAGE: &str = "\
   -V           print the version, and exit
 ";
 
-/// Reads the arguments behind the program's name.
+/// Reads the arguments after the program's name.
 ///
 /// `-x v`, `-x=v` and `--x v` are the same; a switch takes a value only as `-D=false`. Unlike GOST, which
 /// stops at the first argument that is no flag and ignores the rest, that is an error here.
@@ -125,7 +125,7 @@ impl Args {
     fn set(&mut self, name: &str, value: String) -> Result<(), ArgsError> {
         match name {
             "C" if value.trim().is_empty() => {}
-            "C" => self.sources.push(Source::parse(&value)),
+            "C" => self.sources.push(ConfigSource::parse(&value)),
             "L" => self.services.push(value),
             "F" => self.nodes.push(value),
             "O" if value == "json" => self.output = Some(OutputFormat::Json),
@@ -212,7 +212,7 @@ mod tests {
         assert_eq!(
             args,
             Args {
-                sources: vec![Source::File("a.yaml".into()), Source::Stdin],
+                sources: vec![ConfigSource::File("a.yaml".into()), ConfigSource::Stdin],
                 services: vec!["s1".into(), "s2".into()],
                 nodes: vec!["n1".into(), "n2".into()],
                 output: Some(OutputFormat::Json),

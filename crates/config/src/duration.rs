@@ -42,9 +42,9 @@ pub fn parse(text: &str) -> Result<i64, DurationError> {
     }
     let mut total: u64 = 0;
     while !rest.is_empty() {
-        let (part, behind) = one_part(rest)?;
+        let (part, after) = one_part(rest)?;
         total = total.checked_add(part).ok_or(DurationError::TooLong)?;
-        rest = behind;
+        rest = after;
     }
     // The most negative number has no positive counterpart, but is a duration.
     match (negative, i64::try_from(total)) {

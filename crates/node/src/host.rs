@@ -1,4 +1,4 @@
-//! The host service: a TUN device that stays, and the connection to a hub that comes and goes.
+//! The host service: its TUN device, which stays, and its connection to a hub, which is made again when it is lost.
 
 mod address_book;
 mod attempt;
@@ -61,7 +61,7 @@ struct Keeping {
 /// A host cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
-    /// What leads to its hubs cannot be used.
+    /// A hub or a proxy cannot be used as configured.
     #[error(transparent)]
     Setup(#[from] SetupError),
     /// The device cannot be made.
@@ -165,7 +165,7 @@ impl HostService {
         Self { service, progress, stop, connecting, keeping, _slot: slot }
     }
 
-    /// For whoever asks how it goes. Keeps neither the device nor the connection.
+    /// The host as reports see it. Keeps neither the device nor the connection.
     pub(crate) fn view(&self) -> Arc<HostProgress> {
         Arc::clone(&self.progress)
     }

@@ -19,8 +19,8 @@ use rtun_proto::{
     relay::{Association, Network, Request},
 };
 use rtun_settings::{
-    Config, HubRules, HubSettings, ListenerSettings, Located, LogSettings, Named, Provider, Rows,
-    Service, ServiceKind, SourceCheck,
+    Config, HubRules, HubSettings, ListenerSettings, LocatedRow, LogSettings, Named, Provider,
+    Rows, Service, ServiceKind, SourceCheck,
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -76,7 +76,7 @@ fn packets_are_forwarded_without_allocating() {
 fn config() -> Config {
     let host = |n: u8| format!("host-{n}").parse::<HostName>().unwrap();
     let route = |n| Route::new(format!("10.0.0.{n}/32").parse().unwrap(), host(n));
-    let rows = (1..=3).map(|n| Located { value: route(n), file: "test".into(), line: n.into() });
+    let rows = (1..=3).map(|n| LocatedRow { value: route(n), file: "test".into(), line: n.into() });
     let provider = Provider::Rows(Rows::inline(rows.collect()));
     let router = Named { name: "table".into(), provider };
     let rules = HubRules {

@@ -18,8 +18,8 @@ use rtun_proto::{
     relay::{Association, Network, Request},
 };
 use rtun_settings::{
-    Config, HubRules, HubSettings, ListenerSettings, Located, LogSettings, Named, Provider, Rows,
-    Service, ServiceKind, SourceCheck,
+    Config, HubRules, HubSettings, ListenerSettings, LocatedRow, LogSettings, Named, Provider,
+    Rows, Service, ServiceKind, SourceCheck,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -80,7 +80,7 @@ fn config(change: u64) -> Config {
     let gone = (change % u64::from(NAMESPACES)) as u8;
     let moving = if change.is_multiple_of(2) { "host-1" } else { "host-2" };
     let routes = [("10.0.0.1/32", "host-1"), ("10.0.0.2/32", "host-2"), ("10.0.1.0/24", moving)];
-    let row = |(prefix, gateway): &(&str, &str)| Located {
+    let row = |(prefix, gateway): &(&str, &str)| LocatedRow {
         value: Route::new(prefix.parse().unwrap(), gateway.parse().unwrap()),
         file: "test".into(),
         line: 1,

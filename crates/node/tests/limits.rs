@@ -15,7 +15,7 @@ use rtun_core::{
 use rtun_node::{KindReport, Node, Traffic};
 use rtun_proto::relay::{Association, Network, Request};
 use rtun_settings::{
-    Config, HubLimits, HubRules, HubSettings, LimitRow, ListenerSettings, Located, LogSettings,
+    Config, HubLimits, HubRules, HubSettings, LimitRow, ListenerSettings, LocatedRow, LogSettings,
     Named, Provider, Rows, Service, ServiceKind, TrafficLimit,
 };
 use tokio::runtime::Runtime;
@@ -72,13 +72,13 @@ fn config(limits: HubLimits) -> Config {
     let rows = (1..=9).map(|n| {
         let prefix = format!("10.0.0.{n}/32").parse().unwrap();
         let value = Route::new(prefix, format!("host-{n}").parse().unwrap());
-        Located { value, file: "test".into(), line: n }
+        LocatedRow { value, file: "test".into(), line: n }
     });
     let router =
         Named { name: "table".into(), provider: Provider::Rows(Rows::inline(rows.collect())) };
     let rules = HubRules {
         default_router: Some(router),
-        queue_budget: 64 * 1024 * 1024,
+        queue_budget: 256 * 1024 * 1024,
         limits,
         ..HubRules::default()
     };

@@ -13,8 +13,8 @@ use rtun_core::Route;
 use rtun_node::{Board, KindReport, Node};
 use rtun_proto::relay::{Association, Network, Request};
 use rtun_settings::{
-    Config, HubRules, HubSettings, ListenerSettings, Located, LogSettings, Named, Provider, Rows,
-    Service, ServiceKind,
+    Config, HubRules, HubSettings, ListenerSettings, LocatedRow, LogSettings, Named, Provider,
+    Rows, Service, ServiceKind,
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -89,7 +89,7 @@ fn members(board: &Board) -> usize {
 /// Hosts may join any namespace.
 fn config() -> Config {
     let route = Route::new("10.0.0.1/32".parse().unwrap(), "host-1".parse().unwrap());
-    let rows = vec![Located { value: route, file: "test".into(), line: 1 }];
+    let rows = vec![LocatedRow { value: route, file: "test".into(), line: 1 }];
     let router = Named { name: "table".into(), provider: Provider::Rows(Rows::inline(rows)) };
     let rules = HubRules {
         default_router: Some(router),

@@ -16,7 +16,7 @@ use rtun_core::{HostName, NamespaceId};
 use rtun_node::Node;
 use rtun_proto::relay::{Association, Network, Request};
 use rtun_settings::{
-    Config, HubRules, HubSettings, ListenerSettings, Located, MetricsSettings, Named, Provider,
+    Config, HubRules, HubSettings, ListenerSettings, LocatedRow, MetricsSettings, Named, Provider,
     Route, Rows, Secret, Service, ServiceKind, User,
 };
 
@@ -25,8 +25,8 @@ const NAMED: NamespaceId = NamespaceId::from_bytes([7; 16]);
 /// Samples of a page: series with its labels to value.
 type Samples = BTreeMap<String, f64>;
 
-fn located<T>(value: T) -> Located<T> {
-    Located { value, file: Arc::from("test"), line: 1 }
+fn located<T>(value: T) -> LocatedRow<T> {
+    LocatedRow { value, file: Arc::from("test"), line: 1 }
 }
 
 fn table(name: &str, routes: &[(&str, &str)]) -> Named<Route> {

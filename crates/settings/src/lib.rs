@@ -96,7 +96,7 @@ pub struct HubRules {
     pub admissions: Vec<AdmissionSettings>,
     /// How strictly a packet's source address is checked.
     pub source_check: SourceCheck,
-    /// How packets are shared out among associations of one host name, and among hosts that one prefix is behind.
+    /// How packets are shared out among associations of one host name, and among hosts with the same prefix.
     pub sharing: Sharing,
     /// ICMP errors to hosts about packets of theirs that are not delivered; `None`: none. Sent unless configured.
     pub icmp: Option<IcmpErrors>,
@@ -198,28 +198,28 @@ pub enum Provider<T> {
 /// Rows written in the configuration, and those that are read, and read again, from elsewhere.
 ///
 /// Where two sources contradict each other http comes before redis, redis before a file, and a file before what
-/// the configuration says (design: overlapping routes; spec: tables.md section 2).
+/// the configuration says.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rows<T> {
     /// In the configuration's order.
-    pub inline: Vec<Located<T>>,
+    pub inline: Vec<LocatedRow<T>>,
     /// In rising order of priority, at most one of each kind.
     pub sources: Vec<SourceSettings>,
-    /// Time between two readings of the sources, at least 1 s; `None`: at start, when told to, and files as they
+    /// Time between two readings of the sources, at least 1 s; `None`: at start, on request, and files as they
     /// change.
     pub reload: Option<Duration>,
 }
 
 impl<T> Rows<T> {
     /// Only what the configuration says.
-    pub fn inline(inline: Vec<Located<T>>) -> Self {
+    pub fn inline(inline: Vec<LocatedRow<T>>) -> Self {
         Self { inline, sources: Vec::new(), reload: None }
     }
 }
 
 /// A row and where in the configuration it stands.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Located<T> {
+pub struct LocatedRow<T> {
     /// What it says.
     pub value: T,
     /// The configuration's file, or whatever else it was read from.
@@ -239,7 +239,7 @@ pub enum SourceSettings {
     Http(HttpSourceSettings),
 }
 
-/// A key of a redis server (spec: config.md section 3).
+/// A key of a redis server.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RedisSettings {
     /// `host:port`.
@@ -302,7 +302,7 @@ pub struct ClientTls {
     pub server_name: Option<String>,
 }
 
-/// A plugin (spec: tables.md sections 4 and 5); printed without the user info of its URL.
+/// A plugin, which is asked instead of rows; printed without the user info of its URL.
 #[derive(Clone, PartialEq)]
 pub struct PluginSettings {
     /// What it speaks.

@@ -40,9 +40,10 @@ const LARGE: [(&str, &str, &[&str]); 4] = [
 ];
 
 /// The same over a transport that there is, on a way that loses packets.
-const OVER_TRANSPORTS: [(&str, &str, &[&str]); 3] = [
+const OVER_TRANSPORTS: [(&str, &str, &[&str]); 4] = [
     ("lossy", "relay", &["tcp1", "tcp8", "udp", "udp_lost"]),
     ("lossy", "rtun+tcp", &["tcp1", "tcp8", "udp", "load_p50", "load_p99"]),
+    ("fair100", "rtun+tcp", &["alone_0.25", "share_1", "both_1", "twins_4"]),
     ("transports", "rtun+tcp", &["throughput", "cpu_hub"]),
 ];
 
@@ -99,7 +100,7 @@ fn transports_are_compared_and_one_that_is_not_there_is_skipped() {
         return;
     }
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let (output, json) = bench(&["--only=lossy,transports", "--transports=tcp,pigeon"]);
+    let (output, json) = bench(&["--only=lossy,fair100,transports", "--transports=tcp,pigeon"]);
     assert_measured(&OVER_TRANSPORTS, &json);
     for scenario in ["lossy", "transports"] {
         let skipped = &json["scenarios"][scenario]["rtun+pigeon"]["skipped"];

@@ -5,6 +5,8 @@
 pub struct Types {
     /// `handler`, `listener`, `connector` or `dialer`.
     pub what: &'static str,
+    /// What one without `type` is.
+    pub unset: &'static str,
     /// What rtun does.
     pub supported: &'static [&'static str],
     /// What could carry or make a tunnel in GOST, and rtun does not do.
@@ -18,7 +20,7 @@ pub struct Types {
 pub struct Refused {
     /// GOST's word.
     pub name: &'static str,
-    /// One sentence, behind a colon.
+    /// One sentence, after a colon.
     pub reason: &'static str,
     /// What to use.
     pub instead: &'static str,
@@ -42,6 +44,7 @@ impl Types {
 /// The types of handlers.
 pub static HANDLERS: Types = Types {
     what: "handler",
+    unset: "auto",
     supported: &["router", "tun"],
     refused: &[],
     elsewhere: &[
@@ -55,6 +58,7 @@ pub static HANDLERS: Types = Types {
 /// The types of listeners.
 pub static LISTENERS: Types = Types {
     what: "listener",
+    unset: "tcp",
     supported: &[
         "tcp", "tls", "ws", "wss", "quic", "grpc", "h2", "h2c", "mtcp", "mtls", "mws", "mwss",
         "tun",
@@ -70,6 +74,7 @@ pub static LISTENERS: Types = Types {
 /// The types of connectors.
 pub static CONNECTORS: Types = Types {
     what: "connector",
+    unset: "http",
     supported: &["router", "http", "socks5", "socks"],
     refused: &[],
     elsewhere: &[
@@ -81,6 +86,7 @@ pub static CONNECTORS: Types = Types {
 /// The types of dialers.
 pub static DIALERS: Types = Types {
     what: "dialer",
+    unset: "tcp",
     supported: &[
         "tcp", "tls", "ws", "wss", "quic", "grpc", "h2", "h2c", "mtcp", "mtls", "mws", "mwss",
     ],
@@ -109,7 +115,7 @@ pub static DIALERS: Types = Types {
     ],
 };
 
-/// Transports that are of no use to a routing tunnel (spec: transports.md sections 8 to 10).
+/// Transports that are of no use to a routing tunnel.
 static REFUSED: &[Refused] = &[
     Refused {
         name: "kcp",
@@ -119,7 +125,7 @@ static REFUSED: &[Refused] = &[
     },
     Refused {
         name: "dtls",
-        reason: "one lost record shifts the boundaries of all packets behind it",
+        reason: "one lost record shifts the boundaries of all packets after it",
         instead: "on links that lose packets use `quic`",
     },
     Refused {

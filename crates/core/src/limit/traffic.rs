@@ -35,10 +35,10 @@ pub struct ShaperPair {
 
 /// The shapers that one sender has to pass, with its tickets.
 #[derive(Debug, Default)]
-pub struct ShaperSet(Vec<(Arc<ShaperPair>, Side, Option<Ticket>)>);
+pub struct ShaperSet(Vec<(Arc<ShaperPair>, ShaperSide, Option<Ticket>)>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Side {
+enum ShaperSide {
     Input,
     Output,
 }
@@ -168,10 +168,10 @@ impl ShaperPair {
         [&self.input, &self.output].iter().all(|shaper| shaper.shaper().ahead(now) == 0)
     }
 
-    fn side(&self, side: Side) -> &SharedShaper {
+    fn side(&self, side: ShaperSide) -> &SharedShaper {
         match side {
-            Side::Input => &self.input,
-            Side::Output => &self.output,
+            ShaperSide::Input => &self.input,
+            ShaperSide::Output => &self.output,
         }
     }
 }
@@ -204,12 +204,12 @@ impl SharedShaper {
 impl ShaperSet {
     /// What is received has to pass these.
     pub fn input(pairs: impl IntoIterator<Item = Arc<ShaperPair>>) -> Self {
-        Self(pairs.into_iter().map(|pair| (pair, Side::Input, None)).collect())
+        Self(pairs.into_iter().map(|pair| (pair, ShaperSide::Input, None)).collect())
     }
 
     /// What is sent has to pass these.
     pub fn output(pairs: impl IntoIterator<Item = Arc<ShaperPair>>) -> Self {
-        Self(pairs.into_iter().map(|pair| (pair, Side::Output, None)).collect())
+        Self(pairs.into_iter().map(|pair| (pair, ShaperSide::Output, None)).collect())
     }
 
     /// The shapers of both.

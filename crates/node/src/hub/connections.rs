@@ -1,7 +1,8 @@
 //! A hub's connections from being accepted to their end: each is one task, which owns all that belongs to it.
 //!
-//! A connection keeps its slot in the waiting room, and has to keep its first deadline, until a host is admitted on it. One
-//! that carries many streams takes a slot again when the last of its hosts has left. Turned out or late, it is closed at once.
+//! A connection has a slot in the waiting room, and a deadline, until a host is admitted on it. One that carries many streams
+//! takes a slot again after the last of its hosts has left. It is closed at once when its slot is taken away or its deadline
+//! has passed.
 
 use std::{
     net::SocketAddr,
@@ -40,7 +41,7 @@ use crate::{
     },
 };
 
-/// Pause after a failure to accept, such as no descriptor left: others may end meanwhile.
+/// Pause after a failure to accept, such as no descriptor left: other connections may end during it.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// StreamSource of one connection on which nobody is admitted yet; further ones wait in the transport, which bounds them.
@@ -75,7 +76,7 @@ impl PendingConnection {
     }
 }
 
-/// Observes how long something lasted when it ends, however it does.
+/// When dropped, records how long a connection has lasted.
 struct DurationObserver<'a> {
     hub: &'a Connections,
     since: Instant,
@@ -151,7 +152,7 @@ impl Connections {
         }
     }
 
-    /// A connection's task: takes it through its transport's handshakes and serves who is there.
+    /// A connection's task: does its transport's handshakes, then serves its hosts.
     async fn receive(
         self: Arc<Self>,
         listener: Arc<HubListener>,
@@ -161,7 +162,7 @@ impl Connections {
         _slot: WorkerSlot,
     ) {
         let since = Instant::now();
-        // What is large only until a host is admitted is not kept as long as the host.
+        // Boxed, so that the memory of the handshakes is freed when the host is admitted.
         let arriving = Box::pin(self.arrive(&listener, incoming, peer, waiting));
         match self.stop.run_until_cancelled(arriving).await {
             None => {}
@@ -174,7 +175,7 @@ impl Connections {
                     Ok(counted) => counted,
                     Err(exceeded) => return self.refuse(stream.peer, &exceeded.into()),
                 };
-                // As far as a trusted proxy says.
+                // A trusted proxy may have named another client.
                 let peer = stream.peer;
                 let admitting = async {
                     let result = self.admit(stream, &waiting).await;
@@ -211,7 +212,7 @@ impl Connections {
         Ok((received, waiting))
     }
 
-    /// Serves the hosts on the streams of a connection until it ends, or nobody uses it.
+    /// Serves the hosts on the streams of a connection until it ends, or no host uses it.
     async fn serve_all(
         self: &Arc<Self>,
         mut streams: PendingStreams,
@@ -243,7 +244,7 @@ impl Connections {
             let next = tokio::select! {
                 () = self.stop.cancelled() => break,
                 why = over => {
-                    // One that is left open after its last host has left is nobody's failure to join.
+                    // A connection that stays open after its last host has left is not a failure to join.
                     if !(was_used && matches!(why, AdmissionError::Timeout)) {
                         self.refuse(peer, &why);
                     }
@@ -268,7 +269,7 @@ impl Connections {
                 None => break,
             }
         }
-        // Those of a connection that has ended end with it.
+        // The streams of a connection that has ended end with it.
         while served.join_next().await.is_some() {}
         streams.shutdown(FAREWELL).await;
     }
@@ -335,7 +336,7 @@ impl Connections {
         farewell.await;
     }
 
-    /// By when a connection that comes now has to be admitted.
+    /// The deadline for a host on a connection that arrives now.
     fn deadline(&self) -> Instant {
         Instant::now() + Duration::from_millis(self.handshake_timeout.load(Ordering::Relaxed))
     }
@@ -351,11 +352,11 @@ impl Connections {
 #[derive(Default)]
 struct Hosts {
     admitted: AtomicUsize,
-    /// There is another number of them.
+    /// Their number has changed.
     changed: Notify,
 }
 
-/// One of them, until it is dropped.
+/// One admitted host; counted until this is dropped.
 struct Counted(Arc<Hosts>);
 
 impl Counted {

@@ -1,4 +1,4 @@
-//! Who is where: namespaces and their members, joined and left under the hub's rules.
+//! The namespaces of a hub and their members: hosts join and leave by the hub's rules.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
@@ -35,7 +35,7 @@ use crate::{
     runtime::budget::Budget,
 };
 
-/// A hub's namespaces and the rules they live under.
+/// A hub's namespaces and its rules.
 pub(super) struct Registry {
     service: String,
     state: Mutex<RegistryState>,
@@ -46,7 +46,7 @@ pub(super) struct Registry {
     pub(super) limiters: HubLimiters,
 }
 
-/// What becomes of a host that wants to join.
+/// The outcome of a request to join.
 pub(super) enum Joining {
     /// It has joined.
     Joined(Member),
@@ -56,28 +56,28 @@ pub(super) enum Joining {
     Refused(Refusal, Arrival),
 }
 
-/// A host's place in its namespace. Whatever ends the task that has it, dropping it closes the link, takes the host out,
-/// counts what it had and says so.
+/// A host's membership of its namespace. Dropping it, however its task ends, closes the link, removes the host, keeps its
+/// counts and logs that it left.
 pub(super) struct Member {
     registry: Arc<Registry>,
     pub(super) namespace: Arc<Namespace>,
     association: Arc<HostAssociation>,
 }
 
-/// A namespace and what it routes by.
+/// A namespace and its routing snapshot.
 pub(super) type PresentNamespace = (Arc<Namespace>, Arc<RoutingSnapshot>);
 
 struct RegistryState {
     rules: Arc<Rules>,
     namespaces: HashMap<NamespaceId, Arc<Namespace>>,
-    /// How many hosts are connected as each user that has any.
+    /// The number of connected hosts of each user that has any.
     hosts_by_user: HashMap<Box<[u8]>, usize>,
-    /// What namespaces had counted that are gone.
+    /// The counts of namespaces that are gone.
     gone: Ended,
 }
 
 impl Registry {
-    /// The namespaces that the rules name exist from the beginning.
+    /// A registry without members. The namespaces that the rules name exist from the beginning.
     pub(super) fn new(service: &str, rules: Rules) -> Self {
         let queue_budget = rules.config.queue_budget;
         let limiters = HubLimiters::new(&rules.config.limits);
@@ -99,17 +99,17 @@ impl Registry {
         }
     }
 
-    /// What decides at the moment.
+    /// The current rules.
     pub(super) fn rules(&self) -> Arc<Rules> {
         Arc::clone(&self.state().rules)
     }
 
-    /// Those there are now.
+    /// The namespaces that exist now.
     pub(super) fn namespaces(&self) -> BTreeSet<NamespaceId> {
         self.state().namespaces.keys().copied().collect()
     }
 
-    /// What decides at the moment, and the namespace with what it routes by, if it is there.
+    /// The current rules, and the namespace with its routing snapshot, if it exists.
     pub(super) fn moment(&self, id: NamespaceId) -> (Arc<Rules>, Option<PresentNamespace>) {
         let state = self.state();
         let namespace = state.namespaces.get(&id);
@@ -117,14 +117,14 @@ impl Registry {
         (Arc::clone(&state.rules), present)
     }
 
-    /// How long somebody waits for the answer that this is not the user's password.
+    /// Notes a wrong password; returns how long the peer has to wait for the answer.
     pub(super) fn failed(&self, user: &[u8], source: IpAddr) -> Duration {
         let mut guesses = self.guesses.lock().unwrap_or_else(PoisonError::into_inner);
         guesses.failed(user, source, Instant::now().into_std())
     }
 
-    /// Admits a host, or hands its connection back. The association receives packets from now on; they are held back
-    /// until it has been welcomed.
+    /// Admits a host, or returns its connection. From now on the association receives packets; they are held back until the
+    /// answer has been sent.
     pub(super) fn join(self: &Arc<Self>, request: &JoinRequest<'_>, arrival: Arrival) -> Joining {
         let mut state = self.state();
         let admitted = match state.rules.access.decide(request) {
@@ -147,7 +147,7 @@ impl Registry {
             warn!(
                 namespace = %namespace.id, host = %admitted.host, peer = %arrival.peer,
                 older = older.join(" "),
-                "one more connection reports this host name; the newest carries its packets"
+                "one more connection reports this host name; packets go to the newest"
             );
         }
         if let Some(user) = user {
@@ -175,7 +175,7 @@ impl Registry {
         state.forget_if_unneeded(namespace.id);
     }
 
-    /// Replaces the rules at once for everybody; ends the associations that they no longer allow. Calls do not overlap.
+    /// Replaces the rules at once for all namespaces; ends the associations that they no longer admit. Calls do not overlap.
     pub(super) fn apply(&self, rules: Rules) {
         let rules = Arc::new(rules);
         let mut state = self.state();
@@ -276,7 +276,7 @@ impl Drop for Member {
     fn drop(&mut self) {
         let Self { registry, namespace, association } = self;
         let HostAssociation { host, peer, since, link, counters, .. } = &**association;
-        // Where nothing else has ended it, its task was ended in the middle of its work.
+        // If nothing else has ended the link, its task was aborted.
         link.end(EndReason::Internal);
         link.close();
         registry.leave(association, namespace);
@@ -292,7 +292,7 @@ impl Drop for Member {
     }
 }
 
-/// Whether the rules still allow what they once allowed.
+/// Whether the rules still admit this association.
 fn still_admitted(
     rules: &Rules,
     association: &HostAssociation,

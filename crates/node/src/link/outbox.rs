@@ -1,4 +1,7 @@
-//! The way out of a connection: written to directly while its socket takes everything, else queued.
+//! Sending on a connection: frames are written directly while the socket takes everything, else queued.
+
+#[cfg(test)]
+mod tests;
 
 use std::{
     future::poll_fn,
@@ -30,11 +33,11 @@ pub(crate) const STALL: Duration = Duration::from_secs(10);
 /// An empty queue gives its memory back after this long.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// Longest wait for a peer's answer to a mark; past it the window holds nothing back.
+/// The longest wait for a peer's answer to a window stamp; after it the window does not limit anything.
 const ANSWER: Duration = Duration::from_secs(1);
 
-/// A way that carries less than this, in bytes per second, gets GSO frames cut into packets, so that what goes before
-/// others never waits longer than for a packet: 64 KiB take 1 ms at this rate.
+/// On a path slower than this, in bytes per second, GSO frames are cut into packets, so that urgent frames wait for one packet
+/// at most: at this rate 64 KiB take 1 ms.
 const SLOW: u64 = 64_000_000;
 
 /// While packets wait for a limit, it is read again at least this often, since it may change.
@@ -43,13 +46,13 @@ const RECHECK: Duration = Duration::from_millis(100);
 /// Pieces handed to one vectored write.
 const PIECES: usize = 64;
 
-/// Bytes chosen at a time for the socket. What is chosen keeps its place, so little is chosen for a socket that does not
-/// take it all, and more for one that does.
+/// Bytes that are staged for the socket at a time. Staged frames are not reordered any more, so few bytes are staged for a
+/// socket that does not take them all, and more for one that does.
 const STAGE_MIN: usize = 16 * 1024;
 const STAGE_MAX: usize = 256 * 1024;
 
-/// Senders never wait here: what the socket does not take at once is queued within [`QueueLimits`] and the [`Budget`],
-/// and [`Outbox::drain`] writes it as the socket empties.
+/// Senders never wait: what the socket does not take at once is queued within [`QueueLimits`] and the [`Budget`], and
+/// [`Outbox::drain`] writes it when the socket takes more.
 pub(crate) struct Outbox {
     state: Mutex<OutboxState>,
     wake: Notify,
@@ -60,17 +63,17 @@ struct OutboxState {
     charge: Charge,
     gate: Gate,
     stage: usize,
-    /// Only of use to a peer that answers marks; another never limits anything.
+    /// How much may be in flight. It limits nothing while the peer answers no window stamps.
     window: Window,
-    /// Whether the peer has said hello, and may be sent marks.
-    marks: bool,
-    /// Whether packets go beside the stream where they fit: the peer takes them there.
+    /// Whether window stamps are sent: the peer speaks the extension.
+    stamps: bool,
+    /// Whether packets go as datagrams where they fit: the peer takes them.
     datagrams: bool,
     /// The limits that packets have to keep to.
     shapers: ShaperSet,
     /// Whether packets wait for these, and not for the peer.
     is_shaped: bool,
-    /// Packets cut out of GSO frames; empty between two.
+    /// Packets that are cut from a GSO frame; empty between two frames.
     cut: Vec<u8>,
 }
 
@@ -78,21 +81,21 @@ struct OutboxState {
 enum Gate {
     /// Queued: the host has not been answered yet.
     Held(Arc<dyn Stream>),
-    /// Written, or queued behind what waits.
+    /// Written, or queued after what is queued already.
     Open(Arc<dyn Stream>),
-    /// Dropped: the connection has ended, and nothing here keeps its socket open.
+    /// Dropped: the connection has ended, and its socket is released.
     Closed,
 }
 
-/// How an attempt to empty the queue ended.
+/// The outcome of an attempt to empty the queue.
 enum Flushed {
     Empty,
-    /// No more is taken now.
+    /// The transport takes no more now.
     Waiting {
         progress: bool,
         blocked: Blocked,
     },
-    /// Enough is on its way; the peer's next answer goes on.
+    /// Enough is in flight: the next answer of the peer continues.
     Full,
     /// A limit lets no packet through before this time.
     Shaped(std::time::Instant),
@@ -116,7 +119,7 @@ impl Blocked {
 }
 
 impl Outbox {
-    /// Holds frames back until [`Outbox::open`].
+    /// An outbox that holds frames back until [`Outbox::open`].
     pub(crate) fn new(stream: Arc<dyn Stream>, budget: &Arc<Budget>) -> Self {
         let state = OutboxState {
             queue: FlowQueue::new(QueueLimits::default(), fastrand::u64(..)),
@@ -124,7 +127,7 @@ impl Outbox {
             gate: Gate::Held(stream),
             stage: STAGE_MIN,
             window: Window::default(),
-            marks: false,
+            stamps: false,
             datagrams: false,
             shapers: ShaperSet::default(),
             is_shaped: false,
@@ -147,19 +150,19 @@ impl Outbox {
         self.state().shapers = shapers;
     }
 
-    /// The socket, until [`Outbox::close`].
+    /// The stream, until [`Outbox::close`].
     pub(crate) fn stream(&self) -> Option<Arc<dyn Stream>> {
         self.state().stream()
     }
 
-    /// Whether the connection has an unreliable way beside its stream.
+    /// Whether the connection has datagrams.
     pub(crate) fn has_datagrams(&self) -> bool {
         self.stream().is_some_and(|stream| stream.datagrams().is_some())
     }
 
-    /// Sends the whole frames of packets at these places of `bytes`, or queues or drops them; every packet is counted once
-    /// it has left. What waits is shared out among senders: `sender` is any number that tells one from others. Never
-    /// waits for the peer. An error means that the connection is broken.
+    /// Sends, queues or drops the whole frames of packets at these positions of `bytes`; each packet is counted when it has left.
+    /// Senders share the queue fairly: `sender` is any number that identifies one. Never waits for the peer. An error means
+    /// that the connection is broken.
     pub(crate) fn send(
         &self,
         sender: u64,
@@ -202,26 +205,26 @@ impl Outbox {
             }
             sent = sent.saturating_sub(run.len());
         }
-        let marked = match state.queues_first() && !waited {
+        let stamped = match state.queues_first() && !waited {
             true => state.flush_open(counters),
-            false => state.mark(false),
+            false => state.stamp(false),
         };
-        // What was queued and has left at once leaves memory to be given back.
+        // Frames that were queued and have left at once leave memory that `drain` gives back.
         let begins = state.waits() && !waited || was_bare && state.queue.memory() > 0;
         drop(state);
         if begins {
             self.wake.notify_one();
         }
-        marked
+        stamped
     }
 
-    /// From now on marks are sent, which the peer answers.
-    pub(crate) fn begin_marks(&self) {
-        self.state().marks = true;
+    /// From now on window stamps are sent, which the peer answers.
+    pub(crate) fn begin_stamps(&self) {
+        self.state().stamps = true;
     }
 
-    /// From now on packets go as datagrams where they fit, and the stream carries the rest. What waits for it to be carried
-    /// is bounded by the transport then, which sees each packet, and no longer by marks.
+    /// From now on packets go as datagrams where they fit, all else in the stream. The transport bounds what is in flight then,
+    /// since it sees each packet; window stamps do not.
     pub(crate) fn begin_datagrams(&self) {
         let mut state = self.state();
         state.datagrams = true;
@@ -232,7 +235,7 @@ impl Outbox {
         self.state().datagrams
     }
 
-    /// The peer has answered a mark.
+    /// The peer has answered a window stamp.
     pub(crate) fn answered(&self, stamp: [u8; 8]) {
         let mut state = self.state();
         state.window.answered(stamp, now());
@@ -243,8 +246,8 @@ impl Outbox {
         }
     }
 
-    /// Sends an extension frame that is no packet, before the packets that wait. Lost when the connection has ended or
-    /// too many such frames wait already.
+    /// Sends an extension frame without a packet, before queued packets. It is lost if the connection has ended or too many such
+    /// frames are queued already.
     pub(crate) fn send_control(&self, frame: &[u8]) -> io::Result<()> {
         let mut state = self.state();
         state.send_control(frame)?;
@@ -256,8 +259,8 @@ impl Outbox {
         Ok(())
     }
 
-    /// Sends a frame with a packet that no sender has sent. It goes before those that wait and is counted nowhere. False,
-    /// and it is not sent, where half of what there is room for before packets waits already.
+    /// Sends a frame with a packet that this program has made, before queued packets; it is not counted. False: it is not sent,
+    /// since control frames fill half of their room already.
     pub(crate) fn send_answer(&self, frame: &[u8]) -> io::Result<bool> {
         if self.state().queue.control_bytes() + frame.len() > MAX_CONTROL / 2 {
             return Ok(false);
@@ -265,7 +268,7 @@ impl Outbox {
         self.send_control(frame).map(|()| true)
     }
 
-    /// Writes what is queued as the socket takes it; ends when the connection is broken or stalls.
+    /// Writes queued frames as the socket takes them; returns when the connection is broken or stalled.
     pub(crate) async fn drain(&self, stream: &dyn Stream, counters: &Counters) -> io::Error {
         loop {
             self.wake.notified().await;
@@ -290,7 +293,7 @@ impl Outbox {
                 Flushed::Empty if stream.has_buffered() => {}
                 Flushed::Empty => return Ok(()),
                 Flushed::Full => {
-                    // Without an answer the window opens by itself, and the socket decides again.
+                    // Without an answer in time the window opens, and only the socket limits.
                     let _ = tokio::time::timeout(ANSWER, self.wake.notified()).await;
                     deadline = Instant::now() + STALL;
                 }
@@ -316,7 +319,7 @@ impl Outbox {
         flushed
     }
 
-    /// From now on every frame is dropped, those queued included, and the socket is let go.
+    /// From now on every frame is dropped, also the queued ones, and the socket is released.
     pub(crate) fn close(&self, counters: &Counters) {
         let mut state = self.state();
         state.gate = Gate::Closed;
@@ -324,13 +327,13 @@ impl Outbox {
         state.shrink();
     }
 
-    /// Packets and bytes waiting.
+    /// Packets and bytes that are queued.
     pub(crate) fn queued(&self) -> (u64, usize) {
         let state = self.state();
         (state.queue.packets(), state.queue.bytes())
     }
 
-    /// A poisoned lock still guards a whole queue: nothing in a critical section panics half way through a change.
+    /// The queue of a poisoned lock is consistent: no critical section panics in the middle of a change.
     fn state(&self) -> MutexGuard<'_, OutboxState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -348,7 +351,7 @@ impl OutboxState {
         if self.datagrams
             && let Some(datagrams) = stream.datagrams()
         {
-            return self.flush_beside(stream, datagrams, counters);
+            return self.flush_datagrams(stream, datagrams, counters);
         }
         let mut progress = false;
         // Until the limits let something through: what is lost now has waited for them.
@@ -366,10 +369,10 @@ impl OutboxState {
                 }
             }
             if room == 0 && self.queue.is_urgent() {
-                // As little as there is: what is staged, or one control frame.
+                // The minimum: what is staged, or one control frame.
                 room = 1;
             } else if room == 0 && !self.queue.is_empty() {
-                self.mark(true)?;
+                self.stamp(true)?;
                 if self.queue.is_urgent() {
                     continue;
                 }
@@ -392,7 +395,7 @@ impl OutboxState {
                     self.queue.advance(sent, |sent| count_sent(sent, counters));
                     self.window.wrote(sent);
                     self.shapers.send(sent, now);
-                    self.mark(false)?;
+                    self.stamp(false)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.stage = (self.stage / 2).max(STAGE_MIN);
@@ -403,8 +406,8 @@ impl OutboxState {
         }
     }
 
-    /// The same with packets as datagrams: frame by frame, as late as possible.
-    fn flush_beside(
+    /// The same with packets as datagrams: frame by frame, each staged as late as possible.
+    fn flush_datagrams(
         &mut self,
         stream: &dyn Stream,
         datagrams: &dyn Datagrams,
@@ -427,10 +430,10 @@ impl OutboxState {
             let Some((frame, begun)) = self.queue.front() else { return Ok(Flushed::Empty) };
             let payload = &frame[LEN_PREFIX..];
             let fits = datagrams.max_len().is_some_and(|longest| payload.len() <= longest);
-            let beside = fits && begun == 0 && !is_extension(payload);
-            let (sent, blocked) = match beside.then(|| datagrams.try_send(payload)) {
+            let as_datagram = fits && begun == 0 && !is_extension(payload);
+            let (sent, blocked) = match as_datagram.then(|| datagrams.try_send(payload)) {
                 Some(Ok(())) => (Ok(frame.len()), Blocked::Datagrams),
-                // The way has become narrower just now.
+                // Too long: the path's MTU has just shrunk, so the packet goes in the stream.
                 Some(Err(error)) if error.kind() != io::ErrorKind::InvalidInput => {
                     (Err(error), Blocked::Datagrams)
                 }
@@ -450,7 +453,7 @@ impl OutboxState {
         }
     }
 
-    /// Writes what was queued just now, as far as it goes, unless the host has not been answered yet.
+    /// Writes what was just queued, as much as the socket takes, if the gate is open.
     fn flush_open(&mut self, counters: &Counters) -> io::Result<()> {
         if let Gate::Open(stream) = &self.gate {
             let stream = Arc::clone(stream);
@@ -460,7 +463,7 @@ impl OutboxState {
         Ok(())
     }
 
-    /// Whether something here or in the stream's layers has still to be written.
+    /// Whether bytes here or in the stream's layers have still to be written.
     fn waits(&self) -> bool {
         !self.queue.is_empty() || self.open_stream().is_some_and(|stream| stream.has_buffered())
     }
@@ -483,9 +486,9 @@ impl OutboxState {
         self.datagrams || is_slow(self.window.rate()) || is_slow(self.shapers.rate())
     }
 
-    /// Sends a mark where one is due: behind what has been written, and behind what is staged if anything is.
-    fn mark(&mut self, blocked: bool) -> io::Result<()> {
-        if !self.marks || !self.window.wants_stamp(blocked) {
+    /// Sends a window stamp if one is due: after what has been written, and after what is staged.
+    fn stamp(&mut self, blocked: bool) -> io::Result<()> {
+        if !self.stamps || !self.window.wants_stamp(blocked) {
             return Ok(());
         }
         let stamp = self.window.stamp(!self.queue.is_empty(), now());
@@ -540,12 +543,12 @@ impl OutboxState {
     }
 
     fn queue_control(&mut self, frame: &[u8]) {
-        // One that finds no room is made up for by the next: a peer that takes nothing is given up.
+        // A frame without room is lost: the next one makes up for it, and a peer that takes nothing is given up.
         let _ = self.queue.push_control(frame);
         self.settle();
     }
 
-    /// Counts the packets of `run` that are wholly on the wire after `sent` bytes and queues the rest.
+    /// After `sent` bytes of `run` were written: counts the packets that were written completely, and queues the rest.
     fn keep_unsent(&mut self, sender: u64, run: &[u8], sent: usize, counters: &Counters) {
         if sent == 0 {
             return self.enqueue(sender, run, counters);
@@ -575,7 +578,7 @@ impl OutboxState {
     }
 }
 
-/// On the clock that all waiting goes by, which tests can pause.
+/// The time of the runtime's clock, which tests can pause.
 fn now() -> std::time::Instant {
     Instant::now().into_std()
 }
@@ -637,81 +640,4 @@ fn count_out(run: &[u8], counters: &Counters) {
 fn count_drops(reason: DropReason, run: &[u8], counters: &Counters) {
     let all: usize = Frames::new(run).map(|frame| packets(frame.payload)).sum();
     counters.count_drops(reason, all as u64);
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{num::NonZeroU64, slice};
-
-    use rtun_core::limit::{ShaperPair, TrafficLimit, TrafficRate};
-    use rtun_transport::memory;
-
-    use super::*;
-
-    /// Packets that are queued one by one before they are sent, and leave at once.
-    #[tokio::test(start_paused = true)]
-    async fn memory_is_given_back_although_nothing_ever_waited() {
-        let (stream, other) = memory::pair(1 << 20);
-        let stream: Arc<dyn Stream> = Arc::new(stream);
-        let (budget, counters) = (Budget::new(1 << 24), Arc::<Counters>::default());
-        let outbox = Arc::new(Outbox::new(Arc::clone(&stream), &budget));
-        outbox.open();
-        outbox.begin_datagrams();
-        let (its_outbox, its_counters) = (Arc::clone(&outbox), Arc::clone(&counters));
-        let drain = tokio::spawn(async move { its_outbox.drain(&*stream, &its_counters).await });
-        tokio::time::sleep(2 * QUIET).await;
-
-        let mut frame = vec![0, 20, 0x45];
-        frame.resize(LEN_PREFIX + 20, 0);
-        outbox.send(1, &frame, slice::from_ref(&(0..frame.len())), &counters).unwrap();
-        assert_eq!((outbox.queued(), counters.read().packets_out), ((0, 0), 1));
-        assert!(budget.read().0 > 0, "it was queued");
-        tokio::time::sleep(2 * QUIET).await;
-        assert_eq!(budget.read().0, 0);
-        drain.abort();
-        drop(other);
-    }
-
-    /// In simulated time: a sender that always has more, through a stream that takes everything.
-    #[tokio::test(start_paused = true)]
-    async fn a_limit_is_kept_to_3_percent_and_what_it_holds_back_is_bounded() {
-        for mbit in [1, 10, 100, 1000_u64] {
-            let bytes = mbit * 125_000;
-            let limit =
-                TrafficLimit { input: None, output: NonZeroU64::new(bytes).map(TrafficRate::new) };
-            let pair = Arc::new(ShaperPair::new(Some(limit), now()));
-            let (stream, other) = memory::pair(1 << 22);
-            let stream: Arc<dyn Stream> = Arc::new(stream);
-            let (budget, counters) = (Budget::new(1 << 28), Arc::<Counters>::default());
-            let outbox = Arc::new(Outbox::new(Arc::clone(&stream), &budget));
-            outbox.limit(ShaperSet::output([pair]));
-            outbox.open();
-            let (its_outbox, its_counters) = (Arc::clone(&outbox), Arc::clone(&counters));
-            let drain =
-                tokio::spawn(async move { its_outbox.drain(&*stream, &its_counters).await });
-
-            let mut frame = vec![0x05, 0x78, 0x45];
-            frame.resize(LEN_PREFIX + 1400, 0);
-            // In each millisecond a quarter more than the limit lets through.
-            let each = (bytes * 5 / 4 / 1000).div_ceil(frame.len() as u64) as usize;
-            let run = frame.repeat(each);
-            let (mut buffer, mut arrived, mut pushed) = (vec![0; 1 << 20], 0, 0);
-            for millis in 0..1500 {
-                outbox.send(1, &run, slice::from_ref(&(0..run.len())), &counters).unwrap();
-                pushed += each as u64;
-                assert!(outbox.queued().1 <= QueueLimits::default().bytes + STAGE_MAX);
-                tokio::time::sleep(Duration::from_millis(1)).await;
-                while let Ok(read) = other.try_read(&mut buffer) {
-                    arrived += if millis >= 500 { read as u64 } else { 0 };
-                }
-            }
-            let error = arrived.abs_diff(bytes) as f64 / bytes as f64;
-            assert!(error < 0.03, "{mbit} Mbit/s: {arrived} in 1 s, {error:.4}");
-            let traffic = counters.read();
-            let lost = traffic.dropped(DropReason::RateLimited);
-            assert!(lost > 0 && traffic.drops().to_string() == format!("rate_limited={lost}"));
-            assert_eq!(traffic.packets_out + lost + outbox.queued().0, pushed);
-            drain.abort();
-        }
-    }
 }

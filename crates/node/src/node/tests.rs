@@ -47,17 +47,29 @@ async fn answers(hub: SocketAddr) -> bool {
     timeout(Duration::from_secs(1), asking).await.is_ok_and(|answer| answer.is_some())
 }
 
+/// Whether the page of metrics comes.
+async fn serves_metrics(address: SocketAddr) -> bool {
+    let asking = async {
+        let mut stream = TcpStream::connect(address).await.ok()?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.ok()?;
+        answer.ends_with("# EOF\n").then_some(())
+    };
+    timeout(Duration::from_secs(5), asking).await.is_ok_and(|answer| answer.is_some())
+}
+
 #[tokio::test]
 async fn each_task_that_ends_is_shown_and_runs_again() {
     let node = Node::start(&config(), None).await.unwrap();
     let (hub, board) = (node.hub_address("hub").unwrap(), node.board());
     let duties = Arc::clone(&board.machine().duties);
     let begun = async {
-        while duties.running().len() < 2 {
+        while duties.running().len() < 3 {
             sleep(Duration::from_millis(5)).await;
         }
     };
-    timeout(Duration::from_secs(5), begun).await.expect("both run");
+    timeout(Duration::from_secs(5), begun).await.expect("all run");
     let mut ended = Vec::new();
     for (name, task) in duties.running() {
         assert!(answers(hub).await);
@@ -74,7 +86,8 @@ async fn each_task_that_ends_is_shown_and_runs_again() {
         ended.push(name);
     }
     assert!(answers(hub).await);
-    let expected = ["accepting connections on", "following sources"];
+    assert!(serves_metrics(node.metrics_address().unwrap()).await);
+    let expected = ["accepting connections on", "following sources", "metrics: serving on"];
     for what in expected {
         assert!(ended.iter().any(|name| name.contains(what)), "{what}: {ended:?}");
     }

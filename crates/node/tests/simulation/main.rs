@@ -75,7 +75,7 @@ fn run_all(seeds: Range<u64>) -> Vec<u64> {
     let next = AtomicU64::new(seeds.start);
     let failed = Mutex::new(Vec::new());
     thread::scope(|scope| {
-        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+        let run_next = || {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
@@ -89,7 +89,13 @@ fn run_all(seeds: Range<u64>) -> Vec<u64> {
                         say(&format!("{} seeds have been run", seed + 1));
                     }
                 }
-            });
+            })
+        };
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        let threads: Vec<_> = (0..threads).map(|_| run_next()).collect();
+        // Unlike the scope's end, a join waits until a thread has freed its own memory too.
+        for thread in threads {
+            thread.join().expect("panics are caught");
         }
     });
     failed.into_inner().unwrap()

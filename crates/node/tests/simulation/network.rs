@@ -19,7 +19,8 @@ use rtun_node::{Twin, TwinListener};
 use rtun_system::tun::memory::{self, MemoryTun, System};
 use rtun_transport::{
     Stream,
-    tcp::{ConnectError, ListenError, Tried},
+    race::Tried,
+    tcp::{ConnectError, ListenError},
 };
 use tokio::{
     sync::{Mutex as AsyncMutex, mpsc},

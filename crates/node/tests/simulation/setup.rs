@@ -11,9 +11,9 @@ use std::{collections::BTreeSet, net::Ipv4Addr, time::Duration};
 use rtun_core::{HostName, NamespaceId};
 use rtun_settings::{
     Config, DeviceSettings, Endpoint, GrpcSettings, HostSettings, Http2Settings, HubNode, HubRules,
-    HubSettings, ListenerSettings, Located, Login, MuxSettings, MuxVersion, Named, PluginProtocol,
-    PluginSettings, Provider, Route, Rows, Secret, Selection, Service, ServiceKind, SourceSettings,
-    TransportStack, User, WebSocketSettings,
+    HubSettings, ListenerSettings, LocatedRow, Login, MuxSettings, MuxVersion, Named,
+    PluginProtocol, PluginSettings, Provider, Route, Rows, Secret, Selection, Service, ServiceKind,
+    SourceSettings, TransportStack, User, WebSocketSettings,
 };
 
 use crate::link::Pace;
@@ -109,8 +109,8 @@ fn named<T>(name: &str, provider: Provider<T>) -> Named<T> {
     Named { name: name.into(), provider }
 }
 
-fn located<T>(value: T) -> Located<T> {
-    Located { value, file: "simulation".into(), line: 1 }
+fn located<T>(value: T) -> LocatedRow<T> {
+    LocatedRow { value, file: "simulation".into(), line: 1 }
 }
 
 fn user(machine: usize) -> String {

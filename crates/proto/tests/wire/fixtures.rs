@@ -170,7 +170,7 @@ fn is_gso_frame(bytes: &[u8]) {
     assert!(packet.bytes().ends_with(b"rtunrtun"));
     let mut segments = Vec::new();
     packet.write_frames(&mut segments);
-    assert_eq!(segments, named("extension-GSO frame-segments"));
+    assert_eq!(segments, named("extension-gso-frame-segments"));
 }
 
 fn is_refused_extension(bytes: &[u8], error: ExtensionError) {
@@ -232,8 +232,8 @@ pub(crate) fn check(name: &str, bytes: &[u8]) {
             let later = Hello { version: 2, capabilities, mtu: 1500, ..hello() };
             assert_eq!(Extension::decode(only_frame(bytes)), Ok(Extension::Hello(later)));
         }
-        "extension-GSO frame" => is_gso_frame(bytes),
-        "extension-GSO frame-segments" => {
+        "extension-gso-frame" => is_gso_frame(bytes),
+        "extension-gso-frame-segments" => {
             let frames: Vec<_> = Frames::new(bytes).map(|frame| frame.payload).collect();
             let ends = [&b"rtunr"[..], b"tun"];
             assert!(frames.len() == 2 && frames.iter().zip(ends).all(|(f, end)| f.ends_with(end)));

@@ -5,103 +5,81 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::{
-    findings::{At, Report, quote},
-    normalise::tables,
+    findings::Report,
+    location::{At, quote},
+    normalise::{sockets::is_device_name, tables},
+    schema::tun_listener,
     value::Cursor,
 };
-use rtun_settings::{DeviceRoute, DeviceSettings};
+use rtun_settings::{DeviceRoute, DeviceSettings, NetworkNamespace};
 
-/// Unless configured, in bytes.
-const DEFAULT_MTU: u16 = 1420;
 /// The smallest an IPv4 link may have (RFC 791).
 const MIN_MTU: i64 = 68;
 /// The smallest an IPv6 link may have (RFC 8200 section 5).
 const MIN_MTU_V6: i64 = 1280;
-/// The longest name the kernel takes, in bytes.
-const MAX_NAME: usize = 15;
 
-/// The device; `None` after an error was reported.
-pub(super) fn read(listener: &Cursor<'_>, report: &mut Report) -> Option<DeviceSettings> {
-    let metadata = listener.get("metadata");
-    let get = |keys: &[&str]| metadata.as_ref().and_then(|m| m.first(keys));
-    let name = device_name(get(&["name", "tun.name"]), report);
-    let addresses = addresses(listener, get(&["net", "tun.net"]), report);
-    let mtu = mtu(get(&["mtu", "tun.mtu"]), addresses.as_deref().unwrap_or(&[]), report);
-    let gw_at = get(&["gw", "tun.gw"]).filter(|at| !at.value.is_unset());
-    let gw = gw_at.as_ref().and_then(|at| {
-        let text = report.text(at)?;
-        address(&text, &At::from(at), "gateway", report)
-    });
+/// The device, which is made in `netns`; `None` after an error was reported.
+pub(super) fn read(
+    listener: &Cursor<'_>,
+    netns: Option<NetworkNamespace>,
+    report: &mut Report,
+) -> Option<DeviceSettings> {
+    let name = device_name(listener, report);
+    let addresses = addresses(listener, report);
+    let mtu = mtu(listener, addresses.as_deref().unwrap_or(&[]), report);
+    let gw = listener.filled(&tun_listener::GW);
+    let gw = gw.and_then(|at| address(&at.read()?, &At::from(&at), "gateway", report));
+    let texts = |field| listener.read(field).unwrap_or_default();
     let mut routes = Vec::new();
-    if let Some(at) = get(&["route", "tun.route"]) {
-        for (text, at) in report.texts(&at, true) {
-            routes.extend(route(&text, None, gw, &at, report));
-        }
+    for (text, at) in texts(&tun_listener::ROUTE) {
+        routes.extend(route(&text, None, gw, &at, report));
     }
-    if let Some(at) = get(&["routes", "tun.routes"]) {
-        for (text, at) in report.texts(&at, true) {
-            let mut words = text.split_whitespace();
-            let (prefix, gateway) = (words.next(), words.next());
-            if words.next().is_some() {
-                report
-                    .error(&at, format!("{} has more than a prefix and a gateway", quote(&text)))
-                    .help("write `PREFIX` or `PREFIX GATEWAY`, one item for each route");
-                continue;
-            }
-            routes.extend(prefix.and_then(|prefix| route(prefix, gateway, gw, &at, report)));
+    for (text, at) in texts(&tun_listener::ROUTES) {
+        let mut words = text.split_whitespace();
+        let (prefix, gateway) = (words.next(), words.next());
+        if words.next().is_some() {
+            let message = format!("{} has more than a prefix and a gateway", quote(&text));
+            report
+                .error(&at, message)
+                .help("write `PREFIX` or `PREFIX GATEWAY`, one item for each route");
+            continue;
         }
+        routes.extend(prefix.and_then(|prefix| route(prefix, gateway, gw, &at, report)));
     }
-    let mut dns = Vec::new();
-    if let Some(at) = get(&["dns", "tun.dns"]) {
-        for (text, at) in report.texts(&at, true) {
-            dns.extend(address(&text, &at, "name server", report));
-        }
-    }
-    let offload = get(&["offload"]).and_then(|at| report.boolean(&at)).unwrap_or(true);
-    let gso_frames = get(&["superFrames"]).and_then(|at| report.boolean(&at)).unwrap_or(true);
+    let dns = texts(&tun_listener::DNS);
+    let dns = dns.iter().filter_map(|(text, at)| address(text, at, "name server", report));
     Some(DeviceSettings {
+        dns: dns.collect(),
         name: name?,
         addresses: addresses?,
         mtu: mtu?,
         routes,
-        dns,
-        offload,
-        gso_frames,
-        netns: None,
+        offload: listener.or_default(&tun_listener::OFFLOAD),
+        gso_frames: listener.or_default(&tun_listener::GSO_FRAMES),
+        netns,
     })
 }
 
 /// The outer `None` after an error was reported.
-fn device_name(at: Option<Cursor<'_>>, report: &mut Report) -> Option<Option<String>> {
-    let Some((at, name)) = at.and_then(|at| report.some_text(Some(&at)).map(|name| (at, name)))
-    else {
-        return Some(None);
-    };
-    let bad = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '/' | ':' | '%');
-    if name.len() > MAX_NAME || name.contains(bad) || matches!(name.as_str(), "." | "..") {
-        report
-            .error(&at, format!("{} is no name of a device", quote(&name)))
-            .help(format!("up to {MAX_NAME} bytes, without blanks, `/`, `:` and `%`"));
-        return None;
+fn device_name(listener: &Cursor<'_>, report: &mut Report) -> Option<Option<String>> {
+    let Some(name) = listener.read(&tun_listener::NAME) else { return Some(None) };
+    if !is_device_name(&name) || matches!(name.as_str(), "." | "..") {
+        let message = format!("{} is no name of a device", quote(&name));
+        let help = "up to 15 bytes, without blanks, `/`, `:` and `%`";
+        return report.refuse(listener.place_of(&tun_listener::NAME), message, help);
     }
     Some(Some(name))
 }
 
-fn addresses(
-    listener: &Cursor<'_>,
-    at: Option<Cursor<'_>>,
-    report: &mut Report,
-) -> Option<Vec<IpNet>> {
+fn addresses(listener: &Cursor<'_>, report: &mut Report) -> Option<Vec<IpNet>> {
     const HELP: &str = "write an address with its prefix length, as in 192.168.123.1/24";
-    let Some(at) = at.filter(|at| !at.value.is_unset()) else {
-        report
-            .error(listener, "the device has no address")
-            .help("add `net:` to the listener's metadata, as in `net: 192.168.123.1/24`");
-        return None;
+    let Some(at) = listener.filled(&tun_listener::NET) else {
+        let help = "add `net:` to the listener's metadata, as in `net: 192.168.123.1/24`";
+        return report.refuse(listener, "the device has no address", help);
     };
     let mut addresses = Vec::new();
     let mut failed = false;
-    for (text, at) in report.texts(&at, true) {
+    for (text, at) in at.read().unwrap_or_default() {
         match text.parse::<IpNet>() {
             Ok(net) if addresses.contains(&net) => {
                 report.warning(&at, format!("{net} is given twice"));
@@ -132,31 +110,28 @@ fn addresses(
     (!failed && !addresses.is_empty()).then_some(addresses)
 }
 
-fn mtu(at: Option<Cursor<'_>>, addresses: &[IpNet], report: &mut Report) -> Option<u16> {
-    let Some(at) = at else { return Some(DEFAULT_MTU) };
-    let number = report.integer(&at)?;
+fn mtu(listener: &Cursor<'_>, addresses: &[IpNet], report: &mut Report) -> Option<u16> {
+    let field = &tun_listener::MTU;
+    // As GOST: no MTU is the default one.
+    let number = listener.read(field).filter(|mtu| *mtu > 0).unwrap_or_else(|| field.default());
     let v6 = addresses.iter().any(|net| matches!(net, IpNet::V6(_)));
     let least = if v6 { MIN_MTU_V6 } else { MIN_MTU };
-    match u16::try_from(number) {
-        // As GOST: no MTU is the default one.
-        _ if number <= 0 => Some(DEFAULT_MTU),
-        Ok(mtu) if number >= least => Some(mtu),
-        _ => {
-            let why = if v6 { " with an IPv6 address" } else { "" };
-            report.error(&at, format!("the MTU is {number}; it must be {least} to 65535{why}"));
-            None
-        }
+    let mtu = u16::try_from(number).ok().filter(|_| number >= least);
+    if mtu.is_none() {
+        let why = if v6 { " with an IPv6 address" } else { "" };
+        let message = format!("the MTU is {number}; it must be {least} to 65535{why}");
+        report.error(listener.place_of(field), message);
     }
+    mtu
 }
 
 fn address(text: &str, at: &At, what: &str, report: &mut Report) -> Option<IpAddr> {
-    text.parse()
-        .map_err(|_| {
-            report
-                .error(at, format!("{} is no address of a {what}", quote(text)))
-                .help("write an IP address");
-        })
-        .ok()
+    let address = text.parse().ok();
+    if address.is_none() {
+        let message = format!("{} is no address of a {what}", quote(text));
+        report.error(at, message).help("write an IP address");
+    }
+    address
 }
 
 fn route(

@@ -30,19 +30,22 @@ use rtun_transport::tcp::{self, ListenError};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
-    task::{AbortHandle, JoinHandle},
+    runtime::Handle,
+    task::JoinHandle,
     time::timeout,
 };
 use tracing::info;
 
 use super::series;
-use crate::operations::{board::Board, control_socket::remove_stale};
+use crate::{
+    operations::{board::Board, control_socket::remove_stale},
+    runtime::duties::Duty,
+};
 
-/// What the page is.
+/// The content type of the page.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Connections at a time; for one more the one that has been there longest is closed, so that those who are slow keep
-/// nobody out.
+/// Connections at a time. For one more, the oldest is closed, so that slow clients cannot block others.
 const AT_ONCE: usize = 16;
 
 /// From accepting to the end of the request's head.
@@ -51,10 +54,10 @@ const REQUEST_DEADLINE: Duration = Duration::from_secs(2);
 /// From accepting to the last byte of the answer.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Pause after a failure to accept, such as no descriptor left: others may end meanwhile.
+/// Pause after a failure to accept, such as no descriptor left: other connections may end during it.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Metrics being served; ends when dropped.
+/// Serves metrics until it is dropped.
 pub(crate) struct MetricsServer {
     config: rtun_settings::MetricsSettings,
     settings: Arc<MetricsAccess>,
@@ -75,8 +78,10 @@ pub enum MetricsError {
         /// Why not.
         source: io::Error,
     },
-    /// Users come from elsewhere than the configuration.
-    #[error("auther {0:?}: metrics need users that are in the configuration itself")]
+    /// The users come from a source or a plugin.
+    #[error(
+        "auther {0:?} has a source or a plugin: for metrics, list the users in the configuration itself"
+    )]
     Users(String),
 }
 
@@ -84,7 +89,8 @@ struct Listening {
     settings: Arc<ArcSwap<MetricsAccess>>,
     local_addr: Option<SocketAddr>,
     socket: Option<PathBuf>,
-    accepting: AbortHandle,
+    /// Accepts and answers, and ends when this is dropped.
+    _accepting: Duty,
 }
 
 /// What may change while it listens.
@@ -100,8 +106,8 @@ enum MetricsListener {
 }
 
 impl MetricsServer {
-    /// The server for `wanted`: `before` if nothing has changed, one on the same listener if the address has not, and a
-    /// new one otherwise. What has changed on the same listener holds from [`MetricsServer::commit`] on.
+    /// The server for `wanted`: `before` if nothing has changed, one on the same listener if the address is unchanged, else a new
+    /// one. On the same listener, changes take effect at [`MetricsServer::commit`].
     pub(crate) fn next(
         before: Option<&Arc<Self>>,
         wanted: Option<&rtun_settings::MetricsSettings>,
@@ -119,12 +125,12 @@ impl MetricsServer {
         Ok(Some(Arc::new(Self { config: wanted.clone(), settings, listening })))
     }
 
-    /// From now on requests are answered as this server's configuration says.
+    /// From now on requests are answered by this server's configuration.
     pub(crate) fn commit(&self) {
         self.listening.settings.store(Arc::clone(&self.settings));
     }
 
-    /// Where it listens, if not on a Unix socket.
+    /// The address of its listener, if it is not a Unix socket.
     pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
         self.listening.local_addr
     }
@@ -150,16 +156,20 @@ impl Listening {
             }
         };
         let settings = Arc::new(ArcSwap::new(settings));
-        let serving = accept(listener, Arc::clone(&settings), Arc::clone(board));
-        let accepting = tokio::spawn(serving).abort_handle();
+        let (listener, its_settings, board) =
+            (Arc::new(listener), Arc::clone(&settings), Arc::clone(board));
+        let duties = Arc::clone(&board.machine().duties);
+        let name = format!("metrics: serving on {addr}");
+        let accepting = duties.keep(&Handle::current(), name, move || {
+            accept(Arc::clone(&listener), Arc::clone(&its_settings), Arc::clone(&board))
+        });
         info!(address = addr, "metrics are served");
-        Ok(Self { settings, local_addr, socket, accepting })
+        Ok(Self { settings, local_addr, socket, _accepting: accepting })
     }
 }
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        self.accepting.abort();
         if let Some(socket) = &self.socket {
             let _ = std::fs::remove_file(socket);
         }
@@ -199,7 +209,7 @@ impl MetricsAccess {
     }
 }
 
-/// User and password with a colon in between (RFC 7617 section 2).
+/// Decodes user and password, with a colon between them (RFC 7617 section 2).
 fn basic(value: &HeaderValue) -> Option<Vec<u8>> {
     let (scheme, rest) = value.to_str().ok()?.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
@@ -209,13 +219,13 @@ fn basic(value: &HeaderValue) -> Option<Vec<u8>> {
 }
 
 async fn accept(
-    listener: MetricsListener,
+    listener: Arc<MetricsListener>,
     settings: Arc<ArcSwap<MetricsAccess>>,
     board: Arc<Board>,
 ) {
     let mut served = Served::default();
     loop {
-        let accepted = match &listener {
+        let accepted = match &*listener {
             MetricsListener::Tcp(listener) => {
                 listener.accept().await.map(|(it, _)| Box::new(it) as Box<dyn HttpStream>)
             }
@@ -227,7 +237,7 @@ async fn accept(
             Ok(stream) => {
                 let (settings, board) = (settings.load_full(), Arc::clone(&board));
                 served.add(tokio::spawn(async move {
-                    // Who is too slow, or has gone, gets no answer.
+                    // A client that is too slow, or has gone, gets no answer.
                     let _ = timeout(DEADLINE, serve(stream, &settings, &board)).await;
                 }));
             }
@@ -239,7 +249,7 @@ async fn accept(
     }
 }
 
-/// Connections that are served, the oldest first; they end with this.
+/// Connections that are served, the oldest first; dropping this ends them.
 #[derive(Default)]
 struct Served(VecDeque<JoinHandle<()>>);
 

@@ -6,7 +6,7 @@ use prost::Message;
 use super::*;
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct Chunk {
+struct ProstChunk {
     #[prost(bytes = "vec", tag = "1")]
     data: Vec<u8>,
 }
@@ -49,7 +49,7 @@ fn message(encoded: &[u8]) -> Vec<u8> {
 
 /// All data, and how it ends, when the stream comes in pieces of `cut` and there is room for `room` at a time.
 fn decode(bytes: &[u8], cut: usize, room: usize) -> (Vec<u8>, Result<bool, ChunkError>) {
-    let mut decoder = Decoder::default();
+    let mut decoder = GrpcDecoder::default();
     let mut data = Vec::new();
     for mut piece in bytes.chunks(cut) {
         while !piece.is_empty() && decoder.failure().is_none() {
@@ -62,7 +62,10 @@ fn decode(bytes: &[u8], cut: usize, room: usize) -> (Vec<u8>, Result<bool, Chunk
     }
     match decoder.failure() {
         Some(error) => {
-            assert_eq!(decoder.decode(b"more", &mut [0]), Progress { consumed: 0, written: 0 });
+            assert_eq!(
+                decoder.decode(b"more", &mut [0]),
+                DecodeProgress { consumed: 0, written: 0 }
+            );
             (data, Err(error))
         }
         None => (data, Ok(decoder.is_between_messages())),
@@ -87,7 +90,7 @@ proptest! {
     fn noise_is_read_like_the_library_reads_it(encoded in vec(any::<u8>(), 0..40)) {
         let (data, end) = decode(&message(&encoded), usize::MAX, 100);
         prop_assert_eq!(decode(&message(&encoded), 1, 1), (data.clone(), end));
-        match (Chunk::decode(&encoded[..]), end) {
+        match (ProstChunk::decode(&encoded[..]), end) {
             (Ok(chunk), Ok(true)) => prop_assert_eq!(chunk.data, data),
             (Ok(_), Err(error)) => {
                 // What the library takes besides: groups, the last of several, tags cut to 32 bits or numbers to 64.
@@ -107,9 +110,9 @@ proptest! {
     #[test]
     fn what_is_written_is_what_the_library_writes(len in 1_usize..40_000) {
         let data = vec![7; len];
-        let mut bytes = Header::new(data.len() as u32).bytes().to_vec();
+        let mut bytes = GrpcHeader::new(data.len() as u32).bytes().to_vec();
         bytes.extend(&data);
-        let expected = message(&Chunk { data }.encode_to_vec());
+        let expected = message(&ProstChunk { data }.encode_to_vec());
         prop_assert!(bytes == expected);
     }
 }

@@ -1,4 +1,4 @@
-//! Datagrams beside a stream.
+//! Datagrams of a connection, and its stream.
 
 use std::{collections::BTreeSet, future::poll_fn, io, sync::Arc, time::Duration};
 
@@ -56,7 +56,7 @@ async fn datagrams_of_all_lengths_arrive_whole_in_both_directions() {
             assert_eq!(timeout(PATIENCE, recv(beside(to))).await.unwrap().unwrap(), sent);
         }
     }
-    // And the stream is none the worse.
+    // And the stream goes on.
     as_stream(&a).write_all(b"stream").await.unwrap();
     as_stream(&b).read_exact(&mut [0; 6]).await.unwrap();
 }
@@ -67,7 +67,7 @@ async fn one_that_is_too_long_is_refused_and_the_path_decides_what_is() {
     let (a, b, _connection) = pair(&server).await;
     let first = beside(&a).max_len().unwrap();
     assert!(first >= 1150, "{first}");
-    // Loopback takes more than any path has to (RFC 9000 section 14), which is found out on the way.
+    // Loopback takes more than any path has to (RFC 9000 section 14), which path MTU discovery finds out.
     while beside(&a).max_len().unwrap() < 1420 {
         send(beside(&a), b"on the way").await.unwrap();
         timeout(PATIENCE, recv(beside(&b))).await.unwrap().unwrap();
@@ -160,7 +160,7 @@ async fn who_waits_learns_of_the_end() {
     }
 }
 
-/// A lost packet delays no other: what arrives of the datagrams is never older than the way is long and a little.
+/// A lost packet delays no other: what arrives of the datagrams is never older than the path's delay and a little.
 #[tokio::test]
 async fn a_lost_datagram_delays_no_other() {
     let way = Way {

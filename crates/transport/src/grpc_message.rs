@@ -1,7 +1,7 @@
 //! The messages of GOST's gRPC service, `Chunk { bytes data = 1 }`, with gRPC's prefix before each: written, and a stream
-//! of them turned into their data (gRPC over HTTP/2, "Length-Prefixed-Message"; spec: transports.md section 8).
+//! of them turned into their data (gRPC over HTTP/2, "Length-Prefixed-Message").
 
-/// The longest [`Header`]: gRPC's prefix, the field's tag, its length.
+/// The longest [`GrpcHeader`]: gRPC's prefix, the field's tag, its length.
 pub const HEADER_MAX: usize = PREFIX_LEN + 1 + 5;
 
 /// A flag, then the message's length.
@@ -41,7 +41,7 @@ pub enum ChunkError {
 
 /// How far a decoder got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
+pub struct DecodeProgress {
     /// Bytes of the stream taken.
     pub consumed: usize,
     /// Bytes of data written.
@@ -50,8 +50,8 @@ pub struct Progress {
 
 /// Turns a stream of messages into their data, however it is cut and whatever lengths they claim. Holds no data.
 #[derive(Debug)]
-pub struct Decoder {
-    state: State,
+pub struct GrpcDecoder {
+    state: DecodeState,
     prefix: [u8; PREFIX_LEN],
     prefix_len: usize,
     /// Bytes of the message that have not come.
@@ -61,7 +61,7 @@ pub struct Decoder {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum State {
+enum DecodeState {
     Prefix,
     Tag(Varint),
     /// The length of a field, which is the data or not.
@@ -78,10 +78,10 @@ enum Field {
     Unknown,
 }
 
-impl Default for Decoder {
+impl Default for GrpcDecoder {
     fn default() -> Self {
         Self {
-            state: State::Prefix,
+            state: DecodeState::Prefix,
             prefix: [0; PREFIX_LEN],
             prefix_len: 0,
             message_left: 0,
@@ -91,14 +91,14 @@ impl Default for Decoder {
     }
 }
 
-impl Decoder {
+impl GrpcDecoder {
     /// Takes the next bytes of the stream and writes what they contain of data, as much as there is room for. Takes
-    /// nothing once there is a [`Decoder::failure`].
-    pub fn decode(&mut self, bytes: &[u8], into: &mut [u8]) -> Progress {
-        let mut progress = Progress { consumed: 0, written: 0 };
+    /// nothing once there is a [`GrpcDecoder::failure`].
+    pub fn decode(&mut self, bytes: &[u8], into: &mut [u8]) -> DecodeProgress {
+        let mut progress = DecodeProgress { consumed: 0, written: 0 };
         while progress.consumed < bytes.len() && self.failure.is_none() {
             let rest = &bytes[progress.consumed..];
-            let State::Bytes(left, field) = self.state else {
+            let DecodeState::Bytes(left, field) = self.state else {
                 progress.consumed += 1;
                 match self.step(rest[0]) {
                     Ok(state) => self.state = state,
@@ -118,52 +118,52 @@ impl Decoder {
             }
             progress.consumed += len;
             self.message_left -= len as u32;
-            self.state = self.behind_field(left - len as u32, field);
+            self.state = self.after_field(left - len as u32, field);
         }
         progress
     }
 
-    /// How the other side breaks the protocol, behind all data that came before.
+    /// How the other side breaks the protocol, after all data that came before.
     pub fn failure(&self) -> Option<ChunkError> {
         self.failure
     }
 
     /// Whether the stream so far ends between two messages.
     pub fn is_between_messages(&self) -> bool {
-        matches!(self.state, State::Prefix) && self.prefix_len == 0
+        matches!(self.state, DecodeState::Prefix) && self.prefix_len == 0
     }
 
     /// Takes a byte that is not of a field's contents.
-    fn step(&mut self, byte: u8) -> Result<State, ChunkError> {
-        if matches!(self.state, State::Prefix) {
+    fn step(&mut self, byte: u8) -> Result<DecodeState, ChunkError> {
+        if matches!(self.state, DecodeState::Prefix) {
             return self.step_prefix(byte);
         }
         self.message_left -= 1;
         let state = match self.state {
-            State::Tag(varint) => match varint.push(byte)? {
+            DecodeState::Tag(varint) => match varint.push(byte)? {
                 Varint { value: Some(tag), .. } => self.begin_field(tag)?,
-                varint => State::Tag(varint),
+                varint => DecodeState::Tag(varint),
             },
-            State::Length(varint, field) => match varint.push(byte)? {
+            DecodeState::Length(varint, field) => match varint.push(byte)? {
                 Varint { value: Some(length), .. } => {
                     let length = u32::try_from(length).map_err(|_| ChunkError::CutField)?;
                     return self.begin_bytes(length, field);
                 }
-                varint => State::Length(varint, field),
+                varint => DecodeState::Length(varint, field),
             },
-            State::Number(varint) => match varint.push(byte)? {
+            DecodeState::Number(varint) => match varint.push(byte)? {
                 Varint { value: Some(_), .. } => return Ok(self.next_field()),
-                varint => State::Number(varint),
+                varint => DecodeState::Number(varint),
             },
-            State::Prefix | State::Bytes(..) => self.state,
+            DecodeState::Prefix | DecodeState::Bytes(..) => self.state,
         };
         match (state, self.message_left) {
-            (State::Bytes(..), _) | (_, 1..) => Ok(state),
+            (DecodeState::Bytes(..), _) | (_, 1..) => Ok(state),
             (_, 0) => Err(ChunkError::CutField),
         }
     }
 
-    fn step_prefix(&mut self, byte: u8) -> Result<State, ChunkError> {
+    fn step_prefix(&mut self, byte: u8) -> Result<DecodeState, ChunkError> {
         match (self.prefix_len, byte) {
             (0, 1) => return Err(ChunkError::Compressed),
             (0, 2..) => return Err(ChunkError::UnknownFlag(byte)),
@@ -173,7 +173,7 @@ impl Decoder {
         self.prefix_len += 1;
         let [_, length @ ..] = self.prefix;
         if self.prefix_len < PREFIX_LEN {
-            return Ok(State::Prefix);
+            return Ok(DecodeState::Prefix);
         }
         self.prefix_len = 0;
         self.message_left = u32::from_be_bytes(length);
@@ -181,42 +181,42 @@ impl Decoder {
         Ok(self.next_field())
     }
 
-    fn begin_field(&mut self, tag: u64) -> Result<State, ChunkError> {
+    fn begin_field(&mut self, tag: u64) -> Result<DecodeState, ChunkError> {
         if tag >> 3 == 0 {
             return Err(ChunkError::NoFieldNumber);
         }
         match tag & 7 {
-            0 => Ok(State::Number(Varint::default())),
+            0 => Ok(DecodeState::Number(Varint::default())),
             1 => self.begin_bytes(8, Field::Unknown),
             2 if tag == DATA_TAG && std::mem::replace(&mut self.has_data, true) => {
                 Err(ChunkError::SecondData)
             }
-            2 if tag == DATA_TAG => Ok(State::Length(Varint::default(), Field::Data)),
-            2 => Ok(State::Length(Varint::default(), Field::Unknown)),
+            2 if tag == DATA_TAG => Ok(DecodeState::Length(Varint::default(), Field::Data)),
+            2 => Ok(DecodeState::Length(Varint::default(), Field::Unknown)),
             5 => self.begin_bytes(4, Field::Unknown),
             unknown => Err(ChunkError::UnknownWireType(unknown as u8)),
         }
     }
 
-    fn begin_bytes(&self, length: u32, field: Field) -> Result<State, ChunkError> {
+    fn begin_bytes(&self, length: u32, field: Field) -> Result<DecodeState, ChunkError> {
         match length <= self.message_left {
-            true => Ok(self.behind_field(length, field)),
+            true => Ok(self.after_field(length, field)),
             false => Err(ChunkError::CutField),
         }
     }
 
     /// What follows when so much of a field is left.
-    fn behind_field(&self, left: u32, field: Field) -> State {
+    fn after_field(&self, left: u32, field: Field) -> DecodeState {
         match left {
             0 => self.next_field(),
-            left => State::Bytes(left, field),
+            left => DecodeState::Bytes(left, field),
         }
     }
 
-    fn next_field(&self) -> State {
+    fn next_field(&self) -> DecodeState {
         match self.message_left {
-            0 => State::Prefix,
-            _ => State::Tag(Varint::default()),
+            0 => DecodeState::Prefix,
+            _ => DecodeState::Tag(Varint::default()),
         }
     }
 }
@@ -244,12 +244,12 @@ impl Varint {
 
 /// What goes before a chunk's data.
 #[derive(Debug, Clone, Copy)]
-pub struct Header {
+pub struct GrpcHeader {
     bytes: [u8; HEADER_MAX],
     len: usize,
 }
 
-impl Header {
+impl GrpcHeader {
     /// Of a chunk with so much data; a little less than 4 GiB is the most.
     pub fn new(data_len: u32) -> Self {
         let mut header = Self { bytes: [0; HEADER_MAX], len: PREFIX_LEN };

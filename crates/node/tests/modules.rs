@@ -1,0 +1,202 @@
+//! Which module of the crate may use which, and that no files use each other in a circle.
+//!
+//! docs/architecture.md says what each module is for. A new arrow is a decision: it is added here on purpose.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot read the sources has failed")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
+
+/// Every top module, and those it may use.
+const ALLOWED: [(&str, &[&str]); 11] = [
+    ("json", &[]),
+    ("counters", &["json"]),
+    ("runtime", &["counters", "json"]),
+    ("feeds", &["runtime"]),
+    ("link", &["counters", "runtime"]),
+    ("report", &["counters", "json", "runtime"]),
+    ("hub", &["counters", "feeds", "link", "report", "runtime"]),
+    ("host", &["counters", "link", "report", "runtime"]),
+    ("operations", &["counters", "feeds", "host", "hub", "report", "runtime"]),
+    ("node", &["feeds", "host", "hub", "operations", "runtime"]),
+    ("lib", &["counters", "feeds", "host", "hub", "node", "operations", "report", "runtime"]),
+];
+
+/// A file's path without its ending, as a module: `hub::forward`.
+type Module = String;
+
+#[test]
+fn modules_use_each_other_in_the_agreed_directions() {
+    let mut wrong = Vec::new();
+    for (module, uses) in uses(Path::new("src")) {
+        let from = top(&module);
+        let Some((_, allowed)) = ALLOWED.iter().find(|(name, _)| *name == from) else {
+            panic!("{module}: which modules may {from} use?");
+        };
+        let others = uses.iter().filter(|used| top(used) != from);
+        let others = others.filter(|used| !allowed.contains(&top(used)));
+        wrong.extend(others.map(|used| format!("{module} uses {used}")));
+    }
+    assert_eq!(wrong, [""; 0]);
+}
+
+#[test]
+fn no_files_use_each_other_in_a_circle() {
+    assert_eq!(circle(&uses(Path::new("src"))), None);
+}
+
+#[test]
+fn a_circle_is_found_and_what_a_child_takes_from_its_parent_is_none() {
+    let graph = |edges: &[(&str, &str)]| {
+        let mut uses = BTreeMap::<Module, BTreeSet<Module>>::new();
+        for (from, to) in edges {
+            uses.entry((*from).into()).or_default().insert((*to).into());
+            uses.entry((*to).into()).or_default();
+        }
+        uses
+    };
+    assert_eq!(circle(&graph(&[("a", "a::b"), ("a::b", "a"), ("a::b", "c")])), None);
+    let found = circle(&graph(&[("a", "b"), ("b", "c"), ("c", "b")])).unwrap();
+    assert_eq!(found, ["b", "c"]);
+}
+
+fn top(module: &str) -> &str {
+    module.split("::").next().unwrap_or(module)
+}
+
+/// Files that use each other, if any do. What a child takes from the modules it stands in does not count.
+fn circle(uses: &BTreeMap<Module, BTreeSet<Module>>) -> Option<Vec<Module>> {
+    let mut left: BTreeSet<&Module> = uses.keys().collect();
+    loop {
+        let is_free = |module: &&Module| {
+            let mut used = uses[*module].iter().filter(|used| !is_in(module, used));
+            !used.any(|used| left.contains(used))
+        };
+        let free: Vec<&Module> = left.iter().copied().filter(is_free).collect();
+        if free.is_empty() {
+            // Those that nobody left uses only lead into a circle.
+            loop {
+                let is_used = |module: &&Module| {
+                    left.iter().any(|by| !is_in(by, module) && uses[*by].contains(*module))
+                };
+                let kept: BTreeSet<&Module> = left.iter().copied().filter(is_used).collect();
+                if kept.len() == left.len() {
+                    break;
+                }
+                left = kept;
+            }
+            let circle: Vec<Module> = left.into_iter().cloned().collect();
+            return (!circle.is_empty()).then_some(circle);
+        }
+        free.iter().for_each(|module| {
+            left.remove(*module);
+        });
+    }
+}
+
+fn is_in(module: &str, parent: &str) -> bool {
+    module.strip_prefix(parent).is_some_and(|rest| rest.starts_with("::"))
+}
+
+/// Each file of the crate without its tests, and the files that it names.
+fn uses(src: &Path) -> BTreeMap<Module, BTreeSet<Module>> {
+    let mut texts = BTreeMap::new();
+    read(src, "", &mut texts);
+    let modules: BTreeSet<Module> = texts.keys().cloned().collect();
+    let uses = texts.into_iter().map(|(module, text)| {
+        let used = paths(&text).into_iter().filter_map(|path| resolve(&module, &path, &modules));
+        let used = used.filter(|used| *used != module).collect();
+        (module, used)
+    });
+    uses.collect()
+}
+
+fn read(folder: &Path, prefix: &str, texts: &mut BTreeMap<Module, String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        if path.is_dir() {
+            read(&path, &format!("{prefix}{name}::"), texts);
+        } else if name != "tests" {
+            let text = fs::read_to_string(&path).unwrap();
+            let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+            let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+            let code: String = lines.flat_map(|line| [line.trim(), " "]).collect();
+            texts.insert(format!("{prefix}{name}"), code);
+        }
+    }
+}
+
+/// The paths of all `use` statements, and those that are written out where they are used.
+fn paths(code: &str) -> Vec<String> {
+    let code = code.replace("pub(in crate::", "pub(in ");
+    let mut found = Vec::new();
+    for statement in code.split("use ").skip(1) {
+        flatten("", statement.split(';').next().unwrap(), &mut found);
+    }
+    let named = code.match_indices("crate::").map(|(start, _)| {
+        let rest = &code[start..];
+        let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || "_:".contains(c)));
+        rest[..end.unwrap_or(rest.len())].trim_end_matches(':').to_owned()
+    });
+    found.extend(named);
+    found
+}
+
+/// `a::{b, c::d}` as `a::b` and `a::c::d`.
+fn flatten(prefix: &str, tree: &str, found: &mut Vec<String>) {
+    let Some((path, rest)) = tree.split_once('{') else {
+        found.push(format!("{prefix}{}", tree.trim()));
+        return;
+    };
+    let prefix = format!("{prefix}{}", path.trim());
+    let inner = rest.rsplit_once('}').map_or(rest, |(inner, _)| inner);
+    let (mut depth, mut start) = (0, 0);
+    for (at, c) in inner.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                flatten(&prefix, &inner[start..at], found);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    flatten(&prefix, &inner[start..], found);
+}
+
+/// The file that a path leads to, as seen from `module`; none where it leads out of the crate.
+fn resolve(module: &str, path: &str, modules: &BTreeSet<Module>) -> Option<Module> {
+    let mut at: Vec<&str> = module.split("::").collect();
+    let mut segments = path.split("::").map(str::trim).peekable();
+    match segments.peek() {
+        Some(&"crate") => {
+            segments.next();
+            at.clear();
+        }
+        Some(&"self") => {
+            segments.next();
+        }
+        Some(&"super") => {
+            while segments.next_if_eq(&"super").is_some() {
+                at.pop();
+            }
+        }
+        // The root names its modules without a prefix.
+        _ if module == "lib" => at.clear(),
+        _ => return None,
+    }
+    at.extend(segments);
+    while !at.is_empty() {
+        let module = at.join("::");
+        if modules.contains(&module) {
+            return Some(module);
+        }
+        at.pop();
+    }
+    None
+}
