@@ -16,13 +16,13 @@ use common::{
     reaches, wait_until,
 };
 use nix::sys::signal::Signal;
-use rtun_lab::{Namespace, tools};
+use rtun_lab::{NetNamespace, tools};
 
 fn inside(n: u8) -> String {
     format!("192.168.123.{n}")
 }
 
-fn has_tun(machine: &Namespace) -> bool {
+fn has_tun(machine: &NetNamespace) -> bool {
     let devices = machine.run(|| std::fs::read_to_string("/proc/thread-self/net/dev")).unwrap();
     devices.unwrap().contains("tun")
 }

@@ -43,7 +43,7 @@ fn json(socket: &Path) -> Value {
 }
 
 /// A page of metrics of a process in this namespace.
-fn scrape(machine: &rtun_lab::Namespace, port: u16, path: &str) -> String {
+fn scrape(machine: &rtun_lab::NetNamespace, port: u16, path: &str) -> String {
     let path = path.to_owned();
     let page = machine.run(move || {
         let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
@@ -201,7 +201,7 @@ fn ways_in_and_the_ends_of_their_certificates_are_told() {
 
     // Over QUIC packets of rtun hosts go as datagrams, and both ends say so.
     let (one, two) = (world.machine("one"), world.machine("two"));
-    let join = |machine: &rtun_lab::Namespace, n: u8, transport: &str| {
+    let join = |machine: &rtun_lab::NetNamespace, n: u8, transport: &str| {
         let service = format!("tun:///host-{n}?net=192.168.123.{n}/24");
         let node = format!("router+{transport}://server_ip:8443");
         world.start(machine, &["-L", &service, "-F", &node])

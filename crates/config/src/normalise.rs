@@ -140,7 +140,7 @@ pub(crate) fn checked_type(
     } else if let Some(refused) = types.refused(&name) {
         let message = format!("{what} type {quoted} is not supported: {}", refused.reason);
         report.refuse(place, message, refused.instead)
-    } else if types.elsewhere.contains(&name.as_str()) {
+    } else if types.is_elsewhere(&name) {
         let message = format!("{what} type {quoted} is not supported: rtun builds routing tunnels");
         report.refuse(place, message, supported)
     } else {

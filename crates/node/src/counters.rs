@@ -235,6 +235,6 @@ mod tests {
         holder.count_drop(DropReason::GatewayClosing);
         drop(holder);
         assert_eq!((all.read().packets_in, all.read().all_dropped()), (3, 3));
-        assert!(all.held.is_empty(), "nobody can count any more");
+        assert!(all.held.is_empty(), "no task can count any more");
     }
 }

@@ -92,11 +92,11 @@ impl HostService {
             let device = Arc::new(twin.device(name, config.device.mtu));
             let progress =
                 Arc::new(HostProgress::new(&config.name, name, device.mtu(), &config.hubs));
-            let (tun, its_progress, told) =
+            let (tun, its_progress, ended) =
                 (Arc::clone(&device), Arc::clone(&progress), take_away.clone());
             let keeping = async move {
                 let HostProgress { session, sent, .. } = &*its_progress;
-                told.run_until_cancelled(uplink::run(&*tun, session, sent)).await;
+                ended.run_until_cancelled(uplink::run(&*tun, session, sent)).await;
             };
             let keeping = Keeping {
                 task: AbortOnDropHandle::new(tokio::spawn(keeping)),
@@ -175,7 +175,7 @@ impl HostService {
         self.progress.report().log(&self.service);
     }
 
-    /// Has the device looked at, and made again if it is gone, at once.
+    /// Checks the device now, and makes it again if it is gone.
     pub(crate) fn look_at_device(&self) {
         self.keeping.look_again.notify_one();
     }

@@ -199,6 +199,7 @@ pub struct HostReport {
     /// The MTU of its device in bytes, if it is an rtun host.
     pub mtu: Option<u16>,
     /// Whether packets of up to 64 KiB go whole to it and come from it.
+    #[serde(rename = "super_frames")]
     pub gso_frames: bool,
     /// Whether packets go as datagrams where they fit, and not in the connection's stream.
     pub datagrams: bool,
@@ -350,6 +351,7 @@ pub struct ConnectionReport {
     /// Whether the hub is an rtun hub.
     pub rtun: bool,
     /// Whether packets of up to 64 KiB go whole to the hub and come from it.
+    #[serde(rename = "super_frames")]
     pub gso_frames: bool,
     /// Whether packets go as datagrams where they fit, and not in the connection's stream.
     pub datagrams: bool,

@@ -1,4 +1,4 @@
-//! Which module of the crate may use which, and that no files use each other in a circle.
+//! Which module of the crate may use which.
 //!
 //! docs/architecture.md says what each module is for. A new arrow is a decision: it is added here on purpose.
 
@@ -43,62 +43,8 @@ fn modules_use_each_other_in_the_agreed_directions() {
     assert_eq!(wrong, [""; 0]);
 }
 
-#[test]
-fn no_files_use_each_other_in_a_circle() {
-    assert_eq!(circle(&uses(Path::new("src"))), None);
-}
-
-#[test]
-fn a_circle_is_found_and_what_a_child_takes_from_its_parent_is_none() {
-    let graph = |edges: &[(&str, &str)]| {
-        let mut uses = BTreeMap::<Module, BTreeSet<Module>>::new();
-        for (from, to) in edges {
-            uses.entry((*from).into()).or_default().insert((*to).into());
-            uses.entry((*to).into()).or_default();
-        }
-        uses
-    };
-    assert_eq!(circle(&graph(&[("a", "a::b"), ("a::b", "a"), ("a::b", "c")])), None);
-    let found = circle(&graph(&[("a", "b"), ("b", "c"), ("c", "b")])).unwrap();
-    assert_eq!(found, ["b", "c"]);
-}
-
 fn top(module: &str) -> &str {
     module.split("::").next().unwrap_or(module)
-}
-
-/// Files that use each other, if any do. What a child takes from the modules it stands in does not count.
-fn circle(uses: &BTreeMap<Module, BTreeSet<Module>>) -> Option<Vec<Module>> {
-    let mut left: BTreeSet<&Module> = uses.keys().collect();
-    loop {
-        let is_free = |module: &&Module| {
-            let mut used = uses[*module].iter().filter(|used| !is_in(module, used));
-            !used.any(|used| left.contains(used))
-        };
-        let free: Vec<&Module> = left.iter().copied().filter(is_free).collect();
-        if free.is_empty() {
-            // Those that nobody left uses only lead into a circle.
-            loop {
-                let is_used = |module: &&Module| {
-                    left.iter().any(|by| !is_in(by, module) && uses[*by].contains(*module))
-                };
-                let kept: BTreeSet<&Module> = left.iter().copied().filter(is_used).collect();
-                if kept.len() == left.len() {
-                    break;
-                }
-                left = kept;
-            }
-            let circle: Vec<Module> = left.into_iter().cloned().collect();
-            return (!circle.is_empty()).then_some(circle);
-        }
-        free.iter().for_each(|module| {
-            left.remove(*module);
-        });
-    }
-}
-
-fn is_in(module: &str, parent: &str) -> bool {
-    module.strip_prefix(parent).is_some_and(|rest| rest.starts_with("::"))
 }
 
 /// Each file of the crate without its tests, and the files that it names.

@@ -41,7 +41,7 @@ impl ListenerSettings {
 pub struct HubNode {
     /// The node's name, for log lines.
     pub name: String,
-    /// `host:port`: that of the first of `ways`.
+    /// `host:port`: that of the first of `endpoints`.
     pub addr: String,
     /// How it is reached, the preferred way first; at least one.
     pub endpoints: Vec<Endpoint>,

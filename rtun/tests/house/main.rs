@@ -18,9 +18,9 @@ const MAX_LINES: usize = 650;
 
 /// Violations that were there when the rule was written. A number may only become smaller, and goes with its last one.
 const FILES_LEFT: usize = 3;
-const TYPE_NAMES_LEFT: usize = 81;
-const CIRCLES_LEFT: usize = 40;
-const WORDS_LEFT: usize = 586;
+const TYPE_NAMES_LEFT: usize = 50;
+const CIRCLES_LEFT: usize = 28;
+const WORDS_LEFT: usize = 461;
 
 fn assert_at_most(left: usize, violations: &[String]) {
     let found = violations.len();

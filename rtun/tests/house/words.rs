@@ -9,7 +9,12 @@ use crate::{code, source::SourceFile};
 /// What must not occur, what may stand in the same line nevertheless, and what to write instead.
 const WORDS: &[(&str, &str, &str)] = &[
     (r"\(spec:", "", "the fact, an RFC section, or a page of docs/"),
-    (r"(?i)super[-_]?(frame|packet)", r"superFrames|superframes", "GSO frame, GSO packet"),
+    (
+        r"(?i)super[-_]?(frame|packet)",
+        // Names that users meet: the key, and the field of the log and of JSON.
+        r#"superFrames|superframes|"super_frames"|super_frames = "#,
+        "GSO frame, GSO packet",
+    ),
     (r"(?i)\bcarriages?\b|Carriage|_carriage|carriage_", "(?i)carriage return", "transport stack"),
     (r"(?i)witness", "", "handshake diagnostics"),
     (r"\bis_holding\b", "", "has_buffered"),

@@ -221,8 +221,7 @@ pub(crate) struct Texts;
 impl Readable for Texts {
     type Output = Vec<(String, At)>;
     fn read(at: &Cursor<'_>, _: BareUnit) -> Option<Self::Output> {
-        let pieces = coerce::texts(at, false).into_iter();
-        Some(pieces.filter_map(|piece| Some((piece.text.ok()?, piece.at))).collect())
+        Some(texts(at, false))
     }
 }
 
@@ -232,9 +231,13 @@ pub(crate) struct CommaTexts;
 impl Readable for CommaTexts {
     type Output = Vec<(String, At)>;
     fn read(at: &Cursor<'_>, _: BareUnit) -> Option<Self::Output> {
-        let pieces = coerce::texts(at, true).into_iter();
-        Some(pieces.filter_map(|piece| Some((piece.text.ok()?, piece.at))).collect())
+        Some(texts(at, true))
     }
+}
+
+fn texts(at: &Cursor<'_>, commas: bool) -> Vec<(String, At)> {
+    let pieces = coerce::texts(at, commas).into_iter();
+    pieces.filter_map(|piece| Some((piece.text.ok()?, piece.at))).collect()
 }
 
 /// A map of headers, read where they are sent.

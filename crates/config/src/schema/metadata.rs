@@ -23,7 +23,7 @@ objects! {
     }
 
     service_metadata in metadata, "a service's metadata" {
-        take(DIAL_TIMEOUT: Timespan, "dialTimeout", "3s, with proxies or layers on TCP 6s", "limit for connecting to one hub, proxies and handshakes included; it counts once the first name is found, for which there is at most as long again, and at most 3s. A lookup that takes longer [goes on](operating.md#why-a-host-is-not-connected)");
+        take(DIAL_TIMEOUT: Timespan, "dialTimeout", "3s, with proxies or layers on TCP 6s", "limit for connecting to one hub, proxies and handshakes included; it counts once the first name is found, for which there is at most as long again, and at most 3s. A lookup that takes longer [goes on](troubleshooting.md#why-a-host-is-not-connected)");
         take(IGNORE_CHAIN: Flag, "ignoreChain", "false", "an error on a host, which would have no hub");
         take(PROXY_PROTOCOL: Int, "proxyProtocol", "0", "hub: above 0 each connection on TCP begins with a PROXY preamble; needs `trustedProxies` in the listener's metadata");
         take(INTERFACE: CommaTexts, "interface", "none", "host: what connections are bound to, list or comma text: devices or addresses, tried one after the other; with `!` after one the next are not tried. No effect on a hub");

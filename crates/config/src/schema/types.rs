@@ -11,8 +11,8 @@ pub struct Types {
     pub supported: &'static [&'static str],
     /// What could carry or make a tunnel in GOST, and rtun does not do.
     pub refused: &'static [Refused],
-    /// What belongs to other uses of GOST.
-    pub elsewhere: &'static [&'static str],
+    /// What belongs to other uses of GOST, with blanks between the words.
+    elsewhere: &'static str,
 }
 
 /// A type that rtun refuses for a reason of its own.
@@ -29,7 +29,11 @@ pub struct Refused {
 impl Types {
     pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
         let refused = self.refused.iter().map(|refused| refused.name);
-        self.supported.iter().chain(self.elsewhere).copied().chain(refused)
+        self.supported.iter().copied().chain(self.elsewhere.split(' ')).chain(refused)
+    }
+
+    pub(crate) fn is_elsewhere(&self, name: &str) -> bool {
+        self.elsewhere.split(' ').any(|other| other == name)
     }
 
     pub(crate) fn knows(&self, name: &str) -> bool {
@@ -47,12 +51,9 @@ pub static HANDLERS: Types = Types {
     unset: "auto",
     supported: &["router", "tun"],
     refused: &[],
-    elsewhere: &[
-        "api", "auto", "dns", "file", "forward", "http", "http2", "http3", "masque", "metrics",
-        "red", "redir", "redirect", "redu", "relay", "rtcp", "rudp", "serial", "sni", "socks",
-        "socks4", "socks4a", "socks5", "ss", "sshd", "ssu", "tap", "tcp", "tungo", "tunnel", "udp",
-        "unix",
-    ],
+    elsewhere: "api auto dns file forward http http2 http3 masque metrics red redir redirect redu \
+                relay rtcp rudp serial sni socks socks4 socks4a socks5 ss sshd ssu tap tcp tungo \
+                tunnel udp unix",
 };
 
 /// The types of listeners.
@@ -64,11 +65,8 @@ pub static LISTENERS: Types = Types {
         "tun",
     ],
     refused: REFUSED,
-    elsewhere: &[
-        "dns", "ftcp", "h3", "http3", "icmp", "icmp6", "ohttp", "otls", "pht", "phts", "red",
-        "redir", "redirect", "redu", "rtcp", "rudp", "runix", "serial", "ssh", "sshd", "stdio",
-        "tap", "tungo", "unix", "wt",
-    ],
+    elsewhere: "dns ftcp h3 http3 icmp icmp6 ohttp otls pht phts red redir redirect redu rtcp rudp \
+                runix serial ssh sshd stdio tap tungo unix wt",
 };
 
 /// The types of connectors.
@@ -77,10 +75,8 @@ pub static CONNECTORS: Types = Types {
     unset: "http",
     supported: &["router", "http", "socks5", "socks"],
     refused: &[],
-    elsewhere: &[
-        "direct", "forward", "http2", "masque", "relay", "serial", "sni", "socks4", "socks4a",
-        "ss", "sshd", "ssu", "tcp", "tunnel", "unix", "virtual",
-    ],
+    elsewhere: "direct forward http2 masque relay serial sni socks4 socks4a ss sshd ssu tcp tunnel \
+                unix virtual",
 };
 
 /// The types of dialers.
@@ -91,28 +87,8 @@ pub static DIALERS: Types = Types {
         "tcp", "tls", "ws", "wss", "quic", "grpc", "h2", "h2c", "mtcp", "mtls", "mws", "mwss",
     ],
     refused: REFUSED,
-    elsewhere: &[
-        "direct",
-        "ftcp",
-        "h3",
-        "h3-masque",
-        "http3",
-        "icmp",
-        "icmp6",
-        "ohttp",
-        "ohttps",
-        "otls",
-        "pht",
-        "phts",
-        "serial",
-        "ssh",
-        "sshd",
-        "unix",
-        "utls",
-        "virtual",
-        "wg",
-        "wt",
-    ],
+    elsewhere: "direct ftcp h3 h3-masque http3 icmp icmp6 ohttp ohttps otls pht phts serial ssh sshd \
+                unix utls virtual wg wt",
 };
 
 /// Transports that are of no use to a routing tunnel.

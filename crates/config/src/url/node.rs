@@ -104,10 +104,11 @@ pub(super) fn hop(
         return None;
     }
     if nodes.is_empty() {
-        report
-            .error(place, format!("{flag} names no address"))
-            .help("write for example router://hub.example:8443");
-        return None;
+        return report.refuse(
+            place,
+            format!("{flag} names no address"),
+            "write for example router://hub.example:8443",
+        );
     }
 
     let mut entries = vec![entry("name", text(&format!("hop-{number}"), place))];

@@ -135,10 +135,11 @@ impl<'a> Argument<'a> {
         match percent_decode(&piece.text, plus_is_blank) {
             Some(text) => piece.text = text,
             None => {
-                report
-                    .error(piece.place, "this is not percent-encoded UTF-8")
-                    .help("write a `%` itself as %25");
-                return None;
+                return report.refuse(
+                    piece.place,
+                    "this is not percent-encoded UTF-8",
+                    "write a `%` itself as %25",
+                );
             }
         }
         Some(piece)
@@ -163,10 +164,11 @@ pub(super) fn parse(flag: &str, text: &str, report: &mut Report) -> Option<Parts
         return None;
     }
     if let Some(hash) = text.find('#') {
-        report
-            .error(argument.place(hash, text.len()), "a `#` would cut the URL off here")
-            .help("write a `#` itself as %23");
-        return None;
+        return report.refuse(
+            argument.place(hash, text.len()),
+            "a `#` would cut the URL off here",
+            "write a `#` itself as %23",
+        );
     }
     let (scheme, start) = match text.find("://") {
         Some(end) if !text.starts_with(':') => (Some(scheme(&argument, end, report)?), end + 3),
@@ -174,10 +176,11 @@ pub(super) fn parse(flag: &str, text: &str, report: &mut Report) -> Option<Parts
     };
     let authority_end = argument.find(start, text.len(), &['/', '?']);
     if splits_user_info(&text[start..], authority_end - start) {
-        report
-            .error(argument.place(start, authority_end), "a user name or password is cut off here")
-            .help("write a `/` in it as %2F and a `?` as %3F");
-        return None;
+        return report.refuse(
+            argument.place(start, authority_end),
+            "a user name or password is cut off here",
+            "write a `/` in it as %2F and a `?` as %3F",
+        );
     }
     let (user, host_start) = match text[start..authority_end].rfind('@') {
         Some(n) => (Some(user(&argument, start, start + n, report)?), start + n + 1),
@@ -254,10 +257,11 @@ fn params(argument: &Argument<'_>, question: usize, report: &mut Report) -> Opti
 
 fn param(argument: &Argument<'_>, start: usize, end: usize, report: &mut Report) -> Option<Param> {
     if argument.text[start..end].contains(';') {
-        report
-            .error(argument.place(start, end), "a `;` does not separate parameters")
-            .help("write `&`, or %3B for the character itself");
-        return None;
+        return report.refuse(
+            argument.place(start, end),
+            "a `;` does not separate parameters",
+            "write `&`, or %3B for the character itself",
+        );
     }
     let equals = argument.find(start, end, &['=']);
     let key = argument.decoded(start, equals, true, report)?;
@@ -291,23 +295,27 @@ pub(super) fn halves(
     report: &mut Report,
 ) -> Option<(UrlPiece, UrlPiece)> {
     let Some(scheme) = &parts.scheme else {
-        report.error(parts.whole, "the URL has no scheme").help(match first.what {
-            "handler" => {
-                "write router://:8443 for a hub, tun:///NAME?net=ADDRESS/PREFIX for a host"
-            }
-            _ => "write router://HUB:8443",
-        });
-        return None;
+        return report.refuse(
+            parts.whole,
+            "the URL has no scheme",
+            match first.what {
+                "handler" => {
+                    "write router://:8443 for a hub, tun:///NAME?net=ADDRESS/PREFIX for a host"
+                }
+                _ => "write router://HUB:8443",
+            },
+        );
     };
     let pieces: Vec<&str> = scheme.text.split('+').collect();
     let (a, b) = match pieces[..] {
         [one] => (one, one),
         [a, b] => (a, b),
         _ => {
-            report
-                .error(scheme.place, format!("{} has more than two parts", quote(&scheme.text)))
-                .help("write for example `router+tls`");
-            return None;
+            return report.refuse(
+                scheme.place,
+                format!("{} has more than two parts", quote(&scheme.text)),
+                "write for example `router+tls`",
+            );
         }
     };
     let fallback = match first.what {

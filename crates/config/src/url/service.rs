@@ -40,13 +40,11 @@ fn read(flag: &str, url: &str, report: &mut Report) -> Option<Vec<UrlService>> {
     let addrs = expand(&parts.host, report)?;
     let targets = targets(&parts.path, report)?;
     if let (Some(_), "router") = (targets.first(), handler.text.as_str()) {
-        report
-            .error(
-                parts.path.place,
-                "a path would turn this hub into a port forwarding, as in GOST",
-            )
-            .help("a host's name stands in its own URL, -L tun:///NAME?net=ADDRESS/PREFIX");
-        return None;
+        return report.refuse(
+            parts.path.place,
+            "a path would turn this hub into a port forwarding, as in GOST",
+            "a host's name stands in its own URL, -L tun:///NAME?net=ADDRESS/PREFIX",
+        );
     }
     if !targets.is_empty() && handler.text != "relay" {
         handler.text = forwarder_type(&listener.text).to_owned();

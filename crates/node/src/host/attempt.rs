@@ -75,7 +75,7 @@ pub(super) enum DialError {
     Ws(String, WsError),
     /// The path drops large packets without an ICMP error.
     #[error(
-        "packets with TCP segments of {used} bytes are lost in silence on the way to {addr}, small ones pass: a router \
+        "packets with TCP segments of {used} bytes are lost in silence on the path to {addr}, small ones pass: a router \
          there has a smaller MTU, and ICMP is blocked"
     )]
     LargeLost {

@@ -66,7 +66,7 @@ impl Choice {
         self.begin.elapsed()
     }
 
-    /// A poisoned lock still guards a whole selector: nothing in it panics half way through a change.
+    /// The selector of a poisoned lock is consistent: nothing in it panics in the middle of a change.
     fn selector(&self) -> MutexGuard<'_, Selector> {
         self.selector.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -280,7 +280,7 @@ impl Keeper {
         }
     }
 
-    /// Makes the device again, with pauses that grow; none when told to stop.
+    /// Makes the device again, with growing pauses; none: `stop` was cancelled.
     async fn make_again(
         &mut self,
         name: &str,
@@ -496,7 +496,7 @@ fn without_ipv6(error: &LinkError) -> String {
     format!("IPv6 is left out, all else works: {error}")
 }
 
-/// At most so many things of a list are named.
+/// At most this many items of a list are named.
 const NAMED: usize = 8;
 
 fn list(items: &[&Item]) -> String {

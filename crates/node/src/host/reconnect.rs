@@ -198,7 +198,7 @@ impl<D: PacketDevice> HostConnector<D> {
             warn!(
                 service = self.service,
                 hub = hub.config.addr,
-                "packets with TCP segments of {segment_max} bytes are lost in silence on the way to the hub and small ones \
+                "packets with TCP segments of {segment_max} bytes are lost in silence on the path to the hub and small ones \
                  pass: connections to it use at most {bytes} for now; a router there has a smaller MTU, and ICMP is \
                  blocked; `mss` in the dialer's metadata sets this for good"
             );

@@ -36,7 +36,7 @@ use crate::{
 /// Limit for the hub's answer unless configured.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Bytes that the one queue of a session may hold: so many that only the limit of the queue itself applies.
+/// Bytes that the one queue of a session may hold: enough that only the limit of the queue itself applies.
 const QUEUE_BUDGET: usize = 256 * 1024 * 1024;
 
 /// The number of the only sender of packets to a hub.
@@ -268,7 +268,7 @@ impl Session {
                 Some(EndReason::PingTimeout | EndReason::UserTimeout | EndReason::WriteStalled),
                 _,
             ) => "the hub or the network in between is gone".into(),
-            (Some(EndReason::LargeLost), _) => "large packets are lost on the way to it".into(),
+            (Some(EndReason::LargeLost), _) => "large packets are lost on the path to it".into(),
             (Some(EndReason::Internal), _) => "a task of this host failed".into(),
             (_, Some(error)) => error.to_string(),
             (Some(EndReason::Replaced), None) => "replaced by a better connection".into(),

@@ -31,7 +31,7 @@ use super::{
     },
     association::HostAssociation,
     listener::{Established, HubListener, IncomingConnection, PendingStream, PendingStreams},
-    registry::{Member, Registry},
+    registry::{Membership, Registry},
 };
 use crate::{
     link::{EndReason, FAREWELL},
@@ -44,11 +44,11 @@ use crate::{
 /// Pause after a failure to accept, such as no descriptor left: other connections may end during it.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// StreamSource of one connection on which nobody is admitted yet; further ones wait in the transport, which bounds them.
+/// The most streams of one connection on which no host is admitted yet; further ones wait in the transport, which bounds them.
 const PENDING_STREAMS: usize = 8;
 
-/// A connection on which nobody is admitted: the slot it takes meanwhile, and until when. A stream of a connection takes none
-/// of its own.
+/// A connection on which no host is admitted: its slot in the waiting room, and its deadline. A stream of a connection has no
+/// slot of its own.
 struct PendingConnection {
     slot: Option<WaitingSlot>,
     deadline: Instant,
@@ -292,7 +292,7 @@ impl Connections {
         &self,
         peer: SocketAddr,
         since: Instant,
-        admitting: impl Future<Output = Result<(Member, FrameBuffer), AdmissionError>>,
+        admitting: impl Future<Output = Result<(Membership, FrameBuffer), AdmissionError>>,
     ) {
         let _ended = DurationObserver { hub: self, since };
         match self.stop.run_until_cancelled(Box::pin(admitting)).await {
@@ -309,7 +309,7 @@ impl Connections {
         &self,
         stream: PendingStream,
         waiting: &PendingConnection,
-    ) -> Result<(Member, FrameBuffer), AdmissionError> {
+    ) -> Result<(Membership, FrameBuffer), AdmissionError> {
         if !self.registry.rules().addresses.admit(stream.peer.ip()) {
             return Err(AdmissionError::AddressRefused);
         }
@@ -320,7 +320,7 @@ impl Connections {
         }
     }
 
-    async fn run(&self, member: Member, buffer: FrameBuffer) {
+    async fn run(&self, member: Membership, buffer: FrameBuffer) {
         let HostAssociation { host, peer, .. } = &**member;
         let namespace = &member.namespace;
         info!(

@@ -189,7 +189,7 @@ impl Namespace {
         self.members.is_empty()
     }
 
-    /// Every association, active or standing by.
+    /// Every association, active or standby.
     pub(super) fn associations(&self) -> Vec<Arc<HostAssociation>> {
         let members = self.members.pin();
         members.values().flat_map(HostConnections::iter).filter_map(Weak::upgrade).collect()

@@ -49,7 +49,7 @@ pub(super) struct Registry {
 /// The outcome of a request to join.
 pub(super) enum Joining {
     /// It has joined.
-    Joined(Member),
+    Joined(Membership),
     /// A plugin has to be asked first.
     Ask(Question, Arrival),
     /// It may not.
@@ -58,7 +58,7 @@ pub(super) enum Joining {
 
 /// A host's membership of its namespace. Dropping it, however its task ends, closes the link, removes the host, keeps its
 /// counts and logs that it left.
-pub(super) struct Member {
+pub(super) struct Membership {
     registry: Arc<Registry>,
     pub(super) namespace: Arc<Namespace>,
     association: Arc<HostAssociation>,
@@ -164,7 +164,7 @@ impl Registry {
             evicted.end(EndReason::Replaced);
         }
         self.commons.population.fetch_add(1, Ordering::Relaxed);
-        Joining::Joined(Member { registry: Arc::clone(self), namespace, association })
+        Joining::Joined(Membership { registry: Arc::clone(self), namespace, association })
     }
 
     fn leave(&self, association: &HostAssociation, namespace: &Namespace) {
@@ -246,13 +246,13 @@ impl Registry {
         }
     }
 
-    /// A poisoned lock still guards a whole state: no critical section panics half way through a change.
+    /// The state of a poisoned lock is consistent: no critical section panics in the middle of a change.
     fn state(&self) -> MutexGuard<'_, RegistryState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Member {
+impl Membership {
     /// Forwards what the host sends, and sends what waits for it, until its link ends. `buffer` holds what arrived after
     /// the host's request.
     pub(super) async fn run(&self, buffer: FrameBuffer) -> EndReason {
@@ -264,7 +264,7 @@ impl Member {
     }
 }
 
-impl Deref for Member {
+impl Deref for Membership {
     type Target = Arc<HostAssociation>;
 
     fn deref(&self) -> &Self::Target {
@@ -272,7 +272,7 @@ impl Deref for Member {
     }
 }
 
-impl Drop for Member {
+impl Drop for Membership {
     fn drop(&mut self) {
         let Self { registry, namespace, association } = self;
         let HostAssociation { host, peer, since, link, counters, .. } = &**association;

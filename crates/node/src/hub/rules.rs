@@ -174,7 +174,7 @@ mod tests {
         let table = Arc::downgrade(&before.tables.get("table").unwrap().compiled);
         let mut retiring = tokio::spawn(retire(before, &after));
         let early = timeout(RETIREMENT_CHECK + RETIREMENT_CHECK / 2, &mut retiring).await;
-        assert!(early.is_err(), "freed while somebody routes by it");
+        assert!(early.is_err(), "freed while it is in use");
         drop(routing);
         let freed = timeout(Duration::from_secs(10), retiring).await;
         assert!(freed.is_ok(), "never freed");

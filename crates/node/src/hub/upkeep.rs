@@ -126,7 +126,7 @@ impl Upkeep {
         }
     }
 
-    /// A poisoned lock still guards a whole text.
+    /// The text of a poisoned lock is consistent: it is only replaced as a whole.
     fn trouble(&self) -> MutexGuard<'_, Option<String>> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,7 +1,7 @@
 //! Whole networks in one process, on simulated time: a hub and its hosts on a network in memory, where everything goes wrong
 //! that can, in any order. What happens is drawn from a seed; what has to hold holds for every one.
 //!
-//! `RTUN_SEEDS=N` runs so many seeds, `RTUN_SEED=N` that one alone, with the nodes' log.
+//! `RTUN_SEEDS=N` runs N seeds, `RTUN_SEED=N` that one alone, with the nodes' log.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test may panic")]
 
@@ -40,7 +40,7 @@ const SEEDS: u64 = 200;
 /// The first of them, after which all is in memory that the process keeps for itself.
 const FIRST: u64 = 20;
 
-/// The most bytes that all others together may leave behind them. One association that is kept has more.
+/// The most bytes that all others together may leave. One association that is kept has more.
 const LEFT: usize = 16 * 1024;
 
 /// A run takes a fraction of a second, and much more where others use the machine too.

@@ -1,6 +1,6 @@
 //! The network that is simulated: one hub, three namespaces with the same names and addresses, three machines in each.
 //!
-//! | Namespace | Its table is |
+//! | NetNamespace | Its table is |
 //! |---|---|
 //! | 0 | in the hub's configuration |
 //! | 1 | read from a source |
@@ -24,8 +24,8 @@ pub(crate) const MACHINES: usize = 9;
 /// The machine of the hub.
 pub(crate) const HUB: usize = 100;
 
-/// The machine of whoever does not belong to the network.
-pub(crate) const STRANGER: usize = 101;
+/// The machine of peers that do not belong to the network.
+pub(crate) const INTRUDER: usize = 101;
 
 /// The memory in bytes that the hub's queues may hold together.
 const QUEUE_BUDGET: usize = 16 * 1024 * 1024;
@@ -100,8 +100,8 @@ fn listen_address(stack: usize) -> String {
     format!("192.0.100.1:{}", 8443 + stack)
 }
 
-/// Where strangers knock: with each of the transports.
-pub(crate) fn doors() -> Vec<String> {
+/// The addresses that intruders connect to: with each of the transports.
+pub(crate) fn listen_addresses() -> Vec<String> {
     (0..stacks::<()>().len()).map(listen_address).collect()
 }
 

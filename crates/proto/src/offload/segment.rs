@@ -1,14 +1,14 @@
-//! Cutting a GSO packet into finished packets, and completing the checksum of an ordinary one.
+//! Segmenting a GSO packet, and completing the checksum of an ordinary packet.
 
 use super::{
     GsoPacket, finish_ip_header, ip, length_field, set_word, tcp, udp,
-    virtio::{Kind, Transport},
+    virtio::{Segmentation, TransportKind},
     word,
 };
 use crate::{checksum::Checksum, frame::LEN_PREFIX};
 
 impl GsoPacket<'_> {
-    /// The number of packets it becomes, 1 to [`MAX_SEGMENTS`](super::MAX_SEGMENTS).
+    /// The number of its segments, 1 to [`MAX_SEGMENTS`](super::MAX_SEGMENTS).
     #[inline]
     pub fn segments(&self) -> usize {
         match &self.transport {
@@ -19,7 +19,7 @@ impl GsoPacket<'_> {
         }
     }
 
-    /// The length in bytes of the longest packet it becomes; what a receiver's limit is compared with.
+    /// The length in bytes of its longest segment, to compare with a receiver's limit.
     #[inline]
     pub fn longest_segment(&self) -> usize {
         match &self.transport {
@@ -37,20 +37,20 @@ impl GsoPacket<'_> {
         self.bytes.len() + (segments - 1) * headers + segments * LEN_PREFIX
     }
 
-    /// Appends the packets it becomes to `out`, each as a frame ([`crate::frame`]).
+    /// Appends its segments to `out`, each as a frame ([`crate::frame`]).
     pub fn write_frames(&self, out: &mut Vec<u8>) {
         let start = out.len();
         out.resize(start + self.framed_len(), 0);
         self.write_frames_to(&mut out[start..]);
     }
 
-    /// Writes the packets it becomes to the beginning of `out`, each as a frame ([`crate::frame`]); returns how many bytes
-    /// they are, [`framed_len`](Self::framed_len).
+    /// Writes its segments to the beginning of `out`, each as a frame ([`crate::frame`]). Returns the number of written
+    /// bytes, [`framed_len`](Self::framed_len).
     ///
-    /// As Linux does it: every segment has the headers of the packet with its own lengths and checksums; IPv4
-    /// identifications and TCP sequence numbers count on; FIN and PSH stay on the last segment only, CWR on the first
-    /// (RFC 3168 section 6.1.2). The checksum begins from what the packet's checksum field holds, the sum of its
-    /// pseudo-header, which knows a routing header's last destination.
+    /// The segments are those that Linux makes: each has the headers of the packet with its own lengths and checksums; IPv4
+    /// identifications and TCP sequence numbers count up; only the last segment has FIN and PSH, only the first has CWR
+    /// (RFC 3168 section 6.1.2). The checksum starts with the value in the packet's checksum field. That is the sum of its
+    /// pseudo-header, which includes the last destination of a routing header.
     ///
     /// # Panics
     ///
@@ -67,47 +67,47 @@ impl GsoPacket<'_> {
             let len = if n < last { self.gso_size } else { rest.len() };
             let (data, later) = rest.split_at(len);
             rest = later;
-            let place = Place { n, last: n == last, offset: n * self.gso_size };
+            let place = SegmentPosition { n, last: n == last, offset: n * self.gso_size };
             written += template.write(place, data, &mut out[written..]);
         }
         written
     }
 }
 
-/// Writes a finished packet as a frame.
+/// Writes a complete packet as a frame.
 fn write_frame(packet: &[u8], out: &mut [u8]) -> usize {
     out[..LEN_PREFIX].copy_from_slice(&length_field(packet.len()).to_be_bytes());
     out[LEN_PREFIX..LEN_PREFIX + packet.len()].copy_from_slice(packet);
     LEN_PREFIX + packet.len()
 }
 
-/// What the segments of a packet have in common.
+/// The common parts of the segments of a packet.
 struct Template<'a> {
-    transport: &'a Transport,
+    transport: &'a Segmentation,
     headers: &'a [u8],
     /// The sum of the pseudo-header without the length.
     pseudo_header: Checksum,
 }
 
-/// Which segment it is.
-struct Place {
+/// The position of a segment.
+struct SegmentPosition {
     n: usize,
     last: bool,
-    /// Of its data in that of the packet, in bytes.
+    /// The position of its data in that of the packet, in bytes.
     offset: usize,
 }
 
 impl<'a> Template<'a> {
-    fn new(transport: &'a Transport, headers: &'a [u8], payload: usize) -> Self {
+    fn new(transport: &'a Segmentation, headers: &'a [u8], payload: usize) -> Self {
         let partial = word(headers, transport.start + transport.kind.checksum());
         let len = length_field(headers.len() - transport.start + payload);
-        // To subtract in one's complement is to add the complement.
+        // In one's complement, adding the complement is subtracting.
         let pseudo_header = Checksum::new().add_word(partial).add_word(!len);
         Self { transport, headers, pseudo_header }
     }
 
     #[inline]
-    fn write(&self, place: Place, data: &[u8], out: &mut [u8]) -> usize {
+    fn write(&self, place: SegmentPosition, data: &[u8], out: &mut [u8]) -> usize {
         let len = self.headers.len() + data.len();
         let (prefix, packet) = out[..LEN_PREFIX + len].split_at_mut(LEN_PREFIX);
         prefix.copy_from_slice(&length_field(len).to_be_bytes());
@@ -121,8 +121,10 @@ impl<'a> Template<'a> {
         }
         finish_ip_header(ip_header, len);
         match self.transport.kind {
-            Kind::Tcp => finish_tcp(header, &place),
-            Kind::Udp => set_word(header, udp::LENGTH, length_field(header.len() + data.len())),
+            TransportKind::Tcp => finish_tcp(header, &place),
+            TransportKind::Udp => {
+                set_word(header, udp::LENGTH, length_field(header.len() + data.len()))
+            }
         }
         let field = self.transport.kind.checksum();
         set_word(header, field, 0);
@@ -132,8 +134,8 @@ impl<'a> Template<'a> {
             .add_bytes(header)
             .add_bytes(data)
             .finish();
-        // Zero in UDP means none (RFC 768); both are zero in one's complement.
-        let sum = if sum == 0 && self.transport.kind == Kind::Udp { 0xffff } else { sum };
+        // Zero in UDP means no checksum (RFC 768); in one's complement 0xffff is zero too.
+        let sum = if sum == 0 && self.transport.kind == TransportKind::Udp { 0xffff } else { sum };
         set_word(header, field, sum);
         LEN_PREFIX + len
     }
@@ -141,7 +143,7 @@ impl<'a> Template<'a> {
 
 /// Sets the sequence number and the flags of a segment.
 #[inline]
-fn finish_tcp(header: &mut [u8], place: &Place) {
+fn finish_tcp(header: &mut [u8], place: &SegmentPosition) {
     let sequence = header[tcp::SEQUENCE..].first_chunk_mut().expect("a checked TCP header");
     let offset = u32::from(length_field(place.offset));
     *sequence = u32::from_be_bytes(*sequence).wrapping_add(offset).to_be_bytes();

@@ -1,4 +1,4 @@
-//! Every file of `tests/fixtures` itself, byte for byte: what it means, and that it is what rtun sends for that meaning.
+//! Every file of `tests/fixtures`, byte for byte: it has the expected meaning, and rtun encodes that meaning the same.
 
 use std::time::Duration;
 
@@ -177,7 +177,7 @@ fn is_refused_extension(bytes: &[u8], error: ExtensionError) {
     assert_eq!(Extension::decode(only_frame(bytes)), Err(error));
 }
 
-/// Checks what the fixture of this name says. Other names fail, so that a new fixture needs its meaning here.
+/// Checks the meaning of the fixture of this name. Unknown names fail, so that a new fixture needs its meaning here.
 pub(crate) fn check(name: &str, bytes: &[u8]) {
     match name {
         "request-plain" => is_request(bytes, &request(None, "192.168.123.1", "host-1", [0; 16])),

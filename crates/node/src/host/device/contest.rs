@@ -1,4 +1,4 @@
-//! How often something is put back before whoever takes it away is let have their way.
+//! How often something that is removed from a device is put back before it is left as it is.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -7,7 +7,7 @@ use std::{
 
 use rtun_system::installation::Item;
 
-/// So often something is put back
+/// Something is put back this many times
 const TIMES: usize = 3;
 
 /// within this long; then it is left.
@@ -48,14 +48,13 @@ impl Contest {
         self.left.contains(item)
     }
 
-    /// All that is missing and left; what is there again is not left any more.
+    /// All items that are missing and left; an item that is there again is not left any more.
     pub(super) fn leave(&mut self, left: &[Item]) {
         self.left = left.iter().cloned().collect();
     }
 }
 
-/// Of things that were missing those that somebody has taken: routes go with addresses, and both with a device that is
-/// set down.
+/// Of missing items, those that were removed themselves: routes go with addresses, and both with a device that is set down.
 pub(super) fn taken<'a>(missing: &[&'a Item]) -> Vec<&'a Item> {
     let depth = |item: &Item| match item {
         Item::Mtu | Item::Up => 0,

@@ -138,7 +138,7 @@ impl Ends {
         if !self.marked || strict_paths {
             let_past.extend(&peers);
         }
-        // Whoever cannot connect has to be able to ask where to.
+        // A host that is not connected has to reach its name servers.
         if !is_connected && !self.names.is_empty() {
             let_past.extend(
                 RESOLVERS
@@ -186,7 +186,7 @@ impl Ends {
         }))
     }
 
-    /// Remembers addresses, beside those that were known: a connection may still go there.
+    /// Remembers addresses, in addition to those that were known: a connection may still go there.
     pub(super) fn learn(&mut self, answers: Answers) {
         for (name, found) in answers {
             let Some(known) = self.names.get_mut(&name) else { continue };

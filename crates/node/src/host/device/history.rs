@@ -1,4 +1,4 @@
-//! How a host's device has fared, for whoever asks.
+//! What went wrong with a device and what was repaired, for reports.
 
 use std::{
     sync::{Mutex, PoisonError},

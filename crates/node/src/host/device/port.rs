@@ -1,4 +1,4 @@
-//! Where a session hands packets to: the device of the moment, which may be gone and made again.
+//! Where a session passes packets to: the current device, which may be removed and made again.
 
 use std::{
     io::{self, IoSlice},

@@ -23,7 +23,7 @@ use super::plugin_questions::{ask_about_address, ask_about_place, ask_about_user
 use crate::hub::{
     association::Arrival,
     listener::PendingStream,
-    registry::{Joining, Member, Registry},
+    registry::{Joining, Membership, Registry},
 };
 use crate::{
     counters::{Happened, Tally},
@@ -35,7 +35,7 @@ pub(in crate::hub) async fn admit(
     registry: &Arc<Registry>,
     service: &str,
     stream: PendingStream,
-) -> Result<(Member, FrameBuffer), AdmissionError> {
+) -> Result<(Membership, FrameBuffer), AdmissionError> {
     let PendingStream { stream, peer, transport, names } = stream;
     ask_about_address(&registry.rules(), service, peer).await?;
     let mut buffer = FrameBuffer::new();
@@ -90,7 +90,7 @@ pub(in crate::hub) async fn admit(
     }
 }
 
-fn welcome(member: Member) -> Result<Member, AdmissionError> {
+fn welcome(member: Membership) -> Result<Membership, AdmissionError> {
     let connector = TunnelId::from_rtun(uuid::Uuid::new_v4().into_bytes());
     if let Err(error) = member.welcome(&encode(&Response::ok(connector))) {
         member.end(EndReason::PeerReset);

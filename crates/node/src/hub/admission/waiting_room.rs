@@ -113,7 +113,7 @@ impl WaitingRoom {
         self.state().waiting.len()
     }
 
-    /// A poisoned lock still guards whole maps: no critical section panics half way through a change.
+    /// The maps of a poisoned lock are consistent: no critical section panics in the middle of a change.
     fn state(&self) -> MutexGuard<'_, WaitingRoomState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -75,7 +75,8 @@ fn greet(
         addresses: known_address(host, namespace, snapshot).into_iter().collect(),
     }));
     debug!(
-        namespace = %namespace.id, host = %host.host, software, mtu, gso_frames, datagrams,
+        namespace = %namespace.id, host = %host.host, software, mtu,
+        super_frames = gso_frames, datagrams,
         "host speaks the extension"
     );
     let notices = capabilities.has(Capabilities::NOTICES);

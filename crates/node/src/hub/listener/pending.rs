@@ -1,4 +1,4 @@
-//! StreamSource on which a host may ask to join: one, or those that a connection carries.
+//! Streams on which a host may ask to join: one, or those that a connection carries.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

@@ -202,7 +202,7 @@ async fn whatever_ends_an_association_releases_all_that_it_had() {
         timeout(Duration::from_secs(5), rest).await.expect("its connection has ended");
         drop(sender);
         until("both have left", || names(&registry).is_empty()).await;
-        assert!(stats().namespaces.is_empty(), "{reason}: nobody needs the namespace");
+        assert!(stats().namespaces.is_empty(), "{reason}: the namespace is removed");
         until("nothing is held", || stats().queue_memory == 0).await;
         assert_eq!(registry.commons.population.load(Ordering::Relaxed), 0, "{reason}");
         let traffic = traffic();

@@ -117,7 +117,7 @@ fn a_packet_that_fits_no_frame_is_refused() {
     assert!(VirtioHeader::default().check(&packet).is_ok());
 }
 
-/// Whatever is accepted stays within the limits, as segments and as a packet for the device.
+/// Everything that is accepted stays within the limits, as segments and as a packet for the device.
 fn survives(header: VirtioHeader, packet: &[u8]) -> Result<(), TestCaseError> {
     let mut coalescer = Coalescer::new();
     let mut batch = coalescer.batch(packet);
