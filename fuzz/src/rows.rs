@@ -1,8 +1,8 @@
 //! Tables and lists as text.
 
 use rtun_core::{
-    Matcher, Parsed, TooManyRows, limit::LimitScope, parse_connection_limits, parse_matchers,
-    parse_request_limits, parse_routes, parse_rules, parse_traffic_limits, parse_users,
+    Matcher, Parsed, TooManyRows, parse_connection_limits, parse_matchers, parse_request_limits,
+    parse_routes, parse_rules, parse_traffic_limits, parse_users,
 };
 
 /// A routing table from a file, redis or HTTP.
@@ -15,16 +15,6 @@ pub fn routes_text(bytes: &[u8]) {
 
 /// The lines of the three kinds of limiters.
 pub fn limits_text(bytes: &[u8]) {
-    fn scope(scope: &LimitScope) -> String {
-        match scope {
-            LimitScope::Service => "$".to_owned(),
-            LimitScope::Each => "$$".to_owned(),
-            LimitScope::Network(network) => network.to_string(),
-            LimitScope::Namespace(namespace) => format!("*@{namespace}"),
-            LimitScope::Host(host, Some(namespace)) => format!("{host}@{namespace}"),
-            LimitScope::Host(host, None) => format!("{host}@*"),
-        }
-    }
     table(bytes, parse_traffic_limits, |row| {
         let rates = [row.limit.input, row.limit.output];
         let bytes = rates.map(|rate| rate.map_or(0, |rate| rate.bytes_per_second.get()));
@@ -33,10 +23,10 @@ pub fn limits_text(bytes: &[u8]) {
         // A rate below 1 KB has a default burst of 0, which is read as the default again.
         let same = rates.into_iter().flatten().all(|rate| rate.burst == burst);
         let burst = if same && burst > 0 { format!(" {burst}B") } else { String::new() };
-        format!("{} {}B {}B{burst}", scope(&row.scope), bytes[0], bytes[1])
+        format!("{} {}B {}B{burst}", row.scope, bytes[0], bytes[1])
     });
-    table(bytes, parse_connection_limits, |row| format!("{} {}", scope(&row.scope), row.limit));
-    table(bytes, parse_request_limits, |row| format!("{} {}", scope(&row.scope), row.limit));
+    table(bytes, parse_connection_limits, |row| format!("{} {}", row.scope, row.limit));
+    table(bytes, parse_request_limits, |row| format!("{} {}", row.scope, row.limit));
 }
 
 /// The rules of an ingress.

@@ -5,6 +5,7 @@ mod admissions;
 mod choice;
 mod host;
 mod hub;
+mod limiters;
 mod listener;
 mod log;
 mod metrics;
@@ -18,6 +19,7 @@ mod sources;
 mod tables;
 mod tls;
 mod transport_stack;
+mod volumes;
 
 pub(crate) use hub::HubView;
 pub(crate) use names::DocumentNames;
@@ -32,7 +34,7 @@ use crate::{
     suggest,
     value::{Cursor, Value},
 };
-use rtun_settings::{AdmissionSettings, Config, Named, Service, ServiceKind, User};
+use rtun_settings::{AdmissionSettings, Config, Named, Service, ServiceKind, User, VolumeQuota};
 
 /// What the parts of the normaliser share.
 pub(crate) struct Context<'a> {
@@ -40,6 +42,8 @@ pub(crate) struct Context<'a> {
     pub(crate) tables: HubTables,
     pub(crate) authers: Vec<Named<User>>,
     pub(crate) admissions: Vec<AdmissionSettings>,
+    pub(crate) limiters: limiters::Limiters,
+    pub(crate) volumes: Vec<VolumeQuota>,
     pub(crate) tls: tls::CommonTls,
 }
 
@@ -54,8 +58,10 @@ pub(crate) fn normalise<'a>(
     let tables = HubTables::read(&names, report);
     let authers = access::read(&names, report);
     let admissions = admissions::read(&names, report);
+    let limiters = limiters::Limiters::read(&names, report);
+    let volumes = volumes::read(&names, report);
     let tls = tls::common(&root, report);
-    let context = Context { names, tables, authers, admissions, tls };
+    let context = Context { names, tables, authers, admissions, limiters, volumes, tls };
     let log = log::read(&root, report);
     let metrics = metrics::read(&root, &context, report);
     let mut config = Config { services: Vec::new(), log, metrics };

@@ -7,7 +7,6 @@ mod feed;
 mod grpc;
 mod http;
 mod join_questions;
-mod limit_table;
 mod plugin;
 mod route_answers;
 mod source;
@@ -24,7 +23,6 @@ pub use http::HttpPlugin;
 pub use join_questions::{
     AdmissionQuestions, AskError, AuthQuestions, IngressQuestions, LimiterQuestions, QuestionLimits,
 };
-pub use limit_table::LimitTable;
 pub use plugin::{
     Addressed, AdmissionPlugin, Answering, AuthPlugin, AuthQuestion, IngressPlugin, LimitQuestion,
     LimiterPlugin, PluginError, PluginRates, PluginScope, PluginSetupError, RoutePlugin,

@@ -56,6 +56,8 @@ pub enum DropReason {
     /// A limit of the configuration lets less through than is sent; the packet found no room, or waited too long. Look at: the
     /// limiters.
     RateLimited,
+    /// A quota of the service is used up. Look at: the quotas.
+    QuotaExceeded,
     /// The connection broke while the packet was being sent. Look at: the transport.
     WriteError,
     /// The TUN device did not take the packet. Look at: the host machine.
@@ -68,7 +70,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of their discriminants.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::FrameEmpty,
         Self::FrameTooBig,
         Self::FrameLengthMismatch,
@@ -93,6 +95,7 @@ impl DropReason {
         Self::QueueCodel,
         Self::QueueBudget,
         Self::RateLimited,
+        Self::QuotaExceeded,
         Self::WriteError,
         Self::TunWriteError,
         Self::NotConnected,
@@ -134,6 +137,7 @@ impl DropReason {
             Self::QueueCodel => "queue_codel",
             Self::QueueBudget => "queue_budget",
             Self::RateLimited => "rate_limited",
+            Self::QuotaExceeded => "quota_exceeded",
             Self::WriteError => "write_error",
             Self::TunWriteError => "tun_write_error",
             Self::NotConnected => "not_connected",

@@ -1,4 +1,4 @@
-//! ScopedLimits of traffic, connections, join requests and volume, as GOST's `limiters`, `climiters`, `rlimiters` and `quotas`
+//! Limits of traffic, connections, join requests and volume, as GOST's `limiters`, `climiters`, `rlimiters` and `quotas`
 //! describe them.
 
 mod connections;
@@ -11,7 +11,7 @@ mod traffic;
 
 pub use self::{
     connections::{ConnectionGuard, ConnectionLimiter, ConnectionsExceeded},
-    quota::{Quota, QuotaDirection, QuotaTerms, QuotaUse},
+    quota::{QuotaDirection, QuotaMeter, QuotaTerms, QuotaUse},
     requests::{RequestLimiter, RequestsExceeded},
     scope::{LimitRow, LimitScope, ScopedLimits},
     shaper::{Ticket, TrafficRate, TrafficShaper},

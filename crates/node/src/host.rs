@@ -9,6 +9,7 @@ mod dial_tls;
 mod downlink;
 mod endpoints;
 mod hubs;
+mod limiter;
 mod progress;
 mod proxies;
 mod reconnect;
@@ -18,6 +19,8 @@ mod wire;
 
 use std::{net::IpAddr, sync::Arc};
 
+use rtun_control::PluginSetupError;
+use rtun_settings::HostLimits;
 use rtun_system::{
     netlink::LinkError,
     netns::NetnsError,
@@ -29,14 +32,19 @@ use uuid::Uuid;
 
 pub use self::attempt::SetupError;
 use self::hubs::Hubs;
-pub(crate) use self::progress::{HostProgress, HubNodeHistory};
 use self::{
     device::{Ends, Keeper, Maker, Port},
     reconnect::HostConnector,
     session::Introduction,
 };
-use crate::runtime::{
-    duties::Duty, machine::Machine, surroundings::Surroundings, workers::WorkerSlot,
+pub(crate) use self::{
+    limiter::HostLimiter,
+    progress::{HostProgress, HubNodeHistory},
+};
+use crate::{
+    counters::NamedMeter,
+    feeds::Feeds,
+    runtime::{duties::Duty, machine::Machine, surroundings::Surroundings, workers::WorkerSlot},
 };
 
 /// A running host.
@@ -46,6 +54,8 @@ pub(crate) struct HostService {
     stop: CancellationToken,
     /// Keeps it connected to a hub.
     connecting: Duty,
+    /// Keeps its limits up to date.
+    limiting: Duty,
     keeping: Keeping,
     _slot: WorkerSlot,
 }
@@ -73,6 +83,14 @@ pub enum HostError {
     /// The device cannot be set up.
     #[error(transparent)]
     Link(#[from] LinkError),
+    /// The plugin of its limiter cannot be asked.
+    #[error("limiter {name:?}: {source}")]
+    Limiter {
+        /// Whose plugin it is.
+        name: String,
+        /// Why not.
+        source: PluginSetupError,
+    },
 }
 
 impl HostService {
@@ -81,6 +99,7 @@ impl HostService {
     pub(crate) async fn start(
         service: &str,
         config: &rtun_settings::HostSettings,
+        limiter: HostLimiter,
         machine: &Machine,
         slot: WorkerSlot,
     ) -> Result<Self, HostError> {
@@ -90,8 +109,7 @@ impl HostService {
             let hubs = Hubs::new(&config, &machine.surroundings, Arc::default())?;
             let name = config.device.name.as_deref().unwrap_or(service);
             let device = Arc::new(twin.device(name, config.device.mtu));
-            let progress =
-                Arc::new(HostProgress::new(&config.name, name, device.mtu(), &config.hubs));
+            let progress = Arc::new(HostProgress::new(&config, name, device.mtu(), limiter));
             let (tun, its_progress, ended) =
                 (Arc::clone(&device), Arc::clone(&progress), take_away.clone());
             let keeping = async move {
@@ -120,7 +138,7 @@ impl HostService {
         let made = maker.make(config.device.name.as_deref()).await?;
         let device = Arc::new(Port::like(made.tun()));
         let mtu = config.device.mtu;
-        let progress = Arc::new(HostProgress::new(&config.name, device.name(), mtu, &config.hubs));
+        let progress = Arc::new(HostProgress::new(&config, device.name(), mtu, limiter));
         let keeper =
             Keeper::new(maker, Arc::clone(&device), Arc::clone(&progress), Arc::clone(&look_again));
         let task = AbortOnDropHandle::new(tokio::spawn(keeper.run(made, take_away.clone())));
@@ -161,13 +179,29 @@ impl HostService {
         let name = format!("{service}: connecting to a hub");
         let connecting =
             machine.duties.keep(slot.handle(), name, move || Arc::clone(&connector).run());
-        let service = service.to_owned();
-        Self { service, progress, stop, connecting, keeping, _slot: slot }
+        let name = format!("{service}: following its limits");
+        let (service, limited) = (service.to_owned(), Arc::clone(&progress));
+        let its_service = service.clone();
+        let limiting = machine.duties.keep(slot.handle(), name, move || {
+            let (progress, service) = (Arc::clone(&limited), its_service.clone());
+            async move { progress.limiter.follow(&service).await }
+        });
+        Self { service, progress, stop, connecting, limiting, keeping, _slot: slot }
     }
 
     /// The host as reports see it. Keeps neither the device nor the connection.
     pub(crate) fn view(&self) -> Arc<HostProgress> {
         Arc::clone(&self.progress)
+    }
+
+    /// Changes what limits its traffic. Its session goes on.
+    pub(crate) fn limit(
+        &self,
+        limits: &HostLimits,
+        feeds: Feeds,
+        meters: Vec<NamedMeter>,
+    ) -> Result<(), HostError> {
+        self.progress.limiter.apply(limits.traffic.as_ref(), feeds, meters)
     }
 
     /// Writes the report to the log.
@@ -182,9 +216,10 @@ impl HostService {
 
     /// Disconnects and removes the device with all that was set up for it.
     pub(crate) async fn stop(self) {
-        let Self { stop, connecting, keeping, .. } = self;
+        let Self { stop, connecting, limiting, keeping, .. } = self;
         stop.cancel();
         connecting.end().await;
+        limiting.end().await;
         keeping.take_away.cancel();
         // A panic has been reported already.
         let _ = keeping.task.await;

@@ -8,6 +8,7 @@ mod json;
 mod link;
 mod node;
 mod operations;
+mod quotas;
 mod report;
 mod runtime;
 
@@ -17,11 +18,12 @@ pub use host::{HostError, SetupError};
 pub use hub::{Explained, HubError, HubListenError, Inquiry, RulesError};
 pub use node::{Node, StartError};
 pub use operations::{board::Board, control_socket, metrics::MetricsError};
+pub use quotas::QuotaError;
 pub use report::{
     ASKED, CertificateReport, ConnectionReport, DescriptorReport, DeviceHealth, DeviceReport,
-    FailureReport, GatewayReport, HappenedReport, HostReport, HubReport, KindReport,
-    ListenerReport, NamespaceReport, NodeStatus, Queued, ServiceReport, SharedReport, Tasks,
-    Transport,
+    FailureReport, GatewayReport, HappenedReport, HostReport, HubReport, KindReport, LimitReport,
+    ListenerReport, NamespaceReport, NodeStatus, Queued, QuotaReport, ServiceReport, SharedReport,
+    Tasks, Transport,
 };
 pub use rtun_control::{
     FeedLine, FeedProblem, FeedState, FeedStatus, LastError, PluginKind, PluginStatus, take_zone,

@@ -44,8 +44,8 @@ pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
 /// One end of a connection. Any number of tasks may send; one task runs it.
 pub(crate) struct Link {
     outbox: Outbox,
-    /// The limits of what is received, until [`Link::run`] takes them.
-    input: Mutex<ShaperSet>,
+    /// The limits of what is received, and what counts that is lost to them; until [`Link::run`] takes them.
+    input: Mutex<(ShaperSet, Arc<Counters>)>,
     budget: Arc<Budget>,
     /// Counts what is sent to the peer, and what is lost before that.
     sent: Arc<Counters>,
@@ -70,7 +70,7 @@ impl Link {
     pub(crate) fn new(stream: Arc<dyn Stream>, budget: &Arc<Budget>, sent: Arc<Counters>) -> Self {
         Self {
             outbox: Outbox::new(stream, budget),
-            input: Mutex::default(),
+            input: Mutex::new((ShaperSet::default(), Arc::clone(&sent))),
             budget: Arc::clone(budget),
             sent,
             end: OnceLock::new(),
@@ -83,9 +83,10 @@ impl Link {
         self.outbox.open();
     }
 
-    /// What is received, and from now on what is sent, keeps to these limits. To be called before [`Link::run`].
-    pub(crate) fn limit(&self, input: ShaperSet, output: ShaperSet) {
-        *self.input.lock().unwrap_or_else(PoisonError::into_inner) = input;
+    /// What is received, and from now on what is sent, keeps to these limits. What is received and lost to them, or to quotas,
+    /// counts in `received`. To be called before [`Link::run`].
+    pub(crate) fn limit(&self, input: ShaperSet, output: ShaperSet, received: &Arc<Counters>) {
+        *self.input.lock().unwrap_or_else(PoisonError::into_inner) = (input, Arc::clone(received));
         self.outbox.limit(output);
     }
 
@@ -217,8 +218,11 @@ impl Link {
         receiver: &mut impl Receiver,
         mut buffer: FrameBuffer,
     ) -> LinkEnd {
-        let shapers = mem::take(&mut *self.input.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut inbound = Inbound::new(shapers, &self.budget, Arc::clone(&self.sent));
+        let (shapers, received) = {
+            let mut input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
+            (mem::take(&mut input.0), Arc::clone(&input.1))
+        };
+        let mut inbound = Inbound::new(shapers, &self.budget, received);
         let consumed = inbound.take(buffer.filled(), receiver);
         buffer.consume(consumed);
         let mut reader = LinkReader::default();

@@ -2,18 +2,19 @@
 
 use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc};
 
-use rtun_settings::{Config, Service, ServiceKind};
+use rtun_settings::{Config, HostSettings, Service, ServiceKind};
 use rtun_state::StateDir;
 use tracing::{info, warn};
 
 use crate::{
     feeds::{FeedError, Feeds},
-    host::{HostError, HostService},
+    host::{HostError, HostLimiter, HostService},
     hub::{HubError, HubService, RulesError},
     operations::{
         board::{Board, View},
         metrics::{MetricsError, MetricsServer},
     },
+    quotas::{QuotaBook, QuotaError},
     runtime::{machine::Machine, surroundings::Surroundings, workers::Workers},
 };
 
@@ -21,6 +22,7 @@ use crate::{
 pub struct Node {
     running: BTreeMap<String, Running>,
     feeds: Feeds,
+    quotas: QuotaBook,
     machine: Machine,
     workers: Arc<Workers>,
     board: Arc<Board>,
@@ -57,6 +59,9 @@ pub enum StartError {
     /// A source of rows cannot be used.
     #[error(transparent)]
     Source(#[from] FeedError),
+    /// The count of a quota cannot be read.
+    #[error(transparent)]
+    Quota(#[from] QuotaError),
     /// A service cannot be started.
     #[error("service {service:?}: {source}")]
     Service {
@@ -103,6 +108,7 @@ impl Node {
         let mut node = Self {
             running: BTreeMap::new(),
             feeds: Feeds::new(machine.surroundings.clone()),
+            quotas: QuotaBook::new(),
             workers,
             board,
             machine,
@@ -136,6 +142,7 @@ impl Node {
 
     async fn apply_all(&mut self, config: &Config) -> Result<(), StartError> {
         let feeds = self.feeds.follow(config, self.machine.state.as_ref()).await?;
+        self.quotas.open(config, self.machine.state.as_ref()).await?;
         let mut done = Vec::new();
         for Service { name, kind } in &config.services {
             match self.apply_one(name, kind, &feeds).await {
@@ -156,6 +163,7 @@ impl Node {
             info!(service = name, "service removed");
         }
         self.feeds = feeds;
+        self.quotas.commit(config).await;
         Ok(())
     }
 
@@ -208,6 +216,7 @@ impl Node {
         while let Some((_, running)) = self.running.pop_first() {
             running.service.stop().await;
         }
+        self.quotas.save_all().await;
     }
 
     /// Starts or changes a service; returns what [`Node::undo`] needs.
@@ -230,9 +239,17 @@ impl Node {
             (RunningService::Hub(hub), ServiceKind::Hub(old), ServiceKind::Hub(new))
                 if old.listeners().eq(new.listeners()) =>
             {
-                hub.apply(new, feeds.of(&new.rules)).await?;
+                let meters = self.quotas.meters(kind.volumes());
+                hub.apply(new, feeds.of(&new.rules), meters).await?;
                 running.config = kind.clone();
                 info!(service = name, "rules replaced");
+            }
+            (RunningService::Host(host), ServiceKind::Host(old), ServiceKind::Host(new))
+                if HostSettings { limits: new.limits.clone(), ..old.clone() } == *new =>
+            {
+                host.limit(&new.limits, feeds.of_host(new), self.quotas.meters(kind.volumes()))?;
+                running.config = kind.clone();
+                info!(service = name, "limits replaced");
             }
             _ => self.replace(name, kind, feeds).await?,
         }
@@ -294,15 +311,20 @@ impl Node {
         feeds: &Feeds,
     ) -> Result<RunningService, ServiceError> {
         let Self { workers, machine, .. } = self;
+        let meters = self.quotas.meters(kind.volumes());
         match kind {
             ServiceKind::Hub(config) => {
                 let feeds = feeds.of(&config.rules);
-                let hub = HubService::start(name, config, feeds, Arc::clone(workers), machine);
+                let workers = Arc::clone(workers);
+                let hub = HubService::start(name, config, feeds, meters, workers, machine);
                 Ok(RunningService::Hub(hub.await?))
             }
-            ServiceKind::Host(config) => Ok(RunningService::Host(
-                HostService::start(name, config, machine, workers.take_slot()).await?,
-            )),
+            ServiceKind::Host(config) => {
+                let limiter = HostLimiter::of(config, feeds.of_host(config), meters)?;
+                let slot = workers.take_slot();
+                let host = HostService::start(name, config, limiter, machine, slot);
+                Ok(RunningService::Host(host.await?))
+            }
         }
     }
 

@@ -10,13 +10,14 @@ use std::{
 };
 
 use rtun_core::{
-    DropReason, Route, parse_connection_limits, parse_request_limits, parse_traffic_limits,
+    DropReason, Parsed, Route, Row, parse_connection_limits, parse_request_limits,
+    parse_traffic_limits,
 };
 use rtun_node::{KindReport, Node, Traffic};
 use rtun_proto::relay::{Association, Network, Request};
 use rtun_settings::{
-    Config, HubLimits, HubRules, HubSettings, LimitRow, ListenerSettings, LocatedRow, LogSettings,
-    Named, Provider, Rows, Service, ServiceKind, TrafficLimit,
+    Config, HubLimits, HubRules, HubSettings, LimiterScope, LimiterSettings, ListenerSettings,
+    LocatedRow, LogSettings, Named, Provider, Rows, Service, ServiceKind,
 };
 use tokio::runtime::Runtime;
 
@@ -95,10 +96,19 @@ fn config(limits: HubLimits) -> Config {
     }
 }
 
-fn traffic(text: &str) -> Vec<LimitRow<TrafficLimit>> {
-    let parsed = parse_traffic_limits(text, 100).unwrap();
+fn traffic(text: &str) -> Option<LimiterSettings> {
+    let limits = named(parse_traffic_limits(text, 100).unwrap());
+    Some(LimiterSettings { limits, refresh: Duration::from_secs(30), scope: LimiterScope::All })
+}
+
+fn named<T>(parsed: Parsed<T>) -> Named<T> {
     assert_eq!(parsed.bad.count, 0);
-    parsed.rows.into_iter().map(|row| row.value).collect()
+    let rows = parsed.rows.into_iter().map(|Row { value, line }| LocatedRow {
+        value,
+        file: "test".into(),
+        line,
+    });
+    Named { name: "limits".into(), provider: Provider::Rows(Rows::inline(rows.collect())) }
 }
 
 /// A frame with a UDP packet.
@@ -217,8 +227,7 @@ fn a_limit_of_the_service_is_shared_and_changed_live() {
 
 #[test]
 fn a_connection_limit_refuses_and_the_hub_goes_on() {
-    let parsed = parse_connection_limits("$ 3\n$$ 2", 10).unwrap();
-    let connections = parsed.rows.into_iter().map(|row| row.value).collect();
+    let connections = Some(named(parse_connection_limits("$ 3\n$$ 2", 10).unwrap()));
     let hub = Hub::start(HubLimits { connections, ..HubLimits::default() });
     for _ in 0..3 {
         let first = [hub.join(1).unwrap(), hub.join(2).unwrap()];
@@ -248,8 +257,7 @@ fn connected(hub: &Hub) -> usize {
 
 #[test]
 fn a_rate_limit_refuses_and_tokens_come_back() {
-    let parsed = parse_request_limits("$$ 1", 10).unwrap();
-    let requests = parsed.rows.into_iter().map(|row| row.value).collect();
+    let requests = Some(named(parse_request_limits("$$ 1", 10).unwrap()));
     let hub = Hub::start(HubLimits { requests, ..HubLimits::default() });
     let begin = Instant::now();
     let admitted = (0..10).filter(|_| hub.join(1).is_some()).count();

@@ -8,7 +8,7 @@ use std::{
 
 use rtun_core::{IngressRule, Matcher, NamespaceId, Route, Sharing, SourceCheck, User};
 
-use super::{HubLimits, ListenerSettings, Named, PluginSettings, SourceSettings};
+use super::{HubLimits, ListenerSettings, Named, PluginSettings, SourceSettings, VolumeQuota};
 
 /// A hub: its listeners and its rules.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,6 +59,8 @@ pub struct HubRules {
     pub quotas: Quotas,
     /// Of traffic, connections and requests.
     pub limits: HubLimits,
+    /// How much may pass in all: nothing passes once one of these is used up.
+    pub volumes: Vec<VolumeQuota>,
 }
 
 /// From where a hub's ICMP errors come.
@@ -82,7 +84,8 @@ impl HubRules {
         let ingress = self.ingress.iter().flat_map(Named::sources);
         let authers = self.authers.iter().flatten().flat_map(Named::sources);
         let admissions = self.admissions.iter().flat_map(|admission| admission.matchers.sources());
-        routers.chain(ingress).chain(authers).chain(admissions)
+        let limits = self.limits.sources();
+        routers.chain(ingress).chain(authers).chain(admissions).chain(limits)
     }
 
     /// Every plugin, whatever it is asked for.
@@ -91,7 +94,8 @@ impl HubRules {
         let ingress = self.ingress.iter().filter_map(Named::plugin);
         let authers = self.authers.iter().flatten().filter_map(Named::plugin);
         let admissions = self.admissions.iter().filter_map(|admission| admission.matchers.plugin());
-        routers.chain(ingress).chain(authers).chain(admissions)
+        let limits = self.limits.plugins();
+        routers.chain(ingress).chain(authers).chain(admissions).chain(limits)
     }
 }
 

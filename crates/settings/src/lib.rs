@@ -48,6 +48,16 @@ pub struct Service {
     pub kind: ServiceKind,
 }
 
+impl ServiceKind {
+    /// The quotas of what may pass in all.
+    pub fn volumes(&self) -> &[VolumeQuota] {
+        match self {
+            Self::Hub(hub) => &hub.rules.volumes,
+            Self::Host(host) => &host.limits.volumes,
+        }
+    }
+}
+
 /// The kinds of service.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(clippy::large_enum_variant, reason = "there are a handful of services")]

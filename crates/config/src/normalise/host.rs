@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use rtun_core::HostName;
 
-use super::{Context, sockets, tables};
+use super::{Context, limiters, sockets, tables, volumes};
 use crate::{
     address,
     findings::{Code, Report},
@@ -17,7 +17,7 @@ use crate::{
     schema::{forwarder, handler, hop, service, service_metadata, target, tun_listener},
     value::Cursor,
 };
-use rtun_settings::HostSettings;
+use rtun_settings::{HostLimits, HostSettings};
 
 /// What a GOST hub takes unless configured, in bytes: longer packets are cut off there.
 const GOST_MTU: u16 = 4096;
@@ -40,6 +40,7 @@ pub(super) fn read(
         }
         None => chain::read(at, &handler, context, report),
     };
+    let traffic = limiters::of_host(at, &handler, context, report);
     let retries = handler.or_default(&handler::RETRIES).max(0);
     let (device, chain) = (device?, chain?);
     if device.mtu > GOST_MTU {
@@ -56,6 +57,7 @@ pub(super) fn read(
         proxies: chain.proxies,
         retries: u32::try_from(retries).unwrap_or(u32::MAX),
         dial_timeout: at.read(&service_metadata::DIAL_TIMEOUT),
+        limits: HostLimits { traffic, volumes: volumes::of_service(at, context, report) },
     };
     if let Some(addr) = connects_to_itself(&host) {
         let message = format!(

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, ops::RangeInclusive};
 
-use super::{Context, access, admissions, choice::one_of, listener, quotas};
+use super::{Context, access, admissions, choice::one_of, limiters, listener, quotas, volumes};
 use crate::{
     findings::Report,
     location::{At, quote},
@@ -64,6 +64,7 @@ pub(super) fn read(
     let addresses = addresses(&handler, report);
     let queue_budget = queue_budget(&handler, report);
     let quotas = quotas::read(&handler, report);
+    let limits = limiters::of_hub(at, &handler, context, report);
 
     let listeners = listeners?;
     let mut read = listeners.iter().map(|(listener, _)| listener.clone());
@@ -95,7 +96,8 @@ pub(super) fn read(
         gso_frames: handler.or_default(&router_handler::GSO_FRAMES),
         queue_budget: queue_budget? * MIB,
         quotas,
-        limits: Default::default(),
+        limits,
+        volumes: volumes::of_service(at, context, report),
     };
     let handshake_timeout = handler.or_default(&router_handler::READ_TIMEOUT);
     Some((HubSettings { listener, more_listeners, rules, handshake_timeout }, view))

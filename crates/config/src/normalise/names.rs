@@ -6,7 +6,8 @@ use crate::{
     findings::{Code, Report},
     location::{At, quote},
     schema::{
-        Field, OneText, Setting, admission, auther, chain, hop, ingress, root, router, service,
+        Field, OneText, Setting, admission, auther, chain, counting_limiter, hop, ingress, limiter,
+        root, router, service, volume_quota,
     },
     suggest,
     value::Cursor,
@@ -21,6 +22,10 @@ pub(crate) struct DocumentNames<'a> {
     pub(crate) ingresses: NamedObjects<'a>,
     pub(crate) authers: NamedObjects<'a>,
     pub(crate) admissions: NamedObjects<'a>,
+    pub(crate) limiters: NamedObjects<'a>,
+    pub(crate) climiters: NamedObjects<'a>,
+    pub(crate) rlimiters: NamedObjects<'a>,
+    pub(crate) quotas: NamedObjects<'a>,
 }
 
 /// One list of objects, names unique.
@@ -48,6 +53,10 @@ impl<'a> DocumentNames<'a> {
             ingresses: read(&root::INGRESSES, &ingress::NAME, "ingress"),
             authers: read(&root::AUTHERS, &auther::NAME, "auther"),
             admissions: read(&root::ADMISSIONS, &admission::NAME, "admission"),
+            limiters: read(&root::LIMITERS, &limiter::NAME, "limiter"),
+            climiters: read(&root::CLIMITERS, &counting_limiter::NAME, "climiter"),
+            rlimiters: read(&root::RLIMITERS, &counting_limiter::NAME, "rlimiter"),
+            quotas: read(&root::QUOTAS, &volume_quota::NAME, "quota"),
         }
     }
 }

@@ -4,7 +4,11 @@ use super::{
     plugins,
     sources::{self, TableKind},
 };
-use crate::{findings::Report, schema::rows_from, value::Cursor};
+use crate::{
+    findings::Report,
+    schema::{rows_from, sources_from},
+    value::Cursor,
+};
 use rtun_settings::{LocatedRow, Provider, Rows};
 
 /// Whose rows the object at `at` uses; `inline` are those the configuration has, which a plugin replaces.
@@ -19,8 +23,9 @@ pub(super) fn provider<T>(
         let (sources, reload) = sources::read(at, kind, report);
         return Provider::Rows(Rows { inline, sources, reload });
     };
-    let others = [&rows_from::FILE, &rows_from::REDIS, &rows_from::HTTP].map(|field| field.name());
-    for key in [kind.rows, rows_from::RELOAD.name()].into_iter().chain(others) {
+    let others =
+        [&sources_from::FILE, &sources_from::REDIS, &sources_from::HTTP].map(|field| field.name());
+    for key in [kind.rows, sources_from::RELOAD.name()].into_iter().chain(others) {
         let Some(unused) = at.child_named(key).filter(|at| !at.value.is_unset()) else { continue };
         let (message, help) = match key == kind.rows {
             true => (

@@ -7,8 +7,8 @@ use crate::{
     findings::{Code, Report},
     location::quote,
     schema::{
-        OneText, Setting, admission, auther, file_source, http_source, ingress, redis_source,
-        router, rows_from,
+        OneText, Setting, admission, auther, counting_limiter, file_source, http_source, ingress,
+        limiter, redis_source, router, sources_from,
     },
     value::Cursor,
 };
@@ -39,6 +39,12 @@ pub(super) const AUTHER: TableKind =
     TableKind { rows: auther::AUTHS.name(), what: "auther", redis: &[HASH] };
 pub(super) const ADMISSION: TableKind =
     TableKind { rows: admission::MATCHERS.name(), what: "admission", redis: &[SET] };
+pub(super) const LIMITER: TableKind =
+    TableKind { rows: limiter::LIMITS.name(), what: "limiter", redis: &[SET, LIST] };
+pub(super) const CLIMITER: TableKind =
+    TableKind { rows: counting_limiter::LIMITS.name(), what: "climiter", redis: &[SET, LIST] };
+pub(super) const RLIMITER: TableKind =
+    TableKind { rows: counting_limiter::LIMITS.name(), what: "rlimiter", redis: &[SET, LIST] };
 
 /// The sources of the object at `at` in rising order of priority, and the time between two readings of them.
 pub(super) fn read(
@@ -46,11 +52,11 @@ pub(super) fn read(
     kind: &TableKind,
     report: &mut Report,
 ) -> (Vec<SourceSettings>, Option<Duration>) {
-    let file = at.filled(&rows_from::FILE).and_then(|at| file(&at, report));
-    let redis = at.filled(&rows_from::REDIS).and_then(|at| redis(&at, kind, report));
-    let http = at.filled(&rows_from::HTTP).and_then(|at| http(&at, report));
+    let file = at.filled(&sources_from::FILE).and_then(|at| file(&at, report));
+    let redis = at.filled(&sources_from::REDIS).and_then(|at| redis(&at, kind, report));
+    let http = at.filled(&sources_from::HTTP).and_then(|at| http(&at, report));
     let sources: Vec<SourceSettings> = [file, redis, http].into_iter().flatten().collect();
-    let reload = at.get(&rows_from::RELOAD);
+    let reload = at.get(&sources_from::RELOAD);
     let Some((period, reload)) = reload.and_then(|at| Some((at.read()?, at))) else {
         return (sources, None);
     };
@@ -67,7 +73,9 @@ pub(super) fn read(
 
 /// Whether the object at `at` has rows elsewhere.
 pub(super) fn are_in(at: &Cursor<'_>) -> bool {
-    [&rows_from::FILE, &rows_from::REDIS, &rows_from::HTTP].iter().any(|s| at.filled(s).is_some())
+    [&sources_from::FILE, &sources_from::REDIS, &sources_from::HTTP]
+        .iter()
+        .any(|s| at.filled(s).is_some())
 }
 
 fn file(at: &Cursor<'_>, report: &mut Report) -> Option<SourceSettings> {

@@ -7,6 +7,7 @@ const WHOLE_PACKETS: &str = "packets of up to 65535 bytes are taken whole";
 const UDP_TUNNEL: &str =
     "it belongs to GOST's UDP tunnel; a host here keeps its connection alive itself";
 const NO_DATAGRAMS: &str = "no datagrams go through a proxy";
+const NO_CLEANUP: &str = "limits that nobody needs are removed by rtun's own rules";
 const ONLY_CHAIN: &str = "a host has one chain";
 
 objects! {
@@ -30,8 +31,10 @@ objects! {
         take(SO_MARK: Int, "so_mark", "none, on a host 29300", "mark of the host's connections, or of the hub's listening socket. By it a host's own packets are [kept out of its tunnel](configuration.md#routes-of-the-system)");
         take(NETNS: OneText, "netns", "none", "network namespace in which the hub listens, or the host's device is; a name of `ip netns`, or a path");
         take(NETNS_OUT: OneText, "netns.out", "none", "network namespace in which a host's connections are opened");
-        not_yet("preUp", "preDown", "postUp", "postDown", "enableStats", "observer.resetTraffic", "observer.period", "observePeriod",
-            "limiter.refreshInterval", "limiter.cleanupInterval", "limiter.scope", "labels");
+        not_yet("preUp", "preDown", "postUp", "postDown", "enableStats", "observer.resetTraffic", "observer.period", "observePeriod", "labels");
+        take(REFRESH: Timespan, "limiter.refreshInterval", "30s", "time after which a limiter's plugin is asked again, at least `1s`");
+        take(SCOPE: OneText, "limiter.scope", "both", "which rows of the limiter count: `service`: `$` only; `conn`: all others");
+        no_effect(NO_CLEANUP, Timespan: "limiter.cleanupInterval");
         shared(left_over);
     }
 
@@ -55,7 +58,9 @@ objects! {
         no_effect(CACHE, Flag: "router.cache");
         no_effect(CACHE, Timespan: "router.cache.expiration");
         not_yet("entrypoint", "sd", "sd.cache.expiration", "sd.renewInterval", "observePeriod", "observer.period",
-            "observer.observePeriod", "observer.resetTraffic", "limiter.refreshInterval", "limiter.cleanupInterval", "skipauth");
+            "observer.observePeriod", "observer.resetTraffic", "skipauth");
+        take(REFRESH: Timespan, "limiter.refreshInterval", "30s", "time after which a limiter's plugin is asked again, at least `1s`");
+        no_effect(NO_CLEANUP, Timespan: "limiter.cleanupInterval");
         misplaced("an auther is named in the handler itself, in a file; a command line can give one user as user:password@", "auther");
         misplaced("an observer is named in the handler itself, in a file", "observer");
         misplaced("a limiter is named in the handler itself, in a file", "limiter");

@@ -2,7 +2,10 @@
 
 use super::{
     field::{KeySpec, KeyStatus, Line, Shape, objects},
-    rows::{admission, auth, auther, ingress, router},
+    rows::{
+        admission, auth, auther, counting_limiter, host_limit, ingress, limiter, router,
+        volume_quota,
+    },
     tls::{dialer_tls, listener_tls, top_tls},
 };
 
@@ -20,7 +23,11 @@ objects! {
         take(ROUTERS: ObjectList(router), "routers", "none", "routing tables");
         not_yet_list("sds");
         elsewhere_list("recorders", "rewriters", "caches");
-        not_yet_list("limiters", "quotas", "climiters", "rlimiters", "observers", "loggers");
+        take(LIMITERS: ObjectList(limiter), "limiters", "none", "[limits of traffic](limits.md)");
+        take(QUOTAS: ObjectList(volume_quota), "quotas", "none", "limits of how much may pass in all");
+        take(CLIMITERS: ObjectList(counting_limiter), "climiters", "none", "limits of connections at once");
+        take(RLIMITERS: ObjectList(counting_limiter), "rlimiters", "none", "limits of requests to join");
+        not_yet_list("observers", "loggers");
         take(TLS: In(top_tls), "tls", "", "the certificate of listeners that name none");
         take(LOG: In(log), "log", "", "where log lines go; [may change while rtun runs](operating.md#the-log)");
         not_yet("profiling", "api");
@@ -34,7 +41,11 @@ objects! {
         take(ADMISSION: OneText, "admission", "none", "the name of an admission, which has to admit the address; no effect on a host");
         take(ADMISSIONS: Texts, "admissions", "none", "names of admissions, of which each has to admit the address; no effect on a host");
         elsewhere("bypass", "bypasses", "resolver", "hosts");
-        not_yet("limiter", "quotas", "climiter", "rlimiter", "logger", "loggers", "observer");
+        take(LIMITER: OneText, "limiter", "none", "the name of a limiter: of a hub's connections, or of a host's device");
+        take(QUOTAS: Texts, "quotas", "none", "names of quotas, each of which counts what passes; when one is used up nothing passes, and a hub admits no more hosts");
+        take(CLIMITER: OneText, "climiter", "none", "the name of a climiter; hubs only");
+        take(RLIMITER: OneText, "rlimiter", "none", "the name of an rlimiter; hubs only");
+        not_yet("logger", "loggers", "observer");
         elsewhere("rewriter", "recorders", "cache");
         take(HANDLER: In(handler), "handler", "required", "hub or host");
         take(LISTENER: In(listener), "listener", "`tcp`", "where and how it listens, or the host's device");
@@ -53,7 +64,9 @@ objects! {
         take(AUTHERS: Texts, "authers", "anyone", "names of authers, of which any may admit; hubs only");
         take(AUTH: In(auth), "auth", "anyone", "one user; counts only without a named auther");
         elsewhere("tls");
-        not_yet("limiter", "observer");
+        take(LIMITER: OneText, "limiter", "none", "the name of a limiter whose rows and questions are about hosts and namespaces; hubs only");
+        take(LIMITS: ObjectList(host_limit), "limits", "none", "rtun's own: limits of hosts and namespaces; hubs only");
+        not_yet("observer");
         metadata();
     }
 

@@ -125,7 +125,7 @@ impl Objects {
                 continue;
             };
             let of = |param: &Option<Param>| {
-                param.as_ref().and_then(|p| text_of(&p.value)).unwrap_or("").to_owned()
+                param.as_ref().and_then(|p| text_of(&p.value)).unwrap_or("0").to_owned()
             };
             limits.push(text(&format!("{key} {} {}", of(&input), of(&output)), place));
         }

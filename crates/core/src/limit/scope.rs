@@ -1,6 +1,6 @@
 //! What a limit is about: a whole service, each connection or address, the addresses of a network, a host, a namespace.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{collections::HashMap, fmt, net::IpAddr};
 
 use ipnet::IpNet;
 
@@ -19,6 +19,20 @@ pub enum LimitScope {
     Namespace(NamespaceId),
     /// `host@UUID`: a host over all its connections; `host@*`: the host of this name in each namespace.
     Host(HostName, Option<NamespaceId>),
+}
+
+impl fmt::Display for LimitScope {
+    /// As it is written.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Service => f.write_str("$"),
+            Self::Each => f.write_str("$$"),
+            Self::Network(network) => write!(f, "{network}"),
+            Self::Namespace(namespace) => write!(f, "*@{namespace}"),
+            Self::Host(host, Some(namespace)) => write!(f, "{host}@{namespace}"),
+            Self::Host(host, None) => write!(f, "{host}@*"),
+        }
+    }
 }
 
 /// One line of a limiter.

@@ -49,7 +49,8 @@ pub struct TrafficLimiter(Mutex<LimiterState>);
 
 #[derive(Debug, Default)]
 struct LimiterState {
-    limits: Arc<ScopedLimits<TrafficLimit>>,
+    /// `None`: somebody else sets the rate of each shaper.
+    limits: Option<Arc<ScopedLimits<TrafficLimit>>>,
     pairs: HashMap<ShaperKey, Arc<ShaperPair>>,
     /// Of the next connection.
     serial: u64,
@@ -67,27 +68,37 @@ enum ShaperKey {
 }
 
 impl TrafficLimiter {
-    /// No connection yet.
-    pub fn new(limits: Arc<ScopedLimits<TrafficLimit>>) -> Self {
+    /// No connection yet; without limits, each [`ShaperPair`] has the rates that are set there.
+    pub fn new(limits: Option<Arc<ScopedLimits<TrafficLimit>>>) -> Self {
         Self(Mutex::new(LimiterState { limits, ..Default::default() }))
     }
 
     /// Changes the limits from `now` on, also of the connections there are.
-    pub fn set_limits(&self, limits: Arc<ScopedLimits<TrafficLimit>>, now: Instant) {
+    pub fn set_limits(&self, limits: Option<Arc<ScopedLimits<TrafficLimit>>>, now: Instant) {
         let mut state = self.state();
         state.limits = limits;
+        if state.limits.is_none() {
+            return;
+        }
         for (key, pair) in &state.pairs {
             pair.set(state.limit(key), now);
         }
     }
 
+    /// Changes the rates of one of its pairs, unless limits are set here meanwhile.
+    pub fn answer(&self, pair: &ShaperPair, limit: TrafficLimit, now: Instant) {
+        if self.state().limits.is_none() {
+            pair.set(Some(limit), now);
+        }
+    }
+
     /// The shapers of a new connection from `addr`: of the service, of the address, and of the connection itself.
-    pub fn connection(&self, addr: IpAddr, now: Instant) -> Vec<Arc<ShaperPair>> {
+    pub fn connection(&self, addr: IpAddr, now: Instant) -> [Arc<ShaperPair>; 3] {
         let mut state = self.state();
         state.serial += 1;
         let connection = ShaperKey::Connection(state.serial);
         let keys = [ShaperKey::Service, ShaperKey::Address(addr.to_canonical()), connection];
-        keys.map(|key| state.pair(key, now)).into()
+        keys.map(|key| state.pair(key, now))
     }
 
     /// The shapers of a host, which its connections share: of the service, of its namespace, and of the host itself.
@@ -96,11 +107,11 @@ impl TrafficLimiter {
         host: &HostName,
         namespace: NamespaceId,
         now: Instant,
-    ) -> Vec<Arc<ShaperPair>> {
+    ) -> [Arc<ShaperPair>; 3] {
         let mut state = self.state();
         let host = ShaperKey::Host(host.clone(), namespace);
         let keys = [ShaperKey::Service, ShaperKey::Namespace(namespace), host];
-        keys.map(|key| state.pair(key, now)).into()
+        keys.map(|key| state.pair(key, now))
     }
 
     fn state(&self) -> MutexGuard<'_, LimiterState> {
@@ -136,14 +147,13 @@ impl LimiterState {
     }
 
     fn limit(&self, key: &ShaperKey) -> Option<TrafficLimit> {
+        let limits = self.limits.as_ref()?;
         match key {
-            ShaperKey::Service => self.limits.service(),
-            ShaperKey::Connection(_) => self.limits.each(),
-            ShaperKey::Address(addr) => self.limits.network(*addr),
-            ShaperKey::Namespace(namespace) => self.limits.namespace(*namespace),
-            ShaperKey::Host(host, namespace) => {
-                self.limits.host(host, *namespace).or(self.limits.each())
-            }
+            ShaperKey::Service => limits.service(),
+            ShaperKey::Connection(_) => limits.each(),
+            ShaperKey::Address(addr) => limits.network(*addr),
+            ShaperKey::Namespace(namespace) => limits.namespace(*namespace),
+            ShaperKey::Host(host, namespace) => limits.host(host, *namespace).or(limits.each()),
         }
     }
 }
@@ -162,6 +172,11 @@ impl ShaperPair {
     pub fn set(&self, limit: Option<TrafficLimit>, now: Instant) {
         self.input.set_rate(limit.and_then(|limit| limit.input), now);
         self.output.set_rate(limit.and_then(|limit| limit.output), now);
+    }
+
+    /// The rates in force.
+    pub fn limit(&self) -> TrafficLimit {
+        TrafficLimit { input: self.input.rate(), output: self.output.rate() }
     }
 
     fn is_drained(&self, now: Instant) -> bool {
@@ -265,10 +280,10 @@ mod tests {
 
     const NS: NamespaceId = NamespaceId::from_bytes([1; 16]);
 
-    fn limits(text: &str) -> Arc<ScopedLimits<TrafficLimit>> {
+    fn limits(text: &str) -> Option<Arc<ScopedLimits<TrafficLimit>>> {
         let parsed = parse_traffic_limits(text, 100).unwrap();
         assert_eq!(parsed.bad.count, 0, "{:?}", parsed.bad);
-        Arc::new(ScopedLimits::new(parsed.rows.into_iter().map(|row| row.value)))
+        Some(Arc::new(ScopedLimits::new(parsed.rows.into_iter().map(|row| row.value))))
     }
 
     /// Each set sends as much as it may for `seconds`, woken in any order; bytes a second of each.

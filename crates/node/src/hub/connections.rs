@@ -185,7 +185,9 @@ impl Connections {
                 self.serve(peer, since, admitting).await;
             }
             Some(Ok((Established::Many(streams), waiting))) => {
-                Box::pin(self.serve_all(streams, peer, waiting)).await;
+                // Those that a trusted proxy brings are counted one by one.
+                let counts_streams = listener.trusts(peer.ip());
+                Box::pin(self.serve_all(streams, peer, waiting, counts_streams)).await;
             }
             Some(Err(why)) => {
                 let _ended = DurationObserver { hub: &self, since };
@@ -218,6 +220,7 @@ impl Connections {
         mut streams: PendingStreams,
         peer: SocketAddr,
         waiting: PendingConnection,
+        counts_streams: bool,
     ) {
         let mut waiting = Some(waiting);
         let hosts = Arc::new(Hosts::default());
@@ -261,7 +264,8 @@ impl Connections {
             };
             match next {
                 Some(Ok(stream)) => {
-                    served.spawn(Arc::clone(self).serve_stream(stream, Arc::clone(&hosts)));
+                    let hub = Arc::clone(self);
+                    served.spawn(hub.serve_stream(stream, Arc::clone(&hosts), counts_streams));
                 }
                 Some(Err(error)) => {
                     debug!(service = self.service, peer = %peer, "a stream was not opened: {error}");
@@ -274,8 +278,16 @@ impl Connections {
         streams.shutdown(FAREWELL).await;
     }
 
-    async fn serve_stream(self: Arc<Self>, stream: PendingStream, hosts: Arc<Hosts>) {
+    async fn serve_stream(self: Arc<Self>, stream: PendingStream, hosts: Arc<Hosts>, counts: bool) {
         let (peer, since) = (stream.peer, Instant::now());
+        let counted = match counts {
+            true => self.registry.limiters.connection(peer.ip()).map(Some),
+            false => Ok(None),
+        };
+        let _counted = match counted {
+            Ok(counted) => counted,
+            Err(exceeded) => return self.refuse(peer, &exceeded.into()),
+        };
         let waiting = PendingConnection { slot: None, deadline: self.deadline() };
         let mut counted = None;
         let admitting = async {

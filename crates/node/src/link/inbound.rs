@@ -54,14 +54,17 @@ impl Inbound {
     /// Hands the whole frames at the beginning of `bytes` to `receiver`, now or as the limits allow it. Returns how many
     /// bytes they were.
     pub(super) fn take(&mut self, bytes: &[u8], receiver: &mut impl Receiver) -> usize {
-        if self.queue.is_empty() && !self.shapers.is_limited() {
+        let is_over_quota = self.counters.is_over_quota();
+        if self.queue.is_empty() && !self.shapers.is_limited() && !is_over_quota {
             return receiver.take(bytes);
         }
         let mut consumed = 0;
         for frame in Frames::new(bytes) {
             consumed = frame.range.end;
             let whole = &bytes[frame.range];
-            if let Ok(gso) = decode_gso_frame(frame.payload) {
+            if is_over_quota && ip_packet(frame.payload).is_some() {
+                self.lose(DropReason::QuotaExceeded, frame.payload);
+            } else if let Ok(gso) = decode_gso_frame(frame.payload) {
                 let mut cut = mem::take(&mut self.cut);
                 gso.write_frames(&mut cut);
                 self.push(&cut);
@@ -126,11 +129,15 @@ impl Inbound {
             }
             None => {
                 for frame in Frames::new(frames) {
-                    let (packets, bytes) = (packets(frame.payload) as u64, frame.payload.len());
-                    count_lost(Lost { reason: DropReason::QueueBudget, packets, bytes }, &counters);
+                    self.lose(DropReason::RateLimited, frame.payload);
                 }
             }
         }
+    }
+
+    fn lose(&self, reason: DropReason, payload: &[u8]) {
+        let bytes = ip_packet(payload).map_or(0, <[u8]>::len);
+        count_lost(Lost { reason, packets: packets(payload) as u64, bytes }, &self.counters);
     }
 }
 
@@ -143,9 +150,10 @@ impl Drop for Inbound {
 
 fn count_lost(Lost { reason, packets, bytes }: Lost, counters: &Counters) {
     let reason = match reason {
-        DropReason::QueueFullOldest | DropReason::QueueTooOld | DropReason::QueueCodel => {
-            DropReason::RateLimited
-        }
+        DropReason::QueueFullOldest
+        | DropReason::QueueTooOld
+        | DropReason::QueueCodel
+        | DropReason::QueueBudget => DropReason::RateLimited,
         other => other,
     };
     counters.count_in(packets, bytes as u64);

@@ -170,6 +170,12 @@ impl Outbox {
         places: &[Range<usize>],
         counters: &Counters,
     ) -> io::Result<()> {
+        if counters.is_over_quota() {
+            for place in places {
+                count_drops(DropReason::QuotaExceeded, &bytes[place.clone()], counters);
+            }
+            return Ok(());
+        }
         let mut state = self.state();
         let waited = state.waits();
         let was_bare = state.queue.memory() == 0;
@@ -538,6 +544,7 @@ impl OutboxState {
                 });
                 self.settle();
             }
+            None if self.is_shaped => count_drops(DropReason::RateLimited, frames, counters),
             None => count_drops(DropReason::QueueBudget, frames, counters),
         }
     }
@@ -614,7 +621,10 @@ fn count_sent(Sent { packets, bytes }: Sent, counters: &Counters) {
 /// What is lost while packets wait for a limit is lost to the limit.
 fn shaped(lost: Lost, is_shaped: bool) -> Lost {
     let reason = match lost.reason {
-        DropReason::QueueFullOldest | DropReason::QueueTooOld | DropReason::QueueCodel
+        DropReason::QueueFullOldest
+        | DropReason::QueueTooOld
+        | DropReason::QueueCodel
+        | DropReason::QueueBudget
             if is_shaped =>
         {
             DropReason::RateLimited

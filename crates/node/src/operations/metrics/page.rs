@@ -125,6 +125,7 @@ fn stage(reason: DropReason) -> &'static str {
         | DropReason::QueueCodel
         | DropReason::QueueBudget
         | DropReason::RateLimited
+        | DropReason::QuotaExceeded
         | DropReason::WriteError => "queue",
         DropReason::TunWriteError | DropReason::NotConnected => "host",
         DropReason::Internal => "any",
