@@ -7,7 +7,7 @@ use std::{
 
 use rtun_node::{
     DescriptorReport, FeedProblem, FeedStatus, Happened, HappenedReport, HubReport, KindReport,
-    ListenerReport, NodeStatus, ServiceReport, SharedReport, TaskReport,
+    ListenerReport, NodeStatus, QuotaReport, ServiceReport, SharedReport, TaskReport,
 };
 
 use super::units::{number, printable, seconds, short};
@@ -41,6 +41,10 @@ pub(super) fn problems(status: &NodeStatus) -> Vec<Problem> {
     problems.extend(problem_of_descriptors(&status.descriptors));
     problems.sort_by_key(|problem| problem.ago);
     problems
+}
+
+fn used_up(quota: &QuotaReport) -> String {
+    format!("the quota {} is used up, so nothing passes", short(&quota.name))
 }
 
 pub(super) fn end_of_certificate(way: &ListenerReport) -> Option<String> {
@@ -88,6 +92,9 @@ fn problems_of(service: &ServiceReport, status: &NodeStatus) -> Vec<Problem> {
                     add(ago, format!("connection of a host ended: {word} ({count} so far)"));
                 }
             }
+            for quota in hub.quotas.iter().filter(|quota| quota.exceeded) {
+                add(Duration::ZERO, used_up(quota));
+            }
             for namespace in &hub.namespaces {
                 let missing = |it: &&SharedReport| !it.gateways[0].connected;
                 for shared in namespace.shared.iter().filter(missing).take(SHOWN_SHARED) {
@@ -113,6 +120,9 @@ fn problems_of(service: &ServiceReport, status: &NodeStatus) -> Vec<Problem> {
             let notice = host.connection.as_ref().and_then(|it| it.notice.as_ref());
             if let Some(notice) = notice {
                 add(Duration::ZERO, format!("the hub says: {}", printable(notice)));
+            }
+            for quota in host.quotas.iter().filter(|quota| quota.exceeded) {
+                add(Duration::ZERO, used_up(quota));
             }
             let health = &host.health;
             if let Some(HappenedReport { what, ago }) = &health.missing {

@@ -108,6 +108,11 @@ impl Registry {
         Arc::clone(&self.state().rules)
     }
 
+    /// Whether nothing passes because a quota is used up.
+    pub(super) fn is_over_quota(&self) -> bool {
+        self.commons.quotas.is_exceeded()
+    }
+
     /// The namespaces that exist now.
     pub(super) fn namespaces(&self) -> BTreeSet<NamespaceId> {
         self.state().namespaces.keys().copied().collect()
@@ -136,7 +141,7 @@ impl Registry {
             Decision::Ask(question) => return Joining::Ask(question, arrival),
             Decision::Refuse(refusal) => return Joining::Refused(refusal, arrival),
         };
-        if self.commons.quotas.is_exceeded() {
+        if self.is_over_quota() {
             return Joining::Refused(Refusal::QuotaExceeded, arrival);
         }
         let population = self.commons.population.load(Ordering::Relaxed);
