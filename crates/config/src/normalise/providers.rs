@@ -18,7 +18,8 @@ pub(super) fn provider<T>(
     inline: Vec<LocatedRow<T>>,
     report: &mut Report,
 ) -> Provider<T> {
-    let plugin = at.filled(&rows_from::PLUGIN).and_then(|plugin| plugins::read(&plugin, report));
+    let plugin = at.filled(&rows_from::PLUGIN).filter(|_| kind.plugins);
+    let plugin = plugin.and_then(|plugin| plugins::read(&plugin, report));
     let Some(plugin) = plugin else {
         let (sources, reload) = sources::read(at, kind, report);
         return Provider::Rows(Rows { inline, sources, reload });

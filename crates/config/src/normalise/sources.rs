@@ -25,26 +25,40 @@ pub(super) struct TableKind {
     pub(super) what: &'static str,
     /// What a redis key may hold; the first is the default.
     redis: &'static [(&'static str, RedisKind)],
+    /// Whether a plugin may be asked instead.
+    pub(super) plugins: bool,
 }
 
 const HASH: (&str, RedisKind) = ("hash", RedisKind::Hash);
 const SET: (&str, RedisKind) = ("set", RedisKind::Set);
 const LIST: (&str, RedisKind) = ("list", RedisKind::List);
 
-pub(super) const ROUTER: TableKind =
-    TableKind { rows: router::ROUTES.name(), what: "router", redis: &[HASH, SET, LIST] };
+pub(super) const ROUTER: TableKind = TableKind {
+    rows: router::ROUTES.name(),
+    what: "router",
+    redis: &[HASH, SET, LIST],
+    plugins: true,
+};
 pub(super) const INGRESS: TableKind =
-    TableKind { rows: ingress::RULES.name(), what: "ingress", redis: &[HASH, SET] };
+    TableKind { rows: ingress::RULES.name(), what: "ingress", redis: &[HASH, SET], plugins: true };
 pub(super) const AUTHER: TableKind =
-    TableKind { rows: auther::AUTHS.name(), what: "auther", redis: &[HASH] };
+    TableKind { rows: auther::AUTHS.name(), what: "auther", redis: &[HASH], plugins: true };
 pub(super) const ADMISSION: TableKind =
-    TableKind { rows: admission::MATCHERS.name(), what: "admission", redis: &[SET] };
+    TableKind { rows: admission::MATCHERS.name(), what: "admission", redis: &[SET], plugins: true };
 pub(super) const LIMITER: TableKind =
-    TableKind { rows: limiter::LIMITS.name(), what: "limiter", redis: &[SET, LIST] };
-pub(super) const CLIMITER: TableKind =
-    TableKind { rows: counting_limiter::LIMITS.name(), what: "climiter", redis: &[SET, LIST] };
-pub(super) const RLIMITER: TableKind =
-    TableKind { rows: counting_limiter::LIMITS.name(), what: "rlimiter", redis: &[SET, LIST] };
+    TableKind { rows: limiter::LIMITS.name(), what: "limiter", redis: &[SET, LIST], plugins: true };
+pub(super) const CLIMITER: TableKind = TableKind {
+    rows: counting_limiter::LIMITS.name(),
+    what: "climiter",
+    redis: &[SET, LIST],
+    plugins: false,
+};
+pub(super) const RLIMITER: TableKind = TableKind {
+    rows: counting_limiter::LIMITS.name(),
+    what: "rlimiter",
+    redis: &[SET, LIST],
+    plugins: false,
+};
 
 /// The sources of the object at `at` in rising order of priority, and the time between two readings of them.
 pub(super) fn read(

@@ -46,22 +46,21 @@ fn quota(name: &str, at: &Cursor<'_>, report: &mut Report) -> VolumeQuota {
     let limit = at.read(&volume_quota::LIMIT).map_or(Ok(0), |text| {
         parse_size(text.trim()).map_err(|error| format!("{} {error}", quote(&text)))
     });
-    let limit = limit.unwrap_or_else(|message| {
-        let (what, help) =
-            message.split_once("; ").unwrap_or((&message, "write for example 100GB"));
-        report
-            .error(at.place_of(&volume_quota::LIMIT), what)
-            .help(help.replace("bytes per second", "bytes"));
-        0
-    });
-    if limit == 0 {
-        report
-            .warning(
-                at.place_of(&volume_quota::LIMIT),
-                format!("the quota {} limits nothing", quote(name)),
-            )
-            .help("add `limit:`, for example `limit: 100GB`; bytes are counted meanwhile");
-    }
+    let limit = match limit {
+        Ok(0) => {
+            let message = format!("the quota {} limits nothing", quote(name));
+            let help = "add `limit:`, for example `limit: 100GB`; bytes are counted meanwhile";
+            report.warning(at.place_of(&volume_quota::LIMIT), message).help(help);
+            0
+        }
+        Ok(limit) => limit,
+        Err(message) => {
+            let (what, help) = message.split_once("; ").unwrap_or((&message, "write 100GB"));
+            let help = help.replace("bytes per second", "bytes");
+            report.error(at.place_of(&volume_quota::LIMIT), what).help(help);
+            0
+        }
+    };
     let (starts, expires) = (
         moment(at, &volume_quota::STARTS_AT, report),
         moment(at, &volume_quota::EXPIRES_AT, report),

@@ -124,10 +124,12 @@ impl Objects {
             let Some(place) = input.as_ref().or(output.as_ref()).map(|p| p.value.place) else {
                 continue;
             };
-            let of = |param: &Option<Param>| {
-                param.as_ref().and_then(|p| text_of(&p.value)).unwrap_or("0").to_owned()
+            let of = |param: &Option<Param>, missing: &str| {
+                param.as_ref().and_then(|p| text_of(&p.value)).unwrap_or(missing).to_owned()
             };
-            limits.push(text(&format!("{key} {} {}", of(&input), of(&output)), place));
+            // The second word is `in`, whatever is written.
+            let line = format!("{key} {} {}", of(&input, "0"), of(&output, ""));
+            limits.push(text(&line, place));
         }
         let place = limits.first()?.place;
         let limits = Value::new(place, Data::List(limits));
