@@ -166,9 +166,9 @@ impl QuotaBook {
                     quota.meter.set_terms(volume.terms, unix_time());
                 }
             }
-            open.extract_if(.., |name, _| !volumes.contains_key(&**name))
-                .map(|(_, quota)| quota)
-                .collect()
+            let is_gone = |name: &&String| !volumes.contains_key(&***name);
+            let names: Vec<String> = open.keys().filter(is_gone).cloned().collect();
+            names.iter().filter_map(|name| open.remove(name)).collect()
         };
         save(gone.iter().filter_map(OpenQuota::record).collect()).await;
     }

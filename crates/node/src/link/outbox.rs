@@ -71,7 +71,7 @@ struct OutboxState {
     datagrams: bool,
     /// The limits that packets have to keep to.
     shapers: ShaperSet,
-    /// Whether packets wait for these, and not for the peer.
+    /// Whether these made packets wait last, and not the peer.
     is_shaped: bool,
     /// Packets that are cut from a GSO frame; empty between two frames.
     cut: Vec<u8>,
@@ -360,8 +360,6 @@ impl OutboxState {
             return self.flush_datagrams(stream, datagrams, counters);
         }
         let mut progress = false;
-        // Until the limits let something through: what is lost now has waited for them.
-        let mut waited = mem::take(&mut self.is_shaped);
         loop {
             let now = now();
             let mut room = self.window.room_to_stamp(now).min(self.stage);
@@ -382,13 +380,15 @@ impl OutboxState {
                 if self.queue.is_urgent() {
                     continue;
                 }
+                self.is_shaped = false;
                 return Ok(Flushed::Full);
             }
-            let was_shaped = mem::take(&mut waited);
-            self.queue.stage(room, now, |lost| count_lost(shaped(lost, was_shaped), counters));
+            let is_shaped = self.is_shaped;
+            self.queue.stage(room, now, |lost| count_lost(shaped(lost, is_shaped), counters));
             let mut pieces = [IoSlice::new(&[]); PIECES];
             let filled = self.queue.slices(&mut pieces);
             if filled == 0 {
+                self.is_shaped = false;
                 return Ok(Flushed::Empty);
             }
             let offered: usize = pieces[..filled].iter().map(|piece| piece.len()).sum();
@@ -405,6 +405,7 @@ impl OutboxState {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.stage = (self.stage / 2).max(STAGE_MIN);
+                    self.is_shaped = false;
                     return Ok(Flushed::Waiting { progress, blocked: Blocked::Stream });
                 }
                 Err(error) => return Err(error),
@@ -420,8 +421,6 @@ impl OutboxState {
         counters: &Counters,
     ) -> io::Result<Flushed> {
         let mut progress = false;
-        // Until the limits let something through: what is lost now has waited for them.
-        let mut waited = mem::take(&mut self.is_shaped);
         loop {
             let now = now();
             if let Err(until) = self.shapers.allowance(now)
@@ -431,9 +430,12 @@ impl OutboxState {
                 self.is_shaped = true;
                 return Ok(Flushed::Shaped(until));
             }
-            let was_shaped = mem::take(&mut waited);
-            self.queue.stage(1, now, |lost| count_lost(shaped(lost, was_shaped), counters));
-            let Some((frame, begun)) = self.queue.front() else { return Ok(Flushed::Empty) };
+            let is_shaped = self.is_shaped;
+            self.queue.stage(1, now, |lost| count_lost(shaped(lost, is_shaped), counters));
+            let Some((frame, begun)) = self.queue.front() else {
+                self.is_shaped = false;
+                return Ok(Flushed::Empty);
+            };
             let payload = &frame[LEN_PREFIX..];
             let fits = datagrams.max_len().is_some_and(|longest| payload.len() <= longest);
             let as_datagram = fits && begun == 0 && !is_extension(payload);
@@ -451,6 +453,7 @@ impl OutboxState {
                     self.shapers.send(sent, now);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.is_shaped = false;
                     return Ok(Flushed::Waiting { progress, blocked });
                 }
                 Err(error) => return Err(error),
