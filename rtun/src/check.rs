@@ -59,7 +59,7 @@ impl Check {
             outcome.findings.extend(machine::files(&args, &environment, config, profile));
             let now = SystemTime::now();
             outcome.findings.extend(machine::certificates(config, profile, now));
-            outcome.findings.extend(rows::findings(&hubs));
+            outcome.findings.extend(rows::findings(&hubs, config));
         }
         let status = outcome.exit_status();
         let reach = if self.reach || self.json { reach::reach(&hubs) } else { Vec::new() };

@@ -68,8 +68,14 @@ pub(crate) fn files(
         let files = rules.sources().filter_map(path_of);
         files.map(|path| (path.clone(), users.contains(&path))).collect::<Vec<_>>()
     });
+    let limiters = config.services.iter().filter_map(|service| match &service.kind {
+        ServiceKind::Host(host) => host.limits.traffic.as_ref(),
+        ServiceKind::Hub(_) => None,
+    });
+    let limits = limiters.flat_map(|limiter| limiter.limits.sources()).filter_map(path_of);
+    let limits = limits.map(|path| (path, false));
     let mut findings = Vec::new();
-    for (path, secret) in own.chain(sources).chain(tls_files(config)) {
+    for (path, secret) in own.chain(sources).chain(limits).chain(tls_files(config)) {
         let finding = file(&path, secret, profile);
         findings.extend(finding.filter(|finding| !findings.contains(finding)));
     }
@@ -223,7 +229,10 @@ fn has_secrets(config: &Config) -> bool {
     let of_services = config.services.iter().any(|service| match &service.kind {
         ServiceKind::Host(host) => {
             let mut proxies = host.proxies.iter().flat_map(|hop| &hop.nodes);
+            let limiters = host.limits.traffic.iter().map(|limiter| &limiter.limits);
             host.hubs.iter().any(|hub| hub.auth.is_some())
+                || limiters.clone().flat_map(Named::sources).any(has_secret)
+                || limiters.filter_map(Named::plugin).any(|plugin| plugin.token.is_some())
                 || proxies.any(|node| node.auth.is_some() || node.headers.iter().any(is_secret))
                 || stacks(host).flat_map(headers).any(is_secret)
         }

@@ -679,3 +679,84 @@ fn a_used_up_quota_lets_nothing_pass_survives_a_restart_and_is_raised_live() {
     assert_eq!(used(&third), 0);
     third.stop();
 }
+
+/// The services that a host's quota and limiter are in.
+fn host_config(limit: &str, quota: &str) -> String {
+    format!(
+        "services:\n- name: tun\n  limiter: all\n  quotas: [few]\n  handler: {{type: tun}}\n  listener: {{type: tun, metadata: \
+         {{net: 192.168.123.1/24}}}}\n  forwarder: {{nodes: [{{addr: host-1}}]}}\nlimiters:\n- {{name: all, limits: \
+         ['{limit}'], file: {{path: host-limits.txt}}}}\nquotas:\n- {{name: few, limit: {quota}, direction: in}}\nchains:\n- \
+         name: hub\n  hops: [{{nodes: [{{addr: 'server_ip:8443', connector: {{type: router}}}}]}}]\n"
+    )
+}
+
+#[test]
+fn a_host_changes_its_limits_and_quotas_and_stays_connected() {
+    let _shared = beside_others();
+    let Some(world) = World::new() else { return };
+    let _hub = world.hub(&hub("", ""));
+    let machines = [world.machine("host-1"), world.machine("host-2")];
+    let _other = world.join(&machines[1], 2);
+    let rows = world.file("host-limits.txt", "# none\n");
+    let host = world.host(&machines[0], &host_config("$ 1MB", "1GB"));
+    reaches(&machines[0], "192.168.123.2");
+    let wait_for = |expected: [u64; 2]| {
+        let expected = expected.map(|rate| if rate > 0 { Value::from(rate) } else { Value::Null });
+        wait_until("a limit of the host", || {
+            let status = status(&host);
+            [&status["limits"][0]["in"], &status["limits"][0]["out"]] == expected.each_ref()
+        });
+    };
+    wait_for([1 << 20, 0]);
+    fs::write(&rows, "$ 2MB 3MB\n").unwrap();
+    wait_for([2 << 20, 3 << 20]);
+    let name = format!("{}.yaml", machines[0].name());
+    // A ping takes 84 bytes: a few pass before the quota is used up.
+    world.file(&name, &host_config("$ 4MB", "1KB"));
+    fs::write(&rows, "# none\n").unwrap();
+    reload(&host);
+    wait_for([4 << 20, 0]);
+    wait_until("the quota to be used up", || {
+        let _ = common::pings(&machines[0], "192.168.123.2");
+        status(&host)["quotas"][0]["exceeded"] == true
+    });
+    common::does_not_reach(&machines[0], "192.168.123.2");
+    let report = status(&host);
+    assert!(report["sent"]["drops"]["quota_exceeded"].as_u64().unwrap() > 0, "{report}");
+    world.file(&name, &host_config("$ 4MB", "1GB"));
+    reload(&host);
+    reaches(&machines[0], "192.168.123.2");
+    assert_eq!(
+        (status(&host)["joined"].as_u64(), status(&host)["failed"].as_u64()),
+        (Some(1), Some(0))
+    );
+    host.stop();
+}
+
+#[test]
+fn each_stream_of_a_trusted_proxys_connection_counts_for_the_climiter() {
+    let _shared = beside_others();
+    let Some(world) = World::new() else { return };
+    let config = format!(
+        "services:\n- name: service-0\n  addr: :8443\n  climiter: one\n  handler: {{type: router, metadata: {{router: \
+         router-0}}}}\n  listener: {{type: mtcp, metadata: {{trustedProxies: 10.0.0.0/16}}}}\n  metadata: {{proxyProtocol: \
+         1}}\n{}climiters:\n- {{name: one, limits: [$ 1]}}\n",
+        routers()
+    );
+    let hub = world.hub(&config);
+    let start = |n: u8, machine: &NetNamespace| {
+        let service = format!("tun:///host-{n}?net=192.168.123.{n}/24");
+        let node = "router+mtcp://server_ip:8443?proxyProtocol=1";
+        world.start(machine, &["-L", &service, "-F", node])
+    };
+    let machines = [world.machine("host-1"), world.machine("host-2")];
+    let first = start(1, &machines[0]);
+    hub.wait_for("host joined");
+    let _second = start(2, &machines[1]);
+    let refused = || status(&hub)["refused"]["limit_connections"]["count"].as_u64();
+    wait_until("a refusal", || refused().is_some_and(|count| count > 0));
+    assert_eq!(hub.said("host joined").len(), 1);
+    first.stop();
+    let joined = hub.wait_for_nth("host joined", 2);
+    assert_eq!(joined["host"], "host-2");
+}

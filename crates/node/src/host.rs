@@ -180,11 +180,16 @@ impl HostService {
         let connecting =
             machine.duties.keep(slot.handle(), name, move || Arc::clone(&connector).run());
         let name = format!("{service}: following its limits");
-        let (service, limited) = (service.to_owned(), Arc::clone(&progress));
-        let its_service = service.clone();
+        let service = service.to_owned();
+        let (limited, its_service, stopped) =
+            (Arc::clone(&progress), service.clone(), stop.clone());
         let limiting = machine.duties.keep(slot.handle(), name, move || {
-            let (progress, service) = (Arc::clone(&limited), its_service.clone());
-            async move { progress.limiter.follow(&service).await }
+            let (progress, service, stop) =
+                (Arc::clone(&limited), its_service.clone(), stopped.clone());
+            async move {
+                let following = progress.limiter.follow(&service);
+                stop.run_until_cancelled(following).await;
+            }
         });
         Self { service, progress, stop, connecting, limiting, keeping, _slot: slot }
     }

@@ -5,7 +5,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Instant,
 };
@@ -20,7 +20,8 @@ const MAX_IDLE: usize = 4096;
 /// A shaper that several senders use.
 #[derive(Debug)]
 pub struct SharedShaper {
-    is_limited: AtomicBool,
+    /// The rate of the shaper in bytes per second, to be read without its lock; 0: no limit.
+    bytes_per_second: AtomicU64,
     shaper: Mutex<TrafficShaper>,
 }
 
@@ -193,8 +194,8 @@ impl ShaperPair {
 
 impl SharedShaper {
     fn new(rate: Option<TrafficRate>, now: Instant) -> Self {
-        let is_limited = AtomicBool::new(rate.is_some());
-        Self { is_limited, shaper: Mutex::new(TrafficShaper::new(rate, now)) }
+        let bytes_per_second = AtomicU64::new(number(rate));
+        Self { bytes_per_second, shaper: Mutex::new(TrafficShaper::new(rate, now)) }
     }
 
     /// The rate in force; `None`: no limit.
@@ -206,14 +207,23 @@ impl SharedShaper {
         let mut shaper = self.shaper();
         if shaper.rate() != rate {
             shaper.set_rate(rate, now);
-            self.is_limited.store(rate.is_some(), Ordering::Relaxed);
+            self.bytes_per_second.store(number(rate), Ordering::Relaxed);
         }
+    }
+
+    fn is_limited(&self) -> bool {
+        self.bytes_per_second.load(Ordering::Relaxed) > 0
     }
 
     /// A poisoned lock still guards a whole shaper: every critical section is one call, whose changes cannot panic.
     fn shaper(&self) -> MutexGuard<'_, TrafficShaper> {
         self.shaper.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// In bytes per second; 0: no limit.
+fn number(rate: Option<TrafficRate>) -> u64 {
+    rate.map_or(0, |rate| rate.bytes_per_second.get())
 }
 
 impl ShaperSet {
@@ -234,13 +244,15 @@ impl ShaperSet {
 
     /// Whether any limit applies now.
     pub fn is_limited(&self) -> bool {
-        self.0.iter().any(|(pair, side, _)| pair.side(*side).is_limited.load(Ordering::Relaxed))
+        self.0.iter().any(|(pair, side, _)| pair.side(*side).is_limited())
     }
 
     /// The lowest of the rates, in bytes per second.
     pub fn rate(&self) -> Option<u64> {
-        let rates = self.0.iter().filter_map(|(pair, side, _)| pair.side(*side).rate());
-        rates.map(|rate| rate.bytes_per_second.get()).min()
+        let rate = |(pair, side, _): &(Arc<ShaperPair>, ShaperSide, _)| {
+            pair.side(*side).bytes_per_second.load(Ordering::Relaxed)
+        };
+        self.0.iter().map(rate).filter(|rate| *rate > 0).min()
     }
 
     /// How many bytes may go now, at least 1, which stands for one frame; an error is the time to ask again.
@@ -248,7 +260,7 @@ impl ShaperSet {
         let (mut allowance, mut ready) = (usize::MAX, now);
         for (pair, side, ticket) in &mut self.0 {
             let shared = pair.side(*side);
-            if !shared.is_limited.load(Ordering::Relaxed) {
+            if !shared.is_limited() {
                 *ticket = None;
                 continue;
             }
@@ -264,7 +276,7 @@ impl ShaperSet {
     pub fn send(&mut self, bytes: usize, now: Instant) {
         for (pair, side, ticket) in &mut self.0 {
             let shared = pair.side(*side);
-            if shared.is_limited.load(Ordering::Relaxed) {
+            if shared.is_limited() {
                 *ticket = Some(shared.shaper().send(bytes, now));
             }
         }
