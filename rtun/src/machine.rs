@@ -15,6 +15,7 @@ use rtun_config::{
     findings::{Code, Finding, Location, Profile, Severity},
     source,
 };
+use rtun_core::udp_tunnel::Passphrase;
 use rtun_node::descriptors;
 use rtun_settings::{
     CertificateFiles, Config, DialTls, HostSettings, HttpHeader, HubRules, Named, Provider, Quotas,
@@ -57,7 +58,7 @@ pub(crate) fn files(
     let own = configuration_files(args, environment).into_iter().map(|path| (path, secret));
     let hubs = config.services.iter().filter_map(|service| match &service.kind {
         ServiceKind::Hub(hub) => Some(&hub.rules),
-        ServiceKind::Host(_) => None,
+        _ => None,
     });
     // Users' passwords are secrets, whatever else is.
     let users = |rules: &HubRules| -> Vec<PathBuf> {
@@ -70,7 +71,7 @@ pub(crate) fn files(
     });
     let limiters = config.services.iter().filter_map(|service| match &service.kind {
         ServiceKind::Host(host) => host.limits.traffic.as_ref(),
-        ServiceKind::Hub(_) => None,
+        _ => None,
     });
     let limits = limiters.flat_map(|limiter| limiter.limits.sources()).filter_map(path_of);
     let limits = limits.map(|path| (path, false));
@@ -193,16 +194,16 @@ fn tls_files(config: &Config) -> Vec<(PathBuf, bool)> {
 fn listeners(config: &Config) -> impl Iterator<Item = &ServerTls> {
     let hubs = config.services.iter().filter_map(|service| match &service.kind {
         ServiceKind::Hub(hub) => Some(hub),
-        ServiceKind::Host(_) => None,
+        _ => None,
     });
     hubs.flat_map(|hub| hub.listeners()).filter_map(|listener| listener.stack.tls())
 }
 
-/// TLS of every way to a hub or to a proxy.
+/// TLS of every endpoint of a hub and of every proxy.
 fn dialers(config: &Config) -> impl Iterator<Item = &DialTls> {
     let hosts = config.services.iter().filter_map(|service| match &service.kind {
-        ServiceKind::Hub(_) => None,
         ServiceKind::Host(host) => Some(host),
+        _ => None,
     });
     hosts.flat_map(stacks).filter_map(TransportStack::tls)
 }
@@ -236,6 +237,8 @@ fn has_secrets(config: &Config) -> bool {
                 || proxies.any(|node| node.auth.is_some() || node.headers.iter().any(is_secret))
                 || stacks(host).flat_map(headers).any(is_secret)
         }
+        ServiceKind::UdpServer(server) => server.rules.authers.iter().flatten().any(has_users),
+        ServiceKind::UdpClient(client) => client.passphrase != Passphrase::NONE,
         ServiceKind::Hub(hub) => {
             let rules = &hub.rules;
             rules.authers.iter().flatten().any(has_users)

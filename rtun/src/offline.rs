@@ -28,20 +28,20 @@ const MAX_BYTES: u64 = 128 * 1024 * 1024;
 pub(crate) struct Hub<'a> {
     pub(crate) service: &'a str,
     pub(crate) rules: &'a HubRules,
-    routers: BTreeMap<NamespaceId, Table>,
-    default_router: Option<Table>,
+    routers: BTreeMap<NamespaceId, OfflineTable>,
+    default_router: Option<OfflineTable>,
     ingress: Option<(String, Known<IngressRule>)>,
     /// Which names users may report; `None`: any.
     reported: Option<BTreeSet<HostName>>,
     /// Of its ingress and authers, what was not asked and might say more, in words.
     pub(crate) access_not_asked: Vec<String>,
     /// Of the files that were read.
-    flaws: Vec<Flaw>,
+    flaws: Vec<FileFlaw>,
 }
 
 /// What is wrong with a file of rows.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Flaw {
+pub(crate) struct FileFlaw {
     pub(crate) file: PathBuf,
     pub(crate) what: What,
 }
@@ -53,12 +53,12 @@ pub(crate) enum What {
     Unusable(String),
     /// One line of it does not count.
     BadLine(u32, String),
-    /// So many more lines do not count.
+    /// This number of further lines do not count.
     More(usize),
 }
 
 /// A router and the rows of it that are known.
-pub(crate) struct Table {
+pub(crate) struct OfflineTable {
     pub(crate) name: String,
     pub(crate) is_plugin: bool,
     rows: Known<Route>,
@@ -69,7 +69,7 @@ struct Known<T> {
     /// Those of the best source first.
     rows: Vec<Found<T>>,
     not_read: Vec<String>,
-    flaws: Vec<Flaw>,
+    flaws: Vec<FileFlaw>,
     is_plugin: bool,
 }
 
@@ -97,21 +97,21 @@ pub(crate) enum Barred {
 pub(crate) fn hubs(config: &Config) -> Vec<Hub<'_>> {
     let services = config.services.iter().filter_map(|service| match &service.kind {
         ServiceKind::Hub(hub) => Some(Hub::read(&service.name, &hub.rules)),
-        ServiceKind::Host(_) => None,
+        _ => None,
     });
     services.collect()
 }
 
 /// What is wrong with the files of rows that hosts would read at their start.
-pub(crate) fn flaws_of_hosts(config: &Config) -> Vec<Flaw> {
+pub(crate) fn flaws_of_hosts(config: &Config) -> Vec<FileFlaw> {
     let limiters = config.services.iter().filter_map(|service| match &service.kind {
         ServiceKind::Host(host) => host.limits.traffic.as_ref(),
-        ServiceKind::Hub(_) => None,
+        _ => None,
     });
     limiters.flat_map(|limiter| traffic_flaws(&limiter.limits)).collect()
 }
 
-fn traffic_flaws(limiter: &Named<LimitRow<TrafficLimit>>) -> Vec<Flaw> {
+fn traffic_flaws(limiter: &Named<LimitRow<TrafficLimit>>) -> Vec<FileFlaw> {
     known(limiter, usize::MAX, parse_traffic_limits).flaws
 }
 
@@ -120,7 +120,7 @@ impl<'a> Hub<'a> {
         let max_rows = rules.quotas.routes_per_router;
         let table = |router: &Named<Route>| {
             let rows = known(router, max_rows, parse_routes);
-            Table { name: router.name.clone(), is_plugin: rows.is_plugin, rows }
+            OfflineTable { name: router.name.clone(), is_plugin: rows.is_plugin, rows }
         };
         let routers: BTreeMap<_, _> =
             rules.namespaces.iter().map(|(id, router)| (*id, table(router))).collect();
@@ -153,11 +153,11 @@ impl<'a> Hub<'a> {
     }
 
     /// What is wrong with the files of rows that it would read at its start; those of admissions and limiters are read for this.
-    pub(crate) fn flaws(&self) -> Vec<Flaw> {
+    pub(crate) fn flaws(&self) -> Vec<FileFlaw> {
         let admissions = self.rules.admissions.iter();
         let matchers = admissions
             .flat_map(|admission| known(&admission.matchers, usize::MAX, parse_matchers).flaws);
-        let mut flaws: Vec<Flaw> = self.flaws.iter().cloned().chain(matchers).collect();
+        let mut flaws: Vec<FileFlaw> = self.flaws.iter().cloned().chain(matchers).collect();
         let limits = &self.rules.limits;
         flaws.extend(limits.traffic_limiters().flat_map(traffic_flaws));
         if let Some(limiter) = &limits.connections {
@@ -183,13 +183,16 @@ impl<'a> Hub<'a> {
     }
 
     /// The routers of a namespace in the order in which they are asked, with whether each is the default one.
-    pub(crate) fn routers(&self, namespace: NamespaceId) -> impl Iterator<Item = (&Table, bool)> {
+    pub(crate) fn routers(
+        &self,
+        namespace: NamespaceId,
+    ) -> impl Iterator<Item = (&OfflineTable, bool)> {
         let own = self.routers.get(&namespace).map(|table| (table, false));
         own.into_iter().chain(self.default_router.as_ref().map(|table| (table, true)))
     }
 
     /// Asked where a namespace's own router has no route.
-    pub(crate) fn default_router(&self) -> Option<&Table> {
+    pub(crate) fn default_router(&self) -> Option<&OfflineTable> {
         self.default_router.as_ref()
     }
 
@@ -253,7 +256,7 @@ impl<'a> Hub<'a> {
     }
 }
 
-impl Table {
+impl OfflineTable {
     /// The known routes, those of the best source first.
     pub(crate) fn routes(&self) -> impl Iterator<Item = &Route> {
         self.rows.rows.iter().map(|row| &row.value)
@@ -326,9 +329,9 @@ fn reported(authers: &[Known<User>]) -> Option<BTreeSet<HostName>> {
     Some(names)
 }
 
-type Parse<T> = fn(&str, usize) -> Result<Parsed<T>, TooManyRows>;
+type ParseRows<T> = fn(&str, usize) -> Result<Parsed<T>, TooManyRows>;
 
-fn known<T: Clone>(named: &Named<T>, max_rows: usize, parse: Parse<T>) -> Known<T> {
+fn known<T: Clone>(named: &Named<T>, max_rows: usize, parse: ParseRows<T>) -> Known<T> {
     let rows: &Rows<T> = match &named.provider {
         Provider::Plugin(_) => {
             let (rows, not_read, flaws) = Default::default();
@@ -347,7 +350,7 @@ fn known<T: Clone>(named: &Named<T>, max_rows: usize, parse: Parse<T>) -> Known<
     for source in &rows.sources {
         match source {
             rtun_settings::SourceSettings::File(path) => {
-                let mut flaw = |what| flaws.push(Flaw { file: path.clone(), what });
+                let mut flaw = |what| flaws.push(FileFlaw { file: path.clone(), what });
                 match parse_file(path, max_rows, parse) {
                     Ok(Parsed { rows, bad }) => {
                         found.extend(in_file(path, rows));
@@ -384,7 +387,7 @@ fn in_file<T>(path: &Path, rows: Vec<Row<T>>) -> impl Iterator<Item = Found<T>> 
     })
 }
 
-fn parse_file<T>(path: &Path, max_rows: usize, parse: Parse<T>) -> io::Result<Parsed<T>> {
+fn parse_file<T>(path: &Path, max_rows: usize, parse: ParseRows<T>) -> io::Result<Parsed<T>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_BYTES {

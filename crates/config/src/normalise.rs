@@ -3,6 +3,7 @@
 mod access;
 mod admissions;
 mod choice;
+mod device;
 mod host;
 mod hub;
 mod limiters;
@@ -14,11 +15,13 @@ mod plugins;
 mod providers;
 mod quotas;
 mod remote;
+mod selector;
 mod sockets;
 mod sources;
 mod tables;
 mod tls;
 mod transport_stack;
+mod udp_tunnel;
 mod volumes;
 
 pub(crate) use hub::HubView;
@@ -26,6 +29,7 @@ pub(crate) use names::DocumentNames;
 pub(crate) use providers::is_all_inline;
 pub(crate) use tables::{HubTables, IngressTable, RouterTable};
 pub(crate) use transport_stack::encrypted_form;
+use udp_tunnel::TunRole;
 
 use crate::{
     findings::Report,
@@ -78,7 +82,15 @@ pub(crate) fn normalise<'a>(
                 hubs.push(view);
                 ServiceKind::Hub(hub)
             }),
-            Role::Host => host::read(at, &context, report).map(ServiceKind::Host),
+            Role::Tun => match udp_tunnel::role(at, &context) {
+                TunRole::Host => host::read(at, &context, report).map(ServiceKind::Host),
+                TunRole::Server => {
+                    udp_tunnel::server(at, &context, report).map(ServiceKind::UdpServer)
+                }
+                TunRole::Client => {
+                    udp_tunnel::client(at, &context, report).map(ServiceKind::UdpClient)
+                }
+            },
         };
         config.services.extend(kind.map(|kind| Service { name: name.clone(), kind }));
     }
@@ -87,7 +99,7 @@ pub(crate) fn normalise<'a>(
 
 enum Role {
     Hub,
-    Host,
+    Tun,
 }
 
 fn service_kind(at: &Cursor<'_>, report: &mut Report) -> Option<Role> {
@@ -110,7 +122,7 @@ fn service_kind(at: &Cursor<'_>, report: &mut Report) -> Option<Role> {
             report.refuse(place, message, help)
         }
         ("router", _) => Some(Role::Hub),
-        (_, "tun") => Some(Role::Host),
+        (_, "tun") => Some(Role::Tun),
         _ => {
             let message =
                 format!("a `tun` handler needs a `tun` listener, this one is `{listener}`");

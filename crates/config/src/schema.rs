@@ -21,7 +21,7 @@ pub(crate) use field::{
 };
 pub(crate) use metadata::{
     http_connector, node_metadata, proxy_connector, router_connector, router_handler,
-    service_metadata, tun_listener,
+    service_metadata, tun_handler, tun_listener,
 };
 pub(crate) use objects::*;
 pub use reference::{all_keys, reference};

@@ -42,7 +42,7 @@ fn hub(config: &Config) -> &HubSettings {
     match &config.services[..] {
         [service] => match &service.kind {
             ServiceKind::Hub(hub) => hub,
-            ServiceKind::Host(_) => panic!("not a hub"),
+            _ => panic!("not a hub"),
         },
         other => panic!("{other:?}"),
     }
@@ -52,7 +52,7 @@ fn host(config: &Config) -> &HostSettings {
     match &config.services[..] {
         [service] => match &service.kind {
             ServiceKind::Host(host) => host,
-            ServiceKind::Hub(_) => panic!("not a host"),
+            _ => panic!("not a host"),
         },
         other => panic!("{other:?}"),
     }

@@ -29,7 +29,7 @@ macro_rules! implementations {
 }
 
 /// Plugins that have no token, of servers that want one.
-macro_rules! unauthenticated {
+macro_rules! without_token {
     ($path:literal, $connect:ident) => {{
         let http_server = support::http_server(facts()).await;
         let (grpc_server, _task) = support::grpc::Fake::new(facts()).serve("127.0.0.1:0").await;
@@ -58,7 +58,7 @@ async fn routes() {
             assert_eq!(answer, Ok(expected), "{which}: {destination} in {namespace}");
         }
     }
-    for plugin in unauthenticated!("route", connect_route_plugin) {
+    for plugin in without_token!("route", connect_route_plugin) {
         assert!(is_refused(plugin.route(namespace(), [10, 0, 0, 7].into()).await));
     }
 }
@@ -72,7 +72,7 @@ async fn rules() {
             assert_eq!(answer, Ok(expected), "{which}: {host}");
         }
     }
-    for plugin in unauthenticated!("ingress", connect_ingress_plugin) {
+    for plugin in without_token!("ingress", connect_ingress_plugin) {
         assert!(is_refused(plugin.namespace(&name("host-1"), "hub").await));
     }
 }
@@ -92,7 +92,7 @@ async fn users() {
             assert_eq!(answer, Ok(expected), "{which}: {user} {password}");
         }
     }
-    for plugin in unauthenticated!("auth", connect_auth_plugin) {
+    for plugin in without_token!("auth", connect_auth_plugin) {
         assert!(is_refused(plugin.authenticate(&login("nameless", "x")).await));
     }
 }
@@ -109,7 +109,7 @@ async fn admissions() {
             assert_eq!(answer, Ok(expected), "{which}: {addr}");
         }
     }
-    for plugin in unauthenticated!("admission", connect_admission_plugin) {
+    for plugin in without_token!("admission", connect_admission_plugin) {
         assert!(is_refused(plugin.admit("hub", ([192, 0, 2, 1], 5).into()).await));
     }
 }
@@ -126,7 +126,7 @@ async fn limits() {
             assert_eq!(answer, Ok(expected), "{which}: {scope:?}");
         }
     }
-    for plugin in unauthenticated!("limiter", connect_limiter_plugin) {
+    for plugin in without_token!("limiter", connect_limiter_plugin) {
         assert!(is_refused(plugin.limit(&question("hub", PluginScope::Service)).await));
     }
 }

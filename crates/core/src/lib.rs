@@ -36,6 +36,7 @@ mod selector;
 pub mod similar;
 mod table;
 pub mod text;
+pub mod udp_tunnel;
 mod window;
 
 pub use address_list::AddressList;

@@ -11,7 +11,7 @@ use std::{
 
 use ipnet::IpNet;
 
-pub(crate) use self::prefixes::PrefixSet;
+pub(crate) use self::prefixes::{PrefixMap, PrefixSet};
 use self::{
     groups::{GatewayGroup, GatewayGroups, GatewayNames},
     prefixes::{Tries, by_family},

@@ -83,6 +83,7 @@ impl Feeds {
                     }
                     continue;
                 }
+                ServiceKind::UdpServer(_) | ServiceKind::UdpClient(_) => continue,
             };
             let quotas = &hub.rules.quotas;
             for router in hub.rules.routers() {

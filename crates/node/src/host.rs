@@ -1,9 +1,8 @@
 //! The host service: its TUN device, which stays, and its connection to a hub, which is made again when it is lost.
 
-mod address_book;
+pub(crate) mod address_book;
 mod attempt;
 mod choice;
-mod device;
 mod dial;
 mod dial_tls;
 mod downlink;
@@ -17,32 +16,26 @@ mod session;
 mod uplink;
 mod wire;
 
-use std::{net::IpAddr, sync::Arc};
+use std::{io, net::IpAddr, sync::Arc};
 
 use rtun_control::PluginSetupError;
 use rtun_settings::HostLimits;
-use rtun_system::{
-    netlink::LinkError,
-    netns::NetnsError,
-    tun::{Offload, PacketDevice, TunError},
-};
-use tokio::sync::Notify;
+use rtun_system::tun::{Offload, PacketDevice, Tun};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use uuid::Uuid;
 
 pub use self::attempt::SetupError;
 use self::hubs::Hubs;
-use self::{
-    device::{Ends, Keeper, Maker, Port},
-    reconnect::HostConnector,
-    session::Introduction,
-};
 pub(crate) use self::{
     limiter::HostLimiter,
     progress::{HostProgress, HubNodeHistory},
 };
+use self::{reconnect::HostConnector, session::Introduction};
 use crate::{
     counters::NamedMeter,
+    device::{
+        DeviceError, DeviceHistory, DeviceMaker, DevicePort, DeviceTask, DeviceUser, TunnelPeers,
+    },
     feeds::Feeds,
     runtime::{duties::Duty, machine::Machine, surroundings::Surroundings, workers::WorkerSlot},
 };
@@ -56,16 +49,8 @@ pub(crate) struct HostService {
     connecting: Duty,
     /// Keeps its limits up to date.
     limiting: Duty,
-    keeping: Keeping,
+    keeping: DeviceTask,
     _slot: WorkerSlot,
-}
-
-/// The task that owns the device.
-struct Keeping {
-    task: AbortOnDropHandle<()>,
-    /// Ends it, once nothing is connected any more.
-    take_away: CancellationToken,
-    look_again: Arc<Notify>,
 }
 
 /// A host cannot be started.
@@ -74,15 +59,9 @@ pub enum HostError {
     /// A hub or a proxy cannot be used as configured.
     #[error(transparent)]
     Setup(#[from] SetupError),
-    /// The device cannot be made.
+    /// The device cannot be made or set up.
     #[error(transparent)]
-    Tun(#[from] TunError),
-    /// The device's network namespace cannot be entered.
-    #[error(transparent)]
-    Netns(#[from] NetnsError),
-    /// The device cannot be set up.
-    #[error(transparent)]
-    Link(#[from] LinkError),
+    Device(#[from] DeviceError),
     /// The plugin of its limiter cannot be asked.
     #[error("limiter {name:?}: {source}")]
     Limiter {
@@ -104,45 +83,42 @@ impl HostService {
         slot: WorkerSlot,
     ) -> Result<Self, HostError> {
         let mut config = config.clone();
-        let (look_again, take_away) = (Arc::<Notify>::default(), CancellationToken::new());
         if let Surroundings::Twin(twin) = &machine.surroundings {
             let hubs = Hubs::new(&config, &machine.surroundings, Arc::default())?;
             let name = config.device.name.as_deref().unwrap_or(service);
             let device = Arc::new(twin.device(name, config.device.mtu));
             let progress = Arc::new(HostProgress::new(&config, name, device.mtu(), limiter));
+            let take_away = CancellationToken::new();
             let (tun, its_progress, ended) =
                 (Arc::clone(&device), Arc::clone(&progress), take_away.clone());
             let keeping = async move {
                 let HostProgress { session, sent, .. } = &*its_progress;
                 ended.run_until_cancelled(uplink::run(&*tun, session, sent)).await;
             };
-            let keeping = Keeping {
+            let keeping = DeviceTask {
                 task: AbortOnDropHandle::new(tokio::spawn(keeping)),
                 take_away,
-                look_again,
+                look_again: Arc::default(),
             };
             return Ok(Self::connect(
                 service, &config, hubs, device, progress, keeping, machine, slot,
             ));
         }
         let names = Arc::new(address_book::names(machine.state.as_ref()));
-        let ends = Ends::mark(service, &mut config, &names);
+        let peers = TunnelPeers::of_host(service, &mut config, &names);
         let hubs = Hubs::new(&config, &machine.surroundings, names)?;
-        let mut maker = Maker {
+        let mut maker = DeviceMaker {
             service: service.to_owned(),
-            host: config.name.clone(),
+            host: Some(config.name.clone()),
             config: config.device.clone(),
-            ends,
+            peers,
             packets: slot.handle().clone(),
         };
         let made = maker.make(config.device.name.as_deref()).await?;
-        let device = Arc::new(Port::like(made.tun()));
+        let device = Arc::new(DevicePort::like(made.tun()));
         let mtu = config.device.mtu;
         let progress = Arc::new(HostProgress::new(&config, device.name(), mtu, limiter));
-        let keeper =
-            Keeper::new(maker, Arc::clone(&device), Arc::clone(&progress), Arc::clone(&look_again));
-        let task = AbortOnDropHandle::new(tokio::spawn(keeper.run(made, take_away.clone())));
-        let keeping = Keeping { task, take_away, look_again };
+        let keeping = DeviceTask::start(maker, made, Arc::clone(&device), Arc::clone(&progress));
         Ok(Self::connect(service, &config, hubs, device, progress, keeping, machine, slot))
     }
 
@@ -154,7 +130,7 @@ impl HostService {
         hubs: Hubs,
         device: Arc<D>,
         progress: Arc<HostProgress>,
-        keeping: Keeping,
+        keeping: DeviceTask,
         machine: &Machine,
         slot: WorkerSlot,
     ) -> Self {
@@ -216,7 +192,7 @@ impl HostService {
 
     /// Checks the device now, and makes it again if it is gone.
     pub(crate) fn look_at_device(&self) {
-        self.keeping.look_again.notify_one();
+        self.keeping.look_again();
     }
 
     /// Disconnects and removes the device with all that was set up for it.
@@ -225,8 +201,20 @@ impl HostService {
         stop.cancel();
         connecting.end().await;
         limiting.end().await;
-        keeping.take_away.cancel();
-        // A panic has been reported already.
-        let _ = keeping.task.await;
+        keeping.end().await;
+    }
+}
+
+impl DeviceUser for HostProgress {
+    fn history(&self) -> &DeviceHistory {
+        &self.device
+    }
+
+    fn is_connected(&self) -> bool {
+        self.session.load().is_some()
+    }
+
+    async fn carry(self: Arc<Self>, device: Arc<Tun>) -> io::Error {
+        uplink::run(&*device, &self.session, &self.sent).await
     }
 }

@@ -15,6 +15,30 @@ pub(crate) mod seconds {
     }
 }
 
+/// Durations that may be missing, in seconds, to the millisecond.
+pub(crate) mod maybe_seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    struct Seconds(#[serde(with = "super::seconds")] Duration);
+
+    pub(crate) fn serialize<S: Serializer>(
+        value: &Option<Duration>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        value.map(Seconds).serialize(to)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        let value = Option::<Seconds>::deserialize(from)?;
+        Ok(value.map(|Seconds(duration)| duration))
+    }
+}
+
 /// Values that have a textual form.
 pub(crate) mod text {
     use std::{fmt::Display, str::FromStr};

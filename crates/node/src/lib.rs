@@ -1,6 +1,7 @@
 //! rtun's runtime: services of a configuration, started, changed, reported on and stopped.
 
 mod counters;
+mod device;
 mod feeds;
 mod host;
 mod hub;
@@ -11,8 +12,10 @@ mod operations;
 mod quotas;
 mod report;
 mod runtime;
+mod udp_tunnel;
 
 pub use counters::{Drops, Happened, Traffic};
+pub use device::DeviceError;
 pub use feeds::FeedError;
 pub use host::{HostError, SetupError};
 pub use hub::{Explained, HubError, HubListenError, Inquiry, RulesError};
@@ -20,10 +23,11 @@ pub use node::{Node, StartError};
 pub use operations::{board::Board, control_socket, metrics::MetricsError};
 pub use quotas::QuotaError;
 pub use report::{
-    ASKED, CertificateReport, ConnectionReport, DescriptorReport, DeviceHealth, DeviceReport,
-    FailureReport, GatewayReport, HappenedReport, HostReport, HubReport, KindReport, LimitReport,
-    ListenerReport, NamespaceReport, NodeStatus, Queued, QuotaReport, ServiceReport, SharedReport,
-    Tasks, Transport,
+    ASKED, CertificateReport, ConnectionReport, DatagramTraffic, DescriptorReport, DeviceHealth,
+    DeviceReport, FailureReport, GatewayReport, HappenedReport, HostReport, HubReport, KindReport,
+    LimitReport, ListenerReport, NamespaceReport, NodeStatus, Queued, QuotaReport,
+    RegisteredReport, ServiceReport, SharedReport, Tasks, Transport, TunnelClientReport,
+    TunnelRefusal, TunnelServerReport,
 };
 pub use rtun_control::{
     FeedLine, FeedProblem, FeedState, FeedStatus, LastError, PluginKind, PluginStatus, take_zone,
@@ -33,3 +37,4 @@ pub use runtime::{
     duties::TaskReport,
     surroundings::{Surroundings, Twin, TwinListener},
 };
+pub use udp_tunnel::{UdpClientError, UdpServerError};

@@ -16,6 +16,9 @@ use crate::{
     },
     quotas::{QuotaBook, QuotaError},
     runtime::{machine::Machine, surroundings::Surroundings, workers::Workers},
+    udp_tunnel::{
+        UdpClientError, UdpClientService, UdpServerError, UdpServerService, differ_in_rules_only,
+    },
 };
 
 /// Running services, by name.
@@ -37,6 +40,8 @@ struct Running {
 enum RunningService {
     Hub(HubService),
     Host(HostService),
+    UdpServer(UdpServerService),
+    UdpClient(UdpClientService),
 }
 
 /// What a change of the configuration did to a service.
@@ -84,6 +89,12 @@ pub enum ServiceError {
     /// A host cannot be started.
     #[error(transparent)]
     Host(#[from] HostError),
+    /// The server of a UDP tunnel cannot be started.
+    #[error(transparent)]
+    UdpServer(#[from] UdpServerError),
+    /// The client of a UDP tunnel cannot be started.
+    #[error(transparent)]
+    UdpClient(#[from] UdpClientError),
 }
 
 impl Node {
@@ -179,6 +190,8 @@ impl Node {
             match &running.service {
                 RunningService::Hub(hub) => hub.reload_certificates(),
                 RunningService::Host(host) => host.look_at_device(),
+                RunningService::UdpServer(server) => server.look_at_device(),
+                RunningService::UdpClient(client) => client.look_at_device(),
             }
         }
     }
@@ -189,6 +202,8 @@ impl Node {
             match &running.service {
                 RunningService::Hub(hub) => hub.log_report(),
                 RunningService::Host(host) => host.log_report(),
+                RunningService::UdpServer(server) => server.log_report(),
+                RunningService::UdpClient(client) => client.log_report(),
             }
         }
     }
@@ -198,11 +213,12 @@ impl Node {
         Arc::clone(&self.board)
     }
 
-    /// The address of the first listener of the hub service `name`.
+    /// The address of the first listener of the hub, or of the UDP server, named `name`.
     pub fn hub_address(&self, name: &str) -> Option<SocketAddr> {
         match &self.running.get(name)?.service {
             RunningService::Hub(hub) => Some(hub.local_addr()),
-            RunningService::Host(_) => None,
+            RunningService::UdpServer(server) => Some(server.local_addr()),
+            RunningService::Host(_) | RunningService::UdpClient(_) => None,
         }
     }
 
@@ -250,6 +266,15 @@ impl Node {
                 host.limit(&new.limits, feeds.of_host(new), self.quotas.meters(kind.volumes()))?;
                 running.config = kind.clone();
                 info!(service = name, "limits replaced");
+            }
+            (
+                RunningService::UdpServer(server),
+                ServiceKind::UdpServer(old),
+                ServiceKind::UdpServer(new),
+            ) if differ_in_rules_only(old, new) => {
+                server.apply(new);
+                running.config = kind.clone();
+                info!(service = name, "rules replaced");
             }
             _ => self.replace(name, kind, feeds).await?,
         }
@@ -325,6 +350,14 @@ impl Node {
                 let host = HostService::start(name, config, limiter, machine, slot);
                 Ok(RunningService::Host(host.await?))
             }
+            ServiceKind::UdpServer(config) => {
+                let server = UdpServerService::start(name, config, machine, workers.take_slot());
+                Ok(RunningService::UdpServer(server.await?))
+            }
+            ServiceKind::UdpClient(config) => {
+                let client = UdpClientService::start(name, config, machine, workers.take_slot());
+                Ok(RunningService::UdpClient(client.await?))
+            }
         }
     }
 
@@ -340,6 +373,8 @@ impl RunningService {
         match self {
             Self::Hub(hub) => View::Hub(hub.view()),
             Self::Host(host) => View::Host(host.view()),
+            Self::UdpServer(server) => View::UdpServer(server.view()),
+            Self::UdpClient(client) => View::UdpClient(client.view()),
         }
     }
 
@@ -347,6 +382,8 @@ impl RunningService {
         match self {
             Self::Hub(hub) => hub.stop().await,
             Self::Host(host) => host.stop().await,
+            Self::UdpServer(server) => server.stop().await,
+            Self::UdpClient(client) => client.stop().await,
         }
     }
 }

@@ -2,8 +2,14 @@
 //! units of the fields here.
 
 mod log;
+mod udp_tunnel;
 
-pub use self::log::ASKED;
+pub use self::{
+    log::ASKED,
+    udp_tunnel::{
+        DatagramTraffic, RegisteredReport, TunnelClientReport, TunnelRefusal, TunnelServerReport,
+    },
+};
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
@@ -76,7 +82,7 @@ pub struct ServiceReport {
     pub kind: KindReport,
 }
 
-/// A service of either kind.
+/// A service of any kind.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum KindReport {
@@ -84,6 +90,10 @@ pub enum KindReport {
     Hub(Box<HubReport>),
     /// A device, connected to a hub.
     Host(Box<DeviceReport>),
+    /// A UDP tunnel's clients register at it.
+    UdpServer(Box<TunnelServerReport>),
+    /// A device, registered at a UDP tunnel's server.
+    UdpClient(Box<TunnelClientReport>),
 }
 
 /// A hub: its namespaces, and what is no longer attributed to one.

@@ -79,7 +79,7 @@ fn members(board: &Board) -> usize {
     let services = board.status().services;
     let hubs = services.iter().filter_map(|service| match &service.kind {
         KindReport::Hub(hub) => Some(hub),
-        KindReport::Host(_) => None,
+        _ => None,
     });
     hubs.flat_map(|hub| &hub.namespaces).map(|namespace| 1 + namespace.hosts.len()).sum()
 }

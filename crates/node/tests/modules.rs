@@ -11,7 +11,7 @@ use std::{
 };
 
 /// Every top module, and those it may use.
-const ALLOWED: [(&str, &[&str]); 12] = [
+const ALLOWED: [(&str, &[&str]); 14] = [
     ("json", &[]),
     ("counters", &["json"]),
     ("runtime", &["counters", "json"]),
@@ -20,12 +20,26 @@ const ALLOWED: [(&str, &[&str]); 12] = [
     ("link", &["counters", "runtime"]),
     ("report", &["counters", "json", "runtime"]),
     ("hub", &["counters", "feeds", "link", "report", "runtime"]),
-    ("host", &["counters", "feeds", "link", "report", "runtime"]),
-    ("operations", &["counters", "feeds", "host", "hub", "report", "runtime"]),
-    ("node", &["feeds", "host", "hub", "operations", "quotas", "runtime"]),
+    ("device", &["report"]),
+    ("host", &["counters", "device", "feeds", "link", "report", "runtime"]),
+    ("udp_tunnel", &["device", "host", "link", "report", "runtime"]),
+    ("operations", &["counters", "feeds", "host", "hub", "report", "runtime", "udp_tunnel"]),
+    ("node", &["feeds", "host", "hub", "operations", "quotas", "runtime", "udp_tunnel"]),
     (
         "lib",
-        &["counters", "feeds", "host", "hub", "node", "operations", "quotas", "report", "runtime"],
+        &[
+            "counters",
+            "device",
+            "feeds",
+            "host",
+            "hub",
+            "node",
+            "operations",
+            "quotas",
+            "report",
+            "runtime",
+            "udp_tunnel",
+        ],
     ),
 ];
 

@@ -12,11 +12,14 @@
 //! | [`offload`] | packets of up to 64 KiB as a TUN device exchanges them: segmented, and joined |
 //! | [`checksum`] | the Internet checksum |
 //! | [`mux`] | smux frames: several streams on one connection |
+//! | [`udp_tunnel`] | packets as datagrams: the messages of a UDP tunnel, and datagrams on a stream |
+//! | [`ethernet`] | Ethernet frames and hardware addresses |
 //! | [`proxy`] | protocols of proxies: HTTP CONNECT, SOCKS 5, the PROXY protocol |
 
 #![forbid(unsafe_code)]
 
 pub mod checksum;
+pub mod ethernet;
 pub mod extension;
 pub mod frame;
 pub mod icmp;
@@ -26,3 +29,4 @@ pub mod packet;
 pub mod proxy;
 mod reader;
 pub mod relay;
+pub mod udp_tunnel;

@@ -13,6 +13,7 @@ mod rows;
 mod sockets;
 mod tls;
 mod transport_stack;
+mod udp_tunnel;
 
 pub use host::*;
 pub use hub::*;
@@ -27,6 +28,7 @@ pub use rtun_core::{
 pub use sockets::*;
 pub use tls::*;
 pub use transport_stack::*;
+pub use udp_tunnel::*;
 
 /// A whole configuration.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -54,6 +56,7 @@ impl ServiceKind {
         match self {
             Self::Hub(hub) => &hub.rules.volumes,
             Self::Host(host) => &host.limits.volumes,
+            Self::UdpServer(_) | Self::UdpClient(_) => &[],
         }
     }
 }
@@ -67,6 +70,10 @@ pub enum ServiceKind {
     /// Handler and listener `tun` with a chain that ends in a `router` connector: a TUN device joined to a
     /// hub.
     Host(HostSettings),
+    /// Handler and listener `tun` without a target.
+    UdpServer(UdpServerSettings),
+    /// Handler and listener `tun` with a target that has a port.
+    UdpClient(UdpClientSettings),
 }
 
 /// Where metrics are served.

@@ -32,6 +32,7 @@ pub mod stream_only;
 pub mod tcp;
 pub mod tcp_info;
 pub mod tls;
+pub mod udp;
 pub mod ws;
 
 /// The most bytes that layers which copy take in one write: four full TLS records.

@@ -4,7 +4,7 @@ use rtun_config::findings::{Finding, Location, Severity};
 
 use rtun_settings::Config;
 
-use crate::offline::{Flaw, Hub, What, flaws_of_hosts};
+use crate::offline::{FileFlaw, Hub, What, flaws_of_hosts};
 
 /// What there is to say of the files that these hubs, and the hosts of the configuration, would read at their start and follow.
 pub(super) fn findings(hubs: &[Hub<'_>], config: &Config) -> Vec<Finding> {
@@ -19,7 +19,7 @@ pub(super) fn findings(hubs: &[Hub<'_>], config: &Config) -> Vec<Finding> {
     findings
 }
 
-fn finding(Flaw { file, what }: Flaw) -> Finding {
+fn finding(FileFlaw { file, what }: FileFlaw) -> Finding {
     let (line, message, help) = match what {
         What::Unusable(why) => {
             let help = "the hub starts with what it kept of it before, if anything";

@@ -6,8 +6,9 @@ use std::{
 };
 
 use rtun_node::{
-    DescriptorReport, FeedProblem, FeedStatus, Happened, HappenedReport, HubReport, KindReport,
-    ListenerReport, NodeStatus, QuotaReport, ServiceReport, SharedReport, TaskReport,
+    DescriptorReport, DeviceHealth, FeedProblem, FeedStatus, Happened, HappenedReport, HubReport,
+    KindReport, ListenerReport, NodeStatus, QuotaReport, ServiceReport, SharedReport, TaskReport,
+    TunnelRefusal,
 };
 
 use super::units::{number, printable, seconds, short};
@@ -15,7 +16,7 @@ use super::units::{number, printable, seconds, short};
 /// What went wrong longer ago than this is no problem any more, unless it lasts.
 const RECENT: Duration = Duration::from_secs(15 * 60);
 
-/// A certificate is mentioned that ends within so many seconds: 30 days.
+/// A certificate is mentioned that ends within this time, in seconds: 30 days.
 const ENDS_SOON: f64 = 30.0 * 24.0 * 60.0 * 60.0;
 
 /// Shared prefixes shown of each namespace, one line for all behind the same hosts.
@@ -124,33 +125,7 @@ fn problems_of(service: &ServiceReport, status: &NodeStatus) -> Vec<Problem> {
             for quota in host.quotas.iter().filter(|quota| quota.exceeded) {
                 add(Duration::ZERO, used_up(quota));
             }
-            let health = &host.health;
-            if let Some(HappenedReport { what, ago }) = &health.missing {
-                add(*ago, format!("there is no device: {}", printable(what)));
-            }
-            if let Some(HappenedReport { what, ago }) =
-                health.last_put_back.as_ref().filter(|last| last.ago < RECENT)
-            {
-                add(
-                    *ago,
-                    format!("put back what somebody took from the device: {}", printable(what)),
-                );
-            }
-            if !health.left.is_empty() {
-                let what = printable(&health.left.join(", "));
-                add(
-                    Duration::ZERO,
-                    format!(
-                        "missing at the device, somebody takes it away again and again: {what}"
-                    ),
-                );
-            }
-            for what in &health.failing {
-                add(
-                    Duration::ZERO,
-                    format!("the device is not as it should be: {}", printable(what)),
-                );
-            }
+            problems_of_device(&host.health, &mut add);
             match (&host.connection, &host.last_error) {
                 (None, None) => add(status.uptime, "not connected to a hub yet".into()),
                 (connection, Some(error)) if connection.is_none() || error.ago < RECENT => {
@@ -164,8 +139,56 @@ fn problems_of(service: &ServiceReport, status: &NodeStatus) -> Vec<Problem> {
                 _ => {}
             }
         }
+        KindReport::UdpServer(server) => {
+            problems_of_device(&server.health, &mut add);
+            for refusal in server.refused.iter().filter(|refusal| refusal.ago < RECENT) {
+                let TunnelRefusal { reason, outer, address, incumbent, ago } = refusal;
+                let about = address.map_or(String::new(), |address| format!(" of {address}"));
+                let by = incumbent.map_or(String::new(), |it| format!(", which {it} has"));
+                add(
+                    *ago,
+                    format!("register refused: {}{about} from {outer}{by}", printable(reason)),
+                );
+            }
+        }
+        KindReport::UdpClient(client) => {
+            problems_of_device(&client.health, &mut add);
+            match (client.seen_as, &client.last_error) {
+                (None, None) => add(status.uptime, "no server has answered yet".into()),
+                (seen_as, Some(error)) if seen_as.is_none() || error.ago < RECENT => {
+                    let state = match seen_as {
+                        Some(_) => "registered again after",
+                        None => "not registered:",
+                    };
+                    let (server, what) = (printable(&error.hub), printable(&error.error));
+                    add(error.ago, format!("{state} {server}: {what}"));
+                }
+                _ => {}
+            }
+        }
     }
     problems
+}
+
+fn problems_of_device(health: &DeviceHealth, add: &mut impl FnMut(Duration, String)) {
+    if let Some(HappenedReport { what, ago }) = &health.missing {
+        add(*ago, format!("there is no device: {}", printable(what)));
+    }
+    if let Some(HappenedReport { what, ago }) =
+        health.last_put_back.as_ref().filter(|last| last.ago < RECENT)
+    {
+        add(*ago, format!("put back what somebody took from the device: {}", printable(what)));
+    }
+    if !health.left.is_empty() {
+        let what = printable(&health.left.join(", "));
+        add(
+            Duration::ZERO,
+            format!("missing at the device, somebody takes it away again and again: {what}"),
+        );
+    }
+    for what in &health.failing {
+        add(Duration::ZERO, format!("the device is not as it should be: {}", printable(what)));
+    }
 }
 
 fn problem_of_task(task: &TaskReport) -> Problem {

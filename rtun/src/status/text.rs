@@ -1,5 +1,7 @@
 //! A process's status as text: what is wrong first, then each service, aligned for a terminal of 100 columns.
 
+mod tunnel;
+
 use std::{collections::BTreeMap, fmt::Write, time::Duration};
 
 use rtun_node::{
@@ -95,6 +97,8 @@ impl Look<'_> {
                 self.host(&name, host, Some((then, ago)))
             }
             (KindReport::Host(host), _) => self.host(&name, host, None),
+            (KindReport::UdpServer(server), _) => self.udp_server(&name, server),
+            (KindReport::UdpClient(client), _) => self.udp_client(&name, client),
         }
     }
 
@@ -366,12 +370,12 @@ fn host_row(host: &HostReport, before: Option<(Option<&HostReport>, Duration)>) 
 }
 
 /// Packets and bytes of one direction.
-type Direction = fn(&Traffic) -> (u64, u64);
-const IN: Direction = |traffic| (traffic.packets_in, traffic.bytes_in);
-const OUT: Direction = |traffic| (traffic.packets_out, traffic.bytes_out);
+type CountDirection = fn(&Traffic) -> (u64, u64);
+const IN: CountDirection = |traffic| (traffic.packets_in, traffic.bytes_in);
+const OUT: CountDirection = |traffic| (traffic.packets_out, traffic.bytes_out);
 
 /// What passed in one direction, and how fast if there was an earlier look.
-fn passed(now: &Traffic, before: Option<(&Traffic, Duration)>, of: Direction) -> String {
+fn passed(now: &Traffic, before: Option<(&Traffic, Duration)>, of: CountDirection) -> String {
     let (packets, size) = of(now);
     let mut text = format!("{} packets, {}", count(packets as f64), bytes(size as f64));
     if let Some((then, ago)) = before {

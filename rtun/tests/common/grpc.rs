@@ -76,6 +76,7 @@ impl Grpc {
     }
 
     /// Limits to these rates from now on: in and out, in bytes a second.
+    #[allow(dead_code, reason = "each test program uses its part")]
     pub fn limit(&self, rates: [i64; 2]) {
         *self.rates.lock().unwrap() = rates;
     }

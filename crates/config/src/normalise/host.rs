@@ -1,15 +1,13 @@
 //! Services with a `tun` handler: which device, which name, which hubs.
 
 mod chain;
-mod device;
 mod node;
-mod selector;
 
 use std::net::IpAddr;
 
 use rtun_core::HostName;
 
-use super::{Context, limiters, sockets, tables, volumes};
+use super::{Context, device, limiters, selector, sockets, tables, udp_tunnel, volumes};
 use crate::{
     address,
     findings::{Code, Report},
@@ -30,6 +28,7 @@ pub(super) fn read(
     let handler = at.get(&service::HANDLER)?;
     let listener = at.get(&service::LISTENER)?;
     without_effect(at, &handler, report);
+    udp_tunnel::without_effect_on_host(&handler, &listener, report);
     let name = host_name(at, context, report);
     let netns = sockets::netns_of(at, report);
     let device = device::read(&listener, netns, report);
@@ -124,9 +123,7 @@ fn host_name(at: &Cursor<'_>, context: &Context<'_>, report: &mut Report) -> Opt
     const HELP: &str =
         "a host says its name with `forwarder: {nodes: [{addr: NAME}]}`, or -L tun:///NAME?net=...";
     let Some(forwarder) = at.filled(&service::FORWARDER) else {
-        let message = "the host has no name: without a forwarder this is a server of GOST's UDP tunnel, \
-             which is not supported";
-        return report.refuse(at, message, HELP);
+        return report.refuse(at, "the host has no name: it has no forwarder", HELP);
     };
     if let Some(selector) = forwarder.get(&forwarder::SELECTOR) {
         selector::of(Some(selector), report);

@@ -211,6 +211,30 @@ pub(super) fn of_host(
     })
 }
 
+/// Refuses what would limit an end of a UDP tunnel.
+pub(super) fn refuse_on_udp_tunnel(service: &Cursor<'_>, report: &mut Report) {
+    let mut refuse = |key: At, name: &str| {
+        let message =
+            format!("`{name}` is not supported on a UDP tunnel: nothing would be limited");
+        report.error(key, message).help("remove it; hubs and hosts have limits");
+    };
+    for field in [&service::LIMITER, &service::CLIMITER, &service::RLIMITER] {
+        if let Some(found) = service.filled(field) {
+            refuse(found.key(), field.name());
+        }
+    }
+    if let Some(found) = service.filled(&service::QUOTAS) {
+        refuse(found.key(), service::QUOTAS.name());
+    }
+    let Some(handler) = service.get(&service::HANDLER) else { return };
+    if let Some(found) = handler.filled(&handler::LIMITER) {
+        refuse(found.key(), handler::LIMITER.name());
+    }
+    if let Some(found) = handler.filled(&handler::LIMITS) {
+        refuse(found.key(), handler::LIMITS.name());
+    }
+}
+
 /// The limiter of traffic that `field` names, and where.
 fn traffic(
     at: &Cursor<'_>,

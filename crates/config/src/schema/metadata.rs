@@ -4,8 +4,6 @@ use super::field::{KeySpec, KeyStatus, Line, Object, Shape, objects};
 
 const CACHE: &str = "answers are cached by rtun's own rules, off the packet path";
 const WHOLE_PACKETS: &str = "packets of up to 65535 bytes are taken whole";
-const UDP_TUNNEL: &str =
-    "it belongs to GOST's UDP tunnel; a host here keeps its connection alive itself";
 const NO_DATAGRAMS: &str = "no datagrams go through a proxy";
 const NO_CLEANUP: &str = "limits that nobody needs are removed by rtun's own rules";
 const ONLY_CHAIN: &str = "a host has one chain";
@@ -68,9 +66,11 @@ objects! {
     }
 
     tun_handler in metadata, "the metadata of a `tun` handler" {
-        no_effect(UDP_TUNNEL, Flag: "tun.keepalive", "keepalive", "tun.p2p", "p2p");
-        no_effect(UDP_TUNNEL, Timespan: "tun.ttl", "ttl");
-        no_effect(UDP_TUNNEL, OneText: "tun.token", "token", "passphrase");
+        take(KEEPALIVE: Flag, "tun.keepalive" | "keepalive", "true", "client of a [UDP tunnel](configuration.md#udp-tunnels): whether it registers again and again; without, the server loses it for good when it starts again");
+        take(TTL: Timespan, "tun.ttl" | "ttl", "10s", "client of a UDP tunnel: time between registers; after three without a sign of life the server counts as gone");
+        take(TOKEN: OneText, "tun.token" | "token" | "passphrase", "none", "client of a UDP tunnel: at most 16 bytes, sent as they are");
+        take(P2P: Flag, "tun.p2p" | "p2p", "false", "server of a UDP tunnel: everything goes to one client, whatever its destination, and that client may send from any source");
+        take(ALLOW: CommaTexts, "allow", "none", "rtun's own; server of a UDP tunnel: prefixes of addresses that clients may register besides those of the device's networks; list or comma text");
         no_effect(WHOLE_PACKETS, Int: "bufferSize");
         shared(left_over);
     }
@@ -87,7 +87,7 @@ objects! {
         take(GSO_FRAMES: Flag, "gsoFrames" | "superFrames", "true", "rtun's own: whether such packets go whole to an rtun hub, and come from it; only speed depends on it");
         no_effect("it is for macOS", OneText: "peer", "tun.peer");
         no_effect("it is for Windows", OneText: "guid", "tun.guid");
-        misplaced("it belongs to GOST's UDP server; write the host's routes as `routes`", "router", "tun.router");
+        take(ROUTER: OneText, "router" | "tun.router", "none", "server of a UDP tunnel: a router; each line's `gateway` is an address that a client registers");
         shared(left_over);
     }
 

@@ -36,10 +36,10 @@ objects! {
 
     service, "a service" {
         take(NAME: OneText, "name", "required", "unique");
-        take(ADDR: OneText, "addr", "required for a hub", "`host:port` to listen on; an empty host is every address, port 0 any free one. No effect on a host");
+        take(ADDR: OneText, "addr", "required for a hub and the server of a UDP tunnel", "`host:port` to listen on; an empty host is every address, port 0 any free one. No effect on a host or client");
         shared(socket_fields);
-        take(ADMISSION: OneText, "admission", "none", "the name of an admission, which has to admit the address; no effect on a host");
-        take(ADMISSIONS: Texts, "admissions", "none", "names of admissions, of which each has to admit the address; no effect on a host");
+        take(ADMISSION: OneText, "admission", "none", "the name of an admission, which has to admit the address; no effect on a host or client");
+        take(ADMISSIONS: Texts, "admissions", "none", "names of admissions, of which each has to admit the address; no effect on a host or client");
         elsewhere("bypass", "bypasses", "resolver", "hosts");
         take(LIMITER: OneText, "limiter", "none", "the name of a limiter: of a hub's connections, or of a host's device");
         take(QUOTAS: Texts, "quotas", "none", "names of quotas, each of which counts what passes; when one is used up nothing passes, and a hub admits no more hosts");
@@ -47,21 +47,21 @@ objects! {
         take(RLIMITER: OneText, "rlimiter", "none", "the name of an rlimiter; hubs only");
         not_yet("logger", "loggers", "observer");
         elsewhere("rewriter", "recorders", "cache");
-        take(HANDLER: In(handler), "handler", "required", "hub or host");
+        take(HANDLER: In(handler), "handler", "required", "hub, host or [UDP tunnel](configuration.md#udp-tunnels)");
         take(LISTENER: In(listener), "listener", "`tcp`", "where and how it listens, or the host's device");
         take(LISTENERS: ObjectList(more_listener), "listeners", "none", "rtun's own: up to 63 more listeners of the same hub");
-        take(FORWARDER: In(forwarder), "forwarder", "required for a host", "the host's name");
+        take(FORWARDER: In(forwarder), "forwarder", "required for a host and a client", "the host's name, or the servers of a UDP tunnel's client");
         metadata();
         silent("status");
     }
 
     handler, "a handler" {
-        take(TYPE: OneText, "type", "required", "`router` for a hub, `tun` for a host");
+        take(TYPE: OneText, "type", "required", "`router` for a hub, `tun` for a host or a UDP tunnel");
         take(RETRIES: Int, "retries", "0", "accepted; a host tries every other node at once when one fails. No effect on a hub");
         take(CHAIN: OneText, "chain", "the only one that leads to a hub", "the chain a host connects by");
         take(CHAIN_GROUP: In(chain_group), "chainGroup", "none", "another way to write it");
-        take(AUTHER: OneText, "auther", "anyone", "the name of an auther that may admit; hubs only");
-        take(AUTHERS: Texts, "authers", "anyone", "names of authers, of which any may admit; hubs only");
+        take(AUTHER: OneText, "auther", "anyone", "the name of an auther that may admit; hubs and servers only");
+        take(AUTHERS: Texts, "authers", "anyone", "names of authers, of which any may admit; hubs and servers only");
         take(AUTH: In(auth), "auth", "anyone", "one user; counts only without a named auther");
         elsewhere("tls");
         take(LIMITER: OneText, "limiter", "none", "the name of a limiter whose rows and questions are about hosts and namespaces; hubs only");
@@ -97,13 +97,13 @@ objects! {
     forwarder, "a forwarder" {
         take(HOP: OneText, "hop" | "name", "none", "the name of one of `hops` whose node is meant");
         take(SELECTOR: In(selector), "selector", "none", "as in a hop");
-        take(NODES: ObjectList(target), "nodes", "required", "exactly one node");
+        take(NODES: ObjectList(target), "nodes", "required", "a host: exactly one node; the client of a UDP tunnel: its servers, tried in their order");
         not_yet("hopGroup");
     }
 
     target, "a forwarder's node" {
         silent("name");
-        take(ADDR: OneText, "addr", "required", "the name the host reports: 1 to 255 bytes without blanks, case counts");
+        take(ADDR: OneText, "addr", "required", "the name the host reports: 1 to 255 bytes without blanks, case counts; or, with a port, the server of a UDP tunnel");
         elsewhere("network", "bypass", "bypasses", "protocol", "host", "path", "filter", "matcher", "probe", "auth", "http", "tls", "metadata");
     }
 
@@ -163,7 +163,7 @@ objects! {
     }
 
     sockopts, "socket options" {
-        take(MARK: Int, "mark", "none", "old spelling of `so_mark` in the metadata");
+        take(SO_MARK: Int, "mark", "none", "old spelling of `so_mark` in the metadata");
     }
 
     probe, "a probe" {

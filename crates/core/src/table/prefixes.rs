@@ -24,6 +24,23 @@ impl PrefixSet {
     }
 }
 
+/// A value for each of some prefixes; the longest one that contains an address counts.
+#[derive(Default)]
+pub(crate) struct PrefixMap(Tries);
+
+impl PrefixMap {
+    /// Of prefixes that are all different, with values below 2^30.
+    pub(crate) fn new(prefixes: impl IntoIterator<Item = (IpNet, u32)>) -> Self {
+        let (v4, v6) = by_family(prefixes);
+        Self(Tries::new(&v4, &v6))
+    }
+
+    #[inline]
+    pub(crate) fn lookup(&self, addr: IpAddr) -> Option<u32> {
+        self.0.lookup(addr)
+    }
+}
+
 /// Values by prefix, for both families.
 #[derive(Default)]
 pub(super) struct Tries {

@@ -13,7 +13,7 @@ const NAME_MAX: usize = 128;
 const FILE_MAX: u64 = 1024;
 
 /// A resolver that keeps the addresses of names in `state`, if there is such a directory.
-pub(super) fn names(state: Option<&Arc<StateDir>>) -> Names {
+pub(crate) fn names(state: Option<&Arc<StateDir>>) -> Names {
     match state {
         Some(state) => Names::default().remembering(Arc::new(AddressBook(Arc::clone(state)))),
         None => Names::default(),

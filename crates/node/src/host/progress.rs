@@ -14,9 +14,10 @@ use rtun_core::{HostName, NamespaceId};
 use rtun_settings::{HostSettings, HubNode};
 use tokio::time::Instant;
 
-use super::{device::DeviceHistory, limiter::HostLimiter, session::Session};
+use super::{limiter::HostLimiter, session::Session};
 use crate::{
     counters::Counters,
+    device::DeviceHistory,
     report::{ConnectionReport, DeviceReport, FailureReport, Queued, quota_reports},
 };
 

@@ -26,6 +26,7 @@ use crate::{
     hub::{Explained, HubServiceView, Inquiry},
     report::{DescriptorReport, KindReport, NodeStatus, ServiceReport, Tasks},
     runtime::{descriptors::limit, machine::Machine, workers::Workers},
+    udp_tunnel::{UdpClientState, UdpServerState},
 };
 
 /// The services that run now. Reading it never waits, not even for a configuration that is being applied.
@@ -53,6 +54,8 @@ struct Shown {
 pub(crate) enum View {
     Hub(HubServiceView),
     Host(Arc<HostProgress>),
+    UdpServer(Arc<UdpServerState>),
+    UdpClient(Arc<UdpClientState>),
 }
 
 impl Default for Board {
@@ -111,7 +114,7 @@ impl Board {
             .iter()
             .filter_map(|Shown { name, view, .. }| match view {
                 View::Hub(hub) => Some((&**name, hub)),
-                View::Host(_) => None,
+                View::Host(_) | View::UdpServer(_) | View::UdpClient(_) => None,
             })
             .collect();
         let chosen = choose_hubs(&hubs, |(name, _)| name, asked.service.as_deref());
@@ -138,6 +141,7 @@ impl Board {
             match view {
                 View::Hub(hub) => lasted.push((name.clone(), hub.lasted())),
                 View::Host(host) => nodes.push((name.clone(), host.nodes())),
+                View::UdpServer(_) | View::UdpClient(_) => {}
             }
         }
         MetricsSample { status: self.status_of(reports), totals, lasted, nodes }
@@ -174,6 +178,8 @@ impl View {
         match (self, other) {
             (Self::Hub(one), Self::Hub(other)) => one.is(other),
             (Self::Host(one), Self::Host(other)) => Arc::ptr_eq(one, other),
+            (Self::UdpServer(one), Self::UdpServer(other)) => Arc::ptr_eq(one, other),
+            (Self::UdpClient(one), Self::UdpClient(other)) => Arc::ptr_eq(one, other),
             _ => false,
         }
     }
@@ -184,6 +190,8 @@ fn report(shown: &[Shown]) -> Vec<ServiceReport> {
         let kind = match view {
             View::Hub(hub) => KindReport::Hub(Box::new(hub.report())),
             View::Host(host) => KindReport::Host(Box::new(host.report())),
+            View::UdpServer(server) => KindReport::UdpServer(Box::new(server.report())),
+            View::UdpClient(client) => KindReport::UdpClient(Box::new(client.report())),
         };
         ServiceReport { name: name.clone(), kind }
     };
@@ -193,6 +201,6 @@ fn report(shown: &[Shown]) -> Vec<ServiceReport> {
 fn enter(ledger: &mut Ledger, shown: &[Shown], reports: &[ServiceReport]) -> Totals {
     ledger.sample(shown.iter().zip(reports).filter_map(|(shown, report)| match &report.kind {
         KindReport::Hub(hub) => Some((shown.id, &**hub)),
-        KindReport::Host(_) => None,
+        KindReport::Host(_) | KindReport::UdpServer(_) | KindReport::UdpClient(_) => None,
     }))
 }

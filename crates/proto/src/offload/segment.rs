@@ -56,8 +56,30 @@ impl GsoPacket<'_> {
     ///
     /// If `out` is shorter than that.
     pub fn write_frames_to(&self, out: &mut [u8]) -> usize {
+        self.write_segments::<LEN_PREFIX>(out)
+    }
+
+    /// The number of bytes that [`write_packets_to`](Self::write_packets_to) writes.
+    #[inline]
+    pub fn packets_len(&self) -> usize {
+        self.framed_len() - self.segments() * LEN_PREFIX
+    }
+
+    /// Like [`write_frames_to`](Self::write_frames_to), without lengths. All segments are as long as
+    /// [`longest_segment`](Self::longest_segment) but the last, which may be shorter. Returns the number of written bytes,
+    /// [`packets_len`](Self::packets_len).
+    ///
+    /// # Panics
+    ///
+    /// If `out` is shorter than that.
+    pub fn write_packets_to(&self, out: &mut [u8]) -> usize {
+        self.write_segments::<0>(out)
+    }
+
+    /// `PREFIX` is [`LEN_PREFIX`], or 0 for no lengths.
+    fn write_segments<const PREFIX: usize>(&self, out: &mut [u8]) -> usize {
         let Some(transport) = &self.transport else {
-            return write_frame(self.bytes, out);
+            return write_whole::<PREFIX>(self.bytes, out);
         };
         let (headers, payload) = self.bytes.split_at(transport.payload);
         let template = Template::new(transport, headers, payload.len());
@@ -68,17 +90,17 @@ impl GsoPacket<'_> {
             let (data, later) = rest.split_at(len);
             rest = later;
             let place = SegmentPosition { n, last: n == last, offset: n * self.gso_size };
-            written += template.write(place, data, &mut out[written..]);
+            written += template.write::<PREFIX>(place, data, &mut out[written..]);
         }
         written
     }
 }
 
-/// Writes a complete packet as a frame.
-fn write_frame(packet: &[u8], out: &mut [u8]) -> usize {
-    out[..LEN_PREFIX].copy_from_slice(&length_field(packet.len()).to_be_bytes());
-    out[LEN_PREFIX..LEN_PREFIX + packet.len()].copy_from_slice(packet);
-    LEN_PREFIX + packet.len()
+/// Writes a complete packet.
+fn write_whole<const PREFIX: usize>(packet: &[u8], out: &mut [u8]) -> usize {
+    out[..PREFIX].copy_from_slice(&length_field(packet.len()).to_be_bytes()[..PREFIX]);
+    out[PREFIX..PREFIX + packet.len()].copy_from_slice(packet);
+    PREFIX + packet.len()
 }
 
 /// The common parts of the segments of a packet.
@@ -107,10 +129,15 @@ impl<'a> Template<'a> {
     }
 
     #[inline]
-    fn write(&self, place: SegmentPosition, data: &[u8], out: &mut [u8]) -> usize {
+    fn write<const PREFIX: usize>(
+        &self,
+        place: SegmentPosition,
+        data: &[u8],
+        out: &mut [u8],
+    ) -> usize {
         let len = self.headers.len() + data.len();
-        let (prefix, packet) = out[..LEN_PREFIX + len].split_at_mut(LEN_PREFIX);
-        prefix.copy_from_slice(&length_field(len).to_be_bytes());
+        let (prefix, packet) = out[..PREFIX + len].split_at_mut(PREFIX);
+        prefix.copy_from_slice(&length_field(len).to_be_bytes()[..PREFIX]);
         let (headers, payload) = packet.split_at_mut(self.headers.len());
         headers.copy_from_slice(self.headers);
         payload.copy_from_slice(data);
@@ -137,7 +164,7 @@ impl<'a> Template<'a> {
         // Zero in UDP means no checksum (RFC 768); in one's complement 0xffff is zero too.
         let sum = if sum == 0 && self.transport.kind == TransportKind::Udp { 0xffff } else { sum };
         set_word(header, field, sum);
-        LEN_PREFIX + len
+        PREFIX + len
     }
 }
 

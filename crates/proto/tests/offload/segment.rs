@@ -23,6 +23,11 @@ fn segments(header: VirtioHeader, packet: &[u8]) -> Vec<Vec<u8>> {
     assert_eq!(frames.consumed(), out.len() - 6);
     assert_eq!(packets.len(), checked.segments());
     assert_eq!(packets.iter().map(Vec::len).max(), Some(checked.longest_segment()));
+    let mut bare = vec![0; checked.packets_len() + 7];
+    assert_eq!(checked.write_packets_to(&mut bare), checked.packets_len());
+    assert_eq!(bare[..checked.packets_len()], packets.concat()[..]);
+    let others = &packets[..packets.len() - 1];
+    assert!(others.iter().all(|packet| packet.len() == checked.longest_segment()));
     packets
 }
 

@@ -10,3 +10,4 @@ mod gost;
 mod icmp;
 mod packet;
 mod relay;
+mod udp_tunnel;

@@ -23,7 +23,7 @@ impl MetricsSample {
     pub(crate) fn hubs(&self) -> impl Iterator<Item = (&str, &HubReport)> {
         self.status.services.iter().filter_map(|service| match &service.kind {
             KindReport::Hub(hub) => Some((&*service.name, &**hub)),
-            KindReport::Host(_) => None,
+            _ => None,
         })
     }
 
@@ -31,7 +31,7 @@ impl MetricsSample {
     pub(crate) fn devices(&self) -> impl Iterator<Item = (&str, &DeviceReport)> {
         self.status.services.iter().filter_map(|service| match &service.kind {
             KindReport::Host(device) => Some((&*service.name, &**device)),
-            KindReport::Hub(_) => None,
+            _ => None,
         })
     }
 }

@@ -19,7 +19,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::page::Page;
+use super::page::MetricsPage;
 use crate::operations::board::MetricsSample;
 
 /// The page of what has been sampled.
@@ -42,7 +42,7 @@ impl fmt::Debug for MetricsSeries {
 impl Collector for MetricsSeries {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let Self(sample) = self;
-        let mut page = Page { encoder };
+        let mut page = MetricsPage { encoder };
         process::encode(sample, &mut page)?;
         hubs::encode(sample, &mut page)?;
         limits::encode(sample, &mut page)?;

@@ -3,14 +3,14 @@
 use std::fmt;
 
 use crate::{
-    operations::{board::MetricsSample, metrics::page::Page},
+    operations::{board::MetricsSample, metrics::page::MetricsPage},
     report::KindReport,
 };
 
 /// Reasons for the end of an association that GOST does not count as errors.
 const NO_ERRORS: [&str; 4] = ["peer_closed", "replaced", "revoked", "shutdown"];
 
-pub(super) fn encode(sample: &MetricsSample, page: &mut Page<'_>) -> fmt::Result {
+pub(super) fn encode(sample: &MetricsSample, page: &mut MetricsPage<'_>) -> fmt::Result {
     let machine = nix::unistd::gethostname().unwrap_or_default();
     let machine = machine.to_string_lossy();
     let service = |name: &str| vec![("host", machine.to_string()), ("service", name.into())];
@@ -83,6 +83,8 @@ fn transferred_in(kind: &KindReport) -> u64 {
     match kind {
         KindReport::Hub(hub) => hub.traffic().bytes_in,
         KindReport::Host(device) => device.sent.bytes_in,
+        KindReport::UdpServer(server) => server.received.bytes_in + server.sent.bytes_in,
+        KindReport::UdpClient(client) => client.sent.bytes_in,
     }
 }
 
@@ -90,6 +92,8 @@ fn transferred_out(kind: &KindReport) -> u64 {
     match kind {
         KindReport::Hub(hub) => hub.traffic().bytes_out,
         KindReport::Host(device) => device.received.bytes_out,
+        KindReport::UdpServer(server) => server.received.bytes_out + server.sent.bytes_out,
+        KindReport::UdpClient(client) => client.received.bytes_out,
     }
 }
 
@@ -100,5 +104,7 @@ fn errors(kind: &KindReport) -> u64 {
             hub.all_refused() + ended.map(|(_, happened)| happened.count).sum::<u64>()
         }
         KindReport::Host(device) => device.failed,
+        KindReport::UdpServer(_) => 0,
+        KindReport::UdpClient(client) => client.failed,
     }
 }

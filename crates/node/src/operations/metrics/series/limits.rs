@@ -5,12 +5,12 @@ use std::{collections::BTreeMap, fmt};
 use crate::{
     operations::{
         board::MetricsSample,
-        metrics::page::{Labels, Page, truth},
+        metrics::page::{Labels, MetricsPage, truth},
     },
     report::{LimitReport, QuotaReport},
 };
 
-pub(super) fn encode(sample: &MetricsSample, page: &mut Page<'_>) -> fmt::Result {
+pub(super) fn encode(sample: &MetricsSample, page: &mut MetricsPage<'_>) -> fmt::Result {
     let mut limited: BTreeMap<(&str, &str, &str), u64> = BTreeMap::new();
     // What a whole service shares is the same for each of its hosts.
     let mut rates: BTreeMap<(&str, &str, &str), u64> = BTreeMap::new();

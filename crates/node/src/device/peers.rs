@@ -1,4 +1,4 @@
-//! Where a host's own packets go, and how they are told from those that belong into the tunnel.
+//! Where a host's own packets go, and how the system distinguishes them from those that belong into the tunnel.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,9 +13,9 @@ use futures_util::future::join_all;
 use rtun_settings::{self, NetworkNamespace, SocketOptions, TransportStack};
 use rtun_system::{
     netns,
-    placement::{MARK, OwnPackets},
+    placement::{OWN_SO_MARK, OwnPackets},
 };
-use rtun_transport::{names::Names, socket::may_mark};
+use rtun_transport::{names::Names, socket::may_set_so_mark};
 use tokio::{task::JoinHandle, time::timeout};
 use tracing::warn;
 
@@ -38,35 +38,29 @@ const RESOLVERS: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.c
 const OWN_NAMESPACE: &str = "/proc/self/ns/net";
 
 /// Names, each with the addresses it has, as far as it could be looked up.
-pub(super) type Answers = Vec<(String, Vec<IpAddr>)>;
+pub(super) type NameAnswers = Vec<(String, Vec<IpAddr>)>;
 
 /// The other ends of a host's connections: hubs, or the proxies before them.
-pub(in crate::host) struct Ends {
+pub(crate) struct TunnelPeers {
     addresses: BTreeSet<IpAddr>,
     /// Names, as `host:port`, with the addresses they have had.
     names: BTreeMap<String, BTreeSet<IpAddr>>,
     /// Looks them up, for the connections too: nobody asks twice at a time.
     lookups: Arc<Names>,
-    marks: Vec<u32>,
+    so_marks: Vec<u32>,
     /// Whether all connections are marked.
-    marked: bool,
+    all_marked: bool,
 }
 
-impl Ends {
-    /// Those of a host. Its connections are given a mark from now on, where they have none and the system allows it.
+impl TunnelPeers {
+    /// Those of a host. From now on its sockets have a `SO_MARK`, if the system allows it.
     /// Connections that are made in another network namespace than the device is in cannot enter it and are left out.
-    pub(in crate::host) fn mark(
+    pub(crate) fn of_host(
         service: &str,
         host: &mut rtun_settings::HostSettings,
         lookups: &Arc<Names>,
     ) -> Self {
-        let mut ends = Self {
-            addresses: BTreeSet::new(),
-            names: BTreeMap::new(),
-            lookups: Arc::clone(lookups),
-            marks: Vec::new(),
-            marked: true,
-        };
+        let mut peers = Self::none(lookups);
         let netns = namespace(host.device.netns.as_ref());
         let is_there = |sockets: &SocketOptions| namespace(sockets.netns.as_ref()) == netns;
         let has_proxies = !host.proxies.is_empty();
@@ -75,30 +69,65 @@ impl Ends {
                 continue;
             }
             // QUIC goes past proxies.
-            let direct = |way: &&rtun_settings::Endpoint| {
-                !has_proxies || matches!(way.stack, TransportStack::Quic { .. })
+            let direct = |endpoint: &&rtun_settings::Endpoint| {
+                !has_proxies || matches!(endpoint.stack, TransportStack::Quic { .. })
             };
             let addrs: Vec<&str> =
-                hub.endpoints.iter().filter(direct).map(|way| &*way.addr).collect();
-            ends.add(&addrs);
-            ends.mark_sockets(&mut hub.sockets);
+                hub.endpoints.iter().filter(direct).map(|endpoint| &*endpoint.addr).collect();
+            peers.add(&addrs);
+            peers.give_so_mark(&mut hub.sockets);
         }
         for (place, hop) in host.proxies.iter_mut().enumerate() {
             for node in hop.nodes.iter_mut().filter(|node| is_there(&node.sockets)) {
                 if place == 0 {
-                    ends.add(&[&node.addr]);
+                    peers.add(&[&node.addr]);
                 }
-                ends.mark_sockets(&mut node.sockets);
+                peers.give_so_mark(&mut node.sockets);
             }
         }
-        if !ends.marked && !host.device.routes.is_empty() {
+        if !peers.all_marked && !host.device.routes.is_empty() {
             warn!(
                 service,
                 "the tunnel's own packets cannot be marked (CAP_NET_ADMIN, or CAP_NET_RAW since Linux 5.17): they are \
                  kept out of its routes by the addresses they go to"
             );
         }
-        ends
+        peers
+    }
+
+    /// Those of a service whose sockets are all bound, and nothing is dialled: they have `so_mark`, or rtun's own if there is none and the system allows it.
+    pub(crate) fn of_listener(so_mark: &mut Option<u32>, netns: Option<&NetworkNamespace>) -> Self {
+        let mut peers = Self::none(&Arc::default());
+        let mut sockets =
+            SocketOptions { so_mark: *so_mark, netns: netns.cloned(), ..SocketOptions::default() };
+        peers.give_so_mark(&mut sockets);
+        *so_mark = sockets.so_mark;
+        peers
+    }
+
+    /// Those of a service that dials `addrs` through `sockets`, which have a `SO_MARK` as those of [`TunnelPeers::of_host`] do.
+    pub(crate) fn of_dialler(
+        addrs: &[&str],
+        sockets: &mut SocketOptions,
+        device: &rtun_settings::DeviceSettings,
+        lookups: &Arc<Names>,
+    ) -> Self {
+        let mut peers = Self::none(lookups);
+        if namespace(sockets.netns.as_ref()) == namespace(device.netns.as_ref()) {
+            peers.add(addrs);
+            peers.give_so_mark(sockets);
+        }
+        peers
+    }
+
+    fn none(lookups: &Arc<Names>) -> Self {
+        Self {
+            addresses: BTreeSet::new(),
+            names: BTreeMap::new(),
+            lookups: Arc::clone(lookups),
+            so_marks: Vec::new(),
+            all_marked: true,
+        }
     }
 
     fn add(&mut self, addrs: &[&str]) {
@@ -118,15 +147,15 @@ impl Ends {
         }
     }
 
-    fn mark_sockets(&mut self, sockets: &mut SocketOptions) {
-        if sockets.mark.is_none_or(|mark| mark == 0) {
+    fn give_so_mark(&mut self, sockets: &mut SocketOptions) {
+        if sockets.so_mark.is_none_or(|so_mark| so_mark == 0) {
             let netns = sockets.netns.as_ref().map(NetworkNamespace::path);
-            sockets.mark = may_mark(netns.as_deref()).then_some(MARK);
+            sockets.so_mark = may_set_so_mark(netns.as_deref()).then_some(OWN_SO_MARK);
         }
-        match sockets.mark {
-            Some(mark) if !self.marks.contains(&mark) => self.marks.push(mark),
+        match sockets.so_mark {
+            Some(so_mark) if !self.so_marks.contains(&so_mark) => self.so_marks.push(so_mark),
             Some(_) => {}
-            None => self.marked = false,
+            None => self.all_marked = false,
         }
     }
 
@@ -135,7 +164,7 @@ impl Ends {
         let mut peers = self.addresses.clone();
         peers.extend(self.names.values().flatten());
         let mut let_past = BTreeSet::new();
-        if !self.marked || strict_paths {
+        if !self.all_marked || strict_paths {
             let_past.extend(&peers);
         }
         // A host that is not connected has to reach its name servers.
@@ -147,7 +176,7 @@ impl Ends {
             );
         }
         OwnPackets {
-            marks: self.marks.clone(),
+            so_marks: self.so_marks.clone(),
             peers,
             may_go_anywhere: self.names.values().any(BTreeSet::is_empty),
             let_past,
@@ -166,7 +195,7 @@ impl Ends {
     }
 
     /// Begins to look all names up, if there are any.
-    pub(super) fn look_up(&self) -> Option<JoinHandle<Answers>> {
+    pub(super) fn look_up(&self) -> Option<JoinHandle<NameAnswers>> {
         let names: Vec<String> = self.names.keys().cloned().collect();
         if names.is_empty() {
             return None;
@@ -187,7 +216,7 @@ impl Ends {
     }
 
     /// Remembers addresses, in addition to those that were known: a connection may still go there.
-    pub(super) fn learn(&mut self, answers: Answers) {
+    pub(super) fn learn(&mut self, answers: NameAnswers) {
         for (name, found) in answers {
             let Some(known) = self.names.get_mut(&name) else { continue };
             if known.len() + found.len() > ADDRESSES_MAX {
@@ -205,7 +234,7 @@ fn namespace(config: Option<&NetworkNamespace>) -> Result<netns::NetnsIdentity, 
 }
 
 /// What comes of a lookup that goes on; never ready without one.
-pub(super) async fn answers(lookup: &mut Option<JoinHandle<Answers>>) -> Answers {
+pub(super) async fn answers(lookup: &mut Option<JoinHandle<NameAnswers>>) -> NameAnswers {
     match lookup {
         Some(lookup) => lookup.await.unwrap_or_default(),
         None => std::future::pending().await,
@@ -251,28 +280,28 @@ mod tests {
 
     #[test]
     fn a_name_without_an_address_may_lead_anywhere_and_known_ones_are_kept() {
-        let mut ends = Ends {
+        let mut hubs = TunnelPeers {
             addresses: BTreeSet::new(),
             names: BTreeMap::new(),
             lookups: Arc::default(),
-            marks: vec![1],
-            marked: true,
+            so_marks: vec![1],
+            all_marked: true,
         };
-        ends.add(&["hub.example:443", "[2001:db8::1]:443", "192.0.2.1:8443", ":8443"]);
-        assert!(ends.own_packets(true, false).may_go_anywhere);
+        hubs.add(&["hub.example:443", "[2001:db8::1]:443", "192.0.2.1:8443", ":8443"]);
+        assert!(hubs.own_packets(true, false).may_go_anywhere);
         let answer =
             |last: u8| vec![("hub.example:443".to_owned(), vec![IpAddr::from([10, 0, 0, last])])];
-        ends.learn(answer(1));
-        ends.learn(answer(2));
-        ends.learn(vec![("hub.example:443".to_owned(), Vec::new())]);
-        let own = ends.own_packets(true, false);
+        hubs.learn(answer(1));
+        hubs.learn(answer(2));
+        hubs.learn(vec![("hub.example:443".to_owned(), Vec::new())]);
+        let own = hubs.own_packets(true, false);
         assert!(!own.may_go_anywhere && own.let_past.is_empty());
         let peers: Vec<String> = own.peers.iter().map(ToString::to_string).collect();
         assert_eq!(peers, ["10.0.0.1", "10.0.0.2", "192.0.2.1", "2001:db8::1"]);
-        assert_eq!(ends.own_packets(true, true).let_past, own.peers);
+        assert_eq!(hubs.own_packets(true, true).let_past, own.peers);
         for last in 3..=200 {
-            ends.learn(answer(last));
+            hubs.learn(answer(last));
         }
-        assert!(ends.own_packets(true, false).peers.len() <= ADDRESSES_MAX + 2);
+        assert!(hubs.own_packets(true, false).peers.len() <= ADDRESSES_MAX + 2);
     }
 }

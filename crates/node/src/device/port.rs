@@ -9,8 +9,8 @@ use arc_swap::{ArcSwapOption, Guard};
 use rtun_system::tun::{Offload, PacketDevice, Tun};
 use tokio::sync::Notify;
 
-/// A host's device as its sessions see it. While there is none, packets are refused, and are counted as lost.
-pub(in crate::host) struct Port {
+/// A service's device as its sessions see it. While there is none, packets are refused, and are counted as lost.
+pub(crate) struct DevicePort {
     name: String,
     mtu: u16,
     offload: Offload,
@@ -18,9 +18,9 @@ pub(in crate::host) struct Port {
     changed: Notify,
 }
 
-impl Port {
+impl DevicePort {
     /// For devices like this one; empty.
-    pub(in crate::host) fn like(device: &Tun) -> Self {
+    pub(crate) fn like(device: &Tun) -> Self {
         Self {
             name: device.name().to_owned(),
             mtu: device.mtu(),
@@ -65,7 +65,7 @@ impl Port {
     }
 }
 
-impl PacketDevice for Port {
+impl PacketDevice for DevicePort {
     /// That of the first; the system may have chosen another since.
     fn name(&self) -> &str {
         &self.name

@@ -15,13 +15,13 @@ const WITHIN: Duration = Duration::from_secs(60);
 
 /// What was put back when, and what is left.
 #[derive(Default)]
-pub(super) struct Contest {
+pub(super) struct DeviceContest {
     /// At most [`TIMES`] of each item, and there are as many items as a device is given.
     put_back: HashMap<Item, VecDeque<Instant>>,
     left: HashSet<Item>,
 }
 
-impl Contest {
+impl DeviceContest {
     /// Whether an item that is missing may be put back.
     pub(super) fn may(&mut self, item: &Item, now: Instant) -> bool {
         if self.left.contains(item) {
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn the_fourth_time_within_a_minute_is_left_until_the_item_is_there_again() {
-        let (mut contest, begin) = (Contest::default(), Instant::now());
+        let (mut contest, begin) = (DeviceContest::default(), Instant::now());
         for seconds in [0, 10, 20] {
             assert!(contest.may(&Item::Up, after(begin, seconds)));
             contest.was_put_back(&Item::Up, after(begin, seconds));
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn what_goes_every_half_minute_is_always_put_back() {
-        let (mut contest, begin) = (Contest::default(), Instant::now());
+        let (mut contest, begin) = (DeviceContest::default(), Instant::now());
         for round in 0..100 {
             let now = after(begin, round * 30);
             assert!(contest.may(&Item::Up, now));

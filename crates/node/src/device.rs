@@ -1,12 +1,12 @@
-//! The owner of a host's device: makes it, looks after it, makes it again when it is gone, and takes it away at the end.
+//! The owner of a service's device: makes it, looks after it, makes it again when it is gone, and takes it away at the end.
 //!
-//! A [`Keeper`] is one task. It ends when it is told to, and with it go the device and all that the system was given for it.
+//! A [`DeviceKeeper`] is one task. It ends on request, and with it go the device and all that the system was given for it.
 //! Each device that it makes has an uplink of its own, which ends with the device. The session to the hub knows nothing of
-//! this: it hands packets to a [`Port`], which has a device or none.
+//! this: it hands packets to a [`DevicePort`], which has a device or none.
 
 mod contest;
-mod ends;
 mod history;
+mod peers;
 mod port;
 
 use std::{
@@ -28,7 +28,7 @@ use rtun_system::{
     installation::{Installation, Item, Restored},
     link::{LinkSetup, SystemLink},
     netlink::LinkError,
-    netns,
+    netns::{self, NetnsError},
     os_route::OsRoute,
     placement::{Apart, OwnPackets},
     tun::{Offload, PacketDevice, Tun, TunConfig, TunError},
@@ -42,9 +42,8 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::{info, warn};
 
-use self::contest::Contest;
-pub(super) use self::{ends::Ends, history::DeviceHistory, port::Port};
-use super::{HostError, HostProgress, uplink};
+use self::contest::DeviceContest;
+pub(crate) use self::{history::DeviceHistory, peers::TunnelPeers, port::DevicePort};
 
 /// Changes of the system come in groups; what they have done is looked at this long after the first.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -63,19 +62,46 @@ const LIVED: Duration = Duration::from_secs(60);
 
 const DELETED: &str = "somebody has deleted it";
 
-/// Makes a host's device as often as it is needed.
-pub(super) struct Maker {
-    pub(super) service: String,
-    pub(super) host: HostName,
-    pub(super) config: rtun_settings::DeviceSettings,
-    pub(super) ends: Ends,
-    /// The event loop that moves the packets.
-    pub(super) packets: Handle,
+/// Who a device is kept for.
+pub(crate) trait DeviceUser: Send + Sync + 'static {
+    /// How the device has fared.
+    fn history(&self) -> &DeviceHistory;
+
+    /// Whether its packets have somewhere to go.
+    fn is_connected(&self) -> bool;
+
+    /// Takes the device's packets, until it fails.
+    fn carry(self: Arc<Self>, device: Arc<Tun>) -> impl Future<Output = io::Error> + Send;
 }
 
-/// A device and all that belongs to it; dropped without [`Maker::unmake`] it leaves what does not go with the device to the
+/// A device cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// By the system.
+    #[error(transparent)]
+    Tun(#[from] TunError),
+    /// Its network namespace cannot be entered.
+    #[error(transparent)]
+    Netns(#[from] NetnsError),
+    /// It cannot be set up.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+}
+
+/// Makes a service's device as often as it is needed.
+pub(crate) struct DeviceMaker {
+    pub(crate) service: String,
+    /// The name that the host reports, if it is one.
+    pub(crate) host: Option<HostName>,
+    pub(crate) config: rtun_settings::DeviceSettings,
+    pub(crate) peers: TunnelPeers,
+    /// The event loop that moves the packets.
+    pub(crate) packets: Handle,
+}
+
+/// A device and all that belongs to it; dropped without [`DeviceMaker::unmake`] it leaves what does not go with the device to the
 /// next one that is made.
-pub(super) struct Made {
+pub(crate) struct MadeDevice {
     tun: Arc<Tun>,
     installation: Installation,
     changes: Changes,
@@ -89,31 +115,68 @@ pub(super) struct Made {
     since: Instant,
 }
 
-/// Keeps a host's device.
-pub(super) struct Keeper {
-    maker: Maker,
-    port: Arc<Port>,
-    progress: Arc<HostProgress>,
+/// Keeps a service's device.
+pub(crate) struct DeviceKeeper<U> {
+    maker: DeviceMaker,
+    port: Arc<DevicePort>,
+    user: Arc<U>,
     look_again: Arc<Notify>,
-    contest: Contest,
+    contest: DeviceContest,
     own: OwnPackets,
     /// What the system refuses, as it was said last.
     failing: Vec<String>,
     refused: HashSet<Item>,
     looked_up: Instant,
-    lookup: Option<JoinHandle<ends::Answers>>,
+    lookup: Option<JoinHandle<peers::NameAnswers>>,
+}
+
+/// The task that keeps a device. Dropped, it ends at once, and what the system was given stays until the next start.
+pub(crate) struct DeviceTask {
+    pub(crate) task: AbortOnDropHandle<()>,
+    /// Ends the task, once nothing needs the device any more.
+    pub(crate) take_away: CancellationToken,
+    pub(crate) look_again: Arc<Notify>,
+}
+
+impl DeviceTask {
+    /// Keeps `made` for `user`, whose packets go to `port`.
+    pub(crate) fn start<U: DeviceUser>(
+        maker: DeviceMaker,
+        made: MadeDevice,
+        port: Arc<DevicePort>,
+        user: Arc<U>,
+    ) -> Self {
+        let (look_again, take_away) = (Arc::<Notify>::default(), CancellationToken::new());
+        // What arrives before the task runs has somewhere to go.
+        port.put(Arc::clone(&made.tun));
+        let keeper = DeviceKeeper::new(maker, port, user, Arc::clone(&look_again));
+        let task = AbortOnDropHandle::new(tokio::spawn(keeper.run(made, take_away.clone())));
+        Self { task, take_away, look_again }
+    }
+
+    /// Has the device looked at, and made again if it is gone, at once.
+    pub(crate) fn look_again(&self) {
+        self.look_again.notify_one();
+    }
+
+    /// Takes the device away, with all that the system was given for it.
+    pub(crate) async fn end(self) {
+        self.take_away.cancel();
+        // A panic has been reported already.
+        let _ = self.task.await;
+    }
 }
 
 /// Why a device is no longer kept.
-enum End {
+enum DeviceEnd {
     Stopped,
     Gone(String),
 }
 
-impl Maker {
+impl DeviceMaker {
     /// Makes the device with its addresses and routes, named `name` if that is given. Either all of it is there afterwards,
     /// or nothing.
-    pub(super) async fn make(&mut self, name: Option<&str>) -> Result<Made, HostError> {
+    pub(crate) async fn make(&mut self, name: Option<&str>) -> Result<MadeDevice, DeviceError> {
         let rtun_settings::DeviceSettings { addresses, mtu, routes, dns, offload, .. } =
             &self.config;
         let wanted = TunConfig { name: name.map(str::to_owned), mtu: *mtu };
@@ -128,15 +191,15 @@ impl Maker {
         };
         let path = self.netns();
         let identity = path.as_deref().map(netns::identity).transpose()?;
-        self.ends.look_up_first().await;
-        let open = || -> Result<_, HostError> {
+        self.peers.look_up_first().await;
+        let open = || -> Result<_, DeviceError> {
             let tun = {
                 let _watched_by = self.packets.enter();
                 if *offload { Tun::create_offloading(&wanted)? } else { Tun::create(&wanted)? }
             };
             let link = SystemLink::open(tun.name())?;
             let changes = Changes::follow(link.index(), &setup)?;
-            let strict_paths = ends::paths_are_strict(tun.name());
+            let strict_paths = peers::paths_are_strict(tun.name());
             Ok((tun, link, changes, strict_paths))
         };
         let there = match name {
@@ -153,7 +216,7 @@ impl Maker {
         }
         let (tun, link, changes, strict_paths) = opened?;
         let mut installation = Installation::prepare(link, setup).await?;
-        let own = self.ends.own_packets(false, strict_paths);
+        let own = self.peers.own_packets(false, strict_paths);
         let outcome = match installation.restore(&own, &mut |_| true).await {
             Ok(outcome) => outcome,
             Err(error) => return Err(abandon(installation, error).await),
@@ -180,12 +243,17 @@ impl Maker {
         }
         let shown: Vec<_> = addresses.iter().map(ToString::to_string).collect();
         info!(
-            service = self.service, host = %self.host, device = tun.name(), mtu, addresses = shown.join(" "),
-            offload = describe(tun.offload()), "device is up"
+            service = self.service,
+            host = self.host.as_ref().map(tracing::field::display),
+            device = tun.name(),
+            mtu,
+            addresses = shown.join(" "),
+            offload = describe(tun.offload()),
+            "device is up"
         );
         say_apart(&self.service, tun.name(), &apart, &[]);
         let (tun, since) = (Arc::new(tun), Instant::now());
-        Ok(Made {
+        Ok(MadeDevice {
             tun,
             installation,
             changes,
@@ -198,8 +266,8 @@ impl Maker {
     }
 
     /// Takes a device away, with all that the system was given for it.
-    async fn unmake(&self, made: Made) {
-        let Made { tun, installation, .. } = made;
+    async fn unmake(&self, made: MadeDevice) {
+        let MadeDevice { tun, installation, .. } = made;
         let is_to_stay = installation.is_persistent();
         if let Err(error) = installation.remove().await {
             warn!(service = self.service, "{error}");
@@ -217,32 +285,32 @@ impl Maker {
     }
 }
 
-impl Made {
-    pub(super) fn tun(&self) -> &Arc<Tun> {
+impl MadeDevice {
+    pub(crate) fn tun(&self) -> &Arc<Tun> {
         &self.tun
     }
 }
 
 /// After a failure the device goes, with what it was given so far.
-async fn abandon(installation: Installation, error: LinkError) -> HostError {
+async fn abandon(installation: Installation, error: LinkError) -> DeviceError {
     // The refusal is what the caller must hear of; a failure to tidy up after it would hide it.
     let _ = installation.remove().await;
     error.into()
 }
 
-impl Keeper {
+impl<U: DeviceUser> DeviceKeeper<U> {
     /// Keeps a device that has been made; `look_again` has it looked at, and made again, at once.
-    pub(super) fn new(
-        maker: Maker,
-        port: Arc<Port>,
-        progress: Arc<HostProgress>,
+    pub(crate) fn new(
+        maker: DeviceMaker,
+        port: Arc<DevicePort>,
+        user: Arc<U>,
         look_again: Arc<Notify>,
     ) -> Self {
-        let (contest, own) = (Contest::default(), OwnPackets::default());
+        let (contest, own) = (DeviceContest::default(), OwnPackets::default());
         Self {
             maker,
             port,
-            progress,
+            user,
             look_again,
             contest,
             own,
@@ -254,7 +322,7 @@ impl Keeper {
     }
 
     /// Keeps the device until `stop`.
-    pub(super) async fn run(mut self, mut made: Made, stop: CancellationToken) {
+    pub(crate) async fn run(mut self, mut made: MadeDevice, stop: CancellationToken) {
         let mut pause = Duration::ZERO;
         loop {
             let ended = AssertUnwindSafe(self.keep(&mut made, &stop)).catch_unwind().await;
@@ -262,13 +330,13 @@ impl Keeper {
             let lived = made.since.elapsed();
             self.maker.unmake(made).await;
             let why = match ended {
-                Ok(End::Stopped) => return,
-                Ok(End::Gone(why)) => why,
+                Ok(DeviceEnd::Stopped) => return,
+                Ok(DeviceEnd::Gone(why)) => why,
                 Err(_reported) => "a bug in rtun: please report it".to_owned(),
             };
             let name = self.port.name().to_owned();
             warn!(service = self.maker.service, device = name, "the device is gone: {why}");
-            self.progress.device.gone(why);
+            self.user.history().gone(why);
             if lived >= LIVED {
                 pause = Duration::ZERO;
             }
@@ -276,7 +344,7 @@ impl Keeper {
                 Some(made) => made,
                 None => return,
             };
-            self.progress.device.is_back();
+            self.user.history().is_back();
         }
     }
 
@@ -286,7 +354,7 @@ impl Keeper {
         name: &str,
         pause: &mut Duration,
         stop: &CancellationToken,
-    ) -> Option<Made> {
+    ) -> Option<MadeDevice> {
         let mut said = String::new();
         loop {
             tokio::select! {
@@ -297,7 +365,7 @@ impl Keeper {
             *pause = (*pause * 2).clamp(Duration::from_secs(1), PAUSE_MAX);
             match self.maker.make(Some(name)).await {
                 Ok(made) => return Some(made),
-                Err(HostError::Tun(TunError::NameInUse { .. }))
+                Err(DeviceError::Tun(TunError::NameInUse { .. }))
                     if self.maker.config.name.is_none() =>
                 {
                     // The system chose the name, and somebody else has it now.
@@ -314,7 +382,7 @@ impl Keeper {
                             device = name,
                             "the device cannot be made again: {text}; trying on"
                         );
-                        self.progress.device.cannot_be_made(text.clone());
+                        self.user.history().cannot_be_made(text.clone());
                         said = text;
                     }
                 }
@@ -323,17 +391,14 @@ impl Keeper {
     }
 
     /// Moves packets and looks after one device until it is gone.
-    async fn keep(&mut self, made: &mut Made, stop: &CancellationToken) -> End {
-        self.contest = Contest::default();
+    async fn keep(&mut self, made: &mut MadeDevice, stop: &CancellationToken) -> DeviceEnd {
+        self.contest = DeviceContest::default();
         self.failing = made.failing.clone();
-        self.progress.device.failing(self.failing.clone());
+        self.user.history().failing(self.failing.clone());
         self.own = self.own_packets(made);
         self.port.put(Arc::clone(&made.tun));
-        let (tun, progress) = (Arc::clone(&made.tun), Arc::clone(&self.progress));
-        let mut uplink = AbortOnDropHandle::new(self.maker.packets.spawn(async move {
-            let HostProgress { session, sent, .. } = &*progress;
-            uplink::run(&*tun, session, sent).await
-        }));
+        let (tun, user) = (Arc::clone(&made.tun), Arc::clone(&self.user));
+        let mut uplink = AbortOnDropHandle::new(self.maker.packets.spawn(user.carry(tun)));
         let end = self.watch(made, &mut uplink, stop).await;
         uplink.abort();
         if !uplink.is_finished() {
@@ -345,10 +410,10 @@ impl Keeper {
 
     async fn watch(
         &mut self,
-        made: &mut Made,
+        made: &mut MadeDevice,
         uplink: &mut AbortOnDropHandle<io::Error>,
         stop: &CancellationToken,
-    ) -> End {
+    ) -> DeviceEnd {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut due = None;
@@ -361,14 +426,14 @@ impl Keeper {
             };
             let soon = || Some(tokio::time::Instant::now() + SETTLE);
             tokio::select! {
-                () = stop.cancelled() => return End::Stopped,
-                ended = &mut *uplink => return End::Gone(match ended {
+                () = stop.cancelled() => return DeviceEnd::Stopped,
+                ended = &mut *uplink => return DeviceEnd::Gone(match ended {
                     Ok(error) if error.raw_os_error() == Some(Errno::EBADFD as i32) => DELETED.into(),
                     Ok(error) => error.to_string(),
                     Err(_reported) => "a bug in rtun: please report it".into(),
                 }),
                 change = made.changes.next() => match change {
-                    Ok(Change::Gone) => return End::Gone(DELETED.into()),
+                    Ok(Change::Gone) => return DeviceEnd::Gone(DELETED.into()),
                     Ok(change) => {
                         if change == Change::Surroundings {
                             made.installation.surroundings_changed();
@@ -376,14 +441,14 @@ impl Keeper {
                         due = due.or_else(soon);
                     }
                     Err(error) => {
-                        return End::Gone(format!("the system's changes cannot be followed: {error}"));
+                        return DeviceEnd::Gone(format!("the system's changes cannot be followed: {error}"));
                     }
                 },
                 () = is_due => {
                     due = None;
                     if let Err(error) = self.restore(made).await {
                         if error.is_device_gone() {
-                            return End::Gone(DELETED.into());
+                            return DeviceEnd::Gone(DELETED.into());
                         }
                         self.says_failing(vec![error.to_string()]);
                     }
@@ -392,20 +457,20 @@ impl Keeper {
                     }
                 }
                 () = self.look_again.notified() => {
-                    self.contest = Contest::default();
+                    self.contest = DeviceContest::default();
                     made.installation.surroundings_changed();
                     due = soon();
                 }
-                answers = ends::answers(&mut self.lookup) => {
+                answers = peers::answers(&mut self.lookup) => {
                     self.lookup = None;
-                    self.maker.ends.learn(answers);
+                    self.maker.peers.learn(answers);
                 }
                 _ = ticks.tick() => {
                     if let Some(path) = self.maker.netns()
                         && netns::identity(&path).ok() != made.netns
                     {
                         let path = path.display();
-                        return End::Gone(format!("the network namespace {path} was removed"));
+                        return DeviceEnd::Gone(format!("the network namespace {path} was removed"));
                     }
                     self.look_up_if_needed();
                     let own = self.own_packets(made);
@@ -420,23 +485,23 @@ impl Keeper {
 
     /// Names of hubs are looked up again while there is no connection: their addresses may have changed.
     fn look_up_if_needed(&mut self) {
-        let is_time = self.looked_up.elapsed() >= ends::LOOK_UP_EVERY;
+        let is_time = self.looked_up.elapsed() >= peers::LOOK_UP_EVERY;
         if self.lookup.is_none() && is_time && !self.is_connected() {
             self.looked_up = Instant::now();
-            self.lookup = self.maker.ends.look_up();
+            self.lookup = self.maker.peers.look_up();
         }
     }
 
-    fn own_packets(&self, made: &Made) -> OwnPackets {
-        self.maker.ends.own_packets(self.is_connected(), made.strict_paths)
+    fn own_packets(&self, made: &MadeDevice) -> OwnPackets {
+        self.maker.peers.own_packets(self.is_connected(), made.strict_paths)
     }
 
     fn is_connected(&self) -> bool {
-        self.progress.session.load().is_some()
+        self.user.is_connected()
     }
 
     /// Puts back what is missing.
-    async fn restore(&mut self, made: &mut Made) -> Result<(), LinkError> {
+    async fn restore(&mut self, made: &mut MadeDevice) -> Result<(), LinkError> {
         let Self { contest, own, .. } = self;
         let now = Instant::now();
         let mut may = |item: &Item| contest.may(item, now);
@@ -448,7 +513,7 @@ impl Keeper {
         if !back.is_empty() {
             let what = list(&back);
             warn!(service, device, what, "what somebody has taken from the device is put back");
-            self.progress.device.put_back(what);
+            self.user.history().put_back(what);
             for item in contest::taken(&back) {
                 contest.was_put_back(item, now);
             }
@@ -464,7 +529,7 @@ impl Keeper {
             );
         }
         contest.leave(&left);
-        self.progress.device.left(left.iter().map(ToString::to_string).collect());
+        self.user.history().left(left.iter().map(ToString::to_string).collect());
         let mut failing: Vec<String> = failed.iter().map(|(_, error)| error.to_string()).collect();
         failing.extend(ipv6_off.as_ref().map(without_ipv6));
         self.refused = failed.into_iter().map(|(item, _)| item).collect();
@@ -479,7 +544,7 @@ impl Keeper {
         for what in failing.iter().filter(|what| !self.failing.contains(what)) {
             warn!(service, device, "the device is not as it should be: {what}; trying on");
         }
-        self.progress.device.failing(failing.clone());
+        self.user.history().failing(failing.clone());
         self.failing = failing;
     }
 }

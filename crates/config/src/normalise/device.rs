@@ -1,13 +1,13 @@
-//! The TUN device of a host, by the metadata of its listener.
+//! The TUN device of a host or of an end of a UDP tunnel, by the metadata of its listener.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::{sockets::is_device_name, tables};
 use crate::{
     findings::Report,
     location::{At, quote},
-    normalise::{sockets::is_device_name, tables},
     schema::tun_listener,
     value::Cursor,
 };

@@ -1,0 +1,30 @@
+//! The decisions of a UDP tunnel's server: who may register which address, and where a packet or frame goes.
+//!
+//! | Module | Subject |
+//! |---|---|
+//! | `drop` | the closed list of ways to lose a datagram |
+//! | `addresses` | which addresses may be registered at all |
+//! | `rate` | how often strangers may try |
+//! | `clients` | who has registered what, where from |
+//! | `contest` | one address wanted by two |
+//! | `forward` | where a packet goes, and whether its sender may send it |
+//! | `mac_table` | behind whom a hardware address is |
+
+mod addresses;
+mod clients;
+mod contest;
+mod drop;
+mod forward;
+mod mac_table;
+mod rate;
+
+pub use addresses::AddressRules;
+pub use clients::{
+    ClientId, ClientLimits, ClientTable, MAX_PER_REGISTER, RegisterRefusal, Registration,
+    SILENT_AFTER, TunnelClient, Volume,
+};
+pub use drop::DatagramDrop;
+pub use forward::{GatewayRoute, GatewayRoutes, NextHop, TunnelRouting};
+pub use rtun_proto::udp_tunnel::{Passphrase, PassphraseError};
+
+pub use mac_table::{MAX_MACS, MAX_MACS_PER_PEER, MacTable};

@@ -1,0 +1,127 @@
+//! The closed list of ways to lose a datagram of a UDP tunnel.
+
+use rtun_proto::{ethernet::ShortFrame, udp_tunnel::DatagramError};
+
+/// Why a datagram, or the packet of a device, went nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum DatagramDrop {
+    /// Neither a packet nor a message: empty, cut, or of a length that no message has. Look at: the sender, an attack.
+    Malformed,
+    /// Longer than its receiver can take. Look at: MTU.
+    TooBig,
+    /// Data from an address and port that nobody has registered from. Look at: a client without keepalive after a restart, or
+    /// an attack.
+    Unregistered,
+    /// The source is neither an address of its sender nor in a network behind it. Look at: a missing route for that network, or
+    /// an attack.
+    Spoofed,
+    /// Nobody has the destination. Look at: `route`, `routes`, the client that should have it.
+    NoRoute,
+    /// Link-local and multicast packets, which stay on their own link. Normal noise.
+    Local,
+    /// A register with a wrong passphrase. Look at: the client's passphrase, the auther's user of that address.
+    Auth,
+    /// A register of the server's own address. Look at: the client's `net`.
+    OwnAddress,
+    /// A register of an address that is not in the server's networks, or is nobody's. Look at: the client's `net`, `allow`.
+    BadAddress,
+    /// A register of an address that another client has and keeps. Look at: two clients with one `net`.
+    Duplicate,
+    /// As many addresses are registered as may be. Look at: an attack.
+    TableFull,
+    /// Registers come too often. Look at: an attack.
+    Rate,
+    /// It cannot be decrypted. Look at: cipher and password of both ends.
+    Undecryptable,
+    /// It has been received before. Look at: an attack.
+    Replayed,
+    /// The socket did not take it. Look at: the network.
+    Send,
+    /// The device did not take it. Look at: the machine.
+    Device,
+    /// A client has no server to send to. Look at: the server, the network.
+    NotConnected,
+}
+
+impl DatagramDrop {
+    /// Every reason, in the order of their discriminants.
+    pub const ALL: [Self; 17] = [
+        Self::Malformed,
+        Self::TooBig,
+        Self::Unregistered,
+        Self::Spoofed,
+        Self::NoRoute,
+        Self::Local,
+        Self::Auth,
+        Self::OwnAddress,
+        Self::BadAddress,
+        Self::Duplicate,
+        Self::TableFull,
+        Self::Rate,
+        Self::Undecryptable,
+        Self::Replayed,
+        Self::Send,
+        Self::Device,
+        Self::NotConnected,
+    ];
+
+    /// How many reasons there are.
+    pub const COUNT: usize = Self::ALL.len();
+
+    /// Position in [`DatagramDrop::ALL`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The fixed word used in logs, metrics and reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::TooBig => "too_big",
+            Self::Unregistered => "unregistered",
+            Self::Spoofed => "spoofed",
+            Self::NoRoute => "no_route",
+            Self::Local => "local",
+            Self::Auth => "auth",
+            Self::OwnAddress => "own_address",
+            Self::BadAddress => "bad_address",
+            Self::Duplicate => "duplicate",
+            Self::TableFull => "table_full",
+            Self::Rate => "rate",
+            Self::Undecryptable => "undecryptable",
+            Self::Replayed => "replayed",
+            Self::Send => "send",
+            Self::Device => "device",
+            Self::NotConnected => "not_connected",
+        }
+    }
+}
+
+impl From<DatagramError> for DatagramDrop {
+    fn from(_: DatagramError) -> Self {
+        Self::Malformed
+    }
+}
+
+impl From<ShortFrame> for DatagramDrop {
+    fn from(_: ShortFrame) -> Self {
+        Self::Malformed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn the_list_is_complete_and_every_word_its_own() {
+        for (position, reason) in DatagramDrop::ALL.into_iter().enumerate() {
+            assert_eq!(reason.index(), position);
+        }
+        let words: HashSet<_> = DatagramDrop::ALL.map(DatagramDrop::as_str).into_iter().collect();
+        assert_eq!(words.len(), DatagramDrop::COUNT);
+    }
+}

@@ -1,0 +1,21 @@
+//! UDP tunnels: a server with its clients, and a client.
+//!
+//! Both have a device and a socket, and the same two packet paths between them:
+//!
+//! - up: [`reader`] takes packets from the device, cuts what is larger than a packet, and [`gather`] puts those for one place next
+//!   to each other, so that one system call sends them all;
+//! - down: one call receives many datagrams; each is judged on its own, and [`delivery`] joins those that follow on each other
+//!   for the device.
+
+mod client;
+mod counters;
+mod delivery;
+mod gather;
+mod reader;
+mod server;
+
+pub use self::{client::UdpClientError, server::UdpServerError};
+pub(crate) use self::{
+    client::{UdpClientService, UdpClientState},
+    server::{UdpServerService, UdpServerState, differ_in_rules_only},
+};

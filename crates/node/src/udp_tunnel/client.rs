@@ -1,0 +1,207 @@
+//! A UDP tunnel's client: a device that stays, and a server that it registers at.
+//!
+//! One thread moves all packets: [`uplink`] those of the device, at once and whether the server has answered or not;
+//! [`session`] registers, and moves what the server sends.
+
+mod session;
+mod uplink;
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use arc_swap::ArcSwapOption;
+use rtun_proto::udp_tunnel::encode_register;
+use rtun_settings::UdpClientSettings;
+use rtun_system::tun::{PacketDevice, Tun};
+use rtun_transport::{names::Names, udp::DatagramSocket};
+use tokio_util::sync::CancellationToken;
+
+use self::session::Registering;
+use super::counters::DatagramCounters;
+use crate::{
+    device::{
+        DeviceError, DeviceHistory, DeviceMaker, DevicePort, DeviceTask, DeviceUser, TunnelPeers,
+    },
+    host::address_book,
+    report::{FailureReport, TunnelClientReport},
+    runtime::{duties::Duty, machine::Machine, workers::WorkerSlot},
+};
+
+/// A client of a UDP tunnel cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum UdpClientError {
+    /// Its device cannot be made or set up.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+}
+
+/// A running client.
+pub(crate) struct UdpClientService {
+    service: String,
+    state: Arc<UdpClientState>,
+    stop: CancellationToken,
+    registering: Duty,
+    keeping: DeviceTask,
+    _slot: WorkerSlot,
+}
+
+/// How a client goes, for whoever asks. Keeps no device.
+pub(crate) struct UdpClientState {
+    addresses: Vec<IpAddr>,
+    device: String,
+    mtu: u16,
+    history: DeviceHistory,
+    sent: DatagramCounters,
+    received: DatagramCounters,
+    /// What packets are sent through, while there is one.
+    socket: ArcSwapOption<ServerSocket>,
+    story: Mutex<ClientStory>,
+}
+
+/// A socket and where it is connected.
+struct ServerSocket {
+    socket: DatagramSocket,
+    remote: SocketAddr,
+}
+
+#[derive(Default)]
+struct ClientStory {
+    server: Option<(String, SocketAddr)>,
+    local: Option<SocketAddr>,
+    seen_as: Option<IpAddr>,
+    heard: Option<Instant>,
+    registers: u64,
+    replies: u64,
+    failed: u64,
+    last_error: Option<(String, String, Instant)>,
+}
+
+impl UdpClientService {
+    /// Makes the device, then keeps it registered in the background.
+    pub(crate) async fn start(
+        service: &str,
+        config: &UdpClientSettings,
+        machine: &Machine,
+        slot: WorkerSlot,
+    ) -> Result<Self, UdpClientError> {
+        let mut config = config.clone();
+        let names: Arc<Names> = Arc::new(address_book::names(machine.state.as_ref()));
+        let servers: Vec<&str> = config.servers.iter().map(String::as_str).collect();
+        let peers = TunnelPeers::of_dialler(&servers, &mut config.sockets, &config.device, &names);
+        let addresses: Vec<IpAddr> = config.device.addresses.iter().map(|net| net.addr()).collect();
+        let register = encode_register(config.passphrase, &addresses);
+        let mut maker = DeviceMaker {
+            service: service.to_owned(),
+            host: None,
+            config: config.device.clone(),
+            peers,
+            packets: slot.handle().clone(),
+        };
+        let made = maker.make(config.device.name.as_deref()).await?;
+        let port = Arc::new(DevicePort::like(made.tun()));
+        let state = Arc::new(UdpClientState {
+            addresses,
+            device: port.name().to_owned(),
+            mtu: config.device.mtu,
+            history: DeviceHistory::default(),
+            sent: DatagramCounters::default(),
+            received: DatagramCounters::default(),
+            socket: ArcSwapOption::empty(),
+            story: Mutex::default(),
+        });
+        let keeping = DeviceTask::start(maker, made, Arc::clone(&port), Arc::clone(&state));
+        let stop = CancellationToken::new();
+        let session = Arc::new(Registering {
+            service: service.to_owned(),
+            servers: config.servers.clone(),
+            keepalive: config.keepalive,
+            register,
+            sockets: config.sockets.clone(),
+            names,
+            port,
+            state: Arc::clone(&state),
+        });
+        let (task, told) = (format!("{service}: registering at a server"), stop.clone());
+        let registering = machine.duties.keep(slot.handle(), task, move || {
+            let (session, told) = (Arc::clone(&session), told.clone());
+            async move {
+                told.run_until_cancelled(session.run()).await;
+                session.state.socket.store(None);
+            }
+        });
+        let service = service.to_owned();
+        Ok(Self { service, state, stop, registering, keeping, _slot: slot })
+    }
+
+    /// Writes to the log how it goes.
+    pub(crate) fn log_report(&self) {
+        self.state.report().log(&self.service);
+    }
+
+    /// For whoever asks how it goes.
+    pub(crate) fn view(&self) -> Arc<UdpClientState> {
+        Arc::clone(&self.state)
+    }
+
+    /// Has the device looked at, and made again if it is gone, at once.
+    pub(crate) fn look_at_device(&self) {
+        self.keeping.look_again();
+    }
+
+    /// Registers no more and removes the device with all that was set up for it.
+    pub(crate) async fn stop(self) {
+        let Self { stop, registering, keeping, .. } = self;
+        stop.cancel();
+        registering.end().await;
+        keeping.end().await;
+    }
+}
+
+impl UdpClientState {
+    /// How it goes.
+    pub(crate) fn report(&self) -> TunnelClientReport {
+        self.with(|story| TunnelClientReport {
+            addresses: self.addresses.clone(),
+            device: self.device.clone(),
+            mtu: self.mtu,
+            health: self.history.report(),
+            server: story.server.clone(),
+            local: story.local,
+            seen_as: story.seen_as,
+            heard: story.heard.map(|at| at.elapsed()),
+            registers: story.registers,
+            replies: story.replies,
+            failed: story.failed,
+            last_error: story.last_error.as_ref().map(|(server, error, when)| FailureReport {
+                hub: server.clone(),
+                error: error.clone(),
+                ago: when.elapsed(),
+            }),
+            sent: self.sent.read(),
+            received: self.received.read(),
+        })
+    }
+
+    /// A poisoned lock still guards a whole story: each change is a few assignments.
+    fn with<T>(&self, look: impl FnOnce(&mut ClientStory) -> T) -> T {
+        look(&mut self.story.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl DeviceUser for UdpClientState {
+    fn history(&self) -> &DeviceHistory {
+        &self.history
+    }
+
+    fn is_connected(&self) -> bool {
+        self.with(|story| story.seen_as.is_some())
+    }
+
+    async fn carry(self: Arc<Self>, device: Arc<Tun>) -> io::Error {
+        uplink::run(&self, &*device).await
+    }
+}

@@ -1,0 +1,84 @@
+//! The packets of a client's device: all to its server.
+
+use std::{io, sync::Arc};
+
+use rtun_core::udp_tunnel::DatagramDrop;
+use rtun_proto::{
+    packet::{Packet, destination_is_never_routed},
+    udp_tunnel::looks_like_message,
+};
+use rtun_system::tun::PacketDevice;
+
+use super::{
+    super::{
+        gather::{DatagramDestination, SendBatch},
+        reader::{CUT, DeviceRead, DeviceReader},
+    },
+    ServerSocket, UdpClientState,
+};
+use crate::link::ReadTurns;
+
+/// Moves packets until the device fails. Without a server they are taken and dropped, so that none is delivered long after it was
+/// sent.
+pub(super) async fn run<D: PacketDevice>(state: &UdpClientState, device: &D) -> io::Error {
+    let (mut reader, mut gather) = (DeviceReader::new(), SendBatch::new(CUT));
+    let mut turns = ReadTurns::default();
+    loop {
+        if let Err(error) = device.readable().await {
+            return error;
+        }
+        let connected = state.socket.load_full();
+        gather.begin();
+        if let Err(error) = fill(state, connected.as_ref(), device, &mut reader, &mut gather) {
+            return error;
+        }
+        if let Some(connected) = connected {
+            gather.outgoings.send(gather.buffer(), &connected.socket, &state.sent).await;
+        }
+        turns.after_read().await;
+    }
+}
+
+/// Takes packets from the device until it has none or there are enough.
+fn fill<D: PacketDevice>(
+    state: &UdpClientState,
+    connected: Option<&Arc<ServerSocket>>,
+    device: &D,
+    reader: &mut DeviceReader,
+    gather: &mut SendBatch,
+) -> io::Result<()> {
+    let counters = &state.sent;
+    while !gather.is_full() {
+        match reader.next(device)? {
+            DeviceRead::Nothing => break,
+            DeviceRead::Nonsense => {
+                counters.count_in(1, 0);
+                counters.count_drops(DatagramDrop::Malformed, 1);
+            }
+            DeviceRead::Packet(packet) => {
+                let packets = packet.segments() as u64;
+                counters.count_in(packets, packet.packets_len() as u64);
+                match (judge(packet.bytes()), connected) {
+                    (Ok(()), Some(connected)) => {
+                        gather.push(
+                            DatagramDestination { to: connected.remote, local: None },
+                            &packet,
+                        );
+                    }
+                    (Ok(()), None) => counters.count_drops(DatagramDrop::NotConnected, packets),
+                    (Err(reason), _) => counters.count_drops(reason, packets),
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a packet may go to the server: one from a link-local address, as every Linux machine sends them, is for nobody there.
+fn judge(packet: &[u8]) -> Result<(), DatagramDrop> {
+    if looks_like_message(packet) {
+        return Err(DatagramDrop::Malformed);
+    }
+    let ip = Packet::parse(packet).map_err(|_| DatagramDrop::Malformed)?;
+    if destination_is_never_routed(ip.source()) { Err(DatagramDrop::Local) } else { Ok(()) }
+}

@@ -1,0 +1,111 @@
+//! The datagrams of a server's clients: to its device, to other clients, or answered.
+
+use std::{
+    io,
+    time::{Duration, Instant},
+};
+
+use rtun_proto::udp_tunnel::REPLY;
+use rtun_transport::udp::ReceivedDatagrams;
+use tokio::time::sleep;
+
+use super::{
+    super::{
+        delivery::DeviceBatch,
+        gather::{DatagramDestination, OutgoingRuns},
+    },
+    UdpServerPaths,
+    decisions::{DatagramOutcome, ServerNotice},
+};
+use crate::link::ReadTurns;
+
+/// After an error of the socket, which is about single datagrams, so that one that lasts takes no time of others.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Moves datagrams for as long as it is let.
+pub(super) async fn run(shared: &UdpServerPaths) {
+    let UdpServerPaths { state, socket, port } = shared;
+    let mut received = ReceivedDatagrams::default();
+    let mut turn = ReceivedBatch::new(shared);
+    let mut turns = ReadTurns::default();
+    loop {
+        let is_there = match socket.readable().await {
+            Ok(()) => socket.try_receive(&mut received),
+            Err(error) => Err(error),
+        };
+        match is_there {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+            Err(_) => {
+                sleep(PAUSE).await;
+                continue;
+            }
+        }
+        turn.judge(shared, &received);
+        turn.delivery.deliver(received.buffer(), &**port, &state.received);
+        if !turn.outgoings.is_empty() {
+            turn.outgoings.send(received.buffer(), socket, &state.received).await;
+        }
+        for (to, reply) in turn.replies.drain(..) {
+            // A reply that does not go is one that is lost: the client registers again.
+            let _ = socket.try_send(to.to, to.local, &reply, reply.len());
+        }
+        for said in turn.say.drain(..) {
+            said.log(&state.service);
+        }
+        turns.after_read().await;
+    }
+}
+
+/// What one receive leads to; keeps its memory.
+struct ReceivedBatch {
+    delivery: DeviceBatch,
+    outgoings: OutgoingRuns,
+    replies: Vec<(DatagramDestination, [u8; REPLY])>,
+    say: Vec<ServerNotice>,
+}
+
+impl ReceivedBatch {
+    fn new(shared: &UdpServerPaths) -> Self {
+        Self {
+            delivery: DeviceBatch::new(&*shared.port),
+            outgoings: OutgoingRuns::default(),
+            replies: Vec::new(),
+            say: Vec::new(),
+        }
+    }
+
+    fn judge(&mut self, shared: &UdpServerPaths, received: &ReceivedDatagrams) {
+        let counters = &shared.state.received;
+        let now = Instant::now();
+        self.outgoings.clear();
+        let mut decisions = shared.state.decisions();
+        for run in received.runs() {
+            let mut sender = decisions.routing.clients.sender(run.from);
+            let mut last = None;
+            let (mut packets, mut bytes) = (0, 0);
+            for at in run.datagrams() {
+                let datagram = &received.buffer()[at.clone()];
+                let say = &mut self.say;
+                let outcome = decisions.of_client(&run, &mut sender, &mut last, datagram, now, say);
+                match outcome {
+                    Ok(DatagramOutcome::Reply(reply)) => {
+                        let local = run.to.filter(|to| !to.is_unspecified());
+                        self.replies.push((DatagramDestination { to: run.from, local }, reply));
+                        continue;
+                    }
+                    Ok(DatagramOutcome::Client(destination, len)) => {
+                        self.outgoings.push(destination, at.start..at.start + len, len);
+                    }
+                    Ok(DatagramOutcome::Device(len)) => {
+                        self.delivery.push(at.start..at.start + len)
+                    }
+                    Err(reason) => counters.count_drops(reason, 1),
+                }
+                packets += 1;
+                bytes += datagram.len() as u64;
+            }
+            counters.count_in(packets, bytes);
+        }
+    }
+}

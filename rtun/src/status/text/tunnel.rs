@@ -1,0 +1,106 @@
+//! The ends of UDP tunnels as text.
+
+use rtun_node::{DatagramTraffic, RegisteredReport, TunnelClientReport, TunnelServerReport};
+
+use super::{
+    super::units::{bytes, count, duration, printable},
+    Look, SHOWN, fact, health, more, table,
+};
+
+impl Look<'_> {
+    pub(super) fn udp_server(&self, name: &str, report: &TunnelServerReport) -> String {
+        let TunnelServerReport { listen, device, mtu, clients, sent, received, .. } = report;
+        let mut text = format!(
+            "{}   listens on udp {listen}, device {}, MTU {mtu}\n",
+            self.bold(&format!("UDP tunnel server {name}")),
+            printable(device)
+        );
+        let mut facts = vec![fact("clients", format!("{} registered", clients.len()))];
+        facts.extend(health(&report.health));
+        for (label, traffic) in [("sent", sent), ("received", received)] {
+            facts.extend(passed(label, traffic));
+        }
+        text += &table("  ", "ll", facts);
+        if clients.is_empty() {
+            return text;
+        }
+        let titles = ["ADDRESSES", "FROM", "SINCE", "REGISTERED", "DATA", "IN", "OUT", "DROPS"];
+        let mut rows = vec![titles.map(str::to_owned).to_vec()];
+        rows.extend(clients.iter().take(SHOWN).map(client_row));
+        text + &table("    ", "llrrrrrl", rows) + &more(clients.len(), "clients", "    ")
+    }
+
+    pub(super) fn udp_client(&self, name: &str, report: &TunnelClientReport) -> String {
+        let TunnelClientReport { addresses, device, mtu, server, last_error, .. } = report;
+        let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        let mut text = format!(
+            "{}   registers {}, device {}, MTU {mtu}\n",
+            self.bold(&format!("UDP tunnel client {name}")),
+            addresses.join(" "),
+            printable(device)
+        );
+        let mut facts = Vec::new();
+        let (server, remote) = match server {
+            Some((server, remote)) => (printable(server), format!(" ({remote})")),
+            None => ("none yet".to_owned(), String::new()),
+        };
+        facts.push(fact(
+            "server",
+            match report.seen_as {
+                Some(outer) => {
+                    let heard = report.heard.map_or("never".into(), duration);
+                    format!("{server}{remote}; sees us as {outer}, heard {heard} ago")
+                }
+                None => format!("{server}{remote}: {}", self.paint("31", "no answer")),
+            },
+        ));
+        if let Some(local) = report.local {
+            facts.push(fact("from", local.to_string()));
+        }
+        facts.extend(health(&report.health));
+        if let Some(error) = last_error {
+            let (what, hub, ago) =
+                (printable(&error.error), printable(&error.hub), duration(error.ago));
+            facts.push(fact("last failure", format!("{ago} ago, {hub}: {what}")));
+        }
+        let TunnelClientReport { registers, replies, failed, .. } = report;
+        facts.push(fact(
+            "registers",
+            format!("{registers} sent, {replies} answered; {failed} connections given up"),
+        ));
+        for (label, traffic) in [("sent", &report.sent), ("received", &report.received)] {
+            facts.extend(passed(label, traffic));
+        }
+        text += &table("  ", "ll", facts);
+        text
+    }
+}
+
+fn passed(label: &str, traffic: &DatagramTraffic) -> Vec<Vec<String>> {
+    let DatagramTraffic { packets_out, bytes_out, drops, .. } = traffic;
+    let amount = format!("{} packets, {}", count(*packets_out as f64), bytes(*bytes_out as f64));
+    let mut facts = vec![fact(label, amount)];
+    if !drops.is_empty() {
+        facts.push(fact("  drops", by_reason(drops)));
+    }
+    facts
+}
+
+fn by_reason(drops: &std::collections::BTreeMap<String, u64>) -> String {
+    let each = drops.iter().map(|(reason, number)| format!("{} {number}", printable(reason)));
+    each.collect::<Vec<_>>().join(", ")
+}
+
+fn client_row(client: &RegisteredReport) -> Vec<String> {
+    let addresses: Vec<String> = client.addresses.iter().map(ToString::to_string).collect();
+    vec![
+        addresses.join(" "),
+        client.outer.to_string(),
+        duration(client.since),
+        duration(client.registered),
+        duration(client.data),
+        count(client.packets_in as f64),
+        count(client.packets_out as f64),
+        by_reason(&client.drops),
+    ]
+}
