@@ -7,19 +7,20 @@
 )]
 
 mod common;
+#[path = "limits/flood.rs"]
+mod flood;
 #[path = "common/grpc.rs"]
 mod grpc;
+#[path = "limits/said.rs"]
+mod said;
 
 use std::{
     fs,
-    io::{Read, Write},
-    net::{Shutdown, TcpStream},
+    io::Write,
+    net::TcpStream,
     process::{Command, Stdio},
-    sync::{
-        Arc, PoisonError, RwLock, RwLockReadGuard,
-        atomic::{AtomicU64, Ordering},
-    },
-    thread::{self, JoinHandle},
+    sync::{PoisonError, RwLock, RwLockReadGuard},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -31,133 +32,14 @@ use common::{
     services::{Http, Manner, Redis},
     wait_until,
 };
+use flood::{Flood, Pair, hub, join, routers, service};
 use grpc::Grpc;
 use nix::sys::signal::Signal;
 use rtun_lab::{NetNamespace, tools::UdpSource};
+use said::{reload, status, status_text, wait_for_limits};
 use serde_json::Value;
 
 const MBIT: u64 = 125_000;
-
-/// Routes of `sender`, `receiver`, and of `host-1` to `host-9`.
-fn routers() -> String {
-    let rows = (1..=9).map(|n| format!("  - {{dst: 192.168.123.{n}, gateway: host-{n}}}\n"));
-    let more = "  - {dst: 10.1.0.1, gateway: sender}\n  - {dst: 10.1.0.2, gateway: receiver}\n";
-    format!("routers:\n- name: router-0\n  routes:\n{more}{}", rows.collect::<String>())
-}
-
-/// A hub's service, with more keys of its own.
-fn service(name: &str, port: u16, more: &str) -> String {
-    format!(
-        "- name: {name}\n  addr: :{port}\n  handler: {{type: router, metadata: {{router: router-0}}}}\n  \
-         listener: {{type: tcp}}\n{more}"
-    )
-}
-
-/// A hub with one service.
-fn hub(more: &str, objects: &str) -> String {
-    format!("services:\n{}{}{objects}", service("service-0", 8443, more), routers())
-}
-
-fn join(machine: &NetNamespace, port: u16, name: &str) -> TcpStream {
-    let mut raw =
-        RawHost { stream: machine.run(|| TcpStream::connect((HUB, port))).unwrap().unwrap() };
-    raw.stream.set_read_timeout(Some(SOON)).unwrap();
-    assert_eq!(raw.ask(&request(name, [0; 16])), Answer::Status(0));
-    raw.stream
-}
-
-/// A flood from one host to another through a hub's port, at a pace above the limit. Ends when dropped.
-struct Flood {
-    begun: Instant,
-    arrived: Arc<AtomicU64>,
-    streams: [TcpStream; 2],
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl Flood {
-    /// `packet` bytes each, `pace` bytes a second in all.
-    fn start(machines: &[NetNamespace; 2], port: u16, packet: usize, pace: u64) -> Self {
-        let streams = [join(&machines[0], port, "sender"), join(&machines[1], port, "receiver")];
-        Self::between(streams, packet, pace)
-    }
-
-    fn between(streams: [TcpStream; 2], packet: usize, pace: u64) -> Self {
-        Self::of(streams, udp("10.1.0.1", "10.1.0.2", &vec![0x5a; packet - 28]), pace)
-    }
-
-    /// Packets like this one.
-    fn of(streams: [TcpStream; 2], packet: Vec<u8>, pace: u64) -> Self {
-        let mut flood = Self::sending(&streams, packet, pace);
-        let (mut receiver, counter) = (streams[1].try_clone().unwrap(), Arc::clone(&flood.arrived));
-        flood.threads.push(thread::spawn(move || {
-            let mut buffer = vec![0; 1 << 20];
-            while let Ok(read @ 1..) = receiver.read(&mut buffer) {
-                counter.fetch_add(read as u64, Ordering::Relaxed);
-            }
-        }));
-        flood
-    }
-
-    /// The same, and somebody else receives them.
-    fn sending(streams: &[TcpStream; 2], packet: Vec<u8>, pace: u64) -> Self {
-        let frame = [&(packet.len() as u16).to_be_bytes()[..], &packet].concat();
-        let streams = streams.each_ref().map(|it| it.try_clone().unwrap());
-        let mut sender = streams[0].try_clone().unwrap();
-        let (arrived, begun) = (Arc::<AtomicU64>::default(), Instant::now());
-        let sending = thread::spawn(move || {
-            let mut sent = 0;
-            loop {
-                let due = (begun.elapsed().as_secs_f64() * pace as f64) as u64;
-                let frames = due.saturating_sub(sent).div_ceil(frame.len() as u64).min(256);
-                if sender.write_all(&frame.repeat(frames as usize)).is_err() {
-                    return;
-                }
-                // What was not sent in time is not made up for.
-                sent = due.max(sent);
-                thread::sleep(Duration::from_millis(2));
-            }
-        });
-        Self { begun, arrived, streams, threads: vec![sending] }
-    }
-
-    /// Bytes a second that arrive in the next 2 s.
-    fn rate(&self) -> f64 {
-        let (start, before) = (Instant::now(), self.arrived.load(Ordering::Relaxed));
-        thread::sleep(Duration::from_secs(2));
-        let bytes = self.arrived.load(Ordering::Relaxed) - before;
-        bytes as f64 / start.elapsed().as_secs_f64()
-    }
-
-    /// Waits for a time in which the limit passes to 3 %, since this machine has other things to do; it never passes more than
-    /// that and `burst` bytes.
-    fn keeps_to(&self, what: &str, limit: u64, burst: u64) {
-        let since = Instant::now();
-        let mut seen = Vec::new();
-        loop {
-            let rate = self.rate();
-            let (time, total) = (self.begun.elapsed(), self.arrived.load(Ordering::Relaxed));
-            let most = 1.01 * limit as f64 * time.as_secs_f64() + burst as f64;
-            assert!(total as f64 <= most, "{what}: {total} bytes in {time:?}, {limit} a second");
-            seen.push((rate / limit as f64 * 1000.0).round() / 1000.0);
-            if (rate / limit as f64 - 1.0).abs() <= 0.03 {
-                println!("{what}: {seen:?} of {limit} bytes/s");
-                return;
-            }
-            assert!(since.elapsed() < 3 * SOON, "{what}: {seen:?} of {limit} bytes/s");
-        }
-    }
-}
-
-impl Drop for Flood {
-    fn drop(&mut self) {
-        for stream in &self.streams {
-            let _ = stream.shutdown(Shutdown::Both);
-        }
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
-        }
-    }
-}
 
 /// A limiter `$$` and a service for each limit, in this direction.
 fn limited_services(limits: &[(u64, &str, u16)]) -> String {
@@ -274,53 +156,6 @@ fn gost_and_rtun_keep_to_the_same_limit() {
     ours.stop();
 }
 
-/// The status of a process.
-fn status(rtun: &Rtun) -> Value {
-    let socket = rtun.wait_for("control socket is open")["path"].as_str().unwrap().to_owned();
-    let output = Command::new(env!("CARGO_BIN_EXE_rtun"))
-        .args(["status", "--json", "--socket", &socket])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let mut all: Value = serde_json::from_slice(&output.stdout).unwrap();
-    all[0]["services"][0].take()
-}
-
-/// The same as text.
-fn status_text(rtun: &Rtun) -> String {
-    let socket = rtun.wait_for("control socket is open")["path"].as_str().unwrap().to_owned();
-    let program = env!("CARGO_BIN_EXE_rtun");
-    let output = Command::new(program).args(["status", "--socket", &socket]).output().unwrap();
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// The limits of a connected host, as `scope in out` in bytes a second.
-fn limits_of(hub: &Rtun, host: &str) -> Vec<String> {
-    let status = status(hub);
-    let namespaces = status["namespaces"].as_array().unwrap();
-    let mut hosts = namespaces.iter().flat_map(|it| it["hosts"].as_array().unwrap());
-    let host = hosts.find(|it| it["host"] == host);
-    let limits = host.map_or(&[][..], |it| it["limits"].as_array().unwrap());
-    limits
-        .iter()
-        .map(|it| format!("{} {} {}", it["scope"].as_str().unwrap(), it["in"], it["out"]))
-        .collect()
-}
-
-fn wait_for_limits(hub: &Rtun, host: &str, expected: &[&str]) {
-    let mut seen = Vec::new();
-    let started = Instant::now();
-    while seen != expected {
-        assert!(started.elapsed() < SOON, "{host}: {seen:?}, expected {expected:?}");
-        thread::sleep(Duration::from_millis(50));
-        seen = limits_of(hub, host);
-    }
-}
-
-fn reload(hub: &Rtun) {
-    hub.process.signal(Signal::SIGHUP).unwrap();
-}
-
 #[test]
 fn a_shared_limit_is_fair_and_changes_live_without_a_disconnection() {
     let _shared = beside_others();
@@ -364,21 +199,6 @@ fn a_shared_limit_is_fair_and_changes_live_without_a_disconnection() {
     let text = status_text(&hub);
     assert!(text.contains("out 1.0 MiB/s for all together (limiter)"), "{text}");
     assert!(hub.said("host left").is_empty(), "nobody is disconnected");
-}
-
-/// Two hosts, the first of which sends to the second.
-struct Pair(Flood);
-
-impl Pair {
-    fn start(streams: [TcpStream; 2], from: u8, to: u8, pace: u64) -> Self {
-        let packet =
-            udp(&format!("192.168.123.{from}"), &format!("192.168.123.{to}"), &[0x5a; 1372]);
-        Self(Flood::of(streams, packet, pace))
-    }
-
-    fn arrived(&self) -> u64 {
-        self.0.arrived.load(Ordering::Relaxed)
-    }
 }
 
 #[test]
@@ -561,10 +381,10 @@ fn a_host_limits_what_passes_its_device() {
     let limit = 5 * MBIT;
     let up = format!("tun:///host-1?net=192.168.123.1/24&limiter.in={limit}B");
     let down = format!("tun:///host-2?net=192.168.123.2/24&limiter.out={limit}B");
-    let way = ["-F", "router://server_ip:8443"];
+    let node = ["-F", "router://server_ip:8443"];
     let hosts = [
-        world.start(&machines[0], &["-L", &up, way[0], way[1]]),
-        world.start(&machines[1], &["-L", &down, way[0], way[1]]),
+        world.start(&machines[0], &["-L", &up, node[0], node[1]]),
+        world.start(&machines[1], &["-L", &down, node[0], node[1]]),
     ];
     reaches(&machines[0], "192.168.123.2");
     // From the limited device, then from the hub to the limited one: host-3 has no limit.

@@ -11,6 +11,7 @@ mod namespace;
 mod parked;
 mod registry;
 mod rules;
+mod shapers;
 mod upkeep;
 
 use std::{

@@ -13,7 +13,7 @@ pub struct HubLimits {
     pub traffic: Option<LimiterSettings>,
     /// `limiter` of the handler: in all, for each host, for each namespace.
     pub hosts: Option<LimiterSettings>,
-    /// `limits` of the handler. They come after the rows of its limiter; none beside a plugin.
+    /// `limits` of the handler. They come after the rows of its limiter; none where that is a plugin.
     pub own: Vec<LimitRow<TrafficLimit>>,
     /// `climiter`: connections at once; 0: no limit.
     pub connections: Option<Named<LimitRow<u32>>>,

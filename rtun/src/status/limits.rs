@@ -14,7 +14,9 @@ const SHOWN: usize = 16;
 
 /// `in 1.0 MiB/s, out 2.0 MiB/s for each connection (limiter): host-1, host-2`, for each different limit.
 pub(super) fn of_hosts(hosts: &[HostReport]) -> Vec<String> {
-    let mut hosts_of: BTreeMap<(&str, &str, Option<u64>, Option<u64>), Vec<&str>> = BTreeMap::new();
+    /// Limiter, scope and both rates.
+    type Limit<'a> = (&'a str, &'a str, Option<u64>, Option<u64>);
+    let mut hosts_of: BTreeMap<Limit<'_>, Vec<&str>> = BTreeMap::new();
     for host in hosts {
         for LimitReport { limiter, scope, input, output } in &host.limits {
             let names = hosts_of.entry((limiter, scope, *input, *output)).or_default();

@@ -149,7 +149,7 @@ pub(super) fn of_hub(
         && hosts.limits.plugin().is_some()
     {
         report
-            .error(at.key(), "`limits` do not count beside a limiter that is a plugin")
+            .error(at.key(), "`limits` do not count where the limiter is a plugin")
             .help("have the plugin answer for these hosts, or remove one of the two");
     }
     HubLimits {

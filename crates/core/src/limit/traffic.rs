@@ -305,7 +305,7 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(1);
         for millis in 0..seconds * 1000 {
             let now = start + Duration::from_millis(millis);
-            // Bounded, so that a set without a limit does not send for ever.
+            // Bounded, so that a set without a limit stops sending.
             for _ in 0..50 {
                 let mut idle = true;
                 random.shuffle(&mut order);

@@ -17,7 +17,7 @@ use rtun_transport::Stream;
 
 use tokio::time::Instant;
 
-use super::limiters::HostShapers;
+use super::shapers::HostShapers;
 use crate::{
     counters::{Counters, QuotaGroup},
     link::{EndReason, Link},

@@ -12,7 +12,7 @@ use rtun_core::{
     HostName, NamespaceId,
     limit::{
         ConnectionGuard, ConnectionLimiter, ConnectionsExceeded, RequestLimiter, RequestsExceeded,
-        ShaperPair, ShaperSet, TrafficLimit, TrafficLimiter, TrafficRate,
+        ShaperPair, TrafficLimit, TrafficLimiter, TrafficRate,
     },
 };
 use rtun_settings::LimiterScope;
@@ -21,8 +21,10 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::rules::{CompiledLimits, Rules};
-use crate::report::LimitReport;
+use super::{
+    rules::{CompiledLimits, Rules},
+    shapers::HostShapers,
+};
 
 /// What limits a hub's hosts. A change of the settings applies at once to those connected too.
 pub(super) struct HubLimiters {
@@ -34,37 +36,6 @@ pub(super) struct HubLimiters {
     requests: RequestLimiter,
     /// The limits have changed, and with them perhaps the plugins to ask.
     changed: Notify,
-}
-
-/// The shapers that the traffic of a host's connection has to pass.
-pub(super) struct HostShapers {
-    /// Of the service, of the address, of the connection.
-    connection: [Arc<ShaperPair>; 3],
-    /// Of the service, of the namespace, of the host.
-    host: [Arc<ShaperPair>; 3],
-}
-
-impl HostShapers {
-    /// For what the hub receives, and for what it sends.
-    pub(super) fn sets(&self) -> (ShaperSet, ShaperSet) {
-        let all = || self.connection.iter().chain(&self.host).cloned();
-        (ShaperSet::input(all()), ShaperSet::output(all()))
-    }
-
-    /// Those that limit something now.
-    pub(super) fn report(&self) -> Vec<LimitReport> {
-        let words = [
-            ("limiter", ["service", "address", "connection"], &self.connection),
-            ("handler.limiter", ["service", "namespace", "host"], &self.host),
-        ];
-        let mut reports = Vec::new();
-        for (limiter, scopes, pairs) in words {
-            for (scope, pair) in scopes.into_iter().zip(pairs) {
-                reports.extend(LimitReport::of(limiter, scope, pair.limit()));
-            }
-        }
-        reports
-    }
 }
 
 impl HubLimiters {

@@ -26,7 +26,7 @@ const RECHECK: Duration = Duration::from_millis(100);
 const STAGE: usize = 64 * 1024;
 
 /// Packets of a link that wait for a limit. The link is read all the time: what finds no room here is lost, and counted as
-/// [`DropReason::RateLimited`]; a flow whose packets wait too long is told by CE marks, as in any [`FlowQueue`].
+/// [`DropReason::RateLimited`]; a flow whose packets wait too long gets CE marks, as in any [`FlowQueue`].
 pub(super) struct Inbound {
     queue: FlowQueue,
     charge: Charge,

@@ -1,5 +1,7 @@
 //! Sending on a connection: frames are written directly while the socket takes everything, else queued.
 
+mod counting;
+mod direct;
 #[cfg(test)]
 mod tests;
 
@@ -12,16 +14,18 @@ use std::{
     time::Duration,
 };
 
-use rtun_core::{
-    DropReason, FlowQueue, Lost, MAX_CONTROL, QueueLimits, Sent, Window, limit::ShaperSet,
-};
+use rtun_core::{DropReason, FlowQueue, MAX_CONTROL, QueueLimits, Window, limit::ShaperSet};
 use rtun_proto::{
-    extension::{decode_gso_frame, is_extension, packets, ping_frame},
+    extension::{decode_gso_frame, is_extension, ping_frame},
     frame::{Frames, LEN_PREFIX},
 };
 use rtun_transport::{Datagrams, Stream};
 use tokio::{sync::Notify, time::Instant};
 
+use self::{
+    counting::{count_drops, count_lost, count_out, count_sent, shaped},
+    direct::try_write,
+};
 use crate::{
     counters::Counters,
     runtime::budget::{Budget, Charge},
@@ -591,66 +595,4 @@ impl OutboxState {
 /// The time of the runtime's clock, which tests can pause.
 fn now() -> std::time::Instant {
     Instant::now().into_std()
-}
-
-/// Writes as much as the socket takes, at most `room` bytes.
-fn try_write(
-    stream: &dyn Stream,
-    bytes: &[u8],
-    places: &[Range<usize>],
-    mut room: usize,
-) -> io::Result<usize> {
-    if room == 0 {
-        return Ok(0);
-    }
-    let mut pieces = [IoSlice::new(&[]); PIECES];
-    let mut filled = 0;
-    for (slot, place) in pieces.iter_mut().zip(places) {
-        if room == 0 {
-            break;
-        }
-        let run = &bytes[place.clone()];
-        *slot = IoSlice::new(&run[..run.len().min(room)]);
-        room -= slot.len();
-        filled += 1;
-    }
-    stream.try_write_vectored(&pieces[..filled])
-}
-
-fn count_sent(Sent { packets, bytes }: Sent, counters: &Counters) {
-    counters.count_out(packets, bytes as u64);
-}
-
-/// What is lost while packets wait for a limit is lost to the limit.
-fn shaped(lost: Lost, is_shaped: bool) -> Lost {
-    let reason = match lost.reason {
-        DropReason::QueueFullOldest
-        | DropReason::QueueTooOld
-        | DropReason::QueueCodel
-        | DropReason::QueueBudget
-            if is_shaped =>
-        {
-            DropReason::RateLimited
-        }
-        other => other,
-    };
-    Lost { reason, ..lost }
-}
-
-fn count_lost(Lost { reason, packets, .. }: Lost, counters: &Counters) {
-    counters.count_drops(reason, packets);
-}
-
-fn count_out(run: &[u8], counters: &Counters) {
-    let (mut all, mut frames) = (0, 0);
-    for frame in Frames::new(run) {
-        all += packets(frame.payload);
-        frames += 1;
-    }
-    counters.count_out(all as u64, (run.len() - frames * LEN_PREFIX) as u64);
-}
-
-fn count_drops(reason: DropReason, run: &[u8], counters: &Counters) {
-    let all: usize = Frames::new(run).map(|frame| packets(frame.payload)).sum();
-    counters.count_drops(reason, all as u64);
 }
