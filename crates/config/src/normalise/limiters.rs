@@ -16,13 +16,13 @@ use super::{
     Context, DocumentNames,
     choice::one_of_or_default,
     names::NamedObjects,
-    providers::provider,
+    providers::named,
     sources::{self, TableKind},
-    tables::{host_name, located},
+    tables::host_name,
 };
 use crate::{
-    findings::Report,
-    location::{At, quote},
+    location::quote,
+    report::At,
     schema::{
         Field, OneText, Texts, Timespan, counting_limiter, handler, host_limit, limiter,
         router_handler, service, service_metadata,
@@ -47,28 +47,25 @@ pub(crate) struct Limiters {
 }
 
 impl Limiters {
-    pub(super) fn read(names: &DocumentNames<'_>, report: &mut Report) -> Self {
+    pub(super) fn read(names: &DocumentNames<'_>) -> Self {
         Self {
             traffic: all(
                 &names.limiters,
                 &limiter::LIMITS,
                 &sources::LIMITER,
                 parse_traffic_limits,
-                report,
             ),
             connections: all(
                 &names.climiters,
                 &counting_limiter::LIMITS,
                 &sources::CLIMITER,
                 parse_connection_limits,
-                report,
             ),
             requests: all(
                 &names.rlimiters,
                 &counting_limiter::LIMITS,
                 &sources::RLIMITER,
                 parse_request_limits,
-                report,
             ),
         }
     }
@@ -81,28 +78,22 @@ fn all<L>(
     limits: &Field<Texts>,
     kind: &TableKind,
     parse: ParseLines<L>,
-    report: &mut Report,
 ) -> Vec<Named<LimitRow<L>>> {
     let mut read = Vec::new();
     for (name, at) in &names.list {
         let mut rows = Vec::new();
         for (text, at) in at.read(limits).unwrap_or_default() {
-            rows.extend(row(&text, &at, parse, report).map(|row| located(row, &at, report)));
+            rows.extend(row(&text, &at, parse).map(|row| at.row(row)));
         }
-        let provider = provider(at, kind, rows, report);
-        read.push(Named { name: name.clone(), provider });
+        read.push(named(name, at, kind, rows));
     }
     read
 }
 
 /// One line; `None` if it says nothing, or an error was reported.
-fn row<L>(text: &str, at: &At, parse: ParseLines<L>, report: &mut Report) -> Option<LimitRow<L>> {
+fn row<L>(text: &str, at: &At<'_>, parse: ParseLines<L>) -> Option<LimitRow<L>> {
     let Ok(mut parsed) = parse(text, 1) else {
-        return report.refuse(
-            at.clone(),
-            "this has more than one line",
-            "write a line for each limit",
-        );
+        return at.refuse("this has more than one line", "write a line for each limit");
     };
     if let Some(bad) = parsed.bad.first.first() {
         let message = bad.to_string();
@@ -111,7 +102,7 @@ fn row<L>(text: &str, at: &At, parse: ParseLines<L>, report: &mut Report) -> Opt
             Some((what, help)) => (what.to_owned(), Some(help.to_owned())),
             None => (message, None),
         };
-        report.error(at.clone(), what).maybe_help(help);
+        at.error(what).maybe_help(help);
     }
     parsed.rows.pop().map(|row| row.value)
 }
@@ -121,22 +112,20 @@ pub(super) fn of_hub(
     service: &Cursor<'_>,
     handler: &Cursor<'_>,
     context: &Context<'_>,
-    report: &mut Report,
 ) -> HubLimits {
-    let traffic = traffic(service, &service::LIMITER, &service_metadata::REFRESH, context, report);
+    let traffic = traffic(service, &service::LIMITER, &service_metadata::REFRESH, context);
     let traffic = traffic.map(|(limits, at)| {
-        useless(&limits.limits, &at, report, |scope| match scope {
+        useless(&limits.limits, &at, |scope| match scope {
             LimitScope::Host(..) | LimitScope::Namespace(_) => {
                 Some("a service's limiter is about connections; name the limiter in the `handler` for hosts and namespaces")
             }
             _ => None,
         });
-        LimiterSettings { scope: scope(service, report), ..limits }
+        LimiterSettings { scope: scope(service), ..limits }
     });
-    let hosts =
-        self::traffic(handler, &handler::LIMITER, &router_handler::REFRESH, context, report);
+    let hosts = self::traffic(handler, &handler::LIMITER, &router_handler::REFRESH, context);
     let hosts = hosts.map(|(limits, at)| {
-        useless(&limits.limits, &at, report, |scope| match scope {
+        useless(&limits.limits, &at, |scope| match scope {
             LimitScope::Network(_) => {
                 Some("a handler's limiter is about hosts; name the limiter in the service itself for addresses")
             }
@@ -144,12 +133,12 @@ pub(super) fn of_hub(
         });
         limits
     });
-    let own = host_limits(handler, report);
+    let own = host_limits(handler);
     if let (Some(hosts), Some(at)) = (&hosts, handler.filled(&handler::LIMITS))
         && hosts.limits.plugin().is_some()
     {
-        report
-            .error(at.key(), "`limits` do not count where the limiter is a plugin")
+        at.key()
+            .error("`limits` do not count where the limiter is a plugin")
             .help("have the plugin answer for these hosts, or remove one of the two");
     }
     HubLimits {
@@ -161,14 +150,12 @@ pub(super) fn of_hub(
             &service::CLIMITER,
             &context.names.climiters,
             &context.limiters.connections,
-            report,
         ),
         requests: counting(
             service,
             &service::RLIMITER,
             &context.names.rlimiters,
             &context.limiters.requests,
-            report,
         ),
     }
 }
@@ -178,33 +165,29 @@ pub(super) fn of_host(
     service: &Cursor<'_>,
     handler: &Cursor<'_>,
     context: &Context<'_>,
-    report: &mut Report,
 ) -> Option<LimiterSettings> {
     for field in [&service::CLIMITER, &service::RLIMITER] {
         if let Some(at) = service.filled(field) {
             let message =
                 format!("`{}` has no effect on a host: nobody connects to it", field.name());
-            report.error(at.key(), message).help("remove it, or name a `limiter`");
+            at.key().error(message).help("remove it, or name a `limiter`");
         }
     }
     let misplaced = handler.filled(&handler::LIMITER).map(|at| at.key());
     if let Some(at) = misplaced.or_else(|| handler.filled(&handler::LIMITS).map(|at| at.key())) {
-        report
-            .error(at, "a host's handler limits nothing")
+        at.error("a host's handler limits nothing")
             .help("name the `limiter` in the service itself");
     }
-    let limiter = traffic(service, &service::LIMITER, &service_metadata::REFRESH, context, report);
+    let limiter = traffic(service, &service::LIMITER, &service_metadata::REFRESH, context);
     limiter.map(|(limits, at)| {
-        useless(&limits.limits, &at, report, |scope| match scope {
+        useless(&limits.limits, &at, |scope| match scope {
             LimitScope::Service => None,
             _ => Some("a host has one device: write `$` for all that passes it"),
         });
-        if scope(service, report) == LimiterScope::Connection {
-            report
-                .error(
-                    service.place_of(&service_metadata::SCOPE),
-                    "`conn` leaves nothing that a host limits",
-                )
+        if scope(service) == LimiterScope::Connection {
+            service
+                .place_of(&service_metadata::SCOPE)
+                .error("`conn` leaves nothing that a host limits")
                 .help("remove `limiter.scope`");
         }
         limits
@@ -212,11 +195,11 @@ pub(super) fn of_host(
 }
 
 /// Refuses what would limit an end of a UDP tunnel.
-pub(super) fn refuse_on_udp_tunnel(service: &Cursor<'_>, report: &mut Report) {
-    let mut refuse = |key: At, name: &str| {
+pub(super) fn refuse_on_udp_tunnel(service: &Cursor<'_>) {
+    let refuse = |key: At<'_>, name: &str| {
         let message =
             format!("`{name}` is not supported on a UDP tunnel: nothing would be limited");
-        report.error(key, message).help("remove it; hubs and hosts have limits");
+        key.error(message).help("remove it; hubs and hosts have limits");
     };
     for field in [&service::LIMITER, &service::CLIMITER, &service::RLIMITER] {
         if let Some(found) = service.filled(field) {
@@ -236,30 +219,26 @@ pub(super) fn refuse_on_udp_tunnel(service: &Cursor<'_>, report: &mut Report) {
 }
 
 /// The limiter of traffic that `field` names, and where.
-fn traffic(
-    at: &Cursor<'_>,
+fn traffic<'a>(
+    at: &Cursor<'a>,
     field: &Field<OneText>,
     refresh: &Field<Timespan>,
     context: &Context<'_>,
-    report: &mut Report,
-) -> Option<(LimiterSettings, At)> {
+) -> Option<(LimiterSettings, At<'a>)> {
     let reference = at.filled(field)?;
-    let (name, _) = context.names.limiters.resolve(&reference, report)?;
+    let (name, _) = context.names.limiters.resolve(&reference)?;
     let limits = context.limiters.traffic.iter().find(|limiter| limiter.name == *name)?.clone();
     let period = at.or_default(refresh);
     if period < MIN_REFRESH {
-        report.info(
-            at.place_of(refresh),
-            "`limiter.refreshInterval` is raised to 1s, the least there is",
-        );
+        at.place_of(refresh).info("`limiter.refreshInterval` is raised to 1s, the least there is");
     }
     let settings =
         LimiterSettings { limits, refresh: period.max(MIN_REFRESH), scope: LimiterScope::All };
-    Some((settings, At::from(&reference)))
+    Some((settings, reference.at.clone()))
 }
 
-fn scope(service: &Cursor<'_>, report: &mut Report) -> LimiterScope {
-    one_of_or_default(service, &service_metadata::SCOPE, &SCOPES, report).unwrap_or_default()
+fn scope(service: &Cursor<'_>) -> LimiterScope {
+    one_of_or_default(service, &service_metadata::SCOPE, &SCOPES)
 }
 
 fn counting<L: Clone>(
@@ -267,17 +246,15 @@ fn counting<L: Clone>(
     field: &Field<OneText>,
     names: &NamedObjects<'_>,
     limiters: &[Named<LimitRow<L>>],
-    report: &mut Report,
 ) -> Option<Named<LimitRow<L>>> {
-    let (name, _) = names.resolve(&service.filled(field)?, report)?;
+    let (name, _) = names.resolve(&service.filled(field)?)?;
     limiters.iter().find(|limiter| limiter.name == *name).cloned()
 }
 
 /// Warns of rows in the configuration that have no effect where the limiter is named.
 fn useless(
     limiter: &Named<LimitRow<TrafficLimit>>,
-    at: &At,
-    report: &mut Report,
+    at: &At<'_>,
     why: impl Fn(&LimitScope) -> Option<&'static str>,
 ) {
     let Provider::Rows(rows) = &limiter.provider else { return };
@@ -288,30 +265,27 @@ fn useless(
                 quote(&value.scope.to_string()),
                 quote(&limiter.name)
             );
-            report.warning(at.clone(), message).help(help);
+            at.warning(message).help(help);
         }
     }
 }
 
 /// The `limits` of a handler.
-fn host_limits(handler: &Cursor<'_>, report: &mut Report) -> Vec<LimitRow<TrafficLimit>> {
+fn host_limits(handler: &Cursor<'_>) -> Vec<LimitRow<TrafficLimit>> {
     let items = handler.items_of(&handler::LIMITS);
-    items.iter().filter_map(|item| host_limit(item, report)).collect()
+    items.iter().filter_map(|item| host_limit(item)).collect()
 }
 
-fn host_limit(at: &Cursor<'_>, report: &mut Report) -> Option<LimitRow<TrafficLimit>> {
+fn host_limit(at: &Cursor<'_>) -> Option<LimitRow<TrafficLimit>> {
     let host = match at.read(&host_limit::HOST) {
-        Some(text) => Some(host_name(&text, at.place_of(&host_limit::HOST), report)?),
+        Some(text) => Some(host_name(&text, &at.place_of(&host_limit::HOST))?),
         None => None,
     };
     let namespace = match at.read(&host_limit::NAMESPACE) {
         Some(text) => match text.parse::<NamespaceId>() {
             Ok(id) => Some(id),
             Err(error) => {
-                report.error(
-                    at.place_of(&host_limit::NAMESPACE),
-                    format!("{} is {error}", quote(&text)),
-                );
+                at.place_of(&host_limit::NAMESPACE).error(format!("{} is {error}", quote(&text)));
                 return None;
             }
         },
@@ -322,13 +296,13 @@ fn host_limit(at: &Cursor<'_>, report: &mut Report) -> Option<LimitRow<TrafficLi
         (None, Some(namespace)) => LimitScope::Namespace(namespace),
         (None, None) => {
             let help = "add `host:` or `namespace:`; a limiter's row `$$` is for each host";
-            return report.refuse(at, "this limit is about no host and no namespace", help);
+            return at.refuse("this limit is about no host and no namespace", help);
         }
     };
-    let (input, output) = (size(at, &host_limit::IN, report)?, size(at, &host_limit::OUT, report)?);
-    let burst = size(at, &host_limit::BURST, report)?;
+    let (input, output) = (size(at, &host_limit::IN)?, size(at, &host_limit::OUT)?);
+    let burst = size(at, &host_limit::BURST)?;
     if input.is_none() && output.is_none() {
-        report.warning(at, "this limits nothing").help("add `in: 10MB`, `out: 10MB` or both");
+        at.warning("this limits nothing").help("add `in: 10MB`, `out: 10MB` or both");
     }
     let rate = |bytes: Option<NonZeroU64>| {
         let rate = TrafficRate::new(bytes?);
@@ -338,20 +312,14 @@ fn host_limit(at: &Cursor<'_>, report: &mut Report) -> Option<LimitRow<TrafficLi
 }
 
 /// A size in bytes, `None` inside for none; `None` after an error was reported.
-fn size(
-    at: &Cursor<'_>,
-    field: &Field<OneText>,
-    report: &mut Report,
-) -> Option<Option<NonZeroU64>> {
+fn size(at: &Cursor<'_>, field: &Field<OneText>) -> Option<Option<NonZeroU64>> {
     let Some(text) = at.read(field) else { return Some(None) };
     match parse_size(&text) {
         Ok(bytes) => Some(NonZeroU64::new(bytes)),
         Err(error) => {
             let message = format!("{} {error}", quote(&text));
             let (what, help) = message.split_once("; ").unwrap_or((&message, ""));
-            report
-                .error(at.place_of(field), what)
-                .maybe_help((!help.is_empty()).then(|| help.to_owned()));
+            at.place_of(field).error(what).maybe_help((!help.is_empty()).then(|| help.to_owned()));
             None
         }
     }

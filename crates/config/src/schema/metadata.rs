@@ -1,6 +1,6 @@
 //! Keys of `metadata` by what they belong to; those of transports have a file of their own.
 
-use super::field::{KeySpec, KeyStatus, Line, Object, Shape, objects};
+use super::field::{KeySpec, KeyStatus, Line, Shape, objects};
 
 const CACHE: &str = "answers are cached by rtun's own rules, off the packet path";
 const WHOLE_PACKETS: &str = "packets of up to 65535 bytes are taken whole";
@@ -10,13 +10,13 @@ const ONLY_CHAIN: &str = "a host has one chain";
 
 objects! {
     /// What a command line leaves in every metadata map though it counts elsewhere.
-    left_over, "parameters of other objects" {
+    left_over, "parameters of other objects", only shared {
         silent("retries", "admission", "bypass", "resolver", "prefer", "hosts", "limiter.in", "limiter.out", "limiter.conn.in",
             "limiter.conn.out", "climiter", "rlimiter");
     }
 
     /// What GOST leaves in a hop's metadata of the parameters that become the dialer's `tls`.
-    tls_left_over, "parameters of a dialer's tls" {
+    tls_left_over, "parameters of a dialer's tls", only shared {
         silent("tls.certFile", "certFile", "cert", "tls.keyFile", "keyFile", "key", "tls.caFile", "caFile", "ca", "tls.secure",
             "secure", "tls.serverName", "serverName");
     }
@@ -96,7 +96,7 @@ objects! {
         take(CONNECT_TIMEOUT: Timespan, "connectTimeout", "built in", "limit for the hub's answer");
     }
 
-    proxy_connector in metadata, "the metadata of a connector to a proxy" {
+    proxy_connector in metadata, "the metadata of a connector to a proxy", only shared {
         take(TIMEOUT: Timespan, "timeout", "built in", "limit for the proxy's answer");
     }
 
@@ -130,16 +130,3 @@ objects! {
         no_effect(ONLY_CHAIN, Timespan: "failTimeout");
     }
 }
-
-/// All tables that a document may use.
-pub(super) static TABLES: &[&Object] = &[
-    &service_metadata::OBJECT,
-    &router_handler::OBJECT,
-    &tun_handler::OBJECT,
-    &tun_listener::OBJECT,
-    &router_connector::OBJECT,
-    &http_connector::OBJECT,
-    &socks5_connector::OBJECT,
-    &node_metadata::OBJECT,
-    &chain_metadata::OBJECT,
-];
