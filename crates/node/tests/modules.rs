@@ -11,20 +11,21 @@ use std::{
 };
 
 /// Every top module, and those it may use.
-const ALLOWED: [(&str, &[&str]); 14] = [
+const ALLOWED: [(&str, &[&str]); 15] = [
     ("json", &[]),
     ("counters", &["json"]),
     ("runtime", &["counters", "json"]),
     ("hooks", &["runtime"]),
     ("feeds", &["runtime"]),
+    ("quotas", &["counters"]),
     ("link", &["counters", "runtime"]),
     ("report", &["counters", "json", "runtime"]),
     ("hub", &["counters", "feeds", "hooks", "link", "report", "runtime"]),
     ("device", &["hooks", "report"]),
-    ("host", &["counters", "device", "hooks", "link", "report", "runtime"]),
+    ("host", &["counters", "device", "feeds", "hooks", "link", "report", "runtime"]),
     ("udp_tunnel", &["device", "hooks", "host", "link", "report", "runtime"]),
     ("operations", &["counters", "feeds", "host", "hub", "report", "runtime", "udp_tunnel"]),
-    ("node", &["feeds", "hooks", "host", "hub", "operations", "runtime", "udp_tunnel"]),
+    ("node", &["feeds", "hooks", "host", "hub", "operations", "quotas", "runtime", "udp_tunnel"]),
     (
         "lib",
         &[
@@ -36,6 +37,7 @@ const ALLOWED: [(&str, &[&str]); 14] = [
             "hub",
             "node",
             "operations",
+            "quotas",
             "report",
             "runtime",
             "udp_tunnel",
