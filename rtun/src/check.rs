@@ -66,7 +66,7 @@ impl Check {
             outcome.findings.extend(machine::files(&args, &environment, config, profile));
             let now = SystemTime::now();
             outcome.findings.extend(machine::certificates(config, profile, now));
-            outcome.findings.extend(rows::findings(&hubs));
+            outcome.findings.extend(rows::findings(&hubs, config));
             outcome.findings.extend(machine::commands_of_hooks(config));
         }
         let status = outcome.exit_status();

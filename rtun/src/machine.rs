@@ -71,11 +71,17 @@ pub(crate) fn files(
         let files = rules.sources().filter_map(path_of);
         files.map(|path| (path.clone(), users.contains(&path))).collect::<Vec<_>>()
     });
+    let limiters = config.services.iter().filter_map(|service| match &service.kind {
+        ServiceKind::Host(host) => host.limits.traffic.as_ref(),
+        _ => None,
+    });
+    let limits = limiters.flat_map(|limiter| limiter.limits.sources()).filter_map(path_of);
+    let limits = limits.map(|path| (path, false));
     let mut findings = Vec::new();
     let logins = logins(config).filter_map(|login| Some((login.file.clone()?, true)));
     let programs = hooks::programs(config).map(|path| (path, false));
     let named = logins.chain(programs);
-    for (path, secret) in own.chain(sources).chain(tls_files(config)).chain(named) {
+    for (path, secret) in own.chain(sources).chain(limits).chain(tls_files(config)).chain(named) {
         let finding = file(&path, secret, profile);
         findings.extend(finding.filter(|finding| !findings.contains(finding)));
     }
@@ -277,7 +283,10 @@ fn has_secrets(config: &Config) -> bool {
     let of_services = config.services.iter().any(|service| match &service.kind {
         ServiceKind::Host(host) => {
             let mut proxies = host.proxies.iter().flat_map(|hop| &hop.nodes);
+            let limiters = host.limits.traffic.iter().map(|limiter| &limiter.limits);
             logins_of(host).any(|login| login.file.is_none())
+                || limiters.clone().flat_map(Named::sources).any(has_secret)
+                || limiters.filter_map(Named::plugin).any(|plugin| plugin.token.is_some())
                 || proxies.any(|node| node.headers.iter().any(is_secret))
                 || stacks(host).flat_map(headers).any(is_secret)
         }

@@ -66,8 +66,11 @@ impl ProcessState {
     }
 }
 
-/// Whether a service has sources, a certificate that rtun makes, or names to look up.
+/// Whether a service has quotas, sources, a certificate that rtun makes, or names to look up.
 fn keeps_something(kind: &ServiceKind) -> bool {
+    if kind.volumes().iter().any(|quota| quota.file.is_none()) {
+        return true;
+    }
     let hub = match kind {
         ServiceKind::Hub(hub) => hub,
         ServiceKind::UdpServer(_) => return false,
@@ -77,7 +80,9 @@ fn keeps_something(kind: &ServiceKind) -> bool {
         ServiceKind::Host(host) => {
             let ways = host.hubs.iter().flat_map(|hub| &hub.endpoints).map(|way| &way.addr);
             let proxies = host.proxies.iter().flat_map(|hop| &hop.nodes).map(|node| &node.addr);
-            return ways.chain(proxies).any(|addr| has_name(addr));
+            let mut limiters = host.limits.traffic.iter().map(|limiter| &limiter.limits);
+            return limiters.any(|limits| !limits.sources().is_empty())
+                || ways.chain(proxies).any(|addr| has_name(addr));
         }
     };
     hub.rules.sources().next().is_some()

@@ -7,6 +7,7 @@ mod device;
 mod hooks;
 mod host;
 mod hub;
+mod limiters;
 mod listener;
 mod log;
 mod metrics;
@@ -22,6 +23,7 @@ mod tables;
 mod tls;
 mod transport_stack;
 mod udp_tunnel;
+mod volumes;
 
 pub(crate) use hub::HubView;
 pub(crate) use names::DocumentNames;
@@ -37,7 +39,7 @@ use crate::{
     suggest,
     value::{Cursor, same_key},
 };
-use rtun_settings::{AdmissionSettings, Config, Named, Service, ServiceKind, User};
+use rtun_settings::{AdmissionSettings, Config, Named, Service, ServiceKind, User, VolumeQuota};
 
 /// What the parts of the normaliser share.
 pub(crate) struct Context<'a> {
@@ -46,6 +48,8 @@ pub(crate) struct Context<'a> {
     pub(crate) tables: HubTables<'a>,
     pub(crate) authers: Vec<Named<User>>,
     pub(crate) admissions: Vec<AdmissionSettings>,
+    pub(crate) limiters: limiters::Limiters,
+    pub(crate) volumes: Vec<VolumeQuota>,
     pub(crate) tls: tls::CommonTls,
 }
 
@@ -56,8 +60,11 @@ pub(crate) fn normalise<'a>(root: &Cursor<'a>) -> (Config, Context<'a>, Vec<HubV
     let tables = HubTables::read(&names);
     let authers = access::read(&names);
     let admissions = admissions::read(&names);
+    let limiters = limiters::Limiters::read(&names);
+    let volumes = volumes::read(&names);
     let tls = tls::common(root);
-    let context = Context { report: root.report, names, tables, authers, admissions, tls };
+    let report = root.report;
+    let context = Context { report, names, tables, authers, admissions, limiters, volumes, tls };
     let log = log::read(root);
     let loggers = log::loggers(&log, &context.names);
     let metrics = metrics::read(root, &context);

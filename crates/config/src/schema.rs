@@ -17,7 +17,8 @@ mod types;
 
 pub(crate) use check::check;
 pub(crate) use field::{
-    CommaTexts, Field, Headers, In, Int, KeySpec, KeyStatus, Object, OneText, Setting, Shape, Texts,
+    CommaTexts, Field, Headers, In, Int, KeySpec, KeyStatus, Object, OneText, Setting, Shape,
+    Texts, Timespan,
 };
 pub(crate) use metadata::{
     http_connector, metrics_handler, node_metadata, proxy_connector, router_connector,

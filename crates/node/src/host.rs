@@ -8,6 +8,7 @@ mod dial_tls;
 mod downlink;
 mod endpoints;
 mod hubs;
+mod limiter;
 mod progress;
 mod proxies;
 mod reconnect;
@@ -17,18 +18,25 @@ mod wire;
 
 use std::{io, net::IpAddr, sync::Arc};
 
+use rtun_control::PluginSetupError;
+use rtun_settings::HostLimits;
 use rtun_system::tun::{Offload, PacketDevice, Tun};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use uuid::Uuid;
 
 pub use self::attempt::SetupError;
 use self::hubs::Hubs;
-pub(crate) use self::progress::{HostProgress, HubNodeHistory};
+pub(crate) use self::{
+    limiter::HostLimiter,
+    progress::{HostProgress, HubNodeHistory},
+};
 use self::{reconnect::HostConnector, session::Introduction};
 use crate::{
+    counters::NamedMeter,
     device::{
         DeviceError, DeviceHistory, DeviceMaker, DevicePort, DeviceTask, DeviceUser, TunnelPeers,
     },
+    feeds::Feeds,
     hooks::{HookError, HookFacts, Hooks},
     runtime::{duties::Duty, machine::Machine, surroundings::Surroundings, workers::WorkerSlot},
 };
@@ -41,6 +49,8 @@ pub(crate) struct HostService {
     stop: CancellationToken,
     /// Keeps it connected to a hub.
     connecting: Duty,
+    /// Keeps its limits up to date.
+    limiting: Duty,
     keeping: DeviceTask,
     _slot: WorkerSlot,
 }
@@ -57,6 +67,14 @@ pub enum HostError {
     /// A command that has to succeed first has failed.
     #[error(transparent)]
     Hook(#[from] HookError),
+    /// The plugin of its limiter cannot be asked.
+    #[error("limiter {name:?}: {source}")]
+    Limiter {
+        /// Whose plugin it is.
+        name: String,
+        /// Why not.
+        source: PluginSetupError,
+    },
 }
 
 impl HostService {
@@ -66,6 +84,7 @@ impl HostService {
         service: &str,
         config: &rtun_settings::HostSettings,
         hooks: Hooks<'_>,
+        limiter: HostLimiter,
         machine: &Machine,
         slot: WorkerSlot,
     ) -> Result<Self, HostError> {
@@ -74,8 +93,7 @@ impl HostService {
             let hubs = Hubs::new(&config, &machine.surroundings, Arc::default())?;
             let name = config.device.name.as_deref().unwrap_or(service);
             let device = Arc::new(twin.device(name, config.device.mtu));
-            let progress =
-                Arc::new(HostProgress::new(&config.name, name, device.mtu(), &config.hubs));
+            let progress = Arc::new(HostProgress::new(&config, name, device.mtu(), limiter));
             let take_away = CancellationToken::new();
             let (tun, its_progress, ended) =
                 (Arc::clone(&device), Arc::clone(&progress), take_away.clone());
@@ -107,7 +125,7 @@ impl HostService {
         let made = maker.run_hooks(made, hooks, &facts).await?;
         let device = Arc::new(DevicePort::like(made.tun()));
         let mtu = config.device.mtu;
-        let progress = Arc::new(HostProgress::new(&config.name, device.name(), mtu, &config.hubs));
+        let progress = Arc::new(HostProgress::new(&config, device.name(), mtu, limiter));
         let keeping = DeviceTask::start(maker, made, Arc::clone(&device), Arc::clone(&progress));
         Ok(Self::connect(service, &config, hubs, device, progress, keeping, machine, slot))
     }
@@ -145,9 +163,20 @@ impl HostService {
         let name = format!("{service}: connecting to a hub");
         let connecting =
             machine.duties.keep(slot.handle(), name, move || Arc::clone(&connector).run());
+        let name = format!("{service}: following its limits");
         let service = service.to_owned();
         let facts = HookFacts::of_host(config, progress.device_name());
-        Self { service, progress, facts, stop, connecting, keeping, _slot: slot }
+        let (limited, its_service, stopped) =
+            (Arc::clone(&progress), service.clone(), stop.clone());
+        let limiting = machine.duties.keep(slot.handle(), name, move || {
+            let (progress, service, stop) =
+                (Arc::clone(&limited), its_service.clone(), stopped.clone());
+            async move {
+                let following = progress.limiter.follow(&service);
+                stop.run_until_cancelled(following).await;
+            }
+        });
+        Self { service, progress, facts, stop, connecting, limiting, keeping, _slot: slot }
     }
 
     /// The host as reports see it. Keeps neither the device nor the connection.
@@ -158,6 +187,16 @@ impl HostService {
     /// What its hooks are informed of.
     pub(crate) fn hook_facts(&self) -> HookFacts {
         self.facts.clone()
+    }
+
+    /// Changes what limits its traffic. Its session goes on.
+    pub(crate) fn limit(
+        &self,
+        limits: &HostLimits,
+        feeds: Feeds,
+        meters: Vec<NamedMeter>,
+    ) -> Result<(), HostError> {
+        self.progress.limiter.apply(limits.traffic.as_ref(), feeds, meters)
     }
 
     /// Writes the report to the log.
@@ -172,9 +211,10 @@ impl HostService {
 
     /// Disconnects and removes the device with all that was set up for it.
     pub(crate) async fn stop(self) {
-        let Self { stop, connecting, keeping, .. } = self;
+        let Self { stop, connecting, limiting, keeping, .. } = self;
         stop.cancel();
         connecting.end().await;
+        limiting.end().await;
         keeping.end().await;
     }
 }

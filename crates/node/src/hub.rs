@@ -5,11 +5,13 @@ mod association;
 mod connections;
 mod explain;
 mod forward;
+mod limiters;
 mod listener;
 mod namespace;
 mod parked;
 mod registry;
 mod rules;
+mod shapers;
 mod upkeep;
 
 use std::{
@@ -43,10 +45,11 @@ pub use self::{
     rules::RulesError,
 };
 use crate::{
+    counters::{NamedMeter, QuotaGroup},
     feeds::Feeds,
     hooks::{HookError, HookFacts, Hooks},
     link::EndReason,
-    report::{ASKED, HubReport},
+    report::{ASKED, HubReport, quota_reports},
     runtime::{descriptors, duties::Duty, machine::Machine, workers::Workers},
 };
 
@@ -58,6 +61,7 @@ const LASTED: [f64; 14] =
 pub(crate) struct HubService {
     connections: Arc<Connections>,
     upkeep: Arc<Upkeep>,
+    quotas: Arc<QuotaGroup>,
     duties: Vec<Duty>,
     /// At least one.
     listeners: Arc<[ListenerView]>,
@@ -69,6 +73,7 @@ pub(crate) struct HubService {
 pub(crate) struct HubServiceView {
     connections: Arc<Connections>,
     upkeep: Arc<Upkeep>,
+    quotas: Arc<QuotaGroup>,
     listeners: Arc<[ListenerView]>,
 }
 
@@ -93,6 +98,7 @@ impl HubService {
         config: &rtun_settings::HubSettings,
         hooks: Hooks<'_>,
         feeds: Feeds,
+        meters: Vec<NamedMeter>,
         workers: Arc<Workers>,
         machine: &Machine,
     ) -> Result<Self, HubError> {
@@ -100,9 +106,11 @@ impl HubService {
         let open = |config| HubListener::open(service, config, &workers, machine).map(Arc::new);
         let listeners = config.listeners().map(open).collect::<Result<Vec<_>, _>>()?;
         let views: Arc<[ListenerView]> = listeners.iter().map(|listener| listener.view()).collect();
+        let quotas = Arc::<QuotaGroup>::default();
+        quotas.set(meters);
         let connections = Arc::new(Connections {
             service: service.to_owned(),
-            registry: Arc::new(Registry::new(service, rules)),
+            registry: Arc::new(Registry::new(service, rules, Arc::clone(&quotas))),
             waiting_room: WaitingRoom::new(descriptors::limit()),
             admissions: Admissions::default(),
             lasted: Histogram::new(LASTED),
@@ -136,7 +144,7 @@ impl HubService {
         kept.push(machine.duties.keep(&runtime, name, move || {
             keep_up(Arc::clone(&hub), Arc::clone(&its_upkeep), listeners.clone())
         }));
-        Ok(Self { connections, upkeep, duties: kept, listeners: views, facts })
+        Ok(Self { connections, upkeep, quotas, duties: kept, listeners: views, facts })
     }
 
     /// Replaces everything but the listeners. Hosts that the new rules still admit notice nothing.
@@ -144,9 +152,11 @@ impl HubService {
         &self,
         config: &rtun_settings::HubSettings,
         feeds: Feeds,
+        meters: Vec<NamedMeter>,
     ) -> Result<(), RulesError> {
         let Connections { registry, handshake_timeout, .. } = &*self.connections;
         self.upkeep.apply(registry, &config.rules, feeds).await?;
+        self.quotas.set(meters);
         handshake_timeout.store(millis(config.handshake_timeout), Ordering::Relaxed);
         Ok(())
     }
@@ -168,10 +178,11 @@ impl HubService {
 
     /// The hub as reports see it. Does not keep it running.
     pub(crate) fn view(&self) -> HubServiceView {
-        let Self { connections, upkeep, listeners, .. } = self;
+        let Self { connections, upkeep, quotas, listeners, .. } = self;
         HubServiceView {
             connections: Arc::clone(connections),
             upkeep: Arc::clone(upkeep),
+            quotas: Arc::clone(quotas),
             listeners: Arc::clone(listeners),
         }
     }
@@ -240,6 +251,8 @@ impl HubServiceView {
             unadmitted: waiting_room.len(),
             queue_memory,
             queue_budget,
+            connections: registry.limiters.connections(),
+            quotas: quota_reports(&self.quotas),
         }
     }
 }

@@ -10,6 +10,7 @@ mod json;
 mod link;
 mod node;
 mod operations;
+mod quotas;
 mod report;
 mod runtime;
 mod udp_tunnel;
@@ -22,11 +23,13 @@ pub use host::{HostError, SetupError};
 pub use hub::{Explained, HubError, HubListenError, Inquiry, RulesError};
 pub use node::{Node, StartError};
 pub use operations::{board::Board, control_socket, metrics::MetricsError};
+pub use quotas::QuotaError;
 pub use report::{
     ASKED, CertificateReport, ConnectionReport, DatagramTraffic, DescriptorReport, DeviceHealth,
     DeviceReport, FailureReport, GatewayReport, HappenedReport, HostReport, HubReport, KindReport,
-    ListenerReport, NamespaceReport, NodeStatus, Queued, RegisteredReport, ServiceReport,
-    SharedReport, Tasks, Transport, TunnelClientReport, TunnelRefusal, TunnelServerReport,
+    LimitReport, ListenerReport, NamespaceReport, NodeStatus, Queued, QuotaReport,
+    RegisteredReport, ServiceReport, SharedReport, Tasks, Transport, TunnelClientReport,
+    TunnelRefusal, TunnelServerReport,
 };
 pub use rtun_control::{
     FeedLine, FeedProblem, FeedState, FeedStatus, LastError, PluginKind, PluginStatus, take_zone,

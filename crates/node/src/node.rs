@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc};
 
-use rtun_settings::{Config, Hook, Service, ServiceKind};
+use rtun_settings::{Config, Hook, HostSettings, Service, ServiceKind};
 use rtun_state::StateDir;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -10,12 +10,13 @@ use tracing::{info, warn};
 use crate::{
     feeds::{FeedError, Feeds},
     hooks::{HookFacts, Hooks},
-    host::{HostError, HostService},
+    host::{HostError, HostLimiter, HostService},
     hub::{HubError, HubService, RulesError},
     operations::{
         board::{Board, View},
         metrics::{MetricsError, MetricsServer},
     },
+    quotas::{QuotaBook, QuotaError},
     runtime::{machine::Machine, surroundings::Surroundings, workers::Workers},
     udp_tunnel::{
         UdpClientError, UdpClientService, UdpServerError, UdpServerService, differ_in_rules_only,
@@ -26,6 +27,7 @@ use crate::{
 pub struct Node {
     running: BTreeMap<String, Running>,
     feeds: Feeds,
+    quotas: QuotaBook,
     machine: Machine,
     workers: Arc<Workers>,
     board: Arc<Board>,
@@ -64,6 +66,9 @@ pub enum StartError {
     /// A source of rows cannot be used.
     #[error(transparent)]
     Source(#[from] FeedError),
+    /// The count of a quota cannot be read.
+    #[error(transparent)]
+    Quota(#[from] QuotaError),
     /// A service cannot be started.
     #[error("service {service:?}: {source}")]
     Service {
@@ -129,6 +134,7 @@ impl Node {
         let mut node = Self {
             running: BTreeMap::new(),
             feeds: Feeds::new(machine.surroundings.clone()),
+            quotas: QuotaBook::new(),
             workers,
             board,
             machine,
@@ -162,6 +168,7 @@ impl Node {
 
     async fn apply_all(&mut self, config: &Config) -> Result<(), StartError> {
         let feeds = self.feeds.follow(config, self.machine.state.as_ref()).await?;
+        self.quotas.open(config, self.machine.state.as_ref()).await?;
         let mut done = Vec::new();
         for service in &config.services {
             let name = &service.name;
@@ -183,6 +190,7 @@ impl Node {
             info!(service = name, "service removed");
         }
         self.feeds = feeds;
+        self.quotas.commit(config).await;
         Ok(())
     }
 
@@ -240,6 +248,7 @@ impl Node {
         while let Some((_, running)) = self.running.pop_first() {
             running.stop(&self.machine).await;
         }
+        self.quotas.save_all().await;
     }
 
     /// Starts or changes a service; returns what [`Node::undo`] needs.
@@ -260,9 +269,17 @@ impl Node {
             (RunningService::Hub(hub), ServiceKind::Hub(old), ServiceKind::Hub(new))
                 if old.listeners().eq(new.listeners()) =>
             {
-                hub.apply(new, feeds.of(&new.rules)).await?;
+                let meters = self.quotas.meters(kind.volumes());
+                hub.apply(new, feeds.of(&new.rules), meters).await?;
                 running.config = config.clone();
                 info!(service = name, "rules replaced");
+            }
+            (RunningService::Host(host), ServiceKind::Host(old), ServiceKind::Host(new))
+                if HostSettings { limits: new.limits.clone(), ..old.clone() } == *new =>
+            {
+                host.limit(&new.limits, feeds.of_host(new), self.quotas.meters(kind.volumes()))?;
+                running.config = config.clone();
+                info!(service = name, "limits replaced");
             }
             (
                 RunningService::UdpServer(server),
@@ -331,16 +348,20 @@ impl Node {
         let Self { workers, machine, .. } = self;
         let Service { name, kind, hooks, .. } = config;
         let hooks = Hooks { service: name, settings: hooks, machine };
+        let meters = self.quotas.meters(kind.volumes());
         match kind {
             ServiceKind::Hub(config) => {
                 let feeds = feeds.of(&config.rules);
-                let hub =
-                    HubService::start(name, config, hooks, feeds, Arc::clone(workers), machine);
+                let workers = Arc::clone(workers);
+                let hub = HubService::start(name, config, hooks, feeds, meters, workers, machine);
                 Ok(RunningService::Hub(hub.await?))
             }
-            ServiceKind::Host(config) => Ok(RunningService::Host(
-                HostService::start(name, config, hooks, machine, workers.take_slot()).await?,
-            )),
+            ServiceKind::Host(config) => {
+                let limiter = HostLimiter::of(config, feeds.of_host(config), meters)?;
+                let slot = workers.take_slot();
+                let host = HostService::start(name, config, hooks, limiter, machine, slot);
+                Ok(RunningService::Host(host.await?))
+            }
             ServiceKind::UdpServer(config) => {
                 let slot = workers.take_slot();
                 let server = UdpServerService::start(name, config, hooks, machine, slot);

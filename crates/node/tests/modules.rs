@@ -11,19 +11,20 @@ use std::{
 };
 
 /// Every top module, and those it may use.
-const ALLOWED: [(&str, &[&str]); 13] = [
+const ALLOWED: [(&str, &[&str]); 14] = [
     ("json", &[]),
     ("counters", &["json"]),
     ("runtime", &["counters", "json"]),
     ("feeds", &["runtime"]),
+    ("quotas", &["counters"]),
     ("link", &["counters", "runtime"]),
     ("report", &["counters", "json", "runtime"]),
     ("hub", &["counters", "feeds", "link", "report", "runtime"]),
     ("device", &["report"]),
-    ("host", &["counters", "device", "link", "report", "runtime"]),
+    ("host", &["counters", "device", "feeds", "link", "report", "runtime"]),
     ("udp_tunnel", &["device", "host", "link", "report", "runtime"]),
     ("operations", &["counters", "feeds", "host", "hub", "report", "runtime", "udp_tunnel"]),
-    ("node", &["feeds", "host", "hub", "operations", "runtime", "udp_tunnel"]),
+    ("node", &["feeds", "host", "hub", "operations", "quotas", "runtime", "udp_tunnel"]),
     (
         "lib",
         &[
@@ -34,6 +35,7 @@ const ALLOWED: [(&str, &[&str]); 13] = [
             "hub",
             "node",
             "operations",
+            "quotas",
             "report",
             "runtime",
             "udp_tunnel",

@@ -7,6 +7,7 @@ mod hooks;
 mod host;
 mod hub;
 mod hub_node;
+mod limits;
 mod log;
 mod plugin;
 mod rows;
@@ -19,6 +20,7 @@ pub use hooks::*;
 pub use host::*;
 pub use hub::*;
 pub use hub_node::*;
+pub use limits::*;
 pub use log::*;
 pub use plugin::*;
 pub use rows::*;
@@ -60,6 +62,17 @@ impl Service {
     /// A service without hooks and loggers.
     pub fn new(name: impl Into<String>, kind: ServiceKind) -> Self {
         Self { name: name.into(), kind, hooks: ServiceHooks::default(), loggers: Vec::new() }
+    }
+}
+
+impl ServiceKind {
+    /// The quotas of what may pass in all.
+    pub fn volumes(&self) -> &[VolumeQuota] {
+        match self {
+            Self::Hub(hub) => &hub.rules.volumes,
+            Self::Host(host) => &host.limits.volumes,
+            Self::UdpServer(_) | Self::UdpClient(_) => &[],
+        }
     }
 }
 

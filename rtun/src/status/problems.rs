@@ -7,8 +7,8 @@ use std::{
 
 use rtun_node::{
     DescriptorReport, DeviceHealth, FeedProblem, FeedStatus, Happened, HappenedReport, HookReport,
-    HubReport, KindReport, ListenerReport, NodeStatus, ServiceReport, SharedReport, TaskReport,
-    TunnelRefusal,
+    HubReport, KindReport, ListenerReport, NodeStatus, QuotaReport, ServiceReport, SharedReport,
+    TaskReport, TunnelRefusal,
 };
 
 use super::units::{number, printable, seconds, short};
@@ -52,6 +52,10 @@ fn problem_of_hook(hook: &HookReport) -> Option<Problem> {
         service: service.clone(),
         what: format!("a hook fails: {} ({failures} so far)", printable(error)),
     })
+}
+
+fn used_up(quota: &QuotaReport) -> String {
+    format!("the quota {} is used up, so nothing passes", short(&quota.name))
 }
 
 pub(super) fn end_of_certificate(way: &ListenerReport) -> Option<String> {
@@ -99,6 +103,9 @@ fn problems_of(service: &ServiceReport, status: &NodeStatus) -> Vec<Problem> {
                     add(ago, format!("connection of a host ended: {word} ({count} so far)"));
                 }
             }
+            for quota in hub.quotas.iter().filter(|quota| quota.exceeded) {
+                add(Duration::ZERO, used_up(quota));
+            }
             for namespace in &hub.namespaces {
                 let missing = |it: &&SharedReport| !it.gateways[0].connected;
                 for shared in namespace.shared.iter().filter(missing).take(SHOWN_SHARED) {
@@ -124,6 +131,9 @@ fn problems_of(service: &ServiceReport, status: &NodeStatus) -> Vec<Problem> {
             let notice = host.connection.as_ref().and_then(|it| it.notice.as_ref());
             if let Some(notice) = notice {
                 add(Duration::ZERO, format!("the hub says: {}", printable(notice)));
+            }
+            for quota in host.quotas.iter().filter(|quota| quota.exceeded) {
+                add(Duration::ZERO, used_up(quota));
             }
             problems_of_device(&host.health, &mut add);
             match (&host.connection, &host.last_error) {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, ops::RangeInclusive};
 
-use super::{Context, access, admissions, choice::one_of, listener, quotas};
+use super::{Context, access, admissions, choice::one_of, limiters, listener, quotas, volumes};
 use crate::{
     location::quote,
     report::At,
@@ -90,6 +90,8 @@ pub(super) fn read<'a>(
         gso_frames: handler.or_default(&router_handler::GSO_FRAMES),
         queue_budget: queue_budget(&handler) * MIB,
         quotas,
+        limits: limiters::of_hub(at, &handler, context),
+        volumes: volumes::of_service(at, context),
     };
     let handshake_timeout = handler.or_default(&router_handler::READ_TIMEOUT);
     Some((HubSettings { listener: first?, more_listeners, rules, handshake_timeout }, view))

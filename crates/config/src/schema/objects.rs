@@ -2,7 +2,10 @@
 
 use super::{
     field::{KeySpec, KeyStatus, Line, Shape, objects},
-    rows::{admission, auth, auther, ingress, login, router},
+    rows::{
+        admission, auth, auther, counting_limiter, host_limit, ingress, limiter, login, router,
+        volume_quota,
+    },
     tls::{dialer_tls, listener_tls, top_tls},
 };
 
@@ -28,7 +31,10 @@ objects! {
         take(INGRESSES: ObjectList(ingress), "ingresses", "none", "which host may join which namespace");
         take(ROUTERS: ObjectList(router), "routers", "none", "routing tables");
         by_name("sds", "recorders", "rewriters", "caches", "observers");
-        not_yet_list("limiters", "quotas", "climiters", "rlimiters");
+        take(LIMITERS: ObjectList(limiter), "limiters", "none", "[limits of traffic](limits.md)");
+        take(QUOTAS: ObjectList(volume_quota), "quotas", "none", "limits of how much may pass in all");
+        take(CLIMITERS: ObjectList(counting_limiter), "climiters", "none", "limits of connections at once");
+        take(RLIMITERS: ObjectList(counting_limiter), "rlimiters", "none", "limits of requests to join");
         take(LOGGERS: ObjectList(logger), "loggers", "none", "more logs, which services name");
         take(TLS: In(top_tls), "tls", "", "the certificate of listeners that name none");
         take(LOG: In(log), "log", "", "where log lines go; [may change while rtun runs](logging.md)");
@@ -46,11 +52,15 @@ objects! {
         take(ADMISSIONS: Texts, "admissions", "none", "names of admissions, of which each has to admit the address; no effect on a host or client");
         harmless(NO_BYPASS, "bypass", "bypasses");
         harmless(NO_LOOKUP, "resolver", "hosts");
-        not_yet("limiter", "quotas", "climiter", "rlimiter", "observer");
         take(LOGGER: OneText, "logger", "the log of the process", "the name of one of `loggers`, for the log lines of this service");
         take(LOGGERS: Texts, "loggers", "none", "names of more of them; each line goes to all");
         harmless(OTHER_HANDLERS, "rewriter", "cache");
         refused("nothing would be recorded", "recorders");
+        take(LIMITER: OneText, "limiter", "none", "the name of a limiter: of a hub's connections, or of a host's device");
+        take(QUOTAS: Texts, "quotas", "none", "names of quotas, each of which counts what passes; when one is used up nothing passes, and a hub admits no more hosts");
+        take(CLIMITER: OneText, "climiter", "none", "the name of a climiter; hubs only");
+        take(RLIMITER: OneText, "rlimiter", "none", "the name of an rlimiter; hubs only");
+        not_yet("observer");
         take(HANDLER: In(handler), "handler", "required", "hub, host or [UDP tunnel](configuration.md#udp-tunnels)");
         take(LISTENER: In(listener), "listener", "`tcp`", "where and how it listens, or the host's device");
         take(LISTENERS: ObjectList(more_listener), "listeners", "none", "rtun's own: up to 63 more listeners of the same hub");
@@ -122,7 +132,9 @@ objects! {
         take(AUTHERS: Texts, "authers", "anyone", "names of authers, of which any may admit; hubs and servers only");
         take(AUTH: In(auth), "auth", "anyone", "one user; counts only without a named auther");
         harmless("in a handler only other services use it; what encrypts is the `tls` of the listener or dialer", "tls");
-        not_yet("limiter", "observer");
+        take(LIMITER: OneText, "limiter", "none", "the name of a limiter whose rows and questions are about hosts and namespaces; hubs only");
+        take(LIMITS: ObjectList(host_limit), "limits", "none", "rtun's own: limits of hosts and namespaces; hubs only");
+        not_yet("observer");
         metadata();
     }
 

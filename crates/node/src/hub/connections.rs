@@ -120,13 +120,29 @@ impl Connections {
                         self.refuse(peer, &AdmissionError::TurnedOut);
                         continue;
                     };
+                    // Those of a trusted proxy are counted where their own address is known.
+                    let counted = match listener.trusts(peer.ip()) {
+                        true => Ok(None),
+                        false => self.registry.limiters.connection(peer.ip()).map(Some),
+                    };
+                    let counted = match counted {
+                        Ok(counted) => counted,
+                        Err(exceeded) => {
+                            self.refuse(peer, &exceeded.into());
+                            continue;
+                        }
+                    };
                     let waiting = PendingConnection { slot: Some(slot), deadline: self.deadline() };
                     let slot = workers.take_slot();
                     let worker = slot.handle().clone();
                     let listener = Arc::clone(&listener);
                     let receiving =
                         Arc::clone(&self).receive(listener, incoming, peer, waiting, slot);
-                    self.tasks.spawn_on(receiving, &worker);
+                    let counted_while_received = async move {
+                        let _counted = counted;
+                        receiving.await;
+                    };
+                    self.tasks.spawn_on(counted_while_received, &worker);
                 }
                 Err(error) => {
                     self.descriptors.accept_failed(&self.service, &error);
@@ -151,6 +167,14 @@ impl Connections {
         match self.stop.run_until_cancelled(arriving).await {
             None => {}
             Some(Ok((Established::One(stream), waiting))) => {
+                let counted = match listener.trusts(peer.ip()) {
+                    true => self.registry.limiters.connection(stream.peer.ip()).map(Some),
+                    false => Ok(None),
+                };
+                let _counted = match counted {
+                    Ok(counted) => counted,
+                    Err(exceeded) => return self.refuse(stream.peer, &exceeded.into()),
+                };
                 // A trusted proxy may have named another client.
                 let peer = stream.peer;
                 let admitting = async {
@@ -161,7 +185,9 @@ impl Connections {
                 self.serve(peer, since, admitting).await;
             }
             Some(Ok((Established::Many(streams), waiting))) => {
-                Box::pin(self.serve_all(streams, peer, waiting)).await;
+                // Those that a trusted proxy brings are counted one by one.
+                let counts_streams = listener.trusts(peer.ip());
+                Box::pin(self.serve_all(streams, peer, waiting, counts_streams)).await;
             }
             Some(Err(why)) => {
                 let _ended = DurationObserver { hub: &self, since };
@@ -194,6 +220,7 @@ impl Connections {
         mut streams: PendingStreams,
         peer: SocketAddr,
         waiting: PendingConnection,
+        counts_streams: bool,
     ) {
         let mut waiting = Some(waiting);
         let hosts = Arc::new(Hosts::default());
@@ -237,7 +264,8 @@ impl Connections {
             };
             match next {
                 Some(Ok(stream)) => {
-                    served.spawn(Arc::clone(self).serve_stream(stream, Arc::clone(&hosts)));
+                    let hub = Arc::clone(self);
+                    served.spawn(hub.serve_stream(stream, Arc::clone(&hosts), counts_streams));
                 }
                 Some(Err(error)) => {
                     debug!(service = self.service, peer = %peer, "a stream was not opened: {error}");
@@ -250,8 +278,16 @@ impl Connections {
         streams.shutdown(FAREWELL).await;
     }
 
-    async fn serve_stream(self: Arc<Self>, stream: PendingStream, hosts: Arc<Hosts>) {
+    async fn serve_stream(self: Arc<Self>, stream: PendingStream, hosts: Arc<Hosts>, counts: bool) {
         let (peer, since) = (stream.peer, Instant::now());
+        let counted = match counts {
+            true => self.registry.limiters.connection(peer.ip()).map(Some),
+            false => Ok(None),
+        };
+        let _counted = match counted {
+            Ok(counted) => counted,
+            Err(exceeded) => return self.refuse(peer, &exceeded.into()),
+        };
         let waiting = PendingConnection { slot: None, deadline: self.deadline() };
         let mut counted = None;
         let admitting = async {
@@ -289,6 +325,7 @@ impl Connections {
         if !self.registry.rules().addresses.admit(stream.peer.ip()) {
             return Err(AdmissionError::AddressRefused);
         }
+        self.registry.limiters.request(stream.peer.ip())?;
         tokio::select! {
             why = waiting.over() => Err(why),
             admitted = handshake::admit(&self.registry, &self.service, stream) => admitted,

@@ -123,9 +123,10 @@ fn status_of(refusal: Refusal) -> Status {
         | Refusal::AuthUnavailable
         | Refusal::NameNotPermitted
         | Refusal::NameInUse => Status::Unauthorized,
-        Refusal::LimitTotal | Refusal::LimitCredential | Refusal::LimitNamespaces => {
-            Status::ServiceUnavailable
-        }
+        Refusal::LimitTotal
+        | Refusal::LimitCredential
+        | Refusal::LimitNamespaces
+        | Refusal::QuotaExceeded => Status::ServiceUnavailable,
         Refusal::NameInvalid
         | Refusal::NamespaceUnknown
         | Refusal::IngressNoRule

@@ -76,7 +76,7 @@ fn registry() -> Arc<Registry> {
         ..HubRules::default()
     });
     let rules = Rules::compile(&config, &Feeds::default(), &ResolvedNames::default(), None);
-    Arc::new(Registry::new("hub", rules.ok().unwrap()))
+    Arc::new(Registry::new("hub", rules.ok().unwrap(), Arc::default()))
 }
 
 /// A host that has joined, and its task at the hub.
