@@ -19,7 +19,7 @@ pub use gso::{extension_frame, virtio};
 pub use packets::{frame_stream, ip_header};
 pub use proxy::{proxy_preamble, proxy_reply};
 pub use relay::{relay_request, relay_response};
-pub use rows::{admission_text, auth_text, ingress_text, routes_text};
+pub use rows::{admission_text, auth_text, ingress_text, limits_text, routes_text};
 pub use smux::smux_frames;
 pub use tls::{tls_headers, tls_messages, tls_opener, tls_padding};
 pub use ws::{ws_frames, ws_upgrade};
@@ -28,7 +28,7 @@ pub use ws::{ws_frames, ws_upgrade};
 pub type FuzzTarget = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [FuzzTarget; 22] = [
+pub const TARGETS: [FuzzTarget; 23] = [
     ("relay_request", relay_request),
     ("relay_response", relay_response),
     ("frame_stream", frame_stream),
@@ -44,6 +44,7 @@ pub const TARGETS: [FuzzTarget; 22] = [
     ("ingress_text", ingress_text),
     ("auth_text", auth_text),
     ("admission_text", admission_text),
+    ("limits_text", limits_text),
     ("ws_frames", ws_frames),
     ("ws_upgrade", ws_upgrade),
     ("grpc_chunks", grpc_chunks),

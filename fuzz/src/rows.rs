@@ -1,7 +1,8 @@
 //! Tables and lists as text.
 
 use rtun_core::{
-    Matcher, Parsed, TooManyRows, parse_matchers, parse_routes, parse_rules, parse_users,
+    Matcher, Parsed, TooManyRows, parse_connection_limits, parse_matchers, parse_request_limits,
+    parse_routes, parse_rules, parse_traffic_limits, parse_users,
 };
 
 /// A routing table from a file, redis or HTTP.
@@ -10,6 +11,22 @@ pub fn routes_text(bytes: &[u8]) {
         assert_eq!(route.prefix, route.prefix.trunc());
         format!("{} {}", route.prefix, route.gateway)
     });
+}
+
+/// The lines of the three kinds of limiters.
+pub fn limits_text(bytes: &[u8]) {
+    table(bytes, parse_traffic_limits, |row| {
+        let rates = [row.limit.input, row.limit.output];
+        let bytes = rates.map(|rate| rate.map_or(0, |rate| rate.bytes_per_second.get()));
+        let burst = rates.into_iter().flatten().map(|rate| rate.burst).max().unwrap_or(0);
+        assert!(burst <= i64::MAX as u64, "a burst is a size, or a part of one");
+        // A rate below 1 KB has a default burst of 0, which is read as the default again.
+        let same = rates.into_iter().flatten().all(|rate| rate.burst == burst);
+        let burst = if same && burst > 0 { format!(" {burst}B") } else { String::new() };
+        format!("{} {}B {}B{burst}", row.scope, bytes[0], bytes[1])
+    });
+    table(bytes, parse_connection_limits, |row| format!("{} {}", row.scope, row.limit));
+    table(bytes, parse_request_limits, |row| format!("{} {}", row.scope, row.limit));
 }
 
 /// The rules of an ingress.

@@ -173,7 +173,9 @@ impl Explain {
         let explanation = explain(scene, &question);
         let mut not_asked = explanation.sources_not_read();
         not_asked.extend(hub.access_not_asked.iter().cloned());
-        Ok(HubExplanation { service: hub.service.to_owned(), explanation, not_asked })
+        // Only a running hub knows which limits apply to a connection.
+        let (service, limits) = (hub.service.to_owned(), Vec::new());
+        Ok(HubExplanation { service, explanation, not_asked, limits })
     }
 
     fn print(&self, live: bool, hubs: Vec<HubExplanation>) -> ExitCode {

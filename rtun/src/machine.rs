@@ -1,6 +1,7 @@
 //! What is to be said of a configuration on this machine: its files' modes, its limits, the user rtun runs as.
 
 mod certificates;
+mod hooks;
 
 use std::{
     fs,
@@ -16,14 +17,15 @@ use rtun_config::{
     source,
 };
 use rtun_core::udp_tunnel::Passphrase;
-use rtun_node::descriptors;
+use rtun_node::{descriptors, has_multipath};
 use rtun_settings::{
-    CertificateFiles, Config, DialTls, HttpHeader, HubNode, HubRules, Named, Provider, ProxyHop,
-    Quotas, ServerTls, ServiceKind, SourceSettings, TransportStack, User, Verification,
+    CertificateFiles, Config, DialTls, HttpHeader, HubNode, HubRules, ListenerSettings, Login,
+    Named, NetworkNamespace, Provider, ProxyHop, Quotas, ServerTls, ServiceKind, SourceSettings,
+    TransportStack, User, Verification,
 };
 
-pub(crate) use self::certificates::certificates;
 use self::certificates::files_of;
+pub(crate) use self::{certificates::certificates, hooks::commands_of_hooks};
 
 /// Descriptors that a hub needs besides one for each host: 10 % of them all, and no fewer than [`SPARE_MIN`].
 const SPARE: u64 = 10;
@@ -69,11 +71,21 @@ pub(crate) fn files(
         let files = rules.sources().filter_map(path_of);
         files.map(|path| (path.clone(), users.contains(&path))).collect::<Vec<_>>()
     });
+    let limiters = config.services.iter().filter_map(|service| match &service.kind {
+        ServiceKind::Host(host) => host.limits.traffic.as_ref(),
+        _ => None,
+    });
+    let limits = limiters.flat_map(|limiter| limiter.limits.sources()).filter_map(path_of);
+    let limits = limits.map(|path| (path, false));
     let mut findings = Vec::new();
-    for (path, secret) in own.chain(sources).chain(tls_files(config)) {
+    let logins = logins(config).filter_map(|login| Some((login.file.clone()?, true)));
+    let programs = hooks::programs(config).map(|path| (path, false));
+    let named = logins.chain(programs);
+    for (path, secret) in own.chain(sources).chain(limits).chain(tls_files(config)).chain(named) {
         let finding = file(&path, secret, profile);
         findings.extend(finding.filter(|finding| !findings.contains(finding)));
     }
+    findings.extend(hooks::missing(config));
     findings
 }
 
@@ -113,6 +125,7 @@ pub(crate) fn process(config: &mut Config) -> Vec<Finding> {
         let help = "run it as a user of its own; for ports below 1024 give it CAP_NET_BIND_SERVICE";
         findings.push(finding(Code::C25, Severity::Warning, None, message, help));
     }
+    findings.extend(without_multipath(config));
     findings
 }
 
@@ -169,7 +182,7 @@ fn path_of(source: &SourceSettings) -> Option<PathBuf> {
 /// Keys, which are secrets, and what is trusted: certificates and authorities.
 fn tls_files(config: &Config) -> Vec<(PathBuf, bool)> {
     let mut files = Vec::new();
-    for tls in listeners(config) {
+    for tls in server_tls(config) {
         if let Some(CertificateFiles { certificate, key }) = files_of(tls) {
             files.extend([(key, true), (certificate, false)]);
         }
@@ -184,26 +197,34 @@ fn tls_files(config: &Config) -> Vec<(PathBuf, bool)> {
     files
 }
 
-/// TLS of every listener.
-fn listeners(config: &Config) -> impl Iterator<Item = &ServerTls> {
-    let listeners = config.services.iter().flat_map(|service| match &service.kind {
+/// Every listener of a hub or relay.
+fn listeners(config: &Config) -> impl Iterator<Item = &ListenerSettings> {
+    config.services.iter().flat_map(|service| match &service.kind {
         ServiceKind::Hub(hub) => hub.listeners().collect(),
         ServiceKind::Relay(relay) => relay.listeners().collect(),
-        _ => Vec::new(),
-    });
-    listeners.filter_map(|listener| listener.stack.tls())
+        ServiceKind::Host(_) | ServiceKind::UdpServer(_) | ServiceKind::UdpClient(_) => Vec::new(),
+    })
+}
+
+/// TLS of every listener.
+fn server_tls(config: &Config) -> impl Iterator<Item = &ServerTls> {
+    listeners(config).filter_map(|listener| listener.stack.tls())
 }
 
 /// TLS of every endpoint of a hub and of every proxy.
 fn dialers(config: &Config) -> impl Iterator<Item = &DialTls> {
-    let chains = config.services.iter().filter_map(|service| match &service.kind {
-        ServiceKind::Host(host) => Some((&host.hubs, &host.proxies)),
+    chains(config).flat_map(|(hubs, proxies)| stacks(hubs, proxies)).filter_map(TransportStack::tls)
+}
+
+/// The hubs or relays of every chain that a service uses, and the proxies before them.
+fn chains(config: &Config) -> impl Iterator<Item = (&[HubNode], &[ProxyHop])> {
+    config.services.iter().filter_map(|service| match &service.kind {
+        ServiceKind::Host(host) => Some((&host.hubs[..], &host.proxies[..])),
         ServiceKind::UdpClient(client) => {
-            client.relay.as_ref().map(|relay| (&relay.relays, &relay.proxies))
+            client.relay.as_ref().map(|relay| (&relay.relays[..], &relay.proxies[..]))
         }
-        _ => None,
-    });
-    chains.flat_map(|(hubs, proxies)| stacks(hubs, proxies)).filter_map(TransportStack::tls)
+        ServiceKind::Hub(_) | ServiceKind::UdpServer(_) | ServiceKind::Relay(_) => None,
+    })
 }
 
 /// What a chain opens, to hubs or relays and to proxies.
@@ -216,11 +237,11 @@ fn stacks<'a>(
     hubs.chain(proxies)
 }
 
-/// Whether a chain has a password, or a header that is one.
+/// Whether a chain itself has a password, or a header that is one.
 fn chain_has_secrets(hubs: &[HubNode], proxies: &[ProxyHop]) -> bool {
     let mut nodes = proxies.iter().flat_map(|hop| &hop.nodes);
-    hubs.iter().any(|hub| hub.auth.is_some())
-        || nodes.any(|node| node.auth.is_some() || node.headers.iter().any(is_secret))
+    logins_of(hubs, proxies).any(|login| login.file.is_none())
+        || nodes.any(|node| node.headers.iter().any(is_secret))
         || stacks(hubs, proxies).flat_map(headers).any(is_secret)
 }
 
@@ -233,11 +254,55 @@ fn authorities_of(tls: &DialTls) -> Option<&PathBuf> {
     }
 }
 
+/// What hosts and clients prove themselves with.
+fn logins(config: &Config) -> impl Iterator<Item = &Login> {
+    chains(config).flat_map(|(hubs, proxies)| logins_of(hubs, proxies))
+}
+
+fn logins_of<'a>(hubs: &'a [HubNode], proxies: &'a [ProxyHop]) -> impl Iterator<Item = &'a Login> {
+    let proxies = proxies.iter().flat_map(|hop| &hop.nodes);
+    let hubs = hubs.iter().filter_map(|hub| hub.auth.as_ref());
+    hubs.chain(proxies.filter_map(|node| node.auth.as_ref()))
+}
+
+/// Multipath TCP that is asked for where the kernel has none.
+fn without_multipath(config: &Config) -> Option<Finding> {
+    let listeners =
+        listeners(config).map(|listener| (listener.sockets.mptcp, &listener.sockets.netns));
+    let dialled = chains(config).flat_map(|(hubs, proxies)| {
+        let proxies = proxies.iter().flat_map(|hop| &hop.nodes).map(|node| &node.sockets);
+        hubs.iter().map(|hub| &hub.sockets).chain(proxies)
+    });
+    let dialled = dialled.map(|sockets| (sockets.mptcp, &sockets.netns));
+    let mut all = listeners.chain(dialled);
+    let wanted = all.find_map(|(mptcp, netns)| mptcp.then_some(netns.as_ref()))?;
+    if has_multipath(wanted.map(NetworkNamespace::path).as_deref()) {
+        return None;
+    }
+    Some(Finding {
+        code: None,
+        severity: Severity::Warning,
+        location: None,
+        path: String::new(),
+        message:
+            "the kernel has no Multipath TCP: `mptcp` has no effect, connections are plain TCP"
+                .to_owned(),
+        help: Some(
+            "use Linux 5.6 or later with net.mptcp.enabled = 1, or remove the key".to_owned(),
+        ),
+    })
+}
+
 /// Whether the configuration itself holds a password or token.
 fn has_secrets(config: &Config) -> bool {
     let scrapers = config.metrics.iter().filter_map(|metrics| metrics.auther.as_ref());
     let of_services = config.services.iter().any(|service| match &service.kind {
-        ServiceKind::Host(host) => chain_has_secrets(&host.hubs, &host.proxies),
+        ServiceKind::Host(host) => {
+            let limiters = host.limits.traffic.iter().map(|limiter| &limiter.limits);
+            limiters.clone().flat_map(Named::sources).any(has_secret)
+                || limiters.filter_map(Named::plugin).any(|plugin| plugin.token.is_some())
+                || chain_has_secrets(&host.hubs, &host.proxies)
+        }
         ServiceKind::UdpServer(server) => server.rules.authers.iter().flatten().any(has_users),
         ServiceKind::UdpClient(client) => {
             let relay = client.relay.as_ref();

@@ -13,10 +13,12 @@ use rtun_core::{
     HostName, Ingress, NamespaceId, Parsed, PluginId, Router, Routing, RoutingTable, Row,
     TooManyRows,
     explain::{Listed, Listing, Origin},
-    parse_matchers, parse_routes, parse_rules, parse_users,
+    parse_connection_limits, parse_matchers, parse_request_limits, parse_routes, parse_rules,
+    parse_traffic_limits, parse_users,
 };
 use rtun_settings::{
-    self, Config, HubRules, IngressRule, Named, Provider, Route, Rows, ServiceKind, User,
+    self, Config, HubRules, IngressRule, LimitRow, Named, Provider, Route, Rows, ServiceKind,
+    TrafficLimit, User,
 };
 
 /// The longest file of rows that is read, in bytes.
@@ -100,6 +102,19 @@ pub(crate) fn hubs(config: &Config) -> Vec<Hub<'_>> {
     services.collect()
 }
 
+/// What is wrong with the files of rows that hosts would read at their start.
+pub(crate) fn flaws_of_hosts(config: &Config) -> Vec<FileFlaw> {
+    let limiters = config.services.iter().filter_map(|service| match &service.kind {
+        ServiceKind::Host(host) => host.limits.traffic.as_ref(),
+        _ => None,
+    });
+    limiters.flat_map(|limiter| traffic_flaws(&limiter.limits)).collect()
+}
+
+fn traffic_flaws(limiter: &Named<LimitRow<TrafficLimit>>) -> Vec<FileFlaw> {
+    known(limiter, usize::MAX, parse_traffic_limits).flaws
+}
+
 impl<'a> Hub<'a> {
     fn read(service: &'a str, rules: &'a HubRules) -> Self {
         let max_rows = rules.quotas.routes_per_router;
@@ -137,12 +152,21 @@ impl<'a> Hub<'a> {
         Self { service, rules, routers, default_router, ingress, reported, access_not_asked, flaws }
     }
 
-    /// What is wrong with the files of rows that it would read at its start; those of admissions are read for this.
+    /// What is wrong with the files of rows that it would read at its start; those of admissions and limiters are read for this.
     pub(crate) fn flaws(&self) -> Vec<FileFlaw> {
         let admissions = self.rules.admissions.iter();
         let matchers = admissions
             .flat_map(|admission| known(&admission.matchers, usize::MAX, parse_matchers).flaws);
-        self.flaws.iter().cloned().chain(matchers).collect()
+        let mut flaws: Vec<FileFlaw> = self.flaws.iter().cloned().chain(matchers).collect();
+        let limits = &self.rules.limits;
+        flaws.extend(limits.traffic_limiters().flat_map(traffic_flaws));
+        if let Some(limiter) = &limits.connections {
+            flaws.extend(known(limiter, usize::MAX, parse_connection_limits).flaws);
+        }
+        if let Some(limiter) = &limits.requests {
+            flaws.extend(known(limiter, usize::MAX, parse_request_limits).flaws);
+        }
+        flaws
     }
 
     /// The namespaces that its tables and its ingress name.

@@ -66,8 +66,11 @@ impl ProcessState {
     }
 }
 
-/// Whether a service has sources, a certificate that rtun makes, or names to look up.
+/// Whether a service has quotas, sources, a certificate that rtun makes, or names to look up.
 fn keeps_something(kind: &ServiceKind) -> bool {
+    if kind.volumes().iter().any(|quota| quota.file.is_none()) {
+        return true;
+    }
     let hub = match kind {
         ServiceKind::Hub(hub) => hub,
         ServiceKind::UdpServer(_) => return false,
@@ -78,7 +81,11 @@ fn keeps_something(kind: &ServiceKind) -> bool {
                 None => client.servers.iter().any(|addr| has_name(addr)),
             };
         }
-        ServiceKind::Host(host) => return chain_has_name(&host.hubs, &host.proxies),
+        ServiceKind::Host(host) => {
+            let mut limiters = host.limits.traffic.iter().map(|limiter| &limiter.limits);
+            return limiters.any(|limits| !limits.sources().is_empty())
+                || chain_has_name(&host.hubs, &host.proxies);
+        }
     };
     hub.rules.sources().next().is_some() || hub.listeners().any(makes_certificate)
 }

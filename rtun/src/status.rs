@@ -1,5 +1,6 @@
 //! `rtun status`: how the rtuns of this machine go.
 
+mod limits;
 mod problems;
 mod text;
 mod units;

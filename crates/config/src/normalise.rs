@@ -5,8 +5,10 @@ mod admissions;
 mod chain;
 mod choice;
 mod device;
+mod hooks;
 mod host;
 mod hub;
+mod limiters;
 mod listener;
 mod log;
 mod metrics;
@@ -23,6 +25,7 @@ mod tables;
 mod tls;
 mod transport_stack;
 mod udp_tunnel;
+mod volumes;
 
 pub(crate) use hub::HubView;
 pub(crate) use names::DocumentNames;
@@ -35,11 +38,11 @@ use udp_tunnel::TunRole;
 use crate::{
     location::quote,
     report::Report,
-    schema::{Field, HANDLERS, LISTENERS, OneText, Types, handler, listener_base, service},
+    schema::{Field, HANDLERS, LISTENERS, OneText, Types, handler, listener_base, root, service},
     suggest,
-    value::Cursor,
+    value::{Cursor, same_key},
 };
-use rtun_settings::{AdmissionSettings, Config, Named, Service, ServiceKind, User};
+use rtun_settings::{AdmissionSettings, Config, Named, Service, ServiceKind, User, VolumeQuota};
 
 /// What the parts of the normaliser share.
 pub(crate) struct Context<'a> {
@@ -48,6 +51,8 @@ pub(crate) struct Context<'a> {
     pub(crate) tables: HubTables<'a>,
     pub(crate) authers: Vec<Named<User>>,
     pub(crate) admissions: Vec<AdmissionSettings>,
+    pub(crate) limiters: limiters::Limiters,
+    pub(crate) volumes: Vec<VolumeQuota>,
     pub(crate) tls: tls::CommonTls,
 }
 
@@ -58,13 +63,18 @@ pub(crate) fn normalise<'a>(root: &Cursor<'a>) -> (Config, Context<'a>, Listener
     let tables = HubTables::read(&names);
     let authers = access::read(&names);
     let admissions = admissions::read(&names);
+    let limiters = limiters::Limiters::read(&names);
+    let volumes = volumes::read(&names);
     let tls = tls::common(root);
-    let context = Context { report: root.report, names, tables, authers, admissions, tls };
+    let report = root.report;
+    let context = Context { report, names, tables, authers, admissions, limiters, volumes, tls };
     let log = log::read(root);
+    let loggers = log::loggers(&log, &context.names);
     let metrics = metrics::read(root, &context);
-    let mut config = Config { services: Vec::new(), log, metrics };
+    let mut config = Config { services: Vec::new(), log, loggers, metrics };
     let mut views = ListenerViews::default();
-    if context.names.services.list.is_empty() && !context.names.services.nameless {
+    let nothing = context.names.services.list.is_empty() && !context.names.services.nameless;
+    if nothing && !is_refused_already(root) {
         root.report
             .whole()
             .error("there is no service: nothing would run")
@@ -81,13 +91,24 @@ pub(crate) fn normalise<'a>(root: &Cursor<'a>) -> (Config, Context<'a>, Listener
                 views.relays.push(view);
                 ServiceKind::Relay(relay)
             }),
+            Role::Metrics if config.metrics.is_some() => at.refuse(
+                "metrics are served at another address already",
+                "keep one of the two: the `metrics` object or one service with a `metrics` handler",
+            ),
+            Role::Metrics => {
+                config.metrics = metrics::of_service(at, &context);
+                None
+            }
             Role::Tun => match udp_tunnel::role(at, &context) {
                 TunRole::Host => host::read(at, &context).map(ServiceKind::Host),
                 TunRole::Server => udp_tunnel::server(at, &context).map(ServiceKind::UdpServer),
                 TunRole::Client => udp_tunnel::client(at, &context).map(ServiceKind::UdpClient),
             },
         };
-        config.services.extend(kind.map(|kind| Service { name: name.clone(), kind }));
+        let hooks = hooks::read(at);
+        let loggers = log::loggers_of(at, &context.names);
+        let name = name.clone();
+        config.services.extend(kind.map(|kind| Service { name, kind, hooks, loggers }));
     }
     relay::lead_to_servers(&mut config, &context);
     (config, context, views)
@@ -104,6 +125,13 @@ enum Role {
     Hub,
     Relay,
     Tun,
+    Metrics,
+}
+
+/// Whether there are services of other kinds, and they are an error.
+fn is_refused_already(root: &Cursor<'_>) -> bool {
+    let has_list = root.value.entries().iter().any(|m| same_key(&m.key, root::SERVICES.name()));
+    has_list && root.report.failed()
 }
 
 fn service_kind(at: &Cursor<'_>) -> Option<Role> {
@@ -132,6 +160,7 @@ fn service_kind(at: &Cursor<'_>) -> Option<Role> {
         }
         ("router", _) => Some(Role::Hub),
         ("relay", _) => Some(Role::Relay),
+        ("metrics", _) => Some(Role::Metrics),
         (_, "tun") => Some(Role::Tun),
         _ => {
             let message =

@@ -7,7 +7,9 @@ use rtun_settings::{PluginProtocol, PluginSettings};
 use crate::{
     grpc::GrpcPlugin,
     http::HttpPlugin,
-    plugin::{AdmissionPlugin, AuthPlugin, IngressPlugin, PluginSetupError, RoutePlugin},
+    plugin::{
+        AdmissionPlugin, AuthPlugin, IngressPlugin, LimiterPlugin, PluginSetupError, RoutePlugin,
+    },
 };
 
 /// The route plugin described by `settings`. Nothing is connected yet. Call this and the
@@ -45,6 +47,16 @@ pub fn connect_auth_plugin(
 pub fn connect_admission_plugin(
     settings: &PluginSettings,
 ) -> Result<Arc<dyn AdmissionPlugin>, PluginSetupError> {
+    Ok(match settings.protocol {
+        PluginProtocol::Http => Arc::new(HttpPlugin::new(settings)?),
+        PluginProtocol::Grpc => Arc::new(GrpcPlugin::new(settings)?),
+    })
+}
+
+/// The limiter plugin described by `settings`.
+pub fn connect_limiter_plugin(
+    settings: &PluginSettings,
+) -> Result<Arc<dyn LimiterPlugin>, PluginSetupError> {
     Ok(match settings.protocol {
         PluginProtocol::Http => Arc::new(HttpPlugin::new(settings)?),
         PluginProtocol::Grpc => Arc::new(GrpcPlugin::new(settings)?),

@@ -30,14 +30,15 @@ use tower::util::MapResponse;
 use self::{
     connect::GrpcConnector,
     generated::{
-        AdmitRequest, AuthenticateRequest, RouteRequest, RuleRequest,
+        AdmitRequest, AuthenticateRequest, LimitRequest, RouteRequest, RuleRequest,
         admission_client::AdmissionClient, authenticator_client::AuthenticatorClient,
-        ingress_client::IngressClient, router_client::RouterClient,
+        ingress_client::IngressClient, limiter_client::LimiterClient, router_client::RouterClient,
     },
 };
 use crate::plugin::{
-    Addressed, AdmissionPlugin, Answering, AuthPlugin, AuthQuestion, IngressPlugin, MAX_ANSWER,
-    PluginError, PluginSetupError, RoutePlugin, answer, excerpt, reach,
+    Addressed, AdmissionPlugin, Answering, AuthPlugin, AuthQuestion, IngressPlugin, LimitQuestion,
+    LimitWords, LimiterPlugin, MAX_ANSWER, PluginError, PluginRates, PluginSetupError, RoutePlugin,
+    answer, excerpt, reach,
 };
 
 /// A plugin that speaks gRPC, of every kind. Keeps one connection, made for the first question and again when it is lost;
@@ -204,6 +205,25 @@ impl AdmissionPlugin for GrpcPlugin {
         Box::pin(async move {
             let call = |request| async { client!(AdmissionClient, self).admit(request).await };
             Ok(self.ask(question, call).await?.ok)
+        })
+    }
+}
+
+impl LimiterPlugin for GrpcPlugin {
+    fn limit(&self, question: &LimitQuestion) -> Answering<'_, PluginRates> {
+        let LimitWords { scope, network, client, src } = question.words();
+        let question = LimitRequest {
+            network: network.to_owned(),
+            addr: String::new(),
+            client,
+            src,
+            service: question.service.clone(),
+            scope: scope.to_owned(),
+        };
+        Box::pin(async move {
+            let call = |request| async { client!(LimiterClient, self).limit(request).await };
+            let reply = self.ask(question, call).await?;
+            Ok(answer::rates(reply.r#in, reply.out))
         })
     }
 }

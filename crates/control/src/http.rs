@@ -15,8 +15,9 @@ use serde::Serialize;
 
 use crate::{
     plugin::{
-        Addressed, AdmissionPlugin, Answering, AuthPlugin, AuthQuestion, IngressPlugin, MAX_ANSWER,
-        PluginError, PluginSetupError, RoutePlugin, answer, reach,
+        Addressed, AdmissionPlugin, Answering, AuthPlugin, AuthQuestion, IngressPlugin,
+        LimitQuestion, LimitWords, LimiterPlugin, MAX_ANSWER, PluginError, PluginRates,
+        PluginSetupError, RoutePlugin, answer, reach,
     },
     zone::{self, take_zone},
 };
@@ -193,6 +194,26 @@ impl AdmissionPlugin for HttpPlugin {
     fn admit(&self, service: &str, addr: SocketAddr) -> Answering<'_, bool> {
         let request = self.post(&AdmissionBody { service, network: "tcp", addr: addr.to_string() });
         Box::pin(async move { answer::admission_json(&self.ask(request).await?) })
+    }
+}
+
+#[derive(Serialize)]
+struct LimitBody<'a> {
+    service: &'a str,
+    scope: &'a str,
+    network: &'a str,
+    addr: &'a str,
+    client: &'a str,
+    src: &'a str,
+}
+
+impl LimiterPlugin for HttpPlugin {
+    fn limit(&self, question: &LimitQuestion) -> Answering<'_, PluginRates> {
+        let LimitWords { scope, network, client, src } = question.words();
+        let service = &question.service;
+        let body = LimitBody { service, scope, network, addr: "", client: &client, src: &src };
+        let request = self.post(&body);
+        Box::pin(async move { answer::rates_json(&self.ask(request).await?) })
     }
 }
 

@@ -1,4 +1,4 @@
-//! Questions that are asked when a host joins: the caller waits for the answer, off the packet path.
+//! Questions that are asked when a host joins, or about its limits: the caller waits for the answer, off the packet path.
 
 mod ask_once;
 #[cfg(test)]
@@ -15,7 +15,8 @@ use rtun_core::{HostName, NamespaceId};
 pub use self::ask_once::{AskError, QuestionLimits};
 use self::ask_once::{AskOnce, PluginLabel};
 use crate::plugin::{
-    AdmissionPlugin, AuthPlugin, AuthQuestion, IngressPlugin,
+    AdmissionPlugin, AuthPlugin, AuthQuestion, IngressPlugin, LimitQuestion, LimiterPlugin,
+    PluginRates,
     status::{PluginKind, PluginStatus},
 };
 
@@ -110,6 +111,49 @@ impl AdmissionQuestions {
         let service = service.to_owned();
         let question = async move { plugin.admit(&service, addr).await };
         self.questions.ask(key, Box::pin(question)).await
+    }
+
+    /// The state of the plugin.
+    pub fn status(&self) -> PluginStatus {
+        self.questions.status()
+    }
+}
+
+/// The answers of a limiter plugin, cached for the time after which a limit is refreshed.
+///
+/// Questions are asked on the runtime that [`LimiterQuestions::new`] is called on, on whatever runtime the caller is.
+pub struct LimiterQuestions {
+    questions: Arc<AskOnce<LimitQuestion, PluginRates>>,
+    plugin: Arc<dyn LimiterPlugin>,
+    refresh: Duration,
+}
+
+impl LimiterQuestions {
+    /// Nothing asked yet; `name` is the limiter's. An answer is used for `refresh`, at least 1 s.
+    pub fn new(
+        name: String,
+        plugin: Arc<dyn LimiterPlugin>,
+        refresh: Duration,
+        limits: QuestionLimits,
+    ) -> Self {
+        let refresh = refresh.max(Duration::from_secs(1));
+        let limits = QuestionLimits { positive: refresh, negative: refresh, ..limits };
+        let address = plugin.address().to_owned();
+        let label = PluginLabel { kind: PluginKind::Limiter, name, address };
+        Self { questions: AskOnce::new(label, limits, |_| true), plugin, refresh }
+    }
+
+    /// The rates for what the question is about.
+    pub async fn ask(&self, question: LimitQuestion) -> Result<PluginRates, AskError> {
+        let plugin = Arc::clone(&self.plugin);
+        let key = question.clone();
+        let question = async move { plugin.limit(&question).await };
+        self.questions.ask(key, Box::pin(question)).await
+    }
+
+    /// After this time an answer is asked for again.
+    pub fn refresh(&self) -> Duration {
+        self.refresh
     }
 
     /// The state of the plugin.

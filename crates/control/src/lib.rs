@@ -14,17 +14,18 @@ mod zone;
 
 pub use background::in_background;
 pub use connect::{
-    connect_admission_plugin, connect_auth_plugin, connect_ingress_plugin, connect_route_plugin,
+    connect_admission_plugin, connect_auth_plugin, connect_ingress_plugin, connect_limiter_plugin,
+    connect_route_plugin,
 };
 pub use feed::{Feed, FeedLine, FeedProblem, FeedSpec, FeedState, FeedStatus, Parse};
 pub use grpc::GrpcPlugin;
 pub use http::HttpPlugin;
 pub use join_questions::{
-    AdmissionQuestions, AskError, AuthQuestions, IngressQuestions, QuestionLimits,
+    AdmissionQuestions, AskError, AuthQuestions, IngressQuestions, LimiterQuestions, QuestionLimits,
 };
 pub use plugin::{
-    Addressed, AdmissionPlugin, Answering, AuthPlugin, AuthQuestion, IngressPlugin, PluginError,
-    PluginSetupError, RoutePlugin,
+    Addressed, AdmissionPlugin, Answering, AuthPlugin, AuthQuestion, IngressPlugin, LimitQuestion,
+    LimiterPlugin, PluginError, PluginRates, PluginScope, PluginSetupError, RoutePlugin,
     memory::MemoryPlugin,
     status::{LastError, PluginKind, PluginStatus},
 };

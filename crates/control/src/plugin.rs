@@ -12,6 +12,7 @@ use std::{
     fmt,
     hash::{Hash, Hasher},
     net::{IpAddr, SocketAddr},
+    num::NonZeroU64,
     pin::Pin,
 };
 
@@ -52,6 +53,70 @@ pub trait AuthPlugin: Addressed {
 pub trait AdmissionPlugin: Addressed {
     /// Whether the client at `addr` may connect to the hub `service` over TCP.
     fn admit(&self, service: &str, addr: SocketAddr) -> Answering<'_, bool>;
+}
+
+/// Sets the rates of traffic.
+pub trait LimiterPlugin: Addressed {
+    /// The rates for what the question is about.
+    fn limit(&self, question: &LimitQuestion) -> Answering<'_, PluginRates>;
+}
+
+/// What a [`LimiterPlugin`] is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LimitQuestion {
+    /// The name of the service.
+    pub service: String,
+    /// What of the service is limited.
+    pub scope: PluginScope,
+}
+
+/// What a limiter plugin sets rates for, by GOST's names.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum PluginScope {
+    /// `service`: all connections together.
+    Service,
+    /// `conn`: the connection of this client.
+    Connection(SocketAddr),
+    /// `client`: a host, over all its connections.
+    Client {
+        /// The host's name.
+        host: HostName,
+        /// The host's namespace.
+        namespace: NamespaceId,
+        /// Where the client connected from.
+        src: SocketAddr,
+    },
+}
+
+/// The answer of a [`LimiterPlugin`], in bytes per second. `None`: no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PluginRates {
+    /// What the service receives.
+    pub input: Option<NonZeroU64>,
+    /// What the service sends.
+    pub output: Option<NonZeroU64>,
+}
+
+impl LimitQuestion {
+    /// GOST's words for it.
+    pub(crate) fn words(&self) -> LimitWords {
+        let (scope, network, client, src) = match &self.scope {
+            PluginScope::Service => ("service", "tcp", String::new(), String::new()),
+            PluginScope::Connection(src) => ("conn", "tcp", String::new(), src.to_string()),
+            PluginScope::Client { host, namespace, src } => {
+                ("client", "ip", format!("{host}@{namespace}"), src.to_string())
+            }
+        };
+        LimitWords { scope, network, client, src }
+    }
+}
+
+/// A [`LimitQuestion`] as it is sent.
+pub(crate) struct LimitWords {
+    pub(crate) scope: &'static str,
+    pub(crate) network: &'static str,
+    pub(crate) client: String,
+    pub(crate) src: String,
 }
 
 /// What an [`AuthPlugin`] is asked.

@@ -5,8 +5,9 @@ mod support;
 use std::sync::Arc;
 
 use rtun_control::{
-    AdmissionPlugin, AuthPlugin, IngressPlugin, PluginError, RoutePlugin, connect_admission_plugin,
-    connect_auth_plugin, connect_ingress_plugin, connect_route_plugin,
+    AdmissionPlugin, AuthPlugin, IngressPlugin, LimitQuestion, LimiterPlugin, PluginError,
+    PluginScope, RoutePlugin, connect_admission_plugin, connect_auth_plugin,
+    connect_ingress_plugin, connect_limiter_plugin, connect_route_plugin,
 };
 use rtun_core::NamespaceId;
 use support::{facts, grpc, http, login, name, namespace};
@@ -110,5 +111,22 @@ async fn admissions() {
     }
     for plugin in without_token!("admission", connect_admission_plugin) {
         assert!(is_refused(plugin.admit("hub", ([192, 0, 2, 1], 5).into()).await));
+    }
+}
+
+#[tokio::test]
+async fn limits() {
+    let question = |service: &str, scope| LimitQuestion { service: service.into(), scope };
+    let src = ([192, 0, 2, 1], 5).into();
+    let client = PluginScope::Client { host: name("host-1"), namespace: namespace(), src };
+    let expected = support::rates();
+    for (which, plugin) in implementations!("limiter", connect_limiter_plugin, dyn LimiterPlugin) {
+        for scope in [PluginScope::Service, PluginScope::Connection(src), client.clone()] {
+            let answer = plugin.limit(&question("hub", scope.clone())).await;
+            assert_eq!(answer, Ok(expected), "{which}: {scope:?}");
+        }
+    }
+    for plugin in without_token!("limiter", connect_limiter_plugin) {
+        assert!(is_refused(plugin.limit(&question("hub", PluginScope::Service)).await));
     }
 }

@@ -12,8 +12,9 @@ use std::{
 };
 
 use rtun_control::{
-    AuthQuestion, PluginError, PluginSetupError, connect_admission_plugin, connect_auth_plugin,
-    connect_ingress_plugin, connect_route_plugin,
+    AuthQuestion, LimitQuestion, PluginError, PluginScope, PluginSetupError,
+    connect_admission_plugin, connect_auth_plugin, connect_ingress_plugin, connect_limiter_plugin,
+    connect_route_plugin,
 };
 use rtun_core::{HostName, NamespaceId, Secret};
 use rtun_settings::{PluginProtocol, PluginSettings};
@@ -312,4 +313,33 @@ async fn unusable_settings_are_refused_and_secrets_not_shown() {
     let url = "http://user:secret@plugin:8000/routes?key=secret#secret";
     let plugin = connect_route_plugin(&settings(url)).unwrap();
     assert_eq!(plugin.address(), "http://plugin:8000/routes");
+}
+
+#[tokio::test]
+async fn the_questions_about_limits_are_gosts() {
+    let (address, requests) = server(says("200 OK", r#"{"in":1000,"out":0}"#));
+    let plugin = connect_limiter_plugin(&settings(&format!("http://{address}/ask"))).unwrap();
+    let src = ([192, 0, 2, 1], 4711).into();
+    let (host, namespace) = (HostName::new("host-1").unwrap(), NAMESPACE.parse().unwrap());
+    for (scope, body) in [
+        (
+            PluginScope::Service,
+            r#"{"service":"hub","scope":"service","network":"tcp","addr":"","client":"","src":""}"#.to_owned(),
+        ),
+        (
+            PluginScope::Connection(src),
+            r#"{"service":"hub","scope":"conn","network":"tcp","addr":"","client":"","src":"192.0.2.1:4711"}"#.to_owned(),
+        ),
+        (
+            PluginScope::Client { host, namespace, src },
+            format!(r#"{{"service":"hub","scope":"client","network":"ip","addr":"","client":"host-1@{NAMESPACE}","src":"192.0.2.1:4711"}}"#),
+        ),
+    ] {
+        let rates = plugin.limit(&LimitQuestion { service: "hub".into(), scope }).await.unwrap();
+        assert_eq!((rates.input.map(u64::from), rates.output), (Some(1000), None));
+        let request = requests.recv().unwrap();
+        let (head, sent) = request.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("POST /ask HTTP/1.1"), "{head}");
+        assert_eq!(sent, body);
+    }
 }

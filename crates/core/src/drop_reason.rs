@@ -53,6 +53,11 @@ pub enum DropReason {
     QueueCodel,
     /// The memory for all queues together is used up. Look at: overload, hosts with slow links.
     QueueBudget,
+    /// A limit of the configuration lets less through than is sent; the packet found no room, or waited too long. Look at: the
+    /// limiters.
+    RateLimited,
+    /// A quota of the service is used up. Look at: the quotas.
+    QuotaExceeded,
     /// The connection broke while the packet was being sent. Look at: the transport.
     WriteError,
     /// The TUN device did not take the packet. Look at: the host machine.
@@ -65,7 +70,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of their discriminants.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::FrameEmpty,
         Self::FrameTooBig,
         Self::FrameLengthMismatch,
@@ -89,6 +94,8 @@ impl DropReason {
         Self::QueueTooOld,
         Self::QueueCodel,
         Self::QueueBudget,
+        Self::RateLimited,
+        Self::QuotaExceeded,
         Self::WriteError,
         Self::TunWriteError,
         Self::NotConnected,
@@ -129,6 +136,8 @@ impl DropReason {
             Self::QueueTooOld => "queue_too_old",
             Self::QueueCodel => "queue_codel",
             Self::QueueBudget => "queue_budget",
+            Self::RateLimited => "rate_limited",
+            Self::QuotaExceeded => "quota_exceeded",
             Self::WriteError => "write_error",
             Self::TunWriteError => "tun_write_error",
             Self::NotConnected => "not_connected",

@@ -10,7 +10,9 @@ use rtun_proto::packet::{destination_is_never_routed, source_is_never_valid};
 
 use self::candidates::{AddressRole, RowCandidates};
 pub use self::{
-    choice::{HubExplanation, Unclear, choose_hubs, choose_namespace},
+    choice::{
+        AppliedLimit, HubExplanation, LimitedDirection, Unclear, choose_hubs, choose_namespace,
+    },
     report::{
         Because, Conclusion, Connection, Explanation, Gateway, LocatedAddress, Origin, PassedOver,
         Presence, RouterInfo, Sender, Special, TableRow,

@@ -8,6 +8,7 @@
 //! | explanations | [`explain`], [`reach`], [`similar`] |
 //! | what waits, and for how long | `queue`, `window`, `answer_limit` |
 //! | a host's choices about its hub | `selector`, `backoff`, `segments` |
+//! | limits | [`limit`] |
 //! | text | `rows`, [`text`], [`redact`] |
 
 mod address_list;
@@ -21,6 +22,7 @@ mod guesses;
 mod host_connections;
 mod host_name;
 mod ingress;
+pub mod limit;
 mod matcher;
 mod namespace;
 mod queue;
@@ -58,8 +60,9 @@ pub use routing::{
     Answers, NoAnswers, PluginId, PluginRoute, Router, Routing, SourceCheck, Verdict,
 };
 pub use rows::{
-    BadLine, BadLines, LineError, MAX_LINE, Parsed, Row, TooManyRows, parse_matchers, parse_routes,
-    parse_rules, parse_users,
+    BadLine, BadLines, LimitLineError, LineError, MAX_LINE, Parsed, Row, TooManyRows,
+    parse_connection_limits, parse_matchers, parse_request_limits, parse_routes, parse_rules,
+    parse_traffic_limits, parse_users,
 };
 pub use segments::{LossWatch, Segments, Silence, TcpCounts};
 pub use selector::{NodeRank, Selection, Selector, Strategy};

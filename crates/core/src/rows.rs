@@ -2,14 +2,16 @@
 
 mod bad_lines;
 mod ingress;
+mod limits;
 mod matchers;
 mod routes;
 mod users;
 
 use self::bad_lines::Flaw;
 pub use self::{
-    bad_lines::{BadLine, BadLines, LineError},
+    bad_lines::{BadLine, BadLines, LimitLineError, LineError},
     ingress::parse_rules,
+    limits::{parse_connection_limits, parse_request_limits, parse_traffic_limits},
     matchers::parse_matchers,
     routes::parse_routes,
     users::parse_users,

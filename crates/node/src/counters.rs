@@ -1,6 +1,7 @@
 //! Packet counters that add up: in = out + drops + queued.
 
 mod drops;
+mod quota;
 mod tally;
 
 use std::{
@@ -15,7 +16,10 @@ use rtun_core::DropReason;
 use serde::{Deserialize, Serialize};
 
 pub use self::tally::Happened;
-pub(crate) use self::tally::Tally;
+pub(crate) use self::{
+    quota::{NamedMeter, QuotaGroup},
+    tally::Tally,
+};
 
 /// Counters that any thread may add to. While packets move, the values that are read may be of slightly different moments; at
 /// rest they are exact.
@@ -27,17 +31,41 @@ pub(crate) struct Counters {
     bytes_out: AtomicU64,
     answered: AtomicU64,
     drops: [AtomicU64; DropReason::COUNT],
+    /// What arrives counts against these.
+    quotas_in: Option<Arc<QuotaGroup>>,
+    /// What is handed on counts against these.
+    quotas_out: Option<Arc<QuotaGroup>>,
 }
 
 impl Counters {
+    /// What arrives counts against the first quotas, what is handed on against the others.
+    pub(crate) fn with_quotas(
+        quotas_in: Option<Arc<QuotaGroup>>,
+        quotas_out: Option<Arc<QuotaGroup>>,
+    ) -> Self {
+        Self { quotas_in, quotas_out, ..Self::default() }
+    }
+
+    /// Whether nothing may pass because a quota is used up.
+    pub(crate) fn is_over_quota(&self) -> bool {
+        let mut groups = self.quotas_in.iter().chain(&self.quotas_out);
+        groups.any(|quotas| quotas.is_exceeded())
+    }
+
     pub(crate) fn count_in(&self, packets: u64, bytes: u64) {
         self.packets_in.fetch_add(packets, Ordering::Relaxed);
         self.bytes_in.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(quotas) = &self.quotas_in {
+            quotas.each(|meter| meter.count_in(bytes));
+        }
     }
 
     pub(crate) fn count_out(&self, packets: u64, bytes: u64) {
         self.packets_out.fetch_add(packets, Ordering::Relaxed);
         self.bytes_out.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(quotas) = &self.quotas_out {
+            quotas.each(|meter| meter.count_out(bytes));
+        }
     }
 
     pub(crate) fn count_answered(&self) {

@@ -4,8 +4,14 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use rtun_control::{Feed, FeedSpec, FeedStatus, Parse, SourceSetupError};
-use rtun_core::{IngressRule, Route, User, parse_matchers, parse_routes, parse_rules, parse_users};
-use rtun_settings::{Config, HubRules, Matcher, Named, Provider, ServiceKind, SourceSettings};
+use rtun_core::{
+    IngressRule, Route, User, parse_connection_limits, parse_matchers, parse_request_limits,
+    parse_routes, parse_rules, parse_traffic_limits, parse_users,
+};
+use rtun_settings::{
+    Config, HostSettings, HubRules, LimitRow, Matcher, Named, Provider, ServiceKind,
+    SourceSettings, TrafficLimit,
+};
 use rtun_state::StateDir;
 use tokio::sync::watch;
 
@@ -21,6 +27,9 @@ pub(crate) struct Feeds {
     rules: Fed<IngressRule>,
     users: Fed<User>,
     matchers: Fed<Matcher>,
+    traffic: Fed<LimitRow<TrafficLimit>>,
+    connections: Fed<LimitRow<u32>>,
+    requests: Fed<LimitRow<f64>>,
     surroundings: Surroundings,
 }
 
@@ -63,8 +72,21 @@ impl Feeds {
     ) -> Result<Self, FeedError> {
         let mut next = Self::new(self.surroundings.clone());
         let around = FeedContext { surroundings: &self.surroundings, snapshots };
+        let limiters = |kind| FeedKind { kind, max_rows: MAX_ROWS, parse: parse_traffic_limits };
         for service in &config.services {
-            let ServiceKind::Hub(hub) = &service.kind else { continue };
+            let hub = match &service.kind {
+                ServiceKind::Hub(hub) => hub,
+                ServiceKind::Host(host) => {
+                    if let Some(limiter) = &host.limits.traffic {
+                        let how = limiters("limiter");
+                        next.traffic.open(&self.traffic, &limiter.limits, &how, &around)?;
+                    }
+                    continue;
+                }
+                ServiceKind::UdpServer(_) | ServiceKind::UdpClient(_) | ServiceKind::Relay(_) => {
+                    continue;
+                }
+            };
             let quotas = &hub.rules.quotas;
             for router in hub.rules.routers() {
                 let how = FeedKind {
@@ -86,6 +108,20 @@ impl Feeds {
                 let how = FeedKind { kind: "admission", max_rows: MAX_ROWS, parse: parse_matchers };
                 next.matchers.open(&self.matchers, &admission.matchers, &how, &around)?;
             }
+            let limits = &hub.rules.limits;
+            for limiter in limits.traffic_limiters() {
+                next.traffic.open(&self.traffic, limiter, &limiters("limiter"), &around)?;
+            }
+            if let Some(limiter) = &limits.connections {
+                let parse = parse_connection_limits;
+                let how = FeedKind { kind: "climiter", max_rows: MAX_ROWS, parse };
+                next.connections.open(&self.connections, limiter, &how, &around)?;
+            }
+            if let Some(limiter) = &limits.requests {
+                let parse = parse_request_limits;
+                let how = FeedKind { kind: "rlimiter", max_rows: MAX_ROWS, parse };
+                next.requests.open(&self.requests, limiter, &how, &around)?;
+            }
         }
         next.ready().await;
         Ok(next)
@@ -99,8 +135,18 @@ impl Feeds {
             rules: self.rules.only(&rules.ingress),
             users: self.users.only(rules.authers.iter().flatten()),
             matchers: self.matchers.only(admissions.map(|admission| &admission.matchers)),
+            traffic: self.traffic.only(rules.limits.traffic_limiters()),
+            connections: self.connections.only(&rules.limits.connections),
+            requests: self.requests.only(&rules.limits.requests),
             surroundings: self.surroundings.clone(),
         }
+    }
+
+    /// Only the feeds that a host uses.
+    pub(crate) fn of_host(&self, host: &HostSettings) -> Self {
+        let limiter = host.limits.traffic.iter();
+        let traffic = self.traffic.only(limiter.map(|limiter| &limiter.limits));
+        Self { traffic, ..Self::new(self.surroundings.clone()) }
     }
 
     pub(crate) fn routes(&self, router: &Named<Route>) -> Vec<Arc<Feed<Route>>> {
@@ -119,6 +165,24 @@ impl Feeds {
         self.matchers.get(&matchers.name)
     }
 
+    /// The rows of a limiter in rising order of priority, those of the configuration first.
+    pub(crate) fn traffic_limits(
+        &self,
+        limiter: &Named<LimitRow<TrafficLimit>>,
+    ) -> Vec<LimitRow<TrafficLimit>> {
+        self.traffic.rows(limiter)
+    }
+
+    /// The same of a `climiter`.
+    pub(crate) fn connection_limits(&self, limiter: &Named<LimitRow<u32>>) -> Vec<LimitRow<u32>> {
+        self.connections.rows(limiter)
+    }
+
+    /// The same of an `rlimiter`.
+    pub(crate) fn request_limits(&self, limiter: &Named<LimitRow<f64>>) -> Vec<LimitRow<f64>> {
+        self.requests.rows(limiter)
+    }
+
     /// One receiver for each feed; see [`Feed::changes`].
     pub(crate) fn changes(&self) -> Vec<watch::Receiver<u64>> {
         let mut all = Vec::new();
@@ -126,6 +190,9 @@ impl Feeds {
         all.extend(self.rules.feeds().map(|feed| feed.changes()));
         all.extend(self.users.feeds().map(|feed| feed.changes()));
         all.extend(self.matchers.feeds().map(|feed| feed.changes()));
+        all.extend(self.traffic.feeds().map(|feed| feed.changes()));
+        all.extend(self.connections.feeds().map(|feed| feed.changes()));
+        all.extend(self.requests.feeds().map(|feed| feed.changes()));
         all
     }
 
@@ -140,15 +207,21 @@ impl Feeds {
         self.rules.feeds().for_each(|feed| feed.reload());
         self.users.feeds().for_each(|feed| feed.reload());
         self.matchers.feeds().for_each(|feed| feed.reload());
+        self.traffic.feeds().for_each(|feed| feed.reload());
+        self.connections.feeds().for_each(|feed| feed.reload());
+        self.requests.feeds().for_each(|feed| feed.reload());
     }
 
-    /// FeedKind each source does.
+    /// How each source does.
     pub(crate) fn status(&self) -> Vec<FeedStatus> {
         let mut all = Vec::new();
         all.extend(self.routes.feeds().map(|feed| feed.status()));
         all.extend(self.rules.feeds().map(|feed| feed.status()));
         all.extend(self.users.feeds().map(|feed| feed.status()));
         all.extend(self.matchers.feeds().map(|feed| feed.status()));
+        all.extend(self.traffic.feeds().map(|feed| feed.status()));
+        all.extend(self.connections.feeds().map(|feed| feed.status()));
+        all.extend(self.requests.feeds().map(|feed| feed.status()));
         all.sort_by(|a, b| (&a.kind, &a.name, &a.source).cmp(&(&b.kind, &b.name, &b.source)));
         all
     }
@@ -159,6 +232,9 @@ impl Feeds {
             join_all(self.rules.feeds().map(|feed| feed.ready())),
             join_all(self.users.feeds().map(|feed| feed.ready())),
             join_all(self.matchers.feeds().map(|feed| feed.ready())),
+            join_all(self.traffic.feeds().map(|feed| feed.ready())),
+            join_all(self.connections.feeds().map(|feed| feed.ready())),
+            join_all(self.requests.feeds().map(|feed| feed.ready())),
         );
     }
 }
@@ -247,6 +323,19 @@ impl<T: Send + Sync + 'static> Fed<T> {
     fn get(&self, name: &str) -> Vec<Arc<Feed<T>>> {
         let feeds = self.0.get(name).into_iter().flatten();
         feeds.map(|open| Arc::clone(&open.feed)).collect()
+    }
+
+    /// The rows of the configuration, then those of each source, in rising order of priority.
+    fn rows(&self, named: &Named<T>) -> Vec<T>
+    where
+        T: Clone,
+    {
+        let Provider::Rows(rows) = &named.provider else { return Vec::new() };
+        let mut all: Vec<T> = rows.inline.iter().map(|row| row.value.clone()).collect();
+        for feed in self.get(&named.name) {
+            all.extend(feed.rows().iter().map(|row| row.value.clone()));
+        }
+        all
     }
 
     fn feeds(&self) -> impl Iterator<Item = &Arc<Feed<T>>> {

@@ -1,6 +1,7 @@
 //! The host service: its TUN device, which stays, and its connection to a hub, which is made again when it is lost.
 
 mod downlink;
+mod limiter;
 mod progress;
 mod reconnect;
 mod session;
@@ -8,18 +9,25 @@ mod uplink;
 
 use std::{io, net::IpAddr, sync::Arc};
 
-use rtun_settings::HostSettings;
+use rtun_control::PluginSetupError;
+use rtun_settings::{HostLimits, HostSettings};
 use rtun_system::tun::{Offload, PacketDevice, Tun};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use uuid::Uuid;
 
-pub(crate) use self::progress::{HostProgress, HubNodeHistory};
+pub(crate) use self::{
+    limiter::HostLimiter,
+    progress::{HostProgress, HubNodeHistory},
+};
 use self::{reconnect::HostConnector, session::Introduction};
 use crate::{
+    counters::NamedMeter,
     device::{
         DeviceError, DeviceHistory, DeviceMaker, DevicePort, DeviceTask, DeviceUser, TunnelPeers,
     },
     dial::{Hubs, SetupError, address_book},
+    feeds::Feeds,
+    hooks::{HookError, HookFacts, Hooks},
     runtime::{duties::Duty, machine::Machine, surroundings::Surroundings, workers::WorkerSlot},
 };
 
@@ -27,9 +35,12 @@ use crate::{
 pub(crate) struct HostService {
     service: String,
     progress: Arc<HostProgress>,
+    facts: HookFacts,
     stop: CancellationToken,
     /// Keeps it connected to a hub.
     connecting: Duty,
+    /// Keeps its limits up to date.
+    limiting: Duty,
     keeping: DeviceTask,
     _slot: WorkerSlot,
 }
@@ -43,14 +54,27 @@ pub enum HostError {
     /// The device cannot be made or set up.
     #[error(transparent)]
     Device(#[from] DeviceError),
+    /// A command that has to succeed first has failed.
+    #[error(transparent)]
+    Hook(#[from] HookError),
+    /// The plugin of its limiter cannot be asked.
+    #[error("limiter {name:?}: {source}")]
+    Limiter {
+        /// Whose plugin it is.
+        name: String,
+        /// Why not.
+        source: PluginSetupError,
+    },
 }
 
 impl HostService {
-    /// Makes the device with its addresses and routes, then keeps it connected to a hub in the background.
-    /// All of its packets are moved on the worker that `slot` is on.
+    /// Makes the device with its addresses and routes, runs the hooks, then keeps the device connected to a hub in the
+    /// background. All of its packets are moved on the worker that `slot` is on.
     pub(crate) async fn start(
         service: &str,
         config: &HostSettings,
+        hooks: Hooks<'_>,
+        limiter: HostLimiter,
         machine: &Machine,
         slot: WorkerSlot,
     ) -> Result<Self, HostError> {
@@ -59,8 +83,7 @@ impl HostService {
             let hubs = Hubs::of_host(&config, &machine.surroundings, Arc::default())?;
             let name = config.device.name.as_deref().unwrap_or(service);
             let device = Arc::new(twin.device(name, config.device.mtu));
-            let progress =
-                Arc::new(HostProgress::new(&config.name, name, device.mtu(), &config.hubs));
+            let progress = Arc::new(HostProgress::new(&config, name, device.mtu(), limiter));
             let take_away = CancellationToken::new();
             let (tun, its_progress, ended) =
                 (Arc::clone(&device), Arc::clone(&progress), take_away.clone());
@@ -91,9 +114,11 @@ impl HostService {
             packets: slot.handle().clone(),
         };
         let made = maker.make(config.device.name.as_deref()).await?;
+        let facts = HookFacts::of_host(&config, made.tun().name());
+        let made = maker.run_hooks(made, hooks, &facts).await?;
         let device = Arc::new(DevicePort::like(made.tun()));
         let mtu = config.device.mtu;
-        let progress = Arc::new(HostProgress::new(&config.name, device.name(), mtu, &config.hubs));
+        let progress = Arc::new(HostProgress::new(&config, device.name(), mtu, limiter));
         let keeping = DeviceTask::start(maker, made, Arc::clone(&device), Arc::clone(&progress));
         Ok(Self::connect(service, &config, hubs, device, progress, keeping, machine, slot))
     }
@@ -131,13 +156,40 @@ impl HostService {
         let name = format!("{service}: connecting to a hub");
         let connecting =
             machine.duties.keep(slot.handle(), name, move || Arc::clone(&connector).run());
+        let name = format!("{service}: following its limits");
         let service = service.to_owned();
-        Self { service, progress, stop, connecting, keeping, _slot: slot }
+        let facts = HookFacts::of_host(config, progress.device_name());
+        let (limited, its_service, stopped) =
+            (Arc::clone(&progress), service.clone(), stop.clone());
+        let limiting = machine.duties.keep(slot.handle(), name, move || {
+            let (progress, service, stop) =
+                (Arc::clone(&limited), its_service.clone(), stopped.clone());
+            async move {
+                let following = progress.limiter.follow(&service);
+                stop.run_until_cancelled(following).await;
+            }
+        });
+        Self { service, progress, facts, stop, connecting, limiting, keeping, _slot: slot }
     }
 
     /// The host as reports see it. Keeps neither the device nor the connection.
     pub(crate) fn view(&self) -> Arc<HostProgress> {
         Arc::clone(&self.progress)
+    }
+
+    /// What its hooks are informed of.
+    pub(crate) fn hook_facts(&self) -> HookFacts {
+        self.facts.clone()
+    }
+
+    /// Changes what limits its traffic. Its session goes on.
+    pub(crate) fn limit(
+        &self,
+        limits: &HostLimits,
+        feeds: Feeds,
+        meters: Vec<NamedMeter>,
+    ) -> Result<(), HostError> {
+        self.progress.limiter.apply(limits.traffic.as_ref(), feeds, meters)
     }
 
     /// Writes the report to the log.
@@ -152,9 +204,10 @@ impl HostService {
 
     /// Disconnects and removes the device with all that was set up for it.
     pub(crate) async fn stop(self) {
-        let Self { stop, connecting, keeping, .. } = self;
+        let Self { stop, connecting, limiting, keeping, .. } = self;
         stop.cancel();
         connecting.end().await;
+        limiting.end().await;
         keeping.end().await;
     }
 }

@@ -4,10 +4,12 @@ mod admission;
 mod association;
 mod explain;
 mod forward;
+mod limiters;
 mod namespace;
 mod parked;
 mod registry;
 mod rules;
+mod shapers;
 mod streams;
 mod upkeep;
 
@@ -16,6 +18,7 @@ use std::{net::SocketAddr, sync::Arc};
 use futures_util::future::join_all;
 use prometheus_client::metrics::histogram::Histogram;
 use rtun_core::explain::{HubExplanation, Unclear};
+use rtun_settings::Hook;
 use tokio::runtime::Handle;
 use tracing::info;
 
@@ -30,10 +33,12 @@ use self::{
     upkeep::Upkeep,
 };
 use crate::{
+    counters::{NamedMeter, QuotaGroup},
     feeds::Feeds,
+    hooks::{HookError, HookFacts, Hooks},
     inbound::{Connections, HubListenError, HubListener, ListenerView},
     link::EndReason,
-    report::{ASKED, HubReport},
+    report::{ASKED, HubReport, quota_reports},
     runtime::{duties::Duty, machine::Machine, workers::Workers},
 };
 
@@ -41,9 +46,11 @@ use crate::{
 pub(crate) struct HubService {
     connections: Arc<Connections<HubStreams>>,
     upkeep: Arc<Upkeep>,
+    quotas: Arc<QuotaGroup>,
     duties: Vec<Duty>,
     /// At least one.
     listeners: Arc<[ListenerView]>,
+    facts: HookFacts,
 }
 
 /// A hub as reports see it.
@@ -51,6 +58,7 @@ pub(crate) struct HubService {
 pub(crate) struct HubServiceView {
     connections: Arc<Connections<HubStreams>>,
     upkeep: Arc<Upkeep>,
+    quotas: Arc<QuotaGroup>,
     listeners: Arc<[ListenerView]>,
 }
 
@@ -63,14 +71,19 @@ pub enum HubError {
     /// Its rules cannot be used.
     #[error(transparent)]
     Rules(#[from] RulesError),
+    /// A command that has to succeed first has failed.
+    #[error(transparent)]
+    Hook(#[from] HookError),
 }
 
 impl HubService {
-    /// Compiles the rules from `config` and from what `feeds` have read, then listens.
+    /// Compiles the rules from `config` and from what `feeds` have read, listens, runs the hooks, then accepts connections.
     pub(crate) async fn start(
         service: &str,
         config: &rtun_settings::HubSettings,
+        hooks: Hooks<'_>,
         feeds: Feeds,
+        meters: Vec<NamedMeter>,
         workers: Arc<Workers>,
         machine: &Machine,
     ) -> Result<Self, HubError> {
@@ -78,15 +91,23 @@ impl HubService {
         let open = |config| HubListener::open(service, config, &workers, machine).map(Arc::new);
         let listeners = config.listeners().map(open).collect::<Result<Vec<_>, _>>()?;
         let views: Arc<[ListenerView]> = listeners.iter().map(|listener| listener.view()).collect();
-        let registry = Arc::new(Registry::new(service, rules));
+        let quotas = Arc::<QuotaGroup>::default();
+        quotas.set(meters);
+        let registry = Arc::new(Registry::new(service, rules, Arc::clone(&quotas)));
         let streams = HubStreams { service: service.to_owned(), registry };
         let connections = Connections::new(service, streams, config.handshake_timeout, machine);
+        let facts = HookFacts::of_listeners(&config.listener, views.iter().map(|it| it.address));
+        hooks.pre_up(&facts).await?;
+        for ListenerView { address, transport, .. } in &*views {
+            let transport = transport.as_str();
+            info!(service, %address, transport, "hub listens");
+        }
+        hooks.run(Hook::PostUp, &facts).await;
         let runtime = Handle::current();
         let mut kept = Vec::new();
         for listener in &listeners {
             let ListenerView { address, transport, .. } = listener.view();
             let transport = transport.as_str();
-            info!(service, %address, transport, "hub listens");
             let (connections, listener, workers) =
                 (Arc::clone(&connections), Arc::clone(listener), Arc::clone(&workers));
             let name = format!("{service}: accepting connections on {address} ({transport})");
@@ -100,7 +121,7 @@ impl HubService {
         kept.push(machine.duties.keep(&runtime, name, move || {
             keep_up(Arc::clone(&hub), Arc::clone(&its_upkeep), listeners.clone())
         }));
-        Ok(Self { connections, upkeep, duties: kept, listeners: views })
+        Ok(Self { connections, upkeep, quotas, duties: kept, listeners: views, facts })
     }
 
     /// Replaces everything but the listeners. Hosts that the new rules still admit notice nothing.
@@ -108,9 +129,11 @@ impl HubService {
         &self,
         config: &rtun_settings::HubSettings,
         feeds: Feeds,
+        meters: Vec<NamedMeter>,
     ) -> Result<(), RulesError> {
         let registry = &self.connections.served.registry;
         self.upkeep.apply(registry, &config.rules, feeds).await?;
+        self.quotas.set(meters);
         self.connections.limit_handshakes(config.handshake_timeout);
         Ok(())
     }
@@ -120,6 +143,11 @@ impl HubService {
         self.listeners.iter().for_each(ListenerView::reload_certificate);
     }
 
+    /// What its hooks are informed of.
+    pub(crate) fn hook_facts(&self) -> HookFacts {
+        self.facts.clone()
+    }
+
     /// The address of its first listener.
     pub(crate) fn local_addr(&self) -> SocketAddr {
         self.listeners[0].address
@@ -127,10 +155,11 @@ impl HubService {
 
     /// The hub as reports see it. Does not keep it running.
     pub(crate) fn view(&self) -> HubServiceView {
-        let Self { connections, upkeep, listeners, .. } = self;
+        let Self { connections, upkeep, quotas, listeners, .. } = self;
         HubServiceView {
             connections: Arc::clone(connections),
             upkeep: Arc::clone(upkeep),
+            quotas: Arc::clone(quotas),
             listeners: Arc::clone(listeners),
         }
     }
@@ -199,6 +228,8 @@ impl HubServiceView {
             unadmitted: waiting_room.len(),
             queue_memory,
             queue_budget,
+            connections: registry.limiters.connections(),
+            quotas: quota_reports(&self.quotas),
         }
     }
 }

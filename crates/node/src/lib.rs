@@ -4,6 +4,7 @@ mod counters;
 mod device;
 mod dial;
 mod feeds;
+mod hooks;
 mod host;
 mod hub;
 mod inbound;
@@ -11,6 +12,7 @@ mod json;
 mod link;
 mod node;
 mod operations;
+mod quotas;
 mod report;
 mod runtime;
 mod udp_tunnel;
@@ -19,24 +21,28 @@ pub use counters::{Drops, Happened, Traffic};
 pub use device::DeviceError;
 pub use dial::SetupError;
 pub use feeds::FeedError;
+pub use hooks::HookError;
 pub use host::HostError;
 pub use hub::{Explained, HubError, Inquiry, RulesError};
 pub use inbound::HubListenError;
 pub use node::{Node, StartError};
 pub use operations::{board::Board, control_socket, metrics::MetricsError};
+pub use quotas::QuotaError;
 pub use report::{
     ASKED, CertificateReport, ConnectionReport, DatagramTraffic, DescriptorReport, DeviceHealth,
     DeviceReport, FailureReport, GatewayReport, HappenedReport, HostReport, HubReport, KindReport,
-    ListenerReport, NamespaceReport, NodeStatus, Queued, RegisteredReport, RelayReport,
-    RelayedClientReport, RelayedReport, ServiceReport, SharedReport, Tasks, Transport,
-    TunnelClientReport, TunnelRefusal, TunnelServerReport,
+    LimitReport, ListenerReport, NamespaceReport, NodeStatus, Queued, QuotaReport,
+    RegisteredReport, RelayReport, RelayedClientReport, RelayedReport, ServiceReport, SharedReport,
+    Tasks, Transport, TunnelClientReport, TunnelRefusal, TunnelServerReport,
 };
 pub use rtun_control::{
     FeedLine, FeedProblem, FeedState, FeedStatus, LastError, PluginKind, PluginStatus, take_zone,
 };
+pub use rtun_transport::socket::has_multipath;
 pub use runtime::{
     descriptors,
     duties::TaskReport,
+    hook_failures::HookReport,
     surroundings::{Surroundings, Twin, TwinListener},
 };
-pub use udp_tunnel::{UdpClientError, UdpServerError};
+pub use udp_tunnel::{RelayError, UdpClientError, UdpServerError};

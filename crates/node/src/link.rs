@@ -4,17 +4,19 @@
 //! the call, and a link that is dropped is closed.
 
 mod end;
+mod inbound;
 mod message;
 mod outbox;
 mod reading;
 
 use std::{
-    io,
+    io, mem,
     ops::Range,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
+use rtun_core::limit::ShaperSet;
 use rtun_proto::{
     extension::{Extension, pong_frame},
     frame::FrameBuffer,
@@ -30,6 +32,7 @@ pub(crate) use self::{
 };
 use self::{
     end::LinkEnd,
+    inbound::Inbound,
     outbox::Outbox,
     reading::{Arrived, LinkReader, Unfinished},
 };
@@ -41,6 +44,9 @@ pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
 /// One end of a connection. Any number of tasks may send; one task runs it.
 pub(crate) struct Link {
     outbox: Outbox,
+    /// The limits of what is received, and what counts that is lost to them; until [`Link::run`] takes them.
+    input: Mutex<(ShaperSet, Arc<Counters>)>,
+    budget: Arc<Budget>,
     /// Counts what is sent to the peer, and what is lost before that.
     sent: Arc<Counters>,
     end: OnceLock<LinkEnd>,
@@ -64,6 +70,8 @@ impl Link {
     pub(crate) fn new(stream: Arc<dyn Stream>, budget: &Arc<Budget>, sent: Arc<Counters>) -> Self {
         Self {
             outbox: Outbox::new(stream, budget),
+            input: Mutex::new((ShaperSet::default(), Arc::clone(&sent))),
+            budget: Arc::clone(budget),
             sent,
             end: OnceLock::new(),
             ended: CancellationToken::new(),
@@ -73,6 +81,13 @@ impl Link {
     /// Lets frames through, those held back first.
     pub(crate) fn open(&self) {
         self.outbox.open();
+    }
+
+    /// What is received, and from now on what is sent, keeps to these limits. What is received and lost to them, or to quotas,
+    /// counts in `received`. To be called before [`Link::run`].
+    pub(crate) fn limit(&self, input: ShaperSet, output: ShaperSet, received: &Arc<Counters>) {
+        *self.input.lock().unwrap_or_else(PoisonError::into_inner) = (input, Arc::clone(received));
+        self.outbox.limit(output);
     }
 
     /// Its stream, until it is closed.
@@ -203,16 +218,29 @@ impl Link {
         receiver: &mut impl Receiver,
         mut buffer: FrameBuffer,
     ) -> LinkEnd {
-        let consumed = receiver.take(buffer.filled());
+        let (shapers, received) = {
+            let mut input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
+            (mem::take(&mut input.0), Arc::clone(&input.1))
+        };
+        let mut inbound = Inbound::new(shapers, &self.budget, received);
+        let consumed = inbound.take(buffer.filled(), receiver);
         buffer.consume(consumed);
         let mut reader = LinkReader::default();
         let mut turns = ReadTurns::default();
         let mut unfinished = Unfinished::default();
         let ask = || self.send_extension(&Extension::Ping([0; 8]));
         loop {
-            match reader.next(stream, &mut buffer, receiver, &ask).await {
+            let arrived = tokio::select! {
+                arrived = reader.next(stream, &mut buffer, receiver, &ask) => arrived,
+                () = inbound.ready() => {
+                    inbound.release(receiver);
+                    turns.after_read().await;
+                    continue;
+                }
+            };
+            match arrived {
                 Ok(Arrived::Stream) => {
-                    let consumed = receiver.take(buffer.filled());
+                    let consumed = inbound.take(buffer.filled(), receiver);
                     buffer.consume(consumed);
                     let asks = receiver.asks_after().is_some();
                     if unfinished.lasts_too_long(consumed > 0) && asks {
@@ -223,7 +251,7 @@ impl Link {
                     }
                 }
                 Ok(Arrived::Datagrams(frames)) => {
-                    receiver.take(frames);
+                    inbound.take(frames, receiver);
                 }
                 Ok(Arrived::End) => return LinkEnd { reason: EndReason::PeerClosed, error: None },
                 Err(error) => {

@@ -16,14 +16,17 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use ipnet::IpNet;
 use rtun_control::{FeedStatus, PluginStatus};
-use rtun_core::{HostName, NamespaceId};
+use rtun_core::{
+    HostName, NamespaceId,
+    limit::{QuotaDirection, QuotaTerms, TrafficLimit, TrafficRate},
+};
 use rtun_settings::TransportStack;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    counters::{Happened, Traffic},
+    counters::{Happened, NamedMeter, QuotaGroup, Traffic},
     json,
-    runtime::duties::TaskReport,
+    runtime::{duties::TaskReport, hook_failures::HookReport},
 };
 
 /// A process and its services.
@@ -50,6 +53,9 @@ pub struct NodeStatus {
     /// Supervised tasks that have failed: defects of the program.
     #[serde(default)]
     pub failed_tasks: Vec<TaskReport>,
+    /// Hooks of services of which commands have failed, those of services that have stopped included.
+    #[serde(default)]
+    pub failed_hooks: Vec<HookReport>,
 }
 
 /// How many tasks have not ended, by the event loop they run on.
@@ -123,6 +129,12 @@ pub struct HubReport {
     pub queue_memory: usize,
     /// The most they may hold together, in bytes.
     pub queue_budget: usize,
+    /// Connections that count against its `climiter`.
+    #[serde(default)]
+    pub connections: u32,
+    /// How much may pass in all.
+    #[serde(default)]
+    pub quotas: Vec<QuotaReport>,
 }
 
 /// A listener of a hub.
@@ -220,6 +232,74 @@ pub struct HostReport {
     pub traffic: Traffic,
     /// Packets queued for its socket.
     pub queued: Queued,
+    /// The limits that its traffic has to keep to.
+    #[serde(default)]
+    pub limits: Vec<LimitReport>,
+}
+
+/// A limit in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitReport {
+    /// The key that it is from: `limiter` of the service, or `handler.limiter`, with `limits` of the handler.
+    pub limiter: String,
+    /// Who shares it: `service`, `address`, `connection`, `namespace` or `host`.
+    pub scope: String,
+    /// Bytes a second that the service may receive; none: any number.
+    #[serde(rename = "in")]
+    pub input: Option<u64>,
+    /// Bytes a second that the service may send.
+    #[serde(rename = "out")]
+    pub output: Option<u64>,
+}
+
+impl LimitReport {
+    /// Unless there is no limit.
+    pub(crate) fn of(limiter: &str, scope: &str, limit: TrafficLimit) -> Option<Self> {
+        let bytes = |rate: Option<TrafficRate>| rate.map(|rate| rate.bytes_per_second.get());
+        let (input, output) = (bytes(limit.input), bytes(limit.output));
+        (input.is_some() || output.is_some()).then(|| Self {
+            limiter: limiter.to_owned(),
+            scope: scope.to_owned(),
+            input,
+            output,
+        })
+    }
+}
+
+/// A quota of a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuotaReport {
+    /// As configured.
+    pub name: String,
+    /// Bytes counted.
+    pub used: u64,
+    /// Bytes allowed; 0: any number.
+    pub limit: u64,
+    /// Which bytes count.
+    pub direction: QuotaDirection,
+    /// When it begins, in seconds of Unix time.
+    pub starts: Option<u64>,
+    /// When it ends, in seconds of Unix time.
+    pub expires: Option<u64>,
+    /// Whether it is used up, so that nothing passes.
+    pub exceeded: bool,
+}
+
+/// The quotas of a service.
+pub(crate) fn quota_reports(quotas: &QuotaGroup) -> Vec<QuotaReport> {
+    let report = |(name, meter): &NamedMeter| {
+        let QuotaTerms { limit, direction, starts, expires } = meter.terms();
+        QuotaReport {
+            name: name.clone(),
+            used: meter.used(),
+            limit,
+            direction,
+            starts,
+            expires,
+            exceeded: meter.is_exceeded(),
+        }
+    };
+    quotas.meters().iter().map(report).collect()
 }
 
 /// The transport of a connection between a host and a hub.
@@ -319,6 +399,15 @@ pub struct DeviceReport {
     pub sent: Traffic,
     /// In: packets from the hub. Out: packets to the device. Drops: between the two.
     pub received: Traffic,
+    /// The limits in force.
+    #[serde(default)]
+    pub limits: Vec<LimitReport>,
+    /// The plugin of its limiter.
+    #[serde(default)]
+    pub plugins: Vec<PluginStatus>,
+    /// How much may pass in all.
+    #[serde(default)]
+    pub quotas: Vec<QuotaReport>,
 }
 
 /// What went wrong with a device, and what was repaired.

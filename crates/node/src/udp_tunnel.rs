@@ -16,7 +16,7 @@ mod reader;
 mod relay;
 mod server;
 
-pub use self::{client::UdpClientError, server::UdpServerError};
+pub use self::{client::UdpClientError, relay::RelayError, server::UdpServerError};
 pub(crate) use self::{
     client::{UdpClientService, UdpClientState},
     relay::{RelayService, RelayServiceView, listen_alike},

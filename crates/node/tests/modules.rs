@@ -11,21 +11,26 @@ use std::{
 };
 
 /// Every top module, and those it may use.
-const ALLOWED: [(&str, &[&str]); 15] = [
+const ALLOWED: [(&str, &[&str]); 17] = [
     ("json", &[]),
     ("counters", &["json"]),
     ("runtime", &["counters", "json"]),
+    ("hooks", &["runtime"]),
     ("feeds", &["runtime"]),
+    ("quotas", &["counters"]),
     ("link", &["counters", "runtime"]),
     ("report", &["counters", "json", "runtime"]),
     ("inbound", &["counters", "link", "report", "runtime"]),
     ("dial", &["report", "runtime"]),
-    ("hub", &["counters", "feeds", "inbound", "link", "report", "runtime"]),
-    ("device", &["report"]),
-    ("host", &["counters", "device", "dial", "link", "report", "runtime"]),
-    ("udp_tunnel", &["counters", "device", "dial", "inbound", "link", "report", "runtime"]),
+    ("hub", &["counters", "feeds", "hooks", "inbound", "link", "report", "runtime"]),
+    ("device", &["hooks", "report"]),
+    ("host", &["counters", "device", "dial", "feeds", "hooks", "link", "report", "runtime"]),
+    (
+        "udp_tunnel",
+        &["counters", "device", "dial", "hooks", "inbound", "link", "report", "runtime"],
+    ),
     ("operations", &["counters", "feeds", "host", "hub", "report", "runtime", "udp_tunnel"]),
-    ("node", &["feeds", "host", "hub", "inbound", "operations", "runtime", "udp_tunnel"]),
+    ("node", &["feeds", "hooks", "host", "hub", "operations", "quotas", "runtime", "udp_tunnel"]),
     (
         "lib",
         &[
@@ -33,11 +38,13 @@ const ALLOWED: [(&str, &[&str]); 15] = [
             "device",
             "dial",
             "feeds",
+            "hooks",
             "host",
             "hub",
             "inbound",
             "node",
             "operations",
+            "quotas",
             "report",
             "runtime",
             "udp_tunnel",

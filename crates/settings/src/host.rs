@@ -5,7 +5,7 @@ use std::{net::IpAddr, time::Duration};
 use ipnet::IpNet;
 use rtun_core::{HostName, Selection};
 
-use super::{HubNode, NetworkNamespace, ProxyHop};
+use super::{HubNode, LimiterSettings, NetworkNamespace, ProxyHop, VolumeQuota};
 
 /// A host: a TUN device and the hub it is joined to.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +24,17 @@ pub struct HostSettings {
     pub retries: u32,
     /// Limit for connecting to one hub, proxies and handshakes included (`dialTimeout`), if configured.
     pub dial_timeout: Option<Duration>,
+    /// May change while it is connected.
+    pub limits: HostLimits,
+}
+
+/// What a host limits. In is what it reads from its device, out what it writes to it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct HostLimits {
+    /// `limiter` of the service; only its rows for `$` count.
+    pub traffic: Option<LimiterSettings>,
+    /// How much may pass in all: nothing passes once one of these is used up.
+    pub volumes: Vec<VolumeQuota>,
 }
 
 /// A TUN device, as it is to be set up.

@@ -6,9 +6,10 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
 use rtun_core::{IngressRule, Matcher, NamespaceId, Route, Sharing, SourceCheck, User};
 
-use super::{ListenerSettings, Named, PluginSettings, SourceSettings};
+use super::{HubLimits, ListenerSettings, Named, PluginSettings, SourceSettings, VolumeQuota};
 
 /// A hub: its listeners and its rules.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +42,8 @@ pub struct HubRules {
     pub ingress: Option<Named<IngressRule>>,
     /// Who may connect: one of these has to accept the user. `None`: anyone.
     pub authers: Option<Vec<Named<User>>>,
+    /// From where hosts need neither user nor password (`skipauth`): the address that is trusted to be the host's.
+    pub skip_auth: Vec<IpNet>,
     /// From where: each has to admit the address.
     pub admissions: Vec<AdmissionSettings>,
     /// How strictly a packet's source address is checked.
@@ -57,6 +60,10 @@ pub struct HubRules {
     pub queue_budget: usize,
     /// Of everything else.
     pub quotas: Quotas,
+    /// Of traffic, connections and requests.
+    pub limits: HubLimits,
+    /// How much may pass in all: nothing passes once one of these is used up.
+    pub volumes: Vec<VolumeQuota>,
 }
 
 /// From where a hub's ICMP errors come.
@@ -80,7 +87,8 @@ impl HubRules {
         let ingress = self.ingress.iter().flat_map(Named::sources);
         let authers = self.authers.iter().flatten().flat_map(Named::sources);
         let admissions = self.admissions.iter().flat_map(|admission| admission.matchers.sources());
-        routers.chain(ingress).chain(authers).chain(admissions)
+        let limits = self.limits.sources();
+        routers.chain(ingress).chain(authers).chain(admissions).chain(limits)
     }
 
     /// Every plugin, whatever it is asked for.
@@ -89,7 +97,8 @@ impl HubRules {
         let ingress = self.ingress.iter().filter_map(Named::plugin);
         let authers = self.authers.iter().flatten().filter_map(Named::plugin);
         let admissions = self.admissions.iter().filter_map(|admission| admission.matchers.plugin());
-        routers.chain(ingress).chain(authers).chain(admissions)
+        let limits = self.limits.plugins();
+        routers.chain(ingress).chain(authers).chain(admissions).chain(limits)
     }
 }
 

@@ -3,9 +3,11 @@
 //! Names are resolved here: a service holds the tables, rules and users it uses, not their names. Two models
 //! compare equal exactly when nothing would have to change, which is what a reload compares.
 
+mod hooks;
 mod host;
 mod hub;
 mod hub_node;
+mod limits;
 mod log;
 mod plugin;
 mod rows;
@@ -14,9 +16,11 @@ mod tls;
 mod transport_stack;
 mod udp_tunnel;
 
+pub use hooks::*;
 pub use host::*;
 pub use hub::*;
 pub use hub_node::*;
+pub use limits::*;
 pub use log::*;
 pub use plugin::*;
 pub use rows::*;
@@ -35,6 +39,8 @@ pub struct Config {
     pub services: Vec<Service>,
     /// Where log lines go.
     pub log: LogSettings,
+    /// More logs, for services that name them.
+    pub loggers: Vec<LoggerSettings>,
     /// Where metrics are served, if anywhere.
     pub metrics: Option<MetricsSettings>,
 }
@@ -46,6 +52,28 @@ pub struct Service {
     pub name: String,
     /// What it does.
     pub kind: ServiceKind,
+    /// What runs as it starts and stops.
+    pub hooks: ServiceHooks,
+    /// Names of the loggers that its log lines go to, each once; none: the log of the process.
+    pub loggers: Vec<String>,
+}
+
+impl Service {
+    /// A service without hooks and loggers.
+    pub fn new(name: impl Into<String>, kind: ServiceKind) -> Self {
+        Self { name: name.into(), kind, hooks: ServiceHooks::default(), loggers: Vec::new() }
+    }
+}
+
+impl ServiceKind {
+    /// The quotas of what may pass in all.
+    pub fn volumes(&self) -> &[VolumeQuota] {
+        match self {
+            Self::Hub(hub) => &hub.rules.volumes,
+            Self::Host(host) => &host.limits.volumes,
+            Self::UdpServer(_) | Self::UdpClient(_) | Self::Relay(_) => &[],
+        }
+    }
 }
 
 /// The kinds of service.

@@ -2,12 +2,14 @@
 
 use rtun_config::findings::{Finding, Location, Severity};
 
-use crate::offline::{FileFlaw, Hub, What};
+use rtun_settings::Config;
 
-/// What there is to say of the files that these hubs would read at their start and follow.
-pub(super) fn findings(hubs: &[Hub<'_>]) -> Vec<Finding> {
+use crate::offline::{FileFlaw, Hub, What, flaws_of_hosts};
+
+/// What there is to say of the files that these hubs, and the hosts of the configuration, would read at their start and follow.
+pub(super) fn findings(hubs: &[Hub<'_>], config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for flaw in hubs.iter().flat_map(Hub::flaws) {
+    for flaw in hubs.iter().flat_map(Hub::flaws).chain(flaws_of_hosts(config)) {
         let finding = finding(flaw);
         // Several routers, or hubs, may name one file.
         if !findings.contains(&finding) {

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use rtun_core::{
     DropReason,
     explain::{
-        Because, Conclusion, Connection, Explanation, HubExplanation, LocatedAddress, Origin,
-        PassedOver, Presence, Special, TableRow,
+        AppliedLimit, Because, Conclusion, Connection, Explanation, HubExplanation,
+        LimitedDirection, LocatedAddress, Origin, PassedOver, Presence, Special, TableRow,
     },
 };
 
@@ -26,6 +26,9 @@ pub(super) fn text(hubs: &[HubExplanation]) -> String {
         text.explanation(&hub.explanation);
         for source in &hub.not_asked {
             text.line("not asked", source);
+        }
+        for limit in &hub.limits {
+            text.limit(limit);
         }
         text.verdict(&hub.explanation);
         text.0
@@ -163,6 +166,16 @@ impl Text {
         self.line("gateway", &text);
     }
 
+    fn limit(&mut self, limit: &AppliedLimit) {
+        let AppliedLimit { host, direction, limiter, scope, bytes_per_second } = limit;
+        let what = match direction {
+            LimitedDirection::From => format!("what {host} sends"),
+            LimitedDirection::To => format!("what is sent to {host}"),
+        };
+        let text = format!("{what}: {bytes_per_second} bytes/s for the {scope} by its {limiter}");
+        self.line("limit", &text);
+    }
+
     fn verdict(&mut self, explanation: &Explanation) {
         match &explanation.conclusion {
             Conclusion::Delivered { to } => self.line("verdict", &format!("delivered to {to}")),
@@ -281,6 +294,10 @@ fn advice(reason: DropReason, explanation: &Explanation) -> String {
             },
             None => "start the host that the route names".into(),
         },
+        DropReason::QuotaExceeded => {
+            "a quota of the hub is used up: `rtun status` names it; raise its limit or begin another window"
+                .into()
+        }
         _ => "docs/troubleshooting.md lists all reasons under \"Packets that go nowhere\"".into(),
     }
 }

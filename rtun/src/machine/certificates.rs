@@ -9,7 +9,7 @@ use rtun_config::findings::{Code, Finding, Location, Profile, Severity};
 use rtun_settings::{CertificateFiles, Config, ServerCertificate, ServerTls};
 use rtun_tls::{CertificateInfo, CertificateOrigin, Inspected, TlsError};
 
-use super::{authorities_of, dialers, listeners};
+use super::{authorities_of, dialers, server_tls};
 use crate::state;
 
 /// A certificate that ends within this time is warned of.
@@ -21,7 +21,7 @@ const DAY: u64 = 24 * 60 * 60;
 pub(crate) fn certificates(config: &Config, profile: Profile, now: SystemTime) -> Vec<Finding> {
     let look = Look { profile, now };
     let mut all = Vec::new();
-    for tls in listeners(config) {
+    for tls in server_tls(config) {
         if let Some(CertificateFiles { certificate, key }) = files_of(tls)
             // One that is not there yet is made at the start.
             && (matches!(tls.certificate, ServerCertificate::Files(_)) || certificate.exists())

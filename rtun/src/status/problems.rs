@@ -6,8 +6,9 @@ use std::{
 };
 
 use rtun_node::{
-    DescriptorReport, DeviceHealth, FeedProblem, FeedStatus, Happened, HappenedReport, HubReport,
-    KindReport, ListenerReport, NodeStatus, ServiceReport, SharedReport, TaskReport, TunnelRefusal,
+    DescriptorReport, DeviceHealth, FeedProblem, FeedStatus, Happened, HappenedReport, HookReport,
+    HubReport, KindReport, ListenerReport, NodeStatus, QuotaReport, ServiceReport, SharedReport,
+    TaskReport, TunnelRefusal,
 };
 
 use super::units::{number, printable, seconds, short};
@@ -38,9 +39,23 @@ pub(super) fn problems(status: &NodeStatus) -> Vec<Problem> {
         status.services.iter().flat_map(|service| problems_of(service, status)).collect();
     problems.extend(status.sources.iter().flat_map(problems_of_source));
     problems.extend(status.failed_tasks.iter().map(problem_of_task));
+    problems.extend(status.failed_hooks.iter().filter_map(problem_of_hook));
     problems.extend(problem_of_descriptors(&status.descriptors));
     problems.sort_by_key(|problem| problem.ago);
     problems
+}
+
+fn problem_of_hook(hook: &HookReport) -> Option<Problem> {
+    let HookReport { service, failures, ago, error, .. } = hook;
+    (*ago < RECENT).then(|| Problem {
+        ago: *ago,
+        service: service.clone(),
+        what: format!("a hook fails: {} ({failures} so far)", printable(error)),
+    })
+}
+
+fn used_up(quota: &QuotaReport) -> String {
+    format!("the quota {} is used up, so nothing passes", short(&quota.name))
 }
 
 pub(super) fn end_of_certificate(way: &ListenerReport) -> Option<String> {
@@ -88,6 +103,9 @@ fn problems_of(service: &ServiceReport, status: &NodeStatus) -> Vec<Problem> {
                     add(ago, format!("connection of a host ended: {word} ({count} so far)"));
                 }
             }
+            for quota in hub.quotas.iter().filter(|quota| quota.exceeded) {
+                add(Duration::ZERO, used_up(quota));
+            }
             for namespace in &hub.namespaces {
                 let missing = |it: &&SharedReport| !it.gateways[0].connected;
                 for shared in namespace.shared.iter().filter(missing).take(SHOWN_SHARED) {
@@ -113,6 +131,9 @@ fn problems_of(service: &ServiceReport, status: &NodeStatus) -> Vec<Problem> {
             let notice = host.connection.as_ref().and_then(|it| it.notice.as_ref());
             if let Some(notice) = notice {
                 add(Duration::ZERO, format!("the hub says: {}", printable(notice)));
+            }
+            for quota in host.quotas.iter().filter(|quota| quota.exceeded) {
+                add(Duration::ZERO, used_up(quota));
             }
             problems_of_device(&host.health, &mut add);
             match (&host.connection, &host.last_error) {

@@ -11,6 +11,7 @@ use rtun_node::{
 };
 
 use super::{
+    limits,
     problems::{SHOWN_SHARED, carriers, end_of_certificate, problems},
     units::{bytes, count, duration, number, printable, seconds, short},
 };
@@ -120,6 +121,7 @@ impl Look<'_> {
                 format!("{} of {}", bytes(hub.queue_memory as f64), bytes(hub.queue_budget as f64)),
             ),
         ]);
+        facts.extend(hub.quotas.iter().map(|it| fact("quota", limits::quota(it))));
         if hub.unadmitted > 0 {
             facts.push(fact("joining", format!("{} not admitted yet", hub.unadmitted)));
         }
@@ -160,6 +162,7 @@ impl Look<'_> {
                 PluginKind::Ingress => "ingress",
                 PluginKind::Auther => "auther",
                 PluginKind::Admission => "admission",
+                PluginKind::Limiter => "limiter",
             };
             let last = plugin.last_success;
             let last = last.map_or("never".into(), |ago| format!("{} ago", seconds(ago as f64)));
@@ -196,6 +199,7 @@ impl Look<'_> {
             facts.push(fact("ICMP errors", count(traffic.answered as f64)));
         }
         facts.extend(shared.iter().take(SHOWN_SHARED).map(|it| fact("shared", carriers(it))));
+        facts.extend(limits::of_hosts(hosts).into_iter().map(|it| fact("limit", it)));
         text += &table("    ", "ll", facts);
         if hosts.is_empty() {
             return text;
@@ -283,12 +287,14 @@ impl Look<'_> {
                 facts.push(fact("  drops", drops(now)));
             }
         }
+        facts.extend(limits::of_device(&report.limits).into_iter().map(|it| fact("limit", it)));
+        facts.extend(report.quotas.iter().map(|it| fact("quota", limits::quota(it))));
         if report.queued.packets > 0 {
             let (packets, size) = (report.queued.packets, bytes(report.queued.bytes as f64));
             facts.push(fact("queued", format!("{packets} packets, {size}")));
         }
         text += &table("  ", "ll", facts);
-        text
+        text + &self.plugins(&report.plugins)
     }
 
     fn bold(&self, text: &str) -> String {

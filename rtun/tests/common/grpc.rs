@@ -21,11 +21,12 @@ use tonic::{
 mod generated;
 
 use generated::{
-    AdmitReply, AdmitRequest, AuthenticateReply, AuthenticateRequest, RouteReply, RouteRequest,
-    RuleReply, RuleRequest,
+    AdmitReply, AdmitRequest, AuthenticateReply, AuthenticateRequest, LimitReply, LimitRequest,
+    RouteReply, RouteRequest, RuleReply, RuleRequest,
     admission_server::{Admission, AdmissionServer},
     authenticator_server::{Authenticator, AuthenticatorServer},
     ingress_server::{Ingress, IngressServer},
+    limiter_server::{Limiter, LimiterServer},
     router_server::{Router, RouterServer},
 };
 
@@ -35,6 +36,8 @@ pub struct Grpc {
     calls: Arc<Mutex<Vec<String>>>,
     endpoint: &'static str,
     gateway_of: fn(&str) -> &'static str,
+    /// In and out, in bytes a second.
+    rates: Arc<Mutex<[i64; 2]>>,
 }
 
 impl Grpc {
@@ -46,7 +49,8 @@ impl Grpc {
     ) -> Self {
         let listener = machine.run(|| TcpListener::bind(("127.0.0.1", port))).unwrap().unwrap();
         listener.set_nonblocking(true).unwrap();
-        let service = Self { calls: Arc::default(), endpoint, gateway_of };
+        let (calls, rates) = Default::default();
+        let service = Self { calls, endpoint, gateway_of, rates };
         let serving = service.clone();
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -56,7 +60,8 @@ impl Grpc {
                     .add_service(RouterServer::new(serving.clone()))
                     .add_service(IngressServer::new(serving.clone()))
                     .add_service(AuthenticatorServer::new(serving.clone()))
-                    .add_service(AdmissionServer::new(serving))
+                    .add_service(AdmissionServer::new(serving.clone()))
+                    .add_service(LimiterServer::new(serving))
                     .serve_with_incoming(TcpIncoming::from(listener))
                     .await
                     .unwrap();
@@ -68,6 +73,12 @@ impl Grpc {
     /// What it was asked, with the token, in order.
     pub fn calls(&self) -> Vec<String> {
         self.calls.lock().unwrap().clone()
+    }
+
+    /// Limits to these rates from now on: in and out, in bytes a second.
+    #[allow(dead_code, reason = "each test program uses its part")]
+    pub fn limit(&self, rates: [i64; 2]) {
+        *self.rates.lock().unwrap() = rates;
     }
 
     fn note<T>(&self, request: &Request<T>, words: &[&str]) {
@@ -118,5 +129,15 @@ impl Admission for Grpc {
         let AdmitRequest { addr, service } = request.get_ref();
         self.note(&request, &["admit", addr, service]);
         Ok(Response::new(AdmitReply { ok: true }))
+    }
+}
+
+#[tonic::async_trait]
+impl Limiter for Grpc {
+    async fn limit(&self, request: Request<LimitRequest>) -> Result<Response<LimitReply>, Status> {
+        let LimitRequest { network, addr, client, src, service, scope } = request.get_ref();
+        self.note(&request, &["limit", network, addr, client, src, service, scope]);
+        let [r#in, out] = *self.rates.lock().unwrap();
+        Ok(Response::new(LimitReply { r#in, out }))
     }
 }

@@ -149,6 +149,11 @@ impl World {
         path
     }
 
+    /// A path in the test's folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
     /// Starts rtun with these arguments; its log goes to a file of its own, at level debug.
     pub fn start(&self, machine: &NetNamespace, arguments: &[&str]) -> Rtun {
         let log = tempfile::Builder::new().suffix(".log").tempfile_in(self.folder.path()).unwrap();

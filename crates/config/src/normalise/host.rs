@@ -7,7 +7,7 @@ use rtun_core::HostName;
 use super::{
     Context,
     chain::{self, ChainEnd},
-    device, selector, sockets, tables, udp_tunnel,
+    device, limiters, selector, sockets, tables, udp_tunnel, volumes,
 };
 use crate::{
     address,
@@ -16,7 +16,7 @@ use crate::{
     schema::{forwarder, handler, hop, service, service_metadata, target, tun_listener},
     value::Cursor,
 };
-use rtun_settings::HostSettings;
+use rtun_settings::{HostLimits, HostSettings};
 
 /// What a GOST hub takes unless configured, in bytes: longer packets are cut off there.
 const GOST_MTU: u16 = 4096;
@@ -49,6 +49,10 @@ pub(super) fn read(at: &Cursor<'_>, context: &Context<'_>) -> Option<HostSetting
         proxies: chain.proxies,
         retries: handler.count(&handler::RETRIES),
         dial_timeout: at.read(&service_metadata::DIAL_TIMEOUT),
+        limits: HostLimits {
+            traffic: limiters::of_host(at, &handler, context),
+            volumes: volumes::of_service(at, context),
+        },
     };
     if let Some(addr) = connects_to_itself(&host) {
         let message = format!(

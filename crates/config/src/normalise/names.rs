@@ -7,7 +7,8 @@ use crate::{
     location::quote,
     report::At,
     schema::{
-        Field, OneText, Setting, admission, auther, chain, hop, ingress, root, router, service,
+        Field, OneText, Setting, admission, auther, chain, counting_limiter, hop, ingress, limiter,
+        logger, root, router, service, volume_quota,
     },
     suggest,
     value::Cursor,
@@ -22,6 +23,11 @@ pub(crate) struct DocumentNames<'a> {
     pub(crate) ingresses: NamedObjects<'a>,
     pub(crate) authers: NamedObjects<'a>,
     pub(crate) admissions: NamedObjects<'a>,
+    pub(crate) loggers: NamedObjects<'a>,
+    pub(crate) limiters: NamedObjects<'a>,
+    pub(crate) climiters: NamedObjects<'a>,
+    pub(crate) rlimiters: NamedObjects<'a>,
+    pub(crate) quotas: NamedObjects<'a>,
 }
 
 /// One list of objects, names unique.
@@ -49,6 +55,11 @@ impl<'a> DocumentNames<'a> {
             ingresses: read(&root::INGRESSES, &ingress::NAME, "ingress"),
             authers: read(&root::AUTHERS, &auther::NAME, "auther"),
             admissions: read(&root::ADMISSIONS, &admission::NAME, "admission"),
+            loggers: read(&root::LOGGERS, &logger::NAME, "logger"),
+            limiters: read(&root::LIMITERS, &limiter::NAME, "limiter"),
+            climiters: read(&root::CLIMITERS, &counting_limiter::NAME, "climiter"),
+            rlimiters: read(&root::RLIMITERS, &counting_limiter::NAME, "rlimiter"),
+            quotas: read(&root::QUOTAS, &volume_quota::NAME, "quota"),
         }
     }
 }

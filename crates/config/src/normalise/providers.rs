@@ -4,7 +4,10 @@ use super::{
     plugins,
     sources::{self, TableKind},
 };
-use crate::{schema::rows_from, value::Cursor};
+use crate::{
+    schema::{rows_from, sources_from},
+    value::Cursor,
+};
 use rtun_settings::{LocatedRow, Named, Provider, Rows};
 
 /// The object at `at` under its name, with whose rows it uses; `inline` are those the configuration has, which a plugin
@@ -15,7 +18,8 @@ pub(super) fn named<T>(
     kind: &TableKind,
     inline: Vec<LocatedRow<T>>,
 ) -> Named<T> {
-    let plugin = at.filled(&rows_from::PLUGIN).and_then(|plugin| plugins::read(&plugin));
+    let plugin = at.filled(&rows_from::PLUGIN).filter(|_| kind.plugins);
+    let plugin = plugin.and_then(|plugin| plugins::read(&plugin));
     let provider = match plugin {
         Some(plugin) => {
             not_used(at, kind);
@@ -38,7 +42,7 @@ fn not_used(at: &Cursor<'_>, kind: &TableKind) {
         unused.key().warning(format!("these {rows} are {WHY}")).help(help);
     }
     let sources = sources::FIELDS.map(|field| field.any());
-    for field in sources.iter().chain([&rows_from::RELOAD.any()]) {
+    for field in sources.iter().chain([&sources_from::RELOAD.any()]) {
         let Some(unused) = at.filled(field) else { continue };
         let help = format!("remove it, or put it into another {what}");
         unused.key().warning(format!("`{}` is {WHY}", field.name())).help(help);

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use rtun_core::udp_tunnel::{RelayServer, RelayTargets};
 
-use super::{Context, access, admissions, listener};
+use super::{Context, access, admissions, limiters, listener};
 use crate::{
     address,
     location::quote,
@@ -40,6 +40,7 @@ pub(super) fn read<'a>(
     if let Some(retries) = handler.filled(&handler::RETRIES) {
         retries.key().info("`retries` has no effect on a relay");
     }
+    limiters::refuse_on("a relay", at);
     let listeners = listener::read(at, context);
     for (listener, at) in &listeners {
         if listener.stack.tls().is_some_and(|tls| tls.bind_names) {

@@ -11,8 +11,8 @@ use crate::{
     location::quote,
     report::At,
     schema::{
-        Field, In, OneText, Setting, admission, auther, file_source, http_source, ingress,
-        redis_source, router, rows_from,
+        Field, In, OneText, Setting, admission, auther, counting_limiter, file_source, http_source,
+        ingress, limiter, redis_source, router, sources_from,
     },
     value::Cursor,
 };
@@ -29,28 +29,48 @@ pub(super) struct TableKind {
     pub(super) what: &'static str,
     /// What a redis key may hold; the first is the default.
     redis: &'static [(&'static str, RedisKind)],
+    /// Whether a plugin may be asked instead.
+    pub(super) plugins: bool,
 }
 
 const HASH: (&str, RedisKind) = ("hash", RedisKind::Hash);
 const SET: (&str, RedisKind) = ("set", RedisKind::Set);
 const LIST: (&str, RedisKind) = ("list", RedisKind::List);
 
-pub(super) const ROUTER: TableKind =
-    TableKind { rows: router::ROUTES.name(), what: "router", redis: &[HASH, SET, LIST] };
+pub(super) const ROUTER: TableKind = TableKind {
+    rows: router::ROUTES.name(),
+    what: "router",
+    redis: &[HASH, SET, LIST],
+    plugins: true,
+};
 pub(super) const INGRESS: TableKind =
-    TableKind { rows: ingress::RULES.name(), what: "ingress", redis: &[HASH, SET] };
+    TableKind { rows: ingress::RULES.name(), what: "ingress", redis: &[HASH, SET], plugins: true };
 pub(super) const AUTHER: TableKind =
-    TableKind { rows: auther::AUTHS.name(), what: "auther", redis: &[HASH] };
+    TableKind { rows: auther::AUTHS.name(), what: "auther", redis: &[HASH], plugins: true };
 pub(super) const ADMISSION: TableKind =
-    TableKind { rows: admission::MATCHERS.name(), what: "admission", redis: &[SET] };
+    TableKind { rows: admission::MATCHERS.name(), what: "admission", redis: &[SET], plugins: true };
+pub(super) const LIMITER: TableKind =
+    TableKind { rows: limiter::LIMITS.name(), what: "limiter", redis: &[SET, LIST], plugins: true };
+pub(super) const CLIMITER: TableKind = TableKind {
+    rows: counting_limiter::LIMITS.name(),
+    what: "climiter",
+    redis: &[SET, LIST],
+    plugins: false,
+};
+pub(super) const RLIMITER: TableKind = TableKind {
+    rows: counting_limiter::LIMITS.name(),
+    what: "rlimiter",
+    redis: &[SET, LIST],
+    plugins: false,
+};
 
 /// The sources of the object at `at` in rising order of priority, and the time between two readings of them.
 pub(super) fn read(at: &Cursor<'_>, kind: &TableKind) -> (Vec<SourceSettings>, Option<Duration>) {
-    let file = at.filled(&rows_from::FILE).and_then(|at| file(&at));
-    let redis = at.filled(&rows_from::REDIS).and_then(|at| redis(&at, kind));
-    let http = at.filled(&rows_from::HTTP).and_then(|at| http(&at));
+    let file = at.filled(&sources_from::FILE).and_then(|at| file(&at));
+    let redis = at.filled(&sources_from::REDIS).and_then(|at| redis(&at, kind));
+    let http = at.filled(&sources_from::HTTP).and_then(|at| http(&at));
     let sources: Vec<SourceSettings> = [file, redis, http].into_iter().flatten().collect();
-    let reload = at.get(&rows_from::RELOAD);
+    let reload = at.get(&sources_from::RELOAD);
     let Some((period, reload)) = reload.and_then(|at| Some((at.read()?, at))) else {
         return (sources, None);
     };
@@ -66,7 +86,8 @@ pub(super) fn read(at: &Cursor<'_>, kind: &TableKind) -> (Vec<SourceSettings>, O
 }
 
 /// The keys of sources.
-pub(super) const FIELDS: [Field<In>; 3] = [rows_from::FILE, rows_from::REDIS, rows_from::HTTP];
+pub(super) const FIELDS: [Field<In>; 3] =
+    [sources_from::FILE, sources_from::REDIS, sources_from::HTTP];
 
 /// Whether the object at `at` has rows elsewhere.
 pub(super) fn are_in(at: &Cursor<'_>) -> bool {

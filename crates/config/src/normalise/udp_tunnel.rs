@@ -3,7 +3,7 @@
 mod client;
 mod server;
 
-use super::{Context, device, sockets};
+use super::{Context, device, limiters, sockets};
 use crate::{
     address,
     schema::{Field, Setting, forwarder, handler, hop, service, target, tun_handler, tun_listener},
@@ -91,6 +91,7 @@ pub(super) fn without_effect_on_host(handler: &Cursor<'_>, listener: &Cursor<'_>
 
 /// The device of the service at `at`, in the service's network namespace.
 fn tunnel_device(at: &Cursor<'_>, listener: &Cursor<'_>) -> DeviceSettings {
+    limiters::refuse_on("a UDP tunnel", at);
     let device = device::read(listener, sockets::netns_of(at));
     let why = "a datagram is one packet";
     without_effect(listener, &tun_listener::GSO_FRAMES, why);

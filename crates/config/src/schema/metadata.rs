@@ -2,9 +2,12 @@
 
 use super::field::{KeySpec, KeyStatus, Line, Shape, objects};
 
+const NO_OBSERVER: &str =
+    "it is for an observer or the Web API; `rtun status` and the metrics count without it";
 const CACHE: &str = "answers are cached by rtun's own rules, off the packet path";
 const WHOLE_PACKETS: &str = "packets of up to 65535 bytes are taken whole";
 const NO_DATAGRAMS: &str = "no datagrams go through a proxy";
+const NO_CLEANUP: &str = "limits that nobody needs are removed by rtun's own rules";
 const ONLY_CHAIN: &str = "a host has one chain";
 
 objects! {
@@ -28,8 +31,16 @@ objects! {
         take(SO_MARK: Int, "so_mark", "none, on a host 29300", "mark of the host's connections, or of the hub's listening socket. By it a host's own packets are [kept out of its tunnel](configuration.md#routes-of-the-system)");
         take(NETNS: OneText, "netns", "none", "network namespace in which the hub listens, or the host's device is; a name of `ip netns`, or a path");
         take(NETNS_OUT: OneText, "netns.out", "none", "network namespace in which a host's connections are opened");
-        not_yet("preUp", "preDown", "postUp", "postDown", "enableStats", "observer.resetTraffic", "observer.period", "observePeriod",
-            "limiter.refreshInterval", "limiter.cleanupInterval", "limiter.scope", "labels");
+        harmless(NO_OBSERVER, "enableStats", "observer.resetTraffic", "observer.period", "observePeriod");
+        harmless("log lines have no labels; they name the service", "labels");
+        take(PRE_UP: Texts, "preUp", "none", "[commands](hooks.md), one text for each: when the listeners or the device are there; one that fails keeps the service from starting. No shell takes part");
+        take(POST_UP: Texts, "postUp", "none", "after that, before the first connection");
+        take(PRE_DOWN: Texts, "preDown", "none", "before the service stops");
+        take(POST_DOWN: Texts, "postDown", "none", "after the listeners are closed or the device is removed");
+        take(HOOK_TIMEOUT: Timespan, "hookTimeout", "10s", "rtun's own: limit for each of these commands; then it is killed with all that it has started");
+        take(REFRESH: Timespan, "limiter.refreshInterval", "30s", "time after which a limiter's plugin is asked again, at least `1s`");
+        take(SCOPE: OneText, "limiter.scope", "both", "which rows of the limiter count: `service`: `$` only; `conn`: all others");
+        no_effect(NO_CLEANUP, Timespan: "limiter.cleanupInterval");
         shared(left_over);
     }
 
@@ -52,10 +63,13 @@ objects! {
         no_effect(WHOLE_PACKETS, Int: "router.bufferSize", "bufferSize");
         no_effect(CACHE, Flag: "router.cache");
         no_effect(CACHE, Timespan: "router.cache.expiration");
-        not_yet("entrypoint", "sd", "sd.cache.expiration", "sd.renewInterval", "observePeriod", "observer.period",
-            "observer.observePeriod", "observer.resetTraffic", "limiter.refreshInterval", "limiter.cleanupInterval", "skipauth");
+        take(SKIP_AUTH: CommaTexts, "skipauth", "none", "addresses and prefixes, list or comma text, from which hosts are admitted without user and password. The address is the one the connection comes from; what a proxy says of it counts only from `trustedProxies`");
+        not_yet("entrypoint", "sd", "sd.cache.expiration", "sd.renewInterval");
+        harmless(NO_OBSERVER, "observePeriod", "observer.period", "observer.observePeriod", "observer.resetTraffic");
+        take(REFRESH: Timespan, "limiter.refreshInterval", "30s", "time after which a limiter's plugin is asked again, at least `1s`");
+        no_effect(NO_CLEANUP, Timespan: "limiter.cleanupInterval");
         misplaced("an auther is named in the handler itself, in a file; a command line can give one user as user:password@", "auther");
-        misplaced("an observer is named in the handler itself, in a file", "observer");
+        harmless("an observer is named in the handler itself, in a file", "observer");
         misplaced("a limiter is named in the handler itself, in a file", "limiter");
         shared(left_over);
     }
@@ -65,9 +79,14 @@ objects! {
         no_effect("a relay of rtun leads to UDP tunnels of its own machine and binds nothing for others", Flag: "bind");
         no_effect("the answer is sent at once", Flag: "nodelay");
         no_effect(WHOLE_PACKETS, Int: "udpBufferSize", "udp.bufferSize", "bufferSize");
-        not_yet("idleTimeout", "hash", "observer.period", "observePeriod", "observer.resetTraffic", "limiter.refreshInterval",
-            "limiter.cleanupInterval", "limiter.scope");
+        not_yet("idleTimeout", "hash", "limiter.refreshInterval", "limiter.cleanupInterval", "limiter.scope");
+        harmless(NO_OBSERVER, "observer.period", "observePeriod", "observer.resetTraffic");
         misplaced("an auther is named in the handler itself, in a file; a command line can give one user as user:password@", "auther");
+        shared(left_over);
+    }
+
+    metrics_handler in metadata, "the metadata of a `metrics` handler" {
+        take(PATH: OneText, "metrics.path" | "path", "/metrics", "of the URL");
         shared(left_over);
     }
 

@@ -6,11 +6,15 @@ use super::{
 };
 
 objects! {
-    rows_from, "a table or list" {
+    sources_from, "a list with sources" {
         take(RELOAD: Period, "reload", "none", "time between two readings of the sources, at least `1s`. No effect without a source");
         take(FILE: In(file_source), "file", "none", "a file with rows");
         take(REDIS: In(redis_source), "redis", "none", "a redis server with rows");
         take(HTTP: In(http_source), "http", "none", "a URL with rows");
+    }
+
+    rows_from, "a table or list" {
+        shared(sources_from);
         take(PLUGIN: In(plugin), "plugin", "none", "who is asked instead; the object's other rows and sources are not used then");
     }
 
@@ -24,7 +28,7 @@ objects! {
         take(USERNAME: OneText, "username", "none", "for servers that know users");
         take(PASSWORD: OneText, "password", "none", "if the server wants one");
         take(KEY: OneText, "key", "gost", "the key that is read");
-        take(TYPE: OneText, "type", "the first possible", "what the key holds. Router: `hash`, `set`, `list`; ingress: `hash`, `set`; auther: `hash`; admission: `set`. A field of a hash, a blank and its value are a line; so is a member, and an element");
+        take(TYPE: OneText, "type", "the first possible", "what the key holds. Router: `hash`, `set`, `list`; ingress: `hash`, `set`; auther: `hash`; admission: `set`; limiters: `set`, `list`. A field of a hash, a blank and its value are a line; so is a member, and an element");
         take(TLS: In(client_tls), "tls", "none", "rtun's own: encrypts the connection");
     }
 
@@ -50,7 +54,13 @@ objects! {
     auth, "auth" {
         take(USERNAME: OneText, "username", "required", "1 to 255 bytes");
         take(PASSWORD: OneText, "password", "none", "up to 255 bytes; a user of a hub without one is never admitted");
-        not_yet("file");
+        refused("it is for what a host proves itself with; a hub's users come from an auther, which may have a `file`", "file");
+    }
+
+    login, "a login" {
+        take(USERNAME: OneText, "username", "required without `file`", "1 to 255 bytes");
+        take(PASSWORD: OneText, "password", "none", "up to 255 bytes");
+        take(FILE: OneText, "file", "none", "a file whose first line that is no comment is the user, a blank and the password; it counts instead of the other keys, and is read at the start and at each reload");
     }
 
     user, "a user" {
@@ -87,5 +97,43 @@ objects! {
         take(REVERSE: Flag, "reverse", "false", "old spelling of `whitelist`; either counts");
         take(MATCHERS: Texts, "matchers", "none", "addresses, prefixes, and names, which are resolved when the list is read");
         shared(rows_from);
+    }
+
+    limiter, "a limiter" {
+        take(NAME: OneText, "name", "required", "unique");
+        take(LIMITS: Texts, "limits", "none", "lines `key in [out] [burst]` in bytes a second, as in `$$ 10MB 1MB`; [which keys there are](limits.md#lines)");
+        shared(rows_from);
+    }
+
+    counting_limiter, "a climiter or rlimiter" {
+        take(NAME: OneText, "name", "required", "unique");
+        take(LIMITS: Texts, "limits", "none", "lines `key number`, as in `$$ 10`: connections at once, or requests to join a second; [which keys there are](limits.md#lines)");
+        shared(sources_from);
+        refused("GOST asks plugins about traffic only", "plugin");
+    }
+
+    host_limit, "a limit of hosts" {
+        take(HOST: OneText, "host", "every host", "the name of the host, which is limited over all its connections");
+        take(NAMESPACE: OneText, "namespace", "every namespace", "a UUID: the host is limited there only; without `host` the namespace as a whole is limited");
+        take(IN: OneText, "in", "no limit", "bytes a second from the host, as `10MB`");
+        take(OUT: OneText, "out", "no limit", "bytes a second to the host");
+        take(BURST: OneText, "burst", "what passes in 5 ms", "bytes that pass at once after a pause");
+    }
+
+    volume_quota, "a quota" {
+        take(NAME: OneText, "name", "required", "unique; services that name the same quota share it");
+        take(LIMIT: OneText, "limit", "no limit", "bytes of packets, as `100GB`");
+        take(STARTS_AT: OneText, "startsAt", "at once", "when it begins, as `2026-03-01T00:00:00Z`; before that nothing is counted or refused");
+        take(EXPIRES_AT: OneText, "expiresAt", "never", "when it ends, likewise. Other times begin a new count");
+        take(DIRECTION: OneText, "direction", "total", "what counts: `in`, `out` or `total`");
+        take(FLUSH: Timespan, "flush", "10s", "how often the count is saved, at least `1s`");
+        take(STORE: In(quota_store), "store", "", "where the count is saved");
+        silent("status");
+    }
+
+    quota_store, "a quota's store" {
+        take(TYPE: OneText, "type", "file", "`file`");
+        take(FILE: OneText, "file", "`quotas.json` in the [state directory](operating.md)", "a file, in GOST's format; relative to the working directory. Only its owner may be able to write its directory");
+        refused("GOST saves nothing there either", "redis");
     }
 }

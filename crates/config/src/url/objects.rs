@@ -120,7 +120,9 @@ impl Objects {
             let Some(place) = input.as_ref().or(output.as_ref()).map(|limit| limit.place) else {
                 continue;
             };
-            let [input, output] = [&input, &output].map(|limit| limit.as_ref().map_or("", text));
+            // The second word is `in`, whatever is written.
+            let input = input.as_ref().map_or("0", text);
+            let output = output.as_ref().map_or("", text);
             limits.push(Value::text(&format!("{key} {input} {output}"), place));
         }
         let place = limits.first()?.place;

@@ -2,7 +2,7 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::*;
-use crate::plugin::{PluginError, memory::MemoryPlugin};
+use crate::plugin::{PluginError, PluginScope, memory::MemoryPlugin};
 
 const NS: NamespaceId = NamespaceId::from_bytes([1; 16]);
 
@@ -225,4 +225,29 @@ fn questions_are_asked_where_they_were_made_and_end_with_it() {
         assert_eq!(hanging.await, Err(AskError::Ended));
         assert_eq!(questions.ask(&host, "third").await, Err(AskError::Ended));
     });
+}
+
+#[tokio::test(start_paused = true)]
+async fn rates_are_asked_for_again_after_each_refresh_and_once_for_all_connections() {
+    let plugin = Arc::new(MemoryPlugin::default());
+    let rates = |bytes| PluginRates { input: std::num::NonZeroU64::new(bytes), output: None };
+    plugin.set_rates(rates(1000));
+    let refresh = Duration::from_secs(30);
+    let limits = QuestionLimits::default();
+    let questions = LimiterQuestions::new("l".into(), plugin.clone(), refresh, limits);
+    let question = |scope| LimitQuestion { service: "hub".into(), scope };
+    let service = || questions.ask(question(PluginScope::Service));
+    let same = join_all((0..10).map(|_| service())).await;
+    assert_eq!(same, vec![Ok(rates(1000)); 10]);
+    assert_eq!(plugin.questions(), 1);
+    plugin.set_rates(rates(0));
+    tokio::time::advance(refresh - Duration::from_millis(1)).await;
+    assert_eq!(service().await, Ok(rates(1000)));
+    let connection = |port| questions.ask(question(PluginScope::Connection(client(1, port))));
+    assert_eq!(connection(1).await, Ok(PluginRates::default()));
+    assert_eq!(connection(2).await, Ok(PluginRates::default()));
+    assert_eq!(plugin.questions(), 3, "each connection has a limit of its own");
+    tokio::time::advance(Duration::from_millis(1)).await;
+    assert_eq!(service().await, Ok(PluginRates::default()));
+    assert_eq!(questions.status().kind, PluginKind::Limiter);
 }

@@ -1,12 +1,12 @@
 //! What a plugin's answers mean, and which of them are used; the same for every protocol.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, num::NonZeroU64};
 
 use ipnet::IpNet;
 use rtun_core::{HostName, NamespaceId};
 use serde_json::{Map, Value};
 
-use super::PluginError;
+use super::{PluginError, PluginRates};
 
 /// The longest id of a client, in bytes.
 const MAX_ID: usize = 255;
@@ -63,6 +63,12 @@ pub(crate) fn auth(ok: bool, id: String) -> Result<Option<String>, PluginError> 
     Ok(Some(id))
 }
 
+/// The rates of a limiter; 0 and less are no limit.
+pub(crate) fn rates(input: i64, output: i64) -> PluginRates {
+    let rate = |bytes: i64| NonZeroU64::new(u64::try_from(bytes).unwrap_or(0));
+    PluginRates { input: rate(input), output: rate(output) }
+}
+
 /// A JSON object, read as Go reads one into a structure: a missing or null value is empty, unknown keys are skipped, and
 /// the case of a key does not matter unless another key matches exactly.
 pub(crate) struct Fields(Map<String, Value>);
@@ -85,6 +91,15 @@ impl Fields {
             Value::Bool(flag) => Ok(*flag),
             Value::Null => Ok(false),
             _ => Err(PluginError::nonsense(format_args!("{key:?} is neither true nor false"))),
+        }
+    }
+
+    pub(crate) fn integer(&self, key: &str) -> Result<i64, PluginError> {
+        match self.value(key) {
+            Value::Null => Ok(0),
+            value => value.as_i64().ok_or_else(|| {
+                PluginError::nonsense(format_args!("{key:?} is not a number without a fraction"))
+            }),
         }
     }
 
@@ -120,6 +135,12 @@ pub(crate) fn admission_json(body: &[u8]) -> Result<bool, PluginError> {
     Fields::parse(body)?.flag("ok")
 }
 
+/// `{"in", "out"}`.
+pub(crate) fn rates_json(body: &[u8]) -> Result<PluginRates, PluginError> {
+    let fields = Fields::parse(body)?;
+    Ok(rates(fields.integer("in")?, fields.integer("out")?))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -153,6 +174,21 @@ mod tests {
         let long = format!(r#"{{"ok":true,"id":"{}"}}"#, "x".repeat(256));
         assert!(auth_json(long.as_bytes()).is_err());
         assert!(auth_json(br#"{"ok":true,"id":"\u0007"}"#).is_err());
+    }
+
+    #[test]
+    fn rates_are_whole_numbers_and_only_positive_ones_limit() {
+        let read = |body: &str| {
+            rates_json(body.as_bytes()).map(|rates| {
+                [rates.input, rates.output].map(|rate| rate.map_or(0, NonZeroU64::get))
+            })
+        };
+        assert_eq!(read(r#"{"in":1000,"out":-1}"#), Ok([1000, 0]));
+        assert_eq!(read(r#"{"Out":7}"#), Ok([0, 7]));
+        assert_eq!(read("{}"), Ok([0, 0]));
+        for wrong in [r#"{"in":"1000"}"#, r#"{"in":1.5}"#, r#"{"in":99999999999999999999}"#, "7"] {
+            assert!(matches!(read(wrong), Err(PluginError::Nonsense(_))), "{wrong}");
+        }
     }
 
     #[test]
@@ -217,6 +253,7 @@ mod tests {
             prop_assert!(readable || ingress_json(&body).is_err());
             prop_assert!(readable || auth_json(&body).is_err());
             prop_assert!(readable || admission_json(&body).is_err());
+            prop_assert!(readable || rates_json(&body).is_err());
             let says_true = String::from_utf8_lossy(&body).contains("true");
             prop_assert!(says_true || !matches!(admission_json(&body), Ok(true)));
             prop_assert!(says_true || !matches!(auth_json(&body), Ok(Some(_))));

@@ -13,8 +13,8 @@ use std::{
 use rtun_core::{HostName, NamespaceId};
 
 use super::{
-    Addressed, AdmissionPlugin, Answering, AuthPlugin, AuthQuestion, IngressPlugin, PluginError,
-    RoutePlugin,
+    Addressed, AdmissionPlugin, Answering, AuthPlugin, AuthQuestion, IngressPlugin, LimitQuestion,
+    LimiterPlugin, PluginError, PluginRates, RoutePlugin,
 };
 
 /// A plugin of every kind in memory: answers from tables, and counts the questions.
@@ -33,6 +33,7 @@ struct MemoryTables {
     rules: HashMap<HostName, NamespaceId>,
     users: HashMap<String, (String, String)>,
     admitted: HashSet<IpAddr>,
+    rates: PluginRates,
 }
 
 impl MemoryPlugin {
@@ -60,6 +61,11 @@ impl MemoryPlugin {
             true => self.tables().admitted.insert(addr),
             false => self.tables().admitted.remove(&addr),
         };
+    }
+
+    /// From now on every limit is this.
+    pub fn set_rates(&self, rates: PluginRates) {
+        self.tables().rates = rates;
     }
 
     /// From now on every question fails with this error; with `None` it is answered.
@@ -141,5 +147,11 @@ impl AuthPlugin for MemoryPlugin {
 impl AdmissionPlugin for MemoryPlugin {
     fn admit(&self, _service: &str, addr: SocketAddr) -> Answering<'_, bool> {
         self.answer(|tables| tables.admitted.contains(&addr.ip()))
+    }
+}
+
+impl LimiterPlugin for MemoryPlugin {
+    fn limit(&self, _question: &LimitQuestion) -> Answering<'_, PluginRates> {
+        self.answer(|tables| tables.rates)
     }
 }

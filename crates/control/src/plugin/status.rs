@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub struct PluginStatus {
     /// What it replaces.
     pub kind: PluginKind,
-    /// The name of the router, ingress, auther or admission.
+    /// The name of the router, ingress, auther, admission or limiter.
     pub name: String,
     /// Where it is asked, without secrets.
     pub address: String,
@@ -50,6 +50,8 @@ pub enum PluginKind {
     Auther,
     /// A list of addresses.
     Admission,
+    /// Rates of traffic.
+    Limiter,
 }
 
 #[cfg(test)]

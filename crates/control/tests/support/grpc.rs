@@ -2,13 +2,15 @@
 
 use std::{
     net::SocketAddr,
+    num::NonZeroU64,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use axum::{body::Body, http::Response as HttpResponse};
 use rtun_control::{
-    AdmissionPlugin, AuthPlugin, AuthQuestion, IngressPlugin, MemoryPlugin, RoutePlugin,
+    AdmissionPlugin, AuthPlugin, AuthQuestion, IngressPlugin, LimiterPlugin, MemoryPlugin,
+    RoutePlugin,
 };
 use rtun_core::Secret;
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -17,14 +19,15 @@ use tonic::{Code, Request, Response, Status, service::Routes, transport::Server}
 use super::{
     TOKEN,
     generated::{
-        AdmitReply, AdmitRequest, AuthenticateReply, AuthenticateRequest, RouteReply, RouteRequest,
-        RuleReply, RuleRequest,
+        AdmitReply, AdmitRequest, AuthenticateReply, AuthenticateRequest, LimitReply, LimitRequest,
+        RouteReply, RouteRequest, RuleReply, RuleRequest,
         admission_server::{Admission, AdmissionServer},
         authenticator_server::{Authenticator, AuthenticatorServer},
         ingress_server::{Ingress, IngressServer},
+        limiter_server::{Limiter, LimiterServer},
         router_server::{Router, RouterServer},
     },
-    name,
+    name, question,
 };
 
 /// How the server answers.
@@ -62,7 +65,8 @@ impl Fake {
         let routes = Routes::new(RouterServer::new(self.clone()))
             .add_service(IngressServer::new(self.clone()))
             .add_service(AuthenticatorServer::new(self.clone()))
-            .add_service(AdmissionServer::new(self.clone()));
+            .add_service(AdmissionServer::new(self.clone()))
+            .add_service(LimiterServer::new(self.clone()));
         serve(routes, address).await
     }
 
@@ -171,5 +175,20 @@ impl Admission for Fake {
             }
         };
         Ok(Response::new(AdmitReply { ok }))
+    }
+}
+
+#[tonic::async_trait]
+impl Limiter for Fake {
+    async fn limit(&self, request: Request<LimitRequest>) -> Result<Response<LimitReply>, Status> {
+        self.behave(&request).await?;
+        let LimitRequest { network, addr, client, src, service, scope } = request.into_inner();
+        assert_eq!(
+            (network.as_str(), addr.as_str()),
+            (if scope == "client" { "ip" } else { "tcp" }, "")
+        );
+        let rates = self.facts.limit(&question(&service, &scope, &client, &src)).await.unwrap();
+        let bytes = |rate: Option<NonZeroU64>| rate.map_or(-1, |rate| rate.get() as i64);
+        Ok(Response::new(LimitReply { r#in: bytes(rates.input), out: bytes(rates.output) }))
     }
 }

@@ -12,6 +12,7 @@ mod generated;
 
 use std::{
     net::{IpAddr, SocketAddr},
+    num::NonZeroU64,
     sync::Arc,
     time::Duration,
 };
@@ -23,7 +24,8 @@ use axum::{
     routing::{get, post},
 };
 use rtun_control::{
-    AdmissionPlugin, AuthPlugin, AuthQuestion, IngressPlugin, MemoryPlugin, RoutePlugin,
+    AdmissionPlugin, AuthPlugin, AuthQuestion, IngressPlugin, LimitQuestion, LimiterPlugin,
+    MemoryPlugin, PluginRates, PluginScope, RoutePlugin,
 };
 use rtun_core::{HostName, NamespaceId, Secret};
 use rtun_settings::{PluginProtocol, PluginSettings};
@@ -66,7 +68,28 @@ pub(crate) fn facts() -> Arc<MemoryPlugin> {
     facts.insert_user("nameless", "x", "");
     facts.set_admitted(IpAddr::from([192, 0, 2, 1]), true);
     facts.set_admitted("2001:db8::1".parse().unwrap(), true);
+    facts.set_rates(rates());
     Arc::new(facts)
+}
+
+/// The rates that all servers give.
+pub(crate) fn rates() -> PluginRates {
+    PluginRates { input: NonZeroU64::new(125_000), output: None }
+}
+
+/// The question that a server was asked.
+pub(crate) fn question(service: &str, scope: &str, client: &str, src: &str) -> LimitQuestion {
+    let scope = match scope {
+        "service" => PluginScope::Service,
+        "conn" => PluginScope::Connection(src.parse().unwrap()),
+        "client" => {
+            let (host, namespace) = client.split_once('@').unwrap();
+            let (host, namespace) = (name(host), namespace.parse().unwrap());
+            PluginScope::Client { host, namespace, src: src.parse().unwrap() }
+        }
+        other => panic!("{other}"),
+    };
+    LimitQuestion { service: service.into(), scope }
 }
 
 /// An HTTP server that answers each client that has the token by `facts`.
@@ -121,11 +144,25 @@ pub(crate) async fn http_server(facts: Arc<MemoryPlugin>) -> SocketAddr {
         let ok = facts.admit(text(&body, "service"), addr).await.unwrap();
         Ok(json!({ "ok": ok }).to_string())
     }
+    async fn limiter(State(facts): Facts, headers: HeaderMap, body: Bytes) -> Answer {
+        check(&headers)?;
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        let question = question(
+            text(&body, "service"),
+            text(&body, "scope"),
+            text(&body, "client"),
+            text(&body, "src"),
+        );
+        let rates = facts.limit(&question).await.unwrap();
+        let bytes = |rate: Option<NonZeroU64>| rate.map_or(-1, |rate| rate.get() as i64);
+        Ok(json!({ "in": bytes(rates.input), "out": bytes(rates.output) }).to_string())
+    }
     let app = axum::Router::new()
         .route("/route", get(route))
         .route("/ingress", get(ingress))
         .route("/auth", post(auth))
         .route("/admission", post(admission))
+        .route("/limiter", post(limiter))
         .with_state(facts);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

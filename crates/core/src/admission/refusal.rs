@@ -45,6 +45,9 @@ pub enum Refusal {
     /// The largest allowed number of namespaces exists.
     #[error("there are as many namespaces as the quota allows (maxNamespaces)")]
     LimitNamespaces,
+    /// A quota of what may pass is used up.
+    #[error("a quota of this hub is used up, so nothing would pass (quotas)")]
+    QuotaExceeded,
 }
 
 impl Refusal {
@@ -65,6 +68,7 @@ impl Refusal {
             Self::LimitTotal => "limit_total",
             Self::LimitCredential => "limit_credential",
             Self::LimitNamespaces => "limit_namespaces",
+            Self::QuotaExceeded => "quota_exceeded",
         }
     }
 }

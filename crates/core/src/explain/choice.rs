@@ -15,6 +15,34 @@ pub struct HubExplanation {
     pub explanation: Explanation,
     /// What was not asked and could change the result, as text.
     pub not_asked: Vec<String>,
+    /// The limits that it has to keep to.
+    #[serde(default)]
+    pub limits: Vec<AppliedLimit>,
+}
+
+/// A limit of the traffic of the sending or the receiving host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppliedLimit {
+    /// Whose traffic it is.
+    pub host: String,
+    /// Which direction.
+    pub direction: LimitedDirection,
+    /// The key that it is from: `limiter` of the service, or `handler.limiter`.
+    pub limiter: String,
+    /// Who shares it: `service`, `address`, `connection`, `namespace` or `host`.
+    pub scope: String,
+    /// How much may pass.
+    pub bytes_per_second: u64,
+}
+
+/// A direction, seen from the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitedDirection {
+    /// What the hub receives from it.
+    From,
+    /// What the hub sends to it.
+    To,
 }
 
 /// The question does not name the hub or namespace that it is about.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::MAX_LINE;
-use crate::{HostNameError, MatcherError, NamespaceIdError, PatternError};
+use crate::{HostNameError, MatcherError, NamespaceIdError, PatternError, limit::SizeError};
 
 /// How many bad lines are kept; more are only counted.
 const MAX_KEPT: usize = 10;
@@ -67,9 +67,44 @@ pub enum LineError {
     /// A user name or password that cannot be sent.
     #[error("the user name or password has {0} bytes, at most {MAX_CREDENTIAL} are possible")]
     Credential(usize),
+    /// A line of a limiter.
+    #[error("{0}")]
+    Limit(LimitLineError),
     /// Not what an admission can match.
     #[error("{0}")]
     Matcher(MatcherError),
+}
+
+/// What is wrong with a line of a limiter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LimitLineError {
+    /// The first word is not a scope.
+    #[error("is not what a limit can be about; write `$`, `$$`, an address or a prefix")]
+    Scope,
+    /// A scope with `@` that names no host and no namespace.
+    #[error("is no host or namespace; write `host@UUID`, `host@*` or `*@UUID`")]
+    HostScope,
+    /// A line of one word.
+    #[error("has no limit; write for example `$ 10MB`, or `$ 100` for connections and requests")]
+    NoLimit,
+    /// A rate of a traffic limiter.
+    #[error("{0}")]
+    Size(SizeError),
+    /// A line with more words than `key in out burst`.
+    #[error("is one word too many; write `key in out burst`")]
+    TooManyWords,
+    /// A number of connections.
+    #[error("is not a number of connections; write for example 100, or 0 for no limit")]
+    Connections,
+    /// A number of requests.
+    #[error("is not a number of requests a second; write for example 10 or 0.5, or 0 for no limit")]
+    Requests,
+}
+
+impl From<LimitLineError> for LineError {
+    fn from(error: LimitLineError) -> Self {
+        Self::Limit(error)
+    }
 }
 
 impl fmt::Display for BadLine {

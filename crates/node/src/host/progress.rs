@@ -11,21 +11,22 @@ use std::{
 use arc_swap::ArcSwapOption;
 use prometheus_client::metrics::histogram::Histogram;
 use rtun_core::{HostName, NamespaceId};
-use rtun_settings::HubNode;
+use rtun_settings::{HostSettings, HubNode};
 use tokio::time::Instant;
 
-use super::session::Session;
+use super::{limiter::HostLimiter, session::Session};
 use crate::{
     counters::Counters,
     device::DeviceHistory,
-    report::{ConnectionReport, DeviceReport, FailureReport, Queued},
+    report::{ConnectionReport, DeviceReport, FailureReport, Queued, quota_reports},
 };
 
 /// A host's session if it has one, its counters, and its last failure.
 pub(crate) struct HostProgress {
     pub(super) session: ArcSwapOption<Session>,
     pub(super) sent: Arc<Counters>,
-    pub(super) received: Counters,
+    pub(super) received: Arc<Counters>,
+    pub(super) limiter: HostLimiter,
     pub(super) device: DeviceHistory,
     host: HostName,
     device_name: String,
@@ -71,18 +72,24 @@ struct Failure {
 }
 
 impl HostProgress {
-    pub(super) fn new(host: &HostName, device: &str, mtu: u16, hubs: &[HubNode]) -> Self {
+    /// The device's name.
+    pub(super) fn device_name(&self) -> &str {
+        &self.device_name
+    }
+
+    pub(super) fn new(config: &HostSettings, device: &str, mtu: u16, limiter: HostLimiter) -> Self {
         let node = |hub: &HubNode| HubNodeProgress {
             name: hub.name.clone(),
             connect_seconds: Histogram::new(CONNECT),
             unreachable: AtomicU64::new(0),
         };
         Self {
-            nodes: hubs.iter().map(node).collect(),
+            nodes: config.hubs.iter().map(node).collect(),
             session: ArcSwapOption::empty(),
-            sent: Arc::default(),
-            received: Counters::default(),
-            host: host.clone(),
+            sent: Arc::new(Counters::with_quotas(Some(Arc::clone(&limiter.quotas)), None)),
+            received: Arc::new(Counters::with_quotas(None, Some(Arc::clone(&limiter.quotas)))),
+            limiter,
+            host: config.name.clone(),
             device: DeviceHistory::default(),
             device_name: device.to_owned(),
             mtu,
@@ -90,6 +97,11 @@ impl HostProgress {
             failed: AtomicU64::new(0),
             story: Mutex::default(),
         }
+    }
+
+    /// Has a session that has not begun keep to the limits.
+    pub(super) fn limit(&self, session: &Session) {
+        self.limiter.limit(&session.link, &self.received);
     }
 
     /// From now on packets go to this session.
@@ -172,6 +184,9 @@ impl HostProgress {
             queued: session.as_ref().map_or_else(Queued::default, |session| session.queued()),
             sent: self.sent.read(),
             received: self.received.read(),
+            limits: self.limiter.report().into_iter().collect(),
+            plugins: self.limiter.plugin().into_iter().collect(),
+            quotas: quota_reports(&self.limiter.quotas),
         }
     }
 

@@ -103,9 +103,9 @@ impl<D: PacketDevice> HostConnector<D> {
     async fn connect(&self, hub: &HubTarget) -> Result<(Arc<Session>, FrameBuffer), JoinError> {
         let dialled = Instant::now();
         let connected = hub.endpoints.connect(self.hubs.dial_context(), self.dial_timeout).await?;
-        let sent = &self.progress.sent;
         let (session, buffer) =
-            Session::join(connected, &hub.config, &self.introduction, sent).await?;
+            Session::join(connected, &hub.config, &self.introduction, &self.progress.sent).await?;
+        self.progress.limit(&session);
         self.progress.connected(&hub.config, dialled.elapsed());
         Ok((Arc::new(session), buffer))
     }
@@ -213,9 +213,12 @@ impl<D: PacketDevice> HostConnector<D> {
             let better = endpoints
                 .connect_better(endpoint, self.hubs.dial_context(), self.dial_timeout)
                 .await;
-            let sent = &self.progress.sent;
-            match Session::join(better, &hub.config, &self.introduction, sent).await {
-                Ok((session, buffer)) => return (Arc::new(session), buffer),
+            match Session::join(better, &hub.config, &self.introduction, &self.progress.sent).await
+            {
+                Ok((session, buffer)) => {
+                    self.progress.limit(&session);
+                    return (Arc::new(session), buffer);
+                }
                 Err(error) => {
                     let (service, hub) = (&self.service, &hub.config.addr);
                     debug!(

@@ -17,8 +17,9 @@ use rtun_transport::Stream;
 
 use tokio::time::Instant;
 
+use super::shapers::HostShapers;
 use crate::{
-    counters::Counters,
+    counters::{Counters, QuotaGroup},
     link::{EndReason, Link},
     report::Transport,
     runtime::budget::Budget,
@@ -42,6 +43,8 @@ pub(super) struct HostAssociation {
     /// They outlive it while tasks may still count for it.
     pub(super) counters: Arc<Counters>,
     pub(super) link: Arc<Link>,
+    /// What its traffic has to keep to.
+    pub(super) shapers: HostShapers,
     /// What the host has reported in its hello, if it is an rtun host.
     pub(super) greeting: OnceLock<Greeting>,
     /// Limits the ICMP errors about its lost packets.
@@ -58,6 +61,8 @@ pub(super) struct Commons {
     pub(super) budget: Arc<Budget>,
     /// Their number.
     pub(super) population: Arc<AtomicUsize>,
+    /// What passes counts against these.
+    pub(super) quotas: Arc<QuotaGroup>,
 }
 
 /// A connection whose host wants to join.
@@ -85,12 +90,21 @@ pub(super) struct Greeting {
 }
 
 impl HostAssociation {
-    pub(super) fn new(id: u64, admitted: Admitted, arrival: Arrival, commons: &Commons) -> Self {
+    pub(super) fn new(
+        id: u64,
+        admitted: Admitted,
+        arrival: Arrival,
+        shapers: HostShapers,
+        commons: &Commons,
+    ) -> Self {
         let Arrival { peer, transport, address, stream } = arrival;
         let Admitted { host, identity } = admitted;
         let now = Instant::now();
-        let counters = Arc::<Counters>::default();
+        let quotas = || Some(Arc::clone(&commons.quotas));
+        let counters = Arc::new(Counters::with_quotas(quotas(), quotas()));
         let link = Link::new(stream, &commons.budget, Arc::clone(&counters));
+        let (input, output) = shapers.sets();
+        link.limit(input, output, &counters);
         Self {
             id,
             host,
@@ -101,6 +115,7 @@ impl HostAssociation {
             since: now,
             counters,
             link: Arc::new(link),
+            shapers,
             greeting: OnceLock::new(),
             answers: AnswerLimit::new(now.into_std()),
             replaced_by: OnceLock::new(),

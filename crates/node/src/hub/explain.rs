@@ -3,10 +3,10 @@
 use std::{net::IpAddr, ptr, sync::Arc};
 
 use rtun_core::{
-    HostName, NamespaceId, NamespaceIdError, Placement,
+    DropReason, HostName, NamespaceId, NamespaceIdError, Placement,
     explain::{
-        Connection, HubExplanation, Listed, Listing, Origin, Presence, Question, Scene, Unclear,
-        choose_namespace, explain,
+        AppliedLimit, Conclusion, Connection, HubExplanation, LimitedDirection, Listed, Listing,
+        Origin, Presence, Question, Scene, Unclear, choose_namespace, explain,
     },
 };
 use rtun_settings::{Provider, SourceSettings};
@@ -100,9 +100,41 @@ pub(super) fn explain_at(
             }
         },
     };
-    let explanation = explain(scene, &asked.question);
+    let mut explanation = explain(scene, &asked.question);
     let not_asked = explanation.sources_not_read();
-    Ok(HubExplanation { service: service.to_owned(), explanation, not_asked })
+    let mut limits = Vec::new();
+    if let Some(namespace) = &namespace {
+        let sender = explanation.sender.as_ref().map(|sender| &*sender.host);
+        let gateway = explanation.gateway.as_ref().map(|gateway| &*gateway.host);
+        limits.extend(sender.map(|it| limits_of(namespace, it, LimitedDirection::From)));
+        limits.extend(gateway.map(|it| limits_of(namespace, it, LimitedDirection::To)));
+    }
+    if registry.is_over_quota() && explanation.conclusion.is_delivered() {
+        explanation.conclusion = Conclusion::Dropped { reason: DropReason::QuotaExceeded };
+    }
+    let (service, limits) = (service.to_owned(), limits.concat());
+    Ok(HubExplanation { service, explanation, not_asked, limits })
+}
+
+/// The limits of the newest connection of `host`.
+fn limits_of(namespace: &Namespace, host: &str, direction: LimitedDirection) -> Vec<AppliedLimit> {
+    let newest =
+        HostName::new(host).ok().and_then(|host| namespace.claims(&host).into_iter().next());
+    let limits = newest.map(|association| association.shapers.report()).unwrap_or_default();
+    let applied = limits.into_iter().filter_map(|limit| {
+        let bytes_per_second = match direction {
+            LimitedDirection::From => limit.input,
+            LimitedDirection::To => limit.output,
+        };
+        Some(AppliedLimit {
+            host: host.to_owned(),
+            direction,
+            limiter: limit.limiter,
+            scope: limit.scope,
+            bytes_per_second: bytes_per_second?,
+        })
+    });
+    applied.collect()
 }
 
 /// The rows of the routers that [`Rules::routing`] asks.

@@ -24,12 +24,13 @@ use self::stats::report;
 use super::{
     association::{Arrival, Commons, HostAssociation},
     forward::Forwarder,
+    limiters::{AskedFor, HubLimiters},
     namespace::{Namespace, RoutingSnapshot},
     parked::Parked,
     rules::{Rules, retire},
 };
 use crate::{
-    counters::{Ended, Happened, Tally},
+    counters::{Ended, Happened, QuotaGroup, Tally},
     link::EndReason,
     runtime::budget::Budget,
 };
@@ -42,6 +43,7 @@ pub(super) struct Registry {
     commons: Commons,
     ends: Tally,
     guesses: Mutex<Guesses>,
+    pub(super) limiters: HubLimiters,
 }
 
 /// The outcome of a request to join.
@@ -76,8 +78,9 @@ struct RegistryState {
 
 impl Registry {
     /// A registry without members. The namespaces that the rules name exist from the beginning.
-    pub(super) fn new(service: &str, rules: Rules) -> Self {
+    pub(super) fn new(service: &str, rules: Rules, quotas: Arc<QuotaGroup>) -> Self {
         let queue_budget = rules.config.queue_budget;
+        let limiters = HubLimiters::new(&rules.limits);
         let mut state = RegistryState {
             rules: Arc::new(rules),
             namespaces: HashMap::new(),
@@ -89,7 +92,12 @@ impl Registry {
             service: service.to_owned(),
             state: Mutex::new(state),
             next_id: AtomicU64::new(1),
-            commons: Commons { budget: Budget::new(queue_budget), population: Arc::default() },
+            limiters,
+            commons: Commons {
+                budget: Budget::new(queue_budget),
+                population: Arc::default(),
+                quotas,
+            },
             ends: Tally::default(),
             guesses: Mutex::default(),
         }
@@ -98,6 +106,11 @@ impl Registry {
     /// The current rules.
     pub(super) fn rules(&self) -> Arc<Rules> {
         Arc::clone(&self.state().rules)
+    }
+
+    /// Whether nothing passes because a quota is used up.
+    pub(super) fn is_over_quota(&self) -> bool {
+        self.commons.quotas.is_exceeded()
     }
 
     /// The namespaces that exist now.
@@ -128,6 +141,9 @@ impl Registry {
             Decision::Ask(question) => return Joining::Ask(question, arrival),
             Decision::Refuse(refusal) => return Joining::Refused(refusal, arrival),
         };
+        if self.is_over_quota() {
+            return Joining::Refused(Refusal::QuotaExceeded, arrival);
+        }
         let population = self.commons.population.load(Ordering::Relaxed);
         if let Err(refusal) = state.has_room(&admitted, request.namespace, population) {
             return Joining::Refused(refusal, arrival);
@@ -150,7 +166,8 @@ impl Registry {
             *state.hosts_by_user.entry(user.into()).or_default() += 1;
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let association = HostAssociation::new(id, admitted, arrival, &self.commons);
+        let shapers = self.limiters.shapers(arrival.peer.ip(), &admitted.host, request.namespace);
+        let association = HostAssociation::new(id, admitted, arrival, shapers, &self.commons);
         let association = Arc::new(association);
         if let Some(evicted) = namespace.add(&association) {
             let _ = evicted.replaced_by.set(association.peer);
@@ -174,6 +191,7 @@ impl Registry {
         let mut state = self.state();
         let before = mem::replace(&mut state.rules, Arc::clone(&rules));
         self.commons.budget.set_limit(rules.config.queue_budget);
+        self.limiters.apply(&rules.limits);
         state.add_configured();
         for id in state.namespaces.keys().copied().collect::<Vec<_>>() {
             state.forget_if_unneeded(id);
@@ -248,9 +266,23 @@ impl Membership {
     /// Forwards what the host sends, and sends what waits for it, until its link ends. `buffer` holds what arrived after
     /// the host's request.
     pub(super) async fn run(&self, buffer: FrameBuffer) -> EndReason {
-        let Self { namespace, association, .. } = self;
+        let Self { registry, namespace, association } = self;
+        let of = AskedFor {
+            service: &registry.service,
+            peer: association.peer,
+            host: &association.host,
+            namespace: namespace.id,
+            shapers: &association.shapers,
+        };
+        // The first answers are there before packets pass, or their time is over. Boxed, so that connections without plugins
+        // need little memory for this.
+        Box::pin(of.ask(&registry.rules(), &registry.limiters)).await;
         let mut forwarder = Forwarder::new(Arc::clone(association), Arc::clone(namespace));
-        let reason = association.link.run(&mut forwarder, buffer).await;
+        let following = registry.limiters.follow_plugins(|| registry.rules(), &of);
+        let reason = tokio::select! {
+            reason = association.link.run(&mut forwarder, buffer) => reason,
+            never = following => never,
+        };
         association.announce_end(reason);
         reason
     }
@@ -267,7 +299,7 @@ impl Deref for Membership {
 impl Drop for Membership {
     fn drop(&mut self) {
         let Self { registry, namespace, association } = self;
-        let HostAssociation { host, peer, since, link, counters, .. } = &**association;
+        let HostAssociation { id, host, peer, since, link, counters, .. } = &**association;
         // If nothing else has ended the link, its task was aborted.
         link.end(EndReason::Internal);
         link.close();
@@ -276,7 +308,7 @@ impl Drop for Membership {
         registry.ends.count(reason.as_str());
         let traffic = counters.read();
         info!(
-            service = registry.service, namespace = %namespace.id, host = %host, peer = %peer,
+            service = registry.service, namespace = %namespace.id, host = %host, peer = %peer, sid = id,
             reason = %reason, seconds = since.elapsed().as_secs(),
             packets_in = traffic.packets_in, packets_out = traffic.packets_out,
             drops = %traffic.drops(), "host left"
@@ -293,8 +325,8 @@ fn still_admitted(
     if !rules.addresses.admit(association.peer.ip()) {
         return Err(format!("connections from {} are refused", association.peer.ip()));
     }
-    let HostAssociation { identity, host, .. } = association;
-    let admitted = rules.access.still_admits(identity.as_ref(), host, namespace);
+    let HostAssociation { identity, host, peer, .. } = association;
+    let admitted = rules.access.still_admits(identity.as_ref(), host, namespace, peer.ip());
     admitted.map_err(|refusal| refusal.to_string())
 }
 

@@ -1,6 +1,7 @@
 //! A hub's rules, compiled for lookups by admission and routing.
 
 mod access;
+mod limits;
 mod plugins;
 mod tables;
 
@@ -12,6 +13,7 @@ use rtun_settings::{self, HubRules, Named, Provider};
 
 pub(super) use self::{
     access::{AddressAdmission, ResolvedNames},
+    limits::CompiledLimits,
     plugins::RoutePluginAnswers,
     tables::CompiledTable,
 };
@@ -28,6 +30,7 @@ pub(super) struct Rules {
     /// Routing tables by the name of their router.
     pub(super) tables: CompiledTables,
     pub(super) plugins: Plugins,
+    pub(super) limits: CompiledLimits,
     /// The generations of the feeds' rows that were compiled.
     generations: Vec<u64>,
 }
@@ -41,7 +44,7 @@ pub enum RulesError {
     /// A configured plugin cannot be asked.
     #[error("{kind} {name:?}: {source}")]
     Plugin {
-        /// `router`, `ingress`, `auther` or `admission`.
+        /// `router`, `ingress`, `auther`, `admission` or `limiter`.
         kind: &'static str,
         /// Whose plugin it is.
         name: String,
@@ -91,6 +94,7 @@ impl Rules {
         Ok(Self {
             access: access::access(config, feeds),
             addresses: AddressAdmission::new(config, feeds, names),
+            limits: CompiledLimits::new(config, feeds),
             config: Arc::clone(config),
             tables,
             plugins,

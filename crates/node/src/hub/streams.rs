@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use rtun_core::limit::ConnectionGuard;
 use rtun_proto::frame::FrameBuffer;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -26,8 +27,18 @@ impl StreamService for HubStreams {
     /// A host, and what it sent after its request.
     type Admitted = (Membership, FrameBuffer);
 
+    type CountedConnection = ConnectionGuard;
+
     fn admits_address(&self, address: IpAddr) -> bool {
         self.registry.rules().addresses.admit(address)
+    }
+
+    fn count_connection(&self, address: IpAddr) -> Result<ConnectionGuard, AdmissionError> {
+        Ok(self.registry.limiters.connection(address)?)
+    }
+
+    fn count_request(&self, address: IpAddr) -> Result<(), AdmissionError> {
+        Ok(self.registry.limiters.request(address)?)
     }
 
     async fn admit(&self, stream: PendingStream) -> Result<Self::Admitted, AdmissionError> {
@@ -35,10 +46,10 @@ impl StreamService for HubStreams {
     }
 
     async fn run(&self, (member, buffer): Self::Admitted, stop: &CancellationToken) {
-        let HostAssociation { host, peer, .. } = &**member;
+        let HostAssociation { id, host, peer, .. } = &**member;
         let namespace = &member.namespace;
         info!(
-            service = self.service, namespace = %namespace.id, host = %host, peer = %peer,
+            service = self.service, namespace = %namespace.id, host = %host, peer = %peer, sid = id,
             "host joined"
         );
         if stop.is_cancelled() {

@@ -93,8 +93,17 @@ pub(crate) trait StreamService: Send + Sync + 'static {
     /// Who is admitted on a stream.
     type Admitted: Send;
 
+    /// A connection that counts until this is dropped.
+    type CountedConnection: Send;
+
     /// Whether anybody may connect from this address.
     fn admits_address(&self, address: IpAddr) -> bool;
+
+    /// Counts one more connection from this address, unless there are as many as may be.
+    fn count_connection(&self, address: IpAddr) -> Result<Self::CountedConnection, AdmissionError>;
+
+    /// Counts one more request from this address, unless there are more than may be now.
+    fn count_request(&self, address: IpAddr) -> Result<(), AdmissionError>;
 
     /// Reads the request, decides and answers.
     fn admit(
@@ -174,13 +183,29 @@ impl<S: StreamService> Connections<S> {
                         self.refuse(peer, &AdmissionError::TurnedOut);
                         continue;
                     };
+                    // Those of a trusted proxy are counted where their own address is known.
+                    let counted = match listener.trusts(peer.ip()) {
+                        true => Ok(None),
+                        false => self.served.count_connection(peer.ip()).map(Some),
+                    };
+                    let counted = match counted {
+                        Ok(counted) => counted,
+                        Err(exceeded) => {
+                            self.refuse(peer, &exceeded);
+                            continue;
+                        }
+                    };
                     let waiting = PendingConnection { slot: Some(slot), deadline: self.deadline() };
                     let slot = workers.take_slot();
                     let worker = slot.handle().clone();
                     let listener = Arc::clone(&listener);
                     let receiving =
                         Arc::clone(&self).receive(listener, incoming, peer, waiting, slot);
-                    self.tasks.spawn_on(receiving, &worker);
+                    let counted_while_received = async move {
+                        let _counted = counted;
+                        receiving.await;
+                    };
+                    self.tasks.spawn_on(counted_while_received, &worker);
                 }
                 Err(error) => {
                     self.descriptors.accept_failed(&self.service, &error);
@@ -205,6 +230,14 @@ impl<S: StreamService> Connections<S> {
         match self.stop.run_until_cancelled(arriving).await {
             None => {}
             Some(Ok((Established::One(stream), waiting))) => {
+                let counted = match listener.trusts(peer.ip()) {
+                    true => self.served.count_connection(stream.peer.ip()).map(Some),
+                    false => Ok(None),
+                };
+                let _counted = match counted {
+                    Ok(counted) => counted,
+                    Err(exceeded) => return self.refuse(stream.peer, &exceeded),
+                };
                 // A trusted proxy may have named another client.
                 let peer = stream.peer;
                 let admitting = async {
@@ -215,7 +248,9 @@ impl<S: StreamService> Connections<S> {
                 self.serve(peer, since, admitting).await;
             }
             Some(Ok((Established::Many(streams), waiting))) => {
-                Box::pin(self.serve_all(streams, peer, waiting)).await;
+                // Those that a trusted proxy brings are counted one by one.
+                let counts_streams = listener.trusts(peer.ip());
+                Box::pin(self.serve_all(streams, peer, waiting, counts_streams)).await;
             }
             Some(Err(why)) => {
                 let _ended = DurationObserver { lasted: &self.lasted, since };
@@ -248,6 +283,7 @@ impl<S: StreamService> Connections<S> {
         mut streams: PendingStreams,
         peer: SocketAddr,
         waiting: PendingConnection,
+        counts_streams: bool,
     ) {
         let mut waiting = Some(waiting);
         let hosts = Arc::new(Hosts::default());
@@ -291,7 +327,8 @@ impl<S: StreamService> Connections<S> {
             };
             match next {
                 Some(Ok(stream)) => {
-                    served.spawn(Arc::clone(self).serve_stream(stream, Arc::clone(&hosts)));
+                    let hub = Arc::clone(self);
+                    served.spawn(hub.serve_stream(stream, Arc::clone(&hosts), counts_streams));
                 }
                 Some(Err(error)) => {
                     debug!(service = self.service, peer = %peer, "a stream was not opened: {error}");
@@ -304,8 +341,16 @@ impl<S: StreamService> Connections<S> {
         streams.shutdown(FAREWELL).await;
     }
 
-    async fn serve_stream(self: Arc<Self>, stream: PendingStream, hosts: Arc<Hosts>) {
+    async fn serve_stream(self: Arc<Self>, stream: PendingStream, hosts: Arc<Hosts>, counts: bool) {
         let (peer, since) = (stream.peer, Instant::now());
+        let counted = match counts {
+            true => self.served.count_connection(peer.ip()).map(Some),
+            false => Ok(None),
+        };
+        let _counted = match counted {
+            Ok(counted) => counted,
+            Err(exceeded) => return self.refuse(peer, &exceeded),
+        };
         let waiting = PendingConnection { slot: None, deadline: self.deadline() };
         let mut counted = None;
         let admitting = async {
@@ -343,6 +388,7 @@ impl<S: StreamService> Connections<S> {
         if !self.served.admits_address(stream.peer.ip()) {
             return Err(AdmissionError::AddressRefused);
         }
+        self.served.count_request(stream.peer.ip())?;
         tokio::select! {
             why = waiting.over() => Err(why),
             admitted = self.served.admit(stream) => admitted,

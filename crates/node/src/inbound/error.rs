@@ -2,7 +2,11 @@
 
 use std::io;
 
-use rtun_core::{Refusal, udp_tunnel::RelayRefusal};
+use rtun_core::{
+    Refusal,
+    limit::{ConnectionsExceeded, RequestsExceeded},
+    udp_tunnel::RelayRefusal,
+};
 use rtun_proto::relay::DecodeError;
 
 use super::listener::ListenerError;
@@ -41,6 +45,12 @@ pub(crate) enum AdmissionError {
     /// The admission plugin gives no answer.
     #[error("the admission plugin does not answer")]
     AddressUnavailable,
+    /// A `climiter` allows no more connections.
+    #[error(transparent)]
+    ConnectionsExceeded(#[from] ConnectionsExceeded),
+    /// An `rlimiter` allows no more requests now.
+    #[error(transparent)]
+    RequestsExceeded(#[from] RequestsExceeded),
     /// Too many other connections wait to be admitted.
     #[error("too many connections wait to be admitted")]
     TurnedOut,
@@ -72,6 +82,8 @@ impl AdmissionError {
             Self::NotInCertificate(_) => "name_not_permitted",
             Self::TransportTimeout => "timeout_transport",
             Self::Timeout => "timeout_request",
+            Self::ConnectionsExceeded(_) => "limit_connections",
+            Self::RequestsExceeded(_) => "limit_rate",
             Self::TurnedOut => "limit_source",
         }
     }

@@ -1,5 +1,10 @@
 //! Sending on a connection: frames are written directly while the socket takes everything, else queued.
 
+mod counting;
+mod direct;
+#[cfg(test)]
+mod tests;
+
 use std::{
     future::poll_fn,
     io::{self, IoSlice},
@@ -9,14 +14,18 @@ use std::{
     time::Duration,
 };
 
-use rtun_core::{DropReason, FlowQueue, Lost, MAX_CONTROL, QueueLimits, Sent, Window};
+use rtun_core::{DropReason, FlowQueue, MAX_CONTROL, QueueLimits, Window, limit::ShaperSet};
 use rtun_proto::{
-    extension::{decode_gso_frame, is_extension, packets, ping_frame},
+    extension::{decode_gso_frame, is_extension, ping_frame},
     frame::{Frames, LEN_PREFIX},
 };
 use rtun_transport::{Datagrams, Stream};
 use tokio::{sync::Notify, time::Instant};
 
+use self::{
+    counting::{count_drops, count_lost, count_out, count_sent, shaped},
+    direct::try_write,
+};
 use crate::{
     counters::Counters,
     runtime::budget::{Budget, Charge},
@@ -34,6 +43,9 @@ const ANSWER: Duration = Duration::from_secs(1);
 /// On a path slower than this, in bytes per second, GSO frames are cut into packets, so that urgent frames wait for one packet
 /// at most: at this rate 64 KiB take 1 ms.
 const SLOW: u64 = 64_000_000;
+
+/// While packets wait for a limit, it is read again at least this often, since it may change.
+const RECHECK: Duration = Duration::from_millis(100);
 
 /// Pieces handed to one vectored write.
 const PIECES: usize = 64;
@@ -61,6 +73,10 @@ struct OutboxState {
     stamps: bool,
     /// Whether packets go as datagrams where they fit: the peer takes them.
     datagrams: bool,
+    /// The limits that packets have to keep to.
+    shapers: ShaperSet,
+    /// Whether these made packets wait last, and not the peer.
+    is_shaped: bool,
     /// Packets that are cut from a GSO frame; empty between two frames.
     cut: Vec<u8>,
 }
@@ -85,6 +101,8 @@ enum Flushed {
     },
     /// Enough is in flight: the next answer of the peer continues.
     Full,
+    /// A limit lets no packet through before this time.
+    Shaped(std::time::Instant),
 }
 
 /// What takes no more.
@@ -115,6 +133,8 @@ impl Outbox {
             window: Window::default(),
             stamps: false,
             datagrams: false,
+            shapers: ShaperSet::default(),
+            is_shaped: false,
             cut: Vec::new(),
         };
         Self { state: Mutex::new(state), wake: Notify::new() }
@@ -127,6 +147,11 @@ impl Outbox {
             state.gate = Gate::Open(stream);
         }
         self.wake.notify_one();
+    }
+
+    /// From now on packets keep to these limits. Those that may not go yet wait in the queue, within its bounds.
+    pub(crate) fn limit(&self, shapers: ShaperSet) {
+        self.state().shapers = shapers;
     }
 
     /// The stream, until [`Outbox::close`].
@@ -149,6 +174,12 @@ impl Outbox {
         places: &[Range<usize>],
         counters: &Counters,
     ) -> io::Result<()> {
+        if counters.is_over_quota() {
+            for place in places {
+                count_drops(DropReason::QuotaExceeded, &bytes[place.clone()], counters);
+            }
+            return Ok(());
+        }
         let mut state = self.state();
         let waited = state.waits();
         let was_bare = state.queue.memory() == 0;
@@ -159,7 +190,7 @@ impl Outbox {
                 }
                 return Ok(());
             }
-            Gate::Open(stream) if state.queue.is_empty() && !state.is_slow() => {
+            Gate::Open(stream) if state.queue.is_empty() && !state.queues_first() => {
                 try_write(&**stream, bytes, places, state.window.room(now()))
             }
             Gate::Held(_) | Gate::Open(_) => Ok(0),
@@ -184,7 +215,7 @@ impl Outbox {
             }
             sent = sent.saturating_sub(run.len());
         }
-        let stamped = match state.is_slow() && !waited {
+        let stamped = match state.queues_first() && !waited {
             true => state.flush_open(counters),
             false => state.stamp(false),
         };
@@ -276,6 +307,11 @@ impl Outbox {
                     let _ = tokio::time::timeout(ANSWER, self.wake.notified()).await;
                     deadline = Instant::now() + STALL;
                 }
+                Flushed::Shaped(until) => {
+                    let until = until.min(now() + RECHECK).into();
+                    let _ = tokio::time::timeout_at(until, self.wake.notified()).await;
+                    (deadline, blocked) = (Instant::now() + STALL, Blocked::Stream);
+                }
                 Flushed::Waiting { progress, blocked: by } => {
                     blocked = by;
                     if progress {
@@ -331,6 +367,15 @@ impl OutboxState {
         loop {
             let now = now();
             let mut room = self.window.room_to_stamp(now).min(self.stage);
+            match self.shapers.allowance(now) {
+                Ok(allowance) => room = room.min(allowance),
+                Err(_) if self.queue.is_urgent() => room = 1,
+                Err(_) if self.queue.is_empty() => {}
+                Err(until) => {
+                    self.is_shaped = true;
+                    return Ok(Flushed::Shaped(until));
+                }
+            }
             if room == 0 && self.queue.is_urgent() {
                 // The minimum: what is staged, or one control frame.
                 room = 1;
@@ -339,12 +384,15 @@ impl OutboxState {
                 if self.queue.is_urgent() {
                     continue;
                 }
+                self.is_shaped = false;
                 return Ok(Flushed::Full);
             }
-            self.queue.stage(room, now, |lost| count_lost(lost, counters));
+            let is_shaped = self.is_shaped;
+            self.queue.stage(room, now, |lost| count_lost(shaped(lost, is_shaped), counters));
             let mut pieces = [IoSlice::new(&[]); PIECES];
             let filled = self.queue.slices(&mut pieces);
             if filled == 0 {
+                self.is_shaped = false;
                 return Ok(Flushed::Empty);
             }
             let offered: usize = pieces[..filled].iter().map(|piece| piece.len()).sum();
@@ -356,10 +404,12 @@ impl OutboxState {
                     }
                     self.queue.advance(sent, |sent| count_sent(sent, counters));
                     self.window.wrote(sent);
+                    self.shapers.send(sent, now);
                     self.stamp(false)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.stage = (self.stage / 2).max(STAGE_MIN);
+                    self.is_shaped = false;
                     return Ok(Flushed::Waiting { progress, blocked: Blocked::Stream });
                 }
                 Err(error) => return Err(error),
@@ -376,8 +426,20 @@ impl OutboxState {
     ) -> io::Result<Flushed> {
         let mut progress = false;
         loop {
-            self.queue.stage(1, now(), |lost| count_lost(lost, counters));
-            let Some((frame, begun)) = self.queue.front() else { return Ok(Flushed::Empty) };
+            let now = now();
+            if let Err(until) = self.shapers.allowance(now)
+                && !self.queue.is_urgent()
+                && !self.queue.is_empty()
+            {
+                self.is_shaped = true;
+                return Ok(Flushed::Shaped(until));
+            }
+            let is_shaped = self.is_shaped;
+            self.queue.stage(1, now, |lost| count_lost(shaped(lost, is_shaped), counters));
+            let Some((frame, begun)) = self.queue.front() else {
+                self.is_shaped = false;
+                return Ok(Flushed::Empty);
+            };
             let payload = &frame[LEN_PREFIX..];
             let fits = datagrams.max_len().is_some_and(|longest| payload.len() <= longest);
             let as_datagram = fits && begun == 0 && !is_extension(payload);
@@ -390,8 +452,12 @@ impl OutboxState {
                 _ => (stream.try_write(&frame[begun..]), Blocked::Stream),
             };
             match sent {
-                Ok(sent) => self.queue.advance(sent, |sent| count_sent(sent, counters)),
+                Ok(sent) => {
+                    self.queue.advance(sent, |sent| count_sent(sent, counters));
+                    self.shapers.send(sent, now);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.is_shaped = false;
                     return Ok(Flushed::Waiting { progress, blocked });
                 }
                 Err(error) => return Err(error),
@@ -422,9 +488,15 @@ impl OutboxState {
         }
     }
 
+    /// Whether packets are queued before they are sent.
+    fn queues_first(&self) -> bool {
+        self.shapers.is_limited() || self.is_slow()
+    }
+
     /// Whether packets are queued one by one before they are sent.
     fn is_slow(&self) -> bool {
-        self.datagrams || self.window.rate().is_some_and(|rate| rate < SLOW)
+        let is_slow = |rate: Option<u64>| rate.is_some_and(|rate| rate < SLOW);
+        self.datagrams || is_slow(self.window.rate()) || is_slow(self.shapers.rate())
     }
 
     /// Sends a window stamp if one is due: after what has been written, and after what is staged.
@@ -473,11 +545,13 @@ impl OutboxState {
     fn push(&mut self, sender: u64, frames: &[u8], counters: &Counters) {
         match self.charge.allowance() {
             Some(allowance) => {
+                let is_shaped = self.is_shaped;
                 self.queue.push(sender, frames, now(), allowance, |lost| {
-                    count_lost(lost, counters);
+                    count_lost(shaped(lost, is_shaped), counters);
                 });
                 self.settle();
             }
+            None if self.is_shaped => count_drops(DropReason::RateLimited, frames, counters),
             None => count_drops(DropReason::QueueBudget, frames, counters),
         }
     }
@@ -521,83 +595,4 @@ impl OutboxState {
 /// The time of the runtime's clock, which tests can pause.
 fn now() -> std::time::Instant {
     Instant::now().into_std()
-}
-
-/// Writes as much as the socket takes, at most `room` bytes.
-fn try_write(
-    stream: &dyn Stream,
-    bytes: &[u8],
-    places: &[Range<usize>],
-    mut room: usize,
-) -> io::Result<usize> {
-    if room == 0 {
-        return Ok(0);
-    }
-    let mut pieces = [IoSlice::new(&[]); PIECES];
-    let mut filled = 0;
-    for (slot, place) in pieces.iter_mut().zip(places) {
-        if room == 0 {
-            break;
-        }
-        let run = &bytes[place.clone()];
-        *slot = IoSlice::new(&run[..run.len().min(room)]);
-        room -= slot.len();
-        filled += 1;
-    }
-    stream.try_write_vectored(&pieces[..filled])
-}
-
-fn count_sent(Sent { packets, bytes }: Sent, counters: &Counters) {
-    counters.count_out(packets, bytes as u64);
-}
-
-fn count_lost(Lost { reason, packets, .. }: Lost, counters: &Counters) {
-    counters.count_drops(reason, packets);
-}
-
-fn count_out(run: &[u8], counters: &Counters) {
-    let (mut all, mut frames) = (0, 0);
-    for frame in Frames::new(run) {
-        all += packets(frame.payload);
-        frames += 1;
-    }
-    counters.count_out(all as u64, (run.len() - frames * LEN_PREFIX) as u64);
-}
-
-fn count_drops(reason: DropReason, run: &[u8], counters: &Counters) {
-    let all: usize = Frames::new(run).map(|frame| packets(frame.payload)).sum();
-    counters.count_drops(reason, all as u64);
-}
-
-#[cfg(test)]
-mod tests {
-    use std::slice;
-
-    use rtun_transport::memory;
-
-    use super::*;
-
-    /// Packets that are queued one by one before they are sent, and leave at once.
-    #[tokio::test(start_paused = true)]
-    async fn memory_is_given_back_although_nothing_ever_waited() {
-        let (stream, other) = memory::pair(1 << 20);
-        let stream: Arc<dyn Stream> = Arc::new(stream);
-        let (budget, counters) = (Budget::new(1 << 24), Arc::<Counters>::default());
-        let outbox = Arc::new(Outbox::new(Arc::clone(&stream), &budget));
-        outbox.open();
-        outbox.begin_datagrams();
-        let (its_outbox, its_counters) = (Arc::clone(&outbox), Arc::clone(&counters));
-        let drain = tokio::spawn(async move { its_outbox.drain(&*stream, &its_counters).await });
-        tokio::time::sleep(2 * QUIET).await;
-
-        let mut frame = vec![0, 20, 0x45];
-        frame.resize(LEN_PREFIX + 20, 0);
-        outbox.send(1, &frame, slice::from_ref(&(0..frame.len())), &counters).unwrap();
-        assert_eq!((outbox.queued(), counters.read().packets_out), ((0, 0), 1));
-        assert!(budget.read().0 > 0, "it was queued");
-        tokio::time::sleep(2 * QUIET).await;
-        assert_eq!(budget.read().0, 0);
-        drain.abort();
-        drop(other);
-    }
 }

@@ -31,6 +31,7 @@ use crate::{
         DeviceError, DeviceHistory, DeviceMaker, DevicePort, DeviceTask, DeviceUser, TunnelPeers,
     },
     dial::{SetupError, address_book},
+    hooks::{HookError, HookFacts, Hooks},
     link::Link,
     report::{FailureReport, Queued, RelayedReport, TunnelClientReport},
     runtime::{duties::Duty, machine::Machine, workers::WorkerSlot},
@@ -45,12 +46,16 @@ pub enum UdpClientError {
     /// A relay or a proxy cannot be used as configured.
     #[error(transparent)]
     Relay(#[from] SetupError),
+    /// A command that has to succeed first has failed.
+    #[error(transparent)]
+    Hook(#[from] HookError),
 }
 
 /// A running client.
 pub(crate) struct UdpClientService {
     service: String,
     state: Arc<UdpClientState>,
+    facts: HookFacts,
     stop: CancellationToken,
     registering: Duty,
     keeping: DeviceTask,
@@ -104,6 +109,7 @@ impl UdpClientService {
     pub(crate) async fn start(
         service: &str,
         config: &UdpClientSettings,
+        hooks: Hooks<'_>,
         machine: &Machine,
         slot: WorkerSlot,
     ) -> Result<Self, UdpClientError> {
@@ -137,6 +143,8 @@ impl UdpClientService {
             packets: slot.handle().clone(),
         };
         let made = maker.make(config.device.name.as_deref()).await?;
+        let facts = HookFacts::of_device(&config.device, made.tun().name(), config.servers.iter());
+        let made = maker.run_hooks(made, hooks, &facts).await?;
         let port = Arc::new(DevicePort::like(made.tun()));
         let state = Arc::new(UdpClientState {
             addresses,
@@ -177,7 +185,12 @@ impl UdpClientService {
             }
         });
         let service = service.to_owned();
-        Ok(Self { service, state, stop, registering, keeping, _slot: slot })
+        Ok(Self { service, state, facts, stop, registering, keeping, _slot: slot })
+    }
+
+    /// What its hooks are informed of.
+    pub(crate) fn hook_facts(&self) -> HookFacts {
+        self.facts.clone()
     }
 
     /// Writes to the log how it goes.

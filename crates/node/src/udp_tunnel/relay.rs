@@ -11,12 +11,13 @@ use std::{net::SocketAddr, sync::Arc};
 use arc_swap::ArcSwap;
 use futures_util::future::join_all;
 use rtun_core::udp_tunnel::RelayTargets;
-use rtun_settings::RelaySettings;
+use rtun_settings::{Hook, RelaySettings};
 use tokio::runtime::Handle;
 use tracing::info;
 
 use self::{client::RelayClients, rules::CompiledRelay, streams::RelayStreams};
 use crate::{
+    hooks::{HookError, HookFacts, Hooks},
     inbound::{Connections, HubListenError, HubListener, ListenerView},
     report::RelayReport,
     runtime::{duties::Duty, machine::Machine, workers::Workers},
@@ -28,6 +29,18 @@ pub(crate) struct RelayService {
     duties: Vec<Duty>,
     /// At least one.
     listeners: Arc<[ListenerView]>,
+    facts: HookFacts,
+}
+
+/// A relay cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum RelayError {
+    /// It cannot listen.
+    #[error(transparent)]
+    Listen(#[from] HubListenError),
+    /// A command that has to succeed first has failed.
+    #[error(transparent)]
+    Hook(#[from] HookError),
 }
 
 /// A relay as reports see it. Does not keep it running.
@@ -38,13 +51,14 @@ pub(crate) struct RelayServiceView {
 }
 
 impl RelayService {
-    /// Listens, and serves clients in the background.
-    pub(crate) fn start(
+    /// Listens, runs the hooks, then serves clients in the background.
+    pub(crate) async fn start(
         service: &str,
         config: &RelaySettings,
+        hooks: Hooks<'_>,
         workers: &Arc<Workers>,
         machine: &Machine,
-    ) -> Result<Self, HubListenError> {
+    ) -> Result<Self, RelayError> {
         let open = |config| HubListener::open(service, config, workers, machine).map(Arc::new);
         let listeners = config.listeners().map(open).collect::<Result<Vec<_>, _>>()?;
         let views: Arc<[ListenerView]> = listeners.iter().map(|listener| listener.view()).collect();
@@ -55,12 +69,18 @@ impl RelayService {
             clients: Arc::new(RelayClients::default()),
         };
         let connections = Connections::new(service, streams, config.handshake_timeout, machine);
+        let facts = HookFacts::of_listeners(&config.listener, views.iter().map(|it| it.address));
+        hooks.pre_up(&facts).await?;
+        for ListenerView { address, transport, .. } in &*views {
+            let transport = transport.as_str();
+            info!(service, %address, transport, "relay listens");
+        }
+        hooks.run(Hook::PostUp, &facts).await;
         let runtime = Handle::current();
         let mut duties = Vec::new();
         for listener in &listeners {
             let ListenerView { address, transport, .. } = listener.view();
             let transport = transport.as_str();
-            info!(service, %address, transport, "relay listens");
             let (its_connections, its_listener, its_workers) =
                 (Arc::clone(&connections), Arc::clone(listener), Arc::clone(workers));
             let name = format!("{service}: accepting connections on {address} ({transport})");
@@ -74,7 +94,7 @@ impl RelayService {
         duties.push(machine.duties.keep(&runtime, name, move || {
             follow_certificates(Arc::clone(&relay), listeners.clone())
         }));
-        Ok(Self { connections, duties, listeners: views })
+        Ok(Self { connections, duties, listeners: views, facts })
     }
 
     /// Replaces everything but the listeners. Clients that the new rules do not admit are disconnected.
@@ -89,6 +109,11 @@ impl RelayService {
     /// Reads the files of its certificates now.
     pub(crate) fn reload_certificates(&self) {
         self.listeners.iter().for_each(ListenerView::reload_certificate);
+    }
+
+    /// What its hooks are informed of.
+    pub(crate) fn hook_facts(&self) -> HookFacts {
+        self.facts.clone()
     }
 
     /// The address of its first listener.

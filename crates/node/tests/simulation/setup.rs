@@ -10,10 +10,10 @@ use std::{collections::BTreeSet, net::Ipv4Addr, time::Duration};
 
 use rtun_core::{HostName, NamespaceId};
 use rtun_settings::{
-    Config, DeviceSettings, Endpoint, GrpcSettings, HostSettings, Http2Settings, HubNode, HubRules,
-    HubSettings, ListenerSettings, LocatedRow, Login, MuxSettings, MuxVersion, Named,
-    PluginProtocol, PluginSettings, Provider, Route, Rows, Secret, Selection, Service, ServiceKind,
-    SourceSettings, TransportStack, User, WebSocketSettings,
+    Config, DeviceSettings, Endpoint, GrpcSettings, HostLimits, HostSettings, Http2Settings,
+    HubNode, HubRules, HubSettings, ListenerSettings, LocatedRow, Login, MuxSettings, MuxVersion,
+    Named, PluginProtocol, PluginSettings, Provider, Route, Rows, Secret, Selection, Service,
+    ServiceKind, SourceSettings, TransportStack, User, WebSocketSettings,
 };
 
 use crate::link::Pace;
@@ -177,7 +177,7 @@ pub(crate) fn host(machine: usize, stack: usize) -> Config {
             segment_max: None,
         }],
         namespace: id_of(namespace_of(machine)),
-        auth: Some(Login { user: user(machine), password: Secret::new("secret") }),
+        auth: Some(Login { user: user(machine), password: Secret::new("secret"), file: None }),
         ..HubNode::tcp(addr)
     };
     let address = format!("{}/24", address_of(number)).parse().expect("an address");
@@ -198,12 +198,13 @@ pub(crate) fn host(machine: usize, stack: usize) -> Config {
         proxies: Vec::new(),
         retries: 0,
         dial_timeout: None,
+        limits: HostLimits::default(),
     };
     config("host", ServiceKind::Host(host))
 }
 
 fn config(name: &str, kind: ServiceKind) -> Config {
-    Config { services: vec![Service { name: name.into(), kind }], ..Config::default() }
+    Config { services: vec![Service::new(name, kind)], ..Config::default() }
 }
 
 /// What the way of a machine is like.

@@ -36,6 +36,7 @@ pub(in crate::hub) async fn admit(
 
     let association = request.association();
     let mut join = JoinRequest {
+        client: peer.ip(),
         credential: association.user.as_ref().map(|(user, password)| (&user[..], &password[..])),
         host: &association.host,
         namespace: NamespaceId::from_bytes(association.router_id),
@@ -113,9 +114,10 @@ fn status_of(refusal: Refusal) -> Status {
         | Refusal::AuthUnavailable
         | Refusal::NameNotPermitted
         | Refusal::NameInUse => Status::Unauthorized,
-        Refusal::LimitTotal | Refusal::LimitCredential | Refusal::LimitNamespaces => {
-            Status::ServiceUnavailable
-        }
+        Refusal::LimitTotal
+        | Refusal::LimitCredential
+        | Refusal::LimitNamespaces
+        | Refusal::QuotaExceeded => Status::ServiceUnavailable,
         Refusal::NameInvalid
         | Refusal::NamespaceUnknown
         | Refusal::IngressNoRule

@@ -45,6 +45,7 @@ pub(super) fn report(namespace: &Namespace, configured: bool) -> NamespaceReport
             datagrams: association.link.uses_datagrams(),
             traffic: association.counters.read(),
             queued: Queued { packets, bytes: bytes as u64 },
+            limits: association.shapers.report(),
         };
         traffic += &host.traffic;
         hosts.push(host);

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use rtun_control::{
-    AdmissionQuestions, AnswerLimits, AuthQuestions, IngressQuestions, PluginSetupError,
-    PluginStatus, QuestionLimits, Released, RouteAnswers, connect_admission_plugin,
-    connect_auth_plugin, connect_ingress_plugin, connect_route_plugin,
+    AdmissionQuestions, AnswerLimits, AuthQuestions, IngressQuestions, LimiterQuestions,
+    PluginSetupError, PluginStatus, QuestionLimits, Released, RouteAnswers,
+    connect_admission_plugin, connect_auth_plugin, connect_ingress_plugin, connect_limiter_plugin,
+    connect_route_plugin,
 };
 use rtun_core::PluginId;
-use rtun_settings::{self, HubRules, Named};
+use rtun_settings::{self, HubRules, LimiterSettings, Named};
 
 use super::RulesError;
 use crate::{hub::parked::Parked, runtime::surroundings::Surroundings};
@@ -23,6 +24,10 @@ pub(in crate::hub) struct Plugins {
     authers: Vec<ConnectedPlugin<AuthQuestions>>,
     ingress: Option<ConnectedPlugin<IngressQuestions>>,
     admissions: Vec<ConnectedPlugin<AdmissionQuestions>>,
+    /// Of the service.
+    connection_limits: Option<ConnectedPlugin<LimiterQuestions>>,
+    /// Of the handler.
+    host_limits: Option<ConnectedPlugin<LimiterQuestions>>,
     /// The plugins of `routes`, by number.
     by_id: Arc<[Arc<RoutePluginAnswers>]>,
 }
@@ -82,6 +87,10 @@ impl Plugins {
             })?;
             plugins.admissions.extend(plugin);
         }
+        let limits = &config.limits;
+        plugins.connection_limits =
+            limiter(limits.traffic.as_ref(), before.connection_limits.as_ref())?;
+        plugins.host_limits = limiter(limits.hosts.as_ref(), before.host_limits.as_ref())?;
         Ok(plugins)
     }
 
@@ -110,6 +119,16 @@ impl Plugins {
         self.admissions.iter().map(|connected| &connected.plugin)
     }
 
+    /// The plugin to ask about the rates of the service and of each connection.
+    pub(in crate::hub) fn connection_limits(&self) -> Option<&Arc<LimiterQuestions>> {
+        self.connection_limits.as_ref().map(|connected| &connected.plugin)
+    }
+
+    /// The plugin to ask about the rates of each host.
+    pub(in crate::hub) fn host_limits(&self) -> Option<&Arc<LimiterQuestions>> {
+        self.host_limits.as_ref().map(|connected| &connected.plugin)
+    }
+
     /// The status of each.
     pub(in crate::hub) fn status(&self) -> Vec<PluginStatus> {
         let mut all = Vec::new();
@@ -117,6 +136,8 @@ impl Plugins {
         all.extend(self.authers().map(|plugin| plugin.status()));
         all.extend(self.ingress().map(|plugin| plugin.status()));
         all.extend(self.admissions().map(|plugin| plugin.status()));
+        all.extend(self.connection_limits().map(|plugin| plugin.status()));
+        all.extend(self.host_limits().map(|plugin| plugin.status()));
         all
     }
 }
@@ -143,6 +164,19 @@ fn connect<R, T>(
         }
     };
     Ok(Some(ConnectedPlugin { name, settings: settings.clone(), plugin }))
+}
+
+/// The plugin of a limiter, if it has one.
+fn limiter(
+    settings: Option<&LimiterSettings>,
+    before: Option<&ConnectedPlugin<LimiterQuestions>>,
+) -> Result<Option<ConnectedPlugin<LimiterQuestions>>, RulesError> {
+    let Some(LimiterSettings { limits: named, refresh, .. }) = settings else { return Ok(None) };
+    let before = before.filter(|before| before.plugin.refresh() == *refresh);
+    connect("limiter", named, before.map_or(&[], std::slice::from_ref), |name, settings| {
+        let plugin = connect_limiter_plugin(settings)?;
+        Ok(LimiterQuestions::new(name, plugin, *refresh, limits(settings)))
+    })
 }
 
 fn route_plugin(

@@ -144,6 +144,8 @@ mod tests {
             unadmitted: 0,
             queue_memory: 0,
             queue_budget: 0,
+            connections: 0,
+            quotas: Vec::new(),
         }
     }
 

@@ -124,6 +124,8 @@ fn stage(reason: DropReason) -> &'static str {
         | DropReason::QueueTooOld
         | DropReason::QueueCodel
         | DropReason::QueueBudget
+        | DropReason::RateLimited
+        | DropReason::QuotaExceeded
         | DropReason::WriteError => "queue",
         DropReason::TunWriteError | DropReason::NotConnected => "host",
         DropReason::Internal => "any",

@@ -6,6 +6,7 @@
 mod devices;
 mod gost;
 mod hubs;
+mod limits;
 mod plugins;
 mod process;
 mod sources;
@@ -44,6 +45,7 @@ impl Collector for MetricsSeries {
         let mut page = MetricsPage { encoder };
         process::encode(sample, &mut page)?;
         hubs::encode(sample, &mut page)?;
+        limits::encode(sample, &mut page)?;
         sources::encode(sample, &mut page)?;
         plugins::encode(sample, &mut page)?;
         devices::encode(sample, &mut page)?;

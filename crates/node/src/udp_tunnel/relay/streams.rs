@@ -40,8 +40,19 @@ pub(super) struct RelayStreams {
 impl StreamService for RelayStreams {
     type Admitted = (Relayed, FrameBuffer);
 
+    /// A relay has no limits of its own.
+    type CountedConnection = ();
+
     fn admits_address(&self, address: IpAddr) -> bool {
         self.rules.load().admits_address(address)
+    }
+
+    fn count_connection(&self, _: IpAddr) -> Result<(), AdmissionError> {
+        Ok(())
+    }
+
+    fn count_request(&self, _: IpAddr) -> Result<(), AdmissionError> {
+        Ok(())
     }
 
     async fn admit(&self, stream: PendingStream) -> Result<Self::Admitted, AdmissionError> {

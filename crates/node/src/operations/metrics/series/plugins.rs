@@ -52,5 +52,6 @@ fn plugin_kind(kind: PluginKind) -> &'static str {
         PluginKind::Ingress => "ingress",
         PluginKind::Auther => "auther",
         PluginKind::Admission => "admission",
+        PluginKind::Limiter => "limiter",
     }
 }

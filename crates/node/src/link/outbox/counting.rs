@@ -1,0 +1,47 @@
+//! Counts packets that have left, and those that are lost, by the frames they are in.
+
+use rtun_core::{DropReason, Lost, Sent};
+use rtun_proto::{
+    extension::packets,
+    frame::{Frames, LEN_PREFIX},
+};
+
+use crate::counters::Counters;
+
+pub(super) fn count_sent(Sent { packets, bytes }: Sent, counters: &Counters) {
+    counters.count_out(packets, bytes as u64);
+}
+
+/// What is lost while packets wait for a limit is lost to the limit.
+pub(super) fn shaped(lost: Lost, is_shaped: bool) -> Lost {
+    let reason = match lost.reason {
+        DropReason::QueueFullOldest
+        | DropReason::QueueTooOld
+        | DropReason::QueueCodel
+        | DropReason::QueueBudget
+            if is_shaped =>
+        {
+            DropReason::RateLimited
+        }
+        other => other,
+    };
+    Lost { reason, ..lost }
+}
+
+pub(super) fn count_lost(Lost { reason, packets, .. }: Lost, counters: &Counters) {
+    counters.count_drops(reason, packets);
+}
+
+pub(super) fn count_out(run: &[u8], counters: &Counters) {
+    let (mut all, mut frames) = (0, 0);
+    for frame in Frames::new(run) {
+        all += packets(frame.payload);
+        frames += 1;
+    }
+    counters.count_out(all as u64, (run.len() - frames * LEN_PREFIX) as u64);
+}
+
+pub(super) fn count_drops(reason: DropReason, run: &[u8], counters: &Counters) {
+    let all: usize = Frames::new(run).map(|frame| packets(frame.payload)).sum();
+    counters.count_drops(reason, all as u64);
+}

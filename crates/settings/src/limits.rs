@@ -1,0 +1,88 @@
+//! What a service limits: traffic, connections, requests to join, and how much may pass in all.
+
+use std::{path::PathBuf, time::Duration};
+
+pub use rtun_core::limit::{LimitRow, LimitScope, QuotaDirection, QuotaTerms, TrafficLimit};
+
+use super::{Named, PluginSettings, SourceSettings};
+
+/// What a hub limits.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct HubLimits {
+    /// `limiter` of the service: in all, for each connection, for each address.
+    pub traffic: Option<LimiterSettings>,
+    /// `limiter` of the handler: in all, for each host, for each namespace.
+    pub hosts: Option<LimiterSettings>,
+    /// `limits` of the handler. They come after the rows of its limiter; none where that is a plugin.
+    pub own: Vec<LimitRow<TrafficLimit>>,
+    /// `climiter`: connections at once; 0: no limit.
+    pub connections: Option<Named<LimitRow<u32>>>,
+    /// `rlimiter`: requests to join a second; 0 and less: no limit.
+    pub requests: Option<Named<LimitRow<f64>>>,
+}
+
+impl HubLimits {
+    /// The limiters of traffic.
+    pub fn traffic_limiters(&self) -> impl Iterator<Item = &Named<LimitRow<TrafficLimit>>> {
+        self.traffic.iter().chain(&self.hosts).map(|limiter| &limiter.limits)
+    }
+
+    /// Every source of rows.
+    pub fn sources(&self) -> impl Iterator<Item = &SourceSettings> {
+        let connections = self.connections.iter().flat_map(Named::sources);
+        let requests = self.requests.iter().flat_map(Named::sources);
+        self.traffic_limiters().flat_map(Named::sources).chain(connections).chain(requests)
+    }
+
+    /// Every plugin.
+    pub fn plugins(&self) -> impl Iterator<Item = &PluginSettings> {
+        self.traffic_limiters().filter_map(Named::plugin)
+    }
+}
+
+/// A limiter of traffic, as a service uses it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LimiterSettings {
+    /// Its rows, or the plugin that is asked.
+    pub limits: Named<LimitRow<TrafficLimit>>,
+    /// Time after which a plugin is asked again, at least 1 s (`limiter.refreshInterval`).
+    pub refresh: Duration,
+    /// Which of its rows count (`limiter.scope`).
+    pub scope: LimiterScope,
+}
+
+/// Which rows of a limiter count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LimiterScope {
+    /// Each.
+    #[default]
+    All,
+    /// `$` only.
+    Service,
+    /// All but `$`.
+    Connection,
+}
+
+impl LimiterScope {
+    /// Whether a row about `scope` counts.
+    pub fn has(self, scope: &LimitScope) -> bool {
+        match self {
+            Self::All => true,
+            Self::Service => *scope == LimitScope::Service,
+            Self::Connection => *scope != LimitScope::Service,
+        }
+    }
+}
+
+/// How many bytes of packets may pass in all. Services that use the quota of one name share its count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeQuota {
+    /// Unique within a configuration.
+    pub name: String,
+    /// How many, and when.
+    pub terms: QuotaTerms,
+    /// How often the count is saved, at least 1 s.
+    pub flush: Duration,
+    /// The file where it is saved, in GOST's format; `None`: in the state directory.
+    pub file: Option<PathBuf>,
+}
