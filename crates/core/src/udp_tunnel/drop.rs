@@ -1,6 +1,6 @@
 //! The closed list of ways to lose a datagram of a UDP tunnel.
 
-use rtun_proto::{ethernet::ShortFrame, udp_tunnel::DatagramError};
+use rtun_proto::{datagram_cipher::CipherError, ethernet::ShortFrame, udp_tunnel::DatagramError};
 
 /// Why a datagram, or the packet of a device, went nowhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -107,6 +107,15 @@ impl From<DatagramError> for DatagramDrop {
 impl From<ShortFrame> for DatagramDrop {
     fn from(_: ShortFrame) -> Self {
         Self::Malformed
+    }
+}
+
+impl From<CipherError> for DatagramDrop {
+    fn from(error: CipherError) -> Self {
+        match error {
+            CipherError::Short(_) => Self::Malformed,
+            CipherError::Undecryptable => Self::Undecryptable,
+        }
     }
 }
 
