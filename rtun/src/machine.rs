@@ -230,6 +230,8 @@ fn has_secrets(config: &Config) -> bool {
         }
         ServiceKind::UdpServer(server) => server.rules.authers.iter().flatten().any(has_users),
         ServiceKind::UdpClient(client) => client.passphrase != Passphrase::NONE,
+        ServiceKind::TapServer(server) => server.tap.cipher.is_some(),
+        ServiceKind::TapClient(client) => client.tap.cipher.is_some(),
         ServiceKind::Hub(hub) => {
             let rules = &hub.rules;
             rules.authers.iter().flatten().any(has_users)

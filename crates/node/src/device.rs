@@ -21,6 +21,7 @@ use std::{
 use futures_util::FutureExt;
 use nix::errno::Errno;
 use rtun_core::HostName;
+use rtun_proto::ethernet::MacAddress;
 use rtun_settings::NetworkNamespace;
 use rtun_system::{
     changes::{Change, Changes},
@@ -94,6 +95,8 @@ pub(crate) struct Maker {
     /// The name that the host reports, if it is one.
     pub(crate) host: Option<HostName>,
     pub(crate) config: rtun_settings::DeviceSettings,
+    /// The hardware address, if the device is to be one of Ethernet frames.
+    pub(crate) ethernet: Option<MacAddress>,
     pub(crate) ends: Ends,
     /// The event loop that moves the packets.
     pub(crate) packets: Handle,
@@ -195,7 +198,11 @@ impl Maker {
         let open = || -> Result<_, DeviceError> {
             let tun = {
                 let _watched_by = self.packets.enter();
-                if *offload { Tun::create_offloading(&wanted)? } else { Tun::create(&wanted)? }
+                match self.ethernet {
+                    Some(address) => Tun::create_ethernet(&wanted, address)?,
+                    None if *offload => Tun::create_offloading(&wanted)?,
+                    None => Tun::create(&wanted)?,
+                }
             };
             let link = SystemLink::open(tun.name())?;
             let changes = Changes::follow(link.index(), &setup)?;
@@ -248,6 +255,7 @@ impl Maker {
             device = tun.name(),
             mtu,
             addresses = shown.join(" "),
+            mac = self.ethernet.map(tracing::field::display),
             offload = describe(tun.offload()),
             "device is up"
         );

@@ -91,6 +91,7 @@ impl HostService {
             service: service.to_owned(),
             host: Some(config.name.clone()),
             config: config.device.clone(),
+            ethernet: None,
             ends,
             packets: slot.handle().clone(),
         };

@@ -35,6 +35,7 @@ pub use runtime::{
     surroundings::{Surroundings, Twin, TwinListener},
 };
 pub use udp_tunnel::{
-    ClientError, DatagramTraffic, RegisteredReport, ServerError, TunnelClientReport, TunnelRefusal,
+    ClientError, DatagramTraffic, RegisteredReport, ServerError, TapClientError, TapClientReport,
+    TapPeerReport, TapServerError, TapServerReport, TunnelClientReport, TunnelRefusal,
     TunnelServerReport,
 };

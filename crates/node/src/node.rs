@@ -15,7 +15,10 @@ use crate::{
         metrics::{MetricsError, MetricsServer},
     },
     runtime::{machine::Machine, surroundings::Surroundings, workers::Workers},
-    udp_tunnel::{ClientError, ClientService, ServerError, ServerService, differ_in_rules_only},
+    udp_tunnel::{
+        ClientError, ClientService, ServerError, ServerService, TapClientError, TapClientService,
+        TapServerError, TapServerService, differ_in_admissions_only, differ_in_rules_only,
+    },
 };
 
 /// Running services, by name.
@@ -38,6 +41,8 @@ enum RunningService {
     Host(HostService),
     UdpServer(ServerService),
     UdpClient(ClientService),
+    TapServer(TapServerService),
+    TapClient(TapClientService),
 }
 
 /// What was done to a service on the way to another configuration.
@@ -88,6 +93,12 @@ pub enum ServiceError {
     /// The fault of a UDP tunnel's client.
     #[error(transparent)]
     UdpClient(#[from] ClientError),
+    /// The fault of an Ethernet tunnel's server.
+    #[error(transparent)]
+    TapServer(#[from] TapServerError),
+    /// The fault of an Ethernet tunnel's client.
+    #[error(transparent)]
+    TapClient(#[from] TapClientError),
 }
 
 impl Node {
@@ -184,6 +195,8 @@ impl Node {
                 RunningService::Host(host) => host.look_at_device(),
                 RunningService::UdpServer(server) => server.look_at_device(),
                 RunningService::UdpClient(client) => client.look_at_device(),
+                RunningService::TapServer(server) => server.look_at_device(),
+                RunningService::TapClient(client) => client.look_at_device(),
             }
         }
     }
@@ -196,6 +209,8 @@ impl Node {
                 RunningService::Host(host) => host.log_report(),
                 RunningService::UdpServer(server) => server.log_report(),
                 RunningService::UdpClient(client) => client.log_report(),
+                RunningService::TapServer(server) => server.log_report(),
+                RunningService::TapClient(client) => client.log_report(),
             }
         }
     }
@@ -210,7 +225,10 @@ impl Node {
         match &self.running.get(name)?.service {
             RunningService::Hub(hub) => Some(hub.local_addr()),
             RunningService::UdpServer(server) => Some(server.local_addr()),
-            RunningService::Host(_) | RunningService::UdpClient(_) => None,
+            RunningService::TapServer(server) => Some(server.local_addr()),
+            RunningService::Host(_)
+            | RunningService::UdpClient(_)
+            | RunningService::TapClient(_) => None,
         }
     }
 
@@ -255,6 +273,15 @@ impl Node {
                 ServiceKind::UdpServer(old),
                 ServiceKind::UdpServer(new),
             ) if differ_in_rules_only(old, new) => {
+                server.apply(new);
+                running.config = kind.clone();
+                info!(service = name, "rules replaced");
+            }
+            (
+                RunningService::TapServer(server),
+                ServiceKind::TapServer(old),
+                ServiceKind::TapServer(new),
+            ) if differ_in_admissions_only(old, new) => {
                 server.apply(new);
                 running.config = kind.clone();
                 info!(service = name, "rules replaced");
@@ -330,6 +357,14 @@ impl Node {
                 let client = ClientService::start(name, config, machine, workers.take_slot());
                 Ok(RunningService::UdpClient(client.await?))
             }
+            ServiceKind::TapServer(config) => {
+                let server = TapServerService::start(name, config, machine, workers.take_slot());
+                Ok(RunningService::TapServer(server.await?))
+            }
+            ServiceKind::TapClient(config) => {
+                let client = TapClientService::start(name, config, machine, workers.take_slot());
+                Ok(RunningService::TapClient(client.await?))
+            }
         }
     }
 
@@ -347,6 +382,8 @@ impl RunningService {
             Self::Host(host) => View::Host(host.view()),
             Self::UdpServer(server) => View::UdpServer(server.view()),
             Self::UdpClient(client) => View::UdpClient(client.view()),
+            Self::TapServer(server) => View::TapServer(server.view()),
+            Self::TapClient(client) => View::TapClient(client.view()),
         }
     }
 
@@ -356,6 +393,8 @@ impl RunningService {
             Self::Host(host) => host.stop().await,
             Self::UdpServer(server) => server.stop().await,
             Self::UdpClient(client) => client.stop().await,
+            Self::TapServer(server) => server.stop().await,
+            Self::TapClient(client) => client.stop().await,
         }
     }
 }

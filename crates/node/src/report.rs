@@ -17,7 +17,7 @@ use crate::{
     counters::{Happened, Traffic},
     json,
     runtime::duties::TaskReport,
-    udp_tunnel::{TunnelClientReport, TunnelServerReport},
+    udp_tunnel::{TapClientReport, TapServerReport, TunnelClientReport, TunnelServerReport},
 };
 
 /// A process and its services.
@@ -86,6 +86,10 @@ pub enum KindReport {
     UdpServer(Box<TunnelServerReport>),
     /// A device, registered at a UDP tunnel's server.
     UdpClient(Box<TunnelClientReport>),
+    /// An Ethernet tunnel's clients send to it.
+    TapServer(Box<TapServerReport>),
+    /// A device whose frames go to an Ethernet tunnel's server.
+    TapClient(Box<TapClientReport>),
 }
 
 /// A hub: its namespaces, and what is no longer attributed to one.

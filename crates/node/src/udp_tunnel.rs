@@ -1,4 +1,4 @@
-//! UDP tunnels: a server with its clients, and a client.
+//! UDP tunnels: a server with its clients, and a client; of packets, or of Ethernet frames ([`ethernet`]).
 //!
 //! Both have a device and a socket, and the same two packet paths between them:
 //!
@@ -7,16 +7,21 @@
 //! - down: one call receives many datagrams; each is judged on its own, and [`delivery`] joins those that follow on each other
 //!   for the device.
 
+mod access;
 mod client;
+mod clock;
 mod counters;
 mod delivery;
+mod ethernet;
 mod gather;
 mod reader;
 mod report;
 mod server;
+mod session;
 
 pub use self::{
     client::ClientError,
+    ethernet::{TapClientError, TapClientReport, TapPeerReport, TapServerError, TapServerReport},
     report::{
         DatagramTraffic, RegisteredReport, TunnelClientReport, TunnelRefusal, TunnelServerReport,
     },
@@ -24,5 +29,9 @@ pub use self::{
 };
 pub(crate) use self::{
     client::{ClientService, ClientState},
+    ethernet::{
+        TapClientService, TapClientState, TapServerService, TapServerState,
+        differ_in_admissions_only,
+    },
     server::{ServerService, ServerState, differ_in_rules_only},
 };

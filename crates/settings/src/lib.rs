@@ -64,6 +64,10 @@ pub enum ServiceKind {
     UdpServer(UdpServerSettings),
     /// Handler and listener `tun` with a target that has a port.
     UdpClient(UdpClientSettings),
+    /// The server of an Ethernet tunnel.
+    TapServer(TapServerSettings),
+    /// A client of an Ethernet tunnel.
+    TapClient(TapClientSettings),
 }
 
 /// A hub: its listeners and its rules.

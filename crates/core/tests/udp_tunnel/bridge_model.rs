@@ -63,7 +63,8 @@ impl Model {
             }
             Some(known) if known.port == from => known.seen = now,
             Some(known) => {
-                let stays = now - known.seen < AGE && known.moved.is_some_and(|at| now - at < STAYS);
+                let stays =
+                    now - known.seen < AGE && known.moved.is_some_and(|at| now - at < STAYS);
                 if !stays {
                     (known.port, known.seen, known.moved) = (from, now, Some(now));
                 }

@@ -100,6 +100,7 @@ impl ServerService {
             service: service.to_owned(),
             host: None,
             config: config.device.clone(),
+            ethernet: None,
             ends,
             packets: slot.handle().clone(),
         };

@@ -147,7 +147,9 @@ fn ethernet_frames_are_told_by_their_header() {
 fn a_sealed_frame_opens_and_is_sealed_the_same() {
     let bytes = fixture(ENCRYPTED);
     let cipher = DatagramCipher::from_password("AEAD_AES_256_GCM".parse().unwrap(), "secret");
-    let key = hex("5e be 22 94 ec d0 e0 f0 8e ab 76 90 d2 a6 ee 69 26 ae 5c c8 54 e3 6b 6b df ca 36 68 48 de a6 bb");
+    let key = hex(
+        "5e be 22 94 ec d0 e0 f0 8e ab 76 90 d2 a6 ee 69 26 ae 5c c8 54 e3 6b 6b df ca 36 68 48 de a6 bb",
+    );
     assert!(cipher == DatagramCipher::from_key(CipherMethod::Aes256Gcm, &key).unwrap());
     let mut room = vec![0; bytes.len()];
     let len = cipher.open(&bytes, &mut room).unwrap();
