@@ -1,21 +1,20 @@
-//! TLS records from a stranger, against slow and obvious readers.
+//! TLS records of an unauthenticated peer, compared with slow and simple readers.
 
 use std::io::IoSlice;
 
 use rtun_tls::{
     TlsVersion,
-    cipher::{Algorithm, RecordContent, Opener, Sealer},
+    cipher::{Algorithm, Opener, RecordContent, Sealer},
     record::{
-        ContentType, HEADER_LEN, RecordHeader, KeyUpdate, Messages, PLAINTEXT_MAX, RECORD_MAX,
-        RecordError, unpad,
+        ContentType, HEADER_LEN, KeyUpdate, Messages, PLAINTEXT_MAX, RECORD_MAX, RecordError,
+        RecordHeader, unpad,
     },
 };
 
 /// The longest ticket that its fields allow (RFC 8446 section 4.6.1).
 const TICKET_MAX: usize = 4 + 4 + 1 + 255 + 2 + 0xffff + 2 + 0xffff;
 
-/// A stream of records. The first byte tells the version and how many bytes of each body are not content; the rest is the
-/// stream.
+/// A stream of records. The first byte is the version and the overhead of each body in bytes; the rest is the stream.
 pub fn tls_headers(bytes: &[u8]) {
     let Some((&first, mut rest)) = bytes.split_first() else { return };
     let version = if first >= 128 { TlsVersion::Tls13 } else { TlsVersion::Tls12 };
@@ -52,7 +51,7 @@ pub fn tls_headers(bytes: &[u8]) {
     }
 }
 
-/// What is inside a record of TLS 1.3. The first two bytes say how many zeros follow the rest.
+/// The inner plaintext of a TLS 1.3 record. The first two bytes are the number of zeros after the rest.
 pub fn tls_padding(bytes: &[u8]) {
     let Some((&[high, low], inner)) = bytes.split_first_chunk() else { return };
     let padding = (usize::from(high) * 256 + usize::from(low)) % (PLAINTEXT_MAX + 10);
@@ -72,8 +71,8 @@ pub fn tls_padding(bytes: &[u8]) {
     assert_eq!(unpad(&padded), expected);
 }
 
-/// Messages after a handshake. The first byte tells at whose side and how many of the next ones say where records end; the rest
-/// is the messages.
+/// Messages after a handshake. The first byte is the side and the number of bytes after it that set the lengths of records;
+/// the rest is the messages.
 pub fn tls_messages(bytes: &[u8]) {
     let Some((&first, rest)) = bytes.split_first() else { return };
     let at_client = first >= 128;
@@ -93,7 +92,7 @@ pub fn tls_messages(bytes: &[u8]) {
     }
 }
 
-/// Keeps all of a message until it is whole.
+/// Buffers a message until it is whole.
 fn slow_messages(
     pending: &mut Vec<u8>,
     record: &[u8],
@@ -131,8 +130,8 @@ fn slow_messages(
     Ok(None)
 }
 
-/// Records that were sealed and then changed on the way. The first byte tells the algorithm and version, the next two where the
-/// stream is changed, the fourth what is changed there; of the rest each byte is the length of a record, which it fills.
+/// Records that are sealed and then changed. The first byte is the algorithm and the version, the next two are the position of
+/// the change, the fourth is the change. Each byte of the rest is the length of a record and its content.
 pub fn tls_opener(bytes: &[u8]) {
     let Some((&[first, high, low, change], lengths)) = bytes.split_first_chunk() else { return };
     let (algorithm, key_len) = match first % 3 {
@@ -186,8 +185,8 @@ pub fn tls_opener(bytes: &[u8]) {
         rest = &rest[header.record_len..];
     }
     assert!(rest.is_empty());
-    // What nobody has sealed is never opened.
-    if lengths.len() >= HEADER_LEN + opener.overhead() + 1 {
+    // A changed record is never opened.
+    if lengths.len() > HEADER_LEN + opener.overhead() {
         let mut into = vec![0; lengths.len()];
         assert!(opener.open(lengths, &mut into).is_err());
     }

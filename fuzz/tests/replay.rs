@@ -1,4 +1,4 @@
-//! Every committed input of every target, on a stable compiler and without a fuzzer.
+//! Runs every target with every committed input, on a stable compiler and without a fuzzer.
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
@@ -11,14 +11,14 @@ fn corpus() -> PathBuf {
 }
 
 #[test]
-fn every_input_is_survived() {
+fn no_input_breaks_its_target() {
     for (name, target) in TARGETS {
         let directory = fs::read_dir(corpus().join(name)).unwrap();
         let files: Vec<_> = directory.map(|entry| entry.unwrap().path()).collect();
         assert!((1..=MAX_FILES).contains(&files.len()), "{name} has {} inputs", files.len());
         for file in files {
             let input = fs::read(&file).unwrap();
-            // Names the input when the target panics.
+            // Shows the input if the target panics.
             println!("{}", file.display());
             target(&input);
         }

@@ -11,7 +11,7 @@ use rtun_config::{
     cli::Args,
     findings::{Finding, Profile},
     load,
-    source::Source,
+    source::ConfigSource,
 };
 use serde_json::{Value, json};
 
@@ -46,7 +46,7 @@ impl Check {
     pub(crate) fn run(self) -> ExitCode {
         use_one_crypto_provider();
         let args = Args {
-            sources: self.files.iter().map(|file| Source::parse(file)).collect(),
+            sources: self.files.iter().map(|file| ConfigSource::parse(file)).collect(),
             services: self.services,
             nodes: self.nodes,
             ..Args::default()

@@ -10,7 +10,7 @@ use rtun_config::{
     cli::Args,
     findings::{Profile, Severity},
     load,
-    source::Source,
+    source::ConfigSource,
 };
 use rtun_core::{
     Answers, HostName, NamespaceId, PluginId, PluginRoute,
@@ -98,7 +98,7 @@ impl Explain {
             }
         }
         let args = Args {
-            sources: self.files.iter().map(|file| Source::parse(file)).collect(),
+            sources: self.files.iter().map(|file| ConfigSource::parse(file)).collect(),
             ..Args::default()
         };
         let environment = Environment::from_vars(|name| std::env::var(name).ok());

@@ -118,7 +118,7 @@ pub(crate) fn process(config: &mut Config) -> Vec<Finding> {
 
 fn configuration_files(args: &Args, environment: &Environment) -> Vec<PathBuf> {
     let named = args.sources.iter().filter_map(|source| match source {
-        source::Source::File(path) => Some(path.clone()),
+        source::ConfigSource::File(path) => Some(path.clone()),
         _ => None,
     });
     let named: Vec<_> = named.collect();

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use rtun_config::source::{Content, MAX_BYTES, ReadError, Reader, Source};
+use rtun_config::source::{ConfigSource, Content, MAX_BYTES, ReadError, Reader};
 
 /// For a URL, from connecting to the last byte.
 const URL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -18,21 +18,21 @@ pub(crate) struct SystemReader {
 }
 
 impl Reader for SystemReader {
-    fn read(&mut self, source: &Source) -> Result<Content, ReadError> {
+    fn read(&mut self, source: &ConfigSource) -> Result<Content, ReadError> {
         match source {
-            Source::File(path) => {
+            ConfigSource::File(path) => {
                 let file = File::open(path).map_err(failure)?;
                 Ok(Content { bytes: bounded(file)?, content_type: None })
             }
-            Source::Stdin if self.stdin_read => {
+            ConfigSource::Stdin if self.stdin_read => {
                 Err(ReadError::Other("the standard input has been read already".into()))
             }
-            Source::Stdin => {
+            ConfigSource::Stdin => {
                 self.stdin_read = true;
                 Ok(Content { bytes: bounded(io::stdin().lock())?, content_type: None })
             }
-            Source::Url(url) => fetch(url),
-            Source::Inline(text) => {
+            ConfigSource::Url(url) => fetch(url),
+            ConfigSource::Inline(text) => {
                 Ok(Content { bytes: text.clone().into_bytes(), content_type: None })
             }
         }

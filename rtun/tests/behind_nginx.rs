@@ -15,7 +15,7 @@ use common::{
     programs::{self, Certificate},
     reaches, wait_until,
 };
-use rtun_lab::{Namespace, Process};
+use rtun_lab::{NetNamespace, Process};
 use serde_json::Value;
 
 /// What hosts call nginx by.
@@ -25,7 +25,7 @@ const PROXY: &str = "proxy.test";
 struct Site {
     hub: Rtun,
     nginx: Process,
-    proxy: Namespace,
+    proxy: NetNamespace,
     certificate: Certificate,
 }
 
@@ -63,7 +63,7 @@ routers:
 
 impl Site {
     /// Starts host N over wss, through nginx.
-    fn join(&self, world: &World, machine: &Namespace, n: u8) -> Rtun {
+    fn join(&self, world: &World, machine: &NetNamespace, n: u8) -> Rtun {
         self.name(machine);
         let authority = self.certificate.authority.display();
         let service = format!("tun:///host-{n}?net=192.168.123.{n}/24");
@@ -71,7 +71,7 @@ impl Site {
         world.start(machine, &["-L", &service, "-F", &node])
     }
 
-    fn name(&self, machine: &Namespace) {
+    fn name(&self, machine: &NetNamespace) {
         machine.hosts([(PROXY, &*programs::address(&self.proxy).to_string())]);
     }
 

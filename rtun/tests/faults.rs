@@ -16,13 +16,13 @@ use common::{
     reaches, wait_until,
 };
 use nix::sys::signal::Signal;
-use rtun_lab::{Namespace, tools};
+use rtun_lab::{NetNamespace, tools};
 
 fn inside(n: u8) -> String {
     format!("192.168.123.{n}")
 }
 
-fn has_tun(machine: &Namespace) -> bool {
+fn has_tun(machine: &NetNamespace) -> bool {
     let devices = machine.run(|| std::fs::read_to_string("/proc/thread-self/net/dev")).unwrap();
     devices.unwrap().contains("tun")
 }
@@ -127,7 +127,7 @@ fn the_newest_of_two_hosts_with_one_name_carries_it_and_the_older_takes_over() {
     let mut sender = RawHost::join(&machine, "host-1");
     let mut older = RawHost::join(&machine, "host-2");
     let mut newer = RawHost::join(&machine, "host-2");
-    hub.wait_for("one more connection reports this host name; the newest carries its packets");
+    hub.wait_for("one more connection reports this host name; packets go to the newest");
 
     for n in 0..50 {
         sender.send(&udp(&inside(1), &inside(2), &[n]));
@@ -150,7 +150,7 @@ fn both_machines_that_report_one_name_are_told_of_each_other() {
     let hub = world.hub(THREE_HOSTS);
     let machines = [1, 2].map(|n| world.machine(&format!("host-{n}")));
     let hosts = machines.each_ref().map(|machine| world.join(machine, 2));
-    hub.wait_for("one more connection reports this host name; the newest carries its packets");
+    hub.wait_for("one more connection reports this host name; packets go to the newest");
     for host in &hosts {
         wait_until("it is told", || {
             host.lines().iter().any(|line| {

@@ -17,7 +17,7 @@ use std::{
 
 use common::{HUB, THREE_HOSTS, World, at, ip, wait_until};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use rtun_lab::{LabError, Namespace};
+use rtun_lab::{LabError, NetNamespace};
 use socket2::{Domain, Socket, Type};
 
 /// Each way, between a host and the hub.
@@ -52,7 +52,7 @@ fn a_far_host_gets_in_beside_500_connections_a_second_from_its_own_address() {
 
 /// While the flood that `begin` starts goes on hosts far away join, over TCP with and without layers that take round
 /// trips of their own.
-fn hosts_get_in(world: &World, begin: impl FnOnce(&Namespace, &str) -> Flood) {
+fn hosts_get_in(world: &World, begin: impl FnOnce(&NetNamespace, &str) -> Flood) {
     raise_descriptor_limit();
     let secure = "  listeners:\n  - {addr: ':8444', type: wss}\n";
     let config = THREE_HOSTS.replace("routers:\n", &format!("{secure}routers:\n"));
@@ -109,7 +109,7 @@ struct Flood {
 
 impl Flood {
     /// Opens `rate` connections a second to `to` from a machine, from its addresses in turn.
-    fn start(machine: &Namespace, to: SocketAddr, sources: Vec<IpAddr>, rate: u64) -> Self {
+    fn start(machine: &NetNamespace, to: SocketAddr, sources: Vec<IpAddr>, rate: u64) -> Self {
         let (stop, opened) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
         machine.sysctl("ipv4/ip_local_port_range", "1024 65535").unwrap();
         let (stopped, count) = (Arc::clone(&stop), Arc::clone(&opened));

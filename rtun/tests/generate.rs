@@ -12,7 +12,7 @@ use std::{
 };
 
 use common::{HUB, World, reaches, wait_until};
-use rtun_lab::Namespace;
+use rtun_lab::NetNamespace;
 
 fn generate(folder: &Path, arguments: &str) -> Output {
     Command::new(env!("CARGO_BIN_EXE_rtun"))
@@ -180,7 +180,7 @@ routers:
         machine.hosts([("hub.example", HUB)]);
         machine
     };
-    let by_url = |machine: &Namespace, said: &str, host: &str, reports: &str| {
+    let by_url = |machine: &NetNamespace, said: &str, host: &str, reports: &str| {
         let about = said.split(&format!("\nOn {host}, ")).nth(1).unwrap();
         let url = about.split("-F \"").nth(1).unwrap().split('"').next().unwrap();
         let n = reports.strip_prefix("host-").unwrap();

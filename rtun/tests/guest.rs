@@ -17,7 +17,7 @@ use std::{
 
 use common::{HUB, Rtun, SOON, World, pings, programs, reaches, wait_until};
 use nix::sys::signal::Signal;
-use rtun_lab::{Namespace, Process};
+use rtun_lab::{NetNamespace, Process};
 use serde_json::Value;
 
 /// Over TCP and over QUIC, for two hosts.
@@ -43,7 +43,7 @@ routers:
 const PUT_BACK_WITHIN: Duration = Duration::from_secs(2);
 
 /// Runs `ip` on a machine.
-fn try_ip(machine: &Namespace, arguments: &str) -> Result<String, String> {
+fn try_ip(machine: &NetNamespace, arguments: &str) -> Result<String, String> {
     let words: Vec<&str> = arguments.split(' ').collect();
     let output = machine.run(|| Command::new("ip").args(&words).output()).unwrap().unwrap();
     match output.status.success() {
@@ -52,13 +52,13 @@ fn try_ip(machine: &Namespace, arguments: &str) -> Result<String, String> {
     }
 }
 
-fn ip(machine: &Namespace, arguments: &str) -> String {
+fn ip(machine: &NetNamespace, arguments: &str) -> String {
     try_ip(machine, arguments).unwrap_or_else(|error| panic!("ip {arguments}: {error}"))
 }
 
 /// All that somebody can see of a machine's devices, addresses, routes and rules, once it is at rest. Multicast is left
 /// out: the system gives it a route on each device that any program has ever held.
-fn everything(machine: &Namespace) -> String {
+fn everything(machine: &NetNamespace) -> String {
     wait_until("addresses that are in use", || !ip(machine, "address").contains("tentative"));
     let commands =
         ["address", "route show table all", "-6 route show table all", "rule", "-6 rule"];
@@ -70,7 +70,7 @@ fn everything(machine: &Namespace) -> String {
 }
 
 /// Waits until a machine is as it was: the system says some things a little later, as that no program holds a device.
-fn is_again(machine: &Namespace, before: &str) {
+fn is_again(machine: &NetNamespace, before: &str) {
     let start = Instant::now();
     loop {
         let now = everything(machine);
@@ -86,7 +86,7 @@ fn is_again(machine: &Namespace, before: &str) {
     }
 }
 
-fn goes_through(machine: &Namespace, to: &str, device: &str) {
+fn goes_through(machine: &NetNamespace, to: &str, device: &str) {
     let route = ip(machine, &format!("route get {to}"));
     assert!(route.contains(&format!("dev {device} ")), "{route}");
 }
@@ -113,9 +113,9 @@ fn device(host: &Rtun) -> Value {
 struct Site {
     world: World,
     hub: Rtun,
-    machine: Namespace,
+    machine: NetNamespace,
     host_2: Rtun,
-    outside: Namespace,
+    outside: NetNamespace,
 }
 
 impl Site {
@@ -188,7 +188,7 @@ fn never_enters_itself(site: &mut Site, routes: &str, chain: &[&str], inside: &s
 }
 
 /// An HTTP proxy on port 3128 of a machine that connects anybody to anywhere, for as long as the process lives.
-fn connecting_proxy(machine: &Namespace) {
+fn connecting_proxy(machine: &NetNamespace) {
     fn pass(mut from: TcpStream, mut to: TcpStream) {
         let _ = io::copy(&mut from, &mut to);
         let _ = to.shutdown(Shutdown::Both);
@@ -268,7 +268,7 @@ fn nor_does_the_way_through_a_proxy_nor_with_a_mark_of_the_users() {
 }
 
 /// A name server on a machine, for as long as the process lives: every name has the IPv4 address that was said last.
-fn name_server(machine: &Namespace) -> Arc<Mutex<Ipv4Addr>> {
+fn name_server(machine: &NetNamespace) -> Arc<Mutex<Ipv4Addr>> {
     let address = Arc::new(Mutex::new(Ipv4Addr::UNSPECIFIED));
     let socket = machine.run(|| UdpSocket::bind(("0.0.0.0", 53))).unwrap().unwrap();
     let answer = Arc::clone(&address);
@@ -472,7 +472,7 @@ fn a_deleted_device_is_made_again_and_the_session_goes_on() {
 }
 
 /// Holds a machine's network namespace open under a path, as `ip netns` does.
-fn hold(machine: &Namespace) -> Process {
+fn hold(machine: &NetNamespace) -> Process {
     let mut command = Command::new("sleep");
     command.arg("600").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     machine.spawn(command).unwrap()
@@ -539,7 +539,7 @@ chains:
     let host = site.world.start(&site.machine, &["-C", config.to_str().unwrap()]);
     host.wait_for("joined the hub");
     reaches(&site.machine, "203.0.113.9");
-    let through = |machine: &Namespace| {
+    let through = |machine: &NetNamespace| {
         ip(machine, "route").contains("198.51.100.0/24 via 192.168.100.1 dev eth0 proto 114")
     };
     assert!(through(&site.machine), "{}", ip(&site.machine, "route"));

@@ -17,7 +17,7 @@ use common::{
     wait_until,
 };
 use nix::sys::signal::Signal;
-use rtun_lab::Namespace;
+use rtun_lab::NetNamespace;
 use rtun_proto::relay::{Decoded, Request};
 
 const MARKED: bool = true;
@@ -27,7 +27,7 @@ const PLAIN: bool = false;
 struct RawHub(TcpListener);
 
 impl RawHub {
-    fn listen(machine: &Namespace) -> Self {
+    fn listen(machine: &NetNamespace) -> Self {
         Self(machine.run(|| TcpListener::bind((HUB, 8443))).unwrap().unwrap())
     }
 
@@ -70,7 +70,7 @@ fn reply(accepted: u8) -> Vec<u8> {
     reply
 }
 
-fn start(world: &World, machine: &Namespace, more: &str) -> Rtun {
+fn start(world: &World, machine: &NetNamespace, more: &str) -> Rtun {
     let service = format!("tun:///host-1?net=192.168.123.1/24{more}");
     world.start(machine, &["-L", &service, "-F", "router://server_ip:8443"])
 }

@@ -11,15 +11,15 @@ use std::{
 
 use common::{Rtun, SOON, THREE_HOSTS, World, pings, reaches, wait_until};
 use nix::sys::signal::Signal;
-use rtun_lab::Namespace;
+use rtun_lab::NetNamespace;
 
 /// Two hubs with the same table, and two hosts that know both and prefer the first.
 struct Pair {
     hubs: [Rtun; 2],
-    machines: [Namespace; 2],
+    machines: [NetNamespace; 2],
     hosts: [Rtun; 2],
     /// Machines and folder, for as long as it runs.
-    _ground: (Namespace, World),
+    _ground: (NetNamespace, World),
 }
 
 impl Pair {
@@ -54,7 +54,7 @@ impl Pair {
 /// The second machine on the switch.
 const HUB_2: &str = "10.0.0.3";
 
-fn start_hub(world: &World, machine: &Namespace, file: &str) -> Rtun {
+fn start_hub(world: &World, machine: &NetNamespace, file: &str) -> Rtun {
     let path = world.file("hub-2.yaml", file);
     let hub = world.start(machine, &["-C", path.to_str().unwrap()]);
     hub.wait_for("hub listens");

@@ -21,7 +21,7 @@ use nix::sys::{
     socket::{getsockopt, sockopt},
 };
 use rtun_lab::{
-    Namespace,
+    NetNamespace,
     tools::{self, PingError},
 };
 use rtun_proto::{
@@ -55,19 +55,19 @@ fn config(metadata: &str) -> String {
 }
 
 /// Host N, to whom everything inside is routed.
-fn join(world: &World, machine: &Namespace, n: u8, mtu: u16) -> Rtun {
+fn join(world: &World, machine: &NetNamespace, n: u8, mtu: u16) -> Rtun {
     let nets = format!("192.168.123.{n}/24,fd00:123::{n}/64");
     let service = format!("tun:///host-{n}?net={nets}&route=192.168.0.0/16&mtu={mtu}");
     world.start(machine, &["-L", &service, "-F", "router://server_ip:8443"])
 }
 
 /// One ping of so many bytes that may not be fragmented.
-fn ping(from: &Namespace, to: &str, len: usize) -> Result<Duration, PingError> {
+fn ping(from: &NetNamespace, to: &str, len: usize) -> Result<Duration, PingError> {
     tools::ping(from, ip(to), len, true, Duration::from_secs(2))
 }
 
 /// Who answers it with an ICMP error, of which type and code.
-fn refusal(from: &Namespace, to: &str, len: usize) -> (IpAddr, u8, u8) {
+fn refusal(from: &NetNamespace, to: &str, len: usize) -> (IpAddr, u8, u8) {
     match ping(from, to, len) {
         Err(PingError::Refused { from, kind, code }) => (from, kind, code),
         other => panic!("{to}: {other:?}"),
@@ -75,7 +75,7 @@ fn refusal(from: &Namespace, to: &str, len: usize) -> (IpAddr, u8, u8) {
 }
 
 /// The MTU of the path to there, as the machine knows it.
-fn path_mtu(from: &Namespace, to: &str) -> usize {
+fn path_mtu(from: &NetNamespace, to: &str) -> usize {
     let connected = || -> io::Result<UdpSocket> {
         let socket = UdpSocket::bind("0.0.0.0:0")?;
         socket.connect((ip(to), 9))?;
@@ -122,7 +122,7 @@ fn a_sender_learns_what_the_receiver_takes() {
 }
 
 /// Where TCP cannot connect, and after how long that is known.
-fn connects(from: &Namespace, to: &str) -> (io::ErrorKind, Duration) {
+fn connects(from: &NetNamespace, to: &str) -> (io::ErrorKind, Duration) {
     let begun = Instant::now();
     let to = at(to, 80);
     let attempt = || TcpStream::connect_timeout(&to, Duration::from_secs(10)).map(drop);

@@ -20,7 +20,7 @@ use std::{
 use common::{SOON, World, at, does_not_reach, ip, raw, reaches, route_plugin, wait_until};
 use nix::sys::signal::Signal;
 use rtun_lab::{
-    Namespace, Process,
+    NetNamespace, Process,
     tools::{PingError, ping, tcp_hash_transfer, udp_echo},
 };
 use serde_json::Value;
@@ -580,7 +580,7 @@ struct Mix {
 struct Network {
     mix: Mix,
     gost: String,
-    hosts: Vec<Namespace>,
+    hosts: Vec<NetNamespace>,
     world: World,
 }
 
@@ -638,7 +638,7 @@ impl Network {
         [self.start_plain_host(0, hub), self.start_plain_host(1, hub)]
     }
 
-    fn start(&self, program: Program, at: &Namespace, arguments: &[&str]) -> Running {
+    fn start(&self, program: Program, at: &NetNamespace, arguments: &[&str]) -> Running {
         let program = if program == Gost { &self.gost } else { env!("CARGO_BIN_EXE_rtun") };
         let log: PathBuf = self.file(&format!("{}-log", at.name()), "").into();
         let output = File::create(&log).unwrap();

@@ -18,6 +18,7 @@ use rtun_config::{
     findings::{Code, Profile},
     load_text,
 };
+use rtun_lab::NetNamespace;
 
 /// What a block may hold.
 const LANGUAGES: [&str; 9] =
@@ -66,7 +67,7 @@ fn blocks_of(page: &Path) -> Vec<Block> {
             Some(("hex", _)) => "hex",
             _ => language,
         };
-        let names = before.split('`').filter(|word| {
+        let mut names = before.split('`').filter(|word| {
             !word.contains([' ', '/']) && (word.ends_with(".yaml") || word.ends_with(".txt"))
         });
         blocks.push(Block {
@@ -74,7 +75,7 @@ fn blocks_of(page: &Path) -> Vec<Block> {
             line: number + 1,
             language: language.to_owned(),
             text: body.join("\n") + "\n",
-            file: names.last().map(str::to_owned),
+            file: names.next_back().map(str::to_owned),
         });
         paragraph.clear();
     }
@@ -83,12 +84,6 @@ fn blocks_of(page: &Path) -> Vec<Block> {
 
 fn all_blocks() -> Vec<Block> {
     pages().iter().flat_map(|page| blocks_of(page)).collect()
-}
-
-fn block<'b>(blocks: &'b [Block], begins: &str) -> &'b Block {
-    blocks.iter().find(|block| block.text.starts_with(begins)).unwrap_or_else(|| {
-        panic!("no block begins with {begins:?}");
-    })
 }
 
 #[test]
@@ -134,7 +129,17 @@ fn every_configuration_loads_with_nothing_said_but_that_tls_is_missing() {
             })
             .map(ToString::to_string)
             .collect();
-        assert!(outcome.config.is_some() && others.is_empty(), "{place}\n{}", others.join("\n"));
+        if block.text.contains("services:") {
+            assert!(
+                outcome.config.is_some() && others.is_empty(),
+                "{place}\n{}",
+                others.join("\n")
+            );
+        } else {
+            // A part of a configuration: nothing is wrong but that it is no more.
+            let only = others.len() == 1 && others[0].contains("there is no service");
+            assert!(only, "{place}\n{}", others.join("\n"));
+        }
         loaded += 1;
     }
     assert!(loaded > 12, "only {loaded} configurations");
@@ -175,10 +180,48 @@ fn every_file_of_the_source_that_a_page_names_is_there() {
     assert!(missing.is_empty(), "{}", missing.join("\n"));
 }
 
-/// A folder with the files of a page, and a program `rtun` that prints the configuration in the place of running it.
-struct Folder {
-    folder: tempfile::TempDir,
+/// The anchors of a page's headings, as links name them.
+fn anchors(page: &Path) -> Vec<String> {
+    let text = fs::read_to_string(page).unwrap();
+    let mut is_block = false;
+    let headings = text.lines().filter(|line| {
+        is_block ^= line.starts_with("```");
+        !is_block && line.starts_with('#')
+    });
+    let anchor = |heading: &str| {
+        let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+        let text = heading.trim_start_matches('#').trim().to_lowercase();
+        text.chars().filter(kept).collect::<String>().replace(' ', "-")
+    };
+    headings.map(anchor).collect()
 }
+
+#[test]
+fn every_link_leads_to_a_file_and_a_heading_that_are_there() {
+    let mut wrong = Vec::new();
+    let changelog = root().join("CHANGELOG.md");
+    for page in pages().iter().chain([&changelog]) {
+        let text = fs::read_to_string(page).unwrap();
+        for rest in text.split("](").skip(1) {
+            let link = rest.split(')').next().unwrap();
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = match file {
+                "" => page.clone(),
+                file => page.parent().unwrap().join(file),
+            };
+            let leads = link.starts_with("https://")
+                || target.exists()
+                    && (anchor.is_empty() || anchors(&target).iter().any(|it| it == anchor));
+            if !leads {
+                wrong.push(format!("{}: {link}", page.file_name().unwrap().display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A folder with the files of a page, and a program `rtun` that prints the configuration in the place of running it.
+struct Folder(tempfile::TempDir);
 
 impl Folder {
     fn new(blocks: &[Block]) -> Self {
@@ -199,21 +242,21 @@ impl Folder {
         );
         fs::write(&program, script).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-        Self { folder }
+        Self(folder)
     }
 
     /// Runs a block; 1 is the exit status of `rtun check` with warnings.
     fn run(&self, text: &str) -> Result<(), String> {
-        let path =
-            format!("{}/bin:{}", self.folder.path().display(), std::env::var("PATH").unwrap());
-        let text = placeholders(text).replace("rtun check ", "check ");
+        let folder = self.0.path();
+        let path = format!("{}/bin:{}", folder.display(), std::env::var("PATH").unwrap());
+        let text = placeholders(text, &"ab".repeat(32)).replace("rtun check ", "check ");
         let script = format!("check() {{ rtun check \"$@\" || [ $? = 1 ]; }}\nset -e\n{text}");
         let output = Command::new("sh")
             .args(["-c", &script])
             .env("PATH", path)
-            .env("HOME", self.folder.path())
-            .env("RTUN_STATE_DIR", self.folder.path().join("state"))
-            .current_dir(self.folder.path())
+            .env("HOME", folder)
+            .env("RTUN_STATE_DIR", folder.join("state"))
+            .current_dir(folder)
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -221,9 +264,9 @@ impl Folder {
     }
 }
 
-/// What a reader has to put in.
-fn placeholders(text: &str) -> String {
-    text.replace("HUB:", &format!("{HUB}:")).replace("FINGERPRINT", &"ab".repeat(32))
+/// The text with what a reader has to put in.
+fn placeholders(text: &str, fingerprint: &str) -> String {
+    text.replace("HUB:", &format!("{HUB}:")).replace("FINGERPRINT", fingerprint)
 }
 
 /// Commands of other programs, or of the source tree.
@@ -291,19 +334,19 @@ fn every_other_command_is_there() {
 }
 
 /// Runs a page whose `hub.yaml` and two commands join `hosts`, word for word; gives the machines.
-fn run_page(world: &World, page: &str, hosts: [&str; 2]) -> Option<[rtun_lab::Namespace; 2]> {
+fn run_page(world: &World, page: &str, hosts: [&str; 2]) -> [NetNamespace; 2] {
     let blocks = blocks_of(&root().join(page));
     let config = blocks.iter().find(|block| block.file.as_deref() == Some("hub.yaml")).unwrap();
     let hub = world.hub(&config.text);
     let fingerprint = hub.said("certificate of the hub").pop();
     let fingerprint =
         fingerprint.map_or_else(String::new, |line| line["fingerprint"].as_str().unwrap().into());
-    let machines = hosts.map(|name| {
+    hosts.map(|name| {
         let machine = world.machine(name);
         machine.hosts([("hub.example", HUB)]);
-        let command = block(&blocks, &format!("rtun -L \"tun:///{name}?")).text.trim_end();
-        let command =
-            command.replace("HUB:", &format!("{HUB}:")).replace("FINGERPRINT", &fingerprint);
+        let begins = format!("rtun -L \"tun:///{name}?");
+        let block = blocks.iter().find(|block| block.text.starts_with(&begins)).unwrap();
+        let command = placeholders(&block.text, &fingerprint);
         let arguments: Vec<&str> = command
             .split('"')
             .enumerate()
@@ -314,14 +357,13 @@ fn run_page(world: &World, page: &str, hosts: [&str; 2]) -> Option<[rtun_lab::Na
             .collect();
         world.start(&machine, &arguments).wait_for("joined the hub");
         machine
-    });
-    Some(machines)
+    })
 }
 
 #[test]
 fn the_tutorial_of_the_readme_runs_as_it_stands() {
     let Some(world) = World::new() else { return };
-    let [one, two] = run_page(&world, "README.md", ["host-1", "host-2"]).unwrap();
+    let [one, two] = run_page(&world, "README.md", ["host-1", "host-2"]);
     let (left, right) = (world.behind(&one, "192.168.100"), world.behind(&two, "192.168.200"));
     reaches(&one, "192.168.123.2");
     reaches(&left, "192.168.200.2");
@@ -331,7 +373,7 @@ fn the_tutorial_of_the_readme_runs_as_it_stands() {
 #[test]
 fn two_sites_are_joined_as_the_page_says() {
     let Some(world) = World::new() else { return };
-    let [berlin, paris] = run_page(&world, "docs/join-two-sites.md", ["berlin", "paris"]).unwrap();
+    let [berlin, paris] = run_page(&world, "docs/join-two-sites.md", ["berlin", "paris"]);
     reaches(&berlin, "172.20.0.2");
     wait_until("an answer the other way", || common::pings(&paris, "172.20.0.1"));
 }

@@ -24,7 +24,7 @@ use common::{
     raw::{RawHost, udp, udp_to},
     reaches, wait_until,
 };
-use rtun_lab::{Namespace, tools};
+use rtun_lab::{NetNamespace, tools};
 use rtun_proto::extension::Capabilities;
 
 const HUB: &str = "
@@ -50,13 +50,13 @@ fn inside(n: usize) -> String {
     format!("192.168.{}.{}", n / 256, n % 256)
 }
 
-fn start(world: &World, machine: &Namespace, n: usize, more: &str) -> Rtun {
+fn start(world: &World, machine: &NetNamespace, n: usize, more: &str) -> Rtun {
     let service = format!("tun:///host-{n}?net={}/16{more}", inside(n));
     world.start(machine, &["-L", &service, "-F", "router://server_ip:8443"])
 }
 
 /// Has the systems of both ends keep little for a connection, so that what waits, waits in the hub.
-fn with_small_buffers(world: &World, machine: &Namespace) {
+fn with_small_buffers(world: &World, machine: &NetNamespace) {
     machine.sysctl("ipv4/tcp_rmem", "4096 16384 16384").unwrap();
     world.hub.sysctl("ipv4/tcp_wmem", "4096 16384 16384").unwrap();
 }
@@ -72,7 +72,7 @@ fn hosts_with_and_without_gso_frames_all_transfer_at_the_same_time() {
     let greetings = hub.said("host speaks the extension");
     for (n, expected) in [(1, true), (2, true), (3, false), (4, false)] {
         let line = greetings.iter().find(|line| line["host"] == format!("host-{n}")).unwrap();
-        assert_eq!(line["gso_frames"], expected, "{line}");
+        assert_eq!(line["super_frames"], expected, "{line}");
     }
     let pairs: Vec<_> =
         (0..4).flat_map(|from| (0..4).map(move |to| (from, to))).filter(|(a, b)| a != b).collect();

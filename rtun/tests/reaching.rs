@@ -21,7 +21,7 @@ use common::{
     HUB, Rtun, THREE_HOSTS, World, at, pings, programs::Certificate, reaches, route_plugin,
     wait_until,
 };
-use rtun_lab::{Direction, Namespace, Wan, tools};
+use rtun_lab::{Direction, NetNamespace, Wan, tools};
 
 const SERVICE: &str = "tun:///host-1?net=192.168.123.1/24";
 
@@ -37,7 +37,7 @@ fn wait_for_text(rtun: &Rtun, texts: &[&str]) {
 
 /// A proxy for CONNECT on port 3128 of all addresses of a machine, for as long as the process lives. It tells the first line
 /// of each request.
-fn connect_proxy(machine: &Namespace) -> mpsc::Receiver<String> {
+fn connect_proxy(machine: &NetNamespace) -> mpsc::Receiver<String> {
     let (tell, told) = mpsc::channel();
     let listener = machine.run(|| TcpListener::bind("[::]:3128")).unwrap().unwrap();
     let pass = move |mut client: TcpStream| -> io::Result<()> {
@@ -140,7 +140,7 @@ metrics:
 
 /// A name server that knows `hub.test`, on port 53 of an address, for as long as the process lives; it is silent while it is
 /// told to be.
-fn name_server(machine: &Namespace, address: SocketAddr) -> Arc<AtomicBool> {
+fn name_server(machine: &NetNamespace, address: SocketAddr) -> Arc<AtomicBool> {
     let silent = Arc::new(AtomicBool::new(false));
     let is_silent = Arc::clone(&silent);
     let socket = machine.run(|| UdpSocket::bind(address)).unwrap().unwrap();
@@ -249,8 +249,8 @@ struct Narrow {
     world: World,
     _hub: Rtun,
     host_2: Rtun,
-    near: Namespace,
-    far: Namespace,
+    near: NetNamespace,
+    far: NetNamespace,
     way: Wan,
     /// The hub's address on that way.
     hub_ip: String,
@@ -317,7 +317,7 @@ impl Narrow {
 const UP: Direction = Direction::BToA;
 const DOWN: Direction = Direction::AToB;
 
-const LOST: &str = "are lost in silence on the way to the hub";
+const LOST: &str = "are lost in silence on the path to the hub";
 
 #[test]
 fn a_way_that_loses_large_packets_up_is_used_with_small_ones() {
@@ -366,7 +366,7 @@ fn a_handshake_with_large_packets_gets_through_too() {
     let start = Instant::now();
     let host = site.join("router+tls", "8445");
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}: {}", start.elapsed(), host.log());
-    wait_for_text(&host, &["are lost in silence on the way to"]);
+    wait_for_text(&host, &["are lost in silence on the path to"]);
     let took = site.carries(true, 5001).max(site.carries(false, 5002));
     assert!(took < Duration::from_secs(5), "{took:?}: {}", host.log());
     site.stop(host);

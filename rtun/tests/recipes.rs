@@ -13,7 +13,7 @@ use common::{
     programs::{self, Certificate},
     reaches,
 };
-use rtun_lab::{Namespace, Process, tools};
+use rtun_lab::{NetNamespace, Process, tools};
 
 const DOCUMENT: &str = include_str!("../../docs/only-443.md");
 
@@ -31,7 +31,7 @@ fn recipe(language: &str) -> &'static str {
 }
 
 /// Starts a web server; `None` where it is not installed.
-type Start = fn(&World, &Namespace, &str) -> Option<Process>;
+type Start = fn(&World, &NetNamespace, &str) -> Option<Process>;
 
 /// Sends some MiB both ways through each transport that the recipe passes on.
 fn passes_tunnels(language: &str, start: Start) {

@@ -15,7 +15,7 @@ use std::{
 use common::{Rtun, THREE_HOSTS, World, at, reaches};
 use nix::sys::signal::Signal;
 use rtun_lab::{
-    Namespace,
+    NetNamespace,
     tools::{Pulse, PulseRun, UdpEcho, udp_echo},
 };
 use rtun_settings::{DialTls, SocketOptions, Verification};
@@ -32,7 +32,7 @@ struct Network {
     hub: Rtun,
     authority: Authority,
     ca: PathBuf,
-    watcher: Namespace,
+    watcher: NetNamespace,
     world: World,
 }
 
@@ -60,7 +60,7 @@ impl Network {
         save(&self.world, issued);
     }
 
-    fn join(&self, machine: &Namespace, n: u8) -> Rtun {
+    fn join(&self, machine: &NetNamespace, n: u8) -> Rtun {
         let service = format!("tun:///host-{n}?net=192.168.123.{n}/24");
         let node = "router+tls://server_ip:8443?secure=true&serverName=hub.example&caFile=ca.pem";
         self.world.start(machine, &["-L", &service, "-F", node])

@@ -16,7 +16,7 @@ use common::{
     wait_until,
 };
 use nix::sys::signal::Signal;
-use rtun_lab::Namespace;
+use rtun_lab::NetNamespace;
 use serde_json::Value;
 
 /// 10.1.0.0/16 is behind `a` by the file, then `b` and `c`; 10.2.0.0/16 is behind `x`.
@@ -62,7 +62,7 @@ fn carriers(socket: &Path) -> Vec<(String, bool, bool)> {
     gateways.collect()
 }
 
-fn join(machine: &Namespace, name: &str) -> RawHost {
+fn join(machine: &NetNamespace, name: &str) -> RawHost {
     let host = RawHost::join(machine, name);
     host.stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     host

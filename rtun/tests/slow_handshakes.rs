@@ -12,7 +12,7 @@ use std::{
 };
 
 use common::{SOON, THREE_HOSTS, World, at, reaches};
-use rtun_lab::Namespace;
+use rtun_lab::NetNamespace;
 
 /// `readTimeout` of the hubs here: accept to admitted.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -71,7 +71,7 @@ fn deadline_holds(transport: &str) {
     hub.stop_balanced();
 }
 
-fn connect(from: &Namespace) -> TcpStream {
+fn connect(from: &NetNamespace) -> TcpStream {
     from.run(|| TcpStream::connect_timeout(&at(common::HUB, 8443), SOON)).unwrap().unwrap()
 }
 

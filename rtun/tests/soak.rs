@@ -25,7 +25,7 @@ use std::{
 
 use common::{HUB, Rtun, World, ip, pings, stranger, vitals::Vitals, wait_until};
 use nix::sys::signal::Signal;
-use rtun_lab::{Namespace, tools};
+use rtun_lab::{NetNamespace, tools};
 use tokio::{runtime, task::JoinSet};
 
 const JOINS: u32 = 100_000;
@@ -85,8 +85,8 @@ struct Soak {
     world: World,
     hub: Rtun,
     hosts: [Rtun; 4],
-    machines: [Namespace; 4],
-    crowd: Namespace,
+    machines: [NetNamespace; 4],
+    crowd: NetNamespace,
     begin: Instant,
     into: Option<File>,
     phase: &'static str,

@@ -43,7 +43,7 @@ fn json(socket: &Path) -> Value {
 }
 
 /// A page of metrics of a process in this namespace.
-fn scrape(machine: &rtun_lab::Namespace, port: u16, path: &str) -> String {
+fn scrape(machine: &rtun_lab::NetNamespace, port: u16, path: &str) -> String {
     let path = path.to_owned();
     let page = machine.run(move || {
         let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
@@ -201,7 +201,7 @@ fn ways_in_and_the_ends_of_their_certificates_are_told() {
 
     // Over QUIC packets of rtun hosts go as datagrams, and both ends say so.
     let (one, two) = (world.machine("one"), world.machine("two"));
-    let join = |machine: &rtun_lab::Namespace, n: u8, transport: &str| {
+    let join = |machine: &rtun_lab::NetNamespace, n: u8, transport: &str| {
         let service = format!("tun:///host-{n}?net=192.168.123.{n}/24");
         let node = format!("router+{transport}://server_ip:8443");
         world.start(machine, &["-L", &service, "-F", &node])
@@ -264,7 +264,7 @@ fn where_nobody_runs_it_says_where_it_looked() {
     let socket = folder.path().join("1.sock");
     let output = status(folder.path(), &["--socket", socket.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("nobody listens there"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("no process listens there"), "{}", text(&output.stderr));
     assert!(output.stdout.is_empty());
 }
 
@@ -280,7 +280,7 @@ fn what_a_stranger_answers_is_escaped_and_what_is_no_answer_is_said() {
             std::io::Write::write_all(&mut stream, answer.as_bytes()).unwrap();
         }
     });
-    for expected in ["\\u{1b}[2Jgone", "no answer to this", "Broken pipe|end of file"] {
+    for expected in ["\\u{1b}[2Jgone", "the answer cannot be read", "Broken pipe|end of file"] {
         let output = status(folder.path(), &["--socket", path.to_str().unwrap()]);
         let said = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1));

@@ -15,7 +15,7 @@ use common::{
     programs::{self, Certificate},
     reaches, wait_until,
 };
-use rtun_lab::{Namespace, tools};
+use rtun_lab::{NetNamespace, tools};
 
 /// Only the proxy's machine, and those on the switch, can look it up.
 const HUB_NAME: &str = "hub.test";
@@ -31,9 +31,9 @@ struct Site {
     world: World,
     hub: Rtun,
     /// Behind the proxy.
-    inside: Namespace,
+    inside: NetNamespace,
     /// On the switch, joined.
-    outside: Namespace,
+    outside: NetNamespace,
     host_2: Rtun,
     /// What verifies the hub.
     checked: String,
@@ -76,7 +76,7 @@ routers:
 }
 
 /// Starts host N, through these proxies.
-fn join(world: &World, machine: &Namespace, n: u8, proxies: &[&str], checked: &str) -> Rtun {
+fn join(world: &World, machine: &NetNamespace, n: u8, proxies: &[&str], checked: &str) -> Rtun {
     let service = format!("tun:///host-{n}?net=192.168.123.{n}/24");
     let node = format!("router+tls://{HUB_NAME}:8443?{checked}");
     let mut arguments = vec!["-L", &service];

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::{Rtun, World, at, does_not_reach, ip, pings, reaches, route_plugin, wait_until};
 use rtun_lab::{
-    Namespace,
+    NetNamespace,
     tools::{self, tcp_hash_transfer},
 };
 
@@ -95,7 +95,7 @@ fn namespaces_with_equal_names_and_a_plugin_as_default_router() {
         .replace("192.168.123.1/24", "192.168.123.2/24")
         .replace("host-1", "host-2");
     let _first = [world.host(&one, HOST_1_NAMESPACE), world.host(&two, &file_2)];
-    let join = |machine: &rtun_lab::Namespace, n: u8, net: &str, id: &str| {
+    let join = |machine: &rtun_lab::NetNamespace, n: u8, net: &str, id: &str| {
         let service = format!("tun:///host-{n}?net={net}");
         let node = format!("router://server_ip:8443?router.id={id}");
         world.start(machine, &["-L", &service, "-F", &node])
@@ -231,7 +231,7 @@ const PLAIN: Kind = Kind { keys: "&offload=false", offload: false, gso_frames: f
 fn transfers(
     world: &World,
     hub: &Rtun,
-    (one, two): (&Namespace, &Namespace),
+    (one, two): (&NetNamespace, &NetNamespace),
     run: (Kind, Kind, u16),
 ) {
     let (first, second, mtu) = run;
@@ -251,7 +251,7 @@ fn transfers(
         assert_eq!(without, !kind.offload, "{line}");
         let name = format!("host-{}", n + 1);
         let line = greetings.iter().find(|line| line["host"] == name).unwrap();
-        assert_eq!(line["gso_frames"], kind.gso_frames, "{line}");
+        assert_eq!(line["super_frames"], kind.gso_frames, "{line}");
         assert_eq!(line["mtu"], mtu, "{line}");
     }
     reaches(one, "192.168.123.2");

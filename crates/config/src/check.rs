@@ -10,10 +10,11 @@ use ipnet::IpNet;
 use rtun_core::{HostName, NamespaceId, Route};
 
 use crate::{
-    findings::{At, Code, Report, quote},
-    normalise::{Context, HubView, Ingress, Table, is_all_inline},
+    findings::{Code, Report},
+    location::{At, quote},
+    normalise::{Context, HubView, IngressTable, RouterTable, is_all_inline},
+    schema::{service, tun_listener},
     suggest,
-    value::Cursor,
 };
 use rtun_settings::{Config, ListenerSettings, Named, Provider, ServiceKind, User};
 
@@ -39,7 +40,7 @@ pub(crate) fn check(config: &Config, context: &Context<'_>, hubs: &[HubView], re
     names_by_case(config, context, report);
 }
 
-fn routes(table: &Table) -> Vec<&Route> {
+fn routes(table: &RouterTable) -> Vec<&Route> {
     match &table.router.provider {
         Provider::Rows(rows) => rows.inline.iter().map(|row| &row.value).collect(),
         Provider::Plugin(_) => Vec::new(),
@@ -47,7 +48,7 @@ fn routes(table: &Table) -> Vec<&Route> {
 }
 
 /// C17: where the first match (GOST) and the longest prefix (rtun) are different hosts.
-fn order(table: &Table, report: &mut Report) {
+fn order(table: &RouterTable, report: &mut Report) {
     let routes = routes(table);
     let complete = is_all_inline(&table.router.provider);
     let mut first: HashMap<IpNet, usize> = HashMap::new();
@@ -92,14 +93,14 @@ fn order(table: &Table, report: &mut Report) {
 }
 
 /// C19: hosts that everything goes to.
-fn default_routes(table: &Table, report: &mut Report) {
+fn default_routes(table: &RouterTable, report: &mut Report) {
     for (route, row) in routes(table).into_iter().zip(&table.rows) {
         if route.prefix.prefix_len() == 0 {
             let (prefix, gateway) = (route.prefix, quote(route.gateway.as_str()));
             let message = format!("{prefix} leads everything that has no other route to {gateway}");
             report
                 .coded(Code::C19, row.dst.clone(), message)
-                .help("name the prefixes behind that host, unless it is meant as the way out");
+                .help("name the prefixes that this host leads to, unless everything else is meant to go there");
         }
     }
 }
@@ -130,7 +131,7 @@ fn unreachable_gateways(hub: &HubView, context: &Context<'_>, report: &mut Repor
     }
 }
 
-fn compiled(ingress: &Ingress) -> rtun_core::Ingress {
+fn compiled(ingress: &IngressTable) -> rtun_core::Ingress {
     let rules = ingress.rules.iter().map(|(rule, _)| (rule.pattern.as_str(), rule.namespace));
     rtun_core::Ingress::new(rules)
 }
@@ -160,7 +161,7 @@ fn reported_names(authers: &[Named<User>]) -> Option<BTreeSet<&HostName>> {
 }
 
 fn not_admitted(
-    ingress: &Ingress,
+    ingress: &IngressTable,
     gateway: &HostName,
     namespace: Option<NamespaceId>,
     at: &At,
@@ -194,7 +195,7 @@ fn not_reported(names: &BTreeSet<&HostName>, gateway: &HostName, at: &At, report
     });
 }
 
-fn ingress<'c>(context: &'c Context<'_>, name: &str) -> Option<&'c Ingress> {
+fn ingress<'c>(context: &'c Context<'_>, name: &str) -> Option<&'c IngressTable> {
     context.tables.ingresses.iter().find(|ingress| ingress.name == name)
 }
 
@@ -222,7 +223,7 @@ fn endpoints_without_table(hub: &HubView, context: &Context<'_>, report: &mut Re
     }
 }
 
-/// C28: a default router beside namespaces that have a table.
+/// C28: a default router next to namespaces that have a table.
 fn shared_default(hub: &HubView, context: &Context<'_>, report: &mut Report) {
     let Some((name, at)) = &hub.default_router else { return };
     let own: Vec<String> = context
@@ -277,7 +278,10 @@ fn devices_twice(config: &Config, context: &Context<'_>, report: &mut Report) {
         let Some(device) = &host.device.name else { continue };
         let Some(first) = seen.insert(device, &service.name) else { continue };
         let at = context.names.services.get(&service.name);
-        let place = at.map_or_else(At::default, device_place);
+        let place = at.map_or_else(At::default, |at| {
+            at.get(&service::LISTENER)
+                .map_or_else(|| At::from(at), |listener| listener.place_of(&tun_listener::NAME))
+        });
         report
             .error(
                 place,
@@ -290,12 +294,6 @@ fn devices_twice(config: &Config, context: &Context<'_>, report: &mut Report) {
             )
             .help("give each host a device name of its own");
     }
-}
-
-fn device_place(service: &Cursor<'_>) -> At {
-    let metadata = service.get("listener").and_then(|l| l.get("metadata"));
-    let name = metadata.and_then(|m| m.first(&["name", "tun.name"]));
-    name.map_or_else(|| At::from(service), |name| At::from(&name))
 }
 
 /// Host names are compared exactly: two that differ by case only are probably one.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::{
     duration,
-    findings::quote,
-    source::{Source, as_argument},
+    location::quote,
+    source::{ConfigSource, as_argument},
     suggest,
 };
 
@@ -22,7 +22,7 @@ pub enum OutputFormat {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Args {
     /// `-C`, in order.
-    pub sources: Vec<Source>,
+    pub sources: Vec<ConfigSource>,
     /// `-L`, in order.
     pub services: Vec<String>,
     /// `-F`, in order.
@@ -71,7 +71,7 @@ pub const USAGE: &str = "\
   -V           print the version, and exit
 ";
 
-/// Reads the arguments behind the program's name.
+/// Reads the arguments after the program's name.
 ///
 /// `-x v`, `-x=v` and `--x v` are the same; a switch takes a value only as `-D=false`. Unlike GOST, which
 /// stops at the first argument that is no flag and ignores the rest, that is an error here.
@@ -125,7 +125,7 @@ impl Args {
     fn set(&mut self, name: &str, value: String) -> Result<(), ArgsError> {
         match name {
             "C" if value.trim().is_empty() => {}
-            "C" => self.sources.push(Source::parse(&value)),
+            "C" => self.sources.push(ConfigSource::parse(&value)),
             "L" => self.services.push(value),
             "F" => self.nodes.push(value),
             "O" if value == "json" => self.output = Some(OutputFormat::Json),
@@ -178,83 +178,5 @@ fn reload(value: &str) -> Result<Option<Duration>, ArgsError> {
     match duration::parse(value) {
         Ok(nanos) => Ok(u64::try_from(nanos).ok().filter(|n| *n > 0).map(Duration::from_nanos)),
         Err(error) => fail(format!("-R: {} is {error}", quote(value)), None),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn message(arguments: &[&str]) -> String {
-        parse(arguments.iter().copied()).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn every_form_of_a_flag() {
-        for arguments in [&["-L", "x"][..], &["-L=x"], &["--L", "x"], &["--L=x"]] {
-            let args = parse(arguments.iter().copied()).unwrap();
-            assert_eq!(args.services, ["x"], "{arguments:?}");
-        }
-        assert_eq!(parse(["-L", "-F"]).unwrap().services, ["-F"], "a value may look like a flag");
-        assert_eq!(parse(["-L="]).unwrap().services, [""]);
-    }
-
-    #[test]
-    fn all_flags() {
-        let args = parse([
-            "-C", "a.yaml", "-L", "s1", "-F", "n1", "-C", "-", "-L", "s2", "-F", "n2", "-O",
-            "json", "-D", "-DD=1", "-V=false", "-R", "1m", "-api", ":1", "-metrics", ":2", "-C",
-            " ",
-        ])
-        .unwrap();
-        assert_eq!(
-            args,
-            Args {
-                sources: vec![Source::File("a.yaml".into()), Source::Stdin],
-                services: vec!["s1".into(), "s2".into()],
-                nodes: vec!["n1".into(), "n2".into()],
-                output: Some(OutputFormat::Json),
-                debug: true,
-                trace: true,
-                version: false,
-                help: false,
-                reload: Some(Duration::from_secs(60)),
-                api: Some(":1".into()),
-                metrics: Some(":2".into()),
-            }
-        );
-        assert_eq!(parse(["-O", "yml"]).unwrap().output, Some(OutputFormat::Yaml));
-        assert!(parse(["--help"]).unwrap().help && parse(["-h"]).unwrap().help);
-        assert!(parse(["-V"]).unwrap().version);
-    }
-
-    #[test]
-    fn mistakes_are_named() {
-        assert_eq!(message(&["-c", "x"]), "there is no flag `-c`\n  help: did you mean `-C`?");
-        assert_eq!(message(&["-L"]), "-L needs a value");
-        assert_eq!(message(&["-D=maybe"]), "-D: expected `true` or `false`, found `maybe`");
-        assert_eq!(
-            message(&["a.yaml"]),
-            "unexpected argument `a.yaml`\n  help: did you mean -C a.yaml?"
-        );
-        assert_eq!(message(&["-D", "true"]), "unexpected argument `true`");
-        assert_eq!(message(&["-"]), "unexpected argument `-`");
-        assert_eq!(message(&["---L"]), "`---L` is no flag");
-        assert_eq!(
-            message(&["-R", "30"]),
-            "-R: `30` is a duration without a unit; write for example `10s`"
-        );
-        assert!(
-            message(&["-L", "a", "--", "-L", "b"]).starts_with("`--` between several processes")
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn no_arguments_panic(arguments in prop::collection::vec("[-=A-Za-z{}:/ ]{0,8}", 0..8)) {
-            let _ = parse(arguments);
-        }
     }
 }

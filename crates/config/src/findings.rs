@@ -1,12 +1,9 @@
 //! What there is to say about a configuration: findings with their place, and how they look to a person.
 
-use std::{fmt, path::Path, sync::Arc};
+use std::fmt;
 
-use rtun_core::text::is_invisible;
-
-use rtun_core::redact;
-
-use crate::value::{Place, Texts};
+pub use crate::location::Location;
+use crate::location::{At, Texts};
 
 /// How serious a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,7 +39,7 @@ pub enum Profile {
 macro_rules! codes {
     ($($(#[$doc:meta])* $code:ident: $compat:ident, $strict:ident;)*) => {
         /// The findings that have a number, so that they can be counted and looked up in
-        /// `docs/configuration.md`.
+        /// `docs/findings.md`.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Code { $($(#[$doc])* $code,)* }
 
@@ -114,44 +111,13 @@ codes! {
     C28: Warning, Error;
     /// A bare number as a duration.
     C29: Warning, Error;
-    /// A way to a hub without TLS beside one with it.
+    /// A dialer to a hub without TLS next to one with it.
     C30: Warning, Error;
 }
 
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)
-    }
-}
-
-/// A place as a person finds it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Location {
-    /// A file's path, a URL, `stdin`, or the flag or variable that was given.
-    pub file: Arc<str>,
-    /// From 1.
-    pub line: u32,
-    /// In characters, from 1.
-    pub column: u32,
-    /// In characters; at least 1.
-    pub width: u32,
-    /// The line around the place, with passwords and tokens starred out; empty where there is none.
-    pub text: String,
-    /// The column `text` begins with.
-    pub text_column: u32,
-}
-
-impl Location {
-    /// A line of a file that is no part of the configuration's own text.
-    pub fn of_line(file: &Path, line: u32) -> Self {
-        let file = file.display().to_string().into();
-        Self { file, line, column: 1, width: 1, text: String::new(), text_column: 1 }
-    }
-}
-
-impl fmt::Display for Location {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.file, self.line, self.column)
     }
 }
 
@@ -231,6 +197,17 @@ impl Report {
 
     pub(crate) fn error(&mut self, at: impl Into<At>, message: impl Into<String>) -> Draft<'_> {
         self.draft(None, Severity::Error, at.into(), message.into())
+    }
+
+    /// Reports an error with its help; always `None`, for a reader that ends there.
+    pub(crate) fn refuse<T>(
+        &mut self,
+        at: impl Into<At>,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Option<T> {
+        self.error(at, message).help(help);
+        None
     }
 
     pub(crate) fn warning(&mut self, at: impl Into<At>, message: impl Into<String>) -> Draft<'_> {
@@ -321,25 +298,6 @@ impl Report {
     }
 }
 
-/// What a finding is about: a place and a key, either may be missing.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct At {
-    pub(crate) place: Option<Place>,
-    pub(crate) path: String,
-}
-
-impl From<Place> for At {
-    fn from(place: Place) -> Self {
-        Self { place: Some(place), path: String::new() }
-    }
-}
-
-impl From<&At> for At {
-    fn from(at: &At) -> Self {
-        at.clone()
-    }
-}
-
 /// A finding that is recorded when it goes out of scope, after its help was added.
 #[derive(Debug)]
 pub(crate) struct Draft<'r> {
@@ -376,101 +334,5 @@ impl Drop for Draft<'_> {
     }
 }
 
-/// `text` between backquotes, cut to 80 characters, user info starred out, with control and invisible
-/// characters escaped, so that no configuration can write to the terminal through a message.
-pub(crate) fn quote(text: &str) -> String {
-    let mut quoted = String::from("`");
-    for (i, c) in redact::user_info(text).chars().enumerate() {
-        if i == 80 {
-            quoted.push_str("...");
-            break;
-        }
-        push_visible(&mut quoted, c);
-    }
-    quoted.push('`');
-    quoted
-}
-
-fn push_visible(to: &mut String, c: char) {
-    if is_invisible(c) { to.extend(c.escape_unicode()) } else { to.push(c) }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn finding(text: &str, column: u32, width: u32) -> Finding {
-        Finding {
-            code: Some(Code::C01),
-            severity: Severity::Error,
-            location: Some(Location {
-                file: "hub.yaml".into(),
-                line: 12,
-                column,
-                width,
-                text: text.to_owned(),
-                text_column: 1,
-            }),
-            path: "routers[0].name".to_owned(),
-            message: "no such name".to_owned(),
-            help: Some("use another".to_owned()),
-        }
-    }
-
-    #[test]
-    fn points_at_the_place() {
-        assert_eq!(
-            finding("    name: x", 11, 1).to_string(),
-            "hub.yaml:12:11: error[C01]: no such name\n  12 |     name: x\n     |           ^ routers[0].name\n  help: use another"
-        );
-    }
-
-    #[test]
-    fn long_lines_are_cut_around_the_place() {
-        let line = format!("{}HERE{}", "a".repeat(5000), "b".repeat(500_000));
-        let mut report = Report::new(Profile::Compat);
-        let text = report.texts.add("a.json", &line);
-        report.error(Place { text, line: 1, column: 5001, width: 4 }, "here");
-        let shown = report.finish().0[0].to_string();
-        let lines: Vec<&str> = shown.lines().collect();
-        let place = lines[1].find("HERE").unwrap();
-        assert_eq!(&lines[2][place..place + 4], "^^^^");
-        assert!(lines[1].len() < 150);
-    }
-
-    #[test]
-    fn places_beyond_the_text_do_not_panic() {
-        let mut report = Report::new(Profile::Compat);
-        let number = report.texts.add("a.yaml", "abc\n");
-        for (text, line, column, width) in
-            [(0, 1, 4, 1), (0, 1, 90, 90), (0, 1, 0, 0), (0, 3, 1, 1), (9, 1, 1, 1), (0, 0, 9, 0)]
-        {
-            report.error(Place { text: number + text, line, column, width }, "x");
-        }
-        report.finish().0.iter().for_each(|finding| drop(finding.to_string()));
-    }
-
-    #[test]
-    fn quoting_escapes_what_a_terminal_would_obey() {
-        assert_eq!(quote("a\u{1b}[31mb\u{202e}"), r"`a\u{1b}[31mb\u{202e}`");
-        assert_eq!(quote(&"x".repeat(200)).len(), 85);
-        assert_eq!(quote("http://u:p@h"), "`http://***@h`");
-    }
-
-    #[test]
-    fn what_is_left_out_is_counted() {
-        let mut report = Report::new(Profile::Compat);
-        for i in 0..120 {
-            report.warning(At::default(), format!("warning {i}"));
-        }
-        assert!(!report.failed());
-        for i in 0..MAX_FINDINGS + 10 {
-            report.error(At::default(), format!("error {i}"));
-        }
-        assert!(report.failed());
-        let (findings, _) = report.finish();
-        assert_eq!(findings.len(), MAX_FINDINGS + 1);
-        assert!(findings.iter().all(|f| f.severity == Severity::Error), "errors come first");
-        assert_eq!(findings[MAX_FINDINGS].message, "130 more findings are not shown");
-    }
-}
+mod tests;

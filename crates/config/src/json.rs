@@ -4,8 +4,9 @@
 
 use crate::{
     findings::Report,
-    value::{Entry, Kind, MAX_DEPTH, Place, Value},
-    yaml::Keys,
+    location::Position,
+    value::{Data, MAX_DEPTH, Member, Value},
+    yaml::UniqueKeys,
 };
 
 /// The value in `source`, already added to the report's texts as number `text`; `None` after an error was
@@ -16,39 +17,39 @@ pub(crate) fn read(source: &str, text: u32, report: &mut Report) -> Option<Value
         let line = source.lines().nth(error.line().saturating_sub(1)).unwrap_or("");
         let bytes = &line.as_bytes()[..error.column().saturating_sub(1).min(line.len())];
         let column = number(String::from_utf8_lossy(bytes).chars().count() + 1);
-        let place = Place { text, line: number(error.line()), column, width: 1 };
+        let place = Position { text, line: number(error.line()), column, width: 1 };
         let whole = error.to_string();
         let message = whole.rsplit_once(" at line ").map_or(whole.as_str(), |(message, _)| message);
         report.error(place, format!("not JSON: {message}"));
         return None;
     }
-    let mut reader = Reader { rest: source, text, line: 1, column: 1 };
+    let mut reader = JsonReader { rest: source, text, line: 1, column: 1 };
     reader.value(0).map_err(|(place, message)| drop(report.error(place, message))).ok()
 }
 
-struct Reader<'a> {
+struct JsonReader<'a> {
     rest: &'a str,
     text: u32,
     line: u32,
     column: u32,
 }
 
-type Problem = (Place, String);
+type JsonProblem = (Position, String);
 
-impl<'a> Reader<'a> {
-    fn value(&mut self, depth: usize) -> Result<Value, Problem> {
+impl<'a> JsonReader<'a> {
+    fn value(&mut self, depth: usize) -> Result<Value, JsonProblem> {
         self.skip_blanks();
         let mut place = self.place(1);
         if depth > MAX_DEPTH {
             return Err((place, format!("nested more than {MAX_DEPTH} levels deep")));
         }
         let kind = match self.rest.as_bytes().first() {
-            Some(b'{') => Kind::Map(self.map(depth)?),
-            Some(b'[') => Kind::List(self.list(depth)?),
+            Some(b'{') => Data::Map(self.map(depth)?),
+            Some(b'[') => Data::List(self.list(depth)?),
             Some(b'"') => {
                 let (text, at) = self.string();
                 place = at;
-                Kind::Text(text)
+                Data::Text(text)
             }
             _ => {
                 let end = self.rest.find(|c: char| c.is_ascii_whitespace() || ",]}".contains(c));
@@ -60,8 +61,8 @@ impl<'a> Reader<'a> {
         Ok(Value::new(place, kind))
     }
 
-    fn map(&mut self, depth: usize) -> Result<Vec<Entry>, Problem> {
-        let mut entries = Keys::default();
+    fn map(&mut self, depth: usize) -> Result<Vec<Member>, JsonProblem> {
+        let mut entries = UniqueKeys::default();
         self.advance(1);
         loop {
             self.skip_blanks();
@@ -75,11 +76,11 @@ impl<'a> Reader<'a> {
             self.skip_blanks();
             self.eat(':');
             let value = self.value(depth + 1)?;
-            entries.insert(Entry { key, place, value }).map_err(|d| (d.place, d.message))?;
+            entries.insert(Member { key, place, value }).map_err(|d| (d.place, d.message))?;
         }
     }
 
-    fn list(&mut self, depth: usize) -> Result<Vec<Value>, Problem> {
+    fn list(&mut self, depth: usize) -> Result<Vec<Value>, JsonProblem> {
         let mut items = Vec::new();
         self.advance(1);
         loop {
@@ -94,7 +95,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The string that begins here.
-    fn string(&mut self) -> (String, Place) {
+    fn string(&mut self) -> (String, Position) {
         let bytes = self.rest.as_bytes();
         let mut end = 1;
         while end < bytes.len() && bytes[end] != b'"' {
@@ -133,104 +134,22 @@ impl<'a> Reader<'a> {
         taken
     }
 
-    fn place(&self, width: u32) -> Place {
-        Place { text: self.text, line: self.line, column: self.column, width }
+    fn place(&self, width: u32) -> Position {
+        Position { text: self.text, line: self.line, column: self.column, width }
     }
 }
 
-fn literal(word: &str) -> Kind {
+fn literal(word: &str) -> Data {
     match word {
-        "null" => Kind::Null,
-        "true" => Kind::Bool(true),
-        "false" => Kind::Bool(false),
+        "null" => Data::Null,
+        "true" => Data::Bool(true),
+        "false" => Data::Bool(false),
         _ => match word.parse() {
-            Ok(number) => Kind::Int(number),
-            Err(_) => Kind::Float(word.parse().unwrap_or(f64::NAN)),
+            Ok(number) => Data::Int(number),
+            Err(_) => Data::Float(word.parse().unwrap_or(f64::NAN)),
         },
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::findings::Profile;
-
-    fn try_read(source: &str) -> Result<Value, String> {
-        let mut report = Report::new(Profile::Compat);
-        let text = report.texts.add("a.json", source);
-        let value = read(source, text, &mut report);
-        value.ok_or_else(|| report.finish().0[0].to_string())
-    }
-
-    fn to_serde(value: &Value) -> serde_json::Value {
-        match &value.kind {
-            Kind::Null => serde_json::Value::Null,
-            Kind::Bool(value) => (*value).into(),
-            Kind::Int(number) => (*number).into(),
-            Kind::Float(number) => (*number).into(),
-            Kind::Text(text) => text.clone().into(),
-            Kind::List(items) => items.iter().map(to_serde).collect(),
-            Kind::Map(entries) => {
-                entries.iter().map(|e| (e.key.clone(), to_serde(&e.value))).collect()
-            }
-        }
-    }
-
-    #[test]
-    fn places_are_those_of_the_text() {
-        let value = try_read("{\n  \"ä\": \"x\\\"y\", \"b\": [1, 2.5]}").unwrap();
-        let b = value.get("b").unwrap();
-        assert_eq!((b.place.line, b.place.column, b.place.width), (2, 16, 3));
-        let Kind::List(items) = &b.value.kind else { panic!("{b:?}") };
-        assert_eq!((items[1].place.line, items[1].place.column, items[1].place.width), (2, 25, 3));
-    }
-
-    #[test]
-    fn errors_name_the_place() {
-        assert!(
-            try_read("{\n  \"a\": 1,\n}").unwrap_err().starts_with("a.json:3:1: error: not JSON")
-        );
-        assert!(try_read("{\"a\": 1, \"A\": 2}").unwrap_err().contains("given twice"));
-        assert!(try_read(&"[".repeat(1000)).is_err());
-        assert!(
-            try_read(&format!("{}{}", "[".repeat(50), "]".repeat(50)))
-                .unwrap_err()
-                .contains("levels deep")
-        );
-    }
-
-    fn any_json() -> impl Strategy<Value = serde_json::Value> {
-        let leaf = prop_oneof![
-            Just(serde_json::Value::Null),
-            any::<bool>().prop_map(Into::into),
-            any::<i64>().prop_map(Into::into),
-            any::<f64>()
-                .prop_filter("JSON has no others", |f| f.is_finite() && f.fract() != 0.0)
-                .prop_map(Into::into),
-            any::<String>().prop_map(Into::into),
-        ];
-        leaf.prop_recursive(4, 40, 6, |inner| {
-            prop_oneof![
-                prop::collection::vec(inner.clone(), 0..6).prop_map(serde_json::Value::Array),
-                prop::collection::btree_map("[a-z\"\\\\ü{}\\[\\],:]{0,5}", inner, 0..6)
-                    .prop_map(|m| serde_json::Value::Object(m.into_iter().collect())),
-            ]
-        })
-    }
-
-    proptest! {
-        #[test]
-        fn reads_what_serde_reads(json in any_json(), pretty: bool) {
-            let source = if pretty { serde_json::to_string_pretty(&json) } else { serde_json::to_string(&json) };
-            let value = try_read(&source.unwrap()).unwrap();
-            prop_assert_eq!(to_serde(&value), json);
-        }
-
-        #[test]
-        fn no_text_panics(text in "[\\[\\]{}\":,0-9a-z\\\\ \n]{0,60}") {
-            let _ = try_read(&text);
-        }
-    }
-}
+mod tests;

@@ -14,6 +14,7 @@ mod environment;
 pub mod findings;
 mod json;
 mod load;
+mod location;
 mod normalise;
 pub mod schema;
 pub mod source;

@@ -8,10 +8,11 @@ use crate::{
     emit,
     environment::{Environment, Variable},
     findings::{Finding, Profile, Report, Severity},
+    location::{At, Position},
     normalise, schema,
-    source::{self, ReadError, Reader, Source},
+    source::{self, ConfigSource, ReadError, Reader},
     url,
-    value::{Entry, Kind, Place, Value},
+    value::{Data, Member, Value, same_key},
 };
 use rtun_settings::Config;
 
@@ -75,9 +76,10 @@ pub fn load_text(name: &str, text: &str, json: bool, profile: Profile) -> Outcom
     let extension = if json { "json" } else { "yaml" };
     let has_extension = Path::new(name).extension().is_some_and(|ext| ext == extension);
     let name = if has_extension { name.to_owned() } else { format!("{name}.{extension}") };
-    let args = Args { sources: vec![Source::File(name.into())], ..Args::default() };
-    let mut reader =
-        |_: &Source| Ok(source::Content { bytes: text.as_bytes().to_vec(), content_type: None });
+    let args = Args { sources: vec![ConfigSource::File(name.into())], ..Args::default() };
+    let mut reader = |_: &ConfigSource| {
+        Ok(source::Content { bytes: text.as_bytes().to_vec(), content_type: None })
+    };
     load(&args, &Environment::default(), &mut reader, profile)
 }
 
@@ -97,7 +99,7 @@ fn document(
     reader: &mut dyn Reader,
     report: &mut Report,
 ) -> Option<Value> {
-    let mut document = Value::new(NOWHERE, Kind::Map(Vec::new()));
+    let mut document = Value::new(NOWHERE, Data::Map(Vec::new()));
     let mut complete = true;
     for source in &args.sources {
         match source::load(source, reader, report) {
@@ -125,7 +127,7 @@ fn document(
     Some(document)
 }
 
-const NOWHERE: Place = Place { text: u32::MAX, line: 1, column: 1, width: 1 };
+const NOWHERE: Position = Position { text: u32::MAX, line: 1, column: 1, width: 1 };
 
 /// The first default file that exists; `None` after an error was reported.
 fn default_file(
@@ -135,15 +137,12 @@ fn default_file(
 ) -> Option<Value> {
     let files = source::default_files(environment.home.as_deref().map(Path::new));
     for file in &files {
-        let source = Source::File(file.clone());
+        let source = ConfigSource::File(file.clone());
         match reader.read(&source) {
             Ok(content) => return source::parse(&source, &content, report),
             Err(ReadError::NotFound) => {}
             Err(ReadError::Other(reason)) => {
-                report.error(
-                    crate::findings::At::default(),
-                    format!("cannot read {source}: {reason}"),
-                );
+                report.error(At::default(), format!("cannot read {source}: {reason}"));
                 return None;
             }
         }
@@ -185,31 +184,31 @@ fn apply_flags(document: &mut Value, args: &Args, report: &mut Report) {
 
 fn whole(text: u32, value: &str) -> Value {
     let width = u32::try_from(value.chars().count()).unwrap_or(u32::MAX);
-    Value::new(Place { text, line: 1, column: 1, width }, Kind::Text(value.to_owned()))
+    Value::new(Position { text, line: 1, column: 1, width }, Data::Text(value.to_owned()))
 }
 
 /// Sets `object.key`, making the object if there is none.
 fn set(document: &mut Value, object: &str, key: &str, value: Value) {
-    let Kind::Map(entries) = &mut document.kind else { return };
-    let at = entries.iter().position(|e| crate::value::same_key(&e.key, object));
+    let Data::Map(entries) = &mut document.data else { return };
+    let at = entries.iter().position(|e| same_key(&e.key, object));
     let at = at.unwrap_or_else(|| {
-        let empty = Value::new(value.place, Kind::Map(Vec::new()));
-        entries.push(Entry { key: object.to_owned(), place: value.place, value: empty });
+        let empty = Value::new(value.place, Data::Map(Vec::new()));
+        entries.push(Member { key: object.to_owned(), place: value.place, value: empty });
         entries.len() - 1
     });
     let object = &mut entries[at].value;
-    if matches!(object.kind, Kind::Null) {
-        object.kind = Kind::Map(Vec::new());
+    if matches!(object.data, Data::Null) {
+        object.data = Data::Map(Vec::new());
     }
-    let Kind::Map(fields) = &mut object.kind else { return };
-    fields.retain(|e| !crate::value::same_key(&e.key, key));
-    fields.push(Entry { key: key.to_owned(), place: value.place, value });
+    let Data::Map(fields) = &mut object.data else { return };
+    fields.retain(|e| !same_key(&e.key, key));
+    fields.push(Member { key: key.to_owned(), place: value.place, value });
 }
 
 fn replace(document: &mut Value, key: &str, value: Option<Value>) {
-    let (Kind::Map(entries), Some(value)) = (&mut document.kind, value) else { return };
-    entries.retain(|e| !crate::value::same_key(&e.key, key));
-    entries.push(Entry { key: key.to_owned(), place: value.place, value });
+    let (Data::Map(entries), Some(value)) = (&mut document.data, value) else { return };
+    entries.retain(|e| !same_key(&e.key, key));
+    entries.push(Member { key: key.to_owned(), place: value.place, value });
 }
 
 /// For fuzzing: no text may do anything but end, whatever it is read as.
@@ -229,7 +228,7 @@ pub fn config_yaml(text: &str) {
 pub fn cli_url(text: &str) {
     let args =
         Args { services: vec![text.to_owned()], nodes: vec![text.to_owned()], ..Args::default() };
-    let mut nothing = |_: &Source| Err(ReadError::NotFound);
+    let mut nothing = |_: &ConfigSource| Err(ReadError::NotFound);
     let outcome = load(&args, &Environment::default(), &mut nothing, Profile::Compat);
     for finding in &outcome.findings {
         let _ = finding.to_string();

@@ -8,9 +8,11 @@ use std::{
 use rtun_core::{redact, text};
 
 use crate::{
-    findings::{At, Report, quote},
-    json, schema, suggest,
-    value::{Entry, Kind, Place, Value, same_key},
+    findings::Report,
+    json,
+    location::{At, Position, quote},
+    schema, suggest,
+    value::{Data, Member, Value, same_key},
     yaml,
 };
 
@@ -19,7 +21,7 @@ pub const MAX_BYTES: usize = 10 << 20;
 
 /// One place to read a configuration from: the argument of a `-C`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
+pub enum ConfigSource {
     /// A file.
     File(PathBuf),
     /// An `http://` or `https://` URL.
@@ -30,8 +32,8 @@ pub enum Source {
     Inline(String),
 }
 
-impl Source {
-    /// What the argument of a `-C` means (spec: config.md section 2).
+impl ConfigSource {
+    /// What the argument of a `-C` means.
     pub fn parse(argument: &str) -> Self {
         let argument = argument.trim();
         let scheme = argument.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
@@ -48,7 +50,7 @@ impl Source {
 }
 
 /// The name used in messages; a URL without its user info.
-impl fmt::Display for Source {
+impl fmt::Display for ConfigSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(f, "{}", path.display()),
@@ -81,14 +83,14 @@ pub enum ReadError {
 
 /// Reads sources: the part of loading that this crate leaves to its caller.
 ///
-/// Never asked for [`Source::Inline`]. A URL is to be fetched within 30 s and must answer with status 200.
+/// Never asked for [`ConfigSource::Inline`]. A URL is to be fetched within 30 s and must answer with status 200.
 pub trait Reader {
     /// The content of `source`.
-    fn read(&mut self, source: &Source) -> Result<Content, ReadError>;
+    fn read(&mut self, source: &ConfigSource) -> Result<Content, ReadError>;
 }
 
-impl<F: FnMut(&Source) -> Result<Content, ReadError>> Reader for F {
-    fn read(&mut self, source: &Source) -> Result<Content, ReadError> {
+impl<F: FnMut(&ConfigSource) -> Result<Content, ReadError>> Reader for F {
+    fn read(&mut self, source: &ConfigSource) -> Result<Content, ReadError> {
         self(source)
     }
 }
@@ -120,9 +122,13 @@ enum Format {
 }
 
 /// Reads `source` into a document; `None` after an error was reported.
-pub(crate) fn load(source: &Source, reader: &mut dyn Reader, report: &mut Report) -> Option<Value> {
+pub(crate) fn load(
+    source: &ConfigSource,
+    reader: &mut dyn Reader,
+    report: &mut Report,
+) -> Option<Value> {
     let content = match source {
-        Source::Inline(text) => {
+        ConfigSource::Inline(text) => {
             Ok(Content { bytes: text.clone().into_bytes(), content_type: None })
         }
         _ => reader.read(source),
@@ -137,7 +143,11 @@ pub(crate) fn load(source: &Source, reader: &mut dyn Reader, report: &mut Report
 }
 
 /// Parses what `source` holds; `None` after an error was reported.
-pub(crate) fn parse(source: &Source, content: &Content, report: &mut Report) -> Option<Value> {
+pub(crate) fn parse(
+    source: &ConfigSource,
+    content: &Content,
+    report: &mut Report,
+) -> Option<Value> {
     if content.bytes.len() > MAX_BYTES {
         report.error(At::default(), format!("cannot read {source}: more than {MAX_BYTES} bytes"));
         return None;
@@ -147,10 +157,11 @@ pub(crate) fn parse(source: &Source, content: &Content, report: &mut Report) -> 
     let format = match format(source, content.content_type.as_deref(), begin) {
         Ok(format) => format,
         Err(message) => {
-            report
-                .error(At::default(), format!("cannot read {source}: {message}"))
-                .help("name the file .yaml, .yml or .json");
-            return None;
+            return report.refuse(
+                At::default(),
+                format!("cannot read {source}: {message}"),
+                "name the file .yaml, .yml or .json",
+            );
         }
     };
     let source_text = match decoded {
@@ -158,7 +169,7 @@ pub(crate) fn parse(source: &Source, content: &Content, report: &mut Report) -> 
         Err(error) => {
             let shown = String::from_utf8_lossy(&content.bytes);
             let text = report.texts.add(&source.to_string(), &shown);
-            let place = Place { text, line: error.line, column: error.column, width: 1 };
+            let place = Position { text, line: error.line, column: error.column, width: 1 };
             report.error(place, format!("this {error}"));
             return None;
         }
@@ -168,29 +179,30 @@ pub(crate) fn parse(source: &Source, content: &Content, report: &mut Report) -> 
         Format::Yaml => yaml::read(&source_text, text, report),
         Format::Json => json::read(&source_text, text, report),
     }?;
-    match value.kind {
-        Kind::Map(ref entries) if is_version_2(entries) => {
+    match value.data {
+        Data::Map(ref entries) if is_version_2(entries) => {
             say_version_2(&value, report);
             None
         }
-        Kind::Map(_) => Some(value),
-        Kind::Null => Some(Value::new(value.place, Kind::Map(Vec::new()))),
+        Data::Map(_) => Some(value),
+        Data::Null => Some(Value::new(value.place, Data::Map(Vec::new()))),
         _ => {
             let found = value.describe();
-            report
-                .error(value.place, format!("a configuration is a map of keys, this is {found}"))
-                .help("it begins for example with `services:`");
-            None
+            report.refuse(
+                value.place,
+                format!("a configuration is a map of keys, this is {found}"),
+                "it begins for example with `services:`",
+            )
         }
     }
 }
 
-fn format(source: &Source, media: Option<&str>, text: &str) -> Result<Format, String> {
+fn format(source: &ConfigSource, media: Option<&str>, text: &str) -> Result<Format, String> {
     match source {
-        Source::Inline(_) => Ok(Format::Json),
-        Source::Stdin if text.starts_with('{') => Ok(Format::Json),
-        Source::Stdin => Ok(Format::Yaml),
-        Source::Url(url) => {
+        ConfigSource::Inline(_) => Ok(Format::Json),
+        ConfigSource::Stdin if text.starts_with('{') => Ok(Format::Json),
+        ConfigSource::Stdin => Ok(Format::Yaml),
+        ConfigSource::Url(url) => {
             let media = media.unwrap_or("");
             let media = media.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
             match media.as_str() {
@@ -204,7 +216,7 @@ fn format(source: &Source, media: Option<&str>, text: &str) -> Result<Format, St
             let json = path.rsplit('/').next().is_some_and(|name| extension(name) == "json");
             Ok(if json { Format::Json } else { Format::Yaml })
         }
-        Source::File(path) => {
+        ConfigSource::File(path) => {
             let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
             match extension(&name).as_str() {
                 "yaml" | "yml" => Ok(Format::Yaml),
@@ -221,17 +233,18 @@ fn extension(name: &str) -> String {
 }
 
 /// Whether only GOST's version 2 has keys like these.
-fn is_version_2(entries: &[Entry]) -> bool {
-    let has = |entries: &[Entry], name: &str| entries.iter().any(|e| same_key(&e.key, name));
-    let is_node_list = |entries: &[Entry]| has(entries, "ServeNodes") || has(entries, "ChainNodes");
+fn is_version_2(entries: &[Member]) -> bool {
+    let has = |entries: &[Member], name: &str| entries.iter().any(|e| same_key(&e.key, name));
+    let is_node_list =
+        |entries: &[Member]| has(entries, "ServeNodes") || has(entries, "ChainNodes");
     let routes = entries.iter().filter(|entry| same_key(&entry.key, "Routes"));
-    let routes = routes.flat_map(|entry| match &entry.value.kind {
-        Kind::List(items) => items.as_slice(),
+    let routes = routes.flat_map(|entry| match &entry.value.data {
+        Data::List(items) => items.as_slice(),
         _ => &[],
     });
     is_node_list(entries)
-        || routes.into_iter().any(|route| match &route.kind {
-            Kind::Map(entries) => is_node_list(entries),
+        || routes.into_iter().any(|route| match &route.data {
+            Data::Map(entries) => is_node_list(entries),
             _ => false,
         })
 }
@@ -245,31 +258,30 @@ fn say_version_2(document: &Value, report: &mut Report) {
         );
 }
 
-/// Adds `later` to `document` (both maps): lists are appended, objects replaced by the later one (spec:
-/// config.md section 2).
+/// Adds `later` to `document` (both maps): lists are appended, objects replaced by the later one.
 pub(crate) fn merge(document: &mut Value, later: Value) {
-    let (Kind::Map(entries), Kind::Map(new)) = (&mut document.kind, later.kind) else { return };
+    let (Data::Map(entries), Data::Map(new)) = (&mut document.data, later.data) else { return };
     for entry in new {
         match entries.iter_mut().find(|e| same_key(&e.key, &entry.key)) {
             None => entries.push(entry),
-            Some(_) if matches!(entry.value.kind, Kind::Null) => {}
-            Some(old) if matches!(old.value.kind, Kind::Null) => *old = entry,
+            Some(_) if matches!(entry.value.data, Data::Null) => {}
+            Some(old) if matches!(old.value.data, Data::Null) => *old = entry,
             Some(old) if schema::is_list(&entry.key) => append(old, entry),
             Some(old) => *old = entry,
         }
     }
 }
 
-fn append(old: &mut Entry, new: Entry) {
-    let items = |value: Value| match value.kind {
-        Kind::List(items) => items,
+fn append(old: &mut Member, new: Member) {
+    let items = |value: Value| match value.data {
+        Data::List(items) => items,
         _ => vec![value],
     };
     let place = old.value.place;
-    let first = std::mem::replace(&mut old.value, Value::new(place, Kind::Null));
+    let first = std::mem::replace(&mut old.value, Value::new(place, Data::Null));
     let mut all = items(first);
     all.extend(items(new.value));
-    old.value = Value::new(place, Kind::List(all));
+    old.value = Value::new(place, Data::List(all));
 }
 
 /// The message for a command line or environment that names nothing to run.
@@ -296,56 +308,4 @@ pub(crate) fn as_argument(argument: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn arguments_name_sources() {
-        for (argument, source) in [
-            (" - ", Source::Stdin),
-            ("{\"a\": 1}", Source::Inline("{\"a\": 1}".into())),
-            ("https://h/x.json", Source::Url("https://h/x.json".into())),
-            ("HTTP://h/", Source::Url("HTTP://h/".into())),
-            ("a/b.yaml", Source::File("a/b.yaml".into())),
-            ("{a.yaml", Source::File("{a.yaml".into())),
-        ] {
-            assert_eq!(Source::parse(argument), source);
-        }
-    }
-
-    #[test]
-    fn formats() {
-        let of = |source: &str, first: &str, media: Option<&str>| {
-            format(&Source::parse(source), media, first).ok()
-        };
-        assert_eq!(of("-", "{", None), Some(Format::Json));
-        assert_eq!(of("-", " {", None), Some(Format::Yaml));
-        assert_eq!(of("{}", "{}", None), Some(Format::Json));
-        assert_eq!(of("http://h/a.json", "", None), Some(Format::Json));
-        assert_eq!(of("http://h/a.json?x=1", "", Some("text/plain")), Some(Format::Json));
-        assert_eq!(of("http://h/a.json", "", Some("text/yaml; charset=utf-8")), Some(Format::Yaml));
-        assert_eq!(of("http://h/a", "", Some("Application/JSON")), Some(Format::Json));
-        assert_eq!(of("http://h.json", "", None), Some(Format::Json));
-        assert_eq!(of("http://h/a", "{", None), Some(Format::Yaml));
-        assert_eq!(of("a.YML", "", None), Some(Format::Yaml));
-        assert_eq!(of("a.json", "", None), Some(Format::Json));
-        assert_eq!(of("a.toml", "", None), None);
-        assert_eq!(of("a", "", None), None);
-    }
-
-    #[test]
-    fn the_default_files_in_order() {
-        let files = default_files(Some(Path::new("/home/u")));
-        let names: Vec<String> = files.iter().map(|f| f.display().to_string()).collect();
-        assert_eq!(names[..4], ["rtun.json", "rtun.yaml", "rtun.yml", "/etc/rtun/rtun.json"]);
-        assert_eq!(names[6], "/etc/gost/gost.json");
-        assert_eq!(names[9], "/home/u/.gost/gost.json");
-        assert_eq!(names[14], "gost.yml");
-        assert_eq!(default_files(None).len(), 12);
-    }
-
-    #[test]
-    fn user_info_is_not_shown() {
-        assert_eq!(Source::parse("https://u:p@h/x?a=@").to_string(), "https://h/x?a=@");
-    }
-}
+mod tests;

@@ -2,6 +2,8 @@
 
 use rtun_core::similar::closest;
 
+use crate::location::quote;
+
 /// ``did you mean `x`?``, if there is something close.
 pub(crate) fn did_you_mean<'n>(
     written: &str,
@@ -17,8 +19,7 @@ pub(crate) fn name_of(written: &str, group: &str, names: &[&str]) -> String {
         None if names.is_empty() => format!("there are no {group} at all"),
         None => {
             let more = if names.len() > 8 { ", ..." } else { "" };
-            let quoted: Vec<String> =
-                names.iter().take(8).map(|name| crate::findings::quote(name)).collect();
+            let quoted: Vec<String> = names.iter().take(8).map(|name| quote(name)).collect();
             format!("{group}: {}{more}", quoted.join(", "))
         }
     }

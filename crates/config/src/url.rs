@@ -1,4 +1,4 @@
-//! `-L` and `-F` URLs, turned into the same document a file would give (spec: cli.md sections 3 to 6).
+//! `-L` and `-F` URLs, turned into the same document a file would give.
 
 mod node;
 mod objects;
@@ -7,11 +7,12 @@ mod service;
 
 use objects::Objects;
 pub(crate) use parts::listen_url;
-use parts::{Piece, entry};
+use parts::{UrlPiece, entry};
 
 use crate::{
     findings::Report,
-    value::{Kind, Place, Value},
+    location::Position,
+    value::{Data, Member, Value},
 };
 
 /// The name of the chain that all `-F` together make.
@@ -28,7 +29,7 @@ pub(crate) fn document(services: &[String], nodes: &[String], report: &mut Repor
     let chain = hops.first().map(|hop| hop.place);
     if let Some(place) = chain {
         let name = text(CHAIN, place);
-        let hops = Value::new(place, Kind::List(hops));
+        let hops = Value::new(place, Data::List(hops));
         objects.push("chains", vec![entry("name", name), entry("hops", hops)], place);
     }
     let mut count = 0;
@@ -47,10 +48,10 @@ fn flag_name(flag: &str, index: usize, count: usize) -> String {
     if count == 1 { flag.to_owned() } else { format!("{flag}#{}", index + 1) }
 }
 
-fn text(text: &str, place: Place) -> Value {
-    Piece { text: text.to_owned(), place }.value()
+fn text(text: &str, place: Position) -> Value {
+    UrlPiece { text: text.to_owned(), place }.value()
 }
 
-fn map(entries: Vec<crate::value::Entry>, place: Place) -> Value {
-    Value::new(place, Kind::Map(entries))
+fn map(entries: Vec<Member>, place: Position) -> Value {
+    Value::new(place, Data::Map(entries))
 }

@@ -6,22 +6,27 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, StrInput, Tag};
 
 use crate::{
-    findings::{At, Report, quote},
-    value::{Entry, Kind, MAX_DEPTH, MAX_KEYS, MAX_VALUES, Place, Value, same_key},
+    findings::Report,
+    location::{At, Position, quote},
+    value::{Data, MAX_DEPTH, MAX_KEYS, MAX_VALUES, Member, Value, same_key},
 };
 
 /// The one document in `source`, already added to the report's texts as number `text`; `None` after an error
 /// was reported.
 pub(crate) fn read(source: &str, text: u32, report: &mut Report) -> Option<Value> {
-    let mut builder =
-        Builder { parser: Parser::new_from_str(source), text, anchors: HashMap::new(), values: 0 };
+    let mut builder = YamlBuilder {
+        parser: Parser::new_from_str(source),
+        text,
+        anchors: HashMap::new(),
+        values: 0,
+    };
     builder
         .document()
         .map_err(|problem| report.error(problem.at, problem.message).maybe_help(problem.help))
         .ok()
 }
 
-struct Builder<'a> {
+struct YamlBuilder<'a> {
     parser: Parser<'a, StrInput<'a>>,
     text: u32,
     /// Finished values by anchor, with how many values they hold.
@@ -30,24 +35,24 @@ struct Builder<'a> {
 }
 
 /// The first thing wrong; reading stops there.
-struct Problem {
+struct YamlProblem {
     at: At,
     message: String,
     help: Option<String>,
 }
 
-fn problem<T>(place: Place, message: impl Into<String>) -> Result<T, Problem> {
-    Err(Problem { at: place.into(), message: message.into(), help: None })
+fn problem<T>(place: Position, message: impl Into<String>) -> Result<T, YamlProblem> {
+    Err(YamlProblem { at: place.into(), message: message.into(), help: None })
 }
 
-impl<'a> Builder<'a> {
-    fn next(&mut self) -> Result<(Event<'a>, Place), Problem> {
+impl<'a> YamlBuilder<'a> {
+    fn next(&mut self) -> Result<(Event<'a>, Position), YamlProblem> {
         match self.parser.next_event() {
             Some(Ok((event, span))) => Ok((event, self.place(span))),
             Some(Err(error)) => {
                 let at = Span::empty(*error.marker());
                 let place = self.place(at);
-                Err(Problem {
+                Err(YamlProblem {
                     at: place.into(),
                     message: format!("not YAML: {}", error.info()),
                     help: help_for(error.info()),
@@ -57,10 +62,10 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn place(&self, span: Span) -> Place {
+    fn place(&self, span: Span) -> Position {
         let width = if span.start.line() == span.end.line() { span.len() } else { 1 };
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        Place {
+        Position {
             text: self.text,
             line: number(span.start.line()).max(1),
             column: number(span.start.col()).saturating_add(1),
@@ -68,7 +73,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn document(&mut self) -> Result<Value, Problem> {
+    fn document(&mut self) -> Result<Value, YamlProblem> {
         let mut root = None;
         loop {
             let (event, place) = self.next()?;
@@ -85,11 +90,16 @@ impl<'a> Builder<'a> {
                 event => root = Some(self.value(event, place, 0)?),
             }
         }
-        let start = Place { text: self.text, line: 1, column: 1, width: 1 };
-        Ok(root.unwrap_or(Value::new(start, Kind::Null)))
+        let start = Position { text: self.text, line: 1, column: 1, width: 1 };
+        Ok(root.unwrap_or(Value::new(start, Data::Null)))
     }
 
-    fn value(&mut self, event: Event<'a>, place: Place, depth: usize) -> Result<Value, Problem> {
+    fn value(
+        &mut self,
+        event: Event<'a>,
+        place: Position,
+        depth: usize,
+    ) -> Result<Value, YamlProblem> {
         if depth > MAX_DEPTH {
             return problem(place, format!("nested more than {MAX_DEPTH} levels deep"));
         }
@@ -103,11 +113,11 @@ impl<'a> Builder<'a> {
             }
             Event::SequenceStart(anchor, tag) => {
                 allow_tag(tag.as_deref(), "seq", place)?;
-                (anchor, Kind::List(self.list(depth)?))
+                (anchor, Data::List(self.list(depth)?))
             }
             Event::MappingStart(anchor, tag) => {
                 allow_tag(tag.as_deref(), "map", place)?;
-                (anchor, Kind::Map(self.map(depth)?))
+                (anchor, Data::Map(self.map(depth)?))
             }
             Event::Alias(anchor) => return self.alias(anchor, place),
             _ => return problem(place, "not YAML: a value is missing here"),
@@ -119,7 +129,7 @@ impl<'a> Builder<'a> {
         Ok(value)
     }
 
-    fn count(&mut self, values: usize, place: Place) -> Result<(), Problem> {
+    fn count(&mut self, values: usize, place: Position) -> Result<(), YamlProblem> {
         self.values += values;
         if self.values > MAX_VALUES {
             return problem(
@@ -130,7 +140,7 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn alias(&mut self, anchor: usize, place: Place) -> Result<Value, Problem> {
+    fn alias(&mut self, anchor: usize, place: Position) -> Result<Value, YamlProblem> {
         match self.anchors.get(&anchor) {
             Some((value, size)) => {
                 let (value, size) = (value.clone(), *size);
@@ -141,7 +151,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn list(&mut self, depth: usize) -> Result<Vec<Value>, Problem> {
+    fn list(&mut self, depth: usize) -> Result<Vec<Value>, YamlProblem> {
         let mut items = Vec::new();
         loop {
             let (event, place) = self.next()?;
@@ -152,8 +162,8 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn map(&mut self, depth: usize) -> Result<Vec<Entry>, Problem> {
-        let mut entries = Keys::default();
+    fn map(&mut self, depth: usize) -> Result<Vec<Member>, YamlProblem> {
+        let mut entries = UniqueKeys::default();
         let mut merged = Vec::new();
         loop {
             let (event, place) = self.next()?;
@@ -170,7 +180,7 @@ impl<'a> Builder<'a> {
             if is_merge {
                 merged.push(value);
             } else {
-                entries.add(Entry { key, place, value })?;
+                entries.add(Member { key, place, value })?;
             }
         }
         for value in merged {
@@ -182,18 +192,18 @@ impl<'a> Builder<'a> {
 
 /// The entries of a map with an index by lower-case key.
 #[derive(Default)]
-pub(crate) struct Keys {
-    pub(crate) list: Vec<Entry>,
+pub(crate) struct UniqueKeys {
+    pub(crate) list: Vec<Member>,
     index: HashMap<String, usize>,
 }
 
-impl Keys {
+impl UniqueKeys {
     fn has(&self, key: &str) -> bool {
         self.index.contains_key(&key.to_lowercase())
     }
 
-    fn add(&mut self, entry: Entry) -> Result<(), Problem> {
-        self.insert(entry).map_err(|refused| Problem {
+    fn add(&mut self, entry: Member) -> Result<(), YamlProblem> {
+        self.insert(entry).map_err(|refused| YamlProblem {
             at: refused.place.into(),
             message: refused.message,
             help: None,
@@ -201,15 +211,15 @@ impl Keys {
     }
 
     /// Adds an entry unless its key is there already or the map is full.
-    pub(crate) fn insert(&mut self, entry: Entry) -> Result<(), Refused> {
+    pub(crate) fn insert(&mut self, entry: Member) -> Result<(), RefusedKey> {
         if self.list.len() >= MAX_KEYS {
             let message = format!("this map has more than {MAX_KEYS} keys");
-            return Err(Refused { place: entry.place, message });
+            return Err(RefusedKey { place: entry.place, message });
         }
         let lower = entry.key.to_lowercase();
         if let Some(first) = self.index.get(&lower).and_then(|i| self.list.get(*i)) {
             debug_assert!(same_key(&first.key, &entry.key));
-            return Err(Refused {
+            return Err(RefusedKey {
                 place: entry.place,
                 message: format!(
                     "{} is given twice: first in line {}, column {}",
@@ -226,16 +236,16 @@ impl Keys {
 }
 
 /// Why a key cannot be added: it was there already, or it is one too many.
-pub(crate) struct Refused {
-    pub(crate) place: Place,
+pub(crate) struct RefusedKey {
+    pub(crate) place: Position,
     pub(crate) message: String,
 }
 
 /// Adds the entries of a `<<` value that the map does not have itself; earlier ones win.
-fn merge(entries: &mut Keys, value: Value) -> Result<(), Problem> {
+fn merge(entries: &mut UniqueKeys, value: Value) -> Result<(), YamlProblem> {
     let place = value.place;
-    match value.kind {
-        Kind::Map(list) => {
+    match value.data {
+        Data::Map(list) => {
             for entry in list {
                 if !entries.has(&entry.key) {
                     entries.add(entry)?;
@@ -243,21 +253,21 @@ fn merge(entries: &mut Keys, value: Value) -> Result<(), Problem> {
             }
             Ok(())
         }
-        Kind::List(values) if values.iter().all(|v| matches!(v.kind, Kind::Map(_))) => {
+        Data::List(values) if values.iter().all(|v| matches!(v.data, Data::Map(_))) => {
             values.into_iter().try_for_each(|value| merge(entries, value))
         }
         _ => problem(place, "`<<` takes a map or a list of maps"),
     }
 }
 
-fn allow_tag(tag: Option<&Tag>, own: &str, place: Place) -> Result<(), Problem> {
+fn allow_tag(tag: Option<&Tag>, own: &str, place: Position) -> Result<(), YamlProblem> {
     match tag {
         Some(tag) if !(tag.is_yaml_core_schema() && tag.suffix == own) => unknown_tag(tag, place),
         _ => Ok(()),
     }
 }
 
-fn unknown_tag<T>(tag: &Tag, place: Place) -> Result<T, Problem> {
+fn unknown_tag<T>(tag: &Tag, place: Position) -> Result<T, YamlProblem> {
     let tag = quote(&tag.to_string());
     problem(place, format!("the tag {tag} has no meaning in a configuration"))
 }
@@ -266,27 +276,27 @@ fn scalar(
     text: &str,
     style: ScalarStyle,
     tag: Option<&Tag>,
-    place: Place,
-) -> Result<Kind, Problem> {
+    place: Position,
+) -> Result<Data, YamlProblem> {
     let plain = match style {
         ScalarStyle::Plain => resolve(text),
-        _ => Kind::Text(text.to_owned()),
+        _ => Data::Text(text.to_owned()),
     };
     let Some(tag) = tag else { return Ok(plain) };
     // A lone `!`: not to be resolved.
     if format!("{}{}", tag.handle, tag.suffix) == "!" {
-        return Ok(Kind::Text(text.to_owned()));
+        return Ok(Data::Text(text.to_owned()));
     }
     if !tag.is_yaml_core_schema() {
         return unknown_tag(tag, place);
     }
     match (tag.suffix.as_str(), resolve(text)) {
-        ("str", _) => Ok(Kind::Text(text.to_owned())),
-        ("int", kind @ Kind::Int(_))
-        | ("bool", kind @ Kind::Bool(_))
-        | ("float", kind @ Kind::Float(_))
-        | ("null", kind @ Kind::Null) => Ok(kind),
-        ("float", Kind::Int(number)) => Ok(Kind::Float(number as f64)),
+        ("str", _) => Ok(Data::Text(text.to_owned())),
+        ("int", kind @ Data::Int(_))
+        | ("bool", kind @ Data::Bool(_))
+        | ("float", kind @ Data::Float(_))
+        | ("null", kind @ Data::Null) => Ok(kind),
+        ("float", Data::Int(number)) => Ok(Data::Float(number as f64)),
         ("int" | "bool" | "float" | "null", _) => {
             problem(place, format!("{} is no `!!{}`", quote(text), tag.suffix))
         }
@@ -296,28 +306,28 @@ fn scalar(
 
 /// What a plain scalar is (yaml.v3's rules: YAML 1.2's core schema, underscores in numbers, `0b`, and a
 /// leading 0 for octal).
-pub(crate) fn resolve(text: &str) -> Kind {
+pub(crate) fn resolve(text: &str) -> Data {
     match text {
-        "" | "~" | "null" | "Null" | "NULL" => return Kind::Null,
-        "true" | "True" | "TRUE" => return Kind::Bool(true),
-        "false" | "False" | "FALSE" => return Kind::Bool(false),
+        "" | "~" | "null" | "Null" | "NULL" => return Data::Null,
+        "true" | "True" | "TRUE" => return Data::Bool(true),
+        "false" | "False" | "FALSE" => return Data::Bool(false),
         ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" => {
-            return Kind::Float(f64::INFINITY);
+            return Data::Float(f64::INFINITY);
         }
-        "-.inf" | "-.Inf" | "-.INF" => return Kind::Float(f64::NEG_INFINITY),
-        ".nan" | ".NaN" | ".NAN" => return Kind::Float(f64::NAN),
+        "-.inf" | "-.Inf" | "-.INF" => return Data::Float(f64::NEG_INFINITY),
+        ".nan" | ".NaN" | ".NAN" => return Data::Float(f64::NAN),
         _ => {}
     }
     if !text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.')) {
-        return Kind::Text(text.to_owned());
+        return Data::Text(text.to_owned());
     }
     let digits = text.replace('_', "");
     if let Some(number) = integer(&digits) {
-        return Kind::Int(number);
+        return Data::Int(number);
     }
     match digits.parse() {
-        Ok(number) if is_float(&digits) => Kind::Float(number),
-        _ => Kind::Text(text.to_owned()),
+        Ok(number) if is_float(&digits) => Data::Float(number),
+        _ => Data::Text(text.to_owned()),
     }
 }
 
@@ -366,115 +376,4 @@ fn help_for(info: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::findings::Profile;
-
-    fn try_read(source: &str) -> Result<Value, String> {
-        let mut report = Report::new(Profile::Compat);
-        let text = report.texts.add("a.yaml", source);
-        let value = read(source, text, &mut report);
-        value.ok_or_else(|| report.finish().0[0].to_string())
-    }
-
-    fn json(value: &Value) -> String {
-        match &value.kind {
-            Kind::Null => "null".into(),
-            Kind::Bool(value) => value.to_string(),
-            Kind::Int(number) => number.to_string(),
-            Kind::Float(number) => format!("{number:?}"),
-            Kind::Text(text) => format!("{text:?}"),
-            Kind::List(items) => {
-                format!("[{}]", items.iter().map(json).collect::<Vec<_>>().join(","))
-            }
-            Kind::Map(entries) => {
-                let entry = |e: &Entry| format!("{:?}:{}", e.key, json(&e.value));
-                format!("{{{}}}", entries.iter().map(entry).collect::<Vec<_>>().join(","))
-            }
-        }
-    }
-
-    #[test]
-    fn scalars_are_read_as_gost_reads_them() {
-        for (written, read) in [
-            ("~", "null"),
-            ("True", "true"),
-            ("yes", "\"yes\""),
-            ("0123", "83"),
-            ("0o17", "15"),
-            ("0x1F", "31"),
-            ("0b101", "5"),
-            ("1_000", "1000"),
-            ("-5", "-5"),
-            ("08", "8.0"),
-            ("1.5", "1.5"),
-            ("1e3", "1000.0"),
-            ("192.168.1.1", "\"192.168.1.1\""),
-            ("10s", "\"10s\""),
-            ("'1'", "\"1\""),
-            ("!!str 1", "\"1\""),
-            ("! 1", "\"1\""),
-            ("2026-11-22", "\"2026-11-22\""),
-            ("1e", "\"1e\""),
-            ("-", "[null]"),
-            (".", "\".\""),
-            ("+", "\"+\""),
-        ] {
-            assert_eq!(try_read(written).map(|v| json(&v)), Ok(read.to_owned()), "{written}");
-        }
-    }
-
-    #[test]
-    fn anchors_aliases_and_merge_keys() {
-        let source = "a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\nc: {<<: [{z: 1}, *a], x: 9}\nd: *a\n";
-        assert_eq!(
-            try_read(source).map(|v| json(&v)),
-            Ok(r#"{"a":{"x":1,"y":2},"b":{"y":3,"x":1},"c":{"x":9,"z":1,"y":2},"d":{"x":1,"y":2}}"#.to_owned())
-        );
-    }
-
-    #[test]
-    fn places_are_those_of_the_text() {
-        let value = try_read("a:\n  - name: x\n    addr: höst\n").unwrap();
-        let list = value.get("a").unwrap();
-        let Kind::List(items) = &list.value.kind else { panic!("{list:?}") };
-        let addr = items[0].get("ADDR").unwrap();
-        assert_eq!((addr.place.line, addr.place.column, addr.place.width), (3, 5, 4));
-        let place = addr.value.place;
-        assert_eq!((place.line, place.column, place.width), (3, 11, 4));
-    }
-
-    #[test]
-    fn what_is_not_one_plain_document_is_refused() {
-        for (source, message) in [
-            ("a: 1\nA: 2\n", "`A` is given twice: first in line 1, column 1"),
-            ("a: 1\n---\nb: 1\n", "a second document begins here"),
-            ("a: !x 1\n", "the tag `!x` has no meaning"),
-            ("a: &a [*a]\n", "refers to a value it is part of"),
-            ("{a: 1}: 2\n", "a key must be a plain text"),
-            ("<<: 1\n", "`<<` takes a map"),
-            ("a: *b\n", "not YAML"),
-            ("a: [1\n", "not YAML"),
-            ("!!int x", "`x` is no `!!int`"),
-        ] {
-            let error = try_read(source).unwrap_err();
-            assert!(error.contains(message), "{source}: {error}");
-        }
-        let deep = "[".repeat(100);
-        assert!(try_read(&deep).unwrap_err().contains("levels deep"));
-    }
-
-    #[test]
-    fn a_bomb_of_aliases_is_refused() {
-        let mut source = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
-        for i in 1..10 {
-            let alias = format!("*a{}", i - 1);
-            source += &format!("a{i}: &a{i} [{}]\n", vec![alias; 10].join(", "));
-        }
-        assert!(try_read(&source).unwrap_err().contains("more than 1000000 values"));
-        let text = "x".repeat(1 << 20);
-        let aliases = "*a, ".repeat(1000);
-        let source = format!("a: &a {text}\nb: [{aliases}]\n");
-        assert!(try_read(&source).unwrap_err().contains("more than 1000000 values"));
-    }
-}
+mod tests;

@@ -6,14 +6,14 @@ use rtun_config::{
     Environment, Outcome, Variable, cli,
     findings::Profile,
     load,
-    source::{Content, ReadError, Source},
+    source::{ConfigSource, Content, ReadError},
 };
 use rtun_settings::LogLevel;
 use rtun_settings::{Matcher, Provider, ServiceKind};
 
 fn run(arguments: &[&str]) -> Outcome {
     let args = cli::parse(arguments.iter().copied()).unwrap();
-    let mut nothing = |_: &Source| Err(ReadError::NotFound);
+    let mut nothing = |_: &ConfigSource| Err(ReadError::NotFound);
     load(&args, &Environment::default(), &mut nothing, Profile::Compat)
 }
 
@@ -329,7 +329,7 @@ fn flags_and_environment_come_after_files() {
             ..Environment::default()
         };
         let mut files =
-            |_: &Source| Ok(Content { bytes: file.as_bytes().to_vec(), content_type: None });
+            |_: &ConfigSource| Ok(Content { bytes: file.as_bytes().to_vec(), content_type: None });
         let outcome = load(&args, &environment, &mut files, Profile::Compat);
         outcome.config.unwrap().log.level
     };

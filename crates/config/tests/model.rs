@@ -236,3 +236,31 @@ metrics: {addr: '127.0.0.1:0', auth: {username: u, password: hunter2}}
     assert_eq!(users.iter().flat_map(inline).count(), 1);
     assert!(!format!("{config:?}").contains("hunter2"));
 }
+
+#[test]
+fn gso_frames_have_an_old_spelling() {
+    let read = |key: &str| {
+        let text = format!(
+            "
+services:
+- name: hub
+  addr: 127.0.0.1:8443
+  handler: {{type: router, metadata: {{{key}: false}}}}
+  listener: {{type: tcp}}
+- name: host
+  handler: {{type: tun, chain: hub}}
+  listener: {{type: tun, metadata: {{net: 10.0.0.1/24, {key}: false}}}}
+  forwarder: {{nodes: [{{addr: paris}}]}}
+chains:
+- name: hub
+  hops: [{{name: hop, nodes: [{{name: hub, addr: 'h:1', connector: {{type: router}}}}]}}]
+"
+        );
+        read(&text)
+    };
+    let config = read("gsoFrames");
+    assert!(!hub(&config).rules.gso_frames);
+    let ServiceKind::Host(host) = &config.services[1].kind else { panic!("{config:?}") };
+    assert!(!host.device.gso_frames);
+    assert_eq!(config, read("superFrames"));
+}

@@ -7,7 +7,7 @@ use rtun_config::{
     Environment, Outcome, Variable, cli, cli_url, config_yaml,
     findings::{Profile, Severity},
     load, load_text,
-    source::{Content, ReadError, Source},
+    source::{ConfigSource, Content, ReadError},
 };
 use rtun_settings::Config;
 
@@ -15,7 +15,7 @@ use rtun_settings::Config;
 fn run(arguments: &[&str], files: &[(&str, &str)]) -> Outcome {
     let args = cli::parse(arguments.iter().copied()).unwrap();
     let environment = Environment { home: Some("/home/u".to_owned()), ..Environment::default() };
-    let mut reader = |source: &Source| {
+    let mut reader = |source: &ConfigSource| {
         let name = source.to_string();
         let (_, text) = files.iter().find(|(file, _)| *file == name).ok_or(ReadError::NotFound)?;
         Ok(Content { bytes: text.as_bytes().to_vec(), content_type: None })
@@ -86,7 +86,7 @@ fn what_the_environment_asks_for_is_not_ignored() {
     let args = cli::parse(["-L", "router://:1"]).unwrap();
     let api = Variable { name: "GOST_API".to_owned(), value: ":18080".to_owned() };
     let environment = Environment { api: Some(api), ..Environment::default() };
-    let mut nothing = |_: &Source| Err(ReadError::NotFound);
+    let mut nothing = |_: &ConfigSource| Err(ReadError::NotFound);
     let outcome = load(&args, &environment, &mut nothing, Profile::Compat);
     let shown: Vec<String> = outcome.findings.iter().map(ToString::to_string).collect();
     assert_eq!(

@@ -8,7 +8,7 @@ use rtun_config::{
     Environment, Outcome, cli,
     findings::{Code, Profile, Severity},
     load, load_text, schema,
-    source::{ReadError, Source},
+    source::{ConfigSource, ReadError},
 };
 use rtun_settings::{
     Bind, CertificateFiles, CipherSuite, Config, CongestionControl, DialTls, Endpoint, Fingerprint,
@@ -23,7 +23,7 @@ const TUN: &str = "tun:///host-1?net=10.1.0.1/24";
 
 fn run(arguments: &[&str]) -> Outcome {
     let args = cli::parse(arguments.iter().copied()).unwrap();
-    let mut nothing = |_: &Source| Err(ReadError::NotFound);
+    let mut nothing = |_: &ConfigSource| Err(ReadError::NotFound);
     load(&args, &Environment::default(), &mut nothing, Profile::Compat)
 }
 
@@ -169,7 +169,7 @@ fn multiplexing() {
         assert_eq!(mux(listener(&format!("type: {name}"))), default);
         assert_eq!(
             mux(dialer(&format!("type: {name}, metadata: {{mux.type: smux, mux.version: 0}}"))),
-            { default.clone() }
+            { default }
         );
     }
     assert_eq!(mux(dialer("type: mtcp")).version, MuxVersion::Two);

@@ -6,7 +6,7 @@ use rtun_config::{
     Environment, Outcome, cli,
     findings::{Code, Profile, Severity},
     load, load_text,
-    source::{Content, ReadError, Source},
+    source::{ConfigSource, Content, ReadError},
 };
 use rtun_settings::{Config, HostSettings, HubSettings, Provider, ServiceKind};
 
@@ -24,8 +24,8 @@ fn yaml(name: &str) -> Outcome {
 
 fn arguments(arguments: &[&str]) -> Outcome {
     let args = cli::parse(arguments.iter().copied()).unwrap();
-    let mut files = |source: &Source| match source {
-        Source::File(path) => {
+    let mut files = |source: &ConfigSource| match source {
+        ConfigSource::File(path) => {
             Ok(Content { bytes: file(path.to_str().unwrap()).into_bytes(), content_type: None })
         }
         _ => Err(ReadError::NotFound),

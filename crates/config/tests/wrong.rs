@@ -17,7 +17,7 @@ use rtun_config::{
     Environment, Outcome, cli,
     findings::Profile,
     load, load_text,
-    source::{Content, ReadError, Source},
+    source::{ConfigSource, Content, ReadError},
 };
 
 fn directory() -> PathBuf {
@@ -46,8 +46,8 @@ fn seen_by_an_operator(path: &Path) -> String {
 }
 
 /// Sources named on a command line stand beside it.
-fn read(source: &Source) -> Result<Content, ReadError> {
-    let Source::File(path) = source else {
+fn read(source: &ConfigSource) -> Result<Content, ReadError> {
+    let ConfigSource::File(path) = source else {
         return Err(ReadError::Other("status 404".to_owned()));
     };
     match fs::read(directory().join("sources").join(path)) {

@@ -127,10 +127,10 @@ impl<T: Send + 'static> RouteAnswers<T> {
         limits: AnswerLimits,
         release: impl Fn(Vec<T>, Released) + Send + Sync + 'static,
     ) -> Self {
-        let AnswerLimits { deadline, failures, pause, .. } = limits;
+        let AnswerLimits { questions, waiting, waiting_bytes, deadline, failures, pause, .. } =
+            limits;
         let call_limits = CallLimits { deadline, failures, pause, refusals_count: true };
         let address = plugin.address().to_owned();
-        let AnswerLimits { questions, waiting, waiting_bytes, .. } = limits;
         Self {
             plugin,
             caller: PluginCaller::new(PluginKind::Router, name, address, call_limits),

@@ -22,7 +22,7 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 const SIZES: [usize; 4] = [10, 1000, 100_000, 1_000_000];
 /// The number of gateways of the routes, at most.
 const HOSTS: usize = 1000;
-/// The number of addresses looked up in turn: so many that caches do not keep their paths in the trie.
+/// The number of addresses looked up in turn: more than the caches keep paths in the trie for.
 const ADDRS: usize = 1 << 20;
 
 criterion_group! {

@@ -63,7 +63,7 @@ pub struct Proven<'a> {
     proof: &'a Proof,
 }
 
-/// The password that a user has presented, kept to check later whether it is still right: never printed.
+/// The password that a user has presented, stored for a later check whether it is still right: never printed.
 #[derive(Clone)]
 pub struct Proof(Arc<Padded>);
 

@@ -5,8 +5,8 @@ use std::fmt;
 /// The byte order mark, as a character.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// Reads bytes as text: UTF-8 with or without a byte order mark, or UTF-16 in either byte order with one. The byte
-/// order mark is not part of the text. Line ends stay unchanged.
+/// Reads bytes as text: UTF-8 with or without a byte order mark, or UTF-16 in either byte order with one. The
+/// byte order mark is not part of the text. Line ends stay unchanged.
 ///
 /// # Errors
 ///

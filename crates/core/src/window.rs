@@ -59,7 +59,7 @@ pub struct Window {
     /// Bytes given to the transport, and those known to be received.
     written: u64,
     received: u64,
-    stamps: VecDeque<Stamp>,
+    stamps: VecDeque<WindowStamp>,
     /// In bytes per second.
     rate: Best<u64>,
     delay: Best<std::cmp::Reverse<Duration>>,
@@ -82,7 +82,7 @@ struct Growth {
 
 /// A stamp in the stream that has not been answered.
 #[derive(Debug, Clone, Copy)]
-struct Stamp {
+struct WindowStamp {
     position: u64,
     sent: Instant,
     /// Whether more bytes waited than were written. Only then the rate says what the path can carry.
@@ -141,7 +141,7 @@ impl Window {
 
     /// A stamp to be sent now, after the written bytes; `backlog`: whether more bytes wait. Its bytes are never all zero.
     pub fn stamp(&mut self, backlog: bool, now: Instant) -> [u8; 8] {
-        let stamp = Stamp { position: self.written, sent: now, backlog };
+        let stamp = WindowStamp { position: self.written, sent: now, backlog };
         self.stamps.push_back(stamp);
         (self.written + 1).to_be_bytes()
     }

@@ -1,4 +1,4 @@
-//! What can go wrong while a lab is built.
+//! Errors of building a lab.
 
 use std::io;
 
@@ -11,15 +11,15 @@ pub enum LabError {
          allows it"
     )]
     NotPermitted {
-        /// What was being done.
+        /// The failed step.
         action: String,
     },
-    /// An address, prefix or name given by the caller is not one.
+    /// The caller's text is no address, prefix or name.
     #[error("{text:?} is not {expected}")]
     BadArgument {
-        /// What was given.
+        /// The given text.
         text: String,
-        /// What was expected there.
+        /// The expected kind of text.
         expected: &'static str,
     },
     /// The system refused a setting of a device.
@@ -27,21 +27,21 @@ pub enum LabError {
     Link {
         /// The namespace's name.
         namespace: String,
-        /// What was being done, and the system's answer.
+        /// The failed step, and the system's answer.
         source: rtun_system::netlink::LinkError,
     },
     /// The system refused something else.
     #[error("{action}: {source}")]
     System {
-        /// What was being done.
+        /// The failed step.
         action: String,
-        /// What the system answered.
+        /// The system's answer.
         source: io::Error,
     },
 }
 
 impl LabError {
-    /// The error of `action`, by what the system answered.
+    /// The error of `action`, from the system's answer.
     pub(crate) fn system(action: impl Into<String>, source: impl Into<io::Error>) -> LabError {
         let (action, source) = (action.into(), source.into());
         match source.kind() {
@@ -50,7 +50,7 @@ impl LabError {
         }
     }
 
-    /// The error of `action`, by what netlink answered.
+    /// The error of `action`, from netlink's answer.
     pub(crate) fn netlink(action: impl Into<String>, error: rtnetlink::Error) -> LabError {
         let source = match &error {
             rtnetlink::Error::NetlinkError(message) => {

@@ -1,15 +1,15 @@
 //! Networks of Linux namespaces on one machine, for the demo, the benchmarks and the tests.
 //!
 //! ```text
-//!   Namespace "hub"        Namespace "h1"        Namespace "h2"
+//!   namespace "hub"        namespace "h1"        namespace "h2"
 //!     eth0 10.0.0.1/24       eth0 10.0.0.2/24      eth0 10.0.0.3/24
 //!       |                      |                     |
 //!     port1 ---------------- port2 --------------- port3     Switch (a bridge in its own namespace)
 //! ```
 //!
-//! A [`Lab`] hands out [`Namespace`]s and [`Switch`]es; programs started in a namespace end with
-//! the lab, and the kernel removes the namespaces, devices and routes once nothing holds them.
-//! Nothing outside is touched: no names under `/run/netns`, no settings of this machine.
+//! A [`Lab`] makes [`NetNamespace`]s and [`Switch`]es. Programs started in a namespace end with the lab,
+//! and the kernel removes the namespaces, devices and routes when nothing uses them. Nothing outside
+//! changes: no names under `/run/netns`, no settings of this machine.
 
 use std::io;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ mod user_namespace;
 mod wan;
 
 pub use error::LabError;
-pub use namespace::Namespace;
+pub use namespace::NetNamespace;
 pub use process::Process;
 pub use switch::Switch;
 pub use user_namespace::{UserNamespaceError, enter_user_namespace};
@@ -36,12 +36,12 @@ pub use wan::{Direction, Impairment, Rate, Reorder, Wan, WanConfig, WanCounters}
 use process::Processes;
 
 /// Whether this process may build a lab: make network namespaces and mount namespaces. The text
-/// says why not and what would help; tests print it as `skipped: REASON`.
+/// says why not and what would help. Tests print it as `skipped: REASON`.
 pub fn available() -> Result<(), String> {
     Lab::new().map(drop).map_err(|error| error.to_string())
 }
 
-/// Whether, besides, TUN devices can be made in a lab's namespaces.
+/// Whether a lab and TUN devices in its namespaces can be made.
 pub fn tun_available() -> Result<(), String> {
     let probe = Lab::new().and_then(|lab| lab.namespace("probe"));
     let made = probe.and_then(|probe| {
@@ -50,19 +50,18 @@ pub fn tun_available() -> Result<(), String> {
     made.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
 }
 
-/// A network on this machine. Dropping it kills the programs started in its namespaces that are
-/// still alive, each by its own process id, and waits for them; namespaces still held by a clone
-/// start no further ones. A process that is itself killed (SIGKILL) cannot do this: its programs
-/// then live on.
+/// A network on this machine. Dropping it kills the programs that still run in its namespaces, each by
+/// its own process id, and waits for them. Remaining clones of namespaces start no further programs.
+/// If this process is killed (SIGKILL), its programs continue to run.
 #[derive(Debug)]
 pub struct Lab {
     processes: Arc<Processes>,
 }
 
 impl Lab {
-    /// Begins an empty network; fails if this process may not make namespaces.
+    /// An empty network. Fails if this process may not make namespaces.
     pub fn new() -> Result<Lab, LabError> {
-        // On a thread that ends, and they with it.
+        // On a thread that ends, and the namespaces with it.
         on_own_thread(|| Ok(unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)?))
             .flatten()
             .map_err(|error| LabError::system("creating network namespaces", error))?;
@@ -71,8 +70,8 @@ impl Lab {
 
     /// Makes a namespace: a machine with nothing but its loopback device, which is up. `name` is
     /// for messages only.
-    pub fn namespace(&self, name: &str) -> Result<Namespace, LabError> {
-        Namespace::create(name, self.processes.clone())
+    pub fn namespace(&self, name: &str) -> Result<NetNamespace, LabError> {
+        NetNamespace::create(name, self.processes.clone())
     }
 
     /// Makes a switch, to which any number of namespaces can be attached.
@@ -84,23 +83,22 @@ impl Lab {
     /// addresses.
     pub fn veth(
         &self,
-        a: &Namespace,
+        a: &NetNamespace,
         a_device: &str,
-        b: &Namespace,
+        b: &NetNamespace,
         b_device: &str,
     ) -> Result<(), LabError> {
         switch::cable(a, a_device, b, b_device)
     }
 
-    /// Connects two namespaces by a long way: `a_device` in `a`, `b_device` in `b`, both up,
-    /// without addresses. They are point-to-point devices, not Ethernet: whatever is routed to one
-    /// comes out at the other, without neighbour discovery. The connection lasts as long as its
-    /// handle.
+    /// Connects two namespaces by a long path: `a_device` in `a`, `b_device` in `b`, both up,
+    /// without addresses. They are point-to-point devices, not Ethernet: every packet routed to one
+    /// leaves at the other, without neighbour discovery. The connection lasts as long as its handle.
     pub fn wan(
         &self,
-        a: &Namespace,
+        a: &NetNamespace,
         a_device: &str,
-        b: &Namespace,
+        b: &NetNamespace,
         b_device: &str,
         config: &WanConfig,
     ) -> Result<Wan, LabError> {
@@ -114,8 +112,8 @@ impl Drop for Lab {
     }
 }
 
-/// Runs `work` on a thread of its own, which may change its namespaces without anybody else
-/// noticing, and answers what it answers. A panic in `work` goes on in the caller.
+/// Runs `work` on a thread of its own, which may change its namespaces without an effect on others.
+/// Returns the result of `work`; a panic in `work` continues in the caller.
 fn on_own_thread<R: Send>(work: impl FnOnce() -> R + Send) -> io::Result<R> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("lab".into()).spawn_scoped(scope, work)?;

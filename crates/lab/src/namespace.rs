@@ -1,8 +1,8 @@
-//! A network namespace: code and programs run inside it, addresses, routes and settings.
+//! A network namespace: code and programs inside it, addresses, routes and settings.
 //!
-//! A namespace is made by a thread that leaves the one it was born in and keeps a descriptor of
-//! the new one; whoever wants in sends a fresh thread through that descriptor. Sockets opened and
-//! programs started by such a thread belong to the namespace.
+//! A thread leaves its first namespace for a new one and opens a descriptor of it. Code enters the
+//! namespace on a new thread through that descriptor. Sockets and programs of such a thread belong to
+//! the namespace.
 
 use std::fs::File;
 use std::future::Future;
@@ -25,10 +25,10 @@ use rtun_system::os_route::OsRoute;
 use crate::process::{Process, Processes};
 use crate::{LabError, on_own_thread};
 
-/// A machine of the lab. Clones are the same machine; it exists until the last is dropped and the
+/// A machine of the lab. Clones are the same machine. It exists until the last clone is dropped and the
 /// last program in it has ended.
 #[derive(Debug, Clone)]
-pub struct Namespace {
+pub struct NetNamespace {
     inner: Arc<Inner>,
 }
 
@@ -37,15 +37,15 @@ struct Inner {
     name: String,
     /// The namespace's file in `/proc`, open.
     file: File,
-    /// Names that programs started later resolve, each with its address.
+    /// Names that later programs resolve, each with its address.
     hosts: Mutex<Vec<(String, String)>>,
-    /// Whom programs started later ask about names, in that order; none: as outside.
+    /// The name servers of later programs, in this order; none: as outside.
     name_servers: Mutex<Vec<String>>,
     processes: Arc<Processes>,
 }
 
-impl Namespace {
-    pub(crate) fn create(name: &str, processes: Arc<Processes>) -> Result<Namespace, LabError> {
+impl NetNamespace {
+    pub(crate) fn create(name: &str, processes: Arc<Processes>) -> Result<NetNamespace, LabError> {
         let file = on_own_thread(|| {
             unshare(CloneFlags::CLONE_NEWNET)?;
             File::open("/proc/thread-self/ns/net")
@@ -54,7 +54,7 @@ impl Namespace {
         .map_err(|error| LabError::system(format!("creating network namespace {name}"), error))?;
         let (hosts, name_servers) = (Mutex::default(), Mutex::default());
         let inner = Inner { name: name.to_owned(), file, hosts, name_servers, processes };
-        let namespace = Namespace { inner: Arc::new(inner) };
+        let namespace = NetNamespace { inner: Arc::new(inner) };
         namespace.with_link("lo", async |link| link.up().await)?;
         Ok(namespace)
     }
@@ -64,7 +64,7 @@ impl Namespace {
         &self.inner.name
     }
 
-    /// Runs `work` on a thread inside and answers what it answers.
+    /// Runs `work` on a thread inside and returns its result.
     pub fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> Result<R, LabError> {
         on_own_thread(|| self.enter().map(|()| work()))
             .flatten()
@@ -82,7 +82,7 @@ impl Namespace {
         .map_err(|error| self.cannot_enter(error))
     }
 
-    /// Starts `work` on a thread inside and lets it run.
+    /// Starts `work` on a thread inside, without waiting for it.
     pub fn thread<R: Send + 'static>(
         &self,
         work: impl FnOnce() -> R + Send + 'static,
@@ -98,8 +98,8 @@ impl Namespace {
             .map_err(|error| LabError::system("starting a thread", error))
     }
 
-    /// Starts a program inside. It sees this machine's files and processes, the namespace's
-    /// network, and the names given to [`hosts`](Namespace::hosts) so far; it ends with the lab.
+    /// Starts a program inside. It has this machine's files and processes, the namespace's network, and
+    /// the names given to [`hosts`](NetNamespace::hosts) so far. It ends with the lab.
     pub fn spawn(&self, mut command: Command) -> io::Result<Process> {
         let files =
             [(self.hosts_file()?, "/etc/hosts"), (self.resolver_file()?, "/etc/resolv.conf")];
@@ -114,31 +114,31 @@ impl Namespace {
             processes.start(&mut command)
         })
         .flatten();
-        // The mounts keep the files' content after their names are gone (dropped here).
+        // The mounts keep the content of the files, whose names are removed here.
         drop(files);
         child
     }
 
-    /// Has programs started from now on resolve these names, besides those in `/etc/hosts`:
-    /// `("server_ip", "10.0.0.1")`. A later entry does not replace an earlier one of that name.
+    /// Lets programs started later resolve these names, in addition to those in `/etc/hosts`:
+    /// `("server_ip", "10.0.0.1")`. A later entry does not replace an earlier one of the same name.
     pub fn hosts<'a>(&self, entries: impl IntoIterator<Item = (&'a str, &'a str)>) {
         let entries = entries.into_iter().map(|(name, ip)| (name.to_owned(), ip.to_owned()));
         self.inner.hosts.lock().unwrap_or_else(PoisonError::into_inner).extend(entries);
     }
 
-    /// Has programs started from now on ask these name servers, in that order, each for 5 s.
+    /// Lets programs started later ask these name servers, in this order, each for 5 s.
     pub fn name_servers(&self, servers: &[&str]) {
         let servers = servers.iter().map(|&server| server.to_owned()).collect();
         *self.inner.name_servers.lock().unwrap_or_else(PoisonError::into_inner) = servers;
     }
 
-    /// Gives `device` an address, `10.0.0.1/24`; one that is there already is fine.
+    /// Adds an address, `10.0.0.1/24`, to `device`. It is no error if the device has it already.
     pub fn addr_add(&self, device: &str, address: &str) -> Result<(), LabError> {
         let address = parse_address(address)?;
         self.with_link(device, async |link| link.add_address(address).await)
     }
 
-    /// Installs a route via a gateway, in place of one to the same destination.
+    /// Installs a route via a gateway. It replaces a route to the same destination.
     pub fn route_add(&self, destination: &str, gateway: &str) -> Result<(), LabError> {
         let gateway: IpAddr = gateway.parse().map_err(|_| LabError::BadArgument {
             text: gateway.to_owned(),
@@ -149,7 +149,7 @@ impl Namespace {
         self.with_link("lo", async |link| link.replace_route(&route).await)
     }
 
-    /// Installs a route through `device`, in place of one to the same destination.
+    /// Installs a route through `device`. It replaces a route to the same destination.
     pub fn route_add_device(&self, destination: &str, device: &str) -> Result<(), LabError> {
         let route = OsRoute { destination: parse_address(destination)?, gateway: None };
         self.with_link(device, async |link| link.replace_route(&route).await)
@@ -158,7 +158,7 @@ impl Namespace {
     /// Writes a setting below `/proc/sys/net`: `sysctl("ipv4/ip_forward", "1")`.
     pub fn sysctl(&self, key: &str, value: &str) -> Result<(), LabError> {
         let path = Path::new("/proc/sys/net").join(key);
-        // Which namespace the setting belongs to is decided when the file is opened.
+        // The namespace of the setting is that of the thread that opens the file.
         self.run(|| std::fs::write(&path, value))?.map_err(|error| {
             LabError::system(
                 format!("in namespace {}: writing {value} to {}", self.name(), path.display()),
@@ -167,19 +167,19 @@ impl Namespace {
         })
     }
 
-    /// Makes the machine a router for both families.
+    /// Makes the machine a router of both families.
     pub fn forward_packets(&self) -> Result<(), LabError> {
         self.sysctl("ipv4/ip_forward", "1")?;
         self.sysctl("ipv6/conf/all/forwarding", "1")
     }
 
-    /// Sets the congestion control of TCP connections made inside from now on (`cubic`). Fails
-    /// where the kernel lacks it or reserves it for the machine's own root.
+    /// Sets the congestion control of later TCP connections inside (`cubic`). Fails if the kernel does not
+    /// have it or reserves it for the machine's own root.
     pub fn tcp_congestion(&self, name: &str) -> Result<(), LabError> {
         self.sysctl("ipv4/tcp_congestion_control", name)
     }
 
-    /// Has `work` change a device inside.
+    /// Runs `work` on a device inside.
     pub(crate) fn with_link<R: Send>(
         &self,
         device: &str,
@@ -202,7 +202,7 @@ impl Namespace {
         self.inner.file.as_raw_fd()
     }
 
-    pub(crate) fn is(&self, other: &Namespace) -> bool {
+    pub(crate) fn is(&self, other: &NetNamespace) -> bool {
         Arc::ptr_eq(&self.inner, &other.inner)
     }
 
@@ -240,16 +240,16 @@ impl Namespace {
     }
 }
 
-/// Puts the file at `path` over `covered` for the calling thread and what it starts.
+/// Mounts the file at `path` over `covered` for the calling thread and the programs that it starts.
 fn cover(path: &Path, covered: &str) -> io::Result<()> {
     const NONE: Option<&str> = None;
     unshare(CloneFlags::CLONE_NEWNS)?;
-    // Without this the mount would show up outside too.
+    // Otherwise the mount would be visible outside too.
     mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE)?;
     Ok(mount(Some(path), covered, NONE, MsFlags::MS_BIND, NONE)?)
 }
 
-/// A file that goes with its value.
+/// A file that is removed when its value is dropped.
 struct TemporaryFile {
     path: PathBuf,
 }
@@ -260,7 +260,7 @@ impl TemporaryFile {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("rtun-lab-{}-{number}", std::process::id());
         let path = std::env::temp_dir().join(name);
-        // A file of that name is not ours: never write through it.
+        // An existing file of this name is not ours: never write to it.
         let mut file = File::create_new(&path)?;
         let file_at = TemporaryFile { path };
         file.write_all(content)?;
@@ -270,7 +270,7 @@ impl TemporaryFile {
 
 impl Drop for TemporaryFile {
     fn drop(&mut self) {
-        // Nothing depends on it, and there is nobody to tell.
+        // Nothing depends on it, and an error cannot be reported.
         let _ = std::fs::remove_file(&self.path);
     }
 }

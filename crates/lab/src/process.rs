@@ -1,4 +1,4 @@
-//! Programs started in a lab: they are watched, and they end with it.
+//! Programs started in a lab; they end with it.
 
 use std::io;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// How often a program that should end is looked at.
+/// How often a program that should end is checked.
 const POLL: Duration = Duration::from_millis(5);
 
 /// A program running in a namespace. Dropping this does not end it; dropping the lab does.
@@ -48,7 +48,7 @@ impl Process {
     pub fn wait(&self, within: Duration) -> io::Result<Option<ExitStatus>> {
         let deadline = Instant::now() + within;
         loop {
-            // Locked for one look only: the lab must be able to kill a program being waited for.
+            // Locked only for one check: the lab must be able to kill a program during a wait.
             let status = self.try_wait()?;
             if status.is_some() || Instant::now() >= deadline {
                 return Ok(status);
@@ -60,14 +60,14 @@ impl Process {
     /// Sends it a signal; fails with [`io::ErrorKind::NotFound`] when it has ended.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
         let mut child = self.lock();
-        // Not reaped while we hold the lock, so the number is still this program's.
+        // Not reaped while we have the lock, so the id is still this program's.
         if child.try_wait()?.is_some() {
             return Err(io::Error::new(io::ErrorKind::NotFound, "the program has ended"));
         }
         Ok(kill(Pid::from_raw(child.id().cast_signed()), signal)?)
     }
 
-    /// Kills it (SIGKILL) and waits for its end; fine when it has ended already.
+    /// Kills it (SIGKILL) and waits for its end. It is no error if it has ended already.
     pub fn kill(&self) -> io::Result<ExitStatus> {
         let mut child = self.lock();
         child.kill()?;
@@ -79,14 +79,14 @@ impl Process {
     }
 }
 
-/// Every program of a lab, and whether more may start.
+/// The programs of a lab, and whether more may start.
 #[derive(Debug, Default)]
 pub(crate) struct Processes {
-    state: Mutex<State>,
+    state: Mutex<ProcessList>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct ProcessList {
     started: Vec<Process>,
     ended: bool,
 }
@@ -100,18 +100,18 @@ impl Processes {
         }
         let child = command.spawn()?;
         let process = Process { id: child.id(), child: Arc::new(Mutex::new(child)) };
-        // Those that have ended need no killing; without this a long lab would keep them all.
+        // Ended programs need not be killed. Otherwise a long lab would collect them.
         state.started.retain(|process| matches!(process.try_wait(), Ok(None)));
         state.started.push(process.clone());
         Ok(process)
     }
 
-    /// Kills what still runs and starts nothing more.
+    /// Kills the programs that still run, and starts no more.
     pub(crate) fn end_all(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.ended = true;
         for process in state.started.drain(..) {
-            // It can only fail when the program is gone, which is what is wanted.
+            // It fails only if the program has ended already.
             let _ = process.kill();
         }
     }

@@ -1,10 +1,10 @@
-//! What goes from a machine while programs run on it: its addresses and its devices.
+//! Removes addresses and devices from a machine while programs run on it.
 
 use rtnetlink::Handle;
 
-use crate::{LabError, Namespace, namespace::parse_address};
+use crate::{LabError, NetNamespace, namespace::parse_address};
 
-impl Namespace {
+impl NetNamespace {
     /// Takes an address, `10.0.0.1/24`, from `device`; fails if it is not there.
     pub fn addr_remove(&self, device: &str, address: &str) -> Result<(), LabError> {
         let net = parse_address(address)?;

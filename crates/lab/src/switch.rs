@@ -6,36 +6,36 @@ use netlink_packet_route::link::{InfoData, InfoKind, InfoVeth, LinkMessage};
 use rtnetlink::{LinkBridge, LinkMessageBuilder, LinkUnspec};
 
 use crate::namespace::parse_address;
-use crate::{LabError, Namespace};
+use crate::{LabError, NetNamespace};
 
 const BRIDGE: &str = "bridge";
 
 /// An Ethernet switch: a bridge in a namespace of its own.
 #[derive(Debug)]
 pub struct Switch {
-    namespace: Namespace,
-    ports: Mutex<Vec<Port>>,
+    namespace: NetNamespace,
+    ports: Mutex<Vec<SwitchPort>>,
 }
 
 #[derive(Debug)]
-struct Port {
+struct SwitchPort {
     name: String,
-    attached: Namespace,
+    attached: NetNamespace,
 }
 
 impl Switch {
-    pub(crate) fn create(namespace: Namespace) -> Result<Switch, LabError> {
-        // Without snooping every multicast packet reaches every port, which IPv6 neighbour
-        // discovery needs from the first packet on.
+    pub(crate) fn create(namespace: NetNamespace) -> Result<Switch, LabError> {
+        // Without snooping every multicast packet reaches every port. IPv6 neighbour discovery needs that
+        // from the first packet on.
         let message = LinkBridge::new(BRIDGE).mcast_snooping(false).up().build();
         add(&namespace, "creating a bridge", message)?;
         Ok(Switch { namespace, ports: Mutex::default() })
     }
 
-    /// Plugs `namespace` in: it gets the device `device` with `addresses` (`10.0.0.1/24`), up.
+    /// Attaches `namespace`: it gets the device `device` with `addresses` (`10.0.0.1/24`), up.
     pub fn attach(
         &self,
-        namespace: &Namespace,
+        namespace: &NetNamespace,
         device: &str,
         addresses: &[&str],
     ) -> Result<(), LabError> {
@@ -45,37 +45,37 @@ impl Switch {
         let mut ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
         let port = format!("port{}", ports.len() + 1);
         cable(namespace, device, &self.namespace, &port)?;
-        // A port that is cut must not speak for itself either.
+        // A cut port must send no packets of its own.
         self.namespace.with_link(&port, async |link| link.no_made_up_addresses().await)?;
         self.plug(&port, &format!("plugging {} into a switch", namespace.name()))?;
         for address in addresses {
             namespace.addr_add(device, address)?;
         }
-        ports.push(Port { name: port, attached: namespace.clone() });
+        ports.push(SwitchPort { name: port, attached: namespace.clone() });
         Ok(())
     }
 
-    /// Cuts the connection of `namespace` silently: its device and carrier stay up, its packets
-    /// and those for it vanish in the switch. Nothing happens if it is not attached.
-    pub fn cut(&self, namespace: &Namespace) -> Result<(), LabError> {
+    /// Cuts the connection of `namespace` silently: its device stays up and connected, and the switch drops
+    /// its packets and the packets for it. Nothing happens if it is not attached.
+    pub fn cut(&self, namespace: &NetNamespace) -> Result<(), LabError> {
         let action = format!("cutting the connection of {}", namespace.name());
         self.for_ports_of(namespace, |port| {
-            // A port outside the bridge leads nowhere. (The bridge's own port states will not do:
-            // the kernel leaves them again at the next event of that port or another.)
+            // A port outside of the bridge has no connection. (The port states of the bridge are not used,
+            // because the kernel changes them at the next event of any port.)
             let unplug = LinkUnspec::new_with_index(self.index(port)?).nocontroller().build();
             change(&self.namespace, &action, unplug)
         })
     }
 
     /// Ends a [`cut`](Switch::cut).
-    pub fn restore(&self, namespace: &Namespace) -> Result<(), LabError> {
+    pub fn restore(&self, namespace: &NetNamespace) -> Result<(), LabError> {
         let action = format!("restoring the connection of {}", namespace.name());
         self.for_ports_of(namespace, |port| self.plug(port, &action))
     }
 
     fn for_ports_of(
         &self,
-        namespace: &Namespace,
+        namespace: &NetNamespace,
         mut work: impl FnMut(&str) -> Result<(), LabError>,
     ) -> Result<(), LabError> {
         let ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
@@ -98,9 +98,9 @@ impl Switch {
 
 /// Connects two namespaces by a pair of virtual Ethernet devices and sets both up.
 pub(crate) fn cable(
-    a: &Namespace,
+    a: &NetNamespace,
     a_device: &str,
-    b: &Namespace,
+    b: &NetNamespace,
     b_device: &str,
 ) -> Result<(), LabError> {
     let far_end = LinkUnspec::new_with_name(b_device).setns_by_fd(b.descriptor()).build();
@@ -114,12 +114,12 @@ pub(crate) fn cable(
     b.with_link(b_device, async |link| link.up().await)
 }
 
-fn add(namespace: &Namespace, action: &str, message: LinkMessage) -> Result<(), LabError> {
+fn add(namespace: &NetNamespace, action: &str, message: LinkMessage) -> Result<(), LabError> {
     send(namespace, action, message, true)
 }
 
 pub(crate) fn change(
-    namespace: &Namespace,
+    namespace: &NetNamespace,
     action: &str,
     message: LinkMessage,
 ) -> Result<(), LabError> {
@@ -127,7 +127,7 @@ pub(crate) fn change(
 }
 
 fn send(
-    namespace: &Namespace,
+    namespace: &NetNamespace,
     action: &str,
     message: LinkMessage,
     create: bool,

@@ -1,6 +1,6 @@
-//! Instruments that need no installed program: ping, an UDP echo server, TCP transfers, load.
+//! Tools that need no installed program: ping, a UDP echo server, TCP transfers, load.
 //!
-//! Each runs its sockets on threads inside the namespaces it is given, and each wait is bounded.
+//! Each runs its sockets on threads inside the given namespaces, and each wait is bounded.
 
 mod congestion;
 mod load;
@@ -11,7 +11,7 @@ mod tcp;
 mod udp;
 
 pub use congestion::{CongestionSetting, congestion_control};
-pub use load::{Flow, TcpLoad, UdpLoad, UdpRun, UdpSource, udp_load, udp_receiver};
+pub use load::{LoadFlow, TcpLoad, UdpLoad, UdpRun, UdpSource, udp_load, udp_receiver};
 pub use ping::{PingError, ping};
 pub use pulse::{Pulse, PulseRun};
 pub use slow_link::slow_link;

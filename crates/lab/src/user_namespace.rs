@@ -1,4 +1,4 @@
-//! A lab without root: a user namespace in which this process may do what root may.
+//! A lab without root: a user namespace in which this process has the rights of root.
 
 use std::io;
 
@@ -6,16 +6,16 @@ use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{Gid, Uid, getegid, geteuid};
 
-/// Why no user namespace could be entered, and what would help.
+/// Why no user namespace could be entered, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum UserNamespaceError {
-    /// The process has started threads; the kernel allows it only before.
+    /// The process has started threads; the kernel allows it only before that.
     #[error("a user namespace can only be entered while the process has a single thread")]
     SeveralThreads,
-    /// The system switched it off.
+    /// The system forbids it.
     #[error("this system does not let unprivileged users make user namespaces: {reason}; {remedy}")]
     SwitchedOff {
-        /// Which setting forbids it.
+        /// The setting that forbids it.
         reason: String,
         /// What to do.
         remedy: String,
@@ -23,15 +23,15 @@ pub enum UserNamespaceError {
     /// The system refused for a reason that no known setting explains.
     #[error("{action}: {source}; run as root instead")]
     System {
-        /// What was being done.
+        /// The failed step.
         action: &'static str,
-        /// What the system answered.
+        /// The system's answer.
         source: io::Error,
     },
 }
 
 /// Makes this process root of a user namespace and a mount namespace of its own, in which a lab
-/// can be built without privileges on the machine. There is no way back.
+/// can be built without privileges on the machine. It cannot be undone.
 ///
 /// Must be called before the process starts a thread (a tokio runtime starts some).
 pub fn enter_user_namespace() -> Result<(), UserNamespaceError> {
@@ -44,7 +44,7 @@ pub fn enter_user_namespace() -> Result<(), UserNamespaceError> {
     }
     map_to_root(user, group)
         .map_err(|source| explain("becoming root of the user namespace", source))?;
-    // Some systems allow the namespace and then withhold its capabilities; better now than later.
+    // Some systems allow the namespace without its capabilities; detect that now.
     std::thread::spawn(|| unshare(CloneFlags::CLONE_NEWNET))
         .join()
         .unwrap_or(Err(Errno::ECHILD))
@@ -61,7 +61,7 @@ fn map_to_root(user: Uid, group: Gid) -> io::Result<()> {
     std::fs::write("/proc/self/gid_map", format!("0 {group} 1"))
 }
 
-/// Finds the setting behind a refusal.
+/// Finds the setting that caused a refusal.
 fn explain(action: &'static str, source: io::Error) -> UserNamespaceError {
     /// Setting, the value that forbids, the value that allows.
     const SETTINGS: [(&str, &str, &str); 3] = [

@@ -1,13 +1,13 @@
-//! A cable that behaves like a long way: delay, jitter, loss, a rate, and the rest of what the
-//! Internet does to packets, without the kernel's netem.
+//! A cable that behaves like a long path: delay, jitter, loss, a rate, and other effects of the
+//! Internet, without the kernel's netem.
 //!
 //! ```text
 //!   a   TUN device ---> [queue, rate] -> [loss] -> [delay, jitter] ---> TUN device   b
 //!                  <--- [delay, jitter] <- [loss] <- [queue, rate] <---
 //! ```
 //!
-//! One thread moves packets between two TUN devices. They carry IP packets of at most the MTU with
-//! their checksums filled in: what the system would leave to a network card (GSO) it does itself.
+//! One thread moves packets between two TUN devices. The devices carry IP packets of at most the MTU
+//! with complete checksums: they offer no segmentation offload (GSO).
 
 use std::fmt;
 use std::os::unix::net::UnixStream;
@@ -20,7 +20,7 @@ use netlink_packet_route::link::LinkAttribute;
 use rtnetlink::LinkUnspec;
 
 use crate::switch::change;
-use crate::{LabError, Namespace};
+use crate::{LabError, NetNamespace};
 
 mod pump;
 mod shape;
@@ -28,31 +28,31 @@ mod shape;
 use pump::Pump;
 
 /// Packets that a device holds until the thread takes them (the kernel's default is 500): 100 ms
-/// at 500 Mbit/s, so that a thread that is not scheduled for a moment loses nothing.
+/// at 500 Mbit/s, so that a thread that is not scheduled for a short time loses nothing.
 const DEVICE_QUEUE: u32 = 4096;
 
-/// What one direction of a [`Wan`] does to packets. The default passes them on at once.
+/// The effects of one direction of a [`Wan`] on packets. The default forwards them at once.
 ///
-/// Shares are from 0 (none) to 1 (all). Chance comes from the wan's seed: each packet that enters
-/// draws the same few numbers whatever is set, so the same seed gives the same pattern.
+/// Shares are from 0 (none) to 1 (all). Random numbers come from the wan's seed. Each packet draws the
+/// same number of them with any settings, so the same seed gives the same pattern.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Impairment {
     /// How long each packet travels.
     pub delay: Duration,
-    /// Up to this much more, evenly spread. The order is kept: no packet arrives before one that
-    /// left earlier, except by [`reorder`](Impairment::reorder).
+    /// The largest additional delay, evenly distributed. The order is kept: no packet arrives before one
+    /// that was sent earlier, except by [`reorder`](Impairment::reorder).
     pub jitter: Duration,
-    /// The share that is lost on the way, behind the queue: a lost packet has used up the rate.
+    /// The share that is lost after the queue: a lost packet has used the rate.
     pub loss: f64,
-    /// How many bits per second pass, and what may wait for that; `None`: without bound.
+    /// The bits per second, and the queue before them; `None`: unlimited.
     pub rate: Option<Rate>,
     /// The share that arrives twice.
     pub duplicate: f64,
-    /// Packets that arrive late, behind later ones.
+    /// Packets that arrive after later ones.
     pub reorder: Option<Reorder>,
-    /// Longer packets, in bytes, vanish and nobody is told; `None`: none do.
+    /// Packets longer than this, in bytes, are dropped without an ICMP error; `None`: none are.
     pub longest: Option<usize>,
-    /// Nothing arrives, not even what is on its way, and nobody is told.
+    /// Nothing arrives, including packets in flight, without an ICMP error.
     pub blackhole: bool,
 }
 
@@ -66,16 +66,16 @@ pub struct Rate {
     pub queue: usize,
 }
 
-/// Packets that later ones overtake.
+/// Packets that are overtaken by later ones.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Reorder {
-    /// The share that is held back.
+    /// The share that is delayed.
     pub share: f64,
-    /// For how long.
+    /// The additional delay.
     pub by: Duration,
 }
 
-/// Which way.
+/// A direction of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     /// From the first namespace to the second.
@@ -84,10 +84,10 @@ pub enum Direction {
     BToA,
 }
 
-/// How a [`Wan`] begins.
+/// The initial settings of a [`Wan`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct WanConfig {
-    /// Where chance comes from; each direction draws its own.
+    /// The seed of the random numbers; each direction has its own.
     pub seed: u64,
     /// The longest packet, in bytes.
     pub mtu: u16,
@@ -98,14 +98,14 @@ pub struct WanConfig {
 }
 
 impl WanConfig {
-    /// The same both ways, with an MTU of 1500.
+    /// The same in both directions, with an MTU of 1500.
     pub fn symmetric(seed: u64, impairment: Impairment) -> WanConfig {
         WanConfig { seed, mtu: 1500, a_to_b: impairment.clone(), b_to_a: impairment }
     }
 }
 
-/// What became of the packets of one direction. Whatever is neither delivered nor in one of the
-/// other counts is on its way.
+/// Counts of the packets of one direction. A packet that is in no other count than `entered` is in
+/// flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct WanCounters {
     /// Packets that entered.
@@ -124,21 +124,21 @@ pub struct WanCounters {
     pub duplicated: u64,
     /// Held back by [`Impairment::reorder`].
     pub held_back: u64,
-    /// Dropped because 64 MiB were on their way already, or because the device at the other end
-    /// took nothing (it was set down): the emulator's own limits. A result with any is void.
+    /// Dropped because 64 MiB were in flight, or because the device at the other end did not accept it (it
+    /// was set down): limits of the emulator. A result with such packets is invalid.
     pub failed: u64,
 }
 
 /// A running link between two namespaces. Dropping it ends its thread and removes its devices.
 pub struct Wan {
-    shared: Arc<Shared>,
+    shared: Arc<WanState>,
     stop: Option<UnixStream>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// What the thread and the handle both see.
+/// The state that the thread and the handle share.
 #[derive(Debug)]
-struct Shared {
+struct WanState {
     a_to_b: Mutex<Path>,
     b_to_a: Mutex<Path>,
 }
@@ -151,38 +151,39 @@ struct Path {
 
 impl Wan {
     pub(crate) fn start(
-        a: &Namespace,
+        a: &NetNamespace,
         a_device: &str,
-        b: &Namespace,
+        b: &NetNamespace,
         b_device: &str,
         config: &WanConfig,
     ) -> Result<Wan, LabError> {
         let action = format!("connecting {} ({a_device}) with {} ({b_device})", a.name(), b.name());
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(WanState {
             a_to_b: Path::new(config.a_to_b.clone()),
             b_to_a: Path::new(config.b_to_a.clone()),
         });
         let (stop, stopped) =
             UnixStream::pair().map_err(|error| LabError::system(&*action, error))?;
-        let (tell, told) = mpsc::channel();
+        let (started, when_started) = mpsc::channel();
         let (ends, seed, mtu) = ([a, b].map(Clone::clone), config.seed, config.mtu);
         let (names, seen) = ([a_device, b_device].map(str::to_owned), shared.clone());
         let thread = std::thread::Builder::new()
             .name(format!("wan {} {}", a.name(), b.name()))
             .spawn(move || match Pump::open(&ends, &names, mtu, seed, seen, stopped) {
                 Ok(pump) => {
-                    // Nobody waits for this any more only if starting has failed elsewhere.
-                    let _ = tell.send(Ok(()));
+                    // The receiver is gone only if starting has failed elsewhere.
+                    let _ = started.send(Ok(()));
                     pump.run();
                 }
                 Err(error) => {
-                    let _ = tell.send(Err(error));
+                    let _ = started.send(Err(error));
                 }
             })
             .map_err(|error| LabError::system(&*action, error))?;
-        // From here on dropping it ends the thread.
+        // From here on, dropping it ends the thread.
         let wan = Wan { shared, stop: Some(stop), thread: Some(thread) };
-        told.recv()
+        when_started
+            .recv()
             .unwrap_or_else(|ended| Err(std::io::Error::other(ended)))
             .map_err(|error| LabError::system(&*action, error))?;
         for (end, device) in [(a, a_device), (b, b_device)] {
@@ -191,13 +192,12 @@ impl Wan {
         Ok(wan)
     }
 
-    /// Has packets that enter from now on treated like this. Those on their way stay so, and keep
-    /// their place in the order.
+    /// Sets the effects for later packets. Packets in flight stay unchanged, and keep their order.
     pub fn set(&self, direction: Direction, impairment: Impairment) {
         self.change(direction, |current| *current = impairment);
     }
 
-    /// The same, changing a part of what is set.
+    /// Changes a part of the effects.
     pub fn change(&self, direction: Direction, change: impl FnOnce(&mut Impairment)) {
         change(&mut self.shared.path(direction).impairment);
     }
@@ -209,7 +209,7 @@ impl Wan {
         }
     }
 
-    /// What became of this direction's packets so far.
+    /// The counts of this direction so far.
     pub fn counters(&self, direction: Direction) -> WanCounters {
         self.shared.path(direction).counters
     }
@@ -223,7 +223,7 @@ impl fmt::Debug for Wan {
 
 impl Drop for Wan {
     fn drop(&mut self) {
-        // The thread sees its end of the pair close.
+        // The thread notices that its end of the pair is closed.
         self.stop = None;
         if let Some(thread) = self.thread.take() {
             // A panic there has been printed, and a drop cannot pass it on.
@@ -232,7 +232,7 @@ impl Drop for Wan {
     }
 }
 
-impl Shared {
+impl WanState {
     fn path(&self, direction: Direction) -> MutexGuard<'_, Path> {
         let path = match direction {
             Direction::AToB => &self.a_to_b,
@@ -248,7 +248,7 @@ impl Path {
     }
 }
 
-fn set_up(end: &Namespace, device: &str, mtu: u16) -> Result<(), LabError> {
+fn set_up(end: &NetNamespace, device: &str, mtu: u16) -> Result<(), LabError> {
     let index = end.with_link(device, async |link| Ok(link.index()))?;
     let queue = LinkUnspec::new_with_index(index)
         .append_extra_attribute(LinkAttribute::TxQueueLen(DEVICE_QUEUE))
@@ -256,7 +256,7 @@ fn set_up(end: &Namespace, device: &str, mtu: u16) -> Result<(), LabError> {
     change(end, &format!("giving {device} in {} a longer queue", end.name()), queue)?;
     end.with_link(device, async |link| {
         link.set_mtu(mtu).await?;
-        // Packets of the system's own would take numbers from the tests' packets.
+        // Packets of the system itself would take random numbers from the tests' packets.
         link.no_made_up_addresses().await?;
         link.up().await
     })

@@ -12,20 +12,20 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rtun_lab::tools::{PingError, ping, tcp_hash_transfer, tcp_throughput, udp_echo};
-use rtun_lab::{Lab, Namespace, Process, Switch};
+use rtun_lab::{Lab, NetNamespace, Process, Switch};
 
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Long enough for an answer within one machine, short enough to wait for none.
+/// Long enough for an answer on one machine, and short enough to wait if there is none.
 const SILENCE: Duration = Duration::from_millis(300);
 
 struct Pair {
     lab: Lab,
     switch: Switch,
-    a: Namespace,
-    b: Namespace,
+    a: NetNamespace,
+    b: NetNamespace,
 }
 
-/// Two machines on a switch; `None`, with a word on the terminal, where that cannot be built.
+/// Two machines on a switch; `None`, with a message, if it cannot be built.
 fn pair() -> Option<Pair> {
     if let Err(reason) = rtun_lab::available() {
         eprintln!("skipped: {reason}");
@@ -112,7 +112,7 @@ fn a_router_leads_to_the_network_behind_it() {
     c.route_add("0.0.0.0/0", "10.8.0.1").unwrap();
     b.forward_packets().unwrap();
     ping(&a, ip("10.8.0.2"), 10, false, PATIENCE).unwrap();
-    // A router's refusal is told from silence.
+    // A router's refusal is distinguished from silence.
     a.route_add("10.7.0.0/24", "10.9.0.2").unwrap();
     let refused = ping(&a, ip("10.7.0.1"), 10, false, PATIENCE);
     let from_b = ip("10.9.0.2");

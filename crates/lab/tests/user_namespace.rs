@@ -11,9 +11,9 @@ use rtun_lab::tools::{ping, tcp_hash_transfer};
 use rtun_lab::{Lab, UserNamespaceError, enter_user_namespace};
 use rtun_system::tun::{Tun, TunConfig, TunError};
 
-/// The argument by which this program knows that it is the unprivileged one.
+/// The argument of the unprivileged program.
 const INSIDE: &str = "--inside-user-namespace";
-/// Exit status of the unprivileged one when the system does not allow what it needs.
+/// The exit status of the unprivileged program if the system does not allow what it needs.
 const NOT_ALLOWED: u8 = 77;
 /// `nobody` on Debian and most others.
 const NOBODY: u32 = 65_534;
@@ -55,7 +55,7 @@ fn several_threads_are_refused() {
     assert!(thread.join().is_ok());
 }
 
-/// What somebody reads who starts a host without the rights for it.
+/// The error for a user who starts a host without the rights for it.
 fn tun_devices_are_refused_with_the_reason() {
     // A runtime of one thread starts no other, and ends here.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

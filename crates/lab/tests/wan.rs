@@ -1,4 +1,4 @@
-//! The link emulator does what it is set to: without that nothing measured over it counts.
+//! The link emulator has the effects that are set: otherwise no measurement over it would be valid.
 //!
 //! ```text
 //!   a (10.9.0.1, fd09::1) === wan === b (10.9.0.2, fd09::2)
@@ -10,19 +10,19 @@ use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
 
 use rtun_lab::tools::{PingError, UdpLoad, ping, tcp_hash_transfer, udp_load, udp_receiver};
-use rtun_lab::{Direction, Impairment, Lab, Namespace, Rate, Reorder, Wan, WanConfig};
+use rtun_lab::{Direction, Impairment, Lab, NetNamespace, Rate, Reorder, Wan, WanConfig};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_millis(300);
 
 struct Pair {
     wan: Wan,
-    a: Namespace,
-    b: Namespace,
+    a: NetNamespace,
+    b: NetNamespace,
     _lab: Lab,
 }
 
-/// Two machines far apart; `None`, with a word on the terminal, where that cannot be built.
+/// Two machines with a long path; `None`, with a message, if it cannot be built.
 fn pair(config: &WanConfig) -> Option<Pair> {
     if let Err(reason) = rtun_lab::tun_available() {
         assert!(std::env::var_os("RTUN_TESTS_MUST_RUN").is_none(), "cannot run: {reason}");
@@ -58,7 +58,7 @@ impl Pair {
         UdpLoad { client, server, connect: at, listen: at, payload, rate, during }
     }
 
-    /// Sends `count` numbered datagrams from a to b, and answers their numbers as they arrive.
+    /// Sends `count` numbered datagrams from a to b, and returns their numbers in the order of arrival.
     fn numbers(&self, count: u32) -> Vec<u32> {
         let receiver = self.b.run(|| udp_receiver("10.9.0.2:6000".parse().unwrap())).unwrap();
         let receiver = receiver.unwrap();
@@ -91,7 +91,7 @@ fn packets_travel_as_long_as_set() {
         times.sort_unstable();
         let (least, median) = (times[0].as_secs_f64() * 1e3, times[25].as_secs_f64() * 1e3);
         eprintln!("{delays:?} ms set: {least:.3} ms at least, median {median:.3}");
-        // The rest is the way through both systems, on a machine that others use too.
+        // The rest is the time in both systems, on a machine that others use too.
         assert!(least >= 20.0 && median < 21.0, "{least} {median}");
     }
 }
@@ -144,7 +144,7 @@ fn the_rate_is_kept_and_the_queue_is_bounded() {
         echoes.sort_unstable();
         (load.join().unwrap(), echoes.get(echoes.len() / 2).copied())
     });
-    // With the IP and UDP headers; what still waited at the end came over the time.
+    // With the IP and UDP headers; packets that still waited at the end arrived after the time.
     let mbit =
         (run.arrived as f64 * 1200.0 * 8.0 - 50_000.0 * 8.0) / run.elapsed.as_secs_f64() / 1e6;
     let counters = pair.wan.counters(Direction::AToB);
@@ -166,7 +166,7 @@ fn a_blackhole_is_silent_and_can_be_ended() {
     assert!(matches!(echo(), Err(PingError::TimedOut)));
     pair.wan.blackhole(false);
     echo().unwrap();
-    // One way only, and while the request is on its way.
+    // In one direction only, and while the request is in flight.
     std::thread::scope(|scope| {
         let on_its_way = scope.spawn(echo);
         std::thread::sleep(ms(25));

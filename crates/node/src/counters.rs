@@ -1,4 +1,4 @@
-//! Counting packets so that the books balance: in = out + drops + queued.
+//! Packet counters that add up: in = out + drops + queued.
 
 mod drops;
 mod tally;
@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 pub use self::tally::Happened;
 pub(crate) use self::tally::Tally;
 
-/// Counters that any thread may add to. Reading them while packets move gives each value as of some moment close by;
-/// at rest they are exact.
+/// Counters that any thread may add to. While packets move, the values that are read may be of slightly different moments; at
+/// rest they are exact.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     packets_in: AtomicU64,
@@ -64,18 +64,18 @@ impl Counters {
     }
 }
 
-/// What passed and what did not. Bytes are those of IP packets, without framing.
+/// Packets that passed and packets that were lost. Bytes are those of IP packets, without framing.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Traffic {
-    /// Frames that arrived, whatever became of them.
+    /// Packets that arrived, delivered or lost.
     pub packets_in: u64,
     /// Their payloads.
     pub bytes_in: u64,
-    /// Frames handed on, wholly.
+    /// Packets that were handed on completely.
     pub packets_out: u64,
     /// Their payloads.
     pub bytes_out: u64,
-    /// ICMP errors that the hub sent about packets lost; in no other count.
+    /// ICMP errors that the hub sent about lost packets; in no other count.
     #[serde(default)]
     pub answered: u64,
     #[serde(with = "drops")]
@@ -104,7 +104,7 @@ impl Traffic {
         counts.filter(|(_, count)| *count > 0).map(|(reason, count)| (reason.as_str(), count))
     }
 
-    /// What came after `earlier`; nothing where that counted more.
+    /// The difference to `earlier`; zero where that counted more.
     pub fn since(&self, earlier: &Self) -> Self {
         Self {
             packets_in: self.packets_in.saturating_sub(earlier.packets_in),
@@ -130,30 +130,30 @@ impl std::ops::AddAssign<&Traffic> for Traffic {
     }
 }
 
-/// What associations that have ended had counted.
+/// The counts of associations that have ended.
 ///
-/// Whoever still held one when it ended may count for it a little later, so each is read again until nobody holds its
-/// counters any more.
+/// Tasks that still hold an association after its end may count for it a little later. So its counters are read again until
+/// no task holds them any more.
 #[derive(Debug, Default)]
 pub(crate) struct Ended {
     settled: Traffic,
     held: Vec<Arc<Counters>>,
-    /// How many may be held before it is looked again who is not, so that looking costs little for each.
-    look_at: usize,
+    /// With this many held counters they are checked again. It grows with them, so that checking costs little for each.
+    check_at: usize,
 }
 
-/// The least of [`Ended::look_at`].
-const LOOK_AT: usize = 64;
+/// The least of [`Ended::check_at`].
+const CHECK_AT: usize = 64;
 
 impl Ended {
     pub(crate) fn add(&mut self, counters: Arc<Counters>) {
         self.held.push(counters);
-        if self.held.len() >= self.look_at {
+        if self.held.len() >= self.check_at {
             self.settle();
         }
     }
 
-    /// Takes over what `other` had.
+    /// Takes over the counts of `other`.
     pub(crate) fn absorb(&mut self, other: Self) {
         self.settled += &other.settled;
         self.held.extend(other.held);
@@ -178,7 +178,7 @@ impl Ended {
             }
             None => true,
         });
-        self.look_at = LOOK_AT.max(2 * self.held.len());
+        self.check_at = CHECK_AT.max(2 * self.held.len());
     }
 }
 
@@ -235,6 +235,6 @@ mod tests {
         holder.count_drop(DropReason::GatewayClosing);
         drop(holder);
         assert_eq!((all.read().packets_in, all.read().all_dropped()), (3, 3));
-        assert!(all.held.is_empty(), "nobody can count any more");
+        assert!(all.held.is_empty(), "no task can count any more");
     }
 }

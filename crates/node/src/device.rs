@@ -1,12 +1,12 @@
 //! The owner of a service's device: makes it, looks after it, makes it again when it is gone, and takes it away at the end.
 //!
-//! A [`Keeper`] is one task. It ends when it is told to, and with it go the device and all that the system was given for it.
+//! A [`DeviceKeeper`] is one task. It ends when it is told to, and with it go the device and all that the system was given for it.
 //! Each device that it makes has an uplink of its own, which ends with the device. The session to the hub knows nothing of
-//! this: it hands packets to a [`Port`], which has a device or none.
+//! this: it hands packets to a [`DevicePort`], which has a device or none.
 
 mod contest;
-mod ends;
 mod history;
+mod peers;
 mod port;
 
 use std::{
@@ -43,8 +43,8 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::{info, warn};
 
-use self::contest::Contest;
-pub(crate) use self::{ends::Ends, history::DeviceHistory, port::Port};
+use self::contest::DeviceContest;
+pub(crate) use self::{history::DeviceHistory, peers::TunnelPeers, port::DevicePort};
 
 /// Changes of the system come in groups; what they have done is looked at this long after the first.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -90,21 +90,21 @@ pub enum DeviceError {
 }
 
 /// Makes a service's device as often as it is needed.
-pub(crate) struct Maker {
+pub(crate) struct DeviceMaker {
     pub(crate) service: String,
     /// The name that the host reports, if it is one.
     pub(crate) host: Option<HostName>,
     pub(crate) config: rtun_settings::DeviceSettings,
     /// The hardware address, if the device is to be one of Ethernet frames.
     pub(crate) ethernet: Option<MacAddress>,
-    pub(crate) ends: Ends,
+    pub(crate) peers: TunnelPeers,
     /// The event loop that moves the packets.
     pub(crate) packets: Handle,
 }
 
-/// A device and all that belongs to it; dropped without [`Maker::unmake`] it leaves what does not go with the device to the
+/// A device and all that belongs to it; dropped without [`DeviceMaker::unmake`] it leaves what does not go with the device to the
 /// next one that is made.
-pub(crate) struct Made {
+pub(crate) struct MadeDevice {
     tun: Arc<Tun>,
     installation: Installation,
     changes: Changes,
@@ -119,40 +119,40 @@ pub(crate) struct Made {
 }
 
 /// Keeps a service's device.
-pub(crate) struct Keeper<U> {
-    maker: Maker,
-    port: Arc<Port>,
+pub(crate) struct DeviceKeeper<U> {
+    maker: DeviceMaker,
+    port: Arc<DevicePort>,
     user: Arc<U>,
     look_again: Arc<Notify>,
-    contest: Contest,
+    contest: DeviceContest,
     own: OwnPackets,
     /// What the system refuses, as it was said last.
     failing: Vec<String>,
     refused: HashSet<Item>,
     looked_up: Instant,
-    lookup: Option<JoinHandle<ends::Answers>>,
+    lookup: Option<JoinHandle<peers::NameAnswers>>,
 }
 
 /// The task that keeps a device. Dropped, it ends at once, and what the system was given stays until the next start.
-pub(crate) struct Keeping {
+pub(crate) struct DeviceTask {
     pub(crate) task: AbortOnDropHandle<()>,
-    /// Ends it, once nothing needs the device any more.
+    /// TunnelPeers it, once nothing needs the device any more.
     pub(crate) take_away: CancellationToken,
     pub(crate) look_again: Arc<Notify>,
 }
 
-impl Keeping {
+impl DeviceTask {
     /// Keeps `made` for `user`, whose packets go to `port`.
     pub(crate) fn start<U: DeviceUser>(
-        maker: Maker,
-        made: Made,
-        port: Arc<Port>,
+        maker: DeviceMaker,
+        made: MadeDevice,
+        port: Arc<DevicePort>,
         user: Arc<U>,
     ) -> Self {
         let (look_again, take_away) = (Arc::<Notify>::default(), CancellationToken::new());
         // What arrives before the task runs has somewhere to go.
         port.put(Arc::clone(&made.tun));
-        let keeper = Keeper::new(maker, port, user, Arc::clone(&look_again));
+        let keeper = DeviceKeeper::new(maker, port, user, Arc::clone(&look_again));
         let task = AbortOnDropHandle::new(tokio::spawn(keeper.run(made, take_away.clone())));
         Self { task, take_away, look_again }
     }
@@ -171,15 +171,15 @@ impl Keeping {
 }
 
 /// Why a device is no longer kept.
-enum End {
+enum DeviceEnd {
     Stopped,
     Gone(String),
 }
 
-impl Maker {
+impl DeviceMaker {
     /// Makes the device with its addresses and routes, named `name` if that is given. Either all of it is there afterwards,
     /// or nothing.
-    pub(crate) async fn make(&mut self, name: Option<&str>) -> Result<Made, DeviceError> {
+    pub(crate) async fn make(&mut self, name: Option<&str>) -> Result<MadeDevice, DeviceError> {
         let rtun_settings::DeviceSettings { addresses, mtu, routes, dns, offload, .. } =
             &self.config;
         let wanted = TunConfig { name: name.map(str::to_owned), mtu: *mtu };
@@ -194,7 +194,7 @@ impl Maker {
         };
         let path = self.netns();
         let identity = path.as_deref().map(netns::identity).transpose()?;
-        self.ends.look_up_first().await;
+        self.peers.look_up_first().await;
         let open = || -> Result<_, DeviceError> {
             let tun = {
                 let _watched_by = self.packets.enter();
@@ -206,7 +206,7 @@ impl Maker {
             };
             let link = SystemLink::open(tun.name())?;
             let changes = Changes::follow(link.index(), &setup)?;
-            let strict_paths = ends::paths_are_strict(tun.name());
+            let strict_paths = peers::paths_are_strict(tun.name());
             Ok((tun, link, changes, strict_paths))
         };
         let there = match name {
@@ -223,7 +223,7 @@ impl Maker {
         }
         let (tun, link, changes, strict_paths) = opened?;
         let mut installation = Installation::prepare(link, setup).await?;
-        let own = self.ends.own_packets(false, strict_paths);
+        let own = self.peers.own_packets(false, strict_paths);
         let outcome = match installation.restore(&own, &mut |_| true).await {
             Ok(outcome) => outcome,
             Err(error) => return Err(abandon(installation, error).await),
@@ -261,7 +261,7 @@ impl Maker {
         );
         say_apart(&self.service, tun.name(), &apart, &[]);
         let (tun, since) = (Arc::new(tun), Instant::now());
-        Ok(Made {
+        Ok(MadeDevice {
             tun,
             installation,
             changes,
@@ -274,8 +274,8 @@ impl Maker {
     }
 
     /// Takes a device away, with all that the system was given for it.
-    async fn unmake(&self, made: Made) {
-        let Made { tun, installation, .. } = made;
+    async fn unmake(&self, made: MadeDevice) {
+        let MadeDevice { tun, installation, .. } = made;
         let is_to_stay = installation.is_persistent();
         if let Err(error) = installation.remove().await {
             warn!(service = self.service, "{error}");
@@ -293,7 +293,7 @@ impl Maker {
     }
 }
 
-impl Made {
+impl MadeDevice {
     pub(crate) fn tun(&self) -> &Arc<Tun> {
         &self.tun
     }
@@ -306,15 +306,15 @@ async fn abandon(installation: Installation, error: LinkError) -> DeviceError {
     error.into()
 }
 
-impl<U: DeviceUser> Keeper<U> {
+impl<U: DeviceUser> DeviceKeeper<U> {
     /// Keeps a device that has been made; `look_again` has it looked at, and made again, at once.
     pub(crate) fn new(
-        maker: Maker,
-        port: Arc<Port>,
+        maker: DeviceMaker,
+        port: Arc<DevicePort>,
         user: Arc<U>,
         look_again: Arc<Notify>,
     ) -> Self {
-        let (contest, own) = (Contest::default(), OwnPackets::default());
+        let (contest, own) = (DeviceContest::default(), OwnPackets::default());
         Self {
             maker,
             port,
@@ -330,7 +330,7 @@ impl<U: DeviceUser> Keeper<U> {
     }
 
     /// Keeps the device until `stop`.
-    pub(crate) async fn run(mut self, mut made: Made, stop: CancellationToken) {
+    pub(crate) async fn run(mut self, mut made: MadeDevice, stop: CancellationToken) {
         let mut pause = Duration::ZERO;
         loop {
             let ended = AssertUnwindSafe(self.keep(&mut made, &stop)).catch_unwind().await;
@@ -338,8 +338,8 @@ impl<U: DeviceUser> Keeper<U> {
             let lived = made.since.elapsed();
             self.maker.unmake(made).await;
             let why = match ended {
-                Ok(End::Stopped) => return,
-                Ok(End::Gone(why)) => why,
+                Ok(DeviceEnd::Stopped) => return,
+                Ok(DeviceEnd::Gone(why)) => why,
                 Err(_reported) => "a bug in rtun: please report it".to_owned(),
             };
             let name = self.port.name().to_owned();
@@ -356,13 +356,13 @@ impl<U: DeviceUser> Keeper<U> {
         }
     }
 
-    /// Makes the device again, with pauses that grow; none when told to stop.
+    /// Makes the device again, with growing pauses; none: `stop` was cancelled.
     async fn make_again(
         &mut self,
         name: &str,
         pause: &mut Duration,
         stop: &CancellationToken,
-    ) -> Option<Made> {
+    ) -> Option<MadeDevice> {
         let mut said = String::new();
         loop {
             tokio::select! {
@@ -399,8 +399,8 @@ impl<U: DeviceUser> Keeper<U> {
     }
 
     /// Moves packets and looks after one device until it is gone.
-    async fn keep(&mut self, made: &mut Made, stop: &CancellationToken) -> End {
-        self.contest = Contest::default();
+    async fn keep(&mut self, made: &mut MadeDevice, stop: &CancellationToken) -> DeviceEnd {
+        self.contest = DeviceContest::default();
         self.failing = made.failing.clone();
         self.user.history().failing(self.failing.clone());
         self.own = self.own_packets(made);
@@ -418,10 +418,10 @@ impl<U: DeviceUser> Keeper<U> {
 
     async fn watch(
         &mut self,
-        made: &mut Made,
+        made: &mut MadeDevice,
         uplink: &mut AbortOnDropHandle<io::Error>,
         stop: &CancellationToken,
-    ) -> End {
+    ) -> DeviceEnd {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut due = None;
@@ -434,14 +434,14 @@ impl<U: DeviceUser> Keeper<U> {
             };
             let soon = || Some(tokio::time::Instant::now() + SETTLE);
             tokio::select! {
-                () = stop.cancelled() => return End::Stopped,
-                ended = &mut *uplink => return End::Gone(match ended {
+                () = stop.cancelled() => return DeviceEnd::Stopped,
+                ended = &mut *uplink => return DeviceEnd::Gone(match ended {
                     Ok(error) if error.raw_os_error() == Some(Errno::EBADFD as i32) => DELETED.into(),
                     Ok(error) => error.to_string(),
                     Err(_reported) => "a bug in rtun: please report it".into(),
                 }),
                 change = made.changes.next() => match change {
-                    Ok(Change::Gone) => return End::Gone(DELETED.into()),
+                    Ok(Change::Gone) => return DeviceEnd::Gone(DELETED.into()),
                     Ok(change) => {
                         if change == Change::Surroundings {
                             made.installation.surroundings_changed();
@@ -449,14 +449,14 @@ impl<U: DeviceUser> Keeper<U> {
                         due = due.or_else(soon);
                     }
                     Err(error) => {
-                        return End::Gone(format!("the system's changes cannot be followed: {error}"));
+                        return DeviceEnd::Gone(format!("the system's changes cannot be followed: {error}"));
                     }
                 },
                 () = is_due => {
                     due = None;
                     if let Err(error) = self.restore(made).await {
                         if error.is_device_gone() {
-                            return End::Gone(DELETED.into());
+                            return DeviceEnd::Gone(DELETED.into());
                         }
                         self.says_failing(vec![error.to_string()]);
                     }
@@ -465,20 +465,20 @@ impl<U: DeviceUser> Keeper<U> {
                     }
                 }
                 () = self.look_again.notified() => {
-                    self.contest = Contest::default();
+                    self.contest = DeviceContest::default();
                     made.installation.surroundings_changed();
                     due = soon();
                 }
-                answers = ends::answers(&mut self.lookup) => {
+                answers = peers::answers(&mut self.lookup) => {
                     self.lookup = None;
-                    self.maker.ends.learn(answers);
+                    self.maker.peers.learn(answers);
                 }
                 _ = ticks.tick() => {
                     if let Some(path) = self.maker.netns()
                         && netns::identity(&path).ok() != made.netns
                     {
                         let path = path.display();
-                        return End::Gone(format!("the network namespace {path} was removed"));
+                        return DeviceEnd::Gone(format!("the network namespace {path} was removed"));
                     }
                     self.look_up_if_needed();
                     let own = self.own_packets(made);
@@ -493,15 +493,15 @@ impl<U: DeviceUser> Keeper<U> {
 
     /// Names of hubs are looked up again while there is no connection: their addresses may have changed.
     fn look_up_if_needed(&mut self) {
-        let is_time = self.looked_up.elapsed() >= ends::LOOK_UP_EVERY;
+        let is_time = self.looked_up.elapsed() >= peers::LOOK_UP_EVERY;
         if self.lookup.is_none() && is_time && !self.is_connected() {
             self.looked_up = Instant::now();
-            self.lookup = self.maker.ends.look_up();
+            self.lookup = self.maker.peers.look_up();
         }
     }
 
-    fn own_packets(&self, made: &Made) -> OwnPackets {
-        self.maker.ends.own_packets(self.is_connected(), made.strict_paths)
+    fn own_packets(&self, made: &MadeDevice) -> OwnPackets {
+        self.maker.peers.own_packets(self.is_connected(), made.strict_paths)
     }
 
     fn is_connected(&self) -> bool {
@@ -509,7 +509,7 @@ impl<U: DeviceUser> Keeper<U> {
     }
 
     /// Puts back what is missing.
-    async fn restore(&mut self, made: &mut Made) -> Result<(), LinkError> {
+    async fn restore(&mut self, made: &mut MadeDevice) -> Result<(), LinkError> {
         let Self { contest, own, .. } = self;
         let now = Instant::now();
         let mut may = |item: &Item| contest.may(item, now);
@@ -569,7 +569,7 @@ fn without_ipv6(error: &LinkError) -> String {
     format!("IPv6 is left out, all else works: {error}")
 }
 
-/// At most so many things of a list are named.
+/// At most this many items of a list are named.
 const NAMED: usize = 8;
 
 fn list(items: &[&Item]) -> String {

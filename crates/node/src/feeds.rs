@@ -1,4 +1,4 @@
-//! The sources that a configuration names, each read by one feed for all who use it.
+//! The sources that a configuration names. Each is read by one feed, which all its users share.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::runtime::surroundings::Surroundings;
 
-/// Most rows of one list that is no routing table.
+/// The most rows of a list other than a routing table.
 const MAX_ROWS: usize = 1_000_000;
 
 /// Feeds by the kind and name of what they feed.
@@ -45,18 +45,17 @@ pub struct FeedError {
 }
 
 impl Feeds {
-    /// None yet; sources are read where `surroundings` say.
+    /// No feeds yet. Sources are read through `surroundings`.
     pub(crate) fn new(surroundings: Surroundings) -> Self {
         Self { surroundings, ..Self::default() }
     }
 
-    /// Where sources are read, and plugins asked.
+    /// Through what sources are read and plugins are asked.
     pub(crate) fn surroundings(&self) -> &Surroundings {
         &self.surroundings
     }
 
-    /// The feeds of `config`: those of `self` whose source has stayed, and new ones, each of which has tried its source
-    /// once.
+    /// The feeds of `config`: those of `self` whose source is unchanged, and new ones. Each new one has tried its source once.
     pub(crate) async fn follow(
         &self,
         config: &Config,
@@ -92,7 +91,7 @@ impl Feeds {
         Ok(next)
     }
 
-    /// Only those that `rules` decide by.
+    /// Only the feeds that `rules` use.
     pub(crate) fn of(&self, rules: &HubRules) -> Self {
         let admissions = rules.admissions.iter();
         Self {
@@ -130,7 +129,7 @@ impl Feeds {
         all
     }
 
-    /// A number for each feed that grows with its rows.
+    /// A number for each feed that grows each time its rows change.
     pub(crate) fn generations(&self) -> Vec<u64> {
         self.changes().iter().map(|receiver| *receiver.borrow()).collect()
     }
@@ -164,14 +163,14 @@ impl Feeds {
     }
 }
 
-/// What feeds of one kind are started with.
+/// What all feeds of one kind are started with.
 struct FeedKind<T> {
     kind: &'static str,
     max_rows: usize,
     parse: Parse<T>,
 }
 
-/// Where feeds read, and where they keep what they have read.
+/// Through what feeds read, and where they keep what they have read.
 struct FeedContext<'a> {
     surroundings: &'a Surroundings,
     snapshots: Option<&'a Arc<StateDir>>,
@@ -194,7 +193,7 @@ impl FeedContext<'_> {
 }
 
 impl<T: Send + Sync + 'static> Fed<T> {
-    /// Feeds for `named`, unless they are there already: those of `before`, or new ones.
+    /// Adds the feeds of `named`, unless they were added already: those of `before`, or new ones.
     fn open(
         &mut self,
         before: &Self,

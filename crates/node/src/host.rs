@@ -1,4 +1,4 @@
-//! The host service: a TUN device that stays, and the connection to a hub that comes and goes.
+//! The host service: its TUN device, which stays, and its connection to a hub, which is made again when it is lost.
 
 pub(crate) mod address_book;
 mod attempt;
@@ -26,7 +26,9 @@ use self::hubs::Hubs;
 pub(crate) use self::progress::{HostProgress, HubNodeHistory};
 use self::{reconnect::HostConnector, session::Introduction};
 use crate::{
-    device::{DeviceError, DeviceHistory, DeviceUser, Ends, Keeping, Maker, Port},
+    device::{
+        DeviceError, DeviceHistory, DeviceMaker, DevicePort, DeviceTask, DeviceUser, TunnelPeers,
+    },
     runtime::{duties::Duty, machine::Machine, surroundings::Surroundings, workers::WorkerSlot},
 };
 
@@ -37,14 +39,14 @@ pub(crate) struct HostService {
     stop: CancellationToken,
     /// Keeps it connected to a hub.
     connecting: Duty,
-    keeping: Keeping,
+    keeping: DeviceTask,
     _slot: WorkerSlot,
 }
 
 /// A host cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
-    /// What leads to its hubs cannot be used.
+    /// A hub or a proxy cannot be used as configured.
     #[error(transparent)]
     Setup(#[from] SetupError),
     /// The device cannot be made or set up.
@@ -69,13 +71,13 @@ impl HostService {
             let progress =
                 Arc::new(HostProgress::new(&config.name, name, device.mtu(), &config.hubs));
             let take_away = CancellationToken::new();
-            let (tun, its_progress, told) =
+            let (tun, its_progress, ended) =
                 (Arc::clone(&device), Arc::clone(&progress), take_away.clone());
             let keeping = async move {
                 let HostProgress { session, sent, .. } = &*its_progress;
-                told.run_until_cancelled(uplink::run(&*tun, session, sent)).await;
+                ended.run_until_cancelled(uplink::run(&*tun, session, sent)).await;
             };
-            let keeping = Keeping {
+            let keeping = DeviceTask {
                 task: AbortOnDropHandle::new(tokio::spawn(keeping)),
                 take_away,
                 look_again: Arc::default(),
@@ -85,21 +87,21 @@ impl HostService {
             ));
         }
         let names = Arc::new(address_book::names(machine.state.as_ref()));
-        let ends = Ends::mark(service, &mut config, &names);
+        let peers = TunnelPeers::of_host(service, &mut config, &names);
         let hubs = Hubs::new(&config, &machine.surroundings, names)?;
-        let mut maker = Maker {
+        let mut maker = DeviceMaker {
             service: service.to_owned(),
             host: Some(config.name.clone()),
             config: config.device.clone(),
             ethernet: None,
-            ends,
+            peers,
             packets: slot.handle().clone(),
         };
         let made = maker.make(config.device.name.as_deref()).await?;
-        let device = Arc::new(Port::like(made.tun()));
+        let device = Arc::new(DevicePort::like(made.tun()));
         let mtu = config.device.mtu;
         let progress = Arc::new(HostProgress::new(&config.name, device.name(), mtu, &config.hubs));
-        let keeping = Keeping::start(maker, made, Arc::clone(&device), Arc::clone(&progress));
+        let keeping = DeviceTask::start(maker, made, Arc::clone(&device), Arc::clone(&progress));
         Ok(Self::connect(service, &config, hubs, device, progress, keeping, machine, slot))
     }
 
@@ -111,7 +113,7 @@ impl HostService {
         hubs: Hubs,
         device: Arc<D>,
         progress: Arc<HostProgress>,
-        keeping: Keeping,
+        keeping: DeviceTask,
         machine: &Machine,
         slot: WorkerSlot,
     ) -> Self {
@@ -140,7 +142,7 @@ impl HostService {
         Self { service, progress, stop, connecting, keeping, _slot: slot }
     }
 
-    /// For whoever asks how it goes. Keeps neither the device nor the connection.
+    /// The host as reports see it. Keeps neither the device nor the connection.
     pub(crate) fn view(&self) -> Arc<HostProgress> {
         Arc::clone(&self.progress)
     }
@@ -150,7 +152,7 @@ impl HostService {
         self.progress.report().log(&self.service);
     }
 
-    /// Has the device looked at, and made again if it is gone, at once.
+    /// Checks the device now, and makes it again if it is gone.
     pub(crate) fn look_at_device(&self) {
         self.keeping.look_again();
     }

@@ -1,4 +1,4 @@
-//! The hub service: its listeners, the rules its hosts live under, and what is known of it.
+//! The hub service: its listeners, its rules, and its reports.
 
 mod admission;
 mod association;
@@ -48,7 +48,7 @@ use crate::{
     runtime::{descriptors, duties::Duty, machine::Machine, workers::Workers},
 };
 
-/// Bounds in seconds between which connections are counted by how long they lasted (spec: api.md section 3).
+/// Bucket bounds, in seconds, of GOST's histogram of how long connections lasted.
 const LASTED: [f64; 14] =
     [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0];
 
@@ -61,7 +61,7 @@ pub(crate) struct HubService {
     listeners: Arc<[ListenerView]>,
 }
 
-/// A hub as somebody sees it who only asks.
+/// A hub as reports see it.
 #[derive(Clone)]
 pub(crate) struct HubServiceView {
     connections: Arc<Connections>,
@@ -81,7 +81,7 @@ pub enum HubError {
 }
 
 impl HubService {
-    /// Compiles the rules, of `config` and what `feeds` have read, then listens.
+    /// Compiles the rules from `config` and from what `feeds` have read, then listens.
     pub(crate) async fn start(
         service: &str,
         config: &rtun_settings::HubSettings,
@@ -126,7 +126,7 @@ impl HubService {
         Ok(Self { connections, upkeep, duties: kept, listeners: views })
     }
 
-    /// Replaces everything but the address; hosts that keep their permission notice nothing.
+    /// Replaces everything but the listeners. Hosts that the new rules still admit notice nothing.
     pub(crate) async fn apply(
         &self,
         config: &rtun_settings::HubSettings,
@@ -138,17 +138,17 @@ impl HubService {
         Ok(())
     }
 
-    /// Has the files of its certificates read now.
+    /// Reads the files of its certificates now.
     pub(crate) fn reload_certificates(&self) {
         self.listeners.iter().for_each(ListenerView::reload_certificate);
     }
 
-    /// Where it listens first.
+    /// The address of its first listener.
     pub(crate) fn local_addr(&self) -> SocketAddr {
         self.listeners[0].address
     }
 
-    /// For whoever asks how it goes. Does not keep it running.
+    /// The hub as reports see it. Does not keep it running.
     pub(crate) fn view(&self) -> HubServiceView {
         let Self { connections, upkeep, listeners, .. } = self;
         HubServiceView {
@@ -183,17 +183,17 @@ impl HubService {
 }
 
 impl HubServiceView {
-    /// Whether it is the same run of the same hub.
+    /// Whether both are views of the same running hub.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.connections, &other.connections)
     }
 
-    /// How long connections lasted that have ended, admitted or not, in seconds.
+    /// How long ended connections lasted, in seconds, admitted or not.
     pub(crate) fn lasted(&self) -> Histogram {
         self.connections.lasted.clone()
     }
 
-    /// Why a packet goes where it goes.
+    /// Explains where a packet goes, and why.
     pub(crate) fn explain(&self, asked: &Understood) -> Result<HubExplanation, Unclear> {
         explain::explain_at(&self.connections.registry, &self.connections.service, asked)
     }

@@ -1,4 +1,4 @@
-//! How values stand in a report's JSON.
+//! How reports write durations and other values in JSON.
 
 /// Durations in seconds, to the millisecond.
 pub(crate) mod seconds {
@@ -39,7 +39,7 @@ pub(crate) mod maybe_seconds {
     }
 }
 
-/// What has one spelling as text.
+/// Values that have a textual form.
 pub(crate) mod text {
     use std::{fmt::Display, str::FromStr};
 

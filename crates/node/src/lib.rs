@@ -21,10 +21,11 @@ pub use hub::{Explained, HubError, HubListenError, Inquiry, RulesError};
 pub use node::{Node, StartError};
 pub use operations::{board::Board, control_socket, metrics::MetricsError};
 pub use report::{
-    ASKED, CertificateReport, ConnectionReport, DescriptorReport, DeviceHealth, DeviceReport,
-    FailureReport, GatewayReport, HappenedReport, HostReport, HubReport, KindReport,
-    ListenerReport, NamespaceReport, NodeStatus, Queued, ServiceReport, SharedReport, Tasks,
-    Transport,
+    ASKED, CertificateReport, ConnectionReport, DatagramTraffic, DescriptorReport, DeviceHealth,
+    DeviceReport, FailureReport, GatewayReport, HappenedReport, HostReport, HubReport, KindReport,
+    ListenerReport, NamespaceReport, NodeStatus, Queued, RegisteredReport, ServiceReport,
+    SharedReport, TapClientReport, TapPeerReport, TapServerReport, Tasks, Transport,
+    TunnelClientReport, TunnelRefusal, TunnelServerReport,
 };
 pub use rtun_control::{
     FeedLine, FeedProblem, FeedState, FeedStatus, LastError, PluginKind, PluginStatus, take_zone,
@@ -34,8 +35,4 @@ pub use runtime::{
     duties::TaskReport,
     surroundings::{Surroundings, Twin, TwinListener},
 };
-pub use udp_tunnel::{
-    ClientError, DatagramTraffic, RegisteredReport, ServerError, TapClientError, TapClientReport,
-    TapPeerReport, TapServerError, TapServerReport, TunnelClientReport, TunnelRefusal,
-    TunnelServerReport,
-};
+pub use udp_tunnel::{TapClientError, TapServerError, UdpClientError, UdpServerError};

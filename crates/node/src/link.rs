@@ -1,7 +1,7 @@
-//! A connection between a host and its hub once the host is admitted, from either end: reading, writing, and how it ends.
+//! A connection between a host and its hub after the host was admitted, at either end: reading, writing, and its end.
 //!
-//! [`Link::run`] carries a link until something ends it; what is read goes to a [`Receiver`]. Nothing that is started here
-//! outlives that call, and a link that is dropped is closed.
+//! [`Link::run`] serves a link until something ends it; what is read goes to a [`Receiver`]. No task that it starts outlives
+//! the call, and a link that is dropped is closed.
 
 mod end;
 mod message;
@@ -35,24 +35,24 @@ use self::{
 };
 use crate::{counters::Counters, runtime::budget::Budget};
 
-/// How long a link that ends in order may take for what its transport has to say.
+/// How long closing a transport in order may take.
 pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
 
 /// One end of a connection. Any number of tasks may send; one task runs it.
 pub(crate) struct Link {
     outbox: Outbox,
-    /// What goes to the peer, or is lost on the way, is counted here.
+    /// Counts what is sent to the peer, and what is lost before that.
     sent: Arc<Counters>,
     end: OnceLock<LinkEnd>,
     ended: CancellationToken,
 }
 
-/// What a link's frames are for.
+/// Takes the frames that a link receives.
 pub(crate) trait Receiver {
     /// Takes the whole frames at the beginning of `bytes`; returns how many bytes they were.
     fn take(&mut self, bytes: &[u8]) -> usize;
 
-    /// The link is quiet: what only a busy one needs may go.
+    /// The link is quiet: memory that only a busy link needs may be released.
     fn rest(&mut self) {}
 
     /// The silence after which the peer is asked whether it is there; `None` while it is not known to answer.
@@ -60,7 +60,7 @@ pub(crate) trait Receiver {
 }
 
 impl Link {
-    /// Holds back what is sent until [`Link::open`]. What waits counts against `budget`.
+    /// Holds back what is sent until [`Link::open`]. Queued frames count against `budget`.
     pub(crate) fn new(stream: Arc<dyn Stream>, budget: &Arc<Budget>, sent: Arc<Counters>) -> Self {
         Self {
             outbox: Outbox::new(stream, budget),
@@ -80,22 +80,24 @@ impl Link {
         self.outbox.stream()
     }
 
-    /// Hands over the whole frames of packets at these places of `bytes`; never waits for the peer. `sender`: any number
-    /// that tells who sent them from others, for each to have a share of what waits.
+    /// Sends the whole frames of packets at these positions of `bytes`; never waits for the peer. `sender` is any number that
+    /// identifies who sent them: each sender has a fair share of the queue.
     pub(crate) fn send(&self, sender: u64, bytes: &[u8], places: &[Range<usize>]) {
         if let Err(error) = self.outbox.send(sender, bytes, places, &self.sent) {
             self.broke(EndReason::from_write(&error), error);
         }
     }
 
-    /// Sends a frame of the extension, before the packets that wait. Only to a peer that speaks it.
+    /// Sends a frame of the extension, before queued packets. Only for a peer that speaks the extension.
     pub(crate) fn send_extension(&self, frame: &Extension<'_>) {
         let mut bytes = Vec::new();
-        frame.write_frame(&mut bytes).expect("frames of this program keep to the limits");
+        frame
+            .write_frame(&mut bytes)
+            .expect("frames that this program makes are within the limits");
         self.send_frame(&bytes);
     }
 
-    /// Sends a frame with a packet that is made here, before the packets that wait; false where it is not sent.
+    /// Sends a frame with a packet that this program has made, before queued packets; false: it is not sent.
     pub(crate) fn send_answer(&self, frame: &[u8]) -> bool {
         self.outbox.send_answer(frame).unwrap_or_else(|error| {
             self.broke(EndReason::from_write(&error), error);
@@ -103,14 +105,14 @@ impl Link {
         })
     }
 
-    /// The same as [`Link::send_extension`], encoded already.
+    /// Like [`Link::send_extension`], for a frame that is encoded already.
     fn send_frame(&self, frame: &[u8]) {
         if let Err(error) = self.outbox.send_control(frame) {
             self.broke(EndReason::from_write(&error), error);
         }
     }
 
-    /// Takes what both ends take alike; hands anything else back.
+    /// Handles the frames that both ends handle alike; returns any other.
     pub(crate) fn take<'a>(&self, frame: Extension<'a>) -> Option<Extension<'a>> {
         match frame {
             Extension::Ping(stamp) => self.send_frame(&pong_frame(stamp)),
@@ -120,12 +122,12 @@ impl Link {
         None
     }
 
-    /// The peer speaks the extension. From now on packets go as datagrams where they fit, if both want that and the
-    /// transport has any; else the stream is marked to learn how much is on its way.
+    /// The peer speaks the extension. From now on packets go as datagrams where they fit, if both ends want that and the
+    /// transport has datagrams. Else window stamps in the stream measure how much is in flight.
     pub(crate) fn greeted(&self, datagrams: bool) {
         match datagrams && self.has_datagrams() {
             true => self.outbox.begin_datagrams(),
-            false => self.outbox.begin_marks(),
+            false => self.outbox.begin_stamps(),
         }
     }
 
@@ -139,12 +141,12 @@ impl Link {
         self.outbox.uses_datagrams()
     }
 
-    /// Packets and bytes that wait for the peer.
+    /// Packets and bytes that are queued for the peer.
     pub(crate) fn queued(&self) -> (u64, usize) {
         self.outbox.queued()
     }
 
-    /// Ends it; the first reason counts.
+    /// Ends the link; the first reason counts.
     pub(crate) fn end(&self, reason: EndReason) {
         self.end_with(LinkEnd { reason, error: None });
     }
@@ -159,18 +161,18 @@ impl Link {
         }
     }
 
-    /// Why it has ended or has to end; `None` while it lives.
+    /// Why the link has ended or is about to end; `None` while it is open.
     pub(crate) fn end_reason(&self) -> Option<EndReason> {
         self.end.get().map(|end| end.reason)
     }
 
-    /// What the system or a layer said when it ended.
+    /// The error of the system or of the transport that ended it.
     pub(crate) fn end_error(&self) -> Option<&io::Error> {
         self.end.get()?.error.as_ref()
     }
 
-    /// Moves what arrives to `receiver`, and what waits to the peer, until the link ends. `buffer` holds what has arrived
-    /// already. Whatever ends this, nothing of it runs on.
+    /// Hands what arrives to `receiver`, and writes queued frames to the peer, until the link ends. `buffer` holds what has
+    /// arrived already. No task of it remains, whatever ends it.
     pub(crate) async fn run(
         self: &Arc<Self>,
         receiver: &mut impl Receiver,
@@ -186,7 +188,7 @@ impl Link {
                 broken = &mut writer => match broken {
                     Ok(error) => self.broke(EndReason::from_write(&error), error),
                     Err(panic) => {
-                        error!("the task that writes to a connection has failed: {panic}");
+                        error!("the task that writes to a connection has failed, so the connection ends: {panic}");
                         self.end(EndReason::Internal);
                     }
                 },
@@ -232,19 +234,19 @@ impl Link {
         }
     }
 
-    /// From now on every frame is dropped and counted, those that wait included, and the stream is let go.
+    /// From now on every frame is dropped and counted, also the queued ones, and the stream is released.
     pub(crate) fn close(&self) {
         self.outbox.close(&self.sent);
     }
 
-    /// Closes it, and what ends the stream as its transport's standard says, where somebody can still hear that. To be
-    /// awaited once nothing else needs the link; takes at most a second.
+    /// Closes the link; the future then closes the stream in order, if the peer can still receive that. Await it when nothing
+    /// else needs the link; it takes at most [`FAREWELL`].
     pub(crate) fn farewell(&self) -> impl Future<Output = ()> + Send + 'static {
         let stream = self.stream().filter(|_| self.end_reason().is_some_and(EndReason::is_orderly));
         self.close();
         async move {
             if let Some(stream) = stream {
-                // A peer that does not let it end in order gets an abrupt end.
+                // If the peer does not answer in time, the connection is closed abruptly.
                 let _ = stream.close(FAREWELL).await;
             }
         }

@@ -1,4 +1,4 @@
-//! The services of one configuration, and the step from one configuration to the next.
+//! The services of one configuration, and the change from one configuration to the next.
 
 use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc};
 
@@ -16,8 +16,9 @@ use crate::{
     },
     runtime::{machine::Machine, surroundings::Surroundings, workers::Workers},
     udp_tunnel::{
-        ClientError, ClientService, ServerError, ServerService, TapClientError, TapClientService,
-        TapServerError, TapServerService, differ_in_admissions_only, differ_in_rules_only,
+        TapClientError, TapClientService, TapServerError, TapServerService, UdpClientError,
+        UdpClientService, UdpServerError, UdpServerService, differ_in_admissions_only,
+        differ_in_rules_only,
     },
 };
 
@@ -39,21 +40,21 @@ struct Running {
 enum RunningService {
     Hub(HubService),
     Host(HostService),
-    UdpServer(ServerService),
-    UdpClient(ClientService),
+    UdpServer(UdpServerService),
+    UdpClient(UdpClientService),
     TapServer(TapServerService),
     TapClient(TapClientService),
 }
 
-/// What was done to a service on the way to another configuration.
+/// What a change of the configuration did to a service.
 enum Step {
     Nothing,
     Started,
-    /// It ran with this configuration before.
+    /// Before, it ran with this configuration.
     Changed(Box<ServiceKind>),
 }
 
-/// What keeps a node from running a configuration.
+/// Why a node cannot run a configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The system gives no threads or event loops.
@@ -78,37 +79,36 @@ pub enum StartError {
 /// Why a service cannot be started or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
-    /// A hub's fault.
+    /// A hub cannot be started.
     #[error(transparent)]
     Hub(#[from] HubError),
-    /// A hub's new rules are at fault.
+    /// A hub's new rules cannot be used.
     #[error(transparent)]
     Rules(#[from] RulesError),
-    /// A host's fault.
+    /// A host cannot be started.
     #[error(transparent)]
     Host(#[from] HostError),
-    /// The fault of a UDP tunnel's server.
+    /// The server of a UDP tunnel cannot be started.
     #[error(transparent)]
-    UdpServer(#[from] ServerError),
-    /// The fault of a UDP tunnel's client.
+    UdpServer(#[from] UdpServerError),
+    /// The client of a UDP tunnel cannot be started.
     #[error(transparent)]
-    UdpClient(#[from] ClientError),
-    /// The fault of an Ethernet tunnel's server.
+    UdpClient(#[from] UdpClientError),
+    /// The server of an Ethernet tunnel cannot be started.
     #[error(transparent)]
     TapServer(#[from] TapServerError),
-    /// The fault of an Ethernet tunnel's client.
+    /// The client of an Ethernet tunnel cannot be started.
     #[error(transparent)]
     TapClient(#[from] TapClientError),
 }
 
 impl Node {
-    /// Starts every service, or none. In `state` is kept what sources have read and certificates that are made, so that
-    /// the next start depends on none of them.
+    /// Starts every service, or none. `state` keeps what sources have read, and certificates that were made, for the next start.
     pub async fn start(config: &Config, state: Option<Arc<StateDir>>) -> Result<Self, StartError> {
         Self::start_in(Surroundings::System, config, state).await
     }
 
-    /// The same in other surroundings.
+    /// Like [`Node::start`], in other surroundings.
     pub async fn start_in(
         surroundings: Surroundings,
         config: &Config,
@@ -138,8 +138,8 @@ impl Node {
         }
     }
 
-    /// Goes over to `config`: what is unchanged runs on, a hub whose address stays keeps its hosts, what is new is
-    /// started, then what is gone is stopped. After an error everything is again as it was.
+    /// Applies `config`: unchanged services run on, a hub whose listeners are unchanged keeps its hosts, new services are started,
+    /// then removed ones are stopped. After an error, the services run as before.
     pub async fn apply(&mut self, config: &Config) -> Result<(), StartError> {
         let metrics =
             MetricsServer::next(self.metrics.as_ref(), config.metrics.as_ref(), &self.board)?;
@@ -180,13 +180,12 @@ impl Node {
         Ok(())
     }
 
-    /// What is started from now on keeps in `state` what the next start needs.
+    /// Services that are started from now on keep in `state` what the next start needs.
     pub fn keep_state_in(&mut self, state: Option<Arc<StateDir>>) {
         self.machine.state = state;
     }
 
-    /// Has every source of tables, rules and users read now, and the certificates of hubs; and the devices of hosts
-    /// looked at.
+    /// Reads every source of tables, rules and users now, and the certificates of hubs; checks the devices of hosts.
     pub fn reload_sources(&self) {
         self.feeds.reload();
         for running in self.running.values() {
@@ -201,7 +200,7 @@ impl Node {
         }
     }
 
-    /// Writes to the log who is connected, what passed and what was lost.
+    /// Logs the connected hosts, the packets that passed and those that were lost.
     pub fn log_report(&self) {
         for running in self.running.values() {
             match &running.service {
@@ -215,12 +214,12 @@ impl Node {
         }
     }
 
-    /// Where whoever asks can see how the services go, also while they are being changed.
+    /// The status board, which shows the services also while they are being changed.
     pub fn board(&self) -> Arc<Board> {
         Arc::clone(&self.board)
     }
 
-    /// Where the hub or server `name` listens.
+    /// The address of the first listener of the hub, or of the UDP server, named `name`.
     pub fn hub_address(&self, name: &str) -> Option<SocketAddr> {
         match &self.running.get(name)?.service {
             RunningService::Hub(hub) => Some(hub.local_addr()),
@@ -232,7 +231,7 @@ impl Node {
         }
     }
 
-    /// Where metrics are served, if they are, and not on a Unix socket.
+    /// The address where metrics are served, if it is not a Unix socket.
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.metrics.as_ref()?.local_addr()
     }
@@ -244,7 +243,7 @@ impl Node {
         }
     }
 
-    /// Starts or changes a service; returns what would undo it.
+    /// Starts or changes a service; returns what [`Node::undo`] needs.
     async fn apply_one(
         &mut self,
         name: &str,
@@ -298,14 +297,17 @@ impl Node {
             Step::Changed(before) => {
                 let feeds = self.feeds.clone();
                 if let Err(error) = self.apply_one(name, &before, &feeds).await {
-                    warn!(service = name, "cannot be put back as it was: {error}");
+                    warn!(
+                        service = name,
+                        "the service cannot be started again as it was before: {error}"
+                    );
                 }
             }
         }
     }
 
-    /// Stops a service and starts it anew, or puts the old one back if the new one does not start: both may need the
-    /// same address or device name.
+    /// Stops a service, then starts the new one, or the old one again if the new one does not start. Both may need the same
+    /// address or device name.
     async fn replace(
         &mut self,
         name: &str,
@@ -328,7 +330,10 @@ impl Node {
             Ok(service) => {
                 self.running.insert(name.to_owned(), Running { config: before, service });
             }
-            Err(error) => warn!(service = name, "cannot be put back as it was: {error}"),
+            Err(error) => warn!(
+                service = name,
+                "the service cannot be started again as it was before: {error}"
+            ),
         }
         Err(failure)
     }
@@ -350,11 +355,11 @@ impl Node {
                 HostService::start(name, config, machine, workers.take_slot()).await?,
             )),
             ServiceKind::UdpServer(config) => {
-                let server = ServerService::start(name, config, machine, workers.take_slot());
+                let server = UdpServerService::start(name, config, machine, workers.take_slot());
                 Ok(RunningService::UdpServer(server.await?))
             }
             ServiceKind::UdpClient(config) => {
-                let client = ClientService::start(name, config, machine, workers.take_slot());
+                let client = UdpClientService::start(name, config, machine, workers.take_slot());
                 Ok(RunningService::UdpClient(client.await?))
             }
             ServiceKind::TapServer(config) => {

@@ -1,9 +1,17 @@
-//! What a process can say about itself at a moment: values that are the same in the log, in the answer to `rtun status`
-//! and in its JSON, whose names and units are those of the fields here.
+//! The state of a process at one moment. The log, `rtun status` and its JSON show the same values; the JSON has the names and
+//! units of the fields here.
 
+mod ethernet_tunnel;
 mod log;
+mod udp_tunnel;
 
-pub use self::log::ASKED;
+pub use self::{
+    ethernet_tunnel::{TapClientReport, TapPeerReport, TapServerReport},
+    log::ASKED,
+    udp_tunnel::{
+        DatagramTraffic, RegisteredReport, TunnelClientReport, TunnelRefusal, TunnelServerReport,
+    },
+};
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
@@ -17,31 +25,30 @@ use crate::{
     counters::{Happened, Traffic},
     json,
     runtime::duties::TaskReport,
-    udp_tunnel::{TapClientReport, TapServerReport, TunnelClientReport, TunnelServerReport},
 };
 
 /// A process and its services.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NodeStatus {
-    /// Of the program.
+    /// The version of the program.
     pub version: String,
-    /// Of the process, as it sees itself.
+    /// The id of the process, as the process sees it.
     pub pid: u32,
     /// When it started, in seconds of Unix time.
     pub started: u64,
-    /// For how long it runs.
+    /// How long it has run.
     #[serde(with = "json::seconds")]
     pub uptime: Duration,
     /// Tasks that have not ended.
     pub tasks: Tasks,
-    /// What it may open.
+    /// The files and connections that it may open.
     #[serde(default)]
     pub descriptors: DescriptorReport,
-    /// By name.
+    /// The services, by name.
     pub services: Vec<ServiceReport>,
-    /// Where rows are read from, by kind and name of what they are for.
+    /// The sources that rows are read from, by kind and name of the list.
     pub sources: Vec<FeedStatus>,
-    /// Tasks that have failed: defects.
+    /// Supervised tasks that have failed: defects of the program.
     #[serde(default)]
     pub failed_tasks: Vec<TaskReport>,
 }
@@ -49,16 +56,16 @@ pub struct NodeStatus {
 /// How many tasks have not ended, by the event loop they run on.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tasks {
-    /// Of the one for accepting, configuration, signals and plugins.
+    /// On the event loop for accepting, configuration, signals and plugins.
     pub main: usize,
-    /// Of each thread that moves packets.
+    /// On each thread that moves packets.
     pub workers: Vec<usize>,
 }
 
 /// Files and connections that a process may have open.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct DescriptorReport {
-    /// How many at a time.
+    /// The limit at a time.
     pub limit: u64,
     /// How often a connection had to wait because there were no more.
     pub exhausted: Option<Happened>,
@@ -69,7 +76,7 @@ pub struct DescriptorReport {
 pub struct ServiceReport {
     /// As configured.
     pub name: String,
-    /// What it does, and how that goes.
+    /// What kind of service it is, and its state.
     #[serde(flatten)]
     pub kind: KindReport,
 }
@@ -95,17 +102,17 @@ pub enum KindReport {
 /// A hub: its namespaces, and what is no longer attributed to one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HubReport {
-    /// Where and how it listens.
+    /// Its listeners.
     pub listen: Vec<ListenerReport>,
-    /// By id.
+    /// The namespaces, by id.
     pub namespaces: Vec<NamespaceReport>,
-    /// What namespaces had counted that no longer exist.
+    /// The counts of namespaces that no longer exist.
     pub gone: Traffic,
     /// Packets waiting for a plugin's answer.
     pub waiting_for_plugins: u64,
-    /// Whom it asks.
+    /// The plugins that it asks.
     pub plugins: Vec<PluginStatus>,
-    /// Why it does not go by what its sources say now, if it does not.
+    /// Why its rules are not those of its sources, if they are not.
     pub behind: Option<String>,
     /// Hosts admitted so far.
     pub admitted: u64,
@@ -121,56 +128,56 @@ pub struct HubReport {
     pub queue_budget: usize,
 }
 
-/// A way into a hub.
+/// A listener of a hub.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ListenerReport {
     /// Where it listens.
     pub address: SocketAddr,
-    /// What carries connections that come in.
+    /// The transport of its connections.
     pub transport: Transport,
-    /// What is shown to hosts now, if connections are encrypted.
+    /// The certificate that hosts see now, with TLS.
     pub certificate: Option<CertificateReport>,
 }
 
 /// A hub's certificate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CertificateReport {
-    /// Whose it is, as `CN=hub.example`.
+    /// Its subject, as `CN=hub.example`.
     pub subject: String,
     /// The DNS names and addresses it is for.
     pub names: Vec<String>,
-    /// The SHA-256 of its DER form, in hexadecimal digits.
+    /// The SHA-256 hash of its DER form, in hexadecimal digits.
     pub fingerprint: String,
-    /// Seconds until its time is over; negative afterwards.
+    /// Seconds until it expires; negative afterwards.
     pub expires_in: f64,
 }
 
 /// A namespace, its connected hosts included in its traffic.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NamespaceReport {
-    /// Which.
+    /// Its id.
     #[serde(with = "json::text")]
     pub id: NamespaceId,
-    /// Whether the configuration names it; it stays without hosts then.
+    /// Whether the configuration names it; then it exists also without hosts.
     pub configured: bool,
-    /// Prefixes in the tables it routes by, a default router's included; what plugins know is not counted.
+    /// The number of prefixes in its tables, those of a default router included. What plugins answer is not counted.
     pub routes: usize,
-    /// Prefixes that are behind several hosts, the first ones by the hosts they are behind.
+    /// Prefixes that several hosts share, grouped by their hosts; the first groups.
     #[serde(default)]
     pub shared: Vec<SharedReport>,
-    /// Connected now, by name; of several with one name the newest comes first.
+    /// The connected hosts, by name; of several with one name the newest first.
     pub hosts: Vec<HostReport>,
-    /// In is what hosts sent, out is what was handed to hosts.
+    /// In: packets from hosts. Out: packets to hosts.
     pub traffic: Traffic,
 }
 
-/// Prefixes that are behind the same hosts in the same order.
+/// Prefixes that the same hosts share, in the same order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SharedReport {
     /// One of them.
     #[serde(with = "json::text")]
     pub prefix: IpNet,
-    /// How many they are.
+    /// The number of prefixes.
     pub prefixes: usize,
     /// The hosts, in order of preference.
     pub gateways: Vec<GatewayReport>,
@@ -194,33 +201,34 @@ pub struct HostReport {
     /// Its name.
     #[serde(with = "json::text")]
     pub host: HostName,
-    /// Where it connects from.
+    /// The address it connects from.
     pub peer: SocketAddr,
-    /// What carries its connection.
+    /// The transport of its connection.
     pub transport: Transport,
-    /// For how long.
+    /// How long it has been connected.
     #[serde(with = "json::seconds")]
     pub connected: Duration,
-    /// Whether packets for its name may go to it; otherwise it stands by for one of the same name.
+    /// Whether packets for its name may go to it; otherwise it is a standby for a newer connection of the same name.
     pub carries: bool,
     /// Name and version of its program, if it is an rtun host.
     pub software: Option<String>,
     /// The MTU of its device in bytes, if it is an rtun host.
     pub mtu: Option<u16>,
     /// Whether packets of up to 64 KiB go whole to it and come from it.
+    #[serde(rename = "super_frames")]
     pub gso_frames: bool,
-    /// Whether packets go as datagrams beside the connection's stream where they fit.
+    /// Whether packets go as datagrams where they fit, and not in the connection's stream.
     pub datagrams: bool,
-    /// In is what it sent, out is what it was handed; drops are of packets from it, and of packets queued for it.
+    /// In: packets from it. Out: packets to it. Drops: packets from it, and packets that were queued for it.
     pub traffic: Traffic,
-    /// For its socket.
+    /// Packets queued for its socket.
     pub queued: Queued,
 }
 
-/// What carries a connection between a host and a hub.
+/// The transport of a connection between a host and a hub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[allow(missing_docs, reason = "GOST's words for them")]
+#[allow(missing_docs, reason = "GOST's names")]
 pub enum Transport {
     Tcp,
     Tls,
@@ -237,7 +245,7 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// All there are.
+    /// All transports.
     pub const ALL: [Self; 12] = [
         Self::Tcp,
         Self::Tls,
@@ -253,7 +261,7 @@ impl Transport {
         Self::Grpc,
     ];
 
-    /// That of a listener or a dialer.
+    /// The transport of a listener or a dialer.
     pub fn of<T>(stack: &TransportStack<T>) -> Self {
         let name = stack.name();
         Self::ALL.into_iter().find(|transport| transport.as_str() == name).unwrap_or(Self::Tcp)
@@ -278,16 +286,16 @@ impl Transport {
     }
 }
 
-/// What waits for a socket.
+/// Packets queued for a socket.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Queued {
-    /// How many packets.
+    /// The number of packets.
     pub packets: u64,
     /// Their bytes, length prefixes included.
     pub bytes: u64,
 }
 
-/// A host's own side: its device and its hub.
+/// A host service: its device and its connection to a hub.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DeviceReport {
     /// The name it reports to hubs.
@@ -297,10 +305,10 @@ pub struct DeviceReport {
     pub device: String,
     /// The device's MTU in bytes.
     pub mtu: u16,
-    /// What is not as it should be with the device.
+    /// What is wrong with the device.
     #[serde(default)]
     pub health: DeviceHealth,
-    /// The hub that has admitted it, if one has.
+    /// The connection to the hub that has admitted it, if there is one.
     pub connection: Option<ConnectionReport>,
     /// Connections so far that a hub has admitted.
     pub joined: u64,
@@ -308,35 +316,35 @@ pub struct DeviceReport {
     pub failed: u64,
     /// Why the last connection ended or could not be made, if any.
     pub last_error: Option<FailureReport>,
-    /// For the connection to the hub.
+    /// Packets queued for the hub.
     pub queued: Queued,
-    /// In is what the device gave for the hub, out is what the hub was handed; drops on that way.
+    /// In: packets from the device. Out: packets to the hub. Drops: between the two.
     pub sent: Traffic,
-    /// In is what came from the hub, out is what the device took; drops on that way.
+    /// In: packets from the hub. Out: packets to the device. Drops: between the two.
     pub received: Traffic,
 }
 
-/// How a host's device has fared.
+/// What went wrong with a device, and what was repaired.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct DeviceHealth {
-    /// Why there is no device at the moment, and since when; none if there is one.
+    /// Why there is no device now, and since when; none if there is one.
     pub missing: Option<HappenedReport>,
     /// How often the device was gone so far.
     pub times_gone: u64,
-    /// How often something was put back so far that somebody had taken from it.
+    /// How often something that was removed from it was restored.
     pub times_put_back: u64,
-    /// What that was the last time.
+    /// What was restored last.
     pub last_put_back: Option<HappenedReport>,
-    /// What is missing and is not put back any more, since somebody takes it away again and again.
+    /// What is missing and is not restored any more, since it was removed again and again.
     pub left: Vec<String>,
-    /// What is missing because the system refuses it, and why.
+    /// What the system refuses to set up, and why.
     pub failing: Vec<String>,
 }
 
-/// Something that happened, or lasts.
+/// An event, or a state that lasts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HappenedReport {
-    /// In words.
+    /// A text.
     pub what: String,
     /// How long ago it happened or began.
     #[serde(with = "json::seconds")]
@@ -351,18 +359,19 @@ pub struct ConnectionReport {
     /// The namespace that was asked for.
     #[serde(with = "json::text")]
     pub namespace: NamespaceId,
-    /// What carries it.
+    /// Its transport.
     pub transport: Transport,
-    /// For how long.
+    /// How long it has been connected.
     #[serde(with = "json::seconds")]
     pub connected: Duration,
     /// Whether the hub is an rtun hub.
     pub rtun: bool,
     /// Whether packets of up to 64 KiB go whole to the hub and come from it.
+    #[serde(rename = "super_frames")]
     pub gso_frames: bool,
-    /// Whether packets go as datagrams beside the connection's stream where they fit.
+    /// Whether packets go as datagrams where they fit, and not in the connection's stream.
     pub datagrams: bool,
-    /// What the hub has noticed last that the host should know.
+    /// The last notice of the hub.
     #[serde(default)]
     pub notice: Option<String>,
 }
@@ -372,7 +381,7 @@ pub struct ConnectionReport {
 pub struct FailureReport {
     /// The hub's address, as configured.
     pub hub: String,
-    /// What was wrong.
+    /// The text of the error.
     pub error: String,
     /// How long ago.
     #[serde(with = "json::seconds")]
@@ -380,7 +389,7 @@ pub struct FailureReport {
 }
 
 impl HubReport {
-    /// What passed and what was lost since it started.
+    /// Packets that passed and that were lost since the hub started.
     pub fn traffic(&self) -> Traffic {
         let mut all = self.gone.clone();
         for namespace in &self.namespaces {
@@ -389,7 +398,7 @@ impl HubReport {
         all
     }
 
-    /// Everybody connected.
+    /// All connected hosts.
     pub fn hosts(&self) -> impl Iterator<Item = &HostReport> {
         self.namespaces.iter().flat_map(|namespace| &namespace.hosts)
     }

@@ -15,23 +15,19 @@ mod delivery;
 mod ethernet;
 mod gather;
 mod reader;
-mod report;
 mod server;
 mod session;
 
 pub use self::{
-    client::ClientError,
-    ethernet::{TapClientError, TapClientReport, TapPeerReport, TapServerError, TapServerReport},
-    report::{
-        DatagramTraffic, RegisteredReport, TunnelClientReport, TunnelRefusal, TunnelServerReport,
-    },
-    server::ServerError,
+    client::UdpClientError,
+    ethernet::{TapClientError, TapServerError},
+    server::UdpServerError,
 };
 pub(crate) use self::{
-    client::{ClientService, ClientState},
+    client::{UdpClientService, UdpClientState},
     ethernet::{
         TapClientService, TapClientState, TapServerService, TapServerState,
         differ_in_admissions_only,
     },
-    server::{ServerService, ServerState, differ_in_rules_only},
+    server::{UdpServerService, UdpServerState, differ_in_rules_only},
 };

@@ -2,26 +2,24 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot make its packets has failed")]
 
+mod common;
+
 use std::{
     alloc::System,
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream},
-    time::Duration,
 };
 
-use rtun_core::{HostName, NamespaceId, Route};
+use common::{hub_with, join, table};
+use rtun_core::NamespaceId;
 use rtun_node::Node;
 use rtun_proto::{
     checksum::Checksum,
     extension::{self, Capabilities, Extension, Hello, pong_frame},
     frame::{Frames, write_frame},
     offload::{VirtioHeader, flag, gso_type},
-    relay::{Association, Network, Request},
 };
-use rtun_settings::{
-    Config, HubRules, HubSettings, ListenerSettings, Located, LogSettings, Named, Provider, Rows,
-    Service, ServiceKind, SourceCheck,
-};
+use rtun_settings::{Config, HubRules, SourceCheck};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
@@ -74,29 +72,14 @@ fn packets_are_forwarded_without_allocating() {
 }
 
 fn config() -> Config {
-    let host = |n: u8| format!("host-{n}").parse::<HostName>().unwrap();
-    let route = |n| Route::new(format!("10.0.0.{n}/32").parse().unwrap(), host(n));
-    let rows = (1..=3).map(|n| Located { value: route(n), file: "test".into(), line: n.into() });
-    let provider = Provider::Rows(Rows::inline(rows.collect()));
-    let router = Named { name: "table".into(), provider };
-    let rules = HubRules {
-        namespaces: [(NamespaceId::from_bytes(NAMESPACE), router)].into(),
+    let routes = [("10.0.0.1/32", "host-1"), ("10.0.0.2/32", "host-2"), ("10.0.0.3/32", "host-3")];
+    hub_with(HubRules {
+        namespaces: [(NamespaceId::from_bytes(NAMESPACE), table("table", &routes))].into(),
         source_check: SourceCheck::Strict,
         gso_frames: true,
         queue_budget: 256 * 1024 * 1024,
         ..HubRules::default()
-    };
-    let hub = HubSettings {
-        listener: ListenerSettings::tcp("127.0.0.1:0"),
-        more_listeners: Vec::new(),
-        rules,
-        handshake_timeout: Duration::from_secs(10),
-    };
-    Config {
-        services: vec![Service { name: "hub".into(), kind: ServiceKind::Hub(hub) }],
-        log: LogSettings::default(),
-        metrics: None,
-    }
+    })
 }
 
 /// A host that speaks the protocol itself.
@@ -108,21 +91,8 @@ struct Peer {
 
 impl Peer {
     fn join(hub: SocketAddr, number: u8, greets: bool) -> Self {
-        let stream = TcpStream::connect(hub).unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let stream = join(hub, &format!("host-{number}"), NAMESPACE);
         let mut peer = Self { stream, buffer: vec![0; 512 * 1024].into(), filled: 0 };
-        let request = Request::associate(&Association {
-            user: None,
-            network: Network::Ip,
-            source: None,
-            host: format!("host-{number}"),
-            router_id: NAMESPACE,
-        });
-        peer.stream.write_all(&request.encode().unwrap()).unwrap();
-        let mut answer = [0; 4 + 3 + 20];
-        peer.stream.read_exact(&mut answer).unwrap();
-        assert_eq!(answer[1], 0, "admitted");
         if greets {
             let mut hello = Vec::new();
             let greeting = Extension::Hello(Hello {
@@ -139,7 +109,7 @@ impl Peer {
         peer
     }
 
-    /// Waits for this many frames with packets; answers the hub's marks as a host does.
+    /// Waits for this many frames with packets; answers the hub's window stamps as a host does.
     fn receive(&mut self, mut frames: usize) {
         while frames > 0 {
             let n = self.stream.read(&mut self.buffer[self.filled..]).unwrap();

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod common;
+
 use std::{
     net::SocketAddr,
     sync::{
@@ -11,16 +13,11 @@ use std::{
     time::Duration,
 };
 
-use rtun_core::{NamespaceId, Route};
+use common::{hub_with, join_request, table};
+use rtun_core::NamespaceId;
 use rtun_node::Node;
-use rtun_proto::{
-    frame::{Frames, write_frame},
-    relay::{Association, Network, Request},
-};
-use rtun_settings::{
-    Config, HubRules, HubSettings, ListenerSettings, Located, LogSettings, Named, Provider, Rows,
-    Service, ServiceKind, SourceCheck,
-};
+use rtun_proto::frame::{Frames, write_frame};
+use rtun_settings::{Config, HubRules, SourceCheck};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -80,40 +77,21 @@ fn config(change: u64) -> Config {
     let gone = (change % u64::from(NAMESPACES)) as u8;
     let moving = if change.is_multiple_of(2) { "host-1" } else { "host-2" };
     let routes = [("10.0.0.1/32", "host-1"), ("10.0.0.2/32", "host-2"), ("10.0.1.0/24", moving)];
-    let row = |(prefix, gateway): &(&str, &str)| Located {
-        value: Route::new(prefix.parse().unwrap(), gateway.parse().unwrap()),
-        file: "test".into(),
-        line: 1,
-    };
-    let table = |n: u8| Named {
-        name: id(n).to_string(),
-        provider: Provider::Rows(Rows::inline(routes.iter().map(row).collect())),
-    };
+    let table = |n: u8| table(&id(n).to_string(), &routes);
     let stay = (0..NAMESPACES).filter(|n| change == 0 || *n != gone);
-    let rules = HubRules {
+    hub_with(HubRules {
         namespaces: stay.map(|n| (id(n), table(n))).collect(),
         source_check: SourceCheck::Off,
         queue_budget: 64 * 1024 * 1024,
         ..HubRules::default()
-    };
-    let hub = HubSettings {
-        listener: ListenerSettings::tcp("127.0.0.1:0"),
-        more_listeners: Vec::new(),
-        rules,
-        handshake_timeout: Duration::from_secs(10),
-    };
-    Config {
-        services: vec![Service { name: "hub".into(), kind: ServiceKind::Hub(hub) }],
-        log: LogSettings::default(),
-        metrics: None,
-    }
+    })
 }
 
 fn id(n: u8) -> NamespaceId {
     NamespaceId::from_bytes([n + 1; 16])
 }
 
-/// Host 1: sends packets marked with its namespace to host 2 and into the prefix that moves. It also gets some of these.
+/// Host 1: sends packets with its namespace in them to host 2 and into the prefix that moves. It also gets some of these.
 async fn send(world: Arc<World>, namespace: u8) {
     let mut burst = Vec::new();
     for n in 0..32u8 {
@@ -161,15 +139,8 @@ async fn read(world: &World, stream: &mut (impl AsyncReadExt + Unpin), namespace
 
 /// Joins as a host, or is refused for now.
 async fn join(world: &World, namespace: u8, host: &str) -> Option<TcpStream> {
-    let request = Request::associate(&Association {
-        user: None,
-        network: Network::Ip,
-        source: None,
-        host: host.into(),
-        router_id: [namespace + 1; 16],
-    });
     let mut stream = TcpStream::connect(world.hub).await.unwrap();
-    stream.write_all(&request.encode().unwrap()).await.unwrap();
+    stream.write_all(&join_request(host, [namespace + 1; 16])).await.unwrap();
     let mut answer = [0; 4];
     let answered = stream.read_exact(&mut answer).await.is_ok();
     let mut connector = [0; 3 + 20];

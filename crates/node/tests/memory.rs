@@ -2,20 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot reach its hub has failed")]
 
+mod common;
+
 use std::{
     alloc::System,
     io::{Read, Write},
-    net::{Shutdown, SocketAddr, TcpStream},
+    net::{Shutdown, TcpStream},
     time::{Duration, Instant},
 };
 
-use rtun_core::Route;
+use common::{hub_with, join, table};
 use rtun_node::{Board, KindReport, Node};
-use rtun_proto::relay::{Association, Network, Request};
-use rtun_settings::{
-    Config, HubRules, HubSettings, ListenerSettings, Located, LogSettings, Named, Provider, Rows,
-    Service, ServiceKind,
-};
+use rtun_settings::{Config, HubRules};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
@@ -57,7 +55,7 @@ fn hosts_that_have_left_leave_nothing_behind() {
         let mut pass = |joins| {
             for _ in 0..joins {
                 namespace += 1;
-                end(join(hub, namespace.to_be_bytes()));
+                end(join(hub, "host-1", namespace.to_be_bytes()));
             }
             let deadline = Instant::now() + Duration::from_secs(20);
             while members(&board) > 0 {
@@ -88,41 +86,10 @@ fn members(board: &Board) -> usize {
 
 /// Hosts may join any namespace.
 fn config() -> Config {
-    let route = Route::new("10.0.0.1/32".parse().unwrap(), "host-1".parse().unwrap());
-    let rows = vec![Located { value: route, file: "test".into(), line: 1 }];
-    let router = Named { name: "table".into(), provider: Provider::Rows(Rows::inline(rows)) };
-    let rules = HubRules {
-        default_router: Some(router),
+    hub_with(HubRules {
+        default_router: Some(table("table", &[("10.0.0.1/32", "host-1")])),
         gso_frames: true,
         queue_budget: 16 * 1024 * 1024,
         ..HubRules::default()
-    };
-    let hub = HubSettings {
-        listener: ListenerSettings::tcp("127.0.0.1:0"),
-        more_listeners: Vec::new(),
-        rules,
-        handshake_timeout: Duration::from_secs(10),
-    };
-    Config {
-        services: vec![Service { name: "hub".into(), kind: ServiceKind::Hub(hub) }],
-        log: LogSettings::default(),
-        metrics: None,
-    }
-}
-
-fn join(hub: SocketAddr, router_id: [u8; 16]) -> TcpStream {
-    let mut stream = TcpStream::connect(hub).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    let request = Request::associate(&Association {
-        user: None,
-        network: Network::Ip,
-        source: None,
-        host: "host-1".into(),
-        router_id,
-    });
-    stream.write_all(&request.encode().unwrap()).unwrap();
-    let mut answer = [0; 4 + 3 + 20];
-    stream.read_exact(&mut answer).unwrap();
-    assert_eq!(answer[1], 0, "admitted");
-    stream
+    })
 }

@@ -1,40 +1,27 @@
-//! The page of metrics as a scraper gets it: its form, its counts, who may read it, and that strangers cannot make it
-//! grow.
+//! The page of metrics as a scraper gets it: its form, its counts, who may read it, and that unauthenticated
+//! peers cannot make it grow.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
     os::unix::net::UnixStream,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
-use rtun_core::{HostName, NamespaceId};
+use common::{ask_to_join, hub_with, located, table};
+use rtun_core::NamespaceId;
 use rtun_node::Node;
-use rtun_proto::relay::{Association, Network, Request};
-use rtun_settings::{
-    Config, HubRules, HubSettings, ListenerSettings, Located, MetricsSettings, Named, Provider,
-    Route, Rows, Secret, Service, ServiceKind, User,
-};
+use rtun_settings::{Config, HubRules, MetricsSettings, Named, Provider, Rows, Secret, User};
 
 const NAMED: NamespaceId = NamespaceId::from_bytes([7; 16]);
 
 /// Samples of a page: series with its labels to value.
 type Samples = BTreeMap<String, f64>;
-
-fn located<T>(value: T) -> Located<T> {
-    Located { value, file: Arc::from("test"), line: 1 }
-}
-
-fn table(name: &str, routes: &[(&str, &str)]) -> Named<Route> {
-    let routes = routes
-        .iter()
-        .map(|(dst, gw)| located(Route::new(dst.parse().unwrap(), HostName::new(gw).unwrap())));
-    Named { name: name.into(), provider: Provider::Rows(Rows::inline(routes.collect())) }
-}
 
 /// A hub with one named namespace and a default router, and metrics.
 fn config(metrics: &MetricsSettings) -> Config {
@@ -45,36 +32,13 @@ fn config(metrics: &MetricsSettings) -> Config {
         queue_budget: 16 * 1024 * 1024,
         ..HubRules::default()
     };
-    let hub = HubSettings {
-        listener: ListenerSettings::tcp("127.0.0.1:0"),
-        more_listeners: Vec::new(),
-        rules,
-        handshake_timeout: Duration::from_secs(10),
-    };
-    let service = Service { name: "service-0".into(), kind: ServiceKind::Hub(hub) };
-    Config { services: vec![service], metrics: Some(metrics.clone()), ..Config::default() }
+    let mut config = Config { metrics: Some(metrics.clone()), ..hub_with(rules) };
+    config.services[0].name = "service-0".into();
+    config
 }
 
 fn open_to_all() -> MetricsSettings {
     MetricsSettings { addr: "127.0.0.1:0".into(), path: "/metrics".into(), auther: None }
-}
-
-/// Joins; the hub has answered when this returns.
-fn join(hub: SocketAddr, host: &str, namespace: [u8; 16]) -> (TcpStream, u8) {
-    let mut stream = TcpStream::connect(hub).unwrap();
-    let request = Request::associate(&Association {
-        user: None,
-        network: Network::Ip,
-        source: None,
-        host: host.into(),
-        router_id: namespace,
-    });
-    stream.write_all(&request.encode().unwrap()).unwrap();
-    let mut answer = [0; 4];
-    stream.read_exact(&mut answer).unwrap();
-    let features = u16::from_be_bytes([answer[2], answer[3]]);
-    stream.read_exact(&mut vec![0; features.into()]).unwrap();
-    (stream, answer[1])
 }
 
 fn ask(mut stream: impl Read + Write, request: &str) -> (String, String) {
@@ -146,7 +110,7 @@ fn value(samples: &Samples, series: &str) -> f64 {
     *samples.get(series).unwrap_or_else(|| panic!("no {series} in {samples:#?}"))
 }
 
-/// An IPv4 packet of 28 bytes, behind its length.
+/// An IPv4 packet of 28 bytes, after its length.
 fn frame(source: [u8; 4], destination: [u8; 4]) -> Vec<u8> {
     let mut packet = vec![0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0];
     packet.extend(source);
@@ -169,9 +133,9 @@ async fn what_passes_and_what_does_not_is_on_the_page() {
     assert!(value(&begin, "process_open_fds") > 3.0);
     assert!(value(&begin, "process_start_time_seconds") > 1e9);
 
-    let (mut a, _) = join(hub, "a", *NAMED.as_bytes());
-    let (_b, _) = join(hub, "b", *NAMED.as_bytes());
-    assert_eq!(join(hub, "not printable\n", *NAMED.as_bytes()).1, 6);
+    let (mut a, _) = ask_to_join(hub, "a", *NAMED.as_bytes());
+    let (_b, _) = ask_to_join(hub, "b", *NAMED.as_bytes());
+    assert_eq!(ask_to_join(hub, "not printable\n", *NAMED.as_bytes()).1, 6);
     a.write_all(&frame([10, 0, 0, 1], [10, 0, 0, 2])).unwrap();
     a.write_all(&frame([10, 0, 0, 1], [11, 0, 0, 2])).unwrap();
     let traffic = |name: &str, direction: &str| {
@@ -215,29 +179,30 @@ async fn what_passes_and_what_does_not_is_on_the_page() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn strangers_do_not_make_the_page_grow() {
+async fn unauthenticated_peers_do_not_make_the_page_grow() {
     let node = Node::start(&config(&open_to_all()), None).await.unwrap();
     let (hub, address) = (node.hub_address("service-0").unwrap(), node.metrics_address().unwrap());
     let before: BTreeSet<_> = samples(&page(address).await).into_keys().collect();
     let packets = "rtun_packets_total{ns=\"other\",direction=\"in\"}";
     for round in 0..4u8 {
-        let strangers: Vec<_> = (0..250u8)
+        let peers: Vec<_> = (0..250u8)
             .map(|n| {
                 let mut namespace = [round + 1; 16];
                 namespace[15] = n;
-                let (mut stream, status) = join(hub, &format!("stranger-{round}-{n}"), namespace);
+                let (mut stream, status) =
+                    ask_to_join(hub, &format!("unnamed-{round}-{n}"), namespace);
                 assert_eq!(status, 0);
                 stream.write_all(&frame([192, 168, round, n], [192, 168, n, round])).unwrap();
                 stream
             })
             .collect();
         wait_for(address, packets, 250.0 * f64::from(round + 1)).await;
-        drop(strangers);
+        drop(peers);
     }
     // What they counted stays when their namespaces are gone.
     wait_for(address, "rtun_namespaces", 1.0).await;
     let page = page(address).await;
-    assert!(!page.contains("stranger") && !page.contains("127.0.0.1"), "{page}");
+    assert!(!page.contains("unnamed") && !page.contains("127.0.0.1"), "{page}");
     let after = samples(&page);
     assert_eq!(value(&after, packets), 1000.0);
     let new = after.keys().filter(|series| !before.contains(*series)).count();
@@ -250,7 +215,7 @@ async fn counts_go_on_over_a_reload_and_so_does_the_listener() {
     let mut metrics = open_to_all();
     let mut node = Node::start(&config(&metrics), None).await.unwrap();
     let (hub, address) = (node.hub_address("service-0").unwrap(), node.metrics_address().unwrap());
-    let _a = join(hub, "a", *NAMED.as_bytes());
+    let _a = ask_to_join(hub, "a", *NAMED.as_bytes());
     let admitted = "rtun_admission_total{result=\"ok\"}";
     wait_for(address, admitted, 1.0).await;
 
@@ -259,7 +224,7 @@ async fn counts_go_on_over_a_reload_and_so_does_the_listener() {
     other.services[0].name = "service-1".into();
     node.apply(&other).await.unwrap();
     assert_eq!(node.metrics_address(), Some(address), "nothing has changed for metrics");
-    let _b = join(node.hub_address("service-1").unwrap(), "a", *NAMED.as_bytes());
+    let _b = ask_to_join(node.hub_address("service-1").unwrap(), "a", *NAMED.as_bytes());
     wait_for(address, admitted, 2.0).await;
 
     // The same address with another path: the listener stays.

@@ -1,4 +1,4 @@
-//! What the data path does to every packet: frame walking, checksum, segmentation, coalescing, GSO frames, marks.
+//! The work of the data path for every packet: frames, checksum, segmentation, coalescing, GSO frames, CE marks.
 
 use std::{hint::black_box, net::Ipv4Addr};
 
@@ -11,14 +11,14 @@ use rtun_proto::{
     packet::mark_ce,
 };
 
-/// What one large read brings.
+/// The bytes of one large read.
 const BATCH: usize = 64 * 1024;
 /// The payload of a TCP segment with timestamps at an MTU of 1,500.
 const MSS: u16 = 1448;
 /// IPv4 and TCP with timestamps.
 const HEADERS: usize = 20 + 32;
 
-criterion_group!(benches, frames, checksum, segment, coalesce, gso_frame, mark);
+criterion_group!(benches, frames, checksum, segment, coalesce, gso_frame, ce_mark);
 criterion_main!(benches);
 
 fn bytes(len: usize) -> Throughput {
@@ -109,14 +109,14 @@ fn gso_frame(c: &mut Criterion) {
     });
 }
 
-fn mark(c: &mut Criterion) {
+fn ce_mark(c: &mut Criterion) {
     let mut group = c.benchmark_group("mark_ce");
     let (_, v4) = gso_packet(1000, 1400);
     let v6 = [&[0x60, 0x20, 0, 0][..], &[0; 1400]].concat();
     for (name, mut packet) in [("IPv4", v4), ("IPv6", v6)] {
         group.bench_function(name, |b| {
             b.iter(|| {
-                // ECT(0) again, or there would be nothing to do.
+                // ECT(0) again, so that there is a CE mark to set.
                 if packet[0] >> 4 == 4 {
                     packet[1] = 2;
                 } else {
@@ -128,7 +128,7 @@ fn mark(c: &mut Criterion) {
     }
 }
 
-/// Frames of segments of so many flows in turn, some `len` bytes together.
+/// Frames of segments of this number of flows in turn, about `len` bytes together.
 fn interleaved(flows: u16, len: usize) -> Vec<u8> {
     let each = (len - 1) / usize::from(flows) - HEADERS;
     let streams: Vec<Vec<u8>> = (0..flows)

@@ -2,16 +2,16 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// A running one's complement sum. Parts may be added in any order, each beginning at an even offset of what is summed.
+/// A running one's complement sum. Parts may be added in any order; each must begin at an even offset of all bytes.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Checksum {
     /// The sum with its carries not yet folded; each part adds less than 2^37, so 2^27 parts fit. In this machine's
-    /// byte order: one's complement addition does not care (RFC 1071 section 2 B), so bytes are swapped once, at the end.
+    /// byte order: one's complement addition works in any order (RFC 1071 section 2 B), so bytes are swapped once, at the end.
     sum: u64,
 }
 
 impl Checksum {
-    /// The sum of nothing.
+    /// The sum of no bytes.
     pub fn new() -> Self {
         Self::default()
     }
@@ -22,9 +22,9 @@ impl Checksum {
     pub fn add_bytes(mut self, bytes: &[u8]) -> Self {
         let mut rest = bytes;
         if bytes.len() >= 2 * BLOCK {
-            let (blocks, behind) = bytes.as_chunks();
+            let (blocks, after) = bytes.as_chunks();
             self.sum += sum_of_blocks(blocks);
-            rest = behind;
+            rest = after;
         }
         let (words, mut rest) = rest.as_chunks();
         self.sum += fold(words.iter().map(|word| u128::from(u64::from_ne_bytes(*word))).sum());
@@ -76,13 +76,13 @@ impl Checksum {
     }
 }
 
-/// Bytes that are added at once.
+/// The bytes that are added together.
 const BLOCK: usize = 32;
 
 /// The sum of blocks, folded.
 #[inline]
 fn sum_of_blocks(blocks: &[[u8; BLOCK]]) -> u64 {
-    // Sums that do not wait for each other keep more than one adder busy.
+    // Independent sums use more than one adder of the processor.
     let mut sums = [0_u128; BLOCK / 8];
     for block in blocks {
         for (sum, word) in sums.iter_mut().zip(block.as_chunks::<8>().0) {
@@ -92,7 +92,7 @@ fn sum_of_blocks(blocks: &[[u8; BLOCK]]) -> u64 {
     sums.into_iter().map(fold).sum()
 }
 
-/// Less than 2^35, and equal in one's complement to this sum of at most 2^32 words of 64 bits.
+/// A number below 2^35 that equals this sum of at most 2^32 words of 64 bits in one's complement.
 #[inline]
 fn fold(sum: u128) -> u64 {
     const LOW: u128 = 0xffff_ffff;
@@ -106,7 +106,7 @@ mod tests {
 
     use super::*;
 
-    /// Words of 16 bits, the carry put back after each (RFC 1071 section 1).
+    /// Adds words of 16 bits, and the carry after each (RFC 1071 section 1).
     fn slow(bytes: &[u8]) -> u16 {
         let mut sum: u16 = 0;
         for word in bytes.chunks(2) {

@@ -1,4 +1,4 @@
-//! Frames between two rtun ends that are no IP packets: greeting, GSO frames, probes, farewells.
+//! Frames between two rtun ends that are no IP packets: hello, GSO frames, pings, notices.
 //!
 //! An extension frame is an ordinary frame ([`crate::frame`]) whose first byte, its type, has a high nibble other than 4
 //! or 6; GOST drops those. Integers are big-endian, except in the virtio-net header:
@@ -6,7 +6,7 @@
 //! ```text
 //! 01 hello        version 1 | capabilities 4 | mtu 2 | instance 16 | length 1, software
 //! 02 hello reply  version 1 | accepted 4 | max frame 2 | reconnect window 4, ms | namespace 16
-//!                 | count 1, so many of (family 1: 4 or 6 | prefix length 1 | address 4 or 16)
+//!                 | count 1, then that number of (family 1: 4 or 6 | prefix length 1 | address 4 or 16)
 //! 03 GSO frame  virtio-net header 10 | packet
 //! 04 ping         stamp 8
 //! 05 pong         stamp 8
@@ -15,31 +15,32 @@
 //! 08 notice       length 1, text
 //! ```
 //!
-//! Bytes behind these fields of a hello, a hello reply, a go away, a refusal and a notice are ignored, so that a later version can
-//! add to them. Who may send what and when is told in `docs/wire.md` section 7.
+//! Bytes after these fields of a hello, a hello reply, a go away, a refusal and a notice are ignored, so that a later
+//! version can add fields. Who may send which frame, and when, is in `docs/wire.md` section 7.
 
 mod error;
 mod gso_frame;
 mod hello;
+mod limits;
 mod notice;
 
 use std::time::Duration;
 
 pub use error::{ExtensionEncodeError, ExtensionError};
 pub use gso_frame::{
-    GSO_FRAME_HEADER, GSO_FRAME_PREFIX, MAX_GSO_PACKET, decode_gso_frame, gso_frame_prefix,
-    ip_packet, ip_packet_mut, packets,
+    GSO_FRAME_PREFIX, decode_gso_frame, gso_frame_prefix, ip_packet, ip_packet_mut, packets,
 };
-pub use hello::{Capabilities, Hello, HelloReply, MAX_ADDRESSES, MAX_SOFTWARE};
-pub use notice::{GoAway, MAX_NOTICE_TEXT, Notice, RefusalNotice, RefusalReason};
+pub use hello::{Capabilities, Hello, HelloReply};
+pub use limits::{GSO_FRAME_HEADER, MAX_ADDRESSES, MAX_GSO_PACKET, MAX_NOTICE_TEXT, MAX_SOFTWARE};
+pub use notice::{GoAway, Notice, RefusalNotice, RefusalReason};
 
 use crate::{
     frame::{LEN_PREFIX, length_prefix},
     offload::GsoPacket,
-    reader::Reader,
+    reader::ByteReader,
 };
 
-/// The version of the extension: in the mark of a hub's answer
+/// The version of the extension: in a hub's response
 /// ([`TunnelId::rtun_version`](crate::relay::TunnelId::rtun_version)) and in both hellos.
 pub const VERSION: u8 = crate::relay::EXTENSION_VERSION;
 
@@ -62,7 +63,7 @@ pub fn is_extension(payload: &[u8]) -> bool {
     payload.first().is_some_and(|kind| !matches!(kind >> 4, 4 | 6))
 }
 
-/// Whether a frame's payload says that it is a GSO frame.
+/// Whether a frame's payload has the type of a GSO frame.
 #[inline]
 pub fn is_gso_frame(payload: &[u8]) -> bool {
     payload.first() == Some(&kind::GSO_FRAME)
@@ -71,21 +72,21 @@ pub fn is_gso_frame(payload: &[u8]) -> bool {
 /// An extension frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Extension<'a> {
-    /// What a host is and can do; its first frame.
+    /// The host's capabilities and its device; its first frame.
     Hello(Hello),
-    /// What the hub makes of it; the hub's first extension frame.
+    /// The hub's answer to it; the hub's first extension frame.
     HelloReply(HelloReply),
     /// A packet that is still to be segmented.
     GsoFrame(GsoPacket<'a>),
-    /// Asks for a pong with the same bytes, which mean something to the sender only.
+    /// Asks for a pong with the same bytes. Only the sender knows their meaning.
     Ping([u8; 8]),
     /// The answer to a ping.
     Pong([u8; 8]),
-    /// The hub is about to close the connection.
+    /// The hub will close the connection soon.
     GoAway(GoAway),
-    /// The hub closes the connection, and why.
+    /// The hub closes the connection, with the reason.
     Refusal(RefusalNotice),
-    /// The hub has noticed something that the host should know.
+    /// The hub has a message for the host's operator.
     Notice(Notice),
     /// A type this version does not know, to be skipped and counted.
     Unknown(u8),
@@ -94,13 +95,13 @@ pub enum Extension<'a> {
 impl Extension<'_> {
     /// Reads the payload of an extension frame.
     ///
-    /// An error concerns this frame only: it is dropped and counted, and the stream goes on.
+    /// An error concerns this frame only: it is dropped and counted, and the stream continues.
     pub fn decode(payload: &[u8]) -> Result<Extension<'_>, ExtensionError> {
         if !is_extension(payload) {
             return Err(ExtensionError::Type);
         }
         let (kind, body) = payload.split_first().ok_or(ExtensionError::Type)?;
-        let reader = Reader(body);
+        let reader = ByteReader(body);
         Ok(match *kind {
             kind::HELLO => Extension::Hello(Hello::read(reader)?),
             kind::HELLO_REPLY => Extension::HelloReply(HelloReply::read(reader)?),
@@ -114,10 +115,10 @@ impl Extension<'_> {
         })
     }
 
-    /// Appends the whole frame to `out`, its length included; on an error nothing.
+    /// Appends the whole frame to `out`, its length included. On an error nothing is appended.
     ///
-    /// What is written can always be read: text is cut to its limit and characters that may not be sent become `?`, and
-    /// durations are whole milliseconds, at most `u32::MAX` of them (49 days).
+    /// A written frame can always be read: text is cut at its limit, characters that may not be sent become `?`, and
+    /// durations are whole milliseconds, at most `u32::MAX` (49 days).
     pub fn write_frame(&self, out: &mut Vec<u8>) -> Result<(), ExtensionEncodeError> {
         let start = out.len();
         let result = self.append(out);
@@ -146,7 +147,8 @@ impl Extension<'_> {
             Extension::Unknown(unknown) => return Err(ExtensionEncodeError::Unknown(*unknown)),
         }
         let len = out.len() - start - LEN_PREFIX;
-        let prefix = length_prefix(len).expect("a GSO packet was compared, and the rest is short");
+        let prefix = length_prefix(len)
+            .expect("the length of a GSO packet was checked, and other frames are short");
         out[start..start + LEN_PREFIX].copy_from_slice(&prefix);
         Ok(())
     }
@@ -196,8 +198,8 @@ fn milliseconds(duration: Duration) -> [u8; 4] {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX).to_be_bytes()
 }
 
-/// Appends the characters of `text` that fit in `max` bytes behind their length of one byte, those that are not
-/// `allowed` as `?`.
+/// Appends the length of the text in one byte, then the characters of `text` that fit in `max` bytes. Characters that are
+/// not `allowed` become `?`.
 fn write_text(text: &str, max: u8, allowed: impl Fn(char) -> bool, out: &mut Vec<u8>) {
     let start = out.len();
     out.push(0);

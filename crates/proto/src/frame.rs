@@ -1,4 +1,4 @@
-//! Packets on a byte stream: each a frame, which is a length and so many bytes.
+//! Packets on a byte stream. Each is a frame: a length, and that number of bytes.
 //!
 //! ```text
 //! +---------------+---------------+---------------------------+
@@ -6,8 +6,8 @@
 //! +---------------+---------------+---------------------------+
 //! ```
 //!
-//! A reader treats the stream as bytes: frames are cut anywhere (spec: wire.md section 5). An empty frame is legal to
-//! receive, means nothing, and is never sent. A frame whose first byte has a high nibble other than 4 or 6 is no IP
+//! A reader treats the stream as bytes: a read may end anywhere in a frame. An empty frame is legal to receive, has no
+//! meaning, and is never sent. A frame whose first byte has a high nibble other than 4 or 6 is no IP
 //! packet but an extension frame ([`crate::extension`]).
 
 mod buffer;
@@ -22,21 +22,21 @@ pub const MAX_FRAME: usize = 65_535;
 /// The bytes of a frame before its payload.
 pub const LEN_PREFIX: usize = 2;
 
-/// The longest payload a GOST host takes, in bytes; nothing longer may be sent to one (spec: wire.md section 5).
+/// The longest payload that a GOST host accepts, in bytes; no longer one may be sent to it.
 pub const GOST_HOST_MAX_FRAME: usize = 16_384;
 
 /// One whole frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame<'a> {
-    /// What it carries; may be empty.
+    /// Its content; may be empty.
     pub payload: &'a [u8],
-    /// Where the frame stands in the bytes walked, its length included; frames that follow each other adjoin.
+    /// The range of the frame, its length included, in the given bytes. Consecutive frames are adjacent.
     pub range: Range<usize>,
 }
 
-/// Walks over the whole frames at the beginning of a byte slice, without copying.
+/// Iterates over the whole frames at the beginning of a byte slice, without copying.
 ///
-/// What remains behind [`Frames::consumed`] after the last frame is the beginning of a frame, or nothing.
+/// The bytes after [`Frames::consumed`] are the beginning of a frame, or there are none.
 #[derive(Debug, Clone)]
 pub struct Frames<'a> {
     bytes: &'a [u8],
@@ -44,7 +44,7 @@ pub struct Frames<'a> {
 }
 
 impl<'a> Frames<'a> {
-    /// Walks over `bytes`, which begin with a frame.
+    /// Iterates over `bytes`, which begin with a frame.
     #[inline]
     pub fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, consumed: 0 }
@@ -73,7 +73,7 @@ impl<'a> Iterator for Frames<'a> {
 /// Why a payload cannot be a frame. The caller is at fault; nothing was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// No byte: not every end takes an empty frame, so none is ever sent.
+    /// No byte. Not every end accepts an empty frame, so none is sent.
     #[error("an empty frame is never sent")]
     Empty,
     /// More than [`MAX_FRAME`] bytes.
@@ -89,7 +89,7 @@ pub fn write_frame(payload: &[u8], out: &mut Vec<u8>) -> Result<(), FrameError> 
     Ok(())
 }
 
-/// The bytes that go before a payload of `len` bytes, for callers that write header and payload apart.
+/// The bytes before a payload of `len` bytes, for callers that write them separately.
 #[inline]
 pub fn length_prefix(len: usize) -> Result<[u8; LEN_PREFIX], FrameError> {
     match u16::try_from(len) {

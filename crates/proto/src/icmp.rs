@@ -1,5 +1,5 @@
-//! The ICMP error a router sends about a packet it cannot deliver (RFC 792, RFC 1191, RFC 4443), and what one that came
-//! is about.
+//! The ICMP error that a router sends about a packet it cannot deliver (RFC 792, RFC 1191, RFC 4443), and the packet that a
+//! received error is about.
 
 mod quote;
 
@@ -33,13 +33,13 @@ const V4_DO_NOT_FRAGMENT: [u8; 2] = [0x40, 0];
 pub enum Unreachable {
     /// No route leads to the destination.
     Network,
-    /// The host the route leads to is not there.
+    /// The host of the route is not connected.
     Host,
     /// A rule forbids it.
     Administrative,
-    /// It is larger than what the way ahead carries.
+    /// It is larger than the path carries.
     TooBig {
-        /// The largest packet that way carries, in bytes. IPv4 says at most 65,535.
+        /// The largest packet that the path carries, in bytes. At most 65,535 in IPv4.
         mtu: u32,
     },
     /// Its time to live or hop limit is used up.
@@ -69,14 +69,14 @@ impl Unreachable {
     }
 }
 
-/// The ICMP error that tells the sender of `packet` why it was not delivered: a whole IP packet from `from` to the
-/// sender, at most [`MAX_V4`] or [`MAX_V6`] bytes, quoting as much of `packet` as fits.
+/// The ICMP error that informs the sender of `packet` why it was not delivered: a whole IP packet from `from` to the
+/// sender, at most [`MAX_V4`] or [`MAX_V6`] bytes, with as much of `packet` as fits.
 ///
-/// None where a router stays silent (RFC 1122 section 3.2.2, RFC 4443 section 2.4 e): about an ICMP error or redirect,
-/// a fragment other than the first, a packet to a multicast or broadcast address, or one whose source names no single
-/// host; about a packet whose ICMP type cannot be found; and when `from` is not of the packet's IP version.
+/// None if a router sends no error (RFC 1122 section 3.2.2, RFC 4443 section 2.4 e): about an ICMP error or redirect, a
+/// fragment other than the first, a packet to a multicast or broadcast address, a packet whose source is no single host, or
+/// a packet whose ICMP type is not found. None also if `from` has another IP version than the packet.
 ///
-/// How often such errors may be sent is the caller's to limit.
+/// The caller limits the rate of such errors.
 pub fn unreachable(packet: &Packet<'_>, why: Unreachable, from: IpAddr) -> Option<Vec<u8>> {
     if !may_be_answered(packet) {
         return None;
@@ -129,7 +129,7 @@ fn error_v4(offender: &[u8], why: Unreachable, from: Ipv4Addr, to: Ipv4Addr) -> 
     let mut bytes = Vec::with_capacity(usize::from(total));
     bytes.extend([0x45, V4_PRECEDENCE]);
     bytes.extend(total.to_be_bytes());
-    // Identification may be anything where fragmenting is forbidden (RFC 6864 section 4.1).
+    // Any identification is allowed if fragmenting is forbidden (RFC 6864 section 4.1).
     bytes.extend([0, 0]);
     bytes.extend(V4_DO_NOT_FRAGMENT);
     bytes.extend([TTL, protocol::ICMP, 0, 0]);
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_answered_who_is_not_one_host() {
+    fn only_a_single_host_gets_an_answer() {
         let to = |destination| v4([10, 0, 0, 2], destination, protocol::UDP, &[0; 8]);
         let by = |source| v4(source, [10, 0, 0, 3], protocol::UDP, &[0; 8]);
         for offender in [

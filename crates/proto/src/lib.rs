@@ -5,17 +5,17 @@
 //! | Module | Subject |
 //! |---|---|
 //! | [`relay`] | the request and the response that open an association |
-//! | [`frame`] | packets on a byte stream, each behind its length |
+//! | [`frame`] | packets on a byte stream, each after its length |
 //! | [`extension`] | frames between rtun ends that are no IP packets |
 //! | [`packet`] | a borrowed IP packet whose header has been checked |
-//! | [`icmp`] | the ICMP error that answers a packet which cannot be delivered |
-//! | [`offload`] | packets of up to 64 KiB as a TUN device exchanges them: cut up, and joined |
+//! | [`icmp`] | the ICMP error about a packet that cannot be delivered |
+//! | [`offload`] | packets of up to 64 KiB as a TUN device exchanges them: segmented, and joined |
 //! | [`checksum`] | the Internet checksum |
-//! | [`mux`] | smux frames: several streams on one |
-//! | [`udp_tunnel`] | packets as datagrams: the messages beside them, and datagrams on a stream |
+//! | [`mux`] | smux frames: several streams on one connection |
+//! | [`udp_tunnel`] | packets as datagrams: the messages of a UDP tunnel, and datagrams on a stream |
 //! | [`ethernet`] | Ethernet frames and hardware addresses |
 //! | [`datagram_cipher`] | datagrams sealed one by one |
-//! | [`proxy`] | the ways through a proxy: HTTP CONNECT, SOCKS 5, the PROXY protocol |
+//! | [`proxy`] | protocols of proxies: HTTP CONNECT, SOCKS 5, the PROXY protocol |
 
 #![forbid(unsafe_code)]
 

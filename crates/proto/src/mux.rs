@@ -1,4 +1,4 @@
-//! smux frames: several streams on one, versions 1 and 2 (spec: transports.md section 6).
+//! smux frames: several streams on one connection, versions 1 and 2.
 //!
 //! ```text
 //! +-----------+-----------+------------------------+------------------------------+-----------------+
@@ -8,12 +8,12 @@
 //! 0 SYN  opens a stream
 //! 1 FIN  ends a stream
 //! 2 PSH  bytes of a stream
-//! 3 NOP  says that the sender is there
+//! 3 NOP  the sender is alive
 //! 4 UPD  consumed 4 | window 4, little-endian; version 2 only
 //! ```
 //!
-//! Both ends of a session speak the same version. In version 2 a sender has at most `window` bytes of a stream on the way
-//! or unread, [`INITIAL_WINDOW`] until it is told; an UPD tells how many bytes of the stream were read since it was
+//! Both ends of a session speak the same version. In version 2 a sender has at most `window` bytes of a stream in
+//! flight or unread, [`INITIAL_WINDOW`] until the first UPD. An UPD has the number of bytes of the stream read since it was
 //! opened, modulo 2³², and the window from there on.
 
 /// The bytes of a frame before its payload.
@@ -25,18 +25,18 @@ pub const UPDATE_FRAME: usize = HEADER + 8;
 /// The window of a stream in bytes until the first UPD (version 2).
 pub const INITIAL_WINDOW: u32 = 262_144;
 
-/// The stream that the client of a session opens first; each further one is 2 higher.
+/// The id of the first stream that the client of a session opens; each further id is 2 higher.
 pub const FIRST_CLIENT_ID: u32 = 3;
 
-/// The stream that the server of a session opens first; each further one is 2 higher.
+/// The id of the first stream that the server of a session opens; each further id is 2 higher.
 pub const FIRST_SERVER_ID: u32 = 2;
 
-/// The version of a session; both ends are configured alike, nothing is negotiated.
+/// The version of a session. Both ends must be configured alike; nothing is negotiated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version {
-    /// Streams share one receive buffer: one that is not read holds up the others once it is full.
+    /// Streams share one receive buffer: when it is full, a stream that is not read blocks the others.
     One = 1,
-    /// Each stream has a window of its own besides.
+    /// Each stream also has a window of its own.
     Two = 2,
 }
 
@@ -49,13 +49,13 @@ pub enum Command {
     Fin = 1,
     /// Carries bytes of a stream.
     Psh = 2,
-    /// Says that the sender is there.
+    /// The sender is alive.
     Nop = 3,
-    /// Gives the sender of a stream room.
+    /// Extends the window of a stream.
     Upd = 4,
 }
 
-/// Why the bytes are no frames of this session. The other side is at fault, or set to the other version.
+/// Why the bytes are no frames of this session. The peer is at fault, or configured for the other version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     /// A frame of another version, or no frame at all.
@@ -69,12 +69,12 @@ pub enum FrameError {
     /// A command that the session's version does not have.
     #[error("unknown command {0}")]
     Command(u8),
-    /// A command whose payload has one length only, with another.
+    /// A payload of another length than the command's fixed one.
     #[error("a payload of {length} bytes with the command {command:?}")]
     Length {
         /// The frame's command.
         command: Command,
-        /// The length it says.
+        /// The frame's length.
         length: u16,
     },
 }
@@ -96,36 +96,36 @@ pub fn update_frame(id: u32, consumed: u32, window: u32) -> [u8; UPDATE_FRAME] {
     frame
 }
 
-/// What arrived.
+/// A received frame, or a part of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event<'a> {
     /// A stream was opened.
     Syn(u32),
     /// A stream was ended.
     Fin(u32),
-    /// The next bytes of a stream: of a frame, or of as much of it as was there. Never empty.
+    /// The next bytes of a stream: all of a frame, or the part that has arrived. Never empty.
     Psh(u32, &'a [u8]),
-    /// The other side is there.
+    /// The peer is alive.
     Nop,
-    /// The sender of a stream has room.
+    /// The window of a stream is extended.
     Upd {
         /// The stream.
         id: u32,
-        /// Bytes read of it so far, modulo 2³².
+        /// The bytes read so far, modulo 2³².
         consumed: u32,
-        /// Bytes that may follow these.
+        /// The bytes that may follow these.
         window: u32,
     },
 }
 
-/// Reads frames from a stream of bytes that is cut anywhere. Keeps at most a header; payload is handed on as it comes.
+/// Reads frames from a stream, with reads that end anywhere. Buffers at most a header; payload is returned as it arrives.
 #[derive(Debug)]
 pub struct Decoder {
     version: Version,
     head: [u8; UPDATE_FRAME],
-    /// How many bytes of `head` are there.
+    /// The number of bytes in `head`.
     filled: usize,
-    /// The stream whose payload is being read, and what is still to come of it.
+    /// The stream of the current payload, and its missing bytes.
     payload: (u32, usize),
 }
 
@@ -135,9 +135,9 @@ impl Decoder {
         Self { version, head: [0; UPDATE_FRAME], filled: 0, payload: (0, 0) }
     }
 
-    /// Takes the next event off the front of `bytes`; `None` takes all of them and needs more.
+    /// Removes the next event from the front of `bytes`. `None`: all bytes are used, and more are needed.
     ///
-    /// An error concerns all that follows: where the next frame begins is unknown, and the session has to end.
+    /// After an error the beginning of the next frame is unknown, and the session has to end.
     #[inline]
     pub fn next<'a>(&mut self, bytes: &mut &'a [u8]) -> Result<Option<Event<'a>>, FrameError> {
         loop {
@@ -162,7 +162,7 @@ impl Decoder {
         }
     }
 
-    /// What a whole header says, if it says something by itself.
+    /// The event of a whole header, if it is complete without payload.
     fn whole_head(&mut self) -> Result<Option<Event<'static>>, FrameError> {
         let [version, command, l0, l1, i0, i1, i2, i3, body @ ..] = self.head;
         let length = u16::from_le_bytes([l0, l1]);

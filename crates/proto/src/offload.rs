@@ -1,8 +1,8 @@
-//! Packets as a Linux TUN device with `IFF_VNET_HDR` exchanges them: up to 64 KiB at once, checksums left open.
+//! Packets as a Linux TUN device with `IFF_VNET_HDR` exchanges them: up to 64 KiB at once, with partial checksums.
 //!
-//! Sending, a device read is a [`VirtioHeader`] and a packet. [`VirtioHeader::check`] compares the two and gives an
-//! [`GsoPacket`], whose [`write_frames`](GsoPacket::write_frames) cuts it into finished packets. Receiving, a
-//! [`Coalescer`] joins the packets of a receive buffer that follow on each other, so that a device write takes many.
+//! Sending, a device read is a [`VirtioHeader`] and a packet. [`VirtioHeader::check`] checks the two and returns
+//! a [`GsoPacket`], whose [`write_frames`](GsoPacket::write_frames) segments it. Receiving, a [`Coalescer`] joins
+//! consecutive packets of a receive buffer, so that one device write takes many.
 //!
 //! ```
 //! use rtun_proto::{
@@ -10,7 +10,7 @@
 //!     offload::{Coalescer, OffloadError, VirtioHeader},
 //! };
 //!
-//! /// From the device to the hub: one read becomes frames behind those already in `out`.
+//! /// From the device to the hub: one read becomes frames after those already in `out`.
 //! fn uplink(read: &[u8], out: &mut Vec<u8>) -> Result<(), OffloadError> {
 //!     let (header, packet) = VirtioHeader::split(read).ok_or(OffloadError::Cut)?;
 //!     header.check(packet)?.write_frames(out);
@@ -25,7 +25,7 @@
 //!         batch.push(frame.range.start + LEN_PREFIX..frame.range.end);
 //!     }
 //!     for group in batch.finish() {
-//!         writev(&group.slices().collect::<Vec<_>>()); // an array of MAX_SLICES in earnest
+//!         writev(&group.slices().collect::<Vec<_>>()); // real code uses an array of MAX_SLICES
 //!     }
 //!     let consumed = frames.consumed();
 //!     received.consume(consumed);

@@ -1,4 +1,4 @@
-//! How a client gets through a proxy, and how a proxy tells a server whom it speaks for.
+//! How a client connects through a proxy, and how a proxy gives the client's address to a server.
 //!
 //! | Module | Subject |
 //! |---|---|
@@ -6,8 +6,8 @@
 //! | [`socks5`] | SOCKS version 5, with a user and a password or without |
 //! | [`header`] | the PROXY protocol, versions 1 and 2 |
 //!
-//! The readers take whole messages and ask for no byte that is not part of one: whoever reads as many bytes as they ask
-//! for leaves what follows where it is.
+//! The decoders need whole messages and ask only for bytes of a message. A caller that reads as many bytes as they ask for
+//! leaves the bytes after the message unread.
 
 pub mod header;
 pub mod http_connect;
@@ -19,24 +19,24 @@ use std::{
     str::FromStr,
 };
 
-/// What is to be reached through a proxy.
+/// The host and port to connect to through a proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    host: Host,
+    host: TargetHost,
     port: u16,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Host {
+enum TargetHost {
     V4(Ipv4Addr),
     V6(Ipv6Addr),
-    /// With the zone that it has at the proxy, of 1 to 15 bytes.
+    /// With a zone of the proxy, 1 to 15 bytes.
     Zoned(Ipv6Addr, String),
     /// 1 to 255 bytes.
     Name(String),
 }
 
-/// Why a text is no target. Whoever configured it is at fault.
+/// Why a text is no target. The configuration is at fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
     /// There is no port, or it is not 1 to 65535.
@@ -58,12 +58,12 @@ impl FromStr for Target {
         let (host, port) = text.rsplit_once(':').ok_or_else(no_port)?;
         let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
         let port = port.parse().ok().filter(|port| digits && *port > 0).ok_or_else(no_port)?;
-        let host = Host::parse(host).ok_or_else(|| TargetError::Host(text.to_owned()))?;
+        let host = TargetHost::parse(host).ok_or_else(|| TargetError::Host(text.to_owned()))?;
         Ok(Self { host, port })
     }
 }
 
-impl Host {
+impl TargetHost {
     fn parse(text: &str) -> Option<Self> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
         if let Some(address) = text.strip_prefix('[') {
@@ -85,10 +85,10 @@ impl Host {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.host {
-            Host::V4(address) => write!(f, "{address}:{}", self.port),
-            Host::V6(address) => write!(f, "[{address}]:{}", self.port),
-            Host::Zoned(address, zone) => write!(f, "[{address}%{zone}]:{}", self.port),
-            Host::Name(name) => write!(f, "{name}:{}", self.port),
+            TargetHost::V4(address) => write!(f, "{address}:{}", self.port),
+            TargetHost::V6(address) => write!(f, "[{address}]:{}", self.port),
+            TargetHost::Zoned(address, zone) => write!(f, "[{address}%{zone}]:{}", self.port),
+            TargetHost::Name(name) => write!(f, "{name}:{}", self.port),
         }
     }
 }
@@ -96,8 +96,8 @@ impl fmt::Display for Target {
 impl From<(IpAddr, u16)> for Target {
     fn from((address, port): (IpAddr, u16)) -> Self {
         let host = match address {
-            IpAddr::V4(address) => Host::V4(address),
-            IpAddr::V6(address) => Host::V6(address),
+            IpAddr::V4(address) => TargetHost::V4(address),
+            IpAddr::V6(address) => TargetHost::V6(address),
         };
         Self { host, port }
     }
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_proxy_can_be_asked_for_is_no_target() {
+    fn a_text_that_no_proxy_accepts_is_no_target() {
         for text in ["", "hub", "hub:", "hub:0", "hub:65536", "hub:+1", "hub:1 "] {
             assert!(matches!(text.parse::<Target>(), Err(TargetError::Port(_))), "{text}");
         }

@@ -1,9 +1,9 @@
-//! Fields taken off the front of a byte slice, integers big-endian.
+//! Reads fields from the front of a byte slice; integers are big-endian.
 
-/// What is left of a message to read; every method gives none when too few bytes are left.
-pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
+/// The rest of a message. Every method returns `None` if too few bytes are left.
+pub(crate) struct ByteReader<'a>(pub(crate) &'a [u8]);
 
-impl<'a> Reader<'a> {
+impl<'a> ByteReader<'a> {
     pub(crate) fn bytes(&mut self, len: usize) -> Option<&'a [u8]> {
         let (head, rest) = self.0.split_at_checked(len)?;
         self.0 = rest;
@@ -28,7 +28,7 @@ impl<'a> Reader<'a> {
         self.array().map(u32::from_be_bytes)
     }
 
-    /// A string behind its length of one byte.
+    /// A string after its length of one byte.
     pub(crate) fn string(&mut self) -> Option<&'a [u8]> {
         let len = self.u8()?;
         self.bytes(usize::from(len))

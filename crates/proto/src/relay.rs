@@ -1,7 +1,7 @@
 //! The relay messages that open an association: one request from the host, one response from the hub.
 //!
 //! The host writes a request and reads a response; after an OK both directions carry frames
-//! ([`crate::frame`]). Both messages have the same shape (spec: wire.md section 1), all integers big-endian:
+//! ([`crate::frame`]). Both messages have the same layout (docs/wire.md section 2), all integers big-endian:
 //!
 //! ```text
 //!  0               1               2               3
@@ -28,48 +28,48 @@ pub const VERSION: u8 = 1;
 
 /// The longest message accepted or produced, in bytes with its header, request and response alike.
 ///
-/// The longest associate request with every feature once is 1,071 bytes. What announces more is refused as soon as its
-/// header has arrived, so a stranger cannot make a hub hold more than this.
+/// The longest associate request with every feature once is 1,071 bytes. A longer message is refused as soon as its header
+/// has arrived, so an unauthenticated peer cannot make a hub buffer more than this.
 pub const MAX_REQUEST: usize = 2048;
 
-/// The command of a request that opens an association; the only one a hub of routing tunnels serves.
+/// The command of a request that opens an association; the only one that a hub of routing tunnels serves.
 pub const ASSOCIATE: u8 = 0x03;
 
 /// Version, command or status, and the length of the features.
 const HEADER_LEN: usize = 4;
 const COMMAND_MASK: u8 = 0x0f;
 
-/// What the beginning of a byte stream holds.
+/// The result of reading the beginning of a byte stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decoded<T> {
-    /// A whole message; whatever follows it is not part of it.
+    /// A whole message. The bytes after it are not part of it.
     Complete {
         /// The message.
         value: T,
-        /// The number of bytes it took.
+        /// The length of the message in bytes.
         len: usize,
     },
     /// The beginning of a message.
     Incomplete {
-        /// The number of bytes, counted from the message's first, that must be there before asking again is of use;
-        /// more than were given and at most what the message may have.
+        /// The number of bytes, from the first byte of the message, that are needed before the next try: more than were
+        /// given, and at most the allowed length of the message.
         needed: usize,
     },
 }
 
-/// What a host asks of a hub.
+/// What a host asks from a hub.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// The low four bits of the second byte; [`ASSOCIATE`] is the one a hub serves.
+    /// The low four bits of the second byte; a hub serves only [`ASSOCIATE`].
     pub command: u8,
-    /// The high four bits of the second byte, where they stand: `0x80` is GOST's former UDP flag. A hub ignores them.
+    /// The high four bits of the second byte, not shifted: `0x80` is GOST's former UDP flag. A hub ignores them.
     pub flags: u8,
-    /// In the order of the wire; repetitions are legal. Of a decoded request those of unknown types have been left out.
+    /// In the order of the wire; repetitions are legal. A decoded request has none of unknown types.
     pub features: Vec<Feature>,
 }
 
 impl Request {
-    /// The request as it goes over the wire, at most [`MAX_REQUEST`] bytes.
+    /// The encoded request, at most [`MAX_REQUEST`] bytes.
     pub fn encode(&self) -> Result<Vec<u8>, EncodeError> {
         if self.command & !COMMAND_MASK != 0 {
             return Err(EncodeError::Command(self.command));
@@ -82,9 +82,9 @@ impl Request {
 
     /// Reads a request from the beginning of a stream of which `bytes` has arrived so far.
     ///
-    /// An error is final: no further byte can make the stream begin with a request rtun accepts. Features
-    /// of unknown types are skipped, so that a later host may say more than this hub understands; a feature of a known
-    /// type with a body that makes no sense is an error. Commands are not judged here.
+    /// An error is final: no further byte can make it a request that rtun accepts. Features of unknown types are skipped, so
+    /// that a later host may send more than this hub understands. A feature of a known type with an invalid body is an
+    /// error. Commands are not checked here.
     pub fn decode(bytes: &[u8]) -> Result<Decoded<Self>, DecodeError> {
         decode(bytes, |second, features| Self {
             command: second & COMMAND_MASK,
@@ -97,30 +97,30 @@ impl Request {
 /// How a hub answers a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Status {
-    /// The association stands; frames follow.
+    /// The association is established; frames follow.
     Ok,
-    /// The request makes no sense to the hub, for example its command.
+    /// The hub does not serve the request, for example its command.
     BadRequest,
     /// User and password are missing or wrong.
     Unauthorized,
     /// Refused by a rule.
     Forbidden,
-    /// Something the hub waited for did not come in time.
+    /// The hub waited for something too long.
     Timeout,
-    /// The hub cannot serve at the moment.
+    /// The hub cannot serve now.
     ServiceUnavailable,
     /// This host may not join this namespace.
     HostUnreachable,
-    /// No way to the network asked for.
+    /// The network asked for is not reachable.
     NetworkUnreachable,
     /// The hub failed.
     InternalError,
-    /// A code without a name. A value that has a name is that name on the wire.
+    /// A code without a name. With the code of a named status it is encoded as that status.
     Other(u8),
 }
 
 impl Status {
-    /// The code on the wire (spec: wire.md section 1).
+    /// The code on the wire (docs/wire.md section 2).
     pub fn code(self) -> u8 {
         match self {
             Self::Ok => 0,
@@ -173,12 +173,12 @@ impl std::fmt::Display for Status {
     }
 }
 
-/// What a hub answers to a request.
+/// The answer of a hub to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
-    /// Accepted, or why not.
+    /// Accepted, or the reason of the refusal.
     pub status: Status,
-    /// In the order of the wire. Of a decoded response those of unknown types have been left out.
+    /// In the order of the wire. A decoded response has none of unknown types.
     pub features: Vec<Feature>,
 }
 
@@ -193,7 +193,7 @@ impl Response {
         Self { status, features: Vec::new() }
     }
 
-    /// The association's id; none when the hub did not tell.
+    /// The association's id; none if the response has none.
     pub fn connector_id(&self) -> Option<TunnelId> {
         self.features.iter().rev().find_map(|feature| match feature {
             Feature::Tunnel(id) => Some(*id),
@@ -201,7 +201,7 @@ impl Response {
         })
     }
 
-    /// The response as it goes over the wire, at most [`MAX_REQUEST`] bytes.
+    /// The encoded response, at most [`MAX_REQUEST`] bytes.
     pub fn encode(&self) -> Result<Vec<u8>, EncodeError> {
         encode(self.status.code(), &self.features)
     }

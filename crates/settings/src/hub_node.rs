@@ -17,7 +17,7 @@ pub struct ListenerSettings {
     /// Whether connections begin with a PROXY preamble (`proxyProtocol`); those from elsewhere than `trusted_proxies` are
     /// refused. Only with transports on TCP.
     pub proxy_protocol: bool,
-    /// From where PROXY preambles and headers such as `X-Forwarded-For` are believed (`trustedProxies`).
+    /// From where PROXY preambles and headers such as `X-Forwarded-For` are trusted (`trustedProxies`).
     pub trusted_proxies: Vec<IpNet>,
     /// How its socket is opened.
     pub sockets: ListenOptions,
@@ -41,7 +41,7 @@ impl ListenerSettings {
 pub struct HubNode {
     /// The node's name, for log lines.
     pub name: String,
-    /// `host:port`: that of the first of `ways`.
+    /// `host:port`: that of the first of `endpoints`.
     pub addr: String,
     /// How it is reached, the preferred way first; at least one.
     pub endpoints: Vec<Endpoint>,
@@ -51,7 +51,7 @@ pub struct HubNode {
     pub auth: Option<super::Login>,
     /// Limit for the hub's answer (`connectTimeout`), if configured.
     pub connect_timeout: Option<Duration>,
-    /// Of the connections to it; without effect behind a proxy.
+    /// Of the connections to it; without effect after a proxy.
     pub sockets: SocketOptions,
     /// Sent first on connections on TCP (`proxyProtocol`).
     pub proxy_protocol: Option<ProxyProtocol>,
@@ -106,7 +106,7 @@ pub struct ProxyNode {
     pub addr: String,
     /// What it speaks.
     pub protocol: ProxyKind,
-    /// What is told to it.
+    /// What the host proves itself with to it.
     pub auth: Option<super::Login>,
     /// What is opened to it: `tcp` or `tls`.
     pub stack: TransportStack<DialTls>,
@@ -116,7 +116,7 @@ pub struct ProxyNode {
     pub connect_timeout: Option<Duration>,
     /// HTTP: sent with the request (`header`).
     pub headers: Vec<super::HttpHeader>,
-    /// Of the connections to it; without effect behind another proxy.
+    /// Of the connections to it; without effect after another proxy.
     pub sockets: SocketOptions,
     /// Sent first (`proxyProtocol`).
     pub proxy_protocol: Option<ProxyProtocol>,
@@ -133,7 +133,7 @@ pub enum ProxyKind {
     Socks5,
 }
 
-/// A node among others of its hop (spec: config.md section 3).
+/// A node among others of its hop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NodePreference {
     /// With `random`: how often it is taken, compared to the others; 1 unless configured, never 0.

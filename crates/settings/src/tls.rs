@@ -24,7 +24,7 @@ pub struct ServerTls {
 }
 
 impl ServerTls {
-    /// That certificate for every client and name, all else as where nothing is configured.
+    /// That certificate for every client and name, the defaults else.
     pub const fn new(certificate: ServerCertificate) -> Self {
         Self {
             certificate,
@@ -114,7 +114,7 @@ impl Default for DialTls {
 }
 
 impl DialTls {
-    /// Whether it can be told from anybody else who the other end is.
+    /// Whether the other end has to prove who it is.
     pub const fn is_authenticated(&self) -> bool {
         !matches!(self.verification, Verification::Off) || !self.fingerprints.is_empty()
     }

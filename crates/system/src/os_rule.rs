@@ -44,7 +44,7 @@ pub(crate) enum RuleKind {
     PassTo(IpAddr),
     /// What has a route of more bits in the main table goes there.
     Main(u8),
-    /// What has a route of at least so many bits in the tunnel's table goes there.
+    /// What has a route of at least this many bits in the tunnel's table goes there.
     Own(u8),
 }
 

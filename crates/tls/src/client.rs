@@ -87,7 +87,7 @@ impl Connector {
         })
     }
 
-    /// The same, with keys that are replaced after so many records, at least 1, in the place of [`RECORDS_PER_KEY`].
+    /// The same, with keys that are replaced after `records` records, at least 1, in the place of [`RECORDS_PER_KEY`].
     pub fn replacing_keys_after(self, records: u64) -> Self {
         Self { records_per_key: records.max(1), ..self }
     }

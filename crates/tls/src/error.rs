@@ -1,4 +1,4 @@
-//! Why TLS does not come about, and whose fault it is.
+//! Why there is no TLS connection, and whose fault it is.
 
 use std::{io, path::PathBuf, time::SystemTime};
 
@@ -15,7 +15,7 @@ pub enum Fault {
     Own,
     /// At the other side, or at somebody in between.
     Peer,
-    /// On the way.
+    /// In the network between.
     Network,
 }
 
@@ -91,7 +91,7 @@ pub enum TlsError {
     /// The other side gives up.
     #[error("the other side refuses with the alert {0:?}{hint}", hint = hint(.0))]
     Alert(AlertDescription),
-    /// The other side breaks the protocol, or its messages were changed on the way.
+    /// The other side breaks the protocol, or its messages were changed in transit.
     #[error("the other side does not keep to TLS: {0}")]
     Misbehaved(rustls::Error),
 

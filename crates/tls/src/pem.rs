@@ -9,8 +9,8 @@ use rustls::pki_types::{
 
 use super::error::TlsError;
 
-/// The mark of UTF-8 before a text.
-const MARK: &[u8] = b"\xef\xbb\xbf";
+/// The byte order mark of UTF-8 before a text.
+const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// What is looked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -83,7 +83,7 @@ fn is_pem(path: &Path, text: &[u8], wanted: PemItem) -> Result<(), TlsError> {
             "is UTF-16 text, not PEM",
             format!("`iconv -f UTF-16 -t ASCII {file} > NEW.pem` converts it"),
         )),
-        _ if text.starts_with(MARK) => Err(unusable(
+        _ if text.starts_with(BOM) => Err(unusable(
             path,
             "begins with a byte order mark (BOM), which hides its first entry",
             format!("`sed -i '1s/^\\xef\\xbb\\xbf//' {file}` removes it"),

@@ -22,7 +22,7 @@ pub enum ContentType {
     Alert,
     /// A message of a handshake or after it.
     Handshake,
-    /// Bytes of whoever uses the connection.
+    /// Bytes of the connection's users.
     ApplicationData,
 }
 
@@ -63,7 +63,7 @@ pub enum RecordError {
     #[error("a record is not of the version agreed upon")]
     WrongVersion,
     /// Its tag is not that of its bytes and its place.
-    #[error("a record was changed on the way")]
+    #[error("a record was changed in transit")]
     Forged,
     /// It has neither content nor a type.
     #[error("a record has no content and no type")]
@@ -83,7 +83,7 @@ pub enum RecordError {
 }
 
 impl RecordError {
-    /// What the other side is told.
+    /// The alert that is sent.
     pub fn alert(self) -> AlertDescription {
         match self {
             Self::TooLong => AlertDescription::RecordOverflow,
@@ -146,7 +146,7 @@ impl RecordHeader {
         Ok(header.filter(|header| header.record_len <= bytes.len()))
     }
 
-    /// The header of a record whose body has so many bytes, at most what [`RECORD_MAX`] leaves.
+    /// The header of a record whose body has this many bytes, at most what [`RECORD_MAX`] leaves.
     pub fn write(content_type: ContentType, body_len: usize) -> [u8; HEADER_LEN] {
         debug_assert!(body_len <= PLAINTEXT_MAX + 2048);
         let [high, low] = (body_len as u16).to_be_bytes();
@@ -154,7 +154,7 @@ impl RecordHeader {
     }
 }
 
-/// The true type and the length of what a record of TLS 1.3 carries: zeros behind it are padding (RFC 8446 section 5.4).
+/// The true type and the length of what a record of TLS 1.3 carries: zeros after it are padding (RFC 8446 section 5.4).
 pub fn unpad(inner: &[u8]) -> Result<(ContentType, usize), RecordError> {
     if inner.len() > PLAINTEXT_MAX + 1 {
         return Err(RecordError::TooLong);
@@ -436,7 +436,7 @@ mod tests {
     }
 
     proptest! {
-        /// Wherever messages are cut into records, the key update behind them is found, and nowhere before.
+        /// Wherever messages are cut into records, the key update after them is found, and nowhere before.
         #[test]
         fn messages_may_be_cut_anywhere(
             lengths in prop::collection::vec(0_usize..600, 0..4),

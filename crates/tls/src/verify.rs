@@ -77,7 +77,7 @@ impl HandshakeDiagnostics {
     }
 }
 
-/// The authorities of a file, and its certificates as they are: whoever shows one of these is trusted whether or not it is made
+/// The authorities of a file, and its certificates as they are: a peer that shows one of these is trusted whether or not it is made
 /// for an authority, as GOST does.
 #[derive(Debug)]
 pub(super) struct Roots {
@@ -267,7 +267,7 @@ impl ClientCheck {
     }
 }
 
-/// The [`ClientCheck`] of the moment, for one connection or for many without a diagnostics.
+/// The current [`ClientCheck`], for one connection, or for many that share diagnostics nobody reads.
 #[derive(Debug)]
 pub(super) struct ClientVerifier {
     pub(super) check: Arc<ArcSwap<ClientCheck>>,

@@ -1,4 +1,4 @@
-//! Sealing and opening on one thread through memory: the own records beside rustls's buffered connections.
+//! Sealing and opening on one thread through memory: the own records compared to rustls's buffered connections.
 
 use std::{
     hint::black_box,

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 /// Entries of `X-Forwarded-For` that are kept: the last ones, which the nearest proxies wrote.
 pub const ENTRIES_MAX: usize = 16;
 
-/// The addresses that a request's forwarding headers name. Anybody can write them; whether they are believed is the
+/// The addresses that a request's forwarding headers name. Anybody can write them; whether they are trusted is the
 /// caller's to decide, from the address the connection came from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Forwarded {
@@ -30,21 +30,20 @@ impl Forwarded {
         forwarded
     }
 
-    /// The client as GOST sees it: `CF-Connecting-IP`, else the first of `X-Forwarded-For`, else `X-Real-Ip`
-    /// (spec: transports.md section 5).
+    /// The client as GOST sees it: `CF-Connecting-IP`, else the first of `X-Forwarded-For`, else `X-Real-Ip`.
     pub fn client(&self) -> Option<IpAddr> {
         let first = self.x_forwarded_for.first().copied().flatten();
         self.cf_connecting_ip.or(first).or(self.x_real_ip)
     }
 
-    /// The last address of `X-Forwarded-For` that is no trusted proxy's: what a client wrote itself stands before it and
-    /// is not believed. Without the header, as [`Forwarded::client`].
+    /// The last address of `X-Forwarded-For` that is no trusted proxy's: what a client wrote itself comes before it and
+    /// is not trusted. Without the header, as [`Forwarded::client`].
     pub fn client_behind(&self, trusted: impl Fn(IpAddr) -> bool) -> Option<IpAddr> {
         if self.x_forwarded_for.is_empty() {
             return self.client();
         }
-        let stranger = |entry: &&Option<IpAddr>| !entry.is_some_and(&trusted);
-        match self.x_forwarded_for.iter().rev().find(stranger) {
+        let untrusted = |entry: &&Option<IpAddr>| !entry.is_some_and(&trusted);
+        match self.x_forwarded_for.iter().rev().find(untrusted) {
             Some(entry) => *entry,
             None => self.x_forwarded_for[0],
         }

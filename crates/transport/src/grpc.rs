@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::{
-    HeaderMap, HeaderValue, Method, Response, StatusCode,
+    HeaderValue, Method, Response, StatusCode,
     header::{CONTENT_TYPE, TE},
     request::Parts,
 };
@@ -11,15 +11,13 @@ use rtun_settings::GrpcSettings;
 
 use super::{
     Stream,
+    http_text::encode_path,
     http2::{
         BodyFraming, GRPC_STATUS, HttpError, RequestAnswer, RequestService, Server, connect_early,
         request, serve_with,
     },
     names::host_of,
-    ws::upgrade::{encode_path, shown},
 };
-
-pub mod chunk;
 
 /// What gRPC calls a method that there is not.
 const UNIMPLEMENTED: HeaderValue = HeaderValue::from_static("12");
@@ -89,12 +87,6 @@ fn is_grpc(content_type: &[u8]) -> bool {
     let grpc = GRPC.as_bytes();
     content_type.get(..grpc.len()).is_some_and(|start| start.eq_ignore_ascii_case(grpc))
         && matches!(content_type.get(grpc.len()), None | Some(b'+' | b';'))
-}
-
-/// The status of a call and the message beside it, safe to log, if `headers` have one.
-pub(super) fn status_of(headers: &HeaderMap) -> Option<(String, String)> {
-    let text = |name| headers.get(name).map(|value: &HeaderValue| shown(value.as_bytes()));
-    Some((text("grpc-status")?, text("grpc-message").unwrap_or_default()))
 }
 
 #[cfg(test)]

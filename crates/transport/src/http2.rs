@@ -10,25 +10,22 @@ use http::{
 use rtun_settings::{Http2Settings, HttpHeader};
 use tokio::{sync::mpsc, time::timeout};
 
-use self::{
-    connection::{Answer, Service, Taken, Task},
-    request::{Framing, RequestStream},
-};
-use super::{Stream, forwarded::Forwarded, names::without_zone, ws::upgrade::encode_path};
+use self::{connection::Taken, request::RequestStream, task::ConnectionTask};
+use super::{Stream, forwarded::Forwarded, http_text::encode_path, names::without_zone};
 
 mod connection;
 mod request;
+mod task;
 
 pub use self::connection::{
-    CONNECTION_WINDOW, FIRST_CONNECTION_WINDOW, FIRST_REQUEST_WINDOW, HEADERS_MAX, PROOF,
-    REQUEST_WINDOW, REQUESTS_MAX,
+    CONNECTION_WINDOW, FIRST_CONNECTION_WINDOW, FIRST_REQUEST_WINDOW, HEADERS_MAX, REQUEST_WINDOW,
+    REQUESTS_MAX,
 };
+pub use self::task::PROOF;
 pub(super) use self::{
-    connection::{Answer as RequestAnswer, Service as RequestService},
-    request::Framing as BodyFraming,
+    connection::{RequestAnswer, RequestService},
+    request::{BodyFraming, GRPC_STATUS},
 };
-
-pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// Why there is no request.
 #[derive(Debug, thiserror::Error)]
@@ -55,12 +52,12 @@ pub enum HttpError {
 #[derive(Debug)]
 pub struct Server {
     requests: mpsc::Receiver<Taken>,
-    connection: Task,
+    connection: ConnectionTask,
 }
 
 impl Server {
     /// The next request that is one for a stream, answered, and what it says of its client. Others are answered by their status
-    /// and not told. After the connection's end, `None`; where that is no orderly one, the error that ended it first, at most
+    /// and not reported. After the connection's end, `None`; where that is no orderly one, the error that ended it first, at most
     /// once. Loses nothing when dropped.
     ///
     /// A request that is not taken while [`REQUESTS_MAX`] wait is refused.
@@ -93,7 +90,7 @@ pub async fn connect(
     if response.status() != StatusCode::OK {
         return Err(HttpError::Refused(response.status()));
     }
-    Ok(Arc::new(RequestStream::of_client(body, response.into_body(), Framing::Raw, connection)))
+    Ok(Arc::new(RequestStream::of_client(body, response.into_body(), BodyFraming::Raw, connection)))
 }
 
 /// Serves requests: `CONNECT` without a path, else that path. Others are answered by 405 without a path, by 400 with one.
@@ -115,14 +112,14 @@ pub fn serve(stream: Arc<dyn Stream>, settings: &Http2Settings) -> Server {
         };
         let mut response = Response::new(());
         match refusal {
-            None => Answer::Take(response),
+            None => RequestAnswer::Take(response),
             Some(status) => {
                 *response.status_mut() = status;
-                Answer::Refuse(response)
+                RequestAnswer::Refuse(response)
             }
         }
     };
-    serve_with(stream, Service { judge: Box::new(judge), framing: Framing::Raw })
+    serve_with(stream, RequestService { judge: Box::new(judge), framing: BodyFraming::Raw })
 }
 
 fn request_for(

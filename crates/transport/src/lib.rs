@@ -17,13 +17,16 @@ use rtun_tls::record::PLAINTEXT_MAX;
 
 pub mod forwarded;
 pub mod grpc;
+pub mod grpc_message;
 pub mod http2;
+mod http_text;
 pub mod io_stream;
 pub mod memory;
 pub mod mux;
 pub mod names;
 pub mod proxy;
 pub mod quic;
+pub mod race;
 pub mod socket;
 pub mod stream_only;
 pub mod tcp;
@@ -32,7 +35,7 @@ pub mod tls;
 pub mod udp;
 pub mod ws;
 
-/// The most bytes that layers which copy take in one write: so many full TLS records.
+/// The most bytes that layers which copy take in one write: four full TLS records.
 pub(crate) const WRITE_MAX: usize = 4 * PLAINTEXT_MAX;
 
 /// An ordered, reliable stream of bytes in both directions, used by readiness: one task may wait to read, one to write, and
@@ -80,7 +83,7 @@ pub trait Stream: Send + Sync + 'static {
         Poll::Ready(Ok(()))
     }
 
-    /// The unreliable way beside the stream, where the transport has one.
+    /// Datagrams between the same ends, where the transport has them.
     fn datagrams(&self) -> Option<&dyn Datagrams> {
         None
     }
@@ -88,7 +91,7 @@ pub trait Stream: Send + Sync + 'static {
 
 /// Datagrams between the two ends of a stream: each arrives whole, once and in any order, or not at all.
 pub trait Datagrams: Send + Sync {
-    /// The longest datagram in bytes that the way takes now; `None` while it takes none.
+    /// The longest datagram in bytes that the path takes now; `None` while it takes none.
     fn max_len(&self) -> Option<usize>;
 
     /// Sends a datagram, or fails with [`io::ErrorKind::WouldBlock`] when too many wait to be sent, and with

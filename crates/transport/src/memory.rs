@@ -25,11 +25,11 @@ pub fn pair(capacity: usize) -> (MemoryStream, MemoryStream) {
 /// One direction.
 struct Pipe {
     capacity: usize,
-    state: Mutex<State>,
+    state: Mutex<MemoryState>,
 }
 
 #[derive(Default)]
-struct State {
+struct MemoryState {
     bytes: VecDeque<u8>,
     /// The writer has ended it.
     ended: bool,
@@ -45,12 +45,12 @@ impl Pipe {
     }
 
     /// A poisoned lock still guards whole bytes: each change is one assignment.
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, MemoryState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl MemoryState {
     fn end(&mut self) {
         self.ended = true;
         self.reader.take().into_iter().for_each(Waker::wake);

@@ -1,12 +1,12 @@
-//! smux, versions 1 and 2: a session of several streams on one (spec: transports.md section 6).
+//! smux, versions 1 and 2: a session of several streams on one, as xtaci/smux has it.
 //!
 //! The client opens streams and the server accepts them. As in GOST's smux the end of either side ends a stream: what was
 //! sent before is still read, the other side can write no more. What arrives is read by the session's driver, a task, or
-//! by whoever reads a stream; what is written goes straight to the stream below.
+//! by a task that reads a stream; what is written goes straight to the stream below.
 //!
 //! Memory: at most [`MuxSettings::receive_buffer`] and one read, 64 KiB, are received and unread; one frame or one round of
-//! control frames waits to be sent. In version 2 a stream that is not read holds up itself only, as long as not so many
-//! stand still that the receive buffer is full; in version 1 it holds up the session once the buffer is full.
+//! control frames waits to be sent. In version 2 a stream that is not read holds up itself only, until all of them together
+//! fill the receive buffer; in version 1 it holds up the session once the buffer is full.
 
 mod cut;
 mod driver;
@@ -27,36 +27,36 @@ use rtun_settings::MuxSettings;
 use tokio::time::timeout;
 
 pub use self::error::MuxError;
-use self::{driver::drive, shared::Shared, state::Role};
+use self::{driver::drive, shared::MuxShared, state::Role};
 use super::Stream;
 
 /// Streams of a session. A client opens no more; a server refuses more by ending them.
 pub const MAX_STREAMS: usize = 1024;
 
-/// Streams that may wait to be accepted; more are refused by ending them (spec: transports.md section 6).
+/// Streams that may wait to be accepted; more are refused by ending them.
 pub const BACKLOG: usize = 128;
 
 /// One end of a session, and all its streams: dropping it ends them and the stream below at once. [`MuxSession::shutdown`] is the
-/// orderly end. A session that fails gives up the stream below at once, whoever holds it.
+/// orderly end. A session that fails gives up the stream below at once, even where others hold it.
 pub struct MuxSession {
-    shared: Arc<Shared>,
+    shared: Arc<MuxShared>,
     /// It is left to its streams.
     is_released: bool,
 }
 
 impl MuxSession {
     /// The end that opens streams. Must be called within a tokio runtime, which runs the session's task.
-    pub fn client(carrier: Arc<dyn Stream>, settings: MuxSettings) -> Self {
-        Self::new(carrier, Role::Client, settings)
+    pub fn client(below: Arc<dyn Stream>, settings: MuxSettings) -> Self {
+        Self::new(below, Role::Client, settings)
     }
 
     /// The end that accepts streams. Must be called within a tokio runtime, which runs the session's task.
-    pub fn server(carrier: Arc<dyn Stream>, settings: MuxSettings) -> Self {
-        Self::new(carrier, Role::Server, settings)
+    pub fn server(below: Arc<dyn Stream>, settings: MuxSettings) -> Self {
+        Self::new(below, Role::Server, settings)
     }
 
-    fn new(carrier: Arc<dyn Stream>, role: Role, settings: MuxSettings) -> Self {
-        let shared = Shared::new(carrier, role, settings);
+    fn new(below: Arc<dyn Stream>, role: Role, settings: MuxSettings) -> Self {
+        let shared = MuxShared::new(below, role, settings);
         tokio::spawn(drive(Arc::clone(&shared)));
         Self { shared, is_released: false }
     }
@@ -126,7 +126,7 @@ impl Drop for MuxSession {
 /// One stream of a session.
 struct MuxStream {
     id: u32,
-    shared: Arc<Shared>,
+    shared: Arc<MuxShared>,
 }
 
 impl Stream for MuxStream {

@@ -1,4 +1,4 @@
-//! Finding the addresses behind `host:port`: zones of IPv6 addresses, one lookup of a name at a time, answers kept.
+//! Finding the addresses of `host:port`: zones of IPv6 addresses, one lookup of a name at a time, answers kept.
 //!
 //! The system's resolver may be silent for long: with a first name server that does not answer, glibc takes 5 s to ask the
 //! second. So nobody waits for longer than they want to, a lookup goes on without them, and its late answer is there for
@@ -161,17 +161,17 @@ pub struct Names {
 
 /// A name.
 #[derive(Default)]
-struct Name(Mutex<State>);
+struct Name(Mutex<NameState>);
 
 #[derive(Default)]
-struct State {
+struct NameState {
     /// What the last lookup that succeeded answered; the ports are 0.
     known: Vec<SocketAddr>,
     /// The lookup under way; `None` is sent while it is.
-    running: Option<watch::Receiver<Option<Answer>>>,
+    running: Option<watch::Receiver<Option<LookupAnswer>>>,
 }
 
-type Answer = Result<Vec<SocketAddr>, Arc<str>>;
+type LookupAnswer = Result<Vec<SocketAddr>, Arc<str>>;
 
 impl Default for Names {
     /// Asks the system's resolver.
@@ -235,7 +235,7 @@ impl Names {
     }
 
     /// The lookup of `name` that is under way, or a new one; and what it led to before.
-    fn look_up(&self, name: &str) -> (watch::Receiver<Option<Answer>>, Vec<SocketAddr>) {
+    fn look_up(&self, name: &str) -> (watch::Receiver<Option<LookupAnswer>>, Vec<SocketAddr>) {
         let entry = {
             let mut names = lock(&self.names);
             match names.get(name) {
@@ -245,7 +245,7 @@ impl Names {
                     let known = self.memory.as_ref().map(|memory| memory.recall(name));
                     let at = |ip| SocketAddr::new(ip, 0);
                     let known = known.unwrap_or_default().into_iter().map(at).collect();
-                    let entry = Arc::new(Name(Mutex::new(State { known, running: None })));
+                    let entry = Arc::new(Name(Mutex::new(NameState { known, running: None })));
                     Arc::clone(names.entry(name.to_owned()).or_insert(entry))
                 }
             }

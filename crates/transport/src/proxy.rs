@@ -1,4 +1,4 @@
-//! Through a proxy: asking one for a way to the target, and telling or being told whom a connection is for.
+//! Through a proxy: asking one to connect to the target, and the PROXY header that says whom a connection is for.
 //!
 //! All of it takes not one byte more off a stream than belongs to it, so that the stream itself goes on afterwards. None
 //! has a deadline of its own.
@@ -20,7 +20,7 @@ use super::Stream;
 
 pub use rtun_proto::proxy::header::HeaderError;
 
-/// Why there is no way through a proxy.
+/// Why a proxy does not connect to the target.
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
     /// What is to be reached cannot be asked for.
@@ -44,7 +44,7 @@ pub enum ProxyError {
     /// The HTTP proxy does not know this user with this password (407 or 401).
     #[error("the proxy refused the user and password: {0:?}")]
     PasswordRefused(String),
-    /// The HTTP proxy wants to know who this is in a way that is not spoken here (407 or 401).
+    /// The HTTP proxy wants to know who this is by a scheme that is not spoken here (407 or 401).
     #[error(
         "the proxy wants to know who this is by {}; rtun speaks Basic only, with `auth` of the proxy's node: {line:?}",
         .schemes.join(" or ")

@@ -1,7 +1,7 @@
 //! QUIC (RFC 9000): streams and datagrams of connections that outlive a change of address.
 //!
 //! Each association is one bidirectional stream that the dialling side opens; it carries raw bytes from its first, and the
-//! other side learns of it with that byte (spec: transports.md section 7). Between rtun ends a connection has one stream, and
+//! other side learns of it with that byte. Between rtun ends a connection has one stream, and
 //! the connection's datagrams (RFC 9221) belong to it.
 
 mod congestion;

@@ -1,25 +1,19 @@
 //! TCP: connecting to one of several addresses, listening on both families, socket options.
 
-use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use rtun_settings::{Interface, ListenOptions, NetworkNamespace, SocketOptions};
 use socket2::{Protocol, SockRef, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::Stream;
 use super::names::{self, NameError, ResolvedAddr};
+use super::race::{AddressRace, Tried};
 use super::socket;
-
-/// How long one address is tried before the next is tried beside it (RFC 8305 section 5).
-pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// Connections that may wait to be accepted: Linux's own default of `net.core.somaxconn`, which
 /// caps it. Past it the system leaves new ones without an answer, and their senders try again.
@@ -42,7 +36,7 @@ pub const KEEPALIVE_PROBES: u32 = 3;
 /// connection is dead.
 pub const USER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why no connection came about.
+/// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// Every address refused or was unreachable.
@@ -63,31 +57,6 @@ pub enum ConnectError {
         /// Each address tried.
         tried: Tried<io::Error>,
     },
-}
-
-/// Addresses that were tried without success.
-#[derive(Debug)]
-pub struct Tried<E> {
-    /// In the order in which they were tried, with what went wrong; `None`: there was no answer.
-    pub attempts: Vec<(SocketAddr, Option<E>)>,
-    /// As [`ResolvedAddr::outdated`] has it.
-    pub outdated: Option<String>,
-}
-
-impl<E: fmt::Display> fmt::Display for Tried<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, (address, error)) in self.attempts.iter().enumerate() {
-            let separator = if place == 0 { "" } else { "; " };
-            match error {
-                Some(error) => write!(f, "{separator}{address}: {error}")?,
-                None => write!(f, "{separator}{address}: no answer")?,
-            }
-        }
-        match &self.outdated {
-            Some(why) => write!(f, " (known from before: {why})"),
-            None => Ok(()),
-        }
-    }
 }
 
 /// Why an address cannot be listened on.
@@ -122,7 +91,7 @@ pub async fn connect(
     segment_max: Option<u16>,
     within: Duration,
 ) -> Result<TcpStream, ConnectError> {
-    let race = Race::default();
+    let race = AddressRace::default();
     let attempt = |address| connect_one(address, options, segment_max);
     let won = timeout(within, race.run(to, attempt)).await;
     let (addr, tried) = (to.addr.clone(), || race.tried(to));
@@ -222,62 +191,6 @@ impl Stream for TcpStream {
     }
 }
 
-/// Attempts at several addresses, and how each went.
-pub(super) struct Race<E> {
-    attempts: Mutex<Vec<(SocketAddr, Option<E>)>>,
-}
-
-impl<E> Default for Race<E> {
-    fn default() -> Self {
-        Self { attempts: Mutex::default() }
-    }
-}
-
-impl<E> Race<E> {
-    /// Makes an attempt at each address of `to` in turn; the next begins when one has failed or has been silent for
-    /// [`ATTEMPT_DELAY`]. The first to succeed wins; `None` when all have failed.
-    pub(super) async fn run<T, F: Future<Output = Result<T, E>>>(
-        &self,
-        to: &ResolvedAddr,
-        attempt: impl Fn(SocketAddr) -> F,
-    ) -> Option<T> {
-        let mut waiting = to.addresses.iter().enumerate();
-        let mut running = FuturesUnordered::new();
-        loop {
-            if let Some((place, &address)) = waiting.next() {
-                self.attempts().push((address, None));
-                let attempt = attempt(address);
-                running.push(async move { (place, attempt.await) });
-            }
-            let next_at = async {
-                match waiting.len() {
-                    0 => std::future::pending().await,
-                    _ => sleep(ATTEMPT_DELAY).await,
-                }
-            };
-            tokio::select! {
-                finished = running.next() => match finished {
-                    Some((_, Ok(won))) => return Some(won),
-                    Some((place, Err(error))) => self.attempts()[place].1 = Some(error),
-                    None => return None,
-                },
-                () = next_at => {}
-            }
-        }
-    }
-
-    /// How the attempts have gone; to be asked once.
-    pub(super) fn tried(&self, to: &ResolvedAddr) -> Tried<E> {
-        let attempts = std::mem::take(&mut *self.attempts());
-        Tried { attempts, outdated: to.outdated.clone() }
-    }
-
-    /// A poisoned lock still guards whole attempts.
-    fn attempts(&self) -> MutexGuard<'_, Vec<(SocketAddr, Option<E>)>> {
-        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 async fn connect_one(
     address: SocketAddr,
     options: &SocketOptions,
@@ -332,6 +245,7 @@ mod tests {
     use socket2::{Domain, Socket};
 
     use super::*;
+    use crate::race::ATTEMPT_DELAY;
 
     fn found(addresses: Vec<SocketAddr>) -> ResolvedAddr {
         ResolvedAddr { addr: "name:1".into(), addresses, outdated: None }

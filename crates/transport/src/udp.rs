@@ -126,9 +126,9 @@ impl DatagramSocket {
     ///
     /// [`io::ErrorKind::WouldBlock`]: nothing has. Of a connected socket [`io::ErrorKind::ConnectionRefused`] and what else ICMP
     /// errors tell: hints, which anybody can forge; the socket goes on.
-    pub fn try_receive(&self, into: &mut Received) -> io::Result<()> {
+    pub fn try_receive(&self, into: &mut ReceivedDatagrams) -> io::Result<()> {
         into.filled = 0;
-        let Received { buffer, meta, filled } = into;
+        let ReceivedDatagrams { buffer, meta, filled } = into;
         let mut places = buffer.chunks_exact_mut(PLACE).map(IoSliceMut::new);
         let mut slices: [IoSliceMut<'_>; PLACES] =
             std::array::from_fn(|_| places.next().unwrap_or_else(|| IoSliceMut::new(&mut [])));
@@ -187,13 +187,13 @@ impl DatagramSocket {
 }
 
 /// Datagrams that have been received. Keeps its memory: 2 MiB, of which pages that nothing has reached cost none.
-pub struct Received {
+pub struct ReceivedDatagrams {
     buffer: Box<[u8]>,
     meta: [RecvMeta; PLACES],
     filled: usize,
 }
 
-impl Default for Received {
+impl Default for ReceivedDatagrams {
     fn default() -> Self {
         Self {
             buffer: vec![0; PLACES * PLACE].into(),
@@ -205,7 +205,7 @@ impl Default for Received {
 
 /// Datagrams of one sender that follow on each other in the buffer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Run {
+pub struct DatagramRun {
     /// The sender; IPv4 where it is mapped.
     pub from: SocketAddr,
     /// The address of this machine that they came to.
@@ -216,7 +216,7 @@ pub struct Run {
     pub segment: usize,
 }
 
-impl Run {
+impl DatagramRun {
     /// Where each datagram stands in the buffer; one of no bytes is one.
     pub fn datagrams(&self) -> impl Iterator<Item = Range<usize>> + use<> {
         let Range { start, end } = self.at;
@@ -226,7 +226,7 @@ impl Run {
     }
 }
 
-impl Received {
+impl ReceivedDatagrams {
     /// The buffer that the runs stand in.
     pub fn buffer(&self) -> &[u8] {
         &self.buffer
@@ -238,11 +238,11 @@ impl Received {
     }
 
     /// What was received last, in order.
-    pub fn runs(&self) -> impl Iterator<Item = Run> + '_ {
+    pub fn runs(&self) -> impl Iterator<Item = DatagramRun> + '_ {
         self.meta[..self.filled].iter().enumerate().map(|(place, meta)| {
             let start = place * PLACE;
             let ip = meta.addr.ip().to_canonical();
-            Run {
+            DatagramRun {
                 from: if ip.is_ipv4() { SocketAddr::new(ip, meta.addr.port()) } else { meta.addr },
                 to: meta.dst_ip.map(|ip| ip.to_canonical()),
                 at: start..start + meta.len.min(PLACE),

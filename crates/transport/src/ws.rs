@@ -6,9 +6,9 @@ use std::{io, sync::Arc};
 use rtun_settings::WebSocketSettings;
 
 use self::{
-    frame::Decoder,
-    stream::{Keys, WebSocket},
-    upgrade::{HEAD_MAX, Key, answer, check, head_end, refusal, request},
+    frame::WsDecoder,
+    stream::{MaskKeys, WebSocket},
+    upgrade::{HEAD_MAX, UpgradeKey, answer, check, head_end, refusal, request},
 };
 use super::{Stream, forwarded::Forwarded};
 
@@ -36,7 +36,7 @@ pub enum WsError {
     Refused {
         /// The status of its response.
         status: u16,
-        /// The reason beside it: at most 64 bytes, escaped.
+        /// The reason with it: at most 64 bytes, escaped.
         reason: String,
     },
     /// The server's response begins no WebSocket.
@@ -68,12 +68,12 @@ pub async fn connect(
     settings: &WebSocketSettings,
     addr: &str,
 ) -> Result<Arc<dyn Stream>, WsError> {
-    let key = Key::new(stream::random());
+    let key = UpgradeKey::new(stream::random());
     stream.write_all(&request(settings, addr, &key)?).await?;
-    let (head, behind) = read_head(&*stream).await?;
+    let (head, rest) = read_head(&*stream).await?;
     check(&head, &key)?;
-    let socket = WebSocket::new(stream, Decoder::of_server(), behind)
-        .masking(Keys::new())
+    let socket = WebSocket::new(stream, WsDecoder::of_server(), rest)
+        .masking(MaskKeys::new())
         .asking_every(settings.ping_every);
     Ok(Arc::new(socket))
 }
@@ -85,10 +85,10 @@ pub async fn accept(
     settings: &WebSocketSettings,
 ) -> Result<(Arc<dyn Stream>, Forwarded), WsError> {
     let answered = match read_head(&*stream).await {
-        Ok((head, behind)) => answer(&head, &settings.path).map(|answered| (answered, behind)),
+        Ok((head, rest)) => answer(&head, &settings.path).map(|answered| (answered, rest)),
         Err(error) => Err(error),
     };
-    let ((response, forwarded), behind) = match answered {
+    let ((response, forwarded), rest) = match answered {
         Ok(answered) => answered,
         Err(error) => {
             if let Some(response) = refusal(&error) {
@@ -99,10 +99,10 @@ pub async fn accept(
         }
     };
     stream.write_all(response.as_bytes()).await?;
-    Ok((Arc::new(WebSocket::new(stream, Decoder::of_client(), behind)), forwarded))
+    Ok((Arc::new(WebSocket::new(stream, WsDecoder::of_client(), rest)), forwarded))
 }
 
-/// A head, and what has come behind it.
+/// A head, and what has come after it.
 async fn read_head(stream: &dyn Stream) -> Result<(Vec<u8>, Vec<u8>), WsError> {
     let mut head = Vec::new();
     loop {
@@ -111,8 +111,8 @@ async fn read_head(stream: &dyn Stream) -> Result<(Vec<u8>, Vec<u8>), WsError> {
         let read = stream.read(&mut head[before..]).await?;
         head.truncate(before + read);
         if let Some(end) = head_end(&head, before) {
-            let behind = head.split_off(end);
-            return Ok((head, behind));
+            let rest = head.split_off(end);
+            return Ok((head, rest));
         }
         if head.len() == HEAD_MAX {
             return Err(WsError::HeadTooLong);

@@ -323,7 +323,7 @@ async fn a_connection_that_is_shut_down_ends_with_its_last_stream() {
     let (response, mut body) = requests.send_request(connect, false).unwrap();
     let (stream, _) = next(&mut server).await;
     let shutting = tokio::spawn(server.shutdown(PATIENCE));
-    // The client is told that no more requests are taken, and this one goes on.
+    // The client learns that no more requests are taken, and this one goes on.
     stream.write_all(b"last words").await.unwrap();
     body.send_data(Bytes::from_static(b"heard"), false).unwrap();
     assert_eq!(take(&*stream, 5).await, b"heard");

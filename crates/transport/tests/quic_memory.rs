@@ -1,4 +1,4 @@
-//! Connections that have ended leave no memory behind, at either end.
+//! Connections that have ended leave no memory in use, at either end.
 
 use std::{alloc::System, net::SocketAddr, sync::Arc, time::Duration};
 

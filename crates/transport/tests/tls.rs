@@ -161,7 +161,7 @@ async fn tls_1_2_with_chacha20_passes() {
     battery_with(pinned_pair(&with_suite(suite, TlsVersions::Tls12))).await;
 }
 
-/// As it is when a proxy is spoken to by TLS, and the server behind it too.
+/// As it is when a proxy is reached by TLS, and the server after it too.
 #[tokio::test]
 async fn tls_in_tls_passes() {
     let (connector, acceptor) = pinned_pair(&off());

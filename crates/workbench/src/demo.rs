@@ -18,7 +18,7 @@ use std::{
 use clap::Args as ClapArgs;
 use nix::{sys::signal::Signal, unistd::Uid};
 use rtun_lab::{
-    Lab, LabError, Namespace, Process, UserNamespaceError, enter_user_namespace, tools,
+    Lab, LabError, NetNamespace, Process, UserNamespaceError, enter_user_namespace, tools,
 };
 
 use crate::{
@@ -151,14 +151,14 @@ impl Demo {
 
 struct Network {
     interruption: Interruption,
-    host_1: Namespace,
-    host_2: Namespace,
-    lan_1: Namespace,
+    host_1: NetNamespace,
+    host_2: NetNamespace,
+    lan_1: NetNamespace,
     hub_process: Process,
     host_1_process: Process,
     host_2_process: Process,
     logs: PathBuf,
-    _lan_2: Namespace,
+    _lan_2: NetNamespace,
     _switch: rtun_lab::Switch,
     _lab: Lab,
 }
@@ -181,7 +181,7 @@ impl Network {
             host.forward_packets()?;
             host.hosts([("server_ip", HUB_ADDRESS)]);
         }
-        let start = |namespace: &Namespace, name: &str, text: &str| {
+        let start = |namespace: &NetNamespace, name: &str, text: &str| {
             start(program, namespace, folder, name, text)
         };
         Ok(Self {
@@ -200,7 +200,7 @@ impl Network {
     }
 
     /// Pings until an answer comes; returns how long that took.
-    fn wait_for_ping(&self, from: &Namespace, to: &str) -> Result<Duration, DemoError> {
+    fn wait_for_ping(&self, from: &NetNamespace, to: &str) -> Result<Duration, DemoError> {
         let start = Instant::now();
         while start.elapsed() < PATIENCE {
             self.still_wanted()?;
@@ -211,7 +211,7 @@ impl Network {
         Err(DemoError::Late { what: "an answer to a ping", logs: self.logs.clone() })
     }
 
-    fn median_ping(&self, from: &Namespace, to: &str) -> Result<Duration, DemoError> {
+    fn median_ping(&self, from: &NetNamespace, to: &str) -> Result<Duration, DemoError> {
         let mut times = Vec::new();
         for _ in 0..15 {
             self.still_wanted()?;
@@ -246,7 +246,7 @@ impl Network {
 
 fn start(
     program: &Path,
-    namespace: &Namespace,
+    namespace: &NetNamespace,
     folder: &Path,
     name: &str,
     text: &str,

@@ -453,7 +453,7 @@ mod tests {
     fn status(packets: u64, bytes: u64) -> NodeStatus {
         let host = json!({
             "host": "host-1", "peer": "10.0.0.2:49108", "transport": "tcp", "connected": 3700.5,
-            "carries": true, "software": "\u{1b}[2Jevil\u{202e}", "mtu": 1420, "gso_frames": true, "datagrams": true,
+            "carries": true, "software": "\u{1b}[2Jevil\u{202e}", "mtu": 1420, "super_frames": true, "datagrams": true,
             "traffic": traffic(packets, bytes), "queued": {"packets": 1, "bytes": 1500}
         });
         let namespace = json!({

@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-use rtun_lab::Namespace;
+use rtun_lab::NetNamespace;
 use tonic::{
     Request, Response, Status,
     transport::{Server, server::TcpIncoming},
@@ -39,7 +39,7 @@ pub struct Grpc {
 
 impl Grpc {
     pub fn start(
-        machine: &Namespace,
+        machine: &NetNamespace,
         port: u16,
         endpoint: &'static str,
         gateway_of: fn(&str) -> &'static str,

@@ -24,7 +24,7 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
-use rtun_lab::{Impairment, Lab, Namespace, Process, Switch, Wan, WanConfig, tools};
+use rtun_lab::{Impairment, Lab, NetNamespace, Process, Switch, Wan, WanConfig, tools};
 use serde_json::Value;
 
 /// For what should happen at once.
@@ -50,7 +50,7 @@ routers:
 
 /// A switch with a hub's machine on it; machines for hosts are added as needed.
 pub struct World {
-    pub hub: Namespace,
+    pub hub: NetNamespace,
     pub switch: Switch,
     machines: AtomicUsize,
     folder: tempfile::TempDir,
@@ -81,7 +81,7 @@ impl World {
     }
 
     /// A machine on the switch that knows the hub as `server_ip`.
-    pub fn machine(&self, name: &str) -> Namespace {
+    pub fn machine(&self, name: &str) -> NetNamespace {
         let machine = self.lab.namespace(name).unwrap();
         let n = self.machines.fetch_add(1, Ordering::SeqCst) + 1;
         let v4 = format!("10.0.{}.{}/16", n / 250, n % 250 + 1);
@@ -91,14 +91,14 @@ impl World {
     }
 
     /// Starts host N with the tutorial's address for it.
-    pub fn join(&self, machine: &Namespace, n: u8) -> Rtun {
+    pub fn join(&self, machine: &NetNamespace, n: u8) -> Rtun {
         let service = format!("tun:///host-{n}?net=192.168.123.{n}/24");
         self.start(machine, &["-L", &service, "-F", "router://server_ip:8443"])
     }
 
     /// A machine whose packets take `delay` to the hub's, and as long back: it reaches that as the address returned. The way
     /// lasts as long as its handle.
-    pub fn far(&self, name: &str, delay: Duration) -> (Namespace, Wan, String) {
+    pub fn far(&self, name: &str, delay: Duration) -> (NetNamespace, Wan, String) {
         let machine = self.lab.namespace(name).unwrap();
         let n = self.machines.fetch_add(1, Ordering::SeqCst);
         let way = WanConfig::symmetric(1, Impairment { delay, ..Impairment::default() });
@@ -109,14 +109,14 @@ impl World {
     }
 
     /// A machine behind `gateway`, in `net` ("192.168.100"): the gateway is .1, the machine .2.
-    pub fn behind(&self, gateway: &Namespace, net: &str) -> Namespace {
+    pub fn behind(&self, gateway: &NetNamespace, net: &str) -> NetNamespace {
         let machine = self.only_beside(gateway, net);
         gateway.forward_packets().unwrap();
         machine
     }
 
     /// The same, but the gateway passes nothing on.
-    pub fn only_beside(&self, gateway: &Namespace, net: &str) -> Namespace {
+    pub fn only_beside(&self, gateway: &NetNamespace, net: &str) -> NetNamespace {
         let machine = self.lab.namespace(net).unwrap();
         let cable = format!("lan{}", self.machines.fetch_add(1, Ordering::SeqCst));
         self.lab.veth(gateway, &cable, &machine, "eth0").unwrap();
@@ -128,7 +128,13 @@ impl World {
 
     /// A machine at the other end of a cable to `from`, whose device there is called `name` at both ends, with these
     /// addresses.
-    pub fn cable(&self, from: &Namespace, name: &str, address: &str, other: &str) -> Namespace {
+    pub fn cable(
+        &self,
+        from: &NetNamespace,
+        name: &str,
+        address: &str,
+        other: &str,
+    ) -> NetNamespace {
         let machine = self.lab.namespace(name).unwrap();
         self.lab.veth(from, name, &machine, name).unwrap();
         from.addr_add(name, address).unwrap();
@@ -144,27 +150,27 @@ impl World {
     }
 
     /// Starts rtun with these arguments; its log goes to a file of its own, at level debug.
-    pub fn start(&self, machine: &Namespace, arguments: &[&str]) -> Rtun {
+    pub fn start(&self, machine: &NetNamespace, arguments: &[&str]) -> Rtun {
         let log = tempfile::Builder::new().suffix(".log").tempfile_in(self.folder.path()).unwrap();
         let (log, path) = log.keep().unwrap();
         self.spawn(machine, &[arguments, &["-D"]].concat(), log, path)
     }
 
     /// The same at the level that the configuration says, for much that would be logged.
-    pub fn start_quietly(&self, machine: &Namespace, arguments: &[&str]) -> Rtun {
+    pub fn start_quietly(&self, machine: &NetNamespace, arguments: &[&str]) -> Rtun {
         let log = tempfile::Builder::new().suffix(".log").tempfile_in(self.folder.path()).unwrap();
         let (log, path) = log.keep().unwrap();
         self.spawn(machine, arguments, log, path)
     }
 
     /// Starts it again, with the log going on.
-    pub fn start_again(&self, machine: &Namespace, arguments: &[&str], before: &Rtun) -> Rtun {
+    pub fn start_again(&self, machine: &NetNamespace, arguments: &[&str], before: &Rtun) -> Rtun {
         let log = File::options().append(true).open(&before.log).unwrap();
         self.spawn(machine, &[arguments, &["-D"]].concat(), log, before.log.clone())
     }
 
     /// Starts rtun where names are looked up at this server, and nowhere else.
-    pub fn start_asking(&self, machine: &Namespace, server: IpAddr, arguments: &[&str]) -> Rtun {
+    pub fn start_asking(&self, machine: &NetNamespace, server: IpAddr, arguments: &[&str]) -> Rtun {
         let file = self.file("resolv.conf", &format!("nameserver {server}\n"));
         let log = tempfile::Builder::new().suffix(".log").tempfile_in(self.folder.path()).unwrap();
         let (log, path) = log.keep().unwrap();
@@ -179,7 +185,7 @@ impl World {
         self.run(command, machine, &[arguments, &["-D"]].concat(), log, path)
     }
 
-    fn spawn(&self, machine: &Namespace, arguments: &[&str], log: File, path: PathBuf) -> Rtun {
+    fn spawn(&self, machine: &NetNamespace, arguments: &[&str], log: File, path: PathBuf) -> Rtun {
         let command = Command::new(env!("CARGO_BIN_EXE_rtun"));
         self.run(command, machine, arguments, log, path)
     }
@@ -187,7 +193,7 @@ impl World {
     fn run(
         &self,
         mut command: Command,
-        machine: &Namespace,
+        machine: &NetNamespace,
         arguments: &[&str],
         log: File,
         path: PathBuf,
@@ -209,7 +215,7 @@ impl World {
     }
 
     /// Starts a host with this configuration file.
-    pub fn host(&self, machine: &Namespace, config: &str) -> Rtun {
+    pub fn host(&self, machine: &NetNamespace, config: &str) -> Rtun {
         let file = self.file(&format!("{}.yaml", machine.name()), config);
         self.start(machine, &["-C", file.to_str().unwrap()])
     }
@@ -322,17 +328,17 @@ pub fn at(text: &str, port: u16) -> SocketAddr {
 }
 
 /// One ping, with time enough for an answer.
-pub fn pings(from: &Namespace, to: &str) -> bool {
+pub fn pings(from: &NetNamespace, to: &str) -> bool {
     tools::ping(from, ip(to), 56, false, Duration::from_millis(500)).is_ok()
 }
 
 /// Pings until an answer comes.
-pub fn reaches(from: &Namespace, to: &str) {
+pub fn reaches(from: &NetNamespace, to: &str) {
     wait_until(&format!("{} reaching {to}", from.name()), || pings(from, to));
 }
 
 /// Nothing answers, several times.
-pub fn does_not_reach(from: &Namespace, to: &str) {
+pub fn does_not_reach(from: &NetNamespace, to: &str) {
     for _ in 0..3 {
         assert!(!pings(from, to), "{} reaches {to}", from.name());
     }
@@ -341,7 +347,7 @@ pub fn does_not_reach(from: &Namespace, to: &str) {
 /// GOST's HTTP route plugin, answering by `route(dst, id)`, on `address` in a namespace, for as long as the process
 /// lives.
 pub fn route_plugin(
-    machine: &Namespace,
+    machine: &NetNamespace,
     address: &'static str,
     route: impl Fn(&str, &str) -> String + Send + 'static,
 ) -> Arc<AtomicUsize> {

@@ -13,7 +13,7 @@ use std::{
 
 use nix::unistd::Uid;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rtun_lab::{Namespace, Process};
+use rtun_lab::{NetNamespace, Process};
 
 use super::{HUB, World, wait_until};
 
@@ -47,7 +47,7 @@ impl Certificate {
 /// that it was called from. `None` where it is not installed.
 pub fn nginx(
     world: &World,
-    machine: &Namespace,
+    machine: &NetNamespace,
     certificate: &Certificate,
     to: SocketAddr,
 ) -> Option<Process> {
@@ -75,7 +75,7 @@ pub fn nginx(
 }
 
 /// nginx with this `server`, which listens on port 443 of a machine. `None` where it is not installed.
-pub fn nginx_with(world: &World, machine: &Namespace, server: &str) -> Option<Process> {
+pub fn nginx_with(world: &World, machine: &NetNamespace, server: &str) -> Option<Process> {
     let folder = world.folder.path().display();
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("  {kind}_temp_path {folder}/nginx-{kind};\n"))
@@ -98,7 +98,7 @@ http {{
 }
 
 /// HAProxy with this configuration, which listens on port 443 of a machine. `None` where it is not installed.
-pub fn haproxy(world: &World, machine: &Namespace, text: &str) -> Option<Process> {
+pub fn haproxy(world: &World, machine: &NetNamespace, text: &str) -> Option<Process> {
     let file = world.file("haproxy.cfg", text);
     // In the foreground, without a supervisor.
     let arguments = ["-db".as_ref(), "-f".as_ref(), file.as_os_str()];
@@ -106,7 +106,7 @@ pub fn haproxy(world: &World, machine: &Namespace, text: &str) -> Option<Process
 }
 
 /// Caddy with this site, which listens on port 443 of a machine. `None` where it is not installed.
-pub fn caddy(world: &World, machine: &Namespace, site: &str) -> Option<Process> {
+pub fn caddy(world: &World, machine: &NetNamespace, site: &str) -> Option<Process> {
     // Nothing of its own is listened on, kept or asked for elsewhere.
     let text = format!("{{\n\tadmin off\n\tauto_https off\n}}\n{site}");
     let file = world.file("Caddyfile", &text);
@@ -122,7 +122,7 @@ pub fn caddy(world: &World, machine: &Namespace, site: &str) -> Option<Process> 
 
 /// An HTTP proxy on port 3128 of a machine that connects this user only, to any port of anybody. `None` where it is not
 /// installed.
-pub fn squid(world: &World, machine: &Namespace, user: &str, password: &str) -> Option<Process> {
+pub fn squid(world: &World, machine: &NetNamespace, user: &str, password: &str) -> Option<Process> {
     // As root it goes on as a user of its own, who has to get at its files.
     if Uid::effective().is_root() {
         let everybody = fs::Permissions::from_mode(0o755);
@@ -162,7 +162,7 @@ visible_hostname proxy
 /// A SOCKS5 proxy on port 1080 of a machine for this user only. `None` where it is not installed.
 pub fn microsocks(
     world: &World,
-    machine: &Namespace,
+    machine: &NetNamespace,
     user: &str,
     password: &str,
 ) -> Option<Process> {
@@ -171,7 +171,7 @@ pub fn microsocks(
 }
 
 /// The machine's own address on the way to the hub.
-pub fn address(machine: &Namespace) -> IpAddr {
+pub fn address(machine: &NetNamespace) -> IpAddr {
     let own = || {
         let socket = UdpSocket::bind("0.0.0.0:0")?;
         socket.connect((HUB, 9))?;
@@ -184,7 +184,7 @@ pub fn address(machine: &Namespace) -> IpAddr {
 /// `RTUN_TESTS_MUST_RUN` is set.
 fn start(
     world: &World,
-    machine: &Namespace,
+    machine: &NetNamespace,
     program: &str,
     arguments: &[&OsStr],
     port: u16,

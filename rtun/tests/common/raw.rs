@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rtun_lab::Namespace;
+use rtun_lab::NetNamespace;
 use rtun_proto::{
     checksum::Checksum,
     extension::{Capabilities, Extension, Hello, HelloReply},
@@ -64,14 +64,14 @@ pub fn hello(instance: u8, capabilities: Capabilities) -> Vec<u8> {
 
 impl RawHost {
     /// Connects and says nothing.
-    pub fn connect(machine: &Namespace) -> Self {
+    pub fn connect(machine: &NetNamespace) -> Self {
         let stream = machine.run(|| TcpStream::connect((HUB, 8443))).unwrap().unwrap();
         stream.set_read_timeout(Some(SOON)).unwrap();
         Self { stream }
     }
 
     /// Connects and is admitted as `host` of the default namespace.
-    pub fn join(machine: &Namespace, host: &str) -> Self {
+    pub fn join(machine: &NetNamespace, host: &str) -> Self {
         let mut raw = Self::connect(machine);
         assert_eq!(raw.ask(&request(host, [0; 16])), Answer::Status(0));
         raw
@@ -79,7 +79,7 @@ impl RawHost {
 
     /// Joins, and says hello as a run with this instance; it must be answered.
     pub fn join_greeting(
-        machine: &Namespace,
+        machine: &NetNamespace,
         host: &str,
         instance: u8,
         capabilities: Capabilities,

@@ -13,13 +13,13 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
-use rtun_lab::{Namespace, Process};
+use rtun_lab::{NetNamespace, Process};
 
 use super::{SOON, World, wait_until};
 
 /// A redis server of its own, on 127.0.0.1:6399 of a machine; it ends with the test's network.
 pub struct Redis {
-    machine: Namespace,
+    machine: NetNamespace,
     process: Process,
 }
 
@@ -28,7 +28,7 @@ const REDIS_PORT: u16 = 6399;
 impl Redis {
     /// Starts one, or none where the program is missing; then the test is reported as skipped, or fails if
     /// `RTUN_TESTS_MUST_RUN` is set.
-    pub fn start(world: &World, machine: &Namespace) -> Option<Self> {
+    pub fn start(world: &World, machine: &NetNamespace) -> Option<Self> {
         let mut command = Command::new("redis-server");
         let port = REDIS_PORT.to_string();
         command.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
@@ -105,7 +105,7 @@ pub struct Http {
 }
 
 impl Http {
-    pub fn start(machine: &Namespace, port: u16, manner: Manner) -> Self {
+    pub fn start(machine: &NetNamespace, port: u16, manner: Manner) -> Self {
         let listener = machine.run(|| TcpListener::bind(("127.0.0.1", port))).unwrap().unwrap();
         let service = Self {
             manner: Arc::new(Mutex::new(manner)),

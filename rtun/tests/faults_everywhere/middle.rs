@@ -7,7 +7,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use rtun_lab::{LabError, Namespace};
+use rtun_lab::{LabError, NetNamespace};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream, UdpSocket},
@@ -50,7 +50,7 @@ const CHANGED: usize = 20;
 
 impl Middle {
     /// Listens on this port of the machine, with TCP and UDP, for what is meant for `hub`.
-    pub fn start(machine: &Namespace, port: u16, hub: SocketAddr) -> Self {
+    pub fn start(machine: &NetNamespace, port: u16, hub: SocketAddr) -> Self {
         let (harm, _) = broadcast::channel(4);
         let told = harm.clone();
         let (ready, is_ready) = std::sync::mpsc::channel();

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rtun_lab::{Namespace, tools};
+use rtun_lab::{NetNamespace, tools};
 
 use crate::{
     common::{
@@ -33,8 +33,8 @@ pub struct Network {
     pub transport: &'static str,
     pub hub: Rtun,
     /// One for each host, and for strangers.
-    pub machines: [Namespace; 2],
-    pub strangers: Namespace,
+    pub machines: [NetNamespace; 2],
+    pub strangers: NetNamespace,
     pub hosts: [Rtun; 2],
     pub middle: Option<Middle>,
     config: String,

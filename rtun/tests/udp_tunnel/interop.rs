@@ -7,7 +7,7 @@ use std::{
 };
 
 use rtun_lab::{
-    Namespace, Process,
+    NetNamespace, Process,
     tools::{ping, tcp_hash_transfer},
 };
 
@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Starts GOST; its log goes into the test's folder.
-fn start(world: &World, machine: &Namespace, arguments: &[&str]) -> Option<Process> {
+fn start(world: &World, machine: &NetNamespace, arguments: &[&str]) -> Option<Process> {
     let mut command = Command::new(gost()?);
     let log = File::create(world.file(&format!("gost-{}.log", machine.name()), "")).unwrap();
     command.args(arguments).stdin(Stdio::null());

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rtun_lab::Namespace;
+use rtun_lab::NetNamespace;
 use rtun_proto::{
     checksum::Checksum,
     udp_tunnel::{FromServer, Passphrase, encode_register},
@@ -52,7 +52,7 @@ pub(crate) fn server(world: &World, config: &str) -> Rtun {
 }
 
 /// Starts the client `192.168.123.N` with the passphrase of [`WITH_USERS`], and these parameters.
-pub(crate) fn client(world: &World, machine: &Namespace, n: u8, more: &str) -> Rtun {
+pub(crate) fn client(world: &World, machine: &NetNamespace, n: u8, more: &str) -> Rtun {
     let url =
         format!("tun://:0/{HUB}:8421?net=192.168.123.{n}/24&passphrase=pass-{n}&name=tun0{more}");
     world.start(machine, &["-L", &url])
@@ -102,11 +102,11 @@ pub(crate) struct Script {
 }
 
 impl Script {
-    pub(crate) fn new(machine: &Namespace) -> Self {
+    pub(crate) fn new(machine: &NetNamespace) -> Self {
         Self::towards(machine, at(HUB, 8421))
     }
 
-    pub(crate) fn towards(machine: &Namespace, server: SocketAddr) -> Self {
+    pub(crate) fn towards(machine: &NetNamespace, server: SocketAddr) -> Self {
         let any: IpAddr = if server.is_ipv4() { [0; 4].into() } else { [0_u16; 8].into() };
         let socket = machine.run(|| UdpSocket::bind(SocketAddr::new(any, 0))).unwrap().unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(400))).unwrap();

@@ -2,7 +2,8 @@
 
 use crate::{
     address,
-    findings::{At, Code, Report, quote},
+    findings::{Code, Report},
+    location::{At, quote},
     normalise::{HubView, encrypted_form},
 };
 use rtun_settings::{ListenerSettings, Named, Provider, User};

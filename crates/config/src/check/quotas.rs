@@ -1,15 +1,16 @@
 //! Routes of the configuration that are more than a hub may hold.
 
 use crate::{
-    findings::{Report, quote},
-    normalise::{Context, HubView, Table},
+    findings::Report,
+    location::quote,
+    normalise::{Context, HubView, RouterTable},
 };
 
 /// Reports the routes past the quotas of one hub.
 pub(super) fn check(hub: &HubView, context: &Context<'_>, report: &mut Report) {
     let quotas = &hub.quotas;
     let default = hub.default_router.as_ref().map(|(name, _)| name);
-    let used = |table: &&Table| table.id.is_some() || default == Some(&table.router.name);
+    let used = |table: &&RouterTable| table.id.is_some() || default == Some(&table.router.name);
     let mut all = 0;
     for table in context.tables.routers.iter().filter(used) {
         let count = table.rows.len();

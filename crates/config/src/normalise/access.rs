@@ -2,44 +2,41 @@
 
 use std::collections::HashMap;
 
-use rtun_core::HostName;
-
 use super::{
-    Context, Names,
+    Context, DocumentNames,
     providers::{self, provider},
     sources,
-    tables::located,
+    tables::{host_name, located},
 };
 use crate::{
-    findings::{At, Code, Report, quote},
+    findings::{Code, Report},
+    location::{At, quote},
+    schema::{Field, In, OneText, Setting, Texts, auth, auther, handler, metrics, user},
     value::Cursor,
 };
-use rtun_settings::{Located, Login, Named, Provider, Rows, Secret, User};
+use rtun_settings::{LocatedRow, Login, Named, Provider, Rows, Secret, User};
 
 /// Longest user name and password: the wire has one byte for each length.
 const MAX_LEN: usize = 255;
 
 /// All authers, in order.
-pub(super) fn read(names: &Names<'_>, report: &mut Report) -> Vec<Named<User>> {
+pub(super) fn read(names: &DocumentNames<'_>, report: &mut Report) -> Vec<Named<User>> {
     let auther = |(name, at): &(String, Cursor<'_>)| {
         let users = users(at, report);
-        Named { name: name.clone(), provider: provider(at, &providers::AUTHER, users, report) }
+        Named { name: name.clone(), provider: provider(at, &sources::AUTHER, users, report) }
     };
     names.authers.list.iter().map(auther).collect()
 }
 
-/// The names in the texts under `keys`, with their places.
+/// The names in `one` and `many`, with their places.
 pub(super) fn references(
     at: &Cursor<'_>,
-    keys: [&str; 2],
-    report: &mut Report,
+    one: &Field<OneText>,
+    many: &Field<Texts>,
 ) -> Vec<(String, At)> {
-    let mut references = Vec::new();
-    for list in keys.iter().filter_map(|key| at.filled(key)) {
-        references.extend(report.texts(&list, false));
-    }
-    references.retain(|(name, _)| !name.is_empty());
-    references
+    let one = at.get(one).and_then(|found| Some((found.read()?, At::from(&found))));
+    let many = at.read(many).unwrap_or_default();
+    one.into_iter().chain(many).filter(|(name, _)| !name.is_empty()).collect()
 }
 
 /// Who may connect, by the `auther`, `authers` and `auth` of a handler; named authers replace the inline
@@ -49,8 +46,8 @@ pub(super) fn authers(
     context: &Context<'_>,
     report: &mut Report,
 ) -> Option<Vec<Named<User>>> {
-    let references = references(handler, ["auther", "authers"], report);
-    let inline = inline(handler, !references.is_empty(), report);
+    let references = references(handler, &handler::AUTHER, &handler::AUTHERS);
+    let inline = inline(handler.filled(&handler::AUTH), !references.is_empty(), report);
     if references.is_empty() {
         return inline.map(|inline| vec![inline]);
     }
@@ -64,17 +61,16 @@ pub(super) fn authers(
     Some(authers)
 }
 
-/// Who may read what is served at `at`, by its `auther` and `auth`.
+/// Who may read the metrics, by its `auther` and `auth`.
 pub(super) fn reader(
     at: &Cursor<'_>,
     context: &Context<'_>,
     report: &mut Report,
 ) -> Option<Named<User>> {
-    let reference = at.filled("auther");
-    let inline = inline(at, reference.is_some(), report);
+    let reference = at.filled(&metrics::AUTHER);
+    let inline = inline(at.filled(&metrics::AUTH), reference.is_some(), report);
     let Some(reference) = reference else { return inline };
-    let name = report.text(&reference)?;
-    named(&name, &At::from(&reference), context, report)
+    named(&reference.read()?, &At::from(&reference), context, report)
 }
 
 fn named(name: &str, at: &At, context: &Context<'_>, report: &mut Report) -> Option<Named<User>> {
@@ -82,9 +78,13 @@ fn named(name: &str, at: &At, context: &Context<'_>, report: &mut Report) -> Opt
     context.authers.iter().find(|auther| auther.name == *name).cloned()
 }
 
-/// The user in the `auth` of `at`, who does not count where there is a named auther.
-fn inline(at: &Cursor<'_>, replaced: bool, report: &mut Report) -> Option<Named<User>> {
-    let auth = at.filled("auth")?;
+/// The user at `auth`, who does not count where there is a named auther.
+fn inline(
+    auth: Option<Setting<'_, In>>,
+    replaced: bool,
+    report: &mut Report,
+) -> Option<Named<User>> {
+    let auth = auth?;
     if replaced {
         report
             .warning(auth.key(), "this user is not admitted: the named auther counts instead")
@@ -97,11 +97,11 @@ fn inline(at: &Cursor<'_>, replaced: bool, report: &mut Report) -> Option<Named<
 }
 
 /// The users that one auther has in the configuration; of two entries for one user the last counts.
-fn users(at: &Cursor<'_>, report: &mut Report) -> Vec<Located<User>> {
+fn users(at: &Cursor<'_>, report: &mut Report) -> Vec<LocatedRow<User>> {
     let elsewhere = sources::are_in(at);
-    let mut users: Vec<Located<User>> = Vec::new();
+    let mut users: Vec<LocatedRow<User>> = Vec::new();
     let mut index: HashMap<String, usize> = HashMap::new();
-    for item in at.get("auths").iter().flat_map(Cursor::items) {
+    for item in at.items_of(&auther::AUTHS) {
         let Some(user) = user(&item, elsewhere, report) else { continue };
         let user = located(user, &At::from(&item), report);
         match index.get(&user.value.name) {
@@ -124,42 +124,30 @@ fn users(at: &Cursor<'_>, report: &mut Report) -> Vec<Located<User>> {
 /// A user; one whose password may be `elsewhere` may be here for its host names only.
 fn user(at: &Cursor<'_>, elsewhere: bool, report: &mut Report) -> Option<User> {
     let Login { user: name, password } = credentials(at, report)?;
-    let hosts = at.get("hosts");
+    let hosts = at.read(&user::HOSTS);
     if password.expose().is_empty() && !(elsewhere && hosts.is_some()) {
-        let (name, help) = (quote(&name), "add `password:`");
+        let name = quote(&name);
         let message = match elsewhere {
             false => format!("the user {name} has no password and is never admitted"),
             true => format!("this says nothing of the user {name}: no password and no `hosts`"),
         };
-        report.coded(Code::C10, at, message).help(help);
+        report.coded(Code::C10, at, message).help("add `password:`");
     }
-    let hosts = hosts.map(|list| {
-        let mut hosts = Vec::new();
-        for (text, at) in report.texts(&list, false) {
-            match HostName::new(&text) {
-                Ok(name) => hosts.push(name),
-                Err(error) => {
-                    report.error(&at, format!("{} is no host name: {error}", quote(&text)));
-                }
-            }
-        }
-        hosts
-    });
+    let hosts = hosts
+        .map(|list| list.iter().filter_map(|(text, at)| host_name(text, at, report)).collect());
     Some(User { name, password, hosts })
 }
 
 /// User name and password within what the wire can carry.
 pub(super) fn credentials(at: &Cursor<'_>, report: &mut Report) -> Option<Login> {
-    let (name_at, password_at) = (at.get("username"), at.get("password"));
-    let Some(user) = report.some_text(name_at.as_ref()) else {
-        report.error(at, "the user has no name").help("add `username:`");
-        return None;
+    let Some(user) = at.read(&auth::USERNAME) else {
+        return report.refuse(at, "the user has no name", "add `username:`");
     };
-    let password = report.some_text(password_at.as_ref()).unwrap_or_default();
-    for (text, at) in [(&user, &name_at), (&password, &password_at)] {
-        if let Some(at) = at.as_ref().filter(|_| text.len() > MAX_LEN) {
+    let password = at.read(&auth::PASSWORD).unwrap_or_default();
+    for (text, field) in [(&user, &auth::USERNAME), (&password, &auth::PASSWORD)] {
+        if text.len() > MAX_LEN {
             let message = format!("this has {} bytes, at most {MAX_LEN} are possible", text.len());
-            report.error(at, message);
+            report.error(at.place_of(field), message);
             return None;
         }
     }

@@ -4,15 +4,19 @@ use ipnet::IpNet;
 
 use super::{
     Context, checked_type, sockets, tls,
-    transport_stack::{Side, Transport},
+    transport_stack::{self, Side, StackReader},
 };
 use crate::{
     address,
-    findings::{At, Report, quote},
-    schema::LISTENERS,
+    findings::Report,
+    location::{At, quote},
+    schema::{
+        LISTENERS, OneText, Setting, any_listener, listener_base, more_listener, service,
+        service_metadata,
+    },
     value::Cursor,
 };
-use rtun_settings::{ListenOptions, ListenerSettings, ServerTls, TlsVersions, TransportStack};
+use rtun_settings::{ListenOptions, ListenerSettings, ServerTls, TransportStack};
 
 /// Most listeners of one hub.
 const MAX_LISTENERS: usize = 64;
@@ -24,16 +28,23 @@ pub(super) fn read(
     context: &Context<'_>,
     report: &mut Report,
 ) -> Option<Vec<(ListenerSettings, At)>> {
-    let addr = addr(at, report);
-    let first = one(at, at.get("listener"), addr.clone(), context, report);
-    let more = at.get("listeners").map(|more| more.items()).unwrap_or_default();
+    let addr = match at.filled(&service::ADDR) {
+        Some(addr) => self::addr(&addr, report),
+        None => {
+            let help = "add `addr:`, for example `addr: :8443`";
+            report.refuse(at, "a hub needs an address to listen on", help)
+        }
+    };
+    let first = at.get(&service::LISTENER).map(Setting::cursor);
+    let first = one(at, first, addr.clone(), context, report);
+    let more = at.items_of(&service::LISTENERS);
     if more.len() >= MAX_LISTENERS {
         report.error(at, format!("a hub has at most {MAX_LISTENERS} listeners"));
         return None;
     }
     let more = more.into_iter().map(|listener| {
-        let addr = match listener.filled("addr") {
-            Some(_) => self::addr(&listener, report),
+        let addr = match listener.filled(&more_listener::ADDR) {
+            Some(addr) => self::addr(&addr, report),
             None => addr.clone(),
         };
         one(at, Some(listener), addr, context, report)
@@ -55,38 +66,36 @@ fn one(
         Some(listener) => stack(listener, context, report),
         None => Some(TransportStack::tcp()),
     };
-    let metadata = at.get("metadata");
-    let get = |key: &str| metadata.as_ref().and_then(|metadata| metadata.get(key));
-    for (key, why) in [
-        ("interface", "a hub opens no connections; where it listens is said by `addr`"),
-        ("netns.out", "a hub opens no connections; where it listens is said by `netns`"),
-    ] {
-        let field = at.get(key).filter(|_| key == "interface");
-        if let Some(at) = get(key).or(field).filter(|at| !at.value.is_unset()) {
-            report.info(at.key(), format!("`{key}` has no effect here: {why}"));
-        }
+    if let Some(at) = sockets::interface_of(at) {
+        let why = "a hub opens no connections; where it listens is said by `addr`";
+        report.info(at.key(), format!("`interface` has no effect here: {why}"));
+    }
+    if let Some(at) = at.filled(&service_metadata::NETNS_OUT) {
+        let why = "a hub opens no connections; where it listens is said by `netns`";
+        report.info(at.key(), format!("`netns.out` has no effect here: {why}"));
     }
     let mark = sockets::mark_of(at, report);
     let netns = sockets::netns_of(at, report);
-    let listener_metadata = listener.as_ref().and_then(|listener| listener.get("metadata"));
-    let own = |key: &str| listener_metadata.as_ref().and_then(|metadata| metadata.get(key));
-    let trusted_proxies = own("trustedProxies").map_or(Some(Vec::new()), |at| trusted(&at, report));
-    let reuse_port = own("reuseport").and_then(|at| report.boolean(&at)).unwrap_or(false);
-    let preamble = get("proxyProtocol").filter(|at| report.integer(at).is_some_and(|n| n > 0));
+    let trusted_proxies = match &listener {
+        Some(listener) => trusted(listener, report),
+        None => Some(Vec::new()),
+    };
+    let preamble = at.get(&service_metadata::PROXY_PROTOCOL);
+    let preamble = preamble.filter(|at| at.read().is_some_and(|version| version > 0));
     let (stack, trusted_proxies) = (stack?, trusted_proxies?);
-    let preamble = preamble.filter(|at| {
-        if stack.is_on_udp() {
+    let proxy_protocol = preamble.is_some() && !stack.is_on_udp();
+    match preamble {
+        Some(at) if stack.is_on_udp() => {
             report.warning(at.key(), "`proxyProtocol` has no effect on `quic`: it is for TCP");
         }
-        !stack.is_on_udp()
-    });
-    if let Some(at) = preamble.as_ref().filter(|_| trusted_proxies.is_empty()) {
-        report
-            .error(at.key(), "nobody is trusted to say in a PROXY preamble where a host comes from")
-            .help("list the proxies as `trustedProxies` in the listener's metadata");
-        return None;
+        Some(at) if trusted_proxies.is_empty() => {
+            let message = "nobody is trusted to say in a PROXY preamble where a host comes from";
+            let help = "list the proxies as `trustedProxies` in the listener's metadata";
+            return report.refuse(at.key(), message, help);
+        }
+        _ => {}
     }
-    let proxy_protocol = preamble.is_some();
+    let reuse_port = listener.is_some_and(|at| at.or_default(&any_listener::REUSEPORT));
     let (addr, place) = addr?;
     let sockets = ListenOptions { mark, netns, reuse_port };
     let listener = ListenerSettings { addr, stack, proxy_protocol, trusted_proxies, sockets };
@@ -98,64 +107,31 @@ fn stack(
     context: &Context<'_>,
     report: &mut Report,
 ) -> Option<TransportStack<ServerTls>> {
-    let name = checked_type(listener, &LISTENERS, "tcp", report)?;
+    let name = checked_type(listener, &listener_base::TYPE, &LISTENERS, report)?;
     if name == "tun" {
-        let place = listener.get("type").map_or_else(|| At::from(listener), |at| At::from(&at));
-        report.error(place, "a hub does not listen on a `tun` device").help("remove it");
-        return None;
+        let place = listener.place_of(&listener_base::TYPE);
+        return report.refuse(place, "a hub does not listen on a `tun` device", "remove it");
     }
-    let transport = Transport { name: &name, side: Side::Listener, at: listener };
-    if !transport.is_encrypted(report) {
-        if let Some(tls) = listener.filled("tls") {
-            let secure = encrypted_form(&name);
-            report
-                .warning(
-                    tls.key(),
-                    format!("`tls` has no effect: {} does not encrypt", quote(&name)),
-                )
-                .help(format!("write {secure} to encrypt"));
+    let reader = StackReader { name: &name, side: Side::Listener, at: listener };
+    if !reader.is_encrypted() {
+        if let Some(tls) = listener.filled(&listener_base::TLS) {
+            let message = format!("`tls` has no effect: {} does not encrypt", quote(&name));
+            let help = format!("write {} to encrypt", transport_stack::encrypted_form(&name));
+            report.warning(tls.key(), message).help(help);
         }
-        return transport.stack(None, report);
+        return reader.stack(None, report);
     }
-    let tls = tls::server(listener, &context.tls, report);
-    let stack = transport.stack(tls.clone(), report);
-    quic_versions(&name, tls.as_ref().map(|tls| tls.versions), listener, report)?;
-    tls?;
+    let tls_at = listener.get(&listener_base::TLS);
+    let tls = tls::server(tls_at.as_deref(), &context.tls, report);
+    let stack = reader.stack(tls.clone(), report);
+    let tls = tls?;
+    reader.check_versions(tls.versions, tls_at.as_deref(), report)?;
     stack
 }
 
-/// How a transport that does not encrypt is written so that it does.
-pub(crate) fn encrypted_form(name: &str) -> &'static str {
-    match name {
-        "ws" => "`type: wss`",
-        "mtcp" => "`type: mtls`",
-        "mws" => "`type: mwss`",
-        "h2c" => "`type: h2`",
-        "grpc" => "`grpc.insecure: false`",
-        _ => "`type: tls`",
-    }
-}
-
-/// QUIC has no TLS but 1.3 (RFC 9001 section 4.2); `None` after an error was reported.
-pub(super) fn quic_versions(
-    name: &str,
-    versions: Option<TlsVersions>,
-    at: &Cursor<'_>,
-    report: &mut Report,
-) -> Option<()> {
-    if name != "quic" || versions != Some(TlsVersions::Tls12) {
-        return Some(());
-    }
-    let options = at.get("tls").and_then(|tls| tls.get("options"));
-    let max = options.and_then(|options| options.get("maxVersion"));
-    let place = max.map_or_else(|| At::from(at), |at| At::from(&at));
-    report.error(place, "`quic` needs TLS 1.3").help("remove `maxVersion`");
-    None
-}
-
 /// Addresses and prefixes; `None` after an error was reported.
-fn trusted(at: &Cursor<'_>, report: &mut Report) -> Option<Vec<IpNet>> {
-    let texts = report.texts(at, true);
+fn trusted(listener: &Cursor<'_>, report: &mut Report) -> Option<Vec<IpNet>> {
+    let texts = listener.read(&any_listener::TRUSTED_PROXIES).unwrap_or_default();
     let nets: Vec<_> = texts.into_iter().map(|(text, at)| net(&text, &at, report)).collect();
     nets.into_iter().collect()
 }
@@ -167,39 +143,26 @@ fn net(text: &str, at: &At, report: &mut Report) -> Option<IpNet> {
     };
     match net {
         Ok(net) if net.prefix_len() == 0 => {
-            report
-                .error(at, format!("{net} would trust everybody to say who they are"))
-                .help("list the proxies' own addresses");
-            None
+            let message = format!("{net} would trust everybody to say who they are");
+            report.refuse(at, message, "list the proxies' own addresses")
         }
         Ok(net) => Some(net.trunc()),
         Err(_) => {
-            report
-                .error(at, format!("{} is neither an address nor a prefix", quote(text)))
-                .help("write for example 192.0.2.7 or 2001:db8::/64");
-            None
+            let message = format!("{} is neither an address nor a prefix", quote(text));
+            report.refuse(at, message, "write for example 192.0.2.7 or 2001:db8::/64")
         }
     }
 }
 
-fn addr(at: &Cursor<'_>, report: &mut Report) -> Option<(String, At)> {
-    let Some(addr) = at.filled("addr") else {
-        report
-            .error(at, "a hub needs an address to listen on")
-            .help("add `addr:`, for example `addr: :8443`");
-        return None;
-    };
-    let text = report.text(&addr)?;
+fn addr(addr: &Setting<'_, OneText>, report: &mut Report) -> Option<(String, At)> {
+    let text = addr.read()?;
     if let Err(error) = address::check(&text) {
-        report.error(&addr, format!("{} is no address to listen on: {error}", quote(&text))).help(
-            match text.parse::<u16>() {
-                Ok(port) => format!("write :{port}"),
-                Err(_) => {
-                    "write for example :8443, 192.0.2.1:8443 or [2001:db8::1]:8443".to_owned()
-                }
-            },
-        );
-        return None;
+        let message = format!("{} is no address to listen on: {error}", quote(&text));
+        let help = match text.parse::<u16>() {
+            Ok(port) => format!("write :{port}"),
+            Err(_) => "write for example :8443, 192.0.2.1:8443 or [2001:db8::1]:8443".to_owned(),
+        };
+        return report.refuse(addr, message, help);
     }
-    Some((text, At::from(&addr)))
+    Some((text, At::from(addr)))
 }

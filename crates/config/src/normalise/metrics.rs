@@ -3,46 +3,40 @@
 use super::{Context, access};
 use crate::{
     address,
-    findings::{Report, quote},
+    findings::Report,
+    location::quote,
+    schema::{metrics, root},
     value::Cursor,
 };
 use rtun_settings::MetricsSettings;
 
-/// Unless configured.
-const PATH: &str = "/metrics";
-
 pub(super) fn read(
-    at: Option<Cursor<'_>>,
+    root: &Cursor<'_>,
     context: &Context<'_>,
     report: &mut Report,
 ) -> Option<MetricsSettings> {
-    let at = at.filter(|at| !at.value.is_unset())?;
+    let at = root.filled(&root::METRICS)?;
     let auther = access::reader(&at, context, report);
-    let path = report.some_text(at.get("path").as_ref()).unwrap_or_else(|| PATH.to_owned());
-    if let Some(at) = at.get("path").filter(|_| !path.starts_with('/')) {
-        report
-            .error(&at, format!("{} is no path of a URL", quote(&path)))
-            .help(format!("write /{path}"));
-        return None;
+    let path = at.or_default(&metrics::PATH);
+    if !path.starts_with('/') {
+        let message = format!("{} is no path of a URL", quote(&path));
+        return report.refuse(at.place_of(&metrics::PATH), message, format!("write /{path}"));
     }
-    let Some(addr_at) = at.filled("addr") else {
-        report.error(&at, "the metrics have no address").help(
-            "add `addr:`, for example `addr: 127.0.0.1:9000` or `addr: unix:///run/rtun.sock`",
-        );
-        return None;
+    let Some(addr_at) = at.filled(&metrics::ADDR) else {
+        let help =
+            "add `addr:`, for example `addr: 127.0.0.1:9000` or `addr: unix:///run/rtun.sock`";
+        return report.refuse(&at, "the metrics have no address", help);
     };
-    let addr = report.text(&addr_at)?;
-    let socket = addr.strip_prefix("unix://");
-    let wrong = match socket {
+    let addr = addr_at.read()?;
+    let wrong = match addr.strip_prefix("unix://") {
         Some("") => Some("it has no path".to_owned()),
         Some(_) => None,
         None => address::check(&addr).err().map(|error| error.to_string()),
     };
     if let Some(wrong) = wrong {
-        report
-            .error(&addr_at, format!("{} is no address to listen on: {wrong}", quote(&addr)))
-            .help("write for example 127.0.0.1:9000 or unix:///run/rtun.sock");
-        return None;
+        let message = format!("{} is no address to listen on: {wrong}", quote(&addr));
+        let help = "write for example 127.0.0.1:9000 or unix:///run/rtun.sock";
+        return report.refuse(&addr_at, message, help);
     }
     Some(MetricsSettings { addr, path, auther })
 }

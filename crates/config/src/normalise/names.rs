@@ -1,26 +1,30 @@
-//! The objects of each group by name.
+//! The objects of each list by name.
 
 use std::collections::HashMap;
 
 use crate::{
-    findings::{At, Code, Report, quote},
+    findings::{Code, Report},
+    location::{At, quote},
+    schema::{
+        Field, OneText, Setting, admission, auther, chain, hop, ingress, root, router, service,
+    },
     suggest,
     value::Cursor,
 };
 
 /// The named objects of a document.
-pub(crate) struct Names<'a> {
-    pub(crate) services: Group<'a>,
-    pub(crate) chains: Group<'a>,
-    pub(crate) hops: Group<'a>,
-    pub(crate) routers: Group<'a>,
-    pub(crate) ingresses: Group<'a>,
-    pub(crate) authers: Group<'a>,
-    pub(crate) admissions: Group<'a>,
+pub(crate) struct DocumentNames<'a> {
+    pub(crate) services: NamedObjects<'a>,
+    pub(crate) chains: NamedObjects<'a>,
+    pub(crate) hops: NamedObjects<'a>,
+    pub(crate) routers: NamedObjects<'a>,
+    pub(crate) ingresses: NamedObjects<'a>,
+    pub(crate) authers: NamedObjects<'a>,
+    pub(crate) admissions: NamedObjects<'a>,
 }
 
 /// One list of objects, names unique.
-pub(crate) struct Group<'a> {
+pub(crate) struct NamedObjects<'a> {
     key: &'static str,
     /// One of them.
     what: &'static str,
@@ -31,49 +35,53 @@ pub(crate) struct Group<'a> {
     pub(crate) nameless: bool,
 }
 
-impl<'a> Names<'a> {
+impl<'a> DocumentNames<'a> {
     pub(crate) fn collect(root: &Cursor<'a>, report: &mut Report) -> Self {
+        let mut read = |list: &Field<_>, name, what| {
+            NamedObjects::collect(root.items_of(list), list.name(), name, what, report)
+        };
         Self {
-            services: Group::collect(root, "services", "service", "never be started", report),
-            chains: Group::collect(root, "chains", "chain", "never be used", report),
-            hops: Group::collect(root, "hops", "hop", "never be used", report),
-            routers: Group::collect(root, "routers", "router", "never be used", report),
-            ingresses: Group::collect(root, "ingresses", "ingress", "never be used", report),
-            authers: Group::collect(root, "authers", "auther", "never be used", report),
-            admissions: Group::collect(root, "admissions", "admission", "never be used", report),
+            services: read(&root::SERVICES, &service::NAME, "service"),
+            chains: read(&root::CHAINS, &chain::NAME, "chain"),
+            hops: read(&root::HOPS, &hop::NAME, "hop"),
+            routers: read(&root::ROUTERS, &router::NAME, "router"),
+            ingresses: read(&root::INGRESSES, &ingress::NAME, "ingress"),
+            authers: read(&root::AUTHERS, &auther::NAME, "auther"),
+            admissions: read(&root::ADMISSIONS, &admission::NAME, "admission"),
         }
     }
 }
 
-impl<'a> Group<'a> {
+impl<'a> NamedObjects<'a> {
     fn collect(
-        root: &Cursor<'a>,
+        objects: Vec<Cursor<'a>>,
         key: &'static str,
+        name: &Field<OneText>,
         what: &'static str,
-        consequence: &str,
         report: &mut Report,
     ) -> Self {
         let mut group =
             Self { key, what, list: Vec::new(), index: HashMap::new(), nameless: false };
-        for at in root.get(key).iter().flat_map(Cursor::items) {
-            let name_at = at.get("name");
-            let Some(name) = report.some_text(name_at.as_ref()) else {
+        let use_of = if what == "service" { "started" } else { "used" };
+        for at in objects {
+            let Some(written) = at.read(name) else {
                 group.nameless = true;
-                report
-                    .error(&at, format!("this {what} has no name and would {consequence}"))
-                    .help("add `name:` with a name of its own");
+                let message = format!("this {what} has no name and would never be {use_of}");
+                report.error(&at, message).help("add `name:` with a name of its own");
                 continue;
             };
-            if let Some(first) = group.index.get(&name).and_then(|i| group.list.get(*i)) {
-                let first = report.texts.show(first.1.value.place);
-                let place = name_at.map_or_else(|| At::from(&at), |name| At::from(&name));
+            if let Some((_, first)) = group.index.get(&written).and_then(|i| group.list.get(*i)) {
+                let first = report.texts.show(first.value.place);
                 report
-                    .error(place, format!("there are two {key} named {}", quote(&name)))
+                    .error(
+                        at.place_of(name),
+                        format!("there are two {key} named {}", quote(&written)),
+                    )
                     .help(format!("the first is at {first}; give one of them another name"));
                 continue;
             }
-            group.index.insert(name.clone(), group.list.len());
-            group.list.push((name, at));
+            group.index.insert(written.clone(), group.list.len());
+            group.list.push((written, at));
         }
         group
     }
@@ -83,17 +91,16 @@ impl<'a> Group<'a> {
         self.index.get(name).and_then(|i| self.list.get(*i)).map(|(_, at)| at)
     }
 
-    /// The object that the text at `reference` names; a name that does not exist is C01.
+    /// The object that `reference` names; a name that does not exist is C01.
     pub(crate) fn resolve(
         &self,
-        reference: &Cursor<'_>,
+        reference: &Setting<'_, OneText>,
         report: &mut Report,
     ) -> Option<&(String, Cursor<'a>)> {
-        let name = report.some_text(Some(reference))?;
-        self.find(&name, &At::from(reference), report)
+        self.find(&reference.read()?, &At::from(reference), report)
     }
 
-    /// Like [`Group::resolve`], with the name already read.
+    /// Like [`NamedObjects::resolve`], with the name already read.
     pub(crate) fn find(
         &self,
         name: &str,
@@ -102,16 +109,11 @@ impl<'a> Group<'a> {
     ) -> Option<&(String, Cursor<'a>)> {
         let found = self.index.get(name).and_then(|i| self.list.get(*i));
         if found.is_none() {
-            report
-                .coded(
-                    Code::C01,
-                    reference,
-                    format!("there is no {} named {}", self.what, quote(name)),
-                )
-                .help_with(|| {
-                    let names: Vec<&str> = self.list.iter().map(|(name, _)| &**name).collect();
-                    suggest::name_of(name, self.key, &names)
-                });
+            let message = format!("there is no {} named {}", self.what, quote(name));
+            report.coded(Code::C01, reference, message).help_with(|| {
+                let names: Vec<&str> = self.list.iter().map(|(name, _)| &**name).collect();
+                suggest::name_of(name, self.key, &names)
+            });
         }
         found
     }

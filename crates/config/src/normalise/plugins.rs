@@ -1,94 +1,83 @@
-//! Plugins: services that are asked instead of rows (spec: tables.md section 4).
+//! Plugins: services that are asked instead of rows.
 
-use std::time::Duration;
-
-use super::{
-    providers::{client_tls, is_local, server},
-    sources::{is_https, url},
-};
+use super::remote::{self, is_https, is_local};
 use crate::{
     address,
-    findings::{Code, Report, quote},
+    findings::{Code, Report},
+    location::quote,
+    schema::{OneText, Setting, plugin},
     suggest,
     value::Cursor,
 };
 use rtun_settings::{ClientTls, PluginProtocol, PluginSettings, Secret};
 
-/// For one question to a plugin, unless configured.
-const TIMEOUT: Duration = Duration::from_secs(2);
-
 /// The plugin at `at`; `None` after an error was reported.
 pub(super) fn read(at: &Cursor<'_>, report: &mut Report) -> Option<PluginSettings> {
     let protocol = protocol(at, report);
-    let Some(addr_at) = at.filled("addr") else {
+    let Some(addr_at) = at.filled(&plugin::ADDR) else {
         let help = match protocol {
             PluginProtocol::Http => "add `addr:` with an http:// or https:// URL",
             PluginProtocol::Grpc => "add `addr:` with the plugin's host:port",
         };
-        report.error(at, "the plugin has no address").help(help);
-        return None;
+        return report.refuse(at, "the plugin has no address", help);
     };
     let (addr, tls) = match protocol {
         PluginProtocol::Http => http(at, &addr_at, report)?,
         PluginProtocol::Grpc => grpc(at, &addr_at, report)?,
     };
-    let timeout = at.get("timeout").and_then(|at| report.period(&at));
-    Some(PluginSettings {
-        protocol,
-        addr,
-        token: report.some_text(at.get("token").as_ref()).map(Secret::new),
-        timeout: timeout.unwrap_or(TIMEOUT),
-        tls,
-    })
+    let token = at.read(&plugin::TOKEN).map(Secret::new);
+    Some(PluginSettings { protocol, addr, token, timeout: at.or_default(&plugin::TIMEOUT), tls })
 }
 
 /// `http` in any case; everything else is gRPC, as for GOST.
 fn protocol(at: &Cursor<'_>, report: &mut Report) -> PluginProtocol {
-    let kind_at = at.get("type");
-    let Some(kind) = report.some_text(kind_at.as_ref()) else { return PluginProtocol::Grpc };
+    let kind = at.or_default(&plugin::TYPE);
     if kind.eq_ignore_ascii_case("http") {
         return PluginProtocol::Http;
     }
-    if let Some(kind_at) = kind_at.filter(|_| !kind.eq_ignore_ascii_case("grpc")) {
+    if !kind.eq_ignore_ascii_case("grpc") {
         let help = suggest::did_you_mean(&kind, ["http", "grpc"]);
+        let message = format!("{} is taken as `grpc`, as in GOST", quote(&kind));
         report
-            .warning(&kind_at, format!("{} is taken as `grpc`, as in GOST", quote(&kind)))
+            .warning(at.place_of(&plugin::TYPE), message)
             .help(help.unwrap_or_else(|| "write `http` or `grpc`".to_owned()));
     }
     PluginProtocol::Grpc
 }
 
+type PluginAddress = (String, Option<ClientTls>);
+
 fn http(
     at: &Cursor<'_>,
-    addr_at: &Cursor<'_>,
+    addr: &Setting<'_, OneText>,
     report: &mut Report,
-) -> Option<(String, Option<ClientTls>)> {
-    let url = url(addr_at, report)?;
+) -> Option<PluginAddress> {
+    let url = remote::url(addr, report)?;
+    let tls = at.get(&plugin::TLS);
     if !is_https(&url) {
-        if let Some(tls) = at.filled("tls") {
+        if let Some(tls) = tls.filter(|tls| !tls.value.is_unset()) {
             report.info(tls.key(), "`tls` has no effect: the URL is not https://");
         }
         return Some((url, None));
     }
     let host = address::url_host(&url).unwrap_or_default();
     // Without `tls` the certificate is verified; with it only if it says so.
-    let tls = client_tls(at, host, report);
+    let tls = tls.map(|tls| remote::tls(&tls, host, report));
     Some((url, Some(tls.unwrap_or(ClientTls { verify: true, server_name: None }))))
 }
 
 fn grpc(
     at: &Cursor<'_>,
-    addr_at: &Cursor<'_>,
+    addr_at: &Setting<'_, OneText>,
     report: &mut Report,
-) -> Option<(String, Option<ClientTls>)> {
-    let text = report.text(addr_at)?;
+) -> Option<PluginAddress> {
+    let text = addr_at.read()?;
     if text.contains("://") {
         let message = format!("{} is no host:port, which a gRPC plugin has", quote(&text));
-        report.error(addr_at, message).help("write `type: http` if the plugin speaks HTTP");
-        return None;
+        return report.refuse(addr_at, message, "write `type: http` if the plugin speaks HTTP");
     }
-    let addr = server(addr_at, report)?;
-    let tls = client_tls(at, &addr, report);
+    let addr = remote::server(addr_at, "127.0.0.1:8000 or plugin.example:8000", report)?;
+    let tls = at.get(&plugin::TLS).map(|tls| remote::tls(&tls, &addr, report));
     if tls.is_none() && !is_local(&addr) {
         let message = format!("{} is asked without TLS", quote(&addr));
         report.coded(Code::C23, addr_at, message).help("add `tls: {secure: true}`");

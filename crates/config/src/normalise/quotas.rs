@@ -1,30 +1,33 @@
 //! How much a hub holds: the `max...` keys of a `router` handler's metadata.
 
-use crate::{findings::Report, value::Cursor};
+use crate::{
+    findings::Report,
+    schema::{Field, Int, router_handler},
+    value::Cursor,
+};
 use rtun_settings::Quotas;
 
-/// The quotas in the metadata at `metadata`.
-pub(super) fn read(metadata: Option<&Cursor<'_>>, report: &mut Report) -> Quotas {
-    let mut get = |key: &str| metadata?.get(key).and_then(|at| quota(&at, key, report));
+/// The quotas of the handler at `handler`.
+pub(super) fn read(handler: &Cursor<'_>, report: &mut Report) -> Quotas {
+    let mut get = |field| quota(handler, field, report);
     let default = Quotas::default();
     Quotas {
-        routes_per_router: get("maxRoutesPerRouter").unwrap_or(default.routes_per_router),
-        routes: get("maxRoutes").unwrap_or(default.routes),
-        namespaces: get("maxNamespaces").unwrap_or(default.namespaces),
-        hosts: get("maxHosts").unwrap_or(default.hosts),
-        hosts_per_user: get("maxHostsPerUser"),
+        routes_per_router: get(&router_handler::MAX_ROUTES_PER_ROUTER)
+            .unwrap_or(default.routes_per_router),
+        routes: get(&router_handler::MAX_ROUTES).unwrap_or(default.routes),
+        namespaces: get(&router_handler::MAX_NAMESPACES).unwrap_or(default.namespaces),
+        hosts: get(&router_handler::MAX_HOSTS).unwrap_or(default.hosts),
+        hosts_per_user: get(&router_handler::MAX_HOSTS_PER_USER),
     }
 }
 
-fn quota(at: &Cursor<'_>, key: &str, report: &mut Report) -> Option<usize> {
-    let number = report.integer(at)?;
-    match usize::try_from(number) {
-        Ok(quota) if quota > 0 => Some(quota),
-        _ => {
-            report
-                .error(at, format!("`{key}` cannot be {number}"))
-                .help("write a whole number above 0, or leave it out");
-            None
-        }
+fn quota(handler: &Cursor<'_>, field: &Field<Int>, report: &mut Report) -> Option<usize> {
+    let number = handler.read(field)?;
+    let quota = usize::try_from(number).ok().filter(|quota| *quota > 0);
+    if quota.is_none() {
+        report
+            .error(handler.place_of(field), format!("`{}` cannot be {number}", field.name()))
+            .help("write a whole number above 0, or leave it out");
     }
+    quota
 }

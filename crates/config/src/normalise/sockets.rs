@@ -1,7 +1,12 @@
 //! How sockets are opened: interfaces, marks, network namespaces, PROXY preambles.
 
 use crate::{
-    findings::{At, Report, quote},
+    findings::Report,
+    location::quote,
+    schema::{
+        CommaTexts, Field, Int, OneText, Setting, node, node_metadata, service_metadata,
+        socket_fields, sockopts, tcp_dialer,
+    },
     value::Cursor,
 };
 use rtun_settings::{Bind, Interface, NetworkNamespace, ProxyProtocol, SocketOptions};
@@ -12,41 +17,77 @@ const MAX_NAME: usize = 15;
 /// What Linux takes for `TCP_MAXSEG`.
 const SEGMENT_MAX: std::ops::RangeInclusive<u16> = 88..=32_767;
 
-/// An object with `interface`, `sockopts`, `netns` and `metadata`, and the key of the last in that.
-pub(super) struct Level<'a> {
+/// Where socket options may stand: in the metadata of `at` by these fields, or in old fields of `at` itself.
+struct Level<'a> {
     at: &'a Cursor<'a>,
-    /// `netns`, or `netns.out` of a service.
-    netns: &'static str,
+    interface: Field<CommaTexts>,
+    mark: Field<Int>,
+    netns: Field<OneText>,
+    old_netns: Option<Field<OneText>>,
 }
 
 impl<'a> Level<'a> {
-    pub(super) fn service(at: &'a Cursor<'a>) -> Self {
-        Self { at, netns: "netns.out" }
+    fn service(at: &'a Cursor<'a>) -> Self {
+        Self {
+            at,
+            interface: service_metadata::INTERFACE,
+            mark: service_metadata::SO_MARK,
+            netns: service_metadata::NETNS_OUT,
+            old_netns: None,
+        }
     }
 
-    pub(super) fn hop_or_node(at: &'a Cursor<'a>) -> Self {
-        Self { at, netns: "netns" }
+    fn hop_or_node(at: &'a Cursor<'a>) -> Self {
+        Self {
+            at,
+            interface: node_metadata::INTERFACE,
+            mark: node_metadata::SO_MARK,
+            netns: node_metadata::NETNS,
+            old_netns: Some(node::NETNS),
+        }
     }
 
-    /// The value of `key` in the metadata, else of the field, if either is set.
-    fn either(&self, key: &str, field: Option<Cursor<'a>>) -> Option<Cursor<'a>> {
-        let metadata = self.at.get("metadata").and_then(|metadata| metadata.get(key));
-        metadata.or(field).filter(|at| !at.value.is_unset())
+    fn interface(&self) -> Option<Setting<'a, CommaTexts>> {
+        let old = || self.at.get(&socket_fields::INTERFACE);
+        set(self.at.get(&self.interface).or_else(old))
+    }
+
+    fn mark(&self) -> Option<Setting<'a, Int>> {
+        let old = || self.at.get(&socket_fields::SOCKOPTS)?.get(&sockopts::MARK);
+        set(self.at.get(&self.mark).or_else(old))
+    }
+
+    fn netns(&self) -> Option<Setting<'a, OneText>> {
+        let old = || self.at.get(self.old_netns.as_ref()?);
+        set(self.at.get(&self.netns).or_else(old))
     }
 }
 
-/// What the most exact of `levels`, which come in that order, says of each option.
-pub(super) fn options(levels: &[Level<'_>], report: &mut Report) -> SocketOptions {
-    let interface =
-        levels.iter().find_map(|level| level.either("interface", level.at.get("interface")));
-    let mark = levels.iter().find_map(|level| {
-        let field = level.at.get("sockopts").and_then(|options| options.get("mark"));
-        level.either("so_mark", field)
-    });
-    let netns = levels.iter().find_map(|level| {
-        let field = (level.netns == "netns").then(|| level.at.get("netns")).flatten();
-        level.either(level.netns, field)
-    });
+fn set<S>(found: Option<Setting<'_, S>>) -> Option<Setting<'_, S>> {
+    found.filter(|at| !at.value.is_unset())
+}
+
+/// What the node, else its hop, else the service says of each option.
+pub(super) fn options(
+    node: &Cursor<'_>,
+    hop: &Cursor<'_>,
+    service: &Cursor<'_>,
+    report: &mut Report,
+) -> SocketOptions {
+    let levels = [Level::hop_or_node(node), Level::hop_or_node(hop), Level::service(service)];
+    first(&levels, report)
+}
+
+/// What the service at `at` says of each option.
+pub(super) fn of_service(at: &Cursor<'_>, report: &mut Report) -> SocketOptions {
+    first(&[Level::service(at)], report)
+}
+
+/// Each option by the first level that has it.
+fn first(levels: &[Level<'_>], report: &mut Report) -> SocketOptions {
+    let interface = levels.iter().find_map(Level::interface);
+    let mark = levels.iter().find_map(Level::mark);
+    let netns = levels.iter().find_map(Level::netns);
     SocketOptions {
         interfaces: interface.map(|at| interfaces(&at, report)).unwrap_or_default(),
         mark: mark.and_then(|at| self::mark(&at, report)),
@@ -54,20 +95,24 @@ pub(super) fn options(levels: &[Level<'_>], report: &mut Report) -> SocketOption
     }
 }
 
+/// The interface of the service at `at`.
+pub(super) fn interface_of<'a>(at: &'a Cursor<'a>) -> Option<Setting<'a, CommaTexts>> {
+    Level::service(at).interface()
+}
+
 /// The `so_mark` or `sockopts` of the service at `at`.
 pub(super) fn mark_of(at: &Cursor<'_>, report: &mut Report) -> Option<u32> {
-    options(&[Level::service(at)], report).mark
+    mark(&Level::service(at).mark()?, report)
 }
 
 /// The `netns` in the metadata of the service at `at`.
 pub(super) fn netns_of(at: &Cursor<'_>, report: &mut Report) -> Option<NetworkNamespace> {
-    let netns = at.get("metadata").and_then(|metadata| metadata.filled("netns"))?;
-    namespace(&netns, report)
+    namespace(&at.filled(&service_metadata::NETNS)?, report)
 }
 
-fn interfaces(at: &Cursor<'_>, report: &mut Report) -> Vec<Interface> {
+fn interfaces(at: &Setting<'_, CommaTexts>, report: &mut Report) -> Vec<Interface> {
     let mut interfaces = Vec::new();
-    for (text, at) in report.texts(at, true) {
+    for (text, at) in at.read().unwrap_or_default() {
         let (name, strict) = match text.strip_suffix('!') {
             Some(name) => (name, true),
             None => (text.as_str(), false),
@@ -76,12 +121,11 @@ fn interfaces(at: &Cursor<'_>, report: &mut Report) -> Vec<Interface> {
             report.info(&at, "`auto` has no effect: nobody connects to a host");
             continue;
         }
-        let bad = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '/' | ':' | '%');
-        // A socket bound to a link-local address is on the interface of whom it is to reach.
+        // A socket bound to a link-local address is on the interface of the peer it connects to.
         let address = name.split_once('%').map_or(name, |(address, _)| address);
         let bind = match address.parse() {
             Ok(address) => Bind::Address(address),
-            Err(_) if name.is_empty() || name.len() > MAX_NAME || name.contains(bad) => {
+            Err(_) if !is_device_name(name) => {
                 report
                     .error(&at, format!("{} is neither a device nor an address", quote(name)))
                     .help("write for example `eth0`, `eth0!` or `192.0.2.1`");
@@ -94,10 +138,16 @@ fn interfaces(at: &Cursor<'_>, report: &mut Report) -> Vec<Interface> {
     interfaces
 }
 
-/// The `mss` in the metadata of a dialer; `None` if there is none, or after an error was reported.
+/// Whether the kernel takes `name` for a device.
+pub(super) fn is_device_name(name: &str) -> bool {
+    let bad = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '/' | ':' | '%');
+    !name.is_empty() && name.len() <= MAX_NAME && !name.contains(bad)
+}
+
+/// The `mss` of a dialer; `None` if there is none, or after an error was reported.
 pub(super) fn segment_max(dialer: &Cursor<'_>, report: &mut Report) -> Option<u16> {
-    let at = dialer.get("metadata").and_then(|metadata| metadata.filled("mss"))?;
-    let number = report.integer(&at)?;
+    let at = dialer.filled(&tcp_dialer::MSS)?;
+    let number = at.read()?;
     let bytes = u16::try_from(number).ok().filter(|bytes| SEGMENT_MAX.contains(bytes));
     if bytes.is_none() {
         report
@@ -107,8 +157,8 @@ pub(super) fn segment_max(dialer: &Cursor<'_>, report: &mut Report) -> Option<u1
     bytes
 }
 
-fn mark(at: &Cursor<'_>, report: &mut Report) -> Option<u32> {
-    let number = report.integer(at)?;
+fn mark(at: &Setting<'_, Int>, report: &mut Report) -> Option<u32> {
+    let number = at.read()?;
     let mark = u32::try_from(number).ok();
     if mark.is_none() {
         report.error(at, format!("{number} is no mark")).help("a mark is 1 to 4294967295");
@@ -117,31 +167,34 @@ fn mark(at: &Cursor<'_>, report: &mut Report) -> Option<u32> {
 }
 
 /// A path if it begins with a slash, as in GOST.
-fn namespace(at: &Cursor<'_>, report: &mut Report) -> Option<NetworkNamespace> {
-    let text = report.text(at)?;
+fn namespace(at: &Setting<'_, OneText>, report: &mut Report) -> Option<NetworkNamespace> {
+    let text = at.read()?;
     if text.starts_with('/') {
         return Some(NetworkNamespace::Path(text.into()));
     }
     if text.contains(|c: char| c == '/' || c.is_control()) || matches!(text.as_str(), "." | "..") {
-        report
-            .error(at, format!("{} is no network namespace", quote(&text)))
-            .help("write a name of `ip netns`, or the path of a file that begins with a slash");
-        return None;
+        let message = format!("{} is no network namespace", quote(&text));
+        let help = "write a name of `ip netns`, or the path of a file that begins with a slash";
+        return report.refuse(at, message, help);
     }
     Some(NetworkNamespace::Named(text))
 }
 
-/// The `proxyProtocol` of a node, of the most exact of `levels` that has one.
-pub(super) fn preamble(levels: &[Level<'_>], report: &mut Report) -> Option<ProxyProtocol> {
-    let at = levels.iter().find_map(|level| level.either("proxyProtocol", None))?;
-    match report.integer(&at)? {
+/// The `proxyProtocol` of a node, or else of its hop.
+pub(super) fn preamble(
+    node: &Cursor<'_>,
+    hop: &Cursor<'_>,
+    report: &mut Report,
+) -> Option<ProxyProtocol> {
+    let field = &node_metadata::PROXY_PROTOCOL;
+    let at = node.filled(field).or_else(|| hop.filled(field))?;
+    match at.read()? {
         ..=0 => None,
         1 => Some(ProxyProtocol::V1),
         2 => Some(ProxyProtocol::V2),
         number => {
             let message = format!("there is no version {number} of the PROXY protocol");
-            report.error(At::from(&at), message).help("write 1 or 2");
-            None
+            report.refuse(&at, message, "write 1 or 2")
         }
     }
 }

@@ -2,36 +2,56 @@
 
 use std::time::Duration;
 
-use super::providers::{Kind, client_tls, is_local, server};
+use super::remote::{self, is_local};
 use crate::{
-    address,
-    findings::{At, Code, Report, quote},
+    findings::{Code, Report},
+    location::quote,
+    schema::{
+        OneText, Setting, admission, auther, file_source, http_source, ingress, redis_source,
+        router, rows_from,
+    },
     value::Cursor,
 };
 use rtun_settings::{HttpSourceSettings, RedisKind, RedisSettings, Secret, SourceSettings};
 
-/// For one reading of a URL, unless configured.
-const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// Least time between two readings.
 const MIN_RELOAD: Duration = Duration::from_secs(1);
 
-/// The key of a redis server, unless configured.
-const REDIS_KEY: &str = "gost";
+/// What differs between the kinds of objects that have rows.
+pub(super) struct TableKind {
+    /// The key of the rows that the configuration itself has.
+    pub(super) rows: &'static str,
+    /// The object, for messages.
+    pub(super) what: &'static str,
+    /// What a redis key may hold; the first is the default.
+    redis: &'static [(&'static str, RedisKind)],
+}
+
+const HASH: (&str, RedisKind) = ("hash", RedisKind::Hash);
+const SET: (&str, RedisKind) = ("set", RedisKind::Set);
+const LIST: (&str, RedisKind) = ("list", RedisKind::List);
+
+pub(super) const ROUTER: TableKind =
+    TableKind { rows: router::ROUTES.name(), what: "router", redis: &[HASH, SET, LIST] };
+pub(super) const INGRESS: TableKind =
+    TableKind { rows: ingress::RULES.name(), what: "ingress", redis: &[HASH, SET] };
+pub(super) const AUTHER: TableKind =
+    TableKind { rows: auther::AUTHS.name(), what: "auther", redis: &[HASH] };
+pub(super) const ADMISSION: TableKind =
+    TableKind { rows: admission::MATCHERS.name(), what: "admission", redis: &[SET] };
 
 /// The sources of the object at `at` in rising order of priority, and the time between two readings of them.
 pub(super) fn read(
     at: &Cursor<'_>,
-    kind: &Kind,
+    kind: &TableKind,
     report: &mut Report,
 ) -> (Vec<SourceSettings>, Option<Duration>) {
-    let file = at.filled("file").and_then(|at| file(&at, report));
-    let redis = at.filled("redis").and_then(|at| redis(&at, kind, report));
-    let http = at.filled("http").and_then(|at| http(&at, report));
+    let file = at.filled(&rows_from::FILE).and_then(|at| file(&at, report));
+    let redis = at.filled(&rows_from::REDIS).and_then(|at| redis(&at, kind, report));
+    let http = at.filled(&rows_from::HTTP).and_then(|at| http(&at, report));
     let sources: Vec<SourceSettings> = [file, redis, http].into_iter().flatten().collect();
-    let Some((period, reload)) =
-        at.get("reload").and_then(|at| report.period(&at).map(|period| (period, at)))
-    else {
+    let reload = at.get(&rows_from::RELOAD);
+    let Some((period, reload)) = reload.and_then(|at| Some((at.read()?, at))) else {
         return (sources, None);
     };
     if !are_in(at) {
@@ -47,71 +67,60 @@ pub(super) fn read(
 
 /// Whether the object at `at` has rows elsewhere.
 pub(super) fn are_in(at: &Cursor<'_>) -> bool {
-    ["file", "redis", "http"].iter().any(|key| at.filled(key).is_some())
+    [&rows_from::FILE, &rows_from::REDIS, &rows_from::HTTP].iter().any(|s| at.filled(s).is_some())
 }
 
 fn file(at: &Cursor<'_>, report: &mut Report) -> Option<SourceSettings> {
-    let Some(path) = report.some_text(at.get("path").as_ref()) else {
-        report.error(at, "the file has no path").help("add `path:`");
-        return None;
-    };
-    Some(SourceSettings::File(path.into()))
+    match at.read(&file_source::PATH) {
+        Some(path) => Some(SourceSettings::File(path.into())),
+        None => report.refuse(at, "the file has no path", "add `path:`"),
+    }
 }
 
-fn redis(at: &Cursor<'_>, kind: &Kind, report: &mut Report) -> Option<SourceSettings> {
-    let Some(addr_at) = at.filled("addr") else {
-        report
-            .error(at, "the redis server has no address")
-            .help("add `addr:`, for example `addr: 127.0.0.1:6379`");
-        return None;
+fn redis(at: &Cursor<'_>, kind: &TableKind, report: &mut Report) -> Option<SourceSettings> {
+    let Some(addr_at) = at.filled(&redis_source::ADDR) else {
+        let help = "add `addr:`, for example `addr: 127.0.0.1:6379`";
+        return report.refuse(at, "the redis server has no address", help);
     };
-    let addr = server(&addr_at, report);
-    let db = at.get("db").map_or(Some(0), |at| database(&at, report));
+    let addr = remote::server(&addr_at, "127.0.0.1:6379 or redis.example:6379", report);
+    let db = at.or_default(&redis_source::DB);
+    if db < 0 {
+        let message = format!("{db} is no number of a database");
+        report.error(at.place_of(&redis_source::DB), message).help("write 0 or more");
+    }
     let kind = at
-        .filled("type")
+        .filled(&redis_source::TYPE)
         .map_or_else(|| kind.redis.first().map(|(_, kind)| *kind), |at| holds(&at, kind, report));
-    let (addr, db, kind) = (addr?, db?, kind?);
-    let text = |key: &str, report: &mut Report| report.some_text(at.get(key).as_ref());
+    let (addr, kind) = (addr?, kind?);
     let redis = RedisSettings {
         db,
-        username: text("username", report),
-        password: text("password", report).map(Secret::new),
-        key: text("key", report).unwrap_or_else(|| REDIS_KEY.to_owned()),
+        username: at.read(&redis_source::USERNAME),
+        password: at.read(&redis_source::PASSWORD).map(Secret::new),
+        key: at.or_default(&redis_source::KEY),
         kind,
-        tls: client_tls(at, &addr, report),
+        tls: at.get(&redis_source::TLS).map(|tls| remote::tls(&tls, &addr, report)),
         addr,
     };
     exposed(&redis, &addr_at, report);
     Some(SourceSettings::Redis(redis))
 }
 
-fn database(at: &Cursor<'_>, report: &mut Report) -> Option<i64> {
-    let number = report.integer(at)?;
-    if number < 0 {
-        report.error(at, format!("{number} is no number of a database")).help("write 0 or more");
-    }
-    (number >= 0).then_some(number)
-}
-
 /// What the redis key holds.
-fn holds(at: &Cursor<'_>, kind: &Kind, report: &mut Report) -> Option<RedisKind> {
-    let written = report.some_text(Some(at))?;
+fn holds(at: &Setting<'_, OneText>, kind: &TableKind, report: &mut Report) -> Option<RedisKind> {
+    let written = at.read()?;
     let found = kind.redis.iter().find(|(name, _)| name.eq_ignore_ascii_case(&written));
     if found.is_none() {
         let names: Vec<String> = kind.redis.iter().map(|(name, _)| format!("`{name}`")).collect();
-        let message = format!("a redis key of {} cannot hold {}", a(kind.what), quote(&written));
+        let article = if kind.what.starts_with(['a', 'i']) { "an" } else { "a" };
+        let message =
+            format!("a redis key of {article} {} cannot hold {}", kind.what, quote(&written));
         report.error(at, message).help(format!("possible: {}", names.join(", ")));
     }
     found.map(|(_, kind)| *kind)
 }
 
-fn a(what: &str) -> String {
-    let article = if what.starts_with(['a', 'i']) { "an" } else { "a" };
-    format!("{article} {what}")
-}
-
-/// C23: whoever is on the way may read or write what the hub decides by.
-fn exposed(redis: &RedisSettings, at: &Cursor<'_>, report: &mut Report) {
+/// C23: anybody on the path may read or change what the hub decides by.
+fn exposed(redis: &RedisSettings, at: &Setting<'_, OneText>, report: &mut Report) {
     let lacks = match (&redis.password, &redis.tls) {
         (Some(_), Some(_)) => return,
         _ if is_local(&redis.addr) => return,
@@ -126,31 +135,10 @@ fn exposed(redis: &RedisSettings, at: &Cursor<'_>, report: &mut Report) {
 }
 
 fn http(at: &Cursor<'_>, report: &mut Report) -> Option<SourceSettings> {
-    let Some(url_at) = at.filled("url") else {
-        report.error(at, "the http source has no URL").help("add `url:`");
-        return None;
+    let Some(url_at) = at.filled(&http_source::URL) else {
+        return report.refuse(at, "the http source has no URL", "add `url:`");
     };
-    let url = url(&url_at, report)?;
-    let timeout = at.get("timeout").and_then(|at| report.period(&at));
-    Some(SourceSettings::Http(HttpSourceSettings { url, timeout: timeout.unwrap_or(HTTP_TIMEOUT) }))
-}
-
-/// An `http://` or `https://` URL; C23 if it is read in the clear from another machine.
-pub(super) fn url(at: &Cursor<'_>, report: &mut Report) -> Option<String> {
-    let url = report.text(at)?;
-    let Some(host) = address::url_host(&url) else {
-        report
-            .error(at, format!("{} is no http:// or https:// URL", quote(&url)))
-            .help("write for example http://127.0.0.1:8000");
-        return None;
-    };
-    if !is_https(&url) && !address::is_loopback(host) {
-        let message = format!("{} is asked without TLS", quote(host));
-        report.coded(Code::C23, At::from(at), message).help("write an https:// URL");
-    }
-    Some(url)
-}
-
-pub(super) fn is_https(url: &str) -> bool {
-    url.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("https://"))
+    let url = remote::url(&url_at, report)?;
+    let timeout = at.or_default(&http_source::TIMEOUT);
+    Some(SourceSettings::Http(HttpSourceSettings { url, timeout }))
 }

@@ -5,46 +5,45 @@ use std::{collections::HashMap, net::IpAddr};
 use ipnet::IpNet;
 use rtun_core::{HostName, NamespaceId, PatternError, Route, parse_prefix, unmapped};
 
-use super::{
-    Names,
-    providers::{self, provider},
-};
+use super::{DocumentNames, providers::provider, sources};
 use crate::{
-    findings::{At, Code, Report, quote},
+    findings::{Code, Report},
+    location::{At, quote},
+    schema::{ingress, route, router, rule},
     value::Cursor,
 };
-use rtun_settings::{IngressRule, Located, Named, Provider};
+use rtun_settings::{IngressRule, LocatedRow, Named, Provider};
 
 /// All routers and ingresses, in order.
-pub(crate) struct Tables {
-    pub(crate) routers: Vec<Table>,
-    pub(crate) ingresses: Vec<Ingress>,
+pub(crate) struct HubTables {
+    pub(crate) routers: Vec<RouterTable>,
+    pub(crate) ingresses: Vec<IngressTable>,
 }
 
 /// A router with the places of its rows, those in the configuration.
-pub(crate) struct Table {
+pub(crate) struct RouterTable {
     /// The namespace it is the table of: its name, if that is a UUID.
     pub(crate) id: Option<NamespaceId>,
     pub(crate) router: Named<Route>,
     /// One for each route.
-    pub(crate) rows: Vec<Row>,
+    pub(crate) rows: Vec<RowPlace>,
 }
 
 /// Where a route was written.
-pub(crate) struct Row {
+pub(crate) struct RowPlace {
     pub(crate) dst: At,
     pub(crate) gateway: At,
 }
 
 /// An ingress with its rules in the configuration and their places; a plugin leaves none.
-pub(crate) struct Ingress {
+pub(crate) struct IngressTable {
     pub(crate) name: String,
     pub(crate) rules: Vec<(IngressRule, At)>,
     pub(crate) provider: Provider<IngressRule>,
 }
 
-impl Tables {
-    pub(super) fn read(names: &Names<'_>, report: &mut Report) -> Self {
+impl HubTables {
+    pub(super) fn read(names: &DocumentNames<'_>, report: &mut Report) -> Self {
         let mut routers = Vec::new();
         let mut ids: HashMap<NamespaceId, String> = HashMap::new();
         for (name, at) in &names.routers.list {
@@ -54,8 +53,9 @@ impl Tables {
             {
                 let message =
                     format!("{} and {} are the same namespace", quote(&first), quote(name));
-                let place = at.get("name").map_or_else(|| At::from(at), |name| At::from(&name));
-                report.error(place, message).help("put all routes of a namespace into one router");
+                report
+                    .error(at.place_of(&router::NAME), message)
+                    .help("put all routes of a namespace into one router");
             }
             routers.push(table);
         }
@@ -63,79 +63,71 @@ impl Tables {
         Self { routers, ingresses: ingresses.collect() }
     }
 
-    pub(super) fn router(&self, name: &str) -> Option<&Table> {
+    pub(super) fn router(&self, name: &str) -> Option<&RouterTable> {
         self.routers.iter().find(|table| table.router.name == name)
     }
 
-    pub(super) fn ingress(&self, name: &str) -> Option<&Ingress> {
+    pub(super) fn ingress(&self, name: &str) -> Option<&IngressTable> {
         self.ingresses.iter().find(|ingress| ingress.name == name)
     }
 }
 
-fn table(name: &str, at: &Cursor<'_>, report: &mut Report) -> Table {
+fn table(name: &str, at: &Cursor<'_>, report: &mut Report) -> RouterTable {
     let mut rows = Vec::new();
     let mut routes = Vec::new();
-    for item in at.get("routes").iter().flat_map(Cursor::items) {
+    for item in at.items_of(&router::ROUTES) {
         if let Some((route, row)) = route(&item, report) {
             routes.push(located(route, &row.dst, report));
             rows.push(row);
         }
     }
-    let provider = provider(at, &providers::ROUTER, routes, report);
+    let provider = provider(at, &sources::ROUTER, routes, report);
     if matches!(provider, Provider::Plugin(_)) {
         rows.clear();
     }
     let router = Named { name: name.to_owned(), provider };
-    Table { id: name.parse().ok(), router, rows }
+    RouterTable { id: name.parse().ok(), router, rows }
 }
 
 /// `value` with the file and line it was written on.
-pub(super) fn located<T>(value: T, at: &At, report: &Report) -> Located<T> {
+pub(super) fn located<T>(value: T, at: &At, report: &Report) -> LocatedRow<T> {
     let (file, line) = match at.place {
         Some(place) => report.texts.file_and_line(place),
         None => ("?".into(), 0),
     };
-    Located { value, file, line }
+    LocatedRow { value, file, line }
 }
 
-fn route(at: &Cursor<'_>, report: &mut Report) -> Option<(Route, Row)> {
-    let dst_at = at.filled("dst").or_else(|| at.get("net"));
-    let gateway_at = at.get("gateway");
-    let dst = report.some_text(dst_at.as_ref());
-    let gateway = report.some_text(gateway_at.as_ref());
-    let (Some(dst_at), Some(dst)) = (&dst_at, dst) else {
-        report
-            .error(at, "the route has no destination")
-            .help("add `dst:` with a prefix or an address");
-        return None;
+/// The host name `text`; `None` after an error was reported.
+pub(super) fn host_name(text: &str, at: impl Into<At>, report: &mut Report) -> Option<HostName> {
+    HostName::new(text)
+        .map_err(|error| {
+            drop(report.error(at, format!("{} is no host name: {error}", quote(text))))
+        })
+        .ok()
+}
+
+fn route(at: &Cursor<'_>, report: &mut Report) -> Option<(Route, RowPlace)> {
+    let dst_at = at.filled(&route::DST).or_else(|| at.get(&route::NET));
+    let Some((dst, dst_at)) = dst_at.and_then(|at| Some((at.read()?, At::from(&at)))) else {
+        let help = "add `dst:` with a prefix or an address";
+        return report.refuse(at, "the route has no destination", help);
     };
-    let (Some(gateway_at), Some(gateway)) = (&gateway_at, gateway) else {
-        report
-            .error(at, "the route has no gateway")
-            .help("add `gateway:` with the name of the host it leads to");
-        return None;
+    let Some(gateway) = at.read(&route::GATEWAY) else {
+        let help = "add `gateway:` with the name of the host it leads to";
+        return report.refuse(at, "the route has no gateway", help);
     };
-    let gateway = match HostName::new(&gateway) {
-        Ok(name) => name,
-        Err(error) => {
-            report.error(gateway_at, format!("{} is no host name: {error}", quote(&gateway)));
-            return None;
-        }
-    };
+    let gateway_at = at.place_of(&route::GATEWAY);
+    let gateway = host_name(&gateway, &gateway_at, report)?;
     if gateway.as_str().parse::<IpAddr>().is_ok() {
-        report
-            .coded(
-                Code::C20,
-                gateway_at,
-                format!("the gateway {} is taken as the name of a host", quote(gateway.as_str())),
-            )
-            .help(
-                "a hub never changes the system's routes; name the host the destination is behind",
-            );
+        let message =
+            format!("the gateway {} is taken as the name of a host", quote(gateway.as_str()));
+        report.coded(Code::C20, &gateway_at, message).help(
+            "a hub never changes the system's routes; name the host that leads to the destination",
+        );
     }
-    let dst_at = At::from(dst_at);
     let prefix = prefix(&dst, &dst_at, report)?;
-    let row = Row { dst: dst_at, gateway: gateway_at.into() };
+    let row = RowPlace { dst: dst_at, gateway: gateway_at };
     Some((Route::new(prefix, gateway), row))
 }
 
@@ -157,7 +149,7 @@ pub(super) fn normal_prefix(written: IpNet, text: &str, at: &At, report: &mut Re
     let prefix = unmapped(written).trunc();
     if prefix != written {
         let reason = if unmapped(written) == written {
-            "has bits set behind the prefix length"
+            "has bits set after the prefix length"
         } else {
             "is an IPv4 prefix in IPv6 form"
         };
@@ -168,10 +160,10 @@ pub(super) fn normal_prefix(written: IpNet, text: &str, at: &At, report: &mut Re
     prefix
 }
 
-fn ingress(name: &str, at: &Cursor<'_>, report: &mut Report) -> Ingress {
+fn ingress(name: &str, at: &Cursor<'_>, report: &mut Report) -> IngressTable {
     let mut rules: Vec<(IngressRule, At)> = Vec::new();
     let mut index: HashMap<String, usize> = HashMap::new();
-    for item in at.get("rules").iter().flat_map(Cursor::items) {
+    for item in at.items_of(&ingress::RULES) {
         let Some((rule, place)) = rule(&item, report) else { continue };
         let Some(&i) = index.get(&rule.pattern) else {
             index.insert(rule.pattern.clone(), rules.len());
@@ -198,27 +190,22 @@ fn ingress(name: &str, at: &Cursor<'_>, report: &mut Report) -> Ingress {
         rules[i] = (rule, place);
     }
     let inline = rules.iter().map(|(rule, at)| located(rule.clone(), at, report)).collect();
-    let provider = provider(at, &providers::INGRESS, inline, report);
+    let provider = provider(at, &sources::INGRESS, inline, report);
     if matches!(provider, Provider::Plugin(_)) {
         rules.clear();
     }
-    Ingress { name: name.to_owned(), rules, provider }
+    IngressTable { name: name.to_owned(), rules, provider }
 }
 
 fn rule(at: &Cursor<'_>, report: &mut Report) -> Option<(IngressRule, At)> {
-    let (name_at, endpoint_at) = (at.get("hostname"), at.get("endpoint"));
-    let (Some(name_at), Some(hostname)) = (&name_at, report.some_text(name_at.as_ref())) else {
-        report.error(at, "the rule has no host name").help("add `hostname:`");
-        return None;
+    let Some(hostname) = at.read(&rule::HOSTNAME) else {
+        return report.refuse(at, "the rule has no host name", "add `hostname:`");
     };
-    let (Some(endpoint_at), Some(endpoint)) =
-        (&endpoint_at, report.some_text(endpoint_at.as_ref()))
-    else {
-        report
-            .error(at, "the rule has no endpoint")
-            .help("add `endpoint:` with the UUID of the namespace the host may join");
-        return None;
+    let Some(endpoint) = at.read(&rule::ENDPOINT) else {
+        let help = "add `endpoint:` with the UUID of the namespace the host may join";
+        return report.refuse(at, "the rule has no endpoint", help);
     };
+    let (name_at, endpoint_at) = (at.place_of(&rule::HOSTNAME), at.place_of(&rule::ENDPOINT));
     let namespace: NamespaceId = match endpoint.parse() {
         Ok(id) => id,
         Err(error) => {
@@ -236,12 +223,12 @@ fn rule(at: &Cursor<'_>, report: &mut Report) -> Option<(IngressRule, At)> {
             .help("name a namespace; a host that may join none needs no rule");
         return None;
     }
-    let pattern = pattern(&hostname, name_at, report)?;
-    Some((IngressRule { pattern, namespace }, name_at.into()))
+    let pattern = pattern(&hostname, &name_at, report)?;
+    Some((IngressRule { pattern, namespace }, name_at))
 }
 
-/// The pattern in the form `name` or `.domain`: a leading `*` is cut off (spec: tables.md section 2).
-fn pattern(hostname: &str, at: &Cursor<'_>, report: &mut Report) -> Option<String> {
+/// The pattern in the form `name` or `.domain`: a leading `*` is cut off.
+fn pattern(hostname: &str, at: &At, report: &mut Report) -> Option<String> {
     let pattern = match IngressRule::pattern(hostname) {
         Ok(pattern) => pattern,
         Err(PatternError::Nothing) => {

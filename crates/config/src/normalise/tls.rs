@@ -1,9 +1,11 @@
-//! TLS of listeners and dialers (spec: transports.md section 2).
+//! TLS of listeners and dialers.
 
 use std::path::PathBuf;
 
 use crate::{
-    findings::{At, Report, quote},
+    findings::Report,
+    location::{At, quote},
+    schema::{Field, OneText, dialer_tls, listener_tls, root, tls_files, tls_options, top_tls},
     suggest,
     value::Cursor,
 };
@@ -32,79 +34,61 @@ const CIPHER_SUITES: [(&str, CipherSuite); 6] = [
 ];
 
 /// What the top-level `tls` says for listeners that have no certificate of their own.
-pub(crate) struct Common {
+pub(crate) struct CommonTls {
     certificate: ServerCertificate,
     client_ca: Option<PathBuf>,
 }
 
-/// The top-level `tls` at `at`.
-pub(super) fn common(at: Option<&Cursor<'_>>, report: &mut Report) -> Common {
-    let Some(at) = at else {
+/// The top-level `tls`.
+pub(super) fn common(root: &Cursor<'_>, report: &mut Report) -> CommonTls {
+    let Some(at) = root.get(&root::TLS) else {
         let own = OwnCertificate::default();
-        return Common { certificate: ServerCertificate::Own(own), client_ca: None };
+        return CommonTls { certificate: ServerCertificate::Own(own), client_ca: None };
     };
-    let files = files(at, report).unwrap_or(None);
-    let client_ca = path(at, "caFile", report);
-    let own = own_certificate(at, report);
+    let files = files(&at, report).unwrap_or(None);
+    let client_ca = at.read(&tls_files::CA_FILE).map(PathBuf::from);
+    let name = server_name(&at, &top_tls::COMMON_NAME, report).flatten();
+    let own = OwnCertificate {
+        validity: at.or_default(&top_tls::VALIDITY),
+        common_name: name.unwrap_or_else(|| top_tls::COMMON_NAME.default()),
+        organization: at.or_default(&top_tls::ORGANIZATION),
+    };
     if files.is_some() {
-        for key in ["validity", "commonName", "organization"] {
-            if let Some(at) = at.filled(key) {
-                report.info(at.key(), "no certificate is made: there is a `certFile`");
-            }
+        let unused = [&top_tls::COMMON_NAME, &top_tls::ORGANIZATION];
+        let unused = unused.into_iter().filter_map(|field| Some(at.filled(field)?.key()));
+        for key in at.filled(&top_tls::VALIDITY).map(|at| at.key()).into_iter().chain(unused) {
+            report.info(key, "no certificate is made: there is a `certFile`");
         }
     }
     let certificate = files.map_or(ServerCertificate::Own(own), ServerCertificate::Files);
-    Common { certificate, client_ca }
+    CommonTls { certificate, client_ca }
 }
 
-fn own_certificate(at: &Cursor<'_>, report: &mut Report) -> OwnCertificate {
-    let default = OwnCertificate::default();
-    let validity = at.get("validity").and_then(|at| report.period(&at));
-    let name_at = at.get("commonName");
-    let name = report.some_text(name_at.as_ref());
-    let name = name.zip(name_at).and_then(|(name, at)| server_name(name, &At::from(&at), report));
-    let organization = report.some_text(at.get("organization").as_ref());
-    OwnCertificate {
-        validity: validity.unwrap_or(default.validity),
-        common_name: name.unwrap_or(default.common_name),
-        organization: organization.unwrap_or(default.organization),
-    }
-}
-
-/// The `tls` of the listener at `listener`, which encrypts; `None` after an error was reported.
+/// The `tls` at `at` of a listener that encrypts; `None` after an error was reported.
 pub(super) fn server(
-    listener: &Cursor<'_>,
-    common: &Common,
+    at: Option<&Cursor<'_>>,
+    common: &CommonTls,
     report: &mut Report,
 ) -> Option<ServerTls> {
-    let Some(at) = listener.get("tls") else {
+    let Some(at) = at else {
         return Some(ServerTls {
-            certificate: common.certificate.clone(),
             client_ca: common.client_ca.clone(),
-            versions: TlsVersions::default(),
-            cipher_suites: Vec::new(),
-            alpn: Vec::new(),
-            server_names: Vec::new(),
-            reject_unknown_sni: false,
-            bind_names: false,
+            ..ServerTls::new(common.certificate.clone())
         });
     };
-    let files = files(&at, report);
-    let own_ca = path(&at, "caFile", report);
-    if let (Ok(None), Some(ca)) = (&files, at.filled("caFile")) {
+    let files = files(at, report);
+    let own_ca = at.read(&tls_files::CA_FILE).map(PathBuf::from);
+    if let (Ok(None), Some(ca)) = (&files, at.filled(&tls_files::CA_FILE)) {
         let message = "hosts have to prove themselves, as is said here; GOST ignores a `caFile` without `certFile`";
         report.info(ca.key(), message);
     }
-    let options = options(&at, report);
-    let flag = |key: &str, report: &mut Report| {
-        at.get(key).and_then(|at| report.boolean(&at)).unwrap_or(false)
-    };
-    let reject_unknown_sni = flag("rejectUnknownSNI", report);
-    let bind_names = flag("bindNames", report);
-    let names = at.get("serverNames").map(|at| report.texts(&at, false)).unwrap_or_default();
-    let names = names.into_iter().filter_map(|(name, at)| server_name(name, &at, report));
+    let options = options(at.get(&listener_tls::OPTIONS).as_deref(), report);
+    let reject_unknown_sni = at.or_default(&listener_tls::REJECT_UNKNOWN_SNI);
+    let bind_names = at.or_default(&listener_tls::BIND_NAMES);
+    let names = at.read(&listener_tls::SERVER_NAMES).unwrap_or_default();
+    let names = names.into_iter().filter_map(|(name, at)| checked_name(name, &at, report));
     let server_names: Vec<String> = names.collect();
-    if let Some(names) = at.filled("serverNames").filter(|_| !reject_unknown_sni) {
+    if let Some(names) = at.filled(&listener_tls::SERVER_NAMES).filter(|_| !reject_unknown_sni) {
         report
             .info(names.key(), "`serverNames` has no effect without `rejectUnknownSNI`")
             .help("add `rejectUnknownSNI: true`");
@@ -115,14 +99,12 @@ pub(super) fn server(
         (None, None) => common.client_ca.clone(),
         (_, own) => own,
     };
-    if let Some(bind) = at.filled("bindNames").filter(|_| bind_names && client_ca.is_none()) {
-        report
-            .error(
-                bind.key(),
-                "no host has a certificate to bind its name to: there is no `caFile`",
-            )
-            .help("add `caFile:` with the authority that signs the hosts' certificates");
-        return None;
+    if let Some(bind) =
+        at.filled(&listener_tls::BIND_NAMES).filter(|_| bind_names && client_ca.is_none())
+    {
+        let message = "no host has a certificate to bind its name to: there is no `caFile`";
+        let help = "add `caFile:` with the authority that signs the hosts' certificates";
+        return report.refuse(bind.key(), message, help);
     }
     let Options { versions, cipher_suites, alpn } = options?;
     Some(ServerTls {
@@ -137,39 +119,26 @@ pub(super) fn server(
     })
 }
 
-/// The `tls` of the dialer at `dialer`, which encrypts; `None` after an error was reported.
-pub(super) fn dial(dialer: &Cursor<'_>, report: &mut Report) -> Option<DialTls> {
-    let Some(at) = dialer.get("tls") else {
-        return Some(DialTls {
-            verification: Verification::Off,
-            fingerprints: Vec::new(),
-            server_name: None,
-            certificate: None,
-            versions: TlsVersions::default(),
-            cipher_suites: Vec::new(),
-            alpn: Vec::new(),
-        });
+/// The `tls` at `at` of a dialer that encrypts; `None` after an error was reported.
+pub(super) fn dial(at: Option<&Cursor<'_>>, report: &mut Report) -> Option<DialTls> {
+    let Some(at) = at else {
+        return Some(DialTls { verification: Verification::Off, ..DialTls::default() });
     };
-    let certificate = files(&at, report);
-    let ca = path(&at, "caFile", report);
-    let secure = at.get("secure").map_or(Some(false), |at| report.boolean(&at));
-    let name_at = at.get("serverName");
-    let name = match report.some_text(name_at.as_ref()).zip(name_at) {
-        Some((name, at)) => server_name(name, &At::from(&at), report).map(Some),
-        None => Some(None),
-    };
-    let fingerprints = fingerprints(&at, report);
-    let options = options(&at, report);
-    let verification = match (secure?, ca) {
+    let certificate = files(at, report);
+    let ca = at.read(&tls_files::CA_FILE).map(PathBuf::from);
+    let verification = match (at.or_default(&dialer_tls::SECURE), ca) {
         (true, ca) => Verification::Full { ca },
         (false, Some(ca)) => Verification::Chain { ca },
         (false, None) => Verification::Off,
     };
-    let Options { versions, cipher_suites, alpn } = options?;
+    let server_name = server_name(at, &dialer_tls::SERVER_NAME, report);
+    let fingerprints = fingerprints(at, report);
+    let Options { versions, cipher_suites, alpn } =
+        options(at.get(&dialer_tls::OPTIONS).as_deref(), report)?;
     Some(DialTls {
         verification,
         fingerprints: fingerprints?,
-        server_name: name?,
+        server_name: server_name?,
         certificate: certificate.ok()?,
         versions,
         cipher_suites,
@@ -179,45 +148,48 @@ pub(super) fn dial(dialer: &Cursor<'_>, report: &mut Report) -> Option<DialTls> 
 
 /// Certificate and key; `Err` after an error was reported.
 fn files(at: &Cursor<'_>, report: &mut Report) -> Result<Option<CertificateFiles>, ()> {
-    let certificate = path(at, "certFile", report);
-    let key = path(at, "keyFile", report);
-    match (certificate, key) {
-        (Some(certificate), Some(key)) => Ok(Some(CertificateFiles { certificate, key })),
-        (None, None) => Ok(None),
-        (certificate, _) => {
-            let (given, missing) = match certificate {
-                Some(_) => ("certFile", "keyFile"),
-                None => ("keyFile", "certFile"),
-            };
-            let place = at.get(given).map_or_else(|| At::from(at), |at| at.key());
-            report
-                .error(place, format!("there is a `{given}` and no `{missing}`"))
-                .help(format!("add `{missing}:`; if both are in one file, name it twice"));
-            Err(())
+    let (certificate, key) = (&tls_files::CERT_FILE, &tls_files::KEY_FILE);
+    let (given, missing) = match (at.read(certificate), at.read(key)) {
+        (Some(certificate), Some(key)) => {
+            return Ok(Some(CertificateFiles { certificate: certificate.into(), key: key.into() }));
         }
+        (None, None) => return Ok(None),
+        (Some(_), None) => (certificate, key),
+        (None, Some(_)) => (key, certificate),
+    };
+    let place = at.get(given).map_or_else(|| At::from(at), |at| at.key());
+    let (given, missing) = (given.name(), missing.name());
+    report
+        .error(place, format!("there is a `{given}` and no `{missing}`"))
+        .help(format!("add `{missing}:`; if both are in one file, name it twice"));
+    Err(())
+}
+
+/// The name in `field`; the outer `None` after an error was reported.
+fn server_name(
+    at: &Cursor<'_>,
+    field: &Field<OneText>,
+    report: &mut Report,
+) -> Option<Option<String>> {
+    match at.read(field) {
+        Some(name) => checked_name(name, &at.place_of(field), report).map(Some),
+        None => Some(None),
     }
 }
 
-fn path(at: &Cursor<'_>, key: &str, report: &mut Report) -> Option<PathBuf> {
-    report.some_text(at.get(key).as_ref()).map(PathBuf::from)
-}
-
 /// A DNS name or an IP address, without port.
-fn server_name(name: String, at: &At, report: &mut Report) -> Option<String> {
+fn checked_name(name: String, at: &At, report: &mut Report) -> Option<String> {
     let name_like = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
     let is_address = name.parse::<std::net::IpAddr>().is_ok();
     if is_address || name.len() <= MAX_NAME && name.chars().all(name_like) {
         return Some(name);
     }
-    report
-        .error(at, format!("{} is no name that a certificate can have", quote(&name)))
-        .help("write a DNS name or an IP address, without port");
-    None
+    let message = format!("{} is no name that a certificate can have", quote(&name));
+    report.refuse(at, message, "write a DNS name or an IP address, without port")
 }
 
 fn fingerprints(at: &Cursor<'_>, report: &mut Report) -> Option<Vec<Fingerprint>> {
-    let Some(at) = at.get("fingerprint") else { return Some(Vec::new()) };
-    let texts = report.texts(&at, true);
+    let texts = at.read(&dialer_tls::FINGERPRINT).unwrap_or_default();
     let read = texts.into_iter().map(|(text, at)| {
         let fingerprint: Option<Fingerprint> = text.parse().ok();
         if fingerprint.is_none() {
@@ -231,6 +203,7 @@ fn fingerprints(at: &Cursor<'_>, report: &mut Report) -> Option<Vec<Fingerprint>
     read.collect::<Vec<_>>().into_iter().collect()
 }
 
+#[derive(Default)]
 struct Options {
     versions: TlsVersions,
     cipher_suites: Vec<CipherSuite>,
@@ -238,63 +211,53 @@ struct Options {
 }
 
 /// The `options` of a `tls`; `None` after an error was reported.
-fn options(at: &Cursor<'_>, report: &mut Report) -> Option<Options> {
-    let at = at.get("options");
-    let get = |key| at.as_ref().and_then(|at| at.get(key));
-    let versions = versions(get("minVersion"), get("maxVersion"), report);
-    let suites_at = get("cipherSuites");
-    let suites = suites_at.map_or(Some(Vec::new()), |at| cipher_suites(&at, versions, report));
-    let alpn = get("alpn").map(|at| report.texts(&at, false)).unwrap_or_default();
-    let mut protocols = Vec::new();
-    for (text, at) in alpn {
+fn options(at: Option<&Cursor<'_>>, report: &mut Report) -> Option<Options> {
+    let Some(at) = at else { return Some(Options::default()) };
+    let versions = versions(at, report);
+    let suites = cipher_suites(at, versions, report);
+    let mut alpn = Vec::new();
+    for (text, at) in at.read(&tls_options::ALPN).unwrap_or_default() {
         if text.is_empty() || text.len() > MAX_ALPN {
             let message = format!("the name of a protocol has 1 to {MAX_ALPN} bytes");
             report.error(&at, message);
             return None;
         }
-        protocols.push(text);
+        alpn.push(text);
     }
-    Some(Options { versions: versions?, cipher_suites: suites?, alpn: protocols })
+    Some(Options { versions: versions?, cipher_suites: suites?, alpn })
 }
 
 /// Minor versions: 2 or 3.
-fn versions(
-    min: Option<Cursor<'_>>,
-    max: Option<Cursor<'_>>,
-    report: &mut Report,
-) -> Option<TlsVersions> {
-    let minor_min = min.as_ref().map_or(Some(None), |at| version(at, report))?;
-    let minor_max = max.as_ref().map_or(Some(None), |at| version(at, report))?;
-    match (minor_min, minor_max) {
+fn versions(at: &Cursor<'_>, report: &mut Report) -> Option<TlsVersions> {
+    let min = version(at, &tls_options::MIN_VERSION, report)?;
+    let max = version(at, &tls_options::MAX_VERSION, report)?;
+    match (min, max) {
         (Some(3) | None, Some(3) | None) => Some(TlsVersions::Tls13),
         (Some(_), Some(3) | None) => Some(TlsVersions::Tls12And13),
         (Some(2) | None, Some(_)) => Some(TlsVersions::Tls12),
         (Some(_), Some(_)) => {
-            let at = min.as_ref().map_or_else(At::default, At::from);
-            report.error(at, "`minVersion` is above `maxVersion`: no version is left");
+            let message = "`minVersion` is above `maxVersion`: no version is left";
+            report.error(at.place_of(&tls_options::MIN_VERSION), message);
             None
         }
     }
 }
 
 /// The outer `None` after an error was reported.
-fn version(at: &Cursor<'_>, report: &mut Report) -> Option<Option<u8>> {
+fn version(at: &Cursor<'_>, field: &Field<OneText>, report: &mut Report) -> Option<Option<u8>> {
     const NAMES: [&str; 4] = ["VersionTLS12", "VersionTLS13", "VersionTLS10", "VersionTLS11"];
-    let Some(text) = report.some_text(Some(at)) else { return Some(None) };
+    const HELP: &str = "write `VersionTLS12` or `VersionTLS13`";
+    let Some(text) = at.read(field) else { return Some(None) };
+    let place = at.place_of(field);
     match NAMES.iter().position(|name| name.eq_ignore_ascii_case(&text)) {
         Some(0) => Some(Some(2)),
         Some(1) => Some(Some(3)),
-        Some(_) => {
-            report
-                .error(at, format!("{} is broken and not spoken", quote(&text)))
-                .help("write `VersionTLS12` or `VersionTLS13`");
-            None
-        }
+        Some(_) => report.refuse(place, format!("{} is broken and not spoken", quote(&text)), HELP),
         None => {
             let help = suggest::did_you_mean(&text, NAMES);
             report
-                .warning(at, format!("there is no version {}; this has no effect", quote(&text)))
-                .help(help.unwrap_or_else(|| "write `VersionTLS12` or `VersionTLS13`".to_owned()));
+                .warning(place, format!("there is no version {}; this has no effect", quote(&text)))
+                .help(help.unwrap_or_else(|| HELP.to_owned()));
             Some(None)
         }
     }
@@ -305,7 +268,8 @@ fn cipher_suites(
     versions: Option<TlsVersions>,
     report: &mut Report,
 ) -> Option<Vec<CipherSuite>> {
-    let texts = report.texts(at, false);
+    let Some(at) = at.get(&tls_options::CIPHER_SUITES) else { return Some(Vec::new()) };
+    let texts = at.read().unwrap_or_default();
     if versions == Some(TlsVersions::Tls13) && !texts.is_empty() {
         report
             .info(at.key(), "`cipherSuites` has no effect: those of TLS 1.3 cannot be chosen")
@@ -314,23 +278,18 @@ fn cipher_suites(
     }
     let written = texts.len();
     let mut suites = Vec::new();
+    let names = CIPHER_SUITES.map(|(name, _)| name);
     for (text, at) in texts {
         match CIPHER_SUITES.iter().find(|(name, _)| name.eq_ignore_ascii_case(&text)) {
             Some((_, suite)) => suites.push(*suite),
-            None => {
-                let names = CIPHER_SUITES.iter().map(|(name, _)| *name);
-                report
-                    .warning(&at, format!("{} is not spoken and left out", quote(&text)))
-                    .maybe_help(suggest::did_you_mean(&text, names));
-            }
+            None => report
+                .warning(&at, format!("{} is not spoken and left out", quote(&text)))
+                .maybe_help(suggest::did_you_mean(&text, names)),
         }
     }
     if suites.is_empty() && written > 0 {
-        let names: Vec<&str> = CIPHER_SUITES.iter().map(|(name, _)| *name).collect();
-        report
-            .error(at, "none of these cipher suites is spoken")
-            .help(format!("there are {}", names.join(", ")));
-        return None;
+        let help = format!("there are {}", names.join(", "));
+        return report.refuse(&at, "none of these cipher suites is spoken", help);
     }
     Some(suites)
 }

@@ -1,21 +1,24 @@
-//! What carries the bytes, by the type and metadata of a listener or dialer (spec: transports.md sections 5 to 8).
+//! What carries the bytes, by the type and metadata of a listener or dialer.
 
 use std::{ops::RangeInclusive, time::Duration};
 
 use crate::{
-    coerce::Place,
-    findings::{At, Report, quote},
-    value::{Cursor, Entry, Kind},
+    coerce,
+    findings::Report,
+    location::{At, quote},
+    schema::{
+        Field, Headers, Int, OneText, grpc, grpc_dialer, http2, http2_dialer, mux, quic,
+        tls_options, web_socket, ws_dialer,
+    },
+    value::{Cursor, Data, Member},
 };
 use rtun_settings::{
     CongestionControl, GrpcKeepalive, GrpcSettings, Http2Settings, HttpHeader, MuxSettings,
-    MuxVersion, QuicSettings, Secret, TransportStack, WebSocketSettings,
+    MuxVersion, QuicSettings, Secret, TlsVersions, TransportStack, WebSocketSettings,
 };
 
-use super::log::one_of;
+use super::choice::one_of;
 
-/// Time between pings of a WebSocket, where there are any.
-const WS_PING: Duration = Duration::from_secs(15);
 /// Bytes of smux's buffers that there may be: 4 GiB is what a window can say.
 const BUFFERS: RangeInclusive<i64> = 1..=u32::MAX as i64;
 /// Streams that QUIC may have.
@@ -29,6 +32,10 @@ const CONTROLLERS: [(&str, CongestionControl); 4] = [
 ];
 /// Most headers of one request.
 const MAX_HEADERS: usize = 64;
+/// Time without traffic before a gRPC listener sends a ping.
+const LISTENER_PING: Duration = Duration::from_secs(60);
+/// The same of a dialer.
+const DIALER_PING: Duration = Duration::from_secs(30);
 
 /// Which end is asked about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,57 +44,79 @@ pub(super) enum Side {
     Dialer,
 }
 
-/// A listener or dialer of a supported type.
-pub(super) struct Transport<'a> {
+/// Reads a listener or dialer of a supported type.
+pub(super) struct StackReader<'a> {
     pub(super) name: &'a str,
     pub(super) side: Side,
     /// The listener or dialer.
     pub(super) at: &'a Cursor<'a>,
 }
 
-impl Transport<'_> {
-    fn first(&self, keys: &[&str]) -> Option<Cursor<'_>> {
-        self.at.get("metadata").and_then(|metadata| metadata.first(keys))
+/// How a transport that does not encrypt is written so that it does.
+pub(crate) fn encrypted_form(name: &str) -> &'static str {
+    match name {
+        "ws" => "`type: wss`",
+        "mtcp" => "`type: mtls`",
+        "mws" => "`type: mwss`",
+        "h2c" => "`type: h2`",
+        "grpc" => "`grpc.insecure: false`",
+        _ => "`type: tls`",
     }
+}
 
-    fn flag(&self, keys: &[&str], report: &mut Report) -> Option<bool> {
-        self.first(keys).and_then(|at| report.boolean(&at))
-    }
-
-    /// A duration; none if it is zero.
-    fn span(&self, keys: &[&str], report: &mut Report) -> Option<Duration> {
-        let span = self.first(keys).and_then(|at| report.span(&at, Place::Metadata));
-        span.filter(|span| !span.is_zero())
-    }
-
+impl StackReader<'_> {
     /// A number within `range`, none if it is zero or less; the outer `None` after an error was reported.
     fn number(
         &self,
-        key: &str,
+        field: &Field<Int>,
         range: RangeInclusive<i64>,
         report: &mut Report,
     ) -> Option<Option<i64>> {
-        let Some(at) = self.first(&[key]) else { return Some(None) };
-        match report.integer(&at)? {
-            ..=0 => Some(None),
-            number if range.contains(&number) => Some(Some(number)),
-            number => {
+        match self.at.read(field) {
+            None | Some(..=0) => Some(None),
+            Some(number) if range.contains(&number) => Some(Some(number)),
+            Some(number) => {
                 let (least, most) = range.into_inner();
-                report.error(&at, format!("{number} is not in {least} to {most}"));
+                let message = format!("{number} is not in {least} to {most}");
+                report.error(self.at.place_of(field), message);
                 None
             }
         }
     }
 
+    /// The same, or its default.
+    fn number_or_default<T: TryFrom<i64> + Default>(
+        &self,
+        field: &Field<Int>,
+        range: RangeInclusive<i64>,
+        report: &mut Report,
+    ) -> Option<T> {
+        let number = self.number(field, range, report)?.unwrap_or_else(|| field.default());
+        Some(T::try_from(number).unwrap_or_default())
+    }
+
     /// Whether TLS is part of it.
-    pub(super) fn is_encrypted(&self, report: &mut Report) -> bool {
+    pub(super) fn is_encrypted(&self) -> bool {
         match self.name {
             "tls" | "wss" | "mtls" | "mwss" | "quic" | "h2" => true,
-            "grpc" => {
-                !self.flag(&["grpc.insecure", "grpcInsecure", "insecure"], report).unwrap_or(false)
-            }
+            "grpc" => !self.at.or_default(&grpc::INSECURE),
             _ => false,
         }
+    }
+
+    /// QUIC has no TLS but 1.3 (RFC 9001 section 4.2); `None` after an error was reported.
+    pub(super) fn check_versions(
+        &self,
+        versions: TlsVersions,
+        tls: Option<&Cursor<'_>>,
+        report: &mut Report,
+    ) -> Option<()> {
+        if self.name != "quic" || versions != TlsVersions::Tls12 {
+            return Some(());
+        }
+        let options = tls.and_then(|tls| tls.child_named("options"));
+        let place = options.map_or(At::from(self.at), |at| at.place_of(&tls_options::MAX_VERSION));
+        report.refuse(place, "`quic` needs TLS 1.3", "remove `maxVersion`")
     }
 
     /// The layers, with `tls` if it is encrypted; `None` after an error was reported.
@@ -108,80 +137,65 @@ impl Transport<'_> {
             "mws" | "mwss" => (true, true),
             _ => (false, false),
         };
-        let ws = if ws { Some(self.web_socket(report)) } else { None };
-        let mux = if mux { Some(self.mux(report)) } else { None };
-        let ws = ws.map_or(Some(None), |ws| ws.map(Some));
-        let mux = mux.map_or(Some(None), |mux| mux.map(Some));
+        let ws = if ws { self.web_socket(report).map(Some) } else { Some(None) };
+        let mux = if mux { self.mux(report).map(Some) } else { Some(None) };
         Some(TransportStack::Tcp { tls, ws: ws?, mux: mux? })
     }
 
     fn web_socket(&self, report: &mut Report) -> Option<WebSocketSettings> {
-        let path = self.path(&["ws.path", "path"], report);
-        let host = self.host(&["ws.host", "host"], report);
-        let (headers, host_header) = self.headers(&["ws.header", "header"], report)?;
-        let pings = self.side == Side::Dialer
-            && self.flag(&["ws.keepalive", "keepalive"], report).unwrap_or(false);
-        let every = self.span(&["ttl", "keepalive.interval"], report).unwrap_or(WS_PING);
+        let path = self.path(&web_socket::PATH, report);
+        let host = self.host(&ws_dialer::HOST, report);
+        let (headers, host_header) = self.headers(&web_socket::HEADER, report)?;
+        let pings = self.side == Side::Dialer && self.at.or_default(&ws_dialer::KEEPALIVE);
         Some(WebSocketSettings {
-            path: path?.unwrap_or_else(|| "/ws".to_owned()),
+            path: path?.unwrap_or_else(|| web_socket::PATH.default()),
             // As in GOST a header of that name counts more than the key.
             host: host_header.or(host?),
             headers,
-            ping_every: pings.then_some(every),
+            ping_every: pings.then(|| self.at.or_default(&ws_dialer::TTL)),
         })
     }
 
     fn mux(&self, report: &mut Report) -> Option<MuxSettings> {
         self.mux_type(report)?;
-        let version = match self.number("mux.version", 1..=2, report)? {
+        let version = match self.number(&mux::VERSION, 1..=2, report)? {
             Some(1) => MuxVersion::One,
-            Some(_) => MuxVersion::Two,
-            None if self.name == "mtcp" => MuxVersion::Two,
-            None => MuxVersion::One,
+            None if self.name != "mtcp" => MuxVersion::One,
+            _ => MuxVersion::Two,
         };
-        let disabled = self.flag(&["mux.keepaliveDisabled"], report).unwrap_or(false);
-        let interval = self.span(&["mux.keepaliveInterval"], report);
-        let timeout = self.span(&["mux.keepaliveTimeout"], report);
-        let keepalive = (!disabled).then_some(interval.unwrap_or(Duration::from_secs(10)));
-        let keepalive_timeout = timeout.unwrap_or(Duration::from_secs(30));
+        let keepalive = (!self.at.or_default(&mux::KEEPALIVE_DISABLED))
+            .then(|| self.at.or_default(&mux::KEEPALIVE_INTERVAL));
+        let keepalive_timeout = self.at.or_default(&mux::KEEPALIVE_TIMEOUT);
         if let Some(keepalive) = keepalive.filter(|keepalive| *keepalive > keepalive_timeout) {
-            let at = self.first(&["mux.keepaliveTimeout"]);
-            let at = at.or_else(|| self.first(&["mux.keepaliveInterval"]));
-            report
-                .error(
-                    at.as_ref().map_or_else(|| At::from(self.at), At::from),
-                    format!(
-                        "a connection would end after {keepalive_timeout:?}, before its first sign of life after {keepalive:?}"
-                    ),
-                )
-                .help("make `mux.keepaliveTimeout` several times `mux.keepaliveInterval`");
-            return None;
+            let place = match self.at.get(&mux::KEEPALIVE_TIMEOUT) {
+                Some(at) => At::from(&at),
+                None => self.at.place_of(&mux::KEEPALIVE_INTERVAL),
+            };
+            let message = format!(
+                "a connection would end after {keepalive_timeout:?}, before its first sign of life after {keepalive:?}"
+            );
+            let help = "make `mux.keepaliveTimeout` several times `mux.keepaliveInterval`";
+            return report.refuse(place, message, help);
         }
-        let max_frame = self.number("mux.maxFrameSize", 1..=i64::from(u16::MAX), report);
-        let receive = self.number("mux.maxReceiveBuffer", BUFFERS, report);
-        let stream = self.number("mux.maxStreamBuffer", BUFFERS, report);
-        let bytes = |number: Option<i64>| number.and_then(|number| usize::try_from(number).ok());
-        let receive_buffer = bytes(receive?).unwrap_or(4 << 20);
-        let stream_buffer = bytes(stream?).unwrap_or(64 << 10);
+        let max_frame = self.number_or_default(&mux::MAX_FRAME_SIZE, 1..=65535, report);
+        let receive = self.number_or_default(&mux::MAX_RECEIVE_BUFFER, BUFFERS, report);
+        let stream = self.number_or_default(&mux::MAX_STREAM_BUFFER, BUFFERS, report);
+        let (receive_buffer, stream_buffer): (usize, usize) = (receive?, stream?);
         if stream_buffer > receive_buffer {
-            let at = self.first(&["mux.maxStreamBuffer"]);
-            let at = at.or_else(|| self.first(&["mux.maxReceiveBuffer"]));
-            report
-                .error(
-                    at.as_ref().map_or_else(|| At::from(self.at), At::from),
-                    format!(
-                        "one stream may hold {stream_buffer} bytes, all together {receive_buffer}"
-                    ),
-                )
-                .help("`mux.maxStreamBuffer` is at most `mux.maxReceiveBuffer`");
-            return None;
+            let place = match self.at.get(&mux::MAX_STREAM_BUFFER) {
+                Some(at) => At::from(&at),
+                None => self.at.place_of(&mux::MAX_RECEIVE_BUFFER),
+            };
+            let message =
+                format!("one stream may hold {stream_buffer} bytes, all together {receive_buffer}");
+            let help = "`mux.maxStreamBuffer` is at most `mux.maxReceiveBuffer`";
+            return report.refuse(place, message, help);
         }
-        let max_frame = max_frame?.and_then(|number| u16::try_from(number).ok()).unwrap_or(32768);
         Some(MuxSettings {
             version,
             keepalive,
             keepalive_timeout,
-            max_frame,
+            max_frame: max_frame?,
             receive_buffer,
             stream_buffer,
         })
@@ -189,121 +203,100 @@ impl Transport<'_> {
 
     /// `None` after an error was reported.
     fn mux_type(&self, report: &mut Report) -> Option<()> {
-        let Some(at) = self.first(&["mux.type"]) else { return Some(()) };
-        match report.some_text(Some(&at)).as_deref() {
-            None | Some("smux") => Some(()),
-            Some("yamux") => {
-                report.error(&at, "`yamux` is not supported").help(
-                    "write `mux.type: smux` at both ends, or nothing: they have to be the same",
-                );
-                None
+        let at = self.at.place_of(&mux::TYPE);
+        match self.at.or_default(&mux::TYPE).as_str() {
+            "smux" => {}
+            "yamux" => {
+                let help =
+                    "write `mux.type: smux` at both ends, or nothing: they have to be the same";
+                return report.refuse(at, "`yamux` is not supported", help);
             }
-            Some(other) => {
-                report.warning(&at, format!("{} is taken as `smux`, as in GOST", quote(other)));
-                Some(())
+            other => {
+                report.warning(at, format!("{} is taken as `smux`, as in GOST", quote(other)));
             }
         }
+        Some(())
     }
 
     fn quic(&self, report: &mut Report) -> Option<QuicSettings> {
-        let keepalive = self.flag(&["keepAlive"], report).unwrap_or(true);
-        let every = self.span(&["ttl"], report).unwrap_or(Duration::from_secs(10));
-        let idle = self.span(&["maxIdleTimeout"], report);
-        let streams = self.number("maxStreams", STREAMS, report)?;
-        let congestion = self.first(&["congestion"]);
+        let at = self.at;
+        let streams = self.number(&quic::MAX_STREAMS, STREAMS, report)?;
         Some(QuicSettings {
-            keepalive: keepalive.then_some(every),
-            idle_timeout: idle.unwrap_or(Duration::from_secs(90)),
-            handshake_timeout: self.span(&["handshakeTimeout"], report),
-            datagrams: self.flag(&["datagrams"], report).unwrap_or(true),
+            keepalive: at.or_default(&quic::KEEP_ALIVE).then(|| at.or_default(&quic::TTL)),
+            idle_timeout: at.or_default(&quic::MAX_IDLE_TIMEOUT),
+            handshake_timeout: at.read(&quic::HANDSHAKE_TIMEOUT),
+            datagrams: at.or_default(&quic::DATAGRAMS),
             max_streams: streams.and_then(|number| u32::try_from(number).ok()),
-            congestion: congestion
-                .and_then(|at| one_of(&at, &CONTROLLERS, report))
-                .unwrap_or_default(),
+            congestion: one_of(at, &quic::CONGESTION, &CONTROLLERS, report).unwrap_or_default(),
         })
     }
 
     fn http2(&self, report: &mut Report) -> Option<Http2Settings> {
-        let path = self.path(&["path"], report);
-        let host = self.host(&["host"], report);
-        let (headers, host_header) = self.headers(&["header"], report)?;
+        let path = self.path(&http2::PATH, report);
+        let host = self.host(&http2_dialer::HOST, report);
+        let (headers, host_header) = self.headers(&http2_dialer::HEADER, report)?;
         Some(Http2Settings { path: path?, host: host_header.or(host?), headers })
     }
 
     fn grpc(&self, report: &mut Report) -> Option<GrpcSettings> {
-        let path_at = self.first(&["grpc.path", "path"]);
-        let path = report.some_text(path_at.as_ref()).unwrap_or_default();
-        let path = grpc_path(&path);
-        if let Some(at) = path_at.filter(|_| !path.bytes().all(is_path_byte)) {
-            report.error(&at, format!("{} is no path of a gRPC service", quote(&path)));
-            return None;
+        let path = grpc_path(&self.at.or_default(&grpc::PATH));
+        if !path.bytes().all(is_path_byte) {
+            let message = format!("{} is no path of a gRPC service", quote(&path));
+            let help = "write for example `/mail.Mail/Send`, without query, blanks and braces";
+            return report.refuse(self.at.place_of(&grpc::PATH), message, help);
         }
-        let authority = self.host(&["grpc.authority", "grpc.host", "host"], report)?;
-        let keepalive = self.flag(&["grpc.keepalive", "keepalive"], report).unwrap_or(false);
-        let without_calls = self
-            .flag(&["grpc.keepalive.permitWithoutStream", "keepalive.permitWithoutStream"], report);
-        let time = self.span(&["grpc.keepalive.time", "keepalive.time"], report);
-        let timeout = self.span(&["grpc.keepalive.timeout", "keepalive.timeout"], report);
-        let seconds = match self.side {
-            Side::Listener => 60,
-            Side::Dialer => 30,
+        let authority = self.host(&grpc_dialer::AUTHORITY, report)?;
+        let ping = match self.side {
+            Side::Listener => LISTENER_PING,
+            Side::Dialer => DIALER_PING,
         };
-        let keepalive = keepalive.then_some(GrpcKeepalive {
-            time: time.unwrap_or(Duration::from_secs(seconds)),
-            timeout: timeout.unwrap_or(Duration::from_secs(30)),
-            without_calls: without_calls.unwrap_or(false),
+        let keepalive = self.at.or_default(&grpc::KEEPALIVE).then(|| GrpcKeepalive {
+            time: self.at.read(&grpc::KEEPALIVE_TIME).unwrap_or(ping),
+            timeout: self.at.or_default(&grpc::KEEPALIVE_TIMEOUT),
+            without_calls: self.at.or_default(&grpc::WITHOUT_CALLS),
         });
         Some(GrpcSettings { path, authority, keepalive })
     }
 
     /// A path of HTTP; the outer `None` after an error was reported.
-    fn path(&self, keys: &[&str], report: &mut Report) -> Option<Option<String>> {
-        let at = self.first(keys);
-        let Some((path, at)) = report.some_text(at.as_ref()).zip(at) else { return Some(None) };
+    fn path(&self, field: &Field<OneText>, report: &mut Report) -> Option<Option<String>> {
+        let Some(path) = self.at.read(field) else { return Some(None) };
+        let at = self.at.place_of(field);
         if !path.bytes().all(is_path_byte) {
-            report
-                .error(&at, format!("{} is no path", quote(&path)))
-                .help("write for example `/tunnel`, without query, blanks and braces");
-            return None;
+            let help = "write for example `/tunnel`, without query, blanks and braces";
+            return report.refuse(at, format!("{} is no path", quote(&path)), help);
         }
         match (path.starts_with('/'), self.side) {
             (true, _) => Some(Some(path)),
             (false, Side::Dialer) => Some(Some(format!("/{path}"))),
             (false, Side::Listener) => {
-                report
-                    .error(
-                        &at,
-                        format!("{} is no path: it does not begin with a slash", quote(&path)),
-                    )
-                    .help(format!("write {}", quote(&format!("/{path}"))));
-                None
+                let message =
+                    format!("{} is no path: it does not begin with a slash", quote(&path));
+                report.refuse(at, message, format!("write {}", quote(&format!("/{path}"))))
             }
         }
     }
 
     /// What is sent as `Host` or authority; the outer `None` after an error was reported.
-    fn host(&self, keys: &[&str], report: &mut Report) -> Option<Option<String>> {
-        if self.side == Side::Listener {
-            return Some(None);
+    fn host(&self, field: &Field<OneText>, report: &mut Report) -> Option<Option<String>> {
+        let host = self.at.read(field).filter(|_| self.side == Side::Dialer);
+        match host {
+            Some(host) if !is_authority(&host) => {
+                let message = format!("{} is no name to ask for", quote(&host));
+                let help = "write for example `hub.example` or `hub.example:8443`";
+                report.refuse(self.at.place_of(field), message, help)
+            }
+            host => Some(host),
         }
-        let at = self.first(keys);
-        let Some((host, at)) = report.some_text(at.as_ref()).zip(at) else { return Some(None) };
-        if !is_authority(&host) {
-            report
-                .error(&at, format!("{} is no name to ask for", quote(&host)))
-                .help("write for example `hub.example` or `hub.example:8443`");
-            return None;
-        }
-        Some(Some(host))
     }
 
     /// The headers and, of a dialer, what is to be sent as `Host`; the outer `None` after an error was reported.
     fn headers(
         &self,
-        keys: &[&str],
+        field: &Field<Headers>,
         report: &mut Report,
     ) -> Option<(Vec<HttpHeader>, Option<String>)> {
-        let Some(at) = self.first(keys) else { return Some((Vec::new(), None)) };
+        let Some(at) = self.at.get(field) else { return Some((Vec::new(), None)) };
         let mut headers = headers(&at, report)?;
         let mut host = None;
         if self.side == Side::Dialer {
@@ -316,14 +309,14 @@ impl Transport<'_> {
             });
         }
         if host.as_deref().is_some_and(|host| !is_authority(host)) {
-            report.error(&at, "the header `Host` holds no name to ask for");
-            return None;
+            let help = "write for example `hub.example` or `hub.example:8443`";
+            return report.refuse(&at, "the header `Host` holds no name to ask for", help);
         }
         Some((headers, host))
     }
 }
 
-/// Service and method that `path` stands for (spec: transports.md section 8).
+/// Service and method that `path` stands for.
 fn grpc_path(path: &str) -> String {
     match path.trim_matches('/').split_once('/') {
         None => match path.trim_matches('/') {
@@ -353,10 +346,9 @@ const OWN_HEADERS: [&str; 13] = [
 
 /// A map of headers; `None` after an error was reported.
 pub(super) fn headers(at: &Cursor<'_>, report: &mut Report) -> Option<Vec<HttpHeader>> {
-    if !matches!(at.value.kind, Kind::Map(_)) && !at.value.is_unset() {
-        let found = at.value.describe();
-        report.error(at, format!("expected a map of headers, found {found}"));
-        return None;
+    if !matches!(at.value.data, Data::Map(_)) && !at.value.is_unset() {
+        let message = format!("expected a map of headers, found {}", at.value.describe());
+        return report.refuse(at, message, "write `header: {NAME: VALUE}`");
     }
     let entries = at.value.entries();
     if entries.len() > MAX_HEADERS {
@@ -367,25 +359,28 @@ pub(super) fn headers(at: &Cursor<'_>, report: &mut Report) -> Option<Vec<HttpHe
     headers.into_iter().collect()
 }
 
-fn header(map: &Cursor<'_>, entry: &Entry, report: &mut Report) -> Option<HttpHeader> {
+fn header(map: &Cursor<'_>, entry: &Member, report: &mut Report) -> Option<HttpHeader> {
     let at = map.child(entry);
     let name = entry.key.clone();
     let token = |c: u8| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&c);
     if name.is_empty() || !name.bytes().all(token) {
-        report.error(at.key(), format!("{} is no name of a header", quote(&name)));
-        return None;
+        let message = format!("{} is no name of a header", quote(&name));
+        return report.refuse(
+            at.key(),
+            message,
+            "a name has letters, digits and signs such as `-`",
+        );
     }
     if OWN_HEADERS.iter().any(|own| own.eq_ignore_ascii_case(&name)) {
-        report.error(at.key(), format!("the header {} is set by the transport", quote(&name)));
-        return None;
+        let message = format!("the header {} is set by the transport", quote(&name));
+        return report.refuse(at.key(), message, "remove it");
     }
-    let value = crate::coerce::text(at.value).ok();
+    let value = coerce::text(at.value).ok();
     let printable = |c: u8| c == b'\t' || (b' '..=b'~').contains(&c);
     // Not shown: it may be a secret.
     let Some(value) = value.filter(|value| value.bytes().all(printable)) else {
         let message = format!("the header {} has a value that no header can have", quote(&name));
-        report.error(at.key(), message).help("write printable ASCII on one line");
-        return None;
+        return report.refuse(at.key(), message, "write printable ASCII on one line");
     };
     Some(HttpHeader { name, value: Secret::new(value) })
 }

@@ -1,234 +1,140 @@
-//! Metadata keys by the type of what they belong to (spec: config.md section 7).
+//! Keys of `metadata` by what they belong to; those of transports have a file of their own.
 
-use super::{
-    Key, Object,
-    Shape::{self, Any, Bool, Duration, Int, Text, Texts},
-    Status::{self, Misplaced, NoEffect, NotYet, Silent, Supported},
-    transport_stack,
-};
+use super::field::{KeySpec, KeyStatus, Line, Object, Shape, objects};
 
-pub(super) const fn key(names: &'static [&'static str], shape: Shape, status: Status) -> Key {
-    Key { names, shape, status }
+const CACHE: &str = "answers are cached by rtun's own rules, off the packet path";
+const WHOLE_PACKETS: &str = "packets of up to 65535 bytes are taken whole";
+const NO_DATAGRAMS: &str = "no datagrams go through a proxy";
+const ONLY_CHAIN: &str = "a host has one chain";
+
+objects! {
+    /// What a command line leaves in every metadata map though it counts elsewhere.
+    left_over, "parameters of other objects" {
+        silent("retries", "admission", "bypass", "resolver", "prefer", "hosts", "limiter.in", "limiter.out", "limiter.conn.in",
+            "limiter.conn.out", "climiter", "rlimiter");
+    }
+
+    /// What GOST leaves in a hop's metadata of the parameters that become the dialer's `tls`.
+    tls_left_over, "parameters of a dialer's tls" {
+        silent("tls.certFile", "certFile", "cert", "tls.keyFile", "keyFile", "key", "tls.caFile", "caFile", "ca", "tls.secure",
+            "secure", "tls.serverName", "serverName");
+    }
+
+    service_metadata in metadata, "a service's metadata" {
+        take(DIAL_TIMEOUT: Timespan, "dialTimeout", "3s, with proxies or layers on TCP 6s", "limit for connecting to one hub, proxies and handshakes included; it counts once the first name is found, for which there is at most as long again, and at most 3s. A lookup that takes longer [goes on](troubleshooting.md#why-a-host-is-not-connected)");
+        take(IGNORE_CHAIN: Flag, "ignoreChain", "false", "an error on a host, which would have no hub");
+        take(PROXY_PROTOCOL: Int, "proxyProtocol", "0", "hub: above 0 each connection on TCP begins with a PROXY preamble; needs `trustedProxies` in the listener's metadata");
+        take(INTERFACE: CommaTexts, "interface", "none", "host: what connections are bound to, list or comma text: devices or addresses, tried one after the other; with `!` after one the next are not tried. No effect on a hub");
+        take(SO_MARK: Int, "so_mark", "none, on a host 29300", "mark of the host's connections, or of the hub's listening socket. By it a host's own packets are [kept out of its tunnel](configuration.md#routes-of-the-system)");
+        take(NETNS: OneText, "netns", "none", "network namespace in which the hub listens, or the host's device is; a name of `ip netns`, or a path");
+        take(NETNS_OUT: OneText, "netns.out", "none", "network namespace in which a host's connections are opened");
+        not_yet("preUp", "preDown", "postUp", "postDown", "enableStats", "observer.resetTraffic", "observer.period", "observePeriod",
+            "limiter.refreshInterval", "limiter.cleanupInterval", "limiter.scope", "labels");
+        shared(left_over);
+    }
+
+    router_handler in metadata, "the metadata of a `router` handler" {
+        take(ROUTER: OneText, "router", "none", "the default router: asked where a namespace has no router of its own, or that one has no route");
+        take(INGRESS: OneText, "ingress", "none", "the ingress; without it any host may join any known namespace");
+        take(READ_TIMEOUT: Timespan, "readTimeout", "10s", "limit from accepting a connection to admitting the host");
+        take(SOURCE_CHECK: OneText, "sourceCheck", "strict", "`strict`: a packet's source must be routed back to the sending host, by one of the rows where a prefix has several; `loose`: to some host; `off`. However strict, a source that no table knows may send [ICMP errors](configuration.md#icmp-errors) about packets that went to its host");
+        take(SHARING: OneText, "router.sharing" | "sharing", "newest", "several connections of one name: `newest`: the newest carries all, `flow`: flows are spread over them. Several hosts [with one prefix](configuration.md#one-prefix-behind-several-hosts): `newest`: the first that is connected carries all, `flow`: flows are spread over those connected");
+        take(TTL: Flag, "ttl", "false", "whether the hub decrements TTL and hop limit; `traceroute` shows the hub then");
+        take(ICMP: Flag, "icmp", "true", "rtun's own: whether hosts get [ICMP errors](configuration.md#icmp-errors) about packets of theirs that go nowhere");
+        take(ADDRESS: CommaTexts, "address", "none", "rtun's own: one IPv4 address, one IPv6 address or both, where these errors come from; list or comma text. Without it they come from the destination of the packet");
+        take(GSO_FRAMES: Flag, "gsoFrames" | "superFrames", "true", "rtun's own: whether rtun hosts may send packets of up to 64 KiB whole, and get them; only speed depends on it");
+        take(QUEUE_BUDGET: Int, "queueBudget", "256 MiB", "rtun's own: memory that the queues for all hosts may hold together, at least 16; the fuller, the less each may hold");
+        take(MAX_ROUTES_PER_ROUTER: Int, "maxRoutesPerRouter", "2000000", "rtun's own: routes of one router, wherever they come from; more in the configuration itself is an error");
+        take(MAX_ROUTES: Int, "maxRoutes", "4000000", "rtun's own: routes of all routers together, likewise");
+        take(MAX_NAMESPACES: Int, "maxNamespaces", "65536", "rtun's own: namespaces with a host");
+        take(MAX_HOSTS: Int, "maxHosts", "65536", "rtun's own: hosts connected");
+        take(MAX_HOSTS_PER_USER: Int, "maxHostsPerUser", "`maxHosts`", "rtun's own: hosts connected as one user");
+        no_effect(WHOLE_PACKETS, Int: "router.bufferSize", "bufferSize");
+        no_effect(CACHE, Flag: "router.cache");
+        no_effect(CACHE, Timespan: "router.cache.expiration");
+        not_yet("entrypoint", "sd", "sd.cache.expiration", "sd.renewInterval", "observePeriod", "observer.period",
+            "observer.observePeriod", "observer.resetTraffic", "limiter.refreshInterval", "limiter.cleanupInterval", "skipauth");
+        misplaced("an auther is named in the handler itself, in a file; a command line can give one user as user:password@", "auther");
+        misplaced("an observer is named in the handler itself, in a file", "observer");
+        misplaced("a limiter is named in the handler itself, in a file", "limiter");
+        shared(left_over);
+    }
+
+    tun_handler in metadata, "the metadata of a `tun` handler" {
+        take(KEEPALIVE: Flag, "tun.keepalive" | "keepalive", "true", "client of a [UDP tunnel](configuration.md#udp-tunnels): whether it registers again and again; without, the server loses it for good when it starts again");
+        take(TTL: Timespan, "tun.ttl" | "ttl", "10s", "client of a UDP tunnel: time between registers; after three without a sign of life the server counts as gone");
+        take(TOKEN: OneText, "tun.token" | "token" | "passphrase", "none", "client of a UDP tunnel: at most 16 bytes, sent as they are");
+        take(P2P: Flag, "tun.p2p" | "p2p", "false", "server of a UDP tunnel: everything goes to one client, whatever its destination, and that client may send from any source");
+        take(ALLOW: CommaTexts, "allow", "none", "rtun's own; server of a UDP tunnel: prefixes of addresses that clients may register besides those of the device's networks; list or comma text");
+        no_effect(WHOLE_PACKETS, Int: "bufferSize");
+        shared(left_over);
+    }
+
+    tun_listener in metadata, "the metadata of a `tun` listener" {
+        take(NAME: OneText, "name" | "tun.name", "the kernel's choice", "the device, at most 15 bytes");
+        take(NET: CommaTexts, "net" | "tun.net", "required", "addresses with prefix length, IPv4 and IPv6, list or comma text; host bits are kept");
+        take(MTU: Int, "mtu" | "tun.mtu", "1420 bytes", "68 (1280 with an IPv6 address) to 65535; 0 and less are the default");
+        take(GW: OneText, "gw" | "tun.gw", "none", "gateway of routes that have none of their own, of its IP version");
+        take(ROUTE: CommaTexts, "route" | "tun.route", "none", "prefixes led into the device, by `gw` if it is given; list or comma text; [how](configuration.md#routes-of-the-system)");
+        take(ROUTES: CommaTexts, "routes" | "tun.routes", "none", "items `PREFIX` or `PREFIX GATEWAY`; list or comma text");
+        take(DNS: CommaTexts, "dns" | "tun.dns", "none", "name servers, list or comma text");
+        take(OFFLOAD: Flag, "offload", "true", "rtun's own: whether packets cross the device many at a time, where the kernel can; only speed depends on it");
+        take(GSO_FRAMES: Flag, "gsoFrames" | "superFrames", "true", "rtun's own: whether such packets go whole to an rtun hub, and come from it; only speed depends on it");
+        no_effect("it is for macOS", OneText: "peer", "tun.peer");
+        no_effect("it is for Windows", OneText: "guid", "tun.guid");
+        take(ROUTER: OneText, "router" | "tun.router", "none", "server of a UDP tunnel: a router; each line's `gateway` is an address that a client registers");
+        shared(left_over);
+    }
+
+    router_connector in metadata, "the metadata of a `router` connector" {
+        take(ROUTER_ID: OneText, "router.id", "the default namespace", "the UUID of the namespace to join");
+        take(CONNECT_TIMEOUT: Timespan, "connectTimeout", "built in", "limit for the hub's answer");
+    }
+
+    proxy_connector in metadata, "the metadata of a connector to a proxy" {
+        take(TIMEOUT: Timespan, "timeout", "built in", "limit for the proxy's answer");
+    }
+
+    http_connector in metadata, "the metadata of an `http` connector" {
+        shared(proxy_connector);
+        take(HEADER: Headers, "header", "none", "a map of headers sent with the request");
+    }
+
+    socks5_connector in metadata, "the metadata of a `socks5` connector" {
+        shared(proxy_connector);
+        no_effect("GOST's own encryption of SOCKS5 is never offered", Flag: "notls");
+        no_effect(NO_DATAGRAMS, OneText: "relay");
+        no_effect(NO_DATAGRAMS, Int: "udp.bufferSize", "udpBufferSize");
+        no_effect(NO_DATAGRAMS, Timespan: "udp.timeout");
+    }
+
+    node_metadata in metadata, "the metadata of a hop or node" {
+        take(INTERFACE: CommaTexts, "interface", "the hop's, then the service's", "what connections to this node are bound to, as in a service");
+        take(SO_MARK: Int, "so_mark", "the hop's, then the service's", "their mark");
+        take(PROXY_PROTOCOL: Int, "proxyProtocol", "0", "1 or 2: connections begin with a PROXY preamble of that version");
+        take(NETNS: OneText, "netns", "the hop's, then the service's", "network namespace in which they are opened");
+        take(WEIGHT: Int, "weight", "1", "node: how often `random` takes it, compared to the others");
+        take(BACKUP: Flag, "backup", "false", "node: whether it is only used when no other can be");
+        not_yet("maxFails", "failTimeout");
+        shared(tls_left_over);
+    }
+
+    chain_metadata in metadata, "the metadata of a chain" {
+        no_effect(ONLY_CHAIN, Int: "weight", "maxFails");
+        no_effect(ONLY_CHAIN, Flag: "backup");
+        no_effect(ONLY_CHAIN, Timespan: "failTimeout");
+    }
 }
 
-pub(super) const fn yes(names: &'static [&'static str], shape: Shape) -> Key {
-    key(names, shape, Supported)
-}
-
-pub(super) const fn not_yet(names: &'static [&'static str]) -> Key {
-    key(names, Any, NotYet)
-}
-
-/// What a command line leaves in every metadata map though it counts elsewhere.
-const fn silent(names: &'static [&'static str]) -> Key {
-    key(names, Any, Silent)
-}
-
-pub(super) const LEFT_BEHIND: Key = silent(&[
-    "retries",
-    "admission",
-    "bypass",
-    "resolver",
-    "prefer",
-    "hosts",
-    "limiter.in",
-    "limiter.out",
-    "limiter.conn.in",
-    "limiter.conn.out",
-    "climiter",
-    "rlimiter",
-]);
-
-pub(super) static SERVICE: Object = Object {
-    what: "a service's metadata",
-    keys: &[
-        yes(&["dialTimeout"], Duration),
-        yes(&["ignoreChain"], Bool),
-        yes(&["proxyProtocol"], Int),
-        yes(&["interface"], Text),
-        yes(&["so_mark"], Int),
-        not_yet(&["preUp"]),
-        not_yet(&["preDown"]),
-        not_yet(&["postUp"]),
-        not_yet(&["postDown"]),
-        not_yet(&["enableStats"]),
-        not_yet(&["observer.resetTraffic"]),
-        not_yet(&["observer.period", "observePeriod"]),
-        yes(&["netns"], Text),
-        yes(&["netns.out"], Text),
-        not_yet(&["limiter.refreshInterval"]),
-        not_yet(&["limiter.cleanupInterval"]),
-        not_yet(&["limiter.scope"]),
-        not_yet(&["labels"]),
-        LEFT_BEHIND,
-    ],
-};
-
-const CACHE: Status = NoEffect("answers are cached by rtun's own rules, off the packet path");
-
-pub(super) static ROUTER_HANDLER: Object = Object {
-    what: "the metadata of a `router` handler",
-    keys: &[
-        yes(&["router"], Text),
-        yes(&["ingress"], Text),
-        yes(&["readTimeout"], Duration),
-        yes(&["sourceCheck"], Text),
-        yes(&["router.sharing", "sharing"], Text),
-        yes(&["ttl"], Bool),
-        yes(&["icmp"], Bool),
-        yes(&["address"], Texts),
-        yes(&["superFrames"], Bool),
-        yes(&["queueBudget"], Int),
-        yes(&["maxRoutesPerRouter"], Int),
-        yes(&["maxRoutes"], Int),
-        yes(&["maxNamespaces"], Int),
-        yes(&["maxHosts"], Int),
-        yes(&["maxHostsPerUser"], Int),
-        key(
-            &["router.bufferSize", "bufferSize"],
-            Int,
-            NoEffect("packets of up to 65535 bytes are taken whole"),
-        ),
-        key(&["router.cache"], Bool, CACHE),
-        key(&["router.cache.expiration"], Duration, CACHE),
-        not_yet(&["entrypoint"]),
-        not_yet(&["sd"]),
-        not_yet(&["sd.cache.expiration"]),
-        not_yet(&["sd.renewInterval"]),
-        not_yet(&["observePeriod", "observer.period", "observer.observePeriod"]),
-        not_yet(&["observer.resetTraffic"]),
-        not_yet(&["limiter.refreshInterval"]),
-        not_yet(&["limiter.cleanupInterval"]),
-        not_yet(&["skipauth"]),
-        key(
-            &["auther"],
-            Any,
-            Misplaced(
-                "an auther is named in the handler itself, in a file; a command line can give one user \
-                 as user:password@",
-            ),
-        ),
-        key(&["observer"], Any, Misplaced("an observer is named in the handler itself, in a file")),
-        key(&["limiter"], Any, Misplaced("a limiter is named in the handler itself, in a file")),
-        LEFT_BEHIND,
-    ],
-};
-
-pub(super) static TUN_HANDLER: Object = Object {
-    what: "the metadata of a `tun` handler",
-    keys: &[
-        yes(&["tun.keepalive", "keepalive"], Bool),
-        yes(&["tun.ttl", "ttl"], Duration),
-        yes(&["tun.token", "token", "passphrase"], Text),
-        yes(&["tun.p2p", "p2p"], Bool),
-        yes(&["allow"], Texts),
-        key(&["bufferSize"], Int, NoEffect("packets of up to 65535 bytes are taken whole")),
-        LEFT_BEHIND,
-    ],
-};
-
-pub(super) static TUN_LISTENER: Object = Object {
-    what: "the metadata of a `tun` listener",
-    keys: &[
-        yes(&["name", "tun.name"], Text),
-        yes(&["net", "tun.net"], Texts),
-        yes(&["mtu", "tun.mtu"], Int),
-        yes(&["gw", "tun.gw"], Text),
-        yes(&["route", "tun.route"], Texts),
-        yes(&["routes", "tun.routes"], Texts),
-        yes(&["dns", "tun.dns"], Texts),
-        yes(&["offload"], Bool),
-        yes(&["superFrames"], Bool),
-        key(&["peer", "tun.peer"], Text, NoEffect("it is for macOS")),
-        key(&["guid", "tun.guid"], Text, NoEffect("it is for Windows")),
-        yes(&["router", "tun.router"], Text),
-        LEFT_BEHIND,
-    ],
-};
-
-pub(super) static ROUTER_CONNECTOR: Object = Object {
-    what: "the metadata of a `router` connector",
-    keys: &[yes(&["router.id"], Text), yes(&["connectTimeout"], Duration)],
-};
-
-/// Of the connector to an HTTP proxy.
-pub(super) static HTTP_CONNECTOR: Object = Object {
-    what: "the metadata of an `http` connector",
-    keys: &[yes(&["timeout"], Duration), yes(&["header"], Any)],
-};
-
-/// Of the connector to a SOCKS5 proxy.
-pub(super) static SOCKS5_CONNECTOR: Object = Object {
-    what: "the metadata of a `socks5` connector",
-    keys: &[
-        yes(&["timeout"], Duration),
-        key(&["notls"], Bool, NoEffect("GOST's own encryption of SOCKS5 is never offered")),
-        key(&["relay"], Text, NO_DATAGRAMS),
-        key(&["udp.bufferSize", "udpBufferSize"], Int, NO_DATAGRAMS),
-        key(&["udp.timeout"], Duration, NO_DATAGRAMS),
-    ],
-};
-
-const NO_DATAGRAMS: Status = NoEffect("no datagrams go through a proxy");
-
-/// What GOST leaves in a hop's metadata of the parameters that become the dialer's `tls`.
-const TLS_LEFT_BEHIND: Key = silent(&[
-    "tls.certFile",
-    "certFile",
-    "cert",
-    "tls.keyFile",
-    "keyFile",
-    "key",
-    "tls.caFile",
-    "caFile",
-    "ca",
-    "tls.secure",
-    "secure",
-    "tls.serverName",
-    "serverName",
-]);
-
-/// Of a hop or node.
-pub(super) static NODE: Object = Object {
-    what: "the metadata of a hop or node",
-    keys: &[
-        yes(&["interface"], Text),
-        yes(&["so_mark"], Int),
-        yes(&["proxyProtocol"], Int),
-        yes(&["netns"], Text),
-        yes(&["weight"], Int),
-        yes(&["backup"], Bool),
-        not_yet(&["maxFails"]),
-        not_yet(&["failTimeout"]),
-        TLS_LEFT_BEHIND,
-    ],
-};
-
-const ONLY_CHAIN: Status = NoEffect("a host has one chain");
-
-pub(super) static CHAIN: Object = Object {
-    what: "the metadata of a chain",
-    keys: &[
-        key(&["weight"], Int, ONLY_CHAIN),
-        key(&["backup"], Bool, ONLY_CHAIN),
-        key(&["maxFails"], Int, ONLY_CHAIN),
-        key(&["failTimeout"], Duration, ONLY_CHAIN),
-    ],
-};
-
-/// All tables.
-pub(super) fn tables() -> Vec<&'static Object> {
-    let mut tables = vec![
-        &SERVICE,
-        &ROUTER_HANDLER,
-        &TUN_HANDLER,
-        &TUN_LISTENER,
-        &ROUTER_CONNECTOR,
-        &HTTP_CONNECTOR,
-        &SOCKS5_CONNECTOR,
-        &NODE,
-        &CHAIN,
-    ];
-    tables.extend(transport_stack::tables());
-    tables
-}
+/// All tables that a document may use.
+pub(super) static TABLES: &[&Object] = &[
+    &service_metadata::OBJECT,
+    &router_handler::OBJECT,
+    &tun_handler::OBJECT,
+    &tun_listener::OBJECT,
+    &router_connector::OBJECT,
+    &http_connector::OBJECT,
+    &socks5_connector::OBJECT,
+    &node_metadata::OBJECT,
+    &chain_metadata::OBJECT,
+];

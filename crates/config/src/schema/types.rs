@@ -5,12 +5,14 @@
 pub struct Types {
     /// `handler`, `listener`, `connector` or `dialer`.
     pub what: &'static str,
+    /// What one without `type` is.
+    pub unset: &'static str,
     /// What rtun does.
     pub supported: &'static [&'static str],
     /// What could carry or make a tunnel in GOST, and rtun does not do.
     pub refused: &'static [Refused],
-    /// What belongs to other uses of GOST.
-    pub elsewhere: &'static [&'static str],
+    /// What belongs to other uses of GOST, with blanks between the words.
+    elsewhere: &'static str,
 }
 
 /// A type that rtun refuses for a reason of its own.
@@ -18,7 +20,7 @@ pub struct Types {
 pub struct Refused {
     /// GOST's word.
     pub name: &'static str,
-    /// One sentence, behind a colon.
+    /// One sentence, after a colon.
     pub reason: &'static str,
     /// What to use.
     pub instead: &'static str,
@@ -27,7 +29,11 @@ pub struct Refused {
 impl Types {
     pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
         let refused = self.refused.iter().map(|refused| refused.name);
-        self.supported.iter().chain(self.elsewhere).copied().chain(refused)
+        self.supported.iter().copied().chain(self.elsewhere.split(' ')).chain(refused)
+    }
+
+    pub(crate) fn is_elsewhere(&self, name: &str) -> bool {
+        self.elsewhere.split(' ').any(|other| other == name)
     }
 
     pub(crate) fn knows(&self, name: &str) -> bool {
@@ -42,74 +48,50 @@ impl Types {
 /// The types of handlers.
 pub static HANDLERS: Types = Types {
     what: "handler",
+    unset: "auto",
     supported: &["router", "tun"],
     refused: &[],
-    elsewhere: &[
-        "api", "auto", "dns", "file", "forward", "http", "http2", "http3", "masque", "metrics",
-        "red", "redir", "redirect", "redu", "relay", "rtcp", "rudp", "serial", "sni", "socks",
-        "socks4", "socks4a", "socks5", "ss", "sshd", "ssu", "tap", "tcp", "tungo", "tunnel", "udp",
-        "unix",
-    ],
+    elsewhere: "api auto dns file forward http http2 http3 masque metrics red redir redirect redu \
+                relay rtcp rudp serial sni socks socks4 socks4a socks5 ss sshd ssu tap tcp tungo \
+                tunnel udp unix",
 };
 
 /// The types of listeners.
 pub static LISTENERS: Types = Types {
     what: "listener",
+    unset: "tcp",
     supported: &[
         "tcp", "tls", "ws", "wss", "quic", "grpc", "h2", "h2c", "mtcp", "mtls", "mws", "mwss",
         "tun",
     ],
     refused: REFUSED,
-    elsewhere: &[
-        "dns", "ftcp", "h3", "http3", "icmp", "icmp6", "ohttp", "otls", "pht", "phts", "red",
-        "redir", "redirect", "redu", "rtcp", "rudp", "runix", "serial", "ssh", "sshd", "stdio",
-        "tap", "tungo", "unix", "wt",
-    ],
+    elsewhere: "dns ftcp h3 http3 icmp icmp6 ohttp otls pht phts red redir redirect redu rtcp rudp \
+                runix serial ssh sshd stdio tap tungo unix wt",
 };
 
 /// The types of connectors.
 pub static CONNECTORS: Types = Types {
     what: "connector",
+    unset: "http",
     supported: &["router", "http", "socks5", "socks"],
     refused: &[],
-    elsewhere: &[
-        "direct", "forward", "http2", "masque", "relay", "serial", "sni", "socks4", "socks4a",
-        "ss", "sshd", "ssu", "tcp", "tunnel", "unix", "virtual",
-    ],
+    elsewhere: "direct forward http2 masque relay serial sni socks4 socks4a ss sshd ssu tcp tunnel \
+                unix virtual",
 };
 
 /// The types of dialers.
 pub static DIALERS: Types = Types {
     what: "dialer",
+    unset: "tcp",
     supported: &[
         "tcp", "tls", "ws", "wss", "quic", "grpc", "h2", "h2c", "mtcp", "mtls", "mws", "mwss",
     ],
     refused: REFUSED,
-    elsewhere: &[
-        "direct",
-        "ftcp",
-        "h3",
-        "h3-masque",
-        "http3",
-        "icmp",
-        "icmp6",
-        "ohttp",
-        "ohttps",
-        "otls",
-        "pht",
-        "phts",
-        "serial",
-        "ssh",
-        "sshd",
-        "unix",
-        "utls",
-        "virtual",
-        "wg",
-        "wt",
-    ],
+    elsewhere: "direct ftcp h3 h3-masque http3 icmp icmp6 ohttp ohttps otls pht phts serial ssh sshd \
+                unix utls virtual wg wt",
 };
 
-/// Transports that are of no use to a routing tunnel (spec: transports.md sections 8 to 10).
+/// Transports that are of no use to a routing tunnel.
 static REFUSED: &[Refused] = &[
     Refused {
         name: "kcp",
@@ -119,7 +101,7 @@ static REFUSED: &[Refused] = &[
     },
     Refused {
         name: "dtls",
-        reason: "one lost record shifts the boundaries of all packets behind it",
+        reason: "one lost record shifts the boundaries of all packets after it",
         instead: "on links that lose packets use `quic`",
     },
     Refused {

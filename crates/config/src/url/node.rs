@@ -9,8 +9,9 @@ use super::{
 use crate::{
     address,
     findings::Report,
+    location::Position,
     schema::{CONNECTORS, DIALERS},
-    value::{Entry, Kind, Place, Value},
+    value::{Data, Member, Value},
 };
 
 const PLACES: [&str; 4] = ["hop.", "node.", "connector.", "dialer."];
@@ -70,8 +71,8 @@ pub(super) fn hop(
     // `fallback=wss,tls`: the same with these dialers, where the first does not get through.
     let fallback = fallback
         .map(|param| objects::split(text_of(&param.value).unwrap_or(""), param.value.place));
-    let fallback: &[Value] = match fallback.as_ref().map(|list| &list.kind) {
-        Some(Kind::List(list)) => list,
+    let fallback: &[Value] = match fallback.as_ref().map(|list| &list.data) {
+        Some(Data::List(list)) => list,
         _ => &[],
     };
     let dialers = |addr: &str| {
@@ -84,7 +85,7 @@ pub(super) fn hop(
         };
         let others = fallback.iter().map(|kind| dialer_of(kind, addr, encrypted(kind)));
         let list = std::iter::once(first).chain(others).collect();
-        entry("dialers", Value::new(place, Kind::List(list)))
+        entry("dialers", Value::new(place, Data::List(list)))
     };
     let addrs = parts.host.text.split(',').filter(|addr| !addr.is_empty());
     let nodes = addrs.enumerate().map(|(i, addr)| {
@@ -103,23 +104,24 @@ pub(super) fn hop(
         return None;
     }
     if nodes.is_empty() {
-        report
-            .error(place, format!("{flag} names no address"))
-            .help("write for example router://hub.example:8443");
-        return None;
+        return report.refuse(
+            place,
+            format!("{flag} names no address"),
+            "write for example router://hub.example:8443",
+        );
     }
 
     let mut entries = vec![entry("name", text(&format!("hop-{number}"), place))];
     entries.extend(selector.map(|selector| entry("selector", selector)));
     entries.extend(links);
-    entries.push(entry("nodes", Value::new(place, Kind::List(nodes))));
+    entries.push(entry("nodes", Value::new(place, Data::List(nodes))));
     let mut hop_params = metadata("hop.");
     hop_params.extend(own);
     entries.extend(filled("metadata", hop_params, place));
     Some(map(entries, place))
 }
 
-fn tls(params: &mut Params) -> Vec<Entry> {
+fn tls(params: &mut Params) -> Vec<Member> {
     let mut tls = params.take_tls_files();
     tls.extend(params.take_tls(&[
         ("secure", ["tls.secure", "secure"]),
@@ -129,6 +131,6 @@ fn tls(params: &mut Params) -> Vec<Entry> {
     tls
 }
 
-fn filled(key: &str, entries: Vec<Entry>, place: Place) -> Option<Entry> {
+fn filled(key: &str, entries: Vec<Member>, place: Position) -> Option<Member> {
     (!entries.is_empty()).then(|| entry(key, map(entries, place)))
 }

@@ -7,10 +7,11 @@ use base64::{
 
 use crate::{
     address,
-    findings::{Code, Report, quote},
+    findings::{Code, Report},
+    location::{Position, quote},
     schema::Types,
     suggest,
-    value::{Entry, Kind, Place, Value, same_key},
+    value::{Data, Member, Value, same_key},
 };
 
 /// Most bytes of a URL argument.
@@ -21,38 +22,38 @@ const MAX_PARAMS: usize = 128;
 
 /// A URL argument, taken apart.
 pub(super) struct Parts {
-    pub(super) whole: Place,
+    pub(super) whole: Position,
     /// `handler[+listener]` or `connector[+dialer]`, lower case; `None`: GOST's `auto`.
-    pub(super) scheme: Option<Piece>,
+    pub(super) scheme: Option<UrlPiece>,
     pub(super) user: Option<Auth>,
     /// As written.
-    pub(super) host: Piece,
-    /// Behind the first slash, percent-encoded.
-    pub(super) path: Piece,
+    pub(super) host: UrlPiece,
+    /// After the first slash, percent-encoded.
+    pub(super) path: UrlPiece,
     /// The first of each key.
     pub(super) params: Vec<Param>,
 }
 
 /// A text and its place in the argument.
 #[derive(Clone)]
-pub(super) struct Piece {
+pub(super) struct UrlPiece {
     pub(super) text: String,
-    pub(super) place: Place,
+    pub(super) place: Position,
 }
 
 /// One query parameter, decoded.
 pub(super) struct Param {
-    pub(super) key: Piece,
+    pub(super) key: UrlPiece,
     pub(super) value: Value,
 }
 
-impl From<Entry> for Param {
-    fn from(entry: Entry) -> Self {
-        Self { key: Piece { text: entry.key, place: entry.place }, value: entry.value }
+impl From<Member> for Param {
+    fn from(entry: Member) -> Self {
+        Self { key: UrlPiece { text: entry.key, place: entry.place }, value: entry.value }
     }
 }
 
-impl From<Param> for Entry {
+impl From<Param> for Member {
     fn from(param: Param) -> Self {
         Self { key: param.key.text, place: param.key.place, value: param.value }
     }
@@ -60,13 +61,13 @@ impl From<Param> for Entry {
 
 /// A user and a password.
 pub(super) struct Auth {
-    pub(super) user: Piece,
-    pub(super) password: Option<Piece>,
+    pub(super) user: UrlPiece,
+    pub(super) password: Option<UrlPiece>,
 }
 
-impl Piece {
+impl UrlPiece {
     pub(super) fn value(&self) -> Value {
-        Value::new(self.place, Kind::Text(self.text.clone()))
+        Value::new(self.place, Data::Text(self.text.clone()))
     }
 }
 
@@ -88,13 +89,13 @@ impl Auth {
         if let Some(password) = self.password.as_ref().filter(|p| !p.text.is_empty()) {
             entries.push(entry("password", password.value()));
         }
-        Value::new(self.user.place, Kind::Map(entries))
+        Value::new(self.user.place, Data::Map(entries))
     }
 }
 
 /// An entry whose key stands where its value stands.
-pub(super) fn entry(key: &str, value: Value) -> Entry {
-    Entry { key: key.to_owned(), place: value.place, value }
+pub(super) fn entry(key: &str, value: Value) -> Member {
+    Member { key: key.to_owned(), place: value.place, value }
 }
 
 /// Scans an argument, keeping byte offsets of the original text.
@@ -104,9 +105,9 @@ struct Argument<'a> {
 }
 
 impl<'a> Argument<'a> {
-    fn place(&self, start: usize, end: usize) -> Place {
+    fn place(&self, start: usize, end: usize) -> Position {
         let count = |text: &str| u32::try_from(text.chars().count()).unwrap_or(u32::MAX);
-        Place {
+        Position {
             text: self.number,
             line: 1,
             column: count(&self.text[..start]) + 1,
@@ -114,8 +115,8 @@ impl<'a> Argument<'a> {
         }
     }
 
-    fn piece(&self, start: usize, end: usize) -> Piece {
-        Piece { text: self.text[start..end].to_owned(), place: self.place(start, end) }
+    fn piece(&self, start: usize, end: usize) -> UrlPiece {
+        UrlPiece { text: self.text[start..end].to_owned(), place: self.place(start, end) }
     }
 
     /// The first of `chars` from `from`, or the end.
@@ -129,22 +130,23 @@ impl<'a> Argument<'a> {
         end: usize,
         plus_is_blank: bool,
         report: &mut Report,
-    ) -> Option<Piece> {
+    ) -> Option<UrlPiece> {
         let mut piece = self.piece(start, end);
         match percent_decode(&piece.text, plus_is_blank) {
             Some(text) => piece.text = text,
             None => {
-                report
-                    .error(piece.place, "this is not percent-encoded UTF-8")
-                    .help("write a `%` itself as %25");
-                return None;
+                return report.refuse(
+                    piece.place,
+                    "this is not percent-encoded UTF-8",
+                    "write a `%` itself as %25",
+                );
             }
         }
         Some(piece)
     }
 }
 
-/// Takes `text`, given behind `flag`, apart; `None` after an error was reported.
+/// Takes `text`, given after `flag`, apart; `None` after an error was reported.
 ///
 /// `://` missing or a leading `:` means no scheme, and `https` means `http+tls`. The host is cut out before
 /// anything in it is looked at: it may hold commas and port ranges.
@@ -162,10 +164,11 @@ pub(super) fn parse(flag: &str, text: &str, report: &mut Report) -> Option<Parts
         return None;
     }
     if let Some(hash) = text.find('#') {
-        report
-            .error(argument.place(hash, text.len()), "a `#` would cut the URL off here")
-            .help("write a `#` itself as %23");
-        return None;
+        return report.refuse(
+            argument.place(hash, text.len()),
+            "a `#` would cut the URL off here",
+            "write a `#` itself as %23",
+        );
     }
     let (scheme, start) = match text.find("://") {
         Some(end) if !text.starts_with(':') => (Some(scheme(&argument, end, report)?), end + 3),
@@ -173,10 +176,11 @@ pub(super) fn parse(flag: &str, text: &str, report: &mut Report) -> Option<Parts
     };
     let authority_end = argument.find(start, text.len(), &['/', '?']);
     if splits_user_info(&text[start..], authority_end - start) {
-        report
-            .error(argument.place(start, authority_end), "a user name or password is cut off here")
-            .help("write a `/` in it as %2F and a `?` as %3F");
-        return None;
+        return report.refuse(
+            argument.place(start, authority_end),
+            "a user name or password is cut off here",
+            "write a `/` in it as %2F and a `?` as %3F",
+        );
     }
     let (user, host_start) = match text[start..authority_end].rfind('@') {
         Some(n) => (Some(user(&argument, start, start + n, report)?), start + n + 1),
@@ -200,7 +204,7 @@ fn splits_user_info(text: &str, end: usize) -> bool {
         && port.is_some_and(|port| port.contains(|c: char| !c.is_ascii_digit() && c != '-'))
 }
 
-fn scheme(argument: &Argument<'_>, end: usize, report: &mut Report) -> Option<Piece> {
+fn scheme(argument: &Argument<'_>, end: usize, report: &mut Report) -> Option<UrlPiece> {
     let mut piece = argument.piece(0, end);
     let valid = piece.text.starts_with(|c: char| c.is_ascii_alphabetic())
         && piece.text.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
@@ -253,10 +257,11 @@ fn params(argument: &Argument<'_>, question: usize, report: &mut Report) -> Opti
 
 fn param(argument: &Argument<'_>, start: usize, end: usize, report: &mut Report) -> Option<Param> {
     if argument.text[start..end].contains(';') {
-        report
-            .error(argument.place(start, end), "a `;` does not separate parameters")
-            .help("write `&`, or %3B for the character itself");
-        return None;
+        return report.refuse(
+            argument.place(start, end),
+            "a `;` does not separate parameters",
+            "write `&`, or %3B for the character itself",
+        );
     }
     let equals = argument.find(start, end, &['=']);
     let key = argument.decoded(start, equals, true, report)?;
@@ -288,32 +293,36 @@ pub(super) fn halves(
     first: &'static Types,
     second: &'static Types,
     report: &mut Report,
-) -> Option<(Piece, Piece)> {
+) -> Option<(UrlPiece, UrlPiece)> {
     let Some(scheme) = &parts.scheme else {
-        report.error(parts.whole, "the URL has no scheme").help(match first.what {
-            "handler" => {
-                "write router://:8443 for a hub, tun:///NAME?net=ADDRESS/PREFIX for a host"
-            }
-            _ => "write router://HUB:8443",
-        });
-        return None;
+        return report.refuse(
+            parts.whole,
+            "the URL has no scheme",
+            match first.what {
+                "handler" => {
+                    "write router://:8443 for a hub, tun:///NAME?net=ADDRESS/PREFIX for a host"
+                }
+                _ => "write router://HUB:8443",
+            },
+        );
     };
     let pieces: Vec<&str> = scheme.text.split('+').collect();
     let (a, b) = match pieces[..] {
         [one] => (one, one),
         [a, b] => (a, b),
         _ => {
-            report
-                .error(scheme.place, format!("{} has more than two parts", quote(&scheme.text)))
-                .help("write for example `router+tls`");
-            return None;
+            return report.refuse(
+                scheme.place,
+                format!("{} has more than two parts", quote(&scheme.text)),
+                "write for example `router+tls`",
+            );
         }
     };
     let fallback = match first.what {
         "handler" => "auto",
         _ => "http",
     };
-    let piece = |text: &str| Piece { text: text.to_owned(), place: scheme.place };
+    let piece = |text: &str| UrlPiece { text: text.to_owned(), place: scheme.place };
     let known = (first.knows(a), second.knows(b));
     match known {
         (true, true) => Some((piece(a), piece(b))),
@@ -348,15 +357,15 @@ impl Params {
 
     /// The parameters meant for the place with this prefix: its own, without the prefix, and those without
     /// any of `prefixes`.
-    pub(super) fn metadata(&self, prefix: &str, prefixes: &[&str]) -> Vec<Entry> {
-        let mut entries: Vec<Entry> = Vec::new();
+    pub(super) fn metadata(&self, prefix: &str, prefixes: &[&str]) -> Vec<Member> {
+        let mut entries: Vec<Member> = Vec::new();
         for param in &self.0 {
             let key = &param.key.text;
             let own = strip(key, prefix);
             let others = prefixes.iter().any(|other| strip(key, other).is_some());
             let Some(key) = own.or((!others).then_some(key.as_str())) else { continue };
             let entry =
-                Entry { key: key.to_owned(), place: param.key.place, value: param.value.clone() };
+                Member { key: key.to_owned(), place: param.key.place, value: param.value.clone() };
             match entries.iter_mut().find(|e| same_key(&e.key, key)) {
                 // The one with the prefix is the more exact one.
                 Some(old) if own.is_some() => *old = entry,
@@ -381,7 +390,7 @@ impl Params {
             Some((user, password)) => (user, Some(password)),
             None => (text.as_str(), None),
         };
-        let piece = |text: &str| Piece { text: text.to_owned(), place };
+        let piece = |text: &str| UrlPiece { text: text.to_owned(), place };
         Ok(Some(Auth { user: piece(user), password: password.map(piece) }))
     }
 
@@ -392,19 +401,19 @@ impl Params {
         let fail_timeout = self.take(&["failTimeout", "fail_timeout"]);
         let place =
             [&strategy, &max_fails, &fail_timeout].into_iter().flatten().next()?.value.place;
-        let or = |param: Option<Param>, default: Kind| {
+        let or = |param: Option<Param>, default: Data| {
             param.map_or(Value::new(place, default), |p| p.value)
         };
         let entries = vec![
-            entry("strategy", or(strategy, Kind::Text("round".to_owned()))),
-            entry("maxFails", or(max_fails, Kind::Int(1))),
-            entry("failTimeout", or(fail_timeout, Kind::Text("30s".to_owned()))),
+            entry("strategy", or(strategy, Data::Text("round".to_owned()))),
+            entry("maxFails", or(max_fails, Data::Int(1))),
+            entry("failTimeout", or(fail_timeout, Data::Text("30s".to_owned()))),
         ];
-        Some(Value::new(place, Kind::Map(entries)))
+        Some(Value::new(place, Data::Map(entries)))
     }
 
     /// Entries of a `tls` object: of each pair a key of it, and the parameters it may be given as.
-    pub(super) fn take_tls(&mut self, keys: &[(&str, [&str; 2])]) -> Vec<Entry> {
+    pub(super) fn take_tls(&mut self, keys: &[(&str, [&str; 2])]) -> Vec<Member> {
         let taken = keys.iter().filter_map(|(name, keys)| {
             let param = self.take(keys)?;
             Some(entry(name, param.value))
@@ -413,7 +422,7 @@ impl Params {
     }
 
     /// Certificate files, as entries of a `tls` object.
-    pub(super) fn take_tls_files(&mut self) -> Vec<Entry> {
+    pub(super) fn take_tls_files(&mut self) -> Vec<Member> {
         [
             ("certFile", ["tls.certFile", "certFile", "cert"]),
             ("keyFile", ["tls.keyFile", "keyFile", "key"]),
@@ -431,8 +440,8 @@ fn strip<'k>(key: &'k str, prefix: &str) -> Option<&'k str> {
 }
 
 pub(super) fn text(value: &Value) -> Option<&str> {
-    match &value.kind {
-        Kind::Text(text) => Some(text),
+    match &value.data {
+        Data::Text(text) => Some(text),
         _ => None,
     }
 }
@@ -459,7 +468,7 @@ pub(crate) fn listen_url(
     let addr = match text.starts_with("unix://") {
         true => {
             let path = text.split('?').next().unwrap_or_default();
-            Value::new(parts.host.place, Kind::Text(path.to_owned()))
+            Value::new(parts.host.place, Data::Text(path.to_owned()))
         }
         false => parts.host.value(),
     };
@@ -469,7 +478,7 @@ pub(crate) fn listen_url(
     for key in keys {
         entries.extend(params.take(&[key]).map(|param| entry(key, param.value)));
     }
-    Some(Value::new(parts.whole, Kind::Map(entries)))
+    Some(Value::new(parts.whole, Data::Map(entries)))
 }
 
 #[cfg(test)]

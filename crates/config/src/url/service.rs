@@ -3,19 +3,20 @@
 use super::{
     CHAIN, map,
     objects::{self, Objects},
-    parts::{self, Param, Params, Piece, entry, text as text_of},
+    parts::{self, Param, Params, UrlPiece, entry, text as text_of},
     text,
 };
 use crate::{
     address,
-    findings::{Report, quote},
+    findings::Report,
+    location::{Position, quote},
     schema::{HANDLERS, LISTENERS},
-    value::{Entry, Kind, Place, Value},
+    value::{Data, Member, Value},
 };
 
 /// A service without its name and its links.
-pub(super) struct Service {
-    whole: Place,
+pub(super) struct UrlService {
+    whole: Position,
     addr: Value,
     handler: Value,
     listener: Value,
@@ -23,29 +24,27 @@ pub(super) struct Service {
     tls: Option<Value>,
     targets: Vec<Value>,
     selector: Option<Value>,
-    params: Vec<Entry>,
-    handler_params: Vec<Entry>,
-    listener_params: Vec<Entry>,
+    params: Vec<Member>,
+    handler_params: Vec<Member>,
+    listener_params: Vec<Member>,
 }
 
 /// The services of one argument; none after an error was reported.
-pub(super) fn services(flag: &str, url: &str, report: &mut Report) -> Vec<Service> {
+pub(super) fn services(flag: &str, url: &str, report: &mut Report) -> Vec<UrlService> {
     read(flag, url, report).unwrap_or_default()
 }
 
-fn read(flag: &str, url: &str, report: &mut Report) -> Option<Vec<Service>> {
+fn read(flag: &str, url: &str, report: &mut Report) -> Option<Vec<UrlService>> {
     let parts = parts::parse(flag, url, report)?;
     let (mut handler, listener) = parts::halves(&parts, &HANDLERS, &LISTENERS, report)?;
     let addrs = expand(&parts.host, report)?;
     let targets = targets(&parts.path, report)?;
     if let (Some(_), "router") = (targets.first(), handler.text.as_str()) {
-        report
-            .error(
-                parts.path.place,
-                "a path would turn this hub into a port forwarding, as in GOST",
-            )
-            .help("a host's name stands in its own URL, -L tun:///NAME?net=ADDRESS/PREFIX");
-        return None;
+        return report.refuse(
+            parts.path.place,
+            "a path would turn this hub into a port forwarding, as in GOST",
+            "a host's name stands in its own URL, -L tun:///NAME?net=ADDRESS/PREFIX",
+        );
     }
     if !targets.is_empty() && handler.text != "relay" {
         handler.text = forwarder_type(&listener.text).to_owned();
@@ -72,7 +71,7 @@ fn read(flag: &str, url: &str, report: &mut Report) -> Option<Vec<Service>> {
     service_params.extend(own);
 
     let only = addrs.len() == 1;
-    let service = |(i, addr): (usize, &String)| Service {
+    let service = |(i, addr): (usize, &String)| UrlService {
         whole: parts.whole,
         addr: text(addr, parts.host.place),
         handler: handler.value(),
@@ -102,7 +101,7 @@ fn forwarder_type(listener: &str) -> &str {
     }
 }
 
-fn expand(piece: &Piece, report: &mut Report) -> Option<Vec<String>> {
+fn expand(piece: &UrlPiece, report: &mut Report) -> Option<Vec<String>> {
     address::expand(&piece.text)
         .map_err(|error| {
             let message = format!("{} is no address: {error}", quote(&piece.text));
@@ -111,12 +110,12 @@ fn expand(piece: &Piece, report: &mut Report) -> Option<Vec<String>> {
         .ok()
 }
 
-/// The comma list behind the slash, port ranges expanded, as nodes of a forwarder.
-fn targets(path: &Piece, report: &mut Report) -> Option<Vec<Value>> {
+/// The comma list after the slash, port ranges expanded, as nodes of a forwarder.
+fn targets(path: &UrlPiece, report: &mut Report) -> Option<Vec<Value>> {
     let mut targets = Vec::new();
     let trimmed = path.text.trim_matches('/');
     for target in trimmed.split(',').filter(|_| !trimmed.is_empty()) {
-        let piece = Piece { text: escaped(target), place: path.place };
+        let piece = UrlPiece { text: escaped(target), place: path.place };
         for addr in expand(&piece, report)? {
             let name = text(&format!("target-{}", targets.len()), path.place);
             let addr = text(&addr, path.place);
@@ -155,7 +154,7 @@ fn tls(params: &mut Params) -> Option<Value> {
 }
 
 /// Parameters that go to the service's metadata only.
-fn service_only(params: &mut Params) -> Vec<Entry> {
+fn service_only(params: &mut Params) -> Vec<Member> {
     let taken = |key: &'static str, param: Param| entry(key, param.value);
     ["interface", "so_mark", "proxyProtocol", "netns", "netns.out"]
         .into_iter()
@@ -163,14 +162,14 @@ fn service_only(params: &mut Params) -> Vec<Entry> {
         .collect()
 }
 
-impl Service {
+impl UrlService {
     /// Adds the service number `number` to `objects`.
     pub(super) fn build(self, number: usize, chained: bool, objects: &mut Objects) {
         let place = self.whole;
         let mut handler_params = Params(self.handler_params.into_iter().map(Param::from).collect());
         let retries = handler_params.take(&["retries"]);
         let links = objects.of_service(&mut handler_params);
-        let handler_params = handler_params.0.into_iter().map(Entry::from).collect();
+        let handler_params = handler_params.0.into_iter().map(Member::from).collect();
 
         let reverse = matches!(text_of(&self.listener), Some("rtcp" | "rudp" | "runix"));
         let link = || chained.then(|| entry("chain", text(CHAIN, place)));
@@ -197,13 +196,13 @@ impl Service {
     }
 }
 
-fn forwarder(targets: Vec<Value>, selector: Option<Value>) -> Option<Entry> {
+fn forwarder(targets: Vec<Value>, selector: Option<Value>) -> Option<Member> {
     let place = targets.first()?.place;
-    let mut entries = vec![entry("nodes", Value::new(place, Kind::List(targets)))];
+    let mut entries = vec![entry("nodes", Value::new(place, Data::List(targets)))];
     entries.extend(selector.map(|selector| entry("selector", selector)));
     Some(entry("forwarder", map(entries, place)))
 }
 
-fn metadata(entries: Vec<Entry>, place: Place) -> Option<Entry> {
+fn metadata(entries: Vec<Member>, place: Position) -> Option<Member> {
     (!entries.is_empty()).then(|| entry("metadata", map(entries, place)))
 }

@@ -8,7 +8,7 @@ use std::{
 
 use rtun_proto::udp_tunnel::Passphrase;
 
-use super::{AddressRules, DatagramDrop, contest::Contests, rate::RegisterRate};
+use super::{AddressRules, DatagramDrop, contest::AddressContests, rate::RegisterRate};
 
 /// The most addresses of one register.
 pub const MAX_PER_REGISTER: usize = 16;
@@ -139,7 +139,7 @@ impl From<DatagramDrop> for RegisterRefusal {
 pub struct ClientTable {
     limits: ClientLimits,
     rate: RegisterRate,
-    contests: Contests,
+    contests: AddressContests,
     clients: Vec<Option<TunnelClient>>,
     free: Vec<u32>,
     by_outer: HashMap<SocketAddr, u32>,
@@ -157,7 +157,7 @@ impl ClientTable {
         Self {
             limits,
             rate: RegisterRate::new(),
-            contests: Contests::default(),
+            contests: AddressContests::default(),
             clients: Vec::new(),
             free: Vec::new(),
             by_outer: HashMap::new(),

@@ -13,11 +13,11 @@ use std::{
 /// How long a contested address stays where it is after the last try for it.
 pub(super) const HOLD: Duration = Duration::from_secs(60);
 
-/// Contests remembered; for one more the oldest goes.
+/// AddressContests remembered; for one more the oldest goes.
 const KEPT: usize = 4096;
 
 #[derive(Debug, Clone, Copy)]
-struct Contest {
+struct AddressContest {
     /// Who had the address before.
     former: SocketAddr,
     /// Until when its return shows that there are two.
@@ -28,9 +28,9 @@ struct Contest {
 
 /// Addresses that changed hands lately.
 #[derive(Debug, Default)]
-pub(super) struct Contests(HashMap<IpAddr, Contest>);
+pub(super) struct AddressContests(HashMap<IpAddr, AddressContest>);
 
-impl Contests {
+impl AddressContests {
     /// Whether `claimant` may have the address now, as far as its history goes. `is_silent`: whoever has it does not seem to be
     /// there any more.
     pub(super) fn admits(
@@ -68,6 +68,6 @@ impl Contests {
             }
         }
         let until = now + interval * 3;
-        self.0.insert(address, Contest { former, until, held: None });
+        self.0.insert(address, AddressContest { former, until, held: None });
     }
 }

@@ -263,12 +263,12 @@ impl Model {
             packets += waiting.packets;
             payload += length;
         }
-        let mut told = (0, 0);
+        let mut calls = (0, 0);
         self.queue.advance(bytes, |sent| {
-            told.0 += sent.packets;
-            told.1 += sent.bytes;
+            calls.0 += sent.packets;
+            calls.1 += sent.bytes;
         });
-        assert_eq!(told, (packets, payload));
+        assert_eq!(calls, (packets, payload));
         self.packets_out += packets;
     }
 

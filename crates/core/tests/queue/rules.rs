@@ -227,8 +227,8 @@ fn a_standing_queue_loses_packets_after_an_interval_and_then_more_and_more_often
 
 #[test]
 fn ecn_capable_packets_get_a_ce_mark_instead() {
-    let (marks, sent) = standing_queue(ECT);
-    assert_eq!(marks[..4], [130, 230, 301, 359]);
+    let (signals, sent) = standing_queue(ECT);
+    assert_eq!(signals[..4], [130, 230, 301, 359]);
     assert_eq!(sent.len(), 470);
     for frame in &sent {
         assert_eq!(Checksum::new().add_bytes(&frame[2..22]).finish(), 0, "header checksum");

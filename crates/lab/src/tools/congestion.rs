@@ -1,4 +1,4 @@
-//! The congestion control of TCP connections that somebody else's program makes.
+//! The congestion control of TCP connections of other programs.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -8,15 +8,15 @@ use nix::net::if_::if_nametoindex;
 use rtnetlink::RouteMessageBuilder;
 
 use crate::namespace::parse_address;
-use crate::{LabError, Namespace};
+use crate::{LabError, NetNamespace};
 
 /// How the congestion control was set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CongestionSetting {
     /// For the whole namespace.
     Sysctl,
-    /// For connections over one route (`ip route ... congctl`), where the system keeps the
-    /// setting of the namespace to itself.
+    /// For connections over one route (`ip route ... congctl`), if the system does not allow the setting of
+    /// the namespace.
     Route,
 }
 
@@ -29,11 +29,11 @@ impl fmt::Display for CongestionSetting {
     }
 }
 
-/// Has TCP connections between `namespace` and the network of its `address` (`10.0.0.2/24`) on
-/// `device` use the congestion control `name`, whoever makes them: by the namespace's setting
-/// where that is allowed, else by the route to that network.
+/// Sets the congestion control `name` for all TCP connections between `namespace` and the network of its
+/// `address` (`10.0.0.2/24`) on `device`: with the namespace's setting if that is allowed, else with the
+/// route to that network.
 pub fn congestion_control(
-    namespace: &Namespace,
+    namespace: &NetNamespace,
     device: &str,
     address: &str,
     name: &str,

@@ -1,4 +1,4 @@
-//! Steady load: TCP streams that go on until stopped, and UDP datagrams at a chosen rate.
+//! Steady load: TCP streams that run until stopped, and UDP datagrams at a chosen rate.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
@@ -12,21 +12,21 @@ use socket2::SockRef;
 
 use super::TransferError;
 use super::tcp::{PATIENCE, listen};
-use crate::Namespace;
+use crate::NetNamespace;
 
 /// Bytes per write and per read.
 const CHUNK: usize = 256 * 1024;
 
 /// One TCP connection of a load.
 #[derive(Debug, Clone, Copy)]
-pub struct Flow<'a> {
+pub struct LoadFlow<'a> {
     /// Who connects.
-    pub client: &'a Namespace,
+    pub client: &'a NetNamespace,
     /// Who listens while the connection is made.
-    pub server: &'a Namespace,
-    /// What the client connects to; not the server's own address where something is between.
+    pub server: &'a NetNamespace,
+    /// The address that the client connects to; not the server's own address if something is between.
     pub connect: SocketAddr,
-    /// What the server listens on.
+    /// The address that the server listens on.
     pub listen: SocketAddr,
     /// Whether the server sends instead of the client.
     pub reverse: bool,
@@ -44,7 +44,10 @@ pub struct TcpLoad {
 
 impl TcpLoad {
     /// Connects every flow, each sender with this congestion control, and lets them send.
-    pub fn start(flows: &[Flow<'_>], congestion_control: &str) -> Result<TcpLoad, TransferError> {
+    pub fn start(
+        flows: &[LoadFlow<'_>],
+        congestion_control: &str,
+    ) -> Result<TcpLoad, TransferError> {
         let mut load = TcpLoad {
             arrived: Arc::default(),
             stop: Arc::default(),
@@ -111,7 +114,7 @@ impl TcpLoad {
     fn end(&mut self) -> Result<(), TransferError> {
         self.stop.store(true, Ordering::Relaxed);
         for end in &self.ends {
-            // One that is down already is fine.
+            // It is no error if it is down already.
             let _ = end.shutdown(Shutdown::Both);
         }
         let mut result = Ok(());
@@ -125,12 +128,12 @@ impl TcpLoad {
 
 impl Drop for TcpLoad {
     fn drop(&mut self) {
-        // Who wants to know how they went calls `stop`.
+        // Call `stop` for the result.
         let _ = self.end();
     }
 }
 
-fn connect(flow: &Flow<'_>) -> Result<(TcpStream, TcpStream), TransferError> {
+fn connect(flow: &LoadFlow<'_>) -> Result<(TcpStream, TcpStream), TransferError> {
     let receive_error = |source| TransferError::Receive { at: flow.listen, source };
     let send_error = |source| TransferError::Send { to: flow.connect, source };
     let listener = flow.server.run(|| listen(flow.listen))?.map_err(receive_error)?;
@@ -167,10 +170,10 @@ fn receive(mut stream: TcpStream, stop: &AtomicBool, arrived: &AtomicU64) -> io:
     }
 }
 
-/// Bytes at the start of each datagram that tell one run's datagrams from another's.
+/// Bytes at the start of each datagram that identify its run.
 const STAMP: usize = 8;
 
-/// How long the receiver waits for datagrams still on their way.
+/// How long the receiver waits for datagrams in flight.
 const STRAGGLERS: Duration = Duration::from_millis(100);
 
 /// Receive buffer: 100 ms at 80 MB/s, so that a receiver that is not scheduled loses nothing.
@@ -179,14 +182,14 @@ const RECEIVE_BUFFER: usize = 8 << 20;
 /// How long a paced sender sleeps when nothing is due: the system's timers are no finer.
 const PACE: Duration = Duration::from_micros(50);
 
-/// What became of datagrams sent at some rate.
+/// The result of sending datagrams at a rate.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct UdpRun {
-    /// Datagrams offered, those that the sender's system refused included.
+    /// Sent datagrams, including those that the sender's system refused.
     pub sent: u64,
     /// Datagrams that arrived.
     pub arrived: u64,
-    /// How long was sent.
+    /// The time of sending.
     pub elapsed: Duration,
 }
 
@@ -206,14 +209,14 @@ impl UdpRun {
 #[derive(Debug, Clone, Copy)]
 pub struct UdpLoad<'a> {
     /// Who sends.
-    pub client: &'a Namespace,
+    pub client: &'a NetNamespace,
     /// Who receives.
-    pub server: &'a Namespace,
-    /// Where datagrams are sent; not the server's own address where something is between.
+    pub server: &'a NetNamespace,
+    /// The address that datagrams are sent to; not the server's own address if something is between.
     pub connect: SocketAddr,
     /// Where they are received.
     pub listen: SocketAddr,
-    /// Bytes behind the UDP header, at least 8.
+    /// Bytes after the UDP header, at least 8.
     pub payload: usize,
     /// Datagrams per second; `f64::INFINITY`: as fast as the sender can.
     pub rate: f64,
@@ -240,7 +243,7 @@ pub fn udp_load(load: &UdpLoad<'_>) -> Result<UdpRun, TransferError> {
     })
 }
 
-/// Datagrams at a steady rate to somebody who need not take them. They end when this is dropped.
+/// Datagrams at a steady rate to a receiver that may ignore them. They end when this is dropped.
 #[derive(Debug)]
 pub struct UdpSource {
     stop: Arc<AtomicBool>,
@@ -250,7 +253,7 @@ pub struct UdpSource {
 impl UdpSource {
     /// Sends `rate` datagrams of `payload` bytes per second to `connect`.
     pub fn start(
-        client: &Namespace,
+        client: &NetNamespace,
         connect: SocketAddr,
         payload: usize,
         rate: f64,

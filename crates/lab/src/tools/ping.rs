@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::{LabError, Namespace};
+use crate::{LabError, NetNamespace};
 
 /// Why no echo came back.
 #[derive(Debug, thiserror::Error)]
@@ -30,23 +30,23 @@ pub enum PingError {
         /// The ICMP code.
         code: u8,
     },
-    /// Nothing came in time.
+    /// No answer arrived in time.
     #[error("no answer")]
     TimedOut,
-    /// An answer came with other bytes than were sent.
+    /// The answer has other bytes than were sent.
     #[error("the answer carries other bytes than were sent")]
     Altered,
 }
 
 const HEADER: usize = 8;
 
-/// Sends one echo request with `payload_len` bytes behind the ICMP header from `namespace` to
-/// `to` and answers the time until its echo, whose every byte is compared.
+/// Sends one echo request with `payload_len` bytes after the ICMP header from `namespace` to `to` and
+/// returns the time until its echo. Every byte of the echo is compared.
 ///
-/// With `dont_fragment` the request leaves whole or not at all, and no router may fragment it;
-/// without, the system does as usual: whole where it fits, in fragments where not.
+/// With `dont_fragment` the request is sent whole or not at all, and no router may fragment it. Without,
+/// the system sends it whole if it fits and in fragments if not.
 pub fn ping(
-    namespace: &Namespace,
+    namespace: &NetNamespace,
     to: IpAddr,
     payload_len: usize,
     dont_fragment: bool,
@@ -85,12 +85,12 @@ fn echo(
         };
         let took = sent_at.elapsed();
         match judge(to.is_ipv4(), &buffer[..length], &request) {
-            Answer::Echo => return Ok(took),
-            Answer::Altered => return Err(PingError::Altered),
-            Answer::Error { kind, code } => {
+            EchoAnswer::Echo => return Ok(took),
+            EchoAnswer::Altered => return Err(PingError::Altered),
+            EchoAnswer::Error { kind, code } => {
                 return Err(PingError::Refused { from: from.ip(), kind, code });
             }
-            Answer::Unrelated => {}
+            EchoAnswer::Unrelated => {}
         }
     }
 }
@@ -153,7 +153,7 @@ fn checksum(bytes: &[u8]) -> u16 {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Answer {
+enum EchoAnswer {
     Echo,
     Altered,
     Error { kind: u8, code: u8 },
@@ -161,18 +161,18 @@ enum Answer {
 }
 
 /// What a received datagram is to `request`. IPv4 raw sockets deliver the IP header too.
-fn judge(ipv4: bool, datagram: &[u8], request: &[u8]) -> Answer {
+fn judge(ipv4: bool, datagram: &[u8], request: &[u8]) -> EchoAnswer {
     let message = match ipv4 {
         true => behind_ipv4_header(datagram),
         false => Some(datagram),
     };
     let Some((head, payload)) = message.and_then(|message| message.split_at_checked(HEADER)) else {
-        return Answer::Unrelated;
+        return EchoAnswer::Unrelated;
     };
     let (kind, code) = (head[0], head[1]);
     let echo = if ipv4 { 0 } else { 129 };
     if kind == echo && head[4..] == request[4..HEADER] {
-        return if payload == &request[HEADER..] { Answer::Echo } else { Answer::Altered };
+        return if payload == &request[HEADER..] { EchoAnswer::Echo } else { EchoAnswer::Altered };
     }
     // Errors quote the start of the packet they are about: at least its header and 8 bytes.
     let (is_error, quoted) = match ipv4 {
@@ -181,9 +181,9 @@ fn judge(ipv4: bool, datagram: &[u8], request: &[u8]) -> Answer {
     };
     match quoted {
         Some(quoted) if is_error && quoted.get(4..HEADER) == Some(&request[4..HEADER]) => {
-            Answer::Error { kind, code }
+            EchoAnswer::Error { kind, code }
         }
-        _ => Answer::Unrelated,
+        _ => EchoAnswer::Unrelated,
     }
 }
 
@@ -212,15 +212,15 @@ mod tests {
         let sent = request(to, 7, 3);
         let mut answer = sent.clone();
         answer[0] = 0;
-        assert_eq!(judge(true, &ipv4(&answer), &sent), Answer::Echo);
+        assert_eq!(judge(true, &ipv4(&answer), &sent), EchoAnswer::Echo);
         answer[10] ^= 1;
-        assert_eq!(judge(true, &ipv4(&answer), &sent), Answer::Altered);
+        assert_eq!(judge(true, &ipv4(&answer), &sent), EchoAnswer::Altered);
         answer[7] ^= 1;
-        assert_eq!(judge(true, &ipv4(&answer), &sent), Answer::Unrelated);
+        assert_eq!(judge(true, &ipv4(&answer), &sent), EchoAnswer::Unrelated);
         let mut error = vec![3, 4, 0, 0, 0, 0, 0, 0];
         error.extend(ipv4(&sent[..8]));
-        assert_eq!(judge(true, &ipv4(&error), &sent), Answer::Error { kind: 3, code: 4 });
-        assert_eq!(judge(true, &[], &sent), Answer::Unrelated);
+        assert_eq!(judge(true, &ipv4(&error), &sent), EchoAnswer::Error { kind: 3, code: 4 });
+        assert_eq!(judge(true, &[], &sent), EchoAnswer::Unrelated);
         assert_eq!(checksum(&sent), 0, "a message with its checksum sums to zero");
     }
 }

@@ -1,4 +1,4 @@
-//! A steady stream of small datagrams there and back, which shows every interruption.
+//! A steady stream of small datagrams to an echo server and back, which shows every interruption.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::TransferError;
 use super::load::udp_receiver;
-use crate::{LabError, Namespace};
+use crate::{LabError, NetNamespace};
 
 /// Bytes of a datagram: its number.
 const NUMBER: usize = 8;
@@ -24,7 +24,7 @@ pub struct Pulse {
     receiver: Option<JoinHandle<io::Result<Arrivals>>>,
 }
 
-/// What came back of a pulse.
+/// The result of a pulse.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PulseRun {
     /// Datagrams sent.
@@ -47,7 +47,7 @@ impl Pulse {
     /// Sends a datagram to `connect` after each `every`; those that fall due while the sender is
     /// not scheduled are sent late, together.
     pub fn start(
-        client: &Namespace,
+        client: &NetNamespace,
         connect: SocketAddr,
         every: Duration,
     ) -> Result<Pulse, TransferError> {
@@ -74,7 +74,7 @@ impl Pulse {
         Ok(pulse)
     }
 
-    /// Ends it and waits for echoes still on their way.
+    /// Ends it and waits for echoes in flight.
     pub fn stop(mut self) -> Result<PulseRun, TransferError> {
         let connect = self.connect;
         let error = |source| TransferError::Send { to: connect, source };
@@ -146,7 +146,7 @@ impl Arrivals {
             self.longest_gap = self.longest_gap.max(at - last);
         }
         let index = usize::try_from(number).unwrap_or(usize::MAX);
-        // Numbers come from our own sender, one after the other; a lost one leaves its place.
+        // Numbers come from our own sender, one after the other; a lost one leaves a gap.
         if index < self.seen.len() {
             self.seen[index] = true;
         } else if index - self.seen.len() < 1 << 20 {

@@ -1,14 +1,14 @@
-//! A cable that carries only so much: the kernel's token bucket with a short queue.
+//! A cable with a limited rate: the kernel's token bucket with a short queue.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::{LabError, Namespace};
+use crate::{LabError, NetNamespace};
 
-/// Has what `device` in `namespace` sends leave at `mbit` Mbit/s (10^6), in bursts of at most
-/// 32 KiB, behind a queue of 50 ms whose tail is dropped (tc-tbf(8)). Needs the program `tc` and a
-/// kernel with `sch_tbf`.
-pub fn slow_link(namespace: &Namespace, device: &str, mbit: u32) -> Result<(), LabError> {
+/// Limits what `device` in `namespace` sends to `mbit` Mbit/s (10^6), in bursts of at most 32 KiB, with a
+/// queue of 50 ms that drops new packets when it is full (tc-tbf(8)). Needs the program `tc` and a kernel
+/// with `sch_tbf`.
+pub fn slow_link(namespace: &NetNamespace, device: &str, mbit: u32) -> Result<(), LabError> {
     let action = || format!("in namespace {}: limiting {device} with tc", namespace.name());
     let failed = |source: std::io::Error| LabError::system(action(), source);
     let mut command = Command::new("tc");

@@ -1,4 +1,4 @@
-//! One TCP stream from one namespace to another: how fast, and whether every byte is right.
+//! One TCP stream from one namespace to another: its rate, and whether every byte is right.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -7,18 +7,18 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use crate::{LabError, Namespace};
+use crate::{LabError, NetNamespace};
 
 /// Bytes per write and per read.
 const CHUNK: usize = 256 * 1024;
 
-/// The congestion control of both ends where the system has it, so that figures compare.
+/// The congestion control of both ends if the system has it, so that figures are comparable.
 const CONGESTION_CONTROL: &str = "cubic";
 
 /// How long connecting, or one write or read without progress, may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What one stream moved.
+/// The result of one stream.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Throughput {
     /// Bytes that arrived.
@@ -47,7 +47,7 @@ pub enum TransferError {
     Send {
         /// The server's address.
         to: SocketAddr,
-        /// What the system answered.
+        /// The system's answer.
         source: io::Error,
     },
     /// The receiving side failed.
@@ -55,13 +55,13 @@ pub enum TransferError {
     Receive {
         /// The server's address.
         at: SocketAddr,
-        /// What the system answered.
+        /// The system's answer.
         source: io::Error,
     },
-    /// What arrived is not what was sent.
+    /// The received bytes are not the sent ones.
     #[error("byte {position} arrived altered")]
     Altered {
-        /// Which one, from 0.
+        /// The position of the first wrong byte, from 0.
         position: u64,
     },
     /// The end came early or late.
@@ -74,11 +74,11 @@ pub enum TransferError {
     },
 }
 
-/// Sends as fast as one stream goes for `during` from `client` to `server`, which listens on
-/// `address` meanwhile, and answers what arrived.
+/// Sends as fast as one stream can for `during` from `client` to `server`, which listens on `address`,
+/// and returns what arrived.
 pub fn tcp_throughput(
-    client: &Namespace,
-    server: &Namespace,
+    client: &NetNamespace,
+    server: &NetNamespace,
     address: SocketAddr,
     during: Duration,
 ) -> Result<Throughput, TransferError> {
@@ -100,11 +100,11 @@ pub fn tcp_throughput(
     )
 }
 
-/// Sends `bytes` bytes that all depend on their position from `client` to `server`, which listens
-/// on `address` meanwhile, and fails unless exactly these arrive.
+/// Sends `bytes` bytes that depend on their positions from `client` to `server`, which listens on
+/// `address`, and fails unless exactly these arrive.
 pub fn tcp_hash_transfer(
-    client: &Namespace,
-    server: &Namespace,
+    client: &NetNamespace,
+    server: &NetNamespace,
     address: SocketAddr,
     bytes: u64,
 ) -> Result<Throughput, TransferError> {
@@ -136,8 +136,8 @@ pub fn tcp_hash_transfer(
 }
 
 fn transfer(
-    client: &Namespace,
-    server: &Namespace,
+    client: &NetNamespace,
+    server: &NetNamespace,
     address: SocketAddr,
     send: impl FnOnce(&mut TcpStream) -> io::Result<u64> + Send,
     mut check: impl FnMut(&[u8]) -> Result<(), TransferError> + Send,
@@ -173,7 +173,7 @@ fn transfer(
             })?
             .map_err(|source| TransferError::Send { to: address, source });
         let received = receiver.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        // A receiver that found something wrong makes the sender fail too; its word comes first.
+        // A receiver that found a wrong byte makes the sender fail too; its error is reported.
         if let Err(error @ TransferError::Altered { .. }) = received {
             return Err(error);
         }
@@ -186,7 +186,7 @@ fn transfer(
     })
 }
 
-/// Listens for one connection, which comes within [`PATIENCE`] or not at all.
+/// Listens for one connection, at most for [`PATIENCE`].
 pub(super) fn listen(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -199,7 +199,7 @@ pub(super) fn listen(address: SocketAddr) -> io::Result<Socket> {
 
 fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // Where it is missing or reserved the system's own stays, and the result names it.
+    // If it is missing or reserved, the system's own is used, and the result names it.
     let _ = socket.set_tcp_congestion(CONGESTION_CONTROL.as_bytes());
     socket.connect_timeout(&address.into(), PATIENCE)?;
     socket.set_write_timeout(Some(PATIENCE))?;

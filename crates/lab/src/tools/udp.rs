@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::{LabError, Namespace};
+use crate::{LabError, NetNamespace};
 
 /// How soon the server notices that it should end.
 const POLL: Duration = Duration::from_millis(20);
@@ -39,7 +39,7 @@ impl Drop for UdpEcho {
 
 /// Sends every datagram that arrives at `address` (port 0: any free one) in `namespace` back to
 /// its sender.
-pub fn udp_echo(namespace: &Namespace, address: SocketAddr) -> Result<UdpEcho, LabError> {
+pub fn udp_echo(namespace: &NetNamespace, address: SocketAddr) -> Result<UdpEcho, LabError> {
     let failed = |error| LabError::system(format!("UDP echo server on {address}"), error);
     let bind = || -> io::Result<_> {
         let socket = UdpSocket::bind(address)?;

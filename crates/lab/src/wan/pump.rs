@@ -16,13 +16,13 @@ use rtun_system::tun::{Tun, TunConfig};
 use tokio::runtime::Runtime;
 
 use super::shape::{Fate, Shaper};
-use super::{Direction, Shared};
-use crate::Namespace;
+use super::{Direction, WanState};
+use crate::NetNamespace;
 
-/// Bytes on their way in one direction; what comes above is dropped and counted as failed.
-const ON_THEIR_WAY_MAX: usize = 64 << 20;
+/// The most bytes in flight in one direction; further packets are dropped and counted as failed.
+const MAX_IN_FLIGHT: usize = 64 << 20;
 
-/// Packets taken from one device before the other, and those that are due, have their turn.
+/// Packets taken from one device before the other device, and due packets, have their turn.
 const BATCH: usize = 64;
 
 /// The longest IP packet.
@@ -32,7 +32,7 @@ const PACKET_MAX: usize = 65_535;
 pub(super) struct Pump {
     tuns: [Tun; 2],
     lanes: [Lane; 2],
-    shared: Arc<Shared>,
+    shared: Arc<WanState>,
     stopped: UnixStream,
     start: Instant,
     buffer: Vec<u8>,
@@ -44,35 +44,35 @@ pub(super) struct Pump {
 struct Lane {
     direction: Direction,
     shaper: Shaper,
-    on_their_way: BinaryHeap<Reverse<Packet>>,
-    /// Their bytes.
+    in_flight: BinaryHeap<Reverse<DelayedPacket>>,
+    /// The bytes in flight.
     bytes: usize,
-    /// Of the next packet, for the order of those that arrive at the same time.
+    /// The number of the last packet, for the order of packets that arrive at the same time.
     number: u64,
 }
 
-/// A packet on its way, ordered by when it arrives.
+/// A packet in flight, ordered by its arrival time.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Packet {
+struct DelayedPacket {
     at: Duration,
     number: u64,
     bytes: Vec<u8>,
 }
 
 impl Pump {
-    /// Makes the devices, from a thread that is moved into both namespaces for it.
+    /// Makes the devices. The calling thread is moved into both namespaces for that.
     pub(super) fn open(
-        ends: &[Namespace; 2],
+        ends: &[NetNamespace; 2],
         names: &[String; 2],
         mtu: u16,
         seed: u64,
-        shared: Arc<Shared>,
+        shared: Arc<WanState>,
         stopped: UnixStream,
     ) -> io::Result<Pump> {
-        // With the default of 50 µs every packet would be so much late.
+        // With the default of 50 µs every packet would be late by that time.
         nix::sys::prctl::set_timerslack(1)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-        let open = |end: &Namespace, name: &String| {
+        let open = |end: &NetNamespace, name: &String| {
             end.enter()?;
             let _inside = runtime.enter();
             Tun::create(&TunConfig { name: Some(name.clone()), mtu }).map_err(io::Error::other)
@@ -81,7 +81,7 @@ impl Pump {
             tuns: [open(&ends[0], &names[0])?, open(&ends[1], &names[1])?],
             lanes: [
                 Lane::new(Direction::AToB, seed),
-                // Far from the first one's, and never the same.
+                // Never the seed of the first one.
                 Lane::new(Direction::BToA, seed ^ u64::MAX),
             ],
             shared,
@@ -102,13 +102,13 @@ impl Pump {
                 if lane.take(&tuns[from], shared, *start, buffer).is_err() {
                     return;
                 }
-                // What needs no time is there at once.
+                // Packets without a delay arrive at once.
                 lane.deliver(&tuns[to], shared, start.elapsed());
             }
         }
     }
 
-    /// Until a packet comes or is due; `false` when it is time to end.
+    /// Waits until a packet enters or is due; `false`: the thread has to end.
     fn wait(&self) -> bool {
         let due = self.lanes.iter().filter_map(Lane::next).min();
         let within = due.map(|due| TimeSpec::from(due.saturating_sub(self.start.elapsed())));
@@ -127,18 +127,18 @@ impl Pump {
 impl Lane {
     fn new(direction: Direction, seed: u64) -> Lane {
         let shaper = Shaper::new(seed);
-        Lane { direction, shaper, on_their_way: BinaryHeap::new(), bytes: 0, number: 0 }
+        Lane { direction, shaper, in_flight: BinaryHeap::new(), bytes: 0, number: 0 }
     }
 
     fn next(&self) -> Option<Duration> {
-        self.on_their_way.peek().map(|Reverse(packet)| packet.at)
+        self.in_flight.peek().map(|Reverse(packet)| packet.at)
     }
 
-    /// Takes what has entered, a batch at most. Fails when the device is gone.
+    /// Takes the packets that have entered, at most a batch. Fails if the device is gone.
     fn take(
         &mut self,
         from: &Tun,
-        shared: &Shared,
+        shared: &WanState,
         start: Instant,
         buffer: &mut [u8],
     ) -> Result<(), Errno> {
@@ -172,20 +172,20 @@ impl Lane {
     }
 
     fn put(&mut self, at: Duration, bytes: &[u8]) -> bool {
-        let fits = self.bytes + bytes.len() <= ON_THEIR_WAY_MAX;
+        let fits = self.bytes + bytes.len() <= MAX_IN_FLIGHT;
         if fits {
             self.bytes += bytes.len();
             self.number += 1;
-            let packet = Packet { at, number: self.number, bytes: bytes.to_vec() };
-            self.on_their_way.push(Reverse(packet));
+            let packet = DelayedPacket { at, number: self.number, bytes: bytes.to_vec() };
+            self.in_flight.push(Reverse(packet));
         }
         fits
     }
 
-    /// Hands over what is due.
-    fn deliver(&mut self, to: &Tun, shared: &Shared, now: Duration) {
+    /// Hands over the packets that are due.
+    fn deliver(&mut self, to: &Tun, shared: &WanState, now: Duration) {
         while self.next().is_some_and(|due| due <= now) {
-            let Some(Reverse(packet)) = self.on_their_way.pop() else { return };
+            let Some(Reverse(packet)) = self.in_flight.pop() else { return };
             self.bytes -= packet.bytes.len();
             let mut path = shared.path(self.direction);
             if path.impairment.blackhole {

@@ -1,4 +1,4 @@
-//! What becomes of a packet that enters a link, decided at once: no clock, no I/O.
+//! The fate of a packet that enters a link, decided at once: no clock, no I/O.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use fastrand::Rng;
 
 use super::{Impairment, Rate};
 
-/// The state of one direction. Times are since an arbitrary beginning and never go back.
+/// The state of one direction. Times are durations since any fixed point in time and never decrease.
 #[derive(Debug)]
 pub(super) struct Shaper {
     chance: Rng,
@@ -16,7 +16,7 @@ pub(super) struct Shaper {
     last: Duration,
 }
 
-/// What becomes of a packet.
+/// What happens to a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
     Arrives { at: Duration, twice: bool, held_back: bool },
@@ -31,9 +31,9 @@ impl Shaper {
         Shaper { chance: Rng::with_seed(seed), free_at: Duration::ZERO, last: Duration::ZERO }
     }
 
-    /// Decides over a packet of `length` bytes that enters `now`.
+    /// Decides about a packet of `length` bytes that enters `now`.
     pub(super) fn take(&mut self, how: &Impairment, now: Duration, length: usize) -> Fate {
-        // Always the same number of draws: a packet's chance depends on its place alone.
+        // Always the same number of random numbers: those of a packet depend only on its position.
         let [loss, duplicate, reorder, jitter] = std::array::from_fn(|_| self.chance.f64());
         if how.blackhole {
             return Fate::Blackholed;
@@ -58,7 +58,7 @@ impl Shaper {
         }
     }
 
-    /// When the packet has left the queue and passed the bottleneck; `None` if it finds no room.
+    /// The time when the packet has left the queue and passed the bottleneck; `None` if there is no room.
     fn send(&mut self, rate: Option<Rate>, now: Duration, length: usize) -> Option<Duration> {
         let Some(rate) = rate else { return Some(now) };
         let begin = self.free_at.max(now);
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn packets_wait_for_the_rate_and_are_dropped_behind_a_full_queue() {
+    fn packets_wait_for_the_rate_and_are_dropped_at_a_full_queue() {
         // 1000 bytes take 1 ms; two and a half of them may wait.
         let rate = Some(Rate { bits_per_second: 8_000_000, queue: 2500 });
         let how = Impairment { delay: ms(10), rate, ..Impairment::default() };
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn shares_are_hit_and_the_seed_decides_on_whom() {
+    fn shares_are_reached_and_the_seed_selects_the_packets() {
         const PACKETS: usize = 100_000;
         let how = Impairment {
             loss: 0.01,
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_packets_chance_depends_on_its_place_alone() {
+    fn the_random_numbers_of_a_packet_depend_only_on_its_position() {
         let plain = Impairment { loss: 0.1, ..Impairment::default() };
         let rate = Some(Rate { bits_per_second: 8_000, queue: 2000 });
         let narrow = Impairment { rate, jitter: ms(1), duplicate: 0.5, ..plain.clone() };
@@ -185,7 +185,7 @@ mod tests {
     }
 
     proptest! {
-        /// Against a queue that is really kept, packet by packet.
+        /// Compared with a real queue, packet by packet.
         #[test]
         fn a_bottleneck_is_a_queue_of_packets(
             steps in prop::collection::vec((0u64..3000, 1usize..2000), 1..200),

@@ -1,4 +1,4 @@
-//! Counting rare events by word, and when each happened last.
+//! Counts of rare events by their fixed words, with the time of the last of each.
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::json;
 
-/// Counts of events. Words are the program's own, so there are few of them whatever a peer does.
+/// Counts of events by word. The words are part of the program, so a peer cannot add any.
 #[derive(Debug, Default)]
 pub(crate) struct Tally(Mutex<BTreeMap<&'static str, (u64, Instant)>>);
 

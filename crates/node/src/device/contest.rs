@@ -1,4 +1,4 @@
-//! How often something is put back before whoever takes it away is let have their way.
+//! How often something that is removed from a device is put back before it is left as it is.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -7,7 +7,7 @@ use std::{
 
 use rtun_system::installation::Item;
 
-/// So often something is put back
+/// Something is put back this many times
 const TIMES: usize = 3;
 
 /// within this long; then it is left.
@@ -15,13 +15,13 @@ const WITHIN: Duration = Duration::from_secs(60);
 
 /// What was put back when, and what is left.
 #[derive(Default)]
-pub(super) struct Contest {
+pub(super) struct DeviceContest {
     /// At most [`TIMES`] of each item, and there are as many items as a device is given.
     put_back: HashMap<Item, VecDeque<Instant>>,
     left: HashSet<Item>,
 }
 
-impl Contest {
+impl DeviceContest {
     /// Whether an item that is missing may be put back.
     pub(super) fn may(&mut self, item: &Item, now: Instant) -> bool {
         if self.left.contains(item) {
@@ -48,14 +48,13 @@ impl Contest {
         self.left.contains(item)
     }
 
-    /// All that is missing and left; what is there again is not left any more.
+    /// All items that are missing and left; an item that is there again is not left any more.
     pub(super) fn leave(&mut self, left: &[Item]) {
         self.left = left.iter().cloned().collect();
     }
 }
 
-/// Of things that were missing those that somebody has taken: routes go with addresses, and both with a device that is
-/// set down.
+/// Of missing items, those that were removed themselves: routes go with addresses, and both with a device that is set down.
 pub(super) fn taken<'a>(missing: &[&'a Item]) -> Vec<&'a Item> {
     let depth = |item: &Item| match item {
         Item::Mtu | Item::Up => 0,
@@ -91,7 +90,7 @@ mod tests {
 
     #[test]
     fn the_fourth_time_within_a_minute_is_left_until_the_item_is_there_again() {
-        let (mut contest, begin) = (Contest::default(), Instant::now());
+        let (mut contest, begin) = (DeviceContest::default(), Instant::now());
         for seconds in [0, 10, 20] {
             assert!(contest.may(&Item::Up, after(begin, seconds)));
             contest.was_put_back(&Item::Up, after(begin, seconds));
@@ -107,7 +106,7 @@ mod tests {
 
     #[test]
     fn what_goes_every_half_minute_is_always_put_back() {
-        let (mut contest, begin) = (Contest::default(), Instant::now());
+        let (mut contest, begin) = (DeviceContest::default(), Instant::now());
         for round in 0..100 {
             let now = after(begin, round * 30);
             assert!(contest.may(&Item::Up, now));

@@ -1,4 +1,4 @@
-//! How a host's device has fared, for whoever asks.
+//! What went wrong with a device and what was repaired, for reports.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -9,10 +9,10 @@ use crate::report::{DeviceHealth, HappenedReport};
 
 /// What went wrong with the device so far.
 #[derive(Default)]
-pub(crate) struct DeviceHistory(Mutex<State>);
+pub(crate) struct DeviceHistory(Mutex<DeviceHistoryState>);
 
 #[derive(Default)]
-struct State {
+struct DeviceHistoryState {
     /// Why there is no device, and since when.
     missing: Option<(String, Instant)>,
     times_gone: u64,
@@ -83,7 +83,7 @@ impl DeviceHistory {
     }
 
     /// A poisoned lock still guards a whole state: each change is a few assignments.
-    fn with<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
+    fn with<T>(&self, look: impl FnOnce(&mut DeviceHistoryState) -> T) -> T {
         look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

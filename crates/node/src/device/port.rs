@@ -1,4 +1,4 @@
-//! Where a session hands packets to: the device of the moment, which may be gone and made again.
+//! Where a session passes packets to: the current device, which may be removed and made again.
 
 use std::{
     io::{self, IoSlice},
@@ -10,7 +10,7 @@ use rtun_system::tun::{Offload, PacketDevice, Tun};
 use tokio::sync::Notify;
 
 /// A service's device as its sessions see it. While there is none, packets are refused, and are counted as lost.
-pub(crate) struct Port {
+pub(crate) struct DevicePort {
     name: String,
     mtu: u16,
     offload: Offload,
@@ -18,7 +18,7 @@ pub(crate) struct Port {
     changed: Notify,
 }
 
-impl Port {
+impl DevicePort {
     /// For devices like this one; empty.
     pub(crate) fn like(device: &Tun) -> Self {
         Self {
@@ -65,7 +65,7 @@ impl Port {
     }
 }
 
-impl PacketDevice for Port {
+impl PacketDevice for DevicePort {
     /// That of the first; the system may have chosen another since.
     fn name(&self) -> &str {
         &self.name

@@ -1,4 +1,4 @@
-//! What names led to last, kept in the state directory, so that a host finds its hub after a start without name servers too.
+//! The last addresses of names, kept in the state directory, so that a host finds its hub after a start without name servers.
 
 use std::{fmt::Write as _, net::IpAddr, sync::Arc};
 
@@ -6,13 +6,13 @@ use rtun_state::StateDir;
 use rtun_transport::names::{Memory, Names};
 use tracing::debug;
 
-/// The longest name that has a file, in bytes.
+/// Longer names, in bytes, have no file.
 const NAME_MAX: usize = 128;
 
-/// Of a file, in bytes: as many addresses as are kept fit.
+/// The most bytes of a file; all addresses that are kept fit.
 const FILE_MAX: u64 = 1024;
 
-/// Names whose addresses are kept in `state`, if there is such a directory.
+/// A resolver that keeps the addresses of names in `state`, if there is such a directory.
 pub(crate) fn names(state: Option<&Arc<StateDir>>) -> Names {
     match state {
         Some(state) => Names::default().remembering(Arc::new(AddressBook(Arc::clone(state)))),
@@ -20,10 +20,10 @@ pub(crate) fn names(state: Option<&Arc<StateDir>>) -> Names {
     }
 }
 
-/// A file for each name: an address on each line. Files of names that are in no configuration any more stay.
+/// One file per name, with one address per line. Files of names that are not configured any more stay.
 struct AddressBook(Arc<StateDir>);
 
-/// The file of `name`, if it can have one.
+/// The file for `name`, if it can have one.
 fn file(name: &str) -> Option<String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
     let fits = name.len() <= NAME_MAX && name.bytes().all(plain) && name != "localhost";
@@ -34,7 +34,7 @@ impl Memory for AddressBook {
     fn recall(&self, name: &str) -> Vec<IpAddr> {
         let Some(file) = file(name) else { return Vec::new() };
         let content = self.0.read(&file, FILE_MAX).unwrap_or_else(|error| {
-            debug!("the addresses of {name} are not known from before: {error}");
+            debug!("cannot read the last addresses of {name}: {error}");
             None
         });
         let text = String::from_utf8(content.unwrap_or_default()).unwrap_or_default();
@@ -49,7 +49,7 @@ impl Memory for AddressBook {
             let _ = writeln!(text, "{address}");
         }
         if let Err(error) = self.0.write(&file, &[text.as_bytes()], 0o600) {
-            debug!("the addresses of {name} are not kept: {error}");
+            debug!("cannot keep the addresses of {name}: {error}");
         }
     }
 }

@@ -26,98 +26,98 @@ use tokio::{
 
 use super::wire::Wire;
 
-/// Limit for finding the first address of an attempt, apart from the limit for all that comes after it. The lookup goes on
-/// when it is up.
+/// Limit for resolving the first name of an attempt, apart from the limit for all stages after it. The lookup continues after
+/// it.
 const NAME_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A way cannot be used as configured.
+/// A hub or a proxy cannot be used as configured.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// Its TLS cannot.
-    #[error("{addr}: {source}")]
+    /// Its TLS settings cannot be used.
+    #[error("TLS settings for {addr} cannot be used: {source}")]
     Tls {
-        /// Where it leads.
+        /// The address of the hub or proxy.
         addr: String,
-        /// Why.
+        /// Why not.
         source: TlsError,
     },
 }
 
-/// Nothing was opened.
+/// Why nothing was opened.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DialError {
-    /// The address was not found.
+    /// The name was not resolved.
     #[error(transparent)]
     Name(#[from] NameError),
     /// The address was not reached.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// A proxy does not let through.
+    /// A proxy refused or failed.
     #[error("proxy {0}: {1}")]
     Proxy(String, ProxyError),
     /// The connection broke before its PROXY preamble was sent.
     #[error("the connection to {0} broke: {1}")]
     Broken(String, io::Error),
-    /// There is no encrypted connection.
+    /// The TLS handshake failed.
     #[error("TLS with {0}: {1}")]
     Tls(String, TlsError),
     /// The address was not reached over QUIC.
     #[error(transparent)]
     Quic(#[from] QuicError),
-    /// There is no HTTP/2 stream.
+    /// The HTTP/2 connection failed.
     #[error("HTTP/2 with {0}: {1}")]
     Http(String, HttpError),
-    /// There is no smux session.
+    /// The smux session failed.
     #[error("smux with {0}: {1}")]
     Mux(String, MuxError),
-    /// There is no WebSocket.
+    /// The WebSocket handshake failed.
     #[error("WebSocket with {0}: {1}")]
     Ws(String, WsError),
-    /// The way loses large packets in silence.
+    /// The path drops large packets without an ICMP error.
     #[error(
-        "packets with TCP segments of {used} bytes are lost in silence on the way to {addr}, small ones pass: a router \
+        "packets with TCP segments of {used} bytes are lost in silence on the path to {addr}, small ones pass: a router \
          there has a smaller MTU, and ICMP is blocked"
     )]
     LargeLost {
-        /// Whom it was to lead to.
+        /// The address of the hub.
         addr: String,
-        /// The most bytes of a segment.
+        /// The most bytes of a TCP segment.
         used: u32,
     },
-    /// Time was up at this stage of it.
+    /// The limit was reached at this stage.
     #[error(
         "{stage} with {addr}: no answer within {} s{}", .after.as_secs_f32(),
         .peer.map_or_else(String::new, |peer| format!(", connected to {peer}"))
     )]
     Slow {
-        /// What was under way.
+        /// The stage.
         stage: &'static str,
-        /// With whom.
+        /// The address of its other end.
         addr: String,
         /// The limit for all stages together.
         after: Duration,
-        /// Whom the connection leads to: the one at `addr`, or the first proxy.
+        /// The peer of the connection: the one at `addr`, or the first proxy.
         peer: Option<SocketAddr>,
     },
 }
 
-/// What was opened.
+/// A connection that was opened.
 pub(super) struct Opened {
     pub(super) stream: Arc<dyn Stream>,
     /// The connection over TCP under it.
     pub(super) wire: Option<Wire>,
 }
 
-/// One attempt to open a way, and its limits.
+/// One attempt to open a connection, and its limits.
 pub(super) struct Attempt<'a> {
     names: &'a Names,
-    /// For everything together, once the first address is found.
+    /// For all stages together, once the first name is resolved.
     pub(super) limit: Duration,
-    /// The most bytes of a TCP segment, if that is known of the way.
+    /// The most bytes of a TCP segment, if a limit of the path is known.
     segment_max: Option<u16>,
-    /// When the limit is up.
+    /// When the limit is reached.
     end: OnceLock<Instant>,
-    /// Whom it is connected to.
+    /// The peer, once connected.
     peer: OnceLock<SocketAddr>,
 }
 
@@ -126,7 +126,7 @@ impl<'a> Attempt<'a> {
         Self { names, limit, segment_max, end: OnceLock::new(), peer: OnceLock::new() }
     }
 
-    /// Where `addr` is; from then on the limit counts.
+    /// Resolves `addr`; then the limit begins.
     pub(super) async fn find(
         &self,
         addr: &str,
@@ -143,7 +143,7 @@ impl<'a> Attempt<'a> {
         *self.end.get_or_init(|| Instant::now() + self.limit)
     }
 
-    /// Does what is called `stage`, with the one at `addr`, within the limit.
+    /// Does `work`, the stage of this name with the peer at `addr`, within the limit.
     pub(super) async fn stage<T>(
         &self,
         stage: &'static str,
@@ -153,7 +153,7 @@ impl<'a> Attempt<'a> {
         self.stage_within(stage, addr, None, work).await
     }
 
-    /// The same, which has a limit of its own besides.
+    /// The same, with a limit for this stage too.
     pub(super) async fn stage_within<T>(
         &self,
         stage: &'static str,
@@ -170,7 +170,7 @@ impl<'a> Attempt<'a> {
         })
     }
 
-    /// A connection over TCP.
+    /// Opens a connection over TCP.
     pub(super) async fn connect(
         &self,
         addr: &str,

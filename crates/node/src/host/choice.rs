@@ -1,4 +1,4 @@
-//! A choice among the nodes of a hop, shared by whoever tries them.
+//! The choice among the nodes of a hop.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -8,42 +8,42 @@ use std::{
 use rtun_core::{NodeRank, Selection, Selector, Strategy};
 use tokio::time::Instant;
 
-/// Which node is tried next, by how it went before.
+/// Chooses the node to try next, by the outcomes of earlier attempts.
 pub(super) struct Choice {
     selector: Mutex<Selector>,
-    /// For [`Strategy::Hash`]: the same for the same host.
+    /// For [`Strategy::Hash`]: the hash of the host's name.
     hash: Option<u32>,
     begin: Instant,
 }
 
 impl Choice {
-    /// Among nodes of these standings, at least one, for the host of this name.
+    /// A choice among nodes of these weights, at least one, for the host of this name.
     pub(super) fn new<'a>(
         selection: Selection,
         nodes: impl Iterator<Item = &'a rtun_settings::NodePreference>,
         host: &str,
     ) -> Self {
-        let standing =
+        let weight =
             |it: &rtun_settings::NodePreference| NodeRank { weight: it.weight, backup: it.backup };
         Self {
-            selector: Mutex::new(Selector::new(selection, nodes.map(standing))),
+            selector: Mutex::new(Selector::new(selection, nodes.map(weight))),
             hash: (selection.strategy == Strategy::Hash).then(|| hash(host)),
             begin: Instant::now(),
         }
     }
 
-    /// The one to try now.
+    /// The node to try now.
     pub(super) fn choose(&self) -> usize {
         let random = self.hash.unwrap_or_else(|| fastrand::u32(..));
         self.selector().choose(self.now(), random)
     }
 
-    /// Whether there is another one to try without waiting.
+    /// Whether another node may be tried without waiting.
     pub(super) fn has_fresh(&self) -> bool {
         self.selector().has_fresh(self.now())
     }
 
-    /// All have been tried.
+    /// All nodes have been tried.
     pub(super) fn begin_round(&self) {
         self.selector().begin_round();
     }
@@ -57,7 +57,7 @@ impl Choice {
         self.selector().failed(node, now);
     }
 
-    /// It answers although nobody needed it.
+    /// A probe has succeeded.
     pub(super) fn recovered(&self, node: usize) {
         self.selector().recovered(node);
     }
@@ -66,7 +66,7 @@ impl Choice {
         self.begin.elapsed()
     }
 
-    /// A poisoned lock still guards a whole selector: nothing in it panics half way through a change.
+    /// The selector of a poisoned lock is consistent: nothing in it panics in the middle of a change.
     fn selector(&self) -> MutexGuard<'_, Selector> {
         self.selector.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,4 @@
-//! Opening what carries a session: through the proxies of a chain to a hub, layer upon layer.
+//! Opens the connection of a session: through the proxies of a chain to a hub, then layer by layer.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,14 +18,14 @@ use super::{
 };
 use crate::{report::Transport, runtime::surroundings::Surroundings};
 
-/// Limit for connecting over plain TCP unless configured: a lost packet of the handshake is repeated after 1 s, so a
-/// network that works answers within it, and one that was cut is tried again soon after it is back.
+/// Limit for connecting over plain TCP unless configured. A lost packet of the handshake is sent again after 1 s, so a working
+/// network answers within this limit, and after an outage the next attempt comes soon.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The same where layers and proxies take round trips of their own.
+/// The same limit where layers and proxies need additional round trips.
 const LAYERED_DIAL_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// Opens one way to a hub, or to a proxy.
+/// Opens connections to one endpoint of a hub.
 pub(super) struct Dialer {
     addr: String,
     stack: TransportStack<DialTls>,
@@ -39,17 +39,17 @@ pub(super) struct Dialer {
 
 impl Dialer {
     pub(super) fn to_hub(
-        way: &Endpoint,
+        endpoint: &Endpoint,
         hub: &HubNode,
         surroundings: &Surroundings,
     ) -> Result<Self, SetupError> {
-        let failed = |source| SetupError::Tls { addr: way.addr.clone(), source };
+        let failed = |source| SetupError::Tls { addr: endpoint.addr.clone(), source };
         Ok(Self {
-            addr: way.addr.clone(),
-            stack: way.stack.clone(),
-            tls: DialerTls::of(&way.stack).map_err(failed)?,
+            addr: endpoint.addr.clone(),
+            stack: endpoint.stack.clone(),
+            tls: DialerTls::of(&endpoint.stack).map_err(failed)?,
             sockets: hub.sockets.clone(),
-            segment_max: way.segment_max,
+            segment_max: endpoint.segment_max,
             proxy_protocol: hub.proxy_protocol,
             surroundings: surroundings.clone(),
         })
@@ -59,7 +59,7 @@ impl Dialer {
         Transport::of(&self.stack)
     }
 
-    /// How long it may take unless configured.
+    /// The limit for opening it, unless configured.
     pub(super) fn usual_limit(&self, proxies: &Proxies) -> Duration {
         match self.transport() {
             Transport::Tcp if !proxies.are_there() => DIAL_TIMEOUT,
@@ -67,7 +67,7 @@ impl Dialer {
         }
     }
 
-    /// Opens it.
+    /// Opens a connection.
     pub(super) async fn open(
         &self,
         attempt: &Attempt<'_>,
@@ -96,7 +96,7 @@ impl Dialer {
         let Some(wire) = wire else {
             return Ok(Opened { stream: handshakes.await?, wire });
         };
-        // A certificate is larger than what comes before it: a handshake may be the first to get stuck.
+        // Certificates are the first large packets of a connection, so a handshake may be where the loss of large packets shows.
         let (used, mut losses) = (wire.segment_max().unwrap_or_default(), LossWatch::default());
         let done = tokio::select! {
             done = handshakes => Some(done),
@@ -110,7 +110,7 @@ impl Dialer {
         Err(DialError::LargeLost { addr: self.addr.clone(), used })
     }
 
-    /// TLS and what is on top of it.
+    /// Opens TLS and the layers above it.
     async fn open_layers(
         &self,
         attempt: &Attempt<'_>,
@@ -127,7 +127,7 @@ impl Dialer {
         attempt.stage(stage, &self.addr, self.open_upper_layers(stream)).await
     }
 
-    /// What is on top of the connection and its TLS.
+    /// Opens the layers above TLS.
     async fn open_upper_layers(
         &self,
         mut stream: Arc<dyn Stream>,

@@ -9,7 +9,7 @@ use tracing::warn;
 
 use super::attempt::DialError;
 
-/// A dialer's TLS. Its files are read again for each connection; while they cannot be used those read before count.
+/// A dialer's TLS. Its files are read again for each connection; while they cannot be used, those read before are used.
 pub(super) struct DialerTls {
     config: DialTls,
     protocols: &'static [&'static str],
@@ -24,7 +24,7 @@ impl DialerTls {
         Ok(Some(Self { config: config.clone(), protocols, last }))
     }
 
-    /// Encrypts `stream`, which leads to `addr`.
+    /// Does the TLS handshake on `stream`, which is connected to `addr`.
     pub(super) async fn connect(
         &self,
         stream: Arc<dyn Stream>,
@@ -37,11 +37,13 @@ impl DialerTls {
     }
 
     pub(super) fn connector(&self) -> Connector {
-        // A poisoned lock still guards a whole connector: it is only ever replaced.
+        // The connector of a poisoned lock is consistent: it is only replaced as a whole.
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         match Connector::new(&self.config, self.protocols) {
             Ok(connector) => *last = connector,
-            Err(error) => warn!("the files of TLS are used as they were before: {error}"),
+            Err(error) => {
+                warn!("the files of TLS cannot be read, so those read before are used: {error}")
+            }
         }
         last.clone()
     }

@@ -1,7 +1,7 @@
 //! A host's packet path from its hub: frames in, packets to the device out.
 //!
-//! With offload, GSO frames are handed to the device whole, and packets of a flow that follow on each other in one read
-//! are joined, so that one write to the device takes up to 64 KiB.
+//! With offload, GSO frames go to the device whole, and consecutive packets of a flow in one read are joined, so that one write
+//! to the device takes up to 64 KiB.
 
 use std::{
     io::{self, IoSlice},
@@ -20,7 +20,7 @@ use rtun_system::tun::{Offload, PacketDevice};
 use super::session::Session;
 use crate::{counters::Counters, link::Receiver};
 
-/// The host asks sooner than the hub does, so that of two quiet ends only one asks.
+/// The host asks for a sign of life after less silence than the hub does, so that of two quiet ends only one asks.
 const ASKS_AFTER: Duration = Duration::from_secs(2);
 
 /// Moves packets from the session to the device until the session ends. `buffer` holds what came after the hub's
@@ -54,7 +54,7 @@ impl<D: PacketDevice> Receiver for Downlink<'_, D> {
 }
 
 impl<D: PacketDevice> Downlink<'_, D> {
-    /// Hands the packets of all whole frames to the device; returns how many bytes the frames were.
+    /// Passes the packets of all whole frames to the device; returns how many bytes the frames were.
     fn deliver(&mut self, bytes: &[u8]) -> usize {
         let Self { device, session, counters, coalescer } = self;
         let joins = device.offload() != Offload::None;
@@ -79,7 +79,7 @@ impl<D: PacketDevice> Downlink<'_, D> {
                     let is_udp = header.gso_type == gso_type::UDP_L4;
                     match joins {
                         true if is_udp && device.offload() != Offload::TcpAndUdp => {
-                            // What came before goes before.
+                            // Packets that came before are sent before.
                             batch.flush(|group| send_group(*device, &group, counters));
                             send_cut(*device, payload, counters)
                         }
@@ -115,7 +115,7 @@ impl<D: PacketDevice> Downlink<'_, D> {
     }
 }
 
-/// Hands the segments of a GSO frame over one by one, to a device that takes none of its protocol.
+/// Passes the segments of a GSO frame one by one, to a device without offload for its protocol.
 fn send_cut<D: PacketDevice>(
     device: &D,
     payload: &[u8],
@@ -139,8 +139,8 @@ fn send_group<D: PacketDevice>(device: &D, group: &Group<'_>, counters: &Counter
         *slot = IoSlice::new(piece);
         filled += 1;
     }
-    // A GSO frame came as one; behind the first piece of joined packets, the virtio header, stand the headers that
-    // each of them had.
+    // A GSO frame arrived whole. Of joined packets, the second piece is the headers, which each of them had; the first is the
+    // virtio header.
     let (packets, repeated) = match group.packets() {
         1 => (group.segments(), 0),
         joined => (joined, (joined - 1) * pieces.get(1).map_or(0, |piece| piece.len())),
@@ -155,7 +155,7 @@ fn count(sent: io::Result<usize>, packets: usize, bytes: usize, counters: &Count
     }
 }
 
-/// The header of a GSO frame, which only an rtun hub may send, and only after it was offered.
+/// The header of a GSO frame. Only an rtun hub may send one, and only after the host has offered it.
 fn check_gso(payload: &[u8], session: &Session) -> Result<VirtioHeader, DropReason> {
     if !session.is_rtun {
         return Err(DropReason::IpVersion);

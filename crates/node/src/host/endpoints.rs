@@ -1,7 +1,6 @@
-//! The endpoints to one hub: raced, the one that worked remembered, better ones tried again later.
+//! The endpoints of one hub: they are raced, the one that worked is remembered, preferred ones are tried again later.
 
 use std::{
-    future::Future,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -9,9 +8,8 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{StreamExt, stream::FuturesUnordered};
 use rtun_settings::HubNode;
-use rtun_transport::{Stream, names::Names};
+use rtun_transport::{Stream, names::Names, race::first_of};
 use tokio::time::sleep;
 
 use super::{
@@ -22,41 +20,41 @@ use super::{
 };
 use crate::{report::Transport, runtime::surroundings::Surroundings};
 
-/// How long a endpoint is tried alone before the next is tried beside it: longer than RFC 8305 has it for addresses, since a
-/// transport's handshake takes several round trips.
+/// How long an endpoint is tried alone before the next is tried too. This is longer than the delay between addresses in RFC 8305
+/// section 5, since a transport's handshake takes several round trips.
 const NEXT_ENDPOINT_AFTER: Duration = Duration::from_millis(500);
 
-/// A better endpoint is tried again after this long, and after twice as long each time that it does not work.
+/// A preferred endpoint is tried again after this long; the pause doubles each time that it fails.
 const BETTER_AFTER: Duration = Duration::from_secs(10);
 const BETTER_AFTER_MAX: Duration = Duration::from_secs(600);
 
-/// The endpoints to one hub, the preferred first.
+/// The endpoints of one hub, the preferred ones first.
 pub(super) struct HubEndpoints {
     dialers: Vec<Dialer>,
     /// The endpoint that worked last.
     remembered: AtomicUsize,
-    /// Of connections over TCP by any of them.
+    /// The segment sizes of connections over TCP to any of them.
     pub(super) segments: SegmentSizes,
 }
 
-/// What endpoints share with those to other hubs.
+/// What dialers of all hubs share.
 #[derive(Clone, Copy)]
 pub(super) struct DialContext<'a> {
     pub(super) names: &'a Names,
     pub(super) proxies: &'a Proxies,
 }
 
-/// A connection to a hub, by one of its endpoints.
+/// A connection to one endpoint of a hub.
 pub(super) struct HubConnection {
     pub(super) stream: Arc<dyn Stream>,
     pub(super) transport: Transport,
-    /// Its place among the endpoints.
+    /// Its index among the endpoints.
     pub(super) endpoint: usize,
     /// The connection over TCP under it.
     pub(super) wire: Option<Wire>,
 }
 
-/// No endpoint led to the hub.
+/// No endpoint of the hub was reached: the failure of each.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", list(.0))]
 pub(super) struct NoEndpoint(Vec<(Transport, DialError)>);
@@ -72,8 +70,8 @@ impl HubEndpoints {
         })
     }
 
-    /// Connects by the endpoint that worked last, and by the others beside it as soon as that takes long or fails; the first to
-    /// be connected wins.
+    /// Connects to the endpoint that worked last, and to the others too as soon as it fails or takes long; the first connection
+    /// wins.
     pub(super) async fn connect(
         &self,
         before: DialContext<'_>,
@@ -87,7 +85,7 @@ impl HubEndpoints {
         Ok(connected)
     }
 
-    /// Tries the endpoints that are preferred to `endpoint` now and then, until one works; never ready where there are none.
+    /// Tries the endpoints that are preferred to `endpoint` from time to time, until one works; never ready if there are none.
     pub(super) async fn connect_better(
         &self,
         endpoint: usize,
@@ -108,7 +106,7 @@ impl HubEndpoints {
         }
     }
 
-    /// Connects by the preferred endpoint only and lets go: whether the hub is there.
+    /// Connects to the preferred endpoint only, and disconnects; whether that worked.
     pub(super) async fn probe(&self, before: DialContext<'_>, within: Duration) -> bool {
         self.race(vec![0], before, Some(within)).await.is_ok()
     }
@@ -127,7 +125,7 @@ impl HubEndpoints {
             if let Err(DialError::LargeLost { used, .. }) = &opened {
                 self.segments.lower(*used);
             }
-            (endpoint, opened)
+            opened
         };
         let mut failures = Vec::new();
         let raced = first_of(order, open, NEXT_ENDPOINT_AFTER, |endpoint, error| {
@@ -145,37 +143,6 @@ impl HubEndpoints {
     }
 }
 
-/// Starts one after the other, each when the one before has failed or taken `delay`; the first that succeeds ends the
-/// others. `failed` is told of each failure. None when all have failed.
-async fn first_of<T, E, F: Future<Output = (usize, Result<T, E>)>>(
-    order: Vec<usize>,
-    start: impl Fn(usize) -> F,
-    delay: Duration,
-    mut failed: impl FnMut(usize, E),
-) -> Option<(usize, T)> {
-    let mut waiting = order.into_iter();
-    let mut running = FuturesUnordered::new();
-    loop {
-        if let Some(endpoint) = waiting.next() {
-            running.push(start(endpoint));
-        }
-        let next_at = async {
-            match waiting.len() {
-                0 => std::future::pending().await,
-                _ => sleep(delay).await,
-            }
-        };
-        tokio::select! {
-            finished = running.next() => match finished {
-                Some((endpoint, Ok(done))) => return Some((endpoint, done)),
-                Some((endpoint, Err(error))) => failed(endpoint, error),
-                None => return None,
-            },
-            () = next_at => {}
-        }
-    }
-}
-
 fn list(failures: &[(Transport, DialError)]) -> String {
     match failures {
         [(_, error)] => error.to_string(),
@@ -185,59 +152,5 @@ fn list(failures: &[(Transport, DialError)]) -> String {
                 .map(|(transport, error)| format!("{}: {error}", transport.as_str()));
             texts.collect::<Vec<_>>().join("; ")
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::cell::RefCell;
-
-    use super::*;
-
-    const DELAY: Duration = Duration::from_secs(1);
-
-    /// Each endpoint takes so many seconds, and works or not; which won, when, and which were started when.
-    async fn race(endpoints: &[(u64, bool)]) -> (Option<usize>, u64, Vec<(usize, u64)>) {
-        let begin = tokio::time::Instant::now();
-        let started = RefCell::new(Vec::new());
-        let open = |endpoint: usize| {
-            started.borrow_mut().push((endpoint, begin.elapsed().as_secs()));
-            let (takes, works) = endpoints[endpoint];
-            async move {
-                sleep(Duration::from_secs(takes)).await;
-                (endpoint, if works { Ok(()) } else { Err(()) })
-            }
-        };
-        let order = (0..endpoints.len()).collect();
-        let won = first_of(order, open, DELAY, |_, ()| {}).await.map(|(endpoint, ())| endpoint);
-        (won, begin.elapsed().as_secs(), started.into_inner())
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_preferred_way_is_alone_while_it_is_quick() {
-        assert_eq!(race(&[(0, true), (0, true)]).await, (Some(0), 0, vec![(0, 0)]));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_way_that_fails_makes_room_at_once_and_a_silent_one_after_a_delay() {
-        let (won, after, started) = race(&[(0, false), (90, true), (1, true)]).await;
-        assert_eq!((won, after), (Some(2), 2));
-        assert_eq!(started, [(0, 0), (1, 0), (2, 1)]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_slow_preferred_way_still_wins_over_a_slower_one() {
-        assert_eq!(race(&[(3, true), (5, true)]).await.0, Some(0));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn without_a_way_each_failure_is_told() {
-        let mut failures = Vec::new();
-        let open = |endpoint: usize| async move { (endpoint, Err::<(), usize>(endpoint * 10)) };
-        let won =
-            first_of(vec![1, 0], open, DELAY, |endpoint, error| failures.push((endpoint, error)))
-                .await;
-        assert!(won.is_none());
-        assert_eq!(failures, [(1, 10), (0, 0)]);
     }
 }

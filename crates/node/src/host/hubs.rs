@@ -1,4 +1,4 @@
-//! The hubs that a host may connect to: which one is tried next, and by which ways.
+//! The hubs that a host may connect to, their endpoints, and which one is tried next.
 
 use std::sync::Arc;
 
@@ -14,16 +14,16 @@ use super::{
 };
 use crate::runtime::surroundings::Surroundings;
 
-/// A host's hubs and the way to them.
+/// A host's hubs, and what connections to them need.
 pub(super) struct Hubs {
     pub(super) nodes: Vec<HubTarget>,
     pub(super) proxies: Proxies,
-    /// Of the hubs and the proxies: at most as many as are configured.
+    /// Resolves the names of hubs and proxies; it remembers at most as many as are configured.
     pub(super) names: Arc<Names>,
     pub(super) choice: Choice,
 }
 
-/// One of the hubs.
+/// One of the hubs, with its endpoints.
 pub(super) struct HubTarget {
     pub(super) config: HubNode,
     pub(super) endpoints: HubEndpoints,
@@ -41,21 +41,21 @@ impl Hubs {
                 config: config.clone(),
             })
         };
-        let standings = config.hubs.iter().map(|hub| &hub.preference);
+        let preferences = config.hubs.iter().map(|hub| &hub.preference);
         Ok(Self {
             nodes: config.hubs.iter().map(hub).collect::<Result<_, _>>()?,
             proxies: Proxies::new(&config.proxies, config.name.as_str())?,
             names,
-            choice: Choice::new(config.selector, standings, config.name.as_str()),
+            choice: Choice::new(config.selector, preferences, config.name.as_str()),
         })
     }
 
-    /// What all their ways share.
+    /// What all dialers share.
     pub(super) fn dial_context(&self) -> DialContext<'_> {
         DialContext { names: &self.names, proxies: &self.proxies }
     }
 
-    /// Tries those that are to be probed, for ever.
+    /// Probes the hubs with a configured probe, without end.
     pub(super) async fn probe(&self) {
         let probes = self.nodes.iter().enumerate().filter_map(|(node, hub)| {
             let probe = hub.config.preference.probe?;

@@ -1,4 +1,4 @@
-//! How a host's connection goes, for whoever asks: kept apart from the device, which ends with its service.
+//! The state of a host's connection for reports. It is apart from the device, which ends with its service.
 
 use std::{
     sync::{
@@ -21,7 +21,7 @@ use crate::{
     report::{ConnectionReport, DeviceReport, FailureReport, Queued},
 };
 
-/// A host's session if it has one, what it has counted, and what went wrong last.
+/// A host's session if it has one, its counters, and its last failure.
 pub(crate) struct HostProgress {
     pub(super) session: ArcSwapOption<Session>,
     pub(super) sent: Arc<Counters>,
@@ -37,24 +37,24 @@ pub(crate) struct HostProgress {
     nodes: Vec<HubNodeProgress>,
 }
 
-/// One of the hubs that the host may connect to.
+/// Counts of connections to one of the hubs.
 struct HubNodeProgress {
     name: String,
     connect_seconds: Histogram,
     unreachable: AtomicU64,
 }
 
-/// How it went with one of the hubs that a host may connect to.
+/// Counts of connections to one of the hubs of a host.
 pub(crate) struct HubNodeHistory {
     /// As configured.
     pub(crate) name: String,
-    /// From dialling to being admitted.
+    /// How long it took from dialling to being admitted, in seconds.
     pub(crate) connect_seconds: Histogram,
     /// Attempts that did not reach it.
     pub(crate) unreachable: u64,
 }
 
-/// Bounds in seconds between which connections are counted by how long they took to make (spec: api.md section 3).
+/// Bucket bounds, in seconds, of GOST's histogram of how long connecting took.
 const CONNECT: [f64; 13] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0];
 
 #[derive(Default)]
@@ -92,7 +92,7 @@ impl HostProgress {
         }
     }
 
-    /// From now on this session carries packets.
+    /// From now on packets go to this session.
     pub(super) fn joined(&self, hub: &HubNode, session: &Arc<Session>) {
         self.joined.fetch_add(1, Ordering::Relaxed);
         self.with_story(|story| story.hub = Some((hub.addr.clone(), hub.namespace)));
@@ -113,7 +113,7 @@ impl HostProgress {
         }
     }
 
-    /// How it went with each hub.
+    /// The counts of each hub.
     pub(crate) fn nodes(&self) -> Vec<HubNodeHistory> {
         let history = |node: &HubNodeProgress| HubNodeHistory {
             name: node.name.clone(),
@@ -127,7 +127,7 @@ impl HostProgress {
         self.nodes.iter().find(|node| node.name == hub.name)
     }
 
-    /// This session carries no packets any more.
+    /// Packets no longer go to this session.
     pub(super) fn left(&self, session: &Arc<Session>) {
         let none: Option<Arc<Session>> = None;
         self.session.compare_and_swap(&Some(Arc::clone(session)), none);
@@ -140,7 +140,7 @@ impl HostProgress {
         self.with_story(|story| story.failure = Some(failure));
     }
 
-    /// How it goes.
+    /// The report of the host service.
     pub(crate) fn report(&self) -> DeviceReport {
         let session = self.session.load_full();
         let (hub, last_error) = self.with_story(|story| {
@@ -175,7 +175,7 @@ impl HostProgress {
         }
     }
 
-    /// A poisoned lock still guards a whole story: each change is one assignment.
+    /// The story of a poisoned lock is consistent: each change is one assignment.
     fn with_story<T>(&self, look: impl FnOnce(&mut Story) -> T) -> T {
         look(&mut self.story.lock().unwrap_or_else(PoisonError::into_inner))
     }

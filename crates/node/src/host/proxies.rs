@@ -1,4 +1,4 @@
-//! The proxies of a chain: each connection goes through one of every hop.
+//! The proxies of a chain: each connection goes through one proxy of every hop.
 
 use rtun_settings::{ProxyHop, ProxyKind, ProxyNode};
 use rtun_transport::proxy;
@@ -10,7 +10,7 @@ use super::{
     wire::Wire,
 };
 
-/// The hops before a hub, the nearest first; none where it is reached directly.
+/// The hops before a hub, the nearest first; none if hubs are reached directly.
 pub(super) struct Proxies {
     hops: Vec<ProxyHopDialer>,
 }
@@ -26,18 +26,18 @@ struct ProxyDialer {
 }
 
 impl Proxies {
-    /// `host` is who goes through them, for the choice by hash.
+    /// `host` is the name of the host, for the choice by hash.
     pub(super) fn new(hops: &[ProxyHop], host: &str) -> Result<Self, SetupError> {
         let hops = hops.iter().map(|hop| ProxyHopDialer::new(hop, host));
         Ok(Self { hops: hops.collect::<Result<_, _>>()? })
     }
 
-    /// Whether there is any.
+    /// Whether there are any.
     pub(super) fn are_there(&self) -> bool {
         !self.hops.is_empty()
     }
 
-    /// A stream to `target` (`host:port`), which the last proxy connects to; none where there is no proxy.
+    /// Opens a stream to `target` (`host:port`), which the last proxy connects to; none if there are no proxies.
     pub(super) async fn reach(
         &self,
         target: &str,
@@ -65,10 +65,10 @@ impl Proxies {
 
 impl ProxyHopDialer {
     fn new(config: &ProxyHop, host: &str) -> Result<Self, SetupError> {
-        let standings = config.nodes.iter().map(|node| &node.preference);
+        let preferences = config.nodes.iter().map(|node| &node.preference);
         Ok(Self {
             nodes: config.nodes.iter().map(ProxyDialer::new).collect::<Result<_, _>>()?,
-            choice: Choice::new(config.selector, standings, host),
+            choice: Choice::new(config.selector, preferences, host),
         })
     }
 }
@@ -79,7 +79,7 @@ impl ProxyDialer {
         Ok(Self { tls: DialerTls::of(&config.stack).map_err(failed)?, config: config.clone() })
     }
 
-    /// Goes on to `target` through this proxy, which is at the other end of what is `opened`, or still to be connected to.
+    /// Asks this proxy to connect to `target`. The proxy is at the other end of `opened`; none: it is connected to first.
     async fn pass(
         &self,
         opened: Option<Opened>,

@@ -1,4 +1,5 @@
-//! Keeping a host connected: hubs tried in turn, better connections taken, each failure said once.
+//! Keeps a host connected: tries hubs in turn, connects again after a loss, moves to a preferred endpoint when that is back,
+//! and logs each failure once.
 
 use std::{sync::Arc, time::Duration};
 
@@ -46,8 +47,8 @@ impl<D: PacketDevice> HostConnector<D> {
         }
     }
 
-    /// Connects, forwards until the connection ends, and starts over, until the host stops; each failure goes to the next
-    /// hub.
+    /// Connects, forwards until the connection ends, and starts over, until the host stops. After each failure the next hub is
+    /// tried.
     async fn keep_connected(&self) {
         let mut backoff = Backoff::default();
         let mut complaint = Complaint::default();
@@ -108,8 +109,8 @@ impl<D: PacketDevice> HostConnector<D> {
         Ok((Arc::new(session), buffer))
     }
 
-    /// Forwards until the session ends, or the one by a better way that has taken its place; returns the last. A session that
-    /// has been replaced is read from for [`LINGER`], then ended.
+    /// Forwards until the session ends; returns it. A session on a preferred endpoint takes over when that becomes reachable; the
+    /// replaced session is read from for [`LINGER`], then ended.
     async fn forward(
         &self,
         hub: &HubTarget,
@@ -144,7 +145,7 @@ impl<D: PacketDevice> HostConnector<D> {
             let before = std::mem::replace(&mut session, better);
             buffer = its_buffer;
             replaced.push(Box::pin(async move {
-                // What is on its way on the old connection still arrives.
+                // Packets in flight on the old connection still arrive.
                 if tokio::time::timeout(LINGER, &mut carrying).await.is_err() {
                     before.link.end(EndReason::Replaced);
                     carrying.await;
@@ -153,7 +154,7 @@ impl<D: PacketDevice> HostConnector<D> {
         }
     }
 
-    /// Carries packets on a session until it ends or the host stops.
+    /// Forwards packets on a session until it ends or the host stops.
     async fn carry(&self, hub: &HubTarget, session: Arc<Session>, buffer: FrameBuffer) {
         let active = ActiveSession::begin(&self.progress, hub, session);
         let session = &active.session;
@@ -169,7 +170,7 @@ impl<D: PacketDevice> HostConnector<D> {
                 None => std::future::pending().await,
             }
         };
-        // While it is still open.
+        // Read while the connection is still open.
         let mut segment_max = wire.and_then(Wire::segment_max).unwrap_or_default();
         tokio::select! {
             () = downlink::run(&*self.device, session, buffer, &self.progress.received) => {}
@@ -183,7 +184,7 @@ impl<D: PacketDevice> HostConnector<D> {
         farewell.await;
     }
 
-    /// Draws from a session's end what segments pass on the way to its hub.
+    /// Learns from the end of a session which segment sizes pass on the path to its hub.
     fn learn(&self, hub: &HubTarget, session: &Session, losses: &LossWatch, segment_max: u32) {
         let segments = &hub.endpoints.segments;
         let lowered = match session.link.end_reason() {
@@ -197,14 +198,14 @@ impl<D: PacketDevice> HostConnector<D> {
             warn!(
                 service = self.service,
                 hub = hub.config.addr,
-                "packets with TCP segments of {segment_max} bytes are lost in silence on the way to the hub and small ones \
+                "packets with TCP segments of {segment_max} bytes are lost in silence on the path to the hub and small ones \
                  pass: connections to it use at most {bytes} for now; a router there has a smaller MTU, and ICMP is \
                  blocked; `mss` in the dialer's metadata sets this for good"
             );
         }
     }
 
-    /// Joins the hub once more, when a way works that is preferred to the one in use.
+    /// Joins the hub again when an endpoint that is preferred to the one in use becomes reachable.
     async fn join_better(&self, hub: &HubTarget, endpoint: usize) -> (Arc<Session>, FrameBuffer) {
         loop {
             let endpoints = &hub.endpoints;
@@ -216,15 +217,18 @@ impl<D: PacketDevice> HostConnector<D> {
                 Ok((session, buffer)) => return (Arc::new(session), buffer),
                 Err(error) => {
                     let (service, hub) = (&self.service, &hub.config.addr);
-                    debug!(service, hub, "a better way is open, but: {error}");
+                    debug!(
+                        service,
+                        hub, "a preferred endpoint is reachable, but joining failed: {error}"
+                    );
                 }
             }
         }
     }
 }
 
-/// The right of a session to carry the host's packets. Whatever ends the task that has it, dropping it closes the session's
-/// link, and packets no longer go there.
+/// The session that the host's packets go to. Dropping it, however its task ends, closes the session's link, and packets no
+/// longer go there.
 struct ActiveSession<'a> {
     progress: &'a HostProgress,
     session: Arc<Session>,
@@ -245,7 +249,7 @@ impl Drop for ActiveSession<'_> {
     }
 }
 
-/// Says what is wrong once, not at every attempt.
+/// Logs an error once, not at every attempt.
 #[derive(Default)]
 struct Complaint {
     last: Option<(String, Instant)>,

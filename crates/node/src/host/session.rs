@@ -1,4 +1,4 @@
-//! A host's membership of a hub: joining, what the two say to each other, why it ended.
+//! A host's session with a hub: joining, messages of the extension, and why it ended.
 
 use std::{
     io,
@@ -36,18 +36,18 @@ use crate::{
 /// Limit for the hub's answer unless configured.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The memory in bytes that the one queue of a session may hold: enough that its own limit is what counts.
+/// Bytes that the one queue of a session may hold: enough that only the limit of the queue itself applies.
 const QUEUE_BUDGET: usize = 256 * 1024 * 1024;
 
-/// The only sender whose packets wait for a hub.
+/// The number of the only sender of packets to a hub.
 const ITSELF: u64 = 0;
 
-/// What a hub is told of this host.
+/// What this host reports to a hub.
 pub(super) struct Introduction {
     pub(super) name: HostName,
     /// The device's first address.
     pub(super) source: IpAddr,
-    /// Of the device, in bytes.
+    /// The MTU of the device, in bytes.
     pub(super) mtu: u16,
     /// Random for each run.
     pub(super) instance: [u8; 16],
@@ -59,24 +59,24 @@ pub(super) struct Introduction {
 pub(super) struct Session {
     pub(super) link: Arc<Link>,
     pub(super) transport: Transport,
-    /// Its place among the hub's ways.
+    /// The index of its endpoint among those of the hub.
     pub(super) endpoint: usize,
     /// The connection over TCP under it.
     pub(super) wire: Option<Wire>,
     pub(super) since: Instant,
-    /// Whether it is an rtun hub; no other is sent frames of the extension.
+    /// Whether it is an rtun hub; only such a hub gets frames of the extension.
     pub(super) is_rtun: bool,
-    /// What it answered to the hello.
+    /// Its answer to the hello.
     pub(super) reply: OnceLock<HelloReply>,
-    /// The device's first address, as the hub was told.
+    /// The device's first address, as reported to the hub.
     source: IpAddr,
-    /// Why it is going to end the session, as it says.
+    /// Why the hub is going to end the session.
     notice: OnceLock<HubNotice>,
-    /// What it has noticed last, as it says. A poisoned lock still guards a whole text.
+    /// The last notice of the hub. The text of a poisoned lock is consistent: it is only replaced as a whole.
     noticed: Mutex<Option<String>>,
 }
 
-/// What a hub says before it closes the connection.
+/// What a hub sends before it closes the connection.
 enum HubNotice {
     GoingAway,
     Refusal(RefusalNotice),
@@ -91,7 +91,7 @@ pub(super) enum JoinError {
     /// The request cannot be sent: the configuration is at fault.
     #[error("the request cannot be sent: {0}")]
     Request(#[from] EncodeError),
-    /// It said no.
+    /// The hub refused.
     #[error("refused: {}", explain(.0))]
     Refused(Status),
     /// It closed the connection instead of answering.
@@ -100,13 +100,13 @@ pub(super) enum JoinError {
          stopping"
     )]
     Closed,
-    /// What it answered is not an answer.
+    /// The answer is not one of this protocol.
     #[error("answered something else than the routing tunnel's protocol: {0}")]
     Malformed(#[from] DecodeError),
     /// The connection broke.
     #[error("the connection broke before the answer: {0}")]
     Broken(#[from] io::Error),
-    /// It did not answer.
+    /// The hub did not answer in time.
     #[error("no answer to the request to join within {} s", .0.as_secs_f32())]
     Timeout(Duration),
 }
@@ -135,8 +135,7 @@ impl From<MessageError> for JoinError {
 }
 
 impl Session {
-    /// Joins the hub that is connected to. The buffer holds what the hub sent after its answer. What is sent is counted in
-    /// `sent`.
+    /// Joins the hub of this connection. The buffer holds what the hub sent after its answer. `sent` counts what is sent.
     pub(super) async fn join(
         connected: HubConnection,
         hub: &HubNode,
@@ -176,7 +175,7 @@ impl Session {
         Ok((session, buffer))
     }
 
-    /// With an rtun hub that has accepted what `reply` says.
+    /// A session with an rtun hub that has sent this reply.
     #[cfg(test)]
     pub(super) fn greeted(link: Link, reply: HelloReply) -> Self {
         Self {
@@ -193,12 +192,12 @@ impl Session {
         }
     }
 
-    /// Sends whole frames of packets, or queues or drops them; never waits.
+    /// Sends, queues or drops whole frames of packets; never waits.
     pub(super) fn send(&self, frames: &[u8]) {
         self.link.send(ITSELF, frames, slice::from_ref(&(0..frames.len())));
     }
 
-    /// What waits for the socket.
+    /// Packets queued for the hub.
     pub(super) fn queued(&self) -> Queued {
         let (packets, bytes) = self.link.queued();
         Queued { packets, bytes: bytes as u64 }
@@ -209,7 +208,7 @@ impl Session {
         self.reply.get().is_some_and(|reply| reply.accepted.has(Capabilities::GSO_FRAMES))
     }
 
-    /// Takes a frame of the extension that is no GSO frame; an error is why it counts as lost.
+    /// Handles a frame of the extension other than a GSO frame; an error is the reason why the frame counts as lost.
     pub(super) fn take(&self, payload: &[u8]) -> Result<(), DropReason> {
         if !self.is_rtun {
             return Err(DropReason::IpVersion);
@@ -246,7 +245,7 @@ impl Session {
         }
     }
 
-    /// What the hub has noticed last that this host should know.
+    /// The last notice of the hub.
     pub(super) fn noticed(&self) -> Option<String> {
         self.noticed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -269,7 +268,7 @@ impl Session {
                 Some(EndReason::PingTimeout | EndReason::UserTimeout | EndReason::WriteStalled),
                 _,
             ) => "the hub or the network in between is gone".into(),
-            (Some(EndReason::LargeLost), _) => "large packets are lost on the way to it".into(),
+            (Some(EndReason::LargeLost), _) => "large packets are lost on the path to it".into(),
             (Some(EndReason::Internal), _) => "a task of this host failed".into(),
             (_, Some(error)) => error.to_string(),
             (Some(EndReason::Replaced), None) => "replaced by a better connection".into(),

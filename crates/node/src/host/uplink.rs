@@ -1,11 +1,9 @@
-//! A host's packet path to its hub: packets of the device in, frames out.
+//! A host's packet path to its hub: packets from the device in, frames out.
 //!
-//! Packets are taken from the device as long as there are any, framed next to each other, and handed to the connection's
-//! [`Outbox`] at once, which writes or queues them: what waits, waits there and not in the device. With offload the kernel
-//! hands over up to 64 KiB at a time: an rtun hub gets them whole, as GSO frames read right into place, any other hub
-//! cut into packets. Without a hub packets are taken and dropped, so that none is delivered long after it was sent.
-//!
-//! [`Outbox`]: crate::link::outbox::Outbox
+//! Packets are read from the device while there are any, framed next to each other in one buffer, and passed to the connection's
+//! outbox, which writes or queues them: packets queue there, and not in the device. With offload the kernel passes up to
+//! 64 KiB at a time. An rtun hub gets them whole, as GSO frames that are read into their place in the buffer; any other hub gets
+//! them cut into packets. Without a hub packets are read and dropped, so that none is delivered long after it was sent.
 
 use std::io;
 
@@ -21,16 +19,16 @@ use rtun_system::tun::{Offload, PacketDevice};
 use super::session::Session;
 use crate::{counters::Counters, link::ReadTurns};
 
-/// Bytes gathered for one write.
+/// Bytes that are gathered for one write.
 const BATCH: usize = 128 * 1024;
 
-/// What is read from a device with offload at once.
+/// The most bytes of one read from a device with offload.
 const READ: usize = VIRTIO_HEADER + MAX_FRAME;
 
 /// The most bytes that one read becomes: cut into packets, each with the headers and a length.
 const FRAMED: usize = MAX_FRAME + MAX_SEGMENTS * (MAX_HEADERS + LEN_PREFIX);
 
-/// Moves packets from the device to whichever session stands; ends when the device fails.
+/// Moves packets from the device to the current session; returns when the device fails.
 pub(super) async fn run<D: PacketDevice>(
     device: &D,
     session: &ArcSwapOption<Session>,
@@ -59,10 +57,10 @@ pub(super) async fn run<D: PacketDevice>(
 
 /// Packets of one round, framed next to each other.
 struct UplinkBatch {
-    /// Pages that no frame has reached yet cost no memory.
+    /// Pages that were never written to take no memory.
     buffer: Box<[u8]>,
     filled: usize,
-    /// One read that is going to be cut.
+    /// A read that is going to be cut into packets.
     read: Box<[u8]>,
     /// IP packets, and their bytes.
     packets: u64,
@@ -158,7 +156,7 @@ impl UplinkBatch {
     }
 }
 
-/// The packet that a device with offload gave; [`io::ErrorKind::InvalidData`] when it makes no sense.
+/// The packet from a device with offload; [`io::ErrorKind::InvalidData`] if it is malformed.
 fn checked(read: &[u8]) -> io::Result<GsoPacket<'_>> {
     let (header, packet) = VirtioHeader::split(read).ok_or(io::ErrorKind::InvalidData)?;
     header.check(packet).map_err(|_| io::ErrorKind::InvalidData.into())

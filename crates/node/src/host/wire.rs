@@ -1,4 +1,4 @@
-//! The TCP connection at the bottom of a session, and what it loses.
+//! The TCP connection under a session, and its losses.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
@@ -9,10 +9,10 @@ use rtun_core::{LossWatch, Segments, Silence, TcpCounts};
 use rtun_transport::tcp_info::TcpInfo;
 use tokio::{net::TcpStream, time::sleep};
 
-/// Between two looks at what the system knows of a connection.
+/// How often the system's statistics of a connection are read.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// A connection over TCP; it does not keep it open.
+/// A connection over TCP. This does not keep it open.
 pub(super) struct Wire(Weak<TcpStream>);
 
 impl Wire {
@@ -20,18 +20,18 @@ impl Wire {
         Self(Arc::downgrade(stream))
     }
 
-    /// What the system knows of it; `None` once it is closed.
+    /// The system's statistics of it; `None` once it is closed.
     fn info(&self) -> Option<TcpInfo> {
         TcpInfo::of(&*self.0.upgrade()?).ok()
     }
 
-    /// The most bytes of a segment that is sent, while it is open.
+    /// The most bytes of a segment that is sent; `None` once it is closed.
     pub(super) fn segment_max(&self) -> Option<u32> {
         self.info().map(|info| info.segment_max)
     }
 
-    /// Looks at it until it is certain that it loses large segments and passes small ones; for ever if it does not. What
-    /// has been seen stays in `watch`.
+    /// Returns when it is certain that the connection loses large segments and passes small ones; never returns if it does not.
+    /// The observations stay in `watch`.
     pub(super) async fn loses_large(&self, watch: &mut LossWatch) {
         loop {
             sleep(LOOK_EVERY).await;
@@ -52,7 +52,7 @@ impl Wire {
     }
 }
 
-/// What has been learnt of the segments that pass on the way to one hub; forgotten with the service.
+/// The sizes of segments that pass on the path to one hub, as observed while the service runs.
 pub(super) struct SegmentSizes {
     segments: Mutex<Segments>,
     begin: Instant,
@@ -65,23 +65,23 @@ impl Default for SegmentSizes {
 }
 
 impl SegmentSizes {
-    /// The most bytes of a segment of a connection made now; `None`: as many as the system thinks.
+    /// The most bytes of a segment for a connection that is made now; `None`: the system decides.
     pub(super) fn limit(&self) -> Option<u16> {
         self.segments().limit(self.begin.elapsed())
     }
 
-    /// A connection with segments of at most `used` bytes loses large ones. Answers the limit for the next, if there is a
-    /// smaller one.
+    /// A connection with segments of at most `used` bytes loses large ones. Returns the limit for the next, if there is a smaller
+    /// one.
     pub(super) fn lower(&self, used: u32) -> Option<u16> {
         self.segments().lower(used, self.begin.elapsed())
     }
 
-    /// Takes note of a connection's end as [`Segments::ended`] does.
+    /// Notes the end of a connection; see [`Segments::ended`].
     pub(super) fn ended(&self, silence: Option<Silence>, used: u32) -> Option<u16> {
         self.segments().ended(silence, used, self.begin.elapsed())
     }
 
-    /// A poisoned lock still guards whole values.
+    /// The values of a poisoned lock are consistent.
     fn segments(&self) -> MutexGuard<'_, Segments> {
         self.segments.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -24,7 +24,7 @@ use crate::{
     runtime::budget::Budget,
 };
 
-/// How long a host that is told to go away may take to be back: the hub's restart is what most often follows.
+/// How long a host should take at most to come back after a go-away: a restart of the hub is what mostly follows.
 const GO_AWAY_WITHIN: Duration = Duration::from_secs(1);
 
 /// A host that has been admitted.
@@ -32,31 +32,31 @@ pub(super) struct HostAssociation {
     /// Unique within the process.
     pub(super) id: u64,
     pub(super) host: HostName,
-    /// Who it has proven to be, if users are required.
+    /// Its user, if users are required.
     pub(super) identity: Option<Identity>,
     pub(super) peer: SocketAddr,
     pub(super) transport: Transport,
-    /// The address of its device, as it says.
+    /// The address of its device, as the host reports it.
     pub(super) address: Option<IpAddr>,
     pub(super) since: Instant,
-    /// Outlive it as long as somebody may count for it.
+    /// They outlive it while tasks may still count for it.
     pub(super) counters: Arc<Counters>,
     pub(super) link: Arc<Link>,
-    /// What it has said of itself, if it is an rtun host.
+    /// What the host has reported in its hello, if it is an rtun host.
     pub(super) greeting: OnceLock<Greeting>,
-    /// How often its packets that go nowhere are answered.
+    /// Limits the ICMP errors about its lost packets.
     pub(super) answers: AnswerLimit,
-    /// Where the newest of those comes from that report its name, once it had to make room for that one.
+    /// The peer of the newest connection that reports this name, after that one has replaced this one.
     pub(super) replaced_by: OnceLock<SocketAddr>,
-    /// How many hosts the hub has.
+    /// The number of hosts that the hub has.
     pub(super) population: Arc<AtomicUsize>,
 }
 
-/// What all associations of a hub have in common.
+/// What all associations of a hub share.
 pub(super) struct Commons {
-    /// Of the memory their queues may hold.
+    /// Bounds the memory of their queues.
     pub(super) budget: Arc<Budget>,
-    /// How many there are.
+    /// Their number.
     pub(super) population: Arc<AtomicUsize>,
 }
 
@@ -64,15 +64,15 @@ pub(super) struct Commons {
 pub(super) struct Arrival {
     pub(super) peer: SocketAddr,
     pub(super) transport: Transport,
-    /// The address of its device, as it says.
+    /// The address of its device, as the host reports it.
     pub(super) address: Option<IpAddr>,
     /// Writable and unused.
     pub(super) stream: Arc<dyn Stream>,
 }
 
-/// What an rtun host has said of itself.
+/// What an rtun host has reported in its hello.
 pub(super) struct Greeting {
-    /// Tells a run of the program from others of the same name.
+    /// Identifies one run of the program.
     pub(super) instance: [u8; 16],
     /// Of its device, in bytes.
     pub(super) mtu: u16,
@@ -108,7 +108,7 @@ impl HostAssociation {
         }
     }
 
-    /// Tells the host that it is admitted, then lets packets through. The socket must be writable and unused.
+    /// Sends the answer that admits the host, then lets packets through. The socket must be writable and unused.
     pub(super) fn welcome(&self, response: &[u8]) -> io::Result<()> {
         let stream = self.link.stream().ok_or(io::ErrorKind::NotConnected)?;
         if stream.try_write(response)? < response.len() {
@@ -118,13 +118,13 @@ impl HostAssociation {
         Ok(())
     }
 
-    /// Hands the whole frames at these places of `bytes`, which the association of number `from` sent, to this host without
-    /// ever waiting for it.
+    /// Sends the whole frames at these positions of `bytes`, which came from the association of number `from`, to this host.
+    /// Never waits for the host.
     pub(super) fn send(&self, from: u64, bytes: &[u8], places: &[Range<usize>]) {
         self.link.send(from, bytes, places);
     }
 
-    /// Sends a packet that the hub has made; false when it did not.
+    /// Sends a packet that the hub has made; false: it is not sent.
     pub(super) fn send_answer(&self, packet: &[u8]) -> bool {
         let mut frame = Vec::with_capacity(LEN_PREFIX + packet.len());
         if write_frame(packet, &mut frame).is_err() {
@@ -133,7 +133,7 @@ impl HostAssociation {
         self.link.send_answer(&frame)
     }
 
-    /// The user it has proven to be, if users are required.
+    /// Its user, if users are required.
     pub(super) fn user(&self) -> Option<&[u8]> {
         self.identity.as_ref().map(|identity| &*identity.user)
     }
@@ -143,7 +143,7 @@ impl HostAssociation {
         self.greeting.get().is_some_and(|greeting| greeting.gso_frames)
     }
 
-    /// The longest packet that may go to this host, and the MTU of its device if it has said that, in bytes.
+    /// The longest packet that may go to this host, and the MTU of its device if it has reported that, in bytes.
     pub(super) fn takes(&self) -> (usize, Option<u16>) {
         match self.greeting.get() {
             Some(greeting) => (usize::MAX, Some(greeting.mtu)),
@@ -151,7 +151,7 @@ impl HostAssociation {
         }
     }
 
-    /// Counts packets of this host that go nowhere.
+    /// Counts lost packets of this host.
     pub(super) fn drop_packets(&self, reason: DropReason, packets: u64) {
         self.counters.count_drops(reason, packets);
     }
@@ -171,7 +171,7 @@ impl HostAssociation {
     }
 }
 
-/// What an rtun host is told before the connection is closed.
+/// The notice for an rtun host before its connection is closed.
 fn notice(reason: EndReason, replaced_by: Option<&SocketAddr>) -> Option<Extension<'static>> {
     let refusal =
         |reason, text: &str| Some(Extension::Refusal(RefusalNotice { reason, text: text.into() }));

@@ -1,7 +1,8 @@
 //! A hub's connections from being accepted to their end: each is one task, which owns all that belongs to it.
 //!
-//! A connection keeps its slot in the waiting room, and has to keep its first deadline, until a host is admitted on it. One
-//! that carries many streams takes a slot again when the last of its hosts has left. Turned out or late, it is closed at once.
+//! A connection has a slot in the waiting room, and a deadline, until a host is admitted on it. One that carries many streams
+//! takes a slot again after the last of its hosts has left. It is closed at once when its slot is taken away or its deadline
+//! has passed.
 
 use std::{
     net::SocketAddr,
@@ -30,7 +31,7 @@ use super::{
     },
     association::HostAssociation,
     listener::{Established, HubListener, IncomingConnection, PendingStream, PendingStreams},
-    registry::{Member, Registry},
+    registry::{Membership, Registry},
 };
 use crate::{
     link::{EndReason, FAREWELL},
@@ -40,14 +41,14 @@ use crate::{
     },
 };
 
-/// Pause after a failure to accept, such as no descriptor left: others may end meanwhile.
+/// Pause after a failure to accept, such as no descriptor left: other connections may end during it.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// StreamSource of one connection on which nobody is admitted yet; further ones wait in the transport, which bounds them.
+/// The most streams of one connection on which no host is admitted yet; further ones wait in the transport, which bounds them.
 const PENDING_STREAMS: usize = 8;
 
-/// A connection on which nobody is admitted: the slot it takes meanwhile, and until when. A stream of a connection takes none
-/// of its own.
+/// A connection on which no host is admitted: its slot in the waiting room, and its deadline. A stream of a connection has no
+/// slot of its own.
 struct PendingConnection {
     slot: Option<WaitingSlot>,
     deadline: Instant,
@@ -75,7 +76,7 @@ impl PendingConnection {
     }
 }
 
-/// Observes how long something lasted when it ends, however it does.
+/// When dropped, records how long a connection has lasted.
 struct DurationObserver<'a> {
     hub: &'a Connections,
     since: Instant,
@@ -135,7 +136,7 @@ impl Connections {
         }
     }
 
-    /// A connection's task: takes it through its transport's handshakes and serves who is there.
+    /// A connection's task: does its transport's handshakes, then serves its hosts.
     async fn receive(
         self: Arc<Self>,
         listener: Arc<HubListener>,
@@ -145,12 +146,12 @@ impl Connections {
         _slot: WorkerSlot,
     ) {
         let since = Instant::now();
-        // What is large only until a host is admitted is not kept as long as the host.
+        // Boxed, so that the memory of the handshakes is freed when the host is admitted.
         let arriving = Box::pin(self.arrive(&listener, incoming, peer, waiting));
         match self.stop.run_until_cancelled(arriving).await {
             None => {}
             Some(Ok((Established::One(stream), waiting))) => {
-                // As far as a trusted proxy says.
+                // A trusted proxy may have named another client.
                 let peer = stream.peer;
                 let admitting = async {
                     let result = self.admit(stream, &waiting).await;
@@ -187,7 +188,7 @@ impl Connections {
         Ok((received, waiting))
     }
 
-    /// Serves the hosts on the streams of a connection until it ends, or nobody uses it.
+    /// Serves the hosts on the streams of a connection until it ends, or no host uses it.
     async fn serve_all(
         self: &Arc<Self>,
         mut streams: PendingStreams,
@@ -219,7 +220,7 @@ impl Connections {
             let next = tokio::select! {
                 () = self.stop.cancelled() => break,
                 why = over => {
-                    // One that is left open after its last host has left is nobody's failure to join.
+                    // A connection that stays open after its last host has left is not a failure to join.
                     if !(was_used && matches!(why, AdmissionError::Timeout)) {
                         self.refuse(peer, &why);
                     }
@@ -244,7 +245,7 @@ impl Connections {
                 None => break,
             }
         }
-        // Those of a connection that has ended end with it.
+        // The streams of a connection that has ended end with it.
         while served.join_next().await.is_some() {}
         streams.shutdown(FAREWELL).await;
     }
@@ -267,7 +268,7 @@ impl Connections {
         &self,
         peer: SocketAddr,
         since: Instant,
-        admitting: impl Future<Output = Result<(Member, FrameBuffer), AdmissionError>>,
+        admitting: impl Future<Output = Result<(Membership, FrameBuffer), AdmissionError>>,
     ) {
         let _ended = DurationObserver { hub: self, since };
         match self.stop.run_until_cancelled(Box::pin(admitting)).await {
@@ -284,7 +285,7 @@ impl Connections {
         &self,
         stream: PendingStream,
         waiting: &PendingConnection,
-    ) -> Result<(Member, FrameBuffer), AdmissionError> {
+    ) -> Result<(Membership, FrameBuffer), AdmissionError> {
         if !self.registry.rules().addresses.admit(stream.peer.ip()) {
             return Err(AdmissionError::AddressRefused);
         }
@@ -294,7 +295,7 @@ impl Connections {
         }
     }
 
-    async fn run(&self, member: Member, buffer: FrameBuffer) {
+    async fn run(&self, member: Membership, buffer: FrameBuffer) {
         let HostAssociation { host, peer, .. } = &**member;
         let namespace = &member.namespace;
         info!(
@@ -310,7 +311,7 @@ impl Connections {
         farewell.await;
     }
 
-    /// By when a connection that comes now has to be admitted.
+    /// The deadline for a host on a connection that arrives now.
     fn deadline(&self) -> Instant {
         Instant::now() + Duration::from_millis(self.handshake_timeout.load(Ordering::Relaxed))
     }
@@ -326,11 +327,11 @@ impl Connections {
 #[derive(Default)]
 struct Hosts {
     admitted: AtomicUsize,
-    /// There is another number of them.
+    /// Their number has changed.
     changed: Notify,
 }
 
-/// One of them, until it is dropped.
+/// One admitted host; counted until this is dropped.
 struct Counted(Arc<Hosts>);
 
 impl Counted {

@@ -1,4 +1,4 @@
-//! Why a packet goes where it goes, by the rules, rows and associations of the moment.
+//! Explains where a packet goes and why, by the current rules, rows and associations.
 
 use std::{net::IpAddr, ptr, sync::Arc};
 
@@ -18,7 +18,7 @@ use super::{
     rules::{CompiledTable, Rules},
 };
 
-/// A packet somebody wonders about.
+/// A question about a packet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Inquiry {
@@ -26,17 +26,17 @@ pub struct Inquiry {
     pub source: IpAddr,
     /// Its destination address, of the same family.
     pub destination: IpAddr,
-    /// The host that sends it; `None`: the one that its source is behind.
+    /// The host that sends it; `None`: the gateway that its source address is routed to.
     pub from: Option<String>,
     /// The namespace's UUID; `None`: the only one there is.
     pub namespace: Option<String>,
     /// The hub's service name; `None`: every hub.
     pub service: Option<String>,
-    /// Its TTL or hop limit when it comes to the hub.
+    /// Its TTL or hop limit when it arrives at the hub.
     pub ttl: u8,
 }
 
-/// What becomes of it.
+/// What happens to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Explained {
@@ -46,7 +46,7 @@ pub enum Explained {
     Unclear(Unclear),
 }
 
-/// An [`Inquiry`] that has been understood.
+/// An [`Inquiry`] that is valid.
 pub(crate) struct Understood {
     question: Question,
     namespace: Option<NamespaceId>,
@@ -54,7 +54,7 @@ pub(crate) struct Understood {
 }
 
 impl Inquiry {
-    /// Understands it, or says what is wrong with it.
+    /// Checks it; the error says what is wrong with it.
     pub(crate) fn understand(self) -> Result<Understood, String> {
         let Self { source, destination, from, namespace, service, ttl } = self;
         if source.is_ipv4() != destination.is_ipv4() {
@@ -83,7 +83,7 @@ pub(super) fn explain_at(
     let (rules, present) = registry.moment(id);
     let (namespace, snapshot) = match present {
         Some((namespace, snapshot)) => (Some(namespace), snapshot),
-        // As it would be if a host were there.
+        // What would apply if a host were connected.
         None => (None, Arc::new(RoutingSnapshot::new(id, &rules))),
     };
     let moment = Moment { snapshot: &snapshot, namespace: namespace.as_deref() };
@@ -156,7 +156,7 @@ fn origin(source: &SourceSettings) -> Origin {
     }
 }
 
-/// Those of a host, the newest first.
+/// The connections of a host, the newest first.
 fn connections(
     namespace: &Namespace,
     snapshot: &RoutingSnapshot,
@@ -177,7 +177,7 @@ fn connections(
     connections.collect()
 }
 
-/// Why a host is not connected, if its ingress tells.
+/// Why a host is not connected, as far as the ingress shows it.
 fn absence(rules: &Rules, namespace: NamespaceId, host: &HostName) -> Presence {
     let (Some(Placement::Rules(placement)), Some(ingress)) =
         (&rules.access.ingress, &rules.config.ingress)

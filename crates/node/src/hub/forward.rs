@@ -1,12 +1,12 @@
 //! The hub's packet path: frames of one host in, bundles of frames to other hosts out.
 //!
-//! 1. [`Forwarder::forward`] walks the whole frames of one read: packets, GSO frames, and now and then another frame
-//!    of the extension, which [`greet`] answers.
-//! 2. [`Forwarder::decide`] finds a packet's destination, from memory where source and destination were seen a moment
-//!    ago, else from [`Routing::forward`](rtun_core::Routing::forward).
-//! 3. [`Bundles`] gathers the places of the frames in the read buffer by destination. What goes out other than it came
-//!    (a GSO frame to a host that takes none, a packet with one hop less) is made in a buffer of its own.
-//! 4. [`HostAssociation::send`] writes a bundle to the destination's socket, or queues what that does not take.
+//! 1. [`Forwarder::forward`] walks the whole frames of one read: packets, GSO frames, and at times another frame of the
+//!    extension, which [`greet`] answers.
+//! 2. [`Forwarder::decide`] finds a packet's destination: from the cache, if source and destination were seen a moment ago,
+//!    else from [`Routing::forward`](rtun_core::Routing::forward).
+//! 3. [`Bundles`] gathers the positions of the frames in the read buffer by destination. A frame that has to change on its way
+//!    (a GSO frame to a host that takes none, a packet with a lower TTL) is made in a buffer of its own.
+//! 4. [`HostAssociation::send`] writes a bundle to the destination's socket, and queues what the socket does not take.
 //!
 //! Nothing here waits, locks per packet, or allocates while a flow goes on.
 
@@ -39,7 +39,7 @@ pub(super) struct Forwarder {
     me: Arc<HostAssociation>,
     namespace: Arc<Namespace>,
     snapshot: Arc<RoutingSnapshot>,
-    /// Which the snapshot is of; none while it holds nothing.
+    /// The generation of the snapshot; none while the snapshot is empty.
     generation: Option<u64>,
     recent: [Option<Recent>; RECENT],
     bundles: Bundles,
@@ -47,8 +47,8 @@ pub(super) struct Forwarder {
     made: Vec<u8>,
 }
 
-/// The hub asks later than the host does, so that of two quiet ends only the host does: a host that is sent to all the
-/// time has no silence to break and may have nothing to send.
+/// The hub asks for a sign of life after more silence than the host does, so that of two quiet ends only the host asks. The
+/// hub asks too, since a host that receives all the time does not ask, and may have nothing to send.
 const ASKS_AFTER: Duration = Duration::from_secs(4);
 
 /// Flows remembered per association; a power of two.
@@ -59,7 +59,7 @@ struct Recent {
     source: IpAddr,
     destination: IpAddr,
     to: Arc<HostAssociation>,
-    /// Whether that holds for the next packet too.
+    /// Whether the next packet of the same addresses goes there too.
     cacheable: bool,
 }
 
@@ -67,12 +67,12 @@ struct Recent {
 enum Step {
     /// To the host in this slot of the recent ones.
     Deliver(usize),
-    /// It waits for a plugin.
+    /// It waits for the answer of a route plugin.
     Parked,
     Drop(DropReason),
 }
 
-/// IP packets and their bytes.
+/// How many IP packets, and their bytes.
 struct Amount {
     packets: u64,
     bytes: u64,
@@ -115,7 +115,7 @@ impl Forwarder {
         frames.consumed()
     }
 
-    /// Forwards one packet or GSO frame that had to wait and was counted when it came.
+    /// Forwards one packet or GSO frame that has waited, and that was counted when it arrived.
     pub(super) fn forward_one(&mut self, payload: &[u8]) {
         if is_extension(payload) {
             self.gso_frame(payload, None, &[]);
@@ -124,7 +124,7 @@ impl Forwarder {
         }
     }
 
-    /// Forgets what no longer holds.
+    /// Forgets what is no longer valid.
     fn refresh(&mut self) {
         let generation = self.namespace.generation();
         if self.generation != Some(generation) {
@@ -176,7 +176,7 @@ impl Forwarder {
         amount
     }
 
-    /// A GSO frame; as in [`Forwarder::packet`].
+    /// A GSO frame; `place` as in [`Forwarder::packet`].
     fn gso_frame(&mut self, payload: &[u8], place: Option<Range<usize>>, bytes: &[u8]) -> Amount {
         let once = Amount { packets: 1, bytes: payload.len() as u64 };
         let Ok(whole) = decode_gso_frame(payload) else {
@@ -219,7 +219,7 @@ impl Forwarder {
         amount
     }
 
-    /// A frame that is no packet, or not one that this host may send.
+    /// A frame without a packet, or with one that this host may not send.
     fn other_frame(&mut self, payload: &[u8]) -> Amount {
         let amount = Amount { packets: 1, bytes: payload.len() as u64 };
         match greet::answer(&self.me, &self.namespace, &self.snapshot, payload) {
@@ -233,7 +233,7 @@ impl Forwarder {
         amount
     }
 
-    /// Loses a packet; its sender is told, where a router would tell.
+    /// Drops a packet, and answers its sender with an ICMP error where a router would.
     fn refuse(&self, reason: DropReason, amount: Amount, packet: &Packet<'_>) -> Amount {
         if let Some(why) = icmp_answer::why(reason) {
             icmp_answer::send(&self.me, &self.snapshot, packet, why);
@@ -296,7 +296,7 @@ impl Receiver for Forwarder {
         self.forward(bytes)
     }
 
-    /// Lets go of buffers, of tables that may be replaced meanwhile, and of other hosts.
+    /// Releases buffers, routing tables that may be replaced later, and other hosts.
     fn rest(&mut self) {
         self.made = Vec::new();
         self.bundles = Bundles::new(self.me.id);
@@ -310,7 +310,7 @@ impl Receiver for Forwarder {
     }
 }
 
-/// The packet in a form that this host takes: whole, or cut into packets, once.
+/// Writes the packet in a form that this host takes: whole, or cut into packets.
 fn make_frames(whole: &GsoPacket<'_>, to: &HostAssociation, made: &mut Vec<u8>) {
     match gso_frame_prefix(whole) {
         Some(prefix) if to.gso_frames() => {
@@ -321,7 +321,7 @@ fn make_frames(whole: &GsoPacket<'_>, to: &HostAssociation, made: &mut Vec<u8>) 
     }
 }
 
-/// Sends the frames in `made`, behind those gathered for the same host.
+/// Sends the frames in `made`, after those gathered for the same host.
 fn send_made(
     from: &HostAssociation,
     to: &Arc<HostAssociation>,
@@ -334,7 +334,7 @@ fn send_made(
     made.clear();
 }
 
-/// Neighbouring addresses fall into different slots.
+/// The slot of a flow; neighbouring addresses have different slots.
 fn slot_of(source: IpAddr, destination: IpAddr) -> usize {
     let low = |addr: IpAddr| match addr {
         IpAddr::V4(addr) => addr.to_bits() as usize,

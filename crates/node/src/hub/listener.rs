@@ -1,4 +1,4 @@
-//! Where hosts come in: the listening socket, and the transport's handshakes on each connection.
+//! A hub's listener: its socket, and the transport's handshakes on each connection.
 
 mod certificate;
 mod error;
@@ -53,7 +53,7 @@ use crate::{
 /// A QUIC listener whose socket has failed is opened again after this long.
 const REOPEN_AFTER: Duration = Duration::from_millis(50);
 
-/// A listening hub's socket with all that a connection goes through before its request is read.
+/// A listening socket, and the handshakes that a connection goes through before its request is read.
 pub(super) struct HubListener {
     socket: ListenerSocket,
     transport: Transport,
@@ -62,14 +62,14 @@ pub(super) struct HubListener {
     trusted: TrustedProxies,
     /// Whether QUIC carries packets as datagrams too.
     datagrams: bool,
-    /// Whether connections over TCP begin with where they come from.
+    /// Whether connections over TCP begin with the PROXY protocol, which names their client.
     proxy_protocol: bool,
     local_addr: SocketAddr,
 }
 
-/// What is on TCP, or on TLS on it.
+/// The transport above TCP, or above TLS on TCP.
 enum UpperLayers {
-    /// WebSocket, if that is there, and smux, if that is.
+    /// WebSocket, if configured, then smux, if configured.
     Stream(Option<WebSocketSettings>, Option<MuxSettings>),
     Http2(Http2Settings),
     Grpc(GrpcSettings),
@@ -77,9 +77,9 @@ enum UpperLayers {
 
 struct ListenerTls {
     acceptor: Acceptor,
-    /// Has its files read at once.
+    /// Reads its files at once.
     reread: Arc<Notify>,
-    /// Whether a host may only report names that stand in its certificate.
+    /// Whether a host may only report names that are in its certificate.
     binds_names: bool,
 }
 
@@ -88,12 +88,12 @@ enum ListenerSocket {
     Twin(Box<dyn TwinListener>),
     Quic {
         listener: ArcSwap<QuicListener>,
-        /// Listens once more, where the socket has failed.
+        /// Listens again, after the socket has failed.
         again: Box<dyn Fn() -> Result<QuicListener, BindError> + Send + Sync>,
     },
 }
 
-/// A connection that nothing has been read of.
+/// A connection of which nothing has been read.
 pub(super) enum IncomingConnection {
     Tcp(TcpStream),
     Twin(Arc<dyn Stream>),
@@ -103,10 +103,10 @@ pub(super) enum IncomingConnection {
 /// A hub cannot listen.
 #[derive(Debug, thiserror::Error)]
 pub enum HubListenError {
-    /// Its address cannot be listened on.
+    /// It cannot listen on its address.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// Its address cannot be listened on with QUIC.
+    /// It cannot listen on its address with QUIC.
     #[error(transparent)]
     Quic(#[from] BindError),
     /// Its TLS cannot be used.
@@ -142,7 +142,7 @@ impl HubListener {
         let (socket, local_addr) = match (&config.stack, &tls, &machine.surroundings) {
             (TransportStack::Quic { quic, .. }, Some(tls), _) => {
                 let tls = Arc::new(tls.acceptor.quic_config()?);
-                // Where its packets are moved.
+                // The worker that moves its packets.
                 let slot = workers.take_slot();
                 let (addr, quic) = (config.addr.clone(), quic.clone());
                 let again = move || {
@@ -186,12 +186,12 @@ impl HubListener {
         })
     }
 
-    /// Whether this address may say for whom it connects.
+    /// Whether the proxy at this address is trusted to name its client.
     pub(super) fn trusts(&self, addr: IpAddr) -> bool {
         self.trusted.contains(addr)
     }
 
-    /// For whoever asks. Does not keep it open.
+    /// The listener as reports see it. Does not keep it open.
     pub(super) fn view(&self) -> ListenerView {
         ListenerView {
             address: self.local_addr,
@@ -227,15 +227,15 @@ impl HubListener {
                     let peer = incoming.remote();
                     return Ok((IncomingConnection::Quic(Box::new(incoming)), peer));
                 }
-                // Its socket has failed, which may be for good.
+                // Its socket has failed, and may not recover.
                 sleep(REOPEN_AFTER).await;
                 listener.store(Arc::new(again().map_err(io::Error::other)?));
             },
         }
     }
 
-    /// Goes through the transport's handshakes; `speaks` is called when the other side has said something. Has to be
-    /// called where the connection is going to be served.
+    /// Does the transport's handshakes; `speaks` is called when the peer has sent something. Call this on the worker that is
+    /// going to serve the connection.
     pub(super) async fn receive(
         &self,
         incoming: IncomingConnection,
@@ -244,7 +244,7 @@ impl HubListener {
     ) -> Result<Established, ListenerError> {
         match incoming {
             IncomingConnection::Tcp(stream) => {
-                // From now on it is this worker's event loop that watches the socket.
+                // From now on this worker's event loop watches the socket.
                 let stream = TcpStream::from_std(stream.into_std()?)?;
                 tcp::tune(&stream)?;
                 self.receive_stream(Arc::new(stream), peer, speaks).await
@@ -266,7 +266,7 @@ impl HubListener {
         }
     }
 
-    /// The same on TCP, or its twin.
+    /// The handshakes on TCP, or on its twin.
     async fn receive_stream(
         &self,
         mut stream: Arc<dyn Stream>,

@@ -1,4 +1,4 @@
-//! One isolated routing world: how it routes, who is in it.
+//! One isolated namespace: how it routes, and its member hosts.
 
 use std::{
     mem, ptr,
@@ -27,13 +27,13 @@ use crate::{
 /// A namespace with at least one member, or one that the configuration names.
 pub(super) struct Namespace {
     pub(super) id: NamespaceId,
-    /// Grows with every change of rules or members: whatever a reader remembers holds for one generation.
+    /// Grows with every change of rules or members: what a reader has cached is valid for one generation.
     generation: AtomicU64,
     snapshot: ArcSwap<RoutingSnapshot>,
-    /// Each association has an owner of its own, which takes it out here when it ends. It keeps its namespace: if the
-    /// namespace kept it too, what the map has not reclaimed yet would keep both.
+    /// Weak, since each association is owned by its task, which removes it here when it ends. The task also owns the namespace:
+    /// with strong references in entries that the map has not reclaimed yet, both would stay.
     members: papaya::HashMap<HostName, HostConnections<Weak<HostAssociation>>>,
-    /// What associations that have ended had counted.
+    /// The counts of associations that have ended.
     ended: Mutex<Ended>,
 }
 
@@ -41,18 +41,18 @@ pub(super) struct Namespace {
 pub(super) struct RoutingSnapshot {
     pub(super) routing: Routing,
     pub(super) plugins: Arc<[Arc<RoutePluginAnswers>]>,
-    /// Whether the hub takes a hop from each packet.
+    /// Whether the hub decrements the TTL or hop limit of each packet.
     pub(super) takes_hops: bool,
     /// Whether hosts that say hello are offered GSO frames.
     pub(super) gso_frames: bool,
-    /// Whether hosts are told of their packets that go nowhere, and from where.
+    /// Whether hosts get ICMP errors about their lost packets, and the source addresses of these.
     pub(super) icmp: Option<IcmpErrors>,
 }
 
-/// What a decision depends on at one moment.
+/// What a routing decision depends on at one moment.
 pub(super) struct Moment<'a> {
     pub(super) snapshot: &'a RoutingSnapshot,
-    /// Who is connected; `None`: nobody.
+    /// The connected hosts; `None`: there are none.
     pub(super) namespace: Option<&'a Namespace>,
 }
 
@@ -109,7 +109,7 @@ impl Namespace {
         self.snapshot.load_full()
     }
 
-    /// One that routes nothing and keeps nothing alive.
+    /// A routing snapshot that routes nothing and keeps nothing alive.
     pub(super) fn no_snapshot(&self) -> Arc<RoutingSnapshot> {
         Arc::new(RoutingSnapshot {
             routing: Routing::new(self.id, Vec::new(), SourceCheck::Strict, Sharing::Newest),
@@ -125,7 +125,7 @@ impl Namespace {
         self.changed();
     }
 
-    /// The association that carries packets of the flow with this hash to `host`.
+    /// The active association of `host` for a flow with this hash.
     pub(super) fn active(
         &self,
         snapshot: &RoutingSnapshot,
@@ -149,8 +149,8 @@ impl Namespace {
         claims.filter_map(Weak::upgrade).collect()
     }
 
-    /// Adds an association in front of those of the same name; returns the one that has to go. Calls to this and to
-    /// [`Namespace::remove`] never overlap: the registry's lock sees to it.
+    /// Adds an association before those of the same name; returns the one that it evicts. The registry's lock ensures that calls
+    /// to this and to [`Namespace::remove`] never overlap.
     pub(super) fn add(&self, association: &Arc<HostAssociation>) -> Option<Arc<HostAssociation>> {
         let members = self.members.pin();
         let newest = Arc::downgrade(association);
@@ -175,7 +175,7 @@ impl Namespace {
         self.ended_counters().add(Arc::clone(&association.counters));
     }
 
-    /// Ends associations of the same host that its present run made before: it has given them up already.
+    /// Ends older associations of the same run of this host: the host has given them up already.
     pub(super) fn end_older_of_run(&self, newest: &HostAssociation) {
         let run = |association: &HostAssociation| association.greeting.get().map(|g| g.instance);
         for claim in self.claims(&newest.host) {
@@ -189,18 +189,18 @@ impl Namespace {
         self.members.is_empty()
     }
 
-    /// Every association, active or standing by.
+    /// Every association, active or standby.
     pub(super) fn associations(&self) -> Vec<Arc<HostAssociation>> {
         let members = self.members.pin();
         members.values().flat_map(HostConnections::iter).filter_map(Weak::upgrade).collect()
     }
 
-    /// What associations that have ended had counted.
+    /// The counts of associations that have ended.
     pub(super) fn ended(&self) -> Traffic {
         self.ended_counters().read()
     }
 
-    /// The same to be kept elsewhere, for a namespace that goes.
+    /// Takes these counts out, for a namespace that is removed.
     pub(super) fn take_ended(&self) -> Ended {
         mem::take(&mut *self.ended_counters())
     }

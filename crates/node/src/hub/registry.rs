@@ -1,4 +1,4 @@
-//! Who is where: namespaces and their members, joined and left under the hub's rules.
+//! The namespaces of a hub and their members: hosts join and leave by the hub's rules.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
@@ -34,7 +34,7 @@ use crate::{
     runtime::budget::Budget,
 };
 
-/// A hub's namespaces and the rules they live under.
+/// A hub's namespaces and its rules.
 pub(super) struct Registry {
     service: String,
     state: Mutex<RegistryState>,
@@ -44,38 +44,38 @@ pub(super) struct Registry {
     guesses: Mutex<Guesses>,
 }
 
-/// What becomes of a host that wants to join.
+/// The outcome of a request to join.
 pub(super) enum Joining {
     /// It has joined.
-    Joined(Member),
+    Joined(Membership),
     /// A plugin has to be asked first.
     Ask(Question, Arrival),
     /// It may not.
     Refused(Refusal, Arrival),
 }
 
-/// A host's place in its namespace. Whatever ends the task that has it, dropping it closes the link, takes the host out,
-/// counts what it had and says so.
-pub(super) struct Member {
+/// A host's membership of its namespace. Dropping it, however its task ends, closes the link, removes the host, keeps its
+/// counts and logs that it left.
+pub(super) struct Membership {
     registry: Arc<Registry>,
     pub(super) namespace: Arc<Namespace>,
     association: Arc<HostAssociation>,
 }
 
-/// A namespace and what it routes by.
+/// A namespace and its routing snapshot.
 pub(super) type PresentNamespace = (Arc<Namespace>, Arc<RoutingSnapshot>);
 
 struct RegistryState {
     rules: Arc<Rules>,
     namespaces: HashMap<NamespaceId, Arc<Namespace>>,
-    /// How many hosts are connected as each user that has any.
+    /// The number of connected hosts of each user that has any.
     hosts_by_user: HashMap<Box<[u8]>, usize>,
-    /// What namespaces had counted that are gone.
+    /// The counts of namespaces that are gone.
     gone: Ended,
 }
 
 impl Registry {
-    /// The namespaces that the rules name exist from the beginning.
+    /// A registry without members. The namespaces that the rules name exist from the beginning.
     pub(super) fn new(service: &str, rules: Rules) -> Self {
         let queue_budget = rules.config.queue_budget;
         let mut state = RegistryState {
@@ -95,17 +95,17 @@ impl Registry {
         }
     }
 
-    /// What decides at the moment.
+    /// The current rules.
     pub(super) fn rules(&self) -> Arc<Rules> {
         Arc::clone(&self.state().rules)
     }
 
-    /// Those there are now.
+    /// The namespaces that exist now.
     pub(super) fn namespaces(&self) -> BTreeSet<NamespaceId> {
         self.state().namespaces.keys().copied().collect()
     }
 
-    /// What decides at the moment, and the namespace with what it routes by, if it is there.
+    /// The current rules, and the namespace with its routing snapshot, if it exists.
     pub(super) fn moment(&self, id: NamespaceId) -> (Arc<Rules>, Option<PresentNamespace>) {
         let state = self.state();
         let namespace = state.namespaces.get(&id);
@@ -113,14 +113,14 @@ impl Registry {
         (Arc::clone(&state.rules), present)
     }
 
-    /// How long somebody waits for the answer that this is not the user's password.
+    /// Notes a wrong password; returns how long the peer has to wait for the answer.
     pub(super) fn failed(&self, user: &[u8], source: IpAddr) -> Duration {
         let mut guesses = self.guesses.lock().unwrap_or_else(PoisonError::into_inner);
         guesses.failed(user, source, Instant::now().into_std())
     }
 
-    /// Admits a host, or hands its connection back. The association receives packets from now on; they are held back
-    /// until it has been welcomed.
+    /// Admits a host, or returns its connection. From now on the association receives packets; they are held back until the
+    /// answer has been sent.
     pub(super) fn join(self: &Arc<Self>, request: &JoinRequest<'_>, arrival: Arrival) -> Joining {
         let mut state = self.state();
         let admitted = match state.rules.access.decide(request) {
@@ -143,7 +143,7 @@ impl Registry {
             warn!(
                 namespace = %namespace.id, host = %admitted.host, peer = %arrival.peer,
                 older = older.join(" "),
-                "one more connection reports this host name; the newest carries its packets"
+                "one more connection reports this host name; packets go to the newest"
             );
         }
         if let Some(user) = user {
@@ -157,7 +157,7 @@ impl Registry {
             evicted.end(EndReason::Replaced);
         }
         self.commons.population.fetch_add(1, Ordering::Relaxed);
-        Joining::Joined(Member { registry: Arc::clone(self), namespace, association })
+        Joining::Joined(Membership { registry: Arc::clone(self), namespace, association })
     }
 
     fn leave(&self, association: &HostAssociation, namespace: &Namespace) {
@@ -168,7 +168,7 @@ impl Registry {
         state.forget_if_unneeded(namespace.id);
     }
 
-    /// Replaces the rules at once for everybody; ends the associations that they no longer allow. Calls do not overlap.
+    /// Replaces the rules at once for all namespaces; ends the associations that they no longer admit. Calls do not overlap.
     pub(super) fn apply(&self, rules: Rules) {
         let rules = Arc::new(rules);
         let mut state = self.state();
@@ -238,13 +238,13 @@ impl Registry {
         }
     }
 
-    /// A poisoned lock still guards a whole state: no critical section panics half way through a change.
+    /// The state of a poisoned lock is consistent: no critical section panics in the middle of a change.
     fn state(&self) -> MutexGuard<'_, RegistryState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Member {
+impl Membership {
     /// Forwards what the host sends, and sends what waits for it, until its link ends. `buffer` holds what arrived after
     /// the host's request.
     pub(super) async fn run(&self, buffer: FrameBuffer) -> EndReason {
@@ -256,7 +256,7 @@ impl Member {
     }
 }
 
-impl Deref for Member {
+impl Deref for Membership {
     type Target = Arc<HostAssociation>;
 
     fn deref(&self) -> &Self::Target {
@@ -264,11 +264,11 @@ impl Deref for Member {
     }
 }
 
-impl Drop for Member {
+impl Drop for Membership {
     fn drop(&mut self) {
         let Self { registry, namespace, association } = self;
         let HostAssociation { host, peer, since, link, counters, .. } = &**association;
-        // Where nothing else has ended it, its task was ended in the middle of its work.
+        // If nothing else has ended the link, its task was aborted.
         link.end(EndReason::Internal);
         link.close();
         registry.leave(association, namespace);
@@ -284,7 +284,7 @@ impl Drop for Member {
     }
 }
 
-/// Whether the rules still allow what they once allowed.
+/// Whether the rules still admit this association.
 fn still_admitted(
     rules: &Rules,
     association: &HostAssociation,

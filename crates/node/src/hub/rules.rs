@@ -1,4 +1,4 @@
-//! A hub's rules, compiled: what admission and routing look things up in.
+//! A hub's rules, compiled for lookups by admission and routing.
 
 mod access;
 mod plugins;
@@ -18,7 +18,7 @@ pub(super) use self::{
 use self::{plugins::Plugins, tables::CompiledTables};
 use crate::feeds::Feeds;
 
-/// Everything a hub decides by, ready for use. Replaced whole when the configuration or a source changes.
+/// All rules of a hub, compiled. Replaced as a whole when the configuration or a source changes.
 pub(super) struct Rules {
     /// As configured.
     pub(super) config: Arc<HubRules>,
@@ -28,11 +28,11 @@ pub(super) struct Rules {
     /// Routing tables by the name of their router.
     pub(super) tables: CompiledTables,
     pub(super) plugins: Plugins,
-    /// Of the feeds, when they were looked at.
+    /// The generations of the feeds' rows that were compiled.
     generations: Vec<u64>,
 }
 
-/// Time between looks whether replaced tables are still in use.
+/// How often it is checked whether replaced tables are still in use.
 const RETIREMENT_CHECK: Duration = Duration::from_millis(500);
 
 /// A hub's rules cannot be used.
@@ -71,8 +71,8 @@ pub enum RulesError {
 }
 
 impl Rules {
-    /// Compiles `config` with what `feeds` have read. What `before` has compiled from the same is kept, and so are its
-    /// plugins that stay, with what they have answered.
+    /// Compiles `config` with what `feeds` have read. Tables that `before` has compiled from the same rows are kept, and so are
+    /// its plugins that are unchanged, with their cached answers.
     pub(super) fn compile(
         config: &Arc<HubRules>,
         feeds: &Feeds,
@@ -98,7 +98,7 @@ impl Rules {
         })
     }
 
-    /// Whether the rows of `feeds`, those it was compiled with, are still the same.
+    /// Whether the rows of `feeds` are still those that these rules were compiled from.
     pub(super) fn is_of(&self, feeds: &Feeds) -> bool {
         self.generations == feeds.generations()
     }
@@ -129,13 +129,13 @@ impl Rules {
     }
 }
 
-/// Frees replaced rules here, once nobody routes by those of their tables that `after` does not have: large ones take
-/// long, and whoever let go of them last would have packets wait for that. Forwarders let go at their next packet, or
-/// after a quiet second.
+/// Frees replaced rules in the background, after no forwarder uses those of their tables that `after` does not have. Freeing a
+/// large table takes long, and the last forwarder to release it would delay packets. Forwarders release tables at their next
+/// packet, or after a quiet second.
 pub(super) fn retire(before: Arc<Rules>, after: &Rules) -> impl Future<Output = ()> + use<> {
     let replaced = before.tables.replaced_by(&after.tables);
     async move {
-        // Held here and by the rules before.
+        // Two references are the one here and the one of the rules before.
         while replaced.iter().any(|table| Arc::strong_count(table) > 2) {
             tokio::time::sleep(RETIREMENT_CHECK).await;
         }
@@ -145,7 +145,7 @@ pub(super) fn retire(before: Arc<Rules>, after: &Rules) -> impl Future<Output = 
 
 #[cfg(test)]
 mod tests {
-    use rtun_settings::{Located, Rows};
+    use rtun_settings::{LocatedRow, Rows};
     use tokio::time::timeout;
 
     use super::*;
@@ -156,7 +156,7 @@ mod tests {
     fn rules(gateway: &str, before: Option<&Rules>) -> Rules {
         let (prefix, gateway) = ("10.0.0.0/8".parse().unwrap(), gateway.parse().unwrap());
         let value = rtun_settings::Route::new(prefix, gateway);
-        let row = Located { value, file: "test".into(), line: 1 };
+        let row = LocatedRow { value, file: "test".into(), line: 1 };
         let provider = Provider::Rows(Rows::inline(vec![row]));
         let router = Named { name: "table".into(), provider };
         let config =
@@ -174,10 +174,10 @@ mod tests {
         let table = Arc::downgrade(&before.tables.get("table").unwrap().compiled);
         let mut retiring = tokio::spawn(retire(before, &after));
         let early = timeout(RETIREMENT_CHECK + RETIREMENT_CHECK / 2, &mut retiring).await;
-        assert!(early.is_err(), "freed while somebody routes by it");
+        assert!(early.is_err(), "freed while it is in use");
         drop(routing);
         let freed = timeout(Duration::from_secs(10), retiring).await;
-        assert!(freed.is_ok(), "kept for ever");
+        assert!(freed.is_ok(), "never freed");
         assert_eq!(table.strong_count(), 0);
     }
 

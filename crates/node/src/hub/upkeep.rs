@@ -1,4 +1,4 @@
-//! Keeping a hub's rules up with its configuration and its sources.
+//! Keeps a hub's rules up to date with its configuration and its sources.
 
 use std::{
     sync::{Arc, Mutex as Short, MutexGuard, PoisonError},
@@ -20,10 +20,10 @@ use super::{
 };
 use crate::feeds::Feeds;
 
-/// After a source has changed others may follow at once; one compilation is for all.
+/// After a source has changed, others often change at once: this long is waited, then one compilation covers all.
 const GATHER: Duration = Duration::from_millis(50);
 
-/// Names in admissions are resolved again after this.
+/// How often the names in admissions are resolved again.
 const RESOLVE_AGAIN: Duration = Duration::from_secs(60);
 
 /// What a hub's rules are compiled from.
@@ -59,7 +59,7 @@ impl Upkeep {
         Ok((upkeep, rules))
     }
 
-    /// Goes over to another configuration.
+    /// Applies another configuration.
     pub(super) async fn apply(
         &self,
         registry: &Registry,
@@ -76,13 +76,13 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Applies what sources read anew, for ever.
+    /// Applies what sources read, without end.
     pub(super) async fn run(&self, service: &str, registry: &Registry) {
         let mut resolve_again = interval_at(Instant::now() + RESOLVE_AGAIN, RESOLVE_AGAIN);
         loop {
             let changes = self.made_of.lock().await.feeds.changes();
             let mut changes: FuturesUnordered<_> = changes.into_iter().map(changed).collect();
-            // What changed before the receivers were there shows in what the rules were compiled from.
+            // Changes before the receivers existed are found by comparing with what the rules were compiled from.
             self.catch_up(service, registry, false).await;
             loop {
                 let again = tokio::select! {
@@ -99,7 +99,7 @@ impl Upkeep {
         }
     }
 
-    /// Why the rules are not those that the sources say, if they are not.
+    /// Why the rules are not those of the sources, if they are not.
     pub(super) fn why_behind(&self) -> Option<String> {
         self.trouble().clone()
     }
@@ -126,7 +126,7 @@ impl Upkeep {
         }
     }
 
-    /// A poisoned lock still guards a whole text.
+    /// The text of a poisoned lock is consistent: it is only replaced as a whole.
     fn trouble(&self) -> MutexGuard<'_, Option<String>> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }

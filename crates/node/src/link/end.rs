@@ -15,11 +15,11 @@ pub(crate) enum EndReason {
     PingTimeout,
     /// The socket took nothing while packets waited.
     WriteStalled,
-    /// The way loses large packets in silence.
+    /// The path drops large packets without an ICMP error.
     LargeLost,
-    /// A newer connection has taken its place.
+    /// A newer connection has replaced it.
     Replaced,
-    /// The hub's rules no longer allow it.
+    /// The hub's rules no longer admit the host.
     Revoked,
     /// This end stops.
     Shutdown,
@@ -27,7 +27,7 @@ pub(crate) enum EndReason {
     Internal,
 }
 
-/// A reason with what the system or a layer said.
+/// A reason, and the error of the system or of the transport, if there is one.
 pub(super) struct LinkEnd {
     pub(super) reason: EndReason,
     pub(super) error: Option<io::Error>,
@@ -50,7 +50,7 @@ impl EndReason {
         }
     }
 
-    /// The kernel reports a timeout of its own as an error with a code; without one it is ours.
+    /// A timeout that the kernel reports has an error code; one that this program has measured has none.
     pub(super) fn from_read(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::TimedOut if error.raw_os_error().is_none() => Self::PingTimeout,
@@ -66,7 +66,7 @@ impl EndReason {
         }
     }
 
-    /// Whether the peer can still hear that the connection ends.
+    /// Whether the peer can still receive a message that the connection ends.
     pub(super) const fn is_orderly(self) -> bool {
         match self {
             Self::PeerClosed | Self::Replaced | Self::Revoked | Self::Shutdown => true,

@@ -1,4 +1,4 @@
-//! Reading the one message with which either side of a connection begins: a request, or the answer to it.
+//! Reading the first message of a connection: a request, or the answer to it.
 
 use std::io;
 
@@ -8,13 +8,13 @@ use rtun_proto::{
 };
 use rtun_transport::Stream;
 
-/// Why there is no message.
+/// Why no message was read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MessageError {
-    /// What arrived is none.
+    /// What arrived is not such a message.
     #[error(transparent)]
     Malformed(#[from] DecodeError),
-    /// The connection ended before it was whole.
+    /// The connection ended before the message was complete.
     #[error("the connection ended")]
     Ended,
     /// The connection broke.
@@ -22,7 +22,7 @@ pub(crate) enum MessageError {
     Broken(#[from] io::Error),
 }
 
-/// Reads until `decode` has a whole message. What arrived after it stays in `buffer`. Loses nothing when dropped.
+/// Reads until `decode` has a complete message. What arrived after it stays in `buffer`. Cancel safe.
 pub(crate) async fn read_message<T>(
     stream: &dyn Stream,
     buffer: &mut FrameBuffer,

@@ -1,4 +1,4 @@
-//! The way out of a connection: written to directly while its socket takes everything, else queued.
+//! Sending on a connection: frames are written directly while the socket takes everything, else queued.
 
 use std::{
     future::poll_fn,
@@ -28,23 +28,23 @@ pub(crate) const STALL: Duration = Duration::from_secs(10);
 /// An empty queue gives its memory back after this long.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// Longest wait for a peer's answer to a mark; past it the window holds nothing back.
+/// The longest wait for a peer's answer to a window stamp; after it the window does not limit anything.
 const ANSWER: Duration = Duration::from_secs(1);
 
-/// A way that carries less than this, in bytes per second, gets GSO frames cut into packets, so that what goes before
-/// others never waits longer than for a packet: 64 KiB take 1 ms at this rate.
+/// On a path slower than this, in bytes per second, GSO frames are cut into packets, so that urgent frames wait for one packet
+/// at most: at this rate 64 KiB take 1 ms.
 const SLOW: u64 = 64_000_000;
 
 /// Pieces handed to one vectored write.
 const PIECES: usize = 64;
 
-/// Bytes chosen at a time for the socket. What is chosen keeps its place, so little is chosen for a socket that does not
-/// take it all, and more for one that does.
+/// Bytes that are staged for the socket at a time. Staged frames are not reordered any more, so few bytes are staged for a
+/// socket that does not take them all, and more for one that does.
 const STAGE_MIN: usize = 16 * 1024;
 const STAGE_MAX: usize = 256 * 1024;
 
-/// Senders never wait here: what the socket does not take at once is queued within [`QueueLimits`] and the [`Budget`],
-/// and [`Outbox::drain`] writes it as the socket empties.
+/// Senders never wait: what the socket does not take at once is queued within [`QueueLimits`] and the [`Budget`], and
+/// [`Outbox::drain`] writes it when the socket takes more.
 pub(crate) struct Outbox {
     state: Mutex<OutboxState>,
     wake: Notify,
@@ -55,13 +55,13 @@ struct OutboxState {
     charge: Charge,
     gate: Gate,
     stage: usize,
-    /// Only of use to a peer that answers marks; another never limits anything.
+    /// How much may be in flight. It limits nothing while the peer answers no window stamps.
     window: Window,
-    /// Whether the peer has said hello, and may be sent marks.
-    marks: bool,
-    /// Whether packets go beside the stream where they fit: the peer takes them there.
+    /// Whether window stamps are sent: the peer speaks the extension.
+    stamps: bool,
+    /// Whether packets go as datagrams where they fit: the peer takes them.
     datagrams: bool,
-    /// Packets cut out of GSO frames; empty between two.
+    /// Packets that are cut from a GSO frame; empty between two frames.
     cut: Vec<u8>,
 }
 
@@ -69,21 +69,21 @@ struct OutboxState {
 enum Gate {
     /// Queued: the host has not been answered yet.
     Held(Arc<dyn Stream>),
-    /// Written, or queued behind what waits.
+    /// Written, or queued after what is queued already.
     Open(Arc<dyn Stream>),
-    /// Dropped: the connection has ended, and nothing here keeps its socket open.
+    /// Dropped: the connection has ended, and its socket is released.
     Closed,
 }
 
-/// How an attempt to empty the queue ended.
+/// The outcome of an attempt to empty the queue.
 enum Flushed {
     Empty,
-    /// No more is taken now.
+    /// The transport takes no more now.
     Waiting {
         progress: bool,
         blocked: Blocked,
     },
-    /// Enough is on its way; the peer's next answer goes on.
+    /// Enough is in flight: the next answer of the peer continues.
     Full,
 }
 
@@ -105,7 +105,7 @@ impl Blocked {
 }
 
 impl Outbox {
-    /// Holds frames back until [`Outbox::open`].
+    /// An outbox that holds frames back until [`Outbox::open`].
     pub(crate) fn new(stream: Arc<dyn Stream>, budget: &Arc<Budget>) -> Self {
         let state = OutboxState {
             queue: FlowQueue::new(QueueLimits::default(), fastrand::u64(..)),
@@ -113,7 +113,7 @@ impl Outbox {
             gate: Gate::Held(stream),
             stage: STAGE_MIN,
             window: Window::default(),
-            marks: false,
+            stamps: false,
             datagrams: false,
             cut: Vec::new(),
         };
@@ -129,19 +129,19 @@ impl Outbox {
         self.wake.notify_one();
     }
 
-    /// The socket, until [`Outbox::close`].
+    /// The stream, until [`Outbox::close`].
     pub(crate) fn stream(&self) -> Option<Arc<dyn Stream>> {
         self.state().stream()
     }
 
-    /// Whether the connection has an unreliable way beside its stream.
+    /// Whether the connection has datagrams.
     pub(crate) fn has_datagrams(&self) -> bool {
         self.stream().is_some_and(|stream| stream.datagrams().is_some())
     }
 
-    /// Sends the whole frames of packets at these places of `bytes`, or queues or drops them; every packet is counted once
-    /// it has left. What waits is shared out among senders: `sender` is any number that tells one from others. Never
-    /// waits for the peer. An error means that the connection is broken.
+    /// Sends, queues or drops the whole frames of packets at these positions of `bytes`; each packet is counted when it has left.
+    /// Senders share the queue fairly: `sender` is any number that identifies one. Never waits for the peer. An error means
+    /// that the connection is broken.
     pub(crate) fn send(
         &self,
         sender: u64,
@@ -184,26 +184,26 @@ impl Outbox {
             }
             sent = sent.saturating_sub(run.len());
         }
-        let marked = match state.is_slow() && !waited {
+        let stamped = match state.is_slow() && !waited {
             true => state.flush_open(counters),
-            false => state.mark(false),
+            false => state.stamp(false),
         };
-        // What was queued and has left at once leaves memory to be given back.
+        // Frames that were queued and have left at once leave memory that `drain` gives back.
         let begins = state.waits() && !waited || was_bare && state.queue.memory() > 0;
         drop(state);
         if begins {
             self.wake.notify_one();
         }
-        marked
+        stamped
     }
 
-    /// From now on marks are sent, which the peer answers.
-    pub(crate) fn begin_marks(&self) {
-        self.state().marks = true;
+    /// From now on window stamps are sent, which the peer answers.
+    pub(crate) fn begin_stamps(&self) {
+        self.state().stamps = true;
     }
 
-    /// From now on packets go as datagrams where they fit, and the stream carries the rest. What waits for it to be carried
-    /// is bounded by the transport then, which sees each packet, and no longer by marks.
+    /// From now on packets go as datagrams where they fit, all else in the stream. The transport bounds what is in flight then,
+    /// since it sees each packet; window stamps do not.
     pub(crate) fn begin_datagrams(&self) {
         let mut state = self.state();
         state.datagrams = true;
@@ -214,7 +214,7 @@ impl Outbox {
         self.state().datagrams
     }
 
-    /// The peer has answered a mark.
+    /// The peer has answered a window stamp.
     pub(crate) fn answered(&self, stamp: [u8; 8]) {
         let mut state = self.state();
         state.window.answered(stamp, now());
@@ -225,8 +225,8 @@ impl Outbox {
         }
     }
 
-    /// Sends an extension frame that is no packet, before the packets that wait. Lost when the connection has ended or
-    /// too many such frames wait already.
+    /// Sends an extension frame without a packet, before queued packets. It is lost if the connection has ended or too many such
+    /// frames are queued already.
     pub(crate) fn send_control(&self, frame: &[u8]) -> io::Result<()> {
         let mut state = self.state();
         state.send_control(frame)?;
@@ -238,8 +238,8 @@ impl Outbox {
         Ok(())
     }
 
-    /// Sends a frame with a packet that no sender has sent. It goes before those that wait and is counted nowhere. False,
-    /// and it is not sent, where half of what there is room for before packets waits already.
+    /// Sends a frame with a packet that this program has made, before queued packets; it is not counted. False: it is not sent,
+    /// since control frames fill half of their room already.
     pub(crate) fn send_answer(&self, frame: &[u8]) -> io::Result<bool> {
         if self.state().queue.control_bytes() + frame.len() > MAX_CONTROL / 2 {
             return Ok(false);
@@ -247,7 +247,7 @@ impl Outbox {
         self.send_control(frame).map(|()| true)
     }
 
-    /// Writes what is queued as the socket takes it; ends when the connection is broken or stalls.
+    /// Writes queued frames as the socket takes them; returns when the connection is broken or stalled.
     pub(crate) async fn drain(&self, stream: &dyn Stream, counters: &Counters) -> io::Error {
         loop {
             self.wake.notified().await;
@@ -272,7 +272,7 @@ impl Outbox {
                 Flushed::Empty if stream.has_buffered() => {}
                 Flushed::Empty => return Ok(()),
                 Flushed::Full => {
-                    // Without an answer the window opens by itself, and the socket decides again.
+                    // Without an answer in time the window opens, and only the socket limits.
                     let _ = tokio::time::timeout(ANSWER, self.wake.notified()).await;
                     deadline = Instant::now() + STALL;
                 }
@@ -293,7 +293,7 @@ impl Outbox {
         flushed
     }
 
-    /// From now on every frame is dropped, those queued included, and the socket is let go.
+    /// From now on every frame is dropped, also the queued ones, and the socket is released.
     pub(crate) fn close(&self, counters: &Counters) {
         let mut state = self.state();
         state.gate = Gate::Closed;
@@ -301,13 +301,13 @@ impl Outbox {
         state.shrink();
     }
 
-    /// Packets and bytes waiting.
+    /// Packets and bytes that are queued.
     pub(crate) fn queued(&self) -> (u64, usize) {
         let state = self.state();
         (state.queue.packets(), state.queue.bytes())
     }
 
-    /// A poisoned lock still guards a whole queue: nothing in a critical section panics half way through a change.
+    /// The queue of a poisoned lock is consistent: no critical section panics in the middle of a change.
     fn state(&self) -> MutexGuard<'_, OutboxState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -325,17 +325,17 @@ impl OutboxState {
         if self.datagrams
             && let Some(datagrams) = stream.datagrams()
         {
-            return self.flush_beside(stream, datagrams, counters);
+            return self.flush_datagrams(stream, datagrams, counters);
         }
         let mut progress = false;
         loop {
             let now = now();
             let mut room = self.window.room_to_stamp(now).min(self.stage);
             if room == 0 && self.queue.is_urgent() {
-                // As little as there is: what is staged, or one control frame.
+                // The minimum: what is staged, or one control frame.
                 room = 1;
             } else if room == 0 && !self.queue.is_empty() {
-                self.mark(true)?;
+                self.stamp(true)?;
                 if self.queue.is_urgent() {
                     continue;
                 }
@@ -356,7 +356,7 @@ impl OutboxState {
                     }
                     self.queue.advance(sent, |sent| count_sent(sent, counters));
                     self.window.wrote(sent);
-                    self.mark(false)?;
+                    self.stamp(false)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.stage = (self.stage / 2).max(STAGE_MIN);
@@ -367,8 +367,8 @@ impl OutboxState {
         }
     }
 
-    /// The same with packets as datagrams: frame by frame, as late as possible.
-    fn flush_beside(
+    /// The same with packets as datagrams: frame by frame, each staged as late as possible.
+    fn flush_datagrams(
         &mut self,
         stream: &dyn Stream,
         datagrams: &dyn Datagrams,
@@ -380,10 +380,10 @@ impl OutboxState {
             let Some((frame, begun)) = self.queue.front() else { return Ok(Flushed::Empty) };
             let payload = &frame[LEN_PREFIX..];
             let fits = datagrams.max_len().is_some_and(|longest| payload.len() <= longest);
-            let beside = fits && begun == 0 && !is_extension(payload);
-            let (sent, blocked) = match beside.then(|| datagrams.try_send(payload)) {
+            let as_datagram = fits && begun == 0 && !is_extension(payload);
+            let (sent, blocked) = match as_datagram.then(|| datagrams.try_send(payload)) {
                 Some(Ok(())) => (Ok(frame.len()), Blocked::Datagrams),
-                // The way has become narrower just now.
+                // Too long: the path's MTU has just shrunk, so the packet goes in the stream.
                 Some(Err(error)) if error.kind() != io::ErrorKind::InvalidInput => {
                     (Err(error), Blocked::Datagrams)
                 }
@@ -400,7 +400,7 @@ impl OutboxState {
         }
     }
 
-    /// Writes what was queued just now, as far as it goes, unless the host has not been answered yet.
+    /// Writes what was just queued, as much as the socket takes, if the gate is open.
     fn flush_open(&mut self, counters: &Counters) -> io::Result<()> {
         if let Gate::Open(stream) = &self.gate {
             let stream = Arc::clone(stream);
@@ -410,7 +410,7 @@ impl OutboxState {
         Ok(())
     }
 
-    /// Whether something here or in the stream's layers has still to be written.
+    /// Whether bytes here or in the stream's layers have still to be written.
     fn waits(&self) -> bool {
         !self.queue.is_empty() || self.open_stream().is_some_and(|stream| stream.has_buffered())
     }
@@ -427,9 +427,9 @@ impl OutboxState {
         self.datagrams || self.window.rate().is_some_and(|rate| rate < SLOW)
     }
 
-    /// Sends a mark where one is due: behind what has been written, and behind what is staged if anything is.
-    fn mark(&mut self, blocked: bool) -> io::Result<()> {
-        if !self.marks || !self.window.wants_stamp(blocked) {
+    /// Sends a window stamp if one is due: after what has been written, and after what is staged.
+    fn stamp(&mut self, blocked: bool) -> io::Result<()> {
+        if !self.stamps || !self.window.wants_stamp(blocked) {
             return Ok(());
         }
         let stamp = self.window.stamp(!self.queue.is_empty(), now());
@@ -483,12 +483,12 @@ impl OutboxState {
     }
 
     fn queue_control(&mut self, frame: &[u8]) {
-        // One that finds no room is made up for by the next: a peer that takes nothing is given up.
+        // A frame without room is lost: the next one makes up for it, and a peer that takes nothing is given up.
         let _ = self.queue.push_control(frame);
         self.settle();
     }
 
-    /// Counts the packets of `run` that are wholly on the wire after `sent` bytes and queues the rest.
+    /// After `sent` bytes of `run` were written: counts the packets that were written completely, and queues the rest.
     fn keep_unsent(&mut self, sender: u64, run: &[u8], sent: usize, counters: &Counters) {
         if sent == 0 {
             return self.enqueue(sender, run, counters);
@@ -518,7 +518,7 @@ impl OutboxState {
     }
 }
 
-/// On the clock that all waiting goes by, which tests can pause.
+/// The time of the runtime's clock, which tests can pause.
 fn now() -> std::time::Instant {
     Instant::now().into_std()
 }

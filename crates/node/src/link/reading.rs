@@ -1,5 +1,5 @@
-//! Waiting for a stream: the memory of a busy one is given back once it is quiet, one that stays silent is given up, and
-//! one that always has more does not keep others waiting.
+//! Reading a stream: a quiet one gives its memory back, one that stays silent is given up, and one that always has more to
+//! read does not delay other tasks.
 
 use std::{future::poll_fn, io, task::Poll, time::Duration};
 
@@ -9,25 +9,25 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Receiver;
 
-/// A stream that has been quiet this long no longer needs a large buffer. Giving it back at every pause would make the
-/// next burst begin with small reads.
+/// A stream that has been quiet for this long gives its large buffer back. Giving it back at every pause would make each
+/// burst begin with small reads.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// Either of two rtun ends gives the other up after this much silence.
+/// Between two rtun ends, a peer that is silent for this long is given up.
 const DEAD_AFTER: Duration = Duration::from_secs(6);
 
-/// Reads of one stream, or rounds of one device, before the thread's other tasks get their turn: at most 1 MiB.
+/// Reads of one stream, or rounds of one device, before other tasks of the thread run: at most 1 MiB.
 const READS_PER_TURN: u32 = 4;
 
-/// Gives others their turn. A stream that always has more to read never waits, and what never waits is never
-/// interrupted: without this it would have its thread for itself.
+/// Lets other tasks of the thread run. A stream that always has more to read never waits, and the runtime switches tasks only
+/// where one waits.
 #[derive(Default)]
 pub(crate) struct ReadTurns {
     reads: u32,
 }
 
 impl ReadTurns {
-    /// To be awaited after every read.
+    /// Await this after every read.
     pub(crate) async fn after_read(&mut self) {
         self.reads += 1;
         if self.reads == READS_PER_TURN {
@@ -37,15 +37,15 @@ impl ReadTurns {
     }
 }
 
-/// For how long bytes arrive that make no whole frame. They are no sign of life: where a stream's bytes are not those that
-/// were sent, and nothing below finds that out, what is taken for a length may be any.
+/// For how long bytes have arrived that complete no frame. Such bytes are no sign of life: if the stream is corrupted and the
+/// layers below do not notice, any bytes may be taken for a length.
 #[derive(Default)]
 pub(super) struct Unfinished {
     since: Option<Instant>,
 }
 
 impl Unfinished {
-    /// To be called after every read, with whether it made a frame whole. Whether a peer that is there would have.
+    /// Call this after every read, with whether it completed a frame. True: a peer that works would have completed one.
     pub(super) fn lasts_too_long(&mut self, whole: bool) -> bool {
         if whole {
             self.since = None;
@@ -55,7 +55,7 @@ impl Unfinished {
     }
 }
 
-/// Bytes of datagrams that are taken at once, and one more datagram.
+/// Datagrams are taken at once until they are this many bytes.
 const DATAGRAMS: usize = 64 * 1024;
 
 /// Reads a connection: its stream, and its datagrams where it has any.
@@ -77,7 +77,7 @@ pub(super) enum Arrived<'a> {
 
 impl LinkReader {
     /// Waits for something to read and reads it. `ask` asks the peer for a sign of life. Neither the stream nor the
-    /// datagrams can keep the other waiting. Loses nothing when dropped.
+    /// datagrams can delay the other. Cancel safe.
     pub(super) async fn next(
         &mut self,
         stream: &dyn Stream,
@@ -108,7 +108,7 @@ impl LinkReader {
     }
 }
 
-/// Waits for datagrams and takes those there are, each as a frame, back to back.
+/// Waits for datagrams and takes those that have arrived, each as a frame, back to back.
 async fn receive(datagrams: &dyn Datagrams, frames: &mut Vec<u8>) -> io::Result<()> {
     if frames.len() < frames.capacity() / 4 {
         frames.shrink_to(frames.len() * 2);
@@ -135,8 +135,8 @@ async fn receive(datagrams: &dyn Datagrams, frames: &mut Vec<u8>) -> io::Result<
     .await
 }
 
-/// Waits until the stream is worth reading; shrinks `buffer`, and lets `receiver` rest, if that takes long.
-/// [`io::ErrorKind::TimedOut`] without a code of the system: a peer that was asked for a sign of life gave none.
+/// Waits until the stream is readable; if that takes long, shrinks `buffer` and lets `receiver` rest.
+/// [`io::ErrorKind::TimedOut`] without a system error code: the peer was asked for a sign of life and gave none.
 async fn readable(
     stream: &dyn Stream,
     buffer: &mut FrameBuffer,

@@ -1,4 +1,4 @@
-//! How all services of a process go, for whoever asks while they run or are being changed.
+//! The status board: the state of all services of a process, also while they are being changed.
 
 mod ledger;
 mod sample;
@@ -26,14 +26,14 @@ use crate::{
     hub::{Explained, HubServiceView, Inquiry},
     report::{DescriptorReport, KindReport, NodeStatus, ServiceReport, Tasks},
     runtime::{descriptors::limit, machine::Machine, workers::Workers},
-    udp_tunnel::{ClientState, ServerState, TapClientState, TapServerState},
+    udp_tunnel::{TapClientState, TapServerState, UdpClientState, UdpServerState},
 };
 
-/// What runs now. Asking waits for nobody, not even for a configuration that is being applied.
+/// The services that run now. Reading it never waits, not even for a configuration that is being applied.
 pub struct Board {
     started: SystemTime,
     since: Instant,
-    /// The main event loop, and those that move packets. Does not keep them running.
+    /// The main event loop, and those that move packets. The handles do not keep them running.
     main: Option<Handle>,
     workers: Vec<Handle>,
     services: ArcSwap<Vec<Shown>>,
@@ -44,24 +44,24 @@ pub struct Board {
 }
 
 struct Shown {
-    /// Of one run of a service.
+    /// Identifies one run of a service.
     id: HubId,
     name: String,
     view: View,
 }
 
-/// One service as somebody sees it who only asks.
+/// One service as reports see it.
 pub(crate) enum View {
     Hub(HubServiceView),
     Host(Arc<HostProgress>),
-    UdpServer(Arc<ServerState>),
-    UdpClient(Arc<ClientState>),
+    UdpServer(Arc<UdpServerState>),
+    UdpClient(Arc<UdpClientState>),
     TapServer(Arc<TapServerState>),
     TapClient(Arc<TapClientState>),
 }
 
 impl Default for Board {
-    /// Nothing runs, and the process has just begun. No tasks are counted.
+    /// No services, of a process that starts now. No tasks are counted.
     fn default() -> Self {
         Self {
             started: SystemTime::now(),
@@ -78,18 +78,18 @@ impl Default for Board {
 }
 
 impl Board {
-    /// Nothing runs, and the process has just begun, with this part of its machine. Has to be called on the main event loop.
+    /// No services, of a process that starts now. Call this on the main event loop.
     pub(crate) fn new(machine: Machine, workers: &Workers) -> Self {
         let main = Some(Handle::current());
         Self { main, workers: workers.handles(), machine, ..Self::default() }
     }
 
-    /// The process's part of its machine.
+    /// What all services of the process share.
     pub(crate) fn machine(&self) -> &Machine {
         &self.machine
     }
 
-    /// From now on these are the services, in the order of their names, and their feeds. Calls do not overlap.
+    /// Shows these services, in the order of their names, and their feeds. Calls do not overlap.
     pub(crate) fn show(&self, services: impl Iterator<Item = (String, View)>, feeds: Feeds) {
         let before = self.services.load_full();
         let known = |view: &View| before.iter().find(|shown| shown.view.is(view));
@@ -102,13 +102,13 @@ impl Board {
         });
         let shown = shown.collect();
         let mut ledger = self.ledger();
-        // What those have counted that end now counts on.
+        // The counts of services that end now stay in the totals.
         enter(&mut ledger, &before, &report(&before));
         self.services.store(Arc::new(shown));
         self.feeds.store(Arc::new(feeds));
     }
 
-    /// What becomes of a packet at the hubs, or why that cannot be said.
+    /// Explains what happens to a packet at the hubs; the error says what is wrong with the question.
     pub fn explain(&self, inquiry: Inquiry) -> Result<Explained, String> {
         let asked = inquiry.understand()?;
         let services = self.services.load();
@@ -129,14 +129,14 @@ impl Board {
         Ok(hubs.map_or_else(Explained::Unclear, Explained::Hubs))
     }
 
-    /// How they go.
+    /// The state of the process and of its services.
     pub fn status(&self) -> NodeStatus {
         self.status_of(report(&self.services.load()))
     }
 
-    /// The same with all that metrics need.
+    /// The same, with all that metrics need.
     pub(crate) fn sample(&self) -> MetricsSample {
-        // One look after the other, so that none sees less than an earlier one.
+        // One sample at a time, so that no sample has lower totals than an earlier one.
         let mut ledger = self.ledger();
         let shown = self.services.load_full();
         let reports = report(&shown);
@@ -176,7 +176,7 @@ impl Board {
         }
     }
 
-    /// A poisoned lock still guards usable totals: at worst one look is missing from them.
+    /// Totals of a poisoned lock are usable: at worst the counts of one sample are missing.
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -212,7 +212,7 @@ fn report(shown: &[Shown]) -> Vec<ServiceReport> {
 }
 
 fn enter(ledger: &mut Ledger, shown: &[Shown], reports: &[ServiceReport]) -> Totals {
-    ledger.look(shown.iter().zip(reports).filter_map(|(shown, report)| match &report.kind {
+    ledger.sample(shown.iter().zip(reports).filter_map(|(shown, report)| match &report.kind {
         KindReport::Hub(hub) => Some((shown.id, &**hub)),
         KindReport::Host(_)
         | KindReport::UdpServer(_)

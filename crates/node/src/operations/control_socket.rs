@@ -1,8 +1,8 @@
-//! The local control socket: how other programs on this machine ask a running process how it goes.
+//! The local control socket: other programs on this machine ask a running process for its status.
 //!
-//! One request in, one answer out, each a line of JSON, then the connection is closed: `{"request":"status"}` is answered
-//! by `{"status":{...}}`, and what cannot be answered by `{"error":"..."}`. Only root and the user that the process runs
-//! as are answered.
+//! A connection takes one request and one answer, each a line of JSON: `{"request":"status"}` is answered with
+//! `{"status":{...}}`, and a request that cannot be answered with `{"error":"..."}`. Only root and the user of the process
+//! get answers.
 
 mod client;
 mod locations;

@@ -5,7 +5,7 @@ use tracing::info;
 use super::{DeviceReport, HubReport};
 use crate::counters::Traffic;
 
-/// The target of lines that somebody has asked for, of whom no number is too many.
+/// The target of log lines that a user has asked for; the rate limit of the log does not apply to them.
 pub const ASKED: &str = "rtun::asked";
 
 macro_rules! log_traffic {

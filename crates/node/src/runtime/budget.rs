@@ -7,9 +7,9 @@ use std::sync::{
 
 /// The memory all queues may hold together.
 ///
-/// A queue may hold a [`SHARE`]th of what is left, so that the more queues there are the less each may hold, and a new
-/// one always finds room (Choudhury and Hahne's dynamic thresholds). What several threads add at the same moment may
-/// exceed the limit by one read each.
+/// A queue may hold a [`SHARE`]th of what is left: the more queues there are, the less each may hold, and a new queue always
+/// finds room (dynamic thresholds, Choudhury and Hahne 1998). Threads that add at the same moment may exceed the limit by one
+/// read each.
 pub(crate) struct Budget {
     limit: AtomicUsize,
     used: AtomicUsize,
@@ -19,7 +19,7 @@ pub(crate) struct Budget {
 /// quarters are used, and 10,000 stalled hosts hold 25 KiB each.
 const SHARE: usize = 64;
 
-/// With less than this left no further queue is begun.
+/// With less than this left, in bytes, an empty queue may not begin to hold anything.
 const LEAST: usize = 1024 * 1024;
 
 /// What one queue holds of a budget; given back when dropped.
@@ -34,7 +34,7 @@ impl Budget {
         Arc::new(Self { limit: limit.into(), used: AtomicUsize::new(0) })
     }
 
-    /// From now on another limit holds; what is held already stays until it is sent.
+    /// Changes the limit, in bytes. What queues hold already stays until it is sent.
     pub(crate) fn set_limit(&self, limit: usize) {
         self.limit.store(limit, Ordering::Relaxed);
     }
@@ -50,15 +50,15 @@ impl Charge {
         Self { budget: Arc::clone(budget), charged: 0 }
     }
 
-    /// The bytes this queue may hold now; `None`: nothing may be added to a queue that holds nothing yet. One that holds
-    /// more than its share gives some up for what is added.
+    /// The bytes that this queue may hold now. `None`: nothing may be added to a queue that holds nothing yet. A queue that
+    /// holds more than its share drops some for what is added.
     pub(crate) fn allowance(&self) -> Option<usize> {
         let Budget { limit, used } = &*self.budget;
         let left = limit.load(Ordering::Relaxed).saturating_sub(used.load(Ordering::Relaxed));
         (left >= LEAST || self.charged > 0).then_some(left / SHARE)
     }
 
-    /// Says that the queue holds this many bytes now.
+    /// The queue holds this many bytes now.
     pub(crate) fn set(&mut self, bytes: usize) {
         if bytes > self.charged {
             self.budget.used.fetch_add(bytes - self.charged, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! How many files and connections the process may have open at a time, and what is said when there are no more.
+//! How many files and connections the process may have open at a time, and the warning when there are no more.
 
 use std::{
     io,
@@ -14,15 +14,15 @@ use tracing::warn;
 
 use crate::counters::Happened;
 
-/// That there is no descriptor left is said again when there were some for this long.
+/// The warning is repeated only after accepting has worked for this long.
 const EPISODE: Duration = Duration::from_secs(60);
 
-/// Lets the process open as many descriptors as the system lets it, and says how many these are.
+/// Raises the soft limit of open descriptors to the hard limit; returns the limit.
 pub fn raise_limit() -> u64 {
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
     if let Err(error) = raised {
-        warn!("cannot raise the limit of open descriptors: {error}");
+        warn!("cannot raise the limit of open descriptors: {error}; connections may have to wait");
     }
     limit()
 }
@@ -32,7 +32,7 @@ pub fn limit() -> u64 {
     getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft)
 }
 
-/// Keeps account of connections that could not be accepted.
+/// Counts connections that could not be accepted.
 #[derive(Debug, Default)]
 pub(crate) struct Descriptors {
     refused: Mutex<RefusedAccepts>,
@@ -45,8 +45,8 @@ struct RefusedAccepts {
 }
 
 impl Descriptors {
-    /// To be called where a connection cannot be accepted, and a moment before the next try. That there is no descriptor
-    /// left is said once for as long as it lasts.
+    /// Logs that a connection could not be accepted; the caller waits a moment before the next try. Lack of descriptors is
+    /// logged once while it lasts.
     pub(crate) fn accept_failed(&self, service: &str, error: &io::Error) {
         if !is_exhausted(error) {
             warn!(service, "cannot accept a connection: {error}");
@@ -68,7 +68,7 @@ impl Descriptors {
         }
     }
 
-    /// How often a connection could not be accepted for want of a descriptor.
+    /// How often a connection could not be accepted for lack of a descriptor.
     pub(crate) fn refused(&self) -> Option<Happened> {
         let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         let last = refused.last?;

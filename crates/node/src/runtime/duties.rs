@@ -1,5 +1,5 @@
-//! Tasks that have to run as long as what they are for: one that ends without having been told to is noticed, said, shown and
-//! started again.
+//! Supervised tasks, which have to run as long as what they serve: one that fails is logged, shown in the status and started
+//! again.
 
 use std::{
     collections::BTreeMap,
@@ -18,14 +18,14 @@ use tracing::error;
 
 use crate::json;
 
-/// A task is started again after this long, and after twice as long each time that it does not last.
+/// A task is started again after this pause; the pause doubles each time that the task fails soon again.
 const AGAIN: Duration = Duration::from_millis(100);
 const AGAIN_MAX: Duration = Duration::from_secs(30);
 
-/// A task that ran for this long lasts.
-const LASTS: Duration = Duration::from_secs(60);
+/// After a task has run for this long, the pause begins small again.
+const STABLE: Duration = Duration::from_secs(60);
 
-/// All duties of a process.
+/// All supervised tasks of a process.
 #[derive(Default)]
 pub(crate) struct Duties(Mutex<DutyTable>);
 
@@ -40,27 +40,27 @@ struct DutyEntry {
     /// The task, while it runs.
     task: Option<AbortHandle>,
     failures: u64,
-    /// When it failed last, and how.
+    /// The last failure: when, and its text.
     failed: Option<(Instant, String)>,
 }
 
-/// A task that has failed since its duty began.
+/// A supervised task that has failed at least once.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TaskReport {
-    /// What it does.
+    /// What the task does.
     pub task: String,
-    /// Whether it runs again.
+    /// Whether it runs now.
     pub running: bool,
     /// How often it has failed.
     pub failures: u64,
     /// How long ago it failed last.
     #[serde(with = "json::seconds")]
     pub ago: Duration,
-    /// How it failed last.
+    /// The text of the last failure.
     pub error: String,
 }
 
-/// The duty of one task. Dropped, the task is ended.
+/// Supervises one task; dropping it ends the task.
 #[must_use = "the task ends when this is dropped"]
 pub(crate) struct Duty {
     keeper: AbortOnDropHandle<()>,
@@ -74,7 +74,7 @@ struct DutySlot {
 }
 
 impl Duties {
-    /// Keeps the task that `make` makes running on `runtime`, until it returns or the duty is dropped.
+    /// Keeps the task that `make` creates running on `runtime`, until the task returns or the duty is dropped.
     pub(crate) fn keep<F>(
         self: &Arc<Self>,
         runtime: &Handle,
@@ -96,7 +96,7 @@ impl Duties {
                 duties.runs(number, task.abort_handle());
                 let Err(failure) = task.await else { break };
                 let why = describe(failure);
-                if since.elapsed() >= LASTS {
+                if since.elapsed() >= STABLE {
                     pause = AGAIN;
                 }
                 error!(task = name, "a task has failed and is started again in {pause:?}: {why}");
@@ -114,7 +114,7 @@ impl Duties {
         }
     }
 
-    /// Those that have failed, running again or not.
+    /// The tasks that have failed, whether they run again or not.
     pub(crate) fn report(&self) -> Vec<TaskReport> {
         let state = self.state();
         let reports = state.duties.values().filter_map(|duty| {
@@ -130,7 +130,7 @@ impl Duties {
         reports.collect()
     }
 
-    /// What runs now.
+    /// The tasks that run now.
     #[cfg(test)]
     pub(crate) fn running(&self) -> Vec<(String, AbortHandle)> {
         let state = self.state();
@@ -160,17 +160,17 @@ impl Duties {
         }
     }
 
-    /// A poisoned lock still guards a whole map: each change is one assignment or two.
+    /// The map of a poisoned lock is consistent: each change is one or two assignments.
     fn state(&self) -> MutexGuard<'_, DutyTable> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Duty {
-    /// Waits until the task has returned, which it has been told to do by its own means, and does not start it again.
+    /// Waits until the task has returned, and does not start it again. The caller has already asked the task to stop.
     pub(crate) async fn end(self) {
         self.is_over.cancel();
-        // The keeper does not fail.
+        // The supervising task does not fail.
         let _ = self.keeper.await;
     }
 }

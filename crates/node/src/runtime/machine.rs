@@ -1,4 +1,4 @@
-//! What the services of a process share of the machine they run on.
+//! What all services of a process share.
 
 use std::sync::Arc;
 
@@ -6,13 +6,13 @@ use rtun_state::StateDir;
 
 use crate::runtime::{descriptors::Descriptors, duties::Duties, surroundings::Surroundings};
 
-/// A process's part of its machine.
+/// Shared by all services of a process.
 #[derive(Default, Clone)]
 pub(crate) struct Machine {
-    /// Where is kept what the next start needs, if anywhere.
+    /// The directory for what the next start needs, if there is one.
     pub(crate) state: Option<Arc<StateDir>>,
     pub(crate) surroundings: Surroundings,
     pub(crate) descriptors: Arc<Descriptors>,
-    /// The tasks that have to run.
+    /// The supervised tasks.
     pub(crate) duties: Arc<Duties>,
 }

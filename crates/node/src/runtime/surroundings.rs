@@ -1,4 +1,4 @@
-//! The machine that a node runs on, or its twin in memory: whole nodes run in one process then, on simulated time.
+//! The machine that a node runs on, or a twin of it in memory, with which many nodes run in one process on simulated time.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -20,23 +20,23 @@ pub enum Surroundings {
     Twin(Arc<dyn Twin>),
 }
 
-/// The twin of a machine in memory: it gives what a node would ask the system for. What it is not asked for, such as QUIC's
-/// sockets, proxies' and plugins for anything but routes, remains the system's.
+/// The twin of a machine in memory: it provides what a node would ask the system for. All else remains the system's: QUIC
+/// sockets, proxies, and plugins for anything but routes.
 pub trait Twin: Send + Sync + 'static {
-    /// Listens on `addr`, in the place of TCP, until the door is dropped.
+    /// Listens on `addr`, in place of TCP, until the listener is dropped.
     fn listen(&self, addr: &str) -> Result<Box<dyn TwinListener>, ListenError>;
 
-    /// Connects to `addr`, in the place of TCP; it is the caller who limits the time.
+    /// Connects to `addr`, in place of TCP. The caller limits the time.
     fn connect<'a>(&'a self, addr: &'a str)
     -> BoxFuture<'a, Result<Arc<dyn Stream>, ConnectError>>;
 
     /// A device of this name, which has all addresses and routes already.
     fn device(&self, name: &str, mtu: u16) -> MemoryTun;
 
-    /// What is read in the place of `source`.
+    /// What is read in place of `source`.
     fn source(&self, source: &rtun_settings::SourceSettings) -> Box<dyn Source>;
 
-    /// What is asked in the place of the plugin with these settings.
+    /// What is asked in place of the plugin with these settings.
     fn route_plugin(&self, settings: &rtun_settings::PluginSettings) -> Arc<dyn RoutePlugin>;
 }
 
@@ -45,6 +45,6 @@ pub trait TwinListener: Send + Sync {
     /// Where it listens.
     fn address(&self) -> SocketAddr;
 
-    /// The next connection, and from where.
+    /// The next connection, and its peer's address.
     fn accept(&self) -> BoxFuture<'_, (Arc<dyn Stream>, SocketAddr)>;
 }

@@ -1,7 +1,7 @@
 //! The threads that move packets: one per core, each with an event loop of its own.
 //!
-//! What one connection or device needs is spawned on one worker and stays there, so that no packet is handed from
-//! thread to thread. Everything else (configuration, signals, plugins) runs elsewhere and cannot hold packets up.
+//! All tasks of one connection or device run on one worker, so that no packet is handed from thread to thread. Everything
+//! else (configuration, signals, plugins) runs on other threads and cannot delay packets.
 
 use std::{
     io,
@@ -31,7 +31,7 @@ struct Worker {
     load: Arc<AtomicUsize>,
 }
 
-/// The right to run on a worker; what it stands for is counted as the worker's load until this is dropped.
+/// A place for one connection or device on a worker; it counts as load of the worker until this is dropped.
 pub(crate) struct WorkerSlot(Worker);
 
 impl Workers {
@@ -53,7 +53,7 @@ impl Workers {
         Ok(started)
     }
 
-    /// One worker that is the runtime this is called on, and no thread.
+    /// One worker: the runtime that this is called on. No thread is started.
     pub(crate) fn here() -> Self {
         let worker = Worker { handle: Handle::current(), load: Arc::default() };
         Self { workers: vec![worker], stop: CancellationToken::new(), threads: Vec::new() }
@@ -81,11 +81,11 @@ impl Drop for Workers {
     }
 }
 
-/// A worker's thread. Tasks that fail do not end it, and neither does a failure of the event loop itself.
+/// A worker's thread. Neither a task that fails nor a failure of the event loop itself ends it.
 fn run(runtime: &Runtime, stop: &CancellationToken) {
     let turn = || runtime.block_on(stop.cancelled());
     while panic::catch_unwind(AssertUnwindSafe(turn)).is_err() {
-        error!("the event loop of a thread that moves packets has failed; it goes on");
+        error!("the event loop of a thread that moves packets has failed and is started again");
     }
 }
 

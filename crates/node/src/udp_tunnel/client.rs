@@ -14,38 +14,40 @@ use rtun_system::tun::{PacketDevice, Tun};
 use rtun_transport::names::Names;
 use tokio_util::sync::CancellationToken;
 
-use self::downlink::Registering;
+use self::downlink::ClientRegistration;
 use super::{
-    TunnelClientReport,
     counters::DatagramCounters,
-    session::{DialledServer, Session},
+    session::{DialledServer, ServerSession},
 };
 use crate::{
-    device::{DeviceError, DeviceHistory, DeviceUser, Ends, Keeping, Maker, Port},
+    device::{
+        DeviceError, DeviceHistory, DeviceMaker, DevicePort, DeviceTask, DeviceUser, TunnelPeers,
+    },
     host::address_book,
+    report::TunnelClientReport,
     runtime::{duties::Duty, machine::Machine, workers::WorkerSlot},
 };
 
 /// A client of a UDP tunnel cannot be started.
 #[derive(Debug, thiserror::Error)]
-pub enum ClientError {
+pub enum UdpClientError {
     /// Its device cannot be made or set up.
     #[error(transparent)]
     Device(#[from] DeviceError),
 }
 
 /// A running client.
-pub(crate) struct ClientService {
+pub(crate) struct UdpClientService {
     service: String,
-    state: Arc<ClientState>,
+    state: Arc<UdpClientState>,
     stop: CancellationToken,
     registering: Duty,
-    keeping: Keeping,
+    keeping: DeviceTask,
     _slot: WorkerSlot,
 }
 
 /// How a client goes, for whoever asks. Keeps no device.
-pub(crate) struct ClientState {
+pub(crate) struct UdpClientState {
     addresses: Vec<IpAddr>,
     device: String,
     mtu: u16,
@@ -55,31 +57,31 @@ pub(crate) struct ClientState {
     dialled: DialledServer,
 }
 
-impl ClientService {
+impl UdpClientService {
     /// Makes the device, then keeps it registered in the background.
     pub(crate) async fn start(
         service: &str,
         config: &UdpClientSettings,
         machine: &Machine,
         slot: WorkerSlot,
-    ) -> Result<Self, ClientError> {
+    ) -> Result<Self, UdpClientError> {
         let mut config = config.clone();
         let names: Arc<Names> = Arc::new(address_book::names(machine.state.as_ref()));
         let servers: Vec<&str> = config.servers.iter().map(String::as_str).collect();
-        let ends = Ends::of_dialler(&servers, &mut config.sockets, &config.device, &names);
+        let peers = TunnelPeers::of_dialler(&servers, &mut config.sockets, &config.device, &names);
         let addresses: Vec<IpAddr> = config.device.addresses.iter().map(|net| net.addr()).collect();
         let register = encode_register(config.passphrase, &addresses);
-        let mut maker = Maker {
+        let mut maker = DeviceMaker {
             service: service.to_owned(),
             host: None,
             config: config.device.clone(),
             ethernet: None,
-            ends,
+            peers,
             packets: slot.handle().clone(),
         };
         let made = maker.make(config.device.name.as_deref()).await?;
-        let port = Arc::new(Port::like(made.tun()));
-        let state = Arc::new(ClientState {
+        let port = Arc::new(DevicePort::like(made.tun()));
+        let state = Arc::new(UdpClientState {
             addresses,
             device: port.name().to_owned(),
             mtu: config.device.mtu,
@@ -88,15 +90,15 @@ impl ClientService {
             received: DatagramCounters::default(),
             dialled: DialledServer::default(),
         });
-        let keeping = Keeping::start(maker, made, Arc::clone(&port), Arc::clone(&state));
+        let keeping = DeviceTask::start(maker, made, Arc::clone(&port), Arc::clone(&state));
         let stop = CancellationToken::new();
-        let session = Arc::new(Session {
+        let session = Arc::new(ServerSession {
             service: service.to_owned(),
             servers: config.servers.clone(),
             interval: config.keepalive,
             sockets: config.sockets.clone(),
             names,
-            conversation: Registering {
+            conversation: ClientRegistration {
                 service: service.to_owned(),
                 register,
                 port,
@@ -121,7 +123,7 @@ impl ClientService {
     }
 
     /// For whoever asks how it goes.
-    pub(crate) fn view(&self) -> Arc<ClientState> {
+    pub(crate) fn view(&self) -> Arc<UdpClientState> {
         Arc::clone(&self.state)
     }
 
@@ -139,7 +141,7 @@ impl ClientService {
     }
 }
 
-impl ClientState {
+impl UdpClientState {
     /// How it goes.
     pub(crate) fn report(&self) -> TunnelClientReport {
         self.dialled.with(|story| TunnelClientReport {
@@ -161,7 +163,7 @@ impl ClientState {
     }
 }
 
-impl DeviceUser for ClientState {
+impl DeviceUser for UdpClientState {
     fn history(&self) -> &DeviceHistory {
         &self.history
     }

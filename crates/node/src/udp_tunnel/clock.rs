@@ -13,7 +13,7 @@ const SILENT_INTERVALS: u32 = 3;
 
 /// When a client registers, and when its server counts as gone.
 #[derive(Debug)]
-pub(super) struct Clock {
+pub(super) struct KeepaliveClock {
     keepalive: Option<Duration>,
     started: Instant,
     /// The last datagram of the server, or the beginning.
@@ -27,7 +27,7 @@ pub(super) struct Clock {
     hint: Option<(String, Instant)>,
 }
 
-impl Clock {
+impl KeepaliveClock {
     pub(super) fn new(keepalive: Option<Duration>) -> Self {
         let now = Instant::now();
         Self {
@@ -106,7 +106,7 @@ mod tests {
 
     /// The seconds at which a clock registers within `time`; `answers`: at which second the server says something.
     fn registers(
-        clock: &mut Clock,
+        clock: &mut KeepaliveClock,
         time: u64,
         answers: impl Fn(u64) -> bool,
     ) -> (Vec<u64>, Option<u64>) {
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn it_registers_at_each_interval_and_gives_up_after_three_without_a_sign() {
-        let mut clock = Clock::new(Some(2 * SECOND));
+        let mut clock = KeepaliveClock::new(Some(2 * SECOND));
         let (at, over) = registers(&mut clock, 100, |second| second < 10);
         assert_eq!(at, [0, 2, 4, 6, 8, 10, 12, 14]);
         assert_eq!(over, Some(15));
@@ -139,15 +139,15 @@ mod tests {
 
     #[test]
     fn a_server_that_never_answers_is_asked_a_few_times() {
-        let mut clock = Clock::new(Some(10 * SECOND));
+        let mut clock = KeepaliveClock::new(Some(10 * SECOND));
         assert_eq!(registers(&mut clock, 100, |_| false), (vec![0, 1, 3], Some(5)));
-        let mut clock = Clock::new(None);
+        let mut clock = KeepaliveClock::new(None);
         assert_eq!(registers(&mut clock, 100, |_| false), (vec![0, 1, 3], Some(5)));
     }
 
     #[test]
     fn without_keepalive_it_registers_until_it_is_answered_and_then_no_more() {
-        let mut clock = Clock::new(None);
+        let mut clock = KeepaliveClock::new(None);
         assert_eq!(registers(&mut clock, 1000, |second| second == 2), (vec![0, 1], None));
         assert_eq!(clock.next(), None);
         let now = clock.started + 1000 * SECOND;
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn data_is_a_sign_of_life() {
-        let mut clock = Clock::new(Some(SECOND));
+        let mut clock = KeepaliveClock::new(Some(SECOND));
         registers(&mut clock, 2, |second| second == 0);
         for second in 2..50 {
             let now = clock.started + SECOND * second;

@@ -7,7 +7,7 @@ use std::{
 
 use rtun_core::udp_tunnel::DatagramDrop;
 
-use super::DatagramTraffic;
+use crate::report::DatagramTraffic;
 
 /// Counters of one direction that any thread may add to.
 #[derive(Debug, Default)]

@@ -12,12 +12,12 @@ use rtun_system::tun::{Offload, PacketDevice};
 use super::counters::DatagramCounters;
 
 /// Packets for a device; keeps its memory.
-pub(super) struct Delivery {
+pub(super) struct DeviceBatch {
     coalescer: Coalescer,
     places: Vec<Range<usize>>,
 }
 
-impl Delivery {
+impl DeviceBatch {
     pub(super) fn new<D: PacketDevice>(device: &D) -> Self {
         let coalescer = Coalescer::new().with_udp(device.offload() == Offload::TcpAndUdp);
         Self { coalescer, places: Vec::new() }

@@ -7,15 +7,10 @@
 mod client;
 mod frames;
 mod hardware_address;
-mod report;
 mod sealing;
 mod server;
 
-pub use self::{
-    client::TapClientError,
-    report::{TapClientReport, TapPeerReport, TapServerReport},
-    server::TapServerError,
-};
+pub use self::{client::TapClientError, server::TapServerError};
 pub(crate) use self::{
     client::{TapClientService, TapClientState},
     server::{TapServerService, TapServerState, differ_in_admissions_only},

@@ -21,7 +21,7 @@ const SEGMENTS: usize = 64;
 
 /// Where datagrams go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Destination {
+pub(super) struct DatagramDestination {
     pub(super) to: SocketAddr,
     /// From which address of this machine.
     pub(super) local: Option<IpAddr>,
@@ -29,8 +29,8 @@ pub(super) struct Destination {
 
 /// Datagrams for one place that stand next to each other: all as long as the first, but the last, which may be shorter.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Outgoing {
-    pub(super) destination: Destination,
+pub(super) struct OutgoingRun {
+    pub(super) destination: DatagramDestination,
     pub(super) at: Range<usize>,
     pub(super) segment: usize,
     pub(super) count: usize,
@@ -40,9 +40,9 @@ pub(super) struct Outgoing {
 
 /// What is to be sent, in order.
 #[derive(Debug, Default)]
-pub(super) struct Outgoings(Vec<Outgoing>);
+pub(super) struct OutgoingRuns(Vec<OutgoingRun>);
 
-impl Outgoings {
+impl OutgoingRuns {
     pub(super) fn clear(&mut self) {
         self.0.clear();
     }
@@ -53,7 +53,12 @@ impl Outgoings {
 
     /// Adds the datagrams at this place of a buffer: each of `segment` bytes, but the last may be shorter. They join those before
     /// them where they go to the same place and stand behind them.
-    pub(super) fn push(&mut self, destination: Destination, at: Range<usize>, segment: usize) {
+    pub(super) fn push(
+        &mut self,
+        destination: DatagramDestination,
+        at: Range<usize>,
+        segment: usize,
+    ) {
         let Range { mut start, end } = at;
         while start < end {
             let left = (end - start).div_ceil(segment);
@@ -78,7 +83,7 @@ impl Outgoings {
                 _ => {
                     let taken = left.min(SEGMENTS).min((MAX_DATAGRAM / segment).max(1));
                     let stop = (start + taken * segment).min(end);
-                    self.0.push(Outgoing {
+                    self.0.push(OutgoingRun {
                         destination,
                         at: start..stop,
                         segment,
@@ -121,7 +126,7 @@ impl Outgoings {
 
 async fn send_one(
     socket: &DatagramSocket,
-    destination: Destination,
+    destination: DatagramDestination,
     bytes: &[u8],
     segment: usize,
 ) -> Result<(), DatagramDrop> {
@@ -147,17 +152,17 @@ async fn send_one(
 }
 
 /// Packets of a device, cut and put next to each other.
-pub(super) struct Gather {
+pub(super) struct SendBatch {
     /// Pages that nothing has reached yet cost no memory.
     buffer: Box<[u8]>,
     filled: usize,
-    pub(super) outgoings: Outgoings,
+    pub(super) outgoings: OutgoingRuns,
 }
 
-impl Gather {
+impl SendBatch {
     /// One that takes packets that become up to `room` bytes behind a full batch.
     pub(super) fn new(room: usize) -> Self {
-        Self { buffer: vec![0; BATCH + room].into(), filled: 0, outgoings: Outgoings::default() }
+        Self { buffer: vec![0; BATCH + room].into(), filled: 0, outgoings: OutgoingRuns::default() }
     }
 
     pub(super) fn begin(&mut self) {
@@ -173,7 +178,7 @@ impl Gather {
         &self.buffer
     }
 
-    pub(super) fn push(&mut self, destination: Destination, packet: &GsoPacket<'_>) {
+    pub(super) fn push(&mut self, destination: DatagramDestination, packet: &GsoPacket<'_>) {
         let start = self.filled;
         self.filled += packet.write_packets_to(&mut self.buffer[start..]);
         self.outgoings.push(destination, start..self.filled, packet.longest_segment());
@@ -184,12 +189,12 @@ impl Gather {
 mod tests {
     use super::*;
 
-    fn destination(port: u16) -> Destination {
-        Destination { to: ([10, 0, 0, 1], port).into(), local: None }
+    fn destination(port: u16) -> DatagramDestination {
+        DatagramDestination { to: ([10, 0, 0, 1], port).into(), local: None }
     }
 
     fn runs(pushes: &[(u16, usize, usize)]) -> Vec<(u16, usize, usize, usize)> {
-        let (mut outgoings, mut at) = (Outgoings::default(), 0);
+        let (mut outgoings, mut at) = (OutgoingRuns::default(), 0);
         for (port, len, segment) in pushes {
             outgoings.push(destination(*port), at..at + len, *segment);
             at += len;
@@ -199,7 +204,11 @@ mod tests {
             assert_eq!(run.at.start, end, "in order, and nothing is left out");
             end = run.at.end;
             assert_eq!(run.count, run.at.len().div_ceil(run.segment));
-            assert!(run.count <= SEGMENTS && run.at.len() <= MAX_DATAGRAM);
+            assert!(run.count <= SEGMENTS);
+            assert!(
+                run.at.len() <= MAX_DATAGRAM || run.count == 1,
+                "the system refuses a datagram that is too long"
+            );
         }
         assert_eq!(end, at);
         outgoings

@@ -15,10 +15,10 @@ const READ: usize = VIRTIO_HEADER + MAX_FRAME;
 pub(super) const CUT: usize = MAX_FRAME + MAX_SEGMENTS * MAX_HEADERS;
 
 /// One read of a device.
-pub(super) struct Reader(Box<[u8]>);
+pub(super) struct DeviceReader(Box<[u8]>);
 
 /// What a read has given.
-pub(super) enum Read<'a> {
+pub(super) enum DeviceRead<'a> {
     /// A packet, or several in one.
     Packet(GsoPacket<'a>),
     /// Nothing that makes sense.
@@ -27,7 +27,7 @@ pub(super) enum Read<'a> {
     Nothing,
 }
 
-impl Reader {
+impl DeviceReader {
     pub(super) fn new() -> Self {
         Self(vec![0; READ].into())
     }
@@ -37,12 +37,14 @@ impl Reader {
     /// # Errors
     ///
     /// The device no longer works.
-    pub(super) fn next<D: PacketDevice>(&mut self, device: &D) -> io::Result<Read<'_>> {
+    pub(super) fn next<D: PacketDevice>(&mut self, device: &D) -> io::Result<DeviceRead<'_>> {
         let has_header = device.offload() != Offload::None;
         let start = if has_header { 0 } else { VIRTIO_HEADER };
         let len = match device.try_recv(&mut self.0[start..]) {
             Ok(len) => len,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Read::Nothing),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Ok(DeviceRead::Nothing);
+            }
             Err(error) => return Err(error),
         };
         // Without a header there is nothing left to do to the packet.
@@ -52,6 +54,6 @@ impl Reader {
             Some((VirtioHeader::default(), &self.0[start..start + len]))
         };
         let packet = split.and_then(|(header, packet)| header.check(packet).ok());
-        Ok(packet.map_or(Read::Nonsense, Read::Packet))
+        Ok(packet.map_or(DeviceRead::Nonsense, DeviceRead::Packet))
     }
 }

@@ -21,19 +21,19 @@ use rtun_transport::{tcp::ListenError, udp::DatagramSocket};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use self::decisions::Decisions;
-use super::{
-    RegisteredReport, TunnelServerReport,
-    counters::{DatagramCounters, by_word},
-};
+use self::decisions::ServerDecisions;
+use super::counters::{DatagramCounters, by_word};
 use crate::{
-    device::{DeviceError, DeviceHistory, DeviceUser, Ends, Keeping, Maker, Port},
+    device::{
+        DeviceError, DeviceHistory, DeviceMaker, DevicePort, DeviceTask, DeviceUser, TunnelPeers,
+    },
+    report::{RegisteredReport, TunnelServerReport},
     runtime::{duties::Duty, machine::Machine, workers::WorkerSlot},
 };
 
 /// A server of a UDP tunnel cannot be started.
 #[derive(Debug, thiserror::Error)]
-pub enum ServerError {
+pub enum UdpServerError {
     /// Its socket cannot be bound.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -51,74 +51,74 @@ pub enum ServerError {
 }
 
 /// A running server.
-pub(crate) struct ServerService {
+pub(crate) struct UdpServerService {
     service: String,
-    state: Arc<ServerState>,
+    state: Arc<UdpServerState>,
     stop: CancellationToken,
     receiving: Duty,
-    keeping: Keeping,
+    keeping: DeviceTask,
     _slot: WorkerSlot,
 }
 
 /// How a server goes, for whoever asks. Keeps neither its socket nor its device.
-pub(crate) struct ServerState {
+pub(crate) struct UdpServerState {
     service: String,
     listen: SocketAddr,
     device: String,
     mtu: u16,
-    decisions: Mutex<Decisions>,
+    decisions: Mutex<ServerDecisions>,
     history: DeviceHistory,
     sent: DatagramCounters,
     received: DatagramCounters,
 }
 
 /// What both packet paths need.
-struct Shared {
-    state: Arc<ServerState>,
+struct UdpServerPaths {
+    state: Arc<UdpServerState>,
     socket: DatagramSocket,
-    port: Arc<Port>,
+    port: Arc<DevicePort>,
 }
 
-impl ServerService {
+impl UdpServerService {
     /// Binds the socket and makes the device. All packets are moved on the worker that `slot` is on.
     pub(crate) async fn start(
         service: &str,
         config: &UdpServerSettings,
         machine: &Machine,
         slot: WorkerSlot,
-    ) -> Result<Self, ServerError> {
+    ) -> Result<Self, UdpServerError> {
         let mut mark = config.mark;
-        let ends = Ends::of_listener(&mut mark, config.netns.as_ref());
+        let peers = TunnelPeers::of_listener(&mut mark, config.netns.as_ref());
         let options = ListenOptions { mark, netns: config.netns.clone(), reuse_port: false };
         let socket = {
             let _watched_by = slot.handle().enter();
             DatagramSocket::listen(&config.addr, &options)?
         };
-        let unusable = |source| ServerError::Socket { addr: config.addr.clone(), source };
+        let unusable = |source| UdpServerError::Socket { addr: config.addr.clone(), source };
         let listen = socket.local_addr().map_err(unusable)?;
-        let mut maker = Maker {
+        let mut maker = DeviceMaker {
             service: service.to_owned(),
             host: None,
             config: config.device.clone(),
             ethernet: None,
-            ends,
+            peers,
             packets: slot.handle().clone(),
         };
         let made = maker.make(config.device.name.as_deref()).await?;
-        let port = Arc::new(Port::like(made.tun()));
-        let state = Arc::new(ServerState {
+        let port = Arc::new(DevicePort::like(made.tun()));
+        let state = Arc::new(UdpServerState {
             service: service.to_owned(),
             listen,
             device: port.name().to_owned(),
             mtu: config.device.mtu,
-            decisions: Mutex::new(Decisions::new(&config.device.addresses, &config.rules)),
+            decisions: Mutex::new(ServerDecisions::new(&config.device.addresses, &config.rules)),
             history: DeviceHistory::default(),
             sent: DatagramCounters::default(),
             received: DatagramCounters::default(),
         });
         let shared =
-            Arc::new(Shared { state: Arc::clone(&state), socket, port: Arc::clone(&port) });
-        let keeping = Keeping::start(maker, made, port, Arc::clone(&shared));
+            Arc::new(UdpServerPaths { state: Arc::clone(&state), socket, port: Arc::clone(&port) });
+        let keeping = DeviceTask::start(maker, made, port, Arc::clone(&shared));
         let stop = CancellationToken::new();
         let (task, told) = (format!("{service}: receiving from clients"), stop.clone());
         let receiving = machine.duties.keep(slot.handle(), task, move || {
@@ -154,7 +154,7 @@ impl ServerService {
     }
 
     /// For whoever asks how it goes.
-    pub(crate) fn view(&self) -> Arc<ServerState> {
+    pub(crate) fn view(&self) -> Arc<UdpServerState> {
         Arc::clone(&self.state)
     }
 
@@ -185,9 +185,9 @@ pub(crate) fn differ_in_rules_only(old: &UdpServerSettings, new: &UdpServerSetti
     fixed(old) == fixed(new)
 }
 
-impl ServerState {
+impl UdpServerState {
     /// A poisoned lock still guards usable decisions: at worst one datagram is not counted.
-    fn decisions(&self) -> MutexGuard<'_, Decisions> {
+    fn decisions(&self) -> MutexGuard<'_, ServerDecisions> {
         self.decisions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -232,7 +232,7 @@ fn registered(client: &rtun_core::udp_tunnel::TunnelClient, now: Instant) -> Reg
     }
 }
 
-impl DeviceUser for Shared {
+impl DeviceUser for UdpServerPaths {
     fn history(&self) -> &DeviceHistory {
         &self.state.history
     }

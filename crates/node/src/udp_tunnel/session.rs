@@ -1,4 +1,4 @@
-//! Keeping a server that knows a client: which one is dialled, when it is told that the client is there, when it counts as gone.
+//! DeviceTask a server that knows a client: which one is dialled, when it is told that the client is there, when it counts as gone.
 
 use std::{
     io,
@@ -11,12 +11,12 @@ use arc_swap::ArcSwapOption;
 use rtun_settings::{NetworkNamespace, SocketOptions};
 use rtun_transport::{
     names::Names,
-    udp::{DatagramSocket, Received},
+    udp::{DatagramSocket, ReceivedDatagrams},
 };
 use tokio::time::{sleep, sleep_until};
 use tracing::warn;
 
-use super::clock::Clock;
+use super::clock::KeepaliveClock;
 use crate::{link::ReadTurns, report::FailureReport};
 
 /// The longest pause before the next server is tried.
@@ -53,13 +53,13 @@ pub(super) trait Conversation: Send + Sync + 'static {
         &self,
         server: &str,
         remote: SocketAddr,
-        received: &Received,
+        received: &ReceivedDatagrams,
         intake: &mut Self::Intake,
     ) -> bool;
 }
 
 /// What it takes to keep a server.
-pub(super) struct Session<C> {
+pub(super) struct ServerSession<C> {
     pub(super) service: String,
     pub(super) servers: Vec<String>,
     /// Between keepalives; none: only until the first answer.
@@ -70,7 +70,7 @@ pub(super) struct Session<C> {
 }
 
 /// A socket and where it is connected.
-pub(super) struct Connected {
+pub(super) struct ServerSocket {
     pub(super) socket: DatagramSocket,
     pub(super) remote: SocketAddr,
 }
@@ -79,13 +79,13 @@ pub(super) struct Connected {
 #[derive(Default)]
 pub(super) struct DialledServer {
     /// What packets are sent through, while there is one.
-    pub(super) socket: ArcSwapOption<Connected>,
-    story: Mutex<Story>,
+    pub(super) socket: ArcSwapOption<ServerSocket>,
+    story: Mutex<ClientStory>,
 }
 
 /// What happened between a client and its servers.
 #[derive(Default)]
-pub(super) struct Story {
+pub(super) struct ClientStory {
     pub(super) server: Option<(String, SocketAddr)>,
     pub(super) local: Option<SocketAddr>,
     /// Whether this server has answered.
@@ -101,12 +101,12 @@ pub(super) struct Story {
 
 impl DialledServer {
     /// A poisoned lock still guards a whole story: each change is a few assignments.
-    pub(super) fn with<T>(&self, look: impl FnOnce(&mut Story) -> T) -> T {
+    pub(super) fn with<T>(&self, look: impl FnOnce(&mut ClientStory) -> T) -> T {
         look(&mut self.story.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl Story {
+impl ClientStory {
     /// The last failure, for a report.
     pub(super) fn failure(&self) -> Option<FailureReport> {
         self.last_error.as_ref().map(|(server, error, when)| FailureReport {
@@ -118,13 +118,13 @@ impl Story {
 }
 
 /// Why a connection is given up.
-struct End {
+struct ConnectionEnd {
     why: String,
     /// Whether the server had answered.
     answered: bool,
 }
 
-impl<C: Conversation> Session<C> {
+impl<C: Conversation> ServerSession<C> {
     /// Keeps a server for as long as it is let.
     pub(super) async fn run(&self) {
         let (mut place, mut unanswered, mut pause) = (0, 0_u32, PAUSE_FIRST);
@@ -139,7 +139,7 @@ impl<C: Conversation> Session<C> {
                     self.dialled().with(|story| (story.answered, story.seen_as) = (false, None));
                     end
                 }
-                Err(why) => End { why, answered: false },
+                Err(why) => ConnectionEnd { why, answered: false },
             };
             self.failed(server, &end, &mut unanswered);
             place += 1;
@@ -156,7 +156,7 @@ impl<C: Conversation> Session<C> {
         self.conversation.dialled()
     }
 
-    async fn connect(&self, server: &str, port: &mut u16) -> Result<Arc<Connected>, String> {
+    async fn connect(&self, server: &str, port: &mut u16) -> Result<Arc<ServerSocket>, String> {
         let netns = self.sockets.netns.as_ref().map(NetworkNamespace::path);
         let found = self.names.find(server, netns.as_deref(), LOOK_UP).await;
         let found = found.map_err(|error| error.to_string())?;
@@ -171,7 +171,7 @@ impl<C: Conversation> Session<C> {
                     self.dialled().with(|story| {
                         (story.server, story.local) = (Some((server.to_owned(), remote)), local);
                     });
-                    return Ok(Arc::new(Connected { socket, remote }));
+                    return Ok(Arc::new(ServerSocket { socket, remote }));
                 }
                 Err(error) => why = format!("no way to {remote}: {error}"),
             }
@@ -180,16 +180,16 @@ impl<C: Conversation> Session<C> {
     }
 
     /// Says that the client is there, and moves what the server sends, until it counts as gone.
-    async fn serve(&self, server: &str, connected: &Connected) -> End {
-        let Connected { socket, remote } = connected;
-        let mut clock = Clock::new(self.interval);
-        let mut received = Received::default();
+    async fn serve(&self, server: &str, connected: &ServerSocket) -> ConnectionEnd {
+        let ServerSocket { socket, remote } = connected;
+        let mut clock = KeepaliveClock::new(self.interval);
+        let mut received = ReceivedDatagrams::default();
         let mut intake = self.conversation.intake();
         let mut turns = ReadTurns::default();
         loop {
             let now = Instant::now();
             if let Some(why) = clock.is_over(now) {
-                return End { why, answered: clock.answered };
+                return ConnectionEnd { why, answered: clock.answered };
             }
             if clock.is_due(now) {
                 clock.registers(now);
@@ -227,7 +227,7 @@ impl<C: Conversation> Session<C> {
         }
     }
 
-    fn failed(&self, server: &str, end: &End, unanswered: &mut u32) {
+    fn failed(&self, server: &str, end: &ConnectionEnd, unanswered: &mut u32) {
         self.dialled().with(|story| {
             story.failed += 1;
             story.last_error = Some((server.to_owned(), end.why.clone(), Instant::now()));

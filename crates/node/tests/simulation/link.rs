@@ -57,7 +57,7 @@ struct Shared {
 #[derive(Default)]
 struct State {
     /// To the hub, and to the host.
-    ways: [Way; 2],
+    directions: [Direction; 2],
     /// Nothing passes in either direction since then.
     cut: Option<Instant>,
     reset: bool,
@@ -65,7 +65,7 @@ struct State {
 
 /// One direction.
 #[derive(Default)]
-struct Way {
+struct Direction {
     /// With the times at which they arrive.
     chunks: VecDeque<(Instant, Vec<u8>)>,
     bytes: usize,
@@ -73,9 +73,9 @@ struct Way {
     busy_until: Option<Instant>,
     /// When its end arrives.
     ended: Option<Instant>,
-    /// Whoever would read it is gone.
+    /// The reader is gone.
     abandoned: bool,
-    /// Whoever would read it does not come to it.
+    /// The reader does not read.
     stalled: bool,
     /// The task that looks next panics.
     panics: bool,
@@ -84,7 +84,7 @@ struct Way {
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl Way {
+impl Direction {
     fn wake(&mut self) {
         self.reader.take().into_iter().chain(self.writer.take()).for_each(Waker::wake);
     }
@@ -113,7 +113,7 @@ impl Link {
     /// From now on what goes to `side` is not read there, or is again.
     pub(crate) fn stall(&self, side: Side, stalled: bool) {
         let mut state = self.0.state();
-        state.ways[to(side)].stalled = stalled;
+        state.directions[to(side)].stalled = stalled;
         state.wake();
     }
 
@@ -127,7 +127,7 @@ impl Link {
     /// The task that looks next whether something has come to `side` panics.
     pub(crate) fn panic(&self, side: Side) {
         let mut state = self.0.state();
-        state.ways[to(side)].panics = true;
+        state.directions[to(side)].panics = true;
         state.wake();
     }
 }
@@ -148,7 +148,7 @@ impl Shared {
 
 impl State {
     fn wake(&mut self) {
-        self.ways.iter_mut().for_each(Way::wake);
+        self.directions.iter_mut().for_each(Direction::wake);
     }
 
     fn failure(&self) -> Option<io::Error> {
@@ -159,12 +159,12 @@ impl State {
         silent.then(|| io::Error::from_raw_os_error(110))
     }
 
-    /// When there is something to read of this direction; none while nothing is on its way.
-    fn readable_at(&self, way: usize) -> Option<Instant> {
+    /// When there is something to read of this direction; none while nothing is on its direction.
+    fn readable_at(&self, direction: usize) -> Option<Instant> {
         if let Some(since) = self.cut {
             return Some(since + USER_TIMEOUT);
         }
-        let Way { chunks, ended, stalled, .. } = &self.ways[way];
+        let Direction { chunks, ended, stalled, .. } = &self.directions[direction];
         if *stalled {
             return None;
         }
@@ -175,16 +175,16 @@ impl State {
 impl Stream for End {
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut state = self.shared.state();
-        let way = to(self.side);
-        if std::mem::take(&mut state.ways[way].panics) {
+        let direction = to(self.side);
+        if std::mem::take(&mut state.directions[direction].panics) {
             drop(state);
             panics::panic_as_asked();
         }
         if state.failure().is_some() {
             return Poll::Ready(Ok(()));
         }
-        let at = state.readable_at(way);
-        let mine = &mut state.ways[way];
+        let at = state.readable_at(direction);
+        let mine = &mut state.directions[direction];
         mine.reader = Some(cx.waker().clone());
         let Some(at) = at else {
             mine.timer = None;
@@ -205,12 +205,12 @@ impl Stream for End {
         if let Some(failure) = state.failure() {
             return Err(failure);
         }
-        let way = to(self.side);
+        let direction = to(self.side);
         let now = Instant::now();
-        if state.cut.is_some() || state.readable_at(way).is_none_or(|at| at > now) {
+        if state.cut.is_some() || state.readable_at(direction).is_none_or(|at| at > now) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let mine = &mut state.ways[way];
+        let mine = &mut state.directions[direction];
         let mut read = 0;
         while let Some((at, chunk)) = mine.chunks.front_mut()
             && *at <= now
@@ -236,7 +236,7 @@ impl Stream for End {
         let failed = state.failure().is_some();
         let Pace { capacity, .. } = self.shared.pace;
         let is_cut = state.cut.is_some();
-        let theirs = &mut state.ways[1 - to(self.side)];
+        let theirs = &mut state.directions[1 - to(self.side)];
         let can = theirs.bytes < capacity || theirs.ended.is_some() || theirs.abandoned && !is_cut;
         if failed || can {
             return Poll::Ready(Ok(()));
@@ -252,7 +252,7 @@ impl Stream for End {
         }
         let Pace { latency, rate, capacity } = self.shared.pace;
         let is_cut = state.cut.is_some();
-        let theirs = &mut state.ways[1 - to(self.side)];
+        let theirs = &mut state.directions[1 - to(self.side)];
         if theirs.ended.is_some() || theirs.abandoned && !is_cut {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
@@ -285,7 +285,7 @@ impl Stream for End {
 impl End {
     fn end(&self) {
         let mut state = self.shared.state();
-        let theirs = &mut state.ways[1 - to(self.side)];
+        let theirs = &mut state.directions[1 - to(self.side)];
         if theirs.ended.is_none() {
             let now = Instant::now();
             let last = theirs.busy_until.map_or(now, |busy| busy.max(now));
@@ -299,7 +299,7 @@ impl Drop for End {
     fn drop(&mut self) {
         self.end();
         let mut state = self.shared.state();
-        let mine = &mut state.ways[to(self.side)];
+        let mine = &mut state.directions[to(self.side)];
         mine.abandoned = true;
         mine.timer = None;
         mine.wake();

@@ -1,7 +1,7 @@
 //! Whole networks in one process, on simulated time: a hub and its hosts on a network in memory, where everything goes wrong
 //! that can, in any order. What happens is drawn from a seed; what has to hold holds for every one.
 //!
-//! `RTUN_SEEDS=N` runs so many seeds, `RTUN_SEED=N` that one alone, with the nodes' log.
+//! `RTUN_SEEDS=N` runs N seeds, `RTUN_SEED=N` that one alone, with the nodes' log.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test may panic")]
 
@@ -40,7 +40,7 @@ const SEEDS: u64 = 200;
 /// The first of them, after which all is in memory that the process keeps for itself.
 const FIRST: u64 = 20;
 
-/// The most bytes that all others together may leave behind them. One association that is kept has more.
+/// The most bytes that all others together may leave. One association that is kept has more.
 const LEFT: usize = 16 * 1024;
 
 /// A run takes a fraction of a second, and much more where others use the machine too.
@@ -75,7 +75,7 @@ fn run_all(seeds: Range<u64>) -> Vec<u64> {
     let next = AtomicU64::new(seeds.start);
     let failed = Mutex::new(Vec::new());
     thread::scope(|scope| {
-        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+        let run_next = || {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
@@ -89,7 +89,13 @@ fn run_all(seeds: Range<u64>) -> Vec<u64> {
                         say(&format!("{} seeds have been run", seed + 1));
                     }
                 }
-            });
+            })
+        };
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        let threads: Vec<_> = (0..threads).map(|_| run_next()).collect();
+        // Unlike the scope's end, a join waits until a thread has freed its own memory too.
+        for thread in threads {
+            thread.join().expect("panics are caught");
         }
     });
     failed.into_inner().unwrap()

@@ -19,7 +19,8 @@ use rtun_node::{Twin, TwinListener};
 use rtun_system::tun::memory::{self, MemoryTun, System};
 use rtun_transport::{
     Stream,
-    tcp::{ConnectError, ListenError, Tried},
+    race::Tried,
+    tcp::{ConnectError, ListenError},
 };
 use tokio::{
     sync::{Mutex as AsyncMutex, mpsc},
@@ -46,7 +47,7 @@ pub(crate) struct Network(Arc<Mutex<Inner>>);
 
 #[derive(Default)]
 struct Inner {
-    doors: HashMap<SocketAddr, mpsc::UnboundedSender<Caller>>,
+    listeners: HashMap<SocketAddr, mpsc::UnboundedSender<Caller>>,
     machines: BTreeMap<usize, Machine>,
     next_port: u16,
     door_panics: bool,
@@ -131,12 +132,12 @@ impl Network {
         });
     }
 
-    /// Whoever reads of one of the machine's connections on this side panics.
+    /// The next read of one of the machine's connections on this side panics.
     pub(crate) fn panic(&self, machine: usize, side: Side) {
         self.with(machine, |it| it.links.iter().for_each(|link| link.panic(side)));
     }
 
-    /// Whoever accepts a connection next panics.
+    /// The next call that accepts a connection panics.
     pub(crate) fn panic_at_door(&self) {
         self.inner().door_panics = true;
     }
@@ -201,16 +202,16 @@ impl Network {
     /// None if the way has been cut.
     fn open(&self, number: usize, to: SocketAddr) -> Option<io::Result<Arc<dyn Stream>>> {
         let mut inner = self.inner();
-        let Inner { doors, machines, next_port, .. } = &mut *inner;
+        let Inner { listeners, machines, next_port, .. } = &mut *inner;
         let machine = machines.get_mut(&number).expect("it was added");
         if machine.cut {
             return None;
         }
         let refused = || Some(Err(io::ErrorKind::ConnectionRefused.into()));
-        let Some(door) = doors.get(&to) else { return refused() };
+        let Some(listener) = listeners.get(&to) else { return refused() };
         let (link, here, there) = link::connection(machine.pace);
         *next_port = next_port.checked_add(1).unwrap_or(10_000);
-        if door.send((Arc::new(there), SocketAddr::new(machine.addr, *next_port))).is_err() {
+        if listener.send((Arc::new(there), SocketAddr::new(machine.addr, *next_port))).is_err() {
             return refused();
         }
         link.stall(Side::Host, machine.stalled);
@@ -229,13 +230,13 @@ fn address(machine: usize, moved: u8) -> IpAddr {
 impl Twin for OnMachine {
     fn listen(&self, addr: &str) -> Result<Box<dyn TwinListener>, ListenError> {
         let address: SocketAddr = addr.parse().expect("addresses here are numbers");
-        let (door, callers) = mpsc::unbounded_channel();
+        let (listener, callers) = mpsc::unbounded_channel();
         let mut inner = self.network.inner();
-        if inner.doors.contains_key(&address) {
+        if inner.listeners.contains_key(&address) {
             let source = io::ErrorKind::AddrInUse.into();
             return Err(ListenError::Bind { addr: addr.to_owned(), source });
         }
-        inner.doors.insert(address, door);
+        inner.listeners.insert(address, listener);
         let network = self.network.clone();
         Ok(Box::new(Listening { network, address, callers: AsyncMutex::new(callers) }))
     }
@@ -315,6 +316,6 @@ impl TwinListener for Listening {
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        self.network.inner().doors.remove(&self.address);
+        self.network.inner().listeners.remove(&self.address);
     }
 }

@@ -23,7 +23,7 @@ pub(crate) enum Step {
     /// What reads of a machine's connection panics, at the host or at the hub.
     Panic(usize, Side),
     /// What accepts the hub's next connection panics.
-    PanicAtDoor,
+    PanicAtAccept,
     /// The hub's configuration sends the prefix that moves to the other host.
     Reroute,
     /// The user of a machine is taken out of the configuration, or put back.
@@ -44,17 +44,17 @@ pub(crate) enum Step {
     FailPlugin,
     HangPlugin,
     PanicPlugin,
-    /// A machine sends so many long packets at once.
+    /// A machine sends this many long packets at once.
     Burst(usize, usize),
-    /// Strangers connect, and say nothing, or nonsense, or half a request.
-    Strangers(Stranger, usize),
+    /// Intruders connect, and say nothing, or nonsense, or half a request.
+    Intruders(Intruder, usize),
     /// Everything works again, and is looked at.
     Settle,
 }
 
-/// What a stranger does.
+/// What an intruder does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stranger {
+pub(crate) enum Intruder {
     Silent,
     Nonsense,
     HalfRequest,
@@ -75,7 +75,7 @@ pub(crate) fn next(random: &mut fastrand::Rng) -> (Duration, Step) {
         35..40 => Step::Reset(machine),
         40..45 => Step::Move(machine),
         45..50 => Step::Panic(machine, side),
-        50 => Step::PanicAtDoor,
+        50 => Step::PanicAtAccept,
         51..55 => Step::Reroute,
         55..58 => Step::Revoke(machine),
         58..60 => Step::Admit(machine),
@@ -92,15 +92,15 @@ pub(crate) fn next(random: &mut fastrand::Rng) -> (Duration, Step) {
         86 => Step::PanicPlugin,
         87..91 => Step::Burst(machine, random.usize(20..400)),
         91..95 => {
-            let stranger = *random
+            let intruder = *random
                 .choice(&[
-                    Stranger::Silent,
-                    Stranger::Nonsense,
-                    Stranger::HalfRequest,
-                    Stranger::Leaves,
+                    Intruder::Silent,
+                    Intruder::Nonsense,
+                    Intruder::HalfRequest,
+                    Intruder::Leaves,
                 ])
                 .expect("there are some");
-            Step::Strangers(stranger, random.usize(1..100))
+            Step::Intruders(intruder, random.usize(1..100))
         }
         _ => Step::Settle,
     };

@@ -1,6 +1,6 @@
 //! The network that is simulated: one hub, three namespaces with the same names and addresses, three machines in each.
 //!
-//! | Namespace | Its table is |
+//! | NetNamespace | Its table is |
 //! |---|---|
 //! | 0 | in the hub's configuration |
 //! | 1 | read from a source |
@@ -11,9 +11,9 @@ use std::{collections::BTreeSet, net::Ipv4Addr, time::Duration};
 use rtun_core::{HostName, NamespaceId};
 use rtun_settings::{
     Config, DeviceSettings, Endpoint, GrpcSettings, HostSettings, Http2Settings, HubNode, HubRules,
-    HubSettings, ListenerSettings, Located, Login, MuxSettings, MuxVersion, Named, PluginProtocol,
-    PluginSettings, Provider, Route, Rows, Secret, Selection, Service, ServiceKind, SourceSettings,
-    TransportStack, User, WebSocketSettings,
+    HubSettings, ListenerSettings, LocatedRow, Login, MuxSettings, MuxVersion, Named,
+    PluginProtocol, PluginSettings, Provider, Route, Rows, Secret, Selection, Service, ServiceKind,
+    SourceSettings, TransportStack, User, WebSocketSettings,
 };
 
 use crate::link::Pace;
@@ -24,8 +24,8 @@ pub(crate) const MACHINES: usize = 9;
 /// The machine of the hub.
 pub(crate) const HUB: usize = 100;
 
-/// The machine of whoever does not belong to the network.
-pub(crate) const STRANGER: usize = 101;
+/// The machine of peers that do not belong to the network.
+pub(crate) const INTRUDER: usize = 101;
 
 /// The memory in bytes that the hub's queues may hold together.
 const QUEUE_BUDGET: usize = 16 * 1024 * 1024;
@@ -100,8 +100,8 @@ fn listen_address(stack: usize) -> String {
     format!("192.0.100.1:{}", 8443 + stack)
 }
 
-/// Where strangers knock: with each of the transports.
-pub(crate) fn doors() -> Vec<String> {
+/// The addresses that intruders connect to: with each of the transports.
+pub(crate) fn listen_addresses() -> Vec<String> {
     (0..stacks::<()>().len()).map(listen_address).collect()
 }
 
@@ -109,8 +109,8 @@ fn named<T>(name: &str, provider: Provider<T>) -> Named<T> {
     Named { name: name.into(), provider }
 }
 
-fn located<T>(value: T) -> Located<T> {
-    Located { value, file: "simulation".into(), line: 1 }
+fn located<T>(value: T) -> LocatedRow<T> {
+    LocatedRow { value, file: "simulation".into(), line: 1 }
 }
 
 fn user(machine: usize) -> String {

@@ -20,9 +20,9 @@ use crate::{
     link::Pace,
     network::{Network, Sources},
     packet::Packet,
-    plan::{Step, Stranger},
+    plan::{Intruder, Step},
     setup::{
-        HUB, MACHINES, MOVING, STRANGER, address_of, doors, host, hub, id_of, name_of,
+        HUB, INTRUDER, MACHINES, MOVING, address_of, host, hub, id_of, listen_addresses, name_of,
         namespace_of, number_of, pace, text,
     },
 };
@@ -67,7 +67,7 @@ const PANICS: Duration = Duration::from_secs(30);
 const READ: Duration = Duration::from_secs(8);
 
 /// A plugin that works again is asked within this time: a question that hangs ends after 2 s, the pause after failures takes
-/// 5 s, and an answer is believed for 10 s.
+/// 5 s, and an answer is cached for 10 s.
 const ASKED: Duration = Duration::from_secs(17);
 
 /// A connection that nobody was admitted on is closed after this time.
@@ -101,8 +101,8 @@ pub(crate) struct World {
     arrived: HashSet<u64>,
     /// From, to and by which address packets have arrived since this was emptied.
     pairs: HashSet<(usize, usize, bool)>,
-    /// What strangers hold open.
-    strangers: Vec<Arc<dyn Stream>>,
+    /// What intruders hold open.
+    intruders: Vec<Arc<dyn Stream>>,
     trace: Vec<String>,
 }
 
@@ -117,7 +117,7 @@ impl World {
         }
         let local = Pace { latency: Duration::from_millis(1), rate: 1 << 30, capacity: 65_536 };
         network.add(HUB, local);
-        network.add(STRANGER, local);
+        network.add(INTRUDER, local);
         let plugin = Arc::new(MemoryPlugin::default());
         for number in 1..=3 {
             plugin.insert_route(id_of(2), address_of(number).into(), name_of(number));
@@ -150,7 +150,7 @@ impl World {
             numbers: 0,
             arrived: HashSet::new(),
             pairs: HashSet::new(),
-            strangers: Vec::new(),
+            intruders: Vec::new(),
             trace: Vec::new(),
         };
         world.start_hub().await;
@@ -263,10 +263,10 @@ impl World {
                 let failure = PluginError::Unreachable("as asked".into());
                 self.sources.plugin.fail_with(Some(failure));
             }
-            Step::PanicAtDoor => {
+            Step::PanicAtAccept => {
                 self.network.panic_at_door();
-                self.strangers.clear();
-                self.knock(Stranger::Leaves, 1).await;
+                self.intruders.clear();
+                self.knock(Intruder::Leaves, 1).await;
                 let pause = self.pause_after_panic();
                 self.promise(BACK + pause);
             }
@@ -279,7 +279,7 @@ impl World {
                 }
                 self.promise(BURST);
             }
-            Step::Strangers(stranger, count) => self.knock(stranger, count).await,
+            Step::Intruders(intruder, count) => self.knock(intruder, count).await,
             Step::Settle => self.settle().await,
         }
     }
@@ -296,7 +296,7 @@ impl World {
     /// Everybody leaves; nothing of them stays.
     pub(crate) async fn end(mut self) {
         self.settle().await;
-        self.strangers.clear();
+        self.intruders.clear();
         for machine in 1..=MACHINES {
             self.stop(machine).await;
         }
@@ -413,24 +413,24 @@ impl World {
         Surroundings::Twin(Arc::new(self.network.on(machine, &self.sources)))
     }
 
-    async fn knock(&mut self, stranger: Stranger, count: usize) {
-        let twin = self.network.on(STRANGER, &self.sources);
-        let doors = doors();
+    async fn knock(&mut self, intruder: Intruder, count: usize) {
+        let twin = self.network.on(INTRUDER, &self.sources);
+        let listen_addresses = listen_addresses();
         for _ in 0..count {
-            let door = &doors[self.random.usize(0..doors.len())];
-            let Ok(Ok(stream)) = timeout(AT_ONCE, twin.connect(door)).await else { continue };
-            let written = match stranger {
-                Stranger::Silent => Ok(0),
-                Stranger::Nonsense => stream.try_write(b"\xffGET nothing of yours\r\n\r\n"),
+            let address = &listen_addresses[self.random.usize(0..listen_addresses.len())];
+            let Ok(Ok(stream)) = timeout(AT_ONCE, twin.connect(address)).await else { continue };
+            let written = match intruder {
+                Intruder::Silent => Ok(0),
+                Intruder::Nonsense => stream.try_write(b"\xffGET nothing of yours\r\n\r\n"),
                 // Of a request of rtun's protocol, of HTTP, and of HTTP/2.
-                Stranger::HalfRequest => {
+                Intruder::HalfRequest => {
                     let halves: [&[u8]; 3] = [&[1, 6, 0, 40, 0], b"GET /ws HT", b"PRI * HTTP/2.0"];
                     stream.try_write(halves[self.random.usize(0..3)])
                 }
-                Stranger::Leaves => continue,
+                Intruder::Leaves => continue,
             };
             drop(written);
-            self.strangers.push(stream);
+            self.intruders.push(stream);
         }
         self.promise(UNADMITTED);
     }
@@ -507,7 +507,7 @@ impl World {
         }
     }
 
-    /// What has ended leaves nothing behind it.
+    /// What has ended leaves nothing.
     async fn expect_nothing_left_over(&mut self) {
         let connected = self.connected();
         loop {
@@ -527,8 +527,8 @@ impl World {
             let namespaces: Vec<_> = hub.namespaces.iter().map(|namespace| namespace.id).collect();
             let asked = connected.iter().any(|machine| namespace_of(*machine) == 2);
             let expected_namespaces: Vec<_> = (0..if asked { 3 } else { 2 }).map(id_of).collect();
-            let strangers = self.strangers.len();
-            let connections = self.network.connections() - strangers;
+            let intruders = self.intruders.len();
+            let connections = self.network.connections() - intruders;
             // Those that are refused may be trying again.
             let refused = self.hosts.len() - connected.len();
             let unadmitted = hub.unadmitted.saturating_sub(refused);

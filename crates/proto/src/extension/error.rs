@@ -1,9 +1,9 @@
 //! Why an extension frame cannot be read or written.
 
-use super::{MAX_ADDRESSES, MAX_GSO_PACKET};
+use super::limits::{MAX_ADDRESSES, MAX_GSO_PACKET};
 use crate::offload::OffloadError;
 
-/// Why received bytes are not an extension frame. The sender is at fault; the frame is dropped, the stream goes on.
+/// Why received bytes are not an extension frame. The sender is at fault; the frame is dropped, the stream continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum ExtensionError {
     /// Nothing, an IP packet, or an extension frame of another type than the one to be read.
@@ -15,13 +15,13 @@ pub enum ExtensionError {
         /// The frame's name.
         kind: &'static str,
     },
-    /// A frame that has only one length has another.
+    /// A frame with a fixed length has another one.
     #[error("a {kind} frame of a wrong length")]
     Length {
         /// The frame's name.
         kind: &'static str,
     },
-    /// Text that is too long or has characters that may not be sent.
+    /// Text that is too long, or has characters that may not be sent.
     #[error("a {kind} frame with text that may not be sent")]
     Text {
         /// The frame's name.
@@ -39,16 +39,15 @@ pub enum ExtensionError {
     /// A GSO frame with more than [`MAX_GSO_PACKET`] bytes of packet, which no frame holds.
     #[error("a GSO frame with a packet of {0} bytes; at most {MAX_GSO_PACKET} are sent")]
     TooLong(usize),
-    /// A GSO frame that need not be one, or whose virtio-net header is not the one rtun writes before that packet.
+    /// A GSO frame without a packet to segment, or with another virtio-net header than rtun writes for its packet.
     #[error("a GSO frame whose virtio-net header is not canonical")]
     NotCanonical,
-    /// A GSO frame whose checksum field does not hold the sum of its pseudo-header, so that every segment would have
-    /// a wrong checksum.
+    /// A GSO frame whose checksum field has not the sum of its pseudo-header. Every segment would have a wrong checksum.
     #[error("a GSO frame without the sum of its pseudo-header")]
     PseudoHeader,
 }
 
-/// Why an extension frame cannot be written. The caller's values are at fault; nothing was written.
+/// Why an extension frame cannot be written. The caller is at fault; nothing was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum ExtensionEncodeError {
     /// A type this version has no layout for.

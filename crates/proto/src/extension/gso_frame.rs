@@ -1,27 +1,24 @@
 //! A packet of up to 64 KiB on the wire, still to be segmented: a virtio-net header and the packet.
 //!
-//! The header of a GSO frame is *canonical*: byte for byte the one [`GsoPacket::header`] gives for the packet, so
-//! nothing in it is a claim. Whoever is handed a checked GSO frame may rely on its header without the packet.
+//! The header of a GSO frame is *canonical*: byte for byte the one that [`GsoPacket::header`] computes from the packet. So
+//! code with a checked GSO frame may trust its header without reading the packet.
 
-use super::{ExtensionError, kind};
-use crate::{
-    frame::{LEN_PREFIX, MAX_FRAME, length_prefix},
-    offload::{GsoPacket, VIRTIO_HEADER, VirtioHeader},
+use super::{
+    ExtensionError, kind,
+    limits::{GSO_FRAME_HEADER, MAX_GSO_PACKET},
 };
-
-/// The bytes of a GSO frame's payload before its packet: type and virtio-net header.
-pub const GSO_FRAME_HEADER: usize = 1 + VIRTIO_HEADER;
+use crate::{
+    frame::{LEN_PREFIX, length_prefix},
+    offload::{GsoPacket, VirtioHeader},
+};
 
 /// The bytes of a GSO frame before its packet, the frame's length included.
 pub const GSO_FRAME_PREFIX: usize = LEN_PREFIX + GSO_FRAME_HEADER;
 
-/// The longest packet that fits in a GSO frame, in bytes.
-pub const MAX_GSO_PACKET: usize = MAX_FRAME - GSO_FRAME_HEADER;
-
-/// What goes before the packet to make it a GSO frame: frame length, type, canonical virtio-net header.
+/// The bytes before the packet that make it a GSO frame: frame length, type, canonical virtio-net header.
 ///
-/// None when it is no GSO packet, is longer than [`MAX_GSO_PACKET`], or does not hold the sum of its pseudo-header
-/// ([`GsoPacket::has_sum_of_pseudo_header`]), as behind a routing header; such a packet goes as
+/// None if it is no GSO packet, is longer than [`MAX_GSO_PACKET`], or has not the sum of its pseudo-header
+/// ([`GsoPacket::has_sum_of_pseudo_header`]), as with a routing header. Such a packet is sent as
 /// [its segments](GsoPacket::write_frames).
 #[inline]
 pub fn gso_frame_prefix(packet: &GsoPacket<'_>) -> Option<[u8; GSO_FRAME_PREFIX]> {
@@ -39,9 +36,9 @@ pub fn gso_frame_prefix(packet: &GsoPacket<'_>) -> Option<[u8; GSO_FRAME_PREFIX]
 
 /// Reads the payload of a GSO frame.
 ///
-/// What is accepted can be sent on as it is, and its segments have right checksums: the transport's begins from the
-/// sum of the pseudo-header, which is compared here; that of the IPv4 header is made anew for every segment. The IPv4
-/// header checksum of the packet itself is not looked at, as that of no packet is.
+/// An accepted frame can be forwarded unchanged, and its segments have right checksums: that of the transport header starts
+/// with the sum of the pseudo-header, which is checked here; that of the IPv4 header is computed for every segment. The
+/// IPv4 header checksum of the packet itself is not checked, as of no other packet.
 #[inline]
 pub fn decode_gso_frame(payload: &[u8]) -> Result<GsoPacket<'_>, ExtensionError> {
     let Some((&kind::GSO_FRAME, body)) = payload.split_first() else {
@@ -62,20 +59,20 @@ pub fn decode_gso_frame(payload: &[u8]) -> Result<GsoPacket<'_>, ExtensionError>
     Ok(checked)
 }
 
-/// The IP packet in the payload of a frame that has been checked: the payload itself, or the packet of a GSO frame.
-/// None when there is none: of other extension frames, and of nothing.
+/// The IP packet in the payload of a checked frame: the payload itself, or the packet of a GSO frame. None for other
+/// extension frames and an empty payload.
 #[inline]
 pub fn ip_packet(payload: &[u8]) -> Option<&[u8]> {
     payload.get(packet_start(payload)?..)
 }
 
-/// As [`ip_packet`], to change it.
+/// As [`ip_packet`], mutable.
 #[inline]
 pub fn ip_packet_mut(payload: &mut [u8]) -> Option<&mut [u8]> {
     payload.get_mut(packet_start(payload)?..)
 }
 
-/// Where the packet of at least one byte begins.
+/// The position of a packet of at least one byte.
 #[inline]
 fn packet_start(payload: &[u8]) -> Option<usize> {
     match payload.first()? {
@@ -85,8 +82,8 @@ fn packet_start(payload: &[u8]) -> Option<usize> {
     }
 }
 
-/// How many IP packets the payload of a frame that has been checked stands for: the segments of a GSO frame
-/// ([`GsoPacket::segments`]), else 1. At least 1 whatever the payload.
+/// The number of IP packets that the payload of a checked frame stands for: the segments of a GSO frame
+/// ([`GsoPacket::segments`]), else 1. At least 1 for any payload.
 #[inline]
 pub fn packets(payload: &[u8]) -> usize {
     let Some((&kind::GSO_FRAME, body)) = payload.split_first() else { return 1 };

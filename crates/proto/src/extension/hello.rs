@@ -1,48 +1,46 @@
-//! The greeting: what a host is and can do, and what the hub makes of it.
+//! The hello of a host and the reply of the hub.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     time::Duration,
 };
 
-use super::{ExtensionEncodeError, ExtensionError, milliseconds, read_text, write_text};
-use crate::reader::Reader;
-
-/// The most bytes of [`Hello::software`] on the wire.
-pub const MAX_SOFTWARE: u8 = 64;
-
-/// The most addresses of a [`HelloReply`].
-pub const MAX_ADDRESSES: usize = 16;
+use super::{
+    ExtensionEncodeError, ExtensionError,
+    limits::{MAX_ADDRESSES, MAX_SOFTWARE},
+    milliseconds, read_text, write_text,
+};
+use crate::reader::ByteReader;
 
 const FAMILY_IPV4: u8 = 4;
 const FAMILY_IPV6: u8 = 6;
 
-/// A set of things an end can do, one bit each. Bits without a name are kept.
+/// The capabilities of an end, one bit each. Bits without a name are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Capabilities(u32);
 
 impl Capabilities {
-    /// Nothing beyond the other frames of this version.
+    /// Only the other frames of this version.
     pub const NONE: Self = Self(0);
-    /// Takes GSO frames.
+    /// Accepts GSO frames.
     pub const GSO_FRAMES: Self = Self(1);
-    /// Takes packets as datagrams beside the stream.
+    /// Accepts packets as datagrams, outside of the stream.
     pub const DATAGRAMS: Self = Self(2);
-    /// Takes notices.
+    /// Accepts notices.
     pub const NOTICES: Self = Self(4);
 
-    /// Everything of this set and of `other`.
+    /// The union of both sets.
     #[must_use]
     pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// Whether everything of `other` is in this set.
+    /// Whether all of `other` is in this set.
     pub const fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// What is in both sets.
+    /// The intersection of both sets.
     #[must_use]
     pub const fn intersection(self, other: Self) -> Self {
         Self(self.0 & other.0)
@@ -59,23 +57,24 @@ impl Capabilities {
     }
 }
 
-/// What a host is and can do.
+/// A host's capabilities and its device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hello {
     /// The version of the extension the host speaks, [`super::VERSION`] or another.
     pub version: u8,
-    /// What it offers.
+    /// The capabilities that it offers.
     pub capabilities: Capabilities,
     /// The MTU of its TUN device, in bytes.
     pub mtu: u16,
-    /// Random for each run of the program, so that a hub knows a host that comes back from another of the same name.
+    /// Random for each run of the program, so that a hub can distinguish a host that reconnects from another host with the
+    /// same name.
     pub instance: [u8; 16],
     /// Name and version of the program, at most [`MAX_SOFTWARE`] bytes of printable ASCII.
     pub software: String,
 }
 
 impl Hello {
-    pub(super) fn read(mut reader: Reader<'_>) -> Result<Self, ExtensionError> {
+    pub(super) fn read(mut reader: ByteReader<'_>) -> Result<Self, ExtensionError> {
         let kind = "hello";
         let (mut hello, software) =
             Self::fields(&mut reader).ok_or(ExtensionError::Short { kind })?;
@@ -84,8 +83,8 @@ impl Hello {
         Ok(hello)
     }
 
-    /// The software apart, not yet looked at.
-    fn fields<'a>(reader: &mut Reader<'a>) -> Option<(Self, &'a [u8])> {
+    /// The fields without `software`, and its unchecked bytes.
+    fn fields<'a>(reader: &mut ByteReader<'a>) -> Option<(Self, &'a [u8])> {
         let hello = Self {
             version: reader.u8()?,
             capabilities: Capabilities(reader.u32()?),
@@ -110,26 +109,26 @@ fn is_printable_ascii(c: char) -> bool {
     matches!(c, ' '..='~')
 }
 
-/// What a hub makes of a [`Hello`].
+/// A hub's answer to a [`Hello`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HelloReply {
-    /// The version both ends speak from here on: at most that of the hello.
+    /// The version that both ends speak from now on: at most that of the hello.
     pub version: u8,
-    /// What the host may use of what it offered.
+    /// The offered capabilities that the host may use.
     pub accepted: Capabilities,
-    /// The longest payload the hub takes in a frame, in bytes.
+    /// The longest payload of a frame that the hub accepts, in bytes.
     pub max_frame: u16,
-    /// Over how long the host spreads its attempts to come back once the connection is lost. On the wire in whole
-    /// milliseconds.
+    /// The time over which the host spreads its reconnect attempts after the connection is lost. Whole milliseconds on the
+    /// wire.
     pub reconnect_window: Duration,
     /// The namespace the host is in.
     pub namespace: [u8; 16],
-    /// The addresses known for the host, each with the length of its prefix: at most [`MAX_ADDRESSES`].
+    /// The known addresses of the host, each with the length of its prefix: at most [`MAX_ADDRESSES`].
     pub addresses: Vec<(IpAddr, u8)>,
 }
 
 impl HelloReply {
-    pub(super) fn read(mut reader: Reader<'_>) -> Result<Self, ExtensionError> {
+    pub(super) fn read(mut reader: ByteReader<'_>) -> Result<Self, ExtensionError> {
         let short = || ExtensionError::Short { kind: "hello reply" };
         let (mut reply, count) = Self::fields(&mut reader).ok_or_else(short)?;
         if usize::from(count) > MAX_ADDRESSES {
@@ -151,8 +150,8 @@ impl HelloReply {
         Ok(reply)
     }
 
-    /// The addresses left out but counted.
-    fn fields(reader: &mut Reader<'_>) -> Option<(Self, u8)> {
+    /// The fields without the addresses, and their number.
+    fn fields(reader: &mut ByteReader<'_>) -> Option<(Self, u8)> {
         let reply = Self {
             version: reader.u8()?,
             accepted: Capabilities(reader.u32()?),

@@ -1,22 +1,19 @@
-//! What a hub says for people: before it closes a connection, and of what it has noticed.
+//! Messages of a hub: before it closes a connection, why it closes one, and notices for people.
 
 use std::time::Duration;
 
-use super::{ExtensionError, milliseconds, read_text, write_text};
-use crate::reader::Reader;
+use super::{ExtensionError, limits::MAX_NOTICE_TEXT, milliseconds, read_text, write_text};
+use crate::reader::ByteReader;
 
-/// The most bytes of [`RefusalNotice::text`] and [`Notice::text`] on the wire.
-pub const MAX_NOTICE_TEXT: u8 = 200;
-
-/// The hub is about to close the connection; the host should have another by then.
+/// The hub will close the connection soon; the host should have another one before that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct GoAway {
-    /// How long the hub still waits. On the wire in whole milliseconds.
+    /// How long the hub waits. Whole milliseconds on the wire.
     pub within: Duration,
 }
 
 impl GoAway {
-    pub(super) fn read(mut reader: Reader<'_>) -> Result<Self, ExtensionError> {
+    pub(super) fn read(mut reader: ByteReader<'_>) -> Result<Self, ExtensionError> {
         let within = reader.u32().ok_or(ExtensionError::Short { kind: "go away" })?;
         Ok(Self { within: Duration::from_millis(within.into()) })
     }
@@ -26,14 +23,14 @@ impl GoAway {
     }
 }
 
-/// Why the hub ends an association that stood.
+/// Why the hub ends an association.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RefusalReason {
     /// The host may no longer join this namespace.
     Revoked,
-    /// A newer connection of the same name took its place.
+    /// A newer connection of the same name replaced it.
     Replaced,
-    /// A code without a name. A value that has a name is that name on the wire.
+    /// A code without a name. With the code of a named reason it is encoded as that reason.
     Other(u8),
 }
 
@@ -58,7 +55,7 @@ impl From<u8> for RefusalReason {
     }
 }
 
-/// The hub ends the association, and why.
+/// The hub ends the association, with the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefusalNotice {
     /// For programs.
@@ -68,7 +65,7 @@ pub struct RefusalNotice {
 }
 
 impl RefusalNotice {
-    pub(super) fn read(mut reader: Reader<'_>) -> Result<Self, ExtensionError> {
+    pub(super) fn read(mut reader: ByteReader<'_>) -> Result<Self, ExtensionError> {
         let kind = "refusal";
         let mut fields = || Some((reader.u8()?, reader.string()?));
         let (reason, text) = fields().ok_or(ExtensionError::Short { kind })?;
@@ -83,7 +80,7 @@ impl RefusalNotice {
     }
 }
 
-/// The hub has noticed something that the host should know; the association goes on.
+/// A message for the host's operator; the association continues.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
     /// For people: at most [`MAX_NOTICE_TEXT`] bytes without control characters; may be empty.
@@ -91,7 +88,7 @@ pub struct Notice {
 }
 
 impl Notice {
-    pub(super) fn read(mut reader: Reader<'_>) -> Result<Self, ExtensionError> {
+    pub(super) fn read(mut reader: ByteReader<'_>) -> Result<Self, ExtensionError> {
         let kind = "notice";
         let text = reader.string().ok_or(ExtensionError::Short { kind })?;
         let text =

@@ -1,16 +1,15 @@
-//! The bytes of a stream between being received and being consumed as frames.
+//! The received bytes of a stream that have not been consumed as frames.
 
 use super::{LEN_PREFIX, MAX_FRAME};
 
 /// A receive buffer that always has room for a whole frame.
 ///
-/// Read into [`space`](Self::space), say how much with [`advance`](Self::advance), walk over
-/// [`filled`](Self::filled) with [`Frames`](super::Frames) and give back what was used with
-/// [`consume`](Self::consume).
+/// Read into [`space`](Self::space), report the number of bytes with [`advance`](Self::advance), iterate over
+/// [`filled`](Self::filled) with [`Frames`](super::Frames), and release the used bytes with [`consume`](Self::consume).
 ///
-/// Memory: none before the first read, then 4 KiB, four times as much each time a read fills it, up to the capacity.
-/// At the capacity it is full only when a whole frame is waiting in it; then `space` is empty and the caller
-/// consumes before it reads on. [`shrink`](Self::shrink) gives the memory back between bursts.
+/// Memory: none before the first read, then 4 KiB, and four times as much each time that a read fills it, up to the
+/// capacity. At the capacity it is full only if a whole frame waits in it; then `space` is empty and the caller consumes
+/// before it reads again. [`shrink`](Self::shrink) frees the memory between bursts.
 #[derive(Debug)]
 pub struct FrameBuffer {
     bytes: Vec<u8>,
@@ -20,7 +19,7 @@ pub struct FrameBuffer {
 }
 
 impl FrameBuffer {
-    /// The capacity in bytes unless told otherwise: enough for one read to bring some 180 packets of 1,400 bytes.
+    /// The default capacity in bytes: one read can bring about 180 packets of 1,400 bytes.
     pub const DEFAULT_CAPACITY: usize = 256 * 1024;
     /// The least capacity in bytes: one frame of the largest size.
     pub const MIN_CAPACITY: usize = LEN_PREFIX + MAX_FRAME;
@@ -32,14 +31,14 @@ impl FrameBuffer {
         Self::with_capacity(Self::DEFAULT_CAPACITY)
     }
 
-    /// An empty buffer that holds up to `capacity` bytes, at least [`Self::MIN_CAPACITY`].
+    /// An empty buffer for up to `capacity` bytes, at least [`Self::MIN_CAPACITY`].
     pub fn with_capacity(capacity: usize) -> Self {
         Self { bytes: Vec::new(), start: 0, end: 0, capacity: capacity.max(Self::MIN_CAPACITY) }
     }
 
-    /// Where to put received bytes; empty only when the buffer is full to its capacity.
+    /// The space for received bytes; empty only if the buffer is full to its capacity.
     ///
-    /// Bytes are moved at most once for every byte consumed, or when there is no room otherwise.
+    /// Bytes are moved at most once for every consumed byte, or if there is no other room.
     pub fn space(&mut self) -> &mut [u8] {
         let filled = self.end - self.start;
         if filled == 0 {
@@ -54,7 +53,7 @@ impl FrameBuffer {
         &mut self.bytes[self.end..]
     }
 
-    /// Says that the first `n` bytes of the space have been received.
+    /// Records that the first `n` bytes of the space were received.
     ///
     /// # Panics
     ///
@@ -71,7 +70,7 @@ impl FrameBuffer {
         &self.bytes[self.start..self.end]
     }
 
-    /// Forgets the first `n` filled bytes.
+    /// Releases the first `n` filled bytes.
     ///
     /// # Panics
     ///
@@ -82,7 +81,7 @@ impl FrameBuffer {
         self.start += n;
     }
 
-    /// Gives the memory back when nothing is waiting; for a stream that has gone quiet.
+    /// Frees the memory if no bytes wait; for an idle stream.
     pub fn shrink(&mut self) {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
@@ -90,12 +89,12 @@ impl FrameBuffer {
         }
     }
 
-    /// The memory held, in bytes.
+    /// The memory in use, in bytes.
     pub fn allocated(&self) -> usize {
         self.bytes.capacity()
     }
 
-    /// A full buffer means that the stream brings more than one read takes.
+    /// A full buffer means that the stream has more bytes than one read takes.
     fn grow(&mut self) {
         let len = (self.bytes.len() * Self::GROWTH).clamp(Self::FIRST_ALLOCATION, self.capacity);
         let mut bytes = vec![0; len];

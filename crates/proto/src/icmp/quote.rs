@@ -1,4 +1,4 @@
-//! Which packet an ICMP error is about, if it is one that a router may send.
+//! The packet that an ICMP error of a router is about.
 
 use std::{net::IpAddr, ops::RangeInclusive};
 
@@ -11,17 +11,16 @@ use crate::{
 /// The packet that an ICMP error is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quote {
-    /// Who sent it, and so gets the error.
+    /// Its sender, who gets the error.
     pub source: IpAddr,
-    /// Where it was to go.
+    /// Its destination.
     pub destination: IpAddr,
 }
 
-/// Of an ICMPv4 error besides the IP header that it quotes: at least so many bytes of what follows that header (RFC 792),
-/// or all there were.
+/// The bytes after the quoted IP header that an ICMPv4 error must have (RFC 792), or all bytes of a shorter packet.
 const QUOTED: usize = 8;
 
-/// How much of a quoted packet is looked at: its IP headers end before, or the error is not understood.
+/// The bytes of a quoted packet that are read. If its IP headers do not end before, the error is ignored.
 const LOOK: usize = 256;
 
 /// Errors that a router sends about a packet, by type with their codes (RFC 792, RFC 1812 section 5.2.7.1). Source quench
@@ -31,10 +30,10 @@ const V4: [(u8, RangeInclusive<u8>); 3] = [(3, 0..=15), (11, 0..=1), (12, 0..=2)
 /// The same for IPv6 (RFC 4443 section 3, IANA "ICMPv6 Parameters").
 const V6: [(u8, RangeInclusive<u8>); 4] = [(1, 0..=8), (2, 0..=0), (3, 0..=1), (4, 0..=10)];
 
-/// What `packet` is about, if it is a whole ICMP error: destination unreachable, packet too big, time exceeded or parameter
-/// problem, with a code that there is and a right checksum, about a packet of the same IP version of which it quotes the
-/// IP header and, of IPv4, the first 8 bytes behind it; and that packet is no ICMP error itself, and no fragment but the
-/// first.
+/// The packet that `packet` is about, if it is a whole ICMP error: destination unreachable, packet too big, time exceeded or
+/// parameter problem, with a known code and a right checksum. It must quote the IP header of a packet of the same IP
+/// version and, of IPv4, the first 8 bytes after that header. The quoted packet must be no ICMP error and no fragment other
+/// than the first.
 pub fn quoted(packet: &Packet<'_>) -> Option<Quote> {
     let upper = packet.upper().filter(|upper| upper.fragment.is_none())?;
     let is_v4 = packet.version() == 4;
@@ -93,7 +92,7 @@ fn offender(packet: &Packet<'_>, icmp: u8, is_icmp_error: fn(&u8) -> bool) -> Op
         .then(|| Quote { source: packet.source(), destination: packet.destination() })
 }
 
-/// The first bytes of a packet whose header says that there are more, and how many.
+/// A copy of the first bytes of a quoted packet, and their number.
 fn beginning(quote: &[u8]) -> ([u8; LOOK], usize) {
     let len = quote.len().min(LOOK);
     let mut copy = [0; LOOK];
@@ -297,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_at_all_is_taken_or_refused() {
+    fn any_bytes_are_accepted_or_refused() {
         let [v4, v6] = errors();
         for bytes in [v4, v6] {
             for at in 0..bytes.len() {

@@ -1,14 +1,14 @@
-//! Cutting a GSO packet into finished packets, and completing the checksum of an ordinary one.
+//! Segmenting a GSO packet, and completing the checksum of an ordinary packet.
 
 use super::{
     GsoPacket, finish_ip_header, ip, length_field, set_word, tcp, udp,
-    virtio::{Kind, Transport},
+    virtio::{Segmentation, TransportKind},
     word,
 };
 use crate::{checksum::Checksum, frame::LEN_PREFIX};
 
 impl GsoPacket<'_> {
-    /// The number of packets it becomes, 1 to [`MAX_SEGMENTS`](super::MAX_SEGMENTS).
+    /// The number of its segments, 1 to [`MAX_SEGMENTS`](super::MAX_SEGMENTS).
     #[inline]
     pub fn segments(&self) -> usize {
         match &self.transport {
@@ -19,7 +19,7 @@ impl GsoPacket<'_> {
         }
     }
 
-    /// The length in bytes of the longest packet it becomes; what a receiver's limit is compared with.
+    /// The length in bytes of its longest segment, to compare with a receiver's limit.
     #[inline]
     pub fn longest_segment(&self) -> usize {
         match &self.transport {
@@ -37,20 +37,20 @@ impl GsoPacket<'_> {
         self.bytes.len() + (segments - 1) * headers + segments * LEN_PREFIX
     }
 
-    /// Appends the packets it becomes to `out`, each as a frame ([`crate::frame`]).
+    /// Appends its segments to `out`, each as a frame ([`crate::frame`]).
     pub fn write_frames(&self, out: &mut Vec<u8>) {
         let start = out.len();
         out.resize(start + self.framed_len(), 0);
         self.write_frames_to(&mut out[start..]);
     }
 
-    /// Writes the packets it becomes to the beginning of `out`, each as a frame ([`crate::frame`]); returns how many bytes
-    /// they are, [`framed_len`](Self::framed_len).
+    /// Writes its segments to the beginning of `out`, each as a frame ([`crate::frame`]). Returns the number of written
+    /// bytes, [`framed_len`](Self::framed_len).
     ///
-    /// As Linux does it: every segment has the headers of the packet with its own lengths and checksums; IPv4
-    /// identifications and TCP sequence numbers count on; FIN and PSH stay on the last segment only, CWR on the first
-    /// (RFC 3168 section 6.1.2). The checksum begins from what the packet's checksum field holds, the sum of its
-    /// pseudo-header, which knows a routing header's last destination.
+    /// The segments are those that Linux makes: each has the headers of the packet with its own lengths and checksums; IPv4
+    /// identifications and TCP sequence numbers count up; only the last segment has FIN and PSH, only the first has CWR
+    /// (RFC 3168 section 6.1.2). The checksum starts with the value in the packet's checksum field. That is the sum of its
+    /// pseudo-header, which includes the last destination of a routing header.
     ///
     /// # Panics
     ///
@@ -65,8 +65,8 @@ impl GsoPacket<'_> {
         self.framed_len() - self.segments() * LEN_PREFIX
     }
 
-    /// The same as [`write_frames_to`](Self::write_frames_to) without lengths: the packets one behind the other, all as long as
-    /// [`longest_segment`](Self::longest_segment) but the last, which may be shorter. Returns how many bytes they are,
+    /// Like [`write_frames_to`](Self::write_frames_to), without lengths. All segments are as long as
+    /// [`longest_segment`](Self::longest_segment) but the last, which may be shorter. Returns the number of written bytes,
     /// [`packets_len`](Self::packets_len).
     ///
     /// # Panics
@@ -89,47 +89,52 @@ impl GsoPacket<'_> {
             let len = if n < last { self.gso_size } else { rest.len() };
             let (data, later) = rest.split_at(len);
             rest = later;
-            let place = Place { n, last: n == last, offset: n * self.gso_size };
+            let place = SegmentPosition { n, last: n == last, offset: n * self.gso_size };
             written += template.write::<PREFIX>(place, data, &mut out[written..]);
         }
         written
     }
 }
 
-/// Writes a finished packet.
+/// Writes a complete packet.
 fn write_whole<const PREFIX: usize>(packet: &[u8], out: &mut [u8]) -> usize {
     out[..PREFIX].copy_from_slice(&length_field(packet.len()).to_be_bytes()[..PREFIX]);
     out[PREFIX..PREFIX + packet.len()].copy_from_slice(packet);
     PREFIX + packet.len()
 }
 
-/// What the segments of a packet have in common.
+/// The common parts of the segments of a packet.
 struct Template<'a> {
-    transport: &'a Transport,
+    transport: &'a Segmentation,
     headers: &'a [u8],
     /// The sum of the pseudo-header without the length.
     pseudo_header: Checksum,
 }
 
-/// Which segment it is.
-struct Place {
+/// The position of a segment.
+struct SegmentPosition {
     n: usize,
     last: bool,
-    /// Of its data in that of the packet, in bytes.
+    /// The position of its data in that of the packet, in bytes.
     offset: usize,
 }
 
 impl<'a> Template<'a> {
-    fn new(transport: &'a Transport, headers: &'a [u8], payload: usize) -> Self {
+    fn new(transport: &'a Segmentation, headers: &'a [u8], payload: usize) -> Self {
         let partial = word(headers, transport.start + transport.kind.checksum());
         let len = length_field(headers.len() - transport.start + payload);
-        // To subtract in one's complement is to add the complement.
+        // In one's complement, adding the complement is subtracting.
         let pseudo_header = Checksum::new().add_word(partial).add_word(!len);
         Self { transport, headers, pseudo_header }
     }
 
     #[inline]
-    fn write<const PREFIX: usize>(&self, place: Place, data: &[u8], out: &mut [u8]) -> usize {
+    fn write<const PREFIX: usize>(
+        &self,
+        place: SegmentPosition,
+        data: &[u8],
+        out: &mut [u8],
+    ) -> usize {
         let len = self.headers.len() + data.len();
         let (prefix, packet) = out[..PREFIX + len].split_at_mut(PREFIX);
         prefix.copy_from_slice(&length_field(len).to_be_bytes()[..PREFIX]);
@@ -143,8 +148,10 @@ impl<'a> Template<'a> {
         }
         finish_ip_header(ip_header, len);
         match self.transport.kind {
-            Kind::Tcp => finish_tcp(header, &place),
-            Kind::Udp => set_word(header, udp::LENGTH, length_field(header.len() + data.len())),
+            TransportKind::Tcp => finish_tcp(header, &place),
+            TransportKind::Udp => {
+                set_word(header, udp::LENGTH, length_field(header.len() + data.len()))
+            }
         }
         let field = self.transport.kind.checksum();
         set_word(header, field, 0);
@@ -154,8 +161,8 @@ impl<'a> Template<'a> {
             .add_bytes(header)
             .add_bytes(data)
             .finish();
-        // Zero in UDP means none (RFC 768); both are zero in one's complement.
-        let sum = if sum == 0 && self.transport.kind == Kind::Udp { 0xffff } else { sum };
+        // Zero in UDP means no checksum (RFC 768); in one's complement 0xffff is zero too.
+        let sum = if sum == 0 && self.transport.kind == TransportKind::Udp { 0xffff } else { sum };
         set_word(header, field, sum);
         PREFIX + len
     }
@@ -163,7 +170,7 @@ impl<'a> Template<'a> {
 
 /// Sets the sequence number and the flags of a segment.
 #[inline]
-fn finish_tcp(header: &mut [u8], place: &Place) {
+fn finish_tcp(header: &mut [u8], place: &SegmentPosition) {
     let sequence = header[tcp::SEQUENCE..].first_chunk_mut().expect("a checked TCP header");
     let offset = u32::from(length_field(place.offset));
     *sequence = u32::from_be_bytes(*sequence).wrapping_add(offset).to_be_bytes();

@@ -1,4 +1,4 @@
-//! The virtio-net header before a packet, and what it must satisfy before anything acts on it.
+//! The virtio-net header before a packet, and the checks before anything acts on it.
 
 use super::{ip, tcp, udp, word};
 use crate::{
@@ -7,15 +7,15 @@ use crate::{
     packet::{Packet, PacketError, protocol},
 };
 
-/// The length in bytes of a [`VirtioHeader`]; what `TUNSETVNETHDRSZ` must say.
+/// The length in bytes of a [`VirtioHeader`], to be set with `TUNSETVNETHDRSZ`.
 pub const VIRTIO_HEADER: usize = 10;
 
-/// The most segments a GSO packet is cut into; one that asks for more is refused. 64 bytes for each fill a packet,
-/// and no sender cuts smaller ones out of a full packet.
+/// The most segments of a GSO packet; a packet with more is refused. With this number a full packet has 64 bytes in each
+/// segment, and no sender makes smaller segments of a full packet.
 pub const MAX_SEGMENTS: usize = 1024;
 
-/// The most bytes of IP and transport headers a GSO packet has. They are repeated in every segment, so what strangers
-/// can make of one packet is bounded by this times [`MAX_SEGMENTS`].
+/// The most bytes of IP and transport headers of a GSO packet. Every segment repeats them, so the bytes that a peer can
+/// cause with one packet are bounded by this times [`MAX_SEGMENTS`].
 pub const MAX_HEADERS: usize = 256;
 
 /// [`VirtioHeader::flags`] (virtio 1.3 section 5.1.6).
@@ -32,7 +32,7 @@ pub mod gso_type {
     pub const NONE: u8 = 0;
     /// TCP over IPv4.
     pub const TCPV4: u8 = 1;
-    /// A UDP datagram to be fragmented by IP, which no kernel makes any more; refused.
+    /// A UDP datagram to be fragmented by IP; no current kernel makes it; refused.
     pub const UDP: u8 = 3;
     /// TCP over IPv6.
     pub const TCPV6: u8 = 4;
@@ -42,10 +42,10 @@ pub mod gso_type {
     pub const ECN: u8 = 0x80;
 }
 
-/// `struct virtio_net_hdr`: what is left to do to the packet behind it.
+/// `struct virtio_net_hdr`: the work left for the packet after it.
 ///
-/// Words are little-endian here. A TUN device has them in the machine's order unless it is told `TUNSETVNETLE`, so a
-/// big-endian machine has to tell it.
+/// Words are little-endian here. A TUN device has them in the machine's order unless `TUNSETVNETLE` is set, so a big-endian
+/// machine has to set it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct VirtioHeader {
     /// Bits of [`flag`].
@@ -56,21 +56,21 @@ pub struct VirtioHeader {
     pub hdr_len: u16,
     /// The payload of every segment but the last, in bytes.
     pub gso_size: u16,
-    /// Where the checksum begins to count, in bytes from the beginning of the packet.
+    /// Where the checksummed bytes begin, in bytes from the beginning of the packet.
     pub csum_start: u16,
-    /// Where the checksum stands, in bytes from `csum_start`.
+    /// The position of the checksum, in bytes from `csum_start`.
     pub csum_offset: u16,
 }
 
 impl VirtioHeader {
-    /// The header and the packet behind it; none when there are less than [`VIRTIO_HEADER`] bytes.
+    /// The header and the packet after it; none if there are fewer than [`VIRTIO_HEADER`] bytes.
     #[inline]
     pub fn split(bytes: &[u8]) -> Option<(Self, &[u8])> {
         let (header, packet) = bytes.split_first_chunk()?;
         Some((Self::decode(header), packet))
     }
 
-    /// The header in these bytes; whether it means something is for [`check`](Self::check) to say.
+    /// The header in these bytes, not yet checked; see [`check`](Self::check).
     #[inline]
     pub fn decode(bytes: &[u8; VIRTIO_HEADER]) -> Self {
         let [flags, gso_type, words @ ..] = *bytes;
@@ -96,11 +96,11 @@ impl VirtioHeader {
         bytes
     }
 
-    /// Compares the header, which may come from a stranger, with the whole packet it stands before.
+    /// Checks the header, which may come from a peer, against the whole packet after it.
     ///
-    /// Without [`flag::NEEDS_CSUM`] any IP packet of up to 65,535 bytes passes and is left as it is. With it, the packet
-    /// is TCP or UDP, whole, behind nothing but IP options, or IPv6 hop-by-hop options, routing headers and
-    /// destination options, and `csum_start` and `csum_offset` point to its checksum. A GSO packet also has the type
+    /// Without [`flag::NEEDS_CSUM`] any IP packet of up to 65,535 bytes passes unchanged. With it, the packet
+    /// is whole and TCP or UDP, after IP options only, or IPv6 hop-by-hop options, routing headers and destination
+    /// options only, and `csum_start` and `csum_offset` point to its checksum. A GSO packet also has the type
     /// that its headers tell, at most [`MAX_HEADERS`] bytes of them, and at most [`MAX_SEGMENTS`] segments; one whose
     /// payload fits one segment is taken as an ordinary packet.
     pub fn check<'a>(&self, packet: &'a [u8]) -> Result<GsoPacket<'a>, OffloadError> {
@@ -119,7 +119,7 @@ impl VirtioHeader {
             let plain = GsoPacket { bytes: packet, transport: None, gso_size: 0 };
             return if needs_segmentation { Err(OffloadError::NoChecksum) } else { Ok(plain) };
         }
-        let transport = Transport::find(&ip)?;
+        let transport = Segmentation::find(&ip)?;
         let checksum = (usize::from(self.csum_start), usize::from(self.csum_offset));
         if checksum != (transport.start, transport.kind.checksum()) {
             return Err(OffloadError::ChecksumPlace);
@@ -129,10 +129,10 @@ impl VirtioHeader {
     }
 
     /// The payload of a segment in bytes; 0 when it is the whole payload.
-    fn check_gso(&self, ip: &Packet, transport: &Transport) -> Result<usize, OffloadError> {
+    fn check_gso(&self, ip: &Packet, transport: &Segmentation) -> Result<usize, OffloadError> {
         let kind = transport.kind;
         let expected = transport.gso_type(ip.version());
-        let ecn = if kind == Kind::Tcp { self.gso_type & gso_type::ECN } else { 0 };
+        let ecn = if kind == TransportKind::Tcp { self.gso_type & gso_type::ECN } else { 0 };
         if self.gso_type != expected | ecn {
             return Err(OffloadError::GsoType(self.gso_type));
         }
@@ -161,13 +161,13 @@ pub enum OffloadError {
     /// What follows is no IP packet.
     #[error(transparent)]
     Packet(#[from] PacketError),
-    /// Bytes behind the packet.
-    #[error("{0} bytes behind the packet")]
+    /// Bytes after the packet.
+    #[error("{0} bytes after the packet")]
     Padding(usize),
     /// Longer than [`MAX_FRAME`].
     #[error("a packet of {0} bytes fits no frame")]
     TooBig(usize),
-    /// Flags that no device was asked for.
+    /// Flags that rtun does not enable on a device.
     #[error("unknown virtio-net flags {0:#04x}")]
     Flags(u8),
     /// An unknown or refused type, or not that of the packet.
@@ -179,7 +179,7 @@ pub enum OffloadError {
     /// A checksum to complete in a part of a datagram.
     #[error("a fragment has no checksum to complete")]
     Fragment,
-    /// A checksum to complete in another protocol than TCP and UDP, or behind an IPv6 header that may not be repeated.
+    /// A checksum to complete in another protocol than TCP and UDP, or after an IPv6 header that may not be repeated.
     #[error("protocol {0} has no checksum to complete")]
     Protocol(u8),
     /// A TCP or UDP header, or an IPv6 extension header, that is cut, impossible or contradicts the packet's length.
@@ -199,18 +199,18 @@ pub enum OffloadError {
     GsoSize(u16),
 }
 
-/// A packet and what is left to do to it, compared with each other by [`VirtioHeader::check`].
+/// A packet and the work left for it, checked by [`VirtioHeader::check`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GsoPacket<'a> {
     pub(super) bytes: &'a [u8],
-    /// None when nothing is left to do.
-    pub(super) transport: Option<Transport>,
-    /// The payload of every segment but the last; 0 when there is one segment.
+    /// None if no work is left.
+    pub(super) transport: Option<Segmentation>,
+    /// The payload of every segment except the last; 0 if there is one segment.
     pub(super) gso_size: usize,
 }
 
 impl<'a> GsoPacket<'a> {
-    /// The packet as it came.
+    /// The packet, unchanged.
     #[inline]
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
@@ -222,16 +222,16 @@ impl<'a> GsoPacket<'a> {
         self.gso_size > 0
     }
 
-    /// Whether its checksum, or that of its segments, is left to complete.
+    /// Whether its checksum, or that of its segments, has to be completed.
     #[inline]
     pub fn has_partial_checksum(&self) -> bool {
         self.transport.is_some()
     }
 
-    /// Whether the checksum field holds the sum of the pseudo-header with the addresses of the fixed IP header, as it has
-    /// to where the checksum is left to complete; true where it is not.
+    /// Whether the checksum field has the sum of the pseudo-header with the addresses of the fixed IP header, as a partial
+    /// checksum should; true if the checksum is not partial.
     ///
-    /// A sender that puts a routing header before its packet has another sum, with the last destination.
+    /// The packet of a sender with a routing header has another sum, with the last destination.
     #[inline]
     pub fn has_sum_of_pseudo_header(&self) -> bool {
         let Some(transport) = &self.transport else { return true };
@@ -246,8 +246,8 @@ impl<'a> GsoPacket<'a> {
         difference.finish() == 0
     }
 
-    /// The header for a device that is given the packet as it came: nothing of it is as the sender said, all is as the
-    /// packet says.
+    /// The header for a device that gets the packet unchanged. All its values are taken from the packet, none from the
+    /// sender's header.
     pub fn header(&self) -> VirtioHeader {
         let Some(transport) = &self.transport else { return VirtioHeader::default() };
         let field = super::length_field;
@@ -269,42 +269,42 @@ impl<'a> GsoPacket<'a> {
     }
 }
 
-/// The transport header of a packet.
+/// The transport header of a packet: where a segmentation splits it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Transport {
-    pub(super) kind: Kind,
-    /// Where it begins in the packet; even.
+pub(super) struct Segmentation {
+    pub(super) kind: TransportKind,
+    /// The position of the header in the packet; even.
     pub(super) start: usize,
-    /// Where its payload begins in the packet; even.
+    /// The position of the payload in the packet; even.
     pub(super) payload: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum TransportKind {
     Tcp,
     Udp,
 }
 
-impl Kind {
-    /// Where the checksum stands in the transport header.
+impl TransportKind {
+    /// The position of the checksum in the transport header.
     #[inline]
     pub(super) fn checksum(self) -> usize {
         match self {
-            Kind::Tcp => tcp::CHECKSUM,
-            Kind::Udp => udp::CHECKSUM,
+            TransportKind::Tcp => tcp::CHECKSUM,
+            TransportKind::Udp => udp::CHECKSUM,
         }
     }
 
     #[inline]
     pub(super) fn protocol(self) -> u8 {
         match self {
-            Kind::Tcp => protocol::TCP,
-            Kind::Udp => protocol::UDP,
+            TransportKind::Tcp => protocol::TCP,
+            TransportKind::Udp => protocol::UDP,
         }
     }
 }
 
-impl Transport {
+impl Segmentation {
     fn find(packet: &Packet) -> Result<Self, OffloadError> {
         let (protocol, start) = if packet.version() == 6 {
             skip_extensions(packet)?
@@ -322,41 +322,41 @@ impl Transport {
         let segment = &packet[start..];
         let (kind, header) = match protocol {
             protocol::TCP if segment.len() >= tcp::MIN_HEADER => {
-                (Kind::Tcp, usize::from(segment[tcp::DATA_OFFSET] >> 4) * 4)
+                (TransportKind::Tcp, usize::from(segment[tcp::DATA_OFFSET] >> 4) * 4)
             }
             protocol::UDP if segment.len() >= udp::HEADER => {
                 if usize::from(word(segment, udp::LENGTH)) != segment.len() {
                     return Err(OffloadError::TransportHeader);
                 }
-                (Kind::Udp, udp::HEADER)
+                (TransportKind::Udp, udp::HEADER)
             }
             protocol::TCP | protocol::UDP => return Err(OffloadError::TransportHeader),
             _ => return Err(OffloadError::Protocol(protocol)),
         };
-        if header > segment.len() || (kind == Kind::Tcp && header < tcp::MIN_HEADER) {
+        if header > segment.len() || (kind == TransportKind::Tcp && header < tcp::MIN_HEADER) {
             return Err(OffloadError::TransportHeader);
         }
         Ok(Self { kind, start, payload: start + header })
     }
 
-    /// The flags of TCP; none of UDP.
+    /// The flags of TCP; 0 for UDP.
     fn tcp_flags(&self, packet: &[u8]) -> u8 {
         match self.kind {
-            Kind::Tcp => packet[self.start + tcp::FLAGS],
-            Kind::Udp => 0,
+            TransportKind::Tcp => packet[self.start + tcp::FLAGS],
+            TransportKind::Udp => 0,
         }
     }
 
     pub(super) fn gso_type(&self, version: u8) -> u8 {
         match (self.kind, version) {
-            (Kind::Udp, _) => gso_type::UDP_L4,
-            (Kind::Tcp, 4) => gso_type::TCPV4,
-            (Kind::Tcp, _) => gso_type::TCPV6,
+            (TransportKind::Udp, _) => gso_type::UDP_L4,
+            (TransportKind::Tcp, 4) => gso_type::TCPV4,
+            (TransportKind::Tcp, _) => gso_type::TCPV6,
         }
     }
 }
 
-/// The protocol behind those extension headers that mean the same before every segment, and where it begins.
+/// The protocol after the extension headers that have the same meaning before every segment, and its position.
 fn skip_extensions(packet: &Packet) -> Result<(u8, usize), OffloadError> {
     let mut next = packet.protocol();
     let mut start = packet.header_len();

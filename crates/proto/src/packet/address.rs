@@ -1,9 +1,9 @@
-//! Addresses that no packet between hosts may carry, whatever the routes say.
+//! Addresses that no packet between hosts may carry, independent of the routes.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Whether a packet with this source is always dropped: unspecified, loopback, multicast, limited broadcast, and
-/// IPv4-mapped IPv6 addresses, which never stand on a wire (RFC 4291 section 2.5, RFC 1122 section 3.2.1.3).
+/// IPv4-mapped IPv6 addresses, which are never on a wire (RFC 4291 section 2.5, RFC 1122 section 3.2.1.3).
 #[inline]
 pub fn source_is_never_valid(address: IpAddr) -> bool {
     match address {
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_told_apart_at_their_edges() {
+    fn special_prefixes_end_where_they_should() {
         for (text, source, destination) in [
             ("0.0.0.0", true, true),
             ("0.0.0.1", false, false),

@@ -1,16 +1,16 @@
-//! Explicit congestion notification in the IP header (RFC 3168 section 5): what it says, and saying "congestion".
+//! Explicit congestion notification in the IP header (RFC 3168 section 5): reading it, and setting the CE mark.
 
-use super::{v4, v6};
+use super::layout::{v4, v6};
 use crate::checksum::Checksum;
 
 /// The lower two bits of the traffic class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Ecn {
-    /// 00: the sender does not know ECN; a packet is dropped where another would be marked.
+    /// 00: the sender does not support ECN; its packets are dropped instead of getting a CE mark.
     NotEct,
-    /// 10: may be marked.
+    /// 10: ECN-capable.
     Ect0,
-    /// 01: may be marked. It also asks for the treatment of RFC 9331, which nothing here gives.
+    /// 01: ECN-capable. It also asks for the treatment of RFC 9331, which rtun does not implement.
     Ect1,
     /// 11: congestion experienced.
     Ce,
@@ -18,11 +18,11 @@ pub enum Ecn {
 
 const MASK: u8 = 0b11;
 
-/// Where IPv6 has the bits of the traffic class: it begins four bits into the header.
+/// The position of the traffic class in IPv6: it begins four bits into the header.
 const V6_CLASS_LOW: usize = 1;
 const V6_SHIFT: u32 = 4;
 
-/// What the packet says of ECN; what is no IP packet, or has its fixed header cut, says [`Ecn::NotEct`].
+/// The ECN field of a packet. [`Ecn::NotEct`] for bytes that are no IP packet or end inside its fixed header.
 #[inline]
 pub fn ecn(packet: &[u8]) -> Ecn {
     let bits = match packet.first().map(|byte| byte >> 4) {
@@ -38,7 +38,7 @@ pub fn ecn(packet: &[u8]) -> Ecn {
     }
 }
 
-/// Marks a packet that may be marked; true when it says [`Ecn::Ce`] afterwards. Any other is left as it is.
+/// Sets the CE mark of an ECN-capable packet. True if the packet has [`Ecn::Ce`] afterwards; any other packet is unchanged.
 ///
 /// The IPv4 header checksum changes with it (RFC 1624 section 3), so a right one stays right and a wrong one wrong.
 #[inline]
@@ -68,7 +68,7 @@ mod tests {
 
     use super::*;
 
-    /// Sets the header checksum as if there had been none.
+    /// Computes the header checksum from scratch.
     fn finish(header: &mut [u8]) {
         header[v4::CHECKSUM..v4::CHECKSUM + 2].fill(0);
         let sum = Checksum::new().add_bytes(header).finish();
@@ -122,7 +122,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_survived(mut bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+        fn any_bytes_are_handled(mut bytes in prop::collection::vec(any::<u8>(), 0..60)) {
             let before = ecn(&bytes);
             prop_assert_eq!(mark_ce(&mut bytes), before != Ecn::NotEct);
             prop_assert_eq!(ecn(&bytes) == Ecn::Ce, before != Ecn::NotEct);

@@ -1,6 +1,9 @@
-//! What a router does to a packet it passes on: one hop less to live.
+//! The change that a router makes to a forwarded packet: one hop less.
 
-use super::{Packet, v4, v6};
+use super::{
+    Packet,
+    layout::{v4, v6},
+};
 use crate::checksum::Checksum;
 
 /// A copy of the packet with TTL or hop limit one less and the IPv4 header checksum right again; `None` when it has no
@@ -46,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn a_packet_without_a_hop_left_goes_no_further() {
+    fn a_packet_without_a_hop_left_is_not_forwarded() {
         for ttl in [0, 1] {
             assert_eq!(take_hop(&Packet::parse(&v4(ttl)).unwrap()), None);
         }

@@ -1,12 +1,12 @@
-//! The PROXY protocol: the header with which a proxy tells a server whom it speaks for, versions 1 and 2
-//! (HAProxy's `proxy-protocol.txt`, sections 2.1 and 2.2).
+//! The PROXY protocol, versions 1 and 2: the header with which a proxy gives a server the client's address (HAProxy's
+//! `proxy-protocol.txt`, sections 2.1 and 2.2).
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     str::FromStr,
 };
 
-use crate::{reader::Reader, relay::Decoded};
+use crate::{reader::ByteReader, relay::Decoded};
 
 /// The longest header of version 1, its line end included.
 const MAX_V1: usize = 107;
@@ -32,22 +32,22 @@ pub enum Version {
     Two,
 }
 
-/// The ends of the connection a proxy passes on. Both are of one family.
+/// The ends of the connection that a proxy forwards. Both have the same family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Addresses {
-    /// Who connected to the proxy.
+    /// The client of the proxy.
     pub source: SocketAddr,
-    /// Where.
+    /// The address it connected to.
     pub destination: SocketAddr,
 }
 
-/// Why bytes are no header. The other side is at fault, or is no proxy that was set to send one.
+/// Why bytes are no header. The peer is at fault, or is not a proxy configured to send one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
     /// They do not begin as a header does.
     #[error("no PROXY header: the connection begins with something else")]
     Missing,
-    /// The line of version 1 is longer than may be or is not as it has to be.
+    /// The line of version 1 is too long or malformed.
     #[error("the PROXY header of version 1 is malformed")]
     Line,
     /// The header of version 2 has a command other than LOCAL and PROXY or another version.
@@ -61,9 +61,9 @@ pub enum HeaderError {
     TooLong,
 }
 
-/// The header for a connection between these addresses, or for one of the proxy's own.
+/// The header for a connection between these addresses, or for a connection of the proxy itself.
 ///
-/// Where the families differ the IPv4 address is mapped to an IPv6 one.
+/// If the families differ, the IPv4 address is mapped to an IPv6 one.
 pub fn encode(version: Version, addresses: Option<Addresses>) -> Vec<u8> {
     let Some(Addresses { source, destination }) = addresses else {
         return match version {
@@ -111,15 +111,15 @@ fn binary(family: u8, source: &[u8], destination: &[u8], (from, to): (u16, u16))
     [&head, source, destination, ports.as_flattened()].concat()
 }
 
-/// Reads the header at the beginning of `bytes`, of either version; no address if the connection is the proxy's own or
-/// of a kind that has none here. At most [`MAX_V2`] bytes are asked for.
+/// Reads the header at the beginning of `bytes`, of either version. It has no addresses if the connection is the proxy's own
+/// or of another family. At most [`MAX_V2`] bytes are asked for.
 pub fn decode(bytes: &[u8]) -> Result<Decoded<Option<Addresses>>, HeaderError> {
     let begins = |signature: &[u8]| {
         let len = signature.len().min(bytes.len());
         bytes[..len] == signature[..len]
     };
     match bytes.first() {
-        // Alone, as what is no header may not have more.
+        // One byte only: bytes that are no header may be no more.
         None => Ok(Decoded::Incomplete { needed: 1 }),
         Some(_) if begins(SIGNATURE_V1) => decode_v1(bytes),
         Some(_) if begins(SIGNATURE_V2) => decode_v2(bytes),
@@ -192,12 +192,12 @@ fn decode_v2(bytes: &[u8]) -> Result<Decoded<Option<Addresses>>, HeaderError> {
     Ok(Decoded::Complete { value, len })
 }
 
-/// Two addresses and two ports; what is behind them is skipped.
+/// Two addresses and two ports; the bytes after them are skipped.
 fn v2_addresses<const N: usize>(body: &[u8]) -> Result<Addresses, HeaderError>
 where
     IpAddr: From<[u8; N]>,
 {
-    let mut reader = Reader(body);
+    let mut reader = ByteReader(body);
     let mut read = || {
         let [source, destination] = [reader.array::<N>()?, reader.array::<N>()?].map(IpAddr::from);
         let [from, to] = [reader.u16()?, reader.u16()?];
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_encoded_is_as_the_specification_says() {
+    fn headers_are_encoded_as_specified() {
         let v4 = Some(addresses("192.0.2.1:258", "[::ffff:198.51.100.2]:443"));
         assert_eq!(encode(Version::One, v4), b"PROXY TCP4 192.0.2.1 198.51.100.2 258 443\r\n");
         let head = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c";
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_header_is_named() {
+    fn each_error_is_reported() {
         for bytes in [&b"\x01"[..], b"GET", b"PROXZ", b"PROXYX", b"\r\nx", b"\r\n\r\n\0\r\nQUIx"] {
             assert_eq!(decode(bytes), Err(HeaderError::Missing), "{bytes:?}");
         }

@@ -8,25 +8,25 @@ use crate::relay::Decoded;
 /// The longest answer in bytes, interim ones included.
 pub const MAX_REPLY: usize = 16 * 1024;
 
-/// What every answer begins with, whatever its minor version.
+/// The beginning of every answer, without the minor version.
 const START: &[u8] = b"HTTP/1.";
 
 /// The shortest answer: a status line without a reason, and the empty line.
 const SHORTEST: usize = b"HTTP/1.1 200\n\n".len();
 
-/// Ways to show who one is that are told.
+/// The most authentication schemes of a [`Reply`].
 pub const MAX_SCHEMES: usize = 8;
 
-/// Characters of a status line that are told.
+/// The most characters of [`Reply::line`].
 const MAX_LINE: usize = 200;
 
-/// A user and a password cannot be sent in a request. Whoever configured them is at fault.
+/// A user and a password cannot be sent in a request. The configuration is at fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a user for an HTTP proxy has no colon, and neither user nor password a control character")]
 pub struct CredentialsError;
 
-/// The request for a way to `target`, with a user and a password if the proxy wants these (RFC 7617), and further headers,
-/// which have to be such.
+/// The request to connect to `target`, with a user and a password if the proxy requires them (RFC 7617), and further
+/// headers, which must be valid.
 pub fn request(
     target: &Target,
     auth: Option<(&str, &str)>,
@@ -51,23 +51,23 @@ pub fn request(
 /// The answer of a proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
-    /// The status, 200 to 999. With 200 to 299 what follows the answer are the target's bytes.
+    /// The status, 200 to 999. With 200 to 299 the bytes after the answer are the target's.
     pub status: u16,
-    /// The status line, cut after 200 characters, what cannot be printed as `?`.
+    /// The status line, cut after 200 characters, unprintable ones as `?`.
     pub line: String,
-    /// The ways to show who one is that the proxy offers (`Proxy-Authenticate`, `WWW-Authenticate`): each once, at most
+    /// The authentication schemes that the proxy offers (`Proxy-Authenticate`, `WWW-Authenticate`): each once, at most
     /// [`MAX_SCHEMES`], as the proxy writes them.
     pub schemes: Vec<String>,
 }
 
 impl Reply {
-    /// Whether the way is there.
+    /// Whether the proxy has connected to the target.
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
 }
 
-/// Why bytes are no answer to CONNECT. The proxy is at fault, or is none.
+/// Why bytes are no answer to CONNECT. The proxy is at fault, or the peer is no proxy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReplyError {
     /// It does not begin with a status line of HTTP/1; what it begins with, as [`Reply::line`].
@@ -78,7 +78,7 @@ pub enum ReplyError {
     TooLong,
 }
 
-/// Reads the answer at the beginning of `bytes`, which may be the beginning of one. Interim answers (100 to 199) before
+/// Reads the answer at the beginning of `bytes`, which may have only a part of it. Interim answers (100 to 199) before
 /// it are skipped. At most [`MAX_REPLY`] bytes are asked for.
 pub fn decode_reply(bytes: &[u8]) -> Result<Decoded<Reply>, ReplyError> {
     let mut start = 0;
@@ -112,17 +112,17 @@ pub fn decode_reply(bytes: &[u8]) -> Result<Decoded<Reply>, ReplyError> {
     }
 }
 
-/// The least number of bytes without which a head that begins so cannot end.
+/// The least number of further bytes that a head with this beginning needs.
 fn missing(head: &[u8]) -> usize {
     match head {
-        // Alone, as what is no answer may not have more.
+        // One byte only: bytes that are no answer may be no more.
         [] => 1,
         [.., b'\n'] | [.., b'\n', b'\r'] => 1,
         _ => SHORTEST.saturating_sub(head.len()).max(2),
     }
 }
 
-/// The length of a head: up to the empty line, that included. A line may end without a stack return.
+/// The length of a head: up to the empty line, that included. A line may end without a carriage return.
 fn head_len(head: &[u8]) -> Option<usize> {
     let mut line_ends = (0..head.len()).filter(|at| head[*at] == b'\n');
     line_ends.find_map(|at| match head[at + 1..] {
@@ -180,7 +180,7 @@ fn printable(line: &[u8]) -> String {
     line.chars().take(MAX_LINE).map(shown).collect()
 }
 
-/// Printable ASCII; a proxy's text goes to logs and terminals.
+/// Printable ASCII, because a proxy's text is shown in logs and terminals.
 fn is_plain(c: char) -> bool {
     c == ' ' || c.is_ascii_graphic()
 }
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_proxy_offers_is_told() {
+    fn offered_schemes_are_read() {
         let of = |headers: &str| {
             let reply = format!("HTTP/1.1 407 No\r\n{headers}\r\n");
             match decode_reply(reply.as_bytes()).unwrap() {
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn the_target_speaks_behind_the_head() {
+    fn bytes_after_the_head_are_left() {
         let head = b"HTTP/1.0 200 Connection established\r\nContent-Length: 7\r\n\r\n";
         let bytes = [&head[..], b"\n\nmore"].concat();
         let line = "HTTP/1.0 200 Connection established";
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_told_in_print() {
+    fn a_refusal_is_printable() {
         let head = b"HTTP/1.1 407 \x1b[31mProxy\tAuthentication \xff\xc3\xa4\r\n\r\n";
         let (status, line, _) = reply(head).unwrap();
         assert_eq!((status, &*line), (407, "HTTP/1.1 407 ?[31mProxy?Authentication ??"));
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_is_refused_at_its_first_byte() {
+    fn bytes_that_are_no_answer_are_refused_at_the_first_one() {
         for bytes in [&b"\x05\xff"[..], b"h", b"HTTP/2 200", b"\x15\x03\x01", b"SSH-2.0-x\r\n"] {
             assert!(matches!(decode_reply(bytes), Err(ReplyError::NotHttp(_))), "{bytes:?}");
         }

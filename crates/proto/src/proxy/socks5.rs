@@ -1,8 +1,8 @@
-//! SOCKS version 5 as a client speaks it: a greeting, a user and a password if wanted, a request (RFC 1928, RFC 1929).
+//! SOCKS version 5 as a client speaks it: a greeting, a user and a password if required, a request (RFC 1928, RFC 1929).
 //!
-//! Names go to the proxy as they are, and it looks them up.
+//! Names are sent to the proxy, which resolves them.
 
-use super::{Host, Target};
+use super::{Target, TargetHost};
 use crate::relay::Decoded;
 
 const VERSION: u8 = 5;
@@ -21,7 +21,7 @@ mod address {
 /// The shortest reply: a name of no byte.
 const SHORTEST_REPLY: usize = 7;
 
-/// How the client shows who it is.
+/// How the client authenticates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
     /// Not at all.
@@ -30,9 +30,9 @@ pub enum Method {
     Password = 2,
 }
 
-/// Why a proxy opens no way, by its own word (RFC 1928 section 6).
+/// The proxy's reason for a refusal (RFC 1928 section 6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum SocksRefusal {
     /// 1.
     #[error("general failure")]
     General,
@@ -57,12 +57,12 @@ pub enum Refusal {
     /// 8.
     #[error("address type not supported")]
     AddressTypeNotSupported,
-    /// One that means nothing.
+    /// A code without a meaning.
     #[error("unknown code {0}")]
     Unknown(u8),
 }
 
-impl From<u8> for Refusal {
+impl From<u8> for SocksRefusal {
     fn from(code: u8) -> Self {
         match code {
             1 => Self::General,
@@ -78,15 +78,15 @@ impl From<u8> for Refusal {
     }
 }
 
-/// Why a proxy's answer opens no way.
+/// Why a proxy does not connect to the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ReplyError {
-    /// It begins with another version: the proxy is no SOCKS 5 proxy.
+    /// The answer begins with another version: the peer is no SOCKS 5 proxy.
     #[error("the answer is not SOCKS 5, it begins with {0:#04x}")]
     Version(u8),
-    /// The proxy takes none of the methods offered, which were only [`Method::None`] if no password is configured.
+    /// The proxy accepts none of the offered methods. Without a configured password only [`Method::None`] was offered.
     #[error(
-        "the proxy accepts none of the ways to show who this is: no password, or with `auth` a user and password"
+        "the proxy accepts none of the offered methods: no password, or with `auth` a user and password"
     )]
     NoMethod,
     /// The proxy chose a method that was not offered.
@@ -95,20 +95,20 @@ pub enum ReplyError {
     /// The proxy does not know this user with this password.
     #[error("the proxy refused the user and password, status {0}")]
     Password(u8),
-    /// The proxy does not open the way.
+    /// The proxy does not connect to the target.
     #[error("the proxy refused: {0}")]
-    Refused(Refusal),
-    /// The proxy tells an address of no known type.
+    Refused(SocksRefusal),
+    /// The answer has an address of an unknown type.
     #[error("the answer has an address of the unknown type {0}")]
     AddressType(u8),
 }
 
-/// A user and a password cannot be sent. Whoever configured them is at fault.
+/// A user and a password cannot be sent. The configuration is at fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a user for a SOCKS 5 proxy has 1 to 255 bytes, and a password at most 255")]
 pub struct CredentialsError;
 
-/// The first message: what the client can do. With a password it offers to go without it too.
+/// The first message: the methods of the client. With a password it offers [`Method::None`] too.
 pub fn greeting(has_password: bool) -> &'static [u8] {
     if has_password {
         &[VERSION, 2, Method::None as u8, Method::Password as u8]
@@ -155,21 +155,21 @@ pub fn decode_password_reply(bytes: &[u8]) -> Result<Decoded<()>, ReplyError> {
     }
 }
 
-/// The request for a way to `target`.
+/// The request to connect to `target`.
 pub fn request(target: &Target) -> Vec<u8> {
     let mut message = vec![VERSION, CONNECT, 0];
     match &target.host {
-        Host::V4(ip) => {
+        TargetHost::V4(ip) => {
             message.push(address::V4);
             message.extend_from_slice(&ip.octets());
         }
-        Host::V6(ip) => {
+        TargetHost::V6(ip) => {
             message.push(address::V6);
             message.extend_from_slice(&ip.octets());
         }
-        // There is no other place for a zone.
-        Host::Zoned(ip, zone) => push_name(&mut message, &format!("{ip}%{zone}")),
-        Host::Name(name) => push_name(&mut message, name),
+        // Only a name can have a zone.
+        TargetHost::Zoned(ip, zone) => push_name(&mut message, &format!("{ip}%{zone}")),
+        TargetHost::Name(name) => push_name(&mut message, name),
     }
     message.extend_from_slice(&target.port.to_be_bytes());
     message
@@ -185,7 +185,7 @@ fn push_name(message: &mut Vec<u8>, name: &str) {
 pub fn decode_reply(bytes: &[u8]) -> Result<Decoded<()>, ReplyError> {
     match bytes {
         [VERSION, 0, ..] | [] | [VERSION] => {}
-        [VERSION, code, ..] => return Err(ReplyError::Refused(Refusal::from(*code))),
+        [VERSION, code, ..] => return Err(ReplyError::Refused(SocksRefusal::from(*code))),
         [version, ..] => return Err(ReplyError::Version(*version)),
     }
     let [_, _, _, kind, length, ..] = *bytes else {
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn every_no_is_named() {
+    fn every_refusal_is_reported() {
         use ReplyError::*;
         assert_eq!(decode_method(b"HT", true), Err(Version(b'H')));
         assert_eq!(decode_method(&[5, 0xff], true), Err(NoMethod));

@@ -1,21 +1,21 @@
-//! What the features of an associate request mean together.
+//! The meaning of an associate request.
 
 use std::fmt;
 
-use super::{ASSOCIATE, Addr, AddrFeature, Feature, Network, Request, TunnelId, feature::Text};
+use super::{
+    ASSOCIATE, Addr, AddrFeature, Feature, Network, Request, TunnelId, feature::EscapedText,
+};
 
-/// A host's request to join, in its own terms.
-///
-/// `Debug` leaves the password out.
+/// What a host asks for when it joins. `Debug` shows no password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Association {
-    /// User and password; none when the host showed neither.
+    /// User and password; none if the host sent neither.
     pub user: Option<(Vec<u8>, Vec<u8>)>,
-    /// What the association is said to carry.
+    /// What the association carries, as the host says.
     pub network: Network,
-    /// The host's own address, as it says; nothing depends on it.
+    /// The host's own address, as it says. Nothing depends on it.
     pub source: Option<AddrFeature>,
-    /// The name the host reports; may be empty and may hold any text.
+    /// The name that the host reports; any text, may be empty.
     pub host: String,
     /// The namespace asked for; all zero is the default one.
     pub router_id: [u8; 16],
@@ -25,7 +25,7 @@ impl fmt::Debug for Association {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { user, network, source, host, router_id } = self;
         f.debug_struct("Association")
-            .field("user", &user.as_ref().map(|(user, _)| Text(user)))
+            .field("user", &user.as_ref().map(|(user, _)| EscapedText(user)))
             .field("network", network)
             .field("source", source)
             .field("host", host)
@@ -35,11 +35,12 @@ impl fmt::Debug for Association {
 }
 
 impl Request {
-    /// The request that asks for `association`, with the features in the order of GOST's connector
-    /// (spec: wire.md section 3): user, network, source, name, namespace.
+    /// The request that asks for `association`, with the features in the order of GOST's connector:
+    /// user, network, source, name, namespace.
     ///
-    /// As there, only `Udp` and `Ip` are said as the network, an all-zero namespace is left out, the name follows
-    /// [`AddrFeature::from_text`], and a missing source is an empty name, because a lone address would be the source.
+    /// As in GOST's, the network is sent only if it is `Udp` or `Ip`, and the namespace only if it is not all zero. The name
+    /// follows [`AddrFeature::from_text`]. A missing source is sent as an empty name, because a single address would be the
+    /// source.
     pub fn associate(association: &Association) -> Self {
         let Association { user, network, source, host, router_id } = association;
         let mut features = Vec::new();
@@ -50,8 +51,8 @@ impl Request {
         if matches!(network, Network::Udp | Network::Ip) {
             features.push(Feature::Network(*network));
         }
-        let nowhere = || AddrFeature { addr: Addr::Name(String::new()), port: 0 };
-        features.push(Feature::Addr(source.clone().unwrap_or_else(nowhere)));
+        let no_address = || AddrFeature { addr: Addr::Name(String::new()), port: 0 };
+        features.push(Feature::Addr(source.clone().unwrap_or_else(no_address)));
         features.push(Feature::Addr(AddrFeature::from_text(host)));
         if *router_id != [0; 16] {
             features.push(Feature::Tunnel(TunnelId::new(*router_id)));
@@ -59,11 +60,11 @@ impl Request {
         Self { command: ASSOCIATE, flags: 0, features }
     }
 
-    /// What the request asks for, by GOST's rules (spec: wire.md section 4).
+    /// What the request asks for, by GOST's rules (docs/wire.md section 4).
     ///
     /// The last user, network and namespace count; no network means `Ip`. The first address is the source and the
-    /// last of several the name, in the form of [`AddrFeature::host_text`]; with one address alone the name is empty.
-    /// The command is not looked at.
+    /// last of several the name, in the form of [`AddrFeature::host_text`]; with a single address the name is empty. The
+    /// command is not checked.
     pub fn association(&self) -> Association {
         let mut association = Association {
             user: None,
@@ -106,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_said_is_a_nameless_host_of_the_default_namespace() {
+    fn an_empty_request_is_a_host_without_a_name_in_the_default_namespace() {
         assert_eq!(
             request(vec![]).association(),
             Association {

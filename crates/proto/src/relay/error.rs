@@ -2,7 +2,7 @@
 
 use super::MAX_REQUEST;
 
-/// Why received bytes are not a relay message. The peer is at fault; the stream cannot be used any further.
+/// Why received bytes are not a relay message. The peer is at fault; the stream is unusable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// The first byte is not [`super::VERSION`]; most often the peer speaks another protocol.
@@ -17,7 +17,7 @@ pub enum DecodeError {
         len: usize,
     },
     /// A feature's header or body reaches past the end of the feature list.
-    #[error("the peer sent a feature that is longer than the list it stands in")]
+    #[error("the peer sent a feature that is longer than its list")]
     FeatureLength,
     /// The body of a feature is shorter than its content.
     #[error("the peer sent a {feature} feature that is cut short")]

@@ -1,7 +1,7 @@
 //! The typed fields of a relay message: user and password, addresses, ids, the network.
 //!
-//! A feature is a type (1 byte), a length (2 bytes) and so many bytes of body (spec: wire.md section 2). Bytes of a
-//! body beyond its content are ignored on receipt and never sent.
+//! A feature is a type (1 byte), a length (2 bytes) and a body of that length (docs/wire.md section 3). Bytes of a body
+//! after its content are ignored on receipt and never sent.
 
 use std::{
     fmt,
@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{DecodeError, EncodeError};
-use crate::reader::Reader;
+use crate::reader::ByteReader;
 
 const USER_AUTH: u8 = 0x01;
 const ADDR: u8 = 0x02;
@@ -31,7 +31,7 @@ pub const EXTENSION_VERSION: u8 = 1;
 /// Comparing two features does not take constant time: never compare a credential this way.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Feature {
-    /// Who the host says it is; each at most 255 bytes, any bytes, both may be empty. `Debug` leaves the password out.
+    /// The user that the host claims to be: each at most 255 bytes, any bytes, both may be empty. `Debug` shows no password.
     UserAuth {
         /// The user's name.
         user: Vec<u8>,
@@ -50,7 +50,7 @@ impl fmt::Debug for Feature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UserAuth { user, .. } => {
-                f.debug_struct("UserAuth").field("user", &Text(user)).finish_non_exhaustive()
+                f.debug_struct("UserAuth").field("user", &EscapedText(user)).finish_non_exhaustive()
             }
             Self::Addr(addr) => f.debug_tuple("Addr").field(addr).finish(),
             Self::Tunnel(id) => f.debug_tuple("Tunnel").field(id).finish(),
@@ -59,10 +59,10 @@ impl fmt::Debug for Feature {
     }
 }
 
-/// Bytes that are most often text, shown escaped.
-pub(super) struct Text<'a>(pub(super) &'a [u8]);
+/// Bytes that are usually text, shown escaped.
+pub(super) struct EscapedText<'a>(pub(super) &'a [u8]);
 
-impl fmt::Debug for Text<'_> {
+impl fmt::Debug for EscapedText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\"{}\"", self.0.escape_ascii())
     }
@@ -77,7 +77,7 @@ pub enum Addr {
     Name(String),
 }
 
-/// An address or a name, with a port (0 where none is meant).
+/// An address or a name, with a port (0: none).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct AddrFeature {
     /// The address or name.
@@ -87,7 +87,7 @@ pub struct AddrFeature {
 }
 
 impl AddrFeature {
-    /// Reads `text` as GOST's connector does (spec: wire.md section 2, "Text → Addr feature").
+    /// Reads `text` as GOST's connector does.
     ///
     /// `host:port` and `[host]:port` are split; any other text is all host, with port 0. A port that is no number is
     /// 0 and a larger one wraps. A host that reads as an IP address becomes one (an IPv4-mapped one the IPv4 address),
@@ -104,7 +104,7 @@ impl AddrFeature {
         Self { addr, port }
     }
 
-    /// The host name that this address stands for in a request (spec: wire.md section 4, "host name").
+    /// The host name that this address is in a request, as GOST reads it.
     ///
     /// An IPv6 address is its canonical text (RFC 5952), an IPv4-mapped one the IPv4 text. A name is itself, except
     /// that one pair of brackets around a name without a colon is taken off, and other brackets make it empty.
@@ -132,12 +132,12 @@ fn wrapped_port(text: &str) -> u16 {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "wrapping is the rule"
+        reason = "GOST wraps it too"
     )]
     text.parse::<i64>().map_or(0, |port| port as u16)
 }
 
-/// What joining `name` with a port and splitting it again leaves of it.
+/// The name after GOST joins it with a port and splits the result.
 fn unbracketed(name: &str) -> &str {
     let bracket = |c| matches!(c, '[' | ']');
     if !name.contains(bracket) {
@@ -154,7 +154,7 @@ fn unbracketed(name: &str) -> &str {
 pub enum Network {
     /// 0x0000.
     Tcp,
-    /// 0x0001; a host whose forward target has a port says so.
+    /// 0x0001; of a host whose forward target has a port.
     Udp,
     /// 0x0002; IP packets.
     Ip,
@@ -162,12 +162,12 @@ pub enum Network {
     Unix,
     /// 0x0011.
     Serial,
-    /// An id without a name. An id that has a name is that name on the wire.
+    /// An id without a name. With the id of a named network it is encoded as that network.
     Other(u16),
 }
 
 impl Network {
-    /// The id on the wire (spec: wire.md section 2).
+    /// The id on the wire (docs/wire.md section 3).
     pub fn id(self) -> u16 {
         match self {
             Self::Tcp => 0x0000,
@@ -193,10 +193,10 @@ impl From<u16> for Network {
     }
 }
 
-/// An id of 16 bytes with four bytes beside it.
+/// An id of 16 bytes, and four bytes after it.
 ///
-/// In a request: the namespace, and the four bytes are zero. In an OK response: the association, and the reserved
-/// bytes tell whether the hub is rtun's ([`TunnelId::rtun_version`]).
+/// In a request it is the namespace, and the four bytes are zero. In an OK response it is the association, and the
+/// reserved bytes say whether the hub is rtun ([`TunnelId::rtun_version`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TunnelId {
     /// A UUID; all zero is the default namespace.
@@ -222,7 +222,7 @@ impl TunnelId {
         Self { reserved: [RTUN_SIGNATURE, EXTENSION_VERSION], ..Self::new(id) }
     }
 
-    /// The version of the extension frames the hub that sent this id speaks, at least 1; none when it is not rtun's.
+    /// The version of the extension frames that the hub speaks, at least 1; none if the hub is not rtun.
     pub fn rtun_version(&self) -> Option<u8> {
         match self.reserved {
             [RTUN_SIGNATURE, version] if version > 0 => Some(version),
@@ -232,10 +232,10 @@ impl TunnelId {
 }
 
 impl Feature {
-    /// Reads a whole feature list and leaves out features of unknown types.
+    /// Reads a whole feature list and skips features of unknown types.
     pub(super) fn decode_all(list: &[u8]) -> Result<Vec<Self>, DecodeError> {
         let mut features = Vec::new();
-        let mut rest = Reader(list);
+        let mut rest = ByteReader(list);
         while !rest.0.is_empty() {
             let (kind, mut body) = rest.feature().ok_or(DecodeError::FeatureLength)?;
             let short = |feature| move || DecodeError::FeatureShort { feature };
@@ -282,7 +282,7 @@ impl Feature {
     }
 }
 
-/// `bytes` with their length, when that fits in one byte.
+/// `bytes` with their length, if it fits in one byte.
 fn short<'a>(field: &'static str, bytes: &'a [u8]) -> Result<(u8, &'a [u8]), EncodeError> {
     match u8::try_from(bytes.len()) {
         Ok(len) => Ok((len, bytes)),
@@ -298,11 +298,11 @@ fn envelope(out: &mut Vec<u8>, kind: u8, body: &[&[u8]]) {
     body.iter().for_each(|part| out.extend_from_slice(part));
 }
 
-impl<'a> Reader<'a> {
-    fn feature(&mut self) -> Option<(u8, Reader<'a>)> {
+impl<'a> ByteReader<'a> {
+    fn feature(&mut self) -> Option<(u8, ByteReader<'a>)> {
         let kind = self.u8()?;
         let len = self.u16()?;
-        Some((kind, Reader(self.bytes(usize::from(len))?)))
+        Some((kind, ByteReader(self.bytes(usize::from(len))?)))
     }
 
     fn user_auth(&mut self) -> Option<Feature> {
@@ -326,14 +326,14 @@ impl<'a> Reader<'a> {
         Ok(AddrFeature { addr, port: self.u16().ok_or_else(short)? })
     }
 
-    /// The 16 bytes of the id must be there; those of the four beside it that are missing are zero.
+    /// The id of 16 bytes is required. Missing bytes of the four after it are zero.
     fn tunnel_id(&mut self) -> Option<TunnelId> {
-        const BESIDE: usize = TunnelId::LEN - 16;
+        const AFTER: usize = TunnelId::LEN - 16;
         let id = self.array()?;
-        let mut beside = [0; BESIDE];
-        let given = &self.0[..self.0.len().min(BESIDE)];
-        beside[..given.len()].copy_from_slice(given);
-        let [flag, first, second, weight] = beside;
+        let mut after = [0; AFTER];
+        let given = &self.0[..self.0.len().min(AFTER)];
+        after[..given.len()].copy_from_slice(given);
+        let [flag, first, second, weight] = after;
         Some(TunnelId { id, flag, reserved: [first, second], weight })
     }
 }
@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_beside_an_id_may_be_missing() {
+    fn bytes_after_an_id_may_be_missing() {
         let id = TunnelId { id: [9; 16], flag: 1, reserved: [2, 3], weight: 4 };
         let body = [&[9; 16][..], &[1, 2, 3, 4, 5]].concat();
         let got = |len| decode(&envelope_of(TUNNEL, &body[..len])).unwrap();

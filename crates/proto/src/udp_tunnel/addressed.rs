@@ -13,7 +13,7 @@ use std::{
     ops::Range,
 };
 
-use crate::reader::Reader;
+use crate::reader::ByteReader;
 
 /// In the place of a fragment number: the datagram is on a stream.
 const ON_STREAM: u8 = 0xff;
@@ -54,7 +54,7 @@ pub fn decode(
     bytes: &[u8],
     from: usize,
 ) -> Result<Option<(AddressedDatagram<'_>, usize)>, AddressedError> {
-    let mut reader = Reader(bytes.get(from..).unwrap_or_default());
+    let mut reader = ByteReader(bytes.get(from..).unwrap_or_default());
     let Some((length, fragment)) = reader.u16().zip(reader.u8()) else { return Ok(None) };
     if fragment != ON_STREAM {
         return Err(AddressedError::Fragment(fragment));

@@ -1,4 +1,4 @@
-//! What is joined, cut again, is what was received; and what Linux would join is joined.
+//! Joined packets, segmented again, are the received ones; and packets that Linux would join are joined.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -19,7 +19,7 @@ struct Written {
     packet: Vec<u8>,
 }
 
-/// Gives finished packets in one receive buffer.
+/// Gives complete packets in one receive buffer.
 fn coalesce(coalescer: &mut Coalescer, packets: &[Vec<u8>]) -> Vec<Written> {
     let mut buffer = Vec::new();
     for packet in packets {
@@ -52,7 +52,7 @@ fn joined(packets: &[Vec<u8>]) -> Vec<usize> {
     shape(&coalesce(&mut Coalescer::new(), packets))
 }
 
-/// What a device makes of a group, slowly, and by its virtio-net header alone.
+/// The packets that a device makes of a group, computed slowly and only from its virtio-net header.
 fn expand(group: &Written) -> Vec<Vec<u8>> {
     if group.header.gso_type == gso_type::NONE {
         assert_eq!((group.packets, group.header), (1, VirtioHeader::default()));
@@ -120,7 +120,8 @@ fn segment(group: &Written) -> Vec<Vec<u8>> {
     Frames::new(&out).map(|frame| frame.payload.to_vec()).collect()
 }
 
-/// A packet with "don't fragment" may have any identification (RFC 6864 section 4.1), so a fixed one may be counted on.
+/// A packet with "don't fragment" may have any identification (RFC 6864 section 4.1), so a fixed one may become a counted
+/// one.
 fn without_free_id(packet: &[u8]) -> Vec<u8> {
     let mut packet = packet.to_vec();
     if packet[0] >> 4 == 4 && packet[6] & 0x40 != 0 {
@@ -151,7 +152,7 @@ fn of_flow(packets: &[Vec<u8>], of: &Flow) -> Vec<Vec<u8>> {
     packets.iter().filter(|packet| may_be(flow(packet))).map(|p| without_free_id(p)).collect()
 }
 
-/// A receiver's view: all packets, those of each flow in order, whoever cuts the groups.
+/// A receiver's view: all packets, those of each flow in order, for any segmentation of the groups.
 fn check(packets: &[Vec<u8>], written: &[Written]) -> Result<(), TestCaseError> {
     let expanded: Vec<_> = written.iter().flat_map(expand).collect();
     let cut: Vec<_> = written.iter().flat_map(segment).collect();
@@ -168,7 +169,7 @@ fn check(packets: &[Vec<u8>], written: &[Written]) -> Result<(), TestCaseError> 
     Ok(())
 }
 
-/// What is done to a flow's next packet.
+/// A change of a flow's next packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Twist {
     Nothing,
@@ -227,7 +228,7 @@ fn twist() -> impl Strategy<Value = Twist> {
     prop_oneof![6 => Just(Nothing), 1 => Just(Short), 1 => flags, 3 => others]
 }
 
-/// A sender that goes on in its flow.
+/// A sender that continues its flow.
 struct Sender {
     fields: Fields,
     size: usize,

@@ -1,4 +1,4 @@
-//! GSO packets carried whole: what one end writes, the other reads, and nothing a stranger writes instead.
+//! GSO packets sent whole: the other end reads what one end writes, and refuses everything that no rtun writes.
 
 use proptest::prelude::*;
 use rtun_proto::{
@@ -13,7 +13,7 @@ use rtun_proto::{
 
 use crate::{packets::*, segment::fields};
 
-/// The payload of the GSO frame that carries `packet` behind `header`.
+/// The payload of the GSO frame with `header` and `packet`.
 fn payload(header: VirtioHeader, packet: &[u8]) -> Vec<u8> {
     [&[3][..], &header.encode(), packet].concat()
 }
@@ -25,7 +25,8 @@ fn segments(payload: &[u8]) -> Vec<Vec<u8>> {
     Frames::new(&out).map(|frame| frame.payload.to_vec()).collect()
 }
 
-/// The segments of what is accepted are intact, and it is sent on as it came. Tells whether it was accepted.
+/// Checks that the segments of an accepted frame are intact and that it is forwarded unchanged. Returns whether it was
+/// accepted.
 fn check_segments(received: &[u8]) -> bool {
     let Ok(checked) = decode_gso_frame(received) else { return false };
     assert_eq!(packets(received), checked.segments());
@@ -136,7 +137,7 @@ proptest! {
     }
 }
 
-/// Bits that mean nothing, and extension headers in an unusual order, are repeated in every segment as they came.
+/// Bits without a meaning, and extension headers in an unusual order, are repeated in every segment unchanged.
 #[test]
 fn what_is_reserved_is_repeated_in_every_segment() {
     let options = |v6| Fields { tcp_options: vec![1; 20], ..Fields::new(v6, TCP, data(1421, 1)) };
@@ -149,7 +150,7 @@ fn what_is_reserved_is_repeated_in_every_segment() {
         // Reserved bits of the TCP header.
         (options(true), 40 + 12, 0xa2),
         (options(false), 20 + 12, 0xae),
-        // The reserved bit beside "do not fragment".
+        // The reserved bit before "do not fragment".
         (options(false), 6, 0xc0),
         // A second header of hop-by-hop options.
         (extended, 40, 0),
@@ -213,7 +214,7 @@ fn the_longest_packet_fills_a_frame() {
     }
 }
 
-/// Segments begin their checksum from the packet's field, so a wrong one would make all of them wrong.
+/// The checksums of segments start with the packet's field, so with a wrong one all of them would be wrong.
 #[test]
 fn the_sum_of_the_pseudo_header_is_compared() {
     for (v6, protocol, place) in

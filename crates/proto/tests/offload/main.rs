@@ -1,9 +1,9 @@
-//! Segmentation and coalescing against slow obvious models, byte for byte.
+//! Segmentation and coalescing compared with slow and simple models, byte for byte.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod coalesce;
 mod gso_frame;
+mod hostile;
 mod packets;
 mod segment;
-mod stranger;

@@ -1,4 +1,4 @@
-//! Packets built field by field, and what a device would cut a GSO packet into.
+//! Packets built field by field, and the segments that a device makes of a GSO packet.
 
 use rtun_proto::offload::{VirtioHeader, flag, gso_type};
 
@@ -191,7 +191,7 @@ impl Fields {
     }
 }
 
-/// The one's complement sum of words of 16 bits, the carry put back after each.
+/// The one's complement sum of words of 16 bits, the carry added after each.
 pub(crate) fn sum(bytes: &[u8]) -> u16 {
     let mut sum: u16 = 0;
     for word in bytes.chunks(2) {
@@ -206,7 +206,7 @@ pub(crate) fn put(place: &mut [u8], word: u16) {
     place[..2].copy_from_slice(&word.to_be_bytes());
 }
 
-/// Bytes that repeat nowhere at the distance of a segment.
+/// Bytes that do not repeat at the distance of a segment.
 pub(crate) fn data(len: usize, seed: u32) -> Vec<u8> {
     let mut state = seed.wrapping_mul(2) | 1;
     let mut next = || {

@@ -1,4 +1,4 @@
-//! A GSO packet, cut, is what its sender would have sent without offload.
+//! The segments of a GSO packet are the packets that its sender would have sent without offload.
 
 use proptest::prelude::*;
 use rtun_proto::{
@@ -15,7 +15,7 @@ fn segments(header: VirtioHeader, packet: &[u8]) -> Vec<Vec<u8>> {
     out.reserve(checked.framed_len());
     let capacity = out.capacity();
     checked.write_frames(&mut out);
-    assert_eq!(out.capacity(), capacity, "the length was told");
+    assert_eq!(out.capacity(), capacity, "the length was known before");
     assert_eq!(&out[..6], b"before");
     assert_eq!(out.len() - 6, checked.framed_len());
     let mut frames = Frames::new(&out[6..]);
@@ -31,14 +31,14 @@ fn segments(header: VirtioHeader, packet: &[u8]) -> Vec<Vec<u8>> {
     packets
 }
 
-/// Extension headers in front of a transport header: hop-by-hop and destination options.
+/// Extension headers before a transport header: hop-by-hop and destination options.
 fn extensions(protocol: u8) -> (u8, Vec<u8>) {
     let hop_by_hop = [60, 0, 1, 4, 0, 0, 0, 0];
     let destination = [protocol, 1, 1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     (0, [&hop_by_hop[..], &destination].concat())
 }
 
-/// Any packet that can be cut, and some too small for it.
+/// Any packet that can be segmented, and some that are too small.
 pub(crate) fn fields() -> impl Strategy<Value = Fields> {
     let ip = (any::<bool>(), prop::sample::select(vec![TCP, UDP]), any::<[u8; 2]>());
     let header = (any::<u8>(), any::<u16>(), prop::sample::select(vec![0, DF]), 0_usize..3);

@@ -1,4 +1,4 @@
-//! What carries a tunnel, as seen from outside the crate: fixtures, and properties against slow models.
+//! Protocols below a tunnel, as seen from outside the crate: fixtures, and properties compared with slow models.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 

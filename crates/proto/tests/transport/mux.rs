@@ -1,4 +1,5 @@
-//! Frames of smux, cut anywhere, against a model that looks at whole frames; and bytes recorded of smux 1.5.31.
+//! Frames of smux with reads that end anywhere, compared with a model that reads whole frames; and bytes recorded from smux
+//! 1.5.31.
 
 use proptest::{collection::vec, prelude::*};
 use rtun_proto::mux::{Command, Decoder, Event, FrameError, Version, header, update_frame};
@@ -13,7 +14,7 @@ enum Step {
     Upd(u32, u32, u32),
 }
 
-/// What the bytes mean, and what is wrong with the rest.
+/// The events of the bytes, and the error in the rest.
 fn slow(version: Version, mut bytes: &[u8]) -> (Vec<Step>, Option<FrameError>) {
     let mut steps = Vec::new();
     while bytes.len() >= 8 {

@@ -1,4 +1,4 @@
-//! Answers of proxies and PROXY headers, read as they come.
+//! Answers of proxies and PROXY headers, read in parts.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -12,8 +12,8 @@ use rtun_proto::{
     relay::Decoded,
 };
 
-/// Reads a message as a client does, who takes as many bytes as are asked for: the message, how many bytes were taken,
-/// and how often some were asked for. None if the bytes end before.
+/// Reads a message like a client that takes as many bytes as are asked for. Returns the message, the number of taken bytes,
+/// and how often bytes were asked for. None if the bytes end before.
 fn read<T, E>(
     bytes: &[u8],
     decode: impl Fn(&[u8]) -> Result<Decoded<T>, E>,
@@ -37,7 +37,7 @@ fn read<T, E>(
     unreachable!()
 }
 
-/// What is asked for about the beginning of a whole message is in it.
+/// For the beginning of a whole message, only bytes of that message are asked for.
 fn holds_for_every_beginning<T: std::fmt::Debug, E: std::fmt::Debug>(
     message: &[u8],
     decode: impl Fn(&[u8]) -> Result<Decoded<T>, E>,

@@ -1,4 +1,4 @@
-//! `docs/wire-vectors.md` shows every fixture, and each as it is.
+//! `docs/wire-vectors.md` shows every fixture unchanged.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! The extension frames that carry no packet: what is written is read, and what cannot be written is not read.
+//! The extension frames without a packet: written frames are read, and frames that cannot be written are refused.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -105,9 +105,9 @@ proptest! {
         }
     }
 
-    /// Whatever is read could have been written, but for what is ignored behind it.
+    /// A decoded frame could have been written, except the ignored bytes after its fields.
     #[test]
-    fn any_bytes_are_survived(
+    fn any_bytes_are_handled(
         extension in extension(),
         kind in prop_oneof![1 => 0_u8..10, 1 => any::<u8>()],
         random in vec(any::<u8>(), 0..80),

@@ -1,4 +1,4 @@
-//! Every file of `tests/fixtures` itself, byte for byte: what it means, and that it is what rtun sends for that meaning.
+//! Every file of `tests/fixtures`, byte for byte: it has the expected meaning, and rtun encodes that meaning the same.
 
 use std::time::Duration;
 
@@ -170,14 +170,14 @@ fn is_gso_frame(bytes: &[u8]) {
     assert!(packet.bytes().ends_with(b"rtunrtun"));
     let mut segments = Vec::new();
     packet.write_frames(&mut segments);
-    assert_eq!(segments, named("extension-GSO frame-segments"));
+    assert_eq!(segments, named("extension-gso-frame-segments"));
 }
 
 fn is_refused_extension(bytes: &[u8], error: ExtensionError) {
     assert_eq!(Extension::decode(only_frame(bytes)), Err(error));
 }
 
-/// Checks what the fixture of this name says. Other names fail, so that a new fixture needs its meaning here.
+/// Checks the meaning of the fixture of this name. Unknown names fail, so that a new fixture needs its meaning here.
 pub(crate) fn check(name: &str, bytes: &[u8]) {
     match name {
         "request-plain" => is_request(bytes, &request(None, "192.168.123.1", "host-1", [0; 16])),
@@ -232,8 +232,8 @@ pub(crate) fn check(name: &str, bytes: &[u8]) {
             let later = Hello { version: 2, capabilities, mtu: 1500, ..hello() };
             assert_eq!(Extension::decode(only_frame(bytes)), Ok(Extension::Hello(later)));
         }
-        "extension-GSO frame" => is_gso_frame(bytes),
-        "extension-GSO frame-segments" => {
+        "extension-gso-frame" => is_gso_frame(bytes),
+        "extension-gso-frame-segments" => {
             let frames: Vec<_> = Frames::new(bytes).map(|frame| frame.payload).collect();
             let ends = [&b"rtunr"[..], b"tun"];
             assert!(frames.len() == 2 && frames.iter().zip(ends).all(|(f, end)| f.ends_with(end)));

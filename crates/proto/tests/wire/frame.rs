@@ -1,4 +1,4 @@
-//! Frames on a stream that is cut anywhere, against a model that looks at one byte at a time.
+//! Frames on a stream with reads that end anywhere, compared with a model that reads one byte at a time.
 
 use std::collections::VecDeque;
 
@@ -170,7 +170,7 @@ proptest! {
     }
 }
 
-/// Every length there is, and some there are not.
+/// Every legal length, and some illegal ones.
 #[test]
 fn no_length_makes_an_empty_frame() {
     assert_eq!(length_prefix(0), Err(FrameError::Empty));

@@ -1,4 +1,4 @@
-//! Bytes recorded from GOST 3.3.0 (`fixtures/gost`) are read as what they were recorded of, and written the same again.
+//! Bytes recorded from GOST 3.3.0 (`fixtures/gost`) are read with the recorded meaning, and written the same again.
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
@@ -187,7 +187,7 @@ fn directory() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/gost")
 }
 
-/// A fixture's bytes; a line beginning with `#` says what they are.
+/// A fixture's bytes; a line that begins with `#` describes them.
 fn fixture(name: &str) -> Vec<u8> {
     let text = fs::read_to_string(directory().join(name).with_extension("hex")).unwrap();
     let lines: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();

@@ -1,4 +1,4 @@
-//! The wire format as seen from outside the crate: fixtures, properties, models, and the document that describes it.
+//! The wire format as seen from outside the crate: fixtures, properties, models, and the page that describes it.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 

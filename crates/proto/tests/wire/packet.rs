@@ -1,4 +1,4 @@
-//! The packet view against a slow model written from the RFCs, and against another parser.
+//! The packet view, compared with a slow model written from the RFCs and with another parser.
 
 use std::net::IpAddr;
 
@@ -146,7 +146,7 @@ fn agrees_on_extensions(
     header: Ipv6HeaderSlice<'_>,
 ) -> Result<(), TestCaseError> {
     let upper = packet.upper();
-    // The other parser reads on behind the header of a later fragment, where there is only data.
+    // The other parser continues after the header of a later fragment, where there is only data.
     if upper.is_some_and(|upper| upper.fragment.is_some_and(|fragment| fragment.offset > 0)) {
         return Ok(());
     }

@@ -1,4 +1,4 @@
-//! Properties of relay messages: what is written is read, what is read is bounded, nothing panics.
+//! Properties of relay messages: written messages are read, memory is bounded, nothing panics.
 
 use std::net::IpAddr;
 
@@ -39,7 +39,7 @@ fn feature() -> impl Strategy<Value = Feature> {
     ]
 }
 
-/// Few enough that the longest list fits into a message.
+/// So few that the longest list fits into a message.
 fn features() -> impl Strategy<Value = Vec<Feature>> {
     vec(feature(), 0..4)
 }
@@ -73,7 +73,7 @@ fn hostile() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![4 => message, 2 => header, 1 => vec(any::<u8>(), 0..3000)]
 }
 
-/// What has to hold for any input of either decoder.
+/// The properties of both decoders for any input.
 fn check_bounds<T>(
     bytes: &[u8],
     decode: impl Fn(&[u8]) -> Result<Decoded<T>, DecodeError>,
@@ -128,7 +128,7 @@ proptest! {
         check_bounds(&bytes, Response::decode)?;
     }
 
-    /// Whatever a decoder accepts has one spelling, which means the same.
+    /// Everything that a decoder accepts has one encoding of the same meaning.
     #[test]
     fn what_is_accepted_can_be_sent_on(bytes in hostile()) {
         if let Ok(Decoded::Complete { value, len }) = Request::decode(&bytes) {

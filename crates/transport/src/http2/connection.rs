@@ -1,28 +1,17 @@
 //! The task of an HTTP/2 connection: it moves frames between the stream below and the connection's requests, and ends
 //! with them.
 
-use std::{
-    future::poll_fn,
-    pin::pin,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
-    task::{Context, Poll, ready},
-};
+use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll};
 
 use bytes::Bytes;
-use futures_util::task::AtomicWaker;
 use h2::{Reason, RecvStream, SendStream, client, server};
 use http::{Request, Response, request::Parts};
-use tokio::{
-    sync::mpsc,
-    task::{JoinError, JoinHandle},
-};
+use tokio::sync::mpsc;
 
 use super::{
     HttpError,
-    request::{Framing, RequestStream, WRITE_MAX},
+    request::{BodyFraming, RequestStream, WRITE_MAX},
+    task::{ClientProof, ConnectionTask},
 };
 use crate::{Stream, forwarded::Forwarded, io_stream::IoStream, poll_end};
 
@@ -39,79 +28,24 @@ pub const REQUEST_WINDOW: u32 = 1024 * 1024;
 /// nobody reads hold the connection's others.
 pub const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 
-/// What a client may send on one request before [`PROOF`].
+/// What a client may send on one request before [`PROOF`](super::PROOF).
 pub const FIRST_REQUEST_WINDOW: u32 = 16 * 1024;
 
-/// What a client may send on all requests before [`PROOF`]. Small frames that wait cost the library more than their bytes;
+/// What a client may send on all requests before [`PROOF`](super::PROOF). Small frames that wait cost the library more than their bytes;
 /// it ends a connection where that comes to half the connection's window. A request's window of packets does not.
 pub const FIRST_CONNECTION_WINDOW: u32 = 256 * 1024;
 
-/// So much of a client's bytes has to be read before it is given the full windows: more than strangers have to say.
-pub const PROOF: usize = 4096;
-
-/// The task that a connection is: it ends with this, and the stream below with it.
-#[derive(Debug)]
-pub(super) struct Task(Mutex<Option<JoinHandle<()>>>);
-
-impl Task {
-    fn spawn(connection: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self(Mutex::new(Some(tokio::spawn(connection))))
-    }
-
-    /// Ready when the connection is over. The last caller's task is woken.
-    pub(super) fn poll_over(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut task = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(running) = &mut *task {
-            let _: Result<(), JoinError> = ready!(pin!(running).poll(cx));
-            *task = None;
-        }
-        Poll::Ready(())
-    }
-}
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        let task = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
-        task.iter().for_each(JoinHandle::abort);
-    }
-}
-
-/// How much of a connection's bytes has been read.
-#[derive(Debug, Default)]
-pub(super) struct Proof {
-    read: AtomicUsize,
-    connection: AtomicWaker,
-}
-
-impl Proof {
-    /// So much more has been.
-    pub(super) fn read(&self, len: usize) {
-        // Beyond the mark the count does not matter, nor who else counts.
-        let before = self.read.load(Ordering::Relaxed);
-        if before < PROOF {
-            self.read.fetch_add(len, Ordering::Relaxed);
-            if before + len >= PROOF {
-                self.connection.wake();
-            }
-        }
-    }
-
-    fn is_given(&self) -> bool {
-        self.read.load(Ordering::Relaxed) >= PROOF
-    }
-}
-
 /// What a server makes of requests.
-pub(crate) struct Service {
+pub(crate) struct RequestService {
     pub(crate) judge: Box<Judge>,
-    pub(crate) framing: Framing,
+    pub(crate) framing: BodyFraming,
 }
 
 /// What a server answers to a request.
-pub(crate) type Judge = dyn Fn(&Parts) -> Answer + Send + Sync;
+pub(crate) type Judge = dyn Fn(&Parts) -> RequestAnswer + Send + Sync;
 
 /// The response that begins a stream, or one that refuses the request.
-pub(crate) enum Answer {
+pub(crate) enum RequestAnswer {
     Take(Response<()>),
     Refuse(Response<()>),
 }
@@ -120,9 +54,12 @@ pub(crate) enum Answer {
 pub(super) type Taken = Result<(Arc<dyn Stream>, Forwarded), HttpError>;
 
 /// Serves requests on `stream` until it ends, or nobody takes requests any more and the last of them is done.
-pub(super) fn serve(stream: Arc<dyn Stream>, service: Service) -> (mpsc::Receiver<Taken>, Task) {
+pub(super) fn serve(
+    stream: Arc<dyn Stream>,
+    service: RequestService,
+) -> (mpsc::Receiver<Taken>, ConnectionTask) {
     let (requests, taken) = mpsc::channel(REQUESTS_MAX as usize);
-    let task = Task::spawn(async move {
+    let task = ConnectionTask::spawn(async move {
         let mut builder = server::Builder::new();
         builder
             .initial_window_size(FIRST_REQUEST_WINDOW)
@@ -140,12 +77,12 @@ pub(super) fn serve(stream: Arc<dyn Stream>, service: Service) -> (mpsc::Receive
         };
         let is_orderly = end.is_ok();
         if let Err(error) = end {
-            // Nobody is there to be told, or has enough to do with requests.
+            // Nobody takes requests, or they have too many to take.
             let _ = requests.try_send(Err(HttpError::Protocol(error)));
         }
         drop(requests);
         if is_orderly {
-            // Whoever waits for that limits its time.
+            // The task that waits for that limits its time.
             let _ = poll_fn(|cx| poll_end(&*stream, cx)).await;
         }
     });
@@ -154,10 +91,10 @@ pub(super) fn serve(stream: Arc<dyn Stream>, service: Service) -> (mpsc::Receive
 
 async fn drive(
     mut connection: server::Connection<IoStream, Bytes>,
-    service: &Service,
+    service: &RequestService,
     requests: &mpsc::Sender<Taken>,
 ) -> Result<(), h2::Error> {
-    let proof = Arc::<Proof>::default();
+    let proof = Arc::<ClientProof>::default();
     let mut is_wide = false;
     let mut is_ending = false;
     loop {
@@ -205,14 +142,14 @@ async fn drive(
 fn take(
     request: Request<RecvStream>,
     mut respond: server::SendResponse<Bytes>,
-    service: &Service,
+    service: &RequestService,
     requests: &mpsc::Sender<Taken>,
-    proof: &Arc<Proof>,
+    proof: &Arc<ClientProof>,
 ) {
     let (head, body) = request.into_parts();
     let response = match (service.judge)(&head) {
-        Answer::Take(response) => response,
-        Answer::Refuse(response) => {
+        RequestAnswer::Take(response) => response,
+        RequestAnswer::Refuse(response) => {
             // A request that is gone already needs no answer.
             let _ = respond.send_response(response, true);
             return;
@@ -233,7 +170,7 @@ fn take(
 pub(super) async fn request(
     stream: Arc<dyn Stream>,
     request: Request<()>,
-) -> Result<(client::ResponseFuture, SendStream<Bytes>, Task), HttpError> {
+) -> Result<(client::ResponseFuture, SendStream<Bytes>, ConnectionTask), HttpError> {
     let mut builder = client::Builder::new();
     builder
         .enable_push(false)
@@ -243,10 +180,10 @@ pub(super) async fn request(
         .max_send_buffer_size(WRITE_MAX);
     let (requests, connection) =
         builder.handshake(IoStream(Arc::clone(&stream))).await.map_err(HttpError::Protocol)?;
-    let task = Task::spawn(async move {
+    let task = ConnectionTask::spawn(async move {
         // How it ends the request's stream tells.
         if connection.await.is_ok() {
-            // Whoever waits for that limits its time.
+            // The task that waits for that limits its time.
             let _ = poll_fn(|cx| poll_end(&*stream, cx)).await;
         }
     });

@@ -10,17 +10,18 @@ use std::{
 
 use bytes::{Buf, Bytes, BytesMut};
 use h2::{Reason, RecvStream, SendStream, client::ResponseFuture};
-use http::{HeaderMap, HeaderValue, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use rtun_tls::record::PLAINTEXT_MAX;
 
-use super::connection::{Proof, Task};
+use super::task::{ClientProof, ConnectionTask};
 use crate::{
     Stream,
-    grpc::{
-        chunk::{Decoder, Header},
-        status_of,
-    },
+    grpc_message::{GrpcDecoder, GrpcHeader},
+    http_text::shown,
 };
-use rtun_tls::record::PLAINTEXT_MAX;
+
+/// The trailer with the status of a gRPC call.
+pub(crate) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// The payload of a DATA frame that with its header fills a TLS record. As every side takes frames of 16 KiB (RFC 9113 section
 /// 4.2), none is cut further.
@@ -31,7 +32,7 @@ pub(super) const WRITE_MAX: usize = 4 * FRAME_MAX;
 
 /// What the bodies consist of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Framing {
+pub(crate) enum BodyFraming {
     /// The stream's bytes.
     Raw,
     /// gRPC messages, a status at the end.
@@ -43,23 +44,23 @@ pub(crate) struct RequestStream {
     incoming: Mutex<Incoming>,
     outgoing: Mutex<Outgoing>,
     /// The connection, where it serves this request alone.
-    connection: Option<Task>,
+    connection: Option<ConnectionTask>,
 }
 
 struct Incoming {
-    source: Source,
+    source: BodySource,
     /// Bytes that have come; they count against the windows until they are read.
     chunk: Bytes,
     /// Of gRPC.
-    decoder: Option<Decoder>,
-    end: Option<End>,
+    decoder: Option<GrpcDecoder>,
+    end: Option<BodyEnd>,
     /// The last reader's.
     waker: Waker,
     /// Tells the connection that its requests are read.
-    proof: Option<Arc<Proof>>,
+    proof: Option<Arc<ClientProof>>,
 }
 
-enum Source {
+enum BodySource {
     /// The server has not answered.
     Response(ResponseFuture),
     Body(RecvStream),
@@ -68,7 +69,7 @@ enum Source {
 }
 
 #[derive(Debug)]
-enum End {
+enum BodyEnd {
     Whole,
     Failed(io::ErrorKind, String),
 }
@@ -76,7 +77,7 @@ enum End {
 struct Outgoing {
     /// Gone when the stream is closed.
     body: Option<SendStream<Bytes>>,
-    framing: Framing,
+    framing: BodyFraming,
     is_server: bool,
     is_ended: bool,
 }
@@ -86,43 +87,43 @@ impl RequestStream {
     pub(super) fn of_server(
         body: RecvStream,
         response: SendStream<Bytes>,
-        framing: Framing,
-        proof: Arc<Proof>,
+        framing: BodyFraming,
+        proof: Arc<ClientProof>,
     ) -> Self {
-        Self::new(Source::Body(body), response, framing, Some(proof), None)
+        Self::new(BodySource::Body(body), response, framing, Some(proof), None)
     }
 
     /// A client's, whose answer has come.
     pub(super) fn of_client(
         request: SendStream<Bytes>,
         response: RecvStream,
-        framing: Framing,
-        connection: Task,
+        framing: BodyFraming,
+        connection: ConnectionTask,
     ) -> Self {
-        Self::new(Source::Body(response), request, framing, None, Some(connection))
+        Self::new(BodySource::Body(response), request, framing, None, Some(connection))
     }
 
     /// A client's, whose answer may come as late as the first byte.
     pub(super) fn of_early_client(
         request: SendStream<Bytes>,
         response: ResponseFuture,
-        framing: Framing,
-        connection: Task,
+        framing: BodyFraming,
+        connection: ConnectionTask,
     ) -> Self {
-        Self::new(Source::Response(response), request, framing, None, Some(connection))
+        Self::new(BodySource::Response(response), request, framing, None, Some(connection))
     }
 
     fn new(
-        source: Source,
+        source: BodySource,
         body: SendStream<Bytes>,
-        framing: Framing,
-        proof: Option<Arc<Proof>>,
-        connection: Option<Task>,
+        framing: BodyFraming,
+        proof: Option<Arc<ClientProof>>,
+        connection: Option<ConnectionTask>,
     ) -> Self {
         let incoming = Incoming {
             source,
             chunk: Bytes::new(),
-            decoder: (framing == Framing::Grpc).then(Decoder::default),
+            decoder: (framing == BodyFraming::Grpc).then(GrpcDecoder::default),
             end: None,
             waker: Waker::noop().clone(),
             proof,
@@ -155,16 +156,16 @@ impl Incoming {
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while self.chunk.is_empty() && self.end.is_none() {
             match &mut self.source {
-                Source::Response(response) => match ready!(Pin::new(response).poll(cx)) {
+                BodySource::Response(response) => match ready!(Pin::new(response).poll(cx)) {
                     Ok(response) => self.answered(response),
-                    Err(error) => self.end = Some(End::of(&error)),
+                    Err(error) => self.end = Some(BodyEnd::of(&error)),
                 },
-                Source::Body(body) => match ready!(body.poll_data(cx)) {
+                BodySource::Body(body) => match ready!(body.poll_data(cx)) {
                     Some(Ok(chunk)) => self.chunk = chunk,
-                    Some(Err(error)) => self.end = Some(End::of(&error)),
+                    Some(Err(error)) => self.end = Some(BodyEnd::of(&error)),
                     None => self.end = Some(ready!(self.poll_end(cx))),
                 },
-                Source::Gone => self.end = Some(End::Whole),
+                BodySource::Gone => self.end = Some(BodyEnd::Whole),
             }
         }
         Poll::Ready(())
@@ -174,30 +175,30 @@ impl Incoming {
         let (head, body) = response.into_parts();
         if head.status != http::StatusCode::OK {
             let refusal = format!("the server refuses the request: {}", head.status);
-            self.end = Some(End::Failed(io::ErrorKind::ConnectionRefused, refusal));
+            self.end = Some(BodyEnd::Failed(io::ErrorKind::ConnectionRefused, refusal));
         } else if let Some(status) = status_of(&head.headers)
             && self.decoder.is_some()
         {
-            self.end = Some(End::of_grpc(Some(status)));
+            self.end = Some(BodyEnd::of_grpc(Some(status)));
         }
-        self.source = Source::Body(body);
+        self.source = BodySource::Body(body);
     }
 
     /// How the body ends.
-    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        let Some(decoder) = &self.decoder else { return Poll::Ready(End::Whole) };
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<BodyEnd> {
+        let Some(decoder) = &self.decoder else { return Poll::Ready(BodyEnd::Whole) };
         if !decoder.is_between_messages() {
             let cut = "the other side ends within a gRPC message".to_owned();
-            return Poll::Ready(End::Failed(io::ErrorKind::UnexpectedEof, cut));
+            return Poll::Ready(BodyEnd::Failed(io::ErrorKind::UnexpectedEof, cut));
         }
         if self.proof.is_some() {
             // A client ends without a status.
-            return Poll::Ready(End::Whole);
+            return Poll::Ready(BodyEnd::Whole);
         }
-        let Source::Body(body) = &mut self.source else { return Poll::Ready(End::Whole) };
+        let BodySource::Body(body) = &mut self.source else { return Poll::Ready(BodyEnd::Whole) };
         Poll::Ready(match ready!(body.poll_trailers(cx)) {
-            Ok(trailers) => End::of_grpc(trailers.as_ref().and_then(status_of)),
-            Err(error) => End::of(&error),
+            Ok(trailers) => BodyEnd::of_grpc(trailers.as_ref().and_then(status_of)),
+            Err(error) => BodyEnd::of(&error),
         })
     }
 
@@ -207,7 +208,7 @@ impl Incoming {
             Some(decoder) => {
                 let progress = decoder.decode(&self.chunk, into);
                 if let Some(error) = decoder.failure() {
-                    self.end = Some(End::Failed(io::ErrorKind::InvalidData, error.to_string()));
+                    self.end = Some(BodyEnd::Failed(io::ErrorKind::InvalidData, error.to_string()));
                     self.chunk.clear();
                 }
                 (progress.consumed, progress.written)
@@ -223,7 +224,7 @@ impl Incoming {
             // Even an empty rest keeps the connection's whole buffer.
             self.chunk = Bytes::new();
         }
-        if let Source::Body(body) = &mut self.source {
+        if let BodySource::Body(body) = &mut self.source {
             // Fails only when more is given back than was taken.
             let _ = body.flow_control().release_capacity(consumed);
         }
@@ -234,7 +235,7 @@ impl Incoming {
     }
 }
 
-impl End {
+impl BodyEnd {
     fn of(error: &h2::Error) -> Self {
         let kind = match error.get_io() {
             Some(error) => error.kind(),
@@ -313,10 +314,10 @@ impl Stream for RequestStream {
         let Outgoing { body: Some(body), framing, is_ended: false, .. } = &mut *outgoing else {
             return Err(io::ErrorKind::BrokenPipe.into());
         };
-        let is_grpc = *framing == Framing::Grpc;
-        // Of a chunk that fills so many bytes, or a little more than it has.
+        let is_grpc = *framing == BodyFraming::Grpc;
+        // Of a chunk that fills `len` bytes, or a little more than it has.
         let header_len = |len: usize| match is_grpc {
-            true => Header::new(len as u32).bytes().len(),
+            true => GrpcHeader::new(len as u32).bytes().len(),
             false => 0,
         };
         let total: usize = pieces.iter().map(|piece| piece.len()).sum();
@@ -340,7 +341,7 @@ impl Stream for RequestStream {
         }
         let mut bytes = BytesMut::with_capacity(len + header_len(len));
         if is_grpc {
-            bytes.extend_from_slice(Header::new(len as u32).bytes());
+            bytes.extend_from_slice(GrpcHeader::new(len as u32).bytes());
         }
         let end = bytes.len() + len;
         for piece in pieces {
@@ -368,9 +369,9 @@ impl Stream for RequestStream {
             return Poll::Ready(Ok(()));
         }
         let ended = match (framing, is_server) {
-            (Framing::Grpc, true) => {
+            (BodyFraming::Grpc, true) => {
                 let ok = HeaderValue::from_static("0");
-                body.send_trailers(HeaderMap::from_iter([(super::GRPC_STATUS, ok)]))
+                body.send_trailers(HeaderMap::from_iter([(GRPC_STATUS, ok)]))
             }
             _ => body.send_data(Bytes::new(), true),
         };
@@ -381,7 +382,7 @@ impl Stream for RequestStream {
         let Some(connection) = &self.connection else { return Poll::Ready(Ok(())) };
         // The library ends the connection when nobody holds its only request.
         self.outgoing().body = None;
-        self.incoming().source = Source::Gone;
+        self.incoming().source = BodySource::Gone;
         connection.poll_over(cx).map(Ok)
     }
 }
@@ -399,4 +400,10 @@ fn broken(error: &h2::Error) -> io::Error {
         Some(_) => io::ErrorKind::ConnectionReset,
     };
     io::Error::new(kind, format!("the HTTP/2 stream fails: {error}"))
+}
+
+/// The status of a call and the message with it, safe to log, if `headers` have one.
+fn status_of(headers: &HeaderMap) -> Option<(String, String)> {
+    let text = |name| headers.get(name).map(|value: &HeaderValue| shown(value.as_bytes()));
+    Some((text("grpc-status")?, text("grpc-message").unwrap_or_default()))
 }

@@ -5,7 +5,7 @@ use std::io::IoSlice;
 use rtun_proto::mux::{Command, HEADER, header};
 use rtun_settings::MuxVersion;
 
-/// Pieces looked at in one write; what is behind them is for the next.
+/// Pieces considered in one write; those after them are for the next.
 const PIECES: usize = 64;
 
 /// Frames in one write.
@@ -21,7 +21,7 @@ pub(super) struct Cut {
     frames: usize,
 }
 
-/// What a carrier took of a write.
+/// What a stream below took of a write.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Taken {
     /// Only as many bytes of the control frames, and not all.
@@ -110,15 +110,15 @@ impl Cut {
                 break;
             }
             payload += length;
-            let Some(behind) = left.checked_sub(HEADER + length) else {
+            let Some(rest) = left.checked_sub(HEADER + length) else {
                 return Taken::Frames { payload, missing: HEADER + length - left };
             };
-            left = behind;
+            left = rest;
         }
         Taken::Frames { payload, missing: 0 }
     }
 
-    /// The last `missing` bytes of the frame that ends behind `payload` bytes of the pieces.
+    /// The last `missing` bytes of the frame that ends after `payload` bytes of the pieces.
     pub(super) fn rest(
         &self,
         pieces: &[IoSlice<'_>],
@@ -152,7 +152,7 @@ mod tests {
 
     use super::*;
 
-    /// The frames of `bytes` one behind the other.
+    /// The frames of `bytes` one after the other.
     fn slow(bytes: &[u8], room: usize, max_frame: u16, space: usize) -> Vec<u8> {
         let bytes = &bytes[..bytes.len().min(room)];
         let mut out = Vec::new();

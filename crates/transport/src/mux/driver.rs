@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{
     MuxError,
-    shared::{Received, Shared},
+    shared::{MuxShared, ReadOutcome},
 };
 
 /// The shortest time between two looks at the clock, so that none of zero makes the task spin.
@@ -17,7 +17,7 @@ const SHORTEST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_secs(365 * 86_400);
 
 /// A session that is driven; ends it when dropped.
-struct Driven(Arc<Shared>);
+struct Driven(Arc<MuxShared>);
 
 impl Drop for Driven {
     fn drop(&mut self) {
@@ -26,7 +26,7 @@ impl Drop for Driven {
 }
 
 /// Runs a session until it is over or is to end in order, and ends it.
-pub(super) async fn drive(shared: Arc<Shared>) {
+pub(super) async fn drive(shared: Arc<MuxShared>) {
     let Driven(shared) = &Driven(shared);
     run(shared).await;
     if shared.state().end().is_some() {
@@ -39,7 +39,7 @@ pub(super) async fn drive(shared: Arc<Shared>) {
     }
 }
 
-async fn run(shared: &Shared) {
+async fn run(shared: &MuxShared) {
     let keeps_alive = shared.settings.keepalive.is_some();
     let mut clock = Clock::new(&shared.settings);
     let mut timer = pin!(sleep_until(clock.next()));
@@ -55,8 +55,8 @@ async fn run(shared: &Shared) {
         tokio::select! {
             ready = poll_fn(|cx| shared.poll_carrier_readable(cx)), if reads => match ready {
                 Ok(()) => {
-                    if shared.receive() == Received::Some {
-                        // Whoever reads the stream these are for may go on with the carrier itself.
+                    if shared.receive() == ReadOutcome::Some {
+                        // The task that reads the stream these are for may go on with the stream below itself.
                         give_way().await;
                     }
                 }
@@ -104,7 +104,7 @@ impl Clock {
         self.tell.min(self.expect)
     }
 
-    fn ring(&mut self, shared: &Shared) {
+    fn ring(&mut self, shared: &MuxShared) {
         let now = Instant::now();
         let mut state = shared.state();
         if now >= self.tell {

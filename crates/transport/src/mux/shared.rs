@@ -1,6 +1,6 @@
-//! What the handles of a session and its driver share: the carrier, and who may use which side of it when.
+//! What the handles of a session and its driver share: the stream below, and who may use which side of it when.
 //!
-//! Three locks, taken in this order: `reading` or `writing`, which are held while the carrier is used and never both; then
+//! Three locks, taken in this order: `reading` or `writing`, which are held while the stream below is used and never both; then
 //! `state`, which never is.
 
 use std::{
@@ -20,66 +20,66 @@ use tokio::{sync::Notify, time::Instant};
 use super::{
     MuxError,
     cut::{Cut, Taken},
-    state::{Role, Room, State},
+    state::{MuxState, Role, Room},
 };
 use crate::{Stream, poll_end};
 
-/// Bytes of one read from a carrier.
+/// Bytes of one read from a stream below.
 const READ: usize = 64 * 1024;
 
 /// What `held` may keep while it is empty.
 const KEPT: usize = 4 * 1024;
 
 thread_local! {
-    /// Where carriers are read to: everything in it is handed out before the lock of the reading is given back.
+    /// Where streams below are read to: everything in it is handed out before the lock of the reading is given back.
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// A session.
-pub(super) struct Shared {
+pub(super) struct MuxShared {
     pub(super) settings: MuxSettings,
     reading: Mutex<Reading>,
     writing: Mutex<Writing>,
-    state: Mutex<State>,
-    /// Whether bytes are held that the carrier has not taken.
+    state: Mutex<MuxState>,
+    /// Whether bytes are held that the stream below has not taken.
     holding: AtomicBool,
     /// Calls the driver: frames are due that wait for a lock, reading may go on, or the session is over.
     pub(super) driver: Notify,
-    /// What the carrier wakes when it takes more: all who wait for that, as it keeps one waker only.
+    /// What the stream below wakes when it takes more: all who wait for that, as it keeps one waker only.
     writable: Waker,
 }
 
-/// What is needed to read from the carrier.
+/// What is needed to read from the stream below.
 struct Reading {
     /// Gone when the session is over.
-    carrier: Option<Arc<dyn Stream>>,
+    below: Option<Arc<dyn Stream>>,
     decoder: Decoder,
 }
 
-/// What is needed to write to the carrier.
+/// What is needed to write to the stream below.
 struct Writing {
     /// Gone when the session is over.
-    carrier: Option<Arc<dyn Stream>>,
-    /// What the carrier takes in one write.
+    below: Option<Arc<dyn Stream>>,
+    /// What the stream below takes in one write.
     write_max: usize,
-    /// Bytes the carrier has yet to take: the rest of a frame, or control frames. More is added only when it is empty.
+    /// Bytes the stream below has yet to take: the rest of a frame, or control frames. More is added only when it is empty.
     held: Vec<u8>,
 }
 
 impl Writing {
-    fn carrier(&self) -> io::Result<&dyn Stream> {
-        self.carrier.as_deref().ok_or_else(gone)
+    fn below(&self) -> io::Result<&dyn Stream> {
+        self.below.as_deref().ok_or_else(gone)
     }
 }
 
-/// What using a carrier that is gone comes to.
+/// What using a stream below that is gone comes to.
 fn gone() -> io::Error {
     MuxError::Closed.to_io()
 }
 
-/// What became of a read from the carrier.
+/// What became of a read from the stream below.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Received {
+pub(super) enum ReadOutcome {
     /// Bytes came and were handed out.
     Some,
     /// There are none now.
@@ -88,7 +88,7 @@ pub(super) enum Received {
     NoRoom,
 }
 
-struct WakeWriters(Weak<Shared>);
+struct WakeWriters(Weak<MuxShared>);
 
 impl Wake for WakeWriters {
     fn wake(self: Arc<Self>) {
@@ -100,20 +100,20 @@ impl Wake for WakeWriters {
     }
 }
 
-impl Shared {
-    pub(super) fn new(carrier: Arc<dyn Stream>, role: Role, settings: MuxSettings) -> Arc<Self> {
+impl MuxShared {
+    pub(super) fn new(below: Arc<dyn Stream>, role: Role, settings: MuxSettings) -> Arc<Self> {
         Arc::new_cyclic(|shared| Self {
             settings,
             reading: Mutex::new(Reading {
-                carrier: Some(Arc::clone(&carrier)),
+                below: Some(Arc::clone(&below)),
                 decoder: Decoder::new(settings.version),
             }),
             writing: Mutex::new(Writing {
-                write_max: carrier.write_max(),
-                carrier: Some(carrier),
+                write_max: below.write_max(),
+                below: Some(below),
                 held: Vec::new(),
             }),
-            state: Mutex::new(State::new(role, &settings)),
+            state: Mutex::new(MuxState::new(role, &settings)),
             holding: AtomicBool::new(false),
             driver: Notify::new(),
             writable: Waker::from(Arc::new(WakeWriters(Weak::clone(shared)))),
@@ -121,13 +121,13 @@ impl Shared {
     }
 
     /// Nothing in a critical section of the state panics half way through a change.
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, MuxState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn has_buffered(&self) -> bool {
         self.holding.load(Ordering::Acquire)
-            || self.writing().carrier.as_ref().is_some_and(|carrier| carrier.has_buffered())
+            || self.writing().below.as_ref().is_some_and(|below| below.has_buffered())
     }
 
     /// Ends the session for a reason.
@@ -136,32 +136,32 @@ impl Shared {
         self.driver.notify_one();
     }
 
-    /// Ends the session, if nothing has, and gives up the carrier.
+    /// Ends the session, if nothing has, and gives up the stream below.
     pub(super) fn end(&self) {
         self.fail(MuxError::Closed);
-        let read = self.reading().carrier.take();
+        let read = self.reading().below.take();
         let mut writing = self.writing();
-        let written = writing.carrier.take();
+        let written = writing.below.take();
         writing.held = Vec::new();
         self.holding.store(false, Ordering::Release);
         drop(writing);
-        // A carrier that goes may take a session of its own with it.
+        // A stream below that goes may take a session of its own with it.
         drop((read, written));
     }
 
-    /// Ready when the carrier may have bytes. For the driver alone.
+    /// Ready when the stream below may have bytes. For the driver alone.
     pub(super) fn poll_carrier_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &self.reading().carrier {
-            Some(carrier) => carrier.poll_readable(cx),
+        match &self.reading().below {
+            Some(below) => below.poll_readable(cx),
             None => Poll::Ready(Err(gone())),
         }
     }
 
-    /// Ready when the carrier has handed on all that is held and due and is ended in order. For the driver alone, at the end.
+    /// Ready when the stream below has handed on all that is held and due and is ended in order. For the driver alone, at the end.
     pub(super) fn poll_end(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut writing = self.writing();
         ready!(self.poll_flush(&mut writing, cx))?;
-        poll_end(writing.carrier()?, cx)
+        poll_end(writing.below()?, cx)
     }
 
     /// Waits until the session has ended. For the driver alone.
@@ -171,13 +171,13 @@ impl Shared {
         }
     }
 
-    /// Ends the carrier as far as that goes at once, when the session has failed. For the driver alone, at the end.
+    /// Ends the stream below as far as that goes at once, when the session has failed. For the driver alone, at the end.
     pub(super) fn say_farewell(&self) {
         let writing = self.writing();
         if writing.held.is_empty()
-            && let Some(carrier) = &writing.carrier
+            && let Some(below) = &writing.below
         {
-            let _ = carrier.poll_shutdown(&mut Context::from_waker(Waker::noop()));
+            let _ = below.poll_shutdown(&mut Context::from_waker(Waker::noop()));
         }
     }
 
@@ -196,12 +196,12 @@ impl Shared {
         }
     }
 
-    /// Reads from the carrier once. For the driver alone; a failure ends the session.
-    pub(super) fn receive(&self) -> Received {
+    /// Reads from the stream below once. For the driver alone; a failure ends the session.
+    pub(super) fn receive(&self) -> ReadOutcome {
         self.receive_with(&mut self.reading(), &mut None)
     }
 
-    /// Reads what was received of a stream and then, unless somebody else is at it, from the carrier.
+    /// Reads what was received of a stream and then, unless somebody else is at it, from the stream below.
     pub(super) fn try_read(&self, id: u32, into: &mut [u8]) -> io::Result<usize> {
         if into.is_empty() {
             return Ok(0);
@@ -236,31 +236,35 @@ impl Shared {
         result
     }
 
-    fn receive_with(&self, reading: &mut Reading, sink: &mut Option<(u32, &mut [u8])>) -> Received {
-        let Reading { carrier: Some(carrier), decoder } = reading else {
-            return Received::Nothing;
+    fn receive_with(
+        &self,
+        reading: &mut Reading,
+        sink: &mut Option<(u32, &mut [u8])>,
+    ) -> ReadOutcome {
+        let Reading { below: Some(below), decoder } = reading else {
+            return ReadOutcome::Nothing;
         };
         let mut state = self.state();
         if state.end().is_some() {
-            return Received::Nothing;
+            return ReadOutcome::Nothing;
         }
         if !state.may_receive() {
-            return Received::NoRoom;
+            return ReadOutcome::NoRoom;
         }
         drop(state);
-        // A carrier may be a stream of another session: it finds an empty buffer here and makes its own.
+        // A stream below may be a stream of another session: it finds an empty buffer here and makes its own.
         let mut buffer = SCRATCH.take();
         buffer.resize(READ, 0);
-        let received = match carrier.try_read(&mut buffer) {
+        let received = match below.try_read(&mut buffer) {
             Ok(0) => Err(MuxError::Ended),
-            Ok(read) => self.hand_out(decoder, &buffer[..read], sink).map(|()| Received::Some),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Received::Nothing),
+            Ok(read) => self.hand_out(decoder, &buffer[..read], sink).map(|()| ReadOutcome::Some),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(ReadOutcome::Nothing),
             Err(error) => Err(error.into()),
         };
         SCRATCH.set(buffer);
         received.unwrap_or_else(|error| {
             self.fail(error);
-            Received::Nothing
+            ReadOutcome::Nothing
         })
     }
 
@@ -278,7 +282,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Writes bytes of a stream in frames, behind the control frames that are due.
+    /// Writes bytes of a stream in frames, after the control frames that are due.
     pub(super) fn try_write(&self, id: u32, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut writing = self.writing();
         let mut took_due = false;
@@ -317,7 +321,7 @@ impl Shared {
         let MuxSettings { version, max_frame, .. } = self.settings;
         let space = writing.write_max.saturating_sub(writing.held.len());
         let cut = Cut::new(version, id, pieces, room, max_frame.max(1), space);
-        // Before it is, as the other side may read it and say so before the carrier returns.
+        // Before it is, as the other side may read it and say so before the stream below returns.
         state.sent(id, cut.payload());
         let resumes = state.may_resume();
         drop(state);
@@ -332,7 +336,7 @@ impl Shared {
         result
     }
 
-    /// Writes frames behind what is held; how many bytes of the pieces were taken.
+    /// Writes frames after what is buffered; how many bytes of the pieces were taken.
     fn write_cut(
         &self,
         writing: &mut Writing,
@@ -343,8 +347,8 @@ impl Shared {
             self.write_held(writing)?;
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let carrier = writing.carrier()?;
-        let write = |slices: &[IoSlice<'_>]| self.write_to_carrier(carrier, slices);
+        let below = writing.below()?;
+        let write = |slices: &[IoSlice<'_>]| self.write_below(below, slices);
         let taken = cut.write(&writing.held, pieces, write)?;
         let held = &mut writing.held;
         match taken {
@@ -370,13 +374,13 @@ impl Shared {
     pub(super) fn poll_writable(&self, id: u32, cx: &Context<'_>) -> Poll<io::Result<()>> {
         let mut writing = self.writing();
         let has_buffered = !writing.held.is_empty()
-            || writing.carrier.as_ref().is_some_and(|carrier| carrier.has_buffered());
+            || writing.below.as_ref().is_some_and(|below| below.has_buffered());
         {
             let mut state = self.state();
             if let Some(end) = state.end() {
                 return Poll::Ready(Err(end.to_io()));
             }
-            // Before the carrier is asked, which may wake from then on.
+            // Before the stream below is asked, which may wake from then on.
             state.wait_to_write(id, cx.waker());
             if has_buffered {
                 *state.flushing(id) = true;
@@ -436,7 +440,7 @@ impl Shared {
         }
     }
 
-    /// Writes what is held and due as far as the carrier takes it; the driver sees to the rest.
+    /// Writes what is held and due as far as the stream below takes it; the driver sees to the rest.
     pub(super) fn flush(&self) {
         match self.writing.try_lock() {
             Ok(mut writing) => self.flush_with(&mut writing),
@@ -453,13 +457,13 @@ impl Shared {
     }
 
     fn flush_with(&self, writing: &mut Writing) {
-        // Before the carrier is asked, which may wake from then on.
+        // Before the stream below is asked, which may wake from then on.
         self.state().driver_waits = true;
-        // An error has ended the session, and whoever uses it is told.
+        // An error has ended the session, and its users get it.
         let _ = self.poll_flush(writing, &mut Context::from_waker(&self.writable));
     }
 
-    /// Ready when the carrier has handed on all that is held and due.
+    /// Ready when the stream below has handed on all that is held and due.
     fn poll_flush(&self, writing: &mut Writing, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let result = self.poll_flush_carrier(writing, cx);
         self.note_holding(writing);
@@ -491,7 +495,7 @@ impl Shared {
                 continue;
             }
             drop(state);
-            if writing.carrier()?.has_buffered() {
+            if writing.below()?.has_buffered() {
                 ready!(self.poll_carrier_writable(writing, cx))?;
                 continue;
             }
@@ -505,21 +509,21 @@ impl Shared {
         writing: &Writing,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        writing.carrier()?.poll_writable(cx).map(|result| self.of_carrier(result))
+        writing.below()?.poll_writable(cx).map(|result| self.of_below(result))
     }
 
     /// Writes what is held; [`io::ErrorKind::WouldBlock`] as long as some of it is.
     fn write_held(&self, writing: &mut Writing) -> io::Result<()> {
         while !writing.held.is_empty() {
             let pieces = [IoSlice::new(&writing.held)];
-            let written = self.write_to_carrier(writing.carrier()?, &pieces)?;
+            let written = self.write_below(writing.below()?, &pieces)?;
             writing.held.drain(..written);
         }
         Ok(())
     }
 
-    fn write_to_carrier(&self, carrier: &dyn Stream, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.of_carrier(match carrier.try_write_vectored(pieces) {
+    fn write_below(&self, below: &dyn Stream, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.of_below(match below.try_write_vectored(pieces) {
             Ok(0) => Err(io::ErrorKind::WriteZero.into()),
             result => result,
         })
@@ -542,14 +546,14 @@ impl Shared {
         self.reading.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A failure of the carrier ends the session.
-    fn of_carrier<T>(&self, result: io::Result<T>) -> io::Result<T> {
+    /// A failure of the stream below ends the session.
+    fn of_below<T>(&self, result: io::Result<T>) -> io::Result<T> {
         match result {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
                 let error = MuxError::from(error);
-                let told = error.to_io();
+                let failure = error.to_io();
                 self.fail(error);
-                Err(told)
+                Err(failure)
             }
             result => result,
         }

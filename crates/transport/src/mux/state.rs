@@ -38,14 +38,14 @@ pub(super) enum Role {
 }
 
 /// The state of a session.
-pub(super) struct State {
+pub(super) struct MuxState {
     version: MuxVersion,
     role: Role,
-    /// Bytes that may be unread in all streams before no more is read from the carrier.
+    /// Bytes that may be unread in all streams before no more is read from the stream below.
     receive_buffer: usize,
-    /// The window told to senders (version 2).
+    /// The window announced to senders (version 2).
     window: u32,
-    streams: HashMap<u32, Slot>,
+    streams: HashMap<u32, StreamSlot>,
     next_id: Option<u32>,
     /// Bytes received and not read, in all streams.
     unread: usize,
@@ -62,7 +62,7 @@ pub(super) struct State {
     end: Option<MuxError>,
     /// The acceptor knows the end.
     end_told: bool,
-    /// The session is to end in order, as soon as nobody holds a stream but whoever waits for that.
+    /// The session is to end in order, as soon as no stream is held but by the task that waits for that.
     ending: bool,
     /// The last stream waits for that.
     last_is_closed: bool,
@@ -70,14 +70,14 @@ pub(super) struct State {
     closer: Option<Waker>,
     /// Reading stopped for want of room.
     paused: bool,
-    /// The driver waits for the carrier to take frames that are due.
+    /// The driver waits for the stream below to take frames that are due.
     pub(super) driver_waits: bool,
     /// When bytes last arrived.
     pub(super) heard: Instant,
 }
 
 /// One stream.
-struct Slot {
+struct StreamSlot {
     received: VecDeque<u8>,
     /// The other side has ended it.
     ended: bool,
@@ -90,7 +90,7 @@ struct Slot {
     listed: bool,
     /// Bytes read of it, modulo 2³².
     consumed: u32,
-    /// Bytes read since the other side was last told.
+    /// Bytes read since the other side was last informed.
     untold: u32,
     /// Bytes sent, modulo 2³², and how many of them the other side has read.
     sent: u32,
@@ -118,7 +118,7 @@ pub(super) enum Room {
     Closed,
 }
 
-impl State {
+impl MuxState {
     pub(super) fn new(role: Role, settings: &MuxSettings) -> Self {
         Self {
             version: settings.version,
@@ -194,7 +194,7 @@ impl State {
         is_last
     }
 
-    /// Whether the session has ended; if not `waker` is told.
+    /// Whether the session has ended; if not `waker` is woken then.
     pub(super) fn poll_over(&mut self, waker: &Waker) -> bool {
         let over = self.end.is_some();
         if !over {
@@ -218,7 +218,7 @@ impl State {
         self.has_room()
     }
 
-    /// Whether reading stopped and may go on, which the driver has to be told. Asked after all that makes room.
+    /// Whether reading stopped and may go on, of which the driver has to be informed. Asked after all that makes room.
     pub(super) fn may_resume(&mut self) -> bool {
         let resumes = self.paused && self.has_room();
         self.paused &= !resumes;
@@ -239,7 +239,7 @@ impl State {
         }
         let id = self.next_id.ok_or(MuxError::OutOfIds)?;
         self.next_id = id.checked_add(2);
-        let mut slot = Slot::new();
+        let mut slot = StreamSlot::new();
         slot.syn_due = true;
         self.streams.insert(id, slot);
         self.list(id);
@@ -374,7 +374,7 @@ impl State {
         Err(self.end.as_ref().map_or(io::ErrorKind::WouldBlock.into(), MuxError::to_io))
     }
 
-    /// Whether a read gives bytes, the end or an error; if not `waker` is told.
+    /// Whether a read gives bytes, the end or an error; if not `waker` is woken then.
     pub(super) fn poll_readable(&mut self, id: u32, waker: &Waker) -> bool {
         let over = self.end.is_some();
         let slot = self.slot(id);
@@ -423,7 +423,7 @@ impl State {
         slot.sent = slot.sent.wrapping_sub(wrapped(payload));
     }
 
-    /// The carrier takes more: wakes those who wait for it. Whether the driver does.
+    /// The stream below takes more: wakes those who wait for it. Whether the driver does.
     pub(super) fn carrier_is_writable(&mut self) -> bool {
         for slot in self.streams.values_mut() {
             wake(&mut slot.writer);
@@ -462,7 +462,7 @@ impl State {
             self.refused.push(id);
             return;
         }
-        self.streams.insert(id, Slot::new());
+        self.streams.insert(id, StreamSlot::new());
         self.accepted.push_back(id);
         wake(&mut self.acceptor);
     }
@@ -538,12 +538,12 @@ impl State {
         }
     }
 
-    fn slot(&mut self, id: u32) -> &mut Slot {
+    fn slot(&mut self, id: u32) -> &mut StreamSlot {
         self.streams.get_mut(&id).expect("a stream is known until its handle is gone")
     }
 }
 
-impl Slot {
+impl StreamSlot {
     fn new() -> Self {
         Self {
             received: VecDeque::new(),

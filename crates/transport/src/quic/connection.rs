@@ -18,17 +18,17 @@ use tokio_util::task::TaskTracker;
 use super::{
     datagrams::QuicDatagrams,
     error::ended,
-    flow::Flow,
+    flow::QuicFlow,
     socket::canonical,
     stream::{NO_ERROR, Owner, QuicStream},
 };
 
 /// A connection whose handshake is done, and all its streams: dropping it ends them at once.
-/// [`Connection::shutdown`] is the orderly end.
+/// [`QuicConnection::shutdown`] is the orderly end.
 #[derive(Debug)]
 pub struct QuicConnection {
     inner: quinn::Connection,
-    flow: Arc<Flow>,
+    flow: Arc<QuicFlow>,
     /// A stream was accepted, and has the datagrams.
     has_stream: AtomicBool,
     /// Streams that somebody holds.
@@ -38,7 +38,7 @@ pub struct QuicConnection {
 }
 
 impl QuicConnection {
-    pub(super) fn new(inner: quinn::Connection, flow: Arc<Flow>) -> Self {
+    pub(super) fn new(inner: quinn::Connection, flow: Arc<QuicFlow>) -> Self {
         let (has_stream, end_told) = (AtomicBool::new(false), AtomicBool::new(false));
         Self { inner, flow, has_stream, held: TaskTracker::new(), end_told }
     }

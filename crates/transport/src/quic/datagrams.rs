@@ -12,7 +12,7 @@ use quinn::{ConnectionError, SendDatagramError};
 use tokio::task::coop;
 use tokio_util::sync::ReusableBoxFuture;
 
-use super::{error::ended, flow::Flow, settings::DATAGRAM_SEND_BUFFER};
+use super::{error::ended, flow::QuicFlow, settings::DATAGRAM_SEND_BUFFER};
 use crate::Datagrams;
 
 /// Bytes of datagrams that may wait to be sent on a slow path, at least.
@@ -25,7 +25,7 @@ const WAITING_SHARE: u64 = 8;
 /// Datagrams by readiness.
 pub(super) struct QuicDatagrams {
     connection: quinn::Connection,
-    flow: Arc<Flow>,
+    flow: Arc<QuicFlow>,
     sending: Mutex<Option<Closed>>,
     receiving: Mutex<Receiving>,
 }
@@ -41,7 +41,7 @@ struct Receiving {
 
 impl QuicDatagrams {
     /// Those of `connection`, if both sides have agreed on having any.
-    pub(super) fn of(connection: &quinn::Connection, flow: &Arc<Flow>) -> Option<Self> {
+    pub(super) fn of(connection: &quinn::Connection, flow: &Arc<QuicFlow>) -> Option<Self> {
         connection.max_datagram_size()?;
         let never = std::future::pending::<Result<Bytes, ConnectionError>>();
         let receiving = Receiving { next: ReusableBoxFuture::new(never), is_waiting: false };

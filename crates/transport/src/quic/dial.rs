@@ -17,18 +17,18 @@ use tokio::time::timeout;
 use super::{
     datagrams::QuicDatagrams,
     error::{QuicHandshakeError, ended},
-    flow::Flow,
+    flow::QuicFlow,
     settings::{handshake_limit, offering, transport},
     socket,
     stream::{Owner, QuicStream},
 };
 use crate::{
     names::ResolvedAddr,
+    race::{AddressRace, Tried},
     socket::bindings,
-    tcp::{Race, Tried},
 };
 
-/// Why no stream came about.
+/// Why there is no stream.
 #[derive(Debug, thiserror::Error)]
 pub enum QuicError {
     /// The TLS settings lack what QUIC needs.
@@ -78,7 +78,7 @@ pub async fn connect(
     within: Duration,
 ) -> Result<Arc<QuicStream>, QuicError> {
     let client = ClientConfig::new(Arc::new(QuicClientConfig::try_from(offering(tls))?));
-    let race = Race::default();
+    let race = AddressRace::default();
     let connect = async {
         let begin = |socket, address| {
             handshake_from(socket, address, server_name, client.clone(), settings)
@@ -101,7 +101,7 @@ pub async fn connect(
 
 async fn open(
     addr: &str,
-    (connection, flow): (quinn::Connection, Arc<Flow>),
+    (connection, flow): (quinn::Connection, Arc<QuicFlow>),
 ) -> Result<QuicStream, QuicError> {
     let ends = connection
         .open_bi()
@@ -145,9 +145,9 @@ async fn handshake_from(
     server_name: &str,
     mut client: ClientConfig,
     settings: &QuicSettings,
-) -> Result<(quinn::Connection, Arc<Flow>), QuicHandshakeError> {
+) -> Result<(quinn::Connection, Arc<QuicFlow>), QuicHandshakeError> {
     let limit = handshake_limit(settings);
-    let flow = Flow::new();
+    let flow = QuicFlow::new();
     // The listening side of a tunnel opens no streams.
     client.transport_config(Arc::new(transport(settings, 0, &flow)));
     let endpoint = Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime))

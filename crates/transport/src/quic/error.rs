@@ -1,4 +1,4 @@
-//! Why connections do not come about or end, in the words of whoever has to act on it.
+//! Why handshakes fail and connections end, in words for those who have to act.
 
 use std::{io, time::Duration};
 
@@ -77,7 +77,7 @@ fn alert(code: TransportErrorCode) -> Option<u64> {
     u64::from(code).checked_sub(ALERT_BASE).filter(|alert| *alert <= u64::from(u8::MAX))
 }
 
-/// The end of a connection, to whoever reads or writes.
+/// The end of a connection, for readers and writers.
 pub(super) fn ended(error: ConnectionError) -> io::Error {
     let kind = match error {
         ConnectionError::TimedOut => io::ErrorKind::TimedOut,

@@ -15,14 +15,14 @@ use quinn_proto::RttEstimator;
 
 /// One connection's, over all paths it moves to.
 #[derive(Debug)]
-pub(super) struct Flow {
+pub(super) struct QuicFlow {
     /// Bytes that may be on their way.
     window: AtomicU64,
     /// The task that waits for datagrams to leave.
     sender: AtomicWaker,
 }
 
-impl Flow {
+impl QuicFlow {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self { window: AtomicU64::new(0), sender: AtomicWaker::new() })
     }
@@ -40,7 +40,7 @@ impl Flow {
 
 /// Makes the controllers of one connection, a new one for each path.
 pub(super) struct Watch {
-    pub(super) flow: Arc<Flow>,
+    pub(super) flow: Arc<QuicFlow>,
     pub(super) factory: Arc<dyn ControllerFactory + Send + Sync>,
 }
 
@@ -56,7 +56,7 @@ impl ControllerFactory for Watch {
 
 /// A controller that tells.
 struct Watched {
-    flow: Arc<Flow>,
+    flow: Arc<QuicFlow>,
     inner: Box<dyn Controller>,
 }
 

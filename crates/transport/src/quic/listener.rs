@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::{
     connection::QuicConnection,
     error::QuicHandshakeError,
-    flow::Flow,
+    flow::QuicFlow,
     settings::{accepting, handshake_limit, max_streams, transport},
     socket,
 };
@@ -53,7 +53,7 @@ pub enum BindError {
 /// What was not let in so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RefusedHandshakes {
-    /// First packets whose senders were told to prove their address.
+    /// First packets whose senders had to prove their address.
     pub retried: u64,
     /// Left without an answer because too many were open.
     pub ignored: u64,
@@ -146,9 +146,9 @@ impl QuicListener {
         Ok(())
     }
 
-    /// Waits for the next sender that wants a connection and has proven its address. All others are told to prove theirs by a
-    /// Retry (RFC 9000 section 8.1.2), for which nothing is kept here: whoever forges addresses takes no place, and has less sent
-    /// to them than was sent in their name. Without that quinn answers with up to a packet more than the three times which
+    /// Waits for the next sender that wants a connection and has proven its address. All others have to prove theirs by a
+    /// Retry (RFC 9000 section 8.1.2), for which nothing is kept here: a sender that forges addresses takes no place, and less is sent
+    /// to them than in their name. Without that quinn answers with up to a packet more than the three times which
     /// section 8.1 allows. Above [`HANDSHAKES_MAX`] open handshakes senders get no answer. `None` when the listener is closed.
     /// Loses nothing when dropped.
     pub async fn accept(&self) -> Option<Incoming> {
@@ -185,7 +185,7 @@ impl QuicListener {
         }
     }
 
-    /// Waits until every connection has ended and the other sides were told, for an orderly end of the process.
+    /// Waits until every connection has ended and the other sides were informed, for an orderly end of the process.
     pub async fn wait_idle(&self) {
         self.endpoint.wait_idle().await;
     }
@@ -217,7 +217,7 @@ impl Incoming {
     pub async fn accept(self) -> Result<QuicConnection, QuicHandshakeError> {
         let Self { inner, mut server, settings, open: _open } = self;
         let limit = handshake_limit(&settings);
-        let flow = Flow::new();
+        let flow = QuicFlow::new();
         let streams = max_streams(&settings);
         server.transport_config(Arc::new(transport(&settings, streams, &flow)));
         let connecting = inner.accept_with(Arc::new(server))?;

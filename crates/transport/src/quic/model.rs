@@ -5,11 +5,11 @@
 //! whether the path takes it, one with less, to see how short the round trip is when nothing waits, and six with what the path
 //! has shown to take. After BBR (draft-ietf-ccwg-bbr), but for less waiting: quinn paces by the window alone.
 //!
-//! That is for a path of one's own. Next to others who fill its queue the window is CUBIC's ([`Sharing`]).
+//! That is for a path of one's own. Next to others who fill its queue the window is CUBIC's ([`CompetingFlows`]).
 
 use std::time::{Duration, Instant};
 
-use sharing::{Seen, Sharing};
+use sharing::{CompetingFlows, RoundCounts};
 
 mod cubic;
 mod sharing;
@@ -71,7 +71,7 @@ pub(super) struct Model {
     loss_of_less: f64,
     cruise: f64,
     cycle: u32,
-    sharing: Sharing,
+    sharing: CompetingFlows,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -129,7 +129,7 @@ impl Model {
             loss_of_less: 0.0,
             cruise: CRUISE,
             cycle: CYCLE,
-            sharing: Sharing::new(),
+            sharing: CompetingFlows::new(),
         }
     }
 
@@ -238,7 +238,7 @@ impl Model {
             Phase::Cycle { round: 1, .. } => self.window_by(MORE),
             _ => self.window_by(self.cruise),
         };
-        let seen = Seen {
+        let seen = RoundCounts {
             packets: packets(round.lost + round.acked).max(1.0),
             lost: packets(round.lost),
             round_trip,

@@ -1,4 +1,4 @@
-//! Whether one direction may be tried, for quinn's streams, which wake whoever was refused last.
+//! Whether one direction may be tried, for quinn's streams, which wake the task that was refused last.
 
 use std::{
     sync::{

@@ -7,7 +7,7 @@ use rtun_settings::QuicSettings;
 
 use super::{
     congestion,
-    flow::{Flow, Watch},
+    flow::{QuicFlow, Watch},
 };
 
 /// The protocols offered where the TLS settings name none, the preferred first.
@@ -70,7 +70,7 @@ fn idle_timeout(settings: &QuicSettings) -> Duration {
 pub(super) fn transport(
     settings: &QuicSettings,
     max_streams: u32,
-    flow: &Arc<Flow>,
+    flow: &Arc<QuicFlow>,
 ) -> TransportConfig {
     let mut transport = TransportConfig::default();
     let mut mtu = MtuDiscoveryConfig::default();

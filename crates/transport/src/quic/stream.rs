@@ -17,7 +17,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::{
     datagrams::QuicDatagrams,
     error::ended,
-    flow::Flow,
+    flow::QuicFlow,
     readiness::Readiness,
     settings::{SEND_WINDOW_MAX, SEND_WINDOW_MIN},
     socket::canonical,
@@ -33,7 +33,7 @@ const GATHER_MAX: usize = 64 * 1024;
 /// One end of a stream. The one that [`connect`](super::connect) makes owns its connection; others are gone with theirs.
 pub struct QuicStream {
     connection: quinn::Connection,
-    flow: Arc<Flow>,
+    flow: Arc<QuicFlow>,
     writing: Mutex<Writing>,
     reading: Mutex<Reading>,
     datagrams: Option<QuicDatagrams>,
@@ -71,7 +71,7 @@ struct Reading {
 impl QuicStream {
     pub(super) fn new(
         connection: quinn::Connection,
-        flow: Arc<Flow>,
+        flow: Arc<QuicFlow>,
         (send, recv): (SendStream, RecvStream),
         datagrams: Option<QuicDatagrams>,
         owner: Owner,

@@ -15,7 +15,7 @@ use rtun_tls::{
     record::{HEADER_LEN, RECORD_MAX},
 };
 
-use super::TlsStream;
+use super::stream::TlsStream;
 use crate::Stream;
 
 /// The most bytes of one flight that are kept: rustls takes messages of up to 64 KiB, in records that may be small.
@@ -100,7 +100,7 @@ struct Finished {
 }
 
 /// One side of a handshake.
-trait Side {
+trait HandshakeSide {
     type Data;
 
     fn process<'c, 'i>(
@@ -111,7 +111,7 @@ trait Side {
     fn finish(self) -> Result<(ExtractedSecrets, Kernel), Error>;
 }
 
-impl Side for UnbufferedClientConnection {
+impl HandshakeSide for UnbufferedClientConnection {
     type Data = ClientConnectionData;
 
     fn process<'c, 'i>(
@@ -131,7 +131,7 @@ impl Side for UnbufferedClientConnection {
     }
 }
 
-impl Side for UnbufferedServerConnection {
+impl HandshakeSide for UnbufferedServerConnection {
     type Data = ServerConnectionData;
 
     fn process<'c, 'i>(
@@ -151,7 +151,7 @@ impl Side for UnbufferedServerConnection {
     }
 }
 
-/// What has come in. rustls sees one record more only when it asks, so that none behind the handshake is lost in it.
+/// What has come in. rustls sees one record more only when it asks, so that none after the handshake is lost in it.
 #[derive(Default)]
 struct Incoming {
     bytes: Vec<u8>,
@@ -211,7 +211,7 @@ enum Next {
 }
 
 /// Performs the handshake and hands on its keys.
-async fn perform<S: Side>(
+async fn perform<S: HandshakeSide>(
     mut side: S,
     below: Arc<dyn Stream>,
     records_per_key: u64,
@@ -261,7 +261,7 @@ async fn perform<S: Side>(
         }
     }
     if incoming.shown > 0 {
-        let error = Error::General("a message runs on behind the handshake".into());
+        let error = Error::General("a message goes on after the handshake".into());
         return Err(TlsError::Misbehaved(error));
     }
     let common = side.state();
@@ -300,7 +300,7 @@ fn encode(
 }
 
 /// Sends the alert that rustls has made of an error, as far as it goes at once: nobody waits for one that has failed.
-fn tell<S: Side>(mut side: S, incoming: &mut [u8], below: &dyn Stream) {
+fn tell<S: HandshakeSide>(mut side: S, incoming: &mut [u8], below: &dyn Stream) {
     let mut outgoing = Vec::new();
     for _ in 0..ALERTS_MAX {
         match side.process(incoming).state {

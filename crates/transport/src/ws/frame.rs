@@ -112,14 +112,14 @@ impl Control {
 
 /// Why no more comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub enum WsEnd {
     /// The other side said so.
     Closed(Control),
     /// The other side breaks the protocol.
     Failed(ProtocolError),
 }
 
-impl End {
+impl WsEnd {
     /// The code of a close frame that has one (RFC 6455 section 7.4).
     pub fn code(&self) -> Option<u16> {
         match self {
@@ -142,7 +142,7 @@ impl End {
 /// Turns a stream of frames into the bytes of its messages, however it is cut. Holds no payload but that of one control
 /// frame, whatever lengths the frames claim.
 #[derive(Debug)]
-pub struct Decoder {
+pub struct WsDecoder {
     /// Whether the other side is a client, which masks.
     masked: bool,
     header: [u8; HEADER_MAX],
@@ -156,10 +156,10 @@ pub struct Decoder {
     in_message: bool,
     control: Control,
     ping: Option<Control>,
-    end: Option<End>,
+    end: Option<WsEnd>,
 }
 
-impl Decoder {
+impl WsDecoder {
     /// For the frames of a client.
     pub fn of_client() -> Self {
         Self::new(true)
@@ -187,7 +187,7 @@ impl Decoder {
     }
 
     /// Takes the next bytes of the stream. Moves what they contain of messages to their beginning, unmasked; how much that
-    /// is. Takes nothing once there is an [`Decoder::end`].
+    /// is. Takes nothing once there is an [`WsDecoder::end`].
     pub fn decode(&mut self, bytes: &mut [u8]) -> usize {
         let mut from = 0;
         let mut kept = 0;
@@ -225,8 +225,8 @@ impl Decoder {
         self.ping.take()
     }
 
-    /// Why no more comes, behind all bytes that came.
-    pub fn end(&self) -> Option<&End> {
+    /// Why no more comes, after all bytes that came.
+    pub fn end(&self) -> Option<&WsEnd> {
         self.end.as_ref()
     }
 
@@ -253,7 +253,7 @@ impl Decoder {
             if needed == 2
                 && let Err(error) = self.check_header()
             {
-                self.end = Some(End::Failed(error));
+                self.end = Some(WsEnd::Failed(error));
                 return taken;
             }
             if self.header_len == header_len(self.header[1]) {
@@ -292,8 +292,8 @@ impl Decoder {
 
     /// The header has come whole.
     fn begin_frame(&mut self) {
-        let behind = &self.header[2..self.header_len];
-        let (length, key) = behind.split_at(behind.len() - if self.masked { 4 } else { 0 });
+        let rest = &self.header[2..self.header_len];
+        let (length, key) = rest.split_at(rest.len() - if self.masked { 4 } else { 0 });
         self.remaining = match length.len() {
             0 => u64::from(self.header[1] & 0x7f),
             _ => length.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
@@ -302,7 +302,7 @@ impl Decoder {
         self.header_len = 0;
         self.control = Control::EMPTY;
         if self.remaining >> 63 != 0 {
-            self.end = Some(End::Failed(ProtocolError::LengthTooLarge));
+            self.end = Some(WsEnd::Failed(ProtocolError::LengthTooLarge));
         } else if self.remaining == 0 {
             self.finish_frame();
         }
@@ -315,21 +315,21 @@ impl Decoder {
             Opcode::Ping => self.ping = Some(self.control),
             Opcode::Pong => {}
             Opcode::Close if self.control.len == 1 => {
-                self.end = Some(End::Failed(ProtocolError::HalfCloseCode));
+                self.end = Some(WsEnd::Failed(ProtocolError::HalfCloseCode));
             }
-            Opcode::Close => self.end = Some(End::Closed(self.control)),
+            Opcode::Close => self.end = Some(WsEnd::Closed(self.control)),
         }
     }
 }
 
 /// A header's bytes.
 #[derive(Debug, Clone, Copy)]
-pub struct Header {
+pub struct WsHeader {
     bytes: [u8; HEADER_MAX],
     len: usize,
 }
 
-impl Header {
+impl WsHeader {
     /// Of a frame that is a whole message, or a control frame, with `len` bytes of payload, masked with `key` if there is one.
     pub fn new(opcode: Opcode, len: usize, key: Option<[u8; 4]>) -> Self {
         let mut header = Self { bytes: [0; HEADER_MAX], len: 0 };

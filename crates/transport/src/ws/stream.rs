@@ -11,7 +11,7 @@ use std::{
 use futures_util::task::AtomicWaker;
 
 use super::{
-    frame::{Control, Decoder, End, HEADER_MAX, Header, Opcode, ProtocolError, mask},
+    frame::{Control, HEADER_MAX, Opcode, ProtocolError, WsDecoder, WsEnd, WsHeader, mask},
     keepalive::{Due, Keepalive},
 };
 use crate::{Stream, WRITE_MAX, poll_end};
@@ -33,18 +33,18 @@ const CLOSE_PROTOCOL_ERROR: u16 = 1002;
 /// One end of a WebSocket. Holds no buffer while idle.
 pub(super) struct WebSocket {
     below: Arc<dyn Stream>,
-    /// Locked before `outgoing` by whoever needs both.
+    /// Locked before `outgoing` where both are needed.
     incoming: Mutex<Incoming>,
     outgoing: Mutex<Outgoing>,
-    waiting: Arc<Waiting>,
+    waiting: Arc<WsWaiters>,
     /// Wakes all of `waiting`.
     waker: Waker,
 }
 
 struct Incoming {
-    decoder: Decoder,
-    /// What came behind the upgrade, at most a head's length; read before the stream below.
-    behind: Vec<u8>,
+    decoder: WsDecoder,
+    /// What came after the upgrade, at most a head's length; read before the stream below.
+    rest: Vec<u8>,
     keepalive: Option<Keepalive>,
     is_given_up: bool,
 }
@@ -52,15 +52,15 @@ struct Incoming {
 #[derive(Default)]
 struct Outgoing {
     /// A client's.
-    keys: Option<Keys>,
+    keys: Option<MaskKeys>,
     /// Frames taken and not handed on, from `handed_on` on; at most one message and one control frame.
     held: Vec<u8>,
     handed_on: usize,
-    /// Control frames that wait behind what is held.
+    /// Control frames that wait after what is held.
     pong: Option<Control>,
     ping: bool,
     close: Option<u16>,
-    /// Nothing goes behind a close.
+    /// Nothing goes after a close.
     is_closing: bool,
     /// Whether there are control frames that the reader has caused and nobody has handed on.
     is_owing: bool,
@@ -68,12 +68,12 @@ struct Outgoing {
 
 /// Who waits for the stream below to take more: the writer, and the reader while it owes an answer.
 #[derive(Default)]
-struct Waiting {
+struct WsWaiters {
     reader: AtomicWaker,
     writer: AtomicWaker,
 }
 
-impl Wake for Waiting {
+impl Wake for WsWaiters {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
@@ -85,12 +85,12 @@ impl Wake for Waiting {
 }
 
 /// Masking keys that nobody can foresee (RFC 6455 section 10.3), made many at a time.
-pub(super) struct Keys {
+pub(super) struct MaskKeys {
     made: [u8; 128],
     left: usize,
 }
 
-impl Keys {
+impl MaskKeys {
     pub(super) fn new() -> Self {
         Self { made: [0; 128], left: 0 }
     }
@@ -114,12 +114,12 @@ pub(super) fn random<const N: usize>() -> [u8; N] {
 }
 
 impl WebSocket {
-    /// On `below`, past the upgrade, with what has come behind it.
-    pub(super) fn new(below: Arc<dyn Stream>, decoder: Decoder, behind: Vec<u8>) -> Self {
-        let waiting = Arc::<Waiting>::default();
+    /// On `below`, past the upgrade, with what has come after it.
+    pub(super) fn new(below: Arc<dyn Stream>, decoder: WsDecoder, rest: Vec<u8>) -> Self {
+        let waiting = Arc::<WsWaiters>::default();
         Self {
             below,
-            incoming: Mutex::new(Incoming { decoder, behind, keepalive: None, is_given_up: false }),
+            incoming: Mutex::new(Incoming { decoder, rest, keepalive: None, is_given_up: false }),
             outgoing: Mutex::default(),
             waker: Arc::clone(&waiting).into(),
             waiting,
@@ -127,7 +127,7 @@ impl WebSocket {
     }
 
     /// Masks what is sent, as a client has to.
-    pub(super) fn masking(mut self, keys: Keys) -> Self {
+    pub(super) fn masking(mut self, keys: MaskKeys) -> Self {
         self.outgoing.get_mut().unwrap_or_else(PoisonError::into_inner).keys = Some(keys);
         self
     }
@@ -149,7 +149,7 @@ impl WebSocket {
     }
 
     /// Sends what the frames just read ask for, as far as it goes at once; the rest is owed.
-    fn answer(&self, decoder: &mut Decoder) {
+    fn answer(&self, decoder: &mut WsDecoder) {
         let ping = decoder.take_ping();
         if ping.is_none() && decoder.end().is_none() {
             return;
@@ -159,8 +159,8 @@ impl WebSocket {
             outgoing.pong = ping;
         }
         match decoder.end() {
-            Some(End::Closed(_)) => outgoing.close(CLOSE_NORMAL),
-            Some(End::Failed(_)) => outgoing.close(CLOSE_PROTOCOL_ERROR),
+            Some(WsEnd::Closed(_)) => outgoing.close(CLOSE_NORMAL),
+            Some(WsEnd::Failed(_)) => outgoing.close(CLOSE_PROTOCOL_ERROR),
             None => {}
         }
         outgoing.is_owing = true;
@@ -227,7 +227,7 @@ impl Incoming {
             return Some(Err(io::Error::new(io::ErrorKind::TimedOut, silent)));
         }
         Some(match self.decoder.end()? {
-            End::Failed(error) => Err(failure(*error)),
+            WsEnd::Failed(error) => Err(failure(*error)),
             end => match end.code() {
                 None | Some(CLOSE_NORMAL | CLOSE_AWAY) => Ok(0),
                 Some(code) => Err(io::Error::other(format!(
@@ -252,7 +252,7 @@ impl Outgoing {
         }
     }
 
-    /// Hands on what is held and the control frames behind it; whether all of it went.
+    /// Hands on what is held and the control frames after it; whether all of it went.
     fn hand_on(&mut self, below: &dyn Stream) -> io::Result<bool> {
         loop {
             while self.handed_on < self.held.len() {
@@ -282,7 +282,7 @@ impl Outgoing {
         let payload = [IoSlice::new(payload)];
         self.held = match &mut self.keys {
             Some(keys) => masked(opcode, &payload, keys.next()),
-            None => [Header::new(opcode, payload[0].len(), None).bytes(), &payload[0]].concat(),
+            None => [WsHeader::new(opcode, payload[0].len(), None).bytes(), &payload[0]].concat(),
         };
     }
 
@@ -297,7 +297,7 @@ impl Outgoing {
                 }
             }
             None => {
-                let header = Header::new(Opcode::Binary, len, None);
+                let header = WsHeader::new(Opcode::Binary, len, None);
                 let mut slices = [IoSlice::new(&[]); 1 + PIECES_MAX];
                 slices[0] = IoSlice::new(header.bytes());
                 slices[1..=pieces.len()].copy_from_slice(pieces);
@@ -317,7 +317,7 @@ impl Outgoing {
 impl Stream for WebSocket {
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut incoming = self.incoming();
-        if !incoming.behind.is_empty() || incoming.outcome().is_some() {
+        if !incoming.rest.is_empty() || incoming.outcome().is_some() {
             return Poll::Ready(Ok(()));
         }
         if let Poll::Ready(result) = self.below.poll_readable(cx) {
@@ -338,14 +338,14 @@ impl Stream for WebSocket {
         if let Some(outcome) = incoming.outcome() {
             return outcome;
         }
-        let read = match incoming.behind.len() {
+        let read = match incoming.rest.len() {
             0 => self.below.try_read(into)?,
-            behind => {
-                let len = behind.min(into.len());
-                into[..len].copy_from_slice(&incoming.behind[..len]);
-                incoming.behind.drain(..len);
-                if len == behind {
-                    incoming.behind = Vec::new();
+            rest => {
+                let len = rest.min(into.len());
+                into[..len].copy_from_slice(&incoming.rest[..len]);
+                incoming.rest.drain(..len);
+                if len == rest {
+                    incoming.rest = Vec::new();
                 }
                 len
             }
@@ -432,7 +432,7 @@ impl fmt::Debug for WebSocket {
 /// A frame with its payload masked.
 fn masked(opcode: Opcode, pieces: &[IoSlice<'_>], key: [u8; 4]) -> Vec<u8> {
     let len = pieces.iter().map(|piece| piece.len()).sum();
-    let header = Header::new(opcode, len, Some(key));
+    let header = WsHeader::new(opcode, len, Some(key));
     let mut frame = Vec::with_capacity(HEADER_MAX + len);
     frame.extend_from_slice(header.bytes());
     pieces.iter().for_each(|piece| frame.extend_from_slice(piece));

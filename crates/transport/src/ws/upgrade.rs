@@ -7,7 +7,11 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rtun_settings::{HttpHeader, WebSocketSettings};
 
 use super::WsError;
-use crate::{forwarded::Forwarded, names::without_zone};
+use crate::{
+    forwarded::Forwarded,
+    http_text::{encode_path, shown},
+    names::without_zone,
+};
 
 /// The longest request or response head in bytes; a longer one is refused.
 pub const HEAD_MAX: usize = 8 * 1024;
@@ -27,9 +31,9 @@ const OWN_HEADERS: [&str; 6] = [
 
 /// A random text that the server has to know to answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Key(String);
+pub struct UpgradeKey(String);
 
-impl Key {
+impl UpgradeKey {
     /// Of 16 random bytes.
     pub fn new(nonce: [u8; 16]) -> Self {
         Self(STANDARD.encode(nonce))
@@ -49,7 +53,11 @@ pub(super) fn head_end(bytes: &[u8], from: usize) -> Option<usize> {
 
 /// A client's request to a server reached at `addr`, `host:port`. A configured `Host` header takes the place of the host; the
 /// upgrade's own headers are refused.
-pub fn request(settings: &WebSocketSettings, addr: &str, key: &Key) -> Result<Vec<u8>, WsError> {
+pub fn request(
+    settings: &WebSocketSettings,
+    addr: &str,
+    key: &UpgradeKey,
+) -> Result<Vec<u8>, WsError> {
     let host = settings.host.clone().unwrap_or_else(|| without_zone(addr));
     let mut host = host.as_str();
     let mut others = String::new();
@@ -142,7 +150,7 @@ pub fn refusal(error: &WsError) -> Option<&'static str> {
 }
 
 /// Whether a server's response to the request with `key` begins a WebSocket.
-pub fn check(head: &[u8], key: &Key) -> Result<(), WsError> {
+pub fn check(head: &[u8], key: &UpgradeKey) -> Result<(), WsError> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);
     match response.parse(head) {
@@ -204,22 +212,6 @@ fn path_of(target: &str) -> &str {
     path.split('?').next().unwrap_or_default()
 }
 
-/// A path as a request carries it, like GOST's: what is not for a path is percent-encoded.
-pub(crate) fn encode_path(path: &str) -> String {
-    let mut encoded = String::new();
-    if !path.starts_with('/') {
-        encoded.push('/');
-    }
-    for byte in path.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/".contains(&byte) {
-            encoded.push(byte.into());
-        } else {
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-    }
-    encoded
-}
-
 fn decode_path(path: &str) -> Vec<u8> {
     let hex = |byte: Option<&u8>| char::from(*byte?).to_digit(16);
     let path = path.as_bytes();
@@ -241,11 +233,6 @@ fn decode_path(path: &str) -> Vec<u8> {
     decoded
 }
 
-/// The beginning of a stranger's text, safe to log.
-pub(crate) fn shown(text: &[u8]) -> String {
-    text[..text.len().min(64)].escape_ascii().to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -260,8 +247,8 @@ mod tests {
         WebSocketSettings { headers: vec![header], ..WebSocketSettings::default() }
     }
 
-    fn sample_key() -> Key {
-        Key("dGhlIHNhbXBsZSBub25jZQ==".to_owned())
+    fn sample_key() -> UpgradeKey {
+        UpgradeKey("dGhlIHNhbXBsZSBub25jZQ==".to_owned())
     }
 
     const REQUEST: &str = "GET /ws HTTP/1.1\r\nHost: hub\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -280,13 +267,13 @@ mod tests {
         let response = answered(REQUEST);
         assert!(response.contains("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"));
         check(response.as_bytes(), &sample_key()).unwrap();
-        check(response.as_bytes(), &Key::new([1; 16])).unwrap_err();
+        check(response.as_bytes(), &UpgradeKey::new([1; 16])).unwrap_err();
     }
 
     #[test]
     fn ones_own_request_is_taken() {
         let own = with_header("X-Real-Ip", "1.2.3.4");
-        let key = Key::new([7; 16]);
+        let key = UpgradeKey::new([7; 16]);
         let request = request(&own, ADDR, &key).unwrap();
         assert_eq!(head_end(&request, 0), Some(request.len()));
         let (response, forwarded) = answer(&request, "/ws").unwrap();

@@ -11,7 +11,7 @@ use tokio::{
 
 use super::others::{KINDS, Kind, PATIENCE, connection};
 
-/// Whatever its peer does, and whoever still holds a stream.
+/// Whatever its peer does, and even while a stream is held.
 #[tokio::test]
 async fn a_source_that_is_dropped_is_gone_at_once() {
     for kind in KINDS {

@@ -11,7 +11,7 @@ use rtun_settings::{
     SocketOptions,
 };
 use rtun_transport::{
-    Stream, grpc, http2,
+    Stream, grpc, grpc_message, http2,
     io_stream::IoStream,
     mux,
     quic::{QuicConnection, QuicListener},
@@ -190,7 +190,9 @@ impl Other {
                 let opened = requests.send_request(request.body(()).unwrap(), false);
                 let (response, mut body) = opened.unwrap();
                 let mut message = match kind {
-                    Kind::Grpc => grpc::chunk::Header::new(bytes.len() as u32).bytes().to_vec(),
+                    Kind::Grpc => {
+                        grpc_message::GrpcHeader::new(bytes.len() as u32).bytes().to_vec()
+                    }
                     _ => Vec::new(),
                 };
                 message.extend(bytes);

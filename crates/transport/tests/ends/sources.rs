@@ -64,7 +64,7 @@ async fn check(kind: Kind, way: Way) {
     assert!(end.elapsed() < Duration::from_secs(3), "{kind:?} {way:?}: {:?}", end.elapsed());
 }
 
-/// Nothing is ready again and again, and whoever asks once more learns that there is nothing.
+/// Nothing is ready again and again, and a task that asks once more learns that there is nothing.
 async fn rests(kind: Kind, way: Way, source: &mut Source) {
     for _ in 0..100 {
         assert!(source.next().await.unwrap().is_none(), "{kind:?} {way:?}");

@@ -57,7 +57,7 @@ async fn a_stalled_stream_holds_a_session_up_while_the_receive_buffer_is_full_in
     expect(&*other.1, b"goes through").await;
     let chunk = pattern(60_000, 3);
     let sent = fill(&*stalled.0, &chunk).await;
-    // The buffer, one read of the carrier, what is on the way, and a frame that was begun.
+    // The buffer, one read of the stream below, what is in flight, and a frame that was begun.
     assert!((100_000..100_000 + 65_536 + 16_384 + 32_768).contains(&sent), "{sent}");
     assert!(timeout(Duration::from_millis(100), other.0.writable()).await.is_err());
     drop(stalled.1);

@@ -160,7 +160,7 @@ impl Model {
         }
     }
 
-    /// Everything that was written to an end that is still held is read there, and the end behind it.
+    /// Everything that was written to an end that is still held is read there, and the end after it.
     async fn finish(&mut self) {
         for _ in 0..100_000 {
             self.accept();

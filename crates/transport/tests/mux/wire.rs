@@ -1,4 +1,4 @@
-//! What a session says, and what it makes of what it is told, byte by byte.
+//! What a session sends, and what it does with what it receives, byte by byte.
 
 use std::{io::IoSlice, sync::Arc, time::Duration};
 
@@ -98,7 +98,7 @@ async fn a_writer_keeps_to_the_window_it_is_told() {
     b.write_all(&update_frame(3, 262_100, 50)).await.unwrap();
     timeout(PATIENCE, stream.writable()).await.unwrap().unwrap();
     assert_eq!(stream.try_write(&chunk[sent..]).unwrap(), 6);
-    // Less than is on the way already, then none that is behind what was told.
+    // Less than is in flight already, then no more than was announced.
     b.write_all(&update_frame(3, 262_150, 0)).await.unwrap();
     b.write_all(&update_frame(3, 262_149, 1000)).await.unwrap();
     b.write_all(&frame(MuxVersion::Two, Command::Psh, 3, b"x")).await.unwrap();

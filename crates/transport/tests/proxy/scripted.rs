@@ -68,7 +68,7 @@ async fn through_socks(target: &str, auth: Auth<'_>, script: Script<'_>) -> Resu
     result
 }
 
-/// What the target said right behind the answer, and then.
+/// What the target said right after the answer, and then.
 async fn goes_on(client: &dyn Stream, target: &dyn Stream) {
     target.write_all(b" and more").await.unwrap();
     let mut got = [0; 18];

@@ -263,7 +263,7 @@ async fn first_packet(server: &Server) -> Vec<u8> {
 }
 
 /// RFC 9000 section 8.1 allows three times what was received, before the address is proven; here it is less than once, and
-/// nothing is kept of whoever forges it.
+/// nothing is kept of a sender that forges it.
 #[tokio::test]
 async fn a_sender_that_is_not_there_gets_less_than_it_sends_and_takes_no_place() {
     let server = server();

@@ -171,7 +171,7 @@ async fn skip_head(stream: &Arc<QuicStream>, begin: [u8; 2]) {
     as_stream(stream).read_exact(&mut features).await.unwrap();
 }
 
-/// GOST's request to be connected to a port of this machine (spec: wire.md).
+/// GOST's request to be connected to a port of this machine.
 fn relay_connect(port: u16) -> Vec<u8> {
     let addr = [&[1][..], &Ipv4Addr::LOCALHOST.octets(), &port.to_be_bytes()].concat();
     let feature = [&[2, 0, addr.len() as u8][..], &addr].concat();

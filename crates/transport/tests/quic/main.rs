@@ -4,10 +4,10 @@
 
 #[path = "../battery/mod.rs"]
 mod battery;
-mod beside;
 mod certificates;
 mod congestion;
 mod connecting;
+mod datagrams;
 mod ends;
 mod flood;
 mod goodput;

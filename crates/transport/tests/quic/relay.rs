@@ -20,7 +20,7 @@ use tokio::{
 pub(crate) struct Way {
     /// How long each packet travels.
     pub(crate) delay: Duration,
-    /// The share that is lost, behind the queue.
+    /// The share that is lost, after the queue.
     pub(crate) loss: f64,
     /// Bits per second.
     pub(crate) rate: f64,

@@ -15,7 +15,7 @@ const LEN: usize = 1 << 20;
 /// Content, its type and a tag.
 const FULL: usize = 16_384 + 1 + 16;
 
-/// What is between TLS and whoever writes.
+/// What is between TLS and the writer.
 #[derive(Debug, Clone, Copy)]
 enum Layers {
     None,

@@ -163,7 +163,7 @@ async fn rustls_as_client() {
     }
 }
 
-/// rustls reads to the end only behind a `close_notify`; without one it is an error there.
+/// rustls reads to the end only after a `close_notify`; without one it is an error there.
 #[tokio::test]
 async fn a_close_is_in_order_to_rustls() {
     let dir = Dir::new();
@@ -316,7 +316,7 @@ async fn a_wish_for_new_keys_is_answered_before_the_next_data() {
     here.abort();
 }
 
-/// A host that comes again proves anew who it is, whatever it has been told to remember.
+/// A host that comes again proves anew who it is, whatever it was asked to remember.
 #[tokio::test]
 async fn nothing_is_resumed() {
     let dir = Dir::new();
@@ -404,7 +404,7 @@ async fn openssl_as_client() {
         let commands: &[&str] =
             if version == "-tls1_3" { &["", "K\n", "k\n", "K\n"] } else { &["", ""] };
         for (i, command) in commands.iter().enumerate() {
-            // A command has to be all that openssl reads at once; the answer to data behind it shows that it was.
+            // A command has to be all that openssl reads at once; the answer to data after it shows that it was.
             let there = format!("there {i} {}\n", "x".repeat(i * 3000));
             if !command.is_empty() {
                 stdin.write_all(command.as_bytes()).await.unwrap();

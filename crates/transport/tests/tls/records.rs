@@ -154,7 +154,7 @@ fn records_may_be_cut_anywhere() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
-    /// A single bit changed anywhere: what was before it arrives, nothing behind it does, and the reason is told.
+    /// A single bit changed anywhere: what was before it arrives, nothing after it does, and the reason is reported.
     #[test]
     fn changed_records_are_refused(
         tls12: bool,
@@ -245,7 +245,7 @@ async fn an_end_without_a_close_is_told_apart() {
         let mut records = ends.seal(&[b"last words"]);
         ends.rustls.send_close_notify();
         records.extend(outgoing(&mut ends.rustls));
-        // What comes behind a close is of no meaning.
+        // What comes after a close has no meaning.
         records.extend(b"garbage");
         ends.put(&records);
         let (received, error) = ends.read(100);

@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::ValueEnum;
-use rtun_lab::tools::{Flow, TcpLoad, udp_load};
+use rtun_lab::tools::{LoadFlow, TcpLoad, udp_load};
 
 use super::{
     BenchError, CONGESTION_CONTROL,
@@ -178,7 +178,7 @@ impl Figure {
 }
 
 /// Bytes that arrive while streams run, after they have grown for a while.
-fn tcp(world: &World, flows: &[Flow<'_>], during: Duration) -> Result<Vec<Figure>, BenchError> {
+fn tcp(world: &World, flows: &[LoadFlow<'_>], during: Duration) -> Result<Vec<Figure>, BenchError> {
     let load = TcpLoad::start(flows, CONGESTION_CONTROL)?;
     thread::sleep(warm_up(during));
     let (cpu, before, start) = (world.cpu()?, load.arrived(), Instant::now());

@@ -13,7 +13,7 @@ use std::{
 };
 
 use clap::ValueEnum;
-use rtun_lab::{Namespace, Process};
+use rtun_lab::{NetNamespace, Process};
 
 use super::BenchError;
 
@@ -48,7 +48,7 @@ pub(super) enum Table {
 
 /// A redis server that ends with the network.
 pub(super) struct Redis {
-    machine: Namespace,
+    machine: NetNamespace,
     _process: Process,
 }
 
@@ -65,7 +65,7 @@ impl Table {
     /// Makes what the hub is going to read, empty; files go to `folder`.
     pub(super) fn start(
         origin: Origin,
-        machine: &Namespace,
+        machine: &NetNamespace,
         folder: &Path,
     ) -> Result<Self, BenchError> {
         Ok(match origin {
@@ -112,7 +112,7 @@ impl Table {
 }
 
 impl Redis {
-    fn start(machine: &Namespace, folder: &Path) -> Result<Self, BenchError> {
+    fn start(machine: &NetNamespace, folder: &Path) -> Result<Self, BenchError> {
         let mut command = Command::new("redis-server");
         command.args(["--port", &REDIS_PORT.to_string(), "--bind", "127.0.0.1"]);
         command.args(["--save", "", "--appendonly", "no", "--dir"]).arg(folder);
@@ -170,7 +170,7 @@ fn write_command(to: &mut impl io::Write, words: &[&str]) -> io::Result<()> {
 }
 
 /// Serves one text to everybody, for as long as this process lives.
-fn serve(machine: &Namespace) -> Result<Arc<Mutex<Arc<str>>>, BenchError> {
+fn serve(machine: &NetNamespace) -> Result<Arc<Mutex<Arc<str>>>, BenchError> {
     let listener = machine.run(|| TcpListener::bind((Ipv4Addr::LOCALHOST, HTTP_PORT)))??;
     let text: Arc<Mutex<Arc<str>>> = Arc::new(Mutex::new("".into()));
     let serving = Arc::clone(&text);

@@ -18,8 +18,8 @@ use std::{
 
 use nix::sys::signal::Signal;
 use rtun_lab::{
-    Lab, Namespace, Process, Wan, WanConfig,
-    tools::{self, CongestionSetting, Flow},
+    Lab, NetNamespace, Process, Wan, WanConfig,
+    tools::{self, CongestionSetting, LoadFlow},
 };
 
 use super::{
@@ -138,8 +138,8 @@ pub(super) struct World {
     table: Table,
     contender: Contender,
     loaded_in: Duration,
-    hub: Namespace,
-    hosts: Vec<Namespace>,
+    hub: NetNamespace,
+    hosts: Vec<NetNamespace>,
     hub_process: Process,
     host_processes: Vec<Process>,
     congestion: CongestionSetting,
@@ -182,7 +182,7 @@ impl World {
         if let Some(mbit) = layout.access_link {
             tools::slow_link(&hub, "host-2", mbit)?;
         }
-        let start = |machine: &Namespace, command: Command| {
+        let start = |machine: &NetNamespace, command: Command| {
             start(machine, command, folder, &contender.name)
         };
         let mut host_processes = Vec::new();
@@ -271,10 +271,10 @@ impl World {
     }
 
     /// A TCP stream between two hosts.
-    pub(super) fn flow(&self, from: usize, to: usize, reverse: bool) -> Flow<'_> {
+    pub(super) fn flow(&self, from: usize, to: usize, reverse: bool) -> LoadFlow<'_> {
         let [client, server] = self.ends(from, to);
         let (connect, listen) = self.addresses(from, to);
-        Flow { client, server, connect, listen, reverse }
+        LoadFlow { client, server, connect, listen, reverse }
     }
 
     /// Datagrams between two hosts.
@@ -318,7 +318,7 @@ impl World {
     }
 
     /// The machine around the hub with this index, and where it reaches the hub.
-    pub(super) fn machine(&self, index: usize) -> (&Namespace, SocketAddr) {
+    pub(super) fn machine(&self, index: usize) -> (&NetNamespace, SocketAddr) {
         (&self.hosts[index], (outer(index, 1), HUB_PORT).into())
     }
 
@@ -328,7 +328,7 @@ impl World {
     }
 
     /// The hub's machine.
-    pub(super) fn hub(&self) -> &Namespace {
+    pub(super) fn hub(&self) -> &NetNamespace {
         &self.hub
     }
 
@@ -363,7 +363,7 @@ impl World {
         self.congestion
     }
 
-    fn ends(&self, from: usize, to: usize) -> [&Namespace; 2] {
+    fn ends(&self, from: usize, to: usize) -> [&NetNamespace; 2] {
         [&self.hosts[from], &self.hosts[to]]
     }
 
@@ -376,7 +376,7 @@ impl World {
         (connect.into(), (Ipv4Addr::UNSPECIFIED, PORT).into())
     }
 
-    fn ping(&self, from: &Namespace, to: usize, within: Duration) -> Option<Duration> {
+    fn ping(&self, from: &NetNamespace, to: usize, within: Duration) -> Option<Duration> {
         tools::ping(from, IpAddr::from(inner(to)), 56, false, within).ok()
     }
 }
@@ -485,7 +485,7 @@ fn arguments(
 }
 
 fn start(
-    machine: &Namespace,
+    machine: &NetNamespace,
     mut command: Command,
     folder: &Path,
     contender: &str,
@@ -503,7 +503,7 @@ fn start(
 
 /// Waits until a program listens on this port of the hub, TCP or UDP.
 fn wait_for_port(
-    hub: &Namespace,
+    hub: &NetNamespace,
     process: &Process,
     port: u16,
     contender: &Contender,

@@ -1,12 +1,15 @@
 //! The chain of a host: proxies, then the hubs it connects to.
 
 use super::{
-    node::{self, Hop},
+    node::{self, ChainHop},
     selector,
 };
 use crate::{
-    findings::{Report, quote},
+    coerce,
+    findings::Report,
+    location::{At, quote},
     normalise::Context,
+    schema::{chain, chain_group, connector, handler, hop, node as node_keys, service},
     value::Cursor,
 };
 use rtun_settings::{HubNode, ProxyHop, Selection};
@@ -33,10 +36,9 @@ pub(super) fn read(
         Some(chain) => chain,
         None => only_chain(at, context, report)?,
     };
-    let hops = chain.get("hops").iter().flat_map(Cursor::items).collect::<Vec<_>>();
+    let hops = chain.items_of(&chain::HOPS);
     let Some((last, before)) = hops.split_last() else {
-        report.error(&chain, "the chain has no hop").help("add a hop with the hub as its node");
-        return None;
+        return report.refuse(&chain, "the chain has no hop", "add a hop with the hub as its node");
     };
     if before.len() >= MAX_HOPS {
         report.error(last, format!("a chain has at most {MAX_HOPS} hops"));
@@ -48,14 +50,14 @@ pub(super) fn read(
         .enumerate()
         .map(|(i, hop)| {
             let hop = resolved_hop(hop, context, report)?;
-            let selector = selector::of(hop.get("selector").as_ref(), report);
-            let hop = Hop { service: at, at: &hop, behind_proxy: i > 0 };
+            let selector = selector::of(hop.get(&hop::SELECTOR), report);
+            let hop = ChainHop { service: at, at: &hop, after_proxy: i > 0 };
             Some(ProxyHop { nodes: nodes(&hop, node::proxy, report)?, selector })
         })
         .collect();
     let last = resolved_hop(last, context, report)?;
-    let selector = selector::of(last.get("selector").as_ref(), report);
-    let last = Hop { service: at, at: &last, behind_proxy: !before.is_empty() };
+    let selector = selector::of(last.get(&hop::SELECTOR), report);
+    let last = ChainHop { service: at, at: &last, after_proxy: !before.is_empty() };
     let hubs = nodes(&last, node::hub, report);
     let proxies: Option<Vec<_>> = proxies.into_iter().collect();
     Some(Chain { hubs: hubs?, selector, proxies: proxies? })
@@ -63,14 +65,13 @@ pub(super) fn read(
 
 /// The nodes of `hop`, at least one, read by `read`; `None` after an error was reported.
 fn nodes<T>(
-    hop: &Hop<'_>,
-    read: fn(&Cursor<'_>, &Hop<'_>, &mut Report) -> Option<T>,
+    hop: &ChainHop<'_>,
+    read: fn(&Cursor<'_>, &ChainHop<'_>, &mut Report) -> Option<T>,
     report: &mut Report,
 ) -> Option<Vec<T>> {
-    let nodes = hop.at.get("nodes").iter().flat_map(Cursor::items).collect::<Vec<_>>();
+    let nodes = hop.at.items_of(&hop::NODES);
     if nodes.is_empty() {
-        report.error(hop.at, "the hop has no node").help("add a node with an address");
-        return None;
+        return report.refuse(hop.at, "the hop has no node", "add a node with an address");
     }
     let nodes: Vec<_> = nodes.iter().map(|node| read(node, hop, report)).collect();
     nodes.into_iter().collect()
@@ -82,24 +83,28 @@ fn named<'a>(
     context: &Context<'a>,
     report: &mut Report,
 ) -> Option<Option<Cursor<'a>>> {
-    let chain = handler.filled("chain");
-    let group = handler.get("chainGroup").and_then(|group| group.get("chains"));
-    let group = group.iter().flat_map(Cursor::items).collect::<Vec<_>>();
-    let reference = match (chain, &group[..]) {
+    let chain = handler.filled(&handler::CHAIN);
+    let group = handler.get(&handler::CHAIN_GROUP);
+    let group = group.map(|group| group.items_of(&chain_group::CHAINS)).unwrap_or_default();
+    let found = match (chain, &group[..]) {
         (None, []) => return Some(None),
-        (Some(chain), []) => chain,
-        (None, [entry]) => match entry.get("chain") {
-            Some(chain) => chain,
-            None => entry.clone(),
-        },
+        (Some(chain), []) => context.names.chains.resolve(&chain, report),
+        (None, [entry]) => {
+            let chain = entry.child_named("chain").unwrap_or_else(|| entry.clone());
+            let name = coerce::text(chain.value).ok().filter(|name| !name.is_empty());
+            let Some(name) = name else {
+                let message =
+                    format!("expected the name of a chain, found {}", chain.value.describe());
+                return report.refuse(&chain, message, "write `chains: [NAME]`");
+            };
+            context.names.chains.find(&name, &At::from(&chain), report)
+        }
         (_, [entry, ..]) => {
-            report
-                .error(entry, "several chains for one service are not supported yet")
-                .help("keep one of them");
-            return None;
+            let message = "several chains for one service are not supported yet";
+            return report.refuse(entry, message, "keep one of them");
         }
     };
-    context.names.chains.resolve(&reference, report).map(|(_, chain)| Some(chain.clone()))
+    found.map(|(_, chain)| Some(chain.clone()))
 }
 
 /// Where none is named: the only chain whose last hop has a `router` connector.
@@ -108,58 +113,41 @@ fn only_chain<'a>(
     context: &Context<'a>,
     report: &mut Report,
 ) -> Option<Cursor<'a>> {
-    let leads_to_a_hub = |chain: &Cursor<'_>| {
-        let last = chain.get("hops").and_then(|hops| hops.items().pop());
-        let last = last.and_then(|hop| referenced(&hop, context).or(Some(hop)));
-        let nodes = last.and_then(|hop| hop.get("nodes"));
-        nodes.iter().flat_map(Cursor::items).any(|node| {
-            let connector = node.get("connector").and_then(|c| c.get("type"));
-            connector.is_some_and(|c| crate::coerce::text(c.value).as_deref() == Ok("router"))
-        })
+    let leads_to_a_hub = |chain: &Cursor<'a>| {
+        let last = chain.items_of(&chain::HOPS).pop();
+        let last = last.and_then(|hop| match hop.filled(&hop::NODES) {
+            Some(_) => Some(hop),
+            None => context.names.hops.get(&hop.read(&hop::NAME)?).cloned(),
+        });
+        let nodes = last.map(|hop| hop.items_of(&hop::NODES)).unwrap_or_default();
+        nodes
+            .iter()
+            .filter_map(|node| node.get(&node_keys::CONNECTOR))
+            .any(|connector| connector.read(&connector::TYPE).as_deref() == Some("router"))
     };
-    let candidates: Vec<_> =
-        context.names.chains.list.iter().filter(|(_, chain)| leads_to_a_hub(chain)).collect();
-    let place = at.get("handler").unwrap_or_else(|| at.clone());
+    let chains = context.names.chains.list.iter();
+    let candidates: Vec<_> = chains.filter(|(_, chain)| leads_to_a_hub(chain)).collect();
+    let place = at.place_of(&service::HANDLER);
     match candidates[..] {
         [(name, chain)] => {
-            report.info(
-                &place,
-                format!(
-                    "the service names no chain and uses {}, the only one that leads to a hub",
-                    quote(name)
-                ),
+            let message = format!(
+                "the service names no chain and uses {}, the only one that leads to a hub",
+                quote(name)
             );
+            report.info(place, message);
             Some(chain.clone())
         }
         [] => {
-            report
-                .error(&place, "the host has no hub to connect to")
-                .help("add a chain whose node has a `router` connector, or -F router://HUB:8443");
-            None
+            let help = "add a chain whose node has a `router` connector, or -F router://HUB:8443";
+            report.refuse(place, "the host has no hub to connect to", help)
         }
         [..] => {
             let names: Vec<String> = candidates.iter().map(|(name, _)| quote(name)).collect();
-            report
-                .error(
-                    &place,
-                    format!(
-                        "the service names no chain, and several lead to a hub: {}",
-                        names.join(", ")
-                    ),
-                )
-                .help("add `chain:` with one of them to the handler");
-            None
+            let names = names.join(", ");
+            let message = format!("the service names no chain, and several lead to a hub: {names}");
+            report.refuse(place, message, "add `chain:` with one of them to the handler")
         }
     }
-}
-
-/// The named hop that a hop without nodes stands for.
-fn referenced<'a>(hop: &Cursor<'_>, context: &Context<'a>) -> Option<Cursor<'a>> {
-    if hop.get("nodes").is_some_and(|nodes| !nodes.value.is_unset()) {
-        return None;
-    }
-    let name = crate::coerce::text(hop.get("name")?.value).ok()?;
-    context.names.hops.get(&name).cloned()
 }
 
 /// The hop itself, or the one that its name stands for; `None` after an error was reported.
@@ -168,14 +156,12 @@ fn resolved_hop<'a>(
     context: &Context<'a>,
     report: &mut Report,
 ) -> Option<Cursor<'a>> {
-    if hop.get("nodes").is_some_and(|nodes| !nodes.value.is_unset()) {
+    if hop.filled(&hop::NODES).is_some() {
         return Some(hop.clone());
     }
-    let Some(name) = hop.get("name") else {
-        report
-            .error(hop, "the hop has neither nodes nor a name")
-            .help("add `nodes:`, or `name:` with the name of one of `hops`");
-        return None;
+    let Some(name) = hop.get(&hop::NAME) else {
+        let help = "add `nodes:`, or `name:` with the name of one of `hops`";
+        return report.refuse(hop, "the hop has neither nodes nor a name", help);
     };
     context.names.hops.resolve(&name, report).map(|(_, hop)| hop.clone())
 }

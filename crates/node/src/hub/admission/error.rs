@@ -10,10 +10,10 @@ use crate::{hub::listener::ListenerError, link::MessageError};
 /// Why a connection did not become an association.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::hub) enum AdmissionError {
-    /// The rules say no; the host was told so.
+    /// The rules refuse the host; it has received an answer.
     #[error("{0}")]
     Refused(Refusal),
-    /// Not a request of the protocol; nothing was answered, as GOST does.
+    /// Not a request of the protocol. Like GOST, the hub sends no answer.
     #[error("{0}")]
     Malformed(DecodeError),
     /// The connection ended or broke.
@@ -28,16 +28,16 @@ pub(in crate::hub) enum AdmissionError {
     /// The transport's handshakes were not done in time.
     #[error("the transport's handshakes were not done in time")]
     TransportTimeout,
-    /// Not done in time.
+    /// The request was not complete in time.
     #[error("no whole request in time")]
     Timeout,
     /// No host may connect from there.
     #[error("no host may connect from this address")]
     AddressRefused,
-    /// The plugin that knows from where hosts may connect gives no answer.
+    /// The admission plugin gives no answer.
     #[error("the admission plugin does not answer")]
     AddressUnavailable,
-    /// Too many others wait.
+    /// Too many other connections wait to be admitted.
     #[error("too many connections wait to be admitted")]
     TurnedOut,
 }

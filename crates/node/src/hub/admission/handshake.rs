@@ -23,19 +23,19 @@ use super::plugin_questions::{ask_about_address, ask_about_place, ask_about_user
 use crate::hub::{
     association::Arrival,
     listener::PendingStream,
-    registry::{Joining, Member, Registry},
+    registry::{Joining, Membership, Registry},
 };
 use crate::{
     counters::{Happened, Tally},
     link::{EndReason, FAREWELL, read_message},
 };
 
-/// Reads the request, decides, answers. On success the buffer holds what the host sent after its request.
+/// Reads the request, decides and answers. On success the buffer holds what the host sent after its request.
 pub(in crate::hub) async fn admit(
     registry: &Arc<Registry>,
     service: &str,
     stream: PendingStream,
-) -> Result<(Member, FrameBuffer), AdmissionError> {
+) -> Result<(Membership, FrameBuffer), AdmissionError> {
     let PendingStream { stream, peer, transport, names } = stream;
     ask_about_address(&registry.rules(), service, peer).await?;
     let mut buffer = FrameBuffer::new();
@@ -90,7 +90,7 @@ pub(in crate::hub) async fn admit(
     }
 }
 
-fn welcome(member: Member) -> Result<Member, AdmissionError> {
+fn welcome(member: Membership) -> Result<Membership, AdmissionError> {
     let connector = TunnelId::from_rtun(uuid::Uuid::new_v4().into_bytes());
     if let Err(error) = member.welcome(&encode(&Response::ok(connector))) {
         member.end(EndReason::PeerReset);
@@ -103,7 +103,7 @@ async fn refuse(refusal: Refusal, stream: Arc<dyn Stream>) -> AdmissionError {
     let answer = encode(&Response::refusal(status_of(refusal)));
     let answered = async {
         stream.write_all(&answer).await?;
-        // Who keeps its end open is turned out all the same.
+        // If the peer does not close its end, the connection is closed anyway.
         let _ = stream.close(FAREWELL).await;
         Ok::<_, io::Error>(())
     };
@@ -113,7 +113,7 @@ async fn refuse(refusal: Refusal, stream: Arc<dyn Stream>) -> AdmissionError {
     }
 }
 
-/// What a refused host is told; less than the operator is (spec: wire.md section 1).
+/// The status that a refused host gets. It says less than the log does: several reasons share a status (docs/wire.md).
 fn status_of(refusal: Refusal) -> Status {
     match refusal {
         Refusal::BadCommand => Status::BadRequest,
@@ -137,7 +137,7 @@ fn encode(response: &Response) -> Vec<u8> {
     response.encode().expect("a response of one tunnel feature is far below the limit")
 }
 
-/// How handshakes ended.
+/// Counts of admitted hosts and refused connections.
 #[derive(Default)]
 pub(in crate::hub) struct Admissions {
     admitted: AtomicU64,
@@ -153,12 +153,12 @@ impl Admissions {
         self.refused.count(why.as_str());
     }
 
-    /// How many were admitted.
+    /// The number of admitted hosts.
     pub(in crate::hub) fn admitted(&self) -> u64 {
         self.admitted.load(Ordering::Relaxed)
     }
 
-    /// How many were not, by reason.
+    /// The number of refused connections, by reason.
     pub(in crate::hub) fn refused(&self) -> BTreeMap<String, Happened> {
         self.refused.read()
     }

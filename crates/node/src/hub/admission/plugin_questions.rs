@@ -1,4 +1,4 @@
-//! Asking plugins about a host that wants to join: whoever gives no answer admits nobody.
+//! Questions to plugins about a host that wants to join. A plugin that gives no answer admits no host.
 
 use std::net::SocketAddr;
 
@@ -31,7 +31,7 @@ pub(super) async fn ask_about_user(
     join: &JoinRequest<'_>,
     peer: SocketAddr,
 ) -> PluginAnswer<bool> {
-    // Plugins speak of text; what is none is no user that they know.
+    // Plugins take text; a credential that is not UTF-8 is of no user they know.
     let texts = join
         .credential
         .map(|(user, password)| Some((str::from_utf8(user).ok()?, str::from_utf8(password).ok()?)));

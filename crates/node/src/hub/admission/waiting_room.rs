@@ -1,13 +1,14 @@
-//! Connections that have not been admitted yet: few, brief, and each worth what it has proven.
+//! Connections on which no host is admitted yet: their number and their time are bounded, and those that have proven more
+//! stay longer.
 //!
-//! A host needs some round trips to be admitted. One that floods has many connections that stop at the same point, so
-//! connections wait by what they have proven ([`ProofLevel`]), and each source has [`SLOTS`] slots for each of these levels:
+//! A host needs some round trips to be admitted. A flood consists of many connections that stop at the same point. So
+//! connections are grouped by what they have proven ([`ProofLevel`]), and each source has [`SLOTS`] slots for each of these levels:
 //!
-//! - Who has proven nothing makes room for the next of its source that has proven nothing: a host speaks at once.
-//! - Who has proven something keeps its slot for [`GRACE`], longer than a round trip; if all have been there for less, the
-//!   next is turned out instead.
-//! - When all slots are taken, the source with the most gives one up, the oldest of those that have proven least. So a source
-//!   with few connections gets in whatever the others do.
+//! - A connection that has proven nothing makes room for the next such one of its source: a host sends its request at once.
+//! - A connection that has proven something keeps its slot for [`GRACE`], longer than a round trip. If all have been there for
+//!   less, the new one is turned out instead.
+//! - When all slots are taken, the source with the most connections gives one up: the oldest of those that have proven least.
+//!   So a source with few connections gets a slot, whatever the others do.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -28,24 +29,24 @@ pub(in crate::hub) const SLOTS: usize = 64;
 /// A connection that has proven something keeps its slot for this long.
 pub(in crate::hub) const GRACE: Duration = Duration::from_millis(300);
 
-/// What a connection has proven that is not admitted yet.
+/// What a connection has proven so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::hub) enum ProofLevel {
-    /// Nothing: it is there.
+    /// Nothing: it was accepted.
     Nothing,
     /// It has sent something.
     Speech,
-    /// It has gone through its transport's handshakes.
+    /// It has completed its transport's handshakes.
     Transport,
 }
 
-/// How many levels there are.
+/// The number of levels.
 const LEVELS: usize = 3;
 
-/// Who waits.
+/// The connections that wait to be admitted.
 pub(in crate::hub) struct WaitingRoom {
     capacity: usize,
-    /// Of a source and level.
+    /// The most connections of one source at one level.
     slots: usize,
     state: Mutex<WaitingRoomState>,
 }
@@ -65,11 +66,11 @@ struct WaitingConnection {
     turned_out: CancellationToken,
 }
 
-/// The connections of a source by what they have proven, those first that proved it first; never empty.
+/// The connections of a source by what they have proven, each level oldest first; never all empty.
 #[derive(Default)]
 struct SourceQueues([VecDeque<u64>; LEVELS]);
 
-/// A slot in the waiting room; dropping it leaves.
+/// A slot in the waiting room; dropping it frees the slot.
 pub(in crate::hub) struct WaitingSlot {
     room: Arc<WaitingRoom>,
     number: u64,
@@ -77,13 +78,13 @@ pub(in crate::hub) struct WaitingSlot {
 }
 
 impl WaitingRoom {
-    /// For as many connections as a process with this many descriptors can spare: a quarter.
+    /// For at most a quarter of this many descriptors.
     pub(in crate::hub) fn new(descriptors: u64) -> Arc<Self> {
         let capacity = usize::try_from(descriptors / 4).unwrap_or(WAITING).clamp(8, WAITING);
         Arc::new(Self { capacity, slots: SLOTS.min(capacity / 2), state: Mutex::default() })
     }
 
-    /// Takes a slot for a connection that has proven nothing; none if there is none.
+    /// Takes a slot for a connection that has proven nothing; none if no slot is free and none can be freed.
     pub(in crate::hub) fn enter(self: &Arc<Self>, source: IpAddr) -> Option<WaitingSlot> {
         let (source, now) = (group(source), Instant::now());
         let mut state = self.state();
@@ -107,24 +108,24 @@ impl WaitingRoom {
         Some(WaitingSlot { room: Arc::clone(self), number, turned_out })
     }
 
-    /// How many wait.
+    /// The number of connections that wait.
     pub(in crate::hub) fn len(&self) -> usize {
         self.state().waiting.len()
     }
 
-    /// A poisoned lock still guards whole maps: no critical section panics half way through a change.
+    /// The maps of a poisoned lock are consistent: no critical section panics in the middle of a change.
     fn state(&self) -> MutexGuard<'_, WaitingRoomState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl WaitingSlot {
-    /// The connection has proven more than before. It may be turned out by that, or turn another out.
+    /// The connection has proven more than before. At the new level it may be turned out, or turn another out.
     pub(in crate::hub) fn proves(&self, proven: ProofLevel) {
         self.room.state().promote(self.number, proven, self.room.slots, Instant::now());
     }
 
-    /// Resolves when the slot is needed for another.
+    /// Resolves when the slot is needed for another connection.
     pub(in crate::hub) async fn turned_out(&self) {
         self.turned_out.cancelled().await;
     }
@@ -137,14 +138,14 @@ impl Drop for WaitingSlot {
 }
 
 impl WaitingRoomState {
-    /// Whether there is now room for one more of `source` that has proven nothing.
+    /// Makes room for one more connection of `source` that has proven nothing; whether there is room now.
     fn make_room(&mut self, source: IpAddr, now: Instant) -> bool {
         let Some((&fattest, slots)) = self.by_source.iter().max_by_key(|(_, own)| own.len()) else {
             return false;
         };
         let own = self.by_source.get(&source).map_or(0, SourceQueues::len);
         let is_thin = own + 1 < slots.len();
-        // A source that has as many as any other makes room itself.
+        // A source that has as many connections as any other makes room itself.
         let from = if is_thin || own == 0 { fattest } else { source };
         let Some((least, oldest)) = self.by_source.get(&from).and_then(SourceQueues::least_proven)
         else {

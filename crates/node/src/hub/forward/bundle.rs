@@ -1,18 +1,18 @@
-//! The frames of one read, gathered by the host they go to, so that each host is written to once.
+//! The frames of one read, gathered by destination host, so that each host is written to once.
 
 use std::{ops::Range, sync::Arc};
 
 use crate::hub::association::HostAssociation;
 
-/// Hosts that frames of one read are gathered for; one more has those of the first sent.
+/// Hosts for which frames of one read are gathered; for one more host, the frames of the first are sent.
 const HOSTS: usize = 16;
 
-/// Separate places gathered for one host; one more has them sent. What one vectored write takes.
+/// Separate positions gathered for one host; before one more they are sent. One vectored write takes this many.
 const PLACES: usize = 64;
 
 /// Keeps its memory from read to read.
 pub(super) struct Bundles {
-    /// The association that sent them.
+    /// The number of the association that sent them.
     from: u64,
     bundles: Vec<Bundle>,
 }
@@ -21,17 +21,17 @@ pub(super) struct Bundles {
 struct Bundle {
     /// None when the bundle is free.
     to: Option<Arc<HostAssociation>>,
-    /// Whole frames in the read buffer, in order; adjoining ones joined.
+    /// Positions of whole frames in the read buffer, in order; adjacent ones are joined.
     places: Vec<Range<usize>>,
 }
 
 impl Bundles {
-    /// For frames that the association of this number sends.
+    /// For frames of the association of this number.
     pub(super) fn new(from: u64) -> Self {
         Self { from, bundles: Vec::new() }
     }
 
-    /// Adds the frame at `place` of `bytes` behind the others for this host.
+    /// Adds the frame at `place` of `bytes` after the others for this host.
     pub(super) fn add(&mut self, to: &Arc<HostAssociation>, place: Range<usize>, bytes: &[u8]) {
         let from = self.from;
         let bundle = match self.find(to) {

@@ -1,4 +1,4 @@
-//! What an rtun host says besides its packets, and what the hub answers.
+//! Extension frames of rtun hosts that hold no packets, and the hub's answers.
 
 use std::{
     net::IpAddr,
@@ -15,14 +15,14 @@ use crate::hub::{
     namespace::{Moment, Namespace, RoutingSnapshot},
 };
 
-/// Hosts that come back per second after the loss of a hub.
+/// After the loss of a hub, this many hosts come back per second.
 const RETURNS_PER_SECOND: f64 = 2000.0;
 
-/// Bounds of the window over which they spread.
+/// Bounds of the window over which they spread their return.
 const WINDOW_MIN: Duration = Duration::from_millis(200);
 const WINDOW_MAX: Duration = Duration::from_secs(30);
 
-/// Answers a frame that holds no packet; an error is why it counts as lost.
+/// Handles a frame that holds no packet; an error is the reason why the frame counts as lost.
 pub(super) fn answer(
     from: &Arc<HostAssociation>,
     namespace: &Namespace,
@@ -38,7 +38,7 @@ pub(super) fn answer(
             greet(from, namespace, snapshot, hello);
             Ok(())
         }
-        // From hosts that have not said hello such frames are packets of no IP version.
+        // From a host that has not sent a hello, such a frame is a packet of an unknown IP version.
         _ if !greeted => Err(DropReason::IpVersion),
         Ok(frame) => match from.link.take(frame) {
             None => Ok(()),
@@ -65,7 +65,7 @@ fn greet(
     let accepted = capabilities.intersection(offered);
     let datagrams = accepted.has(Capabilities::DATAGRAMS);
     let gso_frames = accepted.has(Capabilities::GSO_FRAMES);
-    // Before anything else of the extension goes to the host, which the greeting permits.
+    // This goes before any other extension frame to the host: those are sent only after `greeting` is set.
     host.link.send_extension(&Extension::HelloReply(HelloReply {
         version: version.min(extension::VERSION),
         accepted,
@@ -75,7 +75,8 @@ fn greet(
         addresses: known_address(host, namespace, snapshot).into_iter().collect(),
     }));
     debug!(
-        namespace = %namespace.id, host = %host.host, software, mtu, gso_frames, datagrams,
+        namespace = %namespace.id, host = %host.host, software, mtu,
+        super_frames = gso_frames, datagrams,
         "host speaks the extension"
     );
     let notices = capabilities.has(Capabilities::NOTICES);
@@ -87,7 +88,7 @@ fn greet(
     }
 }
 
-/// Tells a host, and the other runs that report its name, of each other.
+/// Sends a notice to a host, and to other runs that report the same name, about each other.
 fn tell_of_namesakes(host: &Arc<HostAssociation>, namespace: &Namespace) {
     let instance = |it: &HostAssociation| it.greeting.get().map(|greeting| greeting.instance);
     for other in namespace.claims(&host.host) {
@@ -103,7 +104,7 @@ fn tell_of_namesakes(host: &Arc<HostAssociation>, namespace: &Namespace) {
     }
 }
 
-/// The host's own address, unless it is known to be routed elsewhere or nowhere.
+/// The host's own address, unless it is known that it is not routed to this host.
 fn known_address(
     host: &HostAssociation,
     namespace: &Namespace,
@@ -115,7 +116,7 @@ fn known_address(
     known.then_some((addr, if addr.is_ipv4() { 32 } else { 128 }))
 }
 
-/// Over how long so many hosts are to spread their return.
+/// The window over which this many hosts spread their return.
 fn return_window(hosts: usize) -> Duration {
     let seconds = u32::try_from(hosts).map_or(f64::MAX, f64::from) / RETURNS_PER_SECOND;
     Duration::try_from_secs_f64(seconds).unwrap_or(WINDOW_MAX).clamp(WINDOW_MIN, WINDOW_MAX)

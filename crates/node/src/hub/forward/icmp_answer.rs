@@ -1,8 +1,8 @@
-//! ICMP errors of the hub to a host about packets of its that go nowhere, as a router would send them.
+//! ICMP errors of the hub to a host about its lost packets, as a router would send them (RFC 1812 section 4.3).
 //!
-//! They come from the address that the hub is given (`address`), or else from the destination of the packet: that passes the
-//! sender's reverse path filter, and needs no address in the tunnel. They go only to the host that sent the packet, and never
-//! about one whose source failed the check. How often is bounded by [`AnswerLimit`](rtun_core::AnswerLimit).
+//! Their source is the address that the hub is configured with (`address`), or else the destination of the packet: that passes
+//! the sender's reverse path filter, and needs no address in the tunnel. They go only to the host that sent the packet, and
+//! never about a packet whose source failed the check. Their rate is bounded by [`AnswerLimit`](rtun_core::AnswerLimit).
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -18,7 +18,7 @@ use crate::hub::{association::HostAssociation, namespace::RoutingSnapshot};
 /// The least MTU of IPv6 (RFC 8200 section 5) and of IPv4 (RFC 791 section 3.2): no host may ask for less.
 const LEAST_MTU: [usize; 2] = [1280, 68];
 
-/// What a sender is told about a packet lost for this reason, if anything.
+/// The ICMP error about a packet that is lost for this reason, if there is one.
 pub(super) fn why(reason: DropReason) -> Option<Unreachable> {
     Some(match reason {
         DropReason::NoRoute | DropReason::RouteDenied => Unreachable::Network,
@@ -28,9 +28,9 @@ pub(super) fn why(reason: DropReason) -> Option<Unreachable> {
     })
 }
 
-/// The MTU to be told where a packet of `len` bytes is too long for `to`: longer than frames to it may be; or longer than
-/// its device's MTU, and not to be cut. Without ICMP errors the latter goes there all the same, since devices take it:
-/// else its sender would never learn why it is lost.
+/// The MTU to report where a packet of `len` bytes is too long for `to`: longer than a frame to it may be, or longer than its
+/// device's MTU and not to be fragmented. Without ICMP errors a packet longer than the MTU is delivered anyway, since devices
+/// take it: otherwise its sender would never learn why it is lost.
 pub(super) fn too_long(
     packet: &Packet<'_>,
     len: usize,
@@ -47,7 +47,7 @@ pub(super) fn too_long(
     too_long.then(|| u32::try_from(mtu).unwrap_or(u32::MAX))
 }
 
-/// Tells the host `from` about its packet, unless that is not to be answered, or too many were.
+/// Sends the host `from` an ICMP error about its packet, if these are enabled and the rate limit allows it.
 pub(super) fn send(
     from: &Arc<HostAssociation>,
     snapshot: &RoutingSnapshot,

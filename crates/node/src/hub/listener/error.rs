@@ -10,25 +10,25 @@ use rtun_transport::{
 /// Why a connection never got as far as its request.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::hub) enum ListenerError {
-    /// There is no encrypted connection.
+    /// The TLS handshake failed.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// There is no QUIC connection.
+    /// The QUIC handshake failed.
     #[error("QUIC: {0}")]
     Quic(#[from] QuicHandshakeError),
-    /// There is no smux session.
+    /// The smux session failed.
     #[error(transparent)]
     Mux(#[from] MuxError),
-    /// Where a connection comes from is not told as it has to be.
+    /// The PROXY protocol header is missing or wrong.
     #[error(transparent)]
     ProxyHeader(#[from] ReadHeaderError),
-    /// There is no HTTP/2 stream.
+    /// The HTTP/2 connection failed.
     #[error(transparent)]
     Http(#[from] HttpError),
-    /// There is no WebSocket.
+    /// The WebSocket handshake failed.
     #[error(transparent)]
     Ws(#[from] WsError),
-    /// Somebody who is no trusted proxy says for whom it connects.
+    /// A peer that is not a trusted proxy names a client.
     #[error("forwarding headers come from {0}, which is none of `trustedProxies`")]
     UntrustedForwarder(IpAddr),
     /// The connection broke.

@@ -1,4 +1,4 @@
-//! StreamSource on which a host may ask to join: one, or those that a connection carries.
+//! Streams on which a host may ask to join: one, or those that a connection carries.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -9,7 +9,7 @@ use rtun_transport::{
 use super::{error::ListenerError, trusted::TrustedProxies};
 use crate::report::Transport;
 
-/// Who is there.
+/// A connection after its handshakes.
 pub(in crate::hub) enum Established {
     One(PendingStream),
     Many(PendingStreams),
@@ -18,10 +18,10 @@ pub(in crate::hub) enum Established {
 /// A stream on which a host may ask to join.
 pub(in crate::hub) struct PendingStream {
     pub(in crate::hub) stream: Arc<dyn Stream>,
-    /// Where it comes from, as far as that is believed.
+    /// The address of its client, as a trusted proxy says or as the connection shows.
     pub(in crate::hub) peer: SocketAddr,
     pub(in crate::hub) transport: Transport,
-    /// The only host names it may report, if its certificate says.
+    /// The only host names it may report, if its certificate binds them.
     pub(in crate::hub) names: Option<Arc<[String]>>,
 }
 
@@ -35,14 +35,14 @@ pub(in crate::hub) struct PendingStreams {
 
 pub(super) enum StreamSource {
     Mux(MuxSession),
-    /// What each request says of its client is believed of these.
+    /// The proxies that are trusted to name the client of each request.
     Http(http2::Server, TrustedProxies),
-    /// Whether datagrams are used.
+    /// The flag: whether datagrams are used.
     Quic(QuicConnection, bool),
 }
 
 impl PendingStreams {
-    /// The next stream; none when the connection has ended, after the error that ended it.
+    /// The next stream, or the error that ended the connection; none after that.
     pub(in crate::hub) async fn next(&mut self) -> Option<Result<PendingStream, ListenerError>> {
         self.accept().await.transpose()
     }
@@ -74,7 +74,7 @@ impl PendingStreams {
         Ok(stream.map(pending))
     }
 
-    /// Ends the connection in order, within that time.
+    /// Closes the connection in order, within this time.
     pub(in crate::hub) async fn shutdown(self, within: Duration) {
         match self.streams {
             StreamSource::Http(server, _) => server.shutdown(within).await,

@@ -10,7 +10,7 @@ use rtun_transport::forwarded::Forwarded;
 
 use super::error::ListenerError;
 
-/// Who may say for whom it connects.
+/// Proxies that are trusted to name their clients.
 #[derive(Clone)]
 pub(super) struct TrustedProxies(pub(super) Arc<[IpNet]>);
 
@@ -19,8 +19,8 @@ impl TrustedProxies {
         self.0.iter().any(|net| net.contains(&addr))
     }
 
-    /// Where a client comes from whose request has these forwarding headers: believed from trusted proxies, refused from
-    /// others where there are any, and else not looked at.
+    /// The address of the client of a request with these forwarding headers. Trusted proxies may name it. From any other peer
+    /// such headers are refused if trusted proxies are configured, and ignored if none are.
     pub(super) fn client(
         &self,
         peer: SocketAddr,

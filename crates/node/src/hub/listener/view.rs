@@ -1,4 +1,4 @@
-//! A hub's ways in as somebody sees them who only asks.
+//! A hub's listeners as reports see them.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -8,12 +8,12 @@ use tokio::sync::Notify;
 use super::certificate;
 use crate::report::{CertificateReport, ListenerReport, Transport};
 
-/// One way in. Keeps nothing open.
+/// One listener. Keeps nothing open.
 #[derive(Clone)]
 pub(in crate::hub) struct ListenerView {
     pub(in crate::hub) address: SocketAddr,
     pub(in crate::hub) transport: Transport,
-    /// If it is encrypted: who knows the certificate of the moment, and what has its files read at once.
+    /// With TLS: the acceptor, which knows the current certificate, and what makes it read its files at once.
     pub(in crate::hub) tls: Option<(Acceptor, Arc<Notify>)>,
 }
 
@@ -31,7 +31,7 @@ impl ListenerView {
         ListenerReport { address: self.address, transport: self.transport, certificate }
     }
 
-    /// Has the files of its certificate read now.
+    /// Reads the files of its certificate now.
     pub(in crate::hub) fn reload_certificate(&self) {
         if let Some((_, reread)) = &self.tls {
             reread.notify_one();

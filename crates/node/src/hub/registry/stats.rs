@@ -9,10 +9,10 @@ use crate::{
     report::{GatewayReport, HostReport, NamespaceReport, Queued, SharedReport},
 };
 
-/// Prefixes behind several hosts are reported for so many different lists of hosts.
+/// Shared prefixes are reported for at most this many different lists of hosts.
 const MAX_SHARED: usize = 64;
 
-/// The part of a hub's report that is the registry's.
+/// The registry's part of a hub's report.
 pub(in crate::hub) struct RegistryStats {
     pub(in crate::hub) namespaces: Vec<NamespaceReport>,
     pub(in crate::hub) gone: Traffic,
@@ -54,7 +54,7 @@ pub(super) fn report(namespace: &Namespace, configured: bool) -> NamespaceReport
     NamespaceReport { id: namespace.id, configured, routes, shared, hosts, traffic }
 }
 
-/// Who carries what is behind several hosts.
+/// The prefixes that several hosts share, and which of these hosts are active.
 fn shared(namespace: &Namespace, snapshot: &RoutingSnapshot) -> Vec<SharedReport> {
     let all = snapshot.routing.tables().flat_map(RoutingTable::shared);
     let reports = all.take(MAX_SHARED).map(|shared| {

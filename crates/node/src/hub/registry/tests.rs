@@ -7,7 +7,7 @@ use std::{
 
 use rtun_core::{PluginAnswer, Route};
 use rtun_proto::frame::write_frame;
-use rtun_settings::{HubRules, Located, Named, Provider, Rows};
+use rtun_settings::{HubRules, LocatedRow, Named, Provider, Rows};
 use rtun_transport::{
     Stream,
     memory::{self, MemoryStream},
@@ -19,7 +19,7 @@ use crate::{feeds::Feeds, hub::rules::ResolvedNames, report::Transport};
 
 const NAMESPACE: NamespaceId = NamespaceId::from_bytes([9; 16]);
 
-/// A stream that fails when it is told to.
+/// A stream that fails when the test asks for it.
 struct Fragile {
     inner: MemoryStream,
     faults: Arc<Faults>,
@@ -59,14 +59,14 @@ impl Stream for Fragile {
     }
 }
 
-/// Routes everybody has who is in no namespace of its own.
+/// With routes for all namespaces that have none of their own.
 fn registry() -> Arc<Registry> {
     let row = |n: u8| {
         let route = Route::new(
             format!("10.0.0.{n}/32").parse().unwrap(),
             format!("host-{n}").parse().unwrap(),
         );
-        Located { value: route, file: "test".into(), line: 1 }
+        LocatedRow { value: route, file: "test".into(), line: 1 }
     };
     let provider = Provider::Rows(Rows::inline((1..=2).map(row).collect()));
     let config = Arc::new(HubRules {
@@ -202,7 +202,7 @@ async fn whatever_ends_an_association_releases_all_that_it_had() {
         timeout(Duration::from_secs(5), rest).await.expect("its connection has ended");
         drop(sender);
         until("both have left", || names(&registry).is_empty()).await;
-        assert!(stats().namespaces.is_empty(), "{reason}: nobody needs the namespace");
+        assert!(stats().namespaces.is_empty(), "{reason}: the namespace is removed");
         until("nothing is held", || stats().queue_memory == 0).await;
         assert_eq!(registry.commons.population.load(Ordering::Relaxed), 0, "{reason}");
         let traffic = traffic();

@@ -1,4 +1,4 @@
-//! Who may connect from where, as whom, and into which namespace.
+//! From which addresses hosts may connect, as which users, and into which namespaces.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -20,16 +20,16 @@ use tracing::warn;
 
 use crate::feeds::Feeds;
 
-/// For one name of an admission to be resolved.
+/// Limit for resolving one name of an admission.
 const RESOLVING: Duration = Duration::from_secs(5);
 
-/// For all of them; those that are not resolved by then have no address yet, or the ones they had.
+/// Limit for resolving all names. Those that are not resolved by then keep the addresses they had, if any.
 const RESOLVING_ALL: Duration = Duration::from_secs(10);
 
-/// Names that are being resolved at a time.
+/// The most names that are resolved at a time.
 const RESOLVED_AT_ONCE: usize = 32;
 
-/// Whom a hub admits and where to, by `config` and what `feeds` have read.
+/// Which users and hosts a hub admits, and into which namespaces, by `config` and by what `feeds` have read.
 pub(super) fn access(config: &HubRules, feeds: &Feeds) -> AccessRules {
     let users = config.authers.as_ref().map(|authers| {
         let is_plugin = |auther: &Named<User>| matches!(auther.provider, Provider::Plugin(_));
@@ -54,8 +54,8 @@ pub(super) fn access(config: &HubRules, feeds: &Feeds) -> AccessRules {
     }
 }
 
-/// The users of one auther. A later source says another password, but the host names that an earlier one has bound the
-/// user to hold until one names others.
+/// The users of one auther. A later source may change a user's password; the host names that an earlier source binds the user
+/// to stay until a later one names others.
 fn credentials(auther: &Named<User>, feeds: &Feeds) -> Option<Credentials> {
     let Provider::Rows(rows) = &auther.provider else { return None };
     let mut bound: HashMap<String, Vec<HostName>> = HashMap::new();
@@ -70,7 +70,7 @@ fn credentials(auther: &Named<User>, feeds: &Feeds) -> Option<Credentials> {
     Some(credentials)
 }
 
-/// Those of the configuration, then those of each source, in rising order of priority.
+/// Visits the rows of the configuration, then those of each source, in rising order of priority.
 fn for_each_row<T: Send + Sync + 'static>(
     rows: &Rows<T>,
     feeds: &[Arc<Feed<T>>],
@@ -112,7 +112,7 @@ impl AddressAdmission {
 pub(in crate::hub) struct ResolvedNames(HashMap<String, Vec<IpAddr>>);
 
 impl ResolvedNames {
-    /// Resolves the names of all admissions that are not known yet, or with `again` every one. One that cannot be
+    /// Resolves the names of all admissions that are not resolved yet, or with `again` every one. A name that cannot be
     /// resolved keeps the addresses it had.
     pub(in crate::hub) async fn resolve(
         &self,
@@ -143,7 +143,10 @@ impl ResolvedNames {
                     resolved.insert(name, addresses);
                 }
                 Err(why) => {
-                    warn!(name, "an admission's name cannot be resolved: {why}");
+                    warn!(
+                        name,
+                        "an admission's name cannot be resolved, so it keeps the addresses it had: {why}"
+                    );
                     resolved.entry(name).or_default();
                 }
             }

@@ -23,11 +23,11 @@ pub(in crate::hub) struct Plugins {
     authers: Vec<ConnectedPlugin<AuthQuestions>>,
     ingress: Option<ConnectedPlugin<IngressQuestions>>,
     admissions: Vec<ConnectedPlugin<AdmissionQuestions>>,
-    /// Those of `routes`, by number.
+    /// The plugins of `routes`, by number.
     by_id: Arc<[Arc<RoutePluginAnswers>]>,
 }
 
-/// A plugin and what it was made of.
+/// A plugin and its settings.
 struct ConnectedPlugin<T> {
     name: String,
     settings: rtun_settings::PluginSettings,
@@ -95,22 +95,22 @@ impl Plugins {
         Arc::clone(&self.by_id)
     }
 
-    /// Whom to ask about users, in turn.
+    /// The plugins to ask about users, in turn.
     pub(in crate::hub) fn authers(&self) -> impl Iterator<Item = &Arc<AuthQuestions>> {
         self.authers.iter().map(|connected| &connected.plugin)
     }
 
-    /// Whom to ask where a host belongs.
+    /// The plugin to ask for the namespace of a host.
     pub(in crate::hub) fn ingress(&self) -> Option<&Arc<IngressQuestions>> {
         self.ingress.as_ref().map(|connected| &connected.plugin)
     }
 
-    /// Whom to ask about an address; each has to admit it.
+    /// The plugins to ask about an address; each has to admit it.
     pub(in crate::hub) fn admissions(&self) -> impl Iterator<Item = &Arc<AdmissionQuestions>> {
         self.admissions.iter().map(|connected| &connected.plugin)
     }
 
-    /// How each does.
+    /// The status of each.
     pub(in crate::hub) fn status(&self) -> Vec<PluginStatus> {
         let mut all = Vec::new();
         all.extend(self.routes.iter().map(|connected| connected.plugin.status()));
@@ -121,7 +121,7 @@ impl Plugins {
     }
 }
 
-/// The plugin in the place of `named`, if there is one.
+/// The plugin that answers instead of the rows of `named`, if there is one.
 fn connect<R, T>(
     kind: &'static str,
     named: &Named<R>,

@@ -3,12 +3,12 @@
 use std::{collections::HashMap, sync::Arc};
 
 use rtun_core::{RoutingTable, Row};
-use rtun_settings::{self, Located, Named, Provider, Quotas};
+use rtun_settings::{self, LocatedRow, Named, Provider, Quotas};
 
 use super::RulesError;
 use crate::feeds::Feeds;
 
-/// The tables of all routers that are no plugins.
+/// The tables of all routers that are not plugins.
 #[derive(Default)]
 pub(in crate::hub) struct CompiledTables(HashMap<String, CompiledTable>);
 
@@ -16,7 +16,7 @@ pub(in crate::hub) struct CompiledTables(HashMap<String, CompiledTable>);
 #[derive(Clone)]
 pub(in crate::hub) struct CompiledTable {
     /// What the configuration says, of the least priority.
-    pub(in crate::hub) inline: Arc<[Located<rtun_settings::Route>]>,
+    pub(in crate::hub) inline: Arc<[LocatedRow<rtun_settings::Route>]>,
     /// What sources have read, in rising order of priority.
     pub(in crate::hub) parts: Vec<Part<rtun_settings::Route>>,
     pub(in crate::hub) compiled: Arc<RoutingTable>,
@@ -30,8 +30,8 @@ pub(in crate::hub) struct Part<T> {
 }
 
 impl CompiledTables {
-    /// Compiles the tables of `routers`, which may stand there more than once. Those that `before` has compiled from
-    /// the same rows are kept.
+    /// Compiles the tables of `routers`, which may contain a router more than once. Tables that `before` has compiled from the
+    /// same rows are kept.
     pub(super) fn compile<'a>(
         routers: impl Iterator<Item = &'a Named<rtun_settings::Route>>,
         feeds: &Feeds,
@@ -86,7 +86,7 @@ impl CompiledTables {
 
 impl CompiledTable {
     fn compile(
-        inline: &[Located<rtun_settings::Route>],
+        inline: &[LocatedRow<rtun_settings::Route>],
         parts: Vec<Part<rtun_settings::Route>>,
     ) -> Self {
         let sources = parts.iter().rev().flat_map(|part| part.rows.iter().map(|row| &row.value));
@@ -97,7 +97,7 @@ impl CompiledTable {
 
     fn is_of(
         &self,
-        inline: &[Located<rtun_settings::Route>],
+        inline: &[LocatedRow<rtun_settings::Route>],
         parts: &[Part<rtun_settings::Route>],
     ) -> bool {
         let same =

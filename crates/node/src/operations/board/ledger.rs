@@ -1,7 +1,7 @@
-//! Counts of a whole process by the few labels that the configuration knows, which never go backwards.
+//! Totals of a whole process, by labels that the configuration names. They never decrease.
 //!
-//! Namespaces that hosts bring along come and go, and so do hubs at a reload. What each has counted since it was last
-//! looked at is added to totals here: those of the namespaces that the configuration names, and one of all others.
+//! Namespaces that hosts create come and go, and so do hubs at a reload. What each has counted since the last sample is added
+//! to totals here: one for each namespace that the configuration names, and one for all others.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,18 +9,18 @@ use rtun_core::NamespaceId;
 
 use crate::{counters::Traffic, report::HubReport};
 
-/// Totals of all hubs there were.
+/// Totals of all hubs that have run.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     totals: Totals,
-    /// What was known of each running hub when it was last looked at.
+    /// The counts of each running hub at the last sample.
     seen: BTreeMap<HubId, HubCounts>,
 }
 
-/// Tells a running hub from others, also from an earlier one of the same name.
+/// Identifies a running hub, also among earlier ones of the same name.
 pub(crate) type HubId = u64;
 
-/// What passed, and what happened.
+/// Packets and events.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Totals {
     /// By namespace; `None`: of those that the configuration does not name, and of those that are gone.
@@ -39,14 +39,14 @@ struct HubCounts {
     ends: BTreeMap<String, u64>,
 }
 
-/// Whether a namespace has a label of its own: the configuration names it, or it is the one of hosts that name none.
+/// Whether a namespace has a label of its own: the configuration names it, or it is the default namespace.
 pub(crate) fn is_labelled(id: NamespaceId, configured: bool) -> bool {
     configured || id.is_default()
 }
 
 impl Ledger {
-    /// Adds what these hubs, which are all that run, have counted since the last time. Returns the totals.
-    pub(crate) fn look<'a>(
+    /// Adds what these hubs, which are all that run, have counted since the last sample; returns the totals.
+    pub(crate) fn sample<'a>(
         &mut self,
         hubs: impl IntoIterator<Item = (HubId, &'a HubReport)>,
     ) -> Totals {
@@ -75,11 +75,11 @@ impl Totals {
             }
             let traffic = &namespace.traffic;
             let passed = match before.labelled.get(&namespace.id) {
-                // It went and came back: its counts began anew.
+                // It was removed and created again, so its counts began at zero.
                 Some(then) if traffic.packets_in < then.packets_in => traffic.clone(),
                 Some(then) => traffic.since(then),
                 None if new_hub => traffic.clone(),
-                // What it had counted before it was named is among the others'.
+                // What it counted before the configuration named it is in the total of the others.
                 None => Traffic::default(),
             };
             passed_labelled += &passed;
@@ -155,28 +155,28 @@ mod tests {
     #[test]
     fn only_namespaces_that_the_configuration_names_have_labels() {
         let mut ledger = Ledger::default();
-        let totals = ledger.look([(1, &hub(5, &[(0, false, 1), (1, true, 2), (2, false, 3)]))]);
+        let totals = ledger.sample([(1, &hub(5, &[(0, false, 1), (1, true, 2), (2, false, 3)]))]);
         assert_eq!(packets(&totals), [(255, 8), (0, 1), (1, 2)]);
-        let totals = ledger.look([(1, &hub(8, &[(0, false, 1), (1, true, 4)]))]);
+        let totals = ledger.sample([(1, &hub(8, &[(0, false, 1), (1, true, 4)]))]);
         assert_eq!(packets(&totals), [(255, 8), (0, 1), (1, 4)], "2 has gone");
-        let totals = ledger.look([(1, &hub(8, &[(0, true, 1), (1, false, 4)]))]);
+        let totals = ledger.sample([(1, &hub(8, &[(0, true, 1), (1, false, 4)]))]);
         assert_eq!(packets(&totals), [(255, 8), (0, 1)], "1 is not named any more");
-        let totals = ledger.look([(2, &hub(0, &[(0, true, 10)]))]);
+        let totals = ledger.sample([(2, &hub(0, &[(0, true, 10)]))]);
         assert_eq!(packets(&totals), [(255, 8), (0, 11)], "another hub goes on from there");
     }
 
     #[test]
-    fn many_names_of_strangers_are_one_label() {
+    fn many_names_of_unauthenticated_peers_are_one_label() {
         let mut ledger = Ledger::default();
         let mut hub = hub(0, &[(1, true, 1)]);
         let named = hub.namespaces.clone();
-        let stranger = |n: u128| NamespaceReport {
+        let unnamed = |n: u128| NamespaceReport {
             id: NamespaceId::from_bytes((n + 2).to_be_bytes()),
             configured: false,
             ..named[0].clone()
         };
-        hub.namespaces.extend((0..100_000).map(stranger));
-        let totals = ledger.look([(1, &hub)]);
+        hub.namespaces.extend((0..100_000).map(unnamed));
+        let totals = ledger.sample([(1, &hub)]);
         assert_eq!(packets(&totals), [(255, 100_000), (1, 1)]);
     }
 
@@ -205,7 +205,7 @@ mod tests {
                         false => gone += counts[n].take().unwrap_or(0),
                     }
                 }
-                let totals = ledger.look([(7, &hub(gone, &namespaces))]);
+                let totals = ledger.sample([(7, &hub(gone, &namespaces))]);
                 let now: BTreeMap<_, _> = packets(&totals).into_iter().collect();
                 for (label, count) in &now {
                     prop_assert!(before.get(label).is_none_or(|then| then <= count), "{label}");

@@ -1,4 +1,4 @@
-//! Asking a running process.
+//! Sending a request to a running process.
 
 use std::{
     io::{self, Read, Write},
@@ -12,37 +12,37 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::protocol::{ControlRequest, DEADLINE, MAX_ANSWER};
 
-/// Why there is no answer.
+/// Why a request has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlAskError {
     /// The process has ended, or there is no such socket.
-    #[error("nobody listens there")]
+    #[error("no process listens there")]
     Nobody,
     /// It is another user's.
-    #[error("it belongs to another user")]
+    #[error("it belongs to another user: run this as root or as the user of the process")]
     NotPermitted,
-    /// It said no.
+    /// The process answered with an error.
     #[error("{0}")]
     Refused(String),
-    /// It does not answer in time.
+    /// The process does not answer in time.
     #[error("no answer within {} s", DEADLINE.as_secs())]
     Timeout,
-    /// What it answered is not an answer.
-    #[error("what it answers is no answer to this: {0}")]
+    /// The answer does not match the request.
+    #[error("the answer cannot be read, which another version of rtun may cause: {0}")]
     Malformed(#[from] serde_json::Error),
     /// The connection broke.
     #[error(transparent)]
     Broken(#[from] io::Error),
 }
 
-/// Asks the process that listens at `path`; waits no longer than a few seconds. The answer is what stands under the
-/// request's name.
+/// Sends a request to the process that listens at `path`; waits a few seconds at most. Returns the value under the request's
+/// name.
 pub fn ask(path: &Path, request: &ControlRequest) -> Result<Value, ControlAskError> {
     let deadline = Instant::now() + DEADLINE;
     let mut socket = connect(path)?;
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
-    // Who is not permitted is told so without having been listened to.
+    // A client that is not permitted gets its answer before its request is read, so writing may fail.
     let sent = socket.write_all(&line);
     let answer = match read_all(&mut socket, deadline) {
         Ok(answer) if answer.is_empty() => {
@@ -61,7 +61,7 @@ pub fn ask(path: &Path, request: &ControlRequest) -> Result<Value, ControlAskErr
 
 pub(super) fn connect(path: &Path) -> Result<Socket, ControlAskError> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // Also bounds connecting, where too many wait already.
+    // Also bounds connecting, when the backlog of the socket is full.
     socket.set_write_timeout(Some(DEADLINE))?;
     match socket.connect(&SockAddr::unix(path)?) {
         Ok(()) => Ok(socket),
@@ -85,7 +85,7 @@ fn read_all(socket: &mut Socket, deadline: Instant) -> Result<Vec<u8>, ControlAs
         socket.set_read_timeout(Some(left))?;
         match socket.read(&mut piece) {
             Ok(0) => return Ok(answer),
-            // How a connection ends whose other end did not want to hear all of the request.
+            // The other end has closed the connection before it read the whole request.
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(answer),
             Ok(_) if answer.len() as u64 > MAX_ANSWER => {
                 return Err(io::Error::from(io::ErrorKind::FileTooLarge).into());
@@ -100,7 +100,7 @@ fn read_all(socket: &mut Socket, deadline: Instant) -> Result<Vec<u8>, ControlAs
     }
 }
 
-/// Ends both ways of a connection that was made to see whether somebody listens.
+/// Closes a connection that was made only to find out whether a process listens.
 pub(super) fn hang_up(socket: &Socket) {
     let _ = socket.shutdown(Shutdown::Both);
 }

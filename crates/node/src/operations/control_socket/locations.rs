@@ -1,4 +1,4 @@
-//! Where control sockets are on this machine.
+//! The locations of control sockets on this machine.
 
 use std::{
     ffi::OsString,
@@ -11,27 +11,27 @@ use nix::unistd::geteuid;
 
 use super::client::{ControlAskError, connect, hang_up};
 
-/// Root's folder.
+/// The directory for root.
 const ROOTS: &str = "/run/rtun";
 
-/// The folders of users that are logged in, each with a folder per program in it.
+/// The directories of users that are logged in; each contains one directory per program.
 const USERS: &str = "/run/user";
 
-/// Where a process puts its socket, and where others look for it.
+/// Where a process creates its socket, and where others look for it.
 #[derive(Debug, Clone)]
 pub struct SocketLocations {
-    /// `$RTUN_SOCKET`: exactly there.
+    /// `$RTUN_SOCKET`: exactly this path.
     exact: Option<PathBuf>,
-    /// Folders in which each process has a socket named after its id; the first that can be used is.
+    /// Directories in which each process has a socket named after its id; the first usable one is used.
     folders: Vec<PathBuf>,
 }
 
 impl SocketLocations {
-    /// SocketLocations by these environment variables: `$RTUN_SOCKET`, else `$RUNTIME_DIRECTORY` (which systemd sets), else
+    /// The locations by these environment variables: `$RTUN_SOCKET`, else `$RUNTIME_DIRECTORY` (which systemd sets), else
     /// `/run/rtun` for root, else `$XDG_RUNTIME_DIR/rtun`.
     pub fn from_vars(var: impl Fn(&str) -> Option<OsString>) -> Self {
         let path = |name: &str| var(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        // systemd names several with colons in between.
+        // systemd separates several paths by colons.
         let runtime = path("RUNTIME_DIRECTORY")
             .and_then(|folders| folders.to_str()?.split(':').next().map(PathBuf::from));
         let roots = geteuid().is_root().then(|| PathBuf::from(ROOTS));
@@ -40,7 +40,7 @@ impl SocketLocations {
         Self { exact: path("RTUN_SOCKET"), folders }
     }
 
-    /// Where this process may put its socket, best first.
+    /// The paths where this process may create its socket, best first.
     pub(super) fn own(&self) -> Vec<PathBuf> {
         match &self.exact {
             Some(path) => vec![path.clone()],
@@ -51,8 +51,8 @@ impl SocketLocations {
         }
     }
 
-    /// Makes the folder of a socket of ours and clears it of abandoned ones. A folder in which others may write is not
-    /// used: they could put theirs in the place of ours.
+    /// Creates the directory of this process's socket and removes abandoned sockets from it. A directory in which other users
+    /// may write is an error: they could replace the socket.
     pub(super) fn prepare(&self, path: &Path) -> io::Result<()> {
         let Some(folder) = path.parent().filter(|_| self.exact.is_none()) else { return Ok(()) };
         match fs::DirBuilder::new().mode(0o700).create(folder) {
@@ -61,16 +61,18 @@ impl SocketLocations {
         }
         let found = fs::metadata(folder)?;
         if found.uid() != geteuid().as_raw() || found.mode() & 0o022 != 0 {
-            return Err(io::Error::other("others may write in this folder"));
+            return Err(io::Error::other(
+                "other users may write in this directory: use one of which they have no write permission",
+            ));
         }
         for socket in sockets_in(folder) {
-            // One in use stays.
+            // A socket in use stays.
             let _ = remove_stale(&socket);
         }
         Ok(())
     }
 
-    /// Every socket that there is to ask, abandoned ones included.
+    /// All sockets that are found, abandoned ones included.
     pub fn sockets(&self) -> Vec<PathBuf> {
         let exact = self.exact.iter().filter(|path| path.exists()).cloned();
         let mut found: Vec<_> = exact.collect();
@@ -90,7 +92,7 @@ impl SocketLocations {
         found
     }
 
-    /// The folders that are looked through, and the folders in them.
+    /// The directories that are searched, as are the directories in them.
     pub fn searched(&self) -> Vec<PathBuf> {
         let mut folders = self.folders.clone();
         folders.push(PathBuf::from(ROOTS));
@@ -103,7 +105,7 @@ impl SocketLocations {
     }
 }
 
-/// Removes a socket of this user's that nobody listens on. What else is in its place is left, and is an error.
+/// Removes a socket of this user on which no process listens. Any other file at its path stays, and is an error.
 pub fn remove_stale(path: &Path) -> io::Result<()> {
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,
@@ -111,19 +113,21 @@ pub fn remove_stale(path: &Path) -> io::Result<()> {
         Err(error) => return Err(error),
     };
     if !found.file_type().is_socket() || found.uid() != geteuid().as_raw() {
-        return Err(io::Error::other("something else is in its place"));
+        return Err(io::Error::other(
+            "another kind of file, or a file of another user, is at this path",
+        ));
     }
     match connect(path) {
         Err(ControlAskError::Nobody) => fs::remove_file(path),
         Ok(socket) => {
             hang_up(&socket);
-            Err(io::Error::other("it is in use"))
+            Err(io::Error::other("another process listens there: it is in use"))
         }
         Err(error) => Err(io::Error::other(error)),
     }
 }
 
-/// The sockets in a folder that are named as a process names its own, by their names.
+/// The sockets in a directory that are named as processes name theirs, sorted.
 fn sockets_in(folder: &Path) -> Vec<PathBuf> {
     let mut found = entries(folder);
     found.retain(|path| {
@@ -134,7 +138,7 @@ fn sockets_in(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// What is in a folder; nothing where it cannot be read.
+/// The entries of a directory; none if it cannot be read.
 fn entries(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     entries.filter_map(|entry| Some(entry.ok()?.path())).collect()

@@ -1,4 +1,4 @@
-//! What can be asked of a running process, what is answered, and their bounds.
+//! Requests to a running process, its answers, and their bounds.
 
 use std::time::Duration;
 
@@ -15,20 +15,20 @@ pub(super) const MAX_REQUEST: u64 = 64 * 1024;
 /// The longest answer, in bytes: enough for 100,000 hosts.
 pub(super) const MAX_ANSWER: u64 = 64 * 1024 * 1024;
 
-/// From accepting to the last byte of the answer; whoever asks waits as long.
+/// Limit from accepting to the last byte of the answer. Clients wait as long.
 pub(super) const DEADLINE: Duration = Duration::from_secs(5);
 
-/// What can be asked.
+/// A request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case")]
 pub enum ControlRequest {
-    /// How it goes.
+    /// The state of the process and its services.
     Status,
-    /// What becomes of a packet, and why.
+    /// What happens to a packet, and why.
     Explain(Inquiry),
 }
 
-/// What is answered, under the name of the request.
+/// An answer, under the name of its request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ControlAnswer {

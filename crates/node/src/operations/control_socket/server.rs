@@ -28,20 +28,20 @@ use crate::{
     runtime::{descriptors::is_exhausted, duties::Duty},
 };
 
-/// Requests answered at a time; further ones are told to come back.
+/// Requests that are answered at a time; further ones get an error that asks to try again.
 const AT_ONCE: usize = 8;
 
 /// Pause after a failure to accept, such as no descriptor left: other connections may end during it.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// A socket that is listened on; dropping this removes it.
+/// A listening control socket; dropping this removes it.
 pub struct ControlSocket {
-    places: SocketLocations,
+    locations: SocketLocations,
     board: Arc<Board>,
     listening: Listening,
 }
 
-/// A socket under its name.
+/// A listening socket at a path.
 struct Listening {
     path: PathBuf,
     inode: u64,
@@ -49,15 +49,15 @@ struct Listening {
     _accepting: Duty,
 }
 
-/// Why nobody can ask.
+/// Why there is no control socket.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The environment names no place, and the usual ones are root's.
+    /// The environment names no location, and the default ones belong to root.
     #[error("no folder for the control socket: set RTUN_SOCKET, or XDG_RUNTIME_DIR")]
-    NoPlace,
-    /// A place there is, but no socket can be made there.
-    #[error("no control socket at {}: {source}", path.display())]
-    Place {
+    NoLocation,
+    /// A socket cannot be created at a location.
+    #[error("cannot create the control socket at {}: {source}", path.display())]
+    Location {
         /// Of the socket.
         path: PathBuf,
         /// Why not.
@@ -66,40 +66,43 @@ pub enum OpenError {
 }
 
 impl ControlSocket {
-    /// Listens at the first of `places` where that is possible. Sockets there that nobody listens on are removed.
-    pub fn open(places: &SocketLocations, board: Arc<Board>) -> Result<Self, OpenError> {
-        let mut failure = OpenError::NoPlace;
-        for path in places.own() {
-            match Self::open_at(&path, places, &board) {
+    /// Listens at the first of `locations` where that is possible. Sockets there on which no process listens are removed.
+    pub fn open(locations: &SocketLocations, board: Arc<Board>) -> Result<Self, OpenError> {
+        let mut failure = OpenError::NoLocation;
+        for path in locations.own() {
+            match Self::open_at(&path, locations, &board) {
                 Ok(listening) => {
-                    return Ok(Self { places: places.clone(), board, listening });
+                    return Ok(Self { locations: locations.clone(), board, listening });
                 }
-                Err(source) => failure = OpenError::Place { path, source },
+                Err(source) => failure = OpenError::Location { path, source },
             }
         }
         Err(failure)
     }
 
-    /// Where it is.
+    /// Its path.
     pub fn path(&self) -> &Path {
         &self.listening.path
     }
 
-    /// Listens there again if the socket has been removed; whether it had been. What else is in its place is left, and is
-    /// an error.
+    /// Listens again if the socket was removed; returns whether it was. Any other file at its path stays, and is an error.
     pub fn look_after(&mut self) -> io::Result<bool> {
         if self.listening.is_in_place() {
             return Ok(false);
         }
         let path = self.listening.path.clone();
-        self.listening = Self::open_at(&path, &self.places, &self.board)?;
+        self.listening = Self::open_at(&path, &self.locations, &self.board)?;
         Ok(true)
     }
 
-    fn open_at(path: &Path, places: &SocketLocations, board: &Arc<Board>) -> io::Result<Listening> {
-        places.prepare(path)?;
+    fn open_at(
+        path: &Path,
+        locations: &SocketLocations,
+        board: &Arc<Board>,
+    ) -> io::Result<Listening> {
+        locations.prepare(path)?;
         locations::remove_stale(path)?;
-        // Under its name only once it is listened on: until then it would look abandoned.
+        // It gets its name only when it is listening: before that, other processes would take it for an abandoned one.
         let unfinished = path.with_extension(format!("{}.new", std::process::id()));
         let _ = fs::remove_file(&unfinished);
         let listener = UnixListener::bind(&unfinished)?;
@@ -131,7 +134,7 @@ impl Listening {
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        // Unless somebody else has put theirs in its place.
+        // Another file may be at its path now.
         if self.is_in_place() {
             let _ = fs::remove_file(&self.path);
         }
@@ -175,8 +178,8 @@ async fn accept(listener: Arc<UnixListener>, board: Arc<Board>) {
     }
 }
 
-/// A descriptor that is held so that there is one when all others are in use.
-struct Reserve(#[expect(dead_code, reason = "it is there to be closed")] File);
+/// A descriptor that is held in reserve for when all others are in use.
+struct Reserve(#[expect(dead_code, reason = "closing it is its purpose")] File);
 
 impl Reserve {
     fn take() -> Option<Self> {
@@ -203,7 +206,7 @@ async fn serve(mut stream: UnixStream, board: &Board) -> io::Result<()> {
     stream.shutdown().await
 }
 
-/// The request, or what is wrong with it.
+/// Reads the request, or says what is wrong with it.
 async fn read_request(stream: &mut UnixStream) -> io::Result<Result<ControlRequest, String>> {
     let mut line = Vec::new();
     BufReader::new(stream.take(MAX_REQUEST + 1)).read_until(b'\n', &mut line).await?;
@@ -214,7 +217,7 @@ async fn read_request(stream: &mut UnixStream) -> io::Result<Result<ControlReque
 }
 
 impl Board {
-    /// Answers whoever may ask.
+    /// Answers a request of a permitted client.
     fn answer(&self, request: ControlRequest) -> ControlAnswer {
         match request {
             ControlRequest::Status => ControlAnswer::Status(Box::new(self.status())),
@@ -238,10 +241,10 @@ mod tests {
     fn folder_and_locations() -> (TempDir, SocketLocations) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().to_owned();
-        let places = SocketLocations::from_vars(move |name| {
+        let locations = SocketLocations::from_vars(move |name| {
             (name == "RUNTIME_DIRECTORY").then(|| path.clone().into_os_string())
         });
-        (folder, places)
+        (folder, locations)
     }
 
     async fn raw(path: &Path, request: Vec<u8>) -> String {
@@ -256,11 +259,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_process_tells_how_it_goes_until_its_socket_is_gone() {
-        let (_folder, places) = folder_and_locations();
-        let socket = ControlSocket::open(&places, Arc::default()).unwrap();
+        let (_folder, locations) = folder_and_locations();
+        let socket = ControlSocket::open(&locations, Arc::default()).unwrap();
         let path = socket.path().to_owned();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(places.sockets().contains(&path));
+        assert!(locations.sockets().contains(&path));
 
         let at = path.clone();
         let asked = tokio::task::spawn_blocking(move || ask(&at, &ControlRequest::Status));
@@ -294,8 +297,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_socket_that_is_removed_is_made_again() {
-        let (folder, places) = folder_and_locations();
-        let mut socket = ControlSocket::open(&places, Arc::default()).unwrap();
+        let (folder, locations) = folder_and_locations();
+        let mut socket = ControlSocket::open(&locations, Arc::default()).unwrap();
         let path = socket.path().to_owned();
         assert!(!socket.look_after().unwrap());
         fs::remove_dir_all(folder.path()).unwrap();
@@ -311,8 +314,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_no_request_is_answered_with_what_is_wrong() {
-        let (_folder, places) = folder_and_locations();
-        let socket = ControlSocket::open(&places, Arc::default()).unwrap();
+        let (_folder, locations) = folder_and_locations();
+        let socket = ControlSocket::open(&locations, Arc::default()).unwrap();
         for (request, expected) in [
             (&b"{\"request\":\"reboot\"}\n"[..], "unknown variant `reboot`"),
             (b"\x1b[31m\n", "not a request"),
@@ -330,8 +333,8 @@ mod tests {
 
     #[tokio::test]
     async fn those_who_ask_slowly_do_not_keep_others_waiting_for_ever() {
-        let (_folder, places) = folder_and_locations();
-        let socket = ControlSocket::open(&places, Arc::default()).unwrap();
+        let (_folder, locations) = folder_and_locations();
+        let socket = ControlSocket::open(&locations, Arc::default()).unwrap();
         let mut idle = Vec::new();
         for _ in 0..AT_ONCE {
             idle.push(UnixStream::connect(socket.path()).await.unwrap());
@@ -345,26 +348,26 @@ mod tests {
 
     #[tokio::test]
     async fn an_abandoned_socket_makes_room_and_one_in_use_does_not() {
-        let (folder, places) = folder_and_locations();
+        let (folder, locations) = folder_and_locations();
         let abandoned = folder.path().join("1.sock");
         drop(std::os::unix::net::UnixListener::bind(&abandoned).unwrap());
-        let own = places.own().remove(0);
-        places.prepare(&own).unwrap();
+        let own = locations.own().remove(0);
+        locations.prepare(&own).unwrap();
         assert!(!abandoned.exists(), "swept");
         let exact = own.clone().into_os_string();
-        let places =
+        let locations =
             SocketLocations::from_vars(|name| (name == "RTUN_SOCKET").then(|| exact.clone()));
         drop(std::os::unix::net::UnixListener::bind(&own).unwrap());
-        let socket = ControlSocket::open(&places, Arc::default()).unwrap();
+        let socket = ControlSocket::open(&locations, Arc::default()).unwrap();
         assert_eq!(socket.path(), own);
 
-        let second = ControlSocket::open(&places, Arc::default());
+        let second = ControlSocket::open(&locations, Arc::default());
         assert!(second.is_err_and(|error| error.to_string().contains("in use")));
         assert!(own.exists(), "the first is there still");
 
         drop(socket);
         fs::write(&own, "precious").unwrap();
-        assert!(ControlSocket::open(&places, Arc::default()).is_err());
+        assert!(ControlSocket::open(&locations, Arc::default()).is_err());
         assert_eq!(fs::read_to_string(&own).unwrap(), "precious");
     }
 }

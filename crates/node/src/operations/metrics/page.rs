@@ -13,7 +13,7 @@ use crate::counters::Traffic;
 /// Names and values of a sample's labels.
 pub(super) type Labels = Vec<(&'static str, String)>;
 
-/// The page as it is written; a name without `_total`, which counters get.
+/// A page that is being written. Names are without `_total`, which is added to those of counters.
 pub(super) struct Page<'a> {
     pub(super) encoder: DescriptorEncoder<'a>,
 }
@@ -68,7 +68,7 @@ impl Page<'_> {
     }
 }
 
-/// The label of a namespace; of those without one of their own, `other`.
+/// The label of a namespace; `other` for those without a label of their own.
 pub(super) fn name_of(id: Option<NamespaceId>) -> String {
     match id {
         Some(id) if id.is_default() => "default".into(),
@@ -93,13 +93,13 @@ pub(super) fn words(reason: DropReason) -> [(&'static str, String); 2] {
     [("stage", stage(reason).into()), ("reason", reason.as_str().into())]
 }
 
-/// The reasons that there were.
+/// The drop reasons with a count above zero.
 pub(super) fn drops(traffic: &Traffic) -> impl Iterator<Item = (DropReason, u64)> {
     let counts = DropReason::ALL.into_iter().map(|reason| (reason, traffic.dropped(reason)));
     counts.filter(|(_, count)| *count > 0)
 }
 
-/// Where on its way a packet is lost for this reason.
+/// The stage at which a packet is lost for this reason.
 fn stage(reason: DropReason) -> &'static str {
     match reason {
         DropReason::FrameEmpty

@@ -1,4 +1,4 @@
-//! What the system knows about this process, as far as it is cheap to ask.
+//! The resources that the process uses, as far as the system reports them cheaply.
 
 use std::{fs, time::Duration};
 
@@ -7,7 +7,7 @@ use nix::sys::{
     time::TimeVal,
 };
 
-/// Resources used; what cannot be read is absent.
+/// Resources in use; values that cannot be read are absent.
 pub(super) struct Usage {
     /// Of all threads, in user and kernel space.
     pub(super) cpu: Option<Duration>,
@@ -20,7 +20,7 @@ pub(super) struct Usage {
 }
 
 impl Usage {
-    /// As of now.
+    /// The current values.
     pub(super) fn read() -> Self {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let kibibytes = |key: &str| {
@@ -33,7 +33,7 @@ impl Usage {
                 .map(|usage| duration(usage.user_time()) + duration(usage.system_time())),
             resident: kibibytes("VmRSS:"),
             virtual_memory: kibibytes("VmSize:"),
-            // One of them is open only for counting them.
+            // One of them is the directory that is being read.
             open_descriptors: fs::read_dir("/proc/self/fd")
                 .ok()
                 .map(|entries| entries.count().saturating_sub(1) as u64),

@@ -42,11 +42,10 @@ use crate::{
     runtime::duties::Duty,
 };
 
-/// What the page is.
+/// The content type of the page.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Connections at a time; for one more the one that has been there longest is closed, so that those who are slow keep
-/// nobody out.
+/// Connections at a time. For one more, the oldest is closed, so that slow clients cannot block others.
 const AT_ONCE: usize = 16;
 
 /// From accepting to the end of the request's head.
@@ -55,10 +54,10 @@ const REQUEST_DEADLINE: Duration = Duration::from_secs(2);
 /// From accepting to the last byte of the answer.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Pause after a failure to accept, such as no descriptor left: others may end meanwhile.
+/// Pause after a failure to accept, such as no descriptor left: other connections may end during it.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Metrics being served; ends when dropped.
+/// Serves metrics until it is dropped.
 pub(crate) struct MetricsServer {
     config: rtun_settings::MetricsSettings,
     settings: Arc<MetricsAccess>,
@@ -79,8 +78,10 @@ pub enum MetricsError {
         /// Why not.
         source: io::Error,
     },
-    /// Users come from elsewhere than the configuration.
-    #[error("auther {0:?}: metrics need users that are in the configuration itself")]
+    /// The users come from a source or a plugin.
+    #[error(
+        "auther {0:?} has a source or a plugin: for metrics, list the users in the configuration itself"
+    )]
     Users(String),
 }
 
@@ -105,8 +106,8 @@ enum MetricsListener {
 }
 
 impl MetricsServer {
-    /// The server for `wanted`: `before` if nothing has changed, one on the same listener if the address has not, and a
-    /// new one otherwise. What has changed on the same listener holds from [`MetricsServer::commit`] on.
+    /// The server for `wanted`: `before` if nothing has changed, one on the same listener if the address is unchanged, else a new
+    /// one. On the same listener, changes take effect at [`MetricsServer::commit`].
     pub(crate) fn next(
         before: Option<&Arc<Self>>,
         wanted: Option<&rtun_settings::MetricsSettings>,
@@ -124,12 +125,12 @@ impl MetricsServer {
         Ok(Some(Arc::new(Self { config: wanted.clone(), settings, listening })))
     }
 
-    /// From now on requests are answered as this server's configuration says.
+    /// From now on requests are answered by this server's configuration.
     pub(crate) fn commit(&self) {
         self.listening.settings.store(Arc::clone(&self.settings));
     }
 
-    /// Where it listens, if not on a Unix socket.
+    /// The address of its listener, if it is not a Unix socket.
     pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
         self.listening.local_addr
     }
@@ -208,7 +209,7 @@ impl MetricsAccess {
     }
 }
 
-/// User and password with a colon in between (RFC 7617 section 2).
+/// Decodes user and password, with a colon between them (RFC 7617 section 2).
 fn basic(value: &HeaderValue) -> Option<Vec<u8>> {
     let (scheme, rest) = value.to_str().ok()?.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
@@ -248,7 +249,7 @@ async fn accept(
     }
 }
 
-/// Connections that are served, the oldest first; they end with this.
+/// Connections that are served, the oldest first; dropping this ends them.
 #[derive(Default)]
 struct Served(VecDeque<JoinHandle<()>>);
 

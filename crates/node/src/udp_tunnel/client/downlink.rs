@@ -7,29 +7,29 @@ use std::{
 
 use rtun_core::udp_tunnel::DatagramDrop;
 use rtun_proto::udp_tunnel::FromServer;
-use rtun_transport::udp::Received;
+use rtun_transport::udp::ReceivedDatagrams;
 use tracing::info;
 
 use super::{
     super::{
-        delivery::Delivery,
+        delivery::DeviceBatch,
         session::{Conversation, DialledServer},
     },
-    ClientState,
+    UdpClientState,
 };
-use crate::device::Port;
+use crate::device::DevicePort;
 
 /// A client's side of a conversation with its server.
-pub(super) struct Registering {
+pub(super) struct ClientRegistration {
     pub(super) service: String,
     /// The same bytes each time.
     pub(super) register: Vec<u8>,
-    pub(super) port: Arc<Port>,
-    pub(super) state: Arc<ClientState>,
+    pub(super) port: Arc<DevicePort>,
+    pub(super) state: Arc<UdpClientState>,
 }
 
-impl Conversation for Registering {
-    type Intake = Delivery;
+impl Conversation for ClientRegistration {
+    type Intake = DeviceBatch;
 
     const CAUSES: &'static str = "The server is down or out of reach; or it refuses this client, which it does in silence: \
          another passphrase, an address that is not in its networks, or one that another client has";
@@ -42,16 +42,16 @@ impl Conversation for Registering {
         self.register.clone()
     }
 
-    fn intake(&self) -> Delivery {
-        Delivery::new(&*self.port)
+    fn intake(&self) -> DeviceBatch {
+        DeviceBatch::new(&*self.port)
     }
 
     fn take(
         &self,
         server: &str,
         remote: SocketAddr,
-        received: &Received,
-        delivery: &mut Delivery,
+        received: &ReceivedDatagrams,
+        delivery: &mut DeviceBatch,
     ) -> bool {
         let reply = self.sort(received, delivery);
         delivery.deliver(received.buffer(), &*self.port, &self.state.received);
@@ -65,9 +65,9 @@ impl Conversation for Registering {
     }
 }
 
-impl Registering {
+impl ClientRegistration {
     /// Takes what has arrived apart: packets for the device, and the last reply.
-    fn sort(&self, received: &Received, delivery: &mut Delivery) -> Option<IpAddr> {
+    fn sort(&self, received: &ReceivedDatagrams, delivery: &mut DeviceBatch) -> Option<IpAddr> {
         let counters = &self.state.received;
         let (mut packets, mut bytes) = (0, 0);
         let mut reply = None;

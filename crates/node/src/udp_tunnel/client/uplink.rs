@@ -11,18 +11,18 @@ use rtun_system::tun::PacketDevice;
 
 use super::{
     super::{
-        gather::{Destination, Gather},
-        reader::{CUT, Read, Reader},
-        session::Connected,
+        gather::{DatagramDestination, SendBatch},
+        reader::{CUT, DeviceRead, DeviceReader},
+        session::ServerSocket,
     },
-    ClientState,
+    UdpClientState,
 };
 use crate::link::ReadTurns;
 
 /// Moves packets until the device fails. Without a server they are taken and dropped, so that none is delivered long after it was
 /// sent.
-pub(super) async fn run<D: PacketDevice>(state: &ClientState, device: &D) -> io::Error {
-    let (mut reader, mut gather) = (Reader::new(), Gather::new(CUT));
+pub(super) async fn run<D: PacketDevice>(state: &UdpClientState, device: &D) -> io::Error {
+    let (mut reader, mut gather) = (DeviceReader::new(), SendBatch::new(CUT));
     let mut turns = ReadTurns::default();
     loop {
         if let Err(error) = device.readable().await {
@@ -42,26 +42,29 @@ pub(super) async fn run<D: PacketDevice>(state: &ClientState, device: &D) -> io:
 
 /// Takes packets from the device until it has none or there are enough.
 fn fill<D: PacketDevice>(
-    state: &ClientState,
-    connected: Option<&Arc<Connected>>,
+    state: &UdpClientState,
+    connected: Option<&Arc<ServerSocket>>,
     device: &D,
-    reader: &mut Reader,
-    gather: &mut Gather,
+    reader: &mut DeviceReader,
+    gather: &mut SendBatch,
 ) -> io::Result<()> {
     let counters = &state.sent;
     while !gather.is_full() {
         match reader.next(device)? {
-            Read::Nothing => break,
-            Read::Nonsense => {
+            DeviceRead::Nothing => break,
+            DeviceRead::Nonsense => {
                 counters.count_in(1, 0);
                 counters.count_drops(DatagramDrop::Malformed, 1);
             }
-            Read::Packet(packet) => {
+            DeviceRead::Packet(packet) => {
                 let packets = packet.segments() as u64;
                 counters.count_in(packets, packet.packets_len() as u64);
                 match (judge(packet.bytes()), connected) {
                     (Ok(()), Some(connected)) => {
-                        gather.push(Destination { to: connected.remote, local: None }, &packet);
+                        gather.push(
+                            DatagramDestination { to: connected.remote, local: None },
+                            &packet,
+                        );
                     }
                     (Ok(()), None) => counters.count_drops(DatagramDrop::NotConnected, packets),
                     (Err(reason), _) => counters.count_drops(reason, packets),

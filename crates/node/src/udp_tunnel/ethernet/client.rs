@@ -18,15 +18,17 @@ use self::downlink::Switched;
 use super::{
     super::{
         counters::DatagramCounters,
-        session::{DialledServer, Session},
+        session::{DialledServer, ServerSession},
     },
     hardware_address,
-    report::TapClientReport,
     sealing::Sealing,
 };
 use crate::{
-    device::{DeviceError, DeviceHistory, DeviceUser, Ends, Keeping, Maker, Port},
+    device::{
+        DeviceError, DeviceHistory, DeviceMaker, DevicePort, DeviceTask, DeviceUser, TunnelPeers,
+    },
     host::address_book,
+    report::TapClientReport,
     runtime::{duties::Duty, machine::Machine, workers::WorkerSlot},
 };
 
@@ -47,7 +49,7 @@ pub(crate) struct TapClientService {
     state: Arc<TapClientState>,
     stop: CancellationToken,
     talking: Duty,
-    keeping: Keeping,
+    keeping: DeviceTask,
     _slot: WorkerSlot,
 }
 
@@ -75,18 +77,18 @@ impl TapClientService {
         let device = &config.tap.device;
         let names: Arc<Names> = Arc::new(address_book::names(machine.state.as_ref()));
         let servers: Vec<&str> = config.servers.iter().map(String::as_str).collect();
-        let ends = Ends::of_dialler(&servers, &mut sockets, device, &names);
+        let peers = TunnelPeers::of_dialler(&servers, &mut sockets, device, &names);
         let mac = hardware_address::address_of(service, &config.tap, machine.state.as_deref());
-        let mut maker = Maker {
+        let mut maker = DeviceMaker {
             service: service.to_owned(),
             host: None,
             config: device.clone(),
             ethernet: Some(mac),
-            ends,
+            peers,
             packets: slot.handle().clone(),
         };
         let made = maker.make(device.name.as_deref()).await?;
-        let port = Arc::new(Port::like(made.tun()));
+        let port = Arc::new(DevicePort::like(made.tun()));
         let state = Arc::new(TapClientState {
             device: port.name().to_owned(),
             mac,
@@ -97,9 +99,9 @@ impl TapClientService {
             received: DatagramCounters::default(),
             dialled: DialledServer::default(),
         });
-        let keeping = Keeping::start(maker, made, Arc::clone(&port), Arc::clone(&state));
+        let keeping = DeviceTask::start(maker, made, Arc::clone(&port), Arc::clone(&state));
         let stop = CancellationToken::new();
-        let session = Arc::new(Session {
+        let session = Arc::new(ServerSession {
             service: service.to_owned(),
             servers: config.servers.clone(),
             interval: Some(INTERVAL),

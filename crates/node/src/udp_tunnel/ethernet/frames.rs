@@ -10,7 +10,7 @@ use rtun_transport::udp::MAX_DATAGRAM;
 use super::{
     super::{
         counters::DatagramCounters,
-        gather::{BATCH, Destination, Outgoings},
+        gather::{BATCH, DatagramDestination, OutgoingRuns},
     },
     sealing::Sealing,
 };
@@ -20,7 +20,7 @@ pub(super) struct FrameGather {
     /// Pages that nothing has reached yet cost no memory.
     buffer: Box<[u8]>,
     filled: usize,
-    pub(super) outgoings: Outgoings,
+    pub(super) outgoings: OutgoingRuns,
 }
 
 /// One read of a device.
@@ -36,7 +36,7 @@ pub(super) enum Taken {
 impl FrameGather {
     pub(super) fn new() -> Self {
         let buffer = vec![0; BATCH + MAX_DATAGRAM].into();
-        Self { buffer, filled: 0, outgoings: Outgoings::default() }
+        Self { buffer, filled: 0, outgoings: OutgoingRuns::default() }
     }
 
     pub(super) fn begin(&mut self) {
@@ -82,7 +82,7 @@ impl FrameGather {
     pub(super) fn push(
         &mut self,
         at: Range<usize>,
-        to: impl IntoIterator<Item = Destination>,
+        to: impl IntoIterator<Item = DatagramDestination>,
         sealing: &Sealing,
     ) -> Result<(), DatagramDrop> {
         let start = self.filled;

@@ -28,14 +28,16 @@ use super::{
     super::{
         access::{admissions, admits},
         counters::DatagramCounters,
-        gather::Destination,
+        gather::DatagramDestination,
     },
     hardware_address,
-    report::{TapPeerReport, TapServerReport},
     sealing::Sealing,
 };
 use crate::{
-    device::{DeviceError, DeviceHistory, DeviceUser, Ends, Keeping, Maker, Port},
+    device::{
+        DeviceError, DeviceHistory, DeviceMaker, DevicePort, DeviceTask, DeviceUser, TunnelPeers,
+    },
+    report::{TapPeerReport, TapServerReport},
     runtime::{duties::Duty, machine::Machine, workers::WorkerSlot},
 };
 
@@ -64,7 +66,7 @@ pub(crate) struct TapServerService {
     state: Arc<TapServerState>,
     stop: CancellationToken,
     receiving: Duty,
-    keeping: Keeping,
+    keeping: DeviceTask,
     _slot: WorkerSlot,
 }
 
@@ -92,7 +94,7 @@ struct Switching {
 struct SwitchPaths {
     state: Arc<TapServerState>,
     socket: DatagramSocket,
-    port: Arc<Port>,
+    port: Arc<DevicePort>,
 }
 
 impl TapServerService {
@@ -105,7 +107,7 @@ impl TapServerService {
     ) -> Result<Self, TapServerError> {
         let device = &config.tap.device;
         let mut mark = config.mark;
-        let ends = Ends::of_listener(&mut mark, config.netns.as_ref());
+        let peers = TunnelPeers::of_listener(&mut mark, config.netns.as_ref());
         let options = ListenOptions { mark, netns: config.netns.clone(), reuse_port: false };
         let socket = {
             let _watched_by = slot.handle().enter();
@@ -114,16 +116,16 @@ impl TapServerService {
         let unusable = |source| TapServerError::Socket { addr: config.addr.clone(), source };
         let listen = socket.local_addr().map_err(unusable)?;
         let mac = hardware_address::address_of(service, &config.tap, machine.state.as_deref());
-        let mut maker = Maker {
+        let mut maker = DeviceMaker {
             service: service.to_owned(),
             host: None,
             config: device.clone(),
             ethernet: Some(mac),
-            ends,
+            peers,
             packets: slot.handle().clone(),
         };
         let made = maker.make(device.name.as_deref()).await?;
-        let port = Arc::new(Port::like(made.tun()));
+        let port = Arc::new(DevicePort::like(made.tun()));
         let state = Arc::new(TapServerState {
             service: service.to_owned(),
             listen,
@@ -141,7 +143,7 @@ impl TapServerService {
         });
         let paths =
             Arc::new(SwitchPaths { state: Arc::clone(&state), socket, port: Arc::clone(&port) });
-        let keeping = Keeping::start(maker, made, port, Arc::clone(&paths));
+        let keeping = DeviceTask::start(maker, made, port, Arc::clone(&paths));
         let stop = CancellationToken::new();
         let (task, stopped) = (format!("{service}: receiving from clients"), stop.clone());
         let receiving = machine.duties.keep(slot.handle(), task, move || {
@@ -252,10 +254,10 @@ fn peer(
 
 impl Switching {
     /// The way to a client, to whom a frame of so many bytes goes; none: it is not known any more.
-    fn towards(&mut self, peer: SocketAddr, bytes: usize) -> Option<Destination> {
+    fn towards(&mut self, peer: SocketAddr, bytes: usize) -> Option<DatagramDestination> {
         let traffic = self.bridge.traffic(peer)?;
         traffic.sent.add(1, bytes as u64);
-        Some(Destination { to: peer, local: traffic.local })
+        Some(DatagramDestination { to: peer, local: traffic.local })
     }
 }
 

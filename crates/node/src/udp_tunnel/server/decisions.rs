@@ -18,49 +18,49 @@ use rtun_proto::{
     udp_tunnel::{FromClient, Register, encode_reply, looks_like_message},
 };
 use rtun_settings::{Named, UdpServerRules, User};
-use rtun_transport::udp::Run;
+use rtun_transport::udp::DatagramRun;
 use tracing::{info, warn};
 
 use super::{
     super::{
         access::{admissions, admits, inline},
-        gather::Destination,
+        gather::DatagramDestination,
     },
-    refusals::Refusals,
+    refusals::RegisterRefusals,
 };
 
 /// Everything behind the server's lock.
-pub(super) struct Decisions {
+pub(super) struct ServerDecisions {
     pub(super) routing: TunnelRouting,
-    pub(super) refusals: Refusals,
+    pub(super) refusals: RegisterRefusals,
     authers: Option<Vec<Credentials>>,
     admissions: Vec<AddressList>,
 }
 
 /// What has happened that is to be said.
-pub(super) enum Said {
+pub(super) enum ServerNotice {
     Registered { client: SocketAddr, addresses: Vec<IpAddr>, registration: Registration },
     Refused { client: SocketAddr, refusal: RegisterRefusal, since_last: u64 },
 }
 
 /// What one datagram of a client leads to.
-pub(super) enum Outcome {
+pub(super) enum DatagramOutcome {
     /// Its packet, of so many bytes, goes to the device.
     Device(usize),
     /// Its packet, of so many bytes, goes to a client.
-    Client(Destination, usize),
+    Client(DatagramDestination, usize),
     /// It is a register, and this is the answer.
     Reply([u8; rtun_proto::udp_tunnel::REPLY]),
 }
 
 /// The last packet that was judged: those of one flow mostly follow on each other.
 #[derive(Clone, Copy)]
-pub(super) struct Judged {
+pub(super) struct JudgedFlow {
     ends: (IpAddr, IpAddr),
     outcome: Result<NextHop, DatagramDrop>,
 }
 
-impl Decisions {
+impl ServerDecisions {
     pub(super) fn new(own: &[IpNet], rules: &UdpServerRules) -> Self {
         let clients = ClientTable::new(ClientLimits::default());
         Self {
@@ -70,7 +70,7 @@ impl Decisions {
                 point_to_point: rules.point_to_point,
                 clients,
             },
-            refusals: Refusals::default(),
+            refusals: RegisterRefusals::default(),
             authers: authers(rules),
             admissions: admissions(&rules.admissions),
         }
@@ -99,7 +99,7 @@ impl Decisions {
         &mut self,
         packet: &[u8],
         packets: u64,
-    ) -> Result<Destination, DatagramDrop> {
+    ) -> Result<DatagramDestination, DatagramDrop> {
         if looks_like_message(packet) {
             return Err(DatagramDrop::Malformed);
         }
@@ -108,7 +108,7 @@ impl Decisions {
             NextHop::Client(id) => {
                 let client = self.routing.clients.get_mut(id);
                 client.sent.add(packets, packet.len() as u64);
-                Ok(Destination { to: client.outer, local: client.local })
+                Ok(DatagramDestination { to: client.outer, local: client.local })
             }
             NextHop::Device => Err(DatagramDrop::NoRoute),
         }
@@ -117,13 +117,13 @@ impl Decisions {
     /// What becomes of a datagram of `run`, whose sender is `sender` if it is registered. `last` is for the run's next one.
     pub(super) fn of_client(
         &mut self,
-        run: &Run,
+        run: &DatagramRun,
         sender: &mut Option<ClientId>,
-        last: &mut Option<Judged>,
+        last: &mut Option<JudgedFlow>,
         datagram: &[u8],
         now: Instant,
-        say: &mut Vec<Said>,
-    ) -> Result<Outcome, DatagramDrop> {
+        say: &mut Vec<ServerNotice>,
+    ) -> Result<DatagramOutcome, DatagramDrop> {
         match FromClient::decode(datagram) {
             Ok(FromClient::Packet(packet)) => {
                 let Some(client) = *sender else { return Err(DatagramDrop::Unregistered) };
@@ -133,7 +133,7 @@ impl Decisions {
                 let reply = self.register(run, register, now, say);
                 // Everybody's place may be another one now.
                 (*sender, *last) = (self.routing.clients.sender(run.from), None);
-                reply.map(Outcome::Reply)
+                reply.map(DatagramOutcome::Reply)
             }
             Err(error) => {
                 if let Some(client) = *sender {
@@ -148,9 +148,9 @@ impl Decisions {
         &mut self,
         sender: ClientId,
         packet: &Packet<'_>,
-        last: &mut Option<Judged>,
+        last: &mut Option<JudgedFlow>,
         now: Instant,
-    ) -> Result<Outcome, DatagramDrop> {
+    ) -> Result<DatagramOutcome, DatagramDrop> {
         let ends = (packet.source(), packet.destination());
         let routing = &mut self.routing;
         let client = routing.clients.get_mut(sender);
@@ -162,17 +162,17 @@ impl Decisions {
                 let outcome = routing
                     .check_source(sender, ends.0)
                     .and_then(|()| routing.target(Some(sender), ends.1));
-                *last = Some(Judged { ends, outcome });
+                *last = Some(JudgedFlow { ends, outcome });
                 outcome
             }
         };
         match outcome {
-            Ok(NextHop::Device) => Ok(Outcome::Device(packet.len())),
+            Ok(NextHop::Device) => Ok(DatagramOutcome::Device(packet.len())),
             Ok(NextHop::Client(to)) => {
                 let client = routing.clients.get_mut(to);
                 client.sent.add(1, packet.len() as u64);
-                let destination = Destination { to: client.outer, local: client.local };
-                Ok(Outcome::Client(destination, packet.len()))
+                let destination = DatagramDestination { to: client.outer, local: client.local };
+                Ok(DatagramOutcome::Client(destination, packet.len()))
             }
             Err(reason) => {
                 self.count_drop(sender, reason);
@@ -183,10 +183,10 @@ impl Decisions {
 
     fn register(
         &mut self,
-        run: &Run,
+        run: &DatagramRun,
         register: Register<'_>,
         now: Instant,
-        say: &mut Vec<Said>,
+        say: &mut Vec<ServerNotice>,
     ) -> Result<[u8; rtun_proto::udp_tunnel::REPLY], DatagramDrop> {
         let Self { routing, authers, admissions, refusals } = self;
         let also = routing.also();
@@ -208,7 +208,11 @@ impl Decisions {
                 }
                 if registration.is_new || !registration.moved.is_empty() {
                     let addresses = register.addresses().collect();
-                    say.push(Said::Registered { client: run.from, addresses, registration });
+                    say.push(ServerNotice::Registered {
+                        client: run.from,
+                        addresses,
+                        registration,
+                    });
                 }
                 Ok(encode_reply(run.from.ip()))
             }
@@ -217,7 +221,7 @@ impl Decisions {
                     clients.get_mut(id).drops[refusal.reason.index()] += 1;
                 }
                 if let Some(since_last) = refusals.note(run.from, refusal, now) {
-                    say.push(Said::Refused { client: run.from, refusal, since_last });
+                    say.push(ServerNotice::Refused { client: run.from, refusal, since_last });
                 }
                 Err(refusal.reason)
             }
@@ -260,7 +264,7 @@ fn routes(rules: &UdpServerRules) -> GatewayRoutes {
     GatewayRoutes::new(own.chain(more))
 }
 
-impl Said {
+impl ServerNotice {
     /// Writes it to the log.
     pub(super) fn log(self, service: &str) {
         match self {

@@ -6,16 +6,16 @@ use std::{
 };
 
 use rtun_proto::udp_tunnel::REPLY;
-use rtun_transport::udp::Received;
+use rtun_transport::udp::ReceivedDatagrams;
 use tokio::time::sleep;
 
 use super::{
     super::{
-        delivery::Delivery,
-        gather::{Destination, Outgoings},
+        delivery::DeviceBatch,
+        gather::{DatagramDestination, OutgoingRuns},
     },
-    Shared,
-    decisions::{Outcome, Said},
+    UdpServerPaths,
+    decisions::{DatagramOutcome, ServerNotice},
 };
 use crate::link::ReadTurns;
 
@@ -23,10 +23,10 @@ use crate::link::ReadTurns;
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Moves datagrams for as long as it is let.
-pub(super) async fn run(shared: &Shared) {
-    let Shared { state, socket, port } = shared;
-    let mut received = Received::default();
-    let mut turn = Turn::new(shared);
+pub(super) async fn run(shared: &UdpServerPaths) {
+    let UdpServerPaths { state, socket, port } = shared;
+    let mut received = ReceivedDatagrams::default();
+    let mut turn = ReceivedBatch::new(shared);
     let mut turns = ReadTurns::default();
     loop {
         let is_there = match socket.readable().await {
@@ -58,24 +58,24 @@ pub(super) async fn run(shared: &Shared) {
 }
 
 /// What one receive leads to; keeps its memory.
-struct Turn {
-    delivery: Delivery,
-    outgoings: Outgoings,
-    replies: Vec<(Destination, [u8; REPLY])>,
-    say: Vec<Said>,
+struct ReceivedBatch {
+    delivery: DeviceBatch,
+    outgoings: OutgoingRuns,
+    replies: Vec<(DatagramDestination, [u8; REPLY])>,
+    say: Vec<ServerNotice>,
 }
 
-impl Turn {
-    fn new(shared: &Shared) -> Self {
+impl ReceivedBatch {
+    fn new(shared: &UdpServerPaths) -> Self {
         Self {
-            delivery: Delivery::new(&*shared.port),
-            outgoings: Outgoings::default(),
+            delivery: DeviceBatch::new(&*shared.port),
+            outgoings: OutgoingRuns::default(),
             replies: Vec::new(),
             say: Vec::new(),
         }
     }
 
-    fn judge(&mut self, shared: &Shared, received: &Received) {
+    fn judge(&mut self, shared: &UdpServerPaths, received: &ReceivedDatagrams) {
         let counters = &shared.state.received;
         let now = Instant::now();
         self.outgoings.clear();
@@ -89,15 +89,17 @@ impl Turn {
                 let say = &mut self.say;
                 let outcome = decisions.of_client(&run, &mut sender, &mut last, datagram, now, say);
                 match outcome {
-                    Ok(Outcome::Reply(reply)) => {
+                    Ok(DatagramOutcome::Reply(reply)) => {
                         let local = run.to.filter(|to| !to.is_unspecified());
-                        self.replies.push((Destination { to: run.from, local }, reply));
+                        self.replies.push((DatagramDestination { to: run.from, local }, reply));
                         continue;
                     }
-                    Ok(Outcome::Client(destination, len)) => {
+                    Ok(DatagramOutcome::Client(destination, len)) => {
                         self.outgoings.push(destination, at.start..at.start + len, len);
                     }
-                    Ok(Outcome::Device(len)) => self.delivery.push(at.start..at.start + len),
+                    Ok(DatagramOutcome::Device(len)) => {
+                        self.delivery.push(at.start..at.start + len)
+                    }
                     Err(reason) => counters.count_drops(reason, 1),
                 }
                 packets += 1;

@@ -8,16 +8,16 @@ use std::{
 
 use rtun_core::udp_tunnel::{DatagramDrop, RegisterRefusal};
 
-use super::super::TunnelRefusal;
+use crate::report::TunnelRefusal;
 
 /// How often a reason is said.
 const SAY_EVERY: Duration = Duration::from_secs(60);
 
 /// The last refusal of each reason.
 #[derive(Default)]
-pub(super) struct Refusals(BTreeMap<DatagramDrop, Last>);
+pub(super) struct RegisterRefusals(BTreeMap<DatagramDrop, LastRefusal>);
 
-struct Last {
+struct LastRefusal {
     client: SocketAddr,
     refusal: RegisterRefusal,
     when: Instant,
@@ -25,7 +25,7 @@ struct Last {
     since_said: u64,
 }
 
-impl Refusals {
+impl RegisterRefusals {
     /// Notes one; if it is to be said, how many there were since one of this reason was said last.
     pub(super) fn note(
         &mut self,
@@ -34,7 +34,7 @@ impl Refusals {
         now: Instant,
     ) -> Option<u64> {
         let Some(last) = self.0.get_mut(&refusal.reason) else {
-            let last = Last { client, refusal, when: now, said: now, since_said: 0 };
+            let last = LastRefusal { client, refusal, when: now, said: now, since_said: 0 };
             self.0.insert(refusal.reason, last);
             return Some(0);
         };
@@ -48,7 +48,7 @@ impl Refusals {
     }
 
     pub(super) fn report(&self, now: Instant) -> Vec<TunnelRefusal> {
-        let report = |last: &Last| TunnelRefusal {
+        let report = |last: &LastRefusal| TunnelRefusal {
             reason: last.refusal.reason.as_str().to_owned(),
             outer: last.client,
             address: last.refusal.address,
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_refusals_is_a_line_a_minute_and_one_entry() {
-        let mut refusals = Refusals::default();
+        let mut refusals = RegisterRefusals::default();
         let start = Instant::now();
         let from: SocketAddr = ([10, 0, 0, 1], 1).into();
         let mut said = Vec::new();

@@ -7,16 +7,16 @@ use rtun_system::tun::PacketDevice;
 
 use super::{
     super::{
-        gather::Gather,
-        reader::{CUT, Read, Reader},
+        gather::SendBatch,
+        reader::{CUT, DeviceRead, DeviceReader},
     },
-    Shared,
+    UdpServerPaths,
 };
 use crate::link::ReadTurns;
 
 /// Moves packets until the device fails.
-pub(super) async fn run<D: PacketDevice>(shared: &Shared, device: &D) -> io::Error {
-    let (mut reader, mut gather) = (Reader::new(), Gather::new(CUT));
+pub(super) async fn run<D: PacketDevice>(shared: &UdpServerPaths, device: &D) -> io::Error {
+    let (mut reader, mut gather) = (DeviceReader::new(), SendBatch::new(CUT));
     let mut turns = ReadTurns::default();
     loop {
         if let Err(error) = device.readable().await {
@@ -33,21 +33,21 @@ pub(super) async fn run<D: PacketDevice>(shared: &Shared, device: &D) -> io::Err
 
 /// Takes packets from the device until it has none or there are enough.
 fn fill<D: PacketDevice>(
-    shared: &Shared,
+    shared: &UdpServerPaths,
     device: &D,
-    reader: &mut Reader,
-    gather: &mut Gather,
+    reader: &mut DeviceReader,
+    gather: &mut SendBatch,
 ) -> io::Result<()> {
     let counters = &shared.state.sent;
     let mut decisions = shared.state.decisions();
     while !gather.is_full() {
         match reader.next(device)? {
-            Read::Nothing => break,
-            Read::Nonsense => {
+            DeviceRead::Nothing => break,
+            DeviceRead::Nonsense => {
                 counters.count_in(1, 0);
                 counters.count_drops(DatagramDrop::Malformed, 1);
             }
-            Read::Packet(packet) => {
+            DeviceRead::Packet(packet) => {
                 let packets = packet.segments() as u64;
                 counters.count_in(packets, packet.packets_len() as u64);
                 match decisions.of_device(packet.bytes(), packets) {

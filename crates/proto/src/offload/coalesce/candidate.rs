@@ -1,8 +1,8 @@
-//! Which packets may be joined at all, and which two follow on each other.
+//! Which packets may be joined, and which two are consecutive.
 
 use super::super::{
-    ip, tcp, udp,
-    virtio::{Kind, Transport},
+    ip, length_field, tcp, udp,
+    virtio::{Segmentation, TransportKind},
     word,
 };
 use crate::{
@@ -10,28 +10,28 @@ use crate::{
     packet::{Packet, protocol},
 };
 
-/// What is compared of a packet that may be joined with others.
+/// The compared fields of a packet that may be joined with others.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Candidate {
-    pub(super) kind: Kind,
-    /// Where the transport header begins.
+pub(super) struct FlowCandidate {
+    pub(super) kind: TransportKind,
+    /// The position of the transport header.
     pub(super) transport: u16,
     /// The length of all headers.
     pub(super) headers: u16,
     /// The length of the payload, at least 1.
     pub(super) payload: u16,
-    /// Source and destination port as they stand in the packet.
+    /// Source and destination port, as in the packet.
     pub(super) ports: u32,
-    /// Of TCP.
+    /// The flags of TCP.
     pub(super) flags: u8,
     sequence: u32,
-    /// Of IPv4.
+    /// The identification of IPv4.
     pub(super) id: u16,
     pub(super) dont_fragment: bool,
 }
 
-impl Candidate {
-    /// The packet, if it may be joined with another. The checksum of the payload is not looked at when it is partial.
+impl FlowCandidate {
+    /// The packet, if it may be joined with another. A partial checksum is not checked.
     #[inline]
     pub(super) fn parse(bytes: &[u8], is_partial: bool) -> Option<Self> {
         let packet = Packet::parse(bytes).ok().filter(|packet| packet.padding() == 0)?;
@@ -49,23 +49,23 @@ impl Candidate {
         if fragment & !ip::DONT_FRAGMENT != 0 {
             return None;
         }
-        let transport = Transport::parse(bytes, packet.protocol(), start).ok()?;
+        let transport = Segmentation::parse(bytes, packet.protocol(), start).ok()?;
         let header = &bytes[start..transport.payload];
         let may_join = match transport.kind {
-            // No flag or reserved bit that means one packet only (RFC 9293 section 3.1).
-            Kind::Tcp => {
+            // No flag or reserved bit that concerns one packet only (RFC 9293 section 3.1).
+            TransportKind::Tcp => {
                 header[tcp::DATA_OFFSET] & 0x0f == 0
                     && header[tcp::FLAGS] & !(tcp::PSH | tcp::ECE) == tcp::ACK
             }
-            Kind::Udp => is_partial || word(header, udp::CHECKSUM) != 0,
+            TransportKind::Udp => is_partial || word(header, udp::CHECKSUM) != 0,
         };
         let payload = u16::try_from(bytes.len() - transport.payload).ok().filter(|len| *len > 0)?;
         if !may_join || !(is_partial || is_intact(bytes, addresses, start, packet.protocol())) {
             return None;
         }
         let sequence = match transport.kind {
-            Kind::Tcp => header[tcp::SEQUENCE..].first_chunk(),
-            Kind::Udp => None,
+            TransportKind::Tcp => header[tcp::SEQUENCE..].first_chunk(),
+            TransportKind::Udp => None,
         };
         Some(Self {
             kind: transport.kind,
@@ -73,28 +73,28 @@ impl Candidate {
             headers: u16::try_from(transport.payload).ok()?,
             payload,
             ports: u32::from_ne_bytes(*header.first_chunk()?),
-            flags: if transport.kind == Kind::Tcp { header[tcp::FLAGS] } else { 0 },
+            flags: if transport.kind == TransportKind::Tcp { header[tcp::FLAGS] } else { 0 },
             sequence: sequence.map_or(0, |bytes| u32::from_be_bytes(*bytes)),
             id,
             dont_fragment: fragment & ip::DONT_FRAGMENT != 0,
         })
     }
 
-    /// Whether another packet may be joined behind this one.
+    /// Whether another packet may be joined after this one.
     #[inline]
     pub(super) fn may_be_followed(&self) -> bool {
         self.flags & tcp::PSH == 0
     }
 
-    /// Whether the data of `next`, of the same flow, is what comes behind this one's.
+    /// Whether the data of `next`, a packet of the same flow, follows the data of this one.
     #[inline]
-    pub(super) fn goes_on(&self, next: &Self) -> bool {
+    pub(super) fn continues_with(&self, next: &Self) -> bool {
         let expected = self.sequence.wrapping_add(u32::from(self.payload));
-        self.may_be_followed() && (self.kind == Kind::Udp || next.sequence == expected)
+        self.may_be_followed() && (self.kind == TransportKind::Udp || next.sequence == expected)
     }
 
-    /// Whether the headers of `packet`, which is this one, and of the `first` of its flow's group are the same but for
-    /// lengths, IPv4 identification, checksums, sequence number and PSH.
+    /// Whether the headers of `packet`, which is this one, and of `first`, the first packet of its flow's group, are the same
+    /// except lengths, IPv4 identification, checksums, sequence number and PSH.
     #[inline]
     pub(super) fn same_headers(&self, first: &[u8], packet: &[u8]) -> bool {
         let start = usize::from(self.transport);
@@ -106,7 +106,7 @@ impl Candidate {
             packet[ip::V6_FIRST_WORD] == first[ip::V6_FIRST_WORD]
                 && packet[ip::V6_HOP_LIMIT] == first[ip::V6_HOP_LIMIT]
         };
-        if !same_ip || self.kind == Kind::Udp {
+        if !same_ip || self.kind == TransportKind::Udp {
             return same_ip;
         }
         let (header, first) = (&packet[start..usize::from(self.headers)], &first[start..]);
@@ -129,12 +129,12 @@ pub(super) fn same_addresses(a: &[u8], b: &[u8]) -> bool {
     }
 }
 
-/// Whether the checksum of the transport header at `start` is right; it has one.
+/// Whether the checksum of the transport header at `start` is right. It must have one.
 #[inline]
 fn is_intact(packet: &[u8], addresses: std::ops::Range<usize>, start: usize, protocol: u8) -> bool {
     debug_assert!(matches!(protocol, protocol::TCP | protocol::UDP));
     let segment = &packet[start..];
-    let len = super::length_field(segment.len());
+    let len = length_field(segment.len());
     Checksum::new()
         .add_bytes(&packet[addresses])
         .add_word(protocol.into())

@@ -24,13 +24,13 @@ pub(super) struct Cubic {
 }
 
 impl Cubic {
-    /// After a loss with so many packets on their way.
+    /// After a loss with this many packets in flight.
     pub(super) fn cut(now: Instant, packets: f64) -> Self {
         let window = (BETA * packets).max(LEAST);
         Self { window, peak: packets, reno: window, since: now }
     }
 
-    /// As if so many packets were what a loss has left.
+    /// As if this many packets were what a loss has left.
     pub(super) fn joining(now: Instant, packets: f64) -> Self {
         Self::cut(now, packets / BETA)
     }

@@ -1,7 +1,7 @@
 //! Whether others keep the path's queue full, and the window next to them.
 //!
-//! Who sends by loss alone grows until the queue is full, and pushes whoever keeps the queue short off the path. Two things tell
-//! of such others: the queue does not drain though we send less, or packets are lost while the queue is long. From then on the
+//! A flow that reacts to loss alone grows until the queue is full, and takes the path from flows that keep the queue short. Two
+//! things show that there is one: the queue does not drain though we send less, or packets are lost while the queue is long. From then on the
 //! window is CUBIC's, as theirs most likely is, until our sending less has drained the queue twice.
 
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ const DEVIATIONS: f64 = 3.0;
 
 /// One path's.
 #[derive(Debug, Clone)]
-pub(super) struct Sharing {
+pub(super) struct CompetingFlows {
     /// The share that is lost while nothing waits.
     chance: f64,
     /// What counts next to others.
@@ -36,13 +36,13 @@ pub(super) struct Sharing {
 
 /// One round.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Seen {
+pub(super) struct RoundCounts {
     /// Packets that arrived or were lost, and those lost.
     pub(super) packets: f64,
     pub(super) lost: f64,
     /// The mean round trip.
     pub(super) round_trip: Duration,
-    /// Whether packets waited on the way.
+    /// Whether packets waited in the path's queue.
     pub(super) waited: bool,
     /// Whether there was nothing more to send.
     pub(super) is_limited: bool,
@@ -52,7 +52,7 @@ pub(super) struct Seen {
     pub(super) holding: f64,
 }
 
-impl Sharing {
+impl CompetingFlows {
     pub(super) const fn new() -> Self {
         Self {
             chance: 0.0,
@@ -75,7 +75,7 @@ impl Sharing {
     }
 
     /// A round is over.
-    pub(super) fn end_round(&mut self, now: Instant, seen: &Seen) {
+    pub(super) fn end_round(&mut self, now: Instant, seen: &RoundCounts) {
         if !seen.waited {
             let weight = (seen.packets / CHANCE_PACKETS).min(1.0);
             self.chance += (seen.lost / seen.packets - self.chance) * weight;

@@ -13,7 +13,7 @@ const PACKET: u64 = 1200;
 
 /// A way with one bottleneck.
 #[derive(Clone, Copy)]
-struct Way {
+struct TestPath {
     /// Bytes per second.
     rate: f64,
     /// There and back, when nothing waits.
@@ -26,7 +26,7 @@ struct Way {
 
 /// What one sender got of it, in the second half of the time.
 #[derive(Debug)]
-struct Outcome {
+struct FlowResult {
     /// Bytes per second that arrived, as a share of the rate.
     share: f64,
     /// The mean time that packets waited for the rate.
@@ -35,7 +35,7 @@ struct Outcome {
     lost: f64,
 }
 
-/// What decides how much is on the way.
+/// What decides how much is in flight.
 trait Control {
     fn window(&self) -> u64;
     fn acked(&mut self, now: Instant, sent: Instant);
@@ -145,7 +145,7 @@ impl Control for Other {
     }
 }
 
-struct Sender<'a> {
+struct TestSender<'a> {
     control: &'a mut dyn Control,
     /// By number: when it was sent.
     flying: BTreeMap<u64, Instant>,
@@ -160,18 +160,18 @@ struct Sender<'a> {
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-enum Event {
+enum PathEvent {
     Send(usize),
     Ack(usize, u64),
 }
 
 /// All `controls` for `time`, each with always more to send, over a way that becomes another after a quarter of it.
 fn run(
-    mut way: Way,
-    becomes: Way,
+    mut way: TestPath,
+    becomes: TestPath,
     time: Duration,
     controls: Vec<&mut dyn Control>,
-) -> Vec<Outcome> {
+) -> Vec<FlowResult> {
     let start = Instant::now();
     let end = start + time;
     let mut chance = fastrand::Rng::with_seed(1);
@@ -179,7 +179,7 @@ fn run(
     let mut events = BinaryHeap::new();
     let mut senders: Vec<_> = controls
         .into_iter()
-        .map(|control| Sender {
+        .map(|control| TestSender {
             control,
             flying: BTreeMap::new(),
             next: 0,
@@ -192,7 +192,7 @@ fn run(
         })
         .collect();
     for who in 0..senders.len() {
-        events.push(Reverse((start, Event::Send(who))));
+        events.push(Reverse((start, PathEvent::Send(who))));
     }
     while let Some(Reverse((now, event))) = events.pop() {
         if now > end {
@@ -202,15 +202,15 @@ fn run(
         if now > start + time / 4 {
             way = becomes;
         }
-        let (Event::Send(who) | Event::Ack(who, _)) = event;
+        let (PathEvent::Send(who) | PathEvent::Ack(who, _)) = event;
         let sender = &mut senders[who];
-        if let Event::Send(_) = event {
+        if let PathEvent::Send(_) = event {
             sender.is_due = false;
             // What is overdue by far is lost, as a timeout finds.
             let overdue = 4 * (way.round_trip + way.queue);
             sender.flying.retain(|_, sent| *sent + overdue > now);
         }
-        if let Event::Ack(_, number) = event {
+        if let PathEvent::Ack(_, number) = event {
             let Some(sent) = sender.flying.remove(&number) else { continue };
             sender.smoothed = (sender.smoothed * 7 + (now - sent)) / 8;
             sender.control.acked(now, sent);
@@ -246,7 +246,7 @@ fn run(
             }
             free_at += Duration::from_secs_f64(PACKET as f64 / way.rate);
             if chance.f64() >= way.loss {
-                events.push(Reverse((free_at + way.round_trip, Event::Ack(who, number))));
+                events.push(Reverse((free_at + way.round_trip, PathEvent::Ack(who, number))));
             }
         }
         if !sender.is_due {
@@ -256,13 +256,13 @@ fn run(
                 true => next,
                 false => now + way.round_trip,
             };
-            events.push(Reverse((next, Event::Send(who))));
+            events.push(Reverse((next, PathEvent::Send(who))));
         }
     }
     let half = time.as_secs_f64() / 2.0;
     senders
         .iter()
-        .map(|sender| Outcome {
+        .map(|sender| FlowResult {
             share: (sender.arrived * PACKET) as f64 / half / way.rate,
             waited: sender.waited / (sender.arrived.max(1) as u32),
             lost: sender.lost as f64 / (sender.lost + sender.arrived).max(1) as f64,
@@ -270,13 +270,13 @@ fn run(
         .collect()
 }
 
-fn alone(way: Way) -> Outcome {
+fn alone(way: TestPath) -> FlowResult {
     let mut model = Model::new(PACKET as u16);
     run(way, way, Duration::from_secs(20), vec![&mut model]).remove(0)
 }
 
 /// Looked at when the shortest round trip of before is forgotten.
-fn moved(way: Way, becomes: Way) -> Outcome {
+fn moved(way: TestPath, becomes: TestPath) -> FlowResult {
     let mut model = Model::new(PACKET as u16);
     run(way, becomes, 10 * HALF_MEMORY, vec![&mut model]).remove(0)
 }
@@ -289,7 +289,7 @@ fn ms(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
-const USUAL: Way = Way {
+const USUAL: TestPath = TestPath {
     rate: 20e6 / 8.0,
     round_trip: Duration::from_millis(50),
     queue: Duration::from_millis(100),
@@ -301,20 +301,20 @@ fn a_path_is_filled_and_little_waits_on_it() {
     for rate in [1.0, 5.0, 20.0] {
         for round_trip in [2, 10, 50, 200] {
             for queue in [100, 1000] {
-                let way = Way {
+                let way = TestPath {
                     rate: mbit(rate),
                     round_trip: ms(round_trip),
                     queue: ms(queue),
                     loss: 0.0,
                 };
                 let outcome = alone(way);
-                let told = format!("{rate} Mbit/s, {round_trip} ms, {queue} ms: {outcome:?}");
-                assert!(outcome.share > 0.95, "{told}");
+                let shown = format!("{rate} Mbit/s, {round_trip} ms, {queue} ms: {outcome:?}");
+                assert!(outcome.share > 0.95, "{shown}");
                 // Some packets, and a tenth of the round trip.
                 let packets = 8.0 * PACKET as f64 / way.rate;
                 let due = Duration::from_secs_f64(packets) + way.round_trip / 10 + 2 * JITTER;
-                assert!(outcome.waited < due, "{told}, due {due:?}");
-                assert!(outcome.lost < 0.01, "{told}");
+                assert!(outcome.waited < due, "{shown}, due {due:?}");
+                assert!(outcome.lost < 0.01, "{shown}");
             }
         }
     }
@@ -323,7 +323,7 @@ fn a_path_is_filled_and_little_waits_on_it() {
 #[test]
 fn loss_by_chance_costs_little_more_than_what_is_lost() {
     for loss in [0.001, 0.01, 0.03, 0.1] {
-        let outcome = alone(Way { loss, ..USUAL });
+        let outcome = alone(TestPath { loss, ..USUAL });
         assert!(outcome.share > 0.95 - loss, "{loss}: {outcome:?}");
         assert!(outcome.lost < loss * 1.2 + 0.001, "{loss}: {outcome:?}");
         assert!(outcome.waited < ms(15), "{loss}: {outcome:?}");
@@ -334,7 +334,7 @@ fn loss_by_chance_costs_little_more_than_what_is_lost() {
 fn a_path_without_a_queue_loses_little_by_our_doing() {
     for queue in [1, 2, 5, 10] {
         for loss in [0.0, 0.01] {
-            let outcome = alone(Way { queue: ms(queue), loss, ..USUAL });
+            let outcome = alone(TestPath { queue: ms(queue), loss, ..USUAL });
             assert!(outcome.share > 0.8, "{queue} ms, {loss}: {outcome:?}");
             assert!(outcome.lost < loss + 0.05, "{queue} ms, {loss}: {outcome:?}");
         }
@@ -346,19 +346,19 @@ fn a_path_that_changes_is_found_out() {
     for (rate, round_trip) in
         [(2.0, 50), (80.0, 50), (20.0, 5), (20.0, 150), (5.0, 200), (50.0, 10)]
     {
-        let becomes = Way { rate: mbit(rate), round_trip: ms(round_trip), ..USUAL };
+        let becomes = TestPath { rate: mbit(rate), round_trip: ms(round_trip), ..USUAL };
         let outcome = moved(USUAL, becomes);
-        let told = format!("{rate} Mbit/s, {round_trip} ms: {outcome:?}");
-        assert!(outcome.share > 0.9, "{told}");
-        assert!(outcome.waited < becomes.round_trip / 4 + ms(30), "{told}");
-        assert!(outcome.lost < 0.02, "{told}");
+        let shown = format!("{rate} Mbit/s, {round_trip} ms: {outcome:?}");
+        assert!(outcome.share > 0.9, "{shown}");
+        assert!(outcome.waited < becomes.round_trip / 4 + ms(30), "{shown}");
+        assert!(outcome.lost < 0.02, "{shown}");
     }
 }
 
 #[test]
 fn others_get_their_share_and_so_do_we() {
     for queue in [20, 50, 100, 300] {
-        let way = Way { queue: ms(queue), ..USUAL };
+        let way = TestPath { queue: ms(queue), ..USUAL };
         let mut model = Model::new(PACKET as u16);
         let mut reno = Reno {
             window: 10.0 * PACKET as f64,
@@ -415,19 +415,19 @@ fn mean<const N: usize>(
     rate: f64,
     round_trip: u64,
     hundredths: u32,
-    measure: impl Fn(Way) -> [f64; N],
+    measure: impl Fn(TestPath) -> [f64; N],
 ) -> [f64; N] {
     let trips = [round_trip - 1, round_trip, round_trip + 1].map(ms);
     let ways = trips.map(|round_trip| {
         let queue = round_trip * hundredths / 100;
-        Way { rate: mbit(rate), round_trip, queue, loss: 0.0 }
+        TestPath { rate: mbit(rate), round_trip, queue, loss: 0.0 }
     });
     let measured = ways.map(measure);
     array::from_fn(|which| measured.iter().map(|of| of[which]).sum::<f64>() / ways.len() as f64)
 }
 
 /// Two for long enough to find their shares.
-fn both(way: Way, a: &mut dyn Control, b: &mut dyn Control) -> [Outcome; 2] {
+fn both(way: TestPath, a: &mut dyn Control, b: &mut dyn Control) -> [FlowResult; 2] {
     run(way, way, Duration::from_secs(40), vec![a, b]).try_into().unwrap()
 }
 
@@ -438,9 +438,9 @@ fn next_to_cubic_we_take_and_leave_a_fair_share() {
             let [share] = mean(rate, round_trip, hundredths, |way| {
                 let [ours, theirs] = both(way, &mut Model::new(PACKET as u16), &mut Other::new());
                 let share = ours.share / (ours.share + theirs.share);
-                let told = format!("{rate} Mbit/s, {hundredths} %: {ours:?}, CUBIC {theirs:?}");
-                assert!(ours.share + theirs.share > 0.95, "{told}");
-                assert!((0.25..0.75).contains(&share), "{told}");
+                let shown = format!("{rate} Mbit/s, {hundredths} %: {ours:?}, CUBIC {theirs:?}");
+                assert!(ours.share + theirs.share > 0.95, "{shown}");
+                assert!((0.25..0.75).contains(&share), "{shown}");
                 [share]
             });
             assert!((0.35..0.65).contains(&share), "{rate} Mbit/s, {hundredths} %: {share}");
@@ -490,7 +490,7 @@ impl Control for Ending {
 #[test]
 fn when_others_have_ended_little_waits() {
     for hundredths in QUEUES {
-        let way = Way { queue: USUAL.round_trip * hundredths / 100, ..USUAL };
+        let way = TestPath { queue: USUAL.round_trip * hundredths / 100, ..USUAL };
         let time = Duration::from_secs(20);
         let mut model = Model::new(PACKET as u16);
         let mut other = Ending { other: Other::new(), time, begin: None, is_over: false };

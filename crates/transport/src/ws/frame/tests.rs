@@ -6,7 +6,7 @@ use super::*;
 
 /// What a whole stream of frames comes to.
 #[derive(Debug, Default, PartialEq)]
-struct Outcome {
+struct WsDecoded {
     messages: Vec<u8>,
     last_ping: Option<Vec<u8>>,
     close: Option<Vec<u8>>,
@@ -15,8 +15,8 @@ struct Outcome {
 }
 
 /// Frame by frame over all bytes, each byte unmasked on its own.
-fn model(bytes: &[u8], masked: bool) -> Outcome {
-    let mut outcome = Outcome::default();
+fn model(bytes: &[u8], masked: bool) -> WsDecoded {
+    let mut outcome = WsDecoded::default();
     let mut at = 0;
     let mut in_message = false;
     while at + 2 <= bytes.len() {
@@ -43,7 +43,7 @@ fn model(bytes: &[u8], masked: bool) -> Outcome {
             None
         };
         if error.is_some() {
-            return Outcome { error, ..outcome };
+            return WsDecoded { error, ..outcome };
         }
         let mut payload_at = at + 2;
         let length_bytes = [(126, 2), (127, 8)].iter().find(|(code, _)| *code == second % 128);
@@ -60,7 +60,7 @@ fn model(bytes: &[u8], masked: bool) -> Outcome {
             payload_at += 4;
         }
         if length >= 1 << 63 {
-            return Outcome { error: Some(ProtocolError::LengthTooLarge), ..outcome };
+            return WsDecoded { error: Some(ProtocolError::LengthTooLarge), ..outcome };
         }
         let there: Vec<u8> = bytes[payload_at..]
             .iter()
@@ -77,9 +77,9 @@ fn model(bytes: &[u8], masked: bool) -> Outcome {
             }
             _ if !is_whole => {}
             8 if length == 1 => {
-                return Outcome { error: Some(ProtocolError::HalfCloseCode), ..outcome };
+                return WsDecoded { error: Some(ProtocolError::HalfCloseCode), ..outcome };
             }
-            8 => return Outcome { close: Some(there), ..outcome },
+            8 => return WsDecoded { close: Some(there), ..outcome },
             9 => outcome.last_ping = Some(there),
             _ => {}
         }
@@ -92,9 +92,9 @@ fn model(bytes: &[u8], masked: bool) -> Outcome {
 }
 
 /// The decoder's outcome when the stream comes in pieces of these lengths, over and over.
-fn decode(bytes: &[u8], masked: bool, cuts: &[usize]) -> Outcome {
-    let mut decoder = Decoder::new(masked);
-    let mut outcome = Outcome::default();
+fn decode(bytes: &[u8], masked: bool, cuts: &[usize]) -> WsDecoded {
+    let mut decoder = WsDecoder::new(masked);
+    let mut outcome = WsDecoded::default();
     let mut rest = bytes;
     let mut cuts = cuts.iter().cycle();
     while !rest.is_empty() {
@@ -110,8 +110,8 @@ fn decode(bytes: &[u8], masked: bool, cuts: &[usize]) -> Outcome {
         }
     }
     match decoder.end() {
-        Some(End::Closed(control)) => outcome.close = Some(control.bytes().to_vec()),
-        Some(End::Failed(error)) => outcome.error = Some(*error),
+        Some(WsEnd::Closed(control)) => outcome.close = Some(control.bytes().to_vec()),
+        Some(WsEnd::Failed(error)) => outcome.error = Some(*error),
         None => outcome.between_messages = decoder.is_between_messages(),
     }
     outcome
@@ -192,7 +192,7 @@ proptest! {
         len in 0_usize..70_000, key in any::<Option<[u8; 4]>>(),
     ) {
         let payload: Vec<u8> = (0..len).map(|at| (at * 7 + (at >> 8)) as u8).collect();
-        let mut bytes = Header::new(Opcode::Binary, payload.len(), key).bytes().to_vec();
+        let mut bytes = WsHeader::new(Opcode::Binary, payload.len(), key).bytes().to_vec();
         let at = bytes.len();
         bytes.extend(&payload);
         if let Some(key) = key {
@@ -215,11 +215,11 @@ fn the_examples_of_the_standard_are_read() {
     assert_eq!(decode(&fragments, false, &[100]).messages, b"Hello");
     let ping = [0x89, 5, 0x48, 0x65, 0x6c, 0x6c, 0x6f];
     assert_eq!(decode(&ping, false, &[100]).last_ping.unwrap(), b"Hello");
-    let pong = Header::new(Opcode::Pong, 5, Some([0x37, 0xfa, 0x21, 0x3d]));
+    let pong = WsHeader::new(Opcode::Pong, 5, Some([0x37, 0xfa, 0x21, 0x3d]));
     assert_eq!(pong.bytes(), [0x8a, 0x85, 0x37, 0xfa, 0x21, 0x3d]);
-    assert_eq!(Header::new(Opcode::Binary, 256, None).bytes(), [0x82, 126, 1, 0]);
+    assert_eq!(WsHeader::new(Opcode::Binary, 256, None).bytes(), [0x82, 126, 1, 0]);
     let long = [0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0];
-    assert_eq!(Header::new(Opcode::Binary, 65_536, None).bytes(), long);
+    assert_eq!(WsHeader::new(Opcode::Binary, 65_536, None).bytes(), long);
 }
 
 #[test]
@@ -244,20 +244,20 @@ fn each_break_of_the_protocol_is_named() {
 #[test]
 fn bytes_before_a_break_are_kept_and_nothing_behind_it() {
     let mut bytes = [0x82, 2, b'h', b'i', 0x83, 0, 0x82, 1, b'!'];
-    let mut decoder = Decoder::of_server();
+    let mut decoder = WsDecoder::of_server();
     assert_eq!(decoder.decode(&mut bytes), 2);
     assert_eq!(&bytes[..2], b"hi");
     assert_eq!(decoder.decode(&mut [0x82, 1, b'!']), 0);
-    assert_eq!(decoder.end(), Some(&End::Failed(ProtocolError::UnknownOpcode(3))));
+    assert_eq!(decoder.end(), Some(&WsEnd::Failed(ProtocolError::UnknownOpcode(3))));
 }
 
 #[test]
 fn a_close_tells_its_code_and_reason() {
-    let mut decoder = Decoder::of_server();
+    let mut decoder = WsDecoder::of_server();
     decoder.decode(&mut [0x88, 5, 0x03, 0xe9, b'b', b'y', b'e']);
     let end = decoder.end().unwrap();
     assert_eq!((end.code(), end.reason()), (Some(1001), &b"bye"[..]));
-    let mut decoder = Decoder::of_server();
+    let mut decoder = WsDecoder::of_server();
     decoder.decode(&mut [0x88, 0]);
     let end = decoder.end().unwrap();
     assert_eq!((end.code(), end.reason()), (None, &b""[..]));

@@ -12,7 +12,7 @@ use crate::{
 };
 
 pub(super) fn encode(sample: &MetricsSample, page: &mut Page<'_>) -> fmt::Result {
-    let ways = |of: fn(&Traffic) -> u64| {
+    let directions = |of: fn(&Traffic) -> u64| {
         sample.devices().flat_map(move |(service, device)| {
             [
                 (directed(service, "to_hub"), of(&device.sent)),
@@ -23,12 +23,16 @@ pub(super) fn encode(sample: &MetricsSample, page: &mut Page<'_>) -> fmt::Result
     page.counter(
         "rtun_device_packets",
         "Packets that a device's service handed to the hub, and to the device",
-        ways(|traffic| traffic.packets_out),
+        directions(|traffic| traffic.packets_out),
     )?;
-    page.counter("rtun_device_bytes", "Bytes of these packets", ways(|traffic| traffic.bytes_out))?;
+    page.counter(
+        "rtun_device_bytes",
+        "Bytes of these packets",
+        directions(|traffic| traffic.bytes_out),
+    )?;
     let drops = sample.devices().flat_map(|(service, device)| {
-        let ways = [("to_hub", &device.sent), ("from_hub", &device.received)];
-        ways.into_iter().flat_map(move |(direction, traffic)| {
+        let both = [("to_hub", &device.sent), ("from_hub", &device.received)];
+        both.into_iter().flat_map(move |(direction, traffic)| {
             drops(traffic).map(move |(reason, count)| {
                 let mut labels = directed(service, direction);
                 labels.extend(words(reason));

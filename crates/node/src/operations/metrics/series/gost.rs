@@ -7,7 +7,7 @@ use crate::{
     report::KindReport,
 };
 
-/// Ways for an association to end that GOST counts as no error.
+/// Reasons for the end of an association that GOST does not count as errors.
 const NO_ERRORS: [&str; 4] = ["peer_closed", "replaced", "revoked", "shutdown"];
 
 pub(super) fn encode(sample: &MetricsSample, page: &mut Page<'_>) -> fmt::Result {

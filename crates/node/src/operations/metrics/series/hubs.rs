@@ -61,7 +61,7 @@ pub(super) fn encode(sample: &MetricsSample, page: &mut Page<'_>) -> fmt::Result
     encode_now(sample, page)
 }
 
-/// What is not counted but is so at the moment.
+/// Gauges: the current state.
 fn encode_now(sample: &MetricsSample, page: &mut Page<'_>) -> fmt::Result {
     let hubs: Vec<&HubReport> = sample.hubs().map(|(_, hub)| hub).collect();
     let sum = |of: fn(&HubReport) -> usize| hubs.iter().map(|hub| of(hub)).sum::<usize>() as f64;

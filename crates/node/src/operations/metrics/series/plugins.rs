@@ -22,7 +22,7 @@ pub(super) fn encode(sample: &MetricsSample, page: &mut Page<'_>) -> fmt::Result
                 };
                 hub.plugins.iter().position(same) == Some(*n)
             };
-            // One that is named twice is one series.
+            // A plugin that is named twice is one series.
             (0..hub.plugins.len()).filter(first).map(move |n| (service, &hub.plugins[n]))
         })
     };

@@ -5,19 +5,19 @@ use std::{net::SocketAddr, sync::Arc};
 use rtun_core::udp_tunnel::DatagramDrop;
 use rtun_proto::ethernet::{EthernetFrame, is_keepalive, keepalive};
 use rtun_system::tun::PacketDevice;
-use rtun_transport::udp::{MAX_DATAGRAM, Received};
+use rtun_transport::udp::{MAX_DATAGRAM, ReceivedDatagrams};
 use tracing::info;
 
 use super::{
     super::super::session::{Conversation, DialledServer},
     TapClientState,
 };
-use crate::device::Port;
+use crate::device::DevicePort;
 
 /// A client's side of a conversation with its server.
 pub(super) struct Switched {
     pub(super) service: String,
-    pub(super) port: Arc<Port>,
+    pub(super) port: Arc<DevicePort>,
     pub(super) state: Arc<TapClientState>,
 }
 
@@ -51,7 +51,7 @@ impl Conversation for Switched {
         &self,
         server: &str,
         remote: SocketAddr,
-        received: &Received,
+        received: &ReceivedDatagrams,
         room: &mut Box<[u8]>,
     ) -> bool {
         let counters = &self.state.received;

@@ -7,7 +7,7 @@ use rtun_system::tun::PacketDevice;
 
 use super::{
     super::{
-        super::{gather::Destination, session::Connected},
+        super::{gather::DatagramDestination, session::ServerSocket},
         frames::{FrameGather, Taken},
     },
     TapClientState,
@@ -37,7 +37,7 @@ pub(super) async fn run<D: PacketDevice>(state: &TapClientState, device: &D) -> 
 /// Takes frames from the device until it has none or there are enough.
 fn fill<D: PacketDevice>(
     state: &TapClientState,
-    connected: Option<&Arc<Connected>>,
+    connected: Option<&Arc<ServerSocket>>,
     device: &D,
     gather: &mut FrameGather,
 ) -> io::Result<()> {
@@ -55,7 +55,7 @@ fn fill<D: PacketDevice>(
             unsent += 1;
             continue;
         };
-        let destination = Destination { to: connected.remote, local: None };
+        let destination = DatagramDestination { to: connected.remote, local: None };
         if let Err(reason) = gather.push(at, [destination], sealing) {
             counters.count_drops(reason, 1);
         }

@@ -9,14 +9,14 @@ use std::{
 use rtun_core::udp_tunnel::{BridgePort, DatagramDrop, FrameTarget};
 use rtun_proto::ethernet::EthernetFrame;
 use rtun_system::tun::PacketDevice;
-use rtun_transport::udp::{MAX_DATAGRAM, Received, Run};
+use rtun_transport::udp::{DatagramRun, MAX_DATAGRAM, ReceivedDatagrams};
 use tokio::time::sleep;
 use tracing::info;
 
 use super::{
     super::super::{
         access::admits,
-        gather::{Destination, Outgoings},
+        gather::{DatagramDestination, OutgoingRuns},
     },
     SwitchPaths, Switching,
 };
@@ -34,7 +34,7 @@ const SAY_EVERY: Duration = Duration::from_secs(1);
 /// Moves datagrams for as long as it is let.
 pub(super) async fn run(paths: &SwitchPaths) {
     let SwitchPaths { state, socket, .. } = paths;
-    let mut received = Received::default();
+    let mut received = ReceivedDatagrams::default();
     let mut turn = SwitchTurn::new();
     let mut turns = ReadTurns::default();
     loop {
@@ -63,8 +63,8 @@ pub(super) async fn run(paths: &SwitchPaths) {
 
 /// What one receive leads to; keeps its memory.
 struct SwitchTurn {
-    outgoings: Outgoings,
-    echoes: Vec<(Destination, Vec<u8>)>,
+    outgoings: OutgoingRuns,
+    echoes: Vec<(DatagramDestination, Vec<u8>)>,
     copies: usize,
     /// Where a datagram is opened.
     room: Box<[u8]>,
@@ -74,7 +74,7 @@ struct SwitchTurn {
 impl SwitchTurn {
     fn new() -> Self {
         Self {
-            outgoings: Outgoings::default(),
+            outgoings: OutgoingRuns::default(),
             echoes: Vec::new(),
             copies: 0,
             room: vec![0; MAX_DATAGRAM + 1].into(),
@@ -82,7 +82,7 @@ impl SwitchTurn {
         }
     }
 
-    fn judge(&mut self, paths: &SwitchPaths, received: &Received) {
+    fn judge(&mut self, paths: &SwitchPaths, received: &ReceivedDatagrams) {
         let counters = &paths.state.received;
         let now = Instant::now();
         self.outgoings.clear();
@@ -107,8 +107,8 @@ impl SwitchTurn {
         &mut self,
         paths: &SwitchPaths,
         switching: &mut Switching,
-        received: &Received,
-        run: &Run,
+        received: &ReceivedDatagrams,
+        run: &DatagramRun,
         at: Range<usize>,
         now: Instant,
     ) -> Result<(), DatagramDrop> {
@@ -136,7 +136,7 @@ impl SwitchTurn {
         match target? {
             FrameTarget::Echo => {
                 let echo = state.sealing.sealed(frame)?;
-                self.echoes.push((Destination { to: run.from, local }, echo));
+                self.echoes.push((DatagramDestination { to: run.from, local }, echo));
             }
             FrameTarget::Port(BridgePort::Device) => to_device = true,
             FrameTarget::Port(BridgePort::Peer(peer)) => {

@@ -4,15 +4,23 @@ use super::*;
 
 const ROUND_TRIP: Duration = Duration::from_millis(50);
 
-fn round(packets: u32, lost: u32, waited: bool) -> Seen {
+fn round(packets: u32, lost: u32, waited: bool) -> RoundCounts {
     let (packets, lost) = (packets.into(), lost.into());
     let (on_way, holding) = (100.0, 120.0);
-    Seen { packets, lost, round_trip: ROUND_TRIP, waited, is_limited: false, on_way, holding }
+    RoundCounts {
+        packets,
+        lost,
+        round_trip: ROUND_TRIP,
+        waited,
+        is_limited: false,
+        on_way,
+        holding,
+    }
 }
 
 /// After the beginning.
-fn settled() -> Sharing {
-    let mut sharing = Sharing::new();
+fn settled() -> CompetingFlows {
+    let mut sharing = CompetingFlows::new();
     assert!(!sharing.sent_less(true, 100.0));
     sharing
 }
@@ -68,7 +76,7 @@ fn a_queue_that_stays_tells_of_others_and_one_that_drains_twice_of_their_end() {
 
 #[test]
 fn what_the_own_start_has_left_tells_of_nobody() {
-    let (mut sharing, now) = (Sharing::new(), Instant::now());
+    let (mut sharing, now) = (CompetingFlows::new(), Instant::now());
     for _ in 0..3 {
         sharing.end_round(now, &round(200, 100, true));
         assert!(sharing.sent_less(false, 100.0));
@@ -83,7 +91,7 @@ fn with_nothing_more_to_send_the_window_does_not_grow() {
     let (mut sharing, start) = (settled(), Instant::now());
     sharing.end_round(start, &round(200, 1, true));
     let later = start + Duration::from_secs(60);
-    sharing.end_round(later, &Seen { is_limited: true, ..round(200, 0, true) });
+    sharing.end_round(later, &RoundCounts { is_limited: true, ..round(200, 0, true) });
     assert_eq!(sharing.window(), Some(70.0));
     sharing.end_round(later, &round(200, 0, true));
     assert!(sharing.window() > Some(70.0));

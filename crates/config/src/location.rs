@@ -1,0 +1,175 @@
+//! Positions in the texts that a configuration was read from, and how they are shown without secrets.
+
+use std::{fmt, path::Path, sync::Arc};
+
+use rtun_core::{redact, text::is_invisible};
+
+/// Where something was written: a text of [`Texts`], line and column from 1, width in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Position {
+    pub(crate) text: u32,
+    pub(crate) line: u32,
+    pub(crate) column: u32,
+    pub(crate) width: u32,
+}
+
+/// The texts a configuration was read from, for showing places.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Texts(Vec<SourceText>);
+
+#[derive(Debug, Clone)]
+struct SourceText {
+    name: Arc<str>,
+    text: Arc<str>,
+    /// Byte offset at which each line starts.
+    lines: Vec<usize>,
+}
+
+impl Texts {
+    /// Adds a text and gives its number.
+    pub(crate) fn add(&mut self, name: &str, text: &str) -> u32 {
+        let starts = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(i, _)| i + 1);
+        let lines = std::iter::once(0).chain(starts).collect();
+        self.0.push(SourceText { name: name.into(), text: text.into(), lines });
+        u32::try_from(self.0.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    pub(crate) fn locate(&self, place: Position) -> Location {
+        let source = self.0.get(place.text as usize);
+        let (text, text_column) = source.map_or_else(
+            || (String::new(), 1),
+            |source| excerpt(source.line(place.line), place.column, place.width),
+        );
+        Location {
+            file: source.map_or_else(|| "?".into(), |s| s.name.clone()),
+            line: place.line,
+            column: place.column,
+            width: place.width.max(1),
+            text,
+            text_column,
+        }
+    }
+
+    /// The name of the text that `place` is in, and its line.
+    pub(crate) fn file_and_line(&self, place: Position) -> (Arc<str>, u32) {
+        let file = self.0.get(place.text as usize).map_or_else(|| "?".into(), |s| s.name.clone());
+        (file, place.line)
+    }
+
+    /// `file:line:column` of `place`.
+    pub(crate) fn show(&self, place: Position) -> String {
+        let name = self.0.get(place.text as usize).map_or("?", |source| &*source.name);
+        format!("{name}:{}:{}", place.line, place.column)
+    }
+
+    /// What is written at `place`, unless its line is very long.
+    pub(crate) fn written(&self, place: Position) -> Option<String> {
+        let line = self.0.get(place.text as usize)?.line(place.line);
+        if line.len() > LONG_LINE {
+            return None;
+        }
+        Some(line.chars().skip(place.column as usize - 1).take(place.width as usize).collect())
+    }
+
+    /// The rank of the text named `file`, for sorting findings.
+    pub(crate) fn position_of(&self, file: &str) -> usize {
+        self.0.iter().position(|s| &*s.name == file).unwrap_or(usize::MAX)
+    }
+}
+
+/// Characters shown before and after a place.
+const CONTEXT: usize = 50;
+/// Characters before a place among which the key of a secret is looked for.
+const REDACTED: usize = 4096;
+/// Bytes of a line whose spelling is not checked: that would be done again for every value in it.
+const LONG_LINE: usize = 16 << 10;
+
+/// The part of `line` around a place, without secrets, and the column it begins with.
+fn excerpt(line: &str, column: u32, width: u32) -> (String, u32) {
+    let before = (column as usize).saturating_sub(1);
+    let width = (width as usize).clamp(1, CONTEXT);
+    let first = before.saturating_sub(REDACTED);
+    let taken: String = line.chars().skip(first).take(before - first + width + CONTEXT).collect();
+    let redacted = redact::line(&taken);
+    let start = if before > CONTEXT + 10 { before - CONTEXT } else { first };
+    let shown = redacted.chars().skip(start - first).collect();
+    (shown, u32::try_from(start + 1).unwrap_or(u32::MAX))
+}
+
+impl SourceText {
+    fn line(&self, number: u32) -> &str {
+        let index = (number as usize).saturating_sub(1);
+        let Some(start) = self.lines.get(index) else { return "" };
+        let end = self.lines.get(index + 1).map_or(self.text.len(), |next| next - 1);
+        self.text[*start..end].trim_end_matches('\r')
+    }
+}
+
+/// A place as a person finds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Location {
+    /// A file's path, a URL, `stdin`, or the flag or variable that was given.
+    pub file: Arc<str>,
+    /// From 1.
+    pub line: u32,
+    /// In characters, from 1.
+    pub column: u32,
+    /// In characters; at least 1.
+    pub width: u32,
+    /// The line around the place, with passwords and tokens starred out; empty where there is none.
+    pub text: String,
+    /// The column `text` begins with.
+    pub text_column: u32,
+}
+
+impl Location {
+    /// A line of a file that is no part of the configuration's own text.
+    pub fn of_line(file: &Path, line: u32) -> Self {
+        let file = file.display().to_string().into();
+        Self { file, line, column: 1, width: 1, text: String::new(), text_column: 1 }
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+/// What a finding is about: a place and a key, either may be missing.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct At {
+    pub(crate) place: Option<Position>,
+    pub(crate) path: String,
+}
+
+impl From<Position> for At {
+    fn from(place: Position) -> Self {
+        Self { place: Some(place), path: String::new() }
+    }
+}
+
+impl From<&At> for At {
+    fn from(at: &At) -> Self {
+        at.clone()
+    }
+}
+
+/// `text` between backquotes, cut to 80 characters, user info starred out, with control and invisible
+/// characters escaped, so that no configuration can write to the terminal through a message.
+pub(crate) fn quote(text: &str) -> String {
+    let mut quoted = String::from("`");
+    for (i, c) in redact::user_info(text).chars().enumerate() {
+        if i == 80 {
+            quoted.push_str("...");
+            break;
+        }
+        push_visible(&mut quoted, c);
+    }
+    quoted.push('`');
+    quoted
+}
+
+fn push_visible(to: &mut String, c: char) {
+    if is_invisible(c) { to.extend(c.escape_unicode()) } else { to.push(c) }
+}

@@ -1,0 +1,184 @@
+//! The objects of a configuration and their keys.
+
+use super::{
+    field::{KeySpec, KeyStatus, Line, Shape, objects},
+    rows::{admission, auth, auther, ingress, router},
+    tls::{dialer_tls, listener_tls, top_tls},
+};
+
+objects! {
+    anything, "an object" {}
+
+    root, "a configuration" {
+        take(SERVICES: ObjectList(service), "services", "required", "what runs");
+        take(CHAINS: ObjectList(chain), "chains", "none", "how hosts reach their hubs");
+        take(HOPS: ObjectList(hop), "hops", "none", "hops that chains and forwarders name");
+        take(AUTHERS: ObjectList(auther), "authers", "none", "users");
+        take(ADMISSIONS: ObjectList(admission), "admissions", "none", "from which addresses anybody may connect");
+        elsewhere_list("bypasses", "resolvers", "hosts");
+        take(INGRESSES: ObjectList(ingress), "ingresses", "none", "which host may join which namespace");
+        take(ROUTERS: ObjectList(router), "routers", "none", "routing tables");
+        not_yet_list("sds");
+        elsewhere_list("recorders", "rewriters", "caches");
+        not_yet_list("limiters", "quotas", "climiters", "rlimiters", "observers", "loggers");
+        take(TLS: In(top_tls), "tls", "", "the certificate of listeners that name none");
+        take(LOG: In(log), "log", "", "where log lines go; [may change while rtun runs](operating.md#the-log)");
+        not_yet("profiling", "api");
+        take(METRICS: In(metrics), "metrics", "none", "where metrics are served");
+    }
+
+    service, "a service" {
+        take(NAME: OneText, "name", "required", "unique");
+        take(ADDR: OneText, "addr", "required for a hub and the server of a UDP tunnel", "`host:port` to listen on; an empty host is every address, port 0 any free one. No effect on a host or client");
+        shared(socket_fields);
+        take(ADMISSION: OneText, "admission", "none", "the name of an admission, which has to admit the address; no effect on a host or client");
+        take(ADMISSIONS: Texts, "admissions", "none", "names of admissions, of which each has to admit the address; no effect on a host or client");
+        elsewhere("bypass", "bypasses", "resolver", "hosts");
+        not_yet("limiter", "quotas", "climiter", "rlimiter", "logger", "loggers", "observer");
+        elsewhere("rewriter", "recorders", "cache");
+        take(HANDLER: In(handler), "handler", "required", "hub, host or [UDP tunnel](configuration.md#udp-tunnels)");
+        take(LISTENER: In(listener), "listener", "`tcp`", "where and how it listens, or the host's device");
+        take(LISTENERS: ObjectList(more_listener), "listeners", "none", "rtun's own: up to 63 more listeners of the same hub");
+        take(FORWARDER: In(forwarder), "forwarder", "required for a host and a client", "the host's name, or the servers of a UDP tunnel's client");
+        metadata();
+        silent("status");
+    }
+
+    handler, "a handler" {
+        take(TYPE: OneText, "type", "required", "`router` for a hub, `tun` for a host or a UDP tunnel");
+        take(RETRIES: Int, "retries", "0", "accepted; a host tries every other node at once when one fails. No effect on a hub");
+        take(CHAIN: OneText, "chain", "the only one that leads to a hub", "the chain a host connects by");
+        take(CHAIN_GROUP: In(chain_group), "chainGroup", "none", "another way to write it");
+        take(AUTHER: OneText, "auther", "anyone", "the name of an auther that may admit; hubs and servers only");
+        take(AUTHERS: Texts, "authers", "anyone", "names of authers, of which any may admit; hubs and servers only");
+        take(AUTH: In(auth), "auth", "anyone", "one user; counts only without a named auther");
+        elsewhere("tls");
+        not_yet("limiter", "observer");
+        metadata();
+    }
+
+    listener_base, "every listener" {
+        take(TYPE: OneText, "type", "tcp", "`tun` for a host; for a hub `tcp`, `tls`, `ws`, `wss`, `quic`, `grpc`, `h2`, `h2c`, `mtcp`, `mtls`, `mws`, `mwss`");
+        take(TLS: In(listener_tls), "tls", "none", "of types that encrypt");
+        metadata();
+    }
+
+    listener, "a listener" {
+        shared(listener_base);
+        elsewhere("chain", "chainGroup");
+        misplaced("put `auther` into the handler", "auther");
+        misplaced("put `authers` into the handler", "authers");
+        misplaced("put `auth` into the handler", "auth");
+    }
+
+    more_listener, "another listener" {
+        take(ADDR: OneText, "addr", "the service's", "`host:port` to listen on");
+        shared(listener_base);
+    }
+
+    chain_group, "a chain group" {
+        take(CHAINS: Any, "chains", "none", "exactly one chain");
+        not_yet("selector");
+    }
+
+    forwarder, "a forwarder" {
+        take(HOP: OneText, "hop" | "name", "none", "the name of one of `hops` whose node is meant");
+        take(SELECTOR: In(selector), "selector", "none", "as in a hop");
+        take(NODES: ObjectList(target), "nodes", "required", "a host: exactly one node; the client of a UDP tunnel: its servers, tried in their order");
+        not_yet("hopGroup");
+    }
+
+    target, "a forwarder's node" {
+        silent("name");
+        take(ADDR: OneText, "addr", "required", "the name the host reports: 1 to 255 bytes without blanks, case counts; or, with a port, the server of a UDP tunnel");
+        elsewhere("network", "bypass", "bypasses", "protocol", "host", "path", "filter", "matcher", "probe", "auth", "http", "tls", "metadata");
+    }
+
+    chain, "a chain" {
+        take(NAME: OneText, "name", "required", "unique");
+        take(HOPS: ObjectList(hop), "hops", "required", "up to 8: proxies, then the hubs. A hop without nodes is a reference by name to `hops`");
+        metadata();
+        misplaced("a selector belongs to a hop", "selector");
+    }
+
+    hop, "a hop" {
+        take(NAME: OneText, "name", "required in `hops`", "unique");
+        shared(socket_fields);
+        take(SELECTOR: In(selector), "selector", "", "which node is used");
+        elsewhere("bypass", "bypasses", "resolver", "hosts");
+        take(NODES: ObjectList(node), "nodes", "required", "connections go through one of them");
+        not_yet("reload", "file", "redis", "http", "plugin");
+        metadata();
+    }
+
+    node, "a node" {
+        take(NAME: OneText, "name", "its address", "for log lines");
+        take(ADDR: OneText, "addr", "required", "`host:port` of a hub or proxy");
+        elsewhere("network", "bypass", "bypasses", "resolver", "hosts");
+        take(CONNECTOR: In(connector), "connector", "required", "hub or proxy");
+        take(DIALER: In(dialer), "dialer", "`tcp`", "how it is reached");
+        take(DIALERS: ObjectList(more_dialer), "dialers", "none", "rtun's own, hubs only: up to 8 dialers in the place of one, the preferred one first");
+        take(NETNS: OneText, "netns", "none", "old spelling of `netns` in the metadata");
+        shared(socket_fields);
+        elsewhere("filter", "matcher", "http", "tls");
+        take(PROBE: In(probe), "probe", "none", "tries the node without need");
+        metadata();
+    }
+
+    connector, "a connector" {
+        take(TYPE: OneText, "type", "http", "`router` in the last hop; `http`, `socks5` or `socks` before it");
+        take(AUTH: In(auth), "auth", "none", "what the host proves itself with");
+        elsewhere("tls");
+        metadata();
+    }
+
+    dialer, "a dialer" {
+        take(TYPE: OneText, "type", "tcp", "the types of a hub's listener; to a proxy `tcp` and `tls`");
+        elsewhere("auth");
+        take(TLS: In(dialer_tls), "tls", "none", "of types that encrypt");
+        metadata();
+    }
+
+    more_dialer, "one of several dialers" {
+        take(ADDR: OneText, "addr", "the node's", "`host:port` of the hub");
+        shared(dialer);
+    }
+
+    socket_fields, "what opens sockets" {
+        take(INTERFACE: CommaTexts, "interface", "none", "old spelling of `interface` in the metadata");
+        take(SOCKOPTS: In(sockopts), "sockopts", "none", "`mark`: old spelling of `so_mark` in the metadata");
+    }
+
+    sockopts, "socket options" {
+        take(MARK: Int, "mark", "none", "old spelling of `so_mark` in the metadata");
+    }
+
+    probe, "a probe" {
+        take(TYPE: OneText, "type", "tcp", "`tcp`: the node is connected to");
+        no_effect("the node's own address is probed", OneText: "addr");
+        take(INTERVAL: Period, "interval", "30s", "time between two attempts");
+        take(TIMEOUT: Period, "timeout", "10s", "limit of one");
+        elsewhere("httpPath", "httpHost", "httpHeaders", "expectedStatus", "command");
+    }
+
+    selector, "a selector" {
+        take(STRATEGY: OneText, "strategy", "round", "`round`, `rr`: the next one each time; `random`, `rand`: any, by weight; `fifo`, `ha`: the first that works; `hash`: by the host's name");
+        take(MAX_FAILS: Int, "maxFails", "1", "after that many failures a node is left out");
+        take(FAIL_TIMEOUT: Period, "failTimeout", "10s", "for that long");
+        not_yet("maxLatency");
+    }
+
+    metrics, "the metrics" {
+        take(ADDR: OneText, "addr", "required", "`host:port`, or `unix://` and the path of a socket");
+        take(PATH: OneText, "path", "/metrics", "of the URL");
+        take(AUTH: In(auth), "auth", "anyone", "one user; HTTP Basic");
+        take(AUTHER: OneText, "auther", "anyone", "the name of an auther, which counts instead of `auth`; its users stand in the configuration itself");
+    }
+
+    log, "the log" {
+        take(OUTPUT: OneText, "output", "stderr", "`stderr`, `stdout`, `none`, or a file's path");
+        take(LEVEL: OneText, "level", "info", "`trace`, `debug`, `info`, `warn`, `error`; `fatal` counts as `error`; another one counts as `info`, with a warning, as GOST does");
+        take(FORMAT: OneText, "format", "json", "`json` or `text`; another one counts as `json`, with a warning");
+        not_yet("rotation");
+    }
+}

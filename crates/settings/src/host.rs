@@ -1,0 +1,57 @@
+//! A host: its device, its name, how it reaches its hubs.
+
+use std::{net::IpAddr, time::Duration};
+
+use ipnet::IpNet;
+use rtun_core::{HostName, Selection};
+
+use super::{HubNode, NetworkNamespace, ProxyHop};
+
+/// A host: a TUN device and the hub it is joined to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HostSettings {
+    /// The name reported to the hub.
+    pub name: HostName,
+    /// The device.
+    pub device: DeviceSettings,
+    /// The nodes of the chain's last hop; at least one.
+    pub hubs: Vec<HubNode>,
+    /// Which of them is used.
+    pub selector: Selection,
+    /// The chain's hops before that, the nearest first.
+    pub proxies: Vec<ProxyHop>,
+    /// As configured (`retries`); every other node is tried at once when one fails, whatever it says.
+    pub retries: u32,
+    /// Limit for connecting to one hub, proxies and handshakes included (`dialTimeout`), if configured.
+    pub dial_timeout: Option<Duration>,
+}
+
+/// A TUN device, as it is to be set up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceSettings {
+    /// `None`: the kernel chooses.
+    pub name: Option<String>,
+    /// Addresses with their prefix length, host bits kept; at least one.
+    pub addresses: Vec<IpNet>,
+    /// 68 to 65,535 bytes, 1280 and more with IPv6; 1420 unless configured.
+    pub mtu: u16,
+    /// Routes of the system that lead into the device.
+    pub routes: Vec<DeviceRoute>,
+    /// Name servers to be used through the device.
+    pub dns: Vec<IpAddr>,
+    /// Whether the kernel may hand over and take GSO packets, where it can; true unless configured.
+    pub offload: bool,
+    /// Whether packets of up to 64 KiB go whole to an rtun hub, and come from it; true unless configured.
+    pub gso_frames: bool,
+    /// Where the device is made, if not where rtun runs (`netns`).
+    pub netns: Option<NetworkNamespace>,
+}
+
+/// A route of the system into a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceRoute {
+    /// Destination, host bits cleared.
+    pub prefix: IpNet,
+    /// Next hop; `None`: on the device.
+    pub gateway: Option<IpAddr>,
+}
