@@ -13,7 +13,7 @@ use crate::{
     findings::{Code, Report},
     location::{At, quote},
     normalise::{Context, HubView, IngressTable, RouterTable, is_all_inline},
-    schema::{service, tun_listener},
+    schema::{device_listener, service},
     suggest,
 };
 use rtun_settings::{Config, ListenerSettings, Named, Provider, ServiceKind, User};
@@ -274,13 +274,20 @@ fn listened_twice(hubs: &[HubView], report: &mut Report) {
 fn devices_twice(config: &Config, context: &Context<'_>, report: &mut Report) {
     let mut seen: HashMap<&str, &str> = HashMap::new();
     for service in &config.services {
-        let ServiceKind::Host(host) = &service.kind else { continue };
-        let Some(device) = &host.device.name else { continue };
+        let device = match &service.kind {
+            ServiceKind::Hub(_) => continue,
+            ServiceKind::Host(host) => &host.device,
+            ServiceKind::UdpServer(server) => &server.device,
+            ServiceKind::UdpClient(client) => &client.device,
+            ServiceKind::TapServer(server) => &server.tap.device,
+            ServiceKind::TapClient(client) => &client.tap.device,
+        };
+        let Some(device) = &device.name else { continue };
         let Some(first) = seen.insert(device, &service.name) else { continue };
         let at = context.names.services.get(&service.name);
         let place = at.map_or_else(At::default, |at| {
             at.get(&service::LISTENER)
-                .map_or_else(|| At::from(at), |listener| listener.place_of(&tun_listener::NAME))
+                .map_or_else(|| At::from(at), |listener| listener.place_of(&device_listener::NAME))
         });
         report
             .error(
@@ -292,7 +299,7 @@ fn devices_twice(config: &Config, context: &Context<'_>, report: &mut Report) {
                     quote(device)
                 ),
             )
-            .help("give each host a device name of its own");
+            .help("give each service a device name of its own");
     }
 }
 

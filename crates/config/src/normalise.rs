@@ -85,6 +85,7 @@ pub(crate) fn normalise<'a>(
                     udp_tunnel::client(at, &context, report).map(ServiceKind::UdpClient)
                 }
             },
+            Role::Tap => udp_tunnel::tap(at, &context, report),
         };
         config.services.extend(kind.map(|kind| Service { name: name.clone(), kind }));
     }
@@ -94,6 +95,7 @@ pub(crate) fn normalise<'a>(
 enum Role {
     Hub,
     Tun,
+    Tap,
 }
 
 fn service_kind(at: &Cursor<'_>, report: &mut Report) -> Option<Role> {
@@ -110,17 +112,19 @@ fn service_kind(at: &Cursor<'_>, report: &mut Report) -> Option<Role> {
         None => (LISTENERS.unset.to_owned(), At::from(at)),
     };
     match (handler.as_str(), listener.as_str()) {
-        ("router", "tun") => {
-            let message = "a `router` handler cannot work on a `tun` listener";
+        ("router", "tun" | "tap") => {
+            let message = format!("a `router` handler cannot work on a `{listener}` listener");
             let help = "a hub listens with `listener: {type: tcp}`, a host's handler is `tun`";
             report.refuse(place, message, help)
         }
         ("router", _) => Some(Role::Hub),
-        (_, "tun") => Some(Role::Tun),
-        _ => {
-            let message =
-                format!("a `tun` handler needs a `tun` listener, this one is `{listener}`");
-            report.refuse(place, message, "write `listener: {type: tun}`")
+        ("tun", "tun") => Some(Role::Tun),
+        ("tap", "tap") => Some(Role::Tap),
+        (handler, _) => {
+            let message = format!(
+                "a `{handler}` handler needs a `{handler}` listener, this one is `{listener}`"
+            );
+            report.refuse(place, message, format!("write `listener: {{type: {handler}}}`"))
         }
     }
 }

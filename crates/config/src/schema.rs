@@ -20,8 +20,8 @@ pub(crate) use field::{
     CommaTexts, Field, Headers, In, Int, KeySpec, Object, OneText, Setting, Shape, Texts,
 };
 pub(crate) use metadata::{
-    http_connector, node_metadata, proxy_connector, router_connector, router_handler,
-    service_metadata, tun_handler, tun_listener,
+    device_listener, http_connector, node_metadata, proxy_connector, router_connector,
+    router_handler, service_metadata, tap_handler, tap_listener, tun_handler, tun_listener,
 };
 pub(crate) use objects::*;
 pub use reference::{all_keys, reference};

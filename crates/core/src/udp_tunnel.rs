@@ -30,7 +30,11 @@ pub use clients::{
 };
 pub use drop::DatagramDrop;
 pub use forward::{GatewayRoute, GatewayRoutes, NextHop, TunnelRouting};
-pub use rtun_proto::udp_tunnel::{Passphrase, PassphraseError};
+pub use rtun_proto::{
+    datagram_cipher::{CipherMethod, DatagramCipher},
+    ethernet::MacAddress,
+    udp_tunnel::{Passphrase, PassphraseError},
+};
 
 pub use mac_table::{MAX_MACS, MAX_MACS_PER_PEER, MAX_PEERS, MacTable};
 pub use salts::SaltWindow;

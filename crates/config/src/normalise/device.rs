@@ -8,7 +8,7 @@ use super::{sockets::is_device_name, tables};
 use crate::{
     findings::Report,
     location::{At, quote},
-    schema::tun_listener,
+    schema::{device_listener, tun_listener},
     value::Cursor,
 };
 use rtun_settings::{DeviceRoute, DeviceSettings, NetworkNamespace};
@@ -27,14 +27,14 @@ pub(super) fn read(
     let name = device_name(listener, report);
     let addresses = addresses(listener, report);
     let mtu = mtu(listener, addresses.as_deref().unwrap_or(&[]), report);
-    let gw = listener.filled(&tun_listener::GW);
+    let gw = listener.filled(&device_listener::GW);
     let gw = gw.and_then(|at| address(&at.read()?, &At::from(&at), "gateway", report));
     let texts = |field| listener.read(field).unwrap_or_default();
     let mut routes = Vec::new();
-    for (text, at) in texts(&tun_listener::ROUTE) {
+    for (text, at) in texts(&device_listener::ROUTE) {
         routes.extend(route(&text, None, gw, &at, report));
     }
-    for (text, at) in texts(&tun_listener::ROUTES) {
+    for (text, at) in texts(&device_listener::ROUTES) {
         let mut words = text.split_whitespace();
         let (prefix, gateway) = (words.next(), words.next());
         if words.next().is_some() {
@@ -46,7 +46,7 @@ pub(super) fn read(
         }
         routes.extend(prefix.and_then(|prefix| route(prefix, gateway, gw, &at, report)));
     }
-    let dns = texts(&tun_listener::DNS);
+    let dns = texts(&device_listener::DNS);
     let dns = dns.iter().filter_map(|(text, at)| address(text, at, "name server", report));
     Some(DeviceSettings {
         dns: dns.collect(),
@@ -62,18 +62,18 @@ pub(super) fn read(
 
 /// The outer `None` after an error was reported.
 fn device_name(listener: &Cursor<'_>, report: &mut Report) -> Option<Option<String>> {
-    let Some(name) = listener.read(&tun_listener::NAME) else { return Some(None) };
+    let Some(name) = listener.read(&device_listener::NAME) else { return Some(None) };
     if !is_device_name(&name) || matches!(name.as_str(), "." | "..") {
         let message = format!("{} is no name of a device", quote(&name));
         let help = "up to 15 bytes, without blanks, `/`, `:` and `%`";
-        return report.refuse(listener.place_of(&tun_listener::NAME), message, help);
+        return report.refuse(listener.place_of(&device_listener::NAME), message, help);
     }
     Some(Some(name))
 }
 
 fn addresses(listener: &Cursor<'_>, report: &mut Report) -> Option<Vec<IpNet>> {
     const HELP: &str = "write an address with its prefix length, as in 192.168.123.1/24";
-    let Some(at) = listener.filled(&tun_listener::NET) else {
+    let Some(at) = listener.filled(&device_listener::NET) else {
         let help = "add `net:` to the listener's metadata, as in `net: 192.168.123.1/24`";
         return report.refuse(listener, "the device has no address", help);
     };
@@ -111,7 +111,7 @@ fn addresses(listener: &Cursor<'_>, report: &mut Report) -> Option<Vec<IpNet>> {
 }
 
 fn mtu(listener: &Cursor<'_>, addresses: &[IpNet], report: &mut Report) -> Option<u16> {
-    let field = &tun_listener::MTU;
+    let field = &device_listener::MTU;
     // As GOST: no MTU is the default one.
     let number = listener.read(field).filter(|mtu| *mtu > 0).unwrap_or_else(|| field.default());
     let v6 = addresses.iter().any(|net| matches!(net, IpNet::V6(_)));

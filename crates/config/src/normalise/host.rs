@@ -12,7 +12,7 @@ use crate::{
     address,
     findings::{Code, Report},
     location::quote,
-    schema::{forwarder, handler, hop, service, service_metadata, target, tun_listener},
+    schema::{device_listener, forwarder, handler, hop, service, service_metadata, target},
     value::Cursor,
 };
 use rtun_settings::HostSettings;
@@ -44,7 +44,7 @@ pub(super) fn read(
     if device.mtu > GOST_MTU {
         let message = format!("an MTU of {} is more than a GOST hub takes", device.mtu);
         report
-            .coded(Code::C27, listener.place_of(&tun_listener::MTU), message)
+            .coded(Code::C27, listener.place_of(&device_listener::MTU), message)
             .help(format!("keep to {GOST_MTU} and less unless every hub is rtun"));
     }
     let host = HostSettings {
@@ -62,7 +62,7 @@ pub(super) fn read(
             quote(addr)
         );
         report
-            .warning(listener.place_of(&tun_listener::NET), message)
+            .warning(listener.place_of(&device_listener::NET), message)
             .help("give the host another address, or write the hub's right one");
     }
     Some(host)

@@ -2,18 +2,23 @@
 
 mod client;
 mod server;
+mod tap;
 
 use super::{Context, device, sockets};
 use crate::{
     address,
     findings::Report,
-    schema::{Field, Setting, forwarder, handler, hop, service, target, tun_handler, tun_listener},
+    schema::{
+        Field, Setting, device_listener, forwarder, handler, hop, service, target, tun_handler,
+        tun_listener,
+    },
     value::Cursor,
 };
 use rtun_settings::{DeviceSettings, Provider};
 
 pub(super) use client::read as client;
 pub(super) use server::read as server;
+pub(super) use tap::read as tap;
 
 /// The longest packet that fits into a datagram, over IPv4 and IPv6 alike, in bytes.
 const MAX_MTU: u16 = 65_479;
@@ -106,7 +111,7 @@ fn tunnel_device(
         let message =
             format!("the MTU is {}; a datagram carries at most {MAX_MTU} bytes", device.mtu);
         let help = "leave it out: 1420 bytes fit everywhere";
-        return report.refuse(listener.place_of(&tun_listener::MTU), message, help);
+        return report.refuse(listener.place_of(&device_listener::MTU), message, help);
     }
     Some(device)
 }

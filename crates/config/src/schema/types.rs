@@ -49,10 +49,10 @@ impl Types {
 pub static HANDLERS: Types = Types {
     what: "handler",
     unset: "auto",
-    supported: &["router", "tun"],
+    supported: &["router", "tun", "tap"],
     refused: &[],
     elsewhere: "api auto dns file forward http http2 http3 masque metrics red redir redirect redu \
-                relay rtcp rudp serial sni socks socks4 socks4a socks5 ss sshd ssu tap tcp tungo \
+                relay rtcp rudp serial sni socks socks4 socks4a socks5 ss sshd ssu tcp tungo \
                 tunnel udp unix",
 };
 
@@ -62,11 +62,11 @@ pub static LISTENERS: Types = Types {
     unset: "tcp",
     supported: &[
         "tcp", "tls", "ws", "wss", "quic", "grpc", "h2", "h2c", "mtcp", "mtls", "mws", "mwss",
-        "tun",
+        "tun", "tap",
     ],
     refused: REFUSED,
     elsewhere: "dns ftcp h3 http3 icmp icmp6 ohttp otls pht phts red redir redirect redu rtcp rudp \
-                runix serial ssh sshd stdio tap tungo unix wt",
+                runix serial ssh sshd stdio tungo unix wt",
 };
 
 /// The types of connectors.

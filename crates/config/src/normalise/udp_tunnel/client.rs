@@ -101,7 +101,11 @@ fn exposure(handler: &Cursor<'_>, servers: &[String], passphrase: Passphrase, re
 }
 
 /// The addresses of the forwarder's nodes; `None` after an error was reported.
-fn servers(at: &Cursor<'_>, context: &Context<'_>, report: &mut Report) -> Option<Vec<String>> {
+pub(super) fn servers(
+    at: &Cursor<'_>,
+    context: &Context<'_>,
+    report: &mut Report,
+) -> Option<Vec<String>> {
     let forwarder = at.filled(&service::FORWARDER)?;
     if let Some(selector) = forwarder.get(&forwarder::SELECTOR) {
         selector::of(Some(selector), report);

@@ -26,20 +26,14 @@ pub(in crate::normalise) fn read(
 ) -> Option<UdpServerSettings> {
     let handler = at.get(&service::HANDLER)?;
     let listener = at.get(&service::LISTENER)?;
-    let addr_at = at.filled(&service::ADDR)?;
-    let addr = addr_at.read()?;
-    if let Err(error) = address::check(&addr) {
-        let message = format!("{} is no address to listen on: {error}", quote(&addr));
-        let help = "write for example :8421, 192.0.2.1:8421 or [2001:db8::1]:8421";
-        return report.refuse(&addr_at, message, help);
-    }
+    let (addr, addr_at) = listen_address(at, report)?;
     without_effect(at, &handler, report);
     let device = tunnel_device(at, &listener, report)?;
     let authers = access::authers(&handler, context, report);
     check_users(&handler, authers.as_deref(), report);
     let admissions = admissions::of_service(at, &context.names, &context.admissions, report);
     check_admissions(at, &admissions, report);
-    exposure(&addr, &At::from(&addr_at), authers.is_some(), report);
+    exposure(&addr, &addr_at, authers.is_some(), report);
     Some(UdpServerSettings {
         addr,
         mark: sockets::mark_of(at, report),
@@ -54,6 +48,18 @@ pub(in crate::normalise) fn read(
         },
         device,
     })
+}
+
+/// Where a server listens, and where that is written; `None` after an error was reported, or without one.
+pub(super) fn listen_address(at: &Cursor<'_>, report: &mut Report) -> Option<(String, At)> {
+    let addr_at = at.filled(&service::ADDR)?;
+    let addr = addr_at.read()?;
+    if let Err(error) = address::check(&addr) {
+        let message = format!("{} is no address to listen on: {error}", quote(&addr));
+        let help = "write for example :8421, 192.0.2.1:8421 or [2001:db8::1]:8421";
+        return report.refuse(&addr_at, message, help);
+    }
+    Some((addr, At::from(&addr_at)))
 }
 
 /// What is for clients, hubs and hosts only.
@@ -111,7 +117,11 @@ fn router(
 }
 
 /// Refuses admissions that are not of addresses alone, which need no lookup.
-fn check_admissions(at: &Cursor<'_>, admissions: &[AdmissionSettings], report: &mut Report) {
+pub(super) fn check_admissions(
+    at: &Cursor<'_>,
+    admissions: &[AdmissionSettings],
+    report: &mut Report,
+) {
     for AdmissionSettings { matchers: Named { name, provider }, .. } in admissions {
         let has_names = inline(provider).any(|matcher| matches!(matcher, Matcher::Name(_)));
         if !providers::is_all_inline(provider) || has_names {
