@@ -108,9 +108,10 @@ fn stack(
     report: &mut Report,
 ) -> Option<TransportStack<ServerTls>> {
     let name = checked_type(listener, &listener_base::TYPE, &LISTENERS, report)?;
-    if name == "tun" {
+    if matches!(name.as_str(), "tun" | "tap") {
         let place = listener.place_of(&listener_base::TYPE);
-        return report.refuse(place, "a hub does not listen on a `tun` device", "remove it");
+        let message = format!("a hub does not listen on a `{name}` device");
+        return report.refuse(place, message, "remove it");
     }
     let reader = StackReader { name: &name, side: Side::Listener, at: listener };
     if !reader.is_encrypted() {
