@@ -1,5 +1,6 @@
 //! The WebSocket upgrade and its frames.
 
+use rtun_settings::WebSocketSettings;
 use rtun_transport::ws::{frame, upgrade};
 
 /// The frames of a WebSocket peer. The first byte is its role and the number of bytes after it that set the lengths of
@@ -46,7 +47,8 @@ pub fn ws_frames(bytes: &[u8]) {
 /// The HTTP request of an unauthenticated peer, or the response of a server.
 pub fn ws_upgrade(bytes: &[u8]) {
     for pattern in ["/ws", "/"] {
-        match upgrade::answer(bytes, pattern) {
+        let settings = WebSocketSettings { path: pattern.into(), ..WebSocketSettings::default() };
+        match upgrade::answer(bytes, &settings) {
             Ok((response, forwarded)) => {
                 assert!(response.is_ascii() && response.starts_with("HTTP/1.1 101 "));
                 assert_eq!(response.find("\r\n\r\n"), Some(response.len() - 4));

@@ -68,7 +68,7 @@ pub(crate) struct Explain {
 
 /// All that is said.
 #[derive(Serialize)]
-struct Report {
+struct ExplainReport {
     /// The exit status.
     status: u8,
     /// Whether a running hub says so, and not a configuration.
@@ -180,7 +180,7 @@ impl Explain {
         let delivered = hubs.iter().all(|hub| hub.explanation.conclusion.is_delivered());
         let status = if delivered { 0 } else { EXIT_FAILURE };
         let text = if self.json {
-            match serde_json::to_string_pretty(&Report { status, live, hubs }) {
+            match serde_json::to_string_pretty(&ExplainReport { status, live, hubs }) {
                 Ok(json) => json + "\n",
                 Err(error) => {
                     complain(&format!("rtun: {error}"));

@@ -112,7 +112,7 @@ fn level(log: &LogSettings) -> LevelFilter {
     }
 }
 
-/// Lines in the form of the moment.
+/// Lines in the current form.
 struct Form {
     json: Format<Json>,
     text: Format<Full>,

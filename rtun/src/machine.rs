@@ -193,7 +193,7 @@ fn listeners(config: &Config) -> impl Iterator<Item = &ServerTls> {
     hubs.flat_map(|hub| hub.listeners()).filter_map(|listener| listener.stack.tls())
 }
 
-/// TLS of every way to a hub or to a proxy.
+/// TLS of every endpoint of a hub and of every proxy.
 fn dialers(config: &Config) -> impl Iterator<Item = &DialTls> {
     let hosts = config.services.iter().filter_map(|service| match &service.kind {
         ServiceKind::Host(host) => Some(host),

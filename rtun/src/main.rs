@@ -33,13 +33,13 @@ const EXIT_USAGE: u8 = 64;
 
 #[derive(Parser)]
 #[command(name = "rtun", version, about = "Private IP networks out of outbound connections", after_help = USAGE)]
-struct Cli {
+struct CommandLine {
     #[command(subcommand)]
-    command: Command,
+    command: RtunCommand,
 }
 
 #[derive(Subcommand)]
-enum Command {
+enum RtunCommand {
     /// Look a configuration over without starting anything
     Check(check::Check),
     /// Tell where a packet goes and why, or why it goes nowhere
@@ -59,11 +59,11 @@ fn main() -> ExitCode {
         .collect();
     match arguments.first() {
         Some(first) if COMMANDS.contains(&first.as_str()) => {
-            match Cli::try_parse().map(|cli| cli.command) {
-                Ok(Command::Check(check)) => check.run(),
-                Ok(Command::Explain(explain)) => explain.run(),
-                Ok(Command::Gen(generate)) => generate.run(),
-                Ok(Command::Status(status)) => status.run(),
+            match CommandLine::try_parse().map(|cli| cli.command) {
+                Ok(RtunCommand::Check(check)) => check.run(),
+                Ok(RtunCommand::Explain(explain)) => explain.run(),
+                Ok(RtunCommand::Gen(generate)) => generate.run(),
+                Ok(RtunCommand::Status(status)) => status.run(),
                 Err(error) => {
                     let _ = error.print();
                     if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS }

@@ -26,20 +26,20 @@ const MAX_BYTES: u64 = 128 * 1024 * 1024;
 pub(crate) struct Hub<'a> {
     pub(crate) service: &'a str,
     pub(crate) rules: &'a HubRules,
-    routers: BTreeMap<NamespaceId, Table>,
-    default_router: Option<Table>,
+    routers: BTreeMap<NamespaceId, OfflineTable>,
+    default_router: Option<OfflineTable>,
     ingress: Option<(String, Known<IngressRule>)>,
     /// Which names users may report; `None`: any.
     reported: Option<BTreeSet<HostName>>,
     /// Of its ingress and authers, what was not asked and might say more, in words.
     pub(crate) access_not_asked: Vec<String>,
     /// Of the files that were read.
-    flaws: Vec<Flaw>,
+    flaws: Vec<FileFlaw>,
 }
 
 /// What is wrong with a file of rows.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Flaw {
+pub(crate) struct FileFlaw {
     pub(crate) file: PathBuf,
     pub(crate) what: What,
 }
@@ -51,12 +51,12 @@ pub(crate) enum What {
     Unusable(String),
     /// One line of it does not count.
     BadLine(u32, String),
-    /// So many more lines do not count.
+    /// This number of further lines do not count.
     More(usize),
 }
 
 /// A router and the rows of it that are known.
-pub(crate) struct Table {
+pub(crate) struct OfflineTable {
     pub(crate) name: String,
     pub(crate) is_plugin: bool,
     rows: Known<Route>,
@@ -67,7 +67,7 @@ struct Known<T> {
     /// Those of the best source first.
     rows: Vec<Found<T>>,
     not_read: Vec<String>,
-    flaws: Vec<Flaw>,
+    flaws: Vec<FileFlaw>,
     is_plugin: bool,
 }
 
@@ -105,7 +105,7 @@ impl<'a> Hub<'a> {
         let max_rows = rules.quotas.routes_per_router;
         let table = |router: &Named<Route>| {
             let rows = known(router, max_rows, parse_routes);
-            Table { name: router.name.clone(), is_plugin: rows.is_plugin, rows }
+            OfflineTable { name: router.name.clone(), is_plugin: rows.is_plugin, rows }
         };
         let routers: BTreeMap<_, _> =
             rules.namespaces.iter().map(|(id, router)| (*id, table(router))).collect();
@@ -138,7 +138,7 @@ impl<'a> Hub<'a> {
     }
 
     /// What is wrong with the files of rows that it would read at its start; those of admissions are read for this.
-    pub(crate) fn flaws(&self) -> Vec<Flaw> {
+    pub(crate) fn flaws(&self) -> Vec<FileFlaw> {
         let admissions = self.rules.admissions.iter();
         let matchers = admissions
             .flat_map(|admission| known(&admission.matchers, usize::MAX, parse_matchers).flaws);
@@ -159,13 +159,16 @@ impl<'a> Hub<'a> {
     }
 
     /// The routers of a namespace in the order in which they are asked, with whether each is the default one.
-    pub(crate) fn routers(&self, namespace: NamespaceId) -> impl Iterator<Item = (&Table, bool)> {
+    pub(crate) fn routers(
+        &self,
+        namespace: NamespaceId,
+    ) -> impl Iterator<Item = (&OfflineTable, bool)> {
         let own = self.routers.get(&namespace).map(|table| (table, false));
         own.into_iter().chain(self.default_router.as_ref().map(|table| (table, true)))
     }
 
     /// Asked where a namespace's own router has no route.
-    pub(crate) fn default_router(&self) -> Option<&Table> {
+    pub(crate) fn default_router(&self) -> Option<&OfflineTable> {
         self.default_router.as_ref()
     }
 
@@ -229,7 +232,7 @@ impl<'a> Hub<'a> {
     }
 }
 
-impl Table {
+impl OfflineTable {
     /// The known routes, those of the best source first.
     pub(crate) fn routes(&self) -> impl Iterator<Item = &Route> {
         self.rows.rows.iter().map(|row| &row.value)
@@ -302,9 +305,9 @@ fn reported(authers: &[Known<User>]) -> Option<BTreeSet<HostName>> {
     Some(names)
 }
 
-type Parse<T> = fn(&str, usize) -> Result<Parsed<T>, TooManyRows>;
+type ParseRows<T> = fn(&str, usize) -> Result<Parsed<T>, TooManyRows>;
 
-fn known<T: Clone>(named: &Named<T>, max_rows: usize, parse: Parse<T>) -> Known<T> {
+fn known<T: Clone>(named: &Named<T>, max_rows: usize, parse: ParseRows<T>) -> Known<T> {
     let rows: &Rows<T> = match &named.provider {
         Provider::Plugin(_) => {
             let (rows, not_read, flaws) = Default::default();
@@ -323,7 +326,7 @@ fn known<T: Clone>(named: &Named<T>, max_rows: usize, parse: Parse<T>) -> Known<
     for source in &rows.sources {
         match source {
             rtun_settings::SourceSettings::File(path) => {
-                let mut flaw = |what| flaws.push(Flaw { file: path.clone(), what });
+                let mut flaw = |what| flaws.push(FileFlaw { file: path.clone(), what });
                 match parse_file(path, max_rows, parse) {
                     Ok(Parsed { rows, bad }) => {
                         found.extend(in_file(path, rows));
@@ -360,7 +363,7 @@ fn in_file<T>(path: &Path, rows: Vec<Row<T>>) -> impl Iterator<Item = Found<T>> 
     })
 }
 
-fn parse_file<T>(path: &Path, max_rows: usize, parse: Parse<T>) -> io::Result<Parsed<T>> {
+fn parse_file<T>(path: &Path, max_rows: usize, parse: ParseRows<T>) -> io::Result<Parsed<T>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_BYTES {

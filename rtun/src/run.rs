@@ -24,7 +24,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     EXIT_CONFIG, EXIT_FAILURE, complain, core_dumps, logging::Logging, machine,
-    reader::SystemReader, say, state::State,
+    reader::SystemReader, say, state::ProcessState,
 };
 
 /// How often is looked after what others may take away.
@@ -71,7 +71,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         }
     };
     runtime.block_on(async {
-        let mut state = State::default();
+        let mut state = ProcessState::default();
         let node = match Node::start(&config, state.directory(&config)).await {
             Ok(node) => node,
             Err(error) => {
@@ -99,7 +99,7 @@ struct Life<'a> {
     environment: Environment,
     reader: SystemReader,
     logging: Logging,
-    state: State,
+    state: ProcessState,
     control: Option<ControlSocket>,
     /// Whether it could not be made again, which was said.
     control_lost: bool,
@@ -123,7 +123,7 @@ impl<'a> Life<'a> {
             environment,
             reader,
             logging,
-            state: State::default(),
+            state: ProcessState::default(),
             control: None,
             control_lost: false,
             of_process: Vec::new(),
@@ -191,7 +191,7 @@ impl<'a> Life<'a> {
 
     /// Reads all sources again; a configuration with an error changes nothing.
     async fn reload(&mut self, node: &mut Node) {
-        // Whoever sends the signal may have moved the file away, whatever the configuration says.
+        // The sender of the signal may have moved the log file away, whatever the configuration says.
         self.logging.reopen();
         let Self { args, environment, reader, .. } = self;
         let outcome = tokio::task::block_in_place(|| read(args, environment, reader));

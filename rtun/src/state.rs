@@ -14,13 +14,13 @@ pub(crate) fn place() -> Option<PathBuf> {
 
 /// The directory of a running process.
 #[derive(Default)]
-pub(crate) struct State {
+pub(crate) struct ProcessState {
     directory: Option<Arc<StateDir>>,
     /// What was complained of last.
     complaint: Option<String>,
 }
 
-impl State {
+impl ProcessState {
     /// The directory, made if there is anything to keep in it. Without one rtun runs all the same, and says so.
     pub(crate) fn directory(&mut self, config: &Config) -> Option<Arc<StateDir>> {
         if self.directory.is_none() && config.services.iter().any(|it| keeps_something(&it.kind)) {

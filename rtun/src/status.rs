@@ -36,13 +36,13 @@ pub(crate) struct StatusCommand {
     /// Print everything, as one JSON array with an object for each rtun
     #[arg(long)]
     json: bool,
-    /// Look again every so many seconds, and show rates
+    /// Look again at this interval, and show rates
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", value_parser = period)]
     watch: Option<Duration>,
 }
 
 /// What one rtun has answered.
-struct Seen {
+struct SeenStatus {
     json: Value,
     status: NodeStatus,
     when: Instant,
@@ -82,7 +82,7 @@ impl StatusCommand {
     }
 
     /// Asks everybody; also returns what went wrong with whom.
-    fn look(&self, places: &SocketLocations) -> (Vec<Seen>, Vec<String>) {
+    fn look(&self, places: &SocketLocations) -> (Vec<SeenStatus>, Vec<String>) {
         let sockets = match &self.socket {
             Some(socket) => vec![socket.clone()],
             None => places.sockets(),
@@ -91,7 +91,7 @@ impl StatusCommand {
         for socket in sockets {
             let answer = ask(&socket, &ControlRequest::Status).and_then(|json| {
                 let status = serde_json::from_value(json.clone())?;
-                Ok(Seen { json, status, when: Instant::now() })
+                Ok(SeenStatus { json, status, when: Instant::now() })
             });
             match answer {
                 Ok(answer) => seen.push(answer),
@@ -132,16 +132,16 @@ fn period(text: &str) -> Result<Duration, String> {
 }
 
 /// One array; while watching one per line.
-fn as_json(seen: &[Seen], compact: bool) -> String {
+fn as_json(seen: &[SeenStatus], compact: bool) -> String {
     let all = Value::Array(seen.iter().map(|seen| seen.json.clone()).collect());
     if compact { format!("{all}\n") } else { format!("{all:#}\n") }
 }
 
-fn as_text(seen: &[Seen], before: &[Seen], colour: bool) -> String {
+fn as_text(seen: &[SeenStatus], before: &[SeenStatus], colour: bool) -> String {
     let texts: Vec<_> = seen
         .iter()
         .map(|now| {
-            let same = |then: &&Seen| {
+            let same = |then: &&SeenStatus| {
                 (then.status.pid, then.status.started) == (now.status.pid, now.status.started)
             };
             let before = before.iter().find(same);

@@ -1,4 +1,4 @@
-//! What stands around a connection: PROXY preambles, the interface and the mark of sockets.
+//! What belongs to a connection: PROXY preambles, the interface and the `SO_MARK` of sockets.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -6,7 +6,7 @@ mod common;
 
 use common::{THREE_HOSTS, World, pings, reaches, wait_until};
 
-/// The hub's file, in which PROXY preambles are expected and believed from `trusted`.
+/// The hub's file, in which PROXY preambles are expected, and trusted from `trusted`.
 fn hub(trusted: &str) -> String {
     THREE_HOSTS
         .replace("  addr: :8443\n", "  addr: :8443\n  metadata: {proxyProtocol: 1}\n")

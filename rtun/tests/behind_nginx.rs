@@ -29,7 +29,7 @@ struct Site {
     certificate: Certificate,
 }
 
-/// A hub that believes nginx, and admits these addresses only.
+/// A hub that trusts nginx, and admits these addresses only.
 fn site(world: &World, admitted: &[IpAddr]) -> Option<Site> {
     let proxy = world.machine("proxy");
     let certificate = Certificate::new(world, PROXY);
@@ -40,13 +40,13 @@ fn site(world: &World, admitted: &[IpAddr]) -> Option<Site> {
 services:
 - name: service-0
   addr: :8080
-  admission: door
+  admission: peers
   handler: {{type: router, metadata: {{router: router-0}}}}
   listener:
     type: ws
     metadata: {{path: /tunnel, trustedProxies: '{}'}}
 admissions:
-- name: door
+- name: peers
   whitelist: true
   matchers: ['{admitted}']
 routers:
@@ -155,11 +155,11 @@ fn hosts_reach_each_other_and_come_back_when_nginx_does() {
 fn only_nginx_is_believed_where_hosts_come_from() {
     let Some(world) = World::new() else { return };
     let machines = [1, 2, 3].map(|n| world.machine(&format!("host-{n}")));
-    let [member, other, stranger] = &machines;
+    let [member, other, refused] = &machines;
     let admitted = [programs::address(member), programs::address(other)];
     let Some(site) = site(&world, &admitted) else { return };
-    site.name(stranger);
-    let own = programs::address(stranger);
+    site.name(refused);
+    let own = programs::address(refused);
     let _hosts = [site.join(&world, member, 1), site.join(&world, other, 2)];
     reaches(member, "192.168.123.2");
     let authority = site.certificate.authority.display();
@@ -168,10 +168,10 @@ fn only_nginx_is_believed_where_hosts_come_from() {
     let beside_it = format!("{HUB}:8080");
     for (scheme, node, tls) in [("wss", &through_nginx, &*checked), ("ws", &beside_it, "{}")] {
         let config = pretender(3, scheme, node, tls, admitted[0]);
-        let host = world.host(stranger, &config);
+        let host = world.host(refused, &config);
         let before = site.refused(own);
         wait_until("two refusals", || site.refused(own) >= before + 2);
-        does_not_reach(stranger, "192.168.123.1");
+        does_not_reach(refused, "192.168.123.1");
         assert!(site.peers("host-3").is_empty(), "{scheme}: {}", site.hub.log());
         host.process.kill().unwrap();
         assert!(host.process.wait(SOON).unwrap().is_some());

@@ -231,7 +231,7 @@ fn keys_and_certificates_are_looked_over() {
 fn files_of_rows_are_looked_over() {
     let folder = tempfile::tempdir().unwrap();
     let config = ROUTES.replace("    routes:\n", "    file: {path: routes.txt}\n    routes:\n");
-    assert_ne!(config, ROUTES, "the tutorial's table has a file beside it");
+    assert_ne!(config, ROUTES, "the tutorial's table has a file too");
     std::fs::write(folder.path().join("hub.yaml"), config).unwrap();
     let check = || text(&rtun(folder.path(), &["check", "hub.yaml"], "").stdout);
     assert!(check().contains("routes.txt:1:1: warning: this file of rows cannot be used"));

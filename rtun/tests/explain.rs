@@ -386,8 +386,8 @@ fn a_running_hub_explains_with_its_rows_and_connections() {
     let Presence::Connected { connections } = explained.gateway.unwrap().presence else {
         panic!("it is connected");
     };
-    let standing: Vec<bool> = connections.iter().map(|c| c.standing_by).collect();
-    assert_eq!(standing, [false, true]);
+    let standby: Vec<bool> = connections.iter().map(|c| c.standing_by).collect();
+    assert_eq!(standby, [false, true]);
 
     let arguments = ["explain", "--namespace", RED, "--socket", socket.to_str().unwrap()];
     let said = |addresses: [&str; 2]| {

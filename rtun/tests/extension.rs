@@ -76,7 +76,7 @@ fn a_marked_hub_answers_a_hello_and_a_second_one_is_unknown() {
     let (answer, features) = one.answer_with_features();
     assert_eq!(answer, Answer::Status(0));
     assert_eq!(features[..3], [3, 0, 20]);
-    assert_eq!(features[19..], [0, 0x52, 1, 0], "the mark behind the id");
+    assert_eq!(features[19..], [0, 0x52, 1, 0], "the signature after the id");
 
     one.send(&hello(1, SUPER));
     let mut expected = vec![kind::HELLO_REPLY, 1, 0, 0, 0, 1, 0xff, 0xff, 0, 0, 0, 200];
@@ -545,7 +545,7 @@ fn a_revoked_host_is_told_so() {
     let text = b"the hub's rules no longer admit this host here";
     let notice = [&[0, 49, kind::REFUSAL, 1, 46], &text[..]].concat();
     assert_eq!(two.rest(), notice);
-    assert!(start.elapsed() < Duration::from_secs(2), "told after {:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(2), "informed after {:?}", start.elapsed());
     host.wait_for("lost the hub: refused: the hub's rules no longer admit this host here");
     for line in hub.lines().iter().filter(|line| line["message"] == "host left") {
         assert_eq!(line["reason"], "revoked");
@@ -590,8 +590,8 @@ fn a_host_that_comes_back_ends_its_former_connection_and_no_other() {
         raw.is_answered();
     }
     let seventh = RawHost::join(&machine, "host-2");
-    let told = String::from_utf8_lossy(&pile[0].rest()).into_owned();
+    let notices = String::from_utf8_lossy(&pile[0].rest()).into_owned();
     let from = format!(", the newest from {}", seventh.stream.local_addr().unwrap());
-    assert!(told.ends_with(&from), "{told}");
+    assert!(notices.ends_with(&from), "{notices}");
     hub.stop_balanced();
 }

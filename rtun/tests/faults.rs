@@ -152,7 +152,7 @@ fn both_machines_that_report_one_name_are_told_of_each_other() {
     let hosts = machines.each_ref().map(|machine| world.join(machine, 2));
     hub.wait_for("one more connection reports this host name; packets go to the newest");
     for host in &hosts {
-        wait_until("it is told", || {
+        wait_until("it is informed", || {
             host.lines().iter().any(|line| {
                 let text = text(line);
                 text.contains("the hub says: 10.0.0.") && text.contains("reports this host's name")
@@ -195,7 +195,7 @@ fn a_host_that_stops_reading_costs_the_others_nothing_and_is_given_up() {
     times.sort();
     assert!(
         times[25] < Duration::from_millis(50),
-        "median beside the stalled host: {:?}",
+        "median next to the stalled host: {:?}",
         times[25]
     );
     flood.unwrap().join().unwrap().unwrap();

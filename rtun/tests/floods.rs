@@ -1,4 +1,4 @@
-//! Strangers who connect faster than any hub serves: hosts that are far away get in all the same.
+//! Unauthenticated peers connect faster than any hub serves: hosts that are far away join nevertheless.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -82,7 +82,7 @@ fn hosts_get_in(world: &World, begin: impl FnOnce(&NetNamespace, &str) -> Flood)
             let rate = flood.opened() as f64 / began.elapsed().as_secs_f64();
             assert!(
                 waited < IN_WITHIN,
-                "host {n} is not in, beside {rate:.0} connections/s: {:?}",
+                "host {n} is not in, at {rate:.0} connections/s: {:?}",
                 host.lines().iter().map(|line| line["message"].clone()).collect::<Vec<_>>()
             );
             thread::sleep(Duration::from_millis(20));
@@ -90,9 +90,9 @@ fn hosts_get_in(world: &World, begin: impl FnOnce(&NetNamespace, &str) -> Flood)
         took.push(begin.elapsed());
     }
     let rate = flood.opened() as f64 / began.elapsed().as_secs_f64();
-    eprintln!("in after {took:.2?}, beside {rate:.0} connections/s; not admitted: {}", refused());
+    eprintln!("in after {took:.2?}, at {rate:.0} connections/s; not admitted: {}", refused());
     flood.stop();
-    // Whoever was in the crowd is forgotten, and who is in stays.
+    // The peers of the flood are forgotten, and the hosts stay.
     wait_until("the crowd to be gone", || {
         hub.status()["services"][0]["unadmitted"].as_u64() == Some(0)
     });
@@ -135,7 +135,7 @@ impl Flood {
         Self { stop, opened, thread: thread.unwrap() }
     }
 
-    /// So many so far.
+    /// Connections opened until now.
     fn opened(&self) -> u64 {
         self.opened.load(Ordering::Relaxed)
     }

@@ -218,16 +218,20 @@ chains:
 
     // A host that reports another's name with its own certificate.
     let (liar, ..) = by_url(&machine("liar"), &said, "host-1", "host-2");
-    wait_until("the liar is told", || liar.log().contains("refused: "));
+    wait_until("the liar is informed", || liar.log().contains("refused: "));
     assert!(hub.log().contains("\"reason\":\"name_not_permitted\""), "{}", hub.log());
     assert!(liar.said("joined the hub").is_empty());
 
     // Nobody who has no certificate, or one of somebody else's.
     let (bare, _) = url.split_once("&certFile").unwrap();
-    let stranger = world.start(&machine("stranger"), &["-L", &service, "-F", bare]);
-    wait_until("the stranger is refused", || hub.log().contains("the client shows no certificate"));
-    wait_until("the stranger knows", || stranger.log().contains("it wants a client certificate"));
-    assert!(stranger.said("joined the hub").is_empty());
+    let anonymous = world.start(&machine("anonymous"), &["-L", &service, "-F", bare]);
+    wait_until("the host without a certificate is refused", || {
+        hub.log().contains("the client shows no certificate")
+    });
+    wait_until("the host without a certificate knows", || {
+        anonymous.log().contains("it wants a client certificate")
+    });
+    assert!(anonymous.said("joined the hub").is_empty());
     let elsewhere = folder.join("elsewhere");
     fs::create_dir(&elsewhere).unwrap();
     made(&elsewhere, "--hub hub.example --host host-1");
@@ -244,7 +248,7 @@ chains:
     let (third, ..) = by_url(&three, &said, "host-3", "host-3");
     third.wait_for("joined the hub");
     reaches(&three, "192.168.123.1");
-    for rtun in [&first, &second, &third, &liar, &stranger, &forger, &hub] {
+    for rtun in [&first, &second, &third, &liar, &anonymous, &forger, &hub] {
         rtun.stop();
     }
 }

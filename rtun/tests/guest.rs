@@ -132,13 +132,15 @@ impl Site {
         machine.addr_add("eth0", "fd88::2/64").unwrap();
         machine.route_add("::/0", "fd88::1").unwrap();
         for server in [&world.hub, &outside] {
-            let way = programs::address(&router).to_string();
-            server.route_add("192.168.100.0/24", &way).unwrap();
+            let gateway = programs::address(&router).to_string();
+            server.route_add("192.168.100.0/24", &gateway).unwrap();
             let v6 = ip(&router, "-6 -o address show dev eth0 scope global");
             let v6 = v6.split_whitespace().find_map(|word| word.strip_suffix("/64")).unwrap();
             server.route_add("fd88::/64", v6).unwrap();
         }
-        wait_until("the way to the hub", || pings(&machine, HUB) && pings(&machine, "fd77::1"));
+        wait_until("the hub to be reachable", || {
+            pings(&machine, HUB) && pings(&machine, "fd77::1")
+        });
         machine.hosts([("hub.test", HUB)]);
         let service =
             "tun:///host-2?net=192.168.123.2/24,fd99::2/64,203.0.113.9/32,2001:db8::9/128";
@@ -166,7 +168,7 @@ impl Site {
     }
 }
 
-/// Joins with routes that cover the way to the hub, is reached through the tunnel, comes back after the hub does, and
+/// Joins with routes that cover the hub's address, is reached through the tunnel, comes back after the hub does, and
 /// leaves the machine as it was after SIGTERM, and after SIGKILL and one more start and stop.
 fn never_enters_itself(site: &mut Site, routes: &str, chain: &[&str], inside: &str) {
     let before = everything(&site.machine);
@@ -259,8 +261,8 @@ fn nor_does_the_way_through_a_proxy_nor_with_a_mark_of_the_users() {
     );
     let proxy = site.world.machine("proxy");
     let router = ip(&site.outside, "route show 192.168.100.0/24");
-    let way = router.split(' ').nth(2).unwrap();
-    proxy.route_add("192.168.100.0/24", way).unwrap();
+    let gateway = router.split(' ').nth(2).unwrap();
+    proxy.route_add("192.168.100.0/24", gateway).unwrap();
     connecting_proxy(&proxy);
     let proxy = format!("http://{}:3128", programs::address(&proxy));
     never_enters_itself(&mut site, "0.0.0.0/0", &[&proxy, TCP], "203.0.113.9");
@@ -315,9 +317,9 @@ fn a_hub_that_moves_is_found_by_name_though_everything_leads_into_the_tunnel() {
     site.world.hub.sysctl("ipv4/conf/eth0/promote_secondaries", "1").unwrap();
     ip(&site.world.hub, "address add 10.0.7.7/16 dev eth0");
     ip(&site.world.hub, "address del 10.0.0.1/16 dev eth0");
-    let way = ip(&site.outside, "route show 192.168.100.0/24");
-    site.world.hub.route_add("192.168.100.0/24", way.split(' ').nth(2).unwrap()).unwrap();
-    wait_until("the way to the name server", || ip(&site.machine, "rule").contains(&passes_by));
+    let route = ip(&site.outside, "route show 192.168.100.0/24");
+    site.world.hub.route_add("192.168.100.0/24", route.split(' ').nth(2).unwrap()).unwrap();
+    wait_until("the rule for the name server", || ip(&site.machine, "rule").contains(&passes_by));
     site.hub = site.world.hub(HUB_CONFIG);
     host.wait_for_nth("joined the hub", 2);
     wait_until("the peer", || {
@@ -359,8 +361,8 @@ fn routes_that_are_there_stay_and_are_named() {
     assert!(main.contains("203.0.113.0/24 via 192.168.100.1 dev eth0 metric 7"), "{main}");
     assert!(main.contains("198.51.100.0/24 dev net0 proto 114"), "{main}");
     let said = host.log();
-    let way = "203.0.113.0/24 via 192.168.100.1 through eth0";
-    assert!(said.contains(&format!("the system has {way} already, which stays")), "{said}");
+    let existing = "203.0.113.0/24 via 192.168.100.1 through eth0";
+    assert!(said.contains(&format!("the system has {existing} already, which stays")), "{said}");
 
     // Somebody adds one to the same destination, and takes it away again.
     ip(&site.machine, "route add 198.51.100.0/24 via 192.168.100.1");
@@ -457,7 +459,7 @@ fn a_deleted_device_is_made_again_and_the_session_goes_on() {
     assert_eq!(health(&host)["times_gone"], 2);
     let name_taken = "link add net0 type veth peer name net1";
     ip(&site.machine, "link del net0");
-    // Whoever is quicker: it is made again at once, or when the name is free again.
+    // Both orders are right: it is made again at once, or when the name is free again.
     if try_ip(&site.machine, name_taken).is_ok() {
         wait_until("the report", || health(&host)["missing"].is_object());
         ip(&site.machine, "link del net0");

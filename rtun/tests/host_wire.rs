@@ -102,7 +102,7 @@ fn a_hub_without_the_mark_is_sent_packets_only() {
         host.send(frame);
     }
     wait_until("all of them to be lost", || lost(&process, "ip_version") == 5);
-    // Longer than a hub with the mark may be silent.
+    // Longer than a hub with the signature may be silent.
     host.stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
     let mut said = Vec::new();
     let begin = Instant::now();

@@ -1,4 +1,4 @@
-//! What a stranger or an admitted host may send, and what becomes of it; who is admitted; what a change of rules does.
+//! What an unauthenticated peer or an admitted host may send, and what the hub does with it; who is admitted; what a change of rules does.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -54,7 +54,7 @@ authers:
 fn malformed_requests_get_what_the_protocol_says_and_nothing_else() {
     let Some(world) = World::new() else { return };
     let hub = world.hub(HUB);
-    let machine = world.machine("stranger");
+    let machine = world.machine("peer");
     let good = request("host-1", [0; 16]);
     let changed = |at: usize, byte: u8| {
         let mut bytes = good.clone();

@@ -1,4 +1,4 @@
-//! What hosts are told of packets that go nowhere: by the hub, and by routers of the networks behind other hosts.
+//! ICMP errors to hosts for packets that go nowhere: from the hub, and from routers of the networks behind other hosts.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -61,7 +61,7 @@ fn join(world: &World, machine: &NetNamespace, n: u8, mtu: u16) -> Rtun {
     world.start(machine, &["-L", &service, "-F", "router://server_ip:8443"])
 }
 
-/// One ping of so many bytes that may not be fragmented.
+/// One ping of this many bytes that may not be fragmented.
 fn ping(from: &NetNamespace, to: &str, len: usize) -> Result<Duration, PingError> {
     tools::ping(from, ip(to), len, true, Duration::from_secs(2))
 }
@@ -180,16 +180,16 @@ fn answers_are_few_and_go_to_the_sender_alone_and_about_nothing_doubtful() {
         one.send(&udp("192.168.100.7", "192.168.99.9", &[n as u8]));
         one.send(&udp("192.168.123.2", "192.168.99.9", &[n as u8]));
     }
-    let mut told = 0;
+    let mut errors = 0;
     while let Some(error) = one.try_receive() {
         let packet = Packet::parse(&error).unwrap();
         let quote = quoted(&packet).unwrap();
         assert_eq!(packet.source(), ip("192.168.99.9"));
         assert_eq!((packet.destination(), ip("192.168.99.9")), (quote.source, quote.destination));
         assert!([ip("192.168.123.1"), ip("192.168.100.7")].contains(&packet.destination()));
-        told += 1;
+        errors += 1;
     }
-    assert!((20..60).contains(&told), "{told}: ten for each source, and ten a second");
+    assert!((20..60).contains(&errors), "{errors}: ten for each source, and ten a second");
     hub.wait_for_drops("no_route", 1000);
     assert_eq!(hub.dropped("src_not_allowed"), 500);
 
@@ -209,7 +209,7 @@ fn answers_are_few_and_go_to_the_sender_alone_and_about_nothing_doubtful() {
     assert!(one.try_receive().is_some(), "and then about another again");
     assert_eq!(two.try_receive(), None);
     let report = hub.stop_balanced();
-    assert_eq!(report["answered"], told + 1, "{report}");
+    assert_eq!(report["answered"], errors + 1, "{report}");
 }
 
 #[test]

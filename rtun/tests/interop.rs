@@ -6,26 +6,25 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
+#[path = "interop/network.rs"]
+mod network;
 
 use std::{
-    fs::{self, File},
-    io::{self, Write},
+    io::Write,
     net::UdpSocket,
-    path::PathBuf,
     process::{Command, Stdio},
-    sync::{Once, atomic::Ordering},
-    time::Duration,
+    sync::atomic::Ordering,
 };
 
-use common::{SOON, World, at, does_not_reach, ip, raw, reaches, route_plugin, wait_until};
+use common::{SOON, at, does_not_reach, ip, raw, reaches, route_plugin, wait_until};
+use network::{
+    Mix, Network,
+    Program::{Gost, Rtun},
+    gost,
+};
 use nix::sys::signal::Signal;
-use rtun_lab::{
-    NetNamespace, Process,
-    tools::{PingError, ping, tcp_hash_transfer, udp_echo},
-};
+use rtun_lab::tools::{PingError, ping, tcp_hash_transfer, udp_echo};
 use serde_json::Value;
-
-use Program::{Gost, Rtun};
 
 const NAMESPACE_1: &str = "e87f56dd-fd57-4921-9ab8-a0847662daae";
 const NAMESPACE_2: &str = "ef502590-c5f4-437e-a81f-fe4083505075";
@@ -562,138 +561,3 @@ fn print(program: &str, arguments: &[&str], input: &str) -> String {
 }
 
 const HUB: &str = "router://server_ip:8443";
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Program {
-    Rtun,
-    Gost,
-}
-
-/// Who is who. Hosts 2 and 3, where there are such, are the programs of hosts 0 and 1.
-#[derive(Debug, Clone, Copy)]
-struct Mix {
-    hub: Program,
-    hosts: [Program; 2],
-}
-
-/// A hub and four hosts on one switch; nothing runs in them yet.
-struct Network {
-    mix: Mix,
-    gost: String,
-    hosts: Vec<NetNamespace>,
-    world: World,
-}
-
-struct Running {
-    process: Process,
-    log: PathBuf,
-}
-
-impl Network {
-    /// A new network, or none after saying why the test is skipped.
-    fn new(mix: Mix) -> Option<Self> {
-        let gost = gost()?;
-        let world = World::new()?;
-        let hosts = ["h1", "h2", "h3", "h4"].map(|name| world.machine(name)).into();
-        Some(Self { mix, gost, hosts, world })
-    }
-
-    /// Starts the hub.
-    fn launch_hub(&self, configuration: &str) -> Running {
-        let file = self.file("hub", configuration);
-        self.start(self.mix.hub, &self.world.hub, &["-C", &file])
-    }
-
-    /// Starts the hub and waits until it listens.
-    fn start_hub(&self, configuration: &str) -> Running {
-        let hub = self.launch_hub(configuration);
-        let listens = || std::net::TcpStream::connect_timeout(&at("127.0.0.1", 8443), SOON);
-        wait_until("the hub listening", || self.world.hub.run(listens).unwrap().is_ok());
-        hub
-    }
-
-    fn start_host(&self, index: usize, arguments: &[&str]) -> Running {
-        self.start(self.mix.hosts[index % 2], &self.hosts[index], arguments)
-    }
-
-    /// Starts a host with a file of the tutorial's, which names no chain in its service; rtun finds the only one by
-    /// itself.
-    fn start_host_from(&self, index: usize, file: &str) -> Running {
-        let mut text = file.to_owned();
-        if self.mix.hosts[index % 2] == Gost {
-            text =
-                text.replace("type: tun\n  listener", "type: tun\n    chain: chain-0\n  listener");
-            assert_ne!(text, file);
-        }
-        self.start_host(index, &["-C", &self.file(&format!("host-{index}"), &text)])
-    }
-
-    fn start_plain_host(&self, index: usize, hub: &str) -> Running {
-        let number = index + 1;
-        let device = format!("tun:///host-{number}?net=192.168.123.{number}/24");
-        self.start_host(index, &["-L", &device, "-F", hub])
-    }
-
-    fn start_plain_hosts(&self, hub: &str) -> [Running; 2] {
-        [self.start_plain_host(0, hub), self.start_plain_host(1, hub)]
-    }
-
-    fn start(&self, program: Program, at: &NetNamespace, arguments: &[&str]) -> Running {
-        let program = if program == Gost { &self.gost } else { env!("CARGO_BIN_EXE_rtun") };
-        let log: PathBuf = self.file(&format!("{}-log", at.name()), "").into();
-        let output = File::create(&log).unwrap();
-        let mut command = Command::new(program);
-        command.args(arguments).stdout(output.try_clone().unwrap()).stderr(output);
-        // Where certificates are kept that the programs make themselves.
-        command.env("HOME", log.parent().unwrap());
-        Running { process: at.spawn(command).unwrap(), log }
-    }
-
-    /// Writes a file and answers its path.
-    fn file(&self, name: &str, text: &str) -> String {
-        let path = self.world.file(&format!("{name}.yaml"), text);
-        path.into_os_string().into_string().unwrap()
-    }
-
-    /// Both hosts reach each other and the networks behind them.
-    fn networks_behind(&self) {
-        let [one, two] = [&self.hosts[0], &self.hosts[1]];
-        one.addr_add("lo", "192.168.100.1/32").unwrap();
-        two.addr_add("lo", "192.168.200.1/32").unwrap();
-        for (from, to) in [
-            (one, "192.168.123.2"),
-            (two, "192.168.123.1"),
-            (one, "192.168.200.1"),
-            (two, "192.168.100.1"),
-        ] {
-            reaches(from, to);
-        }
-    }
-}
-
-impl Running {
-    /// What it has logged, in lower case.
-    fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap().to_lowercase()
-    }
-
-    fn end(&self, signal: Signal) {
-        self.process.signal(signal).unwrap();
-        let status = self.process.wait(Duration::from_secs(10)).unwrap();
-        let status = status.unwrap_or_else(|| panic!("{} does not end", self.log.display()));
-        assert!(status.success() || signal == Signal::SIGKILL, "{}: {status}", self.log.display());
-    }
-}
-
-/// The GOST program, or none after saying that tests are skipped.
-fn gost() -> Option<String> {
-    let gost = std::env::var("RTUN_GOST").ok();
-    if gost.is_none() {
-        static SAID: Once = Once::new();
-        // Past the test harness, which shows the output of failed tests only.
-        SAID.call_once(|| {
-            let _ = io::stderr().write_all(b"skipped, all of them: RTUN_GOST is not set\n");
-        });
-    }
-    gost
-}

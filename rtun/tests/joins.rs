@@ -82,7 +82,7 @@ fn who_joins_and_leaves_costs_nothing_for_good() {
     hub.stop();
 }
 
-/// So many joins, `at_once` of them at a time, each answered before it leaves.
+/// This number of joins, `at_once` of them at a time, each answered before it leaves.
 fn join_and_leave(
     at_once: u32,
     times: u32,

@@ -35,7 +35,7 @@ fn config(plugin: impl Fn(u16) -> String) -> String {
 services:
 - name: service-0
   addr: :8443
-  admission: door
+  admission: peers
   handler:
     type: router
     auther: users
@@ -51,7 +51,7 @@ ingresses:
 - name: places
   plugin: {ingress}
 admissions:
-- name: door
+- name: peers
   plugin: {admission}
 "
     )

@@ -23,7 +23,7 @@ const PLUGINS: &str = "
 services:
 - name: service-0
   addr: :8443
-  admission: door
+  admission: peers
   handler: {type: router, authers: [local, asked], metadata: {router: router-0, ingress: places}}
   listener: {type: tcp}
 routers:
@@ -40,8 +40,8 @@ ingresses:
 - name: places
   plugin: {type: http, addr: 'http://127.0.0.1:8102/ingress', timeout: 500ms}
 admissions:
-- name: door
-  plugin: {type: http, addr: 'http://127.0.0.1:8103/door', timeout: 500ms}
+- name: peers
+  plugin: {type: http, addr: 'http://127.0.0.1:8103/peers', timeout: 500ms}
 ";
 
 const ALICE: Option<(&str, &str)> = Some(("alice", "s3cret"));
@@ -113,13 +113,17 @@ fn plugins_decide_about_users_places_and_addresses_and_without_an_answer_nobody_
     for manner in [vec![no()], failures()].concat() {
         auth.now(manner.clone());
         let answer = status(BOB, "other");
-        assert_eq!(answer, Answer::Status(2), "{manner:?}: a stranger cannot tell why");
+        assert_eq!(
+            answer,
+            Answer::Status(2),
+            "{manner:?}: an unauthenticated peer does not learn why"
+        );
         assert_eq!(status(ALICE, "host-1b"), Answer::Status(0), "{manner:?}: a known user joins");
         one.send(&packet);
         assert_eq!(two.receive(), packet, "{manner:?}");
     }
     assert_eq!(auth.redirected.load(Ordering::SeqCst), 0, "the token goes nowhere else");
-    assert!(hub.log().contains("auth_unavailable"), "the operator is told");
+    assert!(hub.log().contains("auth_unavailable"), "the log says it");
     assert_eq!(hub.said("host left").iter().filter(|l| l["host"] == "host-2").count(), 0);
     hub.stop();
 }
@@ -158,24 +162,24 @@ fn an_admission_plugin_keeps_addresses_out_before_they_have_said_a_word() {
     let Some(world) = World::new() else { return };
     let _auth = Http::start(&world.hub, 8101, yes());
     let _ingress = Http::start(&world.hub, 8102, place(ID));
-    let door = Http::start(&world.hub, 8103, no());
+    let admission = Http::start(&world.hub, 8103, no());
     let hub = world.hub(PLUGINS);
     for (n, manner) in [vec![no()], failures()].concat().into_iter().enumerate() {
-        door.now(manner.clone());
+        admission.now(manner.clone());
         // What is said of an address is remembered: each has its own.
         let machine = world.machine(&format!("m{n}"));
         let mut raw = RawHost::connect(&machine);
         assert_eq!(raw.ask(&request_as(ALICE, "host-1", NS)), Answer::Closed, "{manner:?}");
     }
-    door.now(yes());
+    admission.now(yes());
     let machine = world.machine("welcome");
     let begun = Instant::now();
-    // After so many failures the plugin is left alone for a while.
+    // After that number of failures the plugin is not asked for a while.
     common::wait_until("being admitted", || {
         RawHost::connect(&machine).ask(&request_as(ALICE, "host-1", NS)) == Answer::Status(0)
     });
     assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
-    let head = door.heads().pop().unwrap().replace(": \"", ":\"");
+    let head = admission.heads().pop().unwrap().replace(": \"", ":\"");
     assert!(head.contains("\"network\":\"tcp\"") && head.contains("\"addr\":\"10.0."), "{head}");
     hub.stop();
 }
@@ -198,7 +202,7 @@ authers:
   auths: [{username: alice, password: s3cret}]
 ";
     let hub = world.hub(config);
-    let machine = world.machine("stranger");
+    let machine = world.machine("peer");
     let reloads = 60;
     let wrong = request_as(Some(("alice", "guess")), "host-1", [0; 16]);
     std::thread::scope(|scope| {

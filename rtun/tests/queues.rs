@@ -266,7 +266,7 @@ fn many_flows_and_addresses_get_a_host_no_more_of_a_slow_one_than_others_have() 
     let [of_greedy, of_honest] = bytes;
     let share = of_honest as f64 / ((of_greedy + of_honest) as f64 / 2.0);
     assert!(of_greedy > 1_000_000, "{of_greedy} bytes: the host was busy");
-    assert!(share > 0.9, "{share:.3} of a fair share: {of_honest} bytes beside {of_greedy}");
+    assert!(share > 0.9, "{share:.3} of a fair share: {of_honest} bytes, the other {of_greedy}");
     hub.stop_balanced();
 }
 
@@ -327,7 +327,7 @@ fn a_standing_queue_is_marked_and_a_sparse_flow_does_not_wait_in_it() {
         let seen = Arc::clone(&seen);
         thread::spawn(move || read_slowly(slow, epoch, &seen))
     };
-    // As a TCP connection with a window of 100 packets that is never told to shrink it.
+    // As a TCP connection with a window of 100 packets that never shrinks.
     const WINDOW: u64 = 100;
     const PROBES: u64 = 150;
     let (mut sent, mut probes) = (0, 0);
@@ -359,7 +359,7 @@ fn a_standing_queue_is_marked_and_a_sparse_flow_does_not_wait_in_it() {
     assert!(bulk_median > Duration::from_millis(60), "a queue stands: {bulk_median:?}");
     assert!(seen.marked.load(Ordering::Relaxed) > 5, "packets are marked");
     let p99 = probe_times[probe_times.len() * 99 / 100];
-    assert!(p99 < Duration::from_millis(100), "p99 {p99:?} beside {bulk_median:?}");
+    assert!(p99 < Duration::from_millis(100), "p99 {p99:?}, bulk median {bulk_median:?}");
     let report = hub.stop_balanced();
     assert_eq!(count_of(&report, "queue_codel"), 0, "what may be marked is not dropped: {report}");
 }

@@ -38,7 +38,7 @@ fn wait_for_text(rtun: &Rtun, texts: &[&str]) {
 /// A proxy for CONNECT on port 3128 of all addresses of a machine, for as long as the process lives. It tells the first line
 /// of each request.
 fn connect_proxy(machine: &NetNamespace) -> mpsc::Receiver<String> {
-    let (tell, told) = mpsc::channel();
+    let (tell, targets) = mpsc::channel();
     let listener = machine.run(|| TcpListener::bind("[::]:3128")).unwrap().unwrap();
     let pass = move |mut client: TcpStream| -> io::Result<()> {
         let mut head = Vec::new();
@@ -70,7 +70,7 @@ fn connect_proxy(machine: &NetNamespace) -> mpsc::Receiver<String> {
             }
         })
         .unwrap();
-    told
+    targets
 }
 
 #[test]
@@ -128,7 +128,7 @@ metrics:
     });
     let metrics = metrics.unwrap().unwrap();
     assert!(metrics.starts_with("HTTP/1.1 200") && metrics.contains("gost_"), "{metrics}");
-    // Names that lead nowhere are told.
+    // Names that lead nowhere are reported.
     let lost = world.start(&one, &["-L", SERVICE, "-F", "router://[fe80::1%25none0]:8443"]);
     wait_for_text(&lost, &["this machine has no interface \"none0\""]);
     lost.stop();
@@ -138,8 +138,8 @@ metrics:
     hub.stop();
 }
 
-/// A name server that knows `hub.test`, on port 53 of an address, for as long as the process lives; it is silent while it is
-/// told to be.
+/// A name server that knows `hub.test`, on port 53 of an address, for as long as the process lives; it is silent while the
+/// flag is set.
 fn name_server(machine: &NetNamespace, address: SocketAddr) -> Arc<AtomicBool> {
     let silent = Arc::new(AtomicBool::new(false));
     let is_silent = Arc::clone(&silent);

@@ -1,4 +1,4 @@
-//! Whoever takes its time with a handshake, on whatever transport, is closed at the deadline and holds nobody up.
+//! A peer with a slow handshake, on any transport, is closed at the deadline and delays no other.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -17,7 +17,7 @@ use rtun_lab::NetNamespace;
 /// `readTimeout` of the hubs here: accept to admitted.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// What a stranger begins with, byte by byte.
+/// What an unauthenticated peer begins with, byte by byte.
 const BEGINNINGS: [&[u8]; 4] = [
     b"",
     // A TLS record with a handshake of 512 bytes.
@@ -43,10 +43,10 @@ fn deadline_holds(transport: &str) {
         .replace("type: tcp", &format!("type: {transport}"))
         .replace("router: router-0}", "router: router-0, readTimeout: 2s}");
     let hub = world.hub(&config);
-    let strangers = world.machine("strangers");
+    let peers = world.machine("peers");
     let slow: Vec<_> = (0..12)
         .map(|number| {
-            let stream = connect(&strangers);
+            let stream = connect(&peers);
             thread::spawn(move || dribble(stream, BEGINNINGS[number % BEGINNINGS.len()]))
         })
         .collect();
@@ -61,7 +61,7 @@ fn deadline_holds(transport: &str) {
         host.wait_for("joined the hub");
     }
     reaches(&one, "192.168.123.2");
-    for closed_after in slow.into_iter().map(|stranger| stranger.join().unwrap()) {
+    for closed_after in slow.into_iter().map(|peer| peer.join().unwrap()) {
         let longest = LIMIT + Duration::from_secs(1);
         assert!(closed_after < longest, "closed after {closed_after:?}");
     }

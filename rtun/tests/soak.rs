@@ -23,7 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{HUB, Rtun, World, ip, pings, stranger, vitals::Vitals, wait_until};
+use common::{HUB, Rtun, World, ip, peer, pings, vitals::Vitals, wait_until};
 use nix::sys::signal::Signal;
 use rtun_lab::{NetNamespace, tools};
 use tokio::{runtime, task::JoinSet};
@@ -145,7 +145,7 @@ impl Soak {
         }
     }
 
-    /// So many joins over all transports in turn, while the hub reads its configuration so often.
+    /// `joins` joins over all transports in turn, while the hub reads its configuration `reloads` times.
     fn join_and_reload(&mut self, joins: u32, reloads: u32) {
         let (first, failed) = (self.joins.load(Ordering::Relaxed), Arc::new(AtomicU32::new(0)));
         let (count, refused) = (Arc::clone(&self.joins), Arc::clone(&failed));
@@ -285,21 +285,21 @@ impl Soak {
 /// Joins as a host of its own and leaves, in one of several ways.
 async fn visit(n: u32) -> std::io::Result<()> {
     let transport = TRANSPORTS[n as usize % TRANSPORTS.len()];
-    let stream = stranger::connect(transport, port_of(transport)).await?;
+    let stream = peer::connect(transport, port_of(transport)).await?;
     let mut id = [0; 16];
     // Half of them are of a namespace that nobody has seen before.
     if n.is_multiple_of(2) {
         id[..4].copy_from_slice(&n.to_be_bytes());
         id[15] = 1;
     }
-    let admitted = stranger::join(&*stream, &format!("visitor-{}", n % 50), id).await?;
+    let admitted = peer::join(&*stream, &format!("visitor-{}", n % 50), id).await?;
     if !admitted {
         return Err(std::io::ErrorKind::PermissionDenied.into());
     }
     if n.is_multiple_of(3) {
         // An orderly end, which is answered.
         stream.shutdown().await?;
-        stranger::ends_within(&*stream, Duration::from_secs(2)).await;
+        peer::ends_within(&*stream, Duration::from_secs(2)).await;
     }
     Ok(())
 }

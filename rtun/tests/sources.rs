@@ -240,9 +240,9 @@ fn a_file_that_goes_or_is_emptied_costs_nothing_that_was_known() {
     let Some(world) = World::new() else { return };
     let path = world.file("routes.txt", TWO_HOSTS);
     let replace = |text: &str| {
-        let beside = path.with_extension("new");
-        fs::write(&beside, text).unwrap();
-        fs::rename(&beside, &path).unwrap();
+        let draft = path.with_extension("new");
+        fs::write(&draft, text).unwrap();
+        fs::rename(&draft, &path).unwrap();
     };
     let gone = || fs::remove_file(&path).unwrap();
     let emptied = || replace("");
@@ -271,7 +271,7 @@ fn a_table_cut_short_is_read_again_before_it_is_believed() {
     flow.end();
     fs::write(&path, "192.168.123.1 host-1\n192.168.123.2 host-1\n").unwrap();
     let mut one = RawHost::join(&machine, "host-1");
-    wait_until("the short table being believed", || {
+    wait_until("the short table to be used", || {
         let before = hub.dropped("hairpin");
         one.send(&udp("192.168.123.1", "192.168.123.2", b"to myself"));
         thread::sleep(Duration::from_millis(50));
@@ -281,7 +281,7 @@ fn a_table_cut_short_is_read_again_before_it_is_believed() {
 }
 
 /// Users, rules and addresses from files.
-fn doors(world: &World) -> String {
+fn with_sources(world: &World) -> String {
     world.file("users.txt", "# users\nalice s3cret\nbob pass\ncarol pass\n");
     world.file(
         "rules.txt",
@@ -315,15 +315,15 @@ admissions:
 }
 
 fn rewrite(folder: &Path, name: &str, text: &str) {
-    let beside = folder.join("beside");
-    fs::write(&beside, text).unwrap();
-    fs::rename(&beside, folder.join(name)).unwrap();
+    let draft = folder.join("draft");
+    fs::write(&draft, text).unwrap();
+    fs::rename(&draft, folder.join(name)).unwrap();
 }
 
 #[test]
 fn who_loses_a_permission_in_a_file_is_out_within_seconds_and_nobody_else() {
     let Some(world) = World::new() else { return };
-    let config = doors(&world);
+    let config = with_sources(&world);
     let folder = world.file("x", "").parent().unwrap().to_owned();
     let hub = world.hub(&config);
     let machine = world.machine("hosts");
@@ -380,7 +380,7 @@ fn who_loses_a_permission_in_a_file_is_out_within_seconds_and_nobody_else() {
 #[test]
 fn a_source_that_was_never_there_is_named_and_admits_nobody() {
     let Some(world) = World::new() else { return };
-    let config = doors(&world).replace("users.txt", "missing.txt");
+    let config = with_sources(&world).replace("users.txt", "missing.txt");
     let hub = world.hub(&config);
     let failing = hub.wait_for(FAILS);
     assert_eq!((&failing["kind"], &failing["name"]), (&"auther".into(), &"users".into()));

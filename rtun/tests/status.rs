@@ -311,7 +311,7 @@ fn another_user_is_told_nothing() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("belongs to another user"), "{}", text(&output.stderr));
 
-    // Even where somebody has opened the door for them.
+    // Even if somebody has opened the file permissions for them.
     let open = folder.path().join("open.sock");
     fs::rename(&socket, &open).unwrap();
     fs::set_permissions(&open, fs::Permissions::from_mode(0o666)).unwrap();

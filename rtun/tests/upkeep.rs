@@ -3,156 +3,25 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
+#[path = "upkeep/site.rs"]
+mod site;
 
 use std::{
     fs,
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    path::Path,
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
 use common::raw::request_as;
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use nix::sys::signal::Signal;
 use rtun_core::NamespaceId;
 use serde_json::Value;
-
-/// For what should happen at once.
-const SOON: Duration = Duration::from_secs(20);
-
-/// A folder with everything that an rtun has on its machine.
-struct Site {
-    folder: tempfile::TempDir,
-    port: u16,
-}
-
-/// A running rtun, which ends with it.
-struct Running {
-    child: Child,
-    log: PathBuf,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Site {
-    fn new() -> Self {
-        // Free when it was asked for; another test's own is its own.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Self { folder: tempfile::tempdir().unwrap(), port }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
-        let path = self.path(name);
-        fs::write(&path, content).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        path
-    }
-
-    /// A hub with one route, and more keys at its end.
-    fn hub(&self, listener: &str, more: &str) -> String {
-        let port = self.port;
-        format!(
-            "
-services:
-- name: service-0
-  addr: 127.0.0.1:{port}
-  handler: {{type: router, metadata: {{router: router-0}}}}
-  listener: {listener}
-routers:
-- name: router-0
-  routes: [{{dst: 192.168.123.1, gateway: host-1}}]
-{more}"
-        )
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rtun"));
-        command.args(arguments).current_dir(&self.folder).env_clear().stdin(Stdio::null());
-        command.env("RTUN_STATE_DIR", self.path("state"));
-        command.env("RUNTIME_DIRECTORY", self.path("run"));
-        command
-    }
-
-    fn output(&self, arguments: &[&str]) -> (Option<i32>, String) {
-        let Output { status, stdout, stderr } = self.command(arguments).output().unwrap();
-        (status.code(), String::from_utf8([stdout, stderr].concat()).unwrap())
-    }
-
-    /// Starts it with this configuration, its errors in a file.
-    fn start(&self, config: &str) -> Running {
-        let file = self.file("rtun.yaml", config);
-        self.spawn(self.command(&["-C", file.to_str().unwrap()]))
-    }
-
-    fn spawn(&self, mut command: Command) -> Running {
-        let (log, path) =
-            tempfile::Builder::new().tempfile_in(&self.folder).unwrap().keep().unwrap();
-        let child = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
-        Running { child, log: path }
-    }
-
-    /// Starts it and waits until it listens.
-    fn hub_with(&self, listener: &str, more: &str) -> Running {
-        let mut hub = self.start(&self.hub(listener, more));
-        hub.wait_for("hub listens");
-        hub
-    }
-
-    fn address(&self) -> SocketAddr {
-        ([127, 0, 0, 1], self.port).into()
-    }
-}
-
-impl Running {
-    fn pid(&self) -> Pid {
-        Pid::from_raw(self.child.id().try_into().unwrap())
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill(self.pid(), signal).unwrap();
-    }
-
-    /// Waits until its errors hold a text.
-    fn wait_for(&mut self, text: &str) -> String {
-        let start = Instant::now();
-        loop {
-            let log = fs::read_to_string(&self.log).unwrap();
-            if let Some(line) = log.lines().find(|line| line.contains(text)) {
-                return line.to_owned();
-            }
-            let ended = self.child.try_wait().unwrap();
-            assert!(ended.is_none() && start.elapsed() < SOON, "no {text:?}: {ended:?}\n{log}");
-            thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    fn said(&self) -> String {
-        fs::read_to_string(&self.log).unwrap()
-    }
-}
-
-fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < SOON, "waited in vain for {what}");
-        thread::sleep(Duration::from_millis(10));
-    }
-}
+use site::{Running, SOON, Site, wait_until};
 
 fn holds(path: &Path, text: &str) -> bool {
     fs::read_to_string(path).is_ok_and(|content| content.contains(text))
@@ -245,7 +114,7 @@ fn every_text_is_read_in_every_encoding() {
                 "services:
 - name: service-0
   addr: 127.0.0.1:{}
-  admission: door
+  admission: peers
   handler: {{type: router, auther: users, metadata: {{ingress: hosts}}}}
   listener: {{type: tcp}}
 routers:
@@ -255,7 +124,7 @@ authers:
 ingresses:
 - {{name: hosts, file: {{path: ingress.txt}}}}
 admissions:
-- {{name: door, whitelist: true, file: {{path: sources.txt}}}}
+- {{name: peers, whitelist: true, file: {{path: sources.txt}}}}
 ",
                 site.port
             );
@@ -546,7 +415,7 @@ authers:
     let (answer, took) = timed("alice", "s3cret");
     assert_eq!(answer, Some(0));
     assert!(took < quick, "{took:?}");
-    // Of another user, from where so many were wrong.
+    // Of another user, from the address of the wrong attempts.
     let (_, took) = timed("bob", "guess");
     assert!(took >= quick, "{took:?}");
     assert_eq!(timed("bob", "s3cret").0, Some(0));

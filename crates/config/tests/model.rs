@@ -52,7 +52,7 @@ services:
     authers: [b]
     metadata:
       router: plugin
-      ingress: doors
+      ingress: names
       readTimeout: 3s
       sourceCheck: Loose
       router.sharing: flow
@@ -66,7 +66,7 @@ services:
     metadata:
       keepalive: true
 ingresses:
-- name: doors
+- name: names
   rules:
   - {hostname: '*.example.org', endpoint: '{E87F56DD-FD57-4921-9AB8-A0847662DAAE}'}
   - {hostname: x, endpoint: e87f56ddfd5749219ab8a0847662daae}
@@ -230,7 +230,7 @@ ingresses:
   http: {url: 'https://u:hunter2@rules.example/'}
 admissions:
 - {name: a, plugin: {addr: '127.0.0.1:8000', token: hunter2}}
-- {name: b, plugin: {type: http, addr: 'https://u:hunter2@door.example/?token=hunter2'}}
+- {name: b, plugin: {type: http, addr: 'https://u:hunter2@peer.example/?token=hunter2'}}
 metrics: {addr: '127.0.0.1:0', auth: {username: u, password: hunter2}}
 ";
     let config = read(text);

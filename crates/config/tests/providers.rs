@@ -155,13 +155,13 @@ admissions:
         ],
         "in rising order of priority"
     );
-    let doors = rows(&rules.ingress.as_ref().unwrap().provider);
-    let [SourceSettings::Redis(redis)] = &doors.sources[..] else { panic!("{doors:?}") };
+    let ingress = rows(&rules.ingress.as_ref().unwrap().provider);
+    let [SourceSettings::Redis(redis)] = &ingress.sources[..] else { panic!("{ingress:?}") };
     assert_eq!((redis.db, redis.key.as_str(), redis.kind), (3, "k", RedisKind::Set));
     assert_eq!(redis.password.as_ref().unwrap().expose(), "secret-1");
     let tls = ClientTls { verify: true, server_name: Some("n".to_owned()) };
     assert_eq!((redis.username.as_deref(), &redis.tls), (Some("u"), &Some(tls)));
-    assert_eq!(doors.reload, Some(Duration::from_secs(1)));
+    assert_eq!(ingress.reload, Some(Duration::from_secs(1)));
     let users = rows(&rules.authers.as_ref().unwrap()[0].provider);
     assert_eq!((users.sources.len(), users.reload), (1, None));
     let alice = &users.inline[0].value;

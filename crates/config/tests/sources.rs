@@ -130,7 +130,7 @@ fn json_numbers_count() {
     assert!(shown.contains("handshake_timeout: 5s") && shown.contains("ttl: true"), "{shown}");
 }
 
-/// A hub whose table, ingress and users have `count` entries each, on one line, with every gateway a stranger.
+/// A hub whose table, ingress and users have `count` entries each, on one line, with gateways that no host may be.
 fn large(count: u32) -> String {
     let (mut routes, mut rules, mut users) = (Vec::new(), Vec::new(), Vec::new());
     for i in 0..count {

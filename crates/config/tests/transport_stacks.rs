@@ -109,8 +109,8 @@ fn every_transport_listens_and_dials() {
     for name in schema::DIALERS.supported {
         let written = dialer(&format!("type: {name}"));
         let url = host(model(run(&["-L", TUN, "-F", &format!("router+{name}://h:1")])));
-        let way = &url.hubs[0].endpoints[0];
-        assert_eq!((way.addr.as_str(), way.stack.name()), ("h:1", *name));
+        let endpoint = &url.hubs[0].endpoints[0];
+        assert_eq!((endpoint.addr.as_str(), endpoint.stack.name()), ("h:1", *name));
         assert_eq!(written.name(), *name);
         assert_eq!(written.tls().is_none(), NO_TLS.contains(name), "{name}");
     }
@@ -355,8 +355,9 @@ fn who_a_host_believes_to_be_its_hub() {
             high << 4 | low
         }));
         assert!(tls.fingerprints.iter().all(|pin| *pin == expected), "{written}");
-        let told = matches!(verification, Verification::Full { .. } | Verification::Chain { .. });
-        assert_eq!(tls.is_authenticated(), told || pins > 0, "{written}");
+        let is_verified =
+            matches!(verification, Verification::Full { .. } | Verification::Chain { .. });
+        assert_eq!(tls.is_authenticated(), is_verified || pins > 0, "{written}");
     }
     let tls = dial_tls("secure: true, serverName: hub.example, certFile: c, keyFile: k");
     assert_eq!(tls.server_name.as_deref(), Some("hub.example"));
@@ -440,8 +441,8 @@ fn several_ways_to_one_hub() {
         "dialers: [{type: quic, tls: {secure: true}}, {type: wss, addr: 'cdn:443', tls: {secure: true}, metadata: {path: /t}}, {type: tcp}]",
     );
     let ways = |node: &HubNode| {
-        let way = |way: &Endpoint| format!("{} {}", way.stack.name(), way.addr);
-        node.endpoints.iter().map(way).collect::<Vec<_>>()
+        let endpoint = |endpoint: &Endpoint| format!("{} {}", endpoint.stack.name(), endpoint.addr);
+        node.endpoints.iter().map(endpoint).collect::<Vec<_>>()
     };
     assert_eq!(ways(&node), ["quic h:1", "wss cdn:443", "tcp h:1"]);
     assert_eq!((node.addr.as_str(), &codes[..]), ("h:1", &[Code::C30][..]));
@@ -457,8 +458,8 @@ fn several_ways_to_one_hub() {
     let [a, b] = &host.hubs[..] else { panic!("{host:?}") };
     assert_eq!(ways(a), ["quic a:443", "wss a:443", "h2 a:443", "tcp a:443"]);
     assert_eq!(ways(b), ["quic b:443", "wss b:443", "h2 b:443", "tcp b:443"]);
-    for way in &b.endpoints[..3] {
-        let tls = way.stack.tls().unwrap();
+    for endpoint in &b.endpoints[..3] {
+        let tls = endpoint.stack.tls().unwrap();
         assert_eq!(tls.verification, Verification::Full { ca: None });
         assert_eq!(tls.server_name.as_deref(), Some("hub.example"));
     }
@@ -529,11 +530,11 @@ fn sockets_of_a_host() {
     let [a, b, c] = &host.hubs[..] else { panic!("{host:?}") };
     let there = Some(NetworkNamespace::Named("there".to_owned()));
     let expected =
-        SocketOptions { interfaces: vec![device("eth2", false)], mark: Some(9), netns: there };
+        SocketOptions { interfaces: vec![device("eth2", false)], so_mark: Some(9), netns: there };
     assert_eq!((&a.sockets, a.proxy_protocol), (&expected, Some(ProxyProtocol::V1)));
     let here = Some(NetworkNamespace::Named("here".to_owned()));
     let expected =
-        SocketOptions { interfaces: vec![device("eth3", false)], mark: Some(11), netns: here };
+        SocketOptions { interfaces: vec![device("eth3", false)], so_mark: Some(11), netns: here };
     assert_eq!((&b.sockets, b.proxy_protocol), (&expected, Some(ProxyProtocol::V2)));
     let address =
         |text: &str, strict| Interface { bind: Bind::Address(text.parse().unwrap()), strict };
@@ -543,7 +544,10 @@ fn sockets_of_a_host() {
         host_of(service, "{name: h, nodes: [{addr: 'h:1', connector: {type: router}}]}");
     let outside = Some(NetworkNamespace::Path("/run/outside".into()));
     let interfaces = vec![device("eth0", false), device("eth1", true)];
-    assert_eq!(host.hubs[0].sockets, SocketOptions { interfaces, mark: Some(7), netns: outside });
+    assert_eq!(
+        host.hubs[0].sockets,
+        SocketOptions { interfaces, so_mark: Some(7), netns: outside }
+    );
 }
 
 #[test]
@@ -559,7 +563,7 @@ fn around_a_hub() {
     assert!(listener.proxy_protocol && listener.sockets.reuse_port);
     let trusted: Vec<String> = listener.trusted_proxies.iter().map(ToString::to_string).collect();
     assert_eq!(trusted, ["192.0.2.7/32", "2001:db8::/32"]);
-    assert_eq!(listener.sockets.mark, Some(7));
+    assert_eq!(listener.sockets.so_mark, Some(7));
     assert_eq!(listener.sockets.netns, Some(NetworkNamespace::Named("edge".to_owned())));
     let plain = hub_and("type: tcp", "").listener;
     assert_eq!(plain, rtun_settings::ListenerSettings::tcp("127.0.0.1:1"));
@@ -591,7 +595,7 @@ fn several_ways_in_to_one_hub() {
     let ServiceKind::Hub(hub) = &config.services[0].kind else { panic!("{config:?}") };
     let shown: Vec<_> = hub
         .listeners()
-        .map(|listener| (listener.addr.as_str(), listener.stack.name(), listener.sockets.mark))
+        .map(|listener| (listener.addr.as_str(), listener.stack.name(), listener.sockets.so_mark))
         .collect();
     let expected = [
         ("127.0.0.1:443", "wss", Some(7)),

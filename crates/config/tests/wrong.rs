@@ -45,7 +45,7 @@ fn seen_by_an_operator(path: &Path) -> String {
     show(&outcome)
 }
 
-/// Sources named on a command line stand beside it.
+/// The sources that a command line names are in the directory `sources`.
 fn read(source: &ConfigSource) -> Result<Content, ReadError> {
     let ConfigSource::File(path) = source else {
         return Err(ReadError::Other("status 404".to_owned()));

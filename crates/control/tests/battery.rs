@@ -28,7 +28,7 @@ macro_rules! implementations {
 }
 
 /// Plugins that have no token, of servers that want one.
-macro_rules! strangers {
+macro_rules! without_token {
     ($path:literal, $connect:ident) => {{
         let http_server = support::http_server(facts()).await;
         let (grpc_server, _task) = support::grpc::Fake::new(facts()).serve("127.0.0.1:0").await;
@@ -57,7 +57,7 @@ async fn routes() {
             assert_eq!(answer, Ok(expected), "{which}: {destination} in {namespace}");
         }
     }
-    for plugin in strangers!("route", connect_route_plugin) {
+    for plugin in without_token!("route", connect_route_plugin) {
         assert!(is_refused(plugin.route(namespace(), [10, 0, 0, 7].into()).await));
     }
 }
@@ -71,7 +71,7 @@ async fn rules() {
             assert_eq!(answer, Ok(expected), "{which}: {host}");
         }
     }
-    for plugin in strangers!("ingress", connect_ingress_plugin) {
+    for plugin in without_token!("ingress", connect_ingress_plugin) {
         assert!(is_refused(plugin.namespace(&name("host-1"), "hub").await));
     }
 }
@@ -91,7 +91,7 @@ async fn users() {
             assert_eq!(answer, Ok(expected), "{which}: {user} {password}");
         }
     }
-    for plugin in strangers!("auth", connect_auth_plugin) {
+    for plugin in without_token!("auth", connect_auth_plugin) {
         assert!(is_refused(plugin.authenticate(&login("nameless", "x")).await));
     }
 }
@@ -108,7 +108,7 @@ async fn admissions() {
             assert_eq!(answer, Ok(expected), "{which}: {addr}");
         }
     }
-    for plugin in strangers!("admission", connect_admission_plugin) {
+    for plugin in without_token!("admission", connect_admission_plugin) {
         assert!(is_refused(plugin.admit("hub", ([192, 0, 2, 1], 5).into()).await));
     }
 }

@@ -1,6 +1,6 @@
 //! The owner of a service's device: makes it, looks after it, makes it again when it is gone, and takes it away at the end.
 //!
-//! A [`DeviceKeeper`] is one task. It ends when it is told to, and with it go the device and all that the system was given for it.
+//! A [`DeviceKeeper`] is one task. It ends on request, and with it go the device and all that the system was given for it.
 //! Each device that it makes has an uplink of its own, which ends with the device. The session to the hub knows nothing of
 //! this: it hands packets to a [`DevicePort`], which has a device or none.
 
@@ -136,7 +136,7 @@ pub(crate) struct DeviceKeeper<U> {
 /// The task that keeps a device. Dropped, it ends at once, and what the system was given stays until the next start.
 pub(crate) struct DeviceTask {
     pub(crate) task: AbortOnDropHandle<()>,
-    /// TunnelPeers it, once nothing needs the device any more.
+    /// Ends the task, once nothing needs the device any more.
     pub(crate) take_away: CancellationToken,
     pub(crate) look_again: Arc<Notify>,
 }

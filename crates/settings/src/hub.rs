@@ -39,7 +39,7 @@ pub struct HubRules {
     pub default_router: Option<Named<Route>>,
     /// Which host may join which namespace; `None`: any host, any known namespace.
     pub ingress: Option<Named<IngressRule>>,
-    /// Who may connect: whomever one of these accepts. `None`: anyone.
+    /// Who may connect: one of these has to accept the user. `None`: anyone.
     pub authers: Option<Vec<Named<User>>>,
     /// From where: each has to admit the address.
     pub admissions: Vec<AdmissionSettings>,

@@ -11,7 +11,7 @@ pub struct SocketOptions {
     /// What it is bound to, one after the other until one works (`interface`); empty: nothing.
     pub interfaces: Vec<Interface>,
     /// For the system's routing rules: `SO_MARK` (`so_mark`).
-    pub mark: Option<u32>,
+    pub so_mark: Option<u32>,
     /// Where it is opened, if not where rtun runs (`netns`).
     pub netns: Option<NetworkNamespace>,
 }
@@ -20,7 +20,7 @@ pub struct SocketOptions {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ListenOptions {
     /// For the system's routing rules: `SO_MARK` (`so_mark`). Accepted sockets take it over.
-    pub mark: Option<u32>,
+    pub so_mark: Option<u32>,
     /// Where it is opened, if not where rtun runs (`netns`).
     pub netns: Option<NetworkNamespace>,
     /// Whether other processes of the same user may listen on the same address: `SO_REUSEPORT` (`reuseport`).

@@ -13,8 +13,8 @@ use super::{AdmissionSettings, DeviceSettings, Named, NetworkNamespace, SocketOp
 pub struct UdpServerSettings {
     /// `host:port` as written; an empty host means every address.
     pub addr: String,
-    /// The socket's mark (`so_mark`).
-    pub mark: Option<u32>,
+    /// The socket's `SO_MARK`.
+    pub so_mark: Option<u32>,
     /// Where the socket is opened, if not where rtun runs (`netns`).
     pub netns: Option<NetworkNamespace>,
     /// The device; its addresses are the server's own.

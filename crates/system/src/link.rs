@@ -201,7 +201,7 @@ impl SystemLink {
             .map_err(|error| LinkError::new(format!("setting {} down", self.name), error))
     }
 
-    /// Writes a text beside the device's name in `ip link`; an empty one removes it.
+    /// Writes a text next to the device's name in `ip link`; an empty one removes it.
     pub(crate) async fn set_alias(&self, alias: &str) -> Result<(), LinkError> {
         self.change(self.builder().alias(alias))
             .await

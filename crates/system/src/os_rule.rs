@@ -1,8 +1,8 @@
 //! Routing rules of rtun's: in which order the system asks its own routes and a tunnel's.
 //!
 //! The longest prefix of all tables wins, as if they were one: for each length of prefix in the tunnel's table, longest first,
-//! the main table is asked for longer ones, then the tunnel's for this length. The tunnel's own packets, which carry a mark
-//! (`SO_MARK`) or go to certain addresses, skip all of these rules. Each rule names the tunnel that
+//! the main table is asked for longer ones, then the tunnel's for this length. The tunnel's own packets, which have the `SO_MARK` of
+//! its sockets or go to certain addresses, skip all of these rules. Each rule names the tunnel that
 //! it belongs to, so that a later run knows what a killed one left.
 
 use std::net::IpAddr;
@@ -75,10 +75,10 @@ impl OsRule {
         attributes.push(RuleAttribute::Table(table));
         match &self.kind {
             RuleKind::End => header.action = RuleAction::Nop,
-            RuleKind::PassMarked(mark) => {
+            RuleKind::PassMarked(so_mark) => {
                 header.action = RuleAction::Goto;
                 attributes
-                    .extend([RuleAttribute::Goto(LAST_PRIORITY), RuleAttribute::FwMark(*mark)]);
+                    .extend([RuleAttribute::Goto(LAST_PRIORITY), RuleAttribute::FwMark(*so_mark)]);
             }
             RuleKind::PassTo(address) => {
                 header.action = RuleAction::Goto;
@@ -111,13 +111,13 @@ impl OsRule {
             AddressFamily::Inet6 => Family::V6,
             _ => return None,
         };
-        let (mut protocol, mut mark, mut to, mut suppressed, mut group) =
+        let (mut protocol, mut so_mark, mut to, mut suppressed, mut group) =
             (0, None, None, None, None);
         let mut table = u32::from(message.header.table);
         for attribute in &message.attributes {
             match attribute {
                 RuleAttribute::Protocol(number) => protocol = u8::from(*number),
-                RuleAttribute::FwMark(number) => mark = Some(*number),
+                RuleAttribute::FwMark(number) => so_mark = Some(*number),
                 RuleAttribute::Destination(address) => to = Some(*address),
                 RuleAttribute::SuppressPrefixLen(bits) => suppressed = u8::try_from(*bits).ok(),
                 RuleAttribute::SuppressIfGroup(number) => group = Some(*number),
@@ -128,9 +128,9 @@ impl OsRule {
         if protocol != PROTOCOL {
             return None;
         }
-        let kind = match (message.header.action, mark, to) {
+        let kind = match (message.header.action, so_mark, to) {
             (RuleAction::Nop, ..) => RuleKind::End,
-            (RuleAction::Goto, Some(mark), _) => RuleKind::PassMarked(mark),
+            (RuleAction::Goto, Some(so_mark), _) => RuleKind::PassMarked(so_mark),
             (RuleAction::Goto, None, Some(to)) => RuleKind::PassTo(to),
             (RuleAction::ToTable, ..) if table == MAIN => {
                 table = group?;

@@ -19,13 +19,13 @@ use crate::os_rule::{OsRule, RuleKind};
 pub const NUMBERS: u32 = 7_274_000;
 
 /// The `SO_MARK` of a tunnel's own packets unless it is configured: `rt`.
-pub const MARK: u32 = 0x7274;
+pub const OWN_SO_MARK: u32 = 0x7274;
 
 /// The packets that a tunnel consists of, which must not enter it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OwnPackets {
-    /// The marks that its sockets give them (`SO_MARK`), none of them 0.
-    pub marks: Vec<u32>,
+    /// The `SO_MARK` values of its sockets, none of them 0.
+    pub so_marks: Vec<u32>,
     /// Where they go, as far as known.
     pub peers: BTreeSet<IpAddr>,
     /// Whether they may go elsewhere too: a name has not been looked up yet.
@@ -126,7 +126,7 @@ fn rules(table: u32, family: Family, own: &OwnPackets, routes: &[Placed]) -> BTr
         return BTreeSet::new();
     }
     let mut kinds = vec![RuleKind::End];
-    kinds.extend(own.marks.iter().copied().map(RuleKind::PassMarked));
+    kinds.extend(own.so_marks.iter().copied().map(RuleKind::PassMarked));
     let past = own.let_past.iter().filter(|address| Family::of(&IpNet::from(**address)) == family);
     kinds.extend(past.copied().map(RuleKind::PassTo));
     kinds.extend(lengths.into_iter().flat_map(|bits| [RuleKind::Main(bits), RuleKind::Own(bits)]));
@@ -154,7 +154,7 @@ mod tests {
 
     fn towards(peer: &str) -> OwnPackets {
         let peers = BTreeSet::from([peer.parse().unwrap()]);
-        OwnPackets { marks: vec![1], peers, ..OwnPackets::default() }
+        OwnPackets { so_marks: vec![1], peers, ..OwnPackets::default() }
     }
 
     fn tables(plan: &Plan) -> Vec<(String, u32)> {

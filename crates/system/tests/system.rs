@@ -124,7 +124,7 @@ fn what_is_taken_away_is_put_back_and_what_may_not_be_is_named() {
         let outcome = installation.restore(&OwnPackets::default(), &mut |_| false).await.unwrap();
         assert_eq!(outcome.left, [Item::Route(route("10.8.0.0/24", None))]);
         // Nobody has removed what is to be elsewhere now.
-        let own = OwnPackets { may_go_anywhere: true, marks: vec![1], ..OwnPackets::default() };
+        let own = OwnPackets { may_go_anywhere: true, so_marks: vec![1], ..OwnPackets::default() };
         let outcome = installation.restore(&own, &mut |_| panic!("nothing is back")).await.unwrap();
         assert_eq!((outcome.put.len(), outcome.back), (1 + 2, vec![]));
         installation.remove().await.unwrap();
@@ -256,7 +256,7 @@ fn what_a_living_tunnel_has_is_nobody_elses_to_sweep() {
             addresses: vec![net("10.2.0.1/24")],
             routes: vec![route(prefix, None)],
         };
-        let own = OwnPackets { may_go_anywhere: true, marks: vec![1], ..OwnPackets::default() };
+        let own = OwnPackets { may_go_anywhere: true, so_marks: vec![1], ..OwnPackets::default() };
         let nothing = everything();
         let (device, link) = tun("net0");
         let mut first = Installation::prepare(link, setup("10.8.0.0/24")).await.unwrap();

@@ -65,15 +65,15 @@ enum DecodeState {
     Prefix,
     Tag(Varint),
     /// The length of a field, which is the data or not.
-    Length(Varint, Field),
+    Length(Varint, GrpcField),
     /// What is left of a field.
-    Bytes(u32, Field),
+    Bytes(u32, GrpcField),
     /// A number that nobody wants.
     Number(Varint),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Field {
+enum GrpcField {
     Data,
     Unknown,
 }
@@ -107,7 +107,7 @@ impl GrpcDecoder {
                 continue;
             };
             let mut len = rest.len().min(left as usize);
-            if field == Field::Data {
+            if field == GrpcField::Data {
                 let into = &mut into[progress.written..];
                 len = len.min(into.len());
                 if len == 0 {
@@ -187,18 +187,18 @@ impl GrpcDecoder {
         }
         match tag & 7 {
             0 => Ok(DecodeState::Number(Varint::default())),
-            1 => self.begin_bytes(8, Field::Unknown),
+            1 => self.begin_bytes(8, GrpcField::Unknown),
             2 if tag == DATA_TAG && std::mem::replace(&mut self.has_data, true) => {
                 Err(ChunkError::SecondData)
             }
-            2 if tag == DATA_TAG => Ok(DecodeState::Length(Varint::default(), Field::Data)),
-            2 => Ok(DecodeState::Length(Varint::default(), Field::Unknown)),
-            5 => self.begin_bytes(4, Field::Unknown),
+            2 if tag == DATA_TAG => Ok(DecodeState::Length(Varint::default(), GrpcField::Data)),
+            2 => Ok(DecodeState::Length(Varint::default(), GrpcField::Unknown)),
+            5 => self.begin_bytes(4, GrpcField::Unknown),
             unknown => Err(ChunkError::UnknownWireType(unknown as u8)),
         }
     }
 
-    fn begin_bytes(&self, length: u32, field: Field) -> Result<DecodeState, ChunkError> {
+    fn begin_bytes(&self, length: u32, field: GrpcField) -> Result<DecodeState, ChunkError> {
         match length <= self.message_left {
             true => Ok(self.after_field(length, field)),
             false => Err(ChunkError::CutField),
@@ -206,7 +206,7 @@ impl GrpcDecoder {
     }
 
     /// What follows when so much of a field is left.
-    fn after_field(&self, left: u32, field: Field) -> DecodeState {
+    fn after_field(&self, left: u32, field: GrpcField) -> DecodeState {
         match left {
             0 => self.next_field(),
             left => DecodeState::Bytes(left, field),

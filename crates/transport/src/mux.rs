@@ -27,7 +27,7 @@ use rtun_settings::MuxSettings;
 use tokio::time::timeout;
 
 pub use self::error::MuxError;
-use self::{driver::drive, shared::MuxShared, state::Role};
+use self::{driver::drive, shared::MuxShared, state::MuxRole};
 use super::Stream;
 
 /// Streams of a session. A client opens no more; a server refuses more by ending them.
@@ -47,15 +47,15 @@ pub struct MuxSession {
 impl MuxSession {
     /// The end that opens streams. Must be called within a tokio runtime, which runs the session's task.
     pub fn client(below: Arc<dyn Stream>, settings: MuxSettings) -> Self {
-        Self::new(below, Role::Client, settings)
+        Self::new(below, MuxRole::Client, settings)
     }
 
     /// The end that accepts streams. Must be called within a tokio runtime, which runs the session's task.
     pub fn server(below: Arc<dyn Stream>, settings: MuxSettings) -> Self {
-        Self::new(below, Role::Server, settings)
+        Self::new(below, MuxRole::Server, settings)
     }
 
-    fn new(below: Arc<dyn Stream>, role: Role, settings: MuxSettings) -> Self {
+    fn new(below: Arc<dyn Stream>, role: MuxRole, settings: MuxSettings) -> Self {
         let shared = MuxShared::new(below, role, settings);
         tokio::spawn(drive(Arc::clone(&shared)));
         Self { shared, is_released: false }

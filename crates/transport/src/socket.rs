@@ -28,8 +28,8 @@ pub(crate) fn open_towards(
     interface: Option<&Interface>,
 ) -> io::Result<Socket> {
     let socket = open_in(options.netns.as_ref(), remote, kind, protocol)?;
-    if let Some(mark) = options.mark {
-        socket.set_mark(mark)?;
+    if let Some(so_mark) = options.so_mark {
+        socket.set_mark(so_mark)?;
     }
     match interface.map(|interface| &interface.bind) {
         None => {}
@@ -63,8 +63,8 @@ pub(crate) fn open_listening(
         // One socket for both families on the unspecified address, whatever net.ipv6.bindv6only.
         socket.set_only_v6(!address.ip().is_unspecified())?;
     }
-    if let Some(mark) = options.mark {
-        socket.set_mark(mark)?;
+    if let Some(so_mark) = options.so_mark {
+        socket.set_mark(so_mark)?;
     }
     socket.set_reuse_port(options.reuse_port)?;
     Ok(socket)
@@ -88,9 +88,9 @@ fn naming(what: &str, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{what}: {error}"))
 }
 
-/// Whether this process may mark sockets in the network namespace at `netns`, or here: it needs CAP_NET_ADMIN, or
+/// Whether this process may set `SO_MARK` in the network namespace at `netns`, or here: it needs CAP_NET_ADMIN, or
 /// CAP_NET_RAW since Linux 5.17.
-pub fn may_mark(netns: Option<&Path>) -> bool {
+pub fn may_set_so_mark(netns: Option<&Path>) -> bool {
     let socket = netns::within(netns, || Socket::new(Domain::IPV4, Type::DGRAM, None));
     socket.is_ok_and(|socket| socket.is_ok_and(|socket| socket.set_mark(1).is_ok()))
 }

@@ -78,14 +78,14 @@ pub async fn connect(
     Ok(Arc::new(socket))
 }
 
-/// Begins a WebSocket as the server, and tells what the request says of its client. A request for another path is answered
+/// Begins a WebSocket as the server, with the configured headers in the answer, and gives what the request says of its client. A request for another path is answered
 /// by 404, every other one by 400. Takes as long as the client does; the caller sets the deadline.
 pub async fn accept(
     stream: Arc<dyn Stream>,
     settings: &WebSocketSettings,
 ) -> Result<(Arc<dyn Stream>, Forwarded), WsError> {
     let answered = match read_head(&*stream).await {
-        Ok((head, rest)) => answer(&head, &settings.path).map(|answered| (answered, rest)),
+        Ok((head, rest)) => answer(&head, settings).map(|answered| (answered, rest)),
         Err(error) => Err(error),
     };
     let ((response, forwarded), rest) = match answered {

@@ -395,7 +395,7 @@ async fn connected(ping_every: Option<Duration>) -> Ends {
     let (connected, ()) = tokio::join!(ws::connect(Arc::new(below), &settings, HOST), async {
         let request = take_head(&*peer).await;
         assert!(request.starts_with("GET /ws HTTP/1.1\r\nHost: hub.example\r\n"), "{request}");
-        let (response, _) = ws::upgrade::answer(request.as_bytes(), "/ws").unwrap();
+        let (response, _) = ws::upgrade::answer(request.as_bytes(), &settings).unwrap();
         peer.write_all(response.as_bytes()).await.unwrap();
     });
     (connected.unwrap(), peer)

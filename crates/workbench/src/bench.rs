@@ -4,7 +4,9 @@
 
 mod cpu;
 mod echo;
+mod emulated_path;
 mod fair;
+mod figure;
 mod idle;
 mod link;
 mod lossy;
@@ -42,10 +44,11 @@ use crate::{
     interruption::Interruption,
     program::{Program, ProgramError},
 };
-use report::{Conditions, Report};
-use scenario::{Figure, Scenario, Sizes};
-use table::Origin;
-use transport::Transport;
+use figure::Figure;
+use report::{BenchReport, Conditions};
+use scenario::{Scenario, Sizes};
+use table::TableOrigin;
+use transport::BenchTransport;
 use world::{Contender, Kind, Layout, World};
 
 pub(crate) use relay::Relay;
@@ -92,13 +95,13 @@ pub(crate) struct Bench {
         value_delimiter = ',',
         default_value = "tcp,tls,wss,quic"
     )]
-    transports: Vec<Transport>,
+    transports: Vec<BenchTransport>,
     /// Idle hosts that idle10000 holds
     #[arg(long, default_value_t = 10_000, value_name = "N", hide = true)]
     associations: usize,
     /// Where the hub reads the tables from that swap replaces
     #[arg(long, default_value = "inline", value_name = "SOURCE")]
-    table: Origin,
+    table: TableOrigin,
     /// Routes in the tables that swap replaces; a configuration holds some 200,000
     #[arg(long, default_value_t = 100_000, value_name = "N")]
     routes: usize,
@@ -171,7 +174,7 @@ impl Bench {
         }
     }
 
-    fn measure(&self) -> Result<Report, BenchError> {
+    fn measure(&self) -> Result<BenchReport, BenchError> {
         let contenders = self.contenders()?;
         if !Uid::effective().is_root() {
             enter_user_namespace()?;
@@ -193,8 +196,8 @@ impl Bench {
         contenders: &[Contender],
         folder: &Path,
         interruption: &Interruption,
-    ) -> Result<Report, BenchError> {
-        let mut report = Report::new(self.conditions(contenders));
+    ) -> Result<BenchReport, BenchError> {
+        let mut report = BenchReport::new(self.conditions(contenders));
         let mut worlds = BTreeMap::new();
         let rounds = self.rounds;
         for round in 1..=rounds {
@@ -227,7 +230,7 @@ impl Bench {
                         report.conditions.congestion_setting = world.congestion().to_string();
                     }
                     if outcome.is_err() || scenario.is_once() {
-                        // The next measurement begins with a network that works; a large one is in its way.
+                        // The next measurement begins with a network that works; a large one would disturb it.
                         worlds.remove(&key);
                     }
                     match outcome {
@@ -384,7 +387,7 @@ mod tests {
     use super::*;
 
     #[derive(Parser)]
-    struct Line {
+    struct BenchLine {
         #[command(flatten)]
         bench: Bench,
     }
@@ -393,7 +396,7 @@ mod tests {
         // Which program it is does not matter here, and rtun need not be built.
         let own = std::env::current_exe().unwrap();
         let rtun = ["bench", "--rtun", own.to_str().unwrap()];
-        let line = Line::try_parse_from([&rtun, arguments].concat())?;
+        let line = BenchLine::try_parse_from([&rtun, arguments].concat())?;
         Ok(line.bench)
     }
 

@@ -104,7 +104,7 @@ impl Demo {
     }
 
     fn show_in(&self, program: &Path, folder: &Path, rootless: bool) -> Result<(), DemoError> {
-        let network = Network::build(program, folder, Interruption::listen(|| {})?)?;
+        let network = DemoNetwork::build(program, folder, Interruption::listen(|| {})?)?;
         let mut out = io::stdout();
         writeln!(out, "A hub and two hosts are starting, each in a network namespace of its own.")?;
         writeln!(out, "Configuration (the tutorial's own) and logs: {}\n", folder.display())?;
@@ -149,7 +149,7 @@ impl Demo {
     }
 }
 
-struct Network {
+struct DemoNetwork {
     interruption: Interruption,
     host_1: NetNamespace,
     host_2: NetNamespace,
@@ -163,7 +163,7 @@ struct Network {
     _lab: Lab,
 }
 
-impl Network {
+impl DemoNetwork {
     fn build(program: &Path, folder: &Path, interruption: Interruption) -> Result<Self, DemoError> {
         let lab = Lab::new()?;
         let [hub, host_1, host_2, lan_1, lan_2] =

@@ -18,11 +18,11 @@ use clap::{Parser, Subcommand};
 #[command(name = "rtun-workbench", version, about = "Measures rtun and shows it, on this machine")]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: WorkbenchCommand,
 }
 
 #[derive(Subcommand)]
-enum Command {
+enum WorkbenchCommand {
     /// Measure the tunnel against a plain relay on this machine
     Bench(bench::Bench),
     #[command(hide = true)]
@@ -33,9 +33,9 @@ enum Command {
 
 fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Bench(bench) => bench.run(),
-        Command::BenchRelay(relay) => relay.run(),
-        Command::Demo(demo) => demo.run(),
+        WorkbenchCommand::Bench(bench) => bench.run(),
+        WorkbenchCommand::BenchRelay(relay) => relay.run(),
+        WorkbenchCommand::Demo(demo) => demo.run(),
     }
 }
 

@@ -38,14 +38,14 @@ impl Program {
         match &self.rtun {
             Some(path) if path.is_file() => Ok(std::path::absolute(path)?),
             Some(path) => Err(ProgramError::NoFile(path.clone())),
-            None => beside(&env::current_exe()?),
+            None => built_with(&env::current_exe()?),
         }
     }
 }
 
 /// The `rtun` that was built together with the program at this path. Cargo builds tests into the directory `deps`, next
 /// to which the programs are.
-fn beside(own: &Path) -> Result<PathBuf, ProgramError> {
+fn built_with(own: &Path) -> Result<PathBuf, ProgramError> {
     let directory = own.parent().unwrap_or(own);
     let directory = match directory.parent() {
         Some(target) if directory.ends_with("deps") => target,
@@ -65,24 +65,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_program_is_found_beside_this_one_and_beside_its_tests() {
+    fn the_program_is_found_next_to_this_one_and_next_to_its_tests() {
         let folder = tempfile::tempdir().unwrap();
         let (own, test) =
             (folder.path().join("rtun-workbench"), folder.path().join("deps/workbench-1"));
         for program in [&own, &test] {
-            let missing = beside(program).unwrap_err().to_string();
+            let missing = built_with(program).unwrap_err().to_string();
             assert!(missing.contains(&*folder.path().to_string_lossy()), "{missing}");
             assert!(missing.contains("cargo build --release -p rtun -p rtun-workbench"));
         }
         let rtun = folder.path().join("rtun");
         fs::create_dir(&rtun).unwrap();
-        assert!(beside(&own).is_err(), "a directory is no program");
+        assert!(built_with(&own).is_err(), "a directory is no program");
         fs::remove_dir(&rtun).unwrap();
         fs::write(&rtun, "").unwrap();
-        assert_eq!(beside(&own).unwrap(), rtun);
-        assert_eq!(beside(&test).unwrap(), rtun);
+        assert_eq!(built_with(&own).unwrap(), rtun);
+        assert_eq!(built_with(&test).unwrap(), rtun);
         let elsewhere = folder.path().join("other/rtun-workbench");
-        assert!(beside(&elsewhere).is_err(), "only tests look one directory up");
+        assert!(built_with(&elsewhere).is_err(), "only tests look one directory up");
     }
 
     #[test]

@@ -66,7 +66,7 @@ fn a_signal_at_the_start_leaves_nothing_either() {
     assert_eq!(said, "rtun-workbench demo: ended by a signal\n");
     assert!(!Path::new(folder).exists(), "{folder} is left");
     for process in fs::read_dir("/proc").unwrap() {
-        // Whoever has gone meanwhile has no command line.
+        // A process that has ended meanwhile has no command line.
         let line = fs::read(process.unwrap().path().join("cmdline")).unwrap_or_default();
         let line = String::from_utf8_lossy(&line);
         assert!(!line.contains(folder), "runs on: {line}");

@@ -202,12 +202,12 @@ fn write_matrix(text: &mut String, reach: &Reach) {
     for (n, from) in (1..).zip(reach.hosts()) {
         let _ = write!(text, "    {n:>number$} {:width$} ", from.as_str());
         for to in reach.hosts() {
-            let mark = match () {
+            let cell = match () {
                 () if from == to => "-",
                 () if reach.reaches(from, to) => "x",
                 () => ".",
             };
-            let _ = write!(text, " {mark:>number$}");
+            let _ = write!(text, " {cell:>number$}");
         }
         text.push('\n');
     }

@@ -2,7 +2,7 @@
 
 use rtun_config::findings::{Finding, Location, Severity};
 
-use crate::offline::{Flaw, Hub, What};
+use crate::offline::{FileFlaw, Hub, What};
 
 /// What there is to say of the files that these hubs would read at their start and follow.
 pub(super) fn findings(hubs: &[Hub<'_>]) -> Vec<Finding> {
@@ -17,7 +17,7 @@ pub(super) fn findings(hubs: &[Hub<'_>]) -> Vec<Finding> {
     findings
 }
 
-fn finding(Flaw { file, what }: Flaw) -> Finding {
+fn finding(FileFlaw { file, what }: FileFlaw) -> Finding {
     let (line, message, help) = match what {
         What::Unusable(why) => {
             let help = "the hub starts with what it kept of it before, if anything";

@@ -13,7 +13,7 @@ use rtun_core::{
 /// How many rows that do not count are shown for an address.
 const MAX_PASSED_OVER: usize = 8;
 
-/// The width of the first column, the blanks behind it included.
+/// The width of the first column with its blanks.
 const LABEL: usize = 11;
 
 /// All explanations, one below the other.
@@ -86,7 +86,7 @@ impl Text {
         let width = addresses.iter().map(String::len).max().unwrap_or(0);
         let behind = located.map(|located| behind(located, explanation));
         let places = located.map(|located| located.row.as_ref().map(place).unwrap_or_default());
-        // What has no place behind it may be longer.
+        // What has no place after it may be longer.
         let with_place = behind.iter().zip(&places).filter(|(_, place)| !place.is_empty());
         let behind_width = with_place.map(|(behind, _)| behind.len()).max().unwrap_or(0);
         for (i, label) in ["source", "to"].into_iter().enumerate() {

@@ -47,7 +47,7 @@ impl Folder {
     ) -> Result<(), FolderError> {
         let write = || -> io::Result<()> {
             let mode = if secret { 0o600 } else { 0o644 };
-            // Made with mode 0600, whoever looks.
+            // Made with mode 0600: nobody else can read it before it is complete.
             let mut draft = tempfile::NamedTempFile::new_in(&self.0)?;
             draft.write_all(text.as_bytes())?;
             draft.as_file().set_permissions(Permissions::from_mode(mode))?;

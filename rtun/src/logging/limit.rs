@@ -39,11 +39,11 @@ pub(super) struct Limit(Arc<Mutex<Counts>>);
 struct Counts {
     seed: RandomState,
     /// By a hash of the place in the program and of what the line is about.
-    windows: HashMap<u64, Window>,
+    windows: HashMap<u64, CountWindow>,
     left_out: HashMap<Identifier, LeftOut>,
 }
 
-struct Window {
+struct CountWindow {
     since: Instant,
     lines: u32,
 }
@@ -87,9 +87,9 @@ impl Counts {
     fn passes(&mut self, kind: u64, key: u64, now: Instant) -> bool {
         let full = self.windows.len() >= MAX_KEYS && !self.windows.contains_key(&key);
         let key = if full { kind } else { key };
-        let window = self.windows.entry(key).or_insert(Window { since: now, lines: 0 });
+        let window = self.windows.entry(key).or_insert(CountWindow { since: now, lines: 0 });
         if now.duration_since(window.since) >= WINDOW {
-            *window = Window { since: now, lines: 0 };
+            *window = CountWindow { since: now, lines: 0 };
         }
         window.lines = window.lines.saturating_add(1);
         window.lines <= PER_SECOND

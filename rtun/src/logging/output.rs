@@ -27,12 +27,12 @@ pub(super) struct Output {
 }
 
 struct To {
-    target: Target,
+    target: LogTarget,
     /// Whether writing or making it again fails, which was said.
     failing: bool,
 }
 
-enum Target {
+enum LogTarget {
     Nowhere,
     Stderr,
     Stdout,
@@ -42,13 +42,13 @@ enum Target {
 impl Output {
     /// Opens a destination. `is_json` says in which form lines come.
     pub(super) fn open(output: &LogOutput, is_json: Arc<AtomicBool>) -> io::Result<Self> {
-        let to = To { target: Target::open(output)?, failing: false };
+        let to = To { target: LogTarget::open(output)?, failing: false };
         Ok(Self { to: Arc::new(Mutex::new(to)), is_json })
     }
 
     /// Goes over to another destination, or stays where it is.
     pub(super) fn go_to(&self, output: &LogOutput) -> io::Result<()> {
-        let target = Target::open(output)?;
+        let target = LogTarget::open(output)?;
         *self.to() = To { target, failing: false };
         Ok(())
     }
@@ -56,7 +56,7 @@ impl Output {
     /// Opens a file by its name again, or keeps the one it has.
     pub(super) fn reopen(&self) -> io::Result<()> {
         let mut to = self.to();
-        if let Target::File { path, file } = &mut to.target {
+        if let LogTarget::File { path, file } = &mut to.target {
             *file = open(path)?;
             to.failing = false;
         }
@@ -66,7 +66,7 @@ impl Output {
     /// Makes a file again that is no longer where it was opened.
     pub(super) fn look_after(&self) {
         let mut to = self.to();
-        let To { target: Target::File { path, file }, failing } = &mut *to else { return };
+        let To { target: LogTarget::File { path, file }, failing } = &mut *to else { return };
         let is_there = fs::metadata(&*path).is_ok_and(|found| {
             let own = file.metadata();
             own.is_ok_and(|own| (own.dev(), own.ino()) == (found.dev(), found.ino()))
@@ -100,7 +100,7 @@ impl Output {
     }
 }
 
-impl Target {
+impl LogTarget {
     fn open(output: &LogOutput) -> io::Result<Self> {
         Ok(match output {
             LogOutput::None => Self::Nowhere,
@@ -127,17 +127,17 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 /// Takes one line.
-pub(super) struct Line<'a>(&'a Output);
+pub(super) struct LogLine<'a>(&'a Output);
 
 impl<'a> MakeWriter<'a> for Output {
-    type Writer = Line<'a>;
+    type Writer = LogLine<'a>;
 
-    fn make_writer(&'a self) -> Line<'a> {
-        Line(self)
+    fn make_writer(&'a self) -> LogLine<'a> {
+        LogLine(self)
     }
 }
 
-impl Write for Line<'_> {
+impl Write for LogLine<'_> {
     /// Takes all of it: one call is one line.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let escaped = escape(line, self.0.is_json.load(Ordering::Relaxed));

@@ -74,7 +74,7 @@ impl Look {
             let missing = missing.join(", ");
             let message =
                 format!("this certificate is for {names}, not for {missing} in `serverNames`");
-            let help = "whoever asks for that name and verifies it will not connect: have it issued for \
+            let help = "a host that asks for that name and verifies it will not connect: have it issued for \
                         all of them";
             findings.push(self.c22(certificate, message, help));
         }

@@ -15,7 +15,7 @@ use super::units::{number, printable, seconds, short};
 /// What went wrong longer ago than this is no problem any more, unless it lasts.
 const RECENT: Duration = Duration::from_secs(15 * 60);
 
-/// A certificate is mentioned that ends within so many seconds: 30 days.
+/// A certificate is mentioned that ends within this time, in seconds: 30 days.
 const ENDS_SOON: f64 = 30.0 * 24.0 * 60.0 * 60.0;
 
 /// Shared prefixes shown of each namespace, one line for all behind the same hosts.

@@ -366,12 +366,12 @@ fn host_row(host: &HostReport, before: Option<(Option<&HostReport>, Duration)>) 
 }
 
 /// Packets and bytes of one direction.
-type Direction = fn(&Traffic) -> (u64, u64);
-const IN: Direction = |traffic| (traffic.packets_in, traffic.bytes_in);
-const OUT: Direction = |traffic| (traffic.packets_out, traffic.bytes_out);
+type CountDirection = fn(&Traffic) -> (u64, u64);
+const IN: CountDirection = |traffic| (traffic.packets_in, traffic.bytes_in);
+const OUT: CountDirection = |traffic| (traffic.packets_out, traffic.bytes_out);
 
 /// What passed in one direction, and how fast if there was an earlier look.
-fn passed(now: &Traffic, before: Option<(&Traffic, Duration)>, of: Direction) -> String {
+fn passed(now: &Traffic, before: Option<(&Traffic, Duration)>, of: CountDirection) -> String {
     let (packets, size) = of(now);
     let mut text = format!("{} packets, {}", count(packets as f64), bytes(size as f64));
     if let Some((then, ago)) = before {

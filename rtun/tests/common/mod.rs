@@ -3,10 +3,10 @@
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
 
 pub mod gso_packet;
+pub mod peer;
 pub mod programs;
 pub mod raw;
 pub mod services;
-pub mod stranger;
 pub mod vitals;
 
 use std::{
@@ -101,8 +101,8 @@ impl World {
     pub fn far(&self, name: &str, delay: Duration) -> (NetNamespace, Wan, String) {
         let machine = self.lab.namespace(name).unwrap();
         let n = self.machines.fetch_add(1, Ordering::SeqCst);
-        let way = WanConfig::symmetric(1, Impairment { delay, ..Impairment::default() });
-        let wan = self.lab.wan(&self.hub, &format!("wan{n}"), &machine, "eth0", &way).unwrap();
+        let path = WanConfig::symmetric(1, Impairment { delay, ..Impairment::default() });
+        let wan = self.lab.wan(&self.hub, &format!("wan{n}"), &machine, "eth0", &path).unwrap();
         self.hub.addr_add(&format!("wan{n}"), &format!("10.77.{n}.1/24")).unwrap();
         machine.addr_add("eth0", &format!("10.77.{n}.2/24")).unwrap();
         (machine, wan, format!("10.77.{n}.1"))

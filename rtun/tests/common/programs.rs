@@ -1,5 +1,5 @@
 //! Programs of Debian's that stand between hosts and hubs, each started in a machine with a configuration of its own:
-//! nginx, HAProxy, Caddy, squid and microsocks; and certificates.
+//! nginx, HAProxy, Caddy, squid and microsocks; Prometheus; and certificates.
 
 use std::{
     ffi::OsStr,
@@ -170,7 +170,17 @@ pub fn microsocks(
     start(world, machine, "/usr/bin/microsocks", &arguments, 1080)
 }
 
-/// The machine's own address on the way to the hub.
+/// Prometheus on port 9090 of a machine, with this configuration; what it keeps goes with the test. `None` where it is not
+/// installed.
+pub fn prometheus(world: &World, machine: &NetNamespace, text: &str) -> Option<Process> {
+    let file = world.file("prometheus.yml", text);
+    let config = format!("--config.file={}", file.display());
+    let data = format!("--storage.tsdb.path={}", world.folder.path().join("prometheus").display());
+    let arguments = [&config, &data, "--web.listen-address=127.0.0.1:9090"].map(OsStr::new);
+    start(world, machine, "/usr/bin/prometheus", &arguments, 9090)
+}
+
+/// The machine's own address for connections to the hub.
 pub fn address(machine: &NetNamespace) -> IpAddr {
     let own = || {
         let socket = UdpSocket::bind("0.0.0.0:0")?;

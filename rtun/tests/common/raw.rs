@@ -144,14 +144,14 @@ impl RawHost {
         self.stream.write_all(&frame).unwrap();
     }
 
-    /// The payload of the next frame that is no mark; marks are answered.
+    /// The payload of the next frame that is no window stamp; window stamps are answered.
     pub fn receive(&mut self) -> Vec<u8> {
         loop {
             let mut length = [0; 2];
             self.stream.read_exact(&mut length).unwrap();
             let mut payload = vec![0; usize::from(u16::from_be_bytes(length))];
             self.stream.read_exact(&mut payload).unwrap();
-            match is_mark(&payload) {
+            match is_window_stamp(&payload) {
                 true => self.send(&[&[kind::PONG][..], &payload[1..]].concat()),
                 false => return payload,
             }
@@ -184,8 +184,8 @@ impl RawHost {
     }
 }
 
-/// Whether a frame's payload is a ping that marks the stream: one that only asks whether somebody is there has no stamp.
-pub fn is_mark(payload: &[u8]) -> bool {
+/// Whether a frame's payload is a window stamp: a ping that only asks whether somebody is there has no stamp.
+pub fn is_window_stamp(payload: &[u8]) -> bool {
     payload.first() == Some(&kind::PING) && payload[1..] != [0; 8]
 }
 

@@ -81,7 +81,7 @@ pub enum Manner {
     Refuses,
     /// Sends on to the same service under another path.
     Redirects,
-    /// Sends for ever.
+    /// Sends without end.
     Endless,
     /// Something else than was asked for.
     Nonsense,
@@ -140,7 +140,7 @@ impl Http {
         }
         self.heads.lock().unwrap().push(request);
         let manner = self.manner.lock().unwrap().clone();
-        // Whoever asked may have gone.
+        // The client may have gone.
         let _ = answer(stream, &manner);
     }
 }

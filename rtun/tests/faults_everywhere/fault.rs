@@ -11,7 +11,7 @@ use rtun_transport::Stream;
 use tokio::{runtime, task::JoinSet};
 
 use crate::{
-    common::{HUB, at, programs::address, stranger, vitals::calm},
+    common::{HUB, at, peer, programs::address, vitals::calm},
     middle::{Harm, Towards},
     network::{BUSY, DEVICE, Network, Outcome},
     quic_error::connect_and_fail,
@@ -29,7 +29,7 @@ pub enum Fault {
     Reset,
     TransportError,
     HalfClose,
-    Stranger,
+    SilentPeer,
     Crowd,
     DeviceDeleted,
     AddressChanged,
@@ -48,7 +48,7 @@ const BACK_AFTER_SILENCE: Duration = Duration::from_secs(5);
 const CLOSED: Duration = Duration::from_secs(10);
 
 /// How many come and say nothing.
-const STRANGERS: usize = 8;
+const SILENT_PEERS: usize = 8;
 
 /// Of a crowd, at a time and in all.
 const CROWD_AT_ONCE: usize = 40;
@@ -65,7 +65,7 @@ impl Fault {
         Self::Reset,
         Self::TransportError,
         Self::HalfClose,
-        Self::Stranger,
+        Self::SilentPeer,
         Self::Crowd,
         Self::DeviceDeleted,
         Self::AddressChanged,
@@ -83,7 +83,7 @@ impl Fault {
             Self::Reset => "reset",
             Self::TransportError => "transport-error",
             Self::HalfClose => "half-close",
-            Self::Stranger => "stranger",
+            Self::SilentPeer => "silent-peer",
             Self::Crowd => "crowd",
             Self::DeviceDeleted => "device-deleted",
             Self::AddressChanged => "address-changed",
@@ -142,7 +142,7 @@ impl Fault {
             Self::Reset => {
                 harm(network, Harm::Reset);
                 let back = network.back_within(BACK);
-                with_stranger(network, async |stream| drop(stream));
+                with_peer(network, async |stream| drop(stream));
                 Outcome { noticed: None, back }
             }
             Self::TransportError => transport_error(network),
@@ -151,13 +151,13 @@ impl Fault {
                 let back = network.back_within(BACK);
                 harm(network, Harm::HalfClose(Towards::Host));
                 let back = back.max(network.back_within(BACK));
-                with_stranger(network, async |stream| {
+                with_peer(network, async |stream| {
                     stream.shutdown().await.unwrap();
-                    assert!(stranger::ends_within(&*stream, BACK + BUSY).await, "answered in kind");
+                    assert!(peer::ends_within(&*stream, BACK + BUSY).await, "answered in kind");
                 });
                 Outcome { noticed: None, back }
             }
-            Self::Stranger => silent_strangers(network),
+            Self::SilentPeer => silent_peers(network),
             Self::Crowd => crowd(network),
             Self::DeviceDeleted => {
                 network.machines[1].device_remove(DEVICE).unwrap();
@@ -216,7 +216,7 @@ fn transport_error(network: &mut Network) -> Outcome {
                 }
             })
         };
-        network.strangers.run(failing).unwrap();
+        network.peers.run(failing).unwrap();
     }
     Outcome { noticed: None, back }
 }
@@ -226,33 +226,33 @@ fn event_loop() -> runtime::Runtime {
 }
 
 /// Joins as host 3, does `work` with the stream, and waits until the hub knows that it has gone.
-fn with_stranger(network: &Network, work: impl AsyncFnOnce(Arc<dyn Stream>) + Send) {
+fn with_peer(network: &Network, work: impl AsyncFnOnce(Arc<dyn Stream>) + Send) {
     let transport = network.transport;
     let joining = move || {
         event_loop().block_on(async move {
-            let stream = stranger::connect(transport, 8443).await.unwrap();
-            assert!(stranger::join(&*stream, "host-3", [0; 16]).await.unwrap(), "admitted");
+            let stream = peer::connect(transport, 8443).await.unwrap();
+            assert!(peer::join(&*stream, "host-3", [0; 16]).await.unwrap(), "admitted");
             work(stream).await;
             // What its drop has begun, a task may have to end.
             tokio::time::sleep(Duration::from_millis(100)).await;
         })
     };
-    network.strangers.run(joining).unwrap();
+    network.peers.run(joining).unwrap();
     network.host_left_within("host-3", 1, BACK);
 }
 
 /// Each is closed in time, and the network notices nothing.
-fn silent_strangers(network: &Network) -> Outcome {
+fn silent_peers(network: &Network) -> Outcome {
     let transport = network.transport;
-    let waiting = network.strangers.thread(move || {
+    let waiting = network.peers.thread(move || {
         event_loop().block_on(async {
             let mut all = JoinSet::new();
-            for _ in 0..STRANGERS {
+            for _ in 0..SILENT_PEERS {
                 all.spawn(async move {
-                    let stream = stranger::connect(transport, 8443).await.unwrap();
+                    let stream = peer::connect(transport, 8443).await.unwrap();
                     let begin = Instant::now();
-                    let in_time = stranger::ends_within(&*stream, CLOSED + 2 * BUSY).await;
-                    assert!(in_time, "a stranger is not closed");
+                    let in_time = peer::ends_within(&*stream, CLOSED + 2 * BUSY).await;
+                    assert!(in_time, "a silent peer is not closed");
                     begin.elapsed()
                 });
             }
@@ -262,7 +262,7 @@ fn silent_strangers(network: &Network) -> Outcome {
     let back = network.back_within(BACK);
     let waiting = waiting.unwrap();
     while !waiting.is_finished() {
-        // Packets pass beside strangers.
+        // Packets pass meanwhile.
         network.back_within(Duration::ZERO);
         thread::sleep(Duration::from_millis(200));
     }
@@ -273,7 +273,7 @@ fn silent_strangers(network: &Network) -> Outcome {
 fn crowd(network: &mut Network) -> Outcome {
     let transport = network.transport;
     network.hosts[1].process.kill().unwrap();
-    let crowd = network.strangers.thread(move || {
+    let crowd = network.peers.thread(move || {
         event_loop().block_on(async {
             let mut all = JoinSet::new();
             for _ in 0..CROWD {
@@ -282,8 +282,8 @@ fn crowd(network: &mut Network) -> Outcome {
                 }
                 all.spawn(async move {
                     // Whom the hub turns out early is as good.
-                    if let Ok(stream) = stranger::connect(transport, 8443).await {
-                        stranger::ends_within(&*stream, Duration::from_millis(500)).await;
+                    if let Ok(stream) = peer::connect(transport, 8443).await {
+                        peer::ends_within(&*stream, Duration::from_millis(500)).await;
                     }
                 });
             }

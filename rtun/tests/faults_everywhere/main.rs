@@ -38,7 +38,7 @@ const SOME: &[(Fault, &[&str])] = &[
     (Fault::Silence30, &["h2"]),
     (Fault::HostStopped, &["tcp", "mwss"]),
     (Fault::HostKilled, &["quic", "mtls"]),
-    (Fault::Stranger, &["mtcp", "h2c", "quic"]),
+    (Fault::SilentPeer, &["mtcp", "h2c", "quic"]),
     (Fault::HubStopped, &["wss", "h2"]),
     (Fault::TransportError, &["quic", "grpc", "wss"]),
     (Fault::AddressChanged, &["quic", "grpc"]),
@@ -64,7 +64,7 @@ fn after_every_fault_on_every_transport_all_is_as_it_was() {
     let whole = wanted.is_some();
     let cells = chosen(wanted.as_deref());
     assert!(!cells.is_empty(), "RTUN_FAULTS names no fault and no transport: {wanted:?}");
-    // What fails is told below, in order.
+    // What fails is reported below, in order.
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
     let begin = Instant::now();

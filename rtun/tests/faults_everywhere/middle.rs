@@ -1,4 +1,4 @@
-//! Somebody between hosts and their hub who passes everything on, and breaks what passes when told to.
+//! A relay between hosts and their hub that passes everything on, and damages it on request.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -52,7 +52,7 @@ impl Middle {
     /// Listens on this port of the machine, with TCP and UDP, for what is meant for `hub`.
     pub fn start(machine: &NetNamespace, port: u16, hub: SocketAddr) -> Self {
         let (harm, _) = broadcast::channel(4);
-        let told = harm.clone();
+        let own_harm = harm.clone();
         let (ready, is_ready) = std::sync::mpsc::channel();
         let work = move || {
             let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -60,10 +60,10 @@ impl Middle {
                 let tcp = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await.unwrap();
                 let udp = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).await.unwrap();
                 ready.send(()).unwrap();
-                let mut end = told.subscribe();
+                let mut end = own_harm.subscribe();
                 // Who listens to harm must not keep its sender, whose drop ends all of this.
-                let weak = told.downgrade();
-                drop(told);
+                let weak = own_harm.downgrade();
+                drop(own_harm);
                 tokio::select! {
                     () = pass_streams(tcp, hub, weak.clone()) => {}
                     () = pass_datagrams(udp, hub, weak) => {}
@@ -133,7 +133,7 @@ async fn pass(mut host: TcpStream, mut hub: TcpStream, mut harm: Receiver<Harm>)
             },
         };
         if passed.is_err() {
-            // The other side of a connection that was reset is told so too.
+            // The other side of a connection that was reset gets a reset too.
             let _ = (host.set_zero_linger(), hub.set_zero_linger());
             return;
         }
@@ -204,7 +204,7 @@ async fn pass_back(
     }
 }
 
-/// Changes what a packet carries, behind the header that tells whose it is.
+/// Changes what a packet carries, after the header that says whose it is.
 fn change(packet: &mut [u8]) {
     let from = packet.len().min(24);
     packet[from..].iter_mut().for_each(|byte| *byte ^= 0x5a);

@@ -32,9 +32,10 @@ pub struct Network {
     pub world: World,
     pub transport: &'static str,
     pub hub: Rtun,
-    /// One for each host, and for strangers.
+    /// One for each host.
     pub machines: [NetNamespace; 2],
-    pub strangers: NetNamespace,
+    /// The machine of unauthenticated peers.
+    pub peers: NetNamespace,
     pub hosts: [Rtun; 2],
     pub middle: Option<Middle>,
     config: String,
@@ -72,7 +73,7 @@ impl Network {
             middle = Some(Middle::start(&machine, 8443, at(HUB, 8443)));
         }
         let machines = [1, 2].map(|n| world.machine(&format!("host-{n}")));
-        let strangers = world.machine("strangers");
+        let peers = world.machine("peers");
         let hosts = [0, 1].map(|n| {
             let arguments = arguments(transport, entry, n);
             world.start(&machines[n], &arguments.each_ref().map(String::as_str))
@@ -83,7 +84,7 @@ impl Network {
         reaches(&machines[0], ADDRESSES[1]);
         let rest = calm(&[("the hub", &hub), ("host 1", &hosts[0]), ("host 2", &hosts[1])], None);
         let before = [0, 1, 2].map(|n| rest[n].holds);
-        Self { world, transport, hub, machines, strangers, hosts, middle, config, entry, before }
+        Self { world, transport, hub, machines, peers, hosts, middle, config, entry, before }
     }
 
     /// Starts the hub again.

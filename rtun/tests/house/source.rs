@@ -25,6 +25,11 @@ impl SourceFile {
         self.path[self.crate_dir().len()..].strip_prefix("/src/")
     }
 
+    /// Whether a program has written it: its first line says so.
+    pub(crate) fn is_generated(&self) -> bool {
+        self.text.starts_with("// This file is @generated")
+    }
+
     pub(crate) fn is_in_src(&self) -> bool {
         self.in_src().is_some()
     }

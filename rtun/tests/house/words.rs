@@ -37,7 +37,7 @@ const WORDS: &[(&str, &str, &str)] = &[
     (r"\b(struct|enum|type) Place\b", "", "slot, position or location"),
     (
         r"(?i)\bmarks?\b|\b(let|fn|mod) mark\b|\.mark\(|wants_mark",
-        r"(?i)\bCE marks?\b|byte order mark|so_mark|question mark|quotation mark|exclamation mark|fwmark|mark_ce",
+        r"(?i)\bCE marks?\b|byte order mark|so_mark|question mark|quotation mark|exclamation mark|fwmark|mark_ce|sockopts: \{mark:",
         "CE mark, window stamp or so_mark",
     ),
     (r"\b(struct|enum|type) Snapshot\b", "", "RoutingSnapshot, or the subject of the sample"),
@@ -59,7 +59,7 @@ const WORDS: &[(&str, &str, &str)] = &[
     (r"(?i)\bnone the more\b", "", "plain words"),
     (
         r"(?i)\bbehind (it|them|its length|their length|the (first|last|id|header|headers|packet|fields|message|frame|length|colon|blank))\b|\bbytes? behind\b",
-        r"(?i)(host|network|prefix|LAN|hub|NAT|proxy|address|router|machine|device|server|network is|lies) behind it\b",
+        r"(?i)(hosts?|networks?|prefix|LAN|hub|NAT|proxy|address|router|machine|device|server|network is|lies) behind (it|them)\b",
         "after",
     ),
 ];
@@ -106,12 +106,15 @@ pub(crate) fn check(file: &SourceFile) -> Vec<String> {
 #[test]
 fn old_words_are_found_and_others_are_not() {
     let file = |text: &str| SourceFile { path: "docs/x.md".into(), text: text.into() };
-    let found = check(&file("A CE mark.\nA mark.\nfor ever and\nthe host behind it\n"));
+    let found = check(&file(
+        "A CE mark.\nA mark.\nfor ever and\nthe host behind it\nsockopts: {mark: 9}\nthe byte behind them\nthe networks behind them\n",
+    ));
     assert_eq!(
         found,
         [
             "docs/x.md:2: \"mark\"; write instead: CE mark, window stamp or so_mark",
             "docs/x.md:3: \"for ever\"; write instead: without end, always",
+            "docs/x.md:6: \"byte behind\"; write instead: after",
         ]
     );
 }

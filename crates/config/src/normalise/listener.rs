@@ -74,7 +74,7 @@ fn one(
         let why = "a hub opens no connections; where it listens is said by `netns`";
         report.info(at.key(), format!("`netns.out` has no effect here: {why}"));
     }
-    let mark = sockets::mark_of(at, report);
+    let so_mark = sockets::so_mark_of(at, report);
     let netns = sockets::netns_of(at, report);
     let trusted_proxies = match &listener {
         Some(listener) => trusted(listener, report),
@@ -97,7 +97,7 @@ fn one(
     }
     let reuse_port = listener.is_some_and(|at| at.or_default(&any_listener::REUSEPORT));
     let (addr, place) = addr?;
-    let sockets = ListenOptions { mark, netns, reuse_port };
+    let sockets = ListenOptions { so_mark, netns, reuse_port };
     let listener = ListenerSettings { addr, stack, proxy_protocol, trusted_proxies, sockets };
     Some((listener, place))
 }

@@ -1,4 +1,4 @@
-//! How sockets are opened: interfaces, marks, network namespaces, PROXY preambles.
+//! How sockets are opened: interfaces, `SO_MARK`, network namespaces, PROXY preambles.
 
 use crate::{
     findings::Report,
@@ -21,7 +21,7 @@ const SEGMENT_MAX: std::ops::RangeInclusive<u16> = 88..=32_767;
 struct Level<'a> {
     at: &'a Cursor<'a>,
     interface: Field<CommaTexts>,
-    mark: Field<Int>,
+    so_mark: Field<Int>,
     netns: Field<OneText>,
     old_netns: Option<Field<OneText>>,
 }
@@ -31,7 +31,7 @@ impl<'a> Level<'a> {
         Self {
             at,
             interface: service_metadata::INTERFACE,
-            mark: service_metadata::SO_MARK,
+            so_mark: service_metadata::SO_MARK,
             netns: service_metadata::NETNS_OUT,
             old_netns: None,
         }
@@ -41,7 +41,7 @@ impl<'a> Level<'a> {
         Self {
             at,
             interface: node_metadata::INTERFACE,
-            mark: node_metadata::SO_MARK,
+            so_mark: node_metadata::SO_MARK,
             netns: node_metadata::NETNS,
             old_netns: Some(node::NETNS),
         }
@@ -52,9 +52,9 @@ impl<'a> Level<'a> {
         set(self.at.get(&self.interface).or_else(old))
     }
 
-    fn mark(&self) -> Option<Setting<'a, Int>> {
-        let old = || self.at.get(&socket_fields::SOCKOPTS)?.get(&sockopts::MARK);
-        set(self.at.get(&self.mark).or_else(old))
+    fn so_mark(&self) -> Option<Setting<'a, Int>> {
+        let old = || self.at.get(&socket_fields::SOCKOPTS)?.get(&sockopts::SO_MARK);
+        set(self.at.get(&self.so_mark).or_else(old))
     }
 
     fn netns(&self) -> Option<Setting<'a, OneText>> {
@@ -86,11 +86,11 @@ pub(super) fn of_service(at: &Cursor<'_>, report: &mut Report) -> SocketOptions 
 /// Each option by the first level that has it.
 fn first(levels: &[Level<'_>], report: &mut Report) -> SocketOptions {
     let interface = levels.iter().find_map(Level::interface);
-    let mark = levels.iter().find_map(Level::mark);
+    let so_mark = levels.iter().find_map(Level::so_mark);
     let netns = levels.iter().find_map(Level::netns);
     SocketOptions {
         interfaces: interface.map(|at| interfaces(&at, report)).unwrap_or_default(),
-        mark: mark.and_then(|at| self::mark(&at, report)),
+        so_mark: so_mark.and_then(|at| self::so_mark(&at, report)),
         netns: netns.and_then(|at| namespace(&at, report)),
     }
 }
@@ -101,8 +101,8 @@ pub(super) fn interface_of<'a>(at: &'a Cursor<'a>) -> Option<Setting<'a, CommaTe
 }
 
 /// The `so_mark` or `sockopts` of the service at `at`.
-pub(super) fn mark_of(at: &Cursor<'_>, report: &mut Report) -> Option<u32> {
-    mark(&Level::service(at).mark()?, report)
+pub(super) fn so_mark_of(at: &Cursor<'_>, report: &mut Report) -> Option<u32> {
+    so_mark(&Level::service(at).so_mark()?, report)
 }
 
 /// The `netns` in the metadata of the service at `at`.
@@ -157,13 +157,13 @@ pub(super) fn segment_max(dialer: &Cursor<'_>, report: &mut Report) -> Option<u1
     bytes
 }
 
-fn mark(at: &Setting<'_, Int>, report: &mut Report) -> Option<u32> {
+fn so_mark(at: &Setting<'_, Int>, report: &mut Report) -> Option<u32> {
     let number = at.read()?;
-    let mark = u32::try_from(number).ok();
-    if mark.is_none() {
-        report.error(at, format!("{number} is no mark")).help("a mark is 1 to 4294967295");
+    let so_mark = u32::try_from(number).ok();
+    if so_mark.is_none() {
+        report.error(at, format!("{number} is no `so_mark`")).help("write 1 to 4294967295");
     }
-    mark
+    so_mark
 }
 
 /// A path if it begins with a slash, as in GOST.

@@ -150,7 +150,7 @@ objects! {
     }
 
     sockopts, "socket options" {
-        take(MARK: Int, "mark", "none", "old spelling of `so_mark` in the metadata");
+        take(SO_MARK: Int, "mark", "none", "old spelling of `so_mark` in the metadata");
     }
 
     probe, "a probe" {

@@ -31,7 +31,7 @@ pub(super) fn plausible<T>(parsed: &Parsed<T>) -> Result<(), NotTaken> {
     }
 }
 
-/// Whether so many rows are gone that the text has to be read twice.
+/// Whether more than half of the rows are gone, so that the text has to be read twice.
 pub(super) fn shrinks(before: usize, rows: usize) -> bool {
     before >= 2 && rows < before.div_ceil(2)
 }

@@ -1,4 +1,4 @@
-//! Where a host's own packets go, and how they are told from those that belong into the tunnel.
+//! Where a host's own packets go, and how the system distinguishes them from those that belong into the tunnel.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,9 +13,9 @@ use futures_util::future::join_all;
 use rtun_settings::{self, NetworkNamespace, SocketOptions, TransportStack};
 use rtun_system::{
     netns,
-    placement::{MARK, OwnPackets},
+    placement::{OWN_SO_MARK, OwnPackets},
 };
-use rtun_transport::{names::Names, socket::may_mark};
+use rtun_transport::{names::Names, socket::may_set_so_mark};
 use tokio::{task::JoinHandle, time::timeout};
 use tracing::warn;
 
@@ -53,7 +53,7 @@ pub(crate) struct TunnelPeers {
 }
 
 impl TunnelPeers {
-    /// Those of a host. Its connections are given a mark from now on, where they have none and the system allows it.
+    /// Those of a host. From now on its sockets have a `SO_MARK`, if the system allows it.
     /// Connections that are made in another network namespace than the device is in cannot enter it and are left out.
     pub(crate) fn of_host(
         service: &str,
@@ -69,11 +69,11 @@ impl TunnelPeers {
                 continue;
             }
             // QUIC goes past proxies.
-            let direct = |way: &&rtun_settings::Endpoint| {
-                !has_proxies || matches!(way.stack, TransportStack::Quic { .. })
+            let direct = |endpoint: &&rtun_settings::Endpoint| {
+                !has_proxies || matches!(endpoint.stack, TransportStack::Quic { .. })
             };
             let addrs: Vec<&str> =
-                hub.endpoints.iter().filter(direct).map(|way| &*way.addr).collect();
+                hub.endpoints.iter().filter(direct).map(|endpoint| &*endpoint.addr).collect();
             peers.add(&addrs);
             peers.give_so_mark(&mut hub.sockets);
         }
@@ -95,17 +95,17 @@ impl TunnelPeers {
         peers
     }
 
-    /// Those of a service whose sockets are all bound, and nothing is dialled: they are given `mark`, if the system allows it.
-    pub(crate) fn of_listener(mark: &mut Option<u32>, netns: Option<&NetworkNamespace>) -> Self {
+    /// Those of a service whose sockets are all bound, and nothing is dialled: they have `so_mark`, or rtun's own if there is none and the system allows it.
+    pub(crate) fn of_listener(so_mark: &mut Option<u32>, netns: Option<&NetworkNamespace>) -> Self {
         let mut peers = Self::none(&Arc::default());
         let mut sockets =
-            SocketOptions { mark: *mark, netns: netns.cloned(), ..SocketOptions::default() };
+            SocketOptions { so_mark: *so_mark, netns: netns.cloned(), ..SocketOptions::default() };
         peers.give_so_mark(&mut sockets);
-        *mark = sockets.mark;
+        *so_mark = sockets.so_mark;
         peers
     }
 
-    /// Those of a service that dials `addrs` through `sockets`, which are given a mark as [`TunnelPeers::of_host`] does.
+    /// Those of a service that dials `addrs` through `sockets`, which have a `SO_MARK` as those of [`TunnelPeers::of_host`] do.
     pub(crate) fn of_dialler(
         addrs: &[&str],
         sockets: &mut SocketOptions,
@@ -148,12 +148,12 @@ impl TunnelPeers {
     }
 
     fn give_so_mark(&mut self, sockets: &mut SocketOptions) {
-        if sockets.mark.is_none_or(|mark| mark == 0) {
+        if sockets.so_mark.is_none_or(|so_mark| so_mark == 0) {
             let netns = sockets.netns.as_ref().map(NetworkNamespace::path);
-            sockets.mark = may_mark(netns.as_deref()).then_some(MARK);
+            sockets.so_mark = may_set_so_mark(netns.as_deref()).then_some(OWN_SO_MARK);
         }
-        match sockets.mark {
-            Some(mark) if !self.so_marks.contains(&mark) => self.so_marks.push(mark),
+        match sockets.so_mark {
+            Some(so_mark) if !self.so_marks.contains(&so_mark) => self.so_marks.push(so_mark),
             Some(_) => {}
             None => self.all_marked = false,
         }
@@ -176,7 +176,7 @@ impl TunnelPeers {
             );
         }
         OwnPackets {
-            marks: self.so_marks.clone(),
+            so_marks: self.so_marks.clone(),
             peers,
             may_go_anywhere: self.names.values().any(BTreeSet::is_empty),
             let_past,

@@ -34,7 +34,7 @@ pub(super) async fn drive(shared: Arc<MuxShared>) {
     }
     tokio::select! {
         _ = poll_fn(|cx| shared.poll_end(cx)) => {}
-        // Whoever waits for the end takes its time for over.
+        // A task that waits for the end limits its wait itself.
         () = shared.is_over() => {}
     }
 }

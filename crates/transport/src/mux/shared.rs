@@ -20,7 +20,7 @@ use tokio::{sync::Notify, time::Instant};
 use super::{
     MuxError,
     cut::{Cut, Taken},
-    state::{MuxState, Role, Room},
+    state::{MuxRole, MuxState, Room},
 };
 use crate::{Stream, poll_end};
 
@@ -101,7 +101,7 @@ impl Wake for WakeWriters {
 }
 
 impl MuxShared {
-    pub(super) fn new(below: Arc<dyn Stream>, role: Role, settings: MuxSettings) -> Arc<Self> {
+    pub(super) fn new(below: Arc<dyn Stream>, role: MuxRole, settings: MuxSettings) -> Arc<Self> {
         Arc::new_cyclic(|shared| Self {
             settings,
             reading: Mutex::new(Reading {
@@ -444,7 +444,7 @@ impl MuxShared {
     pub(super) fn flush(&self) {
         match self.writing.try_lock() {
             Ok(mut writing) => self.flush_with(&mut writing),
-            // Whoever has the lock may have taken what was due before this became due.
+            // The task that has the lock may have taken what was due before this became due.
             Err(_) => self.driver.notify_one(),
         }
     }

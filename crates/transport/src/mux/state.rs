@@ -30,7 +30,7 @@ const KEPT: usize = 16 * 1024;
 
 /// Which end of the session this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Role {
+pub(super) enum MuxRole {
     /// Opens streams.
     Client,
     /// Accepts them.
@@ -40,7 +40,7 @@ pub(super) enum Role {
 /// The state of a session.
 pub(super) struct MuxState {
     version: MuxVersion,
-    role: Role,
+    role: MuxRole,
     /// Bytes that may be unread in all streams before no more is read from the stream below.
     receive_buffer: usize,
     /// The window announced to senders (version 2).
@@ -112,14 +112,14 @@ enum Fin {
 
 /// What a stream may write.
 pub(super) enum Room {
-    /// So many bytes, possibly none.
+    /// This number of bytes, possibly none.
     Bytes(usize),
     /// Nothing any more: it was ended by either side.
     Closed,
 }
 
 impl MuxState {
-    pub(super) fn new(role: Role, settings: &MuxSettings) -> Self {
+    pub(super) fn new(role: MuxRole, settings: &MuxSettings) -> Self {
         Self {
             version: settings.version,
             role,
@@ -127,8 +127,8 @@ impl MuxState {
             window: window(settings),
             streams: HashMap::new(),
             next_id: Some(match role {
-                Role::Client => FIRST_CLIENT_ID,
-                Role::Server => FIRST_SERVER_ID,
+                MuxRole::Client => FIRST_CLIENT_ID,
+                MuxRole::Server => FIRST_SERVER_ID,
             }),
             unread: 0,
             due: VecDeque::new(),
@@ -458,7 +458,7 @@ impl MuxState {
             return;
         }
         let full = self.streams.len() >= MAX_STREAMS || self.accepted.len() >= BACKLOG;
-        if full || !self.has_session || self.role == Role::Client {
+        if full || !self.has_session || self.role == MuxRole::Client {
             self.refused.push(id);
             return;
         }

@@ -33,7 +33,7 @@ pub struct QuicConnection {
     has_stream: AtomicBool,
     /// Streams that somebody holds.
     held: TaskTracker,
-    /// Whoever accepts knows the end.
+    /// `accept` has returned the end of the connection.
     end_told: AtomicBool,
 }
 

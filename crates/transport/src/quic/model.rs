@@ -22,7 +22,7 @@ const MIN_PACKETS: u64 = 4;
 const WINDOW_MAX: u64 = 64 * 1024 * 1024;
 /// A round takes at least this long, so that timers do not blur its rate.
 const ROUND_MIN: Duration = Duration::from_millis(5);
-/// How long a shortest round trip is believed, in two halves.
+/// How long a shortest round trip is trusted, in two halves.
 const HALF_MEMORY: Duration = Duration::from_secs(5);
 /// Rounds whose highest rate counts: more than a cycle has.
 const RATES: usize = 10;
@@ -42,7 +42,7 @@ const START_PATIENCE: u32 = 3;
 /// A round trip above what is due by this and half of [`JITTER`], or on the mean by this and [`JITTER`], tells of a queue.
 const QUEUED: f64 = 1.05;
 const QUEUED_MEAN: f64 = 1.1;
-/// Next to others the shortest round trip is believed so many times longer, for they let it be seen seldom.
+/// Next to others the shortest round trip is trusted this many times longer, because it is seldom seen there.
 const SHARED_MEMORY: u32 = 3;
 /// What lies between two timers or two acknowledgements.
 const JITTER: Duration = Duration::from_millis(2);
@@ -163,7 +163,7 @@ impl Model {
         }
     }
 
-    /// All that one acknowledgement says has been told.
+    /// All packets of one acknowledgement have been reported.
     pub(super) fn end_of_acks(&mut self, now: Instant) {
         if self.round.is_over {
             self.end_round(now);

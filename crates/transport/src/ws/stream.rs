@@ -164,7 +164,7 @@ impl WebSocket {
             None => {}
         }
         outgoing.is_owing = true;
-        // Whoever reads or writes next meets the failure itself.
+        // The next read or write meets the failure itself.
         let _ = outgoing.hand_on(&*self.below);
     }
 

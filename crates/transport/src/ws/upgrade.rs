@@ -60,24 +60,9 @@ pub fn request(
 ) -> Result<Vec<u8>, WsError> {
     let host = settings.host.clone().unwrap_or_else(|| without_zone(addr));
     let mut host = host.as_str();
-    let mut others = String::new();
-    for HttpHeader { name, value } in &settings.headers {
-        let value = value.expose();
-        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-        if name.is_empty() || !name.bytes().all(is_name) {
-            return Err(WsError::BadHeader { name: name.clone(), why: "is no header name" });
-        }
-        if value.chars().any(char::is_control) {
-            return Err(WsError::BadHeader { name: name.clone(), why: "has a control character" });
-        }
-        if OWN_HEADERS.iter().any(|own| own.eq_ignore_ascii_case(name)) {
-            return Err(WsError::BadHeader { name: name.clone(), why: "is the upgrade's own" });
-        }
-        if name.eq_ignore_ascii_case("host") {
-            host = value;
-        } else {
-            let _ = write!(others, "{name}: {value}\r\n");
-        }
+    let others = lines(settings.headers.iter().filter(|header| !is_host(header)))?;
+    if let Some(header) = settings.headers.iter().rfind(|header| is_host(header)) {
+        host = header.value.expose();
     }
     if host.is_empty() || !host.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(WsError::BadHeader { name: "Host".to_owned(), why: "is no host" });
@@ -94,9 +79,34 @@ pub fn request(
     Ok(head.into_bytes())
 }
 
-/// What a server answers to a request that it takes, and what the request says of its client. `pattern` is a path, or all
-/// below it when it ends with a slash.
-pub fn answer(head: &[u8], pattern: &str) -> Result<(String, Forwarded), WsError> {
+fn is_host(header: &HttpHeader) -> bool {
+    header.name.eq_ignore_ascii_case("host")
+}
+
+/// Configured headers as lines of a head; the upgrade's own are refused.
+fn lines<'a>(headers: impl Iterator<Item = &'a HttpHeader>) -> Result<String, WsError> {
+    let mut lines = String::new();
+    for HttpHeader { name, value } in headers {
+        let value = value.expose();
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        if name.is_empty() || !name.bytes().all(is_name) {
+            return Err(WsError::BadHeader { name: name.clone(), why: "is no header name" });
+        }
+        if value.chars().any(char::is_control) {
+            return Err(WsError::BadHeader { name: name.clone(), why: "has a control character" });
+        }
+        if OWN_HEADERS.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+            return Err(WsError::BadHeader { name: name.clone(), why: "is the upgrade's own" });
+        }
+        let _ = write!(lines, "{name}: {value}\r\n");
+    }
+    Ok(lines)
+}
+
+/// What a server answers to a request that it takes, with the configured headers, and what the request says of its client. The
+/// configured path is all below it when it ends with a slash.
+pub fn answer(head: &[u8], settings: &WebSocketSettings) -> Result<(String, Forwarded), WsError> {
+    let pattern = settings.path.as_str();
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);
     match request.parse(head) {
@@ -109,7 +119,7 @@ pub fn answer(head: &[u8], pattern: &str) -> Result<(String, Forwarded), WsError
     if path != pattern.as_bytes() && !is_below {
         return Err(WsError::WrongPath(shown(&path)));
     }
-    let headers = Headers(request.headers);
+    let headers = UpgradeHeaders(request.headers);
     if request.method != Some("GET") || request.version != Some(1) {
         return Err(WsError::BadRequest("is not a GET of HTTP/1.1"));
     }
@@ -128,8 +138,9 @@ pub fn answer(head: &[u8], pattern: &str) -> Result<(String, Forwarded), WsError
     }
     let response = format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Accept: {}\r\n\r\n",
-        accept(key)
+         Sec-WebSocket-Accept: {}\r\n{}\r\n",
+        accept(key),
+        lines(settings.headers.iter())?
     );
     Ok((response, Forwarded::of(headers.0.iter().map(|header| (header.name, header.value)))))
 }
@@ -163,7 +174,7 @@ pub fn check(head: &[u8], key: &UpgradeKey) -> Result<(), WsError> {
         let reason = shown(response.reason.unwrap_or_default().as_bytes());
         return Err(WsError::Refused { status, reason });
     }
-    let headers = Headers(response.headers);
+    let headers = UpgradeHeaders(response.headers);
     if !headers.has_token("connection", "upgrade") || !headers.has_token("upgrade", "websocket") {
         return Err(WsError::BadResponse("upgrades to no WebSocket"));
     }
@@ -177,9 +188,9 @@ pub fn check(head: &[u8], key: &UpgradeKey) -> Result<(), WsError> {
 }
 
 /// The headers of a request or response.
-struct Headers<'a>(&'a [httparse::Header<'a>]);
+struct UpgradeHeaders<'a>(&'a [httparse::Header<'a>]);
 
-impl<'a> Headers<'a> {
+impl<'a> UpgradeHeaders<'a> {
     fn values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         let named = self.0.iter().filter(move |header| header.name.eq_ignore_ascii_case(name));
         named.map(|header| header.value.trim_ascii())
@@ -247,6 +258,10 @@ mod tests {
         WebSocketSettings { headers: vec![header], ..WebSocketSettings::default() }
     }
 
+    fn at(path: &str) -> WebSocketSettings {
+        WebSocketSettings { path: path.to_owned(), ..WebSocketSettings::default() }
+    }
+
     fn sample_key() -> UpgradeKey {
         UpgradeKey("dGhlIHNhbXBsZSBub25jZQ==".to_owned())
     }
@@ -255,7 +270,7 @@ mod tests {
         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
 
     fn answered(head: &str) -> String {
-        match answer(head.as_bytes(), "/ws") {
+        match answer(head.as_bytes(), &at("/ws")) {
             Ok((response, _)) => response,
             Err(error) => refusal(&error).unwrap().to_owned(),
         }
@@ -276,9 +291,18 @@ mod tests {
         let key = UpgradeKey::new([7; 16]);
         let request = request(&own, ADDR, &key).unwrap();
         assert_eq!(head_end(&request, 0), Some(request.len()));
-        let (response, forwarded) = answer(&request, "/ws").unwrap();
+        let (response, forwarded) = answer(&request, &at("/ws")).unwrap();
         check(response.as_bytes(), &key).unwrap();
         assert_eq!(forwarded.client(), Some("1.2.3.4".parse().unwrap()));
+    }
+
+    #[test]
+    fn an_answer_has_the_configured_headers() {
+        let (response, _) = answer(REQUEST.as_bytes(), &with_header("Server", "nginx")).unwrap();
+        assert!(response.ends_with("\r\nServer: nginx\r\n\r\n"), "{response}");
+        check(response.as_bytes(), &sample_key()).unwrap();
+        let refused = answer(REQUEST.as_bytes(), &with_header("Connection", "close"));
+        assert!(matches!(refused, Err(WsError::BadHeader { .. })));
     }
 
     #[test]
@@ -329,7 +353,7 @@ mod tests {
             ("/ü", "/%c3%bc", true),
         ] {
             let request = REQUEST.replace("/ws", path);
-            assert_eq!(answer(request.as_bytes(), pattern).is_ok(), taken, "{pattern} {path}");
+            assert_eq!(answer(request.as_bytes(), &at(pattern)).is_ok(), taken, "{pattern} {path}");
         }
     }
 
@@ -371,9 +395,9 @@ mod tests {
     proptest! {
         #[test]
         fn a_path_survives_the_request(path in "/\\PC{0,20}") {
-            let own = WebSocketSettings { path: path.clone(), ..WebSocketSettings::default() };
+            let own = at(&path);
             let head = request(&own, ADDR, &sample_key()).unwrap();
-            prop_assert!(answer(&head, &path).is_ok());
+            prop_assert!(answer(&head, &own).is_ok());
         }
 
         #[test]

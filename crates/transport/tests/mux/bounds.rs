@@ -71,8 +71,8 @@ async fn a_dropped_stream_gives_its_room_back_and_its_writer_is_told() {
         let (client, server) = sessions(memory_pair(1000), settings(version));
         let [(a, b), _other] = two_streams((&client, &server)).await;
         drop(b);
-        let told = async { while a.write_all(&[1; 1000]).await.is_ok() {} };
-        timeout(PATIENCE, told).await.expect("the writer is told");
+        let writes = async { while a.write_all(&[1; 1000]).await.is_ok() {} };
+        timeout(PATIENCE, writes).await.expect("the writer gets an error");
         assert_eq!(a.read(&mut [0; 1]).await.unwrap(), 0);
     }
 }

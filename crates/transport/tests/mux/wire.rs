@@ -66,13 +66,14 @@ async fn a_server_tells_what_it_has_read_at_the_first_and_each_half_window() {
     a.write_all(&frame(MuxVersion::Two, Command::Syn, 3, b"")).await.unwrap();
     let stream = session.accept().await.unwrap().unwrap();
     let mut got = [0; 2000];
-    for (sent, told) in [(1, Some(1)), (499, None), (1, Some(501)), (999, Some(1500)), (499, None)]
+    for (sent, reported) in
+        [(1, Some(1)), (499, None), (1, Some(501)), (999, Some(1500)), (499, None)]
     {
         a.write_all(&frame(MuxVersion::Two, Command::Psh, 3, &pattern(sent, 3))).await.unwrap();
         stream.read_exact(&mut got[..sent]).await.unwrap();
         assert_eq!(got[..sent], pattern(sent, 3));
-        if let Some(told) = told {
-            expect(&*a, &update_frame(3, told, 1000)).await;
+        if let Some(reported) = reported {
+            expect(&*a, &update_frame(3, reported, 1000)).await;
         }
     }
     drop(stream);
@@ -130,13 +131,13 @@ async fn what_breaks_the_protocol_ends_the_session_with_its_name() {
         assert!(session.accept().await.unwrap().is_none());
         assert!(session.end().is_some() && session.open().is_err());
         assert!(stream.write_all(b"more").await.is_err());
-        let told = loop {
+        let reported = loop {
             match stream.read(&mut [0; 65_536]).await {
                 Ok(read) => assert_ne!(read, 0, "an end where there is none"),
                 Err(error) => break error,
             }
         };
-        assert!(told.to_string().contains(expected), "{told}");
+        assert!(reported.to_string().contains(expected), "{reported}");
         // Once what was said before is read.
         while a.read(&mut [0; 100]).await.unwrap() > 0 {}
     }
@@ -261,7 +262,7 @@ fn hex(text: &str) -> Vec<u8> {
     digits.map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect()
 }
 
-/// Told what one end of smux 1.5.31 said, ours says the same as its other end did.
+/// Given what one end of smux 1.5.31 said, ours says the same as its other end did.
 #[tokio::test]
 async fn either_end_of_a_recorded_session_can_be_ours() {
     macro_rules! recorded {

@@ -57,21 +57,21 @@ impl Program {
         };
         let program =
             Self { process, directory, address: SocketAddr::from(([127, 0, 0, 1], port)) };
-        let start = Instant::now();
-        while connect(&program.address.into(), &SocketOptions::default(), None, PATIENCE)
-            .await
-            .is_err()
-        {
-            assert!(start.elapsed() < PATIENCE, "{name} does not listen");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        program.connect().await;
         Some(program)
     }
 
+    /// A connection to the program, once it listens and takes it.
     async fn connect(&self) -> Arc<dyn Stream> {
-        Arc::new(
-            connect(&self.address.into(), &SocketOptions::default(), None, PATIENCE).await.unwrap(),
-        )
+        let start = Instant::now();
+        loop {
+            let options = SocketOptions::default();
+            match connect(&self.address.into(), &options, None, PATIENCE).await {
+                Ok(stream) => return Arc::new(stream),
+                Err(error) => assert!(start.elapsed() < PATIENCE, "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 }
 
@@ -174,7 +174,7 @@ async fn microsocks_opens_the_way() {
     echoes(&*stream).await;
 
     let error = socks5(&*proxy.connect().await, &addr, None).await.unwrap_err().to_string();
-    assert!(error.starts_with("the proxy accepts none of the ways"), "{error}");
+    assert!(error.starts_with("the proxy accepts none of the offered methods"), "{error}");
     let wrong = login(Some(("me", "guess")));
     let error =
         socks5(&*proxy.connect().await, &addr, wrong.as_ref()).await.unwrap_err().to_string();

@@ -151,7 +151,7 @@ async fn a_socks_proxy_that_says_no_is_named() {
     let request: &[u8] = b"\x05\x01\x00\x03\x0bhub.example\x20\xe5";
     let password: &[u8] = b"\x01\x02me\x06s3cret";
     let cases: [(Auth<'_>, Script<'_>, &str); 5] = [
-        (None, &[(greeting, b"\x05\xff")], "the proxy accepts none of the ways"),
+        (None, &[(greeting, b"\x05\xff")], "the proxy accepts none of the offered methods"),
         (None, &[(greeting, b"HTTP/1.1 400")], "the answer is not SOCKS 5, it begins with 0x48"),
         (
             ME,

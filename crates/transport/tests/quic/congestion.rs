@@ -8,11 +8,11 @@ use rtun_transport::quic::{QuicConnection, QuicStream};
 use super::{
     certificates::NAME,
     pair::{PATIENCE, Server, as_stream, connect, first_stream, server_with},
-    relay::{Relay, Way},
+    relay::{EmulatedPath, Relay},
 };
 
 /// Three of a hundred packets are lost by chance.
-const LOSSY: Way = Way {
+const LOSSY: EmulatedPath = EmulatedPath {
     delay: Duration::from_millis(25),
     loss: 0.03,
     rate: 20e6,
@@ -22,7 +22,7 @@ const LOSSY: Way = Way {
 /// Of `LOSSY` some half a second at its rate, and five at CUBIC's.
 const BYTES: usize = 1_000_000;
 
-/// A connection over a lossy way.
+/// A connection over a lossy path.
 struct Ends {
     dialled: Arc<QuicStream>,
     accepted: Arc<QuicStream>,
@@ -66,19 +66,19 @@ async fn carry(from: &Arc<QuicStream>, to: &Arc<QuicStream>, length: usize) {
     tokio::join!(send, receive);
 }
 
-/// Races of two controllers in each direction: by loss alone a lossy way is slow.
+/// Races of two controllers in each direction: by loss alone a lossy path is slow.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_end_sends_as_its_own_settings_say() {
     let (adaptive, reno) = (CongestionControl::Adaptive, CongestionControl::NewReno);
     let (quick_up, quick_down) = tokio::join!(Ends::new(adaptive, reno), Ends::new(reno, adaptive));
     tokio::select! {
         () = quick_up.up() => {}
-        () = quick_down.up() => panic!("the dialled end does not send as it is told"),
+        () = quick_down.up() => panic!("the dialled end does not use its congestion control"),
     }
     let (quick_up, quick_down) = tokio::join!(Ends::new(adaptive, reno), Ends::new(reno, adaptive));
     tokio::select! {
         () = quick_down.down() => {}
-        () = quick_up.down() => panic!("the accepted end does not send as it is told"),
+        () = quick_up.down() => panic!("the accepted end does not use its congestion control"),
     }
 }
 

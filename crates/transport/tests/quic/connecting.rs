@@ -131,11 +131,11 @@ async fn a_client_proves_itself_by_its_certificate() {
     assert_eq!(connection.peer_certificates(), [certificate]);
     first_stream(&client.unwrap(), &connection).await;
 
-    let stranger = Ca::new().issue("host.test");
-    for tls in [ca.client(), ca.client_with(stranger)] {
+    let unknown_client = Ca::new().issue("host.test");
+    for tls in [ca.client(), ca.client_with(unknown_client)] {
         let refuse = async { listener.accept().await.unwrap().accept().await.unwrap_err() };
         let dial = async {
-            // Refused with the first answer, when the client believes that it is done.
+            // Refused with the first answer, when the handshake is complete for the client.
             let stream = connect(&addr, NAME, tls, &settings, PATIENCE).await.unwrap();
             as_stream(&stream).read(&mut [0; 1]).await.unwrap_err()
         };
@@ -222,7 +222,7 @@ async fn a_handshake_that_never_goes_on_is_given_up_at_its_limit() {
     let (front, back) =
         tokio::join!(UdpSocket::bind("127.0.0.1:0"), UdpSocket::bind("127.0.0.1:0"));
     let (front, back) = (front.unwrap(), back.unwrap());
-    let (addr, way) = (server.addr(), front.local_addr().unwrap().to_string());
+    let (addr, front_addr) = (server.addr(), front.local_addr().unwrap().to_string());
     let between = async {
         let mut packet = [0; 2048];
         let (length, client) = front.recv_from(&mut packet).await.unwrap();
@@ -241,7 +241,7 @@ async fn a_handshake_that_never_goes_on_is_given_up_at_its_limit() {
     };
     let error = tokio::select! {
         error = accept => error,
-        _ = connect(&way, NAME, server.ca.client(), &settings, PATIENCE) => panic!("connected"),
+        _ = connect(&front_addr, NAME, server.ca.client(), &settings, PATIENCE) => panic!("connected"),
         () = between => panic!("it ends"),
     };
     assert!(matches!(error, QuicHandshakeError::TimedOut { after } if after == limit), "{error}");
@@ -278,22 +278,22 @@ async fn a_sender_that_is_not_there_gets_less_than_it_sends_and_takes_no_place()
     let established: Vec<u8> = [0x40].into_iter().chain(pattern(99, 7)).collect();
     let addr = server.addr();
     let forge = async {
-        for (what, packet, times) in [
-            ("one", &first, 1),
-            ("longer", &longer, 1),
-            ("many", &first, 100),
-            ("another version", &other_version, 10),
-            ("another version, short", &short, 10),
-            ("an established connection's", &established, 10),
+        // A packet that is always answered is sent again only after the answer: two that wait together are answered once.
+        let (answered, perhaps) = (PATIENCE, Duration::from_millis(5));
+        for (what, packet, times, wait) in [
+            ("one", &first, 1, answered),
+            ("longer", &longer, 1, answered),
+            ("many", &first, 100, answered),
+            ("another version", &other_version, 10, perhaps),
+            ("another version, short", &short, 10, perhaps),
+            ("an established connection's", &established, 10, perhaps),
         ] {
             let forger = UdpSocket::bind("127.0.0.1:0").await.unwrap();
             let (mut sent, mut received) = (0, 0);
             let mut answer = [0; 2048];
             for _ in 0..times {
                 sent += forger.send_to(packet, &addr).await.unwrap();
-                if let Ok(length) =
-                    timeout(Duration::from_millis(5), forger.recv(&mut answer)).await
-                {
+                if let Ok(length) = timeout(wait, forger.recv(&mut answer)).await {
                     received += length.unwrap();
                 }
             }

@@ -40,7 +40,7 @@ async fn an_end_of_the_dialler_ends_the_accepted_connection() {
     assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
 }
 
-/// One stream of a connection can go without the others.
+/// One stream of a connection can end while the others stay.
 #[tokio::test]
 async fn a_stream_that_is_dropped_is_reset_and_its_connection_lives() {
     let server = server();

@@ -15,7 +15,7 @@ use super::{
 const SHORT: Duration = Duration::from_millis(200);
 
 /// A connection of a client that is not rtun's.
-async fn stranger(server: &Server) -> (Connection, rtun_transport::quic::QuicConnection) {
+async fn foreign_client(server: &Server) -> (Connection, rtun_transport::quic::QuicConnection) {
     let mut tls = Arc::unwrap_or_clone(server.ca.client());
     tls.alpn_protocols = vec![b"h3".to_vec()];
     let config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
@@ -30,9 +30,9 @@ async fn stranger(server: &Server) -> (Connection, rtun_transport::quic::QuicCon
 async fn streams_beyond_the_bound_are_held_back_until_others_are_gone() {
     const BOUND: u32 = 3;
     let server = server_with(&QuicSettings { max_streams: Some(BOUND), ..QuicSettings::default() });
-    let (stranger, connection) = stranger(&server).await;
+    let (client, connection) = foreign_client(&server).await;
     let mut opened = Vec::new();
-    while let Ok(ends) = timeout(SHORT, stranger.open_bi()).await {
+    while let Ok(ends) = timeout(SHORT, client.open_bi()).await {
         let mut ends = ends.unwrap();
         ends.0.write_all(b"flood").await.unwrap();
         opened.push(ends);
@@ -50,26 +50,26 @@ async fn streams_beyond_the_bound_are_held_back_until_others_are_gone() {
     assert_eq!(having, [true, false, false]);
     // One goes on both sides, another may come.
     drop((opened.pop(), accepted.pop()));
-    timeout(Duration::from_secs(10), stranger.open_bi()).await.unwrap().unwrap();
+    timeout(Duration::from_secs(10), client.open_bi()).await.unwrap().unwrap();
 }
 
 #[tokio::test]
 async fn streams_in_one_direction_are_not_taken() {
     let server = server_with(&QuicSettings::default());
-    let (stranger, _connection) = stranger(&server).await;
-    assert!(timeout(SHORT, stranger.open_uni()).await.is_err());
+    let (client, _connection) = foreign_client(&server).await;
+    assert!(timeout(SHORT, client.open_uni()).await.is_err());
 }
 
 /// All streams together are held to the connection's window while nobody reads.
 #[tokio::test]
 async fn what_nobody_reads_is_bounded_over_all_streams() {
     let server = server_with(&QuicSettings::default());
-    let (stranger, connection) = stranger(&server).await;
+    let (client, connection) = foreign_client(&server).await;
     let mut taken = 0;
     let mut opened = Vec::new();
     let flood = vec![0; 64 * 1024];
     for _ in 0..20 {
-        let mut ends = stranger.open_bi().await.unwrap();
+        let mut ends = client.open_bi().await.unwrap();
         while let Ok(written) = timeout(SHORT, ends.0.write(&flood)).await {
             taken += written.unwrap();
         }

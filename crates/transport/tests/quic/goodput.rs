@@ -1,4 +1,4 @@
-//! How much arrives over a long and lossy way, by which controller. Ignored: measurements, run by hand with `--ignored
+//! How much arrives over a long and lossy path, by which controller. Ignored: measurements, run by hand with `--ignored
 //! --nocapture`.
 
 use std::{
@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::{
     certificates::NAME,
     pair::{PATIENCE, as_stream, connect, first_stream, server_with},
-    relay::{Relay, Way},
+    relay::{EmulatedPath, Relay},
 };
 
 const SETTLE: Duration = Duration::from_secs(2);
@@ -28,14 +28,14 @@ struct Figure {
     late: Duration,
 }
 
-/// Both ends over `way`, the dialled one first.
+/// Both ends over `path`, the dialled one first.
 async fn ends(
-    way: Way,
+    path: EmulatedPath,
     congestion: CongestionControl,
 ) -> (Relay, Arc<QuicStream>, Arc<QuicStream>) {
     let settings = QuicSettings { congestion, ..QuicSettings::default() };
     let server = server_with(&settings);
-    let relay = Relay::start(server.listener.local_addr().unwrap(), way, 1);
+    let relay = Relay::start(server.listener.local_addr().unwrap(), path, 1);
     let (addr, tls) = (relay.addr(), server.ca.client());
     let (client, connection) =
         tokio::join!(connect(&addr, NAME, tls, &settings, PATIENCE), server.accept());
@@ -62,8 +62,8 @@ fn figure(mut ages: Vec<Duration>) -> Figure {
     Figure { mbit, median: at(0.5), late: at(0.99) }
 }
 
-async fn datagrams(way: Way, congestion: CongestionControl) -> Figure {
-    let (_relay, a, b) = ends(way, congestion).await;
+async fn datagrams(path: EmulatedPath, congestion: CongestionControl) -> Figure {
+    let (_relay, a, b) = ends(path, congestion).await;
     let origin = Instant::now();
     let sender = tokio::spawn(async move {
         let a = a.datagrams().unwrap();
@@ -88,8 +88,8 @@ async fn datagrams(way: Way, congestion: CongestionControl) -> Figure {
     figure(ages)
 }
 
-async fn stream(way: Way, congestion: CongestionControl) -> Figure {
-    let (_relay, a, b) = ends(way, congestion).await;
+async fn stream(path: EmulatedPath, congestion: CongestionControl) -> Figure {
+    let (_relay, a, b) = ends(path, congestion).await;
     let origin = Instant::now();
     let sender = tokio::spawn(async move {
         let a: &dyn Stream = &*a;
@@ -116,7 +116,7 @@ async fn controllers() {
     let only = std::env::var("CONTROLLER").ok();
     for (rate, queue) in [(20e6, 100), (20e6, 20), (2e6, 200)] {
         for loss in [0.0, 0.01, 0.03] {
-            let way = Way {
+            let path = EmulatedPath {
                 delay: Duration::from_millis(25),
                 loss,
                 rate,
@@ -129,8 +129,8 @@ async fn controllers() {
                     continue;
                 }
                 for (kind, figure) in [
-                    ("datagrams", datagrams(way, congestion).await),
-                    ("stream", stream(way, congestion).await),
+                    ("datagrams", datagrams(path, congestion).await),
+                    ("stream", stream(path, congestion).await),
                 ] {
                     println!(
                         "{:3} Mbit/s, queue {queue:3} ms, loss {loss:4}: {congestion:?} {kind:9} {:5.1} Mbit/s, {:?} median, {:?} late",

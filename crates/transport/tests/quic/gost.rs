@@ -189,7 +189,7 @@ async fn streams_of_gost_share_a_connection_and_carry_bytes_both_ways() {
         format!("relay+quic://{}", server.addr()),
     ];
     let Some(_gost) = Gost::start("client", &args) else { return };
-    let (told, mut arrived) = mpsc::channel(1);
+    let (arrival, mut arrived) = mpsc::channel(1);
     let user = tokio::spawn(async move {
         let mut streams = Vec::new();
         for _ in 0..2 {
@@ -216,7 +216,7 @@ async fn streams_of_gost_share_a_connection_and_carry_bytes_both_ways() {
             skip_head(&stream, [1, 1]).await;
             as_stream(&stream).write_all(&[1, 0, 0, 0]).await.unwrap();
             streams.push(stream);
-            told.send(()).await.unwrap();
+            arrival.send(()).await.unwrap();
         }
         for stream in &streams {
             let mut bytes = vec![0; BYTES];

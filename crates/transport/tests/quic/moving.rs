@@ -21,7 +21,7 @@ use super::{
     battery::pattern,
     certificates::{Ca, NAME},
     pair::{PATIENCE, as_stream, bind, connect, first_stream, server},
-    relay::{Relay, Way},
+    relay::{EmulatedPath, Relay},
 };
 
 const CHUNK: usize = 10_000;
@@ -74,11 +74,11 @@ async fn exchange_datagrams(client: &Arc<QuicStream>, accepted: &Arc<QuicStream>
     for (from, to) in [(client, accepted), (accepted, client)] {
         let (from, to) = (from.datagrams().unwrap(), to.datagrams().unwrap());
         poll_fn(|cx| from.poll_sendable(cx)).await.unwrap();
-        from.try_send(b"still beside").unwrap();
+        from.try_send(b"still datagrams").unwrap();
         let mut datagram = Vec::new();
         let recv = poll_fn(|cx| to.poll_recv(cx, &mut datagram));
         timeout(PATIENCE, recv).await.unwrap().unwrap();
-        assert_eq!(datagram, b"still beside");
+        assert_eq!(datagram, b"still datagrams");
     }
 }
 
@@ -103,14 +103,14 @@ async fn moves(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_packet_from_another_address_takes_the_connection_there() {
     const THERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
-    let way = Way {
+    let path = EmulatedPath {
         delay: Duration::from_millis(5),
         loss: 0.0,
         rate: 50e6,
         queue: Duration::from_secs(1),
     };
     let server = server();
-    let relay = Relay::start(server.listener.local_addr().unwrap(), way, 3);
+    let relay = Relay::start(server.listener.local_addr().unwrap(), path, 3);
     let (addr, settings) = (relay.addr(), QuicSettings::default());
     let (client, connection) = tokio::join!(
         connect(&addr, NAME, server.ca.client(), &settings, PATIENCE),

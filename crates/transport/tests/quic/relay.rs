@@ -1,4 +1,4 @@
-//! A long way on loopback: a relay of UDP packets with delay, loss and a rate, as a seed decides.
+//! A long path on loopback: a relay of UDP packets with delay, loss and a rate, as a seed decides.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -17,7 +17,7 @@ use tokio::{
 
 /// What happens to packets, in each direction on its own.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Way {
+pub(crate) struct EmulatedPath {
     /// How long each packet travels.
     pub(crate) delay: Duration,
     /// The share that is lost, after the queue.
@@ -38,16 +38,16 @@ pub(crate) struct Relay {
 
 impl Relay {
     /// A relay to `target` with a thread of its own.
-    pub(crate) fn start(target: SocketAddr, way: Way, seed: u64) -> Self {
-        let (told, addr) = std::sync::mpsc::channel();
+    pub(crate) fn start(target: SocketAddr, path: EmulatedPath, seed: u64) -> Self {
+        let (send_addr, addr) = std::sync::mpsc::channel();
         let (source, sources) = watch::channel(Ipv4Addr::LOCALHOST);
         let (stop, stopped) = oneshot::channel();
         let thread = thread::spawn(move || {
             Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
                 let socket = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
-                told.send(socket.local_addr().unwrap()).unwrap();
+                send_addr.send(socket.local_addr().unwrap()).unwrap();
                 tokio::select! {
-                    () = run(socket, target, sources, way, seed) => {}
+                    () = run(socket, target, sources, path, seed) => {}
                     _ = stopped => {}
                 }
             });
@@ -77,7 +77,7 @@ async fn run(
     socket: Arc<UdpSocket>,
     target: SocketAddr,
     sources: watch::Receiver<Ipv4Addr>,
-    way: Way,
+    path: EmulatedPath,
     seed: u64,
 ) {
     let mut clients: HashMap<SocketAddr, mpsc::UnboundedSender<Vec<u8>>> = HashMap::new();
@@ -110,10 +110,10 @@ async fn run(
                 };
                 tokio::select! {
                     () = read => {}
-                    () = carry(up_packets, way, seed, |packet| {
+                    () = carry(up_packets, path, seed, |packet| {
                         let _ = upstream.lock().unwrap().try_send(packet);
                     }) => {}
-                    () = carry(down_packets, way, seed + 1, |packet| {
+                    () = carry(down_packets, path, seed + 1, |packet| {
                         let _ = socket.try_send_to(packet, from);
                     }) => {}
                 }
@@ -133,7 +133,7 @@ fn connected(source: Ipv4Addr, target: SocketAddr) -> Arc<UdpSocket> {
 
 async fn carry(
     mut packets: mpsc::UnboundedReceiver<Vec<u8>>,
-    way: Way,
+    path: EmulatedPath,
     seed: u64,
     deliver: impl Fn(&[u8]),
 ) {
@@ -146,16 +146,16 @@ async fn carry(
             packet = packets.recv() => {
                 let Some(packet) = packet else { return };
                 let now = Instant::now();
-                let lost = chance.f64() < way.loss;
+                let lost = chance.f64() < path.loss;
                 free_at = free_at.max(now);
-                if free_at - now > way.queue {
+                if free_at - now > path.queue {
                     continue;
                 }
                 // With the headers of UDP and IPv4.
                 let bits = (packet.len() + 28) as f64 * 8.0;
-                free_at += Duration::from_secs_f64(bits / way.rate);
+                free_at += Duration::from_secs_f64(bits / path.rate);
                 if !lost {
-                    travelling.push_back((free_at + way.delay, packet));
+                    travelling.push_back((free_at + path.delay, packet));
                 }
             }
             () = async { sleep_until(next.unwrap()).await }, if next.is_some() => {

@@ -135,7 +135,7 @@ async fn a_megabyte_is_as_many_records_as_it_fills() {
                 _ => 0,
             };
             assert!(full.len() >= LEN / 16_384 - 2, "{layers:?}: {lengths:?}");
-            assert!(rest.len() <= 4 + windows, "{layers:?}: beside full records {rest:?}");
+            assert!(rest.len() <= 4 + windows, "{layers:?}: besides full records: {rest:?}");
         }
     }
 }

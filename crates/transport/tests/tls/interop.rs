@@ -256,7 +256,7 @@ async fn both_sides_replace_their_keys_at_once() {
     soon(close(&own, &mut other)).await;
 }
 
-/// Whoever asks for new keys sees them announced before the next data (RFC 8446 section 4.6.3).
+/// An end that asks for new keys sees them announced before the next data (RFC 8446 section 4.6.3).
 #[tokio::test]
 async fn a_wish_for_new_keys_is_answered_before_the_next_data() {
     let dir = Dir::new();

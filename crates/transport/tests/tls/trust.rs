@@ -28,8 +28,8 @@ fn verified_by(ca: Option<PathBuf>) -> DialTls {
     DialTls { verification: Verification::Full { ca }, ..DialTls::default() }
 }
 
-/// Connects as a host would, which sends its credential if the server is right. Whoever is in between answers with `pair`: what
-/// the host says, and the plaintext that the one in between has seen.
+/// Connects as a host would, which sends its credential if the server is right. An attacker in between answers with `pair`: what
+/// the host says, and the plaintext that the attacker has seen.
 async fn attack(
     settings: &DialTls,
     pair: &Pair,
@@ -148,19 +148,19 @@ async fn a_pin_is_enough_alone_and_adds_to_verification() {
         ..settings
     };
     // Alone: neither name nor authority nor time counts.
-    let mut stranger = params("other.example");
-    stranger.not_after = (SystemTime::now() - Duration::from_secs(30)).into();
-    let stranger = self_signed(stranger);
-    let (result, seen) = attack(&pin(off(), &stranger), &stranger, rustls::ALL_VERSIONS).await;
+    let mut unsigned = params("other.example");
+    unsigned.not_after = (SystemTime::now() - Duration::from_secs(30)).into();
+    let unsigned = self_signed(unsigned);
+    let (result, seen) = attack(&pin(off(), &unsigned), &unsigned, rustls::ALL_VERSIONS).await;
     result.unwrap();
     assert_eq!(seen, SECRET);
-    let problem = problem_of(&pin(off(), &hub), &stranger).await;
+    let problem = problem_of(&pin(off(), &hub), &unsigned).await;
     assert_eq!(problem, CertificateProblem::NotPinned { pinned: vec![fingerprint(&hub.der())] });
 
     // One of several is enough, so that the next one can be named before it is shown.
     let mut several = pin(off(), &hub);
-    several.fingerprints.push(fingerprint(&stranger.der()));
-    for shown in [&hub, &stranger] {
+    several.fingerprints.push(fingerprint(&unsigned.der()));
+    for shown in [&hub, &unsigned] {
         attack(&several, shown, rustls::ALL_VERSIONS).await.0.unwrap();
     }
 
@@ -170,7 +170,7 @@ async fn a_pin_is_enough_alone_and_adds_to_verification() {
     let twin = signed(params("hub.example"), &ca);
     let problem = problem_of(&both, &twin).await;
     assert!(matches!(problem, CertificateProblem::NotPinned { .. }), "{problem}");
-    let problem = problem_of(&pin(verified, &stranger), &stranger).await;
+    let problem = problem_of(&pin(verified, &unsigned), &unsigned).await;
     assert!(!matches!(problem, CertificateProblem::NotPinned { .. }), "{problem}");
 }
 

@@ -6,31 +6,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rtun_lab::{
-    Direction, Impairment, Rate, Wan, WanConfig,
-    tools::{self, LoadFlow, TcpLoad, UdpLoad, UdpSource, udp_load},
+use rtun_lab::tools::{self, LoadFlow, TcpLoad, UdpLoad, UdpSource, udp_load};
+
+use super::{
+    BenchError, CONGESTION_CONTROL,
+    echo::Echoes,
+    emulated_path::{self, SHARED_BDP, SHARED_RATE, set_shared_queue},
+    figure::Figure,
+    world::World,
 };
 
-use super::{BenchError, CONGESTION_CONTROL, echo::Echoes, lossy, scenario::Figure, world::World};
-
-/// Of the bottleneck, in bits per second.
-const RATE: u64 = 100_000_000;
-
-/// Each way.
-const DELAY: Duration = Duration::from_millis(10);
-
-/// Bytes that fill the bottleneck there and back.
-const BDP: usize = RATE as usize / 8 / 50;
-
-/// The bottleneck's queues, in hundredths of [`BDP`], and how they are called.
+/// The bottleneck's queues, in hundredths of [`SHARED_BDP`], and their names in figures.
 const QUEUES: [(usize, &str); 3] = [(25, "0.25"), (100, "1"), (400, "4")];
 
-/// Connections find their shares before anything is counted: so many times as long as is counted.
+/// Connections find their shares before anything is counted. The warm-up takes this many times the measured time.
 const WARM_UP: f64 = 1.25;
 
 /// What a tunnel is offered: bytes of each datagram, and a fifth more per second than the bottleneck carries.
 const PAYLOAD: usize = 1372;
-const OFFERED: f64 = 1.2 * RATE as f64 / 8.0 / PAYLOAD as f64;
+const OFFERED: f64 = 1.2 * SHARED_RATE as f64 / 8.0 / PAYLOAD as f64;
 
 /// Between two echoes.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -40,16 +34,6 @@ const PLAIN: u16 = 6002;
 const PORTS: [u16; 2] = [6000, 6001];
 const NOBODY: u16 = 6009;
 
-/// Between the first host and the hub: 100 Mbit/s, 20 ms there and back. The queue is set for each measurement.
-pub(super) fn way() -> WanConfig {
-    WanConfig::symmetric(1, impairment(BDP))
-}
-
-fn impairment(queue: usize) -> Impairment {
-    let rate = Some(Rate { bits_per_second: RATE, queue });
-    Impairment { delay: DELAY, rate, ..Impairment::default() }
-}
-
 /// For each queue: the tunnel alone and how much longer an echo outside of it takes; its share next to a plain TCP stream; and the
 /// smaller share of two tunnels.
 pub(super) fn measure(world: &World, during: Duration) -> Result<Vec<Figure>, BenchError> {
@@ -58,16 +42,16 @@ pub(super) fn measure(world: &World, during: Duration) -> Result<Vec<Figure>, Be
     let idle = echoes(world, during / 4).percentile(1.0)?;
     let mut figures = Vec::new();
     for (hundredths, name) in QUEUES {
-        set_queue(wan, BDP * hundredths / 100);
+        set_shared_queue(wan, SHARED_BDP * hundredths / 100);
         let (mut waits, own) = (Echoes::default(), [tunnel(world, 0)]);
         let [alone] = loaded(own, during, || waits = echoes(world, during))?;
         let plain = plain(world);
         let load = TcpLoad::start(&[plain], CONGESTION_CONTROL)?;
-        let mut beside = 0.0;
+        let mut plain_rate = 0.0;
         let [own] = loaded(own, during, || {
             let (before, start) = (load.arrived(), Instant::now());
             thread::sleep(during);
-            beside = (load.arrived() - before) as f64 * 8.0 / start.elapsed().as_secs_f64();
+            plain_rate = (load.arrived() - before) as f64 * 8.0 / start.elapsed().as_secs_f64();
         })?;
         load.stop()?;
         let two = loaded([tunnel(world, 0), tunnel(world, 1)], during, || thread::sleep(during))?;
@@ -77,18 +61,12 @@ pub(super) fn measure(world: &World, during: Duration) -> Result<Vec<Figure>, Be
         };
         add("alone", "Mbit/s", alone / 1e6);
         add("added p50", "ms", waits.percentile_of_all(50.0) - idle);
-        add("share", "%", 100.0 * own / (own + beside).max(1.0));
-        add("both", "Mbit/s", (own + beside) / 1e6);
+        add("share", "%", 100.0 * own / (own + plain_rate).max(1.0));
+        add("both", "Mbit/s", (own + plain_rate) / 1e6);
         add("twins", "%", 100.0 * less / (less + more).max(1.0));
     }
-    lossy::holds(wan)?;
+    emulated_path::check(wan)?;
     Ok(figures)
-}
-
-fn set_queue(wan: &Wan, queue: usize) {
-    for way in [Direction::AToB, Direction::BToA] {
-        wan.set(way, impairment(queue));
-    }
 }
 
 /// What arrives per second through each tunnel, in bits of payload, once all have run for a while.

@@ -10,9 +10,10 @@ use std::{
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::{
-    BenchError, cpu, memory,
+    BenchError, cpu,
+    figure::Figure,
+    memory,
     raw::{PING_EVERY, RawHost},
-    scenario::Figure,
     world::World,
 };
 

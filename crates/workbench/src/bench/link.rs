@@ -7,7 +7,7 @@ use std::{
 
 use rtun_lab::tools::TcpLoad;
 
-use super::{BenchError, CONGESTION_CONTROL, echo::Echoes, scenario::Figure, world::World};
+use super::{BenchError, CONGESTION_CONTROL, echo::Echoes, figure::Figure, world::World};
 
 /// Between two echo requests.
 const PAUSE: Duration = Duration::from_millis(10);

@@ -1,13 +1,15 @@
-//! What a lossy way between a host and its hub leaves of the traffic in the tunnel.
+//! How much of the traffic in the tunnel arrives when the path between a host and its hub loses packets.
 
 use std::{
     thread,
     time::{Duration, Instant},
 };
 
-use rtun_lab::{Direction, Impairment, Rate, Wan, WanConfig, tools::TcpLoad, tools::udp_load};
+use rtun_lab::tools::{TcpLoad, udp_load};
 
-use super::{BenchError, CONGESTION_CONTROL, echo::Echoes, scenario::Figure, world::World};
+use super::{
+    BenchError, CONGESTION_CONTROL, echo::Echoes, emulated_path, figure::Figure, world::World,
+};
 
 /// Streams grow slowly where packets are lost.
 const WARM_UP: Duration = Duration::from_secs(1);
@@ -18,20 +20,9 @@ const STREAMS: usize = 8;
 /// Between two echo requests.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// The datagrams offered: bytes of each, and a fifth of the way's rate.
+/// The datagrams offered: bytes of each, and a fifth of the path's rate.
 const PAYLOAD: usize = 1200;
 const OFFERED: f64 = 40_000_000.0;
-
-/// Between the first host and the hub: each way 25 ms, 1 % lost, 200 Mbit/s with room for 50 ms of it.
-pub(super) fn way() -> WanConfig {
-    let impairment = Impairment {
-        delay: Duration::from_millis(25),
-        loss: 0.01,
-        rate: Some(Rate { bits_per_second: 200_000_000, queue: 1_250_000 }),
-        ..Impairment::default()
-    };
-    WanConfig::symmetric(1, impairment)
-}
 
 /// What arrives of one stream, of eight, and of datagrams; how long an echo takes next to the eight.
 pub(super) fn measure(world: &World, during: Duration) -> Result<Vec<Figure>, BenchError> {
@@ -45,7 +36,7 @@ pub(super) fn measure(world: &World, during: Duration) -> Result<Vec<Figure>, Be
     let run = udp_load(&world.datagrams(PAYLOAD, OFFERED / 8.0 / PAYLOAD as f64, during))?;
     let udp = run.rate() * PAYLOAD as f64 * 8.0 / 1e6;
     if let Some(wan) = world.wan() {
-        holds(wan)?;
+        emulated_path::check(wan)?;
     }
     let mut figures = vec![
         Figure::new("tcp1", "Mbit/s", one),
@@ -71,13 +62,4 @@ fn streams(world: &World, count: usize, meanwhile: impl FnOnce()) -> Result<f64,
     let (bytes, elapsed) = (load.arrived() - before, start.elapsed());
     load.stop()?;
     Ok(bytes as f64 * 8.0 / 1e6 / elapsed.as_secs_f64())
-}
-
-/// Fails where the emulator itself could not keep up.
-pub(super) fn holds(wan: &Wan) -> Result<(), BenchError> {
-    let failed = [Direction::AToB, Direction::BToA].map(|way| wan.counters(way).failed);
-    match failed.iter().sum() {
-        0 => Ok(()),
-        failed => Err(BenchError::Emulator { failed }),
-    }
 }

@@ -91,7 +91,7 @@ impl RawHost {
     /// Whether the hub still holds it, as far as this end knows.
     pub(super) fn is_held(&mut self) -> bool {
         let mut buffer = [0; 4096];
-        // What has come is read first: the end stands behind it.
+        // What has come is read first: the end comes after it.
         let drained = self.stream.set_nonblocking(true).and_then(|()| {
             loop {
                 match self.stream.read(&mut buffer) {

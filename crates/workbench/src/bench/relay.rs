@@ -56,7 +56,7 @@ impl Relay {
     }
 
     fn relay(&self) -> io::Result<std::convert::Infallible> {
-        // The first rule last: whoever reaches its port reaches all of them.
+        // The first rule last: when its port answers, all of them do.
         for rule in self.rules.iter().rev() {
             let at = SocketAddr::from((Ipv4Addr::UNSPECIFIED, rule.port));
             let socket = tools::udp_receiver(at)?;
@@ -88,7 +88,7 @@ fn pass_connections(listener: &TcpListener, to: SocketAddr) -> io::Result<()> {
         if std::sync::Arc::strong_count(&alive) > CONNECTIONS {
             continue;
         }
-        // Whoever it is for need not listen: that ends this connection only.
+        // The other end may not listen: that ends this connection only.
         let Ok(far) = TcpStream::connect_timeout(&to, PATIENCE) else { continue };
         for stream in [&near, &far] {
             stream.set_nodelay(true)?;

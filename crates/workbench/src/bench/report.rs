@@ -5,9 +5,10 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value, json};
 
 use super::{
-    scenario::{Figure, Scenario},
+    figure::Figure,
+    scenario::Scenario,
     statistics::Summary,
-    target::{Bound, Target, targets},
+    target::{Bound, FigureTarget, targets},
 };
 
 /// How the measurements were made.
@@ -27,14 +28,14 @@ pub(super) struct Conditions {
 
 /// Every value of a run, by scenario and contender in the order of the run.
 #[derive(Debug, Clone)]
-pub(super) struct Report {
+pub(super) struct BenchReport {
     pub(super) conditions: Conditions,
-    rows: Vec<Row>,
+    rows: Vec<ScenarioRow>,
 }
 
 /// One contender in one scenario.
 #[derive(Debug, Clone)]
-struct Row {
+struct ScenarioRow {
     scenario: Scenario,
     contender: String,
     /// In the order of measuring; every figure has one value of each measurement that succeeded.
@@ -52,7 +53,7 @@ struct Series {
     compares: bool,
 }
 
-impl Report {
+impl BenchReport {
     pub(super) fn new(conditions: Conditions) -> Self {
         Self { conditions, rows: Vec::new() }
     }
@@ -95,12 +96,12 @@ impl Report {
         self.rows.iter().any(|row| !row.failures.is_empty())
     }
 
-    fn row(&mut self, scenario: Scenario, contender: &str) -> &mut Row {
+    fn row(&mut self, scenario: Scenario, contender: &str) -> &mut ScenarioRow {
         let found =
             self.rows.iter().position(|row| row.scenario == scenario && row.contender == contender);
         let index = found.unwrap_or_else(|| {
             let contender = contender.to_owned();
-            self.rows.push(Row {
+            self.rows.push(ScenarioRow {
                 scenario,
                 contender,
                 series: vec![],
@@ -114,7 +115,7 @@ impl Report {
 
     /// The others in this scenario, each with its median of this figure over theirs. Where transports are compared, of the
     /// tunnels only those over TCP.
-    fn ratios(&self, row: &Row, figure: &str) -> Vec<(&str, f64)> {
+    fn ratios(&self, row: &ScenarioRow, figure: &str) -> Vec<(&str, f64)> {
         let Some(own) = row.summary(figure).filter(|_| row.compares(figure)) else {
             return Vec::new();
         };
@@ -133,8 +134,8 @@ impl Report {
     }
 
     /// The targets of a figure that could be checked in this run, each with what was reached.
-    fn targets(&self, row: &Row, figure: &str) -> Vec<(Target, f64)> {
-        let reached = |target: &Target| match target.over {
+    fn targets(&self, row: &ScenarioRow, figure: &str) -> Vec<(FigureTarget, f64)> {
+        let reached = |target: &FigureTarget| match target.over {
             None => row.summary(figure).map(|summary| summary.median),
             Some(over) => self
                 .ratios(row, figure)
@@ -165,7 +166,7 @@ impl Report {
         text
     }
 
-    fn write_row(&self, row: &Row, text: &mut String) {
+    fn write_row(&self, row: &ScenarioRow, text: &mut String) {
         for series in &row.series {
             let Some(summary) = row.summary(&series.name) else { continue };
             let Summary { median, min, max } = summary;
@@ -179,7 +180,7 @@ impl Report {
             if series.compares && summary.is_wide() && series.values.len() > 1 {
                 text.push_str("  wide spread");
             }
-            for (Target { over, bound, .. }, reached) in self.targets(row, &series.name) {
+            for (FigureTarget { over, bound, .. }, reached) in self.targets(row, &series.name) {
                 let (side, wanted) = match bound {
                     Bound::AtLeast(wanted) => ("at least", wanted),
                     Bound::AtMost(wanted) => ("at most", wanted),
@@ -230,7 +231,7 @@ impl Report {
         })
     }
 
-    fn row_json(&self, row: &Row) -> Value {
+    fn row_json(&self, row: &ScenarioRow) -> Value {
         let mut figures = Map::new();
         for series in &row.series {
             let Some(Summary { median, min, max }) = row.summary(&series.name) else { continue };
@@ -256,10 +257,10 @@ impl Report {
     }
 }
 
-impl Report {
-    fn targets_json(&self, row: &Row, figure: &str) -> Value {
+impl BenchReport {
+    fn targets_json(&self, row: &ScenarioRow, figure: &str) -> Value {
         let targets = self.targets(row, figure).into_iter();
-        let targets = targets.map(|(Target { over, bound, .. }, reached)| {
+        let targets = targets.map(|(FigureTarget { over, bound, .. }, reached)| {
             let (side, wanted) = match bound {
                 Bound::AtLeast(wanted) => ("at_least", wanted),
                 Bound::AtMost(wanted) => ("at_most", wanted),
@@ -270,7 +271,7 @@ impl Report {
     }
 }
 
-impl Row {
+impl ScenarioRow {
     fn compares(&self, figure: &str) -> bool {
         self.series.iter().any(|series| series.name == figure && series.compares)
     }
@@ -299,8 +300,8 @@ mod tests {
         Ok(vec![Figure::new("throughput", "Gbit/s", value), Figure::derived("lost", "%", value)])
     }
 
-    fn report() -> Report {
-        let mut report = Report::new(Conditions {
+    fn report() -> BenchReport {
+        let mut report = BenchReport::new(Conditions {
             rounds: 3,
             seconds: 1,
             mtu: 1420,

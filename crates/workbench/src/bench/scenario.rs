@@ -11,11 +11,14 @@ use rtun_lab::tools::{LoadFlow, TcpLoad, udp_load};
 use super::{
     BenchError, CONGESTION_CONTROL,
     echo::Echoes,
-    fair, idle, link, lossy,
+    emulated_path::EmulatedPath,
+    fair,
+    figure::{Figure, PING_PAUSE, warm_up},
+    idle, link, lossy,
     search::{LOSS, highest_load},
     stalled, swap,
-    table::Origin,
-    world::{Layout, Way, World},
+    table::TableOrigin,
+    world::{Layout, World},
 };
 
 /// One kind of traffic.
@@ -65,25 +68,12 @@ pub(super) struct Sizes {
     pub(super) during: Duration,
     pub(super) associations: usize,
     pub(super) routes: usize,
-    pub(super) origin: Origin,
-}
-
-/// One measured value.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Figure {
-    pub(super) name: String,
-    pub(super) unit: &'static str,
-    pub(super) value: f64,
-    /// Whether dividing it by another contender's says something; it does not of differences and shares.
-    pub(super) compares: bool,
+    pub(super) origin: TableOrigin,
 }
 
 /// The name of every scenario's first figure, or of its only one that counts.
 const THROUGHPUT: &str = "throughput";
 const RATE: &str = "rate";
-
-/// Between two echo requests.
-pub(super) const PING_PAUSE: Duration = Duration::from_millis(2);
 
 impl Scenario {
     /// As in `--only` and in JSON.
@@ -104,8 +94,8 @@ impl Scenario {
             Scenario::Pairs16 => Layout::hosts(16),
             Scenario::Stalled => Layout { machines: 3, ..Layout::hosts(2) },
             Scenario::Link100 => Layout { access_link: Some(100), ..Layout::hosts(2) },
-            Scenario::Lossy => Layout { way: Some(Way::Lossy), ..Layout::hosts(2) },
-            Scenario::Fair100 => Layout { way: Some(Way::Fair), ..Layout::hosts(2) },
+            Scenario::Lossy => Layout { path: Some(EmulatedPath::Lossy), ..Layout::hosts(2) },
+            Scenario::Fair100 => Layout { path: Some(EmulatedPath::Shared), ..Layout::hosts(2) },
             Scenario::Idle10000 => Layout { hosts: 0, ..Layout::hosts(2) },
             Scenario::Swap => {
                 Layout { routes: sizes.routes, origin: sizes.origin, ..Layout::hosts(2) }
@@ -166,17 +156,6 @@ impl Scenario {
     }
 }
 
-impl Figure {
-    pub(super) fn new(name: &str, unit: &'static str, value: f64) -> Self {
-        Self { name: name.to_owned(), unit, value, compares: true }
-    }
-
-    /// A difference of two figures, a share, or a count that is best zero.
-    pub(super) fn derived(name: &str, unit: &'static str, value: f64) -> Self {
-        Self { compares: false, ..Self::new(name, unit, value) }
-    }
-}
-
 /// Bytes that arrive while streams run, after they have grown for a while.
 fn tcp(world: &World, flows: &[LoadFlow<'_>], during: Duration) -> Result<Vec<Figure>, BenchError> {
     let load = TcpLoad::start(flows, CONGESTION_CONTROL)?;
@@ -190,7 +169,7 @@ fn tcp(world: &World, flows: &[LoadFlow<'_>], during: Duration) -> Result<Vec<Fi
     Ok(figures)
 }
 
-pub(super) fn throughput(bytes: u64, elapsed: Duration) -> Figure {
+fn throughput(bytes: u64, elapsed: Duration) -> Figure {
     let value = bytes as f64 * 8.0 / 1e9 / elapsed.as_secs_f64();
     Figure::new(THROUGHPUT, "Gbit/s", value)
 }
@@ -232,11 +211,6 @@ fn cpu_figures(before: &[f64], after: &[f64], amount: f64, unit: &'static str) -
     };
     let figure = |(name, used)| Figure::new(name, unit, used / amount);
     named.into_iter().map(figure).collect()
-}
-
-/// Streams grow and queues fill before anything is counted.
-pub(super) fn warm_up(during: Duration) -> Duration {
-    (during / 4).clamp(Duration::from_millis(200), Duration::from_secs(1))
 }
 
 #[cfg(test)]

@@ -15,8 +15,8 @@ use rtun_lab::tools::{TcpLoad, UdpSource};
 use super::{
     BenchError, CONGESTION_CONTROL,
     echo::Echoes,
+    figure::{Figure, PING_PAUSE, warm_up},
     raw::{PING_EVERY, RawHost},
-    scenario::{Figure, PING_PAUSE, warm_up},
     world::World,
 };
 
@@ -32,7 +32,7 @@ const POLL: Duration = Duration::from_millis(10);
 
 /// What happens next to the streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+enum StallPhase {
     /// Nothing.
     Alone,
     /// The second host sends to a third, which reads.
@@ -42,8 +42,14 @@ enum Phase {
 }
 
 /// In an order that cancels a steady drift.
-const PHASES: [Phase; 6] =
-    [Phase::Alone, Phase::Reading, Phase::Stalled, Phase::Stalled, Phase::Reading, Phase::Alone];
+const PHASES: [StallPhase; 6] = [
+    StallPhase::Alone,
+    StallPhase::Reading,
+    StallPhase::Stalled,
+    StallPhase::Stalled,
+    StallPhase::Reading,
+    StallPhase::Alone,
+];
 
 /// What was counted in one phase.
 #[derive(Debug, Default)]
@@ -61,9 +67,9 @@ pub(super) fn measure(world: &World, during: Duration) -> Result<Vec<Figure>, Be
     thread::sleep(warm_up(during));
     let mut counts: [Count; 3] = Default::default();
     for phase in PHASES {
-        third.reads.store(phase != Phase::Stalled, Ordering::Relaxed);
+        third.reads.store(phase != StallPhase::Stalled, Ordering::Relaxed);
         let _source = match phase {
-            Phase::Alone => None,
+            StallPhase::Alone => None,
             _ => {
                 let (from, _) = world.machine(1);
                 Some(UdpSource::start(from, world.inner_address(2), PAYLOAD, RATE)?)

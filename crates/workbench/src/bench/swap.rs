@@ -9,7 +9,7 @@ use std::{
 
 use rtun_lab::tools::{Pulse, udp_echo, udp_load};
 
-use super::{BenchError, memory, scenario::Figure, statistics::Summary, world::World};
+use super::{BenchError, figure::Figure, memory, statistics::Summary, world::World};
 
 /// Tables that replace one another, each next to two windows without: a longest gap varies much.
 const SWAPS: u8 = 3;
@@ -21,7 +21,7 @@ const BEAT: Duration = Duration::from_millis(1);
 const RATE: f64 = 5_000.0;
 const PAYLOAD: usize = 1200;
 
-/// Port of the echo server, beside the generator's.
+/// Port of the echo server; the generator has another.
 const ECHO_PORT: u16 = 6001;
 
 /// Beyond its window a table may take this long.
@@ -32,7 +32,7 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// What was seen in windows of one kind.
 #[derive(Debug, Default)]
-struct Seen {
+struct SeenWindows {
     /// In ms, the longest of each window.
     gaps: Vec<f64>,
     lost: u64,
@@ -49,7 +49,7 @@ pub(super) fn measure(world: &World, during: Duration) -> Result<Vec<Figure>, Be
     let mut echo = world.inner_address(1);
     echo.set_port(ECHO_PORT);
     let _server = udp_echo(echoing, ([0, 0, 0, 0], ECHO_PORT).into())?;
-    let [mut quiet, mut busy, mut swap]: [Seen; 3] = Default::default();
+    let [mut quiet, mut busy, mut swap]: [SeenWindows; 3] = Default::default();
     let mut times = Vec::new();
     for generation in 1..=SWAPS {
         quiet.watch(world, echo, window, || Ok(()))?;
@@ -76,7 +76,7 @@ pub(super) fn measure(world: &World, during: Duration) -> Result<Vec<Figure>, Be
     ])
 }
 
-impl Seen {
+impl SeenWindows {
     /// Runs both streams for a window, and `event` after a quarter of it.
     fn watch<T>(
         &mut self,

@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where a hub reads its table from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, ValueEnum)]
-pub(super) enum Origin {
+pub(super) enum TableOrigin {
     /// Its configuration
     #[default]
     Inline,
@@ -64,15 +64,15 @@ pub(super) fn routes(count: usize, generation: u8) -> impl Iterator<Item = (Ipv4
 impl Table {
     /// Makes what the hub is going to read, empty; files go to `folder`.
     pub(super) fn start(
-        origin: Origin,
+        origin: TableOrigin,
         machine: &NetNamespace,
         folder: &Path,
     ) -> Result<Self, BenchError> {
         Ok(match origin {
-            Origin::Inline => Self::Inline,
-            Origin::File => Self::File(folder.join("routes.txt")),
-            Origin::Redis => Self::Redis(Redis::start(machine, folder)?),
-            Origin::Http => Self::Http(serve(machine)?),
+            TableOrigin::Inline => Self::Inline,
+            TableOrigin::File => Self::File(folder.join("routes.txt")),
+            TableOrigin::Redis => Self::Redis(Redis::start(machine, folder)?),
+            TableOrigin::Http => Self::Http(serve(machine)?),
         })
     }
 
@@ -100,9 +100,9 @@ impl Table {
         match self {
             Self::Inline => {}
             Self::File(path) => {
-                let beside = path.with_extension("new");
-                fs::write(&beside, text)?;
-                fs::rename(&beside, path)?;
+                let draft = path.with_extension("new");
+                fs::write(&draft, text)?;
+                fs::rename(&draft, path)?;
             }
             Self::Redis(redis) => redis.fill(&text)?,
             Self::Http(body) => *body.lock().unwrap_or_else(PoisonError::into_inner) = text.into(),

@@ -4,7 +4,7 @@ use super::scenario::Scenario;
 
 /// A bound on a figure of one contender.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Target {
+pub(super) struct FigureTarget {
     scenarios: &'static [Scenario],
     contender: &'static str,
     figure: &'static str,
@@ -22,7 +22,7 @@ pub(super) enum Bound {
 
 const TCP: &[Scenario] = &[Scenario::Tcp1, Scenario::Tcp4];
 
-const TARGETS: [Target; 16] = [
+const TARGETS: [FigureTarget; 16] = [
     target(TCP, "rtun", "throughput", Some("relay"), Bound::AtLeast(0.6)),
     target(TCP, "rtun-plain", "throughput", Some("relay"), Bound::AtLeast(0.5)),
     target(TCP, "rtun", "throughput", Some("gost"), Bound::AtLeast(15.0)),
@@ -53,8 +53,8 @@ const fn target(
     figure: &'static str,
     over: Option<&'static str>,
     bound: Bound,
-) -> Target {
-    Target { scenarios, contender, figure, over, bound }
+) -> FigureTarget {
+    FigureTarget { scenarios, contender, figure, over, bound }
 }
 
 /// Those of this figure.
@@ -62,7 +62,7 @@ pub(super) fn targets(
     scenario: Scenario,
     contender: &str,
     figure: &str,
-) -> impl Iterator<Item = Target> {
+) -> impl Iterator<Item = FigureTarget> {
     TARGETS.into_iter().filter(move |target| {
         target.scenarios.contains(&scenario)
             && target.contender == contender

@@ -4,14 +4,14 @@ use std::str::FromStr;
 
 /// What stands in the place of TCP between hosts and hub.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Transport {
+pub(super) struct BenchTransport {
     /// As in `listener: {type: NAME}` and `router+NAME://`.
     name: String,
     /// The query of the hosts' `-F`, such as `datagrams=false`; may be empty.
     query: String,
 }
 
-impl Transport {
+impl BenchTransport {
     /// The listener's type in the hub's file.
     pub(super) fn listener(&self) -> &str {
         &self.name
@@ -20,8 +20,8 @@ impl Transport {
     /// The hosts' `-F`.
     pub(super) fn node(&self, hub: &str) -> String {
         let Self { name, query } = self;
-        let mark = if query.is_empty() { "" } else { "?" };
-        format!("router+{name}://{hub}{mark}{query}")
+        let separator = if query.is_empty() { "" } else { "?" };
+        format!("router+{name}://{hub}{separator}{query}")
     }
 
     /// What is added to a contender's name.
@@ -33,7 +33,7 @@ impl Transport {
     }
 }
 
-impl FromStr for Transport {
+impl FromStr for BenchTransport {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -51,14 +51,17 @@ mod tests {
 
     #[test]
     fn names_go_into_listeners_and_urls_and_queries_into_urls() {
-        let tls: Transport = "tls".parse().unwrap();
+        let tls: BenchTransport = "tls".parse().unwrap();
         assert_eq!((tls.listener(), &*tls.label()), ("tls", "tls"));
         assert_eq!(tls.node("10.0.1.1:8443"), "router+tls://10.0.1.1:8443");
-        let quic: Transport = "quic?datagrams=false".parse().unwrap();
+        let quic: BenchTransport = "quic?datagrams=false".parse().unwrap();
         assert_eq!((quic.listener(), &*quic.label()), ("quic", "quic?datagrams=false"));
         assert_eq!(quic.node("hub:1"), "router+quic://hub:1?datagrams=false");
         for wrong in ["", "?a=b", "t ls", "tls://", "tcp\n"] {
-            assert!(wrong.parse::<Transport>().unwrap_err().contains("is not like"), "{wrong:?}");
+            assert!(
+                wrong.parse::<BenchTransport>().unwrap_err().contains("is not like"),
+                "{wrong:?}"
+            );
         }
     }
 }

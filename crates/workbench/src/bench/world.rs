@@ -18,14 +18,16 @@ use std::{
 
 use nix::sys::signal::Signal;
 use rtun_lab::{
-    Lab, NetNamespace, Process, Wan, WanConfig,
+    Lab, NetNamespace, Process, Wan,
     tools::{self, CongestionSetting, LoadFlow},
 };
 
 use super::{
-    BenchError, CONGESTION_CONTROL, cpu, fair, lossy, sockets,
-    table::{self, Origin, Table},
-    transport::Transport,
+    BenchError, CONGESTION_CONTROL, cpu,
+    emulated_path::EmulatedPath,
+    sockets,
+    table::{self, Table, TableOrigin},
+    transport::BenchTransport,
 };
 
 /// How long a network may take until packets pass.
@@ -71,7 +73,7 @@ pub(super) struct Contender {
     /// The tunnel's MTU in bytes.
     pub(super) mtu: u16,
     /// What hosts and hub speak over; `None`: TCP, as in every scenario that does not compare transports.
-    pub(super) transport: Option<Transport>,
+    pub(super) transport: Option<BenchTransport>,
 }
 
 impl Contender {
@@ -89,42 +91,24 @@ pub(super) struct Layout {
     pub(super) hosts: usize,
     /// What the hub's end of the cable to the second carries, in Mbit/s, if it is limited.
     pub(super) access_link: Option<u32>,
-    /// What is between the first and the hub in the place of a cable.
-    pub(super) way: Option<Way>,
+    /// What is between the first and the hub instead of a cable.
+    pub(super) path: Option<EmulatedPath>,
     /// Routes in the hub's table besides those of the machines.
     pub(super) routes: usize,
     /// Where the hub reads these from.
-    pub(super) origin: Origin,
-}
-
-/// A way between the first machine and the hub.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Way {
-    /// One that loses packets ([`lossy::way`]).
-    Lossy,
-    /// One that several share ([`fair::way`]): a second host, the twin, is on the first machine.
-    Fair,
-}
-
-impl Way {
-    fn config(self) -> WanConfig {
-        match self {
-            Self::Lossy => lossy::way(),
-            Self::Fair => fair::way(),
-        }
-    }
+    pub(super) origin: TableOrigin,
 }
 
 impl Layout {
-    /// So many machines, a host on each, with nothing in their way.
+    /// This many machines, a host on each, all on plain cables.
     pub(super) fn hosts(hosts: usize) -> Self {
         Self {
             machines: hosts,
             hosts,
             access_link: None,
-            way: None,
+            path: None,
             routes: 0,
-            origin: Origin::Inline,
+            origin: TableOrigin::Inline,
         }
     }
 }
@@ -163,9 +147,9 @@ impl World {
         for index in 0..layout.machines {
             let machine = lab.namespace(&format!("host-{}", index + 1))?;
             let cable = format!("host-{}", index + 1);
-            match layout.way.filter(|_| index == 0) {
-                Some(way) => {
-                    wan = Some(lab.wan(&hub, &cable, &machine, "eth0", &way.config())?);
+            match layout.path.filter(|_| index == 0) {
+                Some(path) => {
+                    wan = Some(lab.wan(&hub, &cable, &machine, "eth0", &path.config())?);
                 }
                 None => lab.veth(&hub, &cable, &machine, "eth0")?,
             }
@@ -214,7 +198,7 @@ impl World {
                     command.args(host_arguments(index, contender));
                     host_processes.push(start(machine, command)?);
                 }
-                if layout.way == Some(Way::Fair) {
+                if layout.path == Some(EmulatedPath::Shared) {
                     let mut command = program(host_command);
                     command.args(twin_arguments(contender));
                     host_processes.push(start(&machines[0], command)?);
@@ -260,7 +244,7 @@ impl World {
                 }
             }
         }
-        while self.layout.way == Some(Way::Fair)
+        while self.layout.path == Some(EmulatedPath::Shared)
             && tools::ping(&self.hosts[0], twin(1).into(), 56, false, PING).is_err()
         {
             if start.elapsed() > PATIENCE {
@@ -300,7 +284,7 @@ impl World {
     }
 
     /// Gives the second host the address that the table of this generation adds, and has the hub replace its table by
-    /// that one, of as many other routes as before; when it was told to.
+    /// that one, of as many other routes as before. Returns the time of the signal.
     pub(super) fn replace_table(&self, generation: u8) -> Result<Instant, BenchError> {
         self.hosts[1].addr_add("lo", &format!("{}/32", marker(generation)))?;
         let Self { layout, table, contender, .. } = self;
@@ -353,7 +337,7 @@ impl World {
         self.relay
     }
 
-    /// The way between the first host and the hub, where it is a long one.
+    /// The emulated path between the first host and the hub, if there is one.
     pub(super) fn wan(&self) -> Option<&Wan> {
         self.wan.as_ref()
     }
@@ -429,7 +413,7 @@ fn hub_configuration(
     if !contender.gso_frames() {
         text.push_str("      superFrames: false\n");
     }
-    let transport = contender.transport.as_ref().map_or("tcp", Transport::listener);
+    let transport = contender.transport.as_ref().map_or("tcp", BenchTransport::listener);
     let _ = write!(text, "  listener:\n    type: {transport}\nrouters:\n- name: bench\n");
     text.push_str(&table.keys());
     text.push_str("  routes:\n");
@@ -439,7 +423,7 @@ fn hub_configuration(
     for index in 0..layout.machines {
         route((inner(index), 32, index + 1));
     }
-    if layout.way == Some(Way::Fair) {
+    if layout.path == Some(EmulatedPath::Shared) {
         route((twin(0), 32, TWIN));
         route((twin(1), 32, 2));
     }
@@ -538,7 +522,7 @@ mod tests {
 
     use super::*;
 
-    fn contender(gso_frames: bool, transport: Option<Transport>) -> Contender {
+    fn contender(gso_frames: bool, transport: Option<BenchTransport>) -> Contender {
         let kind = Kind::Tunnel { hub: vec![], host: vec![], gso_frames };
         Contender { name: "rtun".into(), kind, mtu: 1400, transport }
     }

@@ -9,7 +9,7 @@ use std::{
     process::Command,
 };
 
-/// The workbench, beside which `rtun` stands.
+/// The workbench; `rtun` is in the same directory.
 pub(crate) fn workbench() -> Command {
     let program = Path::new(env!("CARGO_BIN_EXE_rtun-workbench"));
     let rtun = program.with_file_name("rtun");

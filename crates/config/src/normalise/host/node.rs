@@ -178,7 +178,7 @@ fn endpoints(
     weaker(&endpoints, report);
     for (i, (endpoint, at)) in endpoints.iter().enumerate() {
         if endpoints[..i].iter().any(|(earlier, _)| earlier == endpoint) {
-            report.warning(at, "this way to the hub is the same as one before it");
+            report.warning(at, "this endpoint is the same as one before it");
         }
     }
     Some(endpoints)

@@ -36,7 +36,7 @@ pub(in crate::normalise) fn read(
     exposure(&addr, &addr_at, authers.is_some(), report);
     Some(UdpServerSettings {
         addr,
-        mark: sockets::mark_of(at, report),
+        so_mark: sockets::so_mark_of(at, report),
         netns: device.netns.clone(),
         rules: UdpServerRules {
             networks: networks(&device),

@@ -14,11 +14,11 @@ use crate::counters::Traffic;
 pub(super) type Labels = Vec<(&'static str, String)>;
 
 /// A page that is being written. Names are without `_total`, which is added to those of counters.
-pub(super) struct Page<'a> {
+pub(super) struct MetricsPage<'a> {
     pub(super) encoder: DescriptorEncoder<'a>,
 }
 
-impl Page<'_> {
+impl MetricsPage<'_> {
     pub(super) fn counter(
         &mut self,
         name: &str,

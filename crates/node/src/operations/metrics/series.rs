@@ -18,7 +18,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::page::Page;
+use super::page::MetricsPage;
 use crate::operations::board::MetricsSample;
 
 /// The page of what has been sampled.
@@ -41,7 +41,7 @@ impl fmt::Debug for MetricsSeries {
 impl Collector for MetricsSeries {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let Self(sample) = self;
-        let mut page = Page { encoder };
+        let mut page = MetricsPage { encoder };
         process::encode(sample, &mut page)?;
         hubs::encode(sample, &mut page)?;
         sources::encode(sample, &mut page)?;

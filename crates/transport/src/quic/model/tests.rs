@@ -167,7 +167,7 @@ enum PathEvent {
 
 /// All `controls` for `time`, each with always more to send, over a way that becomes another after a quarter of it.
 fn run(
-    mut way: TestPath,
+    mut path: TestPath,
     becomes: TestPath,
     time: Duration,
     controls: Vec<&mut dyn Control>,
@@ -185,7 +185,7 @@ fn run(
             next: 0,
             may_send_at: start,
             is_due: true,
-            smoothed: way.round_trip,
+            smoothed: path.round_trip,
             arrived: 0,
             waited: Duration::ZERO,
             lost: 0,
@@ -200,14 +200,14 @@ fn run(
         }
         let counts = now > start + time / 2;
         if now > start + time / 4 {
-            way = becomes;
+            path = becomes;
         }
         let (PathEvent::Send(who) | PathEvent::Ack(who, _)) = event;
         let sender = &mut senders[who];
         if let PathEvent::Send(_) = event {
             sender.is_due = false;
             // What is overdue by far is lost, as a timeout finds.
-            let overdue = 4 * (way.round_trip + way.queue);
+            let overdue = 4 * (path.round_trip + path.queue);
             sender.flying.retain(|_, sent| *sent + overdue > now);
         }
         if let PathEvent::Ack(_, number) = event {
@@ -238,15 +238,15 @@ fn run(
             sender.next += 1;
             sender.flying.insert(number, now);
             free_at = free_at.max(now);
-            if free_at - now > way.queue {
+            if free_at - now > path.queue {
                 continue;
             }
             if counts {
                 sender.waited += free_at - now;
             }
-            free_at += Duration::from_secs_f64(PACKET as f64 / way.rate);
-            if chance.f64() >= way.loss {
-                events.push(Reverse((free_at + way.round_trip, PathEvent::Ack(who, number))));
+            free_at += Duration::from_secs_f64(PACKET as f64 / path.rate);
+            if chance.f64() >= path.loss {
+                events.push(Reverse((free_at + path.round_trip, PathEvent::Ack(who, number))));
             }
         }
         if !sender.is_due {
@@ -254,7 +254,7 @@ fn run(
             let next = sender.may_send_at.max(now + Duration::from_micros(50));
             let next = match (sender.flying.len() as u64 + 1) * PACKET <= sender.control.window() {
                 true => next,
-                false => now + way.round_trip,
+                false => now + path.round_trip,
             };
             events.push(Reverse((next, PathEvent::Send(who))));
         }
@@ -263,22 +263,22 @@ fn run(
     senders
         .iter()
         .map(|sender| FlowResult {
-            share: (sender.arrived * PACKET) as f64 / half / way.rate,
+            share: (sender.arrived * PACKET) as f64 / half / path.rate,
             waited: sender.waited / (sender.arrived.max(1) as u32),
             lost: sender.lost as f64 / (sender.lost + sender.arrived).max(1) as f64,
         })
         .collect()
 }
 
-fn alone(way: TestPath) -> FlowResult {
+fn alone(path: TestPath) -> FlowResult {
     let mut model = Model::new(PACKET as u16);
-    run(way, way, Duration::from_secs(20), vec![&mut model]).remove(0)
+    run(path, path, Duration::from_secs(20), vec![&mut model]).remove(0)
 }
 
 /// Looked at when the shortest round trip of before is forgotten.
-fn moved(way: TestPath, becomes: TestPath) -> FlowResult {
+fn moved(path: TestPath, becomes: TestPath) -> FlowResult {
     let mut model = Model::new(PACKET as u16);
-    run(way, becomes, 10 * HALF_MEMORY, vec![&mut model]).remove(0)
+    run(path, becomes, 10 * HALF_MEMORY, vec![&mut model]).remove(0)
 }
 
 fn mbit(rate: f64) -> f64 {
@@ -301,18 +301,18 @@ fn a_path_is_filled_and_little_waits_on_it() {
     for rate in [1.0, 5.0, 20.0] {
         for round_trip in [2, 10, 50, 200] {
             for queue in [100, 1000] {
-                let way = TestPath {
+                let path = TestPath {
                     rate: mbit(rate),
                     round_trip: ms(round_trip),
                     queue: ms(queue),
                     loss: 0.0,
                 };
-                let outcome = alone(way);
+                let outcome = alone(path);
                 let shown = format!("{rate} Mbit/s, {round_trip} ms, {queue} ms: {outcome:?}");
                 assert!(outcome.share > 0.95, "{shown}");
                 // Some packets, and a tenth of the round trip.
-                let packets = 8.0 * PACKET as f64 / way.rate;
-                let due = Duration::from_secs_f64(packets) + way.round_trip / 10 + 2 * JITTER;
+                let packets = 8.0 * PACKET as f64 / path.rate;
+                let due = Duration::from_secs_f64(packets) + path.round_trip / 10 + 2 * JITTER;
                 assert!(outcome.waited < due, "{shown}, due {due:?}");
                 assert!(outcome.lost < 0.01, "{shown}");
             }
@@ -358,7 +358,7 @@ fn a_path_that_changes_is_found_out() {
 #[test]
 fn others_get_their_share_and_so_do_we() {
     for queue in [20, 50, 100, 300] {
-        let way = TestPath { queue: ms(queue), ..USUAL };
+        let path = TestPath { queue: ms(queue), ..USUAL };
         let mut model = Model::new(PACKET as u16);
         let mut reno = Reno {
             window: 10.0 * PACKET as f64,
@@ -367,13 +367,13 @@ fn others_get_their_share_and_so_do_we() {
             last_ack: None,
         };
         let both: Vec<&mut dyn Control> = vec![&mut model, &mut reno];
-        let outcomes = run(way, way, Duration::from_secs(60), both);
+        let outcomes = run(path, path, Duration::from_secs(60), both);
         for outcome in &outcomes {
             assert!(outcome.share > 0.1, "with Reno, {queue} ms: {outcomes:?}");
         }
         let mut models = [Model::new(PACKET as u16), Model::new(PACKET as u16)];
         let [a, b] = &mut models;
-        let outcomes = run(way, way, Duration::from_secs(60), vec![a, b]);
+        let outcomes = run(path, path, Duration::from_secs(60), vec![a, b]);
         for outcome in &outcomes {
             assert!(outcome.share > 0.25, "two of us, {queue} ms: {outcomes:?}");
         }
@@ -427,16 +427,16 @@ fn mean<const N: usize>(
 }
 
 /// Two for long enough to find their shares.
-fn both(way: TestPath, a: &mut dyn Control, b: &mut dyn Control) -> [FlowResult; 2] {
-    run(way, way, Duration::from_secs(40), vec![a, b]).try_into().unwrap()
+fn both(path: TestPath, a: &mut dyn Control, b: &mut dyn Control) -> [FlowResult; 2] {
+    run(path, path, Duration::from_secs(40), vec![a, b]).try_into().unwrap()
 }
 
 #[test]
 fn next_to_cubic_we_take_and_leave_a_fair_share() {
     for (rate, round_trip) in [(100.0, 20), (20.0, 50)] {
         for hundredths in QUEUES {
-            let [share] = mean(rate, round_trip, hundredths, |way| {
-                let [ours, theirs] = both(way, &mut Model::new(PACKET as u16), &mut Other::new());
+            let [share] = mean(rate, round_trip, hundredths, |path| {
+                let [ours, theirs] = both(path, &mut Model::new(PACKET as u16), &mut Other::new());
                 let share = ours.share / (ours.share + theirs.share);
                 let shown = format!("{rate} Mbit/s, {hundredths} %: {ours:?}, CUBIC {theirs:?}");
                 assert!(ours.share + theirs.share > 0.95, "{shown}");
@@ -451,10 +451,10 @@ fn next_to_cubic_we_take_and_leave_a_fair_share() {
 #[test]
 fn two_of_us_share_alike_and_make_no_longer_queue_than_two_of_cubic() {
     for hundredths in QUEUES {
-        let [less, used, waited, theirs] = mean(20.0, 50, hundredths, |way| {
+        let [less, used, waited, theirs] = mean(20.0, 50, hundredths, |path| {
             let [mut a, mut b] = [(); 2].map(|()| Model::new(PACKET as u16));
-            let [a, b] = both(way, &mut a, &mut b);
-            let [theirs, _] = both(way, &mut Other::new(), &mut Other::new());
+            let [a, b] = both(path, &mut a, &mut b);
+            let [theirs, _] = both(path, &mut Other::new(), &mut Other::new());
             let waited = [a.waited, theirs.waited].map(|waited| waited.as_secs_f64());
             [a.share.min(b.share), a.share + b.share, waited[0], waited[1]]
         });
@@ -490,11 +490,11 @@ impl Control for Ending {
 #[test]
 fn when_others_have_ended_little_waits() {
     for hundredths in QUEUES {
-        let way = TestPath { queue: USUAL.round_trip * hundredths / 100, ..USUAL };
+        let path = TestPath { queue: USUAL.round_trip * hundredths / 100, ..USUAL };
         let time = Duration::from_secs(20);
         let mut model = Model::new(PACKET as u16);
         let mut other = Ending { other: Other::new(), time, begin: None, is_over: false };
-        let outcomes = run(way, way, 4 * time, vec![&mut model, &mut other]);
+        let outcomes = run(path, path, 4 * time, vec![&mut model, &mut other]);
         assert!(other.is_over);
         assert!(outcomes[0].share > 0.9, "{hundredths} %: {outcomes:?}");
         assert!(outcomes[0].waited < ms(15), "{hundredths} %: {outcomes:?}");

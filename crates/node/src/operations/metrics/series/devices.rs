@@ -6,12 +6,12 @@ use crate::{
     counters::Traffic,
     operations::{
         board::MetricsSample,
-        metrics::page::{Page, directed, drops, of_service, truth, words},
+        metrics::page::{MetricsPage, directed, drops, of_service, truth, words},
     },
     report::DeviceReport,
 };
 
-pub(super) fn encode(sample: &MetricsSample, page: &mut Page<'_>) -> fmt::Result {
+pub(super) fn encode(sample: &MetricsSample, page: &mut MetricsPage<'_>) -> fmt::Result {
     let directions = |of: fn(&Traffic) -> u64| {
         sample.devices().flat_map(move |(service, device)| {
             [

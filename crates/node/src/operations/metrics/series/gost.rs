@@ -3,14 +3,14 @@
 use std::fmt;
 
 use crate::{
-    operations::{board::MetricsSample, metrics::page::Page},
+    operations::{board::MetricsSample, metrics::page::MetricsPage},
     report::KindReport,
 };
 
 /// Reasons for the end of an association that GOST does not count as errors.
 const NO_ERRORS: [&str; 4] = ["peer_closed", "replaced", "revoked", "shutdown"];
 
-pub(super) fn encode(sample: &MetricsSample, page: &mut Page<'_>) -> fmt::Result {
+pub(super) fn encode(sample: &MetricsSample, page: &mut MetricsPage<'_>) -> fmt::Result {
     let machine = nix::unistd::gethostname().unwrap_or_default();
     let machine = machine.to_string_lossy();
     let service = |name: &str| vec![("host", machine.to_string()), ("service", name.into())];

@@ -8,12 +8,12 @@ use crate::{
     counters::Traffic,
     operations::{
         board::{MetricsSample, Totals, is_labelled},
-        metrics::page::{Labels, Page, drops, name_of, words},
+        metrics::page::{Labels, MetricsPage, drops, name_of, words},
     },
     report::{HubReport, Transport},
 };
 
-pub(super) fn encode(sample: &MetricsSample, page: &mut Page<'_>) -> fmt::Result {
+pub(super) fn encode(sample: &MetricsSample, page: &mut MetricsPage<'_>) -> fmt::Result {
     let Totals { traffic, admissions, ends } = &sample.totals;
     let directions = |of: fn(&Traffic) -> [u64; 2]| {
         traffic.iter().flat_map(move |(id, traffic)| {
@@ -62,7 +62,7 @@ pub(super) fn encode(sample: &MetricsSample, page: &mut Page<'_>) -> fmt::Result
 }
 
 /// Gauges: the current state.
-fn encode_now(sample: &MetricsSample, page: &mut Page<'_>) -> fmt::Result {
+fn encode_now(sample: &MetricsSample, page: &mut MetricsPage<'_>) -> fmt::Result {
     let hubs: Vec<&HubReport> = sample.hubs().map(|(_, hub)| hub).collect();
     let sum = |of: fn(&HubReport) -> usize| hubs.iter().map(|hub| of(hub)).sum::<usize>() as f64;
     page.gauge(

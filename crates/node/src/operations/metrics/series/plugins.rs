@@ -6,10 +6,10 @@ use rtun_control::{PluginKind, PluginStatus};
 
 use crate::operations::{
     board::MetricsSample,
-    metrics::page::{Page, truth},
+    metrics::page::{MetricsPage, truth},
 };
 
-pub(super) fn encode(sample: &MetricsSample, page: &mut Page<'_>) -> fmt::Result {
+pub(super) fn encode(sample: &MetricsSample, page: &mut MetricsPage<'_>) -> fmt::Result {
     let of = |service: &str, plugin: &PluginStatus| {
         let kind = plugin_kind(plugin.kind);
         vec![("service", service.into()), ("kind", kind.into()), ("name", plugin.name.clone())]

@@ -6,14 +6,14 @@ use crate::{
     operations::{
         board::MetricsSample,
         metrics::{
-            page::{Labels, Page},
+            page::{Labels, MetricsPage},
             process::Usage,
         },
     },
     report::NodeStatus,
 };
 
-pub(super) fn encode(sample: &MetricsSample, page: &mut Page<'_>) -> fmt::Result {
+pub(super) fn encode(sample: &MetricsSample, page: &mut MetricsPage<'_>) -> fmt::Result {
     let NodeStatus { version, started, .. } = &sample.status;
     let version = vec![("version", version.clone())];
     page.gauge("rtun_build_info", "The version that runs", [(version, 1.0)])?;

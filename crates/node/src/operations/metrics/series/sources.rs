@@ -6,10 +6,10 @@ use rtun_control::FeedStatus;
 
 use crate::operations::{
     board::MetricsSample,
-    metrics::page::{Page, of_service, truth},
+    metrics::page::{MetricsPage, of_service, truth},
 };
 
-pub(super) fn encode(sample: &MetricsSample, page: &mut Page<'_>) -> fmt::Result {
+pub(super) fn encode(sample: &MetricsSample, page: &mut MetricsPage<'_>) -> fmt::Result {
     let of = |source: &FeedStatus| {
         let FeedStatus { kind, name, source, .. } = source;
         vec![("kind", kind.clone()), ("name", name.clone()), ("source", source.clone())]

@@ -1,4 +1,4 @@
-//! Strangers: they connect over any transport as far as a request, and go no further, or wrong.
+//! Unauthenticated peers: they connect over any transport, and send no request, or one written by hand.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -68,7 +68,7 @@ pub async fn ended(stream: &dyn Stream) {
     while let Ok(1..) = stream.read(&mut buffer).await {}
 }
 
-/// The same for at most so long; whether it ended.
+/// The same for at most this time; whether it ended.
 pub async fn ends_within(stream: &dyn Stream, limit: Duration) -> bool {
     tokio::time::timeout(limit, ended(stream)).await.is_ok()
 }
