@@ -69,8 +69,8 @@ pub struct UdpClientSettings {
 pub struct TapServerSettings {
     /// `host:port` as written; an empty host means every address.
     pub addr: String,
-    /// The socket's mark (`so_mark`).
-    pub mark: Option<u32>,
+    /// The socket's `SO_MARK`.
+    pub so_mark: Option<u32>,
     /// Where the socket is opened, if not where rtun runs (`netns`).
     pub netns: Option<NetworkNamespace>,
     /// The device and what frames are sealed with.

@@ -58,9 +58,9 @@ pub(in crate::normalise) fn read(
     check_admissions(at, &admissions, report);
     let exposed = (!is_loopback(&addr)).then_some(Exposed::Server(&addr, addr_at));
     exposure(&handler, &tap, exposed, report);
-    let mark = sockets::mark_of(at, report);
+    let so_mark = sockets::so_mark_of(at, report);
     let netns = tap.device.netns.clone();
-    Some(ServiceKind::TapServer(TapServerSettings { addr, mark, netns, tap, admissions }))
+    Some(ServiceKind::TapServer(TapServerSettings { addr, so_mark, netns, tap, admissions }))
 }
 
 fn is_loopback(addr: &str) -> bool {

@@ -24,7 +24,7 @@ pub(super) struct FrameGather {
 }
 
 /// One read of a device.
-pub(super) enum Taken {
+pub(super) enum FrameRead {
     /// A frame, at this place.
     Frame(Range<usize>),
     /// Nothing that is one.
@@ -62,20 +62,22 @@ impl FrameGather {
         device: &D,
         sealing: &Sealing,
         counters: &DatagramCounters,
-    ) -> io::Result<Taken> {
+    ) -> io::Result<FrameRead> {
         let start = self.filled + sealing.front();
         let most = MAX_DATAGRAM - sealing.overhead();
         let len = match device.try_recv(&mut self.buffer[start..start + most]) {
             Ok(len) => len,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Taken::Nothing),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Ok(FrameRead::Nothing);
+            }
             Err(error) => return Err(error),
         };
         counters.count_in(1, len as u64);
         if EthernetFrame::parse(&self.buffer[start..start + len]).is_err() {
             counters.count_drops(DatagramDrop::Malformed, 1);
-            return Ok(Taken::Nonsense);
+            return Ok(FrameRead::Nonsense);
         }
-        Ok(Taken::Frame(start..start + len))
+        Ok(FrameRead::Frame(start..start + len))
     }
 
     /// Sends the frame that was taken last to each of these.

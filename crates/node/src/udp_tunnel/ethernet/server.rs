@@ -106,9 +106,9 @@ impl TapServerService {
         slot: WorkerSlot,
     ) -> Result<Self, TapServerError> {
         let device = &config.tap.device;
-        let mut mark = config.mark;
-        let peers = TunnelPeers::of_listener(&mut mark, config.netns.as_ref());
-        let options = ListenOptions { mark, netns: config.netns.clone(), reuse_port: false };
+        let mut so_mark = config.so_mark;
+        let peers = TunnelPeers::of_listener(&mut so_mark, config.netns.as_ref());
+        let options = ListenOptions { so_mark, netns: config.netns.clone(), reuse_port: false };
         let socket = {
             let _watched_by = slot.handle().enter();
             DatagramSocket::listen(&config.addr, &options)?

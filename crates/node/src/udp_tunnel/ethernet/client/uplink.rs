@@ -8,7 +8,7 @@ use rtun_system::tun::PacketDevice;
 use super::{
     super::{
         super::{gather::DatagramDestination, session::ServerSocket},
-        frames::{FrameGather, Taken},
+        frames::{FrameGather, FrameRead},
     },
     TapClientState,
 };
@@ -46,9 +46,9 @@ fn fill<D: PacketDevice>(
     let mut unsent = 0;
     while !gather.is_full() && unsent < 256 {
         let at = match gather.take(device, sealing, counters)? {
-            Taken::Nothing => break,
-            Taken::Nonsense => continue,
-            Taken::Frame(at) => at,
+            FrameRead::Nothing => break,
+            FrameRead::Nonsense => continue,
+            FrameRead::Frame(at) => at,
         };
         let Some(connected) = connected else {
             counters.count_drops(DatagramDrop::NotConnected, 1);

@@ -7,7 +7,7 @@ use rtun_proto::ethernet::EthernetFrame;
 use rtun_system::tun::PacketDevice;
 
 use super::{
-    super::frames::{FrameGather, Taken},
+    super::frames::{FrameGather, FrameRead},
     SwitchPaths, Switching,
 };
 use crate::link::ReadTurns;
@@ -42,9 +42,9 @@ fn fill<D: PacketDevice>(
     let mut switching = state.switching();
     while !gather.is_full() {
         let at = match gather.take(device, sealing, counters)? {
-            Taken::Nothing => break,
-            Taken::Nonsense => continue,
-            Taken::Frame(at) => at,
+            FrameRead::Nothing => break,
+            FrameRead::Nonsense => continue,
+            FrameRead::Frame(at) => at,
         };
         let judged = judge(&mut switching, &gather.buffer()[at.clone()], targets, now);
         let sent = judged.and_then(|()| {
