@@ -42,7 +42,11 @@ const ALLOWED: [(&str, &[&str], &[&str]); 14] = [
         &["rtun-config", "rtun-core", "rtun-node", "rtun-settings", "rtun-state", "rtun-tls"],
         &["rtun-lab", "rtun-proto", "rtun-system", "rtun-transport"],
     ),
-    ("rtun-fuzz", &["rtun-config", "rtun-core", "rtun-proto", "rtun-tls", "rtun-transport"], &[]),
+    (
+        "rtun-fuzz",
+        &["rtun-config", "rtun-core", "rtun-proto", "rtun-settings", "rtun-tls", "rtun-transport"],
+        &[],
+    ),
 ];
 
 /// All external dependencies of the pure crates. Nothing that they use of these does I/O, reads a clock or makes

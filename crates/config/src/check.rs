@@ -7,56 +7,50 @@ mod quotas;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ipnet::IpNet;
-use rtun_core::{HostName, NamespaceId, Route};
+use rtun_core::{HostName, NamespaceId};
 
 use crate::{
-    findings::{Code, Report},
-    location::{At, quote},
-    normalise::{Context, HubView, IngressTable, RouterTable, is_all_inline},
+    findings::Code,
+    location::quote,
+    normalise::{Context, HubView, IngressTable, RouterTable},
+    report::At,
     schema::{device_listener, service},
     suggest,
 };
-use rtun_settings::{Config, ListenerSettings, Named, Provider, ServiceKind, User};
+use rtun_settings::{Config, ListenerSettings, Named, ServiceKind, User};
 
 /// Reports what only shows when all objects are known.
-pub(crate) fn check(config: &Config, context: &Context<'_>, hubs: &[HubView], report: &mut Report) {
+pub(crate) fn check(config: &Config, context: &Context<'_>, hubs: &[HubView<'_>]) {
     for table in &context.tables.routers {
-        order(table, report);
-        default_routes(table, report);
+        order(table);
+        default_routes(table);
     }
     // After an error, names that are missing are often missing because of it.
-    let complete = !report.failed();
+    let complete = !context.report.failed();
     for hub in hubs {
         if complete {
-            unreachable_gateways(hub, context, report);
-            endpoints_without_table(hub, context, report);
-            exposure::check(hub, report);
+            unreachable_gateways(hub, context);
+            endpoints_without_table(hub, context);
+            exposure::check(hub);
         }
-        quotas::check(hub, context, report);
-        shared_default(hub, context, report);
+        quotas::check(hub, context);
+        shared_default(hub, context);
     }
-    listened_twice(hubs, report);
-    devices_twice(config, context, report);
-    names_by_case(config, context, report);
-}
-
-fn routes(table: &RouterTable) -> Vec<&Route> {
-    match &table.router.provider {
-        Provider::Rows(rows) => rows.inline.iter().map(|row| &row.value).collect(),
-        Provider::Plugin(_) => Vec::new(),
-    }
+    listened_twice(hubs);
+    devices_twice(config, context);
+    names_by_case(config, context);
 }
 
 /// C17: where the first match (GOST) and the longest prefix (rtun) are different hosts.
-fn order(table: &RouterTable, report: &mut Report) {
-    let routes = routes(table);
-    let complete = is_all_inline(&table.router.provider);
+fn order(table: &RouterTable<'_>) {
+    let complete = table.router.is_all_inline();
+    let routes: Vec<_> = table.routes().collect();
     let mut first: HashMap<IpNet, usize> = HashMap::new();
-    for (i, (route, row)) in routes.iter().zip(&table.rows).enumerate() {
+    for (i, (route, row)) in routes.iter().enumerate() {
         let earlier = (0..=route.prefix.prefix_len())
             .filter_map(|len| first.get(&IpNet::new(route.prefix.addr(), len).ok()?.trunc()))
             .min()
-            .and_then(|j| routes.get(*j).zip(table.rows.get(*j)));
+            .and_then(|j| routes.get(*j));
         first.entry(route.prefix).or_insert(i);
         // A source may have the same prefix once more, and then that counts.
         let earlier = earlier.filter(|(other, _)| complete || other.prefix == route.prefix);
@@ -64,51 +58,45 @@ fn order(table: &RouterTable, report: &mut Report) {
         else {
             continue;
         };
-        let line = place.dst.place.map(|place| report.texts.show(place));
-        let line = line.unwrap_or_default();
-        let (message, help) = if other.prefix == route.prefix {
+        let line = place.dst.shown().unwrap_or_default();
+        let prefix = route.prefix;
+        let [gateway, first] = [&route.gateway, &other.gateway].map(|name| quote(name.as_str()));
+        let (message, help) = if other.prefix == prefix {
             (
                 format!(
-                    "{} leads to {} first; {} carries it while that one is away; GOST takes the first only",
-                    route.prefix,
-                    quote(other.gateway.as_str()),
-                    quote(route.gateway.as_str())
+                    "{prefix} leads to {first} first; {gateway} carries it while that one is away; GOST takes the first only"
                 ),
                 format!("the first is at {line}; `router.sharing: flow` shares flows instead"),
             )
         } else {
             (
                 format!(
-                    "{} leads to {} by its longer prefix; GOST takes the first match, {} to {}",
-                    route.prefix,
-                    quote(route.gateway.as_str()),
-                    other.prefix,
-                    quote(other.gateway.as_str())
+                    "{prefix} leads to {gateway} by its longer prefix; GOST takes the first match, {} to {first}",
+                    other.prefix
                 ),
                 format!("for the same answer from both put it before {line}"),
             )
         };
-        report.coded(Code::C17, row.dst.clone(), message).help(help);
+        row.dst.coded(Code::C17, message).help(help);
     }
 }
 
 /// C19: hosts that everything goes to.
-fn default_routes(table: &RouterTable, report: &mut Report) {
-    for (route, row) in routes(table).into_iter().zip(&table.rows) {
+fn default_routes(table: &RouterTable<'_>) {
+    for (route, row) in table.routes() {
         if route.prefix.prefix_len() == 0 {
             let (prefix, gateway) = (route.prefix, quote(route.gateway.as_str()));
             let message = format!("{prefix} leads everything that has no other route to {gateway}");
-            report
-                .coded(Code::C19, row.dst.clone(), message)
+            row.dst.coded(Code::C19, message)
                 .help("name the prefixes that this host leads to, unless everything else is meant to go there");
         }
     }
 }
 
 /// C15: gateways that neither the ingress nor any user may be.
-fn unreachable_gateways(hub: &HubView, context: &Context<'_>, report: &mut Report) {
-    let ingress = hub.ingress.as_ref().and_then(|name| ingress(context, name));
-    let ingress = ingress.filter(|ingress| is_all_inline(&ingress.provider));
+fn unreachable_gateways(hub: &HubView<'_>, context: &Context<'_>) {
+    let ingress = hub.ingress.as_ref().and_then(|name| context.tables.ingress(name));
+    let ingress = ingress.filter(|table| table.ingress.is_all_inline());
     let rules = ingress.map(compiled);
     let names = hub.authers.as_deref().and_then(reported_names);
     for table in &context.tables.routers {
@@ -118,21 +106,21 @@ fn unreachable_gateways(hub: &HubView, context: &Context<'_>, report: &mut Repor
         }
         // A default router serves every namespace.
         let namespace = table.id.filter(|_| !is_default);
-        for (route, row) in routes(table).into_iter().zip(&table.rows) {
+        for (route, row) in table.routes() {
             let gateway = &route.gateway;
             if let (Some(ingress), Some(rules)) = (ingress, &rules)
                 && !admits(rules, gateway, namespace)
             {
-                not_admitted(ingress, gateway, namespace, &row.gateway, report);
+                not_admitted(ingress, gateway, namespace, &row.gateway);
             } else if let Some(names) = names.as_ref().filter(|names| !names.contains(gateway)) {
-                not_reported(names, gateway, &row.gateway, report);
+                not_reported(names, gateway, &row.gateway);
             }
         }
     }
 }
 
-fn compiled(ingress: &IngressTable) -> rtun_core::Ingress {
-    let rules = ingress.rules.iter().map(|(rule, _)| (rule.pattern.as_str(), rule.namespace));
+fn compiled(ingress: &IngressTable<'_>) -> rtun_core::Ingress {
+    let rules = ingress.rules().map(|(rule, _)| (rule.pattern.as_str(), rule.namespace));
     rtun_core::Ingress::new(rules)
 }
 
@@ -144,30 +132,21 @@ fn admits(rules: &rtun_core::Ingress, name: &HostName, namespace: Option<Namespa
 
 /// The names that users may report; `None` if one of them may report any, or not all users are known here.
 fn reported_names(authers: &[Named<User>]) -> Option<BTreeSet<&HostName>> {
-    let mut users = Vec::new();
-    for auther in authers {
-        match &auther.provider {
-            Provider::Rows(rows) if rows.sources.is_empty() => {
-                users.extend(rows.inline.iter().map(|row| &row.value));
-            }
-            _ => return None,
-        }
-    }
-    if users.is_empty() {
+    if !authers.iter().all(Named::is_all_inline) || authers.iter().all(Named::is_empty) {
         return None;
     }
-    let names: Option<Vec<_>> = users.iter().map(|user| user.hosts.as_ref()).collect();
+    let users = authers.iter().flat_map(Named::inline);
+    let names: Option<Vec<_>> = users.map(|user| user.hosts.as_ref()).collect();
     Some(names?.into_iter().flatten().collect())
 }
 
 fn not_admitted(
-    ingress: &IngressTable,
+    ingress: &IngressTable<'_>,
     gateway: &HostName,
     namespace: Option<NamespaceId>,
-    at: &At,
-    report: &mut Report,
+    at: &At<'_>,
 ) {
-    let (gateway, name) = (gateway.as_str(), quote(&ingress.name));
+    let (gateway, name) = (gateway.as_str(), quote(&ingress.ingress.name));
     let message = match namespace {
         Some(_) => format!(
             "no host can be {} in this namespace: {name} does not admit that name to it",
@@ -175,8 +154,8 @@ fn not_admitted(
         ),
         None => format!("no host can be {}: {name} does not admit that name", quote(gateway)),
     };
-    report.coded(Code::C15, at, message).help_with(|| {
-        let rules = ingress.rules.iter().map(|(rule, _)| rule);
+    at.coded(Code::C15, message).help_with(|| {
+        let rules = ingress.rules().map(|(rule, _)| rule);
         let joins = rules.filter(|rule| namespace.is_none_or(|id| id == rule.namespace));
         let names: Vec<&str> = joins.map(|rule| &*rule.pattern).collect();
         match names.is_empty() {
@@ -186,92 +165,63 @@ fn not_admitted(
     });
 }
 
-fn not_reported(names: &BTreeSet<&HostName>, gateway: &HostName, at: &At, report: &mut Report) {
+fn not_reported(names: &BTreeSet<&HostName>, gateway: &HostName, at: &At<'_>) {
     let gateway = gateway.as_str();
     let message = format!("no host can be {}: no user may report that name", quote(gateway));
-    report.coded(Code::C15, at, message).help_with(|| {
+    at.coded(Code::C15, message).help_with(|| {
         let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
         suggest::name_of(gateway, "names that may be reported", &names)
     });
 }
 
-fn ingress<'c>(context: &'c Context<'_>, name: &str) -> Option<&'c IngressTable> {
-    context.tables.ingresses.iter().find(|ingress| ingress.name == name)
-}
-
 /// C16: rules that admit hosts to a namespace nobody routes for.
-fn endpoints_without_table(hub: &HubView, context: &Context<'_>, report: &mut Report) {
-    let Some(ingress) = hub.ingress.as_ref().and_then(|name| ingress(context, name)) else {
-        return;
-    };
-    if hub.default_router.is_some() {
-        return;
-    }
+fn endpoints_without_table(hub: &HubView<'_>, context: &Context<'_>) {
+    let ingress = hub.ingress.as_ref().filter(|_| hub.default_router.is_none());
+    let Some(ingress) = ingress.and_then(|name| context.tables.ingress(name)) else { return };
     let tables: BTreeSet<_> = context.tables.routers.iter().filter_map(|t| t.id).collect();
-    for (rule, at) in &ingress.rules {
-        if !tables.contains(&rule.namespace) {
-            report
-                .coded(
-                    Code::C16,
-                    at.clone(),
-                    format!("the namespace {} has no routing table", rule.namespace),
-                )
-                .help(
-                    "add a router with that UUID as its name, or a default `router` to the handler",
-                );
-        }
+    for (rule, at) in ingress.rules().filter(|(rule, _)| !tables.contains(&rule.namespace)) {
+        at.coded(Code::C16, format!("the namespace {} has no routing table", rule.namespace))
+            .help("add a router with that UUID as its name, or a default `router` to the handler");
     }
 }
 
 /// C28: a default router next to namespaces that have a table.
-fn shared_default(hub: &HubView, context: &Context<'_>, report: &mut Report) {
+fn shared_default(hub: &HubView<'_>, context: &Context<'_>) {
     let Some((name, at)) = &hub.default_router else { return };
-    let own: Vec<String> = context
-        .tables
-        .routers
-        .iter()
-        .filter(|table| table.router.name != *name)
-        .filter_map(|table| table.id.map(|id| id.to_string()))
-        .collect();
+    let others = context.tables.routers.iter().filter(|table| table.router.name != *name);
+    let own: Vec<_> = others.filter_map(|table| table.id).collect();
     let Some(first) = own.first() else { return };
     let others = match own.len() {
         1 => String::new(),
         n => format!(" (and {} more)", n - 1),
     };
-    report
-        .coded(
-            Code::C28,
-            at.clone(),
-            format!(
-                "{} also answers for {first}{others} where that has no route of its own, as in GOST",
-                quote(name)
-            ),
-        )
-        .help(
-            "give each namespace a table that covers what it may reach, or remove the default \
-             router",
-        );
+    let message = format!(
+        "{} also answers for {first}{others} where that has no route of its own, as in GOST",
+        quote(name)
+    );
+    at.coded(Code::C28, message).help(
+        "give each namespace a table that covers what it may reach, or remove the default router",
+    );
 }
 
-fn listened_twice(hubs: &[HubView], report: &mut Report) {
+fn listened_twice(hubs: &[HubView<'_>]) {
     let mut seen = HashMap::new();
     let listeners = hubs.iter().flat_map(|hub| &hub.listeners);
     for (listener, at) in listeners.filter(|(listener, _)| !listener.sockets.reuse_port) {
         let ListenerSettings { addr, stack, sockets, .. } = listener;
         // UDP has ports of its own, and so has each network namespace.
         let key = (addr, stack.is_on_udp(), &sockets.netns);
-        let first: Option<&At> = seen.insert(key, at);
+        let first: Option<&At<'_>> = seen.insert(key, at);
         let Some(first) = first.filter(|_| !addr.ends_with(":0")) else { continue };
-        let place = first.place.filter(|place| Some(*place) != at.place);
-        let help = match place.map(|place| report.texts.show(place)) {
+        let help = match first.shown().filter(|_| first.place != at.place) {
             Some(place) => format!("the first is at {place}; give one of them another port"),
             None => "give one of them an `addr` with another port".to_owned(),
         };
-        report.error(at.clone(), format!("two listeners are on {}", quote(addr))).help(help);
+        at.error(format!("two listeners are on {}", quote(addr))).help(help);
     }
 }
 
-fn devices_twice(config: &Config, context: &Context<'_>, report: &mut Report) {
+fn devices_twice(config: &Config, context: &Context<'_>) {
     let mut seen: HashMap<&str, &str> = HashMap::new();
     for service in &config.services {
         let device = match &service.kind {
@@ -284,57 +234,39 @@ fn devices_twice(config: &Config, context: &Context<'_>, report: &mut Report) {
         };
         let Some(device) = &device.name else { continue };
         let Some(first) = seen.insert(device, &service.name) else { continue };
-        let at = context.names.services.get(&service.name);
-        let place = at.map_or_else(At::default, |at| {
-            at.get(&service::LISTENER)
-                .map_or_else(|| At::from(at), |listener| listener.place_of(&device_listener::NAME))
-        });
-        report
-            .error(
-                place,
-                format!(
-                    "{} and {} have the same device {}",
-                    quote(first),
-                    quote(&service.name),
-                    quote(device)
-                ),
-            )
+        let Some(at) = context.names.services.get(&service.name) else { continue };
+        let (first, second) = (quote(first), quote(&service.name));
+        at.object(&service::LISTENER)
+            .place_of(&device_listener::NAME)
+            .error(format!("{first} and {second} have the same device {}", quote(device)))
             .help("give each service a device name of its own");
     }
 }
 
 /// Host names are compared exactly: two that differ by case only are probably one.
-fn names_by_case(config: &Config, context: &Context<'_>, report: &mut Report) {
-    let mut names: BTreeMap<String, (String, At)> = BTreeMap::new();
-    let mut see = |name: &str, at: At, report: &mut Report| {
+fn names_by_case<'a>(config: &Config, context: &Context<'a>) {
+    let mut names: BTreeMap<String, (String, At<'a>)> = BTreeMap::new();
+    let mut see = |name: &str, at: At<'a>| {
         let (first, _) =
             names.entry(name.to_lowercase()).or_insert_with(|| (name.to_owned(), at.clone()));
         if first != name {
-            report
-                .warning(
-                    at,
-                    format!(
-                        "{} and {} are different hosts: case counts",
-                        quote(name),
-                        quote(first)
-                    ),
-                )
-                .help(format!("write {} if they are the same", quote(first)));
+            let (name, first) = (quote(name), quote(first));
+            at.warning(format!("{name} and {first} are different hosts: case counts"))
+                .help(format!("write {first} if they are the same"));
         }
     };
     for table in &context.tables.routers {
-        for (route, row) in routes(table).into_iter().zip(&table.rows) {
-            see(route.gateway.as_str(), row.gateway.clone(), report);
+        for (route, row) in table.routes() {
+            see(route.gateway.as_str(), row.gateway.clone());
         }
     }
-    for (rule, at) in context.tables.ingresses.iter().flat_map(|ingress| &ingress.rules) {
-        see(&rule.pattern, at.clone(), report);
+    for (rule, at) in context.tables.ingresses.iter().flat_map(IngressTable::rules) {
+        see(&rule.pattern, at.clone());
     }
     for service in &config.services {
         if let ServiceKind::Host(host) = &service.kind {
             let at = context.names.services.get(&service.name);
-            let at = at.map_or_else(At::default, At::from);
-            see(host.name.as_str(), at, report);
+            see(host.name.as_str(), at.map_or(context.report.whole(), |at| at.at.clone()));
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    duration,
+    coerce, duration,
     location::quote,
     source::{ConfigSource, as_argument},
     suggest,
@@ -84,10 +84,8 @@ where
     let mut rest = arguments.into_iter().map(Into::into);
     while let Some(argument) = rest.next() {
         let Some((name, value)) = flag(&argument)? else {
-            return fail(
-                format!("unexpected argument {}", quote(&argument)),
-                as_argument(&argument),
-            );
+            let message = format!("unexpected argument {}", quote(&argument));
+            return fail(message, as_argument(&argument));
         };
         if let Some(switch) = args.switch(name) {
             *switch = value.map_or(Ok(true), |value| switch_value(name, value))?;
@@ -99,12 +97,8 @@ where
                 .or_else(|| Some("-h lists the flags".to_owned()));
             return fail(format!("there is no flag {}", quote(&format!("-{name}"))), help);
         }
-        let value = match value {
-            Some(value) => value.to_owned(),
-            None => match rest.next() {
-                Some(value) => value,
-                None => return fail(format!("-{name} needs a value"), None),
-            },
+        let Some(value) = value.map(str::to_owned).or_else(|| rest.next()) else {
+            return fail(format!("-{name} needs a value"), None);
         };
         args.set(name, value)?;
     }
@@ -150,15 +144,10 @@ fn flag(argument: &str) -> Result<Option<(&str, Option<&str>)>, ArgsError> {
             Some("give all -L and -F to one process, or start several".to_owned()),
         );
     }
-    let Some(name) = argument.strip_prefix("--").or_else(|| argument.strip_prefix('-')) else {
-        return Ok(None);
-    };
-    match name.chars().next() {
-        None => return Ok(None),
-        Some('-' | '=') => {
-            return fail(format!("{} is no flag", quote(argument)), None);
-        }
-        Some(_) => {}
+    let name = argument.strip_prefix("--").or_else(|| argument.strip_prefix('-'));
+    let Some(name) = name.filter(|name| !name.is_empty()) else { return Ok(None) };
+    if name.starts_with(['-', '=']) {
+        return fail(format!("{} is no flag", quote(argument)), None);
     }
     Ok(Some(match name.split_once('=') {
         Some((name, value)) => (name, Some(value)),
@@ -167,11 +156,8 @@ fn flag(argument: &str) -> Result<Option<(&str, Option<&str>)>, ArgsError> {
 }
 
 fn switch_value(name: &str, value: &str) -> Result<bool, ArgsError> {
-    match value {
-        "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
-        "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
-        _ => fail(format!("-{name}: expected `true` or `false`, found {}", quote(value)), None),
-    }
+    let message = || format!("-{name}: expected `true` or `false`, found {}", quote(value));
+    coerce::parsed_bool(value).map_or_else(|| fail(message(), None), Ok)
 }
 
 fn reload(value: &str) -> Result<Option<Duration>, ArgsError> {

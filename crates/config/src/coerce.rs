@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::{
     duration::{self, DurationError},
-    location::{At, Position},
+    location::Position,
+    report::At,
     value::{Cursor, Data, Value},
 };
 
@@ -31,12 +32,17 @@ pub(crate) fn boolean(value: &Value) -> Result<bool, Expected> {
     match &value.data {
         Data::Bool(value) => Ok(*value),
         Data::Int(number) => Ok(*number != 0),
-        Data::Text(text) => match text.as_str() {
-            "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
-            "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
-            _ => Err(SWITCH),
-        },
+        Data::Text(text) => parsed_bool(text).ok_or(SWITCH),
         _ => Err(SWITCH),
+    }
+}
+
+/// By the spellings of Go's `ParseBool`.
+pub(crate) fn parsed_bool(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
+        _ => None,
     }
 }
 
@@ -72,7 +78,7 @@ pub(crate) fn texts<'a>(cursor: &Cursor<'a>, commas: bool) -> Vec<TextPiece<'a>>
             Data::Text(text) if commas => pieces.extend(split(text, &item)),
             _ => {
                 let text = self::text(item.value);
-                pieces.push(TextPiece { text, value: item.value, at: (&item).into() });
+                pieces.push(TextPiece { text, value: item.value, at: item.at });
             }
         }
     }
@@ -84,7 +90,7 @@ pub(crate) fn texts<'a>(cursor: &Cursor<'a>, commas: bool) -> Vec<TextPiece<'a>>
 pub(crate) struct TextPiece<'a> {
     pub(crate) text: Result<String, Expected>,
     pub(crate) value: &'a Value,
-    pub(crate) at: At,
+    pub(crate) at: At<'a>,
 }
 
 /// The pieces between commas, blanks around them cut off, empty ones left out.
@@ -101,7 +107,7 @@ fn split<'a>(text: &str, item: &Cursor<'a>) -> Vec<TextPiece<'a>> {
     for piece in text.split(',') {
         let trimmed = piece.trim();
         let blanks = piece.chars().take_while(|c| c.is_whitespace()).count();
-        let mut at = At::from(item);
+        let mut at = item.at.clone();
         if let Some(start) = start {
             let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
             at.place = Some(Position {

@@ -3,15 +3,14 @@
 //! serde_json decides what is JSON; the reader here only finds the places and may rely on that.
 
 use crate::{
-    findings::Report,
     location::Position,
-    value::{Data, MAX_DEPTH, Member, Value},
-    yaml::UniqueKeys,
+    report::Report,
+    value::{Data, MAX_DEPTH, Member, SyntaxProblem, UniqueKeys, Value, refuse},
 };
 
 /// The value in `source`, already added to the report's texts as number `text`; `None` after an error was
 /// reported.
-pub(crate) fn read(source: &str, text: u32, report: &mut Report) -> Option<Value> {
+pub(crate) fn read(source: &str, text: u32, report: &Report) -> Option<Value> {
     if let Err(error) = serde_json::from_str::<serde_json::Value>(source) {
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).max(1);
         let line = source.lines().nth(error.line().saturating_sub(1)).unwrap_or("");
@@ -20,11 +19,11 @@ pub(crate) fn read(source: &str, text: u32, report: &mut Report) -> Option<Value
         let place = Position { text, line: number(error.line()), column, width: 1 };
         let whole = error.to_string();
         let message = whole.rsplit_once(" at line ").map_or(whole.as_str(), |(message, _)| message);
-        report.error(place, format!("not JSON: {message}"));
+        report.at(place).error(format!("not JSON: {message}"));
         return None;
     }
     let mut reader = JsonReader { rest: source, text, line: 1, column: 1 };
-    reader.value(0).map_err(|(place, message)| drop(report.error(place, message))).ok()
+    reader.value(0).map_err(|problem| problem.report(report)).ok()
 }
 
 struct JsonReader<'a> {
@@ -34,14 +33,12 @@ struct JsonReader<'a> {
     column: u32,
 }
 
-type JsonProblem = (Position, String);
-
 impl<'a> JsonReader<'a> {
-    fn value(&mut self, depth: usize) -> Result<Value, JsonProblem> {
+    fn value(&mut self, depth: usize) -> Result<Value, SyntaxProblem> {
         self.skip_blanks();
         let mut place = self.place(1);
         if depth > MAX_DEPTH {
-            return Err((place, format!("nested more than {MAX_DEPTH} levels deep")));
+            return refuse(place, format!("nested more than {MAX_DEPTH} levels deep"));
         }
         let kind = match self.rest.as_bytes().first() {
             Some(b'{') => Data::Map(self.map(depth)?),
@@ -61,7 +58,7 @@ impl<'a> JsonReader<'a> {
         Ok(Value::new(place, kind))
     }
 
-    fn map(&mut self, depth: usize) -> Result<Vec<Member>, JsonProblem> {
+    fn map(&mut self, depth: usize) -> Result<Vec<Member>, SyntaxProblem> {
         let mut entries = UniqueKeys::default();
         self.advance(1);
         loop {
@@ -76,11 +73,11 @@ impl<'a> JsonReader<'a> {
             self.skip_blanks();
             self.eat(':');
             let value = self.value(depth + 1)?;
-            entries.insert(Member { key, place, value }).map_err(|d| (d.place, d.message))?;
+            entries.insert(Member { key, place, value })?;
         }
     }
 
-    fn list(&mut self, depth: usize) -> Result<Vec<Value>, JsonProblem> {
+    fn list(&mut self, depth: usize) -> Result<Vec<Value>, SyntaxProblem> {
         let mut items = Vec::new();
         self.advance(1);
         loop {

@@ -16,6 +16,7 @@ mod json;
 mod load;
 mod location;
 mod normalise;
+mod report;
 pub mod schema;
 pub mod source;
 mod suggest;

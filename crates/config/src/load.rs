@@ -7,12 +7,14 @@ use crate::{
     cli::{Args, OutputFormat},
     emit,
     environment::{Environment, Variable},
-    findings::{Finding, Profile, Report, Severity},
-    location::{At, Position},
-    normalise, schema,
+    findings::{Finding, Profile, Severity},
+    location::Position,
+    normalise,
+    report::Report,
+    schema,
     source::{self, ConfigSource, ReadError, Reader},
     url,
-    value::{Data, Member, Value, same_key},
+    value::{Cursor, Value},
 };
 use rtun_settings::Config;
 
@@ -64,9 +66,9 @@ pub fn load(
     reader: &mut dyn Reader,
     profile: Profile,
 ) -> Outcome {
-    let mut report = Report::new(profile);
-    let Some(document) = document(args, environment, reader, &mut report) else {
-        return Outcome { config: None, document: None, findings: report.finish().0 };
+    let report = Report::new(profile);
+    let Some(document) = document(args, environment, reader, &report) else {
+        return Outcome { config: None, document: None, findings: report.finish() };
     };
     understand(document, report)
 }
@@ -83,13 +85,14 @@ pub fn load_text(name: &str, text: &str, json: bool, profile: Profile) -> Outcom
     load(&args, &Environment::default(), &mut reader, profile)
 }
 
-fn understand(document: Value, mut report: Report) -> Outcome {
-    schema::check(&document, &mut report);
-    let (config, context, hubs) = normalise::normalise(&document, &mut report);
-    check::check(&config, &context, &hubs, &mut report);
-    drop(context);
+fn understand(document: Value, report: Report) -> Outcome {
+    let root = Cursor::root(&document, &report);
+    schema::check(&root);
+    let (config, context, hubs) = normalise::normalise(&root);
+    check::check(&config, &context, &hubs);
+    drop((root, context, hubs));
     let failed = report.failed();
-    let (findings, _) = report.finish();
+    let findings = report.finish();
     Outcome { config: (!failed).then_some(config), document: Some(Document(document)), findings }
 }
 
@@ -97,9 +100,9 @@ fn document(
     args: &Args,
     environment: &Environment,
     reader: &mut dyn Reader,
-    report: &mut Report,
+    report: &Report,
 ) -> Option<Value> {
-    let mut document = Value::new(NOWHERE, Data::Map(Vec::new()));
+    let mut document = Value::map([], Position::NOWHERE);
     let mut complete = true;
     for source in &args.sources {
         match source::load(source, reader, report) {
@@ -127,13 +130,11 @@ fn document(
     Some(document)
 }
 
-const NOWHERE: Position = Position { text: u32::MAX, line: 1, column: 1, width: 1 };
-
 /// The first default file that exists; `None` after an error was reported.
 fn default_file(
     environment: &Environment,
     reader: &mut dyn Reader,
-    report: &mut Report,
+    report: &Report,
 ) -> Option<Value> {
     let files = source::default_files(environment.home.as_deref().map(Path::new));
     for file in &files {
@@ -141,20 +142,17 @@ fn default_file(
         match reader.read(&source) {
             Ok(content) => return source::parse(&source, &content, report),
             Err(ReadError::NotFound) => {}
-            Err(ReadError::Other(reason)) => {
-                report.error(At::default(), format!("cannot read {source}: {reason}"));
-                return None;
-            }
+            Err(error) => return source::unreadable(&source, error, report),
         }
     }
     source::nothing_found(&files, report);
     None
 }
 
-fn apply_environment(document: &mut Value, environment: &Environment, report: &mut Report) {
+fn apply_environment(document: &mut Value, environment: &Environment, report: &Report) {
     let mut apply = |variable: &Option<Variable>, object: &str, key: &str| {
         let Some(variable) = variable else { return };
-        let text = report.texts.add(&variable.name, &variable.value);
+        let text = report.add_text(&variable.name, &variable.value);
         set(document, object, key, whole(text, &variable.value));
     };
     apply(&environment.logger_level, "log", "level");
@@ -163,52 +161,39 @@ fn apply_environment(document: &mut Value, environment: &Environment, report: &m
     apply(&environment.profiling, "profiling", "addr");
 }
 
-fn apply_flags(document: &mut Value, args: &Args, report: &mut Report) {
+fn apply_flags(document: &mut Value, args: &Args, report: &Report) {
     let level = match (args.trace, args.debug) {
         (true, _) => Some(("-DD", "trace")),
         (false, true) => Some(("-D", "debug")),
         (false, false) => None,
     };
     if let Some((flag, level)) = level {
-        let text = report.texts.add(flag, "");
+        let text = report.add_text(flag, "");
         set(document, "log", "level", whole(text, level));
     }
-    let api = args.api.as_ref();
-    let api =
-        api.and_then(|url| url::listen_url("-api", url, &["pathPrefix", "accesslog"], report));
-    replace(document, "api", api);
-    let metrics = args.metrics.as_ref();
-    let metrics = metrics.and_then(|url| url::listen_url("-metrics", url, &["path"], report));
-    replace(document, "metrics", metrics);
+    let urls = [
+        ("api", "-api", &args.api, &["pathPrefix", "accesslog"][..]),
+        ("metrics", "-metrics", &args.metrics, &["path"]),
+    ];
+    for (key, flag, url, parameters) in urls {
+        let url = url.as_ref().and_then(|url| url::listen_url(flag, url, parameters, report));
+        if let Some(object) = url {
+            document.set(key, object);
+        }
+    }
 }
 
 fn whole(text: u32, value: &str) -> Value {
     let width = u32::try_from(value.chars().count()).unwrap_or(u32::MAX);
-    Value::new(Position { text, line: 1, column: 1, width }, Data::Text(value.to_owned()))
+    Value::text(value, Position { width, ..Position::start(text) })
 }
 
 /// Sets `object.key`, making the object if there is none.
 fn set(document: &mut Value, object: &str, key: &str, value: Value) {
-    let Data::Map(entries) = &mut document.data else { return };
-    let at = entries.iter().position(|e| same_key(&e.key, object));
-    let at = at.unwrap_or_else(|| {
-        let empty = Value::new(value.place, Data::Map(Vec::new()));
-        entries.push(Member { key: object.to_owned(), place: value.place, value: empty });
-        entries.len() - 1
-    });
-    let object = &mut entries[at].value;
-    if matches!(object.data, Data::Null) {
-        object.data = Data::Map(Vec::new());
-    }
-    let Data::Map(fields) = &mut object.data else { return };
-    fields.retain(|e| !same_key(&e.key, key));
-    fields.push(Member { key: key.to_owned(), place: value.place, value });
-}
-
-fn replace(document: &mut Value, key: &str, value: Option<Value>) {
-    let (Data::Map(entries), Some(value)) = (&mut document.data, value) else { return };
-    entries.retain(|e| !same_key(&e.key, key));
-    entries.push(Member { key: key.to_owned(), place: value.place, value });
+    let old = document.get(object).map(|old| old.value.clone());
+    let mut new = old.unwrap_or_else(|| Value::map([], value.place));
+    new.set(key, value);
+    document.set(object, new);
 }
 
 /// For fuzzing: no text may do anything but end, whatever it is read as.

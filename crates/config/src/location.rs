@@ -13,6 +13,16 @@ pub(crate) struct Position {
     pub(crate) width: u32,
 }
 
+impl Position {
+    /// Of what stands in no text.
+    pub(crate) const NOWHERE: Self = Self::start(u32::MAX);
+
+    /// The beginning of `text`.
+    pub(crate) const fn start(text: u32) -> Self {
+        Self { text, line: 1, column: 1, width: 1 }
+    }
+}
+
 /// The texts a configuration was read from, for showing places.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Texts(Vec<SourceText>);
@@ -34,37 +44,25 @@ impl Texts {
         u32::try_from(self.0.len() - 1).unwrap_or(u32::MAX)
     }
 
+    fn source(&self, place: Position) -> Option<&SourceText> {
+        self.0.get(place.text as usize)
+    }
+
+    /// The name of the text that `place` is in.
+    pub(crate) fn file(&self, place: Position) -> Arc<str> {
+        self.source(place).map_or_else(|| "?".into(), |source| source.name.clone())
+    }
+
     pub(crate) fn locate(&self, place: Position) -> Location {
-        let source = self.0.get(place.text as usize);
-        let (text, text_column) = source.map_or_else(
-            || (String::new(), 1),
-            |source| excerpt(source.line(place.line), place.column, place.width),
-        );
-        Location {
-            file: source.map_or_else(|| "?".into(), |s| s.name.clone()),
-            line: place.line,
-            column: place.column,
-            width: place.width.max(1),
-            text,
-            text_column,
-        }
-    }
-
-    /// The name of the text that `place` is in, and its line.
-    pub(crate) fn file_and_line(&self, place: Position) -> (Arc<str>, u32) {
-        let file = self.0.get(place.text as usize).map_or_else(|| "?".into(), |s| s.name.clone());
-        (file, place.line)
-    }
-
-    /// `file:line:column` of `place`.
-    pub(crate) fn show(&self, place: Position) -> String {
-        let name = self.0.get(place.text as usize).map_or("?", |source| &*source.name);
-        format!("{name}:{}:{}", place.line, place.column)
+        let Position { line, column, width, .. } = place;
+        let excerpt = self.source(place).map(|source| excerpt(source.line(line), column, width));
+        let (text, text_column) = excerpt.unwrap_or((String::new(), 1));
+        Location { file: self.file(place), line, column, width: width.max(1), text, text_column }
     }
 
     /// What is written at `place`, unless its line is very long.
     pub(crate) fn written(&self, place: Position) -> Option<String> {
-        let line = self.0.get(place.text as usize)?.line(place.line);
+        let line = self.source(place)?.line(place.line);
         if line.len() > LONG_LINE {
             return None;
         }
@@ -133,25 +131,6 @@ impl Location {
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}", self.file, self.line, self.column)
-    }
-}
-
-/// What a finding is about: a place and a key, either may be missing.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct At {
-    pub(crate) place: Option<Position>,
-    pub(crate) path: String,
-}
-
-impl From<Position> for At {
-    fn from(place: Position) -> Self {
-        Self { place: Some(place), path: String::new() }
-    }
-}
-
-impl From<&At> for At {
-    fn from(at: &At) -> Self {
-        at.clone()
     }
 }
 

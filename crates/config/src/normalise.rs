@@ -24,68 +24,62 @@ mod udp_tunnel;
 
 pub(crate) use hub::HubView;
 pub(crate) use names::DocumentNames;
-pub(crate) use providers::is_all_inline;
 pub(crate) use tables::{HubTables, IngressTable, RouterTable};
 pub(crate) use transport_stack::encrypted_form;
+
 use udp_tunnel::TunRole;
 
 use crate::{
-    findings::Report,
-    location::{At, quote},
+    location::quote,
+    report::Report,
     schema::{Field, HANDLERS, LISTENERS, OneText, Types, handler, listener_base, service},
     suggest,
-    value::{Cursor, Value},
+    value::Cursor,
 };
 use rtun_settings::{AdmissionSettings, Config, Named, Service, ServiceKind, User};
 
 /// What the parts of the normaliser share.
 pub(crate) struct Context<'a> {
+    pub(crate) report: &'a Report,
     pub(crate) names: DocumentNames<'a>,
-    pub(crate) tables: HubTables,
+    pub(crate) tables: HubTables<'a>,
     pub(crate) authers: Vec<Named<User>>,
     pub(crate) admissions: Vec<AdmissionSettings>,
     pub(crate) tls: tls::CommonTls,
 }
 
-/// The model of `document`, complete only if nothing reported is an error, and what the checks across objects
+/// The model of the document at `root`, complete only if nothing reported is an error, and what the checks across objects
 /// look at.
-pub(crate) fn normalise<'a>(
-    document: &'a Value,
-    report: &mut Report,
-) -> (Config, Context<'a>, Vec<HubView>) {
-    let root = Cursor::root(document);
-    let names = DocumentNames::collect(&root, report);
-    let tables = HubTables::read(&names, report);
-    let authers = access::read(&names, report);
-    let admissions = admissions::read(&names, report);
-    let tls = tls::common(&root, report);
-    let context = Context { names, tables, authers, admissions, tls };
-    let log = log::read(&root, report);
-    let metrics = metrics::read(&root, &context, report);
+pub(crate) fn normalise<'a>(root: &Cursor<'a>) -> (Config, Context<'a>, Vec<HubView<'a>>) {
+    let names = DocumentNames::collect(root);
+    let tables = HubTables::read(&names);
+    let authers = access::read(&names);
+    let admissions = admissions::read(&names);
+    let tls = tls::common(root);
+    let context = Context { report: root.report, names, tables, authers, admissions, tls };
+    let log = log::read(root);
+    let metrics = metrics::read(root, &context);
     let mut config = Config { services: Vec::new(), log, metrics };
     let mut hubs = Vec::new();
     if context.names.services.list.is_empty() && !context.names.services.nameless {
-        report
-            .error(At::default(), "there is no service: nothing would run")
+        root.report
+            .whole()
+            .error("there is no service: nothing would run")
             .help("a hub needs a service with a `router` handler, a host one with a `tun` handler");
     }
     for (name, at) in &context.names.services.list {
-        let Some(kind) = service_kind(at, report) else { continue };
+        let Some(kind) = service_kind(at) else { continue };
         let kind = match kind {
-            Role::Hub => hub::read(at, &context, report).map(|(hub, view)| {
+            Role::Hub => hub::read(at, &context).map(|(hub, view)| {
                 hubs.push(view);
                 ServiceKind::Hub(hub)
             }),
             Role::Tun => match udp_tunnel::role(at, &context) {
-                TunRole::Host => host::read(at, &context, report).map(ServiceKind::Host),
-                TunRole::Server => {
-                    udp_tunnel::server(at, &context, report).map(ServiceKind::UdpServer)
-                }
-                TunRole::Client => {
-                    udp_tunnel::client(at, &context, report).map(ServiceKind::UdpClient)
-                }
+                TunRole::Host => host::read(at, &context).map(ServiceKind::Host),
+                TunRole::Server => udp_tunnel::server(at, &context).map(ServiceKind::UdpServer),
+                TunRole::Client => udp_tunnel::client(at, &context).map(ServiceKind::UdpClient),
             },
-            Role::Tap => udp_tunnel::tap(at, &context, report),
+            Role::Tap => udp_tunnel::tap(at, &context),
         };
         config.services.extend(kind.map(|kind| Service { name: name.clone(), kind }));
     }
@@ -98,24 +92,24 @@ enum Role {
     Tap,
 }
 
-fn service_kind(at: &Cursor<'_>, report: &mut Report) -> Option<Role> {
+fn service_kind(at: &Cursor<'_>) -> Option<Role> {
     let Some(handler) = at.get(&service::HANDLER) else {
         let help = "add `handler: {type: router}` for a hub, `handler: {type: tun}` for a host";
-        return report.refuse(at, "the service has no handler", help);
+        return at.refuse("the service has no handler", help);
     };
-    let handler = checked_type(&handler, &handler::TYPE, &HANDLERS, report)?;
+    let handler = checked_type(&handler, &handler::TYPE, &HANDLERS)?;
     let (listener, place) = match at.get(&service::LISTENER) {
         Some(listener) => {
-            let name = checked_type(&listener, &listener_base::TYPE, &LISTENERS, report)?;
+            let name = checked_type(&listener, &listener_base::TYPE, &LISTENERS)?;
             (name, listener.place_of(&listener_base::TYPE))
         }
-        None => (LISTENERS.unset.to_owned(), At::from(at)),
+        None => (LISTENERS.unset.to_owned(), at.at.clone()),
     };
     match (handler.as_str(), listener.as_str()) {
         ("router", "tun" | "tap") => {
             let message = format!("a `router` handler cannot work on a `{listener}` listener");
             let help = "a hub listens with `listener: {type: tcp}`, a host's handler is `tun`";
-            report.refuse(place, message, help)
+            place.refuse(message, help)
         }
         ("router", _) => Some(Role::Hub),
         ("tun", "tun") => Some(Role::Tun),
@@ -124,7 +118,7 @@ fn service_kind(at: &Cursor<'_>, report: &mut Report) -> Option<Role> {
             let message = format!(
                 "a `{handler}` handler needs a `{handler}` listener, this one is `{listener}`"
             );
-            report.refuse(place, message, format!("write `listener: {{type: {handler}}}`"))
+            place.refuse(message, format!("write `listener: {{type: {handler}}}`"))
         }
     }
 }
@@ -134,7 +128,6 @@ pub(crate) fn checked_type(
     at: &Cursor<'_>,
     field: &Field<OneText>,
     types: &'static Types,
-    report: &mut Report,
 ) -> Option<String> {
     let what = types.what;
     let written = at.filled(field);
@@ -152,16 +145,16 @@ pub(crate) fn checked_type(
     if written.is_none() {
         let message =
             format!("the {what} has no type; {quoted}, which it would be, is not supported");
-        report.refuse(place, message, supported)
+        place.refuse(message, supported)
     } else if let Some(refused) = types.refused(&name) {
         let message = format!("{what} type {quoted} is not supported: {}", refused.reason);
-        report.refuse(place, message, refused.instead)
+        place.refuse(message, refused.instead)
     } else if types.is_elsewhere(&name) {
         let message = format!("{what} type {quoted} is not supported: rtun builds routing tunnels");
-        report.refuse(place, message, supported)
+        place.refuse(message, supported)
     } else {
         let help = suggest::did_you_mean(&name, types.supported.iter().copied());
         let message = format!("there is no {what} type {quoted}");
-        report.refuse(place, message, help.unwrap_or(supported))
+        place.refuse(message, help.unwrap_or(supported))
     }
 }

@@ -8,11 +8,11 @@ use std::{
 use rtun_core::{redact, text};
 
 use crate::{
-    findings::Report,
     json,
-    location::{At, Position, quote},
+    location::{Position, quote},
+    report::Report,
     schema, suggest,
-    value::{Data, Member, Value, same_key},
+    value::{Data, Value, same_key},
     yaml,
 };
 
@@ -125,7 +125,7 @@ enum Format {
 pub(crate) fn load(
     source: &ConfigSource,
     reader: &mut dyn Reader,
-    report: &mut Report,
+    report: &Report,
 ) -> Option<Value> {
     let content = match source {
         ConfigSource::Inline(text) => {
@@ -135,30 +135,31 @@ pub(crate) fn load(
     };
     match content {
         Ok(content) => parse(source, &content, report),
-        Err(error) => {
-            report.error(At::default(), format!("cannot read {source}: {error}"));
-            None
-        }
+        Err(error) => unreadable(source, error, report),
     }
 }
 
-/// Parses what `source` holds; `None` after an error was reported.
-pub(crate) fn parse(
+/// Reports that `source` cannot be read; always `None`.
+pub(crate) fn unreadable(
     source: &ConfigSource,
-    content: &Content,
-    report: &mut Report,
+    why: impl fmt::Display,
+    report: &Report,
 ) -> Option<Value> {
+    report.whole().error(format!("cannot read {source}: {why}"));
+    None
+}
+
+/// Parses what `source` holds; `None` after an error was reported.
+pub(crate) fn parse(source: &ConfigSource, content: &Content, report: &Report) -> Option<Value> {
     if content.bytes.len() > MAX_BYTES {
-        report.error(At::default(), format!("cannot read {source}: more than {MAX_BYTES} bytes"));
-        return None;
+        return unreadable(source, format!("more than {MAX_BYTES} bytes"), report);
     }
     let decoded = text::decode(content.bytes.clone());
     let begin = decoded.as_deref().unwrap_or_default();
     let format = match format(source, content.content_type.as_deref(), begin) {
         Ok(format) => format,
         Err(message) => {
-            return report.refuse(
-                At::default(),
+            return report.whole().refuse(
                 format!("cannot read {source}: {message}"),
                 "name the file .yaml, .yml or .json",
             );
@@ -168,31 +169,29 @@ pub(crate) fn parse(
         Ok(text) => text,
         Err(error) => {
             let shown = String::from_utf8_lossy(&content.bytes);
-            let text = report.texts.add(&source.to_string(), &shown);
+            let text = report.add_text(&source.to_string(), &shown);
             let place = Position { text, line: error.line, column: error.column, width: 1 };
-            report.error(place, format!("this {error}"));
+            report.at(place).error(format!("this {error}"));
             return None;
         }
     };
-    let text = report.texts.add(&source.to_string(), &source_text);
+    let text = report.add_text(&source.to_string(), &source_text);
     let value = match format {
         Format::Yaml => yaml::read(&source_text, text, report),
         Format::Json => json::read(&source_text, text, report),
     }?;
+    let at = report.at(value.place);
     match value.data {
-        Data::Map(ref entries) if is_version_2(entries) => {
-            say_version_2(&value, report);
-            None
-        }
+        Data::Map(_) if is_version_2(&value) => at.refuse(
+            "this is a configuration of GOST's version 2; rtun reads version 3",
+            "give each of `ServeNodes` as -L and each of `ChainNodes` as -F: with -O yaml that prints the file of \
+             version 3. Version 2 has no routing tunnel: a hub is -L router://:8443, a host -L tun:///NAME?net=ADDRESS",
+        ),
         Data::Map(_) => Some(value),
-        Data::Null => Some(Value::new(value.place, Data::Map(Vec::new()))),
+        Data::Null => Some(Value::map([], value.place)),
         _ => {
-            let found = value.describe();
-            report.refuse(
-                value.place,
-                format!("a configuration is a map of keys, this is {found}"),
-                "it begins for example with `services:`",
-            )
+            let message = format!("a configuration is a map of keys, this is {}", value.describe());
+            at.refuse(message, "it begins for example with `services:`")
         }
     }
 }
@@ -233,29 +232,14 @@ fn extension(name: &str) -> String {
 }
 
 /// Whether only GOST's version 2 has keys like these.
-fn is_version_2(entries: &[Member]) -> bool {
-    let has = |entries: &[Member], name: &str| entries.iter().any(|e| same_key(&e.key, name));
-    let is_node_list =
-        |entries: &[Member]| has(entries, "ServeNodes") || has(entries, "ChainNodes");
-    let routes = entries.iter().filter(|entry| same_key(&entry.key, "Routes"));
-    let routes = routes.flat_map(|entry| match &entry.value.data {
-        Data::List(items) => items.as_slice(),
-        _ => &[],
-    });
-    is_node_list(entries)
-        || routes.into_iter().any(|route| match &route.data {
-            Data::Map(entries) => is_node_list(entries),
-            _ => false,
-        })
-}
-
-fn say_version_2(document: &Value, report: &mut Report) {
-    report
-        .error(document.place, "this is a configuration of GOST's version 2; rtun reads version 3")
-        .help(
-            "give each of `ServeNodes` as -L and each of `ChainNodes` as -F: with -O yaml that prints the file of \
-             version 3. Version 2 has no routing tunnel: a hub is -L router://:8443, a host -L tun:///NAME?net=ADDRESS",
-        );
+fn is_version_2(document: &Value) -> bool {
+    let is_node_list = |value: &Value| {
+        let keys = value.entries().iter().map(|entry| &entry.key);
+        keys.into_iter().any(|key| same_key(key, "ServeNodes") || same_key(key, "ChainNodes"))
+    };
+    let routes = document.get("Routes").map(|routes| &routes.value.data);
+    is_node_list(document)
+        || matches!(routes, Some(Data::List(routes)) if routes.iter().any(is_node_list))
 }
 
 /// Adds `later` to `document` (both maps): lists are appended, objects replaced by the later one.
@@ -266,29 +250,24 @@ pub(crate) fn merge(document: &mut Value, later: Value) {
             None => entries.push(entry),
             Some(_) if matches!(entry.value.data, Data::Null) => {}
             Some(old) if matches!(old.value.data, Data::Null) => *old = entry,
-            Some(old) if schema::is_list(&entry.key) => append(old, entry),
+            Some(old) if schema::is_list(&entry.key) => append(&mut old.value, entry.value),
             Some(old) => *old = entry,
         }
     }
 }
 
-fn append(old: &mut Member, new: Member) {
-    let items = |value: Value| match value.data {
-        Data::List(items) => items,
-        _ => vec![value],
-    };
-    let place = old.value.place;
-    let first = std::mem::replace(&mut old.value, Value::new(place, Data::Null));
-    let mut all = items(first);
-    all.extend(items(new.value));
-    old.value = Value::new(place, Data::List(all));
+fn append(old: &mut Value, new: Value) {
+    let place = old.place;
+    let first = std::mem::replace(old, Value::new(place, Data::Null));
+    *old = Value::list([first.into_items(), new.into_items()].concat(), place);
 }
 
 /// The message for a command line or environment that names nothing to run.
-pub(crate) fn nothing_found(files: &[PathBuf], report: &mut Report) {
+pub(crate) fn nothing_found(files: &[PathBuf], report: &Report) {
     let names: Vec<String> = files.iter().map(|f| f.display().to_string()).collect();
     report
-        .error(At::default(), "no service is given and no configuration file was found")
+        .whole()
+        .error("no service is given and no configuration file was found")
         .help(format!("give -C FILE, or -L and -F; looked for {}", names.join(", ")));
 }
 

@@ -2,16 +2,15 @@
 
 mod node;
 mod objects;
+mod params;
 mod parts;
 mod service;
 
 use objects::Objects;
-pub(crate) use parts::listen_url;
-use parts::{UrlPiece, entry};
+use params::Params;
 
 use crate::{
-    findings::Report,
-    location::Position,
+    report::Report,
     value::{Data, Member, Value},
 };
 
@@ -19,26 +18,24 @@ use crate::{
 const CHAIN: &str = "chain-0";
 
 /// The document that these `-L` and `-F` arguments stand for; what is wrong is reported and left out.
-pub(crate) fn document(services: &[String], nodes: &[String], report: &mut Report) -> Value {
+pub(crate) fn document(services: &[String], nodes: &[String], report: &Report) -> Value {
     let mut objects = Objects::default();
     let mut hops = Vec::new();
     for (i, url) in nodes.iter().enumerate() {
         let flag = flag_name("-F", i, nodes.len());
         hops.extend(node::hop(&flag, url, i, &mut objects, report));
     }
-    let chain = hops.first().map(|hop| hop.place);
-    if let Some(place) = chain {
-        let name = text(CHAIN, place);
-        let hops = Value::new(place, Data::List(hops));
-        objects.push("chains", vec![entry("name", name), entry("hops", hops)], place);
+    if let Some(place) = hops.first().map(|hop| hop.place) {
+        let name = Value::text(CHAIN, place);
+        objects.push(
+            "chains",
+            Value::map([field("name", name), field("hops", Value::list(hops, place))], place),
+        );
     }
-    let mut count = 0;
     for (i, url) in services.iter().enumerate().filter(|(_, url)| !url.trim().is_empty()) {
         let flag = flag_name("-L", i, services.len());
-        for service in service::services(&flag, url, report) {
-            service.build(count, chain.is_some(), &mut objects);
-            count += 1;
-        }
+        // What is wrong has been reported.
+        let _ = service::add(&flag, url, &mut objects, report);
     }
     objects.document()
 }
@@ -48,10 +45,42 @@ fn flag_name(flag: &str, index: usize, count: usize) -> String {
     if count == 1 { flag.to_owned() } else { format!("{flag}#{}", index + 1) }
 }
 
-fn text(text: &str, place: Position) -> Value {
-    UrlPiece { text: text.to_owned(), place }.value()
+/// A key that stands where its value stands, if there is a value.
+fn field(key: &str, value: impl Into<Option<Value>>) -> Option<Member> {
+    let value = value.into()?;
+    Some(Member { key: key.to_owned(), place: value.place, value })
 }
 
-fn map(entries: Vec<Member>, place: Position) -> Value {
-    Value::new(place, Data::Map(entries))
+/// The `api` or `metrics` object that the argument of `-api` or `-metrics` stands for; `keys` become its
+/// fields.
+pub(crate) fn listen_url(flag: &str, text: &str, keys: &[&str], report: &Report) -> Option<Value> {
+    let parts = parts::parse(flag, text, report)?;
+    let addr = match text.starts_with("unix://") {
+        true => Value::text(text.split('?').next().unwrap_or_default(), parts.host.place),
+        false => parts.host.value(),
+    };
+    let auth = parts.user.map(|auth| auth.value());
+    let mut params = Params(parts.params);
+    let others = keys.iter().map(|key| field(key, params.take(&[key])));
+    let fields = [field("addr", addr), field("auth", auth)];
+    Some(Value::map(fields.into_iter().chain(others), parts.whole))
+}
+
+/// The text of a value that is one.
+fn text(value: &Value) -> &str {
+    match &value.data {
+        Data::Text(text) => text,
+        _ => "",
+    }
+}
+
+/// The pieces of a comma text.
+fn pieces(value: &Value) -> impl Iterator<Item = &str> {
+    text(value).split(',').filter(|piece| !piece.is_empty())
+}
+
+/// A comma text as a list.
+fn split(value: &Value) -> Value {
+    let items = pieces(value).map(|item| Value::text(item, value.place)).collect();
+    Value::list(items, value.place)
 }

@@ -1,6 +1,11 @@
 //! A tree of values that remember where they were written.
 
-use crate::location::{At, Position, quote};
+use std::{collections::HashMap, ops::Deref};
+
+use crate::{
+    location::{Position, quote},
+    report::{At, Report},
+};
 
 /// Deepest nesting of a document that is read.
 pub(crate) const MAX_DEPTH: usize = 32;
@@ -41,12 +46,50 @@ impl Value {
         Self { place, data }
     }
 
+    pub(crate) fn text(text: &str, place: Position) -> Self {
+        Self::new(place, Data::Text(text.to_owned()))
+    }
+
+    pub(crate) fn list(items: Vec<Value>, place: Position) -> Self {
+        Self::new(place, Data::List(items))
+    }
+
+    /// A map of those `fields` that are there.
+    pub(crate) fn map(fields: impl IntoIterator<Item = Option<Member>>, place: Position) -> Self {
+        Self::new(place, Data::Map(fields.into_iter().flatten().collect()))
+    }
+
+    /// A map of `fields`, unless there are none.
+    pub(crate) fn filled(fields: Vec<Member>, place: Position) -> Option<Self> {
+        (!fields.is_empty()).then(|| Self::new(place, Data::Map(fields)))
+    }
+
     /// The value of `key`, whatever its case; nulls count as absent.
     pub(crate) fn get(&self, key: &str) -> Option<&Member> {
         self.entries()
             .iter()
             .find(|e| same_key(&e.key, key))
             .filter(|e| !matches!(e.value.data, Data::Null))
+    }
+
+    /// Sets `key`, whatever its case, in a map or null.
+    pub(crate) fn set(&mut self, key: &str, value: Value) {
+        let mut entries = match &mut self.data {
+            Data::Map(entries) => std::mem::take(entries),
+            Data::Null => Vec::new(),
+            _ => return,
+        };
+        entries.retain(|e| !same_key(&e.key, key));
+        entries.push(Member { key: key.to_owned(), place: value.place, value });
+        self.data = Data::Map(entries);
+    }
+
+    /// The items of a list; anything else is a list of itself.
+    pub(crate) fn into_items(self) -> Vec<Value> {
+        match self.data {
+            Data::List(items) => items,
+            _ => vec![self],
+        }
     }
 
     /// The entries of a map; none for anything else.
@@ -108,18 +151,76 @@ pub(crate) fn same_key(a: &str, b: &str) -> bool {
     a.eq_ignore_ascii_case(b) || !a.is_ascii() && a.to_lowercase() == b.to_lowercase()
 }
 
-/// A value together with the key that leads to it.
+/// What a text holds that is no document; reading it stops there.
+pub(crate) struct SyntaxProblem {
+    pub(crate) place: Position,
+    pub(crate) message: String,
+    pub(crate) help: Option<String>,
+}
+
+pub(crate) fn refuse<T>(place: Position, message: impl Into<String>) -> Result<T, SyntaxProblem> {
+    Err(SyntaxProblem { place, message: message.into(), help: None })
+}
+
+impl SyntaxProblem {
+    pub(crate) fn report(self, report: &Report) {
+        report.at(self.place).error(self.message).maybe_help(self.help);
+    }
+}
+
+/// The entries of a map with an index by lower-case key.
+#[derive(Default)]
+pub(crate) struct UniqueKeys {
+    pub(crate) list: Vec<Member>,
+    index: HashMap<String, usize>,
+}
+
+impl UniqueKeys {
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.index.contains_key(&key.to_lowercase())
+    }
+
+    /// Adds an entry unless its key is there already or the map is full.
+    pub(crate) fn insert(&mut self, entry: Member) -> Result<(), SyntaxProblem> {
+        if self.list.len() >= MAX_KEYS {
+            return refuse(entry.place, format!("this map has more than {MAX_KEYS} keys"));
+        }
+        let lower = entry.key.to_lowercase();
+        if let Some(first) = self.index.get(&lower).and_then(|i| self.list.get(*i)) {
+            debug_assert!(same_key(&first.key, &entry.key));
+            let message = format!(
+                "{} is given twice: first in line {}, column {}",
+                quote(&entry.key),
+                first.place.line,
+                first.place.column
+            );
+            return refuse(entry.place, message);
+        }
+        self.index.insert(lower, self.list.len());
+        self.list.push(entry);
+        Ok(())
+    }
+}
+
+/// A value, where it was written and which keys lead to it: what is found about it is reported there.
 #[derive(Debug, Clone)]
 pub(crate) struct Cursor<'a> {
     pub(crate) value: &'a Value,
-    pub(crate) path: String,
+    pub(crate) at: At<'a>,
     /// Where the key was written; the value's place if there is none.
-    pub(crate) key_place: Position,
+    key_place: Position,
+}
+
+impl<'a> Deref for Cursor<'a> {
+    type Target = At<'a>;
+    fn deref(&self) -> &At<'a> {
+        &self.at
+    }
 }
 
 impl<'a> Cursor<'a> {
-    pub(crate) fn root(value: &'a Value) -> Self {
-        Self { value, path: String::new(), key_place: value.place }
+    pub(crate) fn root(value: &'a Value, report: &'a Report) -> Self {
+        Self { value, at: report.at(value.place), key_place: value.place }
     }
 
     /// The value of `key`, whatever its case, unless absent or null.
@@ -129,11 +230,12 @@ impl<'a> Cursor<'a> {
 
     pub(crate) fn child(&self, entry: &'a Member) -> Cursor<'a> {
         let dot = if self.path.is_empty() { "" } else { "." };
-        Cursor {
-            value: &entry.value,
-            path: format!("{}{dot}{}", self.path, entry.key),
-            key_place: entry.place,
-        }
+        self.inner(&entry.value, format!("{}{dot}{}", self.path, entry.key), entry.place)
+    }
+
+    fn inner(&self, value: &'a Value, path: String, key_place: Position) -> Cursor<'a> {
+        let at = At { report: self.report, place: Some(value.place), path };
+        Cursor { value, at, key_place }
     }
 
     /// The items of a list; anything else but null is a list of itself, as GOST reads it.
@@ -143,25 +245,20 @@ impl<'a> Cursor<'a> {
             Data::List(items) => items
                 .iter()
                 .enumerate()
-                .map(|(i, value)| Cursor {
-                    value,
-                    path: format!("{}[{i}]", self.path),
-                    key_place: value.place,
-                })
+                .map(|(i, value)| self.inner(value, format!("{}[{i}]", self.path), value.place))
                 .collect(),
             _ => vec![self.clone()],
         }
     }
 
-    /// The place of the key, for findings about the key itself.
-    pub(crate) fn key(&self) -> At {
-        At { place: Some(self.key_place), path: self.path.clone() }
+    /// An empty object in the same place.
+    pub(crate) fn emptied(&self) -> Cursor<'a> {
+        static EMPTY: Value = Value { place: Position::NOWHERE, data: Data::Map(Vec::new()) };
+        Cursor { value: &EMPTY, ..self.clone() }
     }
-}
 
-/// The place of the value.
-impl From<&Cursor<'_>> for At {
-    fn from(cursor: &Cursor<'_>) -> Self {
-        Self { place: Some(cursor.value.place), path: cursor.path.clone() }
+    /// The place of the key, for findings about the key itself.
+    pub(crate) fn key(&self) -> At<'a> {
+        At { place: Some(self.key_place), ..self.at.clone() }
     }
 }

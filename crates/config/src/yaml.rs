@@ -6,24 +6,21 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, StrInput, Tag};
 
 use crate::{
-    findings::Report,
-    location::{At, Position, quote},
-    value::{Data, MAX_DEPTH, MAX_KEYS, MAX_VALUES, Member, Value, same_key},
+    location::{Position, quote},
+    report::Report,
+    value::{Data, MAX_DEPTH, MAX_VALUES, Member, SyntaxProblem, UniqueKeys, Value, refuse},
 };
 
 /// The one document in `source`, already added to the report's texts as number `text`; `None` after an error
 /// was reported.
-pub(crate) fn read(source: &str, text: u32, report: &mut Report) -> Option<Value> {
+pub(crate) fn read(source: &str, text: u32, report: &Report) -> Option<Value> {
     let mut builder = YamlBuilder {
         parser: Parser::new_from_str(source),
         text,
         anchors: HashMap::new(),
         values: 0,
     };
-    builder
-        .document()
-        .map_err(|problem| report.error(problem.at, problem.message).maybe_help(problem.help))
-        .ok()
+    builder.document().map_err(|problem| problem.report(report)).ok()
 }
 
 struct YamlBuilder<'a> {
@@ -34,26 +31,15 @@ struct YamlBuilder<'a> {
     values: usize,
 }
 
-/// The first thing wrong; reading stops there.
-struct YamlProblem {
-    at: At,
-    message: String,
-    help: Option<String>,
-}
-
-fn problem<T>(place: Position, message: impl Into<String>) -> Result<T, YamlProblem> {
-    Err(YamlProblem { at: place.into(), message: message.into(), help: None })
-}
-
 impl<'a> YamlBuilder<'a> {
-    fn next(&mut self) -> Result<(Event<'a>, Position), YamlProblem> {
+    fn next(&mut self) -> Result<(Event<'a>, Position), SyntaxProblem> {
         match self.parser.next_event() {
             Some(Ok((event, span))) => Ok((event, self.place(span))),
             Some(Err(error)) => {
                 let at = Span::empty(*error.marker());
                 let place = self.place(at);
-                Err(YamlProblem {
-                    at: place.into(),
+                Err(SyntaxProblem {
+                    place,
                     message: format!("not YAML: {}", error.info()),
                     help: help_for(error.info()),
                 })
@@ -73,7 +59,7 @@ impl<'a> YamlBuilder<'a> {
         }
     }
 
-    fn document(&mut self) -> Result<Value, YamlProblem> {
+    fn document(&mut self) -> Result<Value, SyntaxProblem> {
         let mut root = None;
         loop {
             let (event, place) = self.next()?;
@@ -81,7 +67,7 @@ impl<'a> YamlBuilder<'a> {
                 Event::StreamEnd => break,
                 Event::Nothing | Event::StreamStart | Event::DocumentEnd => {}
                 Event::DocumentStart(_) if root.is_some() => {
-                    return problem(
+                    return refuse(
                         place,
                         "a second document begins here: one is read, the rest would be lost",
                     );
@@ -90,8 +76,7 @@ impl<'a> YamlBuilder<'a> {
                 event => root = Some(self.value(event, place, 0)?),
             }
         }
-        let start = Position { text: self.text, line: 1, column: 1, width: 1 };
-        Ok(root.unwrap_or(Value::new(start, Data::Null)))
+        Ok(root.unwrap_or(Value::new(Position::start(self.text), Data::Null)))
     }
 
     fn value(
@@ -99,9 +84,9 @@ impl<'a> YamlBuilder<'a> {
         event: Event<'a>,
         place: Position,
         depth: usize,
-    ) -> Result<Value, YamlProblem> {
+    ) -> Result<Value, SyntaxProblem> {
         if depth > MAX_DEPTH {
-            return problem(place, format!("nested more than {MAX_DEPTH} levels deep"));
+            return refuse(place, format!("nested more than {MAX_DEPTH} levels deep"));
         }
         let before = self.values;
         // Aliases copy texts: a long one counts as several values.
@@ -120,7 +105,7 @@ impl<'a> YamlBuilder<'a> {
                 (anchor, Data::Map(self.map(depth)?))
             }
             Event::Alias(anchor) => return self.alias(anchor, place),
-            _ => return problem(place, "not YAML: a value is missing here"),
+            _ => return refuse(place, "not YAML: a value is missing here"),
         };
         let value = Value::new(place, kind);
         if anchor > 0 {
@@ -129,10 +114,10 @@ impl<'a> YamlBuilder<'a> {
         Ok(value)
     }
 
-    fn count(&mut self, values: usize, place: Position) -> Result<(), YamlProblem> {
+    fn count(&mut self, values: usize, place: Position) -> Result<(), SyntaxProblem> {
         self.values += values;
         if self.values > MAX_VALUES {
-            return problem(
+            return refuse(
                 place,
                 format!("more than {MAX_VALUES} values, aliases counted where they are used"),
             );
@@ -140,18 +125,18 @@ impl<'a> YamlBuilder<'a> {
         Ok(())
     }
 
-    fn alias(&mut self, anchor: usize, place: Position) -> Result<Value, YamlProblem> {
+    fn alias(&mut self, anchor: usize, place: Position) -> Result<Value, SyntaxProblem> {
         match self.anchors.get(&anchor) {
             Some((value, size)) => {
                 let (value, size) = (value.clone(), *size);
                 self.count(size, place)?;
                 Ok(value)
             }
-            None => problem(place, "this alias refers to a value it is part of"),
+            None => refuse(place, "this alias refers to a value it is part of"),
         }
     }
 
-    fn list(&mut self, depth: usize) -> Result<Vec<Value>, YamlProblem> {
+    fn list(&mut self, depth: usize) -> Result<Vec<Value>, SyntaxProblem> {
         let mut items = Vec::new();
         loop {
             let (event, place) = self.next()?;
@@ -162,7 +147,7 @@ impl<'a> YamlBuilder<'a> {
         }
     }
 
-    fn map(&mut self, depth: usize) -> Result<Vec<Member>, YamlProblem> {
+    fn map(&mut self, depth: usize) -> Result<Vec<Member>, SyntaxProblem> {
         let mut entries = UniqueKeys::default();
         let mut merged = Vec::new();
         loop {
@@ -173,14 +158,14 @@ impl<'a> YamlBuilder<'a> {
                     let merge = text == "<<" && style == ScalarStyle::Plain;
                     (text.into_owned(), merge)
                 }
-                _ => return problem(place, "a key must be a plain text"),
+                _ => return refuse(place, "a key must be a plain text"),
             };
             let (event, at) = self.next()?;
             let value = self.value(event, at, depth + 1)?;
             if is_merge {
                 merged.push(value);
             } else {
-                entries.add(Member { key, place, value })?;
+                entries.insert(Member { key, place, value })?;
             }
         }
         for value in merged {
@@ -190,65 +175,14 @@ impl<'a> YamlBuilder<'a> {
     }
 }
 
-/// The entries of a map with an index by lower-case key.
-#[derive(Default)]
-pub(crate) struct UniqueKeys {
-    pub(crate) list: Vec<Member>,
-    index: HashMap<String, usize>,
-}
-
-impl UniqueKeys {
-    fn has(&self, key: &str) -> bool {
-        self.index.contains_key(&key.to_lowercase())
-    }
-
-    fn add(&mut self, entry: Member) -> Result<(), YamlProblem> {
-        self.insert(entry).map_err(|refused| YamlProblem {
-            at: refused.place.into(),
-            message: refused.message,
-            help: None,
-        })
-    }
-
-    /// Adds an entry unless its key is there already or the map is full.
-    pub(crate) fn insert(&mut self, entry: Member) -> Result<(), RefusedKey> {
-        if self.list.len() >= MAX_KEYS {
-            let message = format!("this map has more than {MAX_KEYS} keys");
-            return Err(RefusedKey { place: entry.place, message });
-        }
-        let lower = entry.key.to_lowercase();
-        if let Some(first) = self.index.get(&lower).and_then(|i| self.list.get(*i)) {
-            debug_assert!(same_key(&first.key, &entry.key));
-            return Err(RefusedKey {
-                place: entry.place,
-                message: format!(
-                    "{} is given twice: first in line {}, column {}",
-                    quote(&entry.key),
-                    first.place.line,
-                    first.place.column
-                ),
-            });
-        }
-        self.index.insert(lower, self.list.len());
-        self.list.push(entry);
-        Ok(())
-    }
-}
-
-/// Why a key cannot be added: it was there already, or it is one too many.
-pub(crate) struct RefusedKey {
-    pub(crate) place: Position,
-    pub(crate) message: String,
-}
-
 /// Adds the entries of a `<<` value that the map does not have itself; earlier ones win.
-fn merge(entries: &mut UniqueKeys, value: Value) -> Result<(), YamlProblem> {
+fn merge(entries: &mut UniqueKeys, value: Value) -> Result<(), SyntaxProblem> {
     let place = value.place;
     match value.data {
         Data::Map(list) => {
             for entry in list {
                 if !entries.has(&entry.key) {
-                    entries.add(entry)?;
+                    entries.insert(entry)?;
                 }
             }
             Ok(())
@@ -256,20 +190,20 @@ fn merge(entries: &mut UniqueKeys, value: Value) -> Result<(), YamlProblem> {
         Data::List(values) if values.iter().all(|v| matches!(v.data, Data::Map(_))) => {
             values.into_iter().try_for_each(|value| merge(entries, value))
         }
-        _ => problem(place, "`<<` takes a map or a list of maps"),
+        _ => refuse(place, "`<<` takes a map or a list of maps"),
     }
 }
 
-fn allow_tag(tag: Option<&Tag>, own: &str, place: Position) -> Result<(), YamlProblem> {
+fn allow_tag(tag: Option<&Tag>, own: &str, place: Position) -> Result<(), SyntaxProblem> {
     match tag {
         Some(tag) if !(tag.is_yaml_core_schema() && tag.suffix == own) => unknown_tag(tag, place),
         _ => Ok(()),
     }
 }
 
-fn unknown_tag<T>(tag: &Tag, place: Position) -> Result<T, YamlProblem> {
+fn unknown_tag<T>(tag: &Tag, place: Position) -> Result<T, SyntaxProblem> {
     let tag = quote(&tag.to_string());
-    problem(place, format!("the tag {tag} has no meaning in a configuration"))
+    refuse(place, format!("the tag {tag} has no meaning in a configuration"))
 }
 
 fn scalar(
@@ -277,7 +211,7 @@ fn scalar(
     style: ScalarStyle,
     tag: Option<&Tag>,
     place: Position,
-) -> Result<Data, YamlProblem> {
+) -> Result<Data, SyntaxProblem> {
     let plain = match style {
         ScalarStyle::Plain => resolve(text),
         _ => Data::Text(text.to_owned()),
@@ -298,7 +232,7 @@ fn scalar(
         | ("null", kind @ Data::Null) => Ok(kind),
         ("float", Data::Int(number)) => Ok(Data::Float(number as f64)),
         ("int" | "bool" | "float" | "null", _) => {
-            problem(place, format!("{} is no `!!{}`", quote(text), tag.suffix))
+            refuse(place, format!("{} is no `!!{}`", quote(text), tag.suffix))
         }
         _ => unknown_tag(tag, place),
     }

@@ -12,10 +12,10 @@ use rtun_config::{
 };
 use rtun_settings::{
     Bind, CertificateFiles, CipherSuite, Config, CongestionControl, DialTls, Endpoint, Fingerprint,
-    GrpcKeepalive, GrpcSettings, HostSettings, Http2Settings, HttpHeader, HubNode, HubSettings,
-    Interface, MuxSettings, MuxVersion, NetworkNamespace, NodePreference, OwnCertificate,
-    ProbeSettings, ProxyKind, ProxyProtocol, QuicSettings, Secret, Selection, ServerCertificate,
-    ServerTls, ServiceKind, SocketOptions, Strategy, TlsVersions, TransportStack, Verification,
+    GrpcSettings, HostSettings, Http2Settings, HttpHeader, HubNode, HubSettings, Interface,
+    MuxSettings, MuxVersion, NetworkNamespace, NodePreference, OwnCertificate, ProbeSettings,
+    ProxyKind, ProxyProtocol, QuicSettings, Secret, Selection, ServerCertificate, ServerTls,
+    ServiceKind, SocketOptions, Strategy, TlsVersions, TransportStack, Verification,
     WebSocketSettings,
 };
 
@@ -242,31 +242,18 @@ fn quic_http2_and_grpc() {
         TransportStack::Grpc { tls, grpc } => (tls.is_some(), grpc),
         other => panic!("{other:?}"),
     };
-    let default =
-        GrpcSettings { path: "/GostTunel/Tunnel".to_owned(), authority: None, keepalive: None };
+    let default = GrpcSettings { path: "/GostTunel/Tunnel".to_owned(), authority: None };
     assert_eq!(grpc(dialer("type: grpc")), (true, default));
     assert_eq!(
         grpc(dialer(
             "type: grpc, metadata: {insecure: true, grpc.path: a.B/c/d, host: h, keepalive: true, keepalive.time: 9s, grpc.keepalive.permitWithoutStream: true}"
         )),
-        (
-            false,
-            GrpcSettings {
-                path: "/a.B/c-d".to_owned(),
-                authority: Some("h".to_owned()),
-                keepalive: Some(GrpcKeepalive {
-                    time: Duration::from_secs(9),
-                    timeout: Duration::from_secs(30),
-                    without_calls: true,
-                }),
-            }
-        )
+        (false, GrpcSettings { path: "/a.B/c-d".to_owned(), authority: Some("h".to_owned()) })
     );
     let text = "services: [{name: a, addr: '127.0.0.1:1', handler: {type: router}, listener: {type: grpc, metadata: {keepalive: true}}}]";
-    let config = model(load_text("a", text, false, Profile::Compat));
-    let ServiceKind::Hub(hub) = &config.services[0].kind else { panic!("{config:?}") };
-    let TransportStack::Grpc { grpc, .. } = &hub.listener.stack else { panic!("{hub:?}") };
-    assert_eq!(grpc.keepalive.unwrap().time, Duration::from_secs(60));
+    let loaded = load_text("a", text, false, Profile::Compat);
+    let shown = format!("{:?}", loaded.findings);
+    assert!(shown.contains("`keepalive` has no effect"), "{shown}");
 }
 
 #[test]

@@ -22,20 +22,20 @@ pub(crate) mod maybe_seconds {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     #[derive(Serialize, Deserialize)]
-    struct Seconds(#[serde(with = "super::seconds")] Duration);
+    struct JsonSeconds(#[serde(with = "super::seconds")] Duration);
 
     pub(crate) fn serialize<S: Serializer>(
         value: &Option<Duration>,
         to: S,
     ) -> Result<S::Ok, S::Error> {
-        value.map(Seconds).serialize(to)
+        value.map(JsonSeconds).serialize(to)
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         from: D,
     ) -> Result<Option<Duration>, D::Error> {
-        let value = Option::<Seconds>::deserialize(from)?;
-        Ok(value.map(|Seconds(duration)| duration))
+        let value = Option::<JsonSeconds>::deserialize(from)?;
+        Ok(value.map(|JsonSeconds(duration)| duration))
     }
 }
 

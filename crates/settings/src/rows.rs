@@ -27,6 +27,25 @@ impl<T> Named<T> {
         }
     }
 
+    /// Its rows in the configuration.
+    pub fn inline(&self) -> impl Iterator<Item = &T> {
+        let rows = match &self.provider {
+            Provider::Rows(rows) => &rows.inline[..],
+            Provider::Plugin(_) => &[],
+        };
+        rows.iter().map(|row| &row.value)
+    }
+
+    /// Whether all its rows are in the configuration.
+    pub fn is_all_inline(&self) -> bool {
+        matches!(&self.provider, Provider::Rows(rows) if rows.sources.is_empty())
+    }
+
+    /// Whether it has no row, whatever its sources say.
+    pub fn is_empty(&self) -> bool {
+        self.is_all_inline() && self.inline().next().is_none()
+    }
+
     /// Who is asked in the place of rows.
     pub fn plugin(&self) -> Option<&PluginSettings> {
         match &self.provider {

@@ -218,23 +218,10 @@ pub struct GrpcSettings {
     pub path: String,
     /// Dialers: the authority in the place of the address's host.
     pub authority: Option<String>,
-    /// Whether and how the connection is kept alive.
-    pub keepalive: Option<GrpcKeepalive>,
 }
 
 impl Default for GrpcSettings {
     fn default() -> Self {
-        Self { path: "/GostTunel/Tunnel".to_owned(), authority: None, keepalive: None }
+        Self { path: "/GostTunel/Tunnel".to_owned(), authority: None }
     }
-}
-
-/// Pings of a gRPC connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct GrpcKeepalive {
-    /// Time without traffic before a ping; dialers 30 s, listeners 60 s unless configured.
-    pub time: Duration,
-    /// Without an answer for this long the connection ends; 30 s unless configured.
-    pub timeout: Duration,
-    /// Whether there are pings while there is no call.
-    pub without_calls: bool,
 }

@@ -2,22 +2,23 @@
 
 use crate::{
     address,
-    findings::{Code, Report},
-    location::{At, quote},
+    findings::Code,
+    location::quote,
     normalise::{HubView, encrypted_form},
+    report::At,
 };
-use rtun_settings::{ListenerSettings, Named, Provider, User};
+use rtun_settings::{ListenerSettings, Named, User};
 
 /// C02, C03, C04 and C11 for one hub.
-pub(super) fn check(hub: &HubView, report: &mut Report) {
+pub(super) fn check(hub: &HubView<'_>) {
     for (listener, at) in &hub.listeners {
-        self::listener(hub, listener, at.clone(), report);
+        self::listener(hub, listener, at);
     }
-    any_name(hub, report);
+    any_name(hub);
 }
 
 /// C02, C03 and C04: who can reach the address can join, or read passwords on their way.
-fn listener(hub: &HubView, listener: &ListenerSettings, at: At, report: &mut Report) {
+fn listener(hub: &HubView<'_>, listener: &ListenerSettings, at: &At<'_>) {
     let addr = &listener.addr;
     let host = address::split_host_port(addr).map_or("", |(host, _)| host);
     if address::is_loopback(host) {
@@ -28,7 +29,7 @@ fn listener(hub: &HubView, listener: &ListenerSettings, at: At, report: &mut Rep
         (None, None) => {
             let message =
                 format!("anybody who reaches {addr} may join: there is neither TLS nor auth");
-            report.coded(Code::C02, at, message).help(
+            at.coded(Code::C02, message).help(
                 "name an `auther` in the handler and encrypt with `type: tls`, or listen on a loopback \
                  address",
             );
@@ -40,13 +41,13 @@ fn listener(hub: &HubView, listener: &ListenerSettings, at: At, report: &mut Rep
                 "encrypt with {}, or listen where only a trusted network reaches it",
                 encrypted_form(listener.stack.name())
             );
-            report.coded(Code::C03, at, message).help(help);
+            at.coded(Code::C03, message).help(help);
         }
         (Some(tls), None) if tls.client_ca.is_none() && hub.ingress.is_none() => {
             let message = format!(
                 "anybody who reaches {addr} may join under any name: there is neither auth nor an ingress"
             );
-            report.coded(Code::C04, at, message).help(
+            at.coded(Code::C04, message).help(
                 "name an `auther` in the handler, or give the listener's `tls` a `caFile` that signs the \
                  hosts' certificates",
             );
@@ -56,7 +57,7 @@ fn listener(hub: &HubView, listener: &ListenerSettings, at: At, report: &mut Rep
 }
 
 /// C11: users who may take the name of any host, and with it the packets to it.
-fn any_name(hub: &HubView, report: &mut Report) {
+fn any_name(hub: &HubView<'_>) {
     let Some(authers) = hub.authers.as_ref().filter(|_| hub.ingress.is_none()) else { return };
     let free: Vec<String> = authers.iter().flat_map(unbound).collect();
     let Some(first) = free.first() else { return };
@@ -67,17 +68,14 @@ fn any_name(hub: &HubView, report: &mut Report) {
     let message = format!("{first}{others} may report any host name, and there is no ingress");
     let help =
         "list the `hosts` of each user in an auther, or say in an ingress which host may join what";
-    report.coded(Code::C11, hub.auth.clone(), message).help(help);
+    hub.auth.coded(Code::C11, message).help(help);
 }
 
 /// The users who may report any name, as far as the configuration knows; of a plugin that is all.
 fn unbound(auther: &Named<User>) -> Vec<String> {
-    match &auther.provider {
-        Provider::Plugin(_) => vec![format!("all users of {}", quote(&auther.name))],
-        Provider::Rows(rows) => {
-            let users = rows.inline.iter().map(|row| &row.value);
-            let free = users.filter(|u| u.hosts.is_none() && !u.password.expose().is_empty());
-            free.map(|user| quote(&user.name)).collect()
-        }
+    if auther.plugin().is_some() {
+        return vec![format!("all users of {}", quote(&auther.name))];
     }
+    let free = auther.inline().filter(|u| u.hosts.is_none() && !u.password.expose().is_empty());
+    free.map(|user| quote(&user.name)).collect()
 }

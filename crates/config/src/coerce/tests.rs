@@ -1,4 +1,5 @@
 use super::*;
+use crate::{findings::Profile, report::Report};
 
 fn value(kind: Data) -> Value {
     Value::new(Position { text: 0, line: 1, column: 1, width: 1 }, kind)
@@ -62,7 +63,8 @@ fn texts_of_scalars() {
 #[test]
 fn lists_of_texts() {
     let read = |value: &Value, commas| {
-        texts(&Cursor::root(value), commas).into_iter().map(|p| p.text).collect::<Vec<_>>()
+        let report = Report::new(Profile::Compat);
+        texts(&Cursor::root(value, &report), commas).into_iter().map(|p| p.text).collect::<Vec<_>>()
     };
     let list =
         value(Data::List(vec![written("a,b"), value(Data::Int(1)), value(Data::List(vec![]))]));

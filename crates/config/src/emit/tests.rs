@@ -1,22 +1,18 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{
-    findings::{Profile, Report},
-    json as json_reader,
-    location::Position,
-};
+use crate::{findings::Profile, json as json_reader, location::Position, report::Report};
 
 const PLACE: Position = Position { text: 0, line: 1, column: 1, width: 1 };
 
 fn read(text: &str, format: OutputFormat) -> Value {
-    let mut report = Report::new(Profile::Compat);
-    let number = report.texts.add("a", text);
+    let report = Report::new(Profile::Compat);
+    let number = report.add_text("a", text);
     let value = match format {
-        OutputFormat::Yaml => yaml::read(text, number, &mut report),
-        OutputFormat::Json => json_reader::read(text, number, &mut report),
+        OutputFormat::Yaml => yaml::read(text, number, &report),
+        OutputFormat::Json => json_reader::read(text, number, &report),
     };
-    value.unwrap_or_else(|| panic!("{}\n{text}", report.finish().0[0]))
+    value.unwrap_or_else(|| panic!("{}\n{text}", report.finish()[0]))
 }
 
 fn any_value() -> impl Strategy<Value = Value> {

@@ -4,10 +4,10 @@ use super::*;
 use crate::findings::Profile;
 
 fn try_read(source: &str) -> Result<Value, String> {
-    let mut report = Report::new(Profile::Compat);
-    let text = report.texts.add("a.json", source);
-    let value = read(source, text, &mut report);
-    value.ok_or_else(|| report.finish().0[0].to_string())
+    let report = Report::new(Profile::Compat);
+    let text = report.add_text("a.json", source);
+    let value = read(source, text, &report);
+    value.ok_or_else(|| report.finish()[0].to_string())
 }
 
 fn to_serde(value: &Value) -> serde_json::Value {

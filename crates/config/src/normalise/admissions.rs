@@ -2,23 +2,18 @@
 
 use rtun_core::parse_prefix;
 
-use super::{
-    DocumentNames, access,
-    providers::{self, provider},
-    sources,
-    tables::{located, normal_prefix},
-};
+use super::{DocumentNames, access, providers::named, sources, tables::normal_prefix};
 use crate::{
-    findings::Report,
-    location::{At, quote},
+    location::quote,
+    report::At,
     schema::{admission, service},
     value::Cursor,
 };
-use rtun_settings::{AdmissionSettings, Matcher, Named};
+use rtun_settings::{AdmissionSettings, Matcher};
 
 /// All admissions, in order.
-pub(super) fn read(names: &DocumentNames<'_>, report: &mut Report) -> Vec<AdmissionSettings> {
-    names.admissions.list.iter().map(|(name, at)| admission(name, at, report)).collect()
+pub(super) fn read(names: &DocumentNames<'_>) -> Vec<AdmissionSettings> {
+    names.admissions.list.iter().map(|(name, at)| admission(name, at)).collect()
 }
 
 /// Those that the service at `service` names.
@@ -26,38 +21,35 @@ pub(super) fn of_service(
     service: &Cursor<'_>,
     names: &DocumentNames<'_>,
     admissions: &[AdmissionSettings],
-    report: &mut Report,
 ) -> Vec<AdmissionSettings> {
     let mut found = Vec::new();
     for (name, at) in access::references(service, &service::ADMISSION, &service::ADMISSIONS) {
-        let Some((name, _)) = names.admissions.find(&name, &at, report) else { continue };
+        let Some((name, _)) = names.admissions.find(&name, &at) else { continue };
         found.extend(admissions.iter().find(|a| a.matchers.name == *name).cloned());
     }
     found
 }
 
-fn admission(name: &str, at: &Cursor<'_>, report: &mut Report) -> AdmissionSettings {
+fn admission(name: &str, at: &Cursor<'_>) -> AdmissionSettings {
     // `reverse` is the old spelling, and counts as well as the new one.
     let whitelist = at.or_default(&admission::WHITELIST) | at.or_default(&admission::REVERSE);
     let mut matchers = Vec::new();
     for (text, at) in at.read(&admission::MATCHERS).into_iter().flatten() {
-        if let Some(matcher) = matcher(&text, &at, report) {
-            matchers.push(located(matcher, &at, report));
+        if let Some(matcher) = matcher(&text, &at) {
+            matchers.push(at.row(matcher));
         }
     }
-    let provider = provider(at, &sources::ADMISSION, matchers, report);
-    if whitelist && providers::is_empty(&provider) {
+    let matchers = named(name, at, &sources::ADMISSION, matchers);
+    if whitelist && matchers.is_empty() {
         let message = format!("{} admits nobody: it is a whitelist without a matcher", quote(name));
-        report.warning(at, message).help("add `matchers:` with addresses, prefixes or names");
+        at.warning(message).help("add `matchers:` with addresses, prefixes or names");
     }
-    AdmissionSettings { whitelist, matchers: Named { name: name.to_owned(), provider } }
+    AdmissionSettings { whitelist, matchers }
 }
 
-fn matcher(text: &str, at: &At, report: &mut Report) -> Option<Matcher> {
+fn matcher(text: &str, at: &At<'_>) -> Option<Matcher> {
     if let Some(written) = parse_prefix(text) {
-        return Some(Matcher::Prefix(normal_prefix(written, text, at, report)));
+        return Some(Matcher::Prefix(normal_prefix(written, text, at)));
     }
-    Matcher::parse(text)
-        .map_err(|error| drop(report.error(at, format!("{} {error}", quote(text)))))
-        .ok()
+    Matcher::parse(text).map_err(|error| drop(at.error(format!("{} {error}", quote(text))))).ok()
 }

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, net::IpAddr, ops::RangeInclusive};
 
 use super::{Context, access, admissions, choice::one_of, listener, quotas};
 use crate::{
-    findings::Report,
-    location::{At, quote},
+    location::quote,
+    report::At,
     schema::{handler, router_handler, service},
     value::Cursor,
 };
@@ -24,126 +24,113 @@ const SOURCE_CHECKS: [(&str, SourceCheck); 3] =
 const SHARINGS: [(&str, Sharing); 2] = [("newest", Sharing::Newest), ("flow", Sharing::Flow)];
 
 /// What the checks across objects need to know of a hub.
-pub(crate) struct HubView {
-    pub(crate) default_router: Option<(String, At)>,
+pub(crate) struct HubView<'a> {
+    pub(crate) default_router: Option<(String, At<'a>)>,
     pub(crate) ingress: Option<String>,
     pub(crate) authers: Option<Vec<Named<User>>>,
     /// Where `authers` stand in its handler.
-    pub(crate) auth: At,
+    pub(crate) auth: At<'a>,
     pub(crate) quotas: Quotas,
     /// Where the quota of all routes was written.
-    pub(crate) max_routes: Option<At>,
+    pub(crate) max_routes: Option<At<'a>>,
     /// Where and how it listens, and where the address was written.
-    pub(crate) listeners: Vec<(ListenerSettings, At)>,
+    pub(crate) listeners: Vec<(ListenerSettings, At<'a>)>,
 }
 
-pub(super) fn read(
-    at: &Cursor<'_>,
-    context: &Context<'_>,
-    report: &mut Report,
-) -> Option<(HubSettings, HubView)> {
-    let listeners = listener::read(at, context, report);
+pub(super) fn read<'a>(
+    at: &Cursor<'a>,
+    context: &Context<'a>,
+) -> Option<(HubSettings, HubView<'a>)> {
+    let listeners = listener::read(at, context);
     let handler = at.get(&service::HANDLER)?;
-    without_effect(at, &handler, context, report);
+    without_effect(at, &handler, context);
 
     let router_at = handler.filled(&router_handler::ROUTER);
-    let default = router_at.as_ref().and_then(|at| context.names.routers.resolve(at, report));
+    let default = router_at.as_ref().and_then(|at| context.names.routers.resolve(at));
     let default = default.and_then(|(name, _)| context.tables.router(name));
     let ingress = handler.filled(&router_handler::INGRESS);
-    let ingress = ingress.and_then(|at| context.names.ingresses.resolve(&at, report));
+    let ingress = ingress.and_then(|at| context.names.ingresses.resolve(&at));
     let ingress = ingress.and_then(|(name, _)| context.tables.ingress(name));
-    let authers = access::authers(&handler, context, report);
-    let admissions = admissions::of_service(at, &context.names, &context.admissions, report);
+    let authers = access::authers(&handler, context);
+    let admissions = admissions::of_service(at, &context.names, &context.admissions);
 
     let namespaces = context.tables.routers.iter();
     let namespaces: BTreeMap<_, _> =
         namespaces.filter_map(|table| Some((table.id?, table.router.clone()))).collect();
-    let source_check = one_of(&handler, &router_handler::SOURCE_CHECK, &SOURCE_CHECKS, report);
-    let sharing = one_of(&handler, &router_handler::SHARING, &SHARINGS, report);
-    let icmp = handler.or_default(&router_handler::ICMP);
-    let addresses = addresses(&handler, report);
-    let queue_budget = queue_budget(&handler, report);
-    let quotas = quotas::read(&handler, report);
-
-    let listeners = listeners?;
+    let addresses = addresses(&handler);
+    let quotas = quotas::read(&handler);
     let mut read = listeners.iter().map(|(listener, _)| listener.clone());
-    let (listener, more_listeners) = (read.next()?, read.collect());
-    let auth = handler.filled(&handler::AUTHER).map(|at| at.key());
-    let auth = auth.or_else(|| handler.filled(&handler::AUTHERS).map(|at| at.key()));
-    let auth = auth.or_else(|| handler.filled(&handler::AUTH).map(|at| at.key()));
+    let first = read.next();
+    let more_listeners = read.collect();
+    let auth = [handler::AUTHER.any(), handler::AUTHERS.any(), handler::AUTH.any()];
+    let auth = auth.iter().find_map(|field| handler.filled(field)).map(|at| at.key());
     let view = HubView {
         default_router: default
             .zip(router_at.as_ref())
-            .map(|(table, at)| (table.router.name.clone(), at.into())),
-        ingress: ingress.map(|ingress| ingress.name.clone()),
+            .map(|(table, at)| (table.router.name.clone(), at.at.clone())),
+        ingress: ingress.map(|table| table.ingress.name.clone()),
         authers: authers.clone(),
         listeners,
-        auth: auth.unwrap_or_else(|| At::from(&handler)),
+        auth: auth.unwrap_or_else(|| handler.at.clone()),
         quotas: quotas.clone(),
-        max_routes: handler.get(&router_handler::MAX_ROUTES).map(|at| At::from(&at)),
+        max_routes: handler.get(&router_handler::MAX_ROUTES).map(|at| at.at.clone()),
     };
     let rules = HubRules {
         namespaces,
         default_router: default.map(|table| table.router.clone()),
-        ingress: ingress.map(|i| Named { name: i.name.clone(), provider: i.provider.clone() }),
+        ingress: ingress.map(|table| table.ingress.clone()),
         authers,
         admissions,
-        source_check: source_check.unwrap_or_default(),
-        sharing: sharing.unwrap_or_default(),
-        icmp: icmp.then_some(addresses),
+        source_check: one_of(&handler, &router_handler::SOURCE_CHECK, &SOURCE_CHECKS),
+        sharing: one_of(&handler, &router_handler::SHARING, &SHARINGS),
+        icmp: handler.or_default(&router_handler::ICMP).then_some(addresses),
         ttl: handler.or_default(&router_handler::TTL),
         gso_frames: handler.or_default(&router_handler::GSO_FRAMES),
-        queue_budget: queue_budget? * MIB,
+        queue_budget: queue_budget(&handler) * MIB,
         quotas,
     };
     let handshake_timeout = handler.or_default(&router_handler::READ_TIMEOUT);
-    Some((HubSettings { listener, more_listeners, rules, handshake_timeout }, view))
+    Some((HubSettings { listener: first?, more_listeners, rules, handshake_timeout }, view))
 }
 
 /// What is for hosts only.
-fn without_effect(
-    at: &Cursor<'_>,
-    handler: &Cursor<'_>,
-    context: &Context<'_>,
-    report: &mut Report,
-) {
+fn without_effect(at: &Cursor<'_>, handler: &Cursor<'_>, context: &Context<'_>) {
     if let Some(forwarder) = at.filled(&service::FORWARDER) {
-        report.info(forwarder.key(), "a forwarder has no effect on a hub");
+        forwarder.key().info("a forwarder has no effect on a hub");
     }
     let chain = handler.filled(&handler::CHAIN);
     if let Some(chain) = &chain {
-        context.names.chains.resolve(chain, report);
+        context.names.chains.resolve(chain);
     }
     let group = handler.filled(&handler::CHAIN_GROUP).map(|group| group.key());
     for key in chain.map(|chain| chain.key()).into_iter().chain(group) {
-        report.info(key, "a chain has no effect on a hub");
+        key.info("a chain has no effect on a hub");
     }
     if let Some(retries) = handler.filled(&handler::RETRIES) {
-        report.info(retries.key(), "`retries` has no effect on a hub: it opens no connections");
+        retries.key().info("`retries` has no effect on a hub: it opens no connections");
     }
 }
 
 /// At most one of each IP version.
-fn addresses(handler: &Cursor<'_>, report: &mut Report) -> IcmpErrors {
+fn addresses(handler: &Cursor<'_>) -> IcmpErrors {
     const HELP: &str = "write one IPv4 address, one IPv6 address or both";
     let mut icmp = IcmpErrors::default();
     for (text, at) in handler.read(&router_handler::ADDRESS).unwrap_or_default() {
         let taken = match text.parse() {
             Ok(address) if !names_one_host(address) => {
-                report
-                    .error(at, format!("{address} is no address that an ICMP error may come from"))
+                at.error(format!("{address} is no address that an ICMP error may come from"))
                     .help("write an address of the hub inside the tunnel, such as 10.0.0.254");
                 continue;
             }
             Ok(IpAddr::V4(address)) => icmp.v4.replace(address).is_some(),
             Ok(IpAddr::V6(address)) => icmp.v6.replace(address).is_some(),
             Err(_) => {
-                report.error(at, format!("{} is no IP address", quote(&text))).help(HELP);
+                at.error(format!("{} is no IP address", quote(&text))).help(HELP);
                 continue;
             }
         };
         if taken {
-            report.error(at, "there is another address of that IP version").help(HELP);
+            at.error("there is another address of that IP version").help(HELP);
         }
     }
     icmp
@@ -157,18 +144,15 @@ fn names_one_host(address: IpAddr) -> bool {
         || matches!(address, IpAddr::V4(address) if address.octets()[0] >= 240))
 }
 
-/// In MiB; `None` after an error was reported.
-fn queue_budget(handler: &Cursor<'_>, report: &mut Report) -> Option<usize> {
-    let field = &router_handler::QUEUE_BUDGET;
-    let number = handler.or_default(field);
+/// In MiB.
+fn queue_budget(handler: &Cursor<'_>) -> usize {
+    let number = handler.or_default(&router_handler::QUEUE_BUDGET);
     let budget = usize::try_from(number).ok().filter(|budget| QUEUE_BUDGETS.contains(budget));
-    if budget.is_none() {
-        report
-            .error(
-                handler.place_of(field),
-                format!("{number} MiB is no memory to queue packets in"),
-            )
+    budget.unwrap_or_else(|| {
+        handler
+            .place_of(&router_handler::QUEUE_BUDGET)
+            .error(format!("{number} MiB is no memory to queue packets in"))
             .help("write a whole number of MiB, at least 16; 256 unless configured");
-    }
-    budget
+        *QUEUE_BUDGETS.start()
+    })
 }

@@ -2,7 +2,6 @@
 
 use super::choice::one_of_or_default;
 use crate::{
-    findings::Report,
     schema::{log, root},
     value::Cursor,
 };
@@ -20,8 +19,8 @@ const LEVELS: [(&str, LogLevel); 6] = [
 
 const FORMATS: [(&str, LogFormat); 2] = [("json", LogFormat::Json), ("text", LogFormat::Text)];
 
-pub(super) fn read(root: &Cursor<'_>, report: &mut Report) -> LogSettings {
-    let Some(at) = root.get(&root::LOG) else { return LogSettings::default() };
+pub(super) fn read(root: &Cursor<'_>) -> LogSettings {
+    let at = root.object(&root::LOG);
     let output = match at.or_default(&log::OUTPUT).as_str() {
         "stderr" => LogOutput::Stderr,
         "stdout" => LogOutput::Stdout,
@@ -29,8 +28,8 @@ pub(super) fn read(root: &Cursor<'_>, report: &mut Report) -> LogSettings {
         path => LogOutput::File(path.into()),
     };
     LogSettings {
-        level: one_of_or_default(&at, &log::LEVEL, &LEVELS, report).unwrap_or_default(),
-        format: one_of_or_default(&at, &log::FORMAT, &FORMATS, report).unwrap_or_default(),
+        level: one_of_or_default(&at, &log::LEVEL, &LEVELS),
+        format: one_of_or_default(&at, &log::FORMAT, &FORMATS),
         output,
     }
 }

@@ -3,31 +3,22 @@
 use super::{Context, access};
 use crate::{
     address,
-    findings::Report,
     location::quote,
     schema::{metrics, root},
     value::Cursor,
 };
 use rtun_settings::MetricsSettings;
 
-pub(super) fn read(
-    root: &Cursor<'_>,
-    context: &Context<'_>,
-    report: &mut Report,
-) -> Option<MetricsSettings> {
+pub(super) fn read(root: &Cursor<'_>, context: &Context<'_>) -> Option<MetricsSettings> {
     let at = root.filled(&root::METRICS)?;
-    let auther = access::reader(&at, context, report);
+    let auther = access::reader(&at, context);
     let path = at.or_default(&metrics::PATH);
     if !path.starts_with('/') {
         let message = format!("{} is no path of a URL", quote(&path));
-        return report.refuse(at.place_of(&metrics::PATH), message, format!("write /{path}"));
+        at.place_of(&metrics::PATH).error(message).help(format!("write /{path}"));
     }
-    let Some(addr_at) = at.filled(&metrics::ADDR) else {
-        let help =
-            "add `addr:`, for example `addr: 127.0.0.1:9000` or `addr: unix:///run/rtun.sock`";
-        return report.refuse(&at, "the metrics have no address", help);
-    };
-    let addr = addr_at.read()?;
+    let help = "add `addr:`, for example `addr: 127.0.0.1:9000` or `addr: unix:///run/rtun.sock`";
+    let (addr, addr_at) = at.required(&metrics::ADDR, "the metrics have no address", help)?;
     let wrong = match addr.strip_prefix("unix://") {
         Some("") => Some("it has no path".to_owned()),
         Some(_) => None,
@@ -36,7 +27,7 @@ pub(super) fn read(
     if let Some(wrong) = wrong {
         let message = format!("{} is no address to listen on: {wrong}", quote(&addr));
         let help = "write for example 127.0.0.1:9000 or unix:///run/rtun.sock";
-        return report.refuse(&addr_at, message, help);
+        return addr_at.refuse(message, help);
     }
     Some(MetricsSettings { addr, path, auther })
 }

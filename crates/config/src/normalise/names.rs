@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use crate::{
-    findings::{Code, Report},
-    location::{At, quote},
+    findings::Code,
+    location::quote,
+    report::At,
     schema::{
         Field, OneText, Setting, admission, auther, chain, hop, ingress, root, router, service,
     },
@@ -36,9 +37,9 @@ pub(crate) struct NamedObjects<'a> {
 }
 
 impl<'a> DocumentNames<'a> {
-    pub(crate) fn collect(root: &Cursor<'a>, report: &mut Report) -> Self {
-        let mut read = |list: &Field<_>, name, what| {
-            NamedObjects::collect(root.items_of(list), list.name(), name, what, report)
+    pub(crate) fn collect(root: &Cursor<'a>) -> Self {
+        let read = |list: &Field<_>, name, what| {
+            NamedObjects::collect(root.items_of(list), list.name(), name, what)
         };
         Self {
             services: read(&root::SERVICES, &service::NAME, "service"),
@@ -58,7 +59,6 @@ impl<'a> NamedObjects<'a> {
         key: &'static str,
         name: &Field<OneText>,
         what: &'static str,
-        report: &mut Report,
     ) -> Self {
         let mut group =
             Self { key, what, list: Vec::new(), index: HashMap::new(), nameless: false };
@@ -67,16 +67,13 @@ impl<'a> NamedObjects<'a> {
             let Some(written) = at.read(name) else {
                 group.nameless = true;
                 let message = format!("this {what} has no name and would never be {use_of}");
-                report.error(&at, message).help("add `name:` with a name of its own");
+                at.error(message).help("add `name:` with a name of its own");
                 continue;
             };
             if let Some((_, first)) = group.index.get(&written).and_then(|i| group.list.get(*i)) {
-                let first = report.texts.show(first.value.place);
-                report
-                    .error(
-                        at.place_of(name),
-                        format!("there are two {key} named {}", quote(&written)),
-                    )
+                let first = first.shown().unwrap_or_default();
+                at.place_of(name)
+                    .error(format!("there are two {key} named {}", quote(&written)))
                     .help(format!("the first is at {first}; give one of them another name"));
                 continue;
             }
@@ -95,22 +92,16 @@ impl<'a> NamedObjects<'a> {
     pub(crate) fn resolve(
         &self,
         reference: &Setting<'_, OneText>,
-        report: &mut Report,
     ) -> Option<&(String, Cursor<'a>)> {
-        self.find(&reference.read()?, &At::from(reference), report)
+        self.find(&reference.read()?, reference)
     }
 
     /// Like [`NamedObjects::resolve`], with the name already read.
-    pub(crate) fn find(
-        &self,
-        name: &str,
-        reference: &At,
-        report: &mut Report,
-    ) -> Option<&(String, Cursor<'a>)> {
+    pub(crate) fn find(&self, name: &str, reference: &At<'_>) -> Option<&(String, Cursor<'a>)> {
         let found = self.index.get(name).and_then(|i| self.list.get(*i));
         if found.is_none() {
             let message = format!("there is no {} named {}", self.what, quote(name));
-            report.coded(Code::C01, reference, message).help_with(|| {
+            reference.coded(Code::C01, message).help_with(|| {
                 let names: Vec<&str> = self.list.iter().map(|(name, _)| &**name).collect();
                 suggest::name_of(name, self.key, &names)
             });

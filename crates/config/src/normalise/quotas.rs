@@ -1,15 +1,14 @@
 //! How much a hub holds: the `max...` keys of a `router` handler's metadata.
 
 use crate::{
-    findings::Report,
     schema::{Field, Int, router_handler},
     value::Cursor,
 };
 use rtun_settings::Quotas;
 
 /// The quotas of the handler at `handler`.
-pub(super) fn read(handler: &Cursor<'_>, report: &mut Report) -> Quotas {
-    let mut get = |field| quota(handler, field, report);
+pub(super) fn read(handler: &Cursor<'_>) -> Quotas {
+    let get = |field| quota(handler, field);
     let default = Quotas::default();
     Quotas {
         routes_per_router: get(&router_handler::MAX_ROUTES_PER_ROUTER)
@@ -21,13 +20,12 @@ pub(super) fn read(handler: &Cursor<'_>, report: &mut Report) -> Quotas {
     }
 }
 
-fn quota(handler: &Cursor<'_>, field: &Field<Int>, report: &mut Report) -> Option<usize> {
+fn quota(handler: &Cursor<'_>, field: &Field<Int>) -> Option<usize> {
     let number = handler.read(field)?;
     let quota = usize::try_from(number).ok().filter(|quota| *quota > 0);
-    if quota.is_none() {
-        report
-            .error(handler.place_of(field), format!("`{}` cannot be {number}", field.name()))
-            .help("write a whole number above 0, or leave it out");
-    }
-    quota
+    quota.or_else(|| {
+        let message = format!("`{}` cannot be {number}", field.name());
+        let help = "write a whole number above 0, or leave it out";
+        handler.place_of(field).refuse(message, help)
+    })
 }

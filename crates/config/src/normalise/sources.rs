@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
-use super::remote::{self, is_local};
+use super::{
+    choice::find,
+    remote::{self, is_local},
+};
 use crate::{
-    findings::{Code, Report},
+    findings::Code,
     location::quote,
+    report::At,
     schema::{
-        OneText, Setting, admission, auther, file_source, http_source, ingress, redis_source,
-        router, rows_from,
+        Field, In, OneText, Setting, admission, auther, file_source, http_source, ingress,
+        redis_source, router, rows_from,
     },
     value::Cursor,
 };
@@ -41,14 +45,10 @@ pub(super) const ADMISSION: TableKind =
     TableKind { rows: admission::MATCHERS.name(), what: "admission", redis: &[SET] };
 
 /// The sources of the object at `at` in rising order of priority, and the time between two readings of them.
-pub(super) fn read(
-    at: &Cursor<'_>,
-    kind: &TableKind,
-    report: &mut Report,
-) -> (Vec<SourceSettings>, Option<Duration>) {
-    let file = at.filled(&rows_from::FILE).and_then(|at| file(&at, report));
-    let redis = at.filled(&rows_from::REDIS).and_then(|at| redis(&at, kind, report));
-    let http = at.filled(&rows_from::HTTP).and_then(|at| http(&at, report));
+pub(super) fn read(at: &Cursor<'_>, kind: &TableKind) -> (Vec<SourceSettings>, Option<Duration>) {
+    let file = at.filled(&rows_from::FILE).and_then(|at| file(&at));
+    let redis = at.filled(&rows_from::REDIS).and_then(|at| redis(&at, kind));
+    let http = at.filled(&rows_from::HTTP).and_then(|at| http(&at));
     let sources: Vec<SourceSettings> = [file, redis, http].into_iter().flatten().collect();
     let reload = at.get(&rows_from::RELOAD);
     let Some((period, reload)) = reload.and_then(|at| Some((at.read()?, at))) else {
@@ -56,71 +56,70 @@ pub(super) fn read(
     };
     if !are_in(at) {
         let message = format!("`reload` has no effect: this {} has no source", kind.what);
-        report.info(reload.key(), message);
+        reload.key().info(message);
         return (sources, None);
     }
     if period < MIN_RELOAD {
-        report.info(reload.key(), "`reload` is raised to 1s, the least there is");
+        reload.key().info("`reload` is raised to 1s, the least there is");
     }
     (sources, Some(period.max(MIN_RELOAD)))
 }
 
+/// The keys of sources.
+pub(super) const FIELDS: [Field<In>; 3] = [rows_from::FILE, rows_from::REDIS, rows_from::HTTP];
+
 /// Whether the object at `at` has rows elsewhere.
 pub(super) fn are_in(at: &Cursor<'_>) -> bool {
-    [&rows_from::FILE, &rows_from::REDIS, &rows_from::HTTP].iter().any(|s| at.filled(s).is_some())
+    FIELDS.iter().any(|source| at.filled(source).is_some())
 }
 
-fn file(at: &Cursor<'_>, report: &mut Report) -> Option<SourceSettings> {
-    match at.read(&file_source::PATH) {
-        Some(path) => Some(SourceSettings::File(path.into())),
-        None => report.refuse(at, "the file has no path", "add `path:`"),
-    }
+fn file(at: &Cursor<'_>) -> Option<SourceSettings> {
+    let (path, _) = at.required(&file_source::PATH, "the file has no path", "add `path:`")?;
+    Some(SourceSettings::File(path.into()))
 }
 
-fn redis(at: &Cursor<'_>, kind: &TableKind, report: &mut Report) -> Option<SourceSettings> {
-    let Some(addr_at) = at.filled(&redis_source::ADDR) else {
-        let help = "add `addr:`, for example `addr: 127.0.0.1:6379`";
-        return report.refuse(at, "the redis server has no address", help);
-    };
-    let addr = remote::server(&addr_at, "127.0.0.1:6379 or redis.example:6379", report);
+fn redis(at: &Cursor<'_>, kind: &TableKind) -> Option<SourceSettings> {
+    let help = "add `addr:`, for example `addr: 127.0.0.1:6379`";
+    let addr = at.required(&redis_source::ADDR, "the redis server has no address", help);
+    let addr = addr.and_then(|(addr, at)| {
+        Some((remote::server(addr, &at, "127.0.0.1:6379 or redis.example:6379")?, at))
+    });
     let db = at.or_default(&redis_source::DB);
     if db < 0 {
         let message = format!("{db} is no number of a database");
-        report.error(at.place_of(&redis_source::DB), message).help("write 0 or more");
+        at.place_of(&redis_source::DB).error(message).help("write 0 or more");
     }
     let kind = at
         .filled(&redis_source::TYPE)
-        .map_or_else(|| kind.redis.first().map(|(_, kind)| *kind), |at| holds(&at, kind, report));
-    let (addr, kind) = (addr?, kind?);
+        .map_or_else(|| kind.redis.first().map(|(_, kind)| *kind), |at| holds(&at, kind));
+    let ((addr, addr_at), kind) = (addr?, kind?);
     let redis = RedisSettings {
         db,
         username: at.read(&redis_source::USERNAME),
         password: at.read(&redis_source::PASSWORD).map(Secret::new),
         key: at.or_default(&redis_source::KEY),
         kind,
-        tls: at.get(&redis_source::TLS).map(|tls| remote::tls(&tls, &addr, report)),
+        tls: at.get(&redis_source::TLS).map(|tls| remote::tls(&tls, &addr)),
         addr,
     };
-    exposed(&redis, &addr_at, report);
+    exposed(&redis, &addr_at);
     Some(SourceSettings::Redis(redis))
 }
 
 /// What the redis key holds.
-fn holds(at: &Setting<'_, OneText>, kind: &TableKind, report: &mut Report) -> Option<RedisKind> {
+fn holds(at: &Setting<'_, OneText>, kind: &TableKind) -> Option<RedisKind> {
     let written = at.read()?;
-    let found = kind.redis.iter().find(|(name, _)| name.eq_ignore_ascii_case(&written));
-    if found.is_none() {
+    find(&written, kind.redis).or_else(|| {
         let names: Vec<String> = kind.redis.iter().map(|(name, _)| format!("`{name}`")).collect();
         let article = if kind.what.starts_with(['a', 'i']) { "an" } else { "a" };
         let message =
             format!("a redis key of {article} {} cannot hold {}", kind.what, quote(&written));
-        report.error(at, message).help(format!("possible: {}", names.join(", ")));
-    }
-    found.map(|(_, kind)| *kind)
+        at.refuse(message, format!("possible: {}", names.join(", ")))
+    })
 }
 
 /// C23: anybody on the path may read or change what the hub decides by.
-fn exposed(redis: &RedisSettings, at: &Setting<'_, OneText>, report: &mut Report) {
+fn exposed(redis: &RedisSettings, at: &At<'_>) {
     let lacks = match (&redis.password, &redis.tls) {
         (Some(_), Some(_)) => return,
         _ if is_local(&redis.addr) => return,
@@ -129,16 +128,14 @@ fn exposed(redis: &RedisSettings, at: &Setting<'_, OneText>, report: &mut Report
         (None, None) => "with neither a password nor TLS",
     };
     let message = format!("the redis server {} is used {lacks}", quote(&redis.addr));
-    report
-        .coded(Code::C23, at, message)
+    at.coded(Code::C23, message)
         .help("add `password:` and `tls: {secure: true}`, or use a server on this machine");
 }
 
-fn http(at: &Cursor<'_>, report: &mut Report) -> Option<SourceSettings> {
-    let Some(url_at) = at.filled(&http_source::URL) else {
-        return report.refuse(at, "the http source has no URL", "add `url:`");
-    };
-    let url = remote::url(&url_at, report)?;
+fn http(at: &Cursor<'_>) -> Option<SourceSettings> {
+    let (url, url_at) =
+        at.required(&http_source::URL, "the http source has no URL", "add `url:`")?;
+    let url = remote::url(url, &url_at)?;
     let timeout = at.or_default(&http_source::TIMEOUT);
     Some(SourceSettings::Http(HttpSourceSettings { url, timeout }))
 }

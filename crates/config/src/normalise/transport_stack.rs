@@ -1,26 +1,26 @@
 //! What carries the bytes, by the type and metadata of a listener or dialer.
 
-use std::{ops::RangeInclusive, time::Duration};
+use std::ops::RangeInclusive;
 
 use crate::{
     coerce,
-    findings::Report,
-    location::{At, quote},
+    location::quote,
+    report::At,
     schema::{
-        Field, Headers, Int, OneText, grpc, grpc_dialer, http2, http2_dialer, mux, quic,
-        tls_options, web_socket, ws_dialer,
+        Field, Headers, Int, OneText, grpc, grpc_dialer, http2, http2_dialer, listener_tls, mux,
+        quic, tls_options, web_socket, ws_dialer,
     },
-    value::{Cursor, Data, Member},
+    value::{Cursor, Data},
 };
 use rtun_settings::{
-    CongestionControl, GrpcKeepalive, GrpcSettings, Http2Settings, HttpHeader, MuxSettings,
-    MuxVersion, QuicSettings, Secret, TlsVersions, TransportStack, WebSocketSettings,
+    CongestionControl, GrpcSettings, Http2Settings, HttpHeader, MuxSettings, MuxVersion,
+    QuicSettings, Secret, TlsVersions, TransportStack, WebSocketSettings,
 };
 
 use super::choice::one_of;
 
-/// Bytes of smux's buffers that there may be: 4 GiB is what a window can say.
-const BUFFERS: RangeInclusive<i64> = 1..=u32::MAX as i64;
+/// Most bytes of smux's buffers: 4 GiB is what a window can say.
+const MAX_BUFFER: i64 = u32::MAX as i64;
 /// Streams that QUIC may have.
 const STREAMS: RangeInclusive<i64> = 1..=1 << 20;
 /// What may decide how fast QUIC sends.
@@ -32,10 +32,9 @@ const CONTROLLERS: [(&str, CongestionControl); 4] = [
 ];
 /// Most headers of one request.
 const MAX_HEADERS: usize = 64;
-/// Time without traffic before a gRPC listener sends a ping.
-const LISTENER_PING: Duration = Duration::from_secs(60);
-/// The same of a dialer.
-const DIALER_PING: Duration = Duration::from_secs(30);
+
+/// For what is no name to ask for.
+const AUTHORITY_HELP: &str = "write for example `hub.example` or `hub.example:8443`";
 
 /// Which end is asked about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,34 +64,21 @@ pub(crate) fn encrypted_form(name: &str) -> &'static str {
 }
 
 impl StackReader<'_> {
-    /// A number within `range`, none if it is zero or less; the outer `None` after an error was reported.
-    fn number(
-        &self,
-        field: &Field<Int>,
-        range: RangeInclusive<i64>,
-        report: &mut Report,
-    ) -> Option<Option<i64>> {
-        match self.at.read(field) {
-            None | Some(..=0) => Some(None),
-            Some(number) if range.contains(&number) => Some(Some(number)),
-            Some(number) => {
-                let (least, most) = range.into_inner();
-                let message = format!("{number} is not in {least} to {most}");
-                report.error(self.at.place_of(field), message);
-                None
-            }
+    /// A number within `range`, `None` if it is zero or less. One beyond it is reported, and the nearest stands for it.
+    fn number(&self, field: &Field<Int>, range: RangeInclusive<i64>) -> Option<i64> {
+        let number = self.at.read(field).filter(|number| *number > 0)?;
+        let (least, most) = range.into_inner();
+        if number < least || number > most {
+            let message = format!("{number} is not in {least} to {most}");
+            self.at.place_of(field).error(message);
         }
+        Some(number.clamp(least, most))
     }
 
-    /// The same, or its default.
-    fn number_or_default<T: TryFrom<i64> + Default>(
-        &self,
-        field: &Field<Int>,
-        range: RangeInclusive<i64>,
-        report: &mut Report,
-    ) -> Option<T> {
-        let number = self.number(field, range, report)?.unwrap_or_else(|| field.default());
-        Some(T::try_from(number).unwrap_or_default())
+    /// The same, or its default, in bytes.
+    fn bytes<T: TryFrom<i64> + Default>(&self, field: &Field<Int>, most: i64) -> T {
+        let number = self.number(field, 1..=most).unwrap_or_else(|| field.default());
+        T::try_from(number).unwrap_or_default()
     }
 
     /// Whether TLS is part of it.
@@ -104,215 +90,162 @@ impl StackReader<'_> {
         }
     }
 
-    /// QUIC has no TLS but 1.3 (RFC 9001 section 4.2); `None` after an error was reported.
-    pub(super) fn check_versions(
-        &self,
-        versions: TlsVersions,
-        tls: Option<&Cursor<'_>>,
-        report: &mut Report,
-    ) -> Option<()> {
-        if self.name != "quic" || versions != TlsVersions::Tls12 {
-            return Some(());
+    /// QUIC has no TLS but 1.3 (RFC 9001 section 4.2).
+    pub(super) fn check_versions(&self, versions: TlsVersions, tls: &Cursor<'_>) {
+        if self.name == "quic" && versions == TlsVersions::Tls12 {
+            let options = tls.object(&listener_tls::OPTIONS);
+            let place = options.place_of(&tls_options::MAX_VERSION);
+            place.error("`quic` needs TLS 1.3").help("remove `maxVersion`");
         }
-        let options = tls.and_then(|tls| tls.child_named("options"));
-        let place = options.map_or(At::from(self.at), |at| at.place_of(&tls_options::MAX_VERSION));
-        report.refuse(place, "`quic` needs TLS 1.3", "remove `maxVersion`")
     }
 
-    /// The layers, with `tls` if it is encrypted; `None` after an error was reported.
-    pub(super) fn stack<T>(
-        &self,
-        tls: Option<T>,
-        report: &mut Report,
-    ) -> Option<TransportStack<T>> {
-        let (ws, mux) = match self.name {
-            "quic" => {
-                let quic = self.quic(report)?;
-                return Some(TransportStack::Quic { tls: tls?, quic });
+    /// The layers, with `tls` if it is encrypted.
+    pub(super) fn stack<T>(&self, tls: Option<T>) -> Option<TransportStack<T>> {
+        Some(match self.name {
+            "quic" => TransportStack::Quic { tls: tls?, quic: self.quic() },
+            "h2" | "h2c" => TransportStack::Http2 { tls, http: self.http2() },
+            "grpc" => TransportStack::Grpc { tls, grpc: self.grpc() },
+            name => {
+                let is_ws = matches!(name, "ws" | "wss" | "mws" | "mwss");
+                let is_mux = matches!(name, "mtcp" | "mtls" | "mws" | "mwss");
+                let ws = is_ws.then(|| self.web_socket());
+                TransportStack::Tcp { tls, ws, mux: is_mux.then(|| self.mux()) }
             }
-            "h2" | "h2c" => return Some(TransportStack::Http2 { tls, http: self.http2(report)? }),
-            "grpc" => return Some(TransportStack::Grpc { tls, grpc: self.grpc(report)? }),
-            "ws" | "wss" => (true, false),
-            "mtcp" | "mtls" => (false, true),
-            "mws" | "mwss" => (true, true),
-            _ => (false, false),
-        };
-        let ws = if ws { self.web_socket(report).map(Some) } else { Some(None) };
-        let mux = if mux { self.mux(report).map(Some) } else { Some(None) };
-        Some(TransportStack::Tcp { tls, ws: ws?, mux: mux? })
-    }
-
-    fn web_socket(&self, report: &mut Report) -> Option<WebSocketSettings> {
-        let path = self.path(&web_socket::PATH, report);
-        let host = self.host(&ws_dialer::HOST, report);
-        let (headers, host_header) = self.headers(&web_socket::HEADER, report)?;
-        let pings = self.side == Side::Dialer && self.at.or_default(&ws_dialer::KEEPALIVE);
-        Some(WebSocketSettings {
-            path: path?.unwrap_or_else(|| web_socket::PATH.default()),
-            // As in GOST a header of that name counts more than the key.
-            host: host_header.or(host?),
-            headers,
-            ping_every: pings.then(|| self.at.or_default(&ws_dialer::TTL)),
         })
     }
 
-    fn mux(&self, report: &mut Report) -> Option<MuxSettings> {
-        self.mux_type(report)?;
-        let version = match self.number(&mux::VERSION, 1..=2, report)? {
+    fn web_socket(&self) -> WebSocketSettings {
+        let (headers, host_header) = self.headers(&web_socket::HEADER);
+        let pings = self.side == Side::Dialer && self.at.or_default(&ws_dialer::KEEPALIVE);
+        WebSocketSettings {
+            path: self.path(&web_socket::PATH).unwrap_or_else(|| web_socket::PATH.default()),
+            // As in GOST a header of that name counts more than the key.
+            host: host_header.or(self.host(&ws_dialer::HOST)),
+            headers,
+            ping_every: pings.then(|| self.at.or_default(&ws_dialer::TTL)),
+        }
+    }
+
+    fn mux(&self) -> MuxSettings {
+        self.check_mux_type();
+        let version = match self.number(&mux::VERSION, 1..=2) {
             Some(1) => MuxVersion::One,
             None if self.name != "mtcp" => MuxVersion::One,
             _ => MuxVersion::Two,
         };
-        let keepalive = (!self.at.or_default(&mux::KEEPALIVE_DISABLED))
-            .then(|| self.at.or_default(&mux::KEEPALIVE_INTERVAL));
-        let keepalive_timeout = self.at.or_default(&mux::KEEPALIVE_TIMEOUT);
-        if let Some(keepalive) = keepalive.filter(|keepalive| *keepalive > keepalive_timeout) {
-            let place = match self.at.get(&mux::KEEPALIVE_TIMEOUT) {
-                Some(at) => At::from(&at),
-                None => self.at.place_of(&mux::KEEPALIVE_INTERVAL),
-            };
+        let disabled = self.at.or_default(&mux::KEEPALIVE_DISABLED);
+        let settings = MuxSettings {
+            version,
+            keepalive: (!disabled).then(|| self.at.or_default(&mux::KEEPALIVE_INTERVAL)),
+            keepalive_timeout: self.at.or_default(&mux::KEEPALIVE_TIMEOUT),
+            max_frame: self.bytes(&mux::MAX_FRAME_SIZE, u16::MAX.into()),
+            receive_buffer: self.bytes(&mux::MAX_RECEIVE_BUFFER, MAX_BUFFER),
+            stream_buffer: self.bytes(&mux::MAX_STREAM_BUFFER, MAX_BUFFER),
+        };
+        let MuxSettings { keepalive_timeout, receive_buffer, stream_buffer, .. } = settings;
+        let too_long = settings.keepalive.filter(|interval| *interval > keepalive_timeout);
+        if let Some(keepalive) = too_long {
             let message = format!(
                 "a connection would end after {keepalive_timeout:?}, before its first sign of life after {keepalive:?}"
             );
-            let help = "make `mux.keepaliveTimeout` several times `mux.keepaliveInterval`";
-            return report.refuse(place, message, help);
+            self.place_of_one(&mux::KEEPALIVE_TIMEOUT, &mux::KEEPALIVE_INTERVAL)
+                .error(message)
+                .help("make `mux.keepaliveTimeout` several times `mux.keepaliveInterval`");
         }
-        let max_frame = self.number_or_default(&mux::MAX_FRAME_SIZE, 1..=65535, report);
-        let receive = self.number_or_default(&mux::MAX_RECEIVE_BUFFER, BUFFERS, report);
-        let stream = self.number_or_default(&mux::MAX_STREAM_BUFFER, BUFFERS, report);
-        let (receive_buffer, stream_buffer): (usize, usize) = (receive?, stream?);
         if stream_buffer > receive_buffer {
-            let place = match self.at.get(&mux::MAX_STREAM_BUFFER) {
-                Some(at) => At::from(&at),
-                None => self.at.place_of(&mux::MAX_RECEIVE_BUFFER),
-            };
             let message =
                 format!("one stream may hold {stream_buffer} bytes, all together {receive_buffer}");
-            let help = "`mux.maxStreamBuffer` is at most `mux.maxReceiveBuffer`";
-            return report.refuse(place, message, help);
+            self.place_of_one(&mux::MAX_STREAM_BUFFER, &mux::MAX_RECEIVE_BUFFER)
+                .error(message)
+                .help("`mux.maxStreamBuffer` is at most `mux.maxReceiveBuffer`");
         }
-        Some(MuxSettings {
-            version,
-            keepalive,
-            keepalive_timeout,
-            max_frame: max_frame?,
-            receive_buffer,
-            stream_buffer,
-        })
+        settings
     }
 
-    /// `None` after an error was reported.
-    fn mux_type(&self, report: &mut Report) -> Option<()> {
+    /// Where `first` is written, or else `second`.
+    fn place_of_one<S>(&self, first: &Field<S>, second: &Field<S>) -> At<'_> {
+        let first_is_there = self.at.get(first).is_some();
+        self.at.place_of(if first_is_there { first } else { second })
+    }
+
+    fn check_mux_type(&self) {
         let at = self.at.place_of(&mux::TYPE);
         match self.at.or_default(&mux::TYPE).as_str() {
             "smux" => {}
-            "yamux" => {
-                let help =
-                    "write `mux.type: smux` at both ends, or nothing: they have to be the same";
-                return report.refuse(at, "`yamux` is not supported", help);
-            }
-            other => {
-                report.warning(at, format!("{} is taken as `smux`, as in GOST", quote(other)));
-            }
+            "yamux" => at
+                .error("`yamux` is not supported")
+                .help("write `mux.type: smux` at both ends, or nothing: they have to be the same"),
+            other => drop(at.warning(format!("{} is taken as `smux`, as in GOST", quote(other)))),
         }
-        Some(())
     }
 
-    fn quic(&self, report: &mut Report) -> Option<QuicSettings> {
+    fn quic(&self) -> QuicSettings {
         let at = self.at;
-        let streams = self.number(&quic::MAX_STREAMS, STREAMS, report)?;
-        Some(QuicSettings {
+        let streams = self.number(&quic::MAX_STREAMS, STREAMS);
+        QuicSettings {
             keepalive: at.or_default(&quic::KEEP_ALIVE).then(|| at.or_default(&quic::TTL)),
             idle_timeout: at.or_default(&quic::MAX_IDLE_TIMEOUT),
             handshake_timeout: at.read(&quic::HANDSHAKE_TIMEOUT),
             datagrams: at.or_default(&quic::DATAGRAMS),
             max_streams: streams.and_then(|number| u32::try_from(number).ok()),
-            congestion: one_of(at, &quic::CONGESTION, &CONTROLLERS, report).unwrap_or_default(),
-        })
+            congestion: one_of(at, &quic::CONGESTION, &CONTROLLERS),
+        }
     }
 
-    fn http2(&self, report: &mut Report) -> Option<Http2Settings> {
-        let path = self.path(&http2::PATH, report);
-        let host = self.host(&http2_dialer::HOST, report);
-        let (headers, host_header) = self.headers(&http2_dialer::HEADER, report)?;
-        Some(Http2Settings { path: path?, host: host_header.or(host?), headers })
+    fn http2(&self) -> Http2Settings {
+        let (headers, host_header) = self.headers(&http2_dialer::HEADER);
+        let host = host_header.or(self.host(&http2_dialer::HOST));
+        Http2Settings { path: self.path(&http2::PATH), host, headers }
     }
 
-    fn grpc(&self, report: &mut Report) -> Option<GrpcSettings> {
+    fn grpc(&self) -> GrpcSettings {
         let path = grpc_path(&self.at.or_default(&grpc::PATH));
         if !path.bytes().all(is_path_byte) {
             let message = format!("{} is no path of a gRPC service", quote(&path));
             let help = "write for example `/mail.Mail/Send`, without query, blanks and braces";
-            return report.refuse(self.at.place_of(&grpc::PATH), message, help);
+            self.at.place_of(&grpc::PATH).error(message).help(help);
         }
-        let authority = self.host(&grpc_dialer::AUTHORITY, report)?;
-        let ping = match self.side {
-            Side::Listener => LISTENER_PING,
-            Side::Dialer => DIALER_PING,
-        };
-        let keepalive = self.at.or_default(&grpc::KEEPALIVE).then(|| GrpcKeepalive {
-            time: self.at.read(&grpc::KEEPALIVE_TIME).unwrap_or(ping),
-            timeout: self.at.or_default(&grpc::KEEPALIVE_TIMEOUT),
-            without_calls: self.at.or_default(&grpc::WITHOUT_CALLS),
-        });
-        Some(GrpcSettings { path, authority, keepalive })
+        GrpcSettings { path, authority: self.host(&grpc_dialer::AUTHORITY) }
     }
 
-    /// A path of HTTP; the outer `None` after an error was reported.
-    fn path(&self, field: &Field<OneText>, report: &mut Report) -> Option<Option<String>> {
-        let Some(path) = self.at.read(field) else { return Some(None) };
-        let at = self.at.place_of(field);
+    /// A path of HTTP.
+    fn path(&self, field: &Field<OneText>) -> Option<String> {
+        let at = self.at.get(field)?;
+        let path = at.read()?;
         if !path.bytes().all(is_path_byte) {
             let help = "write for example `/tunnel`, without query, blanks and braces";
-            return report.refuse(at, format!("{} is no path", quote(&path)), help);
+            return at.refuse(format!("{} is no path", quote(&path)), help);
         }
-        match (path.starts_with('/'), self.side) {
-            (true, _) => Some(Some(path)),
-            (false, Side::Dialer) => Some(Some(format!("/{path}"))),
-            (false, Side::Listener) => {
-                let message =
-                    format!("{} is no path: it does not begin with a slash", quote(&path));
-                report.refuse(at, message, format!("write {}", quote(&format!("/{path}"))))
-            }
+        let rooted = if path.starts_with('/') { path.clone() } else { format!("/{path}") };
+        if self.side == Side::Listener && rooted != path {
+            let message = format!("{} is no path: it does not begin with a slash", quote(&path));
+            return at.refuse(message, format!("write {}", quote(&rooted)));
         }
+        Some(rooted)
     }
 
-    /// What is sent as `Host` or authority; the outer `None` after an error was reported.
-    fn host(&self, field: &Field<OneText>, report: &mut Report) -> Option<Option<String>> {
-        let host = self.at.read(field).filter(|_| self.side == Side::Dialer);
-        match host {
-            Some(host) if !is_authority(&host) => {
-                let message = format!("{} is no name to ask for", quote(&host));
-                let help = "write for example `hub.example` or `hub.example:8443`";
-                report.refuse(self.at.place_of(field), message, help)
-            }
-            host => Some(host),
+    /// What is sent as `Host` or authority.
+    fn host(&self, field: &Field<OneText>) -> Option<String> {
+        let at = self.at.get(field).filter(|_| self.side == Side::Dialer)?;
+        let host = at.read()?;
+        if is_authority(&host) {
+            return Some(host);
         }
+        at.refuse(format!("{} is no name to ask for", quote(&host)), AUTHORITY_HELP)
     }
 
-    /// The headers and, of a dialer, what is to be sent as `Host`; the outer `None` after an error was reported.
-    fn headers(
-        &self,
-        field: &Field<Headers>,
-        report: &mut Report,
-    ) -> Option<(Vec<HttpHeader>, Option<String>)> {
-        let Some(at) = self.at.get(field) else { return Some((Vec::new(), None)) };
-        let mut headers = headers(&at, report)?;
-        let mut host = None;
-        if self.side == Side::Dialer {
-            headers.retain(|header| {
-                let is_host = header.name.eq_ignore_ascii_case("host");
-                if is_host {
-                    host = Some(header.value.expose().to_owned());
-                }
-                !is_host
-            });
-        }
+    /// The headers and, of a dialer, what is to be sent as `Host`.
+    fn headers(&self, field: &Field<Headers>) -> (Vec<HttpHeader>, Option<String>) {
+        let Some(at) = self.at.get(field) else { return (Vec::new(), None) };
+        let is_host = |header: &HttpHeader| {
+            self.side == Side::Dialer && header.name.eq_ignore_ascii_case("host")
+        };
+        let (hosts, headers): (Vec<_>, Vec<_>) = headers(&at).into_iter().partition(is_host);
+        let host = hosts.last().map(|header| header.value.expose().to_owned());
         if host.as_deref().is_some_and(|host| !is_authority(host)) {
-            let help = "write for example `hub.example` or `hub.example:8443`";
-            return report.refuse(&at, "the header `Host` holds no name to ask for", help);
+            at.error("the header `Host` holds no name to ask for").help(AUTHORITY_HELP);
         }
-        Some((headers, host))
+        (headers, host)
     }
 }
 
@@ -344,45 +277,41 @@ const OWN_HEADERS: [&str; 13] = [
     "upgrade",
 ];
 
-/// A map of headers; `None` after an error was reported.
-pub(super) fn headers(at: &Cursor<'_>, report: &mut Report) -> Option<Vec<HttpHeader>> {
+/// A map of headers; those that cannot be sent are reported and left out.
+pub(super) fn headers(at: &Cursor<'_>) -> Vec<HttpHeader> {
     if !matches!(at.value.data, Data::Map(_)) && !at.value.is_unset() {
         let message = format!("expected a map of headers, found {}", at.value.describe());
-        return report.refuse(at, message, "write `header: {NAME: VALUE}`");
+        at.error(message).help("write `header: {NAME: VALUE}`");
     }
     let entries = at.value.entries();
     if entries.len() > MAX_HEADERS {
-        report.error(at, format!("there are {} headers, at most {MAX_HEADERS}", entries.len()));
-        return None;
+        at.error(format!("there are {} headers, at most {MAX_HEADERS}", entries.len()));
     }
-    let headers: Vec<_> = entries.iter().map(|entry| header(at, entry, report)).collect();
-    headers.into_iter().collect()
+    let entries = entries.iter().take(MAX_HEADERS);
+    entries.filter_map(|entry| header(&entry.key, &at.child(entry))).collect()
 }
 
-fn header(map: &Cursor<'_>, entry: &Member, report: &mut Report) -> Option<HttpHeader> {
-    let at = map.child(entry);
-    let name = entry.key.clone();
+fn header(name: &str, at: &Cursor<'_>) -> Option<HttpHeader> {
     let token = |c: u8| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&c);
     if name.is_empty() || !name.bytes().all(token) {
-        let message = format!("{} is no name of a header", quote(&name));
-        return report.refuse(
-            at.key(),
-            message,
-            "a name has letters, digits and signs such as `-`",
-        );
+        let message = format!("{} is no name of a header", quote(name));
+        return at.key().refuse(message, "a name has letters, digits and signs such as `-`");
     }
-    if OWN_HEADERS.iter().any(|own| own.eq_ignore_ascii_case(&name)) {
-        let message = format!("the header {} is set by the transport", quote(&name));
-        return report.refuse(at.key(), message, "remove it");
+    if OWN_HEADERS.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+        let message = format!("the header {} is set by the transport", quote(name));
+        return at.key().refuse(message, "remove it");
     }
-    let value = coerce::text(at.value).ok();
     let printable = |c: u8| c == b'\t' || (b' '..=b'~').contains(&c);
-    // Not shown: it may be a secret.
-    let Some(value) = value.filter(|value| value.bytes().all(printable)) else {
-        let message = format!("the header {} has a value that no header can have", quote(&name));
-        return report.refuse(at.key(), message, "write printable ASCII on one line");
-    };
-    Some(HttpHeader { name, value: Secret::new(value) })
+    match coerce::text(at.value) {
+        Ok(value) if value.bytes().all(printable) => {
+            Some(HttpHeader { name: name.to_owned(), value: Secret::new(value) })
+        }
+        // Not shown: it may be a secret.
+        _ => {
+            let message = format!("the header {} has a value that no header can have", quote(name));
+            at.key().refuse(message, "write printable ASCII on one line")
+        }
+    }
 }
 
 fn is_path_byte(byte: u8) -> bool {

@@ -7,14 +7,13 @@ mod tap;
 use super::{Context, device, sockets};
 use crate::{
     address,
-    findings::Report,
     schema::{
         Field, Setting, device_listener, forwarder, handler, hop, service, target, tun_handler,
         tun_listener,
     },
     value::Cursor,
 };
-use rtun_settings::{DeviceSettings, Provider};
+use rtun_settings::DeviceSettings;
 
 pub(super) use client::read as client;
 pub(super) use server::read as server;
@@ -57,9 +56,9 @@ fn nodes<'a>(forwarder: &Cursor<'a>, context: &Context<'a>) -> Vec<Cursor<'a>> {
 }
 
 /// Says of a key of another role that it changes nothing, and `why`.
-fn without_effect<S>(at: &Cursor<'_>, field: &Field<S>, why: &str, report: &mut Report) {
+fn without_effect<S>(at: &Cursor<'_>, field: &Field<S>, why: &str) {
     if let Some(found) = at.get(field) {
-        report.info(found.key(), format!("`{}` has no effect here: {why}", written(&found)));
+        found.key().info(format!("`{}` has no effect here: {why}", written(&found)));
     }
 }
 
@@ -70,57 +69,41 @@ fn written<S>(found: &Setting<'_, S>) -> String {
 }
 
 /// Says of a client's keys that they change nothing, and `why`.
-fn without_client_keys(handler: &Cursor<'_>, why: &str, report: &mut Report) {
-    without_effect(handler, &tun_handler::KEEPALIVE, why, report);
-    without_effect(handler, &tun_handler::TTL, why, report);
-    without_effect(handler, &tun_handler::TOKEN, why, report);
+fn without_client_keys(handler: &Cursor<'_>, why: &str) {
+    without_effect(handler, &tun_handler::KEEPALIVE, why);
+    without_effect(handler, &tun_handler::TTL, why);
+    without_effect(handler, &tun_handler::TOKEN, why);
 }
 
 /// Says of a server's keys that they change nothing, and `why`.
-fn without_server_keys(handler: &Cursor<'_>, why: &str, report: &mut Report) {
-    without_effect(handler, &tun_handler::P2P, why, report);
-    without_effect(handler, &tun_handler::ALLOW, why, report);
+fn without_server_keys(handler: &Cursor<'_>, why: &str) {
+    without_effect(handler, &tun_handler::P2P, why);
+    without_effect(handler, &tun_handler::ALLOW, why);
 }
 
 /// Reports what a host has of a UDP tunnel's keys.
-pub(super) fn without_effect_on_host(
-    handler: &Cursor<'_>,
-    listener: &Cursor<'_>,
-    report: &mut Report,
-) {
+pub(super) fn without_effect_on_host(handler: &Cursor<'_>, listener: &Cursor<'_>) {
     let why = "it belongs to a UDP tunnel; a host keeps its connection alive itself";
-    without_client_keys(handler, why, report);
-    without_server_keys(handler, why, report);
+    without_client_keys(handler, why);
+    without_server_keys(handler, why);
     if let Some(router) = listener.get(&tun_listener::ROUTER) {
-        report
-            .error(router.key(), "a host has no router: that is for the server of a UDP tunnel")
+        router
+            .key()
+            .error("a host has no router: that is for the server of a UDP tunnel")
             .help("write the host's routes as `routes`");
     }
 }
 
 /// The device of the service at `at`, in the service's network namespace.
-fn tunnel_device(
-    at: &Cursor<'_>,
-    listener: &Cursor<'_>,
-    report: &mut Report,
-) -> Option<DeviceSettings> {
-    let device = device::read(listener, sockets::netns_of(at, report), report)?;
+fn tunnel_device(at: &Cursor<'_>, listener: &Cursor<'_>) -> DeviceSettings {
+    let device = device::read(listener, sockets::netns_of(at));
     let why = "a datagram is one packet";
-    without_effect(listener, &tun_listener::GSO_FRAMES, why, report);
+    without_effect(listener, &tun_listener::GSO_FRAMES, why);
     if device.mtu > MAX_MTU {
         let message =
             format!("the MTU is {}; a datagram carries at most {MAX_MTU} bytes", device.mtu);
         let help = "leave it out: 1420 bytes fit everywhere";
-        return report.refuse(listener.place_of(&device_listener::MTU), message, help);
+        listener.place_of(&device_listener::MTU).error(message).help(help);
     }
-    Some(device)
-}
-
-/// The rows of a provider that are in the configuration itself.
-fn inline<T>(provider: &Provider<T>) -> impl Iterator<Item = &T> {
-    let rows = match provider {
-        Provider::Rows(rows) => &rows.inline[..],
-        Provider::Plugin(_) => &[],
-    };
-    rows.iter().map(|row| &row.value)
+    device
 }

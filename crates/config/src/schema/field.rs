@@ -5,8 +5,8 @@ use std::{marker::PhantomData, ops::Deref, time::Duration};
 
 use crate::{
     coerce::{self, BareUnit},
-    location::At,
-    value::{Cursor, Value, same_key},
+    report::At,
+    value::{Cursor, Data, Value, same_key},
 };
 
 /// What a key's value must be.
@@ -68,6 +68,8 @@ pub(crate) struct Object {
     /// For messages: "a service".
     pub(crate) what: &'static str,
     pub(crate) lines: &'static [Line],
+    /// Whether no object has this table but as part of another.
+    pub(crate) only_shared: bool,
 }
 
 impl Line {
@@ -133,6 +135,11 @@ impl<S> Field<S> {
         Self { names, default, in_metadata, shape: PhantomData }
     }
 
+    /// The same key, whatever its shape.
+    pub(crate) const fn any(&self) -> Field<Any> {
+        Field { names: self.names, default: "", in_metadata: self.in_metadata, shape: PhantomData }
+    }
+
     /// The canonical spelling.
     pub(crate) const fn name(&self) -> &'static str {
         self.names[0]
@@ -141,10 +148,10 @@ impl<S> Field<S> {
 
 /// How a value of a shape is read. What cannot be read was reported by the check of the document.
 pub(crate) trait Readable {
-    type Output: Default;
-    fn read(at: &Cursor<'_>, unit: BareUnit) -> Option<Self::Output>;
+    type Output<'a>: Default;
+    fn read<'a>(at: &Cursor<'a>, unit: BareUnit) -> Option<Self::Output<'a>>;
     /// `text` of a table.
-    fn default(_text: &str) -> Option<Self::Output> {
+    fn default(_text: &str) -> Option<Self::Output<'_>> {
         None
     }
 }
@@ -153,8 +160,8 @@ pub(crate) trait Readable {
 #[derive(Debug)]
 pub(crate) struct OneText;
 impl Readable for OneText {
-    type Output = String;
-    fn read(at: &Cursor<'_>, _: BareUnit) -> Option<String> {
+    type Output<'a> = String;
+    fn read<'a>(at: &Cursor<'a>, _: BareUnit) -> Option<String> {
         coerce::text(at.value).ok().filter(|text| !text.is_empty())
     }
     fn default(text: &str) -> Option<String> {
@@ -166,8 +173,8 @@ impl Readable for OneText {
 #[derive(Debug)]
 pub(crate) struct Flag;
 impl Readable for Flag {
-    type Output = bool;
-    fn read(at: &Cursor<'_>, _: BareUnit) -> Option<bool> {
+    type Output<'a> = bool;
+    fn read<'a>(at: &Cursor<'a>, _: BareUnit) -> Option<bool> {
         coerce::boolean(at.value).ok()
     }
     fn default(text: &str) -> Option<bool> {
@@ -179,8 +186,8 @@ impl Readable for Flag {
 #[derive(Debug)]
 pub(crate) struct Int;
 impl Readable for Int {
-    type Output = i64;
-    fn read(at: &Cursor<'_>, _: BareUnit) -> Option<i64> {
+    type Output<'a> = i64;
+    fn read<'a>(at: &Cursor<'a>, _: BareUnit) -> Option<i64> {
         coerce::integer(at.value).ok()
     }
     fn default(text: &str) -> Option<i64> {
@@ -192,8 +199,8 @@ impl Readable for Int {
 #[derive(Debug)]
 pub(crate) struct Timespan;
 impl Readable for Timespan {
-    type Output = Duration;
-    fn read(at: &Cursor<'_>, unit: BareUnit) -> Option<Duration> {
+    type Output<'a> = Duration;
+    fn read<'a>(at: &Cursor<'a>, unit: BareUnit) -> Option<Duration> {
         coerce::span(at.value, unit).ok().map(|(span, _)| span).filter(|span| !span.is_zero())
     }
     fn default(text: &str) -> Option<Duration> {
@@ -206,8 +213,8 @@ impl Readable for Timespan {
 #[derive(Debug)]
 pub(crate) struct Period;
 impl Readable for Period {
-    type Output = Duration;
-    fn read(at: &Cursor<'_>, unit: BareUnit) -> Option<Duration> {
+    type Output<'a> = Duration;
+    fn read<'a>(at: &Cursor<'a>, unit: BareUnit) -> Option<Duration> {
         Timespan::read(at, unit)
     }
     fn default(text: &str) -> Option<Duration> {
@@ -219,8 +226,8 @@ impl Readable for Period {
 #[derive(Debug)]
 pub(crate) struct Texts;
 impl Readable for Texts {
-    type Output = Vec<(String, At)>;
-    fn read(at: &Cursor<'_>, _: BareUnit) -> Option<Self::Output> {
+    type Output<'a> = Vec<(String, At<'a>)>;
+    fn read<'a>(at: &Cursor<'a>, _: BareUnit) -> Option<Self::Output<'a>> {
         Some(texts(at, false))
     }
 }
@@ -229,13 +236,13 @@ impl Readable for Texts {
 #[derive(Debug)]
 pub(crate) struct CommaTexts;
 impl Readable for CommaTexts {
-    type Output = Vec<(String, At)>;
-    fn read(at: &Cursor<'_>, _: BareUnit) -> Option<Self::Output> {
+    type Output<'a> = Vec<(String, At<'a>)>;
+    fn read<'a>(at: &Cursor<'a>, _: BareUnit) -> Option<Self::Output<'a>> {
         Some(texts(at, true))
     }
 }
 
-fn texts(at: &Cursor<'_>, commas: bool) -> Vec<(String, At)> {
+fn texts<'a>(at: &Cursor<'a>, commas: bool) -> Vec<(String, At<'a>)> {
     let pieces = coerce::texts(at, commas).into_iter();
     pieces.filter_map(|piece| Some((piece.text.ok()?, piece.at))).collect()
 }
@@ -256,7 +263,7 @@ pub(crate) struct ObjectList;
 /// The value of a key that is there.
 #[derive(Debug)]
 pub(crate) struct Setting<'a, S> {
-    at: Cursor<'a>,
+    cursor: Cursor<'a>,
     unit: BareUnit,
     shape: PhantomData<fn() -> S>,
 }
@@ -264,27 +271,21 @@ pub(crate) struct Setting<'a, S> {
 impl<'a, S> Deref for Setting<'a, S> {
     type Target = Cursor<'a>;
     fn deref(&self) -> &Cursor<'a> {
-        &self.at
-    }
-}
-
-impl<S> From<&Setting<'_, S>> for At {
-    fn from(found: &Setting<'_, S>) -> Self {
-        Self::from(&found.at)
+        &self.cursor
     }
 }
 
 impl<'a, S> Setting<'a, S> {
     /// Its place, whatever it is.
     pub(crate) fn cursor(self) -> Cursor<'a> {
-        self.at
+        self.cursor
     }
 }
 
-impl<S: Readable> Setting<'_, S> {
+impl<'a, S: Readable> Setting<'a, S> {
     /// `None` if it is empty or cannot be read.
-    pub(crate) fn read(&self) -> Option<S::Output> {
-        S::read(&self.at, self.unit)
+    pub(crate) fn read(&self) -> Option<S::Output<'a>> {
+        S::read(&self.cursor, self.unit)
     }
 }
 
@@ -295,8 +296,8 @@ impl<'a> Cursor<'a> {
             true => (self.child_named("metadata")?, BareUnit::Seconds),
             false => (self.clone(), BareUnit::Nanoseconds),
         };
-        let at = field.names.iter().find_map(|name| owner.child_named(name))?;
-        Some(Setting { at, unit, shape: PhantomData })
+        let cursor = field.names.iter().find_map(|name| owner.child_named(name))?;
+        Some(Setting { cursor, unit, shape: PhantomData })
     }
 
     /// The value of `field` unless absent, empty, false or 0.
@@ -304,14 +305,39 @@ impl<'a> Cursor<'a> {
         self.get(field).filter(|found| !found.value.is_unset())
     }
 
+    /// What `field` says, and where. That it is absent or empty is reported as `missing`.
+    pub(crate) fn required<S: Readable>(
+        &self,
+        field: &Field<S>,
+        missing: &str,
+        help: &str,
+    ) -> Option<(S::Output<'a>, At<'a>)> {
+        let is_empty = |found: &Setting<'_, S>| matches!(&found.value.data, Data::Text(text) if text.is_empty());
+        match self.get(field).filter(|found| !is_empty(found)) {
+            Some(found) => Some((found.read()?, found.cursor.at)),
+            None => self.refuse(missing, help),
+        }
+    }
+
+    /// The object in `field`; in the place of an absent one, an empty one where `self` stands.
+    pub(crate) fn object(&self, field: &Field<In>) -> Cursor<'a> {
+        self.get(field).map_or_else(|| self.emptied(), Setting::cursor)
+    }
+
     /// What `field` says, if it says something.
-    pub(crate) fn read<S: Readable>(&self, field: &Field<S>) -> Option<S::Output> {
+    pub(crate) fn read<S: Readable>(&self, field: &Field<S>) -> Option<S::Output<'a>> {
         self.get(field)?.read()
     }
 
     /// What `field` says, or its default.
-    pub(crate) fn or_default<S: Readable>(&self, field: &Field<S>) -> S::Output {
+    pub(crate) fn or_default<S: Readable>(&self, field: &Field<S>) -> S::Output<'a> {
         self.read(field).unwrap_or_else(|| field.default())
+    }
+
+    /// The number in `field` or, if that is zero or less, its default.
+    pub(crate) fn count(&self, field: &Field<Int>) -> u32 {
+        let number = self.read(field).filter(|number| *number > 0);
+        u32::try_from(number.unwrap_or_else(|| field.default())).unwrap_or(u32::MAX)
     }
 
     /// The items of a list of objects or texts.
@@ -320,14 +346,14 @@ impl<'a> Cursor<'a> {
     }
 
     /// Where the value of `field` stands, or else the whole.
-    pub(crate) fn place_of<S>(&self, field: &Field<S>) -> At {
-        self.get(field).map_or_else(|| At::from(self), |found| At::from(&found))
+    pub(crate) fn place_of<S>(&self, field: &Field<S>) -> At<'a> {
+        self.get(field).map_or_else(|| self.at.clone(), |found| found.at.clone())
     }
 }
 
 impl<S: Readable> Field<S> {
     /// The default that its table names.
-    pub(crate) fn default(&self) -> S::Output {
+    pub(crate) fn default<'a>(&self) -> S::Output<'a> {
         let default = S::default(self.default);
         debug_assert!(default.is_some(), "{} is no default of {}", self.default, self.names[0]);
         default.unwrap_or_default()
@@ -356,10 +382,10 @@ impl KeySpec {
 ///     not_yet("key", ...);
 /// }
 /// ```
-/// A constant that nobody reads is a warning of the compiler. `metadata` before the module's name: its keys stand in the
-/// `metadata` of an object.
+/// A constant that nobody reads is a warning of the compiler. `in metadata` after the module's name: its keys stand in the
+/// `metadata` of an object. `only shared` after the text: no object has this table but as part of another.
 macro_rules! objects {
-    ($($(#[$doc:meta])* $module:ident $(in $metadata:ident)?, $what:literal { $($status:ident $args:tt;)* })*) => {$(
+    ($($(#[$doc:meta])* $module:ident $(in $metadata:ident)?, $what:literal $(, only $shared:ident)? { $($status:ident $args:tt;)* })*) => {$(
         $(#[$doc])*
         pub(crate) mod $module {
             #[allow(unused_imports, reason = "not every table uses all shapes")]
@@ -370,9 +396,13 @@ macro_rules! objects {
             pub(crate) static OBJECT: $crate::schema::field::Object = $crate::schema::field::Object {
                 what: $what,
                 lines: &[$($crate::schema::field::line!($status $args)),*],
+                only_shared: $crate::schema::field::is_one!($($shared)?),
             };
         }
-    )*};
+    )*
+        /// All tables here.
+        pub(super) static TABLES: &[&$crate::schema::field::Object] = &[$(&$module::OBJECT),*];
+    };
 }
 
 macro_rules! is_one {

@@ -1,6 +1,6 @@
 //! Keys of `metadata` by what they belong to; those of transports have a file of their own.
 
-use super::field::{KeySpec, KeyStatus, Line, Object, Shape, objects};
+use super::field::{KeySpec, KeyStatus, Line, Shape, objects};
 
 const CACHE: &str = "answers are cached by rtun's own rules, off the packet path";
 const SWITCH: &str = "an Ethernet tunnel has no register, and its keepalive needs no setting";
@@ -10,13 +10,13 @@ const ONLY_CHAIN: &str = "a host has one chain";
 
 objects! {
     /// What a command line leaves in every metadata map though it counts elsewhere.
-    left_over, "parameters of other objects" {
+    left_over, "parameters of other objects", only shared {
         silent("retries", "admission", "bypass", "resolver", "prefer", "hosts", "limiter.in", "limiter.out", "limiter.conn.in",
             "limiter.conn.out", "climiter", "rlimiter");
     }
 
     /// What GOST leaves in a hop's metadata of the parameters that become the dialer's `tls`.
-    tls_left_over, "parameters of a dialer's tls" {
+    tls_left_over, "parameters of a dialer's tls", only shared {
         silent("tls.certFile", "certFile", "cert", "tls.keyFile", "keyFile", "key", "tls.caFile", "caFile", "ca", "tls.secure",
             "secure", "tls.serverName", "serverName");
     }
@@ -71,7 +71,7 @@ objects! {
         shared(left_over);
     }
 
-    device_listener in metadata, "the metadata of a listener that is a device" {
+    device_listener in metadata, "the metadata of a `tun` or `tap` listener" {
         take(NAME: OneText, "name" | "tun.name", "the kernel's choice", "the device, at most 15 bytes");
         take(NET: CommaTexts, "net" | "tun.net", "required", "addresses with prefix length, IPv4 and IPv6, list or comma text; host bits are kept");
         take(MTU: Int, "mtu" | "tun.mtu", "1420 bytes", "68 (1280 with an IPv6 address) to 65535; 0 and less are the default");
@@ -113,7 +113,7 @@ objects! {
         take(CONNECT_TIMEOUT: Timespan, "connectTimeout", "built in", "limit for the hub's answer");
     }
 
-    proxy_connector in metadata, "the metadata of a connector to a proxy" {
+    proxy_connector in metadata, "the metadata of a connector to a proxy", only shared {
         take(TIMEOUT: Timespan, "timeout", "built in", "limit for the proxy's answer");
     }
 
@@ -147,18 +147,3 @@ objects! {
         no_effect(ONLY_CHAIN, Timespan: "failTimeout");
     }
 }
-
-/// All tables that a document may use.
-pub(super) static TABLES: &[&Object] = &[
-    &service_metadata::OBJECT,
-    &router_handler::OBJECT,
-    &tun_handler::OBJECT,
-    &tun_listener::OBJECT,
-    &tap_handler::OBJECT,
-    &tap_listener::OBJECT,
-    &router_connector::OBJECT,
-    &http_connector::OBJECT,
-    &socks5_connector::OBJECT,
-    &node_metadata::OBJECT,
-    &chain_metadata::OBJECT,
-];

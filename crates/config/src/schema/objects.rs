@@ -44,56 +44,6 @@ objects! {
         silent("status");
     }
 
-    handler, "a handler" {
-        take(TYPE: OneText, "type", "required", "`router` for a hub, `tun` for a host or a UDP tunnel, `tap` for an Ethernet tunnel");
-        take(RETRIES: Int, "retries", "0", "accepted; a host tries every other node at once when one fails. No effect on a hub");
-        take(CHAIN: OneText, "chain", "the only one that leads to a hub", "the chain a host connects by");
-        take(CHAIN_GROUP: In(chain_group), "chainGroup", "none", "another way to write it");
-        take(AUTHER: OneText, "auther", "anyone", "the name of an auther that may admit; hubs and servers only");
-        take(AUTHERS: Texts, "authers", "anyone", "names of authers, of which any may admit; hubs and servers only");
-        take(AUTH: In(auth), "auth", "anyone", "one user; counts only without a named auther. Of a `tap` handler the [cipher and its password](configuration.md#ethernet-tunnels)");
-        elsewhere("tls");
-        not_yet("limiter", "observer");
-        metadata();
-    }
-
-    listener_base, "every listener" {
-        take(TYPE: OneText, "type", "tcp", "`tun` for a host, `tap` for an Ethernet tunnel; for a hub `tcp`, `tls`, `ws`, `wss`, `quic`, `grpc`, `h2`, `h2c`, `mtcp`, `mtls`, `mws`, `mwss`");
-        take(TLS: In(listener_tls), "tls", "none", "of types that encrypt");
-        metadata();
-    }
-
-    listener, "a listener" {
-        shared(listener_base);
-        elsewhere("chain", "chainGroup");
-        misplaced("put `auther` into the handler", "auther");
-        misplaced("put `authers` into the handler", "authers");
-        misplaced("put `auth` into the handler", "auth");
-    }
-
-    more_listener, "another listener" {
-        take(ADDR: OneText, "addr", "the service's", "`host:port` to listen on");
-        shared(listener_base);
-    }
-
-    chain_group, "a chain group" {
-        take(CHAINS: Any, "chains", "none", "exactly one chain");
-        not_yet("selector");
-    }
-
-    forwarder, "a forwarder" {
-        take(HOP: OneText, "hop" | "name", "none", "the name of one of `hops` whose node is meant");
-        take(SELECTOR: In(selector), "selector", "none", "as in a hop");
-        take(NODES: ObjectList(target), "nodes", "required", "a host: exactly one node; the client of a UDP tunnel: its servers, tried in their order");
-        not_yet("hopGroup");
-    }
-
-    target, "a forwarder's node" {
-        silent("name");
-        take(ADDR: OneText, "addr", "required", "the name the host reports: 1 to 255 bytes without blanks, case counts; or, with a port, the server of a UDP tunnel");
-        elsewhere("network", "bypass", "bypasses", "protocol", "host", "path", "filter", "matcher", "probe", "auth", "http", "tls", "metadata");
-    }
-
     chain, "a chain" {
         take(NAME: OneText, "name", "required", "unique");
         take(HOPS: ObjectList(hop), "hops", "required", "up to 8: proxies, then the hubs. A hop without nodes is a reference by name to `hops`");
@@ -111,6 +61,69 @@ objects! {
         metadata();
     }
 
+    log, "the log" {
+        take(OUTPUT: OneText, "output", "stderr", "`stderr`, `stdout`, `none`, or a file's path");
+        take(LEVEL: OneText, "level", "info", "`trace`, `debug`, `info`, `warn`, `error`; `fatal` counts as `error`; another one counts as `info`, with a warning, as GOST does");
+        take(FORMAT: OneText, "format", "json", "`json` or `text`; another one counts as `json`, with a warning");
+        not_yet("rotation");
+    }
+
+    metrics, "the metrics" {
+        take(ADDR: OneText, "addr", "required", "`host:port`, or `unix://` and the path of a socket");
+        take(PATH: OneText, "path", "/metrics", "of the URL");
+        take(AUTH: In(auth), "auth", "anyone", "one user; HTTP Basic");
+        take(AUTHER: OneText, "auther", "anyone", "the name of an auther, which counts instead of `auth`; its users stand in the configuration itself");
+    }
+
+    sockopts, "socket options" {
+        take(SO_MARK: Int, "mark", "none", "old spelling of `so_mark` in the metadata");
+    }
+
+    socket_fields, "what opens sockets" {
+        take(INTERFACE: CommaTexts, "interface", "none", "old spelling of `interface` in the metadata");
+        take(SOCKOPTS: In(sockopts), "sockopts", "none", "`mark`: old spelling of `so_mark` in the metadata");
+    }
+
+    handler, "a handler" {
+        take(TYPE: OneText, "type", "required", "`router` for a hub, `tun` for a host or a UDP tunnel, `tap` for an Ethernet tunnel");
+        take(RETRIES: Int, "retries", "0", "accepted; a host tries every other node at once when one fails. No effect on a hub");
+        take(CHAIN: OneText, "chain", "the only one that leads to a hub", "the chain a host connects by");
+        take(CHAIN_GROUP: In(chain_group), "chainGroup", "none", "another way to write it");
+        take(AUTHER: OneText, "auther", "anyone", "the name of an auther that may admit; hubs and servers only");
+        take(AUTHERS: Texts, "authers", "anyone", "names of authers, of which any may admit; hubs and servers only");
+        take(AUTH: In(auth), "auth", "anyone", "one user; counts only without a named auther. Of a `tap` handler the [cipher and its password](configuration.md#ethernet-tunnels)");
+        elsewhere("tls");
+        not_yet("limiter", "observer");
+        metadata();
+    }
+
+    listener, "a listener" {
+        shared(listener_base);
+        elsewhere("chain", "chainGroup");
+        misplaced("put `auther` into the handler", "auther");
+        misplaced("put `authers` into the handler", "authers");
+        misplaced("put `auth` into the handler", "auth");
+    }
+
+    more_listener, "another listener" {
+        take(ADDR: OneText, "addr", "the service's", "`host:port` to listen on");
+        shared(listener_base);
+    }
+
+    forwarder, "a forwarder" {
+        take(HOP: OneText, "hop" | "name", "none", "the name of one of `hops` whose node is meant");
+        take(SELECTOR: In(selector), "selector", "none", "as in a hop");
+        take(NODES: ObjectList(target), "nodes", "required", "a host: exactly one node; the client of a UDP tunnel: its servers, tried in their order");
+        not_yet("hopGroup");
+    }
+
+    selector, "a selector" {
+        take(STRATEGY: OneText, "strategy", "round", "`round`, `rr`: the next one each time; `random`, `rand`: any, by weight; `fifo`, `ha`: the first that works; `hash`: by the host's name");
+        take(MAX_FAILS: Int, "maxFails", "1", "after that many failures a node is left out");
+        take(FAIL_TIMEOUT: Period, "failTimeout", "10s", "for that long");
+        not_yet("maxLatency");
+    }
+
     node, "a node" {
         take(NAME: OneText, "name", "its address", "for log lines");
         take(ADDR: OneText, "addr", "required", "`host:port` of a hub or proxy");
@@ -123,6 +136,23 @@ objects! {
         elsewhere("filter", "matcher", "http", "tls");
         take(PROBE: In(probe), "probe", "none", "tries the node without need");
         metadata();
+    }
+
+    chain_group, "a chain group" {
+        take(CHAINS: Any, "chains", "none", "exactly one chain");
+        not_yet("selector");
+    }
+
+    listener_base, "every listener" {
+        take(TYPE: OneText, "type", "tcp", "`tun` for a host, `tap` for an Ethernet tunnel; for a hub `tcp`, `tls`, `ws`, `wss`, `quic`, `grpc`, `h2`, `h2c`, `mtcp`, `mtls`, `mws`, `mwss`");
+        take(TLS: In(listener_tls), "tls", "none", "of types that encrypt");
+        metadata();
+    }
+
+    target, "a forwarder's node" {
+        silent("name");
+        take(ADDR: OneText, "addr", "required", "the name the host reports: 1 to 255 bytes without blanks, case counts; or, with a port, the server of a UDP tunnel");
+        elsewhere("network", "bypass", "bypasses", "protocol", "host", "path", "filter", "matcher", "probe", "auth", "http", "tls", "metadata");
     }
 
     connector, "a connector" {
@@ -144,41 +174,11 @@ objects! {
         shared(dialer);
     }
 
-    socket_fields, "what opens sockets" {
-        take(INTERFACE: CommaTexts, "interface", "none", "old spelling of `interface` in the metadata");
-        take(SOCKOPTS: In(sockopts), "sockopts", "none", "`mark`: old spelling of `so_mark` in the metadata");
-    }
-
-    sockopts, "socket options" {
-        take(SO_MARK: Int, "mark", "none", "old spelling of `so_mark` in the metadata");
-    }
-
     probe, "a probe" {
         take(TYPE: OneText, "type", "tcp", "`tcp`: the node is connected to");
         no_effect("the node's own address is probed", OneText: "addr");
         take(INTERVAL: Period, "interval", "30s", "time between two attempts");
         take(TIMEOUT: Period, "timeout", "10s", "limit of one");
         elsewhere("httpPath", "httpHost", "httpHeaders", "expectedStatus", "command");
-    }
-
-    selector, "a selector" {
-        take(STRATEGY: OneText, "strategy", "round", "`round`, `rr`: the next one each time; `random`, `rand`: any, by weight; `fifo`, `ha`: the first that works; `hash`: by the host's name");
-        take(MAX_FAILS: Int, "maxFails", "1", "after that many failures a node is left out");
-        take(FAIL_TIMEOUT: Period, "failTimeout", "10s", "for that long");
-        not_yet("maxLatency");
-    }
-
-    metrics, "the metrics" {
-        take(ADDR: OneText, "addr", "required", "`host:port`, or `unix://` and the path of a socket");
-        take(PATH: OneText, "path", "/metrics", "of the URL");
-        take(AUTH: In(auth), "auth", "anyone", "one user; HTTP Basic");
-        take(AUTHER: OneText, "auther", "anyone", "the name of an auther, which counts instead of `auth`; its users stand in the configuration itself");
-    }
-
-    log, "the log" {
-        take(OUTPUT: OneText, "output", "stderr", "`stderr`, `stdout`, `none`, or a file's path");
-        take(LEVEL: OneText, "level", "info", "`trace`, `debug`, `info`, `warn`, `error`; `fatal` counts as `error`; another one counts as `info`, with a warning, as GOST does");
-        take(FORMAT: OneText, "format", "json", "`json` or `text`; another one counts as `json`, with a warning");
-        not_yet("rotation");
     }
 }

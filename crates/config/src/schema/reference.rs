@@ -2,36 +2,20 @@
 
 use super::{
     field::{KeyStatus, Object, Shape},
-    metadata,
-    objects::root,
-    rows, tls, transports,
+    metadata, objects, rows, tls, transports,
 };
 
 /// The pages of docs/, each with its tables in order.
 fn pages() -> [Page; 3] {
-    let mut objects: Vec<&'static Object> = vec![&root::OBJECT];
-    let mut next = 0;
-    while let Some(object) = objects.get(next) {
-        for line in object.lines {
-            let inner = line.keys().into_iter().filter_map(|key| match key.shape {
-                Shape::In(inner) | Shape::ObjectList(inner) => Some(inner),
-                _ => None,
-            });
-            for inner in inner.chain(line.shared()) {
-                if !contains(&objects, inner) {
-                    objects.push(inner);
-                }
-            }
-        }
-        next += 1;
-    }
-    let tables: Vec<_> = rows::TABLES.iter().chain(tls::TABLES).copied().collect();
-    objects.retain(|object| !contains(&tables, object) && !object.taken().is_empty());
-    let metadata = metadata::TABLES.iter().chain(transports::TABLES).copied().collect();
+    let shown = |tables: &[&'static Object]| -> Vec<_> {
+        tables.iter().copied().filter(|table| !table.only_shared).collect()
+    };
+    let mut objects = shown(objects::TABLES);
+    objects.retain(|object| !object.taken().is_empty());
     [
         ("configuration-reference.md", objects),
-        ("configuration-tables.md", tables),
-        ("configuration-metadata.md", metadata),
+        ("configuration-tables.md", shown(&[rows::TABLES, tls::TABLES].concat())),
+        ("configuration-metadata.md", shown(&[metadata::TABLES, transports::TABLES].concat())),
     ]
 }
 

@@ -1,7 +1,7 @@
 //! The keys of tables and lists, of their rows, and of where rows are: sources and plugins.
 
 use super::{
-    field::{KeySpec, KeyStatus, Line, Object, Shape, objects},
+    field::{KeySpec, KeyStatus, Line, Shape, objects},
     tls::client_tls,
 };
 
@@ -89,20 +89,3 @@ objects! {
         shared(rows_from);
     }
 }
-
-/// All tables here.
-pub(super) static TABLES: &[&Object] = &[
-    &rows_from::OBJECT,
-    &file_source::OBJECT,
-    &redis_source::OBJECT,
-    &http_source::OBJECT,
-    &plugin::OBJECT,
-    &auther::OBJECT,
-    &auth::OBJECT,
-    &user::OBJECT,
-    &router::OBJECT,
-    &route::OBJECT,
-    &ingress::OBJECT,
-    &rule::OBJECT,
-    &admission::OBJECT,
-];

@@ -1,6 +1,6 @@
 //! The keys of `tls`: of the whole configuration, a listener, a dialer.
 
-use super::field::{KeySpec, KeyStatus, Line, Object, Shape, objects};
+use super::field::{KeySpec, KeyStatus, Line, Shape, objects};
 
 const OF_DIALER: &str = "it belongs to the `tls` of a dialer";
 const OF_LISTENER: &str = "it belongs to the `tls` of a listener";
@@ -60,13 +60,3 @@ objects! {
         not_yet("certFile", "keyFile", "caFile", "options");
     }
 }
-
-/// All tables here.
-pub(super) static TABLES: &[&Object] = &[
-    &tls_files::OBJECT,
-    &top_tls::OBJECT,
-    &listener_tls::OBJECT,
-    &dialer_tls::OBJECT,
-    &tls_options::OBJECT,
-    &client_tls::OBJECT,
-];

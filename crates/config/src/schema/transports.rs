@@ -43,7 +43,7 @@ objects! {
         no_effect(DIAL, Timespan: "handshakeTimeout");
     }
 
-    web_socket in metadata, "the metadata of WebSocket" {
+    web_socket in metadata, "the metadata of WebSocket", only shared {
         take(PATH: OneText, "ws.path" | "path", "/ws", "of the request; at a listener one that ends in a slash stands for all that begin with it");
         take(HEADER: Headers, "ws.header" | "header", "none", "a map of headers sent with the request, or by a listener with the answer");
         no_effect(BUFFER, Int: "ws.readBufferSize", "readBufferSize", "ws.writeBufferSize", "writeBufferSize");
@@ -97,13 +97,12 @@ objects! {
         take(HEADER: Headers, "header", "none", "a map of headers sent with the request");
     }
 
-    grpc in metadata, "the metadata of `grpc`" {
+    grpc in metadata, "the metadata of `grpc`", only shared {
         take(PATH: OneText, "grpc.path" | "path", "/GostTunel/Tunnel", "`SERVICE` or `SERVICE/METHOD`");
         take(INSECURE: Flag, "grpc.insecure" | "grpcInsecure" | "insecure", "false", "no TLS");
-        take(KEEPALIVE: Flag, "grpc.keepalive" | "keepalive", "false", "whether there are pings");
-        take(KEEPALIVE_TIME: Timespan, "grpc.keepalive.time" | "keepalive.time", "30s, listener 60s", "time without traffic before one");
-        take(KEEPALIVE_TIMEOUT: Timespan, "grpc.keepalive.timeout" | "keepalive.timeout", "30s", "without an answer for this long a connection ends");
-        take(WITHOUT_CALLS: Flag, "grpc.keepalive.permitWithoutStream" | "keepalive.permitWithoutStream", "false", "whether there are pings without a call");
+        no_effect(KEEPALIVE, Flag: "grpc.keepalive", "keepalive");
+        no_effect(KEEPALIVE, Timespan: "grpc.keepalive.time", "keepalive.time", "grpc.keepalive.timeout", "keepalive.timeout");
+        no_effect(KEEPALIVE, Flag: "grpc.keepalive.permitWithoutStream", "keepalive.permitWithoutStream");
     }
 
     grpc_listener in metadata, "the metadata of a `grpc` listener" {
@@ -118,23 +117,6 @@ objects! {
         no_effect(DIAL, Timespan: "grpc.minConnectTimeout", "minConnectTimeout");
     }
 }
-
-/// All tables that a document may use.
-pub(super) static TABLES: &[&Object] = &[
-    &any_listener::OBJECT,
-    &tcp::OBJECT,
-    &tcp_below::OBJECT,
-    &tcp_dialer::OBJECT,
-    &tls_dialer::OBJECT,
-    &ws_listener::OBJECT,
-    &ws_dialer::OBJECT,
-    &mux::OBJECT,
-    &quic::OBJECT,
-    &http2::OBJECT,
-    &http2_dialer::OBJECT,
-    &grpc_listener::OBJECT,
-    &grpc_dialer::OBJECT,
-];
 
 /// The tables of a listener's transport, `None` if it is not supported.
 pub(super) fn of_listener(name: &str) -> Option<Vec<&'static Object>> {

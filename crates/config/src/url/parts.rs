@@ -1,18 +1,16 @@
-//! The parts of a command-line URL with their places, and the tools both kinds of URL are translated with.
-
-use base64::{
-    Engine, alphabet,
-    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
-};
+//! The parts of a command-line URL with their places.
 
 use crate::{
     address,
-    findings::{Code, Report},
+    findings::Code,
     location::{Position, quote},
+    report::{At, Report},
     schema::Types,
     suggest,
-    value::{Data, Member, Value, same_key},
+    value::{Member, Value, same_key},
 };
+
+use super::field;
 
 /// Most bytes of a URL argument.
 const MAX_URL: usize = 16 << 10;
@@ -30,8 +28,8 @@ pub(super) struct Parts {
     pub(super) host: UrlPiece,
     /// After the first slash, percent-encoded.
     pub(super) path: UrlPiece,
-    /// The first of each key.
-    pub(super) params: Vec<Param>,
+    /// Decoded; the first of each key.
+    pub(super) params: Vec<Member>,
 }
 
 /// A text and its place in the argument.
@@ -41,21 +39,9 @@ pub(super) struct UrlPiece {
     pub(super) place: Position,
 }
 
-/// One query parameter, decoded.
-pub(super) struct Param {
-    pub(super) key: UrlPiece,
-    pub(super) value: Value,
-}
-
-impl From<Member> for Param {
-    fn from(entry: Member) -> Self {
-        Self { key: UrlPiece { text: entry.key, place: entry.place }, value: entry.value }
-    }
-}
-
-impl From<Param> for Member {
-    fn from(param: Param) -> Self {
-        Self { key: param.key.text, place: param.key.place, value: param.value }
+impl UrlPiece {
+    pub(super) fn value(&self) -> Value {
+        Value::text(&self.text, self.place)
     }
 }
 
@@ -65,84 +51,112 @@ pub(super) struct Auth {
     pub(super) password: Option<UrlPiece>,
 }
 
-impl UrlPiece {
-    pub(super) fn value(&self) -> Value {
-        Value::new(self.place, Data::Text(self.text.clone()))
-    }
-}
-
 impl Auth {
+    fn password(&self) -> Option<&UrlPiece> {
+        self.password.as_ref().filter(|password| !password.text.is_empty())
+    }
+
     /// C09: every user of the machine sees other programs' command lines.
-    pub(super) fn warn_of_password(&self, report: &mut Report) {
-        let Some(password) = self.password.as_ref().filter(|p| !p.text.is_empty()) else { return };
+    pub(super) fn warn_of_password(&self, report: &Report) {
+        let Some(password) = self.password() else { return };
+        let message = "every user of this machine can read a password on the command line";
         report
-            .coded(
-                Code::C09,
-                password.place,
-                "every user of this machine can read a password on the command line",
-            )
+            .at(password.place)
+            .coded(Code::C09, message)
             .help("put it into a file that only rtun's user can read, and name that with -C");
     }
 
     pub(super) fn value(&self) -> Value {
-        let mut entries = vec![entry("username", self.user.value())];
-        if let Some(password) = self.password.as_ref().filter(|p| !p.text.is_empty()) {
-            entries.push(entry("password", password.value()));
-        }
-        Value::new(self.user.place, Data::Map(entries))
+        let user = field("username", self.user.value());
+        let password = field("password", self.password().map(UrlPiece::value));
+        Value::map([user, password], self.user.place)
     }
 }
 
-/// An entry whose key stands where its value stands.
-pub(super) fn entry(key: &str, value: Value) -> Member {
-    Member { key: key.to_owned(), place: value.place, value }
-}
-
-/// Scans an argument, keeping byte offsets of the original text.
+/// An argument whose parts are slices of `text`, which is how their places are known.
 struct Argument<'a> {
     text: &'a str,
     number: u32,
+    report: &'a Report,
 }
 
 impl<'a> Argument<'a> {
-    fn place(&self, start: usize, end: usize) -> Position {
+    fn place(&self, part: &str) -> Position {
         let count = |text: &str| u32::try_from(text.chars().count()).unwrap_or(u32::MAX);
-        Position {
-            text: self.number,
-            line: 1,
-            column: count(&self.text[..start]) + 1,
-            width: count(&self.text[start..end]).max(1),
+        let start = part.as_ptr() as usize - self.text.as_ptr() as usize;
+        let column = count(&self.text[..start]) + 1;
+        Position { text: self.number, line: 1, column, width: count(part).max(1) }
+    }
+
+    fn at(&self, part: &str) -> At<'a> {
+        self.report.at(self.place(part))
+    }
+
+    fn piece(&self, part: &str) -> UrlPiece {
+        UrlPiece { text: part.to_owned(), place: self.place(part) }
+    }
+
+    fn decoded(&self, part: &str, plus_is_blank: bool) -> Option<UrlPiece> {
+        let text = percent_decode(part, plus_is_blank).or_else(|| {
+            let help = "write a `%` itself as %25";
+            self.at(part).refuse("this is not percent-encoded UTF-8", help)
+        })?;
+        Some(UrlPiece { text, ..self.piece(part) })
+    }
+
+    fn scheme(&self, part: &str) -> Option<UrlPiece> {
+        let valid = part.starts_with(|c: char| c.is_ascii_alphabetic())
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+        if !valid {
+            self.at(part).error(format!("{} is no scheme", quote(part)));
+            return None;
         }
+        let lower = part.to_ascii_lowercase();
+        let text = if lower == "https" { "http+tls".to_owned() } else { lower };
+        Some(UrlPiece { text, ..self.piece(part) })
     }
 
-    fn piece(&self, start: usize, end: usize) -> UrlPiece {
-        UrlPiece { text: self.text[start..end].to_owned(), place: self.place(start, end) }
+    fn user(&self, part: &str) -> Option<Auth> {
+        let (user, password) = match part.split_once(':') {
+            Some((user, password)) => (user, Some(password)),
+            None => (part, None),
+        };
+        let user = self.decoded(user, false)?;
+        let password = match password {
+            Some(password) => Some(self.decoded(password, false)?),
+            None => None,
+        };
+        Some(Auth { user, password })
     }
 
-    /// The first of `chars` from `from`, or the end.
-    fn find(&self, from: usize, to: usize, chars: &[char]) -> usize {
-        self.text[from..to].find(chars).map_or(to, |n| from + n)
-    }
-
-    fn decoded(
-        &self,
-        start: usize,
-        end: usize,
-        plus_is_blank: bool,
-        report: &mut Report,
-    ) -> Option<UrlPiece> {
-        let mut piece = self.piece(start, end);
-        match percent_decode(&piece.text, plus_is_blank) {
-            Some(text) => piece.text = text,
-            None => {
-                return report.refuse(
-                    piece.place,
-                    "this is not percent-encoded UTF-8",
-                    "write a `%` itself as %25",
-                );
+    fn params(&self, query: &str) -> Option<Vec<Member>> {
+        let mut params: Vec<Member> = Vec::new();
+        for part in query.split('&').filter(|part| !part.is_empty()) {
+            let param = self.param(part)?;
+            let at = self.report.at(param.place);
+            if params.len() >= MAX_PARAMS {
+                at.error(format!("a URL has at most {MAX_PARAMS} parameters"));
+                return None;
+            }
+            if params.iter().any(|p| same_key(&p.key, &param.key)) {
+                at.warning(format!("{} is given twice: the first counts", quote(&param.key)))
+                    .help("put several values into one, separated by commas");
+            } else {
+                params.push(param);
             }
         }
-        Some(piece)
+        Some(params)
+    }
+
+    fn param(&self, part: &str) -> Option<Member> {
+        if part.contains(';') {
+            let help = "write `&`, or %3B for the character itself";
+            return self.at(part).refuse("a `;` does not separate parameters", help);
+        }
+        let (key, value) = part.split_once('=').unwrap_or(part.split_at(part.len()));
+        let key = self.decoded(key, true)?;
+        let value = self.decoded(value, true)?.value();
+        Some(Member { key: key.text, place: key.place, value })
     }
 }
 
@@ -150,123 +164,54 @@ impl<'a> Argument<'a> {
 ///
 /// `://` missing or a leading `:` means no scheme, and `https` means `http+tls`. The host is cut out before
 /// anything in it is looked at: it may hold commas and port ranges.
-pub(super) fn parse(flag: &str, text: &str, report: &mut Report) -> Option<Parts> {
+pub(super) fn parse(flag: &str, text: &str, report: &Report) -> Option<Parts> {
     let text = text.trim();
-    let number = report.texts.add(flag, text);
-    let argument = Argument { text, number };
-    let whole = argument.place(0, text.len());
+    let argument = Argument { text, number: report.add_text(flag, text), report };
+    let whole = argument.place(text);
     if text.is_empty() {
-        report.error(whole, format!("{flag} has an empty URL"));
+        report.at(whole).error(format!("{flag} has an empty URL"));
         return None;
     }
     if text.len() > MAX_URL {
-        report.error(argument.place(0, 1), format!("{flag} has more than {MAX_URL} bytes"));
+        let start = Position { width: 1, ..whole };
+        report.at(start).error(format!("{flag} has more than {MAX_URL} bytes"));
         return None;
     }
     if let Some(hash) = text.find('#') {
-        return report.refuse(
-            argument.place(hash, text.len()),
-            "a `#` would cut the URL off here",
-            "write a `#` itself as %23",
-        );
+        let (message, help) = ("a `#` would cut the URL off here", "write a `#` itself as %23");
+        return argument.at(&text[hash..]).refuse(message, help);
     }
-    let (scheme, start) = match text.find("://") {
-        Some(end) if !text.starts_with(':') => (Some(scheme(&argument, end, report)?), end + 3),
-        _ => (None, 0),
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme, rest)) if !text.starts_with(':') => (Some(argument.scheme(scheme)?), rest),
+        _ => (None, text),
     };
-    let authority_end = argument.find(start, text.len(), &['/', '?']);
-    if splits_user_info(&text[start..], authority_end - start) {
-        return report.refuse(
-            argument.place(start, authority_end),
-            "a user name or password is cut off here",
-            "write a `/` in it as %2F and a `?` as %3F",
-        );
+    let (authority, rest) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    if splits_user_info(authority, rest) {
+        let help = "write a `/` in it as %2F and a `?` as %3F";
+        return argument.at(authority).refuse("a user name or password is cut off here", help);
     }
-    let (user, host_start) = match text[start..authority_end].rfind('@') {
-        Some(n) => (Some(user(&argument, start, start + n, report)?), start + n + 1),
-        None => (None, start),
+    let (user, host) = match authority.rsplit_once('@') {
+        Some((user, host)) => (Some(argument.user(user)?), host),
+        None => (None, authority),
     };
-    let mut host = argument.piece(host_start, authority_end);
-    host.text = address::unescape_zone(&host.text);
-    let path_end = argument.find(authority_end, text.len(), &['?']);
-    let path = argument.piece(authority_end, path_end);
-    let params = params(&argument, path_end, report)?;
-    Some(Parts { whole, scheme, user, host, path, params })
+    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+    Some(Parts {
+        whole,
+        scheme,
+        user,
+        host: UrlPiece { text: address::unescape_zone(host), ..argument.piece(host) },
+        path: argument.piece(path),
+        params: argument.params(query)?,
+    })
 }
 
-/// Whether `text`, which begins with an authority of `end` bytes, looks like a password with a `/` or `?` in
-/// it: an `@` comes later, and what would be the port is none.
-fn splits_user_info(text: &str, end: usize) -> bool {
-    let (authority, rest) = text.split_at(end);
+/// Whether a password with a `/` or `?` in it was taken for an authority and the rest: an `@` comes later, and what would be
+/// the port is none.
+fn splits_user_info(authority: &str, rest: &str) -> bool {
     let port = authority.rsplit_once(':').map(|(_, port)| port);
     !authority.contains('@')
         && rest.contains('@')
         && port.is_some_and(|port| port.contains(|c: char| !c.is_ascii_digit() && c != '-'))
-}
-
-fn scheme(argument: &Argument<'_>, end: usize, report: &mut Report) -> Option<UrlPiece> {
-    let mut piece = argument.piece(0, end);
-    let valid = piece.text.starts_with(|c: char| c.is_ascii_alphabetic())
-        && piece.text.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
-    if !valid {
-        report.error(piece.place, format!("{} is no scheme", quote(&piece.text)));
-        return None;
-    }
-    piece.text.make_ascii_lowercase();
-    if piece.text == "https" {
-        piece.text = "http+tls".to_owned();
-    }
-    Some(piece)
-}
-
-fn user(argument: &Argument<'_>, start: usize, end: usize, report: &mut Report) -> Option<Auth> {
-    let colon = argument.find(start, end, &[':']);
-    let user = argument.decoded(start, colon, false, report)?;
-    let password = match colon < end {
-        true => Some(argument.decoded(colon + 1, end, false, report)?),
-        false => None,
-    };
-    Some(Auth { user, password })
-}
-
-fn params(argument: &Argument<'_>, question: usize, report: &mut Report) -> Option<Vec<Param>> {
-    let mut params: Vec<Param> = Vec::new();
-    let mut start = question + 1;
-    while start < argument.text.len() {
-        let end = argument.find(start, argument.text.len(), &['&']);
-        if end > start {
-            let param = param(argument, start, end, report)?;
-            if params.len() >= MAX_PARAMS {
-                report.error(param.key.place, format!("a URL has at most {MAX_PARAMS} parameters"));
-                return None;
-            }
-            match params.iter().find(|p| same_key(&p.key.text, &param.key.text)) {
-                None => params.push(param),
-                Some(_) => {
-                    let key = quote(&param.key.text);
-                    report
-                        .warning(param.key.place, format!("{key} is given twice: the first counts"))
-                        .help("put several values into one, separated by commas");
-                }
-            }
-        }
-        start = end + 1;
-    }
-    Some(params)
-}
-
-fn param(argument: &Argument<'_>, start: usize, end: usize, report: &mut Report) -> Option<Param> {
-    if argument.text[start..end].contains(';') {
-        return report.refuse(
-            argument.place(start, end),
-            "a `;` does not separate parameters",
-            "write `&`, or %3B for the character itself",
-        );
-    }
-    let equals = argument.find(start, end, &['=']);
-    let key = argument.decoded(start, equals, true, report)?;
-    let value = argument.decoded((equals + 1).min(end), end, true, report)?;
-    Some(Param { key, value: value.value() })
 }
 
 fn percent_decode(text: &str, plus_is_blank: bool) -> Option<String> {
@@ -292,11 +237,10 @@ pub(super) fn halves(
     parts: &Parts,
     first: &'static Types,
     second: &'static Types,
-    report: &mut Report,
+    report: &Report,
 ) -> Option<(UrlPiece, UrlPiece)> {
     let Some(scheme) = &parts.scheme else {
-        return report.refuse(
-            parts.whole,
+        return report.at(parts.whole).refuse(
             "the URL has no scheme",
             match first.what {
                 "handler" => {
@@ -311,8 +255,7 @@ pub(super) fn halves(
         [one] => (one, one),
         [a, b] => (a, b),
         _ => {
-            return report.refuse(
-                scheme.place,
+            return report.at(scheme.place).refuse(
                 format!("{} has more than two parts", quote(&scheme.text)),
                 "write for example `router+tls`",
             );
@@ -333,152 +276,10 @@ pub(super) fn halves(
             let (types, name) = if known_first { (second, b) } else { (first, a) };
             let help = suggest::did_you_mean(name, types.names());
             let message = format!("there is no {} {}", types.what, quote(name));
-            report.error(scheme.place, message).maybe_help(help);
+            report.at(scheme.place).error(message).maybe_help(help);
             None
         }
     }
-}
-
-/// The parameters of a URL as they are taken out one by one.
-pub(super) struct Params(pub(super) Vec<Param>);
-
-impl Params {
-    /// Removes the first of `keys` that is present and not empty, and all the others.
-    pub(super) fn take(&mut self, keys: &[&str]) -> Option<Param> {
-        let mut found = None;
-        for key in keys {
-            if let Some(at) = self.0.iter().position(|p| same_key(&p.key.text, key)) {
-                let param = self.0.remove(at);
-                found = found.or(Some(param).filter(|p| !p.value.is_unset()));
-            }
-        }
-        found
-    }
-
-    /// The parameters meant for the place with this prefix: its own, without the prefix, and those without
-    /// any of `prefixes`.
-    pub(super) fn metadata(&self, prefix: &str, prefixes: &[&str]) -> Vec<Member> {
-        let mut entries: Vec<Member> = Vec::new();
-        for param in &self.0 {
-            let key = &param.key.text;
-            let own = strip(key, prefix);
-            let others = prefixes.iter().any(|other| strip(key, other).is_some());
-            let Some(key) = own.or((!others).then_some(key.as_str())) else { continue };
-            let entry =
-                Member { key: key.to_owned(), place: param.key.place, value: param.value.clone() };
-            match entries.iter_mut().find(|e| same_key(&e.key, key)) {
-                // The one with the prefix is the more exact one.
-                Some(old) if own.is_some() => *old = entry,
-                Some(_) => {}
-                None => entries.push(entry),
-            }
-        }
-        entries
-    }
-
-    /// `auth=`: base64 of `user:password`. `Err` after an error was reported.
-    pub(super) fn take_auth(&mut self, report: &mut Report) -> Result<Option<Auth>, ()> {
-        let Some(param) = self.take(&["auth"]) else { return Ok(None) };
-        let place = param.value.place;
-        let Some(text) = text(&param.value).and_then(decode_base64) else {
-            report
-                .error(place, "auth= is not base64")
-                .help("encode user:password, or write user:password@ before the host");
-            return Err(());
-        };
-        let (user, password) = match text.split_once(':') {
-            Some((user, password)) => (user, Some(password)),
-            None => (text.as_str(), None),
-        };
-        let piece = |text: &str| UrlPiece { text: text.to_owned(), place };
-        Ok(Some(Auth { user: piece(user), password: password.map(piece) }))
-    }
-
-    /// The selector, if any of its parameters is there; the others get their defaults.
-    pub(super) fn take_selector(&mut self) -> Option<Value> {
-        let strategy = self.take(&["strategy"]);
-        let max_fails = self.take(&["maxFails", "max_fails"]);
-        let fail_timeout = self.take(&["failTimeout", "fail_timeout"]);
-        let place =
-            [&strategy, &max_fails, &fail_timeout].into_iter().flatten().next()?.value.place;
-        let or = |param: Option<Param>, default: Data| {
-            param.map_or(Value::new(place, default), |p| p.value)
-        };
-        let entries = vec![
-            entry("strategy", or(strategy, Data::Text("round".to_owned()))),
-            entry("maxFails", or(max_fails, Data::Int(1))),
-            entry("failTimeout", or(fail_timeout, Data::Text("30s".to_owned()))),
-        ];
-        Some(Value::new(place, Data::Map(entries)))
-    }
-
-    /// Entries of a `tls` object: of each pair a key of it, and the parameters it may be given as.
-    pub(super) fn take_tls(&mut self, keys: &[(&str, [&str; 2])]) -> Vec<Member> {
-        let taken = keys.iter().filter_map(|(name, keys)| {
-            let param = self.take(keys)?;
-            Some(entry(name, param.value))
-        });
-        taken.collect()
-    }
-
-    /// Certificate files, as entries of a `tls` object.
-    pub(super) fn take_tls_files(&mut self) -> Vec<Member> {
-        [
-            ("certFile", ["tls.certFile", "certFile", "cert"]),
-            ("keyFile", ["tls.keyFile", "keyFile", "key"]),
-            ("caFile", ["tls.caFile", "caFile", "ca"]),
-        ]
-        .into_iter()
-        .filter_map(|(name, keys)| self.take(&keys).map(|p| entry(name, p.value)))
-        .collect()
-    }
-}
-
-fn strip<'k>(key: &'k str, prefix: &str) -> Option<&'k str> {
-    let (start, rest) = key.split_at_checked(prefix.len())?;
-    start.eq_ignore_ascii_case(prefix).then_some(rest).filter(|rest| !rest.is_empty())
-}
-
-pub(super) fn text(value: &Value) -> Option<&str> {
-    match &value.data {
-        Data::Text(text) => Some(text),
-        _ => None,
-    }
-}
-
-/// URL-safe without padding, else standard.
-fn decode_base64(text: &str) -> Option<String> {
-    let any_padding =
-        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-    let bytes = [alphabet::URL_SAFE, alphabet::STANDARD]
-        .iter()
-        .find_map(|alphabet| GeneralPurpose::new(alphabet, any_padding).decode(text).ok())?;
-    String::from_utf8(bytes).ok()
-}
-
-/// The `api` or `metrics` object that the argument of `-api` or `-metrics` stands for; `keys` become its
-/// fields.
-pub(crate) fn listen_url(
-    flag: &str,
-    text: &str,
-    keys: &[&str],
-    report: &mut Report,
-) -> Option<Value> {
-    let parts = parse(flag, text, report)?;
-    let addr = match text.starts_with("unix://") {
-        true => {
-            let path = text.split('?').next().unwrap_or_default();
-            Value::new(parts.host.place, Data::Text(path.to_owned()))
-        }
-        false => parts.host.value(),
-    };
-    let mut entries = vec![entry("addr", addr)];
-    entries.extend(parts.user.map(|auth| entry("auth", auth.value())));
-    let mut params = Params(parts.params);
-    for key in keys {
-        entries.extend(params.take(&[key]).map(|param| entry(key, param.value)));
-    }
-    Some(Value::new(parts.whole, Data::Map(entries)))
 }
 
 #[cfg(test)]
@@ -492,20 +293,6 @@ mod tests {
         assert_eq!(percent_decode("%C3%B6", true).as_deref(), Some("ö"));
         for bad in ["%", "%2", "%zz", "%ff"] {
             assert_eq!(percent_decode(bad, true), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn base64_in_both_alphabets() {
-        for (text, decoded) in [
-            ("dTpw", Some("u:p")),
-            ("dXNlcjpwYXNz", Some("user:pass")),
-            ("dTo_Pw==", Some("u:??")),
-            ("dTo_Pw", Some("u:??")),
-            ("dTo/Pw==", Some("u:??")),
-            ("!", None),
-        ] {
-            assert_eq!(decode_base64(text).as_deref(), decoded, "{text}");
         }
     }
 }

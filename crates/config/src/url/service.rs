@@ -1,47 +1,31 @@
 //! One `-L` URL: one service, or one for each port of a range.
 
 use super::{
-    CHAIN, map,
-    objects::{self, Objects},
-    parts::{self, Param, Params, UrlPiece, entry, text as text_of},
-    text,
+    CHAIN, field,
+    objects::Objects,
+    params::Params,
+    parts::{self, UrlPiece},
+    split,
 };
 use crate::{
     address,
-    findings::Report,
-    location::{Position, quote},
+    location::quote,
+    report::Report,
     schema::{HANDLERS, LISTENERS},
-    value::{Data, Member, Value},
+    value::Value,
 };
 
-/// A service without its name and its links.
-pub(super) struct UrlService {
-    whole: Position,
-    addr: Value,
-    handler: Value,
-    listener: Value,
-    auth: Option<Value>,
-    tls: Option<Value>,
-    targets: Vec<Value>,
-    selector: Option<Value>,
-    params: Vec<Member>,
-    handler_params: Vec<Member>,
-    listener_params: Vec<Member>,
-}
+const PLACES: [&str; 3] = ["service.", "handler.", "listener."];
 
-/// The services of one argument; none after an error was reported.
-pub(super) fn services(flag: &str, url: &str, report: &mut Report) -> Vec<UrlService> {
-    read(flag, url, report).unwrap_or_default()
-}
-
-fn read(flag: &str, url: &str, report: &mut Report) -> Option<Vec<UrlService>> {
+/// Adds the services of one argument to `objects`; `None` after an error was reported.
+pub(super) fn add(flag: &str, url: &str, objects: &mut Objects, report: &Report) -> Option<()> {
     let parts = parts::parse(flag, url, report)?;
+    let place = parts.whole;
     let (mut handler, listener) = parts::halves(&parts, &HANDLERS, &LISTENERS, report)?;
     let addrs = expand(&parts.host, report)?;
     let targets = targets(&parts.path, report)?;
     if let (Some(_), "router") = (targets.first(), handler.text.as_str()) {
-        return report.refuse(
-            parts.path.place,
+        return report.at(parts.path.place).refuse(
             "a path would turn this hub into a port forwarding, as in GOST",
             "a host's name stands in its own URL, -L tun:///NAME?net=ADDRESS/PREFIX",
         );
@@ -51,44 +35,58 @@ fn read(flag: &str, url: &str, report: &mut Report) -> Option<Vec<UrlService>> {
     }
 
     let mut params = Params(parts.params);
-    let query_auth = params.take_auth(report).ok()?;
-    let auth = parts.user.or(query_auth);
-    auth.iter().for_each(|auth| auth.warn_of_password(report));
-    let auth = auth.map(|auth| auth.value());
+    let auth = params.take_auth(parts.user, report).ok()?;
     let tls = tls(&mut params);
-    if let Some(dns) = params.0.iter_mut().find(|p| p.key.text.eq_ignore_ascii_case("dns")) {
-        let list = objects::split(text_of(&dns.value).unwrap_or(""), dns.value.place);
-        dns.value = list;
+    if let Some(dns) = params.0.iter_mut().find(|p| p.key.eq_ignore_ascii_case("dns")) {
+        dns.value = split(&dns.value);
     }
-    let own = service_only(&mut params);
+    // What goes to the service's metadata only.
+    let own = params.take_each(&["interface", "so_mark", "proxyProtocol", "netns", "netns.out"]);
     let selector = params.take_selector();
-    let metadata = |prefix: &str| {
-        let mut prefixes = vec!["service.", "handler.", "listener."];
-        prefixes.retain(|p| *p != prefix);
-        params.metadata(prefix, &prefixes)
-    };
-    let mut service_params = metadata("service.");
-    service_params.extend(own);
+    let metadata = |prefix: &str| params.metadata(prefix, &PLACES);
+    let service_params: Vec<_> = metadata("service.").into_iter().chain(own).collect();
+    let chain = (objects.count("chains") > 0).then(|| Value::text(CHAIN, place));
+    // GOST's reverse listeners connect, and those of SSH ask for the user.
+    let is_reverse = matches!(listener.text.as_str(), "rtcp" | "rudp" | "runix");
+    let asks_itself = matches!(listener.text.as_str(), "ssh" | "sshd");
 
-    let only = addrs.len() == 1;
-    let service = |(i, addr): (usize, &String)| UrlService {
-        whole: parts.whole,
-        addr: text(addr, parts.host.place),
-        handler: handler.value(),
-        listener: listener.value(),
-        auth: auth.clone(),
-        tls: tls.clone(),
-        targets: match targets.len() {
-            _ if only => targets.clone(),
+    for (i, addr) in addrs.iter().enumerate() {
+        let mut handler_params = Params(metadata("handler."));
+        let retries = handler_params.take(&["retries"]);
+        let links = objects.of_service(&mut handler_params);
+        let handler = [
+            field("type", handler.value()),
+            field("retries", retries),
+            field("chain", chain.clone().filter(|_| !is_reverse)),
+            field("auth", auth.clone().filter(|_| !asks_itself)),
+            field("metadata", Value::filled(handler_params.0, place)),
+        ];
+        let listener = [
+            field("type", listener.value()),
+            field("chain", chain.clone().filter(|_| is_reverse)),
+            field("auth", auth.clone().filter(|_| asks_itself)),
+            field("tls", tls.clone()),
+            field("metadata", Value::filled(metadata("listener."), place)),
+        ];
+        let targets = match targets.len() {
             1 => targets.clone(),
+            _ if addrs.len() == 1 => targets.clone(),
             _ => targets.get(i).cloned().into_iter().collect(),
-        },
-        selector: selector.clone(),
-        params: service_params.clone(),
-        handler_params: metadata("handler."),
-        listener_params: metadata("listener."),
-    };
-    Some(addrs.iter().enumerate().map(service).collect())
+        };
+        let addr = Value::text(addr, parts.host.place);
+        let name = format!("service-{}", objects.count("services"));
+        let service = [
+            field("name", Value::text(&name, place)),
+            field("addr", Some(addr).filter(|addr| !addr.is_unset())),
+            field("handler", Value::map(handler, place)),
+            field("listener", Value::map(listener, place)),
+            field("forwarder", forwarder(targets, selector.clone())),
+            field("metadata", Value::filled(service_params.clone(), place)),
+        ];
+        let fields = service.into_iter().chain(links.into_iter().map(Some));
+        objects.push("services", Value::map(fields, place));
+    }
+    Some(())
 }
 
 /// The handler of a service with targets, which do not go to a `relay`.
@@ -101,25 +99,24 @@ fn forwarder_type(listener: &str) -> &str {
     }
 }
 
-fn expand(piece: &UrlPiece, report: &mut Report) -> Option<Vec<String>> {
-    address::expand(&piece.text)
-        .map_err(|error| {
-            let message = format!("{} is no address: {error}", quote(&piece.text));
-            report.error(piece.place, message);
-        })
-        .ok()
+fn expand(piece: &UrlPiece, report: &Report) -> Option<Vec<String>> {
+    let addrs = address::expand(&piece.text).map_err(|error| {
+        let message = format!("{} is no address: {error}", quote(&piece.text));
+        report.at(piece.place).error(message);
+    });
+    addrs.ok()
 }
 
 /// The comma list after the slash, port ranges expanded, as nodes of a forwarder.
-fn targets(path: &UrlPiece, report: &mut Report) -> Option<Vec<Value>> {
+fn targets(path: &UrlPiece, report: &Report) -> Option<Vec<Value>> {
     let mut targets = Vec::new();
     let trimmed = path.text.trim_matches('/');
     for target in trimmed.split(',').filter(|_| !trimmed.is_empty()) {
         let piece = UrlPiece { text: escaped(target), place: path.place };
         for addr in expand(&piece, report)? {
-            let name = text(&format!("target-{}", targets.len()), path.place);
-            let addr = text(&addr, path.place);
-            targets.push(map(vec![entry("name", name), entry("addr", addr)], path.place));
+            let name = field("name", Value::text(&format!("target-{}", targets.len()), path.place));
+            let addr = field("addr", Value::text(&addr, path.place));
+            targets.push(Value::map([name, addr], path.place));
         }
     }
     Some(targets)
@@ -140,69 +137,16 @@ fn escaped(text: &str) -> String {
 
 /// The listener's `tls`.
 fn tls(params: &mut Params) -> Option<Value> {
-    let mut tls = params.take_tls_files();
-    tls.extend(params.take_tls(&[
-        ("rejectUnknownSNI", ["tls.rejectUnknownSNI", "rejectUnknownSNI"]),
-        ("bindNames", ["tls.bindNames", "bindNames"]),
-    ]));
-    if let Some(names) = params.take(&["tls.serverNames", "serverNames"]) {
-        let list = objects::split(text_of(&names.value).unwrap_or(""), names.value.place);
-        tls.push(entry("serverNames", list));
+    let mut tls = params.take_tls(&["rejectUnknownSNI", "bindNames", "serverNames"]);
+    if let Some(names) = tls.iter_mut().find(|field| field.key == "serverNames") {
+        names.value = split(&names.value);
     }
     let place = tls.first()?.place;
-    Some(map(tls, place))
+    Value::filled(tls, place)
 }
 
-/// Parameters that go to the service's metadata only.
-fn service_only(params: &mut Params) -> Vec<Member> {
-    let taken = |key: &'static str, param: Param| entry(key, param.value);
-    ["interface", "so_mark", "proxyProtocol", "netns", "netns.out"]
-        .into_iter()
-        .filter_map(|key| params.take(&[key]).map(|param| taken(key, param)))
-        .collect()
-}
-
-impl UrlService {
-    /// Adds the service number `number` to `objects`.
-    pub(super) fn build(self, number: usize, chained: bool, objects: &mut Objects) {
-        let place = self.whole;
-        let mut handler_params = Params(self.handler_params.into_iter().map(Param::from).collect());
-        let retries = handler_params.take(&["retries"]);
-        let links = objects.of_service(&mut handler_params);
-        let handler_params = handler_params.0.into_iter().map(Member::from).collect();
-
-        let reverse = matches!(text_of(&self.listener), Some("rtcp" | "rudp" | "runix"));
-        let link = || chained.then(|| entry("chain", text(CHAIN, place)));
-        let mut handler = vec![entry("type", self.handler)];
-        handler.extend(retries.map(|param| entry("retries", param.value)));
-        handler.extend(link().filter(|_| !reverse));
-        let on_listener = matches!(text_of(&self.listener), Some("ssh" | "sshd"));
-        handler.extend(self.auth.clone().filter(|_| !on_listener).map(|auth| entry("auth", auth)));
-        handler.extend(metadata(handler_params, place));
-        let mut listener = vec![entry("type", self.listener)];
-        listener.extend(link().filter(|_| reverse));
-        listener.extend(self.auth.filter(|_| on_listener).map(|auth| entry("auth", auth)));
-        listener.extend(self.tls.map(|tls| entry("tls", tls)));
-        listener.extend(metadata(self.listener_params, place));
-
-        let mut service = vec![entry("name", text(&format!("service-{number}"), place))];
-        service.extend((!self.addr.is_unset()).then(|| entry("addr", self.addr)));
-        service.extend(links);
-        service.push(entry("handler", map(handler, place)));
-        service.push(entry("listener", map(listener, place)));
-        service.extend(forwarder(self.targets, self.selector));
-        service.extend(metadata(self.params, place));
-        objects.push("services", service, place);
-    }
-}
-
-fn forwarder(targets: Vec<Value>, selector: Option<Value>) -> Option<Member> {
+fn forwarder(targets: Vec<Value>, selector: Option<Value>) -> Option<Value> {
     let place = targets.first()?.place;
-    let mut entries = vec![entry("nodes", Value::new(place, Data::List(targets)))];
-    entries.extend(selector.map(|selector| entry("selector", selector)));
-    Some(entry("forwarder", map(entries, place)))
-}
-
-fn metadata(entries: Vec<Member>, place: Position) -> Option<Member> {
-    (!entries.is_empty()).then(|| entry("metadata", map(entries, place)))
+    let fields = [field("nodes", Value::list(targets, place)), field("selector", selector)];
+    Some(Value::map(fields, place))
 }

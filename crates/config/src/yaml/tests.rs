@@ -2,10 +2,10 @@ use super::*;
 use crate::findings::Profile;
 
 fn try_read(source: &str) -> Result<Value, String> {
-    let mut report = Report::new(Profile::Compat);
-    let text = report.texts.add("a.yaml", source);
-    let value = read(source, text, &mut report);
-    value.ok_or_else(|| report.finish().0[0].to_string())
+    let report = Report::new(Profile::Compat);
+    let text = report.add_text("a.yaml", source);
+    let value = read(source, text, &report);
+    value.ok_or_else(|| report.finish()[0].to_string())
 }
 
 fn json(value: &Value) -> String {

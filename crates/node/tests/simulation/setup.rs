@@ -85,7 +85,7 @@ fn stacks<T>() -> Vec<TransportStack<T>> {
         stream_buffer: 64 * 1024,
     };
     let http = Http2Settings { path: None, host: None, headers: Vec::new() };
-    let grpc = GrpcSettings { path: "/GostTunel/Tunnel".into(), authority: None, keepalive: None };
+    let grpc = GrpcSettings { path: "/GostTunel/Tunnel".into(), authority: None };
     vec![
         TransportStack::tcp(),
         TransportStack::Tcp { tls: None, ws: Some(ws()), mux: None },

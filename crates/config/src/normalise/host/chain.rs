@@ -6,8 +6,7 @@ use super::{
 };
 use crate::{
     coerce,
-    findings::Report,
-    location::{At, quote},
+    location::quote,
     normalise::Context,
     schema::{chain, chain_group, connector, handler, hop, node as node_keys, service},
     value::Cursor,
@@ -26,93 +25,68 @@ pub(super) struct Chain {
 }
 
 /// The chain of the service at `at`; `None` after an error was reported.
-pub(super) fn read(
-    at: &Cursor<'_>,
-    handler: &Cursor<'_>,
-    context: &Context<'_>,
-    report: &mut Report,
-) -> Option<Chain> {
-    let chain = match named(handler, context, report)? {
-        Some(chain) => chain,
-        None => only_chain(at, context, report)?,
-    };
+pub(super) fn read(at: &Cursor<'_>, handler: &Cursor<'_>, context: &Context<'_>) -> Option<Chain> {
+    let chain = chain_of(at, handler, context)?;
     let hops = chain.items_of(&chain::HOPS);
     let Some((last, before)) = hops.split_last() else {
-        return report.refuse(&chain, "the chain has no hop", "add a hop with the hub as its node");
+        return chain.refuse("the chain has no hop", "add a hop with the hub as its node");
     };
     if before.len() >= MAX_HOPS {
-        report.error(last, format!("a chain has at most {MAX_HOPS} hops"));
-        return None;
+        last.error(format!("a chain has at most {MAX_HOPS} hops"));
     }
-    // All of them, so that every error is reported.
-    let proxies: Vec<_> = before
-        .iter()
-        .enumerate()
-        .map(|(i, hop)| {
-            let hop = resolved_hop(hop, context, report)?;
-            let selector = selector::of(hop.get(&hop::SELECTOR), report);
-            let hop = ChainHop { service: at, at: &hop, after_proxy: i > 0 };
-            Some(ProxyHop { nodes: nodes(&hop, node::proxy, report)?, selector })
-        })
-        .collect();
-    let last = resolved_hop(last, context, report)?;
-    let selector = selector::of(last.get(&hop::SELECTOR), report);
+    let mut proxies = Vec::new();
+    for (i, hop) in before.iter().take(MAX_HOPS).enumerate() {
+        let Some(hop) = resolved_hop(hop, context) else { continue };
+        let selector = selector::of(&hop.object(&hop::SELECTOR));
+        let hop = ChainHop { service: at, at: &hop, after_proxy: i > 0 };
+        proxies.push(ProxyHop { nodes: nodes(&hop, node::proxy), selector });
+    }
+    let last = resolved_hop(last, context)?;
+    let selector = selector::of(&last.object(&hop::SELECTOR));
     let last = ChainHop { service: at, at: &last, after_proxy: !before.is_empty() };
-    let hubs = nodes(&last, node::hub, report);
-    let proxies: Option<Vec<_>> = proxies.into_iter().collect();
-    Some(Chain { hubs: hubs?, selector, proxies: proxies? })
+    Some(Chain { hubs: nodes(&last, node::hub), selector, proxies })
 }
 
-/// The nodes of `hop`, at least one, read by `read`; `None` after an error was reported.
-fn nodes<T>(
-    hop: &ChainHop<'_>,
-    read: fn(&Cursor<'_>, &ChainHop<'_>, &mut Report) -> Option<T>,
-    report: &mut Report,
-) -> Option<Vec<T>> {
+/// The nodes of `hop`, read by `read`; at least one unless an error was reported.
+fn nodes<T>(hop: &ChainHop<'_>, read: fn(&Cursor<'_>, &ChainHop<'_>) -> Option<T>) -> Vec<T> {
     let nodes = hop.at.items_of(&hop::NODES);
     if nodes.is_empty() {
-        return report.refuse(hop.at, "the hop has no node", "add a node with an address");
+        hop.at.error("the hop has no node").help("add a node with an address");
     }
-    let nodes: Vec<_> = nodes.iter().map(|node| read(node, hop, report)).collect();
-    nodes.into_iter().collect()
+    nodes.iter().filter_map(|node| read(node, hop)).collect()
 }
 
-/// The chain that the handler names, if it names one; the outer `None` after an error was reported.
-fn named<'a>(
+/// The chain that the handler names, or else the only one that leads to a hub; `None` after an error was reported.
+fn chain_of<'a>(
+    at: &Cursor<'a>,
     handler: &Cursor<'a>,
     context: &Context<'a>,
-    report: &mut Report,
-) -> Option<Option<Cursor<'a>>> {
+) -> Option<Cursor<'a>> {
     let chain = handler.filled(&handler::CHAIN);
-    let group = handler.get(&handler::CHAIN_GROUP);
-    let group = group.map(|group| group.items_of(&chain_group::CHAINS)).unwrap_or_default();
+    let group = handler.object(&handler::CHAIN_GROUP).items_of(&chain_group::CHAINS);
     let found = match (chain, &group[..]) {
-        (None, []) => return Some(None),
-        (Some(chain), []) => context.names.chains.resolve(&chain, report),
+        (None, []) => return only_chain(at, context),
+        (Some(chain), []) => context.names.chains.resolve(&chain),
         (None, [entry]) => {
             let chain = entry.child_named("chain").unwrap_or_else(|| entry.clone());
             let name = coerce::text(chain.value).ok().filter(|name| !name.is_empty());
             let Some(name) = name else {
                 let message =
                     format!("expected the name of a chain, found {}", chain.value.describe());
-                return report.refuse(&chain, message, "write `chains: [NAME]`");
+                return chain.refuse(message, "write `chains: [NAME]`");
             };
-            context.names.chains.find(&name, &At::from(&chain), report)
+            context.names.chains.find(&name, &chain)
         }
         (_, [entry, ..]) => {
             let message = "several chains for one service are not supported yet";
-            return report.refuse(entry, message, "keep one of them");
+            return entry.refuse(message, "keep one of them");
         }
     };
-    found.map(|(_, chain)| Some(chain.clone()))
+    found.map(|(_, chain)| chain.clone())
 }
 
 /// Where none is named: the only chain whose last hop has a `router` connector.
-fn only_chain<'a>(
-    at: &Cursor<'_>,
-    context: &Context<'a>,
-    report: &mut Report,
-) -> Option<Cursor<'a>> {
+fn only_chain<'a>(at: &Cursor<'_>, context: &Context<'a>) -> Option<Cursor<'a>> {
     let leads_to_a_hub = |chain: &Cursor<'a>| {
         let last = chain.items_of(&chain::HOPS).pop();
         let last = last.and_then(|hop| match hop.filled(&hop::NODES) {
@@ -134,34 +108,30 @@ fn only_chain<'a>(
                 "the service names no chain and uses {}, the only one that leads to a hub",
                 quote(name)
             );
-            report.info(place, message);
+            place.info(message);
             Some(chain.clone())
         }
         [] => {
             let help = "add a chain whose node has a `router` connector, or -F router://HUB:8443";
-            report.refuse(place, "the host has no hub to connect to", help)
+            place.refuse("the host has no hub to connect to", help)
         }
         [..] => {
             let names: Vec<String> = candidates.iter().map(|(name, _)| quote(name)).collect();
             let names = names.join(", ");
             let message = format!("the service names no chain, and several lead to a hub: {names}");
-            report.refuse(place, message, "add `chain:` with one of them to the handler")
+            place.refuse(message, "add `chain:` with one of them to the handler")
         }
     }
 }
 
 /// The hop itself, or the one that its name stands for; `None` after an error was reported.
-fn resolved_hop<'a>(
-    hop: &Cursor<'a>,
-    context: &Context<'a>,
-    report: &mut Report,
-) -> Option<Cursor<'a>> {
+fn resolved_hop<'a>(hop: &Cursor<'a>, context: &Context<'a>) -> Option<Cursor<'a>> {
     if hop.filled(&hop::NODES).is_some() {
         return Some(hop.clone());
     }
     let Some(name) = hop.get(&hop::NAME) else {
         let help = "add `nodes:`, or `name:` with the name of one of `hops`";
-        return report.refuse(hop, "the hop has neither nodes nor a name", help);
+        return hop.refuse("the hop has neither nodes nor a name", help);
     };
-    context.names.hops.resolve(&name, report).map(|(_, hop)| hop.clone())
+    context.names.hops.resolve(&name).map(|(_, hop)| hop.clone())
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::location::{Position, quote};
+use crate::{findings::Location, location::quote};
 
 fn finding(text: &str, column: u32, width: u32) -> Finding {
     Finding {
@@ -30,10 +30,10 @@ fn points_at_the_place() {
 #[test]
 fn long_lines_are_cut_around_the_place() {
     let line = format!("{}HERE{}", "a".repeat(5000), "b".repeat(500_000));
-    let mut report = Report::new(Profile::Compat);
-    let text = report.texts.add("a.json", &line);
-    report.error(Position { text, line: 1, column: 5001, width: 4 }, "here");
-    let shown = report.finish().0[0].to_string();
+    let report = Report::new(Profile::Compat);
+    let text = report.add_text("a.json", &line);
+    report.at(Position { text, line: 1, column: 5001, width: 4 }).error("here");
+    let shown = report.finish()[0].to_string();
     let lines: Vec<&str> = shown.lines().collect();
     let place = lines[1].find("HERE").unwrap();
     assert_eq!(&lines[2][place..place + 4], "^^^^");
@@ -42,14 +42,14 @@ fn long_lines_are_cut_around_the_place() {
 
 #[test]
 fn places_beyond_the_text_do_not_panic() {
-    let mut report = Report::new(Profile::Compat);
-    let number = report.texts.add("a.yaml", "abc\n");
+    let report = Report::new(Profile::Compat);
+    let number = report.add_text("a.yaml", "abc\n");
     for (text, line, column, width) in
         [(0, 1, 4, 1), (0, 1, 90, 90), (0, 1, 0, 0), (0, 3, 1, 1), (9, 1, 1, 1), (0, 0, 9, 0)]
     {
-        report.error(Position { text: number + text, line, column, width }, "x");
+        report.at(Position { text: number + text, line, column, width }).error("x");
     }
-    report.finish().0.iter().for_each(|finding| drop(finding.to_string()));
+    report.finish().iter().for_each(|finding| drop(finding.to_string()));
 }
 
 #[test]
@@ -61,16 +61,16 @@ fn quoting_escapes_what_a_terminal_would_obey() {
 
 #[test]
 fn what_is_left_out_is_counted() {
-    let mut report = Report::new(Profile::Compat);
+    let report = Report::new(Profile::Compat);
     for i in 0..120 {
-        report.warning(At::default(), format!("warning {i}"));
+        report.whole().warning(format!("warning {i}"));
     }
     assert!(!report.failed());
     for i in 0..MAX_FINDINGS + 10 {
-        report.error(At::default(), format!("error {i}"));
+        report.whole().error(format!("error {i}"));
     }
     assert!(report.failed());
-    let (findings, _) = report.finish();
+    let findings = report.finish();
     assert_eq!(findings.len(), MAX_FINDINGS + 1);
     assert!(findings.iter().all(|f| f.severity == Severity::Error), "errors come first");
     assert_eq!(findings[MAX_FINDINGS].message, "130 more findings are not shown");

@@ -1,0 +1,209 @@
+//! Where findings about one configuration are collected, and from where they are reported.
+
+use std::cell::RefCell;
+
+use rtun_settings::LocatedRow;
+
+use crate::{
+    findings::{Code, Finding, MAX_FINDINGS, Profile, Severity},
+    location::{Position, Texts},
+};
+
+/// Collects findings about the texts of one configuration.
+#[derive(Debug)]
+pub(crate) struct Report {
+    profile: Profile,
+    texts: RefCell<Texts>,
+    collected: RefCell<Collected>,
+}
+
+#[derive(Debug, Default)]
+struct Collected {
+    findings: Vec<Finding>,
+    left_out: usize,
+    left_out_error: bool,
+}
+
+impl Report {
+    pub(crate) fn new(profile: Profile) -> Self {
+        Self { profile, texts: RefCell::default(), collected: RefCell::default() }
+    }
+
+    /// Adds a text that positions may lie in, and gives its number.
+    pub(crate) fn add_text(&self, name: &str, text: &str) -> u32 {
+        self.texts.borrow_mut().add(name, text)
+    }
+
+    /// The configuration as a whole.
+    pub(crate) fn whole(&self) -> At<'_> {
+        At { report: self, place: None, path: String::new() }
+    }
+
+    pub(crate) fn at(&self, place: Position) -> At<'_> {
+        At { place: Some(place), ..self.whole() }
+    }
+
+    /// Whether anything found so far is an error.
+    pub(crate) fn failed(&self) -> bool {
+        let collected = self.collected.borrow();
+        collected.left_out_error || collected.findings.iter().any(|f| f.severity == Severity::Error)
+    }
+
+    /// The findings in the order of their places.
+    pub(crate) fn finish(self) -> Vec<Finding> {
+        let texts = self.texts.into_inner();
+        let Collected { mut findings, left_out, left_out_error } = self.collected.into_inner();
+        findings.sort_by_key(|f| {
+            let place = f.location.as_ref();
+            place.map_or((usize::MAX, 0, 0), |l| (texts.position_of(&l.file), l.line, l.column))
+        });
+        if left_out > 0 {
+            findings.push(Finding {
+                code: None,
+                severity: if left_out_error { Severity::Error } else { Severity::Warning },
+                location: None,
+                path: String::new(),
+                message: format!("{left_out} more findings are not shown"),
+                help: None,
+            });
+        }
+        findings
+    }
+}
+
+impl Collected {
+    /// Errors push out what is less serious.
+    fn has_room(&self, severity: Severity) -> bool {
+        self.findings.len() < MAX_FINDINGS
+            || severity == Severity::Error
+                && self.findings.iter().any(|f| f.severity != Severity::Error)
+    }
+
+    fn push(&mut self, finding: Finding) {
+        // One command-line parameter lands in several places, and a value may be read more than once: what is
+        // said of it is said once, and the first error of a key is the one to correct.
+        let said = |f: &Finding| {
+            let again = f.message == finding.message;
+            let follows = f.path == finding.path
+                && (f.severity, finding.severity) == (Severity::Error, Severity::Error);
+            f.location.is_some() && f.location == finding.location && (again || follows)
+        };
+        if self.findings.iter().any(said) {
+            return;
+        }
+        if self.findings.len() >= MAX_FINDINGS {
+            let less = self.findings.iter().rposition(|f| f.severity != Severity::Error);
+            self.findings.remove(less.unwrap_or(MAX_FINDINGS - 1));
+            self.left_out += 1;
+        }
+        self.findings.push(finding);
+    }
+}
+
+/// What a finding is about: a place and a key, either may be missing.
+#[derive(Debug, Clone)]
+pub(crate) struct At<'r> {
+    pub(crate) report: &'r Report,
+    pub(crate) place: Option<Position>,
+    pub(crate) path: String,
+}
+
+impl<'r> At<'r> {
+    pub(crate) fn error(&self, message: impl Into<String>) -> Draft<'r> {
+        self.draft(None, Severity::Error, message.into())
+    }
+
+    /// Reports an error with its help; always `None`, for a reader that ends there.
+    pub(crate) fn refuse<T>(
+        &self,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Option<T> {
+        self.error(message).help(help);
+        None
+    }
+
+    pub(crate) fn warning(&self, message: impl Into<String>) -> Draft<'r> {
+        self.draft(None, Severity::Warning, message.into())
+    }
+
+    pub(crate) fn info(&self, message: impl Into<String>) -> Draft<'r> {
+        self.draft(None, Severity::Info, message.into())
+    }
+
+    pub(crate) fn coded(&self, code: Code, message: impl Into<String>) -> Draft<'r> {
+        self.draft(Some(code), code.severity(self.report.profile), message.into())
+    }
+
+    fn draft(&self, code: Option<Code>, severity: Severity, message: String) -> Draft<'r> {
+        let report = self.report;
+        let mut collected = report.collected.borrow_mut();
+        if !collected.has_room(severity) {
+            collected.left_out += 1;
+            collected.left_out_error |= severity == Severity::Error;
+            return Draft { report, finding: None };
+        }
+        let location = self.place.map(|place| report.texts.borrow().locate(place));
+        let path = self.path.clone();
+        let finding = Finding { code, severity, location, path, message, help: None };
+        Draft { report, finding: Some(finding) }
+    }
+
+    /// `file:line:column`, if it has a place.
+    pub(crate) fn shown(&self) -> Option<String> {
+        let place = self.place?;
+        let file = self.report.texts.borrow().file(place);
+        Some(format!("{file}:{}:{}", place.line, place.column))
+    }
+
+    /// What is written there, unless its line is very long.
+    pub(crate) fn written(&self) -> Option<String> {
+        self.report.texts.borrow().written(self.place?)
+    }
+
+    /// `value` with the file and line it was written on.
+    pub(crate) fn row<T>(&self, value: T) -> LocatedRow<T> {
+        let file = self.place.map(|place| self.report.texts.borrow().file(place));
+        let line = self.place.map_or(0, |place| place.line);
+        LocatedRow { value, file: file.unwrap_or_else(|| "?".into()), line }
+    }
+}
+
+/// A finding that is recorded when it goes out of scope, after its help was added.
+#[derive(Debug)]
+pub(crate) struct Draft<'r> {
+    report: &'r Report,
+    finding: Option<Finding>,
+}
+
+impl Draft<'_> {
+    pub(crate) fn help(mut self, help: impl Into<String>) {
+        if let Some(finding) = &mut self.finding {
+            finding.help = Some(help.into());
+        }
+    }
+
+    /// Like [`Draft::help`], where finding the help takes time: not done for findings that are left out.
+    pub(crate) fn help_with<H: Into<Option<String>>>(self, help: impl FnOnce() -> H) {
+        if self.finding.is_some() {
+            self.maybe_help(help().into());
+        }
+    }
+
+    pub(crate) fn maybe_help(self, help: Option<String>) {
+        if let Some(help) = help {
+            self.help(help);
+        }
+    }
+}
+
+impl Drop for Draft<'_> {
+    fn drop(&mut self) {
+        if let Some(finding) = self.finding.take() {
+            self.report.collected.borrow_mut().push(finding);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
