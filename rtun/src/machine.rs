@@ -1,6 +1,7 @@
 //! What is to be said of a configuration on this machine: its files' modes, its limits, the user rtun runs as.
 
 mod certificates;
+mod hooks;
 
 use std::{
     fs,
@@ -16,14 +17,15 @@ use rtun_config::{
     source,
 };
 use rtun_core::udp_tunnel::Passphrase;
-use rtun_node::descriptors;
+use rtun_node::{descriptors, has_multipath};
 use rtun_settings::{
-    CertificateFiles, Config, DialTls, HostSettings, HttpHeader, HubRules, Named, Provider, Quotas,
-    ServerTls, ServiceKind, SourceSettings, TransportStack, User, Verification,
+    CertificateFiles, Config, DialTls, HostSettings, HttpHeader, HubRules, Login, Named,
+    NetworkNamespace, Provider, Quotas, ServerTls, ServiceKind, SourceSettings, TransportStack,
+    User, Verification,
 };
 
-pub(crate) use self::certificates::certificates;
 use self::certificates::files_of;
+pub(crate) use self::{certificates::certificates, hooks::commands_of_hooks};
 
 /// Descriptors that a hub needs besides one for each host: 10 % of them all, and no fewer than [`SPARE_MIN`].
 const SPARE: u64 = 10;
@@ -70,10 +72,14 @@ pub(crate) fn files(
         files.map(|path| (path.clone(), users.contains(&path))).collect::<Vec<_>>()
     });
     let mut findings = Vec::new();
-    for (path, secret) in own.chain(sources).chain(tls_files(config)) {
+    let logins = logins(config).filter_map(|login| Some((login.file.clone()?, true)));
+    let programs = hooks::programs(config).map(|path| (path, false));
+    let named = logins.chain(programs);
+    for (path, secret) in own.chain(sources).chain(tls_files(config)).chain(named) {
         let finding = file(&path, secret, profile);
         findings.extend(finding.filter(|finding| !findings.contains(finding)));
     }
+    findings.extend(hooks::missing(config));
     findings
 }
 
@@ -113,6 +119,7 @@ pub(crate) fn process(config: &mut Config) -> Vec<Finding> {
         let help = "run it as a user of its own; for ports below 1024 give it CAP_NET_BIND_SERVICE";
         findings.push(finding(Code::C25, Severity::Warning, None, message, help));
     }
+    findings.extend(without_multipath(config));
     findings
 }
 
@@ -218,14 +225,67 @@ fn authorities_of(tls: &DialTls) -> Option<&PathBuf> {
     }
 }
 
+/// What hosts prove themselves with.
+fn logins(config: &Config) -> impl Iterator<Item = &Login> {
+    let hosts = config.services.iter().filter_map(|service| match &service.kind {
+        ServiceKind::Host(host) => Some(host),
+        ServiceKind::Hub(_)
+        | ServiceKind::UdpServer(_)
+        | ServiceKind::UdpClient(_)
+        | ServiceKind::TapServer(_)
+        | ServiceKind::TapClient(_) => None,
+    });
+    hosts.flat_map(logins_of)
+}
+
+fn logins_of(host: &HostSettings) -> impl Iterator<Item = &Login> {
+    let proxies = host.proxies.iter().flat_map(|hop| &hop.nodes);
+    let hubs = host.hubs.iter().filter_map(|hub| hub.auth.as_ref());
+    hubs.chain(proxies.filter_map(|node| node.auth.as_ref()))
+}
+
+/// Multipath TCP that is asked for where the kernel has none.
+fn without_multipath(config: &Config) -> Option<Finding> {
+    let wanted = config.services.iter().find_map(|service| match &service.kind {
+        ServiceKind::Hub(hub) => {
+            let mut sockets = hub.listeners().map(|listener| &listener.sockets);
+            sockets.find(|sockets| sockets.mptcp).map(|sockets| sockets.netns.as_ref())
+        }
+        ServiceKind::Host(host) => {
+            let proxies = host.proxies.iter().flat_map(|hop| &hop.nodes).map(|node| &node.sockets);
+            let mut sockets = host.hubs.iter().map(|hub| &hub.sockets).chain(proxies);
+            sockets.find(|sockets| sockets.mptcp).map(|sockets| sockets.netns.as_ref())
+        }
+        ServiceKind::UdpServer(_)
+        | ServiceKind::UdpClient(_)
+        | ServiceKind::TapServer(_)
+        | ServiceKind::TapClient(_) => None,
+    })?;
+    if has_multipath(wanted.map(NetworkNamespace::path).as_deref()) {
+        return None;
+    }
+    Some(Finding {
+        code: None,
+        severity: Severity::Warning,
+        location: None,
+        path: String::new(),
+        message:
+            "the kernel has no Multipath TCP: `mptcp` has no effect, connections are plain TCP"
+                .to_owned(),
+        help: Some(
+            "use Linux 5.6 or later with net.mptcp.enabled = 1, or remove the key".to_owned(),
+        ),
+    })
+}
+
 /// Whether the configuration itself holds a password or token.
 fn has_secrets(config: &Config) -> bool {
     let scrapers = config.metrics.iter().filter_map(|metrics| metrics.auther.as_ref());
     let of_services = config.services.iter().any(|service| match &service.kind {
         ServiceKind::Host(host) => {
             let mut proxies = host.proxies.iter().flat_map(|hop| &hop.nodes);
-            host.hubs.iter().any(|hub| hub.auth.is_some())
-                || proxies.any(|node| node.auth.is_some() || node.headers.iter().any(is_secret))
+            logins_of(host).any(|login| login.file.is_none())
+                || proxies.any(|node| node.headers.iter().any(is_secret))
                 || stacks(host).flat_map(headers).any(is_secret)
         }
         ServiceKind::UdpServer(server) => server.rules.authers.iter().flatten().any(has_users),

@@ -11,6 +11,7 @@ mod machine;
 mod offline;
 mod reader;
 mod run;
+mod several;
 mod state;
 mod status;
 
@@ -57,21 +58,57 @@ fn main() -> ExitCode {
         .skip(1)
         .map(|argument| argument.to_string_lossy().into_owned())
         .collect();
+    let several = cli::processes(&arguments);
+    // What is no flag after a `--` is a file whatever its name.
+    let begin_with_flags =
+        several.iter().skip(1).all(|part| part.first().is_some_and(|first| first.starts_with('-')));
     match arguments.first() {
-        Some(first) if COMMANDS.contains(&first.as_str()) => {
-            match CommandLine::try_parse().map(|cli| cli.command) {
-                Ok(RtunCommand::Check(check)) => check.run(),
-                Ok(RtunCommand::Explain(explain)) => explain.run(),
-                Ok(RtunCommand::Gen(generate)) => generate.run(),
-                Ok(RtunCommand::Status(status)) => status.run(),
-                Err(error) => {
-                    let _ = error.print();
-                    if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS }
-                }
-            }
+        Some(first) if first == "check" && several.len() > 1 && begin_with_flags => {
+            check_each(&several)
         }
+        Some(first) if COMMANDS.contains(&first.as_str()) => command(arguments),
+        _ if several.len() > 1 => several::run(&several),
         _ => with_flags(arguments),
     }
+}
+
+fn command(arguments: Vec<String>) -> ExitCode {
+    // A check also takes the flags of a start, which are not of clap's kind.
+    let (flags, arguments) = match arguments.first() {
+        Some(first) if first == "check" => cli::separate(arguments),
+        _ => (Vec::new(), arguments),
+    };
+    let program = std::iter::once("rtun".to_owned());
+    match CommandLine::try_parse_from(program.chain(arguments)).map(|cli| cli.command) {
+        Ok(RtunCommand::Check(check)) => check.run(flags),
+        Ok(RtunCommand::Explain(explain)) => explain.run(),
+        Ok(RtunCommand::Gen(generate)) => generate.run(),
+        Ok(RtunCommand::Status(status)) => status.run(),
+        Err(error) => {
+            let _ = error.print();
+            if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS }
+        }
+    }
+}
+
+/// Checks what each of several processes would run.
+fn check_each(parts: &[&[String]]) -> ExitCode {
+    let mut worst = ExitCode::SUCCESS;
+    for (number, part) in parts.iter().enumerate() {
+        complain(&format!("process {number}:"));
+        let check = (number > 0).then(|| "check".to_owned());
+        let status = command(check.into_iter().chain(part.iter().cloned()).collect());
+        if rank(status) > rank(worst) {
+            worst = status;
+        }
+    }
+    worst
+}
+
+/// How bad an exit status of a check is.
+fn rank(status: ExitCode) -> usize {
+    let ranks = [ExitCode::SUCCESS, ExitCode::from(EXIT_FAILURE), ExitCode::from(EXIT_USAGE)];
+    ranks.iter().position(|known| *known == status).unwrap_or(ranks.len())
 }
 
 fn with_flags(arguments: Vec<String>) -> ExitCode {
@@ -96,6 +133,7 @@ fn with_flags(arguments: Vec<String>) -> ExitCode {
             std::env::consts::ARCH
         ));
     }
+    several::end_with_parent();
     run::run(&args)
 }
 

@@ -20,11 +20,16 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::{Instant, MissedTickBehavior, interval},
 };
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
-    EXIT_CONFIG, EXIT_FAILURE, complain, core_dumps, logging::Logging, machine,
-    reader::SystemReader, say, state::ProcessState,
+    EXIT_CONFIG, EXIT_FAILURE, complain, core_dumps,
+    logging::{FATAL, Logging},
+    machine,
+    reader::SystemReader,
+    say,
+    state::ProcessState,
 };
 
 /// How often is looked after what others may take away.
@@ -36,7 +41,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     use_one_crypto_provider();
     let mut reader = SystemReader::default();
     let environment = Environment::from_vars(|name| std::env::var(name).ok());
-    let Outcome { config, document, findings } = read(args, &environment, &mut reader);
+    let Outcome { config, document, findings, .. } = read(args, &environment, &mut reader);
     if let (Some(format), Some(document)) = (args.output, document) {
         print_serious(&findings);
         return say(&document.emit(format));
@@ -49,7 +54,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         complain("rtun: the configuration has no service: there is nothing to run");
         return ExitCode::from(EXIT_CONFIG);
     }
-    let logging = match Logging::start(&config.log) {
+    let logging = match Logging::start(&config) {
         Ok(logging) => logging,
         Err(error) => {
             complain(&format!("rtun: cannot write the log: {error}"));
@@ -71,17 +76,29 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         }
     };
     runtime.block_on(async {
-        let mut state = ProcessState::default();
-        let node = match Node::start(&config, state.directory(&config)).await {
-            Ok(node) => node,
+        let stopping = match stop_at_signals() {
+            Ok(stopping) => stopping,
             Err(error) => {
-                error!("{error}");
+                complain(&format!("rtun: cannot listen for signals: {error}"));
+                return ExitCode::from(EXIT_FAILURE);
+            }
+        };
+        let mut state = ProcessState::default();
+        let started = Node::start_until(stopping.clone(), &config, state.directory(&config)).await;
+        let node = match started {
+            Ok(node) => node,
+            Err(_) if stopping.is_cancelled() => {
+                info!("stopped");
+                return ExitCode::SUCCESS;
+            }
+            Err(error) => {
+                error!(target: FATAL, "{error}");
                 complain(&format!("rtun: {error}"));
                 return ExitCode::from(EXIT_FAILURE);
             }
         };
-        let mut life = match Life::new(args, environment, reader, logging) {
-            Ok(life) => Life { state, of_process, ..life },
+        let mut life = match Life::new(args, environment, reader, logging, stopping) {
+            Ok(life) => Life { state, of_process, said: findings, ..life },
             Err(error) => {
                 complain(&format!("rtun: cannot listen for signals: {error}"));
                 return ExitCode::from(EXIT_FAILURE);
@@ -105,8 +122,12 @@ struct Life<'a> {
     control_lost: bool,
     /// What was said of this process on its machine.
     of_process: Vec<Finding>,
-    interrupt: Signal,
-    terminate: Signal,
+    /// What was said of the configuration when it was read last.
+    said: Vec<Finding>,
+    /// Whether it could be applied then.
+    is_applied: bool,
+    /// Cancelled by SIGINT and SIGTERM.
+    stopping: CancellationToken,
     hang_up: Signal,
     user_1: Signal,
 }
@@ -117,6 +138,7 @@ impl<'a> Life<'a> {
         environment: Environment,
         reader: SystemReader,
         logging: Logging,
+        stopping: CancellationToken,
     ) -> std::io::Result<Self> {
         Ok(Self {
             args,
@@ -127,8 +149,9 @@ impl<'a> Life<'a> {
             control: None,
             control_lost: false,
             of_process: Vec::new(),
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
+            said: Vec::new(),
+            is_applied: true,
+            stopping,
             hang_up: signal(SignalKind::hangup())?,
             user_1: signal(SignalKind::user_defined1())?,
         })
@@ -146,11 +169,17 @@ impl<'a> Life<'a> {
                 }
             };
             tokio::select! {
-                _ = self.interrupt.recv() => break,
-                _ = self.terminate.recv() => break,
-                _ = self.user_1.recv() => node.log_report(),
+                () = self.stopping.cancelled() => break,
+                _ = self.user_1.recv() => {
+                    self.logging.reopen();
+                    node.log_report();
+                }
                 _ = look_after.tick() => self.look_after(&node),
-                _ = self.hang_up.recv() => self.reload(&mut node).await,
+                _ = self.hang_up.recv() => {
+                    self.said.clear();
+                    self.is_applied = true;
+                    self.reload(&mut node).await;
+                }
                 () = period_over => {
                     self.reload(&mut node).await;
                     next_reload = self.args.reload.map(|period| Instant::now() + period);
@@ -189,32 +218,55 @@ impl<'a> Life<'a> {
         }
     }
 
-    /// Reads all sources again; a configuration with an error changes nothing.
+    /// Reads all sources again; a configuration with an error changes nothing. What was said the last time is not said again.
     async fn reload(&mut self, node: &mut Node) {
         // The sender of the signal may have moved the log file away, whatever the configuration says.
         self.logging.reopen();
         let Self { args, environment, reader, .. } = self;
         let outcome = tokio::task::block_in_place(|| read(args, environment, reader));
-        log_findings(&outcome.findings);
+        log_findings(&changed(&outcome.findings, &self.said));
+        let is_same = self.said == outcome.findings;
+        self.said = outcome.findings;
         match outcome.config {
             Some(mut config) => {
                 let of_process = machine::process(&mut config);
-                let new = of_process.iter().filter(|finding| !self.of_process.contains(finding));
-                log_findings(&new.cloned().collect::<Vec<_>>());
+                log_findings(&changed(&of_process, &self.of_process));
                 self.of_process = of_process;
                 node.keep_state_in(self.state.directory(&config));
+                self.logging.announce(&config);
                 match node.apply(&config).await {
                     Ok(()) => {
-                        self.logging.apply(&config.log);
+                        self.is_applied = true;
+                        self.logging.apply(&config);
                         node.reload_sources();
                         info!(target: ASKED, "configuration read again");
                     }
                     Err(error) => error!("the new configuration is not applied: {error}"),
                 }
             }
-            None => error!("the new configuration is not applied: it has errors"),
+            None if is_same && !self.is_applied => {}
+            None => {
+                self.is_applied = false;
+                error!("the new configuration is not applied: it has errors");
+            }
         }
     }
+}
+
+/// What is cancelled by the first SIGINT or SIGTERM, also while something else is waited for.
+fn stop_at_signals() -> std::io::Result<CancellationToken> {
+    let stopping = CancellationToken::new();
+    let (mut interrupt, mut terminate) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let cancel = stopping.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        cancel.cancel();
+    });
+    Ok(stopping)
 }
 
 /// Loads the configuration and looks at its files; there is none if anything found is an error.
@@ -250,6 +302,11 @@ fn open_control_socket(node: &Node) -> Option<ControlSocket> {
 pub(crate) fn use_one_crypto_provider() {
     // Fails only if one is installed already, which is then this one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
+
+/// Those of `findings` that are not among `before`.
+fn changed(findings: &[Finding], before: &[Finding]) -> Vec<Finding> {
+    findings.iter().filter(|finding| !before.contains(finding)).cloned().collect()
 }
 
 fn print_serious(findings: &[Finding]) {

@@ -50,8 +50,6 @@ pub(crate) enum AddressError {
     BadPort,
     #[error("an IPv6 address with a port needs brackets, as in [2001:db8::1]:8443")]
     Brackets,
-    #[error("it has no host")]
-    NoHost,
     #[error("its port range is not of the form 8000-8010, with at most 1024 ports")]
     BadRange,
     #[error(

@@ -43,6 +43,8 @@ pub struct Args {
     pub api: Option<String>,
     /// `-metrics`.
     pub metrics: Option<String>,
+    /// `-only-tunnels`: services of other kinds are left out instead of refused.
+    pub only_tunnels: bool,
 }
 
 /// Why a command line cannot be read; the display says what would be right.
@@ -56,7 +58,8 @@ pub struct ArgsError {
 }
 
 /// The flags, without dashes.
-const FLAGS: [&str; 12] = ["C", "L", "F", "O", "D", "DD", "V", "R", "api", "metrics", "h", "help"];
+const FLAGS: [&str; 13] =
+    ["C", "L", "F", "O", "D", "DD", "V", "R", "api", "metrics", "only-tunnels", "h", "help"];
 
 /// The text of `-h`.
 pub const USAGE: &str = "\
@@ -68,6 +71,7 @@ pub const USAGE: &str = "\
   -R DURATION  read the configuration again this often, as in 30s
   -api ADDR    serve the Web API
   -metrics ADDR  serve metrics
+  --only-tunnels  leave services of other kinds out
   -V           print the version, and exit
 ";
 
@@ -105,12 +109,38 @@ where
     Ok(args)
 }
 
+/// The flags of each process that `arguments` ask for: a `--` of its own stands between two.
+pub fn processes(arguments: &[String]) -> Vec<&[String]> {
+    arguments.split(|argument| argument == "--").collect()
+}
+
+/// The flags that [`parse`] reads, with their values, and all other arguments; the version and help are none of these flags.
+pub fn separate(arguments: impl IntoIterator<Item = String>) -> (Vec<String>, Vec<String>) {
+    let (mut flags, mut others) = (Vec::new(), Vec::new());
+    let mut rest = arguments.into_iter();
+    while let Some(argument) = rest.next() {
+        let (name, has_value) = match flag(&argument) {
+            Ok(Some((name, value))) => (name, value.is_some()),
+            _ => ("", false),
+        };
+        if !FLAGS.contains(&name) || matches!(name, "V" | "h" | "help") {
+            others.push(argument);
+            continue;
+        }
+        let is_alone = has_value || Args::default().switch(name).is_some();
+        flags.push(argument);
+        flags.extend(if is_alone { None } else { rest.next() });
+    }
+    (flags, others)
+}
+
 impl Args {
     fn switch(&mut self, name: &str) -> Option<&mut bool> {
         match name {
             "D" => Some(&mut self.debug),
             "DD" => Some(&mut self.trace),
             "V" => Some(&mut self.version),
+            "only-tunnels" => Some(&mut self.only_tunnels),
             "h" | "help" => Some(&mut self.help),
             _ => None,
         }
@@ -139,10 +169,7 @@ fn fail<T>(message: String, help: Option<String>) -> Result<T, ArgsError> {
 /// Name and attached value of a flag; `None` if `argument` is no flag.
 fn flag(argument: &str) -> Result<Option<(&str, Option<&str>)>, ArgsError> {
     if argument == "--" {
-        return fail(
-            "`--` between several processes is not supported yet".to_owned(),
-            Some("give all -L and -F to one process, or start several".to_owned()),
-        );
+        return fail("`--` stands between the flags of two processes".to_owned(), None);
     }
     let name = argument.strip_prefix("--").or_else(|| argument.strip_prefix('-'));
     let Some(name) = name.filter(|name| !name.is_empty()) else { return Ok(None) };

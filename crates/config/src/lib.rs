@@ -15,14 +15,18 @@ pub mod findings;
 mod json;
 mod load;
 mod location;
+mod login_files;
 mod normalise;
 mod report;
 pub mod schema;
+mod scope;
 pub mod source;
 mod suggest;
+mod toml;
 mod url;
 mod value;
 mod yaml;
 
 pub use environment::{Environment, Variable};
 pub use load::{Document, Outcome, cli_url, config_yaml, load, load_text};
+pub use scope::{ServiceFate, ServiceSummary};

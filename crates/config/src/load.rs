@@ -9,9 +9,10 @@ use crate::{
     environment::{Environment, Variable},
     findings::{Finding, Profile, Severity},
     location::Position,
-    normalise,
+    login_files, normalise,
     report::Report,
     schema,
+    scope::{self, ServiceFate, ServiceSummary, TunnelScope},
     source::{self, ConfigSource, ReadError, Reader},
     url,
     value::{Cursor, Value},
@@ -27,6 +28,8 @@ pub struct Outcome {
     pub document: Option<Document>,
     /// Everything there is to say, in the order of the sources.
     pub findings: Vec<Finding>,
+    /// All services of the document, in order, also those that do not run.
+    pub services: Vec<ServiceSummary>,
 }
 
 impl Outcome {
@@ -68,9 +71,10 @@ pub fn load(
 ) -> Outcome {
     let report = Report::new(profile);
     let Some(document) = document(args, environment, reader, &report) else {
-        return Outcome { config: None, document: None, findings: report.finish() };
+        let findings = report.finish();
+        return Outcome { config: None, document: None, findings, services: Vec::new() };
     };
-    understand(document, report)
+    understand(document, args.only_tunnels, reader, report)
 }
 
 /// Like [`load`], for one text: YAML, or JSON if `json` is set, called `name` in the findings.
@@ -85,15 +89,33 @@ pub fn load_text(name: &str, text: &str, json: bool, profile: Profile) -> Outcom
     load(&args, &Environment::default(), &mut reader, profile)
 }
 
-fn understand(document: Value, report: Report) -> Outcome {
-    let root = Cursor::root(&document, &report);
+fn understand(
+    document: Value,
+    only_tunnels: bool,
+    reader: &mut dyn Reader,
+    report: Report,
+) -> Outcome {
+    let TunnelScope { document: narrowed, mut services } =
+        scope::narrow(&Cursor::root(&document, &report), only_tunnels);
+    let narrowed = narrowed.as_ref().unwrap_or(&document);
+    let with_logins = login_files::read(&Cursor::root(narrowed, &report), reader);
+    let root = Cursor::root(with_logins.as_ref().unwrap_or(narrowed), &report);
     schema::check(&root);
     let (config, context, hubs) = normalise::normalise(&root);
     check::check(&config, &context, &hubs);
-    drop((root, context, hubs));
+    drop((context, hubs));
     let failed = report.failed();
+    drop(with_logins);
     let findings = report.finish();
-    Outcome { config: (!failed).then_some(config), document: Some(Document(document)), findings }
+    for (index, service) in services.iter_mut().enumerate() {
+        let inside = |path: &str| path.strip_prefix(&format!("services[{index}]")).is_some();
+        let is_error = |finding: &&Finding| finding.severity == Severity::Error;
+        if findings.iter().filter(is_error).any(|finding| inside(&finding.path)) {
+            service.fate = ServiceFate::Stops;
+        }
+    }
+    let config = (!failed).then_some(config);
+    Outcome { config, document: Some(Document(document)), findings, services }
 }
 
 fn document(

@@ -4,6 +4,7 @@ mod access;
 mod admissions;
 mod choice;
 mod device;
+mod hooks;
 mod host;
 mod hub;
 mod listener;
@@ -32,9 +33,9 @@ use udp_tunnel::TunRole;
 use crate::{
     location::quote,
     report::Report,
-    schema::{Field, HANDLERS, LISTENERS, OneText, Types, handler, listener_base, service},
+    schema::{Field, HANDLERS, LISTENERS, OneText, Types, handler, listener_base, root, service},
     suggest,
-    value::Cursor,
+    value::{Cursor, same_key},
 };
 use rtun_settings::{AdmissionSettings, Config, Named, Service, ServiceKind, User};
 
@@ -58,10 +59,12 @@ pub(crate) fn normalise<'a>(root: &Cursor<'a>) -> (Config, Context<'a>, Vec<HubV
     let tls = tls::common(root);
     let context = Context { report: root.report, names, tables, authers, admissions, tls };
     let log = log::read(root);
+    let loggers = log::loggers(&log, &context.names);
     let metrics = metrics::read(root, &context);
-    let mut config = Config { services: Vec::new(), log, metrics };
+    let mut config = Config { services: Vec::new(), log, loggers, metrics };
     let mut hubs = Vec::new();
-    if context.names.services.list.is_empty() && !context.names.services.nameless {
+    let nothing = context.names.services.list.is_empty() && !context.names.services.nameless;
+    if nothing && !is_refused_already(root) {
         root.report
             .whole()
             .error("there is no service: nothing would run")
@@ -74,6 +77,14 @@ pub(crate) fn normalise<'a>(root: &Cursor<'a>) -> (Config, Context<'a>, Vec<HubV
                 hubs.push(view);
                 ServiceKind::Hub(hub)
             }),
+            Role::Metrics if config.metrics.is_some() => at.refuse(
+                "metrics are served at another address already",
+                "keep one of the two: the `metrics` object or one service with a `metrics` handler",
+            ),
+            Role::Metrics => {
+                config.metrics = metrics::of_service(at, &context);
+                None
+            }
             Role::Tun => match udp_tunnel::role(at, &context) {
                 TunRole::Host => host::read(at, &context).map(ServiceKind::Host),
                 TunRole::Server => udp_tunnel::server(at, &context).map(ServiceKind::UdpServer),
@@ -81,7 +92,10 @@ pub(crate) fn normalise<'a>(root: &Cursor<'a>) -> (Config, Context<'a>, Vec<HubV
             },
             Role::Tap => udp_tunnel::tap(at, &context),
         };
-        config.services.extend(kind.map(|kind| Service { name: name.clone(), kind }));
+        let hooks = hooks::read(at);
+        let loggers = log::loggers_of(at, &context.names);
+        let name = name.clone();
+        config.services.extend(kind.map(|kind| Service { name, kind, hooks, loggers }));
     }
     (config, context, hubs)
 }
@@ -90,6 +104,13 @@ enum Role {
     Hub,
     Tun,
     Tap,
+    Metrics,
+}
+
+/// Whether there are services of other kinds, and they are an error.
+fn is_refused_already(root: &Cursor<'_>) -> bool {
+    let has_list = root.value.entries().iter().any(|m| same_key(&m.key, root::SERVICES.name()));
+    has_list && root.report.failed()
 }
 
 fn service_kind(at: &Cursor<'_>) -> Option<Role> {
@@ -112,6 +133,7 @@ fn service_kind(at: &Cursor<'_>) -> Option<Role> {
             place.refuse(message, help)
         }
         ("router", _) => Some(Role::Hub),
+        ("metrics", _) => Some(Role::Metrics),
         ("tun", "tun") => Some(Role::Tun),
         ("tap", "tap") => Some(Role::Tap),
         (handler, _) => {

@@ -1,8 +1,8 @@
 //! Every key of GOST's configuration that has to do with routing tunnels, and the check of a document against
 //! them.
 //!
-//! A key is read, accepted without effect, not supported yet (an error by name), refused for a reason or part of another
-//! use of GOST (likewise), or unknown (C26). The tables here say so once; from them come the check, suggestions, the
+//! A key is read, accepted without effect, without harm if it has none (a warning), not supported yet (an error by name), refused
+//! for a reason (likewise), or unknown (C26). The tables here say so once; from them come the check, suggestions, the
 //! spelling of `-O`, the values the reader takes, and docs/configuration-reference.md.
 
 mod check;
@@ -17,11 +17,12 @@ mod types;
 
 pub(crate) use check::check;
 pub(crate) use field::{
-    CommaTexts, Field, Headers, In, Int, KeySpec, Object, OneText, Setting, Shape, Texts,
+    CommaTexts, Field, Headers, In, Int, KeySpec, KeyStatus, Object, OneText, Setting, Shape, Texts,
 };
 pub(crate) use metadata::{
-    device_listener, http_connector, node_metadata, proxy_connector, router_connector,
-    router_handler, service_metadata, tap_handler, tap_listener, tun_handler, tun_listener,
+    device_listener, http_connector, metrics_handler, node_metadata, proxy_connector,
+    router_connector, router_handler, service_metadata, tap_handler, tap_listener, tun_handler,
+    tun_listener,
 };
 pub(crate) use objects::*;
 pub use reference::{all_keys, reference};
@@ -32,6 +33,11 @@ pub(crate) use transports::{
     ws_dialer,
 };
 pub use types::{CONNECTORS, DIALERS, HANDLERS, LISTENERS, Refused, Types};
+
+/// Whether a top-level key holds objects that rtun itself does not use.
+pub(crate) fn is_by_name(key: &str) -> bool {
+    root::OBJECT.key(key).is_some_and(|key| matches!(key.status, KeyStatus::ByName))
+}
 
 /// Whether a top-level key holds a list, which several sources append to.
 pub(crate) fn is_list(key: &str) -> bool {

@@ -11,7 +11,7 @@ use crate::{
     json,
     location::{Position, quote},
     report::Report,
-    schema, suggest,
+    schema, suggest, toml,
     value::{Data, Value, same_key},
     yaml,
 };
@@ -110,7 +110,9 @@ pub fn default_files(home: Option<&Path>) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for (directory, name) in places {
         let Some(directory) = directory else { continue };
-        files.extend(["json", "yaml", "yml"].map(|ext| directory.join(format!("{name}.{ext}"))));
+        files.extend(
+            ["json", "toml", "yaml", "yml"].map(|ext| directory.join(format!("{name}.{ext}"))),
+        );
     }
     files
 }
@@ -119,6 +121,7 @@ pub fn default_files(home: Option<&Path>) -> Vec<PathBuf> {
 enum Format {
     Yaml,
     Json,
+    Toml,
 }
 
 /// Reads `source` into a document; `None` after an error was reported.
@@ -161,7 +164,7 @@ pub(crate) fn parse(source: &ConfigSource, content: &Content, report: &Report) -
         Err(message) => {
             return report.whole().refuse(
                 format!("cannot read {source}: {message}"),
-                "name the file .yaml, .yml or .json",
+                "name the file .yaml, .yml, .json or .toml",
             );
         }
     };
@@ -179,6 +182,7 @@ pub(crate) fn parse(source: &ConfigSource, content: &Content, report: &Report) -
     let value = match format {
         Format::Yaml => yaml::read(&source_text, text, report),
         Format::Json => json::read(&source_text, text, report),
+        Format::Toml => toml::read(&source_text, text, report),
     }?;
     let at = report.at(value.place);
     match value.data {
@@ -206,20 +210,25 @@ fn format(source: &ConfigSource, media: Option<&str>, text: &str) -> Result<Form
             let media = media.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
             match media.as_str() {
                 "application/json" => return Ok(Format::Json),
+                "application/toml" => return Ok(Format::Toml),
                 "application/yaml" | "application/x-yaml" | "text/yaml" | "text/x-yaml" => {
                     return Ok(Format::Yaml);
                 }
                 _ => {}
             }
             let path = url.split(['?', '#']).next().unwrap_or("");
-            let json = path.rsplit('/').next().is_some_and(|name| extension(name) == "json");
-            Ok(if json { Format::Json } else { Format::Yaml })
+            Ok(match extension(path.rsplit('/').next().unwrap_or("")).as_str() {
+                "json" => Format::Json,
+                "toml" => Format::Toml,
+                _ => Format::Yaml,
+            })
         }
         ConfigSource::File(path) => {
             let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
             match extension(&name).as_str() {
                 "yaml" | "yml" => Ok(Format::Yaml),
                 "json" => Ok(Format::Json),
+                "toml" => Ok(Format::Toml),
                 "" => Err("its name does not tell its format".to_owned()),
                 other => Err(format!("{} is no format rtun reads", quote(&format!(".{other}")))),
             }
@@ -273,7 +282,7 @@ pub(crate) fn nothing_found(files: &[PathBuf], report: &Report) {
 
 /// Help for a bare argument that looks like a source or a command.
 pub(crate) fn as_argument(argument: &str) -> Option<String> {
-    let looks = matches!(extension(argument).as_str(), "yaml" | "yml" | "json");
+    let looks = matches!(extension(argument).as_str(), "yaml" | "yml" | "json" | "toml");
     if looks {
         return Some(format!("did you mean -C {argument}?"));
     }

@@ -238,13 +238,14 @@ impl<'a> Cursor<'a> {
         Cursor { value, at, key_place }
     }
 
-    /// The items of a list; anything else but null is a list of itself, as GOST reads it.
+    /// The items of a list, nulls left out; anything else but null is a list of itself, as GOST reads it.
     pub(crate) fn items(&self) -> Vec<Cursor<'a>> {
         match &self.value.data {
             Data::Null => Vec::new(),
             Data::List(items) => items
                 .iter()
                 .enumerate()
+                .filter(|(_, value)| !matches!(value.data, Data::Null))
                 .map(|(i, value)| self.inner(value, format!("{}[{i}]", self.path), value.place))
                 .collect(),
             _ => vec![self.clone()],

@@ -20,7 +20,7 @@ pub(crate) fn read(source: &str, text: u32, report: &Report) -> Option<Value> {
         anchors: HashMap::new(),
         values: 0,
     };
-    builder.document().map_err(|problem| problem.report(report)).ok()
+    builder.document(report).map_err(|problem| problem.report(report)).ok()
 }
 
 struct YamlBuilder<'a> {
@@ -59,7 +59,8 @@ impl<'a> YamlBuilder<'a> {
         }
     }
 
-    fn document(&mut self) -> Result<Value, SyntaxProblem> {
+    /// The first one, as GOST reads it.
+    fn document(&mut self, report: &Report) -> Result<Value, SyntaxProblem> {
         let mut root = None;
         loop {
             let (event, place) = self.next()?;
@@ -67,10 +68,12 @@ impl<'a> YamlBuilder<'a> {
                 Event::StreamEnd => break,
                 Event::Nothing | Event::StreamStart | Event::DocumentEnd => {}
                 Event::DocumentStart(_) if root.is_some() => {
-                    return refuse(
-                        place,
-                        "a second document begins here: one is read, the rest would be lost",
-                    );
+                    let message =
+                        "a second document begins here: only the first is read, as GOST does";
+                    let help =
+                        "put it into a file of its own and name both, as in -C FIRST -C SECOND";
+                    report.at(place).warning(message).help(help);
+                    break;
                 }
                 Event::DocumentStart(_) => {}
                 event => root = Some(self.value(event, place, 0)?),

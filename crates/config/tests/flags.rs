@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use std::time::Duration;
 
 use rtun_config::{
-    cli::{Args, OutputFormat, parse},
+    cli::{Args, OutputFormat, parse, processes, separate},
     source::ConfigSource,
 };
 
@@ -28,8 +28,32 @@ fn every_form_of_a_flag() {
 #[test]
 fn all_flags() {
     let args = parse([
-        "-C", "a.yaml", "-L", "s1", "-F", "n1", "-C", "-", "-L", "s2", "-F", "n2", "-O", "json",
-        "-D", "-DD=1", "-V=false", "-R", "1m", "-api", ":1", "-metrics", ":2", "-C", " ",
+        "-C",
+        "a.yaml",
+        "-L",
+        "s1",
+        "-F",
+        "n1",
+        "-C",
+        "-",
+        "-L",
+        "s2",
+        "-F",
+        "n2",
+        "-O",
+        "json",
+        "-D",
+        "-DD=1",
+        "-V=false",
+        "-R",
+        "1m",
+        "-api",
+        ":1",
+        "-metrics",
+        ":2",
+        "-C",
+        " ",
+        "--only-tunnels",
     ])
     .unwrap();
     assert_eq!(
@@ -46,6 +70,7 @@ fn all_flags() {
             reload: Some(Duration::from_secs(60)),
             api: Some(":1".into()),
             metrics: Some(":2".into()),
+            only_tunnels: true,
         }
     );
     assert_eq!(parse(["-O", "yml"]).unwrap().output, Some(OutputFormat::Yaml));
@@ -69,7 +94,52 @@ fn mistakes_are_named() {
         message(&["-R", "30"]),
         "-R: `30` is a duration without a unit; write for example `10s`"
     );
-    assert!(message(&["-L", "a", "--", "-L", "b"]).starts_with("`--` between several processes"));
+    assert!(message(&["-L", "a", "--", "-L", "b"]).starts_with("`--` stands between"));
+}
+
+fn owned(words: &[&str]) -> Vec<String> {
+    words.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn several_processes_are_separated_by_two_dashes() {
+    for (arguments, parts) in [
+        (&["-L", "a"][..], vec![&["-L", "a"][..]]),
+        (
+            &["-L", "a", "--", "-L", "b  c -- d", "-D"],
+            vec![&["-L", "a"], &["-L", "b  c -- d", "-D"]],
+        ),
+        (&["--", "-L", "b"], vec![&[], &["-L", "b"]]),
+    ] {
+        let arguments = owned(arguments);
+        let found = processes(&arguments);
+        assert_eq!(found, parts.iter().map(|part| owned(part)).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn flags_are_separated_from_other_arguments() {
+    let words = [
+        "a.yaml",
+        "-L",
+        "-F",
+        "--strict",
+        "-DD",
+        "-metrics=:1",
+        "b.yaml",
+        "--R",
+        "5s",
+        "-h",
+        "-O",
+        "json",
+        "--only-tunnels",
+    ];
+    let (flags, others) = separate(owned(&words));
+    assert_eq!(
+        flags,
+        ["-L", "-F", "-DD", "-metrics=:1", "--R", "5s", "-O", "json", "--only-tunnels"]
+    );
+    assert_eq!(others, ["a.yaml", "--strict", "b.yaml", "-h"]);
 }
 
 proptest! {

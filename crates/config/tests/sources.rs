@@ -91,7 +91,9 @@ fn what_the_environment_asks_for_is_not_ignored() {
     let shown: Vec<String> = outcome.findings.iter().map(ToString::to_string).collect();
     assert_eq!(
         shown,
-        ["GOST_API:1:1: error: `api` is not supported yet\n  1 | :18080\n    | ^^^^^^ api"]
+        [
+            "GOST_API:1:1: error: `api` is not supported: it comes with the Web API, which rtun does not have yet; `rtun status` shows what runs\n  1 | :18080\n    | ^^^^^^ api"
+        ]
     );
 }
 

@@ -516,12 +516,20 @@ fn sockets_of_a_host() {
     assert_eq!(host.device.netns, Some(NetworkNamespace::Named("inside".to_owned())));
     let [a, b, c] = &host.hubs[..] else { panic!("{host:?}") };
     let there = Some(NetworkNamespace::Named("there".to_owned()));
-    let expected =
-        SocketOptions { interfaces: vec![device("eth2", false)], so_mark: Some(9), netns: there };
+    let expected = SocketOptions {
+        interfaces: vec![device("eth2", false)],
+        so_mark: Some(9),
+        netns: there,
+        mptcp: false,
+    };
     assert_eq!((&a.sockets, a.proxy_protocol), (&expected, Some(ProxyProtocol::V1)));
     let here = Some(NetworkNamespace::Named("here".to_owned()));
-    let expected =
-        SocketOptions { interfaces: vec![device("eth3", false)], so_mark: Some(11), netns: here };
+    let expected = SocketOptions {
+        interfaces: vec![device("eth3", false)],
+        so_mark: Some(11),
+        netns: here,
+        mptcp: false,
+    };
     assert_eq!((&b.sockets, b.proxy_protocol), (&expected, Some(ProxyProtocol::V2)));
     let address =
         |text: &str, strict| Interface { bind: Bind::Address(text.parse().unwrap()), strict };
@@ -533,7 +541,7 @@ fn sockets_of_a_host() {
     let interfaces = vec![device("eth0", false), device("eth1", true)];
     assert_eq!(
         host.hubs[0].sockets,
-        SocketOptions { interfaces, so_mark: Some(7), netns: outside }
+        SocketOptions { interfaces, so_mark: Some(7), netns: outside, mptcp: false }
     );
 }
 

@@ -22,7 +22,7 @@ use futures_util::FutureExt;
 use nix::errno::Errno;
 use rtun_core::HostName;
 use rtun_proto::ethernet::MacAddress;
-use rtun_settings::NetworkNamespace;
+use rtun_settings::{Hook, NetworkNamespace};
 use rtun_system::{
     changes::{Change, Changes},
     dns,
@@ -45,6 +45,7 @@ use tracing::{info, warn};
 
 use self::contest::DeviceContest;
 pub(crate) use self::{history::DeviceHistory, peers::TunnelPeers, port::DevicePort};
+use crate::hooks::{HookError, HookFacts, Hooks};
 
 /// Changes of the system come in groups; what they have done is looked at this long after the first.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -271,6 +272,21 @@ impl DeviceMaker {
             apart,
             since,
         })
+    }
+
+    /// Runs the commands for a service whose device is there. When one that has to succeed fails, the device goes again.
+    pub(crate) async fn run_hooks(
+        &self,
+        made: MadeDevice,
+        hooks: Hooks<'_>,
+        facts: &HookFacts,
+    ) -> Result<MadeDevice, HookError> {
+        if let Err(error) = hooks.pre_up(facts).await {
+            self.unmake(made).await;
+            return Err(error);
+        }
+        hooks.run(Hook::PostUp, facts).await;
+        Ok(made)
     }
 
     /// Takes a device away, with all that the system was given for it.

@@ -29,6 +29,7 @@ use crate::{
     device::{
         DeviceError, DeviceHistory, DeviceMaker, DevicePort, DeviceTask, DeviceUser, TunnelPeers,
     },
+    hooks::{HookError, HookFacts, Hooks},
     runtime::{duties::Duty, machine::Machine, surroundings::Surroundings, workers::WorkerSlot},
 };
 
@@ -36,6 +37,7 @@ use crate::{
 pub(crate) struct HostService {
     service: String,
     progress: Arc<HostProgress>,
+    facts: HookFacts,
     stop: CancellationToken,
     /// Keeps it connected to a hub.
     connecting: Duty,
@@ -52,14 +54,18 @@ pub enum HostError {
     /// The device cannot be made or set up.
     #[error(transparent)]
     Device(#[from] DeviceError),
+    /// A command that has to succeed first has failed.
+    #[error(transparent)]
+    Hook(#[from] HookError),
 }
 
 impl HostService {
-    /// Makes the device with its addresses and routes, then keeps it connected to a hub in the background.
-    /// All of its packets are moved on the worker that `slot` is on.
+    /// Makes the device with its addresses and routes, runs the hooks, then keeps the device connected to a hub in the
+    /// background. All of its packets are moved on the worker that `slot` is on.
     pub(crate) async fn start(
         service: &str,
         config: &rtun_settings::HostSettings,
+        hooks: Hooks<'_>,
         machine: &Machine,
         slot: WorkerSlot,
     ) -> Result<Self, HostError> {
@@ -98,6 +104,8 @@ impl HostService {
             packets: slot.handle().clone(),
         };
         let made = maker.make(config.device.name.as_deref()).await?;
+        let facts = HookFacts::of_host(&config, made.tun().name());
+        let made = maker.run_hooks(made, hooks, &facts).await?;
         let device = Arc::new(DevicePort::like(made.tun()));
         let mtu = config.device.mtu;
         let progress = Arc::new(HostProgress::new(&config.name, device.name(), mtu, &config.hubs));
@@ -139,12 +147,18 @@ impl HostService {
         let connecting =
             machine.duties.keep(slot.handle(), name, move || Arc::clone(&connector).run());
         let service = service.to_owned();
-        Self { service, progress, stop, connecting, keeping, _slot: slot }
+        let facts = HookFacts::of_host(config, progress.device_name());
+        Self { service, progress, facts, stop, connecting, keeping, _slot: slot }
     }
 
     /// The host as reports see it. Keeps neither the device nor the connection.
     pub(crate) fn view(&self) -> Arc<HostProgress> {
         Arc::clone(&self.progress)
+    }
+
+    /// What its hooks are informed of.
+    pub(crate) fn hook_facts(&self) -> HookFacts {
+        self.facts.clone()
     }
 
     /// Writes the report to the log.

@@ -24,6 +24,7 @@ use std::{
 use futures_util::future::join_all;
 use prometheus_client::metrics::histogram::Histogram;
 use rtun_core::explain::{HubExplanation, Unclear};
+use rtun_settings::Hook;
 use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::info;
@@ -43,6 +44,7 @@ pub use self::{
 };
 use crate::{
     feeds::Feeds,
+    hooks::{HookError, HookFacts, Hooks},
     link::EndReason,
     report::{ASKED, HubReport},
     runtime::{descriptors, duties::Duty, machine::Machine, workers::Workers},
@@ -59,6 +61,7 @@ pub(crate) struct HubService {
     duties: Vec<Duty>,
     /// At least one.
     listeners: Arc<[ListenerView]>,
+    facts: HookFacts,
 }
 
 /// A hub as reports see it.
@@ -78,13 +81,17 @@ pub enum HubError {
     /// Its rules cannot be used.
     #[error(transparent)]
     Rules(#[from] RulesError),
+    /// A command that has to succeed first has failed.
+    #[error(transparent)]
+    Hook(#[from] HookError),
 }
 
 impl HubService {
-    /// Compiles the rules from `config` and from what `feeds` have read, then listens.
+    /// Compiles the rules from `config` and from what `feeds` have read, listens, runs the hooks, then accepts connections.
     pub(crate) async fn start(
         service: &str,
         config: &rtun_settings::HubSettings,
+        hooks: Hooks<'_>,
         feeds: Feeds,
         workers: Arc<Workers>,
         machine: &Machine,
@@ -104,12 +111,18 @@ impl HubService {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
+        let facts = HookFacts::of_hub(config, views.iter().map(|it| it.address));
+        hooks.pre_up(&facts).await?;
+        for ListenerView { address, transport, .. } in &*views {
+            let transport = transport.as_str();
+            info!(service, %address, transport, "hub listens");
+        }
+        hooks.run(Hook::PostUp, &facts).await;
         let runtime = Handle::current();
         let mut kept = Vec::new();
         for listener in &listeners {
             let ListenerView { address, transport, .. } = listener.view();
             let transport = transport.as_str();
-            info!(service, %address, transport, "hub listens");
             let (connections, listener, workers) =
                 (Arc::clone(&connections), Arc::clone(listener), Arc::clone(&workers));
             let name = format!("{service}: accepting connections on {address} ({transport})");
@@ -123,7 +136,7 @@ impl HubService {
         kept.push(machine.duties.keep(&runtime, name, move || {
             keep_up(Arc::clone(&hub), Arc::clone(&its_upkeep), listeners.clone())
         }));
-        Ok(Self { connections, upkeep, duties: kept, listeners: views })
+        Ok(Self { connections, upkeep, duties: kept, listeners: views, facts })
     }
 
     /// Replaces everything but the listeners. Hosts that the new rules still admit notice nothing.
@@ -141,6 +154,11 @@ impl HubService {
     /// Reads the files of its certificates now.
     pub(crate) fn reload_certificates(&self) {
         self.listeners.iter().for_each(ListenerView::reload_certificate);
+    }
+
+    /// What its hooks are informed of.
+    pub(crate) fn hook_facts(&self) -> HookFacts {
+        self.facts.clone()
     }
 
     /// The address of its first listener.

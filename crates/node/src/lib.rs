@@ -3,6 +3,7 @@
 mod counters;
 mod device;
 mod feeds;
+mod hooks;
 mod host;
 mod hub;
 mod json;
@@ -16,6 +17,7 @@ mod udp_tunnel;
 pub use counters::{Drops, Happened, Traffic};
 pub use device::DeviceError;
 pub use feeds::FeedError;
+pub use hooks::{HookError, failures::HookReport};
 pub use host::{HostError, SetupError};
 pub use hub::{Explained, HubError, HubListenError, Inquiry, RulesError};
 pub use node::{Node, StartError};
@@ -30,6 +32,7 @@ pub use report::{
 pub use rtun_control::{
     FeedLine, FeedProblem, FeedState, FeedStatus, LastError, PluginKind, PluginStatus, take_zone,
 };
+pub use rtun_transport::socket::has_multipath;
 pub use runtime::{
     descriptors,
     duties::TaskReport,

@@ -2,12 +2,14 @@
 
 use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc};
 
-use rtun_settings::{Config, Service, ServiceKind};
+use rtun_settings::{Config, Hook, Service, ServiceKind};
 use rtun_state::StateDir;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
     feeds::{FeedError, Feeds},
+    hooks::{HookFacts, Hooks},
     host::{HostError, HostService},
     hub::{HubError, HubService, RulesError},
     operations::{
@@ -33,7 +35,7 @@ pub struct Node {
 }
 
 struct Running {
-    config: ServiceKind,
+    config: Service,
     service: RunningService,
 }
 
@@ -51,7 +53,7 @@ enum Step {
     Nothing,
     Started,
     /// Before, it ran with this configuration.
-    Changed(Box<ServiceKind>),
+    Changed(Box<Service>),
 }
 
 /// Why a node cannot run a configuration.
@@ -105,7 +107,17 @@ pub enum ServiceError {
 impl Node {
     /// Starts every service, or none. `state` keeps what sources have read, and certificates that were made, for the next start.
     pub async fn start(config: &Config, state: Option<Arc<StateDir>>) -> Result<Self, StartError> {
-        Self::start_in(Surroundings::System, config, state).await
+        Self::start_until(CancellationToken::new(), config, state).await
+    }
+
+    /// Like [`Node::start`]. Once `stopping` is cancelled, hooks of services that start are killed and keep these from starting.
+    pub async fn start_until(
+        stopping: CancellationToken,
+        config: &Config,
+        state: Option<Arc<StateDir>>,
+    ) -> Result<Self, StartError> {
+        let machine = Machine { state, stopping, ..Machine::default() };
+        Self::start_on(machine, config).await
     }
 
     /// Like [`Node::start`], in other surroundings.
@@ -114,12 +126,15 @@ impl Node {
         config: &Config,
         state: Option<Arc<StateDir>>,
     ) -> Result<Self, StartError> {
-        let workers = match surroundings {
+        Self::start_on(Machine { state, surroundings, ..Machine::default() }, config).await
+    }
+
+    async fn start_on(machine: Machine, config: &Config) -> Result<Self, StartError> {
+        let workers = match machine.surroundings {
             Surroundings::System => Workers::start().map_err(StartError::Threads)?,
             Surroundings::Twin(_) => Workers::here(),
         };
         let workers = Arc::new(workers);
-        let machine = Machine { state, surroundings, ..Machine::default() };
         let board = Arc::new(Board::new(machine.clone(), &workers));
         let mut node = Self {
             running: BTreeMap::new(),
@@ -158,8 +173,9 @@ impl Node {
     async fn apply_all(&mut self, config: &Config) -> Result<(), StartError> {
         let feeds = self.feeds.follow(config, self.machine.state.as_ref()).await?;
         let mut done = Vec::new();
-        for Service { name, kind } in &config.services {
-            match self.apply_one(name, kind, &feeds).await {
+        for service in &config.services {
+            let name = &service.name;
+            match self.apply_one(service, &feeds).await {
                 Ok(Step::Nothing) => {}
                 Ok(step) => done.push((name, step)),
                 Err(source) => {
@@ -239,32 +255,30 @@ impl Node {
     /// Stops every service.
     pub async fn stop(mut self) {
         while let Some((_, running)) = self.running.pop_first() {
-            running.service.stop().await;
+            running.stop(&self.machine).await;
         }
     }
 
     /// Starts or changes a service; returns what [`Node::undo`] needs.
-    async fn apply_one(
-        &mut self,
-        name: &str,
-        kind: &ServiceKind,
-        feeds: &Feeds,
-    ) -> Result<Step, ServiceError> {
+    async fn apply_one(&mut self, config: &Service, feeds: &Feeds) -> Result<Step, ServiceError> {
+        let Service { name, kind, .. } = config;
         let Some(running) = self.running.get_mut(name) else {
-            let service = self.start_service(name, kind, feeds).await?;
-            self.running.insert(name.to_owned(), Running { config: kind.clone(), service });
+            let service = self.start_service(config, feeds).await?;
+            self.running.insert(name.clone(), Running { config: config.clone(), service });
             return Ok(Step::Started);
         };
-        if running.config == *kind {
+        if running.config == *config {
             return Ok(Step::Nothing);
         }
         let before = running.config.clone();
-        match (&running.service, &before, kind) {
+        match (&running.service, &before.kind, kind) {
+            // Commands are for services that start or stop.
+            _ if before.kind == *kind => running.config = config.clone(),
             (RunningService::Hub(hub), ServiceKind::Hub(old), ServiceKind::Hub(new))
                 if old.listeners().eq(new.listeners()) =>
             {
                 hub.apply(new, feeds.of(&new.rules)).await?;
-                running.config = kind.clone();
+                running.config = config.clone();
                 info!(service = name, "rules replaced");
             }
             (
@@ -273,7 +287,7 @@ impl Node {
                 ServiceKind::UdpServer(new),
             ) if differ_in_rules_only(old, new) => {
                 server.apply(new);
-                running.config = kind.clone();
+                running.config = config.clone();
                 info!(service = name, "rules replaced");
             }
             (
@@ -282,10 +296,10 @@ impl Node {
                 ServiceKind::TapServer(new),
             ) if differ_in_admissions_only(old, new) => {
                 server.apply(new);
-                running.config = kind.clone();
+                running.config = config.clone();
                 info!(service = name, "rules replaced");
             }
-            _ => self.replace(name, kind, feeds).await?,
+            _ => self.replace(config, feeds).await?,
         }
         Ok(Step::Changed(Box::new(before)))
     }
@@ -296,7 +310,7 @@ impl Node {
             Step::Started => self.stop_one(name).await,
             Step::Changed(before) => {
                 let feeds = self.feeds.clone();
-                if let Err(error) = self.apply_one(name, &before, &feeds).await {
+                if let Err(error) = self.apply_one(&before, &feeds).await {
                     warn!(
                         service = name,
                         "the service cannot be started again as it was before: {error}"
@@ -308,27 +322,24 @@ impl Node {
 
     /// Stops a service, then starts the new one, or the old one again if the new one does not start. Both may need the same
     /// address or device name.
-    async fn replace(
-        &mut self,
-        name: &str,
-        kind: &ServiceKind,
-        feeds: &Feeds,
-    ) -> Result<(), ServiceError> {
-        let Some(Running { config: before, service }) = self.running.remove(name) else {
+    async fn replace(&mut self, config: &Service, feeds: &Feeds) -> Result<(), ServiceError> {
+        let name = &config.name;
+        let Some(running) = self.running.remove(name) else {
             return Ok(());
         };
-        service.stop().await;
-        let failure = match self.start_service(name, kind, feeds).await {
+        let before = running.config.clone();
+        running.stop(&self.machine).await;
+        let failure = match self.start_service(config, feeds).await {
             Ok(service) => {
-                self.running.insert(name.to_owned(), Running { config: kind.clone(), service });
+                self.running.insert(name.clone(), Running { config: config.clone(), service });
                 info!(service = name, "service replaced");
                 return Ok(());
             }
             Err(failure) => failure,
         };
-        match self.start_service(name, &before, &self.feeds).await {
+        match self.start_service(&before, &self.feeds).await {
             Ok(service) => {
-                self.running.insert(name.to_owned(), Running { config: before, service });
+                self.running.insert(name.clone(), Running { config: before, service });
             }
             Err(error) => warn!(
                 service = name,
@@ -340,34 +351,40 @@ impl Node {
 
     async fn start_service(
         &self,
-        name: &str,
-        kind: &ServiceKind,
+        config: &Service,
         feeds: &Feeds,
     ) -> Result<RunningService, ServiceError> {
         let Self { workers, machine, .. } = self;
+        let Service { name, kind, hooks, .. } = config;
+        let hooks = Hooks { service: name, settings: hooks, machine };
         match kind {
             ServiceKind::Hub(config) => {
                 let feeds = feeds.of(&config.rules);
-                let hub = HubService::start(name, config, feeds, Arc::clone(workers), machine);
+                let hub =
+                    HubService::start(name, config, hooks, feeds, Arc::clone(workers), machine);
                 Ok(RunningService::Hub(hub.await?))
             }
             ServiceKind::Host(config) => Ok(RunningService::Host(
-                HostService::start(name, config, machine, workers.take_slot()).await?,
+                HostService::start(name, config, hooks, machine, workers.take_slot()).await?,
             )),
             ServiceKind::UdpServer(config) => {
-                let server = UdpServerService::start(name, config, machine, workers.take_slot());
+                let slot = workers.take_slot();
+                let server = UdpServerService::start(name, config, hooks, machine, slot);
                 Ok(RunningService::UdpServer(server.await?))
             }
             ServiceKind::UdpClient(config) => {
-                let client = UdpClientService::start(name, config, machine, workers.take_slot());
+                let slot = workers.take_slot();
+                let client = UdpClientService::start(name, config, hooks, machine, slot);
                 Ok(RunningService::UdpClient(client.await?))
             }
             ServiceKind::TapServer(config) => {
-                let server = TapServerService::start(name, config, machine, workers.take_slot());
+                let slot = workers.take_slot();
+                let server = TapServerService::start(name, config, hooks, machine, slot);
                 Ok(RunningService::TapServer(server.await?))
             }
             ServiceKind::TapClient(config) => {
-                let client = TapClientService::start(name, config, machine, workers.take_slot());
+                let slot = workers.take_slot();
+                let client = TapClientService::start(name, config, hooks, machine, slot);
                 Ok(RunningService::TapClient(client.await?))
             }
         }
@@ -375,8 +392,20 @@ impl Node {
 
     async fn stop_one(&mut self, name: &str) {
         if let Some(running) = self.running.remove(name) {
-            running.service.stop().await;
+            running.stop(&self.machine).await;
         }
+    }
+}
+
+impl Running {
+    /// Stops the service, with the commands for it.
+    async fn stop(self, machine: &Machine) {
+        let Self { config: Service { name, hooks, .. }, service } = self;
+        let (hooks, facts) =
+            (Hooks { service: &name, settings: &hooks, machine }, service.hook_facts());
+        hooks.run(Hook::PreDown, &facts).await;
+        service.stop().await;
+        hooks.run(Hook::PostDown, &facts).await;
     }
 }
 
@@ -389,6 +418,17 @@ impl RunningService {
             Self::UdpClient(client) => View::UdpClient(client.view()),
             Self::TapServer(server) => View::TapServer(server.view()),
             Self::TapClient(client) => View::TapClient(client.view()),
+        }
+    }
+
+    fn hook_facts(&self) -> HookFacts {
+        match self {
+            Self::Hub(hub) => hub.hook_facts(),
+            Self::Host(host) => host.hook_facts(),
+            Self::UdpServer(server) => server.hook_facts(),
+            Self::UdpClient(client) => client.hook_facts(),
+            Self::TapServer(server) => server.hook_facts(),
+            Self::TapClient(client) => client.hook_facts(),
         }
     }
 

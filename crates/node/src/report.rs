@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     counters::{Happened, Traffic},
+    hooks::failures::HookReport,
     json,
     runtime::duties::TaskReport,
 };
@@ -51,6 +52,9 @@ pub struct NodeStatus {
     /// Supervised tasks that have failed: defects of the program.
     #[serde(default)]
     pub failed_tasks: Vec<TaskReport>,
+    /// Hooks of services of which commands have failed, those of services that have stopped included.
+    #[serde(default)]
+    pub failed_hooks: Vec<HookReport>,
 }
 
 /// How many tasks have not ended, by the event loop they run on.

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
 use rtun_core::{IngressRule, Matcher, NamespaceId, Route, Sharing, SourceCheck, User};
 
 use super::{ListenerSettings, Named, PluginSettings, SourceSettings};
@@ -41,6 +42,8 @@ pub struct HubRules {
     pub ingress: Option<Named<IngressRule>>,
     /// Who may connect: one of these has to accept the user. `None`: anyone.
     pub authers: Option<Vec<Named<User>>>,
+    /// From where hosts need neither user nor password (`skipauth`): the address that is trusted to be the host's.
+    pub skip_auth: Vec<IpNet>,
     /// From where: each has to admit the address.
     pub admissions: Vec<AdmissionSettings>,
     /// How strictly a packet's source address is checked.

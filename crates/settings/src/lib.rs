@@ -3,6 +3,7 @@
 //! Names are resolved here: a service holds the tables, rules and users it uses, not their names. Two models
 //! compare equal exactly when nothing would have to change, which is what a reload compares.
 
+mod hooks;
 mod host;
 mod hub;
 mod hub_node;
@@ -14,6 +15,7 @@ mod tls;
 mod transport_stack;
 mod udp_tunnel;
 
+pub use hooks::*;
 pub use host::*;
 pub use hub::*;
 pub use hub_node::*;
@@ -35,6 +37,8 @@ pub struct Config {
     pub services: Vec<Service>,
     /// Where log lines go.
     pub log: LogSettings,
+    /// More logs, for services that name them.
+    pub loggers: Vec<LoggerSettings>,
     /// Where metrics are served, if anywhere.
     pub metrics: Option<MetricsSettings>,
 }
@@ -46,6 +50,17 @@ pub struct Service {
     pub name: String,
     /// What it does.
     pub kind: ServiceKind,
+    /// What runs as it starts and stops.
+    pub hooks: ServiceHooks,
+    /// Names of the loggers that its log lines go to, each once; none: the log of the process.
+    pub loggers: Vec<String>,
+}
+
+impl Service {
+    /// A service without hooks and loggers.
+    pub fn new(name: impl Into<String>, kind: ServiceKind) -> Self {
+        Self { name: name.into(), kind, hooks: ServiceHooks::default(), loggers: Vec::new() }
+    }
 }
 
 /// The kinds of service.

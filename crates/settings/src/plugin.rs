@@ -1,6 +1,6 @@
 //! Services that are asked in the place of rows, and how clients of such services prove who they are.
 
-use std::{fmt, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use rtun_core::{Secret, redact};
 
@@ -58,4 +58,6 @@ pub struct Login {
     pub user: String,
     /// At most 255 bytes.
     pub password: Secret,
+    /// The file that both were read from (`auth.file`), if they do not stand in the configuration itself.
+    pub file: Option<PathBuf>,
 }

@@ -14,6 +14,8 @@ pub struct SocketOptions {
     pub so_mark: Option<u32>,
     /// Where it is opened, if not where rtun runs (`netns`).
     pub netns: Option<NetworkNamespace>,
+    /// Whether it is Multipath TCP, RFC 8684 (`mptcp` of the dialer), where the kernel has that.
+    pub mptcp: bool,
 }
 
 /// How a listening socket is opened.
@@ -25,6 +27,8 @@ pub struct ListenOptions {
     pub netns: Option<NetworkNamespace>,
     /// Whether other processes of the same user may listen on the same address: `SO_REUSEPORT` (`reuseport`).
     pub reuse_port: bool,
+    /// Whether it accepts Multipath TCP, RFC 8684, besides TCP (`mptcp`), where the kernel has that.
+    pub mptcp: bool,
 }
 
 /// What a socket is bound to.

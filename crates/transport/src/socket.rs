@@ -70,6 +70,23 @@ pub(crate) fn open_listening(
     Ok(socket)
 }
 
+/// What `open` opens: for Multipath TCP (RFC 8684) if that is `wanted` and the kernel has it, otherwise for TCP.
+pub(crate) fn multipath_or_tcp(
+    wanted: bool,
+    open: impl Fn(Protocol) -> io::Result<Socket>,
+) -> io::Result<Socket> {
+    if wanted && let Ok(socket) = open(Protocol::MPTCP) {
+        return Ok(socket);
+    }
+    open(Protocol::TCP)
+}
+
+/// Whether the kernel has Multipath TCP and lets this process use it in the network namespace at `netns`, or here.
+pub fn has_multipath(netns: Option<&Path>) -> bool {
+    let open = || Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP));
+    netns::within(netns, open).is_ok_and(|socket| socket.is_ok())
+}
+
 fn open_in(
     netns: Option<&NetworkNamespace>,
     address: SocketAddr,

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rtun_settings::{Interface, ListenOptions, NetworkNamespace, SocketOptions};
-use socket2::{Protocol, SockRef, TcpKeepalive, Type};
+use socket2::{SockRef, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 
@@ -159,7 +159,11 @@ pub fn tune(stream: &TcpStream) -> io::Result<()> {
             .with_interval(KEEPALIVE_INTERVAL)
             .with_retries(KEEPALIVE_PROBES),
     )?;
-    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))
+    match socket.set_tcp_user_timeout(Some(USER_TIMEOUT)) {
+        // Multipath TCP has none (Linux 6.18); its own timers and the tunnel's pings notice a dead connection.
+        Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => Ok(()),
+        result => result,
+    }
 }
 
 impl Stream for TcpStream {
@@ -216,8 +220,8 @@ async fn connect_by(
     segment_max: Option<u16>,
     interface: Option<&Interface>,
 ) -> io::Result<TcpStream> {
-    let (kind, protocol) = (Type::STREAM, Protocol::TCP);
-    let socket = socket::open_towards(address, kind, protocol, options, interface)?;
+    let open = |protocol| socket::open_towards(address, Type::STREAM, protocol, options, interface);
+    let socket = socket::multipath_or_tcp(options.mptcp, open)?;
     if let Some(bytes) = segment_max {
         socket.set_tcp_mss(bytes.into())?;
     }
@@ -228,7 +232,8 @@ async fn connect_by(
 }
 
 fn listen_on(address: SocketAddr, options: &ListenOptions) -> io::Result<TcpListener> {
-    let socket = socket::open_listening(address, Type::STREAM, Protocol::TCP, options)?;
+    let open = |protocol| socket::open_listening(address, Type::STREAM, protocol, options);
+    let socket = socket::multipath_or_tcp(options.mptcp, open)?;
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
@@ -242,7 +247,7 @@ fn no_ipv6(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use socket2::{Domain, Socket};
+    use socket2::{Domain, Protocol, Socket};
 
     use super::*;
     use crate::race::ATTEMPT_DELAY;
@@ -298,6 +303,32 @@ mod tests {
         let error = error.to_string();
         assert_eq!(error.matches(&closed.to_string()).count(), 2, "{error}");
     }
+
+    #[tokio::test]
+    async fn multipath_tcp_where_the_kernel_has_it_and_tcp_elsewhere() {
+        let options = ListenOptions { mptcp: true, ..ListenOptions::default() };
+        let listener = listen("127.0.0.1:0", &options).unwrap();
+        let address = listener.local_addr().unwrap();
+        let protocol = |socket: SockRef<'_>| socket.protocol().unwrap();
+        let here = if socket::has_multipath(None) { Protocol::MPTCP } else { Protocol::TCP };
+        assert_eq!(protocol(SockRef::from(&listener)), Some(here));
+        for (mptcp, expected) in [(true, here), (false, Protocol::TCP)] {
+            let options = SocketOptions { mptcp, ..SocketOptions::default() };
+            let to = found(vec![address]);
+            let (dialled, accepted) = tokio::join!(
+                connect(&to, &options, Some(1220), ATTEMPT_DELAY * 20),
+                listener.accept()
+            );
+            let (dialled, accepted) = (dialled.unwrap(), accepted.unwrap().0);
+            assert_eq!(protocol(SockRef::from(&dialled)), Some(expected));
+            tune(&accepted).unwrap();
+            dialled.writable().await.unwrap();
+            dialled.try_write(b"over it").unwrap();
+            accepted.readable().await.unwrap();
+            assert_eq!(accepted.try_read(&mut [0; 32]).unwrap(), 7);
+        }
+    }
+
     #[tokio::test]
     async fn those_that_did_not_answer_are_told_beside_those_that_refused() {
         let (_socket, _queued, silent) = silent();

@@ -6,8 +6,9 @@ use std::{
 };
 
 use rtun_node::{
-    DescriptorReport, DeviceHealth, FeedProblem, FeedStatus, Happened, HappenedReport, HubReport,
-    KindReport, ListenerReport, NodeStatus, ServiceReport, SharedReport, TaskReport, TunnelRefusal,
+    DescriptorReport, DeviceHealth, FeedProblem, FeedStatus, Happened, HappenedReport, HookReport,
+    HubReport, KindReport, ListenerReport, NodeStatus, ServiceReport, SharedReport, TaskReport,
+    TunnelRefusal,
 };
 
 use super::units::{number, printable, seconds, short};
@@ -38,9 +39,19 @@ pub(super) fn problems(status: &NodeStatus) -> Vec<Problem> {
         status.services.iter().flat_map(|service| problems_of(service, status)).collect();
     problems.extend(status.sources.iter().flat_map(problems_of_source));
     problems.extend(status.failed_tasks.iter().map(problem_of_task));
+    problems.extend(status.failed_hooks.iter().filter_map(problem_of_hook));
     problems.extend(problem_of_descriptors(&status.descriptors));
     problems.sort_by_key(|problem| problem.ago);
     problems
+}
+
+fn problem_of_hook(hook: &HookReport) -> Option<Problem> {
+    let HookReport { service, failures, ago, error, .. } = hook;
+    (*ago < RECENT).then(|| Problem {
+        ago: *ago,
+        service: service.clone(),
+        what: format!("a hook fails: {} ({failures} so far)", printable(error)),
+    })
 }
 
 pub(super) fn end_of_certificate(way: &ListenerReport) -> Option<String> {

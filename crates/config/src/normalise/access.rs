@@ -1,13 +1,18 @@
 //! Users: authers and inline credentials.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, net::IpAddr};
+
+use ipnet::IpNet;
 
 use super::{Context, DocumentNames, providers::named, sources, tables::host_name};
 use crate::{
     findings::Code,
     location::quote,
     report::At,
-    schema::{Field, In, OneText, Setting, Texts, auth, auther, handler, metrics, user},
+    schema::{
+        Field, In, OneText, Setting, Texts, auth, auther, handler, login, metrics, router_handler,
+        user,
+    },
     value::Cursor,
 };
 use rtun_settings::{LocatedRow, Login, Named, Provider, Rows, Secret, User};
@@ -46,6 +51,33 @@ pub(super) fn authers(handler: &Cursor<'_>, context: &Context<'_>) -> Option<Vec
         handler.warning("nobody can connect: the authers have no user").help("add `auths:`");
     }
     Some(authers)
+}
+
+/// From where hosts need neither user nor password.
+pub(super) fn skip_auth(handler: &Cursor<'_>) -> Vec<IpNet> {
+    let mut nets = Vec::new();
+    for (text, at) in handler.read(&router_handler::SKIP_AUTH).unwrap_or_default() {
+        let net = text.parse().map(|address: IpAddr| address.to_canonical().into());
+        match net.or_else(|_| text.parse::<IpNet>()) {
+            Ok(net) if net.prefix_len() == 0 => {
+                let message = format!("{net} would admit everybody without a password");
+                at.warning(message).help("leave out the auther if that is meant");
+                nets.push(net);
+            }
+            Ok(net) => nets.push(net.trunc()),
+            Err(_) => {
+                let message = format!("{} is neither an address nor a prefix", quote(&text));
+                at.error(message).help("write for example 192.0.2.7 or 2001:db8::/64");
+            }
+        }
+    }
+    let has_users = [handler::AUTHER.name(), handler::AUTHERS.name(), handler::AUTH.name()]
+        .iter()
+        .any(|key| handler.child_named(key).is_some_and(|at| !at.value.is_unset()));
+    if let Some(at) = handler.filled(&router_handler::SKIP_AUTH).filter(|_| !has_users) {
+        at.key().info("`skipauth` has no effect: nobody needs a password here");
+    }
+    nets
 }
 
 /// Who may read the metrics, by its `auther` and `auth`.
@@ -101,7 +133,7 @@ fn users(at: &Cursor<'_>) -> Vec<LocatedRow<User>> {
 
 /// A user; one whose password may be `elsewhere` may be here for its host names only.
 fn user(at: &Cursor<'_>, elsewhere: bool) -> Option<User> {
-    let Login { user: name, password } = credentials(at)?;
+    let Login { user: name, password, .. } = credentials(at, "add `username:`")?;
     let hosts = at.read(&user::HOSTS);
     if password.expose().is_empty() && !(elsewhere && hosts.is_some()) {
         let name = quote(&name);
@@ -117,14 +149,14 @@ fn user(at: &Cursor<'_>, elsewhere: bool) -> Option<User> {
 }
 
 /// User name and password within what the wire can carry.
-pub(super) fn credentials(at: &Cursor<'_>) -> Option<Login> {
-    let (user, user_at) =
-        at.required(&auth::USERNAME, "the user has no name", "add `username:`")?;
+pub(super) fn credentials(at: &Cursor<'_>, no_user: &str) -> Option<Login> {
+    let (user, user_at) = at.required(&auth::USERNAME, "the user has no name", no_user)?;
     let password = at.read(&auth::PASSWORD).unwrap_or_default();
     for (text, at) in [(&user, user_at), (&password, at.place_of(&auth::PASSWORD))] {
         if text.len() > MAX_LEN {
             at.error(format!("this has {} bytes, at most {MAX_LEN} are possible", text.len()));
         }
     }
-    Some(Login { user, password: Secret::new(password) })
+    let file = at.read(&login::FILE).map(Into::into);
+    Some(Login { user, password: Secret::new(password), file })
 }

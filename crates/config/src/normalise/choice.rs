@@ -42,6 +42,6 @@ pub(super) fn find<T: Copy>(written: &str, words: &[(&str, T)]) -> Option<T> {
     found.map(|(_, value)| *value)
 }
 
-fn all<T>(words: &[(&str, T)]) -> String {
+pub(super) fn all<T>(words: &[(&str, T)]) -> String {
     words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ")
 }

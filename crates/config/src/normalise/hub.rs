@@ -52,6 +52,7 @@ pub(super) fn read<'a>(
     let ingress = ingress.and_then(|at| context.names.ingresses.resolve(&at));
     let ingress = ingress.and_then(|(name, _)| context.tables.ingress(name));
     let authers = access::authers(&handler, context);
+    let skip_auth = access::skip_auth(&handler);
     let admissions = admissions::of_service(at, &context.names, &context.admissions);
 
     let namespaces = context.tables.routers.iter();
@@ -80,6 +81,7 @@ pub(super) fn read<'a>(
         default_router: default.map(|table| table.router.clone()),
         ingress: ingress.map(|table| table.ingress.clone()),
         authers,
+        skip_auth,
         admissions,
         source_check: one_of(&handler, &router_handler::SOURCE_CHECK, &SOURCE_CHECKS),
         sharing: one_of(&handler, &router_handler::SHARING, &SHARINGS),

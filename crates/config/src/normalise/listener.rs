@@ -1,6 +1,8 @@
 //! Where and how a hub listens.
 
-use ipnet::IpNet;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{
     Context, checked_type, sockets, tls,
@@ -19,6 +21,12 @@ use rtun_settings::{ListenOptions, ListenerSettings, ServerTls, TransportStack};
 
 /// Most listeners of one hub.
 const MAX_LISTENERS: usize = 64;
+
+/// Where proxies are that only this machine has.
+const LOOPBACK: [IpNet; 2] = [
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8)),
+    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128)),
+];
 
 /// The listeners of the service at `at` that can be used, and where their addresses are written.
 pub(super) fn read<'a>(at: &Cursor<'a>, context: &Context<'_>) -> Vec<(ListenerSettings, At<'a>)> {
@@ -56,14 +64,16 @@ fn one<'a>(
         let why = "a hub opens no connections; where it listens is said by `netns`";
         at.key().info(format!("`netns.out` has no effect here: {why}"));
     }
+    let mptcp = listener.filled(&any_listener::MPTCP);
     let sockets = ListenOptions {
         so_mark: sockets::so_mark_of(at),
         netns: sockets::netns_of(at),
         reuse_port: listener.or_default(&any_listener::REUSEPORT),
+        mptcp: mptcp.as_ref().and_then(Setting::read).unwrap_or_default(),
     };
     let trusted = listener.get(&any_listener::TRUSTED_PROXIES);
     let texts = trusted.as_ref().and_then(Setting::read).unwrap_or_default();
-    let trusted_proxies = texts.iter().filter_map(|(text, at)| net(text, at)).collect();
+    let mut trusted_proxies: Vec<_> = texts.iter().filter_map(|(text, at)| net(text, at)).collect();
     let preamble = at.get(&service_metadata::PROXY_PROTOCOL);
     let preamble = preamble.filter(|at| at.read().is_some_and(|version| version > 0));
     let stack = stack?;
@@ -72,6 +82,9 @@ fn one<'a>(
         Some(at) if stack.is_on_udp() => {
             at.key().warning("`proxyProtocol` has no effect on `quic`: it is for TCP");
         }
+        Some(_) if texts.is_empty() && addr.as_ref().is_some_and(is_local) => {
+            trusted_proxies.extend(LOOPBACK);
+        }
         Some(at) if texts.is_empty() => {
             let message = "nobody is trusted to say in a PROXY preamble where a host comes from";
             let help = "list the proxies as `trustedProxies` in the listener's metadata";
@@ -79,9 +92,17 @@ fn one<'a>(
         }
         _ => {}
     }
+    if let Some(at) = mptcp.filter(|_| stack.is_on_udp()) {
+        at.key().warning("`mptcp` has no effect on `quic`: it is for TCP");
+    }
     let (addr, place) = addr?;
     let listener = ListenerSettings { addr, stack, proxy_protocol, trusted_proxies, sockets };
     Some((listener, place))
+}
+
+/// Whether only this machine can connect to an address.
+fn is_local((addr, _): &(String, At<'_>)) -> bool {
+    address::split_host_port(addr).is_some_and(|(host, _)| address::is_loopback(host))
 }
 
 fn stack(listener: &Cursor<'_>, context: &Context<'_>) -> Option<TransportStack<ServerTls>> {

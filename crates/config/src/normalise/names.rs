@@ -7,7 +7,8 @@ use crate::{
     location::quote,
     report::At,
     schema::{
-        Field, OneText, Setting, admission, auther, chain, hop, ingress, root, router, service,
+        Field, OneText, Setting, admission, auther, chain, hop, ingress, logger, root, router,
+        service,
     },
     suggest,
     value::Cursor,
@@ -22,6 +23,7 @@ pub(crate) struct DocumentNames<'a> {
     pub(crate) ingresses: NamedObjects<'a>,
     pub(crate) authers: NamedObjects<'a>,
     pub(crate) admissions: NamedObjects<'a>,
+    pub(crate) loggers: NamedObjects<'a>,
 }
 
 /// One list of objects, names unique.
@@ -49,6 +51,7 @@ impl<'a> DocumentNames<'a> {
             ingresses: read(&root::INGRESSES, &ingress::NAME, "ingress"),
             authers: read(&root::AUTHERS, &auther::NAME, "auther"),
             admissions: read(&root::ADMISSIONS, &admission::NAME, "admission"),
+            loggers: read(&root::LOGGERS, &logger::NAME, "logger"),
         }
     }
 }

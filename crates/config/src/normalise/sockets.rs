@@ -35,7 +35,14 @@ pub(super) fn options<'a>(
         interfaces: interface.map(|at| interfaces(&at)).unwrap_or_default(),
         so_mark: so_mark.and_then(|at| self::so_mark(&at)),
         netns: netns.and_then(|at| namespace(&at)),
+        mptcp: uses_mptcp(node),
     }
+}
+
+/// Whether one of the dialers of `node` has `mptcp`.
+fn uses_mptcp(node: &Cursor<'_>) -> bool {
+    let all = [node.object(&node::DIALER)].into_iter().chain(node.items_of(&node::DIALERS));
+    all.into_iter().any(|dialer| dialer.or_default(&tcp_dialer::MPTCP))
 }
 
 /// What the service at `at` says of each option.
@@ -44,6 +51,7 @@ pub(super) fn of_service(at: &Cursor<'_>) -> SocketOptions {
         interfaces: interface_of(at).map(|at| interfaces(&at)).unwrap_or_default(),
         so_mark: so_mark_of(at),
         netns: at.filled(&service_metadata::NETNS_OUT).and_then(|at| namespace(&at)),
+        mptcp: false,
     }
 }
 

@@ -55,7 +55,7 @@ fn known(at: &Cursor<'_>, name: &str, key: &KeySpec, unit: BareUnit) {
         quote(key.names.iter().find(|known| known.eq_ignore_ascii_case(name)).unwrap_or(&name));
     match key.status {
         _ if matches!(at.value.data, Data::Null) => {}
-        KeyStatus::Silent => {}
+        KeyStatus::Silent | KeyStatus::ByName => {}
         KeyStatus::Taken(..) => shape(at, key.shape, unit),
         KeyStatus::NoEffect(why) => {
             shape(at, key.shape, unit);
@@ -66,10 +66,7 @@ fn known(at: &Cursor<'_>, name: &str, key: &KeySpec, unit: BareUnit) {
         KeyStatus::Refused(why) => {
             at.key().error(format!("{name} is not supported: {why}"));
         }
-        KeyStatus::Elsewhere => at
-            .key()
-            .error(format!("{name} is not supported"))
-            .help("rtun builds routing tunnels; this key belongs to another use of GOST"),
+        KeyStatus::Harmless(why) => drop(at.key().warning(format!("{name} has no effect: {why}"))),
         KeyStatus::Misplaced(right) => {
             at.key().error(format!("{name} has no effect here")).help(right);
         }
@@ -244,6 +241,7 @@ fn one(table: &'static Object) -> MetadataTables {
 fn of_handler(at: &Cursor<'_>) -> MetadataTables {
     match at.read(&handler::TYPE)?.as_str() {
         "router" => one(&meta::router_handler::OBJECT),
+        "metrics" => one(&meta::metrics_handler::OBJECT),
         "tun" => one(&meta::tun_handler::OBJECT),
         "tap" => one(&meta::tap_handler::OBJECT),
         _ => None,

@@ -37,8 +37,10 @@ pub(crate) enum KeyStatus {
     NotYet,
     /// rtun will not; the text says why.
     Refused(&'static str),
-    /// Part of GOST's other uses.
-    Elsewhere,
+    /// Nothing a tunnel does changes without it: a warning; the text says why.
+    Harmless(&'static str),
+    /// A list whose objects do nothing until something names one, and what names one says what becomes of that.
+    ByName,
     /// In the wrong place; the text says what is right.
     Misplaced(&'static str),
     /// Left by a command line where it has no meaning; nothing is said.
@@ -379,6 +381,8 @@ impl KeySpec {
 /// module, "what it is, for messages" {
 ///     take(NAME: Shape, "key" | "older spelling", "default", "meaning");
 ///     no_effect("why", Shape: "key", ...);
+///     harmless("why", "key", ...);
+///     refused("why", "key", ...);
 ///     not_yet("key", ...);
 /// }
 /// ```
@@ -451,14 +455,14 @@ macro_rules! line {
     (not_yet($($key:literal),+)) => {
         Line::Keys(&[$(KeySpec { names: &[$key], shape: Shape::Any, status: KeyStatus::NotYet }),+])
     };
-    (elsewhere($($key:literal),+)) => {
-        Line::Keys(&[$(KeySpec { names: &[$key], shape: Shape::Any, status: KeyStatus::Elsewhere }),+])
+    (harmless($why:expr, $($key:literal),+)) => {
+        Line::Keys(&[$(KeySpec { names: &[$key], shape: Shape::Any, status: KeyStatus::Harmless($why) }),+])
     };
     (not_yet_list($($key:literal),+)) => {
         Line::Keys(&[$(KeySpec { names: &[$key], shape: Shape::ObjectList(&anything::OBJECT), status: KeyStatus::NotYet }),+])
     };
-    (elsewhere_list($($key:literal),+)) => {
-        Line::Keys(&[$(KeySpec { names: &[$key], shape: Shape::ObjectList(&anything::OBJECT), status: KeyStatus::Elsewhere }),+])
+    (by_name($($key:literal),+)) => {
+        Line::Keys(&[$(KeySpec { names: &[$key], shape: Shape::ObjectList(&anything::OBJECT), status: KeyStatus::ByName }),+])
     };
     (silent($($key:literal),+)) => {
         Line::Keys(&[$(KeySpec { names: &[$key], shape: Shape::Any, status: KeyStatus::Silent }),+])

@@ -2,6 +2,8 @@
 
 use super::field::{KeySpec, KeyStatus, Line, Shape, objects};
 
+const NO_OBSERVER: &str =
+    "it is for an observer or the Web API; `rtun status` and the metrics count without it";
 const CACHE: &str = "answers are cached by rtun's own rules, off the packet path";
 const SWITCH: &str = "an Ethernet tunnel has no register, and its keepalive needs no setting";
 const WHOLE_PACKETS: &str = "packets of up to 65535 bytes are taken whole";
@@ -29,8 +31,14 @@ objects! {
         take(SO_MARK: Int, "so_mark", "none, on a host 29300", "mark of the host's connections, or of the hub's listening socket. By it a host's own packets are [kept out of its tunnel](configuration.md#routes-of-the-system)");
         take(NETNS: OneText, "netns", "none", "network namespace in which the hub listens, or the host's device is; a name of `ip netns`, or a path");
         take(NETNS_OUT: OneText, "netns.out", "none", "network namespace in which a host's connections are opened");
-        not_yet("preUp", "preDown", "postUp", "postDown", "enableStats", "observer.resetTraffic", "observer.period", "observePeriod",
-            "limiter.refreshInterval", "limiter.cleanupInterval", "limiter.scope", "labels");
+        harmless(NO_OBSERVER, "enableStats", "observer.resetTraffic", "observer.period", "observePeriod");
+        not_yet("limiter.refreshInterval", "limiter.cleanupInterval", "limiter.scope");
+        harmless("log lines have no labels; they name the service", "labels");
+        take(PRE_UP: Texts, "preUp", "none", "[commands](hooks.md), one text for each: when the listeners or the device are there; one that fails keeps the service from starting. No shell takes part");
+        take(POST_UP: Texts, "postUp", "none", "after that, before the first connection");
+        take(PRE_DOWN: Texts, "preDown", "none", "before the service stops");
+        take(POST_DOWN: Texts, "postDown", "none", "after the listeners are closed or the device is removed");
+        take(HOOK_TIMEOUT: Timespan, "hookTimeout", "10s", "rtun's own: limit for each of these commands; then it is killed with all that it has started");
         shared(left_over);
     }
 
@@ -53,11 +61,18 @@ objects! {
         no_effect(WHOLE_PACKETS, Int: "router.bufferSize", "bufferSize");
         no_effect(CACHE, Flag: "router.cache");
         no_effect(CACHE, Timespan: "router.cache.expiration");
-        not_yet("entrypoint", "sd", "sd.cache.expiration", "sd.renewInterval", "observePeriod", "observer.period",
-            "observer.observePeriod", "observer.resetTraffic", "limiter.refreshInterval", "limiter.cleanupInterval", "skipauth");
+        take(SKIP_AUTH: CommaTexts, "skipauth", "none", "addresses and prefixes, list or comma text, from which hosts are admitted without user and password. The address is the one the connection comes from; what a proxy says of it counts only from `trustedProxies`");
+        not_yet("entrypoint", "sd", "sd.cache.expiration", "sd.renewInterval");
+        harmless(NO_OBSERVER, "observePeriod", "observer.period", "observer.observePeriod", "observer.resetTraffic");
+        not_yet("limiter.refreshInterval", "limiter.cleanupInterval");
         misplaced("an auther is named in the handler itself, in a file; a command line can give one user as user:password@", "auther");
-        misplaced("an observer is named in the handler itself, in a file", "observer");
+        harmless("an observer is named in the handler itself, in a file", "observer");
         misplaced("a limiter is named in the handler itself, in a file", "limiter");
+        shared(left_over);
+    }
+
+    metrics_handler in metadata, "the metadata of a `metrics` handler" {
+        take(PATH: OneText, "metrics.path" | "path", "/metrics", "of the URL");
         shared(left_over);
     }
 

@@ -2,9 +2,18 @@
 
 use super::{
     field::{KeySpec, KeyStatus, Line, Shape, objects},
-    rows::{admission, auth, auther, ingress, router},
+    rows::{admission, auth, auther, ingress, login, router},
     tls::{dialer_tls, listener_tls, top_tls},
 };
+
+const OTHER_HANDLERS: &str = "only handlers of other services use it";
+const OF_FORWARDING: &str =
+    "it is for forwarding to this node, and a host only takes its name from it";
+const NO_BYPASS: &str = "a tunnel's packets are routed by its routers, in GOST too";
+const NO_LOOKUP: &str = "a tunnel looks up no name that it could answer, in GOST neither";
+const NODE_CHOICE: &str = "it decides which node is used, and another one would be";
+const NODE_LOOKUP: &str =
+    "it decides which address a node's name has, and the system's answer would be used";
 
 objects! {
     anything, "an object" {}
@@ -15,15 +24,17 @@ objects! {
         take(HOPS: ObjectList(hop), "hops", "none", "hops that chains and forwarders name");
         take(AUTHERS: ObjectList(auther), "authers", "none", "users");
         take(ADMISSIONS: ObjectList(admission), "admissions", "none", "from which addresses anybody may connect");
-        elsewhere_list("bypasses", "resolvers", "hosts");
+        by_name("bypasses", "resolvers", "hosts");
         take(INGRESSES: ObjectList(ingress), "ingresses", "none", "which host may join which namespace");
         take(ROUTERS: ObjectList(router), "routers", "none", "routing tables");
-        not_yet_list("sds");
-        elsewhere_list("recorders", "rewriters", "caches");
-        not_yet_list("limiters", "quotas", "climiters", "rlimiters", "observers", "loggers");
+        by_name("sds", "recorders", "rewriters", "caches", "observers");
+        not_yet_list("limiters", "quotas", "climiters", "rlimiters");
+        take(LOGGERS: ObjectList(logger), "loggers", "none", "more logs, which services name");
         take(TLS: In(top_tls), "tls", "", "the certificate of listeners that name none");
-        take(LOG: In(log), "log", "", "where log lines go; [may change while rtun runs](operating.md#the-log)");
-        not_yet("profiling", "api");
+        take(LOG: In(log), "log", "", "where log lines go; [may change while rtun runs](logging.md)");
+        harmless("rtun has no Go runtime to profile", "profiling");
+        refused("it comes with the Web API, which rtun does not have yet; `rtun status` shows what runs", "api");
+        take(ONLY_TUNNELS: Flag, "onlyTunnels", "false", "rtun's own: whether services of other kinds, and what only they use, are left out instead of refused; the same as `--only-tunnels`");
         take(METRICS: In(metrics), "metrics", "none", "where metrics are served");
     }
 
@@ -33,9 +44,13 @@ objects! {
         shared(socket_fields);
         take(ADMISSION: OneText, "admission", "none", "the name of an admission, which has to admit the address; no effect on a host or client");
         take(ADMISSIONS: Texts, "admissions", "none", "names of admissions, of which each has to admit the address; no effect on a host or client");
-        elsewhere("bypass", "bypasses", "resolver", "hosts");
-        not_yet("limiter", "quotas", "climiter", "rlimiter", "logger", "loggers", "observer");
-        elsewhere("rewriter", "recorders", "cache");
+        harmless(NO_BYPASS, "bypass", "bypasses");
+        harmless(NO_LOOKUP, "resolver", "hosts");
+        not_yet("limiter", "quotas", "climiter", "rlimiter", "observer");
+        take(LOGGER: OneText, "logger", "the log of the process", "the name of one of `loggers`, for the log lines of this service");
+        take(LOGGERS: Texts, "loggers", "none", "names of more of them; each line goes to all");
+        harmless(OTHER_HANDLERS, "rewriter", "cache");
+        refused("nothing would be recorded", "recorders");
         take(HANDLER: In(handler), "handler", "required", "hub, host or [UDP tunnel](configuration.md#udp-tunnels)");
         take(LISTENER: In(listener), "listener", "`tcp`", "where and how it listens, or the host's device");
         take(LISTENERS: ObjectList(more_listener), "listeners", "none", "rtun's own: up to 63 more listeners of the same hub");
@@ -48,14 +63,15 @@ objects! {
         take(NAME: OneText, "name", "required", "unique");
         take(HOPS: ObjectList(hop), "hops", "required", "up to 8: proxies, then the hubs. A hop without nodes is a reference by name to `hops`");
         metadata();
-        misplaced("a selector belongs to a hop", "selector");
+        harmless("a selector belongs to a hop", "selector");
     }
 
     hop, "a hop" {
         take(NAME: OneText, "name", "required in `hops`", "unique");
         shared(socket_fields);
         take(SELECTOR: In(selector), "selector", "", "which node is used");
-        elsewhere("bypass", "bypasses", "resolver", "hosts");
+        refused(NODE_CHOICE, "bypass", "bypasses");
+        refused(NODE_LOOKUP, "resolver", "hosts");
         take(NODES: ObjectList(node), "nodes", "required", "connections go through one of them");
         not_yet("reload", "file", "redis", "http", "plugin");
         metadata();
@@ -63,9 +79,22 @@ objects! {
 
     log, "the log" {
         take(OUTPUT: OneText, "output", "stderr", "`stderr`, `stdout`, `none`, or a file's path");
-        take(LEVEL: OneText, "level", "info", "`trace`, `debug`, `info`, `warn`, `error`; `fatal` counts as `error`; another one counts as `info`, with a warning, as GOST does");
-        take(FORMAT: OneText, "format", "json", "`json` or `text`; another one counts as `json`, with a warning");
-        not_yet("rotation");
+        take(LEVEL: OneText, "level", "info", "`trace`, `debug`, `info`, `warn`, `error`, `fatal`: only what ends the process; another one counts as `info`, with a warning, as GOST does");
+        take(FORMAT: OneText, "format", "rtun", "`rtun`: JSON with rtun's own names; `json` and `text`: [the names and forms of GOST](logging.md#forms); another one counts as `json`, with a warning, as GOST does");
+        take(ROTATION: In(rotation), "rotation", "none", "when a file is put aside and another begun");
+    }
+
+    logger, "a logger" {
+        take(NAME: OneText, "name", "required", "unique");
+        take(LOG: In(log), "log", "as `log` without keys", "where its lines go");
+    }
+
+    rotation, "a log's rotation" {
+        take(MAX_SIZE: Int, "maxSize", "100 MiB", "a file that would grow past it is put aside first; 0 and less are the default");
+        take(MAX_AGE: Int, "maxAge", "0", "days after which a file that was put aside is removed; 0 and less: never");
+        take(MAX_BACKUPS: Int, "maxBackups", "0", "files put aside that are kept; 0 and less: all");
+        take(LOCAL_TIME: Flag, "localTime", "false", "whether the times in their names are local ones, not UTC");
+        take(COMPRESS: Flag, "compress", "false", "whether they are compressed with gzip");
     }
 
     metrics, "the metrics" {
@@ -92,14 +121,14 @@ objects! {
         take(AUTHER: OneText, "auther", "anyone", "the name of an auther that may admit; hubs and servers only");
         take(AUTHERS: Texts, "authers", "anyone", "names of authers, of which any may admit; hubs and servers only");
         take(AUTH: In(auth), "auth", "anyone", "one user; counts only without a named auther. Of a `tap` handler the [cipher and its password](configuration.md#ethernet-tunnels)");
-        elsewhere("tls");
+        harmless("in a handler only other services use it; what encrypts is the `tls` of the listener or dialer", "tls");
         not_yet("limiter", "observer");
         metadata();
     }
 
     listener, "a listener" {
         shared(listener_base);
-        elsewhere("chain", "chainGroup");
+        harmless("only listeners of other types connect to something", "chain", "chainGroup");
         misplaced("put `auther` into the handler", "auther");
         misplaced("put `authers` into the handler", "authers");
         misplaced("put `auth` into the handler", "auth");
@@ -126,14 +155,16 @@ objects! {
 
     node, "a node" {
         take(NAME: OneText, "name", "its address", "for log lines");
-        take(ADDR: OneText, "addr", "required", "`host:port` of a hub or proxy");
-        elsewhere("network", "bypass", "bypasses", "resolver", "hosts");
+        take(ADDR: OneText, "addr", "required", "`host:port` of a hub or proxy; without a host it is on this machine, `127.0.0.1`");
+        harmless("it is for forwarding", "network");
+        refused(NODE_CHOICE, "bypass", "bypasses", "filter", "matcher");
+        refused(NODE_LOOKUP, "resolver", "hosts");
         take(CONNECTOR: In(connector), "connector", "required", "hub or proxy");
         take(DIALER: In(dialer), "dialer", "`tcp`", "how it is reached");
         take(DIALERS: ObjectList(more_dialer), "dialers", "none", "rtun's own, hubs only: up to 8 dialers in the place of one, the preferred one first");
         take(NETNS: OneText, "netns", "none", "old spelling of `netns` in the metadata");
         shared(socket_fields);
-        elsewhere("filter", "matcher", "http", "tls");
+        harmless("it is for forwarding HTTP; what encrypts is the `tls` of the dialer", "http", "tls");
         take(PROBE: In(probe), "probe", "none", "tries the node without need");
         metadata();
     }
@@ -152,19 +183,19 @@ objects! {
     target, "a forwarder's node" {
         silent("name");
         take(ADDR: OneText, "addr", "required", "the name the host reports: 1 to 255 bytes without blanks, case counts; or, with a port, the server of a UDP tunnel");
-        elsewhere("network", "bypass", "bypasses", "protocol", "host", "path", "filter", "matcher", "probe", "auth", "http", "tls", "metadata");
+        harmless(OF_FORWARDING, "network", "bypass", "bypasses", "protocol", "host", "path", "filter", "matcher", "probe", "auth", "http", "tls", "metadata");
     }
 
     connector, "a connector" {
         take(TYPE: OneText, "type", "http", "`router` in the last hop; `http`, `socks5` or `socks` before it");
-        take(AUTH: In(auth), "auth", "none", "what the host proves itself with");
-        elsewhere("tls");
+        take(AUTH: In(login), "auth", "none", "what the host proves itself with");
+        harmless("what encrypts is the `tls` of the dialer", "tls");
         metadata();
     }
 
     dialer, "a dialer" {
         take(TYPE: OneText, "type", "tcp", "the types of a hub's listener; to a proxy `tcp` and `tls`");
-        elsewhere("auth");
+        harmless("it is for `ssh`; a host proves itself with the `auth` of its connector", "auth");
         take(TLS: In(dialer_tls), "tls", "none", "of types that encrypt");
         metadata();
     }
@@ -179,6 +210,6 @@ objects! {
         no_effect("the node's own address is probed", OneText: "addr");
         take(INTERVAL: Period, "interval", "30s", "time between two attempts");
         take(TIMEOUT: Period, "timeout", "10s", "limit of one");
-        elsewhere("httpPath", "httpHost", "httpHeaders", "expectedStatus", "command");
+        harmless("it is for probes of other types", "httpPath", "httpHost", "httpHeaders", "expectedStatus", "command");
     }
 }

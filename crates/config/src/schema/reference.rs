@@ -42,6 +42,10 @@ pub fn reference() -> Vec<(&'static str, String)> {
     pages.iter().map(show).collect()
 }
 
+/// What becomes of lists that rtun itself does not use.
+const BY_NAME: &str = "Left out quietly where only services of other kinds use them, with a warning where nothing does; a key of a \
+                       tunnel that names one of them says itself what becomes of it:";
+
 /// Its name, and its tables in order.
 type Page = (&'static str, Vec<&'static Object>);
 
@@ -74,7 +78,10 @@ fn section(table: &'static Object, page: &str, pages: &[Page]) -> String {
                 KeyStatus::NoEffect(why) => add(format!("Without effect ({why}):"), names),
                 KeyStatus::NotYet => add("Not supported yet:".to_owned(), names),
                 KeyStatus::Refused(why) => add(format!("Refused ({why}):"), names),
-                KeyStatus::Elsewhere => add("Of other uses of GOST:".to_owned(), names),
+                KeyStatus::Harmless(why) => {
+                    add(format!("Without effect, with a warning ({why}):"), names);
+                }
+                KeyStatus::ByName => add(BY_NAME.to_owned(), names),
                 KeyStatus::Misplaced(right) => add(format!("Refused here ({right}):"), names),
             }
         }

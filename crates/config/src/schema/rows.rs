@@ -50,7 +50,13 @@ objects! {
     auth, "auth" {
         take(USERNAME: OneText, "username", "required", "1 to 255 bytes");
         take(PASSWORD: OneText, "password", "none", "up to 255 bytes; a user of a hub without one is never admitted");
-        not_yet("file");
+        refused("it is for what a host proves itself with; a hub's users come from an auther, which may have a `file`", "file");
+    }
+
+    login, "a login" {
+        take(USERNAME: OneText, "username", "required without `file`", "1 to 255 bytes");
+        take(PASSWORD: OneText, "password", "none", "up to 255 bytes");
+        take(FILE: OneText, "file", "none", "a file whose first line that is no comment is the user, a blank and the password; it counts instead of the other keys, and is read at the start and at each reload");
     }
 
     user, "a user" {

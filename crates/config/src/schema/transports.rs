@@ -15,9 +15,9 @@ const PINGS: &str = "nobody is cut off for pinging too often";
 
 objects! {
     any_listener in metadata, "the metadata of a listener" {
-        take(TRUSTED_PROXIES: CommaTexts, "trustedProxies", "none", "rtun's own: addresses and prefixes, list or comma text, of proxies that are trusted to say where a host comes from: by PROXY preambles, `CF-Connecting-IP`, `X-Forwarded-For`, `X-Real-Ip`. From elsewhere headers count for nothing, and with `proxyProtocol` connections are refused");
+        take(TRUSTED_PROXIES: CommaTexts, "trustedProxies", "none", "rtun's own: addresses and prefixes, list or comma text, of proxies that are trusted to say where a host comes from: by PROXY preambles, `CF-Connecting-IP`, `X-Forwarded-For`, `X-Real-Ip`. From elsewhere headers count for nothing, and with `proxyProtocol` connections are refused. With `proxyProtocol` on a loopback address those of this machine are trusted without it");
         take(REUSEPORT: Flag, "reuseport", "false", "whether other processes of the same user may listen on the same address");
-        not_yet("mptcp");
+        take(MPTCP: Flag, "mptcp", "false", "whether hosts may connect by Multipath TCP (RFC 8684); where the kernel has none, plain TCP with a warning");
         no_effect(BACKLOG, Int: "backlog", "ws.backlog", "grpc.backlog");
         shared(left_over);
     }
@@ -36,6 +36,7 @@ objects! {
     }
 
     tcp_dialer in metadata, "the metadata of a dialer on TCP" {
+        take(MPTCP: Flag, "mptcp", "false", "rtun's own: whether connections are opened by Multipath TCP (RFC 8684), which a hub without it takes as plain TCP; one dialer's counts for all of its node. Where the kernel has none, plain TCP with a warning");
         take(MSS: Int, "mss", "the system's", "rtun's own: the most bytes of a TCP segment in both directions, 88 to 32767; 1220 passes wherever IPv6 does. Not needed as a rule: a host finds out");
     }
 

@@ -49,9 +49,9 @@ impl Types {
 pub static HANDLERS: Types = Types {
     what: "handler",
     unset: "auto",
-    supported: &["router", "tun", "tap"],
-    refused: &[],
-    elsewhere: "api auto dns file forward http http2 http3 masque metrics red redir redirect redu \
+    supported: &["router", "tun", "tap", "metrics"],
+    refused: REFUSED_SERVICES,
+    elsewhere: "auto dns file forward http http2 http3 masque red redir redirect redu \
                 relay rtcp rudp serial sni socks socks4 socks4a socks5 ss sshd ssu tcp tungo \
                 tunnel udp unix",
 };
@@ -65,8 +65,7 @@ pub static LISTENERS: Types = Types {
         "tun", "tap",
     ],
     refused: REFUSED,
-    elsewhere: "dns ftcp h3 http3 icmp icmp6 ohttp otls pht phts red redir redirect redu rtcp rudp \
-                runix serial ssh sshd stdio tungo unix wt",
+    elsewhere: "dns icmp6 red redir redirect redu rtcp rudp runix serial sshd stdio tungo unix",
 };
 
 /// The types of connectors.
@@ -74,9 +73,8 @@ pub static CONNECTORS: Types = Types {
     what: "connector",
     unset: "http",
     supported: &["router", "http", "socks5", "socks"],
-    refused: &[],
-    elsewhere: "direct forward http2 masque relay serial sni socks4 socks4a ss sshd ssu tcp tunnel \
-                unix virtual",
+    refused: REFUSED_PROXIES,
+    elsewhere: "direct forward masque relay serial sni sshd ssu tcp tunnel unix virtual",
 };
 
 /// The types of dialers.
@@ -87,11 +85,10 @@ pub static DIALERS: Types = Types {
         "tcp", "tls", "ws", "wss", "quic", "grpc", "h2", "h2c", "mtcp", "mtls", "mws", "mwss",
     ],
     refused: REFUSED,
-    elsewhere: "direct ftcp h3 h3-masque http3 icmp icmp6 ohttp ohttps otls pht phts serial ssh sshd \
-                unix utls virtual wg wt",
+    elsewhere: "direct h3-masque icmp6 ohttps serial sshd unix virtual wg",
 };
 
-/// Transports that are of no use to a routing tunnel.
+/// Transports that rtun does not speak, and those that are of no use to a routing tunnel.
 static REFUSED: &[Refused] = &[
     Refused {
         name: "kcp",
@@ -113,5 +110,83 @@ static REFUSED: &[Refused] = &[
         name: "udp",
         reason: "each read drops the rest of a datagram, in GOST too, so that no host is ever admitted",
         instead: "on links that lose packets use `quic`",
+    },
+    Refused {
+        name: "h3",
+        reason: "it is `pht` over HTTP/3, GOST's own way to poll, which rtun does not speak",
+        instead: "use `quic`",
+    },
+    Refused {
+        name: "pht",
+        reason: "rtun does not speak this way of GOST's to poll by HTTP requests",
+        instead: "use `ws` or `h2c`, with TLS `wss` or `h2`",
+    },
+    Refused {
+        name: "phts",
+        reason: "rtun does not speak this way of GOST's to poll by HTTPS requests",
+        instead: "use `wss`, `h2` or `grpc`",
+    },
+    Refused {
+        name: "ohttp",
+        reason: "it only looks like HTTP and encrypts nothing, and rtun does not speak it",
+        instead: "use `ws`, with TLS `wss`",
+    },
+    Refused {
+        name: "otls",
+        reason: "it only looks like TLS and encrypts nothing, and rtun does not speak it",
+        instead: "use `tls`",
+    },
+    Refused {
+        name: "ssh",
+        reason: "rtun does not speak SSH",
+        instead: "use `tls`; or `tcp` to a port that an SSH client forwards, as `ssh -L 8443:localhost:8443` does",
+    },
+    Refused {
+        name: "utls",
+        reason: "it imitates the handshakes of browsers, which rtun does not",
+        instead: "use `tls`",
+    },
+    Refused { name: "wt", reason: "rtun does not speak WebTransport", instead: "use `quic`" },
+    Refused {
+        name: "http3",
+        reason: "it carries no stream, in GOST neither",
+        instead: "use `quic`",
+    },
+    Refused { name: "icmp", reason: "rtun does not carry packets in pings", instead: "use `quic`" },
+    Refused {
+        name: "ftcp",
+        reason: "rtun does not send TCP segments past the system's TCP",
+        instead: "use `tcp`",
+    },
+];
+
+/// Services that belong to GOST's operation.
+static REFUSED_SERVICES: &[Refused] = &[Refused {
+    name: "api",
+    reason: "it comes with the Web API, which rtun does not have yet",
+    instead: "`rtun status` shows what runs; --only-tunnels leaves this service out",
+}];
+
+/// Proxies that rtun does not speak with.
+static REFUSED_PROXIES: &[Refused] = &[
+    Refused {
+        name: "ss",
+        reason: "rtun does not speak Shadowsocks",
+        instead: "use `socks5` to a Shadowsocks client on this machine",
+    },
+    Refused {
+        name: "socks4",
+        reason: "rtun speaks version 5 of SOCKS",
+        instead: "use `socks5`, which most such proxies speak too",
+    },
+    Refused {
+        name: "socks4a",
+        reason: "rtun speaks version 5 of SOCKS",
+        instead: "use `socks5`, which most such proxies speak too",
+    },
+    Refused {
+        name: "http2",
+        reason: "rtun asks proxies in HTTP/1.1",
+        instead: "use `http` with the dialer `tls`, which most such proxies speak too",
     },
 ];

@@ -30,7 +30,10 @@ fn formats() {
     assert_eq!(of("http://h/a", "{", None), Some(Format::Yaml));
     assert_eq!(of("a.YML", "", None), Some(Format::Yaml));
     assert_eq!(of("a.json", "", None), Some(Format::Json));
-    assert_eq!(of("a.toml", "", None), None);
+    assert_eq!(of("a.TOML", "", None), Some(Format::Toml));
+    assert_eq!(of("http://h/a.toml", "", None), Some(Format::Toml));
+    assert_eq!(of("http://h/a", "", Some("application/toml")), Some(Format::Toml));
+    assert_eq!(of("a.ini", "", None), None);
     assert_eq!(of("a", "", None), None);
 }
 
@@ -38,11 +41,12 @@ fn formats() {
 fn the_default_files_in_order() {
     let files = default_files(Some(Path::new("/home/u")));
     let names: Vec<String> = files.iter().map(|f| f.display().to_string()).collect();
-    assert_eq!(names[..4], ["rtun.json", "rtun.yaml", "rtun.yml", "/etc/rtun/rtun.json"]);
-    assert_eq!(names[6], "/etc/gost/gost.json");
-    assert_eq!(names[9], "/home/u/.gost/gost.json");
-    assert_eq!(names[14], "gost.yml");
-    assert_eq!(default_files(None).len(), 12);
+    assert_eq!(names[..4], ["rtun.json", "rtun.toml", "rtun.yaml", "rtun.yml"]);
+    assert_eq!(names[4], "/etc/rtun/rtun.json");
+    assert_eq!(names[8], "/etc/gost/gost.json");
+    assert_eq!(names[12], "/home/u/.gost/gost.json");
+    assert_eq!(names[19], "gost.yml");
+    assert_eq!(default_files(None).len(), 16);
 }
 
 #[test]

@@ -80,7 +80,6 @@ fn places_are_those_of_the_text() {
 fn what_is_not_one_plain_document_is_refused() {
     for (source, message) in [
         ("a: 1\nA: 2\n", "`A` is given twice: first in line 1, column 1"),
-        ("a: 1\n---\nb: 1\n", "a second document begins here"),
         ("a: !x 1\n", "the tag `!x` has no meaning"),
         ("a: &a [*a]\n", "refers to a value it is part of"),
         ("{a: 1}: 2\n", "a key must be a plain text"),
@@ -94,6 +93,21 @@ fn what_is_not_one_plain_document_is_refused() {
     }
     let deep = "[".repeat(100);
     assert!(try_read(&deep).unwrap_err().contains("levels deep"));
+}
+
+/// As GOST does, whatever the rest holds.
+#[test]
+fn of_several_documents_the_first_is_read() {
+    for source in ["a: 1\n---\nb: 1\n", "---\na: 1\n---\n[x\n"] {
+        let report = Report::new(Profile::Compat);
+        let text = report.add_text("a.yaml", source);
+        let keys: Vec<_> = read(source, text, &report).unwrap().entries().to_vec();
+        assert_eq!(keys.iter().map(|member| &*member.key).collect::<Vec<_>>(), ["a"], "{source}");
+        let findings = report.finish();
+        assert_eq!(findings.len(), 1, "{source}");
+        assert!(findings[0].message.starts_with("a second document begins here"), "{source}");
+    }
+    assert_eq!(try_read("---\na: 1\n...\n").unwrap().entries().len(), 1);
 }
 
 #[test]

@@ -1,11 +1,15 @@
 //! What a host asks for, what plugins answered, and the decision.
 
+use std::net::IpAddr;
+
 use super::Refusal;
 use crate::{HostName, NamespaceId, Proof};
 
 /// What a host asks for when it connects.
 #[derive(Debug, Clone, Copy)]
 pub struct JoinRequest<'a> {
+    /// Where it comes from, as far as that can be trusted.
+    pub client: IpAddr,
     /// User and password, if it presents any.
     pub credential: Option<(&'a [u8], &'a [u8])>,
     /// The name it reports, unchanged.

@@ -4,8 +4,11 @@ const NS1: NamespaceId = NamespaceId::from_bytes([1; 16]);
 const NS2: NamespaceId = NamespaceId::from_bytes([2; 16]);
 const ZERO: NamespaceId = NamespaceId::DEFAULT;
 
+const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
 fn request(host: &str, namespace: NamespaceId) -> JoinRequest<'_> {
     JoinRequest {
+        client: CLIENT,
         credential: None,
         host,
         namespace,
@@ -16,7 +19,7 @@ fn request(host: &str, namespace: NamespaceId) -> JoinRequest<'_> {
 }
 
 fn only(list: Credentials) -> Option<Users> {
-    Some(Users { lists: vec![list], asked: false })
+    Some(Users { lists: vec![list], asked: false, exempt: Vec::new() })
 }
 
 fn decided(rules: &AccessRules, request: &JoinRequest<'_>) -> Result<String, Refusal> {
@@ -116,48 +119,78 @@ fn alice(password: &str) -> Credentials {
 #[test]
 fn a_change_of_rules_revokes_what_it_no_longer_allows() {
     let host = HostName::new("host-1").unwrap();
-    assert_eq!(open().still_admits(None, &host, NS1), Ok(()));
+    assert_eq!(open().still_admits(None, &host, NS1, CLIENT), Ok(()));
 
     let rules = Placement::Rules(Ingress::new([("host-1", NS2)]));
     let moved = AccessRules { ingress: Some(rules), ..open() };
-    assert_eq!(moved.still_admits(None, &host, NS1), Err(Refusal::IngressOtherNamespace));
+    assert_eq!(moved.still_admits(None, &host, NS1, CLIENT), Err(Refusal::IngressOtherNamespace));
 
     let closed = AccessRules { users: only(alice("a")), ..open() };
-    assert_eq!(closed.still_admits(None, &host, NS1), Err(Refusal::AuthMissing));
+    assert_eq!(closed.still_admits(None, &host, NS1, CLIENT), Err(Refusal::AuthMissing));
     let request = JoinRequest { credential: Some((b"alice", b"a")), ..request("host-1", NS1) };
     let Decision::Admit(Admitted { identity: Some(identity), .. }) = closed.decide(&request) else {
         panic!("the right password")
     };
-    assert_eq!(closed.still_admits(Some(&identity), &host, NS1), Ok(()));
+    assert_eq!(closed.still_admits(Some(&identity), &host, NS1, CLIENT), Ok(()));
     let changed = AccessRules { users: only(alice("b")), ..open() };
     assert_eq!(
-        changed.still_admits(Some(&identity), &host, NS1),
+        changed.still_admits(Some(&identity), &host, NS1, CLIENT),
         Err(Refusal::AuthFailed),
         "another password"
     );
     let mut bound = Credentials::new();
     bound.insert("alice", "a", Some(vec![HostName::new("host-2").unwrap()]));
     let bound = AccessRules { users: only(bound), ..open() };
-    let refusal = bound.still_admits(Some(&identity), &host, NS1);
+    let refusal = bound.still_admits(Some(&identity), &host, NS1, CLIENT);
     assert_eq!(refusal, Err(Refusal::NameNotPermitted));
 
     let gone = AccessRules::default();
-    assert_eq!(gone.still_admits(None, &host, NS1), Err(Refusal::NamespaceUnknown));
+    assert_eq!(gone.still_admits(None, &host, NS1, CLIENT), Err(Refusal::NamespaceUnknown));
 }
 
 #[test]
 fn any_of_several_lists_accepts() {
     let lists = vec![alice("a"), alice("b")];
-    let rules = AccessRules { users: Some(Users { lists, asked: false }), ..open() };
+    let rules =
+        AccessRules { users: Some(Users { lists, asked: false, exempt: Vec::new() }), ..open() };
     for (password, accepted) in [(&b"a"[..], true), (b"b", true), (b"c", false)] {
         let request = JoinRequest { credential: Some((b"alice", password)), ..request("h", NS1) };
         assert_eq!(decided(&rules, &request).is_ok(), accepted);
     }
 }
 
+/// Hosts from exempt addresses need no credential and may have a wrong one; everything else is decided as for others.
+#[test]
+fn some_addresses_need_no_credential() {
+    let exempt = vec!["198.51.100.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
+    let users = Users { lists: vec![alice("a")], asked: true, exempt };
+    let ingress = Some(Placement::Rules(Ingress::new([("host-1", NS1)])));
+    let rules = AccessRules { users: Some(users), ingress, ..open() };
+    let from = |client: &str| JoinRequest {
+        client: client.parse().unwrap(),
+        accepted: PluginAnswer::Answered(false),
+        ..request("host-1", NS1)
+    };
+    for client in ["198.51.100.7", "::ffff:198.51.100.7", "2001:db8::1"] {
+        let nobody = from(client);
+        assert_eq!(decided(&rules, &nobody), Ok("host-1".to_owned()), "{client}");
+        let wrong = JoinRequest { credential: Some((b"alice", b"x")), ..nobody };
+        assert_eq!(decided(&rules, &wrong), Ok("host-1".to_owned()), "{client}");
+        let elsewhere = JoinRequest { namespace: NS2, ..nobody };
+        assert_eq!(decided(&rules, &elsewhere), Err(Refusal::IngressOtherNamespace), "{client}");
+    }
+    for client in ["198.51.101.7", "2001:db9::1"] {
+        assert_eq!(decided(&rules, &from(client)), Err(Refusal::AuthMissing), "{client}");
+    }
+    let host = HostName::new("host-1").unwrap();
+    let still = |client: &str| rules.still_admits(None, &host, NS1, client.parse().unwrap());
+    assert_eq!(still("198.51.100.7"), Ok(()));
+    assert_eq!(still("192.0.2.1"), Err(Refusal::AuthMissing));
+}
+
 #[test]
 fn plugins_are_asked_only_when_nothing_else_decides() {
-    let users = Users { lists: vec![alice("a")], asked: true };
+    let users = Users { lists: vec![alice("a")], asked: true, exempt: Vec::new() };
     let namespaces = [NS1].into();
     let ingress = Some(Placement::Asked);
     let rules = AccessRules { users: Some(users), ingress, any_namespace: false, namespaces };
@@ -199,7 +232,10 @@ fn an_answer_of_a_plugin_holds_while_plugins_are_asked() {
     let host = HostName::new("h").unwrap();
     let identity = Identity { user: (*b"bob").into(), proof: None };
     for (asked, expected) in [(true, Ok(())), (false, Err(Refusal::AuthFailed))] {
-        let rules = AccessRules { users: Some(Users { lists: vec![alice("a")], asked }), ..open() };
-        assert_eq!(rules.still_admits(Some(&identity), &host, NS1), expected);
+        let rules = AccessRules {
+            users: Some(Users { lists: vec![alice("a")], asked, exempt: Vec::new() }),
+            ..open()
+        };
+        assert_eq!(rules.still_admits(Some(&identity), &host, NS1, CLIENT), expected);
     }
 }

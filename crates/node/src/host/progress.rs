@@ -71,6 +71,11 @@ struct Failure {
 }
 
 impl HostProgress {
+    /// The device's name.
+    pub(super) fn device_name(&self) -> &str {
+        &self.device_name
+    }
+
     pub(super) fn new(host: &HostName, device: &str, mtu: u16, hubs: &[HubNode]) -> Self {
         let node = |hub: &HubNode| HubNodeProgress {
             name: hub.name.clone(),

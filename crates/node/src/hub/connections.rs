@@ -296,10 +296,10 @@ impl Connections {
     }
 
     async fn run(&self, member: Membership, buffer: FrameBuffer) {
-        let HostAssociation { host, peer, .. } = &**member;
+        let HostAssociation { id, host, peer, .. } = &**member;
         let namespace = &member.namespace;
         info!(
-            service = self.service, namespace = %namespace.id, host = %host, peer = %peer,
+            service = self.service, namespace = %namespace.id, host = %host, peer = %peer, sid = id,
             "host joined"
         );
         if self.stop.is_cancelled() {

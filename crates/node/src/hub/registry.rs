@@ -267,7 +267,7 @@ impl Deref for Membership {
 impl Drop for Membership {
     fn drop(&mut self) {
         let Self { registry, namespace, association } = self;
-        let HostAssociation { host, peer, since, link, counters, .. } = &**association;
+        let HostAssociation { id, host, peer, since, link, counters, .. } = &**association;
         // If nothing else has ended the link, its task was aborted.
         link.end(EndReason::Internal);
         link.close();
@@ -276,7 +276,7 @@ impl Drop for Membership {
         registry.ends.count(reason.as_str());
         let traffic = counters.read();
         info!(
-            service = registry.service, namespace = %namespace.id, host = %host, peer = %peer,
+            service = registry.service, namespace = %namespace.id, host = %host, peer = %peer, sid = id,
             reason = %reason, seconds = since.elapsed().as_secs(),
             packets_in = traffic.packets_in, packets_out = traffic.packets_out,
             drops = %traffic.drops(), "host left"
@@ -293,8 +293,8 @@ fn still_admitted(
     if !rules.addresses.admit(association.peer.ip()) {
         return Err(format!("connections from {} are refused", association.peer.ip()));
     }
-    let HostAssociation { identity, host, .. } = association;
-    let admitted = rules.access.still_admits(identity.as_ref(), host, namespace);
+    let HostAssociation { identity, host, peer, .. } = association;
+    let admitted = rules.access.still_admits(identity.as_ref(), host, namespace, peer.ip());
     admitted.map_err(|refusal| refusal.to_string())
 }
 

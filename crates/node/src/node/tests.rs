@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use rtun_proto::relay::{Association, Network, Request, Response};
-use rtun_settings::{HubRules, HubSettings, ListenerSettings, LogSettings, MetricsSettings};
+use rtun_settings::{HubRules, HubSettings, ListenerSettings, MetricsSettings};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -18,13 +18,13 @@ fn config() -> Config {
         handshake_timeout: Duration::from_secs(10),
     };
     Config {
-        services: vec![Service { name: "hub".into(), kind: ServiceKind::Hub(hub) }],
-        log: LogSettings::default(),
+        services: vec![Service::new("hub", ServiceKind::Hub(hub))],
         metrics: Some(MetricsSettings {
             addr: "127.0.0.1:0".into(),
             path: "/metrics".into(),
             auther: None,
         }),
+        ..Config::default()
     }
 }
 

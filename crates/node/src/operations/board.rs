@@ -173,6 +173,7 @@ impl Board {
             services,
             sources: self.feeds.load().status(),
             failed_tasks: self.machine.duties.report(),
+            failed_hooks: self.machine.hooks.report(),
         }
     }
 

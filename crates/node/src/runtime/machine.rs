@@ -4,7 +4,12 @@ use std::sync::Arc;
 
 use rtun_state::StateDir;
 
-use crate::runtime::{descriptors::Descriptors, duties::Duties, surroundings::Surroundings};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    hooks::failures::HookFailures,
+    runtime::{descriptors::Descriptors, duties::Duties, surroundings::Surroundings},
+};
 
 /// Shared by all services of a process.
 #[derive(Default, Clone)]
@@ -15,4 +20,8 @@ pub(crate) struct Machine {
     pub(crate) descriptors: Arc<Descriptors>,
     /// The supervised tasks.
     pub(crate) duties: Arc<Duties>,
+    /// The hooks that have failed.
+    pub(crate) hooks: Arc<HookFailures>,
+    /// Cancelled once the process is to stop: commands for a service that starts are then killed.
+    pub(crate) stopping: CancellationToken,
 }

@@ -23,6 +23,7 @@ use crate::{
     device::{
         DeviceError, DeviceHistory, DeviceMaker, DevicePort, DeviceTask, DeviceUser, TunnelPeers,
     },
+    hooks::{HookError, HookFacts, Hooks},
     host::address_book,
     report::TunnelClientReport,
     runtime::{duties::Duty, machine::Machine, workers::WorkerSlot},
@@ -34,12 +35,16 @@ pub enum UdpClientError {
     /// Its device cannot be made or set up.
     #[error(transparent)]
     Device(#[from] DeviceError),
+    /// A command that has to succeed first has failed.
+    #[error(transparent)]
+    Hook(#[from] HookError),
 }
 
 /// A running client.
 pub(crate) struct UdpClientService {
     service: String,
     state: Arc<UdpClientState>,
+    facts: HookFacts,
     stop: CancellationToken,
     registering: Duty,
     keeping: DeviceTask,
@@ -62,6 +67,7 @@ impl UdpClientService {
     pub(crate) async fn start(
         service: &str,
         config: &UdpClientSettings,
+        hooks: Hooks<'_>,
         machine: &Machine,
         slot: WorkerSlot,
     ) -> Result<Self, UdpClientError> {
@@ -80,6 +86,8 @@ impl UdpClientService {
             packets: slot.handle().clone(),
         };
         let made = maker.make(config.device.name.as_deref()).await?;
+        let facts = HookFacts::of_device(&config.device, made.tun().name(), config.servers.iter());
+        let made = maker.run_hooks(made, hooks, &facts).await?;
         let port = Arc::new(DevicePort::like(made.tun()));
         let state = Arc::new(UdpClientState {
             addresses,
@@ -114,7 +122,12 @@ impl UdpClientService {
             }
         });
         let service = service.to_owned();
-        Ok(Self { service, state, stop, registering, keeping, _slot: slot })
+        Ok(Self { service, state, facts, stop, registering, keeping, _slot: slot })
+    }
+
+    /// What its hooks are informed of.
+    pub(crate) fn hook_facts(&self) -> HookFacts {
+        self.facts.clone()
     }
 
     /// Writes to the log how it goes.

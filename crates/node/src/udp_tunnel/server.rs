@@ -27,6 +27,7 @@ use crate::{
     device::{
         DeviceError, DeviceHistory, DeviceMaker, DevicePort, DeviceTask, DeviceUser, TunnelPeers,
     },
+    hooks::{HookError, HookFacts, Hooks},
     report::{RegisteredReport, TunnelServerReport},
     runtime::{duties::Duty, machine::Machine, workers::WorkerSlot},
 };
@@ -48,12 +49,16 @@ pub enum UdpServerError {
     /// Its device cannot be made or set up.
     #[error(transparent)]
     Device(#[from] DeviceError),
+    /// A command that has to succeed first has failed.
+    #[error(transparent)]
+    Hook(#[from] HookError),
 }
 
 /// A running server.
 pub(crate) struct UdpServerService {
     service: String,
     state: Arc<UdpServerState>,
+    facts: HookFacts,
     stop: CancellationToken,
     receiving: Duty,
     keeping: DeviceTask,
@@ -84,12 +89,14 @@ impl UdpServerService {
     pub(crate) async fn start(
         service: &str,
         config: &UdpServerSettings,
+        hooks: Hooks<'_>,
         machine: &Machine,
         slot: WorkerSlot,
     ) -> Result<Self, UdpServerError> {
         let mut so_mark = config.so_mark;
         let peers = TunnelPeers::of_listener(&mut so_mark, config.netns.as_ref());
-        let options = ListenOptions { so_mark, netns: config.netns.clone(), reuse_port: false };
+        let options =
+            ListenOptions { so_mark, netns: config.netns.clone(), ..ListenOptions::default() };
         let socket = {
             let _watched_by = slot.handle().enter();
             DatagramSocket::listen(&config.addr, &options)?
@@ -105,6 +112,9 @@ impl UdpServerService {
             packets: slot.handle().clone(),
         };
         let made = maker.make(config.device.name.as_deref()).await?;
+        let facts =
+            HookFacts::of_device(&config.device, made.tun().name(), std::iter::once(listen));
+        let made = maker.run_hooks(made, hooks, &facts).await?;
         let port = Arc::new(DevicePort::like(made.tun()));
         let state = Arc::new(UdpServerState {
             service: service.to_owned(),
@@ -128,7 +138,15 @@ impl UdpServerService {
             }
         });
         info!(service, "listening on {listen} (udp)");
-        Ok(Self { service: service.to_owned(), state, stop, receiving, keeping, _slot: slot })
+        Ok(Self {
+            service: service.to_owned(),
+            state,
+            facts,
+            stop,
+            receiving,
+            keeping,
+            _slot: slot,
+        })
     }
 
     /// Goes by other rules from now on; clients that these would not have let in are forgotten.
@@ -146,6 +164,11 @@ impl UdpServerService {
     /// Where it listens.
     pub(crate) fn local_addr(&self) -> SocketAddr {
         self.state.listen
+    }
+
+    /// What its hooks are informed of.
+    pub(crate) fn hook_facts(&self) -> HookFacts {
+        self.facts.clone()
     }
 
     /// Writes to the log who is registered, what passed and what was lost.

@@ -24,7 +24,7 @@ pub(crate) fn hub_with(rules: HubRules) -> Config {
         rules,
         handshake_timeout: Duration::from_secs(10),
     };
-    let service = Service { name: "hub".into(), kind: ServiceKind::Hub(hub) };
+    let service = Service::new("hub", ServiceKind::Hub(hub));
     Config { services: vec![service], ..Config::default() }
 }
 

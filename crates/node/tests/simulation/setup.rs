@@ -177,7 +177,7 @@ pub(crate) fn host(machine: usize, stack: usize) -> Config {
             segment_max: None,
         }],
         namespace: id_of(namespace_of(machine)),
-        auth: Some(Login { user: user(machine), password: Secret::new("secret") }),
+        auth: Some(Login { user: user(machine), password: Secret::new("secret"), file: None }),
         ..HubNode::tcp(addr)
     };
     let address = format!("{}/24", address_of(number)).parse().expect("an address");
@@ -203,7 +203,7 @@ pub(crate) fn host(machine: usize, stack: usize) -> Config {
 }
 
 fn config(name: &str, kind: ServiceKind) -> Config {
-    Config { services: vec![Service { name: name.into(), kind }], ..Config::default() }
+    Config { services: vec![Service::new(name, kind)], ..Config::default() }
 }
 
 /// What the way of a machine is like.

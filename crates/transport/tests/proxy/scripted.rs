@@ -18,7 +18,11 @@ pub(crate) type Auth<'a> = Option<(&'a str, &'a str)>;
 type Script<'a> = &'a [(&'a [u8], &'a [u8])];
 
 pub(crate) fn login(auth: Auth<'_>) -> Option<Login> {
-    auth.map(|(user, password)| Login { user: user.to_owned(), password: Secret::new(password) })
+    auth.map(|(user, password)| Login {
+        user: user.to_owned(),
+        password: Secret::new(password),
+        file: None,
+    })
 }
 
 pub(crate) fn pair() -> (Arc<dyn Stream>, Arc<dyn Stream>) {

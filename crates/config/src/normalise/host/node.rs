@@ -90,6 +90,14 @@ pub(super) fn proxy(at: &Cursor<'_>, hop: &ChainHop<'_>) -> Option<ProxyNode> {
             return connector.place_of(&connector::TYPE).refuse(message, help);
         }
     };
+    let tls = connector.child_named("tls").filter(|at| !at.value.is_unset());
+    if let Some(tls) = tls.filter(|_| protocol == ProxyKind::Socks5) {
+        tls.key()
+            .error(
+                "SOCKS5's own encryption is not supported: the connection would not be encrypted",
+            )
+            .help("write `type: tls` in the dialer if the proxy takes that");
+    }
     let headers = connector.get(&http_connector::HEADER).filter(|_| protocol == ProxyKind::Http);
     let headers = headers.map(|at| transport_stack::headers(&at)).unwrap_or_default();
     let auth = auth(&connector);
@@ -128,7 +136,9 @@ fn connector<'a>(at: &Cursor<'a>) -> Option<(String, Cursor<'a>)> {
 }
 
 fn auth(connector: &Cursor<'_>) -> Option<Login> {
-    connector.filled(&connector::AUTH).and_then(|auth| access::credentials(&auth))
+    connector
+        .filled(&connector::AUTH)
+        .and_then(|auth| access::credentials(&auth, "add `username:`, or a `file:` with it"))
 }
 
 /// How a node is reached, and where each type is written; at least one unless an error was reported.
@@ -245,8 +255,8 @@ fn addr(at: &Cursor<'_>, field: &Field<OneText>, what: &str) -> Option<String> {
     let missing = format!("the node has no `addr`: where is the {what}?");
     let (text, text_at) = at.required(field, &missing, HELP)?;
     let checked = match address::check(&text) {
-        Ok(("", _)) => Err(AddressError::NoHost),
         Ok((_, 0)) => Err(AddressError::BadPort),
+        Ok(("", port)) => return Some(format!("127.0.0.1:{port}")),
         other => other,
     };
     if let Err(error) = checked {

@@ -45,6 +45,7 @@ pub(in crate::hub) async fn admit(
 
     let association = request.association();
     let mut join = JoinRequest {
+        client: peer.ip(),
         credential: association.user.as_ref().map(|(user, password)| (&user[..], &password[..])),
         host: &association.host,
         namespace: NamespaceId::from_bytes(association.router_id),

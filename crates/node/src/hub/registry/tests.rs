@@ -92,6 +92,7 @@ fn join(registry: &Arc<Registry>, number: u8) -> TestHost {
     let at_hub = Arc::new(Fragile { inner, faults: Arc::clone(&faults) });
     let name = format!("host-{number}");
     let request = JoinRequest {
+        client: [192, 0, 2, 1].into(),
         credential: None,
         host: &name,
         namespace: NAMESPACE,

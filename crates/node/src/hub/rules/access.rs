@@ -36,6 +36,7 @@ pub(super) fn access(config: &HubRules, feeds: &Feeds) -> AccessRules {
         Users {
             asked: authers.iter().any(is_plugin),
             lists: authers.iter().filter_map(|auther| credentials(auther, feeds)).collect(),
+            exempt: config.skip_auth.clone(),
         }
     });
     let ingress = config.ingress.as_ref().map(|ingress| match &ingress.provider {

@@ -163,7 +163,8 @@ impl Listening {
         let accepting = duties.keep(&Handle::current(), name, move || {
             accept(Arc::clone(&listener), Arc::clone(&its_settings), Arc::clone(&board))
         });
-        info!(address = addr, "metrics are served");
+        let address = local_addr.map_or_else(|| addr.to_owned(), |addr| addr.to_string());
+        info!(address, "metrics are served");
         Ok(Self { settings, local_addr, socket, _accepting: accepting })
     }
 }

@@ -27,6 +27,7 @@ use crate::{
     device::{
         DeviceError, DeviceHistory, DeviceMaker, DevicePort, DeviceTask, DeviceUser, TunnelPeers,
     },
+    hooks::{HookError, HookFacts, Hooks},
     host::address_book,
     report::TapClientReport,
     runtime::{duties::Duty, machine::Machine, workers::WorkerSlot},
@@ -41,6 +42,9 @@ pub enum TapClientError {
     /// Its device cannot be made or set up.
     #[error(transparent)]
     Device(#[from] DeviceError),
+    /// A command that has to succeed before its device is used has failed.
+    #[error(transparent)]
+    Hook(#[from] HookError),
 }
 
 /// A running client.
@@ -50,6 +54,7 @@ pub(crate) struct TapClientService {
     stop: CancellationToken,
     talking: Duty,
     keeping: DeviceTask,
+    facts: HookFacts,
     _slot: WorkerSlot,
 }
 
@@ -70,6 +75,7 @@ impl TapClientService {
     pub(crate) async fn start(
         service: &str,
         config: &TapClientSettings,
+        hooks: Hooks<'_>,
         machine: &Machine,
         slot: WorkerSlot,
     ) -> Result<Self, TapClientError> {
@@ -88,6 +94,8 @@ impl TapClientService {
             packets: slot.handle().clone(),
         };
         let made = maker.make(device.name.as_deref()).await?;
+        let facts = HookFacts::of_device(device, made.tun().name(), config.servers.iter());
+        let made = maker.run_hooks(made, hooks, &facts).await?;
         let port = Arc::new(DevicePort::like(made.tun()));
         let state = Arc::new(TapClientState {
             device: port.name().to_owned(),
@@ -118,12 +126,17 @@ impl TapClientService {
             }
         });
         let service = service.to_owned();
-        Ok(Self { service, state, stop, talking, keeping, _slot: slot })
+        Ok(Self { service, state, stop, talking, keeping, facts, _slot: slot })
     }
 
     /// Writes to the log how it goes.
     pub(crate) fn log_report(&self) {
         self.state.report().log(&self.service);
+    }
+
+    /// What its hooks are informed of.
+    pub(crate) fn hook_facts(&self) -> HookFacts {
+        self.facts.clone()
     }
 
     /// For whoever asks how it goes.

@@ -37,6 +37,7 @@ use crate::{
     device::{
         DeviceError, DeviceHistory, DeviceMaker, DevicePort, DeviceTask, DeviceUser, TunnelPeers,
     },
+    hooks::{HookError, HookFacts, Hooks},
     report::{TapPeerReport, TapServerReport},
     runtime::{duties::Duty, machine::Machine, workers::WorkerSlot},
 };
@@ -58,6 +59,9 @@ pub enum TapServerError {
     /// Its device cannot be made or set up.
     #[error(transparent)]
     Device(#[from] DeviceError),
+    /// A command that has to succeed before its device is used has failed.
+    #[error(transparent)]
+    Hook(#[from] HookError),
 }
 
 /// A running server.
@@ -67,6 +71,7 @@ pub(crate) struct TapServerService {
     stop: CancellationToken,
     receiving: Duty,
     keeping: DeviceTask,
+    facts: HookFacts,
     _slot: WorkerSlot,
 }
 
@@ -102,13 +107,15 @@ impl TapServerService {
     pub(crate) async fn start(
         service: &str,
         config: &TapServerSettings,
+        hooks: Hooks<'_>,
         machine: &Machine,
         slot: WorkerSlot,
     ) -> Result<Self, TapServerError> {
         let device = &config.tap.device;
         let mut so_mark = config.so_mark;
         let peers = TunnelPeers::of_listener(&mut so_mark, config.netns.as_ref());
-        let options = ListenOptions { so_mark, netns: config.netns.clone(), reuse_port: false };
+        let options =
+            ListenOptions { so_mark, netns: config.netns.clone(), ..ListenOptions::default() };
         let socket = {
             let _watched_by = slot.handle().enter();
             DatagramSocket::listen(&config.addr, &options)?
@@ -125,6 +132,8 @@ impl TapServerService {
             packets: slot.handle().clone(),
         };
         let made = maker.make(device.name.as_deref()).await?;
+        let facts = HookFacts::of_device(device, made.tun().name(), std::iter::once(listen));
+        let made = maker.run_hooks(made, hooks, &facts).await?;
         let port = Arc::new(DevicePort::like(made.tun()));
         let state = Arc::new(TapServerState {
             service: service.to_owned(),
@@ -153,7 +162,15 @@ impl TapServerService {
             }
         });
         info!(service, "listening on {listen} (udp)");
-        Ok(Self { service: service.to_owned(), state, stop, receiving, keeping, _slot: slot })
+        Ok(Self {
+            service: service.to_owned(),
+            state,
+            stop,
+            receiving,
+            keeping,
+            facts,
+            _slot: slot,
+        })
     }
 
     /// Goes by other admissions from now on; clients that these do not admit are forgotten.
@@ -172,6 +189,11 @@ impl TapServerService {
     /// Writes to the log who is there, what passed and what was lost.
     pub(crate) fn log_report(&self) {
         self.state.report().log(&self.service);
+    }
+
+    /// What its hooks are informed of.
+    pub(crate) fn hook_facts(&self) -> HookFacts {
+        self.facts.clone()
     }
 
     /// For whoever asks how it goes.
