@@ -235,7 +235,11 @@ fn authorities_of(tls: &DialTls) -> Option<&PathBuf> {
 fn logins(config: &Config) -> impl Iterator<Item = &Login> {
     let hosts = config.services.iter().filter_map(|service| match &service.kind {
         ServiceKind::Host(host) => Some(host),
-        ServiceKind::Hub(_) | ServiceKind::UdpServer(_) | ServiceKind::UdpClient(_) => None,
+        ServiceKind::Hub(_)
+        | ServiceKind::UdpServer(_)
+        | ServiceKind::UdpClient(_)
+        | ServiceKind::TapServer(_)
+        | ServiceKind::TapClient(_) => None,
     });
     hosts.flat_map(logins_of)
 }
@@ -258,7 +262,10 @@ fn without_multipath(config: &Config) -> Option<Finding> {
             let mut sockets = host.hubs.iter().map(|hub| &hub.sockets).chain(proxies);
             sockets.find(|sockets| sockets.mptcp).map(|sockets| sockets.netns.as_ref())
         }
-        ServiceKind::UdpServer(_) | ServiceKind::UdpClient(_) => None,
+        ServiceKind::UdpServer(_)
+        | ServiceKind::UdpClient(_)
+        | ServiceKind::TapServer(_)
+        | ServiceKind::TapClient(_) => None,
     })?;
     if has_multipath(wanted.map(NetworkNamespace::path).as_deref()) {
         return None;
@@ -292,6 +299,8 @@ fn has_secrets(config: &Config) -> bool {
         }
         ServiceKind::UdpServer(server) => server.rules.authers.iter().flatten().any(has_users),
         ServiceKind::UdpClient(client) => client.passphrase != Passphrase::NONE,
+        ServiceKind::TapServer(server) => server.tap.cipher.is_some(),
+        ServiceKind::TapClient(client) => client.tap.cipher.is_some(),
         ServiceKind::Hub(hub) => {
             let rules = &hub.rules;
             rules.authers.iter().flatten().any(has_users)

@@ -74,6 +74,8 @@ fn keeps_something(kind: &ServiceKind) -> bool {
     let hub = match kind {
         ServiceKind::Hub(hub) => hub,
         ServiceKind::UdpServer(_) => return false,
+        // The number of a machine that the system gives none.
+        ServiceKind::TapServer(_) | ServiceKind::TapClient(_) => return true,
         ServiceKind::UdpClient(client) => {
             return client.servers.iter().any(|addr| has_name(addr));
         }

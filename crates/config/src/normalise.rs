@@ -97,6 +97,7 @@ pub(crate) fn normalise<'a>(root: &Cursor<'a>) -> (Config, Context<'a>, Vec<HubV
                 TunRole::Server => udp_tunnel::server(at, &context).map(ServiceKind::UdpServer),
                 TunRole::Client => udp_tunnel::client(at, &context).map(ServiceKind::UdpClient),
             },
+            Role::Tap => udp_tunnel::tap(at, &context),
         };
         let hooks = hooks::read(at);
         let loggers = log::loggers_of(at, &context.names);
@@ -109,6 +110,7 @@ pub(crate) fn normalise<'a>(root: &Cursor<'a>) -> (Config, Context<'a>, Vec<HubV
 enum Role {
     Hub,
     Tun,
+    Tap,
     Metrics,
 }
 
@@ -132,18 +134,20 @@ fn service_kind(at: &Cursor<'_>) -> Option<Role> {
         None => (LISTENERS.unset.to_owned(), at.at.clone()),
     };
     match (handler.as_str(), listener.as_str()) {
-        ("router", "tun") => {
-            let message = "a `router` handler cannot work on a `tun` listener";
+        ("router", "tun" | "tap") => {
+            let message = format!("a `router` handler cannot work on a `{listener}` listener");
             let help = "a hub listens with `listener: {type: tcp}`, a host's handler is `tun`";
             place.refuse(message, help)
         }
         ("router", _) => Some(Role::Hub),
         ("metrics", _) => Some(Role::Metrics),
-        (_, "tun") => Some(Role::Tun),
-        _ => {
-            let message =
-                format!("a `tun` handler needs a `tun` listener, this one is `{listener}`");
-            place.refuse(message, "write `listener: {type: tun}`")
+        ("tun", "tun") => Some(Role::Tun),
+        ("tap", "tap") => Some(Role::Tap),
+        (handler, _) => {
+            let message = format!(
+                "a `{handler}` handler needs a `{handler}` listener, this one is `{listener}`"
+            );
+            place.refuse(message, format!("write `listener: {{type: {handler}}}`"))
         }
     }
 }

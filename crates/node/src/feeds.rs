@@ -83,7 +83,10 @@ impl Feeds {
                     }
                     continue;
                 }
-                ServiceKind::UdpServer(_) | ServiceKind::UdpClient(_) => continue,
+                ServiceKind::UdpServer(_)
+                | ServiceKind::UdpClient(_)
+                | ServiceKind::TapServer(_)
+                | ServiceKind::TapClient(_) => continue,
             };
             let quotas = &hub.rules.quotas;
             for router in hub.rules.routers() {

@@ -28,8 +28,8 @@ pub use report::{
     ASKED, CertificateReport, ConnectionReport, DatagramTraffic, DescriptorReport, DeviceHealth,
     DeviceReport, FailureReport, GatewayReport, HappenedReport, HostReport, HubReport, KindReport,
     LimitReport, ListenerReport, NamespaceReport, NodeStatus, Queued, QuotaReport,
-    RegisteredReport, ServiceReport, SharedReport, Tasks, Transport, TunnelClientReport,
-    TunnelRefusal, TunnelServerReport,
+    RegisteredReport, ServiceReport, SharedReport, TapClientReport, TapPeerReport, TapServerReport,
+    Tasks, Transport, TunnelClientReport, TunnelRefusal, TunnelServerReport,
 };
 pub use rtun_control::{
     FeedLine, FeedProblem, FeedState, FeedStatus, LastError, PluginKind, PluginStatus, take_zone,
@@ -41,4 +41,4 @@ pub use runtime::{
     hook_failures::HookReport,
     surroundings::{Surroundings, Twin, TwinListener},
 };
-pub use udp_tunnel::{UdpClientError, UdpServerError};
+pub use udp_tunnel::{TapClientError, TapServerError, UdpClientError, UdpServerError};

@@ -19,7 +19,9 @@ use crate::{
     quotas::{QuotaBook, QuotaError},
     runtime::{machine::Machine, surroundings::Surroundings, workers::Workers},
     udp_tunnel::{
-        UdpClientError, UdpClientService, UdpServerError, UdpServerService, differ_in_rules_only,
+        TapClientError, TapClientService, TapServerError, TapServerService, UdpClientError,
+        UdpClientService, UdpServerError, UdpServerService, differ_in_admissions_only,
+        differ_in_rules_only,
     },
 };
 
@@ -44,6 +46,8 @@ enum RunningService {
     Host(HostService),
     UdpServer(UdpServerService),
     UdpClient(UdpClientService),
+    TapServer(TapServerService),
+    TapClient(TapClientService),
 }
 
 /// What a change of the configuration did to a service.
@@ -97,6 +101,12 @@ pub enum ServiceError {
     /// The client of a UDP tunnel cannot be started.
     #[error(transparent)]
     UdpClient(#[from] UdpClientError),
+    /// The server of an Ethernet tunnel cannot be started.
+    #[error(transparent)]
+    TapServer(#[from] TapServerError),
+    /// The client of an Ethernet tunnel cannot be started.
+    #[error(transparent)]
+    TapClient(#[from] TapClientError),
 }
 
 impl Node {
@@ -208,6 +218,8 @@ impl Node {
                 RunningService::Host(host) => host.look_at_device(),
                 RunningService::UdpServer(server) => server.look_at_device(),
                 RunningService::UdpClient(client) => client.look_at_device(),
+                RunningService::TapServer(server) => server.look_at_device(),
+                RunningService::TapClient(client) => client.look_at_device(),
             }
         }
     }
@@ -220,6 +232,8 @@ impl Node {
                 RunningService::Host(host) => host.log_report(),
                 RunningService::UdpServer(server) => server.log_report(),
                 RunningService::UdpClient(client) => client.log_report(),
+                RunningService::TapServer(server) => server.log_report(),
+                RunningService::TapClient(client) => client.log_report(),
             }
         }
     }
@@ -234,7 +248,10 @@ impl Node {
         match &self.running.get(name)?.service {
             RunningService::Hub(hub) => Some(hub.local_addr()),
             RunningService::UdpServer(server) => Some(server.local_addr()),
-            RunningService::Host(_) | RunningService::UdpClient(_) => None,
+            RunningService::TapServer(server) => Some(server.local_addr()),
+            RunningService::Host(_)
+            | RunningService::UdpClient(_)
+            | RunningService::TapClient(_) => None,
         }
     }
 
@@ -286,6 +303,15 @@ impl Node {
                 ServiceKind::UdpServer(old),
                 ServiceKind::UdpServer(new),
             ) if differ_in_rules_only(old, new) => {
+                server.apply(new);
+                running.config = config.clone();
+                info!(service = name, "rules replaced");
+            }
+            (
+                RunningService::TapServer(server),
+                ServiceKind::TapServer(old),
+                ServiceKind::TapServer(new),
+            ) if differ_in_admissions_only(old, new) => {
                 server.apply(new);
                 running.config = config.clone();
                 info!(service = name, "rules replaced");
@@ -372,6 +398,16 @@ impl Node {
                 let client = UdpClientService::start(name, config, hooks, machine, slot);
                 Ok(RunningService::UdpClient(client.await?))
             }
+            ServiceKind::TapServer(config) => {
+                let slot = workers.take_slot();
+                let server = TapServerService::start(name, config, hooks, machine, slot);
+                Ok(RunningService::TapServer(server.await?))
+            }
+            ServiceKind::TapClient(config) => {
+                let slot = workers.take_slot();
+                let client = TapClientService::start(name, config, hooks, machine, slot);
+                Ok(RunningService::TapClient(client.await?))
+            }
         }
     }
 
@@ -401,6 +437,8 @@ impl RunningService {
             Self::Host(host) => View::Host(host.view()),
             Self::UdpServer(server) => View::UdpServer(server.view()),
             Self::UdpClient(client) => View::UdpClient(client.view()),
+            Self::TapServer(server) => View::TapServer(server.view()),
+            Self::TapClient(client) => View::TapClient(client.view()),
         }
     }
 
@@ -410,6 +448,8 @@ impl RunningService {
             Self::Host(host) => host.hook_facts(),
             Self::UdpServer(server) => server.hook_facts(),
             Self::UdpClient(client) => client.hook_facts(),
+            Self::TapServer(server) => server.hook_facts(),
+            Self::TapClient(client) => client.hook_facts(),
         }
     }
 
@@ -419,6 +459,8 @@ impl RunningService {
             Self::Host(host) => host.stop().await,
             Self::UdpServer(server) => server.stop().await,
             Self::UdpClient(client) => client.stop().await,
+            Self::TapServer(server) => server.stop().await,
+            Self::TapClient(client) => client.stop().await,
         }
     }
 }

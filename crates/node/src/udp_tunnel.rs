@@ -1,4 +1,4 @@
-//! UDP tunnels: a server with its clients, and a client.
+//! UDP tunnels: a server with its clients, and a client; of packets, or of Ethernet frames ([`ethernet`]).
 //!
 //! Both have a device and a socket, and the same two packet paths between them:
 //!
@@ -7,15 +7,27 @@
 //! - down: one call receives many datagrams; each is judged on its own, and [`delivery`] joins those that follow on each other
 //!   for the device.
 
+mod access;
 mod client;
+mod clock;
 mod counters;
 mod delivery;
+mod ethernet;
 mod gather;
 mod reader;
 mod server;
+mod session;
 
-pub use self::{client::UdpClientError, server::UdpServerError};
+pub use self::{
+    client::UdpClientError,
+    ethernet::{TapClientError, TapServerError},
+    server::UdpServerError,
+};
 pub(crate) use self::{
     client::{UdpClientService, UdpClientState},
+    ethernet::{
+        TapClientService, TapClientState, TapServerService, TapServerState,
+        differ_in_admissions_only,
+    },
     server::{UdpServerService, UdpServerState, differ_in_rules_only},
 };

@@ -71,7 +71,7 @@ impl ServiceKind {
         match self {
             Self::Hub(hub) => &hub.rules.volumes,
             Self::Host(host) => &host.limits.volumes,
-            Self::UdpServer(_) | Self::UdpClient(_) => &[],
+            Self::UdpServer(_) | Self::UdpClient(_) | Self::TapServer(_) | Self::TapClient(_) => &[],
         }
     }
 }
@@ -89,6 +89,10 @@ pub enum ServiceKind {
     UdpServer(UdpServerSettings),
     /// Handler and listener `tun` with a target that has a port.
     UdpClient(UdpClientSettings),
+    /// The server of an Ethernet tunnel.
+    TapServer(TapServerSettings),
+    /// A client of an Ethernet tunnel.
+    TapClient(TapClientSettings),
 }
 
 /// Where metrics are served.

@@ -179,6 +179,9 @@ fn fields(service: &Service) -> ServiceFields {
         ServiceKind::Host(_) | ServiceKind::UdpServer(_) | ServiceKind::UdpClient(_) => {
             ServiceFields { handler: "tun", listener: "tun" }
         }
+        ServiceKind::TapServer(_) | ServiceKind::TapClient(_) => {
+            ServiceFields { handler: "tap", listener: "tap" }
+        }
     }
 }
 

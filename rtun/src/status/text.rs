@@ -99,6 +99,8 @@ impl Look<'_> {
             (KindReport::Host(host), _) => self.host(&name, host, None),
             (KindReport::UdpServer(server), _) => self.udp_server(&name, server),
             (KindReport::UdpClient(client), _) => self.udp_client(&name, client),
+            (KindReport::TapServer(server), _) => self.tap_server(&name, server),
+            (KindReport::TapClient(client), _) => self.tap_client(&name, client),
         }
     }
 

@@ -26,7 +26,7 @@ use crate::{
     hub::{Explained, HubServiceView, Inquiry},
     report::{DescriptorReport, KindReport, NodeStatus, ServiceReport, Tasks},
     runtime::{descriptors::limit, machine::Machine, workers::Workers},
-    udp_tunnel::{UdpClientState, UdpServerState},
+    udp_tunnel::{TapClientState, TapServerState, UdpClientState, UdpServerState},
 };
 
 /// The services that run now. Reading it never waits, not even for a configuration that is being applied.
@@ -56,6 +56,8 @@ pub(crate) enum View {
     Host(Arc<HostProgress>),
     UdpServer(Arc<UdpServerState>),
     UdpClient(Arc<UdpClientState>),
+    TapServer(Arc<TapServerState>),
+    TapClient(Arc<TapClientState>),
 }
 
 impl Default for Board {
@@ -114,7 +116,11 @@ impl Board {
             .iter()
             .filter_map(|Shown { name, view, .. }| match view {
                 View::Hub(hub) => Some((&**name, hub)),
-                View::Host(_) | View::UdpServer(_) | View::UdpClient(_) => None,
+                View::Host(_)
+                | View::UdpServer(_)
+                | View::UdpClient(_)
+                | View::TapServer(_)
+                | View::TapClient(_) => None,
             })
             .collect();
         let chosen = choose_hubs(&hubs, |(name, _)| name, asked.service.as_deref());
@@ -141,7 +147,10 @@ impl Board {
             match view {
                 View::Hub(hub) => lasted.push((name.clone(), hub.lasted())),
                 View::Host(host) => nodes.push((name.clone(), host.nodes())),
-                View::UdpServer(_) | View::UdpClient(_) => {}
+                View::UdpServer(_)
+                | View::UdpClient(_)
+                | View::TapServer(_)
+                | View::TapClient(_) => {}
             }
         }
         MetricsSample { status: self.status_of(reports), totals, lasted, nodes }
@@ -181,6 +190,8 @@ impl View {
             (Self::Host(one), Self::Host(other)) => Arc::ptr_eq(one, other),
             (Self::UdpServer(one), Self::UdpServer(other)) => Arc::ptr_eq(one, other),
             (Self::UdpClient(one), Self::UdpClient(other)) => Arc::ptr_eq(one, other),
+            (Self::TapServer(one), Self::TapServer(other)) => Arc::ptr_eq(one, other),
+            (Self::TapClient(one), Self::TapClient(other)) => Arc::ptr_eq(one, other),
             _ => false,
         }
     }
@@ -193,6 +204,8 @@ fn report(shown: &[Shown]) -> Vec<ServiceReport> {
             View::Host(host) => KindReport::Host(Box::new(host.report())),
             View::UdpServer(server) => KindReport::UdpServer(Box::new(server.report())),
             View::UdpClient(client) => KindReport::UdpClient(Box::new(client.report())),
+            View::TapServer(server) => KindReport::TapServer(Box::new(server.report())),
+            View::TapClient(client) => KindReport::TapClient(Box::new(client.report())),
         };
         ServiceReport { name: name.clone(), kind }
     };
@@ -202,6 +215,10 @@ fn report(shown: &[Shown]) -> Vec<ServiceReport> {
 fn enter(ledger: &mut Ledger, shown: &[Shown], reports: &[ServiceReport]) -> Totals {
     ledger.sample(shown.iter().zip(reports).filter_map(|(shown, report)| match &report.kind {
         KindReport::Hub(hub) => Some((shown.id, &**hub)),
-        KindReport::Host(_) | KindReport::UdpServer(_) | KindReport::UdpClient(_) => None,
+        KindReport::Host(_)
+        | KindReport::UdpServer(_)
+        | KindReport::UdpClient(_)
+        | KindReport::TapServer(_)
+        | KindReport::TapClient(_) => None,
     }))
 }

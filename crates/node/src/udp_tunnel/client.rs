@@ -1,34 +1,31 @@
 //! A UDP tunnel's client: a device that stays, and a server that it registers at.
 //!
 //! One thread moves all packets: [`uplink`] those of the device, at once and whether the server has answered or not;
-//! [`session`] registers, and moves what the server sends.
+//! [`downlink`] what the server sends.
 
-mod session;
+mod downlink;
 mod uplink;
 
-use std::{
-    io,
-    net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
-    time::Instant,
-};
+use std::{io, net::IpAddr, sync::Arc};
 
-use arc_swap::ArcSwapOption;
 use rtun_proto::udp_tunnel::encode_register;
 use rtun_settings::UdpClientSettings;
 use rtun_system::tun::{PacketDevice, Tun};
-use rtun_transport::{names::Names, udp::DatagramSocket};
+use rtun_transport::names::Names;
 use tokio_util::sync::CancellationToken;
 
-use self::session::Registering;
-use super::counters::DatagramCounters;
+use self::downlink::ClientRegistration;
+use super::{
+    counters::DatagramCounters,
+    session::{DialledServer, ServerSession},
+};
 use crate::{
     device::{
         DeviceError, DeviceHistory, DeviceMaker, DevicePort, DeviceTask, DeviceUser, TunnelPeers,
     },
     hooks::{HookError, HookFacts, Hooks},
     host::address_book,
-    report::{FailureReport, TunnelClientReport},
+    report::TunnelClientReport,
     runtime::{duties::Duty, machine::Machine, workers::WorkerSlot},
 };
 
@@ -62,27 +59,7 @@ pub(crate) struct UdpClientState {
     history: DeviceHistory,
     sent: DatagramCounters,
     received: DatagramCounters,
-    /// What packets are sent through, while there is one.
-    socket: ArcSwapOption<ServerSocket>,
-    story: Mutex<ClientStory>,
-}
-
-/// A socket and where it is connected.
-struct ServerSocket {
-    socket: DatagramSocket,
-    remote: SocketAddr,
-}
-
-#[derive(Default)]
-struct ClientStory {
-    server: Option<(String, SocketAddr)>,
-    local: Option<SocketAddr>,
-    seen_as: Option<IpAddr>,
-    heard: Option<Instant>,
-    registers: u64,
-    replies: u64,
-    failed: u64,
-    last_error: Option<(String, String, Instant)>,
+    dialled: DialledServer,
 }
 
 impl UdpClientService {
@@ -104,6 +81,7 @@ impl UdpClientService {
             service: service.to_owned(),
             host: None,
             config: config.device.clone(),
+            ethernet: None,
             peers,
             packets: slot.handle().clone(),
         };
@@ -118,27 +96,29 @@ impl UdpClientService {
             history: DeviceHistory::default(),
             sent: DatagramCounters::default(),
             received: DatagramCounters::default(),
-            socket: ArcSwapOption::empty(),
-            story: Mutex::default(),
+            dialled: DialledServer::default(),
         });
         let keeping = DeviceTask::start(maker, made, Arc::clone(&port), Arc::clone(&state));
         let stop = CancellationToken::new();
-        let session = Arc::new(Registering {
+        let session = Arc::new(ServerSession {
             service: service.to_owned(),
             servers: config.servers.clone(),
-            keepalive: config.keepalive,
-            register,
+            interval: config.keepalive,
             sockets: config.sockets.clone(),
             names,
-            port,
-            state: Arc::clone(&state),
+            conversation: ClientRegistration {
+                service: service.to_owned(),
+                register,
+                port,
+                state: Arc::clone(&state),
+            },
         });
         let (task, told) = (format!("{service}: registering at a server"), stop.clone());
         let registering = machine.duties.keep(slot.handle(), task, move || {
             let (session, told) = (Arc::clone(&session), told.clone());
             async move {
                 told.run_until_cancelled(session.run()).await;
-                session.state.socket.store(None);
+                session.conversation.state.dialled.socket.store(None);
             }
         });
         let service = service.to_owned();
@@ -177,7 +157,7 @@ impl UdpClientService {
 impl UdpClientState {
     /// How it goes.
     pub(crate) fn report(&self) -> TunnelClientReport {
-        self.with(|story| TunnelClientReport {
+        self.dialled.with(|story| TunnelClientReport {
             addresses: self.addresses.clone(),
             device: self.device.clone(),
             mtu: self.mtu,
@@ -186,22 +166,13 @@ impl UdpClientState {
             local: story.local,
             seen_as: story.seen_as,
             heard: story.heard.map(|at| at.elapsed()),
-            registers: story.registers,
-            replies: story.replies,
+            registers: story.keepalives,
+            replies: story.answers,
             failed: story.failed,
-            last_error: story.last_error.as_ref().map(|(server, error, when)| FailureReport {
-                hub: server.clone(),
-                error: error.clone(),
-                ago: when.elapsed(),
-            }),
+            last_error: story.failure(),
             sent: self.sent.read(),
             received: self.received.read(),
         })
-    }
-
-    /// A poisoned lock still guards a whole story: each change is a few assignments.
-    fn with<T>(&self, look: impl FnOnce(&mut ClientStory) -> T) -> T {
-        look(&mut self.story.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -211,7 +182,7 @@ impl DeviceUser for UdpClientState {
     }
 
     fn is_connected(&self) -> bool {
-        self.with(|story| story.seen_as.is_some())
+        self.dialled.with(|story| story.answered)
     }
 
     async fn carry(self: Arc<Self>, device: Arc<Tun>) -> io::Error {

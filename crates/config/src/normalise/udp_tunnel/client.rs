@@ -91,7 +91,7 @@ fn exposure(handler: &Cursor<'_>, servers: &[String], passphrase: Passphrase) {
 }
 
 /// The addresses of the forwarder's nodes; at least one unless an error was reported.
-fn servers(at: &Cursor<'_>, context: &Context<'_>) -> Vec<String> {
+pub(super) fn servers(at: &Cursor<'_>, context: &Context<'_>) -> Vec<String> {
     let forwarder = at.object(&service::FORWARDER);
     selector::of(&forwarder.object(&forwarder::SELECTOR));
     if let Some(hop) = forwarder.filled(&forwarder::HOP) {

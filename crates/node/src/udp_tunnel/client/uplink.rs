@@ -13,8 +13,9 @@ use super::{
     super::{
         gather::{DatagramDestination, SendBatch},
         reader::{CUT, DeviceRead, DeviceReader},
+        session::ServerSocket,
     },
-    ServerSocket, UdpClientState,
+    UdpClientState,
 };
 use crate::link::ReadTurns;
 
@@ -27,7 +28,7 @@ pub(super) async fn run<D: PacketDevice>(state: &UdpClientState, device: &D) -> 
         if let Err(error) = device.readable().await {
             return error;
         }
-        let connected = state.socket.load_full();
+        let connected = state.dialled.socket.load_full();
         gather.begin();
         if let Err(error) = fill(state, connected.as_ref(), device, &mut reader, &mut gather) {
             return error;

@@ -17,11 +17,17 @@ use rtun_proto::{
     packet::Packet,
     udp_tunnel::{FromClient, Register, encode_reply, looks_like_message},
 };
-use rtun_settings::{Matcher, Named, Provider, UdpServerRules, User};
+use rtun_settings::{Named, UdpServerRules, User};
 use rtun_transport::udp::DatagramRun;
 use tracing::{info, warn};
 
-use super::{super::gather::DatagramDestination, refusals::RegisterRefusals};
+use super::{
+    super::{
+        access::{admissions, admits, inline},
+        gather::DatagramDestination,
+    },
+    refusals::RegisterRefusals,
+};
 
 /// Everything behind the server's lock.
 pub(super) struct ServerDecisions {
@@ -66,7 +72,7 @@ impl ServerDecisions {
             },
             refusals: RegisterRefusals::default(),
             authers: authers(rules),
-            admissions: admissions(rules),
+            admissions: admissions(&rules.admissions),
         }
     }
 
@@ -75,7 +81,7 @@ impl ServerDecisions {
         self.routing.rules = AddressRules::new(own, &rules.allowed);
         self.routing.routes = routes(rules);
         self.authers = authers(rules);
-        self.admissions = admissions(rules);
+        self.admissions = admissions(&rules.admissions);
         let Self { routing, authers, admissions, .. } = self;
         let TunnelRouting { rules, clients, .. } = routing;
         clients.keep_only(|client| {
@@ -233,10 +239,6 @@ fn proves(authers: Option<&[Credentials]>, address: IpAddr, passphrase: &[u8]) -
     authers.is_none_or(|authers| authers.iter().any(knows))
 }
 
-fn admits(admissions: &[AddressList], outer: SocketAddr) -> bool {
-    admissions.iter().all(|list| list.admits(outer.ip()))
-}
-
 /// Those that the configuration itself lists; it has none that are elsewhere.
 fn authers(rules: &UdpServerRules) -> Option<Vec<Credentials>> {
     let credentials = |auther: &Named<User>| {
@@ -252,17 +254,6 @@ fn authers(rules: &UdpServerRules) -> Option<Vec<Credentials>> {
     Some(rules.authers.as_ref()?.iter().map(credentials).collect())
 }
 
-fn admissions(rules: &UdpServerRules) -> Vec<AddressList> {
-    let list = |admission: &rtun_settings::AdmissionSettings| {
-        let prefixes = inline(&admission.matchers).filter_map(|matcher| match matcher {
-            Matcher::Prefix(prefix) => Some(*prefix),
-            Matcher::Name(_) => None,
-        });
-        AddressList::new(prefixes, admission.whitelist)
-    };
-    rules.admissions.iter().map(list).collect()
-}
-
 fn routes(rules: &UdpServerRules) -> GatewayRoutes {
     let own = rules.networks.iter();
     let own = own.map(|it| GatewayRoute { prefix: it.prefix, gateway: it.gateway });
@@ -271,14 +262,6 @@ fn routes(rules: &UdpServerRules) -> GatewayRoutes {
         Some(GatewayRoute { prefix: route.prefix, gateway: gateway.to_canonical() })
     });
     GatewayRoutes::new(own.chain(more))
-}
-
-fn inline<T>(list: &Named<T>) -> impl Iterator<Item = &T> {
-    let rows = match &list.provider {
-        Provider::Rows(rows) => &rows.inline[..],
-        Provider::Plugin(_) => &[],
-    };
-    rows.iter().map(|row| &row.value)
 }
 
 impl ServerNotice {

@@ -85,6 +85,8 @@ fn transferred_in(kind: &KindReport) -> u64 {
         KindReport::Host(device) => device.sent.bytes_in,
         KindReport::UdpServer(server) => server.received.bytes_in + server.sent.bytes_in,
         KindReport::UdpClient(client) => client.sent.bytes_in,
+        KindReport::TapServer(server) => server.received.bytes_in + server.sent.bytes_in,
+        KindReport::TapClient(client) => client.sent.bytes_in,
     }
 }
 
@@ -94,6 +96,8 @@ fn transferred_out(kind: &KindReport) -> u64 {
         KindReport::Host(device) => device.received.bytes_out,
         KindReport::UdpServer(server) => server.received.bytes_out + server.sent.bytes_out,
         KindReport::UdpClient(client) => client.received.bytes_out,
+        KindReport::TapServer(server) => server.received.bytes_out + server.sent.bytes_out,
+        KindReport::TapClient(client) => client.received.bytes_out,
     }
 }
 
@@ -104,7 +108,8 @@ fn errors(kind: &KindReport) -> u64 {
             hub.all_refused() + ended.map(|(_, happened)| happened.count).sum::<u64>()
         }
         KindReport::Host(device) => device.failed,
-        KindReport::UdpServer(_) => 0,
+        KindReport::UdpServer(_) | KindReport::TapServer(_) => 0,
         KindReport::UdpClient(client) => client.failed,
+        KindReport::TapClient(client) => client.failed,
     }
 }

@@ -1,0 +1,32 @@
+//! Who may send to a server at all, by where it comes from.
+
+use std::net::SocketAddr;
+
+use rtun_core::AddressList;
+use rtun_settings::{AdmissionSettings, Matcher, Named, Provider};
+
+/// Whether each list admits the outer address.
+pub(super) fn admits(admissions: &[AddressList], outer: SocketAddr) -> bool {
+    admissions.iter().all(|list| list.admits(outer.ip()))
+}
+
+/// The lists of a configuration: of a UDP tunnel's only addresses count.
+pub(super) fn admissions(settings: &[AdmissionSettings]) -> Vec<AddressList> {
+    let list = |admission: &AdmissionSettings| {
+        let prefixes = inline(&admission.matchers).filter_map(|matcher| match matcher {
+            Matcher::Prefix(prefix) => Some(*prefix),
+            Matcher::Name(_) => None,
+        });
+        AddressList::new(prefixes, admission.whitelist)
+    };
+    settings.iter().map(list).collect()
+}
+
+/// What stands in the configuration itself; of a UDP tunnel's nothing is elsewhere.
+pub(super) fn inline<T>(list: &Named<T>) -> impl Iterator<Item = &T> {
+    let rows = match &list.provider {
+        Provider::Rows(rows) => &rows.inline[..],
+        Provider::Plugin(_) => &[],
+    };
+    rows.iter().map(|row| &row.value)
+}
