@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `drop` | the closed list of ways to lose a datagram |
 //! | `addresses` | which addresses may be registered at all |
-//! | `rate` | how often strangers may try |
+//! | `rate` | how often unauthenticated peers may try |
 //! | `clients` | who has registered what, where from |
 //! | `contest` | one address wanted by two |
 //! | `forward` | where a packet goes, and whether its sender may send it |

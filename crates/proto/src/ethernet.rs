@@ -15,7 +15,7 @@ pub const HEADER: usize = 14;
 /// The length of a VLAN tag, in bytes (IEEE 802.1Q).
 pub const VLAN_TAG: usize = 4;
 
-/// More tags than this are left to whoever reads the payload (IEEE 802.1ad has two).
+/// More tags than this are left to the reader of the payload (IEEE 802.1ad has two).
 const MAX_TAGS: usize = 2;
 
 /// Ethernet types (IANA "IEEE 802 Numbers").
@@ -204,7 +204,7 @@ impl<'a> EthernetFrame<'a> {
         self.ether_type
     }
 
-    /// What stands behind the header.
+    /// What stands after the header.
     #[inline]
     pub fn payload(&self) -> &'a [u8] {
         &self.bytes[self.payload..]

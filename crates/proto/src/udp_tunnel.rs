@@ -1,4 +1,4 @@
-//! GOST's UDP tunnel: IP packets as datagrams between a server and its clients, and the two messages beside them.
+//! GOST's UDP tunnel: IP packets as datagrams between a server and its clients, and the two messages besides them.
 //!
 //! A datagram is one raw IP packet or one message. Nothing is numbered, encrypted or protected.
 //!
@@ -15,7 +15,7 @@
 //! keepalive. `GOST` read as an IPv4 header is one of 28 bytes in a packet of 21,332: no packet that begins so is ever sent or
 //! delivered, so a message and a packet cannot be mistaken for each other.
 //!
-//! On a stream, as through a relay, each datagram stands behind its length ([`crate::frame`]), or behind its length and an
+//! On a stream, as through a relay, each datagram stands after its length ([`crate::frame`]), or after its length and an
 //! address ([`addressed`]).
 
 pub mod addressed;
@@ -47,7 +47,7 @@ pub const MAX_DATAGRAM: usize = 65_507;
 
 /// What a client shows to be admitted: as many bytes as go over the wire, never printed.
 ///
-/// Comparing two does not take constant time: never compare a stranger's this way.
+/// Comparing two does not take constant time: never compare that of an unauthenticated peer this way.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Passphrase([u8; PASSPHRASE]);
 
@@ -59,7 +59,7 @@ pub enum PassphraseError {
         "a passphrase of this tunnel has at most 16 bytes, not {0}: no more goes over the wire"
     )]
     TooLong(usize),
-    /// The padding could not be told from the text.
+    /// The padding could not be distinguished from the text.
     #[error("a passphrase of this tunnel has no NUL in it")]
     Nul,
 }
@@ -100,7 +100,7 @@ impl fmt::Debug for Passphrase {
     }
 }
 
-/// A client's message: who it is, and which addresses are behind it. Borrowed from its datagram.
+/// A client's message: who it is, and which addresses it has. Borrowed from its datagram.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Register<'a> {
     passphrase: &'a [u8; PASSPHRASE],

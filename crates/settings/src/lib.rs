@@ -71,7 +71,9 @@ impl ServiceKind {
         match self {
             Self::Hub(hub) => &hub.rules.volumes,
             Self::Host(host) => &host.limits.volumes,
-            Self::UdpServer(_) | Self::UdpClient(_) | Self::TapServer(_) | Self::TapClient(_) => &[],
+            Self::UdpServer(_) | Self::UdpClient(_) | Self::TapServer(_) | Self::TapClient(_) => {
+                &[]
+            }
         }
     }
 }

@@ -32,7 +32,7 @@ pub struct UdpServerRules {
     pub router: Option<Named<Route>>,
     /// What clients may register besides addresses of the device's networks (`allow`).
     pub allowed: Vec<IpNet>,
-    /// Whose passphrases are right, by address: whomever one of these accepts. `None`: anybody may register.
+    /// Whose passphrases are right, by address: that of a client which one of these accepts. `None`: anybody may register.
     pub authers: Option<Vec<Named<User>>>,
     /// From where: each has to admit the outer address.
     pub admissions: Vec<AdmissionSettings>,

@@ -1,4 +1,4 @@
-//! What no end may end for: datagrams of every length and kind, changed, cut and sent again, and strangers.
+//! What no end may end for: datagrams of every length and kind, changed, cut and sent again, and unauthenticated peers.
 
 use std::{net::UdpSocket, time::Duration};
 
@@ -105,8 +105,8 @@ fn a_client_hears_its_server_alone_and_nothing_that_it_sends_ends_it() {
     socket.send_to(&frame(MacAddress::BROADCAST, own, "from itself"), from).unwrap();
     wait_until("its own", || drops(&first, "own_address") == 1);
     let before = status(&first)["received"]["packets_in"].clone();
-    let stranger = world.hub.run(|| UdpSocket::bind("0.0.0.0:9999")).unwrap().unwrap();
-    stranger.send_to(&greeting, from).unwrap();
+    let unknown = world.hub.run(|| UdpSocket::bind("0.0.0.0:9999")).unwrap().unwrap();
+    unknown.send_to(&greeting, from).unwrap();
     // What comes after it says that it was not heard.
     socket.send_to(&greeting, from).unwrap();
     let expected = before.as_u64().unwrap() + 1;

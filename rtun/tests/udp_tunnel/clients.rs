@@ -1,4 +1,4 @@
-//! Registering: who may, who is told, who comes back, and who has an address that two want.
+//! Registering: who may, who is answered, who comes back, and who has an address that two want.
 
 use std::{
     thread,
@@ -33,7 +33,7 @@ fn only_the_right_passphrase_is_answered() {
         let other = Script::new(&machine);
         assert_eq!(other.register(passphrase, addresses), None, "{passphrase} {addresses:?}");
     }
-    // A NUL, and something behind it.
+    // A NUL, and something after it.
     let mut register = b"GOSTpass-3\0junk\0\0\0\0\0\0".to_vec();
     register.truncate(20);
     register.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 168, 123, 3]);
@@ -151,7 +151,7 @@ fn data_from_another_port_moves_nothing_and_the_next_register_does_at_once() {
     let (old, new) = (Script::new(&machine), Script::new(&machine));
     old.join("pass-2", &["192.168.123.2"]);
     new.send(&echo("192.168.123.2", "192.168.123.1", 8));
-    wait_until("a packet of a stranger", || drops(&server, "unregistered") == 1);
+    wait_until("a packet of an outsider", || drops(&server, "unregistered") == 1);
     assert_eq!(new.receive(), None);
     assert_eq!(outer_of(&server, "192.168.123.2").unwrap().port(), old.port());
     new.join("pass-2", &["192.168.123.2"]);
@@ -213,19 +213,19 @@ fn strangers_reach_nobody_whatever_source_they_write() {
     let (one, two) = (world.machine("one"), world.machine("two"));
     let target = Script::new(&one);
     target.join("", &["192.168.123.2"]);
-    let stranger = Script::new(&two);
+    let outsider = Script::new(&two);
     for source in ["192.168.123.2", "192.168.123.1", "9.9.9.9"] {
-        stranger.send(&echo(source, "192.168.123.2", 8));
+        outsider.send(&echo(source, "192.168.123.2", 8));
     }
     wait_until("dropped packets", || drops(&server, "unregistered") == 3);
     // One that is registered may be itself, and nobody else.
-    stranger.join("", &["192.168.123.3"]);
+    outsider.join("", &["192.168.123.3"]);
     for source in ["192.168.123.2", "192.168.123.1", "9.9.9.9", "0.0.0.0", "127.0.0.1"] {
-        stranger.send(&echo(source, "192.168.123.2", 8));
+        outsider.send(&echo(source, "192.168.123.2", 8));
     }
     wait_until("spoofed packets", || drops(&server, "spoofed") == 5);
     assert_eq!(target.receive(), None);
-    stranger.send(&echo("192.168.123.3", "192.168.123.2", 8));
+    outsider.send(&echo("192.168.123.3", "192.168.123.2", 8));
     assert!(!target.expect().is_empty());
     let report = status(&server);
     let of_client = report["clients"]

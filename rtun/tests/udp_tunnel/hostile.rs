@@ -40,16 +40,16 @@ fn nothing_that_anybody_sends_ends_a_server() {
     let (one, two) = (world.machine("one"), world.machine("two"));
     let first = client(&world, &one, 2, "");
     is_registered(&first);
-    let (stranger, known) = (Script::new(&two), Script::new(&two));
+    let (outsider, known) = (Script::new(&two), Script::new(&two));
     known.join("", &["192.168.123.9"]);
     let all = nonsense();
     for datagram in &all {
-        stranger.send(datagram);
+        outsider.send(datagram);
         known.send(datagram);
     }
     let mut many = b"GOST".to_vec();
     many.resize(20 + 4090 * 16, 1);
-    stranger.send(&many);
+    outsider.send(&many);
     reaches(&one, "192.168.123.1");
     wait_until("counted nonsense", || {
         drops(&server, "malformed")
@@ -85,9 +85,9 @@ fn nothing_that_a_server_sends_ends_a_client() {
         status(&first)["seen_as"] == "10.9.8.7"
     });
     // Anybody else is not heard.
-    let stranger = world.hub.run(|| UdpSocket::bind("0.0.0.0:9999")).unwrap().unwrap();
+    let outsider = world.hub.run(|| UdpSocket::bind("0.0.0.0:9999")).unwrap().unwrap();
     let before = status(&first)["received"]["packets_in"].clone();
-    stranger.send_to(&[0xc8; 40], from).unwrap();
+    outsider.send_to(&[0xc8; 40], from).unwrap();
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(status(&first)["received"]["packets_in"], before);
     first.stop();

@@ -206,7 +206,7 @@ fn the_default_route_through_the_tunnel_leaves_the_tunnel_alone() {
     reaches(&one, "192.168.50.2");
     reaches(&beyond, "192.168.123.2");
     let before = status(&first)["replies"].as_u64().unwrap();
-    wait_until("keepalives beside the default route", || {
+    wait_until("keepalives past the default route", || {
         status(&first)["replies"].as_u64().unwrap() > before + 1
     });
     server.stop();

@@ -125,7 +125,7 @@ impl<P: Copy + Eq + Hash> Bridge<P> {
         self.passed.get_mut(&peer)
     }
 
-    /// The peers that are known, each with the addresses behind it as VLAN (0: none) and address.
+    /// The peers that are known, each with the addresses that are reached through it as VLAN (0: none) and address.
     pub fn peers(&self) -> HashMap<P, (PeerTraffic, Vec<(u16, MacAddress)>)> {
         let known = self.passed.iter().filter(|(peer, _)| self.knows(**peer));
         let mut peers: HashMap<P, _> =
@@ -140,7 +140,7 @@ impl<P: Copy + Eq + Hash> Bridge<P> {
         peers
     }
 
-    /// Forgets the peers that this does not name, with all that is behind them.
+    /// Forgets the peers that this does not name, with all that is reached through them.
     pub fn keep_only(&mut self, mut keeps: impl FnMut(P) -> bool) {
         let gone: Vec<P> = self.others(BridgePort::Device).filter(|peer| !keeps(*peer)).collect();
         for peer in gone {

@@ -25,7 +25,7 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(120);
 /// A known client's registers are looked at when they are so far apart, whatever others send.
 const KEEPALIVE_SPACING: Duration = Duration::from_millis(100);
 
-/// ClientTable that may go are looked for at most so often, and so many are found at once.
+/// Clients that may go are looked for at most this often, and at most this number is found at once.
 const LOOK_FOR_SILENT: Duration = Duration::from_secs(1);
 const FOUND_AT_ONCE: usize = 1024;
 

@@ -31,7 +31,7 @@ struct AddressContest {
 pub(super) struct AddressContests(HashMap<IpAddr, AddressContest>);
 
 impl AddressContests {
-    /// Whether `claimant` may have the address now, as far as its history goes. `is_silent`: whoever has it does not seem to be
+    /// Whether `claimant` may have the address now, as far as its history goes. `is_silent`: the client that has it does not seem to be
     /// there any more.
     pub(super) fn admits(
         &mut self,

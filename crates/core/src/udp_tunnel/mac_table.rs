@@ -63,7 +63,7 @@ impl<P> Default for MacTable<P> {
 }
 
 impl<P: Copy + Eq + Hash> MacTable<P> {
-    /// A frame of `vlan` (0: none) from `source` has come from `peer`: whether `source` is behind it now.
+    /// A frame of `vlan` (0: none) from `source` has come from `peer`: whether `source` is reached through it now.
     pub fn learn(&mut self, peer: P, vlan: u16, source: MacAddress, now: Instant) -> bool {
         self.learn_up_to(MAX_MACS_PER_PEER, peer, vlan, source, now)
     }
@@ -162,7 +162,7 @@ impl<P: Copy + Eq + Hash> MacTable<P> {
         self.peers.retain(|_, peer| peer.macs > 0 || !is_past(peer.heard, PEER_AGE, now));
     }
 
-    /// Forgets a peer with all that is behind it.
+    /// Forgets a peer with all that is reached through it.
     pub fn forget(&mut self, peer: P) {
         self.known.retain(|_, learnt| learnt.peer != peer);
         self.peers.remove(&peer);

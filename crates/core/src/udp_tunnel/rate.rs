@@ -1,4 +1,4 @@
-//! How often registers of strangers are looked at.
+//! How often registers of unauthenticated peers are checked.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Sources that are told apart; those that fall together share a rate. 16 KiB.
+/// Sources that are distinguished; those that fall together share a rate. 16 KiB.
 const SOURCES: usize = 1024;
 
 /// Between two registers of one source, on average.

@@ -36,7 +36,7 @@ pub struct TapServerReport {
 pub struct TapPeerReport {
     /// Where it sends from.
     pub outer: SocketAddr,
-    /// The hardware addresses behind it, with `@` and the number of the VLAN if they are in one.
+    /// The hardware addresses that are reached through it, with `@` and the number of the VLAN if they are in one.
     pub macs: Vec<String>,
     /// How long ago it was heard first.
     #[serde(with = "json::seconds")]

@@ -51,7 +51,7 @@ pub(crate) struct UdpClientService {
     _slot: WorkerSlot,
 }
 
-/// How a client goes, for whoever asks. Keeps no device.
+/// How a client goes, for reports. Keeps no device.
 pub(crate) struct UdpClientState {
     addresses: Vec<IpAddr>,
     device: String,
@@ -113,11 +113,11 @@ impl UdpClientService {
                 state: Arc::clone(&state),
             },
         });
-        let (task, told) = (format!("{service}: registering at a server"), stop.clone());
+        let (task, ended) = (format!("{service}: registering at a server"), stop.clone());
         let registering = machine.duties.keep(slot.handle(), task, move || {
-            let (session, told) = (Arc::clone(&session), told.clone());
+            let (session, ended) = (Arc::clone(&session), ended.clone());
             async move {
-                told.run_until_cancelled(session.run()).await;
+                ended.run_until_cancelled(session.run()).await;
                 session.conversation.state.dialled.socket.store(None);
             }
         });
@@ -135,7 +135,7 @@ impl UdpClientService {
         self.state.report().log(&self.service);
     }
 
-    /// For whoever asks how it goes.
+    /// Its state, for reports.
     pub(crate) fn view(&self) -> Arc<UdpClientState> {
         Arc::clone(&self.state)
     }

@@ -8,7 +8,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// One that has not answered for this long counts as gone; so does one that was said to be unreachable and is silent.
 const FIRST_ANSWER: Duration = Duration::from_secs(5);
 
-/// So many intervals without a datagram mean that the server is gone.
+/// This many intervals without a datagram mean that the server is gone.
 const SILENT_INTERVALS: u32 = 3;
 
 /// When a client registers, and when its server counts as gone.

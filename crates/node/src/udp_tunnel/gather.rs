@@ -52,7 +52,7 @@ impl OutgoingRuns {
     }
 
     /// Adds the datagrams at this place of a buffer: each of `segment` bytes, but the last may be shorter. They join those before
-    /// them where they go to the same place and stand behind them.
+    /// them where they go to the same place and stand after them.
     pub(super) fn push(
         &mut self,
         destination: DatagramDestination,
@@ -130,8 +130,8 @@ async fn send_one(
     bytes: &[u8],
     segment: usize,
 ) -> Result<(), DatagramDrop> {
-    // An error may be that of an earlier datagram, told by ICMP; it is told once.
-    let mut is_told = false;
+    // An error may be that of an earlier datagram, which ICMP reported; the system returns it once.
+    let mut is_reported = false;
     loop {
         match socket.try_send(destination.to, destination.local, bytes, segment) {
             Ok(()) => return Ok(()),
@@ -140,8 +140,8 @@ async fn send_one(
                     return Err(DatagramDrop::Send);
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && !is_told => {
-                is_told = true;
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && !is_reported => {
+                is_reported = true;
             }
             Err(error) if error.raw_os_error() == Some(Errno::EMSGSIZE as i32) => {
                 return Err(DatagramDrop::TooBig);
@@ -160,7 +160,7 @@ pub(super) struct SendBatch {
 }
 
 impl SendBatch {
-    /// One that takes packets that become up to `room` bytes behind a full batch.
+    /// One that takes packets that become up to `room` bytes after a full batch.
     pub(super) fn new(room: usize) -> Self {
         Self { buffer: vec![0; BATCH + room].into(), filled: 0, outgoings: OutgoingRuns::default() }
     }

@@ -65,7 +65,7 @@ pub(crate) struct UdpServerService {
     _slot: WorkerSlot,
 }
 
-/// How a server goes, for whoever asks. Keeps neither its socket nor its device.
+/// How a server goes, for reports. Keeps neither its socket nor its device.
 pub(crate) struct UdpServerState {
     service: String,
     listen: SocketAddr,
@@ -130,11 +130,11 @@ impl UdpServerService {
             Arc::new(UdpServerPaths { state: Arc::clone(&state), socket, port: Arc::clone(&port) });
         let keeping = DeviceTask::start(maker, made, port, Arc::clone(&shared));
         let stop = CancellationToken::new();
-        let (task, told) = (format!("{service}: receiving from clients"), stop.clone());
+        let (task, ended) = (format!("{service}: receiving from clients"), stop.clone());
         let receiving = machine.duties.keep(slot.handle(), task, move || {
-            let (shared, told) = (Arc::clone(&shared), told.clone());
+            let (shared, ended) = (Arc::clone(&shared), ended.clone());
             async move {
-                told.run_until_cancelled(downlink::run(&shared)).await;
+                ended.run_until_cancelled(downlink::run(&shared)).await;
             }
         });
         info!(service, "listening on {listen} (udp)");
@@ -176,7 +176,7 @@ impl UdpServerService {
         self.state.report().log(&self.service);
     }
 
-    /// For whoever asks how it goes.
+    /// Its state, for reports.
     pub(crate) fn view(&self) -> Arc<UdpServerState> {
         Arc::clone(&self.state)
     }

@@ -1,4 +1,4 @@
-//! DeviceTask a server that knows a client: which one is dialled, when it is told that the client is there, when it counts as gone.
+//! Keeping a server that knows a client: which one is dialled, when the client registers there, when the server counts as gone.
 
 use std::{
     io,
@@ -26,7 +26,7 @@ const PAUSE_FIRST: Duration = Duration::from_millis(100);
 /// For name servers.
 const LOOK_UP: Duration = Duration::from_secs(5);
 
-/// After so many connections without an answer the likely causes are named.
+/// After this many connections without an answer the likely causes are named.
 const NAME_CAUSES_AFTER: u32 = 3;
 
 /// After an error of the socket, which is a hint, so that one that lasts takes no time of others.

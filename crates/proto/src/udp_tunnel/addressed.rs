@@ -1,4 +1,4 @@
-//! Datagrams on a stream, each behind its length and an address (RFC 1928 section 7, carried over TCP).
+//! Datagrams on a stream, each after its length and an address (RFC 1928 section 7, carried over TCP).
 //!
 //! ```text
 //! +---------------+--------+--------+----------------+--------+-----------+
@@ -6,7 +6,7 @@
 //! +---------------+--------+--------+----------------+--------+-----------+
 //! ```
 //!
-//! `N` counts the datagram alone. `atyp` is 1 (IPv4), 4 (IPv6) or 3 (a name behind its length of one byte).
+//! `N` counts the datagram alone. `atyp` is 1 (IPv4), 4 (IPv6) or 3 (a name after its length of one byte).
 
 use std::{
     net::{IpAddr, SocketAddr},

@@ -58,7 +58,7 @@ pub(crate) struct TapClientService {
     _slot: WorkerSlot,
 }
 
-/// How a client goes, for whoever asks. Keeps no device.
+/// How a client goes, for reports. Keeps no device.
 pub(crate) struct TapClientState {
     device: String,
     mac: MacAddress,
@@ -139,7 +139,7 @@ impl TapClientService {
         self.facts.clone()
     }
 
-    /// For whoever asks how it goes.
+    /// Its state, for reports.
     pub(crate) fn view(&self) -> Arc<TapClientState> {
         Arc::clone(&self.state)
     }

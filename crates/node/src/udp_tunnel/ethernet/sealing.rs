@@ -32,7 +32,7 @@ impl Sealing {
         self.cipher.as_ref().map_or(0, DatagramCipher::overhead)
     }
 
-    /// Seals a datagram whose frame stands behind [`front`](Self::front) bytes, with room for the rest behind it.
+    /// Seals a datagram whose frame stands after [`front`](Self::front) bytes, with room for the rest after it.
     pub(super) fn seal(&self, datagram: &mut [u8]) -> Result<(), DatagramDrop> {
         let Some(cipher) = &self.cipher else { return Ok(()) };
         let front = self.front();

@@ -75,7 +75,7 @@ pub(crate) struct TapServerService {
     _slot: WorkerSlot,
 }
 
-/// How a server goes, for whoever asks. Keeps neither its socket nor its device.
+/// How a server goes, for reports. Keeps neither its socket nor its device.
 pub(crate) struct TapServerState {
     service: String,
     listen: SocketAddr,
@@ -196,7 +196,7 @@ impl TapServerService {
         self.facts.clone()
     }
 
-    /// For whoever asks how it goes.
+    /// Its state, for reports.
     pub(crate) fn view(&self) -> Arc<TapServerState> {
         Arc::clone(&self.state)
     }
@@ -275,7 +275,7 @@ fn peer(
 }
 
 impl Switching {
-    /// The way to a client, to whom a frame of so many bytes goes; none: it is not known any more.
+    /// The way to a client, to whom a frame of this many bytes goes; none: it is not known any more.
     fn towards(&mut self, peer: SocketAddr, bytes: usize) -> Option<DatagramDestination> {
         let traffic = self.bridge.traffic(peer)?;
         traffic.sent.add(1, bytes as u64);

@@ -45,9 +45,9 @@ pub(super) enum ServerNotice {
 
 /// What one datagram of a client leads to.
 pub(super) enum DatagramOutcome {
-    /// Its packet, of so many bytes, goes to the device.
+    /// Its packet, of this many bytes, goes to the device.
     Device(usize),
-    /// Its packet, of so many bytes, goes to a client.
+    /// Its packet, of this many bytes, goes to a client.
     Client(DatagramDestination, usize),
     /// It is a register, and this is the answer.
     Reply([u8; rtun_proto::udp_tunnel::REPLY]),
