@@ -3,6 +3,7 @@
 //! A target panics if a property does not hold. It is no failure if an input is refused.
 
 mod config;
+mod ethernet;
 mod grpc;
 mod gso;
 mod packets;
@@ -11,9 +12,11 @@ mod relay;
 mod rows;
 mod smux;
 mod tls;
+mod udp_tunnel;
 mod ws;
 
 pub use config::{cli_url, config_yaml};
+pub use ethernet::{ethernet_frame, learnt_addresses, sealed_datagram};
 pub use grpc::grpc_chunks;
 pub use gso::{extension_frame, virtio};
 pub use packets::{frame_stream, ip_header};
@@ -22,13 +25,14 @@ pub use relay::{relay_request, relay_response};
 pub use rows::{admission_text, auth_text, ingress_text, limits_text, routes_text};
 pub use smux::smux_frames;
 pub use tls::{tls_headers, tls_messages, tls_opener, tls_padding};
+pub use udp_tunnel::{addressed_datagrams, tunnel_register, tunnel_reply};
 pub use ws::{ws_frames, ws_upgrade};
 
 /// A target: its name, which is also the name of its corpus, and its function.
 pub type FuzzTarget = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [FuzzTarget; 23] = [
+pub const TARGETS: [FuzzTarget; 29] = [
     ("relay_request", relay_request),
     ("relay_response", relay_response),
     ("frame_stream", frame_stream),
@@ -52,4 +56,10 @@ pub const TARGETS: [FuzzTarget; 23] = [
     ("tls_padding", tls_padding),
     ("tls_messages", tls_messages),
     ("tls_opener", tls_opener),
+    ("tunnel_register", tunnel_register),
+    ("tunnel_reply", tunnel_reply),
+    ("addressed_datagrams", addressed_datagrams),
+    ("ethernet_frame", ethernet_frame),
+    ("sealed_datagram", sealed_datagram),
+    ("learnt_addresses", learnt_addresses),
 ];

@@ -202,7 +202,11 @@ fn listeners(config: &Config) -> impl Iterator<Item = &ListenerSettings> {
     config.services.iter().flat_map(|service| match &service.kind {
         ServiceKind::Hub(hub) => hub.listeners().collect(),
         ServiceKind::Relay(relay) => relay.listeners().collect(),
-        ServiceKind::Host(_) | ServiceKind::UdpServer(_) | ServiceKind::UdpClient(_) => Vec::new(),
+        ServiceKind::Host(_)
+        | ServiceKind::UdpServer(_)
+        | ServiceKind::UdpClient(_)
+        | ServiceKind::TapServer(_)
+        | ServiceKind::TapClient(_) => Vec::new(),
     })
 }
 
@@ -223,7 +227,11 @@ fn chains(config: &Config) -> impl Iterator<Item = (&[HubNode], &[ProxyHop])> {
         ServiceKind::UdpClient(client) => {
             client.relay.as_ref().map(|relay| (&relay.relays[..], &relay.proxies[..]))
         }
-        ServiceKind::Hub(_) | ServiceKind::UdpServer(_) | ServiceKind::Relay(_) => None,
+        ServiceKind::Hub(_)
+        | ServiceKind::UdpServer(_)
+        | ServiceKind::TapServer(_)
+        | ServiceKind::TapClient(_)
+        | ServiceKind::Relay(_) => None,
     })
 }
 
@@ -310,6 +318,8 @@ fn has_secrets(config: &Config) -> bool {
                 || relay.is_some_and(|relay| chain_has_secrets(&relay.relays, &relay.proxies))
         }
         ServiceKind::Relay(relay) => relay.rules.authers.iter().flatten().any(has_users),
+        ServiceKind::TapServer(server) => server.tap.cipher.is_some(),
+        ServiceKind::TapClient(client) => client.tap.cipher.is_some(),
         ServiceKind::Hub(hub) => {
             let rules = &hub.rules;
             rules.authers.iter().flatten().any(has_users)

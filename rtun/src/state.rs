@@ -75,6 +75,8 @@ fn keeps_something(kind: &ServiceKind) -> bool {
         ServiceKind::Hub(hub) => hub,
         ServiceKind::UdpServer(_) => return false,
         ServiceKind::Relay(relay) => return relay.listeners().any(makes_certificate),
+        // The number of a machine that the system gives none.
+        ServiceKind::TapServer(_) | ServiceKind::TapClient(_) => return true,
         ServiceKind::UdpClient(client) => {
             return match &client.relay {
                 Some(relay) => chain_has_name(&relay.relays, &relay.proxies),

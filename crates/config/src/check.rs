@@ -14,7 +14,7 @@ use crate::{
     location::quote,
     normalise::{Context, HubView, IngressTable, ListenerViews, RouterTable},
     report::At,
-    schema::{service, tun_listener},
+    schema::{device_listener, service},
     suggest,
 };
 use rtun_settings::{Config, ListenerSettings, Named, ServiceKind, User};
@@ -229,19 +229,21 @@ fn devices_twice(config: &Config, context: &Context<'_>) {
     let mut seen: HashMap<&str, &str> = HashMap::new();
     for service in &config.services {
         let device = match &service.kind {
+            ServiceKind::Hub(_) | ServiceKind::Relay(_) => continue,
             ServiceKind::Host(host) => &host.device,
             ServiceKind::UdpServer(server) => &server.device,
             ServiceKind::UdpClient(client) => &client.device,
-            ServiceKind::Hub(_) | ServiceKind::Relay(_) => continue,
+            ServiceKind::TapServer(server) => &server.tap.device,
+            ServiceKind::TapClient(client) => &client.tap.device,
         };
         let Some(device) = &device.name else { continue };
         let Some(first) = seen.insert(device, &service.name) else { continue };
         let Some(at) = context.names.services.get(&service.name) else { continue };
         let (first, second) = (quote(first), quote(&service.name));
         at.object(&service::LISTENER)
-            .place_of(&tun_listener::NAME)
+            .place_of(&device_listener::NAME)
             .error(format!("{first} and {second} have the same device {}", quote(device)))
-            .help("give each host a device name of its own");
+            .help("give each service a device name of its own");
     }
 }
 

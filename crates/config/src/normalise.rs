@@ -104,6 +104,7 @@ pub(crate) fn normalise<'a>(root: &Cursor<'a>) -> (Config, Context<'a>, Listener
                 TunRole::Server => udp_tunnel::server(at, &context).map(ServiceKind::UdpServer),
                 TunRole::Client => udp_tunnel::client(at, &context).map(ServiceKind::UdpClient),
             },
+            Role::Tap => udp_tunnel::tap(at, &context),
         };
         let hooks = hooks::read(at);
         let loggers = log::loggers_of(at, &context.names);
@@ -125,6 +126,7 @@ enum Role {
     Hub,
     Relay,
     Tun,
+    Tap,
     Metrics,
 }
 
@@ -148,24 +150,26 @@ fn service_kind(at: &Cursor<'_>) -> Option<Role> {
         None => (LISTENERS.unset.to_owned(), at.at.clone()),
     };
     match (handler.as_str(), listener.as_str()) {
-        ("router", "tun") => {
-            let message = "a `router` handler cannot work on a `tun` listener";
+        ("router", "tun" | "tap") => {
+            let message = format!("a `router` handler cannot work on a `{listener}` listener");
             let help = "a hub listens with `listener: {type: tcp}`, a host's handler is `tun`";
             place.refuse(message, help)
         }
-        ("relay", "tun") => {
-            let message = "a `relay` handler cannot work on a `tun` listener";
+        ("relay", "tun" | "tap") => {
+            let message = format!("a `relay` handler cannot work on a `{listener}` listener");
             let help = "a relay listens with `listener: {type: wss}`, and leads to a `tun` service";
             place.refuse(message, help)
         }
         ("router", _) => Some(Role::Hub),
         ("relay", _) => Some(Role::Relay),
         ("metrics", _) => Some(Role::Metrics),
-        (_, "tun") => Some(Role::Tun),
-        _ => {
-            let message =
-                format!("a `tun` handler needs a `tun` listener, this one is `{listener}`");
-            place.refuse(message, "write `listener: {type: tun}`")
+        ("tun", "tun") => Some(Role::Tun),
+        ("tap", "tap") => Some(Role::Tap),
+        (handler, _) => {
+            let message = format!(
+                "a `{handler}` handler needs a `{handler}` listener, this one is `{listener}`"
+            );
+            place.refuse(message, format!("write `listener: {{type: {handler}}}`"))
         }
     }
 }

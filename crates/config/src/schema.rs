@@ -21,8 +21,9 @@ pub(crate) use field::{
     Texts, Timespan,
 };
 pub(crate) use metadata::{
-    http_connector, metrics_handler, node_metadata, proxy_connector, relay_handler,
-    router_connector, router_handler, service_metadata, tun_handler, tun_listener,
+    device_listener, http_connector, metrics_handler, node_metadata, proxy_connector,
+    relay_handler, router_connector, router_handler, service_metadata, tap_handler, tap_listener,
+    tun_handler, tun_listener,
 };
 pub(crate) use objects::*;
 pub use reference::{all_keys, reference};

@@ -79,6 +79,8 @@ fn schemes_become_types() {
         ("router+wss://:1", "router", "wss"),
         ("tls://:1", "auto", "tls"),
         ("tun://:1", "tun", "tun"),
+        ("tap://:1", "tap", "tap"),
+        ("tap://:0/h:1", "tap", "tap"),
         ("https://:1", "http", "tls"),
         ("relay+tls://:1/x:2", "relay", "tls"),
         ("tcp://:1/x:2", "tcp", "tcp"),

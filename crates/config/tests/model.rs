@@ -5,12 +5,14 @@
 use std::time::Duration;
 
 use rtun_config::{
+    Environment, cli,
     findings::{Profile, Severity},
-    load_text,
+    load, load_text,
+    source::{ConfigSource, ReadError},
 };
 use rtun_settings::{
     Config, HostSettings, HubSettings, IcmpErrors, LogFormat, LogLevel, LogOutput, Named, Provider,
-    Quotas, ServiceKind, Sharing, SourceCheck,
+    Quotas, ServiceKind, Sharing, SourceCheck, TapClientSettings, TapServerSettings,
 };
 
 /// The model of `text`, which gets no finding but informations.
@@ -263,4 +265,69 @@ chains:
     let ServiceKind::Host(host) = &config.services[1].kind else { panic!("{config:?}") };
     assert!(!host.device.gso_frames);
     assert_eq!(config, read("superFrames"));
+}
+
+fn tap_server(config: &Config) -> &TapServerSettings {
+    let ServiceKind::TapServer(server) = &config.services[0].kind else { panic!("{config:?}") };
+    server
+}
+
+fn tap_client(config: &Config) -> &TapClientSettings {
+    let ServiceKind::TapClient(client) = &config.services[0].kind else { panic!("{config:?}") };
+    client
+}
+
+#[test]
+fn an_ethernet_tunnels_ends_mean_the_same_in_a_file_and_on_a_command_line() {
+    let of_url = |url: &str| {
+        let args = cli::parse(["-L", url]).unwrap();
+        let mut nothing = |_: &ConfigSource| Err(ReadError::NotFound);
+        load(&args, &Environment::default(), &mut nothing, Profile::Compat).config.unwrap()
+    };
+    let config = read(
+        "
+services:
+- name: service-0
+  addr: :8421
+  handler: {type: tap, auth: {username: AES-256-GCM, password: secret}}
+  listener:
+    type: tap
+    metadata:
+      net: [10.1.0.1/24, 'fd01::1/64']
+      mac: 02-00-5E-10-00-01
+      mtu: 9000
+      gw: 10.1.0.9
+      route: 10.8.0.0/16
+      routes: ['10.9.0.0/16 10.1.0.8']
+      name: net0
+",
+    );
+    let server = tap_server(&config);
+    let (tap, device) = (&server.tap, &server.tap.device);
+    assert_eq!(tap.mac.unwrap().to_string(), "02:00:5e:10:00:01");
+    assert_eq!(
+        (device.mtu, device.name.as_deref(), device.addresses.len()),
+        (9000, Some("net0"), 2)
+    );
+    let gateways: Vec<_> = device.routes.iter().map(|it| it.gateway.unwrap().to_string()).collect();
+    assert_eq!(gateways, ["10.1.0.9", "10.1.0.8"]);
+    let url = "tap://AEAD_AES_256_GCM:secret@:8421?net=10.1.0.1/24,fd01::1/64&mac=02:00:5e:10:00:01&mtu=9000\
+               &gw=10.1.0.9&route=10.8.0.0/16&routes=10.9.0.0/16+10.1.0.8&name=net0";
+    assert_eq!(tap_server(&of_url(url)), server);
+
+    let config = read(
+        "
+services:
+- name: service-0
+  handler: {type: tap, auth: {username: aes-128-gcm}, metadata: {key: 0123456789abcdef}}
+  listener: {type: tap, metadata: {net: 10.1.0.2/24}}
+  forwarder: {nodes: [{addr: 'a.example:8421'}, {addr: 'b.example:8421'}]}
+",
+    );
+    let client = tap_client(&config);
+    assert_eq!(client.servers, ["a.example:8421", "b.example:8421"]);
+    assert_eq!((client.tap.device.mtu, client.tap.mac), (1420, None));
+    assert_eq!(format!("{:?}", client.tap.cipher), "Some(aes-128-gcm:***)");
+    let url = of_url("tap://dummy:x@:0/a.example:8421,b.example:8421?net=10.1.0.2/24");
+    assert_eq!((&tap_client(&url).servers, &tap_client(&url).tap.cipher), (&client.servers, &None));
 }

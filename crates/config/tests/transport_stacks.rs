@@ -92,9 +92,12 @@ fn dial_tls(written: &str) -> DialTls {
 
 const NO_TLS: [&str; 5] = ["tcp", "ws", "mtcp", "mws", "h2c"];
 
+/// Listeners that are devices.
+const DEVICES: [&str; 2] = ["tun", "tap"];
+
 #[test]
 fn every_transport_listens_and_dials() {
-    for name in schema::LISTENERS.supported.iter().filter(|name| **name != "tun") {
+    for name in schema::LISTENERS.supported.iter().filter(|name| !DEVICES.contains(name)) {
         let written = listener(&format!("type: {name}"));
         let url = model(run(&["-L", &format!("router+{name}://127.0.0.1:1")]));
         let ServiceKind::Hub(hub) = &url.services[0].kind else { panic!("{url:?}") };
@@ -111,7 +114,7 @@ fn every_transport_listens_and_dials() {
         assert_eq!(written.name(), *name);
         assert_eq!(written.tls().is_none(), NO_TLS.contains(name), "{name}");
     }
-    assert_eq!(schema::LISTENERS.supported.len(), schema::DIALERS.supported.len() + 1);
+    assert_eq!(schema::LISTENERS.supported.len(), schema::DIALERS.supported.len() + DEVICES.len());
 }
 
 #[test]
@@ -360,7 +363,7 @@ fn open_hubs() {
     };
     let user = "auther: u";
     let users = "authers: [{name: u, auths: [{username: u, password: p, hosts: [h]}]}]";
-    for name in schema::LISTENERS.supported.iter().filter(|name| **name != "tun") {
+    for name in schema::LISTENERS.supported.iter().filter(|name| !DEVICES.contains(name)) {
         let typed = format!("type: {name}");
         let plain = NO_TLS.contains(name);
         let open = if plain { Code::C02 } else { Code::C04 };

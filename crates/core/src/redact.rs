@@ -6,6 +6,9 @@ use crate::similar::closest;
 const SECRET_KEYS: [&str; 6] =
     ["password", "passphrase", "token", "authorization", "cookie", "cipherkey"];
 
+/// Too short to be recognized when it is misspelt. Of TLS it names a file.
+const SECRET_KEY: &str = "key";
+
 /// `line` with passwords, tokens and a URL's user info replaced by stars, and with control characters
 /// replaced by blanks. The number of characters stays the same.
 pub fn line(line: &str) -> String {
@@ -25,7 +28,7 @@ pub fn user_info(text: &str) -> String {
 
 /// Whether the value of `key` is a secret, also if the key is misspelt.
 pub fn is_secret(key: &str) -> bool {
-    closest(key, SECRET_KEYS).is_some()
+    key == SECRET_KEY || closest(key, SECRET_KEYS).is_some()
 }
 
 /// `url` without its user info.

@@ -10,8 +10,11 @@
 //! | `forward` | where a packet goes, and whether its sender may send it |
 //! | `relay` | where a relay may lead |
 //! | `mac_table` | behind whom a hardware address is |
+//! | `bridge` | where an Ethernet frame goes |
+//! | `salts` | which datagrams have been received before |
 
 mod addresses;
+mod bridge;
 mod clients;
 mod contest;
 mod drop;
@@ -19,8 +22,10 @@ mod forward;
 mod mac_table;
 mod rate;
 mod relay;
+mod salts;
 
 pub use addresses::AddressRules;
+pub use bridge::{Bridge, BridgePort, FrameTarget, MAX_MACS_OF_DEVICE, PeerTraffic};
 pub use clients::{
     ClientId, ClientLimits, ClientTable, MAX_PER_REGISTER, RegisterRefusal, Registration,
     SILENT_AFTER, TunnelClient, Volume,
@@ -28,6 +33,11 @@ pub use clients::{
 pub use drop::DatagramDrop;
 pub use forward::{GatewayRoute, GatewayRoutes, NextHop, TunnelRouting};
 pub use relay::{RelayRefusal, RelayServer, RelayTargets};
-pub use rtun_proto::udp_tunnel::{Passphrase, PassphraseError};
+pub use rtun_proto::{
+    datagram_cipher::{CipherMethod, DatagramCipher},
+    ethernet::MacAddress,
+    udp_tunnel::{Passphrase, PassphraseError},
+};
 
-pub use mac_table::{MAX_MACS, MAX_MACS_PER_PEER, MacTable};
+pub use mac_table::{MAX_MACS, MAX_MACS_PER_PEER, MAX_PEERS, MacTable};
+pub use salts::SaltWindow;

@@ -21,6 +21,7 @@ use std::{
 use futures_util::FutureExt;
 use nix::errno::Errno;
 use rtun_core::HostName;
+use rtun_proto::ethernet::MacAddress;
 use rtun_settings::{Hook, NetworkNamespace};
 use rtun_system::{
     changes::{Change, Changes},
@@ -95,6 +96,8 @@ pub(crate) struct DeviceMaker {
     /// The name that the host reports, if it is one.
     pub(crate) host: Option<HostName>,
     pub(crate) config: rtun_settings::DeviceSettings,
+    /// The hardware address, if the device is to be one of Ethernet frames.
+    pub(crate) ethernet: Option<MacAddress>,
     pub(crate) peers: TunnelPeers,
     /// The event loop that moves the packets.
     pub(crate) packets: Handle,
@@ -196,7 +199,11 @@ impl DeviceMaker {
         let open = || -> Result<_, DeviceError> {
             let tun = {
                 let _watched_by = self.packets.enter();
-                if *offload { Tun::create_offloading(&wanted)? } else { Tun::create(&wanted)? }
+                match self.ethernet {
+                    Some(address) => Tun::create_ethernet(&wanted, address)?,
+                    None if *offload => Tun::create_offloading(&wanted)?,
+                    None => Tun::create(&wanted)?,
+                }
             };
             let link = SystemLink::open(tun.name())?;
             let changes = Changes::follow(link.index(), &setup)?;
@@ -249,6 +256,7 @@ impl DeviceMaker {
             device = tun.name(),
             mtu,
             addresses = shown.join(" "),
+            mac = self.ethernet.map(tracing::field::display),
             offload = describe(tun.offload()),
             "device is up"
         );

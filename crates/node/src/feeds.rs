@@ -83,9 +83,11 @@ impl Feeds {
                     }
                     continue;
                 }
-                ServiceKind::UdpServer(_) | ServiceKind::UdpClient(_) | ServiceKind::Relay(_) => {
-                    continue;
-                }
+                ServiceKind::UdpServer(_)
+                | ServiceKind::UdpClient(_)
+                | ServiceKind::TapServer(_)
+                | ServiceKind::TapClient(_)
+                | ServiceKind::Relay(_) => continue,
             };
             let quotas = &hub.rules.quotas;
             for router in hub.rules.routers() {

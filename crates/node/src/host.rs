@@ -110,6 +110,7 @@ impl HostService {
             service: service.to_owned(),
             host: Some(config.name.clone()),
             config: config.device.clone(),
+            ethernet: None,
             peers,
             packets: slot.handle().clone(),
         };

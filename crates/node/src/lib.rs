@@ -33,7 +33,8 @@ pub use report::{
     DeviceReport, FailureReport, GatewayReport, HappenedReport, HostReport, HubReport, KindReport,
     LimitReport, ListenerReport, NamespaceReport, NodeStatus, Queued, QuotaReport,
     RegisteredReport, RelayReport, RelayedClientReport, RelayedReport, ServiceReport, SharedReport,
-    Tasks, Transport, TunnelClientReport, TunnelRefusal, TunnelServerReport,
+    TapClientReport, TapPeerReport, TapServerReport, Tasks, Transport, TunnelClientReport,
+    TunnelRefusal, TunnelServerReport,
 };
 pub use rtun_control::{
     FeedLine, FeedProblem, FeedState, FeedStatus, LastError, PluginKind, PluginStatus, take_zone,
@@ -45,4 +46,4 @@ pub use runtime::{
     hook_failures::HookReport,
     surroundings::{Surroundings, Twin, TwinListener},
 };
-pub use udp_tunnel::{RelayError, UdpClientError, UdpServerError};
+pub use udp_tunnel::{RelayError, TapClientError, TapServerError, UdpClientError, UdpServerError};

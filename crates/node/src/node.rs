@@ -19,8 +19,9 @@ use crate::{
     quotas::{QuotaBook, QuotaError},
     runtime::{machine::Machine, surroundings::Surroundings, workers::Workers},
     udp_tunnel::{
-        RelayError, RelayService, UdpClientError, UdpClientService, UdpServerError,
-        UdpServerService, differ_in_rules_only, listen_alike,
+        RelayError, RelayService, TapClientError, TapClientService, TapServerError,
+        TapServerService, UdpClientError, UdpClientService, UdpServerError, UdpServerService,
+        differ_in_admissions_only, differ_in_rules_only, listen_alike,
     },
 };
 
@@ -46,6 +47,8 @@ enum RunningService {
     UdpServer(UdpServerService),
     UdpClient(UdpClientService),
     Relay(RelayService),
+    TapServer(TapServerService),
+    TapClient(TapClientService),
 }
 
 /// What a change of the configuration did to a service.
@@ -102,6 +105,12 @@ pub enum ServiceError {
     /// A relay cannot be started.
     #[error(transparent)]
     Relay(#[from] RelayError),
+    /// The server of an Ethernet tunnel cannot be started.
+    #[error(transparent)]
+    TapServer(#[from] TapServerError),
+    /// The client of an Ethernet tunnel cannot be started.
+    #[error(transparent)]
+    TapClient(#[from] TapClientError),
 }
 
 impl Node {
@@ -214,6 +223,8 @@ impl Node {
                 RunningService::UdpServer(server) => server.look_at_device(),
                 RunningService::UdpClient(client) => client.look_at_device(),
                 RunningService::Relay(relay) => relay.reload_certificates(),
+                RunningService::TapServer(server) => server.look_at_device(),
+                RunningService::TapClient(client) => client.look_at_device(),
             }
         }
     }
@@ -227,6 +238,8 @@ impl Node {
                 RunningService::UdpServer(server) => server.log_report(),
                 RunningService::UdpClient(client) => client.log_report(),
                 RunningService::Relay(relay) => relay.log_report(),
+                RunningService::TapServer(server) => server.log_report(),
+                RunningService::TapClient(client) => client.log_report(),
             }
         }
     }
@@ -241,8 +254,11 @@ impl Node {
         match &self.running.get(name)?.service {
             RunningService::Hub(hub) => Some(hub.local_addr()),
             RunningService::UdpServer(server) => Some(server.local_addr()),
+            RunningService::TapServer(server) => Some(server.local_addr()),
             RunningService::Relay(relay) => Some(relay.local_addr()),
-            RunningService::Host(_) | RunningService::UdpClient(_) => None,
+            RunningService::Host(_)
+            | RunningService::UdpClient(_)
+            | RunningService::TapClient(_) => None,
         }
     }
 
@@ -302,6 +318,15 @@ impl Node {
                 if listen_alike(old, new) =>
             {
                 relay.apply(new);
+                running.config = config.clone();
+                info!(service = name, "rules replaced");
+            }
+            (
+                RunningService::TapServer(server),
+                ServiceKind::TapServer(old),
+                ServiceKind::TapServer(new),
+            ) if differ_in_admissions_only(old, new) => {
+                server.apply(new);
                 running.config = config.clone();
                 info!(service = name, "rules replaced");
             }
@@ -391,6 +416,16 @@ impl Node {
                 let relay = RelayService::start(name, config, hooks, workers, machine);
                 Ok(RunningService::Relay(relay.await?))
             }
+            ServiceKind::TapServer(config) => {
+                let slot = workers.take_slot();
+                let server = TapServerService::start(name, config, hooks, machine, slot);
+                Ok(RunningService::TapServer(server.await?))
+            }
+            ServiceKind::TapClient(config) => {
+                let slot = workers.take_slot();
+                let client = TapClientService::start(name, config, hooks, machine, slot);
+                Ok(RunningService::TapClient(client.await?))
+            }
         }
     }
 
@@ -421,6 +456,8 @@ impl RunningService {
             Self::UdpServer(server) => View::UdpServer(server.view()),
             Self::UdpClient(client) => View::UdpClient(client.view()),
             Self::Relay(relay) => View::Relay(relay.view()),
+            Self::TapServer(server) => View::TapServer(server.view()),
+            Self::TapClient(client) => View::TapClient(client.view()),
         }
     }
 
@@ -431,6 +468,8 @@ impl RunningService {
             Self::UdpServer(server) => server.hook_facts(),
             Self::UdpClient(client) => client.hook_facts(),
             Self::Relay(relay) => relay.hook_facts(),
+            Self::TapServer(server) => server.hook_facts(),
+            Self::TapClient(client) => client.hook_facts(),
         }
     }
 
@@ -441,6 +480,8 @@ impl RunningService {
             Self::UdpServer(server) => server.stop().await,
             Self::UdpClient(client) => client.stop().await,
             Self::Relay(relay) => relay.stop().await,
+            Self::TapServer(server) => server.stop().await,
+            Self::TapClient(client) => client.stop().await,
         }
     }
 }

@@ -1,10 +1,12 @@
 //! The state of a process at one moment. The log, `rtun status` and its JSON show the same values; the JSON has the names and
 //! units of the fields here.
 
+mod ethernet_tunnel;
 mod log;
 mod udp_tunnel;
 
 pub use self::{
+    ethernet_tunnel::{TapClientReport, TapPeerReport, TapServerReport},
     log::ASKED,
     udp_tunnel::{
         DatagramTraffic, RegisteredReport, RelayReport, RelayedClientReport, RelayedReport,
@@ -100,6 +102,10 @@ pub enum KindReport {
     UdpClient(Box<TunnelClientReport>),
     /// Clients of UDP tunnels connect to it.
     Relay(Box<RelayReport>),
+    /// An Ethernet tunnel's clients send to it.
+    TapServer(Box<TapServerReport>),
+    /// A device whose frames go to an Ethernet tunnel's server.
+    TapClient(Box<TapClientReport>),
 }
 
 /// A hub: its namespaces, and what is no longer attributed to one.

@@ -1,4 +1,4 @@
-//! UDP tunnels: a server with its clients, a client, and a relay between them.
+//! UDP tunnels: a server with its clients, a client, and a relay between them; of packets, or of Ethernet frames ([`ethernet`]).
 //!
 //! Both have a device and a socket, and the same two packet paths between them:
 //!
@@ -7,18 +7,30 @@
 //! - down: one call receives many datagrams; each is judged on its own, and [`delivery`] joins those that follow on each other
 //!   for the device.
 
+mod access;
 mod client;
+mod clock;
 mod counters;
 mod delivery;
+mod ethernet;
 mod gather;
-mod lists;
 mod reader;
 mod relay;
 mod server;
+mod session;
 
-pub use self::{client::UdpClientError, relay::RelayError, server::UdpServerError};
+pub use self::{
+    client::UdpClientError,
+    ethernet::{TapClientError, TapServerError},
+    relay::RelayError,
+    server::UdpServerError,
+};
 pub(crate) use self::{
     client::{UdpClientService, UdpClientState},
+    ethernet::{
+        TapClientService, TapClientState, TapServerService, TapServerState,
+        differ_in_admissions_only,
+    },
     relay::{RelayService, RelayServiceView, listen_alike},
     server::{UdpServerService, UdpServerState, differ_in_rules_only},
 };

@@ -30,6 +30,31 @@ pub mod ether_type {
     pub const IPV6: u16 = 0x86dd;
     /// The outer one of two VLAN tags.
     pub const SERVICE_VLAN: u16 = 0x88a8;
+    /// Loopback (Ethernet version 2.0 section 8, the configuration testing protocol).
+    pub const LOOPBACK: u16 = 0x9000;
+}
+
+/// The length of a keepalive, in bytes: the shortest frame of Ethernet, less its check sum.
+pub const KEEPALIVE: usize = 60;
+
+/// The frame by which `station` says that it is there, as network cards and switches do: a loopback frame to itself, which
+/// nobody else takes, and which a switch that has learnt where `station` is does not hand to others.
+pub fn keepalive(station: MacAddress) -> [u8; KEEPALIVE] {
+    let mut frame = [0; KEEPALIVE];
+    frame[..6].copy_from_slice(&station.0);
+    frame[6..12].copy_from_slice(&station.0);
+    frame[12..HEADER].copy_from_slice(&ether_type::LOOPBACK.to_be_bytes());
+    // Nothing is skipped, and the function is a reply: nobody has to do anything.
+    frame[HEADER..HEADER + 4].copy_from_slice(&[0, 0, 1, 0]);
+    frame
+}
+
+/// Whether a frame is somebody's [`keepalive`].
+#[inline]
+pub fn is_keepalive(frame: &EthernetFrame<'_>) -> bool {
+    frame.ether_type == ether_type::LOOPBACK
+        && frame.vlan.is_none()
+        && frame.source() == frame.destination()
 }
 
 /// A hardware address.
@@ -217,6 +242,19 @@ mod tests {
         let frame = EthernetFrame::parse(&bytes).unwrap();
         assert_eq!((frame.vlan(), frame.payload()), (None, &[][..]));
         assert!(!frame.source().is_station(), "all zero");
+    }
+
+    #[test]
+    fn a_keepalive_is_from_a_station_to_itself() {
+        let bytes = keepalive(MacAddress::local(7));
+        let frame = EthernetFrame::parse(&bytes).unwrap();
+        assert!(is_keepalive(&frame));
+        assert_eq!((frame.source(), frame.payload().len()), (MacAddress::local(7), 46));
+        for (at, value) in [(0, 4), (11, 1), (12, 8)] {
+            let mut other = bytes;
+            other[at] = value;
+            assert!(!is_keepalive(&EthernetFrame::parse(&other).unwrap()));
+        }
     }
 
     #[test]

@@ -14,11 +14,13 @@
 //! | [`mux`] | smux frames: several streams on one connection |
 //! | [`udp_tunnel`] | packets as datagrams: the messages of a UDP tunnel, and datagrams on a stream |
 //! | [`ethernet`] | Ethernet frames and hardware addresses |
+//! | [`datagram_cipher`] | datagrams sealed one by one |
 //! | [`proxy`] | protocols of proxies: HTTP CONNECT, SOCKS 5, the PROXY protocol |
 
 #![forbid(unsafe_code)]
 
 pub mod checksum;
+pub mod datagram_cipher;
 pub mod ethernet;
 pub mod extension;
 pub mod frame;

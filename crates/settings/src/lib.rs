@@ -71,7 +71,11 @@ impl ServiceKind {
         match self {
             Self::Hub(hub) => &hub.rules.volumes,
             Self::Host(host) => &host.limits.volumes,
-            Self::UdpServer(_) | Self::UdpClient(_) | Self::Relay(_) => &[],
+            Self::UdpServer(_)
+            | Self::UdpClient(_)
+            | Self::TapServer(_)
+            | Self::TapClient(_)
+            | Self::Relay(_) => &[],
         }
     }
 }
@@ -91,6 +95,10 @@ pub enum ServiceKind {
     UdpClient(UdpClientSettings),
     /// Handler `relay`: leads clients of UDP tunnels to servers.
     Relay(RelaySettings),
+    /// The server of an Ethernet tunnel.
+    TapServer(TapServerSettings),
+    /// A client of an Ethernet tunnel.
+    TapClient(TapClientSettings),
 }
 
 /// Where metrics are served.

@@ -1,4 +1,4 @@
-//! The two ends of a UDP tunnel: a server, and clients that register at it.
+//! The two ends of a UDP tunnel, of packets or Ethernet frames: a server and its clients.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -7,6 +7,7 @@ use rtun_core::{
     Route, Selection, User,
     udp_tunnel::{Passphrase, RelayTargets},
 };
+use rtun_proto::{datagram_cipher::DatagramCipher, ethernet::MacAddress};
 
 use super::{
     AdmissionSettings, DeviceSettings, HubNode, ListenerSettings, Named, NetworkNamespace,
@@ -114,4 +115,41 @@ pub struct RelayRules {
     pub authers: Option<Vec<Named<User>>>,
     /// From where: each has to admit the address.
     pub admissions: Vec<AdmissionSettings>,
+}
+
+/// Handler and listener `tap` without a target: Ethernet frames pass between clients and its device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TapServerSettings {
+    /// `host:port` as written; an empty host means every address.
+    pub addr: String,
+    /// The socket's `SO_MARK`.
+    pub so_mark: Option<u32>,
+    /// Where the socket is opened, if not where rtun runs (`netns`).
+    pub netns: Option<NetworkNamespace>,
+    /// The device and what frames are sealed with.
+    pub tap: TapSettings,
+    /// From where datagrams are taken: each has to admit the outer address. May change while clients are there.
+    pub admissions: Vec<AdmissionSettings>,
+}
+
+/// Handler and listener `tap` with a target: a device whose frames go to a server.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TapClientSettings {
+    /// Servers as `host:port`, in the order in which they are tried; at least one.
+    pub servers: Vec<String>,
+    /// The device and what frames are sealed with.
+    pub tap: TapSettings,
+    /// Of the connection.
+    pub sockets: SocketOptions,
+}
+
+/// What both ends of an Ethernet tunnel have.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TapSettings {
+    /// The device; its MTU is that of the packets in frames.
+    pub device: DeviceSettings,
+    /// The device's hardware address (`mac`); `None`: one that stays the same from start to start.
+    pub mac: Option<MacAddress>,
+    /// What each frame is sealed with (`auth`, `key`); `None`: frames are clear text, and anybody may send some.
+    pub cipher: Option<DatagramCipher>,
 }

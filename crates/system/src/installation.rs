@@ -9,7 +9,7 @@ use std::fmt;
 use futures_util::TryStreamExt;
 use ipnet::IpNet;
 
-use crate::link::{Address, GEN_MODE_NONE, LinkSettings, LinkSetup, SystemLink};
+use crate::link::{Address, LinkSettings, LinkSetup, SystemLink};
 use crate::netlink::LinkError;
 use crate::os_route::{self, Family, FoundRoute, MAIN, OsRoute, Placed, Scope};
 use crate::os_rule::{self, OsRule};
@@ -118,7 +118,9 @@ impl Installation {
         let settings = link.settings().await?;
         if settings.persistent && !settings.running {
             link.set_alias(&DeviceBefore::of(&settings).alias_in_use()).await?;
-            link.no_made_up_addresses().await?;
+            if !settings.is_ethernet {
+                link.no_made_up_addresses().await?;
+            }
         }
         Ok(())
     }
@@ -234,7 +236,7 @@ impl Installation {
         if settings.mtu != u32::from(self.setup.mtu) && work.wants(Item::Mtu, again) {
             work.done(Item::Mtu, again, self.link.set_mtu(self.setup.mtu).await);
         }
-        if settings.gen_mode.is_some_and(|mode| mode != GEN_MODE_NONE) {
+        if settings.makes_up_addresses() {
             self.link.no_made_up_addresses().await?;
         }
         let present = self.link.addresses().await?;

@@ -5,7 +5,7 @@ use ipnet::IpNet;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressProtocol};
 use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, LinkAttribute, LinkFlags, LinkInfo,
-    LinkMessage,
+    LinkLayerType, LinkMessage,
 };
 use rtnetlink::packet_core::Nla;
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec};
@@ -56,6 +56,15 @@ pub(crate) struct LinkSettings {
     pub(crate) alias: Option<String>,
     /// How IPv6 addresses are made up; none where IPv6 is off.
     pub(crate) gen_mode: Option<u8>,
+    /// Whether it is a network card, as a TAP device: it needs a link-local address (RFC 4291 section 2.8).
+    pub(crate) is_ethernet: bool,
+}
+
+impl LinkSettings {
+    /// Whether the system makes up addresses that nobody at the other end asks for.
+    pub(crate) fn makes_up_addresses(&self) -> bool {
+        !self.is_ethernet && self.gen_mode.is_some_and(|mode| mode != GEN_MODE_NONE)
+    }
 }
 
 /// An address of a device.
@@ -273,6 +282,7 @@ impl LinkSettings {
             running: false,
             alias: None,
             gen_mode: None,
+            is_ethernet: link.header.link_layer_type == LinkLayerType::Ether,
         };
         for attribute in &link.attributes {
             match attribute {

@@ -7,6 +7,7 @@ mod common;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use rtun_proto::ethernet::EthernetFrame;
 use rtun_system::changes::{Change, Changes};
 use rtun_system::installation::{Installation, Item, Restored};
 use rtun_system::link::{LinkSetup, SystemLink};
@@ -415,6 +416,50 @@ fn the_system_chooses_a_name_and_frees_it() {
             let first = Tun::create(&any).unwrap();
             let second = Tun::create(&any).unwrap();
             assert_eq!((first.name(), second.name()), ("tun0", "tun1"));
+        }
+    });
+}
+
+#[test]
+fn a_tap_device_has_its_hardware_address_each_time_and_frames_of_it() {
+    common::in_namespace(async || {
+        let address = "02:11:22:33:44:55".parse().unwrap();
+        let any = TunConfig { name: None, mtu: 1400 };
+        for _ in 0..2 {
+            let tap = Tun::create_ethernet(&any, address).unwrap();
+            assert_eq!(tap.name(), "tap0");
+            let link = SystemLink::open("tap0").unwrap();
+            let addresses = vec![net("10.2.0.1/24"), net("fd01::1/64")];
+            let setup = LinkSetup { mtu: 1400, addresses, routes: Vec::new() };
+            let (installation, _) = install(&link, &setup).await;
+            assert!(ip(&["link", "show", "tap0"]).contains("link/ether 02:11:22:33:44:55"));
+            tokio::net::UdpSocket::bind("[fd01::1]:0").await.unwrap();
+            // It is on a network with others, so it has a link-local address, of which its own makes the lower half.
+            assert!(ip(&["-6", "address", "show", "tap0"]).contains("fe80::11:22ff:fe33:4455/64"));
+            let mut buffer = [0; 2000];
+            let frame = loop {
+                tap.readable().await.unwrap();
+                if let Ok(len) = tap.try_recv(&mut buffer) {
+                    break EthernetFrame::parse(&buffer[..len]).unwrap();
+                }
+            };
+            assert_eq!(frame.source(), address);
+            let mut arp = vec![0xff; 6];
+            arp.extend([
+                2, 0, 0, 0, 0, 9, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 9, 10, 2, 0, 9,
+            ]);
+            arp.extend([0, 0, 0, 0, 0, 0, 10, 2, 0, 1]);
+            tap.try_send(&arp).unwrap();
+            let answer = loop {
+                tap.readable().await.unwrap();
+                if let Ok(len) = tap.try_recv(&mut buffer)
+                    && buffer[12..14] == [8, 6]
+                {
+                    break buffer[..len].to_vec();
+                }
+            };
+            assert_eq!((&answer[..6], answer[21]), (&[2, 0, 0, 0, 0, 9][..], 2));
+            installation.remove().await.unwrap();
         }
     });
 }

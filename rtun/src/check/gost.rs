@@ -67,6 +67,13 @@ impl Comparison {
             self.same
                 .push("UDP tunnels: servers and clients of both speak with each other".to_owned());
         }
+        let is_tap = |kind: &ServiceKind| {
+            matches!(kind, ServiceKind::TapServer(_) | ServiceKind::TapClient(_))
+        };
+        if config.services.iter().any(|service| is_tap(&service.kind)) {
+            let both = "Ethernet tunnels: servers and clients of both speak with each other";
+            self.same.push(both.to_owned());
+        }
         if !hubs.is_empty() {
             self.of_hubs(hubs.iter().map(|(_, hub)| *hub));
         }

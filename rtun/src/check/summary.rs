@@ -88,6 +88,13 @@ fn shown(service: &Service) -> String {
             let servers = client.servers.join(", ");
             format!("client `{}` of a UDP tunnel (to {servers})", service.name)
         }
+        ServiceKind::TapServer(server) => {
+            format!("server `{}` of an Ethernet tunnel (on {})", service.name, server.addr)
+        }
+        ServiceKind::TapClient(client) => {
+            let servers = client.servers.join(", ");
+            format!("client `{}` of an Ethernet tunnel (to {servers})", service.name)
+        }
     }
 }
 

@@ -182,6 +182,9 @@ fn fields(service: &Service) -> ServiceFields {
         ServiceKind::Host(_) | ServiceKind::UdpServer(_) | ServiceKind::UdpClient(_) => {
             ServiceFields { handler: "tun", listener: "tun" }
         }
+        ServiceKind::TapServer(_) | ServiceKind::TapClient(_) => {
+            ServiceFields { handler: "tap", listener: "tap" }
+        }
     }
 }
 

@@ -173,6 +173,19 @@ fn problems_of(service: &ServiceReport, status: &NodeStatus) -> Vec<Problem> {
                 add(refused.ago, format!("connection refused: {reason} ({count} so far)"));
             }
         }
+        KindReport::TapServer(server) => problems_of_device(&server.health, &mut add),
+        KindReport::TapClient(client) => {
+            problems_of_device(&client.health, &mut add);
+            match (client.answered, &client.last_error) {
+                (false, None) => add(status.uptime, "no server has answered yet".into()),
+                (answered, Some(error)) if !answered || error.ago < RECENT => {
+                    let state = if answered { "answered again after" } else { "no answer:" };
+                    let (server, what) = (printable(&error.hub), printable(&error.error));
+                    add(error.ago, format!("{state} {server}: {what}"));
+                }
+                _ => {}
+            }
+        }
         KindReport::UdpClient(client) => {
             problems_of_device(&client.health, &mut add);
             match (client.seen_as, &client.last_error) {

@@ -100,6 +100,8 @@ impl Look<'_> {
             (KindReport::UdpServer(server), _) => self.udp_server(&name, server),
             (KindReport::UdpClient(client), _) => self.udp_client(&name, client),
             (KindReport::Relay(relay), _) => self.relay(&name, relay),
+            (KindReport::TapServer(server), _) => self.tap_server(&name, server),
+            (KindReport::TapClient(client), _) => self.tap_client(&name, client),
         }
     }
 

@@ -184,12 +184,12 @@ fn unknown_destinations_go_to_the_device_from_clients_and_nowhere_from_the_devic
     script.join("", &["192.168.123.9"]);
     // The server's own address is one that nobody has registered.
     script.send(&echo("192.168.123.9", "192.168.123.1", 8));
-    assert!(is_answer(&script.expect()));
+    assert!(is_answer(&script.expect_packet()));
     does_not_reach(&world.hub, "192.168.123.77");
     assert!(drops(&server, "no_route") >= 3);
     // Of the client to a network that the server's machine is in.
     script.send(&echo("192.168.123.9", "10.0.0.1", 8));
-    assert!(is_answer(&script.expect()));
+    assert!(is_answer(&script.expect_packet()));
     let devices = fs::read_to_string("/proc/net/dev").unwrap();
     assert!(!devices.contains("tun0"), "all of it was in namespaces");
 }

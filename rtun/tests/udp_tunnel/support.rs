@@ -145,6 +145,16 @@ impl Script {
         }
     }
 
+    /// The next packet, which has to come; replies to registers that were sent twice may come before.
+    pub(crate) fn expect_packet(&self) -> Vec<u8> {
+        loop {
+            let datagram = self.expect();
+            if let Ok(FromServer::Packet(_)) = FromServer::decode(&datagram) {
+                return datagram;
+            }
+        }
+    }
+
     /// The next datagram, which has to come.
     pub(crate) fn expect(&self) -> Vec<u8> {
         let start = Instant::now();

@@ -5,7 +5,12 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::{sockets::is_device_name, tables};
-use crate::{location::quote, report::At, schema::tun_listener, value::Cursor};
+use crate::{
+    location::quote,
+    report::At,
+    schema::{device_listener, tun_listener},
+    value::Cursor,
+};
 use rtun_settings::{DeviceRoute, DeviceSettings, NetworkNamespace};
 
 /// The smallest an IPv4 link may have (RFC 791).
@@ -16,14 +21,14 @@ const MIN_MTU_V6: u16 = 1280;
 /// The device, which is made in `netns`.
 pub(super) fn read(listener: &Cursor<'_>, netns: Option<NetworkNamespace>) -> DeviceSettings {
     let addresses = addresses(listener);
-    let gw = listener.filled(&tun_listener::GW);
+    let gw = listener.filled(&device_listener::GW);
     let gw = gw.and_then(|at| address(&at.read()?, &at, "gateway"));
     let texts = |field| listener.read(field).unwrap_or_default();
     let mut routes = Vec::new();
-    for (text, at) in texts(&tun_listener::ROUTE) {
+    for (text, at) in texts(&device_listener::ROUTE) {
         routes.extend(route(&text, None, gw, &at));
     }
-    for (text, at) in texts(&tun_listener::ROUTES) {
+    for (text, at) in texts(&device_listener::ROUTES) {
         match text.split_whitespace().collect::<Vec<_>>()[..] {
             [] => {}
             [prefix] => routes.extend(route(prefix, None, gw, &at)),
@@ -33,7 +38,7 @@ pub(super) fn read(listener: &Cursor<'_>, netns: Option<NetworkNamespace>) -> De
                 .help("write `PREFIX` or `PREFIX GATEWAY`, one item for each route"),
         }
     }
-    let dns = texts(&tun_listener::DNS);
+    let dns = texts(&device_listener::DNS);
     let dns = dns.iter().filter_map(|(text, at)| address(text, at, "name server"));
     DeviceSettings {
         name: device_name(listener),
@@ -48,7 +53,7 @@ pub(super) fn read(listener: &Cursor<'_>, netns: Option<NetworkNamespace>) -> De
 }
 
 fn device_name(listener: &Cursor<'_>) -> Option<String> {
-    let at = listener.get(&tun_listener::NAME)?;
+    let at = listener.get(&device_listener::NAME)?;
     let name = at.read()?;
     if is_device_name(&name) && !matches!(name.as_str(), "." | "..") {
         return Some(name);
@@ -61,7 +66,7 @@ fn device_name(listener: &Cursor<'_>) -> Option<String> {
 fn addresses(listener: &Cursor<'_>) -> Vec<IpNet> {
     const HELP: &str = "write an address with its prefix length, as in 192.168.123.1/24";
     let mut addresses = Vec::new();
-    let Some(at) = listener.filled(&tun_listener::NET) else {
+    let Some(at) = listener.filled(&device_listener::NET) else {
         let help = "add `net:` to the listener's metadata, as in `net: 192.168.123.1/24`";
         listener.error("the device has no address").help(help);
         return addresses;
@@ -94,7 +99,7 @@ fn addresses(listener: &Cursor<'_>) -> Vec<IpNet> {
 
 fn mtu(listener: &Cursor<'_>, addresses: &[IpNet]) -> u16 {
     // As GOST: no MTU is the default one.
-    let field = &tun_listener::MTU;
+    let field = &device_listener::MTU;
     let number = listener.read(field).filter(|mtu| *mtu > 0).unwrap_or_else(|| field.default());
     let v6 = addresses.iter().any(|net| matches!(net, IpNet::V6(_)));
     let least = if v6 { MIN_MTU_V6 } else { MIN_MTU };

@@ -13,7 +13,7 @@ use crate::{
     address,
     findings::Code,
     location::quote,
-    schema::{forwarder, handler, hop, service, service_metadata, target, tun_listener},
+    schema::{device_listener, forwarder, handler, hop, service, service_metadata, target},
     value::Cursor,
 };
 use rtun_settings::{HostLimits, HostSettings};
@@ -36,7 +36,7 @@ pub(super) fn read(at: &Cursor<'_>, context: &Context<'_>) -> Option<HostSetting
     if device.mtu > GOST_MTU {
         let message = format!("an MTU of {} is more than a GOST hub takes", device.mtu);
         listener
-            .place_of(&tun_listener::MTU)
+            .place_of(&device_listener::MTU)
             .coded(Code::C27, message)
             .help(format!("keep to {GOST_MTU} and less unless every hub is rtun"));
     }
@@ -60,7 +60,7 @@ pub(super) fn read(at: &Cursor<'_>, context: &Context<'_>) -> Option<HostSetting
             quote(addr)
         );
         listener
-            .place_of(&tun_listener::NET)
+            .place_of(&device_listener::NET)
             .warning(message)
             .help("give the host another address, or write the hub's right one");
     }

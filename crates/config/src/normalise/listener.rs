@@ -107,9 +107,9 @@ fn is_local((addr, _): &(String, At<'_>)) -> bool {
 
 fn stack(listener: &Cursor<'_>, context: &Context<'_>) -> Option<TransportStack<ServerTls>> {
     let name = checked_type(listener, &listener_base::TYPE, &LISTENERS)?;
-    if name == "tun" {
+    if matches!(name.as_str(), "tun" | "tap") {
         let place = listener.place_of(&listener_base::TYPE);
-        return place.refuse("a hub does not listen on a `tun` device", "remove it");
+        return place.refuse(format!("a hub does not listen on a `{name}` device"), "remove it");
     }
     let reader = StackReader { name: &name, side: Side::Listener, at: listener };
     if !reader.is_encrypted() {

@@ -2,17 +2,22 @@
 
 mod client;
 mod server;
+mod tap;
 
 use super::{Context, device, limiters, sockets};
 use crate::{
     address,
-    schema::{Field, Setting, forwarder, handler, hop, service, target, tun_handler, tun_listener},
+    schema::{
+        Field, Setting, device_listener, forwarder, handler, hop, service, target, tun_handler,
+        tun_listener,
+    },
     value::Cursor,
 };
 use rtun_settings::DeviceSettings;
 
 pub(super) use client::read as client;
 pub(super) use server::read as server;
+pub(super) use tap::read as tap;
 
 /// The longest packet that fits into a datagram, over IPv4 and IPv6 alike, in bytes.
 const MAX_MTU: u16 = 65_479;
@@ -99,7 +104,7 @@ fn tunnel_device(at: &Cursor<'_>, listener: &Cursor<'_>) -> DeviceSettings {
         let message =
             format!("the MTU is {}; a datagram carries at most {MAX_MTU} bytes", device.mtu);
         let help = "leave it out: 1420 bytes fit everywhere";
-        listener.place_of(&tun_listener::MTU).error(message).help(help);
+        listener.place_of(&device_listener::MTU).error(message).help(help);
     }
     device
 }

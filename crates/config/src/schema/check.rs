@@ -244,14 +244,17 @@ fn of_handler(at: &Cursor<'_>) -> MetadataTables {
         "relay" => one(&meta::relay_handler::OBJECT),
         "metrics" => one(&meta::metrics_handler::OBJECT),
         "tun" => one(&meta::tun_handler::OBJECT),
+        "tap" => one(&meta::tap_handler::OBJECT),
         _ => None,
     }
 }
 
 fn of_listener(at: &Cursor<'_>) -> MetadataTables {
     let name = at.or_default(&listener_base::TYPE);
-    if name == "tun" {
-        return one(&meta::tun_listener::OBJECT);
+    match name.as_str() {
+        "tun" => return one(&meta::tun_listener::OBJECT),
+        "tap" => return one(&meta::tap_listener::OBJECT),
+        _ => {}
     }
     let what = format!("the metadata of a `{name}` listener").into();
     transports::of_listener(&name).map(|tables| MetadataKeys { what, tables })

@@ -5,6 +5,7 @@ use super::field::{KeySpec, KeyStatus, Line, Shape, objects};
 const NO_OBSERVER: &str =
     "it is for an observer or the Web API; `rtun status` and the metrics count without it";
 const CACHE: &str = "answers are cached by rtun's own rules, off the packet path";
+const SWITCH: &str = "an Ethernet tunnel has no register, and its keepalive needs no setting";
 const WHOLE_PACKETS: &str = "packets of up to 65535 bytes are taken whole";
 const NO_DATAGRAMS: &str = "no datagrams go through a proxy";
 const NO_CLEANUP: &str = "limits that nobody needs are removed by rtun's own rules";
@@ -100,7 +101,7 @@ objects! {
         shared(left_over);
     }
 
-    tun_listener in metadata, "the metadata of a `tun` listener" {
+    device_listener in metadata, "the metadata of a `tun` or `tap` listener" {
         take(NAME: OneText, "name" | "tun.name", "the kernel's choice", "the device, at most 15 bytes");
         take(NET: CommaTexts, "net" | "tun.net", "required", "addresses with prefix length, IPv4 and IPv6, list or comma text; host bits are kept");
         take(MTU: Int, "mtu" | "tun.mtu", "1420 bytes", "68 (1280 with an IPv6 address) to 65535; 0 and less are the default");
@@ -108,11 +109,32 @@ objects! {
         take(ROUTE: CommaTexts, "route" | "tun.route", "none", "prefixes led into the device, by `gw` if it is given; list or comma text; [how](configuration.md#routes-of-the-system)");
         take(ROUTES: CommaTexts, "routes" | "tun.routes", "none", "items `PREFIX` or `PREFIX GATEWAY`; list or comma text");
         take(DNS: CommaTexts, "dns" | "tun.dns", "none", "name servers, list or comma text");
+    }
+
+    tun_listener in metadata, "the metadata of a `tun` listener" {
+        shared(device_listener);
         take(OFFLOAD: Flag, "offload", "true", "rtun's own: whether packets cross the device many at a time, where the kernel can; only speed depends on it");
         take(GSO_FRAMES: Flag, "gsoFrames" | "superFrames", "true", "rtun's own: whether such packets go whole to an rtun hub, and come from it; only speed depends on it");
         no_effect("it is for macOS", OneText: "peer", "tun.peer");
         no_effect("it is for Windows", OneText: "guid", "tun.guid");
         take(ROUTER: OneText, "router" | "tun.router", "none", "server of a UDP tunnel: a router; each line's `gateway` is an address that a client registers");
+        shared(left_over);
+    }
+
+    tap_handler in metadata, "the metadata of a `tap` handler" {
+        take(KEY: OneText, "key", "none", "[Ethernet tunnel](configuration.md#ethernet-tunnels): the cipher's key itself in place of a password, 16 bytes for `aes-128-gcm`, else 32; in a file only, since on a command line `key` is a file of TLS");
+        no_effect(SWITCH, Flag: "tun.keepalive", "keepalive", "tun.p2p", "p2p");
+        no_effect(SWITCH, Timespan: "tun.ttl", "ttl");
+        no_effect(WHOLE_PACKETS, Int: "bufferSize");
+        misplaced("frames are protected by the cipher in the handler's `auth`", "tun.token", "token", "passphrase");
+        shared(left_over);
+    }
+
+    tap_listener in metadata, "the metadata of a `tap` listener" {
+        shared(device_listener);
+        take(MAC: OneText, "mac", "the same at each start", "rtun's own: the hardware address, as `02:00:5e:10:00:01`. Without it one is made of the machine's number (`/etc/machine-id`, or one that is kept), the service's name and the device's addresses");
+        no_effect("frames cross a TAP device one by one", Flag: "offload", "gsoFrames", "superFrames");
+        no_effect("it is for Windows", OneText: "componentID");
         shared(left_over);
     }
 

@@ -124,13 +124,13 @@ objects! {
     }
 
     handler, "a handler" {
-        take(TYPE: OneText, "type", "required", "`router` for a hub, `tun` for a host or a UDP tunnel, `relay` for a [relay](configuration.md#relays-of-udp-tunnels)");
+        take(TYPE: OneText, "type", "required", "`router` for a hub, `tun` for a host or a UDP tunnel, `tap` for an Ethernet tunnel, `relay` for a [relay](configuration.md#relays-of-udp-tunnels)");
         take(RETRIES: Int, "retries", "0", "accepted; a host tries every other node at once when one fails. No effect on a hub");
         take(CHAIN: OneText, "chain", "a host: the only one that leads to a hub; the client of a UDP tunnel: none", "the chain a host connects by; of a client it leads to a relay");
         take(CHAIN_GROUP: In(chain_group), "chainGroup", "none", "another way to write it");
         take(AUTHER: OneText, "auther", "anyone", "the name of an auther that may admit; hubs, relays and servers only");
         take(AUTHERS: Texts, "authers", "anyone", "names of authers, of which any may admit; hubs, relays and servers only");
-        take(AUTH: In(auth), "auth", "anyone", "one user; counts only without a named auther");
+        take(AUTH: In(auth), "auth", "anyone", "one user; counts only without a named auther. Of a `tap` handler the [cipher and its password](configuration.md#ethernet-tunnels)");
         harmless("in a handler only other services use it; what encrypts is the `tls` of the listener or dialer", "tls");
         take(LIMITER: OneText, "limiter", "none", "the name of a limiter whose rows and questions are about hosts and namespaces; hubs only");
         take(LIMITS: ObjectList(host_limit), "limits", "none", "rtun's own: limits of hosts and namespaces; hubs only");
@@ -187,7 +187,7 @@ objects! {
     }
 
     listener_base, "every listener" {
-        take(TYPE: OneText, "type", "tcp", "`tun` for a host; for a hub `tcp`, `tls`, `ws`, `wss`, `quic`, `grpc`, `h2`, `h2c`, `mtcp`, `mtls`, `mws`, `mwss`");
+        take(TYPE: OneText, "type", "tcp", "`tun` for a host, `tap` for an Ethernet tunnel; for a hub `tcp`, `tls`, `ws`, `wss`, `quic`, `grpc`, `h2`, `h2c`, `mtcp`, `mtls`, `mws`, `mwss`");
         take(TLS: In(listener_tls), "tls", "none", "of types that encrypt");
         metadata();
     }

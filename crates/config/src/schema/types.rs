@@ -49,10 +49,10 @@ impl Types {
 pub static HANDLERS: Types = Types {
     what: "handler",
     unset: "auto",
-    supported: &["router", "tun", "relay", "metrics"],
+    supported: &["router", "tun", "tap", "relay", "metrics"],
     refused: REFUSED_SERVICES,
     elsewhere: "auto dns file forward http http2 http3 masque red redir redirect redu \
-                rtcp rudp serial sni socks socks4 socks4a socks5 ss sshd ssu tap tcp tungo \
+                rtcp rudp serial sni socks socks4 socks4a socks5 ss sshd ssu tcp tungo \
                 tunnel udp unix",
 };
 
@@ -62,10 +62,10 @@ pub static LISTENERS: Types = Types {
     unset: "tcp",
     supported: &[
         "tcp", "tls", "ws", "wss", "quic", "grpc", "h2", "h2c", "mtcp", "mtls", "mws", "mwss",
-        "tun",
+        "tun", "tap",
     ],
     refused: REFUSED,
-    elsewhere: "dns icmp6 red redir redirect redu rtcp rudp runix serial sshd stdio tap tungo unix",
+    elsewhere: "dns icmp6 red redir redirect redu rtcp rudp runix serial sshd stdio tungo unix",
 };
 
 /// The types of connectors.

@@ -1,12 +1,12 @@
 //! The closed list of ways to lose a datagram of a UDP tunnel.
 
-use rtun_proto::{ethernet::ShortFrame, udp_tunnel::DatagramError};
+use rtun_proto::{datagram_cipher::CipherError, ethernet::ShortFrame, udp_tunnel::DatagramError};
 
 /// Why a datagram, or the packet of a device, went nowhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum DatagramDrop {
-    /// Neither a packet nor a message: empty, cut, or of a length that no message has. Look at: the sender, an attack.
+    /// Neither a packet or frame nor a message: empty, cut, or of a length that no message has. Look at: the sender, an attack.
     Malformed,
     /// Longer than its receiver can take. Look at: MTU.
     TooBig,
@@ -18,19 +18,24 @@ pub enum DatagramDrop {
     Spoofed,
     /// Nobody has the destination. Look at: `route`, `routes`, the client that should have it.
     NoRoute,
-    /// Link-local and multicast packets, which stay on their own link. Normal noise.
+    /// Link-local and multicast packets, which stay on their own link; a frame whose destination is where it came from. Normal
+    /// noise.
     Local,
-    /// A register with a wrong passphrase. Look at: the client's passphrase, the auther's user of that address.
+    /// A register with a wrong passphrase; a sender that an admission refuses. Look at: the client's passphrase, the auther's user
+    /// of that address; the admission.
     Auth,
-    /// A register of the server's own address. Look at: the client's `net`.
+    /// A register of the server's own address; a frame from the hardware address of the device. Look at: the client's `net`; a
+    /// loop between networks that are bridged.
     OwnAddress,
-    /// A register of an address that is not in the server's networks, or is nobody's. Look at: the client's `net`, `allow`.
+    /// A register of an address that is not in the server's networks, or is nobody's; a frame from a hardware address that no
+    /// machine has. Look at: the client's `net`, `allow`; an attack.
     BadAddress,
-    /// A register of an address that another client has and keeps. Look at: two clients with one `net`.
+    /// A register of an address that another client has and keeps; a frame of a new client from a hardware address that was
+    /// elsewhere a moment ago. Look at: two clients with one `net` or `mac`.
     Duplicate,
-    /// As many addresses are registered as may be. Look at: an attack.
+    /// As many addresses are registered, or clients known, as may be. Look at: an attack.
     TableFull,
-    /// Registers come too often. Look at: an attack.
+    /// Registers come too often; more copies of frames for all than one batch may have. Look at: an attack, a loop.
     Rate,
     /// It cannot be decrypted. Look at: cipher and password of both ends.
     Undecryptable,
@@ -107,6 +112,15 @@ impl From<DatagramError> for DatagramDrop {
 impl From<ShortFrame> for DatagramDrop {
     fn from(_: ShortFrame) -> Self {
         Self::Malformed
+    }
+}
+
+impl From<CipherError> for DatagramDrop {
+    fn from(error: CipherError) -> Self {
+        match error {
+            CipherError::Short(_) => Self::Malformed,
+            CipherError::Undecryptable => Self::Undecryptable,
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod bridge_model;
 mod forward;
 mod mac_model;
 mod model;

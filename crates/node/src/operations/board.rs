@@ -26,7 +26,9 @@ use crate::{
     hub::{Explained, HubServiceView, Inquiry},
     report::{DescriptorReport, KindReport, NodeStatus, ServiceReport, Tasks},
     runtime::{descriptors::limit, machine::Machine, workers::Workers},
-    udp_tunnel::{RelayServiceView, UdpClientState, UdpServerState},
+    udp_tunnel::{
+        RelayServiceView, TapClientState, TapServerState, UdpClientState, UdpServerState,
+    },
 };
 
 /// The services that run now. Reading it never waits, not even for a configuration that is being applied.
@@ -57,6 +59,8 @@ pub(crate) enum View {
     UdpServer(Arc<UdpServerState>),
     UdpClient(Arc<UdpClientState>),
     Relay(RelayServiceView),
+    TapServer(Arc<TapServerState>),
+    TapClient(Arc<TapClientState>),
 }
 
 impl Default for Board {
@@ -115,7 +119,12 @@ impl Board {
             .iter()
             .filter_map(|Shown { name, view, .. }| match view {
                 View::Hub(hub) => Some((&**name, hub)),
-                View::Host(_) | View::UdpServer(_) | View::UdpClient(_) | View::Relay(_) => None,
+                View::Host(_)
+                | View::UdpServer(_)
+                | View::UdpClient(_)
+                | View::TapServer(_)
+                | View::TapClient(_)
+                | View::Relay(_) => None,
             })
             .collect();
         let chosen = choose_hubs(&hubs, |(name, _)| name, asked.service.as_deref());
@@ -142,7 +151,11 @@ impl Board {
             match view {
                 View::Hub(hub) => lasted.push((name.clone(), hub.lasted())),
                 View::Host(host) => nodes.push((name.clone(), host.nodes())),
-                View::UdpServer(_) | View::UdpClient(_) | View::Relay(_) => {}
+                View::UdpServer(_)
+                | View::UdpClient(_)
+                | View::TapServer(_)
+                | View::TapClient(_)
+                | View::Relay(_) => {}
             }
         }
         MetricsSample { status: self.status_of(reports), totals, lasted, nodes }
@@ -183,6 +196,8 @@ impl View {
             (Self::UdpServer(one), Self::UdpServer(other)) => Arc::ptr_eq(one, other),
             (Self::UdpClient(one), Self::UdpClient(other)) => Arc::ptr_eq(one, other),
             (Self::Relay(one), Self::Relay(other)) => one.is(other),
+            (Self::TapServer(one), Self::TapServer(other)) => Arc::ptr_eq(one, other),
+            (Self::TapClient(one), Self::TapClient(other)) => Arc::ptr_eq(one, other),
             _ => false,
         }
     }
@@ -196,6 +211,8 @@ fn report(shown: &[Shown]) -> Vec<ServiceReport> {
             View::UdpServer(server) => KindReport::UdpServer(Box::new(server.report())),
             View::UdpClient(client) => KindReport::UdpClient(Box::new(client.report())),
             View::Relay(relay) => KindReport::Relay(Box::new(relay.report())),
+            View::TapServer(server) => KindReport::TapServer(Box::new(server.report())),
+            View::TapClient(client) => KindReport::TapClient(Box::new(client.report())),
         };
         ServiceReport { name: name.clone(), kind }
     };
@@ -205,6 +222,11 @@ fn report(shown: &[Shown]) -> Vec<ServiceReport> {
 fn enter(ledger: &mut Ledger, shown: &[Shown], reports: &[ServiceReport]) -> Totals {
     ledger.sample(shown.iter().zip(reports).filter_map(|(shown, report)| match &report.kind {
         KindReport::Hub(hub) => Some((shown.id, &**hub)),
-        _ => None,
+        KindReport::Host(_)
+        | KindReport::UdpServer(_)
+        | KindReport::UdpClient(_)
+        | KindReport::TapServer(_)
+        | KindReport::TapClient(_)
+        | KindReport::Relay(_) => None,
     }))
 }

@@ -1,39 +1,37 @@
 //! A UDP tunnel's client: a device that stays, and a server that it registers at.
 //!
 //! One thread moves all packets: [`uplink`] those of the device, at once and whether the server has answered or not;
-//! [`session`] registers, and moves what the server sends.
+//! [`downlink`] what the server sends.
 
-mod clock;
+mod downlink;
 mod registration;
 mod relayed;
-mod session;
 mod uplink;
 
-use std::{
-    io,
-    net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
-    time::Instant,
-};
+use std::{io, net::IpAddr, sync::Arc};
 
-use arc_swap::ArcSwapOption;
 use rtun_proto::udp_tunnel::encode_register;
 use rtun_settings::UdpClientSettings;
 use rtun_system::tun::{PacketDevice, Tun};
-use rtun_transport::{names::Names, udp::DatagramSocket};
+use rtun_transport::names::Names;
 use tokio_util::sync::CancellationToken;
 
-use self::{registration::ClientRegistration, relayed::RelayPath, session::Registering};
-use super::counters::{DatagramCounters, with_relayed};
+use self::{
+    downlink::Registering,
+    registration::ClientRegistration,
+    relayed::{RelayPath, RelayedState},
+};
+use super::{
+    counters::{DatagramCounters, with_relayed},
+    session::{DialledServer, ServerSession},
+};
 use crate::{
-    counters::Counters,
     device::{
         DeviceError, DeviceHistory, DeviceMaker, DevicePort, DeviceTask, DeviceUser, TunnelPeers,
     },
     dial::{SetupError, address_book},
     hooks::{HookError, HookFacts, Hooks},
-    link::Link,
-    report::{FailureReport, Queued, RelayedReport, TunnelClientReport},
+    report::{Queued, TunnelClientReport},
     runtime::{duties::Duty, machine::Machine, workers::WorkerSlot},
 };
 
@@ -70,38 +68,8 @@ pub(crate) struct UdpClientState {
     history: DeviceHistory,
     sent: DatagramCounters,
     received: DatagramCounters,
-    /// What packets are sent through, while there is one.
-    path: ArcSwapOption<ServerPath>,
-    /// What was sent through relays, and what their queues lost.
-    relayed: Arc<Counters>,
-    story: Mutex<ClientStory>,
-}
-
-/// What packets for the server are sent through.
-enum ServerPath {
-    Socket(ServerSocket),
-    /// A stream to a relay.
-    Relay(Arc<Link>),
-}
-
-/// A socket and where it is connected.
-struct ServerSocket {
-    socket: DatagramSocket,
-    remote: SocketAddr,
-}
-
-#[derive(Default)]
-struct ClientStory {
-    server: Option<String>,
-    remote: Option<SocketAddr>,
-    relay: Option<RelayedReport>,
-    local: Option<SocketAddr>,
-    seen_as: Option<IpAddr>,
-    heard: Option<Instant>,
-    registers: u64,
-    replies: u64,
-    failed: u64,
-    last_error: Option<(String, String, Instant)>,
+    dialled: DialledServer,
+    relayed: RelayedState,
 }
 
 impl UdpClientService {
@@ -139,6 +107,7 @@ impl UdpClientService {
             service: service.to_owned(),
             host: None,
             config: config.device.clone(),
+            ethernet: None,
             peers,
             packets: slot.handle().clone(),
         };
@@ -153,24 +122,27 @@ impl UdpClientService {
             history: DeviceHistory::default(),
             sent: DatagramCounters::default(),
             received: DatagramCounters::default(),
-            path: ArcSwapOption::empty(),
-            relayed: Arc::default(),
-            story: Mutex::default(),
+            dialled: DialledServer::default(),
+            relayed: RelayedState::default(),
         });
         let keeping = DeviceTask::start(maker, made, Arc::clone(&port), Arc::clone(&state));
         let stop = CancellationToken::new();
-        let session = Arc::new(Registering {
-            registration: ClientRegistration {
-                service: service.to_owned(),
-                keepalive: config.keepalive,
-                register,
-                port,
-                state: Arc::clone(&state),
-            },
+        let session = Arc::new(ServerSession {
+            service: service.to_owned(),
             servers: config.servers.clone(),
+            interval: config.keepalive,
             sockets: config.sockets.clone(),
             names,
-            relay,
+            conversation: Registering {
+                registration: ClientRegistration {
+                    service: service.to_owned(),
+                    keepalive: config.keepalive,
+                    register,
+                    port,
+                    state: Arc::clone(&state),
+                },
+                relay,
+            },
         });
         let (task, ended) = (format!("{service}: registering at a server"), stop.clone());
         let registering = machine.duties.keep(slot.handle(), task, move || {
@@ -178,10 +150,13 @@ impl UdpClientService {
             async move {
                 tokio::select! {
                     () = session.run() => {}
-                    () = session.probe() => {}
+                    () = session.conversation.probe() => {}
                     () = ended.cancelled() => {}
                 }
-                session.registration.state.path.store(None);
+                let UdpClientState { dialled, relayed, .. } =
+                    &*session.conversation.registration.state;
+                dialled.socket.store(None);
+                relayed.link.store(None);
             }
         });
         let service = service.to_owned();
@@ -220,41 +195,31 @@ impl UdpClientService {
 impl UdpClientState {
     /// How it goes.
     pub(crate) fn report(&self) -> TunnelClientReport {
-        self.with(|story| TunnelClientReport {
+        self.dialled.with(|story| TunnelClientReport {
             addresses: self.addresses.clone(),
             device: self.device.clone(),
             mtu: self.mtu,
             health: self.history.report(),
             server: story.server.clone(),
             remote: story.remote,
-            relay: story.relay.clone(),
+            relay: self.relayed.relay.load().as_deref().cloned(),
             queued: self.queued(),
             local: story.local,
             seen_as: story.seen_as,
             heard: story.heard.map(|at| at.elapsed()),
-            registers: story.registers,
-            replies: story.replies,
+            registers: story.keepalives,
+            replies: story.answers,
             failed: story.failed,
-            last_error: story.last_error.as_ref().map(|(server, error, when)| FailureReport {
-                hub: server.clone(),
-                error: error.clone(),
-                ago: when.elapsed(),
-            }),
-            sent: with_relayed(self.sent.read(), &self.relayed.read()),
+            last_error: story.failure(),
+            sent: with_relayed(self.sent.read(), &self.relayed.sent.read()),
             received: self.received.read(),
         })
     }
 
     fn queued(&self) -> Queued {
-        let path = self.path.load();
-        let Some(ServerPath::Relay(link)) = path.as_deref() else { return Queued::default() };
+        let Some(link) = self.relayed.link.load_full() else { return Queued::default() };
         let (packets, bytes) = link.queued();
         Queued { packets, bytes: bytes as u64 }
-    }
-
-    /// A poisoned lock still guards a whole story: each change is a few assignments.
-    fn with<T>(&self, look: impl FnOnce(&mut ClientStory) -> T) -> T {
-        look(&mut self.story.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -264,7 +229,7 @@ impl DeviceUser for UdpClientState {
     }
 
     fn is_connected(&self) -> bool {
-        self.with(|story| story.seen_as.is_some())
+        self.dialled.with(|story| story.answered)
     }
 
     async fn carry(self: Arc<Self>, device: Arc<Tun>) -> io::Error {

@@ -107,6 +107,7 @@ impl UdpServerService {
             service: service.to_owned(),
             host: None,
             config: config.device.clone(),
+            ethernet: None,
             peers,
             packets: slot.handle().clone(),
         };

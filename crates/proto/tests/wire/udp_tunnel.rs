@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, fs, net::IpAddr, path::PathBuf};
 
 use rtun_proto::{
+    datagram_cipher::{CipherMethod, DatagramCipher},
     ethernet::{EthernetFrame, MacAddress, ether_type},
     frame::Frames,
     packet::{Packet, PacketError, destination_is_never_routed},
@@ -33,7 +34,7 @@ const PACKETS: [(&str, &str, &str); 5] = [
     ("packet-forged", "9.9.9.9", "192.168.123.2"),
 ];
 const REFUSED: [(&str, usize); 2] = [("refused-length", 37), ("refused-short", 20)];
-/// Read by the tests of ciphers.
+/// Cipher `aes-256-gcm`, password `secret`.
 const ENCRYPTED: &str = "ethernet-encrypted";
 const OTHERS: [&str; 10] = [
     "ethernet-arp-request",
@@ -140,6 +141,27 @@ fn ethernet_frames_are_told_by_their_header() {
     let answer = EthernetFrame::parse(&answer).unwrap();
     assert_eq!(answer.destination(), request.source());
     assert!(answer.source().is_station());
+}
+
+#[test]
+fn a_sealed_frame_opens_and_is_sealed_the_same() {
+    let bytes = fixture(ENCRYPTED);
+    let cipher = DatagramCipher::from_password("AEAD_AES_256_GCM".parse().unwrap(), "secret");
+    let key = hex(
+        "5e be 22 94 ec d0 e0 f0 8e ab 76 90 d2 a6 ee 69 26 ae 5c c8 54 e3 6b 6b df ca 36 68 48 de a6 bb",
+    );
+    assert!(cipher == DatagramCipher::from_key(CipherMethod::Aes256Gcm, &key).unwrap());
+    let mut room = vec![0; bytes.len()];
+    let len = cipher.open(&bytes, &mut room).unwrap();
+    let frame = EthernetFrame::parse(&room[..len]).unwrap();
+    assert_eq!((frame.destination(), frame.ether_type()), (MacAddress::BROADCAST, ether_type::ARP));
+    let asks = (&frame.payload()[14..18], &frame.payload()[24..28]);
+    assert_eq!(asks, (&[192, 168, 124, 2][..], &[192, 168, 124, 1][..]));
+    let mut again = bytes.clone();
+    again[32..32 + len].copy_from_slice(frame.bytes());
+    again[32 + len..].fill(0);
+    cipher.seal(&mut again).unwrap();
+    assert_eq!(again, bytes);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A TUN device of Linux: `/dev/net/tun`, one packet per read and per write.
+//! TUN and TAP devices of Linux: `/dev/net/tun`, one packet or Ethernet frame per read and per write.
 #![allow(unsafe_code)]
 
 use std::ffi::CStr;
@@ -7,6 +7,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
+use rtun_proto::ethernet::MacAddress;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -17,7 +18,10 @@ const CONTROL: &str = "/dev/net/tun";
 /// The name by which the system is asked to choose one.
 const ANY_NAME: &str = "tun%d";
 
-/// A TUN device. It disappears from the system, with its addresses and the routes through it, when
+/// The same for a TAP device.
+const ANY_TAP_NAME: &str = "tap%d";
+
+/// A TUN device, or a TAP device, whose packets are Ethernet frames. It disappears from the system, with its addresses and the routes through it, when
 /// this value is dropped - unless an administrator prepared it as a persistent device, in which
 /// case it stays.
 #[derive(Debug)]
@@ -36,17 +40,32 @@ impl Tun {
     /// Belongs to the network namespace of the calling thread. Must be called within a tokio
     /// runtime.
     pub fn create(config: &TunConfig) -> Result<Tun, TunError> {
-        let wanted = wanted_name(config)?;
+        let wanted = wanted_name(config, ANY_NAME)?;
         let file = open_control()?;
-        let name = attach(&file, wanted, 0).map_err(|source| attach_error(wanted, source))?;
+        let name =
+            attach(&file, wanted, libc::IFF_TUN).map_err(|source| attach_error(wanted, source))?;
+        Self::watch(file, name, config.mtu, Offload::None)
+    }
+
+    /// The same for a TAP device: what it exchanges are Ethernet frames, each of at most the MTU and its header, from and to a
+    /// network card whose hardware address is `address`.
+    pub fn create_ethernet(config: &TunConfig, address: MacAddress) -> Result<Tun, TunError> {
+        let wanted = wanted_name(config, ANY_TAP_NAME)?;
+        let file = open_control()?;
+        let name =
+            attach(&file, wanted, libc::IFF_TAP).map_err(|source| attach_error(wanted, source))?;
+        set_address(&file, address).map_err(|source| TunError::System {
+            action: format!("giving {name} the hardware address {address}"),
+            source,
+        })?;
         Self::watch(file, name, config.mtu, Offload::None)
     }
 
     /// The same, with as much [`Offload`] as the kernel has; [`PacketDevice::offload`] tells how much.
     pub fn create_offloading(config: &TunConfig) -> Result<Tun, TunError> {
-        let wanted = wanted_name(config)?;
+        let wanted = wanted_name(config, ANY_NAME)?;
         let file = open_control()?;
-        match attach(&file, wanted, libc::IFF_VNET_HDR) {
+        match attach(&file, wanted, libc::IFF_TUN | libc::IFF_VNET_HDR) {
             Ok(name) => match offload(&file) {
                 Offload::None => {}
                 offload => return Self::watch(file, name, config.mtu, offload),
@@ -139,15 +158,14 @@ fn open_control() -> Result<File, TunError> {
         })
 }
 
-fn wanted_name(config: &TunConfig) -> Result<&str, TunError> {
+fn wanted_name<'a>(config: &'a TunConfig, any: &'a str) -> Result<&'a str, TunError> {
     match &config.name {
         Some(name) => check_name(name).map(|()| name.as_str()),
-        None => Ok(ANY_NAME),
+        None => Ok(any),
     }
 }
 
-/// Binds the opened control device to the interface `wanted`, with `flags` besides those every device has, and answers
-/// its final name.
+/// Binds the opened control device to the interface `wanted`, of the kind that `flags` say, and answers its final name.
 fn attach(file: &File, wanted: &str, flags: libc::c_int) -> io::Result<String> {
     debug_assert!(wanted.len() <= NAME_MAX);
     // SAFETY: `ifreq` is plain old data for which all zeroes is a valid value.
@@ -155,7 +173,7 @@ fn attach(file: &File, wanted: &str, flags: libc::c_int) -> io::Result<String> {
     for (slot, byte) in request.ifr_name.iter_mut().take(NAME_MAX).zip(wanted.bytes()) {
         *slot = byte.cast_signed();
     }
-    request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI | flags) as libc::c_short;
+    request.ifr_ifru.ifru_flags = (libc::IFF_NO_PI | flags) as libc::c_short;
     // SAFETY: TUNSETIFF reads and writes one `ifreq`; the pointer is to one that lives across the
     // call, and the descriptor is open because `file` is borrowed.
     let answer = unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw mut request) };
@@ -166,6 +184,23 @@ fn attach(file: &File, wanted: &str, flags: libc::c_int) -> io::Result<String> {
     // before the call and is never written by it.
     let name = unsafe { CStr::from_ptr(request.ifr_name.as_ptr()) };
     Ok(name.to_string_lossy().into_owned())
+}
+
+/// Gives the device of this descriptor a hardware address.
+fn set_address(file: &File, address: MacAddress) -> io::Result<()> {
+    // SAFETY: `ifreq` is plain old data for which all zeroes is a valid value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    let mut hardware = libc::sockaddr { sa_family: libc::ARPHRD_ETHER, sa_data: [0; 14] };
+    for (slot, byte) in hardware.sa_data.iter_mut().zip(address.octets()) {
+        *slot = byte.cast_signed();
+    }
+    request.ifr_ifru.ifru_hwaddr = hardware;
+    // SAFETY: SIOCSIFHWADDR reads one `ifreq`; the pointer is to one that lives across the call, and the descriptor, which says
+    // whose address it is, is open because `file` is borrowed.
+    if unsafe { libc::ioctl(file.as_raw_fd(), libc::SIOCSIFHWADDR, &raw const request) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }
 
 /// Has the kernel leave to us what it leaves to network cards, as much as it can.

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use rtun_node::{
-    DatagramTraffic, RegisteredReport, RelayReport, TunnelClientReport, TunnelServerReport,
+    DatagramTraffic, RegisteredReport, RelayReport, TapClientReport, TapPeerReport,
+    TapServerReport, TunnelClientReport, TunnelServerReport,
 };
 
 use super::{
@@ -85,6 +86,90 @@ impl Look<'_> {
         text += &table("  ", "ll", facts);
         text
     }
+
+    pub(super) fn tap_server(&self, name: &str, report: &TapServerReport) -> String {
+        let TapServerReport { listen, device, mac, mtu, clients, sent, received, .. } = report;
+        let mut text = format!(
+            "{}   listens on udp {listen}, device {} ({}), MTU {mtu}\n",
+            self.bold(&format!("Ethernet tunnel server {name}")),
+            printable(device),
+            printable(mac)
+        );
+        let mut facts = vec![
+            fact("cipher", self.cipher(report.cipher.as_deref())),
+            fact("clients", format!("{} known", clients.len())),
+        ];
+        facts.extend(health(&report.health));
+        for (label, traffic) in [("sent", sent), ("received", received)] {
+            facts.extend(passed(label, traffic));
+        }
+        text += &table("  ", "ll", facts);
+        if clients.is_empty() {
+            return text;
+        }
+        let titles = ["FROM", "SINCE", "HEARD", "IN", "OUT", "ADDRESSES"];
+        let mut rows = vec![titles.map(str::to_owned).to_vec()];
+        rows.extend(clients.iter().take(SHOWN).map(peer_row));
+        text + &table("    ", "lrrrrl", rows) + &more(clients.len(), "clients", "    ")
+    }
+
+    pub(super) fn tap_client(&self, name: &str, report: &TapClientReport) -> String {
+        let TapClientReport { device, mac, mtu, server, last_error, failed, .. } = report;
+        let mut text = format!(
+            "{}   device {} ({}), MTU {mtu}\n",
+            self.bold(&format!("Ethernet tunnel client {name}")),
+            printable(device),
+            printable(mac)
+        );
+        let (server, remote) = match server {
+            Some((server, remote)) => (printable(server), format!(" ({remote})")),
+            None => ("none yet".to_owned(), String::new()),
+        };
+        let answer = match report.heard {
+            Some(heard) if report.answered => format!(", heard {} ago", duration(heard)),
+            _ => format!(": {}", self.paint("31", "no answer")),
+        };
+        let mut facts = vec![
+            fact("cipher", self.cipher(report.cipher.as_deref())),
+            fact("server", format!("{server}{remote}{answer}; {failed} connections given up")),
+        ];
+        if let Some(local) = report.local {
+            facts.push(fact("from", local.to_string()));
+        }
+        facts.extend(health(&report.health));
+        if let Some(error) = last_error {
+            let (what, hub, ago) =
+                (printable(&error.error), printable(&error.hub), duration(error.ago));
+            facts.push(fact("last failure", format!("{ago} ago, {hub}: {what}")));
+        }
+        for (label, traffic) in [("sent", &report.sent), ("received", &report.received)] {
+            facts.extend(passed(label, traffic));
+        }
+        text += &table("  ", "ll", facts);
+        text
+    }
+
+    fn cipher(&self, method: Option<&str>) -> String {
+        method.map_or_else(|| self.paint("31", "none: clear text"), printable)
+    }
+}
+
+/// How many hardware addresses of a client are shown.
+const MACS: usize = 4;
+
+fn peer_row(client: &TapPeerReport) -> Vec<String> {
+    let mut macs: Vec<String> = client.macs.iter().take(MACS).map(|mac| printable(mac)).collect();
+    if client.macs.len() > MACS {
+        macs.push(format!("and {} more", client.macs.len() - MACS));
+    }
+    vec![
+        client.outer.to_string(),
+        duration(client.since),
+        duration(client.heard),
+        count(client.packets_in as f64),
+        count(client.packets_out as f64),
+        macs.join(" "),
+    ]
 }
 
 impl Look<'_> {

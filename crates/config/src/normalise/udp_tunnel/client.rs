@@ -124,7 +124,7 @@ fn relay(at: &Cursor<'_>, handler: &Cursor<'_>, context: &Context<'_>) -> Option
 }
 
 /// The addresses of the forwarder's nodes; at least one unless an error was reported.
-fn servers(at: &Cursor<'_>, through_relay: bool, context: &Context<'_>) -> Vec<String> {
+pub(super) fn servers(at: &Cursor<'_>, through_relay: bool, context: &Context<'_>) -> Vec<String> {
     let forwarder = at.object(&service::FORWARDER);
     selector::of(&forwarder.object(&forwarder::SELECTOR));
     if let Some(hop) = forwarder.filled(&forwarder::HOP) {

@@ -26,13 +26,7 @@ pub(in crate::normalise) fn read(
 ) -> Option<UdpServerSettings> {
     let handler = at.get(&service::HANDLER)?;
     let listener = at.get(&service::LISTENER)?;
-    let addr_at = at.filled(&service::ADDR)?;
-    let addr = addr_at.read()?;
-    if let Err(error) = address::check(&addr) {
-        let message = format!("{} is no address to listen on: {error}", quote(&addr));
-        let help = "write for example :8421, 192.0.2.1:8421 or [2001:db8::1]:8421";
-        return addr_at.refuse(message, help);
-    }
+    let (addr, addr_at) = listen_address(at)?;
     without_effect(at, &handler);
     let device = tunnel_device(at, &listener);
     let authers = access::authers(&handler, context);
@@ -54,6 +48,18 @@ pub(in crate::normalise) fn read(
         },
         device,
     })
+}
+
+/// Where a server listens, and where that is written; `None` after an error was reported, or without one.
+pub(super) fn listen_address<'a>(at: &Cursor<'a>) -> Option<(String, At<'a>)> {
+    let addr_at = at.filled(&service::ADDR)?;
+    let addr = addr_at.read()?;
+    if let Err(error) = address::check(&addr) {
+        let message = format!("{} is no address to listen on: {error}", quote(&addr));
+        let help = "write for example :8421, 192.0.2.1:8421 or [2001:db8::1]:8421";
+        return addr_at.refuse(message, help);
+    }
+    Some((addr, addr_at.at.clone()))
 }
 
 /// What is for clients, hubs and hosts only.
@@ -108,7 +114,7 @@ fn router(listener: &Cursor<'_>, context: &Context<'_>) -> Option<Named<Route>> 
 }
 
 /// Refuses admissions that are not of addresses alone, which need no lookup.
-fn check_admissions(at: &Cursor<'_>, admissions: &[AdmissionSettings]) {
+pub(super) fn check_admissions(at: &Cursor<'_>, admissions: &[AdmissionSettings]) {
     for AdmissionSettings { matchers, .. } in admissions {
         let has_names = matchers.inline().any(|matcher| matches!(matcher, Matcher::Name(_)));
         if !matchers.is_all_inline() || has_names {

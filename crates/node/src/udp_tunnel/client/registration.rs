@@ -1,17 +1,12 @@
 //! What a client registers, and what it notes of what its server sends.
 
-use std::{
-    fmt,
-    net::IpAddr,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use rtun_core::udp_tunnel::DatagramDrop;
 use rtun_proto::udp_tunnel::FromServer;
 use tracing::info;
 
-use super::{super::delivery::DeviceBatch, UdpClientState, clock::KeepaliveClock};
+use super::{super::delivery::DeviceBatch, UdpClientState};
 use crate::device::DevicePort;
 
 /// What a client registers, and how often.
@@ -31,13 +26,6 @@ pub(super) struct ArrivedDatagrams {
     bytes: u64,
     /// The last reply to a register: the address that the server sees.
     reply: Option<IpAddr>,
-}
-
-/// Why a connection is given up.
-pub(super) struct ConnectionEnd {
-    pub(super) why: String,
-    /// Whether the server had answered.
-    pub(super) answered: bool,
 }
 
 impl ClientRegistration {
@@ -61,30 +49,21 @@ impl ClientRegistration {
         arrived.bytes += datagram.len() as u64;
     }
 
-    /// Notes what has arrived from the server, which is reached at or through `remote`.
+    /// Notes what has arrived from the server, which is reached at or through `remote`; whether a reply was among it.
     pub(super) fn note(
         &self,
         server: &str,
         remote: &dyn fmt::Display,
         arrived: &ArrivedDatagrams,
-        clock: &mut KeepaliveClock,
-    ) {
+    ) -> bool {
         let ArrivedDatagrams { packets, bytes, reply } = *arrived;
         self.state.received.count_in(packets, bytes);
-        let before = self.state.with(|story| {
-            story.heard = Some(Instant::now());
-            story.replies += u64::from(reply.is_some());
-            match reply {
-                Some(_) => std::mem::replace(&mut story.seen_as, reply),
-                None => story.seen_as,
-            }
-        });
-        if let Some(outer) = reply {
-            clock.is_answered();
-            if before != reply {
-                let service = &self.service;
-                info!(service, server, remote = %remote, "registered; the server sees us as {outer}");
-            }
+        let Some(outer) = reply else { return false };
+        let before = self.state.dialled.with(|story| story.seen_as.replace(outer));
+        if before != reply {
+            let service = &self.service;
+            info!(service, server, remote = %remote, "registered; the server sees us as {outer}");
         }
+        true
     }
 }

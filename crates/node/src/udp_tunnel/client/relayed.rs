@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwapOption;
 use rtun_core::LossWatch;
 use rtun_proto::{
     frame::{FrameBuffer, Frames, write_frame},
@@ -19,12 +20,15 @@ use rtun_transport::names::Names;
 use tokio::time::timeout;
 
 use super::{
-    super::delivery::DeviceBatch,
-    ServerPath,
-    clock::{KeepaliveClock, until},
-    registration::{ArrivedDatagrams, ClientRegistration, ConnectionEnd},
+    super::{
+        clock::{KeepaliveClock, until},
+        delivery::DeviceBatch,
+        session::ConnectionEnd,
+    },
+    registration::{ArrivedDatagrams, ClientRegistration},
 };
 use crate::{
+    counters::Counters,
     dial::{HubConnection, HubTarget, Hubs, SetupError, Wire},
     link::{EndReason, Link, Receiver},
     report::RelayedReport,
@@ -39,6 +43,17 @@ const QUEUE_BUDGET: usize = 256 * 1024 * 1024;
 
 /// The number of the only sender of packets to a relay.
 const ITSELF: u64 = 0;
+
+/// How it goes through relays. Keeps no connection.
+#[derive(Default)]
+pub(super) struct RelayedState {
+    /// The stream that packets are sent through, while there is one.
+    pub(super) link: ArcSwapOption<Link>,
+    /// What was sent through relays, and what their queues lost.
+    pub(super) sent: Arc<Counters>,
+    /// The last relay that was connected.
+    pub(super) relay: ArcSwapOption<RelayedReport>,
+}
 
 /// The relays that lead to a client's servers.
 pub(super) struct RelayPath {
@@ -68,7 +83,7 @@ impl RelayPath {
         let Self { hubs, dial_timeout } = self;
         let node = hubs.choice.choose();
         let relay = &hubs.nodes[node];
-        client.state.path.store(None);
+        client.state.relayed.link.store(None);
         let end = match relay.endpoints.connect(hubs.dial_context(), *dial_timeout).await {
             Ok(connection) => self.serve_on(client, server, relay, connection).await,
             Err(error) => ConnectionEnd { why: error.to_string(), answered: false },
@@ -106,15 +121,15 @@ impl RelayPath {
             return ConnectionEnd { why, answered: false };
         }
         clock.registers(Instant::now());
-        let link = Link::new(stream, &Budget::new(QUEUE_BUDGET), Arc::clone(&state.relayed));
+        let link = Link::new(stream, &Budget::new(QUEUE_BUDGET), Arc::clone(&state.relayed.sent));
         link.open();
         let link = Arc::new(link);
-        state.path.store(Some(Arc::new(ServerPath::Relay(Arc::clone(&link)))));
-        state.with(|story| {
-            story.registers += 1;
+        state.relayed.link.store(Some(Arc::clone(&link)));
+        let connected = RelayedReport { relay: relay.config.addr.clone(), transport };
+        state.relayed.relay.store(Some(Arc::new(connected)));
+        state.dialled.with(|story| {
+            story.keepalives += 1;
             story.server = Some(server.to_owned());
-            let relay = relay.config.addr.clone();
-            story.relay = Some(RelayedReport { relay, transport });
         });
         let shared = RelayedStream {
             client,
@@ -146,7 +161,7 @@ impl RelayPath {
             }
         };
         link.end(EndReason::Shutdown);
-        state.path.store(None);
+        state.relayed.link.store(None);
         let why = gone.unwrap_or_else(|| shared.cause());
         let answered = shared.clock().answered;
         link.farewell().await;
@@ -186,7 +201,7 @@ impl RelayedStream<'_> {
                 }
                 if clock.is_due(now) {
                     clock.registers(now);
-                    self.client.state.with(|story| story.registers += 1);
+                    self.client.state.dialled.with(|story| story.keepalives += 1);
                     // One that does not go is one that is lost.
                     self.link.send_answer(register);
                 }
@@ -272,9 +287,13 @@ impl RelayDownlink<'_> {
             client.sort(frame.payload, start, delivery, &mut arrived);
         }
         if any {
+            let answered = client.note(server, relay, &arrived);
+            client.state.dialled.heard(answered);
             let mut clock = shared.clock();
             clock.hears(Instant::now());
-            client.note(server, relay, &arrived, &mut clock);
+            if answered {
+                clock.is_answered();
+            }
         }
         delivery.deliver(bytes, &*client.port, &client.state.received);
         frames.consumed()

@@ -1,6 +1,6 @@
 //! The packets of a client's device: all to its server.
 
-use std::io;
+use std::{io, sync::Arc};
 
 use rtun_core::udp_tunnel::DatagramDrop;
 use rtun_proto::{
@@ -13,11 +13,27 @@ use super::{
     super::{
         gather::{DatagramDestination, SendBatch},
         reader::{CUT, DeviceRead, DeviceReader},
+        session::ServerSocket,
     },
-    ServerPath, UdpClientState,
+    UdpClientState,
     relayed::send_frames,
 };
-use crate::link::ReadTurns;
+use crate::link::{Link, ReadTurns};
+
+/// What packets for the server are sent through.
+enum ServerPath {
+    Socket(Arc<ServerSocket>),
+    /// A stream to a relay.
+    Relay(Arc<Link>),
+}
+
+impl ServerPath {
+    /// What there is now.
+    fn of(state: &UdpClientState) -> Option<Self> {
+        let link = state.relayed.link.load_full().map(Self::Relay);
+        link.or_else(|| state.dialled.socket.load_full().map(Self::Socket))
+    }
+}
 
 /// Moves packets until the device fails. Without a server they are taken and dropped, so that none is delivered long after it was
 /// sent.
@@ -28,12 +44,12 @@ pub(super) async fn run<D: PacketDevice>(state: &UdpClientState, device: &D) -> 
         if let Err(error) = device.readable().await {
             return error;
         }
-        let connected = state.path.load_full();
+        let connected = ServerPath::of(state);
         gather.begin();
-        if let Err(error) = fill(state, connected.as_deref(), device, &mut reader, &mut gather) {
+        if let Err(error) = fill(state, connected.as_ref(), device, &mut reader, &mut gather) {
             return error;
         }
-        match connected.as_deref() {
+        match &connected {
             Some(ServerPath::Socket(server)) => {
                 gather.outgoings.send(gather.buffer(), &server.socket, &state.sent).await;
             }

@@ -9,7 +9,7 @@ use rtun_core::{
 use rtun_proto::relay::{AddrFeature, Request};
 use rtun_settings::{Named, RelayRules, User};
 
-use super::super::lists::{address_lists, admits, inline};
+use super::super::access::{admissions, admits, inline};
 
 /// What a relay decides by.
 pub(super) struct CompiledRelay {
@@ -46,7 +46,7 @@ impl CompiledRelay {
         Self {
             targets: rules.targets.clone(),
             authers: rules.authers.as_ref().map(|them| them.iter().map(credentials).collect()),
-            admissions: address_lists(&rules.admissions),
+            admissions: admissions(&rules.admissions),
         }
     }
 

@@ -23,8 +23,8 @@ use tracing::{info, warn};
 
 use super::{
     super::{
+        access::{admissions, admits, inline},
         gather::DatagramDestination,
-        lists::{address_lists, admits, inline},
     },
     refusals::RegisterRefusals,
 };
@@ -72,7 +72,7 @@ impl ServerDecisions {
             },
             refusals: RegisterRefusals::default(),
             authers: authers(rules),
-            admissions: address_lists(&rules.admissions),
+            admissions: admissions(&rules.admissions),
         }
     }
 
@@ -81,7 +81,7 @@ impl ServerDecisions {
         self.routing.rules = AddressRules::new(own, &rules.allowed);
         self.routing.routes = routes(rules);
         self.authers = authers(rules);
-        self.admissions = address_lists(&rules.admissions);
+        self.admissions = admissions(&rules.admissions);
         let Self { routing, authers, admissions, .. } = self;
         let TunnelRouting { rules, clients, .. } = routing;
         clients.keep_only(|client| {

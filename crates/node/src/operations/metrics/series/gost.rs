@@ -86,6 +86,8 @@ fn transferred_in(kind: &KindReport) -> u64 {
         KindReport::UdpServer(server) => server.received.bytes_in + server.sent.bytes_in,
         KindReport::UdpClient(client) => client.sent.bytes_in,
         KindReport::Relay(relay) => relay.received.bytes_in,
+        KindReport::TapServer(server) => server.received.bytes_in + server.sent.bytes_in,
+        KindReport::TapClient(client) => client.sent.bytes_in,
     }
 }
 
@@ -96,6 +98,8 @@ fn transferred_out(kind: &KindReport) -> u64 {
         KindReport::UdpServer(server) => server.received.bytes_out + server.sent.bytes_out,
         KindReport::UdpClient(client) => client.received.bytes_out,
         KindReport::Relay(relay) => relay.sent.bytes_out,
+        KindReport::TapServer(server) => server.received.bytes_out + server.sent.bytes_out,
+        KindReport::TapClient(client) => client.received.bytes_out,
     }
 }
 
@@ -106,8 +110,9 @@ fn errors(kind: &KindReport) -> u64 {
             hub.all_refused() + ended.map(|(_, happened)| happened.count).sum::<u64>()
         }
         KindReport::Host(device) => device.failed,
-        KindReport::UdpServer(_) => 0,
+        KindReport::UdpServer(_) | KindReport::TapServer(_) => 0,
         KindReport::UdpClient(client) => client.failed,
         KindReport::Relay(relay) => relay.refused.values().map(|happened| happened.count).sum(),
+        KindReport::TapClient(client) => client.failed,
     }
 }

@@ -1,12 +1,17 @@
-//! Lists of the configuration that decide about clients: they are in the configuration itself.
+//! Who may send to a server, or connect to a relay, at all, by where it comes from.
 
 use std::net::IpAddr;
 
 use rtun_core::AddressList;
 use rtun_settings::{AdmissionSettings, Matcher, Named, Provider};
 
-/// From where clients may come.
-pub(super) fn address_lists(admissions: &[AdmissionSettings]) -> Vec<AddressList> {
+/// Whether each list admits the outer address.
+pub(super) fn admits(admissions: &[AddressList], outer: IpAddr) -> bool {
+    admissions.iter().all(|list| list.admits(outer))
+}
+
+/// The lists of a configuration: of a UDP tunnel's only addresses count.
+pub(super) fn admissions(settings: &[AdmissionSettings]) -> Vec<AddressList> {
     let list = |admission: &AdmissionSettings| {
         let prefixes = inline(&admission.matchers).filter_map(|matcher| match matcher {
             Matcher::Prefix(prefix) => Some(*prefix),
@@ -14,15 +19,10 @@ pub(super) fn address_lists(admissions: &[AdmissionSettings]) -> Vec<AddressList
         });
         AddressList::new(prefixes, admission.whitelist)
     };
-    admissions.iter().map(list).collect()
+    settings.iter().map(list).collect()
 }
 
-/// Whether each list admits the address.
-pub(super) fn admits(lists: &[AddressList], address: IpAddr) -> bool {
-    lists.iter().all(|list| list.admits(address))
-}
-
-/// The rows that are in the configuration.
+/// What stands in the configuration itself; of a UDP tunnel's nothing is elsewhere.
 pub(super) fn inline<T>(list: &Named<T>) -> impl Iterator<Item = &T> {
     let rows = match &list.provider {
         Provider::Rows(rows) => &rows.inline[..],

@@ -1,4 +1,4 @@
-//! When a client registers, and when its server counts as gone.
+//! When a client says that it is there, and when its server counts as gone.
 
 use std::time::{Duration, Instant};
 

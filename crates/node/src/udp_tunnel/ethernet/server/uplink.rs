@@ -1,0 +1,78 @@
+//! The frames of the server's device: each to the client that its destination is behind, or to all.
+
+use std::{io, net::SocketAddr, time::Instant};
+
+use rtun_core::udp_tunnel::{BridgePort, DatagramDrop, FrameTarget};
+use rtun_proto::ethernet::EthernetFrame;
+use rtun_system::tun::PacketDevice;
+
+use super::{
+    super::frames::{FrameGather, FrameRead},
+    SwitchPaths, Switching,
+};
+use crate::link::ReadTurns;
+
+/// Moves frames until the device fails.
+pub(super) async fn run<D: PacketDevice>(paths: &SwitchPaths, device: &D) -> io::Error {
+    let (mut gather, mut turns) = (FrameGather::new(), ReadTurns::default());
+    let mut targets = Vec::new();
+    loop {
+        if let Err(error) = device.readable().await {
+            return error;
+        }
+        gather.begin();
+        if let Err(error) = fill(paths, device, &mut gather, &mut targets) {
+            return error;
+        }
+        gather.outgoings.send(gather.buffer(), &paths.socket, &paths.state.sent).await;
+        turns.after_read().await;
+    }
+}
+
+/// Takes frames from the device until it has none or there are enough.
+fn fill<D: PacketDevice>(
+    paths: &SwitchPaths,
+    device: &D,
+    gather: &mut FrameGather,
+    targets: &mut Vec<SocketAddr>,
+) -> io::Result<()> {
+    let SwitchPaths { state, .. } = paths;
+    let (counters, sealing) = (&state.sent, &state.sealing);
+    let now = Instant::now();
+    let mut switching = state.switching();
+    while !gather.is_full() {
+        let at = match gather.take(device, sealing, counters)? {
+            FrameRead::Nothing => break,
+            FrameRead::Nonsense => continue,
+            FrameRead::Frame(at) => at,
+        };
+        let judged = judge(&mut switching, &gather.buffer()[at.clone()], targets, now);
+        let sent = judged.and_then(|()| {
+            let len = at.len();
+            let to = targets.drain(..).filter_map(|peer| switching.towards(peer, len));
+            gather.push(at, to, sealing)
+        });
+        if let Err(reason) = sent {
+            counters.count_drops(reason, 1);
+        }
+    }
+    Ok(())
+}
+
+/// Finds out to whom a frame goes.
+fn judge(
+    switching: &mut Switching,
+    frame: &[u8],
+    targets: &mut Vec<SocketAddr>,
+    now: Instant,
+) -> Result<(), DatagramDrop> {
+    let frame = EthernetFrame::parse(frame)?;
+    let from = BridgePort::Device;
+    targets.clear();
+    match switching.bridge.forward(from, &frame, now)? {
+        FrameTarget::Port(BridgePort::Peer(peer)) => targets.push(peer),
+        FrameTarget::Flood => targets.extend(switching.bridge.others(from)),
+        FrameTarget::Port(BridgePort::Device) | FrameTarget::Echo => {}
+    }
+    Ok(())
+}
