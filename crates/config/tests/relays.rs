@@ -141,3 +141,57 @@ admissions:
     assert_eq!(relay.listeners().count(), 2);
     assert_eq!(relay.rules.admissions.len(), 1);
 }
+
+#[test]
+fn limits_are_refused_where_nothing_would_be_limited() {
+    for (service, handler, what) in [
+        ("relay", "relay", "a relay"),
+        ("tap", "tap, auth: {username: aes-256-gcm, password: p}", "an Ethernet tunnel"),
+    ] {
+        let listener = match service {
+            "tap" => "{type: tap, metadata: {net: 10.2.0.1/24}}",
+            _ => "{type: tls}",
+        };
+        let text = format!(
+            "
+services:
+- name: server
+  addr: 127.0.0.1:8421
+  handler: {{type: tun}}
+  listener: {{type: tun, metadata: {{net: 10.1.0.1/24}}}}
+- name: limited
+  addr: 127.0.0.1:8443
+  limiter: slow
+  climiter: few
+  rlimiter: rare
+  quotas: [monthly]
+  handler: {{type: {handler}, limiter: slow}}
+  listener: {listener}
+limiters: [{{name: slow, limits: ['$ 1MB']}}]
+climiters: [{{name: few, limits: ['$ 10']}}]
+rlimiters: [{{name: rare, limits: ['$ 10']}}]
+quotas: [{{name: monthly, limit: 1GB}}]
+"
+        );
+        let outcome = load_text("a", &text, false, Profile::Compat);
+        assert!(outcome.config.is_none(), "{what}");
+        let refused = format!("is not supported on {what}: nothing would be limited");
+        let count = outcome.findings.iter().filter(|it| it.to_string().contains(&refused)).count();
+        assert_eq!(count, 5, "{what}: {:?}", outcome.findings);
+    }
+}
+
+#[test]
+fn with_only_tunnels_a_relay_stays_that_leads_to_a_server() {
+    let runs = |arguments: &[&str]| {
+        let outcome = run(arguments);
+        model(&outcome).services.len()
+    };
+    let (relay, hub) = ("relay+wss://u:p@127.0.0.1:8443", "router://127.0.0.1:8444");
+    assert_eq!(runs(&["--only-tunnels", "-L", SERVER, "-L", relay]), 2);
+    let fixed = format!("{relay}/127.0.0.1:8421");
+    assert_eq!(runs(&["--only-tunnels", "-L", hub, "-L", &fixed]), 2);
+    assert_eq!(runs(&["--only-tunnels", "-L", hub, "-L", relay]), 1);
+    let elsewhere = format!("{relay}/192.0.2.1:8421");
+    assert_eq!(runs(&["--only-tunnels", "-L", hub, "-L", &elsewhere]), 1);
+}
