@@ -238,6 +238,32 @@ fn a_pre_up_that_fails_keeps_the_service_from_starting() {
 }
 
 #[test]
+fn a_relay_has_hooks_too() {
+    let Some(scene) = Scene::new() else { return };
+    let world = &scene.world;
+    let config = format!(
+        "services:
+- name: service-0
+  addr: :8443
+{}  handler: {{type: relay}}
+  listener: {{type: tcp}}
+  forwarder: {{nodes: [{{name: server, addr: \"127.0.0.1:8421\"}}]}}
+",
+        scene.hooks("")
+    );
+    let relay = world.host(&world.hub, &config);
+    relay.wait_for("relay listens");
+    relay.wait_for_nth("hook output", 2);
+    relay.stop();
+    let facts = "service-0   [::]:8443";
+    let expected = ["preUp", "postUp", "preDown", "postDown"].map(|hook| {
+        let listens = i32::from(hook != "postDown");
+        format!("{hook} listens={listens} device=0 | {hook} {facts}")
+    });
+    assert_eq!(scene.trace(), expected);
+}
+
+#[test]
 fn failures_of_other_hooks_are_logged_and_shown() {
     let Some(scene) = Scene::new() else { return };
     let world = &scene.world;
