@@ -46,4 +46,4 @@ pub use runtime::{
     hook_failures::HookReport,
     surroundings::{Surroundings, Twin, TwinListener},
 };
-pub use udp_tunnel::{RelayError, TapClientError, TapServerError, UdpClientError, UdpServerError};
+pub use udp_tunnel::{RelayError, TunnelClientError, TunnelDeviceError, TunnelServerError};

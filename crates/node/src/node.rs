@@ -19,9 +19,9 @@ use crate::{
     quotas::{QuotaBook, QuotaError},
     runtime::{machine::Machine, surroundings::Surroundings, workers::Workers},
     udp_tunnel::{
-        RelayError, RelayService, TapClientError, TapClientService, TapServerError,
-        TapServerService, UdpClientError, UdpClientService, UdpServerError, UdpServerService,
-        differ_in_admissions_only, differ_in_rules_only, listen_alike,
+        RelayError, RelayService, TapClientService, TapServerService, TunnelClientError,
+        TunnelServerError, UdpClientService, UdpServerService, differ_in_admissions_only,
+        differ_in_rules_only, listen_alike,
     },
 };
 
@@ -96,21 +96,15 @@ pub enum ServiceError {
     /// A host cannot be started.
     #[error(transparent)]
     Host(#[from] HostError),
-    /// The server of a UDP tunnel cannot be started.
+    /// The server of a UDP or Ethernet tunnel cannot be started.
     #[error(transparent)]
-    UdpServer(#[from] UdpServerError),
-    /// The client of a UDP tunnel cannot be started.
+    TunnelServer(#[from] TunnelServerError),
+    /// The client of a UDP or Ethernet tunnel cannot be started.
     #[error(transparent)]
-    UdpClient(#[from] UdpClientError),
+    TunnelClient(#[from] TunnelClientError),
     /// A relay cannot be started.
     #[error(transparent)]
     Relay(#[from] RelayError),
-    /// The server of an Ethernet tunnel cannot be started.
-    #[error(transparent)]
-    TapServer(#[from] TapServerError),
-    /// The client of an Ethernet tunnel cannot be started.
-    #[error(transparent)]
-    TapClient(#[from] TapClientError),
 }
 
 impl Node {

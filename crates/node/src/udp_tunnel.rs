@@ -17,14 +17,9 @@ mod gather;
 mod reader;
 mod relay;
 mod server;
+mod service;
 mod session;
 
-pub use self::{
-    client::UdpClientError,
-    ethernet::{TapClientError, TapServerError},
-    relay::RelayError,
-    server::UdpServerError,
-};
 pub(crate) use self::{
     client::{UdpClientService, UdpClientState},
     ethernet::{
@@ -33,4 +28,8 @@ pub(crate) use self::{
     },
     relay::{RelayService, RelayServiceView, listen_alike},
     server::{UdpServerService, UdpServerState, differ_in_rules_only},
+};
+pub use self::{
+    relay::RelayError,
+    service::{TunnelClientError, TunnelDeviceError, TunnelServerError},
 };

@@ -23,42 +23,19 @@ use self::{
 };
 use super::{
     counters::{DatagramCounters, with_relayed},
+    service::{TunnelClientError, TunnelDevice, TunnelService},
     session::{DialledServer, ServerSession},
 };
 use crate::{
-    device::{
-        DeviceError, DeviceHistory, DeviceMaker, DevicePort, DeviceTask, DeviceUser, TunnelPeers,
-    },
-    dial::{SetupError, address_book},
-    hooks::{HookError, HookFacts, Hooks},
+    device::{DeviceHistory, DeviceUser, TunnelPeers},
+    dial::address_book,
+    hooks::Hooks,
     report::{Queued, TunnelClientReport},
-    runtime::{duties::Duty, machine::Machine, workers::WorkerSlot},
+    runtime::{machine::Machine, workers::WorkerSlot},
 };
 
-/// A client of a UDP tunnel cannot be started.
-#[derive(Debug, thiserror::Error)]
-pub enum UdpClientError {
-    /// Its device cannot be made or set up.
-    #[error(transparent)]
-    Device(#[from] DeviceError),
-    /// A relay or a proxy cannot be used as configured.
-    #[error(transparent)]
-    Relay(#[from] SetupError),
-    /// A command that has to succeed first has failed.
-    #[error(transparent)]
-    Hook(#[from] HookError),
-}
-
 /// A running client.
-pub(crate) struct UdpClientService {
-    service: String,
-    state: Arc<UdpClientState>,
-    facts: HookFacts,
-    stop: CancellationToken,
-    registering: Duty,
-    keeping: DeviceTask,
-    _slot: WorkerSlot,
-}
+pub(crate) type UdpClientService = TunnelService<UdpClientState>;
 
 /// How a client goes, for reports. Keeps no device.
 pub(crate) struct UdpClientState {
@@ -80,7 +57,7 @@ impl UdpClientService {
         hooks: Hooks<'_>,
         machine: &Machine,
         slot: WorkerSlot,
-    ) -> Result<Self, UdpClientError> {
+    ) -> Result<Self, TunnelClientError> {
         let mut config = config.clone();
         let names: Arc<Names> = Arc::new(address_book::names(machine.state.as_ref()));
         let UdpClientSettings { servers, device, sockets, relay, .. } = &mut config;
@@ -103,18 +80,9 @@ impl UdpClientService {
         let relay = relay.transpose()?;
         let addresses: Vec<IpAddr> = config.device.addresses.iter().map(|net| net.addr()).collect();
         let register = encode_register(config.passphrase, &addresses);
-        let mut maker = DeviceMaker {
-            service: service.to_owned(),
-            host: None,
-            config: config.device.clone(),
-            ethernet: None,
-            peers,
-            packets: slot.handle().clone(),
-        };
-        let made = maker.make(config.device.name.as_deref()).await?;
-        let facts = HookFacts::of_device(&config.device, made.tun().name(), config.servers.iter());
-        let made = maker.run_hooks(made, hooks, &facts).await?;
-        let port = Arc::new(DevicePort::like(made.tun()));
+        let remotes = config.servers.iter();
+        let device = TunnelDevice::make(hooks, &config.device, None, peers, remotes, &slot).await?;
+        let port = Arc::clone(&device.port);
         let state = Arc::new(UdpClientState {
             addresses,
             device: port.name().to_owned(),
@@ -125,8 +93,6 @@ impl UdpClientService {
             dialled: DialledServer::default(),
             relayed: RelayedState::default(),
         });
-        let keeping = DeviceTask::start(maker, made, Arc::clone(&port), Arc::clone(&state));
-        let stop = CancellationToken::new();
         let session = Arc::new(ServerSession {
             service: service.to_owned(),
             servers: config.servers.clone(),
@@ -144,9 +110,8 @@ impl UdpClientService {
                 relay,
             },
         });
-        let (task, ended) = (format!("{service}: registering at a server"), stop.clone());
-        let registering = machine.duties.keep(slot.handle(), task, move || {
-            let (session, ended) = (Arc::clone(&session), ended.clone());
+        let register = move |ended: CancellationToken| {
+            let session = Arc::clone(&session);
             async move {
                 tokio::select! {
                     () = session.run() => {}
@@ -158,37 +123,14 @@ impl UdpClientService {
                 dialled.socket.store(None);
                 relayed.link.store(None);
             }
-        });
-        let service = service.to_owned();
-        Ok(Self { service, state, facts, stop, registering, keeping, _slot: slot })
-    }
-
-    /// What its hooks are informed of.
-    pub(crate) fn hook_facts(&self) -> HookFacts {
-        self.facts.clone()
+        };
+        let ends = (Arc::clone(&state), state);
+        Ok(Self::run(device, ends, machine, slot, "registering at a server", register))
     }
 
     /// Writes to the log how it goes.
     pub(crate) fn log_report(&self) {
         self.state.report().log(&self.service);
-    }
-
-    /// Its state, for reports.
-    pub(crate) fn view(&self) -> Arc<UdpClientState> {
-        Arc::clone(&self.state)
-    }
-
-    /// Has the device looked at, and made again if it is gone, at once.
-    pub(crate) fn look_at_device(&self) {
-        self.keeping.look_again();
-    }
-
-    /// Registers no more and removes the device with all that was set up for it.
-    pub(crate) async fn stop(self) {
-        let Self { stop, registering, keeping, .. } = self;
-        stop.cancel();
-        registering.end().await;
-        keeping.end().await;
     }
 }
 

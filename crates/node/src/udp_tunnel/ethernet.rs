@@ -10,7 +10,6 @@ mod hardware_address;
 mod sealing;
 mod server;
 
-pub use self::{client::TapClientError, server::TapServerError};
 pub(crate) use self::{
     client::{TapClientService, TapClientState},
     server::{TapServerService, TapServerState, differ_in_admissions_only},

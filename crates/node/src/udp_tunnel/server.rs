@@ -15,55 +15,26 @@ use std::{
     time::Instant,
 };
 
-use rtun_settings::{ListenOptions, UdpServerRules, UdpServerSettings};
+use rtun_settings::{UdpServerRules, UdpServerSettings};
 use rtun_system::tun::{PacketDevice, Tun};
-use rtun_transport::{tcp::ListenError, udp::DatagramSocket};
+use rtun_transport::udp::DatagramSocket;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use self::decisions::ServerDecisions;
-use super::counters::{DatagramCounters, by_word};
+use super::{
+    counters::{DatagramCounters, by_word},
+    service::{ServerListener, TunnelDevice, TunnelServerError, TunnelService},
+};
 use crate::{
-    device::{
-        DeviceError, DeviceHistory, DeviceMaker, DevicePort, DeviceTask, DeviceUser, TunnelPeers,
-    },
-    hooks::{HookError, HookFacts, Hooks},
+    device::{DeviceHistory, DevicePort, DeviceUser},
+    hooks::Hooks,
     report::{RegisteredReport, TunnelServerReport},
-    runtime::{duties::Duty, machine::Machine, workers::WorkerSlot},
+    runtime::{machine::Machine, workers::WorkerSlot},
 };
 
-/// A server of a UDP tunnel cannot be started.
-#[derive(Debug, thiserror::Error)]
-pub enum UdpServerError {
-    /// Its socket cannot be bound.
-    #[error(transparent)]
-    Listen(#[from] ListenError),
-    /// Its socket does not tell where it is bound.
-    #[error("the socket for {addr} cannot be used: {source}")]
-    Socket {
-        /// As configured.
-        addr: String,
-        /// What the system answered.
-        source: io::Error,
-    },
-    /// Its device cannot be made or set up.
-    #[error(transparent)]
-    Device(#[from] DeviceError),
-    /// A command that has to succeed first has failed.
-    #[error(transparent)]
-    Hook(#[from] HookError),
-}
-
 /// A running server.
-pub(crate) struct UdpServerService {
-    service: String,
-    state: Arc<UdpServerState>,
-    facts: HookFacts,
-    stop: CancellationToken,
-    receiving: Duty,
-    keeping: DeviceTask,
-    _slot: WorkerSlot,
-}
+pub(crate) type UdpServerService = TunnelService<UdpServerState>;
 
 /// How a server goes, for reports. Keeps neither its socket nor its device.
 pub(crate) struct UdpServerState {
@@ -92,30 +63,13 @@ impl UdpServerService {
         hooks: Hooks<'_>,
         machine: &Machine,
         slot: WorkerSlot,
-    ) -> Result<Self, UdpServerError> {
-        let mut so_mark = config.so_mark;
-        let peers = TunnelPeers::of_listener(&mut so_mark, config.netns.as_ref());
-        let options =
-            ListenOptions { so_mark, netns: config.netns.clone(), ..ListenOptions::default() };
-        let socket = {
-            let _watched_by = slot.handle().enter();
-            DatagramSocket::listen(&config.addr, &options)?
-        };
-        let unusable = |source| UdpServerError::Socket { addr: config.addr.clone(), source };
-        let listen = socket.local_addr().map_err(unusable)?;
-        let mut maker = DeviceMaker {
-            service: service.to_owned(),
-            host: None,
-            config: config.device.clone(),
-            ethernet: None,
-            peers,
-            packets: slot.handle().clone(),
-        };
-        let made = maker.make(config.device.name.as_deref()).await?;
-        let facts =
-            HookFacts::of_device(&config.device, made.tun().name(), std::iter::once(listen));
-        let made = maker.run_hooks(made, hooks, &facts).await?;
-        let port = Arc::new(DevicePort::like(made.tun()));
+    ) -> Result<Self, TunnelServerError> {
+        let ServerListener { socket, address: listen, peers } =
+            ServerListener::bind(&config.addr, config.so_mark, config.netns.as_ref(), &slot)?;
+        let addresses = std::iter::once(listen);
+        let device =
+            TunnelDevice::make(hooks, &config.device, None, peers, addresses, &slot).await?;
+        let port = Arc::clone(&device.port);
         let state = Arc::new(UdpServerState {
             service: service.to_owned(),
             listen,
@@ -126,27 +80,18 @@ impl UdpServerService {
             sent: DatagramCounters::default(),
             received: DatagramCounters::default(),
         });
-        let shared =
-            Arc::new(UdpServerPaths { state: Arc::clone(&state), socket, port: Arc::clone(&port) });
-        let keeping = DeviceTask::start(maker, made, port, Arc::clone(&shared));
-        let stop = CancellationToken::new();
-        let (task, ended) = (format!("{service}: receiving from clients"), stop.clone());
-        let receiving = machine.duties.keep(slot.handle(), task, move || {
-            let (shared, ended) = (Arc::clone(&shared), ended.clone());
+        let paths = Arc::new(UdpServerPaths { state: Arc::clone(&state), socket, port });
+        let shared = Arc::clone(&paths);
+        let receive = move |ended: CancellationToken| {
+            let paths = Arc::clone(&paths);
             async move {
-                ended.run_until_cancelled(downlink::run(&shared)).await;
+                ended.run_until_cancelled(downlink::run(&paths)).await;
             }
-        });
+        };
+        let (ends, task) = ((state, shared), "receiving from clients");
+        let server = Self::run(device, ends, machine, slot, task, receive);
         info!(service, "listening on {listen} (udp)");
-        Ok(Self {
-            service: service.to_owned(),
-            state,
-            facts,
-            stop,
-            receiving,
-            keeping,
-            _slot: slot,
-        })
+        Ok(server)
     }
 
     /// Goes by other rules from now on; clients that these would not have let in are forgotten.
@@ -166,32 +111,9 @@ impl UdpServerService {
         self.state.listen
     }
 
-    /// What its hooks are informed of.
-    pub(crate) fn hook_facts(&self) -> HookFacts {
-        self.facts.clone()
-    }
-
     /// Writes to the log who is registered, what passed and what was lost.
     pub(crate) fn log_report(&self) {
         self.state.report().log(&self.service);
-    }
-
-    /// Its state, for reports.
-    pub(crate) fn view(&self) -> Arc<UdpServerState> {
-        Arc::clone(&self.state)
-    }
-
-    /// Has the device looked at, and made again if it is gone, at once.
-    pub(crate) fn look_at_device(&self) {
-        self.keeping.look_again();
-    }
-
-    /// Stops receiving and removes the device with all that was set up for it.
-    pub(crate) async fn stop(self) {
-        let Self { stop, receiving, keeping, .. } = self;
-        stop.cancel();
-        receiving.end().await;
-        keeping.end().await;
     }
 }
 

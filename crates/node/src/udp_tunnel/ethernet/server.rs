@@ -18,9 +18,9 @@ use rtun_core::{
     udp_tunnel::{Bridge, PeerTraffic},
 };
 use rtun_proto::ethernet::MacAddress;
-use rtun_settings::{ListenOptions, TapServerSettings};
+use rtun_settings::TapServerSettings;
 use rtun_system::tun::{PacketDevice, Tun};
-use rtun_transport::{tcp::ListenError, udp::DatagramSocket};
+use rtun_transport::udp::DatagramSocket;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -29,51 +29,20 @@ use super::{
         access::{admissions, admits},
         counters::DatagramCounters,
         gather::DatagramDestination,
+        service::{ServerListener, TunnelDevice, TunnelServerError, TunnelService},
     },
     hardware_address,
     sealing::Sealing,
 };
 use crate::{
-    device::{
-        DeviceError, DeviceHistory, DeviceMaker, DevicePort, DeviceTask, DeviceUser, TunnelPeers,
-    },
-    hooks::{HookError, HookFacts, Hooks},
+    device::{DeviceHistory, DevicePort, DeviceUser},
+    hooks::Hooks,
     report::{TapPeerReport, TapServerReport},
-    runtime::{duties::Duty, machine::Machine, workers::WorkerSlot},
+    runtime::{machine::Machine, workers::WorkerSlot},
 };
 
-/// A server of an Ethernet tunnel cannot be started.
-#[derive(Debug, thiserror::Error)]
-pub enum TapServerError {
-    /// Its socket cannot be bound.
-    #[error(transparent)]
-    Listen(#[from] ListenError),
-    /// Its socket does not tell where it is bound.
-    #[error("the socket for {addr} cannot be used: {source}")]
-    Socket {
-        /// As configured.
-        addr: String,
-        /// What the system answered.
-        source: io::Error,
-    },
-    /// Its device cannot be made or set up.
-    #[error(transparent)]
-    Device(#[from] DeviceError),
-    /// A command that has to succeed before its device is used has failed.
-    #[error(transparent)]
-    Hook(#[from] HookError),
-}
-
 /// A running server.
-pub(crate) struct TapServerService {
-    service: String,
-    state: Arc<TapServerState>,
-    stop: CancellationToken,
-    receiving: Duty,
-    keeping: DeviceTask,
-    facts: HookFacts,
-    _slot: WorkerSlot,
-}
+pub(crate) type TapServerService = TunnelService<TapServerState>;
 
 /// How a server goes, for reports. Keeps neither its socket nor its device.
 pub(crate) struct TapServerState {
@@ -110,37 +79,20 @@ impl TapServerService {
         hooks: Hooks<'_>,
         machine: &Machine,
         slot: WorkerSlot,
-    ) -> Result<Self, TapServerError> {
-        let device = &config.tap.device;
-        let mut so_mark = config.so_mark;
-        let peers = TunnelPeers::of_listener(&mut so_mark, config.netns.as_ref());
-        let options =
-            ListenOptions { so_mark, netns: config.netns.clone(), ..ListenOptions::default() };
-        let socket = {
-            let _watched_by = slot.handle().enter();
-            DatagramSocket::listen(&config.addr, &options)?
-        };
-        let unusable = |source| TapServerError::Socket { addr: config.addr.clone(), source };
-        let listen = socket.local_addr().map_err(unusable)?;
+    ) -> Result<Self, TunnelServerError> {
+        let ServerListener { socket, address: listen, peers } =
+            ServerListener::bind(&config.addr, config.so_mark, config.netns.as_ref(), &slot)?;
         let mac = hardware_address::address_of(service, &config.tap, machine.state.as_deref());
-        let mut maker = DeviceMaker {
-            service: service.to_owned(),
-            host: None,
-            config: device.clone(),
-            ethernet: Some(mac),
-            peers,
-            packets: slot.handle().clone(),
-        };
-        let made = maker.make(device.name.as_deref()).await?;
-        let facts = HookFacts::of_device(device, made.tun().name(), std::iter::once(listen));
-        let made = maker.run_hooks(made, hooks, &facts).await?;
-        let port = Arc::new(DevicePort::like(made.tun()));
+        let (settings, addresses) = (&config.tap.device, std::iter::once(listen));
+        let device =
+            TunnelDevice::make(hooks, settings, Some(mac), peers, addresses, &slot).await?;
+        let port = Arc::clone(&device.port);
         let state = Arc::new(TapServerState {
             service: service.to_owned(),
             listen,
             device: port.name().to_owned(),
             mac,
-            mtu: device.mtu,
+            mtu: settings.mtu,
             sealing: Sealing::new(config.tap.cipher.clone()),
             switching: Mutex::new(Switching {
                 bridge: Bridge::new(mac),
@@ -150,27 +102,18 @@ impl TapServerService {
             sent: DatagramCounters::default(),
             received: DatagramCounters::default(),
         });
-        let paths =
-            Arc::new(SwitchPaths { state: Arc::clone(&state), socket, port: Arc::clone(&port) });
-        let keeping = DeviceTask::start(maker, made, port, Arc::clone(&paths));
-        let stop = CancellationToken::new();
-        let (task, stopped) = (format!("{service}: receiving from clients"), stop.clone());
-        let receiving = machine.duties.keep(slot.handle(), task, move || {
-            let (paths, stopped) = (Arc::clone(&paths), stopped.clone());
+        let paths = Arc::new(SwitchPaths { state: Arc::clone(&state), socket, port });
+        let shared = Arc::clone(&paths);
+        let receive = move |ended: CancellationToken| {
+            let paths = Arc::clone(&paths);
             async move {
-                stopped.run_until_cancelled(downlink::run(&paths)).await;
+                ended.run_until_cancelled(downlink::run(&paths)).await;
             }
-        });
+        };
+        let (ends, task) = ((state, shared), "receiving from clients");
+        let server = Self::run(device, ends, machine, slot, task, receive);
         info!(service, "listening on {listen} (udp)");
-        Ok(Self {
-            service: service.to_owned(),
-            state,
-            stop,
-            receiving,
-            keeping,
-            facts,
-            _slot: slot,
-        })
+        Ok(server)
     }
 
     /// Goes by other admissions from now on; clients that these do not admit are forgotten.
@@ -189,29 +132,6 @@ impl TapServerService {
     /// Writes to the log who is there, what passed and what was lost.
     pub(crate) fn log_report(&self) {
         self.state.report().log(&self.service);
-    }
-
-    /// What its hooks are informed of.
-    pub(crate) fn hook_facts(&self) -> HookFacts {
-        self.facts.clone()
-    }
-
-    /// Its state, for reports.
-    pub(crate) fn view(&self) -> Arc<TapServerState> {
-        Arc::clone(&self.state)
-    }
-
-    /// Has the device looked at, and made again if it is gone, at once.
-    pub(crate) fn look_at_device(&self) {
-        self.keeping.look_again();
-    }
-
-    /// Stops receiving and removes the device with all that was set up for it.
-    pub(crate) async fn stop(self) {
-        let Self { stop, receiving, keeping, .. } = self;
-        stop.cancel();
-        receiving.end().await;
-        keeping.end().await;
     }
 }
 
