@@ -36,7 +36,7 @@ use crate::{
     counters::{NamedMeter, QuotaGroup},
     feeds::Feeds,
     hooks::{HookError, HookFacts, Hooks},
-    inbound::{Connections, HubListenError, HubListener, ListenerView},
+    inbound::{Connections, HubListenError, ListenerView, Listeners},
     link::EndReason,
     report::{ASKED, HubReport, quota_reports},
     runtime::{duties::Duty, machine::Machine, workers::Workers},
@@ -88,9 +88,8 @@ impl HubService {
         machine: &Machine,
     ) -> Result<Self, HubError> {
         let (upkeep, rules) = Upkeep::begin(&config.rules, feeds).await?;
-        let open = |config| HubListener::open(service, config, &workers, machine).map(Arc::new);
-        let listeners = config.listeners().map(open).collect::<Result<Vec<_>, _>>()?;
-        let views: Arc<[ListenerView]> = listeners.iter().map(|listener| listener.view()).collect();
+        let listeners = Listeners::open(service, config.listeners(), &workers, machine)?;
+        let views = Arc::clone(&listeners.views);
         let quotas = Arc::<QuotaGroup>::default();
         quotas.set(meters);
         let registry = Arc::new(Registry::new(service, rules, Arc::clone(&quotas)));
@@ -103,25 +102,14 @@ impl HubService {
             info!(service, %address, transport, "hub listens");
         }
         hooks.run(Hook::PostUp, &facts).await;
-        let runtime = Handle::current();
-        let mut kept = Vec::new();
-        for listener in &listeners {
-            let ListenerView { address, transport, .. } = listener.view();
-            let transport = transport.as_str();
-            let (connections, listener, workers) =
-                (Arc::clone(&connections), Arc::clone(listener), Arc::clone(&workers));
-            let name = format!("{service}: accepting connections on {address} ({transport})");
-            kept.push(machine.duties.keep(&runtime, name, move || {
-                Arc::clone(&connections).accept(Arc::clone(&listener), Arc::clone(&workers))
-            }));
-        }
+        let mut duties = listeners.accept(&connections, &workers, machine);
         let name = format!("{service}: following sources and certificates");
         let upkeep = Arc::new(upkeep);
         let (hub, its_upkeep) = (Arc::clone(&connections), Arc::clone(&upkeep));
-        kept.push(machine.duties.keep(&runtime, name, move || {
-            keep_up(Arc::clone(&hub), Arc::clone(&its_upkeep), listeners.clone())
+        duties.push(machine.duties.keep(&Handle::current(), name, move || {
+            keep_up(Arc::clone(&hub), Arc::clone(&its_upkeep), Arc::clone(&listeners))
         }));
-        Ok(Self { connections, upkeep, quotas, duties: kept, listeners: views, facts })
+        Ok(Self { connections, upkeep, quotas, duties, listeners: views, facts })
     }
 
     /// Replaces everything but the listeners. Hosts that the new rules still admit notice nothing.
@@ -238,13 +226,12 @@ impl HubServiceView {
 async fn keep_up(
     hub: Arc<Connections<HubStreams>>,
     upkeep: Arc<Upkeep>,
-    listeners: Vec<Arc<HubListener>>,
+    listeners: Arc<Listeners>,
 ) {
     let Connections { service, stop, served: HubStreams { registry, .. }, .. } = &*hub;
-    let certificates = listeners.iter().map(|it| it.follow_certificate(service));
     tokio::select! {
         () = stop.cancelled() => {}
-        _ = join_all(certificates) => {}
+        () = listeners.follow_certificates(service) => {}
         () = upkeep.run(service, registry) => {}
     }
 }

@@ -4,11 +4,13 @@ mod admissions;
 mod connections;
 mod error;
 mod listener;
+mod listeners;
 mod waiting_room;
 
 pub use self::listener::HubListenError;
 pub(crate) use self::{
     connections::{Connections, StreamService},
     error::AdmissionError,
-    listener::{HubListener, ListenerView, PendingStream},
+    listener::{ListenerView, PendingStream},
+    listeners::Listeners,
 };

@@ -18,7 +18,7 @@ use tracing::info;
 use self::{client::RelayClients, rules::CompiledRelay, streams::RelayStreams};
 use crate::{
     hooks::{HookError, HookFacts, Hooks},
-    inbound::{Connections, HubListenError, HubListener, ListenerView},
+    inbound::{Connections, HubListenError, ListenerView, Listeners},
     report::RelayReport,
     runtime::{duties::Duty, machine::Machine, workers::Workers},
 };
@@ -59,9 +59,8 @@ impl RelayService {
         workers: &Arc<Workers>,
         machine: &Machine,
     ) -> Result<Self, RelayError> {
-        let open = |config| HubListener::open(service, config, workers, machine).map(Arc::new);
-        let listeners = config.listeners().map(open).collect::<Result<Vec<_>, _>>()?;
-        let views: Arc<[ListenerView]> = listeners.iter().map(|listener| listener.view()).collect();
+        let listeners = Listeners::open(service, config.listeners(), workers, machine)?;
+        let views = Arc::clone(&listeners.views);
         let streams = RelayStreams {
             service: service.to_owned(),
             rules: ArcSwap::from_pointee(CompiledRelay::new(&config.rules)),
@@ -76,23 +75,15 @@ impl RelayService {
             info!(service, %address, transport, "relay listens");
         }
         hooks.run(Hook::PostUp, &facts).await;
-        let runtime = Handle::current();
-        let mut duties = Vec::new();
-        for listener in &listeners {
-            let ListenerView { address, transport, .. } = listener.view();
-            let transport = transport.as_str();
-            let (its_connections, its_listener, its_workers) =
-                (Arc::clone(&connections), Arc::clone(listener), Arc::clone(workers));
-            let name = format!("{service}: accepting connections on {address} ({transport})");
-            duties.push(machine.duties.keep(&runtime, name, move || {
-                Arc::clone(&its_connections)
-                    .accept(Arc::clone(&its_listener), Arc::clone(&its_workers))
-            }));
-        }
+        let mut duties = listeners.accept(&connections, workers, machine);
         let name = format!("{service}: following certificates");
         let relay = Arc::clone(&connections);
-        duties.push(machine.duties.keep(&runtime, name, move || {
-            follow_certificates(Arc::clone(&relay), listeners.clone())
+        duties.push(machine.duties.keep(&Handle::current(), name, move || {
+            let (relay, listeners) = (Arc::clone(&relay), Arc::clone(&listeners));
+            async move {
+                let following = listeners.follow_certificates(&relay.service);
+                relay.stop.run_until_cancelled(following).await;
+            }
         }));
         Ok(Self { connections, duties, listeners: views, facts })
     }
@@ -171,13 +162,4 @@ impl RelayServiceView {
 pub(crate) fn listen_alike(old: &RelaySettings, new: &RelaySettings) -> bool {
     let listeners = |relay: &RelaySettings| relay.listeners().cloned().collect::<Vec<_>>();
     listeners(old) == listeners(new)
-}
-
-/// Follows the certificates until the relay stops.
-async fn follow_certificates(
-    relay: Arc<Connections<RelayStreams>>,
-    listeners: Vec<Arc<HubListener>>,
-) {
-    let certificates = listeners.iter().map(|it| it.follow_certificate(&relay.service));
-    relay.stop.run_until_cancelled(join_all(certificates)).await;
 }
