@@ -8,6 +8,7 @@
 //!   for the device.
 
 mod access;
+mod arrivals;
 mod client;
 mod clock;
 mod counters;

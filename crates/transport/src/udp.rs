@@ -208,7 +208,7 @@ impl Default for ReceivedDatagrams {
 pub struct DatagramRun {
     /// The sender; IPv4 where it is mapped.
     pub from: SocketAddr,
-    /// The address of this machine that they came to.
+    /// The address of this machine that they came to, where the system names it.
     pub to: Option<IpAddr>,
     /// Where they stand in the buffer.
     pub at: Range<usize>,
@@ -244,7 +244,7 @@ impl ReceivedDatagrams {
             let ip = meta.addr.ip().to_canonical();
             DatagramRun {
                 from: if ip.is_ipv4() { SocketAddr::new(ip, meta.addr.port()) } else { meta.addr },
-                to: meta.dst_ip.map(|ip| ip.to_canonical()),
+                to: meta.dst_ip.map(|ip| ip.to_canonical()).filter(|ip| !ip.is_unspecified()),
                 at: start..start + meta.len.min(PLACE),
                 segment: meta.stride.max(1),
             }

@@ -203,7 +203,7 @@ impl ServerDecisions {
             Ok(registration) => {
                 if let Some(id) = clients.sender(run.from) {
                     let client = clients.get_mut(id);
-                    client.local = run.to.filter(|local| !local.is_unspecified());
+                    client.local = run.to;
                     client.passphrase = register.presented();
                 }
                 if registration.is_new || !registration.moved.is_empty() {

@@ -1,16 +1,13 @@
 //! The datagrams of a server's clients: to its device, to other clients, or answered.
 
-use std::{
-    io,
-    time::{Duration, Instant},
-};
+use std::time::Instant;
 
 use rtun_proto::udp_tunnel::REPLY;
 use rtun_transport::udp::ReceivedDatagrams;
-use tokio::time::sleep;
 
 use super::{
     super::{
+        arrivals::next_batch,
         delivery::DeviceBatch,
         gather::{DatagramDestination, OutgoingRuns},
     },
@@ -19,9 +16,6 @@ use super::{
 };
 use crate::link::ReadTurns;
 
-/// After an error of the socket, which is about single datagrams, so that one that lasts takes no time of others.
-const PAUSE: Duration = Duration::from_millis(10);
-
 /// Moves datagrams for as long as it is let.
 pub(super) async fn run(shared: &UdpServerPaths) {
     let UdpServerPaths { state, socket, port } = shared;
@@ -29,18 +23,7 @@ pub(super) async fn run(shared: &UdpServerPaths) {
     let mut turn = ReceivedBatch::new(shared);
     let mut turns = ReadTurns::default();
     loop {
-        let is_there = match socket.readable().await {
-            Ok(()) => socket.try_receive(&mut received),
-            Err(error) => Err(error),
-        };
-        match is_there {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-            Err(_) => {
-                sleep(PAUSE).await;
-                continue;
-            }
-        }
+        next_batch(socket, &mut received).await;
         turn.judge(shared, &received);
         turn.delivery.deliver(received.buffer(), &**port, &state.received);
         if !turn.outgoings.is_empty() {
@@ -90,8 +73,8 @@ impl ReceivedBatch {
                 let outcome = decisions.of_client(&run, &mut sender, &mut last, datagram, now, say);
                 match outcome {
                     Ok(DatagramOutcome::Reply(reply)) => {
-                        let local = run.to.filter(|to| !to.is_unspecified());
-                        self.replies.push((DatagramDestination { to: run.from, local }, reply));
+                        let back = DatagramDestination { to: run.from, local: run.to };
+                        self.replies.push((back, reply));
                         continue;
                     }
                     Ok(DatagramOutcome::Client(destination, len)) => {

@@ -1,7 +1,6 @@
 //! The frames of a server's clients: to its device, to other clients, or to all.
 
 use std::{
-    io,
     ops::Range,
     time::{Duration, Instant},
 };
@@ -10,20 +9,17 @@ use rtun_core::udp_tunnel::{BridgePort, DatagramDrop, FrameTarget};
 use rtun_proto::ethernet::EthernetFrame;
 use rtun_system::tun::PacketDevice;
 use rtun_transport::udp::{DatagramRun, MAX_DATAGRAM, ReceivedDatagrams};
-use tokio::time::sleep;
 use tracing::info;
 
 use super::{
     super::super::{
         access::admits,
+        arrivals::next_batch,
         gather::{DatagramDestination, OutgoingRuns},
     },
     SwitchPaths, Switching,
 };
 use crate::link::ReadTurns;
-
-/// After an error of the socket, which is about single datagrams, so that one that lasts takes no time of others.
-const PAUSE: Duration = Duration::from_millis(10);
 
 /// The most copies of frames for all that one receive leads to; what would be more is dropped.
 const MAX_COPIES: usize = 65_536;
@@ -38,18 +34,7 @@ pub(super) async fn run(paths: &SwitchPaths) {
     let mut turn = SwitchTurn::new();
     let mut turns = ReadTurns::default();
     loop {
-        let is_there = match socket.readable().await {
-            Ok(()) => socket.try_receive(&mut received),
-            Err(error) => Err(error),
-        };
-        match is_there {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-            Err(_) => {
-                sleep(PAUSE).await;
-                continue;
-            }
-        }
+        next_batch(socket, &mut received).await;
         turn.judge(paths, &received);
         // What goes on to clients goes as it has come: all have the same key.
         turn.outgoings.send(received.buffer(), socket, &state.received).await;
@@ -121,9 +106,8 @@ impl SwitchTurn {
         let parsed = EthernetFrame::parse(frame)?;
         let from = BridgePort::Peer(run.from);
         let target = switching.bridge.forward(from, &parsed, now);
-        let local = run.to.filter(|local| !local.is_unspecified());
         if let Some(traffic) = switching.bridge.traffic(run.from) {
-            traffic.local = local;
+            traffic.local = run.to;
             let is_time =
                 self.said.is_none_or(|said| now.saturating_duration_since(said) >= SAY_EVERY);
             if traffic.received.packets == 1 && is_time {
@@ -136,7 +120,7 @@ impl SwitchTurn {
         match target? {
             FrameTarget::Echo => {
                 let echo = state.sealing.sealed(frame)?;
-                self.echoes.push((DatagramDestination { to: run.from, local }, echo));
+                self.echoes.push((DatagramDestination { to: run.from, local: run.to }, echo));
             }
             FrameTarget::Port(BridgePort::Device) => to_device = true,
             FrameTarget::Port(BridgePort::Peer(peer)) => {
