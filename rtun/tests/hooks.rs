@@ -8,14 +8,13 @@ mod common;
 
 use std::{
     fs,
-    io::{self, Write},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
 };
 
-use common::{HUB, Rtun, SOON, World, wait_until};
+use common::{HUB, Rtun, SOON, World, gost, wait_until};
 use nix::sys::signal::Signal;
 use rtun_lab::NetNamespace;
 use serde_json::Value;
@@ -100,14 +99,6 @@ chains:
     }
 }
 
-fn gost() -> Option<String> {
-    let gost = std::env::var("RTUN_GOST").ok();
-    if gost.is_none() {
-        let _ = io::stderr().write_all(b"skipped: RTUN_GOST names no GOST program to compare\n");
-    }
-    gost
-}
-
 /// What stands before the environment.
 fn without_environment(line: &str) -> &str {
     line.split(" | ").next().unwrap()
@@ -151,7 +142,7 @@ fn hooks_run_where_gost_runs_them() {
         (&"service-0".into(), &"preUp".into(), &"stdout".into(), &"said by preUp".into())
     );
     let ours = scene.trace();
-    if let Some(gost) = gost() {
+    if let Some(gost) = gost::program() {
         let theirs = scene.run_gost(&gost, &world.hub, &config);
         let both = [&ours, &theirs]
             .map(|it| it.iter().map(|line| without_environment(line)).collect::<Vec<_>>());
@@ -177,7 +168,7 @@ fn the_hooks_of_a_host_know_its_device() {
         format!("postDown listens=0 device=0 | postDown {facts}"),
     ];
     assert_eq!(scene.trace(), expected);
-    if let Some(gost) = gost() {
+    if let Some(gost) = gost::program() {
         let ours = scene.trace();
         let theirs = scene.run_gost(&gost, &machine, &config);
         let names = |trace: &[String]| -> Vec<String> {

@@ -16,7 +16,6 @@ mod said;
 
 use std::{
     fs,
-    io::Write,
     net::TcpStream,
     process::{Command, Stdio},
     sync::{PoisonError, RwLock, RwLockReadGuard},
@@ -25,7 +24,7 @@ use std::{
 };
 
 use common::{
-    HUB, Rtun, SOON, World, at,
+    HUB, Rtun, SOON, World, at, gost,
     programs::address,
     raw::{Answer, RawHost, request, udp},
     reaches,
@@ -119,11 +118,7 @@ fn rates_are_exact(limits: &[(u64, &str, u16)]) {
 fn gost_and_rtun_keep_to_the_same_limit() {
     let _shared = beside_others();
     let Some(world) = World::new() else { return };
-    let Ok(gost) = std::env::var("RTUN_GOST") else {
-        let _ =
-            std::io::stderr().write_all(b"skipped: RTUN_GOST names no GOST program to compare\n");
-        return;
-    };
+    let Some(gost) = gost::program() else { return };
     let machines = [world.machine("sender"), world.machine("receiver")];
     // GOST does not get beyond what its loop carries.
     let limits = &LIMITS[..6];

@@ -9,12 +9,12 @@ mod common;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
-    io::{self, Read, Write},
+    io::Read,
     path::Path,
     process::{Command, Stdio},
 };
 
-use common::{Rtun, SOON, THREE_HOSTS, World, reaches, wait_until};
+use common::{Rtun, SOON, THREE_HOSTS, World, gost, reaches, wait_until};
 use flate2::read::GzDecoder;
 use nix::sys::signal::Signal;
 use rtun_lab::{NetNamespace, Process};
@@ -132,10 +132,7 @@ fn values<'a>(lines: &'a [Parsed], name: &str) -> BTreeSet<&'a str> {
 #[test]
 fn one_parser_reads_rtun_and_gost() {
     let Some(world) = World::new() else { return };
-    let gost = std::env::var("RTUN_GOST").ok();
-    if gost.is_none() {
-        let _ = io::stderr().write_all(b"skipped: RTUN_GOST names no GOST program to compare\n");
-    }
+    let gost = gost::program();
     for format in ["json", "text"] {
         let read = |program: &str, name: &str, joined: &str| {
             let log = world.file(&format!("{name}-{format}.log"), "");

@@ -9,13 +9,12 @@ mod common;
 
 use std::{
     collections::BTreeSet,
-    io::{self, Write},
     net::TcpStream,
     process::{Command, Stdio},
 };
 
 use common::{
-    World,
+    World, gost,
     raw::{Answer, RawHost, request_as, udp},
     services::{Http, Manner},
     wait_until,
@@ -137,14 +136,6 @@ fn with_hub(world: &World, config: &str, gost: Option<&str>, name: &str) {
     }
 }
 
-fn gost() -> Option<String> {
-    let gost = std::env::var("RTUN_GOST").ok();
-    if gost.is_none() {
-        let _ = io::stderr().write_all(b"skipped: RTUN_GOST names no GOST program to compare\n");
-    }
-    gost
-}
-
 #[test]
 fn http_plugins_are_asked_in_the_same_words() {
     let Some(world) = World::new() else { return };
@@ -170,7 +161,7 @@ fn http_plugins_are_asked_in_the_same_words() {
     with_hub(&world, &config, None, "ours");
     let (ours, _) = asked();
     assert_eq!(ours.len(), 6, "{ours:#?}");
-    if let Some(gost) = gost() {
+    if let Some(gost) = gost::program() {
         with_hub(&world, &config, Some(&gost), "theirs");
         let (both, new) = asked();
         assert!(new > 0, "GOST has asked");
@@ -192,7 +183,7 @@ fn grpc_plugins_are_asked_in_the_same_words() {
     for call in &asked {
         assert!(call.starts_with("Some(\"t0ken\") "), "{call}");
     }
-    if let Some(gost) = gost() {
+    if let Some(gost) = gost::program() {
         with_hub(&world, &config, Some(&gost), "theirs");
         assert!(ours.iter().flat_map(Grpc::calls).count() > asked.len(), "GOST has asked");
         assert_eq!(calls(&ours), asked, "GOST's questions add nothing new");

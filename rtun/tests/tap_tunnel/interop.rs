@@ -1,25 +1,11 @@
 //! rtun and GOST at the two ends of an Ethernet tunnel.
 
-use std::{
-    fs::File,
-    process::{Command, Stdio},
-};
-
-use rtun_lab::{NetNamespace, Process, tools::tcp_hash_transfer};
+use rtun_lab::tools::tcp_hash_transfer;
 
 use crate::{
-    common::{HUB, World, at, pings, reaches, wait_until},
-    support::{CLEAR, SEALED, client, drops, gost, is_answered, server},
+    common::{HUB, World, at, gost, pings, reaches, wait_until},
+    support::{CLEAR, SEALED, client, drops, is_answered, server},
 };
-
-/// Starts GOST; its log goes into the test's folder.
-fn start(world: &World, machine: &NetNamespace, arguments: &[&str]) -> Option<Process> {
-    let mut command = Command::new(gost()?);
-    let log = File::create(world.file(&format!("gost-{}.log", machine.name()), "")).unwrap();
-    command.args(arguments).stdin(Stdio::null());
-    command.stdout(log.try_clone().unwrap()).stderr(log);
-    Some(machine.spawn(command).unwrap())
-}
 
 #[test]
 fn gosts_clients_at_our_server() {
@@ -27,7 +13,7 @@ fn gosts_clients_at_our_server() {
     let (one, two) = (world.machine("one"), world.machine("two"));
     for cipher in [CLEAR, SEALED, "chacha20-ietf-poly1305:secret@"] {
         let url = format!("tap://{cipher}:0/{HUB}:8421?net=192.168.124.2/24&name=tap0");
-        let Some(gost) = start(&world, &one, &["-L", &url]) else { return };
+        let Some(gost) = gost::start(&world, &one, &["-L", &url]) else { return };
         let server = server(&world, cipher);
         let second = client(&world, &two, cipher, 3);
         is_answered(&second);
@@ -50,7 +36,7 @@ fn our_clients_at_gosts_server() {
     let (one, two) = (world.machine("one"), world.machine("two"));
     for cipher in [CLEAR, SEALED, "aes-128-gcm:secret@"] {
         let url = format!("tap://{cipher}:8421?net=192.168.124.1/24&name=tap0");
-        let Some(first) = start(&world, &world.hub, &["-L", &url]) else { return };
+        let Some(first) = gost::start(&world, &world.hub, &["-L", &url]) else { return };
         let clients = [client(&world, &one, cipher, 2), client(&world, &two, cipher, 3)];
         // GOST sends a frame back that is for its own sender, which is an answer.
         clients.iter().for_each(is_answered);
@@ -61,7 +47,7 @@ fn our_clients_at_gosts_server() {
         tcp_hash_transfer(&two, &one, at("192.168.124.2", 5001), 5_000_000).unwrap();
         first.kill().unwrap();
         wait_until("a server that is gone", || !pings(&one, "192.168.124.1"));
-        let again = start(&world, &world.hub, &["-L", &url]).unwrap();
+        let again = gost::start(&world, &world.hub, &["-L", &url]).unwrap();
         reaches(&one, "192.168.124.3");
         again.kill().unwrap();
         clients.iter().for_each(crate::common::Rtun::stop);

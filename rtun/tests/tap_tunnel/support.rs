@@ -3,7 +3,6 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr, UdpSocket},
-    path::PathBuf,
     process::Command,
     time::{Duration, Instant},
 };
@@ -201,14 +200,4 @@ pub(crate) fn frame(destination: MacAddress, source: MacAddress, text: &str) -> 
     frame.extend_from_slice(&TEST_TYPE.to_be_bytes());
     frame.extend_from_slice(text.as_bytes());
     frame
-}
-
-/// The path of a GOST program, if there is one; else the test is skipped.
-pub(crate) fn gost() -> Option<PathBuf> {
-    let path = std::env::var_os("RTUN_GOST").map(PathBuf::from);
-    if path.is_none() {
-        use std::io::Write;
-        let _ = io::stderr().write_all(b"skipped: RTUN_GOST names no GOST program\n");
-    }
-    path
 }

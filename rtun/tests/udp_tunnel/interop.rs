@@ -1,29 +1,13 @@
 //! rtun and GOST at the two ends of a UDP tunnel.
 
-use std::{
-    fs::File,
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::time::Duration;
 
-use rtun_lab::{
-    NetNamespace, Process,
-    tools::{ping, tcp_hash_transfer},
-};
+use rtun_lab::tools::{ping, tcp_hash_transfer};
 
 use crate::{
-    common::{HUB, World, at, ip, pings, programs::address, reaches, wait_until},
-    support::{WITH_USERS, client, gost, is_registered, outer_of, server, service_status},
+    common::{HUB, World, at, gost, ip, pings, programs::address, reaches, wait_until},
+    support::{WITH_USERS, client, is_registered, outer_of, server, service_status},
 };
-
-/// Starts GOST; its log goes into the test's folder.
-fn start(world: &World, machine: &NetNamespace, arguments: &[&str]) -> Option<Process> {
-    let mut command = Command::new(gost()?);
-    let log = File::create(world.file(&format!("gost-{}.log", machine.name()), "")).unwrap();
-    command.args(arguments).stdin(Stdio::null());
-    command.stdout(log.try_clone().unwrap()).stderr(log);
-    Some(machine.spawn(command).unwrap())
-}
 
 #[test]
 fn gosts_clients_at_our_server() {
@@ -32,7 +16,7 @@ fn gosts_clients_at_our_server() {
     let url = format!(
         "tun://:0/{HUB}:8421?net=192.168.123.2/24,fd99::2/64&passphrase=pass-2&keepalive=true&ttl=2"
     );
-    let Some(_gost) = start(&world, &one, &["-L", &url]) else { return };
+    let Some(_gost) = gost::start(&world, &one, &["-L", &url]) else { return };
     let server = server(&world, WITH_USERS);
     let second = client(&world, &two, 3, "");
     is_registered(&second);
@@ -61,7 +45,7 @@ fn our_clients_at_gosts_server() {
         &WITH_USERS.replace("'192.168.123.1/24,fd99::1/64'", "192.168.123.1/24"),
     );
     let arguments = ["-C", config.to_str().unwrap()];
-    let Some(first) = start(&world, &world.hub, &arguments) else { return };
+    let Some(first) = gost::start(&world, &world.hub, &arguments) else { return };
     let client_one = client(&world, &one, 2, "&ttl=1");
     let client_two = client(&world, &two, 3, "&ttl=1");
     is_registered(&client_one);
@@ -76,7 +60,7 @@ fn our_clients_at_gosts_server() {
     }
     first.kill().unwrap();
     wait_until("a server that is gone", || !pings(&one, "192.168.123.1"));
-    let _again = start(&world, &world.hub, &arguments).unwrap();
+    let _again = gost::start(&world, &world.hub, &arguments).unwrap();
     reaches(&one, "192.168.123.3");
 }
 
@@ -93,7 +77,7 @@ fn gosts_clients_through_our_relay() {
         rtun.wait_for("relay listens");
         let url = "tun://:0/:8421?net=192.168.123.2/24&name=tun0&keepalive=true&ttl=2";
         let chain = format!("relay+{transport}://u:p@{HUB}:8443{more}");
-        let Some(gost) = start(&world, &one, &["-L", url, "-F", &chain]) else { return };
+        let Some(gost) = gost::start(&world, &one, &["-L", url, "-F", &chain]) else { return };
         let chain = format!("relay+{transport}://u:p@{HUB}:8443");
         let url = "tun://:0/:8421?net=192.168.123.3/24&name=tun0";
         let ours = world.start(&two, &["-L", url, "-F", &chain]);
@@ -118,7 +102,7 @@ fn our_clients_through_gosts_relay() {
     {
         let relay = format!("relay+{transport}://u:p@:8443?bind=true{more}");
         let arguments = ["-L", "tun://:8421?net=192.168.123.1/24&name=tun0", "-L", &relay];
-        let Some(gost) = start(&world, &world.hub, &arguments) else { return };
+        let Some(gost) = gost::start(&world, &world.hub, &arguments) else { return };
         let chain = format!("relay+{transport}://u:p@{HUB}:8443");
         let client = |machine, n: u8| {
             let url = format!("tun://:0/:8421?net=192.168.123.{n}/24&name=tun0&ttl=1s");
@@ -144,7 +128,7 @@ fn through_proxies_to_a_relay() {
     let Some(world) = World::new() else { return };
     let (one, proxy) = (world.machine("one"), world.machine("proxy"));
     let arguments = ["-L", "http://a:b@:3128", "-L", "socks5://a:b@:1080"];
-    let Some(_gost) = start(&world, &proxy, &arguments) else { return };
+    let Some(_gost) = gost::start(&world, &proxy, &arguments) else { return };
     let server = "tun://127.0.0.1:8421?net=192.168.123.1/24&name=tun0";
     let rtun = world.start(&world.hub, &["-L", server, "-L", "relay+wss://:8443"]);
     rtun.wait_for("relay listens");

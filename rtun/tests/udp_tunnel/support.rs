@@ -3,7 +3,6 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr, UdpSocket},
-    path::PathBuf,
     process::Command,
     thread,
     time::{Duration, Instant},
@@ -215,14 +214,4 @@ pub(crate) fn echo(source: &str, destination: &str, payload: usize) -> Vec<u8> {
 /// Whether a packet is the answer to an [`echo`].
 pub(crate) fn is_answer(packet: &[u8]) -> bool {
     packet.len() >= 28 && packet[0] == 0x45 && packet[9] == 1 && packet[20] == 0
-}
-
-/// The path of a GOST program, if there is one; else the test is skipped.
-pub(crate) fn gost() -> Option<PathBuf> {
-    let path = std::env::var_os("RTUN_GOST").map(PathBuf::from);
-    if path.is_none() {
-        use std::io::Write;
-        let _ = io::stderr().write_all(b"skipped: RTUN_GOST names no GOST program\n");
-    }
-    path
 }
