@@ -6,13 +6,14 @@ use std::{
     path::PathBuf,
     process::Command,
     sync::Once,
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use nix::sys::signal::Signal;
 use rtun_lab::{NetNamespace, Process};
 
-use super::common::{SOON, World, at, reaches, wait_until};
+use super::common::{SOON, World, at, reaches};
 
 use Program::Gost;
 
@@ -61,7 +62,13 @@ impl Network {
     pub(crate) fn start_hub(&self, configuration: &str) -> Running {
         let hub = self.launch_hub(configuration);
         let listens = || std::net::TcpStream::connect_timeout(&at("127.0.0.1", 8443), SOON);
-        wait_until("the hub listening", || self.world.hub.run(listens).unwrap().is_ok());
+        let start = Instant::now();
+        while self.world.hub.run(listens).unwrap().is_err() {
+            let said = || fs::read_to_string(&hub.log).unwrap();
+            assert_eq!(hub.process.try_wait().unwrap(), None, "{}", said());
+            assert!(start.elapsed() < SOON, "the hub does not listen: {}", said());
+            thread::sleep(Duration::from_millis(20));
+        }
         hub
     }
 
@@ -97,8 +104,10 @@ impl Network {
         let output = File::create(&log).unwrap();
         let mut command = Command::new(program);
         command.args(arguments).stdout(output.try_clone().unwrap()).stderr(output);
-        // Where certificates are kept that the programs make themselves.
-        command.env("HOME", log.parent().unwrap());
+        // Where certificates are kept that the programs make themselves: two that begin at once mix theirs in one place.
+        let home = log.with_file_name(format!("home-{}", at.name()));
+        fs::create_dir_all(&home).unwrap();
+        command.env("HOME", home);
         Running { process: at.spawn(command).unwrap(), log }
     }
 
