@@ -88,8 +88,11 @@ pub(crate) fn texts<'a>(cursor: &Cursor<'a>, commas: bool) -> Vec<TextPiece<'a>>
 /// One text of a list, the value it stands in, and its own place where that is known.
 #[derive(Debug)]
 pub(crate) struct TextPiece<'a> {
+    /// The text, or what was expected in its place.
     pub(crate) text: Result<String, Expected>,
+    /// The list item, which several pieces may share.
     pub(crate) value: &'a Value,
+    /// Where findings about it are reported.
     pub(crate) at: At<'a>,
 }
 
@@ -127,8 +130,11 @@ fn split<'a>(text: &str, item: &Cursor<'a>) -> Vec<TextPiece<'a>> {
 /// Why something is no duration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum NotSpan {
+    /// A number below 0.
     Negative,
+    /// A text that is none.
     Text(DurationError),
+    /// Neither a text nor a number.
     Kind,
 }
 

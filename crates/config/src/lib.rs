@@ -8,24 +8,19 @@ mod address;
 mod check;
 pub mod cli;
 mod coerce;
-pub mod duration;
 mod emit;
 mod environment;
-pub mod findings;
-mod json;
 mod load;
-mod location;
 mod login_files;
 mod normalise;
-mod report;
 pub mod schema;
 mod scope;
 pub mod source;
-mod suggest;
-mod toml;
 mod url;
 mod value;
-mod yaml;
+
+pub use rtun_document::{duration, findings};
+use rtun_document::{json, location, print, report, suggest, toml, yaml};
 
 pub use environment::{Environment, Variable};
 pub use load::{Document, Outcome, cli_url, config_yaml, load, load_text};

@@ -10,6 +10,7 @@ mod host;
 mod hub;
 mod limiters;
 mod listener;
+mod located;
 mod log;
 mod metrics;
 mod names;

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{findings::Profile, json as json_reader, location::Position, report::Report};
+use crate::{findings::Profile, json, location::Position, report::Report, yaml};
 
 const PLACE: Position = Position { text: 0, line: 1, column: 1, width: 1 };
 
@@ -10,7 +10,7 @@ fn read(text: &str, format: OutputFormat) -> Value {
     let number = report.add_text("a", text);
     let value = match format {
         OutputFormat::Yaml => yaml::read(text, number, &report),
-        OutputFormat::Json => json_reader::read(text, number, &report),
+        OutputFormat::Json => json::read(text, number, &report),
     };
     value.unwrap_or_else(|| panic!("{}\n{text}", report.finish()[0]))
 }

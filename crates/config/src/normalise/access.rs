@@ -4,7 +4,9 @@ use std::{collections::HashMap, net::IpAddr};
 
 use ipnet::IpNet;
 
-use super::{Context, DocumentNames, providers::named, sources, tables::host_name};
+use super::{
+    Context, DocumentNames, located::Located, providers::named, sources, tables::host_name,
+};
 use crate::{
     findings::Code,
     location::quote,

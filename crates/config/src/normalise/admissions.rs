@@ -2,7 +2,9 @@
 
 use rtun_core::parse_prefix;
 
-use super::{DocumentNames, access, providers::named, sources, tables::normal_prefix};
+use super::{
+    DocumentNames, access, located::Located, providers::named, sources, tables::normal_prefix,
+};
 use crate::{
     location::quote,
     report::At,

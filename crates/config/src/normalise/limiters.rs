@@ -15,6 +15,7 @@ use rtun_settings::{
 use super::{
     Context, DocumentNames,
     choice::one_of_or_default,
+    located::Located,
     names::NamedObjects,
     providers::named,
     sources::{self, TableKind},

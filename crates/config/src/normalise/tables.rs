@@ -5,7 +5,7 @@ use std::{collections::HashMap, net::IpAddr};
 use ipnet::IpNet;
 use rtun_core::{HostName, NamespaceId, PatternError, Route, parse_prefix, unmapped};
 
-use super::{DocumentNames, providers::named, sources};
+use super::{DocumentNames, located::Located, providers::named, sources};
 use crate::{
     findings::Code,
     location::quote,

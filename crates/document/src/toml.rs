@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The table in `source`, already added to the report's texts as number `text`; `None` after an error was reported.
-pub(crate) fn read(source: &str, text: u32, report: &Report) -> Option<Value> {
+pub fn read(source: &str, text: u32, report: &Report) -> Option<Value> {
     let places = TomlPlaces::new(source, text);
     let parsed = DeTable::parse(source).map_err(|error| {
         let place = places.of(&error.span().unwrap_or_default());

@@ -1,19 +1,17 @@
 //! Where findings about one configuration are collected, and from where they are reported.
 
-use std::cell::RefCell;
-
-use rtun_settings::LocatedRow;
+use std::{cell::RefCell, sync::Arc};
 
 use crate::{
     findings::{Code, Finding, MAX_FINDINGS, Profile, Severity},
-    location::{Position, Texts},
+    location::{Position, SourceTexts},
 };
 
 /// Collects findings about the texts of one configuration.
 #[derive(Debug)]
-pub(crate) struct Report {
+pub struct Report {
     profile: Profile,
-    texts: RefCell<Texts>,
+    texts: RefCell<SourceTexts>,
     collected: RefCell<Collected>,
 }
 
@@ -25,32 +23,34 @@ struct Collected {
 }
 
 impl Report {
-    pub(crate) fn new(profile: Profile) -> Self {
+    /// Without findings so far; what is refused depends on `profile`.
+    pub fn new(profile: Profile) -> Self {
         Self { profile, texts: RefCell::default(), collected: RefCell::default() }
     }
 
     /// Adds a text that positions may lie in, and gives its number.
-    pub(crate) fn add_text(&self, name: &str, text: &str) -> u32 {
+    pub fn add_text(&self, name: &str, text: &str) -> u32 {
         self.texts.borrow_mut().add(name, text)
     }
 
     /// The configuration as a whole.
-    pub(crate) fn whole(&self) -> At<'_> {
+    pub fn whole(&self) -> At<'_> {
         At { report: self, place: None, path: String::new() }
     }
 
-    pub(crate) fn at(&self, place: Position) -> At<'_> {
+    /// A value at `place`, whatever its key.
+    pub fn at(&self, place: Position) -> At<'_> {
         At { place: Some(place), ..self.whole() }
     }
 
     /// Whether anything found so far is an error.
-    pub(crate) fn failed(&self) -> bool {
+    pub fn failed(&self) -> bool {
         let collected = self.collected.borrow();
         collected.left_out_error || collected.findings.iter().any(|f| f.severity == Severity::Error)
     }
 
     /// The findings in the order of their places.
-    pub(crate) fn finish(self) -> Vec<Finding> {
+    pub fn finish(self) -> Vec<Finding> {
         let texts = self.texts.into_inner();
         let Collected { mut findings, left_out, left_out_error } = self.collected.into_inner();
         findings.sort_by_key(|f| {
@@ -102,36 +102,39 @@ impl Collected {
 
 /// What a finding is about: a place and a key, either may be missing.
 #[derive(Debug, Clone)]
-pub(crate) struct At<'r> {
-    pub(crate) report: &'r Report,
-    pub(crate) place: Option<Position>,
-    pub(crate) path: String,
+pub struct At<'r> {
+    /// Where findings about it are collected.
+    pub report: &'r Report,
+    /// Where it was written.
+    pub place: Option<Position>,
+    /// The key, as in `services[0].addr`; empty for the whole.
+    pub path: String,
 }
 
 impl<'r> At<'r> {
-    pub(crate) fn error(&self, message: impl Into<String>) -> Draft<'r> {
+    /// Reports an error: the configuration is refused.
+    pub fn error(&self, message: impl Into<String>) -> Draft<'r> {
         self.draft(None, Severity::Error, message.into())
     }
 
     /// Reports an error with its help; always `None`, for a reader that ends there.
-    pub(crate) fn refuse<T>(
-        &self,
-        message: impl Into<String>,
-        help: impl Into<String>,
-    ) -> Option<T> {
+    pub fn refuse<T>(&self, message: impl Into<String>, help: impl Into<String>) -> Option<T> {
         self.error(message).help(help);
         None
     }
 
-    pub(crate) fn warning(&self, message: impl Into<String>) -> Draft<'r> {
+    /// Reports a warning.
+    pub fn warning(&self, message: impl Into<String>) -> Draft<'r> {
         self.draft(None, Severity::Warning, message.into())
     }
 
-    pub(crate) fn info(&self, message: impl Into<String>) -> Draft<'r> {
+    /// Reports what is worth knowing.
+    pub fn info(&self, message: impl Into<String>) -> Draft<'r> {
         self.draft(None, Severity::Info, message.into())
     }
 
-    pub(crate) fn coded(&self, code: Code, message: impl Into<String>) -> Draft<'r> {
+    /// Reports a finding with a number, as serious as the profile makes it.
+    pub fn coded(&self, code: Code, message: impl Into<String>) -> Draft<'r> {
         self.draft(Some(code), code.severity(self.report.profile), message.into())
     }
 
@@ -150,47 +153,48 @@ impl<'r> At<'r> {
     }
 
     /// `file:line:column`, if it has a place.
-    pub(crate) fn shown(&self) -> Option<String> {
+    pub fn shown(&self) -> Option<String> {
         let place = self.place?;
         let file = self.report.texts.borrow().file(place);
         Some(format!("{file}:{}:{}", place.line, place.column))
     }
 
     /// What is written there, unless its line is very long.
-    pub(crate) fn written(&self) -> Option<String> {
+    pub fn written(&self) -> Option<String> {
         self.report.texts.borrow().written(self.place?)
     }
 
-    /// `value` with the file and line it was written on.
-    pub(crate) fn row<T>(&self, value: T) -> LocatedRow<T> {
+    /// The text it stands in, by name, and its line there; `?` and 0 without a place.
+    pub fn file_and_line(&self) -> (Arc<str>, u32) {
         let file = self.place.map(|place| self.report.texts.borrow().file(place));
-        let line = self.place.map_or(0, |place| place.line);
-        LocatedRow { value, file: file.unwrap_or_else(|| "?".into()), line }
+        (file.unwrap_or_else(|| "?".into()), self.place.map_or(0, |place| place.line))
     }
 }
 
 /// A finding that is recorded when it goes out of scope, after its help was added.
 #[derive(Debug)]
-pub(crate) struct Draft<'r> {
+pub struct Draft<'r> {
     report: &'r Report,
     finding: Option<Finding>,
 }
 
 impl Draft<'_> {
-    pub(crate) fn help(mut self, help: impl Into<String>) {
+    /// Adds what would be right.
+    pub fn help(mut self, help: impl Into<String>) {
         if let Some(finding) = &mut self.finding {
             finding.help = Some(help.into());
         }
     }
 
     /// Like [`Draft::help`], where finding the help takes time: not done for findings that are left out.
-    pub(crate) fn help_with<H: Into<Option<String>>>(self, help: impl FnOnce() -> H) {
+    pub fn help_with<H: Into<Option<String>>>(self, help: impl FnOnce() -> H) {
         if self.finding.is_some() {
             self.maybe_help(help().into());
         }
     }
 
-    pub(crate) fn maybe_help(self, help: Option<String>) {
+    /// Like [`Draft::help`], if there is one.
+    pub fn maybe_help(self, help: Option<String>) {
         if let Some(help) = help {
             self.help(help);
         }

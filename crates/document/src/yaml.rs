@@ -13,7 +13,7 @@ use crate::{
 
 /// The one document in `source`, already added to the report's texts as number `text`; `None` after an error
 /// was reported.
-pub(crate) fn read(source: &str, text: u32, report: &Report) -> Option<Value> {
+pub fn read(source: &str, text: u32, report: &Report) -> Option<Value> {
     let mut builder = YamlBuilder {
         parser: Parser::new_from_str(source),
         text,
@@ -243,7 +243,7 @@ fn scalar(
 
 /// What a plain scalar is (yaml.v3's rules: YAML 1.2's core schema, underscores in numbers, `0b`, and a
 /// leading 0 for octal).
-pub(crate) fn resolve(text: &str) -> Data {
+pub fn resolve(text: &str) -> Data {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Data::Null,
         "true" | "True" | "TRUE" => return Data::Bool(true),

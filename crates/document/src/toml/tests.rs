@@ -1,5 +1,5 @@
 use super::*;
-use crate::{cli::OutputFormat, emit::emit, findings::Profile, json};
+use crate::{findings::Profile, json, print};
 
 fn read_text(source: &str) -> Result<Value, String> {
     let report = Report::new(Profile::Compat);
@@ -31,8 +31,7 @@ lines"""
     let report = Report::new(Profile::Compat);
     let text = report.add_text("a.json", same);
     let same = json::read(same, text, &report).unwrap();
-    let show = |value: &Value| emit(value, OutputFormat::Json);
-    assert_eq!(show(&read_text(toml).unwrap()), show(&same));
+    assert_eq!(print::json(&read_text(toml).unwrap()), print::json(&same));
 }
 
 #[test]

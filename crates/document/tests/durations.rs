@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use rtun_config::duration::{DurationError, parse};
+use rtun_document::duration::{DurationError, parse};
 
 /// Nanoseconds in one of each unit.
 const UNITS: [(&str, u64); 8] = [

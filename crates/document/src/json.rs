@@ -10,7 +10,7 @@ use crate::{
 
 /// The value in `source`, already added to the report's texts as number `text`; `None` after an error was
 /// reported.
-pub(crate) fn read(source: &str, text: u32, report: &Report) -> Option<Value> {
+pub fn read(source: &str, text: u32, report: &Report) -> Option<Value> {
     if let Err(error) = serde_json::from_str::<serde_json::Value>(source) {
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).max(1);
         let line = source.lines().nth(error.line().saturating_sub(1)).unwrap_or("");

@@ -4,28 +4,32 @@ use std::{fmt, path::Path, sync::Arc};
 
 use rtun_core::{redact, text::is_invisible};
 
-/// Where something was written: a text of [`Texts`], line and column from 1, width in characters.
+/// Where something was written: a text of [`SourceTexts`], line and column from 1, width in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Position {
-    pub(crate) text: u32,
-    pub(crate) line: u32,
-    pub(crate) column: u32,
-    pub(crate) width: u32,
+pub struct Position {
+    /// The number of the text.
+    pub text: u32,
+    /// From 1.
+    pub line: u32,
+    /// In characters, from 1.
+    pub column: u32,
+    /// In characters.
+    pub width: u32,
 }
 
 impl Position {
     /// Of what stands in no text.
-    pub(crate) const NOWHERE: Self = Self::start(u32::MAX);
+    pub const NOWHERE: Self = Self::start(u32::MAX);
 
     /// The beginning of `text`.
-    pub(crate) const fn start(text: u32) -> Self {
+    pub const fn start(text: u32) -> Self {
         Self { text, line: 1, column: 1, width: 1 }
     }
 }
 
 /// The texts a configuration was read from, for showing places.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Texts(Vec<SourceText>);
+pub struct SourceTexts(Vec<SourceText>);
 
 #[derive(Debug, Clone)]
 struct SourceText {
@@ -35,9 +39,9 @@ struct SourceText {
     lines: Vec<usize>,
 }
 
-impl Texts {
+impl SourceTexts {
     /// Adds a text and gives its number.
-    pub(crate) fn add(&mut self, name: &str, text: &str) -> u32 {
+    pub fn add(&mut self, name: &str, text: &str) -> u32 {
         let starts = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(i, _)| i + 1);
         let lines = std::iter::once(0).chain(starts).collect();
         self.0.push(SourceText { name: name.into(), text: text.into(), lines });
@@ -49,11 +53,12 @@ impl Texts {
     }
 
     /// The name of the text that `place` is in.
-    pub(crate) fn file(&self, place: Position) -> Arc<str> {
+    pub fn file(&self, place: Position) -> Arc<str> {
         self.source(place).map_or_else(|| "?".into(), |source| source.name.clone())
     }
 
-    pub(crate) fn locate(&self, place: Position) -> Location {
+    /// The place as a person finds it.
+    pub fn locate(&self, place: Position) -> Location {
         let Position { line, column, width, .. } = place;
         let excerpt = self.source(place).map(|source| excerpt(source.line(line), column, width));
         let (text, text_column) = excerpt.unwrap_or((String::new(), 1));
@@ -61,7 +66,7 @@ impl Texts {
     }
 
     /// What is written at `place`, unless its line is very long.
-    pub(crate) fn written(&self, place: Position) -> Option<String> {
+    pub fn written(&self, place: Position) -> Option<String> {
         let line = self.source(place)?.line(place.line);
         if line.len() > LONG_LINE {
             return None;
@@ -70,7 +75,7 @@ impl Texts {
     }
 
     /// The rank of the text named `file`, for sorting findings.
-    pub(crate) fn position_of(&self, file: &str) -> usize {
+    pub fn position_of(&self, file: &str) -> usize {
         self.0.iter().position(|s| &*s.name == file).unwrap_or(usize::MAX)
     }
 }
@@ -136,7 +141,7 @@ impl fmt::Display for Location {
 
 /// `text` between backquotes, cut to 80 characters, user info starred out, with control and invisible
 /// characters escaped, so that no configuration can write to the terminal through a message.
-pub(crate) fn quote(text: &str) -> String {
+pub fn quote(text: &str) -> String {
     let mut quoted = String::from("`");
     for (i, c) in redact::user_info(text).chars().enumerate() {
         if i == 80 {
