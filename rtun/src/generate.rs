@@ -15,10 +15,13 @@ use std::{
 use clap::{Args as ClapArgs, Subcommand, value_parser};
 use rtun_tls::{Authority, CertificateInfo, Inspected, Issued, TlsError};
 
-use self::files::{Folder, FolderError};
+pub(crate) use self::files::{Folder, FolderError};
 use crate::{EXIT_FAILURE, complain, run::use_one_crypto_provider, say};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long certificates of hubs and hosts count, unless asked otherwise.
+const DAYS: u32 = 365;
 
 /// How long an authority counts, unless its certificates are wanted for longer.
 const AUTHORITY_DAYS: u32 = 3650;
@@ -55,7 +58,7 @@ struct Cert {
     #[arg(long = "host", value_name = "NAME", value_parser = host_name)]
     hosts: Vec<String>,
     /// How long the certificates of hub and hosts count
-    #[arg(long, value_name = "N", default_value_t = 365, value_parser = value_parser!(u32).range(1..=36_500))]
+    #[arg(long, value_name = "N", default_value_t = DAYS, value_parser = value_parser!(u32).range(1..=36_500))]
     days: u32,
     /// Replace certificates of the hub and of hosts that exist already
     #[arg(long)]
@@ -64,11 +67,13 @@ struct Cert {
 
 /// Nothing has been made.
 #[derive(Debug, thiserror::Error)]
-enum GenerateError {
+pub(crate) enum GenerateError {
     #[error("name a hub with --hub, or a host with --host")]
     Nothing,
     #[error("the host {0} is named twice")]
     Twice(String),
+    #[error("no certificate can name the hub: {0}")]
+    HubName(String),
     #[error(
         "{} is there already; leave {option} out to keep it, or replace it with --force",
         path.display()
@@ -94,6 +99,23 @@ impl Generate {
             }
         }
     }
+}
+
+/// Makes the certificate of a hub with these names in `dir`, and the authority if there is none; returns which there are.
+pub(crate) fn server_certificate(
+    dir: &Path,
+    names: &[String],
+    force: bool,
+) -> Result<String, GenerateError> {
+    let hub = Pair::new(dir, "hub");
+    if let Some(path) = hub.existing().filter(|_| !force) {
+        return Err(GenerateError::Exists { path: path.clone(), option: "--dir".to_owned() });
+    }
+    let names = names.iter().map(|name| hub_name(name));
+    let names: Result<_, _> = names.collect();
+    let names = names.map_err(GenerateError::HubName)?;
+    let cert = Cert { dir: dir.into(), hub: names, hosts: Vec::new(), days: DAYS, force };
+    cert.issue(&hub, &[])
 }
 
 /// A certificate and its key in a folder.
@@ -138,24 +160,8 @@ impl Cert {
                 }
             }
         }
-        let folder = Folder::open(dir)?;
+        let mut text = self.issue(&hub_pair, &host_pairs)?;
         let ca = Pair::new(dir, "ca");
-        let mut text = String::new();
-        let authority = self.authority(&folder, &ca, &mut text)?;
-        let validity = DAY * self.days;
-        let mut made = Vec::new();
-        if !hub.is_empty() {
-            made.push((&hub_pair, authority.server(hub, validity)?));
-        }
-        for (host, pair) in &host_pairs {
-            made.push((pair, authority.client(host, validity)?));
-        }
-        for (pair, Issued { certificate, key, info }) in &made {
-            // A hub that looks just now must not find a new certificate whose key is still to come.
-            folder.write(&pair.key, key, true, *force)?;
-            folder.write(&pair.certificate, certificate, false, *force)?;
-            announce(&mut text, "made", &pair.certificate, info);
-        }
         let names = match hub.is_empty() {
             false => hub.clone(),
             true => Inspected::all(&hub_pair.certificate)
@@ -168,6 +174,33 @@ impl Cert {
             text += &advice::for_host(&ca, host, pair, names.first().map(String::as_str));
         }
         text += &advice::about(&ca);
+        Ok(text)
+    }
+
+    /// Makes the certificates of hub and hosts; returns which there are.
+    fn issue(
+        &self,
+        hub_pair: &Pair,
+        host_pairs: &[(&String, Pair)],
+    ) -> Result<String, GenerateError> {
+        let Self { dir, hub, force, .. } = self;
+        let folder = Folder::open(dir)?;
+        let mut text = String::new();
+        let authority = self.authority(&folder, &Pair::new(dir, "ca"), &mut text)?;
+        let validity = DAY * self.days;
+        let mut made = Vec::new();
+        if !hub.is_empty() {
+            made.push((hub_pair, authority.server(hub, validity)?));
+        }
+        for (host, pair) in host_pairs {
+            made.push((pair, authority.client(host, validity)?));
+        }
+        for (pair, Issued { certificate, key, info }) in &made {
+            // A hub that looks just now must not find a new certificate whose key is still to come.
+            folder.write(&pair.key, key, true, *force)?;
+            folder.write(&pair.certificate, certificate, false, *force)?;
+            announce(&mut text, "made", &pair.certificate, info);
+        }
         Ok(text)
     }
 
@@ -217,7 +250,7 @@ fn announce(text: &mut String, what: &str, certificate: &Path, info: &Certificat
 }
 
 /// A DNS name or an address.
-fn hub_name(text: &str) -> Result<String, String> {
+pub(crate) fn hub_name(text: &str) -> Result<String, String> {
     if text.parse::<IpAddr>().is_ok() || is_dns_name(text) {
         return Ok(text.to_owned());
     }
@@ -225,7 +258,7 @@ fn hub_name(text: &str) -> Result<String, String> {
 }
 
 /// A name that can be a DNS name of a certificate and the name of a file.
-fn host_name(text: &str) -> Result<String, String> {
+pub(crate) fn host_name(text: &str) -> Result<String, String> {
     let lower = text.to_ascii_lowercase();
     if ["ca", "hub"].contains(&&*lower) || lower.ends_with("-key") {
         return Err("that is the name of another file here".into());

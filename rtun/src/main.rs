@@ -3,6 +3,7 @@
 //! Without a subcommand it takes GOST's flags and runs what they describe; subcommands are rtun's own.
 
 mod check;
+mod convert;
 mod core_dumps;
 mod explain;
 mod generate;
@@ -43,6 +44,8 @@ struct CommandLine {
 enum RtunCommand {
     /// Look a configuration over without starting anything
     Check(check::Check),
+    /// Print hub and host files of the same network as a routing tunnel
+    Convert(convert::Convert),
     /// Tell where a packet goes and why, or why it goes nowhere
     Explain(explain::Explain),
     /// Make files that a network needs: certificates
@@ -51,7 +54,7 @@ enum RtunCommand {
     Status(status::StatusCommand),
 }
 
-const COMMANDS: [&str; 5] = ["check", "explain", "gen", "help", "status"];
+const COMMANDS: [&str; 6] = ["check", "convert", "explain", "gen", "help", "status"];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args_os()
@@ -66,21 +69,29 @@ fn main() -> ExitCode {
         Some(first) if first == "check" && several.len() > 1 && begin_with_flags => {
             check_each(&several)
         }
-        Some(first) if COMMANDS.contains(&first.as_str()) => command(arguments),
+        Some(first) if first == "convert" && begin_with_flags => {
+            command(several[0].to_vec(), &several[1..])
+        }
+        Some(first) if COMMANDS.contains(&first.as_str()) => command(arguments, &[]),
         _ if several.len() > 1 => several::run(&several),
         _ => with_flags(arguments),
     }
 }
 
-fn command(arguments: Vec<String>) -> ExitCode {
-    // A check also takes the flags of a start, which are not of clap's kind.
+/// Runs a subcommand; `more` are the flags of further processes.
+fn command(arguments: Vec<String>, more: &[&[String]]) -> ExitCode {
+    // Some also take the flags of a start, which are not of clap's kind.
     let (flags, arguments) = match arguments.first() {
-        Some(first) if first == "check" => cli::separate(arguments),
+        Some(first) if first == "check" || first == "convert" => cli::separate(arguments),
         _ => (Vec::new(), arguments),
     };
     let program = std::iter::once("rtun".to_owned());
     match CommandLine::try_parse_from(program.chain(arguments)).map(|cli| cli.command) {
         Ok(RtunCommand::Check(check)) => check.run(flags),
+        Ok(RtunCommand::Convert(convert)) => {
+            let more = more.iter().map(|flags| flags.to_vec());
+            convert.run(&std::iter::once(flags).chain(more).collect::<Vec<_>>())
+        }
         Ok(RtunCommand::Explain(explain)) => explain.run(),
         Ok(RtunCommand::Gen(generate)) => generate.run(),
         Ok(RtunCommand::Status(status)) => status.run(),
@@ -97,7 +108,7 @@ fn check_each(parts: &[&[String]]) -> ExitCode {
     for (number, part) in parts.iter().enumerate() {
         complain(&format!("process {number}:"));
         let check = (number > 0).then(|| "check".to_owned());
-        let status = command(check.into_iter().chain(part.iter().cloned()).collect());
+        let status = command(check.into_iter().chain(part.iter().cloned()).collect(), &[]);
         if rank(status) > rank(worst) {
             worst = status;
         }
@@ -121,7 +132,7 @@ fn with_flags(arguments: Vec<String>) -> ExitCode {
     };
     if args.help {
         return say(&format!(
-            "Usage: rtun [FLAGS]\n       rtun check [FILE]...\n       rtun explain SRC DST\n       rtun status\n       rtun gen cert\n\n{USAGE}\n\
+            "Usage: rtun [FLAGS]\n       rtun check [FILE]...\n       rtun convert [FILE]...\n       rtun explain SRC DST\n       rtun status\n       rtun gen cert\n\n{USAGE}\n\
              Without flags: rtun.yaml of the working directory or of /etc/rtun, or GOST's own files.\n"
         ));
     }

@@ -8,11 +8,11 @@ use std::{
 };
 
 /// A folder that only the own user, or root, can write into.
-pub(super) struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 /// The folder or a file in it cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum FolderError {
+pub(crate) enum FolderError {
     #[error("cannot make or use the directory {}: {source}", path.display())]
     Unusable { path: PathBuf, source: io::Error },
     #[error(
@@ -26,7 +26,7 @@ pub(super) enum FolderError {
 
 impl Folder {
     /// Makes it, with mode 0700, if it is not there.
-    pub(super) fn open(path: &Path) -> Result<Self, FolderError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, FolderError> {
         let unusable = |source| FolderError::Unusable { path: path.into(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
         let mode = fs::metadata(path).map_err(unusable)?.mode();
@@ -38,7 +38,7 @@ impl Folder {
 
     /// Writes a file of this folder as a whole: secret ones with mode 0600, others with 0644. One that is there already is
     /// replaced only if that is asked for, and an error otherwise.
-    pub(super) fn write(
+    pub(crate) fn write(
         &self,
         path: &Path,
         text: &str,

@@ -8,6 +8,7 @@
 mod common;
 
 mod clients;
+mod convert;
 mod hostile;
 mod interop;
 mod network;

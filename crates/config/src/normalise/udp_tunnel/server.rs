@@ -126,8 +126,7 @@ pub(super) fn check_admissions(at: &Cursor<'_>, admissions: &[AdmissionSettings]
 
 /// C02 and C03: this tunnel is not encrypted, whatever users it has.
 fn exposure(addr: &str, at: &At<'_>, has_auther: bool) {
-    const HELP: &str =
-        "a routing tunnel encrypts (docs/two-ways.md); or listen on a loopback address";
+    const HELP: &str = "a routing tunnel encrypts: `rtun convert` makes one of this (docs/two-ways.md); or listen on a loopback address";
     let host = address::split_host_port(addr).map_or("", |(host, _)| host);
     if address::is_loopback(host) {
         return;
