@@ -1,14 +1,14 @@
 //! Answers of proxies, and the PROXY protocol.
 
 use rtun_proto::{
-    proxy::{header, http_connect, socks5},
+    proxy::{header, http_connect, socks4, socks5},
     relay::Decoded,
 };
 
 /// The answer of a proxy. The first byte selects the request; the rest is the answer.
 pub fn proxy_reply(bytes: &[u8]) {
     let Some((first, bytes)) = bytes.split_first() else { return };
-    match first % 5 {
+    match first % 6 {
         0 => {
             let Some((reply, head)) =
                 taken(bytes, http_connect::MAX_REPLY, http_connect::decode_reply)
@@ -21,6 +21,7 @@ pub fn proxy_reply(bytes: &[u8]) {
         }
         1 => drop(taken(bytes, 262, socks5::decode_reply)),
         2 => drop(taken(bytes, 2, socks5::decode_password_reply)),
+        5 => drop(taken(bytes, 8, socks4::decode_reply)),
         has_password => {
             let method = taken(bytes, 2, |bytes| socks5::decode_method(bytes, has_password == 3));
             assert!(has_password == 3 || method.is_none_or(|(m, _)| m == socks5::Method::None));

@@ -1,4 +1,5 @@
-//! A host whose only way out is a proxy that wants to know who it is: squid and CONNECT, microsocks and SOCKS5.
+//! A host whose only way out is a proxy that wants to know who it is: squid and CONNECT, microsocks and SOCKS5; proxies of every
+//! kind over every transport.
 //!
 //! ```text
 //!   host-1 (10.1.0.2) --- 10.1.0.1 proxy 10.0.0.x --- switch --- hub.test:8443 (TLS), host-2
@@ -11,8 +12,9 @@ mod common;
 use std::time::Duration;
 
 use common::{
-    HUB, Rtun, World, does_not_reach,
+    HUB, Rtun, THREE_HOSTS, World, does_not_reach, gost,
     programs::{self, Certificate},
+    proxy_server::{self, Speaks},
     reaches, wait_until,
 };
 use rtun_lab::{NetNamespace, tools};
@@ -144,4 +146,136 @@ fn one_proxy_behind_another() {
     site.comes_up(&[CONNECT, "socks5://bob:pa55word@127.0.0.1:1080"]);
     site.comes_up(&[SOCKS, "http://alice:s3cret@127.0.0.1:3128"]);
     site.stays_down(&[CONNECT, "socks5://bob:wrong@127.0.0.1:1080"]);
+}
+
+/// A hub that only the proxy's machine can look up, and a host whose only way out is that machine.
+fn beside_a_proxy() -> Option<(World, NetNamespace, NetNamespace, Rtun)> {
+    let world = World::new()?;
+    let proxy = world.machine("proxy");
+    proxy.hosts([(HUB_NAME, HUB)]);
+    let inside = world.only_beside(&proxy, "10.1.0");
+    let hub = world.hub(THREE_HOSTS);
+    Some((world, proxy, inside, hub))
+}
+
+/// The host joins a hub through these proxies.
+fn joins_through(world: &World, inside: &NetNamespace, proxies: &[&str], hub: &str) {
+    let mut arguments = vec!["-L", "tun:///host-1?net=192.168.123.1/24"];
+    let node = format!("router://{hub}:8443");
+    for proxy in proxies.iter().copied().chain([&*node]) {
+        arguments.extend(["-F", proxy]);
+    }
+    let host = world.start(inside, &arguments);
+    host.wait_for("joined the hub");
+    host.stop();
+}
+
+#[test]
+fn proxies_of_other_kinds_and_over_other_transports() {
+    let Some((world, proxy, inside, hub)) = beside_a_proxy() else { return };
+    let servers = [
+        (9001, "tcp", Speaks::Socks4),
+        (9002, "ws", Speaks::Socks4),
+        (9003, "tcp", Speaks::Relay),
+        (9004, "mws", Speaks::Relay),
+        (9005, "ws", Speaks::Connect),
+    ];
+    for (port, transport, speaks) in servers {
+        proxy_server::start(&proxy, port, transport, speaks);
+    }
+    for nodes in [
+        &["socks4://bob@10.1.0.1:9001"][..],
+        &["socks4a+ws://bob@10.1.0.1:9002"],
+        &["relay://bob:pa55word@10.1.0.1:9003"],
+        &["relay+mws://bob:pa55word@10.1.0.1:9004"],
+        &["http+ws://10.1.0.1:9005"],
+        // One after the other, and a proxy before them.
+        &["http+ws://10.1.0.1:9005", "relay+mws://bob:pa55word@127.0.0.1:9004"],
+        &["relay://bob:pa55word@10.1.0.1:9003", "socks4://bob@127.0.0.1:9001"],
+    ] {
+        joins_through(&world, &inside, nodes, HUB_NAME);
+    }
+    // A proxy for addresses only, and a name that this machine knows.
+    inside.hosts([("known.test", HUB)]);
+    joins_through(&world, &inside, &["socks4://bob@10.1.0.1:9001?disable4a=true"], "known.test");
+    hub.stop_balanced();
+}
+
+#[test]
+fn a_relay_that_refuses_is_left_for_the_next() {
+    let Some((world, proxy, inside, hub)) = beside_a_proxy() else { return };
+    proxy_server::start(&proxy, 9003, "tcp", Speaks::Relay);
+    let host = |user: &str| {
+        format!(
+            "
+services:
+- name: host
+  handler: {{type: tun, chain: out}}
+  listener: {{type: tun, metadata: {{net: 192.168.123.1/24}}}}
+  forwarder: {{nodes: [{{addr: host-1}}]}}
+chains:
+- name: out
+  hops:
+  - selector: {{strategy: fifo, failTimeout: 1m}}
+    nodes:
+    - {{addr: '10.1.0.1:9003', connector: {{type: relay, auth: {{username: eve, password: x}}}}}}
+    - {{addr: '10.1.0.1:9003', connector: {{type: relay, auth: {{username: {user}, password: pa55word}}}}}}
+  - nodes:
+    - {{addr: '{HUB_NAME}:8443', connector: {{type: router}}}}
+"
+        )
+    };
+    let running = world.host(&inside, &host("bob"));
+    running.wait_for("joined the hub");
+    assert!(running.log().contains("the relay refused: 2 unauthorized"), "{}", running.log());
+    running.stop();
+    hub.stop_balanced();
+}
+
+/// GOST's own proxies: each protocol, and each transport at least once.
+#[test]
+fn gosts_proxies() {
+    let Some((world, proxy, inside, hub)) = beside_a_proxy() else { return };
+    let kinds = [
+        "socks4",
+        "socks4a+tls",
+        "relay",
+        "relay+tls",
+        "relay+ws",
+        "relay+wss",
+        "relay+quic",
+        "relay+h2",
+        "relay+grpc",
+        "relay+mwss",
+        "http+wss",
+        "http+quic",
+        "http+h2c",
+        "http+mtls",
+        "socks5+ws",
+        "socks5+quic",
+        "socks5+h2",
+        "socks5+mtcp",
+    ];
+    let services: Vec<_> = kinds
+        .iter()
+        .zip(9101..)
+        .map(|(kind, port)| match kind.strip_prefix("socks4") {
+            Some(rest) => format!("socks4{}://:{port}", rest.trim_start_matches('a')),
+            None => format!("{kind}://bob:pa55word@:{port}"),
+        })
+        .collect();
+    let arguments: Vec<&str> = services.iter().flat_map(|service| ["-L", service]).collect();
+    let Some(gost) = gost::start(&world, &proxy, &arguments) else { return };
+    let listens = |port| inside.run(|| std::net::TcpStream::connect(("10.1.0.1", port)).is_ok());
+    wait_until("GOST's listeners", || listens(9101).unwrap() && listens(9118).unwrap());
+    for (kind, port) in kinds.iter().zip(9101..) {
+        let node = format!("{kind}://bob:pa55word@10.1.0.1:{port}");
+        joins_through(&world, &inside, &[&node], HUB_NAME);
+    }
+    // Two of them, one after the other.
+    let nodes =
+        ["relay+wss://bob:pa55word@10.1.0.1:9106", "socks5+h2://bob:pa55word@127.0.0.1:9117"];
+    joins_through(&world, &inside, &nodes, HUB_NAME);
+    gost.kill().unwrap();
+    hub.stop_balanced();
 }

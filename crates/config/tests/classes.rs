@@ -249,12 +249,7 @@ fn every_transport_is_refused_for_its_own_reason() {
             assert!(errors[0].contains("use `"), "{to}: {errors:?}");
         }
     }
-    for (name, reason) in [
-        ("ss", "Shadowsocks"),
-        ("socks4", "version 5"),
-        ("socks4a", "version 5"),
-        ("http2", "HTTP/1.1"),
-    ] {
+    for (name, reason) in [("ss", "Shadowsocks"), ("http2", "HTTP/1.1")] {
         let proxy = format!(
             "hops:\n  - name: proxies\n    nodes: [{{name: p, addr: '192.0.2.9:1080', connector: {{type: {name}}}}}]\n"
         );

@@ -7,6 +7,7 @@ mod dial_tls;
 mod dialer;
 mod endpoints;
 mod hubs;
+mod layers;
 mod proxies;
 mod wire;
 

@@ -3,6 +3,7 @@
 //! | Module | Subject |
 //! |---|---|
 //! | [`http_connect`] | the CONNECT method of HTTP/1.1 |
+//! | [`socks4`] | SOCKS versions 4 and 4A |
 //! | [`socks5`] | SOCKS version 5, with a user and a password or without |
 //! | [`header`] | the PROXY protocol, versions 1 and 2 |
 //!
@@ -11,6 +12,7 @@
 
 pub mod header;
 pub mod http_connect;
+pub mod socks4;
 pub mod socks5;
 
 use std::{
@@ -90,6 +92,13 @@ impl fmt::Display for Target {
             TargetHost::Zoned(address, zone) => write!(f, "[{address}%{zone}]:{}", self.port),
             TargetHost::Name(name) => write!(f, "{name}:{}", self.port),
         }
+    }
+}
+
+impl Target {
+    /// Whether it is an IPv4 address.
+    pub fn is_ipv4(&self) -> bool {
+        matches!(self.host, TargetHost::V4(_))
     }
 }
 

@@ -108,7 +108,7 @@ pub struct ProxyNode {
     pub protocol: ProxyKind,
     /// What the host proves itself with to it.
     pub auth: Option<super::Login>,
-    /// What is opened to it: `tcp` or `tls`.
+    /// What is opened to it.
     pub stack: TransportStack<DialTls>,
     /// As [`Endpoint::segment_max`].
     pub segment_max: Option<u16>,
@@ -129,8 +129,18 @@ pub struct ProxyNode {
 pub enum ProxyKind {
     /// CONNECT of HTTP/1.1 (RFC 9110 section 9.3.6).
     Http,
+    /// SOCKS version 4.
+    Socks4 {
+        /// Whether names are looked up by the proxy (4A), not by this machine (`disable4a`).
+        names: bool,
+    },
     /// SOCKS version 5 (RFC 1928).
     Socks5,
+    /// GOST's relay protocol: a stream of bytes to a target.
+    Relay {
+        /// Whether its answer is waited for (`nodelay`).
+        answers_at_once: bool,
+    },
 }
 
 /// A node among others of its hop.

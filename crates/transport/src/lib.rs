@@ -27,6 +27,7 @@ pub mod names;
 pub mod proxy;
 pub mod quic;
 pub mod race;
+pub mod relay_hop;
 pub mod socket;
 pub mod stream_only;
 pub mod tcp;

@@ -10,13 +10,13 @@ use rtun_proto::{
         Target, TargetError,
         header::{self, Addresses},
         http_connect::{self, Reply},
-        socks5,
+        socks4, socks5,
     },
     relay::Decoded,
 };
 use rtun_settings::{HttpHeader, Login, ProxyProtocol};
 
-use super::Stream;
+use super::{Stream, relay_hop::RelayHopError};
 
 pub use rtun_proto::proxy::header::HeaderError;
 
@@ -61,6 +61,15 @@ pub enum ProxyError {
     /// The HTTP proxy does not go there; its status line in print.
     #[error("the proxy answered {0:?}")]
     Refused(String),
+    /// The user cannot be sent to a SOCKS 4 proxy.
+    #[error(transparent)]
+    Socks4User(#[from] socks4::UserError),
+    /// The SOCKS proxy said no, or does not speak SOCKS 4.
+    #[error(transparent)]
+    Socks4(socks4::ReplyError),
+    /// The relay cannot be asked, said no, or does not speak the relay protocol.
+    #[error(transparent)]
+    Relay(#[from] RelayHopError),
     /// The SOCKS proxy said no, or does not speak SOCKS 5.
     #[error(transparent)]
     Socks5(socks5::ReplyError),
@@ -126,6 +135,18 @@ pub async fn socks5(
     }
     stream.write_all(&socks5::request(&target)).await?;
     take(stream, socks5::decode_reply).await?.map_err(ProxyError::Socks5)
+}
+
+/// Asks a SOCKS 4 proxy at the other end of `stream` to connect to `target`, `host:port`, as the user of `login`; there are no
+/// passwords. Afterwards `stream` leads to the target. The proxy looks names up, if it speaks SOCKS 4A.
+pub async fn socks4(
+    stream: &dyn Stream,
+    target: &str,
+    login: Option<&Login>,
+) -> Result<(), ProxyError> {
+    let user = login.map_or("", |login| &*login.user);
+    stream.write_all(&socks4::request(&target.parse()?, user)?).await?;
+    take(stream, socks4::decode_reply).await?.map_err(ProxyError::Socks4)
 }
 
 /// Takes the PROXY header off the beginning of a stream that a proxy has opened: who connected to the proxy, or nobody

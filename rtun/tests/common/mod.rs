@@ -6,6 +6,7 @@ pub mod gost;
 pub mod gso_packet;
 pub mod peer;
 pub mod programs;
+pub mod proxy_server;
 pub mod raw;
 pub mod services;
 pub mod vitals;

@@ -265,6 +265,7 @@ fn of_connector(at: &Cursor<'_>) -> MetadataTables {
         "router" => one(&meta::router_connector::OBJECT),
         "relay" => one(&meta::relay_connector::OBJECT),
         "http" => one(&meta::http_connector::OBJECT),
+        "socks4" | "socks4a" => one(&meta::socks4_connector::OBJECT),
         "socks5" | "socks" => one(&meta::socks5_connector::OBJECT),
         _ => None,
     }

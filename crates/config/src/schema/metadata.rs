@@ -144,8 +144,8 @@ objects! {
     }
 
     relay_connector in metadata, "the metadata of a `relay` connector" {
-        no_effect("a relay through which no server answers for 5 s is left", Timespan: "connectTimeout");
-        no_effect("the request goes with the first register, and nothing waits for the answer", Flag: "nodelay");
+        take(CONNECT_TIMEOUT: Timespan, "connectTimeout", "built in", "before a hub, with `nodelay`: limit for the relay's answer. To the server of a UDP tunnel: no effect, a relay through which none answers for 5 s is left");
+        take(NODELAY: Flag, "nodelay", "false", "before a hub: whether the relay's answer is waited for; only for relays that have `nodelay` too, others answer when the hub has sent something. To the server of a UDP tunnel: no effect, nothing waits for the answer");
         no_effect(WHOLE_PACKETS, Int: "udpBufferSize", "udp.bufferSize");
     }
 
@@ -156,6 +156,11 @@ objects! {
     http_connector in metadata, "the metadata of an `http` connector" {
         shared(proxy_connector);
         take(HEADER: Headers, "header", "none", "a map of headers sent with the request");
+    }
+
+    socks4_connector in metadata, "the metadata of a `socks4` or `socks4a` connector" {
+        shared(proxy_connector);
+        take(DISABLE_4A: Flag, "disable4a", "false", "whether this machine looks names up, for a proxy that only takes IPv4 addresses");
     }
 
     socks5_connector in metadata, "the metadata of a `socks5` connector" {

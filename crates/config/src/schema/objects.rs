@@ -199,14 +199,14 @@ objects! {
     }
 
     connector, "a connector" {
-        take(TYPE: OneText, "type", "http", "`router`, or for the client of a UDP tunnel `relay`, in the last hop; `http`, `socks5` or `socks` before it");
+        take(TYPE: OneText, "type", "http", "in the last hop `router`, or for the client of a UDP tunnel `relay`; before it [proxies](reaching-the-hub.md#through-proxies): `http`, `socks5` or `socks`, `socks4`, `socks4a`, `relay`");
         take(AUTH: In(login), "auth", "none", "what the host proves itself with");
         harmless("what encrypts is the `tls` of the dialer", "tls");
         metadata();
     }
 
     dialer, "a dialer" {
-        take(TYPE: OneText, "type", "tcp", "the types of a hub's listener; to a proxy `tcp` and `tls`");
+        take(TYPE: OneText, "type", "tcp", "the types of a hub's listener; after a proxy those on TCP");
         harmless("it is for `ssh`; a host proves itself with the `auth` of its connector", "auth");
         take(TLS: In(dialer_tls), "tls", "none", "of types that encrypt");
         metadata();

@@ -72,7 +72,7 @@ pub static LISTENERS: Types = Types {
 pub static CONNECTORS: Types = Types {
     what: "connector",
     unset: "http",
-    supported: &["router", "http", "socks5", "socks", "relay"],
+    supported: &["router", "http", "socks5", "socks", "socks4", "socks4a", "relay"],
     refused: REFUSED_PROXIES,
     elsewhere: "direct forward masque serial sni sshd ssu tcp tunnel unix virtual",
 };
@@ -173,16 +173,6 @@ static REFUSED_PROXIES: &[Refused] = &[
         name: "ss",
         reason: "rtun does not speak Shadowsocks",
         instead: "use `socks5` to a Shadowsocks client on this machine",
-    },
-    Refused {
-        name: "socks4",
-        reason: "rtun speaks version 5 of SOCKS",
-        instead: "use `socks5`, which most such proxies speak too",
-    },
-    Refused {
-        name: "socks4a",
-        reason: "rtun speaks version 5 of SOCKS",
-        instead: "use `socks5`, which most such proxies speak too",
     },
     Refused {
         name: "http2",

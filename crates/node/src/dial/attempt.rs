@@ -55,6 +55,11 @@ pub(crate) enum DialError {
     /// A proxy refused or failed.
     #[error("proxy {0}: {1}")]
     Proxy(String, ProxyError),
+    /// A proxy takes only IPv4 addresses, and the target has none.
+    #[error(
+        "proxy {0}: {1} has no IPv4 address, which SOCKS 4 needs; without `disable4a` the proxy is asked for the name"
+    )]
+    NoIpv4(String, String),
     /// The connection broke before its PROXY preamble was sent.
     #[error("the connection to {0} broke: {1}")]
     Broken(String, io::Error),

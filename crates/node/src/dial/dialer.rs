@@ -1,18 +1,13 @@
 //! Opens the connection of a session: through the proxies of a chain to a hub, then layer by layer.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use rtun_core::{LossWatch, Silence};
-use rtun_settings::{
-    DialTls, Endpoint, HubNode, ProxyProtocol, QuicSettings, SocketOptions, TransportStack,
-};
-use rtun_transport::{
-    Stream, grpc, http2, mux::MuxSession, names::host_of, quic, stream_only::StreamOnly, ws,
-};
+use rtun_settings::{Endpoint, HubNode, ProxyProtocol, SocketOptions};
 
 use super::{
     attempt::{Attempt, DialError, Opened, SetupError},
-    dial_tls::DialerTls,
+    layers::Layers,
     proxies::Proxies,
     wire::Wire,
 };
@@ -27,9 +22,7 @@ const LAYERED_DIAL_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// Opens connections to one endpoint of a hub.
 pub(crate) struct Dialer {
-    addr: String,
-    stack: TransportStack<DialTls>,
-    tls: Option<DialerTls>,
+    layers: Layers,
     sockets: SocketOptions,
     /// The most bytes of a TCP segment, if configured.
     segment_max: Option<u16>,
@@ -43,11 +36,8 @@ impl Dialer {
         hub: &HubNode,
         surroundings: &Surroundings,
     ) -> Result<Self, SetupError> {
-        let failed = |source| SetupError::Tls { addr: endpoint.addr.clone(), source };
         Ok(Self {
-            addr: endpoint.addr.clone(),
-            stack: endpoint.stack.clone(),
-            tls: DialerTls::of(&endpoint.stack).map_err(failed)?,
+            layers: Layers::new(&endpoint.addr, &endpoint.stack)?,
             sockets: hub.sockets.clone(),
             segment_max: endpoint.segment_max,
             proxy_protocol: hub.proxy_protocol,
@@ -56,7 +46,7 @@ impl Dialer {
     }
 
     pub(crate) fn transport(&self) -> Transport {
-        Transport::of(&self.stack)
+        self.layers.transport()
     }
 
     /// The limit for opening it, unless configured.
@@ -73,26 +63,25 @@ impl Dialer {
         attempt: &Attempt<'_>,
         proxies: &Proxies,
     ) -> Result<Opened, DialError> {
-        if let (TransportStack::Quic { quic, .. }, Some(tls)) = (&self.stack, &self.tls) {
-            let stream = self.open_quic(attempt, quic, tls).await?;
+        let Self { layers, sockets, segment_max, proxy_protocol, surroundings } = self;
+        let addr = &layers.addr;
+        if let Some(stream) = layers.connect_quic(attempt, sockets).await? {
             return Ok(Opened { stream, wire: None });
         }
-        let Opened { stream, wire } =
-            match (proxies.reach(&self.addr, attempt).await?, &self.surroundings) {
-                (Some(opened), _) => opened,
-                (None, Surroundings::System) => {
-                    let Self { addr, sockets, segment_max, proxy_protocol, .. } = self;
-                    let tcp = attempt.connect(addr, sockets, *segment_max, *proxy_protocol).await?;
-                    let wire = Some(Wire::of(&tcp));
-                    Opened { stream: tcp, wire }
-                }
-                (None, Surroundings::Twin(twin)) => {
-                    let connecting = async { Ok(twin.connect(&self.addr).await?) };
-                    let stream = attempt.stage("connecting", &self.addr, connecting).await?;
-                    Opened { stream, wire: None }
-                }
-            };
-        let handshakes = self.open_layers(attempt, stream);
+        let Opened { stream, wire } = match (proxies.reach(addr, attempt).await?, surroundings) {
+            (Some(opened), _) => opened,
+            (None, Surroundings::System) => {
+                let tcp = attempt.connect(addr, sockets, *segment_max, *proxy_protocol).await?;
+                let wire = Some(Wire::of(&tcp));
+                Opened { stream: tcp, wire }
+            }
+            (None, Surroundings::Twin(twin)) => {
+                let connecting = async { Ok(twin.connect(addr).await?) };
+                let stream = attempt.stage("connecting", addr, connecting).await?;
+                Opened { stream, wire: None }
+            }
+        };
+        let handshakes = layers.open(attempt, stream);
         let Some(wire) = wire else {
             return Ok(Opened { stream: handshakes.await?, wire });
         };
@@ -107,79 +96,6 @@ impl Dialer {
             Some(done) => return Ok(Opened { stream: done?, wire: Some(wire) }),
             None => {}
         }
-        Err(DialError::LargeLost { addr: self.addr.clone(), used })
-    }
-
-    /// Opens TLS and the layers above it.
-    async fn open_layers(
-        &self,
-        attempt: &Attempt<'_>,
-        mut stream: Arc<dyn Stream>,
-    ) -> Result<Arc<dyn Stream>, DialError> {
-        if let Some(tls) = &self.tls {
-            let encrypting = tls.connect(stream, &self.addr);
-            stream = attempt.stage("TLS", &self.addr, encrypting).await?;
-        }
-        let stage = match &self.stack {
-            TransportStack::Http2 { .. } | TransportStack::Grpc { .. } => "HTTP/2",
-            _ => "WebSocket",
-        };
-        attempt.stage(stage, &self.addr, self.open_upper_layers(stream)).await
-    }
-
-    /// Opens the layers above TLS.
-    async fn open_upper_layers(
-        &self,
-        mut stream: Arc<dyn Stream>,
-    ) -> Result<Arc<dyn Stream>, DialError> {
-        let addr = &*self.addr;
-        let failed = |error| DialError::Http(addr.to_owned(), error);
-        match &self.stack {
-            TransportStack::Http2 { http, tls } => {
-                http2::connect(stream, http, addr, tls.is_some()).await.map_err(failed)
-            }
-            TransportStack::Grpc { grpc, tls } => {
-                grpc::connect(stream, grpc, addr, tls.is_some()).await.map_err(failed)
-            }
-            TransportStack::Tcp { ws, mux, .. } => {
-                if let Some(ws) = ws {
-                    let connected = ws::connect(stream, ws, addr).await;
-                    stream = connected.map_err(|error| DialError::Ws(addr.to_owned(), error))?;
-                }
-                if let Some(mux) = mux {
-                    let session = MuxSession::client(stream, *mux);
-                    let opened = session.open();
-                    stream = opened.map_err(|error| DialError::Mux(addr.to_owned(), error))?;
-                    // It ends with its only stream.
-                    session.release();
-                }
-                Ok(stream)
-            }
-            TransportStack::Quic { .. } => Ok(stream),
-        }
-    }
-
-    async fn open_quic(
-        &self,
-        attempt: &Attempt<'_>,
-        quic: &QuicSettings,
-        tls: &DialerTls,
-    ) -> Result<Arc<dyn Stream>, DialError> {
-        let found = attempt.find(&self.addr, &self.sockets).await?;
-        let failed = |error| DialError::Tls(self.addr.clone(), error);
-        let connector = tls.connector();
-        let name = connector.name_for(host_of(&self.addr)).map_err(failed)?;
-        let (tls, diagnostics) = connector.quic_config().map_err(failed)?;
-        let (name, tls) = (name.to_str(), Arc::new(tls));
-        let (sockets, limit) = (&self.sockets, attempt.limit);
-        let opened = quic::connect(&found, &name, tls, quic, sockets, limit).await;
-        match opened {
-            Ok(stream) if quic.datagrams => Ok(stream),
-            Ok(stream) => Ok(Arc::new(StreamOnly(stream))),
-            Err(error) => Err(match diagnostics.refusal() {
-                Some(refusal) => failed(refusal),
-                None => error.into(),
-            }),
-        }
+        Err(DialError::LargeLost { addr: addr.clone(), used })
     }
 }

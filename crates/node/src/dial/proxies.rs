@@ -1,12 +1,15 @@
 //! The proxies of a chain: each connection goes through one proxy of every hop.
 
+use std::sync::Arc;
+
+use rtun_proto::proxy::Target;
 use rtun_settings::{ProxyHop, ProxyKind, ProxyNode};
-use rtun_transport::proxy;
+use rtun_transport::{Stream, proxy, relay_hop};
 
 use super::{
     attempt::{Attempt, DialError, Opened, SetupError},
     choice::Choice,
-    dial_tls::DialerTls,
+    layers::Layers,
     wire::Wire,
 };
 
@@ -17,12 +20,12 @@ pub(crate) struct Proxies {
 
 struct ProxyHopDialer {
     nodes: Vec<ProxyDialer>,
-    choice: Choice,
+    choice: Arc<Choice>,
 }
 
 struct ProxyDialer {
     config: ProxyNode,
-    tls: Option<DialerTls>,
+    layers: Layers,
 }
 
 impl Proxies {
@@ -48,11 +51,8 @@ impl Proxies {
         let mut opened = None;
         for (place, &(hop, node)) in chosen.iter().enumerate() {
             let next = chosen.get(place + 1).map(|&(hop, node)| &*hop.nodes[node].config.addr);
-            match hop.nodes[node].pass(opened, next.unwrap_or(target), attempt).await {
-                Ok(through) => {
-                    hop.choice.succeeded(node);
-                    opened = Some(through);
-                }
+            match hop.pass(node, opened, next.unwrap_or(target), attempt).await {
+                Ok(through) => opened = Some(through),
                 Err(error) => {
                     hop.choice.failed(node);
                     return Err(error);
@@ -68,52 +68,118 @@ impl ProxyHopDialer {
         let preferences = config.nodes.iter().map(|node| &node.preference);
         Ok(Self {
             nodes: config.nodes.iter().map(ProxyDialer::new).collect::<Result<_, _>>()?,
-            choice: Choice::new(config.selector, preferences, host),
+            choice: Arc::new(Choice::new(config.selector, preferences, host)),
         })
+    }
+
+    /// Asks the proxy `node` to connect to `target`. The proxy is at the other end of `opened`; none: it is connected to first.
+    async fn pass(
+        &self,
+        node: usize,
+        opened: Option<Opened>,
+        target: &str,
+        attempt: &Attempt<'_>,
+    ) -> Result<Opened, DialError> {
+        let proxy = &self.nodes[node];
+        let Opened { stream, wire } = proxy.open(opened, attempt).await?;
+        let choice = Arc::clone(&self.choice);
+        // A relay's answer may come after the connection counts as opened.
+        let on_answer = Box::new(move |leads_on: bool| match leads_on {
+            true => choice.succeeded(node),
+            false => choice.failed(node),
+        });
+        let stream = proxy.ask(stream, target, attempt, on_answer).await?;
+        if !matches!(proxy.config.protocol, ProxyKind::Relay { answers_at_once: false }) {
+            self.choice.succeeded(node);
+        }
+        Ok(Opened { stream, wire })
     }
 }
 
 impl ProxyDialer {
     fn new(config: &ProxyNode) -> Result<Self, SetupError> {
-        let failed = |source| SetupError::Tls { addr: config.addr.clone(), source };
-        Ok(Self { tls: DialerTls::of(&config.stack).map_err(failed)?, config: config.clone() })
+        Ok(Self { layers: Layers::new(&config.addr, &config.stack)?, config: config.clone() })
     }
 
-    /// Asks this proxy to connect to `target`. The proxy is at the other end of `opened`; none: it is connected to first.
-    async fn pass(
+    /// Opens a stream to this proxy, on the connection `opened` or on one of its own.
+    async fn open(
         &self,
         opened: Option<Opened>,
-        target: &str,
         attempt: &Attempt<'_>,
     ) -> Result<Opened, DialError> {
-        let Self { config, tls } = self;
-        let Opened { mut stream, wire } = match opened {
+        let ProxyNode { addr, sockets, segment_max, proxy_protocol, .. } = &self.config;
+        let Opened { stream, wire } = match opened {
             Some(opened) => opened,
             None => {
-                let ProxyNode { addr, sockets, segment_max, proxy_protocol, .. } = config;
+                if let Some(stream) = self.layers.connect_quic(attempt, sockets).await? {
+                    return Ok(Opened { stream, wire: None });
+                }
                 let tcp = attempt.connect(addr, sockets, *segment_max, *proxy_protocol).await?;
                 let wire = Some(Wire::of(&tcp));
                 Opened { stream: tcp, wire }
             }
         };
-        if let Some(tls) = tls {
-            stream = attempt.stage("TLS", &config.addr, tls.connect(stream, &config.addr)).await?;
-        }
-        let auth = config.auth.as_ref();
-        let stage = match config.protocol {
+        Ok(Opened { stream: self.layers.open(attempt, stream).await?, wire })
+    }
+
+    /// Asks this proxy, at the other end of `stream`, to connect to `target`.
+    async fn ask(
+        &self,
+        stream: Arc<dyn Stream>,
+        target: &str,
+        attempt: &Attempt<'_>,
+        on_answer: relay_hop::OnAnswer,
+    ) -> Result<Arc<dyn Stream>, DialError> {
+        let ProxyNode { addr, protocol, auth, headers, connect_timeout, .. } = &self.config;
+        let auth = auth.as_ref();
+        let stage = match protocol {
             ProxyKind::Http => "CONNECT",
+            ProxyKind::Socks4 { .. } => "SOCKS 4",
             ProxyKind::Socks5 => "SOCKS 5",
+            ProxyKind::Relay { .. } => "the relay protocol",
         };
+        let failed = |error| DialError::Proxy(addr.clone(), error);
         let asking = async {
-            let answer = match config.protocol {
+            match protocol {
                 ProxyKind::Http => {
-                    proxy::http_connect(&*stream, target, auth, &config.headers).await
+                    proxy::http_connect(&*stream, target, auth, headers).await.map_err(failed)?;
                 }
-                ProxyKind::Socks5 => proxy::socks5(&*stream, target, auth).await,
-            };
-            answer.map_err(|error| DialError::Proxy(config.addr.clone(), error))
+                ProxyKind::Socks4 { names: true } => {
+                    proxy::socks4(&*stream, target, auth).await.map_err(failed)?;
+                }
+                ProxyKind::Socks4 { names: false } => {
+                    let target = self.ipv4_of(target, attempt).await?;
+                    proxy::socks4(&*stream, &target, auth).await.map_err(failed)?;
+                }
+                ProxyKind::Socks5 => {
+                    proxy::socks5(&*stream, target, auth).await.map_err(failed)?;
+                }
+                ProxyKind::Relay { answers_at_once: true } => {
+                    let opened = relay_hop::open_answered(&*stream, target, auth).await;
+                    opened.map_err(|error| failed(error.into()))?;
+                }
+                ProxyKind::Relay { answers_at_once: false } => {
+                    let stream = Arc::clone(&stream);
+                    let opened = relay_hop::open(stream, addr, target, auth, on_answer).await;
+                    let opened = opened.map_err(|error| failed(error.into()))?;
+                    return Ok(Arc::new(opened) as Arc<dyn Stream>);
+                }
+            }
+            Ok(Arc::clone(&stream))
         };
-        attempt.stage_within(stage, &config.addr, config.connect_timeout, asking).await?;
-        Ok(Opened { stream, wire })
+        attempt.stage_within(stage, addr, *connect_timeout, asking).await
+    }
+
+    /// `target` with an IPv4 address, which is looked up here if it is a name.
+    async fn ipv4_of(&self, target: &str, attempt: &Attempt<'_>) -> Result<String, DialError> {
+        if target.parse::<Target>().is_ok_and(|target| target.is_ipv4()) {
+            return Ok(target.to_owned());
+        }
+        let found = attempt.find(target, &self.config.sockets).await?;
+        let address = found.addresses.iter().find(|address| address.is_ipv4());
+        match address {
+            Some(address) => Ok(address.to_string()),
+            None => Err(DialError::NoIpv4(self.config.addr.clone(), target.to_owned())),
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The request for a stream that carries datagrams to one target, each as a frame ([`crate::frame`]).
+//! The request for a stream to one target: of bytes, or of datagrams, each as a frame ([`crate::frame`]).
 
 use super::{AddrFeature, Feature, Network, Request};
 
@@ -9,6 +9,13 @@ pub const CONNECT: u8 = 0x01;
 pub const UDP_FLAG: u8 = 0x80;
 
 impl Request {
+    /// The request for a stream of bytes to `target`, as `user` with a password.
+    pub fn connect_to(target: AddrFeature, user: Option<(Vec<u8>, Vec<u8>)>) -> Self {
+        let user = user.map(|(user, password)| Feature::UserAuth { user, password });
+        let features = user.into_iter().chain([Feature::Addr(target)]).collect();
+        Self { command: CONNECT, flags: 0, features }
+    }
+
     /// The request for datagrams to and from `target`, as `user` with a password. A target without a host is the relay's own
     /// machine.
     pub fn datagrams_to(target: AddrFeature, user: Option<(Vec<u8>, Vec<u8>)>) -> Self {
@@ -71,6 +78,12 @@ mod tests {
         assert!(!request(CONNECT, 0, &[Feature::Tunnel(TunnelId::new([0; 16]))]));
         assert!(!request(0x02, UDP_FLAG, &[]));
         assert!(!request(super::super::ASSOCIATE, UDP_FLAG, &[]));
+        let bytes = Request::connect_to(AddrFeature::from_text("hub.example:8443"), None);
+        assert_eq!(bytes.datagram_target(), None);
+        assert_eq!(
+            bytes.encode().unwrap(),
+            *b"\x01\x01\0\x12\x02\0\x0f\x03\x0bhub.example\x20\xfb"
+        );
         let none = Request { command: CONNECT, flags: UDP_FLAG, features: Vec::new() };
         assert_eq!(none.datagram_target(), None);
     }

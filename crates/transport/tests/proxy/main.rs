@@ -4,4 +4,5 @@
 
 mod header;
 mod programs;
+mod relay;
 mod scripted;

@@ -13,7 +13,8 @@ use crate::{
     report::At,
     schema::{
         CONNECTORS, DIALERS, Field, OneText, Setting, connector, dialer, dialer_tls,
-        http_connector, more_dialer, node, proxy_connector, router_connector, tls_files,
+        http_connector, more_dialer, node, proxy_connector, relay_connector, router_connector,
+        socks4_connector, tls_files,
     },
     value::Cursor,
 };
@@ -67,9 +68,7 @@ fn last(at: &Cursor<'_>, hop: &ChainHop<'_>, what: &str, wanted: &str) -> Option
         _ => NamespaceId::DEFAULT,
     };
     for (endpoint, at) in endpoints.iter().filter(|(e, _)| hop.after_proxy && e.stack.is_on_udp()) {
-        let name = quote(endpoint.stack.name());
-        let message = format!("{name} cannot go through a proxy: it is on UDP");
-        at.error(message).help("use `tls`, `wss` or another transport on TCP");
+        through_proxy(&endpoint.stack, at);
     }
     let endpoints: Vec<Endpoint> = endpoints.into_iter().map(|(endpoint, _)| endpoint).collect();
     let addr = addr.unwrap_or_default();
@@ -84,6 +83,12 @@ fn last(at: &Cursor<'_>, hop: &ChainHop<'_>, what: &str, wanted: &str) -> Option
         proxy_protocol: sockets::preamble(at, hop.at),
         preference: selector::preference(at),
     })
+}
+
+/// Refuses a transport on UDP after a proxy.
+fn through_proxy(stack: &TransportStack<DialTls>, at: &At<'_>) {
+    let message = format!("{} cannot go through a proxy: it is on UDP", quote(stack.name()));
+    at.error(message).help("use `tls`, `wss` or another transport on TCP");
 }
 
 fn namespace(connector: &Cursor<'_>) -> NamespaceId {
@@ -106,10 +111,16 @@ pub(super) fn proxy(at: &Cursor<'_>, hop: &ChainHop<'_>) -> Option<ProxyNode> {
     let (kind, connector) = connector(at)?;
     let protocol = match kind.as_str() {
         "http" => ProxyKind::Http,
+        "socks4" | "socks4a" => {
+            ProxyKind::Socks4 { names: !connector.or_default(&socks4_connector::DISABLE_4A) }
+        }
         "socks5" | "socks" => ProxyKind::Socks5,
+        "relay" => {
+            ProxyKind::Relay { answers_at_once: connector.or_default(&relay_connector::NODELAY) }
+        }
         _ => {
             let message = "a hub can only be the last hop: it leads to no other";
-            let help = "before it come proxies: `connector: {type: http}` or `socks5`";
+            let help = "before it come proxies: `connector: {type: http}`, `socks5` or `relay`";
             return connector.place_of(&connector::TYPE).refuse(message, help);
         }
     };
@@ -124,14 +135,22 @@ pub(super) fn proxy(at: &Cursor<'_>, hop: &ChainHop<'_>) -> Option<ProxyNode> {
     let headers = connector.get(&http_connector::HEADER).filter(|_| protocol == ProxyKind::Http);
     let headers = headers.map(|at| transport_stack::headers(&at)).unwrap_or_default();
     let auth = auth(&connector);
+    let is_socks4 = matches!(protocol, ProxyKind::Socks4 { .. });
+    if auth.as_ref().is_some_and(|auth| is_socks4 && !auth.password.expose().is_empty()) {
+        let message = "the password is not sent: SOCKS 4 has none, only a user";
+        connector.place_of(&connector::AUTH).warning(message).help("use `socks5` where it counts");
+    }
     let preference = selector::preference(at);
     let sockets = sockets::options(at, hop.at, hop.service);
     let proxy_protocol = sockets::preamble(at, hop.at);
     let (Endpoint { addr, stack, segment_max }, place) = endpoints.into_iter().next()?;
-    if !matches!(stack, TransportStack::Tcp { ws: None, mux: None, .. }) {
-        let message = format!("a proxy is not reached over {}", quote(stack.name()));
-        place.error(message).help("write `type: tcp`, or `type: tls` for one with TLS");
+    if hop.after_proxy && stack.is_on_udp() {
+        through_proxy(&stack, &place);
     }
+    let connect_timeout = match protocol {
+        ProxyKind::Relay { .. } => connector.read(&relay_connector::CONNECT_TIMEOUT),
+        _ => connector.read(&proxy_connector::TIMEOUT),
+    };
     Some(ProxyNode {
         name: at.read(&node::NAME).unwrap_or_else(|| addr.clone()),
         addr,
@@ -139,7 +158,7 @@ pub(super) fn proxy(at: &Cursor<'_>, hop: &ChainHop<'_>) -> Option<ProxyNode> {
         auth,
         stack,
         segment_max,
-        connect_timeout: connector.read(&proxy_connector::TIMEOUT),
+        connect_timeout,
         headers,
         sockets,
         proxy_protocol,
@@ -150,8 +169,7 @@ pub(super) fn proxy(at: &Cursor<'_>, hop: &ChainHop<'_>) -> Option<ProxyNode> {
 /// The connector of a node and its type; `None` after an error was reported.
 fn connector<'a>(at: &Cursor<'a>) -> Option<(String, Cursor<'a>)> {
     let Some(connector) = at.get(&node::CONNECTOR) else {
-        let help =
-            "add `connector: {type: router}` for a hub, `http` or `socks5` for a proxy before it";
+        let help = "add `connector: {type: router}` for a hub, `http`, `socks5` or `relay` for a proxy before it";
         return at.refuse("the node has no connector", help);
     };
     let kind = checked_type(&connector, &connector::TYPE, &CONNECTORS)?;
