@@ -15,6 +15,7 @@ use rtun_node::{
     ASKED, Node,
     control_socket::{ControlSocket, SocketLocations},
     descriptors,
+    watch::{EventFacts, NodeEventKind},
 };
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -240,13 +241,18 @@ impl<'a> Life<'a> {
                         self.logging.apply(&config);
                         node.reload_sources();
                         info!(target: ASKED, "configuration read again");
+                        announce(node, "the configuration was read again and is applied");
                     }
-                    Err(error) => error!("the new configuration is not applied: {error}"),
+                    Err(error) => {
+                        announce(node, &format!("the new configuration is not applied: {error}"));
+                        error!("the new configuration is not applied: {error}");
+                    }
                 }
             }
             None if is_same && !self.is_applied => {}
             None => {
                 self.is_applied = false;
+                announce(node, "the new configuration is not applied: it has errors");
                 error!("the new configuration is not applied: it has errors");
             }
         }
@@ -296,6 +302,11 @@ fn open_control_socket(node: &Node) -> Option<ControlSocket> {
             None
         }
     }
+}
+
+/// Adds the event of a reload.
+fn announce(node: &Node, text: &str) {
+    node.board().announce(NodeEventKind::Reload, &EventFacts { text, ..EventFacts::default() });
 }
 
 /// All TLS of the process uses this provider.

@@ -1,9 +1,7 @@
 //! `rtun status`: how the rtuns of this machine go.
 
 mod limits;
-mod problems;
 mod text;
-mod units;
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -17,10 +15,11 @@ use clap::Args as ClapArgs;
 use rtun_node::{
     NodeStatus,
     control_socket::{ControlAskError, ControlRequest, SocketLocations, ask, remove_stale},
+    units::printable,
 };
 use serde_json::Value;
 
-use self::{text::Look, units::printable};
+use self::text::Look;
 use crate::{EXIT_FAILURE, complain};
 
 /// Clears a terminal.

@@ -6,65 +6,65 @@ use rtun_proto::packet::PacketError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum DropReason {
-    /// A frame without payload. Look at: the peer's version.
+    /// A frame without payload.
     FrameEmpty,
-    /// Longer than its receiver accepts, or longer than the device's MTU and not to be fragmented. Look at: MTU.
+    /// Longer than its receiver accepts, or longer than the device's MTU and not to be fragmented.
     FrameTooBig,
-    /// The IP header says a longer packet than the frame has. Look at: the peer, MTU.
+    /// The IP header says a longer packet than the frame has.
     FrameLengthMismatch,
-    /// An extension frame of a type this version does not know, or out of place. Look at: the peer's version.
+    /// An extension frame of a type this version does not know, or out of place.
     FrameUnknown,
-    /// An extension frame whose contents contradict themselves. Look at: an attack or a bug.
+    /// An extension frame whose contents contradict themselves.
     FrameMalformed,
-    /// Neither IPv4 nor IPv6. Look at: the peer.
+    /// Neither IPv4 nor IPv6.
     IpVersion,
-    /// The IP header is cut. Look at: the peer.
+    /// The IP header is cut.
     IpTruncated,
-    /// An impossible IP header. Look at: an attack or a bug.
+    /// An impossible IP header.
     IpMalformed,
-    /// Multicast, broadcast, link-local or unspecified destination. Normal noise if low.
+    /// Multicast, broadcast, link-local or unspecified destination.
     IpDisallowedDst,
-    /// The source is not routed to the sending host, nor is it an ICMP error about a packet that went to that host. Look at: a
-    /// missing route for its LAN, or spoofing.
+    /// The source is not routed to the sending host, nor is it an ICMP error about a packet that
+    /// went to that host.
     SrcNotAllowed,
-    /// No prefix contains the destination. Look at: the table.
+    /// No prefix contains the destination.
     NoRoute,
-    /// The namespace has neither a table nor a default router. Look at: the configuration.
+    /// The namespace has neither a table nor a default router.
     NoTable,
-    /// The plugin did not answer in time. Look at: the plugin.
+    /// The plugin did not answer in time.
     RoutePendingTimeout,
-    /// Too many packets wait for the plugin. Look at: the plugin.
+    /// Too many packets wait for the plugin.
     RoutePendingFull,
-    /// The plugin knows no route. Look at: the plugin.
+    /// The plugin knows no route.
     RouteDenied,
-    /// The next hop is the sender itself. Look at: the table.
+    /// The next hop is the sender itself.
     Hairpin,
-    /// TTL or hop limit used up; only if the hub decrements it. Look at: a loop.
+    /// TTL or hop limit used up; only if the hub decrements it.
     TtlExpired,
-    /// The route names a host that is not connected. Look at: that host, its name.
+    /// The route names a host that is not connected.
     NoGatewayConnected,
-    /// In flight while the receiving host disconnected. Normal if low.
+    /// In flight while the receiving host disconnected.
     GatewayClosing,
-    /// The receiving host is too slow; the oldest packet of its largest flow was dropped. Look at: that host's link.
+    /// The receiving host is too slow; the oldest packet of its largest flow was dropped.
     QueueFullOldest,
-    /// Waited longer than the age limit. Look at: the receiving host's link.
+    /// Waited longer than the age limit.
     QueueTooOld,
-    /// The flow had a standing queue and lost a packet to keep its delay low. Normal under load.
+    /// The flow had a standing queue and lost a packet to keep its delay low.
     QueueCodel,
-    /// The memory for all queues together is used up. Look at: overload, hosts with slow links.
+    /// The memory for all queues together is used up.
     QueueBudget,
-    /// A limit of the configuration lets less through than is sent; the packet found no room, or waited too long. Look at: the
-    /// limiters.
+    /// A limit of the configuration lets less through than is sent; the packet found no room, or
+    /// waited too long.
     RateLimited,
-    /// A quota of the service is used up. Look at: the quotas.
+    /// A quota of the service is used up.
     QuotaExceeded,
-    /// The connection broke while the packet was being sent. Look at: the transport.
+    /// The connection broke while the packet was being sent.
     WriteError,
-    /// The TUN device did not take the packet. Look at: the host machine.
+    /// The TUN device did not take the packet.
     TunWriteError,
-    /// The host has no connection to a hub now. Look at: hub, network.
+    /// The host has no connection to a hub now.
     NotConnected,
-    /// A bug in rtun. Please report it.
+    /// A bug in rtun.
     Internal,
 }
 
@@ -142,6 +142,75 @@ impl DropReason {
             Self::TunWriteError => "tun_write_error",
             Self::NotConnected => "not_connected",
             Self::Internal => "internal",
+        }
+    }
+
+    /// What it means and what to look at, for people.
+    pub const fn help(self) -> &'static str {
+        match self {
+            Self::FrameEmpty => "A frame without payload. Look at: the peer's version.",
+            Self::FrameTooBig => {
+                "Longer than its receiver accepts, or longer than the device's MTU and not to be fragmented. Look at: MTU."
+            }
+            Self::FrameLengthMismatch => {
+                "The IP header says a longer packet than the frame has. Look at: the peer, MTU."
+            }
+            Self::FrameUnknown => {
+                "An extension frame of a type this version does not know, or out of place. Look at: the peer's version."
+            }
+            Self::FrameMalformed => {
+                "An extension frame whose contents contradict themselves. Look at: an attack or a bug."
+            }
+            Self::IpVersion => "Neither IPv4 nor IPv6. Look at: the peer.",
+            Self::IpTruncated => "The IP header is cut. Look at: the peer.",
+            Self::IpMalformed => "An impossible IP header. Look at: an attack or a bug.",
+            Self::IpDisallowedDst => {
+                "Multicast, broadcast, link-local or unspecified destination. Normal noise if low."
+            }
+            Self::SrcNotAllowed => {
+                "The source is not routed to the sending host, nor is it an ICMP error about a packet that went to that host. Look at: a missing route for its LAN, or spoofing."
+            }
+            Self::NoRoute => "No prefix contains the destination. Look at: the table.",
+            Self::NoTable => {
+                "The namespace has neither a table nor a default router. Look at: the configuration."
+            }
+            Self::RoutePendingTimeout => "The plugin did not answer in time. Look at: the plugin.",
+            Self::RoutePendingFull => "Too many packets wait for the plugin. Look at: the plugin.",
+            Self::RouteDenied => "The plugin knows no route. Look at: the plugin.",
+            Self::Hairpin => "The next hop is the sender itself. Look at: the table.",
+            Self::TtlExpired => {
+                "TTL or hop limit used up; only if the hub decrements it. Look at: a loop."
+            }
+            Self::NoGatewayConnected => {
+                "The route names a host that is not connected. Look at: that host, its name."
+            }
+            Self::GatewayClosing => {
+                "In flight while the receiving host disconnected. Normal if low."
+            }
+            Self::QueueFullOldest => {
+                "The receiving host is too slow; the oldest packet of its largest flow was dropped. Look at: that host's link."
+            }
+            Self::QueueTooOld => {
+                "Waited longer than the age limit. Look at: the receiving host's link."
+            }
+            Self::QueueCodel => {
+                "The flow had a standing queue and lost a packet to keep its delay low. Normal under load."
+            }
+            Self::QueueBudget => {
+                "The memory for all queues together is used up. Look at: overload, hosts with slow links."
+            }
+            Self::RateLimited => {
+                "A limit of the configuration lets less through than is sent; the packet found no room, or waited too long. Look at: the limiters."
+            }
+            Self::QuotaExceeded => "A quota of the service is used up. Look at: the quotas.",
+            Self::WriteError => {
+                "The connection broke while the packet was being sent. Look at: the transport."
+            }
+            Self::TunWriteError => {
+                "The TUN device did not take the packet. Look at: the host machine."
+            }
+            Self::NotConnected => "The host has no connection to a hub now. Look at: hub, network.",
+            Self::Internal => "A bug in rtun. Please report it.",
         }
     }
 }

@@ -57,13 +57,13 @@ impl Default for QueueLimits {
 
 /// A frame that was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lost {
+pub struct Lost<'a> {
     /// Why.
     pub reason: DropReason,
     /// IP packets: a GSO frame counts its segments.
     pub packets: u64,
-    /// Bytes of the frame's payload.
-    pub bytes: usize,
+    /// The frame's payload.
+    pub payload: &'a [u8],
 }
 
 /// Frames whose last byte is now on the wire; control frames are not counted.
@@ -208,7 +208,7 @@ impl FlowQueue {
         frames: &[u8],
         now: Instant,
         allowance: usize,
-        mut lost: impl FnMut(Lost),
+        mut lost: impl FnMut(Lost<'_>),
     ) {
         let backlog = self.backlog.get_or_insert_default();
         for frame in Frames::new(frames) {
@@ -216,8 +216,7 @@ impl FlowQueue {
             let whole = &frames[frame.range];
             if let Err(reason) = backlog.make_room(whole.len(), &self.limits, allowance, &mut lost)
             {
-                let bytes = frame.payload.len();
-                lost(Lost { reason, packets: packets.into(), bytes });
+                lost(Lost { reason, packets: packets.into(), payload: frame.payload });
                 continue;
             }
             let flow = flow_hash(frame.payload, self.seed);
@@ -232,7 +231,7 @@ impl FlowQueue {
 
     /// Chooses the next frames and stages them, until at least `bytes` are staged or no other frame waits. `lost` is called
     /// for each frame that was too old or dropped by CoDel.
-    pub fn stage(&mut self, bytes: usize, now: Instant, mut lost: impl FnMut(Lost)) {
+    pub fn stage(&mut self, bytes: usize, now: Instant, mut lost: impl FnMut(Lost<'_>)) {
         let Some(backlog) = &mut self.backlog else { return };
         while backlog.staged_bytes < bytes
             && let Some(id) = backlog.control.pop(&backlog.store)
@@ -290,7 +289,7 @@ impl FlowQueue {
     }
 
     /// Empties the queue. `lost` is called for each frame, including staged ones and the partly sent one.
-    pub fn clear(&mut self, reason: DropReason, mut lost: impl FnMut(Lost)) {
+    pub fn clear(&mut self, reason: DropReason, mut lost: impl FnMut(Lost<'_>)) {
         let Some(backlog) = &mut self.backlog else { return };
         while let Some(id) = backlog.staged.pop(&backlog.store) {
             backlog.bytes -= backlog.store.get(id).len() - backlog.staged_sent;
@@ -322,7 +321,7 @@ impl Backlog {
         len: usize,
         limits: &QueueLimits,
         allowance: usize,
-        lost: &mut impl FnMut(Lost),
+        lost: &mut impl FnMut(Lost<'_>),
     ) -> Result<(), DropReason> {
         while self.frames > 0 {
             let reason = if self.bytes + len > allowance && allowance < limits.bytes {
@@ -340,7 +339,7 @@ impl Backlog {
     }
 
     /// Drops the oldest frame of the largest flow; false if no frame may be dropped.
-    fn drop_from_largest(&mut self, reason: DropReason, lost: &mut impl FnMut(Lost)) -> bool {
+    fn drop_from_largest(&mut self, reason: DropReason, lost: &mut impl FnMut(Lost<'_>)) -> bool {
         let Some(flow) = self.flows.largest() else { return false };
         let Some(id) = self.flows.pop(flow, &self.store) else { return false };
         self.drop_queued(id, reason, lost);
@@ -352,7 +351,7 @@ impl Backlog {
         &mut self,
         now: Instant,
         limits: &QueueLimits,
-        lost: &mut impl FnMut(Lost),
+        lost: &mut impl FnMut(Lost<'_>),
     ) -> Option<FrameId> {
         while self.queued > 0 {
             let flow = self.flows.next()?;
@@ -373,7 +372,7 @@ impl Backlog {
         flow: FlowId,
         now: Instant,
         limits: &QueueLimits,
-        lost: &mut impl FnMut(Lost),
+        lost: &mut impl FnMut(Lost<'_>),
     ) -> Option<FrameId> {
         let parameters = CodelParameters { target: limits.target, interval: limits.interval };
         loop {
@@ -406,18 +405,19 @@ impl Backlog {
     }
 
     /// Drops a frame that was just removed from its flow's queue.
-    fn drop_queued(&mut self, id: FrameId, reason: DropReason, lost: &mut impl FnMut(Lost)) {
+    fn drop_queued(&mut self, id: FrameId, reason: DropReason, lost: &mut impl FnMut(Lost<'_>)) {
         self.queued -= 1;
         self.bytes -= self.store.get(id).len();
         self.lose(id, reason, lost);
     }
 
-    fn lose(&mut self, id: FrameId, reason: DropReason, lost: &mut impl FnMut(Lost)) {
-        let bytes = self.store.get(id).len() - LEN_PREFIX;
-        let packets = self.forget(id);
+    fn lose(&mut self, id: FrameId, reason: DropReason, lost: &mut impl FnMut(Lost<'_>)) {
+        let packets = u64::from(self.store.get(id).packets);
         if packets > 0 {
-            lost(Lost { reason, packets, bytes });
+            let payload = &self.store.bytes(id)[LEN_PREFIX..];
+            lost(Lost { reason, packets, payload });
         }
+        self.forget(id);
     }
 
     /// Removes a frame that is in no list, and returns its packets.

@@ -7,6 +7,7 @@ mod verdict;
 
 use std::{net::IpAddr, sync::Arc};
 
+use ipnet::IpNet;
 use rtun_proto::packet::{Packet, destination_is_never_routed, source_is_never_valid};
 
 pub(crate) use self::gateways::Gateways;
@@ -150,6 +151,13 @@ impl Routing {
             RouteLookup::NoRoute(_) => Some(false),
             RouteLookup::Ask { .. } => None,
         }
+    }
+
+    /// The prefix of the route by which packets to `addr` go to `host`; `None`: no table has one.
+    pub fn prefix_of(&self, addr: IpAddr, host: &HostName) -> Option<IpNet> {
+        let table = self.tables().find(|table| table.lookup(addr).is_some())?;
+        let is_behind = table.lookup(addr)?.contains(host);
+        table.matched(addr).filter(|_| is_behind)
     }
 
     /// Asks the routers in turn until one has a route to `addr`.

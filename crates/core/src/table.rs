@@ -15,6 +15,7 @@ pub(crate) use self::prefixes::{PrefixMap, PrefixSet};
 use self::{
     groups::{GatewayGroup, GatewayGroups, GatewayNames},
     prefixes::{Tries, by_family},
+    trie::Prefix,
 };
 use crate::{HostName, Route};
 
@@ -29,6 +30,8 @@ pub const MAX_GATEWAYS: usize = 16;
 #[derive(Default)]
 pub struct RoutingTable {
     tries: Tries,
+    /// The lengths of the prefixes.
+    lengths: Tries,
     /// Every gateway once, then the gateways of one group after the other. A value of the tries is a position in the
     /// first part, or past it the position of a group.
     gateways: Box<[HostName]>,
@@ -58,6 +61,7 @@ impl RoutingTable {
         let routes = routes.into_iter();
         let prefixes = routes.map(|route| (route.prefix, names.intern(&route.gateway)));
         let (mut v4, mut v6) = by_family(prefixes);
+        let [lengths4, lengths6] = [&v4, &v6].map(|prefixes| lengths(prefixes));
         let mut groups = GatewayGroups::default();
         let single = names.list.len();
         groups.join_equal(&mut v4, single, |key, len| {
@@ -71,7 +75,18 @@ impl RoutingTable {
         for member in groups.members {
             list.push(list[member as usize].clone());
         }
-        Self { tries: Tries::new(&v4, &v6), gateways: list.into(), groups: groups.list.into() }
+        Self {
+            tries: Tries::new(&v4, &v6),
+            lengths: Tries::new(&lengths4, &lengths6),
+            gateways: list.into(),
+            groups: groups.list.into(),
+        }
+    }
+
+    /// The longest prefix that contains `addr`.
+    pub fn matched(&self, addr: IpAddr) -> Option<IpNet> {
+        let len = u8::try_from(self.lengths.lookup(addr)?).ok()?;
+        IpNet::new(addr, len).ok().map(|net| net.trunc())
     }
 
     /// The hosts that `addr` is behind, in order of preference: one or more, all of the same prefix. Cost: one walk down
@@ -107,6 +122,14 @@ impl RoutingTable {
     pub fn is_empty(&self) -> bool {
         self.tries.len == 0
     }
+}
+
+/// The different ones of these sorted prefixes, each with its length as its value.
+fn lengths(prefixes: &[Prefix]) -> Vec<Prefix> {
+    let mut lengths: Vec<_> =
+        prefixes.iter().map(|it| Prefix { value: it.len.into(), ..*it }).collect();
+    lengths.dedup_by_key(|prefix| (prefix.key, prefix.len));
+    lengths
 }
 
 #[cfg(test)]

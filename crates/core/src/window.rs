@@ -189,6 +189,11 @@ impl Window {
         self.rate.get()
     }
 
+    /// The least time between a stamp and its answer lately, if there was an answer.
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.delay.get().map(|delay| delay.0)
+    }
+
     /// Bytes to be written before the next stamp.
     fn to_stamp(&self) -> u64 {
         let apart = self

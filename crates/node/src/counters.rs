@@ -1,5 +1,6 @@
 //! Packet counters that add up: in = out + drops + queued.
 
+mod drop_samples;
 mod drops;
 mod quota;
 mod tally;
@@ -15,10 +16,14 @@ use std::{
 use rtun_core::DropReason;
 use serde::{Deserialize, Serialize};
 
-pub use self::tally::Happened;
 pub(crate) use self::{
+    drop_samples::{CountedAt, DropSamples},
     quota::{NamedMeter, QuotaGroup},
     tally::Tally,
+};
+pub use self::{
+    drop_samples::{DropSample, MAX_SAMPLING, SamplingLease},
+    tally::Happened,
 };
 
 /// Counters that any thread may add to. While packets move, the values that are read may be of slightly different moments; at
@@ -35,6 +40,8 @@ pub(crate) struct Counters {
     quotas_in: Option<Arc<QuotaGroup>>,
     /// What is handed on counts against these.
     quotas_out: Option<Arc<QuotaGroup>>,
+    /// Whose they are, where samples of lost packets may be wanted.
+    counted: Option<Arc<CountedAt>>,
 }
 
 impl Counters {
@@ -44,6 +51,11 @@ impl Counters {
         quotas_out: Option<Arc<QuotaGroup>>,
     ) -> Self {
         Self { quotas_in, quotas_out, ..Self::default() }
+    }
+
+    /// Packets that are lost here may be sampled.
+    pub(crate) fn counted_at(self, counted: CountedAt) -> Self {
+        Self { counted: Some(Arc::new(counted)), ..self }
     }
 
     /// Whether nothing may pass because a quota is used up.
@@ -78,6 +90,18 @@ impl Counters {
 
     pub(crate) fn count_drops(&self, reason: DropReason, packets: u64) {
         self.drops[reason.index()].fetch_add(packets, Ordering::Relaxed);
+    }
+
+    /// Whether samples of lost packets are wanted.
+    pub(crate) fn samples_drops(&self) -> bool {
+        self.counted.as_ref().is_some_and(|counted| counted.samples())
+    }
+
+    /// Keeps a sample of a packet, or of a GSO frame, that was counted as lost, if samples are wanted.
+    pub(crate) fn sample_drop(&self, reason: DropReason, payload: &[u8]) {
+        if let Some(counted) = &self.counted {
+            counted.sample(reason, payload);
+        }
     }
 
     pub(crate) fn read(&self) -> Traffic {

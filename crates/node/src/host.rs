@@ -21,7 +21,7 @@ pub(crate) use self::{
 };
 use self::{reconnect::HostConnector, session::Introduction};
 use crate::{
-    counters::NamedMeter,
+    counters::{CountedAt, NamedMeter},
     device::{
         DeviceError, DeviceHistory, DeviceMaker, DevicePort, DeviceTask, DeviceUser, TunnelPeers,
     },
@@ -79,11 +79,18 @@ impl HostService {
         slot: WorkerSlot,
     ) -> Result<Self, HostError> {
         let mut config = config.clone();
+        let counted = CountedAt {
+            samples: Arc::clone(&machine.drop_samples),
+            service: service.into(),
+            namespace: None,
+            host: Some(config.name.clone()),
+        };
         if let Surroundings::Twin(twin) = &machine.surroundings {
             let hubs = Hubs::of_host(&config, &machine.surroundings, Arc::default())?;
             let name = config.device.name.as_deref().unwrap_or(service);
             let device = Arc::new(twin.device(name, config.device.mtu));
-            let progress = Arc::new(HostProgress::new(&config, name, device.mtu(), limiter));
+            let progress =
+                Arc::new(HostProgress::new(&config, name, device.mtu(), limiter, counted));
             let take_away = CancellationToken::new();
             let (tun, its_progress, ended) =
                 (Arc::clone(&device), Arc::clone(&progress), take_away.clone());
@@ -119,7 +126,7 @@ impl HostService {
         let made = maker.run_hooks(made, hooks, &facts).await?;
         let device = Arc::new(DevicePort::like(made.tun()));
         let mtu = config.device.mtu;
-        let progress = Arc::new(HostProgress::new(&config, device.name(), mtu, limiter));
+        let progress = Arc::new(HostProgress::new(&config, device.name(), mtu, limiter, counted));
         let keeping = DeviceTask::start(maker, made, Arc::clone(&device), Arc::clone(&progress));
         Ok(Self::connect(service, &config, hubs, device, progress, keeping, machine, slot))
     }

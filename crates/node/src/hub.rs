@@ -12,6 +12,8 @@ mod rules;
 mod shapers;
 mod streams;
 mod upkeep;
+mod use_meters;
+mod watched;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -22,10 +24,14 @@ use rtun_settings::Hook;
 use tokio::runtime::Handle;
 use tracing::info;
 
-pub(crate) use self::explain::Understood;
+pub(crate) use self::{
+    explain::Understood,
+    watched::{HostMoment, HubMoment, NamespaceMoment, Passed, RouteMoment},
+};
 pub use self::{
     explain::{Explained, Inquiry},
     rules::RulesError,
+    watched::Amounts,
 };
 use self::{
     registry::{Registry, RegistryStats},
@@ -38,7 +44,7 @@ use crate::{
     hooks::{HookError, HookFacts, Hooks},
     inbound::{Connections, HubListenError, ListenerView, Listeners},
     link::EndReason,
-    report::{ASKED, HubReport, quota_reports},
+    report::{ASKED, HubReport, ListenerReport, quota_reports},
     runtime::{duties::Duty, machine::Machine, workers::Workers},
 };
 
@@ -92,7 +98,7 @@ impl HubService {
         let views = Arc::clone(&listeners.views);
         let quotas = Arc::<QuotaGroup>::default();
         quotas.set(meters);
-        let registry = Arc::new(Registry::new(service, rules, Arc::clone(&quotas)));
+        let registry = Arc::new(Registry::new(service, rules, Arc::clone(&quotas), machine));
         let streams = HubStreams { service: service.to_owned(), registry };
         let connections = Connections::new(service, streams, config.handshake_timeout, machine);
         let facts = HookFacts::of_listeners(&config.listener, views.iter().map(|it| it.address));
@@ -181,6 +187,11 @@ impl HubServiceView {
         Arc::ptr_eq(&self.connections, &other.connections)
     }
 
+    /// Its listeners.
+    pub(crate) fn listens(&self) -> impl Iterator<Item = ListenerReport> {
+        self.listeners.iter().map(ListenerView::report)
+    }
+
     /// How long ended connections lasted, in seconds, admitted or not.
     pub(crate) fn lasted(&self) -> Histogram {
         self.connections.lasted.clone()
@@ -204,7 +215,7 @@ impl HubServiceView {
             queue_budget,
         } = registry.stats();
         HubReport {
-            listen: self.listeners.iter().map(ListenerView::report).collect(),
+            listen: self.listens().collect(),
             namespaces,
             gone,
             waiting_for_plugins,

@@ -1,5 +1,13 @@
 //! How reports write durations and other values in JSON.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A time in seconds of Unix time, to the millisecond.
+pub(crate) fn unix_time(at: SystemTime) -> f64 {
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    (since.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
 /// Durations in seconds, to the millisecond.
 pub(crate) mod seconds {
     use std::time::Duration;
@@ -58,5 +66,28 @@ pub(crate) mod text {
         D: Deserializer<'de>,
     {
         String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
+}
+
+/// Values that have a textual form and may be missing.
+pub(crate) mod maybe_text {
+    use std::{fmt::Display, str::FromStr};
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+    pub(crate) fn serialize<T: Display, S: Serializer>(
+        value: &Option<T>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        value.as_ref().map(ToString::to_string).serialize(to)
+    }
+
+    pub(crate) fn deserialize<'de, T, D>(from: D) -> Result<Option<T>, D::Error>
+    where
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
+        let text = Option::<String>::deserialize(from)?;
+        text.map(|text| text.parse().map_err(D::Error::custom)).transpose()
     }
 }

@@ -26,7 +26,7 @@ pub use host::HostError;
 pub use hub::{Explained, HubError, Inquiry, RulesError};
 pub use inbound::HubListenError;
 pub use node::{Node, StartError};
-pub use operations::{board::Board, control_socket, metrics::MetricsError};
+pub use operations::{board::Board, control_socket, metrics::MetricsError, problems, units, watch};
 pub use quotas::QuotaError;
 pub use report::{
     ASKED, CertificateReport, ConnectionReport, DatagramTraffic, DescriptorReport, DeviceHealth,

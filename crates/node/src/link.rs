@@ -161,6 +161,11 @@ impl Link {
         self.outbox.queued()
     }
 
+    /// The round trip to the peer, if it has answered window stamps lately.
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        self.outbox.round_trip()
+    }
+
     /// Ends the link; the first reason counts.
     pub(crate) fn end(&self, reason: EndReason) {
         self.end_with(LinkEnd { reason, error: None });

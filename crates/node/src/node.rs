@@ -4,6 +4,10 @@ use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc};
 
 use rtun_settings::{Config, Hook, HostSettings, Service, ServiceKind};
 use rtun_state::StateDir;
+use tokio::{
+    runtime::Handle,
+    time::{MissedTickBehavior, interval},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -15,9 +19,16 @@ use crate::{
     operations::{
         board::{Board, View},
         metrics::{MetricsError, MetricsServer},
+        watch::STEP,
     },
     quotas::{QuotaBook, QuotaError},
-    runtime::{machine::Machine, surroundings::Surroundings, workers::Workers},
+    runtime::{
+        duties::Duty,
+        events::{EventFacts, NodeEventKind},
+        machine::Machine,
+        surroundings::Surroundings,
+        workers::Workers,
+    },
     udp_tunnel::{
         RelayError, RelayService, TapClientService, TapServerService, TunnelClientError,
         TunnelServerError, UdpClientService, UdpServerService, differ_in_admissions_only,
@@ -34,6 +45,8 @@ pub struct Node {
     workers: Arc<Workers>,
     board: Arc<Board>,
     metrics: Option<Arc<MetricsServer>>,
+    /// Samples what passes, until the node ends.
+    _watching: Duty,
 }
 
 struct Running {
@@ -139,6 +152,19 @@ impl Node {
         };
         let workers = Arc::new(workers);
         let board = Arc::new(Board::new(machine.clone(), &workers));
+        let watched = Arc::clone(&board);
+        let watching = "watching what passes".to_owned();
+        let watching = machine.duties.keep(&Handle::current(), watching, move || {
+            let watched = Arc::clone(&watched);
+            async move {
+                let mut ticks = interval(STEP);
+                ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                loop {
+                    ticks.tick().await;
+                    watched.tick();
+                }
+            }
+        });
         let mut node = Self {
             running: BTreeMap::new(),
             feeds: Feeds::new(machine.surroundings.clone()),
@@ -147,6 +173,7 @@ impl Node {
             board,
             machine,
             metrics: None,
+            _watching: watching,
         };
         match node.apply(config).await {
             Ok(()) => Ok(node),
@@ -182,8 +209,12 @@ impl Node {
             let name = &service.name;
             match self.apply_one(service, &feeds).await {
                 Ok(Step::Nothing) => {}
-                Ok(step) => done.push((name, step)),
+                Ok(step) => {
+                    self.say(name, step.says());
+                    done.push((name, step));
+                }
                 Err(source) => {
+                    self.say(name, &format!("failed: {source}"));
                     for (name, step) in done.into_iter().rev() {
                         self.undo(name, step).await;
                     }
@@ -195,6 +226,7 @@ impl Node {
         let gone: Vec<_> = self.running.keys().filter(|name| !wanted(name)).cloned().collect();
         for name in gone {
             self.stop_one(&name).await;
+            self.say(&name, "stopped");
             info!(service = name, "service removed");
         }
         self.feeds = feeds;
@@ -423,9 +455,24 @@ impl Node {
         }
     }
 
+    fn say(&self, service: &str, text: &str) {
+        let facts = EventFacts { service: Some(service), text, ..EventFacts::default() };
+        self.machine.events.add(NodeEventKind::Service, &facts);
+    }
+
     async fn stop_one(&mut self, name: &str) {
         if let Some(running) = self.running.remove(name) {
             running.stop(&self.machine).await;
+        }
+    }
+}
+
+impl Step {
+    fn says(&self) -> &'static str {
+        match self {
+            Self::Nothing => "unchanged",
+            Self::Started => "started",
+            Self::Changed(_) => "changed",
         }
     }
 }

@@ -3,3 +3,6 @@
 pub(crate) mod board;
 pub mod control_socket;
 pub(crate) mod metrics;
+pub mod problems;
+pub mod units;
+pub mod watch;

@@ -234,6 +234,9 @@ pub struct HostReport {
     pub gso_frames: bool,
     /// Whether packets go as datagrams where they fit, and not in the connection's stream.
     pub datagrams: bool,
+    /// The round trip to it, if its program has answered window stamps lately.
+    #[serde(default, with = "json::maybe_seconds")]
+    pub round_trip: Option<Duration>,
     /// In: packets from it. Out: packets to it. Drops: packets from it, and packets that were queued for it.
     pub traffic: Traffic,
     /// Packets queued for its socket.

@@ -3,6 +3,7 @@
 pub(crate) mod budget;
 pub mod descriptors;
 pub(crate) mod duties;
+pub(crate) mod events;
 pub(crate) mod hook_failures;
 pub(crate) mod machine;
 pub(crate) mod surroundings;

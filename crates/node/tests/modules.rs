@@ -29,7 +29,10 @@ const ALLOWED: [(&str, &[&str]); 17] = [
         "udp_tunnel",
         &["counters", "device", "dial", "hooks", "inbound", "link", "report", "runtime"],
     ),
-    ("operations", &["counters", "feeds", "host", "hub", "report", "runtime", "udp_tunnel"]),
+    (
+        "operations",
+        &["counters", "feeds", "host", "hub", "json", "report", "runtime", "udp_tunnel"],
+    ),
     ("node", &["feeds", "hooks", "host", "hub", "operations", "quotas", "runtime", "udp_tunnel"]),
     (
         "lib",

@@ -298,7 +298,7 @@ fn advice(reason: DropReason, explanation: &Explanation) -> String {
             "a quota of the hub is used up: `rtun status` names it; raise its limit or begin another window"
                 .into()
         }
-        _ => "docs/troubleshooting.md lists all reasons under \"Packets that go nowhere\"".into(),
+        _ => reason.help().into(),
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use rtun_node::{HostReport, LimitReport, QuotaReport};
-
-use super::units::{bytes, number, short};
+use rtun_node::{
+    HostReport, LimitReport, QuotaReport,
+    units::{bytes, number, short},
+};
 
 /// Hosts named of each limit.
 const NAMED: usize = 8;

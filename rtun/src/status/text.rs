@@ -8,13 +8,11 @@ use rtun_node::{
     DeviceHealth, DeviceReport, FeedState, Happened, HappenedReport, HostReport, HubReport,
     KindReport, ListenerReport, NamespaceReport, NodeStatus, PluginKind, PluginStatus,
     ServiceReport, Traffic,
-};
-
-use super::{
-    limits,
     problems::{SHOWN_SHARED, carriers, end_of_certificate, problems},
     units::{bytes, count, duration, number, printable, seconds, short},
 };
+
+use super::limits;
 
 /// Hosts shown of each namespace, and namespaces of each hub.
 const SHOWN: usize = 50;

@@ -139,6 +139,9 @@ fn agrees(routes: &[Route], addrs: &[IpAddr]) -> Result<(), TestCaseError> {
     for addr in addrs {
         let expected = model(routes, *addr);
         prop_assert_eq!(table.lookup(*addr), expected.as_deref(), "{}", addr);
+        let containing = routes.iter().map(|route| route.prefix).filter(|it| it.contains(addr));
+        let longest = containing.max_by_key(IpNet::prefix_len).map(|prefix| prefix.trunc());
+        prop_assert_eq!(table.matched(*addr), longest, "{}", addr);
     }
     let distinct: HashSet<IpNet> = routes.iter().map(|route| route.prefix).collect();
     prop_assert_eq!(table.len(), distinct.len());
@@ -218,8 +221,10 @@ fn thousands_of_neighbours_under_wide_routes() {
 }
 
 fn heap_bytes(table: &RoutingTable) -> usize {
-    table.tries.v4.heap_bytes()
-        + table.tries.v6.heap_bytes()
+    [&table.tries, &table.lengths]
+        .map(|it| it.v4.heap_bytes() + it.v6.heap_bytes())
+        .iter()
+        .sum::<usize>()
         + size_of_val(&*table.gateways)
         + size_of_val(&*table.groups)
 }
@@ -237,7 +242,7 @@ fn a_small_table_is_small() {
 
 /// Equal names are stored once, for any number of routes.
 #[test]
-fn a_large_table_takes_less_than_thirty_bytes_a_route() {
+fn a_large_table_takes_less_than_forty_bytes_a_route() {
     let routes: Vec<Route> = (0..100_000_u32)
         .map(|i| {
             let addr = Ipv4Addr::from_bits(i.wrapping_mul(0x9e37_79b1));
@@ -248,5 +253,5 @@ fn a_large_table_takes_less_than_thirty_bytes_a_route() {
     let table = RoutingTable::new(&routes);
     assert!(table.len() > 99_000, "{} routes", table.len());
     assert_eq!(table.gateways.len(), 100);
-    assert!(heap_bytes(&table) < 30 * table.len(), "{} bytes", heap_bytes(&table));
+    assert!(heap_bytes(&table) < 40 * table.len(), "{} bytes", heap_bytes(&table));
 }

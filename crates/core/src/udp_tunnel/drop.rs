@@ -6,46 +6,42 @@ use rtun_proto::{datagram_cipher::CipherError, ethernet::ShortFrame, udp_tunnel:
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum DatagramDrop {
-    /// Neither a packet or frame nor a message: empty, cut, or of a length that no message has. Look at: the sender, an attack.
+    /// Neither a packet or frame nor a message: empty, cut, or of a length that no message has.
     Malformed,
-    /// Longer than its receiver can take. Look at: MTU.
+    /// Longer than its receiver can take.
     TooBig,
-    /// Data from an address and port that nobody has registered from. Look at: a client without keepalive after a restart, or
-    /// an attack.
+    /// Data from an address and port that nobody has registered from.
     Unregistered,
-    /// The source is neither an address of its sender nor in a network behind it. Look at: a missing route for that network, or
-    /// an attack.
+    /// The source is neither an address of its sender nor in a network behind it.
     Spoofed,
-    /// Nobody has the destination. Look at: `route`, `routes`, the client that should have it.
+    /// Nobody has the destination.
     NoRoute,
-    /// Link-local and multicast packets, which stay on their own link; a frame whose destination is where it came from. Normal
-    /// noise.
+    /// Link-local and multicast packets, which stay on their own link; a frame whose destination is
+    /// where it came from.
     Local,
-    /// A register with a wrong passphrase; a sender that an admission refuses. Look at: the client's passphrase, the auther's user
-    /// of that address; the admission.
+    /// A register with a wrong passphrase; a sender that an admission refuses.
     Auth,
-    /// A register of the server's own address; a frame from the hardware address of the device. Look at: the client's `net`; a
-    /// loop between networks that are bridged.
+    /// A register of the server's own address; a frame from the hardware address of the device.
     OwnAddress,
-    /// A register of an address that is not in the server's networks, or is nobody's; a frame from a hardware address that no
-    /// machine has. Look at: the client's `net`, `allow`; an attack.
+    /// A register of an address that is not in the server's networks, or is nobody's; a frame from
+    /// a hardware address that no machine has.
     BadAddress,
-    /// A register of an address that another client has and keeps; a frame of a new client from a hardware address that was
-    /// elsewhere a moment ago. Look at: two clients with one `net` or `mac`.
+    /// A register of an address that another client has and keeps; a frame of a new client from a
+    /// hardware address that was elsewhere a moment ago.
     Duplicate,
-    /// As many addresses are registered, or clients known, as may be. Look at: an attack.
+    /// As many addresses are registered, or clients known, as may be.
     TableFull,
-    /// Registers come too often; more copies of frames for all than one batch may have. Look at: an attack, a loop.
+    /// Registers come too often; more copies of frames for all than one batch may have.
     Rate,
-    /// It cannot be decrypted. Look at: cipher and password of both ends.
+    /// It cannot be decrypted.
     Undecryptable,
-    /// It has been received before. Look at: an attack.
+    /// It has been received before.
     Replayed,
-    /// The socket did not take it. Look at: the network.
+    /// The socket did not take it.
     Send,
-    /// The device did not take it. Look at: the machine.
+    /// The device did not take it.
     Device,
-    /// A client has no server to send to. Look at: the server, the network.
+    /// A client has no server to send to.
     NotConnected,
 }
 
@@ -99,6 +95,55 @@ impl DatagramDrop {
             Self::Send => "send",
             Self::Device => "device",
             Self::NotConnected => "not_connected",
+        }
+    }
+
+    /// What it means and what to look at, for people.
+    pub const fn help(self) -> &'static str {
+        match self {
+            Self::Malformed => {
+                "Neither a packet or frame nor a message: empty, cut, or of a length that no message has. Look at: the sender, an attack."
+            }
+            Self::TooBig => "Longer than its receiver can take. Look at: MTU.",
+            Self::Unregistered => {
+                "Data from an address and port that nobody has registered from. Look at: a client without keepalive after a restart, or an attack."
+            }
+            Self::Spoofed => {
+                "The source is neither an address of its sender nor in a network behind it. Look at: a missing route for that network, or an attack."
+            }
+            Self::NoRoute => {
+                "Nobody has the destination. Look at: `route`, `routes`, the client that should have it."
+            }
+            Self::Local => {
+                "Link-local and multicast packets, which stay on their own link; a frame whose destination is where it came from. Normal noise."
+            }
+            Self::Auth => {
+                "A register with a wrong passphrase; a sender that an admission refuses. Look at: the client's passphrase, the auther's user of that address; the admission."
+            }
+            Self::OwnAddress => {
+                "A register of the server's own address; a frame from the hardware address of the device. Look at: the client's `net`; a loop between networks that are bridged."
+            }
+            Self::BadAddress => {
+                "A register of an address that is not in the server's networks, or is nobody's; a frame from a hardware address that no machine has. Look at: the client's `net`, `allow`; an attack."
+            }
+            Self::Duplicate => {
+                "A register of an address that another client has and keeps; a frame of a new client from a hardware address that was elsewhere a moment ago. Look at: two clients with one `net` or `mac`."
+            }
+            Self::TableFull => {
+                "As many addresses are registered, or clients known, as may be. Look at: an attack."
+            }
+            Self::Rate => {
+                "Registers come too often; more copies of frames for all than one batch may have. Look at: an attack, a loop."
+            }
+            Self::Undecryptable => {
+                "It cannot be decrypted. Look at: cipher and password of both ends."
+            }
+            Self::Replayed => "It has been received before. Look at: an attack.",
+            Self::Send => "The socket did not take it. Look at: the network.",
+            Self::Device => "The device did not take it. Look at: the machine.",
+            Self::NotConnected => {
+                "A client has no server to send to. Look at: the server, the network."
+            }
         }
     }
 }

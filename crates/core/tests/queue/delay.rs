@@ -69,7 +69,7 @@ fn pings_overtake_a_transfer_whose_delay_returns_to_the_target() {
         credit += BYTES_PER_MS;
         while credit > 0 && !queue.is_empty() {
             queue.stage(1, now, |lost| {
-                assert_eq!((lost.reason, lost.bytes), (DropReason::QueueCodel, BULK_LEN));
+                assert_eq!((lost.reason, lost.payload.len()), (DropReason::QueueCodel, BULK_LEN));
                 bulk.news.push_back((at + ROUND_TRIP, false));
             });
             let waiting = staged(&queue);

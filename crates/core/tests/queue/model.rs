@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration, time::Instant};
 
 use proptest::prelude::*;
-use rtun_core::{DropReason, FlowQueue, Lost, QueueLimits};
+use rtun_core::{DropReason, FlowQueue, QueueLimits};
 use rtun_proto::{extension, frame::LEN_PREFIX};
 
 use crate::support::*;
@@ -42,6 +42,18 @@ enum Step {
     Wait(u64),
     Clear,
     Shrink,
+}
+
+struct Loss {
+    reason: DropReason,
+    packets: u64,
+    bytes: usize,
+}
+
+impl Loss {
+    fn of(lost: rtun_core::Lost<'_>) -> Self {
+        Self { reason: lost.reason, packets: lost.packets, bytes: lost.payload.len() }
+    }
 }
 
 fn shape() -> impl Strategy<Value = Shape> {
@@ -156,13 +168,14 @@ impl Model {
     }
 
     fn step(&mut self, step: &Step) {
-        let mut losses: Vec<Lost> = Vec::new();
+        let mut losses: Vec<Loss> = Vec::new();
         match step {
             Step::Push { shapes, allowance } => {
                 for shape in shapes {
                     let frame = self.frame(shape, Some(self.now));
-                    self.queue
-                        .push(shape.sender, &frame, self.now, *allowance, |lost| losses.push(lost));
+                    self.queue.push(shape.sender, &frame, self.now, *allowance, |lost| {
+                        losses.push(Loss::of(lost))
+                    });
                     let bound = LIMITS.bytes.min(*allowance);
                     for lost in losses.drain(..) {
                         let budget = *allowance < LIMITS.bytes;
@@ -203,7 +216,7 @@ impl Model {
             Step::StartWith { .. } => {}
             Step::Stage(bytes) => {
                 let before = staged(&self.queue).len();
-                self.queue.stage(*bytes, self.now, |lost| losses.push(lost));
+                self.queue.stage(*bytes, self.now, |lost| losses.push(Loss::of(lost)));
                 for lost in losses {
                     let arrived = self.waiting[&lost.bytes].arrived.unwrap();
                     let is_old = self.now - arrived > LIMITS.age;
@@ -223,7 +236,7 @@ impl Model {
             Step::Advance(bytes) => self.advance(*bytes),
             Step::Wait(millis) => self.now += ms(*millis),
             Step::Clear => {
-                self.queue.clear(DropReason::GatewayClosing, |lost| losses.push(lost));
+                self.queue.clear(DropReason::GatewayClosing, |lost| losses.push(Loss::of(lost)));
                 self.wire.clear();
                 self.control.clear();
                 for lost in losses {
@@ -272,7 +285,7 @@ impl Model {
         self.packets_out += packets;
     }
 
-    fn lose(&mut self, lost: Lost) {
+    fn lose(&mut self, lost: Loss) {
         let waiting = self.waiting.remove(&lost.bytes).expect("lost once, and not sent");
         assert_eq!(lost.packets, waiting.packets);
         self.packets_lost += lost.packets;

@@ -136,7 +136,7 @@ fn short_frames_of_many_flows_cost_no_other_sender_a_frame() {
     queue.push(2, &honest, now, NO_BUDGET, nothing_lost);
     let mut lost = Vec::new();
     for flow in 0..8000_u16 {
-        queue.push(1, &frame(flow, 60, 0), now, NO_BUDGET, |loss| lost.push(loss.bytes));
+        queue.push(1, &frame(flow, 60, 0), now, NO_BUDGET, |loss| lost.push(loss.payload.len()));
     }
     assert_eq!(lost.len(), 8000 + 150 - 4096);
     assert!(lost.iter().all(|bytes| *bytes == 60), "only of the sender of short frames");
@@ -149,7 +149,9 @@ fn the_largest_sender_makes_room_even_if_its_flows_are_small() {
     let honest: Vec<u8> = (0..30).flat_map(|fill| frame(1, 998, fill)).collect();
     queue.push(2, &honest, now, NO_BUDGET, nothing_lost);
     for flow in 0..300 {
-        queue.push(1, &frame(flow, 898, 0), now, NO_BUDGET, |loss| assert_eq!(loss.bytes, 898));
+        queue.push(1, &frame(flow, 898, 0), now, NO_BUDGET, |loss| {
+            assert_eq!(loss.payload.len(), 898)
+        });
     }
 }
 
@@ -201,7 +203,7 @@ fn standing_queue(ecn: u8) -> (Vec<u64>, Vec<Vec<u8>>) {
         queue.push(ONE, &frame_of(&packet(1, 1000, 0, ecn)), now, NO_BUDGET, nothing_lost);
         if at >= 30 {
             queue.stage(1, now, |lost| {
-                assert_eq!((lost.reason, lost.bytes), (DropReason::QueueCodel, 1000));
+                assert_eq!((lost.reason, lost.payload.len()), (DropReason::QueueCodel, 1000));
                 assert_eq!(ecn, 0, "an ECN-capable packet is not dropped");
                 losses.push(at);
             });
@@ -299,7 +301,7 @@ fn the_largest_flow_changes_when_frames_are_sent() {
     let (large, small) = (frame(1, 998, 0), frame(2, 898, 0));
     let mut lost = Vec::new();
     queue.push(ONE, &[large.repeat(15), small.repeat(5)].concat(), now, NO_BUDGET, nothing_lost);
-    queue.push(ONE, &large, now, NO_BUDGET, |loss| lost.push(loss.bytes));
+    queue.push(ONE, &large, now, NO_BUDGET, |loss| lost.push(loss.payload.len()));
     assert_eq!(lost, [998]);
     let mut left = 15;
     while left > 8 {
@@ -307,7 +309,7 @@ fn the_largest_flow_changes_when_frames_are_sent() {
     }
     queue.push(ONE, &small.repeat(10), now, NO_BUDGET, nothing_lost);
     while lost.len() < 2 {
-        queue.push(ONE, &frame(3, 498, 0), now, NO_BUDGET, |loss| lost.push(loss.bytes));
+        queue.push(ONE, &frame(3, 498, 0), now, NO_BUDGET, |loss| lost.push(loss.payload.len()));
     }
     assert_eq!(lost[1..], [898]);
 }
@@ -321,8 +323,9 @@ fn a_full_queue_drops_frames_of_its_largest_flow() {
     queue.push(ONE, &[large, small].concat(), now, NO_BUDGET, nothing_lost);
     assert_eq!(queue.bytes(), 10_000);
     let mut lost = Vec::new();
-    queue
-        .push(ONE, &frame(3, 1500, 0), now, NO_BUDGET, |loss| lost.push((loss.reason, loss.bytes)));
+    queue.push(ONE, &frame(3, 1500, 0), now, NO_BUDGET, |loss| {
+        lost.push((loss.reason, loss.payload.len()))
+    });
     assert_eq!(lost, [(DropReason::QueueFullOldest, 998); 2]);
     queue.stage(usize::MAX, now, nothing_lost);
     let left = send_staged(&mut queue);
@@ -384,7 +387,9 @@ fn a_frame_too_old_is_not_sent() {
     queue.push(ONE, &frame(1, 100, 1), start, NO_BUDGET, nothing_lost);
     queue.push(ONE, &frame(1, 100, 2), start + ms(150), NO_BUDGET, nothing_lost);
     let mut lost = Vec::new();
-    queue.stage(1, start + ms(201), |loss| lost.push((loss.reason, loss.packets, loss.bytes)));
+    queue.stage(1, start + ms(201), |loss| {
+        lost.push((loss.reason, loss.packets, loss.payload.len()))
+    });
     assert_eq!(lost, [(DropReason::QueueTooOld, 1, 100)]);
     assert_eq!(send_staged(&mut queue), [frame(1, 100, 2)]);
 }
@@ -488,7 +493,9 @@ fn clearing_reports_everything_once() {
     queue.advance(150, |_| {});
     assert!(queue.push_control(&frame_of(&[4; 9])));
     let mut lost = Vec::new();
-    queue.clear(DropReason::WriteError, |loss| lost.push((loss.reason, loss.packets, loss.bytes)));
+    queue.clear(DropReason::WriteError, |loss| {
+        lost.push((loss.reason, loss.packets, loss.payload.len()))
+    });
     assert_eq!(lost, [(DropReason::WriteError, 1, 100); 9]);
     assert!(queue.is_empty());
     assert_eq!((queue.bytes(), queue.packets(), staged(&queue)), (0, 0, vec![]));
@@ -549,7 +556,7 @@ proptest! {
             .map(|(_, (_, len))| *len)
             .collect();
         let mut lost = Vec::new();
-        queue.push(ONE, &frame(9, 28, 0), now, NO_BUDGET, |loss| lost.push(loss.bytes));
+        queue.push(ONE, &frame(9, 28, 0), now, NO_BUDGET, |loss| lost.push(loss.payload.len()));
         prop_assert_eq!(lost.len(), 1);
         prop_assert!(oldest_of_fattest.contains(&lost[0]));
     }

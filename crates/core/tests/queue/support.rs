@@ -94,7 +94,7 @@ pub(crate) fn flow_of(frame: &[u8]) -> u16 {
     u16::from_be_bytes([packet[20], packet[21]])
 }
 
-pub(crate) fn nothing_lost(lost: Lost) {
+pub(crate) fn nothing_lost(lost: Lost<'_>) {
     panic!("{lost:?}");
 }
 

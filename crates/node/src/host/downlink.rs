@@ -68,6 +68,7 @@ impl<D: PacketDevice> Downlink<'_, D> {
                     packets += 1;
                     payloads += payload.len() as u64;
                     counters.count_drop(reason);
+                    counters.sample_drop(reason, payload);
                 }
                 continue;
             }
@@ -105,6 +106,7 @@ impl<D: PacketDevice> Downlink<'_, D> {
             payloads += ip_packet(payload).map_or(0, <[u8]>::len) as u64;
             if let Err(reason) = taken {
                 counters.count_drops(reason, amount);
+                counters.sample_drop(reason, payload);
             }
         }
         for group in batch.finish() {

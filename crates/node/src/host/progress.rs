@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::{limiter::HostLimiter, session::Session};
 use crate::{
-    counters::Counters,
+    counters::{CountedAt, Counters},
     device::DeviceHistory,
     report::{ConnectionReport, DeviceReport, FailureReport, Queued, quota_reports},
 };
@@ -77,7 +77,15 @@ impl HostProgress {
         &self.device_name
     }
 
-    pub(super) fn new(config: &HostSettings, device: &str, mtu: u16, limiter: HostLimiter) -> Self {
+    pub(super) fn new(
+        config: &HostSettings,
+        device: &str,
+        mtu: u16,
+        limiter: HostLimiter,
+        counted: CountedAt,
+    ) -> Self {
+        let sent = Counters::with_quotas(Some(Arc::clone(&limiter.quotas)), None);
+        let received = Counters::with_quotas(None, Some(Arc::clone(&limiter.quotas)));
         let node = |hub: &HubNode| HubNodeProgress {
             name: hub.name.clone(),
             connect_seconds: Histogram::new(CONNECT),
@@ -86,8 +94,8 @@ impl HostProgress {
         Self {
             nodes: config.hubs.iter().map(node).collect(),
             session: ArcSwapOption::empty(),
-            sent: Arc::new(Counters::with_quotas(Some(Arc::clone(&limiter.quotas)), None)),
-            received: Arc::new(Counters::with_quotas(None, Some(Arc::clone(&limiter.quotas)))),
+            sent: Arc::new(sent.counted_at(counted.clone())),
+            received: Arc::new(received.counted_at(counted)),
             limiter,
             host: config.name.clone(),
             device: DeviceHistory::default(),

@@ -11,7 +11,7 @@ use arc_swap::ArcSwapOption;
 use rtun_core::DropReason;
 use rtun_proto::{
     extension::{GSO_FRAME_PREFIX, gso_frame_prefix},
-    frame::{LEN_PREFIX, MAX_FRAME, length_prefix},
+    frame::{Frames, LEN_PREFIX, MAX_FRAME, length_prefix},
     offload::{GsoPacket, MAX_HEADERS, MAX_SEGMENTS, VIRTIO_HEADER, VirtioHeader},
 };
 use rtun_system::tun::{Offload, PacketDevice};
@@ -49,7 +49,13 @@ pub(super) async fn run<D: PacketDevice>(
         counters.count_in(batch.packets, batch.bytes);
         match session {
             Some(session) => session.send(batch.frames()),
-            None => counters.count_drops(DropReason::NotConnected, batch.packets),
+            None => {
+                counters.count_drops(DropReason::NotConnected, batch.packets);
+                if counters.samples_drops() {
+                    let lost = Frames::new(batch.frames());
+                    lost.for_each(|it| counters.sample_drop(DropReason::NotConnected, it.payload));
+                }
+            }
         }
         turns.after_read().await;
     }

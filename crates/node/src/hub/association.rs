@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use rtun_core::{Admitted, AnswerLimit, DropReason, HostName, Identity};
+use rtun_core::{Admitted, AnswerLimit, DropReason, HostName, Identity, NamespaceId};
 use rtun_proto::{
     extension::{Extension, GoAway, RefusalNotice, RefusalReason},
     frame::{GOST_HOST_MAX_FRAME, LEN_PREFIX, write_frame},
@@ -17,9 +17,9 @@ use rtun_transport::Stream;
 
 use tokio::time::Instant;
 
-use super::shapers::HostShapers;
+use super::{shapers::HostShapers, use_meters::DestinationMeters};
 use crate::{
-    counters::{Counters, QuotaGroup},
+    counters::{CountedAt, Counters, DropSamples, QuotaGroup},
     link::{EndReason, Link},
     report::Transport,
     runtime::budget::Budget,
@@ -51,6 +51,8 @@ pub(super) struct HostAssociation {
     pub(super) answers: AnswerLimit,
     /// The peer of the newest connection that reports this name, after that one has replaced this one.
     pub(super) replaced_by: OnceLock<SocketAddr>,
+    /// To whom it sends.
+    pub(super) sends_to: DestinationMeters,
     /// The number of hosts that the hub has.
     pub(super) population: Arc<AtomicUsize>,
 }
@@ -63,6 +65,10 @@ pub(super) struct Commons {
     pub(super) population: Arc<AtomicUsize>,
     /// What passes counts against these.
     pub(super) quotas: Arc<QuotaGroup>,
+    /// The hub's name.
+    pub(super) service: Arc<str>,
+    /// Samples of lost packets.
+    pub(super) samples: Arc<DropSamples>,
 }
 
 /// A connection whose host wants to join.
@@ -92,6 +98,7 @@ pub(super) struct Greeting {
 impl HostAssociation {
     pub(super) fn new(
         id: u64,
+        namespace: NamespaceId,
         admitted: Admitted,
         arrival: Arrival,
         shapers: HostShapers,
@@ -101,7 +108,14 @@ impl HostAssociation {
         let Admitted { host, identity } = admitted;
         let now = Instant::now();
         let quotas = || Some(Arc::clone(&commons.quotas));
-        let counters = Arc::new(Counters::with_quotas(quotas(), quotas()));
+        let counted = CountedAt {
+            samples: Arc::clone(&commons.samples),
+            service: Arc::clone(&commons.service),
+            namespace: Some(namespace),
+            host: Some(host.clone()),
+        };
+        let counters = Counters::with_quotas(quotas(), quotas()).counted_at(counted);
+        let counters = Arc::new(counters);
         let link = Link::new(stream, &commons.budget, Arc::clone(&counters));
         let (input, output) = shapers.sets();
         link.limit(input, output, &counters);
@@ -119,6 +133,7 @@ impl HostAssociation {
             greeting: OnceLock::new(),
             answers: AnswerLimit::new(now.into_std()),
             replaced_by: OnceLock::new(),
+            sends_to: DestinationMeters::default(),
             population: Arc::clone(&commons.population),
         }
     }
@@ -166,9 +181,10 @@ impl HostAssociation {
         }
     }
 
-    /// Counts lost packets of this host.
-    pub(super) fn drop_packets(&self, reason: DropReason, packets: u64) {
+    /// Counts lost packets of this host, which are in `payload`.
+    pub(super) fn drop_packets(&self, reason: DropReason, packets: u64, payload: &[u8]) {
         self.counters.count_drops(reason, packets);
+        self.counters.sample_drop(reason, payload);
     }
 
     /// Ends the association; the first reason counts.

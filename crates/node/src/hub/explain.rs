@@ -138,7 +138,7 @@ fn limits_of(namespace: &Namespace, host: &str, direction: LimitedDirection) -> 
 }
 
 /// The rows of the routers that [`Rules::routing`] asks.
-fn listings(rules: &Rules, namespace: NamespaceId) -> Vec<Listing<'_>> {
+pub(super) fn listings(rules: &Rules, namespace: NamespaceId) -> Vec<Listing<'_>> {
     let default = rules.config.default_router.as_ref();
     let mut listings = Vec::new();
     for router in rules.routers(namespace) {

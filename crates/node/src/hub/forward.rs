@@ -13,11 +13,12 @@
 mod bundle;
 mod greet;
 mod icmp_answer;
+mod use_ledger;
 
 use std::{net::IpAddr, ops::Range, slice, sync::Arc, time::Duration};
 
 use rtun_control::NoWaiting;
-use rtun_core::{DropReason, PluginId, Verdict};
+use rtun_core::{DropReason, HostName, PluginId, Verdict};
 use rtun_proto::{
     extension::{decode_gso_frame, gso_frame_prefix, is_extension, is_gso_frame},
     frame::Frames,
@@ -26,7 +27,10 @@ use rtun_proto::{
     packet::{Packet, take_hop},
 };
 
-use self::bundle::Bundles;
+use self::{
+    bundle::Bundles,
+    use_ledger::{Delivery, UseLedger},
+};
 use super::{
     association::HostAssociation,
     namespace::{Moment, Namespace, RoutingSnapshot},
@@ -43,6 +47,7 @@ pub(super) struct Forwarder {
     generation: Option<u64>,
     recent: [Option<Recent>; RECENT],
     bundles: Bundles,
+    uses: UseLedger,
     /// Frames that are made here; empty between packets.
     made: Vec<u8>,
 }
@@ -59,6 +64,8 @@ struct Recent {
     source: IpAddr,
     destination: IpAddr,
     to: Arc<HostAssociation>,
+    /// Where its packets are counted.
+    uses: u8,
     /// Whether the next packet of the same addresses goes there too.
     cacheable: bool,
 }
@@ -90,6 +97,7 @@ impl Forwarder {
             generation: Some(generation),
             recent: Default::default(),
             bundles: Bundles::new(from),
+            uses: UseLedger::default(),
             made: Vec::new(),
         }
     }
@@ -111,6 +119,7 @@ impl Forwarder {
             payloads += amount.bytes;
         }
         self.bundles.send_all(bytes);
+        self.uses.flush(self.namespace.since);
         self.me.counters.count_in(packets, payloads);
         frames.consumed()
     }
@@ -122,6 +131,7 @@ impl Forwarder {
         } else {
             self.packet(payload, None, &[]);
         }
+        self.uses.flush(self.namespace.since);
     }
 
     /// Forgets what is no longer valid.
@@ -132,6 +142,10 @@ impl Forwarder {
             self.snapshot = self.namespace.snapshot();
             self.recent = Default::default();
         }
+        if self.uses.is_outdated(&self.me.sends_to) {
+            self.uses.forget(&self.me.sends_to);
+            self.recent = Default::default();
+        }
     }
 
     /// A frame with an IP packet; `place` is the frame's in `bytes`, if it is there.
@@ -139,22 +153,27 @@ impl Forwarder {
         let amount = Amount { packets: 1, bytes: payload.len() as u64 };
         let packet = match Packet::parse(payload) {
             Ok(packet) => packet,
-            Err(_) if payload.is_empty() => return self.lose(DropReason::FrameEmpty, amount),
-            Err(error) => return self.lose(error.into(), amount),
+            Err(_) if payload.is_empty() => {
+                return self.lose(DropReason::FrameEmpty, amount, payload);
+            }
+            Err(error) => return self.lose(error.into(), amount, payload),
         };
-        let to = match self.decide(&packet, payload) {
-            Step::Deliver(slot) => self.recent[slot].as_ref().map(|recent| &recent.to),
+        let recent = match self.decide(&packet, payload) {
+            Step::Deliver(slot) => self.recent[slot].as_ref(),
             Step::Parked => return amount,
             Step::Drop(reason) => return self.refuse(reason, amount, &packet),
         };
-        let Some(to) = to else { return self.lose(DropReason::Internal, amount) };
+        let Some(Recent { to, uses, .. }) = recent else {
+            return self.lose(DropReason::Internal, amount, payload);
+        };
         if let Some(mtu) = icmp_answer::too_long(&packet, payload.len(), to, &self.snapshot) {
             icmp_answer::send(&self.me, &self.snapshot, &packet, Unreachable::TooBig { mtu });
-            return self.lose(DropReason::FrameTooBig, amount);
+            return self.lose(DropReason::FrameTooBig, amount, payload);
         }
         match place {
             Some(place) if packet.padding() == 0 && !self.snapshot.takes_hops => {
                 self.bundles.add(to, place, bytes);
+                self.uses.add(*uses, amount.packets, amount.bytes);
                 return amount;
             }
             _ => {}
@@ -170,9 +189,10 @@ impl Forwarder {
             plain(packet.bytes(), &mut self.made)
         };
         if framed.is_err() {
-            return self.lose(DropReason::Internal, amount);
+            return self.lose(DropReason::Internal, amount, payload);
         }
         send_made(&self.me, to, &mut self.made, &mut self.bundles, bytes);
+        self.uses.add(*uses, amount.packets, amount.bytes);
         amount
     }
 
@@ -180,26 +200,29 @@ impl Forwarder {
     fn gso_frame(&mut self, payload: &[u8], place: Option<Range<usize>>, bytes: &[u8]) -> Amount {
         let once = Amount { packets: 1, bytes: payload.len() as u64 };
         let Ok(whole) = decode_gso_frame(payload) else {
-            return self.lose(DropReason::FrameMalformed, once);
+            return self.lose(DropReason::FrameMalformed, once, payload);
         };
         let Ok(packet) = Packet::parse(whole.bytes()) else {
-            return self.lose(DropReason::FrameMalformed, once);
+            return self.lose(DropReason::FrameMalformed, once, payload);
         };
         let amount = Amount { packets: whole.segments() as u64, bytes: whole.bytes().len() as u64 };
-        let to = match self.decide(&packet, payload) {
-            Step::Deliver(slot) => self.recent[slot].as_ref().map(|recent| &recent.to),
+        let recent = match self.decide(&packet, payload) {
+            Step::Deliver(slot) => self.recent[slot].as_ref(),
             Step::Parked => return amount,
             Step::Drop(reason) => return self.refuse(reason, amount, &packet),
         };
-        let Some(to) = to else { return self.lose(DropReason::Internal, amount) };
+        let Some(Recent { to, uses, .. }) = recent else {
+            return self.lose(DropReason::Internal, amount, payload);
+        };
         let longest = whole.longest_segment();
         if let Some(mtu) = icmp_answer::too_long(&packet, longest, to, &self.snapshot) {
             icmp_answer::send(&self.me, &self.snapshot, &packet, Unreachable::TooBig { mtu });
-            return self.lose(DropReason::FrameTooBig, amount);
+            return self.lose(DropReason::FrameTooBig, amount, payload);
         }
         match place {
             Some(place) if to.gso_frames() && !self.snapshot.takes_hops => {
                 self.bundles.add(to, place, bytes);
+                self.uses.add(*uses, amount.packets, amount.bytes);
                 return amount;
             }
             _ => {}
@@ -209,13 +232,14 @@ impl Forwarder {
                 return self.refuse(DropReason::TtlExpired, amount, &packet);
             };
             let Ok(whole) = whole.header().check(&packet) else {
-                return self.lose(DropReason::Internal, amount);
+                return self.lose(DropReason::Internal, amount, payload);
             };
             make_frames(&whole, to, &mut self.made);
         } else {
             make_frames(&whole, to, &mut self.made);
         }
         send_made(&self.me, to, &mut self.made, &mut self.bundles, bytes);
+        self.uses.add(*uses, amount.packets, amount.bytes);
         amount
     }
 
@@ -224,12 +248,12 @@ impl Forwarder {
         let amount = Amount { packets: 1, bytes: payload.len() as u64 };
         match greet::answer(&self.me, &self.namespace, &self.snapshot, payload) {
             Ok(()) => Amount { packets: 0, bytes: 0 },
-            Err(reason) => self.lose(reason, amount),
+            Err(reason) => self.lose(reason, amount, payload),
         }
     }
 
-    fn lose(&self, reason: DropReason, amount: Amount) -> Amount {
-        self.me.drop_packets(reason, amount.packets);
+    fn lose(&self, reason: DropReason, amount: Amount, payload: &[u8]) -> Amount {
+        self.me.drop_packets(reason, amount.packets, payload);
         amount
     }
 
@@ -238,7 +262,7 @@ impl Forwarder {
         if let Some(why) = icmp_answer::why(reason) {
             icmp_answer::send(&self.me, &self.snapshot, packet, why);
         }
-        self.lose(reason, amount)
+        self.lose(reason, amount, packet.bytes())
     }
 
     fn decide(&mut self, packet: &Packet<'_>, payload: &[u8]) -> Step {
@@ -259,12 +283,34 @@ impl Forwarder {
                     return Step::Drop(DropReason::NoGatewayConnected);
                 };
                 let cacheable = cacheable && self.snapshot.one_active_per_host();
-                self.recent[slot] = Some(Recent { source, destination, to, cacheable });
+                let uses = self.use_slot(destination, &gateway, &to);
+                self.recent[slot] = Some(Recent { source, destination, to, uses, cacheable });
                 Step::Deliver(slot)
             }
             Verdict::Ask(plugin, addr) => self.park(plugin, addr, payload),
             Verdict::Drop(reason) => Step::Drop(reason),
         }
+    }
+
+    /// Where packets to this destination are counted.
+    fn use_slot(&mut self, destination: IpAddr, host: &HostName, to: &HostAssociation) -> u8 {
+        let (slot, was_another) = self.uses.slot_of(&Delivery {
+            destination,
+            to: to.id,
+            host,
+            sends_to: &self.me.sends_to,
+            routes: &self.namespace.routes,
+            prefix: &|| self.snapshot.routing.prefix_of(destination, host),
+            epoch: self.namespace.since,
+        });
+        if was_another {
+            for recent in &mut self.recent {
+                if recent.as_ref().is_some_and(|it| it.uses == slot) {
+                    *recent = None;
+                }
+            }
+        }
+        slot
     }
 
     fn park(&self, plugin: PluginId, addr: IpAddr, payload: &[u8]) -> Step {
@@ -300,6 +346,7 @@ impl Receiver for Forwarder {
     fn rest(&mut self) {
         self.made = Vec::new();
         self.bundles = Bundles::new(self.me.id);
+        self.uses.forget(&self.me.sends_to);
         self.recent = Default::default();
         self.snapshot = self.namespace.no_snapshot();
         self.generation = None;

@@ -4,7 +4,7 @@ use std::{
     mem, ptr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -14,10 +14,12 @@ use rtun_core::{
     SourceCheck,
 };
 use rtun_settings::IcmpErrors;
+use tokio::time::Instant;
 
 use super::{
     association::HostAssociation,
     rules::{RoutePluginAnswers, Rules},
+    use_meters::RouteMeters,
 };
 use crate::{
     counters::{Ended, Traffic},
@@ -35,6 +37,11 @@ pub(super) struct Namespace {
     members: papaya::HashMap<HostName, HostConnections<Weak<HostAssociation>>>,
     /// The counts of associations that have ended.
     ended: Mutex<Ended>,
+    /// When it began: the epoch of the meters of its routes and hosts.
+    pub(super) since: Instant,
+    pub(super) routes: RouteMeters,
+    /// Whether there may be meters of routes that are gone.
+    replaced_routes: AtomicBool,
 }
 
 /// How a namespace routes at one moment.
@@ -97,6 +104,9 @@ impl Namespace {
             snapshot: ArcSwap::from_pointee(RoutingSnapshot::new(id, rules)),
             members: papaya::HashMap::new(),
             ended: Mutex::default(),
+            since: Instant::now(),
+            routes: RouteMeters::default(),
+            replaced_routes: AtomicBool::new(false),
         }
     }
 
@@ -122,7 +132,13 @@ impl Namespace {
 
     pub(super) fn apply(&self, rules: &Rules) {
         self.snapshot.store(Arc::new(RoutingSnapshot::new(self.id, rules)));
+        self.replaced_routes.store(true, Ordering::Relaxed);
         self.changed();
+    }
+
+    /// Whether its routes were replaced since this was asked last.
+    pub(super) fn has_replaced_routes(&self) -> bool {
+        self.replaced_routes.swap(false, Ordering::Relaxed)
     }
 
     /// The active association of `host` for a flow with this hash.

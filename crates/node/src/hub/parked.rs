@@ -29,7 +29,8 @@ impl Parked {
 
     /// There is no answer: the packets are lost.
     pub(super) fn give_up(self) {
-        self.from.drop_packets(DropReason::RoutePendingTimeout, self.packets() as u64);
+        let packets = self.packets() as u64;
+        self.from.drop_packets(DropReason::RoutePendingTimeout, packets, &self.payload);
     }
 
     /// How many packets it stands for.

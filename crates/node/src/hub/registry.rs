@@ -19,8 +19,8 @@ use tracing::{info, warn};
 
 mod stats;
 
-pub(super) use self::stats::RegistryStats;
 use self::stats::report;
+pub(super) use self::stats::{RegistryStats, report_host};
 use super::{
     association::{Arrival, Commons, HostAssociation},
     forward::Forwarder,
@@ -30,9 +30,13 @@ use super::{
     rules::{Rules, retire},
 };
 use crate::{
-    counters::{Ended, Happened, QuotaGroup, Tally},
+    counters::{Ended, Happened, QuotaGroup, Tally, Traffic},
     link::EndReason,
-    runtime::budget::Budget,
+    runtime::{
+        budget::Budget,
+        events::{EventFacts, EventLog, NodeEventKind},
+        machine::Machine,
+    },
 };
 
 /// A hub's namespaces and its rules.
@@ -42,6 +46,7 @@ pub(super) struct Registry {
     next_id: AtomicU64,
     commons: Commons,
     ends: Tally,
+    events: Arc<EventLog>,
     guesses: Mutex<Guesses>,
     pub(super) limiters: HubLimiters,
 }
@@ -78,7 +83,12 @@ struct RegistryState {
 
 impl Registry {
     /// A registry without members. The namespaces that the rules name exist from the beginning.
-    pub(super) fn new(service: &str, rules: Rules, quotas: Arc<QuotaGroup>) -> Self {
+    pub(super) fn new(
+        service: &str,
+        rules: Rules,
+        quotas: Arc<QuotaGroup>,
+        machine: &Machine,
+    ) -> Self {
         let queue_budget = rules.config.queue_budget;
         let limiters = HubLimiters::new(&rules.limits);
         let mut state = RegistryState {
@@ -97,7 +107,10 @@ impl Registry {
                 budget: Budget::new(queue_budget),
                 population: Arc::default(),
                 quotas,
+                service: service.into(),
+                samples: Arc::clone(&machine.drop_samples),
             },
+            events: Arc::clone(&machine.events),
             ends: Tally::default(),
             guesses: Mutex::default(),
         }
@@ -167,14 +180,35 @@ impl Registry {
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let shapers = self.limiters.shapers(arrival.peer.ip(), &admitted.host, request.namespace);
-        let association = HostAssociation::new(id, admitted, arrival, shapers, &self.commons);
+        let association =
+            HostAssociation::new(id, request.namespace, admitted, arrival, shapers, &self.commons);
         let association = Arc::new(association);
         if let Some(evicted) = namespace.add(&association) {
             let _ = evicted.replaced_by.set(association.peer);
             evicted.end(EndReason::Replaced);
         }
         self.commons.population.fetch_add(1, Ordering::Relaxed);
+        let HostAssociation { peer, transport, .. } = &*association;
+        self.say(
+            NodeEventKind::HostJoined,
+            &association,
+            namespace.id,
+            &format!("connected from {peer} ({})", transport.as_str()),
+        );
         Joining::Joined(Membership { registry: Arc::clone(self), namespace, association })
+    }
+
+    fn say(&self, kind: NodeEventKind, host: &HostAssociation, namespace: NamespaceId, text: &str) {
+        let namespace = namespace.to_string();
+        self.events.add(
+            kind,
+            &EventFacts {
+                service: Some(&self.service),
+                namespace: Some(&namespace),
+                host: Some(host.host.as_str()),
+                text,
+            },
+        );
     }
 
     fn leave(&self, association: &HostAssociation, namespace: &Namespace) {
@@ -224,6 +258,19 @@ impl Registry {
     /// How associations ended, by reason.
     pub(super) fn ends(&self) -> BTreeMap<String, Happened> {
         self.ends.read()
+    }
+
+    /// Calls `look` with each namespace and whether the configuration names it, and with the counts of those that are gone,
+    /// while nobody joins or leaves.
+    pub(super) fn with_namespaces<T>(
+        &self,
+        look: impl FnOnce(&mut dyn Iterator<Item = (&Arc<Namespace>, bool)>, Traffic) -> T,
+    ) -> T {
+        let mut state = self.state();
+        let gone = state.gone.read();
+        let configured = &state.rules.access.namespaces;
+        let is_configured = |it: &Arc<Namespace>| configured.contains(&it.id);
+        look(&mut state.namespaces.values().map(|it| (it, is_configured(it))), gone)
     }
 
     /// Who is connected, what passed and what was lost.
@@ -306,6 +353,8 @@ impl Drop for Membership {
         registry.leave(association, namespace);
         let reason = link.end_reason().unwrap_or(EndReason::Internal);
         registry.ends.count(reason.as_str());
+        let text = format!("disconnected from {peer}: {}", reason.as_str());
+        registry.say(NodeEventKind::HostLeft, association, namespace.id, &text);
         let traffic = counters.read();
         info!(
             service = registry.service, namespace = %namespace.id, host = %host, peer = %peer, sid = id,

@@ -136,8 +136,7 @@ impl Inbound {
     }
 
     fn lose(&self, reason: DropReason, payload: &[u8]) {
-        let bytes = ip_packet(payload).map_or(0, <[u8]>::len);
-        count_lost(Lost { reason, packets: packets(payload) as u64, bytes }, &self.counters);
+        count_lost(Lost { reason, packets: packets(payload) as u64, payload }, &self.counters);
     }
 }
 
@@ -148,7 +147,7 @@ impl Drop for Inbound {
     }
 }
 
-fn count_lost(Lost { reason, packets, bytes }: Lost, counters: &Counters) {
+fn count_lost(Lost { reason, packets, payload }: Lost<'_>, counters: &Counters) {
     let reason = match reason {
         DropReason::QueueFullOldest
         | DropReason::QueueTooOld
@@ -156,6 +155,7 @@ fn count_lost(Lost { reason, packets, bytes }: Lost, counters: &Counters) {
         | DropReason::QueueBudget => DropReason::RateLimited,
         other => other,
     };
-    counters.count_in(packets, bytes as u64);
+    counters.count_in(packets, ip_packet(payload).map_or(0, <[u8]>::len) as u64);
     counters.count_drops(reason, packets);
+    counters.sample_drop(reason, payload);
 }

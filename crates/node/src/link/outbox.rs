@@ -343,6 +343,11 @@ impl Outbox {
         (state.queue.packets(), state.queue.bytes())
     }
 
+    /// The round trip to the peer, if it has answered window stamps lately.
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        self.state().window.round_trip()
+    }
+
     /// The queue of a poisoned lock is consistent: no critical section panics in the middle of a change.
     fn state(&self) -> MutexGuard<'_, OutboxState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

@@ -12,7 +12,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use rtun_core::explain::choose_hubs;
+use rtun_core::{NamespaceId, explain::choose_hubs};
 use tokio::runtime::Handle;
 
 use self::ledger::{HubId, Ledger};
@@ -21,11 +21,25 @@ pub(crate) use self::{
     sample::MetricsSample,
 };
 use crate::{
+    counters::{DropSample, SamplingLease},
     feeds::Feeds,
     host::HostProgress,
     hub::{Explained, HubServiceView, Inquiry},
+    operations::{
+        problems::problems,
+        watch::{
+            DropsView, HostQuery, HostView, ListPage, NamespaceQuery, NamespaceView, Overview,
+            RouteQuery, RouteView, SeriesView, ServiceWatch, TrafficView, WatchedKind,
+            WatchedService, routes,
+        },
+    },
     report::{DescriptorReport, KindReport, NodeStatus, ServiceReport, Tasks},
-    runtime::{descriptors::limit, machine::Machine, workers::Workers},
+    runtime::{
+        descriptors::limit,
+        events::{EventFacts, EventFollower, NodeEventKind},
+        machine::Machine,
+        workers::Workers,
+    },
     udp_tunnel::{
         RelayServiceView, TapClientState, TapServerState, UdpClientState, UdpServerState,
     },
@@ -43,6 +57,7 @@ pub struct Board {
     next_id: AtomicU64,
     ledger: Mutex<Ledger>,
     machine: Machine,
+    watch: ServiceWatch,
 }
 
 struct Shown {
@@ -76,6 +91,7 @@ impl Default for Board {
             next_id: AtomicU64::new(0),
             ledger: Mutex::default(),
             machine: Machine::default(),
+            watch: ServiceWatch::default(),
         }
     }
 }
@@ -131,6 +147,90 @@ impl Board {
         let hubs =
             chosen.and_then(|hubs| hubs.iter().map(|(_, hub)| hub.explain(&asked)).collect());
         Ok(hubs.map_or_else(Explained::Unclear, Explained::Hubs))
+    }
+
+    /// The process at a glance.
+    pub fn overview(&self) -> Overview {
+        let status = self.status();
+        self.watched(|services| self.watch.overview(services, &status, problems(&status).len()))
+    }
+
+    /// The hosts of all hubs that `query` asks for.
+    pub fn hosts(&self, query: &HostQuery) -> ListPage<HostView> {
+        self.watched(|services| self.watch.hosts(services, query))
+    }
+
+    /// The namespaces of all hubs that `query` asks for.
+    pub fn namespaces(&self, query: &NamespaceQuery) -> ListPage<NamespaceView> {
+        self.watched(|services| self.watch.namespaces(services, query))
+    }
+
+    /// The routes of all hubs that `query` asks for. Reads every row: with a million of them that takes a good part of a second.
+    pub fn routes(&self, query: &RouteQuery) -> ListPage<RouteView> {
+        self.watched(|services| routes(services, query))
+    }
+
+    /// Who talks to whom in this namespace, or in all.
+    pub fn traffic(&self, namespace: Option<NamespaceId>) -> TrafficView {
+        self.watched(|services| self.watch.traffic(services, namespace))
+    }
+
+    /// The last hour; without names all series, with `since`, in seconds of Unix time, only what came after.
+    pub fn series(&self, names: &[String], since: Option<u64>) -> SeriesView {
+        self.watch.series(names, since)
+    }
+
+    /// What is lost and why, and samples of it.
+    pub fn drops(&self) -> DropsView {
+        let samples = &self.machine.drop_samples;
+        self.watched(|services| self.watch.drops(services, samples))
+    }
+
+    /// Keeps samples of lost packets for this long, an hour at most; `None`: no more.
+    pub fn sample_drops(&self, within: Option<Duration>) {
+        match within {
+            Some(within) => self.machine.drop_samples.enable(within),
+            None => self.machine.drop_samples.disable(),
+        }
+    }
+
+    /// Keeps samples of lost packets until the lease is dropped.
+    pub fn lease_drop_samples(&self) -> SamplingLease {
+        self.machine.drop_samples.lease()
+    }
+
+    /// The samples of lost packets after the one of this number, the oldest first.
+    pub fn drop_samples_after(&self, id: u64) -> Vec<DropSample> {
+        self.machine.drop_samples.after(id)
+    }
+
+    /// Follows events: those after the one of this number as far as they are kept; `None`: from now on.
+    pub fn follow_events(&self, after: Option<u64>) -> EventFollower {
+        self.machine.events.follow(after)
+    }
+
+    /// Adds an event.
+    pub fn announce(&self, kind: NodeEventKind, facts: &EventFacts<'_>) {
+        self.machine.events.add(kind, facts);
+    }
+
+    /// To be called at each [`STEP`](super::watch::STEP).
+    pub(crate) fn tick(&self) {
+        let problems = problems(&self.status());
+        self.watched(|services| self.watch.tick(services, &problems, &self.machine.events));
+    }
+
+    /// Calls `look` with the services that run now.
+    fn watched<T>(&self, look: impl FnOnce(&[WatchedService<'_>]) -> T) -> T {
+        let services = self.services.load();
+        let watched = services.iter().map(|shown| {
+            let kind = match &shown.view {
+                View::Hub(hub) => WatchedKind::Hub(hub),
+                other => WatchedKind::Other(Box::new(other.report())),
+            };
+            WatchedService { id: shown.id, name: &shown.name, kind }
+        });
+        look(&watched.collect::<Vec<_>>())
     }
 
     /// The state of the process and of its services.
@@ -201,20 +301,24 @@ impl View {
             _ => false,
         }
     }
+
+    fn report(&self) -> KindReport {
+        match self {
+            Self::Hub(hub) => KindReport::Hub(Box::new(hub.report())),
+            Self::Host(host) => KindReport::Host(Box::new(host.report())),
+            Self::UdpServer(server) => KindReport::UdpServer(Box::new(server.report())),
+            Self::UdpClient(client) => KindReport::UdpClient(Box::new(client.report())),
+            Self::Relay(relay) => KindReport::Relay(Box::new(relay.report())),
+            Self::TapServer(server) => KindReport::TapServer(Box::new(server.report())),
+            Self::TapClient(client) => KindReport::TapClient(Box::new(client.report())),
+        }
+    }
 }
 
 fn report(shown: &[Shown]) -> Vec<ServiceReport> {
-    let report = |Shown { name, view, .. }: &Shown| {
-        let kind = match view {
-            View::Hub(hub) => KindReport::Hub(Box::new(hub.report())),
-            View::Host(host) => KindReport::Host(Box::new(host.report())),
-            View::UdpServer(server) => KindReport::UdpServer(Box::new(server.report())),
-            View::UdpClient(client) => KindReport::UdpClient(Box::new(client.report())),
-            View::Relay(relay) => KindReport::Relay(Box::new(relay.report())),
-            View::TapServer(server) => KindReport::TapServer(Box::new(server.report())),
-            View::TapClient(client) => KindReport::TapClient(Box::new(client.report())),
-        };
-        ServiceReport { name: name.clone(), kind }
+    let report = |Shown { name, view, .. }: &Shown| ServiceReport {
+        name: name.clone(),
+        kind: view.report(),
     };
     shown.iter().map(report).collect()
 }

@@ -6,9 +6,12 @@ use rtun_state::StateDir;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::runtime::{
-    descriptors::Descriptors, duties::Duties, hook_failures::HookFailures,
-    surroundings::Surroundings,
+use crate::{
+    counters::DropSamples,
+    runtime::{
+        descriptors::Descriptors, duties::Duties, events::EventLog, hook_failures::HookFailures,
+        surroundings::Surroundings,
+    },
 };
 
 /// Shared by all services of a process.
@@ -22,6 +25,10 @@ pub(crate) struct Machine {
     pub(crate) duties: Arc<Duties>,
     /// The hooks that have failed.
     pub(crate) hooks: Arc<HookFailures>,
+    /// What has happened lately.
+    pub(crate) events: Arc<EventLog>,
+    /// Samples of lost packets.
+    pub(crate) drop_samples: Arc<DropSamples>,
     /// Cancelled once the process is to stop: commands for a service that starts are then killed.
     pub(crate) stopping: CancellationToken,
 }

@@ -5,12 +5,10 @@ use std::collections::BTreeMap;
 use rtun_node::{
     DatagramTraffic, RegisteredReport, RelayReport, TapClientReport, TapPeerReport,
     TapServerReport, TunnelClientReport, TunnelServerReport,
+    units::{bytes, count, duration, printable},
 };
 
-use super::{
-    super::units::{bytes, count, duration, printable},
-    Look, SHOWN, fact, health, more, table,
-};
+use super::{Look, SHOWN, fact, health, more, table};
 
 impl Look<'_> {
     pub(super) fn udp_server(&self, name: &str, report: &TunnelServerReport) -> String {

@@ -5,7 +5,10 @@ use rtun_core::RoutingTable;
 
 use crate::{
     counters::Traffic,
-    hub::namespace::{Namespace, RoutingSnapshot},
+    hub::{
+        association::HostAssociation,
+        namespace::{Namespace, RoutingSnapshot},
+    },
     report::{GatewayReport, HostReport, NamespaceReport, Queued, SharedReport},
 };
 
@@ -30,29 +33,39 @@ pub(super) fn report(namespace: &Namespace, configured: bool) -> NamespaceReport
     associations.sort_by(|a, b| a.host.cmp(&b.host).then(b.id.cmp(&a.id)));
     let mut hosts: Vec<HostReport> = Vec::with_capacity(associations.len());
     for association in associations {
-        let (packets, bytes) = association.link.queued();
-        let greeting = association.greeting.get();
         let newest = hosts.last().is_none_or(|before| before.host != association.host);
-        let host = HostReport {
-            host: association.host.clone(),
-            peer: association.peer,
-            transport: association.transport,
-            connected: association.since.elapsed(),
-            carries: newest || !snapshot.one_active_per_host(),
-            software: greeting.map(|greeting| greeting.software.clone()),
-            mtu: greeting.map(|greeting| greeting.mtu),
-            gso_frames: association.gso_frames(),
-            datagrams: association.link.uses_datagrams(),
-            traffic: association.counters.read(),
-            queued: Queued { packets, bytes: bytes as u64 },
-            limits: association.shapers.report(),
-        };
+        let host = report_host(&association, newest, &snapshot);
         traffic += &host.traffic;
         hosts.push(host);
     }
     let routes = snapshot.routing.prefixes();
     let shared = shared(namespace, &snapshot);
     NamespaceReport { id: namespace.id, configured, routes, shared, hosts, traffic }
+}
+
+/// A connected host; `newest`: of those of its name it was the last to connect.
+pub(in crate::hub) fn report_host(
+    association: &HostAssociation,
+    newest: bool,
+    snapshot: &RoutingSnapshot,
+) -> HostReport {
+    let (packets, bytes) = association.link.queued();
+    let greeting = association.greeting.get();
+    HostReport {
+        host: association.host.clone(),
+        peer: association.peer,
+        transport: association.transport,
+        connected: association.since.elapsed(),
+        carries: newest || !snapshot.one_active_per_host(),
+        software: greeting.map(|greeting| greeting.software.clone()),
+        mtu: greeting.map(|greeting| greeting.mtu),
+        gso_frames: association.gso_frames(),
+        datagrams: association.link.uses_datagrams(),
+        round_trip: association.link.round_trip(),
+        traffic: association.counters.read(),
+        queued: Queued { packets, bytes: bytes as u64 },
+        limits: association.shapers.report(),
+    }
 }
 
 /// The prefixes that several hosts share, and which of these hosts are active.

@@ -15,7 +15,9 @@ use rtun_transport::{
 use tokio::{task::JoinHandle, time::timeout};
 
 use super::*;
-use crate::{feeds::Feeds, hub::rules::ResolvedNames, report::Transport};
+use crate::{
+    feeds::Feeds, hub::rules::ResolvedNames, report::Transport, runtime::machine::Machine,
+};
 
 const NAMESPACE: NamespaceId = NamespaceId::from_bytes([9; 16]);
 
@@ -76,7 +78,7 @@ fn registry() -> Arc<Registry> {
         ..HubRules::default()
     });
     let rules = Rules::compile(&config, &Feeds::default(), &ResolvedNames::default(), None);
-    Arc::new(Registry::new("hub", rules.ok().unwrap(), Arc::default()))
+    Arc::new(Registry::new("hub", rules.ok().unwrap(), Arc::default(), &Machine::default()))
 }
 
 /// A host that has joined, and its task at the hub.

@@ -13,7 +13,7 @@ pub(super) fn count_sent(Sent { packets, bytes }: Sent, counters: &Counters) {
 }
 
 /// What is lost while packets wait for a limit is lost to the limit.
-pub(super) fn shaped(lost: Lost, is_shaped: bool) -> Lost {
+pub(super) fn shaped(lost: Lost<'_>, is_shaped: bool) -> Lost<'_> {
     let reason = match lost.reason {
         DropReason::QueueFullOldest
         | DropReason::QueueTooOld
@@ -28,8 +28,9 @@ pub(super) fn shaped(lost: Lost, is_shaped: bool) -> Lost {
     Lost { reason, ..lost }
 }
 
-pub(super) fn count_lost(Lost { reason, packets, .. }: Lost, counters: &Counters) {
+pub(super) fn count_lost(Lost { reason, packets, payload }: Lost<'_>, counters: &Counters) {
     counters.count_drops(reason, packets);
+    counters.sample_drop(reason, payload);
 }
 
 pub(super) fn count_out(run: &[u8], counters: &Counters) {
@@ -44,4 +45,7 @@ pub(super) fn count_out(run: &[u8], counters: &Counters) {
 pub(super) fn count_drops(reason: DropReason, run: &[u8], counters: &Counters) {
     let all: usize = Frames::new(run).map(|frame| packets(frame.payload)).sum();
     counters.count_drops(reason, all as u64);
+    if counters.samples_drops() {
+        Frames::new(run).for_each(|frame| counters.sample_drop(reason, frame.payload));
+    }
 }

@@ -5,13 +5,17 @@ use std::{
     time::Duration,
 };
 
-use rtun_node::{
-    DescriptorReport, DeviceHealth, FeedProblem, FeedStatus, Happened, HappenedReport, HookReport,
-    HubReport, KindReport, ListenerReport, NodeStatus, QuotaReport, ServiceReport, SharedReport,
-    TaskReport, TunnelRefusal,
-};
+use rtun_control::{FeedProblem, FeedStatus};
 
 use super::units::{number, printable, seconds, short};
+use crate::{
+    counters::Happened,
+    report::{
+        DescriptorReport, DeviceHealth, HappenedReport, HubReport, KindReport, ListenerReport,
+        NodeStatus, QuotaReport, ServiceReport, SharedReport, TunnelRefusal,
+    },
+    runtime::{duties::TaskReport, hook_failures::HookReport},
+};
 
 /// What went wrong longer ago than this is no problem any more, unless it lasts.
 const RECENT: Duration = Duration::from_secs(15 * 60);
@@ -20,21 +24,23 @@ const RECENT: Duration = Duration::from_secs(15 * 60);
 const ENDS_SOON: f64 = 30.0 * 24.0 * 60.0 * 60.0;
 
 /// Shared prefixes shown of each namespace, one line for all behind the same hosts.
-pub(super) const SHOWN_SHARED: usize = 8;
+pub const SHOWN_SHARED: usize = 8;
 
 /// Ways for an association to end that are nobody's problem.
 const NORMAL_ENDS: [&str; 3] = ["peer_closed", "replaced", "shutdown"];
 
 /// Something an operator should look at.
-pub(super) struct Problem {
+pub struct Problem {
     /// How long ago it happened; zero: it lasts.
-    pub(super) ago: Duration,
-    pub(super) service: String,
-    pub(super) what: String,
+    pub ago: Duration,
+    /// The service, or the list of a source; `-`: the process.
+    pub service: String,
+    /// A sentence for people, without anything that a terminal would act on.
+    pub what: String,
 }
 
 /// What an operator should look at, the newest first.
-pub(super) fn problems(status: &NodeStatus) -> Vec<Problem> {
+pub fn problems(status: &NodeStatus) -> Vec<Problem> {
     let mut problems: Vec<_> =
         status.services.iter().flat_map(|service| problems_of(service, status)).collect();
     problems.extend(status.sources.iter().flat_map(problems_of_source));
@@ -58,7 +64,8 @@ fn used_up(quota: &QuotaReport) -> String {
     format!("the quota {} is used up, so nothing passes", short(&quota.name))
 }
 
-pub(super) fn end_of_certificate(way: &ListenerReport) -> Option<String> {
+/// When the certificate of a listener ends, if that is soon or was.
+pub fn end_of_certificate(way: &ListenerReport) -> Option<String> {
     let left = way.certificate.as_ref()?.expires_in;
     match left {
         left if left < 0.0 => Some(format!("has ended {} ago", seconds(-left))),
@@ -259,7 +266,7 @@ fn problem_of_descriptors(descriptors: &DescriptorReport) -> Option<Problem> {
 }
 
 /// `10.1.0.0/16 and 3 more: site-a is away, site-b carries`
-pub(super) fn carriers(shared: &SharedReport) -> String {
+pub fn carriers(shared: &SharedReport) -> String {
     let SharedReport { prefix, prefixes, gateways } = shared;
     let more = match prefixes - 1 {
         0 => String::new(),

@@ -9,17 +9,17 @@ const MAX_TEXT: usize = 160;
 const MAX_CELL: usize = 24;
 
 /// A size in bytes: `0 B`, `1.5 KiB`, `210 MiB`.
-pub(super) fn bytes(count: f64) -> String {
+pub fn bytes(count: f64) -> String {
     scaled(count, 1024.0, &[" B", " KiB", " MiB", " GiB", " TiB", " PiB"])
 }
 
 /// A count: `0`, `999`, `1.5k`, `210M`.
-pub(super) fn count(count: f64) -> String {
+pub fn count(count: f64) -> String {
     scaled(count, 1000.0, &["", "k", "M", "G", "T", "P"])
 }
 
 /// A duration in its two largest units: `12s`, `3m 4s`, `5d 2h`.
-pub(super) fn duration(duration: Duration) -> String {
+pub fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {
@@ -31,17 +31,17 @@ pub(super) fn duration(duration: Duration) -> String {
 }
 
 /// The same of seconds.
-pub(super) fn seconds(seconds: f64) -> String {
+pub fn seconds(seconds: f64) -> String {
     duration(Duration::try_from_secs_f64(seconds).unwrap_or_default())
 }
 
 /// Text of somebody else's, without anything that a terminal would act on or hide.
-pub(super) fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     printable_within(text, MAX_TEXT)
 }
 
 /// The same where there is little room.
-pub(super) fn short(text: &str) -> String {
+pub fn short(text: &str) -> String {
     printable_within(text, MAX_CELL)
 }
 
@@ -86,7 +86,7 @@ fn scaled(mut value: f64, step: f64, units: &[&str]) -> String {
 }
 
 /// `1 line`, `2 lines`.
-pub(super) fn number(count: usize, of: &str) -> String {
+pub fn number(count: usize, of: &str) -> String {
     if count == 1 { format!("1 {of}") } else { format!("{count} {of}s") }
 }
 

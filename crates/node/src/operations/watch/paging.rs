@@ -1,0 +1,67 @@
+//! Parts of long lists.
+
+use serde::{Deserialize, Serialize};
+
+/// The most items of a page.
+pub const MAX_PER_PAGE: usize = 500;
+
+/// Items of a page where nothing else is asked for.
+const PER_PAGE: usize = 50;
+
+/// Which part of a list is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PageQuery {
+    /// From 1.
+    pub page: usize,
+    /// At most [`MAX_PER_PAGE`].
+    pub per_page: usize,
+}
+
+/// Which end of a list comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SortOrder {
+    /// The least.
+    Asc,
+    /// The greatest.
+    Desc,
+}
+
+/// A part of a list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ListPage<T> {
+    /// How many items the list has.
+    pub total: usize,
+    /// The number of this part, from 1.
+    pub page: usize,
+    /// The most items of a part.
+    pub per_page: usize,
+    /// The items of this part.
+    pub items: Vec<T>,
+}
+
+impl Default for PageQuery {
+    /// The first 50.
+    fn default() -> Self {
+        Self { page: 1, per_page: PER_PAGE }
+    }
+}
+
+impl PageQuery {
+    /// The first items, as many as a page may have.
+    pub fn longest() -> Self {
+        Self { page: 1, per_page: MAX_PER_PAGE }
+    }
+
+    /// How many items come before the page, and how many are on it.
+    pub(super) fn range(self) -> (usize, usize) {
+        let per_page = self.per_page.clamp(1, MAX_PER_PAGE);
+        (self.page.max(1).saturating_sub(1).saturating_mul(per_page), per_page)
+    }
+
+    /// The page, of a list of `total` items.
+    pub(super) fn of<T>(self, total: usize, items: Vec<T>) -> ListPage<T> {
+        ListPage { total, page: self.page.max(1), per_page: self.range().1, items }
+    }
+}
