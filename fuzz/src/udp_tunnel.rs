@@ -2,7 +2,14 @@
 
 use rtun_proto::{
     packet::Packet,
-    udp_tunnel::{FromClient, FromServer, addressed, encode_register, encode_reply},
+    relay::{Addr, AddrFeature},
+    udp_tunnel::{
+        FromClient, FromServer,
+        addressed::{
+            AddressedDecoder, AddressedEncoder, AddressedHeader, MAX_HEADER, decode_header,
+        },
+        encode_register, encode_reply,
+    },
 };
 
 /// A datagram of a client.
@@ -35,25 +42,43 @@ fn is_packet(packet: &Packet<'_>, bytes: &[u8]) {
     assert!(packet.len() <= bytes.len());
 }
 
-/// Datagrams on a stream, each after its length and an address.
+/// Datagrams on a stream, each after its length and an address. The first byte says how the stream is cut; datagrams for odd ports
+/// are those of others.
 pub fn addressed_datagrams(bytes: &[u8]) {
-    let mut from = 0;
-    while let Ok(Some((datagram, next))) = addressed::decode(bytes, from) {
-        assert!(next > from && next <= bytes.len());
-        assert_eq!(&bytes[datagram.at.clone()], datagram.payload);
-        assert_eq!(datagram.at.end, next);
-        assert!(datagram.at.start - from <= addressed::MAX_HEADER);
-        for cut in from..next {
-            let early = addressed::decode(&bytes[..cut], from);
-            assert_eq!(early, Ok(None), "a datagram that is not whole yet");
+    let Some((&size, bytes)) = bytes.split_first() else { return };
+    let takes = |address: &AddrFeature, _: usize| address.port.is_multiple_of(2);
+    let (mut expected, mut again, mut from) = (Vec::new(), Vec::new(), 0);
+    let outcome = loop {
+        let header = match decode_header(&bytes[from..]) {
+            Ok(Some(header)) => header,
+            other => break other,
+        };
+        let AddressedHeader { address, datagram, len } = header;
+        assert!(len <= MAX_HEADER);
+        for cut in 0..len {
+            assert_eq!(decode_header(&bytes[from..from + cut]), Ok(None));
         }
-        let mut again = Vec::new();
-        if let Some(address) = datagram.address
-            && addressed::write_header(address, datagram.payload.len(), &mut again).is_some()
+        let end = (from + len + datagram).min(bytes.len());
+        let payload = &bytes[from + len..end];
+        let mut frame = vec![bytes[from], bytes[from + 1]];
+        frame.extend_from_slice(payload);
+        if takes(&address, datagram) {
+            expected.extend_from_slice(&frame);
+        }
+        if let Addr::Ip(ip) = address.addr
+            && datagram > 0
         {
-            again.extend_from_slice(datagram.payload);
-            assert_eq!(again, &bytes[from..next]);
+            again.clear();
+            AddressedEncoder::new((ip, address.port).into()).encode(&frame, &mut again);
+            assert_eq!(again, &bytes[from..end]);
         }
-        from = next;
-    }
+        from = end;
+        if payload.len() < datagram {
+            break Ok(None);
+        }
+    };
+    let (mut decoder, mut frames) = (AddressedDecoder::default(), Vec::new());
+    let mut parts = bytes.chunks(usize::from(size).max(1));
+    let failed = parts.find_map(|part| decoder.decode(part, &mut frames, takes).err());
+    assert_eq!((failed, frames), (outcome.err(), expected), "wherever the stream is cut");
 }

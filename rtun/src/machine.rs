@@ -222,16 +222,17 @@ fn dialers(config: &Config) -> impl Iterator<Item = &DialTls> {
 
 /// The hubs or relays of every chain that a service uses, and the proxies before them.
 fn chains(config: &Config) -> impl Iterator<Item = (&[HubNode], &[ProxyHop])> {
-    config.services.iter().filter_map(|service| match &service.kind {
-        ServiceKind::Host(host) => Some((&host.hubs[..], &host.proxies[..])),
-        ServiceKind::UdpClient(client) => {
-            client.relay.as_ref().map(|relay| (&relay.relays[..], &relay.proxies[..]))
-        }
-        ServiceKind::Hub(_)
-        | ServiceKind::UdpServer(_)
-        | ServiceKind::TapServer(_)
-        | ServiceKind::TapClient(_)
-        | ServiceKind::Relay(_) => None,
+    config.services.iter().filter_map(|service| {
+        let relay = match &service.kind {
+            ServiceKind::Host(host) => return Some((&host.hubs[..], &host.proxies[..])),
+            ServiceKind::UdpClient(client) => client.relay.as_ref(),
+            ServiceKind::TapClient(client) => client.relay.as_ref(),
+            ServiceKind::Hub(_)
+            | ServiceKind::UdpServer(_)
+            | ServiceKind::TapServer(_)
+            | ServiceKind::Relay(_) => None,
+        };
+        relay.map(|relay| (&relay.relays[..], &relay.proxies[..]))
     })
 }
 
@@ -319,7 +320,11 @@ fn has_secrets(config: &Config) -> bool {
         }
         ServiceKind::Relay(relay) => relay.rules.authers.iter().flatten().any(has_users),
         ServiceKind::TapServer(server) => server.tap.cipher.is_some(),
-        ServiceKind::TapClient(client) => client.tap.cipher.is_some(),
+        ServiceKind::TapClient(client) => {
+            let relay = client.relay.as_ref();
+            client.tap.cipher.is_some()
+                || relay.is_some_and(|relay| chain_has_secrets(&relay.relays, &relay.proxies))
+        }
         ServiceKind::Hub(hub) => {
             let rules = &hub.rules;
             rules.authers.iter().flatten().any(has_users)

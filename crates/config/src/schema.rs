@@ -23,7 +23,7 @@ pub(crate) use field::{
 pub(crate) use metadata::{
     device_listener, http_connector, metrics_handler, node_metadata, proxy_connector,
     relay_connector, relay_handler, router_connector, router_handler, service_metadata,
-    socks4_connector, tap_handler, tap_listener, tun_handler, tun_listener,
+    socks4_connector, socks5_connector, tap_handler, tap_listener, tun_handler, tun_listener,
 };
 pub(crate) use objects::*;
 pub use reference::{all_keys, reference};

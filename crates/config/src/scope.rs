@@ -119,16 +119,16 @@ fn is_other_kind(handler: &str) -> bool {
     (HANDLERS.is_elsewhere(handler) || is_refused) && handler != "tap"
 }
 
-/// Whether it is the server of a UDP tunnel, by which a relay is one of rtun's.
+/// Whether it is the server of a UDP or Ethernet tunnel, by which a relay is one of rtun's.
 fn is_server(service: &Cursor<'_>) -> bool {
     let handler = service.get(&service::HANDLER);
-    let is_tun = handler.and_then(|at| at.read(&handler::TYPE)).as_deref() == Some("tun");
-    is_tun
+    let kind = handler.and_then(|at| at.read(&handler::TYPE));
+    matches!(kind.as_deref(), Some("tun" | "tap"))
         && service.filled(&service::ADDR).is_some()
         && service.filled(&service::FORWARDER).is_none()
 }
 
-/// Whether a relay serves other uses of GOST: it leads to no server of a UDP tunnel, neither one of this document nor one that
+/// Whether a relay serves other uses of GOST: it leads to no server of a UDP or Ethernet tunnel, neither one of this document nor one that
 /// it names.
 fn leads_elsewhere(relay: &Cursor<'_>, root: &Cursor<'_>, has_server: bool) -> bool {
     match relay.filled(&service::FORWARDER) {

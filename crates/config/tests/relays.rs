@@ -10,8 +10,11 @@ use rtun_config::{
     load, load_text,
     source::{ConfigSource, ReadError},
 };
-use rtun_core::udp_tunnel::{RelayServer, RelayTargets};
-use rtun_settings::{Config, ProxyKind, RelaySettings, ServiceKind, UdpClientSettings};
+use rtun_core::udp_tunnel::{FrameContent, RelayServer, RelayTargets};
+use rtun_settings::{
+    Config, ProxyKind, RelayProtocol, RelaySettings, ServiceKind, TapClientSettings,
+    UdpClientSettings,
+};
 
 const SERVER: &str = "tun://127.0.0.1:8421?net=192.168.123.1/24";
 
@@ -51,17 +54,93 @@ fn a_relay_leads_to_the_servers_of_its_process() {
     let outcome = run(&["-L", SERVER, "-L", other, "-L", "relay+wss://u:p@:8443?bind=true"]);
     let relay = relay(&outcome);
     let servers = [
-        RelayServer { on: "127.0.0.1".parse().ok(), port: 8421 },
-        RelayServer { on: "192.0.2.1".parse().ok(), port: 8422 },
+        RelayServer { on: "127.0.0.1".parse().ok(), port: 8421, content: FrameContent::Packets },
+        RelayServer { on: "192.0.2.1".parse().ok(), port: 8422, content: FrameContent::Packets },
     ];
     assert_eq!(relay.rules.targets, RelayTargets::Servers(servers.to_vec()));
     assert_eq!(relay.listener.stack.name(), "wss");
     assert_eq!(relay.handshake_timeout, Duration::from_secs(10));
     assert_eq!(relay.rules.authers.as_ref().unwrap().len(), 1);
-    assert!(says(&outcome, "`bind` has no effect"));
     // The second server can be reached past the relay too.
     assert!(says(&outcome, "write tun://127.0.0.1:8422 if all clients come through the relay"));
     assert!(!says(&outcome, "write tun://127.0.0.1:8421"));
+}
+
+#[test]
+fn a_relay_leads_to_the_servers_of_ethernet_tunnels_unless_it_is_not_to() {
+    let server = "tap://127.0.0.1:8423?net=192.168.124.1/24";
+    let content = FrameContent::Ethernet;
+    let found = [RelayServer { on: "127.0.0.1".parse().ok(), port: 8423, content }];
+    for relay_url in ["relay+tls://:8443", "relay+tls://:8443?bind=true"] {
+        let outcome = run(&["-L", server, "-L", relay_url]);
+        let relay = relay(&outcome);
+        assert_eq!(relay.rules.targets, RelayTargets::Servers(found.to_vec()));
+        assert!(relay.rules.takes_ethernet);
+    }
+    let outcome = run(&["-L", server, "-L", "relay+tls://:8443?bind=false"]);
+    assert!(outcome.config.is_none() && says(&outcome, "this relay leads nowhere"));
+    let outcome = run(&["-L", server, "-L", SERVER, "-L", "relay+tls://:8443?bind=false"]);
+    assert!(!relay(&outcome).rules.takes_ethernet);
+    // What is not encrypted on the way to the server itself is said once.
+    let open = "tap://:8423?net=192.168.124.1/24";
+    let outcome = run(&["-L", open, "-L", "relay+tls://:8443"]);
+    assert!(says(&outcome, "write tap://127.0.0.1:8423 if all clients come through the relay"));
+    let sealed = "tap://aes-256-gcm:a-password@:8423?net=192.168.124.1/24";
+    let outcome = run(&["-L", sealed, "-L", "relay+tls://:8443"]);
+    assert!(!says(&outcome, "if all clients come through the relay"));
+}
+
+#[test]
+fn a_client_of_an_ethernet_tunnel_reaches_its_server_through_the_chain() {
+    let url = "tap://:0/:8421?net=192.168.124.2/24";
+    let tap = |outcome: &Outcome| -> TapClientSettings {
+        match &model(outcome).services[0].kind {
+            ServiceKind::TapClient(client) => client.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let clear = |outcome: &Outcome| says(outcome, "frames cross the network readable");
+    let outcome = run(&["-L", url, "-F", "relay+wss://u:p@relay.example:8443?secure=true"]);
+    let relay = tap(&outcome).relay.unwrap();
+    assert_eq!(
+        (tap(&outcome).servers, relay.protocol),
+        (vec![":8421".into()], RelayProtocol::Relay)
+    );
+    assert!(!clear(&outcome));
+    let outcome = run(&["-L", url, "-F", "http://a.example:3128", "-F", "socks5://b.example:1080"]);
+    let relay = tap(&outcome).relay.unwrap();
+    assert_eq!((relay.proxies.len(), relay.protocol), (1, RelayProtocol::Socks5));
+    assert!(clear(&outcome));
+}
+
+#[test]
+fn a_socks5_proxy_is_a_relay_where_it_is_the_last_hop() {
+    let url = "tun://:0/192.0.2.1:8421?net=192.168.123.2/24";
+    let outcome = run(&["-L", url, "-F", "socks5://u:p@proxy.example:1080"]);
+    let chain = client(&outcome).relay.as_ref().unwrap();
+    assert_eq!(chain.protocol, RelayProtocol::Socks5);
+    assert_eq!(chain.relays[0].auth.as_ref().unwrap().user, "u");
+    let outcome = run(&["-L", url, "-F", "socks5://proxy.example:1080?relay=udp"]);
+    assert!(outcome.config.is_none());
+    assert!(says(&outcome, "datagrams next to the connection of a SOCKS5 proxy"));
+    let text = "
+services:
+- name: client
+  addr: :0
+  handler: {type: tun, chain: both}
+  listener: {type: tun, metadata: {net: 192.168.123.2/24}}
+  forwarder: {nodes: [{name: server, addr: '192.0.2.1:8421'}]}
+chains:
+- name: both
+  hops:
+  - name: last
+    nodes:
+    - {name: a, addr: 'a.example:1080', connector: {type: socks5}, dialer: {type: tcp}}
+    - {name: b, addr: 'b.example:8443', connector: {type: relay}, dialer: {type: tls}}
+";
+    let outcome = load_text("a", text, false, Profile::Compat);
+    assert!(outcome.config.is_none());
+    assert!(says(&outcome, "the last hop has SOCKS5 proxies and others"));
 }
 
 #[test]

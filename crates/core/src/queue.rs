@@ -10,9 +10,8 @@ use std::{
 };
 
 use rtun_proto::{
-    extension::{self, ip_packet, ip_packet_mut},
     frame::{Frames, LEN_PREFIX},
-    packet::{Packet, mark_ce},
+    frame_content::FrameContent,
 };
 
 use self::{
@@ -91,6 +90,7 @@ pub struct Sent {
 pub struct FlowQueue {
     limits: QueueLimits,
     seed: u64,
+    content: FrameContent,
     backlog: Option<Box<Backlog>>,
 }
 
@@ -117,7 +117,18 @@ struct Backlog {
 impl FlowQueue {
     /// An empty queue. `seed` is that of the flows' hash ([`Packet::flow_hash`]).
     pub fn new(limits: QueueLimits, seed: u64) -> Self {
-        Self { limits, seed, backlog: None }
+        Self { limits, seed, content: FrameContent::default(), backlog: None }
+    }
+
+    /// The same for frames of another kind than packets.
+    #[must_use]
+    pub fn carrying(self, content: FrameContent) -> Self {
+        Self { content, ..self }
+    }
+
+    /// What its frames are.
+    pub fn content(&self) -> FrameContent {
+        self.content
     }
 
     /// Whether no frame waits, staged or not.
@@ -150,7 +161,7 @@ impl FlowQueue {
     /// Takes over a frame whose first `sent` bytes, length prefix included, are already on the wire. It goes before all other
     /// frames. Only for a queue with nothing staged. It is accepted past every bound.
     pub fn start_with(&mut self, frame: &[u8], sent: usize) {
-        let packets = packets(frame.get(LEN_PREFIX..).unwrap_or_default());
+        let packets = packets(self.content, frame.get(LEN_PREFIX..).unwrap_or_default());
         self.start(frame, sent, packets);
     }
 
@@ -212,14 +223,14 @@ impl FlowQueue {
     ) {
         let backlog = self.backlog.get_or_insert_default();
         for frame in Frames::new(frames) {
-            let packets = packets(frame.payload);
+            let packets = packets(self.content, frame.payload);
             let whole = &frames[frame.range];
             if let Err(reason) = backlog.make_room(whole.len(), &self.limits, allowance, &mut lost)
             {
                 lost(Lost { reason, packets: packets.into(), payload: frame.payload });
                 continue;
             }
-            let flow = flow_hash(frame.payload, self.seed);
+            let flow = self.content.flow_hash(frame.payload, self.seed);
             let id = backlog.store.add(whole, packets, Some(now));
             backlog.flows.push(sender, flow, id, &mut backlog.store);
             backlog.bytes += whole.len();
@@ -241,7 +252,7 @@ impl FlowQueue {
         }
         backlog.flows.forget_largest();
         while backlog.staged_bytes < bytes
-            && let Some(id) = backlog.choose(now, &self.limits, &mut lost)
+            && let Some(id) = backlog.choose(now, &self.limits, self.content, &mut lost)
         {
             backlog.push_staged(id);
         }
@@ -351,11 +362,12 @@ impl Backlog {
         &mut self,
         now: Instant,
         limits: &QueueLimits,
+        content: FrameContent,
         lost: &mut impl FnMut(Lost<'_>),
     ) -> Option<FrameId> {
         while self.queued > 0 {
             let flow = self.flows.next()?;
-            if let Some(id) = self.front_of(flow, now, limits, lost) {
+            if let Some(id) = self.front_of(flow, now, limits, content, lost) {
                 let len = self.store.get(id).len();
                 self.flows.pay(flow, len);
                 self.queued -= 1;
@@ -372,6 +384,7 @@ impl Backlog {
         flow: FlowId,
         now: Instant,
         limits: &QueueLimits,
+        content: FrameContent,
         lost: &mut impl FnMut(Lost<'_>),
     ) -> Option<FrameId> {
         let parameters = CodelParameters { target: limits.target, interval: limits.interval };
@@ -390,7 +403,7 @@ impl Backlog {
             }
             let (bytes, one_frame) = (flow.bytes(), flow.one_frame);
             if flow.codel.judge(parameters, now, sojourn, bytes, one_frame) == Judgement::Send
-                || ip_packet_mut(self.store.payload_mut(id)).is_some_and(mark_ce)
+                || content.mark_ce(self.store.payload_mut(id))
             {
                 return Some(id);
             }
@@ -431,12 +444,6 @@ impl Backlog {
 }
 
 /// The segments of a GSO frame; any other frame counts as one packet.
-fn packets(payload: &[u8]) -> u32 {
-    u32::try_from(extension::packets(payload)).expect("a packet has at least a byte")
-}
-
-/// All frames without a whole IP packet are one flow.
-fn flow_hash(payload: &[u8], seed: u64) -> u64 {
-    let packet = ip_packet(payload).and_then(|packet| Packet::parse(packet).ok());
-    packet.map_or(0, |packet| packet.flow_hash(seed))
+fn packets(content: FrameContent, payload: &[u8]) -> u32 {
+    u32::try_from(content.packets(payload)).expect("a packet has at least a byte")
 }

@@ -36,6 +36,7 @@ pub use relay::{RelayRefusal, RelayServer, RelayTargets};
 pub use rtun_proto::{
     datagram_cipher::{CipherMethod, DatagramCipher},
     ethernet::MacAddress,
+    frame_content::FrameContent,
     udp_tunnel::{Passphrase, PassphraseError},
 };
 

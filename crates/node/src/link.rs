@@ -20,6 +20,7 @@ use rtun_core::limit::ShaperSet;
 use rtun_proto::{
     extension::{Extension, pong_frame},
     frame::FrameBuffer,
+    frame_content::FrameContent,
 };
 use rtun_transport::Stream;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
@@ -68,8 +69,18 @@ pub(crate) trait Receiver {
 impl Link {
     /// Holds back what is sent until [`Link::open`]. Queued frames count against `budget`.
     pub(crate) fn new(stream: Arc<dyn Stream>, budget: &Arc<Budget>, sent: Arc<Counters>) -> Self {
+        Self::carrying(FrameContent::Packets, stream, budget, sent)
+    }
+
+    /// The same for frames of this kind. Only packets can be [limited](Self::limit).
+    pub(crate) fn carrying(
+        content: FrameContent,
+        stream: Arc<dyn Stream>,
+        budget: &Arc<Budget>,
+        sent: Arc<Counters>,
+    ) -> Self {
         Self {
-            outbox: Outbox::new(stream, budget),
+            outbox: Outbox::new(stream, content, budget),
             input: Mutex::new((ShaperSet::default(), Arc::clone(&sent))),
             budget: Arc::clone(budget),
             sent,

@@ -24,6 +24,7 @@ pub mod datagram_cipher;
 pub mod ethernet;
 pub mod extension;
 pub mod frame;
+pub mod frame_content;
 pub mod icmp;
 pub mod mux;
 pub mod offload;

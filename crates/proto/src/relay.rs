@@ -19,7 +19,7 @@ mod error;
 mod feature;
 
 pub use association::Association;
-pub use datagrams::{CONNECT, UDP_FLAG};
+pub use datagrams::{BIND, CONNECT, UDP_FLAG};
 pub use error::{DecodeError, EncodeError};
 pub use feature::{
     Addr, AddrFeature, EXTENSION_VERSION, Feature, Network, RTUN_SIGNATURE, TunnelId,

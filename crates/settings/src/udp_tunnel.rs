@@ -78,12 +78,23 @@ pub struct UdpClientSettings {
 pub struct RelayChain {
     /// The nodes of the chain's last hop; at least one. A relay has no namespaces.
     pub relays: Vec<HubNode>,
+    /// What these speak.
+    pub protocol: RelayProtocol,
     /// Which of them is used.
     pub selector: Selection,
     /// The chain's hops before that, the nearest first.
     pub proxies: Vec<ProxyHop>,
     /// Limit for connecting to one relay, proxies and handshakes included (`dialTimeout`), if configured.
     pub dial_timeout: Option<Duration>,
+}
+
+/// What leads a client's datagrams to its server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RelayProtocol {
+    /// A relay: connector `relay`.
+    Relay,
+    /// A SOCKS 5 proxy that takes datagrams on its streams, as GOST's do: connector `socks5`.
+    Socks5,
 }
 
 /// Handler `relay`: clients of UDP tunnels connect to it, and their datagrams go to servers of the same machine.
@@ -115,6 +126,8 @@ pub struct RelayRules {
     pub authers: Option<Vec<Named<User>>>,
     /// From where: each has to admit the address.
     pub admissions: Vec<AdmissionSettings>,
+    /// Whether clients of Ethernet tunnels are served (`bind`).
+    pub takes_ethernet: bool,
 }
 
 /// Handler and listener `tap` without a target: Ethernet frames pass between clients and its device.
@@ -135,12 +148,15 @@ pub struct TapServerSettings {
 /// Handler and listener `tap` with a target: a device whose frames go to a server.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TapClientSettings {
-    /// Servers as `host:port`, in the order in which they are tried; at least one.
+    /// Servers as `host:port`, in the order in which they are tried; at least one. With a relay an empty host is the relay's
+    /// machine.
     pub servers: Vec<String>,
     /// The device and what frames are sealed with.
     pub tap: TapSettings,
-    /// Of the connection.
+    /// Of the connection, without a relay.
     pub sockets: SocketOptions,
+    /// What leads to the servers, if they are not reached directly (`chain`).
+    pub relay: Option<RelayChain>,
 }
 
 /// What both ends of an Ethernet tunnel have.

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use rtun_tls::record::PLAINTEXT_MAX;
 
+pub mod addressed;
 pub mod forwarded;
 pub mod grpc;
 pub mod grpc_message;

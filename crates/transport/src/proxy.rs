@@ -122,6 +122,23 @@ pub async fn socks5(
     login: Option<&Login>,
 ) -> Result<(), ProxyError> {
     let target: Target = target.parse()?;
+    ask_socks5(stream, &socks5::request(&target), login).await
+}
+
+/// Asks a SOCKS 5 proxy at the other end of `stream` for a socket, as GOST's do, as `login` if it wants one. Afterwards datagrams with
+/// addresses pass on `stream` ([`crate::addressed`]).
+pub async fn socks5_datagrams(
+    stream: &dyn Stream,
+    login: Option<&Login>,
+) -> Result<(), ProxyError> {
+    ask_socks5(stream, &socks5::DATAGRAMS_REQUEST, login).await
+}
+
+async fn ask_socks5(
+    stream: &dyn Stream,
+    asked: &[u8],
+    login: Option<&Login>,
+) -> Result<(), ProxyError> {
     let request = |login: &Login| socks5::password_request(&login.user, login.password.expose());
     let password = login.map(request);
     let password = password.transpose()?;
@@ -133,7 +150,7 @@ pub async fn socks5(
         stream.write_all(&password).await?;
         take(stream, socks5::decode_password_reply).await?.map_err(ProxyError::Socks5)?;
     }
-    stream.write_all(&socks5::request(&target)).await?;
+    stream.write_all(asked).await?;
     take(stream, socks5::decode_reply).await?.map_err(ProxyError::Socks5)
 }
 

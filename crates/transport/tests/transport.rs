@@ -8,7 +8,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rtun_proto::relay::AddrFeature;
 use rtun_settings::{ListenOptions, SocketOptions};
+use rtun_transport::addressed::AddressedStream;
 use rtun_transport::names::{NameError, Names};
 use rtun_transport::tcp::{self, ConnectError, ListenError, connect, listen, tune};
 use rtun_transport::{Stream, memory};
@@ -37,6 +39,64 @@ async fn tcp_passes() {
         (Arc::new(a) as _, Arc::new(b) as _)
     })
     .await;
+}
+
+/// Frames pass as datagrams with addresses, however little the stream below takes, and it ends in order.
+#[tokio::test]
+async fn frames_pass_on_a_stream_with_addresses() {
+    let frame = |len: usize, n: u8| {
+        let len = u16::try_from(len).unwrap();
+        [&len.to_be_bytes()[..], &vec![n; len.into()]].concat()
+    };
+    let frames: Vec<u8> = (1..40).flat_map(|n| frame(usize::from(n) * 97, n)).collect();
+    for capacity in [7, 1000, 1 << 20] {
+        let (a, b) = memory::pair(capacity);
+        let end = |below, own: &str, other: u16| -> Arc<dyn Stream> {
+            let is_taken = move |address: &AddrFeature, _| address.port == other;
+            let own = own.parse().unwrap();
+            Arc::new(AddressedStream::new(Arc::new(below), Vec::new(), own, Box::new(is_taken)))
+        };
+        let (a, b) = (end(a, "10.0.0.1:1", 2), end(b, "[fd00::1]:2", 1));
+        let writing = async {
+            a.write_all(&frames).await.unwrap();
+            assert!(!a.has_buffered());
+            a.shutdown().await.unwrap();
+        };
+        let reading = async {
+            let mut read = vec![0; frames.len()];
+            b.read_exact(&mut read).await.unwrap();
+            assert_eq!(b.read(&mut [0; 9]).await.unwrap(), 0);
+            read
+        };
+        let ((), read) = timeout(PATIENCE, async { tokio::join!(writing, reading) }).await.unwrap();
+        assert_eq!(read, frames, "{capacity}");
+        b.write_all(&frame(3, 5)).await.unwrap();
+        let mut read = [0; 5];
+        a.read_exact(&mut read).await.unwrap();
+        assert_eq!(read, [0, 3, 5, 5, 5]);
+    }
+    // Cut inside a datagram, and nonsense.
+    for (bytes, kind) in [
+        (&b"\0\x09\xff\x01\x0a\0\0\x01\0\x01abc"[..], io::ErrorKind::UnexpectedEof),
+        (b"\0\x09\x01", io::ErrorKind::InvalidData),
+    ] {
+        let (a, b) = memory::pair(1000);
+        (&a as &dyn Stream).write_all(bytes).await.unwrap();
+        (&a as &dyn Stream).shutdown().await.unwrap();
+        let own = ([10, 0, 0, 1], 1).into();
+        let b = AddressedStream::new(Arc::new(b), Vec::new(), own, Box::new(|_, _| true));
+        let b = &b as &dyn Stream;
+        let mut read = Vec::new();
+        let error = loop {
+            let mut room = [0; 4];
+            match b.read(&mut room).await {
+                Ok(len) => read.extend_from_slice(&room[..len]),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), kind);
+        assert_eq!(b.read(&mut [0; 4]).await.unwrap_err().kind(), kind);
+    }
 }
 
 #[tokio::test]

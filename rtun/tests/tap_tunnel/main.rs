@@ -10,6 +10,7 @@ mod common;
 mod hostile;
 mod interop;
 mod network;
+mod relayed;
 mod restarts;
 mod support;
 mod switching;

@@ -54,15 +54,20 @@ pub(crate) fn is_answered(client: &Rtun) {
     wait_until("an answer of the server", || status(client)["answered"] == true);
 }
 
-/// What the process says about its only service.
+/// What the process says about its first service.
 pub(crate) fn status(rtun: &Rtun) -> Value {
+    nth_status(rtun, 0)
+}
+
+/// What the process says about a service.
+pub(crate) fn nth_status(rtun: &Rtun, n: usize) -> Value {
     let socket = rtun.wait_for("control socket is open")["path"].as_str().unwrap().to_owned();
     let output = Command::new(env!("CARGO_BIN_EXE_rtun"))
         .args(["status", "--json", "--socket", &socket])
         .output()
         .unwrap();
     let mut status: Value = serde_json::from_slice(&output.stdout).unwrap();
-    status[0]["services"][0].take()
+    status[0]["services"][n].take()
 }
 
 /// How many frames were lost for this reason, in both directions.

@@ -1,13 +1,14 @@
 //! What no end may end for: datagrams of every length and kind, floods, and devices taken away.
 
 use std::{
-    net::UdpSocket,
+    io::Write,
+    net::{TcpListener, UdpSocket},
     process::Command,
     time::{Duration, Instant},
 };
 
 use crate::{
-    common::{World, reaches, wait_until},
+    common::{HUB, World, reaches, wait_until},
     support::{OPEN, Script, WITH_USERS, client, drops, is_registered, server, status},
 };
 
@@ -90,6 +91,36 @@ fn nothing_that_a_server_sends_ends_a_client() {
     outsider.send_to(&[0xc8; 40], from).unwrap();
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(status(&first)["received"]["packets_in"], before);
+    first.stop();
+}
+
+#[test]
+fn nothing_that_a_relay_sends_ends_a_client() {
+    let Some(world) = World::new() else { return };
+    let one = world.machine("one");
+    let listener = world.hub.run(|| TcpListener::bind("0.0.0.0:8443")).unwrap().unwrap();
+    let url = "tun://:0/:8421?net=192.168.123.2/24&name=tun0&ttl=1s";
+    let first = world.start(&one, &["-L", url, "-F", &format!("relay://{HUB}:8443")]);
+    // In the place of an answer.
+    for answer in [&b"HTTP/1.1 400 Bad Request"[..], &[1, 0], &[1, 0, 0xff, 0xff], &[0xc8; 4]] {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(answer).unwrap();
+    }
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut bytes = vec![1, 0, 0, 0];
+    let all = nonsense();
+    for datagram in &all {
+        bytes.extend(u16::try_from(datagram.len()).unwrap().to_be_bytes());
+        bytes.extend_from_slice(datagram);
+    }
+    for piece in bytes.chunks(777) {
+        stream.write_all(piece).unwrap();
+    }
+    wait_until("counted nonsense", || drops(&first, "malformed") > all.len() as u64 / 2);
+    let mut reply = b"\0\x14GOST".to_vec();
+    reply.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 9, 8, 7]);
+    stream.write_all(&reply).unwrap();
+    wait_until("an understood reply", || status(&first)["seen_as"] == "10.9.8.7");
     first.stop();
 }
 

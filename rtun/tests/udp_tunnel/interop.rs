@@ -6,7 +6,7 @@ use rtun_lab::tools::{ping, tcp_hash_transfer};
 
 use crate::{
     common::{HUB, World, at, gost, ip, pings, programs::address, reaches, wait_until},
-    support::{WITH_USERS, client, is_registered, outer_of, server, service_status},
+    support::{OPEN, WITH_USERS, client, is_registered, outer_of, server, service_status, status},
 };
 
 #[test]
@@ -121,6 +121,47 @@ fn our_clients_through_gosts_relay() {
         }
         gost.kill().unwrap();
     }
+}
+
+#[test]
+fn through_a_socks5_proxy_and_others_before_it() {
+    let Some(world) = World::new() else { return };
+    let (one, two, proxy) = (world.machine("one"), world.machine("two"), world.machine("proxy"));
+    let arguments = ["-L", "http://a:b@:3128", "-L", "socks5://a:b@:1080?udp=true"];
+    let Some(_gost) = gost::start(&world, &proxy, &arguments) else { return };
+    let server = server(&world, OPEN);
+    let address = address(&proxy);
+    let client = |machine, n: u8, hops: &[String]| {
+        let url =
+            format!("tun://:0/{HUB}:8421?net=192.168.123.{n}/24,fd99::{n}/64&name=tun0&ttl=1s");
+        let mut arguments = vec!["-L", &url];
+        hops.iter().for_each(|node| arguments.extend(["-F", node]));
+        world.start(machine, &arguments)
+    };
+    let (http, socks) =
+        (format!("http://a:b@{address}:3128"), format!("socks5://a:b@{address}:1080"));
+    let first = client(&one, 2, &[http, socks.clone()]);
+    let second = client(&two, 3, &[socks]);
+    is_registered(&first);
+    is_registered(&second);
+    for to in ["192.168.123.1", "192.168.123.3", "fd99::1", "fd99::3"] {
+        reaches(&one, to);
+    }
+    reaches(&world.hub, "192.168.123.2");
+    tcp_hash_transfer(&one, &world.hub, at("192.168.123.1", 5001), 3_000_000).unwrap();
+    tcp_hash_transfer(&two, &one, at("192.168.123.2", 5002), 3_000_000).unwrap();
+    let outer = outer_of(&server, "192.168.123.3").unwrap();
+    assert_eq!(outer.ip(), address, "the proxy sends");
+    first.stop();
+    second.stop();
+    let wrong = format!("socks5://a:wrong@{address}:1080");
+    let refused = client(&one, 4, &[wrong]);
+    wait_until("the reason", || {
+        let error = status(&refused)["last_error"]["error"].clone();
+        error.as_str().is_some_and(|it| it.contains("refused the user and password"))
+    });
+    refused.stop();
+    server.stop();
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::{
     schema::{chain, chain_group, connector, handler, hop, node as node_keys, service},
     value::Cursor,
 };
-use rtun_settings::{HubNode, ProxyHop, Selection};
+use rtun_settings::{HubNode, ProxyHop, RelayProtocol, Selection};
 
 /// Most hops of a chain.
 const MAX_HOPS: usize = 8;
@@ -20,7 +20,7 @@ const MAX_HOPS: usize = 8;
 pub(super) enum ChainEnd {
     /// A hub of routing tunnels: a `router` connector.
     Hub,
-    /// A relay of UDP tunnels: a `relay` connector.
+    /// A relay of UDP tunnels: a `relay` or a `socks5` connector.
     Relay,
 }
 
@@ -30,6 +30,8 @@ pub(super) struct Chain {
     pub(super) hubs: Vec<HubNode>,
     pub(super) selector: Selection,
     pub(super) proxies: Vec<ProxyHop>,
+    /// What relays speak.
+    pub(super) protocol: RelayProtocol,
 }
 
 /// The chain of the service at `at`; `None` after an error was reported.
@@ -57,11 +59,29 @@ pub(super) fn read(
     let last = resolved_hop(last, context)?;
     let selector = selector::of(&last.object(&hop::SELECTOR));
     let last = ChainHop { service: at, at: &last, after_proxy: !before.is_empty() };
-    let hubs = match end {
-        ChainEnd::Hub => nodes(&last, node::hub),
-        ChainEnd::Relay => nodes(&last, node::relay),
+    let protocol = match end {
+        ChainEnd::Hub => RelayProtocol::Relay,
+        ChainEnd::Relay => relay_protocol(&last)?,
     };
-    Some(Chain { hubs, selector, proxies })
+    let hubs = match (end, protocol) {
+        (ChainEnd::Hub, _) => nodes(&last, node::hub),
+        (ChainEnd::Relay, RelayProtocol::Relay) => nodes(&last, node::relay),
+        (ChainEnd::Relay, RelayProtocol::Socks5) => nodes(&last, node::socks5_relay),
+    };
+    Some(Chain { hubs, selector, proxies, protocol })
+}
+
+/// What the relays of a hop speak, all the same; `None` after an error was reported.
+fn relay_protocol(hop: &ChainHop<'_>) -> Option<RelayProtocol> {
+    let nodes = hop.at.items_of(&hop::NODES);
+    match nodes.iter().filter(|node| node::is_socks5(node)).count() {
+        0 => Some(RelayProtocol::Relay),
+        all if all == nodes.len() => Some(RelayProtocol::Socks5),
+        _ => {
+            let message = "the last hop has SOCKS5 proxies and others";
+            hop.at.refuse(message, "give its nodes connectors of one type: `relay` or `socks5`")
+        }
+    }
 }
 
 /// The nodes of `hop`, read by `read`; at least one unless an error was reported.

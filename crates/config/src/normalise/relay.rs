@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use rtun_core::udp_tunnel::{RelayServer, RelayTargets};
+use rtun_core::udp_tunnel::{FrameContent, RelayServer, RelayTargets};
 
 use super::{Context, access, admissions, limiters, listener};
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
 };
 use rtun_settings::{
     AdmissionSettings, Config, ListenerSettings, Matcher, Named, NetworkNamespace, RelayRules,
-    RelaySettings, ServiceKind, UdpServerSettings, User,
+    RelaySettings, ServiceKind, User,
 };
 
 /// What the checks across objects need to know of a relay.
@@ -58,7 +58,12 @@ pub(super) fn read<'a>(
     let relay = RelaySettings {
         listener: first?,
         more_listeners,
-        rules: RelayRules { targets: targets?, authers, admissions },
+        rules: RelayRules {
+            targets: targets?,
+            authers,
+            admissions,
+            takes_ethernet: handler.or_default(&relay_handler::BIND),
+        },
         handshake_timeout: handler.or_default(&relay_handler::READ_TIMEOUT),
     };
     Some((relay, view))
@@ -67,7 +72,7 @@ pub(super) fn read<'a>(
 /// The forwarder's target, or no server yet; `None` after an error was reported.
 fn targets(at: &Cursor<'_>, context: &Context<'_>) -> Option<RelayTargets> {
     const HELP: &str =
-        "write the address of a UDP tunnel's server on this machine, as 127.0.0.1:8421";
+        "write the address of a UDP or Ethernet tunnel's server on this machine, as 127.0.0.1:8421";
     let Some(forwarder) = at.filled(&service::FORWARDER) else {
         return Some(RelayTargets::Servers(Vec::new()));
     };
@@ -134,65 +139,89 @@ fn check_admissions(at: &Cursor<'_>, admissions: &[AdmissionSettings]) {
 
 /// Leads every relay without a forwarder to the UDP servers of its process and network namespace.
 pub(super) fn lead_to_servers(config: &mut Config, context: &Context<'_>) {
-    let servers: Vec<(String, UdpServerSettings)> = config
+    let servers: Vec<TunnelServer> = config
         .services
         .iter()
-        .filter_map(|service| match &service.kind {
-            ServiceKind::UdpServer(server) => Some((service.name.clone(), server.clone())),
-            _ => None,
+        .filter_map(|service| {
+            let (content, addr, netns, is_open) = match &service.kind {
+                ServiceKind::UdpServer(server) => {
+                    (FrameContent::Packets, &server.addr, &server.netns, true)
+                }
+                ServiceKind::TapServer(server) => {
+                    let is_open = server.tap.cipher.is_none();
+                    (FrameContent::Ethernet, &server.addr, &server.netns, is_open)
+                }
+                _ => return None,
+            };
+            let (name, netns) = (service.name.clone(), netns.clone());
+            let server = relay_server(addr, content)?;
+            Some(TunnelServer { name, addr: addr.clone(), netns, server, is_open })
         })
         .collect();
     for service in &mut config.services {
         let ServiceKind::Relay(relay) = &mut service.kind else { continue };
         let netns = relay.listener.sockets.netns.clone();
         if let RelayTargets::Servers(found) = &mut relay.rules.targets {
-            let reached = servers.iter().filter(|(_, server)| server.netns == netns);
-            found.extend(reached.filter_map(|(_, server)| relay_server(&server.addr)));
+            let takes_ethernet = relay.rules.takes_ethernet;
+            let reached = servers.iter().filter(|it| {
+                it.netns == netns && (takes_ethernet || it.server.content == FrameContent::Packets)
+            });
+            found.extend(reached.map(|it| it.server));
             if let Some(at) = context.names.services.get(&service.name)
                 && found.is_empty()
             {
-                let message = "this relay leads nowhere: there is no server of a UDP tunnel here";
+                let message =
+                    "this relay leads nowhere: there is no server of a UDP or Ethernet tunnel here";
                 at.place_of(&service::HANDLER).error(message).help(
                     "add one, as -L tun://127.0.0.1:8421?net=ADDRESS/PREFIX; or a `forwarder` with the address of one",
                 );
             }
         }
-        for (name, server) in &servers {
-            suggest_loopback(name, server, &relay.rules.targets, netns.as_ref(), context);
+        for server in servers.iter().filter(|server| server.netns == netns) {
+            suggest_loopback(server, &relay.rules.targets, context);
         }
     }
 }
 
+/// A server of a tunnel whose port is known.
+struct TunnelServer {
+    name: String,
+    addr: String,
+    netns: Option<NetworkNamespace>,
+    server: RelayServer,
+    /// Whether what reaches it directly is not encrypted.
+    is_open: bool,
+}
+
 /// Where a server is reached on its own machine; `None` for one whose port the system chooses.
-fn relay_server(addr: &str) -> Option<RelayServer> {
+fn relay_server(addr: &str, content: FrameContent) -> Option<RelayServer> {
     let (host, port) = address::check(addr).ok()?;
     let on = host.parse::<IpAddr>().ok().filter(|ip| !ip.is_unspecified());
-    (port != 0).then_some(RelayServer { on, port })
+    (port != 0).then_some(RelayServer { on, port, content })
 }
 
 /// A server that its relay leads to and that is open to the network besides.
-fn suggest_loopback(
-    name: &str,
-    server: &UdpServerSettings,
-    targets: &RelayTargets,
-    netns: Option<&NetworkNamespace>,
-    context: &Context<'_>,
-) {
-    let found = relay_server(&server.addr).filter(|_| server.netns.as_ref() == netns);
-    let (Some(found), Some(at)) = (found, context.names.services.get(name)) else { return };
+fn suggest_loopback(server: &TunnelServer, targets: &RelayTargets, context: &Context<'_>) {
+    let TunnelServer { name, addr, server: found, is_open, .. } = server;
+    let Some(at) = context.names.services.get(name).filter(|_| *is_open) else { return };
     let is_led_to = match targets {
         RelayTargets::Fixed(target) => {
             target.port() == found.port && found.on.is_none_or(|on| on == target.ip())
         }
-        RelayTargets::Servers(servers) => servers.contains(&found),
+        RelayTargets::Servers(servers) => servers.contains(found),
     };
     if is_led_to && !found.on.is_some_and(|on| on.is_loopback()) {
         let message = format!(
             "{} is open to the network besides its relay, and not encrypted there",
-            quote(&server.addr)
+            quote(addr)
         );
+        let scheme = match found.content {
+            FrameContent::Packets => "tun",
+            FrameContent::Ethernet => "tap",
+        };
+        let port = found.port;
         let help =
-            format!("write tun://127.0.0.1:{} if all clients come through the relay", found.port);
+            format!("write {scheme}://127.0.0.1:{port} if all clients come through the relay");
         at.place_of(&service::ADDR).info(message).help(help);
     }
 }

@@ -77,7 +77,7 @@ objects! {
 
     relay_handler in metadata, "the metadata of a `relay` handler" {
         take(READ_TIMEOUT: Timespan, "readTimeout", "10s", "limit from accepting a connection to admitting the client");
-        no_effect("a relay of rtun leads to UDP tunnels of its own machine and binds nothing for others", Flag: "bind");
+        take(BIND: Flag, "bind", "true", "whether clients of Ethernet tunnels are served; nothing is bound for others");
         no_effect("the answer is sent at once", Flag: "nodelay");
         no_effect(WHOLE_PACKETS, Int: "udpBufferSize", "udp.bufferSize", "bufferSize");
         not_yet("idleTimeout", "hash", "limiter.refreshInterval", "limiter.cleanupInterval", "limiter.scope");
@@ -166,7 +166,7 @@ objects! {
     socks5_connector in metadata, "the metadata of a `socks5` connector" {
         shared(proxy_connector);
         no_effect("GOST's own encryption of SOCKS5 is never offered", Flag: "notls");
-        no_effect(NO_DATAGRAMS, OneText: "relay");
+        take(RELAY: OneText, "relay", "none", "`udp` is refused where the proxy leads to the server of a UDP or Ethernet tunnel: datagrams pass on the connection");
         no_effect(NO_DATAGRAMS, Int: "udp.bufferSize", "udpBufferSize");
         no_effect(NO_DATAGRAMS, Timespan: "udp.timeout");
     }

@@ -199,7 +199,7 @@ objects! {
     }
 
     connector, "a connector" {
-        take(TYPE: OneText, "type", "http", "in the last hop `router`, or for the client of a UDP tunnel `relay`; before it [proxies](reaching-the-hub.md#through-proxies): `http`, `socks5` or `socks`, `socks4`, `socks4a`, `relay`");
+        take(TYPE: OneText, "type", "http", "in the last hop `router`, or for the client of a UDP or Ethernet tunnel `relay` or `socks5`; before it [proxies](reaching-the-hub.md#through-proxies): `http`, `socks5` or `socks`, `socks4`, `socks4a`, `relay`");
         take(AUTH: In(login), "auth", "none", "what the host proves itself with");
         harmless("what encrypts is the `tls` of the dialer", "tls");
         metadata();

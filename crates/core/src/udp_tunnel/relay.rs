@@ -2,7 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use rtun_proto::relay::{Addr, AddrFeature, Status};
+use rtun_proto::{
+    frame_content::FrameContent,
+    relay::{Addr, AddrFeature, Status},
+};
 
 /// Where a relay leads; never anywhere else.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,19 +16,21 @@ pub enum RelayTargets {
     Servers(Vec<RelayServer>),
 }
 
-/// A UDP server that a relay of its process leads to.
+/// A server that a relay of its process leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RelayServer {
     /// The address that it listens on; `None`: all of this machine.
     pub on: Option<IpAddr>,
     /// Its port; not 0.
     pub port: u16,
+    /// What its clients send.
+    pub content: FrameContent,
 }
 
 /// Why a relay refuses a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum RelayRefusal {
-    /// It is not about datagrams to a target. Look at: what connects; a relay serves clients of UDP tunnels only.
+    /// It is not about datagrams to a server, or about those of an Ethernet tunnel where `bind` is off. Look at: what connects.
     #[error("the request is not for datagrams to a server")]
     NotServed,
     /// User and password are missing or wrong.
@@ -43,8 +48,9 @@ pub enum RelayRefusal {
 }
 
 impl RelayTargets {
-    /// Where datagrams for this target go; `None`: nowhere. An empty host, `localhost` and a loopback address are this machine.
-    pub fn find(&self, target: &AddrFeature) -> Option<SocketAddr> {
+    /// Where datagrams of this kind for this target go; `None`: nowhere. An empty host, `localhost`, a loopback address and an
+    /// unspecified one are this machine.
+    pub fn find(&self, target: &AddrFeature, content: FrameContent) -> Option<SocketAddr> {
         let servers = match self {
             Self::Fixed(target) => return Some(*target),
             Self::Servers(servers) => servers,
@@ -57,6 +63,7 @@ impl RelayTargets {
         let serves = |server: &&RelayServer| {
             let is_local = asked.is_none_or(|ip| ip.is_loopback() || ip.is_unspecified());
             server.port == target.port
+                && server.content == content
                 && match server.on {
                     None => is_local,
                     Some(on) => {
@@ -65,6 +72,24 @@ impl RelayTargets {
                 }
         };
         servers.iter().find(serves).map(RelayServer::address)
+    }
+
+    /// Whether datagrams of this kind go anywhere.
+    pub fn take(&self, content: FrameContent) -> bool {
+        match self {
+            Self::Fixed(_) => true,
+            Self::Servers(servers) => servers.iter().any(|server| server.content == content),
+        }
+    }
+
+    /// Where all datagrams of this kind go, if there is only one place.
+    pub fn only(&self, content: FrameContent) -> Option<SocketAddr> {
+        let servers = match self {
+            Self::Fixed(target) => return Some(*target),
+            Self::Servers(servers) => servers,
+        };
+        let mut servers = servers.iter().filter(|server| server.content == content);
+        servers.next().filter(|_| servers.next().is_none()).map(RelayServer::address)
     }
 }
 
@@ -103,9 +128,16 @@ mod tests {
     use super::*;
 
     fn find(servers: &[(&str, u16)], target: &str) -> Option<String> {
-        let server = |(on, port): &(&str, u16)| RelayServer { on: on.parse().ok(), port: *port };
-        let targets = RelayTargets::Servers(servers.iter().map(server).collect());
-        targets.find(&AddrFeature::from_text(target)).map(|found| found.to_string())
+        let targets = servers_of(servers);
+        let target = AddrFeature::from_text(target);
+        targets.find(&target, FrameContent::Packets).map(|found| found.to_string())
+    }
+
+    fn servers_of(servers: &[(&str, u16)]) -> RelayTargets {
+        let content = FrameContent::Packets;
+        let server =
+            |(on, port): &(&str, u16)| RelayServer { on: on.parse().ok(), port: *port, content };
+        RelayTargets::Servers(servers.iter().map(server).collect())
     }
 
     #[test]
@@ -130,12 +162,26 @@ mod tests {
             assert_eq!(find(&all, target).as_deref(), found, "{target}");
         }
         assert_eq!(find(&[], ":8421"), None);
+        let target = AddrFeature::from_text(":8421");
+        assert_eq!(servers_of(&all).find(&target, FrameContent::Ethernet), None);
+    }
+
+    #[test]
+    fn the_only_server_of_a_kind_needs_not_be_asked_for() {
+        let one: SocketAddr = ([127, 0, 0, 1], 8421).into();
+        assert_eq!(servers_of(&[("", 8421)]).only(FrameContent::Packets), Some(one));
+        assert_eq!(servers_of(&[("", 8421)]).only(FrameContent::Ethernet), None);
+        assert_eq!(servers_of(&[("", 8421), ("", 8422)]).only(FrameContent::Packets), None);
     }
 
     #[test]
     fn a_fixed_target_is_the_answer_to_everything() {
         let fixed: SocketAddr = ([127, 0, 0, 1], 8421).into();
         let targets = RelayTargets::Fixed(fixed);
-        assert_eq!(targets.find(&AddrFeature::from_text("10.0.0.1:22")), Some(fixed));
+        let elsewhere = AddrFeature::from_text("10.0.0.1:22");
+        for content in [FrameContent::Packets, FrameContent::Ethernet] {
+            assert_eq!(targets.find(&elsewhere, content), Some(fixed));
+            assert_eq!(targets.only(content), Some(fixed));
+        }
     }
 }

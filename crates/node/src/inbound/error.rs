@@ -20,7 +20,7 @@ pub(crate) enum AdmissionError {
     Refused(Refusal),
     /// The relay refuses the client; it has received an answer.
     #[error(transparent)]
-    RelayRefused(RelayRefusal),
+    RelayRefused(#[from] RelayRefusal),
     /// Not a request of the protocol. Like GOST, the hub sends no answer.
     #[error("{0}")]
     Malformed(DecodeError),

@@ -18,6 +18,7 @@ use rtun_core::{DropReason, FlowQueue, MAX_CONTROL, QueueLimits, Window, limit::
 use rtun_proto::{
     extension::{decode_gso_frame, is_extension, ping_frame},
     frame::{Frames, LEN_PREFIX},
+    frame_content::FrameContent,
 };
 use rtun_transport::{Datagrams, Stream};
 use tokio::{sync::Notify, time::Instant};
@@ -124,9 +125,14 @@ impl Blocked {
 
 impl Outbox {
     /// An outbox that holds frames back until [`Outbox::open`].
-    pub(crate) fn new(stream: Arc<dyn Stream>, budget: &Arc<Budget>) -> Self {
+    pub(crate) fn new(
+        stream: Arc<dyn Stream>,
+        content: FrameContent,
+        budget: &Arc<Budget>,
+    ) -> Self {
+        let queue = FlowQueue::new(QueueLimits::default(), fastrand::u64(..));
         let state = OutboxState {
-            queue: FlowQueue::new(QueueLimits::default(), fastrand::u64(..)),
+            queue: queue.carrying(content),
             charge: Charge::new(budget),
             gate: Gate::Held(stream),
             stage: STAGE_MIN,
@@ -174,19 +180,25 @@ impl Outbox {
         places: &[Range<usize>],
         counters: &Counters,
     ) -> io::Result<()> {
+        let mut state = self.state();
+        let content = state.queue.content();
         if counters.is_over_quota() {
             for place in places {
-                count_drops(DropReason::QuotaExceeded, &bytes[place.clone()], counters);
+                count_drops(DropReason::QuotaExceeded, content, &bytes[place.clone()], counters);
             }
             return Ok(());
         }
-        let mut state = self.state();
         let waited = state.waits();
         let was_bare = state.queue.memory() == 0;
         let written = match &state.gate {
             Gate::Closed => {
                 for place in places {
-                    count_drops(DropReason::GatewayClosing, &bytes[place.clone()], counters);
+                    count_drops(
+                        DropReason::GatewayClosing,
+                        content,
+                        &bytes[place.clone()],
+                        counters,
+                    );
                 }
                 return Ok(());
             }
@@ -200,7 +212,7 @@ impl Outbox {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(error) => {
                 for place in places {
-                    count_drops(DropReason::WriteError, &bytes[place.clone()], counters);
+                    count_drops(DropReason::WriteError, content, &bytes[place.clone()], counters);
                 }
                 return Err(error);
             }
@@ -211,7 +223,7 @@ impl Outbox {
             if sent < run.len() {
                 state.keep_unsent(sender, run, sent, counters);
             } else {
-                count_out(run, counters);
+                count_out(content, run, counters);
             }
             sent = sent.saturating_sub(run.len());
         }
@@ -530,7 +542,7 @@ impl OutboxState {
     }
 
     fn enqueue(&mut self, sender: u64, frames: &[u8], counters: &Counters) {
-        if !self.is_slow() {
+        if !self.is_slow() || self.queue.content() == FrameContent::Ethernet {
             return self.push(sender, frames, counters);
         }
         for frame in Frames::new(frames) {
@@ -556,8 +568,13 @@ impl OutboxState {
                 });
                 self.settle();
             }
-            None if self.is_shaped => count_drops(DropReason::RateLimited, frames, counters),
-            None => count_drops(DropReason::QueueBudget, frames, counters),
+            None => {
+                let reason = match self.is_shaped {
+                    true => DropReason::RateLimited,
+                    false => DropReason::QueueBudget,
+                };
+                count_drops(reason, self.queue.content(), frames, counters);
+            }
         }
     }
 
@@ -574,7 +591,7 @@ impl OutboxState {
         }
         let cut = Frames::new(run).find(|frame| frame.range.end > sent);
         let Some(cut) = cut.map(|frame| frame.range) else { return };
-        count_out(&run[..cut.start], counters);
+        count_out(self.queue.content(), &run[..cut.start], counters);
         if cut.start < sent {
             self.queue.start_with(&run[cut.clone()], sent - cut.start);
             self.enqueue(sender, &run[cut.end..], counters);

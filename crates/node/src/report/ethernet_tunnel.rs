@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use serde::{Deserialize, Serialize};
 use tracing::info;
 
-use super::{ASKED, DatagramTraffic, DeviceHealth, FailureReport};
+use super::{ASKED, DatagramTraffic, DeviceHealth, FailureReport, Queued, RelayedReport};
 use crate::json;
 
 /// The server of an Ethernet tunnel. Packets are frames here, and bytes those of frames; of what is sent, those of datagrams.
@@ -67,8 +67,12 @@ pub struct TapClientReport {
     pub cipher: Option<String>,
     /// What is not as it should be with the device.
     pub health: DeviceHealth,
-    /// The server that it sends to, as configured, and where that is.
-    pub server: Option<(String, SocketAddr)>,
+    /// The server that it sends to, as configured.
+    pub server: Option<String>,
+    /// Where that is, without a relay.
+    pub remote: Option<SocketAddr>,
+    /// The relay that leads to it, if one does.
+    pub relay: Option<RelayedReport>,
     /// Where it sends from.
     pub local: Option<SocketAddr>,
     /// Whether the server has answered.
@@ -80,6 +84,8 @@ pub struct TapClientReport {
     pub failed: u64,
     /// Why the last one was.
     pub last_error: Option<FailureReport>,
+    /// Frames queued for a relay.
+    pub queued: Queued,
     /// In is what the device gave, out is what was sent.
     pub sent: DatagramTraffic,
     /// In is what the server sent, out is what the device took.
@@ -117,7 +123,6 @@ impl TapClientReport {
     /// Writes it to the log.
     pub(crate) fn log(&self, service: &str) {
         let Self { device, server, answered, sent, received, .. } = self;
-        let server = server.as_ref().map(|(name, _)| name);
         info!(
             target: ASKED,
             service,

@@ -5,7 +5,6 @@
 
 mod downlink;
 mod registration;
-mod relayed;
 mod uplink;
 
 use std::{io, net::IpAddr, sync::Arc};
@@ -13,24 +12,19 @@ use std::{io, net::IpAddr, sync::Arc};
 use rtun_proto::udp_tunnel::encode_register;
 use rtun_settings::UdpClientSettings;
 use rtun_system::tun::{PacketDevice, Tun};
-use rtun_transport::names::Names;
 use tokio_util::sync::CancellationToken;
 
-use self::{
-    downlink::Registering,
-    registration::ClientRegistration,
-    relayed::{RelayPath, RelayedState},
-};
+use self::registration::ClientRegistration;
 use super::{
+    conversation::DialledServer,
     counters::{DatagramCounters, with_relayed},
-    service::{TunnelClientError, TunnelDevice, TunnelService},
-    session::{DialledServer, ServerSession},
+    service::{ServersPath, TunnelClientError, TunnelDevice, TunnelService, path_to_servers},
+    session::ServerSession,
 };
 use crate::{
-    device::{DeviceHistory, DeviceUser, TunnelPeers},
-    dial::address_book,
+    device::{DeviceHistory, DeviceUser},
     hooks::Hooks,
-    report::{Queued, TunnelClientReport},
+    report::TunnelClientReport,
     runtime::{machine::Machine, workers::WorkerSlot},
 };
 
@@ -46,7 +40,6 @@ pub(crate) struct UdpClientState {
     sent: DatagramCounters,
     received: DatagramCounters,
     dialled: DialledServer,
-    relayed: RelayedState,
 }
 
 impl UdpClientService {
@@ -59,25 +52,9 @@ impl UdpClientService {
         slot: WorkerSlot,
     ) -> Result<Self, TunnelClientError> {
         let mut config = config.clone();
-        let names: Arc<Names> = Arc::new(address_book::names(machine.state.as_ref()));
         let UdpClientSettings { servers, device, sockets, relay, .. } = &mut config;
-        let peers = match relay {
-            Some(relay) => TunnelPeers::of_chain(
-                service,
-                &mut relay.relays,
-                &mut relay.proxies,
-                device,
-                &names,
-            ),
-            None => {
-                let servers: Vec<&str> = servers.iter().map(String::as_str).collect();
-                TunnelPeers::of_dialler(&servers, sockets, device, &names)
-            }
-        };
-        let relay = relay
-            .as_ref()
-            .map(|relay| RelayPath::new(relay, service, &machine.surroundings, Arc::clone(&names)));
-        let relay = relay.transpose()?;
+        let found = path_to_servers(service, servers, sockets, relay.as_mut(), device, machine)?;
+        let ServersPath { names, peers, relay } = found;
         let addresses: Vec<IpAddr> = config.device.addresses.iter().map(|net| net.addr()).collect();
         let register = encode_register(config.passphrase, &addresses);
         let remotes = config.servers.iter();
@@ -91,7 +68,6 @@ impl UdpClientService {
             sent: DatagramCounters::default(),
             received: DatagramCounters::default(),
             dialled: DialledServer::default(),
-            relayed: RelayedState::default(),
         });
         let session = Arc::new(ServerSession {
             service: service.to_owned(),
@@ -99,30 +75,17 @@ impl UdpClientService {
             interval: config.keepalive,
             sockets: config.sockets.clone(),
             names,
-            conversation: Registering {
-                registration: ClientRegistration {
-                    service: service.to_owned(),
-                    keepalive: config.keepalive,
-                    register,
-                    port,
-                    state: Arc::clone(&state),
-                },
-                relay,
+            relay,
+            conversation: ClientRegistration {
+                service: service.to_owned(),
+                register,
+                port,
+                state: Arc::clone(&state),
             },
         });
         let register = move |ended: CancellationToken| {
             let session = Arc::clone(&session);
-            async move {
-                tokio::select! {
-                    () = session.run() => {}
-                    () = session.conversation.probe() => {}
-                    () = ended.cancelled() => {}
-                }
-                let UdpClientState { dialled, relayed, .. } =
-                    &*session.conversation.registration.state;
-                dialled.socket.store(None);
-                relayed.link.store(None);
-            }
+            async move { session.run_until(&ended).await }
         };
         let ends = (Arc::clone(&state), state);
         Ok(Self::run(device, ends, machine, slot, "registering at a server", register))
@@ -144,8 +107,8 @@ impl UdpClientState {
             health: self.history.report(),
             server: story.server.clone(),
             remote: story.remote,
-            relay: self.relayed.relay.load().as_deref().cloned(),
-            queued: self.queued(),
+            relay: self.dialled.relayed.relay.load().as_deref().cloned(),
+            queued: self.dialled.queued(),
             local: story.local,
             seen_as: story.seen_as,
             heard: story.heard.map(|at| at.elapsed()),
@@ -153,15 +116,9 @@ impl UdpClientState {
             replies: story.answers,
             failed: story.failed,
             last_error: story.failure(),
-            sent: with_relayed(self.sent.read(), &self.relayed.sent.read()),
+            sent: with_relayed(self.sent.read(), &self.dialled.relayed.sent.read()),
             received: self.received.read(),
         })
-    }
-
-    fn queued(&self) -> Queued {
-        let Some(link) = self.relayed.link.load_full() else { return Queued::default() };
-        let (packets, bytes) = link.queued();
-        Queued { packets, bytes: bytes as u64 }
     }
 }
 

@@ -226,6 +226,18 @@ impl SendBatch {
         self.filled += packet.write_frames_to(&mut self.buffer[self.filled..]);
     }
 
+    /// Where the next datagram stands once it is [kept](Self::keep): as much room as there is after a full batch, or more.
+    pub(super) fn space(&mut self) -> &mut [u8] {
+        &mut self.buffer[self.filled..]
+    }
+
+    /// Adds the first `len` bytes of [`space`](Self::space); tells where they are.
+    pub(super) fn keep(&mut self, len: usize) -> Range<usize> {
+        let start = self.filled;
+        self.filled += len;
+        start..self.filled
+    }
+
     /// Adds one datagram, of at most as many bytes as there is room for after a full batch.
     pub(super) fn push_datagram(&mut self, destination: DatagramDestination, datagram: &[u8]) {
         let start = self.filled;

@@ -3,16 +3,17 @@
 use std::{fmt, io, net::SocketAddr, sync::Arc};
 
 use rtun_proto::ethernet::MacAddress;
-use rtun_settings::{DeviceSettings, ListenOptions, NetworkNamespace};
+use rtun_settings::{DeviceSettings, ListenOptions, NetworkNamespace, RelayChain, SocketOptions};
 use rtun_system::tun::PacketDevice;
-use rtun_transport::{tcp::ListenError, udp::DatagramSocket};
+use rtun_transport::{names::Names, tcp::ListenError, udp::DatagramSocket};
 use tokio_util::sync::CancellationToken;
 
+use super::relayed::RelayPath;
 use crate::{
     device::{
         DeviceError, DeviceMaker, DevicePort, DeviceTask, DeviceUser, MadeDevice, TunnelPeers,
     },
-    dial::SetupError,
+    dial::{SetupError, address_book},
     hooks::{HookError, HookFacts, Hooks},
     runtime::{duties::Duty, machine::Machine, workers::WorkerSlot},
 };
@@ -85,6 +86,37 @@ impl ServerListener {
         let address = socket.local_addr().map_err(unusable)?;
         Ok(Self { socket, address, peers })
     }
+}
+
+/// What leads a client to its servers.
+pub(super) struct ServersPath {
+    /// Resolves the names of servers, relays and proxies.
+    pub(super) names: Arc<Names>,
+    /// What the routes of the device must leave alone.
+    pub(super) peers: TunnelPeers,
+    /// What leads to the servers, if they are not reached directly.
+    pub(super) relay: Option<RelayPath>,
+}
+
+/// What leads to `servers`, through `relay` if there is one. Gives the sockets the `so_mark` that the routes of the device need.
+pub(super) fn path_to_servers(
+    service: &str,
+    servers: &[String],
+    sockets: &mut SocketOptions,
+    relay: Option<&mut RelayChain>,
+    device: &DeviceSettings,
+    machine: &Machine,
+) -> Result<ServersPath, SetupError> {
+    let names: Arc<Names> = Arc::new(address_book::names(machine.state.as_ref()));
+    let Some(relay) = relay else {
+        let servers: Vec<&str> = servers.iter().map(String::as_str).collect();
+        let peers = TunnelPeers::of_dialler(&servers, sockets, device, &names);
+        return Ok(ServersPath { names, peers, relay: None });
+    };
+    let RelayChain { relays, proxies, .. } = &mut *relay;
+    let peers = TunnelPeers::of_chain(service, relays, proxies, device, &names);
+    let relay = RelayPath::new(relay, service, &machine.surroundings, Arc::clone(&names))?;
+    Ok(ServersPath { names, peers, relay: Some(relay) })
 }
 
 /// A device that is made and whose hooks have run, before it is kept.

@@ -2,22 +2,25 @@
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use arc_swap::ArcSwapOption;
 use rtun_settings::{NetworkNamespace, SocketOptions};
 use rtun_transport::{
     names::Names,
     udp::{DatagramSocket, ReceivedDatagrams},
 };
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::clock::{KeepaliveClock, until};
-use crate::{link::ReadTurns, report::FailureReport};
+use super::{
+    clock::{KeepaliveClock, until},
+    conversation::{ConnectionEnd, Conversation, DialledServer, ServerSocket},
+    relayed::RelayPath,
+};
+use crate::link::ReadTurns;
 
 /// The longest pause before the next server is tried.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -32,37 +35,6 @@ const NAME_CAUSES_AFTER: u32 = 3;
 /// After an error of the socket, which is a hint, so that one that lasts takes no time of others.
 const PAUSE_ON_ERROR: Duration = Duration::from_millis(10);
 
-/// What a client and its server say to each other.
-pub(super) trait Conversation: Send + Sync + 'static {
-    /// What it takes to move what has arrived; keeps its memory.
-    type Intake: Send;
-
-    /// Why a server may never answer.
-    const CAUSES: &'static str;
-
-    /// Where it is noted how it goes.
-    fn dialled(&self) -> &DialledServer;
-
-    /// The datagram by which the client says that it is there.
-    fn keepalive(&self) -> Vec<u8>;
-
-    fn intake(&self) -> Self::Intake;
-
-    /// Keeps the server by another way than a socket, until it counts as gone; `None` if there is no such way.
-    fn serve_otherwise(&self, _server: &str) -> impl Future<Output = Option<ConnectionEnd>> + Send {
-        std::future::ready(None)
-    }
-
-    /// Moves what the server has sent; whether an answer to a keepalive was among it.
-    fn take(
-        &self,
-        server: &str,
-        remote: SocketAddr,
-        received: &ReceivedDatagrams,
-        intake: &mut Self::Intake,
-    ) -> bool;
-}
-
 /// What it takes to keep a server.
 pub(super) struct ServerSession<C> {
     pub(super) service: String,
@@ -71,87 +43,38 @@ pub(super) struct ServerSession<C> {
     pub(super) interval: Option<Duration>,
     pub(super) sockets: SocketOptions,
     pub(super) names: Arc<Names>,
+    /// What leads to the servers, if they are not reached directly.
+    pub(super) relay: Option<RelayPath>,
     pub(super) conversation: C,
 }
 
-/// A socket and where it is connected.
-pub(super) struct ServerSocket {
-    pub(super) socket: DatagramSocket,
-    pub(super) remote: SocketAddr,
-}
-
-/// The server that a client sends to, and how it went so far.
-#[derive(Default)]
-pub(super) struct DialledServer {
-    /// What packets are sent through, while there is one.
-    pub(super) socket: ArcSwapOption<ServerSocket>,
-    story: Mutex<ClientStory>,
-}
-
-/// What happened between a client and its servers.
-#[derive(Default)]
-pub(super) struct ClientStory {
-    /// As configured.
-    pub(super) server: Option<String>,
-    /// Where its socket is connected.
-    pub(super) remote: Option<SocketAddr>,
-    pub(super) local: Option<SocketAddr>,
-    /// Whether this server has answered.
-    pub(super) answered: bool,
-    /// What it said about where the client comes from.
-    pub(super) seen_as: Option<IpAddr>,
-    pub(super) heard: Option<Instant>,
-    pub(super) keepalives: u64,
-    pub(super) answers: u64,
-    pub(super) failed: u64,
-    last_error: Option<(String, String, Instant)>,
-}
-
-impl DialledServer {
-    /// A poisoned lock still guards a whole story: each change is a few assignments.
-    pub(super) fn with<T>(&self, look: impl FnOnce(&mut ClientStory) -> T) -> T {
-        look(&mut self.story.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Notes that the server has sent something, and whether an answer to a keepalive was among it.
-    pub(super) fn heard(&self, answered: bool) {
-        self.with(|story| {
-            story.heard = Some(Instant::now());
-            story.answers += u64::from(answered);
-            story.answered |= answered;
-        });
-    }
-}
-
-impl ClientStory {
-    /// The last failure, for a report.
-    pub(super) fn failure(&self) -> Option<FailureReport> {
-        self.last_error.as_ref().map(|(server, error, when)| FailureReport {
-            hub: server.clone(),
-            error: error.clone(),
-            ago: when.elapsed(),
-        })
-    }
-}
-
-/// Why a connection is given up.
-pub(super) struct ConnectionEnd {
-    pub(super) why: String,
-    /// Whether the server had answered.
-    pub(super) answered: bool,
-}
-
 impl<C: Conversation> ServerSession<C> {
+    /// Keeps a server until `ended`; probes the relays that are configured to be.
+    pub(super) async fn run_until(&self, ended: &CancellationToken) {
+        let probe = async {
+            match &self.relay {
+                Some(relay) => relay.probe().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.run() => {}
+            () = probe => {}
+            () = ended.cancelled() => {}
+        }
+        self.dialled().leave();
+    }
+
     /// Keeps a server for as long as it is let.
-    pub(super) async fn run(&self) {
+    async fn run(&self) {
         let (mut place, mut unanswered, mut pause) = (0, 0_u32, PAUSE_FIRST);
         // The next socket has the port of the one before: servers and firewalls know the client by it.
         let mut port = 0;
         loop {
             let server = &self.servers[place % self.servers.len()];
             let began = Instant::now();
-            let end = match self.conversation.serve_otherwise(server).await {
-                Some(end) => end,
+            let end = match &self.relay {
+                Some(relay) => relay.serve(&self.conversation, server, self.interval).await,
                 None => self.serve_directly(server, &mut port).await,
             };
             self.dialled().with(|story| (story.answered, story.seen_as) = (false, None));
@@ -255,7 +178,7 @@ impl<C: Conversation> ServerSession<C> {
     fn failed(&self, server: &str, end: &ConnectionEnd, unanswered: &mut u32) {
         self.dialled().with(|story| {
             story.failed += 1;
-            story.last_error = Some((server.to_owned(), end.why.clone(), Instant::now()));
+            story.note_failure(server, &end.why);
         });
         let (service, why) = (&self.service, &end.why);
         if end.answered {

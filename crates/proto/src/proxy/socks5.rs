@@ -11,6 +11,11 @@ const PASSWORD_VERSION: u8 = 1;
 
 const NO_METHOD: u8 = 0xff;
 const CONNECT: u8 = 1;
+/// GOST's own: datagrams on the stream.
+const DATAGRAMS: u8 = 0xf3;
+
+/// The request for datagrams on the stream ([`crate::udp_tunnel::addressed`]), from a port of the proxy's choice.
+pub const DATAGRAMS_REQUEST: [u8; 10] = [VERSION, DATAGRAMS, 0, address::V4, 0, 0, 0, 0, 0, 0];
 
 mod address {
     pub(super) const V4: u8 = 1;

@@ -1,11 +1,17 @@
-//! The request for a stream to one target: of bytes, or of datagrams, each as a frame ([`crate::frame`]).
+//! The requests for a stream to one target: of bytes, or of datagrams, each as a frame ([`crate::frame`]); and for one of datagrams
+//! to and from anywhere, each with its address ([`crate::udp_tunnel::addressed`]).
 
-use super::{AddrFeature, Feature, Network, Request};
+use std::net::{Ipv4Addr, SocketAddr};
+
+use super::{Addr, AddrFeature, Feature, Network, Request, Response, Status};
 
 /// The command of a request for a stream to a target.
 pub const CONNECT: u8 = 0x01;
 
-/// The flag of such a request, of which datagrams are meant and no bytes.
+/// The command of a request for a socket of the relay's, whose datagrams have addresses.
+pub const BIND: u8 = 0x02;
+
+/// The flag of such requests, of which datagrams are meant and no bytes.
 pub const UDP_FLAG: u8 = 0x80;
 
 impl Request {
@@ -25,19 +31,36 @@ impl Request {
         Self { command: CONNECT, flags: UDP_FLAG, features }
     }
 
+    /// The request for a socket whose datagrams have addresses, as `user` with a password. The port is the relay's choice.
+    pub fn bound_datagrams(user: Option<(Vec<u8>, Vec<u8>)>) -> Self {
+        let any = AddrFeature { addr: Addr::Ip(Ipv4Addr::UNSPECIFIED.into()), port: 0 };
+        let mut features = Vec::new();
+        features.extend(user.map(|(user, password)| Feature::UserAuth { user, password }));
+        features.extend([Feature::Network(Network::Udp), Feature::Addr(any)]);
+        Self { command: BIND, flags: UDP_FLAG, features }
+    }
+
+    /// Whether the request is for a socket whose datagrams have addresses.
+    pub fn is_for_bound_datagrams(&self) -> bool {
+        self.command == BIND && self.is_for_datagrams()
+    }
+
     /// Where a relay is asked to send datagrams; `None` if the request is for something else. Of several addresses the last
     /// counts.
     pub fn datagram_target(&self) -> Option<&AddrFeature> {
-        let network = self.features.iter().rev().find_map(|feature| match feature {
-            Feature::Network(network) => Some(*network),
-            _ => None,
-        });
-        let is_udp = network.map_or(self.flags & UDP_FLAG != 0, |network| network == Network::Udp);
         let target = self.features.iter().rev().find_map(|feature| match feature {
             Feature::Addr(target) => Some(target),
             _ => None,
         });
-        target.filter(|_| is_udp && self.command == CONNECT)
+        target.filter(|_| self.command == CONNECT && self.is_for_datagrams())
+    }
+
+    fn is_for_datagrams(&self) -> bool {
+        let network = self.features.iter().rev().find_map(|feature| match feature {
+            Feature::Network(network) => Some(*network),
+            _ => None,
+        });
+        network.map_or(self.flags & UDP_FLAG != 0, |network| network == Network::Udp)
     }
 
     /// The user and password that the request shows; of several the last count.
@@ -46,6 +69,14 @@ impl Request {
             Feature::UserAuth { user, password } => Some((&user[..], &password[..])),
             _ => None,
         })
+    }
+}
+
+impl Response {
+    /// The answer to a request for a socket: it is bound there.
+    pub fn bound_to(address: SocketAddr) -> Self {
+        let address = AddrFeature { addr: Addr::Ip(address.ip()), port: address.port() };
+        Self { status: Status::Ok, features: vec![Feature::Addr(address)] }
     }
 }
 
@@ -76,7 +107,7 @@ mod tests {
         assert!(request(CONNECT, 0, &[Feature::Network(Network::Udp)]));
         assert!(!request(CONNECT, UDP_FLAG, &[Feature::Network(Network::Tcp)]));
         assert!(!request(CONNECT, 0, &[Feature::Tunnel(TunnelId::new([0; 16]))]));
-        assert!(!request(0x02, UDP_FLAG, &[]));
+        assert!(!request(BIND, UDP_FLAG, &[]));
         assert!(!request(super::super::ASSOCIATE, UDP_FLAG, &[]));
         let bytes = Request::connect_to(AddrFeature::from_text("hub.example:8443"), None);
         assert_eq!(bytes.datagram_target(), None);
@@ -86,5 +117,23 @@ mod tests {
         );
         let none = Request { command: CONNECT, flags: UDP_FLAG, features: Vec::new() };
         assert_eq!(none.datagram_target(), None);
+    }
+
+    #[test]
+    fn a_request_for_a_socket_is_read_back() {
+        let request = Request::bound_datagrams(Some((b"u".to_vec(), b"p".to_vec())));
+        let bytes = request.encode().unwrap();
+        assert_eq!(
+            bytes,
+            *b"\x01\x82\x00\x16\x01\x00\x04\x01u\x01p\x04\x00\x02\x00\x01\x02\x00\x07\x01\0\0\0\0\0\0"
+        );
+        let Ok(Decoded::Complete { value, .. }) = Request::decode(&bytes) else { panic!() };
+        assert!(value.is_for_bound_datagrams() && value.datagram_target().is_none());
+        assert_eq!(value.user(), Some((&b"u"[..], &b"p"[..])));
+        assert!(!Request { command: CONNECT, ..value.clone() }.is_for_bound_datagrams());
+        assert!(!Request { flags: 0, features: Vec::new(), ..value }.is_for_bound_datagrams());
+        let bound = Response::bound_to("[::]:42850".parse().unwrap()).encode().unwrap();
+        assert_eq!((bound.len(), &bound[..8]), (26, &b"\x01\x00\x00\x16\x02\x00\x13\x04"[..]));
+        assert_eq!(bound[24..], [0xa7, 0x62]);
     }
 }

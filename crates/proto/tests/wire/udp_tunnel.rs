@@ -10,7 +10,7 @@ use rtun_proto::{
     relay::{AddrFeature, Decoded, Feature, Network, Request, Response, Status},
     udp_tunnel::{
         DatagramError, FromClient, FromServer, Passphrase,
-        addressed::{self, AddressedError},
+        addressed::{AddressedDecoder, AddressedEncoder, AddressedError, decode_header},
         encode_register, encode_reply,
     },
 };
@@ -207,17 +207,23 @@ fn a_relay_is_told_the_user_before_or_behind_the_network() {
 #[test]
 fn datagrams_with_addresses_count_their_payload_alone() {
     let bytes = fixture("addressed-register");
-    let (datagram, next) = addressed::decode(&bytes, 0).unwrap().unwrap();
-    assert_eq!(datagram.address, Some(([0; 4], 8421).into()));
-    assert_eq!((datagram.payload, next), (&fixture("register-plain")[..], bytes.len()));
+    let (mut frame, mut asked) = (Vec::new(), Vec::new());
+    let takes = |address: &AddrFeature, len| {
+        asked.push((address.clone(), len));
+        true
+    };
+    AddressedDecoder::default().decode(&bytes, &mut frame, takes).unwrap();
+    let register = fixture("register-plain");
+    assert_eq!(Frames::new(&frame).next().unwrap().payload, register);
+    assert_eq!(asked, [(AddrFeature::from_text("0.0.0.0:8421"), register.len())]);
     let mut again = Vec::new();
-    addressed::write_header(([0; 4], 8421).into(), datagram.payload.len(), &mut again).unwrap();
-    again.extend_from_slice(datagram.payload);
+    AddressedEncoder::new(([0; 4], 8421).into()).encode(&frame, &mut again);
     assert_eq!(again, bytes);
 
     let bytes = fixture("addressed-ethernet");
-    assert_eq!(addressed::decode(&bytes, 0), Ok(None), "90 bytes, of which two are there");
-    assert_eq!(addressed::decode(&bytes, 1), Err(AddressedError::Fragment(1)));
+    let header = decode_header(&bytes).unwrap().unwrap();
+    assert_eq!((header.address, header.datagram), (AddrFeature::from_text("127.0.0.1:8421"), 90));
+    assert_eq!(decode_header(&bytes[1..]), Err(AddressedError::Fragment(1)));
 }
 
 fn whole_request(bytes: &[u8]) -> (Request, usize) {

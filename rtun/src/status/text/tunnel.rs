@@ -1,9 +1,9 @@
 //! The ends of UDP tunnels as text.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use rtun_node::{
-    DatagramTraffic, RegisteredReport, RelayReport, TapClientReport, TapPeerReport,
+    DatagramTraffic, RegisteredReport, RelayReport, RelayedReport, TapClientReport, TapPeerReport,
     TapServerReport, TunnelClientReport, TunnelServerReport,
     units::{bytes, count, duration, printable},
 };
@@ -43,25 +43,15 @@ impl Look<'_> {
             printable(device)
         );
         let mut facts = Vec::new();
-        let (server, remote) = match server {
-            Some(server) => {
-                let remote =
-                    report.remote.map_or_else(String::new, |remote| format!(" ({remote})"));
-                let through = report.relay.as_ref().map_or_else(String::new, |it| {
-                    format!(" through {} ({})", printable(&it.relay), it.transport.as_str())
-                });
-                (printable(server), remote + &through)
-            }
-            None => ("none yet".to_owned(), String::new()),
-        };
+        let server = shown_server(server.as_deref(), report.remote, report.relay.as_ref());
         facts.push(fact(
             "server",
             match report.seen_as {
                 Some(outer) => {
                     let heard = report.heard.map_or("never".into(), duration);
-                    format!("{server}{remote}; sees us as {outer}, heard {heard} ago")
+                    format!("{server}; sees us as {outer}, heard {heard} ago")
                 }
-                None => format!("{server}{remote}: {}", self.paint("31", "no answer")),
+                None => format!("{server}: {}", self.paint("31", "no answer")),
             },
         ));
         if let Some(local) = report.local {
@@ -119,17 +109,14 @@ impl Look<'_> {
             printable(device),
             printable(mac)
         );
-        let (server, remote) = match server {
-            Some((server, remote)) => (printable(server), format!(" ({remote})")),
-            None => ("none yet".to_owned(), String::new()),
-        };
+        let server = shown_server(server.as_deref(), report.remote, report.relay.as_ref());
         let answer = match report.heard {
             Some(heard) if report.answered => format!(", heard {} ago", duration(heard)),
             _ => format!(": {}", self.paint("31", "no answer")),
         };
         let mut facts = vec![
             fact("cipher", self.cipher(report.cipher.as_deref())),
-            fact("server", format!("{server}{remote}{answer}; {failed} connections given up")),
+            fact("server", format!("{server}{answer}; {failed} connections given up")),
         ];
         if let Some(local) = report.local {
             facts.push(fact("from", local.to_string()));
@@ -154,6 +141,20 @@ impl Look<'_> {
 
 /// How many hardware addresses of a client are shown.
 const MACS: usize = 4;
+
+/// A client's server, where it is, and the relay on the way.
+fn shown_server(
+    server: Option<&str>,
+    remote: Option<SocketAddr>,
+    relay: Option<&RelayedReport>,
+) -> String {
+    let Some(server) = server else { return "none yet".to_owned() };
+    let remote = remote.map_or_else(String::new, |remote| format!(" ({remote})"));
+    let through = relay.map_or_else(String::new, |it| {
+        format!(" through {} ({})", printable(&it.relay), it.transport.as_str())
+    });
+    printable(server) + &remote + &through
+}
 
 fn peer_row(client: &TapPeerReport) -> Vec<String> {
     let mut macs: Vec<String> = client.macs.iter().take(MACS).map(|mac| printable(mac)).collect();

@@ -14,7 +14,7 @@ use crate::{
     schema::{
         CONNECTORS, DIALERS, Field, OneText, Setting, connector, dialer, dialer_tls,
         http_connector, more_dialer, node, proxy_connector, relay_connector, router_connector,
-        socks4_connector, tls_files,
+        socks4_connector, socks5_connector, tls_files,
     },
     value::Cursor,
 };
@@ -43,12 +43,24 @@ pub(super) fn relay(at: &Cursor<'_>, hop: &ChainHop<'_>) -> Option<HubNode> {
     last(at, hop, "relay", "relay")
 }
 
+/// The SOCKS5 proxy at `at` in the place of a relay; `None` after it was reported that it is none.
+pub(super) fn socks5_relay(at: &Cursor<'_>, hop: &ChainHop<'_>) -> Option<HubNode> {
+    last(at, hop, "relay", "socks5")
+}
+
+/// Whether the node is a SOCKS5 proxy.
+pub(super) fn is_socks5(at: &Cursor<'_>) -> bool {
+    let kind = at.get(&node::CONNECTOR).and_then(|connector| connector.read(&connector::TYPE));
+    matches!(kind.as_deref(), Some("socks5" | "socks"))
+}
+
 /// A node of the last hop: a `what`, whose connector is of type `wanted`.
 fn last(at: &Cursor<'_>, hop: &ChainHop<'_>, what: &str, wanted: &str) -> Option<HubNode> {
     let addr = addr(at, &node::ADDR, what);
     let endpoints = endpoints(at, addr.as_deref(), what);
     let (kind, connector) = connector(at)?;
-    if kind != wanted {
+    let is_wanted = kind == wanted || wanted == "socks5" && kind == "socks";
+    if !is_wanted {
         let end = match kind.as_str() {
             "router" => "hub",
             "relay" => "relay",
@@ -62,6 +74,10 @@ fn last(at: &Cursor<'_>, hop: &ChainHop<'_>, what: &str, wanted: &str) -> Option
             _ => format!("write `connector: {{type: {wanted}}}`, or another chain"),
         };
         return connector.place_of(&connector::TYPE).refuse(message, help);
+    }
+    if wanted == "socks5" {
+        own_encryption(&connector);
+        own_datagrams(&connector);
     }
     let namespace = match wanted {
         "router" => namespace(&connector),
@@ -124,13 +140,11 @@ pub(super) fn proxy(at: &Cursor<'_>, hop: &ChainHop<'_>) -> Option<ProxyNode> {
             return connector.place_of(&connector::TYPE).refuse(message, help);
         }
     };
-    let tls = connector.child_named("tls").filter(|at| !at.value.is_unset());
-    if let Some(tls) = tls.filter(|_| protocol == ProxyKind::Socks5) {
-        tls.key()
-            .error(
-                "SOCKS5's own encryption is not supported: the connection would not be encrypted",
-            )
-            .help("write `type: tls` in the dialer if the proxy takes that");
+    if protocol == ProxyKind::Socks5 {
+        own_encryption(&connector);
+        if let Some(at) = connector.filled(&socks5_connector::RELAY) {
+            at.key().info("`relay` has no effect: no datagrams pass here");
+        }
     }
     let headers = connector.get(&http_connector::HEADER).filter(|_| protocol == ProxyKind::Http);
     let headers = headers.map(|at| transport_stack::headers(&at)).unwrap_or_default();
@@ -164,6 +178,26 @@ pub(super) fn proxy(at: &Cursor<'_>, hop: &ChainHop<'_>) -> Option<ProxyNode> {
         proxy_protocol,
         preference,
     })
+}
+
+/// Datagrams next to a SOCKS5 proxy's connection, which many proxies have, are not what its connection carries.
+fn own_datagrams(connector: &Cursor<'_>) {
+    let Some(at) = connector.filled(&socks5_connector::RELAY) else { return };
+    if at.read().is_some_and(|relay| relay == "udp") {
+        at.error("datagrams next to the connection of a SOCKS5 proxy are not supported")
+            .help("leave `relay` out: datagrams pass on the connection, as GOST's proxies take them (`udp: true` there)");
+    }
+}
+
+fn own_encryption(connector: &Cursor<'_>) {
+    let tls = connector.child_named("tls").filter(|at| !at.value.is_unset());
+    if let Some(tls) = tls {
+        tls.key()
+            .error(
+                "SOCKS5's own encryption is not supported: the connection would not be encrypted",
+            )
+            .help("write `type: tls` in the dialer if the proxy takes that");
+    }
 }
 
 /// The connector of a node and its type; `None` after an error was reported.

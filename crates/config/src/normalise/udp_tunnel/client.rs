@@ -25,7 +25,7 @@ pub(in crate::normalise) fn read(
     let handler = at.get(&service::HANDLER)?;
     let listener = at.get(&service::LISTENER)?;
     without_effect_on_client(at, &handler, &listener);
-    let relay = relay(at, &handler, context);
+    let relay = relay_of(at, &handler, context);
     let servers = servers(at, relay.is_some(), context);
     let keepalive = handler.or_default(&tun_handler::KEEPALIVE);
     if let Some(at) = handler.get(&tun_handler::KEEPALIVE).filter(|_| !keepalive) {
@@ -85,17 +85,7 @@ fn exposure(
     relay: Option<&RelayChain>,
     passphrase: Passphrase,
 ) {
-    let is_local = |server: &String| {
-        address::split_host_port(server).is_some_and(|(host, _)| address::is_loopback(host))
-    };
-    let is_safe = match relay {
-        Some(relay) => {
-            let endpoints = relay.relays.iter().flat_map(|relay| &relay.endpoints);
-            let mut endpoints = endpoints.filter(|endpoint| !is_local(&endpoint.addr));
-            endpoints.all(|endpoint| endpoint.stack.tls().is_some())
-        }
-        None => servers.iter().all(is_local),
-    };
+    let is_safe = stays_here(servers, relay);
     if passphrase != Passphrase::NONE && !is_safe {
         let message = "the passphrase crosses the network readable: this tunnel has no encryption";
         handler
@@ -105,8 +95,23 @@ fn exposure(
     }
 }
 
+/// Whether datagrams leave the machine encrypted, or not at all. What a relay does with them is its own affair.
+pub(super) fn stays_here(servers: &[String], relay: Option<&RelayChain>) -> bool {
+    let is_local = |server: &String| {
+        address::split_host_port(server).is_some_and(|(host, _)| address::is_loopback(host))
+    };
+    let Some(relay) = relay else { return servers.iter().all(is_local) };
+    let endpoints = relay.relays.iter().flat_map(|relay| &relay.endpoints);
+    let mut endpoints = endpoints.filter(|endpoint| !is_local(&endpoint.addr));
+    endpoints.all(|endpoint| endpoint.stack.tls().is_some())
+}
+
 /// The chain that the handler names, which has to lead to a relay.
-fn relay(at: &Cursor<'_>, handler: &Cursor<'_>, context: &Context<'_>) -> Option<RelayChain> {
+pub(super) fn relay_of(
+    at: &Cursor<'_>,
+    handler: &Cursor<'_>,
+    context: &Context<'_>,
+) -> Option<RelayChain> {
     let group = handler.filled(&handler::CHAIN_GROUP);
     if handler.filled(&handler::CHAIN).is_none() && group.is_none() {
         return None;
@@ -117,6 +122,7 @@ fn relay(at: &Cursor<'_>, handler: &Cursor<'_>, context: &Context<'_>) -> Option
     let chain = chain::read(at, handler, ChainEnd::Relay, context)?;
     Some(RelayChain {
         relays: chain.hubs,
+        protocol: chain.protocol,
         selector: chain.selector,
         proxies: chain.proxies,
         dial_timeout: at.read(&service_metadata::DIAL_TIMEOUT),

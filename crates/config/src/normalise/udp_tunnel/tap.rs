@@ -3,7 +3,7 @@
 use rtun_core::udp_tunnel::{CipherMethod, DatagramCipher, MacAddress};
 
 use super::{
-    client::servers,
+    client::{relay_of, servers, stays_here},
     server::{check_admissions, listen_address},
 };
 use crate::{
@@ -34,15 +34,19 @@ pub(in crate::normalise) fn read(at: &Cursor<'_>, context: &Context<'_>) -> Opti
     limiters::refuse_on("an Ethernet tunnel", at);
     without_effect(at, &handler);
     if at.filled(&service::FORWARDER).is_some() {
-        let servers = servers(at, false, context);
+        let relay = relay_of(at, &handler, context);
+        let servers = servers(at, relay.is_some(), context);
         without_effect_on_client(at);
         let tap = settings(at, &handler, &listener);
-        let is_local = servers.iter().all(|server| is_loopback(server));
-        exposure(&handler, &tap, (!is_local).then_some(Exposed::Client));
+        let is_safe = stays_here(&servers, relay.as_ref());
+        exposure(&handler, &tap, (!is_safe).then_some(Exposed::Client));
         let sockets = sockets::of_service(at);
-        return Some(ServiceKind::TapClient(TapClientSettings { servers, tap, sockets }));
+        return Some(ServiceKind::TapClient(TapClientSettings { servers, tap, sockets, relay }));
     }
     let tap = settings(at, &handler, &listener);
+    if let Some(chain) = handler.filled(&handler::CHAIN) {
+        chain.key().info("`chain` has no effect on a server: clients come to it");
+    }
     if at.filled(&service::ADDR).is_none() {
         let help = "write `addr: :8421` for a server, or `forwarder: {nodes: [{addr: 'HOST:8421'}]}` for a client";
         return at
@@ -68,12 +72,6 @@ fn without_effect(at: &Cursor<'_>, handler: &Cursor<'_>) {
         at.key()
             .error(format!("`{}` has no effect: an Ethernet tunnel has no users", field.name()))
             .help("who has the cipher's password takes part: it is the handler's `auth`");
-    }
-    if let Some(chain) = handler.filled(&handler::CHAIN) {
-        chain
-            .key()
-            .error("an Ethernet tunnel through a chain is not supported")
-            .help("leave the chain out: a client sends to its server itself");
     }
     if let Some(retries) = handler.filled(&handler::RETRIES) {
         retries.key().info("`retries` has no effect on an Ethernet tunnel");

@@ -2,8 +2,8 @@
 
 use rtun_core::{DropReason, Lost, Sent};
 use rtun_proto::{
-    extension::packets,
     frame::{Frames, LEN_PREFIX},
+    frame_content::FrameContent,
 };
 
 use crate::counters::Counters;
@@ -33,17 +33,22 @@ pub(super) fn count_lost(Lost { reason, packets, payload }: Lost<'_>, counters: 
     counters.sample_drop(reason, payload);
 }
 
-pub(super) fn count_out(run: &[u8], counters: &Counters) {
+pub(super) fn count_out(content: FrameContent, run: &[u8], counters: &Counters) {
     let (mut all, mut frames) = (0, 0);
     for frame in Frames::new(run) {
-        all += packets(frame.payload);
+        all += content.packets(frame.payload);
         frames += 1;
     }
     counters.count_out(all as u64, (run.len() - frames * LEN_PREFIX) as u64);
 }
 
-pub(super) fn count_drops(reason: DropReason, run: &[u8], counters: &Counters) {
-    let all: usize = Frames::new(run).map(|frame| packets(frame.payload)).sum();
+pub(super) fn count_drops(
+    reason: DropReason,
+    content: FrameContent,
+    run: &[u8],
+    counters: &Counters,
+) {
+    let all: usize = Frames::new(run).map(|frame| content.packets(frame.payload)).sum();
     counters.count_drops(reason, all as u64);
     if counters.samples_drops() {
         Frames::new(run).for_each(|frame| counters.sample_drop(reason, frame.payload));

@@ -11,7 +11,7 @@ async fn memory_is_given_back_although_nothing_ever_waited() {
     let (stream, other) = memory::pair(1 << 20);
     let stream: Arc<dyn Stream> = Arc::new(stream);
     let (budget, counters) = (Budget::new(1 << 24), Arc::<Counters>::default());
-    let outbox = Arc::new(Outbox::new(Arc::clone(&stream), &budget));
+    let outbox = Arc::new(Outbox::new(Arc::clone(&stream), FrameContent::Packets, &budget));
     outbox.open();
     outbox.begin_datagrams();
     let (its_outbox, its_counters) = (Arc::clone(&outbox), Arc::clone(&counters));
@@ -40,7 +40,7 @@ async fn a_limit_is_kept_to_3_percent_and_what_it_holds_back_is_bounded() {
         let (stream, other) = memory::pair(1 << 22);
         let stream: Arc<dyn Stream> = Arc::new(stream);
         let (budget, counters) = (Budget::new(1 << 28), Arc::<Counters>::default());
-        let outbox = Arc::new(Outbox::new(Arc::clone(&stream), &budget));
+        let outbox = Arc::new(Outbox::new(Arc::clone(&stream), FrameContent::Packets, &budget));
         outbox.limit(ShaperSet::output([pair]));
         outbox.open();
         let (its_outbox, its_counters) = (Arc::clone(&outbox), Arc::clone(&counters));

@@ -115,7 +115,7 @@ fn summary_of(report: &KindReport) -> (&'static str, String) {
             ("tap_server", format!("{clients}, listens on {}", server.listen))
         }
         KindReport::TapClient(client) => {
-            let server = client.server.as_ref().map_or("no server", |(name, _)| name);
+            let server = client.server.as_deref().unwrap_or("no server");
             ("tap_client", format!("{} to {server}", client.device))
         }
     }

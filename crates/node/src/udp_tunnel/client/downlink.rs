@@ -2,44 +2,35 @@
 
 use std::net::SocketAddr;
 
+use rtun_proto::{frame::Frames, frame_content::FrameContent};
 use rtun_transport::udp::ReceivedDatagrams;
 
 use super::{
     super::{
+        conversation::{Conversation, DialledServer, TakenFrames},
         delivery::DeviceBatch,
-        session::{ConnectionEnd, Conversation, DialledServer},
     },
     registration::{ArrivedDatagrams, ClientRegistration},
-    relayed::RelayPath,
 };
 
-/// A client's side of a conversation with its server.
-pub(super) struct Registering {
-    pub(super) registration: ClientRegistration,
-    /// What leads to the servers, if they are not reached directly.
-    pub(super) relay: Option<RelayPath>,
-}
-
-impl Conversation for Registering {
+impl Conversation for ClientRegistration {
     type Intake = DeviceBatch;
+
+    const CONTENT: FrameContent = FrameContent::Packets;
 
     const CAUSES: &'static str = "The server is down or out of reach; or it refuses this client, which it does in silence: \
          another passphrase, an address that is not in its networks, or one that another client has";
 
     fn dialled(&self) -> &DialledServer {
-        &self.registration.state.dialled
+        &self.state.dialled
     }
 
     fn keepalive(&self) -> Vec<u8> {
-        self.registration.register.clone()
+        self.register.clone()
     }
 
     fn intake(&self) -> DeviceBatch {
-        DeviceBatch::new(&*self.registration.port)
-    }
-
-    async fn serve_otherwise(&self, server: &str) -> Option<ConnectionEnd> {
-        Some(self.relay.as_ref()?.serve(&self.registration, server).await)
+        DeviceBatch::new(&*self.port)
     }
 
     fn take(
@@ -49,25 +40,32 @@ impl Conversation for Registering {
         received: &ReceivedDatagrams,
         delivery: &mut DeviceBatch,
     ) -> bool {
-        let ClientRegistration { port, state, .. } = &self.registration;
         let mut arrived = ArrivedDatagrams::default();
         for run in received.runs() {
             for at in run.datagrams() {
                 let (start, datagram) = (at.start, &received.buffer()[at]);
-                self.registration.sort(datagram, start, delivery, &mut arrived);
+                self.sort(datagram, start, delivery, &mut arrived);
             }
         }
-        delivery.deliver(received.buffer(), &**port, &state.received);
-        self.registration.note(server, &remote, &arrived)
+        delivery.deliver(received.buffer(), &*self.port, &self.state.received);
+        self.note(server, &remote, &arrived)
     }
-}
 
-impl Registering {
-    /// Probes the relays that are configured to be, without end.
-    pub(super) async fn probe(&self) {
-        match &self.relay {
-            Some(relay) => relay.probe().await,
-            None => std::future::pending().await,
+    fn take_frames(
+        &self,
+        server: &str,
+        relay: &str,
+        bytes: &[u8],
+        delivery: &mut DeviceBatch,
+    ) -> TakenFrames {
+        let mut arrived = ArrivedDatagrams::default();
+        let mut frames = Frames::new(bytes);
+        for frame in frames.by_ref() {
+            let start = frame.range.end - frame.payload.len();
+            self.sort(frame.payload, start, delivery, &mut arrived);
         }
+        delivery.deliver(bytes, &*self.port, &self.state.received);
+        let answered = self.note(server, &relay, &arrived);
+        TakenFrames { len: frames.consumed(), answered }
     }
 }

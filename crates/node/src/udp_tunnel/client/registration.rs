@@ -1,6 +1,6 @@
 //! What a client registers, and what it notes of what its server sends.
 
-use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+use std::{fmt, net::IpAddr, sync::Arc};
 
 use rtun_core::udp_tunnel::DatagramDrop;
 use rtun_proto::udp_tunnel::FromServer;
@@ -9,10 +9,9 @@ use tracing::info;
 use super::{super::delivery::DeviceBatch, UdpClientState};
 use crate::device::DevicePort;
 
-/// What a client registers, and how often.
+/// What a client registers: its side of a conversation with its server.
 pub(super) struct ClientRegistration {
     pub(super) service: String,
-    pub(super) keepalive: Option<Duration>,
     /// The same bytes each time.
     pub(super) register: Vec<u8>,
     pub(super) port: Arc<DevicePort>,

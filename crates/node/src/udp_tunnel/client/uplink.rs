@@ -1,6 +1,6 @@
 //! The packets of a client's device: all to its server.
 
-use std::{io, sync::Arc};
+use std::io;
 
 use rtun_core::udp_tunnel::DatagramDrop;
 use rtun_proto::{
@@ -11,29 +11,14 @@ use rtun_system::tun::PacketDevice;
 
 use super::{
     super::{
+        conversation::ServerPath,
         gather::{DatagramDestination, SendBatch},
         reader::{CUT, DeviceRead, DeviceReader},
-        session::ServerSocket,
+        relayed::send_frames,
     },
     UdpClientState,
-    relayed::send_frames,
 };
-use crate::link::{Link, ReadTurns};
-
-/// What packets for the server are sent through.
-enum ServerPath {
-    Socket(Arc<ServerSocket>),
-    /// A stream to a relay.
-    Relay(Arc<Link>),
-}
-
-impl ServerPath {
-    /// What there is now.
-    fn of(state: &UdpClientState) -> Option<Self> {
-        let link = state.relayed.link.load_full().map(Self::Relay);
-        link.or_else(|| state.dialled.socket.load_full().map(Self::Socket))
-    }
-}
+use crate::link::ReadTurns;
 
 /// Moves packets until the device fails. Without a server they are taken and dropped, so that none is delivered long after it was
 /// sent.
@@ -44,7 +29,7 @@ pub(super) async fn run<D: PacketDevice>(state: &UdpClientState, device: &D) -> 
         if let Err(error) = device.readable().await {
             return error;
         }
-        let connected = ServerPath::of(state);
+        let connected = state.dialled.path();
         gather.begin();
         if let Err(error) = fill(state, connected.as_ref(), device, &mut reader, &mut gather) {
             return error;

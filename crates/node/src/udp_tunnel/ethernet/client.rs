@@ -11,22 +11,21 @@ use std::{io, sync::Arc, time::Duration};
 use rtun_proto::ethernet::MacAddress;
 use rtun_settings::TapClientSettings;
 use rtun_system::tun::{PacketDevice, Tun};
-use rtun_transport::names::Names;
 use tokio_util::sync::CancellationToken;
 
 use self::downlink::Switched;
 use super::{
     super::{
-        counters::DatagramCounters,
-        service::{TunnelClientError, TunnelDevice, TunnelService},
-        session::{DialledServer, ServerSession},
+        conversation::DialledServer,
+        counters::{DatagramCounters, with_relayed},
+        service::{ServersPath, TunnelClientError, TunnelDevice, TunnelService, path_to_servers},
+        session::ServerSession,
     },
     hardware_address,
     sealing::Sealing,
 };
 use crate::{
-    device::{DeviceHistory, DeviceUser, TunnelPeers},
-    dial::address_book,
+    device::{DeviceHistory, DeviceUser},
     hooks::Hooks,
     report::TapClientReport,
     runtime::{machine::Machine, workers::WorkerSlot},
@@ -59,20 +58,20 @@ impl TapClientService {
         machine: &Machine,
         slot: WorkerSlot,
     ) -> Result<Self, TunnelClientError> {
-        let mut sockets = config.sockets.clone();
-        let settings = &config.tap.device;
-        let names: Arc<Names> = Arc::new(address_book::names(machine.state.as_ref()));
-        let servers: Vec<&str> = config.servers.iter().map(String::as_str).collect();
-        let peers = TunnelPeers::of_dialler(&servers, &mut sockets, settings, &names);
-        let mac = hardware_address::address_of(service, &config.tap, machine.state.as_deref());
-        let remotes = config.servers.iter();
+        let TapClientSettings { servers, tap, mut sockets, mut relay } = config.clone();
+        let settings = &tap.device;
+        let relay = relay.as_mut();
+        let found = path_to_servers(service, &servers, &mut sockets, relay, settings, machine)?;
+        let ServersPath { names, peers, relay } = found;
+        let mac = hardware_address::address_of(service, &tap, machine.state.as_deref());
+        let remotes = servers.iter();
         let device = TunnelDevice::make(hooks, settings, Some(mac), peers, remotes, &slot).await?;
         let port = Arc::clone(&device.port);
         let state = Arc::new(TapClientState {
             device: port.name().to_owned(),
             mac,
             mtu: settings.mtu,
-            sealing: Sealing::new(config.tap.cipher.clone()),
+            sealing: Sealing::new(tap.cipher.clone()),
             history: DeviceHistory::default(),
             sent: DatagramCounters::default(),
             received: DatagramCounters::default(),
@@ -80,18 +79,16 @@ impl TapClientService {
         });
         let session = Arc::new(ServerSession {
             service: service.to_owned(),
-            servers: config.servers.clone(),
+            servers,
             interval: Some(INTERVAL),
             sockets,
             names,
+            relay,
             conversation: Switched { service: service.to_owned(), port, state: Arc::clone(&state) },
         });
         let talk = move |ended: CancellationToken| {
             let session = Arc::clone(&session);
-            async move {
-                ended.run_until_cancelled(session.run()).await;
-                session.conversation.state.dialled.socket.store(None);
-            }
+            async move { session.run_until(&ended).await }
         };
         let ends = (Arc::clone(&state), state);
         Ok(Self::run(device, ends, machine, slot, "keeping a server", talk))
@@ -112,13 +109,16 @@ impl TapClientState {
             mtu: self.mtu,
             cipher: self.sealing.method(),
             health: self.history.report(),
-            server: story.server.clone().zip(story.remote),
+            server: story.server.clone(),
+            remote: story.remote,
+            relay: self.dialled.relayed.relay.load().as_deref().cloned(),
+            queued: self.dialled.queued(),
             local: story.local,
             answered: story.answered,
             heard: story.heard.map(|at| at.elapsed()),
             failed: story.failed,
             last_error: story.failure(),
-            sent: self.sent.read(),
+            sent: with_relayed(self.sent.read(), &self.dialled.relayed.sent.read()),
             received: self.received.read(),
         })
     }

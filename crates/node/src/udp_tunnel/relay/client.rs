@@ -15,6 +15,7 @@ use std::{
 use rtun_core::{DropReason, udp_tunnel::DatagramDrop};
 use rtun_proto::{
     frame::{FrameBuffer, Frames, MAX_FRAME, write_frame},
+    frame_content::FrameContent,
     udp_tunnel::looks_like_message,
 };
 use rtun_transport::udp::{DatagramSocket, MAX_DATAGRAM, ReceivedDatagrams};
@@ -60,7 +61,7 @@ pub(super) struct RelayedClient {
     pub(super) link: Arc<Link>,
     /// What its link counts.
     pub(super) sent: Arc<Counters>,
-    pub(super) received: DatagramCounters,
+    pub(super) received: Arc<DatagramCounters>,
 }
 
 /// The clients of a relay, and the counts of those that have left.
@@ -196,7 +197,7 @@ impl Relayed {
 
     /// Moves datagrams of the server to the client, without end.
     async fn serve_client(&self) {
-        let RelayedClient { link, sent, .. } = &*self.client;
+        let RelayedClient { link, sent, identity, .. } = &*self.client;
         let mut received: Option<ReceivedDatagrams> = None;
         let mut frames = Vec::new();
         let mut turns = ReadTurns::default();
@@ -223,7 +224,11 @@ impl Relayed {
             frames.clear();
             for run in into.runs() {
                 for at in run.datagrams() {
-                    send_on(&into.buffer()[at], link, &mut frames, sent);
+                    let datagram = &into.buffer()[at];
+                    match identity.content {
+                        FrameContent::Packets => send_packet(datagram, link, &mut frames, sent),
+                        FrameContent::Ethernet => send_ethernet(datagram, &mut frames, sent),
+                    }
                 }
             }
             if !frames.is_empty() {
@@ -234,8 +239,16 @@ impl Relayed {
     }
 }
 
-/// Frames one datagram of the server. A reply to a register goes at once, before packets that wait.
-fn send_on(datagram: &[u8], link: &Link, frames: &mut Vec<u8>, counters: &Counters) {
+/// Frames one datagram of the server of an Ethernet tunnel.
+fn send_ethernet(datagram: &[u8], frames: &mut Vec<u8>, counters: &Counters) {
+    counters.count_in(1, datagram.len() as u64);
+    if write_frame(datagram, frames).is_err() {
+        counters.count_drop(DropReason::FrameMalformed);
+    }
+}
+
+/// Frames one datagram of the server of a UDP tunnel. A reply to a register goes at once, before packets that wait.
+fn send_packet(datagram: &[u8], link: &Link, frames: &mut Vec<u8>, counters: &Counters) {
     // Nothing else is a packet or a message, and to the queue of the link it could mean something else.
     if !matches!(datagram.first().map(|first| first >> 4), Some(4 | 6)) {
         counters.count_in(1, datagram.len() as u64);

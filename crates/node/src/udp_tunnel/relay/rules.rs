@@ -6,7 +6,10 @@ use rtun_core::{
     AddressList, Credentials, Proof,
     udp_tunnel::{RelayRefusal, RelayTargets},
 };
-use rtun_proto::relay::{AddrFeature, Request};
+use rtun_proto::{
+    frame_content::FrameContent,
+    relay::{AddrFeature, Request},
+};
 use rtun_settings::{Named, RelayRules, User};
 
 use super::super::access::{admissions, admits, inline};
@@ -14,6 +17,7 @@ use super::super::access::{admissions, admits, inline};
 /// What a relay decides by.
 pub(super) struct CompiledRelay {
     pub(super) targets: RelayTargets,
+    pub(super) takes_ethernet: bool,
     authers: Option<Vec<Credentials>>,
     admissions: Vec<AddressList>,
 }
@@ -21,6 +25,8 @@ pub(super) struct CompiledRelay {
 /// What a client was admitted by.
 pub(super) struct RelayIdentity {
     pub(super) peer: SocketAddr,
+    /// What it sends.
+    pub(super) content: FrameContent,
     /// The target that it asked for.
     pub(super) asked: AddrFeature,
     /// The server that its datagrams go to.
@@ -45,6 +51,7 @@ impl CompiledRelay {
         };
         Self {
             targets: rules.targets.clone(),
+            takes_ethernet: rules.takes_ethernet,
             authers: rules.authers.as_ref().map(|them| them.iter().map(credentials).collect()),
             admissions: admissions(&rules.admissions),
         }
@@ -75,6 +82,7 @@ impl CompiledRelay {
         };
         is_known
             && self.admits_address(client.peer.ip())
-            && self.targets.find(&client.asked) == Some(client.target)
+            && (self.takes_ethernet || client.content != FrameContent::Ethernet)
+            && self.targets.find(&client.asked, client.content) == Some(client.target)
     }
 }

@@ -1,15 +1,19 @@
 //! What a client's server sends: frames for the device, and its own keepalives back.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{fmt, net::SocketAddr, sync::Arc};
 
 use rtun_core::udp_tunnel::DatagramDrop;
-use rtun_proto::ethernet::{EthernetFrame, is_keepalive, keepalive};
+use rtun_proto::{
+    ethernet::{EthernetFrame, is_keepalive, keepalive},
+    frame::Frames,
+    frame_content::FrameContent,
+};
 use rtun_system::tun::PacketDevice;
 use rtun_transport::udp::{MAX_DATAGRAM, ReceivedDatagrams};
 use tracing::info;
 
 use super::{
-    super::super::session::{Conversation, DialledServer},
+    super::super::conversation::{Conversation, DialledServer, TakenFrames},
     TapClientState,
 };
 use crate::device::DevicePort;
@@ -30,6 +34,8 @@ enum Heard {
 impl Conversation for Switched {
     /// Where a datagram is opened.
     type Intake = Box<[u8]>;
+
+    const CONTENT: FrameContent = FrameContent::Ethernet;
 
     const CAUSES: &'static str =
         "The server is down or out of reach; or cipher and password are not the same at both ends";
@@ -54,35 +60,66 @@ impl Conversation for Switched {
         received: &ReceivedDatagrams,
         room: &mut Box<[u8]>,
     ) -> bool {
-        let counters = &self.state.received;
-        let (mut packets, mut bytes, mut answered) = (0, 0, false);
+        let mut arrived = ArrivedFrames::default();
         for run in received.runs() {
             for at in run.datagrams() {
-                let datagram = &received.buffer()[at];
-                match self.deliver(datagram, room) {
-                    Ok(Heard::Frame) => {}
-                    Ok(Heard::Echo) => {
-                        answered = true;
-                        continue;
-                    }
-                    Err(reason) => {
-                        counters.count_drops(reason, 1);
-                    }
-                }
-                packets += 1;
-                bytes += datagram.len() as u64;
+                self.sort(&received.buffer()[at], room, &mut arrived);
             }
         }
-        counters.count_in(packets, bytes);
-        let is_new = answered && !self.state.dialled.with(|story| story.answered);
-        if is_new {
+        self.note(server, &remote, &arrived)
+    }
+
+    fn take_frames(
+        &self,
+        server: &str,
+        relay: &str,
+        bytes: &[u8],
+        room: &mut Box<[u8]>,
+    ) -> TakenFrames {
+        let mut arrived = ArrivedFrames::default();
+        let mut frames = Frames::new(bytes);
+        for frame in frames.by_ref() {
+            self.sort(frame.payload, room, &mut arrived);
+        }
+        let answered = self.note(server, &relay, &arrived);
+        TakenFrames { len: frames.consumed(), answered }
+    }
+}
+
+/// What has arrived at once.
+#[derive(Default)]
+struct ArrivedFrames {
+    packets: u64,
+    bytes: u64,
+    /// Whether an answer to a keepalive was among it.
+    answered: bool,
+}
+
+impl Switched {
+    /// Hands one datagram of the server on.
+    fn sort(&self, datagram: &[u8], room: &mut [u8], arrived: &mut ArrivedFrames) {
+        match self.deliver(datagram, room) {
+            Ok(Heard::Frame) => {}
+            Ok(Heard::Echo) => {
+                arrived.answered = true;
+                return;
+            }
+            Err(reason) => self.state.received.count_drops(reason, 1),
+        }
+        arrived.packets += 1;
+        arrived.bytes += datagram.len() as u64;
+    }
+
+    /// Notes what has arrived from the server, which is reached at or through `remote`; whether an answer was among it.
+    fn note(&self, server: &str, remote: &dyn fmt::Display, arrived: &ArrivedFrames) -> bool {
+        let ArrivedFrames { packets, bytes, answered } = *arrived;
+        self.state.received.count_in(packets, bytes);
+        if answered && !self.state.dialled.with(|story| story.answered) {
             info!(service = self.service, server, remote = %remote, "the server has answered");
         }
         answered
     }
-}
 
-impl Switched {
     fn deliver(&self, datagram: &[u8], room: &mut [u8]) -> Result<Heard, DatagramDrop> {
         let TapClientState { mac, sealing, received, .. } = &*self.state;
         let bytes = sealing.open(datagram, room)?;

@@ -1,13 +1,13 @@
 //! The frames of a client's device: all to its server.
 
-use std::{io, sync::Arc};
+use std::io;
 
 use rtun_core::udp_tunnel::DatagramDrop;
 use rtun_system::tun::PacketDevice;
 
 use super::{
     super::{
-        super::{gather::DatagramDestination, session::ServerSocket},
+        super::{conversation::ServerPath, gather::DatagramDestination, relayed::send_frames},
         frames::{FrameGather, FrameRead},
     },
     TapClientState,
@@ -22,13 +22,18 @@ pub(super) async fn run<D: PacketDevice>(state: &TapClientState, device: &D) -> 
         if let Err(error) = device.readable().await {
             return error;
         }
-        let connected = state.dialled.socket.load_full();
-        gather.begin();
+        let connected = state.dialled.path();
+        gather.begin(matches!(connected, Some(ServerPath::Relay(_))));
         if let Err(error) = fill(state, connected.as_ref(), device, &mut gather) {
             return error;
         }
-        if let Some(connected) = connected {
-            gather.outgoings.send(gather.buffer(), &connected.socket, &state.sent).await;
+        let batch = &gather.batch;
+        match &connected {
+            Some(ServerPath::Socket(server)) => {
+                batch.outgoings.send(batch.buffer(), &server.socket, &state.sent).await;
+            }
+            Some(ServerPath::Relay(link)) => send_frames(link, batch.filled()),
+            None => {}
         }
         turns.after_read().await;
     }
@@ -37,7 +42,7 @@ pub(super) async fn run<D: PacketDevice>(state: &TapClientState, device: &D) -> 
 /// Takes frames from the device until it has none or there are enough.
 fn fill<D: PacketDevice>(
     state: &TapClientState,
-    connected: Option<&Arc<ServerSocket>>,
+    connected: Option<&ServerPath>,
     device: &D,
     gather: &mut FrameGather,
 ) -> io::Result<()> {
@@ -50,13 +55,18 @@ fn fill<D: PacketDevice>(
             FrameRead::Nonsense => continue,
             FrameRead::Frame(at) => at,
         };
-        let Some(connected) = connected else {
-            counters.count_drops(DatagramDrop::NotConnected, 1);
-            unsent += 1;
-            continue;
+        let pushed = match connected {
+            Some(ServerPath::Socket(server)) => {
+                let destination = DatagramDestination { to: server.remote, local: None };
+                gather.push(at, [destination], sealing)
+            }
+            Some(ServerPath::Relay(_)) => gather.push_frame(&at, sealing),
+            None => {
+                unsent += 1;
+                Err(DatagramDrop::NotConnected)
+            }
         };
-        let destination = DatagramDestination { to: connected.remote, local: None };
-        if let Err(reason) = gather.push(at, [destination], sealing) {
+        if let Err(reason) = pushed {
             counters.count_drops(reason, 1);
         }
     }

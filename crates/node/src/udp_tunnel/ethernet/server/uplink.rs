@@ -20,11 +20,11 @@ pub(super) async fn run<D: PacketDevice>(paths: &SwitchPaths, device: &D) -> io:
         if let Err(error) = device.readable().await {
             return error;
         }
-        gather.begin();
+        gather.begin(false);
         if let Err(error) = fill(paths, device, &mut gather, &mut targets) {
             return error;
         }
-        gather.outgoings.send(gather.buffer(), &paths.socket, &paths.state.sent).await;
+        gather.batch.outgoings.send(gather.batch.buffer(), &paths.socket, &paths.state.sent).await;
         turns.after_read().await;
     }
 }
@@ -46,7 +46,7 @@ fn fill<D: PacketDevice>(
             FrameRead::Nonsense => continue,
             FrameRead::Frame(at) => at,
         };
-        let judged = judge(&mut switching, &gather.buffer()[at.clone()], targets, now);
+        let judged = judge(&mut switching, gather.frame(&at), targets, now);
         let sent = judged.and_then(|()| {
             let len = at.len();
             let to = targets.drain(..).filter_map(|peer| switching.towards(peer, len));
