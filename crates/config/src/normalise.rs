@@ -14,6 +14,7 @@ mod located;
 mod log;
 mod metrics;
 mod names;
+mod observers;
 mod plugins;
 mod providers;
 mod quotas;
@@ -43,7 +44,9 @@ use crate::{
     suggest,
     value::{Cursor, same_key},
 };
-use rtun_settings::{AdmissionSettings, Config, Named, Service, ServiceKind, User, VolumeQuota};
+use rtun_settings::{
+    AdmissionSettings, Config, Named, ObserverSettings, Service, ServiceKind, User, VolumeQuota,
+};
 
 /// What the parts of the normaliser share.
 pub(crate) struct Context<'a> {
@@ -54,6 +57,7 @@ pub(crate) struct Context<'a> {
     pub(crate) admissions: Vec<AdmissionSettings>,
     pub(crate) limiters: limiters::Limiters,
     pub(crate) volumes: Vec<VolumeQuota>,
+    pub(crate) observers: Vec<ObserverSettings>,
     pub(crate) tls: tls::CommonTls,
 }
 
@@ -66,9 +70,11 @@ pub(crate) fn normalise<'a>(root: &Cursor<'a>) -> (Config, Context<'a>, Listener
     let admissions = admissions::read(&names);
     let limiters = limiters::Limiters::read(&names);
     let volumes = volumes::read(&names);
+    let observers = observers::read(&names);
     let tls = tls::common(root);
     let report = root.report;
-    let context = Context { report, names, tables, authers, admissions, limiters, volumes, tls };
+    let context =
+        Context { report, names, tables, authers, admissions, limiters, volumes, observers, tls };
     let log = log::read(root);
     let loggers = log::loggers(&log, &context.names);
     let metrics = metrics::read(root, &context);
@@ -110,7 +116,10 @@ pub(crate) fn normalise<'a>(root: &Cursor<'a>) -> (Config, Context<'a>, Listener
         let hooks = hooks::read(at);
         let loggers = log::loggers_of(at, &context.names);
         let name = name.clone();
-        config.services.extend(kind.map(|kind| Service { name, kind, hooks, loggers }));
+        config.services.extend(kind.map(|kind| {
+            let observers = observers::of_service(at, &kind, &context);
+            Service { name, kind, hooks, loggers, observers }
+        }));
     }
     relay::lead_to_servers(&mut config, &context);
     (config, context, views)

@@ -17,7 +17,7 @@ mod types;
 
 pub(crate) use check::check;
 pub(crate) use field::{
-    CommaTexts, Field, Headers, In, Int, KeySpec, KeyStatus, Object, OneText, Setting, Shape,
+    Any, CommaTexts, Field, Headers, In, Int, KeySpec, KeyStatus, Object, OneText, Setting, Shape,
     Texts, Timespan,
 };
 pub(crate) use metadata::{

@@ -8,7 +8,8 @@ use crate::{
     grpc::GrpcPlugin,
     http::HttpPlugin,
     plugin::{
-        AdmissionPlugin, AuthPlugin, IngressPlugin, LimiterPlugin, PluginSetupError, RoutePlugin,
+        AdmissionPlugin, AuthPlugin, IngressPlugin, LimiterPlugin, ObserverPlugin,
+        PluginSetupError, RoutePlugin,
     },
 };
 
@@ -57,6 +58,16 @@ pub fn connect_admission_plugin(
 pub fn connect_limiter_plugin(
     settings: &PluginSettings,
 ) -> Result<Arc<dyn LimiterPlugin>, PluginSetupError> {
+    Ok(match settings.protocol {
+        PluginProtocol::Http => Arc::new(HttpPlugin::new(settings)?),
+        PluginProtocol::Grpc => Arc::new(GrpcPlugin::new(settings)?),
+    })
+}
+
+/// The observer described by `settings`.
+pub fn connect_observer_plugin(
+    settings: &PluginSettings,
+) -> Result<Arc<dyn ObserverPlugin>, PluginSetupError> {
     Ok(match settings.protocol {
         PluginProtocol::Http => Arc::new(HttpPlugin::new(settings)?),
         PluginProtocol::Grpc => Arc::new(GrpcPlugin::new(settings)?),

@@ -16,7 +16,7 @@ use std::{
 };
 
 use http_body_util::{LengthLimitError, Limited};
-use rtun_core::{HostName, NamespaceId};
+use rtun_core::{HostName, NamespaceId, observer::ObserverEvent};
 use tokio::time::Instant;
 use tonic::{
     Code, ConnectError, Request, Response, Status,
@@ -30,15 +30,19 @@ use tower::util::MapResponse;
 use self::{
     connect::GrpcConnector,
     generated::{
-        AdmitRequest, AuthenticateRequest, LimitRequest, RouteRequest, RuleRequest,
-        admission_client::AdmissionClient, authenticator_client::AuthenticatorClient,
-        ingress_client::IngressClient, limiter_client::LimiterClient, router_client::RouterClient,
+        AdmitRequest, AuthenticateRequest, LimitRequest, ObserveRequest, ObservedEvent,
+        RouteRequest, RuleRequest, ServiceStatus, Stats, admission_client::AdmissionClient,
+        authenticator_client::AuthenticatorClient, ingress_client::IngressClient,
+        limiter_client::LimiterClient, observer_client::ObserverClient,
+        router_client::RouterClient,
     },
 };
 use crate::plugin::{
     Addressed, AdmissionPlugin, Answering, AuthPlugin, AuthQuestion, IngressPlugin, LimitQuestion,
-    LimitWords, LimiterPlugin, MAX_ANSWER, PluginError, PluginRates, PluginSetupError, RoutePlugin,
-    answer, excerpt, reach,
+    LimitWords, LimiterPlugin, MAX_ANSWER, ObserverPlugin, PluginError, PluginRates,
+    PluginSetupError, RoutePlugin, answer, excerpt,
+    observing::{EventWords, words},
+    reach,
 };
 
 /// A plugin that speaks gRPC, of every kind. Keeps one connection, made for the first question and again when it is lost;
@@ -225,5 +229,34 @@ impl LimiterPlugin for GrpcPlugin {
             let reply = self.ask(question, call).await?;
             Ok(answer::rates(reply.r#in, reply.out))
         })
+    }
+}
+
+impl ObserverPlugin for GrpcPlugin {
+    fn observe(&self, events: &[ObserverEvent]) -> Answering<'_, bool> {
+        let question = ObserveRequest { events: events.iter().map(event).collect() };
+        Box::pin(async move {
+            let call = |request| async { client!(ObserverClient, self).observe(request).await };
+            Ok(self.ask(question, call).await?.ok)
+        })
+    }
+}
+
+fn event(event: &ObserverEvent) -> ObservedEvent {
+    let EventWords { kind, service, client, r#type, stats, status } = words(event);
+    ObservedEvent {
+        kind: kind.to_owned(),
+        service: service.to_owned(),
+        client: client.unwrap_or_default().to_owned(),
+        r#type: r#type.to_owned(),
+        stats: stats.map(|stats| Stats {
+            total_conns: stats.total_conns,
+            current_conns: stats.current_conns,
+            input_bytes: stats.input_bytes,
+            output_bytes: stats.output_bytes,
+            total_errs: stats.total_errs,
+        }),
+        status: status
+            .map(|status| ServiceStatus { state: status.state.to_owned(), msg: status.msg }),
     }
 }

@@ -10,14 +10,14 @@ use reqwest::{
     dns::{Addrs, Name, Resolve, Resolving},
     header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue},
 };
-use rtun_core::{HostName, NamespaceId};
+use rtun_core::{HostName, NamespaceId, observer::ObserverEvent};
 use serde::Serialize;
 
 use crate::{
     plugin::{
         Addressed, AdmissionPlugin, Answering, AuthPlugin, AuthQuestion, IngressPlugin,
-        LimitQuestion, LimitWords, LimiterPlugin, MAX_ANSWER, PluginError, PluginRates,
-        PluginSetupError, RoutePlugin, answer, reach,
+        LimitQuestion, LimitWords, LimiterPlugin, MAX_ANSWER, ObserverPlugin, PluginError,
+        PluginRates, PluginSetupError, RoutePlugin, answer, observing, reach,
     },
     zone::{self, take_zone},
 };
@@ -214,6 +214,13 @@ impl LimiterPlugin for HttpPlugin {
         let body = LimitBody { service, scope, network, addr: "", client: &client, src: &src };
         let request = self.post(&body);
         Box::pin(async move { answer::rates_json(&self.ask(request).await?) })
+    }
+}
+
+impl ObserverPlugin for HttpPlugin {
+    fn observe(&self, events: &[ObserverEvent]) -> Answering<'_, bool> {
+        let request = self.post(&observing::body(events));
+        Box::pin(async move { answer::taken_json(&self.ask(request).await?) })
     }
 }
 

@@ -5,6 +5,7 @@ mod breaker;
 pub(crate) mod cache;
 pub(crate) mod caller;
 pub(crate) mod memory;
+pub(crate) mod observing;
 pub(crate) mod reach;
 pub(crate) mod status;
 
@@ -16,7 +17,7 @@ use std::{
     pin::Pin,
 };
 
-use rtun_core::{HostName, NamespaceId, Secret};
+use rtun_core::{HostName, NamespaceId, Secret, observer::ObserverEvent};
 
 /// The largest answer that is read, in bytes.
 pub(crate) const MAX_ANSWER: usize = 64 * 1024;
@@ -59,6 +60,12 @@ pub trait AdmissionPlugin: Addressed {
 pub trait LimiterPlugin: Addressed {
     /// The rates for what the question is about.
     fn limit(&self, question: &LimitQuestion) -> Answering<'_, PluginRates>;
+}
+
+/// Is informed of what services count, and of their states.
+pub trait ObserverPlugin: Addressed {
+    /// Informs it of these; `Ok(false)`: it has not taken them.
+    fn observe(&self, events: &[ObserverEvent]) -> Answering<'_, bool>;
 }
 
 /// What a [`LimiterPlugin`] is asked.
@@ -167,6 +174,9 @@ pub enum PluginError {
     /// Not the answer to what was asked.
     #[error("the answer is not understood: {0}")]
     Nonsense(String),
+    /// It answers that it has not taken what was sent.
+    #[error("has not taken what was sent: its answer is not `ok`")]
+    NotTaken,
 }
 
 impl PluginError {
@@ -177,7 +187,11 @@ impl PluginError {
             Self::Status(status) => !matches!(status, 400..=499) || matches!(status, 408 | 429),
             // INVALID_ARGUMENT, NOT_FOUND, PERMISSION_DENIED, FAILED_PRECONDITION, OUT_OF_RANGE, UNAUTHENTICATED.
             Self::Grpc { code, .. } => !matches!(code, 3 | 5 | 7 | 9 | 11 | 16),
-            Self::Unreachable(_) | Self::Timeout | Self::TooLarge | Self::Nonsense(_) => true,
+            Self::Unreachable(_)
+            | Self::Timeout
+            | Self::TooLarge
+            | Self::Nonsense(_)
+            | Self::NotTaken => true,
         }
     }
 

@@ -25,6 +25,7 @@ mod ingress;
 pub mod limit;
 mod matcher;
 mod namespace;
+pub mod observer;
 mod queue;
 pub mod reach;
 pub mod redact;

@@ -8,12 +8,12 @@ mod tally;
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-use rtun_core::DropReason;
+use rtun_core::{DropReason, observer::StatsMeter};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
@@ -42,6 +42,8 @@ pub(crate) struct Counters {
     quotas_out: Option<Arc<QuotaGroup>>,
     /// Whose they are, where samples of lost packets may be wanted.
     counted: Option<Arc<CountedAt>>,
+    /// Bytes also count here, for an observer.
+    observed: OnceLock<Arc<StatsMeter>>,
 }
 
 impl Counters {
@@ -70,6 +72,9 @@ impl Counters {
         if let Some(quotas) = &self.quotas_in {
             quotas.each(|meter| meter.count_in(bytes));
         }
+        if let Some(meter) = self.observed.get() {
+            meter.count_in(bytes);
+        }
     }
 
     pub(crate) fn count_out(&self, packets: u64, bytes: u64) {
@@ -78,6 +83,19 @@ impl Counters {
         if let Some(quotas) = &self.quotas_out {
             quotas.each(|meter| meter.count_out(bytes));
         }
+        if let Some(meter) = self.observed.get() {
+            meter.count_out(bytes);
+        }
+    }
+
+    /// From now on bytes also count at this meter, unless they do at another one already.
+    pub(crate) fn observe(&self, meter: Arc<StatsMeter>) {
+        let _ = self.observed.set(meter);
+    }
+
+    /// Where bytes also count, if somewhere.
+    pub(crate) fn observed(&self) -> Option<&Arc<StatsMeter>> {
+        self.observed.get()
     }
 
     pub(crate) fn count_answered(&self) {

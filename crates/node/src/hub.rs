@@ -44,6 +44,7 @@ use crate::{
     hooks::{HookError, HookFacts, Hooks},
     inbound::{Connections, HubListenError, ListenerView, Listeners},
     link::EndReason,
+    observers::Observed,
     report::{ASKED, HubReport, ListenerReport, quota_reports},
     runtime::{duties::Duty, machine::Machine, workers::Workers},
 };
@@ -68,6 +69,13 @@ pub(crate) struct HubServiceView {
     listeners: Arc<[ListenerView]>,
 }
 
+/// What counts what passes a hub, besides its own counters.
+pub(crate) struct HubMeters {
+    pub(crate) quotas: Vec<NamedMeter>,
+    /// Where its hosts are counted for an observer.
+    pub(crate) observed: Option<Arc<Observed>>,
+}
+
 /// A hub cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum HubError {
@@ -89,7 +97,7 @@ impl HubService {
         config: &rtun_settings::HubSettings,
         hooks: Hooks<'_>,
         feeds: Feeds,
-        meters: Vec<NamedMeter>,
+        meters: HubMeters,
         workers: Arc<Workers>,
         machine: &Machine,
     ) -> Result<Self, HubError> {
@@ -97,8 +105,10 @@ impl HubService {
         let listeners = Listeners::open(service, config.listeners(), &workers, machine)?;
         let views = Arc::clone(&listeners.views);
         let quotas = Arc::<QuotaGroup>::default();
+        let HubMeters { quotas: meters, observed } = meters;
         quotas.set(meters);
-        let registry = Arc::new(Registry::new(service, rules, Arc::clone(&quotas), machine));
+        let registry = Registry::new(service, rules, Arc::clone(&quotas), observed, machine);
+        let registry = Arc::new(registry);
         let streams = HubStreams { service: service.to_owned(), registry };
         let connections = Connections::new(service, streams, config.handshake_timeout, machine);
         let facts = HookFacts::of_listeners(&config.listener, views.iter().map(|it| it.address));
@@ -130,6 +140,11 @@ impl HubService {
         self.quotas.set(meters);
         self.connections.limit_handshakes(config.handshake_timeout);
         Ok(())
+    }
+
+    /// Its hosts are counted there from now on, for an observer.
+    pub(crate) fn observe(&self, observed: Option<Arc<Observed>>) {
+        self.connections.served.registry.observe(observed);
     }
 
     /// Reads the files of its certificates now.
@@ -195,6 +210,11 @@ impl HubServiceView {
     /// How long ended connections lasted, in seconds, admitted or not.
     pub(crate) fn lasted(&self) -> Histogram {
         self.connections.lasted.clone()
+    }
+
+    /// Whether it cannot take connections.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.connections.is_failing()
     }
 
     /// Explains where a packet goes, and why.

@@ -11,6 +11,7 @@ mod inbound;
 mod json;
 mod link;
 mod node;
+mod observers;
 mod operations;
 mod quotas;
 mod report;
@@ -26,6 +27,7 @@ pub use host::HostError;
 pub use hub::{Explained, HubError, Inquiry, RulesError};
 pub use inbound::HubListenError;
 pub use node::{Node, StartError};
+pub use observers::ObserverError;
 pub use operations::{board::Board, control_socket, metrics::MetricsError, problems, units, watch};
 pub use quotas::QuotaError;
 pub use report::{

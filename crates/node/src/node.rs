@@ -15,7 +15,8 @@ use crate::{
     feeds::{FeedError, Feeds},
     hooks::{HookFacts, Hooks},
     host::{HostError, HostLimiter, HostService},
-    hub::{HubError, HubService, RulesError},
+    hub::{HubError, HubMeters, HubService, RulesError},
+    observers::{ObserverBook, ObserverError},
     operations::{
         board::{Board, View},
         metrics::{MetricsError, MetricsServer},
@@ -41,6 +42,7 @@ pub struct Node {
     running: BTreeMap<String, Running>,
     feeds: Feeds,
     quotas: QuotaBook,
+    observers: ObserverBook,
     machine: Machine,
     workers: Arc<Workers>,
     board: Arc<Board>,
@@ -87,6 +89,9 @@ pub enum StartError {
     /// The count of a quota cannot be read.
     #[error(transparent)]
     Quota(#[from] QuotaError),
+    /// An observer cannot be informed.
+    #[error(transparent)]
+    Observer(#[from] ObserverError),
     /// A service cannot be started.
     #[error("service {service:?}: {source}")]
     Service {
@@ -169,6 +174,7 @@ impl Node {
             running: BTreeMap::new(),
             feeds: Feeds::new(machine.surroundings.clone()),
             quotas: QuotaBook::new(),
+            observers: ObserverBook::default(),
             workers,
             board,
             machine,
@@ -189,15 +195,26 @@ impl Node {
     pub async fn apply(&mut self, config: &Config) -> Result<(), StartError> {
         let metrics =
             MetricsServer::next(self.metrics.as_ref(), config.metrics.as_ref(), &self.board)?;
+        let prepared = self.observers.prepare(config, &self.machine)?;
         let applied = self.apply_all(config).await;
         if applied.is_ok() {
             if let Some(metrics) = &metrics {
                 metrics.commit();
             }
             self.metrics = metrics;
+            self.observers.commit(prepared, &self.machine).await;
+        } else {
+            let running = &self.running;
+            self.observers.roll_back(|name| running.contains_key(name)).await;
+        }
+        for (name, running) in &self.running {
+            self.observers.runs(name, || Box::new(running.service.view()));
+            if let RunningService::Hub(hub) = &running.service {
+                hub.observe(self.observers.clients(name));
+            }
         }
         let services = self.running.iter().map(|(name, it)| (name.clone(), it.service.view()));
-        self.board.show(services, self.feeds.clone());
+        self.board.show(services, self.feeds.clone(), self.observers.view());
         applied
     }
 
@@ -295,9 +312,11 @@ impl Node {
 
     /// Stops every service.
     pub async fn stop(mut self) {
-        while let Some((_, running)) = self.running.pop_first() {
+        while let Some((name, running)) = self.running.pop_first() {
             running.stop(&self.machine).await;
+            self.observers.stopped(&name);
         }
+        self.observers.end().await;
         self.quotas.save_all().await;
     }
 
@@ -386,6 +405,7 @@ impl Node {
         };
         let before = running.config.clone();
         running.stop(&self.machine).await;
+        self.observers.stopped(name);
         let failure = match self.start_service(config, feeds).await {
             Ok(service) => {
                 self.running.insert(name.clone(), Running { config: config.clone(), service });
@@ -419,6 +439,7 @@ impl Node {
             ServiceKind::Hub(config) => {
                 let feeds = feeds.of(&config.rules);
                 let workers = Arc::clone(workers);
+                let meters = HubMeters { quotas: meters, observed: self.observers.clients(name) };
                 let hub = HubService::start(name, config, hooks, feeds, meters, workers, machine);
                 Ok(RunningService::Hub(hub.await?))
             }
@@ -463,6 +484,7 @@ impl Node {
     async fn stop_one(&mut self, name: &str) {
         if let Some(running) = self.running.remove(name) {
             running.stop(&self.machine).await;
+            self.observers.stopped(name);
         }
     }
 }

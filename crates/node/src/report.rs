@@ -1,6 +1,7 @@
 //! The state of a process at one moment. The log, `rtun status` and its JSON show the same values; the JSON has the names and
 //! units of the fields here.
 
+mod counts;
 mod ethernet_tunnel;
 mod log;
 mod udp_tunnel;
@@ -58,6 +59,9 @@ pub struct NodeStatus {
     /// Hooks of services of which commands have failed, those of services that have stopped included.
     #[serde(default)]
     pub failed_hooks: Vec<HookReport>,
+    /// The observers that services name.
+    #[serde(default)]
+    pub observers: Vec<PluginStatus>,
 }
 
 /// How many tasks have not ended, by the event loop they run on.

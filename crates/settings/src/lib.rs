@@ -9,6 +9,7 @@ mod hub;
 mod hub_node;
 mod limits;
 mod log;
+mod observers;
 mod plugin;
 mod rows;
 mod sockets;
@@ -22,6 +23,7 @@ pub use hub::*;
 pub use hub_node::*;
 pub use limits::*;
 pub use log::*;
+pub use observers::*;
 pub use plugin::*;
 pub use rows::*;
 pub use rtun_core::{
@@ -56,12 +58,20 @@ pub struct Service {
     pub hooks: ServiceHooks,
     /// Names of the loggers that its log lines go to, each once; none: the log of the process.
     pub loggers: Vec<String>,
+    /// Who is informed of what it counts, and of its state.
+    pub observers: ServiceObservers,
 }
 
 impl Service {
-    /// A service without hooks and loggers.
+    /// A service without hooks, loggers and observers.
     pub fn new(name: impl Into<String>, kind: ServiceKind) -> Self {
-        Self { name: name.into(), kind, hooks: ServiceHooks::default(), loggers: Vec::new() }
+        Self {
+            name: name.into(),
+            kind,
+            hooks: ServiceHooks::default(),
+            loggers: Vec::new(),
+            observers: ServiceObservers::default(),
+        }
     }
 }
 

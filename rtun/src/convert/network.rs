@@ -171,11 +171,14 @@ fn about_server(server: Option<&UdpServerSettings>, hosts: usize) -> Vec<String>
 
 /// What is not taken over of a service, or that it stays.
 fn about_service(service: &Service) -> Option<String> {
-    let Service { name, kind, hooks, loggers } = service;
+    let Service { name, kind, hooks, loggers, observers } = service;
     match kind {
         ServiceKind::UdpServer(_) | ServiceKind::UdpClient(_) => {
-            let is_plain = *hooks == Default::default() && loggers.is_empty();
-            (!is_plain).then(|| format!("{name}: add its hooks and loggers to the host's file"))
+            let is_plain = *hooks == Default::default()
+                && loggers.is_empty()
+                && observers.iter().next().is_none();
+            let what = "its hooks, loggers and observers";
+            (!is_plain).then(|| format!("{name}: add {what} to the host's file"))
         }
         ServiceKind::TapServer(_) | ServiceKind::TapClient(_) => {
             Some(format!("{name} stays as it is: a routing tunnel carries no Ethernet frames"))

@@ -37,6 +37,11 @@ impl Look<'_> {
             text.push('\n');
             text += &self.service(service);
         }
+        if !self.now.observers.is_empty() {
+            text.push('\n');
+            let rows = plugin_rows(&self.now.observers);
+            text += &format!("{}\n{}", self.bold("Observers"), table("  ", "llrrrll", rows));
+        }
         text
     }
 
@@ -151,26 +156,7 @@ impl Look<'_> {
         if plugins.is_empty() {
             return String::new();
         }
-        let mut rows = vec![
-            ["FOR", "NAME", "ASKED", "FAILED", "WAITING", "ANSWERED", "PLUGIN"]
-                .map(str::to_owned)
-                .to_vec(),
-        ];
-        rows.extend(plugins.iter().take(SHOWN).map(|plugin| {
-            let kind = match plugin.kind {
-                PluginKind::Router => "router",
-                PluginKind::Ingress => "ingress",
-                PluginKind::Auther => "auther",
-                PluginKind::Admission => "admission",
-                PluginKind::Limiter => "limiter",
-            };
-            let last = plugin.last_success;
-            let last = last.map_or("never".into(), |ago| format!("{} ago", seconds(ago as f64)));
-            let (asked, failed) = (count(plugin.asked as f64), count(plugin.failed as f64));
-            let (waiting, address) = (plugin.waiting.to_string(), printable(&plugin.address));
-            vec![kind.into(), short(&plugin.name), asked, failed, waiting, last, address]
-        }));
-        let table = table("    ", "llrrrll", rows);
+        let table = table("    ", "llrrrll", plugin_rows(plugins));
         format!("\n  {}\n{table}", self.bold("Plugins"))
     }
 
@@ -439,6 +425,27 @@ fn table(indent: &str, alignment: &str, rows: Vec<Vec<String>>) -> String {
         text.push('\n');
     }
     text
+}
+
+/// A table of plugins, its head included.
+fn plugin_rows(plugins: &[PluginStatus]) -> Vec<Vec<String>> {
+    let head = ["FOR", "NAME", "ASKED", "FAILED", "WAITING", "ANSWERED", "PLUGIN"];
+    let rows = plugins.iter().take(SHOWN).map(|plugin| {
+        let kind = match plugin.kind {
+            PluginKind::Router => "router",
+            PluginKind::Ingress => "ingress",
+            PluginKind::Auther => "auther",
+            PluginKind::Admission => "admission",
+            PluginKind::Limiter => "limiter",
+            PluginKind::Observer => "observer",
+        };
+        let last = plugin.last_success;
+        let last = last.map_or("never".into(), |ago| format!("{} ago", seconds(ago as f64)));
+        let (asked, failed) = (count(plugin.asked as f64), count(plugin.failed as f64));
+        let (waiting, address) = (plugin.waiting.to_string(), printable(&plugin.address));
+        vec![kind.into(), short(&plugin.name), asked, failed, waiting, last, address]
+    });
+    std::iter::once(head.map(str::to_owned).to_vec()).chain(rows).collect()
 }
 
 #[cfg(test)]

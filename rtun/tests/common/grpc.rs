@@ -9,6 +9,7 @@ use std::{
 };
 
 use rtun_lab::NetNamespace;
+use serde_json::{Value, json};
 use tonic::{
     Request, Response, Status,
     transport::{Server, server::TcpIncoming},
@@ -22,11 +23,12 @@ mod generated;
 
 use generated::{
     AdmitReply, AdmitRequest, AuthenticateReply, AuthenticateRequest, LimitReply, LimitRequest,
-    RouteReply, RouteRequest, RuleReply, RuleRequest,
+    ObserveReply, ObserveRequest, RouteReply, RouteRequest, RuleReply, RuleRequest,
     admission_server::{Admission, AdmissionServer},
     authenticator_server::{Authenticator, AuthenticatorServer},
     ingress_server::{Ingress, IngressServer},
     limiter_server::{Limiter, LimiterServer},
+    observer_server::{Observer, ObserverServer},
     router_server::{Router, RouterServer},
 };
 
@@ -38,6 +40,8 @@ pub struct Grpc {
     gateway_of: fn(&str) -> &'static str,
     /// In and out, in bytes a second.
     rates: Arc<Mutex<[i64; 2]>>,
+    /// What it was informed of, as JSON of the HTTP observer.
+    events: Arc<Mutex<Vec<Value>>>,
 }
 
 impl Grpc {
@@ -49,8 +53,8 @@ impl Grpc {
     ) -> Self {
         let listener = machine.run(|| TcpListener::bind(("127.0.0.1", port))).unwrap().unwrap();
         listener.set_nonblocking(true).unwrap();
-        let (calls, rates) = Default::default();
-        let service = Self { calls, endpoint, gateway_of, rates };
+        let (calls, rates, events) = Default::default();
+        let service = Self { calls, endpoint, gateway_of, rates, events };
         let serving = service.clone();
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -61,7 +65,8 @@ impl Grpc {
                     .add_service(IngressServer::new(serving.clone()))
                     .add_service(AuthenticatorServer::new(serving.clone()))
                     .add_service(AdmissionServer::new(serving.clone()))
-                    .add_service(LimiterServer::new(serving))
+                    .add_service(LimiterServer::new(serving.clone()))
+                    .add_service(ObserverServer::new(serving))
                     .serve_with_incoming(TcpIncoming::from(listener))
                     .await
                     .unwrap();
@@ -79,6 +84,12 @@ impl Grpc {
     #[allow(dead_code, reason = "each test program uses its part")]
     pub fn limit(&self, rates: [i64; 2]) {
         *self.rates.lock().unwrap() = rates;
+    }
+
+    /// What it was informed of, in the form of an HTTP observer's JSON.
+    #[allow(dead_code, reason = "each test program uses its part")]
+    pub fn events(&self) -> Vec<Value> {
+        self.events.lock().unwrap().clone()
     }
 
     fn note<T>(&self, request: &Request<T>, words: &[&str]) {
@@ -139,5 +150,36 @@ impl Limiter for Grpc {
         self.note(&request, &["limit", network, addr, client, src, service, scope]);
         let [r#in, out] = *self.rates.lock().unwrap();
         Ok(Response::new(LimitReply { r#in, out }))
+    }
+}
+
+#[tonic::async_trait]
+impl Observer for Grpc {
+    async fn observe(
+        &self,
+        request: Request<ObserveRequest>,
+    ) -> Result<Response<ObserveReply>, Status> {
+        self.note(&request, &["observe"]);
+        for event in request.into_inner().events {
+            let mut words =
+                json!({"kind": event.kind, "service": event.service, "type": event.r#type});
+            if !event.client.is_empty() {
+                words["client"] = event.client.into();
+            }
+            if let Some(it) = event.stats {
+                words["stats"] = json!({
+                    "totalConns": it.total_conns,
+                    "currentConns": it.current_conns,
+                    "inputBytes": it.input_bytes,
+                    "outputBytes": it.output_bytes,
+                    "totalErrs": it.total_errs,
+                });
+            }
+            if let Some(it) = event.status {
+                words["status"] = json!({"state": it.state, "msg": it.msg});
+            }
+            self.events.lock().unwrap().push(words);
+        }
+        Ok(Response::new(ObserveReply { ok: true }))
     }
 }

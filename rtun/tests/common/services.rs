@@ -102,6 +102,8 @@ pub struct Http {
     /// Requests for what it sends others on to.
     pub redirected: Arc<AtomicUsize>,
     heads: Arc<Mutex<Vec<String>>>,
+    /// Those that were answered with [`Manner::Says`], and with what.
+    answered: Arc<Mutex<Vec<(String, String)>>>,
 }
 
 impl Http {
@@ -112,6 +114,7 @@ impl Http {
             requests: Arc::default(),
             redirected: Arc::default(),
             heads: Arc::default(),
+            answered: Arc::default(),
         };
         let serving = service.clone();
         thread::spawn(move || {
@@ -132,14 +135,24 @@ impl Http {
         self.heads.lock().unwrap().clone()
     }
 
+    /// Heads and bodies of the requests that were answered with this.
+    pub fn answered_with(&self, body: &str) -> Vec<String> {
+        let answered = self.answered.lock().unwrap();
+        let matching = answered.iter().filter(|(_, answer)| answer == body);
+        matching.map(|(request, _)| request.clone()).collect()
+    }
+
     fn serve(&self, stream: TcpStream) {
         let Some(request) = read_request(&stream) else { return };
         self.requests.fetch_add(1, Ordering::SeqCst);
         if request.contains("/elsewhere") {
             self.redirected.fetch_add(1, Ordering::SeqCst);
         }
-        self.heads.lock().unwrap().push(request);
         let manner = self.manner.lock().unwrap().clone();
+        self.heads.lock().unwrap().push(request.clone());
+        if let Manner::Says(body) = &manner {
+            self.answered.lock().unwrap().push((request, body.clone()));
+        }
         // The client may have gone.
         let _ = answer(stream, &manner);
     }

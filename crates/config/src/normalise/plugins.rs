@@ -8,6 +8,18 @@ use rtun_settings::{ClientTls, PluginProtocol, PluginSettings, Secret};
 
 /// The plugin at `at`; `None` after an error was reported.
 pub(super) fn read(at: &Cursor<'_>) -> Option<PluginSettings> {
+    read_plugin(at, |addr| addr)
+}
+
+/// The plugin of an observer at `at`. Over HTTP it may have `host:port` in the place of a URL, as in GOST.
+pub(super) fn read_observer(at: &Cursor<'_>) -> Option<PluginSettings> {
+    read_plugin(at, |addr| match addr.starts_with("http") {
+        true => addr,
+        false => format!("http://{addr}"),
+    })
+}
+
+fn read_plugin(at: &Cursor<'_>, to_url: impl Fn(String) -> String) -> Option<PluginSettings> {
     let protocol = protocol(at);
     let help = match protocol {
         PluginProtocol::Http => "add `addr:` with an http:// or https:// URL",
@@ -15,7 +27,7 @@ pub(super) fn read(at: &Cursor<'_>) -> Option<PluginSettings> {
     };
     let (addr, addr_at) = at.required(&plugin::ADDR, "the plugin has no address", help)?;
     let (addr, tls) = match protocol {
-        PluginProtocol::Http => http(at, addr, &addr_at)?,
+        PluginProtocol::Http => http(at, to_url(addr), &addr_at)?,
         PluginProtocol::Grpc => grpc(at, addr, &addr_at)?,
     };
     let token = at.read(&plugin::TOKEN).map(Secret::new);

@@ -3,7 +3,7 @@
 use super::field::{KeySpec, KeyStatus, Line, Shape, objects};
 
 const NO_OBSERVER: &str =
-    "it is for an observer or the Web API; `rtun status` and the metrics count without it";
+    "a relay's clients have no names; name the observer in the service to have it informed";
 const CACHE: &str = "answers are cached by rtun's own rules, off the packet path";
 const SWITCH: &str = "an Ethernet tunnel has no register, and its keepalive needs no setting";
 const WHOLE_PACKETS: &str = "packets of up to 65535 bytes are taken whole";
@@ -32,7 +32,9 @@ objects! {
         take(SO_MARK: Int, "so_mark", "none, on a host 29300", "mark of the host's connections, or of the hub's listening socket. By it a host's own packets are [kept out of its tunnel](configuration.md#routes-of-the-system)");
         take(NETNS: OneText, "netns", "none", "network namespace in which the hub listens, or the host's device is; a name of `ip netns`, or a path");
         take(NETNS_OUT: OneText, "netns.out", "none", "network namespace in which a host's connections are opened");
-        harmless(NO_OBSERVER, "enableStats", "observer.resetTraffic", "observer.period", "observePeriod");
+        take(ENABLE_STATS: Flag, "enableStats", "false", "whether the service's observer is informed of its counts too");
+        take(OBSERVER_PERIOD: Timespan, "observer.period" | "observePeriod", "5s", "time between two reports of counts to the service's observer, at least `1s`");
+        take(RESET_TRAFFIC: Flag, "observer.resetTraffic", "false", "whether bytes are reported as differences to what the observer has taken last");
         harmless("log lines have no labels; they name the service", "labels");
         take(PRE_UP: Texts, "preUp", "none", "[commands](hooks.md), one text for each: when the listeners or the device are there; one that fails keeps the service from starting. No shell takes part");
         take(POST_UP: Texts, "postUp", "none", "after that, before the first connection");
@@ -66,7 +68,8 @@ objects! {
         no_effect(CACHE, Timespan: "router.cache.expiration");
         take(SKIP_AUTH: CommaTexts, "skipauth", "none", "addresses and prefixes, list or comma text, from which hosts are admitted without user and password. The address is the one the connection comes from; what a proxy says of it counts only from `trustedProxies`");
         not_yet("entrypoint", "sd", "sd.cache.expiration", "sd.renewInterval");
-        harmless(NO_OBSERVER, "observePeriod", "observer.period", "observer.observePeriod", "observer.resetTraffic");
+        take(OBSERVER_PERIOD: Timespan, "observePeriod" | "observer.period" | "observer.observePeriod", "5s", "time between two reports of counts to the handler's observer, at least `1s`");
+        take(RESET_TRAFFIC: Flag, "observer.resetTraffic", "false", "whether bytes are reported as differences to what the observer has taken last");
         take(REFRESH: Timespan, "limiter.refreshInterval", "30s", "time after which a limiter's plugin is asked again, at least `1s`");
         no_effect(NO_CLEANUP, Timespan: "limiter.cleanupInterval");
         misplaced("an auther is named in the handler itself, in a file; a command line can give one user as user:password@", "auther");

@@ -3,8 +3,8 @@
 use super::{
     field::{KeySpec, KeyStatus, Line, Shape, objects},
     rows::{
-        admission, auth, auther, counting_limiter, host_limit, ingress, limiter, login, router,
-        volume_quota,
+        admission, auth, auther, counting_limiter, host_limit, ingress, limiter, login, plugin,
+        router, volume_quota,
     },
     tls::{dialer_tls, listener_tls, top_tls},
 };
@@ -30,7 +30,8 @@ objects! {
         by_name("bypasses", "resolvers", "hosts");
         take(INGRESSES: ObjectList(ingress), "ingresses", "none", "which host may join which namespace");
         take(ROUTERS: ObjectList(router), "routers", "none", "routing tables");
-        by_name("sds", "recorders", "rewriters", "caches", "observers");
+        by_name("sds", "recorders", "rewriters", "caches");
+        take(OBSERVERS: ObjectList(observer), "observers", "none", "who is informed of [what services count, and of their states](observers.md)");
         take(LIMITERS: ObjectList(limiter), "limiters", "none", "[limits of traffic](limits.md)");
         take(QUOTAS: ObjectList(volume_quota), "quotas", "none", "limits of how much may pass in all");
         take(CLIMITERS: ObjectList(counting_limiter), "climiters", "none", "limits of connections at once");
@@ -60,7 +61,7 @@ objects! {
         take(QUOTAS: Texts, "quotas", "none", "names of quotas, each of which counts what passes; when one is used up nothing passes, and a hub admits no more hosts");
         take(CLIMITER: OneText, "climiter", "none", "the name of a climiter; hubs only");
         take(RLIMITER: OneText, "rlimiter", "none", "the name of an rlimiter; hubs only");
-        not_yet("observer");
+        take(OBSERVER: OneText, "observer", "none", "the name of an observer, which is informed of the service's state and, with `enableStats`, of its counts");
         take(HANDLER: In(handler), "handler", "required", "hub, host, relay or [UDP tunnel](configuration.md#udp-tunnels)");
         take(LISTENER: In(listener), "listener", "`tcp`", "where and how it listens, or the host's device");
         take(LISTENERS: ObjectList(more_listener), "listeners", "none", "rtun's own: up to 63 more listeners of the same hub");
@@ -92,6 +93,11 @@ objects! {
         take(LEVEL: OneText, "level", "info", "`trace`, `debug`, `info`, `warn`, `error`, `fatal`: only what ends the process; another one counts as `info`, with a warning, as GOST does");
         take(FORMAT: OneText, "format", "rtun", "`rtun`: JSON with rtun's own names; `json` and `text`: [the names and forms of GOST](logging.md#forms); another one counts as `json`, with a warning, as GOST does");
         take(ROTATION: In(rotation), "rotation", "none", "when a file is put aside and another begun");
+    }
+
+    observer, "an observer" {
+        take(NAME: OneText, "name", "required", "unique");
+        take(PLUGIN: In(plugin), "plugin", "required", "where it is informed");
     }
 
     logger, "a logger" {
@@ -134,7 +140,7 @@ objects! {
         harmless("in a handler only other services use it; what encrypts is the `tls` of the listener or dialer", "tls");
         take(LIMITER: OneText, "limiter", "none", "the name of a limiter whose rows and questions are about hosts and namespaces; hubs only");
         take(LIMITS: ObjectList(host_limit), "limits", "none", "rtun's own: limits of hosts and namespaces; hubs only");
-        not_yet("observer");
+        take(OBSERVER: OneText, "observer", "none", "the name of an observer, which is informed of the counts of each host; hubs only");
         metadata();
     }
 

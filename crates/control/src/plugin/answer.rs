@@ -135,6 +135,11 @@ pub(crate) fn admission_json(body: &[u8]) -> Result<bool, PluginError> {
     Fields::parse(body)?.flag("ok")
 }
 
+/// `{"ok"}`: whether what was sent was taken.
+pub(crate) fn taken_json(body: &[u8]) -> Result<bool, PluginError> {
+    Fields::parse(body)?.flag("ok")
+}
+
 /// `{"in", "out"}`.
 pub(crate) fn rates_json(body: &[u8]) -> Result<PluginRates, PluginError> {
     let fields = Fields::parse(body)?;

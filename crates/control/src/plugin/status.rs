@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub struct PluginStatus {
     /// What it replaces.
     pub kind: PluginKind,
-    /// The name of the router, ingress, auther, admission or limiter.
+    /// The name of the router, ingress, auther, admission, limiter or observer.
     pub name: String,
     /// Where it is asked, without secrets.
     pub address: String,
@@ -17,7 +17,7 @@ pub struct PluginStatus {
     pub answered: u64,
     /// Questions without an answer; those under way are neither.
     pub failed: u64,
-    /// Packets or callers that wait for an answer now.
+    /// Packets, callers or events that wait for an answer now.
     pub waiting: usize,
     /// Answers cached, outdated ones included.
     pub cached: usize,
@@ -52,6 +52,8 @@ pub enum PluginKind {
     Admission,
     /// Rates of traffic.
     Limiter,
+    /// Nothing: it is informed.
+    Observer,
 }
 
 #[cfg(test)]

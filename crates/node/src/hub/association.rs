@@ -8,7 +8,9 @@ use std::{
     time::Duration,
 };
 
-use rtun_core::{Admitted, AnswerLimit, DropReason, HostName, Identity, NamespaceId};
+use rtun_core::{
+    Admitted, AnswerLimit, DropReason, HostName, Identity, NamespaceId, observer::StatsMeter,
+};
 use rtun_proto::{
     extension::{Extension, GoAway, RefusalNotice, RefusalReason},
     frame::{GOST_HOST_MAX_FRAME, LEN_PREFIX, write_frame},
@@ -136,6 +138,12 @@ impl HostAssociation {
             sends_to: DestinationMeters::default(),
             population: Arc::clone(&commons.population),
         }
+    }
+
+    /// From now on it is counted there too, as one more connection.
+    pub(super) fn observe(&self, meter: Arc<StatsMeter>) {
+        meter.connected();
+        self.counters.observe(meter);
     }
 
     /// Sends the answer that admits the host, then lets packets through. The socket must be writable and unused.

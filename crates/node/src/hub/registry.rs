@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwapOption;
 use rtun_core::{Admitted, Decision, Guesses, JoinRequest, NamespaceId, Question, Refusal};
 use rtun_proto::frame::FrameBuffer;
 use tokio::time::Instant;
@@ -32,6 +33,7 @@ use super::{
 use crate::{
     counters::{Ended, Happened, QuotaGroup, Tally, Traffic},
     link::EndReason,
+    observers::Observed,
     runtime::{
         budget::Budget,
         events::{EventFacts, EventLog, NodeEventKind},
@@ -49,6 +51,8 @@ pub(super) struct Registry {
     events: Arc<EventLog>,
     guesses: Mutex<Guesses>,
     pub(super) limiters: HubLimiters,
+    /// Where hosts are counted for an observer.
+    observed: ArcSwapOption<Observed>,
 }
 
 /// The outcome of a request to join.
@@ -87,6 +91,7 @@ impl Registry {
         service: &str,
         rules: Rules,
         quotas: Arc<QuotaGroup>,
+        observed: Option<Arc<Observed>>,
         machine: &Machine,
     ) -> Self {
         let queue_budget = rules.config.queue_budget;
@@ -113,6 +118,37 @@ impl Registry {
             events: Arc::clone(&machine.events),
             ends: Tally::default(),
             guesses: Mutex::default(),
+            observed: ArcSwapOption::new(observed),
+        }
+    }
+
+    /// From now on hosts are counted there, or for nobody. Of hosts that are connected all counts that they have.
+    pub(super) fn observe(&self, observed: Option<Arc<Observed>>) {
+        let state = self.state();
+        let before = self.observed.swap(observed.clone());
+        let Some(observed) = observed.filter(|now| before.is_none_or(|it| !Arc::ptr_eq(&it, now)))
+        else {
+            return;
+        };
+        let connected = || {
+            let namespaces = state.namespaces.values();
+            namespaces.flat_map(|it| it.associations().into_iter().map(|host| (it.id, host)))
+        };
+        for (namespace, association) in connected() {
+            if let Some(meter) = association.counters.observed() {
+                observed.adopt(&association.host, namespace, meter);
+            }
+        }
+        for (namespace, association) in connected() {
+            if association.counters.observed().is_none() {
+                let traffic = association.counters.read();
+                let meter = observed.client(&association.host, namespace);
+                association.observe(meter);
+                association.counters.observed().inspect(|meter| {
+                    meter.count_in(traffic.bytes_in);
+                    meter.count_out(traffic.bytes_out);
+                });
+            }
         }
     }
 
@@ -182,6 +218,9 @@ impl Registry {
         let shapers = self.limiters.shapers(arrival.peer.ip(), &admitted.host, request.namespace);
         let association =
             HostAssociation::new(id, request.namespace, admitted, arrival, shapers, &self.commons);
+        if let Some(observed) = &*self.observed.load() {
+            association.observe(observed.client(&association.host, request.namespace));
+        }
         let association = Arc::new(association);
         if let Some(evicted) = namespace.add(&association) {
             let _ = evicted.replaced_by.set(association.peer);
@@ -351,6 +390,9 @@ impl Drop for Membership {
         link.end(EndReason::Internal);
         link.close();
         registry.leave(association, namespace);
+        if let Some(meter) = counters.observed() {
+            meter.disconnected();
+        }
         let reason = link.end_reason().unwrap_or(EndReason::Internal);
         registry.ends.count(reason.as_str());
         let text = format!("disconnected from {peer}: {}", reason.as_str());

@@ -7,7 +7,7 @@
 use std::{
     net::{IpAddr, SocketAddr},
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -39,6 +39,9 @@ use crate::{
 
 /// Pause after a failure to accept, such as no descriptor left: other connections may end during it.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// For that long after a failure to accept the service counts as failing.
+const FAILING: Duration = Duration::from_secs(1);
 
 /// The most streams of one connection on which no host is admitted yet; further ones wait in the transport, which bounds them.
 const PENDING_STREAMS: usize = 8;
@@ -130,6 +133,8 @@ pub(crate) struct Connections<S> {
     /// In milliseconds; changes with the configuration.
     pub(crate) handshake_timeout: AtomicU64,
     pub(crate) descriptors: Arc<Descriptors>,
+    /// When a connection could not be accepted last.
+    accept_failed: Mutex<Option<Instant>>,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
 }
@@ -150,6 +155,7 @@ impl<S: StreamService> Connections<S> {
             lasted: Histogram::new(LASTED),
             handshake_timeout: AtomicU64::default(),
             descriptors: Arc::clone(&machine.descriptors),
+            accept_failed: Mutex::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
@@ -209,10 +215,21 @@ impl<S: StreamService> Connections<S> {
                 }
                 Err(error) => {
                     self.descriptors.accept_failed(&self.service, &error);
+                    *self.accept_failed() = Some(Instant::now());
                     sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
+    }
+
+    /// Whether connections could not be accepted a moment ago.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.accept_failed().is_some_and(|last| last.elapsed() < FAILING)
+    }
+
+    /// A poisoned lock still guards a whole time.
+    fn accept_failed(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.accept_failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A connection's task: does its transport's handshakes, then serves its hosts.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use rtun_core::{NamespaceId, explain::choose_hubs};
+use rtun_core::{NamespaceId, explain::choose_hubs, observer::ObservedStats};
 use tokio::runtime::Handle;
 
 use self::ledger::{HubId, Ledger};
@@ -25,6 +25,7 @@ use crate::{
     feeds::Feeds,
     host::HostProgress,
     hub::{Explained, HubServiceView, Inquiry},
+    observers::{ObservedSource, ObserverView},
     operations::{
         problems::problems,
         watch::{
@@ -54,6 +55,7 @@ pub struct Board {
     workers: Vec<Handle>,
     services: ArcSwap<Vec<Shown>>,
     feeds: ArcSwap<Feeds>,
+    observers: ArcSwap<ObserverView>,
     next_id: AtomicU64,
     ledger: Mutex<Ledger>,
     machine: Machine,
@@ -88,6 +90,7 @@ impl Default for Board {
             workers: Vec::new(),
             services: ArcSwap::default(),
             feeds: ArcSwap::default(),
+            observers: ArcSwap::default(),
             next_id: AtomicU64::new(0),
             ledger: Mutex::default(),
             machine: Machine::default(),
@@ -108,8 +111,13 @@ impl Board {
         &self.machine
     }
 
-    /// Shows these services, in the order of their names, and their feeds. Calls do not overlap.
-    pub(crate) fn show(&self, services: impl Iterator<Item = (String, View)>, feeds: Feeds) {
+    /// Shows these services, in the order of their names, and what they use. Calls do not overlap.
+    pub(crate) fn show(
+        &self,
+        services: impl Iterator<Item = (String, View)>,
+        feeds: Feeds,
+        observers: ObserverView,
+    ) {
         let before = self.services.load_full();
         let known = |view: &View| before.iter().find(|shown| shown.view.is(view));
         let shown = services.map(|(name, view)| {
@@ -125,6 +133,7 @@ impl Board {
         enter(&mut ledger, &before, &report(&before));
         self.services.store(Arc::new(shown));
         self.feeds.store(Arc::new(feeds));
+        self.observers.store(Arc::new(observers));
     }
 
     /// Explains what happens to a packet at the hubs; the error says what is wrong with the question.
@@ -279,6 +288,7 @@ impl Board {
             sources: self.feeds.load().status(),
             failed_tasks: self.machine.duties.report(),
             failed_hooks: self.machine.hooks.report(),
+            observers: self.observers.load().status(),
         }
     }
 
@@ -311,6 +321,24 @@ impl View {
             Self::Relay(relay) => KindReport::Relay(Box::new(relay.report())),
             Self::TapServer(server) => KindReport::TapServer(Box::new(server.report())),
             Self::TapClient(client) => KindReport::TapClient(Box::new(client.report())),
+        }
+    }
+}
+
+impl ObservedSource for View {
+    fn counts(&self) -> ObservedStats {
+        self.report().counts()
+    }
+
+    fn is_failing(&self) -> bool {
+        match self {
+            Self::Hub(hub) => hub.is_failing(),
+            Self::Relay(relay) => relay.is_failing(),
+            Self::Host(host) => host.report().health.missing.is_some(),
+            Self::UdpServer(server) => server.report().health.missing.is_some(),
+            Self::UdpClient(client) => client.report().health.missing.is_some(),
+            Self::TapServer(server) => server.report().health.missing.is_some(),
+            Self::TapClient(client) => client.report().health.missing.is_some(),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use rtun_control::{FeedProblem, FeedStatus};
+use rtun_control::{FeedProblem, FeedStatus, PluginStatus};
 
 use super::units::{number, printable, seconds, short};
 use crate::{
@@ -46,6 +46,7 @@ pub fn problems(status: &NodeStatus) -> Vec<Problem> {
     problems.extend(status.sources.iter().flat_map(problems_of_source));
     problems.extend(status.failed_tasks.iter().map(problem_of_task));
     problems.extend(status.failed_hooks.iter().filter_map(problem_of_hook));
+    problems.extend(status.observers.iter().filter_map(problem_of_observer));
     problems.extend(problem_of_descriptors(&status.descriptors));
     problems.sort_by_key(|problem| problem.ago);
     problems
@@ -57,6 +58,22 @@ fn problem_of_hook(hook: &HookReport) -> Option<Problem> {
         ago: *ago,
         service: service.clone(),
         what: format!("a hook fails: {} ({failures} so far)", printable(error)),
+    })
+}
+
+/// An observer that has not taken what it was sent last.
+fn problem_of_observer(observer: &PluginStatus) -> Option<Problem> {
+    let error = observer.last_error.as_ref()?;
+    let is_over = observer.last_success.is_some_and(|success| success < error.age);
+    (!is_over && observer.waiting > 0).then(|| Problem {
+        ago: Duration::from_secs(error.age),
+        service: String::new(),
+        what: format!(
+            "observer {}: {}; {} events wait for it",
+            printable(&observer.name),
+            printable(&error.text),
+            observer.waiting
+        ),
     })
 }
 

@@ -132,6 +132,11 @@ impl RelayService {
 }
 
 impl RelayServiceView {
+    /// Whether it cannot take connections.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.connections.is_failing()
+    }
+
     /// Whether both are views of the same running relay.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.connections, &other.connections)

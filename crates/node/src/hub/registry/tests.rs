@@ -78,7 +78,7 @@ fn registry() -> Arc<Registry> {
         ..HubRules::default()
     });
     let rules = Rules::compile(&config, &Feeds::default(), &ResolvedNames::default(), None);
-    Arc::new(Registry::new("hub", rules.ok().unwrap(), Arc::default(), &Machine::default()))
+    Arc::new(Registry::new("hub", rules.ok().unwrap(), Arc::default(), None, &Machine::default()))
 }
 
 /// A host that has joined, and its task at the hub.

@@ -7,9 +7,6 @@ use crate::{
     report::KindReport,
 };
 
-/// Reasons for the end of an association that GOST does not count as errors.
-const NO_ERRORS: [&str; 4] = ["peer_closed", "replaced", "revoked", "shutdown"];
-
 pub(super) fn encode(sample: &MetricsSample, page: &mut MetricsPage<'_>) -> fmt::Result {
     let machine = nix::unistd::gethostname().unwrap_or_default();
     let machine = machine.to_string_lossy();
@@ -50,17 +47,17 @@ pub(super) fn encode(sample: &MetricsSample, page: &mut MetricsPage<'_>) -> fmt:
         (
             "gost_service_transfer_input_bytes",
             "Bytes of packets that hosts sent to a hub, or that a device gave",
-            transferred_in as fn(&KindReport) -> u64,
+            KindReport::bytes_in as fn(&KindReport) -> u64,
         ),
         (
             "gost_service_transfer_output_bytes",
             "Bytes of packets that a hub handed to hosts, or that a device took",
-            transferred_out,
+            KindReport::bytes_out,
         ),
         (
             "gost_service_handler_errors",
             "Connections that were refused, failed or were lost",
-            errors,
+            KindReport::errors,
         ),
     ] {
         let services = sample.status.services.iter();
@@ -77,42 +74,4 @@ pub(super) fn encode(sample: &MetricsSample, page: &mut MetricsPage<'_>) -> fmt:
         "Hubs that could not be reached",
         nodes().map(|it| (node(&it.name), it.unreachable)),
     )
-}
-
-fn transferred_in(kind: &KindReport) -> u64 {
-    match kind {
-        KindReport::Hub(hub) => hub.traffic().bytes_in,
-        KindReport::Host(device) => device.sent.bytes_in,
-        KindReport::UdpServer(server) => server.received.bytes_in + server.sent.bytes_in,
-        KindReport::UdpClient(client) => client.sent.bytes_in,
-        KindReport::Relay(relay) => relay.received.bytes_in,
-        KindReport::TapServer(server) => server.received.bytes_in + server.sent.bytes_in,
-        KindReport::TapClient(client) => client.sent.bytes_in,
-    }
-}
-
-fn transferred_out(kind: &KindReport) -> u64 {
-    match kind {
-        KindReport::Hub(hub) => hub.traffic().bytes_out,
-        KindReport::Host(device) => device.received.bytes_out,
-        KindReport::UdpServer(server) => server.received.bytes_out + server.sent.bytes_out,
-        KindReport::UdpClient(client) => client.received.bytes_out,
-        KindReport::Relay(relay) => relay.sent.bytes_out,
-        KindReport::TapServer(server) => server.received.bytes_out + server.sent.bytes_out,
-        KindReport::TapClient(client) => client.received.bytes_out,
-    }
-}
-
-fn errors(kind: &KindReport) -> u64 {
-    match kind {
-        KindReport::Hub(hub) => {
-            let ended = hub.ended.iter().filter(|(word, _)| !NO_ERRORS.contains(&word.as_str()));
-            hub.all_refused() + ended.map(|(_, happened)| happened.count).sum::<u64>()
-        }
-        KindReport::Host(device) => device.failed,
-        KindReport::UdpServer(_) | KindReport::TapServer(_) => 0,
-        KindReport::UdpClient(client) => client.failed,
-        KindReport::Relay(relay) => relay.refused.values().map(|happened| happened.count).sum(),
-        KindReport::TapClient(client) => client.failed,
-    }
 }

@@ -1,4 +1,4 @@
-//! Series of the plugins that hubs ask.
+//! Series of the plugins that hubs ask, and of observers. Services share an observer, so it names no service.
 
 use std::fmt;
 
@@ -15,7 +15,8 @@ pub(super) fn encode(sample: &MetricsSample, page: &mut MetricsPage<'_>) -> fmt:
         vec![("service", service.into()), ("kind", kind.into()), ("name", plugin.name.clone())]
     };
     let plugins = || {
-        sample.hubs().flat_map(|(service, hub)| {
+        let observers = sample.status.observers.iter().map(|observer| ("", observer));
+        let of_hubs = sample.hubs().flat_map(|(service, hub)| {
             let first = |n: &usize| {
                 let same = |it: &PluginStatus| {
                     (it.kind, &it.name) == (hub.plugins[*n].kind, &hub.plugins[*n].name)
@@ -24,7 +25,8 @@ pub(super) fn encode(sample: &MetricsSample, page: &mut MetricsPage<'_>) -> fmt:
             };
             // A plugin that is named twice is one series.
             (0..hub.plugins.len()).filter(first).map(move |n| (service, &hub.plugins[n]))
-        })
+        });
+        of_hubs.chain(observers)
     };
     let questions = plugins().flat_map(|(service, plugin)| {
         [("answered", plugin.answered), ("failed", plugin.failed)].map(|(result, count)| {
@@ -36,7 +38,7 @@ pub(super) fn encode(sample: &MetricsSample, page: &mut MetricsPage<'_>) -> fmt:
     page.counter("rtun_plugin", "Questions to a plugin, answered and not", questions)?;
     page.gauge(
         "rtun_plugin_waiting",
-        "Packets, or hosts, that wait for a plugin's answer",
+        "Packets, hosts or events that wait for a plugin's answer",
         plugins().map(|(service, plugin)| (of(service, plugin), plugin.waiting as f64)),
     )?;
     page.gauge(
@@ -53,5 +55,6 @@ fn plugin_kind(kind: PluginKind) -> &'static str {
         PluginKind::Auther => "auther",
         PluginKind::Admission => "admission",
         PluginKind::Limiter => "limiter",
+        PluginKind::Observer => "observer",
     }
 }
