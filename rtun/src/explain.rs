@@ -19,10 +19,9 @@ use rtun_core::{
     },
 };
 use rtun_node::{
-    Explained, Inquiry,
+    ExplainReport, Explained, Inquiry,
     control_socket::{ControlAskError, ControlRequest, SocketLocations, ask},
 };
-use serde::Serialize;
 
 use crate::{
     EXIT_CONFIG, EXIT_FAILURE, EXIT_USAGE, complain, offline, offline::Hub, reader::SystemReader,
@@ -64,17 +63,6 @@ pub(crate) struct Explain {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
-}
-
-/// All that is said.
-#[derive(Serialize)]
-struct ExplainReport {
-    /// The exit status.
-    status: u8,
-    /// Whether a running hub says so, and not a configuration.
-    live: bool,
-    /// One for each hub.
-    hubs: Vec<HubExplanation>,
 }
 
 impl Explain {
@@ -179,10 +167,10 @@ impl Explain {
     }
 
     fn print(&self, live: bool, hubs: Vec<HubExplanation>) -> ExitCode {
-        let delivered = hubs.iter().all(|hub| hub.explanation.conclusion.is_delivered());
-        let status = if delivered { 0 } else { EXIT_FAILURE };
+        let text = text::text(&hubs);
+        let report = ExplainReport::new(live, hubs);
         let text = if self.json {
-            match serde_json::to_string_pretty(&ExplainReport { status, live, hubs }) {
+            match serde_json::to_string_pretty(&report) {
                 Ok(json) => json + "\n",
                 Err(error) => {
                     complain(&format!("rtun: {error}"));
@@ -190,10 +178,10 @@ impl Explain {
                 }
             }
         } else {
-            text::text(&hubs)
+            text
         };
         say(&text);
-        ExitCode::from(status)
+        ExitCode::from(report.status)
     }
 }
 

@@ -16,7 +16,7 @@ use rtun_config::{
     findings::{Code, Finding, Location, Profile, Severity},
     source,
 };
-use rtun_core::udp_tunnel::Passphrase;
+use rtun_core::{redact, udp_tunnel::Passphrase};
 use rtun_node::{descriptors, has_multipath};
 use rtun_settings::{
     CertificateFiles, Config, DialTls, HttpHeader, HubNode, HubRules, ListenerSettings, Login,
@@ -35,19 +35,6 @@ const SPARE_MIN: u64 = 32;
 
 /// Room for fewer hosts than this is worth a word even where nobody has asked for more.
 const FEW_HOSTS: usize = 1000;
-
-/// Headers whose values are no secrets, whatever they are.
-const PLAIN_HEADERS: [&str; 9] = [
-    "accept",
-    "accept-encoding",
-    "accept-language",
-    "cache-control",
-    "host",
-    "origin",
-    "pragma",
-    "referer",
-    "user-agent",
-];
 
 /// C08: files that others may write or, where they hold secrets, read.
 pub(crate) fn files(
@@ -346,9 +333,8 @@ fn headers<T>(stack: &TransportStack<T>) -> &[HttpHeader] {
     }
 }
 
-/// A header may be a secret unless it is known to be none.
 fn is_secret(header: &HttpHeader) -> bool {
-    !PLAIN_HEADERS.iter().any(|plain| header.name.eq_ignore_ascii_case(plain))
+    !redact::is_plain_header(&header.name)
 }
 
 fn has_users(auther: &Named<User>) -> bool {

@@ -5,11 +5,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use rtun_api::{Done, Order, OrderError};
 use rtun_config::{
     Environment, Outcome,
     cli::Args,
     findings::{Finding, Profile, Severity},
-    load,
+    load, load_parts,
 };
 use rtun_node::{
     ASKED, Node,
@@ -28,6 +29,7 @@ use crate::{
     EXIT_CONFIG, EXIT_FAILURE, complain, core_dumps,
     logging::{FATAL, Logging},
     machine,
+    orders::Api,
     reader::SystemReader,
     say,
     state::ProcessState,
@@ -42,8 +44,8 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     use_one_crypto_provider();
     let mut reader = SystemReader::default();
     let environment = Environment::from_vars(|name| std::env::var(name).ok());
-    let Outcome { config, document, findings, .. } = read(args, &environment, &mut reader);
-    if let (Some(format), Some(document)) = (args.output, document) {
+    let Outcome { config, document, parts, findings, .. } = read(args, &environment, &mut reader);
+    if let (Some(format), Some(document)) = (args.output, &document) {
         print_serious(&findings);
         return say(&document.emit(format));
     }
@@ -51,7 +53,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         print_serious(&findings);
         return ExitCode::from(EXIT_CONFIG);
     };
-    if config.services.is_empty() {
+    if config.services.is_empty() && config.api.is_none() {
         complain("rtun: the configuration has no service: there is nothing to run");
         return ExitCode::from(EXIT_CONFIG);
     }
@@ -98,8 +100,18 @@ pub(crate) fn run(args: &Args) -> ExitCode {
                 return ExitCode::from(EXIT_FAILURE);
             }
         };
+        let mut api = Api::new();
+        match api.prepare(&config, &node.board()) {
+            Ok(server) => api.commit(server, document, parts),
+            Err(error) => {
+                node.stop().await;
+                error!(target: FATAL, "{error}");
+                complain(&format!("rtun: {error}"));
+                return ExitCode::from(EXIT_FAILURE);
+            }
+        }
         let mut life = match Life::new(args, environment, reader, logging, stopping) {
-            Ok(life) => Life { state, of_process, said: findings, ..life },
+            Ok(life) => Life { api, state, of_process, said: findings, ..life },
             Err(error) => {
                 complain(&format!("rtun: cannot listen for signals: {error}"));
                 return ExitCode::from(EXIT_FAILURE);
@@ -119,6 +131,7 @@ struct Life<'a> {
     logging: Logging,
     state: ProcessState,
     control: Option<ControlSocket>,
+    api: Api,
     /// Whether it could not be made again, which was said.
     control_lost: bool,
     /// What was said of this process on its machine.
@@ -148,6 +161,7 @@ impl<'a> Life<'a> {
             logging,
             state: ProcessState::default(),
             control: None,
+            api: Api::new(),
             control_lost: false,
             of_process: Vec::new(),
             said: Vec::new(),
@@ -179,10 +193,14 @@ impl<'a> Life<'a> {
                 _ = self.hang_up.recv() => {
                     self.said.clear();
                     self.is_applied = true;
-                    self.reload(&mut node).await;
+                    let _ = self.reload(&mut node).await;
+                }
+                ordered = self.api.next() => {
+                    let outcome = self.carry_out(&ordered.order, &mut node).await;
+                    ordered.answer(outcome);
                 }
                 () = period_over => {
-                    self.reload(&mut node).await;
+                    let _ = self.reload(&mut node).await;
                     next_reload = self.args.reload.map(|period| Instant::now() + period);
                 }
             }
@@ -220,40 +238,92 @@ impl<'a> Life<'a> {
     }
 
     /// Reads all sources again; a configuration with an error changes nothing. What was said the last time is not said again.
-    async fn reload(&mut self, node: &mut Node) {
+    async fn reload(&mut self, node: &mut Node) -> Result<Done, OrderError> {
         // The sender of the signal may have moved the log file away, whatever the configuration says.
         self.logging.reopen();
         let Self { args, environment, reader, .. } = self;
         let outcome = tokio::task::block_in_place(|| read(args, environment, reader));
         log_findings(&changed(&outcome.findings, &self.said));
         let is_same = self.said == outcome.findings;
-        self.said = outcome.findings;
-        match outcome.config {
-            Some(mut config) => {
-                let of_process = machine::process(&mut config);
-                log_findings(&changed(&of_process, &self.of_process));
-                self.of_process = of_process;
-                node.keep_state_in(self.state.directory(&config));
-                self.logging.announce(&config);
-                match node.apply(&config).await {
-                    Ok(()) => {
-                        self.is_applied = true;
-                        self.logging.apply(&config);
-                        node.reload_sources();
-                        info!(target: ASKED, "configuration read again");
-                        announce(node, "the configuration was read again and is applied");
-                    }
-                    Err(error) => {
-                        announce(node, &format!("the new configuration is not applied: {error}"));
-                        error!("the new configuration is not applied: {error}");
-                    }
-                }
+        self.said.clone_from(&outcome.findings);
+        let was_applied = std::mem::replace(&mut self.is_applied, outcome.config.is_some());
+        let applied = self.apply(outcome, node).await;
+        match &applied {
+            Ok(_) => {
+                node.reload_sources();
+                info!(target: ASKED, "configuration read again");
+                announce(node, "the configuration was read again and is applied");
             }
-            None if is_same && !self.is_applied => {}
-            None => {
-                self.is_applied = false;
+            Err(OrderError::Wrong(_)) if is_same && !was_applied => {}
+            Err(OrderError::Wrong(_)) => {
                 announce(node, "the new configuration is not applied: it has errors");
                 error!("the new configuration is not applied: it has errors");
+            }
+            Err(error) => {
+                announce(node, &format!("the new configuration is not applied: {error}"));
+                error!("the new configuration is not applied: {error}");
+            }
+        }
+        applied
+    }
+
+    /// Puts in force what was read.
+    async fn apply(&mut self, outcome: Outcome, node: &mut Node) -> Result<Done, OrderError> {
+        let Outcome { config, document, parts, findings, .. } = outcome;
+        let Some(mut config) = config else { return Err(OrderError::Wrong(findings)) };
+        let of_process = machine::process(&mut config);
+        log_findings(&changed(&of_process, &self.of_process));
+        self.of_process = of_process;
+        node.keep_state_in(self.state.directory(&config));
+        self.logging.announce(&config);
+        let failed = |error: &dyn std::fmt::Display| OrderError::Failed(error.to_string());
+        let server = self.api.prepare(&config, &node.board()).map_err(|error| failed(&error))?;
+        node.apply(&config).await.map_err(|error| failed(&error))?;
+        self.api.commit(server, document, parts);
+        self.logging.apply(&config);
+        Ok(Done { findings })
+    }
+
+    /// Does what the Web API asks for.
+    async fn carry_out(&mut self, order: &Order, node: &mut Node) -> Result<Done, OrderError> {
+        match order {
+            Order::Change { group, action, title } => {
+                let parts = self.api.edited(group, action, title)?;
+                let Self { args, environment, reader, .. } = self;
+                let outcome = tokio::task::block_in_place(|| {
+                    let loaded = load_parts(&parts, args, environment, reader, Profile::Compat);
+                    look_over(loaded, args, environment)
+                });
+                let before = std::mem::take(&mut self.said);
+                let applied = self.apply(outcome, node).await;
+                // Only what has come with the change is said; after a refusal all is as it was.
+                let (said, applied) = match applied {
+                    Ok(Done { findings }) => {
+                        let new = changed(&findings, &before);
+                        log_findings(&new);
+                        announce(node, &format!("{title}: changed over the Web API"));
+                        (findings, Ok(Done { findings: new }))
+                    }
+                    Err(OrderError::Wrong(findings)) => {
+                        let new = changed(&findings, &before);
+                        (before, Err(OrderError::Wrong(new)))
+                    }
+                    Err(error) => (before, Err(error)),
+                };
+                self.said = said;
+                applied
+            }
+            Order::Save { force } => self.api.save(*force).map(|()| Done::default()),
+            Order::Reload => {
+                let before = self.said.clone();
+                let Done { findings } = self.reload(node).await?;
+                Ok(Done { findings: changed(&findings, &before) })
+            }
+            Order::ResetQuota { name, used } => {
+                if node.reset_quota(name, *used).await || self.api.has_quota(name) {
+                    return Ok(Done::default());
+                }
+                Err(OrderError::NoQuota(name.clone()))
             }
         }
     }
@@ -277,7 +347,11 @@ fn stop_at_signals() -> std::io::Result<CancellationToken> {
 
 /// Loads the configuration and looks at its files; there is none if anything found is an error.
 fn read(args: &Args, environment: &Environment, reader: &mut SystemReader) -> Outcome {
-    let mut outcome = load(args, environment, reader, Profile::Compat);
+    look_over(load(args, environment, reader, Profile::Compat), args, environment)
+}
+
+/// Looks at the files that a configuration names.
+fn look_over(mut outcome: Outcome, args: &Args, environment: &Environment) -> Outcome {
     if let Some(config) = &outcome.config {
         outcome.findings.extend(machine::files(args, environment, config, Profile::Compat));
         let now = SystemTime::now();

@@ -164,7 +164,7 @@ fn a_check_takes_the_flags_of_a_start() {
     assert!(said.contains("hub `service-0` (tcp on 127.0.0.1:8443), metrics on :9000"), "{said}");
     let (said, status) = site.output(&["check", "-C", "mixed.yaml", "-api", ":18080"]);
     assert_eq!(status, Some(78));
-    assert!(said.contains("it comes with the Web API"), "{said}");
+    assert!(said.contains("the Web API has no `auther`"), "{said}");
     assert_eq!(site.output(&["check", "-R", "30"]).1, Some(64));
     assert_eq!(site.output(&["check", "-metrics"]).1, Some(64));
     // What is printed is the whole configuration.

@@ -16,6 +16,16 @@ pub(crate) fn emit(document: &Value, format: OutputFormat) -> String {
     }
 }
 
+/// `value`, an object of `table` or a list of them, as JSON.
+pub(crate) fn emit_list(value: &Value, table: Option<&'static Object>) -> String {
+    print::json(&canonical(value, table))
+}
+
+/// `object` of `table` as an item of a YAML list.
+pub(crate) fn emit_item(object: &Value, table: &'static Object) -> String {
+    print::yaml(&Value::list(vec![canonical(object, Some(table))], object.place))
+}
+
 /// Keys that `table` knows in their canonical spelling and order; nulls left out.
 fn canonical(value: &Value, table: Option<&'static Object>) -> Value {
     let data = match &value.data {

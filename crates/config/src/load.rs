@@ -10,6 +10,7 @@ use crate::{
     findings::{Finding, Profile, Severity},
     location::Position,
     login_files, normalise,
+    parts::ConfigParts,
     report::Report,
     schema,
     scope::{self, ServiceFate, ServiceSummary, TunnelScope},
@@ -26,6 +27,8 @@ pub struct Outcome {
     pub config: Option<Config>,
     /// The merged document; `None` if a source could not be read.
     pub document: Option<Document>,
+    /// What it was merged from; `None` likewise.
+    pub parts: Option<ConfigParts>,
     /// Everything there is to say, in the order of the sources.
     pub findings: Vec<Finding>,
     /// All services of the document, in order, also those that do not run.
@@ -50,7 +53,7 @@ impl Outcome {
 
 /// A merged configuration as it was written, for `-O`.
 #[derive(Debug, Clone)]
-pub struct Document(Value);
+pub struct Document(pub(crate) Value);
 
 impl Document {
     /// The text that `-O` prints: GOST's shape and spelling, with only what was set, secrets included.
@@ -70,11 +73,28 @@ pub fn load(
     profile: Profile,
 ) -> Outcome {
     let report = Report::new(profile);
-    let Some(document) = document(args, environment, reader, &report) else {
-        let findings = report.finish();
-        return Outcome { config: None, document: None, findings, services: Vec::new() };
-    };
-    understand(document, args.only_tunnels, reader, report)
+    match ConfigParts::read(args, environment, reader, &report) {
+        Some(parts) => understand(parts, args, environment, reader, report),
+        None => Outcome {
+            config: None,
+            document: None,
+            parts: None,
+            findings: report.finish(),
+            services: Vec::new(),
+        },
+    }
+}
+
+/// Like [`load`], with parts that were read before in the place of what `args` name. `reader` reads the files of logins only.
+pub fn load_parts(
+    parts: &ConfigParts,
+    args: &Args,
+    environment: &Environment,
+    reader: &mut dyn Reader,
+    profile: Profile,
+) -> Outcome {
+    let report = Report::of_texts(profile, parts.texts.clone());
+    understand(parts.clone(), args, environment, reader, report)
 }
 
 /// Like [`load`], for one text: YAML, or JSON if `json` is set, called `name` in the findings.
@@ -90,11 +110,18 @@ pub fn load_text(name: &str, text: &str, json: bool, profile: Profile) -> Outcom
 }
 
 fn understand(
-    document: Value,
-    only_tunnels: bool,
+    mut parts: ConfigParts,
+    args: &Args,
+    environment: &Environment,
     reader: &mut dyn Reader,
     report: Report,
 ) -> Outcome {
+    // Those of the environment and the flags are not among them: each load adds these anew.
+    parts.texts = report.texts();
+    let mut document = parts.merged();
+    apply_environment(&mut document, environment, &report);
+    apply_flags(&mut document, args, &report);
+    let only_tunnels = args.only_tunnels;
     let TunnelScope { document: narrowed, mut services } =
         scope::narrow(&Cursor::root(&document, &report), only_tunnels);
     let narrowed = narrowed.as_ref().unwrap_or(&document);
@@ -115,60 +142,7 @@ fn understand(
         }
     }
     let config = (!failed).then_some(config);
-    Outcome { config, document: Some(Document(document)), findings, services }
-}
-
-fn document(
-    args: &Args,
-    environment: &Environment,
-    reader: &mut dyn Reader,
-    report: &Report,
-) -> Option<Value> {
-    let mut document = Value::map([], Position::NOWHERE);
-    let mut complete = true;
-    for source in &args.sources {
-        match source::load(source, reader, report) {
-            Some(value) => source::merge(&mut document, value),
-            None => complete = false,
-        }
-    }
-    let before = report.failed();
-    let command_line = url::document(&args.services, &args.nodes, report);
-    complete &= report.failed() == before;
-    source::merge(&mut document, command_line);
-
-    let nothing_named = args.sources.is_empty()
-        && document.get("services").is_none()
-        && args.api.is_none()
-        && complete;
-    if nothing_named {
-        source::merge(&mut document, default_file(environment, reader, report)?);
-    }
-    if !complete {
-        return None;
-    }
-    apply_environment(&mut document, environment, report);
-    apply_flags(&mut document, args, report);
-    Some(document)
-}
-
-/// The first default file that exists; `None` after an error was reported.
-fn default_file(
-    environment: &Environment,
-    reader: &mut dyn Reader,
-    report: &Report,
-) -> Option<Value> {
-    let files = source::default_files(environment.home.as_deref().map(Path::new));
-    for file in &files {
-        let source = ConfigSource::File(file.clone());
-        match reader.read(&source) {
-            Ok(content) => return source::parse(&source, &content, report),
-            Err(ReadError::NotFound) => {}
-            Err(error) => return source::unreadable(&source, error, report),
-        }
-    }
-    source::nothing_found(&files, report);
-    None
+    Outcome { config, document: Some(Document(document)), parts: Some(parts), findings, services }
 }
 
 fn apply_environment(document: &mut Value, environment: &Environment, report: &Report) {

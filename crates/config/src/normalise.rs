@@ -2,11 +2,13 @@
 
 mod access;
 mod admissions;
+mod api;
 mod chain;
 mod choice;
 mod device;
 mod hooks;
 mod host;
+mod http_address;
 mod hub;
 mod limiters;
 mod listener;
@@ -78,10 +80,11 @@ pub(crate) fn normalise<'a>(root: &Cursor<'a>) -> (Config, Context<'a>, Listener
     let log = log::read(root);
     let loggers = log::loggers(&log, &context.names);
     let metrics = metrics::read(root, &context);
-    let mut config = Config { services: Vec::new(), log, loggers, metrics };
+    let api = api::read(root, &context);
+    let mut config = Config { services: Vec::new(), log, loggers, metrics, api };
     let mut views = ListenerViews::default();
     let nothing = context.names.services.list.is_empty() && !context.names.services.nameless;
-    if nothing && !is_refused_already(root) {
+    if nothing && config.api.is_none() && !is_refused_already(root) {
         root.report
             .whole()
             .error("there is no service: nothing would run")
@@ -104,6 +107,14 @@ pub(crate) fn normalise<'a>(root: &Cursor<'a>) -> (Config, Context<'a>, Listener
             ),
             Role::Metrics => {
                 config.metrics = metrics::of_service(at, &context);
+                None
+            }
+            Role::Api if config.api.is_some() => at.refuse(
+                "the Web API is served at another address already",
+                "keep one of the two: the `api` object or one service with an `api` handler",
+            ),
+            Role::Api => {
+                config.api = api::of_service(at, &context);
                 None
             }
             Role::Tun => match udp_tunnel::role(at, &context) {
@@ -138,6 +149,7 @@ enum Role {
     Tun,
     Tap,
     Metrics,
+    Api,
 }
 
 /// Whether there are services of other kinds, and they are an error.
@@ -173,6 +185,7 @@ fn service_kind(at: &Cursor<'_>) -> Option<Role> {
         ("router", _) => Some(Role::Hub),
         ("relay", _) => Some(Role::Relay),
         ("metrics", _) => Some(Role::Metrics),
+        ("api", _) => Some(Role::Api),
         ("tun", "tun") => Some(Role::Tun),
         ("tap", "tap") => Some(Role::Tap),
         (handler, _) => {

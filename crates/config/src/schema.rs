@@ -21,7 +21,7 @@ pub(crate) use field::{
     Texts, Timespan,
 };
 pub(crate) use metadata::{
-    device_listener, http_connector, metrics_handler, node_metadata, proxy_connector,
+    api_handler, device_listener, http_connector, metrics_handler, node_metadata, proxy_connector,
     relay_connector, relay_handler, router_connector, router_handler, service_metadata,
     socks4_connector, socks5_connector, tap_handler, tap_listener, tun_handler, tun_listener,
 };
@@ -38,6 +38,11 @@ pub use types::{CONNECTORS, DIALERS, HANDLERS, LISTENERS, Refused, Types};
 /// Whether a top-level key holds objects that rtun itself does not use.
 pub(crate) fn is_by_name(key: &str) -> bool {
     root::OBJECT.key(key).is_some_and(|key| matches!(key.status, KeyStatus::ByName))
+}
+
+/// Whether a key is read.
+pub(crate) fn is_taken(key: &KeySpec) -> bool {
+    matches!(key.status, KeyStatus::Taken(..))
 }
 
 /// Whether a top-level key holds a list, which several sources append to.

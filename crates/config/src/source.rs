@@ -49,6 +49,18 @@ impl ConfigSource {
     }
 }
 
+impl ConfigSource {
+    /// What it holds.
+    pub(crate) fn read(&self, reader: &mut dyn Reader) -> Result<Content, ReadError> {
+        match self {
+            Self::Inline(text) => {
+                Ok(Content { bytes: text.clone().into_bytes(), content_type: None })
+            }
+            _ => reader.read(self),
+        }
+    }
+}
+
 /// The name used in messages; a URL without its user info.
 impl fmt::Display for ConfigSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -124,30 +136,12 @@ enum Format {
     Toml,
 }
 
-/// Reads `source` into a document; `None` after an error was reported.
-pub(crate) fn load(
-    source: &ConfigSource,
-    reader: &mut dyn Reader,
-    report: &Report,
-) -> Option<Value> {
-    let content = match source {
-        ConfigSource::Inline(text) => {
-            Ok(Content { bytes: text.clone().into_bytes(), content_type: None })
-        }
-        _ => reader.read(source),
-    };
-    match content {
-        Ok(content) => parse(source, &content, report),
-        Err(error) => unreadable(source, error, report),
-    }
-}
-
 /// Reports that `source` cannot be read; always `None`.
-pub(crate) fn unreadable(
+pub(crate) fn unreadable<T>(
     source: &ConfigSource,
     why: impl fmt::Display,
     report: &Report,
-) -> Option<Value> {
+) -> Option<T> {
     report.whole().error(format!("cannot read {source}: {why}"));
     None
 }

@@ -97,7 +97,16 @@ const KEYS: &[(&str, &str, Becomes)] = &[
     ("CONNECTOR", "tls: {secure: true},", Warned("`tls` has no effect")),
     ("DIALER", "auth: {username: mallory, password: pear},", Warned("`auth` has no effect")),
     // Promises.
-    ("ROOT", "api: {addr: ':18080'}", Refused("Web API")),
+    ("ROOT", "api: {addr: ':18080'}", Refused("the Web API has no `auther`")),
+    ("ROOT", "api: {addr: ':18080', auther: members}", Refused("the Web API has no `tls`")),
+    ("ROOT", "api: {addr: ':18080', insecure: true}", Warned("can change this configuration")),
+    ("ROOT", "api: {addr: ':18080', auther: members, tls: {}}", Runs),
+    ("ROOT", "api: {addr: '127.0.0.1:18080'}", Runs),
+    ("ROOT", "api: {addr: 'unix:///run/api.sock'}", Runs),
+    ("ROOT", "api: {addr: '[::1]:1', auther: members, readers: [adam]}", Refused("no user `adam`")),
+    ("ROOT", "api: {addr: '[::1]:1', readers: [eve]}", Refused("nobody is a reader")),
+    ("ROOT", "api: {addr: '[::1]:1', origins: [ops.example]}", Refused("is no origin")),
+    ("ROOT", "api: {addr: '[::1]:1', pathPrefix: api}", Refused("is no path of a URL")),
     ("SERVICE", "observer: eye", Refused("there is no observer named `eye`")),
     ("SERVICE", "recorders: [{name: disk, record: x}]", Refused("nothing would be recorded")),
     ("HUB-METADATA", "auther: members", Refused("`auther` has no effect here")),
@@ -392,14 +401,23 @@ fn without_any_tunnel_nothing_runs() {
 }
 
 #[test]
-fn a_web_api_service_is_refused_by_what_it_comes_with() {
-    let text = with("", "").replace(
-        "services:\n",
-        "services:\n- {name: control, addr: ':18080', handler: {type: api}}\n",
-    );
-    let errors = said(&load_with(&text, &[]), Severity::Error);
-    assert!(errors.len() == 1 && errors[0].contains("comes with the Web API"), "{errors:?}");
-    assert_eq!(names(load_with(&text, &["--only-tunnels"]).config), ["hub", "host"]);
+fn the_web_api_may_be_a_service() {
+    let table = with("", "");
+    let api = |flags: &[&str]| load_with(&table, flags).config.unwrap().api.unwrap();
+    let served = api(&["-L", "api://eve:apple@127.0.0.1:18080?pathPrefix=/rtun/&accessLog=true"]);
+    assert_eq!((&*served.addr, &*served.path_prefix), ("127.0.0.1:18080", "/rtun"));
+    assert!(served.auther.is_some() && served.tls.is_none() && served.access_log);
+    assert!(api(&["-L", "api+tls://eve:apple@:18080"]).tls.is_some());
+    for (flags, says) in [
+        (&["-L", "api://127.0.0.1:1", "-L", "api://127.0.0.1:2"][..], "at another address already"),
+        (&["-L", "api://127.0.0.1:1", "-api", "127.0.0.1:2"], "at another address already"),
+        (&["-L", "api+wss://127.0.0.1:1"], "over `tcp` and `tls` only"),
+        (&["-L", "api://:1"], "has no `auther`"),
+        (&["-L", "api://127.0.0.1:1?admission=10.0.0.0/8"], "not supported where the Web API"),
+    ] {
+        let errors = said(&load_with(&table, flags), Severity::Error);
+        assert!(errors.len() == 1 && errors[0].contains(says), "{flags:?}: {errors:?}");
+    }
 }
 
 #[test]

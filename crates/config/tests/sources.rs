@@ -92,7 +92,7 @@ fn what_the_environment_asks_for_is_not_ignored() {
     assert_eq!(
         shown,
         [
-            "GOST_API:1:1: error: `api` is not supported: it comes with the Web API, which rtun does not have yet; `rtun status` shows what runs\n  1 | :18080\n    | ^^^^^^ api"
+            "GOST_API:1:1: error[C06]: anybody who reaches `:18080` can change this configuration: the Web API has no `auther`\n  1 | :18080\n    | ^^^^^^ api.addr\n  help: listen on 127.0.0.1 or a `unix://` socket, or give the API both an `auther` and `tls`; `insecure: true` serves it as it is"
         ]
     );
 }

@@ -9,6 +9,24 @@ const SECRET_KEYS: [&str; 6] =
 /// Too short to be recognized when it is misspelt. Of TLS it names a file.
 const SECRET_KEY: &str = "key";
 
+/// Headers of HTTP whose values are no secrets, whatever they are.
+const PLAIN_HEADERS: [&str; 9] = [
+    "accept",
+    "accept-encoding",
+    "accept-language",
+    "cache-control",
+    "host",
+    "origin",
+    "pragma",
+    "referer",
+    "user-agent",
+];
+
+/// Whether the values of this header of HTTP are no secrets. A header may be one unless it is known to be none.
+pub fn is_plain_header(name: &str) -> bool {
+    PLAIN_HEADERS.iter().any(|plain| name.eq_ignore_ascii_case(plain))
+}
+
 /// `line` with passwords, tokens and a URL's user info replaced by stars, and with control characters
 /// replaced by blanks. The number of characters stays the same.
 pub fn line(line: &str) -> String {

@@ -55,6 +55,16 @@ pub fn parse(text: &str) -> Result<i64, DurationError> {
     }
 }
 
+/// `span` as [`parse`] reads it: whole numbers of the largest unit that has them, such as `90s`, `1500ms`.
+pub fn text(span: std::time::Duration) -> String {
+    let nanos = span.as_nanos();
+    let units = [("h", 3_600_000_000_000), ("m", 60_000_000_000), ("s", 1_000_000_000)];
+    let smaller = [("ms", 1_000_000), ("us", 1_000), ("ns", 1)];
+    let mut units = units.into_iter().chain(smaller);
+    let unit = units.find(|(_, unit)| nanos >= *unit && nanos.is_multiple_of(*unit));
+    unit.map_or_else(|| "0s".to_owned(), |(name, unit)| format!("{}{name}", nanos / unit))
+}
+
 /// One number with its unit, in nanoseconds, and what follows.
 fn one_part(text: &str) -> Result<(u64, &str), DurationError> {
     let (whole, rest) = split_digits(text);

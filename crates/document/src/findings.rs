@@ -66,6 +66,8 @@ codes! {
     C03: Warning, Error;
     /// A hub beyond loopback with TLS, but with neither users nor an ingress.
     C04: Warning, Error;
+    /// A Web API that others than this machine reach, without users or without TLS.
+    C06: Error, Error;
     /// A TLS client that does not verify the server.
     C07: Warning, Error;
     /// A file with secrets that others may read, or any trusted file that others may write.

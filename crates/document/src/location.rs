@@ -36,7 +36,7 @@ struct SourceText {
     name: Arc<str>,
     text: Arc<str>,
     /// Byte offset at which each line starts.
-    lines: Vec<usize>,
+    lines: Arc<[usize]>,
 }
 
 impl SourceTexts {
@@ -46,6 +46,25 @@ impl SourceTexts {
         let lines = std::iter::once(0).chain(starts).collect();
         self.0.push(SourceText { name: name.into(), text: text.into(), lines });
         u32::try_from(self.0.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    /// Keeps only those with these numbers; gives the number of each from then on.
+    pub fn keep(&mut self, used: &[u32]) -> Vec<u32> {
+        let mut numbers = Vec::with_capacity(self.0.len());
+        let mut kept = Vec::new();
+        for (number, text) in self.0.drain(..).enumerate() {
+            numbers.push(u32::try_from(kept.len()).unwrap_or(u32::MAX));
+            if used.iter().any(|used| *used as usize == number) {
+                kept.push(text);
+            }
+        }
+        self.0 = kept;
+        numbers
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.len()
     }
 
     fn source(&self, place: Position) -> Option<&SourceText> {

@@ -25,7 +25,17 @@ struct Collected {
 impl Report {
     /// Without findings so far; what is refused depends on `profile`.
     pub fn new(profile: Profile) -> Self {
-        Self { profile, texts: RefCell::default(), collected: RefCell::default() }
+        Self::of_texts(profile, SourceTexts::default())
+    }
+
+    /// The same, with texts that positions already lie in.
+    pub fn of_texts(profile: Profile, texts: SourceTexts) -> Self {
+        Self { profile, texts: RefCell::new(texts), collected: RefCell::default() }
+    }
+
+    /// The texts so far.
+    pub fn texts(&self) -> SourceTexts {
+        self.texts.borrow().clone()
     }
 
     /// Adds a text that positions may lie in, and gives its number.

@@ -29,7 +29,7 @@ pub(crate) use self::{
     watched::{HostMoment, HubMoment, NamespaceMoment, Passed, RouteMoment},
 };
 pub use self::{
-    explain::{Explained, Inquiry},
+    explain::{ExplainReport, Explained, Inquiry},
     rules::RulesError,
     watched::Amounts,
 };

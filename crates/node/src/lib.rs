@@ -24,11 +24,13 @@ pub use dial::SetupError;
 pub use feeds::FeedError;
 pub use hooks::HookError;
 pub use host::HostError;
-pub use hub::{Explained, HubError, Inquiry, RulesError};
+pub use hub::{ExplainReport, Explained, HubError, Inquiry, RulesError};
 pub use inbound::HubListenError;
 pub use node::{Node, StartError};
 pub use observers::ObserverError;
-pub use operations::{board::Board, control_socket, metrics::MetricsError, problems, units, watch};
+pub use operations::{
+    board::Board, control_socket, http, metrics::MetricsError, problems, units, watch,
+};
 pub use quotas::QuotaError;
 pub use report::{
     ASKED, CertificateReport, ConnectionReport, DatagramTraffic, DescriptorReport, DeviceHealth,

@@ -251,6 +251,11 @@ impl Node {
         Ok(())
     }
 
+    /// Sets what the quota `name` has counted, in bytes; whether some service uses it.
+    pub async fn reset_quota(&self, name: &str, used: u64) -> bool {
+        self.quotas.reset(name, used).await
+    }
+
     /// Services that are started from now on keep in `state` what the next start needs.
     pub fn keep_state_in(&mut self, state: Option<Arc<StateDir>>) {
         self.machine.state = state;

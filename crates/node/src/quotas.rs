@@ -173,6 +173,19 @@ impl QuotaBook {
         save(gone.iter().filter_map(OpenQuota::record).collect()).await;
     }
 
+    /// Sets what the quota `name` has counted, and saves it; whether some service uses it.
+    pub(crate) async fn reset(&self, name: &str, used: u64) -> bool {
+        let record = {
+            let mut open = locked(&self.shared);
+            let Some(quota) = open.get_mut(name) else { return false };
+            quota.meter.reset(used, unix_time());
+            quota.saved = quota.meter.usage();
+            quota.record()
+        };
+        save(record.into_iter().collect()).await;
+        true
+    }
+
     /// Saves every count.
     pub(crate) async fn save_all(&self) {
         let records = locked(&self.shared).values().filter_map(OpenQuota::record).collect();

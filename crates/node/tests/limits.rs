@@ -93,7 +93,7 @@ fn config(limits: HubLimits) -> Config {
         services: vec![Service::new("hub", ServiceKind::Hub(hub))],
         loggers: Vec::new(),
         log: LogSettings::default(),
-        metrics: None,
+        ..Config::default()
     }
 }
 

@@ -45,6 +45,8 @@ pub struct Config {
     pub loggers: Vec<LoggerSettings>,
     /// Where metrics are served, if anywhere.
     pub metrics: Option<MetricsSettings>,
+    /// Where the Web API is served, if anywhere.
+    pub api: Option<ApiSettings>,
 }
 
 /// One configured listener or device.
@@ -120,4 +122,23 @@ pub struct MetricsSettings {
     pub path: String,
     /// Who may read them, by HTTP Basic authentication; `None`: anyone.
     pub auther: Option<Named<User>>,
+}
+
+/// Where the Web API is served, and who may do what there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ApiSettings {
+    /// `host:port`, or `unix://path`.
+    pub addr: String,
+    /// What all paths begin with, without an ending slash; empty: nothing.
+    pub path_prefix: String,
+    /// Whether each request that only reads is logged, too.
+    pub access_log: bool,
+    /// Who may ask, by HTTP Basic authentication; `None`: anyone who can connect.
+    pub auther: Option<Named<User>>,
+    /// Its users who may read and change nothing.
+    pub readers: Vec<String>,
+    /// Origins, in lower case, whose pages may ask in a browser.
+    pub origins: Vec<String>,
+    /// Served over TLS with this.
+    pub tls: Option<ServerTls>,
 }

@@ -172,6 +172,17 @@ impl Acceptor {
         Ok(config)
     }
 
+    /// The same settings for what lets rustls do the records. It follows reloads.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError::Settings`] if rustls takes no such settings.
+    pub fn stream_config(&self) -> Result<ServerConfig, TlsError> {
+        let mut config = self.config(&Arc::default())?;
+        config.enable_secret_extraction = false;
+        Ok(config)
+    }
+
     fn config(&self, diagnostics: &Arc<HandshakeDiagnostics>) -> Result<ServerConfig, TlsError> {
         self.config_for(&self.protocol.versions(), diagnostics)
     }

@@ -12,8 +12,7 @@ use crate::{
     location::quote,
     report::At,
     schema::{
-        Field, In, OneText, Setting, Texts, auth, auther, handler, login, metrics, router_handler,
-        user,
+        Field, In, OneText, Setting, Texts, auth, auther, handler, login, router_handler, user,
     },
     value::Cursor,
 };
@@ -82,10 +81,14 @@ pub(super) fn skip_auth(handler: &Cursor<'_>) -> Vec<IpNet> {
     nets
 }
 
-/// Who may read the metrics, by its `auther` and `auth`.
-pub(super) fn reader(at: &Cursor<'_>, context: &Context<'_>) -> Option<Named<User>> {
-    let reference = at.filled(&metrics::AUTHER);
-    let inline = inline(at.filled(&metrics::AUTH), reference.is_some());
+/// Who may ask over HTTP, by these keys of the `metrics` or `api` at `at`.
+pub(super) fn http_users(
+    at: &Cursor<'_>,
+    (named, own): (&Field<OneText>, &Field<In>),
+    context: &Context<'_>,
+) -> Option<Named<User>> {
+    let reference = at.filled(named);
+    let inline = inline(at.filled(own), reference.is_some());
     let Some(reference) = reference else { return inline };
     auther(&reference.read()?, &reference, context)
 }

@@ -1,10 +1,8 @@
 //! Where metrics are served: the `metrics` object, or a service with a `metrics` handler.
 
-use super::{Context, access};
+use super::{Context, access, http_address};
 use crate::{
-    address,
     location::quote,
-    report::At,
     schema::{
         Field, OneText, listener_base, metrics, metrics_handler, root, service, service_metadata,
     },
@@ -14,11 +12,11 @@ use rtun_settings::MetricsSettings;
 
 pub(super) fn read(root: &Cursor<'_>, context: &Context<'_>) -> Option<MetricsSettings> {
     let at = root.filled(&root::METRICS)?;
-    let auther = access::reader(&at, context);
+    let auther = access::http_users(&at, (&metrics::AUTHER, &metrics::AUTH), context);
     let path = path(&at, &metrics::PATH);
     let help = "add `addr:`, for example `addr: 127.0.0.1:9000` or `addr: unix:///run/rtun.sock`";
     let addr = at.required(&metrics::ADDR, "the metrics have no address", help)?;
-    Some(MetricsSettings { addr: self::addr(addr)?, path, auther })
+    Some(MetricsSettings { addr: http_address::read(addr)?, path, auther })
 }
 
 /// The service at `at`, whose handler is `metrics`; `None` after an error was reported.
@@ -46,7 +44,11 @@ pub(super) fn of_service(at: &Cursor<'_>, context: &Context<'_>) -> Option<Metri
     let path = path(&handler, &metrics_handler::PATH);
     let help = "add `addr:`, for example `addr: 127.0.0.1:9000`";
     let addr = at.required(&service::ADDR, "the metrics have no address", help)?;
-    Some(MetricsSettings { addr: self::addr(addr)?, path, auther: authers.into_iter().next() })
+    Some(MetricsSettings {
+        addr: http_address::read(addr)?,
+        path,
+        auther: authers.into_iter().next(),
+    })
 }
 
 fn path(at: &Cursor<'_>, field: &Field<OneText>) -> String {
@@ -56,18 +58,4 @@ fn path(at: &Cursor<'_>, field: &Field<OneText>) -> String {
         at.place_of(field).error(message).help(format!("write /{path}"));
     }
     path
-}
-
-fn addr((addr, at): (String, At<'_>)) -> Option<String> {
-    let wrong = match addr.strip_prefix("unix://") {
-        Some("") => Some("it has no path".to_owned()),
-        Some(_) => None,
-        None => address::check(&addr).err().map(|error| error.to_string()),
-    };
-    if let Some(wrong) = wrong {
-        let message = format!("{} is no address to listen on: {wrong}", quote(&addr));
-        let help = "write for example 127.0.0.1:9000 or unix:///run/rtun.sock";
-        return at.refuse(message, help);
-    }
-    Some(addr)
 }

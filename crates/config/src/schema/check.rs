@@ -243,6 +243,7 @@ fn of_handler(at: &Cursor<'_>) -> MetadataTables {
         "router" => one(&meta::router_handler::OBJECT),
         "relay" => one(&meta::relay_handler::OBJECT),
         "metrics" => one(&meta::metrics_handler::OBJECT),
+        "api" => one(&meta::api_handler::OBJECT),
         "tun" => one(&meta::tun_handler::OBJECT),
         "tap" => one(&meta::tap_handler::OBJECT),
         _ => None,

@@ -94,6 +94,15 @@ objects! {
         shared(left_over);
     }
 
+    api_handler in metadata, "the metadata of an `api` handler" {
+        take(PATH_PREFIX: OneText, "api.pathPrefix" | "pathPrefix", "none", "what all paths begin with");
+        take(ACCESS_LOG: Flag, "api.accessLog" | "accessLog", "false", "whether each request that only reads is logged, too");
+        take(READERS: CommaTexts, "readers", "none", "rtun's own: users who may read and change nothing; list or comma text");
+        take(ORIGINS: CommaTexts, "origins", "none", "rtun's own: origins whose pages may use it in a browser; list or comma text");
+        take(INSECURE: Flag, "insecure", "false", "rtun's own: whether it is served beyond this machine also without users or without TLS");
+        shared(left_over);
+    }
+
     tun_handler in metadata, "the metadata of a `tun` handler" {
         take(KEEPALIVE: Flag, "tun.keepalive" | "keepalive", "true", "client of a [UDP tunnel](configuration.md#udp-tunnels): whether it registers again and again; without, the server loses it for good when it starts again");
         take(TTL: Timespan, "tun.ttl" | "ttl", "10s", "client of a UDP tunnel: time between registers; after three without a sign of life the server counts as gone");

@@ -40,7 +40,7 @@ objects! {
         take(TLS: In(top_tls), "tls", "", "the certificate of listeners that name none");
         take(LOG: In(log), "log", "", "where log lines go; [may change while rtun runs](logging.md)");
         harmless("rtun has no Go runtime to profile", "profiling");
-        refused("it comes with the Web API, which rtun does not have yet; `rtun status` shows what runs", "api");
+        take(API: In(api), "api", "none", "where the [Web API](api.md) is served");
         take(ONLY_TUNNELS: Flag, "onlyTunnels", "false", "rtun's own: whether services of other kinds, and what only they use, are left out instead of refused; the same as `--only-tunnels`");
         take(METRICS: In(metrics), "metrics", "none", "where metrics are served");
     }
@@ -118,6 +118,22 @@ objects! {
         take(PATH: OneText, "path", "/metrics", "of the URL");
         take(AUTH: In(auth), "auth", "anyone", "one user; HTTP Basic");
         take(AUTHER: OneText, "auther", "anyone", "the name of an auther, which counts instead of `auth`; its users stand in the configuration itself");
+    }
+
+    api, "the Web API" {
+        take(ADDR: OneText, "addr", "required", "`host:port`, or `unix://` and the path of a socket, which only root and the user of the process can connect to");
+        take(AUTH: In(auth), "auth", "anyone", "one user; HTTP Basic");
+        take(AUTHER: OneText, "auther", "anyone", "the name of an auther, which counts instead of `auth`; its users stand in the configuration itself");
+        take(PATH_PREFIX: OneText, "pathPrefix", "none", "what all paths begin with");
+        take(ACCESS_LOG: Flag, "accesslog", "false", "whether each request that only reads is logged, too; changes and refusals always are");
+        take(TLS: In(listener_tls), "tls", "none", "rtun's own: serves HTTPS with it, as a `tls` listener does");
+        shared(api_access);
+    }
+
+    api_access, "who may use the Web API", only shared {
+        take(READERS: Texts, "readers", "none", "rtun's own: users who may read and change nothing");
+        take(ORIGINS: Texts, "origins", "none", "rtun's own: origins whose pages may use it in a browser, as `https://ops.example`; the names in them may also stand in the URL of the API itself");
+        take(INSECURE: Flag, "insecure", "false", "rtun's own: whether it is served beyond this machine also without users or without TLS");
     }
 
     sockopts, "socket options" {

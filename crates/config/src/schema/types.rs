@@ -49,8 +49,8 @@ impl Types {
 pub static HANDLERS: Types = Types {
     what: "handler",
     unset: "auto",
-    supported: &["router", "tun", "tap", "relay", "metrics"],
-    refused: REFUSED_SERVICES,
+    supported: &["router", "tun", "tap", "relay", "metrics", "api"],
+    refused: &[],
     elsewhere: "auto dns file forward http http2 http3 masque red redir redirect redu \
                 rtcp rudp serial sni socks socks4 socks4a socks5 ss sshd ssu tcp tungo \
                 tunnel udp unix",
@@ -159,13 +159,6 @@ static REFUSED: &[Refused] = &[
         instead: "use `tcp`",
     },
 ];
-
-/// Services that belong to GOST's operation.
-static REFUSED_SERVICES: &[Refused] = &[Refused {
-    name: "api",
-    reason: "it comes with the Web API, which rtun does not have yet",
-    instead: "`rtun status` shows what runs; --only-tunnels leaves this service out",
-}];
 
 /// Proxies that rtun does not speak with.
 static REFUSED_PROXIES: &[Refused] = &[

@@ -90,6 +90,12 @@ impl QuotaMeter {
         self.tick(now);
     }
 
+    /// From here on, `used` bytes count as used.
+    pub fn reset(&self, used: u64, now: u64) {
+        self.used.store(used, Ordering::Relaxed);
+        self.tick(now);
+    }
+
     /// Counts bytes that were received.
     pub fn count_in(&self, bytes: u64) {
         if self.counts_in.load(Ordering::Relaxed) {

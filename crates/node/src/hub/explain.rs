@@ -46,6 +46,25 @@ pub enum Explained {
     Unclear(Unclear),
 }
 
+/// All that is said, as `rtun explain --json` prints it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ExplainReport {
+    /// The exit status: 0 if each hub delivers the packet, else 1.
+    pub status: u8,
+    /// Whether a running hub says so, and not a configuration.
+    live: bool,
+    /// One for each hub.
+    hubs: Vec<HubExplanation>,
+}
+
+impl ExplainReport {
+    /// Of what these hubs say.
+    pub fn new(live: bool, hubs: Vec<HubExplanation>) -> Self {
+        let delivered = hubs.iter().all(|hub| hub.explanation.conclusion.is_delivered());
+        Self { status: u8::from(!delivered), live, hubs }
+    }
+}
+
 /// An [`Inquiry`] that is valid.
 pub(crate) struct Understood {
     question: Question,

@@ -66,6 +66,8 @@ struct Shown {
     /// Identifies one run of a service.
     id: HubId,
     name: String,
+    /// When this run began.
+    since: SystemTime,
     view: View,
 }
 
@@ -121,11 +123,11 @@ impl Board {
         let before = self.services.load_full();
         let known = |view: &View| before.iter().find(|shown| shown.view.is(view));
         let shown = services.map(|(name, view)| {
-            let id = match known(&view) {
-                Some(same) => same.id,
-                None => self.next_id.fetch_add(1, Ordering::Relaxed),
+            let (id, since) = match known(&view) {
+                Some(same) => (same.id, same.since),
+                None => (self.next_id.fetch_add(1, Ordering::Relaxed), SystemTime::now()),
             };
-            Shown { id, name, view }
+            Shown { id, name, since, view }
         });
         let shown = shown.collect();
         let mut ledger = self.ledger();
@@ -240,6 +242,16 @@ impl Board {
             WatchedService { id: shown.id, name: &shown.name, kind }
         });
         look(&watched.collect::<Vec<_>>())
+    }
+
+    /// The services by name, each with when it was started, in seconds of Unix time.
+    pub fn running_since(&self) -> Vec<(String, u64)> {
+        let services = self.services.load();
+        let since = |shown: &Shown| {
+            let since = shown.since.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+            (shown.name.clone(), since.as_secs())
+        };
+        services.iter().map(since).collect()
     }
 
     /// The state of the process and of its services.

@@ -1,0 +1,377 @@
+//! Every path, with what is asked and all that is answered there: requests are led by this table, and it is described as OpenAPI.
+
+use std::collections::BTreeMap;
+
+use crate::request;
+
+/// What is done at an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Action {
+    ShowConfig,
+    SaveConfig,
+    Reload,
+    List,
+    Create,
+    Show,
+    Replace,
+    Delete,
+    ResetQuota,
+    Status,
+    Explain,
+    Overview,
+    Hosts,
+    Namespaces,
+    Routes,
+    Traffic,
+    Drops,
+    SampleDrops,
+    Series,
+    Problems,
+    Events,
+    OpenApi,
+}
+
+/// What an answer holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holds {
+    /// The whole configuration.
+    Config,
+    /// A list of objects in GOST's envelope.
+    ObjectList,
+    /// One object in GOST's envelope.
+    Object,
+    /// `{"msg":"OK"}`.
+    Done,
+    /// An error in the form of its path.
+    Error,
+    /// Any object.
+    Any,
+    /// Server-sent events.
+    Events,
+}
+
+/// A parameter of the query.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Parameter {
+    pub(crate) name: &'static str,
+    /// JSON Schema's word.
+    pub(crate) kind: &'static str,
+    pub(crate) required: bool,
+    pub(crate) what: &'static str,
+}
+
+/// Something that may be asked.
+#[derive(Debug)]
+pub(crate) struct ApiEndpoint {
+    pub(crate) method: &'static str,
+    /// After the prefix; `{name}` stands for any text without a slash.
+    pub(crate) path: &'static str,
+    pub(crate) action: Action,
+    pub(crate) what: &'static str,
+    pub(crate) parameters: &'static [Parameter],
+    /// Whether a body of JSON belongs to it.
+    pub(crate) has_body: bool,
+    /// Besides what may be answered everywhere.
+    pub(crate) answers: &'static [(u16, Holds, &'static str)],
+}
+
+/// What may be answered at each endpoint.
+pub(crate) const EVERYWHERE: &[(u16, Holds, &str)] = &[
+    (400, Holds::Error, "The request makes no sense"),
+    (401, Holds::Error, "User or password is missing or wrong"),
+    (403, Holds::Error, "This page or this user may not do that"),
+    (415, Holds::Error, "A form is no JSON"),
+];
+
+const fn parameter(name: &'static str, kind: &'static str, what: &'static str) -> Parameter {
+    Parameter { name, kind, required: false, what }
+}
+
+const FORMAT: Parameter = parameter("format", "string", "`json`, which is the default, or `yaml`");
+const OK: (u16, Holds, &str) = (200, Holds::Done, "Done");
+const WRONG: (u16, Holds, &str) =
+    (400, Holds::Error, "The configuration would be wrong; nothing has changed");
+const FAILED: (u16, Holds, &str) =
+    (500, Holds::Error, "It cannot be put in force; nothing has changed");
+const TOO_LONG: (u16, Holds, &str) = (413, Holds::Error, "The body has more than 1 MiB");
+const TOO_SLOW: (u16, Holds, &str) = (408, Holds::Error, "The body does not come within 10 s");
+const ENDING: (u16, Holds, &str) = (503, Holds::Error, "The process starts or ends");
+const NO_GROUP: (u16, Holds, &str) = (404, Holds::Error, "There is no such list");
+
+const PAGE: Parameter = parameter("page", "integer", "The part of the list, from 1");
+const PER_PAGE: Parameter = parameter("per_page", "integer", "Items of a part: 50, at most 500");
+const SEARCH: Parameter = parameter("search", "string", "Part of a name or address");
+const NAMESPACE: Parameter = parameter("namespace", "string", "Only this namespace");
+const SERVICE: Parameter = parameter("service", "string", "Only this hub");
+const PART: (u16, Holds, &str) = (200, Holds::Any, "A part of the list");
+
+const fn view(
+    path: &'static str,
+    action: Action,
+    what: &'static str,
+    parameters: &'static [Parameter],
+    answers: &'static [(u16, Holds, &'static str)],
+) -> ApiEndpoint {
+    ApiEndpoint { method: "GET", path, action, what, parameters, has_body: false, answers }
+}
+
+/// Of the first that matches.
+pub(crate) static ENDPOINTS: &[ApiEndpoint] = &[
+    ApiEndpoint {
+        method: "GET",
+        path: "/config",
+        action: Action::ShowConfig,
+        what: "The whole configuration that runs, secrets as stars",
+        parameters: &[FORMAT],
+        has_body: false,
+        answers: &[(200, Holds::Config, "The configuration"), ENDING],
+    },
+    ApiEndpoint {
+        method: "POST",
+        path: "/config",
+        action: Action::SaveConfig,
+        what: "Write what was changed into the files that it comes from",
+        parameters: &[
+            parameter("force", "boolean", "Also where a file was changed since it was read"),
+            parameter("path", "string", "Refused: only the configuration's own files are written"),
+            FORMAT,
+        ],
+        has_body: false,
+        answers: &[
+            OK,
+            (409, Holds::Error, "A file was changed since it was read"),
+            (500, Holds::Error, "It cannot be written"),
+            ENDING,
+        ],
+    },
+    ApiEndpoint {
+        method: "POST",
+        path: "/config/reload",
+        action: Action::Reload,
+        what: "Read the sources again; changes that were not saved are lost",
+        parameters: &[],
+        has_body: false,
+        answers: &[OK, WRONG, FAILED, ENDING],
+    },
+    ApiEndpoint {
+        method: "POST",
+        path: "/config/quotas/{name}/reset",
+        action: Action::ResetQuota,
+        what: "Set what a quota has counted: to `used` bytes of the body, or to 0",
+        parameters: &[],
+        has_body: true,
+        answers: &[OK, TOO_LONG, TOO_SLOW, ENDING],
+    },
+    ApiEndpoint {
+        method: "GET",
+        path: "/config/{group}",
+        action: Action::List,
+        what: "The objects of a list",
+        parameters: &[],
+        has_body: false,
+        answers: &[(200, Holds::ObjectList, "The list"), NO_GROUP, ENDING],
+    },
+    ApiEndpoint {
+        method: "POST",
+        path: "/config/{group}",
+        action: Action::Create,
+        what: "One more object",
+        parameters: &[],
+        has_body: true,
+        answers: &[OK, WRONG, NO_GROUP, TOO_LONG, TOO_SLOW, FAILED, ENDING],
+    },
+    ApiEndpoint {
+        method: "GET",
+        path: "/config/{group}/{name}",
+        action: Action::Show,
+        what: "One object; `null` if there is none of that name",
+        parameters: &[],
+        has_body: false,
+        answers: &[(200, Holds::Object, "The object"), NO_GROUP, ENDING],
+    },
+    ApiEndpoint {
+        method: "PUT",
+        path: "/config/{group}/{name}",
+        action: Action::Replace,
+        what: "Replace an object; its name stays",
+        parameters: &[],
+        has_body: true,
+        answers: &[OK, WRONG, NO_GROUP, TOO_LONG, TOO_SLOW, FAILED, ENDING],
+    },
+    ApiEndpoint {
+        method: "DELETE",
+        path: "/config/{group}/{name}",
+        action: Action::Delete,
+        what: "Delete an object that nothing uses",
+        parameters: &[],
+        has_body: false,
+        answers: &[OK, WRONG, NO_GROUP, FAILED, ENDING],
+    },
+    ApiEndpoint {
+        method: "GET",
+        path: "/v1/status",
+        action: Action::Status,
+        what: "What `rtun status --json` prints of this process",
+        parameters: &[],
+        has_body: false,
+        answers: &[(200, Holds::Any, "The state of the process and of its services")],
+    },
+    ApiEndpoint {
+        method: "GET",
+        path: "/v1/explain",
+        action: Action::Explain,
+        what: "Where a packet goes and why, as `rtun explain --json` prints it",
+        parameters: &[
+            Parameter {
+                name: "source",
+                kind: "string",
+                required: true,
+                what: "Source address of the packet",
+            },
+            Parameter {
+                name: "destination",
+                kind: "string",
+                required: true,
+                what: "Destination address of the packet",
+            },
+            parameter(
+                "from",
+                "string",
+                "The host that sends it; else the one its source is behind",
+            ),
+            parameter(
+                "namespace",
+                "string",
+                "The namespace's UUID; needed where there are several",
+            ),
+            parameter("service", "string", "The hub's service name; else every hub"),
+            parameter("ttl", "integer", "TTL or hop limit of the packet; else 64"),
+        ],
+        has_body: false,
+        answers: &[(200, Holds::Any, "What each hub does with the packet")],
+    },
+    view(
+        "/v1/overview",
+        Action::Overview,
+        "The process at a glance",
+        &[],
+        &[(200, Holds::Any, "Version, services, counts, rates, and the role of who asks")],
+    ),
+    view(
+        "/v1/hosts",
+        Action::Hosts,
+        "The connected hosts of all hubs",
+        &[
+            SEARCH,
+            NAMESPACE,
+            SERVICE,
+            parameter("sort", "string", "`traffic`, `name`, `age`, `queue` or `drops`"),
+            parameter("order", "string", "`asc` or `desc`"),
+            PAGE,
+            PER_PAGE,
+        ],
+        &[PART],
+    ),
+    view(
+        "/v1/namespaces",
+        Action::Namespaces,
+        "The namespaces of all hubs",
+        &[SEARCH, SERVICE, PAGE, PER_PAGE],
+        &[PART],
+    ),
+    view(
+        "/v1/routes",
+        Action::Routes,
+        "The routes of all hubs, with what they carry",
+        &[
+            SEARCH,
+            NAMESPACE,
+            SERVICE,
+            parameter("dead", "boolean", "Only those that carry nothing, or whose host is away"),
+            parameter("unused_for", "number", "Seconds without a packet that count as nothing"),
+            PAGE,
+            PER_PAGE,
+        ],
+        &[PART],
+    ),
+    view(
+        "/v1/traffic",
+        Action::Traffic,
+        "Who talks to whom: the pairs of hosts with the most traffic",
+        &[NAMESPACE],
+        &[(200, Holds::Any, "At most 500 pairs")],
+    ),
+    view(
+        "/v1/drops",
+        Action::Drops,
+        "Packets that were lost, by reason, with what to do",
+        &[],
+        &[(200, Holds::Any, "Reasons and samples")],
+    ),
+    ApiEndpoint {
+        method: "POST",
+        path: "/v1/drops/sampling",
+        action: Action::SampleDrops,
+        what: "Keep the last lost packets of each reason: `{\"enabled\": true, \"for\": SECONDS}`, an hour at most",
+        parameters: &[],
+        has_body: true,
+        answers: &[(200, Holds::Any, "Reasons and samples"), TOO_LONG, TOO_SLOW],
+    },
+    view(
+        "/v1/series",
+        Action::Series,
+        "The last hour, a point each 10 s",
+        &[
+            parameter("names", "string", "Comma text; else all"),
+            parameter("since", "integer", "Unix time; only what came after"),
+        ],
+        &[(200, Holds::Any, "Rates a second, `null` where not known")],
+    ),
+    view(
+        "/v1/problems",
+        Action::Problems,
+        "What somebody should look at, as `rtun status` says it",
+        &[],
+        &[(200, Holds::Any, "The problems")],
+    ),
+    view(
+        "/v1/events",
+        Action::Events,
+        "What happens, as server-sent events",
+        &[parameter("since", "integer", "The number of an event; only what came after")],
+        &[(200, Holds::Events, "A stream without end")],
+    ),
+    ApiEndpoint {
+        method: "GET",
+        path: "/v1/openapi.json",
+        action: Action::OpenApi,
+        what: "This description",
+        parameters: &[],
+        has_body: false,
+        answers: &[(200, Holds::Any, "OpenAPI 3.1")],
+    },
+];
+
+/// Where a request leads.
+pub(crate) enum ApiRoute {
+    /// To this endpoint, with the names in its path.
+    Endpoint(&'static ApiEndpoint, BTreeMap<&'static str, String>),
+    /// To a path with other methods: these.
+    OtherMethods(Vec<&'static str>),
+    Nowhere,
+}
+
+/// Where `method` at `path`, after the prefix, leads.
+pub(crate) fn route(method: &str, path: &str) -> ApiRoute {
+    let mut methods = Vec::new();
+    for endpoint in ENDPOINTS {
+        let Some(names) = request::names(endpoint.path, path) else { continue };
+        if endpoint.method == method {
+            return ApiRoute::Endpoint(endpoint, names);
+        }
+        if !methods.contains(&endpoint.method) {
+            methods.push(endpoint.method);
+        }
+    }
+    if methods.is_empty() { ApiRoute::Nowhere } else { ApiRoute::OtherMethods(methods) }
+}
