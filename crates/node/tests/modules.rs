@@ -11,18 +11,19 @@ use std::{
 };
 
 /// Every top module, and those it may use.
-const ALLOWED: [(&str, &[&str]); 17] = [
+const ALLOWED: [(&str, &[&str]); 18] = [
     ("json", &[]),
     ("counters", &["json"]),
     ("runtime", &["counters", "json"]),
     ("hooks", &["runtime"]),
     ("feeds", &["runtime"]),
     ("quotas", &["counters"]),
+    ("observers", &["runtime"]),
     ("link", &["counters", "runtime"]),
     ("report", &["counters", "json", "runtime"]),
     ("inbound", &["counters", "link", "report", "runtime"]),
     ("dial", &["report", "runtime"]),
-    ("hub", &["counters", "feeds", "hooks", "inbound", "link", "report", "runtime"]),
+    ("hub", &["counters", "feeds", "hooks", "inbound", "link", "observers", "report", "runtime"]),
     ("device", &["hooks", "report"]),
     ("host", &["counters", "device", "dial", "feeds", "hooks", "link", "report", "runtime"]),
     (
@@ -31,9 +32,32 @@ const ALLOWED: [(&str, &[&str]); 17] = [
     ),
     (
         "operations",
-        &["counters", "feeds", "host", "hub", "json", "report", "runtime", "udp_tunnel"],
+        &[
+            "counters",
+            "feeds",
+            "host",
+            "hub",
+            "json",
+            "observers",
+            "report",
+            "runtime",
+            "udp_tunnel",
+        ],
     ),
-    ("node", &["feeds", "hooks", "host", "hub", "operations", "quotas", "runtime", "udp_tunnel"]),
+    (
+        "node",
+        &[
+            "feeds",
+            "hooks",
+            "host",
+            "hub",
+            "observers",
+            "operations",
+            "quotas",
+            "runtime",
+            "udp_tunnel",
+        ],
+    ),
     (
         "lib",
         &[
@@ -46,6 +70,7 @@ const ALLOWED: [(&str, &[&str]); 17] = [
             "hub",
             "inbound",
             "node",
+            "observers",
             "operations",
             "quotas",
             "report",
