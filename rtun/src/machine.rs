@@ -199,7 +199,8 @@ fn listeners(config: &Config) -> impl Iterator<Item = &ListenerSettings> {
 
 /// TLS of every listener.
 fn server_tls(config: &Config) -> impl Iterator<Item = &ServerTls> {
-    listeners(config).filter_map(|listener| listener.stack.tls())
+    let api = config.api.iter().filter_map(|api| api.tls.as_ref());
+    listeners(config).filter_map(|listener| listener.stack.tls()).chain(api)
 }
 
 /// TLS of every endpoint of a hub and of every proxy.
@@ -319,7 +320,8 @@ fn has_secrets(config: &Config) -> bool {
                 || rules.sources().any(has_secret)
         }
     });
-    of_services || scrapers.into_iter().any(has_users)
+    let operators = config.api.iter().filter_map(|api| api.auther.as_ref());
+    of_services || scrapers.chain(operators).any(has_users)
 }
 
 /// What is sent along with the request of a stack that has one.

@@ -23,7 +23,10 @@ pub(crate) struct ProcessState {
 impl ProcessState {
     /// The directory, made if there is anything to keep in it. Without one rtun runs all the same, and says so.
     pub(crate) fn directory(&mut self, config: &Config) -> Option<Arc<StateDir>> {
-        if self.directory.is_none() && config.services.iter().any(|it| keeps_something(&it.kind)) {
+        let api = config.api.as_ref().and_then(|api| api.tls.as_ref());
+        let is_needed = config.services.iter().any(|it| keeps_something(&it.kind))
+            || api.is_some_and(|tls| matches!(tls.certificate, ServerCertificate::Own(_)));
+        if self.directory.is_none() && is_needed {
             let opened = match place() {
                 Some(place) => StateDir::open(place).map_err(|error| error.to_string()),
                 None => Err("neither RTUN_STATE_DIR nor HOME is set".into()),
