@@ -1,6 +1,6 @@
-//! Removes addresses and devices from a machine while programs run on it.
+//! Removes addresses and devices from a machine, and takes devices down and up, while programs run on it.
 
-use rtnetlink::Handle;
+use rtnetlink::{Handle, LinkUnspec};
 
 use crate::{LabError, NetNamespace, namespace::parse_address};
 
@@ -22,6 +22,20 @@ impl NetNamespace {
         let index = self.with_link(device, async |link| Ok(link.index()))?;
         let action = format!("deleting {device} in {}", self.name());
         self.with_netlink(&action, async |netlink| netlink.link().del(index).execute().await)
+    }
+
+    /// Takes `device` down: it keeps its IPv4 addresses, and nothing passes.
+    pub fn device_down(&self, device: &str) -> Result<(), LabError> {
+        let index = self.with_link(device, async |link| Ok(link.index()))?;
+        let action = format!("taking {device} in {} down", self.name());
+        self.with_netlink(&action, async |netlink| {
+            netlink.link().set(LinkUnspec::new_with_index(index).down().build()).execute().await
+        })
+    }
+
+    /// Takes `device` up again.
+    pub fn device_up(&self, device: &str) -> Result<(), LabError> {
+        self.with_link(device, async |link| link.up().await)
     }
 
     /// Whether there is a device of this name.

@@ -2,6 +2,7 @@
 //!
 //! Method and figures: docs/performance.md.
 
+mod contender;
 mod cpu;
 mod echo;
 mod emulated_path;
@@ -22,7 +23,10 @@ mod statistics;
 mod swap;
 mod table;
 mod target;
+mod traffic;
 mod transport;
+mod udp_tunnel;
+mod variant;
 mod world;
 
 use std::{
@@ -44,12 +48,14 @@ use crate::{
     interruption::Interruption,
     program::{Program, ProgramError},
 };
+use contender::{Contender, Kind};
 use figure::Figure;
 use report::{BenchReport, Conditions};
 use scenario::{Scenario, Sizes};
 use table::TableOrigin;
 use transport::BenchTransport;
-use world::{Contender, Kind, Layout, World};
+use variant::TunnelVariant;
+use world::{Layout, World};
 
 pub(crate) use relay::Relay;
 
@@ -96,6 +102,14 @@ pub(crate) struct Bench {
         default_value = "tcp,tls,wss,quic"
     )]
     transports: Vec<BenchTransport>,
+    /// What udp-tunnel compares, separated by commas: udp, tap, relay+TRANSPORT
+    #[arg(
+        long,
+        value_name = "VARIANT",
+        value_delimiter = ',',
+        default_value = "udp,relay+tls,relay+wss,relay+quic,tap"
+    )]
+    variants: Vec<TunnelVariant>,
     /// Idle hosts that idle10000 holds
     #[arg(long, default_value_t = 10_000, value_name = "N", hide = true)]
     associations: usize,
@@ -296,7 +310,8 @@ impl Bench {
             _ if hub == host => base_name(&hub),
             _ => format!("{}+{}", base_name(&hub), base_name(&host)),
         };
-        let contender = |name, kind| Contender { name, kind, mtu: self.mtu, transport: None };
+        let contender =
+            |name, kind| Contender { name, kind, mtu: self.mtu, transport: None, variant: None };
         let tunnel = |hub: &[String], host: &[String], gso_frames| Kind::Tunnel {
             hub: hub.to_vec(),
             host: host.to_vec(),
@@ -317,15 +332,24 @@ impl Bench {
             }
             contenders.push(contender(name, tunnel(&command, &command, true)));
         }
+        let tunnels: Vec<_> =
+            contenders.iter().filter(|contender| contender.gso_frames()).cloned().collect();
         if self.scenarios().into_iter().any(Scenario::is_over_transports) {
-            let tunnels: Vec<_> =
-                contenders.iter().filter(|contender| contender.gso_frames()).cloned().collect();
             for (tunnel, transport) in
                 tunnels.iter().flat_map(|tunnel| self.transports.iter().map(move |it| (tunnel, it)))
             {
                 let name = format!("{}+{}", tunnel.name, transport.label());
                 let transport = Some(transport.clone());
                 contenders.push(Contender { name, transport, ..tunnel.clone() });
+            }
+        }
+        if self.scenarios().into_iter().any(Scenario::is_over_variants) {
+            for (tunnel, variant) in
+                tunnels.iter().flat_map(|tunnel| self.variants.iter().map(move |it| (tunnel, it)))
+            {
+                let name = format!("{}+{variant}", tunnel.name);
+                let variant = Some(variant.clone());
+                contenders.push(Contender { name, variant, ..tunnel.clone() });
             }
         }
         Ok(contenders)
@@ -360,7 +384,13 @@ impl Bench {
 fn takes_part(contender: &Contender, scenario: Scenario) -> bool {
     match contender.kind {
         Kind::Relay => scenario.fits_relay(),
-        Kind::Tunnel { .. } => contender.transport.is_some() == scenario.is_over_transports(),
+        Kind::Tunnel { .. } if scenario == Scenario::UdpAddresses => {
+            contender.variant == Some(TunnelVariant::Udp)
+        }
+        Kind::Tunnel { .. } => {
+            contender.transport.is_some() == scenario.is_over_transports()
+                && contender.variant.is_some() == scenario.is_over_variants()
+        }
     }
 }
 
@@ -402,7 +432,8 @@ mod tests {
 
     fn names(bench: &Bench) -> Vec<String> {
         let contenders = bench.contenders().unwrap().into_iter();
-        let over_tcp = contenders.filter(|contender| contender.transport.is_none());
+        let over_tcp = contenders
+            .filter(|contender| contender.transport.is_none() && contender.variant.is_none());
         over_tcp.map(|contender| contender.name).collect()
     }
 
@@ -457,6 +488,12 @@ mod tests {
             ]
         );
         assert_eq!(parts(&few, Scenario::Tcp1), ["relay", "rtun", "gost"]);
+        let variants = ["--vs", "/opt/gost", "--variants", "udp,relay+wss"];
+        assert_eq!(
+            parts(&variants, Scenario::UdpTunnel),
+            ["relay", "rtun+udp", "rtun+relay+wss", "gost+udp", "gost+relay+wss"]
+        );
+        assert_eq!(parts(&variants, Scenario::UdpAddresses), ["rtun+udp", "gost+udp"]);
         let other = bench(&["--only", "tcp1"]).unwrap().contenders().unwrap();
         assert_eq!(other.len(), 2, "no transports where none are compared");
     }
@@ -469,6 +506,7 @@ mod tests {
             &["--mtu", "1000"],
             &["--only", "tcp2"],
             &["--transports", "tls://"],
+            &["--variants", "tcp"],
             &["extra"],
         ] {
             assert!(bench(wrong).is_err(), "{wrong:?}");

@@ -115,6 +115,30 @@ fn transports_are_compared_and_one_that_is_not_there_is_skipped() {
     assert!(through_tcp.as_f64().is_some_and(|ratio| ratio < 0.5), "{output}");
 }
 
+#[test]
+fn udp_tunnels_are_compared_and_a_server_holds_as_many_addresses_as_it_takes() {
+    if !can_run() {
+        return;
+    }
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let variants = "--variants=udp,relay+tls,tap";
+    let (output, json) = bench(&["--only=udp-tunnel,udp-addresses", variants]);
+    let value = |scenario: &str, contender: &str, figure: &str| {
+        let figure = &json["scenarios"][scenario][contender]["figures"][figure];
+        figure["median"].as_f64().unwrap_or_else(|| panic!("{contender} {figure}:\n{output}"))
+    };
+    for contender in ["rtun+udp", "rtun+relay+tls", "rtun+tap"] {
+        for figure in ["to_server", "throughput", "rate", "load_p99"] {
+            assert!(value("udp-tunnel", contender, figure) > 0.0, "{output}");
+        }
+        let ratios = &json["scenarios"]["udp-tunnel"][contender]["figures"]["rate"]["ratios"];
+        assert!(ratios["relay"].as_f64().is_some_and(|it| it > 0.0), "{ratios}");
+    }
+    // Sixteen of them would have the last address of the network among them.
+    assert_eq!(value("udp-addresses", "rtun+udp", "addresses"), 65_520.0, "{output}");
+    assert!(value("udp-addresses", "rtun+udp", "memory") < 64.0, "{output}");
+}
+
 /// Whether `tc` and the kernel can limit what a device sends.
 fn slow_link_available() -> Result<(), String> {
     let limited = Lab::new().and_then(|lab| {

@@ -23,7 +23,7 @@ const RESTS_BELOW: f64 = 0.02;
 const CALM_WITHIN: Duration = Duration::from_secs(25);
 
 /// What a process holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Vitals {
     pub descriptors: usize,
     pub tasks: u64,
@@ -101,13 +101,33 @@ impl Rtun {
                 let traffic = namespaces.iter().map(|it| &it["traffic"]).chain([&service["gone"]]);
                 unbalanced("hub", traffic, queued + waiting)
             }
-            _ => {
-                let queued = service["queued"]["packets"].as_u64()?;
-                unbalanced("sent", [&service["sent"]], queued)
-                    .or_else(|| unbalanced("received", [&service["received"]], 0))
+            kind => {
+                let clients = service["clients"].as_array().into_iter().flatten();
+                let waiting = clients.chain([service]).map(|it| &it["queued"]["packets"]);
+                let queued: u64 = waiting.filter_map(Value::as_u64).sum();
+                let parts = [("sent", queued), ("received", 0)];
+                parts.into_iter().find_map(|(part, queued)| {
+                    let traffic = &service[part];
+                    match kind {
+                        // A switch makes several frames of one that is for all.
+                        Some("tap_server") if copies(traffic)? => None,
+                        _ => unbalanced(part, [traffic], queued),
+                    }
+                })
             }
         })
     }
+}
+
+/// Whether at least as much went on or was lost as came.
+fn copies(traffic: &Value) -> Option<bool> {
+    let (came, went, lost) = counts(traffic)?;
+    Some(went + lost >= came)
+}
+
+fn counts(traffic: &Value) -> Option<(u64, u64, u64)> {
+    let lost = traffic["drops"].as_object()?.values().filter_map(Value::as_u64).sum();
+    Some((traffic["packets_in"].as_u64()?, traffic["packets_out"].as_u64()?, lost))
 }
 
 fn unbalanced<'a>(
@@ -117,9 +137,8 @@ fn unbalanced<'a>(
 ) -> Option<String> {
     let (mut came, mut went, mut lost) = (0, 0, 0);
     for traffic in traffic {
-        came += traffic["packets_in"].as_u64()?;
-        went += traffic["packets_out"].as_u64()?;
-        lost += traffic["drops"].as_object()?.values().filter_map(Value::as_u64).sum::<u64>();
+        let one = counts(traffic)?;
+        (came, went, lost) = (came + one.0, went + one.1, lost + one.2);
     }
     (came != went + lost + queued)
         .then(|| format!("{what}: {came} in, {went} out, {lost} lost, {queued} waiting"))

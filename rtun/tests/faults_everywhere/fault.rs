@@ -33,6 +33,7 @@ pub enum Fault {
     Crowd,
     DeviceDeleted,
     AddressChanged,
+    InterfaceDown,
 }
 
 /// Silence after which rtun ends give each other up, and what a look takes.
@@ -43,6 +44,19 @@ const BACK: Duration = Duration::from_secs(2);
 
 /// After silence: until a retransmission, or a connection is tried again.
 const BACK_AFTER_SILENCE: Duration = Duration::from_secs(5);
+
+/// Between the frames by which a client of an Ethernet tunnel says that it is there.
+const ETHERNET_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Three intervals of a client of a UDP tunnel, and of an Ethernet tunnel's.
+const TUNNEL_NOTICED: Duration = Duration::from_secs(3);
+const ETHERNET_NOTICED: Duration = Duration::from_secs(30);
+
+/// The longest pause of a client before it tries again.
+const TUNNEL_PAUSE: Duration = Duration::from_secs(5);
+
+/// For how long an interface is down.
+const DOWN: Duration = Duration::from_secs(3);
 
 /// By when somebody who asks for nothing is closed (`readTimeout`).
 const CLOSED: Duration = Duration::from_secs(10);
@@ -55,7 +69,7 @@ const CROWD_AT_ONCE: usize = 40;
 const CROWD: usize = 240;
 
 impl Fault {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Silence30,
         Self::HostStopped,
         Self::HostKilled,
@@ -69,6 +83,7 @@ impl Fault {
         Self::Crowd,
         Self::DeviceDeleted,
         Self::AddressChanged,
+        Self::InterfaceDown,
     ];
 
     /// As in the table, and in `RTUN_FAULTS`.
@@ -87,6 +102,7 @@ impl Fault {
             Self::Crowd => "crowd",
             Self::DeviceDeleted => "device-deleted",
             Self::AddressChanged => "address-changed",
+            Self::InterfaceDown => "interface-down",
         }
     }
 
@@ -95,16 +111,35 @@ impl Fault {
         matches!(self, Self::Reset | Self::TransportError | Self::HalfClose)
     }
 
+    /// Whether it can happen to a network over this transport.
+    pub fn can_happen(self, transport: &str) -> bool {
+        let has_connections = !matches!(transport, "udp" | "tap");
+        match self {
+            Self::Reset | Self::HalfClose => has_connections && transport != "relay+quic",
+            Self::SilentPeer | Self::Crowd => has_connections,
+            _ => true,
+        }
+    }
+
     /// Does it, ends it, and waits until packets pass again. Panics when that takes longer than promised. With `whole` a
     /// host stands still for as long as a minute.
     pub fn happen(self, network: &mut Network, whole: bool) -> Outcome {
-        let quic = network.transport == "quic";
+        let quic = network.connections() == "quic";
+        let noticed_within = match network.transport {
+            "tap" => ETHERNET_NOTICED,
+            _ if network.is_tunnel() => TUNNEL_NOTICED,
+            _ => NOTICED,
+        };
+        let back_after_silence = match network.is_tunnel() {
+            true => TUNNEL_PAUSE + BACK_AFTER_SILENCE,
+            false => BACK_AFTER_SILENCE,
+        };
         match self {
             Self::HostKilled => host_killed(network),
             Self::HostStopped => {
                 let begin = Instant::now();
                 signal(network, 1, Signal::SIGSTOP);
-                let noticed = Some(network.host_left_within("host-2", 1, NOTICED));
+                let noticed = left(network, "host-2", NOTICED);
                 let stopped = Duration::from_secs(if whole { 60 } else { 8 });
                 network.try_for(stopped.saturating_sub(begin.elapsed()));
                 signal(network, 1, Signal::SIGCONT);
@@ -115,13 +150,19 @@ impl Fault {
                 let begin = Instant::now();
                 network.restart_hub();
                 // UDP does not tell that the process has ended.
-                let promised = if quic { NOTICED + BACK } else { BACK };
+                let promised = match network.transport {
+                    "udp" => TUNNEL_NOTICED + BACK,
+                    // The server learns of a client that is asked for nothing when that says that it is there.
+                    "tap" => ETHERNET_INTERVAL + BACK,
+                    _ if quic => NOTICED + BACK,
+                    _ => BACK,
+                };
                 network.back_within(promised);
                 Outcome { noticed: None, back: begin.elapsed() }
             }
             Self::HubStopped => {
                 network.hub.process.signal(Signal::SIGSTOP).unwrap();
-                let noticed = Some(network.hub_lost_within(NOTICED));
+                let noticed = Some(network.hub_lost_within(noticed_within));
                 network.hub.process.signal(Signal::SIGCONT).unwrap();
                 Outcome { noticed, back: network.back_within(BACK) }
             }
@@ -129,20 +170,22 @@ impl Fault {
                 network.world.switch.cut(&network.machines[1]).unwrap();
                 network.try_for(Duration::from_secs(3));
                 network.world.switch.restore(&network.machines[1]).unwrap();
-                Outcome { noticed: None, back: network.back_within(BACK_AFTER_SILENCE) }
+                Outcome { noticed: None, back: network.back_within(back_after_silence) }
             }
             Self::Silence30 => {
                 let begin = Instant::now();
                 network.world.switch.cut(&network.machines[1]).unwrap();
-                let noticed = Some(network.host_left_within("host-2", 1, NOTICED));
+                let noticed = left(network, "host-2", NOTICED);
                 network.try_for(Duration::from_secs(30).saturating_sub(begin.elapsed()));
                 network.world.switch.restore(&network.machines[1]).unwrap();
-                Outcome { noticed, back: network.back_within(BACK_AFTER_SILENCE) }
+                Outcome { noticed, back: network.back_within(back_after_silence) }
             }
             Self::Reset => {
                 harm(network, Harm::Reset);
                 let back = network.back_within(BACK);
-                with_peer(network, async |stream| drop(stream));
+                if !network.is_tunnel() {
+                    with_peer(network, async |stream| drop(stream));
+                }
                 Outcome { noticed: None, back }
             }
             Self::TransportError => transport_error(network),
@@ -151,16 +194,21 @@ impl Fault {
                 let back = network.back_within(BACK);
                 harm(network, Harm::HalfClose(Towards::Host));
                 let back = back.max(network.back_within(BACK));
-                with_peer(network, async |stream| {
-                    stream.shutdown().await.unwrap();
-                    assert!(peer::ends_within(&*stream, BACK + BUSY).await, "answered in kind");
-                });
+                if !network.is_tunnel() {
+                    with_peer(network, async |stream| {
+                        stream.shutdown().await.unwrap();
+                        assert!(peer::ends_within(&*stream, BACK + BUSY).await, "answered in kind");
+                    });
+                }
                 Outcome { noticed: None, back }
             }
             Self::SilentPeer => silent_peers(network),
             Self::Crowd => crowd(network),
             Self::DeviceDeleted => {
                 network.machines[1].device_remove(DEVICE).unwrap();
+                if network.is_tunnel() {
+                    network.world.hub.device_remove(DEVICE).unwrap();
+                }
                 Outcome { noticed: None, back: network.back_within(BACK) }
             }
             Self::AddressChanged => {
@@ -169,8 +217,20 @@ impl Fault {
                 machine.addr_remove("eth0", &format!("{before}/16")).unwrap();
                 machine.addr_add("eth0", "10.0.9.9/16").unwrap();
                 // A QUIC connection goes on from the new address, any other has to be noticed to be dead.
-                let promised = if quic { BACK } else { NOTICED + BACK };
+                // The client of a tunnel cannot send from the old one, and notices that within an interval.
+                let promised = match network.transport {
+                    "tap" => ETHERNET_INTERVAL + BACK,
+                    _ if quic => BACK,
+                    _ => noticed_within + BACK,
+                };
                 Outcome { noticed: None, back: network.back_within(promised) }
+            }
+            Self::InterfaceDown => {
+                let machine = &network.machines[1];
+                machine.device_down("eth0").unwrap();
+                network.try_for(DOWN);
+                machine.device_up("eth0").unwrap();
+                Outcome { noticed: None, back: network.back_within(back_after_silence) }
             }
         }
     }
@@ -178,6 +238,11 @@ impl Fault {
 
 fn signal(network: &Network, host: usize, signal: Signal) {
     network.hosts[host].process.signal(signal).unwrap();
+}
+
+/// How long it took until the hub said that this host left; the server of a tunnel says nothing.
+fn left(network: &Network, host: &str, promised: Duration) -> Option<Duration> {
+    (!network.is_tunnel()).then(|| network.host_left_within(host, 1, promised))
 }
 
 fn harm(network: &Network, harm: Harm) {
@@ -188,7 +253,7 @@ fn host_killed(network: &mut Network) -> Outcome {
     network.hosts[1].process.kill().unwrap();
     // Over TCP the system of the host tells.
     let promised = if network.transport == "quic" { NOTICED } else { BACK };
-    let noticed = Some(network.host_left_within("host-2", 1, promised));
+    let noticed = left(network, "host-2", promised);
     calm(&[("the hub without host 2", &network.hub)], None);
     network.restart_host(1);
     Outcome { noticed, back: network.back_within(BACK) }
@@ -243,7 +308,7 @@ fn with_peer(network: &Network, work: impl AsyncFnOnce(Arc<dyn Stream>) + Send) 
 
 /// Each is closed in time, and the network notices nothing.
 fn silent_peers(network: &Network) -> Outcome {
-    let transport = network.transport;
+    let transport = network.connections();
     let waiting = network.peers.thread(move || {
         event_loop().block_on(async {
             let mut all = JoinSet::new();
@@ -271,7 +336,7 @@ fn silent_peers(network: &Network) -> Outcome {
 
 /// They come and go while a host has to join.
 fn crowd(network: &mut Network) -> Outcome {
-    let transport = network.transport;
+    let transport = network.connections();
     network.hosts[1].process.kill().unwrap();
     let crowd = network.peers.thread(move || {
         event_loop().block_on(async {

@@ -27,27 +27,46 @@ use common::World;
 use fault::Fault;
 use network::{Account, Network, Outcome};
 
-const TRANSPORTS: [&str; 12] =
-    ["tcp", "tls", "ws", "wss", "quic", "mtcp", "mtls", "mws", "mwss", "h2", "h2c", "grpc"];
+/// Those of routing tunnels, then the variants of UDP and Ethernet tunnels.
+const TRANSPORTS: [&str; 17] = [
+    "tcp",
+    "tls",
+    "ws",
+    "wss",
+    "quic",
+    "mtcp",
+    "mtls",
+    "mws",
+    "mwss",
+    "h2",
+    "h2c",
+    "grpc",
+    "udp",
+    "relay+tls",
+    "relay+wss",
+    "relay+quic",
+    "tap",
+];
 
 /// Networks at a time: nearly all of a fault's time is waiting.
 const AT_ONCE: usize = 14;
 
 /// What is run without a word: the longest first.
 const SOME: &[(Fault, &[&str])] = &[
-    (Fault::Silence30, &["h2"]),
-    (Fault::HostStopped, &["tcp", "mwss"]),
-    (Fault::HostKilled, &["quic", "mtls"]),
-    (Fault::SilentPeer, &["mtcp", "h2c", "quic"]),
-    (Fault::HubStopped, &["wss", "h2"]),
-    (Fault::TransportError, &["quic", "grpc", "wss"]),
-    (Fault::AddressChanged, &["quic", "grpc"]),
-    (Fault::Crowd, &["mtcp", "h2c"]),
-    (Fault::HubKilled, &["tls", "mws"]),
-    (Fault::Silence3, &["ws", "mwss"]),
-    (Fault::HalfClose, &["ws", "mws"]),
-    (Fault::Reset, &["tls", "mtls"]),
-    (Fault::DeviceDeleted, &["tcp"]),
+    (Fault::Silence30, &["h2", "udp"]),
+    (Fault::HostStopped, &["tcp", "mwss", "udp", "relay+wss"]),
+    (Fault::HostKilled, &["quic", "mtls", "udp", "relay+tls", "tap"]),
+    (Fault::SilentPeer, &["mtcp", "h2c", "quic", "relay+wss"]),
+    (Fault::HubStopped, &["wss", "h2", "udp", "relay+tls"]),
+    (Fault::TransportError, &["quic", "grpc", "wss", "udp", "relay+quic", "relay+tls"]),
+    (Fault::AddressChanged, &["quic", "grpc", "udp", "relay+quic", "tap"]),
+    (Fault::Crowd, &["mtcp", "h2c", "relay+tls"]),
+    (Fault::HubKilled, &["tls", "mws", "udp", "relay+wss", "tap"]),
+    (Fault::Silence3, &["ws", "mwss", "relay+tls", "tap"]),
+    (Fault::HalfClose, &["ws", "mws", "relay+wss"]),
+    (Fault::Reset, &["tls", "mtls", "relay+tls"]),
+    (Fault::InterfaceDown, &["tcp", "quic", "udp", "relay+tls", "tap"]),
+    (Fault::DeviceDeleted, &["tcp", "udp", "relay+quic", "tap"]),
 ];
 
 type Cell = (Fault, &'static str);
@@ -114,6 +133,7 @@ fn chosen(wanted: Option<&str>) -> Vec<Cell> {
         return SOME.iter().flat_map(|(fault, on)| on.iter().map(|it| (*fault, *it))).collect();
     };
     let all = Fault::ALL.iter().flat_map(|fault| TRANSPORTS.map(|transport| (*fault, transport)));
+    let all = all.filter(|(fault, transport)| fault.can_happen(transport));
     let is_wanted = |(fault, transport): &Cell| {
         wanted.split(',').any(|word| {
             let both = format!("{}:{transport}", fault.name());

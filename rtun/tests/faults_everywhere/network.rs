@@ -1,4 +1,4 @@
-//! A hub and two hosts over one transport, before and after a fault.
+//! A hub and two hosts over one transport, or the server and two clients of a UDP or Ethernet tunnel, before and after a fault.
 
 use std::{
     net::SocketAddr,
@@ -10,10 +10,10 @@ use rtun_lab::{NetNamespace, tools};
 
 use crate::{
     common::{
-        HUB, Rtun, THREE_HOSTS, World, at, ip,
+        HUB, Rtun, SOON, THREE_HOSTS, World, at, ip,
         programs::address,
-        reaches,
         vitals::{Rest, Vitals, calm},
+        wait_until,
     },
     middle::Middle,
 };
@@ -27,7 +27,28 @@ const MORE_MEMORY: u64 = 8 << 20;
 /// The hosts' addresses.
 const ADDRESSES: [&str; 2] = ["192.168.123.1", "192.168.123.2"];
 
-/// A hub and two hosts over one transport.
+/// That of a tunnel's server.
+const SERVER: &str = "192.168.123.254";
+
+/// One whose clients are known by their passphrases: an address moves with its client at once.
+const UDP_SERVER: &str = "
+services:
+- name: server
+  addr: :8443
+  handler: {type: tun, auther: clients}
+  listener: {type: tun, metadata: {net: 192.168.123.254/24, name: mesh}}
+authers:
+- name: clients
+  auths:
+  - {username: 192.168.123.1, password: pass-1}
+  - {username: 192.168.123.2, password: pass-2}
+";
+
+/// What frames of an Ethernet tunnel are sealed with.
+const CIPHER: &str = "aes-256-gcm:a-long-password";
+
+/// A hub and two hosts over one transport. Of a UDP or Ethernet tunnel the hub is the server, with its relay if it has one, and
+/// the hosts are clients.
 pub struct Network {
     pub world: World,
     pub transport: &'static str,
@@ -38,7 +59,7 @@ pub struct Network {
     pub peers: NetNamespace,
     pub hosts: [Rtun; 2],
     pub middle: Option<Middle>,
-    config: String,
+    hub_arguments: Vec<String>,
     /// Where hosts find the hub.
     entry: SocketAddr,
     before: [Vitals; 3],
@@ -64,8 +85,8 @@ pub struct Account {
 impl Network {
     /// A network at rest, with somebody in the middle if that is asked for.
     pub fn new(world: World, transport: &'static str, with_middle: bool) -> Self {
-        let config = THREE_HOSTS.replace("type: tcp", &format!("type: {transport}"));
-        let hub = world.hub(&config);
+        let hub_arguments = hub_arguments(&world, transport);
+        let hub = start_hub(&world, transport, &hub_arguments);
         let (mut entry, mut middle) = (at(HUB, 8443), None);
         if with_middle {
             let machine = world.machine("middle");
@@ -74,35 +95,62 @@ impl Network {
         }
         let machines = [1, 2].map(|n| world.machine(&format!("host-{n}")));
         let peers = world.machine("peers");
-        let hosts = [0, 1].map(|n| {
-            let arguments = arguments(transport, entry, n);
-            world.start(&machines[n], &arguments.each_ref().map(String::as_str))
-        });
-        for host in &hosts {
+        let hosts =
+            [0, 1].map(|n| start_host(&world, &machines[n], &arguments(transport, entry, n)));
+        for host in hosts.iter().filter(|_| !is_tunnel(transport)) {
             assert_eq!(host.wait_for("joined the hub")["transport"], transport);
         }
-        reaches(&machines[0], ADDRESSES[1]);
-        let rest = calm(&[("the hub", &hub), ("host 1", &hosts[0]), ("host 2", &hosts[1])], None);
-        let before = [0, 1, 2].map(|n| rest[n].holds);
-        Self { world, transport, hub, machines, peers, hosts, middle, config, entry, before }
+        let before = [Vitals::default(); 3];
+        let mut network = Self {
+            world,
+            transport,
+            hub,
+            machines,
+            peers,
+            hosts,
+            middle,
+            hub_arguments,
+            entry,
+            before,
+        };
+        network.back_within(SOON);
+        let rest = calm(&network.all(), None);
+        network.before = [0, 1, 2].map(|n| rest[n].holds);
+        network
+    }
+
+    /// All processes, with their names.
+    fn all(&self) -> [(&'static str, &Rtun); 3] {
+        [("the hub", &self.hub), ("host 1", &self.hosts[0]), ("host 2", &self.hosts[1])]
+    }
+
+    /// Whether it is a UDP or Ethernet tunnel.
+    pub fn is_tunnel(&self) -> bool {
+        is_tunnel(self.transport)
+    }
+
+    /// What connections are made over.
+    pub fn connections(&self) -> &'static str {
+        self.transport.strip_prefix("relay+").unwrap_or(self.transport)
     }
 
     /// Starts the hub again.
     pub fn restart_hub(&mut self) {
-        self.hub = self.world.hub(&self.config);
+        self.hub = start_hub(&self.world, self.transport, &self.hub_arguments);
     }
 
     /// Starts a host again, counted from 0.
     pub fn restart_host(&mut self, n: usize) {
         let arguments = arguments(self.transport, self.entry, n);
-        let arguments = arguments.each_ref().map(String::as_str);
-        self.hosts[n] = self.world.start(&self.machines[n], &arguments);
+        self.hosts[n] = start_host(&self.world, &self.machines[n], &arguments);
     }
 
-    /// Whether a packet from the first host to the second is answered, soon.
+    /// Whether a packet from the first host to the second is answered, soon, and of a tunnel one from the second to the server.
     pub fn passes(&self) -> bool {
         let soon = Duration::from_millis(100);
-        tools::ping(&self.machines[0], ip(ADDRESSES[1]), 56, false, soon).is_ok()
+        let passes =
+            |from: usize, to| tools::ping(&self.machines[from], ip(to), 56, false, soon).is_ok();
+        passes(0, ADDRESSES[1]) && (!self.is_tunnel() || passes(1, SERVER))
     }
 
     /// Waits until packets pass; how long that took. Panics when it takes longer than promised.
@@ -156,7 +204,7 @@ impl Network {
             let lost = || {
                 let lines = host.lines();
                 let mut said = lines.iter().filter_map(|line| line["message"].as_str());
-                said.any(|text| text.contains("lost the hub"))
+                said.any(|text| text.contains("lost the hub") || text.contains("server is gone"))
             };
             while !lost() {
                 let took = begin.elapsed();
@@ -174,12 +222,14 @@ impl Network {
             memory: before.memory + MORE_MEMORY,
             ..before
         });
-        let all = [("the hub", &self.hub), ("host 1", &self.hosts[0]), ("host 2", &self.hosts[1])];
-        let after = calm(&all, Some(&most));
+        let after = calm(&self.all(), Some(&most));
         for host in &self.hosts {
             host.stop();
         }
-        self.hub.stop_balanced();
+        match self.is_tunnel() {
+            true => self.hub.stop(),
+            false => drop(self.hub.stop_balanced()),
+        }
         Account { outcome, before: self.before, after }
     }
 }
@@ -187,11 +237,63 @@ impl Network {
 /// What a busy machine may take longer.
 pub const BUSY: Duration = Duration::from_millis(1_500);
 
-fn arguments(transport: &str, entry: SocketAddr, n: usize) -> [String; 4] {
+fn is_tunnel(transport: &str) -> bool {
+    matches!(transport, "udp" | "tap") || transport.starts_with("relay+")
+}
+
+fn hub_arguments(world: &World, transport: &str) -> Vec<String> {
+    let device = format!("net={SERVER}/24&name={DEVICE}");
+    match transport {
+        "udp" => {
+            let file = world.file("server.yaml", UDP_SERVER);
+            vec!["-C".to_owned(), file.to_str().unwrap().to_owned()]
+        }
+        "tap" => vec!["-L".to_owned(), format!("tap://{CIPHER}@:8443?{device}")],
+        _ if is_tunnel(transport) => {
+            let server = format!("tun://127.0.0.1:8421?{device}");
+            vec!["-L".to_owned(), server, "-L".to_owned(), format!("{transport}://:8443")]
+        }
+        _ => {
+            let config = THREE_HOSTS.replace("type: tcp", &format!("type: {transport}"));
+            let file = world.file("hub.yaml", &config);
+            vec!["-C".to_owned(), file.to_str().unwrap().to_owned()]
+        }
+    }
+}
+
+/// Starts it and waits until it listens everywhere.
+fn start_hub(world: &World, transport: &str, arguments: &[String]) -> Rtun {
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    let hub = world.start(&world.hub, &arguments);
+    if !is_tunnel(transport) {
+        hub.wait_for("hub listens");
+        return hub;
+    }
+    wait_until("a server", || hub.log().contains("listening on"));
+    if transport.starts_with("relay+") {
+        hub.wait_for("relay listens");
+    }
+    hub
+}
+
+fn start_host(world: &World, machine: &NetNamespace, arguments: &[String]) -> Rtun {
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    world.start(machine, &arguments)
+}
+
+fn arguments(transport: &str, entry: SocketAddr, n: usize) -> Vec<String> {
     let (host, address) = (n + 1, ADDRESSES[n]);
-    let service = format!("tun:///host-{host}?net={address}/24&name={DEVICE}");
-    let node = format!("router+{transport}://{entry}");
-    ["-L".into(), service, "-F".into(), node]
+    let device = format!("net={address}/24&name={DEVICE}");
+    let services = match transport {
+        "udp" => vec![format!("tun://:0/{entry}?{device}&ttl=1s&passphrase=pass-{host}")],
+        "tap" => vec![format!("tap://{CIPHER}@:0/{entry}?{device}")],
+        _ if is_tunnel(transport) => {
+            vec![format!("tun://:0/:8421?{device}&ttl=1s"), format!("{transport}://{entry}")]
+        }
+        _ => vec![format!("tun:///host-{host}?{device}"), format!("router+{transport}://{entry}")],
+    };
+    let flags = ["-L", "-F"].map(str::to_owned);
+    flags.into_iter().zip(services).flat_map(|(flag, value)| [flag, value]).collect()
 }
 
 /// The last lines of a log.

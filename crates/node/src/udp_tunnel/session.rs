@@ -147,8 +147,11 @@ impl<C: Conversation> ServerSession<C> {
                 clock.registers(now);
                 self.dialled().with(|story| story.keepalives += 1);
                 let keepalive = self.conversation.keepalive();
-                // One that does not go is one that is lost.
-                let _ = socket.try_send(*remote, None, &keepalive, keepalive.len());
+                // One that does not go is one that is lost, but for the socket whose address this machine has no more.
+                let sent = socket.try_send(*remote, None, &keepalive, keepalive.len());
+                if sent.is_err() && self.has_lost_address(socket) {
+                    clock.is_hinted("the address that it was reached from is gone".to_owned(), now);
+                }
             }
             let is_there = tokio::select! {
                 ready = socket.readable() => {
@@ -173,6 +176,16 @@ impl<C: Conversation> ServerSession<C> {
             }
             turns.after_read().await;
         }
+    }
+
+    /// Whether the address that the socket sends from is not this machine's any more. The errors of sending do not tell that from an
+    /// interface that is down for a while. In another network namespace it is not known.
+    fn has_lost_address(&self, socket: &DatagramSocket) -> bool {
+        let Ok(mut local) = socket.local_addr() else { return false };
+        local.set_port(0);
+        let bound = std::net::UdpSocket::bind(local);
+        self.sockets.netns.is_none()
+            && bound.is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable)
     }
 
     fn failed(&self, server: &str, end: &ConnectionEnd, unanswered: &mut u32) {

@@ -114,15 +114,24 @@ impl BenchReport {
     }
 
     /// The others in this scenario, each with its median of this figure over theirs. Where transports are compared, of the
-    /// tunnels only those over TCP.
+    /// tunnels only those over TCP; where variants are, those of the same variant and those over UDP.
     fn ratios(&self, row: &ScenarioRow, figure: &str) -> Vec<(&str, f64)> {
         let Some(own) = row.summary(figure).filter(|_| row.compares(figure)) else {
             return Vec::new();
         };
         let transports = row.scenario.is_over_transports();
+        let variants = row.scenario.is_over_variants();
+        let way = |name: &str| name.split_once('+').map(|(_, way)| way.to_owned());
         let others = self.rows.iter().filter(|other| {
             let name = &*other.contender;
-            let compares = !transports || !name.contains('+') || name.ends_with("+tcp");
+            let compares = match way(name).as_deref() {
+                None => true,
+                Some("tcp") => transports,
+                Some(other) if variants => {
+                    other == "udp" || Some(other) == way(&row.contender).as_deref()
+                }
+                Some(_) => !transports,
+            };
             other.scenario == row.scenario && name != row.contender && compares
         });
         others

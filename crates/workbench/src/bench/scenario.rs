@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::ValueEnum;
-use rtun_lab::tools::{LoadFlow, TcpLoad, udp_load};
+use rtun_lab::tools::TcpLoad;
 
 use super::{
     BenchError, CONGESTION_CONTROL,
@@ -14,10 +14,10 @@ use super::{
     emulated_path::EmulatedPath,
     fair,
     figure::{Figure, PING_PAUSE, warm_up},
-    idle, link, lossy,
-    search::{LOSS, highest_load},
-    stalled, swap,
+    idle, link, lossy, stalled, swap,
     table::TableOrigin,
+    traffic::{tcp, throughput, udp},
+    udp_tunnel,
     world::{Layout, World},
 };
 
@@ -55,6 +55,11 @@ pub(super) enum Scenario {
     Fair100,
     /// One TCP stream over each transport
     Transports,
+    /// A UDP tunnel, directly, through relays and as an Ethernet tunnel: one TCP stream to the server and between clients, datagrams
+    /// of 1372 bytes, an echo while four streams run
+    UdpTunnel,
+    /// A UDP tunnel's server with 65,536 addresses; measured once
+    UdpAddresses,
     /// Idle hosts and what each costs the hub; measured once
     Idle10000,
     /// A table of 100,000 routes replaced while an echo each ms and UDP run; measured once
@@ -70,10 +75,6 @@ pub(super) struct Sizes {
     pub(super) routes: usize,
     pub(super) origin: TableOrigin,
 }
-
-/// The name of every scenario's first figure, or of its only one that counts.
-const THROUGHPUT: &str = "throughput";
-const RATE: &str = "rate";
 
 impl Scenario {
     /// As in `--only` and in JSON.
@@ -96,6 +97,7 @@ impl Scenario {
             Scenario::Link100 => Layout { access_link: Some(100), ..Layout::hosts(2) },
             Scenario::Lossy => Layout { path: Some(EmulatedPath::Lossy), ..Layout::hosts(2) },
             Scenario::Fair100 => Layout { path: Some(EmulatedPath::Shared), ..Layout::hosts(2) },
+            Scenario::UdpAddresses => Layout { wide: true, ..Layout::hosts(2) },
             Scenario::Idle10000 => Layout { hosts: 0, ..Layout::hosts(2) },
             Scenario::Swap => {
                 Layout { routes: sizes.routes, origin: sizes.origin, ..Layout::hosts(2) }
@@ -106,7 +108,8 @@ impl Scenario {
 
     /// Whether a plain relay carries this traffic.
     pub(super) fn fits_relay(self) -> bool {
-        self <= Scenario::Udp1372 || matches!(self, Scenario::Pairs16 | Scenario::Lossy)
+        self <= Scenario::Udp1372
+            || matches!(self, Scenario::Pairs16 | Scenario::Lossy | Scenario::UdpTunnel)
     }
 
     /// Whether it compares transports instead of tunnels over TCP.
@@ -114,9 +117,14 @@ impl Scenario {
         matches!(self, Scenario::Lossy | Scenario::Fair100 | Scenario::Transports)
     }
 
+    /// Whether it compares variants of UDP and Ethernet tunnels.
+    pub(super) fn is_over_variants(self) -> bool {
+        matches!(self, Scenario::UdpTunnel | Scenario::UdpAddresses)
+    }
+
     /// Whether it is measured in the first round only, because it takes long and varies little.
     pub(super) fn is_once(self) -> bool {
-        matches!(self, Scenario::Idle10000 | Scenario::Swap)
+        matches!(self, Scenario::UdpAddresses | Scenario::Idle10000 | Scenario::Swap)
     }
 
     /// Measures.
@@ -150,42 +158,12 @@ impl Scenario {
             Scenario::Link100 => link::measure(world, during),
             Scenario::Lossy => lossy::measure(world, during),
             Scenario::Fair100 => fair::measure(world, during),
+            Scenario::UdpTunnel => udp_tunnel::measure(world, during),
+            Scenario::UdpAddresses => udp_tunnel::addresses(world),
             Scenario::Idle10000 => idle::measure(world, during, sizes.associations),
             Scenario::Swap => swap::measure(world, during),
         }
     }
-}
-
-/// Bytes that arrive while streams run, after they have grown for a while.
-fn tcp(world: &World, flows: &[LoadFlow<'_>], during: Duration) -> Result<Vec<Figure>, BenchError> {
-    let load = TcpLoad::start(flows, CONGESTION_CONTROL)?;
-    thread::sleep(warm_up(during));
-    let (cpu, before, start) = (world.cpu()?, load.arrived(), Instant::now());
-    thread::sleep(during);
-    let (bytes, elapsed, cpu_after) = (load.arrived() - before, start.elapsed(), world.cpu()?);
-    load.stop()?;
-    let mut figures = vec![throughput(bytes, elapsed)];
-    figures.extend(cpu_figures(&cpu, &cpu_after, bytes as f64 / 1e9, "s/GB"));
-    Ok(figures)
-}
-
-fn throughput(bytes: u64, elapsed: Duration) -> Figure {
-    let value = bytes as f64 * 8.0 / 1e9 / elapsed.as_secs_f64();
-    Figure::new(THROUGHPUT, "Gbit/s", value)
-}
-
-/// The highest rate with little loss, and what it costs.
-fn udp(world: &World, payload: usize, during: Duration) -> Result<Vec<Figure>, BenchError> {
-    let each = (during / 8).max(Duration::from_millis(200));
-    let probe = |rate| {
-        let before = world.cpu()?;
-        let run = udp_load(&world.datagrams(payload, rate, each))?;
-        Ok::<_, BenchError>((run, (before, world.cpu()?)))
-    };
-    let (run, (before, after)) = highest_load(probe)?.ok_or(BenchError::Lossy { limit: LOSS })?;
-    let mut figures = vec![Figure::new(RATE, "packets/s", run.rate())];
-    figures.extend(cpu_figures(&before, &after, run.arrived as f64 / 1e6, "us/packet"));
-    Ok(figures)
 }
 
 fn ping(world: &World, during: Duration) -> Result<Vec<Figure>, BenchError> {
@@ -195,22 +173,6 @@ fn ping(world: &World, during: Duration) -> Result<Vec<Figure>, BenchError> {
         Figure::new("p99", "ms", echoes.percentile(99.0)?),
         Figure::derived("lost", "%", echoes.lost_percent()),
     ])
-}
-
-/// CPU seconds of the hub, of each host (of more than two: of all hosts) and of all together, for each `amount`.
-fn cpu_figures(before: &[f64], after: &[f64], amount: f64, unit: &'static str) -> Vec<Figure> {
-    let used: Vec<f64> = before.iter().zip(after).map(|(before, after)| after - before).collect();
-    let all = used.iter().sum();
-    let named = match used[..] {
-        [hub] => vec![("cpu hub", hub)],
-        [hub, a, b] => {
-            vec![("cpu hub", hub), ("cpu host A", a), ("cpu host B", b), ("cpu all", all)]
-        }
-        [hub, ..] => vec![("cpu hub", hub), ("cpu hosts", all - hub), ("cpu all", all)],
-        [] => vec![],
-    };
-    let figure = |(name, used)| Figure::new(name, unit, used / amount);
-    named.into_iter().map(figure).collect()
 }
 
 #[cfg(test)]
@@ -238,36 +200,14 @@ mod tests {
                 "lossy",
                 "fair100",
                 "transports",
+                "udp-tunnel",
+                "udp-addresses",
                 "idle10000",
                 "swap"
             ]
         );
         let relayed = Scenario::value_variants().iter().filter(|it| it.fits_relay());
-        assert_eq!(relayed.count(), 9);
+        assert_eq!(relayed.count(), 10);
         assert_eq!(Scenario::Tcp4.description(), "Four TCP streams");
-    }
-
-    #[test]
-    fn cpu_time_is_given_for_each_process_and_many_hosts_as_one() {
-        let value = |figures: &[Figure]| -> Vec<(String, f64)> {
-            figures.iter().map(|figure| (figure.name.clone(), figure.value)).collect()
-        };
-        let two = cpu_figures(&[1.0, 2.0, 3.0], &[2.0, 4.0, 6.0], 2.0, "s/GB");
-        assert_eq!(
-            value(&two),
-            [
-                ("cpu hub".into(), 0.5),
-                ("cpu host A".into(), 1.0),
-                ("cpu host B".into(), 1.5),
-                ("cpu all".into(), 3.0)
-            ]
-        );
-        let relay = cpu_figures(&[1.0], &[2.0], 4.0, "s/GB");
-        assert_eq!(value(&relay), [("cpu hub".into(), 0.25)]);
-        let many = cpu_figures(&[0.0; 5], &[1.0, 1.0, 2.0, 3.0, 4.0], 1.0, "s/GB");
-        assert_eq!(
-            value(&many),
-            [("cpu hub".into(), 1.0), ("cpu hosts".into(), 10.0), ("cpu all".into(), 11.0)]
-        );
     }
 }

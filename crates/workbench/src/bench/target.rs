@@ -20,9 +20,10 @@ pub(super) enum Bound {
     AtMost(f64),
 }
 
+const UDP_TUNNEL: &[Scenario] = &[Scenario::UdpTunnel];
 const TCP: &[Scenario] = &[Scenario::Tcp1, Scenario::Tcp4];
 
-const TARGETS: [FigureTarget; 16] = [
+const TARGETS: [FigureTarget; 20] = [
     target(TCP, "rtun", "throughput", Some("relay"), Bound::AtLeast(0.6)),
     target(TCP, "rtun-plain", "throughput", Some("relay"), Bound::AtLeast(0.5)),
     target(TCP, "rtun", "throughput", Some("gost"), Bound::AtLeast(15.0)),
@@ -41,6 +42,10 @@ const TARGETS: [FigureTarget; 16] = [
         Some("rtun+tcp"),
         Bound::AtLeast(0.6),
     ),
+    target(UDP_TUNNEL, "rtun+udp", "throughput", Some("gost"), Bound::AtLeast(8.0)),
+    target(UDP_TUNNEL, "rtun+udp", "rate", Some("gost"), Bound::AtLeast(4.0)),
+    target(UDP_TUNNEL, "rtun+udp", "load p99", None, Bound::AtMost(8.0)),
+    target(&[Scenario::UdpAddresses], "rtun+udp", "memory", None, Bound::AtMost(64.0)),
     target(&[Scenario::Idle10000], "rtun", "held", None, Bound::AtLeast(10_000.0)),
     target(&[Scenario::Idle10000], "rtun", "memory each", None, Bound::AtMost(16.0)),
     target(&[Scenario::Swap], "rtun", "lost", None, Bound::AtMost(0.0)),

@@ -23,7 +23,9 @@ use rtun_lab::{
 };
 
 use super::{
-    BenchError, CONGESTION_CONTROL, cpu,
+    BenchError, CONGESTION_CONTROL,
+    contender::{Contender, Kind},
+    cpu,
     emulated_path::EmulatedPath,
     sockets,
     table::{self, Table, TableOrigin},
@@ -42,6 +44,9 @@ const PORT: u16 = 6000;
 /// The hub's port for hosts.
 const HUB_PORT: u16 = 8443;
 
+/// The address of a UDP or Ethernet tunnel's server.
+const SERVER: Ipv4Addr = Ipv4Addr::new(10, 64, 255, 254);
+
 /// The twin's number.
 const TWIN: usize = 17;
 
@@ -50,37 +55,6 @@ const REFUSED: i32 = 78;
 
 /// The relay's port for host 0; the others' follow.
 const RELAY_PORTS: u16 = 7000;
-
-/// What connects the hosts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// The plain relay.
-    Relay,
-    /// A tunnel: the commands of hub and hosts, before the arguments that say what to be.
-    Tunnel {
-        hub: Vec<String>,
-        host: Vec<String>,
-        /// Whether they may send packets whole that are larger than the MTU, as far as they know how.
-        gso_frames: bool,
-    },
-}
-
-/// One of those compared.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Contender {
-    pub(super) name: String,
-    pub(super) kind: Kind,
-    /// The tunnel's MTU in bytes.
-    pub(super) mtu: u16,
-    /// What hosts and hub speak over; `None`: TCP, as in every scenario that does not compare transports.
-    pub(super) transport: Option<BenchTransport>,
-}
-
-impl Contender {
-    pub(super) fn gso_frames(&self) -> bool {
-        matches!(self.kind, Kind::Tunnel { gso_frames: true, .. })
-    }
-}
 
 /// What a scenario needs of its network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,6 +71,8 @@ pub(super) struct Layout {
     pub(super) routes: usize,
     /// Where the hub reads these from.
     pub(super) origin: TableOrigin,
+    /// Whether the tunnel's network has twice as many addresses.
+    pub(super) wide: bool,
 }
 
 impl Layout {
@@ -109,6 +85,7 @@ impl Layout {
             path: None,
             routes: 0,
             origin: TableOrigin::Inline,
+            wide: false,
         }
     }
 }
@@ -185,17 +162,32 @@ impl World {
                 start(&hub, command)?
             }
             Kind::Tunnel { hub: hub_command, host: host_command, .. } => {
-                table.replace(table_routes(layout, 0))?;
-                std::fs::write(&file, hub_configuration(layout, &table, contender, 0))?;
                 let mut command = program(hub_command);
-                command.arg("-C").arg(&file);
+                if let Some(variant) = &contender.variant {
+                    command.args(variant.server(
+                        SERVER,
+                        tunnel_length(layout),
+                        contender.mtu,
+                        HUB_PORT,
+                    ));
+                } else {
+                    table.replace(table_routes(layout, 0))?;
+                    std::fs::write(&file, hub_configuration(layout, &table, contender, 0))?;
+                    command.arg("-C").arg(&file);
+                }
                 let begin = Instant::now();
                 let hub_process = start(&hub, command)?;
                 wait_for_port(&hub, &hub_process, HUB_PORT, contender)?;
                 loaded_in = begin.elapsed();
                 for (index, machine) in machines.iter().enumerate().take(hosts) {
                     let mut command = program(host_command);
-                    command.args(host_arguments(index, contender));
+                    match &contender.variant {
+                        None => command.args(host_arguments(index, contender)),
+                        Some(variant) => {
+                            let server = format!("{}:{HUB_PORT}", outer(index, 1));
+                            command.args(variant.client(inner(index), contender.mtu, &server))
+                        }
+                    };
                     host_processes.push(start(machine, command)?);
                 }
                 if layout.path == Some(EmulatedPath::Shared) {
@@ -259,6 +251,19 @@ impl World {
         let [client, server] = self.ends(from, to);
         let (connect, listen) = self.addresses(from, to);
         LoadFlow { client, server, connect, listen, reverse }
+    }
+
+    /// A TCP stream from the first host to the server's device, if the contender has one.
+    pub(super) fn server_flow(&self) -> Option<LoadFlow<'_>> {
+        self.contender.variant.as_ref()?;
+        let (connect, listen) = ((SERVER, PORT).into(), (Ipv4Addr::UNSPECIFIED, PORT).into());
+        Some(LoadFlow {
+            client: &self.hosts[0],
+            server: &self.hub,
+            connect,
+            listen,
+            reverse: false,
+        })
     }
 
     /// Datagrams between two hosts.
@@ -383,6 +388,11 @@ fn twin(index: usize) -> Ipv4Addr {
 /// What only the table of this generation has a route for.
 fn marker(generation: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 64, 200, generation)
+}
+
+/// The length of the prefix of a UDP or Ethernet tunnel's network.
+fn tunnel_length(layout: Layout) -> u8 {
+    if layout.wide { 15 } else { 16 }
 }
 
 fn number(index: usize) -> u8 {
@@ -524,7 +534,7 @@ mod tests {
 
     fn contender(gso_frames: bool, transport: Option<BenchTransport>) -> Contender {
         let kind = Kind::Tunnel { hub: vec![], host: vec![], gso_frames };
-        Contender { name: "rtun".into(), kind, mtu: 1400, transport }
+        Contender { name: "rtun".into(), kind, mtu: 1400, transport, variant: None }
     }
 
     #[test]
