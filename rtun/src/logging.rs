@@ -6,9 +6,11 @@ mod output;
 mod record;
 mod rotation;
 mod routes;
+mod tap;
 
 use std::sync::Arc;
 
+use rtun_node::Board;
 use rtun_settings::{Config, LogSettings};
 use tracing::{error, info, level_filters::LevelFilter};
 use tracing_subscriber::{
@@ -20,6 +22,7 @@ pub(crate) use self::record::FATAL;
 use self::{
     limit::Limit,
     routes::{CurrentRoutes, LogRoutes, OutputError},
+    tap::LogTap,
 };
 
 /// The log of this process. At its end the lines that wait are written.
@@ -28,6 +31,9 @@ pub(crate) struct Logging {
     level: reload::Handle<LevelFilter, Registry>,
     routes: CurrentRoutes,
     limit: Limit,
+    tap: LogTap,
+    /// Changes what goes to the tap.
+    tapped: Arc<dyn Fn(LevelFilter) + Send + Sync>,
 }
 
 impl Logging {
@@ -45,8 +51,20 @@ impl Logging {
         routes.set(Arc::new(first));
         let limit = Limit::default();
         let lines = routes.clone().with_filter(level.and(routes.clone()).and(limit.clone()));
-        tracing_subscriber::registry().with(lines).init();
-        Ok(Self { log: config.log.clone(), level: handle, routes, limit })
+        let (tap, (tap_level, tap_handle)) =
+            (LogTap::default(), reload::Layer::new(LevelFilter::OFF));
+        let tapping = tap.clone().with_filter(tap_level);
+        tracing_subscriber::registry().with(lines).with(tapping).init();
+        // Fails only where the subscriber is gone, and that lasts as long as the process.
+        let tapped = Arc::new(move |level| drop(tap_handle.reload(level)));
+        Ok(Self { log: config.log.clone(), level: handle, routes, limit, tap, tapped })
+    }
+
+    /// Has those who watch the process get lines of the log, whatever its own level.
+    pub(crate) fn show_on(&self, board: &Arc<Board>) {
+        self.tap.attach(board);
+        let tapped = Arc::clone(&self.tapped);
+        board.on_log_level(move |level| tapped(tap::filter(level)));
     }
 
     /// Opens the logs' files again, as those expect who have moved them away.

@@ -2,21 +2,29 @@
 //!
 //! Without a subcommand it takes GOST's flags and runs what they describe; subcommands are rtun's own.
 
+mod asking;
 mod check;
 mod convert;
 mod core_dumps;
+mod drops;
 mod explain;
 mod generate;
+mod hosts;
 mod logging;
+mod logs;
 mod machine;
 mod offline;
 mod orders;
 mod reader;
+mod routes;
 mod run;
 mod save;
 mod several;
 mod state;
 mod status;
+mod table;
+mod top;
+mod when;
 
 use std::{
     io::{self, Write},
@@ -54,9 +62,22 @@ enum RtunCommand {
     Gen(generate::Generate),
     /// How the running rtuns of this machine go: hosts, traffic, drops, problems
     Status(status::StatusCommand),
+    /// The hosts by what they do now, on a page of a terminal
+    Top(top::Top),
+    /// The hosts of running hubs, the one with the most traffic first
+    Hosts(hosts::HostsCommand),
+    /// The routes of running hubs, and what each has carried
+    Routes(routes::Routes),
+    /// What running rtuns lose and why, live
+    Drops(drops::DropsCommand),
+    /// What running rtuns log from now on, at any level
+    Logs(logs::Logs),
 }
 
-const COMMANDS: [&str; 6] = ["check", "convert", "explain", "gen", "help", "status"];
+const COMMANDS: [&str; 11] = [
+    "check", "convert", "drops", "explain", "gen", "help", "hosts", "logs", "routes", "status",
+    "top",
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args_os()
@@ -97,6 +118,11 @@ fn command(arguments: Vec<String>, more: &[&[String]]) -> ExitCode {
         Ok(RtunCommand::Explain(explain)) => explain.run(),
         Ok(RtunCommand::Gen(generate)) => generate.run(),
         Ok(RtunCommand::Status(status)) => status.run(),
+        Ok(RtunCommand::Top(top)) => top.run(),
+        Ok(RtunCommand::Hosts(hosts)) => hosts.run(),
+        Ok(RtunCommand::Routes(routes)) => routes.run(),
+        Ok(RtunCommand::Drops(drops)) => drops.run(),
+        Ok(RtunCommand::Logs(logs)) => logs.run(),
         Err(error) => {
             let _ = error.print();
             if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS }
@@ -134,7 +160,7 @@ fn with_flags(arguments: Vec<String>) -> ExitCode {
     };
     if args.help {
         return say(&format!(
-            "Usage: rtun [FLAGS]\n       rtun check [FILE]...\n       rtun convert [FILE]...\n       rtun explain SRC DST\n       rtun status\n       rtun gen cert\n\n{USAGE}\n\
+            "Usage: rtun [FLAGS]\n       rtun check [FILE]...\n       rtun convert [FILE]...\n       rtun explain SRC DST\n       rtun status | top | hosts | routes | drops | logs\n       rtun gen cert\n\n{USAGE}\n\
              Without flags: rtun.yaml of the working directory or of /etc/rtun, or GOST's own files.\n"
         ));
     }

@@ -100,6 +100,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
                 return ExitCode::from(EXIT_FAILURE);
             }
         };
+        logging.show_on(&node.board());
         let mut api = Api::new();
         match api.prepare(&config, &node.board()) {
             Ok(server) => api.commit(server, document, parts),

@@ -123,7 +123,7 @@ impl StatusCommand {
 }
 
 /// At least a tenth of a second.
-fn period(text: &str) -> Result<Duration, String> {
+pub(crate) fn period(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
     match Duration::try_from_secs_f64(seconds) {
         Ok(period) if period >= Duration::from_millis(100) => Ok(period),

@@ -5,6 +5,7 @@ pub mod descriptors;
 pub(crate) mod duties;
 pub(crate) mod events;
 pub(crate) mod hook_failures;
+pub(crate) mod live_log;
 pub(crate) mod machine;
 pub(crate) mod surroundings;
 pub(crate) mod workers;

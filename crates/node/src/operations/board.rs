@@ -13,6 +13,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use rtun_core::{NamespaceId, explain::choose_hubs, observer::ObservedStats};
+use serde_json::Value;
 use tokio::runtime::Handle;
 
 use self::ledger::{HubId, Ledger};
@@ -38,6 +39,7 @@ use crate::{
     runtime::{
         descriptors::limit,
         events::{EventFacts, EventFollower, NodeEventKind},
+        live_log::{LineLevel, LiveLogLine, LogFollower},
         machine::Machine,
         workers::Workers,
     },
@@ -223,6 +225,32 @@ impl Board {
     /// Adds an event.
     pub fn announce(&self, kind: NodeEventKind, facts: &EventFacts<'_>) {
         self.machine.events.add(kind, facts);
+    }
+
+    /// Takes a line of the log: from warn on it is an event, and those who follow the log get it.
+    pub fn log_line(&self, line: LiveLogLine) {
+        if line.level >= LineLevel::Warn {
+            let of = |name: &str| line.fields.get(name).and_then(Value::as_str);
+            let facts = EventFacts {
+                service: of("service"),
+                namespace: of("namespace"),
+                host: of("host"),
+                text: &line.message,
+            };
+            self.announce(NodeEventKind::Log, &facts);
+        }
+        self.machine.live_log.add(line);
+    }
+
+    /// Has `change` called with the level from which on [`Board::log_line`] wants lines, now and when that changes. The first
+    /// one counts.
+    pub fn on_log_level(&self, change: impl Fn(LineLevel) + Send + Sync + 'static) {
+        self.machine.live_log.on_change(change);
+    }
+
+    /// Follows the log from now on, at this level and above.
+    pub fn follow_log(&self, level: LineLevel) -> LogFollower {
+        self.machine.live_log.follow(level)
     }
 
     /// To be called at each [`STEP`](super::watch::STEP).

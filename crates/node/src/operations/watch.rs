@@ -37,5 +37,8 @@ pub(crate) use self::{
 pub use crate::{
     counters::{DropSample, MAX_SAMPLING, SamplingLease},
     hub::Amounts,
-    runtime::events::{EventFacts, EventFollower, Followed, NodeEvent, NodeEventKind},
+    runtime::{
+        events::{EventFacts, EventFollower, Followed, NodeEvent, NodeEventKind},
+        live_log::{FollowedLine, LineLevel, LiveLogLine, LogFollower},
+    },
 };

@@ -10,7 +10,7 @@ use crate::{
     counters::DropSamples,
     runtime::{
         descriptors::Descriptors, duties::Duties, events::EventLog, hook_failures::HookFailures,
-        surroundings::Surroundings,
+        live_log::LiveLog, surroundings::Surroundings,
     },
 };
 
@@ -27,6 +27,8 @@ pub(crate) struct Machine {
     pub(crate) hooks: Arc<HookFailures>,
     /// What has happened lately.
     pub(crate) events: Arc<EventLog>,
+    /// Log lines for those who follow them.
+    pub(crate) live_log: Arc<LiveLog>,
     /// Samples of lost packets.
     pub(crate) drop_samples: Arc<DropSamples>,
     /// Cancelled once the process is to stop: commands for a service that starts are then killed.

@@ -1,7 +1,7 @@
 //! Sending a request to a running process.
 
 use std::{
-    io::{self, Read, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     net::Shutdown,
     path::Path,
     time::Instant,
@@ -57,6 +57,39 @@ pub fn ask(path: &Path, request: &ControlRequest) -> Result<Value, ControlAskErr
     }
     let name = serde_json::to_value(request)?["request"].clone();
     Ok(name.as_str().map_or(Value::Null, |name| answer[name].take()))
+}
+
+/// The lines that a process answers with until it ends, or this is dropped.
+pub struct FollowedAnswers(BufReader<Socket>);
+
+/// Follows what `request` asks for at the process that listens at `path`.
+pub fn follow(path: &Path, request: &ControlRequest) -> Result<FollowedAnswers, ControlAskError> {
+    let mut socket = connect(path)?;
+    let mut line = serde_json::to_vec(request)?;
+    line.push(b'\n');
+    socket.write_all(&line)?;
+    Ok(FollowedAnswers(BufReader::new(socket)))
+}
+
+impl Iterator for FollowedAnswers {
+    type Item = Result<Value, ControlAskError>;
+
+    /// Waits for the next line.
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut line = Vec::new();
+        match self.0.by_ref().take(MAX_ANSWER).read_until(b'\n', &mut line) {
+            Ok(0) => None,
+            Ok(_) => Some(match serde_json::from_slice::<Value>(&line) {
+                Ok(answer) => match answer["error"].as_str() {
+                    Some(error) => Err(ControlAskError::Refused(error.to_owned())),
+                    None => Ok(answer),
+                },
+                Err(error) => Err(error.into()),
+            }),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => None,
+            Err(error) => Some(Err(error.into())),
+        }
+    }
 }
 
 pub(super) fn connect(path: &Path) -> Result<Socket, ControlAskError> {

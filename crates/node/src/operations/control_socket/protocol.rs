@@ -4,9 +4,21 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use rtun_core::NamespaceId;
+
 use crate::{
+    counters::DropSample,
     hub::{Explained, Inquiry},
+    json,
+    operations::watch::{
+        DropsView, HostQuery, HostView, ListPage, NamespaceQuery, NamespaceView, Overview,
+        RouteQuery, RouteView, SeriesView, TrafficView,
+    },
     report::NodeStatus,
+    runtime::{
+        events::NodeEvent,
+        live_log::{LineLevel, LiveLogLine},
+    },
 };
 
 /// The longest request, in bytes.
@@ -26,6 +38,68 @@ pub enum ControlRequest {
     Status,
     /// What happens to a packet, and why.
     Explain(Inquiry),
+    /// The process at a glance.
+    Overview,
+    /// Hosts, a part of the list.
+    Hosts(HostQuery),
+    /// Namespaces, a part of the list.
+    Namespaces(NamespaceQuery),
+    /// Routes, a part of the list.
+    Routes(RouteQuery),
+    /// Who talks to whom.
+    Traffic {
+        /// In this namespace; `None`: in all.
+        #[serde(default, with = "json::maybe_text")]
+        namespace: Option<NamespaceId>,
+    },
+    /// The last hour.
+    Series {
+        /// These series; none: all.
+        #[serde(default)]
+        names: Vec<String>,
+        /// Only points after this, in seconds of Unix time.
+        #[serde(default)]
+        since: Option<u64>,
+    },
+    /// What is lost and why.
+    Drops,
+    /// What happens from now on, a line each.
+    Follow(FollowRequest),
+}
+
+/// What is followed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "snake_case")]
+pub enum FollowRequest {
+    /// Events.
+    Events {
+        /// Those after this number too, as far as they are kept.
+        #[serde(default)]
+        after: Option<u64>,
+    },
+    /// Log lines of this level and above.
+    Log {
+        /// The least level.
+        level: LineLevel,
+    },
+    /// Lost packets. They are sampled as long as somebody follows them.
+    Drops,
+}
+
+/// A line of the answer to [`ControlRequest::Follow`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FollowAnswer {
+    /// An event.
+    Event(NodeEvent),
+    /// A log line.
+    Log(LiveLogLine),
+    /// A lost packet.
+    Drop(DropSample),
+    /// This many are left out.
+    Missed(u64),
+    /// Why there is no answer.
+    Error(String),
 }
 
 /// An answer, under the name of its request.
@@ -36,6 +110,20 @@ pub enum ControlAnswer {
     Status(Box<NodeStatus>),
     /// To [`ControlRequest::Explain`].
     Explain(Explained),
+    /// To [`ControlRequest::Overview`].
+    Overview(Overview),
+    /// To [`ControlRequest::Hosts`].
+    Hosts(ListPage<HostView>),
+    /// To [`ControlRequest::Namespaces`].
+    Namespaces(ListPage<NamespaceView>),
+    /// To [`ControlRequest::Routes`].
+    Routes(ListPage<RouteView>),
+    /// To [`ControlRequest::Traffic`].
+    Traffic(TrafficView),
+    /// To [`ControlRequest::Series`].
+    Series(SeriesView),
+    /// To [`ControlRequest::Drops`].
+    Drops(DropsView),
     /// Why there is no other answer.
     Error(String),
 }

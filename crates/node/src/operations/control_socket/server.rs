@@ -15,13 +15,15 @@ use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
     runtime::Handle,
+    sync::Semaphore,
     task::JoinSet,
     time::timeout,
 };
 
 use super::{
+    follow::follow,
     locations::{self, SocketLocations},
-    protocol::{ControlAnswer, ControlRequest, DEADLINE, MAX_ANSWER, MAX_REQUEST},
+    protocol::{ControlAnswer, ControlRequest, DEADLINE, FollowRequest, MAX_ANSWER, MAX_REQUEST},
 };
 use crate::{
     operations::board::Board,
@@ -30,6 +32,9 @@ use crate::{
 
 /// Requests that are answered at a time; further ones get an error that asks to try again.
 const AT_ONCE: usize = 8;
+
+/// Clients that follow something at a time; further ones get an error.
+const FOLLOWERS: usize = 16;
 
 /// Pause after a failure to accept, such as no descriptor left: other connections may end during it.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -144,20 +149,30 @@ impl Drop for Listening {
 /// Accepts connections without end. Those that are being answered end with it.
 async fn accept(listener: Arc<UnixListener>, board: Arc<Board>) {
     let mut answered = JoinSet::new();
+    let (answers, followers) = (Semaphore::new(AT_ONCE), Semaphore::new(FOLLOWERS));
+    let (answers, followers) = (Arc::new(answers), Arc::new(followers));
     // Given up for a connection when there is no other descriptor left.
     let mut reserve = Reserve::take();
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
                 while answered.try_join_next().is_some() {}
-                if answered.len() < AT_ONCE {
-                    let board = Arc::clone(&board);
+                if let Ok(turn) = Arc::clone(&answers).try_acquire_owned() {
+                    let (board, followers) = (Arc::clone(&board), Arc::clone(&followers));
                     answered.spawn(async move {
                         // A client that is too slow, or has gone, gets no answer.
-                        let _ = timeout(DEADLINE, serve(stream, &board)).await;
+                        let served = timeout(DEADLINE, serve(stream, &board)).await;
+                        drop(turn);
+                        if let Ok(Ok(Some((stream, request)))) = served {
+                            let Ok(_one_of_few) = followers.try_acquire() else {
+                                let _ = stream.try_write(BUSY);
+                                return;
+                            };
+                            let _ = follow(stream, &board, request).await;
+                        }
                     });
                 } else {
-                    let _ = stream.try_write(b"{\"error\":\"busy: ask again\"}\n");
+                    let _ = stream.try_write(BUSY);
                 }
             }
             Err(error) if is_exhausted(&error) && reserve.is_some() => {
@@ -178,6 +193,9 @@ async fn accept(listener: Arc<UnixListener>, board: Arc<Board>) {
     }
 }
 
+/// The answer where too many ask.
+const BUSY: &[u8] = b"{\"error\":\"busy: ask again\"}\n";
+
 /// A descriptor that is held in reserve for when all others are in use.
 struct Reserve(#[expect(dead_code, reason = "closing it is its purpose")] File);
 
@@ -187,10 +205,15 @@ impl Reserve {
     }
 }
 
-async fn serve(mut stream: UnixStream, board: &Board) -> io::Result<()> {
+/// Answers a request; returns the connection where something is to be followed.
+async fn serve(
+    mut stream: UnixStream,
+    board: &Board,
+) -> io::Result<Option<(UnixStream, FollowRequest)>> {
     let uid = stream.peer_cred()?.uid();
     let answer = if uid == 0 || uid == geteuid().as_raw() {
         match read_request(&mut stream).await? {
+            Ok(ControlRequest::Follow(request)) => return Ok(Some((stream, request))),
             Ok(request) => board.answer(request),
             Err(error) => ControlAnswer::Error(error),
         }
@@ -203,7 +226,8 @@ async fn serve(mut stream: UnixStream, board: &Board) -> io::Result<()> {
     }
     line.push(b'\n');
     stream.write_all(&line).await?;
-    stream.shutdown().await
+    stream.shutdown().await?;
+    Ok(None)
 }
 
 /// Reads the request, or says what is wrong with it.
@@ -224,6 +248,18 @@ impl Board {
             ControlRequest::Explain(inquiry) => {
                 self.explain(inquiry).map_or_else(ControlAnswer::Error, ControlAnswer::Explain)
             }
+            ControlRequest::Overview => ControlAnswer::Overview(self.overview()),
+            ControlRequest::Hosts(query) => ControlAnswer::Hosts(self.hosts(&query)),
+            ControlRequest::Namespaces(query) => ControlAnswer::Namespaces(self.namespaces(&query)),
+            ControlRequest::Routes(query) => ControlAnswer::Routes(self.routes(&query)),
+            ControlRequest::Traffic { namespace } => {
+                ControlAnswer::Traffic(self.traffic(namespace))
+            }
+            ControlRequest::Series { names, since } => {
+                ControlAnswer::Series(self.series(&names, since))
+            }
+            ControlRequest::Drops => ControlAnswer::Drops(self.drops()),
+            ControlRequest::Follow(_) => ControlAnswer::Error("follow on a connection".into()),
         }
     }
 }
