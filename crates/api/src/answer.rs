@@ -129,6 +129,10 @@ impl ApiAnswer {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
         protect(headers);
         for (name, value) in self.headers {
+            if name == CONTENT_SECURITY_POLICY {
+                // Of several policies a browser keeps to each.
+                headers.remove(&name);
+            }
             headers.append(name, value);
         }
         response

@@ -29,6 +29,8 @@ pub(crate) enum Action {
     Problems,
     Events,
     OpenApi,
+    Page,
+    PageFile,
 }
 
 /// What an answer holds.
@@ -48,6 +50,8 @@ pub(crate) enum Holds {
     Any,
     /// Server-sent events.
     Events,
+    /// A page, or what belongs to one.
+    File,
 }
 
 /// A parameter of the query.
@@ -349,6 +353,27 @@ pub(crate) static ENDPOINTS: &[ApiEndpoint] = &[
         parameters: &[],
         has_body: false,
         answers: &[(200, Holds::Any, "OpenAPI 3.1")],
+    },
+    ApiEndpoint {
+        method: "GET",
+        path: "/",
+        action: Action::Page,
+        what: "The live page",
+        parameters: &[],
+        has_body: false,
+        answers: &[(200, Holds::File, "The page")],
+    },
+    ApiEndpoint {
+        method: "GET",
+        path: "/page/{name}",
+        action: Action::PageFile,
+        what: "A file of the live page",
+        parameters: &[],
+        has_body: false,
+        answers: &[
+            (200, Holds::File, "The file"),
+            (404, Holds::Error, "The page has no such file"),
+        ],
     },
 ];
 

@@ -12,6 +12,7 @@ mod endpoints;
 mod events;
 mod guard;
 mod openapi;
+mod page;
 mod request;
 mod server;
 mod v1;

@@ -70,6 +70,7 @@ fn operation(endpoint: &ApiEndpoint) -> Value {
 
 fn answer(holds: Holds, what: &str, is_gosts: bool) -> Value {
     let schema = match holds {
+        Holds::File => return json!({"description": what, "content": {"text/*": {}}}),
         Holds::Config | Holds::Any | Holds::Events => json!({"type": "object"}),
         Holds::ObjectList => reference("ObjectList"),
         Holds::Object => reference("Object"),

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::{
     answer::{ApiAnswer, Form},
     endpoints::Action,
-    events, openapi,
+    events, openapi, page,
     request::Asked,
 };
 
@@ -43,9 +43,15 @@ pub(crate) fn answer(
         Action::Events => {
             asked.parsed("since").map(|since| ApiAnswer::events(events::follow(board, since)))
         }
+        Action::Page => Ok(page::file("index.html").unwrap_or_else(no_file)),
+        Action::PageFile => Ok(page::file(asked.name("name")).unwrap_or_else(no_file)),
         _ => Ok(ApiAnswer::json(&openapi::description(prefix))),
     };
     answer.unwrap_or_else(|why| ApiAnswer::refusal(Form::Own, StatusCode::BAD_REQUEST, &why))
+}
+
+fn no_file() -> ApiAnswer {
+    ApiAnswer::refusal(Form::Own, StatusCode::NOT_FOUND, "the page has no such file")
 }
 
 fn overview(role: &str, board: &Board) -> ApiAnswer {
