@@ -22,7 +22,7 @@ pub use gso::{extension_frame, virtio};
 pub use packets::{frame_stream, ip_header};
 pub use proxy::{proxy_preamble, proxy_reply};
 pub use relay::{relay_request, relay_response};
-pub use rows::{admission_text, auth_text, ingress_text, limits_text, routes_text};
+pub use rows::{admission_text, auth_text, hosts_text, ingress_text, limits_text, routes_text};
 pub use smux::smux_frames;
 pub use tls::{tls_headers, tls_messages, tls_opener, tls_padding};
 pub use udp_tunnel::{addressed_datagrams, tunnel_register, tunnel_reply};
@@ -32,7 +32,7 @@ pub use ws::{ws_frames, ws_upgrade};
 pub type FuzzTarget = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [FuzzTarget; 29] = [
+pub const TARGETS: [FuzzTarget; 30] = [
     ("relay_request", relay_request),
     ("relay_response", relay_response),
     ("frame_stream", frame_stream),
@@ -45,6 +45,7 @@ pub const TARGETS: [FuzzTarget; 29] = [
     ("config_yaml", config_yaml),
     ("cli_url", cli_url),
     ("routes_text", routes_text),
+    ("hosts_text", hosts_text),
     ("ingress_text", ingress_text),
     ("auth_text", auth_text),
     ("admission_text", admission_text),

@@ -1,8 +1,8 @@
 //! Tables and lists as text.
 
 use rtun_core::{
-    Matcher, Parsed, TooManyRows, parse_connection_limits, parse_matchers, parse_request_limits,
-    parse_routes, parse_rules, parse_traffic_limits, parse_users,
+    Matcher, Parsed, TooManyRows, parse_connection_limits, parse_hosts, parse_matchers,
+    parse_request_limits, parse_routes, parse_rules, parse_traffic_limits, parse_users,
 };
 
 /// A routing table from a file, redis or HTTP.
@@ -27,6 +27,14 @@ pub fn limits_text(bytes: &[u8]) {
     });
     table(bytes, parse_connection_limits, |row| format!("{} {}", row.scope, row.limit));
     table(bytes, parse_request_limits, |row| format!("{} {}", row.scope, row.limit));
+}
+
+/// A hosts table.
+pub fn hosts_text(bytes: &[u8]) {
+    table(bytes, parse_hosts, |line| {
+        assert!(!line.names.is_empty());
+        format!("{} {}", line.address, line.names.join(" "))
+    });
 }
 
 /// The rules of an ingress.

@@ -20,8 +20,8 @@ use rtun_core::{redact, udp_tunnel::Passphrase};
 use rtun_node::{descriptors, has_multipath};
 use rtun_settings::{
     CertificateFiles, Config, DialTls, HttpHeader, HubNode, HubRules, ListenerSettings, Login,
-    Named, NetworkNamespace, Provider, ProxyHop, Quotas, ServerTls, ServiceKind, SourceSettings,
-    TransportStack, User, Verification,
+    LookedUpName, Named, NetworkNamespace, Provider, ProxyHop, Quotas, ServerTls, ServiceKind,
+    SourceSettings, TransportStack, User, Verification,
 };
 
 use self::certificates::files_of;
@@ -64,11 +64,16 @@ pub(crate) fn files(
     });
     let limits = limiters.flat_map(|limiter| limiter.limits.sources()).filter_map(path_of);
     let limits = limits.map(|path| (path, false));
+    let names = config.services.iter().flat_map(|service| service.kind.lookups());
+    let names = names.flat_map(LookedUpName::sources).filter_map(path_of);
+    let names = names.map(|path| (path, false));
     let mut findings = Vec::new();
     let logins = logins(config).filter_map(|login| Some((login.file.clone()?, true)));
     let programs = hooks::programs(config).map(|path| (path, false));
     let named = logins.chain(programs);
-    for (path, secret) in own.chain(sources).chain(limits).chain(tls_files(config)).chain(named) {
+    for (path, secret) in
+        own.chain(sources).chain(limits).chain(names).chain(tls_files(config)).chain(named)
+    {
         let finding = file(&path, secret, profile);
         findings.extend(finding.filter(|finding| !findings.contains(finding)));
     }
@@ -210,18 +215,19 @@ fn dialers(config: &Config) -> impl Iterator<Item = &DialTls> {
 
 /// The hubs or relays of every chain that a service uses, and the proxies before them.
 fn chains(config: &Config) -> impl Iterator<Item = (&[HubNode], &[ProxyHop])> {
-    config.services.iter().filter_map(|service| {
+    let of_hosts = config.services.iter().filter_map(|service| match &service.kind {
+        ServiceKind::Host(host) => Some(host.chains()),
+        _ => None,
+    });
+    let of_clients = config.services.iter().filter_map(|service| {
         let relay = match &service.kind {
-            ServiceKind::Host(host) => return Some((&host.hubs[..], &host.proxies[..])),
             ServiceKind::UdpClient(client) => client.relay.as_ref(),
             ServiceKind::TapClient(client) => client.relay.as_ref(),
-            ServiceKind::Hub(_)
-            | ServiceKind::UdpServer(_)
-            | ServiceKind::TapServer(_)
-            | ServiceKind::Relay(_) => None,
+            _ => None,
         };
         relay.map(|relay| (&relay.relays[..], &relay.proxies[..]))
-    })
+    });
+    of_hosts.flatten().chain(of_clients)
 }
 
 /// What a chain opens, to hubs or relays and to proxies.
@@ -298,7 +304,7 @@ fn has_secrets(config: &Config) -> bool {
             let limiters = host.limits.traffic.iter().map(|limiter| &limiter.limits);
             limiters.clone().flat_map(Named::sources).any(has_secret)
                 || limiters.filter_map(Named::plugin).any(|plugin| plugin.token.is_some())
-                || chain_has_secrets(&host.hubs, &host.proxies)
+                || host.chains().any(|(hubs, proxies)| chain_has_secrets(hubs, proxies))
         }
         ServiceKind::UdpServer(server) => server.rules.authers.iter().flatten().any(has_users),
         ServiceKind::UdpClient(client) => {
@@ -321,7 +327,9 @@ fn has_secrets(config: &Config) -> bool {
         }
     });
     let operators = config.api.iter().filter_map(|api| api.auther.as_ref());
-    of_services || scrapers.chain(operators).any(has_users)
+    let mut names = config.services.iter().flat_map(|service| service.kind.lookups());
+    let of_names = names.any(|name| name.sources().any(has_secret));
+    of_services || of_names || scrapers.chain(operators).any(has_users)
 }
 
 /// What is sent along with the request of a stack that has one.

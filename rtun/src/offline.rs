@@ -13,8 +13,8 @@ use rtun_core::{
     HostName, Ingress, NamespaceId, Parsed, PluginId, Router, Routing, RoutingTable, Row,
     TooManyRows,
     explain::{Listed, Listing, Origin},
-    parse_connection_limits, parse_matchers, parse_request_limits, parse_routes, parse_rules,
-    parse_traffic_limits, parse_users,
+    parse_connection_limits, parse_hosts, parse_matchers, parse_request_limits, parse_routes,
+    parse_rules, parse_traffic_limits, parse_users,
 };
 use rtun_settings::{
     self, Config, HubRules, IngressRule, LimitRow, Named, Provider, Route, Rows, ServiceKind,
@@ -108,7 +108,10 @@ pub(crate) fn flaws_of_hosts(config: &Config) -> Vec<FileFlaw> {
         ServiceKind::Host(host) => host.limits.traffic.as_ref(),
         _ => None,
     });
-    limiters.flat_map(|limiter| traffic_flaws(&limiter.limits)).collect()
+    let names = config.services.iter().flat_map(|service| service.kind.lookups());
+    let tables = names.filter_map(|name| name.hosts.as_ref());
+    let of_tables = tables.flat_map(|table| known(table, usize::MAX, parse_hosts).flaws);
+    limiters.flat_map(|limiter| traffic_flaws(&limiter.limits)).chain(of_tables).collect()
 }
 
 fn traffic_flaws(limiter: &Named<LimitRow<TrafficLimit>>) -> Vec<FileFlaw> {

@@ -71,7 +71,8 @@ impl ProcessState {
 
 /// Whether a service has quotas, sources, a certificate that rtun makes, or names to look up.
 fn keeps_something(kind: &ServiceKind) -> bool {
-    if kind.volumes().iter().any(|quota| quota.file.is_none()) {
+    let reads_names = kind.lookups().iter().any(|name| name.sources().next().is_some());
+    if reads_names || kind.volumes().iter().any(|quota| quota.file.is_none()) {
         return true;
     }
     let hub = match kind {
@@ -89,7 +90,7 @@ fn keeps_something(kind: &ServiceKind) -> bool {
         ServiceKind::Host(host) => {
             let mut limiters = host.limits.traffic.iter().map(|limiter| &limiter.limits);
             return limiters.any(|limits| !limits.sources().is_empty())
-                || chain_has_name(&host.hubs, &host.proxies);
+                || host.chains().any(|(hubs, proxies)| chain_has_name(hubs, proxies));
         }
     };
     hub.rules.sources().next().is_some() || hub.listeners().any(makes_certificate)

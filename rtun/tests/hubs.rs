@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{Rtun, SOON, THREE_HOSTS, World, pings, reaches, wait_until};
+use common::{HUB, Rtun, SOON, THREE_HOSTS, World, pings, reaches, wait_until};
 use nix::sys::signal::Signal;
 use rtun_lab::NetNamespace;
 
@@ -189,4 +189,132 @@ fn a_connection_that_is_replaced_is_ended_and_nothing_is_lost_meanwhile() {
     assert!(took < Duration::from_secs(3), "the old connection lived on for {took:?}");
     assert_eq!(host.said("lost the hub"), Vec::<serde_json::Value>::new());
     assert!(after.said("host left").is_empty());
+}
+
+/// Host 1 with these chains, of which the handler names all, and a selector among them.
+fn host_of(chains: &[&str], selector: &str) -> String {
+    let names = (0..chains.len()).map(|n| format!("chain-{n}")).collect::<Vec<_>>().join(", ");
+    let mut file = format!(
+        "
+services:
+- name: service-0
+  handler: {{type: tun, chainGroup: {{chains: [{names}], selector: {selector}}}}}
+  listener: {{type: tun, metadata: {{net: 192.168.123.1/24}}}}
+  forwarder: {{nodes: [{{addr: host-1}}]}}
+chains:"
+    );
+    for (n, hop) in chains.iter().enumerate() {
+        file += &format!("\n- {{name: chain-{n}, hops: [{hop}]}}");
+    }
+    file
+}
+
+#[test]
+fn a_group_of_chains_changes_over_to_the_next_chain() {
+    let Some(world) = World::new() else { return };
+    let (second, machine) = (world.machine("hub-2"), world.machine("host-1"));
+    let hubs = [world.hub(THREE_HOSTS), start_hub(&world, &second, THREE_HOSTS)];
+    let chains = [HUB, HUB_2]
+        .map(|hub| format!("{{nodes: [{{addr: '{hub}:8443', connector: {{type: router}}}}]}}"));
+    let file = host_of(&chains.each_ref().map(String::as_str), "{strategy: fifo, failTimeout: 1m}");
+    let host = world.host(&machine, &file);
+    assert_eq!(host.wait_for("joined the hub")["hub"], "10.0.0.1:8443");
+    hubs[0].process.signal(Signal::SIGKILL).unwrap();
+    assert_eq!(host.wait_for_nth("joined the hub", 2)["hub"], "10.0.0.3:8443");
+    // And back, when the second is gone too.
+    let _first = world.hub(THREE_HOSTS);
+    hubs[1].process.signal(Signal::SIGKILL).unwrap();
+    assert_eq!(host.wait_for_nth("joined the hub", 3)["hub"], "10.0.0.1:8443");
+    host.stop();
+}
+
+#[test]
+fn hubs_tried_at_once_cost_no_time_where_one_is_silent() {
+    let Some(world) = World::new() else { return };
+    let machine = world.machine("host-1");
+    let hub = world.hub(THREE_HOSTS);
+    // Nobody answers at the first.
+    world.hub.route_add_device("10.66.0.0/16", "lo").unwrap();
+    machine.route_add("10.66.0.0/16", HUB).unwrap();
+    let nodes = ["10.66.0.1", HUB]
+        .map(|hub| format!("{{addr: '{hub}:8443', connector: {{type: router}}}}"))
+        .join(", ");
+    let hop = format!("{{selector: {{strategy: parallel}}, nodes: [{nodes}]}}");
+    let start = Instant::now();
+    let host = world.host(&machine, &host_of(&[&hop], "{}"));
+    assert_eq!(host.wait_for("joined the hub")["hub"], "10.0.0.1:8443");
+    assert!(start.elapsed() < Duration::from_millis(2_500), "{:?}", start.elapsed());
+    host.stop();
+    hub.stop();
+}
+
+#[test]
+fn the_hub_that_answers_soonest_is_taken() {
+    let Some(world) = World::new() else { return };
+    let (machine, way, slow) = world.far("host-1", Duration::from_millis(60));
+    let quick = world.cable(&machine, "quick", "10.88.0.2/24", "10.88.0.1/24");
+    let hubs = [world.hub(THREE_HOSTS), start_hub(&world, &quick, THREE_HOSTS)];
+    let node = |hub: &str| {
+        let probe = "probe: {addr: any, interval: 200ms}";
+        format!("{{addr: '{hub}:8443', connector: {{type: router}}, {probe}}}")
+    };
+    let nodes = [node(&slow), node("10.88.0.1")].join(", ");
+    let hop = format!("{{selector: {{strategy: lowestlatency}}, nodes: [{nodes}]}}");
+    let host = world.host(&machine, &host_of(&[&hop], "{}"));
+    host.wait_for("joined the hub");
+    // Both are measured within this time. Whichever hub it is on goes; the quick one serves next.
+    thread::sleep(Duration::from_millis(600));
+    hubs[0].stop();
+    let _hub = world.hub(THREE_HOSTS);
+    wait_until("the quick one", || {
+        let joined = host.said("joined the hub");
+        joined.last().is_some_and(|line| line["hub"] == "10.88.0.1:8443")
+    });
+    host.stop();
+    drop((hubs, way));
+}
+
+/// A hub that a probe finds unfit is left out, and one that it finds fit serves again, whatever came of connections.
+#[test]
+fn probes_say_which_hub_serves_next() {
+    let Some(world) = World::new() else { return };
+    let (second, machine) = (world.machine("hub-2"), world.machine("host-1"));
+    let file = THREE_HOSTS.replace("type: tcp", "type: ws");
+    let hubs = [world.hub(&file), start_hub(&world, &second, &file)];
+    let (flag, runs) = (world.file("fit", ""), world.path("runs"));
+    let command = format!("echo run >> {}; test -e {}", runs.display(), flag.display());
+    let node = |hub: &str, probe: &str| {
+        format!(
+            "{{addr: '{hub}:8443', connector: {{type: router}}, dialer: {{type: ws}}, \
+             probe: {{addr: any, interval: 100ms, {probe}}}}}"
+        )
+    };
+    // A hub over WebSocket has no other page.
+    let nodes = [
+        node("10.0.0.1", &format!("type: cmd, command: '{command}'")),
+        node(HUB_2, "type: http, httpPath: /other, expectedStatus: 404"),
+    ]
+    .join(", ");
+    let hop = format!("{{selector: {{strategy: fifo, failTimeout: 1h}}, nodes: [{nodes}]}}");
+    let host = world.host(&machine, &host_of(&[&hop], "{}"));
+    assert_eq!(host.wait_for("joined the hub")["hub"], "10.0.0.1:8443");
+    let count = || std::fs::read_to_string(&runs).unwrap_or_default().lines().count();
+    let a_probe_more = || {
+        let before = count();
+        wait_until("two more probes", || count() >= before + 2);
+    };
+    std::fs::remove_file(&flag).unwrap();
+    a_probe_more();
+    hubs[0].stop();
+    let _first = world.hub(&file);
+    assert_eq!(host.wait_for_nth("joined the hub", 2)["hub"], "10.0.0.3:8443");
+    std::fs::write(&flag, "").unwrap();
+    a_probe_more();
+    hubs[1].process.signal(Signal::SIGKILL).unwrap();
+    assert_eq!(host.wait_for_nth("joined the hub", 3)["hub"], "10.0.0.1:8443");
+    host.stop();
+    // Nothing that a probe has started is left.
+    let runs = count();
+    thread::sleep(Duration::from_millis(300));
+    assert_eq!(count(), runs);
 }

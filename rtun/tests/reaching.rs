@@ -18,8 +18,11 @@ use std::{
 };
 
 use common::{
-    HUB, Rtun, THREE_HOSTS, World, at, pings, programs::Certificate, reaches, route_plugin,
-    wait_until,
+    HUB, Rtun, THREE_HOSTS, World, at,
+    dns::{self, HTTPS, TCP, TLS, UDP, answer},
+    pings,
+    programs::Certificate,
+    reaches, route_plugin, wait_until,
 };
 use rtun_lab::{Direction, NetNamespace, Wan, tools};
 
@@ -157,22 +160,6 @@ fn name_server(machine: &NetNamespace, address: SocketAddr) -> Arc<AtomicBool> {
     silent
 }
 
-/// The answer to a question about `hub.test`, which has an IPv4 address (RFC 1035 section 4).
-fn answer(query: &[u8]) -> Option<Vec<u8>> {
-    let name = query.get(12..)?.iter().position(|&byte| byte == 0)? + 13;
-    let (question, kind) = (query.get(12..name + 4)?, query.get(name + 1)?);
-    let known = question.starts_with(b"\x03hub\x04test\x00");
-    let found = known && *kind == 1;
-    let mut answer = query[..2].to_vec();
-    answer.extend([0x81, if known { 0x80 } else { 0x83 }, 0, 1, 0, u8::from(found), 0, 0, 0, 0]);
-    answer.extend(question);
-    if found {
-        // A pointer to the question's name, type A, class IN, 1 s, 4 bytes.
-        answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4, 10, 0, 0, 1]);
-    }
-    Some(answer)
-}
-
 #[test]
 fn a_silent_name_server_costs_its_time_once() {
     let Some(world) = World::new() else { return };
@@ -209,6 +196,114 @@ fn a_silent_name_server_costs_its_time_once() {
     host.wait_for("joined the hub");
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     host.stop();
+}
+
+#[test]
+fn names_are_looked_up_at_the_name_servers_of_the_configuration() {
+    let Some(world) = World::new() else { return };
+    let (machine, names) = (world.machine("host-1"), world.machine("names"));
+    names.addr_add("eth0", "10.0.0.53/16").unwrap();
+    let certificate = Certificate::new(&world, "dns.test");
+    let server = dns::start(&names, "10.0.0.53", &certificate);
+    let hub = world.hub(THREE_HOSTS);
+    let node = |resolver: &str| format!("router://hub.test:8443?resolver={resolver}");
+    for resolver in [
+        format!("10.0.0.53:{UDP}"),
+        format!("tcp://10.0.0.53:{TCP}"),
+        format!("tls://10.0.0.53:{TLS}"),
+        format!("https://10.0.0.53:{HTTPS}/dns-query"),
+        // The first does not know, or is not there.
+        format!("10.0.0.53:5399,10.0.0.53:{UDP}"),
+    ] {
+        let before = server.questions.load(Ordering::SeqCst);
+        let host = world.start(&machine, &["-L", SERVICE, "-F", &node(&resolver)]);
+        host.wait_for("joined the hub");
+        assert!(server.questions.load(Ordering::SeqCst) > before, "{resolver}");
+        host.stop();
+        fs::remove_dir_all(world.path("state")).unwrap();
+    }
+    // One that cannot show that it is the server of this name is not trusted.
+    let file = format!(
+        "
+services:
+- name: host
+  handler: {{type: tun, chain: hub}}
+  listener: {{type: tun, metadata: {{net: 192.168.123.1/24}}}}
+  forwarder: {{nodes: [{{addr: host-1}}]}}
+chains:
+- name: hub
+  hops:
+  - resolver: encrypted
+    nodes: [{{addr: 'hub.test:8443', connector: {{type: router}}}}]
+resolvers:
+- name: encrypted
+  nameservers: [{{addr: 'tls://10.0.0.53:{TLS}', hostname: dns.test}}]
+"
+    );
+    let host = world.host(&machine, &file);
+    wait_for_text(&host, &["cannot find hub.test: ", &format!("10.0.0.53:{TLS}: ")]);
+    assert_eq!(host.said("joined the hub").len(), 0, "{}", host.log());
+    host.stop();
+    // A name server that is silent later costs nothing: the last address is used.
+    let host = world.start(&machine, &["-L", SERVICE, "-F", &node(&format!("10.0.0.53:{UDP}"))]);
+    host.wait_for("joined the hub");
+    server.silent.store(true, Ordering::SeqCst);
+    hub.stop();
+    wait_for_text(&host, &["10.0.0.1:8443: Connection refused"]);
+    let _hub = world.hub(THREE_HOSTS);
+    host.wait_for_nth("joined the hub", 2);
+    host.stop();
+}
+
+#[test]
+fn a_table_of_names_is_followed_as_it_changes() {
+    let Some(world) = World::new() else { return };
+    let machine = world.machine("host-1");
+    let hub = world.hub(THREE_HOSTS);
+    // The first of two addresses is nobody's.
+    let table = world.file("hosts", "10.0.0.77 hub.example\n10.0.0.1 other.example\n");
+    let file = |addr: &str, before: &str| {
+        format!(
+            "
+services:
+- name: host
+  handler: {{type: tun, chain: hub}}
+  listener: {{type: tun, metadata: {{net: 192.168.123.1/24}}}}
+  forwarder: {{nodes: [{{addr: host-1}}]}}
+  metadata: {{dialTimeout: 1s}}
+chains:
+- name: hub
+  hops:{before}
+  - nodes: [{{addr: '{addr}:8443', hosts: names, connector: {{type: router}}}}]
+hosts:
+- name: names
+  mappings: [{{hostname: .inline.example, ip: 10.0.0.1}}]
+  file: {{path: '{}'}}
+",
+            table.display()
+        )
+    };
+    let host = world.host(&machine, &file("a.inline.example", ""));
+    host.wait_for("joined the hub");
+    host.stop();
+    let host = world.host(&machine, &file("hub.example", ""));
+    wait_for_text(&host, &["hub.example:8443", "10.0.0.77"]);
+    fs::write(&table, "10.0.0.78 hub.example\n10.0.0.1 hub.example\n").unwrap();
+    host.wait_for("joined the hub");
+    host.stop();
+    // A proxy is asked for the address.
+    let proxy = world.machine("proxy");
+    let asked = connect_proxy(&proxy);
+    let before = format!(
+        "\n  - nodes: [{{addr: '{}:3128', connector: {{type: http}}}}]",
+        common::programs::address(&proxy)
+    );
+    fs::write(&table, "10.0.0.1 hub.example\n").unwrap();
+    let host = world.host(&machine, &file("hub.example", &before));
+    host.wait_for("joined the hub");
+    assert_eq!(asked.recv().unwrap(), "CONNECT 10.0.0.1:8443 HTTP/1.1");
+    host.stop();
+    hub.stop();
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod limiters;
 mod listener;
 mod located;
 mod log;
+mod lookups;
 mod metrics;
 mod names;
 mod observers;
@@ -60,6 +61,7 @@ pub(crate) struct Context<'a> {
     pub(crate) limiters: limiters::Limiters,
     pub(crate) volumes: Vec<VolumeQuota>,
     pub(crate) observers: Vec<ObserverSettings>,
+    pub(crate) lookups: lookups::Lookups,
     pub(crate) tls: tls::CommonTls,
 }
 
@@ -73,10 +75,21 @@ pub(crate) fn normalise<'a>(root: &Cursor<'a>) -> (Config, Context<'a>, Listener
     let limiters = limiters::Limiters::read(&names);
     let volumes = volumes::read(&names);
     let observers = observers::read(&names);
+    let lookups = lookups::Lookups::default();
     let tls = tls::common(root);
     let report = root.report;
-    let context =
-        Context { report, names, tables, authers, admissions, limiters, volumes, observers, tls };
+    let context = Context {
+        report,
+        names,
+        tables,
+        authers,
+        admissions,
+        limiters,
+        volumes,
+        observers,
+        lookups,
+        tls,
+    };
     let log = log::read(root);
     let loggers = log::loggers(&log, &context.names);
     let metrics = metrics::read(root, &context);

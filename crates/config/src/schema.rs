@@ -21,9 +21,10 @@ pub(crate) use field::{
     Texts, Timespan,
 };
 pub(crate) use metadata::{
-    api_handler, device_listener, http_connector, metrics_handler, node_metadata, proxy_connector,
-    relay_connector, relay_handler, router_connector, router_handler, service_metadata,
-    socks4_connector, socks5_connector, tap_handler, tap_listener, tun_handler, tun_listener,
+    api_handler, chain_metadata, device_listener, http_connector, metrics_handler, node_metadata,
+    proxy_connector, relay_connector, relay_handler, router_connector, router_handler,
+    service_metadata, socks4_connector, socks5_connector, tap_handler, tap_listener, tun_handler,
+    tun_listener,
 };
 pub(crate) use objects::*;
 pub use reference::{all_keys, reference};

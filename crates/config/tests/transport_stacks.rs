@@ -467,8 +467,9 @@ fn selectors_and_probes() {
         strategy: Strategy::Round,
         max_fails: 1,
         fail_timeout: Duration::from_secs(10),
+        max_latency: None,
     };
-    assert_eq!(hop("", ""), (default, NodePreference { weight: 1, backup: false, probe: None }));
+    assert_eq!(hop("", ""), (default, NodePreference::default()));
     for (name, strategy) in [
         ("round", Strategy::Round),
         ("rr", Strategy::Round),
@@ -477,6 +478,10 @@ fn selectors_and_probes() {
         ("fifo", Strategy::Fifo),
         ("ha", Strategy::Fifo),
         ("hash", Strategy::Hash),
+        ("parallel", Strategy::Parallel),
+        ("lowestlatency", Strategy::LowestLatency),
+        ("lowest", Strategy::LowestLatency),
+        ("ll", Strategy::LowestLatency),
         ("''", Strategy::Round),
     ] {
         assert_eq!(hop(&format!("strategy: {name}"), "").0.strategy, strategy);
@@ -486,9 +491,11 @@ fn selectors_and_probes() {
         "metadata: {weight: 7, backup: true}, probe: {addr: x, interval: 2s}",
     );
     assert_eq!((selector.max_fails, selector.fail_timeout), (3, Duration::from_secs(5)));
-    let probe =
-        ProbeSettings { interval: Duration::from_secs(2), timeout: Duration::from_secs(10) };
-    assert_eq!(standing, NodePreference { weight: 7, backup: true, probe: Some(probe) });
+    let probe = ProbeSettings { interval: Duration::from_secs(2), ..ProbeSettings::default() };
+    assert_eq!(
+        standing,
+        NodePreference { weight: 7, backup: true, probe: Some(probe), ..NodePreference::default() }
+    );
     assert_eq!(hop("maxFails: -1, failTimeout: 0s", "metadata: {weight: -7}").0, default);
     assert_eq!(hop("", "probe: {type: tcp}").1.probe, Some(ProbeSettings::default()));
 

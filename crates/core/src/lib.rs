@@ -7,7 +7,7 @@
 //! | where a packet goes | `route`, `table`, `routing`, `host_connections`, `drop_reason` |
 //! | explanations | [`explain`], [`reach`], [`similar`] |
 //! | what waits, and for how long | `queue`, `window`, `answer_limit` |
-//! | a host's choices about its hub | `selector`, `backoff`, `segments` |
+//! | a host's choices about its hub | `selector`, `hosts_table`, `backoff`, `segments` |
 //! | limits | [`limit`] |
 //! | text | `rows`, [`text`], [`redact`] |
 
@@ -21,6 +21,7 @@ pub mod explain;
 mod guesses;
 mod host_connections;
 mod host_name;
+mod hosts_table;
 mod ingress;
 pub mod limit;
 mod matcher;
@@ -52,6 +53,7 @@ pub use drop_reason::DropReason;
 pub use guesses::{FREE_GUESSES, Guesses};
 pub use host_connections::{HostConnections, MAX_HOST_CONNECTIONS, Sharing};
 pub use host_name::{HostName, HostNameError};
+pub use hosts_table::{HostsLine, HostsTable};
 pub use ingress::{Ingress, IngressRule, PatternError};
 pub use matcher::{Matcher, MatcherError};
 pub use namespace::{NamespaceId, NamespaceIdError};
@@ -62,8 +64,8 @@ pub use routing::{
 };
 pub use rows::{
     BadLine, BadLines, LimitLineError, LineError, MAX_LINE, Parsed, Row, TooManyRows,
-    parse_connection_limits, parse_matchers, parse_request_limits, parse_routes, parse_rules,
-    parse_traffic_limits, parse_users,
+    parse_connection_limits, parse_hosts, parse_matchers, parse_request_limits, parse_routes,
+    parse_rules, parse_traffic_limits, parse_users,
 };
 pub use segments::{LossWatch, Segments, Silence, TcpCounts};
 pub use selector::{NodeRank, Selection, Selector, Strategy};

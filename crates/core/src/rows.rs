@@ -1,6 +1,7 @@
 //! Tables and lists as text: one row on each line, as in files, redis keys and HTTP responses.
 
 mod bad_lines;
+mod hosts;
 mod ingress;
 mod limits;
 mod matchers;
@@ -10,6 +11,7 @@ mod users;
 use self::bad_lines::Flaw;
 pub use self::{
     bad_lines::{BadLine, BadLines, LimitLineError, LineError},
+    hosts::parse_hosts,
     ingress::parse_rules,
     limits::{parse_connection_limits, parse_request_limits, parse_traffic_limits},
     matchers::parse_matchers,

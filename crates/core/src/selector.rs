@@ -14,6 +14,10 @@ pub enum Strategy {
     Fifo,
     /// By a hash of the host, so that the same host always uses the same hub.
     Hash,
+    /// All that are not skipped at once; the first to answer serves.
+    Parallel,
+    /// The one that took the shortest time to connect to last; those that have not been measured come after, in their order.
+    LowestLatency,
 }
 
 /// How nodes are chosen, and when a failed node is skipped.
@@ -25,12 +29,19 @@ pub struct Selection {
     pub max_fails: u32,
     /// How long a node is skipped after its last failure.
     pub fail_timeout: Duration,
+    /// A node that took longer than this to connect to is skipped while there is another.
+    pub max_latency: Option<Duration>,
 }
 
 impl Default for Selection {
     /// GOST's defaults: round, 1 failure, 10 s.
     fn default() -> Self {
-        Self { strategy: Strategy::default(), max_fails: 1, fail_timeout: Duration::from_secs(10) }
+        Self {
+            strategy: Strategy::default(),
+            max_fails: 1,
+            fail_timeout: Duration::from_secs(10),
+            max_latency: None,
+        }
     }
 }
 
@@ -41,11 +52,15 @@ pub struct NodeRank {
     pub weight: u32,
     /// Whether it is chosen only if every other node is skipped.
     pub backup: bool,
+    /// [`Selection::max_fails`] of this node, if it has its own.
+    pub max_fails: Option<u32>,
+    /// [`Selection::fail_timeout`] of this node, if it has its own.
+    pub fail_timeout: Option<Duration>,
 }
 
 impl Default for NodeRank {
     fn default() -> Self {
-        Self { weight: 1, backup: false }
+        Self { weight: 1, backup: false, max_fails: None, fail_timeout: None }
     }
 }
 
@@ -66,12 +81,14 @@ struct NodeRecord {
     rank: NodeRank,
     fails: u32,
     failed_at: Option<Duration>,
+    /// How long connecting to it took last.
+    latency: Option<Duration>,
 }
 
 impl Selector {
     /// Chooses among these nodes, at least one.
     pub fn new(selection: Selection, nodes: impl IntoIterator<Item = NodeRank>) -> Self {
-        let node = |rank| NodeRecord { rank, fails: 0, failed_at: None };
+        let node = |rank| NodeRecord { rank, fails: 0, failed_at: None, latency: None };
         let nodes: Vec<_> = nodes.into_iter().map(node).collect();
         debug_assert!(!nodes.is_empty(), "there is a node to choose");
         Self { selection, next: 0, tried: vec![false; nodes.len()], nodes }
@@ -80,15 +97,15 @@ impl Selector {
     /// The node to try now. If all would be skipped, it is the one whose last failure is longest ago: a host without a hub
     /// has nothing to lose. `random` is uniform over all of `u32`; with [`Strategy::Hash`] it is the hash.
     pub fn choose(&mut self, now: Duration, random: u32) -> usize {
-        let is_open = |&node: &usize| !self.is_skipped(node, now);
-        let (backups, mut open): (Vec<usize>, Vec<usize>) =
-            (0..self.nodes.len()).filter(is_open).partition(|&n| self.nodes[n].rank.backup);
-        if open.is_empty() {
-            open = backups;
-        }
+        let open = self.open(now);
         let chosen = match (&open[..], self.selection.strategy) {
             ([], _) => self.longest_ago(),
-            ([first, ..], Strategy::Fifo) => *first,
+            ([first, ..], Strategy::Fifo | Strategy::Parallel) => *first,
+            ([first, ..], Strategy::LowestLatency) => {
+                let measured =
+                    open.iter().filter_map(|&node| Some((self.nodes[node].latency?, node)));
+                measured.min().map_or(*first, |(_, node)| node)
+            }
             ([first, ..], Strategy::Round) => {
                 *open.iter().find(|&&node| node >= self.next).unwrap_or(first)
             }
@@ -102,6 +119,42 @@ impl Selector {
         self.next = (chosen + 1) % self.nodes.len();
         self.tried[chosen] = true;
         chosen
+    }
+
+    /// The nodes to try now, at the same time: those that are not skipped with [`Strategy::Parallel`], else the one of
+    /// [`Selector::choose`].
+    pub fn choose_all(&mut self, now: Duration, random: u32) -> Vec<usize> {
+        let open = self.open(now);
+        if self.selection.strategy != Strategy::Parallel || open.is_empty() {
+            return vec![self.choose(now, random)];
+        }
+        for &node in &open {
+            self.tried[node] = true;
+        }
+        open
+    }
+
+    /// The nodes that are not skipped: of these those that are no backups and not too slow, if there are any.
+    fn open(&self, now: Duration) -> Vec<usize> {
+        let is_open = |&node: &usize| !self.is_skipped(node, now);
+        let (backups, mut open): (Vec<usize>, Vec<usize>) =
+            (0..self.nodes.len()).filter(is_open).partition(|&n| self.nodes[n].rank.backup);
+        if open.is_empty() {
+            open = backups;
+        }
+        if let Some(max) = self.selection.max_latency {
+            let is_quick = |node: &usize| self.nodes[*node].latency.is_none_or(|it| it <= max);
+            let quick: Vec<usize> = open.iter().copied().filter(is_quick).collect();
+            if !quick.is_empty() {
+                return quick;
+            }
+        }
+        open
+    }
+
+    /// Records how long connecting to the node took.
+    pub fn measured(&mut self, node: usize, latency: Duration) {
+        self.nodes[node].latency = Some(latency);
     }
 
     /// Whether there is an untried node that is not skipped, so that the next attempt need not wait.
@@ -131,9 +184,11 @@ impl Selector {
 
     /// Whether the node is skipped now.
     pub fn is_skipped(&self, node: usize, now: Duration) -> bool {
-        let NodeRecord { fails, failed_at, .. } = self.nodes[node];
-        fails >= self.selection.max_fails.max(1)
-            && failed_at.is_some_and(|at| now.saturating_sub(at) < self.selection.fail_timeout)
+        let NodeRecord { rank, fails, failed_at, .. } = self.nodes[node];
+        let max_fails = rank.max_fails.unwrap_or(self.selection.max_fails);
+        let fail_timeout = rank.fail_timeout.unwrap_or(self.selection.fail_timeout);
+        fails >= max_fails.max(1)
+            && failed_at.is_some_and(|at| now.saturating_sub(at) < fail_timeout)
     }
 
     /// Begins a new round after every node has failed: each node counts as untried again.
@@ -193,8 +248,11 @@ mod tests {
 
     #[test]
     fn a_node_of_more_weight_is_chosen_more_often_and_a_backup_last() {
-        let ranks =
-            [(1, false), (3, false), (9, true)].map(|(weight, backup)| NodeRank { weight, backup });
+        let ranks = [(1, false), (3, false), (9, true)].map(|(weight, backup)| NodeRank {
+            weight,
+            backup,
+            ..NodeRank::default()
+        });
         let selection = Selection { strategy: Strategy::Random, ..Selection::default() };
         let mut selector = Selector::new(selection, ranks);
         let mut taken = [0; 3];
@@ -242,6 +300,55 @@ mod tests {
             }
             assert_eq!(selector.choose(seconds(4), 12345), 1);
         }
+    }
+
+    #[test]
+    fn the_quickest_is_chosen_and_those_that_are_too_slow_last() {
+        let millis = Duration::from_millis;
+        let mut lowest = selector(Strategy::LowestLatency);
+        assert_eq!(lowest.choose(seconds(0), 7), 0, "nothing is known");
+        lowest.measured(1, millis(30));
+        lowest.measured(2, millis(20));
+        assert_eq!(lowest.choose(seconds(0), 7), 2, "the one not measured comes after");
+        lowest.measured(0, millis(10));
+        assert_eq!(lowest.choose(seconds(0), 7), 0);
+        lowest.failed(0, seconds(0));
+        assert_eq!(lowest.choose(seconds(0), 7), 2);
+        let selection = Selection {
+            strategy: Strategy::Fifo,
+            max_latency: Some(millis(25)),
+            ..Selection::default()
+        };
+        let mut bounded = Selector::new(selection, [NodeRank::default(); 2]);
+        bounded.measured(0, millis(26));
+        assert_eq!(bounded.choose(seconds(0), 7), 1);
+        bounded.measured(1, millis(27));
+        assert_eq!(bounded.choose(seconds(0), 7), 0, "a host without a hub has nothing to lose");
+    }
+
+    #[test]
+    fn all_are_tried_at_once_but_those_that_are_skipped() {
+        let mut parallel = selector(Strategy::Parallel);
+        assert_eq!(parallel.choose_all(seconds(0), 7), [0, 1, 2]);
+        assert!(!parallel.has_fresh(seconds(0)));
+        parallel.failed(1, seconds(0));
+        assert_eq!(parallel.choose_all(seconds(1), 7), [0, 2]);
+        for node in [0, 2] {
+            parallel.failed(node, seconds(2));
+        }
+        assert_eq!(parallel.choose_all(seconds(3), 7), [1], "the one that failed first");
+        assert_eq!(selector(Strategy::Round).choose_all(seconds(0), 7), [0]);
+    }
+
+    #[test]
+    fn a_node_may_have_limits_of_its_own() {
+        let own =
+            NodeRank { max_fails: Some(2), fail_timeout: Some(seconds(60)), ..NodeRank::default() };
+        let mut selector = Selector::new(Selection::default(), [own, NodeRank::default()]);
+        selector.failed(0, seconds(0));
+        assert!(!selector.is_skipped(0, seconds(0)));
+        selector.failed(0, seconds(1));
+        assert!(selector.is_skipped(0, seconds(60)) && !selector.is_skipped(0, seconds(61)));
     }
 
     #[test]

@@ -44,7 +44,11 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::{info, warn};
 
 use self::contest::DeviceContest;
-pub(crate) use self::{history::DeviceHistory, peers::TunnelPeers, port::DevicePort};
+pub(crate) use self::{
+    history::DeviceHistory,
+    peers::{TunnelPeers, mark_own},
+    port::DevicePort,
+};
 use crate::hooks::{HookError, HookFacts, Hooks};
 
 /// Changes of the system come in groups; what they have done is looked at this long after the first.

@@ -8,6 +8,8 @@ mod dialer;
 mod endpoints;
 mod hubs;
 mod layers;
+mod lookups;
+mod probe;
 mod proxies;
 mod wire;
 
@@ -15,5 +17,6 @@ pub use self::attempt::SetupError;
 pub(crate) use self::{
     endpoints::{HubConnection, NoEndpoint},
     hubs::{HubTarget, Hubs},
+    lookups::NameTables,
     wire::Wire,
 };

@@ -1,16 +1,16 @@
 //! The sources that a configuration names. Each is read by one feed, which all its users share.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::pending, sync::Arc, time::Duration};
 
-use futures_util::future::join_all;
+use futures_util::future::{join_all, select_all};
 use rtun_control::{Feed, FeedSpec, FeedStatus, Parse, SourceSetupError};
 use rtun_core::{
-    IngressRule, Route, User, parse_connection_limits, parse_matchers, parse_request_limits,
-    parse_routes, parse_rules, parse_traffic_limits, parse_users,
+    IngressRule, Route, User, parse_connection_limits, parse_hosts, parse_matchers,
+    parse_request_limits, parse_routes, parse_rules, parse_traffic_limits, parse_users,
 };
 use rtun_settings::{
-    Config, HostSettings, HubRules, LimitRow, Matcher, Named, Provider, ServiceKind,
-    SourceSettings, TrafficLimit,
+    Config, HostSettings, HostsLine, HubRules, LimitRow, LookedUpName, Matcher, Named, Provider,
+    ServiceKind, SourceSettings, TrafficLimit,
 };
 use rtun_state::StateDir;
 use tokio::sync::watch;
@@ -30,6 +30,7 @@ pub(crate) struct Feeds {
     traffic: Fed<LimitRow<TrafficLimit>>,
     connections: Fed<LimitRow<u32>>,
     requests: Fed<LimitRow<f64>>,
+    hosts: Fed<HostsLine>,
     surroundings: Surroundings,
 }
 
@@ -74,6 +75,7 @@ impl Feeds {
         let around = FeedContext { surroundings: &self.surroundings, snapshots };
         let limiters = |kind| FeedKind { kind, max_rows: MAX_ROWS, parse: parse_traffic_limits };
         for service in &config.services {
+            next.open_hosts(self, service.kind.lookups(), &around)?;
             let hub = match &service.kind {
                 ServiceKind::Hub(hub) => hub,
                 ServiceKind::Host(host) => {
@@ -129,6 +131,20 @@ impl Feeds {
         Ok(next)
     }
 
+    /// Adds the feeds of tables of names.
+    fn open_hosts(
+        &mut self,
+        before: &Self,
+        lookups: &[LookedUpName],
+        around: &FeedContext<'_>,
+    ) -> Result<(), FeedError> {
+        let how = FeedKind { kind: "hosts", max_rows: MAX_ROWS, parse: parse_hosts };
+        for table in lookups.iter().filter_map(|name| name.hosts.as_ref()) {
+            self.hosts.open(&before.hosts, table, &how, around)?;
+        }
+        Ok(())
+    }
+
     /// Only the feeds that `rules` use.
     pub(crate) fn of(&self, rules: &HubRules) -> Self {
         let admissions = rules.admissions.iter();
@@ -140,6 +156,7 @@ impl Feeds {
             traffic: self.traffic.only(rules.limits.traffic_limiters()),
             connections: self.connections.only(&rules.limits.connections),
             requests: self.requests.only(&rules.limits.requests),
+            hosts: Fed::default(),
             surroundings: self.surroundings.clone(),
         }
     }
@@ -149,6 +166,17 @@ impl Feeds {
         let limiter = host.limits.traffic.iter();
         let traffic = self.traffic.only(limiter.map(|limiter| &limiter.limits));
         Self { traffic, ..Self::new(self.surroundings.clone()) }
+    }
+
+    /// Only the feeds that tables of these names use.
+    pub(crate) fn of_lookups(&self, lookups: &[LookedUpName]) -> Self {
+        let tables = lookups.iter().filter_map(|name| name.hosts.as_ref());
+        Self { hosts: self.hosts.only(tables), ..Self::new(self.surroundings.clone()) }
+    }
+
+    /// The lines of a table of names, those of the configuration first.
+    pub(crate) fn hosts_lines(&self, table: &Named<HostsLine>) -> Vec<HostsLine> {
+        self.hosts.rows(table)
     }
 
     pub(crate) fn routes(&self, router: &Named<Route>) -> Vec<Arc<Feed<Route>>> {
@@ -195,6 +223,7 @@ impl Feeds {
         all.extend(self.traffic.feeds().map(|feed| feed.changes()));
         all.extend(self.connections.feeds().map(|feed| feed.changes()));
         all.extend(self.requests.feeds().map(|feed| feed.changes()));
+        all.extend(self.hosts.feeds().map(|feed| feed.changes()));
         all
     }
 
@@ -212,6 +241,7 @@ impl Feeds {
         self.traffic.feeds().for_each(|feed| feed.reload());
         self.connections.feeds().for_each(|feed| feed.reload());
         self.requests.feeds().for_each(|feed| feed.reload());
+        self.hosts.feeds().for_each(|feed| feed.reload());
     }
 
     /// How each source does.
@@ -224,6 +254,7 @@ impl Feeds {
         all.extend(self.traffic.feeds().map(|feed| feed.status()));
         all.extend(self.connections.feeds().map(|feed| feed.status()));
         all.extend(self.requests.feeds().map(|feed| feed.status()));
+        all.extend(self.hosts.feeds().map(|feed| feed.status()));
         all.sort_by(|a, b| (&a.kind, &a.name, &a.source).cmp(&(&b.kind, &b.name, &b.source)));
         all
     }
@@ -237,6 +268,7 @@ impl Feeds {
             join_all(self.traffic.feeds().map(|feed| feed.ready())),
             join_all(self.connections.feeds().map(|feed| feed.ready())),
             join_all(self.requests.feeds().map(|feed| feed.ready())),
+            join_all(self.hosts.feeds().map(|feed| feed.ready())),
         );
     }
 }
@@ -367,4 +399,20 @@ impl<T> Default for Fed<T> {
     fn default() -> Self {
         Self(BTreeMap::new())
     }
+}
+
+/// Ready when any of `changes` has changed.
+pub(crate) async fn any_change(changes: Vec<watch::Receiver<u64>>) {
+    if changes.is_empty() {
+        return pending().await;
+    }
+    let each = changes.into_iter().map(|mut change| {
+        Box::pin(async move {
+            // A feed that is gone does not change any more.
+            if change.changed().await.is_err() {
+                pending::<()>().await;
+            }
+        })
+    });
+    select_all(each).await;
 }

@@ -11,6 +11,7 @@ use rtun_settings::{Hook, HookCommand, ServiceHooks};
 use tracing::{info, warn};
 
 use self::process::HookFailure;
+pub(crate) use self::process::ProcessGroup;
 use crate::runtime::machine::Machine;
 
 /// A hook that keeps a service from starting.
@@ -57,7 +58,7 @@ impl HookFacts {
 
     /// Of a host whose device is called `device`.
     pub(crate) fn of_host(config: &rtun_settings::HostSettings, device: &str) -> Self {
-        let endpoints = config.hubs.iter().flat_map(|hub| &hub.endpoints);
+        let endpoints = config.all_hubs().flat_map(|hub| &hub.endpoints);
         Self::of_device(&config.device, device, endpoints.map(|endpoint| &endpoint.addr))
     }
 

@@ -24,8 +24,9 @@ use crate::{
     counters::{CountedAt, NamedMeter},
     device::{
         DeviceError, DeviceHistory, DeviceMaker, DevicePort, DeviceTask, DeviceUser, TunnelPeers,
+        mark_own,
     },
-    dial::{Hubs, SetupError, address_book},
+    dial::{Hubs, NameTables, SetupError, address_book},
     feeds::Feeds,
     hooks::{HookError, HookFacts, Hooks},
     runtime::{duties::Duty, machine::Machine, surroundings::Surroundings, workers::WorkerSlot},
@@ -75,6 +76,7 @@ impl HostService {
         config: &HostSettings,
         hooks: Hooks<'_>,
         limiter: HostLimiter,
+        feeds: &Feeds,
         machine: &Machine,
         slot: WorkerSlot,
     ) -> Result<Self, HostError> {
@@ -107,12 +109,16 @@ impl HostService {
                 service, &config, hubs, device, progress, keeping, machine, slot,
             ));
         }
-        let names = Arc::new(address_book::names(machine.state.as_ref()));
+        mark_own(&mut config.lookups);
+        let tables = NameTables::new(&config.lookups, feeds);
+        let names = address_book::names_of(machine.state.as_ref(), &config.lookups, &tables);
         let peers = {
-            let HostSettings { hubs, proxies, device, .. } = &mut config;
-            TunnelPeers::of_chain(service, hubs, proxies, device, &names)
+            let HostSettings { hubs, proxies, group, lookups, device, .. } = &mut config;
+            let more = group.more.iter_mut().map(|it| (&mut it.hubs[..], &mut it.proxies[..]));
+            let chains = std::iter::once((&mut hubs[..], &mut proxies[..])).chain(more);
+            TunnelPeers::of_chains(service, chains, lookups, device, &names)
         };
-        let hubs = Hubs::of_host(&config, &machine.surroundings, names)?;
+        let hubs = Hubs::of_host(&config, &machine.surroundings, names)?.following(tables);
         let mut maker = DeviceMaker {
             service: service.to_owned(),
             host: Some(config.name.clone()),

@@ -451,7 +451,7 @@ impl Node {
             ServiceKind::Host(config) => {
                 let limiter = HostLimiter::of(config, feeds.of_host(config), meters)?;
                 let slot = workers.take_slot();
-                let host = HostService::start(name, config, hooks, limiter, machine, slot);
+                let host = HostService::start(name, config, hooks, limiter, feeds, machine, slot);
                 Ok(RunningService::Host(host.await?))
             }
             ServiceKind::UdpServer(config) => {
@@ -461,7 +461,7 @@ impl Node {
             }
             ServiceKind::UdpClient(config) => {
                 let slot = workers.take_slot();
-                let client = UdpClientService::start(name, config, hooks, machine, slot);
+                let client = UdpClientService::start(name, config, hooks, feeds, machine, slot);
                 Ok(RunningService::UdpClient(client.await?))
             }
             ServiceKind::Relay(config) => {
@@ -475,7 +475,7 @@ impl Node {
             }
             ServiceKind::TapClient(config) => {
                 let slot = workers.take_slot();
-                let client = TapClientService::start(name, config, hooks, machine, slot);
+                let client = TapClientService::start(name, config, hooks, feeds, machine, slot);
                 Ok(RunningService::TapClient(client.await?))
             }
         }

@@ -5,7 +5,9 @@ use std::{net::IpAddr, time::Duration};
 use ipnet::IpNet;
 use rtun_core::{HostName, Selection};
 
-use super::{HubNode, LimiterSettings, NetworkNamespace, ProxyHop, VolumeQuota};
+use super::{
+    HubNode, LimiterSettings, LookedUpName, NetworkNamespace, NodePreference, ProxyHop, VolumeQuota,
+};
 
 /// A host: a TUN device and the hub it is joined to.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,12 +22,53 @@ pub struct HostSettings {
     pub selector: Selection,
     /// The chain's hops before that, the nearest first.
     pub proxies: Vec<ProxyHop>,
+    /// More chains, one of which is chosen for each attempt (`chainGroup`).
+    pub group: ChainGroup,
+    /// Names of hubs and proxies that are not looked up as everywhere on the system, each once.
+    pub lookups: Vec<LookedUpName>,
     /// As configured (`retries`); every other node is tried at once when one fails, whatever it says.
     pub retries: u32,
     /// Limit for connecting to one hub, proxies and handshakes included (`dialTimeout`), if configured.
     pub dial_timeout: Option<Duration>,
     /// May change while it is connected.
     pub limits: HostLimits,
+}
+
+impl HostSettings {
+    /// The nodes of the last hops of all chains.
+    pub fn all_hubs(&self) -> impl Iterator<Item = &HubNode> {
+        self.hubs.iter().chain(self.group.more.iter().flat_map(|chain| &chain.hubs))
+    }
+
+    /// All chains: their hubs and the proxies before them.
+    pub fn chains(&self) -> impl Iterator<Item = (&[HubNode], &[ProxyHop])> {
+        let more = self.group.more.iter().map(|chain| (&chain.hubs[..], &chain.proxies[..]));
+        std::iter::once((&self.hubs[..], &self.proxies[..])).chain(more)
+    }
+}
+
+/// Several chains of one host.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ChainGroup {
+    /// Which of them is used.
+    pub selector: Selection,
+    /// The place of the host's first chain among them.
+    pub first: NodePreference,
+    /// All but the first.
+    pub more: Vec<GroupedChain>,
+}
+
+/// A chain that is not the first of its group.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GroupedChain {
+    /// The nodes of its last hop; at least one.
+    pub hubs: Vec<HubNode>,
+    /// Which of them is used.
+    pub selector: Selection,
+    /// Its hops before that, the nearest first.
+    pub proxies: Vec<ProxyHop>,
+    /// Its place among the chains.
+    pub preference: NodePreference,
 }
 
 /// What a host limits. In is what it reads from its device, out what it writes to it.

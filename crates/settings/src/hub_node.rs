@@ -144,7 +144,7 @@ pub enum ProxyKind {
 }
 
 /// A node among others of its hop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct NodePreference {
     /// With `random`: how often it is taken, compared to the others; 1 unless configured, never 0.
     pub weight: u32,
@@ -152,17 +152,23 @@ pub struct NodePreference {
     pub backup: bool,
     /// Whether and how often it is tried without need.
     pub probe: Option<ProbeSettings>,
+    /// `maxFails` of its own.
+    pub max_fails: Option<u32>,
+    /// `failTimeout` of its own.
+    pub fail_timeout: Option<Duration>,
 }
 
 impl Default for NodePreference {
     fn default() -> Self {
-        Self { weight: 1, backup: false, probe: None }
+        Self { weight: 1, backup: false, probe: None, max_fails: None, fail_timeout: None }
     }
 }
 
-/// How a node is tried without need: it is connected to, and the connection is closed again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How a node is tried without need.
+#[derive(Debug, Clone, PartialEq)]
 pub struct ProbeSettings {
+    /// What is tried.
+    pub kind: ProbeKind,
     /// Between two attempts; 30 s unless configured.
     pub interval: Duration,
     /// For one; 10 s unless configured.
@@ -171,8 +177,36 @@ pub struct ProbeSettings {
 
 impl Default for ProbeSettings {
     fn default() -> Self {
-        Self { interval: Duration::from_secs(30), timeout: Duration::from_secs(10) }
+        Self {
+            kind: ProbeKind::Connect,
+            interval: Duration::from_secs(30),
+            timeout: Duration::from_secs(10),
+        }
     }
+}
+
+/// What a probe tries.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ProbeKind {
+    /// The node is connected to, and the connection is closed again.
+    Connect,
+    /// An HTTP request, on TCP or TLS as the node's first dialer has it.
+    Http(HttpProbe),
+    /// A command of the system's shell; its exit status 0 is a success.
+    Command(String),
+}
+
+/// A `GET` of HTTP/1.1.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HttpProbe {
+    /// Of the request; it begins with a slash.
+    pub path: String,
+    /// The header `Host`.
+    pub host: String,
+    /// More headers.
+    pub headers: Vec<super::HttpHeader>,
+    /// The status of a success.
+    pub status: u16,
 }
 
 /// Forms of the PROXY protocol.

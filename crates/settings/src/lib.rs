@@ -9,6 +9,7 @@ mod hub;
 mod hub_node;
 mod limits;
 mod log;
+mod name_lookup;
 mod observers;
 mod plugin;
 mod rows;
@@ -23,6 +24,7 @@ pub use hub::*;
 pub use hub_node::*;
 pub use limits::*;
 pub use log::*;
+pub use name_lookup::*;
 pub use observers::*;
 pub use plugin::*;
 pub use rows::*;
@@ -78,6 +80,16 @@ impl Service {
 }
 
 impl ServiceKind {
+    /// Names that it looks up in ways of their own.
+    pub fn lookups(&self) -> &[LookedUpName] {
+        match self {
+            Self::Host(host) => &host.lookups,
+            Self::UdpClient(client) => client.relay.as_ref().map_or(&[], |relay| &relay.lookups),
+            Self::TapClient(client) => client.relay.as_ref().map_or(&[], |relay| &relay.lookups),
+            Self::Hub(_) | Self::UdpServer(_) | Self::TapServer(_) | Self::Relay(_) => &[],
+        }
+    }
+
     /// The quotas of what may pass in all.
     pub fn volumes(&self) -> &[VolumeQuota] {
         match self {

@@ -10,8 +10,8 @@ use rtun_core::{
 use rtun_proto::{datagram_cipher::DatagramCipher, ethernet::MacAddress};
 
 use super::{
-    AdmissionSettings, DeviceSettings, HubNode, ListenerSettings, Named, NetworkNamespace,
-    ProxyHop, SocketOptions,
+    AdmissionSettings, DeviceSettings, HubNode, ListenerSettings, LookedUpName, Named,
+    NetworkNamespace, ProxyHop, SocketOptions,
 };
 
 /// Handler and listener `tun` without a target: clients register at it, and packets pass between them and its device.
@@ -84,6 +84,8 @@ pub struct RelayChain {
     pub selector: Selection,
     /// The chain's hops before that, the nearest first.
     pub proxies: Vec<ProxyHop>,
+    /// Names of relays and proxies that are not looked up as everywhere on the system, each once.
+    pub lookups: Vec<LookedUpName>,
     /// Limit for connecting to one relay, proxies and handshakes included (`dialTimeout`), if configured.
     pub dial_timeout: Option<Duration>,
 }

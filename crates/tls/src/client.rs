@@ -115,6 +115,13 @@ impl Connector {
         self.records_per_key
     }
 
+    /// The same settings for a library that does its own records. The configuration is for one connection.
+    pub fn library_config(&self) -> ClientConfig {
+        let mut config = self.base.clone();
+        config.dangerous().set_certificate_verifier(self.verifier(&Arc::default()));
+        config
+    }
+
     /// The same settings for QUIC, which does its own records: TLS 1.3. The configuration is for one connection, and the
     /// diagnostics say why that was refused.
     ///

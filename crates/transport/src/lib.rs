@@ -24,6 +24,7 @@ mod http_text;
 pub mod io_stream;
 pub mod memory;
 pub mod mux;
+pub mod name_servers;
 pub mod names;
 pub mod proxy;
 pub mod quic;

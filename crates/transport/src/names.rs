@@ -13,10 +13,11 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use nix::net::if_::{if_indextoname, if_nametoindex};
-use tokio::{sync::watch, time::timeout};
-
+use rtun_settings::HostsTable;
 use rtun_system::netns;
+use tokio::{sync::watch, time::timeout};
 
 /// How long a lookup may take before the addresses known from before are used: longer than name servers usually take.
 pub const KNOWN_AFTER: Duration = Duration::from_millis(250);
@@ -149,13 +150,30 @@ pub trait Memory: Send + Sync {
 }
 
 /// Looks a name up; blocks.
-type Resolver = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
+pub type Resolver = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
+
+/// How a name is looked up, if not as everywhere on the system.
+#[derive(Default)]
+pub struct NameSource {
+    /// What is known without asking. It comes before name servers, and may change.
+    pub hosts: Option<Arc<ArcSwap<HostsTable>>>,
+    /// Who is asked; `None`: the system's resolver.
+    pub servers: Option<Arc<Resolver>>,
+}
+
+impl NameSource {
+    fn hosted(&self, name: &str) -> Vec<IpAddr> {
+        self.hosts.as_ref().map(|hosts| hosts.load().lookup(name).to_vec()).unwrap_or_default()
+    }
+}
 
 /// Names and what they lead to. Dropping it leaves lookups that are under way to themselves: their threads end with the
 /// system's answer, which it gives within half a minute, or with the process.
 pub struct Names {
     resolver: Arc<Resolver>,
     names: Mutex<HashMap<String, Arc<Name>>>,
+    /// By name.
+    sources: HashMap<String, Arc<NameSource>>,
     memory: Option<Arc<dyn Memory>>,
 }
 
@@ -184,7 +202,25 @@ impl Names {
     fn asking(
         resolver: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
     ) -> Self {
-        Self { resolver: Arc::new(resolver), names: Mutex::default(), memory: None }
+        Self {
+            resolver: Arc::new(resolver),
+            names: Mutex::default(),
+            sources: HashMap::new(),
+            memory: None,
+        }
+    }
+
+    /// These names are looked up in ways of their own.
+    pub fn with_sources(
+        self,
+        sources: impl IntoIterator<Item = (String, Arc<NameSource>)>,
+    ) -> Self {
+        Self { sources: sources.into_iter().collect(), ..self }
+    }
+
+    /// Whether the host of `addr`, `host:port`, is looked up in a way of its own.
+    pub fn has_source(&self, addr: &str) -> bool {
+        split(addr).is_some_and(|(name, _)| self.sources.contains_key(name))
     }
 
     /// What is known stays in `memory` and comes from there at first.
@@ -204,6 +240,16 @@ impl Names {
             return Ok(ResolvedAddr { addr: addr.to_owned(), ..address.into() });
         }
         let (name, port) = split(addr).ok_or_else(|| NameError::Malformed(addr.to_owned()))?;
+        let at_port = |mut address: SocketAddr| {
+            address.set_port(port);
+            address
+        };
+        let hosted = self.sources.get(name).map(|source| source.hosted(name)).unwrap_or_default();
+        if !hosted.is_empty() {
+            let addresses = hosted.into_iter().map(|ip| SocketAddr::new(ip, port)).collect();
+            let addresses = take_turns(addresses);
+            return Ok(ResolvedAddr { addr: addr.to_owned(), addresses, outdated: None });
+        }
         let (mut running, known) = self.look_up(name);
         let wait = if known.is_empty() { within } else { within.min(KNOWN_AFTER) };
         let answer = timeout(wait, running.wait_for(Option::is_some)).await;
@@ -225,10 +271,6 @@ impl Names {
                 return Err(NameError::Silent { name: name.to_owned(), after: wait });
             }
             Err(_) => (known, Some(format!("still looking {name} up"))),
-        };
-        let at_port = |mut address: SocketAddr| {
-            address.set_port(port);
-            address
         };
         let addresses = addresses.into_iter().map(at_port).collect();
         Ok(ResolvedAddr { addr: addr.to_owned(), addresses, outdated })
@@ -257,10 +299,16 @@ impl Names {
         let (answer, running) = watch::channel(None);
         let (resolver, asked, its_entry) =
             (Arc::clone(&self.resolver), name.to_owned(), Arc::clone(&entry));
+        let source = self.sources.get(name).cloned();
         let memory = self.memory.clone();
         // A thread of its own: one of tokio's would hold up the end of the process.
         let thread = std::thread::Builder::new().name("lookup".into()).spawn(move || {
-            let found = match resolver(&asked).map(take_turns) {
+            let servers = source.as_ref().and_then(|source| source.servers.as_ref());
+            let looked_up = match servers {
+                Some(servers) => servers(&asked),
+                None => resolver(&asked),
+            };
+            let found = match looked_up.map(take_turns) {
                 Ok(found) if found.is_empty() => Err("the name has no address".into()),
                 Ok(found) => Ok(found),
                 Err(error) => Err(reason(&error).into()),
@@ -323,6 +371,8 @@ mod tests {
         atomic::{AtomicUsize, Ordering},
         mpsc,
     };
+
+    use rtun_settings::HostsLine;
 
     use super::*;
 
@@ -428,6 +478,30 @@ mod tests {
             }
         }
         assert!(asked.load(Ordering::SeqCst) >= 3);
+    }
+
+    #[tokio::test]
+    async fn a_table_comes_before_the_name_servers_and_may_change() {
+        let (names, answers, asked) = scripted();
+        let line = |address: &str| HostsLine {
+            address: address.parse().unwrap(),
+            names: vec![".example".to_owned()],
+        };
+        let table = |lines: &[&str]| Arc::new(HostsTable::new(lines.iter().map(|it| line(it))));
+        let hosts = Arc::new(ArcSwap::new(table(&["192.0.2.1", "2001:db8::1", "192.0.2.2"])));
+        let source = NameSource { hosts: Some(Arc::clone(&hosts)), servers: None };
+        let names = names.with_sources([("hub.example".to_owned(), Arc::new(source))]);
+        assert!(names.has_source("hub.example:7") && !names.has_source("other.example:7"));
+        let found = names.find("hub.example:7", None, LONG).await.unwrap().addresses;
+        assert_eq!(found, addresses(&["192.0.2.1:7", "[2001:db8::1]:7", "192.0.2.2:7"]));
+        hosts.store(table(&["192.0.2.3"]));
+        let found = names.find("hub.example:7", None, LONG).await.unwrap().addresses;
+        assert_eq!(found, addresses(&["192.0.2.3:7"]));
+        assert_eq!(asked.load(Ordering::SeqCst), 0);
+        hosts.store(Arc::default());
+        answers.send(Ok(addresses(&["192.0.2.4:0"]))).unwrap();
+        let found = names.find("hub.example:7", None, LONG).await.unwrap().addresses;
+        assert_eq!(found, addresses(&["192.0.2.4:7"]));
     }
 
     #[tokio::test]

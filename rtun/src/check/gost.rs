@@ -121,7 +121,7 @@ impl Comparison {
     }
 
     fn host(&mut self, name: &str, host: &HostSettings) {
-        let hubs: Vec<_> = host.hubs.iter().map(|hub| &*hub.addr).collect();
+        let hubs: Vec<_> = host.all_hubs().map(|hub| &*hub.addr).collect();
         let host_name = &host.name;
         self.same.push(format!(
             "host `{host_name}` (service `{name}`) joins GOST's hubs: {}",

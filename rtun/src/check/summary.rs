@@ -78,7 +78,7 @@ fn shown(service: &Service) -> String {
             format!("relay `{}` of UDP tunnels ({listeners})", service.name)
         }
         ServiceKind::Host(host) => {
-            let hubs: Vec<_> = host.hubs.iter().map(|hub| &*hub.addr).collect();
+            let hubs: Vec<_> = host.all_hubs().map(|hub| &*hub.addr).collect();
             format!("host `{}` (service `{}`, to {})", host.name, service.name, hubs.join(", "))
         }
         ServiceKind::UdpServer(server) => {

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
 
+pub mod dns;
 pub mod gost;
 pub mod gso_packet;
 pub mod peer;

@@ -3,14 +3,23 @@
 mod node;
 
 use self::node::ChainHop;
-use super::{Context, selector};
+use super::{Context, lookups::ChainNames, selector};
 use crate::{
     coerce,
     location::quote,
-    schema::{chain, chain_group, connector, handler, hop, node as node_keys, service},
+    schema::{
+        chain, chain_group, connector, handler, hop, node as node_keys, selector as selector_keys,
+        service,
+    },
     value::Cursor,
 };
-use rtun_settings::{HubNode, ProxyHop, RelayProtocol, Selection};
+use rtun_settings::{
+    ChainGroup, GroupedChain, HubNode, LookedUpName, ProxyHop, ProxyNode, RelayProtocol, Selection,
+    SocketOptions, Strategy,
+};
+
+/// Most chains of a host.
+const MAX_CHAINS: usize = 8;
 
 /// Most hops of a chain.
 const MAX_HOPS: usize = 8;
@@ -24,7 +33,7 @@ pub(super) enum ChainEnd {
     Relay,
 }
 
-/// How a service gets to its hubs or relays.
+/// How a service gets to its hubs or relays: by the first chain, or by those of the group.
 pub(super) struct Chain {
     /// At least one.
     pub(super) hubs: Vec<HubNode>,
@@ -32,16 +41,87 @@ pub(super) struct Chain {
     pub(super) proxies: Vec<ProxyHop>,
     /// What relays speak.
     pub(super) protocol: RelayProtocol,
+    /// More chains.
+    pub(super) group: ChainGroup,
+    /// Names that are not looked up as everywhere on the system.
+    pub(super) lookups: Vec<LookedUpName>,
 }
 
-/// The chain of the service at `at`; `None` after an error was reported.
-pub(super) fn read(
-    at: &Cursor<'_>,
-    handler: &Cursor<'_>,
+/// A node that is connected to.
+trait ReachedNode {
+    /// Its addresses, `host:port`.
+    fn addrs(&self) -> impl Iterator<Item = &str>;
+
+    fn sockets(&self) -> &SocketOptions;
+}
+
+impl ReachedNode for HubNode {
+    fn addrs(&self) -> impl Iterator<Item = &str> {
+        self.endpoints.iter().map(|endpoint| &*endpoint.addr)
+    }
+
+    fn sockets(&self) -> &SocketOptions {
+        &self.sockets
+    }
+}
+
+impl ReachedNode for ProxyNode {
+    fn addrs(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&*self.addr)
+    }
+
+    fn sockets(&self) -> &SocketOptions {
+        &self.sockets
+    }
+}
+
+/// The chain of the service at `at`, and its group; `None` after an error was reported.
+pub(super) fn read<'a>(
+    at: &Cursor<'a>,
+    handler: &Cursor<'a>,
     end: ChainEnd,
-    context: &Context<'_>,
+    context: &Context<'a>,
 ) -> Option<Chain> {
-    let chain = chain_of(at, handler, context)?;
+    let chains = chains_of(at, handler, context)?;
+    if let ([_, second, ..], ChainEnd::Relay) = (&chains[..], end) {
+        let message = "the client of a UDP tunnel has one chain";
+        return second.refuse(message, "list several relays as nodes of one hop");
+    }
+    if chains.len() > MAX_CHAINS {
+        at.error(format!("a host has at most {MAX_CHAINS} chains"));
+    }
+    let mut names = ChainNames::default();
+    let read = chains.iter().take(MAX_CHAINS);
+    let read = read.map(|chain| chain_at(chain, at, end, &mut names, context));
+    let mut read = read.collect::<Option<Vec<_>>>()?.into_iter();
+    let (GroupedChain { hubs, selector, proxies, preference: first }, protocol) = read.next()?;
+    let more: Vec<_> = read.map(|(chain, _)| chain).collect();
+    let group = match more.is_empty() {
+        true => ChainGroup::default(),
+        false => {
+            let group = handler.object(&handler::CHAIN_GROUP);
+            let selector_at = group.object(&chain_group::SELECTOR);
+            let selector = selector::of(&selector_at);
+            if matches!(selector.strategy, Strategy::Parallel | Strategy::LowestLatency) {
+                selector_at
+                    .place_of(&selector_keys::STRATEGY)
+                    .warning("this strategy is for nodes; chains are taken in turn, as in GOST");
+            }
+            ChainGroup { selector, first, more }
+        }
+    };
+    let lookups = names.in_their_own_way();
+    Some(Chain { hubs, selector, proxies, protocol, group, lookups })
+}
+
+/// One chain of the service at `service`.
+fn chain_at<'a>(
+    chain: &Cursor<'a>,
+    service: &Cursor<'a>,
+    end: ChainEnd,
+    names: &mut ChainNames<'a>,
+    context: &Context<'a>,
+) -> Option<(GroupedChain, RelayProtocol)> {
     let hops = chain.items_of(&chain::HOPS);
     let Some((last, before)) = hops.split_last() else {
         return chain.refuse("the chain has no hop", "add a hop with the hub as its node");
@@ -52,27 +132,37 @@ pub(super) fn read(
     let mut proxies = Vec::new();
     for (i, hop) in before.iter().take(MAX_HOPS).enumerate() {
         let Some(hop) = resolved_hop(hop, context) else { continue };
-        let selector = selector::of(&hop.object(&hop::SELECTOR));
-        let hop = ChainHop { service: at, at: &hop, after_proxy: i > 0 };
-        proxies.push(ProxyHop { nodes: nodes(&hop, node::proxy), selector });
+        let selector_at = hop.object(&hop::SELECTOR);
+        let selector = selector::of(&selector_at);
+        if selector.strategy == Strategy::Parallel {
+            selector_at
+                .place_of(&selector_keys::STRATEGY)
+                .error("only the hubs of a chain are tried at once, not its proxies")
+                .help("write `lowestlatency`, `fifo` or `round`");
+        }
+        let hop = ChainHop { service, at: &hop, after_proxy: i > 0 };
+        proxies.push(ProxyHop { nodes: nodes(&hop, node::proxy, names, context), selector });
     }
     let last = resolved_hop(last, context)?;
     let selector = selector::of(&last.object(&hop::SELECTOR));
-    let last = ChainHop { service: at, at: &last, after_proxy: !before.is_empty() };
+    let last = ChainHop { service, at: &last, after_proxy: !before.is_empty() };
     let protocol = match end {
         ChainEnd::Hub => RelayProtocol::Relay,
         ChainEnd::Relay => relay_protocol(&last)?,
     };
     let hubs = match (end, protocol) {
-        (ChainEnd::Hub, _) => nodes(&last, node::hub),
-        (ChainEnd::Relay, RelayProtocol::Relay) => nodes(&last, node::relay),
-        (ChainEnd::Relay, RelayProtocol::Socks5) => nodes(&last, node::socks5_relay),
+        (ChainEnd::Hub, _) => nodes(&last, node::hub, names, context),
+        (ChainEnd::Relay, RelayProtocol::Relay) => nodes(&last, node::relay, names, context),
+        (ChainEnd::Relay, RelayProtocol::Socks5) => {
+            nodes(&last, node::socks5_relay, names, context)
+        }
     };
-    Some(Chain { hubs, selector, proxies, protocol })
+    let preference = selector::of_chain(chain);
+    Some((GroupedChain { hubs, selector, proxies, preference }, protocol))
 }
 
 /// What the relays of a hop speak, all the same; `None` after an error was reported.
-fn relay_protocol(hop: &ChainHop<'_>) -> Option<RelayProtocol> {
+fn relay_protocol(hop: &ChainHop<'_, '_>) -> Option<RelayProtocol> {
     let nodes = hop.at.items_of(&hop::NODES);
     match nodes.iter().filter(|node| node::is_socks5(node)).count() {
         0 => Some(RelayProtocol::Relay),
@@ -85,41 +175,55 @@ fn relay_protocol(hop: &ChainHop<'_>) -> Option<RelayProtocol> {
 }
 
 /// The nodes of `hop`, read by `read`; at least one unless an error was reported.
-fn nodes<T>(hop: &ChainHop<'_>, read: fn(&Cursor<'_>, &ChainHop<'_>) -> Option<T>) -> Vec<T> {
+fn nodes<'a, T: ReachedNode>(
+    hop: &ChainHop<'_, 'a>,
+    read: fn(&Cursor<'_>, &ChainHop<'_, '_>) -> Option<T>,
+    names: &mut ChainNames<'a>,
+    context: &Context<'a>,
+) -> Vec<T> {
     let nodes = hop.at.items_of(&hop::NODES);
     if nodes.is_empty() {
         hop.at.error("the hop has no node").help("add a node with an address");
     }
-    nodes.iter().filter_map(|node| read(node, hop)).collect()
+    let read = |at: &Cursor<'a>| {
+        let node = read(at, hop)?;
+        names.add(node.addrs(), node.sockets(), at, hop.at, context);
+        Some(node)
+    };
+    nodes.iter().filter_map(read).collect()
 }
 
-/// The chain that the handler names, or else the only one that leads to a hub; `None` after an error was reported.
-fn chain_of<'a>(
+/// The chains that the handler names, or else the only one that leads to a hub; `None` after an error was reported.
+fn chains_of<'a>(
     at: &Cursor<'a>,
     handler: &Cursor<'a>,
     context: &Context<'a>,
-) -> Option<Cursor<'a>> {
+) -> Option<Vec<Cursor<'a>>> {
     let chain = handler.filled(&handler::CHAIN);
     let group = handler.object(&handler::CHAIN_GROUP).items_of(&chain_group::CHAINS);
-    let found = match (chain, &group[..]) {
-        (None, []) => return only_chain(at, context),
-        (Some(chain), []) => context.names.chains.resolve(&chain),
-        (None, [entry]) => {
-            let chain = entry.child_named("chain").unwrap_or_else(|| entry.clone());
-            let name = coerce::text(chain.value).ok().filter(|name| !name.is_empty());
-            let Some(name) = name else {
-                let message =
-                    format!("expected the name of a chain, found {}", chain.value.describe());
-                return chain.refuse(message, "write `chains: [NAME]`");
-            };
-            context.names.chains.find(&name, &chain)
+    if chain.is_none() && group.is_empty() {
+        return only_chain(at, context).map(|chain| vec![chain]);
+    }
+    let mut found = Vec::new();
+    if let Some(chain) = chain {
+        found.push(context.names.chains.resolve(&chain)?.1.clone());
+    }
+    for entry in group {
+        for key in ["matcher", "probe"] {
+            if let Some(at) = entry.child_named(key).filter(|at| !at.value.is_unset()) {
+                let help = "leave it out; nodes may have a `probe`";
+                return at.key().refuse(format!("`{key}` of a chain is not supported"), help);
+            }
         }
-        (_, [entry, ..]) => {
-            let message = "several chains for one service are not supported yet";
-            return entry.refuse(message, "keep one of them");
-        }
-    };
-    found.map(|(_, chain)| chain.clone())
+        let chain = entry.child_named("chain").unwrap_or_else(|| entry.clone());
+        let name = coerce::text(chain.value).ok().filter(|name| !name.is_empty());
+        let Some(name) = name else {
+            let message = format!("expected the name of a chain, found {}", chain.value.describe());
+            return chain.refuse(message, "write `chains: [NAME]`");
+        };
+        found.push(context.names.chains.find(&name, &chain)?.1.clone());
+    }
+    Some(found)
 }
 
 /// Where none is named: the only chain whose last hop has a `router` connector.

@@ -47,6 +47,8 @@ pub(super) fn read(at: &Cursor<'_>, context: &Context<'_>) -> Option<HostSetting
         hubs: chain.hubs,
         selector: chain.selector,
         proxies: chain.proxies,
+        group: chain.group,
+        lookups: chain.lookups,
         retries: handler.count(&handler::RETRIES),
         dial_timeout: at.read(&service_metadata::DIAL_TIMEOUT),
         limits: HostLimits {

@@ -7,8 +7,8 @@ use crate::{
     location::quote,
     report::At,
     schema::{
-        Field, OneText, Setting, admission, auther, chain, counting_limiter, hop, ingress, limiter,
-        logger, observer, root, router, service, volume_quota,
+        Field, OneText, Setting, admission, auther, chain, counting_limiter, hop, hosts_table,
+        ingress, limiter, logger, observer, resolver, root, router, service, volume_quota,
     },
     suggest,
     value::Cursor,
@@ -29,6 +29,8 @@ pub(crate) struct DocumentNames<'a> {
     pub(crate) climiters: NamedObjects<'a>,
     pub(crate) rlimiters: NamedObjects<'a>,
     pub(crate) quotas: NamedObjects<'a>,
+    pub(crate) resolvers: NamedObjects<'a>,
+    pub(crate) hosts: NamedObjects<'a>,
 }
 
 /// One list of objects, names unique.
@@ -62,6 +64,8 @@ impl<'a> DocumentNames<'a> {
             climiters: read(&root::CLIMITERS, &counting_limiter::NAME, "climiter"),
             rlimiters: read(&root::RLIMITERS, &counting_limiter::NAME, "rlimiter"),
             quotas: read(&root::QUOTAS, &volume_quota::NAME, "quota"),
+            resolvers: read(&root::RESOLVERS, &resolver::NAME, "resolver"),
+            hosts: read(&root::HOSTS, &hosts_table::NAME, "table of names"),
         }
     }
 }

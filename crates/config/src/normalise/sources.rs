@@ -11,8 +11,8 @@ use crate::{
     location::quote,
     report::At,
     schema::{
-        Field, In, OneText, Setting, admission, auther, counting_limiter, file_source, http_source,
-        ingress, limiter, redis_source, router, sources_from,
+        Field, In, OneText, Setting, admission, auther, counting_limiter, file_source, hosts_table,
+        http_source, ingress, limiter, redis_source, router, sources_from,
     },
     value::Cursor,
 };
@@ -60,6 +60,12 @@ pub(super) const CLIMITER: TableKind = TableKind {
 pub(super) const RLIMITER: TableKind = TableKind {
     rows: counting_limiter::LIMITS.name(),
     what: "rlimiter",
+    redis: &[SET, LIST],
+    plugins: false,
+};
+pub(super) const HOSTS: TableKind = TableKind {
+    rows: hosts_table::MAPPINGS.name(),
+    what: "table of names",
     redis: &[SET, LIST],
     plugins: false,
 };

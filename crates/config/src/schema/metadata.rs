@@ -9,7 +9,6 @@ const SWITCH: &str = "an Ethernet tunnel has no register, and its keepalive need
 const WHOLE_PACKETS: &str = "packets of up to 65535 bytes are taken whole";
 const NO_DATAGRAMS: &str = "no datagrams go through a proxy";
 const NO_CLEANUP: &str = "limits that nobody needs are removed by rtun's own rules";
-const ONLY_CHAIN: &str = "a host has one chain";
 
 objects! {
     /// What a command line leaves in every metadata map though it counts elsewhere.
@@ -190,13 +189,15 @@ objects! {
         take(NETNS: OneText, "netns", "the hop's, then the service's", "network namespace in which they are opened");
         take(WEIGHT: Int, "weight", "1", "node: how often `random` takes it, compared to the others");
         take(BACKUP: Flag, "backup", "false", "node: whether it is only used when no other can be");
-        not_yet("maxFails", "failTimeout");
+        take(MAX_FAILS: Int, "maxFails", "the selector's", "node: after that many failures it is left out");
+        take(FAIL_TIMEOUT: Timespan, "failTimeout", "the selector's", "node: for that long");
         shared(tls_left_over);
     }
 
     chain_metadata in metadata, "the metadata of a chain" {
-        no_effect(ONLY_CHAIN, Int: "weight", "maxFails");
-        no_effect(ONLY_CHAIN, Flag: "backup");
-        no_effect(ONLY_CHAIN, Timespan: "failTimeout");
+        take(WEIGHT: Int, "weight", "1", "in a `chainGroup`: how often `random` takes it, compared to the others");
+        take(BACKUP: Flag, "backup", "false", "in a `chainGroup`: whether it is only used when no other can be");
+        take(MAX_FAILS: Int, "maxFails", "the selector's", "in a `chainGroup`: after that many failures it is left out");
+        take(FAIL_TIMEOUT: Timespan, "failTimeout", "the selector's", "in a `chainGroup`: for that long");
     }
 }

@@ -3,8 +3,8 @@
 use super::{
     field::{KeySpec, KeyStatus, Line, Shape, objects},
     rows::{
-        admission, auth, auther, counting_limiter, host_limit, ingress, limiter, login, plugin,
-        router, volume_quota,
+        admission, auth, auther, counting_limiter, host_limit, hosts_table, ingress, limiter,
+        login, plugin, resolver, router, volume_quota,
     },
     tls::{dialer_tls, listener_tls, top_tls},
 };
@@ -15,8 +15,6 @@ const OF_FORWARDING: &str =
 const NO_BYPASS: &str = "a tunnel's packets are routed by its routers, in GOST too";
 const NO_LOOKUP: &str = "a tunnel looks up no name that it could answer, in GOST neither";
 const NODE_CHOICE: &str = "it decides which node is used, and another one would be";
-const NODE_LOOKUP: &str =
-    "it decides which address a node's name has, and the system's answer would be used";
 
 objects! {
     anything, "an object" {}
@@ -27,7 +25,9 @@ objects! {
         take(HOPS: ObjectList(hop), "hops", "none", "hops that chains and forwarders name");
         take(AUTHERS: ObjectList(auther), "authers", "none", "users");
         take(ADMISSIONS: ObjectList(admission), "admissions", "none", "from which addresses anybody may connect");
-        by_name("bypasses", "resolvers", "hosts");
+        by_name("bypasses");
+        take(RESOLVERS: ObjectList(resolver), "resolvers", "none", "name servers that hops and nodes name");
+        take(HOSTS: ObjectList(hosts_table), "hosts", "none", "tables of names that hops and nodes name");
         take(INGRESSES: ObjectList(ingress), "ingresses", "none", "which host may join which namespace");
         take(ROUTERS: ObjectList(router), "routers", "none", "routing tables");
         by_name("sds", "recorders", "rewriters", "caches");
@@ -82,7 +82,8 @@ objects! {
         shared(socket_fields);
         take(SELECTOR: In(selector), "selector", "", "which node is used");
         refused(NODE_CHOICE, "bypass", "bypasses");
-        refused(NODE_LOOKUP, "resolver", "hosts");
+        take(RESOLVER: OneText, "resolver", "the system's", "the name of one of `resolvers`, for [the names of its nodes](reaching-the-hub.md#names); a node may name another");
+        take(HOSTS: OneText, "hosts", "none", "the name of one of `hosts`, which comes before the resolver; a node may name another");
         take(NODES: ObjectList(node), "nodes", "required", "connections go through one of them");
         not_yet("reload", "file", "redis", "http", "plugin");
         metadata();
@@ -149,7 +150,7 @@ objects! {
         take(TYPE: OneText, "type", "required", "`router` for a hub, `tun` for a host or a UDP tunnel, `tap` for an Ethernet tunnel, `relay` for a [relay](configuration.md#relays-of-udp-tunnels)");
         take(RETRIES: Int, "retries", "0", "accepted; a host tries every other node at once when one fails. No effect on a hub");
         take(CHAIN: OneText, "chain", "a host: the only one that leads to a hub; the client of a UDP tunnel: none", "the chain a host connects by; of a client it leads to a relay");
-        take(CHAIN_GROUP: In(chain_group), "chainGroup", "none", "another way to write it");
+        take(CHAIN_GROUP: In(chain_group), "chainGroup", "none", "more chains of a host, one of which is chosen for each attempt");
         take(AUTHER: OneText, "auther", "anyone", "the name of an auther that may admit; hubs, relays and servers only");
         take(AUTHERS: Texts, "authers", "anyone", "names of authers, of which any may admit; hubs, relays and servers only");
         take(AUTH: In(auth), "auth", "anyone", "one user; counts only without a named auther. Of a `tap` handler the [cipher and its password](configuration.md#ethernet-tunnels)");
@@ -181,10 +182,10 @@ objects! {
     }
 
     selector, "a selector" {
-        take(STRATEGY: OneText, "strategy", "round", "`round`, `rr`: the next one each time; `random`, `rand`: any, by weight; `fifo`, `ha`: the first that works; `hash`: by the host's name");
+        take(STRATEGY: OneText, "strategy", "round", "`round`, `rr`: the next one each time; `random`, `rand`: any, by weight; `fifo`, `ha`: the first that works; `hash`: by the host's name; `parallel`, of hubs only: all at once, the first to answer; `lowestlatency`, `lowest`, `ll`: the one that took the shortest time to connect to last");
         take(MAX_FAILS: Int, "maxFails", "1", "after that many failures a node is left out");
         take(FAIL_TIMEOUT: Period, "failTimeout", "10s", "for that long");
-        not_yet("maxLatency");
+        take(MAX_LATENCY: Period, "maxLatency", "none", "a node that took longer to connect to is left out while there is another");
     }
 
     node, "a node" {
@@ -192,7 +193,8 @@ objects! {
         take(ADDR: OneText, "addr", "required", "`host:port` of a hub or proxy; without a host it is on this machine, `127.0.0.1`");
         harmless("it is for forwarding", "network");
         refused(NODE_CHOICE, "bypass", "bypasses", "filter", "matcher");
-        refused(NODE_LOOKUP, "resolver", "hosts");
+        take(RESOLVER: OneText, "resolver", "the hop's", "the name of one of `resolvers`, for the name in `addr`");
+        take(HOSTS: OneText, "hosts", "the hop's", "the name of one of `hosts`, which comes before the resolver");
         take(CONNECTOR: In(connector), "connector", "required", "hub or proxy");
         take(DIALER: In(dialer), "dialer", "`tcp`", "how it is reached");
         take(DIALERS: ObjectList(more_dialer), "dialers", "none", "rtun's own, hubs only: up to 8 dialers in the place of one, the preferred one first");
@@ -204,8 +206,8 @@ objects! {
     }
 
     chain_group, "a chain group" {
-        take(CHAINS: Any, "chains", "none", "exactly one chain");
-        not_yet("selector");
+        take(CHAINS: Any, "chains", "none", "names of [several chains](reaching-the-hub.md#several-chains), besides `chain`; up to 8");
+        take(SELECTOR: In(selector), "selector", "", "which chain is used; `parallel` and `lowestlatency` are for nodes");
     }
 
     listener_base, "every listener" {
@@ -240,10 +242,14 @@ objects! {
     }
 
     probe, "a probe" {
-        take(TYPE: OneText, "type", "tcp", "`tcp`: the node is connected to");
+        take(TYPE: OneText, "type", "tcp", "`tcp`: the node is connected to; `http`: a `GET` on TCP, or on TLS if the dialer has it; `cmd`: a command");
         no_effect("the node's own address is probed", OneText: "addr");
         take(INTERVAL: Period, "interval", "30s", "time between two attempts");
         take(TIMEOUT: Period, "timeout", "10s", "limit of one");
-        harmless("it is for probes of other types", "httpPath", "httpHost", "httpHeaders", "expectedStatus", "command");
+        take(HTTP_PATH: OneText, "httpPath", "/", "`http`: the path of the request");
+        take(HTTP_HOST: OneText, "httpHost", "the node's address", "`http`: the header `Host`");
+        take(HTTP_HEADERS: Headers, "httpHeaders", "none", "`http`: a map of more headers");
+        take(EXPECTED_STATUS: Int, "expectedStatus", "200", "`http`: the status of a success");
+        take(COMMAND: OneText, "command", "required for `cmd`", "`cmd`: run by `sh -c`; the node is there when it exits with 0. After `timeout` it is killed with all that it has started");
     }
 }

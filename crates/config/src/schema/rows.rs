@@ -28,7 +28,7 @@ objects! {
         take(USERNAME: OneText, "username", "none", "for servers that know users");
         take(PASSWORD: OneText, "password", "none", "if the server wants one");
         take(KEY: OneText, "key", "gost", "the key that is read");
-        take(TYPE: OneText, "type", "the first possible", "what the key holds. Router: `hash`, `set`, `list`; ingress: `hash`, `set`; auther: `hash`; admission: `set`; limiters: `set`, `list`. A field of a hash, a blank and its value are a line; so is a member, and an element");
+        take(TYPE: OneText, "type", "the first possible", "what the key holds. Router: `hash`, `set`, `list`; ingress: `hash`, `set`; auther: `hash`; admission: `set`; limiters and tables of names: `set`, `list`. A field of a hash, a blank and its value are a line; so is a member, and an element");
         take(TLS: In(client_tls), "tls", "none", "rtun's own: encrypts the connection");
     }
 
@@ -110,6 +110,37 @@ objects! {
         take(LIMITS: Texts, "limits", "none", "lines `key number`, as in `$$ 10`: connections at once, or requests to join a second; [which keys there are](limits.md#lines)");
         shared(sources_from);
         refused("GOST asks plugins about traffic only", "plugin");
+    }
+
+    resolver, "a resolver" {
+        take(NAME: OneText, "name", "required", "unique");
+        take(NAMESERVERS: ObjectList(name_server), "nameservers", "required", "asked in their order until one knows an address");
+        take(PLUGIN: Any, "plugin", "none", "an error where a hop or node names this resolver: rtun asks name servers itself");
+    }
+
+    name_server, "a name server" {
+        take(ADDR: OneText, "addr", "required", "`udp://`, `tcp://`, `tls://` or `dot://` and `HOST:PORT`, or `https://HOST/PATH`; without a scheme `udp`. Port 53 unless given, of `tls` 853, of `https` 443");
+        take(CHAIN: OneText, "chain", "none", "an error where a hop or node names this resolver: a name server is asked directly, from where the node is connected to");
+        take(PREFER: OneText, "prefer", "ipv4", "`ipv4` or `ipv6`: which addresses it is asked for first; for the others only if there are none");
+        take(ONLY: OneText, "only", "none", "`ipv4` or `ipv6`: for no others");
+        harmless("the client subnet is not sent", "clientIP");
+        take(HOSTNAME: OneText, "hostname", "not verified", "the name in the certificate of the server, which is verified by the system's authorities; without it `tls` and `https` trust any server, as GOST does (C07)");
+        take(TTL: Timespan, "ttl", "the answer's", "how long an answer counts; less than nothing: it is asked each time");
+        take(TIMEOUT: Period, "timeout", "5s", "for one question");
+        no_effect("addresses from before are used while a lookup takes long", Flag: "async");
+    }
+
+    hosts_table, "a table of names" {
+        take(NAME: OneText, "name", "required", "unique");
+        take(MAPPINGS: ObjectList(host_mapping), "mappings", "none", "names and their addresses; a name has all that it is given");
+        shared(sources_from);
+        take(PLUGIN: Any, "plugin", "none", "an error where a hop or node names this table: it stands in the configuration or in sources");
+    }
+
+    host_mapping, "a name and its address" {
+        take(HOSTNAME: OneText, "hostname", "required", "a name; `.example.org` for that name and everything below it, `.` for every name. The most specific entry counts");
+        take(IP: OneText, "ip", "required", "its address");
+        take(ALIASES: Texts, "aliases", "none", "more names of the address");
     }
 
     host_limit, "a limit of hosts" {

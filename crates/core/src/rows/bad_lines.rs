@@ -70,6 +70,12 @@ pub enum LineError {
     /// A line of a limiter.
     #[error("{0}")]
     Limit(LimitLineError),
+    /// A line of a hosts table whose first word is no address.
+    #[error("is no address; write an address and its names, as in `192.0.2.1 hub.example`")]
+    Address,
+    /// A line of a hosts table with one word.
+    #[error("has no name; write an address and its names, as in `192.0.2.1 hub.example`")]
+    NoName,
     /// Not what an admission can match.
     #[error("{0}")]
     Matcher(MatcherError),

@@ -11,7 +11,8 @@ use std::{
 
 use futures_util::future::join_all;
 use rtun_settings::{
-    DeviceSettings, HubNode, NetworkNamespace, ProxyHop, SocketOptions, TransportStack,
+    DeviceSettings, HubNode, LookedUpName, NetworkNamespace, ProxyHop, SocketOptions,
+    TransportStack,
 };
 use rtun_system::{
     netns,
@@ -55,39 +56,43 @@ pub(crate) struct TunnelPeers {
 }
 
 impl TunnelPeers {
-    /// Those of a service that dials through a chain. From now on its sockets have a `SO_MARK`, if the system allows it.
+    /// Those of a service that dials through chains. From now on its sockets have a `SO_MARK`, if the system allows it.
     /// Connections that are made in another network namespace than the device is in cannot enter it and are left out.
-    pub(crate) fn of_chain(
+    pub(crate) fn of_chains<'a>(
         service: &str,
-        hubs: &mut [HubNode],
-        proxies: &mut [ProxyHop],
+        chains: impl IntoIterator<Item = (&'a mut [HubNode], &'a mut [ProxyHop])>,
+        names: &[LookedUpName],
         device: &DeviceSettings,
         lookups: &Arc<Names>,
     ) -> Self {
         let mut peers = Self::none(lookups);
         let netns = namespace(device.netns.as_ref());
         let is_there = |sockets: &SocketOptions| namespace(sockets.netns.as_ref()) == netns;
-        let has_proxies = !proxies.is_empty();
-        for hub in hubs {
-            if !is_there(&hub.sockets) {
-                continue;
+        for (hubs, proxies) in chains {
+            let has_proxies = !proxies.is_empty();
+            for hub in hubs.iter_mut().filter(|hub| is_there(&hub.sockets)) {
+                // QUIC goes past proxies.
+                let direct = |endpoint: &&rtun_settings::Endpoint| {
+                    !has_proxies || matches!(endpoint.stack, TransportStack::Quic { .. })
+                };
+                let addrs: Vec<&str> =
+                    hub.endpoints.iter().filter(direct).map(|endpoint| &*endpoint.addr).collect();
+                peers.add(&addrs);
+                peers.give_so_mark(&mut hub.sockets);
             }
-            // QUIC goes past proxies.
-            let direct = |endpoint: &&rtun_settings::Endpoint| {
-                !has_proxies || matches!(endpoint.stack, TransportStack::Quic { .. })
-            };
-            let addrs: Vec<&str> =
-                hub.endpoints.iter().filter(direct).map(|endpoint| &*endpoint.addr).collect();
-            peers.add(&addrs);
-            peers.give_so_mark(&mut hub.sockets);
-        }
-        for (place, hop) in proxies.iter_mut().enumerate() {
-            for node in hop.nodes.iter_mut().filter(|node| is_there(&node.sockets)) {
-                if place == 0 {
-                    peers.add(&[&node.addr]);
+            for (place, hop) in proxies.iter_mut().enumerate() {
+                for node in hop.nodes.iter_mut().filter(|node| is_there(&node.sockets)) {
+                    if place == 0 {
+                        peers.add(&[&node.addr]);
+                    }
+                    peers.give_so_mark(&mut node.sockets);
                 }
-                peers.give_so_mark(&mut node.sockets);
             }
+        }
+        for name in names.iter().filter(|name| is_there(&name.sockets)) {
+            let servers = name.resolver.iter().flat_map(|resolver| &resolver.servers);
+            peers.add(&servers.map(|server| &*server.addr).collect::<Vec<_>>());
+            peers.note_so_mark(name.sockets.so_mark);
         }
         if !peers.all_marked && !device.routes.is_empty() {
             warn!(
@@ -109,7 +114,7 @@ impl TunnelPeers {
         peers
     }
 
-    /// Those of a service that dials `addrs` through `sockets`, which have a `SO_MARK` as those of [`TunnelPeers::of_chain`] do.
+    /// Those of a service that dials `addrs` through `sockets`, which have a `SO_MARK` as those of [`TunnelPeers::of_chains`] do.
     pub(crate) fn of_dialler(
         addrs: &[&str],
         sockets: &mut SocketOptions,
@@ -152,11 +157,12 @@ impl TunnelPeers {
     }
 
     fn give_so_mark(&mut self, sockets: &mut SocketOptions) {
-        if sockets.so_mark.is_none_or(|so_mark| so_mark == 0) {
-            let netns = sockets.netns.as_ref().map(NetworkNamespace::path);
-            sockets.so_mark = may_set_so_mark(netns.as_deref()).then_some(OWN_SO_MARK);
-        }
-        match sockets.so_mark {
+        mark_own_socket(sockets);
+        self.note_so_mark(sockets.so_mark);
+    }
+
+    fn note_so_mark(&mut self, so_mark: Option<u32>) {
+        match so_mark {
             Some(so_mark) if !self.so_marks.contains(&so_mark) => self.so_marks.push(so_mark),
             Some(_) => {}
             None => self.all_marked = false,
@@ -228,6 +234,19 @@ impl TunnelPeers {
             }
             known.extend(found.into_iter().take(ADDRESSES_MAX));
         }
+    }
+}
+
+/// Has the sockets of questions to name servers marked as those of connections are.
+pub(crate) fn mark_own(names: &mut [LookedUpName]) {
+    names.iter_mut().for_each(|name| mark_own_socket(&mut name.sockets));
+}
+
+/// Gives sockets without a `SO_MARK` rtun's own, if the system allows it.
+fn mark_own_socket(sockets: &mut SocketOptions) {
+    if sockets.so_mark.is_none_or(|so_mark| so_mark == 0) {
+        let netns = sockets.netns.as_ref().map(NetworkNamespace::path);
+        sockets.so_mark = may_set_so_mark(netns.as_deref()).then_some(OWN_SO_MARK);
     }
 }
 

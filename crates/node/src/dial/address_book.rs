@@ -2,15 +2,27 @@
 
 use std::{fmt::Write as _, net::IpAddr, sync::Arc};
 
+use rtun_settings::LookedUpName;
 use rtun_state::StateDir;
 use rtun_transport::names::{Memory, Names};
 use tracing::debug;
+
+use super::lookups::{NameTables, with_lookups};
 
 /// Longer names, in bytes, have no file.
 const NAME_MAX: usize = 128;
 
 /// The most bytes of a file; all addresses that are kept fit.
 const FILE_MAX: u64 = 1024;
+
+/// The same, of which some names are looked up in their own way.
+pub(crate) fn names_of(
+    state: Option<&Arc<StateDir>>,
+    lookups: &[LookedUpName],
+    tables: &NameTables,
+) -> Arc<Names> {
+    Arc::new(with_lookups(names(state), lookups, tables))
+}
 
 /// A resolver that keeps the addresses of names in `state`, if there is such a directory.
 pub(crate) fn names(state: Option<&Arc<StateDir>>) -> Names {

@@ -1,6 +1,7 @@
 //! One attempt to open a connection: its limits, its stages, and why it failed.
 
 use std::{
+    borrow::Cow,
     io,
     net::SocketAddr,
     sync::{Arc, OnceLock},
@@ -142,6 +143,19 @@ impl<'a> Attempt<'a> {
         let found = self.names.find(addr, netns.as_deref(), within).await;
         self.end();
         Ok(found?)
+    }
+
+    /// What a proxy is asked for: `addr` as it is, or with its address where its name is looked up here in a way of its own.
+    pub(crate) async fn named_or_found<'b>(
+        &self,
+        addr: &'b str,
+    ) -> Result<Cow<'b, str>, DialError> {
+        if !self.names.has_source(addr) {
+            return Ok(addr.into());
+        }
+        let found = self.find(addr, &SocketOptions::default()).await?;
+        // There is at least one.
+        Ok(found.addresses.first().map_or_else(|| addr.into(), |it| it.to_string().into()))
     }
 
     fn end(&self) -> Instant {

@@ -1,9 +1,10 @@
 //! Opens the connection of a session: through the proxies of a chain to a hub, then layer by layer.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use rtun_core::{LossWatch, Silence};
 use rtun_settings::{Endpoint, HubNode, ProxyProtocol, SocketOptions};
+use rtun_transport::Stream;
 
 use super::{
     attempt::{Attempt, DialError, Opened, SetupError},
@@ -63,24 +64,12 @@ impl Dialer {
         attempt: &Attempt<'_>,
         proxies: &Proxies,
     ) -> Result<Opened, DialError> {
-        let Self { layers, sockets, segment_max, proxy_protocol, surroundings } = self;
+        let layers = &self.layers;
         let addr = &layers.addr;
-        if let Some(stream) = layers.connect_quic(attempt, sockets).await? {
+        if let Some(stream) = layers.connect_quic(attempt, &self.sockets).await? {
             return Ok(Opened { stream, wire: None });
         }
-        let Opened { stream, wire } = match (proxies.reach(addr, attempt).await?, surroundings) {
-            (Some(opened), _) => opened,
-            (None, Surroundings::System) => {
-                let tcp = attempt.connect(addr, sockets, *segment_max, *proxy_protocol).await?;
-                let wire = Some(Wire::of(&tcp));
-                Opened { stream: tcp, wire }
-            }
-            (None, Surroundings::Twin(twin)) => {
-                let connecting = async { Ok(twin.connect(addr).await?) };
-                let stream = attempt.stage("connecting", addr, connecting).await?;
-                Opened { stream, wire: None }
-            }
-        };
+        let Opened { stream, wire } = self.reach(attempt, proxies).await?;
         let handshakes = layers.open(attempt, stream);
         let Some(wire) = wire else {
             return Ok(Opened { stream: handshakes.await?, wire });
@@ -97,5 +86,34 @@ impl Dialer {
             None => {}
         }
         Err(DialError::LargeLost { addr: addr.clone(), used })
+    }
+
+    /// Opens a connection for a request of HTTP: over TLS where the layers have that.
+    pub(crate) async fn open_for_http(
+        &self,
+        attempt: &Attempt<'_>,
+        proxies: &Proxies,
+    ) -> Result<Arc<dyn Stream>, DialError> {
+        let Opened { stream, .. } = self.reach(attempt, proxies).await?;
+        self.layers.open_tls(attempt, stream).await
+    }
+
+    /// Connects over TCP, directly or through proxies.
+    async fn reach(&self, attempt: &Attempt<'_>, proxies: &Proxies) -> Result<Opened, DialError> {
+        let Self { layers, sockets, segment_max, proxy_protocol, surroundings } = self;
+        let addr = &layers.addr;
+        match (proxies.reach(addr, attempt).await?, surroundings) {
+            (Some(opened), _) => Ok(opened),
+            (None, Surroundings::System) => {
+                let tcp = attempt.connect(addr, sockets, *segment_max, *proxy_protocol).await?;
+                let wire = Some(Wire::of(&tcp));
+                Ok(Opened { stream: tcp, wire })
+            }
+            (None, Surroundings::Twin(twin)) => {
+                let connecting = async { Ok(twin.connect(addr).await?) };
+                let stream = attempt.stage("connecting", addr, connecting).await?;
+                Ok(Opened { stream, wire: None })
+            }
+        }
     }
 }

@@ -8,13 +8,14 @@ use std::{
     time::Duration,
 };
 
-use rtun_settings::HubNode;
+use rtun_settings::{HubNode, ProbeKind, ProbeSettings};
 use rtun_transport::{Stream, names::Names, race::first_of};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::{
     attempt::{Attempt, DialError, Opened, SetupError},
     dialer::Dialer,
+    probe,
     proxies::Proxies,
     wire::{SegmentSizes, Wire},
 };
@@ -106,9 +107,26 @@ impl HubEndpoints {
         }
     }
 
-    /// Connects to the preferred endpoint only, and disconnects; whether that worked.
-    pub(crate) async fn probe(&self, before: DialContext<'_>, within: Duration) -> bool {
-        self.race(vec![0], before, Some(within)).await.is_ok()
+    /// Probes the hub, at its preferred endpoint only; whether that worked.
+    pub(crate) async fn probe(&self, before: DialContext<'_>, settings: &ProbeSettings) -> bool {
+        let within = settings.timeout;
+        match &settings.kind {
+            ProbeKind::Connect => self.race(vec![0], before, Some(within)).await.is_ok(),
+            ProbeKind::Command(text) => {
+                timeout(within, probe::command(text)).await.unwrap_or(false)
+            }
+            ProbeKind::Http(request) => {
+                let attempt = Attempt::new(before.names, within, self.segments.limit());
+                let asked = async {
+                    let stream = self.dialers[0].open_for_http(&attempt, before.proxies).await;
+                    match stream {
+                        Ok(stream) => probe::http(&*stream, request).await,
+                        Err(_) => false,
+                    }
+                };
+                timeout(within, asked).await.unwrap_or(false)
+            }
+        }
     }
 
     async fn race(

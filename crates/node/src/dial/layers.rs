@@ -36,17 +36,26 @@ impl Layers {
     pub(super) async fn open(
         &self,
         attempt: &Attempt<'_>,
-        mut stream: Arc<dyn Stream>,
+        stream: Arc<dyn Stream>,
     ) -> Result<Arc<dyn Stream>, DialError> {
-        if let Some(tls) = &self.tls {
-            let encrypting = tls.connect(stream, &self.addr);
-            stream = attempt.stage("TLS", &self.addr, encrypting).await?;
-        }
+        let stream = self.open_tls(attempt, stream).await?;
         let stage = match &self.stack {
             TransportStack::Http2 { .. } | TransportStack::Grpc { .. } => "HTTP/2",
             _ => "WebSocket",
         };
         attempt.stage(stage, &self.addr, self.open_upper(stream)).await
+    }
+
+    /// Opens TLS, if there is any.
+    pub(super) async fn open_tls(
+        &self,
+        attempt: &Attempt<'_>,
+        stream: Arc<dyn Stream>,
+    ) -> Result<Arc<dyn Stream>, DialError> {
+        match &self.tls {
+            Some(tls) => attempt.stage("TLS", &self.addr, tls.connect(stream, &self.addr)).await,
+            None => Ok(stream),
+        }
     }
 
     /// Opens the layers above TLS.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rtun_proto::proxy::Target;
 use rtun_settings::{ProxyHop, ProxyKind, ProxyNode};
 use rtun_transport::{Stream, proxy, relay_hop};
+use tokio::time::Instant;
 
 use super::{
     attempt::{Attempt, DialError, Opened, SetupError},
@@ -51,7 +52,8 @@ impl Proxies {
         let mut opened = None;
         for (place, &(hop, node)) in chosen.iter().enumerate() {
             let next = chosen.get(place + 1).map(|&(hop, node)| &*hop.nodes[node].config.addr);
-            match hop.pass(node, opened, next.unwrap_or(target), attempt).await {
+            let next = attempt.named_or_found(next.unwrap_or(target)).await?;
+            match hop.pass(node, opened, &next, attempt).await {
                 Ok(through) => opened = Some(through),
                 Err(error) => {
                     hop.choice.failed(node);
@@ -81,7 +83,9 @@ impl ProxyHopDialer {
         attempt: &Attempt<'_>,
     ) -> Result<Opened, DialError> {
         let proxy = &self.nodes[node];
+        let begin = Instant::now();
         let Opened { stream, wire } = proxy.open(opened, attempt).await?;
+        self.choice.measured(node, begin.elapsed());
         let choice = Arc::clone(&self.choice);
         // A relay's answer may come after the connection counts as opened.
         let on_answer = Box::new(move |leads_on: bool| match leads_on {

@@ -63,7 +63,7 @@ pub(super) struct HookProcess<'a> {
 }
 
 /// The processes of a command; those that are left are killed when this is dropped.
-struct ProcessGroup(Option<Pid>);
+pub(crate) struct ProcessGroup(Option<Pid>);
 
 impl HookProcess<'_> {
     /// Runs it to its end, or until `stopping`.
@@ -151,7 +151,7 @@ impl HookProcess<'_> {
 
 impl ProcessGroup {
     /// That of a process which leads its own.
-    fn of(child: &Child) -> Self {
+    pub(crate) fn of(child: &Child) -> Self {
         let id = child.id().and_then(|id| i32::try_from(id).ok());
         Self(id.map(Pid::from_raw))
     }
@@ -164,7 +164,7 @@ impl ProcessGroup {
     }
 
     /// Its leader has been waited for: the number may come to mean others.
-    fn leave(&mut self) {
+    pub(crate) fn leave(&mut self) {
         self.0 = None;
     }
 }

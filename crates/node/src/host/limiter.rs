@@ -2,7 +2,6 @@
 
 use std::{future, sync::Arc};
 
-use futures_util::future::select_all;
 use rtun_control::{
     LimitQuestion, LimiterQuestions, PluginRates, PluginScope, PluginStatus, QuestionLimits,
     connect_limiter_plugin,
@@ -17,7 +16,7 @@ use tokio::{
 use super::HostError;
 use crate::{
     counters::{Counters, NamedMeter, QuotaGroup},
-    feeds::Feeds,
+    feeds::{Feeds, any_change},
     link::Link,
     report::LimitReport,
 };
@@ -136,21 +135,6 @@ impl LimitSource {
             pair.set(limit, now());
         }
     }
-}
-
-async fn any_change(changes: Vec<watch::Receiver<u64>>) {
-    if changes.is_empty() {
-        return future::pending().await;
-    }
-    let each = changes.into_iter().map(|mut change| {
-        Box::pin(async move {
-            // A feed that is gone does not change any more.
-            if change.changed().await.is_err() {
-                future::pending::<()>().await;
-            }
-        })
-    });
-    select_all(each).await;
 }
 
 /// On the clock that tests can pause.

@@ -92,7 +92,7 @@ impl HostProgress {
             unreachable: AtomicU64::new(0),
         };
         Self {
-            nodes: config.hubs.iter().map(node).collect(),
+            nodes: config.all_hubs().map(node).collect(),
             session: ArcSwapOption::empty(),
             sent: Arc::new(sent.counted_at(counted.clone())),
             received: Arc::new(received.counted_at(counted)),

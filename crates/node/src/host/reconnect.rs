@@ -18,7 +18,7 @@ use super::{
     session::{Introduction, JoinError, Session},
 };
 use crate::{
-    dial::{HubTarget, Hubs, Wire},
+    dial::{HubConnection, HubTarget, Hubs, NoEndpoint, Wire},
     link::EndReason,
 };
 
@@ -40,11 +40,11 @@ pub(super) struct HostConnector<D> {
 }
 
 impl<D: PacketDevice> HostConnector<D> {
-    /// Keeps the host connected, and probes its hubs, until the host stops.
+    /// Keeps the host connected, and looks after its hubs, until the host stops.
     pub(super) async fn run(self: Arc<Self>) {
         tokio::select! {
             () = self.keep_connected() => {}
-            () = self.hubs.probe() => {}
+            () = self.hubs.look_after() => {}
         }
     }
 
@@ -54,16 +54,16 @@ impl<D: PacketDevice> HostConnector<D> {
         let mut backoff = Backoff::default();
         let mut complaint = Complaint::default();
         loop {
-            let node = self.hubs.choice.choose();
-            let hub = &self.hubs.nodes[node];
-            let Some(connected) = self.stop.run_until_cancelled(self.connect(hub)).await else {
+            let Some((node, connected)) = self.stop.run_until_cancelled(self.connect()).await
+            else {
                 return;
             };
+            let hub = &self.hubs.nodes[node];
             let (setback, held) = match connected {
                 Ok((session, buffer)) => {
                     self.hubs.choice.succeeded(node);
                     complaint = Complaint::default();
-                    let last = self.forward(hub, session, buffer).await;
+                    let last = self.forward(node, session, buffer).await;
                     if self.stop.is_cancelled() {
                         return;
                     }
@@ -99,14 +99,24 @@ impl<D: PacketDevice> HostConnector<D> {
         }
     }
 
-    /// Connects to a hub and joins.
-    async fn connect(&self, hub: &HubTarget) -> Result<(Arc<Session>, FrameBuffer), JoinError> {
+    /// Connects to a hub and joins; which hub it was.
+    async fn connect(&self) -> (usize, Result<(Arc<Session>, FrameBuffer), JoinError>) {
         let dialled = Instant::now();
-        let connected = hub.endpoints.connect(self.hubs.dial_context(), self.dial_timeout).await?;
+        let (node, connected) = self.hubs.connect(self.dial_timeout).await;
+        (node, self.join(node, connected, dialled).await)
+    }
+
+    async fn join(
+        &self,
+        node: usize,
+        connected: Result<HubConnection, NoEndpoint>,
+        dialled: Instant,
+    ) -> Result<(Arc<Session>, FrameBuffer), JoinError> {
+        let hub = &self.hubs.nodes[node].config;
         let (session, buffer) =
-            Session::join(connected, &hub.config, &self.introduction, &self.progress.sent).await?;
+            Session::join(connected?, hub, &self.introduction, &self.progress.sent).await?;
         self.progress.limit(&session);
-        self.progress.connected(&hub.config, dialled.elapsed());
+        self.progress.connected(hub, dialled.elapsed());
         Ok((Arc::new(session), buffer))
     }
 
@@ -114,14 +124,15 @@ impl<D: PacketDevice> HostConnector<D> {
     /// replaced session is read from for [`LINGER`], then ended.
     async fn forward(
         &self,
-        hub: &HubTarget,
+        node: usize,
         mut session: Arc<Session>,
         mut buffer: FrameBuffer,
     ) -> Arc<Session> {
+        let hub = &self.hubs.nodes[node];
         let mut replaced = FuturesUnordered::<BoxFuture<'_, ()>>::new();
         loop {
             let mut carrying = Box::pin(self.carry(hub, Arc::clone(&session), buffer));
-            let joining = self.join_better(hub, session.endpoint);
+            let joining = self.join_better(node, session.endpoint);
             tokio::pin!(joining);
             let (better, its_buffer) = loop {
                 tokio::select! {
@@ -207,11 +218,12 @@ impl<D: PacketDevice> HostConnector<D> {
     }
 
     /// Joins the hub again when an endpoint that is preferred to the one in use becomes reachable.
-    async fn join_better(&self, hub: &HubTarget, endpoint: usize) -> (Arc<Session>, FrameBuffer) {
+    async fn join_better(&self, node: usize, endpoint: usize) -> (Arc<Session>, FrameBuffer) {
+        let hub = &self.hubs.nodes[node];
         loop {
             let endpoints = &hub.endpoints;
             let better = endpoints
-                .connect_better(endpoint, self.hubs.dial_context(), self.dial_timeout)
+                .connect_better(endpoint, self.hubs.context_of(node), self.dial_timeout)
                 .await;
             match Session::join(better, &hub.config, &self.introduction, &self.progress.sent).await
             {

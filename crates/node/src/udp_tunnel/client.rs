@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     device::{DeviceHistory, DeviceUser},
+    feeds::Feeds,
     hooks::Hooks,
     report::TunnelClientReport,
     runtime::{machine::Machine, workers::WorkerSlot},
@@ -48,12 +49,14 @@ impl UdpClientService {
         service: &str,
         config: &UdpClientSettings,
         hooks: Hooks<'_>,
+        feeds: &Feeds,
         machine: &Machine,
         slot: WorkerSlot,
     ) -> Result<Self, TunnelClientError> {
         let mut config = config.clone();
         let UdpClientSettings { servers, device, sockets, relay, .. } = &mut config;
-        let found = path_to_servers(service, servers, sockets, relay.as_mut(), device, machine)?;
+        let relay = relay.as_mut();
+        let found = path_to_servers(service, servers, sockets, relay, device, feeds, machine)?;
         let ServersPath { names, peers, relay } = found;
         let addresses: Vec<IpAddr> = config.device.addresses.iter().map(|net| net.addr()).collect();
         let register = encode_register(config.passphrase, &addresses);

@@ -27,7 +27,7 @@ use super::{
     conversation::{ConnectionEnd, Conversation},
 };
 use crate::{
-    dial::{HubConnection, HubTarget, Hubs, SetupError, Wire},
+    dial::{HubConnection, HubTarget, Hubs, NameTables, SetupError, Wire},
     link::{EndReason, Link, Receiver, read_message},
     report::RelayedReport,
     runtime::{budget::Budget, surroundings::Surroundings},
@@ -62,15 +62,17 @@ impl RelayPath {
         service: &str,
         surroundings: &Surroundings,
         names: Arc<Names>,
+        tables: NameTables,
     ) -> Result<Self, SetupError> {
-        let RelayChain { relays, protocol, selector, proxies, dial_timeout } = config;
+        let RelayChain { relays, protocol, selector, proxies, dial_timeout, lookups: _ } = config;
         let hubs = Hubs::new(relays, *selector, proxies, service, surroundings, names)?;
+        let hubs = hubs.following(tables);
         Ok(Self { hubs, protocol: *protocol, dial_timeout: *dial_timeout })
     }
 
-    /// Probes the relays that are configured to be, without end.
-    pub(super) async fn probe(&self) {
-        self.hubs.probe().await;
+    /// Probes relays and follows tables of names, without end.
+    pub(super) async fn look_after(&self) {
+        self.hubs.look_after().await;
     }
 
     /// Connects to a relay, and serves until the server or the relay counts as gone. `interval` is that between keepalives.
@@ -81,10 +83,10 @@ impl RelayPath {
         interval: Option<Duration>,
     ) -> ConnectionEnd {
         let Self { hubs, dial_timeout, .. } = self;
-        let node = hubs.choice.choose();
-        let relay = &hubs.nodes[node];
         conversation.dialled().relayed.link.store(None);
-        let end = match relay.endpoints.connect(hubs.dial_context(), *dial_timeout).await {
+        let (node, connected) = hubs.connect(*dial_timeout).await;
+        let relay = &hubs.nodes[node];
+        let end = match connected {
             Ok(connection) => {
                 let clock = KeepaliveClock::new(interval);
                 self.serve_on(conversation, server, clock, relay, connection).await

@@ -12,8 +12,10 @@ use super::relayed::RelayPath;
 use crate::{
     device::{
         DeviceError, DeviceMaker, DevicePort, DeviceTask, DeviceUser, MadeDevice, TunnelPeers,
+        mark_own,
     },
-    dial::{SetupError, address_book},
+    dial::{NameTables, SetupError, address_book},
+    feeds::Feeds,
     hooks::{HookError, HookFacts, Hooks},
     runtime::{duties::Duty, machine::Machine, workers::WorkerSlot},
 };
@@ -105,17 +107,22 @@ pub(super) fn path_to_servers(
     sockets: &mut SocketOptions,
     relay: Option<&mut RelayChain>,
     device: &DeviceSettings,
+    feeds: &Feeds,
     machine: &Machine,
 ) -> Result<ServersPath, SetupError> {
-    let names: Arc<Names> = Arc::new(address_book::names(machine.state.as_ref()));
+    let mut lookups = relay.as_ref().map(|relay| relay.lookups.clone()).unwrap_or_default();
+    mark_own(&mut lookups);
+    let tables = NameTables::new(&lookups, feeds);
+    let names = address_book::names_of(machine.state.as_ref(), &lookups, &tables);
     let Some(relay) = relay else {
         let servers: Vec<&str> = servers.iter().map(String::as_str).collect();
         let peers = TunnelPeers::of_dialler(&servers, sockets, device, &names);
         return Ok(ServersPath { names, peers, relay: None });
     };
     let RelayChain { relays, proxies, .. } = &mut *relay;
-    let peers = TunnelPeers::of_chain(service, relays, proxies, device, &names);
-    let relay = RelayPath::new(relay, service, &machine.surroundings, Arc::clone(&names))?;
+    let chain = [(&mut relays[..], &mut proxies[..])];
+    let peers = TunnelPeers::of_chains(service, chain, &lookups, device, &names);
+    let relay = RelayPath::new(relay, service, &machine.surroundings, Arc::clone(&names), tables)?;
     Ok(ServersPath { names, peers, relay: Some(relay) })
 }
 

@@ -49,17 +49,17 @@ pub(super) struct ServerSession<C> {
 }
 
 impl<C: Conversation> ServerSession<C> {
-    /// Keeps a server until `ended`; probes the relays that are configured to be.
+    /// Keeps a server until `ended`, and looks after the relays.
     pub(super) async fn run_until(&self, ended: &CancellationToken) {
-        let probe = async {
+        let looking_after = async {
             match &self.relay {
-                Some(relay) => relay.probe().await,
+                Some(relay) => relay.look_after().await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
             () = self.run() => {}
-            () = probe => {}
+            () = looking_after => {}
             () = ended.cancelled() => {}
         }
         self.dialled().leave();

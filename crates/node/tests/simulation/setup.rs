@@ -10,10 +10,10 @@ use std::{collections::BTreeSet, net::Ipv4Addr, time::Duration};
 
 use rtun_core::{HostName, NamespaceId};
 use rtun_settings::{
-    Config, DeviceSettings, Endpoint, GrpcSettings, HostLimits, HostSettings, Http2Settings,
-    HubNode, HubRules, HubSettings, ListenerSettings, LocatedRow, Login, MuxSettings, MuxVersion,
-    Named, PluginProtocol, PluginSettings, Provider, Route, Rows, Secret, Selection, Service,
-    ServiceKind, SourceSettings, TransportStack, User, WebSocketSettings,
+    ChainGroup, Config, DeviceSettings, Endpoint, GrpcSettings, HostLimits, HostSettings,
+    Http2Settings, HubNode, HubRules, HubSettings, ListenerSettings, LocatedRow, Login,
+    MuxSettings, MuxVersion, Named, PluginProtocol, PluginSettings, Provider, Route, Rows, Secret,
+    Selection, Service, ServiceKind, SourceSettings, TransportStack, User, WebSocketSettings,
 };
 
 use crate::link::Pace;
@@ -196,6 +196,8 @@ pub(crate) fn host(machine: usize, stack: usize) -> Config {
         hubs: vec![hub],
         selector: Selection::default(),
         proxies: Vec::new(),
+        group: ChainGroup::default(),
+        lookups: Vec::new(),
         retries: 0,
         dial_timeout: None,
         limits: HostLimits::default(),

@@ -19,32 +19,33 @@ use crate::{
     value::Cursor,
 };
 use rtun_settings::{
-    DialTls, Endpoint, HubNode, Login, ProxyKind, ProxyNode, TransportStack, Verification,
+    DialTls, Endpoint, HubNode, Login, ProbeKind, ProbeSettings, ProxyKind, ProxyNode,
+    TransportStack, Verification,
 };
 
 /// Most dialers of one node.
 const MAX_DIALERS: usize = 8;
 
 /// A hop whose nodes are read.
-pub(super) struct ChainHop<'a> {
+pub(super) struct ChainHop<'a, 'r> {
     pub(super) service: &'a Cursor<'a>,
-    pub(super) at: &'a Cursor<'a>,
+    pub(super) at: &'a Cursor<'r>,
     /// Whether there is another hop before it.
     pub(super) after_proxy: bool,
 }
 
 /// The hub at `at`; `None` after it was reported that it is none.
-pub(super) fn hub(at: &Cursor<'_>, hop: &ChainHop<'_>) -> Option<HubNode> {
+pub(super) fn hub(at: &Cursor<'_>, hop: &ChainHop<'_, '_>) -> Option<HubNode> {
     last(at, hop, "hub", "router")
 }
 
 /// The relay at `at`, which has no namespace; `None` after it was reported that it is none.
-pub(super) fn relay(at: &Cursor<'_>, hop: &ChainHop<'_>) -> Option<HubNode> {
+pub(super) fn relay(at: &Cursor<'_>, hop: &ChainHop<'_, '_>) -> Option<HubNode> {
     last(at, hop, "relay", "relay")
 }
 
 /// The SOCKS5 proxy at `at` in the place of a relay; `None` after it was reported that it is none.
-pub(super) fn socks5_relay(at: &Cursor<'_>, hop: &ChainHop<'_>) -> Option<HubNode> {
+pub(super) fn socks5_relay(at: &Cursor<'_>, hop: &ChainHop<'_, '_>) -> Option<HubNode> {
     last(at, hop, "relay", "socks5")
 }
 
@@ -55,7 +56,7 @@ pub(super) fn is_socks5(at: &Cursor<'_>) -> bool {
 }
 
 /// A node of the last hop: a `what`, whose connector is of type `wanted`.
-fn last(at: &Cursor<'_>, hop: &ChainHop<'_>, what: &str, wanted: &str) -> Option<HubNode> {
+fn last(at: &Cursor<'_>, hop: &ChainHop<'_, '_>, what: &str, wanted: &str) -> Option<HubNode> {
     let addr = addr(at, &node::ADDR, what);
     let endpoints = endpoints(at, addr.as_deref(), what);
     let (kind, connector) = connector(at)?;
@@ -88,6 +89,15 @@ fn last(at: &Cursor<'_>, hop: &ChainHop<'_>, what: &str, wanted: &str) -> Option
     }
     let endpoints: Vec<Endpoint> = endpoints.into_iter().map(|(endpoint, _)| endpoint).collect();
     let addr = addr.unwrap_or_default();
+    let preference = selector::preference(at, &addr);
+    if let (Some(ProbeSettings { kind: ProbeKind::Http(_), .. }), Some(first)) =
+        (&preference.probe, endpoints.first())
+        && !matches!(first.stack, TransportStack::Tcp { .. })
+    {
+        at.place_of(&node::PROBE)
+            .error(format!("{} carries no HTTP probe", quote(first.stack.name())))
+            .help("write `type: tcp`, which connects to the node");
+    }
     Some(HubNode {
         name: at.read(&node::NAME).unwrap_or_else(|| addr.clone()),
         addr: endpoints.first().map_or(addr, |endpoint| endpoint.addr.clone()),
@@ -97,7 +107,7 @@ fn last(at: &Cursor<'_>, hop: &ChainHop<'_>, what: &str, wanted: &str) -> Option
         connect_timeout: connector.read(&router_connector::CONNECT_TIMEOUT),
         sockets: sockets::options(at, hop.at, hop.service),
         proxy_protocol: sockets::preamble(at, hop.at),
-        preference: selector::preference(at),
+        preference,
     })
 }
 
@@ -117,7 +127,7 @@ fn namespace(connector: &Cursor<'_>) -> NamespaceId {
 }
 
 /// The proxy at `at`; `None` after it was reported that it is none.
-pub(super) fn proxy(at: &Cursor<'_>, hop: &ChainHop<'_>) -> Option<ProxyNode> {
+pub(super) fn proxy(at: &Cursor<'_>, hop: &ChainHop<'_, '_>) -> Option<ProxyNode> {
     let addr = addr(at, &node::ADDR, "proxy");
     if let Some(dialers) = at.filled(&node::DIALERS) {
         let message = "a proxy has one `dialer`: only to a hub there are several ways";
@@ -154,7 +164,11 @@ pub(super) fn proxy(at: &Cursor<'_>, hop: &ChainHop<'_>) -> Option<ProxyNode> {
         let message = "the password is not sent: SOCKS 4 has none, only a user";
         connector.place_of(&connector::AUTH).warning(message).help("use `socks5` where it counts");
     }
-    let preference = selector::preference(at);
+    let preference = selector::preference(at, addr.as_deref().unwrap_or_default());
+    if preference.probe.is_some() {
+        at.place_of(&node::PROBE)
+            .warning("`probe` has no effect: only the nodes of the last hop are probed");
+    }
     let sockets = sockets::options(at, hop.at, hop.service);
     let proxy_protocol = sockets::preamble(at, hop.at);
     let (Endpoint { addr, stack, segment_max }, place) = endpoints.into_iter().next()?;

@@ -125,6 +125,7 @@ pub(super) fn relay_of(
         protocol: chain.protocol,
         selector: chain.selector,
         proxies: chain.proxies,
+        lookups: chain.lookups,
         dial_timeout: at.read(&service_metadata::DIAL_TIMEOUT),
     })
 }

@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     device::{DeviceHistory, DeviceUser},
+    feeds::Feeds,
     hooks::Hooks,
     report::TapClientReport,
     runtime::{machine::Machine, workers::WorkerSlot},
@@ -55,13 +56,15 @@ impl TapClientService {
         service: &str,
         config: &TapClientSettings,
         hooks: Hooks<'_>,
+        feeds: &Feeds,
         machine: &Machine,
         slot: WorkerSlot,
     ) -> Result<Self, TunnelClientError> {
         let TapClientSettings { servers, tap, mut sockets, mut relay } = config.clone();
         let settings = &tap.device;
         let relay = relay.as_mut();
-        let found = path_to_servers(service, &servers, &mut sockets, relay, settings, machine)?;
+        let found =
+            path_to_servers(service, &servers, &mut sockets, relay, settings, feeds, machine)?;
         let ServersPath { names, peers, relay } = found;
         let mac = hardware_address::address_of(service, &tap, machine.state.as_deref());
         let remotes = servers.iter();
