@@ -1,6 +1,6 @@
 //! Watching the services of a process: what passes now, who talks to whom, which routes are used, what is lost and why.
 //!
-//! A [`ServiceWatch`] keeps the last two samples, from which rates are, and the series of the last hour. It samples every ten seconds,
+//! A `ServiceWatch` keeps the last two samples, from which rates are, and the series of the last hour. It samples every ten seconds,
 //! and when it is asked.
 
 mod drop_ledger;

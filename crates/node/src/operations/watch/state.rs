@@ -37,7 +37,7 @@ pub(super) struct WatchState {
 }
 
 impl ServiceWatch {
-    /// To be called every [`STEP`]: adds a point to the series, says which problems began and ended, and gives back what nothing
+    /// To be called every [`STEP`](super::series::STEP): adds a point to the series, says which problems began and ended, and gives back what nothing
     /// needs any more.
     pub(crate) fn tick(
         &self,
