@@ -115,7 +115,7 @@ struct Backlog {
 }
 
 impl FlowQueue {
-    /// An empty queue. `seed` is that of the flows' hash ([`Packet::flow_hash`]).
+    /// An empty queue. `seed` is that of the flows' hash ([`FrameContent::flow_hash`]).
     pub fn new(limits: QueueLimits, seed: u64) -> Self {
         Self { limits, seed, content: FrameContent::default(), backlog: None }
     }
