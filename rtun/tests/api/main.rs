@@ -476,7 +476,10 @@ fn it_shows_what_runs_and_describes_itself() {
                 let answer = web.ask(&method.to_ascii_uppercase(), &path, &[], "{}");
                 let known = &described["responses"][answer.status.to_string()];
                 assert!(known.is_object(), "{method} {path}: {} is not described", answer.status);
-                answer.json();
+                match known["content"].get("application/json") {
+                    Some(_) => drop(answer.json()),
+                    None => assert!(!answer.body.is_empty(), "{method} {path}"),
+                }
             }
         }
     }

@@ -7,7 +7,7 @@ use crate::{
     duration,
     location::quote,
     report::Report,
-    schema::{Object, Shape, root, service_metadata},
+    schema::{Object, Shape, node, probe, root, service_metadata},
     value::{Cursor, Data, Member, Value, same_key},
 };
 
@@ -55,6 +55,7 @@ pub(super) fn read(
         report.at(place).error(message).help("write the secret itself");
     }
     hooks(&value, before, report);
+    probe_commands(&value, before, report);
     Some((value, name))
 }
 
@@ -98,9 +99,38 @@ fn hooks(value: &Value, before: Option<&Value>, report: &Report) {
             .and_then(|metadata| metadata.value.get(hook))
             .is_some_and(|old| old.value.same(at.value));
         if !is_old {
-            let message =
-                format!("{} is refused: no commands are taken over the Web API", quote(hook));
-            at.key().error(message).help("write it into the configuration's file");
+            refuse_command(&at, hook);
         }
+    }
+}
+
+fn refuse_command(at: &Cursor<'_>, key: &str) {
+    let message = format!("{} is refused: no commands are taken over the Web API", quote(key));
+    at.key().error(message).help("write it into the configuration's file");
+}
+
+/// Refuses commands of probes, however deep they stand, that were not there before.
+fn probe_commands(value: &Value, before: Option<&Value>, report: &Report) {
+    let known = before.map(commands).unwrap_or_default();
+    for member in commands(value) {
+        if !known.iter().any(|old| old.value.same(&member.value)) {
+            refuse_command(&Cursor::root(value, report).child(member), probe::COMMAND.name());
+        }
+    }
+}
+
+/// The commands of all probes in `value`.
+fn commands(value: &Value) -> Vec<&Member> {
+    match &value.data {
+        Data::List(items) => items.iter().flat_map(commands).collect(),
+        Data::Map(entries) => {
+            let inner = entries.iter().flat_map(|entry| {
+                let is_probe = same_key(&entry.key, node::PROBE.name());
+                let own = is_probe.then(|| entry.value.get(probe::COMMAND.name())).flatten();
+                own.into_iter().chain(commands(&entry.value))
+            });
+            inner.collect()
+        }
+        _ => Vec::new(),
     }
 }

@@ -251,6 +251,27 @@ fn no_commands_come_over_the_api() {
 }
 
 #[test]
+fn no_command_of_a_probe_comes_over_the_api() {
+    let hop = |command: &str| {
+        let probe = serde_json::json!({"type": "cmd", "COMMAND": command});
+        let node = serde_json::json!({"name": "a", "addr": "192.0.2.1:8443", "Probe": probe});
+        serde_json::json!({"name": "hubs", "nodes": [node]}).to_string()
+    };
+    let with_probe = format!("{HUB}hops: [{}]\n", hop("true"));
+    let parts = read(&with_probe).parts.unwrap();
+    assert!(edit(&parts, "hops", Replace("hubs", &hop("true"))).is_ok(), "it was there");
+    let chain = format!(r#"{{"name": "out", "hops": [{}]}}"#, hop("true"));
+    for (group, change) in [
+        ("hops", Replace("hubs", &*hop("false"))),
+        ("hops", Create(&hop("true").replace("hubs", "others"))),
+        ("chains", Create(&chain)),
+    ] {
+        let message = message(&parts, group, change);
+        assert!(message.contains("no commands are taken over the Web API"), "{message}");
+    }
+}
+
+#[test]
 fn many_changes_take_no_more_memory_than_one() {
     let mut parts = parts();
     for number in 0..50 {
