@@ -22,13 +22,13 @@ const ALLOWED: [(&str, &[&str]); 18] = [
     ("link", &["counters", "runtime"]),
     ("report", &["counters", "json", "runtime"]),
     ("inbound", &["counters", "link", "report", "runtime"]),
-    ("dial", &["report", "runtime"]),
+    ("dial", &["feeds", "hooks", "report", "runtime"]),
     ("hub", &["counters", "feeds", "hooks", "inbound", "link", "observers", "report", "runtime"]),
     ("device", &["hooks", "report"]),
     ("host", &["counters", "device", "dial", "feeds", "hooks", "link", "report", "runtime"]),
     (
         "udp_tunnel",
-        &["counters", "device", "dial", "hooks", "inbound", "link", "report", "runtime"],
+        &["counters", "device", "dial", "feeds", "hooks", "inbound", "link", "report", "runtime"],
     ),
     (
         "operations",
