@@ -262,7 +262,7 @@ fn no_command_of_a_probe_comes_over_the_api() {
     assert!(edit(&parts, "hops", Replace("hubs", &hop("true"))).is_ok(), "it was there");
     let chain = format!(r#"{{"name": "out", "hops": [{}]}}"#, hop("true"));
     for (group, change) in [
-        ("hops", Replace("hubs", &*hop("false"))),
+        ("hops", Replace("hubs", &hop("false"))),
         ("hops", Create(&hop("true").replace("hubs", "others"))),
         ("chains", Create(&chain)),
     ] {
