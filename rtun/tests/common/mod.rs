@@ -296,7 +296,15 @@ impl Rtun {
 
     /// Ends a hub whose hosts have gone quiet: every packet that came in went out or was counted as lost.
     pub fn stop_balanced(&self) -> Value {
-        wait_until("empty queues", || self.hub_report()["queued"] == 0);
+        // Counts that are read while packets pass are not of one moment: the last acknowledgements must have passed, too.
+        let mut before = Value::Null;
+        wait_until("empty queues and quiet hosts", || {
+            let report = self.hub_report();
+            let passed = report["packets_in"].clone();
+            let is_quiet = report["queued"] == 0 && passed == before;
+            before = passed;
+            is_quiet
+        });
         self.stop();
         let report = self.said("hub report").pop().unwrap();
         let number = |key: &str| report[key].as_u64().unwrap();
