@@ -8,7 +8,7 @@ mod choice;
 mod device;
 mod hooks;
 mod host;
-mod http_address;
+mod http_server;
 mod hub;
 mod limiters;
 mod listener;

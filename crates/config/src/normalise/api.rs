@@ -1,13 +1,16 @@
 //! Where the Web API is served and to whom: the `api` object, or a service with an `api` handler.
 
-use super::{Context, access, checked_type, http_address, tls};
+use super::{
+    Context, access, checked_type,
+    http_server::{self, ServiceWords},
+    tls,
+};
 use crate::{
     findings::Code,
     location::quote,
     report::At,
     schema::{
         Field, LISTENERS, OneText, api, api_access, api_handler, listener_base, root, service,
-        service_metadata,
     },
     value::Cursor,
 };
@@ -17,12 +20,18 @@ const NO_ADDRESS: &str = "the Web API has no address";
 const ADD_ADDRESS: &str =
     "add `addr:`, for example `addr: 127.0.0.1:18080` or `addr: unix:///run/rtun-api.sock`";
 
+const WORDS: ServiceWords = ServiceWords {
+    served: "the Web API is served",
+    has_one: "the Web API has one auther",
+    help: "write `api:` with `addr`, `auther` and `tls` instead, and remove it",
+};
+
 pub(super) fn read(root: &Cursor<'_>, context: &Context<'_>) -> Option<ApiSettings> {
     let at = root.filled(&root::API)?.cursor();
     let auther = access::http_users(&at, (&api::AUTHER, &api::AUTH), context);
     let tls = at.get(&api::TLS).map(|tls| tls::server(&tls, &context.tls));
     let (addr, place) = at.required(&api::ADDR, NO_ADDRESS, ADD_ADDRESS)?;
-    let addr = http_address::read((addr, place.clone()))?;
+    let addr = http_server::address((addr, place.clone()))?;
     let insecure = at.or_default(&api_access::INSECURE);
     let settings = ApiSettings {
         addr,
@@ -39,26 +48,11 @@ pub(super) fn read(root: &Cursor<'_>, context: &Context<'_>) -> Option<ApiSettin
 
 /// The service at `at`, whose handler is `api`; `None` after an error was reported.
 pub(super) fn of_service(at: &Cursor<'_>, context: &Context<'_>) -> Option<ApiSettings> {
-    const HELP: &str = "write `api:` with `addr`, `auther` and `tls` instead, and remove it";
     let (handler, listener) = (at.object(&service::HANDLER), at.object(&service::LISTENER));
     let tls = tls_of_listener(&listener, context)?;
-    let promises = [
-        at.filled(&service::ADMISSION).map(|at| at.key()),
-        at.filled(&service::ADMISSIONS).map(|at| at.key()),
-        at.filled(&service::LISTENERS).map(|at| at.key()),
-        at.filled(&service_metadata::NETNS).map(|at| at.key()),
-        at.filled(&service_metadata::PROXY_PROTOCOL).map(|at| at.key()),
-    ];
-    for key in promises.into_iter().flatten() {
-        key.error("this is not supported where the Web API is served").help(HELP);
-    }
-    let authers = access::authers(&handler, context).unwrap_or_default();
-    if authers.len() > 1 {
-        return handler.refuse("the Web API has one auther", "put all users into one");
-    }
-    let auther = authers.into_iter().next();
+    let auther = http_server::service_users(at, context, &WORDS)?;
     let (addr, place) = at.required(&service::ADDR, NO_ADDRESS, ADD_ADDRESS)?;
-    let addr = http_address::read((addr, place.clone()))?;
+    let addr = http_server::address((addr, place.clone()))?;
     let insecure = handler.or_default(&api_handler::INSECURE);
     let settings = ApiSettings {
         addr,
@@ -86,7 +80,7 @@ fn tls_of_listener(listener: &Cursor<'_>, context: &Context<'_>) -> Option<Optio
 
 /// C06: who can reach it can change everything.
 fn exposure(settings: &ApiSettings, insecure: bool, at: &At<'_>) {
-    if http_address::is_local(&settings.addr) {
+    if http_server::is_local(&settings.addr) {
         return;
     }
     let addr = quote(&settings.addr);

@@ -1,14 +1,21 @@
 //! Where metrics are served: the `metrics` object, or a service with a `metrics` handler.
 
-use super::{Context, access, http_address};
+use super::{
+    Context, access,
+    http_server::{self, ServiceWords},
+};
 use crate::{
     location::quote,
-    schema::{
-        Field, OneText, listener_base, metrics, metrics_handler, root, service, service_metadata,
-    },
+    schema::{Field, OneText, listener_base, metrics, metrics_handler, root, service},
     value::Cursor,
 };
 use rtun_settings::MetricsSettings;
+
+const WORDS: ServiceWords = ServiceWords {
+    served: "metrics are served",
+    has_one: "metrics have one auther",
+    help: "write `metrics:` with `addr`, `path` and `auther` instead, and remove it",
+};
 
 pub(super) fn read(root: &Cursor<'_>, context: &Context<'_>) -> Option<MetricsSettings> {
     let at = root.filled(&root::METRICS)?;
@@ -16,39 +23,21 @@ pub(super) fn read(root: &Cursor<'_>, context: &Context<'_>) -> Option<MetricsSe
     let path = path(&at, &metrics::PATH);
     let help = "add `addr:`, for example `addr: 127.0.0.1:9000` or `addr: unix:///run/rtun.sock`";
     let addr = at.required(&metrics::ADDR, "the metrics have no address", help)?;
-    Some(MetricsSettings { addr: http_address::read(addr)?, path, auther })
+    Some(MetricsSettings { addr: http_server::address(addr)?, path, auther })
 }
 
 /// The service at `at`, whose handler is `metrics`; `None` after an error was reported.
 pub(super) fn of_service(at: &Cursor<'_>, context: &Context<'_>) -> Option<MetricsSettings> {
-    const HELP: &str = "write `metrics:` with `addr`, `path` and `auther` instead, and remove it";
     let (handler, listener) = (at.object(&service::HANDLER), at.object(&service::LISTENER));
     if listener.or_default(&listener_base::TYPE) != "tcp" {
         let message = "metrics are served over `tcp` only";
-        return listener.place_of(&listener_base::TYPE).refuse(message, HELP);
+        return listener.place_of(&listener_base::TYPE).refuse(message, WORDS.help);
     }
-    let promises = [
-        at.filled(&service::ADMISSION).map(|at| at.key()),
-        at.filled(&service::ADMISSIONS).map(|at| at.key()),
-        at.filled(&service::LISTENERS).map(|at| at.key()),
-        at.filled(&service_metadata::NETNS).map(|at| at.key()),
-        at.filled(&service_metadata::PROXY_PROTOCOL).map(|at| at.key()),
-    ];
-    for key in promises.into_iter().flatten() {
-        key.error("this is not supported where metrics are served").help(HELP);
-    }
-    let authers = access::authers(&handler, context).unwrap_or_default();
-    if authers.len() > 1 {
-        return handler.refuse("metrics have one auther", "put all users into one");
-    }
+    let auther = http_server::service_users(at, context, &WORDS)?;
     let path = path(&handler, &metrics_handler::PATH);
     let help = "add `addr:`, for example `addr: 127.0.0.1:9000`";
     let addr = at.required(&service::ADDR, "the metrics have no address", help)?;
-    Some(MetricsSettings {
-        addr: http_address::read(addr)?,
-        path,
-        auther: authers.into_iter().next(),
-    })
+    Some(MetricsSettings { addr: http_server::address(addr)?, path, auther })
 }
 
 fn path(at: &Cursor<'_>, field: &Field<OneText>) -> String {
