@@ -6,8 +6,7 @@ use std::{collections::BTreeMap, fmt::Write, time::Duration};
 
 use rtun_node::{
     DeviceHealth, DeviceReport, FeedState, Happened, HappenedReport, HostReport, HubReport,
-    KindReport, ListenerReport, NamespaceReport, NodeStatus, PluginKind, PluginStatus,
-    ServiceReport, Traffic,
+    KindReport, ListenerReport, NamespaceReport, NodeStatus, PluginStatus, ServiceReport, Traffic,
     problems::{SHOWN_SHARED, carriers, end_of_certificate, problems},
     units::{bytes, count, duration, number, printable, seconds, short},
 };
@@ -411,14 +410,7 @@ fn fact(label: &str, value: String) -> Vec<String> {
 fn plugin_rows(plugins: &[PluginStatus]) -> Vec<Vec<String>> {
     let head = ["FOR", "NAME", "ASKED", "FAILED", "WAITING", "ANSWERED", "PLUGIN"];
     let rows = plugins.iter().take(SHOWN).map(|plugin| {
-        let kind = match plugin.kind {
-            PluginKind::Router => "router",
-            PluginKind::Ingress => "ingress",
-            PluginKind::Auther => "auther",
-            PluginKind::Admission => "admission",
-            PluginKind::Limiter => "limiter",
-            PluginKind::Observer => "observer",
-        };
+        let kind = plugin.kind.as_str();
         let last = plugin.last_success;
         let last = last.map_or("never".into(), |ago| format!("{} ago", seconds(ago as f64)));
         let (asked, failed) = (count(plugin.asked as f64), count(plugin.failed as f64));

@@ -56,6 +56,20 @@ pub enum PluginKind {
     Observer,
 }
 
+impl PluginKind {
+    /// The fixed word used in reports and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Router => "router",
+            Self::Ingress => "ingress",
+            Self::Auther => "auther",
+            Self::Admission => "admission",
+            Self::Limiter => "limiter",
+            Self::Observer => "observer",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

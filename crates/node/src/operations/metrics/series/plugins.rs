@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use rtun_control::{PluginKind, PluginStatus};
+use rtun_control::PluginStatus;
 
 use crate::operations::{
     board::MetricsSample,
@@ -11,7 +11,7 @@ use crate::operations::{
 
 pub(super) fn encode(sample: &MetricsSample, page: &mut MetricsPage<'_>) -> fmt::Result {
     let of = |service: &str, plugin: &PluginStatus| {
-        let kind = plugin_kind(plugin.kind);
+        let kind = plugin.kind.as_str();
         vec![("service", service.into()), ("kind", kind.into()), ("name", plugin.name.clone())]
     };
     let plugins = || {
@@ -46,15 +46,4 @@ pub(super) fn encode(sample: &MetricsSample, page: &mut MetricsPage<'_>) -> fmt:
         "Whether a plugin is left alone for having failed too often: 0 or 1",
         plugins().map(|(service, plugin)| (of(service, plugin), truth(plugin.paused))),
     )
-}
-
-fn plugin_kind(kind: PluginKind) -> &'static str {
-    match kind {
-        PluginKind::Router => "router",
-        PluginKind::Ingress => "ingress",
-        PluginKind::Auther => "auther",
-        PluginKind::Admission => "admission",
-        PluginKind::Limiter => "limiter",
-        PluginKind::Observer => "observer",
-    }
 }
