@@ -15,7 +15,7 @@ use rtun_proto::{
     },
 };
 
-use super::{Stream, WRITE_MAX, poll_end};
+use super::{Stream, WRITE_MAX, poll_end, poll_shutdown_flushed};
 
 /// Bytes of one read of the stream below.
 const READ: usize = 32 * 1024;
@@ -220,10 +220,7 @@ impl Stream for AddressedStream {
 
     fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_hand_on(cx))?;
-        while self.below.has_buffered() {
-            ready!(self.below.poll_writable(cx))?;
-        }
-        self.below.poll_shutdown(cx)
+        poll_shutdown_flushed(&*self.below, cx)
     }
 
     fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

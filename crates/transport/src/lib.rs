@@ -190,6 +190,14 @@ const DISCARDS_MAX: usize = 16;
 /// Bytes of one such read.
 const DISCARD_LEN: usize = 16 * 1024;
 
+/// Ends the own direction of `stream` once no layer of it holds bytes.
+fn poll_shutdown_flushed(stream: &dyn Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    while stream.has_buffered() {
+        ready!(stream.poll_writable(cx))?;
+    }
+    stream.poll_shutdown(cx)
+}
+
 /// Ends `stream` in order, down to the socket.
 fn poll_end(stream: &dyn Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
     ready!(stream.poll_shutdown(cx))?;

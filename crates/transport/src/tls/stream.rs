@@ -27,7 +27,7 @@ use super::{
     buffer::{Rest, Scratch},
     end::TlsEnd,
 };
-use crate::{Stream, WRITE_MAX, poll_end};
+use crate::{Stream, WRITE_MAX, poll_end, poll_shutdown_flushed};
 
 #[cfg(test)]
 mod tests;
@@ -492,10 +492,7 @@ impl Stream for TlsStream {
             }
         }
         ready!(self.poll_hand_down(&mut writer, cx))?;
-        while self.below.has_buffered() {
-            ready!(self.below.poll_writable(cx))?;
-        }
-        self.below.poll_shutdown(cx)
+        poll_shutdown_flushed(&*self.below, cx)
     }
 
     fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
