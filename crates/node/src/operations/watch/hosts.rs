@@ -12,7 +12,7 @@ use super::{
     state::ServiceWatch,
 };
 use crate::{
-    hub::{Amounts, HostMoment},
+    hub::{Amounts, HostMoment, Passed},
     json,
     report::{HostReport, LimitReport, Queued, Transport},
 };
@@ -170,6 +170,7 @@ impl FoundHost<'_> {
             queued,
             limits,
         } = hub.host(self.host)?;
+        let Passed { input, output, .. } = Passed::from(&traffic);
         Some(HostView {
             service: service.name.to_owned(),
             namespace: self.host.namespace.to_string(),
@@ -182,8 +183,8 @@ impl FoundHost<'_> {
             mtu,
             gso_frames,
             datagrams,
-            input: Amounts { packets: traffic.packets_in, bytes: traffic.bytes_in },
-            output: Amounts { packets: traffic.packets_out, bytes: traffic.bytes_out },
+            input,
+            output,
             rate: self.rate,
             drops: by_reason(&traffic),
             queued,

@@ -157,7 +157,10 @@ impl SampledService {
 /// What came to a service, what it handed on, and what was lost, by reason.
 fn passed(report: &KindReport) -> (Passed, BTreeMap<String, u64>) {
     match report {
-        KindReport::Hub(hub) => (Passed::from(&hub.traffic()), by_reason(&hub.traffic())),
+        KindReport::Hub(hub) => {
+            let traffic = hub.traffic();
+            (Passed::from(&traffic), by_reason(&traffic))
+        }
         KindReport::Host(device) => {
             let (sent, received) = (Passed::from(&device.sent), Passed::from(&device.received));
             let mut all = device.sent.clone();
