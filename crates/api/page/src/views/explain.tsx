@@ -15,7 +15,7 @@ import {
 import { bitRate, bytes, count, duration } from "../format";
 import { Panel } from "../parts";
 import { change, type Place } from "../route";
-import { Field } from "./field";
+import { Field, HubField } from "./field";
 
 const fields = ["source", "destination", "from", "namespace", "service"] as const;
 
@@ -64,7 +64,6 @@ export function ExplainView({ place, overview }: { place: Place; overview: Overv
   const field = (name: keyof Question, label: string, example: string, required = false) => (
     <Field label={label} value={typed[name]} example={example} required={required} set={(value) => type({ ...typed, [name]: value })} />
   );
-  const hubs = overview.services.filter((service) => service.kind === "hub");
   return (
     <>
       <Panel title="Follow a packet">
@@ -83,15 +82,7 @@ export function ExplainView({ place, overview }: { place: Place; overview: Overv
           {field("destination", "Destination address", "192.168.200.7", true)}
           {field("from", "Sending host", "by the source")}
           {field("namespace", "Namespace", "the only one")}
-          {hubs.length > 1 &&
-            field(
-              "service",
-              "Hub",
-              hubs
-                .map((hub) => hub.name)
-                .slice(0, 3)
-                .join(", "),
-            )}
+          <HubField overview={overview} value={typed.service} set={(service) => type({ ...typed, service })} />
           <button type="submit" class="primary">
             Explain
           </button>

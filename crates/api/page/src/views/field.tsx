@@ -1,6 +1,7 @@
-// A labelled field of a form.
+// The labelled fields of forms.
 
 import { useId } from "preact/hooks";
+import type { Overview } from "../api";
 
 export function Field(props: { label: string; value: string; example: string; required?: boolean; set: (value: string) => void }) {
   const id = useId();
@@ -23,4 +24,10 @@ export function Field(props: { label: string; value: string; example: string; re
       />
     </div>
   );
+}
+
+/** Which hub is meant, where there are several. */
+export function HubField(props: { overview: Overview; value: string; set: (value: string) => void }) {
+  const hubs = props.overview.services.filter((service) => service.kind === "hub").map((hub) => hub.name);
+  return hubs.length > 1 ? <Field label="Hub" value={props.value} example={hubs.slice(0, 3).join(", ")} set={props.set} /> : null;
 }

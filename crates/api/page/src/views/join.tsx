@@ -4,7 +4,7 @@ import { useState } from "preact/hooks";
 import { ask, type Overview } from "../api";
 import { type Join, joining, type Listener, wrong } from "../join";
 import { Copyable, Panel } from "../parts";
-import { Field } from "./field";
+import { Field, HubField } from "./field";
 
 export function JoinView({ overview }: { overview: Overview }) {
   const [typed, type] = useState({ host: "", net: "", namespace: "", service: "" });
@@ -26,7 +26,6 @@ export function JoinView({ overview }: { overview: Overview }) {
       set({ error: error instanceof Error ? error.message : String(error) });
     }
   };
-  const hubs = overview.services.filter((service) => service.kind === "hub");
   return (
     <>
       <Panel title="The host">
@@ -40,15 +39,7 @@ export function JoinView({ overview }: { overview: Overview }) {
           {field("host", "Host name", "host-3", true)}
           {field("net", "Its addresses", "192.168.123.3/24", true)}
           {field("namespace", "Namespace", "the default")}
-          {hubs.length > 1 &&
-            field(
-              "service",
-              "Hub",
-              hubs
-                .map((hub) => hub.name)
-                .slice(0, 3)
-                .join(", "),
-            )}
+          <HubField overview={overview} value={typed.service} set={(service) => type({ ...typed, service })} />
           <button type="submit" class="primary">
             Show how
           </button>
