@@ -11,6 +11,8 @@ use std::{
 use rtun_lab::NetNamespace;
 use serde_json::Value;
 
+use crate::common::wait_until;
+
 /// An API in a network namespace.
 pub struct Web<'a> {
     pub machine: &'a NetNamespace,
@@ -43,8 +45,11 @@ impl WebAnswer {
 }
 
 impl<'a> Web<'a> {
+    /// The API of a hub that has just started, which listens shortly after the hub does.
     pub fn new(machine: &'a NetNamespace) -> Self {
-        Self { machine, address: "127.0.0.1:18080".to_owned(), login: None }
+        let address = "127.0.0.1:18080".to_owned();
+        wait_until("the Web API", || machine.run(|| TcpStream::connect(&address)).unwrap().is_ok());
+        Self { machine, address, login: None }
     }
 
     pub fn get(&self, path: &str) -> WebAnswer {
