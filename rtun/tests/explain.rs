@@ -21,7 +21,7 @@ use rtun_core::{
     explain::{Because, Conclusion, HubExplanation, Presence},
 };
 use rtun_node::{
-    Explained, Inquiry,
+    AskedAddress, Explained, Inquiry,
     control_socket::{ControlRequest, ask},
 };
 use serde_json::Value;
@@ -55,8 +55,9 @@ fn the_page_shows_what_is_really_said() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("hub.yaml"), blocks("yaml")[0]).unwrap();
     std::fs::write(folder.path().join("red.txt"), blocks("text")[0]).unwrap();
+    std::fs::write(folder.path().join("server.yaml"), blocks("yaml")[1]).unwrap();
     let examples = blocks("console");
-    assert_eq!(examples.len(), 5);
+    assert_eq!(examples.len(), 7);
     for example in examples {
         let (command, shown) = example.strip_prefix("$ rtun ").unwrap().split_once('\n').unwrap();
         let output = rtun(folder.path(), &command.split(' ').collect::<Vec<_>>());
@@ -77,7 +78,7 @@ fn exit_statuses_tell_what_becomes_of_the_packet() {
         (vec!["-C", routes, "192.168.123.1", "224.0.0.5"], 1, "dropped: ip_disallowed_dst"),
         (vec!["-C", routes, "192.168.123.1", "::1"], 64, "both"),
         (vec!["-C", routes, "192.168.123.1"], 64, "DST"),
-        (vec!["-C", routes, "--service", "x", "1.1.1.1", "1.1.1.1"], 64, "hubs: service-0"),
+        (vec!["-C", routes, "--service", "x", "1.1.1.1", "1.1.1.1"], 64, "there is: service-0"),
         (vec!["-C", namespaces, "192.168.123.1", "192.168.123.2"], 64, BLUE),
         (vec!["-C", namespaces, "--namespace", RED, "192.168.123.1", "192.168.123.2"], 0, "host-2"),
         (vec!["-C", namespaces, "--namespace", RED, "10.0.0.1", "10.0.0.2"], 1, "plugin router-0"),
@@ -86,6 +87,8 @@ fn exit_statuses_tell_what_becomes_of_the_packet() {
             1,
             "dropped: no_gateway_connected",
         ),
+        (vec!["-C", routes, "02:00:00:00:00:01", "02:00:00:00:00:02"], 64, "goes by IP addresses"),
+        (vec!["-C", routes, "1.1.1.1", "02:00:00:00:00:02"], 64, "both hardware addresses"),
         (vec!["-C", "host-1.yaml", "1.1.1.1", "1.1.1.1"], 64, "no hub"),
         (vec!["-C", "missing.yaml", "1.1.1.1", "1.1.1.1"], 78, "missing.yaml"),
     ] {
@@ -229,19 +232,20 @@ const RED_ROWS: &str = "
 
 fn inquiry(source: IpAddr, destination: IpAddr, from: Option<&str>, namespace: &str) -> Inquiry {
     Inquiry {
-        source,
-        destination,
+        source: AskedAddress::Ip(source),
+        destination: AskedAddress::Ip(destination),
         from: from.map(str::to_owned),
         namespace: Some(namespace.to_owned()),
         service: None,
         ttl: 64,
+        vlan: 0,
     }
 }
 
 fn explain(socket: &Path, inquiry: Inquiry) -> HubExplanation {
     let answer = ask(socket, &ControlRequest::Explain(inquiry)).unwrap();
     match serde_json::from_value(answer).unwrap() {
-        Explained::Hubs(mut hubs) if hubs.len() == 1 => hubs.remove(0),
+        Explained::Found(mut found) if found.hubs.len() == 1 => found.hubs.remove(0),
         other => panic!("{other:?}"),
     }
 }

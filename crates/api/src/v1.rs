@@ -1,10 +1,10 @@
 //! rtun's own paths: what runs, as `rtun status`, `rtun explain` and `rtun top` know it.
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
 use hyper::StatusCode;
 use rtun_node::{
-    Board, ExplainReport, Explained, Inquiry,
+    AskedAddress, Board, ExplainReport, Explained, Inquiry,
     problems::{Problem, problems},
     watch::{HostQuery, NamespaceQuery, PageQuery, RouteQuery},
 };
@@ -153,15 +153,15 @@ fn all_problems(board: &Board) -> ApiAnswer {
 
 fn explain(asked: &Asked, board: &Board) -> Result<ApiAnswer, String> {
     match board.explain(inquiry(asked)?)? {
-        Explained::Hubs(hubs) => Ok(ApiAnswer::json(&ExplainReport::new(true, hubs))),
+        Explained::Found(found) => Ok(ApiAnswer::json(&ExplainReport::new(true, found))),
         Explained::Unclear(unclear) => Err(unclear.to_string()),
     }
 }
 
 fn inquiry(asked: &Asked) -> Result<Inquiry, String> {
     let address = |name: &str| {
-        let address: Option<IpAddr> = asked.parsed(name)?;
-        address.ok_or_else(|| format!("`{name}` is missing: the address of a packet"))
+        let address: Option<AskedAddress> = asked.parsed(name)?;
+        address.ok_or_else(|| format!("`{name}` is missing: the address of a packet or frame"))
     };
     Ok(Inquiry {
         source: address("source")?,
@@ -170,5 +170,6 @@ fn inquiry(asked: &Asked) -> Result<Inquiry, String> {
         namespace: text(asked, "namespace"),
         service: text(asked, "service"),
         ttl: asked.parsed("ttl")?.unwrap_or(64),
+        vlan: asked.parsed("vlan")?.unwrap_or(0),
     })
 }

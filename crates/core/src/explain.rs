@@ -3,6 +3,8 @@
 mod candidates;
 mod choice;
 mod report;
+mod switch;
+mod tunnel;
 
 use std::{cell::RefCell, net::IpAddr};
 
@@ -11,11 +13,18 @@ use rtun_proto::packet::{destination_is_never_routed, source_is_never_valid};
 use self::candidates::{AddressRole, RowCandidates};
 pub use self::{
     choice::{
-        AppliedLimit, HubExplanation, LimitedDirection, Unclear, choose_hubs, choose_namespace,
+        AddressKind, AppliedLimit, HubExplanation, LimitedDirection, Unclear, choose_namespace,
+        choose_services,
     },
     report::{
         Because, Conclusion, Connection, Explanation, Gateway, LocatedAddress, Origin, PassedOver,
         Presence, RouterInfo, Sender, Special, TableRow,
+    },
+    switch::{Station, StationPlace, SwitchExplanation, explain_frame},
+    tunnel::{
+        ClientView, LiveClient, NetworkRows, RefusedRegister, TunnelAddress, TunnelConclusion,
+        TunnelEnd, TunnelExplanation, TunnelPlace, TunnelQuestion, TunnelScene, TunnelSender,
+        TunnelSenderError, assume_clients, explain_tunnel,
     },
 };
 use crate::{

@@ -19,25 +19,21 @@ use std::{net::SocketAddr, sync::Arc};
 
 use futures_util::future::join_all;
 use prometheus_client::metrics::histogram::Histogram;
-use rtun_core::explain::{HubExplanation, Unclear};
+use rtun_core::{
+    NamespaceId,
+    explain::{HubExplanation, Question, Unclear},
+};
 use rtun_settings::Hook;
 use tokio::runtime::Handle;
 use tracing::info;
 
-pub(crate) use self::{
-    explain::Understood,
-    watched::{HostMoment, HubMoment, NamespaceMoment, Passed, RouteMoment},
-};
-pub use self::{
-    explain::{ExplainReport, Explained, Inquiry},
-    rules::RulesError,
-    watched::Amounts,
-};
+pub(crate) use self::watched::{HostMoment, HubMoment, NamespaceMoment, Passed, RouteMoment};
 use self::{
     registry::{Registry, RegistryStats},
     streams::HubStreams,
     upkeep::Upkeep,
 };
+pub use self::{rules::RulesError, watched::Amounts};
 use crate::{
     counters::{NamedMeter, QuotaGroup},
     feeds::Feeds,
@@ -218,8 +214,13 @@ impl HubServiceView {
     }
 
     /// Explains where a packet goes, and why.
-    pub(crate) fn explain(&self, asked: &Understood) -> Result<HubExplanation, Unclear> {
-        explain::explain_at(&self.connections.served.registry, &self.connections.service, asked)
+    pub(crate) fn explain(
+        &self,
+        asked: &Question,
+        namespace: Option<NamespaceId>,
+    ) -> Result<HubExplanation, Unclear> {
+        let Connections { served, service, .. } = &*self.connections;
+        explain::explain_at(&served.registry, service, asked, namespace)
     }
 
     /// Who is connected, who was not admitted, what passed and what was lost.

@@ -24,12 +24,19 @@ pub use dial::SetupError;
 pub use feeds::FeedError;
 pub use hooks::HookError;
 pub use host::HostError;
-pub use hub::{ExplainReport, Explained, HubError, Inquiry, RulesError};
+pub use hub::{HubError, RulesError};
 pub use inbound::HubListenError;
 pub use node::{Node, StartError};
 pub use observers::ObserverError;
 pub use operations::{
-    board::Board, control_socket, http, metrics::MetricsError, problems, units, watch,
+    board::Board,
+    control_socket,
+    explain::{
+        AskedAddress, AskedEnds, AskedEndsError, ExplainReport, Explained, Explanations, Inquiry,
+    },
+    http,
+    metrics::MetricsError,
+    problems, units, watch,
 };
 pub use quotas::QuotaError;
 pub use report::{

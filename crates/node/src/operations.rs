@@ -2,6 +2,7 @@
 
 pub(crate) mod board;
 pub mod control_socket;
+pub(crate) mod explain;
 pub mod http;
 pub(crate) mod metrics;
 pub mod problems;

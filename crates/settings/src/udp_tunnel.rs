@@ -4,14 +4,14 @@ use std::{net::IpAddr, time::Duration};
 
 use ipnet::IpNet;
 use rtun_core::{
-    Route, Selection, User,
+    HostName, Route, Selection, User,
     udp_tunnel::{Passphrase, RelayTargets},
 };
 use rtun_proto::{datagram_cipher::DatagramCipher, ethernet::MacAddress};
 
 use super::{
-    AdmissionSettings, DeviceSettings, HubNode, ListenerSettings, LookedUpName, Named,
-    NetworkNamespace, ProxyHop, SocketOptions,
+    AdmissionSettings, DeviceSettings, HubNode, ListenerSettings, LocatedRow, LookedUpName, Named,
+    NetworkNamespace, Provider, ProxyHop, SocketOptions,
 };
 
 /// Handler and listener `tun` without a target: clients register at it, and packets pass between them and its device.
@@ -33,7 +33,7 @@ pub struct UdpServerSettings {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct UdpServerRules {
     /// Networks behind clients (`route` with `gw`, `routes`), in order of preference.
-    pub networks: Vec<ClientNetwork>,
+    pub networks: Vec<LocatedRow<ClientNetwork>>,
     /// More of them: each line's gateway is an address that a client registers (`router`).
     pub router: Option<Named<Route>>,
     /// What clients may register besides addresses of the device's networks (`allow`).
@@ -44,6 +44,43 @@ pub struct UdpServerRules {
     pub admissions: Vec<AdmissionSettings>,
     /// Whether everything goes to one client (`p2p`).
     pub point_to_point: bool,
+}
+
+impl UdpServerRules {
+    /// The networks behind clients, in order of preference, those of the router last. A row of the router whose gateway is no
+    /// address is left out: it was reported as an error.
+    pub fn client_networks(&self) -> impl Iterator<Item = LocatedRow<ClientNetwork>> {
+        let router = self.router.as_ref().map(|router| &router.provider);
+        let rows = match router {
+            Some(Provider::Rows(rows)) => &rows.inline[..],
+            Some(Provider::Plugin(_)) | None => &[],
+        };
+        let more = rows.iter().filter_map(|row| {
+            let gateway = row.value.gateway.as_str().parse::<IpAddr>().ok()?.to_canonical();
+            let value = ClientNetwork { prefix: row.value.prefix, gateway };
+            Some(LocatedRow { value, file: row.file.clone(), line: row.line })
+        });
+        self.networks.iter().cloned().chain(more)
+    }
+
+    /// The same as routes, each to the address of its gateway as a name.
+    pub fn client_routes(&self) -> Vec<LocatedRow<Route>> {
+        let route = |row: LocatedRow<ClientNetwork>| {
+            let ClientNetwork { prefix, gateway } = row.value;
+            let gateway = HostName::new(&gateway.to_string()).ok()?;
+            Some(LocatedRow { value: Route::new(prefix, gateway), file: row.file, line: row.line })
+        };
+        self.client_networks().filter_map(route).collect()
+    }
+
+    /// Whether a client that has this address may register it, as far as users go.
+    pub fn has_user(&self, address: IpAddr) -> bool {
+        let is_it = |user: &User| {
+            user.name.parse::<IpAddr>().is_ok_and(|name| name.to_canonical() == address)
+        };
+        let Some(authers) = &self.authers else { return true };
+        authers.iter().flat_map(Named::inline).any(is_it)
+    }
 }
 
 /// A network behind a client of a UDP tunnel.

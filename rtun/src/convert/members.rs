@@ -118,9 +118,7 @@ impl Members {
         let rules = &server.rules;
         let users = rules.authers.iter().flatten().flat_map(|auther| auther.inline());
         let users = users.filter_map(|user| user.name.parse::<IpAddr>().ok());
-        let routers = rules.router.iter().flat_map(|router| router.inline());
-        let routers = routers.filter_map(|route| route.gateway.as_str().parse::<IpAddr>().ok());
-        let gateways = rules.networks.iter().map(|network| network.gateway).chain(routers);
+        let gateways = rules.client_networks().map(|network| network.value.gateway);
         let all: BTreeSet<IpAddr> = users.chain(gateways).collect();
         let rest: Vec<_> =
             all.into_iter().filter(|address| !self.by_address.contains_key(address)).collect();

@@ -116,15 +116,9 @@ fn rows(members: &Members, server: Option<&UdpServerSettings>) -> Vec<(IpNet, St
     }
     if let Some(server) = server {
         let rules = &server.rules;
-        for network in &rules.networks {
-            if let Some(owner) = members.owner(network.gateway) {
-                rows.entry(network.prefix).or_insert(owner);
-            }
-        }
-        for route in rules.router.iter().flat_map(|router| router.inline()) {
-            let gateway = route.gateway.as_str().parse().ok();
-            if let Some(owner) = gateway.and_then(|gateway| members.owner(gateway)) {
-                rows.entry(route.prefix).or_insert(owner);
+        for network in rules.client_networks() {
+            if let Some(owner) = members.owner(network.value.gateway) {
+                rows.entry(network.value.prefix).or_insert(owner);
             }
         }
         let client = hosts.iter().position(|host| host.origin != HostOrigin::Server);

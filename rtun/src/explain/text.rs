@@ -5,24 +5,31 @@ use std::fmt::Write;
 use rtun_core::{
     DropReason,
     explain::{
-        AppliedLimit, Because, Conclusion, Connection, Explanation, HubExplanation,
-        LimitedDirection, LocatedAddress, Origin, PassedOver, Presence, Special, TableRow,
+        AppliedLimit, Because, Conclusion, Connection, Explanation, LimitedDirection,
+        LocatedAddress, Origin, PassedOver, Presence, Special, TableRow,
     },
 };
+use rtun_node::Explanations;
 
 /// How many rows that do not count are shown for an address.
-const MAX_PASSED_OVER: usize = 8;
+pub(super) const MAX_PASSED_OVER: usize = 8;
 
 /// The width of the first column with its blanks.
 const LABEL: usize = 11;
 
 /// All explanations, one below the other.
-pub(super) fn text(hubs: &[HubExplanation]) -> String {
-    let texts = hubs.iter().map(|hub| {
+pub(super) fn text(found: &Explanations) -> String {
+    let Explanations { hubs, tunnels, switches } = found;
+    let is_one_of_many = hubs.len() + tunnels.len() + switches.len() > 1;
+    let name = |what: &str, service: &str| {
         let mut text = Text::default();
-        if hubs.len() > 1 {
-            text.line("hub", &hub.service);
+        if is_one_of_many {
+            text.line(what, service);
         }
+        text
+    };
+    let hubs = hubs.iter().map(|hub| {
+        let mut text = name("hub", &hub.service);
         text.explanation(&hub.explanation);
         for source in &hub.not_asked {
             text.line("not asked", source);
@@ -33,18 +40,28 @@ pub(super) fn text(hubs: &[HubExplanation]) -> String {
         text.verdict(&hub.explanation);
         text.0
     });
-    texts.collect::<Vec<_>>().join("\n")
+    let tunnels = tunnels.iter().map(|tunnel| {
+        let mut text = name("server", &tunnel.service);
+        text.tunnel(tunnel);
+        text.0
+    });
+    let switches = switches.iter().map(|switch| {
+        let mut text = name("server", &switch.service);
+        text.switch(switch);
+        text.0
+    });
+    hubs.chain(tunnels).chain(switches).collect::<Vec<_>>().join("\n")
 }
 
 #[derive(Default)]
-struct Text(String);
+pub(super) struct Text(String);
 
 impl Text {
-    fn line(&mut self, label: &str, text: &str) {
+    pub(super) fn line(&mut self, label: &str, text: &str) {
         let _ = writeln!(self.0, "{label:<LABEL$}{text}");
     }
 
-    fn more(&mut self, text: &str) {
+    pub(super) fn more(&mut self, text: &str) {
         self.line("", text);
     }
 
@@ -86,24 +103,34 @@ impl Text {
     fn addresses(&mut self, explanation: &Explanation) {
         let located = [&explanation.source, &explanation.destination];
         let addresses = located.map(|located| located.address.to_string());
-        let width = addresses.iter().map(String::len).max().unwrap_or(0);
         let behind = located.map(|located| behind(located, explanation));
         let places = located.map(|located| located.row.as_ref().map(place).unwrap_or_default());
+        self.ends(&addresses, &behind, &places, |text, end| {
+            if let Some(special) = located[end].special {
+                let never = "is never routed, whatever the tables say";
+                text.more(&format!("  {} {never}", kind(special)));
+            }
+            text.passed_over(located[end]);
+        });
+    }
+
+    /// A line for source and destination each: the address, where that is, and the row that says so. `notes` come after each.
+    pub(super) fn ends(
+        &mut self,
+        addresses: &[String; 2],
+        behind: &[String; 2],
+        places: &[String; 2],
+        mut notes: impl FnMut(&mut Self, usize),
+    ) {
+        let width = addresses.iter().map(String::len).max().unwrap_or(0);
         // What has no place after it may be longer.
-        let with_place = behind.iter().zip(&places).filter(|(_, place)| !place.is_empty());
+        let with_place = behind.iter().zip(places).filter(|(_, place)| !place.is_empty());
         let behind_width = with_place.map(|(behind, _)| behind.len()).max().unwrap_or(0);
-        for (i, label) in ["source", "to"].into_iter().enumerate() {
-            let (address, behind, place) = (&addresses[i], &behind[i], &places[i]);
+        for (end, label) in ["source", "to"].into_iter().enumerate() {
+            let (address, behind, place) = (&addresses[end], &behind[end], &places[end]);
             let text = format!("{address:<width$}  {behind:<behind_width$}   {place}");
             self.line(label, text.trim_end());
-            if let Some(special) = located[i].special {
-                self.more(&format!(
-                    "  {} {}",
-                    kind(special),
-                    "is never routed, whatever the tables say"
-                ));
-            }
-            self.passed_over(located[i]);
+            notes(self, end);
         }
     }
 
@@ -166,7 +193,7 @@ impl Text {
         self.line("gateway", &text);
     }
 
-    fn limit(&mut self, limit: &AppliedLimit) {
+    pub(super) fn limit(&mut self, limit: &AppliedLimit) {
         let AppliedLimit { host, direction, limiter, scope, bytes_per_second } = limit;
         let what = match direction {
             LimitedDirection::From => format!("what {host} sends"),
@@ -221,7 +248,7 @@ fn behind(located: &LocatedAddress, explanation: &Explanation) -> String {
     }
 }
 
-fn place(row: &TableRow) -> String {
+pub(super) fn place(row: &TableRow) -> String {
     let TableRow { prefix, gateway, source, line, .. } = row;
     format!("{source}:{line}  {prefix} -> {gateway}")
 }
@@ -235,7 +262,7 @@ fn origin(origin: Origin) -> &'static str {
     }
 }
 
-fn kind(special: Special) -> &'static str {
+pub(super) fn kind(special: Special) -> &'static str {
     match special {
         Special::Unspecified => "the unspecified address",
         Special::Loopback => "a loopback address",
@@ -303,7 +330,7 @@ fn advice(reason: DropReason, explanation: &Explanation) -> String {
 }
 
 /// In the greatest unit of which there is at least one.
-fn duration(seconds: u64) -> String {
+pub(super) fn duration(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds} s"),
         60..3_600 => format!("{} min", seconds / 60),

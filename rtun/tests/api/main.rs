@@ -4,13 +4,11 @@
 
 #[path = "../common/mod.rs"]
 mod common;
-mod web;
 
 use std::{fs, os::unix::fs::PermissionsExt, time::Instant};
 
-use common::{World, does_not_reach, pings, reaches, wait_until};
+use common::{World, does_not_reach, pings, reaches, wait_until, web::Web};
 use serde_json::{Value, json};
-use web::Web;
 
 const HUB: &str = "# The hub.
 services:

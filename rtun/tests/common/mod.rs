@@ -11,6 +11,7 @@ pub mod proxy_server;
 pub mod raw;
 pub mod services;
 pub mod vitals;
+pub mod web;
 
 use std::{
     fs::{self, File},

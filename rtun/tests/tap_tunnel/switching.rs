@@ -1,6 +1,6 @@
 //! Where the server sends frames: seen by clients that are plain sockets.
 
-use std::{fs, thread, time::Duration};
+use std::{fs, process::Command, thread, time::Duration};
 
 use nix::sys::signal::Signal;
 use rtun_proto::ethernet::{MacAddress, keepalive};
@@ -65,6 +65,35 @@ fn frames_go_to_one_or_to_all_but_never_back() {
         assert!(b.receive().is_none());
         server.stop();
     }
+}
+
+#[test]
+fn it_is_explained_where_a_frame_goes() {
+    let Some(world) = World::new() else { return };
+    let server = server(&world, CLEAR);
+    let machine = world.machine("scripts");
+    let [a, b, c] = [1, 2, 3].map(|n| Script::new(&machine, n));
+    for script in [&a, &b] {
+        script.say(ALL, "hello");
+        is_known(&server, script);
+    }
+    let socket = server.wait_for("control socket is open")["path"].as_str().unwrap().to_owned();
+    let explain = |source: MacAddress, destination: MacAddress| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rtun"));
+        command.args(["explain", "--socket", &socket]);
+        let output = command.args([source.to_string(), destination.to_string()]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let said = explain(a.mac, b.mac);
+    let place = place_of(&server, b.mac).unwrap();
+    assert!(said.contains(&format!("verdict    delivered to {place}")), "{said}");
+    let said = explain(a.mac, c.mac);
+    assert!(said.contains("has sent nothing yet") && said.contains("and 1 client"), "{said}");
+    let said = explain(a.mac, a.mac);
+    assert!(said.contains("dropped: local"), "{said}");
+    let said = explain(mac_of(&world.hub), a.mac);
+    assert!(said.contains("is the server's own device"), "{said}");
+    server.stop();
 }
 
 #[test]

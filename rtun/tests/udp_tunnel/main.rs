@@ -9,6 +9,7 @@ mod common;
 
 mod clients;
 mod convert;
+mod explain;
 mod hostile;
 mod interop;
 mod network;

@@ -4,14 +4,14 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{sockets::is_device_name, tables};
+use super::{located::Located, sockets::is_device_name, tables};
 use crate::{
     location::quote,
     report::At,
     schema::{device_listener, tun_listener},
     value::Cursor,
 };
-use rtun_settings::{DeviceRoute, DeviceSettings, NetworkNamespace};
+use rtun_settings::{DeviceRoute, DeviceSettings, LocatedRow, NetworkNamespace};
 
 /// The smallest an IPv4 link may have (RFC 791).
 const MIN_MTU: u16 = 68;
@@ -20,36 +20,47 @@ const MIN_MTU_V6: u16 = 1280;
 
 /// The device, which is made in `netns`.
 pub(super) fn read(listener: &Cursor<'_>, netns: Option<NetworkNamespace>) -> DeviceSettings {
+    read_with_routes(listener, netns).0
+}
+
+/// The same, and where its routes are written.
+pub(super) fn read_with_routes(
+    listener: &Cursor<'_>,
+    netns: Option<NetworkNamespace>,
+) -> (DeviceSettings, Vec<LocatedRow<DeviceRoute>>) {
     let addresses = addresses(listener);
     let gw = listener.filled(&device_listener::GW);
     let gw = gw.and_then(|at| address(&at.read()?, &at, "gateway"));
     let texts = |field| listener.read(field).unwrap_or_default();
     let mut routes = Vec::new();
     for (text, at) in texts(&device_listener::ROUTE) {
-        routes.extend(route(&text, None, gw, &at));
+        routes.extend(route(&text, None, gw, &at).map(|route| at.row(route)));
     }
     for (text, at) in texts(&device_listener::ROUTES) {
-        match text.split_whitespace().collect::<Vec<_>>()[..] {
-            [] => {}
-            [prefix] => routes.extend(route(prefix, None, gw, &at)),
-            [prefix, gateway] => routes.extend(route(prefix, Some(gateway), gw, &at)),
-            _ => at
-                .error(format!("{} has more than a prefix and a gateway", quote(&text)))
-                .help("write `PREFIX` or `PREFIX GATEWAY`, one item for each route"),
-        }
+        let read = match text.split_whitespace().collect::<Vec<_>>()[..] {
+            [] => None,
+            [prefix] => route(prefix, None, gw, &at),
+            [prefix, gateway] => route(prefix, Some(gateway), gw, &at),
+            _ => at.refuse(
+                format!("{} has more than a prefix and a gateway", quote(&text)),
+                "write `PREFIX` or `PREFIX GATEWAY`, one item for each route",
+            ),
+        };
+        routes.extend(read.map(|route| at.row(route)));
     }
     let dns = texts(&device_listener::DNS);
     let dns = dns.iter().filter_map(|(text, at)| address(text, at, "name server"));
-    DeviceSettings {
+    let settings = DeviceSettings {
         name: device_name(listener),
         mtu: mtu(listener, &addresses),
         addresses,
-        routes,
+        routes: routes.iter().map(|row| row.value.clone()).collect(),
         dns: dns.collect(),
         offload: listener.or_default(&tun_listener::OFFLOAD),
         gso_frames: listener.or_default(&tun_listener::GSO_FRAMES),
         netns,
-    }
+    };
+    (settings, routes)
 }
 
 fn device_name(listener: &Cursor<'_>) -> Option<String> {

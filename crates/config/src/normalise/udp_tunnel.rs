@@ -13,7 +13,7 @@ use crate::{
     },
     value::Cursor,
 };
-use rtun_settings::DeviceSettings;
+use rtun_settings::{DeviceRoute, DeviceSettings, LocatedRow};
 
 pub(super) use client::read as client;
 pub(super) use server::read as server;
@@ -94,10 +94,13 @@ pub(super) fn without_effect_on_host(handler: &Cursor<'_>, listener: &Cursor<'_>
     }
 }
 
-/// The device of the service at `at`, in the service's network namespace.
-fn tunnel_device(at: &Cursor<'_>, listener: &Cursor<'_>) -> DeviceSettings {
+/// The device of the service at `at`, in the service's network namespace, and where its routes are written.
+fn tunnel_device(
+    at: &Cursor<'_>,
+    listener: &Cursor<'_>,
+) -> (DeviceSettings, Vec<LocatedRow<DeviceRoute>>) {
     limiters::refuse_on("a UDP tunnel", at);
-    let device = device::read(listener, sockets::netns_of(at));
+    let (device, routes) = device::read_with_routes(listener, sockets::netns_of(at));
     let why = "a datagram is one packet";
     without_effect(listener, &tun_listener::GSO_FRAMES, why);
     if device.mtu > MAX_MTU {
@@ -106,5 +109,5 @@ fn tunnel_device(at: &Cursor<'_>, listener: &Cursor<'_>) -> DeviceSettings {
         let help = "leave it out: 1420 bytes fit everywhere";
         listener.place_of(&device_listener::MTU).error(message).help(help);
     }
-    device
+    (device, routes)
 }

@@ -1,4 +1,4 @@
-//! Selects the hub and the namespace that a question is about.
+//! Selects the hub or server, and the namespace, that a question is about.
 
 use serde::{Deserialize, Serialize};
 
@@ -45,20 +45,43 @@ pub enum LimitedDirection {
     To,
 }
 
-/// The question does not name the hub or namespace that it is about.
+/// What a hub or server goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddressKind {
+    /// IP addresses of packets.
+    Ip,
+    /// Hardware addresses of Ethernet frames.
+    Hardware,
+}
+
+/// The question does not name the hub, server or namespace that it is about.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[serde(tag = "unclear", rename_all = "snake_case")]
 pub enum Unclear {
     /// There is no hub.
-    #[error("there is no hub: no service with handler `router`")]
+    #[error("there is no hub and no server of a UDP or Ethernet tunnel")]
     NoHub,
     /// There is no hub with that name.
-    #[error("there is no hub {name:?}; hubs: {}", hubs.join(", "))]
+    #[error("there is no hub or server {name:?}; there is: {}", hubs.join(", "))]
     NoSuchHub {
         /// The name asked for.
         name: String,
-        /// The existing hubs.
+        /// The existing hubs and servers.
         hubs: Vec<String>,
+    },
+    /// Only a server of an Ethernet tunnel is meant, and the question has IP addresses.
+    #[error(
+        "{service:?} is the server of an Ethernet tunnel, which goes by hardware addresses: ask with two of them, as 02:00:5e:10:00:01"
+    )]
+    GoesByHardware {
+        /// The server's service name.
+        service: String,
+    },
+    /// No server of an Ethernet tunnel is meant, and the question has hardware addresses.
+    #[error("{service:?} goes by IP addresses: ask with two of them")]
+    GoesByIp {
+        /// Its service name.
+        service: String,
     },
     /// The hub has several namespaces.
     #[error("hub {service:?} has {} namespaces: choose one with --namespace{}", namespaces.len(), lines(namespaces))]
@@ -79,22 +102,29 @@ fn lines(namespaces: &[String]) -> String {
     shown.chain([more.to_owned()]).collect()
 }
 
-/// The hub called `wanted`, or all hubs if there is no name.
-pub fn choose_hubs<'h, H>(
-    hubs: &'h [H],
-    name_of: impl Fn(&H) -> &str,
+/// The hub or server called `wanted`, or all if there is no name, of those that go by addresses of the kind `asked`.
+pub fn choose_services<'s, S>(
+    services: &'s [S],
+    name_of: impl Fn(&S) -> &str,
+    kind_of: impl Fn(&S) -> AddressKind,
+    asked: AddressKind,
     wanted: Option<&str>,
-) -> Result<Vec<&'h H>, Unclear> {
-    if hubs.is_empty() {
+) -> Result<Vec<&'s S>, Unclear> {
+    if services.is_empty() {
         return Err(Unclear::NoHub);
     }
-    let Some(wanted) = wanted else { return Ok(hubs.iter().collect()) };
-    let chosen: Vec<&H> = hubs.iter().filter(|hub| name_of(hub) == wanted).collect();
-    if chosen.is_empty() {
-        let hubs = hubs.iter().map(|hub| name_of(hub).to_owned()).collect();
-        return Err(Unclear::NoSuchHub { name: wanted.to_owned(), hubs });
+    let is_named = |service: &&S| wanted.is_none_or(|wanted| name_of(service) == wanted);
+    let named: Vec<&S> = services.iter().filter(is_named).collect();
+    let Some(first) = named.first().map(|first| name_of(first).to_owned()) else {
+        let hubs = services.iter().map(|service| name_of(service).to_owned()).collect();
+        return Err(Unclear::NoSuchHub { name: wanted.unwrap_or_default().to_owned(), hubs });
+    };
+    let chosen: Vec<&S> = named.into_iter().filter(|service| kind_of(service) == asked).collect();
+    match asked {
+        _ if !chosen.is_empty() => Ok(chosen),
+        AddressKind::Ip => Err(Unclear::GoesByHardware { service: first }),
+        AddressKind::Hardware => Err(Unclear::GoesByIp { service: first }),
     }
-    Ok(chosen)
 }
 
 /// The namespace `wanted`. Without it, the only one of `named`; if `named` is empty, the default namespace.
@@ -130,11 +160,24 @@ mod tests {
         let unclear = choose_namespace("hub", None, [one, two]).unwrap_err().to_string();
         assert!(unclear.contains(&one.to_string()) && unclear.contains(&two.to_string()));
 
-        let hubs = ["a", "b"];
-        assert_eq!(choose_hubs(&hubs, |hub| hub, None), Ok(vec![&"a", &"b"]));
-        assert_eq!(choose_hubs(&hubs, |hub| hub, Some("b")), Ok(vec![&"b"]));
-        let unclear = choose_hubs(&hubs, |hub| hub, Some("c")).unwrap_err().to_string();
-        assert!(unclear.contains("a, b"), "{unclear}");
-        assert_eq!(choose_hubs::<&str>(&[], |hub| hub, None), Err(Unclear::NoHub));
+        let services =
+            [("a", AddressKind::Ip), ("b", AddressKind::Ip), ("tap", AddressKind::Hardware)];
+        let choose = |asked, wanted| {
+            let chosen = choose_services(&services, |it| it.0, |it| it.1, asked, wanted);
+            chosen.map(|chosen| chosen.iter().map(|it| it.0).collect::<Vec<_>>())
+        };
+        assert_eq!(choose(AddressKind::Ip, None), Ok(vec!["a", "b"]));
+        assert_eq!(choose(AddressKind::Ip, Some("b")), Ok(vec!["b"]));
+        assert_eq!(choose(AddressKind::Hardware, None), Ok(vec!["tap"]));
+        let unclear = choose(AddressKind::Ip, Some("c")).unwrap_err().to_string();
+        assert!(unclear.contains("a, b, tap"), "{unclear}");
+        let service = "tap".to_owned();
+        assert_eq!(choose(AddressKind::Ip, Some("tap")), Err(Unclear::GoesByHardware { service }));
+        let service = "a".to_owned();
+        assert_eq!(choose(AddressKind::Hardware, Some("a")), Err(Unclear::GoesByIp { service }));
+        let nothing: [(&str, AddressKind); 0] = [];
+        let chosen = choose_services(&nothing, |it| it.0, |it| it.1, AddressKind::Ip, None)
+            .map(|it| it.len());
+        assert_eq!(chosen, Err(Unclear::NoHub));
     }
 }

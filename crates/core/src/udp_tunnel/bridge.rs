@@ -97,19 +97,52 @@ impl<P: Copy + Eq + Hash> Bridge<P> {
                 }
             }
         }
+        self.target(Some(from), vlan, destination, now)
+    }
+
+    /// Where a frame goes that may pass; `from` is none for a peer that is not known yet.
+    ///
+    /// # Errors
+    ///
+    /// [`DatagramDrop::Local`] and [`DatagramDrop::NoRoute`], as [`forward`](Self::forward).
+    pub fn target(
+        &self,
+        from: Option<BridgePort<P>>,
+        vlan: u16,
+        destination: MacAddress,
+        now: Instant,
+    ) -> Result<FrameTarget<P>, DatagramDrop> {
         let known = match destination {
             own if own == self.own => Some(BridgePort::Device),
             group if group.is_group() => None,
             station => self.table.lookup(vlan, station, now),
         };
         match known {
-            Some(port) if port == from => Err(DatagramDrop::Local),
+            Some(port) if Some(port) == from => Err(DatagramDrop::Local),
             Some(port) => Ok(FrameTarget::Port(port)),
-            None if from == BridgePort::Device && self.others(from).next().is_none() => {
+            None if from == Some(BridgePort::Device)
+                && self.others(BridgePort::Device).next().is_none() =>
+            {
                 Err(DatagramDrop::NoRoute)
             }
             None => Ok(FrameTarget::Flood),
         }
+    }
+
+    /// The device's own address.
+    pub fn own(&self) -> MacAddress {
+        self.own
+    }
+
+    /// Where an address was heard last, when that was, and whether it is still known: what has sent nothing for 300 s is not.
+    pub fn last_place(
+        &self,
+        vlan: u16,
+        address: MacAddress,
+        now: Instant,
+    ) -> Option<(BridgePort<P>, Instant, bool)> {
+        let (port, seen) = self.table.last_place(vlan, address)?;
+        Some((port, seen, self.table.lookup(vlan, address, now).is_some()))
     }
 
     /// The peers that a frame from `from` is flooded to, in no order.

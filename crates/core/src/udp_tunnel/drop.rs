@@ -1,9 +1,11 @@
 //! The closed list of ways to lose a datagram of a UDP tunnel.
 
 use rtun_proto::{datagram_cipher::CipherError, ethernet::ShortFrame, udp_tunnel::DatagramError};
+use serde::{Deserialize, Serialize};
 
 /// Why a datagram, or the packet of a device, went nowhere.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum DatagramDrop {
     /// Neither a packet or frame nor a message: empty, cut, or of a length that no message has.
@@ -179,6 +181,7 @@ mod tests {
     fn the_list_is_complete_and_every_word_its_own() {
         for (position, reason) in DatagramDrop::ALL.into_iter().enumerate() {
             assert_eq!(reason.index(), position);
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
         }
         let words: HashSet<_> = DatagramDrop::ALL.map(DatagramDrop::as_str).into_iter().collect();
         assert_eq!(words.len(), DatagramDrop::COUNT);

@@ -133,6 +133,11 @@ impl<P: Copy + Eq + Hash> MacTable<P> {
         (!is_past(learnt.seen, AGE, now)).then_some(learnt.peer)
     }
 
+    /// The peer that `address` was behind last and when it was heard there, also past its age until it makes room.
+    pub fn last_place(&self, vlan: u16, address: MacAddress) -> Option<(P, Instant)> {
+        self.known.get(&(vlan, address)).map(|learnt| (learnt.peer, learnt.seen))
+    }
+
     /// Everybody whom frames are flooded to.
     pub fn peers(&self) -> impl Iterator<Item = P> {
         self.peers.keys().copied()

@@ -1,16 +1,15 @@
 //! Explains where a packet goes and why, by the current rules, rows and associations.
 
-use std::{net::IpAddr, ptr, sync::Arc};
+use std::{ptr, sync::Arc};
 
 use rtun_core::{
-    DropReason, HostName, NamespaceId, NamespaceIdError, Placement,
+    DropReason, HostName, NamespaceId, Placement,
     explain::{
         AppliedLimit, Conclusion, Connection, HubExplanation, LimitedDirection, Listed, Listing,
         Origin, Presence, Question, Scene, Unclear, choose_namespace, explain,
     },
 };
 use rtun_settings::{Provider, SourceSettings};
-use serde::{Deserialize, Serialize};
 
 use super::{
     namespace::{Moment, Namespace, RoutingSnapshot},
@@ -18,87 +17,14 @@ use super::{
     rules::{CompiledTable, Rules},
 };
 
-/// A question about a packet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Inquiry {
-    /// Its source address.
-    pub source: IpAddr,
-    /// Its destination address, of the same family.
-    pub destination: IpAddr,
-    /// The host that sends it; `None`: the gateway that its source address is routed to.
-    pub from: Option<String>,
-    /// The namespace's UUID; `None`: the only one there is.
-    pub namespace: Option<String>,
-    /// The hub's service name; `None`: every hub.
-    pub service: Option<String>,
-    /// Its TTL or hop limit when it arrives at the hub.
-    pub ttl: u8,
-}
-
-/// What happens to it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Explained {
-    /// At each hub.
-    Hubs(Vec<HubExplanation>),
-    /// It was not clear which hub or namespace was meant.
-    Unclear(Unclear),
-}
-
-/// All that is said, as `rtun explain --json` prints it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ExplainReport {
-    /// The exit status: 0 if each hub delivers the packet, else 1.
-    pub status: u8,
-    /// Whether a running hub says so, and not a configuration.
-    live: bool,
-    /// One for each hub.
-    hubs: Vec<HubExplanation>,
-}
-
-impl ExplainReport {
-    /// Of what these hubs say.
-    pub fn new(live: bool, hubs: Vec<HubExplanation>) -> Self {
-        let delivered = hubs.iter().all(|hub| hub.explanation.conclusion.is_delivered());
-        Self { status: u8::from(!delivered), live, hubs }
-    }
-}
-
-/// An [`Inquiry`] that is valid.
-pub(crate) struct Understood {
-    question: Question,
-    namespace: Option<NamespaceId>,
-    pub(crate) service: Option<String>,
-}
-
-impl Inquiry {
-    /// Checks it; the error says what is wrong with it.
-    pub(crate) fn understand(self) -> Result<Understood, String> {
-        let Self { source, destination, from, namespace, service, ttl } = self;
-        if source.is_ipv4() != destination.is_ipv4() {
-            return Err("source and destination must both be IPv4, or both IPv6".into());
-        }
-        let from = from.map(|name| HostName::new(&name)).transpose();
-        let namespace = namespace.map(|id| id.parse()).transpose();
-        let question = Question {
-            sender: from.map_err(|error| error.to_string())?,
-            source,
-            destination,
-            hops: ttl,
-        };
-        let namespace = namespace.map_err(|error: NamespaceIdError| error.to_string())?;
-        Ok(Understood { question, namespace, service })
-    }
-}
-
 /// Explains what the hub `service` does with the packet now.
 pub(super) fn explain_at(
     registry: &Registry,
     service: &str,
-    asked: &Understood,
+    asked: &Question,
+    namespace: Option<NamespaceId>,
 ) -> Result<HubExplanation, Unclear> {
-    let id = choose_namespace(service, asked.namespace, registry.namespaces())?;
+    let id = choose_namespace(service, namespace, registry.namespaces())?;
     let (rules, present) = registry.moment(id);
     let (namespace, snapshot) = match present {
         Some((namespace, snapshot)) => (Some(namespace), snapshot),
@@ -119,7 +45,7 @@ pub(super) fn explain_at(
             }
         },
     };
-    let mut explanation = explain(scene, &asked.question);
+    let mut explanation = explain(scene, asked);
     let not_asked = explanation.sources_not_read();
     let mut limits = Vec::new();
     if let Some(namespace) = &namespace {

@@ -12,7 +12,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use rtun_core::{NamespaceId, explain::choose_hubs, observer::ObservedStats};
+use rtun_core::{NamespaceId, observer::ObservedStats};
 use serde_json::Value;
 use tokio::runtime::Handle;
 
@@ -25,9 +25,10 @@ use crate::{
     counters::{DropSample, SamplingLease},
     feeds::Feeds,
     host::HostProgress,
-    hub::{Explained, HubServiceView, Inquiry},
+    hub::HubServiceView,
     observers::{ObservedSource, ObserverView},
     operations::{
+        explain::{Explained, Explainer, Inquiry},
         problems::problems,
         watch::{
             DropsView, HostQuery, HostView, ListPage, NamespaceQuery, NamespaceView, Overview,
@@ -140,26 +141,21 @@ impl Board {
         self.observers.store(Arc::new(observers));
     }
 
-    /// Explains what happens to a packet at the hubs; the error says what is wrong with the question.
+    /// Explains what happens to a packet at the hubs and servers, or to a frame; the error says what is wrong with the question.
     pub fn explain(&self, inquiry: Inquiry) -> Result<Explained, String> {
-        let asked = inquiry.understand()?;
         let services = self.services.load();
-        let hubs: Vec<(&str, &HubServiceView)> = services
-            .iter()
-            .filter_map(|Shown { name, view, .. }| match view {
-                View::Hub(hub) => Some((&**name, hub)),
-                View::Host(_)
-                | View::UdpServer(_)
-                | View::UdpClient(_)
-                | View::TapServer(_)
-                | View::TapClient(_)
-                | View::Relay(_) => None,
-            })
-            .collect();
-        let chosen = choose_hubs(&hubs, |(name, _)| name, asked.service.as_deref());
-        let hubs =
-            chosen.and_then(|hubs| hubs.iter().map(|(_, hub)| hub.explain(&asked)).collect());
-        Ok(hubs.map_or_else(Explained::Unclear, Explained::Hubs))
+        let explainers = services.iter().filter_map(|Shown { name, view, .. }| {
+            let explainer = match view {
+                View::Hub(hub) => Explainer::Hub(hub),
+                View::UdpServer(server) => Explainer::Tunnel(server),
+                View::TapServer(server) => Explainer::Switch(server),
+                View::Host(_) | View::UdpClient(_) | View::TapClient(_) | View::Relay(_) => {
+                    return None;
+                }
+            };
+            Some((&**name, explainer))
+        });
+        inquiry.ask(&explainers.collect::<Vec<_>>())
     }
 
     /// The process at a glance.

@@ -5,6 +5,7 @@
 
 mod decisions;
 mod downlink;
+mod explain;
 mod refusals;
 mod uplink;
 

@@ -35,7 +35,7 @@ pub(in crate::normalise) fn read(
     }
     let ttl = handler.or_default(&tun_handler::TTL);
     let passphrase = passphrase(&handler);
-    let device = tunnel_device(at, &listener);
+    let (device, _) = tunnel_device(at, &listener);
     exposure(&handler, &servers, relay.as_ref(), passphrase);
     Some(UdpClientSettings {
         servers,

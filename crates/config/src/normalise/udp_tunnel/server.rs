@@ -15,7 +15,7 @@ use crate::{
     value::Cursor,
 };
 use rtun_settings::{
-    AdmissionSettings, ClientNetwork, DeviceSettings, Matcher, Named, UdpServerRules,
+    AdmissionSettings, ClientNetwork, DeviceRoute, LocatedRow, Matcher, Named, UdpServerRules,
     UdpServerSettings, User,
 };
 
@@ -28,7 +28,7 @@ pub(in crate::normalise) fn read(
     let listener = at.get(&service::LISTENER)?;
     let (addr, addr_at) = listen_address(at)?;
     without_effect(at, &handler);
-    let device = tunnel_device(at, &listener);
+    let (device, routes) = tunnel_device(at, &listener);
     let authers = access::authers(&handler, context);
     check_users(&handler, authers.as_deref());
     let admissions = admissions::of_service(at, &context.names, &context.admissions);
@@ -39,7 +39,7 @@ pub(in crate::normalise) fn read(
         so_mark: sockets::so_mark_of(at),
         netns: device.netns.clone(),
         rules: UdpServerRules {
-            networks: networks(&device),
+            networks: networks(&routes),
             router: router(&listener, context),
             allowed: allowed(&handler),
             authers,
@@ -78,11 +78,13 @@ fn without_effect(at: &Cursor<'_>, handler: &Cursor<'_>) {
 }
 
 /// Networks behind clients, by the routes of the device that have a gateway.
-fn networks(device: &DeviceSettings) -> Vec<ClientNetwork> {
-    let routes = device.routes.iter();
-    let networks = routes
-        .filter_map(|route| Some(ClientNetwork { prefix: route.prefix, gateway: route.gateway? }));
-    networks.collect()
+fn networks(routes: &[LocatedRow<DeviceRoute>]) -> Vec<LocatedRow<ClientNetwork>> {
+    let network = |row: &LocatedRow<DeviceRoute>| {
+        let DeviceRoute { prefix, gateway } = row.value;
+        let (value, file) = (ClientNetwork { prefix, gateway: gateway? }, row.file.clone());
+        Some(LocatedRow { value, file, line: row.line })
+    };
+    routes.iter().filter_map(network).collect()
 }
 
 /// Prefixes of addresses that clients may have besides those of the device's networks.

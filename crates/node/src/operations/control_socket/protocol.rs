@@ -8,11 +8,13 @@ use rtun_core::NamespaceId;
 
 use crate::{
     counters::DropSample,
-    hub::{Explained, Inquiry},
     json,
-    operations::watch::{
-        DropsView, HostQuery, HostView, ListPage, NamespaceQuery, NamespaceView, Overview,
-        RouteQuery, RouteView, SeriesView, TrafficView,
+    operations::{
+        explain::{Explained, Inquiry},
+        watch::{
+            DropsView, HostQuery, HostView, ListPage, NamespaceQuery, NamespaceView, Overview,
+            RouteQuery, RouteView, SeriesView, TrafficView,
+        },
     },
     report::NodeStatus,
     runtime::{

@@ -15,6 +15,7 @@ use std::{
 
 use rtun_core::{
     AddressList,
+    explain::{SwitchExplanation, explain_frame},
     udp_tunnel::{Bridge, PeerTraffic},
 };
 use rtun_proto::ethernet::MacAddress;
@@ -146,6 +147,17 @@ impl TapServerState {
     /// A poisoned lock still guards a usable switch: at worst one frame is not counted.
     fn switching(&self) -> MutexGuard<'_, Switching> {
         self.switching.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Explains what happens to a frame; VLAN 0: it has no tag.
+    pub(crate) fn explain(
+        &self,
+        vlan: u16,
+        source: MacAddress,
+        destination: MacAddress,
+    ) -> SwitchExplanation {
+        let (switching, now) = (self.switching(), Instant::now());
+        explain_frame(&self.service, &switching.bridge, vlan, source, destination, now)
     }
 
     /// How it goes.

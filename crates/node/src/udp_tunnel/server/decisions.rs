@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    sync::Arc,
     time::Instant,
 };
 
@@ -17,7 +18,7 @@ use rtun_proto::{
     packet::Packet,
     udp_tunnel::{FromClient, Register, encode_reply, looks_like_message},
 };
-use rtun_settings::{Named, UdpServerRules, User};
+use rtun_settings::{ClientNetwork, Named, UdpServerRules, User};
 use rtun_transport::udp::DatagramRun;
 use tracing::{info, warn};
 
@@ -33,6 +34,8 @@ use super::{
 pub(super) struct ServerDecisions {
     pub(super) routing: TunnelRouting,
     pub(super) refusals: RegisterRefusals,
+    /// What the rest is compiled from.
+    pub(super) rules: Arc<UdpServerRules>,
     authers: Option<Vec<Credentials>>,
     admissions: Vec<AddressList>,
 }
@@ -71,6 +74,7 @@ impl ServerDecisions {
                 clients,
             },
             refusals: RegisterRefusals::default(),
+            rules: Arc::new(rules.clone()),
             authers: authers(rules),
             admissions: admissions(&rules.admissions),
         }
@@ -80,6 +84,7 @@ impl ServerDecisions {
     pub(super) fn replace(&mut self, own: &[IpNet], rules: &UdpServerRules) -> Vec<SocketAddr> {
         self.routing.rules = AddressRules::new(own, &rules.allowed);
         self.routing.routes = routes(rules);
+        self.rules = Arc::new(rules.clone());
         self.authers = authers(rules);
         self.admissions = admissions(&rules.admissions);
         let Self { routing, authers, admissions, .. } = self;
@@ -188,7 +193,7 @@ impl ServerDecisions {
         now: Instant,
         say: &mut Vec<ServerNotice>,
     ) -> Result<[u8; rtun_proto::udp_tunnel::REPLY], DatagramDrop> {
-        let Self { routing, authers, admissions, refusals } = self;
+        let Self { routing, authers, admissions, refusals, .. } = self;
         let also = routing.also();
         let TunnelRouting { rules, clients, .. } = routing;
         let mut prove = |address| proves(authers.as_deref(), address, register.passphrase());
@@ -255,13 +260,10 @@ fn authers(rules: &UdpServerRules) -> Option<Vec<Credentials>> {
 }
 
 fn routes(rules: &UdpServerRules) -> GatewayRoutes {
-    let own = rules.networks.iter();
-    let own = own.map(|it| GatewayRoute { prefix: it.prefix, gateway: it.gateway });
-    let more = rules.router.iter().flat_map(inline).filter_map(|route| {
-        let gateway = route.gateway.as_str().parse::<IpAddr>().ok()?;
-        Some(GatewayRoute { prefix: route.prefix, gateway: gateway.to_canonical() })
-    });
-    GatewayRoutes::new(own.chain(more))
+    GatewayRoutes::new(rules.client_networks().map(|row| {
+        let ClientNetwork { prefix, gateway } = row.value;
+        GatewayRoute { prefix, gateway }
+    }))
 }
 
 impl ServerNotice {

@@ -1,8 +1,8 @@
 //! Registers that are not answered: said once a minute for each reason, and shown.
 
 use std::{
-    collections::BTreeMap,
-    net::SocketAddr,
+    collections::{BTreeMap, HashSet},
+    net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
@@ -45,6 +45,17 @@ impl RegisterRefusals {
         }
         last.said = now;
         Some(std::mem::take(&mut last.since_said))
+    }
+
+    /// The last refusals about one of these addresses: the address, the client, why, and when.
+    pub(super) fn about<'a>(
+        &'a self,
+        addresses: &'a HashSet<IpAddr>,
+    ) -> impl Iterator<Item = (IpAddr, SocketAddr, RegisterRefusal, Instant)> + 'a {
+        self.0.values().filter_map(|last| {
+            let address = last.refusal.address.filter(|it| addresses.contains(it))?;
+            Some((address, last.client, last.refusal, last.when))
+        })
     }
 
     pub(super) fn report(&self, now: Instant) -> Vec<TunnelRefusal> {

@@ -1,7 +1,5 @@
 //! A client of the Web API: one connection for each request.
 
-#![allow(unreachable_pub, reason = "only this test program has it")]
-
 use std::{
     io::{Read, Write},
     net::TcpStream,
