@@ -18,8 +18,9 @@ use crate::{
     tcp::{ListenError, bind_first},
 };
 
-/// Bytes, counted as the kernel does, that may wait in a socket in either direction, where the system allows as many.
-const BUFFER: usize = 4 * 1024 * 1024;
+/// Bytes that may wait in a socket in either direction, where the system allows as many; the kernel counts its own overhead against
+/// twice this. When full, the kernel drops what arrives: a loaded tunnel keeps it full, so that it is also the delay that load adds.
+const BUFFER: usize = 2 * 1024 * 1024;
 
 /// The longest datagram, and the most bytes of one send, over IPv4.
 pub const MAX_DATAGRAM: usize = 65_507;
