@@ -53,13 +53,9 @@ impl AskedProcesses {
     ) -> Result<Vec<T>, ExitCode> {
         let mut all = Vec::new();
         let mut said = false;
-        for socket in self.sockets() {
-            match ask(&socket, request).and_then(|json| Ok(serde_json::from_value(json)?)) {
+        for (socket, answer) in self.ask_each(request) {
+            match answer {
                 Ok(answer) => all.push(answer),
-                // Its process was killed: nobody will miss it.
-                Err(ControlAskError::Nobody) if self.socket.is_none() => {
-                    drop(remove_stale(&socket));
-                }
                 Err(error) => {
                     said = true;
                     complain(&failed(&socket, &error));
@@ -71,6 +67,24 @@ impl AskedProcesses {
             true => Err(nobody()),
             false => Ok(all),
         }
+    }
+
+    /// The answer of each that there is.
+    pub(crate) fn ask_each<T: DeserializeOwned>(
+        &self,
+        request: &ControlRequest,
+    ) -> Vec<(PathBuf, Result<T, ControlAskError>)> {
+        let mut all = Vec::new();
+        for socket in self.sockets() {
+            match ask_one(&socket, request) {
+                // Its process was killed: nobody will miss it.
+                Err(ControlAskError::Nobody) if self.socket.is_none() => {
+                    drop(remove_stale(&socket));
+                }
+                answer => all.push((socket, answer)),
+            }
+        }
+        all
     }
 
     /// Calls `take` with each line that those asked send, until it returns false or all have ended.
@@ -120,17 +134,26 @@ impl AskedProcesses {
     }
 }
 
+/// Asks the process with this control socket.
+pub(crate) fn ask_one<T: DeserializeOwned>(
+    socket: &Path,
+    request: &ControlRequest,
+) -> Result<T, ControlAskError> {
+    Ok(serde_json::from_value(ask(socket, request)?)?)
+}
+
 /// Writes a line to the standard output; false: nobody reads it any more.
 pub(crate) fn is_heard(line: &str) -> bool {
     io::stdout().write_all(format!("{line}\n").as_bytes()).is_ok()
 }
 
 /// Says that nobody answers.
-fn nobody() -> ExitCode {
+pub(crate) fn nobody() -> ExitCode {
     complain("rtun: no running rtun there that this user may ask");
     ExitCode::from(EXIT_FAILURE)
 }
 
-fn failed(socket: &Path, error: &ControlAskError) -> String {
+/// What is said of a process that does not answer.
+pub(crate) fn failed(socket: &Path, error: &ControlAskError) -> String {
     format!("rtun: {}: {}", socket.display(), printable(&error.to_string()))
 }

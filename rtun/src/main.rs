@@ -15,6 +15,7 @@ mod logs;
 mod machine;
 mod offline;
 mod orders;
+mod ping;
 mod reader;
 mod routes;
 mod run;
@@ -70,13 +71,15 @@ enum RtunCommand {
     Routes(routes::Routes),
     /// What running rtuns lose and why, live
     Drops(drops::DropsCommand),
+    /// The path to a host, leg by leg
+    Ping(ping::PingCommand),
     /// What running rtuns log from now on, at any level
     Logs(logs::Logs),
 }
 
-const COMMANDS: [&str; 11] = [
-    "check", "convert", "drops", "explain", "gen", "help", "hosts", "logs", "routes", "status",
-    "top",
+const COMMANDS: [&str; 12] = [
+    "check", "convert", "drops", "explain", "gen", "help", "hosts", "logs", "ping", "routes",
+    "status", "top",
 ];
 
 fn main() -> ExitCode {
@@ -122,6 +125,7 @@ fn command(arguments: Vec<String>, more: &[&[String]]) -> ExitCode {
         Ok(RtunCommand::Hosts(hosts)) => hosts.run(),
         Ok(RtunCommand::Routes(routes)) => routes.run(),
         Ok(RtunCommand::Drops(drops)) => drops.run(),
+        Ok(RtunCommand::Ping(ping)) => ping.run(),
         Ok(RtunCommand::Logs(logs)) => logs.run(),
         Err(error) => {
             let _ = error.print();
@@ -160,7 +164,7 @@ fn with_flags(arguments: Vec<String>) -> ExitCode {
     };
     if args.help {
         return say(&format!(
-            "Usage: rtun [FLAGS]\n       rtun check [FILE]...\n       rtun convert [FILE]...\n       rtun explain SRC DST\n       rtun status | top | hosts | routes | drops | logs\n       rtun gen cert\n\n{USAGE}\n\
+            "Usage: rtun [FLAGS]\n       rtun check [FILE]...\n       rtun convert [FILE]...\n       rtun explain SRC DST\n       rtun status | top | hosts | routes | drops | logs\n       rtun ping HOST\n       rtun gen cert\n\n{USAGE}\n\
              Without flags: rtun.yaml of the working directory or of /etc/rtun, or GOST's own files.\n"
         ));
     }

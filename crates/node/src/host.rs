@@ -2,6 +2,7 @@
 
 mod downlink;
 mod limiter;
+mod ping;
 mod progress;
 mod reconnect;
 mod session;

@@ -2,11 +2,13 @@
 
 mod admission;
 mod association;
+mod echo_desk;
 mod explain;
 mod forward;
 mod limiters;
 mod namespace;
 mod parked;
+mod ping;
 mod registry;
 mod rules;
 mod shapers;

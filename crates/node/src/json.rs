@@ -23,6 +23,19 @@ pub(crate) mod seconds {
     }
 }
 
+/// Durations in seconds, to the microsecond.
+pub(crate) mod exact_seconds {
+    use std::time::Duration;
+
+    use serde::Serializer;
+
+    pub(crate) use super::seconds::deserialize;
+
+    pub(crate) fn serialize<S: Serializer>(value: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_f64((value.as_secs_f64() * 1e6).round() / 1e6)
+    }
+}
+
 /// Durations that may be missing, in seconds, to the millisecond.
 pub(crate) mod maybe_seconds {
     use std::time::Duration;

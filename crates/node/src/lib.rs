@@ -42,10 +42,10 @@ pub use quotas::QuotaError;
 pub use report::{
     ASKED, CertificateReport, ConnectionReport, DatagramTraffic, DescriptorReport, DeviceHealth,
     DeviceReport, FailureReport, GatewayReport, HappenedReport, HostReport, HubReport, KindReport,
-    LimitReport, ListenerReport, NamespaceReport, NodeStatus, Queued, QuotaReport,
-    RegisteredReport, RelayReport, RelayedClientReport, RelayedReport, ServiceReport, SharedReport,
-    TapClientReport, TapPeerReport, TapServerReport, Tasks, Transport, TunnelClientReport,
-    TunnelRefusal, TunnelServerReport,
+    LegOutcome, LimitReport, ListenerReport, MAX_PROBE, NamespaceReport, NodeStatus, PathLeg,
+    PathQuery, PathView, Queued, QuotaReport, RegisteredReport, RelayReport, RelayedClientReport,
+    RelayedReport, ServiceReport, SharedReport, TapClientReport, TapPeerReport, TapServerReport,
+    Tasks, Transport, TunnelClientReport, TunnelRefusal, TunnelServerReport,
 };
 pub use rtun_control::{
     FeedLine, FeedProblem, FeedState, FeedStatus, LastError, PluginKind, PluginStatus, take_zone,

@@ -3,6 +3,7 @@
 //! [`Link::run`] serves a link until something ends it; what is read goes to a [`Receiver`]. No task that it starts outlives
 //! the call, and a link that is dropped is closed.
 
+mod echoes;
 mod end;
 mod inbound;
 mod message;
@@ -27,11 +28,13 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::error;
 
 pub(crate) use self::{
+    echoes::{ECHO_PATIENCE, EchoQuestion, NoEcho, ReturnedEcho},
     end::EndReason,
     message::{MessageError, read_message},
     reading::ReadTurns,
 };
 use self::{
+    echoes::{LinkEchoes, is_of_echo},
     end::LinkEnd,
     inbound::Inbound,
     outbox::Outbox,
@@ -45,6 +48,7 @@ pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
 /// One end of a connection. Any number of tasks may send; one task runs it.
 pub(crate) struct Link {
     outbox: Outbox,
+    echoes: LinkEchoes,
     /// The limits of what is received, and what counts that is lost to them; until [`Link::run`] takes them.
     input: Mutex<(ShaperSet, Arc<Counters>)>,
     budget: Arc<Budget>,
@@ -81,6 +85,7 @@ impl Link {
     ) -> Self {
         Self {
             outbox: Outbox::new(stream, content, budget),
+            echoes: LinkEchoes::default(),
             input: Mutex::new((ShaperSet::default(), Arc::clone(&sent))),
             budget: Arc::clone(budget),
             sent,
@@ -142,7 +147,10 @@ impl Link {
     pub(crate) fn take<'a>(&self, frame: Extension<'a>) -> Option<Extension<'a>> {
         match frame {
             Extension::Ping(stamp) => self.send_frame(&pong_frame(stamp)),
+            Extension::Pong(stamp) if is_of_echo(stamp) => self.echoes.answered(stamp, None),
             Extension::Pong(stamp) => self.outbox.answered(stamp),
+            Extension::Echo(echo) if echo.host.is_empty() => self.answer_echo(&echo),
+            Extension::EchoReply(reply) => self.echoes.answered(reply.stamp, Some(reply)),
             other => return Some(other),
         }
         None

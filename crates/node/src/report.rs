@@ -3,11 +3,13 @@
 
 mod counts;
 mod ethernet_tunnel;
+mod legs;
 mod log;
 mod udp_tunnel;
 
 pub use self::{
     ethernet_tunnel::{TapClientReport, TapPeerReport, TapServerReport},
+    legs::{LegOutcome, MAX_PROBE, PathLeg, PathQuery, PathView},
     log::ASKED,
     udp_tunnel::{
         DatagramTraffic, RegisteredReport, RelayReport, RelayedClientReport, RelayedReport,

@@ -13,11 +13,14 @@
 //! 06 go away      within 4, ms
 //! 07 refusal      reason 1 | length 1, text
 //! 08 notice       length 1, text
+//! 09 echo         stamp 8 | length 1, host
+//! 0a echo reply   stamp 8 | outcome 1 | round trip 4, us | mtu 2 | datagram 2
 //! ```
 //!
-//! Bytes after these fields of a hello, a hello reply, a go away, a refusal and a notice are ignored, so that a later
-//! version can add fields. Who may send which frame, and when, is in `docs/wire.md` section 7.
+//! Bytes after these fields of a hello, a hello reply, a go away, a refusal, a notice and both echo frames are ignored, so
+//! that a later version can add fields. Who may send which frame, and when, is in `docs/wire.md` section 7.
 
+mod echo;
 mod error;
 mod gso_frame;
 mod hello;
@@ -26,12 +29,16 @@ mod notice;
 
 use std::time::Duration;
 
+pub use echo::{Echo, EchoOutcome, EchoReply};
 pub use error::{ExtensionEncodeError, ExtensionError};
 pub use gso_frame::{
     GSO_FRAME_PREFIX, decode_gso_frame, gso_frame_prefix, ip_packet, ip_packet_mut, packets,
 };
 pub use hello::{Capabilities, Hello, HelloReply};
-pub use limits::{GSO_FRAME_HEADER, MAX_ADDRESSES, MAX_GSO_PACKET, MAX_NOTICE_TEXT, MAX_SOFTWARE};
+pub use limits::{
+    ECHO_REPLY_FIELDS, GSO_FRAME_HEADER, MAX_ADDRESSES, MAX_ECHO, MAX_ECHO_HOST, MAX_GSO_PACKET,
+    MAX_NOTICE_TEXT, MAX_SOFTWARE,
+};
 pub use notice::{GoAway, Notice, RefusalNotice, RefusalReason};
 
 use crate::{
@@ -54,6 +61,8 @@ mod kind {
     pub(super) const GO_AWAY: u8 = 6;
     pub(super) const REFUSAL: u8 = 7;
     pub(super) const NOTICE: u8 = 8;
+    pub(super) const ECHO: u8 = 9;
+    pub(super) const ECHO_REPLY: u8 = 10;
 }
 
 /// Whether a frame's payload is an extension frame: the high nibble of its first byte is neither 4 nor 6. An empty one
@@ -67,6 +76,12 @@ pub fn is_extension(payload: &[u8]) -> bool {
 #[inline]
 pub fn is_gso_frame(payload: &[u8]) -> bool {
     payload.first() == Some(&kind::GSO_FRAME)
+}
+
+/// Whether a frame's payload has the type of an echo or of its reply, which go where packets go.
+#[inline]
+pub fn is_echo(payload: &[u8]) -> bool {
+    matches!(payload.first(), Some(&(kind::ECHO | kind::ECHO_REPLY)))
 }
 
 /// An extension frame.
@@ -88,6 +103,10 @@ pub enum Extension<'a> {
     Refusal(RefusalNotice),
     /// The hub has a message for the host's operator.
     Notice(Notice),
+    /// Measures a leg of the path.
+    Echo(Echo),
+    /// What came of it.
+    EchoReply(EchoReply),
     /// A type this version does not know, to be skipped and counted.
     Unknown(u8),
 }
@@ -111,6 +130,8 @@ impl Extension<'_> {
             kind::GO_AWAY => Extension::GoAway(GoAway::read(reader)?),
             kind::REFUSAL => Extension::Refusal(RefusalNotice::read(reader)?),
             kind::NOTICE => Extension::Notice(Notice::read(reader)?),
+            kind::ECHO => Extension::Echo(Echo::read(reader)?),
+            kind::ECHO_REPLY => Extension::EchoReply(EchoReply::read(reader)?),
             unknown => Extension::Unknown(unknown),
         })
     }
@@ -144,6 +165,8 @@ impl Extension<'_> {
             Extension::GoAway(go_away) => go_away.write(out),
             Extension::Refusal(refusal) => refusal.write(out),
             Extension::Notice(notice) => notice.write(out),
+            Extension::Echo(echo) => echo.write(out),
+            Extension::EchoReply(reply) => reply.write(out),
             Extension::Unknown(unknown) => return Err(ExtensionEncodeError::Unknown(*unknown)),
         }
         let len = out.len() - start - LEN_PREFIX;
@@ -164,6 +187,8 @@ impl Extension<'_> {
             Extension::GoAway(_) => kind::GO_AWAY,
             Extension::Refusal(_) => kind::REFUSAL,
             Extension::Notice(_) => kind::NOTICE,
+            Extension::Echo(_) => kind::ECHO,
+            Extension::EchoReply(_) => kind::ECHO_REPLY,
             Extension::Unknown(kind) => *kind,
         }
     }

@@ -28,9 +28,9 @@ pub(crate) struct HostProgress {
     pub(super) received: Arc<Counters>,
     pub(super) limiter: HostLimiter,
     pub(super) device: DeviceHistory,
-    host: HostName,
+    pub(super) host: HostName,
     device_name: String,
-    mtu: u16,
+    pub(super) mtu: u16,
     joined: AtomicU64,
     failed: AtomicU64,
     story: Mutex<Story>,
@@ -158,6 +158,11 @@ impl HostProgress {
         self.failed.fetch_add(1, Ordering::Relaxed);
         let failure = Failure { hub: hub.addr.clone(), error, when: Instant::now() };
         self.with_story(|story| story.failure = Some(failure));
+    }
+
+    /// Address and namespace of the hub joined last.
+    pub(super) fn hub(&self) -> Option<(String, NamespaceId)> {
+        self.with_story(|story| story.hub.clone())
     }
 
     /// The report of the host service.

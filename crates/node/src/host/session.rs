@@ -205,6 +205,11 @@ impl Session {
         self.reply.get().is_some_and(|reply| reply.accepted.has(Capabilities::GSO_FRAMES))
     }
 
+    /// Whether the hub answers echoes.
+    pub(super) fn echoes(&self) -> bool {
+        self.reply.get().is_some_and(|reply| reply.accepted.has(Capabilities::ECHOES))
+    }
+
     /// Handles a frame of the extension other than a GSO frame; an error is the reason why the frame counts as lost.
     pub(super) fn take(&self, payload: &[u8]) -> Result<(), DropReason> {
         if !self.is_rtun {
@@ -289,7 +294,7 @@ impl Introduction {
     }
 
     fn hello(&self, datagrams: bool) -> Hello {
-        let mut offered = Capabilities::NOTICES;
+        let mut offered = Capabilities::NOTICES.with(Capabilities::ECHOES);
         if self.gso_frames {
             offered = offered.with(Capabilities::GSO_FRAMES);
         }

@@ -19,7 +19,7 @@ use rtun_transport::Stream;
 
 use tokio::time::Instant;
 
-use super::{shapers::HostShapers, use_meters::DestinationMeters};
+use super::{echo_desk::EchoDesk, shapers::HostShapers, use_meters::DestinationMeters};
 use crate::{
     counters::{CountedAt, Counters, DropSamples, QuotaGroup},
     link::{EndReason, Link},
@@ -57,6 +57,8 @@ pub(super) struct HostAssociation {
     pub(super) sends_to: DestinationMeters,
     /// The number of hosts that the hub has.
     pub(super) population: Arc<AtomicUsize>,
+    /// Answers its echoes about other hosts, once it has sent one.
+    pub(super) echoes: OnceLock<EchoDesk>,
 }
 
 /// What all associations of a hub share.
@@ -93,6 +95,8 @@ pub(super) struct Greeting {
     pub(super) gso_frames: bool,
     /// Whether it takes notices.
     pub(super) notices: bool,
+    /// Whether it answers echoes.
+    pub(super) echoes: bool,
     /// Name and version of the program.
     pub(super) software: String,
 }
@@ -137,6 +141,7 @@ impl HostAssociation {
             replaced_by: OnceLock::new(),
             sends_to: DestinationMeters::default(),
             population: Arc::clone(&commons.population),
+            echoes: OnceLock::new(),
         }
     }
 

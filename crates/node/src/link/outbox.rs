@@ -16,7 +16,7 @@ use std::{
 
 use rtun_core::{DropReason, FlowQueue, MAX_CONTROL, QueueLimits, Window, limit::ShaperSet};
 use rtun_proto::{
-    extension::{decode_gso_frame, is_extension, ping_frame},
+    extension::{decode_gso_frame, is_echo, is_extension, ping_frame},
     frame::{Frames, LEN_PREFIX},
     frame_content::FrameContent,
 };
@@ -459,7 +459,8 @@ impl OutboxState {
             };
             let payload = &frame[LEN_PREFIX..];
             let fits = datagrams.max_len().is_some_and(|longest| payload.len() <= longest);
-            let as_datagram = fits && begun == 0 && !is_extension(payload);
+            let may = !is_extension(payload) || is_echo(payload);
+            let as_datagram = fits && begun == 0 && may;
             let (sent, blocked) = match as_datagram.then(|| datagrams.try_send(payload)) {
                 Some(Ok(())) => (Ok(frame.len()), Blocked::Datagrams),
                 // Too long: the path's MTU has just shrunk, so the packet goes in the stream.
@@ -528,6 +529,8 @@ impl OutboxState {
     fn send_control(&mut self, frame: &[u8]) -> io::Result<()> {
         let written = match &self.gate {
             Gate::Closed => return Ok(()),
+            // It goes where packets go, which is found out when it is taken out of the queue.
+            Gate::Open(_) if self.datagrams && is_echo(&frame[LEN_PREFIX..]) => Ok(0),
             Gate::Open(stream) if self.queue.is_empty() => stream.try_write(frame),
             Gate::Held(_) | Gate::Open(_) => Ok(0),
         };

@@ -1,6 +1,7 @@
 //! The status board: the state of all services of a process, also while they are being changed.
 
 mod ledger;
+mod ping;
 mod sample;
 
 use std::{

@@ -28,6 +28,8 @@ impl Capabilities {
     pub const DATAGRAMS: Self = Self(2);
     /// Accepts notices.
     pub const NOTICES: Self = Self(4);
+    /// Answers echoes.
+    pub const ECHOES: Self = Self(8);
 
     /// The union of both sets.
     #[must_use]

@@ -17,3 +17,13 @@ pub const GSO_FRAME_HEADER: usize = 1 + VIRTIO_HEADER;
 
 /// The longest packet that fits in a GSO frame, in bytes.
 pub const MAX_GSO_PACKET: usize = MAX_FRAME - GSO_FRAME_HEADER;
+
+/// The longest payload of an [`Echo`](super::Echo) or an [`EchoReply`](super::EchoReply), in bytes: as long as packets of most
+/// devices are.
+pub const MAX_ECHO: u16 = 2048;
+
+/// The most bytes of [`Echo::host`](super::Echo::host) on the wire.
+pub const MAX_ECHO_HOST: u8 = 255;
+
+/// The bytes of an echo reply's payload without padding.
+pub const ECHO_REPLY_FIELDS: u16 = 18;

@@ -5,8 +5,9 @@ use std::{net::IpAddr, time::Duration};
 use proptest::{collection::vec, prelude::*};
 use rtun_proto::{
     extension::{
-        Capabilities, Extension, ExtensionEncodeError, ExtensionError, GoAway, Hello, HelloReply,
-        MAX_ADDRESSES, Notice, RefusalNotice, RefusalReason, is_extension,
+        Capabilities, ECHO_REPLY_FIELDS, Echo, EchoOutcome, EchoReply, Extension,
+        ExtensionEncodeError, ExtensionError, GoAway, Hello, HelloReply, MAX_ADDRESSES, MAX_ECHO,
+        Notice, RefusalNotice, RefusalReason, is_echo, is_extension,
     },
     frame::Frames,
 };
@@ -42,6 +43,26 @@ fn refusal() -> impl Strategy<Value = RefusalNotice> {
         .prop_map(|(reason, text)| RefusalNotice { reason: reason.into(), text })
 }
 
+fn echo() -> impl Strategy<Value = Echo> {
+    // At most 255 bytes: 63 characters of up to four. Type, stamp and the length of the name are ten.
+    (any::<[u8; 8]>(), "\\PC{0,63}", 0..=MAX_ECHO).prop_map(|(stamp, host, length)| {
+        let fields = u16::try_from(10 + host.len()).unwrap();
+        Echo { stamp, host, length: length.max(fields) }
+    })
+}
+
+fn echo_reply() -> impl Strategy<Value = EchoReply> {
+    let numbers = (any::<u32>(), any::<u16>(), any::<u16>(), ECHO_REPLY_FIELDS..=MAX_ECHO);
+    (any::<[u8; 8]>(), any::<u8>(), numbers).prop_map(|(stamp, outcome, numbers)| EchoReply {
+        stamp,
+        outcome: outcome.into(),
+        round_trip: Duration::from_micros(numbers.0.into()),
+        mtu: numbers.1,
+        datagram: numbers.2,
+        length: numbers.3,
+    })
+}
+
 fn extension() -> impl Strategy<Value = Extension<'static>> {
     prop_oneof![
         3 => hello().prop_map(Extension::Hello),
@@ -53,6 +74,8 @@ fn extension() -> impl Strategy<Value = Extension<'static>> {
         }),
         3 => refusal().prop_map(Extension::Refusal),
         1 => "\\PC{0,50}".prop_map(|text| Extension::Notice(Notice { text })),
+        2 => echo().prop_map(Extension::Echo),
+        2 => echo_reply().prop_map(Extension::EchoReply),
     ]
 }
 
@@ -85,7 +108,13 @@ proptest! {
     #[test]
     fn a_frame_is_read_whole_or_not_at_all(extension in extension()) {
         let payload = written(&extension);
-        for cut in 0..payload.len() {
+        // The end of an echo is padding.
+        let whole = match &extension {
+            Extension::Echo(echo) => 10 + echo.host.len(),
+            Extension::EchoReply(_) => usize::from(ECHO_REPLY_FIELDS),
+            _ => payload.len(),
+        };
+        for cut in 0..whole {
             prop_assert!(Extension::decode(&payload[..cut]).is_err());
         }
     }
@@ -94,7 +123,18 @@ proptest! {
     fn a_later_version_may_add_fields(extension in extension(), more in vec(any::<u8>(), 1..20)) {
         let payload = [written(&extension), more].concat();
         let decoded = Extension::decode(&payload);
+        let length = u16::try_from(payload.len()).unwrap();
         match extension {
+            Extension::Echo(_) | Extension::EchoReply(_) if length > MAX_ECHO => {
+                let is_too_long = matches!(decoded, Err(ExtensionError::Length { .. }));
+                prop_assert!(is_too_long);
+            }
+            Extension::Echo(echo) => {
+                prop_assert_eq!(decoded, Ok(Extension::Echo(Echo { length, ..echo })));
+            }
+            Extension::EchoReply(reply) => {
+                prop_assert_eq!(decoded, Ok(Extension::EchoReply(EchoReply { length, ..reply })));
+            }
             Extension::Ping(_) => {
                 prop_assert_eq!(decoded, Err(ExtensionError::Length { kind: "ping" }));
             }
@@ -109,7 +149,7 @@ proptest! {
     #[test]
     fn any_bytes_are_handled(
         extension in extension(),
-        kind in prop_oneof![1 => 0_u8..10, 1 => any::<u8>()],
+        kind in prop_oneof![1 => 0_u8..12, 1 => any::<u8>()],
         random in vec(any::<u8>(), 0..80),
         changes in vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
     ) {
@@ -124,12 +164,18 @@ proptest! {
             match Extension::decode(&payload) {
                 Ok(Extension::Unknown(unknown)) => {
                     prop_assert_eq!(unknown, payload[0]);
-                    prop_assert!(!(1..=8).contains(&unknown) && is_extension(&payload));
+                    prop_assert!(!(1..=10).contains(&unknown) && is_extension(&payload));
+                }
+                // Padding is written as zeros, and not looked at.
+                Ok(extension @ (Extension::Echo(_) | Extension::EchoReply(_))) => {
+                    let again = written(&extension);
+                    prop_assert!(is_echo(&payload) && again.len() == payload.len());
+                    prop_assert_eq!(Extension::decode(&again), Ok(extension));
                 }
                 Ok(extension) => prop_assert!(payload.starts_with(&written(&extension))),
                 Err(ExtensionError::Type) => prop_assert!(!is_extension(&payload)),
                 Err(error) => {
-                    prop_assert!((1..=8).contains(&payload[0]));
+                    prop_assert!((1..=10).contains(&payload[0]));
                     prop_assert!(!error.to_string().is_empty());
                 }
             }
@@ -218,8 +264,22 @@ fn addresses_are_few_and_possible() {
 }
 
 #[test]
+fn an_echo_is_as_long_as_asked_within_its_limit() {
+    let stamp = [7; 8];
+    let echo = |host: &str, length| {
+        written(&Extension::Echo(Echo { stamp, host: host.into(), length })).len()
+    };
+    assert_eq!([echo("", 0), echo("host-2", 0), echo("", 1420)], [10, 16, 1420]);
+    assert_eq!(echo("", u16::MAX), usize::from(MAX_ECHO));
+    assert_eq!(echo(&"h".repeat(300), 0), 265, "a name is cut at its limit");
+    let outcomes: Vec<u8> = (0..=5).map(|code| EchoOutcome::from(code).code()).collect();
+    assert_eq!(outcomes, [0, 1, 2, 3, 4, 5]);
+    assert_eq!(EchoOutcome::from(5), EchoOutcome::Other(5));
+}
+
+#[test]
 fn an_unknown_type_is_told_and_never_sent() {
-    for kind in (0..=255).filter(|kind| !(1..=8).contains(kind)) {
+    for kind in (0..=255).filter(|kind| !(1..=10).contains(kind)) {
         let expected = match kind >> 4 {
             4 | 6 => Err(ExtensionError::Type),
             _ => Ok(Extension::Unknown(kind)),

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use rtun_proto::{
     extension::{
-        Capabilities, Extension, ExtensionError, GoAway, Hello, HelloReply, Notice, RefusalNotice,
-        RefusalReason, ip_packet, packets,
+        Capabilities, Echo, EchoOutcome, EchoReply, Extension, ExtensionError, GoAway, Hello,
+        HelloReply, Notice, RefusalNotice, RefusalReason, ip_packet, packets,
     },
     frame::{Frames, write_frame},
     packet::{Packet, PacketError},
@@ -255,6 +255,21 @@ pub(crate) fn check(name: &str, bytes: &[u8]) {
         "extension-notice" => {
             let text = "192.0.2.7:40000 reports this name too".to_owned();
             is_extension(bytes, &Extension::Notice(Notice { text }));
+        }
+        "extension-echo" => {
+            let (stamp, host) = ([1, 2, 3, 4, 5, 6, 7, 8], "host-2".to_owned());
+            is_extension(bytes, &Extension::Echo(Echo { stamp, host, length: 20 }));
+        }
+        "extension-echo-reply" => {
+            let reply = EchoReply {
+                stamp: [1, 2, 3, 4, 5, 6, 7, 8],
+                outcome: EchoOutcome::Answered,
+                round_trip: Duration::from_micros(1500),
+                mtu: 1420,
+                datagram: 1382,
+                length: 20,
+            };
+            is_extension(bytes, &Extension::EchoReply(reply));
         }
         "extension-unknown" => {
             assert_eq!(Extension::decode(only_frame(bytes)), Ok(Extension::Unknown(0x7f)));

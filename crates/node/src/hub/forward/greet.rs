@@ -13,6 +13,7 @@ use tracing::debug;
 use crate::hub::{
     association::{Greeting, HostAssociation},
     namespace::{Moment, Namespace, RoutingSnapshot},
+    ping::take_echo,
 };
 
 /// After the loss of a hub, this many hosts come back per second.
@@ -25,7 +26,7 @@ const WINDOW_MAX: Duration = Duration::from_secs(30);
 /// Handles a frame that holds no packet; an error is the reason why the frame counts as lost.
 pub(super) fn answer(
     from: &Arc<HostAssociation>,
-    namespace: &Namespace,
+    namespace: &Arc<Namespace>,
     snapshot: &RoutingSnapshot,
     payload: &[u8],
 ) -> Result<(), DropReason> {
@@ -42,6 +43,10 @@ pub(super) fn answer(
         _ if !greeted => Err(DropReason::IpVersion),
         Ok(frame) => match from.link.take(frame) {
             None => Ok(()),
+            Some(Extension::Echo(echo)) => {
+                take_echo(from, namespace, echo);
+                Ok(())
+            }
             Some(_) => Err(DropReason::FrameUnknown),
         },
         Err(_) => Err(DropReason::FrameMalformed),
@@ -55,7 +60,7 @@ fn greet(
     hello: Hello,
 ) {
     let Hello { version, capabilities, mtu, instance, software } = hello;
-    let mut offered = Capabilities::NONE;
+    let mut offered = Capabilities::ECHOES;
     if snapshot.gso_frames {
         offered = offered.with(Capabilities::GSO_FRAMES);
     }
@@ -80,7 +85,8 @@ fn greet(
         "host speaks the extension"
     );
     let notices = capabilities.has(Capabilities::NOTICES);
-    let greeting = Greeting { instance, mtu, gso_frames, notices, software };
+    let echoes = capabilities.has(Capabilities::ECHOES);
+    let greeting = Greeting { instance, mtu, gso_frames, notices, echoes, software };
     if host.greeting.set(greeting).is_ok() {
         host.link.greeted(datagrams);
         namespace.end_older_of_run(host);

@@ -16,7 +16,7 @@ use crate::{
             RouteQuery, RouteView, SeriesView, TrafficView,
         },
     },
-    report::NodeStatus,
+    report::{NodeStatus, PathQuery, PathView},
     runtime::{
         events::NodeEvent,
         live_log::{LineLevel, LiveLogLine},
@@ -65,6 +65,8 @@ pub enum ControlRequest {
     },
     /// What is lost and why.
     Drops,
+    /// The path to a host, measured once.
+    Ping(PathQuery),
     /// What happens from now on, a line each.
     Follow(FollowRequest),
 }
@@ -126,6 +128,8 @@ pub enum ControlAnswer {
     Series(SeriesView),
     /// To [`ControlRequest::Drops`].
     Drops(DropsView),
+    /// To [`ControlRequest::Ping`].
+    Ping(PathView),
     /// Why there is no other answer.
     Error(String),
 }

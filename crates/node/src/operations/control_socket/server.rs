@@ -214,7 +214,7 @@ async fn serve(
     let answer = if uid == 0 || uid == geteuid().as_raw() {
         match read_request(&mut stream).await? {
             Ok(ControlRequest::Follow(request)) => return Ok(Some((stream, request))),
-            Ok(request) => board.answer(request),
+            Ok(request) => board.answer(request).await,
             Err(error) => ControlAnswer::Error(error),
         }
     } else {
@@ -242,7 +242,7 @@ async fn read_request(stream: &mut UnixStream) -> io::Result<Result<ControlReque
 
 impl Board {
     /// Answers a request of a permitted client.
-    fn answer(&self, request: ControlRequest) -> ControlAnswer {
+    async fn answer(&self, request: ControlRequest) -> ControlAnswer {
         match request {
             ControlRequest::Status => ControlAnswer::Status(Box::new(self.status())),
             ControlRequest::Explain(inquiry) => {
@@ -259,6 +259,9 @@ impl Board {
                 ControlAnswer::Series(self.series(&names, since))
             }
             ControlRequest::Drops => ControlAnswer::Drops(self.drops()),
+            ControlRequest::Ping(query) => {
+                self.ping(&query).await.map_or_else(ControlAnswer::Error, ControlAnswer::Ping)
+            }
             ControlRequest::Follow(_) => ControlAnswer::Error("follow on a connection".into()),
         }
     }
