@@ -181,7 +181,7 @@ routers:
 ";
     std::fs::write(folder.path().join("hub.yaml"), config).unwrap();
     let output = text(&rtun(folder.path(), &["check", "--reach", "hub.yaml"]).stdout);
-    assert!(output.contains("every namespace: 400 hosts, 159600 ways\n  no ingress"), "{output}");
+    assert!(output.contains("every namespace: 400 hosts, 159600 ways\n  multicast"), "{output}");
     let json = rtun(folder.path(), &["check", "--json", "hub.yaml"]);
     let json: Value = serde_json::from_slice(&json.stdout).unwrap();
     let namespace = &json["reach"][0]["namespaces"][0];
@@ -328,6 +328,7 @@ fn each_prediction_is_the_counter_that_moves() {
         let foretold = match explain(&socket, asked).explanation.conclusion {
             Conclusion::Delivered { to } => format!("to {to}"),
             Conclusion::Dropped { reason } => reason.as_str().to_owned(),
+            Conclusion::Copied { to } => panic!("no route for many, and {to:?}"),
             Conclusion::Asks { .. } => panic!("there is no plugin"),
         };
         let (before_in, mut expected) = counted(&socket, namespace);

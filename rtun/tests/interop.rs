@@ -11,7 +11,7 @@ mod network;
 
 use std::{
     io::Write,
-    net::UdpSocket,
+    net::{Ipv4Addr, UdpSocket},
     process::{Command, Stdio},
     sync::atomic::Ordering,
 };
@@ -51,6 +51,7 @@ macro_rules! mixes {
                 the_hub_comes_back,
                 hosts_come_back,
                 a_link_cut_silently,
+                multicast_to_one_gateway,
             }
         })*
     };
@@ -202,6 +203,29 @@ fn namespaces_from_files(network: &Network) {
         tcp_hash_transfer(one, two, at("192.168.123.2", 5000), 1_000_000).unwrap();
     }
     assert!(questions.load(Ordering::SeqCst) > 0);
+}
+
+fn multicast_to_one_gateway(network: &Network) {
+    network.start_hub(&format!("{ROUTES}  - {{dst: 224.0.0.0/4, gateway: host-2}}\n"));
+    for n in [1, 2] {
+        let service = format!("tun:///host-{n}?net=192.168.123.{n}/24&route=224.0.0.0/4");
+        network.start_host(n - 1, &["-L", &service, "-F", HUB]);
+    }
+    let [one, two] = [&network.hosts[0], &network.hosts[1]];
+    reaches(one, "192.168.123.2");
+    let group = Ipv4Addr::new(239, 4, 5, 6);
+    let join = || {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 4567))?;
+        socket.join_multicast_v4(&group, &Ipv4Addr::new(192, 168, 123, 2))?;
+        socket.set_read_timeout(Some(SOON))?;
+        Ok::<_, std::io::Error>(socket)
+    };
+    let member = two.run(join).unwrap().unwrap();
+    let send = || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?.send_to(b"group", (group, 4567));
+    one.run(send).unwrap().unwrap();
+    let mut buffer = [0; 100];
+    let (len, from) = member.recv_from(&mut buffer).unwrap();
+    assert_eq!((&buffer[..len], from.ip()), (&b"group"[..], ip("192.168.123.1")));
 }
 
 fn packets_of_every_size(network: &Network) {

@@ -4,10 +4,13 @@
 mod exposure;
 mod quotas;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::IpAddr,
+};
 
 use ipnet::IpNet;
-use rtun_core::{HostName, NamespaceId};
+use rtun_core::{HostName, MAX_COPIES, MAX_GATEWAYS, NamespaceId, prefix_is_for_many};
 
 use crate::{
     findings::Code,
@@ -25,6 +28,7 @@ pub(crate) fn check(config: &Config, context: &Context<'_>, views: &ListenerView
     for table in &context.tables.routers {
         order(table);
         default_routes(table);
+        too_many_gateways(table);
     }
     // After an error, names that are missing are often missing because of it.
     let complete = !context.report.failed();
@@ -66,7 +70,14 @@ fn order(table: &RouterTable<'_>) {
         let line = place.dst.shown().unwrap_or_default();
         let prefix = route.prefix;
         let [gateway, first] = [&route.gateway, &other.gateway].map(|name| quote(name.as_str()));
-        let (message, help) = if other.prefix == prefix {
+        let (message, help) = if other.prefix == prefix && prefix_is_for_many(prefix) {
+            (
+                format!(
+                    "{prefix} gives {gateway} a copy of what {first} gets; GOST takes the first only"
+                ),
+                format!("the first is at {line}"),
+            )
+        } else if other.prefix == prefix {
             (
                 format!(
                     "{prefix} leads to {first} first; {gateway} carries it while that one is away; GOST takes the first only"
@@ -86,15 +97,45 @@ fn order(table: &RouterTable<'_>) {
     }
 }
 
-/// C19: hosts that everything goes to.
+/// C19: hosts that everything goes to, but for multicast and broadcast.
 fn default_routes(table: &RouterTable<'_>) {
     for (route, row) in table.routes() {
-        if route.prefix.prefix_len() == 0 {
-            let (prefix, gateway) = (route.prefix, quote(route.gateway.as_str()));
-            let message = format!("{prefix} leads everything that has no other route to {gateway}");
-            row.dst.coded(Code::C19, message)
-                .help("name the prefixes that this host leads to, unless everything else is meant to go there");
+        let (prefix, gateway) = (route.prefix, quote(route.gateway.as_str()));
+        let for_many = ["224.0.0.0", "255.255.255.255", "ff00::"].map(|it| it.parse::<IpAddr>());
+        let takes_many = for_many.iter().flatten().any(|address| prefix.contains(address));
+        let own = if prefix.addr().is_ipv4() { "224.0.0.0/4" } else { "ff00::/8" };
+        if prefix.prefix_len() == 0 {
+            let message = format!(
+                "{prefix} leads everything that has no other route to {gateway}, but for multicast and broadcast"
+            );
+            row.dst.coded(Code::C19, message).help(format!(
+                "name the prefixes that this host leads to, unless everything else is meant to go there; \
+                 for multicast add {own}"
+            ));
+        } else if takes_many && !prefix_is_for_many(prefix) {
+            let message = format!(
+                "{prefix} leads no multicast and broadcast to {gateway}: these follow prefixes of such addresses alone"
+            );
+            row.dst
+                .coded(Code::C19, message)
+                .help(format!("add a route for {own} where they are meant to be carried"));
         }
+    }
+}
+
+/// Rows of one prefix past the number of hosts that it may be behind.
+fn too_many_gateways(table: &RouterTable<'_>) {
+    let mut hosts: HashMap<IpNet, BTreeSet<&HostName>> = HashMap::new();
+    for (route, row) in table.routes() {
+        let hosts = hosts.entry(route.prefix).or_default();
+        let most = if prefix_is_for_many(route.prefix) { MAX_COPIES } else { MAX_GATEWAYS };
+        if hosts.len() == most && !hosts.contains(&route.gateway) {
+            let message = format!("{} is behind {most} hosts already", route.prefix);
+            row.dst
+                .warning(message)
+                .help("this row and further ones of that prefix have no effect");
+        }
+        hosts.insert(&route.gateway);
     }
 }
 

@@ -22,7 +22,7 @@ pub enum DropReason {
     IpTruncated,
     /// An impossible IP header.
     IpMalformed,
-    /// Multicast, broadcast, link-local or unspecified destination.
+    /// Multicast or broadcast destination that no route is about; link-local or unspecified destination.
     IpDisallowedDst,
     /// The source is not routed to the sending host, nor is it an ICMP error about a packet that
     /// went to that host.
@@ -165,7 +165,7 @@ impl DropReason {
             Self::IpTruncated => "The IP header is cut. Look at: the peer.",
             Self::IpMalformed => "An impossible IP header. Look at: an attack or a bug.",
             Self::IpDisallowedDst => {
-                "Multicast, broadcast, link-local or unspecified destination. Normal noise if low."
+                "Multicast or broadcast destination that no route is about; link-local or unspecified destination. Normal noise if low."
             }
             Self::SrcNotAllowed => {
                 "The source is not routed to the sending host, nor is it an ICMP error about a packet that went to that host. Look at: a missing route for its LAN, or spoofing."

@@ -8,7 +8,9 @@ mod tunnel;
 
 use std::{cell::RefCell, net::IpAddr};
 
-use rtun_proto::packet::{destination_is_never_routed, source_is_never_valid};
+use rtun_proto::packet::{
+    destination_is_for_many, destination_is_never_routed, source_is_never_valid,
+};
 
 use self::candidates::{AddressRole, RowCandidates};
 pub use self::{
@@ -103,32 +105,34 @@ pub fn explain<A: Answers>(scene: Scene<'_, A>, question: &Question) -> Explanat
             not_read: listing.not_read.clone(),
         })
         .collect();
-    let [source_rows, destination_rows] = candidates::gather([source, destination], listings);
+    let for_many = destination_is_for_many(destination);
+    let [source_rows, destination_rows] =
+        candidates::gather([(source, false), (destination, for_many)], listings);
 
     let source_found = routing.find(source, &answers);
-    let destination_found = routing.find(destination, &answers);
+    let destination_found = match for_many {
+        true => routing.find_for_many(destination, &answers),
+        false => routing.find(destination, &answers),
+    };
     let owner = gateways_of(&source_found).map(|all| routing.choose(all, None, None, &answers));
     let from = sender.as_ref().or(owner);
     let destination_gateways = gateways_of(&destination_found);
     let gateway = destination_gateways.map(|all| routing.choose(all, from, None, &answers));
-    let share_flows = routing.sharing() == Sharing::Flow
-        && destination_gateways.is_some_and(|gateways| gateways.all().len() > 1);
+    let is_shared = destination_gateways.is_some_and(|gateways| gateways.all().len() > 1);
+    let share_flows = is_shared && !for_many && routing.sharing() == Sharing::Flow;
+    let copies = is_shared && for_many;
+    let is_carried = for_many && !matches!(destination_found, RouteLookup::NoRoute(_));
     let conclusion = match routing.decide(from, source, destination, None, &answers) {
         Verdict::Drop(reason) => Conclusion::Dropped { reason },
         Verdict::Ask(plugin, address) => {
             Conclusion::Asks { plugin: plugin_name(routing, &routers, plugin), address }
         }
-        Verdict::Deliver { gateway, .. } => match presence(&gateway) {
-            Presence::NotConnected | Presence::Impossible { .. } => {
-                Conclusion::Dropped { reason: DropReason::NoGatewayConnected }
-            }
-            Presence::Unknown | Presence::Connected { .. } if takes_hops && *hops < 2 => {
-                Conclusion::Dropped { reason: DropReason::TtlExpired }
-            }
-            Presence::Unknown | Presence::Connected { .. } => {
-                Conclusion::Delivered { to: gateway.as_str().to_owned() }
-            }
-        },
+        Verdict::Deliver { gateway, .. } => handed_to(&[gateway], &answers, takes_hops, *hops),
+        Verdict::Copy => {
+            let hosts = routing.receivers(destination, &answers);
+            let others: Vec<_> = hosts.iter().filter(|host| Some(*host) != from).cloned().collect();
+            handed_to(&others, &answers, takes_hops, *hops)
+        }
     };
     let locate = |address, never, rows, found: &RouteLookup<'_>, gateway, role| {
         let special = special(address).filter(|_| never);
@@ -158,17 +162,33 @@ pub fn explain<A: Answers>(scene: Scene<'_, A>, question: &Question) -> Explanat
         ),
         destination: locate(
             destination,
-            destination_is_never_routed(destination),
+            destination_is_never_routed(destination) && !is_carried,
             destination_rows,
             &destination_found,
             gateway,
-            AddressRole::Destination { sender: from, share_flows },
+            AddressRole::Destination { sender: from, share_flows, copies },
         ),
         gateway: gateway.map(as_gateway),
         others,
         share_flows,
+        copies,
         conclusion,
         routers,
+    }
+}
+
+/// What becomes of a packet for these hosts.
+fn handed_to(hosts: &[HostName], answers: &impl Answers, takes_hops: bool, hops: u8) -> Conclusion {
+    let connected = hosts.iter().filter(|host| answers.is_connected(host));
+    let mut to: Vec<String> = connected.map(|host| host.as_str().to_owned()).collect();
+    match to.pop() {
+        None => Conclusion::Dropped { reason: DropReason::NoGatewayConnected },
+        Some(_) if takes_hops && hops < 2 => Conclusion::Dropped { reason: DropReason::TtlExpired },
+        Some(only) if to.is_empty() => Conclusion::Delivered { to: only },
+        Some(last) => {
+            to.push(last);
+            Conclusion::Copied { to }
+        }
     }
 }
 

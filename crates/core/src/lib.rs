@@ -60,7 +60,7 @@ pub use ingress::{Ingress, IngressRule, PatternError};
 pub use matcher::{Matcher, MatcherError};
 pub use namespace::{NamespaceId, NamespaceIdError};
 pub use queue::{FlowQueue, Lost, MAX_CONTROL, QueueLimits, Sent};
-pub use route::{Route, host_prefix, parse_prefix, unmapped};
+pub use route::{Route, host_prefix, parse_prefix, prefix_is_for_many, unmapped};
 pub use routing::{
     Answers, NoAnswers, PluginId, PluginRoute, Router, Routing, SourceCheck, Verdict,
 };
@@ -71,5 +71,5 @@ pub use rows::{
 };
 pub use segments::{LossWatch, Segments, Silence, TcpCounts};
 pub use selector::{NodeRank, Selection, Selector, Strategy};
-pub use table::{MAX_GATEWAYS, RoutingTable, SharedPrefixes};
+pub use table::{MAX_COPIES, MAX_GATEWAYS, RoutingTable, SharedPrefixes};
 pub use window::Window;

@@ -7,7 +7,7 @@ use std::{
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::{HostName, Route, SourceCheck};
+use crate::{HostName, Route, SourceCheck, prefix_is_for_many};
 
 /// The input of [`Reach::new`].
 pub struct Domain<'a> {
@@ -50,7 +50,16 @@ impl Reach {
     /// Computes the reach in the time that sorting the tables takes.
     pub fn new(domain: &Domain<'_>) -> Self {
         let Domain { tables, source_check, hosts, may_join } = domain;
-        let [from, to] = [owners(tables, &SOURCES), owners(tables, &DESTINATIONS)];
+        let from = owners(tables, &SOURCES);
+        let mut to = owners(tables, &DESTINATIONS);
+        // Packets for many follow routes of such addresses alone, so that no other route takes part.
+        let for_many = tables.iter().map(|table| {
+            table.iter().filter(|route| prefix_is_for_many(route.prefix)).copied().collect()
+        });
+        for (gateway, families) in owners(&for_many.collect::<Vec<_>>(), &[]) {
+            let owned = to.entry(gateway).or_default();
+            *owned = [0, 1].map(|family| owned[family] || families[family]);
+        }
         let mut names: BTreeSet<&HostName> = hosts.iter().collect();
         names.extend(tables.iter().flatten().map(|route| &route.gateway));
         let anybody: Families = match source_check {
@@ -153,7 +162,7 @@ const SOURCES: [&str; 8] = [
     "::ffff:0:0/96",
 ];
 
-/// Prefixes that no destination may be in (`rtun_proto::packet::destination_is_never_routed`).
+/// Prefixes that no destination may be in unless its route is for many (`rtun_proto::packet::destination_is_never_routed`).
 const DESTINATIONS: [&str; 10] = [
     "0.0.0.0/32",
     "127.0.0.0/8",
@@ -331,7 +340,8 @@ mod tests {
                     route("10.0.0.0/24", "a"),
                     route("10.0.0.0/25", "b"),
                     route("10.0.0.128/25", "c"),
-                    route("224.0.0.0/8", "multicast"),
+                    route("224.0.0.0/3", "half-multicast"),
+                    route("240.0.0.0/4", "b"),
                     route("0.0.0.0/1", "b"),
                     route("128.0.0.0/1", "b"),
                     route("0.0.0.0/0", "all"),
@@ -342,6 +352,20 @@ mod tests {
             &[],
         );
         assert_eq!(pairs(&reach), ["b c", "c b"]);
+    }
+
+    #[test]
+    fn packets_for_many_reach_the_hosts_of_routes_for_many() {
+        let own = vec![
+            route("10.0.0.0/24", "a"),
+            route("0.0.0.0/0", "a"),
+            route("239.0.0.0/8", "b"),
+            route("239.0.0.0/8", "c"),
+            route("239.0.0.0/9", "d"),
+        ];
+        let default = vec![route("224.0.0.0/4", "e"), route("239.7.0.0/16", "f")];
+        let reach = reach(&[own, default], SourceCheck::Strict, &["c"]);
+        assert_eq!(pairs(&reach), ["a b", "a d", "a e"]);
     }
 
     #[test]

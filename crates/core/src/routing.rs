@@ -1,5 +1,6 @@
 //! Where a packet goes: the routers of one namespace, and the decision about a packet.
 
+mod for_many;
 mod gateways;
 mod plugin;
 mod source_check;
@@ -8,7 +9,9 @@ mod verdict;
 use std::{net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
-use rtun_proto::packet::{Packet, destination_is_never_routed, source_is_never_valid};
+use rtun_proto::packet::{
+    Packet, destination_is_for_many, destination_is_never_routed, source_is_never_valid,
+};
 
 pub(crate) use self::gateways::Gateways;
 pub use self::{
@@ -115,7 +118,7 @@ impl Routing {
         answers: &impl Answers,
     ) -> Verdict {
         if destination_is_never_routed(destination) {
-            return Verdict::Drop(DropReason::IpDisallowedDst);
+            return self.decide_for_many(sender, source, destination, packet, answers);
         }
         if self.routers.is_empty() {
             return Verdict::Drop(DropReason::NoTable);
@@ -155,19 +158,33 @@ impl Routing {
 
     /// The prefix of the route by which packets to `addr` go to `host`; `None`: no table has one.
     pub fn prefix_of(&self, addr: IpAddr, host: &HostName) -> Option<IpNet> {
-        let table = self.tables().find(|table| table.lookup(addr).is_some())?;
-        let is_behind = table.lookup(addr)?.contains(host);
+        let lookup = match destination_is_for_many(addr) {
+            true => RoutingTable::lookup_for_many,
+            false => RoutingTable::lookup,
+        };
+        let table = self.tables().find(|table| lookup(table, addr).is_some())?;
+        let is_behind = lookup(table, addr)?.contains(host);
         table.matched(addr).filter(|_| is_behind)
     }
 
     /// Asks the routers in turn until one has a route to `addr`.
     pub(crate) fn find(&self, addr: IpAddr, answers: &impl Answers) -> RouteLookup<'_> {
+        self.find_by(RoutingTable::lookup, addr, answers)
+    }
+
+    /// The same, where this is how a table is asked.
+    fn find_by(
+        &self,
+        lookup: impl Fn(&RoutingTable, IpAddr) -> Option<&[HostName]>,
+        addr: IpAddr,
+        answers: &impl Answers,
+    ) -> RouteLookup<'_> {
         let mut reason = DropReason::NoRoute;
         let mut cacheable = true;
         for (router, asked) in self.routers.iter().enumerate() {
             match asked {
                 Router::Table(table) => {
-                    if let Some(gateways) = table.lookup(addr) {
+                    if let Some(gateways) = lookup(table, addr) {
                         let gateways = Gateways::Listed(gateways);
                         return RouteLookup::Hosts { gateways, router, cacheable };
                     }

@@ -17,10 +17,13 @@ use self::{
     prefixes::{Tries, by_family},
     trie::Prefix,
 };
-use crate::{HostName, Route};
+use crate::{HostName, Route, route::prefix_is_for_many};
 
 /// The most hosts that one prefix is behind; further routes with the same prefix are ignored.
 pub const MAX_GATEWAYS: usize = 16;
+
+/// The same for a prefix [for many](prefix_is_for_many): each of the hosts gets a copy.
+pub const MAX_COPIES: usize = 64;
 
 /// An immutable set of routes. The longest prefix that contains an address is used.
 ///
@@ -42,9 +45,9 @@ pub struct RoutingTable {
 /// Prefixes that are behind the same hosts, at least two, in the same order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SharedPrefixes<'a> {
-    /// The hosts, in order of preference: at least two, at most [`MAX_GATEWAYS`].
+    /// The hosts, in order of preference: at least two, at most [`MAX_GATEWAYS`], or [`MAX_COPIES`] of a prefix for many.
     pub gateways: &'a [HostName],
-    /// One of the prefixes.
+    /// One of the prefixes: all of them are [for many](prefix_is_for_many), or none is.
     pub example: IpNet,
     /// The number of prefixes.
     pub prefixes: usize,
@@ -98,6 +101,13 @@ impl RoutingTable {
             None => slice::from_ref(&self.gateways[value]),
             Some(group) => self.members(&self.groups[group]),
         })
+    }
+
+    /// The same for an address [for many](rtun_proto::packet::destination_is_for_many): of a prefix that is for many too.
+    pub fn lookup_for_many(&self, addr: IpAddr) -> Option<&[HostName]> {
+        self.matched(addr)
+            .filter(|prefix| prefix_is_for_many(*prefix))
+            .and_then(|_| self.lookup(addr))
     }
 
     /// The prefixes that are behind several hosts.

@@ -1,4 +1,4 @@
-//! Packet counters that add up: in = out + drops + queued.
+//! Packet counters that add up: in + copies = out + drops + queued.
 
 mod drop_samples;
 mod drops;
@@ -34,6 +34,7 @@ pub(crate) struct Counters {
     bytes_in: AtomicU64,
     packets_out: AtomicU64,
     bytes_out: AtomicU64,
+    copies: AtomicU64,
     answered: AtomicU64,
     drops: [AtomicU64; DropReason::COUNT],
     /// What arrives counts against these.
@@ -98,6 +99,10 @@ impl Counters {
         self.observed.get()
     }
 
+    pub(crate) fn count_copies(&self, packets: u64) {
+        self.copies.fetch_add(packets, Ordering::Relaxed);
+    }
+
     pub(crate) fn count_answered(&self) {
         self.answered.fetch_add(1, Ordering::Relaxed);
     }
@@ -128,6 +133,7 @@ impl Counters {
             bytes_in: self.bytes_in.load(Ordering::Relaxed),
             packets_out: self.packets_out.load(Ordering::Relaxed),
             bytes_out: self.bytes_out.load(Ordering::Relaxed),
+            copies: self.copies.load(Ordering::Relaxed),
             answered: self.answered.load(Ordering::Relaxed),
             drops: std::array::from_fn(|i| self.drops[i].load(Ordering::Relaxed)),
         }
@@ -145,6 +151,9 @@ pub struct Traffic {
     pub packets_out: u64,
     /// Their payloads.
     pub bytes_out: u64,
+    /// Packets that the hub made of packets for many: one less than the hosts that each was for.
+    #[serde(default)]
+    pub copies: u64,
     /// ICMP errors that the hub sent about lost packets; in no other count.
     #[serde(default)]
     pub answered: u64,
@@ -181,6 +190,7 @@ impl Traffic {
             bytes_in: self.bytes_in.saturating_sub(earlier.bytes_in),
             packets_out: self.packets_out.saturating_sub(earlier.packets_out),
             bytes_out: self.bytes_out.saturating_sub(earlier.bytes_out),
+            copies: self.copies.saturating_sub(earlier.copies),
             answered: self.answered.saturating_sub(earlier.answered),
             drops: std::array::from_fn(|i| self.drops[i].saturating_sub(earlier.drops[i])),
         }
@@ -193,6 +203,7 @@ impl std::ops::AddAssign<&Traffic> for Traffic {
         self.bytes_in += other.bytes_in;
         self.packets_out += other.packets_out;
         self.bytes_out += other.bytes_out;
+        self.copies += other.copies;
         self.answered += other.answered;
         for (mine, theirs) in self.drops.iter_mut().zip(other.drops) {
             *mine += theirs;

@@ -27,6 +27,9 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const NAMESPACE: [u8; 16] = [7; 16];
 
+/// In place of a host's number: the group 239.0.0.1.
+const GROUP: u8 = 255;
+
 /// One test, since the allocator counts for the whole process.
 #[test]
 fn packets_are_forwarded_without_allocating() {
@@ -46,11 +49,14 @@ fn packets_are_forwarded_without_allocating() {
         (0..40).flat_map(|flow| packet(2 + u8::from(flow % 2 == 0), flow, 700)).collect();
     let whole = gso_frame(2, 50_000);
     let cut = gso_frame(3, 50_000);
+    // To a group that is behind both of the others.
+    let many: Vec<u8> = (0..20).flat_map(|flow| packet(GROUP, flow, 700)).collect();
     for (what, run, per_run) in [
         ("packets to one host", &small, [40, 0]),
         ("packets to two hosts in turn", &mixed, [20, 20]),
         ("GSO frames as they are", &whole, [1, 0]),
         ("GSO frames cut for a plain host", &cut, [0, 37]),
+        ("packets for many", &many, [20, 20]),
     ] {
         let mut pass = |runs: usize| {
             for _ in 0..runs {
@@ -72,7 +78,13 @@ fn packets_are_forwarded_without_allocating() {
 }
 
 fn config() -> Config {
-    let routes = [("10.0.0.1/32", "host-1"), ("10.0.0.2/32", "host-2"), ("10.0.0.3/32", "host-3")];
+    let routes = [
+        ("10.0.0.1/32", "host-1"),
+        ("10.0.0.2/32", "host-2"),
+        ("10.0.0.3/32", "host-3"),
+        ("239.0.0.1/32", "host-2"),
+        ("239.0.0.1/32", "host-3"),
+    ];
     hub_with(HubRules {
         namespaces: [(NamespaceId::from_bytes(NAMESPACE), table("table", &routes))].into(),
         source_check: SourceCheck::Strict,
@@ -157,7 +169,8 @@ fn gso_frame(to: u8, len: usize) -> Vec<u8> {
 
 /// With the sum of the pseudo-header in the place of its checksum.
 fn udp(to: u8, flow: u16, len: usize) -> Vec<u8> {
-    let addresses = [Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, to)];
+    let to = if to == GROUP { Ipv4Addr::new(239, 0, 0, 1) } else { Ipv4Addr::new(10, 0, 0, to) };
+    let addresses = [Ipv4Addr::new(10, 0, 0, 1), to];
     let mut bytes = vec![0; len];
     bytes[0] = 0x45;
     bytes[2..4].copy_from_slice(&(len as u16).to_be_bytes());

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::{
     checksum::Checksum,
-    packet::{Packet, protocol, source_is_never_valid},
+    packet::{Packet, destination_is_for_many, protocol, source_is_never_valid},
 };
 
 pub use self::quote::{Quote, quoted};
@@ -99,7 +99,7 @@ fn may_be_answered(packet: &Packet<'_>) -> bool {
     !is_later_fragment
         && !is_error
         && names_one_host(packet.source())
-        && !is_to_many(packet.destination())
+        && !destination_is_for_many(packet.destination())
 }
 
 /// Unreachable, source quench, redirect, time exceeded, parameter problem.
@@ -117,10 +117,6 @@ fn is_icmp_v6_error(kind: &u8) -> bool {
 fn names_one_host(source: IpAddr) -> bool {
     let is_reserved = matches!(source, IpAddr::V4(source) if source.octets()[0] >= 240);
     !is_reserved && !source_is_never_valid(source)
-}
-
-fn is_to_many(destination: IpAddr) -> bool {
-    destination.is_multicast() || destination == IpAddr::V4(Ipv4Addr::BROADCAST)
 }
 
 fn error_v4(offender: &[u8], why: Unreachable, from: Ipv4Addr, to: Ipv4Addr) -> Vec<u8> {

@@ -13,7 +13,7 @@ mod upper;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-pub use address::{destination_is_never_routed, source_is_never_valid};
+pub use address::{destination_is_for_many, destination_is_never_routed, source_is_never_valid};
 pub use ecn::{Ecn, ecn, mark_ce};
 pub use hop::take_hop;
 use layout::{v4, v6};

@@ -3,10 +3,11 @@
 //! Packets never pass from one namespace to another. What two of them can have in common is a default router, whose
 //! routes hold in each, and a host's name, under which somebody may stand in both.
 
-use std::fmt::Write;
+use std::{collections::BTreeMap, fmt::Write};
 
+use ipnet::IpNet;
 use rtun_core::{
-    NamespaceId,
+    MAX_COPIES, NamespaceId, prefix_is_for_many,
     reach::{Domain, Reach, in_several},
 };
 use serde::Serialize;
@@ -48,10 +49,20 @@ struct NamespaceReach {
     silent: Vec<String>,
     /// Gateways of routes that can never join.
     barred: Vec<String>,
+    /// The routes of multicast and broadcast; without one such packets are dropped.
+    for_many: Vec<ForMany>,
     /// What was not asked and might name more.
     not_asked: Vec<String>,
     #[serde(skip)]
     reach: Reach,
+}
+
+/// A prefix of multicast or broadcast addresses alone.
+#[derive(Serialize)]
+struct ForMany {
+    prefix: String,
+    /// Each gets a copy.
+    hosts: Vec<String>,
 }
 
 /// Somebody who can send to somebody.
@@ -150,9 +161,31 @@ fn of_namespace(
         pairs,
         silent: reach.silent().map(|host| host.as_str().to_owned()).collect(),
         barred: reach.barred().map(|host| host.as_str().to_owned()).collect(),
+        for_many: for_many(hub, id),
         not_asked: hub.not_asked(id),
         reach,
     }
+}
+
+/// The routes of multicast and broadcast, in the order of their prefixes.
+fn for_many(hub: &Hub<'_>, id: NamespaceId) -> Vec<ForMany> {
+    let mut prefixes: BTreeMap<IpNet, Vec<String>> = BTreeMap::new();
+    for (table, _) in hub.routers(id) {
+        let routes = table.routes().filter(|route| prefix_is_for_many(route.prefix));
+        let mut own: BTreeMap<IpNet, Vec<String>> = BTreeMap::new();
+        for route in routes {
+            let hosts = own.entry(route.prefix).or_default();
+            let name = route.gateway.as_str();
+            if hosts.len() < MAX_COPIES && !hosts.iter().any(|host| host == name) {
+                hosts.push(name.to_owned());
+            }
+        }
+        // A prefix of the first table hides all that it contains of the next.
+        own.retain(|prefix, _| !prefixes.keys().any(|before| before.contains(prefix)));
+        prefixes.extend(own);
+    }
+    let listed = prefixes.into_iter();
+    listed.map(|(prefix, hosts)| ForMany { prefix: prefix.to_string(), hosts }).collect()
 }
 
 /// For people.
@@ -169,7 +202,8 @@ pub(super) fn text(hubs: &[HubReach]) -> String {
 }
 
 fn write_namespace(text: &mut String, namespace: &NamespaceReach, alone: bool) {
-    let NamespaceReach { hosts, pairs_total, silent, barred, not_asked, reach, .. } = namespace;
+    let NamespaceReach { hosts, pairs_total, silent, barred, for_many, not_asked, reach, .. } =
+        namespace;
     let title = match &*namespace.namespace {
         ANY_OTHER if alone => "every namespace".to_owned(),
         ANY_OTHER => spoken(ANY_OTHER).to_owned(),
@@ -182,6 +216,12 @@ fn write_namespace(text: &mut String, namespace: &NamespaceReach, alone: bool) {
     }
     write_names(text, "can send to nobody", silent);
     write_names(text, "gateways that can never join", barred);
+    for ForMany { prefix, hosts } in for_many.iter().take(MAX_NAMES) {
+        write_names(text, &format!("{prefix} goes to"), hosts);
+    }
+    if for_many.is_empty() {
+        text.push_str("  multicast and broadcast: dropped, no route is about them\n");
+    }
     write_names(text, "not asked, may name more", not_asked);
 }
 

@@ -73,14 +73,20 @@ impl Text {
             self.presence(&gateway.host, &gateway.presence);
         }
         for other in &explanation.others {
-            let state = match (&other.presence, explanation.share_flows) {
-                (Presence::Connected { .. }, true) => "gets some of the flows",
-                (Presence::Connected { .. }, false) => "stands by",
-                (Presence::Unknown, true) => "gets some of the flows while it is connected",
-                (Presence::Unknown, false) => "stands by while it is connected",
-                (Presence::NotConnected | Presence::Impossible { .. }, _) => "is not connected",
+            let label = if explanation.copies { "and" } else { "or" };
+            let what = match explanation {
+                Explanation { copies: true, .. } => "gets a copy",
+                Explanation { share_flows: true, .. } => "gets some of the flows",
+                _ => "stands by",
             };
-            self.line("or", &format!("{} {state}", other.host));
+            let is_sender = explanation.sender.as_ref().is_some_and(|it| it.host == other.host);
+            let state = match &other.presence {
+                _ if explanation.copies && is_sender => "sends the packet, and gets no copy".into(),
+                Presence::Connected { .. } => what.to_owned(),
+                Presence::Unknown => format!("{what} while it is connected"),
+                Presence::NotConnected | Presence::Impossible { .. } => "is not connected".into(),
+            };
+            self.line(label, &format!("{} {state}", other.host));
         }
     }
 
@@ -107,8 +113,13 @@ impl Text {
         let places = located.map(|located| located.row.as_ref().map(place).unwrap_or_default());
         self.ends(&addresses, &behind, &places, |text, end| {
             if let Some(special) = located[end].special {
-                let never = "is never routed, whatever the tables say";
-                text.more(&format!("  {} {never}", kind(special)));
+                let rule = match special {
+                    Special::Multicast | Special::Broadcast if end == 1 => {
+                        "is only routed by a prefix of such addresses alone, and there is none"
+                    }
+                    _ => "is never routed, whatever the tables say",
+                };
+                text.more(&format!("  {} {rule}", kind(special)));
             }
             text.passed_over(located[end]);
         });
@@ -147,6 +158,8 @@ impl Text {
                     "the same prefix first, but that host sends the packet".to_owned()
                 }
                 Because::SharesFlows => "the same prefix, gets some of the flows".to_owned(),
+                Because::GetsCopy => "the same prefix, gets a copy".to_owned(),
+                Because::NotForMany => "not of multicast or broadcast addresses alone".to_owned(),
                 Because::MaySendToo => "the same prefix, may send from there too".to_owned(),
                 Because::RouterNotAsked => format!("{router} is asked only after that"),
             };
@@ -206,6 +219,9 @@ impl Text {
     fn verdict(&mut self, explanation: &Explanation) {
         match &explanation.conclusion {
             Conclusion::Delivered { to } => self.line("verdict", &format!("delivered to {to}")),
+            Conclusion::Copied { to } => {
+                self.line("verdict", &format!("a copy delivered to each of {}", to.join(", ")));
+            }
             Conclusion::Asks { plugin, address } => {
                 let text =
                     format!("not decided: waits until plugin {plugin} says where {address} is");
@@ -279,9 +295,13 @@ fn advice(reason: DropReason, explanation: &Explanation) -> String {
     let sender = sender.as_ref().map_or("the sender", |sender| sender.host.as_str());
     let (from, to) = (source.address, destination.address);
     match reason {
-        DropReason::IpDisallowedDst => {
-            "hosts send such packets of their own accord; nothing is wrong if they are few".into()
-        }
+        DropReason::IpDisallowedDst => match destination.special {
+            Some(Special::Multicast | Special::Broadcast) => format!(
+                "hosts send such packets of their own accord; to have them carried add a route for {to}, or \
+                 a prefix of such addresses alone, to each host that is to get them"
+            ),
+            _ => "hosts send such packets of their own accord; nothing is wrong if they are few".into(),
+        },
         DropReason::SrcNotAllowed if source.special.is_some() => {
             format!("have {sender} send from an address that is routed to it")
         }

@@ -310,7 +310,7 @@ impl Rtun {
         let report = self.said("hub report").pop().unwrap();
         let number = |key: &str| report[key].as_u64().unwrap();
         assert_eq!(
-            number("packets_in"),
+            number("packets_in") + number("copies"),
             number("packets_out") + number("dropped") + number("queued"),
             "{report}"
         );

@@ -127,7 +127,9 @@ fn copies(traffic: &Value) -> Option<bool> {
 
 fn counts(traffic: &Value) -> Option<(u64, u64, u64)> {
     let lost = traffic["drops"].as_object()?.values().filter_map(Value::as_u64).sum();
-    Some((traffic["packets_in"].as_u64()?, traffic["packets_out"].as_u64()?, lost))
+    // Only a hub makes copies.
+    let came = traffic["packets_in"].as_u64()? + traffic["copies"].as_u64().unwrap_or(0);
+    Some((came, traffic["packets_out"].as_u64()?, lost))
 }
 
 fn unbalanced<'a>(

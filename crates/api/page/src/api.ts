@@ -196,7 +196,10 @@ export interface LocatedAddress {
 }
 
 export type Conclusion =
-  { verdict: "delivered"; to: string } | { verdict: "dropped"; reason: string } | { verdict: "asks"; plugin: string; address: string };
+  | { verdict: "delivered"; to: string }
+  | { verdict: "copied"; to: string[] }
+  | { verdict: "dropped"; reason: string }
+  | { verdict: "asks"; plugin: string; address: string };
 
 export interface HubExplanation {
   service: string;
@@ -209,6 +212,7 @@ export interface HubExplanation {
   gateway: Gateway | null;
   others: Gateway[];
   share_flows: boolean;
+  copies: boolean;
   conclusion: Conclusion;
   not_asked: string[];
   limits: { host: string; direction: "from" | "to"; limiter: string; scope: string; bytes_per_second: number }[];

@@ -371,6 +371,7 @@ function explanation(source, destination) {
         gateway: isKnown ? { host: "lon-db-2", presence: connected } : null,
         others: [],
         share_flows: false,
+        copies: false,
         conclusion: isKnown ? { verdict: "delivered", to: "lon-db-2" } : { verdict: "dropped", reason: "no_route" },
         not_asked: [],
         limits: isKnown

@@ -6,7 +6,7 @@ use super::{
     Listed, Listing,
     report::{Because, PassedOver, RouterInfo, TableRow},
 };
-use crate::HostName;
+use crate::{HostName, prefix_is_for_many};
 
 /// How many unused rows are reported; more are only counted.
 const MAX_PASSED_OVER: usize = 32;
@@ -23,6 +23,8 @@ struct RowCandidate<'a> {
     /// The position among the rows of its router.
     position: usize,
     listed: Listed<'a>,
+    /// It is not for many alone, as the packet is.
+    is_too_wide: bool,
 }
 
 /// Whether an address is the source or the destination of a packet.
@@ -34,20 +36,24 @@ pub(super) enum AddressRole<'a> {
         sender: Option<&'a HostName>,
         /// Whether the hosts with the best prefix share its flows.
         share_flows: bool,
+        /// Whether each of them gets a copy.
+        copies: bool,
     },
 }
 
-/// The candidates for each of `addresses`. Reads each row once.
+/// The candidates for each of `addresses`, each with whether a packet to it is for many. Reads each row once.
 pub(super) fn gather<'a, const N: usize>(
-    addresses: [IpAddr; N],
+    addresses: [(IpAddr, bool); N],
     listings: Vec<Listing<'a>>,
 ) -> [RowCandidates<'a>; N] {
     let mut all: [RowCandidates<'a>; N] = std::array::from_fn(|_| RowCandidates::default());
     for (router, listing) in listings.into_iter().enumerate() {
         for (position, listed) in listing.rows.into_iter().flatten().enumerate() {
-            for (address, candidates) in addresses.iter().zip(&mut all) {
-                if listed.route.prefix.contains(address) {
-                    candidates.add(RowCandidate { router, position, listed });
+            for ((address, for_many), candidates) in addresses.iter().zip(&mut all) {
+                let prefix = listed.route.prefix;
+                if prefix.contains(address) {
+                    let is_too_wide = *for_many && !prefix_is_for_many(prefix);
+                    candidates.add(RowCandidate { router, position, listed, is_too_wide });
                 }
             }
         }
@@ -70,7 +76,7 @@ impl<'a> RowCandidates<'a> {
         self.kept.sort_by_key(|candidate| {
             let Listed { route, origin, .. } = candidate.listed;
             let rank = (route.prefix.prefix_len(), origin);
-            (candidate.router, Reverse(rank), candidate.position)
+            (candidate.is_too_wide, candidate.router, Reverse(rank), candidate.position)
         });
         let beyond = self.kept.len().saturating_sub(MAX_PASSED_OVER + 1);
         self.more += beyond as u64;
@@ -86,7 +92,8 @@ impl<'a> RowCandidates<'a> {
         role: AddressRole<'_>,
         routers: &[RouterInfo],
     ) -> (Option<TableRow>, Vec<PassedOver>, u64) {
-        let best = self.kept.first().filter(|best| Some(best.router) == answering);
+        let best =
+            self.kept.first().filter(|best| Some(best.router) == answering && !best.is_too_wide);
         let winner = best.and_then(|best| {
             self.kept.iter().position(|candidate| {
                 candidate.router == best.router
@@ -100,6 +107,7 @@ impl<'a> RowCandidates<'a> {
             router: routers.get(loser.router).map_or_else(String::new, |r| r.name.clone()),
             row: row(&loser.listed),
             because: match winner.map(|winner| (winner, &self.kept[winner])) {
+                _ if loser.is_too_wide => Because::NotForMany,
                 Some((position, winner)) if winner.router == loser.router => {
                     why(&winner.listed, &loser.listed, at < position, role)
                 }
@@ -130,6 +138,7 @@ fn why(
             Because::Sends
         }
         AddressRole::Destination { share_flows: true, .. } => Because::SharesFlows,
+        AddressRole::Destination { copies: true, .. } => Because::GetsCopy,
         AddressRole::Destination { .. } if comes_first => Because::Away,
         AddressRole::Destination { .. } => Because::StandsBy,
     }

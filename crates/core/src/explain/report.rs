@@ -29,6 +29,9 @@ pub struct Explanation {
     /// Whether the connected ones share the flows. Otherwise one of them carries all packets.
     #[serde(default)]
     pub share_flows: bool,
+    /// Whether each connected one but the sender gets a copy.
+    #[serde(default)]
+    pub copies: bool,
     /// What happens to the packet.
     pub conclusion: Conclusion,
 }
@@ -71,7 +74,7 @@ pub struct Gateway {
 pub struct LocatedAddress {
     /// The address.
     pub address: IpAddr,
-    /// The kind of special address, if packets from it, or to it, are always dropped.
+    /// The kind of special address, if packets from it, or to it, are dropped for that.
     pub special: Option<Special>,
     /// The router that answers.
     pub router: Option<String>,
@@ -87,7 +90,7 @@ pub struct LocatedAddress {
     pub passed_over_more: u64,
 }
 
-/// Kinds of addresses that no packet between hosts may carry.
+/// Kinds of addresses that no packet between hosts may carry; to multicast and broadcast addresses none that no route is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs)]
@@ -145,6 +148,10 @@ pub enum Because {
     Sends,
     /// The same prefix; its host gets some of the flows.
     SharesFlows,
+    /// The same prefix; its host gets a copy while it is connected.
+    GetsCopy,
+    /// Packets for many, which the address is of, only follow prefixes of such addresses alone.
+    NotForMany,
     /// The same prefix; its host may send from the address too.
     MaySendToo,
     /// Another router answers before this one is asked.
@@ -197,6 +204,11 @@ pub enum Conclusion {
         /// Its name.
         to: String,
     },
+    /// Each of these hosts gets a copy; if their presence is unknown: those that are connected.
+    Copied {
+        /// Their names, at least two.
+        to: Vec<String>,
+    },
     /// It is dropped, and counted under this reason.
     Dropped {
         /// Its fixed word.
@@ -234,7 +246,7 @@ impl Explanation {
 impl Conclusion {
     /// Whether the packet arrives.
     pub fn is_delivered(&self) -> bool {
-        matches!(self, Self::Delivered { .. })
+        matches!(self, Self::Delivered { .. } | Self::Copied { .. })
     }
 }
 

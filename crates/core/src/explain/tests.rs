@@ -83,8 +83,9 @@ impl TestNetwork {
         }
     }
 
-    /// Slow and simple: the first router that has an answer, and the hosts it names with their rows.
-    fn locate(&self, address: IpAddr) -> ModelAnswer<'_> {
+    /// Slow and simple: the first router that has an answer, and the hosts it names with their rows. Packets `for_many` follow
+    /// rows of such addresses alone.
+    fn locate(&self, address: IpAddr, for_many: bool) -> ModelAnswer<'_> {
         for (i, router) in self.routers.iter().enumerate() {
             match router {
                 TestRouter::Plugin(answers) => match answers.get(&address) {
@@ -93,8 +94,9 @@ impl TestNetwork {
                     Some(None) => {}
                 },
                 TestRouter::Table(rows) => {
-                    let containing =
-                        rows.iter().zip(1..).filter(|(row, _)| row.0.prefix.contains(&address));
+                    let containing = rows.iter().zip(1..).filter(|((route, _), _)| {
+                        route.prefix.contains(&address) && (!for_many || is_for_many(route.prefix))
+                    });
                     let mut containing: Vec<_> = containing.collect();
                     containing.sort_by_key(|((route, origin), _)| {
                         std::cmp::Reverse((route.prefix.prefix_len(), *origin))
@@ -128,7 +130,7 @@ impl TestNetwork {
 
     /// The sender: the one named by the question, or the host that the source is behind.
     fn sender<'a>(&'a self, question: &'a Question) -> Option<&'a HostName> {
-        match (&question.sender, self.locate(question.source)) {
+        match (&question.sender, self.locate(question.source, false)) {
             (Some(sender), _) => Some(sender),
             (None, ModelAnswer::Behind(_, hosts)) => Some(self.carrier(&hosts, None).0),
             (None, _) => None,
@@ -167,6 +169,12 @@ impl Answers for TestNetwork {
     fn is_connected(&self, host: &HostName) -> bool {
         self.connected.contains(host)
     }
+}
+
+/// Without an address that a packet for one host may have.
+fn is_for_many(prefix: IpNet) -> bool {
+    let wide = ["224.0.0.0/4", "255.255.255.255/32", "ff00::/8"];
+    wide.iter().any(|wide| wide.parse::<IpNet>().unwrap().contains(&prefix))
 }
 
 fn packet(source: IpAddr, destination: IpAddr, hops: u8) -> Vec<u8> {
@@ -285,7 +293,23 @@ fn reality(world: &TestNetwork, sender: &HostName, question: &Question) -> Resul
             Err("ttl_expired".into())
         }
         Verdict::Deliver { gateway, .. } => Ok(gateway.as_str().into()),
+        Verdict::Copy => {
+            let hosts = world.routing();
+            let hosts = hosts.receivers(question.destination, world);
+            let to = hosts.iter().filter(|to| *to != sender && world.connected.contains(*to));
+            match to.map(HostName::as_str).collect::<Vec<_>>() {
+                nobody if nobody.is_empty() => Err("no_gateway_connected".into()),
+                _ if world.takes_hops && question.hops < 2 => Err("ttl_expired".into()),
+                to => Ok(to.join(" ")),
+            }
+        }
     }
+}
+
+/// Whether the packet is for many and a router is about its destination.
+fn is_carried(world: &TestNetwork, question: &Question) -> bool {
+    destination_is_for_many(question.destination)
+        && !matches!(world.locate(question.destination, true), ModelAnswer::Nowhere)
 }
 
 proptest! {
@@ -301,6 +325,7 @@ proptest! {
             let explanation = world.explain(question);
             let explained = match &explanation.conclusion {
                 Conclusion::Delivered { to } => Ok(to.clone()),
+                Conclusion::Copied { to } => Ok(to.join(" ")),
                 Conclusion::Dropped { reason } => Err(reason.as_str().to_owned()),
                 Conclusion::Asks { plugin, address } => Err(format!("asks {plugin} {address}")),
             };
@@ -311,7 +336,7 @@ proptest! {
             );
             prop_assert_eq!(
                 explanation.destination.special.is_some(),
-                destination_is_never_routed(question.destination)
+                destination_is_never_routed(question.destination) && !is_carried(&world, question)
             );
             let text = serde_json::to_string(&explanation).unwrap();
             prop_assert_eq!(&serde_json::from_str::<Explanation>(&text).unwrap(), &explanation);
@@ -331,10 +356,11 @@ proptest! {
                 [(true, &explanation.source), (false, &explanation.destination)]
             {
                 let rows = world.containing(located.address);
+                let for_many = !is_source && destination_is_for_many(located.address);
                 let reported = usize::from(located.row.is_some()) + located.passed_over.len();
                 prop_assert_eq!(reported + located.passed_over_more as usize, rows);
                 let line = located.row.as_ref().map(|row| row.line as usize);
-                match world.locate(located.address) {
+                match world.locate(located.address, for_many) {
                     ModelAnswer::Behind(router, hosts) => {
                         let its_own = hosts.iter().find(|(host, _)| Some(*host) == sender);
                         let (gateway, expected) = match its_own.filter(|_| is_source) {
@@ -358,13 +384,16 @@ proptest! {
                     }
                     ModelAnswer::Nowhere => {
                         prop_assert_eq!((&located.router, &located.gateway), (&None, &None));
-                        prop_assert_eq!(rows, 0);
+                        prop_assert!(rows == 0 || for_many);
                     }
                 }
                 for passed in &located.passed_over {
                     let same_router = Some(&passed.router) == located.router.as_ref();
                     let len = |row: &TableRow| row.prefix.parse::<IpNet>().unwrap().prefix_len();
                     let expected = match &located.row {
+                        _ if for_many && !is_for_many(passed.row.prefix.parse().unwrap()) => {
+                            Because::NotForMany
+                        }
                         Some(row) if same_router => match len(&passed.row).cmp(&len(row)) {
                             std::cmp::Ordering::Less => Because::ShorterPrefix,
                             _ if passed.row.gateway == row.gateway => {
@@ -377,6 +406,7 @@ proptest! {
                             _ if sender.is_some_and(|s| s.as_str() == passed.row.gateway) => {
                                 Because::Sends
                             }
+                            _ if for_many => Because::GetsCopy,
                             _ if passed.row.origin > row.origin
                                 || passed.row.origin == row.origin
                                     && passed.row.line < row.line =>
@@ -476,6 +506,7 @@ fn its_json_is_a_contract() {
                 {"host": "host-8", "presence": {"state": "not_connected"}},
             ],
             "share_flows": false,
+            "copies": false,
             "conclusion": {"verdict": "delivered", "to": "host-2"},
         })
     );
@@ -484,6 +515,37 @@ fn its_json_is_a_contract() {
         serde_json::to_value(&spoofed.conclusion).unwrap(),
         serde_json::json!({"verdict": "dropped", "reason": "src_not_allowed"})
     );
+}
+
+#[test]
+fn packets_for_many_go_to_each_host_of_a_route_that_is_about_them() {
+    let mut world = tutorial();
+    let row = |prefix: &str, gateway: &str| {
+        (Route::new(prefix.parse().unwrap(), name(gateway)), Origin::Inline)
+    };
+    world.routers[1] = TestRouter::Table(vec![
+        row("224.0.0.0/4", "host-1"),
+        row("224.0.0.0/4", "host-2"),
+        row("224.0.0.0/4", "host-3"),
+        row("224.0.0.0/4", "host-7"),
+        row("0.0.0.0/0", "host-9"),
+    ]);
+    world.connected.insert(name("host-3"));
+    let all = world.explain(&asked(None, "192.168.123.1", "239.1.2.3"));
+    assert_eq!(
+        serde_json::to_value(&all.conclusion).unwrap(),
+        serde_json::json!({"verdict": "copied", "to": ["host-2", "host-3"]})
+    );
+    assert!(all.copies && all.destination.special.is_none());
+    let because: Vec<_> = all.destination.passed_over.iter().map(|it| it.because).collect();
+    let expected = [Because::Sends, Because::GetsCopy, Because::GetsCopy, Because::NotForMany];
+    assert_eq!(because, expected);
+    world.connected.remove(&name("host-3"));
+    let one = world.explain(&asked(None, "192.168.123.1", "239.1.2.3"));
+    assert_eq!(one.conclusion, Conclusion::Delivered { to: "host-2".into() });
+    let none = world.explain(&asked(None, "192.168.123.1", "255.255.255.255"));
+    assert_eq!(none.conclusion, Conclusion::Dropped { reason: DropReason::IpDisallowedDst });
+    assert_eq!(none.destination.special, Some(Special::Broadcast));
 }
 
 #[test]

@@ -234,7 +234,7 @@ impl<'a> NetworkRows<'a> {
     ) -> Self {
         let rows: Option<Box<dyn Iterator<Item = Listed<'a>> + 'a>> = Some(Box::new(rows));
         let listing = Listing { name: "", is_default: false, rows, not_read: Vec::new() };
-        Self(candidates::gather([source, destination], vec![listing]))
+        Self(candidates::gather([(source, false), (destination, false)], vec![listing]))
     }
 }
 
@@ -272,7 +272,8 @@ pub fn explain_tunnel(
     let never = |is_never: bool, address| special(address).filter(|_| is_never);
     let never_valid = never(source_is_never_valid(source), source);
     let never_routed = never(destination_is_never_routed(destination), destination);
-    let as_destination = AddressRole::Destination { sender: None, share_flows: false };
+    let as_destination =
+        AddressRole::Destination { sender: None, share_flows: false, copies: false };
     TunnelExplanation {
         service: service.to_owned(),
         point_to_point: routing.point_to_point,

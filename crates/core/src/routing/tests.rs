@@ -101,6 +101,95 @@ fn each_drop_has_its_reason() {
     );
 }
 
+fn receivers(routing: &Routing, destination: &str) -> Vec<String> {
+    let hosts = routing.receivers(destination.parse().unwrap(), &NoAnswers);
+    hosts.iter().map(|host| host.as_str().to_owned()).collect()
+}
+
+#[test]
+fn packets_for_many_follow_routes_of_such_addresses_alone() {
+    let one = [
+        ("10.0.0.1/32", "a"),
+        ("10.0.0.2/32", "b"),
+        ("fd00::1/128", "a"),
+        ("0.0.0.0/0", "everything"),
+        ("::/0", "everything"),
+        ("224.0.0.0/3", "everything"),
+        ("239.0.0.0/8", "b"),
+        ("255.255.255.255/32", "b"),
+        ("ff00::/8", "b"),
+    ];
+    let routing = strict(vec![table(&one)]);
+    for (source, destination) in
+        [("10.0.0.1", "239.255.255.250"), ("10.0.0.1", "255.255.255.255"), ("fd00::1", "ff02::fb")]
+    {
+        assert_eq!(forward(&routing, "a", source, destination), to("b"), "{destination}");
+    }
+    for (sender, source, destination, reason) in [
+        // A default route is not about them, nor is a prefix with other addresses, too.
+        ("a", "10.0.0.1", "224.0.0.251", DropReason::IpDisallowedDst),
+        ("b", "10.0.0.2", "239.1.1.1", DropReason::Hairpin),
+        ("a", "10.0.0.2", "239.1.1.1", DropReason::SrcNotAllowed),
+        ("a", "fe80::1", "ff02::fb", DropReason::SrcNotAllowed),
+        ("a", "0.0.0.0", "255.255.255.255", DropReason::SrcNotAllowed),
+        ("a", "10.0.0.1", "127.0.0.1", DropReason::IpDisallowedDst),
+        ("a", "10.0.0.1", "169.254.1.1", DropReason::IpDisallowedDst),
+    ] {
+        let verdict = forward(&routing, sender, source, destination);
+        assert_eq!(verdict, Verdict::Drop(reason), "{sender} {source} {destination}");
+    }
+    // The own table has a route for all addresses, and the default router one for many.
+    let default = strict(vec![table(&[("0.0.0.0/0", "a")]), table(&[("224.0.0.0/4", "b")])]);
+    assert_eq!(forward(&default, "a", "10.0.0.1", "239.1.1.1"), to("b"));
+    let (many, b) = ("239.1.1.1".parse().unwrap(), name("b"));
+    assert_eq!(default.prefix_of(many, &b), Some("224.0.0.0/4".parse().unwrap()));
+}
+
+#[test]
+fn each_host_of_a_prefix_for_many_gets_a_copy() {
+    let routes = [
+        ("10.0.0.1/32", "a"),
+        ("10.0.0.2/32", "b"),
+        ("239.0.0.0/8", "a"),
+        ("239.0.0.0/8", "b"),
+        ("239.0.0.0/8", "c"),
+        ("239.1.0.0/16", "a"),
+        ("239.1.0.0/16", "b"),
+        ("10.9.0.0/16", "a"),
+        ("10.9.0.0/16", "b"),
+        ("10.9.0.0/16", "c"),
+    ];
+    for sharing in [Sharing::Newest, Sharing::Flow] {
+        let routing = Routing::new(NS, vec![table(&routes)], SourceCheck::Strict, sharing);
+        assert_eq!(forward(&routing, "a", "10.0.0.1", "239.9.9.9"), Verdict::Copy);
+        assert_eq!(receivers(&routing, "239.9.9.9"), ["a", "b", "c"]);
+        assert_eq!(forward(&routing, "a", "10.0.0.1", "239.1.9.9"), to("b"), "the only other");
+        assert_eq!(forward(&routing, "b", "10.0.0.2", "239.1.9.9"), to("a"), "the only other");
+        let one = forward(&routing, "b", "10.0.0.2", "10.9.0.1");
+        assert!(matches!(one, Verdict::Deliver { .. }), "one host of these: {one:?}");
+    }
+    let many: Vec<_> = (0..80).map(|n| ("224.0.0.0/4".to_owned(), format!("h{n}"))).collect();
+    let many: Vec<_> = many.iter().map(|(net, host)| (&**net, &**host)).collect();
+    let routing = Routing::new(NS, vec![table(&many)], SourceCheck::Off, Sharing::Newest);
+    assert_eq!(receivers(&routing, "224.0.0.1").len(), crate::MAX_COPIES);
+}
+
+#[test]
+fn a_plugin_is_asked_about_packets_for_many() {
+    let plugin = PluginId(0);
+    let routing = strict(vec![Router::Plugin(plugin)]);
+    let [a, many] = ["10.0.0.1", "239.1.1.1"].map(|text| text.parse::<IpAddr>().unwrap());
+    let mut answers = Map(HashMap::new());
+    let verdict = |answers: &Map| forward_with(&routing, "a", "10.0.0.1", "239.1.1.1", answers);
+    assert_eq!(verdict(&answers), Verdict::Ask(plugin, many));
+    answers.0.insert(many, PluginRoute::Nothing);
+    assert_eq!(verdict(&answers), Verdict::Drop(DropReason::IpDisallowedDst));
+    answers.0.insert(many, PluginRoute::Gateway(name("b")));
+    assert_eq!(verdict(&answers), Verdict::Ask(plugin, a));
+    answers.0.insert(a, PluginRoute::Gateway(name("a")));
+    assert_eq!(verdict(&answers), Verdict::Deliver { gateway: name("b"), cacheable: false });
+}
+
 #[test]
 fn looser_source_checks_let_through_what_they_say() {
     let loose = Routing::new(NS, vec![tutorial()], SourceCheck::Loose, Sharing::Newest);

@@ -17,6 +17,8 @@ pub enum Verdict {
         /// this flow or this packet alone.
         cacheable: bool,
     },
+    /// Hand a copy to each of the [receivers](super::Routing::receivers) but its sender.
+    Copy,
     /// Ask this plugin about this address, then decide again.
     Ask(PluginId, IpAddr),
     /// Drop it.

@@ -4,8 +4,8 @@ use std::{collections::HashMap, mem};
 
 use ipnet::IpNet;
 
-use super::{MAX_GATEWAYS, trie::Prefix};
-use crate::HostName;
+use super::{MAX_COPIES, MAX_GATEWAYS, trie::Prefix};
+use crate::{HostName, route::prefix_is_for_many};
 
 /// The hosts of some prefixes: each of the prefixes is behind all of these hosts.
 pub(super) struct GatewayGroup {
@@ -24,7 +24,8 @@ pub(super) struct GatewayGroups {
     pub(super) list: Vec<GatewayGroup>,
     /// The members of all groups, as positions among the gateways.
     pub(super) members: Vec<u32>,
-    positions: HashMap<Box<[u32]>, u32>,
+    /// Of the groups of prefixes for many, and of the others.
+    positions: [HashMap<Box<[u32]>, u32>; 2],
     /// The gateways of the current prefix.
     gathered: Vec<u32>,
 }
@@ -45,15 +46,17 @@ impl GatewayGroups {
                 prefixes[at..].iter().take_while(|p| (p.key, p.len) == (first.key, first.len));
             let mut gathered = mem::take(&mut self.gathered);
             gathered.clear();
+            let net = net(first.key, first.len);
+            let most = if prefix_is_for_many(net) { MAX_COPIES } else { MAX_GATEWAYS };
             for prefix in equal {
                 at += 1;
-                if gathered.len() < MAX_GATEWAYS && !gathered.contains(&prefix.value) {
+                if gathered.len() < most && !gathered.contains(&prefix.value) {
                     gathered.push(prefix.value);
                 }
             }
             let value = match *gathered {
                 [one] => one,
-                _ => self.intern(&gathered, single, || net(first.key, first.len)),
+                _ => self.intern(&gathered, single, net),
             };
             self.gathered = gathered;
             prefixes[kept] = Prefix { value, ..first };
@@ -63,10 +66,11 @@ impl GatewayGroups {
     }
 
     /// The position of a group plus `single`.
-    fn intern(&mut self, gateways: &[u32], single: usize, example: impl FnOnce() -> IpNet) -> u32 {
+    fn intern(&mut self, gateways: &[u32], single: usize, example: IpNet) -> u32 {
         let position =
             |number: usize| u32::try_from(number).expect("fewer than 2^32 fit in memory");
-        if let Some(group) = self.positions.get(gateways) {
+        let positions = &mut self.positions[usize::from(prefix_is_for_many(example))];
+        if let Some(group) = positions.get(gateways) {
             self.list[*group as usize].prefixes += 1;
             return position(single) + group;
         }
@@ -74,11 +78,11 @@ impl GatewayGroups {
         self.list.push(GatewayGroup {
             first: position(single + self.members.len()),
             len: position(gateways.len()),
-            example: example(),
+            example,
             prefixes: 1,
         });
         self.members.extend_from_slice(gateways);
-        self.positions.insert(gateways.into(), group);
+        positions.insert(gateways.into(), group);
         position(single) + group
     }
 }

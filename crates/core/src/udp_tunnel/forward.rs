@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use rtun_proto::packet::{destination_is_never_routed, source_is_never_valid};
+use rtun_proto::packet::{
+    destination_is_for_many, destination_is_never_routed, source_is_never_valid,
+};
 
 use super::{AddressRules, ClientId, ClientTable, DatagramDrop};
 use crate::table::PrefixMap;
@@ -150,9 +152,5 @@ impl TunnelRouting {
 
 /// Whether a packet to that address stays on its own link: it is neither routed nor for many.
 fn is_local(to: IpAddr) -> bool {
-    let is_for_many = match to {
-        IpAddr::V4(to) => to.is_broadcast() || to.is_multicast(),
-        IpAddr::V6(to) => to.is_multicast(),
-    };
-    destination_is_never_routed(to) && !is_for_many
+    destination_is_never_routed(to) && !destination_is_for_many(to)
 }

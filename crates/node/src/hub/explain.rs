@@ -50,9 +50,10 @@ pub(super) fn explain_at(
     let mut limits = Vec::new();
     if let Some(namespace) = &namespace {
         let sender = explanation.sender.as_ref().map(|sender| &*sender.host);
-        let gateway = explanation.gateway.as_ref().map(|gateway| &*gateway.host);
+        let others = explanation.others.iter().filter(|_| explanation.copies);
+        let gateways = explanation.gateway.iter().chain(others).map(|gateway| &*gateway.host);
         limits.extend(sender.map(|it| limits_of(namespace, it, LimitedDirection::From)));
-        limits.extend(gateway.map(|it| limits_of(namespace, it, LimitedDirection::To)));
+        limits.extend(gateways.map(|it| limits_of(namespace, it, LimitedDirection::To)));
     }
     if registry.is_over_quota() && explanation.conclusion.is_delivered() {
         explanation.conclusion = Conclusion::Dropped { reason: DropReason::QuotaExceeded };

@@ -6,11 +6,13 @@
 //!    else from [`Routing::forward`](rtun_core::Routing::forward).
 //! 3. [`Bundles`] gathers the positions of the frames in the read buffer by destination. A frame that has to change on its way
 //!    (a GSO frame to a host that takes none, a packet with a lower TTL) is made in a buffer of its own.
+//!    A packet for many goes to several ([`copies`]).
 //! 4. [`HostAssociation::send`] writes a bundle to the destination's socket, and queues what the socket does not take.
 //!
 //! Nothing here waits, locks per packet, or allocates while a flow goes on.
 
 mod bundle;
+mod copies;
 mod greet;
 mod icmp_answer;
 mod use_ledger;
@@ -29,6 +31,7 @@ use rtun_proto::{
 
 use self::{
     bundle::Bundles,
+    copies::Original,
     use_ledger::{Delivery, UseLedger},
 };
 use super::{
@@ -50,6 +53,8 @@ pub(super) struct Forwarder {
     uses: UseLedger,
     /// Frames that are made here; empty between packets.
     made: Vec<u8>,
+    /// The hosts that get copies of a packet; empty between packets.
+    receivers: Vec<Arc<HostAssociation>>,
 }
 
 /// The hub asks for a sign of life after more silence than the host does, so that of two quiet ends only the host asks. The
@@ -74,6 +79,8 @@ struct Recent {
 enum Step {
     /// To the host in this slot of the recent ones.
     Deliver(usize),
+    /// A copy to each host that the route names.
+    Copy,
     /// It waits for the answer of a route plugin.
     Parked,
     Drop(DropReason),
@@ -99,6 +106,7 @@ impl Forwarder {
             bundles: Bundles::new(from),
             uses: UseLedger::default(),
             made: Vec::new(),
+            receivers: Vec::new(),
         }
     }
 
@@ -160,6 +168,9 @@ impl Forwarder {
         };
         let recent = match self.decide(&packet, payload) {
             Step::Deliver(slot) => self.recent[slot].as_ref(),
+            Step::Copy => {
+                return self.copy(&Original { packet, whole: None, payload, place }, amount, bytes);
+            }
             Step::Parked => return amount,
             Step::Drop(reason) => return self.refuse(reason, amount, &packet),
         };
@@ -208,6 +219,10 @@ impl Forwarder {
         let amount = Amount { packets: whole.segments() as u64, bytes: whole.bytes().len() as u64 };
         let recent = match self.decide(&packet, payload) {
             Step::Deliver(slot) => self.recent[slot].as_ref(),
+            Step::Copy => {
+                let whole = Some(whole);
+                return self.copy(&Original { packet, whole, payload, place }, amount, bytes);
+            }
             Step::Parked => return amount,
             Step::Drop(reason) => return self.refuse(reason, amount, &packet),
         };
@@ -287,6 +302,7 @@ impl Forwarder {
                 self.recent[slot] = Some(Recent { source, destination, to, uses, cacheable });
                 Step::Deliver(slot)
             }
+            Verdict::Copy => Step::Copy,
             Verdict::Ask(plugin, addr) => self.park(plugin, addr, payload),
             Verdict::Drop(reason) => Step::Drop(reason),
         }
@@ -345,6 +361,7 @@ impl Receiver for Forwarder {
     /// Releases buffers, routing tables that may be replaced later, and other hosts.
     fn rest(&mut self) {
         self.made = Vec::new();
+        self.receivers = Vec::new();
         self.bundles = Bundles::new(self.me.id);
         self.uses.forget(&self.me.sends_to);
         self.recent = Default::default();

@@ -6,6 +6,7 @@ use std::{
 };
 
 use rtun_control::{FeedProblem, FeedStatus, PluginStatus};
+use rtun_core::prefix_is_for_many;
 
 use super::units::{number, printable, seconds, short};
 use crate::{
@@ -131,7 +132,9 @@ fn problems_of(service: &ServiceReport, status: &NodeStatus) -> Vec<Problem> {
                 add(Duration::ZERO, used_up(quota));
             }
             for namespace in &hub.namespaces {
-                let missing = |it: &&SharedReport| !it.gateways[0].connected;
+                let missing = |it: &&SharedReport| {
+                    !it.gateways[0].connected && !prefix_is_for_many(it.prefix)
+                };
                 for shared in namespace.shared.iter().filter(missing).take(SHOWN_SHARED) {
                     add(Duration::ZERO, carriers(shared));
                 }
@@ -289,9 +292,10 @@ pub fn carriers(shared: &SharedReport) -> String {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
+    let carries = if prefix_is_for_many(*prefix) { "gets a copy" } else { "carries" };
     let gateways = gateways.iter().map(|gateway| {
         let state = match (gateway.carries, gateway.connected) {
-            (true, _) => "carries",
+            (true, _) => carries,
             (false, true) => "stands by",
             (false, false) => "is away",
         };

@@ -21,6 +21,7 @@ macro_rules! log_traffic {
             queued = $queued,
             dropped = traffic.all_dropped(),
             drops = %traffic.drops(),
+            copies = traffic.copies,
             answered = traffic.answered,
             $message
         );

@@ -617,6 +617,11 @@ fn queued(hub: &HubReport) -> u64 {
 }
 
 fn balances(whose: &str, traffic: &Traffic) {
-    let Traffic { packets_in, packets_out, .. } = traffic;
-    assert_eq!(*packets_in, packets_out + traffic.all_dropped(), "{whose}: {}", traffic.drops());
+    let Traffic { packets_in, packets_out, copies, .. } = traffic;
+    assert_eq!(
+        packets_in + copies,
+        packets_out + traffic.all_dropped(),
+        "{whose}: {}",
+        traffic.drops()
+    );
 }

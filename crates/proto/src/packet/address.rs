@@ -12,13 +12,24 @@ pub fn source_is_never_valid(address: IpAddr) -> bool {
     }
 }
 
-/// Whether a packet to this destination is never routed: what [`source_is_never_valid`] names, and link-local
-/// addresses, 169.254.0.0/16 and fe80::/10 (RFC 3927 section 7, RFC 4291 section 2.5.6).
+/// Whether a packet to this destination is not routed as others are: what [`source_is_never_valid`] names, and link-local
+/// addresses, 169.254.0.0/16 and fe80::/10 (RFC 3927 section 7, RFC 4291 section 2.5.6). Of these only packets for many
+/// ([`destination_is_for_many`]) are ever routed, where a route is about them alone.
 #[inline]
 pub fn destination_is_never_routed(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => names_no_host_v4(address) || address.is_link_local(),
         IpAddr::V6(address) => names_no_host_v6(address) || address.is_unicast_link_local(),
+    }
+}
+
+/// Whether a packet to this destination is for any number of hosts: multicast, 224.0.0.0/4 and ff00::/8, and the limited
+/// broadcast address 255.255.255.255. The broadcast address of a network looks like any other.
+#[inline]
+pub fn destination_is_for_many(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_multicast() || address.is_broadcast(),
+        IpAddr::V6(address) => address.is_multicast(),
     }
 }
 
@@ -81,6 +92,8 @@ mod tests {
             let address = text.parse().unwrap();
             assert_eq!(source_is_never_valid(address), source, "source {text}");
             assert_eq!(destination_is_never_routed(address), destination, "destination {text}");
+            let for_many = ["224.0.0.0", "239.255.255.255", "255.255.255.255", "ff00::", "ff02::1"];
+            assert_eq!(destination_is_for_many(address), for_many.contains(&text), "{text}");
         }
     }
 }

@@ -112,7 +112,9 @@ function Steps({ hub }: { hub: HubExplanation }) {
   const verdict =
     conclusion.verdict === "delivered"
       ? { tone: "good", text: `Delivered to ${conclusion.to}` }
-      : conclusion.verdict === "dropped"
+      : conclusion.verdict === "copied"
+        ? { tone: "good", text: `A copy delivered to each of ${conclusion.to.join(", ")}` }
+        : conclusion.verdict === "dropped"
         ? { tone: "bad", text: `Dropped: ${conclusion.reason}` }
         : { tone: "warn", text: `Not decided: plugin ${conclusion.plugin} has to be asked about ${conclusion.address}` };
   const remedy = conclusion.verdict === "dropped" ? remedies[conclusion.reason] : undefined;
@@ -149,7 +151,7 @@ function Steps({ hub }: { hub: HubExplanation }) {
             <b>{gateway.host}</b> <State of={gateway} />
             {hub.others.slice(0, 32).map((other) => (
               <small key={other.host}>
-                or {other.host} <State of={other} />
+                {hub.copies ? "and" : "or"} {other.host} <State of={other} />
                 {hub.share_flows && ", gets some of the flows"}
               </small>
             ))}

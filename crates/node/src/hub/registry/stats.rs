@@ -1,7 +1,7 @@
 //! Who is connected to a hub, what passed and what was lost.
 
 use rtun_control::PluginStatus;
-use rtun_core::RoutingTable;
+use rtun_core::{RoutingTable, prefix_is_for_many};
 
 use crate::{
     counters::Traffic,
@@ -73,9 +73,10 @@ fn shared(namespace: &Namespace, snapshot: &RoutingSnapshot) -> Vec<SharedReport
     let all = snapshot.routing.tables().flat_map(RoutingTable::shared);
     let reports = all.take(MAX_SHARED).map(|shared| {
         let mut carried = false;
+        let one_carries = snapshot.one_active_per_host() && !prefix_is_for_many(shared.example);
         let gateways = shared.gateways.iter().map(|host| {
             let connected = namespace.has(host);
-            let carries = connected && !(carried && snapshot.one_active_per_host());
+            let carries = connected && !(carried && one_carries);
             carried |= carries;
             GatewayReport { host: host.clone(), connected, carries }
         });

@@ -42,6 +42,11 @@ pub(super) fn encode(sample: &MetricsSample, page: &mut MetricsPage<'_>) -> fmt:
     });
     page.counter("rtun_drop_packets", "Packets that went nowhere at a hub", drops)?;
     page.counter(
+        "rtun_copied_packets",
+        "Packets that a hub made of packets for many: one less than the hosts that each was for",
+        traffic.iter().map(|(id, traffic)| (vec![("ns", name_of(*id))], traffic.copies)),
+    )?;
+    page.counter(
         "rtun_icmp_errors",
         "ICMP errors that a hub sent to hosts about packets that went nowhere",
         traffic.iter().map(|(id, traffic)| (vec![("ns", name_of(*id))], traffic.answered)),
