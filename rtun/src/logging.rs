@@ -4,7 +4,6 @@ mod form;
 mod limit;
 mod output;
 mod record;
-mod rotation;
 mod routes;
 mod tap;
 

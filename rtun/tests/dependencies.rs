@@ -13,7 +13,7 @@ const ALLOWED: [(&str, &[&str], &[&str]); 16] = [
     ("rtun-settings", &["rtun-core", "rtun-proto"], &[]),
     ("rtun-document", &["rtun-core"], &[]),
     ("rtun-config", &["rtun-core", "rtun-document", "rtun-settings"], &[]),
-    ("rtun-state", &[], &[]),
+    ("rtun-state", &["rtun-settings"], &[]),
     ("rtun-control", &["rtun-core", "rtun-settings", "rtun-state", "rtun-tls"], &[]),
     ("rtun-tls", &["rtun-settings", "rtun-state"], &[]),
     ("rtun-system", &["rtun-proto", "rtun-state"], &[]),

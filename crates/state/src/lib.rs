@@ -1,10 +1,12 @@
-//! What rtun keeps from one start to the next: files in a directory that only its owner may write.
+//! What rtun keeps from one start to the next: files in a directory that only its owner may write, and
+//! [files that grow and are put aside](rotation).
 //!
-//! Nothing here follows a symbolic link, waits for the other end of a pipe, or uses what another user has made or may
+//! Nothing in a [`StateDir`] follows a symbolic link, waits for the other end of a pipe, or uses what another user has made or may
 //! write: each of these is refused with its reason. The directory is opened anew each time, so that a removed one is
 //! noticed and made again.
 
 mod default_path;
+pub mod rotation;
 
 use std::{
     fs::{DirBuilder, File},

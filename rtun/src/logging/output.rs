@@ -19,9 +19,9 @@ use std::{
 
 use nix::fcntl::OFlag;
 use rtun_settings::{LogOutput, RotationSettings};
+use rtun_state::rotation::{Tidier, put_aside};
 use tracing::warn;
 
-use super::rotation::{Tidier, put_aside};
 use crate::complain;
 
 /// Bytes of lines that wait for one destination. Lines beyond it are lost, and counted.

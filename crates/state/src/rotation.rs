@@ -1,4 +1,4 @@
-//! Files of a log that are put aside: their names, which of them stay, and that they are compressed.
+//! Files of a log or of records that are put aside: their names, which of them stay, and that they are compressed.
 //!
 //! The names are those of GOST: `rtun-2026-11-28T22-51-37.351.log` for `rtun.log`, with `.gz` after it when compressed.
 
@@ -22,7 +22,11 @@ const TIME: &str = "%Y-%m-%dT%H-%M-%S%.3f";
 const TRIES: i64 = 1000;
 
 /// Puts the file at `path` aside.
-pub(super) fn put_aside(path: &Path, settings: &RotationSettings) -> io::Result<()> {
+///
+/// # Errors
+///
+/// The system's; or that names of the whole next second are taken.
+pub fn put_aside(path: &Path, settings: &RotationSettings) -> io::Result<()> {
     let now = Timestamp::now();
     for n in 0..TRIES {
         let name = backup_name(path, now + SignedDuration::from_millis(n), settings.local_time);
@@ -34,18 +38,23 @@ pub(super) fn put_aside(path: &Path, settings: &RotationSettings) -> io::Result<
 }
 
 /// Removes and compresses what was put aside, on a thread of its own, which ends when this is dropped.
-pub(super) struct Tidier(SyncSender<()>);
+pub struct Tidier(SyncSender<()>);
 
 impl Tidier {
-    pub(super) fn start(path: &Path, settings: &RotationSettings) -> io::Result<Self> {
+    /// For what is put aside of `path`.
+    ///
+    /// # Errors
+    ///
+    /// The system gives no thread.
+    pub fn start(path: &Path, settings: &RotationSettings) -> io::Result<Self> {
         // One request stands for all that came before it.
         let (sender, requests) = sync_channel(1);
         let (path, settings) = (path.to_owned(), settings.clone());
-        thread::Builder::new().name("log-tidier".into()).spawn(move || {
+        thread::Builder::new().name("tidier".into()).spawn(move || {
             while requests.recv().is_ok() {
                 if let Err(error) = tidy(&path, &settings, Timestamp::now()) {
                     let path = path.display();
-                    warn!(%path, "files of the log that were put aside are not tidied up: {error}");
+                    warn!(%path, "files that were put aside are not tidied up: {error}");
                 }
             }
         })?;
@@ -53,7 +62,7 @@ impl Tidier {
     }
 
     /// To be called after each file that was put aside.
-    pub(super) fn request(&self) {
+    pub fn request(&self) {
         let _ = self.0.try_send(());
     }
 }
