@@ -20,8 +20,8 @@ use rtun_core::{redact, udp_tunnel::Passphrase};
 use rtun_node::{descriptors, has_multipath};
 use rtun_settings::{
     CertificateFiles, Config, DialTls, HttpHeader, HubNode, HubRules, ListenerSettings, Login,
-    LookedUpName, Named, NetworkNamespace, Provider, ProxyHop, Quotas, ServerTls, ServiceKind,
-    SourceSettings, TransportStack, User, Verification,
+    LookedUpName, Named, NetworkNamespace, Provider, ProxyHop, Quotas, RecordTarget, ServerTls,
+    ServiceKind, SourceSettings, TransportStack, User, Verification,
 };
 
 use self::certificates::files_of;
@@ -329,7 +329,9 @@ fn has_secrets(config: &Config) -> bool {
     let operators = config.api.iter().filter_map(|api| api.auther.as_ref());
     let mut names = config.services.iter().flat_map(|service| service.kind.lookups());
     let of_names = names.any(|name| name.sources().any(has_secret));
-    of_services || of_names || scrapers.chain(operators).any(has_users)
+    let mut recordings = config.services.iter().flat_map(|service| &service.recordings);
+    let of_recorders = recordings.any(|it| target_has_secret(&it.recorder.target));
+    of_services || of_names || of_recorders || scrapers.chain(operators).any(has_users)
 }
 
 /// What is sent along with the request of a stack that has one.
@@ -353,9 +355,18 @@ fn has_users(auther: &Named<User>) -> bool {
 
 fn has_secret(source: &SourceSettings) -> bool {
     match source {
-        SourceSettings::Redis(redis) => redis.password.is_some(),
+        SourceSettings::Redis(redis) => redis.server.password.is_some(),
         SourceSettings::Http(http) => http.url.contains('@'),
         SourceSettings::File(_) => false,
+    }
+}
+
+fn target_has_secret(target: &RecordTarget) -> bool {
+    match target {
+        RecordTarget::File(_) | RecordTarget::Tcp(_) => false,
+        RecordTarget::Redis(key) => key.server.password.is_some(),
+        RecordTarget::Http(url) => url.url.contains('@') || url.headers.iter().any(is_secret),
+        RecordTarget::Plugin(plugin) => plugin.token.is_some(),
     }
 }
 

@@ -371,7 +371,7 @@ fn known<T: Clone>(named: &Named<T>, max_rows: usize, parse: ParseRows<T>) -> Kn
                 }
             }
             rtun_settings::SourceSettings::Redis(redis) => {
-                not_read.push(format!("redis {} key {}", redis.addr, redis.key));
+                not_read.push(format!("redis {} key {}", redis.server.addr, redis.key));
             }
             rtun_settings::SourceSettings::Http(http) => not_read.push(http.label()),
         }

@@ -21,6 +21,7 @@ mod observers;
 mod plugins;
 mod providers;
 mod quotas;
+mod recorders;
 mod relay;
 mod remote;
 mod selector;
@@ -48,7 +49,8 @@ use crate::{
     value::{Cursor, same_key},
 };
 use rtun_settings::{
-    AdmissionSettings, Config, Named, ObserverSettings, Service, ServiceKind, User, VolumeQuota,
+    AdmissionSettings, Config, Named, ObserverSettings, RecorderSettings, Service, ServiceKind,
+    User, VolumeQuota,
 };
 
 /// What the parts of the normaliser share.
@@ -61,6 +63,7 @@ pub(crate) struct Context<'a> {
     pub(crate) limiters: limiters::Limiters,
     pub(crate) volumes: Vec<VolumeQuota>,
     pub(crate) observers: Vec<ObserverSettings>,
+    pub(crate) recorders: Vec<RecorderSettings>,
     pub(crate) lookups: lookups::Lookups,
     pub(crate) tls: tls::CommonTls,
 }
@@ -75,6 +78,7 @@ pub(crate) fn normalise<'a>(root: &Cursor<'a>) -> (Config, Context<'a>, Listener
     let limiters = limiters::Limiters::read(&names);
     let volumes = volumes::read(&names);
     let observers = observers::read(&names);
+    let recorders = recorders::read(&names);
     let lookups = lookups::Lookups::default();
     let tls = tls::common(root);
     let report = root.report;
@@ -87,6 +91,7 @@ pub(crate) fn normalise<'a>(root: &Cursor<'a>) -> (Config, Context<'a>, Listener
         limiters,
         volumes,
         observers,
+        recorders,
         lookups,
         tls,
     };
@@ -142,7 +147,8 @@ pub(crate) fn normalise<'a>(root: &Cursor<'a>) -> (Config, Context<'a>, Listener
         let name = name.clone();
         config.services.extend(kind.map(|kind| {
             let observers = observers::of_service(at, &kind, &context);
-            Service { name, kind, hooks, loggers, observers }
+            let recordings = recorders::of_service(at, &kind, &context);
+            Service { name, kind, hooks, loggers, observers, recordings }
         }));
     }
     relay::lead_to_servers(&mut config, &context);

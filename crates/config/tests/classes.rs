@@ -60,7 +60,8 @@ use Becomes::{Informed, Refused, Runs, Warned};
 const KEYS: &[(&str, &str, Becomes)] = &[
     // Without harm.
     ("ROOT", "profiling: {addr: ':6060'}", Warned("no Go runtime")),
-    ("ROOT", "recorders: [{name: disk, file: {path: /tmp/x}}]", Warned("nothing here uses it")),
+    ("ROOT", "recorders: [{name: disk, file: {path: /tmp/x}}]", Runs),
+    ("ROOT", "recorders: [{name: disk}]", Warned("writes nowhere")),
     ("ROOT", "bypasses: [{name: lan, matchers: [10.0.0.0/8]}]", Warned("nothing here uses it")),
     ("ROOT", "rewriters: [{name: words}]", Warned("nothing here uses it")),
     ("ROOT", "caches: [{name: pages}]", Warned("nothing here uses it")),
@@ -106,7 +107,7 @@ const KEYS: &[(&str, &str, Becomes)] = &[
     ("ROOT", "api: {addr: '[::1]:1', origins: [ops.example]}", Refused("is no origin")),
     ("ROOT", "api: {addr: '[::1]:1', pathPrefix: api}", Refused("is no path of a URL")),
     ("SERVICE", "observer: eye", Refused("there is no observer named `eye`")),
-    ("SERVICE", "recorders: [{name: disk, record: x}]", Refused("nothing would be recorded")),
+    ("SERVICE", "recorders: [{name: disk, record: x}]", Refused("no recorder named `disk`")),
     ("HUB-METADATA", "auther: members", Refused("`auther` has no effect here")),
     ("HUB-METADATA", "entrypoint: ':9000'", Refused("`entrypoint` is not supported")),
     ("HUB-METADATA", "sd: found", Refused("`sd` is not supported")),
@@ -467,4 +468,64 @@ fn habits_mean_what_they_mean_in_gost() {
     let here = with("", "").replace("192.0.2.1:8443", "':8443'");
     let here = host(&load_with(&here, &[]).config.unwrap());
     assert_eq!(here.hubs[0].addr, "127.0.0.1:8443");
+}
+
+/// A hub, a relay and a host with a recorder each, which records this.
+fn recording(record: &str) -> Outcome {
+    let uses = format!("recorders: [{{name: disk, record: {record}}}]");
+    load_with(
+        &format!(
+            "
+services:
+- {{name: hub, addr: ':8443', {uses}, handler: {{type: router, metadata: {{router: main}}}}, listener: {{type: tcp}}}}
+- {{name: relay, addr: ':8444', {uses}, handler: {{type: relay}}, listener: {{type: tcp}}}}
+- {{name: server, addr: ':8421', handler: {{type: tun}}, listener: {{type: tun, metadata: {{net: 10.9.0.1/24}}}}}}
+- {{name: host, {uses}, handler: {{type: tun, chain: out}}, listener: {{type: tun, metadata: {{net: 10.1.0.1/24}}}}, forwarder: {{nodes: [{{addr: berlin}}]}}}}
+chains: [{{name: out, hops: [{{name: hop, nodes: [{{name: n, addr: '192.0.2.1:8443', connector: {{type: router}}}}]}}]}}]
+routers: [{{name: main, routes: [{{dst: 10.1.0.0/16, gateway: berlin}}]}}]
+recorders: [{{name: disk, file: {{path: records}}, http: {{url: records.example}}}}]
+"
+        ),
+        &[],
+    )
+}
+
+#[test]
+fn what_a_service_records_is_recorded_said_or_refused() {
+    let outcome = recording("recorder.service.client.address");
+    let first_lines = |outcome: &Outcome, severity| {
+        let said = said(outcome, severity).into_iter();
+        said.map(|it| it.lines().next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let mut warnings = first_lines(&outcome, Severity::Warning);
+    warnings.retain(|it| it.contains("has no effect"));
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(warnings.iter().any(|it| it.contains("nobody connects to a service with a device")));
+    assert!(
+        warnings.iter().any(|it| it.contains("`http` has no effect: this recorder has `file`"))
+    );
+    let config = outcome.config.unwrap();
+    let recorded = |name: &str| {
+        let service = config.services.iter().find(|service| service.name == name).unwrap();
+        service.recordings.len()
+    };
+    assert_eq!(["hub", "relay", "host"].map(recorded), [1, 1, 0]);
+    for (record, refused) in [
+        ("recorder.service.handler", 1),
+        ("recorder.service.handler.tunnel", 1),
+        ("recorder.service.router.dial.address", 2),
+        ("recorder.service.router.dial.address.error", 2),
+        ("recorder.service.client.adress", 0),
+    ] {
+        let outcome = recording(record);
+        let of = |severity| {
+            let said = first_lines(&outcome, severity).into_iter();
+            said.filter(|it| it.contains(record)).count()
+        };
+        assert_eq!(
+            (of(Severity::Error), of(Severity::Warning)),
+            (refused, 3 - refused),
+            "{record}"
+        );
+    }
 }

@@ -11,7 +11,7 @@ use rtun_config::{
 };
 use rtun_settings::{
     ClientTls, Config, HttpSourceSettings, HubRules, HubSettings, PluginProtocol, PluginSettings,
-    Provider, Quotas, RedisKind, RedisSettings, Rows, ServiceKind, SourceSettings,
+    Provider, Quotas, RedisKind, RedisServer, RedisSettings, Rows, ServiceKind, SourceSettings,
 };
 
 const ID: &str = "e87f56dd-fd57-4921-9ab8-a0847662daae";
@@ -131,15 +131,14 @@ admissions:
         ]
     );
     let rules = rules(config(&outcome));
-    let local = RedisSettings {
+    let server = RedisServer {
         addr: "127.0.0.1:6379".to_owned(),
         db: 0,
         username: None,
         password: None,
-        key: "gost".to_owned(),
-        kind: RedisKind::Hash,
         tls: None,
     };
+    let local = RedisSettings { server, key: "gost".to_owned(), kind: RedisKind::Hash };
     let routes = rows(&rules.default_router.as_ref().unwrap().provider);
     assert_eq!((routes.inline.len(), routes.reload), (1, Some(Duration::from_secs(60))));
     let http = HttpSourceSettings {
@@ -157,10 +156,10 @@ admissions:
     );
     let ingress = rows(&rules.ingress.as_ref().unwrap().provider);
     let [SourceSettings::Redis(redis)] = &ingress.sources[..] else { panic!("{ingress:?}") };
-    assert_eq!((redis.db, redis.key.as_str(), redis.kind), (3, "k", RedisKind::Set));
-    assert_eq!(redis.password.as_ref().unwrap().expose(), "secret-1");
+    assert_eq!((redis.server.db, redis.key.as_str(), redis.kind), (3, "k", RedisKind::Set));
+    assert_eq!(redis.server.password.as_ref().unwrap().expose(), "secret-1");
     let tls = ClientTls { verify: true, server_name: Some("n".to_owned()) };
-    assert_eq!((redis.username.as_deref(), &redis.tls), (Some("u"), &Some(tls)));
+    assert_eq!((redis.server.username.as_deref(), &redis.server.tls), (Some("u"), &Some(tls)));
     assert_eq!(ingress.reload, Some(Duration::from_secs(1)));
     let users = rows(&rules.authers.as_ref().unwrap()[0].provider);
     assert_eq!((users.sources.len(), users.reload), (1, None));

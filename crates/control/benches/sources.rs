@@ -52,16 +52,12 @@ fn sources(c: &mut Criterion) {
     let strings: String =
         lines.iter().map(|line| format!("${}\r\n{line}\r\n", line.len())).collect();
     let addr = server(b"\r\ngost\r\n", format!("*{ROWS}\r\n{strings}")).to_string();
-    let (username, password, tls, kind) = (None, None, None, RedisKind::Set);
-    let key = "gost".into();
+    let (username, password, tls) = (None, None, None);
+    let server = rtun_settings::RedisServer { addr, db: 0, username, password, tls };
     let redis = RedisSource::new(&rtun_settings::RedisSettings {
-        addr,
-        db: 0,
-        username,
-        password,
-        key,
-        kind,
-        tls,
+        server,
+        key: "gost".into(),
+        kind: RedisKind::Set,
     });
 
     let runtime = Runtime::new().unwrap();

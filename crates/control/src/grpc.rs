@@ -31,9 +31,10 @@ use self::{
     connect::GrpcConnector,
     generated::{
         AdmitRequest, AuthenticateRequest, LimitRequest, ObserveRequest, ObservedEvent,
-        RouteRequest, RuleRequest, ServiceStatus, Stats, admission_client::AdmissionClient,
-        authenticator_client::AuthenticatorClient, ingress_client::IngressClient,
-        limiter_client::LimiterClient, observer_client::ObserverClient,
+        RecordRequest, RouteRequest, RuleRequest, ServiceStatus, Stats,
+        admission_client::AdmissionClient, authenticator_client::AuthenticatorClient,
+        ingress_client::IngressClient, limiter_client::LimiterClient,
+        observer_client::ObserverClient, recorder_client::RecorderClient,
         router_client::RouterClient,
     },
 };
@@ -43,6 +44,8 @@ use crate::plugin::{
     PluginSetupError, RoutePlugin, answer, excerpt,
     observing::{EventWords, words},
     reach,
+    recording::{Record, Recorder},
+    taken,
 };
 
 /// A plugin that speaks gRPC, of every kind. Keeps one connection, made for the first question and again when it is lost;
@@ -238,6 +241,19 @@ impl ObserverPlugin for GrpcPlugin {
         Box::pin(async move {
             let call = |request| async { client!(ObserverClient, self).observe(request).await };
             Ok(self.ask(question, call).await?.ok)
+        })
+    }
+}
+
+impl Recorder for GrpcPlugin {
+    fn record<'a>(&'a self, record: &'a Record) -> Answering<'a, ()> {
+        let question = RecordRequest {
+            data: record.text().into_bytes(),
+            metadata: record.metadata().as_bytes().to_vec(),
+        };
+        Box::pin(async move {
+            let call = |request| async { client!(RecorderClient, self).record(request).await };
+            taken(self.ask(question, call).await?.ok)
         })
     }
 }

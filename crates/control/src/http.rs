@@ -18,6 +18,8 @@ use crate::{
         Addressed, AdmissionPlugin, Answering, AuthPlugin, AuthQuestion, IngressPlugin,
         LimitQuestion, LimitWords, LimiterPlugin, MAX_ANSWER, ObserverPlugin, PluginError,
         PluginRates, PluginSetupError, RoutePlugin, answer, observing, reach,
+        recording::{self, Record, Recorder},
+        taken,
     },
     zone::{self, take_zone},
 };
@@ -221,6 +223,13 @@ impl ObserverPlugin for HttpPlugin {
     fn observe(&self, events: &[ObserverEvent]) -> Answering<'_, bool> {
         let request = self.post(&observing::body(events));
         Box::pin(async move { answer::taken_json(&self.ask(request).await?) })
+    }
+}
+
+impl Recorder for HttpPlugin {
+    fn record<'a>(&'a self, record: &'a Record) -> Answering<'a, ()> {
+        let request = self.post(&recording::body(record));
+        Box::pin(async move { taken(answer::taken_json(&self.ask(request).await?)?) })
     }
 }
 

@@ -1,4 +1,5 @@
-//! Where routes, rules and users come from besides the configuration: files, redis, HTTP services and plugins.
+//! Where routes, rules and users come from besides the configuration: files, redis, HTTP services and plugins. And those of
+//! them that are informed: observers and recorders.
 
 mod background;
 mod cause;
@@ -8,8 +9,12 @@ mod grpc;
 mod http;
 mod join_questions;
 mod plugin;
+mod recorder;
+mod redis;
 mod route_answers;
 mod source;
+mod source_error;
+mod url_client;
 mod zone;
 
 pub use background::in_background;
@@ -29,8 +34,10 @@ pub use plugin::{
     RoutePlugin,
     memory::MemoryPlugin,
     observing::ObserverCalls,
+    recording::{Record, Recorder},
     status::{LastError, PluginKind, PluginStatus},
 };
+pub use recorder::{RecorderCalls, RecorderStatus};
 pub use route_answers::{AnswerLimits, NoWaiting, Released, RouteAnswers};
 pub use source::{
     FileSource, HttpSource, LoadFuture, Loaded, MAX_TEXT, MemorySource, RedisSource, Source,

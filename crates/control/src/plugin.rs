@@ -7,6 +7,7 @@ pub(crate) mod caller;
 pub(crate) mod memory;
 pub(crate) mod observing;
 pub(crate) mod reach;
+pub(crate) mod recording;
 pub(crate) mod status;
 
 use std::{
@@ -18,6 +19,8 @@ use std::{
 };
 
 use rtun_core::{HostName, NamespaceId, Secret, observer::ObserverEvent};
+
+use crate::source_error::SourceSetupError;
 
 /// The largest answer that is read, in bytes.
 pub(crate) const MAX_ANSWER: usize = 64 * 1024;
@@ -174,6 +177,12 @@ pub enum PluginError {
     /// Not the answer to what was asked.
     #[error("the answer is not understood: {0}")]
     Nonsense(String),
+    /// A file: what the system says.
+    #[error("cannot be written: {0}")]
+    NotWritten(String),
+    /// redis: the server's error text.
+    #[error("is refused by redis: {0}")]
+    Refused(String),
     /// It answers that it has not taken what was sent.
     #[error("has not taken what was sent: its answer is not `ok`")]
     NotTaken,
@@ -191,6 +200,8 @@ impl PluginError {
             | Self::Timeout
             | Self::TooLarge
             | Self::Nonsense(_)
+            | Self::NotWritten(_)
+            | Self::Refused(_)
             | Self::NotTaken => true,
         }
     }
@@ -216,12 +227,30 @@ pub enum PluginSetupError {
     /// The token holds characters that no header can.
     #[error("the token holds characters that cannot be sent in a header")]
     Token,
+    /// Not a header that can be sent.
+    #[error("the header {0:?} cannot be sent")]
+    Header(String),
     /// The name expected in the certificate is none.
     #[error("{0:?} cannot be the name in a certificate")]
     ServerName(String),
     /// The system refused, most likely its trust store.
     #[error("cannot set up the client: {0}")]
     Client(String),
+}
+
+impl From<SourceSetupError> for PluginSetupError {
+    fn from(error: SourceSetupError) -> Self {
+        match error {
+            SourceSetupError::Url(url) => Self::Url(url),
+            SourceSetupError::ServerName(name) => Self::ServerName(name),
+            SourceSetupError::System(cause) => Self::Client(cause),
+        }
+    }
+}
+
+/// The outcome of what was sent, by the plugin's `ok`.
+pub(crate) fn taken(ok: bool) -> Result<(), PluginError> {
+    if ok { Ok(()) } else { Err(PluginError::NotTaken) }
 }
 
 /// At most 200 characters of a text from outside.

@@ -43,6 +43,7 @@ use crate::{
     inbound::{Connections, HubListenError, ListenerView, Listeners},
     link::EndReason,
     observers::Observed,
+    recorders::ServiceRecorders,
     report::{ASKED, HubReport, ListenerReport, quota_reports},
     runtime::{duties::Duty, machine::Machine, workers::Workers},
 };
@@ -67,11 +68,13 @@ pub(crate) struct HubServiceView {
     listeners: Arc<[ListenerView]>,
 }
 
-/// What counts what passes a hub, besides its own counters.
+/// What counts and records what passes a hub, besides its own counters.
 pub(crate) struct HubMeters {
     pub(crate) quotas: Vec<NamedMeter>,
     /// Where its hosts are counted for an observer.
     pub(crate) observed: Option<Arc<Observed>>,
+    /// Who is given the address of each connection.
+    pub(crate) recorders: ServiceRecorders,
 }
 
 /// A hub cannot be started.
@@ -103,12 +106,13 @@ impl HubService {
         let listeners = Listeners::open(service, config.listeners(), &workers, machine)?;
         let views = Arc::clone(&listeners.views);
         let quotas = Arc::<QuotaGroup>::default();
-        let HubMeters { quotas: meters, observed } = meters;
+        let HubMeters { quotas: meters, observed, recorders } = meters;
         quotas.set(meters);
         let registry = Registry::new(service, rules, Arc::clone(&quotas), observed, machine);
         let registry = Arc::new(registry);
         let streams = HubStreams { service: service.to_owned(), registry };
-        let connections = Connections::new(service, streams, config.handshake_timeout, machine);
+        let timeout = config.handshake_timeout;
+        let connections = Connections::new(service, streams, timeout, machine, recorders);
         let facts = HookFacts::of_listeners(&config.listener, views.iter().map(|it| it.address));
         hooks.pre_up(&facts).await?;
         for ListenerView { address, transport, .. } in &*views {
@@ -143,6 +147,11 @@ impl HubService {
     /// Its hosts are counted there from now on, for an observer.
     pub(crate) fn observe(&self, observed: Option<Arc<Observed>>) {
         self.connections.served.registry.observe(observed);
+    }
+
+    /// From now on these are given the address of each connection.
+    pub(crate) fn record(&self, recorders: ServiceRecorders) {
+        self.connections.record(recorders);
     }
 
     /// Reads the files of its certificates now.

@@ -14,6 +14,7 @@ mod node;
 mod observers;
 mod operations;
 mod quotas;
+mod recorders;
 mod report;
 mod runtime;
 mod udp_tunnel;
@@ -39,6 +40,7 @@ pub use operations::{
     problems, units, watch,
 };
 pub use quotas::QuotaError;
+pub use recorders::RecorderError;
 pub use report::{
     ASKED, CertificateReport, ConnectionReport, DatagramTraffic, DescriptorReport, DeviceHealth,
     DeviceReport, FailureReport, GatewayReport, HappenedReport, HostReport, HubReport, KindReport,
@@ -48,7 +50,8 @@ pub use report::{
     Tasks, Transport, TunnelClientReport, TunnelRefusal, TunnelServerReport,
 };
 pub use rtun_control::{
-    FeedLine, FeedProblem, FeedState, FeedStatus, LastError, PluginKind, PluginStatus, take_zone,
+    FeedLine, FeedProblem, FeedState, FeedStatus, LastError, PluginKind, PluginStatus,
+    RecorderStatus, take_zone,
 };
 pub use rtun_transport::socket::has_multipath;
 pub use runtime::{

@@ -23,6 +23,7 @@ use crate::{
         watch::STEP,
     },
     quotas::{QuotaBook, QuotaError},
+    recorders::{RecorderBook, RecorderError},
     runtime::{
         duties::Duty,
         events::{EventFacts, NodeEventKind},
@@ -43,6 +44,7 @@ pub struct Node {
     feeds: Feeds,
     quotas: QuotaBook,
     observers: ObserverBook,
+    recorders: RecorderBook,
     machine: Machine,
     workers: Arc<Workers>,
     board: Arc<Board>,
@@ -92,6 +94,9 @@ pub enum StartError {
     /// An observer cannot be informed.
     #[error(transparent)]
     Observer(#[from] ObserverError),
+    /// A recorder cannot be used.
+    #[error(transparent)]
+    Recorder(#[from] RecorderError),
     /// A service cannot be started.
     #[error("service {service:?}: {source}")]
     Service {
@@ -175,6 +180,7 @@ impl Node {
             feeds: Feeds::new(machine.surroundings.clone()),
             quotas: QuotaBook::new(),
             observers: ObserverBook::default(),
+            recorders: RecorderBook::default(),
             workers,
             board,
             machine,
@@ -195,7 +201,15 @@ impl Node {
     pub async fn apply(&mut self, config: &Config) -> Result<(), StartError> {
         let metrics =
             MetricsServer::next(self.metrics.as_ref(), config.metrics.as_ref(), &self.board)?;
-        let prepared = self.observers.prepare(config, &self.machine)?;
+        let recordings = config.services.iter().flat_map(|service| &service.recordings);
+        self.recorders.begin(recordings, &self.machine)?;
+        let prepared = match self.observers.prepare(config, &self.machine) {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                self.keep_recorders().await;
+                return Err(error.into());
+            }
+        };
         let applied = self.apply_all(config).await;
         if applied.is_ok() {
             if let Some(metrics) = &metrics {
@@ -209,13 +223,31 @@ impl Node {
         }
         for (name, running) in &self.running {
             self.observers.runs(name, || Box::new(running.service.view()));
-            if let RunningService::Hub(hub) = &running.service {
-                hub.observe(self.observers.clients(name));
+            let recorders = self.recorders.of(&running.config.recordings);
+            match &running.service {
+                RunningService::Hub(hub) => {
+                    hub.observe(self.observers.clients(name));
+                    hub.record(recorders);
+                }
+                RunningService::Relay(relay) => relay.record(recorders),
+                RunningService::Host(_)
+                | RunningService::UdpServer(_)
+                | RunningService::UdpClient(_)
+                | RunningService::TapServer(_)
+                | RunningService::TapClient(_) => {}
             }
         }
+        self.keep_recorders().await;
         let services = self.running.iter().map(|(name, it)| (name.clone(), it.service.view()));
-        self.board.show(services, self.feeds.clone(), self.observers.view());
+        let (observers, recorders) = (self.observers.view(), self.recorders.view());
+        self.board.show(services, self.feeds.clone(), observers, recorders);
         applied
+    }
+
+    /// Ends the recorders that no running service names.
+    async fn keep_recorders(&mut self) {
+        let recordings = self.running.values().flat_map(|running| &running.config.recordings);
+        self.recorders.keep(recordings).await;
     }
 
     async fn apply_all(&mut self, config: &Config) -> Result<(), StartError> {
@@ -322,6 +354,7 @@ impl Node {
             self.observers.stopped(&name);
         }
         self.observers.end().await;
+        self.recorders.end().await;
         self.quotas.save_all().await;
     }
 
@@ -437,14 +470,16 @@ impl Node {
         feeds: &Feeds,
     ) -> Result<RunningService, ServiceError> {
         let Self { workers, machine, .. } = self;
-        let Service { name, kind, hooks, .. } = config;
+        let Service { name, kind, hooks, recordings, .. } = config;
+        let recorders = self.recorders.of(recordings);
         let hooks = Hooks { service: name, settings: hooks, machine };
         let meters = self.quotas.meters(kind.volumes());
         match kind {
             ServiceKind::Hub(config) => {
                 let feeds = feeds.of(&config.rules);
                 let workers = Arc::clone(workers);
-                let meters = HubMeters { quotas: meters, observed: self.observers.clients(name) };
+                let observed = self.observers.clients(name);
+                let meters = HubMeters { quotas: meters, observed, recorders };
                 let hub = HubService::start(name, config, hooks, feeds, meters, workers, machine);
                 Ok(RunningService::Hub(hub.await?))
             }
@@ -465,7 +500,7 @@ impl Node {
                 Ok(RunningService::UdpClient(client.await?))
             }
             ServiceKind::Relay(config) => {
-                let relay = RelayService::start(name, config, hooks, workers, machine);
+                let relay = RelayService::start(name, config, hooks, workers, machine, recorders);
                 Ok(RunningService::Relay(relay.await?))
             }
             ServiceKind::TapServer(config) => {

@@ -20,7 +20,7 @@ pub use self::{
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use ipnet::IpNet;
-use rtun_control::{FeedStatus, PluginStatus};
+use rtun_control::{FeedStatus, PluginStatus, RecorderStatus};
 use rtun_core::{
     HostName, NamespaceId,
     limit::{QuotaDirection, QuotaTerms, TrafficLimit, TrafficRate},
@@ -64,6 +64,9 @@ pub struct NodeStatus {
     /// The observers that services name.
     #[serde(default)]
     pub observers: Vec<PluginStatus>,
+    /// The recorders that services name.
+    #[serde(default)]
+    pub recorders: Vec<RecorderStatus>,
 }
 
 /// How many tasks have not ended, by the event loop they run on.

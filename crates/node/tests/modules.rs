@@ -11,7 +11,7 @@ use std::{
 };
 
 /// Every top module, and those it may use.
-const ALLOWED: [(&str, &[&str]); 18] = [
+const ALLOWED: [(&str, &[&str]); 19] = [
     ("json", &[]),
     ("counters", &["json"]),
     ("runtime", &["counters", "json"]),
@@ -19,16 +19,41 @@ const ALLOWED: [(&str, &[&str]); 18] = [
     ("feeds", &["runtime"]),
     ("quotas", &["counters"]),
     ("observers", &["runtime"]),
+    ("recorders", &["runtime"]),
     ("link", &["counters", "runtime"]),
     ("report", &["counters", "json", "runtime"]),
-    ("inbound", &["counters", "link", "report", "runtime"]),
+    ("inbound", &["counters", "link", "recorders", "report", "runtime"]),
     ("dial", &["feeds", "hooks", "report", "runtime"]),
-    ("hub", &["counters", "feeds", "hooks", "inbound", "link", "observers", "report", "runtime"]),
+    (
+        "hub",
+        &[
+            "counters",
+            "feeds",
+            "hooks",
+            "inbound",
+            "link",
+            "observers",
+            "recorders",
+            "report",
+            "runtime",
+        ],
+    ),
     ("device", &["hooks", "report"]),
     ("host", &["counters", "device", "dial", "feeds", "hooks", "link", "report", "runtime"]),
     (
         "udp_tunnel",
-        &["counters", "device", "dial", "feeds", "hooks", "inbound", "link", "report", "runtime"],
+        &[
+            "counters",
+            "device",
+            "dial",
+            "feeds",
+            "hooks",
+            "inbound",
+            "link",
+            "recorders",
+            "report",
+            "runtime",
+        ],
     ),
     (
         "operations",
@@ -39,6 +64,7 @@ const ALLOWED: [(&str, &[&str]); 18] = [
             "hub",
             "json",
             "observers",
+            "recorders",
             "report",
             "runtime",
             "udp_tunnel",
@@ -54,6 +80,7 @@ const ALLOWED: [(&str, &[&str]); 18] = [
             "observers",
             "operations",
             "quotas",
+            "recorders",
             "runtime",
             "udp_tunnel",
         ],
@@ -73,6 +100,7 @@ const ALLOWED: [(&str, &[&str]); 18] = [
             "observers",
             "operations",
             "quotas",
+            "recorders",
             "report",
             "runtime",
             "udp_tunnel",

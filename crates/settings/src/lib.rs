@@ -12,6 +12,7 @@ mod log;
 mod name_lookup;
 mod observers;
 mod plugin;
+mod recorders;
 mod rows;
 mod sockets;
 mod tls;
@@ -27,6 +28,7 @@ pub use log::*;
 pub use name_lookup::*;
 pub use observers::*;
 pub use plugin::*;
+pub use recorders::*;
 pub use rows::*;
 pub use rtun_core::{
     IngressRule, Matcher, Route, Secret, Selection, Sharing, SourceCheck, Strategy, User,
@@ -64,10 +66,12 @@ pub struct Service {
     pub loggers: Vec<String>,
     /// Who is informed of what it counts, and of its state.
     pub observers: ServiceObservers,
+    /// Who is given the addresses of its connections; hubs and relays only.
+    pub recordings: Vec<Recording>,
 }
 
 impl Service {
-    /// A service without hooks, loggers and observers.
+    /// A service without hooks, loggers, observers and recorders.
     pub fn new(name: impl Into<String>, kind: ServiceKind) -> Self {
         Self {
             name: name.into(),
@@ -75,6 +79,7 @@ impl Service {
             hooks: ServiceHooks::default(),
             loggers: Vec::new(),
             observers: ServiceObservers::default(),
+            recordings: Vec::new(),
         }
     }
 }

@@ -108,9 +108,9 @@ pub enum SourceSettings {
     Http(HttpSourceSettings),
 }
 
-/// A key of a redis server.
+/// A redis server, and a database there.
 #[derive(Debug, Clone, PartialEq)]
-pub struct RedisSettings {
+pub struct RedisServer {
     /// `host:port`.
     pub addr: String,
     /// The database's number; 0 unless configured.
@@ -119,12 +119,19 @@ pub struct RedisSettings {
     pub username: Option<String>,
     /// If the server wants one.
     pub password: Option<Secret>,
+    /// Whether and how the connection is encrypted.
+    pub tls: Option<ClientTls>,
+}
+
+/// A key of a redis server.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RedisSettings {
+    /// Where it is.
+    pub server: RedisServer,
     /// `gost` unless configured.
     pub key: String,
     /// What is stored there.
     pub kind: RedisKind,
-    /// Whether and how the connection is encrypted.
-    pub tls: Option<ClientTls>,
 }
 
 /// What a redis key holds.
@@ -150,8 +157,13 @@ pub struct HttpSourceSettings {
 impl HttpSourceSettings {
     /// For people: the URL without user info, query and fragment, where secrets are kept.
     pub fn label(&self) -> String {
-        without_user_info(self.url.split(['?', '#']).next().unwrap_or_default())
+        url_label(&self.url)
     }
+}
+
+/// `url` without user info, query and fragment, where secrets are kept.
+pub(crate) fn url_label(url: &str) -> String {
+    without_user_info(url.split(['?', '#']).next().unwrap_or_default())
 }
 
 impl fmt::Debug for HttpSourceSettings {

@@ -165,7 +165,7 @@ fn about_server(server: Option<&UdpServerSettings>, hosts: usize) -> Vec<String>
 
 /// What is not taken over of a service, or that it stays.
 fn about_service(service: &Service) -> Option<String> {
-    let Service { name, kind, hooks, loggers, observers } = service;
+    let Service { name, kind, hooks, loggers, observers, .. } = service;
     match kind {
         ServiceKind::UdpServer(_) | ServiceKind::UdpClient(_) => {
             let is_plain = *hooks == Default::default()

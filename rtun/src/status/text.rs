@@ -6,7 +6,8 @@ use std::{collections::BTreeMap, fmt::Write, time::Duration};
 
 use rtun_node::{
     DeviceHealth, DeviceReport, FeedState, Happened, HappenedReport, HostReport, HubReport,
-    KindReport, ListenerReport, NamespaceReport, NodeStatus, PluginStatus, ServiceReport, Traffic,
+    KindReport, ListenerReport, NamespaceReport, NodeStatus, PluginStatus, RecorderStatus,
+    ServiceReport, Traffic,
     problems::{SHOWN_SHARED, carriers, end_of_certificate, problems},
     units::{bytes, count, duration, number, printable, seconds, short},
 };
@@ -41,6 +42,11 @@ impl Look<'_> {
             text.push('\n');
             let rows = plugin_rows(&self.now.observers);
             text += &format!("{}\n{}", self.bold("Observers"), table("  ", "llrrrll", rows));
+        }
+        if !self.now.recorders.is_empty() {
+            text.push('\n');
+            let rows = recorder_rows(&self.now.recorders);
+            text += &format!("{}\n{}", self.bold("Recorders"), table("  ", "lrrrrll", rows));
         }
         text
     }
@@ -407,6 +413,21 @@ fn fact(label: &str, value: String) -> Vec<String> {
 }
 
 /// A table of plugins, its head included.
+fn recorder_rows(recorders: &[RecorderStatus]) -> Vec<Vec<String>> {
+    let head = ["NAME", "RECORDS", "LOST", "WAITING", "FAILED", "WRITTEN", "TARGET"];
+    let rows = recorders.iter().take(SHOWN).map(|recorder| {
+        let RecorderStatus { target, records, dropped } = recorder;
+        let numbers = [*records, *dropped, target.waiting as u64, target.failed];
+        let last = target.last_success;
+        let last = last.map_or("never".into(), |ago| format!("{} ago", seconds(ago as f64)));
+        let mut row = vec![short(&target.name)];
+        row.extend(numbers.map(|number| count(number as f64)));
+        row.extend([last, printable(&target.address)]);
+        row
+    });
+    std::iter::once(head.map(str::to_owned).to_vec()).chain(rows).collect()
+}
+
 fn plugin_rows(plugins: &[PluginStatus]) -> Vec<Vec<String>> {
     let head = ["FOR", "NAME", "ASKED", "FAILED", "WAITING", "ANSWERED", "PLUGIN"];
     let rows = plugins.iter().take(SHOWN).map(|plugin| {

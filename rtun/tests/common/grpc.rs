@@ -23,12 +23,14 @@ mod generated;
 
 use generated::{
     AdmitReply, AdmitRequest, AuthenticateReply, AuthenticateRequest, LimitReply, LimitRequest,
-    ObserveReply, ObserveRequest, RouteReply, RouteRequest, RuleReply, RuleRequest,
+    ObserveReply, ObserveRequest, RecordReply, RecordRequest, RouteReply, RouteRequest, RuleReply,
+    RuleRequest,
     admission_server::{Admission, AdmissionServer},
     authenticator_server::{Authenticator, AuthenticatorServer},
     ingress_server::{Ingress, IngressServer},
     limiter_server::{Limiter, LimiterServer},
     observer_server::{Observer, ObserverServer},
+    recorder_server::{Recorder, RecorderServer},
     router_server::{Router, RouterServer},
 };
 
@@ -66,7 +68,8 @@ impl Grpc {
                     .add_service(AuthenticatorServer::new(serving.clone()))
                     .add_service(AdmissionServer::new(serving.clone()))
                     .add_service(LimiterServer::new(serving.clone()))
-                    .add_service(ObserverServer::new(serving))
+                    .add_service(ObserverServer::new(serving.clone()))
+                    .add_service(RecorderServer::new(serving))
                     .serve_with_incoming(TcpIncoming::from(listener))
                     .await
                     .unwrap();
@@ -181,5 +184,18 @@ impl Observer for Grpc {
             self.events.lock().unwrap().push(words);
         }
         Ok(Response::new(ObserveReply { ok: true }))
+    }
+}
+
+#[tonic::async_trait]
+impl Recorder for Grpc {
+    async fn record(
+        &self,
+        request: Request<RecordRequest>,
+    ) -> Result<Response<RecordReply>, Status> {
+        let RecordRequest { data, metadata } = request.get_ref();
+        let [data, metadata] = [data, metadata].map(|it| String::from_utf8_lossy(it));
+        self.note(&request, &["record", &data, &metadata]);
+        Ok(Response::new(RecordReply { ok: true }))
     }
 }

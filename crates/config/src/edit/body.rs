@@ -7,7 +7,7 @@ use crate::{
     duration,
     location::quote,
     report::Report,
-    schema::{Object, Shape, node, probe, root, service_metadata},
+    schema::{Object, Shape, node, probe, recorder, root, service_metadata},
     value::{Cursor, Data, Member, Value, same_key},
 };
 
@@ -56,6 +56,9 @@ pub(super) fn read(
     }
     hooks(&value, before, report);
     probe_commands(&value, before, report);
+    if group == root::RECORDERS.name() {
+        record_file(&value, before, report);
+    }
     Some((value, name))
 }
 
@@ -107,6 +110,19 @@ fn hooks(value: &Value, before: Option<&Value>, report: &Report) {
 fn refuse_command(at: &Cursor<'_>, key: &str) {
     let message = format!("{} is refused: no commands are taken over the Web API", quote(key));
     at.key().error(message).help("write it into the configuration's file");
+}
+
+/// Refuses a file of records that was not there before: by it, and by what stands between records, anything could be written
+/// into any file of the system.
+fn record_file(value: &Value, before: Option<&Value>, report: &Report) {
+    let key = recorder::FILE.name();
+    let Some(at) = Cursor::root(value, report).child_named(key) else { return };
+    let old = before.and_then(|object| object.get(key));
+    if !old.is_some_and(|old| old.value.same(at.value)) {
+        let message =
+            format!("{} is refused: no files to write are taken over the Web API", quote(key));
+        at.key().error(message).help("write it into the configuration's file");
+    }
 }
 
 /// Refuses commands of probes, however deep they stand, that were not there before.

@@ -272,6 +272,23 @@ fn no_command_of_a_probe_comes_over_the_api() {
 }
 
 #[test]
+fn no_file_to_write_comes_over_the_api() {
+    let recorder = |path: &str| {
+        serde_json::json!({"name": "disk", "FILE": {"path": path, "sep": "\n"}}).to_string()
+    };
+    let parts = read(&format!("{HUB}recorders: [{}]\n", recorder("/a"))).parts.unwrap();
+    assert!(edit(&parts, "recorders", Replace("disk", &recorder("/a"))).is_ok(), "it was there");
+    let url = r#"{"name": "url", "http": {"url": "http://127.0.0.1:8000"}}"#;
+    assert!(edit(&parts, "recorders", Create(url)).is_ok());
+    for change in
+        [Replace("disk", &recorder("/b")), Create(&recorder("/a").replace("disk", "other"))]
+    {
+        let message = message(&parts, "recorders", change);
+        assert!(message.contains("no files to write are taken over the Web API"), "{message}");
+    }
+}
+
+#[test]
 fn many_changes_take_no_more_memory_than_one() {
     let mut parts = parts();
     for number in 0..50 {

@@ -68,7 +68,8 @@ fn format(at: &Cursor<'_>) -> LogFormat {
     })
 }
 
-fn rotate(at: &Cursor<'_>) -> RotationSettings {
+/// When a file is put aside, and what becomes of it.
+pub(super) fn rotate(at: &Cursor<'_>) -> RotationSettings {
     let positive = |number: i64| u64::try_from(number).ok().filter(|number| *number > 0);
     let max_size = positive(at.or_default(&rotation::MAX_SIZE));
     let max_size = max_size.or_else(|| positive(rotation::MAX_SIZE.default())).unwrap_or(1);

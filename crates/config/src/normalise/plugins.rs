@@ -13,10 +13,7 @@ pub(super) fn read(at: &Cursor<'_>) -> Option<PluginSettings> {
 
 /// The plugin of an observer at `at`. Over HTTP it may have `host:port` in the place of a URL, as in GOST.
 pub(super) fn read_observer(at: &Cursor<'_>) -> Option<PluginSettings> {
-    read_plugin(at, |addr| match addr.starts_with("http") {
-        true => addr,
-        false => format!("http://{addr}"),
-    })
+    read_plugin(at, remote::with_scheme)
 }
 
 fn read_plugin(at: &Cursor<'_>, to_url: impl Fn(String) -> String) -> Option<PluginSettings> {

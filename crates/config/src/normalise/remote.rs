@@ -51,6 +51,14 @@ pub(super) fn url(url: String, at: &At<'_>) -> Option<String> {
     Some(url)
 }
 
+/// As GOST has it: a URL without a scheme is one of `http`.
+pub(super) fn with_scheme(url: String) -> String {
+    match url.starts_with("http") {
+        true => url,
+        false => format!("http://{url}"),
+    }
+}
+
 pub(super) fn is_https(url: &str) -> bool {
     url.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("https://"))
 }

@@ -12,11 +12,13 @@ use crate::{
     report::At,
     schema::{
         Field, In, OneText, Setting, admission, auther, counting_limiter, file_source, hosts_table,
-        http_source, ingress, limiter, redis_source, router, sources_from,
+        http_source, ingress, limiter, redis_server, redis_source, router, sources_from,
     },
     value::Cursor,
 };
-use rtun_settings::{HttpSourceSettings, RedisKind, RedisSettings, Secret, SourceSettings};
+use rtun_settings::{
+    HttpSourceSettings, RedisKind, RedisServer, RedisSettings, Secret, SourceSettings,
+};
 
 /// Least time between two readings.
 const MIN_RELOAD: Duration = Duration::from_secs(1);
@@ -106,31 +108,37 @@ fn file(at: &Cursor<'_>) -> Option<SourceSettings> {
 }
 
 fn redis(at: &Cursor<'_>, kind: &TableKind) -> Option<SourceSettings> {
-    let help = "add `addr:`, for example `addr: 127.0.0.1:6379`";
-    let addr = at.required(&redis_source::ADDR, "the redis server has no address", help);
-    let addr = addr.and_then(|(addr, at)| {
-        Some((remote::server(addr, &at, "127.0.0.1:6379 or redis.example:6379")?, at))
-    });
-    let db = at.or_default(&redis_source::DB);
-    if db < 0 {
-        let message = format!("{db} is no number of a database");
-        at.place_of(&redis_source::DB).error(message).help("write 0 or more");
-    }
+    let server = redis_server(at);
     let kind = at
         .filled(&redis_source::TYPE)
         .map_or_else(|| kind.redis.first().map(|(_, kind)| *kind), |at| holds(&at, kind));
-    let ((addr, addr_at), kind) = (addr?, kind?);
-    let redis = RedisSettings {
+    let (server, kind) = (server?, kind?);
+    let key = at.or_default(&redis_source::KEY);
+    Some(SourceSettings::Redis(RedisSettings { server, key, kind }))
+}
+
+/// The redis server at `at`.
+pub(super) fn redis_server(at: &Cursor<'_>) -> Option<RedisServer> {
+    let help = "add `addr:`, for example `addr: 127.0.0.1:6379`";
+    let addr = at.required(&redis_server::ADDR, "the redis server has no address", help);
+    let addr = addr.and_then(|(addr, at)| {
+        Some((remote::server(addr, &at, "127.0.0.1:6379 or redis.example:6379")?, at))
+    });
+    let db = at.or_default(&redis_server::DB);
+    if db < 0 {
+        let message = format!("{db} is no number of a database");
+        at.place_of(&redis_server::DB).error(message).help("write 0 or more");
+    }
+    let (addr, addr_at) = addr?;
+    let server = RedisServer {
         db,
-        username: at.read(&redis_source::USERNAME),
-        password: at.read(&redis_source::PASSWORD).map(Secret::new),
-        key: at.or_default(&redis_source::KEY),
-        kind,
-        tls: at.get(&redis_source::TLS).map(|tls| remote::tls(&tls, &addr)),
+        username: at.read(&redis_server::USERNAME),
+        password: at.read(&redis_server::PASSWORD).map(Secret::new),
+        tls: at.get(&redis_server::TLS).map(|tls| remote::tls(&tls, &addr)),
         addr,
     };
-    exposed(&redis, &addr_at);
-    Some(SourceSettings::Redis(redis))
+    exposed(&server, &addr_at);
+    Some(server)
 }
 
 /// What the redis key holds.
@@ -145,8 +153,8 @@ fn holds(at: &Setting<'_, OneText>, kind: &TableKind) -> Option<RedisKind> {
     })
 }
 
-/// C23: anybody on the path may read or change what the hub decides by.
-fn exposed(redis: &RedisSettings, at: &At<'_>) {
+/// C23: anybody on the path may read or change what is kept there.
+fn exposed(redis: &RedisServer, at: &At<'_>) {
     let lacks = match (&redis.password, &redis.tls) {
         (Some(_), Some(_)) => return,
         _ if is_local(&redis.addr) => return,

@@ -4,7 +4,7 @@ use super::{
     field::{KeySpec, KeyStatus, Line, Shape, objects},
     rows::{
         admission, auth, auther, counting_limiter, host_limit, hosts_table, ingress, limiter,
-        login, plugin, resolver, router, volume_quota,
+        login, plugin, redis_server, resolver, router, volume_quota,
     },
     tls::{dialer_tls, listener_tls, top_tls},
 };
@@ -30,8 +30,9 @@ objects! {
         take(HOSTS: ObjectList(hosts_table), "hosts", "none", "tables of names that hops and nodes name");
         take(INGRESSES: ObjectList(ingress), "ingresses", "none", "which host may join which namespace");
         take(ROUTERS: ObjectList(router), "routers", "none", "routing tables");
-        by_name("sds", "recorders", "rewriters", "caches");
+        by_name("sds", "rewriters", "caches");
         take(OBSERVERS: ObjectList(observer), "observers", "none", "who is informed of [what services count, and of their states](observers.md)");
+        take(RECORDERS: ObjectList(recorder), "recorders", "none", "where services write [from which addresses they are connected to](recorders.md)");
         take(LIMITERS: ObjectList(limiter), "limiters", "none", "[limits of traffic](limits.md)");
         take(QUOTAS: ObjectList(volume_quota), "quotas", "none", "limits of how much may pass in all");
         take(CLIMITERS: ObjectList(counting_limiter), "climiters", "none", "limits of connections at once");
@@ -56,12 +57,12 @@ objects! {
         take(LOGGER: OneText, "logger", "the log of the process", "the name of one of `loggers`, for the log lines of this service");
         take(LOGGERS: Texts, "loggers", "none", "names of more of them; each line goes to all");
         harmless(OTHER_HANDLERS, "rewriter", "cache");
-        refused("nothing would be recorded", "recorders");
         take(LIMITER: OneText, "limiter", "none", "the name of a limiter: of a hub's connections, or of a host's device");
         take(QUOTAS: Texts, "quotas", "none", "names of quotas, each of which counts what passes; when one is used up nothing passes, and a hub admits no more hosts");
         take(CLIMITER: OneText, "climiter", "none", "the name of a climiter; hubs only");
         take(RLIMITER: OneText, "rlimiter", "none", "the name of an rlimiter; hubs only");
         take(OBSERVER: OneText, "observer", "none", "the name of an observer, which is informed of the service's state and, with `enableStats`, of its counts");
+        take(RECORDERS: ObjectList(recorder_use), "recorders", "none", "who is given the address of each connection; hubs and relays only");
         take(HANDLER: In(handler), "handler", "required", "hub, host, relay or [UDP tunnel](configuration.md#udp-tunnels)");
         take(LISTENER: In(listener), "listener", "`tcp`", "where and how it listens, or the host's device");
         take(LISTENERS: ObjectList(more_listener), "listeners", "none", "rtun's own: up to 63 more listeners of the same hub");
@@ -99,6 +100,44 @@ objects! {
     observer, "an observer" {
         take(NAME: OneText, "name", "required", "unique");
         take(PLUGIN: In(plugin), "plugin", "required", "where it is informed");
+    }
+
+    recorder, "a recorder" {
+        take(NAME: OneText, "name", "required", "unique");
+        take(PLUGIN: In(plugin), "plugin", "none", "who is given the records; one of the five has to be there, and the first that is counts");
+        take(FILE: In(record_file), "file", "none", "a file that they are written to");
+        take(TCP: In(record_server), "tcp", "none", "a server that they are sent to");
+        take(HTTP: In(record_url), "http", "none", "a URL that they are posted to");
+        take(REDIS: In(record_key), "redis", "none", "a redis server that they are written to");
+    }
+
+    record_file, "a file of records" {
+        take(PATH: OneText, "path", "required", "the file, made with its folder if it is not there; relative to the working directory");
+        take(SEP: OneText, "sep", "none", "what is written after each record, as `\"\\n\"`");
+        take(ROTATION: In(rotation), "rotation", "none", "when the file is put aside and another begun");
+    }
+
+    record_server, "a server of records" {
+        take(ADDR: OneText, "addr", "required", "`host:port`; each record is a connection that is closed after it");
+        take(TIMEOUT: Period, "timeout", "10s", "for one record");
+    }
+
+    record_url, "a URL of records" {
+        take(URL: OneText, "url", "required", "an `http://` URL, or an `https://` one, whose server is always verified; without a scheme `http://`. Each record is the body of a POST");
+        take(TIMEOUT: Period, "timeout", "10s", "for one record");
+        take(HEADER: Headers, "header", "none", "a map of headers; `Content-Type` is `application/json` unless it is there");
+    }
+
+    record_key, "a redis key of records" {
+        shared(redis_server);
+        take(KEY: OneText, "key", "required", "the key that is written to");
+        take(TYPE: OneText, "type", "set", "`set`: each record once; `list`: all, the newest first; `sset`: a sorted set of each record with how often there was one");
+    }
+
+    recorder_use, "a recorder of a service" {
+        take(NAME: OneText, "name", "required", "the name of one of `recorders`");
+        take(RECORD: OneText, "record", "required", "`recorder.service.client.address`: the address of each connection. [What becomes of others](recorders.md#what-is-recorded)");
+        take(METADATA: Any, "metadata", "none", "given to a plugin with each record, as JSON");
     }
 
     logger, "a logger" {

@@ -22,14 +22,18 @@ objects! {
         take(PATH: OneText, "path", "required", "a file of lines, relative to the working directory; followed as it changes");
     }
 
-    redis_source, "a redis source" {
+    redis_server, "a redis server", only shared {
         take(ADDR: OneText, "addr", "required", "`host:port`; without a host the server on this machine");
         take(DB: Int, "db", "0", "the number of the database");
         take(USERNAME: OneText, "username", "none", "for servers that know users");
         take(PASSWORD: OneText, "password", "none", "if the server wants one");
+        take(TLS: In(client_tls), "tls", "none", "rtun's own: encrypts the connection");
+    }
+
+    redis_source, "a redis source" {
+        shared(redis_server);
         take(KEY: OneText, "key", "gost", "the key that is read");
         take(TYPE: OneText, "type", "the first possible", "what the key holds. Router: `hash`, `set`, `list`; ingress: `hash`, `set`; auther: `hash`; admission: `set`; limiters and tables of names: `set`, `list`. A field of a hash, a blank and its value are a line; so is a member, and an element");
-        take(TLS: In(client_tls), "tls", "none", "rtun's own: encrypts the connection");
     }
 
     http_source, "an http source" {

@@ -18,7 +18,7 @@ use super::{
 /// Calls one plugin, counts the outcomes, and writes a log line when the plugin starts to fail.
 pub(crate) struct PluginCaller {
     kind: PluginKind,
-    /// Of the router, ingress, auther or admission.
+    /// As configured.
     name: String,
     /// Without secrets.
     address: String,
@@ -100,7 +100,8 @@ impl PluginCaller {
         drop(breaker);
         if worth_a_line {
             let destination = destination.map(tracing::field::display);
-            warn!(kind = ?self.kind, name = self.name, destination, failures_in_a_row, "plugin: {error}");
+            let what = if self.kind == PluginKind::Recorder { "recorder" } else { "plugin" };
+            warn!(kind = ?self.kind, name = self.name, destination, failures_in_a_row, "{what}: {error}");
         }
     }
 

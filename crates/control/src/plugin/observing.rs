@@ -6,9 +6,10 @@ use rtun_core::observer::ObserverEvent;
 use serde::Serialize;
 
 use super::{
-    ObserverPlugin, PluginError,
+    ObserverPlugin,
     caller::{CallLimits, PluginCaller},
     status::{PluginKind, PluginStatus},
+    taken,
 };
 
 /// Calls one observer; services that name it share this.
@@ -29,13 +30,7 @@ impl ObserverCalls {
 
     /// Informs the observer; whether it has taken the events. A failure is logged and counted.
     pub async fn observe(&self, events: &[ObserverEvent]) -> bool {
-        let call = async {
-            match self.plugin.observe(events).await {
-                Ok(true) => Ok(()),
-                Ok(false) => Err(PluginError::NotTaken),
-                Err(error) => Err(error),
-            }
-        };
+        let call = async { taken(self.plugin.observe(events).await?) };
         self.caller.call(None, call).await.is_ok()
     }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub struct PluginStatus {
     /// What it replaces.
     pub kind: PluginKind,
-    /// The name of the router, ingress, auther, admission, limiter or observer.
+    /// The name of the router, ingress, auther, admission, limiter, observer or recorder.
     pub name: String,
     /// Where it is asked, without secrets.
     pub address: String,
@@ -17,7 +17,7 @@ pub struct PluginStatus {
     pub answered: u64,
     /// Questions without an answer; those under way are neither.
     pub failed: u64,
-    /// Packets, callers or events that wait for an answer now.
+    /// Packets, callers, events or records that wait for an answer now.
     pub waiting: usize,
     /// Answers cached, outdated ones included.
     pub cached: usize,
@@ -54,6 +54,8 @@ pub enum PluginKind {
     Limiter,
     /// Nothing: it is informed.
     Observer,
+    /// Nothing: it is given records. It may be a file or server, too.
+    Recorder,
 }
 
 impl PluginKind {
@@ -66,6 +68,7 @@ impl PluginKind {
             Self::Admission => "admission",
             Self::Limiter => "limiter",
             Self::Observer => "observer",
+            Self::Recorder => "recorder",
         }
     }
 }

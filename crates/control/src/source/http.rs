@@ -6,7 +6,7 @@ use std::{
 };
 
 use reqwest::{
-    Client, RequestBuilder, Response, StatusCode, Url,
+    RequestBuilder, Response, StatusCode,
     header::{
         ACCEPT_ENCODING, CONTENT_ENCODING, ETAG, HeaderName, HeaderValue, IF_MODIFIED_SINCE,
         IF_NONE_MATCH, LAST_MODIFIED,
@@ -14,17 +14,11 @@ use reqwest::{
 };
 
 use super::{LoadFuture, Loaded, MAX_TEXT, Source, SourceError, SourceSetupError, text};
-use crate::{
-    cause::innermost_cause,
-    zone::{self, take_zone},
-};
+use crate::url_client::UrlClient;
 
 /// A URL, read with GET. No redirect is followed, no proxy used, nothing decompressed.
 pub struct HttpSource {
-    client: Client,
-    url: Url,
-    /// The interface of the address, if it names one.
-    zone: Option<String>,
+    client: UrlClient,
     label: Arc<str>,
     timeout: Duration,
     /// The validators of the last text (RFC 9110 section 13.1).
@@ -37,36 +31,19 @@ type Validators = Vec<(HeaderName, HeaderValue)>;
 impl HttpSource {
     /// Prepares the client; nothing is connected yet.
     pub fn new(source: &rtun_settings::HttpSourceSettings) -> Result<Self, SourceSetupError> {
-        let bad_url = || SourceSetupError::Url(source.label());
-        let (url, zone) = take_zone(&source.url);
-        let url = Url::parse(&url).map_err(|_| bad_url())?;
-        if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-            return Err(bad_url());
-        }
-        let mut client = Client::builder();
-        if let Some(zone) = &zone {
-            client = client.interface(zone);
-        }
-        let client = client
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .timeout(source.timeout)
-            // The server may just close a connection that is kept since the last reading.
-            .pool_max_idle_per_host(0)
-            .build()
-            .map_err(|error| SourceSetupError::System(innermost_cause(&error)))?;
+        let label = source.label();
+        // The server may just close a connection that is kept since the last reading.
+        let client = UrlClient::new(&source.url, &label, source.timeout, 0)?;
         Ok(Self {
             client,
-            zone,
-            label: source.label().into(),
-            url,
+            label: label.into(),
             timeout: source.timeout,
             validators: Mutex::default(),
         })
     }
 
     fn request(&self) -> RequestBuilder {
-        let request = self.client.get(self.url.clone()).header(ACCEPT_ENCODING, "identity");
+        let request = self.client.get().header(ACCEPT_ENCODING, "identity");
         self.known().iter().fold(request, |request, (name, value)| request.header(name, value))
     }
 
@@ -109,8 +86,7 @@ impl HttpSource {
         if error.is_timeout() {
             return SourceError::Timeout(self.timeout);
         }
-        let cause = innermost_cause(&error.without_url());
-        SourceError::Unreachable(zone::explain(cause, self.zone.as_deref()))
+        SourceError::Unreachable(self.client.cause(error))
     }
 }
 

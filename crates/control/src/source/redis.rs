@@ -2,21 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rtun_settings::{self, ClientTls, RedisKind};
-use rustls::pki_types::ServerName;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-    time::timeout,
-};
-use tokio_rustls::TlsConnector;
+use rtun_settings::{RedisKind, RedisSettings};
+use tokio::time::timeout;
 
-use super::{
-    LoadFuture, Loaded, Source, SourceError, SourceSetupError,
-    resp::{RespClient, Strings},
-    text,
-};
-use crate::zone::{self, without_zone};
+use super::{LoadFuture, Loaded, Source, SourceError, SourceSetupError, text};
+use crate::redis::{RedisConnector, Strings};
 
 /// From connecting to the last byte.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -26,54 +16,23 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// Members of a set and fields of a hash come in the order of their bytes, so that the same content is the same text.
 /// A key that is not there is an empty text.
 pub struct RedisSource {
-    redis: rtun_settings::RedisSettings,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
+    server: RedisConnector,
+    key: String,
+    kind: RedisKind,
     label: Arc<str>,
 }
 
 impl RedisSource {
     /// Prepares the connection; nothing is connected yet.
-    pub fn new(redis: &rtun_settings::RedisSettings) -> Result<Self, SourceSetupError> {
-        let tls = match &redis.tls {
-            Some(tls) => Some((connector(tls)?, server_name(tls, &redis.addr)?)),
-            None => None,
-        };
-        let scheme = if tls.is_some() { "rediss" } else { "redis" };
-        let label = format!("{scheme}://{}/{}/{}", redis.addr, redis.db, redis.key).into();
-        Ok(Self { redis: redis.clone(), tls, label })
+    pub fn new(redis: &RedisSettings) -> Result<Self, SourceSetupError> {
+        let server = RedisConnector::new(&redis.server)?;
+        let label = server.label(&redis.key).into();
+        Ok(Self { server, key: redis.key.clone(), kind: redis.kind, label })
     }
 
     async fn read(&self) -> Result<Loaded, SourceError> {
-        let failed = |error: std::io::Error| SourceError::Unreachable(error.to_string());
-        let stream = connect(&self.redis.addr).await.map_err(failed)?;
-        // The commands are small and each waits for the reply to the one before.
-        stream.set_nodelay(true).map_err(failed)?;
-        match &self.tls {
-            Some((connector, name)) => {
-                let stream = connector.connect(name.clone(), stream).await.map_err(failed)?;
-                self.read_from(stream).await
-            }
-            None => self.read_from(stream).await,
-        }
-    }
-
-    async fn read_from(
-        &self,
-        stream: impl AsyncRead + AsyncWrite + Unpin,
-    ) -> Result<Loaded, SourceError> {
-        let rtun_settings::RedisSettings { db, username, password, key, kind, .. } = &self.redis;
-        let mut client = RespClient::new(stream);
-        let password = password.as_ref().map(rtun_settings::Secret::expose);
-        match (username.as_deref(), password) {
-            (Some(user), password) => {
-                client.run(&["AUTH", user, password.unwrap_or_default()]).await?;
-            }
-            (None, Some(password)) => client.run(&["AUTH", password]).await?,
-            (None, None) => {}
-        }
-        if *db != 0 {
-            client.run(&["SELECT", &db.to_string()]).await?;
-        }
+        let Self { key, kind, .. } = self;
+        let mut client = self.server.open().await?;
         match kind {
             RedisKind::Hash => hash(&client.strings(&["HGETALL", key]).await?),
             RedisKind::Set => set(&client.strings(&["SMEMBERS", key]).await?),
@@ -92,15 +51,6 @@ impl Source for RedisSource {
     fn label(&self) -> Arc<str> {
         Arc::clone(&self.label)
     }
-}
-
-/// To `host:port`, whose host may have a zone.
-async fn connect(addr: &str) -> std::io::Result<TcpStream> {
-    let zoned = addr.rsplit_once(':').filter(|(host, _)| host.contains('%'));
-    let Some((host, port)) = zoned else { return TcpStream::connect(addr).await };
-    let port = port.parse().map_err(std::io::Error::other)?;
-    let found = zone::resolve(host.trim_matches(['[', ']']), port).await?;
-    TcpStream::connect(found.as_slice()).await
 }
 
 fn hash(strings: &Strings) -> Result<Loaded, SourceError> {
@@ -131,16 +81,4 @@ fn text_of<'a, const N: usize>(
         bytes.push(b'\n');
     }
     text(bytes)
-}
-
-fn server_name(tls: &ClientTls, addr: &str) -> Result<ServerName<'static>, SourceSetupError> {
-    let host = addr.rsplit_once(':').map_or(addr, |(host, _)| host);
-    let name = tls.server_name.as_deref().unwrap_or(without_zone(host.trim_matches(['[', ']'])));
-    ServerName::try_from(name.to_owned()).map_err(|_| SourceSetupError::ServerName(name.to_owned()))
-}
-
-fn connector(tls: &ClientTls) -> Result<TlsConnector, SourceSetupError> {
-    let config = rtun_tls::service_client(tls.verify);
-    let config = config.map_err(|error| SourceSetupError::System(error.to_string()))?;
-    Ok(TlsConnector::from(Arc::new(config)))
 }

@@ -24,15 +24,8 @@ const PASSWORD: &str = "s3cret";
 
 fn key(addr: &str, kind: RedisKind) -> rtun_settings::RedisSettings {
     let (username, password, tls) = (None, None, None);
-    rtun_settings::RedisSettings {
-        addr: addr.into(),
-        db: 0,
-        username,
-        password,
-        key: "gost".into(),
-        kind,
-        tls,
-    }
+    let server = rtun_settings::RedisServer { addr: addr.into(), db: 0, username, password, tls };
+    rtun_settings::RedisSettings { server, key: "gost".into(), kind }
 }
 
 fn source(redis: &rtun_settings::RedisSettings) -> RedisSource {
@@ -203,11 +196,12 @@ async fn database_user_and_password_are_used() {
         &[b"SELECT", b"7"],
         &[b"RPUSH", b"gost", b"in database 7"],
     ]);
-    let with = |username: Option<&str>, password: Option<&str>, db| rtun_settings::RedisSettings {
-        username: username.map(str::to_owned),
-        password: password.map(Secret::new),
-        db,
-        ..key(&redis.addr(), RedisKind::List)
+    let with = |username: Option<&str>, password: Option<&str>, db| {
+        let mut key = key(&redis.addr(), RedisKind::List);
+        key.server.username = username.map(str::to_owned);
+        key.server.password = password.map(Secret::new);
+        key.server.db = db;
+        key
     };
     let found = Ok(Loaded::Text("in database 7\n".into()));
     assert_eq!(source(&with(None, Some(PASSWORD), 7)).load().await, found);
@@ -251,18 +245,16 @@ async fn connections_are_encrypted_and_certificates_verified_where_that_is_asked
     let Some(redis) = redis else { return };
     redis.run(&[&[b"AUTH", PASSWORD.as_bytes()], &[b"SADD", b"gost", b"10.0.0.0/8 host-1"]]);
     let server_name = Some("redis.example".to_owned());
-    let mut key = rtun_settings::RedisSettings {
-        password: Some(Secret::new(PASSWORD)),
-        tls: Some(ClientTls { verify: false, server_name }),
-        ..key(&format!("127.0.0.1:{port}"), RedisKind::Set)
-    };
+    let mut key = key(&format!("127.0.0.1:{port}"), RedisKind::Set);
+    key.server.password = Some(Secret::new(PASSWORD));
+    key.server.tls = Some(ClientTls { verify: false, server_name });
     let unverified = source(&key);
     assert_eq!(unverified.load().await, Ok(Loaded::Text("10.0.0.0/8 host-1\n".into())));
     assert_eq!(&*unverified.label(), format!("rediss://127.0.0.1:{port}/0/gost"));
-    key.tls = Some(ClientTls { verify: true, server_name: Some("redis.example".into()) });
+    key.server.tls = Some(ClientTls { verify: true, server_name: Some("redis.example".into()) });
     let error = source(&key).load().await.unwrap_err().to_string();
     assert!(error.contains("certificate"), "{error}");
-    key.tls = Some(ClientTls { verify: false, server_name: None });
+    key.server.tls = Some(ClientTls { verify: false, server_name: None });
     assert_eq!(source(&key).load().await, unverified.load().await, "an address needs no name");
 }
 

@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::{
     sync::Notify,
@@ -30,6 +31,7 @@ use super::{
 };
 use crate::{
     link::FAREWELL,
+    recorders::ServiceRecorders,
     runtime::{
         descriptors::{self, Descriptors},
         machine::Machine,
@@ -137,6 +139,8 @@ pub(crate) struct Connections<S> {
     accept_failed: Mutex<Option<Instant>>,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
+    /// Who is given the address of each connection.
+    recorders: ArcSwap<ServiceRecorders>,
 }
 
 impl<S: StreamService> Connections<S> {
@@ -146,6 +150,7 @@ impl<S: StreamService> Connections<S> {
         served: S,
         handshake_timeout: Duration,
         machine: &Machine,
+        recorders: ServiceRecorders,
     ) -> Arc<Self> {
         let connections = Self {
             service: service.to_owned(),
@@ -158,6 +163,7 @@ impl<S: StreamService> Connections<S> {
             accept_failed: Mutex::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            recorders: ArcSwap::from_pointee(recorders),
         };
         connections.limit_handshakes(handshake_timeout);
         Arc::new(connections)
@@ -167,6 +173,11 @@ impl<S: StreamService> Connections<S> {
     pub(crate) fn limit_handshakes(&self, timeout: Duration) {
         let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         self.handshake_timeout.store(millis, Ordering::Relaxed);
+    }
+
+    /// From now on these are given the address of each connection.
+    pub(crate) fn record(&self, recorders: ServiceRecorders) {
+        self.recorders.store(Arc::new(recorders));
     }
 
     /// Ends every connection that is served, and waits until all have ended. Nothing accepts any more.
@@ -192,7 +203,7 @@ impl<S: StreamService> Connections<S> {
                     // Those of a trusted proxy are counted where their own address is known.
                     let counted = match listener.trusts(peer.ip()) {
                         true => Ok(None),
-                        false => self.served.count_connection(peer.ip()).map(Some),
+                        false => self.count(peer.ip()).map(Some),
                     };
                     let counted = match counted {
                         Ok(counted) => counted,
@@ -232,6 +243,13 @@ impl<S: StreamService> Connections<S> {
         self.accept_failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Counts one more connection from this address and has it recorded, unless there are as many as may be.
+    fn count(&self, address: IpAddr) -> Result<S::CountedConnection, AdmissionError> {
+        let counted = self.served.count_connection(address)?;
+        self.recorders.load().record(address);
+        Ok(counted)
+    }
+
     /// A connection's task: does its transport's handshakes, then serves its hosts.
     async fn receive(
         self: Arc<Self>,
@@ -248,7 +266,7 @@ impl<S: StreamService> Connections<S> {
             None => {}
             Some(Ok((Established::One(stream), waiting))) => {
                 let counted = match listener.trusts(peer.ip()) {
-                    true => self.served.count_connection(stream.peer.ip()).map(Some),
+                    true => self.count(stream.peer.ip()).map(Some),
                     false => Ok(None),
                 };
                 let _counted = match counted {
@@ -361,7 +379,7 @@ impl<S: StreamService> Connections<S> {
     async fn serve_stream(self: Arc<Self>, stream: PendingStream, hosts: Arc<Hosts>, counts: bool) {
         let (peer, since) = (stream.peer, Instant::now());
         let counted = match counts {
-            true => self.served.count_connection(peer.ip()).map(Some),
+            true => self.count(peer.ip()).map(Some),
             false => Ok(None),
         };
         let _counted = match counted {

@@ -37,6 +37,7 @@ use crate::{
             WatchedService, routes,
         },
     },
+    recorders::RecorderView,
     report::{DescriptorReport, KindReport, NodeStatus, ServiceReport, Tasks},
     runtime::{
         descriptors::limit,
@@ -60,6 +61,7 @@ pub struct Board {
     services: ArcSwap<Vec<Shown>>,
     feeds: ArcSwap<Feeds>,
     observers: ArcSwap<ObserverView>,
+    recorders: ArcSwap<RecorderView>,
     next_id: AtomicU64,
     ledger: Mutex<Ledger>,
     machine: Machine,
@@ -97,6 +99,7 @@ impl Default for Board {
             services: ArcSwap::default(),
             feeds: ArcSwap::default(),
             observers: ArcSwap::default(),
+            recorders: ArcSwap::default(),
             next_id: AtomicU64::new(0),
             ledger: Mutex::default(),
             machine: Machine::default(),
@@ -123,6 +126,7 @@ impl Board {
         services: impl Iterator<Item = (String, View)>,
         feeds: Feeds,
         observers: ObserverView,
+        recorders: RecorderView,
     ) {
         let before = self.services.load_full();
         let known = |view: &View| before.iter().find(|shown| shown.view.is(view));
@@ -140,6 +144,7 @@ impl Board {
         self.services.store(Arc::new(shown));
         self.feeds.store(Arc::new(feeds));
         self.observers.store(Arc::new(observers));
+        self.recorders.store(Arc::new(recorders));
     }
 
     /// Explains what happens to a packet at the hubs and servers, or to a frame; the error says what is wrong with the question.
@@ -326,6 +331,7 @@ impl Board {
             failed_tasks: self.machine.duties.report(),
             failed_hooks: self.machine.hooks.report(),
             observers: self.observers.load().status(),
+            recorders: self.recorders.load().status(),
         }
     }
 

@@ -47,7 +47,9 @@ pub fn problems(status: &NodeStatus) -> Vec<Problem> {
     problems.extend(status.sources.iter().flat_map(problems_of_source));
     problems.extend(status.failed_tasks.iter().map(problem_of_task));
     problems.extend(status.failed_hooks.iter().filter_map(problem_of_hook));
-    problems.extend(status.observers.iter().filter_map(problem_of_observer));
+    problems.extend(status.observers.iter().filter_map(|it| problem_of_informed(it, "events")));
+    let recorders = status.recorders.iter().map(|recorder| &recorder.target);
+    problems.extend(recorders.filter_map(|it| problem_of_informed(it, "records")));
     problems.extend(problem_of_descriptors(&status.descriptors));
     problems.sort_by_key(|problem| problem.ago);
     problems
@@ -62,18 +64,19 @@ fn problem_of_hook(hook: &HookReport) -> Option<Problem> {
     })
 }
 
-/// An observer that has not taken what it was sent last.
-fn problem_of_observer(observer: &PluginStatus) -> Option<Problem> {
-    let error = observer.last_error.as_ref()?;
-    let is_over = observer.last_success.is_some_and(|success| success < error.age);
-    (!is_over && observer.waiting > 0).then(|| Problem {
+/// An observer or recorder that has not taken what it was sent last.
+fn problem_of_informed(informed: &PluginStatus, what: &str) -> Option<Problem> {
+    let error = informed.last_error.as_ref()?;
+    let is_over = informed.last_success.is_some_and(|success| success < error.age);
+    (!is_over && informed.waiting > 0).then(|| Problem {
         ago: Duration::from_secs(error.age),
         service: String::new(),
         what: format!(
-            "observer {}: {}; {} events wait for it",
-            printable(&observer.name),
+            "{} {}: {}; {} {what} wait for it",
+            informed.kind.as_str(),
+            printable(&informed.name),
             printable(&error.text),
-            observer.waiting
+            informed.waiting
         ),
     })
 }

@@ -19,6 +19,7 @@ use self::{client::RelayClients, rules::CompiledRelay, streams::RelayStreams};
 use crate::{
     hooks::{HookError, HookFacts, Hooks},
     inbound::{Connections, HubListenError, ListenerView, Listeners},
+    recorders::ServiceRecorders,
     report::RelayReport,
     runtime::{duties::Duty, machine::Machine, workers::Workers},
 };
@@ -58,6 +59,7 @@ impl RelayService {
         hooks: Hooks<'_>,
         workers: &Arc<Workers>,
         machine: &Machine,
+        recorders: ServiceRecorders,
     ) -> Result<Self, RelayError> {
         let listeners = Listeners::open(service, config.listeners(), workers, machine)?;
         let views = Arc::clone(&listeners.views);
@@ -67,7 +69,8 @@ impl RelayService {
             netns: config.listener.sockets.netns.clone(),
             clients: Arc::new(RelayClients::default()),
         };
-        let connections = Connections::new(service, streams, config.handshake_timeout, machine);
+        let timeout = config.handshake_timeout;
+        let connections = Connections::new(service, streams, timeout, machine, recorders);
         let facts = HookFacts::of_listeners(&config.listener, views.iter().map(|it| it.address));
         hooks.pre_up(&facts).await?;
         for ListenerView { address, transport, .. } in &*views {
@@ -95,6 +98,11 @@ impl RelayService {
         let compiled = Arc::new(CompiledRelay::new(&config.rules));
         rules.store(Arc::clone(&compiled));
         clients.keep_only(|client| compiled.still_admits(client));
+    }
+
+    /// From now on these are given the address of each connection.
+    pub(crate) fn record(&self, recorders: ServiceRecorders) {
+        self.connections.record(recorders);
     }
 
     /// Reads the files of its certificates now.

@@ -73,5 +73,14 @@ pub(super) fn encode(sample: &MetricsSample, page: &mut MetricsPage<'_>) -> fmt:
         "gost_chain_errors",
         "Hubs that could not be reached",
         nodes().map(|it| (node(&it.name), it.unreachable)),
+    )?;
+    let recorders = sample.status.recorders.iter();
+    page.counter(
+        "gost_recorder_records",
+        "Records for a recorder, written or not",
+        recorders.map(|it| {
+            let name = ("recorder", it.target.name.clone());
+            (vec![("host", machine.to_string()), name], it.records)
+        }),
     )
 }

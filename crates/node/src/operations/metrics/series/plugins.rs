@@ -1,4 +1,4 @@
-//! Series of the plugins that hubs ask, and of observers. Services share an observer, so it names no service.
+//! Series of the plugins that hubs ask, of observers and of recorders. Services share these, so they name no service.
 
 use std::fmt;
 
@@ -15,7 +15,9 @@ pub(super) fn encode(sample: &MetricsSample, page: &mut MetricsPage<'_>) -> fmt:
         vec![("service", service.into()), ("kind", kind.into()), ("name", plugin.name.clone())]
     };
     let plugins = || {
-        let observers = sample.status.observers.iter().map(|observer| ("", observer));
+        let status = &sample.status;
+        let recorders = status.recorders.iter().map(|recorder| &recorder.target);
+        let informed = status.observers.iter().chain(recorders).map(|it| ("", it));
         let of_hubs = sample.hubs().flat_map(|(service, hub)| {
             let first = |n: &usize| {
                 let same = |it: &PluginStatus| {
@@ -26,7 +28,7 @@ pub(super) fn encode(sample: &MetricsSample, page: &mut MetricsPage<'_>) -> fmt:
             // A plugin that is named twice is one series.
             (0..hub.plugins.len()).filter(first).map(move |n| (service, &hub.plugins[n]))
         });
-        of_hubs.chain(observers)
+        of_hubs.chain(informed)
     };
     let questions = plugins().flat_map(|(service, plugin)| {
         [("answered", plugin.answered), ("failed", plugin.failed)].map(|(result, count)| {
@@ -38,12 +40,18 @@ pub(super) fn encode(sample: &MetricsSample, page: &mut MetricsPage<'_>) -> fmt:
     page.counter("rtun_plugin", "Questions to a plugin, answered and not", questions)?;
     page.gauge(
         "rtun_plugin_waiting",
-        "Packets, hosts or events that wait for a plugin's answer",
+        "Packets, hosts, events or records that wait for a plugin's answer",
         plugins().map(|(service, plugin)| (of(service, plugin), plugin.waiting as f64)),
     )?;
     page.gauge(
         "rtun_plugin_breaker_open",
         "Whether a plugin is left alone for having failed too often: 0 or 1",
         plugins().map(|(service, plugin)| (of(service, plugin), truth(plugin.paused))),
-    )
+    )?;
+    let dropped = sample
+        .status
+        .recorders
+        .iter()
+        .map(|recorder| (vec![("recorder", recorder.target.name.clone())], recorder.dropped));
+    page.counter("rtun_recorder_dropped", "Records that a recorder has lost", dropped)
 }

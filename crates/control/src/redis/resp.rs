@@ -1,4 +1,4 @@
-//! The part of the redis protocol (RESP2) that reads one key, into bounded memory.
+//! The part of the redis protocol (RESP2) that reads one key, into bounded memory, or adds to one.
 //!
 //! The client sends each command as an array of bulk strings and waits for its reply: `+text` or `-error` on a line,
 //! or `*count` and `count` times `$length`, a line end, the bytes and a line end
@@ -6,7 +6,7 @@
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 
-use super::{MAX_TEXT, SourceError};
+use crate::source_error::{MAX_TEXT, SourceError};
 
 /// Longest line of a reply, in bytes: a type, a count, or an error's text.
 const MAX_LINE: u64 = 1024;
@@ -15,7 +15,7 @@ const MAX_LINE: u64 = 1024;
 const FIRST_STRINGS: usize = 64 * 1024;
 
 /// A connection to a redis server. After an error it cannot be used any more.
-pub(super) struct RespClient<S> {
+pub(crate) struct RespClient<S> {
     stream: BufReader<S>,
     /// How many more bytes of replies may be read.
     left: usize,
@@ -23,7 +23,7 @@ pub(super) struct RespClient<S> {
 
 /// Strings, one after the other in one buffer.
 #[derive(Debug, Default)]
-pub(super) struct Strings {
+pub(crate) struct Strings {
     bytes: Vec<u8>,
     /// Where each ends. They are at most [`MAX_TEXT`] bytes together.
     ends: Vec<u32>,
@@ -31,12 +31,12 @@ pub(super) struct Strings {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> RespClient<S> {
     /// Speaks over `stream`; reads at most [`MAX_TEXT`] bytes, all replies together.
-    pub(super) fn new(stream: S) -> Self {
+    pub(crate) fn new(stream: S) -> Self {
         Self { stream: BufReader::with_capacity(64 * 1024, stream), left: MAX_TEXT }
     }
 
     /// A command that is answered with a word.
-    pub(super) async fn run(&mut self, command: &[&str]) -> Result<(), SourceError> {
+    pub(crate) async fn run(&mut self, command: &[&str]) -> Result<(), SourceError> {
         self.send(command).await?;
         match self.line().await?.as_bytes() {
             [b'+', ..] => Ok(()),
@@ -44,8 +44,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RespClient<S> {
         }
     }
 
+    /// A command that is answered with a number, which does not matter.
+    pub(crate) async fn count(&mut self, command: &[&str]) -> Result<(), SourceError> {
+        self.send(command).await?;
+        match self.line().await?.as_bytes() {
+            [b':', ..] => Ok(()),
+            // A number that may have a fraction is a string.
+            [b'$', ..] => self.line().await.map(drop),
+            _ => Err(SourceError::Nonsense("a number was expected")),
+        }
+    }
+
     /// A command that is answered with a list of strings.
-    pub(super) async fn strings(&mut self, command: &[&str]) -> Result<Strings, SourceError> {
+    pub(crate) async fn strings(&mut self, command: &[&str]) -> Result<Strings, SourceError> {
         self.send(command).await?;
         let count = number(&self.line().await?, '*')?;
         let mut strings = Strings::default();
@@ -103,14 +114,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RespClient<S> {
 }
 
 impl Strings {
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.ends.len()
     }
 
     /// # Panics
     ///
     /// When `n` is not below [`Strings::len`].
-    pub(super) fn get(&self, n: usize) -> &[u8] {
+    pub(crate) fn get(&self, n: usize) -> &[u8] {
         let start = if n == 0 { 0 } else { self.ends[n - 1] };
         &self.bytes[start as usize..self.ends[n] as usize]
     }
