@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use rtun_node::watch::MAX_PER_PAGE;
+
 use crate::request;
 
 /// What is done at an endpoint.
@@ -48,18 +50,35 @@ pub(crate) enum Holds {
     Error,
     /// Any object.
     Any,
+    /// The view of this name in `schemas.rs`.
+    View(&'static str),
     /// Server-sent events.
     Events,
     /// A page, or what belongs to one.
     File,
 }
 
+/// Which values a parameter takes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum ParameterKind {
+    Text,
+    /// A UUID.
+    Id,
+    /// Of IPv4 or IPv6, or a hardware address.
+    Address,
+    Flag,
+    Seconds,
+    /// From the first to the second number.
+    Count(u64, u64),
+    /// One of these.
+    Word(&'static [&'static str]),
+}
+
 /// A parameter of the query.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Parameter {
     pub(crate) name: &'static str,
-    /// JSON Schema's word.
-    pub(crate) kind: &'static str,
+    pub(crate) kind: ParameterKind,
     pub(crate) required: bool,
     pub(crate) what: &'static str,
 }
@@ -87,11 +106,15 @@ pub(crate) const EVERYWHERE: &[(u16, Holds, &str)] = &[
     (415, Holds::Error, "A form is no JSON"),
 ];
 
-const fn parameter(name: &'static str, kind: &'static str, what: &'static str) -> Parameter {
+const fn parameter(name: &'static str, kind: ParameterKind, what: &'static str) -> Parameter {
     Parameter { name, kind, required: false, what }
 }
 
-const FORMAT: Parameter = parameter("format", "string", "`json`, which is the default, or `yaml`");
+const FORMAT: Parameter = parameter(
+    "format",
+    ParameterKind::Word(&["json", "yaml"]),
+    "`json`, which is the default, or `yaml`",
+);
 const OK: (u16, Holds, &str) = (200, Holds::Done, "Done");
 const WRONG: (u16, Holds, &str) =
     (400, Holds::Error, "The configuration would be wrong; nothing has changed");
@@ -102,12 +125,20 @@ const TOO_SLOW: (u16, Holds, &str) = (408, Holds::Error, "The body does not come
 const ENDING: (u16, Holds, &str) = (503, Holds::Error, "The process starts or ends");
 const NO_GROUP: (u16, Holds, &str) = (404, Holds::Error, "There is no such list");
 
-const PAGE: Parameter = parameter("page", "integer", "The part of the list, from 1");
-const PER_PAGE: Parameter = parameter("per_page", "integer", "Items of a part: 50, at most 500");
-const SEARCH: Parameter = parameter("search", "string", "Part of a name or address");
-const NAMESPACE: Parameter = parameter("namespace", "string", "Only this namespace");
-const SERVICE: Parameter = parameter("service", "string", "Only this hub");
-const PART: (u16, Holds, &str) = (200, Holds::Any, "A part of the list");
+const PAGE: Parameter =
+    parameter("page", ParameterKind::Count(1, 1 << 32), "The part of the list, from 1");
+const PER_PAGE: Parameter = parameter(
+    "per_page",
+    ParameterKind::Count(1, MAX_PER_PAGE as u64),
+    "Items of a part: 50, at most 500",
+);
+const SEARCH: Parameter = parameter("search", ParameterKind::Text, "Part of a name or address");
+const NAMESPACE: Parameter = parameter("namespace", ParameterKind::Id, "Only this namespace");
+const SERVICE: Parameter = parameter("service", ParameterKind::Text, "Only this hub");
+
+const fn part(view: &'static str) -> (u16, Holds, &'static str) {
+    (200, Holds::View(view), "A part of the list")
+}
 
 const fn view(
     path: &'static str,
@@ -136,8 +167,16 @@ pub(crate) static ENDPOINTS: &[ApiEndpoint] = &[
         action: Action::SaveConfig,
         what: "Write what was changed into the files that it comes from",
         parameters: &[
-            parameter("force", "boolean", "Also where a file was changed since it was read"),
-            parameter("path", "string", "Refused: only the configuration's own files are written"),
+            parameter(
+                "force",
+                ParameterKind::Flag,
+                "Also where a file was changed since it was read",
+            ),
+            parameter(
+                "path",
+                ParameterKind::Text,
+                "Refused: only the configuration's own files are written",
+            ),
             FORMAT,
         ],
         has_body: false,
@@ -228,29 +267,41 @@ pub(crate) static ENDPOINTS: &[ApiEndpoint] = &[
         parameters: &[
             Parameter {
                 name: "source",
-                kind: "string",
+                kind: ParameterKind::Address,
                 required: true,
                 what: "Source address of the packet, or hardware address of the frame",
             },
             Parameter {
                 name: "destination",
-                kind: "string",
+                kind: ParameterKind::Address,
                 required: true,
                 what: "Destination address, of the same kind",
             },
             parameter(
                 "from",
-                "string",
+                ParameterKind::Text,
                 "The host that sends it, or the client of a UDP tunnel, or `device`; else the one its source is behind",
             ),
             parameter(
                 "namespace",
-                "string",
+                ParameterKind::Text,
                 "The namespace's UUID; needed where there are several",
             ),
-            parameter("service", "string", "The service name of the hub or server; else every one"),
-            parameter("ttl", "integer", "TTL or hop limit of the packet; else 64"),
-            parameter("vlan", "integer", "The VLAN of the frame; else it has no tag"),
+            parameter(
+                "service",
+                ParameterKind::Text,
+                "The service name of the hub or server; else every one",
+            ),
+            parameter(
+                "ttl",
+                ParameterKind::Count(0, 255),
+                "TTL or hop limit of the packet; else 64",
+            ),
+            parameter(
+                "vlan",
+                ParameterKind::Count(0, 4094),
+                "The VLAN of the frame; else it has no tag",
+            ),
         ],
         has_body: false,
         answers: &[(200, Holds::Any, "What each hub and server does with it")],
@@ -260,7 +311,11 @@ pub(crate) static ENDPOINTS: &[ApiEndpoint] = &[
         Action::Overview,
         "The process at a glance",
         &[],
-        &[(200, Holds::Any, "Version, services, counts, rates, and the role of who asks")],
+        &[(
+            200,
+            Holds::View("Overview"),
+            "Version, services, counts, rates, and the role of who asks",
+        )],
     ),
     view(
         "/v1/hosts",
@@ -270,19 +325,23 @@ pub(crate) static ENDPOINTS: &[ApiEndpoint] = &[
             SEARCH,
             NAMESPACE,
             SERVICE,
-            parameter("sort", "string", "`traffic`, `name`, `age`, `queue` or `drops`"),
-            parameter("order", "string", "`asc` or `desc`"),
+            parameter(
+                "sort",
+                ParameterKind::Word(&["traffic", "name", "age", "queue", "drops"]),
+                "`traffic`, `name`, `age`, `queue` or `drops`",
+            ),
+            parameter("order", ParameterKind::Word(&["asc", "desc"]), "`asc` or `desc`"),
             PAGE,
             PER_PAGE,
         ],
-        &[PART],
+        &[part("Hosts")],
     ),
     view(
         "/v1/namespaces",
         Action::Namespaces,
         "The namespaces of all hubs",
         &[SEARCH, SERVICE, PAGE, PER_PAGE],
-        &[PART],
+        &[part("Namespaces")],
     ),
     view(
         "/v1/routes",
@@ -292,26 +351,34 @@ pub(crate) static ENDPOINTS: &[ApiEndpoint] = &[
             SEARCH,
             NAMESPACE,
             SERVICE,
-            parameter("dead", "boolean", "Only those that carry nothing, or whose host is away"),
-            parameter("unused_for", "number", "Seconds without a packet that count as nothing"),
+            parameter(
+                "dead",
+                ParameterKind::Flag,
+                "Only those that carry nothing, or whose host is away",
+            ),
+            parameter(
+                "unused_for",
+                ParameterKind::Seconds,
+                "Seconds without a packet that count as nothing",
+            ),
             PAGE,
             PER_PAGE,
         ],
-        &[PART],
+        &[part("Routes")],
     ),
     view(
         "/v1/traffic",
         Action::Traffic,
         "Who talks to whom: the pairs of hosts with the most traffic",
         &[NAMESPACE],
-        &[(200, Holds::Any, "At most 500 pairs")],
+        &[(200, Holds::View("Traffic"), "At most 500 pairs")],
     ),
     view(
         "/v1/drops",
         Action::Drops,
         "Packets that were lost, by reason, with what to do",
         &[],
-        &[(200, Holds::Any, "Reasons and samples")],
+        &[(200, Holds::View("Drops"), "Reasons and samples")],
     ),
     ApiEndpoint {
         method: "POST",
@@ -320,30 +387,38 @@ pub(crate) static ENDPOINTS: &[ApiEndpoint] = &[
         what: "Keep the last lost packets of each reason: `{\"enabled\": true, \"for\": SECONDS}`, an hour at most",
         parameters: &[],
         has_body: true,
-        answers: &[(200, Holds::Any, "Reasons and samples"), TOO_LONG, TOO_SLOW],
+        answers: &[(200, Holds::View("Drops"), "Reasons and samples"), TOO_LONG, TOO_SLOW],
     },
     view(
         "/v1/series",
         Action::Series,
         "The last hour, a point each 10 s",
         &[
-            parameter("names", "string", "Comma text; else all"),
-            parameter("since", "integer", "Unix time; only what came after"),
+            parameter("names", ParameterKind::Text, "Comma text; else all"),
+            parameter(
+                "since",
+                ParameterKind::Count(0, u64::MAX),
+                "Unix time; only what came after",
+            ),
         ],
-        &[(200, Holds::Any, "Rates a second, `null` where not known")],
+        &[(200, Holds::View("Series"), "Rates a second, `null` where not known")],
     ),
     view(
         "/v1/problems",
         Action::Problems,
         "What somebody should look at, as `rtun status` says it",
         &[],
-        &[(200, Holds::Any, "The problems")],
+        &[(200, Holds::View("Problems"), "The problems")],
     ),
     view(
         "/v1/events",
         Action::Events,
         "What happens, as server-sent events",
-        &[parameter("since", "integer", "The number of an event; only what came after")],
+        &[parameter(
+            "since",
+            ParameterKind::Count(0, u64::MAX),
+            "The number of an event; only what came after",
+        )],
         &[(200, Holds::Events, "A stream without end")],
     ),
     ApiEndpoint {
@@ -389,8 +464,10 @@ pub(crate) enum ApiRoute {
 
 /// Where `method` at `path`, after the prefix, leads.
 pub(crate) fn route(method: &str, path: &str) -> ApiRoute {
+    // A path of its own is not that of something with a name, too.
+    let is_own = ENDPOINTS.iter().any(|it| it.path == path);
     let mut methods = Vec::new();
-    for endpoint in ENDPOINTS {
+    for endpoint in ENDPOINTS.iter().filter(|it| !is_own || it.path == path) {
         let Some(names) = request::names(endpoint.path, path) else { continue };
         if endpoint.method == method {
             return ApiRoute::Endpoint(endpoint, names);

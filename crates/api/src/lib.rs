@@ -14,6 +14,7 @@ mod guard;
 mod openapi;
 mod page;
 mod request;
+mod schemas;
 mod server;
 mod v1;
 

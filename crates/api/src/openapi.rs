@@ -3,7 +3,10 @@
 use rtun_config::{GROUPS, known_group};
 use serde_json::{Map, Value, json};
 
-use crate::endpoints::{ApiEndpoint, ENDPOINTS, EVERYWHERE, Holds};
+use crate::{
+    endpoints::{ApiEndpoint, ENDPOINTS, EVERYWHERE, Holds, Parameter, ParameterKind},
+    schemas::{reference, schemas},
+};
 
 /// The description, of paths after `prefix`.
 pub(crate) fn description(prefix: &str) -> Value {
@@ -47,12 +50,14 @@ fn operation(endpoint: &ApiEndpoint) -> Value {
             "in": "query",
             "required": parameter.required,
             "description": parameter.what,
-            "schema": {"type": parameter.kind},
+            "schema": schema(parameter),
         })
     }));
     let is_gosts = endpoint.path.starts_with("/config");
     let mut answers = Map::new();
-    for (status, holds, what) in EVERYWHERE.iter().chain(endpoint.answers) {
+    let is_read = endpoint.method == "GET";
+    let everywhere = EVERYWHERE.iter().filter(|(status, ..)| !is_read || *status != 415);
+    for (status, holds, what) in everywhere.chain(endpoint.answers) {
         answers.insert(status.to_string(), answer(*holds, what, is_gosts));
     }
     let mut operation = json!({
@@ -68,10 +73,29 @@ fn operation(endpoint: &ApiEndpoint) -> Value {
     operation
 }
 
+/// Of the values that are taken.
+fn schema(parameter: &Parameter) -> Value {
+    match parameter.kind {
+        ParameterKind::Text => json!({"type": "string"}),
+        ParameterKind::Id => json!({"type": "string", "format": "uuid"}),
+        ParameterKind::Address => {
+            let hardware = json!({"pattern": "^([0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}$"});
+            json!({"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}, hardware]})
+        }
+        ParameterKind::Flag => json!({"type": "boolean"}),
+        ParameterKind::Seconds => json!({"type": "number", "minimum": 0, "maximum": 1e9}),
+        ParameterKind::Count(least, most) => {
+            json!({"type": "integer", "minimum": least, "maximum": most})
+        }
+        ParameterKind::Word(words) => json!({"type": "string", "enum": words}),
+    }
+}
+
 fn answer(holds: Holds, what: &str, is_gosts: bool) -> Value {
     let schema = match holds {
         Holds::File => return json!({"description": what, "content": {"text/*": {}}}),
         Holds::Config | Holds::Any | Holds::Events => json!({"type": "object"}),
+        Holds::View(name) => reference(name),
         Holds::ObjectList => reference("ObjectList"),
         Holds::Object => reference("Object"),
         Holds::Done => reference("Done"),
@@ -83,56 +107,7 @@ fn answer(holds: Holds, what: &str, is_gosts: bool) -> Value {
         content = json!({"text/event-stream": {"schema": {"type": "string"}}});
     }
     if holds == Holds::Config {
-        content["text/x-yaml"] = json!({"schema": {"type": "string"}});
+        content["text/x-yaml"] = json!({});
     }
     json!({"description": what, "content": content})
-}
-
-fn reference(schema: &str) -> Value {
-    json!({"$ref": format!("#/components/schemas/{schema}")})
-}
-
-fn schemas() -> Value {
-    let text = json!({"type": "string"});
-    let finding = json!({
-        "type": "object",
-        "required": ["severity", "message"],
-        "properties": {
-            "severity": {"type": "string", "enum": ["info", "warning", "error"]},
-            "message": text, "code": text, "help": text, "key": text, "file": text,
-            "line": {"type": "integer"}, "column": {"type": "integer"},
-        },
-    });
-    let findings = json!({"type": "array", "items": reference("Finding")});
-    json!({
-        "Finding": finding,
-        "Done": {
-            "type": "object",
-            "required": ["msg"],
-            "properties": {"msg": {"const": "OK"}, "findings": findings},
-        },
-        "GostError": {
-            "type": "object",
-            "required": ["code", "msg"],
-            "properties": {"code": {"type": "integer"}, "msg": text, "findings": findings},
-        },
-        "Error": {"type": "object", "required": ["error"], "properties": {"error": text}},
-        "ObjectList": {
-            "type": "object",
-            "required": ["data"],
-            "properties": {"data": {
-                "type": "object",
-                "required": ["count", "list"],
-                "properties": {
-                    "count": {"type": "integer"},
-                    "list": {"type": ["array", "null"], "items": {"type": "object"}},
-                },
-            }},
-        },
-        "Object": {
-            "type": "object",
-            "required": ["data"],
-            "properties": {"data": {"type": ["object", "null"]}},
-        },
-    })
 }

@@ -278,6 +278,8 @@ impl Office {
         let endpoint = match route(method, path) {
             ApiRoute::Endpoint(endpoint, names) => {
                 asked.names = names;
+                // So that there is no parameter that is not described.
+                asked.query.retain(|name, _| endpoint.parameters.iter().any(|it| it.name == *name));
                 endpoint
             }
             ApiRoute::OtherMethods(methods) => {

@@ -28,8 +28,21 @@ pub struct WebAnswer {
 }
 
 impl WebAnswer {
+    /// Of all that came; the status of nothing is 0.
+    pub fn read(answer: &str) -> Self {
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((answer, ""));
+        let status = head.get(9..12).and_then(|status| status.parse().ok()).unwrap_or(0);
+        Self { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+    }
+
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// Without its parameters: JSON needs none.
+    pub fn content_type(&self) -> Option<&str> {
+        let line = self.head.lines().find_map(|line| line.strip_prefix("content-type:"))?;
+        line.split(';').next().map(str::trim)
     }
 
     /// What is wrong, with GOST's code.
@@ -45,7 +58,12 @@ impl WebAnswer {
 impl<'a> Web<'a> {
     /// The API of a hub that has just started, which listens shortly after the hub does.
     pub fn new(machine: &'a NetNamespace) -> Self {
-        let address = "127.0.0.1:18080".to_owned();
+        Self::at(machine, "127.0.0.1:18080")
+    }
+
+    /// The same at this address, as this machine reaches it.
+    pub fn at(machine: &'a NetNamespace, address: &str) -> Self {
+        let address = address.to_owned();
         wait_until("the Web API", || machine.run(|| TcpStream::connect(&address)).unwrap().is_ok());
         Self { machine, address, login: None }
     }
@@ -93,9 +111,6 @@ impl<'a> Web<'a> {
             let _ = stream.read_to_end(&mut answer);
             String::from_utf8(answer).unwrap()
         });
-        let answer = answer.unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-        let status = head.get(9..12).and_then(|status| status.parse().ok()).unwrap_or(0);
-        WebAnswer { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+        WebAnswer::read(&answer.unwrap())
     }
 }
