@@ -273,6 +273,8 @@ impl Office {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let form = Form::of(path);
+        // GOST sends those with a slash at the end on to the path without.
+        let path = path.strip_suffix('/').filter(|path| !path.is_empty()).unwrap_or(path);
         // As everywhere in HTTP, HEAD is GET without the body, which hyper leaves out.
         let method = if method == "HEAD" { "GET" } else { method };
         let endpoint = match route(method, path) {

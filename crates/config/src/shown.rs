@@ -17,9 +17,13 @@ use crate::{
 pub type StatusOf<'a> = &'a dyn Fn(&str) -> Option<Json>;
 
 impl Document {
-    /// All of it.
+    /// All of it, without lists of nothing.
     pub fn show(&self, format: OutputFormat, status: StatusOf<'_>) -> String {
         let mut document = edit::starred(&self.0);
+        if let Data::Map(entries) = &mut document.data {
+            let is_empty = |value: &Value| matches!(&value.data, Data::List(it) if it.is_empty());
+            entries.retain(|entry| !is_empty(&entry.value));
+        }
         if format == OutputFormat::Json {
             document = typed(&document, &root::OBJECT);
         }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod as_gost;
 #[path = "../common/mod.rs"]
 mod common;
 mod described;

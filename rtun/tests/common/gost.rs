@@ -24,7 +24,8 @@ pub fn program() -> Option<String> {
 pub fn start(world: &World, machine: &NetNamespace, arguments: &[&str]) -> Option<Process> {
     let mut command = Command::new(program()?);
     let log = File::create(world.file(&format!("gost-{}.log", machine.name()), "")).unwrap();
-    command.args(arguments).stdin(Stdio::null());
+    // It writes files where it is started.
+    command.args(arguments).current_dir(world.folder.path()).stdin(Stdio::null());
     command.stdout(log.try_clone().unwrap()).stderr(log);
     Some(machine.spawn(command).unwrap())
 }
