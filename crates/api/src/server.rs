@@ -212,7 +212,7 @@ impl Office {
         let page = access.site.check(&head.method, &head.uri, &head.headers);
         let answer = match &page {
             Err(error) => ApiAnswer::refusal(form, status_of(error), &error.to_string()),
-            Ok(_) if head.method == Method::OPTIONS => preflight(),
+            Ok(_) if head.method == Method::OPTIONS => preflight(inner.unwrap_or_default()),
             Ok(_) => {
                 let proven = match &access.users {
                     None => true,
@@ -346,15 +346,24 @@ fn unauthorized(form: Form) -> ApiAnswer {
 }
 
 /// What a browser asks before a page may send something else than a form.
-fn preflight() -> ApiAnswer {
-    let methods = HeaderValue::from_static("GET, POST, PUT, DELETE, OPTIONS");
+fn preflight(path: &str) -> ApiAnswer {
+    let methods = match route(Method::OPTIONS.as_str(), path) {
+        ApiRoute::OtherMethods(methods) => methods.join(", ") + ", OPTIONS",
+        // So that the page learns that there is nothing.
+        _ => "GET, POST, PUT, DELETE, OPTIONS".to_owned(),
+    };
+    let methods = HeaderValue::from_str(&methods);
+    let methods = methods.unwrap_or_else(|_| HeaderValue::from_static("OPTIONS"));
     let headers = HeaderValue::from_static("Authorization, Content-Type");
     let answer = ApiAnswer {
         status: StatusCode::NO_CONTENT,
         ..ApiAnswer::text("text/plain", String::new())
     };
+    // A listed page may come from the Internet although this is in a private network.
+    let private = HeaderName::from_static("access-control-allow-private-network");
     answer
         .with(ALLOW, methods.clone())
         .with(ACCESS_CONTROL_ALLOW_METHODS, methods)
         .with(ACCESS_CONTROL_ALLOW_HEADERS, headers)
+        .with(private, HeaderValue::from_static("true"))
 }
