@@ -7,6 +7,7 @@ mod as_gost;
 mod common;
 mod described;
 mod schema;
+mod secured;
 
 use std::{fs, os::unix::fs::PermissionsExt, time::Instant};
 
